@@ -1,0 +1,209 @@
+"""Every knob of a pretraining run, its default and its meaning, in one place.
+
+A run is `preset`, then `key=value` words of the command line, then nothing: the resulting Config is written to
+RUN/config.json and decides, with the store, every batch and every update.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from importlib import resources
+from typing import Any
+
+
+def knob(default: Any, meaning: str, choices: tuple[str, ...] = ()) -> Any:
+    """Declare a field of Config: its default, its meaning for the documentation, and the words it may be."""
+    return field(default=default, metadata={"meaning": meaning, "choices": choices})
+
+
+@dataclass(frozen=True)
+class Config:
+    """What a pretraining run does; see `describe` for the table that the documentation prints."""
+
+    # What the run learns from
+    graph: str = knob("hyperlink", "the graph of the store that linked pairs follow")
+    scope: str = knob(
+        "segment",
+        "linked from what: links standing in A (segment), or any link of A's document (document)",
+        ("segment", "document"),
+    )
+    alpha: float = knob(1.0, "a linked document is drawn in proportion to in-degree^-alpha; 0 is 'no diversity'")
+    shares: tuple[float, float, float] = knob((1 / 3, 1 / 3, 1 / 3), "asked shares of contiguous, random, linked")
+    objective: str = knob(
+        "drp",
+        "drp: masked tokens and three relations; nsp: masked tokens and two (BERT); mlm: masked tokens alone",
+        ("drp", "nsp", "mlm"),
+    )
+    linked_segment: str = knob(
+        "random",
+        "which segment of the linked document: any, its lead, or the section that the link names",
+        ("random", "lead", "section"),
+    )
+    held_out: float = knob(0.01, "share of documents kept from training, by a hash of their id")
+    mask_rate: float = knob(0.15, "share of tokens to predict")
+    whole_word: bool = knob(False, "mask whole words instead of single WordPieces")
+    sequence_length: int = knob(512, "tokens of an instance: [CLS] A [SEP] B [SEP] and padding")
+
+    # The encoder
+    init: str = knob("none", "start: none (random), a Hugging Face folder or a hub name")
+    layers: int = knob(2, "transformer layers (ignored with init)")
+    hidden: int = knob(128, "width (ignored with init)")
+    heads: int = knob(2, "attention heads (ignored with init)")
+    feed_forward: int = knob(512, "width of the feed-forward layer (ignored with init)")
+    initializer_range: float = knob(0.02, "standard deviation of random weights")
+    dropout: float = knob(0.1, "dropout on hidden states and heads")
+    attention_dropout: float = knob(0.0, "dropout on attention weights; leaves the fast kernel on a CPU")
+
+    # The optimiser
+    steps: int = knob(10_000, "updates of the weights")
+    batch_size: int = knob(2_048, "pairs an update, over all processes")
+    micro_batch: int = knob(32, "pairs of one forward pass of one process; gradients add up to batch_size")
+    learning_rate: float = knob(5e-3, "peak learning rate")
+    warmup: float = knob(5_000, "steps of linear warm-up; below 1, a share of the steps")
+    beta1: float = knob(0.9, "AdamW beta 1")
+    beta2: float = knob(0.98, "AdamW beta 2")
+    epsilon: float = knob(1e-6, "AdamW epsilon")
+    weight_decay: float = knob(0.01, "AdamW weight decay; none on biases and norms")
+    clip: float = knob(1.0, "largest norm of the gradient; 0 is no clipping")
+    seed: int = knob(0, "decides weights, pairs, masks and dropout")
+
+    # How the run goes
+    device: str = knob("auto", "auto, cpu, cuda or cuda:N")
+    precision: str = knob("bf16", "arithmetic of the forward and backward pass", ("bf16", "fp32"))
+    compile: str = knob("auto", "torch.compile: auto is on where it pays back", ("auto", "on", "off"))
+    threads: int = knob(0, "CPU threads of one process; 0 leaves it to torch")
+    log_every: int = knob(10, "steps between lines of the journal")
+    checkpoint_every: int = knob(1_000, "steps between checkpoints; the last step always has one")
+    keep: int = knob(2, "checkpoints kept; 0 keeps all")
+    evaluate_every: int = knob(1_000, "steps between evaluations on held-out documents; 0 is only at the end")
+    evaluate_pairs: int = knob(1_024, "held-out pairs an evaluation scores")
+
+    def __post_init__(self) -> None:
+        def require(condition: bool, key: str, wanted: str) -> None:
+            if not condition:
+                raise ValueError(f"{key}={show_value(getattr(self, key))} does not make sense: it must be {wanted}")
+
+        for item in dataclasses.fields(self):
+            choices = item.metadata["choices"]
+            if choices:
+                require(getattr(self, item.name) in choices, item.name, "one of " + ", ".join(choices))
+        for key in ("steps", "batch_size", "micro_batch", "layers", "hidden", "heads", "feed_forward", "log_every",
+                    "checkpoint_every", "evaluate_pairs"):  # fmt: skip
+            require(getattr(self, key) >= 1, key, "1 or more")
+        for key in ("alpha", "warmup", "weight_decay", "clip", "seed", "threads", "keep", "evaluate_every"):
+            require(getattr(self, key) >= 0, key, "0 or more")
+        for key in ("dropout", "attention_dropout", "held_out"):
+            require(0 <= getattr(self, key) < 1, key, "at least 0 and below 1")
+        for key in ("mask_rate", "beta1", "beta2"):
+            require(0 < getattr(self, key) < 1, key, "between 0 and 1")
+        for key in ("learning_rate", "epsilon", "initializer_range"):
+            require(getattr(self, key) > 0, key, "above 0")
+        require(16 <= self.sequence_length <= 65_536, "sequence_length", "between 16 and 65536")
+        require(self.hidden % self.heads == 0, "heads", f"a divisor of hidden={self.hidden}")
+        shares_fit = min(self.shares) >= 0 and abs(sum(self.shares) - 1) < 1e-6
+        require(shares_fit, "shares", "three shares that sum to 1, such as 1/3,1/3,1/3 (contiguous, random, linked)")
+        if self.objective == "nsp":
+            require(self.shares[2] == 0, "shares", "without a linked share where objective=nsp, such as 1/2,1/2,0")
+
+
+def show_value(value: Any) -> str:
+    """Write a setting as the command line takes it: (0.5, 0.5, 0.0) -> '1/2,1/2,0'."""
+    if isinstance(value, tuple):
+        return ",".join(str(Fraction(part).limit_denominator(1000)) for part in value)
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value)
+
+
+def parse_value(key: str, text: str) -> Any:
+    """Read one setting: '1e-3' -> 0.001 for a float, '1/2,1/2,0' -> (0.5, 0.5, 0.0) for shares."""
+    kind = {item.name: str(item.type) for item in dataclasses.fields(Config)}[key]
+    try:
+        match kind:
+            case "int":
+                number = float(text.replace("_", ""))
+                if number != int(number):
+                    raise ValueError("not a whole number")
+                return int(number)
+            case "float":
+                return float(Fraction(text) if "/" in text else text)
+            case "bool":
+                return {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}[text.lower()]
+            case "str":
+                return text
+            case _:
+                parts = [float(Fraction(part.strip())) for part in text.split(",")]
+                if len(parts) == 2:
+                    parts.append(0.0)
+                if len(parts) != 3:
+                    raise ValueError("not three shares")
+                return tuple(parts)
+    except (ValueError, KeyError, OverflowError, ZeroDivisionError):
+        example = {"int": "7", "float": "0.5", "bool": "true or false"}.get(kind, "1/3,1/3,1/3")
+        raise ValueError(f"{key}={text} cannot be read: {key} takes a value such as {example}") from None
+
+
+def presets() -> dict[str, dict[str, Any]]:
+    """Read the presets: what each sets apart from the defaults."""
+    return tomllib.loads(resources.files("linkbert").joinpath("presets.toml").read_text(encoding="utf-8"))
+
+
+def make_config(preset: str | None = None, words: Iterable[str] = ()) -> Config:
+    """Build a Config from a preset and `key=value` words; the last word wins.
+
+    `baseline=bert` is short for `objective=nsp shares=1/2,1/2,0`. An unknown preset or key is a ValueError that names
+    the nearest known one.
+    """
+    settings: dict[str, Any] = {}
+    if preset is not None:
+        table = presets()
+        if preset not in table:
+            raise ValueError(f"unknown preset {preset!r}; {nearest(preset, table)}")
+        settings |= table[preset]
+    known = {item.name for item in dataclasses.fields(Config)}
+    for word in words:
+        key, equals, text = word.partition("=")
+        if not equals:
+            raise ValueError(f"{word!r} is not a setting; settings are written key=value, such as steps=100")
+        if key == "baseline":
+            if text != "bert":
+                raise ValueError(f"baseline={text} is not known; the one baseline is baseline=bert")
+            settings |= {"objective": "nsp", "shares": (0.5, 0.5, 0.0)}
+        elif key not in known:
+            raise ValueError(f"unknown setting {key!r}; {nearest(key, [*known, 'baseline'])}")
+        else:
+            settings[key] = parse_value(key, text)
+    return from_dict(settings)
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Answer an unknown word: 'did you mean X?', or the list of what there is."""
+    names = sorted(known)
+    close = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
+    return f"did you mean {close[0]!r}?" if close else "known are " + ", ".join(names)
+
+
+def from_dict(settings: Mapping[str, Any]) -> Config:
+    """Rebuild a Config from a preset's table or from RUN/config.json."""
+    known = {item.name: item for item in dataclasses.fields(Config)}
+    unknown = [key for key in settings if key not in known]
+    if unknown:
+        raise ValueError(f"unknown setting {unknown[0]!r}; {nearest(unknown[0], known)}")
+    values = {key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()}
+    return Config(**{k: float(v) if known[k].type == "float" else v for k, v in values.items()})
+
+
+def to_dict(config: Config) -> dict[str, Any]:
+    """Turn a Config into what JSON holds; `from_dict` is its inverse."""
+    return json.loads(json.dumps(dataclasses.asdict(config)))
+
+
+def describe() -> list[tuple[str, str, str]]:
+    """List every knob as (name, default as written on the command line, meaning)."""
+    return [(f.name, show_value(f.default), f.metadata["meaning"]) for f in dataclasses.fields(Config)]

@@ -1,0 +1,89 @@
+"""Files as every stage reads and writes them: decompressed on the fly, written under a temporary name, renamed when whole.
+
+A folder or file with its final name is complete; a crash leaves at most a `.part` name behind, which the next run overwrites.
+"""
+
+from __future__ import annotations
+
+import bz2
+import hashlib
+import json
+import lzma
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+COMPRESSIONS = (".bz2", ".gz", ".xz", ".zst")
+
+
+def open_decompressed(path: Path) -> IO[bytes]:
+    """Open a file for reading bytes, decompressed as its name ends (.bz2, .gz, .xz, .zst or plain)."""
+    match path.suffix:
+        case ".bz2":
+            return bz2.open(path)
+        case ".gz":
+            from isal import igzip
+
+            return igzip.open(path)
+        case ".xz":
+            return lzma.open(path)
+        case ".zst":
+            import zstandard
+
+            return zstandard.open(path)
+        case _:
+            return path.open("rb")
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a temporary name beside `path`; rename it to `path` when the block ends well, remove it when it does not."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    remove(part)
+    try:
+        yield part
+        if part.is_file():
+            with part.open("rb") as file:
+                os.fsync(file.fileno())
+        if path.is_dir() and part.is_dir():
+            remove(path)
+        part.rename(path) if part.is_dir() else os.replace(part, path)
+    finally:
+        remove(part)
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a value as indented JSON, whole or not at all."""
+    with replacing(path) as part:
+        part.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file; a broken one is a ValueError that names it."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not valid JSON ({error}); it was not written by linkbert, or was edited") from None
+
+
+def sha256(path: Path) -> str:
+    """Hash a file's bytes; hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def cache_folder() -> Path:
+    """Return the user's cache folder for linkbert (not made yet)."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "linkbert"

@@ -1,0 +1,69 @@
+"""The nouns of the project: what the stages hand to each other.
+
+A Document comes out of a reader, a Pair out of the sampler; everything between is arrays on disk. A relation is a small
+integer so that it can be a class of the model: the first two are BERT's next-sentence labels (0: B follows A, 1: B is
+random), which lets a BERT's two-row head start the first two rows of ours.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+CONTIGUOUS, RANDOM, LINKED = 0, 1, 2
+RELATIONS = ("contiguous", "random", "linked")
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A link of a document: `text[start:end]` is its anchor.
+
+    `start = end = -1` is a link of the whole document, one that has no place in the text (a citation, or a link that
+    stood in a table or a template). `target` is in the source's own normal form (a title, a PMID, a path); `fragment`
+    is the section it names, or "".
+    """
+
+    start: int
+    end: int
+    target: str
+    fragment: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A text and its links; `id` is unique in a store and is what links resolve to.
+
+    `disambiguation` marks a page that only lists meanings: links to it lead nowhere in particular and are dropped.
+    """
+
+    id: str
+    title: str
+    text: str
+    links: tuple[Link, ...] = ()
+    disambiguation: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Redirect:
+    """Another name of a document: a link to `source` means `target`."""
+
+    source: str
+    target: str
+    fragment: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A run of whole sentences of one document: tokens [start, stop) counted from the document's first token."""
+
+    doc: int
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two segments and their relation (CONTIGUOUS, RANDOM or LINKED)."""
+
+    a: Segment
+    b: Segment
+    relation: int
