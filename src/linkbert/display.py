@@ -1,0 +1,95 @@
+"""What a person sees while a command works: one live line on a terminal, a plain line now and then elsewhere.
+
+Colours come through rich, which leaves them out where the output is no terminal or NO_COLOR is set.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import TextIO
+
+
+def seconds_text(seconds: float) -> str:
+    """Write a duration shortly: 7.2 -> '7s', 85 -> '1m25s', 7300 -> '2h02m'."""
+    whole = int(seconds)
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m{whole % 60:02d}s"
+    return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
+
+
+def count_text(number: float) -> str:
+    """Write a count with few digits: 950 -> '950', 12_345 -> '12.3k', 6_500_000 -> '6.5M'."""
+    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if number >= size:
+            return f"{number / size:.1f}{unit}"
+    return f"{number:.0f}"
+
+
+class LiveLine:
+    """One line that is written over while work goes on; elsewhere than on a terminal, a line every `every` seconds."""
+
+    def __init__(self, stream: TextIO | None = None, *, every: float = 10.0) -> None:
+        self.stream = stream or sys.stderr
+        self.live = self.stream.isatty()
+        self.every = 0.1 if self.live else every
+        self.shown = 0.0
+        self.last = ""
+        self.open = False
+
+    def update(self, text: str) -> None:
+        """Show a text, if the last one has stood long enough."""
+        self.last = text
+        now = time.monotonic()
+        if now - self.shown >= self.every:
+            self.shown = now
+            self._write(text)
+
+    def _write(self, text: str) -> None:
+        if self.live:
+            width = shutil.get_terminal_size().columns - 1
+            self.stream.write("\r\x1b[K" + text[:width])
+            self.open = True
+        else:
+            self.stream.write(text + "\n")
+        self.stream.flush()
+
+    def __enter__(self) -> LiveLine:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Leave the last text standing."""
+        if self.last:
+            self._write(self.last)
+        if self.open:
+            self.stream.write("\n")
+            self.stream.flush()
+
+
+def stage_progress(line: LiveLine) -> Callable[[str, int, int | None], None]:
+    """Make the progress callback that build stages take: (stage, shards done, shards in all or None)."""
+    started: dict[str, float] = {}
+
+    def progress(stage: str, done: int, total: int | None) -> None:
+        if stage not in started:
+            if started:
+                line._write(line.last)
+                line.stream.write("\n" if line.live else "")
+            started[stage] = time.monotonic()
+            line.shown = 0.0
+        elapsed = time.monotonic() - started[stage]
+        text = f"  {stage}: {done}" + (f" of {total}" if total is not None else "") + f" shards, {seconds_text(elapsed)}"
+        if done and elapsed > 1:
+            text += f", {done / elapsed:.1f}/s"
+            if total:
+                text += f", {seconds_text(elapsed / done * (total - done))} left"
+        line.update(text)
+
+    return progress
