@@ -1,24 +1,29 @@
 """A text comes in, the places where its sentences start go out.
 
-Rules, no model: a line break ends a sentence (so headings and list items stand alone), and so does a terminator that is
-not part of an abbreviation, an initial or a number. Segments are cut at sentence starts, so a boundary too few only makes
-a segment a little longer; where English is ambiguous ("in the U.S. The ...") the text is left whole. One pass: every
-match of the pattern consumes what it looked at, so the time is linear in the text whatever stands in it (measured:
-docs/log.md).
+Rules, no model: a line break ends a sentence (so headings and list items stand alone), and so does a terminator that
+is not part of an abbreviation, an initial or a number. Segments are cut at sentence starts, so a boundary too few only
+makes a segment a little longer; where English is ambiguous ("in the U.S. The ...") the text is left whole. One pass:
+every match of the pattern consumes what it looked at, so the time is linear in the text whatever stands in it (about
+35 MB/s of Wikipedia on one core).
 """
 
 from __future__ import annotations
 
 import re
 
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
 # Titles and the like, which a capital may follow without a new sentence; words such as "etc." or "Inc." end one then.
-_ABBREVIATIONS = frozenset(
-    "adm al approx assoc bros brig ca capt cf cmdr col cpl dept dr ed eds est fr gen gov hon lt maj messrs mr mrs ms mt "
-    "mts op pres prof pvt rep reps rev sen sens sgt st ste supt univ viz vs".split()
+_ABBREVIATIONS = _words(
+    "adm al approx assoc bros brig ca capt cf cmdr col cpl dept dr ed eds est fr gen gov hon lt maj messrs mr mrs ms "
+    "mt mts op pres prof pvt rep reps rev sen sens sgt st ste supt univ viz vs"
 )
 # Words whose point belongs to a number that follows: "no. 5", "pp. 3-7", "Jan. 6".
-_BEFORE_NUMBER = frozenset(
-    "art bd ch chap eq fig figs jan feb mar apr jun jul aug sep sept oct nov dec no nos p par pp sec vol vols".split()
+_BEFORE_NUMBER = _words(
+    "art bd ch chap eq fig figs jan feb mar apr jun jul aug sep sept oct nov dec no nos p par pp sec vol vols"
 )
 _CLOSING = "\"'”’»›)\\]}」』】）》〉"
 _END = re.compile(
@@ -29,13 +34,13 @@ _END = re.compile(
 
 
 def split_sentences(text: str) -> list[int]:
-    """Return the character offsets at which the sentences of a text start.
+    r"""Return the character offsets at which the sentences of a text start.
 
     Sentence i is `text[starts[i]:starts[i + 1]]`, the last one runs to the end: together they are the whole text. Every
     sentence holds a character that is not white space; a text without one has no sentences. Every line with such a
     character starts a sentence.
 
-    >>> split_sentences("Dr. No came. He left.\\nSources")
+    >>> split_sentences("Dr. No came. He left.\nSources")
     [0, 13, 22]
     """
     size = len(text)
@@ -61,7 +66,7 @@ def split_sentences(text: str) -> list[int]:
 
 
 def _holds(text: str, point: int, after: str) -> bool:
-    """Say whether the point at `text[point]` belongs to the word before it, given the character after the white space."""
+    """Say whether `text[point]` belongs to the word before it, given the character after the white space."""
     if text[point + 1] == ".":
         return False  # an ellipsis
     word = text[max(text.rfind(" ", max(point - 16, 0), point) + 1, point - 16, 0) : point]

@@ -1,0 +1,198 @@
+"""A store of Documents on disk: Parquet shards come out of a build; graphs, tokens, `show` and the tasks read them.
+
+    STORE/store.json                the manifest, written last: a folder without it is an unfinished build
+    STORE/documents/00000.parquet   a Document a row, in row groups small enough that one document reads quickly
+    STORE/documents/00000.json      the shard's counters, written last of the three: with it the shard is finished
+    STORE/redirects/00000.parquet   the Redirects met on the way
+    STORE/dropped.parquet           rows of documents/ that do not count (a second document of one id)
+
+A *document number* counts the rows over all shards in order, dropped ones left out; it is what arrays index. Parquet,
+because DuckDB joins it where it lies and any tool can read it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from linkbert.files import read_json, replacing, write_json
+from linkbert.records import Document, Link, Redirect
+
+FORMAT = 1
+GROUP_DOCUMENTS = 1_000  # a row group ends after so many documents,
+GROUP_CHARACTERS = 1 << 20  # or so many characters of text
+
+_LINK = pa.struct([("start", pa.int32()), ("end", pa.int32()), ("target", pa.string()), ("fragment", pa.string())])
+DOCUMENTS = pa.schema(
+    [
+        ("id", pa.string()),
+        ("title", pa.string()),
+        ("text", pa.large_string()),
+        ("disambiguation", pa.bool_()),
+        ("links", pa.list_(_LINK)),
+    ]
+)
+REDIRECTS = pa.schema([("source", pa.string()), ("target", pa.string()), ("fragment", pa.string())])
+DROPPED = pa.schema([("shard", pa.int32()), ("row", pa.int32()), ("cause", pa.string())])
+
+
+def shard_path(store: Path, part: str, shard: int, suffix: str = ".parquet") -> Path:
+    """Name a shard's file: (STORE, "documents", 7) -> STORE/documents/00007.parquet."""
+    return store / part / f"{shard:05d}{suffix}"
+
+
+def write_shard(store: Path, shard: int, records: Iterable[Document | Redirect], skipped: Counter[str]) -> None:
+    """Write one shard's documents and redirects, then its counters; the same records give the same bytes.
+
+    `skipped` is read after the last record, so that a reader may count in it while it yields.
+    """
+    counts = Counter(documents=0, redirects=0, links=0)
+    redirects: list[Redirect] = []
+    group: list[Document] = []
+    characters = 0
+    with (
+        replacing(shard_path(store, "documents", shard)) as part,
+        pq.ParquetWriter(part, DOCUMENTS, compression="zstd", use_dictionary=False) as writer,
+    ):
+        for record in records:
+            if isinstance(record, Redirect):
+                redirects.append(record)
+                continue
+            group.append(record)
+            characters += len(record.text)
+            counts["documents"] += 1
+            counts["links"] += len(record.links)
+            if len(group) >= GROUP_DOCUMENTS or characters >= GROUP_CHARACTERS:
+                writer.write_table(_to_table(group))
+                group, characters = [], 0
+        if group:
+            writer.write_table(_to_table(group))
+    counts["redirects"] = len(redirects)
+    with replacing(shard_path(store, "redirects", shard)) as part:
+        columns = [[getattr(redirect, name) for redirect in redirects] for name in REDIRECTS.names]
+        pq.write_table(pa.table(columns, schema=REDIRECTS), part, compression="zstd", use_dictionary=False)
+    write_json(shard_path(store, "documents", shard, ".json"), {**counts, "skipped": dict(sorted(skipped.items()))})
+
+
+def _to_table(documents: list[Document]) -> pa.Table:
+    links = [link for document in documents for link in document.links]
+    offsets = np.zeros(len(documents) + 1, np.int32)
+    np.cumsum([len(document.links) for document in documents], out=offsets[1:])
+    fields = [pa.array([getattr(link, field.name) for link in links], field.type) for field in _LINK]
+    values = pa.StructArray.from_arrays(fields, fields=list(_LINK))
+    columns = [
+        pa.array([getattr(document, name) for document in documents], DOCUMENTS.field(name).type)
+        for name in ("id", "title", "text", "disambiguation")
+    ]
+    return pa.table([*columns, pa.ListArray.from_arrays(offsets, values)], schema=DOCUMENTS)
+
+
+def _from_table(table: pa.Table | pa.RecordBatch) -> Iterator[Document]:
+    table = pa.table(table) if isinstance(table, pa.RecordBatch) else table.combine_chunks()
+    for batch in table.to_batches():
+        lists = batch.column("links")
+        offsets = (lists.offsets.to_numpy() - lists.offsets[0].as_py()).tolist()
+        values = lists.flatten()
+        links = list(map(Link, *(values.field(field.name).to_pylist() for field in _LINK)))
+        ids, titles, texts, flags = (batch.column(name).to_pylist() for name in DOCUMENTS.names[:4])
+        for i, (id_, title, text, flag) in enumerate(zip(ids, titles, texts, flags, strict=True)):
+            yield Document(id_, title, text, tuple(links[offsets[i] : offsets[i + 1]]), flag)
+
+
+@dataclass(frozen=True)
+class Store:
+    """A finished store, open for reading; it holds no file open and pickles, so that workers may have it."""
+
+    path: Path
+    manifest: dict[str, Any]
+
+    @classmethod
+    def open(cls, path: str | Path) -> Store:
+        """Open the store in a folder; anything else is a ValueError that says what is wrong and what to do."""
+        path = Path(path)
+        if not (path / "store.json").is_file():
+            if (path / "plan.json").is_file():
+                raise ValueError(f"{path} is an unfinished build: run the same `linkbert build` again to finish it")
+            raise ValueError(f"{path} is not a store (it has no store.json): make one with `linkbert build`")
+        manifest = read_json(path / "store.json")
+        version = manifest.get("format") if isinstance(manifest, dict) else None
+        if version != FORMAT:
+            raise ValueError(
+                f"{path} is a store of format {version}, this linkbert reads format {FORMAT}: build it again"
+            )
+        return cls(path, manifest)
+
+    def __len__(self) -> int:
+        return self.manifest["documents"]
+
+    @property
+    def shards(self) -> int:
+        """How many shards the documents lie in; they are numbered from 0."""
+        return self.manifest["shards"]
+
+    @cached_property
+    def dropped(self) -> dict[int, np.ndarray]:
+        """The rows of each shard that do not count, ascending, int64 (shards without any are absent)."""
+        table = pq.read_table(self.path / "dropped.parquet", columns=["shard", "row"])
+        shards, rows = (table.column(name).to_numpy().astype(np.int64) for name in ("shard", "row"))
+        return {int(shard): np.sort(rows[shards == shard]) for shard in np.unique(shards)}
+
+    @cached_property
+    def starts(self) -> np.ndarray:
+        """The number of the first document of each shard, and of all documents: int64 (shards + 1)."""
+        sizes = [
+            pq.read_metadata(shard_path(self.path, "documents", shard)).num_rows - len(self.dropped.get(shard, ()))
+            for shard in range(self.shards)
+        ]
+        return np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)]).astype(np.int64)
+
+    def documents(self, shard: int | None = None) -> Iterator[Document]:
+        """Yield the documents in the order of their numbers, those of all shards or of one."""
+        for number in range(self.shards) if shard is None else [shard]:
+            dropped = set(self.dropped.get(number, np.zeros(0)).tolist())
+            row = 0
+            with pq.ParquetFile(shard_path(self.path, "documents", number)) as file:
+                for group in range(file.num_row_groups):
+                    for document in _from_table(file.read_row_group(group, use_threads=False)):
+                        if row not in dropped:
+                            yield document
+                        row += 1
+
+    def document(self, number: int) -> Document:
+        """Read one document by its number; one row group is decompressed (a few milliseconds)."""
+        if not 0 <= number < len(self):
+            raise ValueError(f"{self.path} has no document {number}: numbers run from 0 to {len(self) - 1}")
+        shard = int(np.searchsorted(self.starts, number, side="right")) - 1
+        row = number - int(self.starts[shard])
+        for dropped in self.dropped.get(shard, ()):
+            row += int(dropped) <= row
+        with pq.ParquetFile(shard_path(self.path, "documents", shard)) as file:
+            for group in range(file.num_row_groups):
+                rows = file.metadata.row_group(group).num_rows
+                if row < rows:
+                    return next(_from_table(file.read_row_group(group, use_threads=False).slice(row, 1)))
+                row -= rows
+        raise ValueError(f"{self.path} is damaged: shard {shard} is shorter than store.json says; build it again")
+
+    def find(self, id_: str) -> int | None:
+        """Return the number of the document of this id, or None; reads the id column (about a second for millions)."""
+        for shard in range(self.shards):
+            row = 0
+            with pq.ParquetFile(shard_path(self.path, "documents", shard)) as file:
+                for batch in file.iter_batches(columns=["id"], use_threads=False):
+                    at = pc.index(batch.column("id"), id_).as_py()
+                    if at >= 0:  # the first of an id is the one that counts
+                        row += at
+                        before = int(np.searchsorted(self.dropped.get(shard, np.zeros(0)), row))
+                        return int(self.starts[shard]) + row - before
+                    row += len(batch)
+        return None

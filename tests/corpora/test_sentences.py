@@ -1,0 +1,55 @@
+"""Sentence starts: laws over any text, and cases a reader would doubt."""
+
+import time
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from linkbert.corpora.sentences import split_sentences
+
+prose = st.text(st.sampled_from(list("aA1 .!?\"')\n\t…。？」\u3000\x1c")), max_size=60)
+
+
+@given(st.text(max_size=80) | prose)
+@example("a...\n\n b")
+def test_sentences_cover_the_text_and_none_is_empty(text):
+    starts = split_sentences(text)
+    assert bool(starts) == bool(text.strip())
+    if starts:
+        assert starts[0] == 0
+        bounds = [*starts, len(text)]
+        assert all(text[a:b].strip() for a, b in zip(bounds, bounds[1:], strict=False))
+        position = 0
+        for line in text.split("\n"):
+            first = position + len(line) - len(line.lstrip())
+            is_first = not text[:first].strip()
+            assert not line.strip() or first in starts or is_first
+            position += len(line) + 1
+
+
+@pytest.mark.parametrize(
+    ("text", "sentences"),
+    [
+        ("One. Two! Three? Four", ["One. ", "Two! ", "Three? ", "Four"]),
+        ("Mr. J. K. Smith Jr. met Dr. No.", ["Mr. J. K. Smith Jr. met Dr. No."]),
+        ("See e.g. the U.S. Army, i.e. Them.", ["See e.g. the U.S. Army, i.e. Them."]),
+        ("Pi is 3.14. Or p. 7, no. 5. It is no. He.", ["Pi is 3.14. ", "Or p. 7, no. 5. ", "It is no. ", "He."]),
+        ('"Why?" he said. "Stop!" He ran.', ['"Why?" he said. ', '"Stop!" ', "He ran."]),
+        ("Wait... Then (so it is.) End", ["Wait... ", "Then (so it is.) ", "End"]),
+        ("Heading\n\n  item one\nitem two", ["Heading\n\n  ", "item one\n", "item two"]),
+        ("Spaced . Out ! Ok", ["Spaced . ", "Out ! ", "Ok"]),
+        ("在这里。什么？“好！”他说。", ["在这里。", "什么？", "“好！”", "他说。"]),
+        ("यह है। वह है। ما هذا؟ نعم", ["यह है। ", "वह है। ", "ما هذا؟ ", "نعم"]),
+    ],
+)
+def test_examples(text, sentences):
+    bounds = [*split_sentences(text), len(text)]
+    assert [text[a:b] for a, b in zip(bounds, bounds[1:], strict=False)] == sentences
+
+
+@pytest.mark.parametrize("unit", [".", "\n", "!)", " ", ")", "a. ", "\n \n", "J. ", "。"])
+def test_time_is_linear_in_hostile_text(unit):
+    started = time.perf_counter()
+    split_sentences("x" + unit * 200_000 + "x")
+    assert time.perf_counter() - started < 5  # quadratic time would be minutes

@@ -1,0 +1,80 @@
+"""A store gives back the Documents that were written, by shard, by number and by id."""
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from linkbert.corpora import store as module
+from linkbert.corpora.store import DROPPED, Store, shard_path, write_shard
+from linkbert.records import Document, Link, Redirect
+
+words = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
+links = st.builds(Link, st.integers(-1, 99), st.integers(-1, 99), words, words)
+documents = st.builds(Document, words, words, words, st.lists(links, max_size=4).map(tuple), st.booleans())
+
+
+def make_store(path: Path, shards: list[list[Document | Redirect]], dropped: list[tuple[int, int]] = ()) -> Store:
+    for number, records in enumerate(shards):
+        write_shard(path, number, records, Counter())
+    rows = [{"shard": shard, "row": row, "cause": "duplicate id"} for shard, row in dropped]
+    pq.write_table(pa.Table.from_pylist(rows, schema=DROPPED), path / "dropped.parquet")
+    count = sum(isinstance(record, Document) for records in shards for record in records) - len(rows)
+    (path / "store.json").write_text(json.dumps({"format": 1, "documents": count, "shards": len(shards)}))
+    return Store.open(path)
+
+
+@given(st.lists(st.lists(documents, max_size=5), min_size=1, max_size=3), st.randoms(use_true_random=False))
+@settings(deadline=None, max_examples=30)
+def test_documents_come_back_by_shard_and_by_number(tmp_path_factory, shards, random):
+    places = [(shard, row) for shard, records in enumerate(shards) for row in range(len(records))]
+    dropped = random.sample(places, len(places) // 3)
+    original, module.GROUP_DOCUMENTS = module.GROUP_DOCUMENTS, 2
+    try:
+        store = make_store(tmp_path_factory.mktemp("store"), shards, dropped)
+    finally:
+        module.GROUP_DOCUMENTS = original
+    kept = [shards[shard][row] for shard, row in places if (shard, row) not in dropped]
+    assert list(store.documents()) == kept
+    assert [store.document(number) for number in range(len(store))] == kept
+    assert [document for shard in range(store.shards) for document in store.documents(shard)] == kept
+    assert store.starts.tolist()[-1] == len(store) == len(kept)
+
+
+def test_find_returns_the_number_of_an_id(tmp_path):
+    store = make_store(tmp_path, [[Document("a", "A", ""), Document("b", "B", "")], [Document("a", "A", ""),
+                                  Document("c", "C", "")]], [(1, 0)])  # fmt: skip
+    assert [store.find(id_) for id_ in ("a", "b", "c", "d")] == [0, 1, 2, None]
+    assert store.document(2).id == "c"
+    with pytest.raises(ValueError, match="has no document 3: numbers run from 0 to 2"):
+        store.document(3)
+
+
+def test_a_shard_is_the_same_bytes_every_time_and_counts_what_it_holds(tmp_path):
+    records = [Document("a", "A", "text", (Link(0, 4, "b"), Link(-1, -1, "c", "x"))), Redirect("d", "a")]
+    for name in ("one", "two"):
+        write_shard(tmp_path / name, 0, iter(records), Counter({"broken": 2}))
+    for part, suffix in (("documents", ".parquet"), ("documents", ".json"), ("redirects", ".parquet")):
+        one, two = (shard_path(tmp_path / name, part, 0, suffix).read_bytes() for name in ("one", "two"))
+        assert one == two
+    counters = json.loads(shard_path(tmp_path / "one", "documents", 0, ".json").read_text())
+    assert counters == {"documents": 1, "redirects": 1, "links": 2, "skipped": {"broken": 2}}
+
+
+def test_what_is_no_store_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="is not a store"):
+        Store.open(tmp_path)
+    (tmp_path / "plan.json").write_text("{}")
+    with pytest.raises(ValueError, match="is an unfinished build: run the same"):
+        Store.open(tmp_path)
+    (tmp_path / "store.json").write_text('{"format": 99}')
+    with pytest.raises(ValueError, match="is a store of format 99, this linkbert reads format 1"):
+        Store.open(tmp_path)
+    (tmp_path / "store.json").write_text("{")
+    with pytest.raises(ValueError, match="not valid JSON"):
+        Store.open(tmp_path)
