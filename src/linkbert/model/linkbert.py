@@ -1,0 +1,132 @@
+"""A BERT with LinkBERT's two losses: masked tokens and the relation of two segments.
+
+In: a batch of token numbers with some places masked. Out: summed losses, or predictions. The encoder is Hugging Face's
+`BertModel` and every weight has the name it has in `BertForPreTraining`, so that a checkpoint opens there as it is;
+the one weight that BERT does not have, the *linked* row of the relation head, has a name of its own. The vocabulary
+head runs at the masked positions only: they are 15 % of the tokens, and in a small model the head is most of the work.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import BertConfig, BertModel
+from transformers.models.bert.modeling_bert import BertLMPredictionHead
+
+IGNORED = -100  # a label that counts for nothing: what fills masked_labels up to a round length
+
+
+class Output(NamedTuple):
+    """What a training step needs: sums over the batch, fp32 scalars; whoever knows the global counts divides.
+
+    `relation_loss` and `relation_correct` are 0 where the objective has no relations.
+    """
+
+    mlm_loss: Tensor  # () summed over masked tokens
+    relation_loss: Tensor  # () summed over pairs
+    relation_correct: Tensor  # () int64, pairs whose relation was ranked first
+
+
+class Predictions(NamedTuple):
+    """What evaluation needs: one row per masked token, one per pair."""
+
+    tokens: Tensor  # (M,) int64, the likeliest token
+    mlm_losses: Tensor  # (M,) fp32, -log probability of the label; 0 where the label is IGNORED
+    relations: Tensor  # (B, R) fp32 probabilities of contiguous, random and, with drp, linked
+
+
+class Heads(nn.Module):
+    """The heads under BERT's names; rows 0 and 1 of the relation head are BERT's own, row 2 stands apart."""
+
+    def __init__(self, config: BertConfig, *, linked: bool) -> None:
+        super().__init__()
+        self.predictions = BertLMPredictionHead(config)
+        self.seq_relationship = nn.Linear(config.hidden_size, 2)
+        self.linked_relationship = nn.Linear(config.hidden_size, 1) if linked else None
+
+    def relation_logits(self, pooled: Tensor) -> Tensor:
+        """Score the relations of each pair: (B, H) -> (B, 2 or 3)."""
+        rows = self.seq_relationship(pooled)
+        return rows if self.linked_relationship is None else torch.cat([rows, self.linked_relationship(pooled)], dim=-1)
+
+
+class LinkBert(nn.Module):
+    """A BERT encoder with a masked-token head and a relation head (paper, section 4).
+
+    `objective` is drp (three relations), nsp (BERT's two) or mlm (none: pooler and relation head stay as they start).
+    """
+
+    def __init__(self, bert_config: BertConfig, *, objective: str = "drp") -> None:
+        super().__init__()
+        self.config = copy.deepcopy(bert_config)
+        self.config._attn_implementation = "sdpa"
+        self.config.architectures = ["BertForPreTraining"]
+        self.objective = objective
+        self.bert = BertModel(self.config)
+        self.cls = Heads(self.config, linked=objective == "drp")
+        self.cls.apply(self.bert._init_weights)
+        head = self.cls.predictions
+        head.decoder.weight = self.bert.embeddings.word_embeddings.weight
+        head.decoder.bias = head.bias
+        if objective == "mlm":
+            self.bert.get_submodule("pooler").requires_grad_(False)
+            self.cls.seq_relationship.requires_grad_(False)
+
+    def encode(self, input_ids: Tensor, token_type_ids: Tensor, lengths: Tensor) -> Tensor:
+        """Encode tokens, (B, T) -> (B, T, H); places at or after a row's length are not attended to."""
+        places = torch.arange(input_ids.shape[1], device=input_ids.device)
+        mask = (places < lengths[:, None])[:, None, None, :]  # (B, 1, 1, T): broadcasts over heads and queries
+        hidden = self.bert.embeddings(input_ids=input_ids, token_type_ids=token_type_ids)
+        return self.bert.encoder(hidden, attention_mask=mask).last_hidden_state
+
+    def token_logits(self, hidden: Tensor, masked_positions: Tensor) -> Tensor:
+        """Score the vocabulary at masked positions, flat in B*T: (B, T, H), (M,) -> (M, V)."""
+        return self.cls.predictions(hidden.flatten(0, 1).index_select(0, masked_positions))
+
+    def relation_logits(self, hidden: Tensor) -> Tensor:
+        """Score the relations of each pair from its [CLS]: (B, T, H) -> (B, 2), or (B, 3) with drp."""
+        return self.cls.relation_logits(self.bert.get_submodule("pooler")(hidden))
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        token_type_ids: Tensor,
+        lengths: Tensor,
+        masked_positions: Tensor,
+        masked_labels: Tensor,
+        relations: Tensor,
+    ) -> Output:
+        """Sum the losses of a batch.
+
+        Shapes, all int64: input_ids and token_type_ids (B, T), lengths (B,), masked_positions (M,) counted in B*T,
+        masked_labels (M,) with IGNORED where a position only fills up, relations (B,).
+        """
+        hidden = self.encode(input_ids, token_type_ids, lengths)
+        logits = self.token_logits(hidden, masked_positions)
+        mlm_loss = functional.cross_entropy(logits.float(), masked_labels, ignore_index=IGNORED, reduction="sum")
+        if self.objective == "mlm":
+            return Output(mlm_loss, mlm_loss.new_zeros(()), relations.new_zeros(()))
+        scores = self.relation_logits(hidden).float()
+        relation_loss = functional.cross_entropy(scores, relations, reduction="sum")
+        return Output(mlm_loss, relation_loss, (scores.argmax(-1) == relations).sum())
+
+    @torch.no_grad()
+    def predict(
+        self,
+        input_ids: Tensor,
+        token_type_ids: Tensor,
+        lengths: Tensor,
+        masked_positions: Tensor,
+        masked_labels: Tensor | None = None,
+    ) -> Predictions:
+        """Predict masked tokens and relations; shapes as in `forward`. Call `eval()` first: dropout is as it stands."""
+        hidden = self.encode(input_ids, token_type_ids, lengths)
+        logits = self.token_logits(hidden, masked_positions).float()
+        labels = torch.full_like(masked_positions, IGNORED) if masked_labels is None else masked_labels
+        losses = functional.cross_entropy(logits, labels, ignore_index=IGNORED, reduction="none")
+        scores = self.relation_logits(hidden).float()
+        return Predictions(logits.argmax(-1), losses, scores.softmax(-1))
