@@ -1,6 +1,7 @@
 """Sentence starts: laws over any text, and cases a reader would doubt."""
 
 import time
+from itertools import pairwise
 
 import pytest
 from hypothesis import example, given
@@ -19,7 +20,7 @@ def test_sentences_cover_the_text_and_none_is_empty(text):
     if starts:
         assert starts[0] == 0
         bounds = [*starts, len(text)]
-        assert all(text[a:b].strip() for a, b in zip(bounds, bounds[1:], strict=False))
+        assert all(text[a:b].strip() for a, b in pairwise(bounds))
         position = 0
         for line in text.split("\n"):
             first = position + len(line) - len(line.lstrip())
@@ -45,7 +46,7 @@ def test_sentences_cover_the_text_and_none_is_empty(text):
 )
 def test_examples(text, sentences):
     bounds = [*split_sentences(text), len(text)]
-    assert [text[a:b] for a, b in zip(bounds, bounds[1:], strict=False)] == sentences
+    assert [text[a:b] for a, b in pairwise(bounds)] == sentences
 
 
 @pytest.mark.parametrize("unit", [".", "\n", "!)", " ", ")", "a. ", "\n \n", "J. ", "。"])

@@ -71,8 +71,8 @@ def _holds(text: str, point: int, after: str) -> bool:
         return False  # an ellipsis
     word = text[max(text.rfind(" ", max(point - 16, 0), point) + 1, point - 16, 0) : point]
     word = word[word.rfind("\n") + 1 :].lstrip("(['\"“‘«").lower()
+    if word in _BEFORE_NUMBER and after.isdigit():
+        return True
     if len(word) < 2:
-        return word.isalpha() and text[point - 1].isupper()  # an initial: J. K. Rowling
-    if word in _ABBREVIATIONS or word[-2] == ".":
-        return True  # Mr., e.g., U.S.
-    return word in _BEFORE_NUMBER and after.isdigit()
+        return text[point - 1].isupper()  # an initial: J. K. Rowling
+    return word in _ABBREVIATIONS or word[-2] == "."  # Mr., e.g., U.S.
