@@ -1,0 +1,48 @@
+"""What a reader is: one function that cuts a source into shards, one that turns a shard into Documents.
+
+A source comes in, Documents and Redirects go out. Cutting happens in one process, lazily and the same way every time;
+reading happens in any process. That is all a build needs to restart and to spread over machines.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from linkbert.records import Document, Redirect
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the user may ask of a reader."""
+
+    table_cells: bool = False  # keep the cells of tables as text (mediawiki)
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """A part of a source that one worker reads; it pickles.
+
+    `start` and `stop` are bytes of the file on disk (stop -1: its end): a build's progress counts them. `data` holds the
+    part itself where only the planner can cut it out (a compressed stream). `cut` is a message: the source breaks off
+    after this shard; it is counted and reported.
+    """
+
+    path: str
+    start: int = 0
+    stop: int = -1
+    data: bytes | None = None
+    first_line: int = 0
+    cut: str = ""
+    extra: Any = None  # what a reader's plan hands to its read, such as the declarations at the head of a dump
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """A source format: `plan` cuts a source into shards, `read` reads one of them, counting what it skips by cause."""
+
+    plan: Callable[[Path, Options], Iterator[Shard]]
+    read: Callable[[Shard, Options, Counter[str]], Iterator[Document | Redirect]]
