@@ -1,0 +1,113 @@
+"""Batches for training: a step's number comes in, its instances go out as torch tensors, in micro-batches.
+
+The global batch of step s is instances s * batch_size and on; a process takes its contiguous share of them. Which
+instances a step has therefore depends neither on the number of processes nor on the micro-batch. The next micro-batches
+are made in a thread while the step computes: the compiled sampler holds no lock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, fields
+
+import numpy as np
+import torch
+
+from linkbert.config import Config
+from linkbert.instances.sampler import Graph, Instances, Sampler, mask_counts
+from linkbert.instances.tokens import TokenStore
+
+AHEAD = 3  # micro-batches made before they are asked for
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Instances as the model takes them: B of T places, with M masks in all; every tensor is int64."""
+
+    input_ids: torch.Tensor  # (B, T)
+    token_type_ids: torch.Tensor  # (B, T)
+    lengths: torch.Tensor  # (B,), real tokens of each
+    masked_positions: torch.Tensor  # (M,), into the flat (B * T), ascending
+    masked_labels: torch.Tensor  # (M,)
+    relations: torch.Tensor  # (B,)
+
+    def __len__(self) -> int:
+        return len(self.relations)
+
+    @property
+    def tokens(self) -> int:
+        """How many places hold a real token."""
+        return int(self.lengths.sum())
+
+    def to(self, device: torch.device | str) -> Batch:
+        """Copy to a device."""
+        return Batch(*(getattr(self, field.name).to(device, non_blocking=True) for field in fields(self)))
+
+
+def to_batch(instances: Instances) -> Batch:
+    """View a sampler's arrays as tensors; nothing is copied."""
+    return Batch(*(torch.from_numpy(getattr(instances, field.name)) for field in fields(Batch)))
+
+
+class Batches:
+    """The batches of a run on one store; see the module. `trim` cuts a micro-batch to its longest instance.
+
+    split and anchors are the Sampler's.
+    """
+
+    def __init__(
+        self,
+        store: TokenStore,
+        graph: Graph | None,
+        config: Config,
+        *,
+        split: str = "train",
+        anchors: str = "all",
+        trim: bool = False,
+    ) -> None:
+        self.config, self.trim = config, trim
+        self.sampler = Sampler(store, graph, config, split=split, anchors=anchors)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="batches")
+        self._made: dict[tuple[int, int], Future[Batch]] = {}
+
+    def __len__(self) -> int:
+        return len(self.sampler)
+
+    @property
+    def anchors(self) -> int:
+        """How many instances an epoch has."""
+        return len(self.sampler)
+
+    def make(self, start: int, stop: int) -> Batch:
+        """Make the batch of the instances numbered [start, stop)."""
+        return to_batch(self.sampler.fill(np.arange(start, stop), trim=self.trim))
+
+    def micro_batches(self, step: int, rank: int = 0, processes: int = 1) -> Iterator[Batch]:
+        """Yield the micro-batches that process `rank` of `processes` computes in a step."""
+        spans = self._spans(step, rank, processes)
+        for at, span in enumerate(spans):
+            coming = spans[at : at + 1 + AHEAD]
+            following = step
+            while len(coming) <= AHEAD and spans:
+                following += 1
+                coming = [*coming, *self._spans(following, rank, processes)][: 1 + AHEAD]
+            self._made = {each: self._made.get(each) or self._thread.submit(self.make, *each) for each in coming}
+            yield self._made.pop(span).result()
+
+    def _spans(self, step: int, rank: int, processes: int) -> list[tuple[int, int]]:
+        size, first = self.config.batch_size, step * self.config.batch_size
+        start, stop = first + size * rank // processes, first + size * (rank + 1) // processes
+        return [(i, min(i + self.config.micro_batch, stop)) for i in range(start, stop, self.config.micro_batch)]
+
+    def counts(self, step: int) -> tuple[int, int]:
+        """Count the masked tokens and the pairs of a step's global batch, without making it.
+
+        Whole words cannot always fill the number of masks, so they have to be drawn: about as long as making the batch.
+        """
+        numbers = np.arange(step * self.config.batch_size, (step + 1) * self.config.batch_size)
+        if self.config.whole_word:
+            return len(self.sampler.fill(numbers).masked_labels), len(numbers)
+        pairs, _, _ = self.sampler.draw(numbers)
+        tokens = pairs[:, 2] - pairs[:, 1] + pairs[:, 5] - pairs[:, 4]
+        return int(mask_counts(tokens, self.config.mask_rate).sum()), len(numbers)

@@ -1,0 +1,482 @@
+"""The compiled half of the sampler: instance numbers come in, segments, tokens and masks go out.
+
+Everything random is a hash of (seed, epoch, index, purpose, draw number), so that an instance depends on nothing that
+happened before it: no generator has a state here. The functions work on one instance at a time over memory-mapped
+arrays, which numba turns into some millions of small random reads a second; they hold no lock (nogil), so that a loader
+can run beside a training step. All of them live in this one file because numba's cache looks at one file's date only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numba
+import numpy as np
+
+from linkbert.records import CONTIGUOUS, LINKED, RANDOM
+
+# What an instance is drawn for; each purpose has random numbers of its own.
+_ORDER, _CUT, _RELATION, _PAIR, _MASK = range(5)
+# Which segment of a linked document.
+ANY, LEAD, SECTION = range(3)
+# Why an instance has another relation than the one drawn for it (bits).
+NO_LINK, ONE_SENTENCE, NO_RANDOM, NO_PAIR = 1, 2, 4, 8
+_TRIES = 64  # documents drawn before a random partner is given up
+
+_U = np.uint64
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_GOLDEN_RATIO = 0.6180339887498949
+
+
+class Corpus(NamedTuple):
+    """The arrays the kernels read: TokenStore's and LinkGraph's, and what the sampler derived from them at load."""
+
+    tokens: np.ndarray  # uint16 or uint32 (tokens,)
+    documents: np.ndarray  # int64 (N + 1,), first token of each document
+    sentences: np.ndarray  # int64 (sentences,), first token of each sentence
+    document_sentences: np.ndarray  # int64 (N + 1,)
+    link_tokens: np.ndarray  # int32 (links,), token within its document, -1 without a place
+    edge_offsets: np.ndarray  # int64 (N + 1,)
+    edge_targets: np.ndarray  # int32 (edges,)
+    edge_links: np.ndarray  # int64 (edges,), link number, -1 without a link
+    edge_sections: np.ndarray  # int32 (edges,), sentence within the target, -1 without a section
+    first_anchor: np.ndarray  # int64 (N + 1,), anchors of the documents before each one
+    usable: np.ndarray  # uint8 (N,), 1 where a document may be B
+    partners: np.ndarray  # int32, the documents that may be B
+    weights: np.ndarray  # float64 (N,), in-degree^-alpha
+    listed: np.ndarray  # int64, the anchors to enumerate; empty: all of them
+
+
+class Plan(NamedTuple):
+    """The settings the kernels read."""
+
+    seed: int
+    anchors: int
+    half: int  # longest A
+    room: int  # longest A and B together
+    linked: float  # chance of linked where A has a usable link
+    contiguous: float  # chance of contiguous where linked did not come out and the document has more than one sentence
+    scope_segment: bool
+    segment: int  # ANY, LEAD or SECTION
+    fixed_cuts: bool  # cuts of epoch 0 in every epoch, so that a list of anchors stays true
+
+
+class Special(NamedTuple):
+    """The vocabulary as masking sees it."""
+
+    pad: int
+    cls: int
+    sep: int
+    mask: int
+    size: int
+    reserved: np.ndarray  # int64, sorted ids that never replace a token
+    continues: np.ndarray  # bool (size,), whether a token goes on with the word before it ("##ing")
+
+
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile a function on its first call, and keep the result on disk where a folder for it can be written."""
+    try:
+        return numba.njit(function, cache=True, nogil=True)
+    except RuntimeError:  # neither the package's folder nor the user's cache can be written
+        return numba.njit(function, nogil=True)
+
+
+@compiled
+def mix(x: np.uint64) -> np.uint64:
+    """Hash 64 bits to 64 bits (the finaliser of splitmix64)."""
+    x = (x ^ (x >> _U(30))) * _U(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> _U(27))) * _U(0x94D049BB133111EB)
+    return x ^ (x >> _U(31))
+
+
+@compiled
+def draw(key: np.uint64, number: int) -> np.uint64:
+    """Give draw `number` of a key: 64 random bits."""
+    return mix(key + (_U(number) + _U(1)) * _GOLDEN)
+
+
+@compiled
+def make_key(seed: int, epoch: int, purpose: int) -> np.uint64:
+    """Derive the key that one purpose has in one epoch of one seed."""
+    return draw(draw(draw(_U(0), seed), epoch), purpose)
+
+
+@compiled
+def unit(bits: np.uint64) -> float:
+    """Turn random bits into a number in [0, 1)."""
+    return float(bits >> _U(11)) * 2.0**-53
+
+
+@compiled
+def below(bits: np.uint64, n: int) -> int:
+    """Turn the upper 32 random bits into a whole number in [0, n), n < 2^32."""
+    return np.int64(((bits >> _U(32)) * _U(n)) >> _U(32))
+
+
+@compiled
+def permute(index: int, n: int, key: np.uint64) -> int:
+    """Give the place of `index` in a pseudo-random permutation of 0..n-1.
+
+    A Feistel network permutes the next power of four; where it leads outside, it is walked on until it is inside again
+    (fewer than four steps on average).
+    """
+    half = 1
+    while (1 << (2 * half)) < n:
+        half += 1
+    low = (_U(1) << _U(half)) - _U(1)
+    x = _U(index)
+    while True:
+        left, right = x >> _U(half), x & low
+        for turn in range(4):
+            left, right = right, left ^ (mix(key + right * _GOLDEN + _U(turn)) & low)
+        x = (left << _U(half)) | right
+        if x < _U(n):
+            return np.int64(x)
+
+
+@compiled
+def last_not_above(table: np.ndarray, start: int, stop: int, value: float) -> int:
+    """Find the last i in [start, stop) with table[i] <= value, `start` where there is none."""
+    while stop - start > 1:
+        middle = (start + stop) >> 1
+        if table[middle] <= value:
+            start = middle
+        else:
+            stop = middle
+    return start
+
+
+@compiled
+def run_forward(corpus: Corpus, doc: int, sentence: int, room: int) -> tuple[int, int]:
+    """Give the tokens [start, stop) of the whole sentences from `sentence` on that fit; a longer one is cut at its end."""
+    start = corpus.sentences[sentence]
+    end = corpus.documents[doc + 1]
+    last = corpus.document_sentences[doc + 1]
+    if end - start <= room:
+        return start, end
+    stop = start
+    for i in range(sentence + 1, last):
+        if corpus.sentences[i] - start > room:
+            break
+        stop = corpus.sentences[i]
+    return start, stop if stop > start else start + room
+
+
+@compiled
+def place_anchor(corpus: Corpus, plan: Plan, anchor: int, epoch: int) -> tuple[int, int, int, int]:
+    """Give an anchor's document, the tokens [start, stop) of A, and the sentence that follows A (-1: there is none).
+
+    The cut moves by epoch within the anchor's own stretch of the document; it is the same for every relation, so that
+    nothing about A tells which one was drawn.
+    """
+    doc = last_not_above(corpus.first_anchor, 0, len(corpus.first_anchor), anchor)
+    first, last = corpus.document_sentences[doc], corpus.document_sentences[doc + 1]
+    begin, end = corpus.documents[doc], corpus.documents[doc + 1]
+    if last - first == 1:
+        return doc, max(begin, end - plan.half), end, -1
+    stretch = (end - begin) / (corpus.first_anchor[doc + 1] - corpus.first_anchor[doc])
+    shift = unit(draw(make_key(plan.seed, 0 if plan.fixed_cuts else epoch, _CUT), doc))
+    cut = begin + (anchor - corpus.first_anchor[doc] + shift) * stretch
+    after = last_not_above(corpus.sentences, first, last, cut)
+    if after + 1 < last and corpus.sentences[after + 1] - cut < cut - corpus.sentences[after]:
+        after += 1
+    after = min(max(after, first + 1), last - 1)
+    stop = corpus.sentences[after]
+    start = stop
+    for i in range(after - 1, first - 1, -1):
+        if stop - corpus.sentences[i] > plan.half:
+            break
+        start = corpus.sentences[i]
+    return doc, start if start < stop else stop - plan.half, stop, after
+
+
+@compiled
+def follows(corpus: Corpus, plan: Plan, edge: int, doc: int, start: int, stop: int) -> bool:
+    """Say whether an edge of `doc` may be followed from A = tokens [start, stop)."""
+    target = corpus.edge_targets[edge]
+    if target == doc or not corpus.usable[target]:
+        return False
+    if not plan.scope_segment:
+        return True
+    link = corpus.edge_links[edge]
+    if link < 0 or corpus.link_tokens[link] < 0:
+        return False
+    return start <= corpus.documents[doc] + corpus.link_tokens[link] < stop
+
+
+@compiled
+def has_link(corpus: Corpus, plan: Plan, doc: int, start: int, stop: int) -> bool:
+    """Say whether any edge may be followed from A."""
+    for edge in range(corpus.edge_offsets[doc], corpus.edge_offsets[doc + 1]):
+        if follows(corpus, plan, edge, doc, start, stop):
+            return True
+    return False
+
+
+@compiled
+def pick_linked(
+    corpus: Corpus, plan: Plan, doc: int, start: int, stop: int, chance: float, choice: np.uint64
+) -> tuple[int, int]:
+    """Draw one of the distinct documents linked from A by weight; give it and the section a link names (or -1, -1).
+
+    Linear in the document's edges, whatever their number: targets met before are known from a hash table.
+    """
+    first, last = corpus.edge_offsets[doc], corpus.edge_offsets[doc + 1]
+    found = np.empty(last - first, np.int64)
+    count = 0
+    for edge in range(first, last):
+        if follows(corpus, plan, edge, doc, start, stop):
+            found[count] = edge
+            count += 1
+    if count == 0:
+        return -1, -1
+    bits = 2
+    while (1 << bits) < 2 * count:
+        bits += 1
+    met = np.full(1 << bits, -1, np.int32)
+    upto = np.empty(count)
+    targets = np.empty(count, np.int32)
+    distinct = 0
+    total = 0.0
+    for i in range(count):
+        target = corpus.edge_targets[found[i]]
+        slot = np.int64(mix(_U(target)) & _U((1 << bits) - 1))
+        while met[slot] >= 0 and met[slot] != target:
+            slot = (slot + 1) & ((1 << bits) - 1)
+        if met[slot] < 0:
+            met[slot] = target
+            total += corpus.weights[target]
+            upto[distinct] = total
+            targets[distinct] = target
+            distinct += 1
+    at = 0
+    while at < distinct - 1 and upto[at] <= chance * total:
+        at += 1
+    target = targets[at]
+    if plan.segment != SECTION:
+        return target, -1
+    named = 0
+    for i in range(count):
+        named += corpus.edge_targets[found[i]] == target
+    wanted = below(choice, named)
+    for i in range(count):
+        if corpus.edge_targets[found[i]] == target:
+            if wanted == 0:
+                return target, corpus.edge_sections[found[i]]
+            wanted -= 1
+    return target, -1
+
+
+@compiled
+def pick_random(corpus: Corpus, doc: int, key: np.uint64) -> int:
+    """Draw a document that is neither `doc` nor linked from it; -1 after too many tries."""
+    first, last = corpus.edge_offsets[doc], corpus.edge_offsets[doc + 1]
+    for attempt in range(_TRIES):
+        other = corpus.partners[below(draw(key, 8 + attempt), len(corpus.partners))]
+        good = other != doc
+        for edge in range(first, last):
+            if corpus.edge_targets[edge] == other:
+                good = False
+                break
+        if good:
+            return other
+    return -1
+
+
+@compiled
+def anchor_of(corpus: Corpus, plan: Plan, number: int) -> tuple[int, int, int]:
+    """Give the anchor, the epoch and the index in the epoch of an instance number."""
+    epoch, index = number // plan.anchors, number % plan.anchors
+    anchor = permute(index, plan.anchors, make_key(plan.seed, epoch, _ORDER))
+    if len(corpus.listed):
+        anchor = corpus.listed[anchor]
+    return anchor, epoch, index
+
+
+@compiled
+def draw_pairs(
+    corpus: Corpus, plan: Plan, numbers: np.ndarray, pairs: np.ndarray, relations: np.ndarray, causes: np.ndarray
+) -> None:
+    """Draw the segments of instances.
+
+    numbers: int64 (B,). Filled: pairs int64 (B, 6), the document, first token and token after the last of A and of B,
+    tokens counted from the first of the store; relations int64 (B,); causes uint8 (B,).
+    """
+    for row in range(len(numbers)):
+        anchor, epoch, index = anchor_of(corpus, plan, numbers[row])
+        doc, start, stop, after = place_anchor(corpus, plan, anchor, epoch)
+        key = draw(make_key(plan.seed, epoch, _PAIR), index)
+        # Steps of the golden ratio: the relations of any run of instances come close to their shares.
+        chance = (index * _GOLDEN_RATIO + unit(make_key(plan.seed, epoch, _RELATION))) % 1.0
+        cause = 0
+        relation = RANDOM
+        other, section = -1, -1
+        if chance < plan.linked:
+            other, section = pick_linked(corpus, plan, doc, start, stop, unit(draw(key, 0)), draw(key, 1))
+            chance /= plan.linked
+            if other >= 0:
+                relation = LINKED
+            else:
+                cause |= NO_LINK
+        else:
+            chance = (chance - plan.linked) / (1.0 - plan.linked)
+        if other < 0:
+            if chance < plan.contiguous:
+                if after >= 0:
+                    relation = CONTIGUOUS
+                else:
+                    cause |= ONE_SENTENCE
+            if relation == RANDOM:
+                other = pick_random(corpus, doc, key)
+                if other < 0:  # almost everything is linked from here, or there is nothing else
+                    cause |= NO_RANDOM
+                    if after >= 0:
+                        relation = CONTIGUOUS
+                    else:
+                        other, section = pick_linked(corpus, plan, doc, start, stop, unit(draw(key, 0)), draw(key, 1))
+                        if other >= 0:
+                            relation = LINKED
+                        else:
+                            cause |= NO_PAIR
+        room = plan.room - (stop - start)
+        if relation == CONTIGUOUS:
+            other = doc
+            b_start, b_stop = run_forward(corpus, doc, after, room)
+        elif other < 0:
+            b_start, b_stop = stop, stop
+        else:
+            first, last = corpus.document_sentences[other], corpus.document_sentences[other + 1]
+            if relation == LINKED and plan.segment == LEAD:
+                sentence = first
+            elif relation == LINKED and section >= 0 and first + section < last:
+                sentence = first + section
+            else:
+                sentence = first + below(draw(key, 2), last - first)
+            b_start, b_stop = run_forward(corpus, other, sentence, room)
+        pairs[row, 0], pairs[row, 1], pairs[row, 2] = doc, start, stop
+        pairs[row, 3], pairs[row, 4], pairs[row, 5] = other, b_start, b_stop
+        relations[row] = relation
+        causes[row] = cause
+
+
+@compiled
+def survey(corpus: Corpus, plan: Plan, anchors: np.ndarray, linkable: np.ndarray, continuable: np.ndarray) -> None:
+    """Say of anchors (int64) whether, in epoch 0, A has a usable link and whether it can be continued (bool arrays)."""
+    for i in range(len(anchors)):
+        doc, start, stop, after = place_anchor(corpus, plan, anchors[i], 0)
+        linkable[i] = has_link(corpus, plan, doc, start, stop)
+        continuable[i] = after >= 0
+
+
+@compiled
+def count_masks(tokens: int, rate: float) -> int:
+    """Say how many tokens of an instance are masked: the rounded share, at least one."""
+    return max(1, int(round(rate * tokens)))
+
+
+@compiled
+def choose_tokens(tokens: int, middle: int, wanted: int, key: np.uint64, order: np.ndarray, chosen: np.ndarray) -> int:
+    """Mark `wanted` of the positions of A and B in `chosen` (uint8), without replacement; give how many."""
+    for i in range(tokens):
+        order[i] = i + 1 + (i >= middle)
+    for i in range(wanted):
+        j = i + below(draw(key, i), tokens - i)
+        order[i], order[j] = order[j], order[i]
+        chosen[order[i]] = 1
+    return wanted
+
+
+@compiled
+def choose_words(
+    ids: np.ndarray, tokens: int, middle: int, wanted: int, key: np.uint64, special: Special, order: np.ndarray,
+    chosen: np.ndarray,
+) -> int:  # fmt: skip
+    """Mark whole words in random order until `wanted` positions are marked, passing over words that are too long.
+
+    Where every word is too long, the beginning of the first one drawn is masked: no instance goes without a mask.
+    """
+    words = 0
+    for i in range(tokens):
+        at = i + 1 + (i >= middle)
+        if i == 0 or i == middle or not special.continues[ids[at]]:
+            order[words] = at
+            words += 1
+    marked = 0
+    for i in range(words):
+        j = i + below(draw(key, i), words - i)
+        order[i], order[j] = order[j], order[i]
+        stop = order[i] + 1
+        while special.continues[ids[stop]]:  # ends at [SEP] at the latest
+            stop += 1
+        if marked + stop - order[i] <= wanted:
+            chosen[order[i] : stop] = 1
+            marked += stop - order[i]
+        if marked == wanted:
+            break
+    if marked == 0:
+        chosen[order[0] : order[0] + wanted] = 1
+        marked = wanted
+    return marked
+
+
+@compiled
+def write_instances(
+    corpus: Corpus, plan: Plan, special: Special, numbers: np.ndarray, pairs: np.ndarray, rate: float, whole_word: bool,
+    ids: np.ndarray, types: np.ndarray, lengths: np.ndarray, positions: np.ndarray, labels: np.ndarray,
+) -> int:  # fmt: skip
+    """Write the tokens of drawn pairs, `[CLS] A [SEP] B [SEP]` and padding, and mask them; give the number of masks.
+
+    Filled: ids and types int64 (B, T); lengths int64 (B,), real tokens; positions int64 (M,), masked places counted
+    through the flat (B * T) array, ascending, and labels int64 (M,), what stood there; M at most what was allocated.
+    """
+    width = ids.shape[1]
+    order = np.empty(width, np.int64)
+    chosen = np.zeros(width, np.uint8)
+    masks = 0
+    choices = special.size - len(special.reserved)
+    for row in range(len(numbers)):
+        a_start, a_stop, b_start, b_stop = pairs[row, 1], pairs[row, 2], pairs[row, 4], pairs[row, 5]
+        middle = a_stop - a_start
+        tokens = middle + b_stop - b_start
+        line = ids[row]
+        line[0] = special.cls
+        for i in range(middle):
+            line[1 + i] = corpus.tokens[a_start + i]
+        line[1 + middle] = special.sep
+        for i in range(b_stop - b_start):
+            line[2 + middle + i] = corpus.tokens[b_start + i]
+        line[2 + tokens] = special.sep
+        line[3 + tokens :] = special.pad
+        types[row, : 2 + middle] = 0
+        types[row, 2 + middle : 3 + tokens] = 1
+        types[row, 3 + tokens :] = 0
+        lengths[row] = 3 + tokens
+
+        epoch, index = numbers[row] // plan.anchors, numbers[row] % plan.anchors
+        key = draw(make_key(plan.seed, epoch, _MASK), index)
+        wanted = count_masks(tokens, rate)
+        if whole_word:
+            marked = choose_words(line, tokens, middle, wanted, key, special, order, chosen)
+        else:
+            marked = choose_tokens(tokens, middle, wanted, key, order, chosen)
+        at = 0
+        while marked:
+            at += 1
+            if not chosen[at]:
+                continue
+            chosen[at] = 0
+            marked -= 1
+            positions[masks] = row * width + at
+            labels[masks] = line[at]
+            masks += 1
+            bits = draw(key, width + at)
+            fate = float(bits & _U(0xFFFFFFFF)) * 2.0**-32
+            if fate < 0.8:
+                line[at] = special.mask
+            elif fate < 0.9:
+                token = below(bits, choices)
+                for reserved in special.reserved:
+                    token += token >= reserved
+                line[at] = token
+    return masks
