@@ -1,8 +1,7 @@
-"""What every reader is: a way to cut a source into shards, and a way to turn one shard into records.
+"""What a reader is: one function that cuts a source into shards, one that turns a shard into Documents.
 
-A path comes in, Documents and Redirects go out. Planning is cheap and happens in the parent; reading is the work and may
-happen in any process, so a Shard is small, frozen and picklable. The same path and options always give the same shards
-in the same order: a build that was stopped skips the shards it has.
+A source comes in, Documents and Redirects go out. Cutting happens in one process, lazily and the same way every time;
+reading happens in any process. That is all a build needs to restart and to spread over machines.
 """
 
 from __future__ import annotations
@@ -11,43 +10,39 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from linkbert.records import Document, Redirect
 
 
 @dataclass(frozen=True, slots=True)
-class Shard:
-    """One piece of a source: bytes [start, stop) of the file at `path`, or `data` where those cannot be found again cheaply.
+class Options:
+    """What the user may ask of a reader."""
 
-    `stop = -1` means the end of the file. `header` is what the head of the source says about all of it (a dump's
-    siteinfo). `first_line` is the number, from 1, of the first line, for messages. `problem` is a cause that the plan met
-    behind this shard (a truncated archive); `read` counts it.
+    table_cells: bool = False  # keep the cells of tables as text (mediawiki)
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """A part of a source that one worker reads; it pickles.
+
+    `start` and `stop` are bytes of the file on disk (stop -1: its end): a build's progress counts them. `data` holds the
+    part itself where only the planner can cut it out (a compressed stream). `cut` is a message: the source breaks off
+    after this shard; it is counted and reported.
     """
 
     path: str
     start: int = 0
     stop: int = -1
     data: bytes | None = None
-    first_line: int = 1
-    header: bytes = b""
-    problem: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What a user may choose about reading; `table_cells` keeps the cells of tables as text."""
-
-    table_cells: bool = False
+    first_line: int = 0
+    cut: str = ""
+    extra: Any = None  # what a reader's plan hands to its read, such as the declarations at the head of a dump
 
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """A format: `plan` cuts a path into shards, `read` turns one shard into records.
-
-    `plan` raises ValueError (what, where, remedy) when the file as a whole is not what it claims to be. `read` skips bad
-    records one by one and counts each in the Counter under its cause. `recognises` looks at a path's name and first bytes.
-    """
+    """A source format: `plan` cuts a source into shards, `read` reads one of them, counting what it skips by cause."""
 
     plan: Callable[[Path, Options], Iterator[Shard]]
     read: Callable[[Shard, Options, Counter[str]], Iterator[Document | Redirect]]
-    recognises: Callable[[Path], bool]
