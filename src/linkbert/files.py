@@ -1,6 +1,7 @@
-"""Files as every stage reads and writes them: decompressed on the fly, written under a temporary name, renamed when whole.
+"""Files as every stage reads and writes them: decompressed on the fly, renamed when whole.
 
-A folder or file with its final name is complete; a crash leaves at most a `.part` name behind, which the next run overwrites.
+A folder or file with its final name is complete; a crash leaves at most a `.part` name behind, which the next run
+overwrites.
 """
 
 from __future__ import annotations
@@ -36,6 +37,56 @@ def open_decompressed(path: Path) -> IO[bytes]:
             return zstandard.open(path)
         case _:
             return path.open("rb")
+
+
+class CutFileError(ValueError):
+    """A compressed file ends in the middle, or its bytes are damaged from some place on."""
+
+
+def decompressed_blocks(path: Path) -> Iterator[tuple[bytes, int]]:
+    """Yield a file's bytes block by block, decompressed as its name ends, each with the position reached in the file.
+
+    Whatever can be decompressed is yielded before a CutFileError says that the file is cut or damaged.
+    """
+
+    def decompressor() -> Any:
+        match path.suffix:
+            case ".bz2":
+                return bz2.BZ2Decompressor()
+            case ".gz":
+                from isal import igzip_lib
+
+                return igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP)
+            case ".xz":
+                return lzma.LZMADecompressor()
+            case ".zst":
+                import zstandard
+
+                return zstandard.ZstdDecompressor(max_window_size=2**31).decompressobj()
+
+    stream = None
+    with path.open("rb") as file:
+        while block := file.read(1 << 16):
+            position = file.tell()
+            if path.suffix not in COMPRESSIONS:
+                yield block, position
+                continue
+            while block:  # streams may follow one another in a file, with zeros as padding at the end
+                if stream is None:
+                    block = block.lstrip(b"\0") if position > len(block) else block
+                    if not block:
+                        break
+                    stream = decompressor()
+                try:
+                    data = stream.decompress(block)
+                except Exception as error:  # each library has its own: OSError, LZMAError, IsalError, ZstdError
+                    raise CutFileError(f"{path} is damaged near byte {position} ({error})") from None
+                if data:
+                    yield data, position
+                block = stream.unused_data if stream.eof else b""
+                stream = None if stream.eof else stream
+    if stream is not None:
+        raise CutFileError(f"{path} is cut off: its compressed data ends in the middle, at byte {path.stat().st_size}")
 
 
 @contextmanager

@@ -26,9 +26,9 @@ class Options:
 class Shard:
     """A part of a source that one worker reads; it pickles.
 
-    `start` and `stop` are bytes of the file on disk (stop -1: its end): a build's progress counts them. `data` holds the
-    part itself where only the planner can cut it out (a compressed stream). `cut` is a message: the source breaks off
-    after this shard; it is counted and reported.
+    `start` and `stop` are bytes of the file on disk (stop -1: its end): a build's progress counts them. `data` holds
+    the part itself where only the planner can cut it out (a compressed stream). `cut` is a message: the source breaks
+    off after this shard; it is counted and reported.
     """
 
     path: str
@@ -40,9 +40,23 @@ class Shard:
     extra: Any = None  # what a reader's plan hands to its read, such as the declarations at the head of a dump
 
 
+class Skipped(Counter[str]):
+    """Counts by cause what a reader skips or mends, and remembers where the first few stand."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.examples: list[str] = []
+
+    def note(self, cause: str, where: str) -> None:
+        """Count one; `where` is for the report, such as 'notes.jsonl line 17'."""
+        if self[cause] < 3:
+            self.examples.append(f"{where}: {cause}")
+        self[cause] += 1
+
+
 @dataclass(frozen=True, slots=True)
 class Reader:
     """A source format: `plan` cuts a source into shards, `read` reads one of them, counting what it skips by cause."""
 
     plan: Callable[[Path, Options], Iterator[Shard]]
-    read: Callable[[Shard, Options, Counter[str]], Iterator[Document | Redirect]]
+    read: Callable[[Shard, Options, Skipped], Iterator[Document | Redirect]]

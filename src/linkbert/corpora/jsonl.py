@@ -1,0 +1,131 @@
+"""JSON lines in, Documents out: the format for a corpus of one's own.
+
+    {"id": "a", "title": "A", "text": "See B.", "links": [{"start": 4, "end": 5, "target": "b"}, {"target": "c"}]}
+
+One object a line. `id` and `text` are needed; `title` is the id where absent; a link needs `target` alone (then it has
+no place), may have `start` and `end` (characters of `text`) and `fragment`; `"disambiguation": true` marks a page that
+lists meanings. A broken line is skipped and counted with its number.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from linkbert.corpora.reader import Options, Reader, Shard, Skipped
+from linkbert.files import CutFileError, decompressed_blocks
+from linkbert.records import Document, Link
+
+SHARD_BYTES = 4 << 20
+LONGEST_LINE = 1 << 28
+
+
+def plan(path: Path, _: Options) -> Iterator[Shard]:
+    """Cut a file into runs of whole lines of about SHARD_BYTES, decompressed."""
+    pending = bytearray()
+    line, start, position, cut = 1, 0, 0, ""
+    blocks = decompressed_blocks(path)
+    while not cut:
+        try:
+            block, position = next(blocks)
+        except StopIteration:
+            break
+        except CutFileError as error:
+            cut = str(error)
+            break
+        pending += block
+        if len(pending) < SHARD_BYTES:
+            continue
+        stop = pending.rfind(b"\n", -len(block)) + 1
+        if stop:
+            yield Shard(str(path), start, position, bytes(pending[:stop]), line)
+            line += pending.count(b"\n", 0, stop)
+            start = position
+            del pending[:stop]
+        elif len(pending) > LONGEST_LINE:
+            raise ValueError(f"{path} is not JSON lines: line {line} is longer than {LONGEST_LINE >> 20} MB")
+    if not position and not pending:
+        raise ValueError(cut or f"{path} is empty: there is no document in it")
+    yield Shard(str(path), start, path.stat().st_size, bytes(pending), line, cut)
+
+
+def read(shard: Shard, _: Options, skipped: Skipped) -> Iterator[Document]:
+    """Read the Documents of a shard; `skipped` counts lines and links that are not as they should be."""
+    name = Path(shard.path).name
+    for number, line in enumerate((shard.data or b"").split(b"\n"), shard.first_line):
+        if number == 1:
+            line = line.removeprefix(b"\xef\xbb\xbf")
+        if not line or line.isspace():
+            continue
+        where = f"{name} line {number}"
+        try:
+            text = line.decode()
+        except UnicodeDecodeError:
+            skipped.note("invalid UTF-8 (replaced)", where)
+            text = line.decode(errors="replace")
+        try:
+            record = json.loads(text)
+            if b"\\ud" in line or b"\\uD" in line:
+                record = _without_surrogates(record)
+        except (ValueError, RecursionError):
+            skipped.note("not JSON", where)
+            continue
+        fault = _fault(record)
+        if fault:
+            skipped.note(fault, where)
+            continue
+        id_, body = str(record["id"]), record["text"]
+        links = _links(record.get("links") or [], len(body), skipped, where)
+        title = record.get("title")
+        yield Document(id_, id_ if title is None else str(title), body, links, bool(record.get("disambiguation")))
+
+
+def _fault(record: Any) -> str:
+    if not isinstance(record, dict):
+        return "not an object"
+    id_, text, title = record.get("id"), record.get("text"), record.get("title")
+    if id_ is None or id_ == "":
+        return "no id"
+    if text is None:
+        return "no text"
+    if isinstance(id_, bool) or not isinstance(id_, str | int | float):
+        return "id is not a string"
+    if not isinstance(text, str):
+        return "text is not a string"
+    if not isinstance(title, str | int | float | None):
+        return "title is not a string"
+    if not isinstance(record.get("links"), list | None):
+        return "links are not a list"
+    return ""
+
+
+def _links(values: list[Any], size: int, skipped: Skipped, where: str) -> tuple[Link, ...]:
+    links = []
+    for value in values:
+        target = value.get("target") if isinstance(value, dict) else None
+        if isinstance(target, bool) or not isinstance(target, str | int | float) or target == "":
+            skipped.note("link without target", where)
+            continue
+        start, end, fragment = value.get("start"), value.get("end"), value.get("fragment")
+        if type(start) is not int or type(end) is not int or not 0 <= start < end <= size:
+            if not (start is end is None or start == end == -1):
+                skipped.note("link out of range (kept without its place)", where)
+            start = end = -1
+        links.append(Link(start, end, str(target), fragment if isinstance(fragment, str) else ""))
+    return tuple(links)
+
+
+def _without_surrogates(value: Any) -> Any:
+    # JSON may escape half of a surrogate pair, which no file of text can hold; one character for one keeps offsets.
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, list):
+        return [_without_surrogates(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _without_surrogates(item) for key, item in value.items()}
+    return value
+
+
+READER = Reader(plan, read)

@@ -1,0 +1,131 @@
+"""One function over many shards: in this process, in several, or on a Dask cluster.
+
+Shards and a `concurrent.futures.Executor` come in; nothing goes out but files, each renamed when whole, so that a
+stage can stop anywhere and be run again. Shards are taken from their iterator only as workers become free: what a
+planner cuts out of a stream stays a bounded amount of memory.
+"""
+
+from __future__ import annotations
+
+import errno
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any, TypeVar
+
+Item = TypeVar("Item")
+
+
+def run_shards(
+    function: Callable[[Item], Any],
+    items: Iterable[Item],
+    executor: Executor,
+    *,
+    done: Callable[[Item], bool] | None = None,
+    progress: Callable[[Item], None] | None = None,
+) -> None:
+    """Run `function(item)` for every item that is not `done`; `progress(item)` is told of each one that is finished.
+
+    At most two items a worker wait at any time. The first error stops the run once the shards in flight have ended, and
+    is raised here; a full disk and a killed worker are a ValueError of one line.
+    """
+    flying: dict[Future[Any], Item] = {}
+    room = 2 * _workers(executor)
+
+    def land(most: int) -> None:
+        while len(flying) > most:
+            for future in wait(flying, return_when=FIRST_COMPLETED).done:
+                item = flying.pop(future)
+                future.result()
+                if progress is not None:
+                    progress(item)
+
+    try:
+        for item in items:
+            if done is not None and done(item):
+                if progress is not None:
+                    progress(item)
+            else:
+                flying[executor.submit(function, item)] = item
+                land(room - 1)
+        land(0)
+    except BrokenProcessPool:
+        raise ValueError(
+            "a worker process was killed, perhaps for want of memory: run the same command again with fewer workers "
+            "(finished shards are kept)"
+        ) from None
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        place = f" ({error.filename})" if error.filename else ""
+        raise ValueError(
+            f"the disk is full{place}: make room and run the same command again (finished shards are kept)"
+        ) from None
+    finally:
+        for future in flying:
+            future.cancel()
+        wait(flying)
+
+
+def make_executor(workers: int = 1, dask: str | None = None) -> Executor:
+    """Give an Executor: this process itself for one worker, new processes for more, a Dask cluster for an address.
+
+    Use it in a `with` block. Processes are spawned, not forked, so threads of this one (a progress bar, torch) are
+    safe; they end when this one does, even by kill -9.
+    """
+    if dask is not None:
+        try:
+            from distributed import Client
+        except ImportError:
+            raise ValueError("--dask needs the package distributed: pip install 'linkbert[dask]'") from None
+        try:
+            return Client(dask).get_executor(pure=False)
+        except (OSError, ValueError) as error:
+            reason = str(error).splitlines()[0]
+            raise ValueError(
+                f"no Dask scheduler answers at {dask} ({reason}); start one with `dask scheduler`"
+            ) from None
+    if workers < 1:
+        raise ValueError(f"workers={workers} does not make sense: it must be 1 or more")
+    if workers == 1:
+        return _ThisProcess()
+    context = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(workers, mp_context=context, initializer=_follow_parent)
+
+
+class _ThisProcess(Executor):
+    """Runs a call where it is submitted."""
+
+    def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        try:
+            future.set_result(function(*args, **kwargs))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+
+def _workers(executor: Executor) -> int:
+    if isinstance(executor, _ThisProcess):
+        return 1
+    if isinstance(executor, ProcessPoolExecutor):
+        return int(executor._max_workers)  # type: ignore[attr-defined]
+    client = getattr(executor, "_client", None)  # Dask's
+    return max(1, sum(client.ncores().values())) if client is not None else os.cpu_count() or 1
+
+
+def _follow_parent() -> None:
+    # A worker whose parent was killed would wait for work for ever, and finish a shard that a second run makes too.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears Ctrl-C and ends the run
+
+    def watch() -> None:
+        parent = multiprocessing.parent_process()
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
