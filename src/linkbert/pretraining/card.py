@@ -1,0 +1,180 @@
+"""The model card: README.md of a checkpoint, written from the run so that nothing in it has to be remembered.
+
+In: the facts of a run as plain values (what run.json holds, the State, the store's own records). Out: Markdown with the
+YAML head that model hubs read.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from linkbert.config import Config, show_value
+from linkbert.config import describe as describe_config
+from linkbert.pretraining.checkpoint import State
+from linkbert.pretraining.evaluation import describe, from_json, percent
+from linkbert.records import RELATIONS
+
+POLICY = {
+    "found": "links found",
+    "resolved": "resolved to a document",
+    "redirected": "of these through redirects",
+    "dead": "dead, dropped",
+    "self": "to the document itself, dropped",
+    "disambiguation": "to disambiguation pages, dropped",
+    "edges": "edges of the graph",
+}
+HEADS = {
+    "drp": "masked tokens and three relations (contiguous, random, linked)",
+    "nsp": "masked tokens and two relations (contiguous, random), as BERT",
+    "mlm": "masked tokens alone",
+}
+USE = """\
+```python
+from transformers import AutoModelForMaskedLM, AutoTokenizer
+
+tokenizer = AutoTokenizer.from_pretrained("DIR")
+model = AutoModelForMaskedLM.from_pretrained("DIR")
+```
+
+`AutoModel` gives the encoder for fine-tuning; `BertForPreTraining` the masked-token head and the rows *contiguous* and
+*random* of the relation head.
+"""
+USE_LINKED = """\
+The third row, *linked*, is `cls.linked_relationship` in model.safetensors, which `linkbert` joins to the other two:
+
+    linkbert relate --model DIR A.txt B.txt
+
+```python
+from pathlib import Path
+from linkbert.model.checkpoint import load_model
+
+model = load_model(Path("DIR"))  # model.predict(...) gives the probabilities of all three
+```
+"""
+
+
+def model_card(
+    run: dict[str, Any],
+    state: State,
+    config: Config,
+    *,
+    manifest: dict[str, Any],
+    tokens: dict[str, Any],
+    graph: dict[str, Any],
+) -> str:
+    """Write the card from RUN/run.json, where the run stands, its settings, and store.json, tokens.json, graph.json."""
+    sections = [
+        _head(),
+        f"# LinkBERT, {state.step:,} steps on {_corpus(manifest)}",
+        f"An encoder that learnt {HEADS[config.objective]}, as LinkBERT does (Yasunaga, Leskovec and Liang, ACL 2022), "
+        f"with `linkbert` {run['versions']['linkbert']}. Written on {run['written']}.",
+        _unfinished(state, config),
+        "## How to use it\n\n" + USE + (USE_LINKED if config.objective == "drp" else ""),
+        "## What it learnt from\n\n" + _learnt_from(state, config, manifest, tokens, graph),
+        "## Scores on documents it has not seen\n\n" + _scores(state),
+        "## Settings\n\n" + _settings(config, run),
+        "## Limits\n\n" + _limits(config),
+    ]
+    return "\n\n".join(section.strip() for section in sections if section) + "\n"
+
+
+def _head() -> str:
+    """Write the YAML head; the licence is that of the corpus and the encoder, which a program cannot know."""
+    lines = ["license: other", "license_name: see-the-licence-of-the-corpus", "library_name: transformers"]
+    lines += ["pipeline_tag: fill-mask", "tags:", "- linkbert", "- bert", "- fill-mask", "- pretraining"]
+    return "\n".join(["---", *lines, "---"])
+
+
+def _corpus(manifest: dict[str, Any]) -> str:
+    """Name the sources without their folders: 'enwiki-20260101.xml.bz2'."""
+    sources = manifest.get("sources") or []
+    names = [
+        _plain(re.split(r"[/\\]", str(s.get("path", s) if isinstance(s, dict) else s).rstrip("/"))[-1]) for s in sources
+    ]
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "") if names else "its corpus"
+
+
+def _plain(text: str) -> str:
+    """Keep what comes from outside on one line and free of Markdown's and HTML's signs."""
+    return re.sub(r"[^\w .,:+@=-]", "_", text)[:200]
+
+
+def _unfinished(state: State, config: Config) -> str:
+    if state.step >= config.steps:
+        return ""
+    return (
+        f"This is a checkpoint on the way, {state.step:,} of {config.steps:,} steps: the learning rate is still high."
+    )
+
+
+def _learnt_from(
+    state: State, config: Config, manifest: dict[str, Any], tokens: dict[str, Any], graph: dict[str, Any]
+) -> str:
+    pairs = sum(state.relations)
+    rows = [
+        ("sources", _corpus(manifest)),
+        ("store built on", _plain(str(manifest.get("created", "unknown")))),
+        ("documents", _count(tokens.get("documents"))),
+        ("tokens", _count(tokens.get("tokens"))),
+        *((f"links: {meaning}", _count(graph[key])) for key, meaning in POLICY.items() if graph.get(key) is not None),
+        ("pairs seen", _count(pairs)),
+        ("tokens seen", _count(state.tokens)),
+    ]
+    for name, asked, came in zip(RELATIONS, config.shares, state.relations, strict=True):
+        rows.append((f"share of {name} pairs", f"{came / max(pairs, 1):.1%} (asked: {asked:.1%})"))
+    scope = "links that stand in the first segment" if config.scope == "segment" else "any link of the first document"
+    policy = (
+        f"A linked pair follows {scope}; its document is drawn in proportion to in-degree^-{config.alpha:g} and a "
+        f"target named twice counts once. Documents held out: {config.held_out:.1%}, by a hash of their id."
+    )
+    return _table(rows) + "\n\n" + policy
+
+
+def _scores(state: State) -> str:
+    if not state.evaluation:
+        return "Not scored."
+    scores = from_json({key: value for key, value in state.evaluation.items() if key != "step"})
+    lines = [
+        f"After step {state.evaluation['step']:,}, on {scores.pairs:,} held-out pairs, with 95 % intervals (Wilson).",
+        "",
+    ]
+    lines += [f"{'  ' if line.startswith('  ') else ''}* {line.strip()}" for line in describe(scores)]
+    if scores.confusion:
+        names = list(scores.confusion)
+        lines += ["", "| true \\ predicted | " + " | ".join(names) + " | right |", "|---" * (len(names) + 2) + "|"]
+        for name, row in scores.confusion.items():
+            cells = [str(row[other]) for other in names] + [percent(scores.relations[name])]
+            lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _settings(config: Config, run: dict[str, Any]) -> str:
+    rows = [(name, f"`{_plain_value(getattr(config, name))}`") for name, _, _ in describe_config()]
+    versions = ", ".join(f"{name} {version}" for name, version in run["versions"].items())
+    return _table(rows) + f"\n\nMade with {versions}, {run['processes']} process(es)."
+
+
+def _plain_value(value: Any) -> str:
+    """Write a setting; a start that is a folder by its last name, as other people's disks are nobody's business."""
+    return _plain(re.split(r"[/\\]", value)[-1]) if isinstance(value, str) else show_value(value)
+
+
+def _limits(config: Config) -> str:
+    lines = [
+        "It repeats the views, gaps and errors of its corpus: who and what is written about, in which words, and what "
+        "was later found wrong. Check it for your purpose before people depend on it.",
+        "It fills masks and compares texts; it does not know facts, and a likely word is not a true one.",
+        "In biomedicine it is for research, not for clinical use: not for diagnosis, treatment or advice to patients.",
+        f"It reads at most {config.sequence_length} tokens as it was trained, in the languages of its corpus.",
+        "The licence of its weights follows those of the corpus and of the encoder it started from; see to both.",
+    ]
+    return "\n".join(f"* {line}" for line in lines)
+
+
+def _count(value: Any) -> str:
+    return f"{value:,}" if isinstance(value, int) else "unknown"
+
+
+def _table(rows: list[tuple[str, str]]) -> str:
+    return "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows)])

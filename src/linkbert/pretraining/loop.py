@@ -1,0 +1,299 @@
+"""The pretraining loop, from the first update to the last: read `pretrain` from top to bottom.
+
+In: a model, its optimizer, batches that are a pure function of the step, and the State of the run. Out: checkpoints, a
+journal, and the State after the last update. Losses are sums over all micro-batches of all processes divided by the
+global counts (masked tokens for MLM, pairs for the relation), so the update is the same however the batch is cut.
+Nothing random is carried from one step to the next: dropout is seeded by (seed, step, rank). So a run that stops
+anywhere goes on from its last checkpoint with the same losses, bit for bit (same processes, threads and micro-batch).
+
+CUDA is handled where it differs (device, deterministic kernels, non-blocking copies) but was never run by us.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import math
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from linkbert.config import Config
+from linkbert.instances.batches import Batch, Batches
+from linkbert.model.linkbert import IGNORED, Output
+from linkbert.pretraining.checkpoint import State, checkpoints, save_checkpoint
+from linkbert.pretraining.distributed import Processes, sum_all, sum_over
+from linkbert.pretraining.journal import Journal
+from linkbert.pretraining.optimizer import clip_gradients, gradients, learning_rate, set_learning_rate, warmup_steps
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a watcher is told after every update, and when an evaluation or a checkpoint begins (`stage`)."""
+
+    stage: str  # training, evaluation or checkpoint
+    step: int
+    steps: int
+    learning_rate: float = 0.0
+    mlm_loss: float = 0.0  # of this step, as the two below
+    relation_loss: float = 0.0
+    relation_accuracy: float = 0.0
+    tokens_per_second: float = 0.0
+    elapsed: float = 0.0  # seconds, over all sittings
+    seconds_left: float = math.nan
+
+
+def pretrain(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    batches: Batches,
+    config: Config,
+    *,
+    run: Path,
+    forward: Callable[[Any], Output],
+    save: Callable[[Path, State], None],
+    evaluate: Callable[[], dict[str, Any]] | None = None,
+    state: State | None = None,
+    processes: Processes | None = None,
+    progress: Callable[[Progress], None] = lambda _: None,
+) -> State:
+    """Train until `config.steps` updates are done, or until SIGINT or SIGTERM; the State's step says which.
+
+    `state` is where the run stands; model and optimizer must stand there too. `forward` is the model as a step calls it
+    (compiled, mixed precision), `save` writes a Hugging Face folder, `evaluate` scores the model on held-out documents.
+    A loss or a gradient that is not a number is a ValueError before the update; the last checkpoint stays.
+    """
+    state, processes = state or State(), processes or Processes()
+    if not processes.first:
+        progress = lambda _: None  # noqa: E731
+    warmup = warmup_steps(config.warmup, config.steps)
+    journal = Journal(run, step=state.step) if processes.first else None
+    timer = Timer(state.elapsed)
+    saved = state.step
+
+    with stop_on_signals() as stop, deterministic(processes.device), journal or nullcontext():
+        for step in range(state.step, config.steps):
+            timer.start()
+            torch.manual_seed(dropout_seed(config.seed, step, processes.rank))
+            rate = learning_rate(step, peak=config.learning_rate, warmup=warmup, steps=config.steps)
+            set_learning_rate(optimizer, rate)
+
+            # All micro-batches of the step first: MLM is averaged over their masked tokens together.
+            micro_batches = list(batches.micro_batches(step, processes.rank, processes.count))
+            timer.loaded()
+            counts = sum_over(processes, count(micro_batches).to(processes.device)).tolist()
+            masked, pairs, tokens = max(counts[0], 1), counts[1], counts[2]
+
+            model.train()
+            sums = torch.zeros(4, dtype=torch.float64, device=processes.device)
+            for batch in micro_batches:
+                if stop.wanted and processes.count == 1:
+                    break
+                output = forward(batch.to(processes.device))
+                (output.mlm_loss / masked + output.relation_loss / pairs).backward()
+                sums[:3] += torch.stack([part.detach().double() for part in output])
+            sums[3] = stop.wanted
+            mlm_loss, relation_loss, correct, stopping = sum_over(processes, sums).tolist()
+            if stopping:  # asked of any process; this step is forgotten
+                break
+            sum_all(processes, gradients(model))
+            norm = clip_gradients(model, config.clip)
+            if not math.isfinite(mlm_loss + relation_loss + norm):
+                raise ValueError(not_finite(run, step + 1, mlm_loss / masked, relation_loss / pairs, norm))
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+
+            timer.stop(tokens)
+            state.step = step + 1
+            state.elapsed = timer.elapsed
+            state.tokens += tokens
+            state.relations = [a + b for a, b in zip(state.relations, counts[3:], strict=True)]
+            state.window = add(state.window, [mlm_loss, counts[0], relation_loss, correct, pairs, norm, 1])
+            last = state.step == config.steps
+            if processes.first:
+                left = timer.seconds_a_step * (config.steps - state.step)
+                losses = (mlm_loss / masked, relation_loss / pairs, correct / pairs)
+                speed = (timer.tokens_per_second, timer.elapsed, left)
+                progress(Progress("training", state.step, config.steps, rate, *losses, *speed))
+            if last or state.step % config.log_every == 0:
+                if journal:
+                    journal.write(journal_entry(state, rate) | timer.entry())
+                state.window = []
+            if evaluate and (last or (config.evaluate_every and state.step % config.evaluate_every == 0)):
+                progress(Progress("evaluation", state.step, config.steps))
+                model.eval()
+                state.evaluation = {"step": state.step, **evaluate()}
+                if journal:
+                    journal.write({"step": state.step, "evaluation": state.evaluation, "elapsed": timer.elapsed})
+            if journal and (last or state.step % config.checkpoint_every == 0):
+                progress(Progress("checkpoint", state.step, config.steps))
+                journal.sync()
+                save_checkpoint(run, model, optimizer, state, save=save, keep=config.keep)
+                saved = state.step
+        if journal and saved != state.step:
+            journal.sync()
+            save_checkpoint(run, model, optimizer, state, save=save, keep=config.keep)
+    return state
+
+
+def dropout_seed(seed: int, step: int, rank: int) -> int:
+    """Mix seed, step and rank into the seed of one step's dropout; neighbours share nothing."""
+    key = f"{seed} {step} {rank}".encode()
+    return int.from_bytes(hashlib.blake2b(key, digest_size=8).digest(), "little") >> 1
+
+
+def count(micro_batches: Sequence[Batch]) -> Tensor:
+    """Count masked tokens, pairs, tokens, and pairs of each relation: (6,) int64."""
+    counts = torch.zeros(6, dtype=torch.int64)
+    for batch in micro_batches:
+        counts[0] += (batch.masked_labels != IGNORED).sum()
+        counts[1] += len(batch.relations)
+        counts[2] += batch.lengths.sum()
+        counts[3:] += torch.bincount(batch.relations, minlength=3)
+    return counts
+
+
+def add(sums: list[float], values: list[float]) -> list[float]:
+    """Add lists number by number; an empty one is zeros."""
+    return [a + b for a, b in zip(sums, values, strict=True)] if sums else values
+
+
+def journal_entry(state: State, rate: float) -> dict[str, Any]:
+    """Average what gathered since the last line; gradient_norm is the mean, before clipping."""
+    mlm_loss, masked, relation_loss, correct, pairs, norm, steps = state.window
+    return {
+        "step": state.step,
+        "learning_rate": rate,
+        "mlm_loss": mlm_loss / max(masked, 1),
+        "relation_loss": relation_loss / pairs,
+        "relation_accuracy": correct / pairs,
+        "gradient_norm": norm / steps,
+        "tokens": state.tokens,
+    }
+
+
+def not_finite(run: Path, step: int, mlm_loss: float, relation_loss: float, norm: float) -> str:
+    """Say in one line that a step went wrong, what is kept, and what to try."""
+    values = f"MLM loss {mlm_loss:.4g}, relation loss {relation_loss:.4g}, gradient norm {norm:.4g}"
+    kept = checkpoints(run)
+    start = f"the last checkpoint is {kept[-1]}" if kept else "there is no checkpoint yet"
+    remedy = "start anew with a lower learning_rate" + (f" and init={kept[-1]}" if kept else "")
+    return (
+        f"step {step} is not a number ({values}) and was not applied; {start}; "
+        f"go on with --resume precision=fp32, or {remedy}"
+    )
+
+
+class Timer:
+    """Times steps: how long the loader was waited for, and how fast the rest went."""
+
+    def __init__(self, elapsed: float) -> None:
+        self.before, self.origin = elapsed, time.perf_counter()
+        self.steps = 0
+        self.training = 0.0  # seconds in steps of this sitting, its first one (which compiles) left out
+        self.begun = self.ready = self.origin
+        self._clear()
+
+    def _clear(self) -> None:
+        self.waited = self.spent = 0.0
+        self.tokens = 0
+
+    def start(self) -> None:
+        """Begin a step."""
+        self.begun = time.perf_counter()
+
+    def loaded(self) -> None:
+        """Note that the step's batches are there."""
+        self.ready = time.perf_counter()
+
+    def stop(self, tokens: int) -> None:
+        """End a step that trained on so many tokens."""
+        seconds = time.perf_counter() - self.begun
+        self.training += seconds if self.steps else 0.0
+        self.steps += 1
+        self.waited += self.ready - self.begun
+        self.spent += seconds
+        self.tokens += tokens
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the run began, over all its sittings."""
+        return self.before + time.perf_counter() - self.origin
+
+    @property
+    def seconds_a_step(self) -> float:
+        """Mean seconds of a step in this sitting."""
+        return self.training / (self.steps - 1) if self.steps > 1 else self.spent
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Tokens a second since the last journal line, evaluations and checkpoints left out."""
+        return self.tokens / self.spent if self.spent else 0.0
+
+    def entry(self) -> dict[str, float]:
+        """Give the timings of a journal line, and begin those of the next."""
+        share = self.waited / self.spent if self.spent else 0.0
+        entry = {"tokens_per_second": self.tokens_per_second, "loader_share": share, "elapsed": self.elapsed}
+        self._clear()
+        return entry
+
+
+@dataclass
+class Stop:
+    """Whether somebody asked the run to stop."""
+
+    wanted: bool = False
+
+
+@contextmanager
+def stop_on_signals() -> Iterator[Stop]:
+    """Turn the first SIGINT or SIGTERM into a wish; a second one acts as usual. Only the main thread can do this."""
+    stop = Stop()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    def wish(number: int, _: FrameType | None) -> None:
+        stop.wanted = True
+        log.warning("stopping at %s: a checkpoint is written first", signal.Signals(number).name)
+        restore()
+
+    for number in before:
+        signal.signal(number, wish)
+    try:
+        yield stop
+    finally:
+        restore()
+
+
+@contextmanager
+def deterministic(device: torch.device) -> Iterator[None]:
+    """Have sums taken in one order, so that a repeated step gives the same bits; warn where a kernel cannot."""
+    if device.type == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    flags: Any = torch.utils.deterministic
+    before = torch.are_deterministic_algorithms_enabled(), flags.fill_uninitialized_memory
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    flags.fill_uninitialized_memory = False  # a guard against reading what was never written; it costs time
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0])
+        flags.fill_uninitialized_memory = before[1]

@@ -1,0 +1,96 @@
+from dataclasses import replace
+
+import pytest
+import torch
+
+from linkbert.model.linkbert import IGNORED, Predictions
+from linkbert.pretraining.evaluation import describe, evaluate, from_json, percent, to_json, wilson
+
+
+@pytest.mark.parametrize(
+    ("correct", "count", "low", "high"),
+    [
+        # Newcombe (1998), Statistics in Medicine 17, table I, method 3: the score interval without continuity correction.
+        (81, 263, 0.2553, 0.3662),
+        (15, 148, 0.0624, 0.1605),
+        (0, 20, 0.0000, 0.1611),
+        (1, 29, 0.0061, 0.1718),
+        (8, 10, 0.4902, 0.9433),
+        (20, 20, 0.8389, 1.0000),
+    ],
+)
+def test_wilson_intervals_against_published_ones(correct, count, low, high):
+    share = wilson(correct, count)
+    assert (round(share.low, 4), round(share.high, 4)) == (low, high)
+
+
+def test_nothing_of_nothing_says_nothing():
+    assert (wilson(0, 0).low, wilson(0, 0).high) == (0.0, 1.0)
+
+
+class Oracle:
+    """Predicts token 7 everywhere, and relation 2 for what is 1."""
+
+    training = False
+
+    def __init__(self, objective="drp"):
+        self.objective = objective
+        self.config = type("Sizes", (), {"vocab_size": 40})
+
+    def eval(self): ...
+
+    def train(self, mode): ...
+
+    def predict(self, ids, types, lengths, positions, labels):
+        tokens = torch.full_like(positions, 7)
+        relation = torch.nn.functional.one_hot(self.answers.pop(0), 3).float()
+        losses = torch.where(labels == IGNORED, 0.0, 2.0)
+        return Predictions(tokens, losses, relation[:, : 3 if self.objective == "drp" else 2])
+
+
+def test_scores_by_hand(toy_batches, small):
+    batches = list(toy_batches(small(batch_size=40, micro_batch=16)).micro_batches(0))
+    batches[0].masked_labels[:5] = 7
+    batches[0].masked_labels[5] = IGNORED
+    labels = torch.cat([batch.masked_labels for batch in batches])
+    model = Oracle()
+    model.answers = [torch.where(batch.relations == 1, 2, batch.relations) for batch in batches]
+    scores = evaluate(model, batches)
+    counted = labels[labels != IGNORED]
+    assert scores.pairs == 40
+    assert scores.mlm_loss == 2.0
+    assert (scores.mlm_accuracy.correct, scores.mlm_accuracy.count) == (int((counted == 7).sum()), len(counted))
+    assert scores.baseline_accuracy.correct == int(counted.bincount().max())
+    assert int((counted == scores.baseline_token).sum()) == scores.baseline_accuracy.correct
+    assert scores.confusion["random"] == {"contiguous": 0, "random": 0, "linked": 13}
+    assert scores.relations["linked"].value == 1.0
+    assert scores.relation_accuracy.correct == 27
+    assert scores.too_few == ["contiguous", "random", "linked"]
+    assert from_json(to_json(scores)) == scores
+    assert any("too few pairs" in line for line in describe(scores))
+
+
+def test_scores_do_not_depend_on_the_micro_batch_nor_on_dropout(make_toy, toy_batches, small):
+    config = small(batch_size=60)
+    model = make_toy().train()
+    scores = [evaluate(model, toy_batches(replace(config, micro_batch=size)).micro_batches(0)) for size in (60, 7, 7)]
+    assert scores[1] == scores[2]
+    assert scores[0].confusion == scores[1].confusion
+    assert scores[0].mlm_accuracy == scores[1].mlm_accuracy
+    assert scores[0].mlm_loss == pytest.approx(scores[1].mlm_loss, rel=1e-6)
+    assert model.training
+
+
+def test_other_objectives(make_toy, toy_batches, small):
+    pairs = list(toy_batches(small(batch_size=6)).micro_batches(0))
+    mlm = evaluate(make_toy(small(objective="mlm")), pairs)
+    assert (mlm.relation_accuracy, mlm.relations, mlm.confusion, mlm.pairs) == (None, {}, {}, 6)
+    for batch in pairs:
+        batch.relations.clamp_(max=1)
+    nsp = evaluate(make_toy(small(objective="nsp", shares=(0.5, 0.5, 0.0))), pairs)
+    assert list(nsp.confusion) == list(nsp.relations) == ["contiguous", "random"]
+    assert nsp.relation_accuracy.count == 6
+
+
+def test_a_share_for_reading():
+    assert percent(wilson(8, 10)) == "80.0 % (49.0 to 94.3; 8 of 10)"

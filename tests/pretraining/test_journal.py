@@ -1,0 +1,23 @@
+from linkbert.pretraining.journal import Journal, cut_journal, read_journal, without_timings
+
+
+def test_what_is_written_is_read(tmp_path):
+    entries = [{"step": 1, "mlm_loss": 0.1 + 0.2}, {"step": 2, "evaluation": {"a": {"value": 1}, "few": ["x"]}}]
+    with Journal(tmp_path) as journal:
+        for entry in entries:
+            journal.write(entry)
+        journal.sync()
+    assert read_journal(tmp_path / "journal.jsonl") == entries
+
+
+def test_later_lines_and_torn_lines_are_cut(tmp_path):
+    path = tmp_path / "journal.jsonl"
+    path.write_text('{"step": 1}\n{"step": 2}\n{"step": 2, "evaluation": {}}\n{"step": 3}\n{"ste')
+    cut_journal(path, 2)
+    assert path.read_text() == '{"step": 1}\n{"step": 2}\n{"step": 2, "evaluation": {}}\n'
+    cut_journal(path, 0)
+    assert path.read_text() == ""
+
+
+def test_timings_are_left_out_of_comparisons():
+    assert without_timings([{"step": 1, "elapsed": 3.2, "loader_share": 0.1}]) == [{"step": 1}]

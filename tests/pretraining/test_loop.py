@@ -1,0 +1,253 @@
+import json
+import math
+import os
+import signal
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForMaskedLM
+
+from linkbert.model.checkpoint import load_model
+from linkbert.pretraining.checkpoint import State, checkpoints, find_model, last_checkpoint, restore_optimizer
+from linkbert.pretraining.journal import read_journal, without_timings
+from linkbert.pretraining.loop import dropout_seed
+from linkbert.pretraining.optimizer import make_optimizer
+
+
+def weights(folder):
+    return load_file(folder / "model.safetensors")
+
+
+def same(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def journal(run):
+    return without_timings(read_journal(run / "journal.jsonl"))
+
+
+def resume(train, config, run, **options):
+    """Go on from the run's last whole checkpoint, as `pretrain_store` does."""
+    folder, state = last_checkpoint(run)
+    model = load_model(folder)
+    optimizer = make_optimizer(model, learning_rate=config.learning_rate)
+    restore_optimizer(folder, model, optimizer, state.step)
+    return train(config, run=run.name, model=model, optimizer=optimizer, state=state, **options)
+
+
+class StopAt:
+    """Batches that raise a signal while step `step` is made."""
+
+    def __init__(self, batches, step, number=signal.SIGTERM):
+        self.batches, self.step, self.number = batches, step, number
+
+    def micro_batches(self, step, rank=0, processes=1):
+        if step == self.step:
+            os.kill(os.getpid(), self.number)
+        return self.batches.micro_batches(step, rank, processes)
+
+
+def test_losses_fall_and_a_hugging_face_folder_comes_out(train, small):
+    model, state, run = train(small(steps=60, checkpoint_every=1000))
+    lines = read_journal(run / "journal.jsonl")
+    assert state.step == 60
+    assert lines[-1]["mlm_loss"] < lines[0]["mlm_loss"]
+    assert lines[-1]["relation_loss"] < 0.5 * lines[0]["relation_loss"]
+    opened = AutoModelForMaskedLM.from_pretrained(find_model(run))
+    assert torch.equal(opened.bert.embeddings.word_embeddings.weight, model.bert.embeddings.word_embeddings.weight)
+
+
+def test_the_journal_says_what_happened(train, config):
+    _, state, run = train()
+    lines = read_journal(run / "journal.jsonl")
+    assert [line["step"] for line in lines] == [3, 6, 9, 12]
+    assert set(lines[0]) == {"step", "learning_rate", "mlm_loss", "relation_loss", "relation_accuracy", "gradient_norm",
+                             "tokens", "tokens_per_second", "loader_share", "elapsed"}  # fmt: skip
+    assert lines[0]["learning_rate"] == config.learning_rate
+    assert 0 < lines[-1]["loader_share"] < 1
+    assert lines[-1]["tokens"] == state.tokens
+    assert sum(state.relations) == 12 * 8
+    assert list((run / "tensorboard").iterdir())
+
+
+def test_a_journal_line_averages_the_steps_since_the_last(train, small):
+    _, _, each = train(small(log_every=1), run="each")
+    _, _, three = train(run="three")
+    norms = [line["gradient_norm"] for line in journal(each)]
+    assert journal(three)[1]["gradient_norm"] == pytest.approx(sum(norms[3:6]) / 3)
+
+
+def test_accumulation_equals_one_big_batch(train, small):
+    runs = [train(small(dropout=0.0, micro_batch=size), run=f"of-{size}") for size in (8, 3, 1)]
+    for _, _, run in runs[1:]:
+        for whole, parts in zip(journal(runs[0][2]), journal(run), strict=True):
+            assert parts == pytest.approx(whole, rel=1e-4)
+
+
+def test_the_loss_is_the_mean_over_the_global_batch(train, small, make_toy, toy_batches):
+    """By hand: one step without dropout, the sums of one big forward pass over its counts."""
+    config = small(steps=1, dropout=0.0, log_every=1)
+    batch = next(toy_batches(small(micro_batch=8)).micro_batches(0))
+    output = make_toy(config).eval()(
+        batch.input_ids,
+        batch.token_type_ids,
+        batch.lengths,
+        batch.masked_positions,
+        batch.masked_labels,
+        batch.relations,
+    )
+    _, _, run = train(config)
+    line = journal(run)[0]
+    assert line["mlm_loss"] == pytest.approx(output.mlm_loss.item() / len(batch.masked_labels), rel=1e-5)
+    assert line["relation_loss"] == pytest.approx(output.relation_loss.item() / 8, rel=1e-5)
+
+
+def test_stopped_and_resumed_equals_unbroken(train, config, toy_batches):
+    """A signal in the middle of step 7, between journal lines: the step is forgotten, the rest is the same to the bit."""
+    _, _, unbroken = train(run="unbroken")
+    _, state, broken = train(run="broken", batches=StopAt(toy_batches(config), 7))
+    assert state.step == 7
+    assert not (broken / "model").exists()
+    assert [c.name for c in checkpoints(broken)] == ["step-0000004", "step-0000007"]
+    _, state, _ = resume(train, config, broken)
+    assert state.step == 12
+    assert journal(broken) == journal(unbroken)
+    assert same(weights(checkpoints(broken)[-1]), weights(checkpoints(unbroken)[-1]))
+
+
+def test_a_resumed_run_forgets_what_came_after_its_checkpoint(train, config):
+    _, _, run = train()
+    whole, last = journal(run), weights(checkpoints(run)[-1])
+    (checkpoints(run)[-1] / "training" / "state.json").unlink()
+    with (run / "journal.jsonl").open("a") as file:
+        file.write('{"step": 12, "mlm_lo')  # a line that a crash cut
+    resume(train, config, run)
+    assert journal(run) == whole
+    assert same(weights(checkpoints(run)[-1]), last)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "training/optimizer.safetensors", "training/state.json"])
+@pytest.mark.parametrize("damage", ["cut", "flipped", "gone"])
+def test_a_damaged_checkpoint_is_passed_over(train, name, damage, caplog):
+    _, _, run = train()
+    path = checkpoints(run)[-1] / name
+    content = path.read_bytes()
+    match damage:
+        case "cut":
+            path.write_bytes(content[: len(content) // 2])
+        case "flipped":
+            path.write_bytes(content[:-40] + bytes([content[-40] ^ 1]) + content[-39:])
+        case "gone":
+            path.unlink()
+    folder, state = last_checkpoint(run)
+    assert (folder.name, state.step) == ("step-0000008", 8)
+    assert "step-0000012 is passed over" in caplog.text
+
+
+def test_old_checkpoints_go(train, small):
+    _, _, run = train(small(keep=2, checkpoint_every=2))
+    assert [folder.name for folder in (run / "checkpoints").iterdir()] != []
+    assert [folder.name for folder in checkpoints(run)] == ["step-0000010", "step-0000012"]
+    assert not list((run / "checkpoints").glob("*.part"))
+
+
+@pytest.mark.parametrize("where", ["mlm_loss", "relation_loss"])
+def test_a_loss_that_is_not_a_number_stops_before_the_update(train, config, make_toy, where):
+    model = make_toy()
+    calls = []
+
+    def forward(batch):
+        calls.append(0)
+        output = model(batch.input_ids, batch.token_type_ids, batch.lengths, batch.masked_positions, batch.masked_labels,
+                       batch.relations)  # fmt: skip
+        return output._replace(**{where: getattr(output, where) * math.nan}) if len(calls) == 11 else output
+
+    with pytest.raises(ValueError, match="step 6 is not a number") as caught:
+        train(model=model, forward=forward)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert "step-0000004" in message
+    assert "learning_rate" in message
+    assert "precision=fp32" in message
+    assert all(torch.isfinite(parameter).all() for parameter in model.parameters())
+
+
+def test_a_gradient_that_is_not_a_number_stops_too(train, make_toy, tmp_path):
+    model = make_toy()
+    model.bert.pooler.dense.bias.register_hook(lambda gradient: gradient * math.inf)
+    with pytest.raises(ValueError, match="gradient norm (inf|nan)") as caught:
+        train(model=model)
+    assert "there is no checkpoint yet" in str(caught.value)
+    assert checkpoints(tmp_path / "run") == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signals_end_with_a_checkpoint_and_handlers_come_back(train, config, toy_batches, number):
+    before = signal.getsignal(number)
+    _, state, run = train(batches=StopAt(toy_batches(config), 2, number))
+    assert state.step == 2
+    assert [folder.name for folder in checkpoints(run)] == ["step-0000002"]
+    assert signal.getsignal(number) is before
+
+
+def test_a_full_disk_is_one_line_and_the_last_checkpoint_stays(train, make_toy, monkeypatch, tmp_path):
+    from linkbert.pretraining import checkpoint
+
+    write = checkpoint.save_file
+
+    def full(tensors, path):
+        if "step-0000008" in path:
+            raise OSError(28, "No space left on device")
+        write(tensors, path)
+
+    monkeypatch.setattr(checkpoint, "save_file", full)
+    with pytest.raises(OSError, match="No space left on device; the last good checkpoint is .*step-0000004") as caught:
+        train()
+    assert "\n" not in str(caught.value)
+    assert [folder.name for folder in (tmp_path / "run" / "checkpoints").iterdir()] == ["step-0000004"]
+
+
+def test_nothing_is_pickled(train):
+    _, _, run = train()
+    kinds = {path.suffix for path in checkpoints(run)[-1].rglob("*") if path.is_file()}
+    assert kinds <= {".json", ".safetensors", ".md", ".txt"}
+    state = json.loads((checkpoints(run)[-1] / "training" / "state.json").read_text())
+    assert State(**{k: v for k, v in state.items() if k not in ("format", "files")}).step == 12
+
+
+def test_what_a_watcher_is_told(train):
+    told = []
+    train(progress=told.append, evaluate=lambda: {"score": 1})
+    assert [each.step for each in told if each.stage == "training"] == list(range(1, 13))
+    assert [each.stage for each in told[-2:]] == ["evaluation", "checkpoint"]
+    assert told[-3].seconds_left == 0
+
+
+def test_evaluation_is_written_and_does_not_change_the_run(train, small):
+    _, state, scored = train(small(evaluate_every=5), run="scored", evaluate=lambda: {"score": torch.rand(()).item()})
+    _, _, plain = train(run="plain")
+    entries = journal(scored)
+    assert [line["step"] for line in entries if "evaluation" in line] == [5, 10, 12]
+    assert [line for line in entries if "evaluation" not in line] == journal(plain)
+    assert state.evaluation["step"] == 12
+
+
+@pytest.mark.parametrize("objective", ["mlm", "nsp"])
+def test_other_objectives_train_and_resume(train, small, objective, toy_batches):
+    class Two(toy_batches):
+        def pair(self, number):
+            return super().pair(3 * (number // 2) + number % 2)
+
+    config = small(objective=objective, shares=(0.5, 0.5, 0.0))
+    _, _, unbroken = train(config, run="unbroken", batches=Two(config))
+    _, _, run = train(config, batches=StopAt(Two(config), 5))
+    resume(train, config, run, batches=Two(config))
+    assert journal(run) == journal(unbroken)
+    assert (journal(run)[0]["relation_loss"] == 0) == (objective == "mlm")
+
+
+def test_dropout_differs_by_seed_step_and_rank():
+    seeds = {dropout_seed(seed, step, rank) for seed in range(3) for step in range(20) for rank in range(3)}
+    assert len(seeds) == 180
+    assert all(0 <= seed < 2**63 for seed in seeds)

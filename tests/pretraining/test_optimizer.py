@@ -1,0 +1,62 @@
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from linkbert.pretraining.optimizer import clip_gradients, learning_rate, make_optimizer, warmup_steps
+
+
+def test_the_schedule_by_hand():
+    rates = [learning_rate(step, peak=1.0, warmup=2, steps=6) for step in range(6)]
+    assert rates == [0.5, 1.0, 1.0, 0.75, 0.5, 0.25]
+
+
+def test_the_schedule_of_the_paper_for_tiny():
+    rate = [learning_rate(step, peak=5e-3, warmup=5000, steps=10_000) for step in range(10_000)]
+    assert rate[0] == pytest.approx(1e-6)
+    assert max(rate) == rate[4999] == 5e-3
+    assert rate[7500] == pytest.approx(2.5e-3)
+    assert rate[-1] == pytest.approx(1e-6)
+
+
+def test_no_warmup_and_nothing_but_warmup():
+    assert [learning_rate(step, peak=1.0, warmup=0, steps=2) for step in range(2)] == [1.0, 0.5]
+    assert [learning_rate(step, peak=1.0, warmup=2, steps=2) for step in range(2)] == [0.5, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("warmup", "steps", "count"), [(0.1, 200, 20), (50, 200, 50), (5000, 200, 100), (3, 1, 1), (0, 9, 0)]
+)
+def test_warmup_is_a_count_or_a_share(warmup, steps, count):
+    assert warmup_steps(warmup, steps) == count
+
+
+def test_an_update_by_hand():
+    """Decoupled decay, then the bias-corrected step: 1 - 0.1 * 0.5 * 1 - 0.1 * g / (|g| + eps) on the first update."""
+    model = nn.Linear(1, 1)
+    nn.init.ones_(model.weight)
+    nn.init.ones_(model.bias)
+    optimizer = make_optimizer(model, learning_rate=0.1, betas=(0.9, 0.98), epsilon=1e-6, weight_decay=0.5)
+    model(torch.full((1, 1), 2.0)).sum().backward()  # gradients: 2 and 1
+    optimizer.step()
+    assert model.weight.item() == pytest.approx(1 - 0.1 * 0.5 - 0.1 * 2 / (2 + 1e-6))
+    assert model.bias.item() == pytest.approx(1 - 0.1 * 1 / (1 + 1e-6))  # no decay
+
+
+def test_decay_spares_biases_and_norms(make_toy):
+    model = make_toy()
+    optimizer = make_optimizer(model, learning_rate=0.1)
+    spared = {id(p) for group in optimizer.param_groups if group["weight_decay"] == 0 for p in group["params"]}
+    for name, parameter in model.named_parameters():
+        assert (id(parameter) in spared) == (name.endswith("bias") or "LayerNorm" in name), name
+
+
+def test_clipping_is_by_the_global_norm():
+    model = nn.Linear(2, 1)
+    model.weight.grad, model.bias.grad = torch.tensor([[3.0, 0.0]]), torch.tensor([4.0])
+    assert clip_gradients(model, 0) == 5.0
+    assert model.bias.grad.item() == 4.0
+    assert clip_gradients(model, 1.0) == 5.0
+    assert math.hypot(*model.weight.grad.flatten().tolist(), model.bias.grad.item()) == pytest.approx(1.0, abs=1e-5)
+    assert clip_gradients(model, 10.0) == pytest.approx(1.0, abs=1e-5)
