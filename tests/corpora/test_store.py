@@ -1,7 +1,6 @@
 """A store gives back the Documents that were written, by shard, by number and by id."""
 
 import json
-from collections import Counter
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from linkbert.corpora import store as module
+from linkbert.corpora.reader import Skipped
 from linkbert.corpora.store import DROPPED, Store, shard_path, write_shard
 from linkbert.records import Document, Link, Redirect
 
@@ -21,7 +21,7 @@ documents = st.builds(Document, words, words, words, st.lists(links, max_size=4)
 
 def make_store(path: Path, shards: list[list[Document | Redirect]], dropped: list[tuple[int, int]] = ()) -> Store:
     for number, records in enumerate(shards):
-        write_shard(path, number, records, Counter())
+        write_shard(path, number, records, Skipped())
     rows = [{"shard": shard, "row": row, "cause": "duplicate id"} for shard, row in dropped]
     pq.write_table(pa.Table.from_pylist(rows, schema=DROPPED), path / "dropped.parquet")
     count = sum(isinstance(record, Document) for records in shards for record in records) - len(rows)
@@ -57,13 +57,16 @@ def test_find_returns_the_number_of_an_id(tmp_path):
 
 def test_a_shard_is_the_same_bytes_every_time_and_counts_what_it_holds(tmp_path):
     records = [Document("a", "A", "text", (Link(0, 4, "b"), Link(-1, -1, "c", "x"))), Redirect("d", "a")]
+    skipped = Skipped()
+    skipped.note("broken", "line 3")
     for name in ("one", "two"):
-        write_shard(tmp_path / name, 0, iter(records), Counter({"broken": 2}))
+        write_shard(tmp_path / name, 0, iter(records), skipped)
     for part, suffix in (("documents", ".parquet"), ("documents", ".json"), ("redirects", ".parquet")):
         one, two = (shard_path(tmp_path / name, part, 0, suffix).read_bytes() for name in ("one", "two"))
         assert one == two
     counters = json.loads(shard_path(tmp_path / "one", "documents", 0, ".json").read_text())
-    assert counters == {"documents": 1, "redirects": 1, "links": 2, "skipped": {"broken": 2}}
+    seen = {"skipped": {"broken": 1}, "examples": ["line 3: broken"]}
+    assert counters == {"documents": 1, "redirects": 1, "links": 2, **seen}
 
 
 def test_what_is_no_store_is_refused(tmp_path):

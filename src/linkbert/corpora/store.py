@@ -12,19 +12,23 @@ because DuckDB joins it where it lies and any tool can read it.
 
 from __future__ import annotations
 
+import glob
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from linkbert.files import read_json, replacing, write_json
+from linkbert.corpora.reader import Skipped
+from linkbert.files import read_json, remove, replacing, write_json
 from linkbert.records import Document, Link, Redirect
 
 FORMAT = 1
@@ -50,7 +54,7 @@ def shard_path(store: Path, part: str, shard: int, suffix: str = ".parquet") -> 
     return store / part / f"{shard:05d}{suffix}"
 
 
-def write_shard(store: Path, shard: int, records: Iterable[Document | Redirect], skipped: Counter[str]) -> None:
+def write_shard(store: Path, shard: int, records: Iterable[Document | Redirect], skipped: Skipped) -> None:
     """Write one shard's documents and redirects, then its counters; the same records give the same bytes.
 
     `skipped` is read after the last record, so that a reader may count in it while it yields.
@@ -80,7 +84,10 @@ def write_shard(store: Path, shard: int, records: Iterable[Document | Redirect],
     with replacing(shard_path(store, "redirects", shard)) as part:
         columns = [[getattr(redirect, name) for redirect in redirects] for name in REDIRECTS.names]
         pq.write_table(pa.table(columns, schema=REDIRECTS), part, compression="zstd", use_dictionary=False)
-    write_json(shard_path(store, "documents", shard, ".json"), {**counts, "skipped": dict(sorted(skipped.items()))})
+    write_json(
+        shard_path(store, "documents", shard, ".json"),
+        {**counts, "skipped": dict(sorted(skipped.items())), "examples": skipped.examples},
+    )
 
 
 def _to_table(documents: list[Document]) -> pa.Table:
@@ -106,6 +113,45 @@ def _from_table(table: pa.Table | pa.RecordBatch) -> Iterator[Document]:
         ids, titles, texts, flags = (batch.column(name).to_pylist() for name in DOCUMENTS.names[:4])
         for i, (id_, title, text, flag) in enumerate(zip(ids, titles, texts, flags, strict=True)):
             yield Document(id_, title, text, tuple(links[offsets[i] : offsets[i + 1]]), flag)
+
+
+@contextmanager
+def querying(store: Path, *, memory: str = "4GB") -> Iterator[duckdb.DuckDBPyConnection]:
+    """Open a DuckDB over a store's rows; what does not fit into `memory` goes to a folder of the store, removed after.
+
+    Views: `document_rows` (shard, row, and the columns of DOCUMENTS, dropped rows included) and `redirect_rows` (shard,
+    row, and those of REDIRECTS).
+    """
+    folder = store / "query.part"
+    remove(folder)
+    folder.mkdir(parents=True)
+    settings: dict[str, Any] = {
+        "memory_limit": memory,
+        "temp_directory": str(folder),
+        "preserve_insertion_order": False,
+    }
+    connection = duckdb.connect(str(folder / "query.duckdb"), config=settings)
+    try:
+        connection.execute("SET enable_progress_bar = false")
+        for part in ("documents", "redirects"):
+            files = (glob.escape(str(store / part)) + "/*.parquet").replace("'", "''")
+            view = rf"""
+                CREATE VIEW {part[:-1]}_rows AS
+                SELECT CAST(regexp_extract(filename, '(\d+)\.parquet$', 1) AS INTEGER) AS shard,
+                       CAST(file_row_number AS INTEGER) AS row, * EXCLUDE (filename, file_row_number)
+                FROM read_parquet('{files}', filename = true, file_row_number = true)"""  # noqa: S608
+            connection.execute(view)
+        yield connection
+    except duckdb.OutOfMemoryException as error:
+        raise ValueError(
+            f"the join over {store} needs more than {memory} of memory or more disk than there is beside it "
+            f"({str(error).splitlines()[0]}): give it more"
+        ) from None
+    except duckdb.IOException as error:
+        raise ValueError(f"the join over {store} failed: {str(error).splitlines()[0]}") from None
+    finally:
+        connection.close()
+        remove(folder)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,303 @@
+"""Sources come in, a store of Documents goes out, shard by shard.
+
+    plan     a reader cuts each source, in the given order, into shards numbered through
+    read     each shard becomes three files of the store; a shard whose counters are there is not made again
+    finish   second documents of an id are dropped, the counts are added up, and store.json says that the store is whole
+
+Until then STORE/plan.json says what is being built: only the same command may go on, and the result is the same, bit
+for bit, as if it had never stopped. The table of links, where there is one, is put into a SQLite file first, so that
+each shard can ask for its own ids, whatever the sizes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import logging
+import sqlite3
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+import linkbert
+from linkbert.config import nearest
+from linkbert.corpora import READERS, find_reader
+from linkbert.corpora.reader import Options, Shard, Skipped
+from linkbert.corpora.store import DROPPED, FORMAT, Store, querying, shard_path, write_shard
+from linkbert.files import CutFileError, decompressed_blocks, read_json, remove, replacing, write_json
+from linkbert.records import Document, Link, Redirect
+from linkbert.shards import make_executor, run_shards
+
+log = logging.getLogger(__name__)
+EXAMPLES = 20  # places of skipped records that the manifest keeps
+SCAFFOLD = ("plan.json", "links.sqlite", "links.json")  # what only an unfinished build has
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One shard of a build, with all a worker needs for it."""
+
+    number: int
+    reader: str
+    shard: Shard
+    options: Options
+    store: Path
+    table: Path | None
+
+
+def build_documents(
+    sources: Sequence[str | Path],
+    to: str | Path,
+    *,
+    format: str | None = None,  # noqa: A002 - the name of the option
+    options: Options | None = None,
+    links_table: str | Path | None = None,
+    executor: Executor | None = None,
+    progress: Callable[[str, int, int | None], None] | None = None,
+) -> Store:
+    """Build a store from sources, or go on with a build of the same that was interrupted.
+
+    `format` names the reader (else each source is looked at); `links_table` is a file of lines "source TAB target".
+    `progress` is called with ("documents", bytes read of the sources, bytes in all). A store that is there already is
+    opened if it was built from the same, else refused.
+    """
+    to, table = Path(to), None if links_table is None else Path(links_table)
+    plan = _make_plan([Path(source) for source in sources], format, options or Options(), table)
+    if (to / "store.json").exists():
+        store = Store.open(to)
+        if {key: store.manifest.get(key) for key in plan} != plan:
+            raise ValueError(
+                f"{to} holds a store of other sources or options: choose another folder, or remove it first"
+            )
+        log.info("%s is built already", to)
+        _clear(to)
+        return store
+    if (to / "plan.json").exists():
+        if read_json(to / "plan.json") != plan | {"linkbert": linkbert.__version__}:
+            raise ValueError(
+                f"{to} holds an unfinished build of other sources or options: run that one again, or remove the folder"
+            )
+        log.info("%s: going on with an unfinished build", to)
+    elif to.exists() and (not to.is_dir() or any(to.iterdir())):
+        raise ValueError(f"{to} is in the way: it is neither a store nor an empty folder")
+    write_json(to / "plan.json", plan | {"linkbert": linkbert.__version__})
+    try:
+        skipped = _load_table(table, to) if table else Skipped()
+        _run(plan, options or Options(), to, executor or make_executor(1), progress)
+        return _finish(plan, to, skipped, bool(table))
+    except ValueError:
+        if not any((to / "documents").glob("*.json")):
+            remove(to)  # the sources are not what they claim to be: nothing is worth going on with
+        raise
+
+
+def _make_plan(sources: list[Path], name: str | None, options: Options, table: Path | None) -> dict[str, Any]:
+    if not sources:
+        raise ValueError("no source was given: name a dump, a file of JSON lines, a folder or a tar")
+    if name is not None and name not in READERS:
+        raise ValueError(f"unknown format {name!r}; {nearest(name, READERS)}")
+    for path in [*sources, *([table] if table else [])]:
+        if not path.exists():
+            raise ValueError(f"{path} is not there: check the path")
+    return {
+        "format": FORMAT,
+        "sources": [{"path": str(path), "bytes": _size(path), "reader": name or find_reader(path)} for path in sources],
+        "options": dataclasses.asdict(options),
+        "links_table": table and {"path": str(table), "bytes": _size(table)},
+    }
+
+
+def _size(path: Path) -> int:
+    return (
+        sum(file.stat().st_size for file in path.rglob("*") if file.is_file()) if path.is_dir() else path.stat().st_size
+    )
+
+
+def _run(
+    plan: dict[str, Any],
+    options: Options,
+    to: Path,
+    executor: Executor,
+    progress: Callable[[str, int, int | None], None] | None,
+) -> None:
+    table = to / "links.sqlite" if plan["links_table"] else None
+    total = sum(source["bytes"] for source in plan["sources"])
+    read = 0
+
+    def jobs() -> Iterator[Job]:
+        number = 0
+        for source in plan["sources"]:
+            for shard in READERS[source["reader"]].plan(Path(source["path"]), options):
+                yield Job(number, source["reader"], shard, options, to, table)
+                number += 1
+
+    def tell(job: Job) -> None:
+        nonlocal read
+        read += max(job.shard.stop - job.shard.start, 0)
+        if progress is not None:
+            progress("documents", read, total)
+
+    run_shards(
+        _make_shard,
+        jobs(),
+        executor,
+        done=lambda job: shard_path(to, "documents", job.number, ".json").exists(),
+        progress=tell,
+    )
+
+
+def _make_shard(job: Job) -> None:
+    skipped = Skipped()
+    records = READERS[job.reader].read(job.shard, job.options, skipped)
+    if job.shard.cut:
+        skipped.note("source cut off or damaged", job.shard.cut)
+    if job.table is None:
+        write_shard(job.store, job.number, records, skipped)
+        return
+    with closing(sqlite3.connect(f"{job.table.absolute().as_uri()}?mode=ro&immutable=1", uri=True)) as database:
+        write_shard(job.store, job.number, _add_links(records, database), skipped)
+
+
+def _add_links(records: Iterator[Document | Redirect], database: sqlite3.Connection) -> Iterator[Document | Redirect]:
+    for record in records:
+        if isinstance(record, Document):
+            rows = database.execute("SELECT target FROM links WHERE source = ? ORDER BY rowid", (record.id,))
+            links = tuple(Link(-1, -1, target) for (target,) in rows)
+            record = dataclasses.replace(record, links=record.links + links) if links else record
+        yield record
+
+
+def _load_table(path: Path, to: Path) -> Skipped:
+    """Put a table of links into STORE/links.sqlite, if it is not there yet; return what was skipped."""
+    skipped, rows = Skipped(), 0
+
+    def pairs() -> Iterator[tuple[str, str]]:
+        nonlocal rows
+        for number, line in enumerate(_lines(path, skipped), 1):
+            try:
+                text = line.decode()
+            except UnicodeDecodeError:
+                skipped.note("links table: invalid UTF-8 (replaced)", f"{path.name} line {number}")
+                text = line.decode(errors="replace")
+            source, _, rest = text.rstrip("\r").partition("\t")
+            target = rest.partition("\t")[0]
+            if number == 1 and (source.removeprefix("\ufeff").lower(), target.lower()) == ("source", "target"):
+                continue
+            if source and target:
+                rows += 1
+                yield source, target
+            elif text.strip():
+                skipped.note("links table: not two columns", f"{path.name} line {number}")
+
+    if not (to / "links.json").exists():
+        with replacing(to / "links.sqlite") as part, closing(sqlite3.connect(part)) as database:
+            try:
+                database.execute("PRAGMA journal_mode = OFF")
+                database.execute("CREATE TABLE links (source TEXT, target TEXT)")
+                database.executemany("INSERT INTO links VALUES (?, ?)", pairs())
+                database.execute("CREATE INDEX by_source ON links (source)")
+                database.commit()
+            except sqlite3.OperationalError as error:
+                raise ValueError(f"{path} could not be put into {to}: {error}") from None
+        if not rows:
+            raise ValueError(f"{path} holds no links: each line must be a source, a tab and a target")
+        write_json(to / "links.json", {"skipped": skipped, "examples": skipped.examples})
+    saved = read_json(to / "links.json")
+    skipped = Skipped()
+    skipped.update(saved["skipped"])
+    skipped.examples = saved["examples"]
+    return skipped
+
+
+def _lines(path: Path, skipped: Skipped) -> Iterator[bytes]:
+    pending = b""
+    try:
+        for block, _ in decompressed_blocks(path):
+            *lines, pending = (pending + block).split(b"\n")
+            yield from lines
+            if len(pending) > 1 << 24:
+                raise ValueError(f"{path} is not a table of links: it has a line of more than 16 MB")
+    except CutFileError as error:
+        skipped.note("links table: cut off or damaged", str(error))
+    if pending:
+        yield pending
+
+
+def _finish(plan: dict[str, Any], to: Path, skipped: Skipped, table: bool) -> Store:
+    """Drop second documents of an id, add up the counts, write store.json and clear away what only the build needed."""
+    shards = len(list((to / "documents").glob("*.json")))
+    counts: Counter[str] = Counter()
+    for number in range(shards):
+        saved = read_json(shard_path(to, "documents", number, ".json"))
+        skipped.update(saved.pop("skipped"))
+        skipped.examples += saved.pop("examples")
+        counts.update(saved)
+    if not counts["documents"]:
+        causes = "; ".join(f"{cause}: {count}" for cause, count in skipped.items()) or "nothing was skipped"
+        remove(to)
+        raise ValueError(
+            f"no document was found in {', '.join(source['path'] for source in plan['sources'])} ({causes})"
+        )
+    with querying(to) as database:
+        dropped = database.execute("""
+            WITH twice AS (SELECT id FROM document_rows GROUP BY id HAVING count(*) > 1),
+                 ranked AS (SELECT shard, row, id, row_number() OVER (PARTITION BY id ORDER BY shard, row) AS rank
+                            FROM document_rows WHERE id IN (SELECT id FROM twice))
+            SELECT shard, row, id FROM ranked WHERE rank > 1 ORDER BY shard, row""").fetchall()
+        for _, _, id_ in dropped:
+            skipped.note("duplicate id", repr(id_))
+        shadowed = "SELECT count(*) FROM redirect_rows WHERE source IN (SELECT id FROM document_rows)"
+        again = "SELECT count(source) - count(DISTINCT source) FROM redirect_rows"
+        for cause, query in (("redirect shadowed by a document", shadowed), ("duplicate redirect", again)):
+            if count := database.execute(query).fetchall()[0][0]:
+                skipped[cause] += count
+        if table:
+            _count_unknown(to / "links.sqlite", database, skipped)
+    rows = [{"shard": shard, "row": row, "cause": "duplicate id"} for shard, row, _ in dropped]
+    with replacing(to / "dropped.parquet") as part:
+        pq.write_table(pa.Table.from_pylist(rows, schema=DROPPED), part)
+    for example in skipped.examples[:EXAMPLES]:
+        log.warning("%s", example)
+    manifest = plan | {
+        "created": datetime.date.today().isoformat(),
+        "linkbert": linkbert.__version__,
+        "reader": ", ".join(dict.fromkeys(source["reader"] for source in plan["sources"])),
+        "documents": counts["documents"] - len(dropped),
+        "redirects": counts["redirects"],
+        "shards": shards,
+        "links_found": counts["links"],
+        "skipped": dict(sorted(skipped.items())),
+        "examples": skipped.examples[:EXAMPLES],
+        "vocabulary": None,
+    }
+    write_json(to / "store.json", manifest)
+    _clear(to)
+    return Store.open(to)
+
+
+def _clear(to: Path) -> None:
+    for name in SCAFFOLD:
+        remove(to / name)
+
+
+def _count_unknown(table: Path, database: Any, skipped: Skipped) -> None:
+    """Count the rows of the table whose source is no document."""
+    database.execute("CREATE TABLE sources (source VARCHAR, rows BIGINT)")
+    with closing(sqlite3.connect(table)) as links:
+        cursor = links.execute("SELECT source, count(*) FROM links GROUP BY source")
+        while rows := cursor.fetchmany(100_000):
+            chunk = pa.table(list(zip(*rows, strict=True)), names=["source", "rows"])  # noqa: F841 - DuckDB finds it by its name
+            database.execute("INSERT INTO sources SELECT * FROM chunk")
+    unknown = database.execute("""
+        SELECT source, rows FROM sources WHERE source NOT IN (SELECT id FROM document_rows) ORDER BY source""")
+    while rows := unknown.fetchmany(100_000):
+        for source, count in rows:
+            skipped.note("links table: unknown source", repr(source))
+            skipped["links table: unknown source"] += count - 1
