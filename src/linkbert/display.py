@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import TextIO
+from typing import Any, TextIO
 
 
 def seconds_text(seconds: float) -> str:
@@ -39,7 +39,7 @@ class LiveLine:
         self.live = self.stream.isatty()
         self.every = 0.1 if self.live else every
         self.shown = 0.0
-        self.last = ""
+        self.last = self.written = ""
         self.open = False
 
     def update(self, text: str) -> None:
@@ -51,6 +51,7 @@ class LiveLine:
             self._write(text)
 
     def _write(self, text: str) -> None:
+        self.written = text
         if self.live:
             width = shutil.get_terminal_size().columns - 1
             self.stream.write("\r\x1b[K" + text[:width])
@@ -59,6 +60,15 @@ class LiveLine:
             self.stream.write(text + "\n")
         self.stream.flush()
 
+    def rest(self) -> None:
+        """Leave the last text standing and begin a new line."""
+        if self.last and (self.live or self.last != self.written):
+            self._write(self.last)
+        if self.open:
+            self.stream.write("\n")
+            self.stream.flush()
+        self.last, self.open, self.shown = "", False, 0.0
+
     def __enter__(self) -> LiveLine:
         return self
 
@@ -66,30 +76,51 @@ class LiveLine:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Leave the last text standing."""
-        if self.last:
-            self._write(self.last)
-        if self.open:
-            self.stream.write("\n")
-            self.stream.flush()
+        self.rest()
 
 
 def stage_progress(line: LiveLine) -> Callable[[str, int, int | None], None]:
-    """Make the progress callback that build stages take: (stage, shards done, shards in all or None)."""
+    """Make the progress callback that build stages take: (stage, done, in all or None), in bytes or shards."""
     started: dict[str, float] = {}
 
     def progress(stage: str, done: int, total: int | None) -> None:
         if stage not in started:
-            if started:
-                line._write(line.last)
-                line.stream.write("\n" if line.live else "")
+            line.rest()
             started[stage] = time.monotonic()
-            line.shown = 0.0
         elapsed = time.monotonic() - started[stage]
-        text = f"  {stage}: {done}" + (f" of {total}" if total is not None else "") + f" shards, {seconds_text(elapsed)}"
+        unit = "B" if stage == "documents" else " parts"
+        text = f"  {stage}: {count_text(done)}" + (f" of {count_text(total)}{unit}" if total is not None else unit)
+        text += f", {seconds_text(elapsed)}"
         if done and elapsed > 1:
-            text += f", {done / elapsed:.1f}/s"
-            if total:
+            text += f", {count_text(done / elapsed)}{unit}/s"
+            if total and done < total:
                 text += f", {seconds_text(elapsed / done * (total - done))} left"
         line.update(text)
+
+    return progress
+
+
+def training_progress(line: LiveLine) -> Callable[..., None]:
+    """Make the progress callback of a run: step, losses, relation accuracy, tokens/s and time left in one line.
+
+    Losses and accuracy are smoothed over about the last twenty steps.
+    """
+    smooth: dict[str, float] = {}
+
+    def average(name: str, value: float) -> float:
+        smooth[name] = 0.95 * smooth.get(name, value) + 0.05 * value
+        return smooth[name]
+
+    def progress(state: Any) -> None:
+        if state.stage != "training":
+            line.update(f"step {state.step:,} of {state.steps:,}: {state.stage} ...")
+            return
+        line.update(
+            f"step {state.step:,} of {state.steps:,}"
+            f" | masked-token loss {average('mlm', state.mlm_loss):.2f}"
+            f" | relation loss {average('relation', state.relation_loss):.2f}, accuracy {average('right', state.relation_accuracy):.0%}"
+            f" | {state.tokens_per_second:,.0f} tokens/s"
+            f" | {seconds_text(state.seconds_left) if state.seconds_left == state.seconds_left else '?'} left"
+        )
 
     return progress

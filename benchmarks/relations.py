@@ -1,0 +1,88 @@
+"""Score a run's relation head on held-out anchors that have a usable link, beside two logistic regressions on bags of words.
+
+One regression sees A only, one sees B only: what they reach can be read off a single segment. A model that relates the two has to beat
+both. All are scored on the same pairs, with 95 % intervals; the regressions are fitted on training pairs of the same sampler.
+
+    python benchmarks/relations.py STORE RUN [RUN ...] [--pairs 4096] [--fit 60000]
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from scipy.sparse import csr_matrix
+from sklearn.feature_extraction.text import TfidfTransformer
+from sklearn.linear_model import LogisticRegression
+
+from linkbert.config import from_dict
+from linkbert.files import read_json
+from linkbert.instances.sampler import Sampler
+from linkbert.instances.tokens import TokenStore
+from linkbert.pretraining.evaluation import describe, percent, wilson
+from linkbert.pretraining.run import open_graph, score_model
+from linkbert.records import RELATIONS
+
+
+def bags(store: TokenStore, pairs: np.ndarray, side: int) -> csr_matrix:
+    """Count the words of one side of pairs (B, 6): a sparse matrix (B, vocabulary) of 0 and 1, as int32."""
+    rows = [np.unique(store.tokens[a:b]) for a, b in pairs[:, 1 + 3 * side : 3 + 3 * side]]
+    offsets = np.cumsum([0, *map(len, rows)])
+    columns = np.concatenate(rows).astype(np.int32)
+    return csr_matrix((np.ones(len(columns), np.float32), columns, offsets), shape=(len(pairs), len(store.vocabulary)))
+
+
+def main() -> None:
+    """Fit, score and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("store", type=Path)
+    parser.add_argument("runs", type=Path, nargs="+")
+    parser.add_argument("--pairs", type=int, default=4096)
+    parser.add_argument("--fit", type=int, default=60_000)
+    arguments = parser.parse_args()
+    store = TokenStore.open(arguments.store)
+    scored = set()
+    for run in arguments.runs:
+        config = replace(from_dict(read_json(run / "run.json")["config"]), evaluate_pairs=arguments.pairs)
+        question = (config.sequence_length, config.seed, config.scope, config.held_out)
+        if question not in scored:
+            scored.add(question)
+            print(f"sequence_length={config.sequence_length} scope={config.scope} held_out={config.held_out}")
+            regressions(store, arguments.store, config, arguments.fit)
+        scores = score_model(run / "model", arguments.store, config)
+        print(run.name)
+        for line in describe(scores):
+            print("  " + line)
+        for true, row in scores.confusion.items():
+            print(f"    true {true:<11}" + "".join(f" {name} {count:>5}" for name, count in row.items()))
+
+
+def regressions(store: TokenStore, path: Path, config, fit: int) -> None:  # noqa: ANN001
+    """Fit a regression on A and one on B, and print their accuracy on the held-out pairs."""
+    graph = open_graph(path, config)
+    train = Sampler(store, graph, config, split="train", anchors="usable")
+    test = Sampler(store, graph, config, split="held-out", anchors="usable")
+    print(f"  usable anchors: {len(train):,} to fit on, {len(test):,} held out")
+    fit_pairs, fit_relations, _ = train.draw(np.arange(fit))
+    pairs, relations, _ = test.draw(np.arange(config.evaluate_pairs))
+    print("  pairs: " + ", ".join(f"{name} {count}" for name, count in zip(RELATIONS, np.bincount(relations, minlength=3))))
+    for side, name in enumerate("AB"):
+        weigh = TfidfTransformer(sublinear_tf=True)
+        features = weigh.fit_transform(bags(store, fit_pairs, side))
+        tried = []
+        for strength in (0.1, 1.0, 10.0):  # chosen on a tenth of the pairs it is fitted on
+            half = len(fit_relations) * 9 // 10
+            model = LogisticRegression(C=strength, max_iter=300).fit(features[:half], fit_relations[:half])
+            tried.append((model.score(features[half:], fit_relations[half:]), model))
+        guesses = max(tried, key=lambda pair: pair[0])[1].predict(weigh.transform(bags(store, pairs, side)))
+        right = guesses == relations
+        print(f"  bag of words of {name} only: {percent(wilson(int(right.sum()), len(right)))}")
+        for relation, label in enumerate(RELATIONS):
+            of = right[relations == relation]
+            print(f"    {label}: {percent(wilson(int(of.sum()), len(of)))}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,59 @@
+"""The whole of `linkbert build`: documents, then vocabulary and tokens, then the graph of hyperlinks.
+
+In: sources on disk. Out: a finished STORE. Every stage leaves files that are whole or absent, so the same call again after an
+interruption does what is missing and no more, and the result does not tell the difference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from linkbert.corpora.build import build_documents
+from linkbert.corpora.reader import Options
+from linkbert.corpora.store import Store
+from linkbert.graph.hyperlinks import build_hyperlinks
+from linkbert.instances.tokens import tokenise
+from linkbert.instances.vocabulary import make_vocabulary
+from linkbert.shards import make_executor
+
+Progress = Callable[[str, int, int | None], None]
+
+
+def build_store(
+    sources: Sequence[Path],
+    to: Path,
+    *,
+    vocabulary: str,
+    format: str | None = None,  # noqa: A002 - the command line's word
+    options: Options | None = None,
+    links_table: Path | None = None,
+    lowercase: bool | None = None,
+    graph: bool = True,
+    workers: int = 1,
+    dask: str | None = None,
+    progress: Progress | None = None,
+) -> Store:
+    """Build a store, or finish one that was interrupted.
+
+    `vocabulary` is a vocab.txt, a tokenizer folder, a hub name or 'train:SIZE'; `lowercase=None` leaves case to it.
+    """
+    with make_executor(workers, dask) as executor:
+        store = build_documents(
+            sources,
+            to,
+            format=format,
+            options=options or Options(),
+            links_table=links_table,
+            executor=executor,
+            progress=progress,
+        )
+        words = make_vocabulary(vocabulary, store, lowercase=lowercase)
+        tokenise(store, words, executor=executor, progress=progress)
+    if graph and not (to / "graphs" / "hyperlink" / "graph.json").is_file():
+        if progress:
+            progress("graph", 0, 1)
+        build_hyperlinks(store)
+        if progress:
+            progress("graph", 1, 1)
+    return store

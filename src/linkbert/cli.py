@@ -1,0 +1,317 @@
+"""The command line: every command's words, and the little that stands between them and the stages.
+
+Libraries are imported inside each command, so that `linkbert --help` is instant. Exit status: 0, 1 (bad input: one line
+that says what, where and the remedy) or 2 (usage).
+"""
+
+from __future__ import annotations
+
+import argparse
+import glob
+import json
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import linkbert
+from linkbert.config import describe, make_config, presets
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run one command; return its exit status."""
+    parser = make_parser()
+    arguments = parser.parse_args(words)
+    if arguments.command is None:
+        parser.print_help()
+        return 2
+    logging.basicConfig(level=logging.INFO if arguments.verbose else logging.WARNING, format="linkbert: %(message)s")
+    try:
+        return arguments.run(arguments) or 0
+    except KeyboardInterrupt:
+        print("linkbert: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (ValueError, OSError, FloatingPointError) as error:
+        if arguments.verbose:
+            logging.exception("the whole story")
+        print(f"linkbert {arguments.command}: {one_line(error)}", file=sys.stderr)
+        return 1
+
+
+def one_line(error: Exception) -> str:
+    """Say an error in one line: what, where and the remedy."""
+    if isinstance(error, FileNotFoundError) and error.filename:
+        return f"{error.filename} is not there; check the path"
+    if isinstance(error, OSError) and error.errno == 28:
+        return f"no space left on the device{f' ({error.filename})' if error.filename else ''}; free some and run again: finished parts stay"
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Build the parser of all commands."""
+    parser = argparse.ArgumentParser(
+        prog="linkbert", description="Pretrain BERT-like encoders on documents and the links between them."
+    )
+    parser.add_argument("--version", action="version", version=f"linkbert {linkbert.__version__}")
+    parser.add_argument("-v", "--verbose", action="store_true", help="say more of what goes on, and whole errors")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+
+    command = commands.add_parser("demo", help="from nothing to a small trained encoder and its scores")
+    command.set_defaults(run=run_demo)
+    command.add_argument("--to", type=Path, default=Path("linkbert-demo"), help="folder for all it makes (linkbert-demo)")
+    command.add_argument("--source", type=Path, help="your own dump, jsonl or folder instead of the Wikipedia excerpt")
+    command.add_argument("--init", default="minilm", help="minilm, none, a Hugging Face folder or a hub name")
+    command.add_argument("--minutes", type=float, default=2.5, help="minutes of training; the steps follow from the machine's speed (2.5)")
+    command.add_argument("settings", nargs="*", metavar="key=value", help="settings of the run, such as steps=300")
+
+    command = commands.add_parser("build", help="a dump or a tree of documents -> a store")
+    command.set_defaults(run=run_build)
+    command.add_argument("source", nargs="+", metavar="SOURCE", help="a path or a glob; several are read in order")
+    command.add_argument("--to", type=Path, required=True, metavar="STORE", help="the store's folder")
+    command.add_argument("--format", help="mediawiki, jsonl or text; found by itself where it can be")
+    command.add_argument("--links", type=Path, metavar="FILE.tsv", help="a table of source and target, added to the documents' links")
+    command.add_argument("--vocab", default="train:30522", metavar="V", help="a vocab.txt, a tokenizer folder, a hub name, or train:SIZE (train:30522)")
+    command.add_argument("--cased", action="store_true", help="keep capitals in a trained vocabulary")
+    command.add_argument("--table-cells", action="store_true", help="keep table cells as text (mediawiki)")
+    command.add_argument("--graph", choices=("hyperlink", "none"), default="hyperlink", help="the graph to build (hyperlink)")
+    command.add_argument("--workers", type=int, default=0, help="processes; 0 is one per core (0)")
+    command.add_argument("--dask", metavar="ADDRESS", help="a Dask scheduler to send the work to, such as tcp://host:8786")
+
+    command = commands.add_parser("graph", help="add a graph to a store")
+    command.set_defaults(run=run_graph)
+    command.add_argument("store", type=Path, metavar="STORE")
+    command.add_argument("--method", choices=("hyperlink", "random"), required=True)
+    command.add_argument("--name", help="the graph's name in the store (the method's)")
+    command.add_argument("--seed", type=int, default=0, help="decides a random graph (0)")
+
+    command = commands.add_parser("show", help="look: a document and its links, or decoded training instances")
+    command.set_defaults(run=run_show)
+    command.add_argument("store", type=Path, metavar="STORE")
+    command.add_argument("document", nargs="?", metavar="DOCUMENT", help="an id (a title, for Wikipedia)")
+    command.add_argument("--instances", type=int, metavar="N", help="decoded instances to show (3, where no DOCUMENT is named)")
+    command.add_argument("--seed", type=int, default=0)
+    command.add_argument("--preset", default="demo", help="whose settings the instances follow (demo)")
+    command.add_argument("--set", action="append", default=[], metavar="key=value", help="settings of the instances")
+
+    command = commands.add_parser("stats", help="counts of a store, its links, graphs and relation shares")
+    command.set_defaults(run=run_stats)
+    command.add_argument("store", type=Path, metavar="STORE")
+    command.add_argument("--json", action="store_true", help="for programs")
+    command.add_argument("--preset", help="whose settings the shares follow (tiny)")
+    command.add_argument("--set", action="append", default=[], metavar="key=value", help="settings the shares follow")
+
+    command = commands.add_parser("check", help="verify every promise on what is on disk")
+    command.set_defaults(run=run_check)
+    command.add_argument("store", type=Path, metavar="STORE")
+    command.add_argument("--json", action="store_true", help="for programs")
+
+    command = commands.add_parser(
+        "pretrain",
+        help="train an encoder on a store",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="settings (key=value), with their defaults:\n"
+        + "\n".join(f"  {name + '=' + value:<28} {meaning}" for name, value, meaning in describe())
+        + "\n  baseline=bert                short for objective=nsp shares=1/2,1/2,0",
+    )
+    command.set_defaults(run=run_pretrain)
+    command.add_argument("store", type=Path, metavar="STORE")
+    command.add_argument("--to", type=Path, required=True, metavar="RUN", help="the run's folder")
+    command.add_argument("--preset", default="tiny", metavar="P", help=", ".join(presets()) + " (tiny)")
+    command.add_argument("--resume", action="store_true", help="go on from the last checkpoint in RUN; from step 0 where there is none")
+    command.add_argument("settings", nargs="*", metavar="key=value")
+
+    command = commands.add_parser("fill", help="fill the [MASK] of a sentence")
+    command.set_defaults(run=run_fill)
+    command.add_argument("text", metavar="TEXT", help='such as "The [MASK] of France is Paris."')
+    command.add_argument("--model", required=True, help="a RUN, or any Hugging Face folder with a masked-token head")
+    command.add_argument("--top", type=int, default=5, help="words a mask (5)")
+    command.add_argument("--json", action="store_true", help="for programs")
+
+    command = commands.add_parser("relate", help="the relation of two texts: contiguous, random or linked")
+    command.set_defaults(run=run_relate)
+    command.add_argument("a", type=Path, metavar="A.txt")
+    command.add_argument("b", type=Path, metavar="B.txt")
+    command.add_argument("--model", required=True, help="a RUN, or a Hugging Face folder with a relation head")
+    command.add_argument("--json", action="store_true", help="for programs")
+    return parser
+
+
+def make_console() -> Console:
+    """Make the console that commands print to: colours on a terminal, none elsewhere, never a wrapped number."""
+    from rich.console import Console
+
+    return Console(highlight=False, soft_wrap=True)
+
+
+def run_demo(arguments: argparse.Namespace) -> int:
+    """Run the demo; see demo.py."""
+    from linkbert.demo import demo
+
+    demo(make_console(), arguments.to, source=arguments.source, init=arguments.init, minutes=arguments.minutes,
+         settings=arguments.settings)  # fmt: skip
+    return 0
+
+
+def expand(sources: Sequence[str]) -> list[Path]:
+    """Turn SOURCE words into paths: a glob gives its matches in order, anything else is a path that must be there."""
+    paths: list[Path] = []
+    for source in sources:
+        if "://" in source:
+            raise ValueError(f"{source}: sources by address are not read yet; download it and give the path")
+        matches = sorted(glob.glob(source)) if glob.has_magic(source) and not Path(source).exists() else [source]
+        if not matches:
+            raise ValueError(f"{source} matches no file")
+        for match in matches:
+            if not Path(match).exists():
+                raise ValueError(f"{match} is not there; check the path")
+            paths.append(Path(match))
+    return paths
+
+
+def run_build(arguments: argparse.Namespace) -> int:
+    """Documents, then vocabulary and tokens, then the graph; each stage goes on where an interrupted one stopped."""
+    from linkbert.build import build_store
+    from linkbert.corpora.reader import Options
+    from linkbert.display import LiveLine, stage_progress
+
+    with LiveLine() as line:
+        store = build_store(
+            expand(arguments.source),
+            arguments.to,
+            format=arguments.format,
+            options=Options(table_cells=arguments.table_cells),
+            links_table=arguments.links,
+            vocabulary=arguments.vocab,
+            lowercase=not arguments.cased,
+            graph=arguments.graph,
+            workers=arguments.workers or os.cpu_count() or 1,
+            dask=arguments.dask,
+            progress=stage_progress(line),
+        )
+    print_statistics(make_console(), store.path)
+    return 0
+
+
+def run_graph(arguments: argparse.Namespace) -> int:
+    """Add a graph to a store, or make it anew."""
+    from linkbert.corpora.store import Store
+    from linkbert.files import read_json
+    from linkbert.graph.hyperlinks import build_hyperlinks
+    from linkbert.graph.random_graph import build_random
+
+    store = Store.open(arguments.store)
+    name = arguments.name or arguments.method
+    if arguments.method == "hyperlink":
+        build_hyperlinks(store, name=name)
+    else:
+        build_random(store, name=name, seed=arguments.seed)
+    meta = read_json(store.path / "graphs" / name / "graph.json")
+    print(f"{store.path / 'graphs' / name}: {meta['edges']:,} edges among {meta['documents']:,} documents")
+    return 0
+
+
+def run_show(arguments: argparse.Namespace) -> int:
+    """Show a document with its links, or instances as the model gets them."""
+    from linkbert.corpora.store import Store
+    from linkbert.show import show_document, show_instances
+
+    console, store = make_console(), Store.open(arguments.store)
+    if arguments.document is not None:
+        show_document(console, store, arguments.document)
+    if arguments.instances or arguments.document is None:
+        words = [*arguments.set, f"seed={arguments.seed}"]
+        config = make_config(arguments.preset, words)
+        show_instances(console, store, config, 3 if arguments.instances is None else arguments.instances)
+    return 0
+
+
+def run_stats(arguments: argparse.Namespace) -> int:
+    """Print a store's counts."""
+    from linkbert.stats import store_statistics
+
+    config = make_config(arguments.preset, arguments.set) if arguments.preset or arguments.set else None
+    if arguments.json:
+        print(json.dumps(store_statistics(arguments.store, config), indent=1, ensure_ascii=False))
+    else:
+        print_statistics(make_console(), arguments.store, config)
+    return 0
+
+
+def print_statistics(console: Console, store: Path, config: Any = None) -> None:
+    """Print a store's counts as a table."""
+    from linkbert.stats import statistics_table, store_statistics
+
+    for line in statistics_table(store_statistics(store, config)):
+        console.print(line, markup=False)
+
+
+def run_check(arguments: argparse.Namespace) -> int:
+    """Verify a store; the status is 1 where a promise is broken."""
+    from linkbert.instances.check import check
+
+    results = []
+    for promise, ok, detail in check(arguments.store):
+        results.append({"promise": promise, "ok": ok, "detail": detail})
+        if not arguments.json:
+            print(f"{'ok    ' if ok else 'BROKEN'} {promise}" + (f": {detail}" if detail else ""), flush=True)
+    broken = sum(not result["ok"] for result in results)
+    if arguments.json:
+        print(json.dumps(results, indent=1))
+    else:
+        print(f"{len(results) - broken} of {len(results)} promises hold")
+    return 1 if broken else 0
+
+
+def run_pretrain(arguments: argparse.Namespace) -> int:
+    """Train, with a live line, and print the scores on held-out documents."""
+    from linkbert.display import LiveLine, training_progress
+    from linkbert.pretraining.run import pretrain_store
+    from linkbert.show import scores_lines
+
+    config = make_config(arguments.preset, arguments.settings)
+    with LiveLine() as line:
+        result = pretrain_store(
+            arguments.store, arguments.to, config, resume=arguments.resume, progress=training_progress(line)
+        )
+    console = make_console()
+    for text in scores_lines(result):
+        console.print(text)
+    return 0
+
+
+def run_fill(arguments: argparse.Namespace) -> int:
+    """Fill the masks of a sentence."""
+    from linkbert.model.fill import fill_mask
+    from linkbert.pretraining.checkpoint import find_model
+
+    masks = fill_mask(find_model(arguments.model), arguments.text, top=arguments.top)
+    if arguments.json:
+        print(json.dumps([[{"word": word, "probability": p} for word, p in mask] for mask in masks], indent=1))
+        return 0
+    for number, mask in enumerate(masks, 1):
+        words = "   ".join(f"{word} {probability:.1%}" for word, probability in mask)
+        print(f"mask {number}: {words}" if len(masks) > 1 else words)
+    return 0
+
+
+def run_relate(arguments: argparse.Namespace) -> int:
+    """Say how likely each relation of two texts is."""
+    from linkbert.model.fill import relate
+    from linkbert.pretraining.checkpoint import find_model
+
+    texts = [path.read_text(encoding="utf-8") for path in (arguments.a, arguments.b)]
+    probabilities = relate(find_model(arguments.model), *texts)
+    if arguments.json:
+        print(json.dumps(probabilities, indent=1))
+    else:
+        for relation, probability in probabilities.items():
+            print(f"{relation:<11} {probability:6.1%}")
+    return 0

