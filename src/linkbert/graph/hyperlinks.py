@@ -1,0 +1,181 @@
+"""The hyperlink graph: a store's links come in, edges between its documents go out.
+
+A target means the document of that id, or else what a redirect of that name leads to, over as many redirects as there
+are. (No guessing beyond that: a reader gives targets and ids the same normal form.) Every link has one fate:
+
+    found = resolved + dead            dead: no document and no redirect has the name, or redirects go round in a circle
+    resolved = edges + self + disambiguation          (cycles is that part of dead, redirected a part of resolved)
+
+All of it is SQL in DuckDB, on disk where memory does not suffice: 20 M links against 7 M titles were 5.4 s and 0.85 GB.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from linkbert.corpora.sentences import split_sentences
+from linkbert.corpora.store import Store, querying
+from linkbert.graph.links import write_graph
+
+ROUNDS = 10  # of pointer jumping: a chain of up to 2^10 redirects is followed, what is left then is a circle
+CHUNK = 1 << 20  # edges written at a time
+
+_NUMBERED = """
+CREATE TABLE numbered AS
+SELECT shard, row, id, disambiguation, CAST(len(links) AS BIGINT) AS links,
+       CAST(row_number() OVER (ORDER BY shard, row) - 1 AS INTEGER) AS number
+FROM document_rows ANTI JOIN dropped_rows USING (shard, row)"""
+
+_ALIASES = """
+CREATE TABLE aliases AS
+SELECT source, first(target ORDER BY shard, row) AS target, first(fragment ORDER BY shard, row) AS fragment
+FROM redirect_rows ANTI JOIN numbered ON source = id GROUP BY source"""
+
+_JUMP = """
+CREATE OR REPLACE TABLE aliases AS
+SELECT a.source, coalesce(b.target, a.target) AS target, coalesce(nullif(b.fragment, ''), a.fragment) AS fragment
+FROM aliases a LEFT JOIN aliases b ON a.target = b.source"""
+
+# What a name means: a document, or NULL for a redirect that goes round in a circle.
+_NAMES = """
+CREATE TABLE names AS
+SELECT id AS name, number, '' AS fragment, disambiguation, false AS redirected FROM numbered
+UNION ALL
+SELECT source, number, a.fragment, coalesce(disambiguation, false), true
+FROM aliases a LEFT JOIN numbered ON target = id
+WHERE number IS NOT NULL OR target IN (SELECT source FROM aliases)"""
+
+_RESOLVED = """
+CREATE TABLE resolved AS
+WITH links AS (
+    SELECT shard, row, unnest(links) AS link, generate_subscripts(links, 1) - 1 AS place FROM document_rows)
+SELECT s.number AS source, CAST(place AS INTEGER) AS place, n.number AS target, disambiguation, redirected,
+       coalesce(nullif(link.fragment, ''), n.fragment, '') AS fragment
+FROM links JOIN (SELECT shard, row, number FROM numbered) s USING (shard, row) JOIN names n ON link.target = n.name"""
+
+_COUNTS = """
+SELECT count(target), count(*) FILTER (target = source), count(*) FILTER (target <> source AND disambiguation),
+       count(*) FILTER (target IS NOT NULL AND redirected), count(*) FILTER (target IS NULL)
+FROM resolved"""
+
+_EDGES = """
+CREATE TABLE edges AS
+SELECT source, place, target, fragment FROM resolved WHERE target <> source AND NOT disambiguation"""
+
+_IN_DEGREE = """
+SELECT target, count(*) AS sources FROM (SELECT DISTINCT source, target FROM edges) GROUP BY target"""
+
+_NAMED = """
+SELECT f.target, text, fragments
+FROM (SELECT target, list(DISTINCT fragment) AS fragments FROM edges WHERE fragment <> '' GROUP BY target) f
+JOIN numbered ON f.target = number JOIN document_rows d USING (shard, row)"""
+
+_ORDERED = """
+SELECT source, place, e.target, coalesce(sentence, -1) AS sentence
+FROM edges e LEFT JOIN sections s ON e.target = s.target AND e.fragment = s.fragment
+ORDER BY source, place"""
+
+
+def build_hyperlinks(store: Store, *, name: str = "hyperlink", memory: str = "4GB") -> dict[str, Any]:
+    """Resolve a store's links into STORE/graphs/NAME and return the counts that its graph.json holds.
+
+    `memory` bounds the join, which spills to a folder in the store. The same store gives the same bytes.
+    """
+    with querying(store.path, memory=memory) as database:
+        dropped = [(shard, int(row)) for shard, rows in store.dropped.items() for row in rows]
+        database.execute("CREATE TABLE dropped_rows (shard INTEGER, row INTEGER)")
+        _insert(database, "dropped_rows", dropped)
+        for query in (_NUMBERED, _ALIASES):
+            database.execute(query)
+        for _ in range(ROUNDS):
+            if not _values(database, "SELECT count(*) FROM aliases WHERE target IN (SELECT source FROM aliases)")[0]:
+                break
+            database.execute(_JUMP)
+        for query in (_NAMES, _RESOLVED, _EDGES):
+            database.execute(query)
+        resolved, loops, disambiguation, redirected, cycles = _values(database, _COUNTS)
+        counts = database.execute("SELECT links FROM numbered ORDER BY number").fetchnumpy()["links"]
+        first = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])  # (N + 1,) link number of each first link
+        found = int(first[-1])
+        database.execute("CREATE TABLE sections (target INTEGER, fragment VARCHAR, sentence INTEGER)")
+        sections = _find_sections(database)
+        _insert(database, "sections", sections)
+        in_degree = np.zeros(len(store), np.int32)
+        rows = database.execute(_IN_DEGREE).fetchnumpy()
+        in_degree[rows["target"]] = rows["sources"]
+        fragments, sections_found = _values(
+            database,
+            """SELECT count(*), count(sentence) FROM edges e LEFT JOIN sections s
+               ON e.target = s.target AND e.fragment = s.fragment WHERE e.fragment <> ''""",
+        )
+        meta = {
+            "method": "hyperlink",
+            "found": found,
+            "resolved": resolved,
+            "dead": found - resolved,
+            "self": loops,
+            "disambiguation": disambiguation,
+            "redirected": redirected,
+            "cycles": cycles,
+            "fragments": fragments,
+            "fragments_found": sections_found,
+        }
+        write_graph(store.path, name, len(store), _read_edges(database, first), in_degree, meta)
+    return meta
+
+
+def _values(database: Any, query: str) -> tuple[int, ...]:
+    return tuple(int(value) for value in database.execute(query).fetchall()[0])
+
+
+def _insert(database: Any, table: str, rows: list[tuple[Any, ...]]) -> None:
+    if rows:
+        columns = [pa.array(column) for column in zip(*rows, strict=True)]
+        database.register("chunk", pa.table(columns, names=[str(i) for i in range(len(columns))]))
+        database.execute(f"INSERT INTO {table} SELECT * FROM chunk")  # noqa: S608 - our own names
+        database.unregister("chunk")
+
+
+def _find_sections(database: Any) -> list[tuple[int, str, int]]:
+    """List (document, fragment, sentence) for each fragment that is a line of the document it leads into."""
+    found = []
+    rows = database.execute(_NAMED)
+    while chunk := rows.fetchmany(1_000):
+        for target, text, fragments in chunk:
+            found += [(target, fragment, at) for fragment, at in find_sections(text, fragments) if at >= 0]
+    return found
+
+
+def find_sections(text: str, fragments: list[str]) -> list[tuple[str, int]]:
+    r"""Pair each fragment with the number of the sentence at which the line of that name starts, -1 for none.
+
+    A heading is a line of its own, and a line starts a sentence; case and underscores do not matter.
+
+    >>> find_sections("One. Two.\nEarly life\nBorn.", ["early_Life", "Death"])
+    [('early_Life', 2), ('Death', -1)]
+    """
+    wanted = {_plain(fragment): -1 for fragment in fragments}
+    longest = max(map(len, wanted), default=0)
+    starts = np.asarray(split_sentences(text))
+    position = 0
+    for line in text.split("\n"):
+        bare = line.strip()
+        if bare and len(bare) <= longest and wanted.get(key := _plain(bare)) == -1:
+            at = int(np.searchsorted(starts, position + len(line) - len(line.lstrip()), side="right")) - 1
+            wanted[key] = at
+        position += len(line) + 1
+    return [(fragment, wanted[_plain(fragment)]) for fragment in fragments]
+
+
+def _plain(name: str) -> str:
+    return name.replace("_", " ").strip().casefold()
+
+
+def _read_edges(database: Any, first: np.ndarray) -> Iterator[dict[str, np.ndarray]]:
+    for batch in database.sql(_ORDERED).to_arrow_reader(CHUNK):
+        source, place, target, sentence = (batch.column(i).to_numpy() for i in range(4))
+        yield {"source": source, "targets": target, "links": first[source] + place, "sections": sentence}

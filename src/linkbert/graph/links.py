@@ -1,0 +1,103 @@
+"""A graph on disk: edges of documents in compressed rows, memory-mapped for reading, written through a stream.
+
+    STORE/graphs/NAME/offsets.bin     int64 (documents + 1): the edges of document d are offsets[d] to offsets[d + 1]
+    STORE/graphs/NAME/targets.bin     int32 (edges): the document an edge leads to
+    STORE/graphs/NAME/links.bin       int64 (edges): the number of the link an edge comes from, -1 for none
+    STORE/graphs/NAME/sections.bin    int32 (edges): the sentence of the target where the section named by the link
+                                      starts, -1 for none
+    STORE/graphs/NAME/in_degree.bin   int32 (documents): distinct documents with an edge to this one
+    STORE/graphs/NAME/graph.json      counts, see the module that builds the graph
+
+A document's edges are in the order of its links. Whatever made it, a graph has this form.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from linkbert.files import read_json, replacing, write_json
+
+FORMAT = 1
+EDGE_ARRAYS = {"targets": np.dtype("<i4"), "links": np.dtype("<i8"), "sections": np.dtype("<i4")}
+ARRAYS = {"offsets": np.dtype("<i8"), **EDGE_ARRAYS, "in_degree": np.dtype("<i4")}
+QUANTILES = (0.5, 0.9, 0.99, 1.0)
+
+
+@dataclass(frozen=True)
+class LinkGraph:
+    """A graph open for reading; the arrays are read-only views of its files."""
+
+    offsets: np.ndarray  # (N + 1,) int64
+    targets: np.ndarray  # (E,) int32
+    links: np.ndarray  # (E,) int64
+    sections: np.ndarray  # (E,) int32
+    in_degree: np.ndarray  # (N,) int32
+    meta: dict[str, Any]
+
+    @classmethod
+    def open(cls, store: str | Path, name: str = "hyperlink") -> LinkGraph:
+        """Map a graph of a store into memory; a ValueError names the graphs there are when this one is not."""
+        folder = Path(store) / "graphs" / name
+        if not (folder / "graph.json").is_file():
+            there = sorted(path.parent.name for path in folder.parent.glob("*/graph.json"))
+            raise ValueError(
+                f"{store} has no graph {name!r} (it has: {', '.join(there) or 'none'}): make it with `linkbert graph`"
+            )
+        meta = read_json(folder / "graph.json")
+        if meta.get("format") != FORMAT:
+            raise ValueError(f"{folder} is a graph of format {meta.get('format')}, this linkbert reads format {FORMAT}")
+        documents, edges = meta["documents"], meta["edges"]
+        sizes = {"offsets": documents + 1, "in_degree": documents} | dict.fromkeys(EDGE_ARRAYS, edges)
+        arrays = {key: _map(folder / f"{key}.bin", dtype, sizes[key]) for key, dtype in ARRAYS.items()}
+        return cls(**arrays, meta=meta)
+
+
+def _map(path: Path, dtype: np.dtype, size: int) -> np.ndarray:
+    there = path.stat().st_size if path.is_file() else -1
+    if there != size * dtype.itemsize:
+        raise ValueError(f"{path} is damaged: it has {there} bytes, not {size * dtype.itemsize}; build the graph again")
+    return np.memmap(path, dtype, "r") if size else np.zeros(0, dtype)  # an empty file cannot be mapped
+
+
+def write_graph(
+    store: Path,
+    name: str,
+    documents: int,
+    edges: Iterable[dict[str, np.ndarray]],
+    in_degree: np.ndarray | None,
+    meta: dict[str, Any],
+) -> None:
+    """Write a graph from chunks of edges in order of their source.
+
+    A chunk holds equally long arrays "source" (document numbers, never falling), "targets", "links" and "sections".
+    Without an `in_degree` it is counted here, which needs every document's edges to be in one chunk.
+    """
+    degrees = np.zeros(documents, np.int64)
+    counted = np.zeros(documents, np.int32)
+    with replacing(store / "graphs" / name) as folder:
+        folder.mkdir()
+        files = {key: (folder / f"{key}.bin").open("wb") for key in EDGE_ARRAYS}
+        try:
+            for chunk in edges:
+                degrees += np.bincount(chunk["source"], minlength=documents)
+                for key, dtype in EDGE_ARRAYS.items():
+                    files[key].write(chunk[key].astype(dtype).tobytes())
+                if in_degree is None:
+                    pairs = np.unique(chunk["source"].astype(np.int64) * documents + chunk["targets"])
+                    counted += np.bincount(pairs % documents, minlength=documents).astype(np.int32)
+        finally:
+            for file in files.values():
+                file.close()
+        in_degree = counted if in_degree is None else in_degree
+        offsets = np.concatenate([[0], np.cumsum(degrees)]).astype("<i8")
+        (folder / "offsets.bin").write_bytes(offsets.tobytes())
+        (folder / "in_degree.bin").write_bytes(in_degree.astype("<i4").tobytes())
+        spread = np.quantile(in_degree, QUANTILES, method="inverted_cdf") if documents else np.zeros(len(QUANTILES))
+        quantiles = {f"{q:g}": int(value) for q, value in zip(QUANTILES, spread, strict=True)}
+        head = {"format": FORMAT, "documents": documents, "edges": int(offsets[-1])}
+        write_json(folder / "graph.json", head | meta | {"in_degree": quantiles})
