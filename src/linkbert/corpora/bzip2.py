@@ -1,0 +1,78 @@
+"""Blocks of a .bz2 file, decompressed one by one from any place in it: what lets several workers share one archive.
+
+A path and a byte offset come in, decompressed blocks come out. Every block (at most 900 kB of text) begins with the same
+48 bits, at any bit; cut out, shifted and wrapped as an archive of its own, it decompresses alone. So it does not matter
+whether the archive is one stream (as `bzip2` writes it) or many (as Wikimedia's multistream dumps), and a damaged or
+missing block costs only itself. A chance occurrence of the 48 bits would have to happen in 1 of 10^14 bits; its block
+fails its checksum and is counted as damaged.
+"""
+
+from __future__ import annotations
+
+import bz2
+from collections.abc import Iterator
+from pathlib import Path
+
+_BLOCK, _END = 0x314159265359, 0x177245385090  # what begins a block, what ends a stream
+_STEP = 1 << 20
+
+
+def _needles(magic: int) -> list[tuple[bytes, int]]:
+    """Say how the whole bytes inside a magic number look when it begins at bit 0..7 of a byte: [(bytes, bit)]."""
+    return [((magic << (8 - bit)).to_bytes(7, "big")[1 if bit else 0 : 6], bit) for bit in range(8)]
+
+
+_NEEDLES = [(needle, bit, magic) for magic in (_BLOCK, _END) for needle, bit in _needles(magic)]
+
+
+def _bits(data: bytes, start: int, stop: int) -> int:
+    """Return bits [start, stop) of `data` as a number."""
+    number = int.from_bytes(data[start >> 3 : (stop + 7) >> 3], "big") >> (-stop % 8)
+    return number & ((1 << (stop - start)) - 1)
+
+
+def _find_marks(data: bytes) -> list[tuple[int, bool]]:
+    """Find where blocks begin and streams end in `data`: [(bit, begins a block)], in order."""
+    marks = []
+    for needle, bit, magic in _NEEDLES:
+        at = data.find(needle)
+        while at >= 0:
+            start = (at - (bit > 0)) * 8 + bit
+            if start >= 0 and start + 48 <= len(data) * 8 and _bits(data, start, start + 48) == magic:
+                marks.append((start, magic == _BLOCK))
+            at = data.find(needle, at + 1)
+    return sorted(marks)
+
+
+def _decompress(data: bytes, start: int, stop: int) -> bytes | None:
+    """Decompress the block in bits [start, stop); None if it is damaged."""
+    crc = _bits(data, start + 48, start + 80)
+    length = stop - start + 80
+    bits = (_bits(data, start, stop) << 80 | _END << 32 | crc) << (-length % 8)
+    try:
+        return bz2.decompress(b"BZh9" + bits.to_bytes((length + 7) // 8, "big"))
+    except (OSError, ValueError, EOFError):
+        return None
+
+
+def read_blocks(path: Path, start: int) -> Iterator[tuple[int, bytes | None]]:
+    """Yield (byte at which it begins, decompressed block) for every block that begins at or after byte `start`.
+
+    A damaged block, and one that the end of the file cuts off, comes as None. The file is read as the caller asks.
+    """
+    with path.open("rb") as file:
+        file.seek(start)
+        base, data = start, b""  # data: the file from byte `base` on
+        while True:
+            more = file.read(_STEP)
+            data += more
+            marks = _find_marks(data)
+            for (bit, is_block), (following, _) in zip(marks, marks[1:], strict=False):
+                if is_block:
+                    yield base + (bit >> 3), _decompress(data, bit, following)
+            if not more:
+                if marks and marks[-1][1]:
+                    yield base + (marks[-1][0] >> 3), None
+                return
+            keep = marks[-1][0] >> 3 if marks else max(0, len(data) - 7)
+            base, data = base + keep, data[keep:]
