@@ -2,7 +2,8 @@
 
 The global batch of step s is instances s * batch_size and on; a process takes its contiguous share of them. Which
 instances a step has therefore depends neither on the number of processes nor on the micro-batch. The next micro-batches
-are made in a thread while the step computes: the compiled sampler holds no lock.
+are made in a thread while the step computes: the compiled sampler holds no lock. A whole step's are, because a loop may
+take them all at once (it has to know how many masked tokens there are); 2,048 pairs of 512 tokens are 17 MB.
 """
 
 from __future__ import annotations
@@ -10,15 +11,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from linkbert.config import Config
-from linkbert.instances.sampler import Graph, Instances, Sampler, mask_counts
+from linkbert.instances.sampler import Instances, Sampler, mask_counts
 from linkbert.instances.tokens import TokenStore
 
-AHEAD = 3  # micro-batches made before they are asked for
+if TYPE_CHECKING:
+    from linkbert.graph.links import LinkGraph
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,7 @@ class Batches:
     def __init__(
         self,
         store: TokenStore,
-        graph: Graph | None,
+        graph: LinkGraph | None,
         config: Config,
         *,
         split: str = "train",
@@ -86,12 +90,9 @@ class Batches:
     def micro_batches(self, step: int, rank: int = 0, processes: int = 1) -> Iterator[Batch]:
         """Yield the micro-batches that process `rank` of `processes` computes in a step."""
         spans = self._spans(step, rank, processes)
+        following = self._spans(step + 1, rank, processes)
         for at, span in enumerate(spans):
-            coming = spans[at : at + 1 + AHEAD]
-            following = step
-            while len(coming) <= AHEAD and spans:
-                following += 1
-                coming = [*coming, *self._spans(following, rank, processes)][: 1 + AHEAD]
+            coming = [*spans[at:], *following[: at + 1]]
             self._made = {each: self._made.get(each) or self._thread.submit(self.make, *each) for each in coming}
             yield self._made.pop(span).result()
 
@@ -111,3 +112,17 @@ class Batches:
         pairs, _, _ = self.sampler.draw(numbers)
         tokens = pairs[:, 2] - pairs[:, 1] + pairs[:, 5] - pairs[:, 4]
         return int(mask_counts(tokens, self.config.mask_rate).sum()), len(numbers)
+
+    def policy(self) -> dict[str, Any]:
+        """Count what becomes of the asked shares; see Sampler.policy."""
+        return self.sampler.policy()
+
+
+def open_batches(
+    store: Path, config: Config, *, split: str = "train", anchors: str = "all", trim: bool = False
+) -> Batches:
+    """Open the batches of a store on disk, along the graph that the settings name where the store has any graph."""
+    from linkbert.graph.links import LinkGraph
+
+    graph = LinkGraph.open(store, config.graph) if (store / "graphs").is_dir() else None
+    return Batches(TokenStore.open(store), graph, config, split=split, anchors=anchors, trim=trim)

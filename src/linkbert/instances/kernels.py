@@ -109,13 +109,16 @@ def unit(bits: np.uint64) -> float:
 
 
 @compiled
-def below(bits: np.uint64, n: int) -> int:
-    """Turn the upper 32 random bits into a whole number in [0, n), n < 2^32."""
+def below(bits: np.uint64, n: int) -> np.int64:
+    """Turn the upper 32 random bits into a whole number in [0, n), n < 2^32.
+
+    Signed, as all indices are here: numba makes a float of uint64 + int64.
+    """
     return np.int64(((bits >> _U(32)) * _U(n)) >> _U(32))
 
 
 @compiled
-def permute(index: int, n: int, key: np.uint64) -> int:
+def permute(index: int, n: int, key: np.uint64) -> np.int64:
     """Give the place of `index` in a pseudo-random permutation of 0..n-1.
 
     A Feistel network permutes the next power of four; where it leads outside, it is walked on until it is inside again
@@ -149,7 +152,7 @@ def last_not_above(table: np.ndarray, start: int, stop: int, value: float) -> in
 
 @compiled
 def run_forward(corpus: Corpus, doc: int, sentence: int, room: int) -> tuple[int, int]:
-    """Give the tokens [start, stop) of the whole sentences from `sentence` on that fit; a longer one is cut at its end."""
+    """Give the tokens [start, stop) of the whole sentences from `sentence` on that fit; of a longer one, its start."""
     start = corpus.sentences[sentence]
     end = corpus.documents[doc + 1]
     last = corpus.document_sentences[doc + 1]
@@ -372,7 +375,7 @@ def survey(corpus: Corpus, plan: Plan, anchors: np.ndarray, linkable: np.ndarray
 @compiled
 def count_masks(tokens: int, rate: float) -> int:
     """Say how many tokens of an instance are masked: the rounded share, at least one."""
-    return max(1, int(round(rate * tokens)))
+    return max(1, round(rate * tokens))
 
 
 @compiled

@@ -11,7 +11,7 @@ are held out (by a hash of their id) have theirs in the split "held-out".
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,20 +19,13 @@ from linkbert.config import Config
 from linkbert.instances import kernels
 from linkbert.instances.tokens import TokenStore
 from linkbert.instances.vocabulary import CLS, MASK, PAD, SEP, SPECIAL
-from linkbert.records import CONTIGUOUS, LINKED, RANDOM, Pair, Segment
+from linkbert.records import CONTIGUOUS, LINKED, RANDOM, RELATIONS, Pair, Segment
+
+if TYPE_CHECKING:
+    from linkbert.graph.links import LinkGraph
 
 SURVEYED = 1 << 18  # anchors at which usable links are counted, where there are more
 MULTIPLE = 8  # a trimmed batch is as wide as a multiple of this, which kernels on a GPU like
-
-
-class Graph(Protocol):
-    """What the sampler reads of a graph/links.LinkGraph."""
-
-    offsets: np.ndarray
-    targets: np.ndarray
-    links: np.ndarray
-    sections: np.ndarray
-    in_degree: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -59,7 +52,7 @@ class Sampler:
     """
 
     def __init__(
-        self, store: TokenStore, graph: Graph | None, config: Config, *, split: str = "train", anchors: str = "all"
+        self, store: TokenStore, graph: LinkGraph | None, config: Config, *, split: str = "train", anchors: str = "all"
     ) -> None:
         if split not in ("train", "held-out") or anchors not in ("all", "usable"):
             raise ValueError(
@@ -74,33 +67,28 @@ class Sampler:
         first = np.zeros(len(store) + 1, np.int64)
         np.cumsum(np.where(anchored, -(-sizes // (room // 2)), 0), out=first[1:])
         if first[-1] == 0:
+            remedy = "raise" if split == "held-out" else "lower"
             raise ValueError(
-                f"{store.path} has no document with text in the split {split!r} (held_out={config.held_out}, "
-                f"{len(store)} documents): {'raise' if split == 'held-out' else 'lower'} held_out, or take more documents"
+                f"{store.path} has no document with text in the split {split!r}: {remedy} held_out={config.held_out}, "
+                "or take more documents"
             )
-        follow = graph is not None and config.shares[LINKED] > 0
         if anchors == "usable" and graph is None:
             raise ValueError("anchors=usable needs a graph: an anchor is usable where it has a link to follow")
-        edges = graph if graph is not None else _no_graph(len(store))
-        if len(edges.offsets) != len(store) + 1:
-            raise ValueError(
-                f"the graph has {len(edges.offsets) - 1} documents, the tokens of {store.path} {len(store)}: build the graph again"
-            )
-        degrees = np.maximum(np.asarray(edges.in_degree, np.float64), 1)
+        offsets, targets, links, sections, in_degree = _edges(graph, store)
         self.corpus = kernels.Corpus(
             tokens=store.tokens,
             documents=store.documents,
             sentences=store.sentences,
             document_sentences=store.document_sentences,
             link_tokens=store.links,
-            edge_offsets=np.asarray(edges.offsets),
-            edge_targets=np.asarray(edges.targets),
-            edge_links=np.asarray(edges.links),
-            edge_sections=np.asarray(edges.sections),
+            edge_offsets=offsets,
+            edge_targets=targets,
+            edge_links=links,
+            edge_sections=sections,
             first_anchor=first,
             usable=usable.view(np.uint8),
             partners=np.flatnonzero(usable).astype(np.int32),
-            weights=degrees**-config.alpha,
+            weights=np.maximum(in_degree, 1.0) ** -config.alpha,
             listed=np.zeros(0, np.int64),
         )
         self.plan = kernels.Plan(
@@ -123,27 +111,17 @@ class Sampler:
             linkable, continuable = self._survey(np.arange(self.plan.anchors))
             listed = np.flatnonzero(linkable & continuable)
             if len(listed) == 0:
-                raise ValueError(
-                    f"no anchor of the split {split!r} of {store.path} has a usable link in scope={config.scope}"
-                )
+                raise ValueError(f"no anchor of the split {split!r} of {store.path} is usable in scope={config.scope}")
             self.corpus = self.corpus._replace(listed=listed)
             self.plan = self.plan._replace(anchors=len(listed))
-            self.share_linkable = self.share_continuable = 1.0
-            linked = config.shares[LINKED]
-            contiguous = _split(config.shares)
+            self.linkable = self.continuable = self.both = 1.0
+            linked, contiguous = config.shares[LINKED], _first_share(config.shares)
         else:
-            surveyed = np.arange(self.plan.anchors)
-            if len(surveyed) > SURVEYED:  # every k-th, which falls on documents as the anchors do
-                surveyed = surveyed[:: -(-len(surveyed) // SURVEYED)]
-            linkable, continuable = self._survey(surveyed)
-            self.share_linkable = float(linkable.mean()) if follow else 0.0
-            self.share_continuable = float(continuable.mean())
-            linked = min(0.5, config.shares[LINKED] / self.share_linkable) if self.share_linkable else 0.0
-            # Of what is not linked, so much can be contiguous:
-            rest = 1 - linked * self.share_linkable
-            able = self.share_continuable - linked * float((linkable & continuable).mean() if follow else 0.0)
-            asked = _split(config.shares)
-            contiguous = min(max(asked, 0.5), asked * rest / able) if able > 0 else 0.0
+            step = -(-self.plan.anchors // SURVEYED)  # every k-th anchor stands for all
+            linkable, continuable = self._survey(np.arange(0, self.plan.anchors, step))
+            self.linkable, self.continuable = float(linkable.mean()), float(continuable.mean())
+            self.both = float((linkable & continuable).mean())
+            linked, contiguous = split_shares(config.shares, self.linkable, self.continuable, self.both)
         self.plan = self.plan._replace(linked=linked, contiguous=contiguous)
 
     def __len__(self) -> int:
@@ -186,18 +164,66 @@ class Sampler:
     def pairs(self, numbers: np.ndarray) -> list[Pair]:
         """Draw instances as Pairs: segments with tokens counted from their document's first."""
         rows, relations, _ = self.draw(np.ascontiguousarray(numbers, np.int64))
-        starts = self.store.documents
-        found = []
-        for (a, a_start, a_stop, b, b_start, b_stop), relation in zip(rows.tolist(), relations.tolist(), strict=True):
-            first_a, first_b = int(starts[a]), int(starts[b]) if b >= 0 else b_start
-            found.append(
-                Pair(
-                    Segment(a, a_start - first_a, a_stop - first_a),
-                    Segment(b, b_start - first_b, b_stop - first_b),
-                    relation,
-                )
-            )
-        return found
+        return [self._pair(row, relation) for row, relation in zip(rows.tolist(), relations.tolist(), strict=True)]
+
+    def _pair(self, row: list[int], relation: int) -> Pair:
+        segments = []
+        for doc, start, stop in (row[:3], row[3:]):
+            first = int(self.store.documents[doc]) if doc >= 0 else start
+            segments.append(Segment(doc, start - first, stop - first))
+        return Pair(segments[0], segments[1], relation)
+
+    def policy(self) -> dict[str, Any]:
+        """Count what becomes of the asked shares: in the first epoch, or so much of it as SURVEYED instances.
+
+        Shares are in the order contiguous, random, linked. `expected` follows from the shares of anchors that can be
+        linked and continued; `realised` was drawn; `missing` is what realised lacks to asked.
+        """
+        counted = min(len(self), SURVEYED)
+        _, relations, causes = self.draw(np.arange(counted))
+        realised = np.bincount(relations, minlength=3) / counted
+        linked = self.plan.linked * self.linkable
+        contiguous = self.plan.contiguous * (self.continuable - self.plan.linked * self.both)
+        return {
+            "anchors": len(self),
+            "anchors_with_usable_link": round(self.linkable * len(self)),
+            "anchors_that_go_on": round(self.continuable * len(self)),
+            "asked": list(self.config.shares),
+            "expected": [contiguous, 1 - linked - contiguous, linked],
+            "realised": realised.tolist(),
+            "missing": np.maximum(np.array(self.config.shares) - realised, 0).tolist(),
+            "instances_counted": counted,
+            "no_usable_link": int((causes & kernels.NO_LINK > 0).sum()),
+            "one_sentence": int((causes & kernels.ONE_SENTENCE > 0).sum()),
+            "random_gave_up": int((causes & kernels.NO_RANDOM > 0).sum()),
+            "no_partner": int((causes & kernels.NO_PAIR > 0).sum()),
+        }
+
+
+def describe_instances(sampler: Sampler, numbers: np.ndarray) -> list[dict[str, Any]]:
+    """Decode instances for reading, as plain values: {"number", "relation", "a", "b"}.
+
+    A segment is {"document": number, "start": token, "stop": token, "tokens": [(what stands there, what the model sees
+    in its place)]}, the latter None where the token is not to be predicted: ("paris", "[MASK]"), ("is", None).
+    """
+    made = sampler.fill(numbers)
+    tokens = sampler.store.vocabulary.tokens
+    labels = dict(zip(made.masked_positions.tolist(), made.masked_labels.tolist(), strict=True))
+    width = made.input_ids.shape[1]
+    found = []
+    for row, number in enumerate(made.numbers.tolist()):
+        pair = sampler._pair(made.pairs[row].tolist(), int(made.relations[row]))
+        shown: dict[str, Any] = {"number": number, "relation": RELATIONS[pair.relation]}
+        at = 1
+        for name, segment in (("a", pair.a), ("b", pair.b)):
+            words = []
+            for i in range(at, at + segment.stop - segment.start):
+                seen, label = int(made.input_ids[row, i]), labels.get(row * width + i)
+                words.append((tokens[seen], None) if label is None else (tokens[label], tokens[seen]))
+            shown[name] = {"document": segment.doc, "start": segment.start, "stop": segment.stop, "tokens": words}
+            at += segment.stop - segment.start + 1
+        found.append(shown)
+    return found
 
 
 def held_out(hashes: np.ndarray, share: float) -> np.ndarray:
@@ -214,22 +240,40 @@ def mask_counts(tokens: np.ndarray, rate: float) -> np.ndarray:
     return np.maximum(1, np.rint(rate * tokens)).astype(np.int64)
 
 
-def _split(shares: tuple[float, float, float]) -> float:
+def split_shares(
+    asked: tuple[float, float, float], linkable: float, continuable: float, both: float
+) -> tuple[float, float]:
+    """Turn asked shares into chances: (linked where A has a usable link, contiguous among the others that can be).
+
+    `linkable`, `continuable` and `both` are the shares of anchors with a usable link, with a text that goes on, and
+    with both. Where not all anchors can have a relation, it is asked more often of those that can, until the totals are
+    as asked; but never in more than one half of the choices (linked or not; contiguous or random), unless more was
+    asked: else a model could tell the relation from A alone, by whether A has links, or is all of its document.
+
+    >>> split_shares((1 / 3, 1 / 3, 1 / 3), 0.5, 1.0, 0.5)  # half of the anchors have a link, half of those are linked
+    (0.5, 0.5)
+    """
+    linked = min(0.5, asked[LINKED] / linkable) if linkable else 0.0
+    first = _first_share(asked)
+    able = continuable - linked * both
+    return linked, min(max(first, 0.5), first * (1 - linked * linkable) / able) if able > 0 else 0.0
+
+
+def _first_share(shares: tuple[float, float, float]) -> float:
     rest = shares[CONTIGUOUS] + shares[RANDOM]
     return shares[CONTIGUOUS] / rest if rest else 0.5
 
 
-@dataclass(frozen=True)
-class _NoGraph:
-    offsets: np.ndarray
-    targets: np.ndarray
-    links: np.ndarray
-    sections: np.ndarray
-    in_degree: np.ndarray
-
-
-def _no_graph(documents: int) -> Graph:
-    arrays = [np.zeros(documents + 1, np.int64), np.zeros(0, np.int32), np.zeros(0, np.int64), np.zeros(0, np.int32)]
-    for array in arrays:
-        array.setflags(write=False)
-    return _NoGraph(*arrays, np.zeros(documents, np.int32))
+def _edges(graph: LinkGraph | None, store: TokenStore) -> list[np.ndarray]:
+    if graph is not None:
+        if len(graph.offsets) != len(store) + 1:
+            raise ValueError(
+                f"the graph has {len(graph.offsets) - 1} documents, the tokens of {store.path} have {len(store)}: "
+                "build the graph again"
+            )
+        return [np.asarray(getattr(graph, name)) for name in ("offsets", "targets", "links", "sections", "in_degree")]
+    sizes = {np.int64: (len(store) + 1, 0), np.int32: (0, 0, len(store))}
+    offsets, links, targets, sections, in_degree = (np.zeros(n, kind) for kind, each in sizes.items() for n in each)
+    for array in (offsets, targets, links, sections, in_degree):
+        array.setflags(write=False)  # as mapped ones, so that compiled code sees one type
+    return [offsets, targets, links, sections, in_degree]

@@ -1,25 +1,32 @@
-"""A WordPiece vocabulary: from a file, a folder, a hub name, or trained on a store's text; ids, and a tokenizer, go out.
+"""A WordPiece vocabulary: from a file, a folder, a hub name, or trained on a store's text; a tokenizer goes out.
 
-Whatever it came from, a vocabulary is a list of tokens and three switches of BERT's normaliser, saved as `vocab.txt` and
-`tokenizer_config.json`: the two files that Hugging Face's BertTokenizerFast opens. The tokenizers made here read text
-that happens to spell "[MASK]" or "[SEP]" as text: no special token can come out of a corpus.
+Whatever it came from, a vocabulary is a list of tokens and three switches of BERT's normaliser, saved as `vocab.txt`
+and `tokenizer_config.json`: the two files that Hugging Face's BertTokenizerFast opens. The tokenizers made here read
+text that happens to spell "[MASK]" or "[SEP]" as text: no special token can come out of a corpus.
 """
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
+from linkbert.corpora.store import Store
 from linkbert.files import read_json, replacing, write_json
 
 PAD, UNK, CLS, SEP, MASK = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"
 SPECIAL = (PAD, UNK, CLS, SEP, MASK)
+SMALLEST = 100  # tokens of a trained vocabulary
+TRAINED_ON = 1 << 29  # compressed bytes of documents, some 1.5 GB of text
 LONGEST_WORD = 100  # characters; BERT reads a longer word as [UNK]
 
 
@@ -64,11 +71,23 @@ class Vocabulary:
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
-        """A tokenizer of plain text: no [CLS] or [SEP] is added, and none is found in the text."""
-        return _tokenizer(self.ids, self)
+        """A tokenizer of plain text: it adds no [CLS] or [SEP], and finds none in the text."""
+        tokenizer = Tokenizer(models.WordPiece(self.ids, unk_token=UNK, max_input_chars_per_word=LONGEST_WORD))
+        return self._with_rules(tokenizer)
+
+    def _with_rules(self, tokenizer: Tokenizer) -> Tokenizer:
+        tokenizer.normalizer = normalizers.BertNormalizer(
+            clean_text=True,
+            handle_chinese_chars=self.chinese_characters,
+            strip_accents=self.strip_accents,
+            lowercase=self.lowercase,
+        )
+        tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+        tokenizer.decoder = decoders.WordPiece(prefix="##")
+        return tokenizer
 
     def save(self, folder: Path) -> None:
-        """Write the folder that `load_folder` and Hugging Face's BertTokenizerFast and AutoTokenizer open."""
+        """Write the folder that `load_vocabulary` and Hugging Face's BertTokenizerFast and AutoTokenizer open."""
         with replacing(folder) as part:
             part.mkdir()
             (part / "vocab.txt").write_bytes(self._text.encode())
@@ -82,22 +101,128 @@ class Vocabulary:
             write_json(part / "tokenizer_config.json", settings)
 
 
-def _tokenizer(ids: dict[str, int], rules: Vocabulary | Any) -> Tokenizer:
-    tokenizer = Tokenizer(models.WordPiece(ids, unk_token=UNK, max_input_chars_per_word=LONGEST_WORD))
-    tokenizer.normalizer = normalizers.BertNormalizer(
-        clean_text=True,
-        handle_chinese_chars=rules.chinese_characters,
-        strip_accents=rules.strip_accents,
-        lowercase=rules.lowercase,
+def make_vocabulary(source: str | Path, store: Store, *, lowercase: bool | None = None) -> Vocabulary:
+    """Give the vocabulary that a word of the command line names: `train:SIZE`, a file, a folder or a hub name.
+
+    `lowercase` overrules what the vocabulary says of itself; a trained one is lower-cased where nothing is said.
+    """
+    word = str(source)
+    if not word.startswith("train:"):
+        vocabulary = load_vocabulary(source)
+        return vocabulary if lowercase is None else replace(vocabulary, lowercase=lowercase)
+    size = word.removeprefix("train:").replace("_", "")
+    if not size.isdecimal() or int(size) < SMALLEST:
+        raise ValueError(
+            f"{word!r} does not make sense: train:SIZE takes a size from {SMALLEST} up, such as train:30522"
+        )
+    return train_vocabulary(lambda: sample_texts(store), int(size), lowercase=lowercase is not False)
+
+
+def sample_texts(store: Store) -> Iterator[str]:
+    """Yield the texts to train a vocabulary on: all, or of a large store every k-th, some TRAINED_ON bytes in all."""
+    size = sum(file.stat().st_size for file in (store.path / "documents").glob("*.parquet"))
+    step = max(1, round(size / TRAINED_ON))
+    return (document.text for i, document in enumerate(store.documents()) if i % step == 0)
+
+
+def load_vocabulary(source: str | Path) -> Vocabulary:
+    """Load a vocabulary from a `vocab.txt`, a folder with a BERT tokenizer, or a name on the Hugging Face hub.
+
+    A folder's `tokenizer.json` counts first, then `vocab.txt` with the switches of `tokenizer_config.json`. Where
+    nothing says whether capitals are kept, they are if one token in a hundred has any.
+    """
+    path = Path(source)
+    if path.is_dir():
+        if (path / "tokenizer.json").is_file():
+            return _read_tokenizer(read_json(path / "tokenizer.json"), str(path / "tokenizer.json"))
+        if (path / "vocab.txt").is_file():
+            settings = path / "tokenizer_config.json"
+            return _read_tokens(path / "vocab.txt", read_json(settings) if settings.is_file() else {})
+        raise ValueError(f"{path} holds no vocabulary: a tokenizer.json or a vocab.txt is needed")
+    if path.is_file():
+        return _read_tokenizer(read_json(path), str(path)) if path.suffix == ".json" else _read_tokens(path, {})
+    if path.suffix in (".txt", ".json") or not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", str(source)):
+        raise ValueError(
+            f"{source} is not there; a vocabulary is a vocab.txt, a tokenizer folder, a hub name or train:SIZE"
+        )
+    try:
+        tokenizer = Tokenizer.from_pretrained(str(source))
+    except Exception as error:  # the library raises a bare Exception for a missing network, name or file
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(
+            f"{source} is neither a file nor a folder here, and the hub did not give it ({reason})"
+        ) from None
+    return _read_tokenizer(json.loads(tokenizer.to_str()), str(source))
+
+
+def _read_tokens(path: Path, settings: dict[str, Any]) -> Vocabulary:
+    try:
+        text = path.read_text(encoding="utf-8").removesuffix("\n")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not a vocabulary: it is not UTF-8 text ({error})") from None
+    tokens = tuple(line.removesuffix("\r") for line in text.split("\n"))  # not splitlines: U+2028 may be a token
+    capitals = sum(token != token.lower() for token in tokens if not token.startswith("["))
+    return _named(
+        path,
+        tokens,
+        lowercase=settings.get("do_lower_case", capitals < len(tokens) / 100),
+        strip_accents=settings.get("strip_accents"),
+        chinese_characters=settings.get("tokenize_chinese_chars", True),
     )
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.decoder = decoders.WordPiece(prefix="##")
-    return tokenizer
 
 
-def load_folder(folder: Path) -> Vocabulary:
-    """Load a folder that holds `vocab.txt`, with the switches of its `tokenizer_config.json` where there is one."""
-    text = (folder / "vocab.txt").read_text(encoding="utf-8")
-    tokens = tuple(text.removesuffix("\n").split("\n"))
-    settings = read_json(folder / "tokenizer_config.json")
-    return Vocabulary(tokens, settings["do_lower_case"], settings["strip_accents"], settings["tokenize_chinese_chars"])
+def _read_tokenizer(content: dict[str, Any], name: str) -> Vocabulary:
+    model, rules = content.get("model") or {}, content.get("normalizer") or {}
+    kinds = (model.get("type"), rules.get("type"), (content.get("pre_tokenizer") or {}).get("type"))
+    if kinds != ("WordPiece", "BertNormalizer", "BertPreTokenizer") or model["continuing_subword_prefix"] != "##":
+        raise ValueError(f"{name} is no BERT tokenizer (it is {kinds}): a WordPiece vocabulary is needed")
+    ids = model["vocab"]
+    if sorted(ids.values()) != list(range(len(ids))):
+        raise ValueError(f"{name} is damaged: its token ids are not 0 to {len(ids) - 1}")
+    return _named(
+        name,
+        tuple(sorted(ids, key=ids.__getitem__)),
+        lowercase=rules["lowercase"],
+        strip_accents=rules["strip_accents"],
+        chinese_characters=rules["handle_chinese_chars"],
+    )
+
+
+def _named(name: str | Path, tokens: tuple[str, ...], **rules: Any) -> Vocabulary:
+    try:
+        return Vocabulary(tokens, **rules)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
+
+
+def train_vocabulary(texts: Callable[[], Iterable[str]], size: int, *, lowercase: bool = True) -> Vocabulary:
+    """Train WordPieces on texts: at most `size` tokens, fewer where the texts do not hold so many.
+
+    `texts` is called twice, for two passes. The same texts give the same vocabulary, whatever the number of threads:
+    the trainer numbers the characters that go on with a word in the order of a randomly seeded hash table, and breaks
+    ties by these numbers, so they are numbered here. At most a quarter of the vocabulary, and 1,000, are single
+    characters, the most frequent ones; others come out as [UNK], as in BERT.
+    """
+    rules = Vocabulary(SPECIAL, lowercase=lowercase)
+    tokenizer = rules._with_rules(Tokenizer(models.WordPiece(unk_token=UNK)))
+    counts = np.zeros(0x110000, np.int64)
+    for text in texts():
+        np.add.at(counts, *np.unique(np.frombuffer(text.encode("utf-32-le", "replace"), np.uint32), return_counts=True))
+    normal = {chr(i): tokenizer.normalizer.normalize_str(chr(i)).strip() for i in np.flatnonzero(counts).tolist()}
+    frequency: Counter[str] = Counter()
+    for raw, characters in normal.items():
+        for character in characters:
+            frequency[character] += int(counts[ord(raw)])
+    alphabet = set(sorted(frequency, key=lambda c: (-frequency[c], c))[: min(1000, size // 4)])
+    within_word = [c for c in sorted(alphabet) if len(tokenizer.pre_tokenizer.pre_tokenize_str(f"a{c}a")) == 1]
+    known = "".join(raw for raw, characters in normal.items() if alphabet.issuperset(characters))
+    foreign = re.compile(f"[^{re.escape(known)}]")
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=size,
+        special_tokens=[*SPECIAL, *(f"##{c}" for c in within_word)],
+        show_progress=False,
+        continuing_subword_prefix="##",
+    )
+    tokenizer.train_from_iterator((foreign.sub(" ", text) for text in texts()), trainer)
+    ids = tokenizer.get_vocab()
+    return Vocabulary(tuple(sorted(ids, key=ids.__getitem__)), lowercase=lowercase)
