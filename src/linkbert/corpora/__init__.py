@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from linkbert.corpora import jsonl, text
+from linkbert.corpora import jsonl, mediawiki, text
 from linkbert.corpora.reader import Reader
 from linkbert.files import COMPRESSIONS, CutFileError, decompressed_blocks
 
-READERS: dict[str, Reader] = {"jsonl": jsonl.READER, "text": text.READER}
+READERS: dict[str, Reader] = {"jsonl": jsonl.READER, "mediawiki": mediawiki.READER, "text": text.READER}
 
 
 def find_reader(path: Path) -> str:

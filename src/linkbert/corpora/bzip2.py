@@ -1,4 +1,4 @@
-"""Blocks of a .bz2 file, decompressed one by one from any place in it: what lets several workers share one archive.
+"""Blocks of a .bz2 file, decompressed one by one from any place: so workers share an archive.
 
 A path and a byte offset come in, decompressed blocks come out. Every block (at most 900 kB of text) begins with the same
 48 bits, at any bit; cut out, shifted and wrapped as an archive of its own, it decompresses alone. So it does not matter
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import bz2
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 _BLOCK, _END = 0x314159265359, 0x177245385090  # what begins a block, what ends a stream
@@ -67,7 +68,7 @@ def read_blocks(path: Path, start: int) -> Iterator[tuple[int, bytes | None]]:
             more = file.read(_STEP)
             data += more
             marks = _find_marks(data)
-            for (bit, is_block), (following, _) in zip(marks, marks[1:], strict=False):
+            for (bit, is_block), (following, _) in pairwise(marks):
                 if is_block:
                     yield base + (bit >> 3), _decompress(data, bit, following)
             if not more:

@@ -1,8 +1,9 @@
 """MediaWiki dumps (pages-articles XML; plain, .bz2, .gz, .xz, .zst) to Documents and Redirects.
 
-A dump comes in; the pages of its article namespace come out, each with its plain text and its links. Where a file can be
-entered anywhere (plain XML, and .bz2 block by block), a shard is a range of its bytes and workers decompress for
-themselves; a page belongs to the shard in which its `<page>` begins. Else the parent decompresses and cuts between pages.
+A dump comes in; the pages of its article namespace come out, each with its plain text and its links. Where a file can
+be entered anywhere (plain XML, and .bz2 block by block), a shard is a range of its bytes and workers decompress for
+themselves; a page belongs to the shard in which its `<page>` begins. Else the parent decompresses and cuts between
+pages.
 
 Pages are found by their tags, not by an XML parser: in a dump every `<` of the text is written `&lt;`, so this is safe,
 fast, and a damaged page costs only itself. Only the five named entities and numeric ones are replaced; what a DOCTYPE
@@ -12,111 +13,99 @@ declares is never expanded and nothing is ever fetched.
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
 
 from linkbert.corpora.bzip2 import read_blocks
-from linkbert.corpora.reader import Options, Reader, Shard
+from linkbert.corpora.reader import Options, Reader, Shard, Skipped
 from linkbert.corpora.site import REDIRECT_WORDS, Site, decode_entities, is_disambiguation, normal_title, resolve
 from linkbert.corpora.wikitext import parse
-from linkbert.files import open_decompressed
+from linkbert.files import COMPRESSIONS, CutFileError, decompressed_blocks
 from linkbert.records import Document, Redirect
 
-SHARD_BYTES = 1 << 21  # of a .bz2 file: some 8 MB of XML
-CHUNK_BYTES = 1 << 23  # of XML
-_STEP = 1 << 20
-_HEAD_BYTES = 1 << 20
-_END_OF_DUMP = b"</mediawiki>"
+ARCHIVE_BYTES = 1 << 20  # of a .bz2 file to a shard: some 4 MB of XML
+XML_BYTES = 1 << 22  # of XML to a shard
+_STEP = 1 << 18
+_HEAD_BYTES = 1 << 20  # within which the first page begins
 
-ARCHIVE_CUT = "archive cut off or damaged: pages missing"
+CUT = "source cut off or damaged"
 PAGE_CUT = "page cut off"
-NO_END = "file ends without </mediawiki>: it may be cut off"
 
 
-def plan(path: Path, options: Options) -> Iterator[Shard]:
-    """Cut a dump into shards; ValueError if it is no dump. The same file always gives the same shards."""
-    path = Path(path)
+def plan(path: Path, _: Options) -> Iterator[Shard]:
+    """Cut a dump into shards; ValueError if it is no dump. The same file always gives the same shards.
+
+    `extra` is the head of the dump, which says what holds for all of it.
+    """
     head = _read_head(path)
-    header = head[: head.find(b"<page>")] if b"<page>" in head else head
     if path.suffix == ".bz2":
-        return _ranges(path, header, SHARD_BYTES)
-    if path.suffix in (".gz", ".xz", ".zst"):
-        return _chunks(path, header)
-    return _ranges(path, header, CHUNK_BYTES)
+        return _ranges(path, head, ARCHIVE_BYTES)
+    return _chunks(path, head) if path.suffix in COMPRESSIONS else _ranges(path, head, XML_BYTES)
 
 
-def read(shard: Shard, options: Options, counter: Counter[str]) -> Iterator[Document | Redirect]:
-    """Read the pages of one shard; what is skipped is counted in `counter` by its cause."""
+def read(shard: Shard, options: Options, skipped: Skipped) -> Iterator[Document | Redirect]:
+    """Read the pages of one shard; what is skipped is counted in `skipped` by its cause."""
     site = read_site(shard.extra or b"")
-    if shard.cut:
-        counter[shard.cut] += 1
-    for page in _split_pages(_pieces(shard, counter), counter):
-        record = _read_page(page, site, options, counter)
+    for page in _split_pages(_pieces(shard), shard, skipped):
+        record = _read_page(page, site, options, skipped)
         if record is not None:
             yield record
-
-
-def recognises(head: bytes) -> bool:
-    """Tell whether a file that begins with these (decompressed) bytes is a MediaWiki dump."""
-    return b"<mediawiki" in head[:4096]
 
 
 READER = Reader(plan=plan, read=read)
 
 
 def _read_head(path: Path) -> bytes:
-    """Read up to the first page; ValueError if the file is no dump."""
-    if path.stat().st_size == 0:
-        raise ValueError(f"{path} is empty; download it again")
+    """Read what stands before the first page; ValueError if the file is no dump."""
     head = b""
     try:
-        with open_decompressed(path) as file:
-            while b"<page>" not in head and len(head) < _HEAD_BYTES and (more := file.read(1 << 16)):
-                head += more
-    except Exception as error:  # every decompressor has its own
+        for block, _ in decompressed_blocks(path):
+            head += block
+            if b"<page>" in head or len(head) > _HEAD_BYTES or (len(head) > 4096 and b"<mediawiki" not in head[:4096]):
+                break
+    except CutFileError as error:
         if not head:
-            raise ValueError(f"{path} does not decompress ({error}); download it again") from None
-    if not recognises(head):
+            raise ValueError(f"{error}; nothing can be read of it, download it again") from None
+    if not head:
+        raise ValueError(f"{path} is empty: there is no dump in it, download it again")
+    if b"<mediawiki" not in head[:4096]:
         raise ValueError(
-            f"{path} is not a MediaWiki dump (no <mediawiki> at its beginning); "
-            "take a pages-articles.xml file, or name the format with --format"
+            f"{path} is not a MediaWiki dump (it does not begin with <mediawiki>): "
+            "take a pages-articles XML file, or name the format with --format"
         )
-    return head
+    return head.partition(b"<page>")[0]
 
 
-def _ranges(path: Path, header: bytes, step: int) -> Iterator[Shard]:
+def _ranges(path: Path, head: bytes, step: int) -> Iterator[Shard]:
     """Cut a file into ranges of about `step` bytes; the last one is never short."""
     size = path.stat().st_size
     count = max(1, size // step)
     for number in range(count):
         stop = size if number == count - 1 else (number + 1) * step
-        yield Shard(str(path), number * step, stop, extra=header)
+        yield Shard(str(path), number * step, stop, extra=head)
 
 
-def _chunks(path: Path, header: bytes) -> Iterator[Shard]:
-    """Decompress a file in the parent and cut it between pages; memory stays at a chunk or the longest page."""
-    size = path.stat().st_size
-    data, cut, start = bytearray(), "", 0
-    with path.open("rb") if path.suffix == "" else open_decompressed(path) as file:
-        while True:
-            try:
-                more = file.read(_STEP)
-            except Exception:  # every decompressor has its own
-                more, cut = b"", ARCHIVE_CUT
-            data += more
-            if not more:
-                yield Shard(str(path), start, size, data=bytes(data), cut=cut, extra=header)
-                return
-            if len(data) >= CHUNK_BYTES:
-                end = data.rfind(b"</page>")
-                if end >= 0:
-                    yield Shard(str(path), start, start, data=bytes(data[: end + 7]), extra=header)
-                    del data[: end + 7]
+def _chunks(path: Path, head: bytes) -> Iterator[Shard]:
+    """Decompress a file here and cut it between pages; memory stays at a chunk or at the longest page."""
+    data, start, position, searched = bytearray(), 0, 0, 0
+    try:
+        for block, position in decompressed_blocks(path):
+            data += block
+            if len(data) >= XML_BYTES:
+                end = data.rfind(b"</page>", searched) + 7
+                if end >= 7:
+                    yield Shard(str(path), start, position, data=bytes(data[:end]), extra=head)
+                    del data[:end]
+                    start = position
+                searched = max(0, len(data) - 6)
+    except CutFileError as error:
+        yield Shard(str(path), start, path.stat().st_size, data=bytes(data), cut=str(error), extra=head)
+    else:
+        yield Shard(str(path), start, position, data=bytes(data), extra=head, first_line=-1)
 
 
-def _pieces(shard: Shard, counter: Counter[str]) -> Iterator[tuple[bytes | None, bool]]:
+def _pieces(shard: Shard) -> Iterator[tuple[bytes | None, bool]]:
     """Yield the shard's XML piece by piece, then what follows it, as (bytes or None for a damaged block, is ours)."""
     path = Path(shard.path)
     if shard.data is not None:
@@ -127,56 +116,62 @@ def _pieces(shard: Shard, counter: Counter[str]) -> Iterator[tuple[bytes | None,
     else:
         with path.open("rb") as file:
             file.seek(shard.start)
-            while file.tell() < shard.stop:
-                yield file.read(min(_STEP, shard.stop - file.tell())), True
-            while more := file.read(1 << 16):
+            while more := file.read(min(_STEP, max(shard.stop - file.tell(), 0))):
+                yield more, True
+            while more := file.read(_STEP):
                 yield more, False
 
 
-def _split_pages(pieces: Iterable[tuple[bytes | None, bool]], counter: Counter[str]) -> Iterator[bytes]:
-    """Cut XML into the pages that begin in our pieces: b"<page>..." without the closing tag."""
+def _split_pages(pieces: Iterable[tuple[bytes | None, bool]], shard: Shard, skipped: Skipped) -> Iterator[bytes]:
+    """Cut XML into the pages that begin in our pieces: b"<page>...", without the closing tag."""
+    where = f"{shard.path}, bytes {shard.start} to {shard.stop}"
     data, ours = bytearray(), 0  # a page that begins in data[:ours] is ours
-    seen = 0  # no </page> before here
-    last = b""  # the end of what was ours or behind it
+    searched = 0  # there is no </page> before here
+    whole = False  # some of the source was seen, and nothing is missing in front of `data`
     for piece, is_ours in pieces:
-        if not is_ours and not _may_begin(data, ours):
+        if not is_ours and not _waits(data, ours):
             return
         if piece is None:
-            if is_ours or data.startswith(b"<page>"):
-                counter[ARCHIVE_CUT] += 1
-            if data.startswith(b"<page>"):
-                counter[PAGE_CUT] += 1
+            skipped.note(CUT, where)
+            if data.startswith(b"<page>") and ours:
+                skipped.note(PAGE_CUT, where)
             data.clear()
-            ours, last = 0, _END_OF_DUMP
+            ours, searched, whole = 0, 0, False
             continue
+        whole = True
         data += piece
-        last = bytes((last + piece)[-64:])
         if is_ours:
             ours = len(data)
         position = 0
         while 0 <= (begin := data.find(b"<page>", position)) < ours:
-            end = data.find(b"</page>", max(begin, seen))
+            end = data.find(b"</page>", max(begin, searched))
             if end < 0:
                 position = begin
                 break
             inner = data.rfind(b"<page>", begin, end)
             if inner > begin:
-                counter[PAGE_CUT] += 1
+                skipped.note(PAGE_CUT, where)
             yield bytes(data[inner:end])
             position = end + 7
         else:
-            position = max(position, len(data) - 5)
+            position = max(position, len(data) - 64)  # a tag may be cut between two pieces
         del data[:position]
         ours = max(0, ours - position)
-        seen = max(0, len(data) - 6)
+        searched = max(0, len(data) - 6)
     if data.startswith(b"<page>") and ours:
-        counter[PAGE_CUT] += 1
+        skipped.note(PAGE_CUT, where)
+    elif whole and not shard.cut and b"</mediawiki>" not in data and _is_last(shard):
+        skipped.note(CUT, f"{shard.path} does not end in </mediawiki>")
 
 
-def _may_begin(data: bytearray, ours: int) -> bool:
-    """Tell whether a page of ours, or the first letters of its tag, wait for their end."""
-    tail = bytes(data[:ours][:6])
-    return tail.startswith(b"<page>") or any(tail.endswith(b"<page>"[:length]) for length in range(1, 6))
+def _is_last(shard: Shard) -> bool:
+    return shard.first_line < 0 if shard.data is not None else shard.stop == Path(shard.path).stat().st_size
+
+
+def _waits(data: bytearray, ours: int) -> bool:
+    """Tell whether a page of ours, or the first letters of its tag, wait for the rest."""
+    waiting = bytes(data[:ours][-6:])
+    return data.startswith(b"<page>") or any(waiting.endswith(b"<page>"[:length]) for length in range(1, 6))
 
 
 # ---- one page
@@ -190,54 +185,58 @@ _DELETED = re.compile(rb"<text\s[^<>]*\bdeleted=")
 _CDATA = re.compile(rb"<!\[CDATA\[(.*?)\]\]>", re.DOTALL)
 _NUMERIC = re.compile(r"&#(?:\d{1,7}|[xX][0-9a-fA-F]{1,6});")
 _REDIRECT_TEXT = re.compile(
-    r"\s*#\s*(?:" + "|".join(map(re.escape, REDIRECT_WORDS)) + r")\s*:?\s*\[\[([^\[\]|{}<>\n]+)", re.IGNORECASE
+    r"\s*#\s*(?:"
+    + "|".join(re.escape(word).replace(r"\ ", "[ _]") for word in sorted(REDIRECT_WORDS))
+    + r")\s*:?\s*\[\[([^\[\]|{}<>\n]+)",
+    re.IGNORECASE,
 )
 
 
-def _read_page(page: bytes, site: Site, options: Options, counter: Counter[str]) -> Document | Redirect | None:
+def _read_page(page: bytes, site: Site, options: Options, skipped: Skipped) -> Document | Redirect | None:
     """Turn the XML of one page into its record, or None if it is none; the last revision counts."""
     if b"<![CDATA[" in page:
         page = _CDATA.sub(_escape, page)
-    title = _TITLE.search(page)
-    if title is None or not title[1].strip():
-        counter["page without a title"] += 1
+    found = _TITLE.search(page)
+    title = normal_title(_decode(found[1], "?", skipped), site) if found else ""
+    if not title:
+        skipped.note("page without a title", repr(page[:80]))
         return None
-    name = normal_title(_text(title[1], counter), site)
-    namespace = _NAMESPACE.search(page)
-    prefix, colon, _ = name.partition(":")
-    key = int(namespace[1]) if namespace else site.namespace(prefix) if colon else 0
-    if key:
-        counter["page of another namespace"] += 1
+    number = _NAMESPACE.search(page)
+    prefix, colon, _ = title.partition(":")
+    if int(number[1]) if number else colon and site.namespace(prefix):
+        skipped["page of another namespace"] += 1
         return None
     revision = page[max(0, page.rfind(b"<revision>")) :]
     model = _MODEL.search(revision)
     if model and model[1] != b"wikitext":
-        counter["page that is not wikitext"] += 1
+        skipped["page that is not wikitext"] += 1
         return None
     text = _TEXT.search(revision)
-    redirect = _REDIRECT.search(page)
-    if redirect is None and (text is None or _DELETED.search(revision)):
-        counter["page without text"] += 1
+    wikitext = _decode(text[1] or b"", title, skipped) if text else ""
+    declared = _REDIRECT.search(page)
+    written = _REDIRECT_TEXT.match(wikitext)
+    if declared or written:
+        target = resolve(written[1], site) if written else None
+        if declared:
+            title_only = resolve(_decode(declared[1] or declared[2] or b"", title, skipped), site)
+            target = title_only._replace(fragment=title_only.fragment or (target.fragment if target else ""))
+        if target is not None and target.kind == "article":
+            return Redirect(title, target.title, target.fragment)
+        skipped["redirect out of the articles"] += 1
         return None
-    wikitext = _text(text[1] or b"", counter) if text else ""
-    words = _REDIRECT_TEXT.match(wikitext) if redirect or wikitext[:40].lstrip().startswith("#") else None
-    if redirect or words:
-        target = resolve(_text(redirect[1] or redirect[2], counter) if redirect else words[1], site)
-        fragment = target.fragment or (resolve(words[1], site).fragment if words else "")
-        if target.kind == "article":
-            return Redirect(name, target.title, fragment)
-        counter["redirect out of the articles"] += 1
+    if text is None or _DELETED.search(revision):
+        skipped["page without text"] += 1
         return None
     body, links = parse(wikitext, site, table_cells=options.table_cells)
-    return Document(name, name, body, links, is_disambiguation(name, wikitext))
+    return Document(title, title, body, links, is_disambiguation(title, wikitext, site))
 
 
-def _text(raw: bytes, counter: Counter[str]) -> str:
+def _decode(raw: bytes, title: str, skipped: Skipped) -> str:
     """Decode the text of an XML element; invalid UTF-8 is replaced and counted."""
     try:
         text = raw.decode()
     except UnicodeDecodeError:
-        counter["page with invalid UTF-8, replaced"] += 1
+        skipped.note("invalid UTF-8 (replaced)", f"page {title!r}")
         text = raw.decode(errors="replace")
     if "&" not in text:
         return text

@@ -18,7 +18,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from linkbert.corpora.site import Site, decode_entities, normal_title, resolve
+from linkbert.corpora.site import CHARACTERS, Site, decode_entities, normal_title, resolve, words
 from linkbert.records import Link
 
 __all__ = ["Site", "normal_title", "parse"]
@@ -80,11 +80,16 @@ def _place(marked: str, links: list[tuple[str, str]], placeless: list[tuple[str,
 
 _TAG = re.compile(r"<(?:!--|(/?)([a-zA-Z][a-zA-Z0-9]*+)((?:[\s/\x05\x06][^<>]*+)?)>)")
 # Content up to the closing tag is not wikitext, or not prose.
-_OPAQUE = dict.fromkeys(["ref", "references", "gallery", "imagemap", "templatestyles", "templatedata", "section", "indicator", "categorytree", "inputbox", "graph", "mapframe", "dynamicpagelist", "includeonly", "pagelist", "timeline", "hiero", "score", "charinsert", "syntaxhighlight", "source", "pre", "style", "script"], NOTHING)  # fmt: skip
-_OPAQUE |= dict.fromkeys(["math", "chem", "ce", "maplink"], HOLE)
-_NEW_LINE = frozenset(["br", "p", "div", "blockquote", "center", "hr", "li", "ul", "ol", "dl", "dt", "dd", "h1", "h2", "h3", "h4", "h5", "h6", "tr", "td", "th", "caption"])
-_KNOWN = _NEW_LINE | set(
-    ["abbr", "b", "bdi", "bdo", "big", "cite", "code", "data", "del", "dfn", "em", "font", "i", "ins", "kbd", "mark", "noinclude", "onlyinclude", "nowiki", "poem", "q", "rb", "rp", "rt", "rtc", "ruby", "s", "samp", "small", "span", "strike", "strong", "sub", "sup", "thead", "tbody", "tfoot", "time", "tt", "u", "var", "wbr", "meta", "link", "img", "a", "section", "col", "colgroup", "translate", "tvar", "languages"]
+_FORMULA = words("math chem ce maplink")
+_OPAQUE = _FORMULA | words(
+    "ref references gallery imagemap templatestyles templatedata indicator categorytree inputbox graph mapframe "
+    "pagelist dynamicpagelist includeonly timeline hiero score charinsert syntaxhighlight source pre style script"
+)
+_NEW_LINE = words("br p div blockquote center hr li ul ol dl dt dd h1 h2 h3 h4 h5 h6 tr td th caption")
+_INLINE = words(
+    "abbr b bdi bdo big cite code data del dfn em font i ins kbd mark noinclude onlyinclude q rb rp rt rtc ruby s samp "
+    "small span strike strong sub sup thead tbody tfoot time tt u var wbr meta link img a section col colgroup "
+    "translate tvar languages nowiki poem"
 )
 _LITERAL = {ord(character): f"&#{ord(character)};" for character in "[]{}|<>='*#:;_-"}
 
@@ -116,30 +121,29 @@ def _drop_tags(text: str, site: Site, placeless: list[tuple[str, str]]) -> str:
             mark = ""
         else:
             name = name.lower()
-            if name in _OPAQUE or name == "nowiki" or name == "poem":
+            if name in _OPAQUE or name in ("nowiki", "poem"):
+                mark = HOLE if name in _FORMULA and not slash else NOTHING
+                closer = None
                 if not slash and attributes[-1:] != "/" and name not in unclosed:
                     closer = _closer(name).search(text, stop)
                     if closer is None:
                         unclosed.add(name)
-                    else:
-                        content = text[stop : closer.start()]
-                        stop = closer.end()
-                        if name == "nowiki":
-                            mark = content.translate(_LITERAL)
-                        elif name == "poem":
-                            content = content.strip("\n").replace("\n", BREAK)
-                            mark = BREAK + _drop_tags(content, site, placeless) + BREAK
-                        else:
-                            mark = _OPAQUE[name]
-                            if "[[" in content:
-                                _collect(content, site, placeless)
-                elif attributes[-1:] == "/" and name in _OPAQUE:
-                    mark = NOTHING
+                        mark = NOTHING
+                if closer is not None:
+                    content = text[stop : closer.start()]
+                    stop = closer.end()
+                    if name == "nowiki":
+                        mark = content.translate(_LITERAL)
+                    elif name == "poem":
+                        content = content.strip("\n").replace("\n", BREAK)
+                        mark = BREAK + _drop_tags(content, site, placeless) + BREAK
+                    elif "[[" in content:
+                        _collect(content, site, placeless)
             elif name == "table":
                 mark = END if slash else TABLE
             elif name in _NEW_LINE:
                 mark = BREAK
-            elif name not in _KNOWN:
+            elif name not in _INLINE:
                 continue  # MediaWiki shows it as it stands
         out.append(text[last:start])
         out.append(mark)
@@ -214,11 +218,11 @@ def _match_brackets(
                 links.append(link)
             continue
 
-        token = text[start]
-        if token == "[":
+        bracket = text[start]
+        if bracket == "[":
             opens.append((len(out), len(links), closed))
 
-        elif token == "]":
+        elif bracket == "]":
             length = last - start
             while length >= 2 and opens:
                 base, first_link, before = opens.pop()
@@ -253,12 +257,12 @@ def _match_brackets(
             if length == 1:
                 out.append("]")
 
-        elif token == "{" and text[start + 1] == "{":
+        elif bracket == "{" and text[start + 1] == "{":
             scopes.append(_Scope(len(out), len(links), last - start))
             opens = scopes[-1].opens
             templates += 1
 
-        elif token == "}":
+        elif bracket == "}":
             length = last - start
             while length >= 2 and templates:
                 while not scopes[-1].braces:
@@ -270,7 +274,7 @@ def _match_brackets(
                 content = out[scope.base] if len(out) == scope.base + 1 else ""
                 placeless += links[scope.first_link :]
                 del out[scope.base :], links[scope.first_link :]
-                out.append(_CHARACTERS.get(content.strip().lower(), HOLE))
+                out.append(CHARACTERS.get(content.strip().lower(), HOLE))
                 if scope.braces < 2:
                     scopes.pop()
                     templates -= 1
@@ -279,15 +283,15 @@ def _match_brackets(
                     scope.opens.clear()
                     opens = scope.opens
 
-        elif token in (TABLE, "{"):
-            if token == TABLE or _starts_line(text, start):
+        elif bracket in (TABLE, "{"):
+            if bracket == TABLE or _starts_line(text, start):
                 scopes.append(_Scope(len(out), len(links), 0))
                 opens = scopes[-1].opens
                 out.append(TABLE)
             else:
                 out.append("{|")
 
-        elif len(scopes) > 1 and not scopes[-1].braces and (token == END or _starts_line(text, start)):
+        elif len(scopes) > 1 and not scopes[-1].braces and (bracket == END or _starts_line(text, start)):
             scope = scopes.pop()
             opens = scopes[-1].opens
             if table_cells:
@@ -296,18 +300,10 @@ def _match_brackets(
                 placeless += links[scope.first_link :]
                 del out[scope.base :], links[scope.first_link :]
                 out.append(NOTHING)
-        elif token == "|":
+        elif bracket == "|":
             out.append("|}")
     out.append(text[last:])
     return "".join(out), links
-
-
-# Templates that stand for a character.
-_CHARACTERS = {
-    "ndash": "–", "spaced ndash": " – ", "snd": " – ", "spnd": " – ", "en dash": "–", "–": " – ", "mdash": "—", "em dash": "—",
-    "spaced mdash": " — ", "—": " — ", "!": "|", "=": "=", "'": "'", "`": "'", "'s": "'s", "nbsp": " ", "space": " ", "·": " · ", "•": " • ",
-    "dot": " · ", "middot": " · ", "bullet": " • ", "pi": "π", "sic": "[sic]",
-}  # fmt: skip
 
 
 def _starts_line(text: str, position: int) -> bool:
@@ -317,7 +313,7 @@ def _starts_line(text: str, position: int) -> bool:
 
 
 def _write_link(target: str, label: str | None, trail: str, site: Site) -> tuple[str, tuple[str, str] | None]:
-    """Write what a link shows, between marks if it leads to an article: ("\x02buses\x03", ("Bus", ""))."""
+    r"""Write what a link shows, between marks if it leads to an article: ("\x02buses\x03", ("Bus", ""))."""
     kind, title, fragment = resolve(target, site)
     if label is None:
         shown = target
@@ -505,12 +501,12 @@ def _blocks(marked: str) -> list[str]:
             continue
         line = line.lstrip(NOTHING + BREAK)
         match line[0]:
-            case "=" if heading := _HEADING.match(line):
+            case "=" if found := _HEADING.match(line):
                 finish()
-                level = len(heading[1])
+                level = len(found[1])
                 while headings and headings[-1][0] >= level:
                     lose(headings.pop()[1])
-                text = heading[2].replace(BREAK, " ")
+                text = found[2].replace(BREAK, " ")
                 title = _clean(_drop_quotes(text) if "''" in text else text)
                 headings.append((level, title))
             case "*" | "#" | ":" | ";":
@@ -604,7 +600,7 @@ _RUN = re.compile(rf"(?<!{_JOINT}){_JOINT}*?\x04{_JOINT}*+")
 
 
 def _mend(block: str) -> str:
-    """Close the holes that dropped templates left: "Rome (\x04; \x04, born 1950 \x04), \x04, is" -> "Rome (born 1950), is"."""
+    r"""Close the holes that dropped templates left: "Rome (\x04; born 1950 \x04), \x04, is" -> "Rome (born 1950), is"."""
     block = _EMPTY_PAIR.sub(HOLE, block)
     block = _AFTER_OPENING.sub(r"\1", block)
     return _RUN.sub(_mend_run, block)
