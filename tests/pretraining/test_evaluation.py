@@ -10,7 +10,7 @@ from linkbert.pretraining.evaluation import describe, evaluate, from_json, perce
 @pytest.mark.parametrize(
     ("correct", "count", "low", "high"),
     [
-        # Newcombe (1998), Statistics in Medicine 17, table I, method 3: the score interval without continuity correction.
+        # Newcombe (1998), Statistics in Medicine 17, table I, method 3: score intervals, uncorrected.
         (81, 263, 0.2553, 0.3662),
         (15, 148, 0.0624, 0.1605),
         (0, 20, 0.0000, 0.1611),

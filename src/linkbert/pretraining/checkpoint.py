@@ -66,7 +66,7 @@ def save_checkpoint(
 ) -> Path:
     """Write a checkpoint and remove all but the `keep` newest (0 keeps all); `save` writes the Hugging Face folder.
 
-    A full disk is an OSError of one line; the checkpoints there were stay.
+    A full disk is a ValueError of one line; the checkpoints there were stay.
     """
     folder = checkpoint_folder(run, state.step)
     try:
@@ -82,7 +82,7 @@ def save_checkpoint(
         rest = f"the last good checkpoint is {last[-1]}" if last else "there is no earlier checkpoint"
         if isinstance(error, OSError) or "os error" in str(error):
             why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-            raise OSError(f"cannot write {folder}: {why}; {rest}; make room and go on with --resume") from error
+            raise ValueError(f"cannot write {folder}: {why}; {rest}; make room and go on with --resume") from error
         raise
     for old in checkpoints(run)[: -keep or None] if keep else []:
         discard(old)

@@ -191,8 +191,7 @@ def not_finite(run: Path, step: int, mlm_loss: float, relation_loss: float, norm
     start = f"the last checkpoint is {kept[-1]}" if kept else "there is no checkpoint yet"
     remedy = "start anew with a lower learning_rate" + (f" and init={kept[-1]}" if kept else "")
     return (
-        f"step {step} is not a number ({values}) and was not applied; {start}; "
-        f"go on with --resume precision=fp32, or {remedy}"
+        f"step {step} is not a number ({values}) and was not applied; {start}; try --resume precision=fp32, or {remedy}"
     )
 
 

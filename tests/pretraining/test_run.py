@@ -1,0 +1,295 @@
+"""Whole runs from a store's folder: files, refusals, going on, many processes, `kill -9`."""
+
+import json
+import multiprocessing
+import shutil
+import signal
+import socket
+from dataclasses import asdict, replace
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForMaskedLM, AutoTokenizer, BertForPreTraining
+
+from linkbert.config import Config
+from linkbert.pretraining.checkpoint import checkpoints, find_model, read_state
+from linkbert.pretraining.journal import read_journal, without_timings
+from linkbert.pretraining.run import fingerprint, pretrain_store, score_model
+
+SCRIPT = """
+import os, warnings
+from linkbert.pretraining.run import pretrain_store
+
+warnings.simplefilter("error")
+os.environ.update(environment)
+try:
+    pretrain_store(store, run, config, resume=True, progress=lambda p: told.send(f"{p.stage} {p.step}"))
+    told.send("ended")
+except ValueError as error:
+    told.send(str(error))
+"""
+CARD = [
+    "library_name: transformers",
+    "pipeline_tag: fill-mask",
+    "- linkbert",
+    "| documents | 60 |",
+    "| tokens | 2,160 |",
+    "dead, dropped | 2 |",
+    "| pairs seen | 96 |",
+    "toys _b_.jsonl",
+    "in-degree^-1",
+    "(asked: 33.3%)",
+    "| steps | `12` |",
+    "AutoModelForMaskedLM",
+    "linkbert relate",
+    "| true \\ predicted |",
+    "not for clinical use",
+    "too few pairs",
+]
+# A server imports once; each process of a test is then a fork of it, with no threads of ours.
+SERVER = multiprocessing.get_context("forkserver")
+SERVER.set_forkserver_preload(["linkbert.pretraining.run", "torch.utils.tensorboard"])
+
+
+@pytest.fixture
+def settings(config):
+    return replace(config, sequence_length=32, held_out=0.2, evaluate_pairs=48, scope="segment")
+
+
+@pytest.fixture
+def run(tmp_path):
+    return tmp_path / "run"
+
+
+def journal(run):
+    return without_timings(read_journal(run / "journal.jsonl"))
+
+
+def weights(run):
+    return load_file(find_model(run) / "model.safetensors")
+
+
+def assert_same(run, other):
+    assert journal(run) == journal(other)
+    for name, value in weights(run).items():
+        assert torch.equal(value, weights(other)[name]), name
+
+
+def start(store, run, config, **environment):
+    """Start a run in a process of its own; give the process and the end of a pipe where it tells how it goes."""
+    heard, told = SERVER.Pipe(duplex=False)
+    names = {"store": store, "run": run, "config": config, "environment": environment, "told": told}
+    process = SERVER.Process(target=exec, args=(SCRIPT, names))
+    process.start()
+    told.close()
+    return process, heard
+
+
+def listen(process, heard, until=""):
+    """List what a process tells, until it tells `until` or ends; then (`until`) leave it to the caller."""
+    lines = []
+    with heard:
+        while True:
+            try:
+                lines.append(heard.recv())
+            except EOFError:
+                break
+            if lines[-1] == until:
+                return lines
+    process.join(60)
+    return lines
+
+
+def together(store, run, config, count=2):
+    """Run with several processes, as torchrun starts them; list what each tells."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    common = {"WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    started = [start(store, run, config, RANK=str(rank), LOCAL_RANK=str(rank), **common) for rank in range(count)]
+    return [listen(*each) for each in started]
+
+
+def test_a_run_leaves_what_the_documentation_says(store, run, settings):
+    result = pretrain_store(store, run, settings)
+    assert (result.finished, result.step, result.model) == (True, 12, run / "model")
+    assert {path.name for path in run.iterdir()} == {"run.json", "journal.jsonl", "tensorboard", "checkpoints", "model"}
+    assert {path.name for path in (run / "model").iterdir()} == {
+        "README.md", "config.json", "model.safetensors", "vocab.txt", "tokenizer_config.json"}  # fmt: skip
+    assert {path.name for path in (checkpoints(run)[-1] / "training").iterdir()} == {
+        "optimizer.safetensors",
+        "state.json",
+    }
+    record = json.loads((run / "run.json").read_text())
+    assert set(record) == {"format", "created", "config", "store", "versions", "processes", "resumed"}
+    assert result.scores.pairs == 48
+    assert result.scores.mlm_accuracy.count > 0
+    assert journal(run)[-1]["evaluation"]["pairs"] == 48
+    assert not list(run.rglob("*.part"))
+
+
+def test_the_model_opens_in_hugging_face(store, run, settings):
+    pretrain_store(store, run, settings)
+    tokenizer = AutoTokenizer.from_pretrained(run / "model")
+    assert tokenizer.mask_token_id == 4
+    assert tokenizer("word3 word4")["input_ids"] == [2, 8, 9, 3]
+    BertForPreTraining.from_pretrained(run / "model")
+    model = AutoModelForMaskedLM.from_pretrained(run / "model")
+    assert model(**tokenizer("word3 [MASK]", return_tensors="pt")).logits.shape == (1, 4, 53)
+
+
+def test_the_card_is_written_from_the_run(store, run, settings):
+    pretrain_store(store, run, settings)
+    card = (run / "model" / "README.md").read_text()
+    for words in CARD:
+        assert words in card, words
+    assert str(run.parent) not in card
+    assert "somewhere" not in card
+    assert "on the way" not in card
+    assert "on the way, 4 of 12 steps" in (checkpoints(run)[0] / "README.md").read_text()
+
+
+def test_a_run_that_is_there_is_not_overwritten(store, run, settings):
+    pretrain_store(store, run, settings)
+    with pytest.raises(ValueError, match=r"is not empty; add --resume to go on") as caught:
+        pretrain_store(store, run, settings)
+    assert "\n" not in str(caught.value)
+    again = pretrain_store(store, run, settings, resume=True)
+    assert (again.finished, again.step) == (True, 12)
+    assert again.scores is not None
+
+
+def test_a_folder_of_other_things_is_left_alone(store, run, settings):
+    run.mkdir()
+    (run / "thesis.tex").write_text("")
+    with pytest.raises(ValueError, match=r"no run.json"):
+        pretrain_store(store, run, settings, resume=True)
+    assert [path.name for path in run.iterdir()] == ["thesis.tex"]
+
+
+def test_resume_without_a_checkpoint_starts_at_step_0(store, run, settings):
+    pretrain_store(store, run.with_name("other"), settings)
+    pretrain_store(store, run, settings, resume=True)
+    assert_same(run, run.with_name("other"))
+    shutil.rmtree(run / "checkpoints")
+    pretrain_store(store, run, settings, resume=True)
+    assert_same(run, run.with_name("other"))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"learning_rate": 0.5}, "was begun with learning_rate=0.01, not learning_rate=0.5"),
+        ({"steps": 24}, "learning rate of every step depends on it"),
+        ({"seed": 1}, "seed=0"),
+        ({"shares": (0.5, 0.25, 0.25)}, "shares=1/3,1/3,1/3, not shares=1/2,1/4,1/4"),
+        ({"batch_size": 16}, "batch_size=8"),
+    ],
+)
+def test_another_setting_is_refused_by_name(store, run, settings, change, message):
+    pretrain_store(store, run, settings)
+    before = (run / "run.json").read_bytes()
+    with pytest.raises(ValueError) as caught:
+        pretrain_store(store, run, replace(settings, **change), resume=True)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert (run / "run.json").read_bytes() == before
+
+
+def test_what_is_harmless_may_change_and_is_written_down(store, run, settings):
+    pretrain_store(store, run, settings)
+    pretrain_store(store, run, replace(settings, keep=1, precision="bf16", micro_batch=8), resume=True)
+    resumed = json.loads((run / "run.json").read_text())["resumed"]
+    assert resumed[0]["step"] == 12
+    assert resumed[0]["changed"] == {"keep": 1, "precision": "bf16", "micro_batch": 8}
+
+
+def test_another_store_is_refused_and_a_moved_one_is_not(store, make_store, run, settings):
+    pretrain_store(store, run, settings)
+    with pytest.raises(ValueError, match="was begun on another store"):
+        pretrain_store(make_store("second", seed=1), run, settings, resume=True)
+    moved = store.rename(store.with_name("moved"))
+    assert pretrain_store(moved, run, settings, resume=True).finished
+
+
+def test_a_fingerprint_sees_contents_not_dates(store, make_store):
+    assert fingerprint(store, "hyperlink") == fingerprint(make_store("same"), "hyperlink")
+    assert fingerprint(store, "hyperlink") != fingerprint(make_store("other", seed=1), "hyperlink")
+
+
+def test_nothing_held_out_means_no_scores(store, run, settings, caplog):
+    result = pretrain_store(store, run, replace(settings, held_out=0.0))
+    assert result.scores is None
+    assert "the run goes without scores" in caplog.text
+    assert "Not scored." in (run / "model" / "README.md").read_text()
+
+
+def test_relations_among_usable_anchors_come_in_equal_shares(store, run, settings):
+    pretrain_store(store, run, settings)
+    scores = score_model(run / "model", store, replace(settings, evaluate_pairs=300), anchors="usable")
+    assert all(70 < share.count < 130 for share in scores.relations.values())
+    assert scores.too_few == []
+
+
+def test_a_run_continues_an_encoder(store, run, settings):
+    pretrain_store(store, run, settings)
+    second = replace(settings, init=str(run / "model"), steps=3, objective="nsp", shares=(0.5, 0.5, 0.0))
+    result = pretrain_store(store, run.with_name("second"), second)
+    assert list(result.scores.confusion) == ["contiguous", "random"]
+
+
+def test_killed_and_resumed_equals_unbroken(store, run, settings):
+    """`kill -9` at three moments: in a step, while a checkpoint is written, and after the last update."""
+    settings = replace(settings, steps=30, log_every=4, checkpoint_every=7, evaluate_every=10)
+    pretrain_store(store, run.with_name("unbroken"), settings)
+    for moment in ("training 9", "checkpoint 21", "checkpoint 30"):
+        process, heard = start(store, run, settings)
+        told = listen(process, heard, until=moment)
+        process.kill()
+        process.join(60)
+        assert (told[-1], process.exitcode) == (moment, -signal.SIGKILL)
+    pretrain_store(store, run, settings, resume=True)
+    assert_same(run, run.with_name("unbroken"))
+
+
+def test_two_processes_train_as_one(store, run, settings):
+    """The same global batches: losses equal to fp32 rounding, counts exactly; one process goes on where two stopped."""
+    settings = replace(settings, dropout=0.0, evaluate_every=6, log_every=1, steps=8)
+    pretrain_store(store, run.with_name("one"), settings)
+    assert together(store, run, settings)[0][-1] == "ended"
+    for one, two in zip(journal(run.with_name("one")), journal(run), strict=True):
+        if "evaluation" in one:
+            assert two["evaluation"]["mlm_accuracy"]["count"] == one["evaluation"]["mlm_accuracy"]["count"]
+            assert two["evaluation"]["mlm_loss"] == pytest.approx(one["evaluation"]["mlm_loss"], rel=1e-3)
+        else:
+            assert two["tokens"] == one["tokens"]
+            assert two == pytest.approx(one, rel=1e-3)
+    states = [read_state(checkpoints(each)[-1]) for each in (run, run.with_name("one"))]
+    assert states[0].relations == states[1].relations
+
+
+def test_two_processes_go_on_to_the_same_bits(store, run, settings):
+    together(store, run, settings)
+    whole, last = journal(run), weights(run)
+    shutil.rmtree(checkpoints(run)[-1])
+    shutil.rmtree(run / "model")
+    told = together(store, run, settings)
+    assert told[0][0] == "training 9"
+    assert told[1] == ["ended"]
+    assert journal(run) == whole
+    assert all(torch.equal(value, last[name]) for name, value in weights(run).items())
+
+
+def test_a_refusal_reaches_every_process(store, run, settings):
+    run.mkdir()
+    (run / "thesis.tex").write_text("")
+    told = together(store, run, settings)
+    assert "no run.json" in told[0][0]
+    assert "process 0 refused" in told[1][0]
+
+
+def test_settings_are_all_in_the_card(store, run, settings):
+    pretrain_store(store, run, settings)
+    card = (run / "model" / "README.md").read_text()
+    assert all(f"| {name} | `" in card for name in asdict(Config()))
