@@ -146,9 +146,12 @@ def plain_name(name: str) -> str:
 def load_model(folder: Path) -> LinkBert:
     """Open a checkpoint with its linked row; a folder without one is opened with BERT's two relations."""
     bert_config, weights = read_encoder(folder)
-    stored = getattr(bert_config, "linkbert_objective", None)
-    objective = stored or ("drp" if LINKED_ROW in weights else "nsp")
-    return make_model(bert_config, weights, objective=objective)
+    return make_model(bert_config, weights, objective=objective_of(bert_config, weights))
+
+
+def objective_of(bert_config: BertConfig, weights: dict[str, Tensor]) -> str:
+    """Tell what a checkpoint was trained for: as its config.json says, else by the rows of its relation head."""
+    return getattr(bert_config, "linkbert_objective", None) or ("drp" if LINKED_ROW in weights else "nsp")
 
 
 def write_model(model: LinkBert, folder: Path, *, vocabulary_folder: Path, card: str | None = None) -> None:

@@ -1,7 +1,7 @@
 """The forward pass of a training step, in the run's precision, compiled where that pays back.
 
-In: a LinkBert and the run's Config. Out: a function from a batch to its summed losses. The loop needs to know nothing of
-autocast, of compilers or of the shapes they like.
+In: a LinkBert and the run's Config. Out: a function from a batch to its summed losses. The loop needs to know nothing
+of autocast, of compilers or of the shapes they like.
 """
 
 from __future__ import annotations

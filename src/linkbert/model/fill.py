@@ -1,0 +1,66 @@
+"""Ask a saved model: what stands behind a mask, and how two texts relate.
+
+In: the folder of a checkpoint (ours or any BERT's) and text. Out: plain words and probabilities. A folder without the
+head that a question needs is a ValueError: an untrained head would answer, but noise.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+from linkbert.model.checkpoint import MLM_HEAD, RELATION_HEAD, make_model, objective_of, read_encoder
+from linkbert.model.linkbert import LinkBert
+from linkbert.records import RELATIONS
+
+
+def fill_mask(model_folder: Path, text: str, *, top: int = 5) -> list[list[tuple[str, float]]]:
+    """Fill the masks of a text: for each, the likeliest tokens with their probabilities, likeliest first.
+
+    'The capital of France is [MASK].' -> [[('paris', 0.41), ('lyon', 0.07), ...]]; '##s' continues the word before it.
+    """
+    model, tokenizer = open_for(model_folder, head=MLM_HEAD, what="masked-token head")
+    mask = tokenizer.mask_token
+    inputs = tokenizer(text, return_tensors="pt")
+    if inputs["input_ids"].shape[1] > model.config.max_position_embeddings:
+        raise ValueError(
+            f"the text is longer than the model's {model.config.max_position_embeddings} tokens; shorten it"
+        )
+    masks = (inputs["input_ids"][0] == tokenizer.mask_token_id).nonzero().flatten()
+    if not len(masks):
+        raise ValueError(f"there is no {mask} in the text; write {mask} where a word is to be guessed")
+    with torch.no_grad():
+        hidden = model.encode(
+            inputs["input_ids"], inputs["token_type_ids"], torch.tensor([inputs["input_ids"].shape[1]])
+        )
+        best = model.token_logits(hidden, masks).softmax(-1).topk(min(top, model.config.vocab_size))
+    return [
+        list(zip(tokenizer.convert_ids_to_tokens(tokens), probabilities, strict=True))
+        for tokens, probabilities in zip(best.indices.tolist(), best.values.tolist(), strict=True)
+    ]
+
+
+def relate(model_folder: Path, text_a: str, text_b: str) -> dict[str, float]:
+    """Say how likely each relation is: B goes on from A, B is from a random document, B is linked from A.
+
+    -> {'contiguous': 0.08, 'random': 0.61, 'linked': 0.31}; a BERT, whose head has two rows, answers the first two.
+    Texts that are too long together lose their ends, the longer one first.
+    """
+    model, tokenizer = open_for(model_folder, head=RELATION_HEAD, what="relation head")
+    room = model.config.max_position_embeddings
+    inputs = tokenizer(text_a, text_b, return_tensors="pt", truncation="longest_first", max_length=room)
+    length = torch.tensor([inputs["input_ids"].shape[1]])
+    found = model.predict(inputs["input_ids"], inputs["token_type_ids"], length, torch.zeros(0, dtype=torch.int64))
+    return dict(zip(RELATIONS, found.relations[0].tolist(), strict=False))
+
+
+def open_for(folder: Path, *, head: str, what: str) -> tuple[LinkBert, PreTrainedTokenizerBase]:
+    """Open a model and its tokenizer for a question that needs a head; without it, a ValueError."""
+    bert_config, weights = read_encoder(Path(folder))
+    objective = objective_of(bert_config, weights)
+    if head not in weights or (head == RELATION_HEAD and objective == "mlm"):
+        raise ValueError(f"{folder} has no trained {what}; pretrain it first: linkbert pretrain STORE init={folder}")
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    return make_model(bert_config, weights, objective=objective).eval(), tokenizer
