@@ -264,6 +264,9 @@ def _first_share(shares: tuple[float, float, float]) -> float:
     return shares[CONTIGUOUS] / rest if rest else 0.5
 
 
+_EDGES = ("offsets", "targets", "links", "sections", "in_degree")
+
+
 def _edges(graph: LinkGraph | None, store: TokenStore) -> list[np.ndarray]:
     if graph is not None:
         if len(graph.offsets) != len(store) + 1:
@@ -271,9 +274,10 @@ def _edges(graph: LinkGraph | None, store: TokenStore) -> list[np.ndarray]:
                 f"the graph has {len(graph.offsets) - 1} documents, the tokens of {store.path} have {len(store)}: "
                 "build the graph again"
             )
-        return [np.asarray(getattr(graph, name)) for name in ("offsets", "targets", "links", "sections", "in_degree")]
-    sizes = {np.int64: (len(store) + 1, 0), np.int32: (0, 0, len(store))}
-    offsets, links, targets, sections, in_degree = (np.zeros(n, kind) for kind, each in sizes.items() for n in each)
-    for array in (offsets, targets, links, sections, in_degree):
+        arrays = [np.asarray(getattr(graph, name)).view() for name in _EDGES]
+    else:
+        kinds = (np.int64, np.int32, np.int64, np.int32, np.int32)
+        arrays = [np.zeros(size, kind) for size, kind in zip((len(store) + 1, 0, 0, 0, len(store)), kinds, strict=True)]
+    for array in arrays:
         array.setflags(write=False)  # as mapped ones, so that compiled code sees one type
-    return [offsets, targets, links, sections, in_degree]
+    return arrays
