@@ -130,7 +130,7 @@ def querying(store: Path, *, memory: str = "4GB") -> Iterator[duckdb.DuckDBPyCon
         "temp_directory": str(folder),
         "preserve_insertion_order": False,
     }
-    connection = duckdb.connect(str(folder / "query.duckdb"), config=settings)
+    connection = duckdb.connect(":memory:", config=settings)
     try:
         connection.execute("SET enable_progress_bar = false")
         for part in ("documents", "redirects"):

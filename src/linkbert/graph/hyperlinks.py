@@ -24,11 +24,11 @@ from linkbert.graph.links import write_graph
 ROUNDS = 10  # of pointer jumping: a chain of up to 2^10 redirects is followed, what is left then is a circle
 CHUNK = 1 << 20  # edges written at a time
 
+# Rows between dropped ones are runs: a document's number is its row and the shift of its run.
 _NUMBERED = """
-CREATE TABLE numbered AS
-SELECT shard, row, id, disambiguation, CAST(len(links) AS BIGINT) AS links,
-       CAST(row_number() OVER (ORDER BY shard, row) - 1 AS INTEGER) AS number
-FROM document_rows ANTI JOIN dropped_rows USING (shard, row)"""
+CREATE VIEW numbered AS
+SELECT d.*, CAST(row + shift AS INTEGER) AS number
+FROM document_rows d JOIN runs r ON d.shard = r.shard AND row >= r.first AND row < r.stop"""
 
 _ALIASES = """
 CREATE TABLE aliases AS
@@ -51,11 +51,10 @@ WHERE number IS NOT NULL OR target IN (SELECT source FROM aliases)"""
 
 _RESOLVED = """
 CREATE TABLE resolved AS
-WITH links AS (
-    SELECT shard, row, unnest(links) AS link, generate_subscripts(links, 1) - 1 AS place FROM document_rows)
-SELECT s.number AS source, CAST(place AS INTEGER) AS place, n.number AS target, disambiguation, redirected,
+WITH links AS (SELECT number AS source, unnest(links) AS link, generate_subscripts(links, 1) - 1 AS place FROM numbered)
+SELECT source, CAST(place AS INTEGER) AS place, n.number AS target, disambiguation, redirected,
        coalesce(nullif(link.fragment, ''), n.fragment, '') AS fragment
-FROM links JOIN (SELECT shard, row, number FROM numbered) s USING (shard, row) JOIN names n ON link.target = n.name"""
+FROM links JOIN names n ON link.target = n.name"""
 
 _COUNTS = """
 SELECT count(target), count(*) FILTER (target = source), count(*) FILTER (target <> source AND disambiguation),
@@ -63,16 +62,13 @@ SELECT count(target), count(*) FILTER (target = source), count(*) FILTER (target
 FROM resolved"""
 
 _EDGES = """
-CREATE TABLE edges AS
+CREATE VIEW edges AS
 SELECT source, place, target, fragment FROM resolved WHERE target <> source AND NOT disambiguation"""
-
-_IN_DEGREE = """
-SELECT target, count(*) AS sources FROM (SELECT DISTINCT source, target FROM edges) GROUP BY target"""
 
 _NAMED = """
 SELECT f.target, text, fragments
 FROM (SELECT target, list(DISTINCT fragment) AS fragments FROM edges WHERE fragment <> '' GROUP BY target) f
-JOIN numbered ON f.target = number JOIN document_rows d USING (shard, row)"""
+JOIN numbered ON f.target = number"""
 
 _ORDERED = """
 SELECT source, place, e.target, coalesce(sentence, -1) AS sentence
@@ -86,9 +82,8 @@ def build_hyperlinks(store: Store, *, name: str = "hyperlink", memory: str = "4G
     `memory` bounds the join, which spills to a folder in the store. The same store gives the same bytes.
     """
     with querying(store.path, memory=memory) as database:
-        dropped = [(shard, int(row)) for shard, rows in store.dropped.items() for row in rows]
-        database.execute("CREATE TABLE dropped_rows (shard INTEGER, row INTEGER)")
-        _insert(database, "dropped_rows", dropped)
+        database.execute("CREATE TABLE runs (shard INTEGER, first INTEGER, stop INTEGER, shift INTEGER)")
+        _insert(database, "runs", list(_runs(store)))
         for query in (_NUMBERED, _ALIASES):
             database.execute(query)
         for _ in range(ROUNDS):
@@ -98,15 +93,12 @@ def build_hyperlinks(store: Store, *, name: str = "hyperlink", memory: str = "4G
         for query in (_NAMES, _RESOLVED, _EDGES):
             database.execute(query)
         resolved, loops, disambiguation, redirected, cycles = _values(database, _COUNTS)
-        counts = database.execute("SELECT links FROM numbered ORDER BY number").fetchnumpy()["links"]
+        counts = database.execute("SELECT len(links) AS links FROM numbered ORDER BY number").fetchnumpy()["links"]
         first = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])  # (N + 1,) link number of each first link
         found = int(first[-1])
         database.execute("CREATE TABLE sections (target INTEGER, fragment VARCHAR, sentence INTEGER)")
         sections = _find_sections(database)
         _insert(database, "sections", sections)
-        in_degree = np.zeros(len(store), np.int32)
-        rows = database.execute(_IN_DEGREE).fetchnumpy()
-        in_degree[rows["target"]] = rows["sources"]
         fragments, sections_found = _values(
             database,
             """SELECT count(*), count(sentence) FROM edges e LEFT JOIN sections s
@@ -124,8 +116,17 @@ def build_hyperlinks(store: Store, *, name: str = "hyperlink", memory: str = "4G
             "fragments": fragments,
             "fragments_found": sections_found,
         }
-        write_graph(store.path, name, len(store), _read_edges(database, first), in_degree, meta)
+        write_graph(store.path, name, len(store), _read_edges(database, first), meta)
     return meta
+
+
+def _runs(store: Store) -> Iterator[tuple[int, int, int, int]]:
+    for shard in range(store.shards):
+        start, first = int(store.starts[shard]), 0
+        for before, row in enumerate(store.dropped.get(shard, ())):
+            yield shard, first, int(row), start - before
+            first = int(row) + 1
+        yield shard, first, 2**31 - 1, start - len(store.dropped.get(shard, ()))
 
 
 def _values(database: Any, query: str) -> tuple[int, ...]:
@@ -176,6 +177,15 @@ def _plain(name: str) -> str:
 
 
 def _read_edges(database: Any, first: np.ndarray) -> Iterator[dict[str, np.ndarray]]:
+    rest = np.zeros((4, 0), np.int32)  # of the last document of a batch, which may go on in the next
     for batch in database.sql(_ORDERED).to_arrow_reader(CHUNK):
-        source, place, target, sentence = (batch.column(i).to_numpy() for i in range(4))
-        yield {"source": source, "targets": target, "links": first[source] + place, "sections": sentence}
+        rows = np.concatenate([rest, np.stack([column.to_numpy() for column in batch.columns])], axis=1)
+        whole = int(np.searchsorted(rows[0], rows[0, -1])) if rows.size else 0
+        yield _chunk(rows[:, :whole], first)
+        rest = rows[:, whole:]
+    yield _chunk(rest, first)
+
+
+def _chunk(rows: np.ndarray, first: np.ndarray) -> dict[str, np.ndarray]:
+    source, place, target, sentence = rows
+    return {"source": source, "targets": target, "links": first[source] + place, "sections": sentence}

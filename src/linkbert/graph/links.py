@@ -23,8 +23,12 @@ import numpy as np
 from linkbert.files import read_json, replacing, write_json
 
 FORMAT = 1
-EDGE_ARRAYS = {"targets": np.dtype("<i4"), "links": np.dtype("<i8"), "sections": np.dtype("<i4")}
-ARRAYS = {"offsets": np.dtype("<i8"), **EDGE_ARRAYS, "in_degree": np.dtype("<i4")}
+EDGE_ARRAYS: dict[str, np.dtype[Any]] = {
+    "targets": np.dtype("<i4"),
+    "links": np.dtype("<i8"),
+    "sections": np.dtype("<i4"),
+}
+ARRAYS: dict[str, np.dtype[Any]] = {"offsets": np.dtype("<i8"), **EDGE_ARRAYS, "in_degree": np.dtype("<i4")}
 QUANTILES = (0.5, 0.9, 0.99, 1.0)
 
 
@@ -69,34 +73,31 @@ def write_graph(
     name: str,
     documents: int,
     edges: Iterable[dict[str, np.ndarray]],
-    in_degree: np.ndarray | None,
     meta: dict[str, Any],
 ) -> None:
     """Write a graph from chunks of edges in order of their source.
 
-    A chunk holds equally long arrays "source" (document numbers, never falling), "targets", "links" and "sections".
-    Without an `in_degree` it is counted here, which needs every document's edges to be in one chunk.
+    A chunk holds equally long arrays "source" (document numbers, never falling), "targets", "links" and "sections"; the
+    edges of a document are all in one chunk, so that a target it names twice counts once in the in-degree.
     """
     degrees = np.zeros(documents, np.int64)
-    counted = np.zeros(documents, np.int32)
+    in_degree = np.zeros(documents, "<i4")
     with replacing(store / "graphs" / name) as folder:
         folder.mkdir()
         files = {key: (folder / f"{key}.bin").open("wb") for key in EDGE_ARRAYS}
         try:
             for chunk in edges:
-                degrees += np.bincount(chunk["source"], minlength=documents)
+                np.add.at(degrees, chunk["source"], 1)
                 for key, dtype in EDGE_ARRAYS.items():
                     files[key].write(chunk[key].astype(dtype).tobytes())
-                if in_degree is None:
-                    pairs = np.unique(chunk["source"].astype(np.int64) * documents + chunk["targets"])
-                    counted += np.bincount(pairs % documents, minlength=documents).astype(np.int32)
+                pairs = np.unique(chunk["source"].astype(np.int64) * documents + chunk["targets"])
+                np.add.at(in_degree, pairs % documents, 1)
         finally:
             for file in files.values():
                 file.close()
-        in_degree = counted if in_degree is None else in_degree
         offsets = np.concatenate([[0], np.cumsum(degrees)]).astype("<i8")
         (folder / "offsets.bin").write_bytes(offsets.tobytes())
-        (folder / "in_degree.bin").write_bytes(in_degree.astype("<i4").tobytes())
+        (folder / "in_degree.bin").write_bytes(in_degree.tobytes())
         spread = np.quantile(in_degree, QUANTILES, method="inverted_cdf") if documents else np.zeros(len(QUANTILES))
         quantiles = {f"{q:g}": int(value) for q, value in zip(QUANTILES, spread, strict=True)}
         head = {"format": FORMAT, "documents": documents, "edges": int(offsets[-1])}

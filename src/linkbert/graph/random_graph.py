@@ -23,7 +23,7 @@ def build_random(store: Store, *, source: str = "hyperlink", seed: int = 0, name
     """
     graph = LinkGraph.open(store.path, source)
     meta = {"method": "random", "source": source, "seed": seed}
-    write_graph(store.path, name, len(store), _draw(graph, len(store), seed), None, meta)
+    write_graph(store.path, name, len(store), _draw(graph, len(store), seed), meta)
     return meta
 
 
