@@ -1,7 +1,8 @@
-"""Score a run's relation head on held-out anchors that have a usable link, beside two logistic regressions on bags of words.
+"""Score a run's relation head on held-out anchors that have a usable link, beside two logistic regressions.
 
-One regression sees A only, one sees B only: what they reach can be read off a single segment. A model that relates the two has to beat
-both. All are scored on the same pairs, with 95 % intervals; the regressions are fitted on training pairs of the same sampler.
+One regression sees the words of A only, one those of B only: what they reach can be read off a single segment. A model
+that relates the two has to beat both. All are scored on the same pairs, with 95 % intervals; the regressions are fitted
+on training pairs of the same sampler.
 
     python benchmarks/relations.py STORE RUN [RUN ...] [--pairs 4096] [--fit 60000]
 """
@@ -59,7 +60,7 @@ def main() -> None:
             print(f"    true {true:<11}" + "".join(f" {name} {count:>5}" for name, count in row.items()))
 
 
-def regressions(store: TokenStore, path: Path, config, fit: int) -> None:  # noqa: ANN001
+def regressions(store: TokenStore, path: Path, config, fit: int) -> None:
     """Fit a regression on A and one on B, and print their accuracy on the held-out pairs."""
     graph = open_graph(path, config)
     train = Sampler(store, graph, config, split="train", anchors="usable")
@@ -67,7 +68,7 @@ def regressions(store: TokenStore, path: Path, config, fit: int) -> None:  # noq
     print(f"  usable anchors: {len(train):,} to fit on, {len(test):,} held out")
     fit_pairs, fit_relations, _ = train.draw(np.arange(fit))
     pairs, relations, _ = test.draw(np.arange(config.evaluate_pairs))
-    print("  pairs: " + ", ".join(f"{name} {count}" for name, count in zip(RELATIONS, np.bincount(relations, minlength=3))))
+    print("  pairs: " + ", ".join(f"{name} {(relations == i).sum()}" for i, name in enumerate(RELATIONS)))
     for side, name in enumerate("AB"):
         weigh = TfidfTransformer(sublinear_tf=True)
         features = weigh.fit_transform(bags(store, fit_pairs, side))

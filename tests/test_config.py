@@ -1,4 +1,5 @@
 import dataclasses
+import re
 
 import pytest
 
@@ -45,9 +46,8 @@ def test_baseline_bert_is_nsp_without_links():
     ],
 )
 def test_a_wrong_word_says_what_and_how_to_mend_it(word, message):
-    with pytest.raises(ValueError, match="(?s).+") as caught:
+    with pytest.raises(ValueError, match=re.escape(message)) as caught:
         make_config(None, [word])
-    assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
 

@@ -56,5 +56,5 @@ def test_without_a_network_pips_own_word_is_given(package, monkeypatch):
     files, _ = package
     failed = subprocess.CompletedProcess([], 1, "", "WARNING: retrying\nERROR: No matching distribution found\n")
     monkeypatch.setattr(wheels.subprocess, "run", lambda *_, **__: failed)
-    with pytest.raises(ValueError, match="^No matching distribution found$"):
+    with pytest.raises(ValueError, match=r"^No matching distribution found$"):
         fetch(files)

@@ -51,7 +51,8 @@ def one_line(error: Exception) -> str:
     if isinstance(error, FileNotFoundError) and error.filename:
         return f"{error.filename} is not there; check the path"
     if isinstance(error, OSError) and error.errno == 28:
-        return f"no space left on the device{f' ({error.filename})' if error.filename else ''}; free some and run again: finished parts stay"
+        where = f" ({error.filename})" if error.filename else ""
+        return f"no space left on the device{where}; free some and run again: finished parts stay"
     return " ".join(str(error).split()) or type(error).__name__
 
 
@@ -66,10 +67,17 @@ def make_parser() -> argparse.ArgumentParser:
 
     command = commands.add_parser("demo", help="from nothing to a small trained encoder and its scores")
     command.set_defaults(run=run_demo)
-    command.add_argument("--to", type=Path, default=Path("linkbert-demo"), help="folder for all it makes (linkbert-demo)")
+    command.add_argument(
+        "--to", type=Path, default=Path("linkbert-demo"), help="folder for all it makes (linkbert-demo)"
+    )
     command.add_argument("--source", type=Path, help="your own dump, jsonl or folder instead of the Wikipedia excerpt")
     command.add_argument("--init", default="minilm", help="minilm, none, a Hugging Face folder or a hub name")
-    command.add_argument("--minutes", type=float, default=2.5, help="minutes of training; the steps follow from the machine's speed (2.5)")
+    command.add_argument(
+        "--minutes",
+        type=float,
+        default=2.5,
+        help="minutes of training; the steps follow from the machine's speed (2.5)",
+    )
     command.add_argument("settings", nargs="*", metavar="key=value", help="settings of the run, such as steps=300")
 
     command = commands.add_parser("build", help="a dump or a tree of documents -> a store")
@@ -77,13 +85,26 @@ def make_parser() -> argparse.ArgumentParser:
     command.add_argument("source", nargs="+", metavar="SOURCE", help="a path or a glob; several are read in order")
     command.add_argument("--to", type=Path, required=True, metavar="STORE", help="the store's folder")
     command.add_argument("--format", help="mediawiki, jsonl or text; found by itself where it can be")
-    command.add_argument("--links", type=Path, metavar="FILE.tsv", help="a table of source and target, added to the documents' links")
-    command.add_argument("--vocab", default="train:30522", metavar="V", help="a vocab.txt, a tokenizer folder, a hub name, or train:SIZE (train:30522)")
-    command.add_argument("--cased", action="store_true", help="keep capitals in a trained vocabulary")
+    command.add_argument(
+        "--links", type=Path, metavar="FILE.tsv", help="a table of source and target, added to the documents' links"
+    )
+    command.add_argument(
+        "--vocab",
+        default="train:30522",
+        metavar="V",
+        help="a vocab.txt, a tokenizer folder, a hub name, or train:SIZE (train:30522)",
+    )
+    command.add_argument(
+        "--cased", action="store_true", help="keep capitals (a trained vocabulary; others know by themselves)"
+    )
     command.add_argument("--table-cells", action="store_true", help="keep table cells as text (mediawiki)")
-    command.add_argument("--graph", choices=("hyperlink", "none"), default="hyperlink", help="the graph to build (hyperlink)")
+    command.add_argument(
+        "--graph", choices=("hyperlink", "none"), default="hyperlink", help="the graph to build (hyperlink)"
+    )
     command.add_argument("--workers", type=int, default=0, help="processes; 0 is one per core (0)")
-    command.add_argument("--dask", metavar="ADDRESS", help="a Dask scheduler to send the work to, such as tcp://host:8786")
+    command.add_argument(
+        "--dask", metavar="ADDRESS", help="a Dask scheduler to send the work to, such as tcp://host:8786"
+    )
 
     command = commands.add_parser("graph", help="add a graph to a store")
     command.set_defaults(run=run_graph)
@@ -96,7 +117,9 @@ def make_parser() -> argparse.ArgumentParser:
     command.set_defaults(run=run_show)
     command.add_argument("store", type=Path, metavar="STORE")
     command.add_argument("document", nargs="?", metavar="DOCUMENT", help="an id (a title, for Wikipedia)")
-    command.add_argument("--instances", type=int, metavar="N", help="decoded instances to show (3, where no DOCUMENT is named)")
+    command.add_argument(
+        "--instances", type=int, metavar="N", help="decoded instances to show (3, where no DOCUMENT is named)"
+    )
     command.add_argument("--seed", type=int, default=0)
     command.add_argument("--preset", default="demo", help="whose settings the instances follow (demo)")
     command.add_argument("--set", action="append", default=[], metavar="key=value", help="settings of the instances")
@@ -105,7 +128,7 @@ def make_parser() -> argparse.ArgumentParser:
     command.set_defaults(run=run_stats)
     command.add_argument("store", type=Path, metavar="STORE")
     command.add_argument("--json", action="store_true", help="for programs")
-    command.add_argument("--preset", help="whose settings the shares follow (tiny)")
+    command.add_argument("--preset", default="tiny", help="whose settings the shares follow (tiny)")
     command.add_argument("--set", action="append", default=[], metavar="key=value", help="settings the shares follow")
 
     command = commands.add_parser("check", help="verify every promise on what is on disk")
@@ -125,7 +148,9 @@ def make_parser() -> argparse.ArgumentParser:
     command.add_argument("store", type=Path, metavar="STORE")
     command.add_argument("--to", type=Path, required=True, metavar="RUN", help="the run's folder")
     command.add_argument("--preset", default="tiny", metavar="P", help=", ".join(presets()) + " (tiny)")
-    command.add_argument("--resume", action="store_true", help="go on from the last checkpoint in RUN; from step 0 where there is none")
+    command.add_argument(
+        "--resume", action="store_true", help="go on from the last checkpoint in RUN; from step 0 where there is none"
+    )
     command.add_argument("settings", nargs="*", metavar="key=value")
 
     command = commands.add_parser("fill", help="fill the [MASK] of a sentence")
@@ -190,8 +215,8 @@ def run_build(arguments: argparse.Namespace) -> int:
             options=Options(table_cells=arguments.table_cells),
             links_table=arguments.links,
             vocabulary=arguments.vocab,
-            lowercase=not arguments.cased,
-            graph=arguments.graph,
+            lowercase=False if arguments.cased else None,
+            graph=arguments.graph == "hyperlink",
             workers=arguments.workers or os.cpu_count() or 1,
             dask=arguments.dask,
             progress=stage_progress(line),
@@ -237,7 +262,7 @@ def run_stats(arguments: argparse.Namespace) -> int:
     """Print a store's counts."""
     from linkbert.stats import store_statistics
 
-    config = make_config(arguments.preset, arguments.set) if arguments.preset or arguments.set else None
+    config = make_config(arguments.preset, arguments.set)
     if arguments.json:
         print(json.dumps(store_statistics(arguments.store, config), indent=1, ensure_ascii=False))
     else:
@@ -274,17 +299,15 @@ def run_pretrain(arguments: argparse.Namespace) -> int:
     """Train, with a live line, and print the scores on held-out documents."""
     from linkbert.display import LiveLine, training_progress
     from linkbert.pretraining.run import pretrain_store
-    from linkbert.show import scores_lines
+    from linkbert.show import show_result
 
     config = make_config(arguments.preset, arguments.settings)
     with LiveLine() as line:
         result = pretrain_store(
             arguments.store, arguments.to, config, resume=arguments.resume, progress=training_progress(line)
         )
-    console = make_console()
-    for text in scores_lines(result):
-        console.print(text)
-    return 0
+    show_result(make_console(), result)
+    return 0 if result.finished else 130
 
 
 def run_fill(arguments: argparse.Namespace) -> int:

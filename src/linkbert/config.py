@@ -195,8 +195,11 @@ def from_dict(settings: Mapping[str, Any]) -> Config:
     unknown = [key for key in settings if key not in known]
     if unknown:
         raise ValueError(f"unknown setting {unknown[0]!r}; {nearest(unknown[0], known)}")
-    values = {key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()}
-    return Config(**{k: float(v) if known[k].type == "float" else v for k, v in values.items()})
+    values: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()
+    }
+    values |= {key: float(value) for key, value in values.items() if known[key].type == "float"}
+    return Config(**values)
 
 
 def to_dict(config: Config) -> dict[str, Any]:

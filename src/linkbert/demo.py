@@ -1,15 +1,14 @@
 """`linkbert demo`: from nothing to a small trained encoder, in minutes, on real Wikipedia.
 
-In: two files from PyPI, or the user's own. Out: DEMO/store and DEMO/run, and on the screen what happened at every stage.
-It continues a released 22.7 M-parameter encoder because no encoder learns anything to look at from nothing in minutes: ours
-stood at the level of word frequencies for its first 20 million tokens. How long it trains is given in minutes and turned into
-steps by a short measurement, so that a slower machine learns a little less instead of taking longer.
+In: two files from PyPI, or the user's own. Out: DEMO/store and DEMO/run, and on the screen what happened at every
+stage. It continues a released encoder of 22.7 M parameters because no encoder learns anything to look at from nothing
+in minutes. How long it trains is given in minutes and turned into steps by a short measurement, so that a slower
+machine learns a little less instead of taking longer.
 """
 
 from __future__ import annotations
 
 import itertools
-import logging
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -26,21 +25,20 @@ from linkbert.config import Config, make_config
 from linkbert.corpora.sentences import split_sentences
 from linkbert.corpora.store import Store
 from linkbert.display import LiveLine, seconds_text, stage_progress, training_progress
-from linkbert.files import read_json, remove, write_json
+from linkbert.files import remove, write_json
 from linkbert.instances.batches import Batches
-from linkbert.instances.tokens import TokenStore
 from linkbert.instances.sampler import held_out
+from linkbert.instances.tokens import TokenStore
 from linkbert.model.checkpoint import start_model
-from linkbert.model.linkbert import LinkBert
 from linkbert.model.step import step_function
 from linkbert.pretraining.evaluation import Scores
 from linkbert.pretraining.optimizer import make_optimizer
-from linkbert.pretraining.run import held_out_batches, open_graph, pretrain_store, score_model
+from linkbert.pretraining.run import held_out_batches, open_graph, pretrain_store
 from linkbert.show import show_instances, show_scores
 from linkbert.stats import statistics_table, store_statistics
 
 MARK = "linkbert-demo.json"  # says that a folder is a demo's own and may be replaced
-CANDIDATES = 240  # sentences of unseen documents among which the demo shows the three surest masks
+CANDIDATES = 160  # sentences of unseen documents among which the demo shows the three surest masks
 
 
 def demo(
@@ -70,7 +68,11 @@ def demo(
     chapter(console, 2, "Build: documents, links, tokens, graph", started)
     with LiveLine() as line:
         build_store(
-            [source], to / "store", vocabulary="train:8192" if init == "none" else init, workers=1, progress=stage_progress(line)
+            [source],
+            to / "store",
+            vocabulary="train:8192" if init == "none" else init,
+            workers=1,
+            progress=stage_progress(line),
         )
     config = make_config("demo", [*settings, f"init={init}"])
     for text in statistics_table(store_statistics(to / "store", config)):
@@ -105,7 +107,9 @@ def demo(
 
 def chapter(console: Console, number: int, title: str, started: float) -> None:
     """Print a heading with the time since the start."""
-    console.print(Text(f"\n{number}. {title}", style="bold"), Text(seconds_text(time.monotonic() - started), style="dim"))
+    console.print(
+        Text(f"\n{number}. {title}", style="bold"), Text(seconds_text(time.monotonic() - started), style="dim")
+    )
 
 
 def fetch(console: Console, files: wheels.WheelFiles, what: str, instead: str) -> Path:
@@ -156,62 +160,68 @@ def seconds_a_step(store: Path, config: Config, *, steps: int = 4) -> float:
 
 @dataclass(frozen=True)
 class Cloze:
-    """A sentence with one word masked, what stood there and what the model says."""
+    """A sentence with one word masked, and what stood there."""
 
     sentence: str
     word: str
-    guesses: list[tuple[str, float]]
+
+
+def make_clozes(store: Store, tokens: TokenStore, share: float, mask: str) -> list[Cloze]:
+    """Mask a word of four letters or more, itself in the vocabulary, in sentences of held-out documents."""
+    clozes = []
+    for i, sentence in enumerate(itertools.islice(unseen_sentences(store, tokens, share), CANDIDATES)):
+        words = sentence.split()
+        whole = [j for j, w in enumerate(words) if len(w) > 3 and w.isalpha() and w.lower() in tokens.vocabulary.ids]
+        if whole:
+            place = whole[i * 7919 % len(whole)]
+            clozes.append(Cloze(" ".join([*words[:place], mask, *words[place + 1 :]]), words[place]))
+    return clozes
 
 
 def unseen_sentences(store: Store, tokens: TokenStore, share: float) -> Iterator[str]:
-    """Yield sentences of 8 to 30 words from the documents that training held out, in turn from each document."""
-    numbers = np.flatnonzero(held_out(tokens.hashes, share)).tolist()
+    """Yield sentences of 8 to 25 words from the documents that training held out, from each document in turn."""
 
     def sentences(number: int) -> Iterator[str]:
         text = store.document(number).text
-        starts = split_sentences(text)
-        for start, stop in itertools.pairwise([*starts, len(text)]):
+        for start, stop in itertools.pairwise([*split_sentences(text), len(text)]):
             sentence = text[start:stop].strip()
-            if 8 <= len(sentence.split()) <= 30 and sentence.endswith(".") and "\n" not in sentence:
+            if 8 <= len(sentence.split()) <= 25 and sentence.endswith(".") and sentence.isprintable():
                 yield sentence
 
-    turns = [sentences(number) for number in numbers]
+    turns = [sentences(number) for number in np.flatnonzero(held_out(tokens.hashes, share)).tolist()]
     for group in itertools.zip_longest(*turns):
         yield from (sentence for sentence in group if sentence is not None)
 
 
 def fill_masks(console: Console, to: Path, config: Config) -> None:
-    """Reopen the model as anyone would, mask a word in each of many unseen sentences, show the three it is surest of."""
-    from transformers import AutoModelForMaskedLM, AutoTokenizer
+    """Reopen the model as anyone would, mask a word in many unseen sentences, show the three it is surest of."""
+    import transformers
 
-    tokenizer = AutoTokenizer.from_pretrained(to / "run" / "model")
-    model = AutoModelForMaskedLM.from_pretrained(to / "run" / "model").eval()
-    store, tokens = Store.open(to / "store"), TokenStore.open(to / "store")
-    found = []
-    for i, sentence in enumerate(itertools.islice(unseen_sentences(store, tokens, config.held_out), CANDIDATES)):
-        words = sentence.split()
-        whole = [j for j, word in enumerate(words) if len(word) > 3 and word.isalpha() and word.lower() in tokens.vocabulary.ids]
-        if not whole:
-            continue
-        place = whole[(i * 7919) % len(whole)]
-        masked = " ".join([*words[:place], tokenizer.mask_token, *words[place + 1 :]])
-        inputs = tokenizer(masked, return_tensors="pt", truncation=True, max_length=config.sequence_length)
-        at = (inputs["input_ids"][0] == tokenizer.mask_token_id).nonzero()
-        if len(at) == 0:
-            continue
+    transformers.logging.set_verbosity_error()  # its report of weights that a masked-token model has no use for
+    transformers.logging.disable_progress_bar()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(to / "run" / "model")
+    model = transformers.AutoModelForMaskedLM.from_pretrained(to / "run" / "model").eval()
+    tokens = TokenStore.open(to / "store")
+    clozes = make_clozes(Store.open(to / "store"), tokens, config.held_out, tokenizer.mask_token)
+    filled = []
+    for start in range(0, len(clozes), 32):
+        some = clozes[start : start + 32]
+        inputs = tokenizer([cloze.sentence for cloze in some], return_tensors="pt", padding=True)
         with torch.no_grad():
-            probabilities = model(**inputs).logits[0, at[0, 0]].softmax(-1)
-        top = probabilities.topk(3)
-        guesses = [(tokenizer.decode([token]), float(p)) for p, token in zip(top.values, top.indices.tolist(), strict=True)]
-        found.append(Cloze(masked, words[place], guesses))
-    right = sum(cloze.guesses[0][0].strip() == cloze.word.lower() for cloze in found)
-    console.print(f"One word masked in each of {len(found)} sentences it has not seen: {right} right. The three it is surest of:")
-    for cloze in sorted(found, key=lambda cloze: -cloze.guesses[0][1])[:3]:
+            logits = model(**inputs).logits  # (B, T, V)
+        best = logits[inputs["input_ids"] == tokenizer.mask_token_id].softmax(-1).topk(3)  # one mask a sentence: (B, 3)
+        for cloze, chances, ids in zip(some, best.values.tolist(), best.indices.tolist(), strict=True):
+            filled.append((cloze, list(zip(tokenizer.convert_ids_to_tokens(ids), chances, strict=True))))
+    right = sum(guesses[0][0] == cloze.word.lower() for cloze, guesses in filled)
+    console.print(
+        f"One word masked in each of {len(filled)} sentences it has not seen: {right} right. The three it is surest of:"
+    )
+    for cloze, guesses in sorted(filled, key=lambda pair: -pair[1][0][1])[:3]:
         before, after = cloze.sentence.split(tokenizer.mask_token, 1)
         console.print(Text("\n  ").append(before).append("[MASK]", style="bold yellow").append(after))
         line = Text("    ")
-        for guess, probability in cloze.guesses:
-            line.append(f"{guess} {probability:.0%}   ", style="bold green" if guess == cloze.word.lower() else "")
+        for guess, chance in guesses:
+            line.append(f"{guess} {chance:.0%}   ", style="bold green" if guess == cloze.word.lower() else "")
         console.print(line.append(f"(it was: {cloze.word})", style="dim"))
 
 
@@ -227,4 +237,8 @@ def where_to_go(console: Console, to: Path) -> None:
         ("linkbert pretrain STORE --preset tiny --to RUN", "the paper's settings; see recipes/"),
     ):
         console.print(Text("  ").append(command, style="bold").append(f"   {what}", style="dim"))
-    console.print(Text(f"  AutoModel.from_pretrained({str(to / 'run' / 'model')!r})", style="bold").append("   in your own code", style="dim"))
+    console.print(
+        Text(f"  AutoModel.from_pretrained({str(to / 'run' / 'model')!r})", style="bold").append(
+            "   in your own code", style="dim"
+        )
+    )

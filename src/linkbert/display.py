@@ -14,7 +14,9 @@ from typing import Any, TextIO
 
 
 def seconds_text(seconds: float) -> str:
-    """Write a duration shortly: 7.2 -> '7s', 85 -> '1m25s', 7300 -> '2h02m'."""
+    """Write a duration shortly: 7.2 -> '7s', 85 -> '1m25s', 7300 -> '2h02m', not a number -> '?'."""
+    if seconds != seconds:
+        return "?"
     whole = int(seconds)
     if whole < 60:
         return f"{whole}s"
@@ -115,12 +117,11 @@ def training_progress(line: LiveLine) -> Callable[..., None]:
         if state.stage != "training":
             line.update(f"step {state.step:,} of {state.steps:,}: {state.stage} ...")
             return
+        tokens_loss, relation_loss = average("mlm", state.mlm_loss), average("relation", state.relation_loss)
         line.update(
-            f"step {state.step:,} of {state.steps:,}"
-            f" | masked-token loss {average('mlm', state.mlm_loss):.2f}"
-            f" | relation loss {average('relation', state.relation_loss):.2f}, accuracy {average('right', state.relation_accuracy):.0%}"
-            f" | {state.tokens_per_second:,.0f} tokens/s"
-            f" | {seconds_text(state.seconds_left) if state.seconds_left == state.seconds_left else '?'} left"
+            f"step {state.step:,} of {state.steps:,} | masked-token loss {tokens_loss:.2f}"
+            f" | relation loss {relation_loss:.2f}, accuracy {average('right', state.relation_accuracy):.0%}"
+            f" | {count_text(state.tokens_per_second)} tokens/s | {seconds_text(state.seconds_left)} left"
         )
 
     return progress

@@ -1,12 +1,11 @@
 """What `show`, `pretrain` and `demo` print: a document with its links, decoded instances, scores.
 
-In: stores, instances and scores as plain values. Out: rich Text on a Console, which leaves the colours out where there is no
-terminal; so brackets and words carry the meaning too.
+In: stores, instances and scores as plain values. Out: rich Text on a Console, which leaves the colours out where there
+is no terminal; so brackets and words carry the meaning too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -15,13 +14,13 @@ from rich.text import Text
 
 from linkbert.config import Config
 from linkbert.corpora.store import Store
-from linkbert.records import RELATIONS, Document
+from linkbert.records import Document
 
 RELATION_STYLES = {"contiguous": "bold green", "random": "bold magenta", "linked": "bold cyan"}
 
 
 def show_document(console: Console, store: Store, name: str) -> None:
-    """Print a document: its text with every link underlined (resolved) or dim (dead), then the links without a place."""
+    """Print a document: its text with every link underlined (resolved) or dim (dead), then links without a place."""
     number = store.find(name)
     if number is None:
         raise ValueError(f"{store.path} has no document {name!r}; ids are exact (for Wikipedia, titles)")
@@ -38,7 +37,9 @@ def show_document(console: Console, store: Store, name: str) -> None:
     if placeless:
         console.print(f"{len(placeless):,} links without a place in the text:")
         for link, fate in placeless[:20]:
-            console.print(Text(f"  {link.target}" + ("" if fate is None else f" -> {fate}"), style="dim" if fate is None else ""))
+            console.print(
+                Text(f"  {link.target}" + ("" if fate is None else f" -> {fate}"), style="dim" if fate is None else "")
+            )
         if len(placeless) > 20:
             console.print(f"  and {len(placeless) - 20:,} more")
 
@@ -70,7 +71,9 @@ def marked_text(document: Document, fates: list[str | None]) -> Text:
         if fate is None:
             text.append(f"[{anchor}]", style="dim underline")
         else:
-            text.append(f"[{anchor}" + ("]" if fate.lower() == anchor.lower() else f" → {fate}]"), style="cyan underline")
+            text.append(
+                f"[{anchor}" + ("]" if fate.lower() == anchor.lower() else f" → {fate}]"), style="cyan underline"
+            )
         end = stop
     text.append(document.text[end:])
     return text
@@ -99,5 +102,62 @@ def show_scores(console: Console, scores: Any, *, before: Any = None, vocabulary
         row, value = scores.confusion[name], scores.relations[name]
         few = "  too few pairs to say anything" if name in scores.too_few else ""
         cells = "".join(f"{row[other]:>17,}" for other in names)
-        console.print(Text(f"  {name:<14}", RELATION_STYLES[name]).append(f"{cells}   {share(value)}{few}", "default not bold"))
+        console.print(
+            Text(f"  {name:<14}", RELATION_STYLES[name]).append(f"{cells}   {share(value)}{few}", "default not bold")
+        )
     console.print("in brackets: the 95 % interval, and the count", style="dim")
+
+
+def show_instances(console: Console, store: Store, config: Config, count: int, *, first: int = 0) -> None:
+    """Print decoded instances: one of each relation to begin with, where the first few hundred have one."""
+    from linkbert.instances.batches import open_batches
+    from linkbert.instances.sampler import describe_instances
+
+    sampler = open_batches(store.path, config).sampler
+    _, relations, _ = sampler.draw(np.arange(first, first + 600))
+    chosen = [first + int(np.argmax(relations == i)) for i in range(3) if (relations == i).any()]
+    chosen += [number for number in range(first, first + count + 3) if number not in chosen]
+    for shown in describe_instances(sampler, np.array(chosen[:count])):
+        relation = shown["relation"]
+        a, b = (store.document(shown[side]["document"]).title for side in "ab")
+        meanings = {"contiguous": f"B goes on where A ends, in {a!r}", "random": f"B is from {b!r}, A from {a!r}",
+                    "linked": f"A's document {a!r} links to B's, {b!r}"}  # fmt: skip
+        console.print(
+            Text(f"\n{relation}", RELATION_STYLES[relation]).append(f"   {meanings[relation]}", "default not bold")
+        )
+        line = Text("[CLS] ", style="dim")
+        for side in "ab":
+            line.append_text(_segment_text(shown[side]["tokens"])).append(" [SEP] ", style="dim")
+        console.print(line)
+    console.print(
+        Text("\nto be guessed: ", style="dim").append("[MASK]", "bold yellow").append(" (the word), ", "dim")
+        .append("another word", "bold red").append(" (the word), ", "dim").append("word", "underline")
+        .append(" kept as it is; and the relation of the two segments", "dim")
+    )  # fmt: skip
+
+
+def _segment_text(tokens: list[tuple[str, str | None]]) -> Text:
+    """Write a segment with its masks: [('the', None), ('cat', '[MASK]')] -> 'the [MASK](cat)'; pieces are joined."""
+    text = Text()
+    for token, seen in tokens:
+        joined = token.startswith("##")
+        text.append("" if joined or not text else " ")
+        word = token.removeprefix("##")
+        if seen is None:
+            text.append(word)
+        elif seen == token:
+            text.append(word, style="underline")
+        else:
+            text.append(seen.removeprefix("##"), style="bold yellow" if seen == "[MASK]" else "bold red")
+            text.append(f"({word})", style="dim")
+    return text
+
+
+def show_result(console: Console, result: Any) -> None:
+    """Print how a run ended."""
+    if not result.finished:
+        console.print(f"stopped after step {result.step:,} of {result.steps:,}; go on with --resume")
+    if result.scores is not None:
+        show_scores(console, result.scores)
+    if result.model:
+        console.print(f"the model is in {result.model}")

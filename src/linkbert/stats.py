@@ -1,8 +1,8 @@
 """The counts of a store: what was found, what became of it, and the shares that the sampler will realise.
 
 In: a STORE, and a Config where its shares are wanted. Out: one dictionary that is stable for programs
-(`linkbert stats --json`), and its lines for people. All but the shares is read from the small JSON files that every stage
-leaves beside its arrays.
+(`linkbert stats --json`), and its lines for people. All but the shares is read from the small JSON files that every
+stage leaves beside its arrays.
 """
 
 from __future__ import annotations
@@ -73,8 +73,8 @@ def statistics_table(statistics: dict[str, Any]) -> Iterator[str]:
     if "shares" in statistics:
         yield "relations (contiguous, random, linked)"
         for key, value in statistics["shares"].items():
-            shown = show_shares(value) if isinstance(value, list) else f"{value:,}" if isinstance(value, int) else value
-            yield f"  {key:<36}{shown:>14}"
+            shown = show_shares(value) if isinstance(value, list) else f"{value:,}"
+            yield f"  {key.replace('_', ' '):<36}{shown:>14}"
 
 
 def show_shares(shares: list[float]) -> str:

