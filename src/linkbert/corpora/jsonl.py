@@ -48,7 +48,8 @@ def plan(path: Path, _: Options) -> Iterator[Shard]:
             raise ValueError(f"{path} is not JSON lines: line {line} is longer than {LONGEST_LINE >> 20} MB")
     if not position and not pending:
         raise ValueError(cut or f"{path} is empty: there is no document in it")
-    yield Shard(str(path), start, path.stat().st_size, bytes(pending), line, cut)
+    if pending or cut:
+        yield Shard(str(path), start, path.stat().st_size, bytes(pending), line, cut)
 
 
 def read(shard: Shard, _: Options, skipped: Skipped) -> Iterator[Document]:

@@ -1,0 +1,169 @@
+"""JSON lines: what is written comes back; what is broken is counted where it stands."""
+
+import bz2
+import gzip
+import json
+import lzma
+from pathlib import Path
+
+import pytest
+import zstandard
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from linkbert.corpora import find_reader, jsonl
+from linkbert.corpora.reader import Options, Skipped
+from linkbert.records import Document, Link
+
+COMPRESS = {".bz2": bz2.compress, ".gz": gzip.compress, ".xz": lzma.compress, ".zst": zstandard.compress, "": bytes}
+
+words = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
+names = words.filter(bool)
+
+
+@st.composite
+def documents(draw):
+    text = draw(words)
+    places = st.tuples(st.integers(0, len(text)), st.integers(0, len(text))).filter(lambda place: place[0] < place[1])
+    place = places | st.just((-1, -1)) if text else st.just((-1, -1))
+    links = st.builds(lambda at, target, fragment: Link(*at, target, fragment), place, names, words)
+    return Document(draw(names), draw(words), text, tuple(draw(st.lists(links, max_size=3))), draw(st.booleans()))
+
+
+def write(document: Document) -> str:
+    links = [
+        {"start": link.start, "end": link.end, "target": link.target, "fragment": link.fragment}
+        for link in document.links
+    ]
+    record = {"id": document.id, "title": document.title, "text": document.text, "links": links}
+    return json.dumps(record | {"disambiguation": document.disambiguation}, ensure_ascii=False) + "\n"
+
+
+def read(path: Path) -> tuple[list[Document], Skipped]:
+    skipped, found = Skipped(), []
+    for shard in jsonl.plan(path, Options()):
+        found += jsonl.read(shard, Options(), skipped)
+        if shard.cut:
+            skipped.note("cut", shard.cut)
+    return found, skipped
+
+
+@given(st.lists(documents(), min_size=1, max_size=8), st.sampled_from(sorted(COMPRESS)))
+@settings(deadline=None, max_examples=50)
+def test_what_is_written_comes_back_through_any_compression(tmp_path_factory, records, suffix):
+    path = tmp_path_factory.mktemp("jsonl") / f"a.jsonl{suffix}"
+    path.write_bytes(COMPRESS[suffix]("".join(map(write, records)).encode()))
+    assert find_reader(path) == "jsonl"
+    original, jsonl.SHARD_BYTES = jsonl.SHARD_BYTES, 50
+    try:
+        found, skipped = read(path)
+    finally:
+        jsonl.SHARD_BYTES = original
+    assert found == records
+    assert not skipped
+
+
+def test_shards_hold_whole_lines_and_cover_the_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(jsonl, "SHARD_BYTES", 1000)
+    path = tmp_path / "a.jsonl"
+    path.write_text("".join(write(Document(f"document {i}", "", "x" * i)) for i in range(3000)))
+    shards = list(jsonl.plan(path, Options()))
+    assert len(shards) > 10
+    assert b"".join(shard.data for shard in shards) == path.read_bytes()
+    assert all(shard.data.endswith(b"\n") for shard in shards[:-1])
+    assert [shard.start for shard in shards[1:]] == [shard.stop for shard in shards[:-1]]
+    assert shards[-1].stop == path.stat().st_size
+    skipped = Skipped()
+    path.write_text(path.read_text() + "oops\n")
+    for shard in jsonl.plan(path, Options()):
+        list(jsonl.read(shard, Options(), skipped))
+    assert skipped.examples == ["a.jsonl line 3001: not JSON"]
+
+
+OUT = [
+    '{"start": 1, "end": 9',
+    '{"start": 2, "end": 2',
+    '{"start": 0',
+    '{"start": true, "end": 2',
+    '{"start": -1, "end": -1',
+]
+LINES = """\ufeff{"id": "a", "text": "one two", "links": [{"target": "b"}, {"start": 0, "end": 3, "target": 7}]}
+
+not json
+["a list"]
+{"text": "no id"}
+{"id": "", "text": "no id"}
+{"id": "c"}
+{"id": ["c"], "text": ""}
+{"id": "c", "text": 5}
+{"id": "c", "text": "", "title": {}}
+{"id": "c", "text": "", "links": {}}
+{"id": 12, "title": null, "text": "", "links": null, "other": 1}
+{"id": "d", "title": "D", "text": "abc", "links": [OUT, {"start": 0, "end": 1}, "b"]}
+{"id": "e", "text": "\\ud800x", "links": [{"start": 1, "end": 2, "target": "b"}]}
+{"id": "f", "text": "last, without a line break", "disambiguation": true}"""
+
+
+def test_every_broken_line_is_counted_and_the_others_are_read(tmp_path):
+    path = tmp_path / "a.jsonl"
+    lines = LINES.replace("OUT", ", ".join(f'{link}, "target": "b"}}' for link in OUT))
+    path.write_bytes(lines.encode().replace(b"last", b"last\xff"))
+    found, skipped = read(path)
+    placeless = Link(-1, -1, "b")
+    assert found == [
+        Document("a", "a", "one two", (placeless, Link(0, 3, "7"))),
+        Document("12", "12", ""),
+        Document("d", "D", "abc", (placeless,) * 5),
+        Document("e", "e", "\ufffdx", (Link(1, 2, "b"),)),
+        Document("f", "f", "last\ufffd, without a line break", disambiguation=True),
+    ]
+    assert skipped == {
+        "not JSON": 1,
+        "not an object": 1,
+        "no id": 2,
+        "no text": 1,
+        "id is not a string": 1,
+        "text is not a string": 1,
+        "title is not a string": 1,
+        "links are not a list": 1,
+        "link out of range (kept without its place)": 4,
+        "link without target": 2,
+        "invalid UTF-8 (replaced)": 1,
+    }
+    assert skipped.examples[0] == "a.jsonl line 3: not JSON"
+
+
+def test_deep_nesting_is_one_broken_line(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"id": "a", "text": ' + "[" * 200_000 + "\n" + write(Document("b", "B", "")))
+    found, skipped = read(path)
+    assert [document.id for document in found] == ["b"]
+    assert skipped == {"not JSON": 1}
+
+
+@pytest.mark.parametrize("suffix", [".bz2", ".gz", ".xz", ".zst"])
+def test_of_a_cut_file_what_is_there_is_kept(tmp_path, suffix):
+    lines = [write(Document(f"{i}", "", f"{i * 7919 % 10007} " * 20)) for i in range(20_000)]
+    data = COMPRESS[suffix]("".join(lines).encode())
+    path = tmp_path / f"a.jsonl{suffix}"
+    path.write_bytes(data[: len(data) * 2 // 3])
+    found, skipped = read(path)
+    assert 3_000 < len(found) < 20_000
+    assert [document.id for document in found] == [f"{i}" for i in range(len(found))]
+    assert skipped["cut"] == 1
+    assert "is cut off: its compressed data ends in the middle" in skipped.examples[-1]
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz"])
+def test_a_file_with_nothing_in_it_is_refused(tmp_path, name):
+    path = tmp_path / name
+    path.write_bytes(gzip.compress(b"") if name.endswith("gz") else b"")
+    with pytest.raises(ValueError, match=r"a\.jsonl(\.gz)? is empty: there is no document in it"):
+        read(path)
+
+
+def test_a_file_that_is_not_what_its_name_says_is_refused(tmp_path):
+    path = tmp_path / "a.jsonl.gz"
+    path.write_bytes(b"not gzip at all")
+    with pytest.raises(ValueError, match=r"a\.jsonl\.gz is damaged near byte 15"):
+        read(path)
