@@ -3,11 +3,11 @@ r"""Wikitext to plain text with links: the scanner at the heart of the MediaWiki
 Wikitext and a Site come in; prose, headings and list items come out, one block a line, with the links at their places.
 Templates, references, tables, files and code are dropped, and the article links inside them are kept without a place.
 
-Three steps, each linear in the page whatever it holds. (1) Tags: comments and tags whose content is not wikitext go
-first, as in MediaWiki, since nothing inside them counts. (2) Brackets: one regular expression jumps from bracket to
-bracket (a plain link is one jump), a stack keeps what is open; whatever closes is cut off the end of the output. An
-opener without its closer is dropped and the text behind it stays. (3) Lines: lists, headings, quotes, entities, and the
-holes that dropped templates leave ("( ; born 1950)").
+Four steps, in the order of MediaWiki, each linear in the page whatever it holds. (1) Tags: comments and tags whose
+content is not wikitext go first, since nothing inside them counts. (2) Templates and tables, (3) links: one regular
+expression jumps from bracket to bracket (a plain link is one jump), a stack keeps what is open; whatever closes is cut
+off the end of the output. An opener without its closer is dropped and the text behind it stays. (4) Lines: lists,
+headings, quotes, entities, and the holes that dropped templates leave ("( ; born 1950)").
 
 An anchor travels through all of it between two marks, \x02 and \x03, and offsets are read off at the very end: no step
 has to keep them right.
@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
+from itertools import accumulate
 
 from linkbert.corpora.site import CHARACTERS, Site, decode_entities, normal_title, resolve, words
 from linkbert.records import Link
@@ -30,8 +31,10 @@ NOTHING = "\x05"  # a reference or a tag stood here: keeps neighbours apart, lea
 BREAK = "\x06"  # a line break that is not the wikitext's own
 TABLE, END = "\x0e", "\x0f"  # around a table whose cells are kept
 
-_OWN = re.compile("[\x00-\x08\x0b-\x1f\x7f]")
+_OWN = (OPEN, CLOSE, HOLE, NOTHING, BREAK, TABLE, END, "\0", "\r")
+_OTHERS = re.compile("[\x00-\x08\x0b-\x1f\x7f]")
 _EMPTY_ANCHOR = OPEN + CLOSE
+Target = tuple[str, str]  # title and fragment
 
 
 def parse(wikitext: str, site: Site, *, table_cells: bool = False) -> tuple[str, tuple[Link, ...]]:
@@ -43,35 +46,40 @@ def parse(wikitext: str, site: Site, *, table_cells: bool = False) -> tuple[str,
     >>> parse("'''Rome''' ({{lang|la|Roma}}) is a [[city]]s's [[Sea|shore]].{{see|[[Nile]]}}", Site())
     ("Rome is a citys's shore.", (Link(10, 15, 'City'), Link(18, 23, 'Sea'), Link(-1, -1, 'Nile')))
     """
-    if _OWN.search(wikitext):
-        wikitext = _OWN.sub("", wikitext.replace("\r\n", "\n").replace("\r", "\n"))
-    placeless: list[tuple[str, str]] = []
+    if any(character in wikitext for character in _OWN):
+        wikitext = _OTHERS.sub("", wikitext.replace("\r\n", "\n").replace("\r", "\n"))
+    placeless: list[Target] = []
     if "<" in wikitext:
         wikitext = _drop_tags(wikitext, site, placeless)
-    marked, links = _match_brackets(wikitext, site, placeless, table_cells)
+    if "{" in wikitext or TABLE in wikitext or END in wikitext:
+        wikitext = _drop_nested(wikitext, site, placeless, table_cells)
+    marked, links = _match_links(wikitext, site, placeless)
     if "-{" in marked:
         marked = _VARIANT.sub(_choose_variant, marked)
     if TABLE in marked:
         marked = _write_tables(marked)
     if "[" in marked:
         marked = _EXTERNAL.sub(_label, marked)
-    if "://" in marked:
-        marked = _ADDRESS.sub(HOLE, marked)
     if "__" in marked:
         marked = _SWITCH.sub(NOTHING, marked)
+    if "://" in marked:
+        marked = _ADDRESS.sub(HOLE, marked)
+    if "\t" in marked:
+        marked = marked.replace("\t", " ")
     return _place("\n".join(_blocks(marked)), links, placeless)
 
 
-def _place(marked: str, links: list[tuple[str, str]], placeless: list[tuple[str, str]]) -> tuple[str, tuple[Link, ...]]:
+def _place(marked: str, links: list[Target], placeless: list[Target]) -> tuple[str, tuple[Link, ...]]:
     """Take the marks out of the text and say where they stood; an anchor that came out empty has no place."""
-    parts = re.split("[\x02\x03]", marked)
-    found, position = [], len(parts[0])
-    for (target, fragment), anchor, after in zip(links, parts[1::2], parts[2::2], strict=True):
-        if anchor:
-            found.append(Link(position, position + len(anchor), target, fragment))
-        else:
-            placeless.append((target, fragment))
-        position += len(anchor) + len(after)
+    parts = marked.replace(CLOSE, OPEN).split(OPEN)  # text, anchor, text, anchor, ..., text
+    places = list(accumulate(map(len, parts)))
+    if _EMPTY_ANCHOR in marked:
+        placeless += [link for link, anchor in zip(links, parts[1::2], strict=True) if not anchor]
+    found = [
+        Link(start, stop, target, fragment)
+        for start, stop, (target, fragment) in zip(places[::2], places[1::2], links, strict=False)
+        if start < stop
+    ]
     found += [Link(-1, -1, target, fragment) for target, fragment in placeless]
     return "".join(parts), tuple(found)
 
@@ -99,7 +107,7 @@ def _closer(name: str) -> re.Pattern[str]:
     return re.compile(rf"</{name}\s*>", re.IGNORECASE)
 
 
-def _drop_tags(text: str, site: Site, placeless: list[tuple[str, str]]) -> str:
+def _drop_tags(text: str, site: Site, placeless: list[Target]) -> str:
     """Remove comments, tags, and the content of tags that hold no wikitext; article links in there join `placeless`."""
     out: list[str] = []
     unclosed: set[str] = set()  # names that have no closer in the rest of the page: looked for once
@@ -156,7 +164,7 @@ _LOOSE_LINK = re.compile(r"\[\[([^\[\]{}|<>\n]++)(?=\||\]\])")
 _COMMENT = re.compile(r"<!--(?:[^-]++|-(?!->))*+-->")
 
 
-def _collect(content: str, site: Site, placeless: list[tuple[str, str]]) -> None:
+def _collect(content: str, site: Site, placeless: list[Target]) -> None:
     if "<!--" in content:
         content = _COMMENT.sub("", content)
     for target in _LOOSE_LINK.findall(content):
@@ -165,145 +173,70 @@ def _collect(content: str, site: Site, placeless: list[tuple[str, str]]) -> None
             placeless.append((title, fragment))
 
 
-# ---- 2. brackets
+# ---- 2. templates and tables
+
+_CHARACTER = re.compile(rf"\{{\{{\s*({'|'.join(map(re.escape, CHARACTERS))})\s*\}}\}}", re.IGNORECASE)
+# A template without anything nested: nearly all of them, gone without a line of Python. Twice, for one inside another.
+_PLAIN_TEMPLATE = re.compile(r"\{\{(?<!\{\{\{)(?!\{)[^{}\[\]]*+\}\}(?!\})")
+_NESTED = re.compile(r"\{\{++|\}\}++|\{\||\|\}(?!\})|[\x0e\x0f]")
 
 
-@lru_cache(64)
-def _brackets(trail: str) -> re.Pattern[str]:
-    """Compile the brackets of wikitext; a link without brackets inside is one match (target, label, trail)."""
-    return re.compile(
-        r"\[\[(?!\[(?!\[))(?:([^\[\]{}|<>\n\x00-\x1f]++)(?:\|([^\[\]{}\n\x00-\x1f]++))?+\]\]("
-        + trail
-        + r"))?+|\]\]++|\{\{++|\{\||\}\}++|\|\}(?!\})|[\x0e\x0f]"
-    )
+def _drop_nested(text: str, site: Site, placeless: list[Target], table_cells: bool) -> str:
+    """Cut out templates and tables, whatever stands in them; article links in there join `placeless`.
 
-
-class _Scope:
-    """A template or table that is open: where its output and its links begin, and the "[[" open inside it."""
-
-    __slots__ = ("base", "braces", "first_link", "opens")
-
-    def __init__(self, base: int, first_link: int, braces: int) -> None:
-        self.base, self.first_link, self.braces = base, first_link, braces  # braces: 0 for a table
-        self.opens: list[tuple[int, int, int]] = []  # (base, first link, links closed before)
-
-
-def _match_brackets(
-    text: str, site: Site, placeless: list[tuple[str, str]], table_cells: bool
-) -> tuple[str, list[tuple[str, str]]]:
-    """Resolve links, templates and tables; return the text with marks around anchors, and the links of the marks."""
-    pattern = _brackets(site.trail)
-    trail = re.compile(site.trail)
+    Braces are stronger than tables: a template that closes takes the tables open in it with it. A table whose end is
+    missing keeps its cells, since all the rest of the page may stand in it.
+    """
+    if "{{" in text:
+        text = _CHARACTER.sub(lambda match: CHARACTERS[match[1].lower()], text)
+        text = _PLAIN_TEMPLATE.sub(HOLE, _PLAIN_TEMPLATE.sub(HOLE, text))
     out: list[str] = []
-    links: list[tuple[str, str]] = []
-    page = _Scope(0, 0, 0)
-    scopes = [page]
-    opens = page.opens
-    templates = closed = last = 0  # templates: how many of the scopes have braces; closed: how many "]]" were matched
+    frames: list[tuple[int, int]] = []  # what is open: (where its output begins, its braces: 0 for a table)
+    templates = last = 0  # how many of the frames have braces
 
-    for match in pattern.finditer(text):
-        start = match.start()
+    def cut(base: int) -> None:
+        for piece in out[base:]:
+            if "[[" in piece:
+                _collect(piece, site, placeless)
+        del out[base:]
+
+    for match in _NESTED.finditer(text):
+        start, stop = match.span()
         if start > last:
             out.append(text[last:start])
-        elif start < last:
-            continue
-        last = match.end()
-        target, label, letters = match.groups()
-
-        if target is not None:
-            closed += 1
-            piece, link = _write_link(target, label, letters, site)
-            out.append(piece)
-            if link is not None:
-                links.append(link)
-            continue
-
-        bracket = text[start]
-        if bracket == "[":
-            opens.append((len(out), len(links), closed))
-
-        elif bracket == "]":
-            length = last - start
-            while length >= 2 and opens:
-                base, first_link, before = opens.pop()
-                length -= 2
-                head, pipe, _ = out[base][:400].partition("|") if base < len(out) else ("", "", "")
-                kind = resolve(head, site).kind if pipe or ":" in head else "text"
-                if kind == "gone":
-                    placeless += links[first_link:]
-                    del out[base:], links[first_link:]
-                    out.append(NOTHING)
-                elif closed > before:  # a link cannot hold a link: the inner one counts, this one leaves its label
-                    if pipe:
-                        out[base] = out[base][len(head) + 1 :]
-                    closed += 1
-                else:
-                    content = "".join(out[base:])
-                    if length and content.count("[") > content.count("]"):
-                        content += "]"
-                        length -= 1
-                    head, pipe, label = content.partition("|")
-                    letters = ""
-                    if length == 0:
-                        ending = trail.match(text, last)
-                        if ending:
-                            letters, last = ending[0], ending.end()
-                    piece, link = _write_link(head, label if pipe else None, letters, site)
-                    del out[base:]
-                    out.append(piece)
-                    if link is not None:
-                        links.append(link)
-                    closed += 1
-            if length == 1:
-                out.append("]")
-
-        elif bracket == "{" and text[start + 1] == "{":
-            scopes.append(_Scope(len(out), len(links), last - start))
-            opens = scopes[-1].opens
+        last = stop
+        bracket, length = text[start], stop - start
+        if bracket == "{" and text[start + 1] == "{":
+            frames.append((len(out), length))
             templates += 1
-
         elif bracket == "}":
-            length = last - start
             while length >= 2 and templates:
-                while not scopes[-1].braces:
-                    scopes.pop()
-                scope = scopes[-1]
-                taken = 3 if length >= 3 and scope.braces >= 3 else 2
+                base, braces = frames.pop()
+                if not braces:
+                    continue
+                taken = 3 if length >= 3 and braces >= 3 else 2
                 length -= taken
-                scope.braces -= taken
-                content = out[scope.base] if len(out) == scope.base + 1 else ""
-                placeless += links[scope.first_link :]
-                del out[scope.base :], links[scope.first_link :]
-                out.append(CHARACTERS.get(content.strip().lower(), HOLE))
-                if scope.braces < 2:
-                    scopes.pop()
-                    templates -= 1
-                    opens = scopes[-1].opens
+                cut(base)
+                out.append(HOLE)
+                if braces - taken >= 2:
+                    frames.append((base, braces - taken))
                 else:
-                    scope.opens.clear()
-                    opens = scope.opens
-
-        elif bracket in (TABLE, "{"):
-            if bracket == TABLE or _starts_line(text, start):
-                scopes.append(_Scope(len(out), len(links), 0))
-                opens = scopes[-1].opens
-                out.append(TABLE)
-            else:
-                out.append("{|")
-
-        elif len(scopes) > 1 and not scopes[-1].braces and (bracket == END or _starts_line(text, start)):
-            scope = scopes.pop()
-            opens = scopes[-1].opens
-            if table_cells:
-                out.append(END)
-            else:
-                placeless += links[scope.first_link :]
-                del out[scope.base :], links[scope.first_link :]
-                out.append(NOTHING)
-        elif bracket == "|":
-            out.append("|}")
+                    templates -= 1
+        elif bracket == TABLE or (bracket == "{" and _starts_line(text, start)):
+            frames.append((len(out), 0))
+            out.append(TABLE)
+        elif bracket == END or (bracket == "|" and _starts_line(text, start)):
+            if frames and not frames[-1][1]:
+                base, _ = frames.pop()
+                if table_cells:
+                    out.append(END)
+                else:
+                    cut(base)
+                    out.append(NOTHING)
+        else:
+            out.append(match[0])
     out.append(text[last:])
-    return "".join(out), links
+    return "".join(out)
 
 
 def _starts_line(text: str, position: int) -> bool:
@@ -312,23 +245,132 @@ def _starts_line(text: str, position: int) -> bool:
     return not before or before[-1] == "\n"
 
 
-def _write_link(target: str, label: str | None, trail: str, site: Site) -> tuple[str, tuple[str, str] | None]:
+# ---- 3. links
+
+
+@lru_cache(64)
+def _plain_link(trail: str) -> re.Pattern[str]:
+    """Compile a link without brackets inside it: its target, label and trail."""
+    return re.compile(rf"\[\[([^\[\]{{}}|<>\n\x00-\x1f]++)(?:\|([^\[\]\x00-\x1f]++))?+\]\](?!\](?!\]))({trail})")
+
+
+_BRACKETS = re.compile(r"(\[\[(?!\[(?!\[))|\]\]+)")
+
+
+class _Targets(dict[str, Target | None]):
+    """Where links lead on a site, by what the wikitext writes; None where not to an article. Bounded."""
+
+    def __init__(self, site: Site) -> None:
+        self.site = site
+
+    def __missing__(self, target: str) -> Target | None:
+        kind, title, fragment = resolve(target, self.site)
+        if len(self) > 1 << 17:
+            self.clear()
+        self[target] = (title, fragment) if kind == "article" else None
+        return self[target]
+
+
+_targets = lru_cache(8)(_Targets)
+
+
+def _match_links(text: str, site: Site, placeless: list[Target]) -> tuple[str, list[Target]]:
+    """Write what links show; return the text with marks around the anchors of articles, and the targets of the marks.
+
+    First the links that have no brackets inside, then those around them.
+    """
+    parts = _plain_link(site.trail).split(text)  # text, target, label, trail, text, ...
+    targets = _targets(site)
+    out, links = [parts[0]], []
+    for target, label, trail, after in zip(parts[1::4], parts[2::4], parts[3::4], parts[4::4], strict=True):
+        link = targets[target]
+        shown = label or target
+        if link is None or shown[0] == " " or shown[-1] == " " or "''" in shown:
+            piece, link = _write_link(target, label, trail, site)
+            if link is not None:
+                links.append(link)
+            out.append(piece)
+        else:
+            links.append(link)
+            out.append(f"\x02{shown}{trail}\x03")
+        out.append(after)
+    text = "".join(out)
+    return _match_outer_links(text, links, site, placeless) if "[[" in text or "]]" in text else (text, links)
+
+
+def _match_outer_links(text: str, inner: list[Target], site: Site, placeless: list[Target]) -> tuple[str, list[Target]]:
+    """Write the links that have brackets inside, such as files with links in their captions; `inner`: links so far."""
+    trail = re.compile(site.trail)
+    pieces = _BRACKETS.split(text)
+    out: list[str] = []
+    links: list[Target] = []
+    opens: list[tuple[int, int, int]] = []  # "[[" that wait: (where their output begins, their links, `closed`)
+    taken = closed = 0  # how many of `inner` came by; how many links were closed
+
+    for number, piece in enumerate(pieces):
+        if number % 2 == 0:
+            if piece:
+                out.append(piece)
+                count = piece.count(OPEN)
+                links += inner[taken : taken + count]
+                taken += count
+                closed += count
+            continue
+        if piece[0] == "[":
+            opens.append((len(out), len(links), closed))
+            continue
+        length = len(piece)
+        while length >= 2 and opens:
+            base, first_link, before = opens.pop()
+            length -= 2
+            # Only the beginning is looked at, lest many brackets around one long text make it slow.
+            head, pipe, _ = out[base][:400].partition("|") if base < len(out) else ("", "", "")
+            if (pipe or ":" in head) and resolve(head, site).kind == "gone":
+                placeless += links[first_link:]
+                del out[base:], links[first_link:]
+                out.append(NOTHING)
+                continue
+            if closed > before:  # a link cannot hold a link: the inner one counts, this one leaves its label
+                if pipe:
+                    out[base] = out[base][len(head) + 1 :]
+            else:
+                content = "".join(out[base:])
+                del out[base:]
+                if length and content.count("[") > content.count("]"):
+                    content += "]"
+                    length -= 1
+                head, pipe, label = content.partition("|")
+                letters = ""
+                if length == 0 and (ending := trail.match(pieces[number + 1])):
+                    letters = ending[0]
+                    pieces[number + 1] = pieces[number + 1][len(letters) :]
+                written, link = _write_link(head, label if pipe else None, letters, site)
+                out.append(written)
+                if link is not None:
+                    links.append(link)
+            closed += 1
+        if length == 1:
+            out.append("]")
+    return "".join(out), links
+
+
+def _write_link(target: str, label: str | None, trail: str, site: Site) -> tuple[str, Target | None]:
     r"""Write what a link shows, between marks if it leads to an article: ("\x02buses\x03", ("Bus", ""))."""
     kind, title, fragment = resolve(target, site)
+    if kind == "gone":
+        return NOTHING, None
     if label is None:
         shown = target
         if kind == "text":
             if target.lstrip()[:2] == "//" or "://" in target[:12]:
-                return f"[{target}]{trail}", None
+                return f"[{target}]{trail}", None  # an address in double brackets
             shown = target.lstrip(" :#")
         if "''" in shown:
             shown = shown.replace("'", "&#39;")  # in a title they are letters
-    elif label.strip(NOTHING + BREAK + HOLE + " \n"):
-        shown = _drop_quotes(label) if "''" in label else label
-    else:
+    elif label.isspace() or not label.strip(_UNSEEN):
         shown = _trick(target)
-    if kind == "gone":
-        return NOTHING, None
+    else:
+        shown = _drop_quotes(label) if "''" in label else label
     shown += trail
     if "\n" in shown or BREAK in shown:
         shown = " ".join(shown.replace(BREAK, " ").split())
@@ -434,7 +476,7 @@ _EXTERNAL = re.compile(
     rf"\[(?:{_PROTOCOL}|//|(?i:mailto|news|tel|urn|geo|magnet|sms|bitcoin|xmpp|sips?|skype):)[^\s\[\]<>\"\x00-\x06]*+"
     r"((?:[^\[\]\n]++|\[[^\[\]\n]*+\])*+)\]"
 )
-_ADDRESS = re.compile(rf"\b{_PROTOCOL}[^\s\[\]<>\"\x00-\x06]*[^\s\[\]<>\"\x00-\x06,;.:!?)']")
+_ADDRESS = re.compile(rf"{_PROTOCOL}[^\s\[\]<>\"\x00-\x06]*[^\s\[\]<>\"\x00-\x06,;.:!?)']")
 _SWITCH = re.compile(
     r"__(?:(?i:NOTOC|FORCETOC|TOC|NOEDITSECTION|NEWSECTIONLINK|NONEWSECTIONLINK|NOGALLERY|HIDDENCAT|INDEX|NOINDEX|START|END|"
     r"EXPECTUNUSEDCATEGORY|EXPECTUNUSEDTEMPLATE|NOCONTENTCONVERT|NOCC|NOTITLECONVERT|NOTC|STATICREDIRECT|NOGLOBAL|DISAMBIG|"
@@ -447,7 +489,7 @@ def _label(match: re.Match[str]) -> str:
     return label or HOLE
 
 
-# ---- 3. lines
+# ---- 4. lines
 
 _SPECIAL = frozenset(" \t*#:;=-" + HOLE + NOTHING + BREAK)
 _UNSEEN = " \t" + HOLE + NOTHING + BREAK
@@ -569,16 +611,16 @@ def _clean(block: str) -> str:
     """Decode entities, mend holes, collapse spaces; "" if no word is left and no link."""
     if "&" in block:
         block = decode_entities(block)
+        if OPEN in block:
+            block = _outside(block.replace("\xa0", " "))
     if HOLE in block:
         block = _mend(block)
     if NOTHING in block:
         block = block.replace(NOTHING, "")
     if BREAK in block:
         return "\n".join(filter(None, map(_clean, block.split(BREAK))))
-    if "  " in block or "\xa0" in block or "\t" in block or "\n" in block:
+    if "  " in block or "\xa0" in block:
         block = " ".join(block.split())
-    if "\x02 " in block or " \x03" in block or "\x02\x03" in block:
-        block = _outside(block)
     block = block.strip()
     return block if OPEN in block or _WORD.search(block) else ""
 
@@ -591,35 +633,46 @@ def _outside(block: str) -> str:
     return re.sub("  +", " ", block)
 
 
-_JOINT = r"[ \xa0,;:/–—\x04\x05-]"
-_EMPTY_PAIR = re.compile(
-    rf"\((?=[^()\w]*\x04){_JOINT}*+\)|\[(?=[^\[\]\w]*\x04){_JOINT}*+\]|\"\x04\"|“\x04”|«\x04»|‘\x04’"
-)
-_AFTER_OPENING = re.compile(rf"([(\[])(?=[^()\[\]\w]*\x04){_JOINT}++")
-_RUN = re.compile(rf"(?<!{_JOINT}){_JOINT}*?\x04{_JOINT}*+")
+_JOINT = " \xa0,;:/–—-" + NOTHING
+_PAIRS = frozenset(["()", "[]", '""', "“”", "«»", "‘’", "（）", "「」"])
 
 
 def _mend(block: str) -> str:
-    r"""Close the holes that dropped templates left: "Rome (\x04; born 1950 \x04), \x04, is" -> "Rome (born 1950), is"."""
-    block = _EMPTY_PAIR.sub(HOLE, block)
-    block = _AFTER_OPENING.sub(r"\1", block)
-    return _RUN.sub(_mend_run, block)
+    r"""Close the holes of dropped templates: "Rome (\x04; born 1950 \x04), \x04, is" -> "Rome (born 1950), is"."""
+    left, *rest = block.split(HOLE)
+    out: list[str] = []
+    waiting = ""  # what stood between holes with no word between them
+    for number, right in enumerate(rest, 1):
+        bare = right.lstrip(_JOINT)
+        waiting = waiting[:8] + right[: len(right) - len(bare)]
+        if not bare and number < len(rest):
+            continue
+        core = left.rstrip(_JOINT)
+        gap = left[len(core) :] + waiting
+        waiting = ""
+        for _ in range(8):  # brackets around nothing but holes; more of them would be no text
+            if core[-1:] + bare[:1] not in _PAIRS:
+                break
+            left, right = core[:-1], bare[1:]
+            core, bare = left.rstrip(_JOINT), right.lstrip(_JOINT)
+            gap = left[len(core) :] + right[: len(right) - len(bare)]
+        if not bare and number < len(rest):
+            left, waiting = core, gap
+            continue
+        out.append(core)
+        left = _bridge(core[-1:], gap.replace(NOTHING, "").replace("\xa0", " "), bare[:1]) + bare
+    out.append(left)
+    return "".join(out)
 
 
-def _mend_run(match: re.Match[str]) -> str:
-    run = match[0].replace(NOTHING, "").replace("\xa0", " ")
-    rest = run.replace(HOLE, "")
-    if not match.start():
-        return rest.lstrip(" ,;:")
-    following = match.string[match.end() : match.end() + 1]
-    bare = rest.strip(" ")
-    mark = bare[:1]
-    if following in ")]" and following:
-        return "" if mark in ",;: " else bare
+def _bridge(before: str, gap: str, after: str) -> str:
+    """Choose what stands between two words from what stood around a hole between them: ("a", ", , ", "b") -> ", "."""
+    mark = gap.strip(" ")[:1]
+    if not before or before in "([" or (after and after in ")]"):
+        return mark if mark and mark in "-–—/" and before else ""
+    space = " " if " " in gap else ""
     if not mark:
-        return "" if following and following in ".,;:!?" else " " * (" " in rest)
-    if mark in ",;:" and following and following in ".!?":
-        return ""
+        return "" if after and after in ".,;:!?" else space
     if mark in "-–—/":
-        return bare if len(bare) == 1 and " " not in rest else f" {mark} "
-    return mark + " " * (" " in rest or not following)
+        return f"{space}{mark}{space}" if after else ""
+    return "" if after and after in ".!?" else mark + space
