@@ -103,7 +103,7 @@ def main() -> None:
             start = time.process_time()
             rates[name].append(run(turn) / (time.process_time() - start))
     print(
-        f"{len(store):,} documents, {len(sampler):,} anchors; {float(made.lengths.mean()):.0f} of {arguments.length} places full"
+        f"{len(store):,} documents, {len(sampler):,} anchors; {made.lengths.mean():.0f} of {arguments.length} places full"
     )
     print(f"{'':<26}{'instances/s':>14}{'linkbert is':>16}")
     for name, values in rates.items():
