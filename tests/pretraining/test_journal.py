@@ -21,3 +21,16 @@ def test_later_lines_and_torn_lines_are_cut(tmp_path):
 
 def test_timings_are_left_out_of_comparisons():
     assert without_timings([{"step": 1, "elapsed": 3.2, "loader_share": 0.1}]) == [{"step": 1}]
+
+
+def test_tensorboard_reads_what_the_journal_says(tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    with Journal(tmp_path) as journal:
+        for step in (1, 2, 3):
+            journal.write({"step": step, "mlm_loss": step / 2, "evaluation": {"share": {"value": 1}}})
+    with Journal(tmp_path, step=2) as journal:
+        journal.write({"step": 3, "mlm_loss": 0.25})
+    board = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    assert [(event.step, event.value) for event in board.Scalars("mlm_loss")] == [(1, 0.5), (2, 1.0), (3, 0.25)]
+    assert [event.step for event in board.Scalars("evaluation/share/value")] == [1, 2]

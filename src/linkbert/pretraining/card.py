@@ -13,15 +13,15 @@ from linkbert.config import Config, show_value
 from linkbert.config import describe as describe_config
 from linkbert.pretraining.checkpoint import State
 from linkbert.pretraining.evaluation import describe, from_json, percent
-from linkbert.records import RELATIONS
+from linkbert.records import LINKED, RELATIONS
 
 POLICY = {
     "found": "links found",
-    "resolved": "resolved to a document",
-    "redirected": "of these through redirects",
-    "dead": "dead, dropped",
-    "self": "to the document itself, dropped",
-    "disambiguation": "to disambiguation pages, dropped",
+    "resolved": "links resolved to a document",
+    "redirected": "links that went through redirects",
+    "dead": "links dead, dropped",
+    "self": "links to their own document, dropped",
+    "disambiguation": "links to disambiguation pages, dropped",
     "edges": "edges of the graph",
 }
 HEADS = {
@@ -117,18 +117,19 @@ def _learnt_from(
         ("store built on", _plain(str(manifest.get("created", "unknown")))),
         ("documents", _count(tokens.get("documents"))),
         ("tokens", _count(tokens.get("tokens"))),
-        *((f"links: {meaning}", _count(graph[key])) for key, meaning in POLICY.items() if graph.get(key) is not None),
+        *((meaning, _count(graph[key])) for key, meaning in POLICY.items() if graph.get(key) is not None),
         ("pairs seen", _count(pairs)),
         ("tokens seen", _count(state.tokens)),
     ]
     for name, asked, came in zip(RELATIONS, config.shares, state.relations, strict=True):
         rows.append((f"share of {name} pairs", f"{came / max(pairs, 1):.1%} (asked: {asked:.1%})"))
     scope = "links that stand in the first segment" if config.scope == "segment" else "any link of the first document"
+    held_out = f"Documents held out: {config.held_out:.1%}, by a hash of their id."
     policy = (
         f"A linked pair follows {scope}; its document is drawn in proportion to in-degree^-{config.alpha:g} and a "
-        f"target named twice counts once. Documents held out: {config.held_out:.1%}, by a hash of their id."
+        f"target named twice counts once. {held_out}"
     )
-    return _table(rows) + "\n\n" + policy
+    return _table(rows) + "\n\n" + (policy if config.shares[LINKED] else "No pair was linked. " + held_out)
 
 
 def _scores(state: State) -> str:

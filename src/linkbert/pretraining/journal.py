@@ -2,18 +2,22 @@
 
 In: plain dictionaries that hold at least `step`. Out: RUN/journal.jsonl and RUN/tensorboard/. A resumed run first cuts
 what was written after its checkpoint, so that the file reads as if the run had never stopped (timings aside). The JSON
-lines are the record; the event files are a view of them and may hold a dead end that `purge_step` hides.
+lines are the record, the event file is a view of them, made anew from the lines when a run goes on. It is written with
+tensorboard's record writer alone: torch's SummaryWriter costs seconds of imports and a thread that dies loudly on a
+full disk.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from linkbert.files import replacing
+from linkbert.files import remove, replacing
 
 # What differs between a run and its repetition.
 TIMINGS = ("elapsed", "tokens_per_second", "loader_share")
@@ -44,32 +48,58 @@ class Journal:
 
     def __init__(self, run: Path, *, step: int = 0) -> None:
         """Open the journal of a run that stands at `step`, and cut what lies after it."""
-        from torch.utils.tensorboard import SummaryWriter
+        from tensorboard.compat.proto.event_pb2 import Event
+        from tensorboard.summary.writer.record_writer import RecordWriter
 
         cut_journal(run / "journal.jsonl", step)
+        kept = read_journal(run / "journal.jsonl")
+        self.began = time.time() - max((entry.get("elapsed", 0.0) for entry in kept), default=0.0)
+        remove(run / "tensorboard")
+        (run / "tensorboard").mkdir()
         self.file = (run / "journal.jsonl").open("a", encoding="utf-8")
-        self.board = SummaryWriter(str(run / "tensorboard"), purge_step=step + 1 if step else None)
+        self.board = (run / "tensorboard" / f"events.out.tfevents.{int(time.time())}.linkbert").open("wb")
+        self.events = RecordWriter(self.board)
+        self.events.write(Event(wall_time=self.began, file_version="brain.Event:2").SerializeToString())
+        for entry in kept:
+            self._show(entry)
 
     def write(self, entry: dict[str, Any]) -> None:
         """Write one entry; its numbers, also those of nested tables, become TensorBoard scalars."""
-        self.file.write(_line(entry))
-        self.file.flush()
-        for name, value in _numbers(entry):
-            if name != "step":
-                self.board.add_scalar(name, value, entry["step"])
+        try:
+            self.file.write(_line(entry))
+            self.file.flush()
+            self._show(entry)
+            self.board.flush()
+        except OSError as error:
+            raise self._full(error) from error
+
+    def _show(self, entry: dict[str, Any]) -> None:
+        from tensorboard.compat.proto.event_pb2 import Event
+        from tensorboard.compat.proto.summary_pb2 import Summary
+
+        values = [Summary.Value(tag=name, simple_value=value) for name, value in _numbers(entry) if name != "step"]
+        wall_time = self.began + entry.get("elapsed", 0.0)
+        event = Event(wall_time=wall_time, step=entry["step"], summary=Summary(value=values))
+        self.events.write(event.SerializeToString())
 
     def sync(self) -> None:
         """Make sure that what was written is on disk: a checkpoint must not know more than its journal."""
-        self.file.flush()
-        os.fsync(self.file.fileno())
-        self.board.flush()
+        try:
+            os.fsync(self.file.fileno())
+        except OSError as error:
+            raise self._full(error) from error
+
+    def _full(self, error: OSError) -> ValueError:
+        where = f"cannot write {self.file.name}: {error.strerror or error}"
+        return ValueError(f"{where}; make room and go on from the last checkpoint with --resume")
 
     def __enter__(self) -> Journal:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.file.close()
-        self.board.close()
+        for file in (self.file, self.board):
+            with suppress(OSError):  # a full disk, which `write` has told
+                file.close()
 
 
 def _line(entry: dict[str, Any]) -> str:

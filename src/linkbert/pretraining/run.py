@@ -171,7 +171,7 @@ def held_out_batches(
         log.warning("held_out=%g leaves no document to score on; the run goes without scores", config.held_out)
         return None
     asked = replace(config, batch_size=config.evaluate_pairs)
-    return Batches(tokens, graph, asked, split="held-out", anchors=anchors)
+    return Batches(tokens, graph, asked, split="held-out", anchors=anchors, trim=True)
 
 
 def open_graph(store: Path, config: Config) -> LinkGraph | None:
