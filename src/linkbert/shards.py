@@ -34,7 +34,7 @@ def run_shards(
     is raised here; a full disk and a killed worker are a ValueError of one line.
     """
     flying: dict[Future[Any], Item] = {}
-    room = 2 * _workers(executor)
+    room = _room(executor)
 
     def land(most: int) -> None:
         while len(flying) > most:
@@ -83,7 +83,7 @@ def make_executor(workers: int = 1, dask: str | None = None) -> Executor:
         except ImportError:
             raise ValueError("--dask needs the package distributed: pip install 'linkbert[dask]'") from None
         try:
-            return Client(dask).get_executor(pure=False)
+            return _Cluster(Client(dask))
         except (OSError, ValueError) as error:
             reason = str(error).splitlines()[0]
             raise ValueError(
@@ -109,13 +109,32 @@ class _ThisProcess(Executor):
         return future
 
 
-def _workers(executor: Executor) -> int:
-    if isinstance(executor, _ThisProcess):
-        return 1
-    if isinstance(executor, ProcessPoolExecutor):
-        return int(executor._max_workers)  # type: ignore[attr-defined]
-    client = getattr(executor, "_client", None)  # Dask's
-    return max(1, sum(client.ncores().values())) if client is not None else os.cpu_count() or 1
+class _Cluster(Executor):
+    """Runs a call on a Dask cluster; leaves it at the end."""
+
+    def __init__(self, client: Any) -> None:
+        self.client = client
+        self.executor = client.get_executor(pure=False)
+
+    def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        return self.executor.submit(function, *args, **kwargs)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: ARG002 - Executor has it
+        self.executor.shutdown(wait=wait)
+        self.client.close()
+
+
+def _room(executor: Executor) -> int:
+    """How many shards may be in flight: two a worker, so that none waits for the planner."""
+    match executor:
+        case _ThisProcess():
+            return 1
+        case ProcessPoolExecutor():
+            return 2 * int(executor._max_workers)  # type: ignore[attr-defined]
+        case _Cluster():
+            return 2 * max(1, sum(executor.client.ncores().values()))
+        case _:
+            return 2 * (os.cpu_count() or 1)
 
 
 def _follow_parent() -> None:

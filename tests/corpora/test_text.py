@@ -15,7 +15,7 @@ MARKDOWN = """---
 # The *Title* #
 
 Some **bold** and _thin_ text, snake_case_name and 2*3*4, with a [link](http://x.org/a_b),
-an ![image](x.png) and `code`. This line is as long as a wrapped one usually would be, then
+an ![image](x.png) and `code`. This line is as long as a wrapped one usually is, then
 it goes on <b>here</b>.
 
 ## Part two
@@ -32,7 +32,8 @@ x = 1
 ```
 """
 PROSE = """The Title
-Some bold and thin text, snake_case_name and 234, with a link, an  and code. This line is as long as a wrapped one usually would be, then it goes on here.
+Some bold and thin text, snake_case_name and 234, with a link, an  and code.\
+ This line is as long as a wrapped one usually is, then it goes on here.
 Part two
 item one
 item two, which is longer than forty-five characters and so goes on in the next line

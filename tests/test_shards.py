@@ -1,0 +1,86 @@
+"""Shards through any executor: bounded, in order of taking, with one clear error."""
+
+import errno
+import os
+import signal
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from linkbert.shards import make_executor, run_shards
+
+
+def write(folder: Path, number: int) -> None:
+    (folder / str(number)).write_text("")
+
+
+def fail(number: int) -> None:
+    if number == 3:
+        raise ValueError("shard 3 is bad")
+
+
+def fill_disk(number: int) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device", "/store/documents/00000.parquet.part")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_every_shard_runs_once_and_finished_ones_are_left(tmp_path, workers):
+    folders = [tmp_path / str(number) for number in range(6)]
+    folders[2].mkdir()  # os.mkdir would fail on it
+    seen: list[Path] = []
+    with make_executor(workers) as executor:
+        run_shards(os.mkdir, folders, executor, done=Path.exists, progress=seen.append)
+    assert sorted(seen) == folders
+    assert all(folder.is_dir() for folder in folders)
+
+
+def test_shards_are_taken_only_as_there_is_room(tmp_path):
+    taken, finished = [], []
+
+    def items():
+        for number in range(20):
+            taken.append(number)
+            assert len(taken) - len(finished) <= 3
+            yield number
+
+    with make_executor(1) as executor:
+        run_shards(partial(write, tmp_path), items(), executor, progress=finished.append)
+    assert finished == list(range(20))
+
+
+def test_errors_are_one_clear_line():
+    with make_executor(1) as executor:
+        with pytest.raises(ValueError, match=r"^shard 3 is bad$"):
+            run_shards(fail, range(9), executor)
+        with pytest.raises(ValueError, match=r"^the disk is full \(/store/documents/00000.parquet.part\): make"):
+            run_shards(fill_disk, range(9), executor)
+    with pytest.raises(ValueError, match=r"^workers=0 does not make sense"):
+        make_executor(0)
+    with make_executor(2) as executor, pytest.raises(ValueError, match=r"^a worker process was killed, perhaps"):
+        run_shards(signal.raise_signal, [signal.SIGKILL] * 3, executor)
+    with (
+        make_executor(2) as executor,
+        pytest.raises(ValueError, match=r"^invalid literal for int"),
+    ):
+        run_shards(int, ["1", "x", "2"], executor)
+
+
+def test_a_dask_cluster_runs_shards(tmp_path):
+    distributed = pytest.importorskip("distributed", reason="the extra dask is not installed")
+    with (
+        distributed.LocalCluster(
+            n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None, protocol="inproc://"
+        ) as cluster,
+        make_executor(dask=cluster.scheduler_address) as executor,
+    ):
+        run_shards(partial(write, tmp_path), range(5), executor)
+        with pytest.raises(ValueError, match=r"^shard 3 is bad$"):
+            run_shards(fail, range(9), executor)
+    assert len(list(tmp_path.iterdir())) == 5
+
+
+def test_no_dask_scheduler_is_one_clear_line():
+    pytest.importorskip("distributed", reason="the extra dask is not installed")
+    with pytest.raises(ValueError, match=r"^no Dask scheduler answers at nonsense"):
+        make_executor(dask="nonsense://x")
