@@ -26,7 +26,12 @@ if TYPE_CHECKING:
 def main(words: Sequence[str] | None = None) -> int:
     """Run one command; return its exit status."""
     parser = make_parser()
-    arguments = parser.parse_args(words)
+    arguments, others = parser.parse_known_args(words)
+    # argparse takes words without a dash only in one place; settings may stand among the options.
+    if others and ("settings" not in arguments or any(word.startswith("-") for word in others)):
+        parser.error(f"unrecognized arguments: {' '.join(others)}")
+    if others:
+        arguments.settings = [*arguments.settings, *others]
     if arguments.command is None:
         parser.print_help()
         return 2

@@ -40,6 +40,11 @@ class Config:
         "drp: masked tokens and three relations; nsp: masked tokens and two (BERT); mlm: masked tokens alone",
         ("drp", "nsp", "mlm"),
     )
+    anchors: str = knob(
+        "all",
+        "which places become A: all, or only those where all three relations are possible (usable), then in exact shares",
+        ("all", "usable"),
+    )
     linked_segment: str = knob(
         "random",
         "which segment of the linked document: any, its lead, or the section that the link names",

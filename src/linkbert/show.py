@@ -113,7 +113,7 @@ def show_instances(console: Console, store: Store, config: Config, count: int, *
     from linkbert.instances.batches import open_batches
     from linkbert.instances.sampler import describe_instances
 
-    sampler = open_batches(store.path, config).sampler
+    sampler = open_batches(store.path, config, anchors=config.anchors).sampler
     _, relations, _ = sampler.draw(np.arange(first, first + 600))
     chosen = [first + int(np.argmax(relations == i)) for i in range(3) if (relations == i).any()]
     chosen += [number for number in range(first, first + count + 3) if number not in chosen]
