@@ -10,19 +10,21 @@ are held out (by a hash of their id) have theirs in the split "held-out".
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from linkbert.config import Config
+from linkbert.graph.links import LinkGraph
 from linkbert.instances import kernels
 from linkbert.instances.tokens import TokenStore
 from linkbert.instances.vocabulary import CLS, MASK, PAD, SEP, SPECIAL
 from linkbert.records import CONTIGUOUS, LINKED, RANDOM, RELATIONS, Pair, Segment
 
-if TYPE_CHECKING:
-    from linkbert.graph.links import LinkGraph
+log = logging.getLogger(__name__)
 
 SURVEYED = 1 << 18  # anchors at which usable links are counted, where there are more
 MULTIPLE = 8  # a trimmed batch is as wide as a multiple of this, which kernels on a GPU like
@@ -224,6 +226,14 @@ def describe_instances(sampler: Sampler, numbers: np.ndarray) -> list[dict[str, 
             at += segment.stop - segment.start + 1
         found.append(shown)
     return found
+
+
+def open_graph(store: Path, config: Config) -> LinkGraph | None:
+    """Open the graph that the settings name; a store built without any has none, and its pairs are BERT's."""
+    if not (store / "graphs").is_dir() and config.graph == "hyperlink":
+        log.warning("%s has no graph: no pair will be linked", store)
+        return None
+    return LinkGraph.open(store, config.graph)
 
 
 def held_out(hashes: np.ndarray, share: float) -> np.ndarray:

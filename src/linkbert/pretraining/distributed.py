@@ -1,10 +1,10 @@
 """Many processes that train as one: who I am, and sums over all.
 
-In: the environment variables that torchrun sets (`torchrun --nproc-per-node 4 -m linkbert pretrain ...`). Out: a
-Processes record and in-place sums. Every process takes its slice of the global batch and sums gradients with the others
-after its last micro-batch, so that the update does not depend on how many there are. Process 0 alone writes files;
-what it read is sent to the others, so RUN need not lie on a shared disk. The reduction is one flat vector (simple; it
-costs a second copy of the gradients).
+In: the environment variables that torchrun sets (`torchrun --no-python --nproc-per-node 4 linkbert pretrain ...`). Out:
+a Processes record and in-place sums. Every process takes its slice of the global batch and sums gradients with the
+others after its last micro-batch, so that the update does not depend on how many there are. Process 0 alone writes
+files; what it read is sent to the others, so RUN need not lie on a shared disk. The reduction is one flat vector
+(simple; it costs a second copy of the gradients).
 
 Backends: gloo on CPU (tested with two processes), nccl on CUDA (written, never run by us).
 """
@@ -63,6 +63,8 @@ def processes(config: Config) -> Iterator[Processes]:
         torch.cuda.set_device(device)
     if config.threads:
         torch.set_num_threads(config.threads)
+    if config.batch_size < count:
+        raise ValueError(f"batch_size={config.batch_size} leaves some of {count} processes without a pair; raise it")
     if count == 1:
         yield Processes(device=device)
         return

@@ -30,8 +30,8 @@ import transformers
 import linkbert
 from linkbert.config import Config, show_value, to_dict
 from linkbert.files import read_json, remove, write_json
-from linkbert.graph.links import LinkGraph
 from linkbert.instances.batches import Batches
+from linkbert.instances.sampler import LinkGraph, open_graph
 from linkbert.instances.sampler import held_out as held_out_documents
 from linkbert.instances.tokens import TokenStore
 from linkbert.model.checkpoint import load_model, start_model, write_model
@@ -120,7 +120,7 @@ def pretrain_store(
         state = pretrain(
             model,
             optimizer,
-            Batches(tokens, graph, config),
+            Batches(tokens, graph, config, anchors=config.anchors),
             config,
             run=run_path,
             forward=step_function(model, config),
@@ -172,14 +172,6 @@ def held_out_batches(
         return None
     asked = replace(config, batch_size=config.evaluate_pairs)
     return Batches(tokens, graph, asked, split="held-out", anchors=anchors, trim=True)
-
-
-def open_graph(store: Path, config: Config) -> LinkGraph | None:
-    """Open the graph that the settings name; a store built without any has none, and its pairs are BERT's."""
-    if not (store / "graphs").is_dir() and config.graph == "hyperlink":
-        log.warning("%s has no graph: no pair will be linked", store)
-        return None
-    return LinkGraph.open(store, config.graph)
 
 
 def prepare_run(
