@@ -1,0 +1,260 @@
+"""A build gives the same bytes however often it is killed, with however many workers; what does not fit is refused."""
+
+import errno
+import gzip
+import json
+import lzma
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from linkbert.corpora import READERS, build, find_reader, jsonl
+from linkbert.corpora.build import build_documents
+from linkbert.corpora.reader import Reader, Shard
+from linkbert.corpora.store import Store
+from linkbert.records import Document, Link, Redirect
+from linkbert.shards import make_executor
+
+SCRIPT = """
+import sys
+from linkbert.corpora import jsonl
+from linkbert.corpora.build import build_documents
+from linkbert.shards import make_executor
+jsonl.SHARD_BYTES = 20_000
+with make_executor(int(sys.argv[4])) as executor:
+    build_documents([sys.argv[1]], sys.argv[2], links_table=sys.argv[3], executor=executor)
+"""
+
+
+def write_source(path: Path, documents: int = 3000) -> Path:
+    rng = random.Random(0)
+    with path.open("w") as file:
+        for i in range(documents):
+            text = " ".join(rng.choices(["one", "two", "three."], k=60))
+            links = [{"start": 0, "end": 3, "target": f"{rng.randrange(documents)}"}]
+            # One document in fifty has the id of an earlier one, one line in a hundred is broken.
+            file.write(json.dumps({"id": f"{i if i % 50 else i // 2}", "text": text, "links": links}) + "\n")
+            file.write("" if i % 100 else "broken\n")
+    return path
+
+
+def write_table(path: Path, documents: int = 3000) -> Path:
+    path.write_text("source\ttarget\n" + "".join(f"{i}\t{i * 7 % documents}\n" for i in range(0, documents, 3)))
+    return path
+
+
+def content(store: Path) -> dict[str, bytes]:
+    files = {path.relative_to(store).as_posix(): path for path in sorted(store.rglob("*")) if path.is_file()}
+    return {name: path.read_bytes() for name, path in files.items() if name != "store.json"} | {
+        "store.json": json.dumps(json.loads((store / "store.json").read_text()) | {"created": ""}).encode()
+    }
+
+
+@pytest.fixture(autouse=True)
+def small_shards(monkeypatch):
+    monkeypatch.setattr(jsonl, "SHARD_BYTES", 20_000)
+
+
+def test_killed_and_run_again_gives_the_same_bytes_with_one_worker_or_two(tmp_path):
+    source, table = write_source(tmp_path / "a.jsonl"), write_table(tmp_path / "links.tsv")
+    whole = build_documents([source], tmp_path / "whole", links_table=table)
+    assert whole.shards > 12
+    shards = sorted(random.Random(0).sample(range(1, whole.shards - 5), 3))
+    store = tmp_path / "killed"
+    for workers, stop in zip((1, 2, 1), shards, strict=True):
+        command = [sys.executable, "-c", SCRIPT, str(source), str(store), str(table), str(workers)]
+        with subprocess.Popen(command) as process:
+            while process.poll() is None and len(list(store.glob("documents/*.json"))) < stop:
+                time.sleep(0.001)
+            process.send_signal(signal.SIGKILL)
+    assert not (store / "store.json").exists()
+    with pytest.raises(ValueError, match="is an unfinished build: run the same"):
+        Store.open(store)
+    time.sleep(0.2)  # workers end when they see that their parent has gone
+    assert subprocess.run([*command[:-1], "2"], check=True, timeout=60).returncode == 0
+    assert content(store) == content(tmp_path / "whole")
+    assert {name.split("/")[0] for name in content(store)} == {
+        "documents",
+        "redirects",
+        "dropped.parquet",
+        "store.json",
+    }
+
+
+def test_a_finished_shard_is_not_made_again(tmp_path, monkeypatch):
+    source, made = write_source(tmp_path / "a.jsonl", 600), []
+    original = build.write_shard
+
+    def write_shard(store, shard, records, skipped):
+        made.append(shard)
+        if len(made) == 3:
+            raise KeyboardInterrupt
+        original(store, shard, records, skipped)
+
+    monkeypatch.setattr(build, "write_shard", write_shard)
+    with pytest.raises(KeyboardInterrupt):
+        build_documents([source], tmp_path / "store")
+    store = build_documents([source], tmp_path / "store")
+    assert made == [0, 1, 2, *range(2, store.shards)]
+
+
+def test_the_first_document_of_an_id_stays_and_wins_over_a_redirect(tmp_path, monkeypatch):
+    records = {
+        "one.fake": [Document("a", "A", "first", (Link(0, 5, "b"),)), Redirect("b", "a"), Document("c", "C", "")],
+        "two.fake": [Document("a", "A", "second"), Document("b", "B", ""), Redirect("d", "a"), Redirect("d", "c")],
+    }
+    fake = Reader(
+        lambda path, options: iter([Shard(str(path))]), lambda shard, *_: iter(records[Path(shard.path).name])
+    )
+    monkeypatch.setitem(READERS, "fake", fake)
+    for name in records:
+        (tmp_path / name).touch()
+    store = build_documents([tmp_path / name for name in records], tmp_path / "store", format="fake")
+    assert [(document.id, document.text) for document in store.documents()] == [("a", "first"), ("c", ""), ("b", "")]
+    assert [store.find(id_) for id_ in "acbd"] == [0, 1, 2, None]
+    manifest = store.manifest
+    assert (manifest["documents"], manifest["redirects"], manifest["shards"], manifest["links_found"]) == (3, 3, 2, 1)
+    assert manifest["skipped"] == {"duplicate id": 1, "duplicate redirect": 1, "redirect shadowed by a document": 1}
+
+
+@pytest.mark.parametrize("compress", [bytes, gzip.compress, lzma.compress])
+def test_a_table_of_links_joins_the_documents_it_names(tmp_path, compress):
+    (tmp_path / "a.jsonl").write_text(
+        '{"id": "a", "text": "x", "links": [{"target": "z"}]}\n{"id": "b", "text": ""}\n{"id": "b", "text": "again"}\n'
+    )
+    table = tmp_path / f"links.tsv{ {bytes: '', gzip.compress: '.gz', lzma.compress: '.xz'}[compress] }"
+    table.write_bytes(compress(b"a\tb\r\nx\ta\nno tab\nb\ta\n\nx\tb\n\tb\na\tc\tmore\nb\t\xff\n"))
+    store = build_documents([tmp_path / "a.jsonl"], tmp_path / "store", links_table=table)
+    targets = {document.id: [link.target for link in document.links] for document in store.documents()}
+    assert targets == {"a": ["z", "b", "c"], "b": ["a", "\ufffd"]}
+    assert store.manifest["skipped"] == {
+        "duplicate id": 1,
+        "links table: invalid UTF-8 (replaced)": 1,
+        "links table: not two columns": 2,
+        "links table: unknown source": 2,
+    }
+    assert f"{table.name} line 3: links table: not two columns" in store.manifest["examples"]
+    (tmp_path / "none.tsv").write_text("source\ttarget\n")
+    with pytest.raises(ValueError, match=r"none\.tsv holds no links: each line must be a source, a tab and a target"):
+        build_documents([tmp_path / "a.jsonl"], tmp_path / "other", links_table=tmp_path / "none.tsv")
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_store_is_built_once_and_another_is_refused(tmp_path):
+    source, store = write_source(tmp_path / "a.jsonl", 300), tmp_path / "store"
+    seen = []
+    build_documents([source], store, progress=lambda *told: seen.append(told))
+    assert seen[-1] == ("documents", source.stat().st_size, source.stat().st_size)
+    before = content(store)
+    assert build_documents([source], store).manifest["documents"] == len(Store.open(store))
+    assert content(store) == before
+    with pytest.raises(ValueError, match="holds a store of other sources or options: choose another folder"):
+        build_documents([source], store, links_table=write_table(tmp_path / "links.tsv"))
+    unfinished = tmp_path / "unfinished"
+    unfinished.mkdir()
+    (unfinished / "plan.json").write_text("{}")
+    with pytest.raises(ValueError, match="holds an unfinished build of other sources or options: run that one again"):
+        build_documents([source], unfinished)
+    with pytest.raises(ValueError, match="is in the way: it is neither a store nor an empty folder"):
+        build_documents([source], tmp_path)
+    assert source.exists()
+
+
+def test_a_cut_source_is_built_and_the_cut_is_reported(tmp_path):
+    path = tmp_path / "a.jsonl.xz"
+    data = lzma.compress(write_source(tmp_path / "a.jsonl").read_bytes())
+    path.write_bytes(data[: len(data) // 2])
+    store = build_documents([path], tmp_path / "store")
+    assert 500 < len(store) < 2500
+    assert store.manifest["skipped"]["source cut off or damaged"] == 1
+    assert any("is cut off: its compressed data ends" in example for example in store.manifest["examples"])
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "message"),
+    [
+        ("a.jsonl", b"", "is empty: there is no document in it"),
+        ("a.jsonl", b"{}\nbroken\n", r"no document was found in .*a\.jsonl \(no id: 1; not JSON: 1\)"),
+        ("a.jsonl.gz", b"what is this", "is damaged near byte 12"),
+        ("a.xml.bz2", b"not bzip2", "is damaged near byte 9"),
+        ("a.bin", b"what is this", r"in no format that is known here: name one with --format \(jsonl, "),
+        ("a.bin", b"", "is empty"),
+        ("folder/a.png", b"", "holds no text: no file in it ends in"),
+    ],
+)
+def test_bad_sources_are_one_line_and_leave_nothing(tmp_path, name, data, message):
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match=message) as caught:
+        build_documents([path.parent if "/" in name else path], tmp_path / "store")
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "store").exists()
+
+
+def test_bad_arguments_are_one_line(tmp_path):
+    with pytest.raises(ValueError, match="no source was given"):
+        build_documents([], tmp_path / "store")
+    with pytest.raises(ValueError, match=r"missing\.jsonl is not there: check the path"):
+        build_documents([tmp_path / "missing.jsonl"], tmp_path / "store")
+    with pytest.raises(ValueError, match="unknown format 'json'; did you mean 'jsonl'"):
+        build_documents([tmp_path], tmp_path / "store", format="json")
+
+
+def test_a_full_disk_is_one_line_and_the_build_goes_on_after_it(tmp_path, monkeypatch):
+    source, store = write_source(tmp_path / "a.jsonl", 600), tmp_path / "store"
+    original = build.write_shard
+
+    def write_shard(folder, shard, records, skipped):
+        if shard == 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        original(folder, shard, records, skipped)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(build, "write_shard", write_shard)
+        with pytest.raises(ValueError, match=r"^the disk is full: make room and run the same command again"):
+            build_documents([source], store)
+    assert not list(store.rglob("*.part"))
+    build_documents([source], store)
+    build_documents([source], tmp_path / "whole")
+    assert content(store) == content(tmp_path / "whole")
+
+
+def test_paths_may_hold_what_sql_and_globs_mean_something_by(tmp_path):
+    source = tmp_path / "it's [a] source*.jsonl"
+    source.write_text('{"id": "a", "text": ""}\n{"id": "a", "text": ""}\n')
+    store = build_documents([source], tmp_path / "it's [a] store?*")
+    assert len(store) == 1
+    assert find_reader(source) == "jsonl"
+
+
+def test_a_dask_cluster_builds_the_same_bytes(tmp_path):
+    distributed = pytest.importorskip("distributed", reason="the extra dask is not installed")
+    source = write_source(tmp_path / "a.jsonl", 600)
+    with (
+        distributed.LocalCluster(
+            n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None, protocol="inproc://"
+        ) as cluster,
+        make_executor(dask=cluster.scheduler_address) as executor,
+    ):
+        build_documents([source], tmp_path / "dask", executor=executor)
+    build_documents([source], tmp_path / "here")
+    assert content(tmp_path / "dask") == content(tmp_path / "here")
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(
+    ("name", "documents", "links"),
+    [("computing-dictionary", 12_010, 57_941), ("wikipedia-articles", 7_136, 52_458)],
+)
+def test_real_corpora_have_their_known_sizes(data, tmp_path, monkeypatch, name, documents, links):
+    monkeypatch.undo()
+    table = data / "corpora" / f"{name}.links.tsv.xz"
+    source = data / "corpora" / f"{name}.jsonl.xz"
+    store = build_documents([source], tmp_path / "store", links_table=table if table.exists() else None)
+    assert (len(store), store.manifest["links_found"], store.manifest["skipped"]) == (documents, links, {})

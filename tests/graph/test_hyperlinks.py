@@ -1,0 +1,177 @@
+"""The graph against a dictionary: on random documents and redirects, round in circles too, both resolve alike."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from linkbert.corpora.build import build_documents
+from linkbert.corpora.reader import Skipped
+from linkbert.corpora.store import DROPPED, Store, write_shard
+from linkbert.graph.hyperlinks import build_hyperlinks, find_sections
+from linkbert.graph.links import LinkGraph
+from linkbert.graph.random_graph import build_random
+from linkbert.records import Document, Link, Redirect
+
+names = st.sampled_from([f"n{i}" for i in range(9)])
+fragments = st.sampled_from(["", "", "part_One", "Nowhere"])
+links = st.builds(lambda target, fragment: Link(-1, -1, target, fragment), names, fragments)
+texts = st.sampled_from(["", "Lead. More.\nPart one\nText.", "Part ONE"])
+documents = st.builds(Document, names, st.just(""), texts, st.lists(links, max_size=6).map(tuple), st.booleans())
+redirects = st.builds(Redirect, names, names, fragments)
+shards = st.lists(st.lists(documents | redirects, max_size=6), min_size=1, max_size=3)
+
+
+def make_store(path: Path, records: list[list[Document | Redirect]]) -> Store:
+    seen: set[str] = set()
+    dropped = []
+    for shard, group in enumerate(records):
+        write_shard(path, shard, group, Skipped())
+        for row, document in enumerate(record for record in group if isinstance(record, Document)):
+            if document.id in seen:
+                dropped.append({"shard": shard, "row": row, "cause": "duplicate id"})
+            seen.add(document.id)
+    pq.write_table(pa.Table.from_pylist(dropped, schema=DROPPED), path / "dropped.parquet")
+    (path / "store.json").write_text(json.dumps({"format": 1, "documents": len(seen), "shards": len(records)}))
+    return Store.open(path)
+
+
+def reference(store: Store, records: list[list[Document | Redirect]]) -> tuple[list[list[tuple]], dict[str, int]]:
+    """Resolve every link by hand: for each document its edges (target, link number, section), and the counts."""
+    kept = list(store.documents())
+    number = {document.id: i for i, document in enumerate(kept)}
+    alias: dict[str, Redirect] = {}
+    for record in (record for group in records for record in group if isinstance(record, Redirect)):
+        if record.source not in number:
+            alias.setdefault(record.source, record)
+    counts = dict.fromkeys(("found", "resolved", "dead", "self", "disambiguation", "redirected", "cycles"), 0)
+    edges: list[list[tuple]] = []
+    for source, document in enumerate(kept):
+        edges.append([])
+        for link in document.links:
+            counts["found"] += 1
+            target, fragment, passed = link.target, "", set()
+            while target in alias and target not in passed:
+                passed.add(target)
+                fragment = alias[target].fragment or fragment
+                target = alias[target].target
+            if target not in number:
+                counts["dead"] += 1
+                counts["cycles"] += target in passed
+                continue
+            counts["resolved"] += 1
+            counts["redirected"] += bool(passed)
+            if number[target] == source:
+                counts["self"] += 1
+            elif kept[number[target]].disambiguation:
+                counts["disambiguation"] += 1
+            else:
+                section = dict(find_sections(kept[number[target]].text, [wanted := link.fragment or fragment]))[wanted]
+                edges[-1].append((number[target], counts["found"] - 1, section))
+    return edges, counts
+
+
+@given(shards)
+@settings(deadline=None, max_examples=40)
+def test_the_graph_is_what_a_dictionary_resolves(tmp_path_factory, records):
+    store = make_store(tmp_path_factory.mktemp("graph"), records)
+    edges, counts = reference(store, records)
+    meta = build_hyperlinks(store)
+    graph = LinkGraph.open(store.path)
+    assert {key: meta[key] for key in counts} == counts
+    assert meta["found"] == meta["resolved"] + meta["dead"]
+    assert graph.meta["edges"] == meta["resolved"] - meta["self"] - meta["disambiguation"] == len(graph.targets)
+    assert graph.offsets.tolist() == [0, *np.cumsum([len(row) for row in edges]).tolist()]
+    found = list(zip(graph.targets.tolist(), graph.links.tolist(), graph.sections.tolist(), strict=True))
+    assert found == [edge for row in edges for edge in row]
+    pairs = {(source, target) for source, row in enumerate(edges) for target, _, _ in row}
+    assert graph.in_degree.tolist() == [sum(t == target for _, t in pairs) for target in range(len(store))]
+    if len(store):
+        build_random(store, seed=1)
+        shuffled = LinkGraph.open(store.path, "random")
+        assert shuffled.offsets.tolist() == graph.offsets.tolist()
+        assert shuffled.links.tolist() == graph.links.tolist()
+        sources = np.repeat(np.arange(len(store)), np.diff(graph.offsets))
+        assert not np.any(shuffled.targets == sources)
+        assert np.all((shuffled.targets >= 0) & (shuffled.targets < len(store)))
+        pairs = set(zip(sources.tolist(), shuffled.targets.tolist(), strict=True))
+        assert shuffled.in_degree.tolist() == [sum(t == target for _, t in pairs) for target in range(len(store))]
+
+
+def test_a_worked_example(tmp_path):
+    link = lambda *targets: tuple(Link(-1, -1, *target.split("#")) for target in targets)  # noqa: E731
+    store = make_store(tmp_path, [
+        [Document("a", "A", "Self.\nLife\nWork", link("b", "b", "a", "R1", "many", "gone", "x")), Redirect("R1", "R2")],
+        [Redirect("R2", "c", "early_life"), Redirect("x", "y"), Redirect("y", "x"), Document("b", "", "", link("c#n"))],
+        [Document("c", "", "One. Two.\nEarly life?\nEARLY LIFE \n", link("a#work")), Document("many", "", "", (), True)],
+    ])  # fmt: skip
+    meta = build_hyperlinks(store, name="mine")
+    graph = LinkGraph.open(store.path, "mine")
+    assert graph.offsets.tolist() == [0, 3, 4, 5, 5]
+    assert graph.targets.tolist() == [1, 1, 2, 2, 0]
+    assert graph.links.tolist() == [0, 1, 3, 7, 8]
+    assert graph.sections.tolist() == [-1, -1, 3, -1, 2]
+    assert graph.in_degree.tolist() == [1, 1, 2, 0]
+    assert meta == {
+        "method": "hyperlink", "found": 9, "resolved": 7, "dead": 2, "self": 1, "disambiguation": 1, "redirected": 1,
+        "cycles": 1, "fragments": 3, "fragments_found": 2,
+    }  # fmt: skip
+    assert graph.meta["in_degree"] == {"0.5": 1, "0.9": 2, "0.99": 2, "1": 2}
+    assert not (store.path / "query.part").exists()
+
+
+def test_a_long_chain_of_redirects_is_followed(tmp_path):
+    chain = [Redirect(f"r{i}", f"r{i + 1}") for i in range(1000)]
+    store = make_store(tmp_path, [[Document("a", "A", "", (Link(-1, -1, "r0"),)), Document("r1000", "B", ""), *chain]])
+    assert build_hyperlinks(store)["redirected"] == 1
+
+
+def test_the_same_store_and_seed_give_the_same_bytes(tmp_path):
+    records = [[Document(f"d{i}", "", "", tuple(Link(-1, -1, f"d{i * j % 60}") for j in range(9))) for i in range(50)]]
+    store = make_store(tmp_path, records)
+    for name in ("one", "two"):
+        build_hyperlinks(store, name=name)
+        build_random(store, source=name, name=f"random {name}", seed=3)
+    build_random(store, source="one", name="other seed", seed=4)
+
+    def content(name):
+        return {path.name: path.read_bytes() for path in (store.path / "graphs" / name).glob("*.bin")}
+
+    assert content("one") == content("two")
+    assert content("random one") == content("random two") != content("other seed")
+
+
+def test_random_targets_are_uniform(tmp_path):
+    store = make_store(tmp_path, [[Document(f"{i}", "", "", tuple(Link(-1, -1, f"{(i + 1) % 5}") for _ in range(4000)))
+                                   for i in range(5)]])  # fmt: skip
+    build_hyperlinks(store)
+    build_random(store, seed=0)
+    targets = LinkGraph.open(store.path, "random").targets.reshape(5, 4000)
+    counts = np.stack([np.bincount(row, minlength=5) for row in targets])
+    assert np.all(np.diag(counts) == 0)
+    assert np.all(np.abs(counts[~np.eye(5, dtype=bool)] - 1000) < 5 * np.sqrt(750))  # five standard deviations
+
+
+def test_a_graph_that_is_not_there_or_is_damaged_is_one_line(tmp_path):
+    store = make_store(tmp_path, [[Document("a", "A", "", (Link(-1, -1, "b"),)), Document("b", "B", "")]])
+    with pytest.raises(ValueError, match=r"has no graph 'hyperlink' \(it has: none\): make it with `linkbert graph`"):
+        LinkGraph.open(store.path)
+    build_hyperlinks(store)
+    with pytest.raises(ValueError, match=r"has no graph 'tfidf' \(it has: hyperlink\)"):
+        LinkGraph.open(store.path, "tfidf")
+    targets = store.path / "graphs" / "hyperlink" / "targets.bin"
+    targets.write_bytes(targets.read_bytes()[:-1])
+    with pytest.raises(ValueError, match=r"targets\.bin is damaged: it has 3 bytes, not 4; build the graph again"):
+        LinkGraph.open(store.path)
+
+
+@pytest.mark.data
+def test_the_dictionary_resolves_as_its_readme_says(data, tmp_path):
+    store = build_documents([data / "corpora" / "computing-dictionary.jsonl.xz"], tmp_path / "store")
+    meta = build_hyperlinks(store)
+    assert (meta["found"], meta["resolved"], meta["self"]) == (57_941, 35_979, 86)
