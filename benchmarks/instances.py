@@ -102,9 +102,7 @@ def main() -> None:
         for name, run in candidates.items():
             start = time.process_time()
             rates[name].append(run(turn) / (time.process_time() - start))
-    print(
-        f"{len(store):,} documents, {len(sampler):,} anchors; {made.lengths.mean():.0f} of {arguments.length} places full"
-    )
+    print(f"{len(store):,} documents, {len(sampler):,} anchors; {made.lengths.mean():.0f} of {arguments.length} tokens")
     print(f"{'':<26}{'instances/s':>14}{'linkbert is':>16}")
     for name, values in rates.items():
         ratio = statistics.median(a / b for a, b in zip(rates["linkbert"], values, strict=True))

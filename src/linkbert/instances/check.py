@@ -51,8 +51,11 @@ def check(path: str | Path) -> Iterator[Finding]:
         return
     tokens = opened[1]
     sound = True
-    notes = _Notes(len(store))
-    for finding in (*_check_arrays(store, tokens), *_check_documents(store, tokens, notes)):
+    notes = _Notes(max(len(store), len(tokens)))
+    for finding in _surely("the arrays", _check_arrays(store, tokens)):
+        sound &= finding[1]
+        yield finding
+    for finding in _surely("the documents", _check_documents(store, tokens, notes)):
         sound &= finding[1]
         yield finding
     for folder in sorted((path / "graphs").glob("*/")):
@@ -64,7 +67,7 @@ def check(path: str | Path) -> Iterator[Finding]:
         if not graphs:
             continue
         good = sound
-        for finding in _check_graph(store, tokens, graphs[0], notes):
+        for finding in _surely("the arrays", _check_graph(store, tokens, graphs[0], notes)):
             good &= finding[1]
             yield f"graph {name}: {finding[0]}", finding[1], finding[2]
         if good:
@@ -85,6 +88,14 @@ def _guarded(promise: str, action: Callable[[], Any]) -> Iterator[Finding]:
         yield promise, False, " ".join(str(error).split()) or type(error).__name__
     else:
         yield promise, True, ""
+
+
+def _surely(what: str, findings: Iterator[Finding]) -> Iterator[Finding]:
+    """Pass findings on; where damage is such that the looking itself fails, that is a finding."""
+    try:
+        yield from findings
+    except (ValueError, OSError, KeyError, IndexError, TypeError, pa.ArrowException) as error:
+        yield f"{what} can be looked at", False, f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
 def _finding(promise: str, wrong: Any, detail: str = "") -> Finding:
@@ -109,6 +120,7 @@ def _check_arrays(store: Store, tokens: TokenStore) -> Iterator[Finding]:
         "documents": len(docs) - 1,
         "tokens": len(tokens.tokens),
         "sentences": len(tokens.sentences),
+        "continued": len(tokens.continued),
         "links": len(tokens.links),
     }
     wrong = [f"{key} ({meta[key]}, found {found})" for key, found in counts.items() if meta[key] != found]
@@ -128,6 +140,11 @@ def _check_arrays(store: Store, tokens: TokenStore) -> Iterator[Finding]:
     yield _finding(
         f"no sentence has more than {LONGEST_SENTENCE} tokens", np.flatnonzero(ends - starts > LONGEST_SENTENCE)
     )
+    continued = tokens.continued
+    late = (continued < 1) | (continued >= len(starts)) | (np.diff(continued, prepend=0) <= 0)
+    if not late.any():
+        late = starts[continued] - starts[continued - 1] != LONGEST_SENTENCE
+    yield _finding("a sentence that goes on with another follows one of full length", np.flatnonzero(late))
     with_text = np.flatnonzero(np.diff(docs) > 0)
     first = tokens.document_sentences[:-1]
     there = np.diff(tokens.document_sentences) > 0
@@ -167,6 +184,7 @@ def _check_documents(store: Store, tokens: TokenStore, notes: _Notes) -> Iterato
     counted: Counter[str] = Counter()
     for shard in range(store.shards):
         try:
+            number = int(store.starts[shard])
             for document in store.documents(shard):
                 if number >= len(tokens) or number >= len(store):
                     break
@@ -192,6 +210,13 @@ def _check_documents(store: Store, tokens: TokenStore, notes: _Notes) -> Iterato
                     same = (
                         np.array_equal(made.ids, tokens.ids(number))
                         and np.array_equal(made.links, tokens.links[first:last])
+                        and np.array_equal(
+                            made.continued,
+                            tokens.continued[
+                                np.searchsorted(tokens.continued, begin) : np.searchsorted(tokens.continued, end)
+                            ]
+                            - begin,
+                        )
                         and np.array_equal(made.sentences, tokens.sentences[begin:end] - tokens.documents[number])
                     )
                     if not same:
@@ -243,12 +268,9 @@ def _check_graph(store: Store, tokens: TokenStore, graph: LinkGraph, notes: _Not
     )
     falling = (np.diff(source) == 0) & (np.diff(links) <= 0) & (links[1:] >= 0)
     yield _finding("a document's edges are in the order of its links", np.flatnonzero(falling))
-    sentences = np.diff(tokens.document_sentences)[targets]
-    sections = np.asarray(graph.sections)
-    yield _finding(
-        "sections start at a sentence of the target",
-        np.flatnonzero((sections < -1) | (sections >= np.maximum(sentences, 1))),
-    )
+    sections = tokens.find_sentences(targets, np.asarray(graph.sections))
+    outside = np.flatnonzero((sections < -1) | (sections >= np.maximum(np.diff(tokens.document_sentences)[targets], 1)))
+    yield _finding("sections start at a sentence of the target", outside)
     degrees = np.zeros(size, np.int64)
     start = 0
     while start < size:  # a few million edges at a time, whole documents
@@ -273,7 +295,10 @@ def _follow_again(store: Store, tokens: TokenStore, graph: LinkGraph, notes: _No
     followed = 0
     for number, document in notes.sample.items():
         for edge in range(int(graph.offsets[number]), int(graph.offsets[number + 1])):
-            link = document.links[int(graph.links[edge] - tokens.document_links[number])]
+            place = int(graph.links[edge] - tokens.document_links[number])
+            if not 0 <= place < len(document.links):
+                continue  # found above
+            link = document.links[place]
             followed += 1
             waiting.setdefault(link.target, []).append((int(graph.targets[edge]), f"{document.id!r}: {link}"))
     wrong: list[str] = []

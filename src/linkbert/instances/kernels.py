@@ -22,6 +22,7 @@ _ORDER, _CUT, _RELATION, _PAIR, _MASK = range(5)
 ANY, LEAD, SECTION = range(3)
 # Why an instance has another relation than the one drawn for it (bits).
 NO_LINK, ONE_SENTENCE, NO_RANDOM, NO_PAIR = 1, 2, 4, 8
+_FATE = 1 << 20  # draws from here on decide what takes a token's place; the ones before, which are masked
 _TRIES = 64  # documents drawn before a random partner is given up
 
 _U = np.uint64
@@ -473,7 +474,7 @@ def write_instances(
             positions[masks] = row * width + at
             labels[masks] = line[at]
             masks += 1
-            bits = draw(key, width + at)
+            bits = draw(key, _FATE + at)
             fate = float(bits & _U(0xFFFFFFFF)) * 2.0**-32
             if fate < 0.8:
                 line[at] = special.mask

@@ -77,6 +77,9 @@ class Sampler:
         if anchors == "usable" and graph is None:
             raise ValueError("anchors=usable needs a graph: an anchor is usable where it has a link to follow")
         offsets, targets, links, sections, in_degree = _edges(graph, store)
+        if config.linked_segment == "section":
+            sections = store.find_sentences(targets, sections).astype(np.int32)
+            sections.setflags(write=False)
         self.corpus = kernels.Corpus(
             tokens=store.tokens,
             documents=store.documents,

@@ -4,6 +4,7 @@
     tokens/documents.bin           int64 (N + 1), first token of each document
     tokens/sentences.bin           int64, first token of each sentence
     tokens/document_sentences.bin  int64 (N + 1), first sentence of each document
+    tokens/continued.bin           int64, the sentences that go on with the one before: it was too long, and was cut
     tokens/links.bin               int32, token within its document at which each link stands, -1 without a place
     tokens/document_links.bin      int64 (N + 1), first link of each document
     tokens/hashes.bin              uint64 (N), hash of each document's id
@@ -45,6 +46,7 @@ DTYPES = {
     "documents": "<i8",
     "sentences": "<i8",
     "document_sentences": "<i8",
+    "continued": "<i8",
     "links": "<i4",
     "document_links": "<i8",
     "hashes": "<u8",
@@ -63,6 +65,7 @@ class TokenStore:
     documents: np.ndarray
     sentences: np.ndarray
     document_sentences: np.ndarray
+    continued: np.ndarray
     links: np.ndarray
     document_links: np.ndarray
     hashes: np.ndarray
@@ -81,8 +84,18 @@ class TokenStore:
         vocabulary = load_vocabulary(store / "vocabulary")
         if vocabulary.sha256 != meta["vocabulary_sha256"]:
             raise ValueError(f"{store}/vocabulary is not the one its tokens were made with: build the store again")
-        arrays = {name: map_array(folder / f"{name}.bin", dtype) for name, dtype in DTYPES.items()}
-        return cls(store, meta, vocabulary, map_array(folder / "tokens.bin", np.dtype(meta["dtype"]).str), **arrays)
+        sizes = {key: meta[key] for key in ("tokens", "sentences", "continued", "links")}
+        sizes |= dict.fromkeys(("documents", "document_sentences", "document_links"), meta["documents"] + 1)
+        sizes["hashes"] = meta["documents"]
+        arrays = {}
+        for name, dtype in ({"tokens": np.dtype(meta["dtype"]).str} | DTYPES).items():
+            arrays[name] = map_array(folder / f"{name}.bin", dtype)
+            if len(arrays[name]) != sizes[name]:
+                raise ValueError(
+                    f"{folder}/{name}.bin is damaged: it holds {len(arrays[name])} numbers, not {sizes[name]}; "
+                    "build the store again"
+                )
+        return cls(store, meta, vocabulary, **arrays)
 
     def __len__(self) -> int:
         return len(self.documents) - 1
@@ -95,6 +108,21 @@ class TokenStore:
     def text(self, doc: int, start: int = 0, stop: int | None = None) -> str:
         """Decode a document's tokens [start, stop) to readable text."""
         return self.vocabulary.tokenizer.decode(self.ids(doc, start, stop).tolist(), skip_special_tokens=False)
+
+    def find_sentences(self, docs: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+        """Turn the number of a sentence of a document's text (-1: none) into that among its sentences here, int64.
+
+        They differ in documents where an earlier sentence was cut.
+        """
+        result = numbers.astype(np.int64)
+        first, last = self.document_sentences[docs], self.document_sentences[docs + 1]
+        before = np.searchsorted(self.continued, first)
+        for i in np.flatnonzero((np.searchsorted(self.continued, last) > before) & (numbers >= 0)).tolist():
+            for j in range(int(before[i]), len(self.continued)):
+                if self.continued[j] > first[i] + result[i]:
+                    break
+                result[i] += 1
+        return result
 
 
 def map_array(path: Path, dtype: str) -> np.ndarray:
@@ -120,12 +148,15 @@ def hash_id(id_: str) -> int:
 
 
 class Tokenised(NamedTuple):
-    """One document as token ids, the tokens at which its sentences start, and those at which its links stand."""
+    """One document as token ids, the tokens at which its sentences start, and those at which its links stand.
+
+    `continued` are the sentences (by their number here) that go on with the one before.
+    """
 
     ids: list[int]
     sentences: list[int]
     links: list[int]
-    cut_sentences: int
+    continued: list[int]
 
 
 class WordPieces:
@@ -175,7 +206,7 @@ class WordPieces:
         A link stands at the first token that shares a character with its anchor. With a vocabulary of whole words:
 
         >>> pieces.tokenise("One two. Three four.", [Link(15, 19, "Four"), Link(-1, -1, "Five")])
-        Tokenised(ids=[10, 11, 7, 12, 13, 7], sentences=[0, 3], links=[4, -1], cut_sentences=0)
+        Tokenised(ids=[10, 11, 7, 12, 13, 7], sentences=[0, 3], links=[4, -1], continued=[])
         """
         starts = split_sentences(text)
         cuts = set(starts)
@@ -192,12 +223,12 @@ class WordPieces:
         ids: list[int] = []
         token_at: dict[int, int] = {}
         ordered = sorted(cuts)
-        for cut, following in zip(ordered, [*ordered[1:], len(text)], strict=True):
+        for cut, following in zip(ordered, [*ordered[1:], len(text)], strict=False):
             token_at[cut] = len(ids)
             ids += self.encode(text[cut:following])
-        sentences, cut_sentences = _cut_sentences([token_at[start] for start in starts], len(ids))
+        sentences, continued = _cut_sentences([token_at[start] for start in starts], len(ids))
         stands = [token_at[cut] + inside if cut >= 0 else -1 for cut, inside in places]
-        return Tokenised(ids, sentences, [at if at < len(ids) else -1 for at in stands], cut_sentences)
+        return Tokenised(ids, sentences, [at if at < len(ids) else -1 for at in stands], continued)
 
     def _place_within_word(self, text: str, place: int, sentence: int) -> tuple[int, int]:
         """Give where the word around a place starts, and how many of its tokens end before the place."""
@@ -217,19 +248,21 @@ def _ends_word(character: str) -> bool:
     return character.isspace() or unicodedata.category(character)[0] == "P" or "\u4e00" <= character <= "\u9fff"
 
 
-def _cut_sentences(starts: list[int], tokens: int) -> tuple[list[int], int]:
-    """Leave out sentences without a token and cut long ones; give the starts and how many were cut.
+def _cut_sentences(starts: list[int], tokens: int) -> tuple[list[int], list[int]]:
+    """Leave out sentences without a token and cut long ones; give the starts, and which of them a cut made.
 
     >>> _cut_sentences([0, 5, 5, 300], 300)
-    ([0, 5, 133, 261], 1)
+    ([0, 5, 133, 261], [2, 3])
     """
     result: list[int] = []
-    cut = 0
-    for start, stop in zip(starts, [*starts[1:], tokens], strict=True):
+    continued: list[int] = []
+    for start, stop in zip(starts, [*starts[1:], tokens], strict=False):
         if stop > start:
-            result += range(start, stop, LONGEST_SENTENCE)
-            cut += stop - start > LONGEST_SENTENCE
-    return result, cut
+            result.append(start)
+            for cut in range(start + LONGEST_SENTENCE, stop, LONGEST_SENTENCE):
+                continued.append(len(result))
+                result.append(cut)
+    return result, continued
 
 
 def tokenise(
@@ -289,12 +322,10 @@ def _word_pieces(vocabulary: Vocabulary) -> WordPieces:
 def tokenise_shard(item: tuple[Store, Vocabulary, int, Path]) -> None:
     """Tokenise one shard of documents into a folder of arrays, counted from the shard's first document."""
     store, vocabulary, shard, folder = item
-    os.environ.setdefault(
-        "TOKENIZERS_PARALLELISM", "false"
-    )  # a worker is one thread, and forking later gives no warning
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # one thread a worker, and no warning at a later fork
     pieces = _word_pieces(vocabulary)
     rules = _rules(vocabulary)
-    found: dict[str, list[Any]] = {name: [] for name in ("tokens", "sentences", "links", "hashes")}
+    found: dict[str, list[Any]] = {name: [] for name in ("tokens", "sentences", "continued", "links", "hashes")}
     sizes: dict[str, list[int]] = {"documents": [0], "document_sentences": [0], "document_links": [0]}
     empty = cut = 0
     for document in store.documents(shard):
@@ -302,19 +333,20 @@ def tokenise_shard(item: tuple[Store, Vocabulary, int, Path]) -> None:
         first = sizes["documents"][-1]
         found["tokens"].append(np.array(made.ids, rules["dtype"]))
         found["sentences"].append(np.array(made.sentences, np.int64) + first)
+        found["continued"].append(np.array(made.continued, np.int64) + sizes["document_sentences"][-1])
         found["links"].append(np.array(made.links, np.int32))
         found["hashes"].append(hash_id(document.id))
         for name, count in zip(sizes, map(len, made[:3]), strict=True):
             sizes[name].append(sizes[name][-1] + count)
         empty += not made.ids
-        cut += made.cut_sentences
-    arrays = {name: np.concatenate([np.zeros(0, int), *found[name]]) for name in ("tokens", "sentences", "links")}
+        cut += len(set(made.continued) - {i + 1 for i in made.continued})
+    arrays = {name: np.concatenate([np.zeros(0, int), *each]) for name, each in found.items() if name != "hashes"}
     arrays |= {"hashes": np.array(found["hashes"], np.uint64)} | {n: np.array(size) for n, size in sizes.items()}
     with replacing(folder) as part:
         part.mkdir()
         for name, array in arrays.items():
             array.astype(DTYPES.get(name, np.dtype(rules["dtype"]).str)).tofile(part / f"{name}.bin")
-        counts = {key: len(arrays[key]) for key in ("tokens", "sentences", "links")}
+        counts = {key: len(arrays[key]) for key in ("tokens", "sentences", "continued", "links")}
         counts |= {"documents": len(arrays["hashes"]), "empty_documents": empty, "cut_sentences": cut}
         write_json(part / "tokens.json", rules | counts)
 
@@ -322,13 +354,14 @@ def tokenise_shard(item: tuple[Store, Vocabulary, int, Path]) -> None:
 def _join(parts: Sequence[Path], folder: Path, vocabulary: Vocabulary) -> None:
     """Join the shards' arrays, a block at a time."""
     counts = Counter(
-        dict.fromkeys(("documents", "tokens", "sentences", "links", "empty_documents", "cut_sentences"), 0)
+        dict.fromkeys(("documents", "tokens", "sentences", "continued", "links", "empty_documents", "cut_sentences"), 0)
     )
     rules = _rules(vocabulary)
     # What each array counts, and so what is added to a shard's numbers.
     counted = {
         "documents": "tokens",
         "sentences": "tokens",
+        "continued": "sentences",
         "document_sentences": "sentences",
         "document_links": "links",
     }

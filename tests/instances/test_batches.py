@@ -1,0 +1,108 @@
+import numpy as np
+import pytest
+import torch
+
+from linkbert.config import Config
+from linkbert.instances.batches import Batches, open_batches
+
+CONFIG = Config(sequence_length=64, batch_size=22, micro_batch=4, held_out=0.1)
+
+
+@pytest.fixture(scope="module")
+def opened(small_store):
+    return open_batches(small_store.path, CONFIG)
+
+
+def rows(batches):
+    """Every instance of some micro-batches as plain values, whatever the micro-batch."""
+    found = []
+    for batch in batches:
+        width = batch.input_ids.shape[1]
+        for row in range(len(batch)):
+            mine = batch.masked_positions // width == row
+            found.append(
+                (
+                    batch.input_ids[row, : batch.lengths[row]].tolist(),
+                    batch.token_type_ids[row, : batch.lengths[row]].tolist(),
+                    (batch.masked_positions[mine] % width).tolist(),
+                    batch.masked_labels[mine].tolist(),
+                    int(batch.relations[row]),
+                )
+            )
+    return found
+
+
+@pytest.mark.parametrize("step", [0, 1, 31])  # an epoch ends within step 31 or before
+@pytest.mark.parametrize("trim", [False, True])
+def test_a_batch_is_the_same_for_one_two_and_three_processes(small_store, step, trim):
+    batches = open_batches(small_store.path, CONFIG, trim=trim)
+    whole = rows([batches.make(step * 22, step * 22 + 22)])
+    assert len(whole) == 22
+    for processes in (1, 2, 3):
+        parts = [list(batches.micro_batches(step, rank, processes)) for rank in range(processes)]
+        assert [row for part in parts for row in rows(part)] == whole
+        assert max(len(batch) for part in parts for batch in part) == 4
+        assert {sum(map(len, part)) for part in parts} <= {22 // processes, 22 // processes + 1}
+
+
+def test_the_order_in_which_steps_are_asked_does_not_matter(opened):
+    forward = [rows(opened.micro_batches(step)) for step in range(4)]
+    assert [rows(opened.micro_batches(step)) for step in (3, 1, 2, 0)] == [forward[step] for step in (3, 1, 2, 0)]
+    started = opened.micro_batches(2)
+    next(started)  # left in the middle
+    assert rows(opened.micro_batches(2)) == forward[2]
+
+
+def test_an_epoch_rolls_over_within_a_batch(opened):
+    size = len(opened)
+    assert size == opened.anchors
+    across = rows([opened.make(size - 3, size + 3)])
+    assert across == rows([opened.make(size - 3, size), opened.make(size, size + 3)])
+
+
+def test_tensors_are_as_promised(opened):
+    batch = next(iter(opened.micro_batches(0)))
+    assert batch.input_ids.shape == batch.token_type_ids.shape == (4, 64)
+    for tensor in (batch.input_ids, batch.lengths, batch.masked_positions, batch.masked_labels, batch.relations):
+        assert tensor.dtype == torch.int64
+    assert batch.tokens == int(batch.lengths.sum())
+    assert len(batch) == 4
+    assert batch.to("cpu").input_ids.equal(batch.input_ids)
+
+
+@pytest.mark.parametrize("whole_word", [False, True])
+def test_counts_of_a_step_are_those_of_its_batches(small_store, whole_word):
+    from dataclasses import replace
+
+    batches = open_batches(small_store.path, replace(CONFIG, whole_word=whole_word))
+    made = list(batches.micro_batches(5))
+    assert batches.counts(5) == (sum(len(batch.masked_labels) for batch in made), 22)
+
+
+def test_more_processes_than_pairs(small_store):
+    from dataclasses import replace
+
+    batches = open_batches(small_store.path, replace(CONFIG, batch_size=2))
+    parts = [rows(batches.micro_batches(1, rank, 3)) for rank in range(3)]
+    assert [row for part in parts for row in part] == rows([batches.make(2, 4)])
+    assert [] in parts
+
+
+def test_two_relations_for_bert(small_store):
+    config = Config(sequence_length=64, objective="nsp", shares=(0.5, 0.5, 0.0), batch_size=200, micro_batch=200)
+    relations = np.concatenate([batch.relations for batch in open_batches(small_store.path, config).micro_batches(0)])
+    assert set(relations) == {0, 1}
+
+
+def test_a_failure_of_the_loader_is_raised_where_the_batch_is_asked(opened, monkeypatch, small_store):
+    batches = Batches(opened.sampler.store, None, CONFIG)
+    monkeypatch.setattr(batches.sampler, "fill", lambda *_, **__: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        next(iter(batches.micro_batches(0)))
+
+
+def test_policy_counts(opened):
+    policy = opened.policy()
+    assert policy["anchors"] == len(opened)
+    assert sum(policy["realised"]) == pytest.approx(1)
+    assert policy["no_usable_link"] > 0

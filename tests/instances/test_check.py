@@ -1,0 +1,145 @@
+"""A check is worth what it finds: stores damaged in one place each, and the promise that must break."""
+
+import shutil
+
+import numpy as np
+import pytest
+
+from linkbert.config import Config
+from linkbert.files import read_json, write_json
+from linkbert.graph.links import LinkGraph
+from linkbert.graph.random_graph import build_random
+from linkbert.instances.check import check, judge
+from linkbert.instances.sampler import Sampler
+from linkbert.instances.tokens import DTYPES, TokenStore
+from linkbert.records import LINKED, RANDOM
+
+GRAPH_DTYPES = {"offsets": "<i8", "targets": "<i4", "links": "<i8", "sections": "<i4", "in_degree": "<i4"}
+
+
+def test_a_sound_store_keeps_every_promise(tmp_path, small_store):
+    path = tmp_path / "s"
+    shutil.copytree(small_store.path, path)
+    build_random(small_store.open(path))
+    findings = list(check(path))
+    assert [(promise, detail) for promise, ok, detail in findings if not ok] == []
+    assert any("graph random" in promise for promise, _, _ in findings)
+    assert any("instances (hyperlink, segment), train" in promise for promise, _, _ in findings)
+    assert any("instances (no graph" in promise for promise, _, _ in findings)
+
+
+def broken(path):
+    return [promise for promise, ok, _ in check(path) if not ok]
+
+
+DAMAGE = [
+    ("tokens/tokens.bin", 50, lambda x: x + 1, "tokenising again"),
+    ("tokens/tokens.bin", 50, lambda x: 60_000, "in the vocabulary"),
+    ("tokens/tokens.bin", 7, lambda x: 2, "in the vocabulary"),
+    ("tokens/documents.bin", 3, lambda x: x + 1, "first sentence starts with its first token"),
+    ("tokens/documents.bin", 3, lambda x: 10**12, "documents.bin runs"),
+    ("tokens/sentences.bin", 9, lambda x: x + 1, "tokenising again"),
+    ("tokens/sentences.bin", 9, lambda x: x + 50, "every sentence has a token"),
+    ("tokens/document_sentences.bin", 2, lambda x: x + 1, "first sentence starts with its first token"),
+    ("tokens/document_links.bin", 100, lambda x: x + 1, "every link of every document"),
+    ("tokens/links.bin", 5, lambda x: 10**6, "links stand at tokens"),
+    ("tokens/hashes.bin", 5, lambda x: x + np.uint64(1), "hashes of the ids"),
+    ("graphs/hyperlink/offsets.bin", -1, lambda x: x + 1, "offsets.bin runs"),
+    ("graphs/hyperlink/targets.bin", 5, lambda x: 10**6, "every target is a document"),
+    ("graphs/hyperlink/targets.bin", 5, lambda x: (x + 1) % 200, "in_degree.bin"),
+    ("graphs/hyperlink/targets.bin", 5, lambda x: (x + 1) % 200, "document that their link names"),
+    ("graphs/hyperlink/targets.bin", 5, lambda x: 1, "disambiguation"),
+    ("graphs/hyperlink/links.bin", 5, lambda x: 10**6, "link is one of its document"),
+    ("graphs/hyperlink/sections.bin", 5, lambda x: 10**6, "sections start"),
+    ("graphs/hyperlink/in_degree.bin", 5, lambda x: x + 1, "in_degree.bin"),
+]
+
+
+@pytest.mark.parametrize(("file", "place", "change", "promise"), DAMAGE)
+def test_one_wrong_number_breaks_its_promise(tmp_path, small_store, file, place, change, promise):
+    path = tmp_path / "s"
+    shutil.copytree(small_store.path, path)
+    name = file.split("/")[-1].removesuffix(".bin")
+    dtype = GRAPH_DTYPES[name] if file.startswith("graphs") else DTYPES.get(name, "<u2")
+    array = np.fromfile(path / file, dtype)
+    array[place] = change(array[place])
+    array.tofile(path / file)
+    assert any(promise in each for each in broken(path))
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "promise"),
+    [
+        ("store.json", {"documents": 199}, "counts what the arrays hold"),
+        ("store.json", {"format": 7}, "the store opens"),
+        ("store.json", {"redirects": 9}, "counters"),
+        ("tokens/tokens.json", {"tokens": 1}, "the tokens open"),
+        ("graphs/hyperlink/graph.json", {"found": 1}, "every link has one fate"),
+        ("graphs/hyperlink/graph.json", {"edges": 1}, "graph hyperlink: opens"),
+        ("documents/00001.json", {"documents": 5}, "counters"),
+    ],
+)
+def test_a_wrong_count_breaks_its_promise(tmp_path, small_store, file, change, promise):
+    path = tmp_path / "s"
+    shutil.copytree(small_store.path, path)
+    write_json(path / file, read_json(path / file) | change)
+    assert any(promise in each for each in broken(path))
+
+
+def test_flipped_bytes_in_a_document_shard_are_found(tmp_path, small_store):
+    path = tmp_path / "s"
+    shutil.copytree(small_store.path, path)
+    shard = path / "documents" / "00000.parquet"
+    content = bytearray(shard.read_bytes())
+    for place in range(len(content) // 4, len(content) // 4 + 64):
+        content[place] ^= 0xFF
+    shard.write_bytes(bytes(content))
+    assert any("every document can be read" in each for each in broken(path))
+
+
+def test_what_is_no_store_is_one_broken_promise(tmp_path):
+    assert [(promise, ok) for promise, ok, _ in check(tmp_path)] == [("the store opens", False)]
+
+
+@pytest.mark.parametrize(
+    ("change", "promise"),
+    [
+        (lambda made: made.pairs.__setitem__((0, 5), made.pairs[0, 5] - 1), "whole sentences"),
+        (lambda made: made.relations.__setitem__(slice(None), LINKED), "linked is linked"),
+        (lambda made: made.relations.__setitem__(slice(None), RANDOM), "random is no linked"),
+        (lambda made: made.input_ids.__setitem__((0, 0), 9), r"[CLS] A [SEP] B"),
+        (lambda made: made.lengths.__setitem__(0, 5), r"[CLS] A [SEP] B"),
+        (lambda made: made.masked_labels.__setitem__(0, 3), "masks spare"),
+        (lambda made: made.input_ids.__setitem__((1, 4), made.input_ids[1, 4] ^ 1), r"depends on its number"),
+    ],
+)
+def test_the_judge_of_instances_can_say_no(small_store, change, promise):
+    graph = LinkGraph.open(small_store.path)
+    sampler = Sampler(TokenStore.open(small_store.path), graph, Config(sequence_length=64, held_out=0.1))
+    made = sampler.fill(np.arange(100))
+    assert not any(wrong.any() for wrong in judge(sampler, made, graph).values())
+    change(made)
+    assert any(wrong.any() for name, wrong in judge(sampler, made, graph).items() if promise in name)
+
+
+def test_a_held_out_document_in_training_is_found(small_store):
+    graph, store = LinkGraph.open(small_store.path), TokenStore.open(small_store.path)
+    made = Sampler(store, graph, Config(sequence_length=64, held_out=0.0)).fill(np.arange(300))
+    strict = Sampler(store, graph, Config(sequence_length=64, held_out=0.3))
+    wrong = judge(strict, made, graph)["held-out documents are neither A nor B in training, A in evaluation"]
+    assert wrong.any()
+
+
+@pytest.mark.data
+def test_a_real_corpus_keeps_every_promise(data, tmp_path):
+    from linkbert.corpora.build import build_documents
+    from linkbert.graph.hyperlinks import build_hyperlinks
+    from linkbert.instances.tokens import tokenise
+    from linkbert.instances.vocabulary import load_vocabulary
+    from linkbert.shards import make_executor
+
+    with make_executor(1) as executor:
+        store = build_documents([data / "corpora" / "computing-dictionary.jsonl.xz"], tmp_path / "s", executor=executor)
+        tokenise(store, load_vocabulary(data / "vocab" / "bert-base-uncased.txt"), executor=executor)
+        build_hyperlinks(store)
+    assert broken(tmp_path / "s") == []

@@ -1,0 +1,236 @@
+import hashlib
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from linkbert.corpora.sentences import split_sentences
+from linkbert.files import read_json, remove, write_json
+from linkbert.instances import tokens as tokens_module
+from linkbert.instances.tokens import LONGEST_SENTENCE, TokenStore, WordPieces, hash_id, tokenise
+from linkbert.instances.vocabulary import SPECIAL, Vocabulary, train_vocabulary
+from linkbert.records import Document, Link
+from linkbert.shards import make_executor
+
+TEXTS = [
+    "The quick brown foxes jumped over lazy dogs. Übermut tut selten gut, sagt man in 東京.",
+    "unlinked interlinks",
+] * 9
+WORDS = ("one", "two", "three", "four", "un", "##link", "##ed", ".", "[", "]")
+ALPHABET = "aB1é ß_.-\n\t\u00a0\u0301\u200b\x07\x1c\x85\u2028東京。«İ#['"
+
+
+@pytest.fixture(scope="module")
+def pieces():
+    return WordPieces(train_vocabulary(lambda: TEXTS, 260))
+
+
+@pytest.fixture(scope="module")
+def by_hand():
+    return WordPieces(Vocabulary((*SPECIAL, *WORDS)))
+
+
+@given(st.one_of(st.text(ALPHABET, max_size=60), st.text(max_size=40)))
+@settings(max_examples=300, deadline=None)
+def test_remembered_words_give_what_the_library_gives(pieces, text):
+    assert pieces.encode(text) == pieces.vocabulary.tokenizer.encode(text).ids
+
+
+@given(st.text(ALPHABET, max_size=80))
+@settings(max_examples=200, deadline=None)
+def test_a_document_is_its_sentences_one_after_the_other(pieces, text):
+    made = pieces.tokenise(text, [])
+    starts = split_sentences(text)
+    expected, at = [], []
+    for start, stop in zip(starts, [*starts[1:], len(text)], strict=False):
+        at.append(len(expected))
+        expected += pieces.vocabulary.tokenizer.encode(text[start:stop]).ids
+    assert made.ids == expected
+    assert made.sentences == sorted({place for place in at if place < len(expected)})
+
+
+@given(st.text("aB1é ß_.-\n東京。", max_size=60), st.data())
+@settings(max_examples=200, deadline=None)
+def test_a_link_stands_at_the_first_token_that_shares_a_character_with_its_anchor(pieces, text, data):
+    if not text:
+        return
+    start = data.draw(st.integers(0, len(text) - 1))
+    link = Link(start, data.draw(st.integers(start + 1, len(text))), "X")
+    made = pieces.tokenise(text, [link])
+    assert made.ids == pieces.tokenise(text, []).ids
+    starts = split_sentences(text)
+    spans = []
+    for begin, stop in zip(starts, [*starts[1:], len(text)], strict=False):
+        encoded = pieces.vocabulary.tokenizer.encode(text[begin:stop])
+        spans += [(begin + a, begin + b) for a, b in encoded.offsets]
+    overlapping = [i for i, (a, b) in enumerate(spans) if a < link.end and b > link.start]
+    assert made.links == [overlapping[0] if text[link.start : link.end].strip() and overlapping else -1]
+
+
+def test_by_hand(by_hand):
+    made = by_hand.tokenise(
+        "One two.\nThree unlinked four.", [Link(17, 21, "link"), Link(0, 3, "One"), Link(-1, -1, "x")]
+    )
+    names = [by_hand.vocabulary.tokens[i] for i in made.ids]
+    assert names == ["one", "two", ".", "three", "un", "##link", "##ed", "four", "."]
+    assert made.sentences == [0, 3]
+    assert made.links == [5, 0, -1]  # an anchor within a word stands at its own piece
+    assert by_hand.tokenise("", [Link(-1, -1, "x")]) == ([], [], [-1], [])
+
+
+def test_special_tokens_cannot_come_out_of_a_text(by_hand):
+    made = by_hand.tokenise("one [MASK] two [SEP]", [])
+    reserved = {by_hand.vocabulary.ids[token] for token in SPECIAL} - {by_hand.vocabulary.ids["[UNK]"]}
+    assert not reserved & set(made.ids)
+
+
+def test_long_sentences_are_cut(by_hand):
+    made = by_hand.tokenise("one " * 300 + "\nTwo", [])
+    assert made.sentences == [0, LONGEST_SENTENCE, 2 * LONGEST_SENTENCE, 300]
+    assert made.continued == [1, 2]
+
+
+def test_sentences_of_the_text_are_found_where_some_were_cut(tmp_path, store_writer):
+    long = "word1 " * 300
+    store_writer(
+        tmp_path / "s",
+        [[Document("a", "a", f"word1.\n{long}\nword2.\n{long}\nword3.")], [Document("b", "b", "word1.")]],
+    )
+    tokens = TokenStore.open(tmp_path / "s")
+    assert tokens.continued.tolist() == [2, 3, 6, 7]
+    assert tokens.meta["cut_sentences"] == 2
+    found = tokens.find_sentences(np.array([0, 0, 0, 0, 0, 0, 1]), np.array([-1, 0, 1, 2, 3, 4, 0]))
+    assert found.tolist() == [-1, 0, 1, 4, 5, 8, 0]
+
+
+def test_words_are_forgotten_when_there_are_too_many(by_hand, monkeypatch):
+    monkeypatch.setattr(WordPieces, "REMEMBERED", 2)
+    small = WordPieces(by_hand.vocabulary)
+    assert small.encode("one two three four one two") == by_hand.encode("one two three four one two")
+    assert len(small.known) <= 2
+
+
+def digests(folder):
+    return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(folder.iterdir())}
+
+
+def test_a_store_reads_back(small_store, records):
+    store = TokenStore.open(small_store.path)
+    documents = list(small_store.documents())
+    assert len(store) == len(documents) == 200
+    pieces = WordPieces(store.vocabulary)
+    for number, document in enumerate(documents):
+        made = pieces.tokenise(document.text, document.links)
+        assert store.ids(number).tolist() == made.ids
+        first, last = store.document_links[number : number + 2]
+        assert store.links[first:last].tolist() == made.links
+        begin, end = store.document_sentences[number : number + 2]
+        assert (store.sentences[begin:end] - store.documents[number]).tolist() == made.sentences
+        assert store.hashes[number] == hash_id(document.id)
+    assert store.text(3, 0, 5) == store.vocabulary.tokenizer.decode(store.ids(3)[:5].tolist())
+    assert store.meta["sentences"] == len(store.sentences)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_the_result_does_not_depend_on_workers_or_on_where_it_stopped(
+    small_store, tmp_path, monkeypatch, workers, records, store_writer
+):
+    made = records(200, seed=1)
+    real, calls = tokens_module.tokenise_shard, []
+
+    def fail_at_the_second(item):
+        calls.append(item[2])
+        if len(calls) == 2:
+            raise OSError(5, "the machine went away")
+        real(item)
+
+    if workers == 1:
+        monkeypatch.setattr(tokens_module, "tokenise_shard", fail_at_the_second)
+        with pytest.raises(OSError, match="went away"):
+            store_writer(tmp_path / "s", [made[:90], made[90:]])
+        assert not (tmp_path / "s" / "tokens").exists()
+        assert (tmp_path / "s" / "tokens.parts" / "00000" / "tokens.json").is_file()
+    store_writer(tmp_path / "s", [made[:90], made[90:]], workers=workers)
+    if workers == 1:
+        assert calls == [0, 1, 1]
+    assert digests(tmp_path / "s" / "tokens") == digests(small_store.path / "tokens")
+    assert not (tmp_path / "s" / "tokens.parts").exists()
+
+
+def test_another_vocabulary_makes_other_tokens(tmp_path, records, store_writer):
+    store = store_writer(tmp_path / "s", [records(20, seed=3)])
+    before = TokenStore.open(store.path)
+    other = Vocabulary((*SPECIAL, "word1", *(f"##{i}" for i in range(10))))
+    told = []
+    with make_executor(1) as executor:
+        after = tokenise(store, other, executor=executor, progress=lambda *what: told.append(what))
+        assert told == [("tokens", 1, 1)]
+        again = tokenise(store, other, executor=executor, progress=lambda *what: told.append(what))
+    assert len(told) == 1  # nothing was done twice
+    assert after.vocabulary == again.vocabulary == other
+    assert before.meta["vocabulary_sha256"] != after.meta["vocabulary_sha256"]
+
+
+def test_documents_without_text_keep_their_number(tmp_path, store_writer):
+    documents = [Document("a", "a", ""), Document("b", "b", "word1 word2."), Document("c", "c", " \n ")]
+    store_writer(tmp_path / "s", [documents, [Document("d", "d", "")]])
+    tokens = TokenStore.open(tmp_path / "s")
+    assert np.diff(tokens.documents).tolist() == [0, 3, 0, 0]
+    assert np.diff(tokens.document_sentences).tolist() == [0, 1, 0, 0]
+    assert tokens.meta["empty_documents"] == 3
+
+
+def test_a_store_that_is_not_whole_says_so(tmp_path, records, store_writer):
+    store = store_writer(tmp_path / "s", [records(10, seed=3)])
+    folder = store.path / "tokens"
+    meta = read_json(folder / "tokens.json")
+
+    def refused(message):
+        with pytest.raises(ValueError, match=message):
+            TokenStore.open(store.path)
+
+    write_json(folder / "tokens.json", {**meta, "format": 9})
+    refused("format 9")
+    write_json(folder / "tokens.json", {**meta, "vocabulary_sha256": "0"})
+    refused("not the one its tokens were made with")
+    write_json(folder / "tokens.json", meta)
+    for change in (lambda b: b[:-1], lambda b: b[:-8]):
+        links = (folder / "documents.bin").read_bytes()
+        (folder / "documents.bin").write_bytes(change(links))
+        refused("damaged")
+        (folder / "documents.bin").write_bytes(links)
+    (folder / "hashes.bin").unlink()
+    refused("hashes.bin is not there")
+    remove(folder)
+    refused("has no tokens")
+
+
+def test_large_vocabularies_take_four_bytes(tmp_path, records, store_writer):
+    vocabulary = Vocabulary((*SPECIAL, *(f"x{i}" for i in range(70_000)), *(f"word{i}" for i in range(60))))
+    store_writer(tmp_path / "s", [records(5, seed=3)], vocabulary)
+    tokens = TokenStore.open(tmp_path / "s")
+    assert tokens.tokens.dtype == np.uint32
+    assert tokens.tokens.max() > 65_536
+
+
+@pytest.mark.data
+def test_real_text_is_tokenised_as_hugging_face_does(data, tmp_path):
+    """The first documents of two corpora, whole, against BertTokenizerFast on each sentence's text."""
+    import itertools
+    import json
+    import lzma
+
+    from transformers import BertTokenizerFast
+
+    from linkbert.instances.vocabulary import load_vocabulary
+
+    vocabulary = load_vocabulary(data / "vocab" / "bert-base-uncased.txt")
+    vocabulary.save(tmp_path / "v")
+    theirs = BertTokenizerFast.from_pretrained(tmp_path / "v", model_max_length=10**9)
+    pieces = WordPieces(vocabulary)
+    for name in ("wikipedia-articles", "computing-dictionary"):
+        with lzma.open(data / "corpora" / f"{name}.jsonl.xz", "rt", encoding="utf-8") as lines:
+            for line in itertools.islice(lines, 150):
+                text = json.loads(line)["text"]
+                assert pieces.tokenise(text, []).ids == theirs(text, add_special_tokens=False).input_ids

@@ -1,0 +1,168 @@
+import json
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from transformers import AutoTokenizer, BertTokenizerFast
+
+from linkbert.instances.vocabulary import SPECIAL, Vocabulary, load_vocabulary, make_vocabulary, train_vocabulary
+
+TEXTS = [
+    "The quick brown fox jumps over the lazy dog, again and again.",
+    "Ein Käfer läuft über die Straße; 東京 is Tokyo. Ça va?",
+    "Pretraining of pretrained models: predict, predicting, predicted!",
+] * 20
+
+
+@pytest.fixture(scope="module")
+def trained():
+    return train_vocabulary(lambda: TEXTS, 300)
+
+
+def test_a_trained_vocabulary_is_a_bert_vocabulary(trained):
+    assert trained.tokens[:5] == SPECIAL
+    assert len(trained) <= 300
+    assert trained.lowercase
+    assert "again" in trained.ids
+    assert not any(token != token.lower() for token in trained.tokens[5:])
+    assert trained.tokenizer.encode("Again, again").tokens == ["again", ",", "again"]
+
+
+def test_capitals_are_kept_when_asked():
+    assert "The" in train_vocabulary(lambda: TEXTS, 400, lowercase=False).ids
+
+
+def test_training_twice_gives_the_same_vocabulary_in_any_process_and_number_of_threads(trained):
+    code = (
+        "import sys, json; from linkbert.instances.vocabulary import train_vocabulary; "
+        "texts = json.loads(sys.argv[1]); print(train_vocabulary(lambda: texts, 300).sha256)"
+    )
+    hashes = {
+        subprocess.run(
+            [sys.executable, "-c", code, json.dumps(TEXTS)],
+            env={"TOKENIZERS_PARALLELISM": parallel, "PATH": ""},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.strip()
+        for parallel in ("true", "false")
+    }
+    assert hashes == {trained.sha256}
+
+
+def test_rare_characters_leave_room_for_words():
+    strange = "".join(chr(0x4E00 + i) for i in range(3_000))
+    vocabulary = train_vocabulary(lambda: [*TEXTS, strange], 300)
+    assert "again" in vocabulary.ids
+    assert vocabulary.tokenizer.encode(chr(0x4E00 + 2_999)).tokens == ["[UNK]"]
+
+
+@given(st.text(max_size=60), st.booleans())
+@settings(max_examples=60, deadline=None)
+def test_hugging_face_opens_a_saved_vocabulary_and_gives_the_same_ids(tmp_path_factory, trained, text, lowercase):
+    folder = tmp_path_factory.getbasetemp() / f"vocabulary-{lowercase}"
+    vocabulary = replace(trained, lowercase=lowercase)
+    if not folder.is_dir():
+        vocabulary.save(folder)
+        assert load_vocabulary(folder) == vocabulary
+    for kind in (BertTokenizerFast, AutoTokenizer):
+        theirs = kind.from_pretrained(folder)
+        if any(token in text for token in SPECIAL):
+            continue
+        assert theirs(text, add_special_tokens=False).input_ids == vocabulary.tokenizer.encode(text).ids
+    assert [theirs.convert_tokens_to_ids(token) for token in SPECIAL] == [vocabulary.ids[token] for token in SPECIAL]
+
+
+def test_special_tokens_in_a_text_are_text(trained):
+    ids = trained.tokenizer.encode("the [MASK] and [SEP]").ids
+    assert not {trained.ids[token] for token in SPECIAL if token != "[UNK]"} & set(ids)
+
+
+def test_a_tokenizer_json_is_read(trained, tmp_path):
+    from tokenizers.processors import BertProcessing
+
+    tokenizer = trained.tokenizer.from_str(trained.tokenizer.to_str())
+    tokenizer.post_processor = BertProcessing(("[SEP]", 3), ("[CLS]", 2))
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    assert load_vocabulary(tmp_path) == trained
+    assert load_vocabulary(tmp_path / "tokenizer.json") == trained
+
+
+def test_a_bare_file_is_cased_where_its_tokens_have_capitals(tmp_path):
+    lower = tmp_path / "lower.txt"
+    lower.write_text("\n".join([*SPECIAL, "paris", "##ing"]) + "\n", encoding="utf-8")
+    upper = tmp_path / "upper.txt"
+    upper.write_text("\n".join([*SPECIAL, "Paris", "##ing"]), encoding="utf-8", newline="\r\n")
+    assert load_vocabulary(lower).lowercase
+    assert not load_vocabulary(upper).lowercase
+    assert load_vocabulary(upper).tokens[-2:] == ("Paris", "##ing")
+    assert load_vocabulary(lower).continues.tolist() == [False] * 6 + [True]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("vocab.txt", "[PAD]\n[UNK]\nword\n", r"has no \[CLS\], \[SEP\], \[MASK\]"),
+        ("vocab.txt", b"\xff\xfe\x00", "not UTF-8"),
+        ("tokenizer.json", '{"model": {"type": "BPE"}}', "no BERT tokenizer"),
+        ("tokenizer.json", "{", "not valid JSON"),
+    ],
+)
+def test_what_is_no_vocabulary_says_so(tmp_path, name, content, message):
+    path = tmp_path / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(ValueError, match=message) as caught:
+        load_vocabulary(path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_names_that_are_not_there(tmp_path, monkeypatch):
+    with pytest.raises(ValueError, match="is not there"):
+        load_vocabulary(tmp_path / "nothing.txt")
+    with pytest.raises(ValueError, match="holds no vocabulary"):
+        load_vocabulary(tmp_path)
+    from linkbert.instances import vocabulary
+
+    class Offline:
+        @staticmethod
+        def from_pretrained(name):
+            raise Exception("error sending request\nfor url")
+
+    monkeypatch.setattr(vocabulary, "Tokenizer", Offline)
+    with pytest.raises(ValueError, match="the hub did not give it") as caught:
+        load_vocabulary("nobody/nothing")
+    assert "\n" not in str(caught.value)
+
+
+def test_the_words_of_the_command_line(small_store, tmp_path):
+    trained = make_vocabulary("train:150", small_store)
+    assert trained.lowercase
+    assert not make_vocabulary("train:150", small_store, lowercase=False).lowercase
+    trained.save(tmp_path / "v")
+    assert make_vocabulary(tmp_path / "v", small_store) == trained
+    assert not make_vocabulary(str(tmp_path / "v" / "vocab.txt"), small_store, lowercase=False).lowercase
+    for word in ("train:", "train:many", "train:7"):
+        with pytest.raises(ValueError, match="train:SIZE"):
+            make_vocabulary(word, small_store)
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(("name", "size"), [("bert-base-uncased", 30_522), ("pubmedbert", 28_895)])
+def test_real_vocabularies(data, tmp_path, name, size):
+    vocabulary = load_vocabulary(data / "vocab" / f"{name}.txt")
+    assert len(vocabulary) == size
+    assert vocabulary.lowercase
+    vocabulary.save(tmp_path / "v")
+    theirs = BertTokenizerFast.from_pretrained(tmp_path / "v")
+    text = "Café naïve, the p53-mediated ＡＢＣ response (東京) isn't ½ of “that”… étude\u200b\u0007x"
+    assert theirs(text, add_special_tokens=False).input_ids == vocabulary.tokenizer.encode(text).ids
+
+
+def test_duplicate_free_ids_follow_lines():
+    vocabulary = Vocabulary((*SPECIAL, "a", "b"))
+    assert vocabulary.ids["b"] == 6
+    assert len({vocabulary.sha256, Vocabulary((*SPECIAL, "b", "a")).sha256}) == 2
