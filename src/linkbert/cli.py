@@ -320,7 +320,7 @@ def run_fill(arguments: argparse.Namespace) -> int:
     from linkbert.model.fill import fill_mask
     from linkbert.pretraining.checkpoint import find_model
 
-    masks = fill_mask(find_model(arguments.model), arguments.text, top=arguments.top)
+    masks = fill_mask(find_model(Path(arguments.model)), arguments.text, top=arguments.top)
     if arguments.json:
         print(json.dumps([[{"word": word, "probability": p} for word, p in mask] for mask in masks], indent=1))
         return 0
@@ -336,10 +336,13 @@ def run_relate(arguments: argparse.Namespace) -> int:
     from linkbert.pretraining.checkpoint import find_model
 
     texts = [path.read_text(encoding="utf-8") for path in (arguments.a, arguments.b)]
-    probabilities = relate(find_model(arguments.model), *texts)
+    probabilities = relate(find_model(Path(arguments.model)), *texts)
     if arguments.json:
         print(json.dumps(probabilities, indent=1))
     else:
         for relation, probability in probabilities.items():
             print(f"{relation:<11} {probability:6.1%}")
     return 0
+
+if __name__ == "__main__":
+    sys.exit(main())

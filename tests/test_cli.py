@@ -1,0 +1,212 @@
+"""Every command as a user types it, on a corpus of towns that link to their countries."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from linkbert import cli, demo, wheels
+
+COUNTRIES = ("arland", "borland", "corland", "dorland")
+TINY = ["layers=1", "hidden=16", "heads=2", "feed_forward=32", "sequence_length=32", "batch_size=8", "micro_batch=8",
+        "precision=fp32", "compile=off", "threads=1", "evaluate_pairs=16", "held_out=0.2", "log_every=1"]  # fmt: skip
+
+
+def towns(path):
+    """48 towns, each with a link to its country; one link of a town leads nowhere, and one line is no JSON."""
+    lines = []
+    for country in COUNTRIES:
+        text = (
+            f"{country.title()} is a country. It has twelve towns. Its people like {country[0]} words. The sea is near."
+        )
+        lines.append({"id": country, "title": country.title(), "text": text, "links": []})
+    for i in range(48):
+        country = COUNTRIES[i % 4]
+        text = f"Town {i} lies in {country}. It has a market and a mill. Its river is called the {country[0]}water.\nHistory\nIt is old."
+        start = text.index(country)
+        links = [{"start": start, "end": start + len(country), "target": country}, {"target": "nowhere"}]
+        lines.append({"id": f"town {i}", "title": f"Town {i}", "text": text, "links": links})
+    path.write_text("\n".join(json.dumps(line) for line in lines) + "\nnot json\n")
+    return path
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder with a corpus, its store and a short run."""
+    folder = tmp_path_factory.mktemp("cli")
+    source = towns(folder / "towns.jsonl")
+    assert (
+        cli.main(["build", str(source), "--to", str(folder / "store"), "--vocab", "train:300", "--workers", "1"]) == 0
+    )
+    words = ["pretrain", str(folder / "store"), *TINY, "--to", str(folder / "run"), "steps=6", "checkpoint_every=3"]
+    assert cli.main(words) == 0
+    return folder
+
+
+def test_stats_has_the_promised_keys(folder, capsys):
+    assert cli.main(["stats", str(folder / "store"), "--json", "--set", "sequence_length=32"]) == 0
+    stats = json.loads(capsys.readouterr().out)
+    assert (stats["documents"], stats["redirects"]) == (52, 0)
+    assert stats["links"] == {"found": 96, "resolved": 48, "dead": 48, "self": 0, "disambiguation": 0}
+    assert stats["graphs"]["hyperlink"]["edges"] == 48
+    assert stats["graphs"]["hyperlink"]["in_degree"]["1"] == 12
+    assert stats["tokens"] > stats["sentences"] > 200
+    assert stats["skipped"] == {"not JSON": 1}
+    assert sum(stats["shares"]["realised"]) == pytest.approx(1)
+
+
+def test_stats_for_people_names_the_same_counts(folder, capsys):
+    assert cli.main(["stats", str(folder / "store")]) == 0
+    out = capsys.readouterr().out
+    for words in (
+        "documents                                       52",
+        "links dead",
+        "skipped: not JSON",
+        "graph hyperlink",
+    ):
+        assert words in out
+
+
+def test_show_marks_resolved_and_dead_links(folder, capsys):
+    assert cli.main(["show", str(folder / "store"), "town 1"]) == 0
+    out = capsys.readouterr().out
+    assert "Town 1 lies in [borland]." in out
+    assert "2 links" not in out
+    assert "1 links without a place" in out
+    assert "nowhere" in out
+
+
+def test_show_prints_one_instance_of_each_relation(folder, capsys):
+    assert cli.main(["show", str(folder / "store"), "--instances", "3", "--set", "sequence_length=64"]) == 0
+    out = capsys.readouterr().out
+    assert [line.split()[0] for line in out.splitlines() if line.startswith(("contig", "random", "linked"))] == [
+        "contiguous", "random", "linked"]  # fmt: skip
+    assert out.count("[CLS]") == 3
+    assert "[MASK](" in out
+
+
+def test_check_holds_and_finds_a_broken_store(folder, tmp_path, capsys):
+    assert cli.main(["check", str(folder / "store")]) == 0
+    store = tmp_path / "store"
+    subprocess.run(["cp", "-r", str(folder / "store"), str(store)], check=True)
+    (store / "graphs" / "hyperlink" / "targets.bin").write_bytes(b"\xff\xff\xff\x7f" * 48)
+    capsys.readouterr()
+    assert cli.main(["check", str(store), "--json"]) == 1
+    assert any(not result["ok"] for result in json.loads(capsys.readouterr().out))
+
+
+def test_a_random_graph_stands_beside_the_hyperlinks_and_a_run_can_take_it(folder, capsys):
+    assert cli.main(["graph", str(folder / "store"), "--method", "random", "--seed", "3"]) == 0
+    assert "48 edges" in capsys.readouterr().out
+    words = ["pretrain", str(folder / "store"), "--to", str(folder / "random"), *TINY, "steps=1", "graph=random"]
+    assert cli.main(words) == 0
+
+
+def test_building_again_says_nothing_new_and_changes_nothing(folder, capsys):
+    before = {path: path.stat().st_mtime_ns for path in (folder / "store").rglob("*.bin")}
+    words = [
+        "build",
+        str(folder / "towns.jsonl"),
+        "--to",
+        str(folder / "store"),
+        "--vocab",
+        "train:300",
+        "--workers",
+        "1",
+    ]
+    assert cli.main(words) == 0
+    assert all(path.stat().st_mtime_ns == time for path, time in before.items() if path.parent.name != "random")
+
+
+def test_a_run_ends_with_a_model_that_fills_and_relates(folder, capsys):
+    assert (
+        cli.main(["fill", "it has a [MASK] and a mill.", "--model", str(folder / "run"), "--top", "3", "--json"]) == 0
+    )
+    (mask,) = json.loads(capsys.readouterr().out)
+    assert len(mask) == 3
+    assert mask[0]["probability"] >= mask[1]["probability"] > 0
+    (folder / "a.txt").write_text("Town 1 lies in borland.")
+    (folder / "b.txt").write_text("Borland is a country.")
+    texts = [str(folder / "a.txt"), str(folder / "b.txt")]
+    assert cli.main(["relate", *texts, "--model", str(folder / "run"), "--json"]) == 0
+    relations = json.loads(capsys.readouterr().out)
+    assert list(relations) == ["contiguous", "random", "linked"]
+    assert sum(relations.values()) == pytest.approx(1)
+    assert "not for clinical use" in (folder / "run" / "model" / "README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["build", "{}/absent.jsonl", "--to", "{}/x"], "absent.jsonl is not there; check the path"),
+        (["build", "{}/*.nothing", "--to", "{}/x"], "matches no file"),
+        (["build", "https://example.org/dump", "--to", "{}/x"], "sources by address are not read yet"),
+        (["show", "{}/store", "no such town"], "has no document 'no such town'"),
+        (["stats", "{}"], "is not a store"),
+        (["pretrain", "{}/store", "--to", "{}/y", "stepz=3"], "did you mean 'steps'"),
+        (["pretrain", "{}/store", "--to", "{}/y", "graph=tfidf"], "tfidf"),
+        (["pretrain", "{}/store", "--to", "{}/run", "steps=1"], "add --resume"),
+        (["pretrain", "{}/store", "--to", "{}/y", "--preset", "bace"], "did you mean 'base'"),
+        (["fill", "no mask here", "--model", "{}/run"], "there is no [MASK] in the text"),
+        (["fill", "a [MASK]", "--model", "{}/store"], "holds no model"),
+    ],
+)
+def test_bad_input_is_one_line_and_status_1(folder, words, message, capsys):
+    assert cli.main([word.format(folder) for word in words]) == 1
+    err = capsys.readouterr().err
+    assert message in err
+    assert err.count("\n") == 1
+    assert not (folder / "x").exists()
+
+
+@pytest.mark.parametrize(
+    "words", [["bild"], ["build"], ["stats", "store", "steps=3"], ["pretrain", "s", "--to", "r", "--speed"]]
+)
+def test_wrong_usage_is_status_2(words):
+    with pytest.raises(SystemExit) as caught:
+        cli.main(words)
+    assert caught.value.code == 2
+
+
+def test_the_installed_command_answers():
+    done = subprocess.run([sys.executable, "-m", "linkbert.cli"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "pretrain" in done.stdout
+
+
+def test_the_demo_runs_on_a_file_of_ones_own(folder, tmp_path, capsys):
+    words = [
+        "demo",
+        "--to",
+        str(tmp_path / "demo"),
+        "--source",
+        str(folder / "towns.jsonl"),
+        "--init",
+        "none",
+        *TINY,
+        "steps=3",
+    ]
+    assert cli.main(words) == 0
+    out = capsys.readouterr().out
+    for heading in ("1. Fetch", "3. What the model will see", "5. Scores", "6. Reopened", "7. Where to go"):
+        assert heading in out
+    assert "too few pairs to say anything" in out
+    assert cli.main(words) == 0, "a demo's own folder is replaced"
+    words[2] = str(folder)
+    assert cli.main(words) == 1
+    assert (folder / "store").is_dir(), "another folder is not"
+
+
+def test_without_a_network_the_demo_says_how_to_go_on(tmp_path, monkeypatch, capsys):
+    def no_network(files):
+        raise ValueError("No matching distribution found")
+
+    monkeypatch.setattr(demo.wheels, "fetch", no_network)
+    monkeypatch.setattr(demo.wheels, "cached", lambda files: None)
+    assert wheels.fetch is no_network
+    assert cli.main(["demo", "--to", str(tmp_path / "demo")]) == 1
+    err = capsys.readouterr().err
+    assert "gensim==4.4.0" in err
+    assert "--source" in err
+    assert err.count("\n") == 1
