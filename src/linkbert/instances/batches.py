@@ -12,17 +12,15 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 
 from linkbert.config import Config
-from linkbert.instances.sampler import Instances, Sampler, mask_counts
+from linkbert.graph.links import LinkGraph
+from linkbert.instances.sampler import Instances, Sampler, mask_counts, open_graph
 from linkbert.instances.tokens import TokenStore
-
-if TYPE_CHECKING:
-    from linkbert.graph.links import LinkGraph
 
 
 @dataclass(frozen=True)
@@ -121,8 +119,6 @@ class Batches:
 def open_batches(
     store: Path, config: Config, *, split: str = "train", anchors: str = "all", trim: bool = False
 ) -> Batches:
-    """Open the batches of a store on disk, along the graph that the settings name where the store has any graph."""
-    from linkbert.graph.links import LinkGraph
-
-    graph = LinkGraph.open(store, config.graph) if (store / "graphs").is_dir() else None
+    """Open the batches of a store on disk, along the graph that the settings name."""
+    graph = open_graph(store, config)
     return Batches(TokenStore.open(store), graph, config, split=split, anchors=anchors, trim=trim)
