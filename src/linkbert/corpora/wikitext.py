@@ -4,9 +4,10 @@ Wikitext and a Site come in; prose, headings and list items come out, one block 
 Templates, references, tables, files and code are dropped, and the article links inside them are kept without a place.
 
 Four steps, in the order of MediaWiki, each linear in the page whatever it holds. (1) Tags: comments and tags whose
-content is not wikitext go first, since nothing inside them counts. (2) Templates and tables, (3) links: one regular
-expression jumps from bracket to bracket (a plain link is one jump), a stack keeps what is open; whatever closes is cut
-off the end of the output. An opener without its closer is dropped and the text behind it stays. (4) Lines: lists,
+content is not wikitext go first, since nothing inside them counts. (2) Templates, then tables, (3) links: a regular
+expression takes all that have no brackets inside; for the rest the text is split at the brackets, a stack keeps what is
+open, and whatever closes is cut off the end of the output. An opener without its closer is dropped and the text behind
+it stays. (4) Lines: lists,
 headings, quotes, entities, and the holes that dropped templates leave ("( ; born 1950)").
 
 An anchor travels through all of it between two marks, \x02 and \x03, and offsets are read off at the very end: no step
@@ -51,21 +52,23 @@ def parse(wikitext: str, site: Site, *, table_cells: bool = False) -> tuple[str,
     placeless: list[Target] = []
     if "<" in wikitext:
         wikitext = _drop_tags(wikitext, site, placeless)
-    if "{" in wikitext or TABLE in wikitext or END in wikitext:
-        wikitext = _drop_nested(wikitext, site, placeless, table_cells)
+    if "{{" in wikitext:
+        wikitext = _drop_templates(wikitext, site, placeless)
+    if "{|" in wikitext:
+        wikitext = _drop_tables(wikitext, site, placeless, table_cells)
     marked, links = _match_links(wikitext, site, placeless)
-    if "-{" in marked:
+    if "{" in marked and "-{" in marked:
         marked = _VARIANT.sub(_choose_variant, marked)
     if TABLE in marked:
         marked = _write_tables(marked)
     if "[" in marked:
         marked = _EXTERNAL.sub(_label, marked)
+    if "://" in marked:
+        marked = _drop_addresses(marked)
     if "__" in marked:
         marked = _SWITCH.sub(NOTHING, marked)
-    if "://" in marked:
-        marked = _ADDRESS.sub(HOLE, marked)
-    if "\t" in marked:
-        marked = marked.replace("\t", " ")
+    if "\t" in marked or "\xa0" in marked:
+        marked = marked.replace("\t", " ").replace("\xa0", " ")
     return _place("\n".join(_blocks(marked)), links, placeless)
 
 
@@ -73,8 +76,7 @@ def _place(marked: str, links: list[Target], placeless: list[Target]) -> tuple[s
     """Take the marks out of the text and say where they stood; an anchor that came out empty has no place."""
     parts = marked.replace(CLOSE, OPEN).split(OPEN)  # text, anchor, text, anchor, ..., text
     places = list(accumulate(map(len, parts)))
-    if _EMPTY_ANCHOR in marked:
-        placeless += [link for link, anchor in zip(links, parts[1::2], strict=True) if not anchor]
+    placeless += [link for link, anchor in zip(links, parts[1::2], strict=True) if not anchor]
     found = [
         Link(start, stop, target, fragment)
         for start, stop, (target, fragment) in zip(places[::2], places[1::2], links, strict=False)
@@ -97,9 +99,18 @@ _NEW_LINE = words("br p div blockquote center hr li ul ol dl dt dd h1 h2 h3 h4 h
 _INLINE = words(
     "abbr b bdi bdo big cite code data del dfn em font i ins kbd mark noinclude onlyinclude q rb rp rt rtc ruby s samp "
     "small span strike strong sub sup thead tbody tfoot time tt u var wbr meta link img a section col colgroup "
-    "translate tvar languages nowiki poem"
+    "translate tvar languages"
 )
+_HELD = _OPAQUE | {"nowiki", "poem"}  # MediaWiki looks for their closing tag before it looks at anything inside
+_MARKS = dict.fromkeys(_INLINE | _HELD, NOTHING) | dict.fromkeys(_NEW_LINE, BREAK) | {"table": "\n{|"}
+_COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
 _LITERAL = {ord(character): f"&#{ord(character)};" for character in "[]{}|<>='*#:;_-"}
+
+
+def _drop_comments(text: str) -> str:
+    """Remove comments; one that is not closed stays as it is."""
+    end = text.rfind("-->") + 3  # behind it none is closed, and looking for its end again and again would be slow
+    return _COMMENT.sub("", text[:end]) + text[end:] if end > 2 else text
 
 
 @lru_cache(256)
@@ -128,16 +139,14 @@ def _drop_tags(text: str, site: Site, placeless: list[Target]) -> str:
                     stop += 1  # a comment alone on its line takes the line with it
             mark = ""
         else:
-            name = name.lower()
-            if name in _OPAQUE or name in ("nowiki", "poem"):
-                mark = HOLE if name in _FORMULA and not slash else NOTHING
-                closer = None
-                if not slash and attributes[-1:] != "/" and name not in unclosed:
-                    closer = _closer(name).search(text, stop)
-                    if closer is None:
-                        unclosed.add(name)
-                        mark = NOTHING
-                if closer is not None:
+            if name not in _MARKS and (name := name.lower()) not in _MARKS:
+                continue  # MediaWiki shows it as it stands
+            mark = "\n|}" if slash and name == "table" else _MARKS[name]
+            if name in _HELD and not slash and attributes[-1:] != "/" and name not in unclosed:
+                closer = _closer(name).search(text, stop)
+                if closer is None:
+                    unclosed.add(name)
+                else:
                     content = text[stop : closer.start()]
                     stop = closer.end()
                     if name == "nowiki":
@@ -145,14 +154,10 @@ def _drop_tags(text: str, site: Site, placeless: list[Target]) -> str:
                     elif name == "poem":
                         content = content.strip("\n").replace("\n", BREAK)
                         mark = BREAK + _drop_tags(content, site, placeless) + BREAK
-                    elif "[[" in content:
-                        _collect(content, site, placeless)
-            elif name == "table":
-                mark = END if slash else TABLE
-            elif name in _NEW_LINE:
-                mark = BREAK
-            elif name not in _INLINE:
-                continue  # MediaWiki shows it as it stands
+                    else:
+                        mark = HOLE if name in _FORMULA else NOTHING
+                        if "[[" in content:
+                            _collect(content, site, placeless)
         out.append(text[last:start])
         out.append(mark)
         last = stop
@@ -161,12 +166,11 @@ def _drop_tags(text: str, site: Site, placeless: list[Target]) -> str:
 
 
 _LOOSE_LINK = re.compile(r"\[\[([^\[\]{}|<>\n]++)(?=\||\]\])")
-_COMMENT = re.compile(r"<!--(?:[^-]++|-(?!->))*+-->")
 
 
 def _collect(content: str, site: Site, placeless: list[Target]) -> None:
     if "<!--" in content:
-        content = _COMMENT.sub("", content)
+        content = _drop_comments(content)
     for target in _LOOSE_LINK.findall(content):
         kind, title, fragment = resolve(target, site)
         if kind == "article":
@@ -178,71 +182,68 @@ def _collect(content: str, site: Site, placeless: list[Target]) -> None:
 _CHARACTER = re.compile(rf"\{{\{{\s*({'|'.join(map(re.escape, CHARACTERS))})\s*\}}\}}", re.IGNORECASE)
 # A template without anything nested: nearly all of them, gone without a line of Python. Twice, for one inside another.
 _PLAIN_TEMPLATE = re.compile(r"\{\{(?<!\{\{\{)(?!\{)[^{}\[\]]*+\}\}(?!\})")
-_NESTED = re.compile(r"\{\{++|\}\}++|\{\||\|\}(?!\})|[\x0e\x0f]")
 
 
-def _drop_nested(text: str, site: Site, placeless: list[Target], table_cells: bool) -> str:
-    """Cut out templates and tables, whatever stands in them; article links in there join `placeless`.
-
-    Braces are stronger than tables: a template that closes takes the tables open in it with it. A table whose end is
-    missing keeps its cells, since all the rest of the page may stand in it.
-    """
-    if "{{" in text:
-        text = _CHARACTER.sub(lambda match: CHARACTERS[match[1].lower()], text)
-        text = _PLAIN_TEMPLATE.sub(HOLE, _PLAIN_TEMPLATE.sub(HOLE, text))
-    out: list[str] = []
-    frames: list[tuple[int, int]] = []  # what is open: (where its output begins, its braces: 0 for a table)
-    templates = last = 0  # how many of the frames have braces
-
-    def cut(base: int) -> None:
-        for piece in out[base:]:
-            if "[[" in piece:
-                _collect(piece, site, placeless)
-        del out[base:]
-
-    for match in _NESTED.finditer(text):
-        start, stop = match.span()
-        if start > last:
-            out.append(text[last:start])
-        last = stop
-        bracket, length = text[start], stop - start
-        if bracket == "{" and text[start + 1] == "{":
-            frames.append((len(out), length))
-            templates += 1
-        elif bracket == "}":
-            while length >= 2 and templates:
-                base, braces = frames.pop()
-                if not braces:
-                    continue
-                taken = 3 if length >= 3 and braces >= 3 else 2
-                length -= taken
-                cut(base)
+def _drop_templates(text: str, site: Site, placeless: list[Target]) -> str:
+    """Cut out templates, whatever stands in them; article links in there join `placeless`."""
+    text = _CHARACTER.sub(lambda match: CHARACTERS[match[1].lower()], text)
+    text = _PLAIN_TEMPLATE.sub(HOLE, _PLAIN_TEMPLATE.sub(HOLE, text))
+    first, *segments = text.split("{{")
+    out = [first]
+    bases: list[int] = []  # where the output of each open template begins
+    for segment in segments:
+        bases.append(len(out))
+        piece, *behind = segment.split("}}")
+        out.append(piece)
+        for after in behind:
+            if bases:
+                _cut(out, bases.pop(), site, placeless)
                 out.append(HOLE)
-                if braces - taken >= 2:
-                    frames.append((base, braces - taken))
-                else:
-                    templates -= 1
-        elif bracket == TABLE or (bracket == "{" and _starts_line(text, start)):
-            frames.append((len(out), 0))
-            out.append(TABLE)
-        elif bracket == END or (bracket == "|" and _starts_line(text, start)):
-            if frames and not frames[-1][1]:
-                base, _ = frames.pop()
-                if table_cells:
-                    out.append(END)
-                else:
-                    cut(base)
-                    out.append(NOTHING)
-        else:
-            out.append(match[0])
-    out.append(text[last:])
+                after = after.removeprefix("}")  # of a parameter: {{{1|}}}
+            out.append(after)
     return "".join(out)
 
 
-def _starts_line(text: str, position: int) -> bool:
-    """Tell whether only indentation stands before `position` on its line (looking back a little: it may be long)."""
-    before = text[max(0, position - 40) : position].rstrip(" \t:*#\x05\x06")
-    return not before or before[-1] == "\n"
+def _cut(out: list[str], base: int, site: Site, placeless: list[Target]) -> None:
+    for piece in out[base:]:
+        if "[[" in piece:
+            _collect(piece, site, placeless)
+    del out[base:]
+
+
+def _drop_tables(text: str, site: Site, placeless: list[Target], table_cells: bool) -> str:
+    """Cut out tables, or put marks around them where their cells are kept; links in them join `placeless`.
+
+    A table whose end is missing is kept, since all the rest of the page may stand in it.
+    """
+    out: list[str] = []
+    bases: list[int] = []  # where the output of each open table begins
+    for number, segment in enumerate(text.split("{|")):
+        if number and _starts_line(out[-1]):
+            bases.append(len(out))
+            out.append(TABLE)
+        elif number:
+            out.append("{|")
+        piece, *behind = segment.split("|}")
+        out.append(piece)
+        for after in behind:
+            if not _starts_line(out[-1]):
+                out.append("|}")
+            elif bases:
+                base = bases.pop()
+                if table_cells:
+                    out.append(END)
+                else:
+                    _cut(out, base, site, placeless)
+                    out.append(NOTHING)
+            out.append(after)
+    return "".join(out)
+
+
+def _starts_line(before: str) -> bool:
+    """Tell whether only indentation stands on a line behind `before` (looking back a little: it may be long)."""
+    before = before[-40:].rstrip(" \t:*#\x05\x06")
+    return not before or before[-1] in "\n\x0e\x0f"
 
 
 # ---- 3. links
@@ -251,10 +252,7 @@ def _starts_line(text: str, position: int) -> bool:
 @lru_cache(64)
 def _plain_link(trail: str) -> re.Pattern[str]:
     """Compile a link without brackets inside it: its target, label and trail."""
-    return re.compile(rf"\[\[([^\[\]{{}}|<>\n\x00-\x1f]++)(?:\|([^\[\]\x00-\x1f]++))?+\]\](?!\](?!\]))({trail})")
-
-
-_BRACKETS = re.compile(r"(\[\[(?!\[(?!\[))|\]\]+)")
+    return re.compile(rf"\[\[([^\[\]{{}}|<>\n\x00-\x1f]++)(?:\|([^\[\]\x00-\x1f]++))?+\]\]({trail})")
 
 
 class _Targets(dict[str, Target | None]):
@@ -280,20 +278,20 @@ def _match_links(text: str, site: Site, placeless: list[Target]) -> tuple[str, l
     First the links that have no brackets inside, then those around them.
     """
     parts = _plain_link(site.trail).split(text)  # text, target, label, trail, text, ...
-    targets = _targets(site)
+    targets = parts[1::4]
     out, links = [parts[0]], []
-    for target, label, trail, after in zip(parts[1::4], parts[2::4], parts[3::4], parts[4::4], strict=True):
-        link = targets[target]
+    for link, target, label, trail, after in zip(
+        map(_targets(site).__getitem__, targets), targets, parts[2::4], parts[3::4], parts[4::4], strict=True
+    ):
         shown = label or target
-        if link is None or shown[0] == " " or shown[-1] == " " or "''" in shown:
+        if link is None or "''" in shown or shown[0] == " " or shown[-1] == " ":
             piece, link = _write_link(target, label, trail, site)
+            out.append(piece + after)
             if link is not None:
                 links.append(link)
-            out.append(piece)
         else:
+            out.append(f"\x02{shown}{trail}\x03{after}")
             links.append(link)
-            out.append(f"\x02{shown}{trail}\x03")
-        out.append(after)
     text = "".join(out)
     return _match_outer_links(text, links, site, placeless) if "[[" in text or "]]" in text else (text, links)
 
@@ -301,34 +299,36 @@ def _match_links(text: str, site: Site, placeless: list[Target]) -> tuple[str, l
 def _match_outer_links(text: str, inner: list[Target], site: Site, placeless: list[Target]) -> tuple[str, list[Target]]:
     """Write the links that have brackets inside, such as files with links in their captions; `inner`: links so far."""
     trail = re.compile(site.trail)
-    pieces = _BRACKETS.split(text)
     out: list[str] = []
     links: list[Target] = []
     opens: list[tuple[int, int, int]] = []  # "[[" that wait: (where their output begins, their links, `closed`)
     taken = closed = 0  # how many of `inner` came by; how many links were closed
 
-    for number, piece in enumerate(pieces):
-        if number % 2 == 0:
-            if piece:
-                out.append(piece)
-                count = piece.count(OPEN)
-                links += inner[taken : taken + count]
-                taken += count
-                closed += count
-            continue
-        if piece[0] == "[":
+    def add(piece: str) -> None:
+        nonlocal taken, closed
+        if piece:
+            out.append(piece)
+            count = piece.count(OPEN)
+            links.extend(inner[taken : taken + count])
+            taken += count
+            closed += count
+
+    for number, segment in enumerate(text.split("[[")):
+        if number:
             opens.append((len(out), len(links), closed))
-            continue
-        length = len(piece)
-        while length >= 2 and opens:
+        piece, *behind = segment.split("]]")
+        add(piece)
+        for after in behind:
+            if not opens:
+                add(after)
+                continue
             base, first_link, before = opens.pop()
-            length -= 2
             # Only the beginning is looked at, lest many brackets around one long text make it slow.
             head, pipe, _ = out[base][:400].partition("|") if base < len(out) else ("", "", "")
             if (pipe or ":" in head) and resolve(head, site).kind == "gone":
                 placeless += links[first_link:]
                 del out[base:], links[first_link:]
-                out.append(NOTHING)
+                add(NOTHING + after)
                 continue
             if closed > before:  # a link cannot hold a link: the inner one counts, this one leaves its label
                 if pipe:
@@ -336,21 +336,17 @@ def _match_outer_links(text: str, inner: list[Target], site: Site, placeless: li
             else:
                 content = "".join(out[base:])
                 del out[base:]
-                if length and content.count("[") > content.count("]"):
-                    content += "]"
-                    length -= 1
+                if after[:1] == "]" and content.count("[") > content.count("]"):  # [[a|[b]]]
+                    content, after = content + "]", after[1:]
                 head, pipe, label = content.partition("|")
-                letters = ""
-                if length == 0 and (ending := trail.match(pieces[number + 1])):
-                    letters = ending[0]
-                    pieces[number + 1] = pieces[number + 1][len(letters) :]
+                letters = after[: trail.match(after).end()]  # type: ignore[union-attr] # it may be empty
                 written, link = _write_link(head, label if pipe else None, letters, site)
+                after = after[len(letters) :]
                 out.append(written)
                 if link is not None:
                     links.append(link)
             closed += 1
-        if length == 1:
-            out.append("]")
+            add(after)
     return "".join(out), links
 
 
@@ -471,12 +467,13 @@ def _cell(cell: str) -> str:
     return text + _EMPTY_ANCHOR * head.count(OPEN) if pipe else cell
 
 
-_PROTOCOL = r"(?:(?i:https?|ftps?|gopher|irc|ircs|svn|git|mms|nntp|worldwind|ssh|sftp|telnet|redis)://)"
+_PROTOCOL = r"(?i:https?|ftps?|gopher|ircs?|svn|git|mms|nntp|worldwind|ssh|sftp|telnet|redis)"
+_PROTOCOL_AT_END = re.compile(rf"(?<![a-zA-Z]){_PROTOCOL}$")
+_ADDRESS = re.compile(r"[^\s\[\]<>\"\x00-\x06]*")
 _EXTERNAL = re.compile(
-    rf"\[(?:{_PROTOCOL}|//|(?i:mailto|news|tel|urn|geo|magnet|sms|bitcoin|xmpp|sips?|skype):)[^\s\[\]<>\"\x00-\x06]*+"
+    rf"\[(?:{_PROTOCOL}://|//|(?i:mailto|news|tel|urn|geo|magnet|sms|bitcoin|xmpp|sips?|skype):)[^\s\[\]<>\"\x00-\x06]*+"
     r"((?:[^\[\]\n]++|\[[^\[\]\n]*+\])*+)\]"
 )
-_ADDRESS = re.compile(rf"{_PROTOCOL}[^\s\[\]<>\"\x00-\x06]*[^\s\[\]<>\"\x00-\x06,;.:!?)']")
 _SWITCH = re.compile(
     r"__(?:(?i:NOTOC|FORCETOC|TOC|NOEDITSECTION|NEWSECTIONLINK|NONEWSECTIONLINK|NOGALLERY|HIDDENCAT|INDEX|NOINDEX|START|END|"
     r"EXPECTUNUSEDCATEGORY|EXPECTUNUSEDTEMPLATE|NOCONTENTCONVERT|NOCC|NOTITLECONVERT|NOTC|STATICREDIRECT|NOGLOBAL|DISAMBIG|"
@@ -489,12 +486,28 @@ def _label(match: re.Match[str]) -> str:
     return label or HOLE
 
 
+def _drop_addresses(text: str) -> str:
+    r"""Cut out addresses that stand in the text as they are: "at http://a.org/b, and" -> "at \x04, and"."""
+    out = [""]
+    for number, piece in enumerate(text.split("://")):
+        found = _PROTOCOL_AT_END.search(out[-1][-12:]) if number else None
+        if found:
+            out[-1] = out[-1][: -len(found[0])] + HOLE
+            address = _ADDRESS.match(piece)[0]  # type: ignore[index] # it may be empty
+            address = address.rstrip(",;.:!?'" if "(" in address else ",;.:!?')")
+            piece = piece[len(address) :]
+        elif number:
+            out.append("://")
+        out.append(piece)
+    return "".join(out)
+
+
 # ---- 4. lines
 
-_SPECIAL = frozenset(" \t*#:;=-" + HOLE + NOTHING + BREAK)
-_UNSEEN = " \t" + HOLE + NOTHING + BREAK
-_HEADING = re.compile(r"(={1,6})([^\n]+?)\1[ \t\x04\x05\x06]*$")
+_SPECIAL = frozenset(" *#:;=-|" + HOLE + NOTHING + BREAK)
+_UNSEEN = " " + HOLE + NOTHING + BREAK
 _WORD = re.compile(r"\w")
+_SPACES = re.compile(" {2,}")
 _QUOTES = re.compile("('{2,})")
 
 
@@ -504,16 +517,17 @@ def _blocks(marked: str) -> list[str]:
     headings: list[tuple[int, str]] = []  # waiting for text under them
     paragraph: list[str] = []
 
-    def write(block: str) -> None:
-        block = _clean(block)
-        if not block:
-            return
-        if OPEN in block and not block.replace(_EMPTY_ANCHOR, ""):
+    hollow = _EMPTY_ANCHOR in marked
+
+    def write(lines: list[str]) -> None:
+        block = _clean(" ".join([_drop_quotes(line) if "''" in line else line for line in lines]))
+        if hollow and not block.replace(_EMPTY_ANCHOR, ""):
             lose(block)
-            return
-        blocks.extend(heading for _, heading in headings)
-        headings.clear()
-        blocks.append(block)
+        elif block:
+            if headings:
+                blocks.extend(heading for _, heading in headings)
+                headings.clear()
+            blocks.append(block)
 
     def lose(block: str) -> None:
         """Keep the count of links right where a block that has some is left out."""
@@ -527,44 +541,31 @@ def _blocks(marked: str) -> list[str]:
         else:
             blocks.append(lost)
 
-    def finish() -> None:
-        if paragraph:
-            lines = [_drop_quotes(line) if "''" in line else line for line in paragraph]
-            paragraph.clear()
-            write(" ".join(lines))
-
     for line in marked.split("\n"):
         if line and line[0] not in _SPECIAL:
             paragraph.append(line)
             continue
         bare = line.strip(_UNSEEN)
-        if not bare:
-            finish()
+        first = bare[:1]
+        own_line = line[:1] in "* #:;=|" or first in "*#:;=|" or bare.startswith("----")
+        if bare and not own_line:
+            paragraph.append(line)
             continue
-        line = line.lstrip(NOTHING + BREAK)
-        match line[0]:
-            case "=" if found := _HEADING.match(line):
-                finish()
-                level = len(found[1])
-                while headings and headings[-1][0] >= level:
-                    lose(headings.pop()[1])
-                text = found[2].replace(BREAK, " ")
-                title = _clean(_drop_quotes(text) if "''" in text else text)
-                headings.append((level, title))
-            case "*" | "#" | ":" | ";":
-                finish()
-                line = line.lstrip("*#:; \t")
-                write(_drop_quotes(line) if "''" in line else line)
-            case "-" if line.startswith("----"):
-                finish()
-                line = line.lstrip("-")
-                write(_drop_quotes(line) if "''" in line else line)
-            case " " | "\t":
-                finish()
-                write(_drop_quotes(line) if "''" in line else line)
-            case _:
-                paragraph.append(line)
-    finish()
+        if paragraph:
+            write(paragraph)
+            paragraph = []
+        if first == "|":
+            lose(bare)  # a row of a table whose beginning a template holds
+        elif first == "=" and bare[-1] == "=" and (title := bare.strip("=")):
+            level = min(len(bare) - len(bare.lstrip("=")), len(bare) - len(bare.rstrip("=")), 6)
+            while headings and headings[-1][0] >= level:
+                lose(headings.pop()[1])
+            title = bare[level:-level].replace(BREAK, " ")
+            headings.append((level, _clean(_drop_quotes(title) if "''" in title else title)))
+        elif bare:
+            write([bare.lstrip("*#:;- ") if first in "*#:;-" else bare])
+    if paragraph:
+        write(paragraph)
     for _, heading in headings:
         lose(heading)
     return blocks
@@ -610,19 +611,18 @@ def _odd_bold(parts: list[str]) -> int:
 def _clean(block: str) -> str:
     """Decode entities, mend holes, collapse spaces; "" if no word is left and no link."""
     if "&" in block:
-        block = decode_entities(block)
-        if OPEN in block:
-            block = _outside(block.replace("\xa0", " "))
+        block = decode_entities(block).replace("\xa0", " ").replace("\n", " ")
+        block = _outside(block) if OPEN in block else block
     if HOLE in block:
         block = _mend(block)
     if NOTHING in block:
         block = block.replace(NOTHING, "")
     if BREAK in block:
         return "\n".join(filter(None, map(_clean, block.split(BREAK))))
-    if "  " in block or "\xa0" in block:
-        block = " ".join(block.split())
-    block = block.strip()
-    return block if OPEN in block or _WORD.search(block) else ""
+    if "  " in block:
+        block = _SPACES.sub(" ", block)
+    block = block.strip(" ")
+    return block if block[:1].isalnum() or OPEN in block or _WORD.search(block) else ""
 
 
 def _outside(block: str) -> str:
@@ -630,10 +630,10 @@ def _outside(block: str) -> str:
     block = re.sub("\x02( +)", "\\1\x02", block)
     block = re.sub("(?<! )( +)\x03", "\x03\\1", block)
     block = re.sub(" +((?:\x02\x03)+) ", "\\1 ", block)
-    return re.sub("  +", " ", block)
+    return _SPACES.sub(" ", block)
 
 
-_JOINT = " \xa0,;:/–—-" + NOTHING
+_JOINT = " ,;:/–—-" + NOTHING
 _PAIRS = frozenset(["()", "[]", '""', "“”", "«»", "‘’", "（）", "「」"])
 
 
@@ -660,7 +660,8 @@ def _mend(block: str) -> str:
             left, waiting = core, gap
             continue
         out.append(core)
-        left = _bridge(core[-1:], gap.replace(NOTHING, "").replace("\xa0", " "), bare[:1]) + bare
+        before = core[-1:] or (out[-2][-1:] if len(out) > 1 else "")
+        left = _bridge(before, gap.replace(NOTHING, ""), bare[:1]) + bare
     out.append(left)
     return "".join(out)
 
