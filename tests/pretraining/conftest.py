@@ -1,17 +1,19 @@
 """A model of one layer, batches out of thin air (what is tested is the loop alone), and a small store."""
 
-import hashlib
+import json
+import random
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from transformers import BertConfig
 
+from linkbert.build import build_store
 from linkbert.config import Config
-from linkbert.files import write_json
 from linkbert.instances.batches import Batch
-from linkbert.instances.vocabulary import SPECIAL, Vocabulary
+from linkbert.instances.vocabulary import SPECIAL
 from linkbert.model.checkpoint import make_model, write_model
 from linkbert.model.step import step_function
 from linkbert.pretraining.loop import pretrain
@@ -138,58 +140,44 @@ def small(config):
 
 
 @pytest.fixture
-def store(tmp_path):
-    """Write a store by hand: 60 documents of 6 sentences of 6 words, with links to the next two in sentences 1 and 4.
-
-    A word names its document's number modulo 12, so that pairs tell something.
-    """
-    return write_store(tmp_path / "store")
+def store(make_store):
+    return make_store("store")
 
 
 @pytest.fixture
-def make_store(tmp_path):
-    return lambda name, **options: write_store(tmp_path / name, **options)
+def make_store(stores, tmp_path):
+    """Put a small store into a folder of the test's own; `seed` decides its words."""
+
+    def make(name, *, seed=0):
+        return Path(shutil.copytree(stores[seed], tmp_path / name))
+
+    return make
 
 
-def write_store(path, *, documents=60, seed=0):
-    draw = np.random.default_rng(seed)
-    words = 5 + (np.arange(documents)[:, None] % 12) * 4 + draw.integers(0, 4, (documents, 36))
-    vocabulary = Vocabulary((*SPECIAL, *(f"word{i}" for i in range(12 * 4))))
-    vocabulary.save(path / "vocabulary")
-    arrays = {
-        "tokens": words.astype("<u2"),
-        "documents": np.arange(documents + 1, dtype="<i8") * 36,
-        "sentences": np.arange(documents * 6, dtype="<i8") * 6,
-        "document_sentences": np.arange(documents + 1, dtype="<i8") * 6,
-        "links": np.tile(np.array([8, 26], "<i4"), documents),
-        "document_links": np.arange(documents + 1, dtype="<i8") * 2,
-        "hashes": np.array(
-            [
-                int.from_bytes(hashlib.blake2b(str(i).encode(), digest_size=8).digest(), "little")
-                for i in range(documents)
-            ],
-            "<u8",
-        ),
-    }
-    (path / "tokens").mkdir(parents=True)
-    for name, array in arrays.items():
-        array.tofile(path / "tokens" / f"{name}.bin")
-    counts = {"documents": documents, "tokens": words.size, "sentences": documents * 6, "links": documents * 2}
-    meta = {"format": 1, "dtype": "uint16", "vocabulary_sha256": vocabulary.sha256, "lowercase": True}
-    write_json(path / "tokens" / "tokens.json", meta | counts)
-    graph = path / "graphs" / "hyperlink"
-    graph.mkdir(parents=True)
-    targets = (np.arange(documents)[:, None] + [1, 2]) % documents
-    np.arange(0, 2 * documents + 1, 2, dtype="<i8").tofile(graph / "offsets.bin")
-    targets.astype("<i4").tofile(graph / "targets.bin")
-    np.arange(2 * documents, dtype="<i8").tofile(graph / "links.bin")
-    np.full(2 * documents, -1, "<i4").tofile(graph / "sections.bin")
-    np.full(documents, 2, "<i4").tofile(graph / "in_degree.bin")
-    links = {"found": 2 * documents + 3, "resolved": 2 * documents, "dead": 2, "self": 1, "disambiguation": 0}
-    write_json(
-        graph / "graph.json",
-        {"format": 1, "method": "hyperlink", "documents": documents, "edges": 2 * documents, **links},
-    )
-    manifest = {"format": 1, "created": "2026-01-31", "linkbert": "0.1.0", "sources": ["/somewhere/toys <b>.jsonl"]}
-    write_json(path / "store.json", manifest | counts | {"redirects": 0, "shards": 0, "reader": "jsonl", "skipped": {}})
-    return path
+@pytest.fixture(scope="session")
+def stores(tmp_path_factory):
+    """Build stores of 60 documents of 6 sentences of 6 words, with links to the next two in sentences 1 and 4.
+
+    A word names its document's number modulo 12, so that pairs tell something.
+    """
+    folder = tmp_path_factory.mktemp("stores")
+    words = [f"word{i}" for i in range(10, 58)]
+    (folder / "vocab.txt").write_text("\n".join([*SPECIAL, *words, "."]) + "\n")
+    built = []
+    for seed in range(2):
+        draw, lines = random.Random(seed), []
+        for number in range(60):
+            said = [
+                " ".join(words[number % 12 * 4 + draw.randrange(4)] for _ in range(6)).capitalize() + "."
+                for _ in range(6)
+            ]
+            starts = [len(" ".join(said[:i])) + 1 for i in (1, 4)]
+            links = [{"start": s, "end": s + 6, "target": str((number + i) % 60)} for i, s in enumerate(starts, 1)]
+            links += [{"target": target} for target in ("nobody", "nothing", "0") if number == 0]
+            lines.append(json.dumps({"id": str(number), "text": " ".join(said), "links": links}))
+        source = folder / str(seed) / "toys <b>.jsonl"
+        source.parent.mkdir()
+        source.write_text("\n".join(lines))
+        built.append(folder / f"store{seed}")
+        build_store([source], built[-1], vocabulary=str(folder / "vocab.txt"))
+    return built

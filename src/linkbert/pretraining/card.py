@@ -58,7 +58,6 @@ def model_card(
     run: dict[str, Any],
     state: State,
     config: Config,
-    *,
     manifest: dict[str, Any],
     tokens: dict[str, Any],
     graph: dict[str, Any],

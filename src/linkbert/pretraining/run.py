@@ -74,6 +74,7 @@ class Result:
     scores: Scores | None  # of the last evaluation; None where no documents are held out
     elapsed: float  # seconds, over all sittings
     tokens: int  # seen in training
+    first: bool = True  # whether this process is the one of several that speaks
 
 
 def pretrain_store(
@@ -86,12 +87,14 @@ def pretrain_store(
 ) -> Result:
     """Pretrain an encoder on a store, into RUN; go on from RUN's last checkpoint with `resume`."""
     with join_processes(config) as processes:
-        tokens, graph, vocabulary = (
-            TokenStore.open(store_path),
-            open_graph(store_path, config),
-            store_path / "vocabulary",
-        )
-        found = agree(processes, lambda: prepare_run(run_path, store_path, config, resume=resume, processes=processes))
+        # What may be refused comes first: a refused run leaves no folder behind.
+        tokens, graph = TokenStore.open(store_path), open_graph(store_path, config)
+        batches = Batches(tokens, graph, config, anchors=config.anchors)
+        held_out = held_out_batches(tokens, graph, config, anchors=config.anchors)
+        vocabulary = store_path / "vocabulary"
+        found, record = agree(
+            processes, lambda: prepare_run(run_path, store_path, config, resume=resume, processes=processes)
+        ) or (None, {})
         model = load_model(found[0]) if found else start_model(config, vocabulary)
         model.to(processes.device)
         optimizer = make_optimizer(
@@ -105,22 +108,24 @@ def pretrain_store(
         if found:
             restore_optimizer(found[0], model, optimizer, state.step)
         share_start(processes, model, optimizer, state)
-        held_out = held_out_batches(tokens, graph, config)
+        if processes.first:
+            write_json(run_path / "run.json", record)
 
         def score() -> dict[str, Any]:
             pairs = held_out.micro_batches(0, processes.rank, processes.count) if held_out else ()
             return to_json(evaluate(model, pairs, processes=processes))
 
         def save(folder: Path, state: State) -> None:
-            run = read_json(run_path / "run.json") | {"written": today()}
             manifest, links = read_json(store_path / "store.json"), graph.meta if graph else {}
-            card = model_card(run, state, config, manifest=manifest, tokens=tokens.meta, graph=links)
+            card = model_card(
+                record | {"written": today()}, state, config, manifest=manifest, tokens=tokens.meta, graph=links
+            )
             write_model(model, folder, vocabulary_folder=vocabulary, card=card)
 
         state = pretrain(
             model,
             optimizer,
-            Batches(tokens, graph, config, anchors=config.anchors),
+            batches,
             config,
             run=run_path,
             forward=step_function(model, config),
@@ -142,6 +147,7 @@ def pretrain_store(
         from_json({k: v for k, v in state.evaluation.items() if k != "step"}) if state.evaluation else None,
         state.elapsed,
         state.tokens,
+        processes.first,
     )
 
 
@@ -176,8 +182,8 @@ def held_out_batches(
 
 def prepare_run(
     run: Path, store: Path, config: Config, *, resume: bool, processes: Processes
-) -> tuple[Path, State] | None:
-    """Make RUN, or see that it may go on; give the checkpoint to go on from, if there is one."""
+) -> tuple[tuple[Path, State] | None, dict[str, Any]]:
+    """See that RUN may begin or go on; give the checkpoint to go on from, if there is one, and run.json's content."""
     there = [path.name for path in run.iterdir() if not path.name.endswith(".part")] if run.is_dir() else []
     if run.exists() and not run.is_dir():
         raise ValueError(f"{run} is a file; name a folder for the run")
@@ -195,8 +201,7 @@ def prepare_run(
         "resumed": [],
     }
     if not there:
-        write_json(run / "run.json", now)
-        return None
+        return None, now
     before = read_json(run / "run.json")
     check_same_run(run, before, now)
     for part in (run / "checkpoints").glob("*.part"):
@@ -204,9 +209,7 @@ def prepare_run(
     found = last_checkpoint(run)
     changed = {key: value for key, value in now["config"].items() if value != before["config"].get(key)}
     sitting = {"date": today(), "step": found[1].step if found else 0, "changed": changed}
-    now |= {"created": before["created"], "resumed": [*before["resumed"], sitting]}
-    write_json(run / "run.json", now)
-    return found
+    return found, now | {"created": before["created"], "resumed": [*before["resumed"], sitting]}
 
 
 def check_same_run(run: Path, before: Any, now: dict[str, Any]) -> None:
