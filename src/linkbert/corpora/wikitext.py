@@ -372,10 +372,10 @@ def _write_link(target: str, label: str | None, trail: str, site: Site) -> tuple
         shown = " ".join(shown.replace(BREAK, " ").split())
     if kind == "text":
         return shown, None
-    if shown[:1] == " " or shown[-1:] == " ":
-        bare = shown.strip(" ")
-        before, _, after = shown.partition(bare) if bare else ("", "", "")
-        return f"{before[:1]}\x02{bare}\x03{after[:1]}", (title, fragment)
+    bare = shown.strip(_UNSEEN)
+    if bare != shown:  # what an anchor has at its edges stands outside
+        start = shown.index(bare)
+        return f"{shown[:start]}\x02{bare}\x03{shown[start + len(bare) :]}", (title, fragment)
     return f"\x02{shown}\x03", (title, fragment)
 
 
