@@ -42,7 +42,7 @@ class Config:
     )
     anchors: str = knob(
         "all",
-        "which places become A: all, or only those where all three relations are possible (usable), then in exact shares",
+        "which places become A: all, or (usable) only those where all three relations are possible, in exact shares",
         ("all", "usable"),
     )
     linked_segment: str = knob(
