@@ -36,7 +36,7 @@ from linkbert.instances.sampler import held_out as held_out_documents
 from linkbert.instances.tokens import TokenStore
 from linkbert.model.checkpoint import load_model, start_model, write_model
 from linkbert.model.linkbert import LinkBert
-from linkbert.model.step import step_function
+from linkbert.model.step import compiles, step_function
 from linkbert.pretraining.card import model_card
 from linkbert.pretraining.checkpoint import (
     MOMENTS,
@@ -89,14 +89,14 @@ def pretrain_store(
     with join_processes(config) as processes:
         # What may be refused comes first: a refused run leaves no folder behind.
         tokens, graph = TokenStore.open(store_path), open_graph(store_path, config)
-        batches = Batches(tokens, graph, config, anchors=config.anchors)
-        held_out = held_out_batches(tokens, graph, config, anchors=config.anchors)
         vocabulary = store_path / "vocabulary"
         found, record = agree(
             processes, lambda: prepare_run(run_path, store_path, config, resume=resume, processes=processes)
         ) or (None, {})
         model = load_model(found[0]) if found else start_model(config, vocabulary)
         model.to(processes.device)
+        batches = Batches(tokens, graph, config, anchors=config.anchors, trim=not compiles(model, config))
+        held_out = held_out_batches(tokens, graph, config, anchors=config.anchors)
         optimizer = make_optimizer(
             model,
             learning_rate=config.learning_rate,
