@@ -17,6 +17,8 @@ from torch.nn import functional
 from transformers import BertConfig, BertModel
 from transformers.models.bert.modeling_bert import BertLMPredictionHead
 
+from linkbert.model.encoder import EXACT, Mode, encode, linear, norm
+
 IGNORED = -100  # a label that counts for nothing: what fills masked_labels up to a round length
 
 
@@ -76,20 +78,20 @@ class LinkBert(nn.Module):
             self.bert.get_submodule("pooler").requires_grad_(False)
             self.cls.seq_relationship.requires_grad_(False)
 
-    def encode(self, input_ids: Tensor, token_type_ids: Tensor, lengths: Tensor) -> Tensor:
+    def encode(self, input_ids: Tensor, token_type_ids: Tensor, lengths: Tensor, *, mode: Mode = EXACT) -> Tensor:
         """Encode tokens, (B, T) -> (B, T, H); places at or after a row's length are not attended to."""
-        places = torch.arange(input_ids.shape[1], device=input_ids.device)
-        mask = (places < lengths[:, None])[:, None, None, :]  # (B, 1, 1, T): broadcasts over heads and queries
-        hidden = self.bert.embeddings(input_ids=input_ids, token_type_ids=token_type_ids)
-        return self.bert.encoder(hidden, attention_mask=mask).last_hidden_state
+        return encode(self.bert, input_ids, token_type_ids, lengths, mode=mode)
 
     def token_logits(self, hidden: Tensor, masked_positions: Tensor) -> Tensor:
         """Score the vocabulary at masked positions, flat in B*T: (B, T, H), (M,) -> (M, V)."""
-        return self.cls.predictions(hidden.flatten(0, 1).index_select(0, masked_positions))
+        head = self.cls.predictions
+        chosen = hidden.flatten(0, 1).index_select(0, masked_positions)
+        chosen = norm(head.transform.LayerNorm, head.transform.transform_act_fn(linear(head.transform.dense, chosen)))
+        return linear(head.decoder, chosen)
 
     def relation_logits(self, hidden: Tensor) -> Tensor:
         """Score the relations of each pair from its [CLS]: (B, T, H) -> (B, 2), or (B, 3) with drp."""
-        return self.cls.relation_logits(self.bert.get_submodule("pooler")(hidden))
+        return self.cls.relation_logits(self.bert.get_submodule("pooler")(hidden[:, :1].float()))
 
     def forward(
         self,
@@ -99,13 +101,14 @@ class LinkBert(nn.Module):
         masked_positions: Tensor,
         masked_labels: Tensor,
         relations: Tensor,
+        mode: Mode = EXACT,
     ) -> Output:
-        """Sum the losses of a batch.
+        """Sum the losses of a batch; `mode` is the arithmetic and the dropout.
 
         Shapes, all int64: input_ids and token_type_ids (B, T), lengths (B,), masked_positions (M,) counted in B*T,
         masked_labels (M,) with IGNORED where a position only fills up, relations (B,).
         """
-        hidden = self.encode(input_ids, token_type_ids, lengths)
+        hidden = self.encode(input_ids, token_type_ids, lengths, mode=mode)
         logits = self.token_logits(hidden, masked_positions)
         mlm_loss = functional.cross_entropy(logits.float(), masked_labels, ignore_index=IGNORED, reduction="sum")
         if self.objective == "mlm":
@@ -123,7 +126,7 @@ class LinkBert(nn.Module):
         masked_positions: Tensor,
         masked_labels: Tensor | None = None,
     ) -> Predictions:
-        """Predict masked tokens and relations; shapes as in `forward`. Call `eval()` first: dropout is as it stands."""
+        """Predict masked tokens and relations; in fp32, without dropout; shapes as in `forward`."""
         hidden = self.encode(input_ids, token_type_ids, lengths)
         logits = self.token_logits(hidden, masked_positions).float()
         labels = torch.full_like(masked_positions, IGNORED) if masked_labels is None else masked_labels

@@ -1,0 +1,121 @@
+"""The forward pass of a BERT encoder over Hugging Face's weights, written for training.
+
+In: a `BertModel`, whose weights it uses where they are, and tokens. Out: hidden states, equal to those of the
+`BertModel` itself (a test holds it). Written out for three reasons, each measured on two cores: gradients of the
+embeddings are the same bit for bit in every run (a compiled lookup adds them in the order in which threads come);
+dropout is a few operations that a compiler fuses, a pure function of a seed and the place, the same on every device and
+compiled or not, at a tenth of the cost of a random stream; and the states between the layers are kept in the run's
+arithmetic, which autocast would widen to fp32.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import BertModel
+
+
+class Mode(NamedTuple):
+    """How a forward pass computes: its arithmetic, and the seed of its dropout, () int32; None is no dropout."""
+
+    dtype: torch.dtype = torch.float32
+    seed: Tensor | None = None
+
+
+EXACT = Mode()
+
+
+def encode(
+    bert: BertModel, input_ids: Tensor, token_type_ids: Tensor, lengths: Tensor, *, mode: Mode = EXACT
+) -> Tensor:
+    """Encode tokens, (B, T) -> (B, T, H) in the mode's arithmetic; a row's places from its length on are not seen."""
+    config, (pairs, length) = bert.config, input_ids.shape
+    heads, rate = config.num_attention_heads, config.hidden_dropout_prob
+    places = torch.arange(length, device=lengths.device)
+    mask = (places < lengths[:, None])[:, None, None, :]  # (B, 1, 1, T): broadcasts over heads and queries
+    attention_dropout = config.attention_probs_dropout_prob if mode.seed is not None else 0.0
+
+    parts = bert.embeddings
+    rows = parts.token_type_embeddings.weight
+    kinds = torch.where(token_type_ids[..., None] == 0, rows[0], rows[min(1, len(rows) - 1)])
+    hidden = look_up(parts.word_embeddings.weight, input_ids) + kinds + parts.position_embeddings.weight[:length]
+    hidden = drop(norm(parts.LayerNorm, hidden), rate, mode.seed, 0).to(mode.dtype)
+    layer: Any  # a BertLayer; torch types its parts as tensors
+    for number, layer in enumerate(bert.encoder.layer):
+        attention, output = layer.attention.self, layer.attention.output
+        query, key, value = (
+            linear(part, hidden).view(pairs, length, heads, -1).transpose(1, 2)  # (B, heads, T, H / heads)
+            for part in (attention.query, attention.key, attention.value)
+        )
+        seen = functional.scaled_dot_product_attention(
+            query, key, value, attn_mask=mask, dropout_p=attention_dropout
+        ).transpose(1, 2).flatten(2)  # (B, T, H)  # fmt: skip
+        seen = drop(linear(output.dense, seen), rate, mode.seed, 2 * number + 1)
+        hidden = norm(output.LayerNorm, seen + hidden)
+        wide = layer.intermediate.intermediate_act_fn(linear(layer.intermediate.dense, hidden))  # (B, T, feed-forward)
+        narrow = drop(linear(layer.output.dense, wide), rate, mode.seed, 2 * number + 2)
+        hidden = norm(layer.output.LayerNorm, narrow + hidden)
+    return hidden
+
+
+def linear(layer: nn.Linear, x: Tensor) -> Tensor:
+    """Apply a layer of fp32 weights in the arithmetic of its input."""
+    return functional.linear(x, layer.weight.to(x.dtype), layer.bias.to(x.dtype))
+
+
+def norm(layer: nn.LayerNorm, x: Tensor) -> Tensor:
+    """Normalise in fp32 and return to the arithmetic of the input."""
+    return functional.layer_norm(x.float(), layer.normalized_shape, layer.weight, layer.bias, layer.eps).to(x.dtype)
+
+
+def drop(x: Tensor, rate: float, seed: Tensor | None, number: int) -> Tensor:
+    """Set a share of x to zero and scale the rest up; which places, `seed`, the layer's `number` and the place decide.
+
+    A place's number is scrambled by two rounds of multiplying and folding the high bits down, as hash tables finish
+    their keys. Arithmetic in int32 wraps around, which is meant; `>>` keeps the sign, so the fold masks it off.
+    """
+    if seed is None or rate == 0:
+        return x
+    key = (seed ^ (number * 0x2545F491 & 0x7FFFFFFF)) * 0x2C1B3C6D
+    bits = torch.arange(x.numel(), dtype=torch.int32, device=x.device).view(x.shape) * -1640531527 + key
+    bits = (bits ^ (bits >> 16 & 0xFFFF)) * 0x21F0AAAD ^ (key >> 11)
+    bits = (bits ^ (bits >> 15 & 0x1FFFF)) * 0x735A2D97
+    keep = bits >= round(rate * 2**32) - 2**31
+    return torch.where(keep, x * (1 / (1 - rate)), 0.0).to(x.dtype)
+
+
+@torch.library.custom_op("linkbert::look_up", mutates_args=())
+def look_up(table: Tensor, numbers: Tensor) -> Tensor:
+    """Take rows of a table, (V, H), (B, T) -> (B, T, H); opaque to the compiler, for the sake of its gradient."""
+    return functional.embedding(numbers, table)
+
+
+@torch.library.custom_op("linkbert::look_up_gradient", mutates_args=())
+def look_up_gradient(gradient: Tensor, numbers: Tensor, rows: int) -> Tensor:
+    """Add gradients up by row, in the order of their places."""
+    return torch.ops.aten.embedding_dense_backward(gradient, numbers, rows, -1, False)
+
+
+@look_up.register_fake
+def _(table: Tensor, numbers: Tensor) -> Tensor:
+    return table.new_empty((*numbers.shape, table.shape[1]))
+
+
+@look_up_gradient.register_fake
+def _(gradient: Tensor, numbers: Tensor, rows: int) -> Tensor:  # noqa: ARG001
+    return gradient.new_empty((rows, gradient.shape[-1]))
+
+
+def _keep(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:  # noqa: ARG001
+    ctx.save_for_backward(inputs[1])
+    ctx.rows = len(inputs[0])
+
+
+def _gradient(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+    return look_up_gradient(gradient, ctx.saved_tensors[0], ctx.rows), None
+
+
+look_up.register_autograd(_gradient, setup_context=_keep)

@@ -1,0 +1,229 @@
+"""The model against Hugging Face's and against arithmetic by hand."""
+
+import shutil
+import types
+
+import pytest
+import torch
+from torch.nn import functional
+from transformers import BertConfig, BertForPreTraining
+
+from linkbert.config import make_config
+from linkbert.model.encoder import Mode, drop
+from linkbert.model.linkbert import IGNORED, LinkBert
+from linkbert.model.step import compiles, operations_a_token, pad_masked, step_function
+
+
+def small_config(**changes) -> BertConfig:
+    sizes = {"vocab_size": 97, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
+    more = {"intermediate_size": 64, "max_position_embeddings": 40, "attention_probs_dropout_prob": 0.0}
+    return BertConfig(**sizes | more | changes)
+
+
+def make_batch(pairs=5, length=24, *, relations=3, full=False, seed=0, vocabulary=97) -> types.SimpleNamespace:
+    random = torch.Generator().manual_seed(seed)
+    draw = lambda *size, low=0, high: torch.randint(low, high, size, generator=random)  # noqa: E731
+    lengths = torch.full((pairs,), length) if full else draw(pairs, low=length // 2, high=length + 1)
+    rows = [torch.randperm(int(n), generator=random)[:4].sort().values + i * length for i, n in enumerate(lengths)]
+    positions = torch.cat(rows)
+    return types.SimpleNamespace(
+        input_ids=draw(pairs, length, low=1, high=vocabulary),
+        token_type_ids=(torch.arange(length) >= length // 3).long().expand(pairs, length).contiguous(),
+        lengths=lengths,
+        masked_positions=positions,
+        masked_labels=draw(len(positions), high=vocabulary),
+        relations=draw(pairs, high=relations),
+    )
+
+
+def inputs(batch) -> tuple[torch.Tensor, ...]:
+    return tuple(vars(batch).values())
+
+
+@pytest.mark.parametrize("act", ["gelu", "relu"])
+def test_losses_and_gradients_equal_hugging_face(act):
+    torch.manual_seed(1)
+    model = LinkBert(small_config(hidden_act=act, initializer_range=0.3), objective="nsp").eval()
+    reference = BertForPreTraining(model.config).eval()
+    reference.load_state_dict(model.state_dict())
+    batch = make_batch(relations=2)
+    labels = torch.full((batch.input_ids.numel(),), IGNORED)
+    labels[batch.masked_positions] = batch.masked_labels
+    attended = (torch.arange(24) < batch.lengths[:, None]).long()
+    theirs = reference(batch.input_ids, attended, batch.token_type_ids)
+    their_mlm = functional.cross_entropy(theirs.prediction_logits.flatten(0, 1), labels, reduction="sum")
+    their_nsp = functional.cross_entropy(theirs.seq_relationship_logits, batch.relations, reduction="sum")
+
+    ours = model(*inputs(batch))
+    torch.testing.assert_close(ours.mlm_loss, their_mlm, rtol=1e-6, atol=1e-5)
+    torch.testing.assert_close(ours.relation_loss, their_nsp, rtol=1e-6, atol=1e-5)
+    assert ours.relation_correct == (theirs.seq_relationship_logits.argmax(-1) == batch.relations).sum()
+
+    count, pairs = len(batch.masked_labels), len(batch.relations)
+    (ours.mlm_loss / count + ours.relation_loss / pairs).backward()
+    own = reference(
+        batch.input_ids, attended, batch.token_type_ids, labels=labels.view(5, 24), next_sentence_label=batch.relations
+    )
+    torch.testing.assert_close(ours.mlm_loss / count + ours.relation_loss / pairs, own.loss, rtol=1e-6, atol=1e-5)
+    own.loss.backward()
+    gradients = {name: weight.grad for name, weight in reference.named_parameters()}
+    for name, weight in model.named_parameters():
+        torch.testing.assert_close(
+            weight.grad, gradients[name], rtol=1e-4, atol=1e-6, msg=lambda m, n=name: f"{n}: {m}"
+        )
+
+
+def test_three_relations_by_hand():
+    model = LinkBert(small_config(), objective="drp").eval()
+    head = model.cls
+    with torch.no_grad():
+        head.seq_relationship.weight.zero_()
+        head.linked_relationship.weight.zero_()
+        head.seq_relationship.bias.copy_(torch.tensor([1.0, 2.0]).log())
+        head.linked_relationship.bias.copy_(torch.tensor([5.0]).log())
+    batch = make_batch(pairs=4)
+    batch.relations = torch.tensor([0, 1, 2, 2])
+    output = model(*inputs(batch))
+    by_hand = -torch.tensor([1 / 8, 2 / 8, 5 / 8, 5 / 8]).log().sum()  # the three logits are log 1, log 2, log 5
+    torch.testing.assert_close(output.relation_loss, by_hand)
+    assert output.relation_correct == 2
+    found = model.predict(*inputs(batch)[:-1])
+    torch.testing.assert_close(found.relations, torch.tensor([[1 / 8, 2 / 8, 5 / 8]]).expand(4, 3))
+
+
+def test_predictions_go_with_the_losses():
+    model = LinkBert(small_config())
+    batch = make_batch()
+    batch.masked_labels[3] = IGNORED
+    found = model.predict(*inputs(batch)[:-1])
+    output = model(*inputs(batch))
+    torch.testing.assert_close(found.mlm_losses.sum(), output.mlm_loss.detach())
+    assert found.mlm_losses[3] == 0
+    assert (found.relations.argmax(-1) == batch.relations).sum() == output.relation_correct
+
+
+def test_a_pair_does_not_see_beyond_its_length_or_its_neighbours():
+    model = LinkBert(small_config())
+    batch = make_batch()
+    before = model.predict(*inputs(batch)[:-1])
+    for row, length in enumerate(batch.lengths):
+        batch.input_ids[row, length:] = 13
+    after = model.predict(*inputs(batch)[:-1])
+    assert torch.equal(before.mlm_losses, after.mlm_losses)
+    assert torch.equal(before.relations, after.relations)
+
+
+def test_decoder_is_tied_and_relations_can_be_off():
+    model = LinkBert(small_config(), objective="mlm")
+    assert model.cls.predictions.decoder.weight is model.bert.embeddings.word_embeddings.weight
+    assert model.cls.predictions.decoder.bias is model.cls.predictions.bias
+    output = model(*inputs(make_batch()))
+    assert output.relation_loss == 0
+    (output.mlm_loss + output.relation_loss).backward()
+    without = {name for name, weight in model.named_parameters() if weight.requires_grad and weight.grad is None}
+    assert not without
+    assert model.cls.linked_relationship is None
+
+
+@pytest.mark.parametrize(("preset", "millions"), [("tiny", 4.4), ("base", 110), ("large", 335)])
+def test_sizes_of_the_presets(preset, millions):
+    config = make_config(preset)
+    bert_config = BertConfig(
+        hidden_size=config.hidden,
+        num_hidden_layers=config.layers,
+        num_attention_heads=config.heads,
+        intermediate_size=config.feed_forward,
+    )
+    with torch.device("meta"):
+        model = LinkBert(bert_config)
+    count = sum(weight.numel() for weight in model.parameters()) / 1e6
+    assert count == pytest.approx(millions, rel=0.02)
+
+
+def test_dropout_drops_its_share_and_follows_seed_layer_and_place():
+    x = torch.ones(200, 500)
+    seeds = [torch.tensor(seed, dtype=torch.int32) for seed in (-(2**31), -5, 0, 7, 2**31 - 1)]
+    kept = torch.stack([drop(x, 0.1, seed, number) for seed in seeds for number in range(3)])
+    assert kept.unique().tolist() == pytest.approx([0.0, 1 / 0.9])
+    flat = (kept != 0).double().flatten(1)  # 15 draws of 100,000 places
+    assert ((flat.mean(1) - 0.9).abs() < 5 * (0.09 / 1e5) ** 0.5).all()
+    assert torch.corrcoef(flat).fill_diagonal_(0).abs().max() < 5 / 1e5**0.5
+    for lag in (1, 2, 64, 500):
+        assert abs(torch.corrcoef(torch.stack([flat[0, lag:], flat[0, :-lag]]))[0, 1]) < 5 / 1e5**0.5
+    assert torch.equal(drop(x, 0.1, seeds[1], 2), kept[5])
+    assert drop(x, 0.1, None, 0) is x
+
+
+def test_masked_positions_are_filled_up_with_what_counts_for_nothing():
+    model = LinkBert(small_config())
+    batch = make_batch()
+    before = model(*inputs(batch)).mlm_loss
+    batch.masked_positions, batch.masked_labels = pad_masked(batch.masked_positions, batch.masked_labels)
+    assert len(batch.masked_positions) == 64
+    torch.testing.assert_close(model(*inputs(batch)).mlm_loss, before)
+    empty = torch.zeros(0, dtype=torch.int64)
+    assert [len(part) for part in pad_masked(empty, empty)] == [64, 64]
+
+
+def step_results(step, model, batch, seed):
+    torch.manual_seed(seed)
+    model.zero_grad()
+    output = step(batch)
+    (output.mlm_loss + output.relation_loss).backward()
+    return [output.mlm_loss.detach(), *(weight.grad.clone() for weight in model.parameters())]
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_the_same_seed_gives_the_same_bits(precision):
+    torch.manual_seed(0)
+    model = LinkBert(small_config()).train()
+    step = step_function(model, make_config("tiny", ["compile=off", f"precision={precision}"]))
+    batch = make_batch(pairs=64)
+    batch.input_ids[:, ::2] = 11  # many gradients of one word meet
+    first = step_results(step, model, batch, 3)
+    for _ in range(3):
+        assert all(map(torch.equal, first, step_results(step, model, batch, 3)))
+    assert not torch.equal(first[0], step_results(step, model, batch, 4)[0])
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch.*")  # torch's own, when it loads its compiler
+@pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs a C++ compiler")
+def test_compiled_repeats_bit_for_bit_and_equals_uncompiled():
+    torch.manual_seed(0)
+    model = LinkBert(small_config(num_hidden_layers=1)).train()
+    compiled, plain = (
+        step_function(model, make_config("tiny", [f"compile={word}", "precision=fp32"])) for word in ("on", "off")
+    )
+    batch = make_batch(pairs=64)
+    batch.input_ids[:, ::2] = 11
+    first = step_results(compiled, model, batch, 3)
+    for _ in range(3):
+        assert all(map(torch.equal, first, step_results(compiled, model, batch, 3)))
+    for ours, theirs in zip(first, step_results(plain, model, batch, 3), strict=True):  # dropout is the same, too
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+    batch.masked_positions, batch.masked_labels = batch.masked_positions[:100], batch.masked_labels[:100]
+    with torch._dynamo.config.patch(error_on_recompile=True):  # another number of masks is not compiled anew
+        step_results(compiled, model, batch, 3)
+
+
+def test_bf16_is_close_to_fp32():
+    torch.manual_seed(0)
+    model = LinkBert(small_config(initializer_range=0.1)).eval()
+    batch = make_batch(pairs=32)
+    exact = model(*inputs(batch))
+    coarse = model(*inputs(batch), Mode(torch.bfloat16))
+    assert coarse.mlm_loss.dtype == torch.float32
+    torch.testing.assert_close(coarse.mlm_loss, exact.mlm_loss, rtol=0.01, atol=0)
+    torch.testing.assert_close(coarse.relation_loss, exact.relation_loss, rtol=0.01, atol=0.01)
+
+
+def test_compile_where_it_pays_back(caplog, monkeypatch):
+    model = LinkBert(small_config())
+    assert operations_a_token(model, make_config("tiny")) == pytest.approx(
+        3 * (2 * (2 * (4 * 32 * 32 + 2 * 32 * 64) + 4 * 512 * 32) + 2 * 32 * (32 + 97) * 0.15)
+    )
+    assert not compiles(model, make_config("tiny", ["steps=10"]))
+    assert compiles(model, make_config("tiny"))
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    assert not compiles(model, make_config("tiny", ["compile=on"]))
+    assert "no C++ compiler" in caplog.text
