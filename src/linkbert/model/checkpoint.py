@@ -156,8 +156,7 @@ def objective_of(bert_config: BertConfig, weights: dict[str, Tensor]) -> str:
 
 def write_model(model: LinkBert, folder: Path, *, vocabulary_folder: Path, card: str | None = None) -> None:
     """Write config.json, weights, the vocabulary's files and README.md (`card`) into a folder that is there."""
-    settings = json.loads(model.config.to_json_string()) | {"linkbert_objective": model.objective, "dtype": "float32"}
-    write_json(folder / "config.json", settings)
+    write_json(folder / "config.json", json.loads(model.config.to_json_string()) | {"dtype": "float32"})
     weights = {
         name: value.detach().to("cpu", torch.float32).contiguous()
         for name, value in model.state_dict().items()

@@ -67,6 +67,7 @@ class LinkBert(nn.Module):
         self.config = copy.deepcopy(bert_config)
         self.config._attn_implementation = "sdpa"
         self.config.architectures = ["BertForPreTraining"]
+        self.config.linkbert_objective = objective  # config.json keeps it; Hugging Face carries what it does not know
         self.objective = objective
         self.bert = BertModel(self.config)
         self.cls = Heads(self.config, linked=objective == "drp")

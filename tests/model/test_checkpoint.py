@@ -1,0 +1,254 @@
+"""Checkpoints as Hugging Face folders, and every kind of folder a run can start from."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import (
+    AutoModel,
+    AutoModelForMaskedLM,
+    AutoTokenizer,
+    BertConfig,
+    BertForMaskedLM,
+    BertForPreTraining,
+    BertModel,
+    RobertaConfig,
+    RobertaModel,
+)
+
+from linkbert.config import make_config
+from linkbert.model.checkpoint import check_vocabulary, find_encoder, load_model, read_encoder, save_model, start_model
+from linkbert.model.fill import fill_mask, relate
+from linkbert.model.linkbert import LinkBert
+
+WORDS = ["the", "sea", "moon", "pulls", "tides", "bread", "of", "capital", "##s", "."]
+VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]
+SETTINGS = ["sequence_length=32", "layers=1", "hidden=16", "heads=2", "feed_forward=32", "initializer_range=0.3"]
+
+
+@pytest.fixture
+def vocabulary(tmp_path):
+    folder = tmp_path / "vocabulary"
+    folder.mkdir()
+    (folder / "vocab.txt").write_text("\n".join(VOCABULARY) + "\n")
+    (folder / "tokenizer_config.json").write_text('{"do_lower_case": true, "tokenizer_class": "BertTokenizer"}')
+    return folder
+
+
+@pytest.fixture
+def encoder_folder(tmp_path, vocabulary):
+    """Write a Hugging Face model of a class into a folder with the vocabulary; weights may be changed on the way."""
+
+    def write(kind, change=lambda weights: weights, **config):
+        torch.manual_seed(5)
+        sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+        model = kind(BertConfig(vocab_size=len(VOCABULARY), max_position_embeddings=40, **sizes | config))
+        folder = tmp_path / kind.__name__
+        model.save_pretrained(folder)
+        save_file(change(load_file(folder / "model.safetensors")), folder / "model.safetensors")
+        for file in vocabulary.iterdir():
+            (folder / file.name).write_text(file.read_text())
+        return folder, model
+
+    return write
+
+
+def start(folder, vocabulary, *words):
+    return start_model(make_config("tiny", [*SETTINGS, f"init={folder}", *words]), vocabulary)
+
+
+def same_weights(ours, theirs):
+    ours, theirs = ours.state_dict(), theirs.state_dict()
+    return [name for name in theirs if name in ours and not torch.equal(ours[name], theirs[name])]
+
+
+@pytest.mark.parametrize("objective", ["drp", "nsp", "mlm"])
+def test_a_checkpoint_comes_back_bit_for_bit(tmp_path, vocabulary, objective):
+    shares = [] if objective == "drp" else ["shares=1/2,1/2,0"]
+    model = start_model(make_config("tiny", [*SETTINGS, f"objective={objective}", *shares]), vocabulary)
+    save_model(model, tmp_path / "model", vocabulary_folder=vocabulary, card="# A card\n")
+    back = load_model(tmp_path / "model")
+    assert back.objective == objective
+    assert back.state_dict().keys() == model.state_dict().keys()
+    assert not same_weights(back, model)
+    same = {"dtype": None}
+    assert back.config.to_dict() | same == model.config.to_dict() | same
+    assert (tmp_path / "model" / "README.md").read_text() == "# A card\n"
+    assert not list(tmp_path.glob("*.part"))
+    assert not same_weights(start(tmp_path / "model", vocabulary, f"objective={objective}", *shares), model)
+
+
+def test_the_seed_decides_the_start(vocabulary):
+    first, same, other = (
+        start_model(make_config("tiny", [*SETTINGS, f"seed={seed}"]), vocabulary) for seed in (1, 1, 2)
+    )
+    assert not same_weights(first, same)
+    assert same_weights(first, other)
+    assert first.bert.embeddings.word_embeddings.weight.std().item() == pytest.approx(0.3, rel=0.2)
+
+
+def test_hugging_face_opens_a_checkpoint(tmp_path, vocabulary):
+    model = start_model(make_config("tiny", SETTINGS), vocabulary).eval()
+    folder = tmp_path / "model"
+    save_model(model, folder, vocabulary_folder=vocabulary)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    inputs = tokenizer(
+        ["The moon pulls the [MASK].", "bread"], ["tides", "of the sea"], return_tensors="pt", padding=True
+    )
+    lengths = inputs["attention_mask"].sum(1)
+    with torch.no_grad():
+        hidden = model.encode(inputs["input_ids"], inputs["token_type_ids"], lengths)
+        logits = model.token_logits(hidden, torch.arange(hidden.shape[0] * hidden.shape[1])).view(*hidden.shape[:2], -1)
+        real = inputs["attention_mask"].bool()
+
+        for kind, missing in ((AutoModel, set()), (AutoModelForMaskedLM, set()), (BertForPreTraining, set())):
+            theirs, report = kind.from_pretrained(folder, output_loading_info=True)
+            assert set(report["missing_keys"]) == missing
+            assert not report["mismatched_keys"]
+            output = theirs.eval()(**inputs)
+            if kind is AutoModel:
+                torch.testing.assert_close(output.last_hidden_state[real], hidden[real])
+            elif kind is AutoModelForMaskedLM:
+                torch.testing.assert_close(output.logits[real], logits[real])
+            else:
+                torch.testing.assert_close(output.prediction_logits[real], logits[real])
+                torch.testing.assert_close(output.seq_relationship_logits, model.relation_logits(hidden)[:, :2])
+                extra = {"cls.linked_relationship.weight", "cls.linked_relationship.bias"}
+                assert set(report["unexpected_keys"]) == extra
+    assert tokenizer.model_max_length == model.config.max_position_embeddings
+    assert tokenizer.decode(inputs["input_ids"][0]).startswith("[CLS] the moon pulls the [MASK]")
+
+
+def test_start_from_an_encoder_without_heads(encoder_folder, vocabulary):
+    folder, theirs = encoder_folder(BertModel)
+    model = start(folder, vocabulary).eval()
+    assert not same_weights(model.bert, theirs)
+    transform = model.cls.predictions.transform
+    assert torch.equal(transform.dense.weight, torch.eye(16))
+    for zero in (transform.dense.bias, transform.LayerNorm.bias, model.cls.predictions.bias):
+        assert not zero.any()
+    assert torch.equal(transform.LayerNorm.weight, torch.ones(16))
+    assert model.cls.predictions.decoder.weight is model.bert.embeddings.word_embeddings.weight
+    assert model.cls.seq_relationship.weight.any()
+    assert model.config.hidden_dropout_prob == 0.1
+    assert model.config.attention_probs_dropout_prob == 0.0
+
+
+def test_start_from_an_encoder_with_both_heads(encoder_folder, vocabulary):
+    folder, theirs = encoder_folder(BertForPreTraining)
+    model = start(folder, vocabulary)
+    assert not same_weights(model, theirs)
+    assert not model.cls.linked_relationship.weight.any()
+    assert not model.cls.linked_relationship.bias.any()
+    without = start(folder, vocabulary, "objective=nsp", "shares=1/2,1/2,0")
+    assert without.cls.linked_relationship is None
+
+
+def test_start_without_a_pooler_and_with_old_names(encoder_folder, vocabulary):
+    def age(weights):
+        old = {name.replace("LayerNorm.weight", "LayerNorm.gamma"): value for name, value in weights.items()}
+        old = {name.replace("LayerNorm.bias", "LayerNorm.beta"): value.half() for name, value in old.items()}
+        old["cls.predictions.decoder.bias"] = old.pop("cls.predictions.bias")
+        return old | {"bert.embeddings.position_ids": torch.arange(40)}
+
+    folder, theirs = encoder_folder(BertForMaskedLM, age)
+    model = start(folder, vocabulary)
+    for name, value in theirs.state_dict().items():
+        assert torch.equal(model.state_dict()[name], value.half().float()), name
+    assert model.bert.pooler.dense.weight.any()
+
+
+def test_what_is_no_bert_or_does_not_fit_is_refused(encoder_folder, tmp_path, vocabulary):
+    folder, _ = encoder_folder(BertModel)
+    with pytest.raises(ValueError, match="40 positions, fewer than sequence_length=64"):
+        start(folder, vocabulary, "sequence_length=64")
+    weights = load_file(folder / "model.safetensors")
+    hole = {name: value for name, value in weights.items() if "query" not in name}
+    save_file(hole, folder / "model.safetensors")
+    with pytest.raises(ValueError, match=r"lacks 2 weights, bert.encoder.layer.0.attention.self.query"):
+        start(folder, vocabulary)
+    save_file(weights | {"embeddings.LayerNorm.weight": torch.ones(3)}, folder / "model.safetensors")
+    with pytest.raises(ValueError, match="has shape"):
+        start(folder, vocabulary)
+    (folder / "model.safetensors").write_bytes(b"not safetensors")
+    with pytest.raises(ValueError, match="cannot be read as safetensors"):
+        start(folder, vocabulary)
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    with pytest.raises(ValueError, match="a pickle, which linkbert never opens"):
+        start(folder, vocabulary)
+
+    roberta = RobertaModel(RobertaConfig(vocab_size=15, hidden_size=16, num_hidden_layers=1, num_attention_heads=2))
+    roberta.save_pretrained(tmp_path / "roberta")
+    with pytest.raises(ValueError, match="of type 'roberta'"):
+        read_encoder(tmp_path / "roberta")
+    with pytest.raises(ValueError, match=r"no config\.json"):
+        read_encoder(tmp_path)
+    with pytest.raises(ValueError, match="there is no such folder"):
+        find_encoder("./nowhere")
+
+
+def test_an_untied_decoder_is_refused(encoder_folder):
+    folder, _ = encoder_folder(BertForMaskedLM, lambda w: w | {"cls.predictions.decoder.weight": torch.ones(15, 16)})
+    with pytest.raises(ValueError, match="not tied"):
+        read_encoder(folder)
+
+
+def test_a_hub_name_without_a_network_is_one_clear_line(monkeypatch):
+    def offline(*_, **__):
+        raise OSError("no route to host\nand more")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", offline)
+    with pytest.raises(ValueError, match="the hub did not give it") as refusal:
+        find_encoder("bert-base-uncased")
+    assert "\n" not in str(refusal.value)
+
+
+def test_another_vocabulary_is_refused_with_the_remedy(encoder_folder, tmp_path, vocabulary):
+    folder, _ = encoder_folder(BertModel)
+    check_vocabulary(folder, vocabulary)
+    (folder / "vocab.txt").write_text("\n".join(["[PAD]", "other", *VOCABULARY[2:]]))
+    with pytest.raises(ValueError, match=r"first difference at number 1.*linkbert build .* --vocab"):
+        start(folder, vocabulary)
+    (folder / "vocab.txt").write_text("\n".join(VOCABULARY))
+    (folder / "tokenizer_config.json").write_text(json.dumps({"do_lower_case": False}))
+    with pytest.raises(ValueError, match="keeps case and the store's tokenizer lower-cases"):
+        start(folder, vocabulary)
+    (folder / "vocab.txt").unlink()
+    with pytest.raises(ValueError, match=r"no vocab.txt"):
+        start(folder, vocabulary)
+
+
+def test_ask_a_model(encoder_folder, tmp_path, vocabulary):
+    model = start_model(make_config("tiny", SETTINGS), vocabulary)
+    save_model(model, tmp_path / "model", vocabulary_folder=vocabulary)
+    guesses = fill_mask(tmp_path / "model", "The [MASK] pulls the [MASK].", top=3)
+    assert [len(each) for each in guesses] == [3, 3]
+    assert all(word in VOCABULARY for each in guesses for word, _ in each)
+    assert guesses[0][0][1] >= guesses[0][1][1] > 0
+    assert sum(p for _, p in fill_mask(tmp_path / "model", "[MASK]", top=99)[0]) == pytest.approx(1)
+    answer = relate(tmp_path / "model", "the moon pulls the sea " * 500, "tides of bread")
+    assert list(answer) == ["contiguous", "random", "linked"]
+    assert sum(answer.values()) == pytest.approx(1)
+    with pytest.raises(ValueError, match=r"no \[MASK\]"):
+        fill_mask(tmp_path / "model", "the moon")
+    with pytest.raises(ValueError, match="longer than the model's 512"):
+        fill_mask(tmp_path / "model", "moon " * 600 + "[MASK]")
+
+    folder, theirs = encoder_folder(BertForPreTraining)
+    assert list(relate(folder, "the sea", "the moon")) == ["contiguous", "random"]
+    inputs = AutoTokenizer.from_pretrained(folder)("the [MASK]", return_tensors="pt")
+    with torch.no_grad():
+        expected = theirs.eval()(**inputs).prediction_logits[0, 2].softmax(-1)
+    assert dict(fill_mask(folder, "the [MASK]", top=15)[0])["sea"] == pytest.approx(float(expected[6]), rel=1e-4)
+    headless, _ = encoder_folder(BertModel)
+    for question in (lambda: fill_mask(headless, "[MASK]"), lambda: relate(headless, "sea", "moon")):
+        with pytest.raises(ValueError, match="has no trained"):
+            question()
+
+
+def test_objectives_have_their_rows():
+    config = BertConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, vocab_size=15)
+    for objective, rows in (("drp", 3), ("nsp", 2), ("mlm", 2)):
+        model = LinkBert(config, objective=objective)
+        assert model.cls.relation_logits(torch.zeros(1, 16)).shape == (1, rows)
