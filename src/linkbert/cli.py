@@ -311,7 +311,8 @@ def run_pretrain(arguments: argparse.Namespace) -> int:
         result = pretrain_store(
             arguments.store, arguments.to, config, resume=arguments.resume, progress=training_progress(line)
         )
-    show_result(make_console(), result)
+    if result.first:  # of several processes, one speaks
+        show_result(make_console(), result)
     return 0 if result.finished else 130
 
 

@@ -1,7 +1,7 @@
 """Every knob of a pretraining run, its default and its meaning, in one place.
 
 A run is `preset`, then `key=value` words of the command line, then nothing: the resulting Config is written to
-RUN/config.json and decides, with the store, every batch and every update.
+RUN/run.json and decides, with the store, every batch and every update.
 """
 
 from __future__ import annotations
@@ -195,7 +195,7 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 
 def from_dict(settings: Mapping[str, Any]) -> Config:
-    """Rebuild a Config from a preset's table or from RUN/config.json."""
+    """Rebuild a Config from a preset's table or from RUN/run.json."""
     known = {item.name: item for item in dataclasses.fields(Config)}
     unknown = [key for key in settings if key not in known]
     if unknown:

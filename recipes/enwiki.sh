@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# English Wikipedia with the paper's base setting: 7 million articles, 24 GB of bz2, 6.5 to 7 billion WordPieces, some 200 million links.
+# Fetch it yourself:
+#   https://dumps.wikimedia.org/enwiki/latest/enwiki-latest-pages-articles-multistream.xml.bz2
+# and an encoder to continue, as the paper does (config.json, model.safetensors, vocab.txt of bert-base-uncased).
+# Nothing in this recipe was run by us at this size; times are reckoned from speeds in docs/log.md.
+set -euo pipefail
+dump=${1:-enwiki-latest-pages-articles-multistream.xml.bz2}
+encoder=${2:-bert-base-uncased}
+
+# About 100 GB of XML: BUILD_EN. It may be stopped and run again at any time. Disk: some 40 GB for the
+# documents, 14 GB for the tokens, 5 GB for links and graph, and as much again for the graph's join while it runs.
+linkbert build "$dump" --to enwiki --vocab "$encoder" --workers "$(nproc)"
+linkbert check enwiki
+
+# What the model will see, before a GPU is spent on it.
+linkbert show enwiki --preset base --instances 3
+linkbert stats enwiki --preset base
+
+# The paper: 40,000 steps of 2,048 pairs at 512 tokens, 4 days on 4 x A100. One process a GPU:
+torchrun --nproc-per-node "${GPUS:-4}" --no-python \
+    linkbert pretrain enwiki --preset base --to enwiki-base init="$encoder" compile=on
+
+# And without links, for as many steps: the comparison of the paper's table.
+torchrun --nproc-per-node "${GPUS:-4}" --no-python \
+    linkbert pretrain enwiki --preset base --to enwiki-base-bert init="$encoder" compile=on baseline=bert
