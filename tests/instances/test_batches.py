@@ -70,15 +70,6 @@ def test_tensors_are_as_promised(opened):
     assert batch.to("cpu").input_ids.equal(batch.input_ids)
 
 
-@pytest.mark.parametrize("whole_word", [False, True])
-def test_counts_of_a_step_are_those_of_its_batches(small_store, whole_word):
-    from dataclasses import replace
-
-    batches = open_batches(small_store.path, replace(CONFIG, whole_word=whole_word))
-    made = list(batches.micro_batches(5))
-    assert batches.counts(5) == (sum(len(batch.masked_labels) for batch in made), 22)
-
-
 def test_more_processes_than_pairs(small_store):
     from dataclasses import replace
 

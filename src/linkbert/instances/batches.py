@@ -19,7 +19,7 @@ import torch
 
 from linkbert.config import Config
 from linkbert.graph.links import LinkGraph
-from linkbert.instances.sampler import Instances, Sampler, mask_counts, open_graph
+from linkbert.instances.sampler import Instances, Sampler, open_graph
 from linkbert.instances.tokens import TokenStore
 
 
@@ -98,18 +98,6 @@ class Batches:
         size, first = self.config.batch_size, step * self.config.batch_size
         start, stop = first + size * rank // processes, first + size * (rank + 1) // processes
         return [(i, min(i + self.config.micro_batch, stop)) for i in range(start, stop, self.config.micro_batch)]
-
-    def counts(self, step: int) -> tuple[int, int]:
-        """Count the masked tokens and the pairs of a step's global batch, without making it.
-
-        Whole words cannot always fill the number of masks, so they have to be drawn: about as long as making the batch.
-        """
-        numbers = np.arange(step * self.config.batch_size, (step + 1) * self.config.batch_size)
-        if self.config.whole_word:
-            return len(self.sampler.fill(numbers).masked_labels), len(numbers)
-        pairs, _, _ = self.sampler.draw(numbers)
-        tokens = pairs[:, 2] - pairs[:, 1] + pairs[:, 5] - pairs[:, 4]
-        return int(mask_counts(tokens, self.config.mask_rate).sum()), len(numbers)
 
     def policy(self) -> dict[str, Any]:
         """Count what becomes of the asked shares; see Sampler.policy."""

@@ -60,7 +60,7 @@ class Plan(NamedTuple):
     contiguous: float  # chance of contiguous where linked did not come out and the document has more than one sentence
     scope_segment: bool
     segment: int  # ANY, LEAD or SECTION
-    fixed_cuts: bool  # cuts of epoch 0 in every epoch, so that a list of anchors stays true
+    usable_only: bool  # the anchors are a list of those that can have every relation with the cut of epoch 0
 
 
 class Special(NamedTuple):
@@ -180,7 +180,7 @@ def place_anchor(corpus: Corpus, plan: Plan, anchor: int, epoch: int) -> tuple[i
     if last - first == 1:
         return doc, max(begin, end - plan.half), end, -1
     stretch = (end - begin) / (corpus.first_anchor[doc + 1] - corpus.first_anchor[doc])
-    shift = unit(draw(make_key(plan.seed, 0 if plan.fixed_cuts else epoch, _CUT), doc))
+    shift = unit(draw(make_key(plan.seed, epoch, _CUT), doc))
     cut = begin + (anchor - corpus.first_anchor[doc] + shift) * stretch
     after = last_not_above(corpus.sentences, first, last, cut)
     if after + 1 < last and corpus.sentences[after + 1] - cut < cut - corpus.sentences[after]:
@@ -310,6 +310,8 @@ def draw_pairs(
     for row in range(len(numbers)):
         anchor, epoch, index = anchor_of(corpus, plan, numbers[row])
         doc, start, stop, after = place_anchor(corpus, plan, anchor, epoch)
+        if plan.usable_only and not has_link(corpus, plan, doc, start, stop):
+            doc, start, stop, after = place_anchor(corpus, plan, anchor, 0)
         key = draw(make_key(plan.seed, epoch, _PAIR), index)
         # Steps of the golden ratio: the relations of any run of instances come close to their shares.
         chance = (index * _GOLDEN_RATIO + unit(make_key(plan.seed, epoch, _RELATION))) % 1.0

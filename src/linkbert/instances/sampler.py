@@ -50,7 +50,8 @@ class Sampler:
 
     split: "train" (A and B from documents that are not held out) or "held-out" (A held out, B any document).
     anchors: "all", or "usable" for those alone where all three relations are possible: a link to follow and a text that
-    goes on. Then the shares hold exactly, and the cuts are those of epoch 0 in every epoch.
+    goes on, as the cuts of epoch 0 fall. Then the shares hold exactly. (In another epoch, an anchor whose cut would
+    leave it without a link is cut as in epoch 0.)
     """
 
     def __init__(
@@ -105,7 +106,7 @@ class Sampler:
             contiguous=0.0,
             scope_segment=config.scope == "segment",
             segment={"random": kernels.ANY, "lead": kernels.LEAD, "section": kernels.SECTION}[config.linked_segment],
-            fixed_cuts=anchors == "usable",
+            usable_only=anchors == "usable",
         )
         ids = store.vocabulary.ids
         self.special = kernels.Special(
