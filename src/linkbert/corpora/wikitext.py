@@ -34,6 +34,8 @@ TABLE, END = "\x0e", "\x0f"  # around a table whose cells are kept
 
 _OWN = (OPEN, CLOSE, HOLE, NOTHING, BREAK, TABLE, END, "\0", "\r")
 _OTHERS = re.compile("[\x00-\x08\x0b-\x1f\x7f]")
+_BREAKING = (BREAK, TABLE, END, "\n")  # what may not stand in an anchor
+_BREAKS = re.compile("[\x06\x0e\x0f\n]")
 _EMPTY_ANCHOR = OPEN + CLOSE
 Target = tuple[str, str]  # title and fragment
 
@@ -52,7 +54,7 @@ def parse(wikitext: str, site: Site, *, table_cells: bool = False) -> tuple[str,
     placeless: list[Target] = []
     if "<" in wikitext:
         wikitext = _drop_tags(wikitext, site, placeless)
-    if "{{" in wikitext:
+    if "{{" in wikitext or "}}" in wikitext:
         wikitext = _drop_templates(wikitext, site, placeless)
     if "{|" in wikitext:
         wikitext = _drop_tables(wikitext, site, placeless, table_cells)
@@ -66,7 +68,7 @@ def parse(wikitext: str, site: Site, *, table_cells: bool = False) -> tuple[str,
     if "://" in marked:
         marked = _drop_addresses(marked)
     if "__" in marked:
-        marked = _SWITCH.sub(NOTHING, marked)
+        marked = _SWITCH.sub(_switch, marked)
     if "\t" in marked or "\xa0" in marked:
         marked = marked.replace("\t", " ").replace("\xa0", " ")
     return _place("\n".join(_blocks(marked)), links, placeless)
@@ -104,7 +106,7 @@ _INLINE = words(
 _HELD = _OPAQUE | {"nowiki", "poem"}  # MediaWiki looks for their closing tag before it looks at anything inside
 _MARKS = dict.fromkeys(_INLINE | _HELD, NOTHING) | dict.fromkeys(_NEW_LINE, BREAK) | {"table": "\n{|"}
 _COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
-_LITERAL = {ord(character): f"&#{ord(character)};" for character in "[]{}|<>='*#:;_-"}
+_LITERAL = {ord(character): f"&#{ord(character)};" for character in "&[]{}|<>='*#:;_-"}
 
 
 def _drop_comments(text: str) -> str:
@@ -150,7 +152,7 @@ def _drop_tags(text: str, site: Site, placeless: list[Target]) -> str:
                     content = text[stop : closer.start()]
                     stop = closer.end()
                     if name == "nowiki":
-                        mark = content.translate(_LITERAL)
+                        mark = decode_entities(content).translate(_LITERAL)
                     elif name == "poem":
                         content = content.strip("\n").replace("\n", BREAK)
                         mark = BREAK + _drop_tags(content, site, placeless) + BREAK
@@ -189,7 +191,7 @@ def _drop_templates(text: str, site: Site, placeless: list[Target]) -> str:
     text = _CHARACTER.sub(lambda match: CHARACTERS[match[1].lower()], text)
     text = _PLAIN_TEMPLATE.sub(HOLE, _PLAIN_TEMPLATE.sub(HOLE, text))
     first, *segments = text.split("{{")
-    out = [first]
+    out = [first.replace("}}", "")]
     bases: list[int] = []  # where the output of each open template begins
     for segment in segments:
         bases.append(len(out))
@@ -252,11 +254,11 @@ def _starts_line(before: str) -> bool:
 @lru_cache(64)
 def _plain_link(trail: str) -> re.Pattern[str]:
     """Compile a link without brackets inside it: its target, label and trail."""
-    return re.compile(rf"\[\[([^\[\]{{}}|<>\n\x00-\x1f]++)(?:\|([^\[\]\x00-\x1f]++))?+\]\]({trail})")
+    return re.compile(rf"\[\[([^\[\]{{}}|<>\n\x00-\x1f]++)(?:\|([^\[\]|\x00-\x1f]++))?+\]\]({trail})")
 
 
 class _Targets(dict[str, Target | None]):
-    """Where links lead on a site, by what the wikitext writes; None where not to an article. Bounded."""
+    """Where links lead on a site, by what the wikitext writes; None where that takes a closer look. Bounded."""
 
     def __init__(self, site: Site) -> None:
         self.site = site
@@ -265,7 +267,7 @@ class _Targets(dict[str, Target | None]):
         kind, title, fragment = resolve(target, self.site)
         if len(self) > 1 << 17:
             self.clear()
-        self[target] = (title, fragment) if kind == "article" else None
+        self[target] = (title, fragment) if kind == "article" and target[0] != ":" else None
         return self[target]
 
 
@@ -325,26 +327,29 @@ def _match_outer_links(text: str, inner: list[Target], site: Site, placeless: li
             base, first_link, before = opens.pop()
             # Only the beginning is looked at, lest many brackets around one long text make it slow.
             head, pipe, _ = out[base][:400].partition("|") if base < len(out) else ("", "", "")
-            if (pipe or ":" in head) and resolve(head, site).kind == "gone":
+            gone = (pipe or ":" in head) and resolve(head, site).kind == "gone"
+            if closed > before and not gone:  # a link cannot hold a link: the inner one counts, this leaves its label
+                if pipe and OPEN not in head:
+                    out[base] = out[base][len(head) + 1 :]
+                closed += 1
+                add(after)
+                continue
+            content = "".join(out[base:])
+            del out[base:]
+            if after[:1] == "]" and content.count("[") > content.count("]"):  # [[a|[b]]]
+                content, after = content + "]", after[1:]
+            if gone:
                 placeless += links[first_link:]
-                del out[base:], links[first_link:]
+                del links[first_link:]
                 add(NOTHING + after)
                 continue
-            if closed > before:  # a link cannot hold a link: the inner one counts, this one leaves its label
-                if pipe:
-                    out[base] = out[base][len(head) + 1 :]
-            else:
-                content = "".join(out[base:])
-                del out[base:]
-                if after[:1] == "]" and content.count("[") > content.count("]"):  # [[a|[b]]]
-                    content, after = content + "]", after[1:]
-                head, pipe, label = content.partition("|")
-                letters = after[: trail.match(after).end()]  # type: ignore[union-attr] # it may be empty
-                written, link = _write_link(head, label if pipe else None, letters, site)
-                after = after[len(letters) :]
-                out.append(written)
-                if link is not None:
-                    links.append(link)
+            head, pipe, label = content.partition("|")
+            letters = after[: trail.match(after).end()]  # type: ignore[union-attr] # it may be empty
+            written, link = _write_link(head, label if pipe else None, letters, site)
+            out.append(written)
+            if link is not None:
+                links.append(link)
+            after = after[len(letters) :]
             closed += 1
             add(after)
     return "".join(out), links
@@ -356,11 +361,9 @@ def _write_link(target: str, label: str | None, trail: str, site: Site) -> tuple
     if kind == "gone":
         return NOTHING, None
     if label is None:
-        shown = target
-        if kind == "text":
-            if target.lstrip()[:2] == "//" or "://" in target[:12]:
-                return f"[{target}]{trail}", None  # an address in double brackets
-            shown = target.lstrip(" :#")
+        if kind == "text" and (target.lstrip()[:2] == "//" or "://" in target[:12]):
+            return f"[{target}]{trail}", None  # an address in double brackets
+        shown = target.lstrip(" :#")
         if "''" in shown:
             shown = shown.replace("'", "&#39;")  # in a title they are letters
     elif label.isspace() or not label.strip(_UNSEEN):
@@ -368,8 +371,10 @@ def _write_link(target: str, label: str | None, trail: str, site: Site) -> tuple
     else:
         shown = _drop_quotes(label) if "''" in label else label
     shown += trail
-    if "\n" in shown or BREAK in shown:
-        shown = " ".join(shown.replace(BREAK, " ").split())
+    if any(mark in shown for mark in _BREAKING):
+        shown = " ".join(_BREAKS.sub(" ", shown).split())
+    if "|" in shown:
+        shown = shown.replace("|", "&#124;")  # no cell of a table ends here
     if kind == "text":
         return shown, None
     bare = shown.strip(_UNSEEN)
@@ -389,74 +394,62 @@ def _trick(target: str) -> str:
 # ---- between: variants, tables, addresses
 
 _VARIANT = re.compile(r"-\{([^{}]*+)\}-")
+_VARIANT_NAME = re.compile(r"[a-z]{2,3}(-[a-z]+)*")
 
 
 def _choose_variant(match: re.Match[str]) -> str:
     """Choose one of a page's writings: "-{zh-hans:软件; zh-hant:軟體}-" -> "软件"; "-{text}-" -> "text"."""
     content = match[1]
     flags, pipe, body = content.partition("|")
-    body = body if pipe else content
-    if pipe and set(flags.strip()) & set("HT-"):  # H adds a rule, T names the title, - removes: nothing is shown
-        return _EMPTY_ANCHOR * content.count(OPEN)
-    parts = [part.partition(":") for part in body.split(";")]
-    written = [
-        text.strip() for name, colon, text in parts if colon and re.fullmatch(r"\s*[a-z]{2,3}(-[a-z]+)*\s*", name)
-    ]
-    if not written:
-        return body
-    shown = written[0]
-    return shown + _EMPTY_ANCHOR * (content.count(OPEN) - shown.count(OPEN))
+    if not pipe or not re.fullmatch(r"[A-Za-z;\- ]*", flags):
+        flags, body = "", content
+    if OPEN in content or CLOSE in content:
+        return body  # rare, and the anchors in there must stay whole
+    if set(flags) & set("HT-"):  # H adds a rule, T names the title, - removes one: nothing is shown
+        return NOTHING
+    parts = (part.partition(":") for part in body.split(";"))
+    written = (text.strip() for name, colon, text in parts if colon and _VARIANT_NAME.fullmatch(name.strip()))
+    return next(written, body)
 
 
 def _write_tables(marked: str) -> str:
     """Write the tables that stand between marks as text: a row a line, its cells joined by " | "."""
     out: list[str] = []
-    depth = 0
     row: list[str] = []
+    depth = 0
+    head = False  # on the line that begins a table: attributes
+    caption = False  # `row` is the caption
 
     def finish() -> None:
-        cells = [cell for cell in (cell.strip() for cell in row) if cell.strip(NOTHING + HOLE + BREAK)]
-        if cells:
-            out.append(BREAK + " | ".join(cells))
+        cells = [cell.strip() for cell in row if cell.strip(_UNSEEN)]
+        out.append(f"{BREAK}{' | '.join(cells)}{BREAK}\n" if cells else "\n")
         row.clear()
+        nonlocal caption
+        caption = False
 
-    for line in re.split("(\n|[\x0e\x0f])", marked):
-        if line == TABLE:
+    for piece in re.split("(\n|[\x0e\x0f])", marked):
+        bare = piece.strip(" \x05\x06")
+        if piece in (TABLE, END):
             finish()
-            depth += 1
-            out.append("\n")
-            head = True
-            continue
-        if line == END:
-            finish()
-            depth = max(0, depth - 1)
-            out.append("\n")
-            continue
-        if not depth:
-            out.append(line)
-            continue
-        if line == "\n":
+            head = piece == TABLE
+            depth = depth + 1 if head else max(0, depth - 1)
+        elif not depth:
+            out.append(piece)
+        elif piece == "\n":
             head = False
-            continue
-        bare = line.strip(" \t\x05\x06")
-        if head:  # attributes of the table
-            out.append(_EMPTY_ANCHOR * line.count(OPEN))
-        elif bare.startswith(("|-", "|+", "|}")):
+        elif head or bare.startswith("|-"):
             finish()
-            out.append("\n")
-            if bare[1] == "+":
-                row.append(_cell(bare[2:]))
-            else:
-                out.append(_EMPTY_ANCHOR * bare.count(OPEN))
-        elif bare.startswith(("|", "!")):
-            separator = r"\|\||!!" if bare[0] == "!" else r"\|\|"
-            row.extend(_cell(cell) for cell in re.split(separator, bare[1:]))
+            row.append(_EMPTY_ANCHOR * piece.count(OPEN))
+        elif bare.startswith("|+"):
+            finish()
+            row.append(_cell(bare[2:]))
+            caption = True
+        elif bare[:1] in ("|", "!"):
+            if caption:
+                finish()
+            row.extend(map(_cell, re.split(r"\|\||!!" if bare[0] == "!" else r"\|\|", bare[1:])))
         elif bare:
-            item = bare.lstrip("*#:; ")
-            if row:
-                row[-1] += " " + item
-            else:
-                row.append(item)
+            row.append(f"{row.pop() if row else ''} {bare.lstrip('*#:; ')}")
     finish()
     return "".join(out)
 
@@ -464,7 +457,7 @@ def _write_tables(marked: str) -> str:
 def _cell(cell: str) -> str:
     """Drop a cell's attributes: "style=x | text" -> "text"."""
     head, pipe, text = cell.partition("|")
-    return text + _EMPTY_ANCHOR * head.count(OPEN) if pipe else cell
+    return _EMPTY_ANCHOR * head.count(OPEN) + text if pipe else cell
 
 
 _PROTOCOL = r"(?i:https?|ftps?|gopher|ircs?|svn|git|mms|nntp|worldwind|ssh|sftp|telnet|redis)"
@@ -475,10 +468,16 @@ _EXTERNAL = re.compile(
     r"((?:[^\[\]\n]++|\[[^\[\]\n]*+\])*+)\]"
 )
 _SWITCH = re.compile(
-    r"__(?:(?i:NOTOC|FORCETOC|TOC|NOEDITSECTION|NEWSECTIONLINK|NONEWSECTIONLINK|NOGALLERY|HIDDENCAT|INDEX|NOINDEX|START|END|"
-    r"EXPECTUNUSEDCATEGORY|EXPECTUNUSEDTEMPLATE|NOCONTENTCONVERT|NOCC|NOTITLECONVERT|NOTC|STATICREDIRECT|NOGLOBAL|DISAMBIG|"
-    r"ARCHIVEDTALK|NOTALK|EXPECTED_UNCONNECTED_PAGE)|(?=\w*?[^\x00-\x7f])[^\W\da-z_]{2,40}|(?<=\n__)[A-Z_]{3,40}(?=__\n))__"
+    r"__(?:(?i:NOTOC|FORCETOC|TOC|NOEDITSECTION|NEWSECTIONLINK|NONEWSECTIONLINK|NOGALLERY|HIDDENCAT|INDEX|NOINDEX|START|"
+    r"END|EXPECTUNUSEDCATEGORY|EXPECTUNUSEDTEMPLATE|NOCONTENTCONVERT|NOCC|NOTITLECONVERT|NOTC|STATICREDIRECT|NOGLOBAL|"
+    r"DISAMBIG|ARCHIVEDTALK|NOTALK|EXPECTED_UNCONNECTED_PAGE)|([^\W\d_]{2,40})|(?<=\n__)[A-Z_]{3,40}(?=__\n))__"
 )
+
+
+def _switch(match: re.Match[str]) -> str:
+    """Drop a behaviour switch; of unknown words only those that shout in letters other than ASCII: not "__init__"."""
+    word = match[1]
+    return match[0] if word and (word.isascii() or word != word.upper()) else NOTHING
 
 
 def _label(match: re.Match[str]) -> str:
@@ -512,34 +511,44 @@ _QUOTES = re.compile("('{2,})")
 
 
 def _blocks(marked: str) -> list[str]:
-    """Cut the page into paragraphs, list items and headings, cleaned; a heading with no text under it is left out."""
-    blocks: list[str] = []
-    headings: list[tuple[int, str]] = []  # waiting for text under them
-    paragraph: list[str] = []
+    """Cut the page into paragraphs, list items and headings, cleaned; a heading with no text under it is left out.
 
+    The anchors of what is left out stay behind as empty ones, so that the k-th anchor is that of the k-th link.
+    """
+    blocks: list[str] = []
+    waiting: list[tuple[int, str]] = []  # (level, heading) without text under it so far; (0, empty anchors)
+    paragraph: list[str] = []
     hollow = _EMPTY_ANCHOR in marked
 
     def write(lines: list[str]) -> None:
         block = _clean(" ".join([_drop_quotes(line) if "''" in line else line for line in lines]))
         if hollow and not block.replace(_EMPTY_ANCHOR, ""):
-            lose(block)
+            leave(block)
         elif block:
-            if headings:
-                blocks.extend(heading for _, heading in headings)
-                headings.clear()
+            if waiting:
+                release()
+                block = waiting.pop()[1] + block if waiting else block
             blocks.append(block)
 
-    def lose(block: str) -> None:
-        """Keep the count of links right where a block that has some is left out."""
-        lost = _EMPTY_ANCHOR * block.count(OPEN)
-        if not lost:
-            return
-        if headings:
-            headings[-1] = (headings[-1][0], headings[-1][1] + lost)
-        elif blocks:
-            blocks[-1] += lost
-        else:
-            blocks.append(lost)
+    def leave(block: str) -> None:
+        if OPEN in block:
+            waiting.append((0, _EMPTY_ANCHOR * block.count(OPEN)))
+
+    def release() -> None:
+        """Write the headings that wait; what is left of `waiting` are the anchors behind the last one."""
+        anchors = ""
+        for level, text in waiting:
+            if level and text:
+                blocks.append(anchors + text)
+            anchors = "" if level and text else anchors + text
+        waiting[:] = [(0, anchors)] if anchors else []
+
+    def forget(level: int) -> None:
+        """Leave out the headings of this level and below that wait."""
+        anchors: list[str] = []
+        while waiting and (not waiting[-1][0] or waiting[-1][0] >= level):
+            anchors.append(_EMPTY_ANCHOR * waiting.pop()[1].count(OPEN))
+        leave("".join(anchors))
 
     for line in marked.split("\n"):
         if line and line[0] not in _SPECIAL:
@@ -547,28 +556,29 @@ def _blocks(marked: str) -> list[str]:
             continue
         bare = line.strip(_UNSEEN)
         first = bare[:1]
-        own_line = line[:1] in "* #:;=|" or first in "*#:;=|" or bare.startswith("----")
-        if bare and not own_line:
+        if bare and not (line[0] == " " or first in "*#:;=|" or bare.startswith("----")):
             paragraph.append(line)
             continue
         if paragraph:
             write(paragraph)
             paragraph = []
         if first == "|":
-            lose(bare)  # a row of a table whose beginning a template holds
-        elif first == "=" and bare[-1] == "=" and (title := bare.strip("=")):
+            leave(bare)  # of a table whose beginning a template holds
+        elif first == "=" and bare[-1] == "=" and bare.strip("="):
             level = min(len(bare) - len(bare.lstrip("=")), len(bare) - len(bare.rstrip("=")), 6)
-            while headings and headings[-1][0] >= level:
-                lose(headings.pop()[1])
+            forget(level)
             title = bare[level:-level].replace(BREAK, " ")
-            headings.append((level, _clean(_drop_quotes(title) if "''" in title else title)))
+            waiting.append((level, _clean(_drop_quotes(title) if "''" in title else title)))
         elif bare:
             write([bare.lstrip("*#:;- ") if first in "*#:;-" else bare])
     if paragraph:
         write(paragraph)
-    for _, heading in headings:
-        lose(heading)
-    return blocks
+    forget(0)
+    return (
+        [*blocks, *(anchors for _, anchors in waiting)]
+        if not blocks or not waiting
+        else [*blocks[:-1], blocks[-1] + waiting[0][1]]
+    )
 
 
 def _drop_quotes(line: str) -> str:

@@ -1,0 +1,282 @@
+"""The scanner: each construct in a table, laws for any text whatever, golden pages, time linear in the length."""
+
+import json
+import time
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from linkbert.corpora.site import Site, is_disambiguation, normal_title, resolve, words
+from linkbert.corpora.wikitext import parse
+
+GOLDEN = Path(__file__).parent / "golden"
+EN = Site()
+DE = Site("de", namespaces={"datei": 6, "kategorie": 14, "spezial": -1})
+
+
+def text_of(wikitext, site=EN, **options):
+    return parse(wikitext, site, **options)[0]
+
+
+def links_of(wikitext, site=EN, **options):
+    """[(anchor or None, target)] or, with a fragment, [(anchor or None, target, fragment)]."""
+    text, links = parse(wikitext, site, **options)
+    return [
+        (
+            text[link.start : link.end] if link.start >= 0 else None,
+            link.target,
+            *([link.fragment] * bool(link.fragment)),
+        )
+        for link in links
+    ]
+
+
+@pytest.mark.parametrize(
+    ("wikitext", "expected"),
+    [
+        # emphasis, as MediaWiki decides it
+        ("''a'' '''b''' '''''c'''''", "a b c"),
+        ("l'''amour''", "l'amour"),
+        ("l'''[[amour]]'' x", "l'amour x"),
+        ("''''four''''", "'four'"),
+        ("it's the dog's", "it's the dog's"),
+        ("'''unclosed\nnext ''line", "unclosed next line"),
+        # lines
+        ("one\ntwo\n\nthree", "one two\nthree"),
+        ("* a\n** b\n# c\n: d\n; e", "a\nb\nc\nd\ne"),
+        ("== H ==\ntext", "H\ntext"),
+        ("=== ''H'' === <!-- c -->\ntext", "H\ntext"),
+        ("== Kept ==\n=== Sub ===\ntext\n== Dropped ==\n{{reflist}}\n== Gone too ==", "Kept\nSub\ntext"),
+        ("a\n----\nb", "a\nb"),
+        ("a\n\n\n\n\nb", "a\nb"),
+        (" preformatted\n lines", "preformatted\nlines"),
+        ("a = b\n5 - 3", "a = b 5 - 3"),
+        # dropped parts and the holes they leave
+        ("a{{b|c={{d}}|e}}f", "af"),
+        ("Rome ({{lang|la|Roma}}) is", "Rome is"),
+        ("Rome ({{x}}; born 1950)", "Rome (born 1950)"),
+        ("Rome (born 1950; {{x}})", "Rome (born 1950)"),
+        ("Rome ({{x}}, {{y}})", "Rome"),
+        ("Rome, {{x}}, is", "Rome, is"),
+        ("Rome is {{x}}.", "Rome is."),
+        ("call main() {{x}}", "call main()"),
+        ("a {{ndash}} b", "a – b"),
+        ("{{{1|default}}} x", "x"),
+        ("a<ref>note</ref>b<ref name=x/>c<ref name='y'>{{cite}}</REF >d", "abcd"),
+        ("a<!-- hidden -->b", "ab"),
+        ("a\n<!-- hidden -->\nb", "a b"),
+        ("a <math>x^2</math> b", "a b"),
+        ("a<syntaxhighlight lang=c>int [[x]];</syntaxhighlight>b", "ab"),
+        ("<gallery>\nFile:a.jpg|[[b]]\n</gallery>after", "after"),
+        ("{|\n! h\n|-\n| a || b\n|}\nafter", "after"),
+        ("{|\n|\n{|\n| inner\n|}\n|}\nafter", "after"),
+        ("<table><tr><td>a</td></tr></table>after", "after"),
+        ("[[File:a.jpg|thumb|A [[b|c]] {{d}} [http://e f]]]after", "after"),
+        ("[[Image:a.jpg]]\n[[Category:B]]\n[[fr:C]]\nafter", "after"),
+        ("__NOTOC__ a __init__ b", "a __init__ b"),
+        # tags and entities
+        ("<b>a</b> <span style='x'>b</span><br/>c<br>d", "a b\nc\nd"),
+        ("x<sup>2</sup> < 3 and <unknown>", "x2 < 3 and <unknown>"),
+        ("a&nbsp;b &lt; &#948; &#x3b4; &amp;amp; &bogus;", "a b < δ δ &amp; &bogus;"),
+        ("<nowiki>[[a]] ''b'' {{c}} &amp; <b></nowiki>", "[[a]] ''b'' {{c}} & <b>"),
+        ("<nowiki>* no item</nowiki>", "* no item"),
+        ("<poem>a\nb</poem>", "a\nb"),
+        # addresses
+        ("[http://a.org the label] b", "the label b"),
+        ("a [http://a.org] b", "a b"),
+        ("see http://a.org/x_(y), and", "see, and"),
+        ("[//a.org x] [mailto:a@b.c mail]", "x mail"),
+        ("[[http://a.org label]]", "label"),
+        # links whose target is no article
+        ("[[:Category:X]] [[Help:Y|z]] [[wikt:w]] [[:fr:Chat]]", "Category:X z wikt:w fr:Chat"),
+        ("see [[#History]] and [[#History|above]]", "see History and above"),
+        ("[[<bad>|label]] [[a\nb]] [[|x]] [[]]", "label a b x"),
+        # language variants
+        ("-{zh-hans:软件; zh-hant:軟體}- -{plain}- -{T|title}-", "软件 plain"),
+        # unclosed and wrongly nested: the rest of the page stays
+        ("a {{b c", "a b c"),
+        ("a [[b c", "a b c"),
+        ("a }} b ]] c |} d", "a b c |} d"),
+        ("a <ref>b [[c]]", "a b c"),
+        ("a <!-- b", "a b"),
+        ("a <nowiki>b", "a b"),
+        ("a\n{|\n| b\nc", "a\nb c"),
+        ("{{a|[[b}} c", "c"),
+        ("[[a|{{b]]}} c", "a| c"),
+        ("\r\na\r\nb\0c", "a bc"),
+    ],
+)
+def test_text(wikitext, expected):
+    assert text_of(wikitext) == expected
+
+
+@pytest.mark.parametrize(
+    ("wikitext", "expected"),
+    [
+        ("[[cat]]s and [[Dog|dogs]]", [("cats", "Cat"), ("dogs", "Dog")]),
+        ("[[2001: A Space Odyssey]]", [("2001: A Space Odyssey", "2001: A Space Odyssey")]),
+        ("[[fall_of  Rome]]", [("fall_of Rome", "Fall of Rome")]),
+        ("[[Caf&eacute;]] [[Caf%C3%A9|x]]", [("Café", "Café"), ("x", "Café")]),
+        ("[[Rome#Early_days|early]]", [("early", "Rome", "Early days")]),
+        (
+            "[[Boston (band)|]] [[Boston, Massachusetts|]]",
+            [("Boston", "Boston (band)"), ("Boston", "Boston, Massachusetts")],
+        ),
+        ("[[a|''b'' c]]", [("b c", "A")]),
+        ("[[Lista d''e paise]]", [("Lista d''e paise", "Lista d''e paise")]),
+        ("[[ a | b ]]c", [("b c", "A")]),
+        ("x[[a| b]]", [("b", "A")]),
+        ("[[a|b|c]]", [("b|c", "A")]),
+        ("[[a|[b]]]", [("[b]", "A")]),
+        ("[[[a]]]", [("a", "A")]),
+        ("[[a|b [[c]] d]]", [("c", "C")]),
+        ("[[a|b\nc]]", [("b c", "A")]),
+        ("[[a|{{b}}]]", [("a", "A")]),
+        ("[[a|b {{c}}]]d", [("b d", "A")]),
+        ("[[a]]<nowiki/>b [[c]]'s", [("a", "A"), ("c", "C")]),
+        ("[[:a]] [[/sub]]", [("a", "A"), ("/sub", "/sub")]),
+        ("[[fr:Chat]] [[Category:X]] [[User:Y|z]] [[#a]]", []),
+        # without a place
+        ("{{x|[[a]]}} <ref>[[b|c]]</ref> [[File:d|[[e]]]]", [(None, "B"), (None, "A"), (None, "E")]),
+        ("{|\n| [[a]]\n|}\n<gallery>\nFile:x|[[b]]\n</gallery>", [(None, "B"), (None, "A")]),
+        ("== [[a]] ==\n== b ==\n[[c]]", [("c", "C"), (None, "A")]),
+        ("<ref><!-- [[a]] --></ref>", []),
+    ],
+)
+def test_links(wikitext, expected):
+    assert links_of(wikitext) == expected
+
+
+def test_table_cells_are_kept_when_asked_for():
+    table = '{| class="x"\n|+ caption\n! A !! B\n|-\n| style="y" | [[a]] || b\n|-\n|\n* c\n|}\nafter'
+    assert text_of(table, table_cells=True) == "caption\nA | B\na | b\nc\nafter"
+    assert links_of(table, table_cells=True) == [("a", "A")]
+    assert links_of("{|\n| [[x]]=1 | [[y]]\n|}", table_cells=True) == [("y", "Y"), (None, "X")]
+
+
+def test_trails_and_namespaces_follow_the_site():
+    assert links_of("[[Haus]]tür [[Datei:a.jpg]] [[Kategorie:B]] [[File:c.jpg]]", DE) == [("Haustür", "Haus")]
+    assert links_of("[[дом]]а", Site("ru")) == [("дома", "Дом")]
+    assert links_of("[[漢字]]です", Site("ja")) == [("漢字", "漢字")]
+    assert links_of("[[bus]]é") == [("bus", "Bus")]
+    assert links_of("[[cat]]", Site("en", first_letter=False)) == [("cat", "cat")]
+
+
+@pytest.mark.parametrize(
+    ("title", "expected"),
+    [
+        ("image:x y.png", "File:X y.png"),
+        (" fall_of  Rome ", "Fall of Rome"),
+        ("ßx", "ßx"),
+        ("éa", "Éa"),
+        ("a%20b", "A b"),
+        ("100%", "100%"),
+    ],
+)
+def test_normal_title(title, expected):
+    assert normal_title(title, EN) == expected
+    assert normal_title(expected, EN) == expected
+
+
+def test_first_letters_of_languages():
+    assert normal_title("istanbul", Site("tr")) == "İstanbul"
+    assert normal_title("თბილისი", Site("ka")) == "თბილისი"
+
+
+def test_disambiguation_pages():
+    assert is_disambiguation("Mercury", "x {{Disambiguation|geo}}", EN)
+    assert is_disambiguation("Mercury (disambiguation)", "", EN)
+    assert is_disambiguation("x", "__DISAMBIG__", EN)
+    assert is_disambiguation("x", "{{Begriffsklärung}}", DE)
+    assert is_disambiguation("x", "{{dp}}", Site("nl"))
+    assert not is_disambiguation("x", "a {{disambiguation needed}} {{about|x}} {{dp}}", EN)
+
+
+@pytest.mark.parametrize("path", sorted(GOLDEN.glob("*.wiki")), ids=lambda path: path.stem)
+def test_golden_pages(path):
+    expected = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+    text, links = parse(path.read_text(encoding="utf-8"), Site(expected.get("language", "en")))
+    assert text == expected["text"]
+    assert [[link.start, link.end, link.target, link.fragment] for link in links] == expected["links"]
+
+
+PIECES = words(
+    "[[ ]] {{ }} {| |} {{{ }}} | || |- |+ ! !! ''' '' ''''' * # : ; = == === <ref> </ref> <ref/> <!-- --> <nowiki> "
+    "</nowiki> <br> <div> </div> <table> </table> <poem> </poem> <math> </math> <gallery> </gallery> -{ }- [ ] http:// "
+    "[http://a &lt; &amp; &nbsp; &#91; &#10; &#2; __TOC__ File:x Category:y fr: # a B é 漢 ( ) , ; . \" {{!}} {{'}}"
+)
+WIKITEXT = st.lists(
+    st.sampled_from([*sorted(PIECES), *"\n\n\n   ab\t\r\0\x02\x03\x04\x05\x06\x0e\x0f\ud800\xa0"])
+    | st.text(max_size=3),
+    max_size=40,
+).map("".join)
+
+
+@given(WIKITEXT, st.sampled_from([EN, DE, Site("zh")]), st.booleans())
+def test_any_text_gives_whole_links(wikitext, site, table_cells):
+    text, links = parse(wikitext, site, table_cells=table_cells)
+    placed = [link for link in links if link.start >= 0]
+    assert all(link.start == link.end == -1 for link in links[len(placed) :])
+    assert all(0 <= link.start < link.end <= len(text) for link in placed)
+    assert all(a.end <= b.start for a, b in pairwise(placed))
+    assert all("\n" not in text[link.start : link.end] for link in placed)
+    assert all(link.target for link in links)
+    assert not set(text) & set("\r\0\x02\x03\x04\x05\x06\x0e\x0f\t\xa0")
+    assert "\n\n" not in text
+    assert text == text.strip("\n")
+
+
+@given(
+    st.lists(
+        st.sampled_from(["[[Cat]]", "[[Dog|dogs]]", "word", "({{x}})", "<ref>[[R]]</ref>", "''", "\n", "\n* ", " "])
+    )
+)
+def test_links_keep_their_order_and_anchors(pieces):
+    text, links = parse("".join(pieces), EN)
+    shown = [(text[link.start : link.end], link.target) for link in links if link.start >= 0]
+    anchors = {"[[Cat]]": ("Cat", "Cat"), "[[Dog|dogs]]": ("dogs", "Dog")}
+    wanted = [anchors[piece] for piece in pieces if piece in anchors]
+    assert [target for _, target in shown] == [target for _, target in wanted]
+    assert all(anchor.startswith(start) for (anchor, _), (start, _) in zip(shown, wanted, strict=True))  # and its trail
+
+
+@given(st.text())
+def test_titles_are_normal_once(title):
+    once = resolve(title, EN)
+    if once.kind == "article":
+        assert normal_title(once.title, EN) == once.title or "%" in once.title or "&" in once.title
+
+
+NESTED = [
+    *(
+        "[[",
+        "{{",
+        "{|\n",
+        "<!--",
+        "<ref>",
+        "<nowiki>",
+        "<table>",
+        "[http://a ",
+        "-{",
+        "(",
+        "''",
+        "__",
+        "== a\n",
+        "&",
+        "<a ",
+    ),
+    *("[[a|", "[[File:a|", "[[a|b [[c]] ", "{{a|[[b]]", "({{a}}", "}}", "]]", "|}", "\n|}", "http://", "= ", "[[<a "),
+]
+
+
+@pytest.mark.parametrize("piece", NESTED, ids=repr)
+def test_time_is_linear(piece):
+    closing = {"[": "]]", "{": "}}"}.get(piece[0], ")")
+    for wikitext in (piece * 50_000, piece * 25_000 + closing * 25_000):
+        start = time.process_time()
+        parse(wikitext, EN)
+        parse(wikitext, EN, table_cells=True)
+        assert time.process_time() - start < 10  # measured: below 0.3 s; quadratic time would take minutes
