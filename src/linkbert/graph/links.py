@@ -90,8 +90,10 @@ def write_graph(
                 np.add.at(degrees, chunk["source"], 1)
                 for key, dtype in EDGE_ARRAYS.items():
                     files[key].write(chunk[key].astype(dtype).tobytes())
-                pairs = np.unique(chunk["source"].astype(np.int64) * documents + chunk["targets"])
-                np.add.at(in_degree, pairs % documents, 1)
+                # Sorted by hand: numpy's unique hashes, and takes seconds on evenly spaced numbers.
+                pairs = np.sort(chunk["source"].astype(np.int64) * documents + chunk["targets"])
+                distinct = pairs[np.diff(pairs, prepend=-1) > 0]
+                np.add.at(in_degree, distinct % documents, 1)
         finally:
             for file in files.values():
                 file.close()
