@@ -183,7 +183,7 @@ _MODEL = re.compile(rb"<model>([^<]*)</model>")
 _TEXT = re.compile(rb"<text(?:\s[^<>]*?)?(?:/>|>([^<]*))")
 _DELETED = re.compile(rb"<text\s[^<>]*\bdeleted=")
 _CDATA = re.compile(rb"<!\[CDATA\[(.*?)\]\]>", re.DOTALL)
-_NUMERIC = re.compile(r"&#(?:\d{1,7}|[xX][0-9a-fA-F]{1,6});")
+_NUMERIC = re.compile(rb"&#(?:\d{1,7}|[xX][0-9a-fA-F]{1,6});")
 _REDIRECT_TEXT = re.compile(
     r"\s*#\s*(?:"
     + "|".join(re.escape(word).replace(r"\ ", "[ _]") for word in sorted(REDIRECT_WORDS))
@@ -233,17 +233,18 @@ def _read_page(page: bytes, site: Site, options: Options, skipped: Skipped) -> D
 
 def _decode(raw: bytes, title: str, skipped: Skipped) -> str:
     """Decode the text of an XML element; invalid UTF-8 is replaced and counted."""
+    if b"&" in raw:
+        raw = raw.replace(b"&lt;", b"<").replace(b"&gt;", b">").replace(b"&quot;", b'"').replace(b"&apos;", b"'")
+        raw = _NUMERIC.sub(_numeric, raw).replace(b"&amp;", b"&")
     try:
-        text = raw.decode()
+        return raw.decode()
     except UnicodeDecodeError:
         skipped.note("invalid UTF-8 (replaced)", f"page {title!r}")
-        text = raw.decode(errors="replace")
-    if "&" not in text:
-        return text
-    text = text.replace("&lt;", "<").replace("&gt;", ">").replace("&quot;", '"')
-    if "&#" in text:
-        text = _NUMERIC.sub(lambda match: decode_entities(match[0]), text)
-    return text.replace("&apos;", "'").replace("&amp;", "&")
+        return raw.decode(errors="replace")
+
+
+def _numeric(match: re.Match[bytes]) -> bytes:
+    return decode_entities(match[0].decode()).encode()
 
 
 def _escape(match: re.Match[bytes]) -> bytes:

@@ -173,7 +173,7 @@ def is_disambiguation(title: str, wikitext: str, site: Site) -> bool:
     """Tell whether a page only lists meanings: by a template, by __DISAMBIG__, or by its title."""
     if _DISAMBIGUATION_TITLE.search(title) or ("__" in wikitext and _DISAMBIGUATION_SWITCH.search(wikitext)):
         return True
-    return any(_means_disambiguation(template, site.language) for template in _TEMPLATE_NAME.findall(wikitext))
+    return any(_means_disambiguation(template, site.language) for template in set(_TEMPLATE_NAME.findall(wikitext)))
 
 
 @lru_cache(1 << 14)

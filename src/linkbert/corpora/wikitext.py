@@ -56,35 +56,35 @@ def parse(wikitext: str, site: Site, *, table_cells: bool = False) -> tuple[str,
         wikitext = _drop_tags(wikitext, site, placeless)
     if "{{" in wikitext or "}}" in wikitext:
         wikitext = _drop_templates(wikitext, site, placeless)
-    if "{|" in wikitext:
+    if "{" in wikitext and "{|" in wikitext:
         wikitext = _drop_tables(wikitext, site, placeless, table_cells)
     marked, links = _match_links(wikitext, site, placeless)
     if "{" in marked and "-{" in marked:
         marked = _VARIANT.sub(_choose_variant, marked)
-    if TABLE in marked:
+    tables = TABLE in marked
+    if tables:
         marked = _write_tables(marked)
     if "[" in marked:
         marked = _EXTERNAL.sub(_label, marked)
     if "://" in marked:
         marked = _drop_addresses(marked)
-    if "__" in marked:
+    if "_" in marked and "__" in marked:
         marked = _SWITCH.sub(_switch, marked)
     if "\t" in marked or "\xa0" in marked:
         marked = marked.replace("\t", " ").replace("\xa0", " ")
-    return _place("\n".join(_blocks(marked)), links, placeless)
+    return _place("\n".join(_blocks(marked, tables)), links, placeless)
 
 
 def _place(marked: str, links: list[Target], placeless: list[Target]) -> tuple[str, tuple[Link, ...]]:
     """Take the marks out of the text and say where they stood; an anchor that came out empty has no place."""
     parts = marked.replace(CLOSE, OPEN).split(OPEN)  # text, anchor, text, anchor, ..., text
     places = list(accumulate(map(len, parts)))
-    placeless += [link for link, anchor in zip(links, parts[1::2], strict=True) if not anchor]
-    found = [
-        Link(start, stop, target, fragment)
-        for start, stop, (target, fragment) in zip(places[::2], places[1::2], links, strict=False)
-        if start < stop
-    ]
-    found += [Link(-1, -1, target, fragment) for target, fragment in placeless]
+    placed = list(zip(links, places[::2], places[1::2], strict=False))
+    if not all(parts[1::2]):
+        placed = [place for place in placed if place[1] < place[2]]
+        placeless += [link for link, anchor in zip(links, parts[1::2], strict=True) if not anchor]
+    found = [Link(start, stop, title, fragment) for (title, fragment), start, stop in placed]
+    found += [Link(-1, -1, title, fragment) for title, fragment in placeless]
     return "".join(parts), tuple(found)
 
 
@@ -510,18 +510,21 @@ _SPACES = re.compile(" {2,}")
 _QUOTES = re.compile("('{2,})")
 
 
-def _blocks(marked: str) -> list[str]:
+def _blocks(marked: str, hollow: bool = False) -> list[str]:
     """Cut the page into paragraphs, list items and headings, cleaned; a heading with no text under it is left out.
 
-    The anchors of what is left out stay behind as empty ones, so that the k-th anchor is that of the k-th link.
+    The anchors of what is left out stay behind as empty ones, so that the k-th anchor is that of the k-th link;
+    `hollow` says that there may be some already.
     """
     blocks: list[str] = []
     waiting: list[tuple[int, str]] = []  # (level, heading) without text under it so far; (0, empty anchors)
     paragraph: list[str] = []
-    hollow = _EMPTY_ANCHOR in marked
 
     def write(lines: list[str]) -> None:
-        block = _clean(" ".join([_drop_quotes(line) if "''" in line else line for line in lines]))
+        block = lines[0] if len(lines) == 1 else "\n".join(lines)
+        if "''" in block:
+            block = " ".join(map(_drop_quotes, lines))
+        block = _clean(block.replace("\n", " "))
         if hollow and not block.replace(_EMPTY_ANCHOR, ""):
             leave(block)
         elif block:
@@ -551,7 +554,12 @@ def _blocks(marked: str) -> list[str]:
         leave("".join(anchors))
 
     for line in marked.split("\n"):
-        if line and line[0] not in _SPECIAL:
+        if not line:
+            if paragraph:
+                write(paragraph)
+                paragraph = []
+            continue
+        if line[0] not in _SPECIAL:
             paragraph.append(line)
             continue
         bare = line.strip(_UNSEEN)
@@ -637,10 +645,11 @@ def _clean(block: str) -> str:
 
 def _outside(block: str) -> str:
     """Move spaces at the edges of anchors outside them."""
-    block = re.sub("\x02( +)", "\\1\x02", block)
-    block = re.sub("(?<! )( +)\x03", "\x03\\1", block)
-    block = re.sub(" +((?:\x02\x03)+) ", "\\1 ", block)
-    return _SPACES.sub(" ", block)
+    if OPEN + " " in block:
+        block = re.sub("\x02( +)", "\\1\x02", block)
+    if " " + CLOSE in block:
+        block = re.sub("(?<! )( +)\x03", "\x03\\1", block)
+    return block
 
 
 _JOINT = " ,;:/–—-" + NOTHING
