@@ -60,6 +60,8 @@ def test_inits_are_empty():
 
 
 def test_help_is_instant_because_nothing_heavy_is_imported():
-    code = "import sys, linkbert.cli; print([m for m in ('torch', 'transformers', 'numba', 'duckdb') if m in sys.modules])"
+    code = (
+        "import sys, linkbert.cli; print([m for m in ('torch', 'transformers', 'numba', 'duckdb') if m in sys.modules])"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
