@@ -138,6 +138,18 @@ def _first_letter(title: str, site: Site) -> str:
     return upper + title[1:]
 
 
+_PLAIN = re.compile(
+    r"[A-Za-z0-9][^_&%:#~<>\[\]{}|\x00-\x1f\x7f-\xa0\u1680\u180e\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000\ufffd]*+"
+)
+
+
+def plain_title(target: str, site: Site) -> str:
+    """Return the article a link leads to where that needs no thought, else "": "cat food" -> "Cat food"."""
+    if not _PLAIN.fullmatch(target) or "  " in target or target[-1] == " " or len(target) > 255:
+        return ""
+    return target if target[0] <= "Z" else _first_letter(target, site)
+
+
 @lru_cache(1 << 16)
 def resolve(target: str, site: Site) -> Title:
     """Say where the target of a link leads: "cat#Diet" -> ("article", "Cat", "Diet"); "fr:Chat" -> ("gone", "", "").

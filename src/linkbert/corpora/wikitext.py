@@ -20,7 +20,7 @@ import re
 from functools import lru_cache
 from itertools import accumulate
 
-from linkbert.corpora.site import CHARACTERS, Site, decode_entities, normal_title, resolve, words
+from linkbert.corpora.site import CHARACTERS, Site, decode_entities, normal_title, plain_title, resolve, words
 from linkbert.records import Link
 
 __all__ = ["Site", "normal_title", "parse"]
@@ -173,10 +173,7 @@ _LOOSE_LINK = re.compile(r"\[\[([^\[\]{}|<>\n]++)(?=\||\]\])")
 def _collect(content: str, site: Site, placeless: list[Target]) -> None:
     if "<!--" in content:
         content = _drop_comments(content)
-    for target in _LOOSE_LINK.findall(content):
-        kind, title, fragment = resolve(target, site)
-        if kind == "article":
-            placeless.append((title, fragment))
+    placeless.extend(filter(None, _find_targets(_LOOSE_LINK.findall(content), site)))
 
 
 # ---- 2. templates and tables
@@ -257,21 +254,23 @@ def _plain_link(trail: str) -> re.Pattern[str]:
     return re.compile(rf"\[\[([^\[\]{{}}|<>\n\x00-\x1f]++)(?:\|([^\[\]|\x00-\x1f]++))?+\]\]({trail})")
 
 
-class _Targets(dict[str, Target | None]):
-    """Where links lead on a site, by what the wikitext writes; None where that takes a closer look. Bounded."""
-
-    def __init__(self, site: Site) -> None:
-        self.site = site
-
-    def __missing__(self, target: str) -> Target | None:
-        kind, title, fragment = resolve(target, self.site)
-        if len(self) > 1 << 17:
-            self.clear()
-        self[target] = (title, fragment) if kind == "article" and target[0] != ":" else None
-        return self[target]
+@lru_cache(8)
+def _known(site: Site) -> dict[str, Target | None]:  # noqa: ARG001
+    """Return what is known so far: where links lead on a site, by what they write; None where not to an article."""
+    return {}
 
 
-_targets = lru_cache(8)(_Targets)
+def _find_targets(targets: list[str], site: Site) -> list[Target | None]:
+    """Say where links lead: ["cat", "fr:Chat"] -> [("Cat", ""), None]."""
+    known = _known(site)
+    if len(known) > 1 << 17:
+        known.clear()
+    for target in set(targets).difference(known):
+        title, fragment = plain_title(target, site), ""
+        if not title:
+            _, title, fragment = resolve(target, site)
+        known[target] = (title, fragment) if title else None
+    return [known[target] for target in targets]
 
 
 def _match_links(text: str, site: Site, placeless: list[Target]) -> tuple[str, list[Target]]:
@@ -281,19 +280,15 @@ def _match_links(text: str, site: Site, placeless: list[Target]) -> tuple[str, l
     """
     parts = _plain_link(site.trail).split(text)  # text, target, label, trail, text, ...
     targets = parts[1::4]
-    out, links = [parts[0]], []
-    for link, target, label, trail, after in zip(
-        map(_targets(site).__getitem__, targets), targets, parts[2::4], parts[3::4], parts[4::4], strict=True
-    ):
+    found = _find_targets(targets, site)
+    out = [parts[0]]
+    for link, target, label, trail, after in zip(found, targets, parts[2::4], parts[3::4], parts[4::4], strict=True):
         shown = label or target
-        if link is None or "''" in shown or shown[0] == " " or shown[-1] == " ":
-            piece, link = _write_link(target, label, trail, site)
-            out.append(piece + after)
-            if link is not None:
-                links.append(link)
+        if link is None or "''" in shown or shown[0] in " :" or shown[-1] == " ":
+            out.append(_write_link(target, label, trail, site)[0] + after)
         else:
             out.append(f"\x02{shown}{trail}\x03{after}")
-            links.append(link)
+    links = [link for link in found if link is not None]
     text = "".join(out)
     return _match_outer_links(text, links, site, placeless) if "[[" in text or "]]" in text else (text, links)
 
