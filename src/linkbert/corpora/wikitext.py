@@ -178,14 +178,13 @@ def _collect(content: str, site: Site, placeless: list[Target]) -> None:
 
 # ---- 2. templates and tables
 
-_CHARACTER = re.compile(rf"\{{\{{\s*({'|'.join(map(re.escape, CHARACTERS))})\s*\}}\}}", re.IGNORECASE)
-# A template without anything nested: nearly all of them, gone without a line of Python. Twice, for one inside another.
-_PLAIN_TEMPLATE = re.compile(r"\{\{(?<!\{\{\{)(?!\{)[^{}\[\]]*+\}\}(?!\})")
+# A template with nothing nested in it and too long to stand for a character: nearly all of them, gone without a line of
+# Python. Done twice, for one inside another.
+_PLAIN_TEMPLATE = re.compile(r"\{\{(?<!\{\{\{)(?!\{)[^{}\[\]]{13,}+\}\}(?!\})")
 
 
 def _drop_templates(text: str, site: Site, placeless: list[Target]) -> str:
     """Cut out templates, whatever stands in them; article links in there join `placeless`."""
-    text = _CHARACTER.sub(lambda match: CHARACTERS[match[1].lower()], text)
     text = _PLAIN_TEMPLATE.sub(HOLE, _PLAIN_TEMPLATE.sub(HOLE, text))
     first, *segments = text.split("{{")
     out = [first.replace("}}", "")]
@@ -196,8 +195,10 @@ def _drop_templates(text: str, site: Site, placeless: list[Target]) -> str:
         out.append(piece)
         for after in behind:
             if bases:
-                _cut(out, bases.pop(), site, placeless)
-                out.append(HOLE)
+                base = bases.pop()
+                name = out[base].strip().lower() if len(out) == base + 1 else ""
+                _cut(out, base, site, placeless)
+                out.append(CHARACTERS.get(name, HOLE))
                 after = after.removeprefix("}")  # of a parameter: {{{1|}}}
             out.append(after)
     return "".join(out)
