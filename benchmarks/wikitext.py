@@ -3,8 +3,7 @@
     python benchmarks/wikitext.py pages-articles.xml.bz2 [--rounds 5]
 
 The same articles go to each, in alternation, in this process; seconds of CPU, so that other work on the machine counts
-less; medians, and the median of the ratios of each round. "first" knows no title yet (the worst case: 106 pages do not
-repeat many links), "again" knows them all; a whole dump lies between. "read" is from the XML of a page to its Document.
+less; medians, and the median of the ratios of each round. "read" is from the XML of a page to its Document.
 WikiExtractor gets the lines as they stand in the dump (it undoes the XML itself) and no template definitions.
 """
 
@@ -25,7 +24,7 @@ from wikiextractor.extract import Extractor
 from linkbert.corpora.mediawiki import _read_page, plan, read_site
 from linkbert.corpora.reader import Options, Skipped
 from linkbert.corpora.site import resolve
-from linkbert.corpora.wikitext import _known, parse
+from linkbert.corpora.wikitext import parse
 from linkbert.files import decompressed_blocks
 
 
@@ -49,14 +48,10 @@ def main() -> None:
     megabytes = sum(len(text.encode()) for text in wikitexts) / 1e6
     print(f"{len(pages)} articles, {megabytes:.2f} MB of wikitext")
 
-    def again() -> None:
+    def scan() -> None:
+        resolve.cache_clear()
         for text in wikitexts:
             parse(text, site)
-
-    def first() -> None:
-        resolve.cache_clear()
-        _known.cache_clear()
-        again()
 
     def from_xml() -> None:
         for page in raw:
@@ -74,7 +69,7 @@ def main() -> None:
             code.filter_wikilinks()
             code.strip_code()
 
-    ways = {"linkbert first": first, "linkbert again": again, "linkbert read": from_xml, "wikiextractor": wikiextractor}
+    ways = {"linkbert parse": scan, "linkbert read": from_xml, "wikiextractor": wikiextractor}
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(options.rounds):
         for name, way in ways.items():
@@ -82,7 +77,7 @@ def main() -> None:
     seconds["mwparserfromhell"] = [_time(mwparser)]
     for name, taken in seconds.items():
         print(f"{name:18} {megabytes / statistics.median(taken):7.2f} MB/s   {statistics.median(taken):.3f} s CPU")
-    for name in list(ways)[:3]:
+    for name in list(ways)[:2]:
         ratios = [b / a for a, b in zip(seconds[name], seconds["wikiextractor"], strict=True)]
         print(
             f"{name} / wikiextractor: {statistics.median(ratios):.1f}x (rounds: {min(ratios):.1f} to {max(ratios):.1f})"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from html.entities import html5
@@ -138,16 +138,25 @@ def _first_letter(title: str, site: Site) -> str:
     return upper + title[1:]
 
 
-_PLAIN = re.compile(
-    r"[A-Za-z0-9][^_&%:#~<>\[\]{}|\x00-\x1f\x7f-\xa0\u1680\u180e\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000\ufffd]*+"
-)
+_HARMLESS = r"[^ _&%:#~<>\[\]{}|\x00-\x1f\x7f-\xa0\u1680\u180e\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000\ufffd]"
+_is_plain = re.compile(rf"[A-Za-z0-9]{_HARMLESS}*+(?: {_HARMLESS}++)*+").fullmatch
 
 
-def plain_title(target: str, site: Site) -> str:
-    """Return the article a link leads to where that needs no thought, else "": "cat food" -> "Cat food"."""
-    if not _PLAIN.fullmatch(target) or "  " in target or target[-1] == " " or len(target) > 255:
-        return ""
-    return target if target[0] <= "Z" else _first_letter(target, site)
+def find_targets(targets: Iterable[str], site: Site) -> list[tuple[str, str] | None]:
+    """Say where links lead, None where not to an article: ["cat#Diet", "fr:Chat"] -> [("Cat", "Diet"), None].
+
+    The short way for titles that need no thought, nearly all; `resolve` for the others.
+    """
+    found: list[tuple[str, str] | None] = []
+    for target in targets:
+        if _is_plain(target) and len(target) < 256:
+            if target[0] > "Z" and site.first_letter:
+                target = _first_letter(target, site)
+            found.append((target, ""))
+        else:
+            kind, title, fragment = resolve(target, site)
+            found.append((title, fragment) if kind == "article" else None)
+    return found
 
 
 @lru_cache(1 << 16)

@@ -20,7 +20,7 @@ import re
 from functools import lru_cache
 from itertools import accumulate
 
-from linkbert.corpora.site import CHARACTERS, Site, decode_entities, normal_title, plain_title, resolve, words
+from linkbert.corpora.site import CHARACTERS, Site, decode_entities, find_targets, normal_title, resolve, words
 from linkbert.records import Link
 
 __all__ = ["Site", "normal_title", "parse"]
@@ -79,11 +79,10 @@ def _place(marked: str, links: list[Target], placeless: list[Target]) -> tuple[s
     """Take the marks out of the text and say where they stood; an anchor that came out empty has no place."""
     parts = marked.replace(CLOSE, OPEN).split(OPEN)  # text, anchor, text, anchor, ..., text
     places = list(accumulate(map(len, parts)))
-    placed = list(zip(links, places[::2], places[1::2], strict=False))
+    found = list(map(Link, places[::2], places[1::2], *zip(*links, strict=True))) if links else []
     if not all(parts[1::2]):
-        placed = [place for place in placed if place[1] < place[2]]
         placeless += [link for link, anchor in zip(links, parts[1::2], strict=True) if not anchor]
-    found = [Link(start, stop, title, fragment) for (title, fragment), start, stop in placed]
+        found = [link for link in found if link.start < link.end]
     found += [Link(-1, -1, title, fragment) for title, fragment in placeless]
     return "".join(parts), tuple(found)
 
@@ -173,7 +172,7 @@ _LOOSE_LINK = re.compile(r"\[\[([^\[\]{}|<>\n]++)(?=\||\]\])")
 def _collect(content: str, site: Site, placeless: list[Target]) -> None:
     if "<!--" in content:
         content = _drop_comments(content)
-    placeless.extend(filter(None, _find_targets(_LOOSE_LINK.findall(content), site)))
+    placeless.extend(filter(None, find_targets(_LOOSE_LINK.findall(content), site)))
 
 
 # ---- 2. templates and tables
@@ -255,25 +254,6 @@ def _plain_link(trail: str) -> re.Pattern[str]:
     return re.compile(rf"\[\[([^\[\]{{}}|<>\n\x00-\x1f]++)(?:\|([^\[\]|\x00-\x1f]++))?+\]\]({trail})")
 
 
-@lru_cache(8)
-def _known(site: Site) -> dict[str, Target | None]:  # noqa: ARG001
-    """Return what is known so far: where links lead on a site, by what they write; None where not to an article."""
-    return {}
-
-
-def _find_targets(targets: list[str], site: Site) -> list[Target | None]:
-    """Say where links lead: ["cat", "fr:Chat"] -> [("Cat", ""), None]."""
-    known = _known(site)
-    if len(known) > 1 << 17:
-        known.clear()
-    for target in set(targets).difference(known):
-        title, fragment = plain_title(target, site), ""
-        if not title:
-            _, title, fragment = resolve(target, site)
-        known[target] = (title, fragment) if title else None
-    return [known[target] for target in targets]
-
-
 def _match_links(text: str, site: Site, placeless: list[Target]) -> tuple[str, list[Target]]:
     """Write what links show; return the text with marks around the anchors of articles, and the targets of the marks.
 
@@ -281,7 +261,7 @@ def _match_links(text: str, site: Site, placeless: list[Target]) -> tuple[str, l
     """
     parts = _plain_link(site.trail).split(text)  # text, target, label, trail, text, ...
     targets = parts[1::4]
-    found = _find_targets(targets, site)
+    found = find_targets(targets, site)
     out = [parts[0]]
     for link, target, label, trail, after in zip(found, targets, parts[2::4], parts[3::4], parts[4::4], strict=True):
         shown = label or target
