@@ -31,7 +31,7 @@ from linkbert.instances.sampler import held_out
 from linkbert.instances.tokens import TokenStore
 from linkbert.model.checkpoint import start_model
 from linkbert.model.step import step_function
-from linkbert.pretraining.evaluation import Scores
+from linkbert.pretraining.evaluation import Scores, evaluate
 from linkbert.pretraining.optimizer import make_optimizer
 from linkbert.pretraining.run import held_out_batches, open_graph, pretrain_store
 from linkbert.show import show_instances, show_scores
@@ -83,10 +83,14 @@ def demo(
 
     chapter(console, 4, "Train", started)
     before = score(to / "store", config)
-    if not any(word.startswith("steps=") for word in settings):
-        speed = seconds_a_step(to / "store", config)
-        config = replace(config, steps=max(20, int(minutes * 60 / speed)))
-        console.print(f"{speed * 1000:.0f} ms a step here, so {config.steps:,} steps in about {minutes:g} minutes")
+    chosen = {word.partition("=")[0] for word in settings}
+    tried = (config.precision,) if "precision" in chosen else ("bf16", "fp32")  # not every processor is quick at bf16
+    speeds = {name: seconds_a_step(to / "store", replace(config, precision=name)) for name in tried}
+    config = replace(config, precision=min(speeds, key=speeds.__getitem__))
+    console.print("a step takes " + ", ".join(f"{speed * 1000:.0f} ms in {name}" for name, speed in speeds.items()))
+    if "steps" not in chosen:
+        config = replace(config, steps=max(20, int(minutes * 60 / speeds[config.precision])))
+    console.print(f"{config.steps:,} steps of {config.batch_size} pairs in {config.precision}")
     with LiveLine() as line:
         result = pretrain_store(to / "store", to / "run", config, progress=training_progress(line))
     if not result.finished:
@@ -131,8 +135,6 @@ def fetch(console: Console, files: wheels.WheelFiles, what: str, instead: str) -
 
 def score(store: Path, config: Config) -> Scores | None:
     """Score the model as it starts, on the same held-out pairs as after training."""
-    from linkbert.pretraining.evaluation import evaluate
-
     pairs = held_out_batches(TokenStore.open(store), open_graph(store, config), config)
     return evaluate(start_model(config, store / "vocabulary"), pairs.micro_batches(0)) if pairs else None
 
