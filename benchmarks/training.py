@@ -1,0 +1,227 @@
+"""Training speed in tokens a second, against Hugging Face's BertForPreTraining.
+
+    python benchmarks/training.py tiny base
+
+One update is forward, backward and AdamW. The reference is fp32 with logits over all tokens, as `BertForPreTraining`
+computes them; ours is what `step_function` gives. All get the same batch, the same dropout (none on attention weights,
+which favours the reference on a CPU) and the same threads. Each runs in a process of its own, because `step_function`
+sets the C library's allocator; they take turns, and a ratio is the median of the ratios of the rounds. 'reference kept'
+is the reference with that allocator setting too. The peak is that of a 4096 x 4096 x 4096 bf16 product, measured in
+every round. Operations are the model's, by `operations_a_token`: what is computed for nothing does not count.
+"""
+
+import argparse
+import multiprocessing
+import os
+import statistics
+import tempfile
+import time
+from types import SimpleNamespace
+
+SIZES = {  # preset, pairs of a step, length
+    "tiny": ("tiny", 32, 512),
+    "base": ("base", 4, 512),
+    "demo": ("demo", 16, 128),
+}
+CONTENDERS = {  # precision and compile of ours; the reference has none
+    "reference": None,
+    "reference kept": None,
+    "compiled bf16": ("bf16", "on"),
+    "compiled fp32": ("fp32", "on"),
+    "plain bf16": ("bf16", "off"),
+    "plain fp32": ("fp32", "off"),
+}
+
+
+def make_batch(pairs, length, mask_rate, *, vocabulary=30_522, filled=1.0):
+    """Draw random tokens; `filled` is the share of a row's places that hold any, on average."""
+    import torch
+
+    random = torch.Generator().manual_seed(0)
+    lengths = torch.full((pairs,), length)
+    if filled < 1:
+        lengths = torch.randint(int(length * (2 * filled - 1)), length + 1, (pairs,), generator=random)
+    rows = [
+        torch.randperm(int(n), generator=random)[: int(n * mask_rate)].sort().values + row * length
+        for row, n in enumerate(lengths)
+    ]
+    positions = torch.cat(rows)
+    return SimpleNamespace(
+        input_ids=torch.randint(1000, vocabulary, (pairs, length), generator=random),
+        token_type_ids=(torch.arange(length) >= length // 2).long().expand(pairs, length).contiguous(),
+        lengths=lengths,
+        masked_positions=positions,
+        masked_labels=torch.randint(1000, vocabulary, positions.shape, generator=random),
+        relations=torch.randint(2, (pairs,), generator=random),
+    )
+
+
+def reference_update(bert_config, batch):
+    """Give a function that makes one update of Hugging Face's model."""
+    import torch
+    from transformers import BertForPreTraining
+
+    model = BertForPreTraining(bert_config).train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
+    labels = torch.full((batch.input_ids.numel(),), -100)
+    labels[batch.masked_positions] = batch.masked_labels
+    labels = labels.view_as(batch.input_ids)
+    attended = (torch.arange(labels.shape[1]) < batch.lengths[:, None]).long()
+
+    def update():
+        output = model(
+            batch.input_ids, attended, batch.token_type_ids, labels=labels, next_sentence_label=batch.relations
+        )
+        output.loss.backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    return update
+
+
+def our_update(bert_config, batch, config):
+    """Give a function that makes one update of ours."""
+    import torch
+
+    from linkbert.model.linkbert import LinkBert
+    from linkbert.model.step import step_function
+
+    model = LinkBert(bert_config).train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
+    step = step_function(model, config)
+    masked, pairs = len(batch.masked_labels), len(batch.relations)
+
+    def update():
+        output = step(batch)
+        (output.mlm_loss / masked + output.relation_loss / pairs).backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    return update
+
+
+def bf16_peak(size=4096):
+    """Measure operations a second of a bf16 matrix product."""
+    import torch
+
+    a, b = (torch.randn(size, size, dtype=torch.bfloat16) for _ in range(2))
+    a @ b
+    times = []
+    for _ in range(3):
+        begin = time.perf_counter()
+        a @ b
+        times.append(time.perf_counter() - begin)
+    return 2 * size**3 / min(times)
+
+
+def setting(size, arguments, words=()):
+    """Give config, BertConfig and batch of a size."""
+    from transformers import BertConfig
+
+    from linkbert.config import make_config
+
+    preset, pairs, length = SIZES[size]
+    config = make_config(preset, [f"sequence_length={length}", *words])
+    bert_config = BertConfig(
+        hidden_size=config.hidden,
+        num_hidden_layers=config.layers,
+        num_attention_heads=config.heads,
+        intermediate_size=config.feed_forward,
+        attention_probs_dropout_prob=0.0,
+    )
+    return config, bert_config, make_batch(arguments.pairs or pairs, length, config.mask_rate, filled=arguments.filled)
+
+
+def contend(name, size, arguments, pipe):
+    """Answer every 'go' with the seconds of an update; '.peak' with operations a second instead."""
+    import torch
+
+    torch.set_num_threads(arguments.threads)
+    torch.manual_seed(0)
+    if name == ".peak":
+        act = bf16_peak
+    else:
+        ours = CONTENDERS[name]
+        words = [f"precision={ours[0]}", f"compile={ours[1]}"] if ours else []
+        config, bert_config, batch = setting(size, arguments, words)
+        if name == "reference kept":
+            from linkbert.model.step import keep_memory
+
+            keep_memory()
+        update = our_update(bert_config, batch, config) if ours else reference_update(bert_config, batch)
+
+        def act():
+            begin = time.perf_counter()
+            for _ in range(arguments.repeat):
+                update()
+            return (time.perf_counter() - begin) / arguments.repeat
+
+    while pipe.recv() == "go":
+        pipe.send(act())
+
+
+def measure(size, contenders, arguments):
+    """Time the contenders in turns and print a table."""
+    import torch
+
+    from linkbert.model.linkbert import LinkBert
+    from linkbert.model.step import operations_a_token
+
+    config, bert_config, batch = setting(size, arguments)
+    places, tokens = batch.input_ids.numel(), int(batch.lengths.sum())
+    with torch.device("meta"):
+        operations = operations_a_token(LinkBert(bert_config), config)
+    print(
+        f"\n{size}: {tuple(batch.input_ids.shape)} places, {tokens} tokens, {operations / 1e6:.1f} M operations a place"
+    )
+
+    context = multiprocessing.get_context("spawn")
+    pipes, times = {}, {name: [] for name in (".peak", *contenders)}
+    for name in times:
+        pipes[name], far = context.Pipe()
+        context.Process(target=contend, args=(name, size, arguments, far), daemon=True).start()
+
+    def turn(name):
+        pipes[name].send("go")
+        return pipes[name].recv()
+
+    for name in contenders:
+        print(f"  {name}: first update {turn(name):.1f} s, second {turn(name):.2f} s", flush=True)
+    for _ in range(arguments.rounds):
+        for name, taken in times.items():
+            taken.append(turn(name))
+    for pipe in pipes.values():
+        pipe.send("end")
+    peaks = times.pop(".peak")
+    peak = f"{statistics.median(peaks) / 1e9:.0f} GFLOP/s"
+    print(f"  bf16 peak {peak}, {arguments.threads} threads, torch {torch.__version__}")
+    print(f"  {'':15} {'tokens/s':>9} {'ratio':>7} {'(of all rounds)':>17} {'share of peak':>14}")
+    for name, taken in times.items():
+        ratios = [a / b for a, b in zip(times[contenders[0]], taken, strict=True)]
+        shares = [operations * places / seconds / peak for seconds, peak in zip(taken, peaks, strict=True)]
+        spread = f"{min(ratios):.1f} - {max(ratios):.1f}"
+        rate = tokens / statistics.median(taken)
+        print(
+            f"  {name:15} {rate:9.0f} {statistics.median(ratios):7.2f} {spread:>17} {statistics.median(shares):13.1%}"
+        )
+
+
+def main():
+    """Measure the sizes named on the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("sizes", nargs="*", default=["tiny", "base"], help=", ".join(SIZES))
+    parser.add_argument("--contenders", default="reference,compiled bf16", help=", ".join(CONTENDERS))
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--repeat", type=int, default=1, help="updates of a turn")
+    parser.add_argument("--pairs", type=int, default=0, help="pairs of a step, instead of the size's")
+    parser.add_argument("--filled", type=float, default=1.0, help="share of places that hold a token")
+    parser.add_argument("--threads", type=int, default=2)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as cache:
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = cache  # so that the first update shows what compiling costs
+        for size in arguments.sizes:
+            measure(size, arguments.contenders.split(","), arguments)
+
+
+if __name__ == "__main__":
+    main()
