@@ -50,9 +50,9 @@ def main() -> None:
         for number in range(arguments.rounds):
             one, two = (run(small, folder / f"{number}-{workers}", workers) for workers in (1, 2))
             ratios.append(one["seconds"] / two["seconds"])
-            critical = two["cpu"] + two["workers_cpu"] / 2  # what two free cores would take
+            free = one["cpu"] / (two["cpu"] + two["workers_cpu"] / 2)
             print(f"one worker {one['seconds']:.2f} s, two {two['seconds']:.2f} s: {ratios[-1]:.2f}x", end="; ")
-            print(f"CPU {one['cpu']:.2f}, {two['cpu']:.2f} + {two['workers_cpu']:.2f} s: {one['cpu'] / critical:.2f}x")
+            print(f"CPU {one['cpu']:.1f}, {two['cpu']:.1f} + {two['workers_cpu']:.1f}: {free:.2f}x")
         print(
             f"two workers / one: {statistics.median(ratios):.2f}x; {size / 1e6 / one['seconds']:.1f} MB/s of XML with one"
         )

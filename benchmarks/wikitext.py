@@ -39,7 +39,7 @@ def main() -> None:
     xml = b"".join(block for block, _ in decompressed_blocks(options.dump)).decode(errors="replace")
     pages = [page for page in re.findall(r"<page>.*?(?=</page>)", xml, re.DOTALL) if "<redirect" not in page]
     pages = [page for page in pages if "<ns>0</ns>" in page]
-    site = read_site(next(plan(options.dump, Options())).extra)
+    site = read_site(next(plan(options.dump, Options())).extra[0])
     escaped = [re.search(r"<text[^>]*>([^<]*)", page)[1] for page in pages]
     titles = [html.unescape(re.search(r"<title>([^<]*)", page)[1]) for page in pages]
     wikitexts = [html.unescape(text) for text in escaped]

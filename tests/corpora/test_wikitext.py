@@ -154,6 +154,9 @@ def test_table_cells_are_kept_when_asked_for():
     table = '{| class="x"\n|+ caption\n! A !! B\n|-\n| style="y" | [[a]] || b\n|-\n|\n* c\n|}\nafter'
     assert text_of(table, table_cells=True) == "caption\nA | B\na | b\nc\nafter"
     assert links_of(table, table_cells=True) == [("a", "A")]
+    assert text_of("[[<table>]]</table>a", table_cells=True) == "a"
+    assert text_of("<table><tr><td>a<td>b</table>c", table_cells=True) == "a\nb\nc"
+    assert text_of("a\n{|[[,]]\n|}b", table_cells=True) == "a\nb"
     assert links_of("{|\n| [[x]]=1 | [[y]]\n|}", table_cells=True) == [("y", "Y"), (None, "X")]
 
 

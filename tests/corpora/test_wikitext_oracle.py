@@ -30,7 +30,7 @@ LANGUAGE = re.compile(r"[a-z]{2,3}(-[a-z-]+)?|simple")
 def pages(data):
     path = data / EXCERPT
     xml = b"".join(block for block, _ in decompressed_blocks(path)).decode()
-    site = read_site(next(plan(path, Options())).extra)
+    site = read_site(next(plan(path, Options())).extra[0])
     found = []
     for page in re.findall(r"<page>(.*?)</page>", xml, re.DOTALL):
         if "<ns>0</ns>" in page and "<redirect" not in page:

@@ -36,7 +36,7 @@ PAGE_CUT = "page cut off"
 def plan(path: Path, _: Options) -> Iterator[Shard]:
     """Cut a dump into shards; ValueError if it is no dump. The same file always gives the same shards.
 
-    `extra` is the head of the dump, which says what holds for all of it.
+    `extra` is the head of the dump, which says what holds for all of it, and whether the shard is the last.
     """
     head = _read_head(path)
     if path.suffix == ".bz2":
@@ -46,7 +46,7 @@ def plan(path: Path, _: Options) -> Iterator[Shard]:
 
 def read(shard: Shard, options: Options, skipped: Skipped) -> Iterator[Document | Redirect]:
     """Read the pages of one shard; what is skipped is counted in `skipped` by its cause."""
-    site = read_site(shard.extra or b"")
+    site = read_site(shard.extra[0])
     for page in _split_pages(_pieces(shard), shard, skipped):
         record = _read_page(page, site, options, skipped)
         if record is not None:
@@ -82,8 +82,8 @@ def _ranges(path: Path, head: bytes, step: int) -> Iterator[Shard]:
     size = path.stat().st_size
     count = max(1, size // step)
     for number in range(count):
-        stop = size if number == count - 1 else (number + 1) * step
-        yield Shard(str(path), number * step, stop, extra=head)
+        last = number == count - 1
+        yield Shard(str(path), number * step, size if last else (number + 1) * step, extra=(head, last))
 
 
 def _chunks(path: Path, head: bytes) -> Iterator[Shard]:
@@ -95,14 +95,14 @@ def _chunks(path: Path, head: bytes) -> Iterator[Shard]:
             if len(data) >= XML_BYTES:
                 end = data.rfind(b"</page>", searched) + 7
                 if end >= 7:
-                    yield Shard(str(path), start, position, data=bytes(data[:end]), extra=head)
+                    yield Shard(str(path), start, position, data=bytes(data[:end]), extra=(head, False))
                     del data[:end]
                     start = position
                 searched = max(0, len(data) - 6)
     except CutFileError as error:
-        yield Shard(str(path), start, path.stat().st_size, data=bytes(data), cut=str(error), extra=head)
+        yield Shard(str(path), start, path.stat().st_size, data=bytes(data), cut=str(error), extra=(head, True))
     else:
-        yield Shard(str(path), start, position, data=bytes(data), extra=head, first_line=-1)
+        yield Shard(str(path), start, position, data=bytes(data), extra=(head, True))
 
 
 def _pieces(shard: Shard) -> Iterator[tuple[bytes | None, bool]]:
@@ -160,12 +160,8 @@ def _split_pages(pieces: Iterable[tuple[bytes | None, bool]], shard: Shard, skip
         searched = max(0, len(data) - 6)
     if data.startswith(b"<page>") and ours:
         skipped.note(PAGE_CUT, where)
-    elif whole and not shard.cut and b"</mediawiki>" not in data and _is_last(shard):
+    elif whole and not shard.cut and b"</mediawiki>" not in data and shard.extra[1]:
         skipped.note(CUT, f"{shard.path} does not end in </mediawiki>")
-
-
-def _is_last(shard: Shard) -> bool:
-    return shard.first_line < 0 if shard.data is not None else shard.stop == Path(shard.path).stat().st_size
 
 
 def _waits(data: bytearray, ours: int) -> bool:

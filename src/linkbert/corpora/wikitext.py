@@ -17,6 +17,7 @@ has to keep them right.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from functools import lru_cache
 from itertools import accumulate
 
@@ -61,7 +62,7 @@ def parse(wikitext: str, site: Site, *, table_cells: bool = False) -> tuple[str,
     marked, links = _match_links(wikitext, site, placeless)
     if "{" in marked and "-{" in marked:
         marked = _VARIANT.sub(_choose_variant, marked)
-    tables = TABLE in marked
+    tables = TABLE in marked or END in marked
     if tables:
         marked = _write_tables(marked)
     if "[" in marked:
@@ -103,7 +104,7 @@ _INLINE = words(
     "translate tvar languages"
 )
 _HELD = _OPAQUE | {"nowiki", "poem"}  # MediaWiki looks for their closing tag before it looks at anything inside
-_MARKS = dict.fromkeys(_INLINE | _HELD, NOTHING) | dict.fromkeys(_NEW_LINE, BREAK) | {"table": "\n{|"}
+_MARKS = dict.fromkeys(_INLINE | _HELD, NOTHING) | dict.fromkeys(_NEW_LINE, BREAK) | {"table": "\n{|\n"}
 _COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
 _LITERAL = {ord(character): f"&#{ord(character)};" for character in "&[]{}|<>='*#:;_-"}
 
@@ -612,11 +613,22 @@ def _clean(block: str) -> str:
     if NOTHING in block:
         block = block.replace(NOTHING, "")
     if BREAK in block:
-        return "\n".join(filter(None, map(_clean, block.split(BREAK))))
+        return _join(map(_clean, block.split(BREAK)))
     if "  " in block:
         block = _SPACES.sub(" ", block)
     block = block.strip(" ")
     return block if block[:1].isalnum() or OPEN in block or _WORD.search(block) else ""
+
+
+def _join(lines: Iterable[str]) -> str:
+    """Join lines, without a break at one that shows nothing."""
+    out: list[str] = []
+    shown = False  # whether something stands before
+    for line in lines:
+        visible = bool(line.replace(_EMPTY_ANCHOR, ""))
+        out.append("\n" + line if visible and shown else line)
+        shown = shown or visible
+    return "".join(out)
 
 
 def _outside(block: str) -> str:
