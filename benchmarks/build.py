@@ -54,7 +54,7 @@ def main() -> None:
             print(f"one worker {one['seconds']:.2f} s, two {two['seconds']:.2f} s: {ratios[-1]:.2f}x", end="; ")
             print(f"CPU {one['cpu']:.1f}, {two['cpu']:.1f} + {two['workers_cpu']:.1f}: {free:.2f}x")
         print(
-            f"two workers / one: {statistics.median(ratios):.2f}x; {size / 1e6 / one['seconds']:.1f} MB/s of XML with one"
+            f"two workers / one: {statistics.median(ratios):.2f}x; one: {size / 1e6 / one['seconds']:.1f} MB/s of XML"
         )
         if arguments.no_memory:
             return

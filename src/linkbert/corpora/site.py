@@ -115,8 +115,8 @@ def normal_title(title: str, site: Site) -> str:
     title = _SPACES.sub(" ", title).strip(" ")
     prefix, colon, rest = title.partition(":")
     if colon and (key := site.namespace(prefix)) is not None:
-        return f"{_local_name(site, key) or prefix}:{_first_letter(rest.strip(' '), site)}"
-    return _first_letter(title, site)
+        return f"{_local_name(site, key) or prefix}:{first_letter(rest.strip(' '), site)}"
+    return first_letter(title, site)
 
 
 @lru_cache(256)
@@ -126,7 +126,8 @@ def _local_name(site: Site, key: int) -> str:
     return names[0][:1].upper() + names[0][1:] if names else ""
 
 
-def _first_letter(title: str, site: Site) -> str:
+def first_letter(title: str, site: Site) -> str:
+    """Make the first letter of a title a capital, if the wiki does: "éa" -> "Éa"."""
     if not site.first_letter or not title:
         return title
     first = title[0]
@@ -139,7 +140,8 @@ def _first_letter(title: str, site: Site) -> str:
 
 
 _HARMLESS = r"[^ _&%:#~<>\[\]{}|\x00-\x1f\x7f-\xa0\u1680\u180e\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000\ufffd]"
-_is_plain = re.compile(rf"[A-Za-z0-9]{_HARMLESS}*+(?: {_HARMLESS}++)*+").fullmatch
+PLAIN = rf"[A-Za-z0-9]{_HARMLESS}*+(?: {_HARMLESS}++)*+"  # in normal form by its looks, if not too long
+_is_plain = re.compile(PLAIN).fullmatch
 
 
 def find_targets(targets: Iterable[str], site: Site) -> list[tuple[str, str] | None]:
@@ -151,7 +153,7 @@ def find_targets(targets: Iterable[str], site: Site) -> list[tuple[str, str] | N
     for target in targets:
         if _is_plain(target) and len(target) < 256:
             if target[0] > "Z" and site.first_letter:
-                target = _first_letter(target, site)
+                target = first_letter(target, site)
             found.append((target, ""))
         else:
             kind, title, fragment = resolve(target, site)

@@ -21,7 +21,17 @@ from collections.abc import Iterable
 from functools import lru_cache
 from itertools import accumulate
 
-from linkbert.corpora.site import CHARACTERS, Site, decode_entities, find_targets, normal_title, resolve, words
+from linkbert.corpora.site import (
+    CHARACTERS,
+    PLAIN,
+    Site,
+    decode_entities,
+    find_targets,
+    first_letter,
+    normal_title,
+    resolve,
+    words,
+)
 from linkbert.records import Link
 
 __all__ = ["Site", "normal_title", "parse"]
@@ -90,7 +100,7 @@ def _place(marked: str, links: list[Target], placeless: list[Target]) -> tuple[s
 
 # ---- 1. tags
 
-_TAG = re.compile(r"<(?:!--|(/?)([a-zA-Z][a-zA-Z0-9]*+)((?:[\s/\x05\x06][^<>]*+)?)>)")
+_TAG = re.compile(r"<(?!/ref>)(?:!--|(/?)([a-zA-Z][a-zA-Z0-9]*+)((?:[\s/\x05\x06][^<>]*+)?)>)")
 # Content up to the closing tag is not wikitext, or not prose.
 _FORMULA = words("math chem ce maplink")
 _OPAQUE = _FORMULA | words(
@@ -164,7 +174,7 @@ def _drop_tags(text: str, site: Site, placeless: list[Target]) -> str:
         out.append(mark)
         last = stop
     out.append(text[last:])
-    return "".join(out)
+    return "".join(out).replace("</ref>", NOTHING)  # one without a beginning; all others went with theirs
 
 
 _LOOSE_LINK = re.compile(r"\[\[([^\[\]{}|<>\n]++)(?=\||\]\])")
@@ -251,8 +261,10 @@ def _starts_line(before: str) -> bool:
 
 @lru_cache(64)
 def _plain_link(trail: str) -> re.Pattern[str]:
-    """Compile a link without brackets inside it: its target, label and trail."""
-    return re.compile(rf"\[\[([^\[\]{{}}|<>\n\x00-\x1f]++)(?:\|([^\[\]|\x00-\x1f]++))?+\]\]({trail})")
+    """Compile a link without brackets inside it: its target if that is a plain title, else its target; label, trail."""
+    return re.compile(
+        rf"\[\[(?:({PLAIN})(?=[|\]])|([^\[\]{{}}|<>\n\x00-\x1f]++))(?:\|([^\[\]|\x00-\x1f]++))?+\]\]({trail})"
+    )
 
 
 def _match_links(text: str, site: Site, placeless: list[Target]) -> tuple[str, list[Target]]:
@@ -260,17 +272,19 @@ def _match_links(text: str, site: Site, placeless: list[Target]) -> tuple[str, l
 
     First the links that have no brackets inside, then those around them.
     """
-    parts = _plain_link(site.trail).split(text)  # text, target, label, trail, text, ...
-    targets = parts[1::4]
-    found = find_targets(targets, site)
+    parts = _plain_link(site.trail).split(text)  # text, plain title, other target, label, trail, text, ...
     out = [parts[0]]
-    for link, target, label, trail, after in zip(found, targets, parts[2::4], parts[3::4], parts[4::4], strict=True):
-        shown = label or target
-        if link is None or "''" in shown or shown[0] in " :" or shown[-1] == " ":
-            out.append(_write_link(target, label, trail, site)[0] + after)
+    links: list[Target] = []
+    for plain, other, label, trail, after in zip(*(parts[i::5] for i in range(1, 6)), strict=True):
+        shown = label or plain or other
+        if not plain or "''" in shown or shown[0] == " " or shown[-1] == " " or len(plain) > 255:
+            piece, link = _write_link(plain or other, label, trail, site)
+            out.append(piece + after)
+            if link is not None:
+                links.append(link)
         else:
             out.append(f"\x02{shown}{trail}\x03{after}")
-    links = [link for link in found if link is not None]
+            links.append((plain if plain[0] <= "Z" else first_letter(plain, site), ""))
     text = "".join(out)
     return _match_outer_links(text, links, site, placeless) if "[[" in text or "]]" in text else (text, links)
 
@@ -498,10 +512,8 @@ def _blocks(marked: str, hollow: bool = False) -> list[str]:
     paragraph: list[str] = []
 
     def write(lines: list[str]) -> None:
-        block = lines[0] if len(lines) == 1 else "\n".join(lines)
-        if "''" in block:
-            block = " ".join(map(_drop_quotes, lines))
-        block = _clean(block.replace("\n", " "))
+        block = lines[0] if len(lines) == 1 else " ".join(lines)
+        block = _clean(" ".join(map(_drop_quotes, lines)) if "''" in block else block)
         if hollow and not block.replace(_EMPTY_ANCHOR, ""):
             leave(block)
         elif block:
