@@ -7,8 +7,7 @@ Four steps, in the order of MediaWiki, each linear in the page whatever it holds
 content is not wikitext go first, since nothing inside them counts. (2) Templates, then tables, (3) links: a regular
 expression takes all that have no brackets inside; for the rest the text is split at the brackets, a stack keeps what is
 open, and whatever closes is cut off the end of the output. An opener without its closer is dropped and the text behind
-it stays. (4) Lines: lists,
-headings, quotes, entities, and the holes that dropped templates leave ("( ; born 1950)").
+it stays. (4) Lines: lists, headings, quotes, entities, and the holes that dropped templates leave ("( ; born 1950)").
 
 An anchor travels through all of it between two marks, \x02 and \x03, and offsets are read off at the very end: no step
 has to keep them right.
@@ -57,8 +56,8 @@ def parse(wikitext: str, site: Site, *, table_cells: bool = False) -> tuple[str,
     Links in the text come first, in order; then those without a place (start = end = -1), from dropped parts. Links to
     other namespaces and wikis leave their text and are no links; so is "[[#Section]]", a link of the page to itself.
 
-    >>> parse("'''Rome''' ({{lang|la|Roma}}) is a [[city]]s's [[Sea|shore]].{{see|[[Nile]]}}", Site())
-    ("Rome is a citys's shore.", (Link(10, 15, 'City'), Link(18, 23, 'Sea'), Link(-1, -1, 'Nile')))
+    >>> parse("'''Rome''' ({{lang|la|Roma}}) is a [[sea]]side [[Town|city]].{{see|[[Nile]]}}", Site())
+    ('Rome is a seaside city.', (Link(10, 17, 'Sea'), Link(18, 22, 'Town'), Link(-1, -1, 'Nile')))
     """
     if any(character in wikitext for character in _OWN):
         wikitext = _OTHERS.sub("", wikitext.replace("\r\n", "\n").replace("\r", "\n"))
