@@ -23,7 +23,7 @@ def towns(path):
         lines.append({"id": country, "title": country.title(), "text": text, "links": []})
     for i in range(48):
         country = COUNTRIES[i % 4]
-        text = f"Town {i} lies in {country}. It has a market and a mill. Its river is the {country[0]}water.\nHistory\nIt is old."
+        text = f"Town {i} lies in {country}. It has a market and a mill. Its river is near.\nHistory\nIt is old."
         start = text.index(country)
         links = [{"start": start, "end": start + len(country), "target": country}, {"target": "nowhere"}]
         lines.append({"id": f"town {i}", "title": f"Town {i}", "text": text, "links": links})

@@ -345,5 +345,6 @@ def run_relate(arguments: argparse.Namespace) -> int:
             print(f"{relation:<11} {probability:6.1%}")
     return 0
 
+
 if __name__ == "__main__":
     sys.exit(main())
