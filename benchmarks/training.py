@@ -179,10 +179,11 @@ def measure(size, contenders, arguments):
     )
 
     context = multiprocessing.get_context("spawn")
-    pipes, times = {}, {name: [] for name in (".peak", *contenders)}
+    processes, pipes, times = [], {}, {name: [] for name in (".peak", *contenders)}
     for name in times:
         pipes[name], far = context.Pipe()
-        context.Process(target=contend, args=(name, size, arguments, far), daemon=True).start()
+        processes.append(context.Process(target=contend, args=(name, size, arguments, far), daemon=True))
+        processes[-1].start()
 
     def turn(name):
         pipes[name].send("go")
@@ -195,6 +196,8 @@ def measure(size, contenders, arguments):
             taken.append(turn(name))
     for pipe in pipes.values():
         pipe.send("end")
+    for process in processes:
+        process.join()
     peaks = times.pop(".peak")
     peak = f"{statistics.median(peaks) / 1e9:.0f} GFLOP/s"
     print(f"  bf16 peak {peak}, {arguments.threads} threads, {arguments.clock} clock, torch {torch.__version__}")

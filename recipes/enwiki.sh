@@ -3,12 +3,12 @@
 # Fetch it yourself:
 #   https://dumps.wikimedia.org/enwiki/latest/enwiki-latest-pages-articles-multistream.xml.bz2
 # and an encoder to continue, as the paper does (config.json, model.safetensors, vocab.txt of bert-base-uncased).
-# Nothing in this recipe was run by us at this size; times are reckoned from speeds in docs/log.md.
+# Nothing in this recipe was run by us at this size.
 set -euo pipefail
 dump=${1:-enwiki-latest-pages-articles-multistream.xml.bz2}
 encoder=${2:-bert-base-uncased}
 
-# About 100 GB of XML: BUILD_EN. It may be stopped and run again at any time. Disk: some 40 GB for the
+# About 100 GB of XML. The build may be stopped and run again at any time. Disk: some 40 GB for the
 # documents, 14 GB for the tokens, 5 GB for links and graph, and as much again for the graph's join while it runs.
 linkbert build "$dump" --to enwiki --vocab "$encoder" --workers "$(nproc)"
 linkbert check enwiki

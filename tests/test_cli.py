@@ -136,6 +136,12 @@ def test_a_run_ends_with_a_model_that_fills_and_relates(folder, capsys):
     assert "not for clinical use" in (folder / "run" / "model" / "README.md").read_text()
 
 
+def test_long_texts_are_related_by_their_beginnings(folder, capsys):
+    (folder / "long.txt").write_text("Town 1 lies in borland. " * 20_000)
+    assert cli.main(["relate", *[str(folder / "long.txt")] * 2, "--model", str(folder / "run")]) == 0
+    assert "contiguous" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -149,6 +155,17 @@ def test_a_run_ends_with_a_model_that_fills_and_relates(folder, capsys):
         (["pretrain", "{}/store", "--to", "{}/run", "steps=1"], "add --resume"),
         (["pretrain", "{}/store", "--to", "{}/y", "--preset", "bace"], "did you mean 'base'"),
         (["fill", "no mask here", "--model", "{}/run"], "there is no [MASK] in the text"),
+        (["fill", "a [MASK]", "--model", "{}/run", "--top", "-1"], "--top -1 does not make sense"),
+        (["graph", "{}/store", "--method", "random", "--name", ".."], "cannot name a graph"),
+        (["graph", "{}/store", "--method", "random", "--name", "../../x"], "cannot name a graph"),
+        (["graph", "{}/store", "--method", "random", "--name", "hyperlink"], "of another method"),
+        (["graph", "{}/store", "--method", "random", "--seed", "-1"], "it must be 0 or more"),
+        (["pretrain", "{}/store", "--to", "{}/y", "device=mps"], "device=mps is not known"),
+        (["build", "{}/towns.jsonl", "--to", "{}/x", "--vocab", "train:5"], "train:5"),
+        (["build", "{}/towns.jsonl", "--to", "{}/x", "--links", "{}"], "is no file: a links table"),
+        (["build", "", "--to", "{}/x"], "a SOURCE is empty"),
+        (["demo", "--to", "{}/x", "--minutes", "nan"], "--minutes nan does not make sense"),
+        (["demo", "--to", "{}/x", "stepz=3"], "did you mean 'steps'"),
         (["fill", "a [MASK]", "--model", "{}/store"], "holds no model"),
     ],
 )

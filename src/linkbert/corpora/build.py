@@ -106,6 +106,8 @@ def _make_plan(sources: list[Path], name: str | None, options: Options, table: P
     for path in [*sources, *([table] if table else [])]:
         if not path.exists():
             raise ValueError(f"{path} is not there: check the path")
+    if table and not table.is_file():
+        raise ValueError(f"{table} is no file: a links table is lines of source, tab, target")
     return {
         "format": FORMAT,
         "sources": [{"path": str(path), "bytes": _size(path), "reader": name or find_reader(path)} for path in sources],

@@ -13,6 +13,7 @@ A document's edges are in the order of its links. Whatever made it, a graph has 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,7 +47,7 @@ class LinkGraph:
     @classmethod
     def open(cls, store: str | Path, name: str = "hyperlink") -> LinkGraph:
         """Map a graph of a store into memory; a ValueError names the graphs there are when this one is not."""
-        folder = Path(store) / "graphs" / name
+        folder = graph_folder(Path(store), name)
         if not (folder / "graph.json").is_file():
             there = sorted(path.parent.name for path in folder.parent.glob("*/graph.json"))
             raise ValueError(
@@ -59,6 +60,13 @@ class LinkGraph:
         sizes = {"offsets": documents + 1, "in_degree": documents} | dict.fromkeys(EDGE_ARRAYS, edges)
         arrays = {key: _map(folder / f"{key}.bin", dtype, sizes[key]) for key, dtype in ARRAYS.items()}
         return cls(**arrays, meta=meta)
+
+
+def graph_folder(store: Path, name: str) -> Path:
+    """Name the folder of a graph; a name that is not one plain word is a ValueError, as writing replaces the folder."""
+    if not re.fullmatch(r"[A-Za-z0-9_][\w.-]*", name) or name.endswith(".part"):
+        raise ValueError(f"{name!r} cannot name a graph: take letters, digits, '-' and '_', such as 'random-2'")
+    return store / "graphs" / name
 
 
 def _map(path: Path, dtype: np.dtype, size: int) -> np.ndarray:
@@ -82,7 +90,7 @@ def write_graph(
     """
     degrees = np.zeros(documents, np.int64)
     in_degree = np.zeros(documents, "<i4")
-    with replacing(store / "graphs" / name) as folder:
+    with replacing(graph_folder(store, name)) as folder:
         folder.mkdir()
         files = {key: (folder / f"{key}.bin").open("wb") for key in EDGE_ARRAYS}
         try:

@@ -110,12 +110,25 @@ def make_vocabulary(source: str | Path, store: Store, *, lowercase: bool | None 
     if not word.startswith("train:"):
         vocabulary = load_vocabulary(source)
         return vocabulary if lowercase is None else replace(vocabulary, lowercase=lowercase)
+    return train_vocabulary(lambda: sample_texts(store), trained_size(word), lowercase=lowercase is not False)
+
+
+def trained_size(word: str) -> int:
+    """Read the size in 'train:SIZE'."""
     size = word.removeprefix("train:").replace("_", "")
     if not size.isdecimal() or int(size) < SMALLEST:
         raise ValueError(
             f"{word!r} does not make sense: train:SIZE takes a size from {SMALLEST} up, such as train:30522"
         )
-    return train_vocabulary(lambda: sample_texts(store), int(size), lowercase=lowercase is not False)
+    return int(size)
+
+
+def check_vocabulary_source(source: str | Path) -> None:
+    """Refuse what `make_vocabulary` would refuse, before a dump is read for it."""
+    if str(source).startswith("train:"):
+        trained_size(str(source))
+    else:
+        load_vocabulary(source)
 
 
 def sample_texts(store: Store) -> Iterator[str]:

@@ -50,9 +50,18 @@ def relate(model_folder: Path, text_a: str, text_b: str) -> dict[str, float]:
     """
     model, tokenizer = open_for(model_folder, head=RELATION_HEAD, what="relation head")
     room = model.config.max_position_embeddings
-    inputs = tokenizer(text_a, text_b, return_tensors="pt", truncation="longest_first", max_length=room)
-    length = torch.tensor([inputs["input_ids"].shape[1]])
-    found = model.predict(inputs["input_ids"], inputs["token_type_ids"], length, torch.zeros(0, dtype=torch.int64))
+    # Each text is cut alone: the library's own truncation of pairs keeps what it cuts off, in every combination.
+    a, b = (
+        tokenizer(text[: 32 * room], add_special_tokens=False, truncation=True, max_length=room)["input_ids"]
+        for text in (text_a, text_b)
+    )
+    while len(a) + len(b) > room - 3:
+        (a if len(a) > len(b) else b).pop()
+    ids = [tokenizer.cls_token_id, *a, tokenizer.sep_token_id, *b, tokenizer.sep_token_id]
+    types = [0] * (len(a) + 2) + [1] * (len(b) + 1)
+    found = model.predict(
+        torch.tensor([ids]), torch.tensor([types]), torch.tensor([len(ids)]), torch.zeros(0, dtype=torch.int64)
+    )
     return dict(zip(RELATIONS, found.relations[0].tolist(), strict=False))
 
 
