@@ -136,14 +136,14 @@ def test_the_same_store_and_seed_give_the_same_bytes(tmp_path):
     store = make_store(tmp_path, records)
     for name in ("one", "two"):
         build_hyperlinks(store, name=name)
-        build_random(store, source=name, name=f"random {name}", seed=3)
-    build_random(store, source="one", name="other seed", seed=4)
+        build_random(store, source=name, name=f"random-{name}", seed=3)
+    build_random(store, source="one", name="other-seed", seed=4)
 
     def content(name):
         return {path.name: path.read_bytes() for path in (store.path / "graphs" / name).glob("*.bin")}
 
     assert content("one") == content("two")
-    assert content("random-one") == content("random two") != content("other seed")
+    assert content("random-one") == content("random-two") != content("other-seed")
 
 
 def test_random_targets_are_uniform(tmp_path):
