@@ -77,6 +77,12 @@ def test_show_marks_resolved_and_dead_links(folder, capsys):
     assert "nowhere" in out
 
 
+def test_show_does_not_let_a_corpus_steer_the_terminal():
+    from linkbert.show import printable
+
+    assert printable("a\x1b[31mb\u202ec\td\n") == "a\ufffd[31mb\ufffdc\td\n"
+
+
 def test_show_prints_one_instance_of_each_relation(folder, capsys):
     assert cli.main(["show", str(folder / "store"), "--instances", "3", "--set", "sequence_length=64"]) == 0
     out = capsys.readouterr().out

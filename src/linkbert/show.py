@@ -6,6 +6,8 @@ is no terminal; so brackets and words carry the meaning too.
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -25,6 +27,7 @@ def show_document(console: Console, store: Store, name: str) -> None:
     if number is None:
         raise ValueError(f"{store.path} has no document {name!r}; ids are exact (for Wikipedia, titles)")
     document = store.document(number)
+    document = replace(document, title=printable(document.title), text=printable(document.text))
     console.print(Text(document.title, style="bold"), Text(f"({document.id}, document {number:,})", style="dim"))
     if document.disambiguation:
         console.print(Text("a disambiguation page: links to it are dropped", style="dim"))
@@ -38,10 +41,18 @@ def show_document(console: Console, store: Store, name: str) -> None:
         console.print(f"{len(placeless):,} links without a place in the text:")
         for link, fate in placeless[:20]:
             console.print(
-                Text(f"  {link.target}" + ("" if fate is None else f" -> {fate}"), style="dim" if fate is None else "")
+                Text(
+                    printable(f"  {link.target}") + ("" if fate is None else f" -> {fate}"),
+                    style="dim" if fate is None else "",
+                )
             )
         if len(placeless) > 20:
             console.print(f"  and {len(placeless) - 20:,} more")
+
+
+def printable(text: str) -> str:
+    """Replace what would steer a terminal, one for one: control characters and turns of direction become U+FFFD."""
+    return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", "\ufffd", text)
 
 
 def link_fates(store: Store, number: int, document: Document) -> list[str | None]:
@@ -119,7 +130,7 @@ def show_instances(console: Console, store: Store, config: Config, count: int, *
     chosen += [number for number in range(first, first + count + 3) if number not in chosen]
     for shown in describe_instances(sampler, np.array(chosen[:count])):
         relation = shown["relation"]
-        a, b = (store.document(shown[side]["document"]).title for side in "ab")
+        a, b = (printable(store.document(shown[side]["document"]).title) for side in "ab")
         meanings = {"contiguous": f"B goes on where A ends, in {a!r}", "random": f"B is from {b!r}, A from {a!r}",
                     "linked": f"A's document {a!r} links to B's, {b!r}"}  # fmt: skip
         console.print(
