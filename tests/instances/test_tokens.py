@@ -1,4 +1,5 @@
 import hashlib
+import shutil
 
 import numpy as np
 import pytest
@@ -158,18 +159,21 @@ def test_the_result_does_not_depend_on_workers_or_on_where_it_stopped(
     assert not (tmp_path / "s" / "tokens.parts").exists()
 
 
-def test_another_vocabulary_makes_other_tokens(tmp_path, records, store_writer):
+def test_tokens_of_another_vocabulary_are_not_replaced(tmp_path, records, store_writer):
     store = store_writer(tmp_path / "s", [records(20, seed=3)])
-    before = TokenStore.open(store.path)
+    before = digests(store.path / "tokens")
     other = Vocabulary((*SPECIAL, "word1", *(f"##{i}" for i in range(10))))
     told = []
     with make_executor(1) as executor:
+        with pytest.raises(ValueError, match="tokenised with another vocabulary"):
+            tokenise(store, other, executor=executor)
+        assert digests(store.path / "tokens") == before
+        shutil.rmtree(store.path / "tokens")
         after = tokenise(store, other, executor=executor, progress=lambda *what: told.append(what))
         assert told == [("tokens", 1, 1)]
         again = tokenise(store, other, executor=executor, progress=lambda *what: told.append(what))
     assert len(told) == 1  # nothing was done twice
     assert after.vocabulary == again.vocabulary == other
-    assert before.meta["vocabulary_sha256"] != after.meta["vocabulary_sha256"]
 
 
 def test_documents_without_text_keep_their_number(tmp_path, store_writer):

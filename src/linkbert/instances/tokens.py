@@ -274,13 +274,17 @@ def tokenise(
 ) -> TokenStore:
     """Write a store's vocabulary/ and tokens/, shard by shard; finished shards are not made again.
 
-    The result does not depend on the executor. Tokens made with another vocabulary are made anew. `progress` is told
+    The result does not depend on the executor. Tokens of another vocabulary are a ValueError. `progress` is told
     ("tokens", shards done, shards in all).
     """
     folder, parts = store.path / "tokens", store.path / "tokens.parts"
-    if (folder / "tokens.json").is_file() and _made_with(folder, vocabulary):
+    if (folder / "tokens.json").is_file():
+        if not _made_with(folder, vocabulary):
+            raise ValueError(
+                f"{store.path} is tokenised with another vocabulary, and runs may rest on it: "
+                f"build into another folder, or remove {folder} first"
+            )
         return TokenStore.open(store.path)
-    remove(folder)
     vocabulary.save(store.path / "vocabulary")
     finished = 0
 
