@@ -172,11 +172,11 @@ class Cloze:
 
 
 def make_clozes(store: Store, tokens: TokenStore, share: float, mask: str) -> list[Cloze]:
-    """Mask a word of four letters or more, itself in the vocabulary, in sentences of held-out documents."""
+    """Mask a word that is itself in the vocabulary in each of many sentences of held-out documents."""
     clozes = []
     for i, sentence in enumerate(itertools.islice(unseen_sentences(store, tokens, share), CANDIDATES)):
         words = sentence.split()
-        whole = [j for j, w in enumerate(words) if len(w) > 3 and w.isalpha() and w.lower() in tokens.vocabulary.ids]
+        whole = [j for j, w in enumerate(words) if w.isalpha() and w.lower() in tokens.vocabulary.ids]
         if whole:
             place = whole[i * 7919 % len(whole)]
             clozes.append(Cloze(" ".join([*words[:place], mask, *words[place + 1 :]]), words[place]))
