@@ -251,8 +251,8 @@ def run_graph(arguments: argparse.Namespace) -> int:
         build_hyperlinks(store, name=name)
     else:
         build_random(store, name=name, seed=arguments.seed)
-    meta = read_json(store.path / "graphs" / name / "graph.json")
-    print(f"{store.path / 'graphs' / name}: {meta['edges']:,} edges among {meta['documents']:,} documents")
+    meta = read_json(there)
+    print(f"{there.parent}: {meta['edges']:,} edges among {meta['documents']:,} documents")
     return 0
 
 

@@ -15,28 +15,9 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 COMPRESSIONS = (".bz2", ".gz", ".xz", ".zst")
-
-
-def open_decompressed(path: Path) -> IO[bytes]:
-    """Open a file for reading bytes, decompressed as its name ends (.bz2, .gz, .xz, .zst or plain)."""
-    match path.suffix:
-        case ".bz2":
-            return bz2.open(path)
-        case ".gz":
-            from isal import igzip
-
-            return igzip.open(path)
-        case ".xz":
-            return lzma.open(path)
-        case ".zst":
-            import zstandard
-
-            return zstandard.open(path)
-        case _:
-            return path.open("rb")
 
 
 class CutFileError(ValueError):
