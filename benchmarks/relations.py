@@ -22,7 +22,7 @@ from linkbert.config import from_dict
 from linkbert.files import read_json
 from linkbert.instances.sampler import Sampler
 from linkbert.instances.tokens import TokenStore
-from linkbert.pretraining.evaluation import describe, percent, wilson
+from linkbert.pretraining.evaluation import GROUPS, clustered, describe, percent
 from linkbert.pretraining.run import open_graph, score_model
 from linkbert.records import RELATIONS
 
@@ -78,11 +78,17 @@ def regressions(store: TokenStore, path: Path, config, fit: int) -> None:
             model = LogisticRegression(C=strength, max_iter=300).fit(features[:half], fit_relations[:half])
             tried.append((model.score(features[half:], fit_relations[half:]), model))
         guesses = max(tried, key=lambda pair: pair[0])[1].predict(weigh.transform(bags(store, pairs, side)))
-        right = guesses == relations
-        print(f"  bag of words of {name} only: {percent(wilson(int(right.sum()), len(right)))}")
+        right, documents = guesses == relations, pairs[:, 0] % GROUPS
+        print(f"  bag of words of {name} only: {share(right, documents)}")
         for relation, label in enumerate(RELATIONS):
-            of = right[relations == relation]
-            print(f"    {label}: {percent(wilson(int(of.sum()), len(of)))}")
+            of = relations == relation
+            print(f"    {label}: {share(right[of], documents[of])}")
+
+
+def share(right: np.ndarray, groups: np.ndarray) -> str:
+    """Write the share of bool (B,) that is true, with an interval over groups (B,) of documents."""
+    counts = (np.bincount(groups[chosen], minlength=GROUPS).tolist() for chosen in (right, slice(None)))
+    return percent(clustered(*counts))
 
 
 if __name__ == "__main__":

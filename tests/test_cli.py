@@ -1,5 +1,6 @@
 """Every command as a user types it, on a corpus of towns that link to their countries."""
 
+import gzip
 import json
 import subprocess
 import sys
@@ -36,6 +37,7 @@ def folder(tmp_path_factory):
     """A folder with a corpus, its store and a short run."""
     folder = tmp_path_factory.mktemp("cli")
     source = towns(folder / "towns.jsonl")
+    (folder / "latin.txt").write_bytes("café".encode("latin-1"))
     assert (
         cli.main(["build", str(source), "--to", str(folder / "store"), "--vocab", "train:300", "--workers", "1"]) == 0
     )
@@ -107,6 +109,23 @@ def test_a_random_graph_stands_beside_the_hyperlinks_and_a_run_can_take_it(folde
     assert "48 edges" in capsys.readouterr().out
     words = ["pretrain", str(folder / "store"), "--to", str(folder / "random"), *TINY, "steps=1", "graph=random"]
     assert cli.main(words) == 0
+    targets = (folder / "store" / "graphs" / "random" / "targets.bin").read_bytes()
+    assert cli.main(["graph", str(folder / "store"), "--method", "random", "--seed", "3"]) == 0
+    assert "made already" in capsys.readouterr().out
+    assert cli.main(["graph", str(folder / "store"), "--method", "random", "--seed", "4"]) == 1
+    assert "give this one another --name" in capsys.readouterr().err
+    assert (folder / "store" / "graphs" / "random" / "targets.bin").read_bytes() == targets
+
+
+def test_a_cut_source_is_built_and_ends_with_status_1_unless_one_keeps_going(folder, tmp_path, capsys, caplog):
+    cut = tmp_path / "towns.jsonl.gz"
+    cut.write_bytes(gzip.compress((folder / "towns.jsonl").read_bytes())[:-200])
+    words = ["build", str(cut), "--to", str(tmp_path / "store"), "--vocab", "train:300", "--workers", "1"]
+    assert cli.main(words) == 1
+    assert "is cut off: its compressed data ends in the middle" in caplog.text
+    assert "--keep-going" in capsys.readouterr().err.splitlines()[-1]
+    assert cli.main(["check", str(tmp_path / "store")]) == 0
+    assert cli.main([*words, "--keep-going"]) == 0
 
 
 def test_building_again_says_nothing_new_and_changes_nothing(folder, capsys):
@@ -164,7 +183,7 @@ def test_long_texts_are_related_by_their_beginnings(folder, capsys):
         (["fill", "a [MASK]", "--model", "{}/run", "--top", "-1"], "--top -1 does not make sense"),
         (["graph", "{}/store", "--method", "random", "--name", ".."], "cannot name a graph"),
         (["graph", "{}/store", "--method", "random", "--name", "../../x"], "cannot name a graph"),
-        (["graph", "{}/store", "--method", "random", "--name", "hyperlink"], "of another method"),
+        (["graph", "{}/store", "--method", "random", "--name", "hyperlink"], "made with method hyperlink"),
         (["graph", "{}/store", "--method", "random", "--seed", "-1"], "it must be 0 or more"),
         (["pretrain", "{}/store", "--to", "{}/y", "device=mps"], "device=mps is not known"),
         (["build", "{}/towns.jsonl", "--to", "{}/x", "--vocab", "train:5"], "train:5"),
@@ -173,6 +192,8 @@ def test_long_texts_are_related_by_their_beginnings(folder, capsys):
         (["demo", "--to", "{}/x", "--minutes", "nan"], "--minutes nan does not make sense"),
         (["demo", "--to", "{}/x", "stepz=3"], "did you mean 'steps'"),
         (["fill", "a [MASK]", "--model", "{}/store"], "holds no model"),
+        (["relate", "{}", "{}", "--model", "{}/run"], "is a directory; check the path"),
+        (["relate", "{}/latin.txt", "{}/latin.txt", "--model", "{}/run"], "is not UTF-8 text"),
     ],
 )
 def test_bad_input_is_one_line_and_status_1(folder, words, message, capsys):

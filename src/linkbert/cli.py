@@ -58,6 +58,8 @@ def one_line(error: Exception) -> str:
     if isinstance(error, OSError) and error.errno == 28:
         where = f" ({error.filename})" if error.filename else ""
         return f"no space left on the device{where}; free some and run again: finished parts stay"
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        return f"{error.filename}: {error.strerror.lower()}; check the path and who may read and write there"
     return " ".join(str(error).split()) or type(error).__name__
 
 
@@ -107,6 +109,7 @@ def make_parser() -> argparse.ArgumentParser:
         "--graph", choices=("hyperlink", "none"), default="hyperlink", help="the graph to build (hyperlink)"
     )
     command.add_argument("--workers", type=int, default=0, help="processes; 0 is one per core (0)")
+    command.add_argument("--keep-going", action="store_true", help="status 0 also where a source is cut off or damaged")
     command.add_argument(
         "--dask", metavar="ADDRESS", help="a Dask scheduler to send the work to, such as tcp://host:8786"
     )
@@ -211,7 +214,7 @@ def expand(sources: Sequence[str]) -> list[Path]:
 def run_build(arguments: argparse.Namespace) -> int:
     """Documents, then vocabulary and tokens, then the graph; each stage goes on where an interrupted one stopped."""
     from linkbert.build import build_store
-    from linkbert.corpora.reader import Options
+    from linkbert.corpora.reader import DAMAGE, Options
     from linkbert.display import LiveLine, stage_progress
 
     with LiveLine() as line:
@@ -229,11 +232,17 @@ def run_build(arguments: argparse.Namespace) -> int:
             progress=stage_progress(line),
         )
     print_statistics(make_console(), store.path)
+    damaged = sum(count for cause, count in store.manifest["skipped"].items() if cause in DAMAGE)
+    if damaged and not arguments.keep_going:
+        raise ValueError(
+            f"{damaged} times a source is cut off or damaged (see above). What is whole is in {store.path}, ready for "
+            "use; fetch the source again for the rest, or take it as it is with --keep-going"
+        )
     return 0
 
 
 def run_graph(arguments: argparse.Namespace) -> int:
-    """Add a graph to a store, or make it anew."""
+    """Add a graph to a store; one that is there stays as it is, since runs may rest on it."""
     from linkbert.corpora.store import Store
     from linkbert.files import read_json
     from linkbert.graph.hyperlinks import build_hyperlinks
@@ -243,11 +252,17 @@ def run_graph(arguments: argparse.Namespace) -> int:
     store = Store.open(arguments.store)
     name = arguments.name or arguments.method
     there = graph_folder(store.path, name) / "graph.json"
-    if there.is_file() and read_json(there)["method"] != arguments.method:
-        raise ValueError(f"{store.path} has a graph {name!r} of another method; give the new one another --name")
     if arguments.seed < 0:
         raise ValueError(f"--seed {arguments.seed} does not make sense: it must be 0 or more")
-    if arguments.method == "hyperlink":
+    if there.is_file():
+        found = read_json(there)
+        if (found["method"], found.get("seed", arguments.seed)) != (arguments.method, arguments.seed):
+            made = " ".join(f"{key} {found[key]}" for key in ("method", "seed") if key in found)
+            raise ValueError(
+                f"{store.path} has a graph {name!r} already, made with {made}; give this one another --name"
+            )
+        print(f"{there.parent} is made already")
+    elif arguments.method == "hyperlink":
         build_hyperlinks(store, name=name)
     else:
         build_random(store, name=name, seed=arguments.seed)
@@ -346,7 +361,12 @@ def run_relate(arguments: argparse.Namespace) -> int:
     from linkbert.model.fill import relate
     from linkbert.pretraining.checkpoint import find_model
 
-    texts = [path.read_text(encoding="utf-8") for path in (arguments.a, arguments.b)]
+    texts = []
+    for path in (arguments.a, arguments.b):
+        try:
+            texts.append(path.read_text(encoding="utf-8"))
+        except UnicodeDecodeError:
+            raise ValueError(f"{path} is not UTF-8 text; convert it first") from None
     probabilities = relate(find_model(Path(arguments.model)), *texts)
     if arguments.json:
         print(json.dumps(probabilities, indent=1))

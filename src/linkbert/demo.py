@@ -38,7 +38,7 @@ from linkbert.show import show_instances, show_scores
 from linkbert.stats import statistics_table, store_statistics
 
 MARK = "linkbert-demo.json"  # says that a folder is a demo's own and may be replaced
-CANDIDATES = 160  # sentences of unseen documents among which the demo shows the three surest masks
+CANDIDATES = 160  # sentences of unseen documents, of which the demo shows the surest masks
 
 
 def demo(
@@ -138,8 +138,10 @@ def fetch(console: Console, files: wheels.WheelFiles, what: str, instead: str) -
 
 def score(store: Path, config: Config) -> Scores | None:
     """Score the model as it starts, on the same held-out pairs as after training."""
-    pairs = held_out_batches(TokenStore.open(store), open_graph(store, config), config)
-    return evaluate(start_model(config, store / "vocabulary"), pairs.micro_batches(0)) if pairs else None
+    tokens = TokenStore.open(store)
+    pairs = held_out_batches(tokens, open_graph(store, config), config)
+    model = start_model(config, store / "vocabulary", counts=tokens.count_tokens())
+    return evaluate(model, pairs.micro_batches(0)) if pairs else None
 
 
 def seconds_a_step(store: Path, config: Config, *, steps: int = 4) -> float:
@@ -219,9 +221,13 @@ def fill_masks(console: Console, to: Path, config: Config) -> None:
             filled.append((cloze, list(zip(tokenizer.convert_ids_to_tokens(ids), chances, strict=True))))
     right = sum(guesses[0][0] == cloze.word.lower() for cloze, guesses in filled)
     console.print(
-        f"One word masked in each of {len(filled)} sentences it has not seen: {right} right. The three it is surest of:"
+        f"One word masked in each of {len(filled)} sentences it has not seen: {right} right. "
+        "The three different words it is surest of:"
     )
-    for cloze, guesses in sorted(filled, key=lambda pair: -pair[1][0][1])[:3]:
+    surest: dict[str, tuple[Cloze, list[tuple[str, float]]]] = {}
+    for cloze, guesses in sorted(filled, key=lambda pair: -pair[1][0][1]):
+        surest.setdefault(guesses[0][0], (cloze, guesses))
+    for cloze, guesses in list(surest.values())[:3]:
         before, after = cloze.sentence.split(tokenizer.mask_token, 1)
         console.print(Text("\n  ").append(before).append("[MASK]", style="bold yellow").append(after))
         line = Text("    ")

@@ -130,7 +130,8 @@ def show_instances(console: Console, store: Store, config: Config, count: int, *
     chosen += [number for number in range(first, first + count + 3) if number not in chosen]
     for shown in describe_instances(sampler, np.array(chosen[:count])):
         relation = shown["relation"]
-        a, b = (printable(store.document(shown[side]["document"]).title) for side in "ab")
+        numbers = [shown[side]["document"] for side in "ab"]
+        a, b = ("nowhere" if number < 0 else printable(store.document(number).title) for number in numbers)
         meanings = {"contiguous": f"B goes on where A ends, in {a!r}", "random": f"B is from {b!r}, A from {a!r}",
                     "linked": f"A's document {a!r} links to B's, {b!r}"}  # fmt: skip
         console.print(

@@ -98,6 +98,7 @@ not json
 {"id": "c", "text": 5}
 {"id": "c", "text": "", "title": {}}
 {"id": "c", "text": "", "links": {}}
+{"id": "c", "text": "", "disambiguation": "no"}
 {"id": 12, "title": null, "text": "", "links": null, "other": 1}
 {"id": "d", "title": "D", "text": "abc", "links": [OUT, {"start": 0, "end": 1}, "b"]}
 {"id": "e", "text": "\\ud800x", "links": [{"start": 1, "end": 2, "target": "b"}]}
@@ -126,6 +127,7 @@ def test_every_broken_line_is_counted_and_the_others_are_read(tmp_path):
         "text is not a string": 1,
         "title is not a string": 1,
         "links are not a list": 1,
+        "disambiguation is not true or false": 1,
         "link out of range (kept without its place)": 4,
         "link without target": 2,
         "invalid UTF-8 (replaced)": 1,

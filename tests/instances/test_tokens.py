@@ -131,6 +131,9 @@ def test_a_store_reads_back(small_store, records):
         assert store.hashes[number] == hash_id(document.id)
     assert store.text(3, 0, 5) == store.vocabulary.tokenizer.decode(store.ids(3)[:5].tolist())
     assert store.meta["sentences"] == len(store.sentences)
+    counts = store.count_tokens()
+    assert (len(counts), counts.sum()) == (len(store.vocabulary), len(store.tokens))
+    assert counts[store.tokens[0]] == (store.tokens == store.tokens[0]).sum()
 
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -88,6 +89,16 @@ def test_the_seed_decides_the_start(vocabulary):
     assert first.bert.embeddings.word_embeddings.weight.std().item() == pytest.approx(0.3, rel=0.2)
 
 
+def test_a_head_that_starts_anew_knows_how_common_words_are(vocabulary, encoder_folder):
+    counts = np.arange(len(VOCABULARY)) * 3
+    wanted = torch.from_numpy((counts + 1) / (counts + 1).sum()).log().float()
+    bare, _ = encoder_folder(BertModel)
+    ready, theirs = encoder_folder(BertForPreTraining)
+    for init, bias in (("none", wanted), (bare, wanted), (ready, theirs.cls.predictions.bias)):
+        model = start_model(make_config("tiny", [*SETTINGS, f"init={init}"]), vocabulary, counts=counts)
+        torch.testing.assert_close(model.cls.predictions.bias.data, bias.data)
+
+
 def test_hugging_face_opens_a_checkpoint(tmp_path, vocabulary):
     model = start_model(make_config("tiny", SETTINGS), vocabulary).eval()
     folder = tmp_path / "model"
@@ -98,8 +109,10 @@ def test_hugging_face_opens_a_checkpoint(tmp_path, vocabulary):
     )
     lengths = inputs["attention_mask"].sum(1)
     with torch.no_grad():
-        hidden = model.encode(inputs["input_ids"], inputs["token_type_ids"], lengths)
-        logits = model.token_logits(hidden, torch.arange(hidden.shape[0] * hidden.shape[1])).view(*hidden.shape[:2], -1)
+        shape = inputs["input_ids"].shape
+        everywhere = torch.arange(shape[0] * shape[1])
+        states, first = model.encode(inputs["input_ids"], inputs["token_type_ids"], lengths, everywhere)
+        hidden, logits = states.view(*shape, -1), model.token_logits(states).view(*shape, -1)
         real = inputs["attention_mask"].bool()
 
         for kind, missing in ((AutoModel, set()), (AutoModelForMaskedLM, set()), (BertForPreTraining, set())):
@@ -113,7 +126,7 @@ def test_hugging_face_opens_a_checkpoint(tmp_path, vocabulary):
                 torch.testing.assert_close(output.logits[real], logits[real])
             else:
                 torch.testing.assert_close(output.prediction_logits[real], logits[real])
-                torch.testing.assert_close(output.seq_relationship_logits, model.relation_logits(hidden)[:, :2])
+                torch.testing.assert_close(output.seq_relationship_logits, model.relation_logits(first)[:, :2])
                 extra = {"cls.linked_relationship.weight", "cls.linked_relationship.bias"}
                 assert set(report["unexpected_keys"]) == extra
     assert tokenizer.model_max_length == model.config.max_position_embeddings

@@ -220,7 +220,7 @@ def test_bf16_is_close_to_fp32():
 def test_compile_where_it_pays_back(caplog, monkeypatch):
     model = LinkBert(small_config())
     assert operations_a_token(model, make_config("tiny")) == pytest.approx(
-        3 * (2 * (2 * (4 * 32 * 32 + 2 * 32 * 64) + 4 * 512 * 32) + 2 * 32 * (32 + 97) * 0.15)
+        3 * (2 * (2 * 3 * 32 * 32 + 4 * 512 * 32) + 1.15 * 2 * (32 * 32 + 2 * 32 * 64) + 0.15 * 2 * 32 * (32 + 97))
     )
     assert not compiles(model, make_config("tiny", ["steps=10"]))
     assert compiles(model, make_config("tiny"))

@@ -68,7 +68,8 @@ class ToyBatches:
             ids.view(-1)[positions] = 4
             types = (torch.arange(16) >= 8).long().expand_as(ids)
             lengths, relations = (torch.tensor([pair[k] for pair in pairs]) for k in (1, 3))
-            yield Batch(ids, types.contiguous(), lengths, positions, labels, relations)
+            documents = torch.arange(first, first + len(pairs))
+            yield Batch(ids, types.contiguous(), lengths, positions, labels, relations, documents)
 
 
 @pytest.fixture(autouse=True)

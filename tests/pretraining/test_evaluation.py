@@ -1,10 +1,20 @@
+import random
 from dataclasses import replace
 
 import pytest
 import torch
 
 from linkbert.model.linkbert import IGNORED, Predictions
-from linkbert.pretraining.evaluation import describe, evaluate, from_json, percent, to_json, wilson
+from linkbert.pretraining.evaluation import (
+    clustered,
+    describe,
+    evaluate,
+    from_json,
+    percent,
+    student_95,
+    to_json,
+    wilson,
+)
 
 
 @pytest.mark.parametrize(
@@ -26,6 +36,35 @@ def test_wilson_intervals_against_published_ones(correct, count, low, high):
 
 def test_nothing_of_nothing_says_nothing():
     assert (wilson(0, 0).low, wilson(0, 0).high) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize(("freedom", "quantile"), [(4, 2.776), (9, 2.262), (30, 2.042), (63, 1.998), (10**6, 1.960)])
+def test_students_t_against_the_tables(freedom, quantile):
+    assert student_95(freedom) == pytest.approx(quantile, abs=0.01)
+
+
+def test_single_draws_are_groups_of_one():
+    share, alone = clustered([1] * 81 + [0] * 182, [1] * 263), wilson(81, 263)
+    assert (share.low, share.high) == pytest.approx((alone.low, alone.high), abs=0.001)
+
+
+def test_asking_the_same_again_says_nothing_new():
+    once, often = clustered([3, 0, 4, 5], [5, 5, 5, 5]), clustered([30, 0, 40, 50], [50] * 4)
+    assert (often.correct, often.count) == (120, 200)
+    assert (often.low, often.high) == pytest.approx((once.low, once.high))
+    assert (often.low, often.high) != pytest.approx((wilson(120, 200).low, wilson(120, 200).high), abs=0.1)
+
+
+def test_an_interval_over_documents_holds_the_truth_as_often_as_it_says():
+    draw = random.Random(0)
+    held = {clustered: 0, wilson: 0}
+    for _ in range(1_000):
+        chances = [draw.betavariate(2, 3) for _ in range(20)]  # of each document; 0.4 on average
+        right = [sum(draw.random() < chance for _ in range(15)) for chance in chances]
+        held[clustered] += (share := clustered(right, [15] * 20)).low <= 0.4 <= share.high
+        held[wilson] += (share := wilson(sum(right), 300)).low <= 0.4 <= share.high
+    assert 930 <= held[clustered] <= 975
+    assert held[wilson] < 800
 
 
 class Oracle:

@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForMaskedLM
 
 from linkbert.model.checkpoint import load_model
+from linkbert.model.step import step_function
 from linkbert.pretraining.checkpoint import State, checkpoints, find_model, last_checkpoint, restore_optimizer
 from linkbert.pretraining.journal import read_journal, without_timings
 from linkbert.pretraining.loop import dropout_seed
@@ -89,7 +90,7 @@ def test_the_loss_is_the_mean_over_the_global_batch(train, small, make_toy, toy_
     """By hand: one step without dropout, the sums of one big forward pass over its counts."""
     config = small(steps=1, dropout=0.0, log_every=1)
     batch = next(toy_batches(small(micro_batch=8)).micro_batches(0))
-    output = make_toy(config).eval()(*vars(batch).values())
+    output = step_function(make_toy(config).eval(), config)(batch)
     _, _, run = train(config)
     line = journal(run)[0]
     assert line["mlm_loss"] == pytest.approx(output.mlm_loss.item() / len(batch.masked_labels), rel=1e-5)
@@ -148,11 +149,11 @@ def test_old_checkpoints_go(train, small):
 @pytest.mark.parametrize("where", ["mlm_loss", "relation_loss"])
 def test_a_loss_that_is_not_a_number_stops_before_the_update(train, config, make_toy, where):
     model = make_toy()
-    calls = []
+    step, calls = step_function(model, config), []
 
     def forward(batch):
         calls.append(0)
-        output = model(*vars(batch).values())
+        output = step(batch)
         return output._replace(**{where: getattr(output, where) * math.nan}) if len(calls) == 11 else output
 
     with pytest.raises(ValueError, match="step 6 is not a number") as caught:

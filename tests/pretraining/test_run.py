@@ -12,7 +12,9 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForMaskedLM, AutoTokenizer, BertForPreTraining
 
+from linkbert.build import build_store
 from linkbert.config import Config
+from linkbert.instances.tokens import hash_id
 from linkbert.pretraining.checkpoint import checkpoints, find_model, read_state
 from linkbert.pretraining.journal import read_journal, without_timings
 from linkbert.pretraining.run import fingerprint, pretrain_store, score_model
@@ -169,6 +171,18 @@ def test_what_is_refused_leaves_no_folder(store, run, settings):
 def test_a_run_on_usable_anchors_is_scored_on_such(store, run, settings):
     result = pretrain_store(store, run, replace(settings, anchors="usable", evaluate_pairs=300))
     assert all(70 < share.count < 130 for share in result.scores.relations.values())
+
+
+def test_where_no_held_out_anchor_is_usable_all_are_scored(tmp_path, run, settings, caplog):
+    lines = []
+    for number in range(60):  # held-out documents have no links
+        links = [] if hash_id(str(number)) < 0.2 * 2**64 else [{"start": 0, "end": 5, "target": str(59 - number)}]
+        lines.append(json.dumps({"id": str(number), "text": "There it is. It goes on. It ends.", "links": links}))
+    (tmp_path / "few.jsonl").write_text("\n".join(lines))
+    build_store([tmp_path / "few.jsonl"], tmp_path / "few", vocabulary="train:100")
+    result = pretrain_store(tmp_path / "few", run, replace(settings, anchors="usable", steps=1))
+    assert result.scores.pairs == 48
+    assert "scores are of all anchors instead" in caplog.text
 
 
 def test_a_folder_of_other_things_is_left_alone(store, run, settings):

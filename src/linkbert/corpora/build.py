@@ -29,7 +29,7 @@ import pyarrow.parquet as pq
 import linkbert
 from linkbert.config import nearest
 from linkbert.corpora import READERS, find_reader
-from linkbert.corpora.reader import Options, Shard, Skipped
+from linkbert.corpora.reader import CUT, TABLE_CUT, Options, Shard, Skipped
 from linkbert.corpora.store import DROPPED, FORMAT, Store, querying, shard_path, write_shard
 from linkbert.files import CutFileError, decompressed_blocks, read_json, remove, replacing, write_json
 from linkbert.records import Document, Link, Redirect
@@ -159,7 +159,7 @@ def _make_shard(job: Job) -> None:
     skipped = Skipped()
     records = READERS[job.reader].read(job.shard, job.options, skipped)
     if job.shard.cut:
-        skipped.note("source cut off or damaged", job.shard.cut)
+        skipped.note(CUT, job.shard.cut)
     if job.table is None:
         write_shard(job.store, job.number, records, skipped)
         return
@@ -227,7 +227,7 @@ def _lines(path: Path, skipped: Skipped) -> Iterator[bytes]:
             if len(pending) > 1 << 24:
                 raise ValueError(f"{path} is not a table of links: it has a line of more than 16 MB")
     except CutFileError as error:
-        skipped.note("links table: cut off or damaged", str(error))
+        skipped.note(TABLE_CUT, str(error))
     if pending:
         yield pending
 

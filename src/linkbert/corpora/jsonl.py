@@ -99,6 +99,8 @@ def _fault(record: Any) -> str:
         return "title is not a string"
     if not isinstance(record.get("links"), list | None):
         return "links are not a list"
+    if not isinstance(record.get("disambiguation"), bool | None):
+        return "disambiguation is not true or false"
     return ""
 
 

@@ -18,7 +18,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from linkbert.corpora.bzip2 import read_blocks
-from linkbert.corpora.reader import Options, Reader, Shard, Skipped
+from linkbert.corpora.reader import CUT, Options, Reader, Shard, Skipped
 from linkbert.corpora.site import REDIRECT_WORDS, Site, decode_entities, is_disambiguation, normal_title, resolve
 from linkbert.corpora.wikitext import parse
 from linkbert.files import COMPRESSIONS, CutFileError, decompressed_blocks
@@ -29,7 +29,6 @@ XML_BYTES = 1 << 22  # of XML to a shard
 _STEP = 1 << 18
 _HEAD_BYTES = 1 << 20  # within which the first page begins
 
-CUT = "source cut off or damaged"
 PAGE_CUT = "page cut off"
 
 

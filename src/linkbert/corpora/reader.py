@@ -14,6 +14,9 @@ from typing import Any
 
 from linkbert.records import Document, Redirect
 
+CUT, TABLE_CUT = "source cut off or damaged", "links table: cut off or damaged"
+DAMAGE = (CUT, TABLE_CUT)  # causes that say that a source is not whole
+
 
 @dataclass(frozen=True, slots=True)
 class Options:

@@ -33,6 +33,7 @@ class Batch:
     masked_positions: torch.Tensor  # (M,), into the flat (B * T), ascending
     masked_labels: torch.Tensor  # (M,)
     relations: torch.Tensor  # (B,)
+    documents: torch.Tensor  # (B,), that of A
 
     def __len__(self) -> int:
         return len(self.relations)

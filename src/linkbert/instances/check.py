@@ -330,9 +330,11 @@ def _follow_again(store: Store, tokens: TokenStore, graph: LinkGraph, notes: _No
 def _check_instances(tokens: TokenStore, graph: LinkGraph | None, config: Config) -> Iterator[Finding]:
     """Draw instances of both splits and judge each by reading the arrays."""
     name = f"instances ({config.graph}, {config.scope})" if graph is not None else "instances (no graph, whole words)"
-    share = config.held_out
-    while share < 0.5 and not (held_out(tokens.hashes, share) & (np.diff(tokens.documents) > 0)).any():
+    share, with_text = config.held_out, np.diff(tokens.documents) > 0
+    while share < 0.5 and not (held_out(tokens.hashes, share) & with_text).any():
         share *= 2  # a small store
+    if not (~held_out(tokens.hashes, share) & with_text).any():
+        share = 0.0  # one so small that nothing would be left to train on
     config = replace(config, held_out=share)
     for split in ("train", "held-out"):
         try:

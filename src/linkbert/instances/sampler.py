@@ -30,6 +30,10 @@ SURVEYED = 1 << 18  # anchors at which usable links are counted, where there are
 MULTIPLE = 8  # a trimmed batch is as wide as a multiple of this, which kernels on a GPU like
 
 
+class NoUsableAnchorError(ValueError):
+    """No anchor of a split has all three relations."""
+
+
 @dataclass(frozen=True)
 class Instances:
     """A batch of instances as numpy arrays: B instances of T places with M masks in all."""
@@ -43,6 +47,11 @@ class Instances:
     lengths: np.ndarray  # int64 (B,): real tokens, special ones included
     masked_positions: np.ndarray  # int64 (M,): places to predict in the flat (B * T) array, ascending
     masked_labels: np.ndarray  # int64 (M,): what stood there
+
+    @property
+    def documents(self) -> np.ndarray:
+        """The document of each A: int64 (B,)."""
+        return np.ascontiguousarray(self.pairs[:, 0])
 
 
 class Sampler:
@@ -117,7 +126,10 @@ class Sampler:
             linkable, continuable = self._survey(np.arange(self.plan.anchors))
             listed = np.flatnonzero(linkable & continuable)
             if len(listed) == 0:
-                raise ValueError(f"no anchor of the split {split!r} of {store.path} is usable in scope={config.scope}")
+                raise NoUsableAnchorError(
+                    f"no anchor of the split {split!r} of {store.path} is usable with scope={config.scope}: "
+                    "none has a link to follow and a text that goes on"
+                )
             self.corpus = self.corpus._replace(listed=listed)
             self.plan = self.plan._replace(anchors=len(listed))
             self.linkable = self.continuable = self.both = 1.0

@@ -109,6 +109,12 @@ class TokenStore:
         """Decode a document's tokens [start, stop) to readable text."""
         return self.vocabulary.tokenizer.decode(self.ids(doc, start, stop).tolist(), skip_special_tokens=False)
 
+    def count_tokens(self, *, blocks: int = 256) -> np.ndarray:
+        """Count how often each token occurs, in all or in evenly spaced blocks of 65,536 tokens: (V,) int64."""
+        starts = range(0, len(self.tokens), max(1 << 16, len(self.tokens) // blocks))
+        parts = (self.tokens[start : start + (1 << 16)] for start in starts)
+        return sum((np.bincount(part, minlength=len(self.vocabulary)) for part in parts), np.zeros(1, np.int64))
+
     def find_sentences(self, docs: np.ndarray, numbers: np.ndarray) -> np.ndarray:
         """Turn the number of a sentence of a document's text (-1: none) into that among its sentences here, int64.
 
@@ -384,4 +390,6 @@ def _join(parts: Sequence[Path], folder: Path, vocabulary: Vocabulary) -> None:
                         (array[at : at + _BLOCK] + before).tofile(files[name])
                 made = read_json(part / "tokens.json")
                 counts.update({key: made[key] for key in counts})
+        if not counts["tokens"]:
+            raise ValueError(f"no document of {folder.parent} has any text: there is nothing to learn from")
         write_json(whole / "tokens.json", rules | counts)

@@ -226,6 +226,8 @@ def train_vocabulary(texts: Callable[[], Iterable[str]], size: int, *, lowercase
     for raw, characters in normal.items():
         for character in characters:
             frequency[character] += int(counts[ord(raw)])
+    if not frequency:
+        raise ValueError("no document has any text: there is nothing to train a vocabulary on")
     alphabet = set(sorted(frequency, key=lambda c: (-frequency[c], c))[: min(1000, size // 4)])
     within_word = [c for c in sorted(alphabet) if len(tokenizer.pre_tokenizer.pre_tokenize_str(f"a{c}a")) == 1]
     known = "".join(raw for raw, characters in normal.items() if alphabet.issuperset(characters))

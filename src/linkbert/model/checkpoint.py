@@ -12,6 +12,7 @@ import logging
 import shutil
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -31,13 +32,14 @@ RELATION_HEAD = "cls.seq_relationship.weight"
 LINKED_ROW = "cls.linked_relationship.weight"
 
 
-def start_model(config: Config, vocabulary_folder: Path, *, init: Path | None = None) -> LinkBert:
+def start_model(config: Config, vocabulary_folder: Path, *, counts: np.ndarray | None = None) -> LinkBert:
     """Make the model a run starts from, as `config.init` says: random, or an encoder that exists.
 
     `vocabulary_folder` is the store's. An encoder from a folder keeps its own sizes and must have the store's
     vocabulary. What it lacks starts anew: a masked-token head as identity over the tied decoder, a pooler and a
-    relation head at random; of a two-row relation head the rows stay, and the linked row starts at zero.
-    `init` is the folder of `config.init` where the caller has found it already.
+    relation head at random; of a two-row relation head the rows stay, and the linked row starts at zero. `counts` (V,)
+    int64 are how often the corpus has each token: a masked-token head that starts anew has their logarithms as its
+    bias, and so need not spend its first steps on learning how common words are.
     """
     if config.init == "none":
         bert_config = BertConfig(
@@ -50,7 +52,7 @@ def start_model(config: Config, vocabulary_folder: Path, *, init: Path | None = 
         )
         weights: dict[str, Tensor] = {}
     else:
-        folder = init or find_encoder(config.init)
+        folder = find_encoder(config.init)
         check_vocabulary(folder, vocabulary_folder)
         bert_config, weights = read_encoder(folder)
         if bert_config.max_position_embeddings < config.sequence_length:
@@ -61,7 +63,12 @@ def start_model(config: Config, vocabulary_folder: Path, *, init: Path | None = 
     bert_config.initializer_range = config.initializer_range
     bert_config.hidden_dropout_prob = config.dropout
     bert_config.attention_probs_dropout_prob = config.attention_dropout
-    return make_model(bert_config, weights, objective=config.objective, seed=config.seed)
+    model = make_model(bert_config, weights, objective=config.objective, seed=config.seed)
+    if counts is not None and MLM_HEAD not in weights:
+        shares = torch.from_numpy(counts + 1.0)
+        with torch.no_grad():
+            model.cls.predictions.bias.copy_((shares / shares.sum()).log())
+    return model
 
 
 def make_model(bert_config: BertConfig, weights: dict[str, Tensor], *, objective: str, seed: int = 0) -> LinkBert:

@@ -34,9 +34,19 @@ EXACT = Mode()
 
 
 def encode(
-    bert: BertModel, input_ids: Tensor, token_type_ids: Tensor, lengths: Tensor, *, mode: Mode = EXACT
+    bert: BertModel,
+    input_ids: Tensor,
+    token_type_ids: Tensor,
+    lengths: Tensor,
+    *,
+    only: Tensor | None = None,
+    mode: Mode = EXACT,
 ) -> Tensor:
-    """Encode tokens, (B, T) -> (B, T, H) in the mode's arithmetic; a row's places from its length on are not seen."""
+    """Encode tokens, (B, T) -> (B, T, H) in the mode's arithmetic; a row's places from its length on are not seen.
+
+    `only`, (K,) counted in B*T, are the places that somebody reads: -> (K, H), and what follows the last layer's
+    attention is computed for them alone.
+    """
     config, (pairs, length) = bert.config, input_ids.shape
     heads, rate = config.num_attention_heads, config.hidden_dropout_prob
     places = torch.arange(length, device=lengths.device)
@@ -54,7 +64,10 @@ def encode(
             for part in (attention.query, attention.key, attention.value)
         )
         seen = attend(query, key, value, mask, config.attention_probs_dropout_prob, mode, number)
-        seen = drop(linear(output.dense, seen.transpose(1, 2).flatten(2)), rate, mode.seed, 3 * number + 1)
+        seen = seen.transpose(1, 2).flatten(2)
+        if only is not None and number == config.num_hidden_layers - 1:
+            seen, hidden = (each.flatten(0, 1).index_select(0, only) for each in (seen, hidden))
+        seen = drop(linear(output.dense, seen), rate, mode.seed, 3 * number + 1)
         hidden = norm(output.LayerNorm, seen + hidden)
         wide = layer.intermediate.intermediate_act_fn(linear(layer.intermediate.dense, hidden))  # (B, T, feed-forward)
         narrow = drop(linear(layer.output.dense, wide), rate, mode.seed, 3 * number + 2)

@@ -32,10 +32,9 @@ def fill_mask(model_folder: Path, text: str, *, top: int = 5) -> list[list[tuple
     if not len(masks):
         raise ValueError(f"there is no {mask} in the text; write {mask} where a word is to be guessed")
     with torch.no_grad():
-        hidden = model.encode(
-            inputs["input_ids"], inputs["token_type_ids"], torch.tensor([inputs["input_ids"].shape[1]])
-        )
-        best = model.token_logits(hidden, masks).softmax(-1).topk(min(top, model.config.vocab_size))
+        lengths = torch.tensor([inputs["input_ids"].shape[1]])
+        states, _ = model.encode(inputs["input_ids"], inputs["token_type_ids"], lengths, masks)
+        best = model.token_logits(states).softmax(-1).topk(min(top, model.config.vocab_size))
     return [
         list(zip(tokenizer.convert_ids_to_tokens(tokens), probabilities, strict=True))
         for tokens, probabilities in zip(best.indices.tolist(), best.values.tolist(), strict=True)

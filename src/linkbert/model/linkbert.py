@@ -79,20 +79,30 @@ class LinkBert(nn.Module):
             self.bert.get_submodule("pooler").requires_grad_(False)
             self.cls.seq_relationship.requires_grad_(False)
 
-    def encode(self, input_ids: Tensor, token_type_ids: Tensor, lengths: Tensor, *, mode: Mode = EXACT) -> Tensor:
-        """Encode tokens, (B, T) -> (B, T, H); places at or after a row's length are not attended to."""
-        return encode(self.bert, input_ids, token_type_ids, lengths, mode=mode)
+    def encode(
+        self, input_ids: Tensor, token_type_ids: Tensor, lengths: Tensor, positions: Tensor, *, mode: Mode = EXACT
+    ) -> tuple[Tensor, Tensor]:
+        """Encode tokens (B, T); give the states at `positions` (M,), flat in B*T, and at each [CLS]: (M, H), (B, H).
 
-    def token_logits(self, hidden: Tensor, masked_positions: Tensor) -> Tensor:
-        """Score the vocabulary at masked positions, flat in B*T: (B, T, H), (M,) -> (M, V)."""
+        Places at or after a row's length are not attended to.
+        """
+        pairs, length = input_ids.shape
+        first = torch.arange(pairs, device=input_ids.device) * length
+        only = torch.cat([first, positions])  # in this order, as positions may be filled up at their end
+        states = encode(self.bert, input_ids, token_type_ids, lengths, only=only, mode=mode)
+        return states[pairs:], states[:pairs]
+
+    def token_logits(self, states: Tensor) -> Tensor:
+        """Score the vocabulary: (M, H) -> (M, V)."""
         head = self.cls.predictions
-        chosen = hidden.flatten(0, 1).index_select(0, masked_positions)
-        chosen = norm(head.transform.LayerNorm, head.transform.transform_act_fn(linear(head.transform.dense, chosen)))
-        return linear(head.decoder, chosen)
+        return linear(
+            head.decoder,
+            norm(head.transform.LayerNorm, head.transform.transform_act_fn(linear(head.transform.dense, states))),
+        )
 
-    def relation_logits(self, hidden: Tensor) -> Tensor:
-        """Score the relations of each pair from its [CLS]: (B, T, H) -> (B, 2), or (B, 3) with drp."""
-        return self.cls.relation_logits(self.bert.get_submodule("pooler")(hidden[:, :1].float()))
+    def relation_logits(self, first: Tensor) -> Tensor:
+        """Score the relations of each pair from its [CLS]: (B, H) -> (B, 2), or (B, 3) with drp."""
+        return self.cls.relation_logits(self.bert.get_submodule("pooler")(first[:, None].float()))
 
     def forward(
         self,
@@ -109,12 +119,12 @@ class LinkBert(nn.Module):
         Shapes, all int64: input_ids and token_type_ids (B, T), lengths (B,), masked_positions (M,) counted in B*T,
         masked_labels (M,) with IGNORED where a position only fills up, relations (B,).
         """
-        hidden = self.encode(input_ids, token_type_ids, lengths, mode=mode)
-        logits = self.token_logits(hidden, masked_positions)
+        states, first = self.encode(input_ids, token_type_ids, lengths, masked_positions, mode=mode)
+        logits = self.token_logits(states)
         mlm_loss = functional.cross_entropy(logits.float(), masked_labels, ignore_index=IGNORED, reduction="sum")
         if self.objective == "mlm":
             return Output(mlm_loss, mlm_loss.new_zeros(()), relations.new_zeros(()))
-        scores = self.relation_logits(hidden).float()
+        scores = self.relation_logits(first).float()
         relation_loss = functional.cross_entropy(scores, relations, reduction="sum")
         return Output(mlm_loss, relation_loss, (scores.argmax(-1) == relations).sum())
 
@@ -128,9 +138,9 @@ class LinkBert(nn.Module):
         masked_labels: Tensor | None = None,
     ) -> Predictions:
         """Predict masked tokens and relations; in fp32, without dropout; shapes as in `forward`."""
-        hidden = self.encode(input_ids, token_type_ids, lengths)
-        logits = self.token_logits(hidden, masked_positions).float()
+        states, first = self.encode(input_ids, token_type_ids, lengths, masked_positions)
+        logits = self.token_logits(states).float()
         labels = torch.full_like(masked_positions, IGNORED) if masked_labels is None else masked_labels
         losses = functional.cross_entropy(logits, labels, ignore_index=IGNORED, reduction="none")
-        scores = self.relation_logits(hidden).float()
+        scores = self.relation_logits(first).float()
         return Predictions(logits.argmax(-1), losses, scores.softmax(-1))

@@ -108,15 +108,17 @@ def compiles(model: LinkBert, config: Config) -> bool:
 def operations_a_token(model: LinkBert, config: Config) -> float:
     """Count the floating-point operations of training on one token: forward and, twice that, backward.
 
-    2 for each weight of a matrix product, and 4 T H a layer for attention (scores and sums over T places); the
-    masked-token head, H * (H + V) weights, is reckoned at the share of tokens that are masked. Norms, activations,
-    the pooler and the optimizer are left out.
+    2 for each weight of a matrix product, and 4 T H a layer for attention (scores and sums over T places). The masked
+    tokens' head, H * (H + V) weights, and what follows the last layer's attention are reckoned at the share of tokens
+    that are masked. Norms, activations, the pooler and the optimizer are left out.
     """
     bert = model.config
     hidden, wide = bert.hidden_size, bert.intermediate_size
-    layer = 2 * (4 * hidden * hidden + 2 * hidden * wide) + 4 * config.sequence_length * hidden
-    head = 2 * hidden * (hidden + bert.vocab_size) * config.mask_rate
-    return 3 * (bert.num_hidden_layers * layer + head)
+    before = 2 * 3 * hidden * hidden + 4 * config.sequence_length * hidden
+    after = 2 * (hidden * hidden + 2 * hidden * wide)
+    head = 2 * hidden * (hidden + bert.vocab_size)
+    layers = bert.num_hidden_layers
+    return 3 * (layers * before + (layers - 1) * after + config.mask_rate * (after + head))
 
 
 def pad_masked(positions: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:

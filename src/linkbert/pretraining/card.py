@@ -136,7 +136,8 @@ def _scores(state: State) -> str:
         return "Not scored."
     scores = from_json({key: value for key, value in state.evaluation.items() if key != "step"})
     lines = [
-        f"After step {state.evaluation['step']:,}, on {scores.pairs:,} held-out pairs, with 95 % intervals (Wilson).",
+        f"After step {state.evaluation['step']:,}, on {scores.pairs:,} held-out pairs; in brackets 95 % "
+        "intervals, of which documents are the units.",
         "",
     ]
     lines += [f"{'  ' if line.startswith('  ') else ''}* {line.strip()}" for line in describe(scores)]

@@ -31,7 +31,7 @@ import linkbert
 from linkbert.config import Config, show_value, to_dict
 from linkbert.files import read_json, remove, write_json
 from linkbert.instances.batches import Batches
-from linkbert.instances.sampler import LinkGraph, open_graph
+from linkbert.instances.sampler import LinkGraph, NoUsableAnchorError, open_graph
 from linkbert.instances.sampler import held_out as held_out_documents
 from linkbert.instances.tokens import TokenStore
 from linkbert.model.checkpoint import load_model, start_model, write_model
@@ -93,7 +93,7 @@ def pretrain_store(
         found, record = agree(
             processes, lambda: prepare_run(run_path, store_path, config, resume=resume, processes=processes)
         ) or (None, {})
-        model = load_model(found[0]) if found else start_model(config, vocabulary)
+        model = load_model(found[0]) if found else start_model(config, vocabulary, counts=tokens.count_tokens())
         model.to(processes.device)
         batches = Batches(tokens, graph, config, anchors=config.anchors, trim=not compiles(model, config))
         held_out = held_out_batches(tokens, graph, config, anchors=config.anchors)
@@ -177,7 +177,11 @@ def held_out_batches(
         log.warning("held_out=%g leaves no document to score on; the run goes without scores", config.held_out)
         return None
     asked = replace(config, batch_size=config.evaluate_pairs)
-    return Batches(tokens, graph, asked, split="held-out", anchors=anchors, trim=True)
+    try:
+        return Batches(tokens, graph, asked, split="held-out", anchors=anchors, trim=True)
+    except NoUsableAnchorError as error:
+        log.warning("%s; scores are of all anchors instead", error)
+        return Batches(tokens, graph, asked, split="held-out", trim=True)
 
 
 def prepare_run(
