@@ -59,7 +59,7 @@ def main() -> None:
     def ours(name: str) -> Callable[[int], int]:
         def run(turn: int) -> int:
             for i in range(10):
-                at = ((turn * 10 + i) * 2048) % max(1, runs[name].anchors)
+                at = ((turn * 10 + i) * 2048) % max(1, len(runs[name]))
                 runs[name].make(at, at + 2048)
             return 10 * 2048
 

@@ -20,10 +20,11 @@ from sklearn.linear_model import LogisticRegression
 
 from linkbert.config import from_dict
 from linkbert.files import read_json
-from linkbert.instances.sampler import Sampler
+from linkbert.instances.batches import Batches
+from linkbert.instances.sampler import Sampler, open_graph
 from linkbert.instances.tokens import TokenStore
-from linkbert.pretraining.evaluation import GROUPS, clustered, describe, percent
-from linkbert.pretraining.run import open_graph, score_model
+from linkbert.model.checkpoint import load_model
+from linkbert.pretraining.evaluation import GROUPS, clustered, describe, evaluate, percent
 from linkbert.records import RELATIONS
 
 
@@ -52,12 +53,20 @@ def main() -> None:
             scored.add(question)
             print(f"sequence_length={config.sequence_length} scope={config.scope} held_out={config.held_out}")
             regressions(store, arguments.store, config, arguments.fit)
-        scores = score_model(run / "model", arguments.store, config)
+        batches = held_out(arguments.store, replace(config, batch_size=arguments.pairs))
+        scores = evaluate(load_model(run / "model"), batches.one_by_one(0))
         print(run.name)
         for line in describe(scores):
             print("  " + line)
         for true, row in scores.confusion.items():
             print(f"    true {true:<11}" + "".join(f" {name} {count:>5}" for name, count in row.items()))
+
+
+def held_out(store: Path, config) -> Batches:
+    """Open the held-out pairs whose anchors are usable."""
+    return Batches(
+        TokenStore.open(store), open_graph(store, config), config, split="held-out", anchors="usable", trim=True
+    )
 
 
 def regressions(store: TokenStore, path: Path, config, fit: int) -> None:

@@ -237,6 +237,11 @@ def test_the_demo_runs_on_a_file_of_ones_own(folder, tmp_path, capsys):
         assert heading in out
     assert "too few pairs to say anything" in out
     assert cli.main(words) == 0, "a demo's own folder is replaced"
+    model = str(tmp_path / "demo" / "run" / "model")
+    assert cli.main([*words, "--init", model]) == 1, "what it would continue is not removed"
+    assert (tmp_path / "demo" / "run" / "model" / "model.safetensors").is_file()
+    assert cli.main([*words, "held_out=0"]) == 0
+    assert "no document was held out to score on" in capsys.readouterr().out
     words[2] = str(folder)
     assert cli.main(words) == 1
     assert (folder / "store").is_dir(), "another folder is not"

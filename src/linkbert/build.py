@@ -12,7 +12,9 @@ from pathlib import Path
 from linkbert.corpora.build import build_documents
 from linkbert.corpora.reader import Options
 from linkbert.corpora.store import Store
+from linkbert.files import locked
 from linkbert.graph.hyperlinks import build_hyperlinks
+from linkbert.graph.links import is_whole
 from linkbert.instances.tokens import tokenise
 from linkbert.instances.vocabulary import check_vocabulary_source, make_vocabulary
 from linkbert.shards import make_executor
@@ -39,7 +41,7 @@ def build_store(
     `vocabulary` is a vocab.txt, a tokenizer folder, a hub name or 'train:SIZE'; `lowercase=None` leaves case to it.
     """
     check_vocabulary_source(vocabulary)
-    with make_executor(workers, dask) as executor:
+    with locked(to), make_executor(workers, dask) as executor:
         store = build_documents(
             sources,
             to,
@@ -51,10 +53,10 @@ def build_store(
         )
         words = make_vocabulary(vocabulary, store, lowercase=lowercase)
         tokenise(store, words, executor=executor, progress=progress)
-    if graph and not (to / "graphs" / "hyperlink" / "graph.json").is_file():
-        if progress:
-            progress("graph", 0, 1)
-        build_hyperlinks(store)
-        if progress:
-            progress("graph", 1, 1)
+        if graph and not is_whole(to, "hyperlink"):
+            if progress:
+                progress("graph", 0, 1)
+            build_hyperlinks(store)
+            if progress:
+                progress("graph", 1, 1)
     return store

@@ -82,8 +82,8 @@ def make_parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--minutes",
         type=float,
-        default=2.5,
-        help="minutes of training; the steps follow from the machine's speed (2.5)",
+        default=3.2,
+        help="minutes of training; the steps follow from the machine's speed (3.2)",
     )
     command.add_argument("settings", nargs="*", metavar="key=value", help="settings of the run, such as steps=300")
 
@@ -155,9 +155,11 @@ def make_parser() -> argparse.ArgumentParser:
     command.set_defaults(run=run_pretrain)
     command.add_argument("store", type=Path, metavar="STORE")
     command.add_argument("--to", type=Path, required=True, metavar="RUN", help="the run's folder")
-    command.add_argument("--preset", default="tiny", metavar="P", help=", ".join(presets()) + " (tiny)")
+    command.add_argument("--preset", metavar="P", help=", ".join(presets()) + " (tiny)")
     command.add_argument(
-        "--resume", action="store_true", help="go on from the last checkpoint in RUN; from step 0 where there is none"
+        "--resume",
+        action="store_true",
+        help="go on from the last checkpoint in RUN with its own settings; from step 0 where there is none",
     )
     command.add_argument("settings", nargs="*", metavar="key=value")
 
@@ -244,17 +246,17 @@ def run_build(arguments: argparse.Namespace) -> int:
 def run_graph(arguments: argparse.Namespace) -> int:
     """Add a graph to a store; one that is there stays as it is, since runs may rest on it."""
     from linkbert.corpora.store import Store
-    from linkbert.files import read_json
+    from linkbert.files import locked, read_json
     from linkbert.graph.hyperlinks import build_hyperlinks
-    from linkbert.graph.links import graph_folder
+    from linkbert.graph.links import graph_folder, is_whole
     from linkbert.graph.random_graph import build_random
 
     store = Store.open(arguments.store)
     name = arguments.name or arguments.method
     there = graph_folder(store.path, name) / "graph.json"
-    if arguments.seed < 0:
-        raise ValueError(f"--seed {arguments.seed} does not make sense: it must be 0 or more")
-    if there.is_file():
+    if not 0 <= arguments.seed < 2**63:
+        raise ValueError(f"--seed {arguments.seed} does not make sense: it must be 0 or more, and below 2^63")
+    if is_whole(store.path, name):
         found = read_json(there)
         if (found["method"], found.get("seed", arguments.seed)) != (arguments.method, arguments.seed):
             made = " ".join(f"{key} {found[key]}" for key in ("method", "seed") if key in found)
@@ -262,10 +264,12 @@ def run_graph(arguments: argparse.Namespace) -> int:
                 f"{store.path} has a graph {name!r} already, made with {made}; give this one another --name"
             )
         print(f"{there.parent} is made already")
-    elif arguments.method == "hyperlink":
-        build_hyperlinks(store, name=name)
     else:
-        build_random(store, name=name, seed=arguments.seed)
+        with locked(store.path):
+            if arguments.method == "hyperlink":
+                build_hyperlinks(store, name=name)
+            else:
+                build_random(store, name=name, seed=arguments.seed)
     meta = read_json(there)
     print(f"{there.parent}: {meta['edges']:,} edges among {meta['documents']:,} documents")
     return 0
@@ -277,6 +281,8 @@ def run_show(arguments: argparse.Namespace) -> int:
     from linkbert.show import show_document, show_instances
 
     console, store = make_console(), Store.open(arguments.store)
+    if arguments.instances is not None and arguments.instances < 1:
+        raise ValueError(f"--instances {arguments.instances} does not make sense: it must be 1 or more")
     if arguments.document is not None:
         show_document(console, store, arguments.document)
     if arguments.instances or arguments.document is None:
@@ -326,10 +332,16 @@ def run_check(arguments: argparse.Namespace) -> int:
 def run_pretrain(arguments: argparse.Namespace) -> int:
     """Train, with a live line, and print the scores on held-out documents."""
     from linkbert.display import LiveLine, training_progress
+    from linkbert.files import read_json
     from linkbert.pretraining.run import pretrain_store
     from linkbert.show import show_result
 
-    config = make_config(arguments.preset, arguments.settings)
+    recorded = arguments.to / "run.json"
+    if arguments.resume and arguments.preset is None and recorded.is_file():
+        before = read_json(recorded)
+        config = make_config(None, arguments.settings, base=before.get("config", {}))
+    else:
+        config = make_config(arguments.preset or "tiny", arguments.settings)
     with LiveLine() as line:
         result = pretrain_store(
             arguments.store, arguments.to, config, resume=arguments.resume, progress=training_progress(line)

@@ -9,6 +9,8 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
+import math
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -96,6 +98,8 @@ class Config:
 
         for item in dataclasses.fields(self):
             choices = item.metadata["choices"]
+            if item.type == "float":
+                require(math.isfinite(getattr(self, item.name)), item.name, "a finite number")
             if choices:
                 require(getattr(self, item.name) in choices, item.name, "one of " + ", ".join(choices))
         for key in ("steps", "batch_size", "micro_batch", "layers", "hidden", "heads", "feed_forward", "log_every",
@@ -109,6 +113,8 @@ class Config:
             require(0 < getattr(self, key) < 1, key, "between 0 and 1")
         for key in ("learning_rate", "epsilon", "initializer_range"):
             require(getattr(self, key) > 0, key, "above 0")
+        require(self.seed < 2**63, "seed", "below 2^63")
+        require(self.threads <= 512, "threads", "at most 512")
         require(16 <= self.sequence_length <= 65_536, "sequence_length", "between 16 and 65536")
         require(self.hidden % self.heads == 0, "heads", f"a divisor of hidden={self.hidden}")
         shares_fit = min(self.shares) >= 0 and abs(sum(self.shares) - 1) < 1e-6
@@ -132,6 +138,8 @@ def parse_value(key: str, text: str) -> Any:
     try:
         match kind:
             case "int":
+                if re.fullmatch(r"[+-]?\d+", text):
+                    return int(text)
                 number = float(text.replace("_", ""))
                 if number != int(number):
                     raise ValueError("not a whole number")
@@ -159,13 +167,16 @@ def presets() -> dict[str, dict[str, Any]]:
     return tomllib.loads(resources.files("linkbert").joinpath("presets.toml").read_text(encoding="utf-8"))
 
 
-def make_config(preset: str | None = None, words: Iterable[str] = ()) -> Config:
+def make_config(
+    preset: str | None = None, words: Iterable[str] = (), *, base: Mapping[str, Any] | None = None
+) -> Config:
     """Build a Config from a preset and `key=value` words; the last word wins.
 
+    `base` are settings to begin with: those of a run that goes on.
     `baseline=bert` is short for `objective=nsp shares=1/2,1/2,0`. An unknown preset or key is a ValueError that names
     the nearest known one.
     """
-    settings: dict[str, Any] = {}
+    settings: dict[str, Any] = dict(base or {})
     if preset is not None:
         table = presets()
         if preset not in table:

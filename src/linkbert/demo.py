@@ -31,6 +31,7 @@ from linkbert.instances.sampler import held_out
 from linkbert.instances.tokens import TokenStore
 from linkbert.model.checkpoint import start_model
 from linkbert.model.step import step_function
+from linkbert.pretraining.distributed import processes as join_processes
 from linkbert.pretraining.evaluation import Scores, evaluate
 from linkbert.pretraining.optimizer import make_optimizer
 from linkbert.pretraining.run import held_out_batches, open_graph, pretrain_store
@@ -47,7 +48,7 @@ def demo(
     *,
     source: Path | None = None,
     init: str = "minilm",
-    minutes: float = 2.5,
+    minutes: float = 3.2,
     settings: Sequence[str] = (),
 ) -> None:
     """Run the demo into the folder `to`, which is replaced where an earlier demo made it."""
@@ -56,6 +57,9 @@ def demo(
         raise ValueError(f"--minutes {minutes:g} does not make sense: it must be above 0")
     if to.exists() and any(to.iterdir()) and not (to / MARK).is_file():
         raise ValueError(f"{to} is not empty and not a demo's folder; name another with --to")
+    for name, given in (("--source", source), ("--init", Path(init))):
+        if given is not None and given.exists() and given.resolve().is_relative_to(to.resolve()):
+            raise ValueError(f"{name} {given} lies in {to}, which the demo makes anew; name another folder with --to")
     make_config("demo", settings)
     if source is not None and not source.exists():
         raise ValueError(f"--source {source} is not there; check the path")
@@ -101,11 +105,14 @@ def demo(
         return
 
     chapter(console, 5, "Scores on documents it has not seen", started)
-    assert result.scores is not None, "the demo holds documents out"
-    show_scores(console, result.scores, before=before, vocabulary=TokenStore.open(to / "store").vocabulary.tokens)
+    if result.scores is None:
+        console.print("no document was held out to score on: raise held_out, or take more documents")
+    else:
+        show_scores(console, result.scores, before=before, vocabulary=TokenStore.open(to / "store").vocabulary.tokens)
 
     chapter(console, 6, "Reopened with transformers.AutoModelForMaskedLM", started)
-    fill_masks(console, to, config)
+    if result.scores is not None:
+        fill_masks(console, to, config)
 
     chapter(console, 7, "Where to go from here", started)
     where_to_go(console, to)
@@ -140,24 +147,30 @@ def score(store: Path, config: Config) -> Scores | None:
     """Score the model as it starts, on the same held-out pairs as after training."""
     tokens = TokenStore.open(store)
     pairs = held_out_batches(tokens, open_graph(store, config), config)
-    model = start_model(config, store / "vocabulary", counts=tokens.count_tokens())
-    return evaluate(model, pairs.micro_batches(0)) if pairs else None
+    if pairs is None:
+        return None
+    with join_processes(config) as processes:
+        model = start_model(config, len(tokens.vocabulary), counts=tokens.count_tokens()).to(processes.device)
+        return evaluate(model, pairs.one_by_one(0), processes=processes)
 
 
-def seconds_a_step(store: Path, config: Config, *, steps: int = 4) -> float:
+def seconds_a_step(store: Path, config: Config) -> float:
     """Time a few updates of a model that is then thrown away; the median, in seconds."""
-    model = start_model(config, store / "vocabulary")
+    with join_processes(config) as processes:
+        device = processes.device
+    tokens = TokenStore.open(store)
+    model = start_model(config, len(tokens.vocabulary)).to(device)
     optimizer = make_optimizer(
         model, learning_rate=config.learning_rate, betas=(config.beta1, config.beta2), epsilon=config.epsilon,
         weight_decay=config.weight_decay,
     )  # fmt: skip
-    batches = Batches(TokenStore.open(store), open_graph(store, config), config)
+    batches = Batches(tokens, open_graph(store, config), config, trim=True)
     forward = step_function(model, config)
     times = []
-    for step in range(steps + 1):
+    for step in range(5):
         begin = time.monotonic()
         for batch in batches.micro_batches(step):
-            output = forward(batch)
+            output = forward(batch.to(device))
             (output.mlm_loss + output.relation_loss).backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)

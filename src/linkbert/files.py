@@ -7,6 +7,7 @@ overwrites.
 from __future__ import annotations
 
 import bz2
+import fcntl
 import hashlib
 import json
 import lzma
@@ -86,6 +87,27 @@ def replacing(path: Path) -> Iterator[Path]:
         part.rename(path) if part.is_dir() else os.replace(part, path)
     finally:
         remove(part)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep other processes of this machine from writing a folder; one that is being written is a ValueError.
+
+    The lock is the file NAME.lock beside the folder; it goes when the block, or the process, ends.
+    """
+    path = folder.with_name(folder.name + ".lock")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.fstat(file.fileno()).st_ino != path.stat().st_ino:  # removed and made anew meanwhile
+                raise BlockingIOError
+        except (BlockingIOError, FileNotFoundError):
+            raise ValueError(f"another process is writing {folder}; wait for it to end, or stop it") from None
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
 
 
 def remove(path: Path) -> None:

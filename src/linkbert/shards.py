@@ -94,7 +94,7 @@ def make_executor(workers: int = 1, dask: str | None = None) -> Executor:
     if workers == 1:
         return _ThisProcess()
     context = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(workers, mp_context=context, initializer=_follow_parent)
+    return _Workers(workers, mp_context=context, initializer=_follow_parent)
 
 
 class _ThisProcess(Executor):
@@ -107,6 +107,17 @@ class _ThisProcess(Executor):
         except Exception as error:
             future.set_exception(error)
         return future
+
+
+class _Workers(ProcessPoolExecutor):
+    """Processes that never hear Ctrl-C, also not while they start: the parent hears it and ends the run."""
+
+    def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # a new process inherits this
+        try:
+            return super().submit(function, *args, **kwargs)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class _Cluster(Executor):
@@ -139,8 +150,6 @@ def _room(executor: Executor) -> int:
 
 def _follow_parent() -> None:
     # A worker whose parent was killed would wait for work for ever, and finish a shard that a second run makes too.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears Ctrl-C and ends the run
-
     def watch() -> None:
         parent = multiprocessing.parent_process()
         if parent is not None:

@@ -119,15 +119,15 @@ def show_scores(console: Console, scores: Any, *, before: Any = None, vocabulary
     console.print("in brackets: the 95 % interval, and the count", style="dim")
 
 
-def show_instances(console: Console, store: Store, config: Config, count: int, *, first: int = 0) -> None:
+def show_instances(console: Console, store: Store, config: Config, count: int) -> None:
     """Print decoded instances: one of each relation to begin with, where the first few hundred have one."""
     from linkbert.instances.batches import open_batches
     from linkbert.instances.sampler import describe_instances
 
     sampler = open_batches(store.path, config, anchors=config.anchors).sampler
-    _, relations, _ = sampler.draw(np.arange(first, first + 600))
-    chosen = [first + int(np.argmax(relations == i)) for i in range(3) if (relations == i).any()]
-    chosen += [number for number in range(first, first + count + 3) if number not in chosen]
+    _, relations, _ = sampler.draw(np.arange(600))
+    chosen = [int(np.argmax(relations == i)) for i in range(3) if (relations == i).any()]
+    chosen += [number for number in range(count + 3) if number not in chosen]
     for shown in describe_instances(sampler, np.array(chosen[:count])):
         relation = shown["relation"]
         numbers = [shown[side]["document"] for side in "ab"]

@@ -52,7 +52,7 @@ def relation_shares(path: Path, config: Config) -> dict[str, Any]:
     """Count what becomes of the asked shares on this store under these settings."""
     from linkbert.instances.batches import open_batches
 
-    return open_batches(path, config, anchors=config.anchors).policy()
+    return open_batches(path, config, anchors=config.anchors).sampler.policy()
 
 
 def statistics_table(statistics: dict[str, Any]) -> Iterator[str]:

@@ -3,6 +3,8 @@
 import bz2
 import gzip
 import lzma
+import random
+import time
 
 import pytest
 from hypothesis import given, settings
@@ -151,6 +153,23 @@ def test_blocks_of_an_archive_are_found_from_anywhere(tmp_path):
         assert dict(read_blocks(path, start)) == {at: block for at, block in blocks.items() if at >= start}
 
 
+def test_zeros_behind_an_archive_are_not_searched_again_and_again(tmp_path):
+    """A file that was made in its full size and filled in part: 40 MB of nothing behind the last stream."""
+    path = tmp_path / "a.bz2"
+    path.write_bytes(streams(bytes(range(256)) * 2000, 50_000))
+    blocks = dict(read_blocks(path, 0))
+    with path.open("r+b") as file:
+        file.truncate(40 << 20)
+    begin = time.process_time()
+    assert dict(read_blocks(path, 0)) == blocks
+    assert time.process_time() - begin < 2
+    begin = time.process_time()
+    assert list(read_blocks(path, 10 << 20, 11 << 20)) == []
+    assert time.process_time() - begin < 0.2
+    path.write_bytes(bz2.compress(random.Random(0).randbytes(2_000_000))[:700_000] + bytes(4 << 20))
+    assert list(read_blocks(path, 0)) == [(4, None)]
+
+
 @pytest.mark.parametrize("name", CONTAINERS)
 @pytest.mark.parametrize("size", [1 << 30, 3000])
 def test_whole_pages_before_a_cut_are_kept_and_the_cut_is_counted(written, monkeypatch, name, size):
@@ -211,6 +230,13 @@ def test_entities_of_a_doctype_are_never_expanded(written):
     bomb = """<!DOCTYPE m [<!ENTITY a "ha"><!ENTITY b "&a;&a;"><!ENTITY c SYSTEM "file:///etc/passwd">]>"""
     records, _ = read_all(written(dump(page("A", "&b; &c; &#65;&amp;lt;"), head=bomb + HEAD)))
     assert records[0].text == "&b; &c; A<"
+
+
+def test_unclosed_cdata_takes_linear_time(written):
+    begin = time.process_time()
+    records, _ = read_all(written(dump(page("A", "<![CDATA[" * 50_000), page("B", "b"))))
+    assert titles(records) == ["A", "B"]
+    assert time.process_time() - begin < 3
 
 
 def test_cdata_is_text(written):

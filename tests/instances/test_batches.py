@@ -39,7 +39,7 @@ def test_a_batch_is_the_same_for_one_two_and_three_processes(small_store, step, 
     whole = rows([batches.make(step * 22, step * 22 + 22)])
     assert len(whole) == 22
     for processes in (1, 2, 3):
-        parts = [list(batches.micro_batches(step, rank, processes)) for rank in range(processes)]
+        parts = [batches.micro_batches(step, rank, processes) for rank in range(processes)]
         assert [row for part in parts for row in rows(part)] == whole
         assert max(len(batch) for part in parts for batch in part) == 4
         assert {sum(map(len, part)) for part in parts} <= {22 // processes, 22 // processes + 1}
@@ -48,20 +48,20 @@ def test_a_batch_is_the_same_for_one_two_and_three_processes(small_store, step, 
 def test_the_order_in_which_steps_are_asked_does_not_matter(opened):
     forward = [rows(opened.micro_batches(step)) for step in range(4)]
     assert [rows(opened.micro_batches(step)) for step in (3, 1, 2, 0)] == [forward[step] for step in (3, 1, 2, 0)]
-    started = opened.micro_batches(2)
+    started = opened.one_by_one(2)
     next(started)  # left in the middle
     assert rows(opened.micro_batches(2)) == forward[2]
 
 
 def test_an_epoch_rolls_over_within_a_batch(opened):
     size = len(opened)
-    assert size == opened.anchors
+    assert size == len(opened)
     across = rows([opened.make(size - 3, size + 3)])
     assert across == rows([opened.make(size - 3, size), opened.make(size, size + 3)])
 
 
 def test_tensors_are_as_promised(opened):
-    batch = next(iter(opened.micro_batches(0)))
+    batch = opened.micro_batches(0)[0]
     assert batch.input_ids.shape == batch.token_type_ids.shape == (4, 64)
     for tensor in (batch.input_ids, batch.lengths, batch.masked_positions, batch.masked_labels, batch.relations):
         assert tensor.dtype == torch.int64
@@ -89,11 +89,11 @@ def test_a_failure_of_the_loader_is_raised_where_the_batch_is_asked(opened, monk
     batches = Batches(opened.sampler.store, None, CONFIG)
     monkeypatch.setattr(batches.sampler, "fill", lambda *_, **__: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        next(iter(batches.micro_batches(0)))
+        batches.micro_batches(0)
 
 
 def test_policy_counts(opened):
-    policy = opened.policy()
+    policy = opened.sampler.policy()
     assert policy["anchors"] == len(opened)
     assert sum(policy["realised"]) == pytest.approx(1)
     assert policy["no_usable_link"] > 0

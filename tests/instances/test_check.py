@@ -7,7 +7,7 @@ import pytest
 
 from linkbert.config import Config
 from linkbert.files import read_json, write_json
-from linkbert.graph.links import LinkGraph
+from linkbert.graph.links import LinkGraph, write_graph
 from linkbert.graph.random_graph import build_random
 from linkbert.instances.check import check, judge
 from linkbert.instances.sampler import Sampler
@@ -47,7 +47,7 @@ DAMAGE = [
     ("graphs/hyperlink/offsets.bin", -1, lambda x: x + 1, "offsets.bin runs"),
     ("graphs/hyperlink/targets.bin", 5, lambda x: 10**6, "every target is a document"),
     ("graphs/hyperlink/targets.bin", 5, lambda x: (x + 1) % 200, "in_degree.bin"),
-    ("graphs/hyperlink/targets.bin", 5, lambda x: (x + 1) % 200, "document that their link names"),
+    ("graphs/hyperlink/targets.bin", 5, lambda x: (x + 1) % 200, "links lead where they name"),
     ("graphs/hyperlink/targets.bin", 5, lambda x: 1, "disambiguation"),
     ("graphs/hyperlink/links.bin", 5, lambda x: 10**6, "link is one of its document"),
     ("graphs/hyperlink/sections.bin", 5, lambda x: 10**6, "sections start"),
@@ -65,6 +65,20 @@ def test_one_wrong_number_breaks_its_promise(tmp_path, small_store, file, place,
     array[place] = change(array[place])
     array.tofile(path / file)
     assert any(promise in each for each in broken(path))
+
+
+def test_a_link_that_is_called_dead_and_is_not_is_found(tmp_path, small_store):
+    path = tmp_path / "s"
+    shutil.copytree(small_store.path, path)
+    graph = LinkGraph.open(path)
+    kept = np.arange(len(graph.targets)) % 2 == 0
+    source = np.repeat(np.arange(len(graph.in_degree)), np.diff(graph.offsets))
+    arrays = {name: np.asarray(getattr(graph, name))[kept] for name in ("targets", "links", "sections")}
+    gone = int((~kept).sum())
+    counts = {"resolved": graph.meta["resolved"] - gone, "dead": graph.meta["dead"] + gone}
+    meta = {key: value for key, value in graph.meta.items() if key not in ("edges", "in_degree")} | counts
+    write_graph(path, "hyperlink", len(graph.in_degree), [{"source": source[kept], **arrays}], meta)
+    assert broken(path) == ["graph hyperlink: links lead where they name, and nowhere else"]
 
 
 @pytest.mark.parametrize(

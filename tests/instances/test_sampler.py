@@ -239,6 +239,15 @@ def test_usable_anchors_have_the_exact_shares(toy):
         Sampler(store, None, Config(), anchors="usable")
 
 
+def test_where_links_were_not_asked_for_none_comes_of_want(toy):
+    """Four documents of one sentence, all linked with all: no contiguous B, no random one."""
+    store, graph = toy([[4]] * 4, [(i, 0, j) for i in range(4) for j in range(4) if i != j])
+    config = Config(scope="document", objective="nsp", shares=(0.5, 0.5, 0.0), held_out=0.0, sequence_length=16)
+    _, relations, causes = Sampler(store, graph, config).draw(np.arange(20))
+    assert set(relations.tolist()) == {RANDOM}
+    assert (causes & kernels.NO_PAIR).all()
+
+
 def test_nothing_to_pair_with_is_an_empty_b(toy):
     store, graph = toy([[6]])
     made = Sampler(store, graph, Config(sequence_length=16, held_out=0.0)).fill(np.arange(3))

@@ -1,5 +1,6 @@
 import hashlib
 import shutil
+import time
 
 import numpy as np
 import pytest
@@ -67,6 +68,16 @@ def test_a_link_stands_at_the_first_token_that_shares_a_character_with_its_ancho
         spans += [(begin + a, begin + b) for a, b in encoded.offsets]
     overlapping = [i for i, (a, b) in enumerate(spans) if a < link.end and b > link.start]
     assert made.links == [overlapping[0] if text[link.start : link.end].strip() and overlapping else -1]
+
+
+def test_many_links_in_one_long_word_take_linear_time(pieces):
+    begin = time.process_time()
+    made = pieces.tokenise("a" * 20_000, [Link(i, i + 1, "X") for i in range(20_000)])
+    assert time.process_time() - begin < 3
+    assert len(made.links) == 20_000
+    word = "pretraining" * 8
+    places = [pieces.tokenise(word, [Link(i, i + 1, "X")]).links[0] for i in range(len(word))]
+    assert pieces.tokenise(word, [Link(i, i + 1, "X") for i in range(len(word))]).links == places
 
 
 def test_by_hand(by_hand):

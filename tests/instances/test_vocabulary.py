@@ -8,7 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoTokenizer, BertTokenizerFast
 
-from linkbert.instances.vocabulary import SPECIAL, Vocabulary, load_vocabulary, make_vocabulary, train_vocabulary
+from linkbert.instances.vocabulary import (
+    SPECIAL,
+    Vocabulary,
+    check_same_vocabulary,
+    load_vocabulary,
+    make_vocabulary,
+    train_vocabulary,
+)
 
 TEXTS = [
     "The quick brown fox jumps over the lazy dog, again and again.",
@@ -166,3 +173,15 @@ def test_duplicate_free_ids_follow_lines():
     vocabulary = Vocabulary((*SPECIAL, "a", "b"))
     assert vocabulary.ids["b"] == 6
     assert len({vocabulary.sha256, Vocabulary((*SPECIAL, "b", "a")).sha256}) == 2
+
+
+def test_an_encoder_of_another_vocabulary_is_refused_with_the_remedy(trained, tmp_path):
+    check_same_vocabulary(trained, replace(trained, strip_accents=True), tmp_path)
+    for other, message in (
+        (Vocabulary((*trained.tokens[:7], "other", *trained.tokens[8:])), "first difference at number 7"),
+        (replace(trained, lowercase=False, strip_accents=True), f"the store lower-cases and {tmp_path} does not"),
+        (replace(trained, strip_accents=False), "the store strips accents"),
+        (replace(trained, chinese_characters=False), "sets Chinese characters apart"),
+    ):
+        with pytest.raises(ValueError, match=f"{message}.*linkbert build SOURCE --to STORE --vocab {tmp_path}"):
+            check_same_vocabulary(other, trained, tmp_path)

@@ -1,7 +1,5 @@
 """Checkpoints as Hugging Face folders, and every kind of folder a run can start from."""
 
-import json
-
 import numpy as np
 import pytest
 import torch
@@ -19,7 +17,7 @@ from transformers import (
 )
 
 from linkbert.config import make_config
-from linkbert.model.checkpoint import check_vocabulary, find_encoder, load_model, read_encoder, save_model, start_model
+from linkbert.model.checkpoint import find_encoder, load_model, read_encoder, save_model, start_model
 from linkbert.model.fill import fill_mask, relate
 from linkbert.model.linkbert import LinkBert
 
@@ -56,7 +54,7 @@ def encoder_folder(tmp_path, vocabulary):
 
 
 def start(folder, vocabulary, *words):
-    return start_model(make_config("tiny", [*SETTINGS, f"init={folder}", *words]), vocabulary)
+    return start_model(make_config("tiny", [*SETTINGS, f"init={folder}", *words]), len(VOCABULARY))
 
 
 def same_weights(ours, theirs):
@@ -67,7 +65,7 @@ def same_weights(ours, theirs):
 @pytest.mark.parametrize("objective", ["drp", "nsp", "mlm"])
 def test_a_checkpoint_comes_back_bit_for_bit(tmp_path, vocabulary, objective):
     shares = [] if objective == "drp" else ["shares=1/2,1/2,0"]
-    model = start_model(make_config("tiny", [*SETTINGS, f"objective={objective}", *shares]), vocabulary)
+    model = start_model(make_config("tiny", [*SETTINGS, f"objective={objective}", *shares]), len(VOCABULARY))
     save_model(model, tmp_path / "model", vocabulary_folder=vocabulary, card="# A card\n")
     back = load_model(tmp_path / "model")
     assert back.objective == objective
@@ -82,7 +80,7 @@ def test_a_checkpoint_comes_back_bit_for_bit(tmp_path, vocabulary, objective):
 
 def test_the_seed_decides_the_start(vocabulary):
     first, same, other = (
-        start_model(make_config("tiny", [*SETTINGS, f"seed={seed}"]), vocabulary) for seed in (1, 1, 2)
+        start_model(make_config("tiny", [*SETTINGS, f"seed={seed}"]), len(VOCABULARY)) for seed in (1, 1, 2)
     )
     assert not same_weights(first, same)
     assert same_weights(first, other)
@@ -95,12 +93,12 @@ def test_a_head_that_starts_anew_knows_how_common_words_are(vocabulary, encoder_
     bare, _ = encoder_folder(BertModel)
     ready, theirs = encoder_folder(BertForPreTraining)
     for init, bias in (("none", wanted), (bare, wanted), (ready, theirs.cls.predictions.bias)):
-        model = start_model(make_config("tiny", [*SETTINGS, f"init={init}"]), vocabulary, counts=counts)
+        model = start_model(make_config("tiny", [*SETTINGS, f"init={init}"]), len(VOCABULARY), counts=counts)
         torch.testing.assert_close(model.cls.predictions.bias.data, bias.data)
 
 
 def test_hugging_face_opens_a_checkpoint(tmp_path, vocabulary):
-    model = start_model(make_config("tiny", SETTINGS), vocabulary).eval()
+    model = start_model(make_config("tiny", SETTINGS), len(VOCABULARY)).eval()
     folder = tmp_path / "model"
     save_model(model, folder, vocabulary_folder=vocabulary)
     tokenizer = AutoTokenizer.from_pretrained(folder)
@@ -217,23 +215,14 @@ def test_a_hub_name_without_a_network_is_one_clear_line(monkeypatch):
     assert "\n" not in str(refusal.value)
 
 
-def test_another_vocabulary_is_refused_with_the_remedy(encoder_folder, tmp_path, vocabulary):
+def test_a_config_of_another_size_than_the_vocabulary_is_refused(encoder_folder):
     folder, _ = encoder_folder(BertModel)
-    check_vocabulary(folder, vocabulary)
-    (folder / "vocab.txt").write_text("\n".join(["[PAD]", "other", *VOCABULARY[2:]]))
-    with pytest.raises(ValueError, match=r"first difference at number 1.*linkbert build .* --vocab"):
-        start(folder, vocabulary)
-    (folder / "vocab.txt").write_text("\n".join(VOCABULARY))
-    (folder / "tokenizer_config.json").write_text(json.dumps({"do_lower_case": False}))
-    with pytest.raises(ValueError, match="keeps case and the store's tokenizer lower-cases"):
-        start(folder, vocabulary)
-    (folder / "vocab.txt").unlink()
-    with pytest.raises(ValueError, match=r"no vocab.txt"):
-        start(folder, vocabulary)
+    with pytest.raises(ValueError, match="has 15 tokens by its config"):
+        start_model(make_config("tiny", [*SETTINGS, f"init={folder}"]), 14)
 
 
 def test_ask_a_model(encoder_folder, tmp_path, vocabulary):
-    model = start_model(make_config("tiny", SETTINGS), vocabulary)
+    model = start_model(make_config("tiny", SETTINGS), len(VOCABULARY))
     save_model(model, tmp_path / "model", vocabulary_folder=vocabulary)
     guesses = fill_mask(tmp_path / "model", "The [MASK] pulls the [MASK].", top=3)
     assert [len(each) for each in guesses] == [3, 3]

@@ -60,6 +60,7 @@ class ToyBatches:
     def micro_batches(self, step, rank=0, processes=1):
         size = self.config.batch_size
         start, stop = (step * size + size * r // processes for r in (rank, rank + 1))
+        made = []
         for first in range(start, stop, self.config.micro_batch):
             pairs = [self.pair(i) for i in range(first, min(first + self.config.micro_batch, stop))]
             ids = torch.stack([pair[0] for pair in pairs])
@@ -69,7 +70,8 @@ class ToyBatches:
             types = (torch.arange(16) >= 8).long().expand_as(ids)
             lengths, relations = (torch.tensor([pair[k] for pair in pairs]) for k in (1, 3))
             documents = torch.arange(first, first + len(pairs))
-            yield Batch(ids, types.contiguous(), lengths, positions, labels, relations, documents)
+            made.append(Batch(ids, types.contiguous(), lengths, positions, labels, relations, documents))
+        return made
 
 
 @pytest.fixture(autouse=True)

@@ -88,7 +88,7 @@ class Oracle:
 
 
 def test_scores_by_hand(toy_batches, small):
-    batches = list(toy_batches(small(batch_size=40, micro_batch=16)).micro_batches(0))
+    batches = toy_batches(small(batch_size=40, micro_batch=16)).micro_batches(0)
     batches[0].masked_labels[:5] = 7
     batches[0].masked_labels[5] = IGNORED
     labels = torch.cat([batch.masked_labels for batch in batches])
@@ -121,7 +121,7 @@ def test_scores_do_not_depend_on_the_micro_batch_nor_on_dropout(make_toy, toy_ba
 
 
 def test_other_objectives(make_toy, toy_batches, small):
-    pairs = list(toy_batches(small(batch_size=6)).micro_batches(0))
+    pairs = toy_batches(small(batch_size=6)).micro_batches(0)
     mlm = evaluate(make_toy(small(objective="mlm")), pairs)
     assert (mlm.relation_accuracy, mlm.relations, mlm.confusion, mlm.pairs) == (None, {}, {}, 6)
     for batch in pairs:

@@ -89,7 +89,7 @@ def test_accumulation_equals_one_big_batch(train, small):
 def test_the_loss_is_the_mean_over_the_global_batch(train, small, make_toy, toy_batches):
     """By hand: one step without dropout, the sums of one big forward pass over its counts."""
     config = small(steps=1, dropout=0.0, log_every=1)
-    batch = next(toy_batches(small(micro_batch=8)).micro_batches(0))
+    (batch,) = toy_batches(small(micro_batch=8)).micro_batches(0)
     output = step_function(make_toy(config).eval(), config)(batch)
     _, _, run = train(config)
     line = journal(run)[0]
@@ -137,6 +137,13 @@ def test_a_damaged_checkpoint_is_passed_over(train, name, damage, caplog):
     folder, state = last_checkpoint(run)
     assert (folder.name, state.step) == ("step-0000008", 8)
     assert "step-0000012 is passed over" in caplog.text
+
+
+def test_a_damaged_newest_checkpoint_does_not_cost_the_ones_before_it(train, small, make_toy):
+    _, _, run = train(small(keep=1))
+    (checkpoints(run)[-1] / "training" / "state.json").unlink()
+    _, _, run = train(small(keep=1, steps=8))  # goes on from the start, as there is no other
+    assert last_checkpoint(run)[1].step == 8
 
 
 def test_old_checkpoints_go(train, small):

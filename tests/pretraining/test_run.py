@@ -17,7 +17,7 @@ from linkbert.config import Config
 from linkbert.instances.tokens import hash_id
 from linkbert.pretraining.checkpoint import checkpoints, find_model, read_state
 from linkbert.pretraining.journal import read_journal, without_timings
-from linkbert.pretraining.run import fingerprint, pretrain_store, score_model
+from linkbert.pretraining.run import fingerprint, pretrain_store
 
 SCRIPT = """
 import os, warnings
@@ -248,13 +248,6 @@ def test_nothing_held_out_means_no_scores(store, run, settings, caplog):
     assert result.scores is None
     assert "the run goes without scores" in caplog.text
     assert "Not scored." in (run / "model" / "README.md").read_text()
-
-
-def test_relations_among_usable_anchors_come_in_equal_shares(store, run, settings):
-    pretrain_store(store, run, settings)
-    scores = score_model(run / "model", store, replace(settings, evaluate_pairs=300), anchors="usable")
-    assert all(70 < share.count < 130 for share in scores.relations.values())
-    assert scores.too_few == []
 
 
 def test_a_run_continues_an_encoder(store, run, settings):

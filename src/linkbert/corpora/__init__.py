@@ -28,7 +28,7 @@ def find_reader(path: Path) -> str:
     try:
         head = next(decompressed_blocks(path), (b"", 0))[0].removeprefix(b"\xef\xbb\xbf").lstrip()
     except CutFileError as error:
-        raise ValueError(str(error)) from None
+        raise ValueError(f"{error}: nothing can be read of it, fetch it again") from None
     if not head:
         raise ValueError(f"{path} is empty: there is no document in it")
     if b"<mediawiki" in head[:4096]:

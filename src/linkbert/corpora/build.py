@@ -267,6 +267,8 @@ def _finish(plan: dict[str, Any], to: Path, skipped: Skipped, table: bool) -> St
         pq.write_table(pa.Table.from_pylist(rows, schema=DROPPED), part)
     for example in skipped.examples[:EXAMPLES]:
         log.warning("%s", example)
+    if (told := min(len(skipped.examples), EXAMPLES)) < (noted := sum(skipped.values())):
+        log.info("and %d more", noted - told)
     manifest = plan | {
         "created": datetime.date.today().isoformat(),
         "linkbert": linkbert.__version__,

@@ -10,12 +10,14 @@ its block fails its checksum and is counted as damaged.
 from __future__ import annotations
 
 import bz2
+import math
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
 _BLOCK, _END = 0x314159265359, 0x177245385090  # what begins a block, what ends a stream
 _STEP = 1 << 20
+_LONGEST = 5 << 18  # bytes of a block; 900 kB of text that cannot be compressed make some 904 kB
 
 
 def _needles(magic: int) -> list[tuple[bytes, int]]:
@@ -56,10 +58,12 @@ def _decompress(data: bytes, start: int, stop: int) -> bytes | None:
         return None
 
 
-def read_blocks(path: Path, start: int) -> Iterator[tuple[int, bytes | None]]:
+def read_blocks(path: Path, start: int, stop: float = math.inf) -> Iterator[tuple[int, bytes | None]]:
     """Yield (byte at which it begins, decompressed block) for every block that begins at or after byte `start`.
 
-    A damaged block, and one that the end of the file cuts off, comes as None. The file is read as the caller asks.
+    A damaged block, and one that the end of the file cuts off, comes as None. The file is read as the caller asks, and
+    from byte `stop` on only as long as block follows block: what is no bzip2 there (zeros of a file that was made
+    larger than its content) is not searched for more.
     """
     with path.open("rb") as file:
         file.seek(start)
@@ -75,5 +79,12 @@ def read_blocks(path: Path, start: int) -> Iterator[tuple[int, bytes | None]]:
                 if marks and marks[-1][1]:
                     yield base + (marks[-1][0] >> 3), None
                 return
-            keep = marks[-1][0] >> 3 if marks else max(0, len(data) - 7)
+            if marks and len(data) - (marks[-1][0] >> 3) <= _LONGEST:
+                keep = marks[-1][0] >> 3
+            else:
+                if marks and marks[-1][1]:
+                    yield base + (marks[-1][0] >> 3), None
+                keep = max(0, len(data) - 7)
+                if base + keep > stop:
+                    return
             base, data = base + keep, data[keep:]

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from linkbert.corpora.reader import Options, Reader, Shard, Skipped
+from linkbert.corpora.reader import CUT, Options, Reader, Shard, Skipped
 from linkbert.files import CutFileError, decompressed_blocks
 from linkbert.records import Document, Link
 
@@ -55,7 +55,9 @@ def plan(path: Path, _: Options) -> Iterator[Shard]:
 def read(shard: Shard, _: Options, skipped: Skipped) -> Iterator[Document]:
     """Read the Documents of a shard; `skipped` counts lines and links that are not as they should be."""
     name = Path(shard.path).name
-    for number, line in enumerate((shard.data or b"").split(b"\n"), shard.first_line):
+    lines = (shard.data or b"").split(b"\n")
+    last = shard.first_line + len(lines) - 1  # nothing, where the last line ends as it should
+    for number, line in enumerate(lines, shard.first_line):
         if number == 1:
             line = line.removeprefix(b"\xef\xbb\xbf")
         if not line or line.isspace():
@@ -71,7 +73,7 @@ def read(shard: Shard, _: Options, skipped: Skipped) -> Iterator[Document]:
             if b"\\ud" in line or b"\\uD" in line:
                 record = _without_surrogates(record)
         except (ValueError, RecursionError):
-            skipped.note("not JSON", where)
+            skipped.note(CUT if number == last and not shard.cut else "not JSON", where)
             continue
         fault = _fault(record)
         if fault:
@@ -91,7 +93,7 @@ def _fault(record: Any) -> str:
         return "no id"
     if text is None:
         return "no text"
-    if isinstance(id_, bool) or not isinstance(id_, str | int | float):
+    if isinstance(id_, bool) or not isinstance(id_, str | int | float) or id_ != id_:
         return "id is not a string"
     if not isinstance(text, str):
         return "text is not a string"
@@ -116,7 +118,10 @@ def _links(values: list[Any], size: int, skipped: Skipped, where: str) -> tuple[
             if not (start is end is None or start == end == -1):
                 skipped.note("link out of range (kept without its place)", where)
             start = end = -1
-        links.append(Link(start, end, str(target), fragment if isinstance(fragment, str) else ""))
+        if not isinstance(fragment, str | None):
+            skipped.note("fragment is not a string (left out)", where)
+            fragment = None
+        links.append(Link(start, end, str(target), fragment or ""))
     return tuple(links)
 
 

@@ -18,7 +18,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from linkbert.corpora.bzip2 import read_blocks
-from linkbert.corpora.reader import CUT, Options, Reader, Shard, Skipped
+from linkbert.corpora.reader import CUT, PAGE_CUT, Options, Reader, Shard, Skipped
 from linkbert.corpora.site import REDIRECT_WORDS, Site, decode_entities, is_disambiguation, normal_title, resolve
 from linkbert.corpora.wikitext import parse
 from linkbert.files import COMPRESSIONS, CutFileError, decompressed_blocks
@@ -28,8 +28,6 @@ ARCHIVE_BYTES = 1 << 20  # of a .bz2 file to a shard: some 4 MB of XML
 XML_BYTES = 1 << 22  # of XML to a shard
 _STEP = 1 << 18
 _HEAD_BYTES = 1 << 20  # within which the first page begins
-
-PAGE_CUT = "page cut off"
 
 
 def plan(path: Path, _: Options) -> Iterator[Shard]:
@@ -110,7 +108,7 @@ def _pieces(shard: Shard) -> Iterator[tuple[bytes | None, bool]]:
     if shard.data is not None:
         yield shard.data, True
     elif path.suffix == ".bz2":
-        for position, block in read_blocks(path, shard.start):
+        for position, block in read_blocks(path, shard.start, shard.stop):
             yield block, position < shard.stop
     else:
         with path.open("rb") as file:
@@ -190,11 +188,12 @@ _REDIRECT_TEXT = re.compile(
 def _read_page(page: bytes, site: Site, options: Options, skipped: Skipped) -> Document | Redirect | None:
     """Turn the XML of one page into its record, or None if it is none; the last revision counts."""
     if b"<![CDATA[" in page:
-        page = _CDATA.sub(_escape, page)
+        end = page.rfind(b"]]>") + 3  # behind it none is closed, and looking for its end again and again would be slow
+        page = _CDATA.sub(_escape, page[:end]) + page[end:]
     found = _TITLE.search(page)
     title = normal_title(_decode(found[1], "?", skipped), site) if found else ""
     if not title:
-        skipped.note("page without a title", repr(page[:80]))
+        skipped.note("page without a title", page[:80].decode(errors="replace"))
         return None
     number = _NAMESPACE.search(page)
     prefix, colon, _ = title.partition(":")

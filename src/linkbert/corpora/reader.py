@@ -14,8 +14,8 @@ from typing import Any
 
 from linkbert.records import Document, Redirect
 
-CUT, TABLE_CUT = "source cut off or damaged", "links table: cut off or damaged"
-DAMAGE = (CUT, TABLE_CUT)  # causes that say that a source is not whole
+CUT, TABLE_CUT, PAGE_CUT = "source cut off or damaged", "links table: cut off or damaged", "page cut off"
+DAMAGE = (CUT, TABLE_CUT, PAGE_CUT)  # causes that say that a source is not whole
 
 
 @dataclass(frozen=True, slots=True)

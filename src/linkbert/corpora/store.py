@@ -54,6 +54,17 @@ def shard_path(store: Path, part: str, shard: int, suffix: str = ".parquet") -> 
     return store / part / f"{shard:05d}{suffix}"
 
 
+@contextmanager
+def open_parquet(path: Path) -> Iterator[pq.ParquetFile]:
+    """Open a file of the store; one that is gone or damaged is a ValueError that names it."""
+    try:
+        with pq.ParquetFile(path) as file:
+            yield file
+    except (FileNotFoundError, pa.ArrowException) as error:
+        reason = "not there" if isinstance(error, FileNotFoundError) else str(error).splitlines()[0]
+        raise ValueError(f"{path} is damaged ({reason}): remove the store and build it again") from None
+
+
 def write_shard(store: Path, shard: int, records: Iterable[Document | Redirect], skipped: Skipped) -> None:
     """Write one shard's documents and redirects, then its counters; the same records give the same bytes.
 
@@ -188,17 +199,18 @@ class Store:
     @cached_property
     def dropped(self) -> dict[int, np.ndarray]:
         """The rows of each shard that do not count, ascending, int64 (shards without any are absent)."""
-        table = pq.read_table(self.path / "dropped.parquet", columns=["shard", "row"])
+        with open_parquet(self.path / "dropped.parquet") as file:
+            table = file.read(columns=["shard", "row"])
         shards, rows = (table.column(name).to_numpy().astype(np.int64) for name in ("shard", "row"))
         return {int(shard): np.sort(rows[shards == shard]) for shard in np.unique(shards)}
 
     @cached_property
     def starts(self) -> np.ndarray:
         """The number of the first document of each shard, and of all documents: int64 (shards + 1)."""
-        sizes = [
-            pq.read_metadata(shard_path(self.path, "documents", shard)).num_rows - len(self.dropped.get(shard, ()))
-            for shard in range(self.shards)
-        ]
+        sizes = []
+        for shard in range(self.shards):
+            with open_parquet(shard_path(self.path, "documents", shard)) as file:
+                sizes.append(file.metadata.num_rows - len(self.dropped.get(shard, ())))
         return np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)]).astype(np.int64)
 
     def documents(self, shard: int | None = None) -> Iterator[Document]:
@@ -206,7 +218,7 @@ class Store:
         for number in range(self.shards) if shard is None else [shard]:
             dropped = set(self.dropped.get(number, np.zeros(0)).tolist())
             row = 0
-            with pq.ParquetFile(shard_path(self.path, "documents", number)) as file:
+            with open_parquet(shard_path(self.path, "documents", number)) as file:
                 for group in range(file.num_row_groups):
                     for document in _from_table(file.read_row_group(group, use_threads=False)):
                         if row not in dropped:
@@ -221,7 +233,7 @@ class Store:
         row = number - int(self.starts[shard])
         for dropped in self.dropped.get(shard, ()):
             row += int(dropped) <= row
-        with pq.ParquetFile(shard_path(self.path, "documents", shard)) as file:
+        with open_parquet(shard_path(self.path, "documents", shard)) as file:
             for group in range(file.num_row_groups):
                 rows = file.metadata.row_group(group).num_rows
                 if row < rows:
@@ -233,7 +245,7 @@ class Store:
         """Return the number of the document of this id, or None; reads the id column (about a second for millions)."""
         for shard in range(self.shards):
             row = 0
-            with pq.ParquetFile(shard_path(self.path, "documents", shard)) as file:
+            with open_parquet(shard_path(self.path, "documents", shard)) as file:
                 for batch in file.iter_batches(columns=["id"], use_threads=False):
                     at = pc.index(batch.column("id"), id_).as_py()
                     if at >= 0:  # the first of an id is the one that counts

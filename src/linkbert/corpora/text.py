@@ -65,6 +65,7 @@ def _members(path: Path) -> Iterator[tuple[str, bytes | None, int, int, str]]:
             return
         with tarfile.open(fileobj=cast(IO[bytes], stream), mode="r|") as archive:
             for member in archive:
+                archive.members = []  # type: ignore[attr-defined] # else it keeps them all
                 file = archive.extractfile(member) if member.isfile() and _is_text(member.name) else None
                 if file is not None:
                     data = file.read()
@@ -118,12 +119,12 @@ def read(shard: Shard, _: Options, skipped: Skipped) -> Iterator[Document]:
         except UnicodeDecodeError:
             skipped.note("not UTF-8 (read as Latin-1)", name)
             text = content.decode("latin-1")
-        path = PurePosixPath(name)
+        path = PurePosixPath(name.encode("utf-8", "surrogateescape").decode("utf-8", "replace"))
         title, text = to_prose(text, markdown=path.suffix.lower() != ".txt")
         if not text:
             skipped.note("no text in the file", name)
             continue
-        yield Document(str(path.with_suffix("")), title or path.stem, text)
+        yield Document(str(path.with_suffix("")), title or path.stem, text.removeprefix(f"{title}\n"))
 
 
 _HEADING = re.compile(r" {0,3}#{1,6}[ \t]+(.*)")

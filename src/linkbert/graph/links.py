@@ -13,6 +13,7 @@ A document's edges are in the order of its links. Whatever made it, a graph has 
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ import numpy as np
 
 from linkbert.files import read_json, replacing, write_json
 
+log = logging.getLogger(__name__)
 FORMAT = 1
 EDGE_ARRAYS: dict[str, np.dtype[Any]] = {
     "targets": np.dtype("<i4"),
@@ -62,6 +64,18 @@ class LinkGraph:
         return cls(**arrays, meta=meta)
 
 
+def is_whole(store: Path, name: str) -> bool:
+    """Say whether a graph is there as it was written; one that is damaged is told of, and may be made again."""
+    if not (graph_folder(store, name) / "graph.json").is_file():
+        return False
+    try:
+        LinkGraph.open(store, name)
+    except ValueError as error:
+        log.warning("%s", error)
+        return False
+    return True
+
+
 def graph_folder(store: Path, name: str) -> Path:
     """Name the folder of a graph; a name that is not one plain word is a ValueError, as writing replaces the folder."""
     if not re.fullmatch(r"[A-Za-z0-9_][\w.-]*", name) or name.endswith(".part"):
@@ -70,7 +84,9 @@ def graph_folder(store: Path, name: str) -> Path:
 
 
 def _map(path: Path, dtype: np.dtype, size: int) -> np.ndarray:
-    there = path.stat().st_size if path.is_file() else -1
+    if not path.is_file():
+        raise ValueError(f"{path} is not there: build the graph again")
+    there = path.stat().st_size
     if there != size * dtype.itemsize:
         raise ValueError(f"{path} is damaged: it has {there} bytes, not {size * dtype.itemsize}; build the graph again")
     return np.memmap(path, dtype, "r") if size else np.zeros(0, dtype)  # an empty file cannot be mapped

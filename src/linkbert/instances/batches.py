@@ -1,9 +1,9 @@
 """Batches for training: a step's number comes in, its instances go out as torch tensors, in micro-batches.
 
 The global batch of step s is instances s * batch_size and on; a process takes its contiguous share of them. Which
-instances a step has therefore depends neither on the number of processes nor on the micro-batch. The next micro-batches
-are made in a thread while the step computes: the compiled sampler holds no lock. A whole step's are, because a loop may
-take them all at once (it has to know how many masked tokens there are); 2,048 pairs of 512 tokens are 17 MB.
+instances a step has therefore depends neither on the number of processes nor on the micro-batch. Those of the next step
+are made in a thread while a step computes: the compiled sampler holds no lock. A loop takes a whole step's at once (it
+has to know how many masked tokens there are); 2,048 pairs of 512 tokens are 17 MB.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -72,37 +71,33 @@ class Batches:
         self.config, self.trim = config, trim
         self.sampler = Sampler(store, graph, config, split=split, anchors=anchors)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="batches")
-        self._made: dict[tuple[int, int], Future[Batch]] = {}
+        self._coming: dict[tuple[int, int, int], Future[list[Batch]]] = {}
 
     def __len__(self) -> int:
-        return len(self.sampler)
-
-    @property
-    def anchors(self) -> int:
-        """How many instances an epoch has."""
         return len(self.sampler)
 
     def make(self, start: int, stop: int) -> Batch:
         """Make the batch of the instances numbered [start, stop)."""
         return to_batch(self.sampler.fill(np.arange(start, stop), trim=self.trim))
 
-    def micro_batches(self, step: int, rank: int = 0, processes: int = 1) -> Iterator[Batch]:
-        """Yield the micro-batches that process `rank` of `processes` computes in a step."""
-        spans = self._spans(step, rank, processes)
-        following = self._spans(step + 1, rank, processes)
-        for at, span in enumerate(spans):
-            coming = [*spans[at:], *following[: at + 1]]
-            self._made = {each: self._made.get(each) or self._thread.submit(self.make, *each) for each in coming}
-            yield self._made.pop(span).result()
+    def micro_batches(self, step: int, rank: int = 0, processes: int = 1) -> list[Batch]:
+        """Give the micro-batches that process `rank` of `processes` computes in a step; those of the next are begun."""
+        asked = (step, rank, processes)
+        made = self._coming.pop(asked, None) or self._thread.submit(self._make_all, *asked)
+        self._coming = {(step + 1, rank, processes): self._thread.submit(self._make_all, step + 1, rank, processes)}
+        return made.result()
+
+    def one_by_one(self, step: int, rank: int = 0, processes: int = 1) -> Iterator[Batch]:
+        """Yield the micro-batches of a step as they are made, and none of the next: for evaluation."""
+        return (self.make(*span) for span in self._spans(step, rank, processes))
+
+    def _make_all(self, step: int, rank: int, processes: int) -> list[Batch]:
+        return list(self.one_by_one(step, rank, processes))
 
     def _spans(self, step: int, rank: int, processes: int) -> list[tuple[int, int]]:
         size, first = self.config.batch_size, step * self.config.batch_size
         start, stop = first + size * rank // processes, first + size * (rank + 1) // processes
         return [(i, min(i + self.config.micro_batch, stop)) for i in range(start, stop, self.config.micro_batch)]
-
-    def policy(self) -> dict[str, Any]:
-        """Count what becomes of the asked shares; see Sampler.policy."""
-        return self.sampler.policy()
 
 
 def open_batches(

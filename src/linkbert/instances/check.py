@@ -287,44 +287,55 @@ def _check_graph(store: Store, tokens: TokenStore, graph: LinkGraph, notes: _Not
         meta[key] for key in ("edges", "self", "disambiguation")
     )
     yield "every link has one fate", sums and meta["found"] == len(tokens.links), f"{meta['found']:,} links"
-    yield _finding("edges lead to the document that their link names", *_follow_again(store, tokens, graph, notes))
+    yield _finding("links lead where they name, and nowhere else", *_follow_again(store, tokens, graph, notes))
 
 
 def _follow_again(store: Store, tokens: TokenStore, graph: LinkGraph, notes: _Notes) -> tuple[list[str], str]:
-    """Resolve the links of the sampled documents by their names, redirect by redirect."""
-    waiting: dict[str, list[tuple[int, str]]] = {}
-    followed = 0
+    """Resolve the links of the sampled documents by their names, redirect by redirect.
+
+    A link with an edge must come to its target; one without must come to no document, its own, or a disambiguation.
+    """
+    order = np.argsort(tokens.hashes)
+    ordered = tokens.hashes[order]
+
+    def find(name: str) -> int:
+        at = int(np.searchsorted(ordered, np.uint64(hash_id(name))))
+        return int(order[at]) if at < len(ordered) and ordered[at] == hash_id(name) else -1
+
+    waiting: dict[str, list[tuple[int, int, str]]] = {}  # by name: (target or -1, document, what to say)
     for number, document in notes.sample.items():
-        for edge in range(int(graph.offsets[number]), int(graph.offsets[number + 1])):
-            place = int(graph.links[edge] - tokens.document_links[number])
-            if not 0 <= place < len(document.links):
-                continue  # found above
-            link = document.links[place]
-            followed += 1
-            waiting.setdefault(link.target, []).append((int(graph.targets[edge]), f"{document.id!r}: {link}"))
+        edges = slice(int(graph.offsets[number]), int(graph.offsets[number + 1]))
+        places = (graph.links[edges] - tokens.document_links[number]).tolist()
+        targets = dict(zip(places, graph.targets[edges].tolist(), strict=True))
+        for place, link in enumerate(document.links):
+            what = targets.get(place, -1), number, f"{document.id!r}: {link}"
+            waiting.setdefault(link.target, []).append(what)
+    followed = sum(map(len, waiting.values()))
     wrong: list[str] = []
     for _ in range(1 << 10):
-        left: dict[str, list[tuple[int, str]]] = {}
-        for name, edges in waiting.items():
-            rest = [edge for edge in edges if hash_id(name) != tokens.hashes[edge[0]]]
-            if rest:
-                left[name] = rest
+        left: dict[str, list[tuple[int, int, str]]] = {}
+        for name, links in waiting.items():
+            found = find(name)
+            if found < 0:
+                left[name] = links
+                continue
+            nowhere = notes.disambiguation[found]
+            wrong += [what for target, own, what in links if target != (-1 if nowhere or found == own else found)]
         aliases: dict[str, str] = {}
         for shard in range(store.shards if left else 0):
             table = pq.read_table(shard_path(store.path, "redirects", shard), columns=["source", "target"])
             for row in table.filter(pa.compute.is_in(table["source"], pa.array(list(left), pa.string()))).to_pylist():
                 aliases.setdefault(row["source"], row["target"])
         waiting = {}
-        for name, edges in left.items():
+        for name, links in left.items():
             if name in aliases:
-                waiting.setdefault(aliases[name], []).extend(edges)
+                waiting.setdefault(aliases[name], []).extend(links)
             else:
-                wrong += [what for _, what in edges]
+                wrong += [what for target, _, what in links if target >= 0]
         if not waiting:
             break
-    return wrong + [
-        what for edges in waiting.values() for _, what in edges
-    ], f"{followed:,} edges of {len(notes.sample)} documents"
+    wrong += [what for links in waiting.values() for target, _, what in links if target >= 0]  # round in a circle
+    return wrong, f"{followed:,} links of {len(notes.sample)} documents"
 
 
 def _check_instances(tokens: TokenStore, graph: LinkGraph | None, config: Config) -> Iterator[Finding]:
@@ -397,6 +408,8 @@ def judge(sampler: Sampler, made: Instances, graph: LinkGraph | None) -> dict[st
     contiguous = made.relations == CONTIGUOUS
     related |= contiguous & ~((b == a) & (b_start == a_stop))
     related |= ~with_b & (made.relations != RANDOM)
+    if config.shares[LINKED] == 0:
+        related |= made.relations == LINKED
     for row in np.flatnonzero(~contiguous & with_b).tolist():
         edges = slice(0, 0) if graph is None else slice(int(graph.offsets[a[row]]), int(graph.offsets[a[row] + 1]))
         to_b = np.flatnonzero(graph.targets[edges] == b[row]) if graph is not None else np.zeros(0, int)

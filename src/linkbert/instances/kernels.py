@@ -340,7 +340,10 @@ def draw_pairs(
                     if after >= 0:
                         relation = CONTIGUOUS
                     else:
-                        other, section = pick_linked(corpus, plan, doc, start, stop, unit(draw(key, 0)), draw(key, 1))
+                        if plan.linked > 0.0:  # a run without links has none, come what may
+                            other, section = pick_linked(
+                                corpus, plan, doc, start, stop, unit(draw(key, 0)), draw(key, 1)
+                            )
                         if other >= 0:
                             relation = LINKED
                         else:

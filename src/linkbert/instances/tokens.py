@@ -18,6 +18,7 @@ documents becomes the same arrays, counted from its own first document, in token
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import re
 import unicodedata
@@ -40,6 +41,7 @@ from linkbert.instances.vocabulary import LONGEST_WORD, Vocabulary, load_vocabul
 from linkbert.records import Link
 from linkbert.shards import run_shards
 
+log = logging.getLogger(__name__)
 FORMAT = 1
 LONGEST_SENTENCE = 128  # tokens; a longer sentence counts as several, so that whole ones fit a short instance
 DTYPES = {
@@ -73,7 +75,7 @@ class TokenStore:
     @classmethod
     def open(cls, store: str | Path) -> TokenStore:
         """Map the arrays of STORE/tokens; a ValueError where they are absent, unfinished or of another format."""
-        store = Path(store)
+        store = Store.open(store).path
         folder = store / "tokens"
         if not (folder / "tokens.json").is_file():
             raise ValueError(f"{store} has no tokens: finish it with `linkbert build`")
@@ -109,16 +111,25 @@ class TokenStore:
         """Decode a document's tokens [start, stop) to readable text."""
         return self.vocabulary.tokenizer.decode(self.ids(doc, start, stop).tolist(), skip_special_tokens=False)
 
-    def count_tokens(self, *, blocks: int = 256) -> np.ndarray:
-        """Count how often each token occurs, in all or in evenly spaced blocks of 65,536 tokens: (V,) int64."""
-        starts = range(0, len(self.tokens), max(1 << 16, len(self.tokens) // blocks))
-        parts = (self.tokens[start : start + (1 << 16)] for start in starts)
-        return sum((np.bincount(part, minlength=len(self.vocabulary)) for part in parts), np.zeros(1, np.int64))
+    def count_tokens(self) -> np.ndarray:
+        """Count how often each token occurs, in all or in 256 evenly spaced blocks of 65,536 tokens: (V,) int64."""
+        starts = range(0, len(self.tokens), max(1 << 16, len(self.tokens) // 256))
+        counts = np.zeros(len(self.vocabulary), np.int64)
+        for start in starts:
+            found = np.bincount(self.tokens[start : start + (1 << 16)], minlength=len(counts))
+            if len(found) > len(counts):
+                raise ValueError(
+                    f"{self.path}/tokens/tokens.bin is damaged: it holds a token {len(found) - 1}, not in the "
+                    "vocabulary; remove tokens/ and build the store again"
+                )
+            counts += found
+        return counts
 
     def find_sentences(self, docs: np.ndarray, numbers: np.ndarray) -> np.ndarray:
         """Turn the number of a sentence of a document's text (-1: none) into that among its sentences here, int64.
 
-        They differ in documents where an earlier sentence was cut.
+        They differ in documents where an earlier sentence was cut. (An earlier line without a token, of invisible
+        characters alone, is a sentence of the text and not of these: then the number is one too high.)
         """
         result = numbers.astype(np.int64)
         first, last = self.document_sentences[docs], self.document_sentences[docs + 1]
@@ -217,13 +228,16 @@ class WordPieces:
         starts = split_sentences(text)
         cuts = set(starts)
         places: list[tuple[int, int]] = []  # of each link: the cut before it, and tokens from there
+        word = 0, 0, [0]  # the last word a link stood in: where it starts and stops, and where its tokens end
         for link in links:
             if link.start < 0 or not text[link.start : link.end].strip():
                 places.append((-1, 0))
                 continue
             place = link.start, 0
             if link.start and not (_ends_word(text[link.start]) or _ends_word(text[link.start - 1])):
-                place = self._place_within_word(text, link.start, starts[bisect_right(starts, link.start) - 1])
+                if not word[0] < link.start < word[1]:  # many links may stand in one long word
+                    word = self._word_around(text, link.start, starts[bisect_right(starts, link.start) - 1])
+                place = word[0], bisect_right(word[2], link.start)
             cuts.add(place[0])
             places.append(place)
         ids: list[int] = []
@@ -236,15 +250,15 @@ class WordPieces:
         stands = [token_at[cut] + inside if cut >= 0 else -1 for cut, inside in places]
         return Tokenised(ids, sentences, [at if at < len(ids) else -1 for at in stands], continued)
 
-    def _place_within_word(self, text: str, place: int, sentence: int) -> tuple[int, int]:
-        """Give where the word around a place starts, and how many of its tokens end before the place."""
+    def _word_around(self, text: str, place: int, sentence: int) -> tuple[int, int, list[int]]:
+        """Give where the word around a place starts and stops, and where each of its tokens ends."""
         start = stop = place
         while start > sentence and not _ends_word(text[start - 1]):
             start -= 1
         while stop < len(text) and not _ends_word(text[stop]):
             stop += 1
         spans = self.vocabulary.tokenizer.encode(text[start:stop], add_special_tokens=False).offsets
-        return start, sum(end <= place - start for _, end in spans)
+        return start, stop, [start + end for _, end in spans]
 
 
 def _ends_word(character: str) -> bool:
@@ -285,13 +299,24 @@ def tokenise(
     """
     folder, parts = store.path / "tokens", store.path / "tokens.parts"
     if (folder / "tokens.json").is_file():
+        made = read_json(folder / "tokens.json")
+        if made.get("format") != FORMAT:
+            raise ValueError(
+                f"{folder} is of format {made.get('format')}, this linkbert writes {FORMAT}: remove it first"
+            )
         if not _made_with(folder, vocabulary):
             raise ValueError(
                 f"{store.path} is tokenised with another vocabulary, and runs may rest on it: "
                 f"build into another folder, or remove {folder} first"
             )
-        return TokenStore.open(store.path)
-    vocabulary.save(store.path / "vocabulary")
+        try:
+            return TokenStore.open(store.path)
+        except ValueError as error:
+            log.warning("%s; making the tokens again", error)
+            remove(folder)
+    place = store.path / "vocabulary"
+    if not place.is_dir() or load_vocabulary(place) != vocabulary:
+        vocabulary.save(place)
     finished = 0
 
     def report(_: Any) -> None:
@@ -355,7 +380,8 @@ def tokenise_shard(item: tuple[Store, Vocabulary, int, Path]) -> None:
     with replacing(folder) as part:
         part.mkdir()
         for name, array in arrays.items():
-            array.astype(DTYPES.get(name, np.dtype(rules["dtype"]).str)).tofile(part / f"{name}.bin")
+            # Not tofile, which forgets why it failed: a full disk.
+            (part / f"{name}.bin").write_bytes(array.astype(DTYPES.get(name, np.dtype(rules["dtype"]).str)).tobytes())
         counts = {key: len(arrays[key]) for key in ("tokens", "sentences", "continued", "links")}
         counts |= {"documents": len(arrays["hashes"]), "empty_documents": empty, "cut_sentences": cut}
         write_json(part / "tokens.json", rules | counts)
@@ -387,7 +413,7 @@ def _join(parts: Sequence[Path], folder: Path, vocabulary: Vocabulary) -> None:
                         array = array[1:]  # its 0 is the last number of the shard before
                     before = np.array(counts[counted[name]] if name in counted else 0, dtype)
                     for at in range(0, len(array), _BLOCK):
-                        (array[at : at + _BLOCK] + before).tofile(files[name])
+                        files[name].write((array[at : at + _BLOCK] + before).tobytes())
                 made = read_json(part / "tokens.json")
                 counts.update({key: made[key] for key in counts})
         if not counts["tokens"]:

@@ -25,7 +25,7 @@ from linkbert.files import read_json, replacing, write_json
 
 PAD, UNK, CLS, SEP, MASK = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"
 SPECIAL = (PAD, UNK, CLS, SEP, MASK)
-SMALLEST = 100  # tokens of a trained vocabulary
+SMALLEST, LARGEST = 100, 10_000_000  # tokens of a trained vocabulary
 TRAINED_ON = 1 << 29  # compressed bytes of documents, some 1.5 GB of text
 LONGEST_WORD = 100  # characters; BERT reads a longer word as [UNK]
 
@@ -46,6 +46,11 @@ class Vocabulary:
         missing = [token for token in SPECIAL if token not in self.ids]
         if missing:
             raise ValueError(f"the vocabulary has no {', '.join(missing)}: a BERT vocabulary holds {' '.join(SPECIAL)}")
+        if len(self.tokens) == len(SPECIAL):
+            raise ValueError("the vocabulary has no token but the special ones: no text could be written with it")
+        if len(self.ids) < len(self.tokens):
+            twice = next(token for token, count in Counter(self.tokens).items() if count > 1)
+            raise ValueError(f"the vocabulary has {twice!r} twice: what its number is cannot be told")
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -86,8 +91,11 @@ class Vocabulary:
         tokenizer.decoder = decoders.WordPiece(prefix="##")
         return tokenizer
 
-    def save(self, folder: Path) -> None:
-        """Write the folder that `load_vocabulary` and Hugging Face's BertTokenizerFast and AutoTokenizer open."""
+    def save(self, folder: Path, *, trained: dict[str, Any] | None = None) -> None:
+        """Write the folder that `load_vocabulary` and Hugging Face's BertTokenizerFast and AutoTokenizer open.
+
+        `trained` is how the vocabulary was trained, kept beside it.
+        """
         with replacing(folder) as part:
             part.mkdir()
             (part / "vocab.txt").write_bytes(self._text.encode())
@@ -99,26 +107,37 @@ class Vocabulary:
                 **{f"{token[1:-1].lower()}_token": token for token in SPECIAL},
             }
             write_json(part / "tokenizer_config.json", settings)
+            if trained:
+                write_json(part / "trained.json", trained)
 
 
 def make_vocabulary(source: str | Path, store: Store, *, lowercase: bool | None = None) -> Vocabulary:
     """Give the vocabulary that a word of the command line names: `train:SIZE`, a file, a folder or a hub name.
 
-    `lowercase` overrules what the vocabulary says of itself; a trained one is lower-cased where nothing is said.
+    `lowercase` overrules what the vocabulary says of itself; a trained one is lower-cased where nothing is said. One
+    that was trained on this store with the same words before is not trained again.
     """
     word = str(source)
     if not word.startswith("train:"):
         vocabulary = load_vocabulary(source)
         return vocabulary if lowercase is None else replace(vocabulary, lowercase=lowercase)
-    return train_vocabulary(lambda: sample_texts(store), trained_size(word), lowercase=lowercase is not False)
+    size, lowercase = trained_size(word), lowercase is not False
+    asked = {"size": size, "lowercase": lowercase}
+    trained, record = store.path / "vocabulary", store.path / "vocabulary" / "trained.json"
+    if record.is_file() and read_json(record) == asked:
+        return load_vocabulary(trained)
+    vocabulary = train_vocabulary(lambda: sample_texts(store), size, lowercase=lowercase)
+    if not (store.path / "tokens" / "tokens.json").is_file():
+        vocabulary.save(trained, trained=asked)
+    return vocabulary
 
 
 def trained_size(word: str) -> int:
     """Read the size in 'train:SIZE'."""
     size = word.removeprefix("train:").replace("_", "")
-    if not size.isdecimal() or int(size) < SMALLEST:
+    if not size.isdecimal() or not SMALLEST <= int(size) <= LARGEST:
         raise ValueError(
-            f"{word!r} does not make sense: train:SIZE takes a size from {SMALLEST} up, such as train:30522"
+            f"{word!r} does not make sense: train:SIZE takes a size from {SMALLEST} to {LARGEST}, such as train:30522"
         )
     return int(size)
 
@@ -132,10 +151,10 @@ def check_vocabulary_source(source: str | Path) -> None:
 
 
 def sample_texts(store: Store) -> Iterator[str]:
-    """Yield the texts to train a vocabulary on: all, or of a large store every k-th, some TRAINED_ON bytes in all."""
+    """Yield the texts to train a vocabulary on: all, or those of every k-th shard, some TRAINED_ON bytes in all."""
     size = sum(file.stat().st_size for file in (store.path / "documents").glob("*.parquet"))
-    step = max(1, round(size / TRAINED_ON))
-    return (document.text for i, document in enumerate(store.documents()) if i % step == 0)
+    shards = range(0, store.shards, max(1, round(size / TRAINED_ON)))
+    return (document.text for shard in shards for document in store.documents(shard))
 
 
 def load_vocabulary(source: str | Path) -> Vocabulary:
@@ -154,7 +173,7 @@ def load_vocabulary(source: str | Path) -> Vocabulary:
         raise ValueError(f"{path} holds no vocabulary: a tokenizer.json or a vocab.txt is needed")
     if path.is_file():
         return _read_tokenizer(read_json(path), str(path)) if path.suffix == ".json" else _read_tokens(path, {})
-    if path.suffix in (".txt", ".json") or not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", str(source)):
+    if path.suffix in (".txt", ".json") or not re.fullmatch(r"\w[\w.-]*(/[\w.-]+)?", str(source)):
         raise ValueError(
             f"{source} is not there; a vocabulary is a vocab.txt, a tokenizer folder, a hub name or train:SIZE"
         )
@@ -166,6 +185,24 @@ def load_vocabulary(source: str | Path) -> Vocabulary:
             f"{source} is neither a file nor a folder here, and the hub did not give it ({reason})"
         ) from None
     return _read_tokenizer(json.loads(tokenizer.to_str()), str(source))
+
+
+def check_same_vocabulary(encoder: Vocabulary, store: Vocabulary, folder: Path) -> None:
+    """Refuse to train the encoder in `folder` on a store of another vocabulary; the message says how to rebuild it."""
+    remedy = f"rebuild the store with its vocabulary: linkbert build SOURCE --to STORE --vocab {folder}"
+    if encoder.tokens != store.tokens:
+        places = (i for i, (a, b) in enumerate(zip(encoder.tokens, store.tokens, strict=False)) if a != b)
+        first = next(places, min(len(encoder), len(store)))
+        sizes = f"{len(store)} tokens against {len(encoder)}, the first difference at number {first}"
+        raise ValueError(f"the store's vocabulary is not that of {folder} ({sizes}); {remedy}")
+    for what, rules in (
+        ("lower-cases", lambda v: v.lowercase),
+        ("strips accents", lambda v: v.lowercase if v.strip_accents is None else v.strip_accents),
+        ("sets Chinese characters apart", lambda v: v.chinese_characters),
+    ):
+        if rules(encoder) != rules(store):
+            one, other = (folder, "the store") if rules(encoder) else ("the store", folder)
+            raise ValueError(f"{one} {what} and {other} does not; {remedy}")
 
 
 def _read_tokens(path: Path, settings: dict[str, Any]) -> Vocabulary:
@@ -216,7 +253,7 @@ def train_vocabulary(texts: Callable[[], Iterable[str]], size: int, *, lowercase
     ties by these numbers, so they are numbered here. At most a quarter of the vocabulary, and 1,000, are single
     characters, the most frequent ones; others come out as [UNK], as in BERT.
     """
-    rules = Vocabulary(SPECIAL, lowercase=lowercase)
+    rules = Vocabulary((*SPECIAL, "a"), lowercase=lowercase)
     tokenizer = rules._with_rules(Tokenizer(models.WordPiece(unk_token=UNK)))
     counts = np.zeros(0x110000, np.int64)
     for text in texts():
@@ -231,7 +268,8 @@ def train_vocabulary(texts: Callable[[], Iterable[str]], size: int, *, lowercase
     alphabet = set(sorted(frequency, key=lambda c: (-frequency[c], c))[: min(1000, size // 4)])
     within_word = [c for c in sorted(alphabet) if len(tokenizer.pre_tokenizer.pre_tokenize_str(f"a{c}a")) == 1]
     known = "".join(raw for raw, characters in normal.items() if alphabet.issuperset(characters))
-    foreign = re.compile(f"[^{re.escape(known)}]")
+    # Words that BERT reads as [UNK] whatever the vocabulary; the trainer's time is quadratic in their length.
+    foreign = re.compile(rf"[^{re.escape(known)}]|\S{{{LONGEST_WORD + 1},}}")
     trainer = trainers.WordPieceTrainer(
         vocab_size=size,
         special_tokens=[*SPECIAL, *(f"##{c}" for c in within_word)],

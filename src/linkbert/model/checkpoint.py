@@ -32,18 +32,18 @@ RELATION_HEAD = "cls.seq_relationship.weight"
 LINKED_ROW = "cls.linked_relationship.weight"
 
 
-def start_model(config: Config, vocabulary_folder: Path, *, counts: np.ndarray | None = None) -> LinkBert:
+def start_model(config: Config, vocabulary_size: int, *, counts: np.ndarray | None = None) -> LinkBert:
     """Make the model a run starts from, as `config.init` says: random, or an encoder that exists.
 
-    `vocabulary_folder` is the store's. An encoder from a folder keeps its own sizes and must have the store's
-    vocabulary. What it lacks starts anew: a masked-token head as identity over the tied decoder, a pooler and a
-    relation head at random; of a two-row relation head the rows stay, and the linked row starts at zero. `counts` (V,)
-    int64 are how often the corpus has each token: a masked-token head that starts anew has their logarithms as its
-    bias, and so need not spend its first steps on learning how common words are.
+    An encoder from a folder keeps its own sizes; whoever calls has seen that its vocabulary is the store's. What it
+    lacks starts anew: a masked-token head as identity over the tied decoder, a pooler and a relation head at random; of
+    a two-row relation head the rows stay, and the linked row starts at zero. `counts` (V,) int64 are how often the
+    corpus has each token: a masked-token head that starts anew has their logarithms as its bias, and so need not spend
+    its first steps on learning how common words are.
     """
     if config.init == "none":
         bert_config = BertConfig(
-            vocab_size=len(read_vocabulary(vocabulary_folder)),
+            vocab_size=vocabulary_size,
             hidden_size=config.hidden,
             num_hidden_layers=config.layers,
             num_attention_heads=config.heads,
@@ -53,8 +53,12 @@ def start_model(config: Config, vocabulary_folder: Path, *, counts: np.ndarray |
         weights: dict[str, Tensor] = {}
     else:
         folder = find_encoder(config.init)
-        check_vocabulary(folder, vocabulary_folder)
         bert_config, weights = read_encoder(folder)
+        if bert_config.vocab_size != vocabulary_size:
+            raise ValueError(
+                f"{config.init} has {bert_config.vocab_size} tokens by its config.json, the store {vocabulary_size}: "
+                "its config.json and its vocabulary do not belong together"
+            )
         if bert_config.max_position_embeddings < config.sequence_length:
             raise ValueError(
                 f"{config.init} has {bert_config.max_position_embeddings} positions, fewer than "
@@ -190,7 +194,8 @@ def save_model(model: LinkBert, folder: Path, *, vocabulary_folder: Path, card: 
 def find_encoder(name: str) -> Path:
     """Find the folder of an encoder: a path as it is, or a hub name fetched into Hugging Face's own cache."""
     if Path(name).is_dir():
-        return Path(name)
+        model = Path(name) / "model"  # of a RUN
+        return model if (model / "config.json").is_file() else Path(name)
     if name.startswith((".", "/", "~")) or name.count("/") > 1:
         raise ValueError(f"init={name}: there is no such folder")
     import huggingface_hub
@@ -203,34 +208,3 @@ def find_encoder(name: str) -> Path:
             f"init={name}: no such folder, and the hub did not give it ({cause[:200]}); "
             "fetch config.json, model.safetensors and vocab.txt elsewhere and give their folder"
         ) from None
-
-
-def read_vocabulary(folder: Path) -> list[str]:
-    """List the tokens of a vocab.txt, or of a tokenizer.json, by number."""
-    if (folder / "vocab.txt").is_file():
-        return (folder / "vocab.txt").read_text(encoding="utf-8").removesuffix("\n").split("\n")
-    if (folder / "tokenizer.json").is_file():
-        numbers = read_json(folder / "tokenizer.json")["model"]["vocab"]
-        return sorted(numbers, key=numbers.__getitem__)
-    raise ValueError(f"{folder} has no vocab.txt; an encoder without its vocabulary cannot be used")
-
-
-def check_vocabulary(init_folder: Path, store_vocabulary_folder: Path) -> None:
-    """Refuse a store whose vocabulary, or lower-casing, is not the encoder's; the message says how to rebuild it."""
-    encoder, store = read_vocabulary(init_folder), read_vocabulary(store_vocabulary_folder)
-    remedy = f"rebuild the store with its vocabulary: linkbert build SOURCE --to STORE --vocab {init_folder}"
-    if encoder != store:
-        places = (number for number, (a, b) in enumerate(zip(encoder, store, strict=False)) if a != b)
-        first = next(places, min(len(encoder), len(store)))
-        sizes = f"{len(store)} tokens against {len(encoder)}, the first difference at number {first}"
-        raise ValueError(f"the store's vocabulary is not that of {init_folder} ({sizes}); {remedy}")
-    cases = [lower_cases(folder) for folder in (init_folder, store_vocabulary_folder)]
-    if None not in cases and cases[0] != cases[1]:
-        words = ["keeps case" if not case else "lower-cases" for case in cases]
-        raise ValueError(f"{init_folder} {words[0]} and the store's tokenizer {words[1]}; {remedy}")
-
-
-def lower_cases(folder: Path) -> bool | None:
-    """Tell whether a tokenizer lower-cases; None where its folder does not say."""
-    file = folder / "tokenizer_config.json"
-    return read_json(file).get("do_lower_case") if file.is_file() else None

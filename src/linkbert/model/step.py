@@ -12,7 +12,7 @@ import logging
 import os
 import shutil
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -31,25 +31,8 @@ M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # of glibc's malloc.h
 ROUND = 64  # compiled, the number of masked positions is a multiple of this
 
 
-class Batch(Protocol):
-    """What a step reads of a batch; shapes as in `LinkBert.forward`."""
-
-    @property
-    def input_ids(self) -> Tensor: ...  # noqa: D102
-    @property
-    def token_type_ids(self) -> Tensor: ...  # noqa: D102
-    @property
-    def lengths(self) -> Tensor: ...  # noqa: D102
-    @property
-    def masked_positions(self) -> Tensor: ...  # noqa: D102
-    @property
-    def masked_labels(self) -> Tensor: ...  # noqa: D102
-    @property
-    def relations(self) -> Tensor: ...  # noqa: D102
-
-
-def step_function(model: LinkBert, config: Config) -> Callable[[Batch], Output]:
-    """Give the function that maps a batch to its losses, ready for `backward()`.
+def step_function(model: LinkBert, config: Config) -> Callable[[Any], Output]:
+    """Give the function that maps a batch (with the tensors that `LinkBert.forward` takes) to its losses.
 
     Dropout follows from torch's generator at the time of the call, so `torch.manual_seed` before a step decides it;
     in eval mode there is none. The same seed gives the same losses and gradients bit for bit, on as many threads.
@@ -60,7 +43,7 @@ def step_function(model: LinkBert, config: Config) -> Callable[[Batch], Output]:
     compiled = compiles(model, config)
     forward: Callable[..., Output] = torch.compile(model.forward, dynamic=False, fullgraph=True) if compiled else model
 
-    def step(batch: Batch) -> Output:
+    def step(batch: Any) -> Output:
         seed = torch.randint(-(2**31), 2**31, (), dtype=torch.int32).to(batch.input_ids.device)
         mode = Mode(dtype, seed if model.training else None, fused=not compiled or seed.is_cuda)
         positions, labels = batch.masked_positions, batch.masked_labels

@@ -84,7 +84,9 @@ def save_checkpoint(
             why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
             raise ValueError(f"cannot write {folder}: {why}; {rest}; make room and go on with --resume") from error
         raise
-    for old in checkpoints(run)[: -keep or None] if keep else []:
+    # Later ones are those that a resumed run has passed over as damaged; they do not count, and are written again.
+    before = [each for each in checkpoints(run) if int(each.name[5:]) <= state.step]
+    for old in before[:-keep] if keep else []:
         discard(old)
     return folder
 

@@ -28,7 +28,10 @@ def read_journal(path: Path) -> list[dict[str, Any]]:
     if not path.is_file():
         return []
     lines = path.read_bytes().splitlines(keepends=True)
-    return [json.loads(line) for line in lines if line.endswith(b"\n")]
+    try:
+        return [json.loads(line) for line in lines if line.endswith(b"\n")]
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged ({error}); remove its broken lines, or all of it, to go on") from None
 
 
 def cut_journal(path: Path, step: int) -> None:

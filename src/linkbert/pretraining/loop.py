@@ -91,7 +91,7 @@ def pretrain(
             set_learning_rate(optimizer, rate)
 
             # All micro-batches of the step first: MLM is averaged over their masked tokens together.
-            micro_batches = list(batches.micro_batches(step, processes.rank, processes.count))
+            micro_batches = batches.micro_batches(step, processes.rank, processes.count)
             timer.loaded()
             counts = sum_over(processes, count(micro_batches).to(processes.device)).tolist()
             masked, pairs, tokens = max(counts[0], 1), counts[1], counts[2]

@@ -18,6 +18,7 @@ import hashlib
 import logging
 import platform
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,12 +30,13 @@ import transformers
 
 import linkbert
 from linkbert.config import Config, show_value, to_dict
-from linkbert.files import read_json, remove, write_json
+from linkbert.files import locked, read_json, remove, write_json
 from linkbert.instances.batches import Batches
 from linkbert.instances.sampler import LinkGraph, NoUsableAnchorError, open_graph
 from linkbert.instances.sampler import held_out as held_out_documents
 from linkbert.instances.tokens import TokenStore
-from linkbert.model.checkpoint import load_model, start_model, write_model
+from linkbert.instances.vocabulary import check_same_vocabulary, load_vocabulary
+from linkbert.model.checkpoint import find_encoder, load_model, start_model, write_model
 from linkbert.model.linkbert import LinkBert
 from linkbert.model.step import compiles, step_function
 from linkbert.pretraining.card import model_card
@@ -86,14 +88,25 @@ def pretrain_store(
     progress: Callable[[Progress], None] = lambda _: None,
 ) -> Result:
     """Pretrain an encoder on a store, into RUN; go on from RUN's last checkpoint with `resume`."""
-    with join_processes(config) as processes:
+    with ExitStack() as stack:
+        processes = stack.enter_context(join_processes(config))
         # What may be refused comes first: a refused run leaves no folder behind.
         tokens, graph = TokenStore.open(store_path), open_graph(store_path, config)
-        vocabulary = store_path / "vocabulary"
-        found, record = agree(
-            processes, lambda: prepare_run(run_path, store_path, config, resume=resume, processes=processes)
-        ) or (None, {})
-        model = load_model(found[0]) if found else start_model(config, vocabulary, counts=tokens.count_tokens())
+
+        def prepare() -> tuple[tuple[Path, State] | None, dict[str, Any]]:
+            stack.enter_context(locked(run_path))
+            return prepare_run(run_path, store_path, config, resume=resume, processes=processes)
+
+        found, record = agree(processes, prepare) or (None, {})
+        if found:
+            model = load_model(found[0])
+        else:
+            start = config
+            if config.init != "none":
+                folder = find_encoder(config.init)
+                check_same_vocabulary(load_vocabulary(folder), tokens.vocabulary, folder)
+                start = replace(config, init=str(folder))
+            model = start_model(start, len(tokens.vocabulary), counts=tokens.count_tokens())
         model.to(processes.device)
         batches = Batches(tokens, graph, config, anchors=config.anchors, trim=not compiles(model, config))
         held_out = held_out_batches(tokens, graph, config, anchors=config.anchors)
@@ -112,7 +125,7 @@ def pretrain_store(
             write_json(run_path / "run.json", record)
 
         def score() -> dict[str, Any]:
-            pairs = held_out.micro_batches(0, processes.rank, processes.count) if held_out else ()
+            pairs = held_out.one_by_one(0, processes.rank, processes.count) if held_out else ()
             return to_json(evaluate(model, pairs, processes=processes))
 
         def save(folder: Path, state: State) -> None:
@@ -120,7 +133,7 @@ def pretrain_store(
             card = model_card(
                 record | {"written": today()}, state, config, manifest=manifest, tokens=tokens.meta, graph=links
             )
-            write_model(model, folder, vocabulary_folder=vocabulary, card=card)
+            write_model(model, folder, vocabulary_folder=store_path / "vocabulary", card=card)
 
         state = pretrain(
             model,
@@ -149,24 +162,6 @@ def pretrain_store(
         state.tokens,
         processes.first,
     )
-
-
-def score_model(model_path: Path, store_path: Path, config: Config, *, anchors: str = "usable") -> Scores:
-    """Score a saved model on `config.evaluate_pairs` held-out pairs of a store; `config` must be that of its run.
-
-    `anchors="usable"` asks the harder question of the relation head: only anchors where every relation is possible, in
-    the shares asked, so that nothing can be read off whether A has links.
-    """
-    with join_processes(config) as processes:
-        model = load_model(model_path).to(processes.device)
-        held_out = held_out_batches(
-            TokenStore.open(store_path), open_graph(store_path, config), config, anchors=anchors
-        )
-        if held_out is None:
-            raise ValueError(
-                f"{store_path} has no held-out documents with held_out={config.held_out:g}; nothing to score"
-            )
-        return evaluate(model, held_out.micro_batches(0, processes.rank, processes.count), processes=processes)
 
 
 def held_out_batches(
