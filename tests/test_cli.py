@@ -117,6 +117,59 @@ def test_a_random_graph_stands_beside_the_hyperlinks_and_a_run_can_take_it(folde
     assert (folder / "store" / "graphs" / "random" / "targets.bin").read_bytes() == targets
 
 
+@pytest.mark.parametrize("name", ["towns.jsonl", "towns.xml"])
+def test_a_plain_source_that_ends_in_the_middle_is_not_whole(tmp_path, name, capsys):
+    whole = towns(tmp_path / "towns.jsonl")
+    if name == "towns.xml":
+        pages = (f"<page><title>{i}</title><ns>0</ns><revision><text>A town.</text></revision></page>" for i in "abc")
+        whole.with_name(name).write_text("<mediawiki>" + "".join(pages) + "</mediawiki>")
+        whole = whole.with_name(name)
+    cut = tmp_path / f"cut-{name}"
+    cut.write_bytes(whole.read_bytes()[:-40])
+    words = ["build", str(cut), "--to", str(tmp_path / "store"), "--vocab", "train:300", "--workers", "1"]
+    assert cli.main(words) == 1
+    assert "cut off or damaged" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_what_is_damaged_in_a_store_is_made_again_by_the_same_command(folder, tmp_path, capsys):
+    store = tmp_path / "store"
+    words = ["build", str(folder / "towns.jsonl"), "--to", str(store), "--vocab", "train:300", "--workers", "1"]
+    assert cli.main(words) == 0
+    files = [store / name for name in ("tokens/tokens.bin", "graphs/hyperlink/targets.bin", "vocabulary/vocab.txt")]
+    before = [path.read_bytes() for path in files]
+    files[0].write_bytes(before[0][:-8])
+    files[1].unlink()
+    assert cli.main(["stats", str(store)]) == 1
+    assert cli.main(words) == 0
+    assert [path.read_bytes() for path in files] == before
+    files[2].write_bytes(before[2].replace(b"town", b"tawn"))
+    files[1].write_bytes(before[1][:4])
+    assert cli.main(["graph", str(store), "--method", "hyperlink"]) == 0
+    assert cli.main(words) == 0
+    assert [path.read_bytes() for path in files] == before
+    files[1].write_bytes(b"\xff\xff\xff\x7f" * 48)
+    capsys.readouterr()
+    assert cli.main(["show", str(store)]) == 1
+    assert "targets that are no documents" in capsys.readouterr().err
+    files[1].write_bytes(before[1])
+    (store / "documents" / "00000.parquet").write_bytes(b"")
+    assert cli.main(["show", str(store), "town 1"]) == 1
+    assert "00000.parquet is damaged" in capsys.readouterr().err
+
+
+def test_a_run_goes_on_with_its_own_settings(folder, tmp_path, capsys):
+    words = ["pretrain", str(folder / "store"), "--to", str(tmp_path / "run")]
+    assert cli.main([*words, *TINY, "steps=2"]) == 0
+    assert cli.main([*words, "--resume"]) == 0
+    assert cli.main([*words, "--resume", "log_every=2"]) == 0
+    capsys.readouterr()
+    assert cli.main([*words, "--resume", "seed=7"]) == 1
+    assert "was begun with seed=0, not seed=7" in capsys.readouterr().err
+    (tmp_path / "run" / "journal.jsonl").write_text("{broken\n")
+    assert cli.main([*words, "--resume"]) == 1
+    assert "journal.jsonl is damaged" in capsys.readouterr().err
+
+
 def test_a_cut_source_is_built_and_ends_with_status_1_unless_one_keeps_going(folder, tmp_path, capsys, caplog):
     cut = tmp_path / "towns.jsonl.gz"
     cut.write_bytes(gzip.compress((folder / "towns.jsonl").read_bytes())[:-200])
@@ -189,6 +242,12 @@ def test_long_texts_are_related_by_their_beginnings(folder, capsys):
         (["build", "{}/towns.jsonl", "--to", "{}/x", "--vocab", "train:5"], "train:5"),
         (["build", "{}/towns.jsonl", "--to", "{}/x", "--links", "{}"], "is no file: a links table"),
         (["build", "", "--to", "{}/x"], "a SOURCE is empty"),
+        (["build", "{}/towns.jsonl", "--to", "{}/x", "--vocab", "train:99999999999"], "a size from 100 to 10000000"),
+        (["show", "{}/store", "--seed", "99999999999999999999"], "it must be below 2^63"),
+        (["show", "{}/store", "--instances", "-3"], "it must be 1 or more"),
+        (["pretrain", "{}/store", "--to", "{}/y", "threads=100000"], "it must be at most 512"),
+        (["pretrain", "{}/store", "--to", "{}/y", "alpha=inf"], "it must be a finite number"),
+        (["pretrain", "{}/store", "--to", "{}/y", "init=./nowhere"], "there is no such folder"),
         (["demo", "--to", "{}/x", "--minutes", "nan"], "--minutes nan does not make sense"),
         (["demo", "--to", "{}/x", "stepz=3"], "did you mean 'steps'"),
         (["fill", "a [MASK]", "--model", "{}/store"], "holds no model"),

@@ -24,6 +24,13 @@ def fill_disk(number: int) -> None:
     raise OSError(errno.ENOSPC, "No space left on device", "/store/documents/00000.parquet.part")
 
 
+def test_workers_never_hear_ctrl_c_not_even_while_they_start():
+    ask = signal.pthread_sigmask, signal.SIG_BLOCK, []
+    with make_executor(2) as executor:
+        assert all(signal.SIGINT in executor.submit(*ask).result() for _ in range(3))
+    assert signal.SIGINT not in ask[0](*ask[1:])
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_every_shard_runs_once_and_finished_ones_are_left(tmp_path, workers):
     folders = [tmp_path / str(number) for number in range(6)]

@@ -15,6 +15,7 @@ import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import resource_tracker
 from typing import Any, TypeVar
 
 Item = TypeVar("Item")
@@ -94,6 +95,7 @@ def make_executor(workers: int = 1, dask: str | None = None) -> Executor:
     if workers == 1:
         return _ThisProcess()
     context = multiprocessing.get_context("spawn")
+    resource_tracker.ensure_running()  # else the first worker starts it, which lets signals through
     return _Workers(workers, mp_context=context, initializer=_follow_parent)
 
 

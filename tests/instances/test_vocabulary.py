@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+import time
 from dataclasses import replace
 
 import pytest
@@ -185,3 +186,17 @@ def test_an_encoder_of_another_vocabulary_is_refused_with_the_remedy(trained, tm
     ):
         with pytest.raises(ValueError, match=f"{message}.*linkbert build SOURCE --to STORE --vocab {tmp_path}"):
             check_same_vocabulary(other, trained, tmp_path)
+
+
+def test_a_vocabulary_that_could_write_nothing_or_two_ways_is_refused():
+    with pytest.raises(ValueError, match="no token but the special ones"):
+        Vocabulary(SPECIAL)
+    with pytest.raises(ValueError, match="'a' twice"):
+        Vocabulary((*SPECIAL, "a", "b", "a"))
+
+
+def test_words_without_end_do_not_stall_the_training():
+    begin = time.process_time()
+    trained = train_vocabulary(lambda: ["x" * 300_000 + " and some words, " + "acgt" * 100_000, *TEXTS], 300)
+    assert time.process_time() - begin < 10
+    assert "again" in trained.ids

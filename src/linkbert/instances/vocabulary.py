@@ -124,11 +124,13 @@ def make_vocabulary(source: str | Path, store: Store, *, lowercase: bool | None 
     size, lowercase = trained_size(word), lowercase is not False
     asked = {"size": size, "lowercase": lowercase}
     trained, record = store.path / "vocabulary", store.path / "vocabulary" / "trained.json"
-    if record.is_file() and read_json(record) == asked:
-        return load_vocabulary(trained)
+    if record.is_file():
+        before = load_vocabulary(trained)
+        if read_json(record) == asked | {"sha256": before.sha256}:
+            return before
     vocabulary = train_vocabulary(lambda: sample_texts(store), size, lowercase=lowercase)
     if not (store.path / "tokens" / "tokens.json").is_file():
-        vocabulary.save(trained, trained=asked)
+        vocabulary.save(trained, trained=asked | {"sha256": vocabulary.sha256})
     return vocabulary
 
 
