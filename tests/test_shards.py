@@ -1,8 +1,11 @@
 """Shards through any executor: bounded, in order of taking, with one clear error."""
 
 import errno
+import itertools
 import os
 import signal
+import threading
+import time
 from functools import partial
 from pathlib import Path
 
@@ -29,6 +32,15 @@ def test_workers_never_hear_ctrl_c_not_even_while_they_start():
     with make_executor(2) as executor:
         assert all(signal.SIGINT in executor.submit(*ask).result() for _ in range(3))
     assert signal.SIGINT not in ask[0](*ask[1:])
+
+
+def test_ctrl_c_ends_a_run_where_it_can_be_ended(tmp_path):
+    threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT)).start()
+    finished = []
+    with pytest.raises(KeyboardInterrupt), make_executor(2) as executor:
+        run_shards(time.sleep, itertools.repeat(0.05), executor, progress=finished.append)
+    assert finished
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -12,9 +12,10 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from multiprocessing import resource_tracker
 from typing import Any, TypeVar
 
@@ -36,40 +37,68 @@ def run_shards(
     """
     flying: dict[Future[Any], Item] = {}
     room = _room(executor)
+    with _noted_interrupts(executor) as interrupted:
 
-    def land(most: int) -> None:
-        while len(flying) > most:
-            for future in wait(flying, return_when=FIRST_COMPLETED).done:
-                item = flying.pop(future)
-                future.result()
-                if progress is not None:
-                    progress(item)
+        def land(most: int) -> None:
+            while len(flying) > most:
+                for future in wait(flying, timeout=0.5, return_when=FIRST_COMPLETED).done:
+                    item = flying.pop(future)
+                    future.result()
+                    if progress is not None:
+                        progress(item)
+                if interrupted():
+                    raise KeyboardInterrupt
 
+        try:
+            for item in items:
+                if done is not None and done(item):
+                    if progress is not None:
+                        progress(item)
+                else:
+                    flying[executor.submit(function, item)] = item
+                    land(room - 1)
+            land(0)
+        except BrokenProcessPool:
+            raise ValueError(
+                "a worker process was killed, perhaps for want of memory: run the same command again with fewer "
+                "workers (finished shards are kept)"
+            ) from None
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            place = f" ({error.filename})" if error.filename else ""
+            raise ValueError(
+                f"the disk is full{place}: make room and run the same command again (finished shards are kept)"
+            ) from None
+        finally:
+            for future in flying:
+                future.cancel()
+            wait(flying)
+
+
+@contextmanager
+def _noted_interrupts(executor: Executor) -> Iterator[Callable[[], bool]]:
+    """Note Ctrl-C for whoever asks, where work is elsewhere; a second one acts as usual.
+
+    An exception out of nowhere can leave a lock of concurrent.futures in a state that nobody gets out of.
+    """
+    usual = signal.getsignal(signal.SIGINT)
+    here = threading.current_thread() is threading.main_thread() and usual is signal.default_int_handler
+    if isinstance(executor, _ThisProcess) or not here:
+        yield lambda: False
+        return
+    noted = False
+
+    def note(*_: Any) -> None:
+        nonlocal noted
+        noted = True
+        signal.signal(signal.SIGINT, usual)
+
+    signal.signal(signal.SIGINT, note)
     try:
-        for item in items:
-            if done is not None and done(item):
-                if progress is not None:
-                    progress(item)
-            else:
-                flying[executor.submit(function, item)] = item
-                land(room - 1)
-        land(0)
-    except BrokenProcessPool:
-        raise ValueError(
-            "a worker process was killed, perhaps for want of memory: run the same command again with fewer workers "
-            "(finished shards are kept)"
-        ) from None
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        place = f" ({error.filename})" if error.filename else ""
-        raise ValueError(
-            f"the disk is full{place}: make room and run the same command again (finished shards are kept)"
-        ) from None
+        yield lambda: noted
     finally:
-        for future in flying:
-            future.cancel()
-        wait(flying)
+        signal.signal(signal.SIGINT, usual)
 
 
 def make_executor(workers: int = 1, dask: str | None = None) -> Executor:

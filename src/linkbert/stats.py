@@ -21,7 +21,7 @@ LINK_FATES = ("found", "resolved", "dead", "self", "disambiguation")
 def store_statistics(path: Path, config: Config | None = None) -> dict[str, Any]:
     """Collect a store's counts.
 
-    `links` are those of the first graph that was made from hyperlinks; `shares` (where `config` is given) are asked
+    `links` are those of the last graph, by name, that was made from hyperlinks; `shares` (where `config` is given) are asked
     and realised shares of the relations under its settings.
     """
     store = Store.open(path)
