@@ -42,14 +42,14 @@ def main() -> None:
     parser.add_argument("store", type=Path)
     parser.add_argument("runs", type=Path, nargs="+")
     parser.add_argument("--pairs", type=int, default=4096)
-    parser.add_argument("--fit", type=int, default=60_000)
+    parser.add_argument("--fit", type=int, default=60_000, help="pairs the regressions are fitted on; 0: none")
     arguments = parser.parse_args()
     store = TokenStore.open(arguments.store)
     scored = set()
     for run in arguments.runs:
         config = replace(from_dict(read_json(run / "run.json")["config"]), evaluate_pairs=arguments.pairs)
         question = (config.sequence_length, config.seed, config.scope, config.held_out)
-        if question not in scored:
+        if question not in scored and arguments.fit:
             scored.add(question)
             print(f"sequence_length={config.sequence_length} scope={config.scope} held_out={config.held_out}")
             regressions(store, arguments.store, config, arguments.fit)
@@ -84,7 +84,7 @@ def regressions(store: TokenStore, path: Path, config, fit: int) -> None:
         tried = []
         for strength in (0.1, 1.0, 10.0):  # chosen on a tenth of the pairs it is fitted on
             half = len(fit_relations) * 9 // 10
-            model = LogisticRegression(C=strength, max_iter=300).fit(features[:half], fit_relations[:half])
+            model = LogisticRegression(C=strength, max_iter=1000).fit(features[:half], fit_relations[:half])
             tried.append((model.score(features[half:], fit_relations[half:]), model))
         guesses = max(tried, key=lambda pair: pair[0])[1].predict(weigh.transform(bags(store, pairs, side)))
         right, documents = guesses == relations, pairs[:, 0] % GROUPS

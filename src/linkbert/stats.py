@@ -21,8 +21,8 @@ LINK_FATES = ("found", "resolved", "dead", "self", "disambiguation")
 def store_statistics(path: Path, config: Config | None = None) -> dict[str, Any]:
     """Collect a store's counts.
 
-    `links` are those of the last graph, by name, that was made from hyperlinks; `shares` (where `config` is given) are asked
-    and realised shares of the relations under its settings.
+    `links` are those of the graph `hyperlink`, or else of another that was made from hyperlinks; `shares` (where
+    `config` is given) are asked and realised shares of the relations under its settings.
     """
     store = Store.open(path)
     manifest = store.manifest
@@ -41,7 +41,7 @@ def store_statistics(path: Path, config: Config | None = None) -> dict[str, Any]
     for file in sorted((path / "graphs").glob("*/graph.json")):
         graph = read_json(file)
         result["graphs"][file.parent.name] = graph
-        if graph["method"] == "hyperlink":
+        if graph["method"] == "hyperlink" and (file.parent.name == "hyperlink" or len(result["links"]) == 1):
             result["links"] = {key: graph[key] for key in LINK_FATES}
     if config is not None:
         result["shares"] = relation_shares(path, config)
