@@ -11,6 +11,7 @@ import glob
 import json
 import logging
 import os
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -91,7 +92,7 @@ def make_parser() -> argparse.ArgumentParser:
     command.set_defaults(run=run_build)
     command.add_argument("source", nargs="+", metavar="SOURCE", help="a path or a glob; several are read in order")
     command.add_argument("--to", type=Path, required=True, metavar="STORE", help="the store's folder")
-    command.add_argument("--format", help="mediawiki, jsonl or text; found by itself where it can be")
+    command.add_argument("--format", help="mediawiki, pubmed, jsonl or text; found by itself where it can be")
     command.add_argument(
         "--links", type=Path, metavar="FILE.tsv", help="a table of source and target, added to the documents' links"
     )
@@ -105,6 +106,11 @@ def make_parser() -> argparse.ArgumentParser:
         "--cased", action="store_true", help="keep capitals (a trained vocabulary; others know by themselves)"
     )
     command.add_argument("--table-cells", action="store_true", help="keep table cells as text (mediawiki)")
+    command.add_argument(
+        "--before", type=year_and_month, metavar="YEAR-MONTH", help="only what was published before (pubmed)"
+    )
+    command.add_argument("--min-words", type=int, default=0, help="only abstracts of so many words or more (pubmed)")
+    command.add_argument("--comments", action="store_true", help="comments and errata are links too (pubmed)")
     command.add_argument(
         "--graph", choices=("hyperlink", "none"), default="hyperlink", help="the graph to build (hyperlink)"
     )
@@ -179,6 +185,14 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def year_and_month(text: str) -> tuple[int, int]:
+    """Read a month: "2020-02" -> (2020, 2)."""
+    found = re.fullmatch(r"(\d{4})-(0?[1-9]|1[0-2])", text)
+    if not found:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a month such as 2020-02")
+    return int(found[1]), int(found[2])
+
+
 def make_console() -> Console:
     """Make the console that commands print to: colours on a terminal, none elsewhere, never a wrapped number."""
     from rich.console import Console
@@ -224,7 +238,7 @@ def run_build(arguments: argparse.Namespace) -> int:
             expand(arguments.source),
             arguments.to,
             format=arguments.format,
-            options=Options(table_cells=arguments.table_cells),
+            options=Options(arguments.table_cells, arguments.before, arguments.min_words, arguments.comments),
             links_table=arguments.links,
             vocabulary=arguments.vocab,
             lowercase=False if arguments.cased else None,

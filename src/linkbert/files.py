@@ -71,6 +71,28 @@ def decompressed_blocks(path: Path) -> Iterator[tuple[bytes, int]]:
         raise CutFileError(f"{path} is cut off: its compressed data ends in the middle, at byte {path.stat().st_size}")
 
 
+class DecompressedFile:
+    """A file's decompressed bytes to `read`; `position` says how far the file on disk is read for them."""
+
+    def __init__(self, path: Path) -> None:
+        self.blocks = decompressed_blocks(path)
+        self.pending = bytearray()
+        self.position = 0
+
+    def read(self, size: int = -1) -> bytes:
+        """Give `size` bytes, fewer at the end; all there are for -1."""
+        while size < 0 or len(self.pending) < size:
+            block, position = next(self.blocks, (b"", 0))
+            if not block:
+                break
+            self.pending += block
+            self.position = position
+        size = len(self.pending) if size < 0 else size
+        data = bytes(self.pending[:size])
+        del self.pending[:size]
+        return data
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Give a temporary name beside `path`; rename it to `path` when the block ends well, remove it when it does not."""

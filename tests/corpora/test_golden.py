@@ -10,16 +10,16 @@ from linkbert.corpora import READERS, find_reader
 from linkbert.corpora.reader import Options, Skipped
 
 SOURCES = Path(__file__).parent / "golden" / "sources"
-GOLDEN = {"jsonl": "notes.jsonl", "mediawiki": "wiki.xml", "text": "tale.md"}
+GOLDEN = {"jsonl": "notes.jsonl", "mediawiki": "wiki.xml", "pubmed": "records.xml", "text": "tale.md"}
 
 
-@pytest.mark.parametrize("format", READERS)
-def test_a_reader_gives_these_records(format):
-    path = SOURCES / GOLDEN[format]
-    assert find_reader(path) == format
+@pytest.mark.parametrize("name", READERS)
+def test_a_reader_gives_these_records(name):
+    path = SOURCES / GOLDEN[name]
+    assert find_reader(path) == name
     skipped, records = Skipped(), []
-    for shard in READERS[format].plan(path, Options()):
-        for record in READERS[format].read(shard, Options(), skipped):
+    for shard in READERS[name].plan(path, Options()):
+        for record in READERS[name].read(shard, Options(), skipped):
             records.append({type(record).__name__: asdict(record)})
     expected = json.loads(path.with_name(path.name + ".json").read_text(encoding="utf-8"))
     assert json.loads(json.dumps(records)) == expected["records"]

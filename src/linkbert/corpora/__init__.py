@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from linkbert.corpora import jsonl, mediawiki, text
+from linkbert.corpora import jsonl, mediawiki, pubmed, text
 from linkbert.corpora.reader import Reader
 from linkbert.files import COMPRESSIONS, CutFileError, decompressed_blocks
 
-READERS: dict[str, Reader] = {"jsonl": jsonl.READER, "mediawiki": mediawiki.READER, "text": text.READER}
+READERS: dict[str, Reader] = {
+    "jsonl": jsonl.READER,
+    "mediawiki": mediawiki.READER,
+    "pubmed": pubmed.READER,
+    "text": text.READER,
+}
 
 
 def find_reader(path: Path) -> str:
@@ -33,6 +38,8 @@ def find_reader(path: Path) -> str:
         raise ValueError(f"{path} is empty: there is no document in it")
     if b"<mediawiki" in head[:4096]:
         return "mediawiki"
+    if b"<PubmedArticleSet" in head[:4096]:
+        return "pubmed"
     if head.startswith(b"{"):
         return "jsonl"
     raise ValueError(f"{path} is in no format that is known here: name one with --format ({', '.join(READERS)})")

@@ -2,7 +2,8 @@
 
     plan     a reader cuts each source, in the given order, into shards numbered through
     read     each shard becomes three files of the store; a shard whose counters are there is not made again
-    finish   second documents of an id are dropped, the counts are added up, and store.json says that the store is whole
+    finish   second documents of an id and deleted ones are dropped, the counts added up, and store.json says that the
+             store is whole
 
 Until then STORE/plan.json says what is being built: only the same command may go on, and the result is the same, bit
 for bit, as if it had never stopped. The table of links, where there is one, is put into a SQLite file first, so that
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import json
 import logging
 import sqlite3
 from collections import Counter
@@ -29,10 +31,10 @@ import pyarrow.parquet as pq
 import linkbert
 from linkbert.config import nearest
 from linkbert.corpora import READERS, find_reader
-from linkbert.corpora.reader import CUT, TABLE_CUT, Options, Shard, Skipped
+from linkbert.corpora.reader import CUT, TABLE_CUT, Options, Record, Shard, Skipped
 from linkbert.corpora.store import DROPPED, FORMAT, Store, querying, shard_path, write_shard
 from linkbert.files import CutFileError, decompressed_blocks, read_json, remove, replacing, write_json
-from linkbert.records import Document, Link, Redirect
+from linkbert.records import Document, Link
 from linkbert.shards import make_executor, run_shards
 
 log = logging.getLogger(__name__)
@@ -91,7 +93,7 @@ def build_documents(
     try:
         skipped = _load_table(table, to) if table else Skipped()
         _run(plan, options or Options(), to, executor or make_executor(1), progress)
-        return _finish(plan, to, skipped, bool(table))
+        return _finish(plan, to, skipped)
     except ValueError:
         if not any((to / "documents").glob("*.json")):
             remove(to)  # the sources are not what they claim to be: nothing is worth going on with
@@ -108,10 +110,19 @@ def _make_plan(sources: list[Path], name: str | None, options: Options, table: P
             raise ValueError(f"{path} is not there: check the path")
     if table and not table.is_file():
         raise ValueError(f"{table} is no file: a links table is lines of source, tab, target")
+    described = []
+    for path in sources:
+        try:
+            reader = name or find_reader(path)
+        except ValueError:
+            if len(sources) == 1:
+                raise
+            reader = ""  # one bad file of many is reported, and the others are read
+        described.append({"path": str(path), "bytes": _size(path), "reader": reader})
     return {
         "format": FORMAT,
-        "sources": [{"path": str(path), "bytes": _size(path), "reader": name or find_reader(path)} for path in sources],
-        "options": dataclasses.asdict(options),
+        "sources": described,
+        "options": json.loads(json.dumps(dataclasses.asdict(options))),
         "links_table": table and {"path": str(table), "bytes": _size(table)},
     }
 
@@ -133,10 +144,19 @@ def _run(
     total = sum(source["bytes"] for source in plan["sources"])
     read = 0
 
+    def shards(source: dict[str, Any]) -> Iterator[Shard]:
+        path = Path(source["path"])
+        try:
+            yield from READERS[source["reader"] or find_reader(path)].plan(path, options)
+        except ValueError as error:
+            if len(plan["sources"]) == 1:
+                raise
+            yield Shard(str(path), 0, source["bytes"], cut=str(error), unread=True)
+
     def jobs() -> Iterator[Job]:
         number = 0
         for source in plan["sources"]:
-            for shard in READERS[source["reader"]].plan(Path(source["path"]), options):
+            for shard in shards(source):
                 yield Job(number, source["reader"], shard, options, to, table)
                 number += 1
 
@@ -157,7 +177,8 @@ def _run(
 
 def _make_shard(job: Job) -> None:
     skipped = Skipped()
-    records = READERS[job.reader].read(job.shard, job.options, skipped)
+    unread = job.shard.unread
+    records: Iterator[Record] = iter(()) if unread else READERS[job.reader].read(job.shard, job.options, skipped)
     if job.shard.cut:
         skipped.note(CUT, job.shard.cut)
     if job.table is None:
@@ -167,7 +188,7 @@ def _make_shard(job: Job) -> None:
         write_shard(job.store, job.number, _add_links(records, database), skipped)
 
 
-def _add_links(records: Iterator[Document | Redirect], database: sqlite3.Connection) -> Iterator[Document | Redirect]:
+def _add_links(records: Iterator[Record], database: sqlite3.Connection) -> Iterator[Record]:
     for record in records:
         if isinstance(record, Document):
             rows = database.execute("SELECT target FROM links WHERE source = ? ORDER BY rowid", (record.id,))
@@ -232,14 +253,16 @@ def _lines(path: Path, skipped: Skipped) -> Iterator[bytes]:
         yield pending
 
 
-def _finish(plan: dict[str, Any], to: Path, skipped: Skipped, table: bool) -> Store:
-    """Drop second documents of an id, add up the counts, write store.json and clear away what only the build needed."""
+def _finish(plan: dict[str, Any], to: Path, skipped: Skipped) -> Store:
+    """Drop documents that do not count, add up, write store.json and clear away what only the build needed."""
     shards = len(list((to / "documents").glob("*.json")))
     counts: Counter[str] = Counter()
+    deleted: list[tuple[str, int]] = []
     for number in range(shards):
         saved = read_json(shard_path(to, "documents", number, ".json"))
         skipped.update(saved.pop("skipped"))
         skipped.examples += saved.pop("examples")
+        deleted += [(id_, number) for id_ in saved.pop("deleted")]
         counts.update(saved)
     if not counts["documents"]:
         causes = "; ".join(f"{cause}: {count}" for cause, count in skipped.items()) or "nothing was skipped"
@@ -247,22 +270,19 @@ def _finish(plan: dict[str, Any], to: Path, skipped: Skipped, table: bool) -> St
         raise ValueError(
             f"no document was found in {', '.join(source['path'] for source in plan['sources'])} ({causes})"
         )
+    latest = any(READERS[source["reader"]].latest for source in plan["sources"] if source["reader"])
     with querying(to) as database:
-        dropped = database.execute("""
-            WITH twice AS (SELECT id FROM document_rows GROUP BY id HAVING count(*) > 1),
-                 ranked AS (SELECT shard, row, id, row_number() OVER (PARTITION BY id ORDER BY shard, row) AS rank
-                            FROM document_rows WHERE id IN (SELECT id FROM twice))
-            SELECT shard, row, id FROM ranked WHERE rank > 1 ORDER BY shard, row""").fetchall()
-        for _, _, id_ in dropped:
-            skipped.note("duplicate id", repr(id_))
+        dropped = _find_dropped(database, deleted, latest=latest)
+        for *_, cause, id_ in dropped:
+            skipped.note(cause, repr(id_))
         shadowed = "SELECT count(*) FROM redirect_rows WHERE source IN (SELECT id FROM document_rows)"
-        again = "SELECT count(source) - count(DISTINCT source) FROM redirect_rows"
+        again = "SELECT count(DISTINCT (source, target)) - count(DISTINCT source) FROM redirect_rows"
         for cause, query in (("redirect shadowed by a document", shadowed), ("duplicate redirect", again)):
             if count := database.execute(query).fetchall()[0][0]:
                 skipped[cause] += count
-        if table:
+        if plan["links_table"]:
             _count_unknown(to / "links.sqlite", database, skipped)
-    rows = [{"shard": shard, "row": row, "cause": "duplicate id"} for shard, row, _ in dropped]
+    rows = [{"shard": shard, "row": row, "cause": cause} for shard, row, cause, _ in dropped]
     with replacing(to / "dropped.parquet") as part:
         pq.write_table(pa.Table.from_pylist(rows, schema=DROPPED), part)
     for example in skipped.examples[:EXAMPLES]:
@@ -272,7 +292,7 @@ def _finish(plan: dict[str, Any], to: Path, skipped: Skipped, table: bool) -> St
     manifest = plan | {
         "created": datetime.date.today().isoformat(),
         "linkbert": linkbert.__version__,
-        "reader": ", ".join(dict.fromkeys(source["reader"] for source in plan["sources"])),
+        "reader": ", ".join(dict.fromkeys(source["reader"] for source in plan["sources"] if source["reader"])),
         "documents": counts["documents"] - len(dropped),
         "redirects": counts["redirects"],
         "shards": shards,
@@ -284,6 +304,24 @@ def _finish(plan: dict[str, Any], to: Path, skipped: Skipped, table: bool) -> St
     write_json(to / "store.json", manifest)
     _clear(to)
     return Store.open(to)
+
+
+def _find_dropped(database: Any, deleted: list[tuple[str, int]], *, latest: bool) -> list[tuple[int, int, str, str]]:
+    """List the rows that do not count, (shard, row, cause, id) in order: the deleted, and all but one of an id."""
+    database.execute("CREATE TABLE deletions (id VARCHAR, shard INTEGER)")
+    if deleted:
+        chunk = pa.table(list(zip(*deleted, strict=True)), names=["id", "shard"])  # noqa: F841 - DuckDB finds it by its name
+        database.execute("INSERT INTO deletions SELECT id, max(shard) FROM chunk GROUP BY id")
+    order = "shard DESC, row DESC" if latest else "shard, row"
+    return database.execute(f"""
+        WITH marked AS (SELECT d.shard, row, d.id, coalesce(d.shard <= x.shard, false) AS gone
+                        FROM document_rows d LEFT JOIN deletions x ON d.id = x.id),
+             several AS (SELECT id FROM marked WHERE NOT gone GROUP BY id HAVING count(*) > 1),
+             ranked AS (SELECT shard, row, id, row_number() OVER (PARTITION BY id ORDER BY {order}) AS rank
+                        FROM marked WHERE NOT gone AND id IN (SELECT id FROM several))
+        SELECT shard, row, 'deleted' AS cause, id FROM marked WHERE gone
+        UNION ALL SELECT shard, row, '{"older version" if latest else "duplicate id"}', id FROM ranked WHERE rank > 1
+        ORDER BY shard, row""").fetchall()  # noqa: S608 - our own words
 
 
 def _clear(to: Path) -> None:

@@ -23,6 +23,19 @@ class Options:
     """What the user may ask of a reader."""
 
     table_cells: bool = False  # keep the cells of tables as text (mediawiki)
+    before: tuple[int, int] | None = None  # only what was published before this year and month (pubmed)
+    min_words: int = 0  # only abstracts of so many words or more (pubmed)
+    comments: bool = False  # comments, errata and the like are links too (pubmed)
+
+
+@dataclass(frozen=True, slots=True)
+class Deletion:
+    """The document of this id is withdrawn, wherever it stood so far; one that comes in a later shard counts."""
+
+    id: str
+
+
+Record = Document | Redirect | Deletion
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +44,7 @@ class Shard:
 
     `start` and `stop` are bytes of the file on disk (stop -1: its end): a build's progress counts them. `data` holds
     the part itself where only the planner can cut it out (a compressed stream). `cut` is a message: the source breaks
-    off after this shard; it is counted and reported.
+    off after this shard; it is counted and reported (`unread`: there is nothing else in it).
     """
 
     path: str
@@ -40,6 +53,7 @@ class Shard:
     data: bytes | None = None
     first_line: int = 0
     cut: str = ""
+    unread: bool = False
     extra: Any = None  # what a reader's plan hands to its read, such as the declarations at the head of a dump
 
 
@@ -59,7 +73,11 @@ class Skipped(Counter[str]):
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """A source format: `plan` cuts a source into shards, `read` reads one of them, counting what it skips by cause."""
+    """A source format: `plan` cuts a source into shards, `read` reads one of them, counting what it skips by cause.
+
+    Of several documents of one id the first counts, or (`latest`) the last.
+    """
 
     plan: Callable[[Path, Options], Iterator[Shard]]
-    read: Callable[[Shard, Options, Skipped], Iterator[Document | Redirect]]
+    read: Callable[[Shard, Options, Skipped], Iterator[Record]]
+    latest: bool = False

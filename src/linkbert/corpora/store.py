@@ -27,7 +27,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from linkbert.corpora.reader import Skipped
+from linkbert.corpora.reader import Deletion, Record, Skipped
 from linkbert.files import read_json, remove, replacing, write_json
 from linkbert.records import Document, Link, Redirect
 
@@ -65,13 +65,14 @@ def open_parquet(path: Path) -> Iterator[pq.ParquetFile]:
         raise ValueError(f"{path} is damaged ({reason}): remove the store and build it again") from None
 
 
-def write_shard(store: Path, shard: int, records: Iterable[Document | Redirect], skipped: Skipped) -> None:
+def write_shard(store: Path, shard: int, records: Iterable[Record], skipped: Skipped) -> None:
     """Write one shard's documents and redirects, then its counters; the same records give the same bytes.
 
     `skipped` is read after the last record, so that a reader may count in it while it yields.
     """
     counts = Counter(documents=0, redirects=0, links=0)
     redirects: list[Redirect] = []
+    deleted: list[str] = []
     group: list[Document] = []
     characters = 0
     with (
@@ -81,6 +82,9 @@ def write_shard(store: Path, shard: int, records: Iterable[Document | Redirect],
         for record in records:
             if isinstance(record, Redirect):
                 redirects.append(record)
+                continue
+            if isinstance(record, Deletion):
+                deleted.append(record.id)
                 continue
             group.append(record)
             characters += len(record.text)
@@ -97,7 +101,12 @@ def write_shard(store: Path, shard: int, records: Iterable[Document | Redirect],
         pq.write_table(pa.table(columns, schema=REDIRECTS), part, compression="zstd", use_dictionary=False)
     write_json(
         shard_path(store, "documents", shard, ".json"),
-        {**counts, "skipped": dict(sorted(skipped.items())), "examples": skipped.examples},
+        {
+            **counts,
+            "deleted": deleted,
+            "skipped": dict(sorted(skipped.items())),
+            "examples": skipped.examples,
+        },
     )
 
 

@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any, cast
 
 from linkbert.corpora.reader import Options, Reader, Shard, Skipped
-from linkbert.files import COMPRESSIONS, CutFileError, decompressed_blocks
+from linkbert.files import COMPRESSIONS, CutFileError, DecompressedFile
 from linkbert.records import Document
 
 SHARD_BYTES = 4 << 20
@@ -57,7 +57,7 @@ def _members(path: Path) -> Iterator[tuple[str, bytes | None, int, int, str]]:
             position += length
             yield name, None, length, position, ""
         return
-    stream = _Stream(path)
+    stream = DecompressedFile(path)
     try:
         if ".tar" not in path.suffixes and path.suffix != ".tgz":
             data = stream.read(-1)
@@ -86,27 +86,6 @@ def _walk(folder: Path) -> Iterator[str]:
 
 def _is_text(name: str) -> bool:
     return name.lower().endswith(SUFFIXES) and not PurePosixPath(name).name.startswith(".")
-
-
-class _Stream:
-    """What tarfile reads from: decompressed bytes, and how far the file on disk was read for them."""
-
-    def __init__(self, path: Path) -> None:
-        self.blocks = decompressed_blocks(path)
-        self.pending = bytearray()
-        self.position = 0
-
-    def read(self, size: int) -> bytes:
-        while size < 0 or len(self.pending) < size:
-            block, position = next(self.blocks, (b"", 0))
-            if not block:
-                break
-            self.pending += block
-            self.position = position
-        size = len(self.pending) if size < 0 else size
-        data = bytes(self.pending[:size])
-        del self.pending[:size]
-        return data
 
 
 def read(shard: Shard, _: Options, skipped: Skipped) -> Iterator[Document]:

@@ -1,0 +1,153 @@
+"""PubMed files: dates, filters, versions and deletions across files, and damage. (What a record becomes: golden.)"""
+
+import gzip
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from linkbert.corpora import pubmed
+from linkbert.corpora.build import build_documents
+from linkbert.corpora.reader import CUT, Options, Skipped
+from linkbert.graph.hyperlinks import build_hyperlinks
+from linkbert.records import Document
+
+DATA = Path(os.environ.get("LINKBERT_DATA", Path(__file__).parents[3] / "shared" / "data"))
+
+
+def record(pmid, title, *, version=1, date="<Year>2019</Year><Month>Nov</Month>", cites=(), doi="", abstract=""):
+    references = "".join(
+        f'<Reference><ArticleIdList><ArticleId IdType="{kind}">{value}</ArticleId></ArticleIdList></Reference>'
+        for kind, value in cites
+    )
+    own = f'<ArticleIdList><ArticleId IdType="doi">{doi}</ArticleId></ArticleIdList>' if doi else ""
+    return f"""<PubmedArticle><MedlineCitation><PMID Version="{version}">{pmid}</PMID><Article>
+        <Journal><JournalIssue><PubDate>{date}</PubDate></JournalIssue></Journal><ArticleTitle>{title}</ArticleTitle>
+        <Abstract><AbstractText>{abstract}</AbstractText></Abstract></Article></MedlineCitation>
+        <PubmedData>{own}<ReferenceList>{references}</ReferenceList></PubmedData></PubmedArticle>"""
+
+
+def file_of(*records, deleted=()):
+    gone = "".join(f"<PMID>{pmid}</PMID>" for pmid in deleted)
+    tail = f"<DeleteCitation>{gone}</DeleteCitation>" if deleted else ""
+    return f"<PubmedArticleSet>{''.join(records)}{tail}</PubmedArticleSet>".encode()
+
+
+def read(path, **options):
+    skipped, found = Skipped(), []
+    for shard in pubmed.plan(path, Options(**options)):
+        found += pubmed.read(shard, Options(**options), skipped)
+    return [each for each in found if isinstance(each, Document)], skipped
+
+
+def test_later_files_replace_and_delete(tmp_path):
+    (tmp_path / "1.xml.gz").write_bytes(gzip.compress(file_of(
+        record(1, "One, old", cites=[("pubmed", "2"), ("doi", "10.1/Three")]), record(2, "Two"), record(4, "Four"),
+        record(5, "Five, first", version=1), record(5, "Five, second", version=2),
+    )))  # fmt: skip
+    (tmp_path / "2.xml.gz").write_bytes(gzip.compress(file_of(
+        record(1, "One, new", cites=[("doi", "https://doi.org/10.1/THREE"), ("pubmed", "4"), ("pubmed", "1")]),
+        record(3, "Three", doi="10.1/three"), deleted=[4, 77],
+    )))  # fmt: skip
+    (tmp_path / "3.xml").write_bytes(file_of(record(4, "Four, again")))
+    sources = [tmp_path / name for name in ("1.xml.gz", "2.xml.gz", "3.xml")]
+    store = build_documents(sources, tmp_path / "all")
+    assert [(d.id, d.title) for d in store.documents()] == [
+        ("2", "Two"), ("5", "Five, second"), ("1", "One, new"), ("3", "Three"), ("4", "Four, again")]  # fmt: skip
+    assert store.manifest["skipped"] == {"deleted": 1, "older version": 2}
+    meta = build_hyperlinks(store)
+    assert (meta["found"], meta["resolved"], meta["self"], meta["redirected"]) == (3, 3, 1, 1)
+    store = build_documents(sources[:2], tmp_path / "two")
+    assert "4" not in [d.id for d in store.documents()]
+
+
+@pytest.mark.parametrize(
+    ("date", "month"),
+    [
+        ("<Year>2019</Year><Month>Nov</Month><Day>3</Day>", (2019, 11)),
+        ("<Year>2020</Year><Month>02</Month>", (2020, 2)),
+        ("<Year>2020</Year>", (2020, 12)),
+        ("<Year>1990</Year><Season>Spring</Season>", (1990, 4)),
+        ("<MedlineDate>1998 Dec-1999 Jan</MedlineDate>", (1998, 12)),
+        ("<MedlineDate>2000 Summer</MedlineDate>", (2000, 7)),
+        ("<MedlineDate>unknown</MedlineDate>", (9999, 12)),
+    ],
+)
+def test_publication_dates(tmp_path, date, month):
+    path = tmp_path / "a.xml"
+    path.write_bytes(file_of(record(1, "One", date=date)))
+    year, number = month
+    after = (year + number // 12, number % 12 + 1)
+    assert len(read(path, before=after)[0]) == 1
+    found, skipped = read(path, before=month)
+    assert (found, sum(skipped.values())) == ([], 1)
+
+
+def test_short_abstracts_are_left_out_when_asked(tmp_path):
+    path = tmp_path / "a.xml"
+    path.write_bytes(file_of(record(1, "A title of many words", abstract="one two"), record(2, "B", abstract="a b c")))
+    found, skipped = read(path, min_words=3)
+    assert [document.id for document in found] == ["2"]
+    assert skipped == {"fewer words than --min-words": 1}
+
+
+def test_whole_records_before_a_cut_are_kept(tmp_path):
+    path = tmp_path / "a.xml.gz"
+    data = file_of(*(record(i, f"Title {i}", abstract=f"{i**50}") for i in range(300)))
+    for content in (gzip.compress(data)[:-2000], gzip.compress(data[: len(data) // 2])):
+        path.write_bytes(content)
+        found, skipped = read(path)
+        assert len(found) > 20
+        assert [document.id for document in found] == [str(i) for i in range(len(found))]
+        assert skipped[CUT] == 1
+
+
+def test_one_bad_file_of_many_is_reported_and_the_others_are_built(tmp_path):
+    (tmp_path / "1.xml.gz").write_bytes(gzip.compress(file_of(record(1, "One"))))
+    (tmp_path / "2.xml.gz").write_bytes(b"\x1f\x8b\x08 this is no gzip")
+    (tmp_path / "3.xml.gz").write_bytes(gzip.compress(b"<html></html>"))
+    (tmp_path / "4.xml.gz").write_bytes(gzip.compress(file_of(record(4, "Four"))))
+    store = build_documents([tmp_path / f"{i}.xml.gz" for i in (1, 2, 3, 4)], tmp_path / "store")
+    assert [document.id for document in store.documents()] == ["1", "4"]
+    assert store.manifest["skipped"] == {CUT: 2}
+    assert sum("2.xml.gz" in example or "3.xml.gz" in example for example in store.manifest["examples"]) == 2
+
+
+def test_entities_are_never_expanded_nor_fetched(tmp_path):
+    path = tmp_path / "a.xml"
+    bombs = "".join(f'<!ENTITY b{i} "{f"&b{i - 1};" * 10}">' for i in range(1, 12))
+    head = f'<!DOCTYPE PubmedArticleSet [<!ENTITY b0 "boom">{bombs}<!ENTITY f SYSTEM "file:///etc/passwd">]>'
+    path.write_bytes(head.encode() + file_of(record(1, "One &b11; and &f; two")))
+    found, skipped = read(path)
+    assert skipped[CUT] or found  # the parser may stop at the bomb; it does not go off
+    assert not any(word in document.text for document in found for word in ("boom", "root:"))
+    path.write_bytes(
+        b'<!DOCTYPE PubmedArticleSet [<!ENTITY f SYSTEM "file:///etc/passwd">]>' + file_of(record(1, "a &f; b"))
+    )
+    assert [document.text for document in read(path)[0]] == ["ab"]
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.sampled_from([
+    "<PubmedArticleSet>", "<PubmedArticle>", "</PubmedArticle>", "<MedlineCitation>", "</MedlineCitation>", "<PMID>",
+    '<PMID Version="x">', "</PMID>", "<Article>", "</Article>", "<ArticleTitle/>", "<Abstract><AbstractText>", "7", "a",
+    "</AbstractText></Abstract>", "<PubmedData>", "</PubmedData>", "<ReferenceList><Reference><ArticleIdList>", "<!--",
+    "</ArticleIdList></Reference></ReferenceList>", '<ArticleId IdType="pubmed">', "<ArticleId>", "</ArticleId>", "&x;",
+    "</PubmedArticleSet>", "<DeleteCitation>", "</DeleteCitation>", "\ud7ff", "\0", "<Year>", "</Year>",
+]), max_size=40).map("".join))  # fmt: skip
+def test_any_xml_is_read_without_an_error(tmp_path, text):
+    path = tmp_path / "a.xml"
+    path.write_bytes(b"<PubmedArticleSet>" + text.encode())
+    for document in read(path, before=(2020, 1), comments=True)[0]:
+        assert document.id
+
+
+@pytest.mark.data
+@pytest.mark.skipif(not DATA.is_dir(), reason=f"no real data at {DATA}")
+def test_a_real_sample():
+    found, skipped = read(DATA / "corpora" / "pubmed" / "pubmed_linked_sample.xml.gz")
+    ids = {document.id for document in found}
+    assert len(ids) == 708
+    assert len(found) + skipped["older version"] == 711
