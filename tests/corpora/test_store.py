@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from linkbert.corpora import store as module
-from linkbert.corpora.reader import Skipped
+from linkbert.corpora.reader import Deletion, Skipped
 from linkbert.corpora.store import DROPPED, Store, shard_path, write_shard
 from linkbert.records import Document, Link, Redirect
 
@@ -56,7 +56,7 @@ def test_find_returns_the_number_of_an_id(tmp_path):
 
 
 def test_a_shard_is_the_same_bytes_every_time_and_counts_what_it_holds(tmp_path):
-    records = [Document("a", "A", "text", (Link(0, 4, "b"), Link(-1, -1, "c", "x"))), Redirect("d", "a")]
+    records = [Document("a", "A", "text", (Link(0, 4, "b"), Link(-1, -1, "c", "x"))), Redirect("d", "a"), Deletion("e")]
     skipped = Skipped()
     skipped.note("broken", "line 3")
     for name in ("one", "two"):
@@ -65,7 +65,7 @@ def test_a_shard_is_the_same_bytes_every_time_and_counts_what_it_holds(tmp_path)
         one, two = (shard_path(tmp_path / name, part, 0, suffix).read_bytes() for name in ("one", "two"))
         assert one == two
     counters = json.loads(shard_path(tmp_path / "one", "documents", 0, ".json").read_text())
-    seen = {"skipped": {"broken": 1}, "examples": ["line 3: broken"]}
+    seen = {"deleted": ["e"], "skipped": {"broken": 1}, "examples": ["line 3: broken"]}
     assert counters == {"documents": 1, "redirects": 1, "links": 2, **seen}
 
 
