@@ -271,7 +271,8 @@ def train_vocabulary(texts: Callable[[], Iterable[str]], size: int, *, lowercase
     within_word = [c for c in sorted(alphabet) if len(tokenizer.pre_tokenizer.pre_tokenize_str(f"a{c}a")) == 1]
     known = "".join(raw for raw, characters in normal.items() if alphabet.issuperset(characters))
     # Words that BERT reads as [UNK] whatever the vocabulary; the trainer's time is quadratic in their length.
-    foreign = re.compile(rf"[^{re.escape(known)}]|\S{{{LONGEST_WORD + 1},}}")
+    # (Chinese characters are words of their own.)
+    foreign = re.compile(rf"[^{re.escape(known)}]|[^\W\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]{{{LONGEST_WORD + 1},}}")
     trainer = trainers.WordPieceTrainer(
         vocab_size=size,
         special_tokens=[*SPECIAL, *(f"##{c}" for c in within_word)],
