@@ -197,6 +197,7 @@ def test_a_vocabulary_that_could_write_nothing_or_two_ways_is_refused():
 
 def test_words_without_end_do_not_stall_the_training():
     begin = time.process_time()
-    trained = train_vocabulary(lambda: ["x" * 300_000 + " and some words, " + "acgt" * 100_000, *TEXTS], 300)
+    chinese = "東京是日本的首都" * 30  # without a space, and yet words
+    trained = train_vocabulary(lambda: ["x" * 300_000 + " and, " + "acgt" * 100_000, chinese, *TEXTS], 300)
     assert time.process_time() - begin < 10
-    assert "again" in trained.ids
+    assert {"again", "首", "都"} <= trained.ids.keys()
