@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The demo, step by step with the plain commands: what `linkbert demo` does, taken apart.
-# Needs: a dump and an encoder's folder. Here both are the demo's own, which `linkbert demo` leaves in the user's cache.
+# On two cores: 3 s to build, 10 s to check, 675 ms a step. Needs: a dump and an encoder's folder. Here both are the demo's own, which `linkbert demo` leaves in the user's cache.
 set -euo pipefail
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/linkbert
 dump=${1:-$cache/wikipedia-excerpt/enwiki-excerpt-pages-articles.xml.bz2}
