@@ -53,20 +53,14 @@ def main() -> None:
             scored.add(question)
             print(f"sequence_length={config.sequence_length} scope={config.scope} held_out={config.held_out}")
             regressions(store, arguments.store, config, arguments.fit)
-        batches = held_out(arguments.store, replace(config, batch_size=arguments.pairs))
+        graph, asked = open_graph(arguments.store, config), replace(config, batch_size=arguments.pairs)
+        batches = Batches(store, graph, asked, split="held-out", anchors="usable", trim=True)
         scores = evaluate(load_model(run / "model"), batches.one_by_one(0))
         print(run.name)
         for line in describe(scores):
             print("  " + line)
         for true, row in scores.confusion.items():
             print(f"    true {true:<11}" + "".join(f" {name} {count:>5}" for name, count in row.items()))
-
-
-def held_out(store: Path, config) -> Batches:
-    """Open the held-out pairs whose anchors are usable."""
-    return Batches(
-        TokenStore.open(store), open_graph(store, config), config, split="held-out", anchors="usable", trim=True
-    )
 
 
 def regressions(store: TokenStore, path: Path, config, fit: int) -> None:

@@ -144,6 +144,7 @@ def test_what_is_damaged_in_a_store_is_made_again_by_the_same_command(folder, tm
     assert [path.read_bytes() for path in files] == before
     files[2].write_bytes(before[2].replace(b"town", b"tawn"))
     files[1].write_bytes(before[1][:4])
+    assert cli.main(["graph", str(store), "--method", "random", "--name", "hyperlink"]) == 1
     assert cli.main(["graph", str(store), "--method", "hyperlink"]) == 0
     assert cli.main(words) == 0
     assert [path.read_bytes() for path in files] == before

@@ -270,13 +270,11 @@ def run_graph(arguments: argparse.Namespace) -> int:
     there = graph_folder(store.path, name) / "graph.json"
     if not 0 <= arguments.seed < 2**63:
         raise ValueError(f"--seed {arguments.seed} does not make sense: it must be 0 or more, and below 2^63")
+    found = read_json(there) if there.is_file() else {}
+    if found and (found["method"], found.get("seed", arguments.seed)) != (arguments.method, arguments.seed):
+        made = " ".join(f"{key} {found[key]}" for key in ("method", "seed") if key in found)
+        raise ValueError(f"{store.path} has a graph {name!r} already, made with {made}; give this one another --name")
     if is_whole(store.path, name):
-        found = read_json(there)
-        if (found["method"], found.get("seed", arguments.seed)) != (arguments.method, arguments.seed):
-            made = " ".join(f"{key} {found[key]}" for key in ("method", "seed") if key in found)
-            raise ValueError(
-                f"{store.path} has a graph {name!r} already, made with {made}; give this one another --name"
-            )
         print(f"{there.parent} is made already")
     else:
         with locked(store.path):

@@ -31,6 +31,7 @@ from linkbert.instances.sampler import held_out
 from linkbert.instances.tokens import TokenStore
 from linkbert.model.checkpoint import start_model
 from linkbert.model.step import step_function
+from linkbert.pretraining.distributed import choose_device
 from linkbert.pretraining.distributed import processes as join_processes
 from linkbert.pretraining.evaluation import Scores, evaluate
 from linkbert.pretraining.optimizer import make_optimizer
@@ -109,9 +110,7 @@ def demo(
         console.print("no document was held out to score on: raise held_out, or take more documents")
     else:
         show_scores(console, result.scores, before=before, vocabulary=TokenStore.open(to / "store").vocabulary.tokens)
-
-    chapter(console, 6, "Reopened with transformers.AutoModelForMaskedLM", started)
-    if result.scores is not None:
+        chapter(console, 6, "Reopened with transformers.AutoModelForMaskedLM", started)
         fill_masks(console, to, config)
 
     chapter(console, 7, "Where to go from here", started)
@@ -156,8 +155,7 @@ def score(store: Path, config: Config) -> Scores | None:
 
 def seconds_a_step(store: Path, config: Config) -> float:
     """Time a few updates of a model that is then thrown away; the median, in seconds."""
-    with join_processes(config) as processes:
-        device = processes.device
+    device = choose_device(config.device)
     tokens = TokenStore.open(store)
     model = start_model(config, len(tokens.vocabulary)).to(device)
     optimizer = make_optimizer(

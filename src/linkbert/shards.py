@@ -71,9 +71,8 @@ def run_shards(
                 f"the disk is full{place}: make room and run the same command again (finished shards are kept)"
             ) from None
         finally:
-            for future in flying:
-                future.cancel()
-            wait(flying)
+            # A cancelled one is not waited for: who would notify the waiting may be gone (Dask, after an error).
+            wait([future for future in flying if not future.cancel()])
 
 
 @contextmanager

@@ -128,6 +128,14 @@ def test_entities_are_never_expanded_nor_fetched(tmp_path):
     assert [document.text for document in read(path)[0]] == ["ab"]
 
 
+def test_marks_nested_to_any_depth_are_text(tmp_path):
+    path = tmp_path / "a.xml"
+    path.write_bytes(file_of(record(1, f"a{'<i>b' * 1500}c{'</i>d' * 1500}e")))
+    found, skipped = read(path)
+    assert skipped == {}
+    assert found[0].text == f"a{'b' * 1500}c{'d' * 1500}e"
+
+
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.sampled_from([
     "<PubmedArticleSet>", "<PubmedArticle>", "</PubmedArticle>", "<MedlineCitation>", "</MedlineCitation>", "<PMID>",

@@ -3,7 +3,6 @@
 import importlib.util
 from collections import defaultdict
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +11,7 @@ from linkbert.corpora.reader import Skipped
 from linkbert.corpora.store import DROPPED, Store, write_shard
 from linkbert.files import write_json
 from linkbert.graph.hyperlinks import build_hyperlinks
+from linkbert.graph.links import LinkGraph
 from linkbert.instances.tokens import TokenStore, tokenise
 from linkbert.instances.vocabulary import SPECIAL, Vocabulary
 from linkbert.records import Document, Link, Redirect
@@ -60,12 +60,13 @@ def make_toy(lengths, edges=(), *, seed=0, sections=None):
     )
     sources = np.repeat(np.arange(len(lengths)), counts)
     pairs = {(int(source), target) for source, (_, target, _) in zip(sources, ordered, strict=True)}
-    graph = SimpleNamespace(
+    graph = LinkGraph(
         offsets=frozen(offsets(counts), np.int64),
         targets=frozen([target for _, target, _ in ordered], np.int32),
         links=frozen(range(len(ordered)), np.int64),
         sections=frozen([section for _, _, section in ordered], np.int32),
         in_degree=frozen(np.bincount([target for _, target in pairs], minlength=len(lengths)), np.int32),
+        meta={},
     )
     return store, graph
 

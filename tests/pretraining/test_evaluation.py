@@ -48,6 +48,12 @@ def test_single_draws_are_groups_of_one():
     assert (share.low, share.high) == pytest.approx((alone.low, alone.high), abs=0.001)
 
 
+def test_the_example_of_the_docstring():
+    shown = percent(clustered([10, 10, 0], [10, 10, 10])), percent(wilson(20, 30))
+    assert shown == ("66.7 % (4.6 to 98.8; 20 of 30)", "66.7 % (48.8 to 80.8; 20 of 30)")
+    assert str(shown) in clustered.__doc__
+
+
 def test_asking_the_same_again_says_nothing_new():
     once, often = clustered([3, 0, 4, 5], [5, 5, 5, 5]), clustered([30, 0, 40, 50], [50] * 4)
     assert (often.correct, often.count) == (120, 200)

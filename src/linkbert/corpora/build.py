@@ -44,7 +44,7 @@ SCAFFOLD = ("plan.json", "links.sqlite", "links.json")  # what only an unfinishe
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One shard of a build, with all a worker needs for it."""
+    """One shard of a build, with all a worker needs for it; without a `reader` there is only a cut to report."""
 
     number: int
     reader: str
@@ -144,20 +144,21 @@ def _run(
     total = sum(source["bytes"] for source in plan["sources"])
     read = 0
 
-    def shards(source: dict[str, Any]) -> Iterator[Shard]:
+    def shards(source: dict[str, Any]) -> Iterator[tuple[str, Shard]]:
         path = Path(source["path"])
         try:
-            yield from READERS[source["reader"] or find_reader(path)].plan(path, options)
+            reader = source["reader"] or find_reader(path)
+            yield from ((reader, shard) for shard in READERS[reader].plan(path, options))
         except ValueError as error:
             if len(plan["sources"]) == 1:
                 raise
-            yield Shard(str(path), 0, source["bytes"], cut=str(error), unread=True)
+            yield "", Shard(str(path), 0, source["bytes"], cut=str(error))
 
     def jobs() -> Iterator[Job]:
         number = 0
         for source in plan["sources"]:
-            for shard in shards(source):
-                yield Job(number, source["reader"], shard, options, to, table)
+            for reader, shard in shards(source):
+                yield Job(number, reader, shard, options, to, table)
                 number += 1
 
     def tell(job: Job) -> None:
@@ -177,8 +178,9 @@ def _run(
 
 def _make_shard(job: Job) -> None:
     skipped = Skipped()
-    unread = job.shard.unread
-    records: Iterator[Record] = iter(()) if unread else READERS[job.reader].read(job.shard, job.options, skipped)
+    records: Iterator[Record] = iter(())
+    if job.reader:
+        records = READERS[job.reader].read(job.shard, job.options, skipped)
     if job.shard.cut:
         skipped.note(CUT, job.shard.cut)
     if job.table is None:
@@ -287,8 +289,6 @@ def _finish(plan: dict[str, Any], to: Path, skipped: Skipped) -> Store:
         pq.write_table(pa.Table.from_pylist(rows, schema=DROPPED), part)
     for example in skipped.examples[:EXAMPLES]:
         log.warning("%s", example)
-    if (told := min(len(skipped.examples), EXAMPLES)) < (noted := sum(skipped.values())):
-        log.info("and %d more", noted - told)
     manifest = plan | {
         "created": datetime.date.today().isoformat(),
         "linkbert": linkbert.__version__,

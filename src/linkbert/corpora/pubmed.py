@@ -140,15 +140,15 @@ def _text(element: Any) -> str:
     if len(element) == 0:
         return " ".join((element.text or "").split())
     pieces: list[str] = []
-
-    def walk(node: Any) -> None:
-        if isinstance(node.tag, str) and not node.tag.endswith("}math"):
-            pieces.append(node.text or "")
-            for child in node:
-                walk(child)
-                pieces.append(child.tail or "")
-
-    walk(element)
+    waiting = [element]  # nodes, and the texts behind them; a stack, as marks may be nested to any depth
+    while waiting:
+        each = waiting.pop()
+        if isinstance(each, str):
+            pieces.append(each)
+        elif isinstance(each.tag, str) and not each.tag.endswith("}math"):
+            pieces.append(each.text or "")
+            for child in reversed(each):
+                waiting += [child.tail or "", child]
     return " ".join("".join(pieces).split())
 
 

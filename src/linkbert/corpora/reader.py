@@ -44,7 +44,7 @@ class Shard:
 
     `start` and `stop` are bytes of the file on disk (stop -1: its end): a build's progress counts them. `data` holds
     the part itself where only the planner can cut it out (a compressed stream). `cut` is a message: the source breaks
-    off after this shard; it is counted and reported (`unread`: there is nothing else in it).
+    off after this shard; it is counted and reported.
     """
 
     path: str
@@ -53,7 +53,6 @@ class Shard:
     data: bytes | None = None
     first_line: int = 0
     cut: str = ""
-    unread: bool = False
     extra: Any = None  # what a reader's plan hands to its read, such as the declarations at the head of a dump
 
 

@@ -17,6 +17,7 @@ import logging
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,11 @@ class LinkGraph:
         sizes = {"offsets": documents + 1, "in_degree": documents} | dict.fromkeys(EDGE_ARRAYS, edges)
         arrays = {key: _map(folder / f"{key}.bin", dtype, sizes[key]) for key, dtype in ARRAYS.items()}
         return cls(**arrays, meta=meta)
+
+    @cached_property
+    def leads_to_documents(self) -> bool:
+        """Whether every target is the number of a document; looked at once."""
+        return not len(self.targets) or bool(0 <= self.targets.min() <= self.targets.max() < len(self.in_degree))
 
 
 def is_whole(store: Path, name: str) -> bool:

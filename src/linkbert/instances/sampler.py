@@ -71,9 +71,7 @@ class Sampler:
                 f"split={split!r} anchors={anchors!r}: a split is train or held-out, anchors all or usable"
             )
         self.store, self.config, self.split = store, config, split
-        for name in ("documents", "document_sentences", "sentences"):
-            if not _rises(getattr(store, name)):  # compiled code would read anything, anywhere
-                raise ValueError(f"{store.path}/tokens/{name}.bin is damaged: its numbers do not rise; build it again")
+        store.check_order()  # compiled code would read anything, anywhere
         room = config.sequence_length - 3
         self.held_out = held_out(store.hashes, config.held_out)
         sizes = np.diff(store.documents)
@@ -260,11 +258,6 @@ def held_out(hashes: np.ndarray, share: float) -> np.ndarray:
     return hashes < np.uint64(min(int(share * 2.0**64), 2**64 - 1))
 
 
-def _rises(numbers: np.ndarray) -> bool:
-    blocks = (numbers[start : start + (1 << 22) + 1] for start in range(0, max(len(numbers) - 1, 0), 1 << 22))
-    return all(bool((np.diff(block) >= 0).all()) for block in blocks)
-
-
 def mask_counts(tokens: np.ndarray, rate: float) -> np.ndarray:
     """Say how many tokens are masked in instances of so many (int64, special ones left out): int64.
 
@@ -309,8 +302,7 @@ def _edges(graph: LinkGraph | None, store: TokenStore) -> list[np.ndarray]:
                 "build the graph again"
             )
         arrays = [np.asarray(getattr(graph, name)).view() for name in _EDGES]
-        targets = arrays[1]
-        if len(targets) and not 0 <= targets.min() <= targets.max() < len(store):
+        if not graph.leads_to_documents:
             raise ValueError(
                 f"a graph of {store.path} is damaged: it has targets that are no documents; build it again"
             )

@@ -28,7 +28,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -124,6 +124,22 @@ class TokenStore:
                 )
             counts += found
         return counts
+
+    def check_order(self) -> None:
+        """Refuse arrays of starts that do not rise; looked at once."""
+        if self._unordered:
+            raise ValueError(
+                f"{self.path}/tokens/{self._unordered}.bin is damaged: its numbers do not rise; build it again"
+            )
+
+    @cached_property
+    def _unordered(self) -> str:
+        for name in ("documents", "document_sentences", "sentences"):
+            numbers = getattr(self, name)
+            blocks = (numbers[start : start + _BLOCK + 1] for start in range(0, len(numbers) - 1, _BLOCK))
+            if not all((np.diff(block) >= 0).all() for block in blocks):
+                return name
+        return ""
 
     def find_sentences(self, docs: np.ndarray, numbers: np.ndarray) -> np.ndarray:
         """Turn the number of a sentence of a document's text (-1: none) into that among its sentences here, int64.
@@ -304,7 +320,7 @@ def tokenise(
             raise ValueError(
                 f"{folder} is of format {made.get('format')}, this linkbert writes {FORMAT}: remove it first"
             )
-        if not _made_with(folder, vocabulary):
+        if not _rules(vocabulary).items() <= made.items():
             raise ValueError(
                 f"{store.path} is tokenised with another vocabulary, and runs may rest on it: "
                 f"build into another folder, or remove {folder} first"

@@ -255,7 +255,7 @@ def train_vocabulary(texts: Callable[[], Iterable[str]], size: int, *, lowercase
     ties by these numbers, so they are numbered here. At most a quarter of the vocabulary, and 1,000, are single
     characters, the most frequent ones; others come out as [UNK], as in BERT.
     """
-    rules = Vocabulary((*SPECIAL, "a"), lowercase=lowercase)
+    rules = Vocabulary((*SPECIAL, "a"), lowercase=lowercase)  # for its rules; a vocabulary must hold some token
     tokenizer = rules._with_rules(Tokenizer(models.WordPiece(unk_token=UNK)))
     counts = np.zeros(0x110000, np.int64)
     for text in texts():

@@ -191,11 +191,15 @@ def save_model(model: LinkBert, folder: Path, *, vocabulary_folder: Path, card: 
         write_model(model, part, vocabulary_folder=vocabulary_folder, card=card)
 
 
+def model_folder(path: Path) -> Path | None:
+    """Give the Hugging Face folder that a path means: itself, or RUN/model; None where there is neither."""
+    return next((folder for folder in (path, path / "model") if (folder / "config.json").is_file()), None)
+
+
 def find_encoder(name: str) -> Path:
     """Find the folder of an encoder: a path as it is, or a hub name fetched into Hugging Face's own cache."""
     if Path(name).is_dir():
-        model = Path(name) / "model"  # of a RUN
-        return model if (model / "config.json").is_file() else Path(name)
+        return model_folder(Path(name)) or Path(name)
     if name.startswith((".", "/", "~")) or name.count("/") > 1:
         raise ValueError(f"init={name}: there is no such folder")
     import huggingface_hub

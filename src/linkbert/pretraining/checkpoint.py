@@ -25,6 +25,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from linkbert.files import read_json, remove, replacing, sha256, write_json
+from linkbert.model.checkpoint import model_folder
 
 FORMAT = 1
 MOMENTS = ("exp_avg", "exp_avg_sq")
@@ -185,10 +186,9 @@ def flush_to_disk(folder: Path) -> None:
 
 def find_model(path: Path) -> Path:
     """Find the Hugging Face folder that a path means: itself, RUN/model, or the last whole checkpoint of a RUN."""
-    if (path / "config.json").is_file():
-        return path
-    if (path / "model" / "config.json").is_file():
-        return path / "model"
+    folder = model_folder(path)
+    if folder is not None:
+        return folder
     found = last_checkpoint(path)
     if found is None:
         raise ValueError(f"{path} holds no model: it is neither a Hugging Face folder nor a run with a checkpoint")

@@ -77,7 +77,7 @@ def clustered(correct: Sequence[int], count: Sequence[int]) -> Share:
     Three groups of ten, of which 10, 10 and 0 are right, say less than 20 of 30 drawn one by one:
 
     >>> percent(clustered([10, 10, 0], [10, 10, 10])), percent(wilson(20, 30))
-    ('66.7 % (4.9 to 99.0; 20 of 30)', '66.7 % (48.8 to 80.8; 20 of 30)')
+    ('66.7 % (4.6 to 98.8; 20 of 30)', '66.7 % (48.8 to 80.8; 20 of 30)')
     """
     groups = sum(size > 0 for size in count)
     total, right = sum(count), sum(correct)
@@ -125,7 +125,8 @@ def evaluate(model: LinkBert, micro_batches: Iterable[Batch], *, processes: Proc
     model.train(was_training)
     for tensor in (loss, asked, right, table):
         sum_over(processes, tensor)
-    labels, masked = asked.view(GROUPS, vocabulary), asked.view(GROUPS, vocabulary).sum(1).tolist()
+    labels = asked.view(GROUPS, vocabulary)
+    masked = labels.sum(1).tolist()
     commonest = int(labels.sum(0).argmax())
     cells = table.view(GROUPS, 3, 3)
     confusion, names = cells.sum(0).tolist(), RELATIONS[:classes]
