@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from linkbert.corpora import jsonl, mediawiki, pubmed, text
+from linkbert.corpora import jats, jsonl, mediawiki, pubmed, text
 from linkbert.corpora.reader import Reader
 from linkbert.corpora.tree import is_tree, list_names
 from linkbert.files import COMPRESSIONS, CutFileError, decompressed_blocks
 
 READERS: dict[str, Reader] = {
+    "jats": jats.READER,
     "jsonl": jsonl.READER,
     "mediawiki": mediawiki.READER,
     "pubmed": pubmed.READER,
@@ -30,7 +31,9 @@ def find_reader(path: Path) -> str:
         del found[""]
         if found:
             return found.most_common(1)[0][0]
-        known = ", ".join(suffix for reader in READERS.values() if reader.trees for suffix in reader.suffixes)
+        known = ", ".join(
+            suffix for reader in READERS.values() if reader.trees for suffix in reader.suffixes + reader.inside
+        )
         raise ValueError(f"{path} holds nothing that is known here: no file in it ends in one of {known}")
     name = path.name.lower()
     if found_by_name := _by_suffix(name.removesuffix(path.suffix.lower()) if path.suffix in COMPRESSIONS else name):
@@ -48,6 +51,6 @@ def find_reader(path: Path) -> str:
 
 
 def _by_suffix(name: str, *, trees: bool = False) -> str:
-    """Name the reader of files with such a name, "" for none."""
-    rows = ((key, row) for key, row in READERS.items() if row.suffixes and row.trees >= trees)
-    return next((key for key, row in rows if name.lower().endswith(row.suffixes)), "")
+    """Name the reader of files with such a name, "" for none; inside of trees there are other names."""
+    rows = ((key, row.suffixes + row.inside * trees) for key, row in READERS.items() if row.trees >= trees)
+    return next((key for key, suffixes in rows if suffixes and name.lower().endswith(suffixes)), "")

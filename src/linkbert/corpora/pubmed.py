@@ -97,7 +97,7 @@ def _read_record(
     yield Document(pmid, title or pmid, text, tuple(Link(-1, -1, target) for target in links))
     own = None if data is None else data.find("ArticleIdList")
     if own is not None:
-        yield from (Redirect(alias, pmid) for alias in _aliases(_identifiers(own)))
+        yield from (Redirect(alias, pmid) for alias in aliases(_identifiers(own)))
 
 
 def _references(data: Any) -> list[str]:
@@ -108,7 +108,7 @@ def _references(data: Any) -> list[str]:
         if ids is not None:
             found = _identifiers(ids)
             pmid = found.get("pubmed") or found.get("pmid")
-            targets += [pmid] if pmid else _aliases(found)[:1]
+            targets += [pmid] if pmid else aliases(found)[:1]
     return targets
 
 
@@ -116,7 +116,7 @@ def _identifiers(ids: Any) -> dict[str, str]:
     return {each.get("IdType"): each.text.strip() for each in ids if each.text}
 
 
-def _aliases(ids: dict[str, str]) -> list[str]:
+def aliases(ids: dict[str, str]) -> list[str]:
     """Write a DOI and a PMCID in one form each: {"doi": "10.1/A", "pmc": "pmc7"} -> ["doi:10.1/a", "PMC7"]."""
     found = []
     doi, pmc = ids.get("doi", "").lower(), (ids.get("pmc") or ids.get("pmcid") or "").upper()

@@ -78,13 +78,14 @@ class Reader:
     """A source format: `plan` cuts a source into shards, `read` reads one of them, counting what it skips by cause.
 
     `suffixes` are the ends of the names of its files, `marks` what stands at the head of one. With `trees`, a folder,
-    a tar or a zip of such files is a source, too. Of several documents of one id the first counts, or (`latest`) the
-    last.
+    a tar or a zip of such files is a source, too; in there its files may also end in `inside`. Of several documents of
+    one id the first counts, or (`latest`) the last.
     """
 
     plan: Callable[[Path, Options], Iterator[Shard]]
     read: Callable[[Shard, Options, Skipped], Iterator[Record]]
     suffixes: tuple[str, ...] = ()
+    inside: tuple[str, ...] = ()
     marks: tuple[bytes, ...] = ()
     trees: bool = False
     latest: bool = False
