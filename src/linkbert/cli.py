@@ -125,6 +125,8 @@ def make_parser() -> argparse.ArgumentParser:
         "--dask", metavar="ADDRESS", help="a Dask scheduler to send the work to, such as tcp://host:8786"
     )
 
+    command.add_argument("--plan", action="store_true", help="print shards, sizes and an estimate, and build nothing")
+
     command = commands.add_parser("graph", help="add a graph to a store")
     command.set_defaults(run=run_graph)
     command.add_argument("store", type=Path, metavar="STORE")
@@ -149,6 +151,7 @@ def make_parser() -> argparse.ArgumentParser:
     command.add_argument("--json", action="store_true", help="for programs")
     command.add_argument("--preset", default="tiny", help="whose settings the shares follow (tiny)")
     command.add_argument("--set", action="append", default=[], metavar="key=value", help="settings the shares follow")
+    command.add_argument("--plots", type=Path, metavar="FOLDER", help="draw degrees and coverage into PNG files")
 
     command = commands.add_parser("check", help="verify every promise on what is on disk")
     command.set_defaults(run=run_check)
@@ -245,18 +248,25 @@ def run_build(arguments: argparse.Namespace) -> int:
     from linkbert.build import build_store
     from linkbert.corpora.reader import DAMAGE, Options
     from linkbert.display import LiveLine, stage_progress
+    from linkbert.plan import plan_build
 
+    options = Options(arguments.table_cells, arguments.before, arguments.min_words, arguments.comments)
+    workers = arguments.workers or os.cpu_count() or 1
+    if arguments.plan:
+        for text in plan_build(expand(arguments.source), format=arguments.format, options=options, workers=workers):
+            print(text, flush=True)
+        return 0
     with LiveLine() as line:
         store = build_store(
             expand(arguments.source),
             arguments.to,
             format=arguments.format,
-            options=Options(arguments.table_cells, arguments.before, arguments.min_words, arguments.comments),
+            options=options,
             links_table=arguments.links,
             vocabulary=arguments.vocab,
             lowercase=False if arguments.cased else None,
             graph=arguments.graph == "hyperlink",
-            workers=arguments.workers or os.cpu_count() or 1,
+            workers=workers,
             dask=arguments.dask,
             progress=stage_progress(line),
         )
@@ -319,13 +329,15 @@ def run_show(arguments: argparse.Namespace) -> int:
 
 def run_stats(arguments: argparse.Namespace) -> int:
     """Print a store's counts."""
-    from linkbert.stats import store_statistics
+    from linkbert.stats import statistics_table, store_statistics, write_plots
 
-    config = make_config(arguments.preset, arguments.set)
+    statistics = store_statistics(arguments.store, make_config(arguments.preset, arguments.set))
+    plots = write_plots(statistics, arguments.plots) if arguments.plots else []
     if arguments.json:
-        print(json.dumps(store_statistics(arguments.store, config), indent=1, ensure_ascii=False))
-    else:
-        print_statistics(make_console(), arguments.store, config)
+        print(json.dumps(statistics, indent=1, ensure_ascii=False))
+        return 0
+    for line in [*statistics_table(statistics), *(f"wrote {path}" for path in plots)]:
+        print(line)
     return 0
 
 
