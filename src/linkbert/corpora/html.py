@@ -28,7 +28,7 @@ from linkbert.corpora.tree import plan_tree, read_tree
 from linkbert.records import Document, Link, Redirect
 
 MOVED = 30  # words of a page that only says where the page is now
-TAGS, DEPTH = 2_000, 64  # a page with more tags may have them nested so deep on average; see is_bounded
+TAGS, DEPTH = 2_000, 64  # where more tags open, they may be nested so deep on average; see is_bounded
 
 # What is never prose; its links stay, without a place.
 _DROPPED = (
@@ -51,19 +51,14 @@ _BREAKS = words(
 # text of what has a name, between lines.
 OPEN, CLOSE, NAMED, OWN, BREAK = "\x02", "\x03", "\x04", "\x05", "\x06"
 _OURS = bytes(range(9)) + bytes(range(14, 28)) + b"\x7f"
-_MARKS = (
-    dict.fromkeys(_BREAKS, BREAK)
-    | {f"/{name}": BREAK for name in _BREAKS}
-    | {"a": OPEN, "/a": CLOSE, "td": " ", "th": " "}
-)
-_TAG = re.compile(r"<!--.*?-->|<([^\s>]+)([^>]*)>", re.DOTALL)
-_HREF, _NAME = re.compile(r' href="([^"]*)"'), re.compile(r' (?:id|name)="([^"]+)"')
+_MARKS = dict.fromkeys(_BREAKS, BREAK) | {f"/{name}": BREAK for name in _BREAKS} | {"td": " ", "th": " "}
+_TAG = re.compile(r"<(?:!--.*?-->|([^\s>]+)([^>]*)>)", re.DOTALL)
+_NAME = re.compile(r' (?:id|name)="([^"]+)"')
 _ENTITIES = (("&nbsp;", "\xa0"), ("&lt;", "<"), ("&gt;", ">"), ("&quot;", '"'), ("&amp;", "&"))
-_SIGN = re.compile("\x05[^\\w\x02-\x06]{1,3}\x03")  # such as "\xb6" behind a heading, for copying its address
+_SIGN = re.compile("\x05[^\\w\x02-\x06]{1,3}\x05")  # such as "\xb6" behind a heading, for copying its address
 _BARE = OPEN + CLOSE + NAMED + " "
-_ANY = re.compile("([\x02-\x04])")
 _RUN = re.compile("[ \n]*[\x02-\x04][ \n\x02-\x04]*")
-_LOOSE = (*(mark + gap for mark in (OPEN, NAMED) for gap in (" ", "\n", CLOSE)), " " + CLOSE, "\n" + CLOSE)
+_AFTER = ("", " ", "\n", CLOSE)  # what should not follow a mark that opens; "" where nothing does
 _REFRESH = re.compile(r"[\s\d.]*[;,]?\s*(?:url\s*=)?\s*[\"']?([^\"']*)", re.IGNORECASE)
 
 
@@ -174,9 +169,8 @@ def _to_records(name: str, page: Page, skipped: Skipped) -> Iterator[Document | 
         id_ = inside[0]
         yield Redirect(name, id_)
     yield from (Redirect(other, id_) for other in known)
-    links = ((start, end, resolve(href, place)) for start, end, href in page.links)
-    found = tuple(Link(start, end, *target) for start, end, target in links if target)
-    yield Document(id_, page.title or PurePosixPath(name).stem, page.text, found, sections=page.sections)
+    links = [Link(start, end, *to) for start, end, href in page.links if (to := resolve(href, place))]
+    yield Document(id_, page.title or PurePosixPath(name).stem, page.text, tuple(links), sections=page.sections)
 
 
 def _find_roots(tree: LexborHTMLParser, body: str) -> list[LexborNode] | None:
@@ -234,22 +228,25 @@ def _write(html: str) -> tuple[str, list[tuple[int, int, str]], list[tuple[str, 
     of the marks, and the offsets are read off at the end.
     """
     pieces = _TAG.split(html.encode().translate(None, _OURS).decode())  # text, name, attributes, text, ...
-    marks = [_MARKS.get(name, "") for name in pieces[1::3]]
+    tags = pieces[1::3]
+    marks = [_MARKS.get(name, "") for name in tags]
     hrefs: list[str] = []
     named: list[str] = []
+    closer = ""  # the mark that ends the link which is open
     for number, attributes in enumerate(pieces[2::3]):
-        if not attributes:
-            continue
-        if marks[number] == OPEN:
-            href = _HREF.search(attributes)
-            if href and href[1][:1] not in ("", "#"):
-                hrefs.append(_unescape(href[1]))
-            else:
-                marks[number] = OWN
-        if (' id="' in attributes or ' name="' in attributes) and (name := _NAME.search(attributes)):
+        if tags[number] == "a":
+            href = attributes.partition(' href="')[2]
+            href = href[: href.find('"')]
+            mark, before, closer = (OWN, closer, OWN) if href[:1] in ("", "#") else (OPEN, closer, CLOSE)
+            marks[number] = before + mark  # a link ends where another begins
+            if mark == OPEN:
+                hrefs.append(_unescape(href))
+        elif tags[number] == "/a":
+            marks[number], closer = closer, ""
+        if attributes and (' id="' in attributes or ' name="' in attributes) and (name := _NAME.search(attributes)):
             marks[number] += NAMED
             named.append(_unescape(name[1]))
-    if "pre" in pieces[1::3]:
+    if "pre" in tags:
         _keep_lines(pieces)
     pieces[1::3] = marks
     pieces[2::3] = [""] * len(marks)
@@ -266,7 +263,10 @@ def _write(html: str) -> tuple[str, list[tuple[int, int, str]], list[tuple[str, 
         else:
             carry = line
     text = "\n".join(lines) + carry
-    if any(pair in text for pair in _LOOSE):
+    anchors = OPEN.join(text.replace(CLOSE, OPEN).split(OPEN)[1::2])
+    if any(part[:1] in _AFTER for part in text.split(NAMED)[1:]) or any(
+        part[:1] in _AFTER or part[-1:] in _AFTER for part in anchors.split(OPEN)
+    ):
         text = _RUN.sub(_tidy, text)
     return _place(text, hrefs, named)
 
@@ -303,23 +303,20 @@ def _place(
     marked: str, hrefs: list[str], named: list[str]
 ) -> tuple[str, list[tuple[int, int, str]], list[tuple[str, int]]]:
     """Take the marks out and say where they stood; a link ends with its first line."""
-    parts = _ANY.split(marked)  # text, mark, text, ...
-    text = "".join(parts[::2])
-    links: list[tuple[int, int, str]] = []
-    places: list[int] = []
-    start = -1  # of the link that is open
-    for mark, at in zip(parts[1::2], accumulate(map(len, parts[::2])), strict=False):
-        if mark == NAMED:
-            places.append(min(at, len(text) - 1))
-            continue
-        if start >= 0:  # a link ends where another begins
-            line = text.find("\n", start, at)
-            end = line if line >= 0 else at - 1 if at > start and text[at - 1] == " " else at
-            links.append((start, end, hrefs[len(links)]))
-        start = at if mark == OPEN else -1
-    if start >= 0:
-        links.append((start, start, hrefs[len(links)]))
-    return text, links, list(zip(named, places, strict=True)) if text else []
+    parts = marked.replace(NAMED, "").replace(CLOSE, OPEN).split(OPEN)  # text, anchor, text, anchor, ..., text
+    places = list(accumulate(map(len, parts)))
+    text = "".join(parts)
+    links = list(zip(places[::2], places[1::2], hrefs, strict=False))
+    if "\n" in (anchors := OPEN.join(parts[1::2])) or f" {OPEN}" in anchors or anchors.endswith(" "):
+        for number, anchor in enumerate(parts[1::2]):
+            start, _, href = links[number]
+            links[number] = (start, start + len(anchor.partition("\n")[0].rstrip()), href)
+    sections = []
+    if named and text:
+        shown = marked.replace(OPEN, "").replace(CLOSE, "").split(NAMED)
+        starts = accumulate(map(len, shown[:-1]))
+        sections = [(name, min(at, len(text) - 1)) for name, at in zip(named, starts, strict=True)]
+    return text, links, sections
 
 
 # ---- before a page is parsed
@@ -395,7 +392,7 @@ def is_bounded(source: str) -> bool:
     into each paragraph, so that 23 kB become 58 MB. Both are bounded by the sum of the depths of all tags. Few tags
     need no look; of the others the nesting is estimated, from tags that are not closed by the next.
     """
-    count = source.count("<")
+    count = source.count("<") - source.count("</")
     if count <= TAGS:
         return True
     room = DEPTH * count + TAGS**2 // 2
