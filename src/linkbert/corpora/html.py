@@ -58,7 +58,6 @@ _ENTITIES = (("&nbsp;", "\xa0"), ("&lt;", "<"), ("&gt;", ">"), ("&quot;", '"'), 
 _SIGN = re.compile("\x05[^\\w\x02-\x06]{1,3}\x05")  # such as "\xb6" behind a heading, for copying its address
 _BARE = OPEN + CLOSE + NAMED + " "
 _RUN = re.compile("[ \n]*[\x02-\x04][ \n\x02-\x04]*")
-_AFTER = ("", " ", "\n", CLOSE)  # what should not follow a mark that opens; "" where nothing does
 _REFRESH = re.compile(r"[\s\d.]*[;,]?\s*(?:url\s*=)?\s*[\"']?([^\"']*)", re.IGNORECASE)
 
 
@@ -263,9 +262,9 @@ def _write(html: str) -> tuple[str, list[tuple[int, int, str]], list[tuple[str, 
         else:
             carry = line
     text = "\n".join(lines) + carry
-    anchors = OPEN.join(text.replace(CLOSE, OPEN).split(OPEN)[1::2])
-    if any(part[:1] in _AFTER for part in text.split(NAMED)[1:]) or any(
-        part[:1] in _AFTER or part[-1:] in _AFTER for part in anchors.split(OPEN)
+    anchors = text.replace(CLOSE, OPEN).split(OPEN)[1::2]
+    if any(not part or part[0] in " \n" or part[-1] in " \n" for part in anchors) or any(
+        part[:1] in (" ", "\n", CLOSE) for part in text.split(NAMED)[1:]
     ):
         text = _RUN.sub(_tidy, text)
     return _place(text, hrefs, named)
