@@ -97,7 +97,9 @@ def make_parser() -> argparse.ArgumentParser:
         help="a path, a glob or an address (https://, s3://, gs://); several are read in order",
     )
     command.add_argument("--to", type=Path, required=True, metavar="STORE", help="the store's folder")
-    command.add_argument("--format", help="mediawiki, pubmed, jsonl or text; found by itself where it can be")
+    command.add_argument(
+        "--format", help="mediawiki, pubmed, jats, html, zim, jsonl or text; found by itself where it can be"
+    )
     command.add_argument(
         "--links", type=Path, metavar="FILE.tsv", help="a table of source and target, added to the documents' links"
     )
@@ -110,7 +112,13 @@ def make_parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--cased", action="store_true", help="keep capitals (a trained vocabulary; others know by themselves)"
     )
-    command.add_argument("--table-cells", action="store_true", help="keep table cells as text (mediawiki)")
+    command.add_argument("--table-cells", action="store_true", help="keep table cells as text (mediawiki, html, zim)")
+    command.add_argument(
+        "--body", type=selector, default="", metavar="SELECTOR", help="where a page's main text is, in CSS (html, zim)"
+    )
+    command.add_argument(
+        "--drop", type=selector, default="", metavar="SELECTOR", help="what to leave out of it, in CSS (html, zim)"
+    )
     command.add_argument(
         "--before", type=year_and_month, metavar="YEAR-MONTH", help="only what was published before (pubmed)"
     )
@@ -201,6 +209,16 @@ def year_and_month(text: str) -> tuple[int, int]:
     return int(found[1]), int(found[2])
 
 
+def selector(text: str) -> str:
+    """Read a CSS selector; "" is none."""
+    from linkbert.corpora.html import check_selector
+
+    try:
+        return check_selector(text) if text else text
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 def make_console() -> Console:
     """Make the console that commands print to: colours on a terminal, none elsewhere, never a wrapped number."""
     from rich.console import Console
@@ -250,7 +268,14 @@ def run_build(arguments: argparse.Namespace) -> int:
     from linkbert.display import LiveLine, stage_progress
     from linkbert.plan import plan_build
 
-    options = Options(arguments.table_cells, arguments.before, arguments.min_words, arguments.comments)
+    options = Options(
+        arguments.table_cells,
+        arguments.before,
+        arguments.min_words,
+        arguments.comments,
+        arguments.body,
+        arguments.drop,
+    )
     workers = arguments.workers or os.cpu_count() or 1
     if arguments.plan:
         for text in plan_build(expand(arguments.source), format=arguments.format, options=options, workers=workers):

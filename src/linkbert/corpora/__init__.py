@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from linkbert.corpora import jats, jsonl, mediawiki, pubmed, text
+from linkbert.corpora import html, jats, jsonl, mediawiki, pubmed, text, zim
 from linkbert.corpora.reader import Reader
 from linkbert.corpora.tree import is_tree, list_names
 from linkbert.files import COMPRESSIONS, CutFileError, decompressed_blocks
@@ -15,7 +15,9 @@ READERS: dict[str, Reader] = {
     "jsonl": jsonl.READER,
     "mediawiki": mediawiki.READER,
     "pubmed": pubmed.READER,
+    "html": html.READER,
     "text": text.READER,
+    "zim": zim.READER,
 }
 LOOKED_AT = 1_000  # files of a tree that decide what it holds
 

@@ -1,0 +1,163 @@
+"""The addresses in links of a tree of pages to the names of its files, so that a link and the page it means agree.
+
+A link comes in as it is written, with the Place of its page; out comes a path in the tree ("guide/a b.html") or, for
+what stands elsewhere, a whole address. Nothing is fetched, and nothing is looked up in the tree: a page says by names()
+what else it is called, and the graph resolves those as redirects.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import NamedTuple
+from urllib.parse import unquote
+
+SUFFIXES = (".html", ".htm", ".xhtml", ".shtml")
+_INDEX = re.compile(r"(?:^|(?<=/))(?:index|default)\.(?:x|s)?html?$", re.IGNORECASE)
+_SCHEME = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*):")
+_HOST = re.compile(
+    r"(?:[a-z0-9_-]+\.)+(?!html?$)[a-z]{2,}(?::\d+)?", re.IGNORECASE
+)  # a folder such as "www.example.org"
+_NO_HOST = re.compile(r"[\s<>\[\]^|%\x00-\x1f]")
+_CUT = re.compile(r"[\t\n\r]")
+
+
+class Place(NamedTuple):
+    """Where a page's links start from: its folder, on a host, or ("") in a tree of which no more is known.
+
+    What lies under the address `root` ("example.org/docs/") is in the tree, under its folder `top` ("html/").
+    """
+
+    host: str = ""
+    folder: str = ""
+    root: str = ""
+    top: str = ""
+
+
+def names(page: str) -> list[str]:
+    """List what else a page is called: without its suffix, and for an index page its folder.
+
+    >>> names("guide/index.html"), names("index.htm"), names("guide/a.html")
+    (['guide/index', 'guide/', 'guide'], ['index', '/'], ['guide/a'])
+    """
+    found = [page.rpartition(".")[0]] if page.lower().endswith(SUFFIXES) else []
+    if index := _INDEX.search(page):
+        folder = page[: index.start()]
+        found += [folder, folder[:-1]] if folder else ["/"]
+    return [name for name in found if name and name != page]
+
+
+def find_place(page: str, canonical: str = "", base: str = "") -> Place:
+    """Say where the links of a page start from, given its path in the tree, its canonical address and its <base>.
+
+    A tree whose top folder is the name of a host mirrors it. Else a canonical address that ends with the page's own
+    path, or with that path in the tree's top folder, tells the address of the tree.
+
+    >>> find_place("html/library/os.html", "https://docs.python.org/3/library/os.html")
+    Place(host='docs.python.org', folder='3/library/', root='docs.python.org/3/', top='html/')
+    """
+    top, slash, rest = page.partition("/")
+    place = Place(folder=_folder(page))
+    if slash and _HOST.fullmatch(top):
+        place = Place(host := _normal_host(top), _folder(rest), f"{host}/", f"{top}/")
+    elif (known := _locate(canonical, Place())) and known[0]:
+        host, path, *_ = known
+        for own, inside in ((page, ""), (rest, f"{top}/")) if rest else ((page, ""),):
+            form = next((form for form in (own, *names(own)) if f"/{path}".endswith(f"/{form.lstrip('/')}")), None)
+            if form is not None:
+                root = path[: len(path) - len(form.lstrip("/"))]
+                place = Place(host, root + _folder(own), f"{host}/{root}", inside)
+                break
+    if base and (start := _locate(base, place)):
+        place = place._replace(host=start[0], folder=_folder(start[1]))
+    return place
+
+
+@lru_cache(1 << 14)
+def resolve(href: str, place: Place) -> tuple[str, str] | None:
+    """Return what a link means, a path in the tree or an https address, and its fragment.
+
+    None for what is no address of a page ("mailto:x", "http://[") and for a place in the page itself ("#notes").
+    `..` beyond the top of the tree stays in front: such a link leads out. Of an address elsewhere "http", "www.", the
+    usual port, the name of an index page and the last slash are taken off, as these seldom tell pages apart.
+
+    >>> resolve("../a%20b.html?print=1#top", Place(folder="guide/deep/"))
+    ('guide/a b.html', 'top')
+    >>> resolve("HTTP://www.Example.org:80/docs/index.html", Place())
+    ('https://example.org/docs', '')
+    """
+    found = _locate(href, place)
+    if found is None:
+        return None
+    host, path, query, fragment = found
+    address = f"{host}/{path}"
+    inside = not host or (bool(place.root) and address.startswith(place.root))
+    if inside:
+        target = place.top + address[len(place.root) :] if host else path
+    else:
+        path = _INDEX.sub("", path)
+        target = f"https://{host}/{path}".rstrip("/") if path else f"https://{host}/"
+    if query and not path.lower().endswith(SUFFIXES):  # of a file the query changes nothing
+        target += f"?{query}"
+    return target or "/", fragment
+
+
+def _locate(href: str, place: Place) -> tuple[str, str, str, str] | None:
+    """Split an address into host, path, query and fragment, decoded and without dots; None where it names no page."""
+    href = _CUT.sub("", href.strip())
+    address, _, fragment = href.partition("#")
+    address, _, query = address.partition("?")
+    host, path = place.host, place.folder
+    if (colon := address.find(":")) >= 0 and (scheme := _SCHEME.match(address[: colon + 1])):
+        address = address[colon + 1 :]
+        if scheme[1].lower() not in ("http", "https") or not address.startswith("//"):
+            return None
+    address = address.replace("\\", "/")
+    if address.startswith("//"):
+        written, _, path = address[2:].partition("/")
+        host = _normal_host(written)
+        if not host or _NO_HOST.search(host):
+            return None
+    elif address.startswith("/"):
+        path = address[1:]
+    elif address:
+        path += address
+    elif not query:
+        return None
+    path = _without_dots(_decode(path))
+    if host:
+        while path.startswith("../"):  # as browsers do: nothing is above a host
+            path = path[3:]
+    return host, path, _decode(query), _decode(fragment.partition(":~:")[0])
+
+
+def _decode(text: str) -> str:
+    return unquote(text, errors="replace") if "%" in text else text
+
+
+def _normal_host(written: str) -> str:
+    host = written.rpartition("@")[2].lower()
+    name, colon, port = host.rpartition(":")
+    host = name if colon and port in ("", "80", "443") else host
+    short = host.removeprefix("www.")
+    return short if "." in short else host
+
+
+def _folder(path: str) -> str:
+    return path[: path.rfind("/") + 1]
+
+
+def _without_dots(path: str) -> str:
+    if "." not in path and "//" not in path:
+        return path
+    parts: list[str] = []
+    for part in path.split("/"):
+        if part == "..":
+            if parts and parts[-1] != "..":
+                parts.pop()
+            else:
+                parts.append("..")
+        elif part not in ("", "."):
+            parts.append(part)
+    last = path[path.rfind("/") + 1 :]
+    return "/".join(parts) + ("/" if parts and last in ("", ".", "..") else "")

@@ -1,0 +1,425 @@
+r"""A folder, a tar or a zip of web pages in, one Document a page out: main text, links at their places, named places.
+
+The parser (Lexbor, through selectolax) repairs a page as browsers do. What is not prose is taken out of its tree, the
+main text is written as HTML again, and that is well formed: every "<" begins a tag. So one regular expression cuts it
+into tags and runs of text, and one loop over these writes the text and reads the offsets off as it goes. That is three
+times as fast as a walk over the tree, which makes a Python object of every node.
+
+The id of a page is its path in the tree. What else a link may call it (its folder, its address on the web) comes out as
+Redirects; see addresses.py.
+"""
+
+from __future__ import annotations
+
+import codecs
+import re
+from collections.abc import Container, Iterator
+from functools import lru_cache
+from itertools import accumulate
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+from selectolax.lexbor import LexborHTMLParser, LexborNode, SelectolaxError
+
+from linkbert.corpora.addresses import SUFFIXES, Place, find_place, names, resolve
+from linkbert.corpora.reader import Options, Reader, Record, Shard, Skipped
+from linkbert.corpora.site import words
+from linkbert.corpora.tree import plan_tree, read_tree
+from linkbert.records import Document, Link, Redirect
+
+NO_BODY = "page without the body that was asked for (left out)"
+MOVED = 30  # words of a page that only says where the page is now
+TAGS, DEPTH = 2_000, 64  # where more tags open, they may be nested so deep on average; see is_bounded
+
+# What is never prose; its links stay, without a place.
+_DROPPED = (
+    "script, style, noscript, template, iframe, noembed, noframes, xmp, plaintext, object, svg, math, canvas, audio, "
+    "video, button, select, textarea, datalist, nav, footer, aside, dialog, body > header, [hidden], [role=banner], "
+    "[role=navigation], [role=contentinfo], [role=search], [role=complementary], form:not(:has(p, h1, h2, h3))"
+)
+# Tables with headings or a caption, and those without any block in them; the others only lay a page out.
+_TABLES = (
+    "table:has(> * > tr > th), table:has(> caption), "
+    "table:not(:has(p, h1, h2, h3, h4, h5, h6, ul, ol, dl, blockquote, table))"
+)
+_BREAKS = words(
+    "address article aside blockquote body br caption center dd details dir div dl dt fieldset figcaption figure "
+    "footer form h1 h2 h3 h4 h5 h6 header hgroup hr legend li main menu ol p pre search section summary table tbody "
+    "tfoot thead tr ul"
+)
+
+# One character each, taken out of the page first: around a link, around one to its own page or to nothing, before the
+# text of what has a name, between lines.
+OPEN, CLOSE, NAMED, OWN, BREAK = "\x02", "\x03", "\x04", "\x05", "\x06"
+_OURS = bytes(range(9)) + bytes(range(14, 28)) + b"\x7f"
+_MARKS = dict.fromkeys(_BREAKS, BREAK) | {f"/{name}": BREAK for name in _BREAKS} | {"td": " ", "th": " "}
+_TAG = re.compile(r"<(?:!--.*?-->|([^\s>]+)([^>]*)>)", re.DOTALL)
+_NAME = re.compile(r' (?:id|name)="([^"]+)"')
+_ENTITIES = (("&nbsp;", "\xa0"), ("&lt;", "<"), ("&gt;", ">"), ("&quot;", '"'), ("&amp;", "&"))
+_SIGN = re.compile("\x05[^\\w\x02-\x06]{1,3}\x05")  # such as "\xb6" behind a heading, for copying its address
+_BARE = OPEN + CLOSE + NAMED + " "
+_RUN = re.compile("[ \n]*[\x02-\x04][ \n\x02-\x04]*")
+_REFRESH = re.compile(r"[\s\d.]*[;,]?\s*(?:url\s*=)?\s*[\"']?([^\"']*)", re.IGNORECASE)
+
+
+class Page(NamedTuple):
+    """What stands in a page; addresses are as they are written there."""
+
+    title: str
+    text: str
+    links: tuple[tuple[int, int, str], ...]  # start, end, address; those without a place last
+    sections: tuple[tuple[str, int], ...]
+    base: str
+    canonical: str
+    refresh: str  # where the page sends its reader
+
+
+def parse(source: str, *, body: str = "", drop: str = "", table_cells: bool = False) -> Page | None:
+    r"""Read a page; None where `body`, a CSS selector, is not in it. text[start:end] is a link's anchor, always.
+
+    Without `body` the main text is <main>, else the only <article>, else the whole body. `drop` selects what is left
+    out besides what is no prose. An anchor that goes over several lines has its place in the first.
+
+    >>> parse("<title>Rome</title><h1>Rome</h1> <p>By <a href='sea.html'>the <b>sea</b></a>.<p>Old.")[:3]
+    ('Rome', 'Rome\nBy the sea.\nOld.', ((8, 15, 'sea.html'),))
+    """
+    tree = LexborHTMLParser(source, scripting=True)
+    roots = _find_roots(tree, body)
+    if roots is None:
+        return None
+    title, base, canonical, refresh = _read_head(tree)
+    selector = ", ".join(filter(None, (_DROPPED, "" if table_cells else _TABLES, drop)))
+    placeless: list[str] = []
+    kept = []
+    for root in roots:
+        left, hrefs = _drop(root, selector)
+        placeless += hrefs
+        if left:
+            kept.append(root.html or "")
+    text, links, sections = _write("".join(kept))
+    places = [link for link in links if link[0] < link[1]]
+    rest = [href for start, end, href in links if start >= end] + placeless
+    return Page(
+        title or text.partition("\n")[0],
+        text,
+        (*places, *((-1, -1, href) for href in rest)),
+        tuple(sections),
+        base,
+        canonical,
+        refresh,
+    )
+
+
+def check_selector(selector: str) -> str:
+    """Return a CSS selector as it is; ValueError if it cannot be used."""
+    try:
+        LexborHTMLParser("<p>").css(selector)
+    except SelectolaxError:
+        raise ValueError(f"{selector!r} is no CSS selector such as 'div#content' or 'table, p.note'") from None
+    return selector
+
+
+def plan(path: Path, options: Options) -> Iterator[Shard]:
+    """Cut a folder, an archive or a single page into shards of pages; ValueError for a selector that is none."""
+    for selector in filter(None, (options.body, options.drop)):
+        check_selector(selector)
+    return plan_tree(path, SUFFIXES)
+
+
+def read(shard: Shard, options: Options, skipped: Skipped) -> Iterator[Record]:
+    """Read the pages of a shard; `skipped` counts what is mended and what is left out, by cause."""
+    for name, data in read_tree(shard, skipped):
+        source = to_source(name, data, skipped)
+        if source is None:
+            continue
+        page = parse(source, body=options.body, drop=options.drop, table_cells=options.table_cells)
+        if page is None:
+            skipped.note(NO_BODY, name)
+        else:
+            yield from _to_records(name, page, skipped)
+
+
+def to_source(name: str, data: bytes, skipped: Skipped) -> str | None:
+    """Decode a page; None, counted by cause, for what is no page or not safe to parse."""
+    if _is_binary(data):
+        skipped.note("no web page but another kind of file (left out)", name)
+        return None
+    source, fault = decode(data)
+    if fault:
+        skipped.note(fault, name)
+    if not is_bounded(source):
+        skipped.note("page with tags nested too deeply (left out)", name)
+        return None
+    return source
+
+
+def _to_records(name: str, page: Page, skipped: Skipped) -> Iterator[Document | Redirect]:
+    """Yield a page and its other names; it may be no more than the other name of another."""
+    place = find_place(name, page.canonical, page.base)
+    known = names(name)
+    moved = resolve(page.refresh, place) if page.refresh and page.text.count(" ") < MOVED else None
+    if moved and moved[0] not in (name, *known):
+        yield from (Redirect(other, name) for other in known)
+        yield Redirect(name, *moved)
+        return
+    if not page.text:
+        skipped.note("page without text", name)
+        return
+    id_ = name
+    whole = resolve(page.canonical, Place())
+    if whole and whole[0].startswith("https://"):
+        yield Redirect(whole[0], name)
+    # A page may say that it is the same as another of the tree. It takes that one's name: the two count as duplicates
+    # and one is kept; where the other is not there, nothing is lost. (Not if the other is the index of a folder: there
+    # are sites whose every page claims to be the first.)
+    inside = resolve(page.canonical, place)
+    if inside and inside[0] not in (name, *known) and len(names(inside[0])) == 1 and "://" not in inside[0]:
+        id_ = inside[0]
+        yield Redirect(name, id_)
+    yield from (Redirect(other, id_) for other in known)
+    links = [Link(start, end, *to) for start, end, href in page.links if (to := resolve(href, place))]
+    yield Document(id_, page.title or PurePosixPath(name).stem, page.text, tuple(links), sections=page.sections)
+
+
+def _find_roots(tree: LexborHTMLParser, body: str) -> list[LexborNode] | None:
+    """Find the elements that hold the main text, none of them inside another."""
+    if not body:
+        main = tree.css_first("main, [role=main]")
+        articles = tree.css("article") if main is None else []
+        found = main or (articles[0] if len(articles) == 1 else tree.body)
+        return [] if found is None else [found]
+    nodes = {node.mem_id: node for node in tree.css(body)}
+    if len(nodes) > 1:
+        nodes = {key: node for key, node in nodes.items() if not _is_inside(node, nodes)}
+    return list(nodes.values()) or None
+
+
+def _is_inside(node: LexborNode, others: Container[int]) -> bool:
+    above = node.parent
+    while above is not None and above.mem_id not in others:
+        above = above.parent
+    return above is not None
+
+
+def _read_head(tree: LexborHTMLParser) -> tuple[str, str, str, str]:
+    """Return title, base, canonical address and the address that the page refreshes to, each "" if there is none."""
+    title = base = canonical = refresh = ""
+    for node in tree.head.css("title, base[href], link[rel][href], meta[http-equiv][content]") if tree.head else ():
+        values = node.attributes
+        if node.tag == "title":
+            title = title or " ".join(node.text().split())
+        elif node.tag == "base":
+            base = base or values["href"] or ""
+        elif node.tag == "link" and "canonical" in (values["rel"] or "").lower().split():
+            canonical = canonical or values["href"] or ""
+        elif node.tag == "meta" and (values["http-equiv"] or "").strip().lower() == "refresh":
+            found = _REFRESH.match(values["content"] or "")
+            refresh = refresh or (found[1].strip() if found else "")
+    return title, base, canonical, refresh
+
+
+def _drop(root: LexborNode, selector: str) -> tuple[bool, list[str]]:
+    """Take out of a tree what the selector matches; say whether anything is left, and which links were taken out."""
+    hrefs: list[str] = []
+    nodes = {node.mem_id: node for node in root.css(selector)}  # a node may match twice
+    for node in reversed(nodes.values()):  # inner ones first: what is in a node is gone with it
+        hrefs += reversed([link.attributes["href"] or "" for link in node.css("a[href], area[href]")])
+        if node.mem_id != root.mem_id:
+            node.decompose()
+    return root.mem_id not in nodes, hrefs[::-1]
+
+
+def _write(html: str) -> tuple[str, list[tuple[int, int, str]], list[tuple[str, int]]]:
+    """Turn well-formed HTML, in which every "<" begins a tag, into text, links (start = end: no text), named places.
+
+    Tags become marks of one character, or nothing; white space is folded line by line, then brought to the right side
+    of the marks, and the offsets are read off at the end.
+    """
+    pieces = _TAG.split(html.encode().translate(None, _OURS).decode())  # text, name, attributes, text, ...
+    tags = pieces[1::3]
+    marks = [_MARKS.get(name, "") for name in tags]
+    hrefs: list[str] = []
+    named: list[str] = []
+    closer = ""  # the mark that ends the link which is open
+    for number, attributes in enumerate(pieces[2::3]):
+        if tags[number] == "a":
+            href = attributes.partition(' href="')[2]
+            href = href[: href.find('"')]
+            mark, before, closer = (OWN, closer, OWN) if href[:1] in ("", "#") else (OPEN, closer, CLOSE)
+            marks[number] = before + mark  # a link ends where another begins
+            if mark == OPEN:
+                hrefs.append(_unescape(href))
+        elif tags[number] == "/a":
+            marks[number], closer = closer, ""
+        if attributes and (' id="' in attributes or ' name="' in attributes) and (name := _NAME.search(attributes)):
+            marks[number] += NAMED
+            named.append(_unescape(name[1]))
+    if "pre" in tags:
+        _keep_lines(pieces)
+    pieces[1::3] = marks
+    pieces[2::3] = [""] * len(marks)
+    text = _unescape("".join(pieces))
+    if OWN in text:
+        text = _SIGN.sub("", text).replace(OWN, "")
+    lines: list[str] = []
+    carry = ""  # marks that stand alone in their line: they belong to the next
+    for line in text.split(BREAK):
+        line = carry + " ".join(line.split())
+        if line.strip(_BARE):
+            lines.append(line)
+            carry = ""
+        else:
+            carry = line
+    text = "\n".join(lines) + carry
+    anchors = text.replace(CLOSE, OPEN).split(OPEN)[1::2]
+    if any(not part or part[0] in " \n" or part[-1] in " \n" for part in anchors) or any(
+        part[:1] in (" ", "\n", CLOSE) for part in text.split(NAMED)[1:]
+    ):
+        text = _RUN.sub(_tidy, text)
+    return _place(text, hrefs, named)
+
+
+def _unescape(text: str) -> str:
+    """Decode what the parser escapes when it writes HTML."""
+    for entity, character in _ENTITIES if "&" in text else ():
+        text = text.replace(entity, character)
+    return text
+
+
+def _keep_lines(pieces: list[str]) -> None:
+    """Turn the line breaks in preformatted text into marks."""
+    depth = 0
+    for number in range(1, len(pieces), 3):
+        depth += (pieces[number] == "pre") - (pieces[number] == "/pre")
+        if depth > 0:
+            pieces[number + 2] = pieces[number + 2].replace("\n", BREAK)
+
+
+def _tidy(run: re.Match[str]) -> str:
+    """Leave one gap in a run of marks and white space: before links that open in it, behind those that close."""
+    marks = run[0]
+    gap = "\n" if "\n" in marks else " " if " " in marks else ""
+    if run.start() == 0 or run.end() == len(run.string):
+        gap = ""
+    lead = marks[: len(marks) - len(marks.lstrip(CLOSE + NAMED))]
+    rest = marks[len(lead) :].replace(" ", "").replace("\n", "")
+    closing = len(rest) - len(rest.lstrip(CLOSE))
+    return lead + rest[:closing] + gap + rest[closing:]
+
+
+def _place(
+    marked: str, hrefs: list[str], named: list[str]
+) -> tuple[str, list[tuple[int, int, str]], list[tuple[str, int]]]:
+    """Take the marks out and say where they stood; a link ends with its first line."""
+    parts = marked.replace(NAMED, "").replace(CLOSE, OPEN).split(OPEN)  # text, anchor, text, anchor, ..., text
+    places = list(accumulate(map(len, parts)))
+    text = "".join(parts)
+    links = list(zip(places[::2], places[1::2], hrefs, strict=False))
+    if "\n" in (anchors := OPEN.join(parts[1::2])) or f" {OPEN}" in anchors or anchors.endswith(" "):
+        for number, anchor in enumerate(parts[1::2]):
+            start, _, href = links[number]
+            links[number] = (start, start + len(anchor.partition("\n")[0].rstrip()), href)
+    sections = []
+    if named and text:
+        shown = marked.replace(OPEN, "").replace(CLOSE, "").split(NAMED)
+        starts = accumulate(map(len, shown[:-1]))
+        sections = [(name, min(at, len(text) - 1)) for name, at in zip(named, starts, strict=True)]
+    return text, links, sections
+
+
+# ---- before a page is parsed
+
+_MAGIC = (b"%PDF", b"\x89PNG", b"GIF8", b"\xff\xd8\xff", b"PK\x03\x04", b"\x1f\x8b")
+_TEXT = bytes(range(32, 256)) + b"\t\n\v\f\r\x1b"
+_BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
+_DECLARED = re.compile(
+    rb"""<meta\s[^>]*?charset\s*=\s*["']?\s*([\w.:-]+)|<\?xml\s[^>]*?encoding\s*=\s*["']([\w.:-]+)""", re.IGNORECASE
+)
+# What browsers read where a page names another, older encoding; the rest as Python has them.
+_ENCODINGS = {
+    "ascii": "cp1252", "iso8859-1": "cp1252", "iso8859-9": "cp1254", "iso8859-11": "cp874", "tis-620": "cp874",
+    "gb2312": "gb18030", "gbk": "gb18030", "shift_jis": "cp932", "euc_kr": "cp949", "big5": "big5hkscs",
+    "utf-16": "utf-8", "utf-16-le": "utf-8", "utf-16-be": "utf-8",
+}  # fmt: skip
+_USUAL = re.compile(
+    r"utf-8|gb18030|cp(125\d|866|874|932|949)|iso8859-\d+|koi8-[ru]|mac-roman|euc_jp|iso2022_jp|big5hkscs"
+)
+_EMPTY = re.compile(
+    r"<(?!(?:area|base|br|col|embed|hr|img|input|link|meta|param|source|track|wbr)\b)([a-zA-Z][^\s<>/]*+)([^<>]*)/>"
+)
+
+
+def decode(data: bytes) -> tuple[str, str]:
+    """Decode a page and say what was amiss, "" if nothing: by its BOM, by what it declares, else as UTF-8.
+
+    What is not UTF-8 and declares nothing is read as Windows-1252, as browsers do.
+    """
+    head = data[:4096]
+    encoding = next((name for bom, name in _BOMS if head.startswith(bom)), "")
+    if not encoding and (found := _DECLARED.search(head)):
+        encoding = _known_encoding((found[1] or found[2]).decode("ascii", "replace"))
+    fault = ""
+    try:
+        text = data.decode(encoding or "utf-8")
+    except UnicodeDecodeError:
+        fault = f"invalid {encoding.upper()} (replaced)" if encoding else "undeclared encoding (read as Windows-1252)"
+        text = data.decode(encoding or "cp1252", errors="replace")
+    text = text.removeprefix("\ufeff")
+    if text[:100].lstrip().startswith("<?xml"):
+        text = _EMPTY.sub(r"<\1\2></\1>", text)  # of XML; HTML takes the slash for nothing
+    return text, fault
+
+
+@lru_cache(256)
+def _known_encoding(label: str) -> str:
+    try:
+        name = codecs.lookup(label).name
+    except (LookupError, ValueError):
+        return ""
+    name = _ENCODINGS.get(name, name)
+    return name if _USUAL.fullmatch(name) else ""
+
+
+def _is_binary(data: bytes) -> bool:
+    """Say whether a file is no page: by what other kinds of files begin with, or by its control characters."""
+    head = data[:1024]
+    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return False
+    return head.startswith(_MAGIC) or len(head.translate(None, _TEXT)) > len(head) / 10
+
+
+_MARK = re.compile(r"<(/?)([a-zA-Z][^\s/>]*)")
+_VOID = words("area base br col embed hr img input link meta param source track wbr")
+_IMPLIED = words("p li dt dd tr td th tbody thead tfoot option optgroup rp rt")  # may be left open
+
+
+def is_bounded(source: str) -> bool:
+    """Say whether a page is safe to parse: a browser's tree costs tags times depth, or more, whoever builds it.
+
+    Deep nesting makes the parser search its stack at each tag, and marks left open ("<p><b><i>...<p>...") are copied
+    into each paragraph, so that 23 kB become 58 MB. Both are bounded by the sum of the depths of all tags. Few tags
+    need no look; of the others the nesting is estimated, from tags that are not closed by the next.
+    """
+    count = source.count("<") - source.count("</")
+    if count <= TAGS:
+        return True
+    room = DEPTH * count + TAGS**2 // 2
+    stack: list[str] = []
+    for slash, name in _MARK.findall(source):
+        name = name.lower()
+        if name in _VOID:
+            continue
+        at = len(stack)
+        while at and len(stack) - at < 8 and stack[at - 1] in _IMPLIED and stack[at - 1] != name:
+            at -= 1
+        if at and stack[at - 1] == name and (slash or name in _IMPLIED):
+            del stack[at - 1 :]
+        if not slash:
+            stack.append(name)
+            room -= len(stack)
+            if room < 0:
+                return False
+    return True
+
+
+READER = Reader(plan, read, suffixes=SUFFIXES, marks=(b"<!DOCTYPE html", b"<!doctype html", b"<html"), trees=True)

@@ -1,0 +1,134 @@
+"""A Kiwix file (.zim) in, one Document an article out, by libzim; its HTML is read as the `html` reader does.
+
+Entries are packed into compressed clusters, in no order that their paths would tell. libzim finds them by path, and of
+an article in a cluster it has not at hand it decompresses all before it; so the planner looks up in the file's own
+table which cluster each article is in, and articles are read cluster by cluster: 35 times as fast on a shuffled file.
+
+An id is an entry's path; a link leads to the path that it gives, seen from its own entry's.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from linkbert.corpora import html
+from linkbert.corpora.addresses import Place, resolve
+from linkbert.corpora.reader import CUT, Options, Reader, Record, Shard, Skipped
+from linkbert.files import has_address
+from linkbert.records import Document, Link, Redirect
+
+CLUSTERS, ENTRIES = 4, 10_000  # of a shard, at most; a cluster is some 2 MB of text
+REDIRECT = 0xFFFF  # instead of the number of a media type
+WIKI = "#mw-content-text, .mw-parser-output"  # the main text of MediaWiki's pages
+WIKI_DROP = "sup.reference, .references, .reflist, .navbox, .mw-editsection, .noprint, .gallery, figcaption"
+
+
+def plan(path: Path, options: Options) -> Iterator[Shard]:
+    """Cut a file into shards of articles by the clusters they are in; ValueError if it is no whole ZIM file."""
+    for selector in filter(None, (options.body, options.drop)):
+        html.check_selector(selector)
+    if has_address(path):
+        raise ValueError(f"{path} is read from disk only: fetch it first")
+    _open(path)
+    numbers, clusters = _list_articles(path)
+    if not len(numbers):
+        raise ValueError(f"{path} holds no articles (text/html)")
+    size, start = path.stat().st_size, 0
+    while start < len(numbers):
+        stop = int(np.searchsorted(clusters, clusters[start] + CLUSTERS))
+        stop = min(stop, start + ENTRIES)
+        begin, end = size * start // len(numbers), size * stop // len(numbers)
+        yield Shard(str(path), begin, end, extra=tuple(numbers[start:stop].tolist()))
+        start = stop
+
+
+def read(shard: Shard, options: Options, skipped: Skipped) -> Iterator[Record]:
+    """Read the articles and redirects of a shard; what is left out is counted in `skipped` by its cause."""
+    archive = _open(Path(shard.path))
+    for number in shard.extra:
+        try:
+            entry = archive._get_entry_by_id(number)
+            path, title = entry.path, entry.title
+            other = entry.get_redirect_entry().path if entry.is_redirect else None
+            data = b"" if other is not None else bytes(entry.get_item().content)
+        except (RuntimeError, ValueError, IndexError, KeyError) as error:  # a C++ library's, and text that is not UTF-8
+            skipped.note(CUT, f"{shard.path}: entry {number} ({error})")
+            continue
+        if other is not None:
+            yield Redirect(path, other)
+            continue
+        source = html.to_source(path, data, skipped)
+        page = None if source is None else _parse(source, options)
+        if page is not None:
+            yield from _to_records(path, title, page, skipped)
+        elif source is not None:
+            skipped.note(html.NO_BODY, path)
+
+
+def _to_records(path: str, title: str, page: html.Page, skipped: Skipped) -> Iterator[Document | Redirect]:
+    place = Place(folder=path[: path.rfind("/") + 1])
+    moved = resolve(page.refresh, place) if page.refresh and page.text.count(" ") < html.MOVED else None
+    if moved and moved[0] != path:
+        yield Redirect(path, *moved)
+    elif page.text:
+        links = [Link(start, end, *to) for start, end, href in page.links if (to := resolve(href, place))]
+        yield Document(path, title or page.title, page.text, tuple(links), sections=page.sections)
+    else:
+        skipped.note("page without text", path)
+
+
+def _parse(source: str, options: Options) -> html.Page | None:
+    """Read a page; of MediaWiki's only the article, if nothing else was asked for."""
+    if not options.body and ("mw-content-text" in source or "mw-parser-output" in source):
+        drop = ", ".join(filter(None, (WIKI_DROP, options.drop)))
+        page = html.parse(source, body=WIKI, drop=drop, table_cells=options.table_cells)
+        if page is not None:
+            return page
+    return html.parse(source, body=options.body, drop=options.drop, table_cells=options.table_cells)
+
+
+def _open(path: Path) -> Any:
+    try:
+        from libzim.reader import Archive
+    except ImportError:
+        raise ValueError(f"{path} needs the package libzim: pip install 'linkbert[zim]'") from None
+    try:
+        return Archive(path)
+    except RuntimeError as error:
+        raise ValueError(f"{path} is not a whole ZIM file ({error}): fetch it again") from None
+
+
+def _list_articles(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """List the numbers of articles (in the order of their clusters) and redirects (first), and the cluster of each.
+
+    libzim knows the clusters but does not tell. The format: https://wiki.openzim.org/wiki/ZIM_file_format.
+    """
+    file = np.memmap(path, np.uint8, "r")
+    head = bytes(file[:80])
+    minor, count, table, types = (struct.unpack_from(form, head, at)[0] for form, at in _HEADER)
+    names = bytes(file[types : types + 65_536]).split(b"\0\0")[0].split(b"\0")
+    pages = [number for number, name in enumerate(names) if name.split(b";")[0].strip() == b"text/html"]
+    try:
+        entries = np.frombuffer(file, "<u8", count, table)
+        if (entries > len(file) - 16).any():
+            raise ValueError
+    except ValueError:
+        raise ValueError(f"{path} is damaged: its table of entries leads out of the file; fetch it again") from None
+    entries = entries.astype(np.int64)
+    kinds = file[entries] | file[entries + 1].astype(np.uint16) << 8
+    clusters = sum(file[entries + 8 + i].astype(np.int64) << 8 * i for i in range(4))
+    clusters = np.where(kinds == REDIRECT, -CLUSTERS, clusters)  # what stands there is the entry it leads to
+    content = file[entries + 3] == ord("C" if minor else "A")
+    (numbers,) = np.nonzero(content & np.isin(kinds, [REDIRECT, *pages]))
+    numbers = numbers[np.argsort(clusters[numbers], kind="stable")]
+    return numbers, clusters[numbers]
+
+
+_HEADER = (("<H", 6), ("<I", 24), ("<Q", 32), ("<Q", 56))  # minor version, entries, table of entries, media types
+
+READER = Reader(plan, read, suffixes=(".zim",), marks=(b"ZIM\x04",))
