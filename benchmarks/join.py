@@ -73,7 +73,9 @@ def main() -> None:
             store = Store.open(path)
             expected = resolve(store)
             for key, dtype in ARRAYS.items():
-                same = (graph_folder(path, "hyperlink") / f"{key}.bin").read_bytes() == expected[key].astype(dtype).tobytes()
+                same = (graph_folder(path, "hyperlink") / f"{key}.bin").read_bytes() == expected[key].astype(
+                    dtype
+                ).tobytes()
                 print(f"{key}: {'the same bytes' if same else 'DIFFERENT'}, {len(expected[key]):,} numbers")
 
 
@@ -169,8 +171,11 @@ def write_store(path: Path, documents: int, redirects: int, links: int) -> None:
         offsets = pa.array(np.concatenate([[0], np.cumsum(counts)]).astype(np.int32))
         names = make_names(ids)
         texts = pa.array(TEXTS, pa.large_string()).take(pa.array(numbers % 3))
-        flags = pa.array(numbers % 50 == 0)
-        table = pa.table([names, names, texts, flags, pa.ListArray.from_arrays(offsets, values)], schema=DOCUMENTS)
+        flags = pa.array(numbers % 50 == 3)
+        listed = pa.array([[], [{"name": "Nowhere", "start": 6}]], DOCUMENTS.field("sections").type)
+        places = listed.take(pa.array((numbers % 99 == 0).astype(np.int8)))
+        lists = pa.ListArray.from_arrays(offsets, values)
+        table = pa.table([names, names, texts, flags, lists, places], schema=DOCUMENTS)
         pq.write_table(table, shard_path(path, "documents", shard), row_group_size=1_000, compression="zstd", use_dictionary=False)  # fmt: skip
 
         sources = np.arange(redirects * shard // shards, redirects * (shard + 1) // shards)
@@ -218,7 +223,9 @@ def resolve(store: Store) -> dict[str, np.ndarray]:
             target = number.get(name, source)
             if target != source and not kept[target].disambiguation:
                 wanted = link.fragment or fragment
-                section = find_sections(kept[target].text, [wanted])[0][1] if wanted else -1
+                section = (
+                    find_sections(kept[target].text, [wanted], dict(kept[target].sections))[0][1] if wanted else -1
+                )
                 edges.append((target, first + place, section))
                 degrees[source] += 1
                 met.add(target)
@@ -226,7 +233,10 @@ def resolve(store: Store) -> dict[str, np.ndarray]:
         first += len(document.links)
     columns = np.array(edges, np.int64).reshape(-1, 3).T
     offsets = np.concatenate([[0], np.cumsum(degrees)])
-    return dict(zip(("targets", "links", "sections"), columns, strict=True)) | {"offsets": offsets, "in_degree": in_degree}
+    return dict(zip(("targets", "links", "sections"), columns, strict=True)) | {
+        "offsets": offsets,
+        "in_degree": in_degree,
+    }
 
 
 if __name__ == "__main__":
