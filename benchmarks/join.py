@@ -22,6 +22,7 @@ import tempfile
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -35,6 +36,7 @@ from linkbert.graph.links import ARRAYS, graph_folder
 from linkbert.shards import make_executor
 
 SHARD = 100_000  # documents
+HOW: dict[str, Any] = {"compression": "zstd", "use_dictionary": False}  # as a store is written
 LETTERS = np.frombuffer(b"eeeeeaaaaooiiinnnttrrssllddhhuccmmppgbfywkv     ", np.uint8)
 POOL = np.random.default_rng(0).choice(LETTERS, 1 << 20)
 DIGITS = np.frombuffer(b"0123456789abcdefghijklmnopqrstuvwxyz", np.uint8)
@@ -165,9 +167,8 @@ def write_store(path: Path, documents: int, redirects: int, links: int) -> None:
         targets = np.where(kind > 0.92, documents + redirects + draw(rng, total, documents), targets)
         fragments = pa.DictionaryArray.from_arrays(rng.choice(3, total, p=[0.96, 0.03, 0.01]).astype(np.int8), kinds)
         places = pa.array(np.full(total, -1, np.int32))
-        values = pa.StructArray.from_arrays(
-            [places, places, make_names(targets), fragments.dictionary_decode()], fields=list(DOCUMENTS.field("links").type.value_type)
-        )  # fmt: skip
+        columns = [places, places, make_names(targets), fragments.dictionary_decode()]
+        values = pa.StructArray.from_arrays(columns, fields=list(DOCUMENTS.field("links").type.value_type))
         offsets = pa.array(np.concatenate([[0], np.cumsum(counts)]).astype(np.int32))
         names = make_names(ids)
         texts = pa.array(TEXTS, pa.large_string()).take(pa.array(numbers % 3))
@@ -176,7 +177,8 @@ def write_store(path: Path, documents: int, redirects: int, links: int) -> None:
         places = listed.take(pa.array((numbers % 99 == 0).astype(np.int8)))
         lists = pa.ListArray.from_arrays(offsets, values)
         table = pa.table([names, names, texts, flags, lists, places], schema=DOCUMENTS)
-        pq.write_table(table, shard_path(path, "documents", shard), row_group_size=1_000, compression="zstd", use_dictionary=False)  # fmt: skip
+        with pq.ParquetWriter(shard_path(path, "documents", shard), DOCUMENTS, **HOW) as writer:
+            writer.write_table(table, row_group_size=1_000)
 
         sources = np.arange(redirects * shard // shards, redirects * (shard + 1) // shards)
         leads = draw(rng, len(sources), documents)
@@ -189,7 +191,7 @@ def write_store(path: Path, documents: int, redirects: int, links: int) -> None:
         sources[11::20_000] = sources[10::20_000][: len(sources[11::20_000])]  # another redirect has the name
         fragments = pa.DictionaryArray.from_arrays((rng.random(len(sources)) < 0.05).astype(np.int8), kinds)
         table = pa.table([make_names(sources), make_names(leads), fragments.dictionary_decode()], schema=REDIRECTS)
-        pq.write_table(table, shard_path(path, "redirects", shard), compression="zstd", use_dictionary=False)
+        pq.write_table(table, shard_path(path, "redirects", shard), **HOW)
     pq.write_table(pa.Table.from_pylist(dropped, schema=DROPPED), path / "dropped.parquet")
     manifest = {"format": FORMAT, "documents": documents - len(dropped), "redirects": redirects, "shards": shards}
     (path / "store.json").write_text(json.dumps(manifest))

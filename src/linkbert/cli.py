@@ -126,6 +126,8 @@ def make_parser() -> argparse.ArgumentParser:
     command.add_argument("--method", choices=("hyperlink", "random"), required=True)
     command.add_argument("--name", help="the graph's name in the store (the method's)")
     command.add_argument("--seed", type=int, default=0, help="decides a random graph (0)")
+    command.add_argument("--workers", type=int, default=0, help="processes for hyperlinks; 0 is one per core (0)")
+    command.add_argument("--dask", metavar="ADDRESS", help="a Dask scheduler to send the work to")
 
     command = commands.add_parser("show", help="look: a document and its links, or decoded training instances")
     command.set_defaults(run=run_show)
@@ -264,6 +266,7 @@ def run_graph(arguments: argparse.Namespace) -> int:
     from linkbert.graph.hyperlinks import build_hyperlinks
     from linkbert.graph.links import graph_folder, is_whole
     from linkbert.graph.random_graph import build_random
+    from linkbert.shards import make_executor
 
     store = Store.open(arguments.store)
     name = arguments.name or arguments.method
@@ -279,7 +282,8 @@ def run_graph(arguments: argparse.Namespace) -> int:
     else:
         with locked(store.path):
             if arguments.method == "hyperlink":
-                build_hyperlinks(store, name=name)
+                with make_executor(arguments.workers or os.cpu_count() or 1, arguments.dask) as executor:
+                    build_hyperlinks(store, name=name, executor=executor)
             else:
                 build_random(store, name=name, seed=arguments.seed)
     meta = read_json(there)

@@ -7,27 +7,30 @@ are. (No guessing beyond that: a reader gives targets and ids the same normal fo
     resolved = edges + self + disambiguation          (cycles is that part of dead, redirected a part of resolved)
 
 Neither all names nor all links need fit one machine. Documents are cut into *ranges*, which are runs of shards, and
-names into *partitions*, by a hash. Where one needs something of the others it writes a file that is sorted by whom it
-asks; each of those answers all who ask in one file, in the order of the questions. Nobody sorts or joins more than that:
+names into *partitions*, by a hash. Whoever needs something of others writes one file, sorted by whom it asks; each of
+those answers in one file all who asked, in the order of their questions. So nothing is sorted again at the end, and no
+link is in more than one file at a time:
 
-    range       names     documents, redirects, and the distinct names its links ask for, each sorted by partition
-    partition   aliases   the redirects that count: the first of a name that no document has
-    partition   rounds    what is the redirect's target? a document settles it; another redirect is followed (see below)
-    partition   answers   what every asked name means: a query of DuckDB
-    range       edges     the links that lead somewhere, in their order, as the names came with their rows
-    range       sections  texts are read for the fragments that lead into them
+    scatter   range      its documents, its redirects, and each name once that its links ask for
+    aliases   partition  the redirects that count: the first of a name, if no document has the name
+    turns     partition  redirects ask for their targets; a document settles one, another redirect is followed
+    answers   partition  what each asked name means, for every range
+    edges     range      the links that lead to another document, in their order
+    sections  range      the sentences that fragments mean, for every range: texts are read here and nowhere else
 
-The files lie in STORE/joins/NAME until the graph is there; a rerun makes those that are missing. The graph does not
-depend on the number of ranges, partitions and workers, as each link keeps its place all the way.
+Whom a name means is a query of DuckDB over one partition (a third of the time of pyarrow's index_in). The files lie in
+STORE/joins/NAME until the graph is there; a rerun makes those that are missing. The graph does not depend on how many
+ranges, partitions and workers there are.
 
-Redirects are followed by pointer jumping: in every round each one takes over the target of its target, so a chain of
-2^n is settled in n rounds. A round that settles nothing has only circles left: of the others, the redirect next to the
-end of its chain would have met that end.
+Redirects are followed by pointer jumping: in every turn each one takes over the target of its target, so that a chain
+of 2^n is settled in n turns. A turn that settles nothing leaves only circles: in a chain that ends somewhere, whichever
+is nearest to the end of those that are left would have met it.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
@@ -50,7 +53,8 @@ from linkbert.graph.links import write_graph
 from linkbert.shards import make_executor, run_shards
 
 log = logging.getLogger(__name__)
-SHARE = 32  # a partition's names and a range's links are so small a part of a worker's memory
+SHARE = 32  # names of a partition, links of a range: such a part of a worker's memory (they take six times their size)
+MOST = 1 << 30  # bytes of them, as an Arrow array of strings holds 2^31
 LONGEST_HEADING = 300  # characters of a line that a fragment may mean
 NOTHING, UNSETTLED = -2, -1  # in place of a document's number: no such name; a redirect that is not at its end yet
 
@@ -79,7 +83,7 @@ class _Join:
         return self.folder / kind / f"{number:05d}.arrow"
 
     def bounds(self) -> np.ndarray:
-        """The number of each range's first document, and of all: int64 (ranges + 1)."""
+        """Return the number of each range's first document, and of all: int64 (ranges + 1)."""
         return self.store.starts[[first for first, _ in self.ranges] + [self.store.shards]]
 
 
@@ -121,7 +125,7 @@ def build_hyperlinks(
         if left == before and last > 1:
             break
     run(partial(_answer, last), parts, "answers")
-    run(_resolve, ranges, "edges", "fragments")
+    run(_resolve, ranges, "edges", "counts", "fragments")
     run(_find_sections, ranges, "sections")
     meta = {"method": "hyperlink"} | _count(join)
     write_graph(store.path, name, len(store), _read_edges(join), meta)
@@ -132,13 +136,13 @@ def build_hyperlinks(
 def _plan(store: Store, name: str, memory: str, partitions: int | None) -> _Join:
     """Cut the documents into ranges, choose the number of partitions, and clear away files of another plan."""
     sizes = [_size(store, shard) for shard in range(store.shards)]
-    room = _to_bytes(memory) / SHARE
+    room = min(_to_bytes(memory) // SHARE, MOST)
     if partitions is None:
-        partitions = max(1, round(sum(sizes) / room))
-    count = max(1, round(sum(sizes) / room))
-    # A shard belongs to the range into which its middle falls.
-    middles = np.cumsum(sizes) - np.asarray(sizes) / 2
-    owner = (middles * count / max(sum(sizes), 1)).astype(int)
+        partitions = math.ceil(sum(sizes) / room) or 1
+    if not 1 <= partitions < 1 << 16:
+        raise ValueError(f"{partitions} partitions do not make sense: take 1 to 65,535, or another amount of memory")
+    middles = np.cumsum(sizes) - np.asarray(sizes) / 2  # a shard is of the range into which its middle falls
+    owner = (middles * partitions / max(sum(sizes), 1)).astype(int)
     firsts = np.flatnonzero(np.diff(owner, prepend=-1)).tolist()
     ranges = tuple(zip(firsts, [*firsts[1:], store.shards], strict=True))
     folder = store.path / "joins" / name
@@ -228,7 +232,8 @@ def _query(join: _Join, query: str, **columns: pa.ChunkedArray) -> dict[str, np.
             for table, names in columns.items():
                 rows = np.arange(len(names), dtype=np.int32)
                 database.register(table, pa.table({"name": names, "row": rows}))
-            return database.execute(query).fetchnumpy()
+            found: dict[str, np.ndarray] = database.execute(query).fetchnumpy()
+            return found
     except duckdb.OutOfMemoryException:
         raise ValueError(
             f"a partition of the join in {join.folder} needs more than {join.memory} of memory: give it more, or more "
@@ -291,8 +296,11 @@ def _scatter(join: _Join, number: int) -> None:
     rows = np.empty(len(order), np.int32)
     rows[order] = np.arange(len(order))
     counts = pc.list_value_length(table["links"]).to_numpy()
-    columns = [np.repeat(numbers, counts), rows[targets.indices.to_numpy()], pc.struct_field(links, "fragment")]
-    _write_whole(join.path("links", number), pa.table(columns, names=["source", "ask", "fragment"]))
+    asks = rows[targets.indices.to_numpy()]
+    table = pa.table(
+        {"source": np.repeat(numbers, counts), "ask": asks, "fragment": pc.struct_field(links, "fragment")}
+    )
+    _write_whole(join.path("links", number), table)
 
 
 def _documents(join: _Join, part: int) -> pa.Table:
@@ -331,16 +339,13 @@ def _follow(turn: int, join: _Join, part: int) -> None:
     asks = [table["target"] for table in _gather(join, f"aliases-{turn}", join.partitions, part)]
     if turn == 0:
         names = _documents(join, part)
-    elif turn == 1:
-        names = _read(join.path("aliases-1", part))
     else:
-        names = pa.concat_tables(
-            [_read(join.path(f"{kind}", part)) for kind in (f"kept-{turn - 1}", f"aliases-{turn}")]
-        )
+        names = pa.concat_tables(_read(join.path(kind, part)) for kind in (f"aliases-{turn}", f"kept-{turn - 1}"))
     replies, rows = _look_up(join, asks, names)
-    kept = names.take(pa.array(np.unique(rows[rows < len(names)]))) if turn else names.slice(0, 0)
-    kept = kept.filter(pc.greater_equal(kept["number"], 0))
-    _write_whole(join.path(f"kept-{turn}", part), kept)
+    kept = np.zeros(len(names) + 1, bool)
+    kept[rows] = turn > 0
+    kept[:-1] &= names["number"].to_numpy() >= 0
+    _write_whole(join.path(f"kept-{turn}", part), names.filter(pa.array(kept[:-1])))
     _write_answers(join.path(f"replies-{turn}", part), replies, asks)
 
 
@@ -400,9 +405,8 @@ def _resolve(join: _Join, number: int) -> None:
     to = target[link[edge]]
     asks = pa.table({"edge": edge, "target": to, "fragment": fragment.take(pa.array(edge))})
     _write(join.path("fragments", number), asks, _owners(join, to), len(join.ranges))
-    write_json(
-        join.path("edges", number).with_suffix(".json"), {name: int(np.sum(value)) for name, value in counts.items()}
-    )
+    sums = {name: [int(np.sum(value))] for name, value in counts.items()}
+    _write_whole(join.path("counts", number), pa.table(sums))
     _write_whole(join.path("edges", number), edges)
 
 
@@ -422,9 +426,10 @@ def _find_sections(join: _Join, number: int) -> None:
     fragments = asks["fragment"].take(pa.array(first)).to_pylist()
     found = np.full(len(first), -1, np.int32)
     order = np.argsort(target, kind="stable")
-    stops = np.flatnonzero(np.diff(target[order], append=-1)) + 1
-    documents = _read_texts(join, number, target[order[stops - 1]])
-    for start, stop, (text, named) in zip([0, *stops], stops, documents, strict=False):
+    starts = np.flatnonzero(np.diff(target[order], prepend=-1))
+    stops = np.append(starts, len(order))[1:]
+    documents = _read_texts(join, number, target[order[starts]])
+    for start, stop, (text, named) in zip(starts, stops, documents, strict=True):
         rows = order[start:stop]
         found[rows] = [at for _, at in find_sections(text, [fragments[row] for row in rows], named)]
     _write_answers(join.path("sections", number), pa.table({"sentence": found[keys]}), pieces)
@@ -484,21 +489,19 @@ def _plain(name: str) -> str:
 def _count(join: _Join) -> dict[str, int]:
     counts: Counter[str] = Counter()
     for number in range(len(join.ranges)):
-        counts.update(read_json(join.path("edges", number).with_suffix(".json")))
+        counts.update(_read(join.path("counts", number)).to_pylist()[0])
         sentences = _read(join.path("sections", number))["sentence"].to_numpy()
         counts.update(fragments=len(sentences), fragments_found=int((sentences >= 0).sum()))
     return dict(counts)
 
 
 def _read_edges(join: _Join) -> Iterator[dict[str, np.ndarray]]:
-    first = 0  # link of the range
+    first = 0  # number of the range's first link
     for number in range(len(join.ranges)):
-        edges = {
-            name: column.to_numpy()
-            for name, column in zip(("source", "targets", "links"), _read(join.path("edges", number)).columns)
-        }
-        sections = np.full(len(edges["source"]), -1, np.int32)
+        table = _read(join.path("edges", number))
+        edges = {name: table[name].to_numpy() for name in table.column_names}
+        sections = np.full(len(table), -1, np.int32)
         sentences = pa.concat_tables(_gather(join, "sections", len(join.ranges), number))["sentence"].to_numpy()
         sections[_read(join.path("fragments", number))["edge"].to_numpy()] = sentences
         yield edges | {"links": edges["links"] + first, "sections": sections}
-        first += read_json(join.path("edges", number).with_suffix(".json"))["found"]
+        first += len(_read(join.path("links", number)))
