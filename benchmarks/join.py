@@ -7,7 +7,8 @@ A store with the shape of Wikipedia's names is written first, the same bytes for
 letters, targets by Zipf's law, links that are dead (8 %), go through a redirect (15 %) or name a section (4 %);
 redirects of which a few lead to another, round in a circle, or stand beside a document or redirect of their name; tiny
 texts. Its folder stays if it is named (`--store`). Every join is a process of its own; memory is the resident size of
-that process and its workers, added up 20 times a second. `--compare` resolves every link again, one after the other, in
+that process and its workers, added up 20 times a second; "alone" is the time of a machine that does nothing else (the
+first process and then an equal part of the workers'). `--compare` resolves every link again, one after the other, in
 dictionaries, and compares the graph's files byte for byte.
 """
 
@@ -16,6 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import resource
 import subprocess
 import sys
 import tempfile
@@ -85,12 +87,14 @@ def join(store: Store, workers: int, memory: str) -> None:
     """Make the graph and tell the seconds from stage to stage."""
     logging.basicConfig(format="%(relativeCreated)8d ms  %(message)s")
     logging.getLogger("linkbert.graph").setLevel(logging.DEBUG)
-    cpu = time.process_time()
-    begin = time.perf_counter()
+    begin, cpu = time.perf_counter(), time.process_time()
     with make_executor(workers) as executor:
         meta = build_hyperlinks(store, executor=executor, memory=memory)
-        seconds = time.perf_counter() - begin
-    print(f"{seconds:.1f} s, of it {time.process_time() - cpu:.1f} s of CPU in the first process; {meta}")
+        seconds, cpu = time.perf_counter() - begin, time.process_time() - cpu
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    others = usage.ru_utime + usage.ru_stime
+    print(f"{seconds:.1f} s; CPU {cpu:.1f} s here and {others:.1f} s in workers: {cpu + others / workers:.1f} s alone")
+    print(", ".join(f"{name} {value:,}" for name, value in meta.items() if name != "method"))
 
 
 def watch(child: subprocess.Popen[bytes]) -> int:

@@ -100,9 +100,10 @@ def build_hyperlinks(
     `memory` is what one worker may use; the numbers of partitions and ranges follow from it. The same store gives the
     same bytes, whatever the executor, the memory and the `partitions`.
     """
-    executor = executor or make_executor(1)
     join = _plan(store, name, memory, partitions)
     ranges, parts = len(join.ranges), join.partitions
+    if executor is None or ranges == parts == 1:  # then no worker could help another
+        executor = make_executor(1)
 
     def run(step: Callable[[_Join, int], None], shards: int, *kinds: str) -> None:
         for kind in kinds:
@@ -136,7 +137,7 @@ def build_hyperlinks(
 def _plan(store: Store, name: str, memory: str, partitions: int | None) -> _Join:
     """Cut the documents into ranges, choose the number of partitions, and clear away files of another plan."""
     sizes = [_size(store, shard) for shard in range(store.shards)]
-    room = min(_to_bytes(memory) // SHARE, MOST)
+    room = min(_to_bytes(memory) // SHARE + 1, MOST)
     if partitions is None:
         partitions = math.ceil(sum(sizes) / room) or 1
     if not 1 <= partitions < 1 << 16:

@@ -130,8 +130,8 @@ def write_graph(
                 np.add.at(offsets[1:], chunk["source"], 1)
                 for key, dtype in EDGE_ARRAYS.items():
                     files[key].write(chunk[key].astype(dtype).tobytes())
-                # Sorted by hand: numpy's unique hashes, and takes seconds on evenly spaced numbers. And by target: adding
-                # up here and there in a large array is five times slower than in order.
+                # Sorted by hand: unique of numpy hashes, and takes seconds on evenly spaced numbers. By target: to add
+                # here and there in a large array takes five times as long as in order.
                 pairs = np.sort(chunk["targets"].astype(np.int64) * documents + chunk["source"])
                 targets = pairs[np.diff(pairs, prepend=-1) > 0] // max(documents, 1)
                 firsts = np.flatnonzero(np.diff(targets, prepend=-1))
