@@ -125,6 +125,8 @@ def make_parser() -> argparse.ArgumentParser:
         "--dask", metavar="ADDRESS", help="a Dask scheduler to send the work to, such as tcp://host:8786"
     )
 
+    command.add_argument("--plan", action="store_true", help="print shards, sizes and an estimate, and build nothing")
+
     command = commands.add_parser("graph", help="add a graph to a store")
     command.set_defaults(run=run_graph)
     command.add_argument("store", type=Path, metavar="STORE")
@@ -247,18 +249,25 @@ def run_build(arguments: argparse.Namespace) -> int:
     from linkbert.build import build_store
     from linkbert.corpora.reader import DAMAGE, Options
     from linkbert.display import LiveLine, stage_progress
+    from linkbert.plan import plan_build
 
+    options = Options(arguments.table_cells, arguments.before, arguments.min_words, arguments.comments)
+    workers = arguments.workers or os.cpu_count() or 1
+    if arguments.plan:
+        for text in plan_build(expand(arguments.source), format=arguments.format, options=options, workers=workers):
+            print(text, flush=True)
+        return 0
     with LiveLine() as line:
         store = build_store(
             expand(arguments.source),
             arguments.to,
             format=arguments.format,
-            options=Options(arguments.table_cells, arguments.before, arguments.min_words, arguments.comments),
+            options=options,
             links_table=arguments.links,
             vocabulary=arguments.vocab,
             lowercase=False if arguments.cased else None,
             graph=arguments.graph == "hyperlink",
-            workers=arguments.workers or os.cpu_count() or 1,
+            workers=workers,
             dask=arguments.dask,
             progress=stage_progress(line),
         )

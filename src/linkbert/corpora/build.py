@@ -110,29 +110,36 @@ def build_documents(
         raise
 
 
-def _make_plan(sources: list[Path], name: str | None, options: Options, table: Path | None) -> dict[str, Any]:
+def describe_sources(sources: Sequence[Path], name: str | None = None) -> list[dict[str, Any]]:
+    """Say what each source is: {"path", "bytes", "reader"}; `name` is the reader of all, else each is looked at.
+
+    A ValueError where there is nothing to be read; but one bad source of many has the reader "".
+    """
     if not sources:
         raise ValueError("no source was given: name a dump, a file of JSON lines, a folder or a tar")
     if name is not None and name not in READERS:
         raise ValueError(f"unknown format {name!r}; {nearest(name, READERS)}")
-    for path in [*sources, *([table] if table else [])]:
-        if not has_address(path) and not path.exists():
-            raise ValueError(f"{path} is not there: check the path")
-    if table and not table.is_file():
-        raise ValueError(f"{table} is no file: a links table is lines of source, tab, target")
     described = []
     for path in sources:
+        if not has_address(path) and not path.exists():
+            raise ValueError(f"{path} is not there: check the path")
         size, reader = 0, ""
         try:
             size = _size(path)
             reader = name or find_reader(path)
         except ValueError:
             if len(sources) == 1:
-                raise  # but one bad file of many is reported, and the others are read
+                raise
         described.append({"path": str(path), "bytes": size, "reader": reader})
+    return described
+
+
+def _make_plan(sources: list[Path], name: str | None, options: Options, table: Path | None) -> dict[str, Any]:
+    if table and not table.is_file():
+        raise ValueError(f"{table} is no file: a links table is lines of source, tab, target")
     return {
         "format": FORMAT,
-        "sources": described,
+        "sources": describe_sources(sources, name),
         "options": json.loads(json.dumps(dataclasses.asdict(options))),
         "links_table": table and {"path": str(table), "bytes": _size(table)},
     }
