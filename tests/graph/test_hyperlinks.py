@@ -158,6 +158,13 @@ def test_chains_of_redirects_are_followed_to_their_end(tmp_path, hasty, length):
     assert LinkGraph.open(store.path).sections[0] == min(length, 2) - 1
 
 
+def test_a_chain_over_1024_redirects_counts_as_a_circle(tmp_path, hasty):
+    chain = [Redirect(f"r{i}", f"r{i + 1}") for i in range(1025)]
+    links = (Link(-1, -1, "r0"), Link(-1, -1, "r1"))
+    meta = build_hyperlinks(make_store(tmp_path, [[Document("a", "", "", links), *chain, Document("r1025", "", "")]]))
+    assert (meta["redirected"], meta["cycles"]) == (1, 1)
+
+
 def make_records(shard: int) -> list[Document | Redirect]:
     records: list[Document | Redirect] = []
     for i in range(shard, 60, 3):
@@ -198,6 +205,12 @@ def test_what_was_finished_before_an_interruption_is_not_made_again(tmp_path, ha
         assert 1 <= len(made) <= 4  # and one step, which may write several files
         assert content(again, "mine") == content(store, "whole")
         shutil.rmtree(again.path)
+    damaged = folder / "sections" / "00001.arrow"
+    damaged.write_bytes(damaged.read_bytes()[:-9])
+    with pytest.raises(
+        ValueError, match=r"sections/00001\.arrow is damaged \(.*\): remove it and run the same command"
+    ):
+        build_hyperlinks(store, name="mine", partitions=2)
     build_hyperlinks(store, name="mine", partitions=1)  # of another plan nothing can be used
     assert content(store, "mine") == content(store, "whole")
 

@@ -33,7 +33,7 @@ import logging
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import cache, partial
@@ -55,6 +55,7 @@ from linkbert.shards import make_executor, run_shards
 log = logging.getLogger(__name__)
 SHARE = 32  # names of a partition, links of a range: such a part of a worker's memory (they take six times their size)
 MOST = 1 << 30  # bytes of them, as an Arrow array of strings holds 2^31
+TURNS = 10  # after the first: a chain of up to 2^10 redirects is followed, what is left then is a circle
 LONGEST_HEADING = 300  # characters of a line that a fragment may mean
 NOTHING, UNSETTLED = -2, -1  # in place of a document's number: no such name; a redirect that is not at its end yet
 
@@ -73,18 +74,14 @@ _MEANING = pa.schema(
 class _Join:
     """What every worker knows."""
 
-    store: Store
     folder: Path
     ranges: tuple[tuple[int, int], ...]  # first shard and the one after the last
+    bounds: np.ndarray  # (ranges + 1,) int64, the number of each range's first document, and of all
     partitions: int
     memory: str
 
     def path(self, kind: str, number: int) -> Path:
         return self.folder / kind / f"{number:05d}.arrow"
-
-    def bounds(self) -> np.ndarray:
-        """Return the number of each range's first document, and of all: int64 (ranges + 1)."""
-        return self.store.starts[[first for first, _ in self.ranges] + [self.store.shards]]
 
 
 def build_hyperlinks(
@@ -116,18 +113,18 @@ def build_hyperlinks(
         )
         log.debug("%s: %d shards", kinds[0], shards)
 
-    run(_scatter, ranges, "documents", "redirects", "asks", "links")
+    run(partial(_scatter, store), ranges, "documents", "redirects", "asks", "links")
     run(_begin_aliases, parts, "aliases-0")
     last, left = 0, _unsettled(join, 0)
     while left:
         run(partial(_follow, last), parts, f"kept-{last}", f"replies-{last}")
         run(partial(_settle, last + 1), parts, f"aliases-{last + 1}")
         last, before, left = last + 1, left, _unsettled(join, last + 1)
-        if left == before and last > 1:
+        if last > TURNS or (left == before and last > 1):
             break
     run(partial(_answer, last), parts, "answers")
     run(_resolve, ranges, "edges", "counts", "fragments")
-    run(_find_sections, ranges, "sections")
+    run(partial(_find_sections, store), ranges, "sections")
     meta = {"method": "hyperlink"} | _count(join)
     write_graph(store.path, name, len(store), _read_edges(join), meta)
     remove(join.folder)
@@ -157,7 +154,7 @@ def _plan(store: Store, name: str, memory: str, partitions: int | None) -> _Join
     if not (folder / "plan.json").exists() or read_json(folder / "plan.json") != plan:
         remove(folder)
         write_json(folder / "plan.json", plan)
-    return _Join(store, folder, ranges, partitions, memory)
+    return _Join(folder, ranges, store.starts[[*firsts, store.shards]], partitions, memory)
 
 
 def _size(store: Store, shard: int) -> int:
@@ -196,8 +193,11 @@ def _write(path: Path, table: pa.Table, parts: np.ndarray, count: int) -> np.nda
 
 def _read(path: Path, first: int = 0, stop: int | None = None) -> pa.Table:
     """Map pieces of a file, from `first` on, into memory."""
-    with pa.memory_map(str(path)) as file:
-        table = pa.ipc.open_file(file).read_all()
+    try:
+        with pa.memory_map(str(path)) as file:
+            table = pa.ipc.open_file(file).read_all()
+    except pa.ArrowInvalid as error:
+        raise ValueError(f"{path} is damaged ({error}): remove it and run the same command again") from None
     bounds = np.frombuffer(table.schema.metadata[b"bounds"], np.int64)
     start, end = bounds[first], bounds[-1 if stop is None else stop]
     return table.slice(start, end - start).replace_schema_metadata(None)
@@ -268,19 +268,19 @@ def _look_up(join: _Join, asks: list[pa.ChunkedArray], names: pa.Table) -> tuple
 # Steps, each of them a shard
 
 
-def _scatter(join: _Join, number: int) -> None:
+def _scatter(store: Store, join: _Join, number: int) -> None:
     """Sort the names of a range by partition: its documents, its redirects, and what its links ask for."""
-    documents, redirects, first = [], [], int(join.bounds()[number])
+    documents, redirects, first = [], [], int(join.bounds[number])
     columns = ["id", "disambiguation", "links.list.element.target", "links.list.element.fragment"]
     for shard in range(*join.ranges[number]):
-        with open_parquet(shard_path(join.store.path, "documents", shard)) as file:
+        with open_parquet(shard_path(store.path, "documents", shard)) as file:
             table = file.read(columns=columns, use_threads=False)
-        if shard in join.store.dropped:
+        if shard in store.dropped:
             kept = np.ones(len(table), bool)
-            kept[join.store.dropped[shard]] = False
+            kept[store.dropped[shard]] = False
             table = table.filter(pa.array(kept))
         documents.append(table)
-        with open_parquet(shard_path(join.store.path, "redirects", shard)) as file:
+        with open_parquet(shard_path(store.path, "redirects", shard)) as file:
             redirects.append(file.read(use_threads=False))
     table = pa.concat_tables(documents)
     numbers = np.arange(first, first + len(table), dtype=np.int32)
@@ -413,10 +413,10 @@ def _resolve(join: _Join, number: int) -> None:
 
 def _owners(join: _Join, documents: np.ndarray) -> np.ndarray:
     """Give each document its range."""
-    return (np.searchsorted(join.bounds(), documents, side="right") - 1).astype(np.uint16)
+    return (np.searchsorted(join.bounds, documents, side="right") - 1).astype(np.uint16)
 
 
-def _find_sections(join: _Join, number: int) -> None:
+def _find_sections(store: Store, join: _Join, number: int) -> None:
     """Find the sentences that the fragments of links into this range mean, -1 for none."""
     pieces = _gather(join, "fragments", len(join.ranges), number)
     asks = pa.concat_tables(pieces).combine_chunks()
@@ -429,22 +429,22 @@ def _find_sections(join: _Join, number: int) -> None:
     order = np.argsort(target, kind="stable")
     starts = np.flatnonzero(np.diff(target[order], prepend=-1))
     stops = np.append(starts, len(order))[1:]
-    documents = _read_texts(join, number, target[order[starts]])
+    documents = _read_texts(store, range(*join.ranges[number]), target[order[starts]])
     for start, stop, (text, named) in zip(starts, stops, documents, strict=True):
         rows = order[start:stop]
         found[rows] = [at for _, at in find_sections(text, [fragments[row] for row in rows], named)]
     _write_answers(join.path("sections", number), pa.table({"sentence": found[keys]}), pieces)
 
 
-def _read_texts(join: _Join, number: int, documents: np.ndarray) -> Iterator[tuple[str, dict[str, int]]]:
+def _read_texts(store: Store, shards: Iterable[int], documents: np.ndarray) -> Iterator[tuple[str, dict[str, int]]]:
     """Yield texts and named places of documents of a range, given in order."""
-    for shard in range(*join.ranges[number]):
-        start, stop = np.searchsorted(documents, join.store.starts[[shard, shard + 1]])
+    for shard in shards:
+        start, stop = np.searchsorted(documents, store.starts[[shard, shard + 1]])
         if start == stop:
             continue
-        with open_parquet(shard_path(join.store.path, "documents", shard)) as file:
-            rows = np.delete(np.arange(file.metadata.num_rows), join.store.dropped.get(shard, []))
-            rows = rows[documents[start:stop] - join.store.starts[shard]]
+        with open_parquet(shard_path(store.path, "documents", shard)) as file:
+            rows = np.delete(np.arange(file.metadata.num_rows), store.dropped.get(shard, []))
+            rows = rows[documents[start:stop] - store.starts[shard]]
             end = 0
             for group in range(file.num_row_groups):
                 begin, end = end, end + file.metadata.row_group(group).num_rows
