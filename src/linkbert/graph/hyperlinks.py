@@ -8,8 +8,8 @@ are. (No guessing beyond that: a reader gives targets and ids the same normal fo
 
 Neither all names nor all links need fit one machine. Documents are cut into *ranges*, which are runs of shards, and
 names into *partitions*, by a hash. Whoever needs something of others writes one file, sorted by whom it asks; each of
-those answers in one file all who asked, in the order of their questions. So nothing is sorted again at the end, and no
-link is in more than one file at a time:
+those answers in one file all who asked, in the order of their questions. So links never leave their range, and nothing
+is sorted again at the end:
 
     scatter   range      its documents, its redirects, and each name once that its links ask for
     aliases   partition  the redirects that count: the first of a name, if no document has the name
@@ -334,8 +334,8 @@ def _unsettled(join: _Join, turn: int) -> int:
 def _follow(turn: int, join: _Join, part: int) -> None:
     """Reply to the redirects that lead to names of this partition.
 
-    In turn 0 the names are documents. Later they are redirects: those of the turn, and of those settled before the ones
-    that were asked for in the turn before, as a redirect takes over targets that another has just asked for.
+    In turn 0 the names are documents. Later they are redirects: those of the turn, and of those settled earlier only the
+    ones that were asked for in the turn before ("kept"): what a redirect takes over, another has just asked for.
     """
     asks = [table["target"] for table in _gather(join, f"aliases-{turn}", join.partitions, part)]
     if turn == 0:
