@@ -121,10 +121,9 @@ def show_scores(console: Console, scores: Any, *, before: Any = None, vocabulary
 
 def show_instances(console: Console, store: Store, config: Config, count: int) -> None:
     """Print decoded instances: one of each relation to begin with, where the first few hundred have one."""
-    from linkbert.instances.batches import open_batches
-    from linkbert.instances.sampler import describe_instances
+    from linkbert.instances.sampler import describe_instances, open_sampler
 
-    sampler = open_batches(store.path, config, anchors=config.anchors).sampler
+    sampler = open_sampler(store.path, config, anchors=config.anchors)
     _, relations, _ = sampler.draw(np.arange(600))
     chosen = [int(np.argmax(relations == i)) for i in range(3) if (relations == i).any()]
     chosen += [number for number in range(count + 3) if number not in chosen]

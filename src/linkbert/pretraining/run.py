@@ -32,7 +32,7 @@ import linkbert
 from linkbert.config import Config, show_value, to_dict
 from linkbert.files import locked, read_json, remove, write_json
 from linkbert.instances.batches import Batches
-from linkbert.instances.sampler import LinkGraph, NoUsableAnchorError, open_graph
+from linkbert.instances.sampler import LinkGraph, NoUsableAnchorError, Sampler, open_graph
 from linkbert.instances.sampler import held_out as held_out_documents
 from linkbert.instances.tokens import TokenStore
 from linkbert.instances.vocabulary import check_same_vocabulary, load_vocabulary
@@ -108,7 +108,8 @@ def pretrain_store(
                 start = replace(config, init=str(folder))
             model = start_model(start, len(tokens.vocabulary), counts=tokens.count_tokens())
         model.to(processes.device)
-        batches = Batches(tokens, graph, config, anchors=config.anchors, trim=not compiles(model, config))
+        sampler = Sampler(tokens, graph, config, anchors=config.anchors)
+        batches = Batches(sampler, trim=not compiles(model, config))
         held_out = held_out_batches(tokens, graph, config, anchors=config.anchors)
         optimizer = make_optimizer(
             model,
@@ -173,10 +174,10 @@ def held_out_batches(
         return None
     asked = replace(config, batch_size=config.evaluate_pairs)
     try:
-        return Batches(tokens, graph, asked, split="held-out", anchors=anchors, trim=True)
+        return Batches(Sampler(tokens, graph, asked, split="held-out", anchors=anchors), trim=True)
     except NoUsableAnchorError as error:
         log.warning("%s; scores are of all anchors instead", error)
-        return Batches(tokens, graph, asked, split="held-out", trim=True)
+        return Batches(Sampler(tokens, graph, asked, split="held-out"), trim=True)
 
 
 def prepare_run(
