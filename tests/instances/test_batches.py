@@ -4,6 +4,7 @@ import torch
 
 from linkbert.config import Config
 from linkbert.instances.batches import Batches
+from linkbert.instances.mixture import Mixture
 from linkbert.instances.sampler import Sampler, open_sampler
 
 CONFIG = Config(sequence_length=64, batch_size=22, micro_batch=4, held_out=0.1)
@@ -33,10 +34,13 @@ def rows(batches):
     return found
 
 
+@pytest.mark.parametrize("mixed", [False, True])
 @pytest.mark.parametrize("step", [0, 1, 31])  # an epoch ends within step 31 or before
 @pytest.mark.parametrize("trim", [False, True])
-def test_a_batch_is_the_same_for_one_two_and_three_processes(small_store, step, trim):
-    batches = Batches(open_sampler(small_store.path, CONFIG), trim=trim)
+def test_a_batch_is_the_same_for_one_two_and_three_processes(small_store, step, trim, mixed):
+    sampler = open_sampler(small_store.path, CONFIG)
+    plain = Sampler(sampler.store, None, CONFIG)
+    batches = Batches(Mixture([sampler, plain], [2, 1], CONFIG) if mixed else sampler, trim=trim)
     whole = rows([batches.make(step * 22, step * 22 + 22)])
     assert len(whole) == 22
     for processes in (1, 2, 3):
