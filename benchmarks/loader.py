@@ -28,7 +28,7 @@ def main() -> None:
     parser.add_argument("store", type=Path, nargs="+")
     parser.add_argument("--steps", type=int, default=6)
     arguments = parser.parse_args()
-    parts = [Part(str(i) if i else "", path, 1) for i, path in enumerate(arguments.store, len(arguments.store) > 1)]
+    parts = [Part(str(i), path, 1) for i, path in enumerate(arguments.store)]
     for preset, words in SETTINGS.items():
         config = make_config(preset, [*words, "log_every=1", "warmup=0.1", "evaluate_pairs=16"])
         config = replace(config, steps=arguments.steps + 1)

@@ -59,8 +59,6 @@ def main() -> None:
         print(run.name)
         for line in describe(scores):
             print("  " + line)
-        for true, row in scores.confusion.items():
-            print(f"    true {true:<11}" + "".join(f" {name} {count:>5}" for name, count in row.items()))
 
 
 def regressions(store: TokenStore, path: Path, config, fit: int) -> None:

@@ -45,7 +45,8 @@ CARD = [
     "| steps | `12` |",
     "AutoModelForMaskedLM",
     "linkbert relate",
-    "| true \\ predicted |",
+    "* relations right: ",
+    "  * contiguous: ",
     "not for clinical use",
     "too few pairs",
 ]
@@ -346,6 +347,7 @@ def test_a_mixture_is_trained_and_scored_by_name(mix, run, settings):
     assert 24 <= relations[2] <= 36  # linked: a half of 72
     card = (run / "model" / "README.md").read_text()
     for words in ("### books", "### wiki", "| share of the pairs | 75.00% |", "No pair was linked.", "(asked: 37.5%)",
+                  "* books, 12 pairs:\n  * masked tokens right: ",
                   "contiguous 25.0%, random 25.0%, linked 50.0%", "any link of the first document"):  # fmt: skip
         assert words in card, words
 

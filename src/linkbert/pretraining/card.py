@@ -14,7 +14,7 @@ from typing import Any
 from linkbert.config import Config, show_value
 from linkbert.config import describe as describe_config
 from linkbert.pretraining.checkpoint import State
-from linkbert.pretraining.evaluation import describe, from_json, percent
+from linkbert.pretraining.evaluation import describe, from_json
 from linkbert.records import LINKED, RELATIONS
 
 POLICY = {
@@ -160,13 +160,7 @@ def _scores(state: State) -> str:
         "intervals, of which documents are the units.",
         "",
     ]
-    lines += [f"{'  ' if line.startswith('  ') else ''}* {line.strip()}" for line in describe(scores)]
-    if scores.confusion:
-        names = list(scores.confusion)
-        lines += ["", "| true \\ predicted | " + " | ".join(names) + " | right |", "|---" * (len(names) + 2) + "|"]
-        for name, row in scores.confusion.items():
-            cells = [str(row[other]) for other in names] + [percent(scores.relations[name])]
-            lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    lines += [re.sub(r"^( *)", r"\1* ", line) for line in describe(scores)]
     return "\n".join(lines)
 
 

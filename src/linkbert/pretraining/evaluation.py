@@ -189,18 +189,27 @@ def from_json(content: dict[str, Any]) -> Scores:
     return Scores(**values)
 
 
-def describe(scores: Scores) -> list[str]:
-    """Write Scores as lines of text, for a terminal, a log or a model card."""
-    lines = [
-        f"masked tokens right: {percent(scores.mlm_accuracy)}",
-        f"always the commonest token: {percent(scores.baseline_accuracy)}",
-        f"masked-token loss: {scores.mlm_loss:.3f}",
-    ]
+def describe(scores: Scores, *, before: Scores | None = None, vocabulary: Sequence[str] = ()) -> list[str]:
+    """Write Scores as lines of text, for a terminal, a log or a model card; what belongs under a line is indented.
+
+    `before` are the Scores of the same pairs before training; `vocabulary` names the commonest token.
+    """
+    token = f" ({vocabulary[scores.baseline_token]!r})" if vocabulary else ""
+    lines = [f"masked tokens right: {percent(scores.mlm_accuracy)}"]
+    if before is not None:
+        lines.append(f"  before training: {percent(before.mlm_accuracy)}")
+    lines.append(f"  always the commonest token{token}: {percent(scores.baseline_accuracy)}")
+    lines.append(f"  mean loss: {scores.mlm_loss:.3f}")
     if scores.relation_accuracy is not None:
         lines.append(f"relations right: {percent(scores.relation_accuracy)}")
     for name, share in scores.relations.items():
-        note = "; too few pairs to say anything" if name in scores.too_few else ""
-        lines.append(f"  {name}: {percent(share)}{note}")
+        wrong = [f"{other} {count:,}" for other, count in scores.confusion[name].items() if count and other != name]
+        taken = f"; taken for {', '.join(wrong)}" if wrong else ""
+        lines.append(
+            f"  {name}: {percent(share)}{taken}" + "; too few pairs to say anything" * (name in scores.too_few)
+        )
+    for name, own in scores.stores.items():
+        lines += [f"{name}, {own.pairs:,} pairs:", *("  " + line for line in describe(own, vocabulary=vocabulary))]
     return lines
 
 
