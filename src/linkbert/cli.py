@@ -135,15 +135,13 @@ def make_parser() -> argparse.ArgumentParser:
         "--instances", type=int, metavar="N", help="decoded instances to show (3, where no DOCUMENT is named)"
     )
     command.add_argument("--seed", type=int, default=0)
-    command.add_argument("--preset", default="demo", help="whose settings the instances follow (demo)")
-    command.add_argument("--set", action="append", default=[], metavar="key=value", help="settings of the instances")
+    add_settings(command, "demo")
 
     command = commands.add_parser("stats", help="counts of a store, its links, graphs and relation shares")
     command.set_defaults(run=run_stats)
     command.add_argument("store", type=Path, metavar="STORE")
     command.add_argument("--json", action="store_true", help="for programs")
-    command.add_argument("--preset", default="tiny", help="whose settings the shares follow (tiny)")
-    command.add_argument("--set", action="append", default=[], metavar="key=value", help="settings the shares follow")
+    add_settings(command, "tiny")
 
     command = commands.add_parser("check", help="verify every promise on what is on disk")
     command.set_defaults(run=run_check)
@@ -193,6 +191,12 @@ def make_parser() -> argparse.ArgumentParser:
     command.add_argument("--model", required=True, help="a RUN, or a Hugging Face folder with a relation head")
     command.add_argument("--json", action="store_true", help="for programs")
     return parser
+
+
+def add_settings(command: argparse.ArgumentParser, preset: str) -> None:
+    """Let a command that looks at a store take the settings of a run."""
+    command.add_argument("--preset", default=preset, help=f"the settings that the pairs follow ({preset})")
+    command.add_argument("--set", action="append", default=[], metavar="key=value", help="one of them, otherwise")
 
 
 def year_and_month(text: str) -> tuple[int, int]:
