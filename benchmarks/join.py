@@ -23,6 +23,7 @@ import sys
 import tempfile
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -107,11 +108,9 @@ def watch(child: subprocess.Popen[bytes]) -> int:
         first = psutil.Process(child.pid)
         while not done.wait(0.05):
             total = 0
-            for process in [first, *first.children(recursive=True)]:
-                try:
+            with suppress(psutil.NoSuchProcess):  # it ended just now
+                for process in [first, *first.children(recursive=True)]:
                     total += process.memory_info().rss
-                except psutil.NoSuchProcess:
-                    continue
             peak = max(peak, total)
 
     thread = threading.Thread(target=look)

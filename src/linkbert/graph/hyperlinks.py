@@ -334,7 +334,7 @@ def _unsettled(join: _Join, turn: int) -> int:
 def _follow(turn: int, join: _Join, part: int) -> None:
     """Reply to the redirects that lead to names of this partition.
 
-    In turn 0 the names are documents. Later they are redirects: those of the turn, and of those settled earlier only the
+    In turn 0 the names are documents. Later they are redirects: those of the turn, and of those settled earlier the
     ones that were asked for in the turn before ("kept"): what a redirect takes over, another has just asked for.
     """
     asks = [table["target"] for table in _gather(join, f"aliases-{turn}", join.partitions, part)]
