@@ -184,7 +184,7 @@ def test_a_cut_source_is_built_and_the_cut_is_reported(tmp_path):
         ("a.xml.bz2", b"not bzip2", "is damaged near byte 9"),
         ("a.bin", b"what is this", r"in no format that is known here: name one with --format \(jsonl, "),
         ("a.bin", b"", "is empty"),
-        ("folder/a.png", b"", "holds no text: no file in it ends in"),
+        ("folder/a.png", b"", "holds nothing that is known here: no file in it ends in"),
     ],
 )
 def test_bad_sources_are_one_line_and_leave_nothing(tmp_path, name, data, message):

@@ -44,7 +44,7 @@ SCAFFOLD = ("plan.json", "links.sqlite", "links.json")  # what only an unfinishe
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One shard of a build, with all a worker needs for it; without a `reader` there is only a cut to report."""
+    """One shard of a build, with all a worker needs for it; without a `reader` there are only faults to report."""
 
     number: int
     reader: str
@@ -152,7 +152,7 @@ def _run(
         except ValueError as error:
             if len(plan["sources"]) == 1:
                 raise
-            yield "", Shard(str(path), 0, source["bytes"], cut=str(error))
+            yield "", Shard(str(path), 0, source["bytes"], faults=((CUT, str(error)),))
 
     def jobs() -> Iterator[Job]:
         number = 0
@@ -181,8 +181,8 @@ def _make_shard(job: Job) -> None:
     records: Iterator[Record] = iter(())
     if job.reader:
         records = READERS[job.reader].read(job.shard, job.options, skipped)
-    if job.shard.cut:
-        skipped.note(CUT, job.shard.cut)
+    for cause, where in job.shard.faults:
+        skipped.note(cause, where)
     if job.table is None:
         write_shard(job.store, job.number, records, skipped)
         return

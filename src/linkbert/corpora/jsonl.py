@@ -49,7 +49,7 @@ def plan(path: Path, _: Options) -> Iterator[Shard]:
     if not position and not pending:
         raise ValueError(cut or f"{path} is empty: there is no document in it")
     if pending or cut:
-        yield Shard(str(path), start, path.stat().st_size, bytes(pending), line, cut)
+        yield Shard(str(path), start, path.stat().st_size, bytes(pending), line, ((CUT, cut),) if cut else ())
 
 
 def read(shard: Shard, _: Options, skipped: Skipped) -> Iterator[Document]:
@@ -73,7 +73,7 @@ def read(shard: Shard, _: Options, skipped: Skipped) -> Iterator[Document]:
             if b"\\ud" in line or b"\\uD" in line:
                 record = _without_surrogates(record)
         except (ValueError, RecursionError):
-            skipped.note(CUT if number == last and not shard.cut else "not JSON", where)
+            skipped.note(CUT if number == last and not shard.faults else "not JSON", where)
             continue
         fault = _fault(record)
         if fault:
@@ -136,4 +136,4 @@ def _without_surrogates(value: Any) -> Any:
     return value
 
 
-READER = Reader(plan, read)
+READER = Reader(plan, read, suffixes=(".jsonl", ".ndjson"), marks=(b"{",))

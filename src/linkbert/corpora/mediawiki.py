@@ -50,7 +50,7 @@ def read(shard: Shard, options: Options, skipped: Skipped) -> Iterator[Document 
             yield record
 
 
-READER = Reader(plan=plan, read=read)
+READER = Reader(plan, read, marks=(b"<mediawiki",))
 
 
 def _read_head(path: Path) -> bytes:
@@ -97,7 +97,8 @@ def _chunks(path: Path, head: bytes) -> Iterator[Shard]:
                     start = position
                 searched = max(0, len(data) - 6)
     except CutFileError as error:
-        yield Shard(str(path), start, path.stat().st_size, data=bytes(data), cut=str(error), extra=(head, True))
+        stop, faults = path.stat().st_size, ((CUT, str(error)),)
+        yield Shard(str(path), start, stop, data=bytes(data), faults=faults, extra=(head, True))
     else:
         yield Shard(str(path), start, position, data=bytes(data), extra=(head, True))
 
@@ -157,7 +158,7 @@ def _split_pages(pieces: Iterable[tuple[bytes | None, bool]], shard: Shard, skip
         searched = max(0, len(data) - 6)
     if data.startswith(b"<page>") and ours:
         skipped.note(PAGE_CUT, where)
-    elif whole and not shard.cut and b"</mediawiki>" not in data and shard.extra[1]:
+    elif whole and not shard.faults and b"</mediawiki>" not in data and shard.extra[1]:
         skipped.note(CUT, f"{shard.path} does not end in </mediawiki>")
 
 

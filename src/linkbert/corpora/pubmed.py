@@ -178,4 +178,4 @@ def _number(text: str) -> int:
     return int(text) if text.isdecimal() else 1
 
 
-READER = Reader(plan, read, latest=True)
+READER = Reader(plan, read, marks=(b"<PubmedArticleSet",), latest=True)
