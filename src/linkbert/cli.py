@@ -90,7 +90,12 @@ def make_parser() -> argparse.ArgumentParser:
 
     command = commands.add_parser("build", help="a dump or a tree of documents -> a store")
     command.set_defaults(run=run_build)
-    command.add_argument("source", nargs="+", metavar="SOURCE", help="a path or a glob; several are read in order")
+    command.add_argument(
+        "source",
+        nargs="+",
+        metavar="SOURCE",
+        help="a path, a glob or an address (https://, s3://, gs://); several are read in order",
+    )
     command.add_argument("--to", type=Path, required=True, metavar="STORE", help="the store's folder")
     command.add_argument("--format", help="mediawiki, pubmed, jsonl or text; found by itself where it can be")
     command.add_argument(
@@ -119,6 +124,8 @@ def make_parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--dask", metavar="ADDRESS", help="a Dask scheduler to send the work to, such as tcp://host:8786"
     )
+
+    command.add_argument("--plan", action="store_true", help="print shards, sizes and an estimate, and build nothing")
 
     command = commands.add_parser("graph", help="add a graph to a store")
     command.set_defaults(run=run_graph)
@@ -210,13 +217,21 @@ def run_demo(arguments: argparse.Namespace) -> int:
 
 
 def expand(sources: Sequence[str]) -> list[Path]:
-    """Turn SOURCE words into paths: a glob gives its matches in order, anything else is a path that must be there."""
+    """Turn SOURCE words into paths: a glob gives its matches in order, else it has an address or must be there."""
+    from linkbert.files import source_path
+
     paths: list[Path] = []
     for source in sources:
         if not source:
             raise ValueError("a SOURCE is empty; name a dump, a file of JSON lines, a folder or a tar")
         if "://" in source:
-            raise ValueError(f"{source}: sources by address are not read yet; download it and give the path")
+            path = source_path(source)
+            wild = glob.has_magic(path.name) and not source.startswith(("http://", "https://"))  # "?" is theirs
+            found = sorted(path.parent.glob(path.name), key=str) if wild else [path]
+            if not found:
+                raise ValueError(f"{source} matches no file")
+            paths += found
+            continue
         matches = sorted(glob.glob(source)) if glob.has_magic(source) and not Path(source).exists() else [source]
         if not matches:
             raise ValueError(f"{source} matches no file")
@@ -232,18 +247,25 @@ def run_build(arguments: argparse.Namespace) -> int:
     from linkbert.build import build_store
     from linkbert.corpora.reader import DAMAGE, Options
     from linkbert.display import LiveLine, stage_progress
+    from linkbert.plan import plan_build
 
+    options = Options(arguments.table_cells, arguments.before, arguments.min_words, arguments.comments)
+    workers = arguments.workers or os.cpu_count() or 1
+    if arguments.plan:
+        for text in plan_build(expand(arguments.source), format=arguments.format, options=options, workers=workers):
+            print(text, flush=True)
+        return 0
     with LiveLine() as line:
         store = build_store(
             expand(arguments.source),
             arguments.to,
             format=arguments.format,
-            options=Options(arguments.table_cells, arguments.before, arguments.min_words, arguments.comments),
+            options=options,
             links_table=arguments.links,
             vocabulary=arguments.vocab,
             lowercase=False if arguments.cased else None,
             graph=arguments.graph == "hyperlink",
-            workers=arguments.workers or os.cpu_count() or 1,
+            workers=workers,
             dask=arguments.dask,
             progress=stage_progress(line),
         )
