@@ -81,6 +81,16 @@ def test_stats_for_people_names_the_same_counts(folder, capsys):
         assert words in out
 
 
+def test_stats_draws_plots(folder, capsys):
+    assert cli.main(["stats", str(folder / "store"), "--plots", str(folder / "plots")]) == 0
+    out = capsys.readouterr().out
+    line = next(line for line in out.splitlines() if "largest component" in line)
+    assert line.endswith(" 25.0 %")  # a country and its towns
+    for name in ("degrees.png", "coverage-hyperlink.png"):
+        assert f"wrote {folder / 'plots' / name}" in out
+        assert (folder / "plots" / name).read_bytes().startswith(b"\x89PNG")
+
+
 def test_show_marks_resolved_and_dead_links(folder, capsys):
     assert cli.main(["show", str(folder / "store"), "town 1"]) == 0
     out = capsys.readouterr().out

@@ -151,6 +151,7 @@ def make_parser() -> argparse.ArgumentParser:
     command.add_argument("--json", action="store_true", help="for programs")
     command.add_argument("--preset", default="tiny", help="whose settings the shares follow (tiny)")
     command.add_argument("--set", action="append", default=[], metavar="key=value", help="settings the shares follow")
+    command.add_argument("--plots", type=Path, metavar="FOLDER", help="draw degrees and coverage into PNG files")
 
     command = commands.add_parser("check", help="verify every promise on what is on disk")
     command.set_defaults(run=run_check)
@@ -328,13 +329,15 @@ def run_show(arguments: argparse.Namespace) -> int:
 
 def run_stats(arguments: argparse.Namespace) -> int:
     """Print a store's counts."""
-    from linkbert.stats import store_statistics
+    from linkbert.stats import statistics_table, store_statistics, write_plots
 
-    config = make_config(arguments.preset, arguments.set)
+    statistics = store_statistics(arguments.store, make_config(arguments.preset, arguments.set))
+    plots = write_plots(statistics, arguments.plots) if arguments.plots else []
     if arguments.json:
-        print(json.dumps(store_statistics(arguments.store, config), indent=1, ensure_ascii=False))
-    else:
-        print_statistics(make_console(), arguments.store, config)
+        print(json.dumps(statistics, indent=1, ensure_ascii=False))
+        return 0
+    for line in [*statistics_table(statistics), *(f"wrote {path}" for path in plots)]:
+        print(line)
     return 0
 
 
