@@ -140,8 +140,8 @@ class TokenStore:
     def find_sentences(self, docs: np.ndarray, numbers: np.ndarray) -> np.ndarray:
         """Turn the number of a sentence of a document's text (-1: none) into that among its sentences here, int64.
 
-        They differ in documents where an earlier sentence was cut. (An earlier line without a token, of invisible
-        characters alone, is a sentence of the text and not of these: then the number is one too high.)
+        They differ in documents where an earlier sentence was cut. (An earlier line of combining marks or
+        U+FFFD alone is a sentence of the text that has no token: then the number is one too high.)
         """
         result = numbers.astype(np.int64)
         first, last = self.document_sentences[docs], self.document_sentences[docs + 1]
