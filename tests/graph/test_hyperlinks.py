@@ -223,7 +223,7 @@ def test_processes_and_dask_give_the_same_bytes(tmp_path):
         build_hyperlinks(store, name="two", executor=executor, partitions=3)
     with (
         distributed.LocalCluster(
-            n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None, protocol="inproc://"
+            n_workers=1, threads_per_worker=2, processes=False, dashboard_address=":0", protocol="inproc://"
         ) as cluster,
         make_executor(dask=cluster.scheduler_address) as executor,
     ):
