@@ -33,6 +33,8 @@ class Document:
     """A text and its links; `id` is unique in a store and is what links resolve to.
 
     `disambiguation` marks a page that only lists meanings: links to it lead nowhere in particular and are dropped.
+    `sections` names places of the text that a link's fragment may lead to, each a name and a character: the ids of a
+    web page, say. A line of the text (a heading) may be named too, without standing here.
     """
 
     id: str
@@ -40,6 +42,7 @@ class Document:
     text: str
     links: tuple[Link, ...] = ()
     disambiguation: bool = False
+    sections: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,8 +43,8 @@ def read(path: Path) -> tuple[list[Document], Skipped]:
     skipped, found = Skipped(), []
     for shard in jsonl.plan(path, Options()):
         found += jsonl.read(shard, Options(), skipped)
-        if shard.cut:
-            skipped.note("cut", shard.cut)
+        for fault in shard.faults:
+            skipped.note(*fault)
     return found, skipped
 
 
@@ -152,7 +152,7 @@ def test_of_a_cut_file_what_is_there_is_kept(tmp_path, suffix):
     found, skipped = read(path)
     assert 3_000 < len(found) < 20_000
     assert [document.id for document in found] == [f"{i}" for i in range(len(found))]
-    assert skipped["cut"] == 1
+    assert skipped[jsonl.CUT] == 1
     assert "is cut off: its compressed data ends in the middle" in skipped.examples[-1]
 
 

@@ -41,8 +41,8 @@ def read_all(path, **options):
     skipped = Skipped()
     records = []
     for shard in plan(path, Options(**options)):
-        if shard.cut:
-            skipped.note(mediawiki.CUT, shard.cut)  # as the build does
+        for fault in shard.faults:
+            skipped.note(*fault)  # as the build does
         records += read(shard, Options(**options), skipped)
     return records, skipped
 

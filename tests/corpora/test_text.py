@@ -3,12 +3,14 @@
 import io
 import tarfile
 import time
+import zipfile
 from pathlib import Path
 
 import pytest
 
 from linkbert.corpora import find_reader, text
-from linkbert.corpora.reader import Options, Skipped
+from linkbert.corpora.reader import CUT, Options, Skipped
+from linkbert.corpora.tree import LINK, OUTSIDE
 from linkbert.records import Document
 
 MARKDOWN = """---
@@ -47,8 +49,8 @@ def read(path: Path) -> tuple[list[Document], Skipped]:
     assert find_reader(path) == "text"
     for shard in text.plan(path, Options()):
         found += text.read(shard, Options(), skipped)
-        if shard.cut:
-            skipped.note("cut", shard.cut)
+        for fault in shard.faults:
+            skipped.note(*fault)
     return found, skipped
 
 
@@ -75,37 +77,72 @@ def test_markdown_becomes_prose():
 def test_a_folder_and_a_tar_of_it_give_the_same_documents(tmp_path):
     folder = make_folder(tmp_path / "books")
     found, skipped = read(folder)
-    assert [(document.id, document.title) for document in found] == [("a", "a"), ("b/two", "The Title"), ("c", "c")]
-    assert [document.text for document in found[::2]] == ["A line.\n# Not a heading *here*", "Café"]
+    assert [(document.id, document.title) for document in found] == [("a", "a"), ("c", "c"), ("b/two", "The Title")]
+    assert [document.text for document in found[:2]] == ["A line.\n# Not a heading *here*", "Café"]
     assert skipped == {"not UTF-8 (read as Latin-1)": 1, "no text in the file": 1}
     for suffix in ("", ".gz", ".bz2", ".xz"):
         path = tmp_path / f"books.tar{suffix}"
         with tarfile.open(path, f"w:{suffix[1:]}") as archive:
             for file in sorted(folder.rglob("*")):
                 archive.add(file, file.relative_to(folder), recursive=False)
-        assert read(path) == (found, skipped)
+        in_order = sorted(found, key=lambda document: document.id)
+        assert read(path) == (in_order, skipped)
+    path = tmp_path / "books.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for file in sorted(folder.rglob("*")):
+            archive.write(file, file.relative_to(folder))
+    assert read(path) == (in_order, skipped)
 
 
-def test_links_and_devices_of_a_tar_are_ignored_and_nothing_is_written(tmp_path):
-    path = tmp_path / "a.tar"
-    with tarfile.open(path, "w") as archive:
-        for name, kind in (
-            ("link.txt", tarfile.SYMTYPE),
-            ("hard.txt", tarfile.LNKTYPE),
-            ("device.txt", tarfile.CHRTYPE),
+def test_what_leads_out_of_a_tree_is_refused_and_nothing_is_written(tmp_path):
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    with tarfile.open(tree / "a.tar", "w") as archive:
+        for name, kind, leads_to in (
+            ("link.txt", tarfile.SYMTYPE, "/etc/passwd"),
+            ("deep/link.txt", tarfile.SYMTYPE, "../a.txt"),
+            ("hard.txt", tarfile.LNKTYPE, "../../etc/passwd"),
+            ("device.txt", tarfile.CHRTYPE, ""),
         ):
             member = tarfile.TarInfo(name)
-            member.type, member.linkname = kind, "/etc/passwd"
+            member.type, member.linkname = kind, leads_to
             archive.addfile(member)
-        member = tarfile.TarInfo("../../outside.txt")
-        member.size = 5
-        archive.addfile(member, io.BytesIO(b"words"))
-    found, _ = read(path)
-    assert [(document.id, document.text) for document in found] == [("../../outside", "words")]
-    assert sorted(file.name for file in tmp_path.parent.parent.rglob("outside.txt")) == []
+        for name in ("../../outside.txt", "/a.txt", ".git/b.txt"):
+            member = tarfile.TarInfo(name)
+            member.size = 5
+            archive.addfile(member, io.BytesIO(b"words"))
+    with zipfile.ZipFile(tree / "a.zip", "w") as archive:
+        for name in ("../../outside.txt", "a.txt", ".git/b.txt"):
+            archive.writestr(name, b"words")
+    for name, faults in (("a.tar", {OUTSIDE: 3, LINK: 1}), ("a.zip", {OUTSIDE: 1})):
+        found, skipped = read(tree / name)
+        assert [(document.id, document.text) for document in found] == [("a", "words")]
+        assert skipped == faults
+    assert sorted(file.name for file in tmp_path.parent.rglob("outside.txt")) == []
     folder = make_folder(tmp_path / "books")
     (folder / "link.txt").symlink_to("/etc/passwd")
-    assert "link" not in [document.id for document in read(folder)[0]]
+    (folder / "other.txt").symlink_to("a.txt")
+    (folder / "up").symlink_to("..")
+    found, skipped = read(folder)
+    assert [document.id for document in found] == ["a", "c", "b/two"]
+    assert (skipped[OUTSIDE], skipped[LINK]) == (2, 1)
+
+
+def test_a_damaged_file_of_a_zip_costs_itself(tmp_path):
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for i in range(3):
+            archive.writestr(f"{i}.txt", f"words {i} {(i + 2) ** 999}")
+    data = bytearray(path.read_bytes())
+    at = data.index(b"1.txt") + 40
+    data[at : at + 20] = bytes(20)
+    path.write_bytes(data)
+    found, skipped = read(path)
+    assert [document.id for document in found] == ["0", "2"]
+    assert skipped == {CUT: 1}
+    path.write_bytes(data[:100])
+    with pytest.raises(ValueError, match="is not a whole zip file"):
+        read(path)
 
 
 def test_a_cut_tar_keeps_its_whole_files(tmp_path):
@@ -120,11 +157,11 @@ def test_a_cut_tar_keeps_its_whole_files(tmp_path):
     found, skipped = read(path)
     assert 15 < len(found) < 30
     assert all(len(document.text.split()) == 3000 for document in found)
-    assert skipped["cut"] == 1
+    assert skipped[CUT] == 1
 
 
 def test_what_holds_no_text_is_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"holds no text: no file in it ends in \.txt"):
+    with pytest.raises(ValueError, match=r"holds nothing that is known here: no file in it ends in .*\.txt"):
         read(tmp_path)
     (tmp_path / "a.tar").write_bytes(b"this is no tar" * 100)
     with pytest.raises(ValueError, match="is not a whole tar file"):

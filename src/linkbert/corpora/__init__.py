@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 from linkbert.corpora import jsonl, mediawiki, pubmed, text
 from linkbert.corpora.reader import Reader
+from linkbert.corpora.tree import is_tree, list_names
 from linkbert.files import COMPRESSIONS, CutFileError, decompressed_blocks
 
 READERS: dict[str, Reader] = {
@@ -14,32 +16,38 @@ READERS: dict[str, Reader] = {
     "pubmed": pubmed.READER,
     "text": text.READER,
 }
+LOOKED_AT = 1_000  # files of a tree that decide what it holds
 
 
 def find_reader(path: Path) -> str:
-    """Say which reader a source is for, by its name and, where that leaves it open, by its first bytes.
+    """Say which reader a source is for: by its name, else by its first bytes; a tree by the names of its files.
 
     >>> find_reader(Path("notes.jsonl.xz"))
     'jsonl'
     """
-    if path.is_dir() or ".tar" in path.suffixes or path.suffix == ".tgz":
-        return "text"
-    suffix = Path(path.stem).suffix if path.suffix in COMPRESSIONS else path.suffix
-    match suffix.lower():
-        case ".jsonl" | ".ndjson":
-            return "jsonl"
-        case ".txt" | ".md" | ".markdown":
-            return "text"
+    if is_tree(path):
+        found = Counter(_by_suffix(name, trees=True) for name in list_names(path, LOOKED_AT))
+        del found[""]
+        if found:
+            return found.most_common(1)[0][0]
+        known = ", ".join(suffix for reader in READERS.values() if reader.trees for suffix in reader.suffixes)
+        raise ValueError(f"{path} holds nothing that is known here: no file in it ends in one of {known}")
+    name = path.name.lower()
+    if found_by_name := _by_suffix(name.removesuffix(path.suffix.lower()) if path.suffix in COMPRESSIONS else name):
+        return found_by_name
     try:
-        head = next(decompressed_blocks(path), (b"", 0))[0].removeprefix(b"\xef\xbb\xbf").lstrip()
+        head = next(decompressed_blocks(path), (b"", 0))[0].removeprefix(b"\xef\xbb\xbf").lstrip()[:4096]
     except CutFileError as error:
         raise ValueError(f"{error}: nothing can be read of it, fetch it again") from None
     if not head:
         raise ValueError(f"{path} is empty: there is no document in it")
-    if b"<mediawiki" in head[:4096]:
-        return "mediawiki"
-    if b"<PubmedArticleSet" in head[:4096]:
-        return "pubmed"
-    if head.startswith(b"{"):
-        return "jsonl"
+    for reader, row in READERS.items():
+        if any(head.startswith(mark) if len(mark) == 1 else mark in head for mark in row.marks):
+            return reader
     raise ValueError(f"{path} is in no format that is known here: name one with --format ({', '.join(READERS)})")
+
+
+def _by_suffix(name: str, *, trees: bool = False) -> str:
+    """Name the reader of files with such a name, "" for none."""
+    rows = ((key, row) for key, row in READERS.items() if row.suffixes and row.trees >= trees)
+    return next((key for key, row in rows if name.lower().endswith(row.suffixes)), "")

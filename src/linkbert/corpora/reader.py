@@ -26,6 +26,9 @@ class Options:
     before: tuple[int, int] | None = None  # only what was published before this year and month (pubmed)
     min_words: int = 0  # only abstracts of so many words or more (pubmed)
     comments: bool = False  # comments, errata and the like are links too (pubmed)
+    body: str = ""  # CSS selector of the main text (html, zim)
+    drop: str = ""  # CSS selector of what is left out of it (html, zim)
+    columns: str = ""  # which column is what, such as "id=url,text=body" (parquet)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +46,8 @@ class Shard:
     """A part of a source that one worker reads; it pickles.
 
     `start` and `stop` are bytes of the file on disk (stop -1: its end): a build's progress counts them. `data` holds
-    the part itself where only the planner can cut it out (a compressed stream). `cut` is a message: the source breaks
-    off after this shard; it is counted and reported.
+    the part itself where only the planner can cut it out (a compressed stream). `faults` are what the planner found
+    amiss, each a cause and a place, counted with the shard: CUT says that the source breaks off after it.
     """
 
     path: str
@@ -52,7 +55,7 @@ class Shard:
     stop: int = -1
     data: bytes | None = None
     first_line: int = 0
-    cut: str = ""
+    faults: tuple[tuple[str, str], ...] = ()
     extra: Any = None  # what a reader's plan hands to its read, such as the declarations at the head of a dump
 
 
@@ -74,9 +77,14 @@ class Skipped(Counter[str]):
 class Reader:
     """A source format: `plan` cuts a source into shards, `read` reads one of them, counting what it skips by cause.
 
-    Of several documents of one id the first counts, or (`latest`) the last.
+    `suffixes` are the ends of the names of its files, `marks` what stands at the head of one. With `trees`, a folder,
+    a tar or a zip of such files is a source, too. Of several documents of one id the first counts, or (`latest`) the
+    last.
     """
 
     plan: Callable[[Path, Options], Iterator[Shard]]
     read: Callable[[Shard, Options, Skipped], Iterator[Record]]
+    suffixes: tuple[str, ...] = ()
+    marks: tuple[bytes, ...] = ()
+    trees: bool = False
     latest: bool = False

@@ -14,10 +14,11 @@ from __future__ import annotations
 
 import glob
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ FORMAT = 1
 GROUP_DOCUMENTS = 1_000  # a row group ends after so many documents,
 GROUP_CHARACTERS = 1 << 20  # or so many characters of text
 
+_SECTION = pa.struct([("name", pa.string()), ("start", pa.int32())])
 _LINK = pa.struct([("start", pa.int32()), ("end", pa.int32()), ("target", pa.string()), ("fragment", pa.string())])
 DOCUMENTS = pa.schema(
     [
@@ -43,6 +45,7 @@ DOCUMENTS = pa.schema(
         ("text", pa.large_string()),
         ("disambiguation", pa.bool_()),
         ("links", pa.list_(_LINK)),
+        ("sections", pa.list_(_SECTION)),
     ]
 )
 REDIRECTS = pa.schema([("source", pa.string()), ("target", pa.string()), ("fragment", pa.string())])
@@ -112,27 +115,38 @@ def write_shard(store: Path, shard: int, records: Iterable[Record], skipped: Ski
 
 def _to_table(documents: list[Document]) -> pa.Table:
     links = [link for document in documents for link in document.links]
-    offsets = np.zeros(len(documents) + 1, np.int32)
-    np.cumsum([len(document.links) for document in documents], out=offsets[1:])
-    fields = [pa.array([getattr(link, field.name) for link in links], field.type) for field in _LINK]
-    values = pa.StructArray.from_arrays(fields, fields=list(_LINK))
+    fields = [[getattr(link, name) for link in links] for name in _LINK.names]
+    sections = [section for document in documents for section in document.sections]
     columns = [
         pa.array([getattr(document, name) for document in documents], DOCUMENTS.field(name).type)
         for name in ("id", "title", "text", "disambiguation")
     ]
-    return pa.table([*columns, pa.ListArray.from_arrays(offsets, values)], schema=DOCUMENTS)
+    columns.append(_to_lists([len(document.links) for document in documents], fields, _LINK))
+    fields = [[section[i] for section in sections] for i in range(len(_SECTION.names))]
+    columns.append(_to_lists([len(document.sections) for document in documents], fields, _SECTION))
+    return pa.table(columns, schema=DOCUMENTS)
+
+
+def _to_lists(sizes: list[int], columns: Iterable[Sequence[Any]], kind: pa.StructType) -> pa.ListArray:
+    values = [pa.array(column, field.type) for column, field in zip(columns, kind, strict=True)]
+    offsets = np.cumsum([0, *sizes], dtype=np.int32)
+    return pa.ListArray.from_arrays(offsets, pa.StructArray.from_arrays(values, fields=list(kind)))
 
 
 def _from_table(table: pa.Table | pa.RecordBatch) -> Iterator[Document]:
     table = pa.table(table) if isinstance(table, pa.RecordBatch) else table.combine_chunks()
     for batch in table.to_batches():
-        lists = batch.column("links")
-        offsets = (lists.offsets.to_numpy() - lists.offsets[0].as_py()).tolist()
-        values = lists.flatten()
-        links = list(map(Link, *(values.field(field.name).to_pylist() for field in _LINK)))
         ids, titles, texts, flags = (batch.column(name).to_pylist() for name in DOCUMENTS.names[:4])
-        for i, (id_, title, text, flag) in enumerate(zip(ids, titles, texts, flags, strict=True)):
-            yield Document(id_, title, text, tuple(links[offsets[i] : offsets[i + 1]]), flag)
+        links = _from_lists(batch.column("links"), _LINK, Link)
+        sections = _from_lists(batch.column("sections"), _SECTION, lambda *pair: pair)
+        yield from map(Document, ids, titles, texts, links, flags, sections)
+
+
+def _from_lists(lists: pa.ListArray, kind: pa.StructType, make: Callable[..., Any]) -> Iterator[tuple[Any, ...]]:
+    offsets = (lists.offsets.to_numpy() - lists.offsets[0].as_py()).tolist()
+    values = lists.flatten()
+    items = list(map(make, *(values.field(name).to_pylist() for name in kind.names)))
+    return (tuple(items[start:stop]) for start, stop in pairwise(offsets))
 
 
 @contextmanager

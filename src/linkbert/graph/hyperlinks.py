@@ -11,7 +11,7 @@ All of it is SQL in DuckDB, on disk where memory does not suffice: 20 M links ag
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from linkbert.graph.links import write_graph
 
 ROUNDS = 10  # of pointer jumping: a chain of up to 2^10 redirects is followed, what is left then is a circle
 CHUNK = 1 << 20  # edges written at a time
+LONGEST_HEADING = 300  # characters of a line that a fragment may mean
 
 # Rows between dropped ones are runs: a document's number is its row and the shift of its run.
 _NUMBERED = """
@@ -66,7 +67,7 @@ CREATE VIEW edges AS
 SELECT source, place, target, fragment FROM resolved WHERE target <> source AND NOT disambiguation"""
 
 _NAMED = """
-SELECT f.target, text, fragments
+SELECT f.target, text, sections, fragments
 FROM (SELECT target, list(DISTINCT fragment) AS fragments FROM edges WHERE fragment <> '' GROUP BY target) f
 JOIN numbered ON f.target = number"""
 
@@ -142,38 +143,43 @@ def _insert(database: Any, table: str, rows: list[tuple[Any, ...]]) -> None:
 
 
 def _find_sections(database: Any) -> list[tuple[int, str, int]]:
-    """List (document, fragment, sentence) for each fragment that is a line of the document it leads into."""
+    """List (document, fragment, sentence) for each fragment that names a place of the document it leads into."""
     found = []
     rows = database.execute(_NAMED)
     while chunk := rows.fetchmany(1_000):
-        for target, text, fragments in chunk:
-            found += [(target, fragment, at) for fragment, at in find_sections(text, fragments) if at >= 0]
+        for target, text, sections, fragments in chunk:
+            named = {section["name"]: section["start"] for section in sections}
+            found += [(target, fragment, at) for fragment, at in find_sections(text, fragments, named) if at >= 0]
     return found
 
 
-def find_sections(text: str, fragments: list[str]) -> list[tuple[str, int]]:
-    r"""Pair each fragment with the number of the sentence at which the line of that name starts, -1 for none.
+def find_sections(text: str, fragments: list[str], named: Mapping[str, int] | None = None) -> list[tuple[str, int]]:
+    r"""Pair each fragment with the number of the sentence where the place of that name starts, -1 for none.
 
-    A heading is a line of its own, and a line starts a sentence; case and underscores do not matter.
+    `named` maps names of places to characters of the text. Else a fragment means the line that has the same letters and
+    digits: a heading is a line of its own, a line starts a sentence, and sites make names of headings ("early-life").
 
     >>> find_sections("One. Two.\nEarly life\nBorn.", ["early_Life", "Death"])
     [('early_Life', 2), ('Death', -1)]
     """
-    wanted = {_plain(fragment): -1 for fragment in fragments}
-    longest = max(map(len, wanted), default=0)
+    named = named or {}
+    wanted = {_plain(fragment): -1 for fragment in fragments if fragment not in named}
+    wanted.pop("", None)
     starts = np.asarray(split_sentences(text))
+
+    def sentence(at: int) -> int:
+        return int(np.searchsorted(starts, at, side="right")) - 1
+
     position = 0
-    for line in text.split("\n"):
-        bare = line.strip()
-        if bare and len(bare) <= longest and wanted.get(key := _plain(bare)) == -1:
-            at = int(np.searchsorted(starts, position + len(line) - len(line.lstrip()), side="right")) - 1
-            wanted[key] = at
+    for line in text.split("\n") if wanted else ():
+        if len(line) <= LONGEST_HEADING and wanted.get(key := _plain(line)) == -1:
+            wanted[key] = sentence(position + len(line) - len(line.lstrip()))
         position += len(line) + 1
-    return [(fragment, wanted[_plain(fragment)]) for fragment in fragments]
+    return [(name, sentence(named[name]) if name in named else wanted.get(_plain(name), -1)) for name in fragments]
 
 
 def _plain(name: str) -> str:
-    return name.replace("_", " ").strip().casefold()
+    return "".join(filter(str.isalnum, name.casefold()))
 
 
 def _read_edges(database: Any, first: np.ndarray) -> Iterator[dict[str, np.ndarray]]:
