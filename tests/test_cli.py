@@ -295,7 +295,6 @@ def test_long_texts_are_related_by_their_beginnings(folder, capsys):
     [
         (["build", "{}/absent.jsonl", "--to", "{}/x"], "absent.jsonl is not there; check the path"),
         (["build", "{}/*.nothing", "--to", "{}/x"], "matches no file"),
-        (["build", "https://example.org/dump", "--to", "{}/x"], "sources by address are not read yet"),
         (["show", "{}/store", "no such town"], "has no document 'no such town'"),
         (["stats", "{}"], "is not a store"),
         (["pretrain", "{}/store", "--to", "{}/y", "stepz=3"], "did you mean 'steps'"),

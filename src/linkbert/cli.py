@@ -138,10 +138,14 @@ def make_parser() -> argparse.ArgumentParser:
         "--exact", action="store_true", help="look up frequent terms, too: slower, nothing is missed (tfidf)"
     )
     command.add_argument(
-        "--memory", type=size_in_bytes, default="4GB", metavar="SIZE", help="for all processes (tfidf, hyperlink; 4GB)"
+        "--memory",
+        type=size_in_bytes,
+        default="4GB",
+        metavar="SIZE",
+        help="for all processes (tfidf), or each (hyperlink; 4GB)",
     )
-    command.add_argument("--workers", type=int, default=0, help="processes; 0 is one per core (tfidf; 0)")
-    command.add_argument("--dask", metavar="ADDRESS", help="a Dask scheduler to send the work to (tfidf)")
+    command.add_argument("--workers", type=int, default=0, help="processes; 0 is one per core (tfidf, hyperlink; 0)")
+    command.add_argument("--dask", metavar="ADDRESS", help="a Dask scheduler to send the work to")
 
     command = commands.add_parser("show", help="look: a document and its links, or decoded training instances")
     command.set_defaults(run=run_show)
@@ -319,6 +323,7 @@ def run_graph(arguments: argparse.Namespace) -> int:
     from linkbert.graph.hyperlinks import build_hyperlinks
     from linkbert.graph.links import graph_folder, is_whole
     from linkbert.graph.random_graph import build_random
+    from linkbert.shards import make_executor
 
     store = Store.open(arguments.store)
     name = arguments.name or arguments.method
@@ -339,7 +344,8 @@ def run_graph(arguments: argparse.Namespace) -> int:
     else:
         with locked(store.path), LiveLine() as line:
             if arguments.method == "hyperlink":
-                build_hyperlinks(store, name=name, memory=f"{arguments.memory}B")
+                with make_executor(arguments.workers or os.cpu_count() or 1, arguments.dask) as executor:
+                    build_hyperlinks(store, name=name, executor=executor, memory=f"{arguments.memory}B")
             elif arguments.method == "random":
                 build_random(store, name=name, seed=arguments.seed)
             else:
