@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from linkbert.config import Config
 from linkbert.corpora.store import Store, shard_path
 from linkbert.files import read_json
-from linkbert.graph.links import LinkGraph
+from linkbert.graph.links import PARTS, LinkGraph
 from linkbert.instances import kernels
 from linkbert.instances.sampler import Instances, Sampler, held_out, mask_counts
 from linkbert.instances.tokens import LONGEST_SENTENCE, TokenStore, WordPieces, hash_id, never_falls
@@ -61,7 +61,7 @@ def check(path: str | Path) -> Iterator[Finding]:
         yield finding
     for folder in sorted((path / "graphs").glob("*/")):
         name = folder.name
-        if name.endswith(".part"):
+        if name.endswith(PARTS):
             continue
         graphs: list[Any] = []
         yield from _guarded(f"graph {name}: opens", partial(_open_graph, graphs, path, name))
