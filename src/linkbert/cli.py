@@ -142,7 +142,7 @@ def make_parser() -> argparse.ArgumentParser:
         type=size_in_bytes,
         default="4GB",
         metavar="SIZE",
-        help="for all processes (tfidf), or each (hyperlink; 4GB)",
+        help="of all processes together, with --dask of each (tfidf, hyperlink; 4GB)",
     )
     command.add_argument("--workers", type=int, default=0, help="processes; 0 is one per core (tfidf, hyperlink; 0)")
     command.add_argument("--dask", metavar="ADDRESS", help="a Dask scheduler to send the work to")
@@ -342,10 +342,16 @@ def run_graph(arguments: argparse.Namespace) -> int:
     if is_whole(store.path, name):
         print(f"{there.parent} is made already")
     else:
+        workers = arguments.workers or os.cpu_count() or 1
         with locked(store.path), LiveLine() as line:
             if arguments.method == "hyperlink":
-                with make_executor(arguments.workers or os.cpu_count() or 1, arguments.dask) as executor:
-                    build_hyperlinks(store, name=name, executor=executor, memory=f"{arguments.memory}B")
+                with make_executor(workers, arguments.dask) as executor:
+                    build_hyperlinks(
+                        store,
+                        name=name,
+                        executor=executor,
+                        memory=arguments.memory // (1 if arguments.dask else workers),
+                    )
             elif arguments.method == "random":
                 build_random(store, name=name, seed=arguments.seed)
             else:
@@ -357,7 +363,7 @@ def run_graph(arguments: argparse.Namespace) -> int:
                     exact=arguments.exact,
                     name=name,
                     memory=arguments.memory,
-                    workers=arguments.workers or os.cpu_count() or 1,
+                    workers=workers,
                     dask=arguments.dask,
                     progress=stage_progress(line),
                 )

@@ -104,7 +104,7 @@ def build_tfidf(
     """Write STORE/graphs/NAME, an edge from each document to each of the `k` others most like it, the likest first.
 
     Documents without a term in common with another have no edges. `memory` is in bytes, for this process and its
-    `workers` together (with `dask`, for as many as run on one machine). Neither changes a byte of the graph. Returns
+    `workers` together (with `dask`, for each of the workers). Neither changes a byte of the graph. Returns
     the counts that its graph.json holds.
     """
     if not 1 <= k <= MOST:
