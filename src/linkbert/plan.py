@@ -27,7 +27,7 @@ CUTTING, SAMPLING = 2.0, 10.0  # seconds given to cutting each source, and to re
 SAMPLES, SAMPLED = 4, 8  # shards kept of a source, sources of which any are kept
 LARGEST_LIST = 20  # sources shown one by one
 TOKENISED = 7e6  # bytes of text a second and core
-JOINED = 4e5  # links, documents and redirects a second and core
+JOINED = 1e6  # links, documents and redirects a second and core
 CHARACTERS = 4.5  # of English text to a WordPiece
 
 

@@ -59,9 +59,9 @@ def store_statistics(path: Path, config: Config | None = None) -> dict[str, Any]
 
 def relation_shares(path: Path, config: Config) -> dict[str, Any]:
     """Count what becomes of the asked shares on this store under these settings."""
-    from linkbert.instances.batches import open_batches
+    from linkbert.instances.sampler import open_sampler
 
-    return open_batches(path, config, anchors=config.anchors).sampler.policy()
+    return open_sampler(path, config, anchors=config.anchors).policy()
 
 
 def statistics_table(statistics: dict[str, Any]) -> Iterator[str]:

@@ -12,6 +12,7 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, NamedTuple, cast
 
@@ -81,16 +82,18 @@ def plan_tree(path: Path, suffixes: tuple[str, ...]) -> Iterator[Shard]:
 def read_tree(shard: Shard, skipped: Skipped) -> Iterator[tuple[str, bytes]]:
     """Yield the name (its path in the tree, valid Unicode) and the bytes of each file of a shard."""
     path = source_path(shard.path)
-    archive = zipfile.ZipFile(open_source(path)) if path.suffix == ".zip" else None
-    for name, data in shard.extra:
-        shown = name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-        try:
-            if data is None:
-                data = archive.read(name) if archive else (path / name).read_bytes()
-        except (OSError, zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError, EOFError) as error:
-            skipped.note(CUT, f"{path}: {shown} ({error})")
-            continue
-        yield shown, data
+    with ExitStack() as stack:
+        if path.suffix == ".zip":
+            archive = stack.enter_context(zipfile.ZipFile(stack.enter_context(open_source(path))))
+        for name, data in shard.extra:
+            shown = name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+            try:
+                if data is None:
+                    data = archive.read(name) if path.suffix == ".zip" else (path / name).read_bytes()
+            except (OSError, zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError, EOFError) as error:
+                skipped.note(CUT, f"{path}: {shown} ({error})")
+                continue
+            yield shown, data
 
 
 def list_names(path: Path, most: int) -> list[str]:
@@ -143,7 +146,7 @@ def _walk(folder: Path, wanted: Callable[[str], bool]) -> Iterator[_File]:
 
 def _list_zip(path: Path, wanted: Callable[[str], bool]) -> Iterator[_File]:
     try:
-        with zipfile.ZipFile(open_source(path)) as archive:
+        with open_source(path) as file, zipfile.ZipFile(file) as archive:
             members = archive.infolist()
     except (zipfile.BadZipFile, OSError) as error:
         raise ValueError(f"{path} is not a whole zip file ({error}): fetch it again") from None

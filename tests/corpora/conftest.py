@@ -1,0 +1,58 @@
+"""What several tests of readers need."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture
+def write_zim(tmp_path):
+    """Write a ZIM file of (path, title, HTML), or of (path, title, None, target) for a redirect, with libzim itself."""
+    writer = pytest.importorskip("libzim.writer")
+
+    class Page(writer.Item):
+        def __init__(self, path, title, content, kind="text/html"):
+            super().__init__()
+            self.values = path, title, content, kind
+
+        def get_path(self):
+            return self.values[0]
+
+        def get_title(self):
+            return self.values[1]
+
+        def get_mimetype(self):
+            return self.values[3]
+
+        def get_contentprovider(self):
+            return writer.StringProvider(self.values[2])
+
+        def get_hints(self):
+            return {writer.Hint.FRONT_ARTICLE: True}
+
+    def write(entries, name="site.zim", cluster=2048):
+        path = tmp_path / name
+        with writer.Creator(path).config_indexing(False, "eng").config_clustersize(cluster) as creator:
+            for path_, title, *rest in entries:
+                if rest[0] is None:
+                    creator.add_redirection(path_, title, rest[1], {})
+                else:
+                    creator.add_item(Page(path_, title, *rest))
+            creator.set_mainpath(entries[0][0])
+            creator.add_metadata("Title", "A site")
+        return path
+
+    return write
+
+
+@pytest.fixture
+def golden_source(write_zim):
+    """Give the source of a golden file: as it is, but a ZIM file is written from the list of its entries."""
+
+    def give(path: Path) -> Path:
+        if path.name.endswith(".zim.json"):
+            return write_zim(json.loads(path.read_text(encoding="utf-8")), path.stem)
+        return path
+
+    return give
