@@ -15,7 +15,7 @@ import codecs
 import re
 from collections.abc import Container, Iterator
 from functools import lru_cache
-from itertools import accumulate
+from html import unescape
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -46,18 +46,12 @@ _BREAKS = words(
     "footer form h1 h2 h3 h4 h5 h6 header hgroup hr legend li main menu ol p pre search section summary table tbody "
     "tfoot thead tr ul"
 )
-
-# One character each, taken out of the page first: around a link, around one to its own page or to nothing, before the
-# text of what has a name, between lines.
-OPEN, CLOSE, NAMED, OWN, BREAK = "\x02", "\x03", "\x04", "\x05", "\x06"
-_OURS = bytes(range(9)) + bytes(range(14, 28)) + b"\x7f"
-_MARKS = dict.fromkeys(_BREAKS, BREAK) | {f"/{name}": BREAK for name in _BREAKS} | {"td": " ", "th": " "}
+_GAPS = dict.fromkeys(_BREAKS | {f"/{name}" for name in _BREAKS}, "\n") | dict.fromkeys(("td", "th"), " ")
 _TAG = re.compile(r"<(?:!--.*?-->|([^\s>]+)([^>]*)>)", re.DOTALL)
-_NAME = re.compile(r' (?:id|name)="([^"]+)"')
-_ENTITIES = (("&nbsp;", "\xa0"), ("&lt;", "<"), ("&gt;", ">"), ("&quot;", '"'), ("&amp;", "&"))
-_SIGN = re.compile("\x05[^\\w\x02-\x06]{1,3}\x05")  # such as "\xb6" behind a heading, for copying its address
-_BARE = OPEN + CLOSE + NAMED + " "
-_RUN = re.compile("[ \n]*[\x02-\x04][ \n\x02-\x04]*")
+_HREF, _NAME = re.compile(r' href="([^"]+)"'), re.compile(r' (?:id|name)="([^"]+)"')
+_CONTROL = bytes(range(9)) + bytes(range(14, 28)) + b"\x7f"
+_PRE, _RUN = re.compile(r"<pre[ >].*?</pre>", re.DOTALL), re.compile(r">[^<]*")
+_WORD = re.compile(r"\w")
 _REFRESH = re.compile(r"[\s\d.]*[;,]?\s*(?:url\s*=)?\s*[\"']?([^\"']*)", re.IGNORECASE)
 
 
@@ -221,101 +215,58 @@ def _drop(root: LexborNode, selector: str) -> tuple[bool, list[str]]:
 
 
 def _write(html: str) -> tuple[str, list[tuple[int, int, str]], list[tuple[str, int]]]:
-    """Turn well-formed HTML, in which every "<" begins a tag, into text, links (start = end: no text), named places.
-
-    Tags become marks of one character, or nothing; white space is folded line by line, then brought to the right side
-    of the marks, and the offsets are read off at the end.
-    """
-    pieces = _TAG.split(html.encode().translate(None, _OURS).decode())  # text, name, attributes, text, ...
-    tags = pieces[1::3]
-    marks = [_MARKS.get(name, "") for name in tags]
-    hrefs: list[str] = []
-    named: list[str] = []
-    closer = ""  # the mark that ends the link which is open
-    for number, attributes in enumerate(pieces[2::3]):
-        if tags[number] == "a":
-            href = attributes.partition(' href="')[2]
-            href = href[: href.find('"')]
-            mark, before, closer = (OWN, closer, OWN) if href[:1] in ("", "#") else (OPEN, closer, CLOSE)
-            marks[number] = before + mark  # a link ends where another begins
-            if mark == OPEN:
-                hrefs.append(_unescape(href))
-        elif tags[number] == "/a":
-            marks[number], closer = closer, ""
-        if attributes and (' id="' in attributes or ' name="' in attributes) and (name := _NAME.search(attributes)):
-            marks[number] += NAMED
-            named.append(_unescape(name[1]))
-    if "pre" in tags:
-        _keep_lines(pieces)
-    pieces[1::3] = marks
-    pieces[2::3] = [""] * len(marks)
-    text = _unescape("".join(pieces))
-    if OWN in text:
-        text = _SIGN.sub("", text).replace(OWN, "")
-    lines: list[str] = []
-    carry = ""  # marks that stand alone in their line: they belong to the next
-    for line in text.split(BREAK):
-        line = carry + " ".join(line.split())
-        if line.strip(_BARE):
-            lines.append(line)
-            carry = ""
-        else:
-            carry = line
-    text = "\n".join(lines) + carry
-    anchors = text.replace(CLOSE, OPEN).split(OPEN)[1::2]
-    if any(not part or part[0] in " \n" or part[-1] in " \n" for part in anchors) or any(
-        part[:1] in (" ", "\n", CLOSE) for part in text.split(NAMED)[1:]
-    ):
-        text = _RUN.sub(_tidy, text)
-    return _place(text, hrefs, named)
-
-
-def _unescape(text: str) -> str:
-    """Decode what the parser escapes when it writes HTML."""
-    for entity, character in _ENTITIES if "&" in text else ():
-        text = text.replace(entity, character)
-    return text
-
-
-def _keep_lines(pieces: list[str]) -> None:
-    """Turn the line breaks in preformatted text into marks."""
-    depth = 0
-    for number in range(1, len(pieces), 3):
-        depth += (pieces[number] == "pre") - (pieces[number] == "/pre")
-        if depth > 0:
-            pieces[number + 2] = pieces[number + 2].replace("\n", BREAK)
-
-
-def _tidy(run: re.Match[str]) -> str:
-    """Leave one gap in a run of marks and white space: before links that open in it, behind those that close."""
-    marks = run[0]
-    gap = "\n" if "\n" in marks else " " if " " in marks else ""
-    if run.start() == 0 or run.end() == len(run.string):
-        gap = ""
-    lead = marks[: len(marks) - len(marks.lstrip(CLOSE + NAMED))]
-    rest = marks[len(lead) :].replace(" ", "").replace("\n", "")
-    closing = len(rest) - len(rest.lstrip(CLOSE))
-    return lead + rest[:closing] + gap + rest[closing:]
-
-
-def _place(
-    marked: str, hrefs: list[str], named: list[str]
-) -> tuple[str, list[tuple[int, int, str]], list[tuple[str, int]]]:
-    """Take the marks out and say where they stood; a link ends with its first line."""
-    parts = marked.replace(NAMED, "").replace(CLOSE, OPEN).split(OPEN)  # text, anchor, text, anchor, ..., text
-    places = list(accumulate(map(len, parts)))
-    text = "".join(parts)
-    links = list(zip(places[::2], places[1::2], hrefs, strict=False))
-    if "\n" in (anchors := OPEN.join(parts[1::2])) or f" {OPEN}" in anchors or anchors.endswith(" "):
-        for number, anchor in enumerate(parts[1::2]):
-            start, _, href = links[number]
-            links[number] = (start, start + len(anchor.partition("\n")[0].rstrip()), href)
-    sections = []
-    if named and text:
-        shown = marked.replace(OPEN, "").replace(CLOSE, "").split(NAMED)
-        starts = accumulate(map(len, shown[:-1]))
-        sections = [(name, min(at, len(text) - 1)) for name, at in zip(named, starts, strict=True)]
-    return text, links, sections
+    """Turn well-formed HTML into text, links (without a place: start = end) and named places, in one pass."""
+    out: list[str] = []
+    links: list[tuple[int, int, str]] = []
+    sections: list[tuple[str, int]] = []
+    waiting: list[str] = []  # names whose place is where the next text begins
+    length = 0
+    gap = ""  # what belongs between the text so far and the next: nothing, a space or a line break
+    href = None  # of the link that is open
+    start = end = -1  # of its text so far, as far as it is in one line
+    before = (0, 0, "")  # what to go back to if the link is dropped with its text
+    html = html.encode().translate(None, _CONTROL).decode()
+    if "<pre" in html:
+        html = _PRE.sub(lambda pre: _RUN.sub(lambda run: run[0].replace("\n", "<br>"), pre[0]), html)
+    pieces = _TAG.split(html)  # text, name, attributes, text, ...
+    for name, attributes, piece in zip(["", *pieces[1::3]], ["", *pieces[2::3]], pieces[::3], strict=True):
+        if name in ("a", "/a"):
+            if href is not None:  # an inner link ends the outer one
+                if href[0] == "#" and 0 <= start > length - 3 and not _WORD.search("".join(out[before[0] :])):
+                    del out[before[0] :]  # a mark such as "¶", for copying the address of its heading
+                    _, length, gap = before
+                else:
+                    links.append((start, length if end < 0 else end, href) if start >= 0 else (-1, -1, href))
+                href = None
+            if name == "a" and (found := _HREF.search(attributes)):
+                href, start, end, before = unescape(found[1]), -1, -1, (len(out), length, gap)
+        elif name in _GAPS:
+            gap = "\n" if gap == "\n" else _GAPS[name] if name != "br" or href is None else " "
+        if attributes and (' id="' in attributes or ' name="' in attributes) and (found := _NAME.search(attributes)):
+            waiting.append(unescape(found[1]))
+        if not piece:
+            continue
+        if "&" in piece:
+            piece = unescape(piece)
+        run = " ".join(piece.split())
+        if not gap and piece[0].isspace():
+            gap = " "
+        if not run:
+            continue
+        if gap and out:
+            if gap == "\n" and start >= 0 > end:
+                end = length
+            out.append(gap)
+            length += 1
+        if href is not None and start < 0:
+            start = length
+        if waiting:
+            sections += [(waiting_name, length) for waiting_name in waiting]
+            waiting.clear()
+        out.append(run)
+        length += len(run)
+        gap = " " if piece[-1].isspace() else ""
+    return "".join(out), links, [section for section in sections if section[1] < length]
 
 
 # ---- before a page is parsed
@@ -379,7 +330,8 @@ def _is_binary(data: bytes) -> bool:
     return head.startswith(_MAGIC) or len(head.translate(None, _TEXT)) > len(head) / 10
 
 
-_MARK = re.compile(r"<(/?)([a-zA-Z][^\s/>]*)")
+# An element without another in it is closed for sure; else a tag.
+_MARK = re.compile(r"<([a-zA-Z]++)[^<>]*+>[^<>]*+</\1>|<(/?)([a-zA-Z][^\s/>]*+)")
 _VOID = words("area base br col embed hr img input link meta param source track wbr")
 _IMPLIED = words("p li dt dd tr td th tbody thead tfoot option optgroup rp rt")  # may be left open
 
@@ -396,9 +348,9 @@ def is_bounded(source: str) -> bool:
         return True
     room = DEPTH * count + TAGS**2 // 2
     stack: list[str] = []
-    for slash, name in _MARK.findall(source):
+    for leaf, slash, name in _MARK.findall(source):
         name = name.lower()
-        if name in _VOID:
+        if leaf or name in _VOID:
             continue
         at = len(stack)
         while at and len(stack) - at < 8 and stack[at - 1] in _IMPLIED and stack[at - 1] != name:
