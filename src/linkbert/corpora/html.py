@@ -2,8 +2,8 @@ r"""A folder, a tar or a zip of web pages in, one Document a page out: main text
 
 The parser (Lexbor, through selectolax) repairs a page as browsers do. What is not prose is taken out of its tree, the
 main text is written as HTML again, and that is well formed: every "<" begins a tag. So one regular expression cuts it
-into tags and runs of text, and one loop over these writes the text and reads the offsets off as it goes. That is three
-times as fast as a walk over the tree, which makes a Python object of every node.
+into tags and runs of text, and one loop over these writes the text and reads the offsets off as it goes. (A walk over
+the tree would make a Python object of every node.)
 
 The id of a page is its path in the tree. What else a link may call it (its folder, its address on the web) comes out as
 Redirects; see addresses.py.
@@ -29,6 +29,7 @@ from linkbert.records import Document, Link, Redirect
 
 MOVED = 30  # words of a page that only says where the page is now
 TAGS, DEPTH = 2_000, 64  # where more tags open, they may be nested so deep on average; see is_bounded
+ATTRIBUTES = 10_000  # of one tag
 
 # What is never prose; its links stay, without a place.
 _DROPPED = (
@@ -139,7 +140,7 @@ def read(shard: Shard, options: Options, skipped: Skipped) -> Iterator[Record]:
 
 
 def _to_records(name: str, page: Page, skipped: Skipped) -> Iterator[Document | Redirect]:
-    """Yield a page and its other names; it may be no more than the other name of another."""
+    """Yield a page and its other names, or say which page it is only another name of."""
     place = find_place(name, page.canonical, page.base)
     known = names(name)
     moved = resolve(page.refresh, place) if page.refresh and page.text.count(" ") < MOVED else None
@@ -150,20 +151,18 @@ def _to_records(name: str, page: Page, skipped: Skipped) -> Iterator[Document | 
     if not page.text:
         skipped.note("page without text", name)
         return
-    id_ = name
+    # Not if the other is the index of a folder: there are sites whose every page claims to be the first.
+    inside = resolve(page.canonical, place)
+    if inside and inside[0] not in (name, *known) and len(names(inside[0])) == 1 and "://" not in inside[0]:
+        skipped.note("copy of another page, by its canonical address (left out)", name)
+        yield from (Redirect(other, inside[0]) for other in (name, *known))
+        return
     whole = resolve(page.canonical, Place())
     if whole and whole[0].startswith("https://"):
         yield Redirect(whole[0], name)
-    # A page may say that it is the same as another of the tree. It takes that one's name: the two count as duplicates
-    # and one is kept; where the other is not there, nothing is lost. (Not if the other is the index of a folder: there
-    # are sites whose every page claims to be the first.)
-    inside = resolve(page.canonical, place)
-    if inside and inside[0] not in (name, *known) and len(names(inside[0])) == 1 and "://" not in inside[0]:
-        id_ = inside[0]
-        yield Redirect(name, id_)
-    yield from (Redirect(other, id_) for other in known)
+    yield from (Redirect(other, name) for other in known)
     links = [Link(start, end, *to) for start, end, href in page.links if (to := resolve(href, place))]
-    yield Document(id_, page.title or PurePosixPath(name).stem, page.text, tuple(links), sections=page.sections)
+    yield Document(name, page.title or PurePosixPath(name).stem, page.text, tuple(links), sections=page.sections)
 
 
 def _find_roots(tree: LexborHTMLParser, body: str) -> list[LexborNode] | None:
@@ -209,7 +208,11 @@ def _drop(root: LexborNode, selector: str) -> tuple[bool, list[str]]:
     nodes = {node.mem_id: node for node in root.css(selector)}  # a node may match twice
     for node in reversed(nodes.values()):  # inner ones first: what is in a node is gone with it
         hrefs += reversed([link.attributes["href"] or "" for link in node.css("a[href], area[href]")])
-        if node.mem_id != root.mem_id:
+        if node.mem_id == root.mem_id:
+            break
+        if node.tag in _BREAKS:
+            node.inner_html = ""  # it still keeps the words around it apart
+        else:
             node.decompose()
     return root.mem_id not in nodes, hrefs[::-1]
 
@@ -332,8 +335,9 @@ def _is_binary(data: bytes) -> bool:
 
 # An element without another in it is closed for sure; else a tag.
 _MARK = re.compile(r"<([a-zA-Z]++)[^<>]*+>[^<>]*+</\1>|<(/?)([a-zA-Z][^\s/>]*+)")
+_LONG, _QUOTED = re.compile(r"<[a-zA-Z][^<>]{20000,}+"), re.compile(r'"[^"]*"|\'[^\']*\'')
 _VOID = words("area base br col embed hr img input link meta param source track wbr")
-_IMPLIED = words("p li dt dd tr td th tbody thead tfoot option optgroup rp rt")  # may be left open
+_IMPLIED = words("p li dt dd tr td th tbody thead tfoot option optgroup rp rt a nobr button")  # ends by itself
 
 
 def is_bounded(source: str) -> bool:
@@ -343,6 +347,8 @@ def is_bounded(source: str) -> bool:
     into each paragraph, so that 23 kB become 58 MB. Both are bounded by the sum of the depths of all tags. Few tags
     need no look; of the others the nesting is estimated, from tags that are not closed by the next.
     """
+    if any(len(_QUOTED.sub("", tag).split()) > ATTRIBUTES for tag in _LONG.findall(source)):
+        return False  # each attribute is compared with those before it
     count = source.count("<") - source.count("</")
     if count <= TAGS:
         return True
