@@ -1,8 +1,5 @@
 """What several tests of readers need."""
 
-import json
-from pathlib import Path
-
 import pytest
 
 
@@ -44,15 +41,3 @@ def write_zim(tmp_path):
         return path
 
     return write
-
-
-@pytest.fixture
-def golden_source(write_zim):
-    """Give the source of a golden file: as it is, but a ZIM file is written from the list of its entries."""
-
-    def give(path: Path) -> Path:
-        if path.name.endswith(".zim.json"):
-            return write_zim(json.loads(path.read_text(encoding="utf-8")), path.stem)
-        return path
-
-    return give

@@ -2,8 +2,8 @@ r"""A folder, a tar or a zip of web pages in, one Document a page out: main text
 
 The parser (Lexbor, through selectolax) repairs a page as browsers do. What is not prose is taken out of its tree, the
 main text is written as HTML again, and that is well formed: every "<" begins a tag. So one regular expression cuts it
-into tags and runs of text, and one loop over these writes the text and reads the offsets off as it goes. That is three
-times as fast as a walk over the tree, which makes a Python object of every node.
+into tags and runs of text, and one loop over these writes the text and reads the offsets off as it goes. (A walk over
+the tree would make a Python object of every node.)
 
 The id of a page is its path in the tree. What else a link may call it (its folder, its address on the web) comes out as
 Redirects; see addresses.py.
@@ -15,7 +15,7 @@ import codecs
 import re
 from collections.abc import Container, Iterator
 from functools import lru_cache
-from itertools import accumulate
+from html import unescape
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -30,6 +30,7 @@ from linkbert.records import Document, Link, Redirect
 NO_BODY = "page without the body that was asked for (left out)"
 MOVED = 30  # words of a page that only says where the page is now
 TAGS, DEPTH = 2_000, 64  # where more tags open, they may be nested so deep on average; see is_bounded
+ATTRIBUTES = 10_000  # of one tag
 
 # What is never prose; its links stay, without a place.
 _DROPPED = (
@@ -47,18 +48,12 @@ _BREAKS = words(
     "footer form h1 h2 h3 h4 h5 h6 header hgroup hr legend li main menu ol p pre search section summary table tbody "
     "tfoot thead tr ul"
 )
-
-# One character each, taken out of the page first: around a link, around one to its own page or to nothing, before the
-# text of what has a name, between lines.
-OPEN, CLOSE, NAMED, OWN, BREAK = "\x02", "\x03", "\x04", "\x05", "\x06"
-_OURS = bytes(range(9)) + bytes(range(14, 28)) + b"\x7f"
-_MARKS = dict.fromkeys(_BREAKS, BREAK) | {f"/{name}": BREAK for name in _BREAKS} | {"td": " ", "th": " "}
+_GAPS = dict.fromkeys(_BREAKS | {f"/{name}" for name in _BREAKS}, "\n") | dict.fromkeys(("td", "th"), " ")
 _TAG = re.compile(r"<(?:!--.*?-->|([^\s>]+)([^>]*)>)", re.DOTALL)
-_NAME = re.compile(r' (?:id|name)="([^"]+)"')
-_ENTITIES = (("&nbsp;", "\xa0"), ("&lt;", "<"), ("&gt;", ">"), ("&quot;", '"'), ("&amp;", "&"))
-_SIGN = re.compile("\x05[^\\w\x02-\x06]{1,3}\x05")  # such as "\xb6" behind a heading, for copying its address
-_BARE = OPEN + CLOSE + NAMED + " "
-_RUN = re.compile("[ \n]*[\x02-\x04][ \n\x02-\x04]*")
+_HREF, _NAME = re.compile(r' href="([^"]+)"'), re.compile(r' (?:id|name)="([^"]+)"')
+_CONTROL = bytes(range(9)) + bytes(range(14, 28)) + b"\x7f"
+_PRE, _RUN = re.compile(r"<pre[ >].*?</pre>", re.DOTALL), re.compile(r">[^<]*")
+_WORD = re.compile(r"\w")
 _REFRESH = re.compile(r"[\s\d.]*[;,]?\s*(?:url\s*=)?\s*[\"']?([^\"']*)", re.IGNORECASE)
 
 
@@ -154,7 +149,7 @@ def to_source(name: str, data: bytes, skipped: Skipped) -> str | None:
 
 
 def _to_records(name: str, page: Page, skipped: Skipped) -> Iterator[Document | Redirect]:
-    """Yield a page and its other names; it may be no more than the other name of another."""
+    """Yield a page and its other names, or say which page it is only another name of."""
     place = find_place(name, page.canonical, page.base)
     known = names(name)
     moved = resolve(page.refresh, place) if page.refresh and page.text.count(" ") < MOVED else None
@@ -165,20 +160,18 @@ def _to_records(name: str, page: Page, skipped: Skipped) -> Iterator[Document | 
     if not page.text:
         skipped.note("page without text", name)
         return
-    id_ = name
+    # Not if the other is the index of a folder: there are sites whose every page claims to be the first.
+    inside = resolve(page.canonical, place)
+    if inside and inside[0] not in (name, *known) and len(names(inside[0])) == 1 and "://" not in inside[0]:
+        skipped.note("copy of another page, by its canonical address (left out)", name)
+        yield from (Redirect(other, inside[0]) for other in (name, *known))
+        return
     whole = resolve(page.canonical, Place())
     if whole and whole[0].startswith("https://"):
         yield Redirect(whole[0], name)
-    # A page may say that it is the same as another of the tree. It takes that one's name: the two count as duplicates
-    # and one is kept; where the other is not there, nothing is lost. (Not if the other is the index of a folder: there
-    # are sites whose every page claims to be the first.)
-    inside = resolve(page.canonical, place)
-    if inside and inside[0] not in (name, *known) and len(names(inside[0])) == 1 and "://" not in inside[0]:
-        id_ = inside[0]
-        yield Redirect(name, id_)
-    yield from (Redirect(other, id_) for other in known)
+    yield from (Redirect(other, name) for other in known)
     links = [Link(start, end, *to) for start, end, href in page.links if (to := resolve(href, place))]
-    yield Document(id_, page.title or PurePosixPath(name).stem, page.text, tuple(links), sections=page.sections)
+    yield Document(name, page.title or PurePosixPath(name).stem, page.text, tuple(links), sections=page.sections)
 
 
 def _find_roots(tree: LexborHTMLParser, body: str) -> list[LexborNode] | None:
@@ -224,107 +217,68 @@ def _drop(root: LexborNode, selector: str) -> tuple[bool, list[str]]:
     nodes = {node.mem_id: node for node in root.css(selector)}  # a node may match twice
     for node in reversed(nodes.values()):  # inner ones first: what is in a node is gone with it
         hrefs += reversed([link.attributes["href"] or "" for link in node.css("a[href], area[href]")])
-        if node.mem_id != root.mem_id:
+        if node.mem_id == root.mem_id:
+            break
+        if node.tag in _BREAKS:
+            node.inner_html = ""  # it still keeps the words around it apart
+        else:
             node.decompose()
     return root.mem_id not in nodes, hrefs[::-1]
 
 
 def _write(html: str) -> tuple[str, list[tuple[int, int, str]], list[tuple[str, int]]]:
-    """Turn well-formed HTML, in which every "<" begins a tag, into text, links (start = end: no text), named places.
-
-    Tags become marks of one character, or nothing; white space is folded line by line, then brought to the right side
-    of the marks, and the offsets are read off at the end.
-    """
-    pieces = _TAG.split(html.encode().translate(None, _OURS).decode())  # text, name, attributes, text, ...
-    tags = pieces[1::3]
-    marks = [_MARKS.get(name, "") for name in tags]
-    hrefs: list[str] = []
-    named: list[str] = []
-    closer = ""  # the mark that ends the link which is open
-    for number, attributes in enumerate(pieces[2::3]):
-        if tags[number] == "a":
-            href = attributes.partition(' href="')[2]
-            href = href[: href.find('"')]
-            mark, before, closer = (OWN, closer, OWN) if href[:1] in ("", "#") else (OPEN, closer, CLOSE)
-            marks[number] = before + mark  # a link ends where another begins
-            if mark == OPEN:
-                hrefs.append(_unescape(href))
-        elif tags[number] == "/a":
-            marks[number], closer = closer, ""
-        if attributes and (' id="' in attributes or ' name="' in attributes) and (name := _NAME.search(attributes)):
-            marks[number] += NAMED
-            named.append(_unescape(name[1]))
-    if "pre" in tags:
-        _keep_lines(pieces)
-    pieces[1::3] = marks
-    pieces[2::3] = [""] * len(marks)
-    text = _unescape("".join(pieces))
-    if OWN in text:
-        text = _SIGN.sub("", text).replace(OWN, "")
-    lines: list[str] = []
-    carry = ""  # marks that stand alone in their line: they belong to the next
-    for line in text.split(BREAK):
-        line = carry + " ".join(line.split())
-        if line.strip(_BARE):
-            lines.append(line)
-            carry = ""
-        else:
-            carry = line
-    text = "\n".join(lines) + carry
-    anchors = text.replace(CLOSE, OPEN).split(OPEN)[1::2]
-    if any(not part or part[0] in " \n" or part[-1] in " \n" for part in anchors) or any(
-        part[:1] in (" ", "\n", CLOSE) for part in text.split(NAMED)[1:]
-    ):
-        text = _RUN.sub(_tidy, text)
-    return _place(text, hrefs, named)
-
-
-def _unescape(text: str) -> str:
-    """Decode what the parser escapes when it writes HTML."""
-    for entity, character in _ENTITIES if "&" in text else ():
-        text = text.replace(entity, character)
-    return text
-
-
-def _keep_lines(pieces: list[str]) -> None:
-    """Turn the line breaks in preformatted text into marks."""
-    depth = 0
-    for number in range(1, len(pieces), 3):
-        depth += (pieces[number] == "pre") - (pieces[number] == "/pre")
-        if depth > 0:
-            pieces[number + 2] = pieces[number + 2].replace("\n", BREAK)
-
-
-def _tidy(run: re.Match[str]) -> str:
-    """Leave one gap in a run of marks and white space: before links that open in it, behind those that close."""
-    marks = run[0]
-    gap = "\n" if "\n" in marks else " " if " " in marks else ""
-    if run.start() == 0 or run.end() == len(run.string):
-        gap = ""
-    lead = marks[: len(marks) - len(marks.lstrip(CLOSE + NAMED))]
-    rest = marks[len(lead) :].replace(" ", "").replace("\n", "")
-    closing = len(rest) - len(rest.lstrip(CLOSE))
-    return lead + rest[:closing] + gap + rest[closing:]
-
-
-def _place(
-    marked: str, hrefs: list[str], named: list[str]
-) -> tuple[str, list[tuple[int, int, str]], list[tuple[str, int]]]:
-    """Take the marks out and say where they stood; a link ends with its first line."""
-    parts = marked.replace(NAMED, "").replace(CLOSE, OPEN).split(OPEN)  # text, anchor, text, anchor, ..., text
-    places = list(accumulate(map(len, parts)))
-    text = "".join(parts)
-    links = list(zip(places[::2], places[1::2], hrefs, strict=False))
-    if "\n" in (anchors := OPEN.join(parts[1::2])) or f" {OPEN}" in anchors or anchors.endswith(" "):
-        for number, anchor in enumerate(parts[1::2]):
-            start, _, href = links[number]
-            links[number] = (start, start + len(anchor.partition("\n")[0].rstrip()), href)
-    sections = []
-    if named and text:
-        shown = marked.replace(OPEN, "").replace(CLOSE, "").split(NAMED)
-        starts = accumulate(map(len, shown[:-1]))
-        sections = [(name, min(at, len(text) - 1)) for name, at in zip(named, starts, strict=True)]
-    return text, links, sections
+    """Turn well-formed HTML into text, links (without a place: start = end) and named places, in one pass."""
+    out: list[str] = []
+    links: list[tuple[int, int, str]] = []
+    sections: list[tuple[str, int]] = []
+    waiting: list[str] = []  # names whose place is where the next text begins
+    length = 0
+    gap = ""  # what belongs between the text so far and the next: nothing, a space or a line break
+    href = None  # of the link that is open
+    start = end = -1  # of its text so far, as far as it is in one line
+    before = (0, 0, "")  # what to go back to if the link is dropped with its text
+    html = html.encode().translate(None, _CONTROL).decode()
+    if "<pre" in html:
+        html = _PRE.sub(lambda pre: _RUN.sub(lambda run: run[0].replace("\n", "<br>"), pre[0]), html)
+    pieces = _TAG.split(html)  # text, name, attributes, text, ...
+    for name, attributes, piece in zip(["", *pieces[1::3]], ["", *pieces[2::3]], pieces[::3], strict=True):
+        if name in ("a", "/a"):
+            if href is not None:  # an inner link ends the outer one
+                if href[0] == "#" and 0 <= start > length - 3 and not _WORD.search("".join(out[before[0] :])):
+                    del out[before[0] :]  # a mark such as "¶", for copying the address of its heading
+                    _, length, gap = before
+                else:
+                    links.append((start, length if end < 0 else end, href) if start >= 0 else (-1, -1, href))
+                href = None
+            if name == "a" and (found := _HREF.search(attributes)):
+                href, start, end, before = unescape(found[1]), -1, -1, (len(out), length, gap)
+        elif name in _GAPS:
+            gap = "\n" if gap == "\n" else _GAPS[name] if name != "br" or href is None else " "
+        if attributes and (' id="' in attributes or ' name="' in attributes) and (found := _NAME.search(attributes)):
+            waiting.append(unescape(found[1]))
+        if not piece:
+            continue
+        if "&" in piece:
+            piece = unescape(piece)
+        run = " ".join(piece.split())
+        if not gap and piece[0].isspace():
+            gap = " "
+        if not run:
+            continue
+        if gap and out:
+            if gap == "\n" and start >= 0 > end:
+                end = length
+            out.append(gap)
+            length += 1
+        if href is not None and start < 0:
+            start = length
+        if waiting:
+            sections += [(waiting_name, length) for waiting_name in waiting]
+            waiting.clear()
+        out.append(run)
+        length += len(run)
+        gap = " " if piece[-1].isspace() else ""
+    return "".join(out), links, [section for section in sections if section[1] < length]
 
 
 # ---- before a page is parsed
@@ -388,9 +342,11 @@ def _is_binary(data: bytes) -> bool:
     return head.startswith(_MAGIC) or len(head.translate(None, _TEXT)) > len(head) / 10
 
 
-_MARK = re.compile(r"<(/?)([a-zA-Z][^\s/>]*)")
+# An element without another in it is closed for sure; else a tag.
+_MARK = re.compile(r"<([a-zA-Z]++)[^<>]*+>[^<>]*+</\1>|<(/?)([a-zA-Z][^\s/>]*+)")
+_LONG, _QUOTED = re.compile(r"<[a-zA-Z][^<>]{20000,}+"), re.compile(r'"[^"]*"|\'[^\']*\'')
 _VOID = words("area base br col embed hr img input link meta param source track wbr")
-_IMPLIED = words("p li dt dd tr td th tbody thead tfoot option optgroup rp rt")  # may be left open
+_IMPLIED = words("p li dt dd tr td th tbody thead tfoot option optgroup rp rt a nobr button")  # ends by itself
 
 
 def is_bounded(source: str) -> bool:
@@ -400,14 +356,16 @@ def is_bounded(source: str) -> bool:
     into each paragraph, so that 23 kB become 58 MB. Both are bounded by the sum of the depths of all tags. Few tags
     need no look; of the others the nesting is estimated, from tags that are not closed by the next.
     """
+    if any(len(_QUOTED.sub("", tag).split()) > ATTRIBUTES for tag in _LONG.findall(source)):
+        return False  # each attribute is compared with those before it
     count = source.count("<") - source.count("</")
     if count <= TAGS:
         return True
     room = DEPTH * count + TAGS**2 // 2
     stack: list[str] = []
-    for slash, name in _MARK.findall(source):
+    for leaf, slash, name in _MARK.findall(source):
         name = name.lower()
-        if name in _VOID:
+        if leaf or name in _VOID:
             continue
         at = len(stack)
         while at and len(stack) - at < 8 and stack[at - 1] in _IMPLIED and stack[at - 1] != name:
