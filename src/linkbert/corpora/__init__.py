@@ -11,11 +11,11 @@ from linkbert.corpora.tree import is_tree, list_names
 from linkbert.files import COMPRESSIONS, CutFileError, decompressed_blocks
 
 READERS: dict[str, Reader] = {
-    "jats": jats.READER,
     "jsonl": jsonl.READER,
     "mediawiki": mediawiki.READER,
     "pubmed": pubmed.READER,
     "html": html.READER,
+    "jats": jats.READER,
     "text": text.READER,
     "zim": zim.READER,
 }
