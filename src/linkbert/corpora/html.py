@@ -149,7 +149,7 @@ def to_source(name: str, data: bytes, skipped: Skipped) -> str | None:
 
 
 def _to_records(name: str, page: Page, skipped: Skipped) -> Iterator[Document | Redirect]:
-    """Yield a page and its other names, or say which page it is only another name of."""
+    """Yield a page and its other names, or say where it has moved."""
     place = find_place(name, page.canonical, page.base)
     known = names(name)
     moved = resolve(page.refresh, place) if page.refresh and page.text.count(" ") < MOVED else None
@@ -160,18 +160,20 @@ def _to_records(name: str, page: Page, skipped: Skipped) -> Iterator[Document | 
     if not page.text:
         skipped.note("page without text", name)
         return
-    # Not if the other is the index of a folder: there are sites whose every page claims to be the first.
-    inside = resolve(page.canonical, place)
-    if inside and inside[0] not in (name, *known) and len(names(inside[0])) == 1 and "://" not in inside[0]:
-        skipped.note("copy of another page, by its canonical address (left out)", name)
-        yield from (Redirect(other, inside[0]) for other in (name, *known))
-        return
+    id_ = name
     whole = resolve(page.canonical, Place())
     if whole and whole[0].startswith("https://"):
         yield Redirect(whole[0], name)
-    yield from (Redirect(other, name) for other in known)
+    # A page may say that it is a copy of another of the tree, which nobody can look for here. It takes that one's name:
+    # if both are there they are duplicates, and one is kept; if not, nothing is lost. (Not if the other is the index of
+    # a folder: there are sites whose every page claims to be the first.)
+    inside = resolve(page.canonical, place)
+    if inside and inside[0] not in (name, *known) and len(names(inside[0])) == 1 and "://" not in inside[0]:
+        id_ = inside[0]
+        yield Redirect(name, id_)
+    yield from (Redirect(other, id_) for other in known)
     links = [Link(start, end, *to) for start, end, href in page.links if (to := resolve(href, place))]
-    yield Document(name, page.title or PurePosixPath(name).stem, page.text, tuple(links), sections=page.sections)
+    yield Document(id_, page.title or PurePosixPath(name).stem, page.text, tuple(links), sections=page.sections)
 
 
 def _find_roots(tree: LexborHTMLParser, body: str) -> list[LexborNode] | None:
