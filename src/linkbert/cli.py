@@ -346,12 +346,8 @@ def run_graph(arguments: argparse.Namespace) -> int:
         with locked(store.path), LiveLine() as line:
             if arguments.method == "hyperlink":
                 with make_executor(workers, arguments.dask) as executor:
-                    build_hyperlinks(
-                        store,
-                        name=name,
-                        executor=executor,
-                        memory=arguments.memory // (1 if arguments.dask else workers),
-                    )
+                    share = arguments.memory // (1 if arguments.dask else workers)
+                    build_hyperlinks(store, name=name, executor=executor, memory=share)
             elif arguments.method == "random":
                 build_random(store, name=name, seed=arguments.seed)
             else:
