@@ -10,7 +10,13 @@ from linkbert.corpora import READERS, find_reader
 from linkbert.corpora.reader import Options, Skipped
 
 SOURCES = Path(__file__).parent / "golden" / "sources"
-GOLDEN = {"jsonl": "notes.jsonl", "mediawiki": "wiki.xml", "pubmed": "records.xml", "text": "tale.md"}
+GOLDEN = {
+    "jsonl": "notes.jsonl",
+    "markdown": "vault",
+    "mediawiki": "wiki.xml",
+    "pubmed": "records.xml",
+    "text": "tale.txt",
+}
 
 
 @pytest.mark.parametrize("name", READERS)

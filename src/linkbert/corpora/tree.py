@@ -41,7 +41,7 @@ def is_tree(path: Path) -> bool:
 
 
 def plan_tree(path: Path, suffixes: tuple[str, ...]) -> Iterator[Shard]:
-    """Cut a folder (in order of the names), an archive (in its order) or a single file into shards of files.
+    """Cut a folder or a zip (from the top down), a tar (in its order) or a single file into shards of files.
 
     Only files are taken whose name ends in one of `suffixes`. ValueError where there is none.
     """
@@ -85,6 +85,15 @@ def read_tree(shard: Shard, skipped: Skipped) -> Iterator[tuple[str, bytes]]:
         yield shown, data
 
 
+def decode_text(data: bytes, name: str, skipped: Skipped) -> str:
+    """Decode a file that should be UTF-8; one that is not is counted."""
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        skipped.note("not UTF-8 (read as Latin-1)", name)
+        return data.decode("latin-1")
+
+
 def list_names(path: Path, most: int) -> list[str]:
     """List the names of the first files of a tree, `most` at most; ValueError where damage leaves none."""
     names: list[str] = []
@@ -118,11 +127,13 @@ def _one_file(path: Path) -> Iterator[_File]:
 
 
 def _walk(folder: Path, wanted: Callable[[str], bool]) -> Iterator[_File]:
-    position, root = 0, folder.resolve()
-    for place, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if name[0] != ".")
+    position, root, places = 0, folder.resolve(), [folder]
+    for place in places:  # they become more: the tree is read from the top down, first what lies less deep
+        _, folders, names = next(os.walk(place), ("", [], []))
+        folders = sorted(name for name in folders if name[0] != ".")
+        places += [inner for name in folders if not (inner := place / name).is_symlink()]
         for name in [*folders, *sorted(names)]:
-            file = Path(place, name)
+            file = place / name
             inside = file.relative_to(folder).as_posix()
             if file.is_symlink():
                 if file.is_dir() or wanted(name):
@@ -136,7 +147,7 @@ def _walk(folder: Path, wanted: Callable[[str], bool]) -> Iterator[_File]:
 def _list_zip(path: Path, wanted: Callable[[str], bool]) -> Iterator[_File]:
     try:
         with zipfile.ZipFile(path) as archive:
-            members = archive.infolist()
+            members = sorted(archive.infolist(), key=lambda member: member.filename.count("/"))  # as a folder is read
     except (zipfile.BadZipFile, OSError) as error:
         raise ValueError(f"{path} is not a whole zip file ({error}): fetch it again") from None
     for member in members:
