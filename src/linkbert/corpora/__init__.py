@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from linkbert.corpora import jsonl, markdown, mediawiki, pubmed, text
+from linkbert.corpora import jsonl, markdown, mediawiki, parquet, pubmed, text
 from linkbert.corpora.reader import Reader
 from linkbert.corpora.tree import is_tree, list_names
 from linkbert.files import COMPRESSIONS, CutFileError, decompressed_blocks
@@ -14,6 +14,7 @@ READERS: dict[str, Reader] = {
     "jsonl": jsonl.READER,
     "markdown": markdown.READER,
     "mediawiki": mediawiki.READER,
+    "parquet": parquet.READER,
     "pubmed": pubmed.READER,
     "text": text.READER,
 }

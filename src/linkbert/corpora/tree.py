@@ -25,7 +25,7 @@ LINK = "symbolic link (left out)"
 TOO_LARGE = "file too large (left out)"
 
 
-class _File(NamedTuple):
+class File(NamedTuple):
     """A file of a tree, or a fault: then `cause` is set."""
 
     name: str
@@ -107,26 +107,27 @@ def list_names(path: Path, most: int) -> list[str]:
     return names
 
 
-def _list_files(path: Path, wanted: Callable[[str], bool]) -> Iterator[_File]:
+def _list_files(path: Path, wanted: Callable[[str], bool]) -> Iterator[File]:
     if path.is_dir():
-        return _walk(path, wanted)
+        return walk_folder(path, wanted)
     if path.suffix == ".zip":
         return _list_zip(path, wanted)
     return _list_tar(path, wanted) if is_tree(path) else _one_file(path)
 
 
-def _one_file(path: Path) -> Iterator[_File]:
+def _one_file(path: Path) -> Iterator[File]:
     name = path.name.removesuffix(path.suffix) if path.suffix in COMPRESSIONS else path.name
     size = path.stat().st_size
     try:
         data = DecompressedFile(path).read(LARGEST + 1)
     except CutFileError as error:
-        yield _File(str(error), position=size, cause=CUT)
+        yield File(str(error), position=size, cause=CUT)
     else:
-        yield _File(name, data, len(data), size)
+        yield File(name, data, len(data), size)
 
 
-def _walk(folder: Path, wanted: Callable[[str], bool]) -> Iterator[_File]:
+def walk_folder(folder: Path, wanted: Callable[[str], bool]) -> Iterator[File]:
+    """Yield the files of a folder whose names are wanted, and what is refused: first what lies less deep, by name."""
     position, root, places = 0, folder.resolve(), [folder]
     for place in places:  # they become more: the tree is read from the top down, first what lies less deep
         _, folders, names = next(os.walk(place), ("", [], []))
@@ -137,14 +138,14 @@ def _walk(folder: Path, wanted: Callable[[str], bool]) -> Iterator[_File]:
             inside = file.relative_to(folder).as_posix()
             if file.is_symlink():
                 if file.is_dir() or wanted(name):
-                    yield _File(inside, cause=LINK if file.resolve().is_relative_to(root) else OUTSIDE)
+                    yield File(inside, cause=LINK if file.resolve().is_relative_to(root) else OUTSIDE)
             elif name not in folders and name[0] != "." and wanted(name) and file.is_file():
                 size = file.stat().st_size
                 position += size
-                yield _File(inside, None, size, position)
+                yield File(inside, None, size, position)
 
 
-def _list_zip(path: Path, wanted: Callable[[str], bool]) -> Iterator[_File]:
+def _list_zip(path: Path, wanted: Callable[[str], bool]) -> Iterator[File]:
     try:
         with zipfile.ZipFile(path) as archive:
             members = sorted(archive.infolist(), key=lambda member: member.filename.count("/"))  # as a folder is read
@@ -155,10 +156,10 @@ def _list_zip(path: Path, wanted: Callable[[str], bool]) -> Iterator[_File]:
             continue
         position = member.header_offset + member.compress_size
         cause = OUTSIDE if _leads_out(member.filename) else LINK if member.external_attr >> 28 == 0o12 else ""
-        yield _File(member.filename, None, member.file_size, position, cause)
+        yield File(member.filename, None, member.file_size, position, cause)
 
 
-def _list_tar(path: Path, wanted: Callable[[str], bool]) -> Iterator[_File]:
+def _list_tar(path: Path, wanted: Callable[[str], bool]) -> Iterator[File]:
     stream = DecompressedFile(path)
     try:
         with tarfile.open(fileobj=cast(IO[bytes], stream), mode="r|") as archive:
@@ -168,20 +169,20 @@ def _list_tar(path: Path, wanted: Callable[[str], bool]) -> Iterator[_File]:
                 if _is_hidden(name) or not wanted(name):
                     continue
                 if _leads_out(name):
-                    yield _File(name, position=stream.position, cause=OUTSIDE)
+                    yield File(name, position=stream.position, cause=OUTSIDE)
                 elif member.issym() or member.islnk():
                     place = os.path.dirname(name) if member.issym() else ""
                     there = os.path.normpath(os.path.join(place, member.linkname))
-                    yield _File(name, position=stream.position, cause=OUTSIDE if _leads_out(there) else LINK)
+                    yield File(name, position=stream.position, cause=OUTSIDE if _leads_out(there) else LINK)
                 elif member.isfile() and member.size > LARGEST:
-                    yield _File(name, position=stream.position, cause=TOO_LARGE)
+                    yield File(name, position=stream.position, cause=TOO_LARGE)
                 elif file := archive.extractfile(member) if member.isfile() else None:
                     data = file.read()
-                    yield _File(name, data, len(data), stream.position)
+                    yield File(name, data, len(data), stream.position)
     except CutFileError as error:
-        yield _File(str(error), position=stream.position, cause=CUT)
+        yield File(str(error), position=stream.position, cause=CUT)
     except tarfile.TarError as error:
-        yield _File(f"{path} is not a whole tar file ({error})", position=stream.position, cause=CUT)
+        yield File(f"{path} is not a whole tar file ({error})", position=stream.position, cause=CUT)
 
 
 def _leads_out(name: str) -> bool:
