@@ -46,6 +46,17 @@ def folder(tmp_path_factory):
     return folder
 
 
+def test_a_plan_counts_shards_and_estimates_and_builds_nothing(folder, capsys):
+    sources = [str(folder / "towns.jsonl"), str(towns(folder / "more.jsonl"))]
+    assert cli.main(["build", *sources, "--to", str(folder / "planned"), "--plan", "--workers", "3"]) == 0
+    out = capsys.readouterr().out
+    assert f"{sources[1]}: jsonl, 11.2kB, 1 shard\n" in out
+    assert "in all: 22.5kB, 2 shards\n" in out
+    assert "documents 104, links 192," in out  # both shards were read: what is there
+    assert "time with 3 workers" in out
+    assert not (folder / "planned").exists()
+
+
 def test_stats_has_the_promised_keys(folder, capsys):
     assert cli.main(["stats", str(folder / "store"), "--json", "--set", "sequence_length=32"]) == 0
     stats = json.loads(capsys.readouterr().out)
@@ -68,6 +79,16 @@ def test_stats_for_people_names_the_same_counts(folder, capsys):
         "graph hyperlink",
     ):
         assert words in out
+
+
+def test_stats_draws_plots(folder, capsys):
+    assert cli.main(["stats", str(folder / "store"), "--plots", str(folder / "plots")]) == 0
+    out = capsys.readouterr().out
+    line = next(line for line in out.splitlines() if "largest component" in line)
+    assert line.endswith(" 25.0 %")  # a country and its towns
+    for name in ("degrees.png", "coverage-hyperlink.png"):
+        assert f"wrote {folder / 'plots' / name}" in out
+        assert (folder / "plots" / name).read_bytes().startswith(b"\x89PNG")
 
 
 def test_show_marks_resolved_and_dead_links(folder, capsys):
@@ -171,6 +192,22 @@ def test_a_run_goes_on_with_its_own_settings(folder, tmp_path, capsys):
     assert "journal.jsonl is damaged" in capsys.readouterr().err
 
 
+def test_stores_are_mixed_and_a_run_knows_them_when_it_goes_on(folder, tmp_path, capsys):
+    store, run = str(folder / "store"), str(tmp_path / "run")
+    words = ["pretrain", "--to", run, "--mix", f"a={store}:3", "b.shares=1/2,1/2,0", "--mix", f"b={store}:1"]
+    assert cli.main([*words, *TINY, "steps=2"]) == 0
+    stores = json.loads((tmp_path / "run" / "run.json").read_text())["stores"]
+    assert [(name, each["weight"], each["settings"]) for name, each in stores.items()] == [
+        ("a", 0.75, {}),
+        ("b", 0.25, {"shares": [0.5, 0.5, 0.0]}),
+    ]
+    assert cli.main(["pretrain", "--to", run, "--resume"]) == 0
+    assert cli.main(["pretrain", "--to", run, "--resume", "--mix", f"b={store}", "--mix", f"a={store}"]) == 0
+    capsys.readouterr()
+    assert cli.main(["pretrain", "--to", run, "--resume", "--mix", f"b={store}:9", "--mix", f"a={store}:1"]) == 1
+    assert "begun with the weight of a=0.75, not the weight of a=0.1" in capsys.readouterr().err
+
+
 def test_a_cut_source_is_built_and_ends_with_status_1_unless_one_keeps_going(folder, tmp_path, capsys, caplog):
     cut = tmp_path / "towns.jsonl.gz"
     cut.write_bytes(gzip.compress((folder / "towns.jsonl").read_bytes())[:-200])
@@ -226,11 +263,14 @@ def test_long_texts_are_related_by_their_beginnings(folder, capsys):
     [
         (["build", "{}/absent.jsonl", "--to", "{}/x"], "absent.jsonl is not there; check the path"),
         (["build", "{}/*.nothing", "--to", "{}/x"], "matches no file"),
-        (["build", "https://example.org/dump", "--to", "{}/x"], "sources by address are not read yet"),
         (["show", "{}/store", "no such town"], "has no document 'no such town'"),
         (["stats", "{}"], "is not a store"),
         (["pretrain", "{}/store", "--to", "{}/y", "stepz=3"], "did you mean 'steps'"),
         (["pretrain", "{}/store", "--to", "{}/y", "graph=tfidf"], "tfidf"),
+        (["pretrain", "--to", "{}/y", "steps=3"], "name a STORE, or several with --mix"),
+        (["pretrain", "{}/store", "--mix", "a={}/store", "--to", "{}/y"], "and --mix are both given"),
+        (["pretrain", "--mix", "a={}/store", "--to", "{}/y", "b.alpha=0"], "no store of --mix is called 'b'"),
+        (["pretrain", "--mix", "a={}/store:0.5", "--mix", "b={}/absent:1", "--to", "{}/y"], "absent is not a store"),
         (["pretrain", "{}/store", "--to", "{}/run", "steps=1"], "add --resume"),
         (["pretrain", "{}/store", "--to", "{}/y", "--preset", "bace"], "did you mean 'base'"),
         (["fill", "no mask here", "--model", "{}/run"], "there is no [MASK] in the text"),

@@ -33,7 +33,17 @@ from linkbert.config import nearest
 from linkbert.corpora import READERS, find_reader
 from linkbert.corpora.reader import CUT, TABLE_CUT, Options, Record, Shard, Skipped
 from linkbert.corpora.store import DROPPED, FORMAT, Store, querying, shard_path, write_shard
-from linkbert.files import CutFileError, decompressed_blocks, read_json, remove, replacing, write_json
+from linkbert.files import (
+    CutFileError,
+    decompressed_blocks,
+    has_address,
+    read_json,
+    remove,
+    replacing,
+    source_path,
+    source_size,
+    write_json,
+)
 from linkbert.records import Document, Link
 from linkbert.shards import make_executor, run_shards
 
@@ -71,7 +81,7 @@ def build_documents(
     opened if it was built from the same, else refused.
     """
     to, table = Path(to), None if links_table is None else Path(links_table)
-    plan = _make_plan([Path(source) for source in sources], format, options or Options(), table)
+    plan = _make_plan([source_path(source) for source in sources], format, options or Options(), table)
     if (to / "store.json").exists():
         store = Store.open(to)
         if {key: store.manifest.get(key) for key in plan} != plan:
@@ -100,37 +110,45 @@ def build_documents(
         raise
 
 
-def _make_plan(sources: list[Path], name: str | None, options: Options, table: Path | None) -> dict[str, Any]:
+def describe_sources(sources: Sequence[Path], name: str | None = None) -> list[dict[str, Any]]:
+    """Say what each source is: {"path", "bytes", "reader"}; `name` is the reader of all, else each is looked at.
+
+    A ValueError where there is nothing to be read; but one bad source of many has the reader "".
+    """
     if not sources:
         raise ValueError("no source was given: name a dump, a file of JSON lines, a folder or a tar")
     if name is not None and name not in READERS:
         raise ValueError(f"unknown format {name!r}; {nearest(name, READERS)}")
-    for path in [*sources, *([table] if table else [])]:
-        if not path.exists():
-            raise ValueError(f"{path} is not there: check the path")
-    if table and not table.is_file():
-        raise ValueError(f"{table} is no file: a links table is lines of source, tab, target")
     described = []
     for path in sources:
+        if not has_address(path) and not path.exists():
+            raise ValueError(f"{path} is not there: check the path")
+        size, reader = 0, ""
         try:
+            size = _size(path)
             reader = name or find_reader(path)
         except ValueError:
             if len(sources) == 1:
                 raise
-            reader = ""  # one bad file of many is reported, and the others are read
-        described.append({"path": str(path), "bytes": _size(path), "reader": reader})
+        described.append({"path": str(path), "bytes": size, "reader": reader})
+    return described
+
+
+def _make_plan(sources: list[Path], name: str | None, options: Options, table: Path | None) -> dict[str, Any]:
+    if table and not table.is_file():
+        raise ValueError(f"{table} is no file: a links table is lines of source, tab, target")
     return {
         "format": FORMAT,
-        "sources": described,
+        "sources": describe_sources(sources, name),
         "options": json.loads(json.dumps(dataclasses.asdict(options))),
         "links_table": table and {"path": str(table), "bytes": _size(table)},
     }
 
 
 def _size(path: Path) -> int:
-    return (
-        sum(file.stat().st_size for file in path.rglob("*") if file.is_file()) if path.is_dir() else path.stat().st_size
-    )
+    if has_address(path) or not path.is_dir():
+        return source_size(path)
+    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
 
 
 def _run(
@@ -145,7 +163,7 @@ def _run(
     read = 0
 
     def shards(source: dict[str, Any]) -> Iterator[tuple[str, Shard]]:
-        path = Path(source["path"])
+        path = source_path(source["path"])
         try:
             reader = source["reader"] or find_reader(path)
             yield from ((reader, shard) for shard in READERS[reader].plan(path, options))

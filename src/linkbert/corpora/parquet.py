@@ -13,6 +13,7 @@ or a batch.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,6 +25,7 @@ from linkbert.config import nearest
 from linkbert.corpora.jsonl import load_json, make_document
 from linkbert.corpora.reader import CUT, Options, Reader, Shard, Skipped
 from linkbert.corpora.tree import is_tree, walk_folder
+from linkbert.files import has_address, open_source, source_path, source_size
 from linkbert.records import Document
 
 SUFFIXES = (".parquet", ".arrow")
@@ -49,6 +51,8 @@ def plan(path: Path, options: Options) -> Iterator[Shard]:
     columns = parse_columns(options.columns)
     if is_tree(path) and not path.is_dir():
         raise ValueError(f"{path} is an archive: unpack it; tables are read where they lie")
+    if has_address(path) and path.suffix == ".arrow":
+        raise ValueError(f"{path}: of the files with an address only Parquet is read; download it and give the path")
     faults: list[tuple[str, str]] = []
     start, found = 0, False
     for file, size, cause in _list_files(path):
@@ -78,7 +82,7 @@ def read(shard: Shard, options: Options, skipped: Skipped) -> Iterator[Document]
     """Read the Documents of a shard; `skipped` counts rows and links that are not as they should be, and damage."""
     if shard.extra is None:
         return
-    file, wanted = Path(shard.path), parse_columns(options.columns)
+    file, wanted = source_path(shard.path), parse_columns(options.columns)
     for row, batch in _read_batches(file, shard.extra, wanted, skipped):
         try:
             columns = {
@@ -133,16 +137,22 @@ def _choose(names: list[str], wanted: dict[str, str], file: Path) -> dict[str, s
 
 def _list_files(path: Path) -> Iterator[tuple[Path, int, str]]:
     """Yield files with their sizes, or with the cause that speaks against them."""
-    if not path.is_dir():
-        yield path, path.stat().st_size, ""
+    if not is_tree(path):
+        yield path, source_size(path), ""
         return
     for file in walk_folder(path, lambda name: name.lower().endswith(SUFFIXES) and not name.startswith(LEFT_BEHIND)):
         yield path / file.name, file.size, file.cause
 
 
 def _is_parquet(file: Path) -> bool:
-    with file.open("rb") as stream:
+    with open_source(file) as stream:
         return stream.read(4) == b"PAR1"
+
+
+@contextmanager
+def _open_parquet(file: Path) -> Iterator[pq.ParquetFile]:
+    with open_source(file) if has_address(file) else pa.OSFile(str(file)) as source:
+        yield pq.ParquetFile(source, pre_buffer=False, buffer_size=1 << 20, arrow_extensions_enabled=False)
 
 
 def _cut(file: Path, wanted: dict[str, str]) -> tuple[list[_Part], str]:
@@ -166,7 +176,7 @@ def _cut(file: Path, wanted: dict[str, str]) -> tuple[list[_Part], str]:
 def _measure(file: Path, wanted: dict[str, str]) -> Iterator[tuple[int, int]]:
     """Yield rows and bytes of each row group or record batch."""
     if _is_parquet(file):
-        with pq.ParquetFile(file) as table:
+        with _open_parquet(file) as table:
             _choose(table.schema_arrow.names, wanted, file)
             groups = [table.metadata.row_group(i) for i in range(table.metadata.num_row_groups)]
         yield from ((group.num_rows, group.total_byte_size) for group in groups)
@@ -201,7 +211,7 @@ def _read_batches(
                 yield row + start, whole.slice(start, ROWS)
             row += whole.num_rows if i >= part.first else 0
         return
-    with pq.ParquetFile(file, pre_buffer=False, buffer_size=1 << 20, arrow_extensions_enabled=False) as table:
+    with _open_parquet(file) as table:
         columns = list(_choose(table.schema_arrow.names, wanted, file).values())
         for group in range(part.first, part.stop):
             at = row

@@ -18,7 +18,7 @@ from typing import Any
 from lxml import etree
 
 from linkbert.corpora.reader import CUT, Deletion, Options, Reader, Record, Shard, Skipped
-from linkbert.files import CutFileError, DecompressedFile, decompressed_blocks
+from linkbert.files import CutFileError, DecompressedFile, decompressed_blocks, source_path, source_size
 from linkbert.records import Document, Link, Redirect
 
 MONTHS = {name: i for i, name in enumerate("jan feb mar apr may jun jul aug sep oct nov dec".split(), 1)}  # noqa: SIM905
@@ -33,14 +33,14 @@ def plan(path: Path, _: Options) -> Iterator[Shard]:
         raise ValueError(f"{path} is empty: there is no record in it, download it again")
     if b"<PubmedArticleSet" not in head:
         raise ValueError(f"{path} is not a PubMed file (it does not begin with <PubmedArticleSet>)")
-    return iter([Shard(str(path), 0, path.stat().st_size)])
+    return iter([Shard(str(path), 0, source_size(path))])
 
 
 def read(shard: Shard, options: Options, skipped: Skipped) -> Iterator[Record]:
     """Read the records of a file; what is skipped is counted in `skipped` by its cause."""
     newest: dict[str, int] = {}  # of the records in this file that have several versions
     events = etree.iterparse(
-        DecompressedFile(Path(shard.path)),
+        DecompressedFile(source_path(shard.path)),
         tag=("PubmedArticle", "PubmedBookArticle", "DeleteCitation"),
         huge_tree=True,
         resolve_entities=False,

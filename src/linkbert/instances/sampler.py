@@ -253,6 +253,11 @@ def open_graph(store: Path, config: Config) -> LinkGraph | None:
     return LinkGraph.open(store, config.graph)
 
 
+def open_sampler(store: Path, config: Config, *, split: str = "train", anchors: str = "all") -> Sampler:
+    """Open the sampler of a store on disk, along the graph that the settings name."""
+    return Sampler(TokenStore.open(store), open_graph(store, config), config, split=split, anchors=anchors)
+
+
 def held_out(hashes: np.ndarray, share: float) -> np.ndarray:
     """Say which documents are held out: bool (N,); the same ones whatever else the store holds."""
     return hashes < np.uint64(min(int(share * 2.0**64), 2**64 - 1))
