@@ -103,7 +103,7 @@ def compare_dask(source: Path, folder: Path, rounds: int) -> None:
 
     ratios = []
     with (
-        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster,
         make_executor(2) as processes,
         make_executor(dask=cluster.scheduler_address) as dask,
     ):

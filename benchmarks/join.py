@@ -53,7 +53,7 @@ def main() -> None:
     parser.add_argument("--redirects", type=int, default=10_000_000)
     parser.add_argument("--links", type=int, default=20_000_000)
     parser.add_argument("--workers", type=int, nargs="+", default=[2, 1])
-    parser.add_argument("--memory", default="4GB")
+    parser.add_argument("--memory", type=float, default=4, help="GB, of a worker")
     parser.add_argument("--store", type=Path, help="where the store is written, or lies already")
     parser.add_argument("--compare", action="store_true")
     parser.add_argument("--child", type=int, help=argparse.SUPPRESS)
@@ -69,7 +69,7 @@ def main() -> None:
             print(f"store written in {time.perf_counter() - begin:.0f} s")
         for workers in arguments.workers:
             remove(graph_folder(path, "hyperlink"))
-            command = [sys.executable, __file__, "--store", str(path), "--memory", arguments.memory]
+            command = [sys.executable, __file__, "--store", str(path), "--memory", str(arguments.memory)]
             begin = time.perf_counter()
             child = subprocess.Popen([*command, "--child", str(workers)])
             peak = watch(child)
@@ -84,13 +84,13 @@ def main() -> None:
                 print(f"{key}: {'the same bytes' if same else 'DIFFERENT'}, {len(expected[key]):,} numbers")
 
 
-def join(store: Store, workers: int, memory: str) -> None:
+def join(store: Store, workers: int, memory: float) -> None:
     """Make the graph and tell the seconds from stage to stage."""
     logging.basicConfig(format="%(relativeCreated)8d ms  %(message)s")
     logging.getLogger("linkbert.graph").setLevel(logging.DEBUG)
     begin, cpu = time.perf_counter(), time.process_time()
     with make_executor(workers) as executor:
-        meta = build_hyperlinks(store, executor=executor, memory=memory)
+        meta = build_hyperlinks(store, executor=executor, memory=int(memory * 1e9))
         seconds, cpu = time.perf_counter() - begin, time.process_time() - cpu
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     others = usage.ru_utime + usage.ru_stime

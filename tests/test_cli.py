@@ -138,6 +138,38 @@ def test_a_random_graph_stands_beside_the_hyperlinks_and_a_run_can_take_it(folde
     assert (folder / "store" / "graphs" / "random" / "targets.bin").read_bytes() == targets
 
 
+def test_a_tfidf_graph_stands_beside_the_hyperlinks_and_a_run_at_scope_document_can_take_it(folder, tmp_path, capsys):
+    store = tmp_path / "store"
+    subprocess.run(["cp", "-r", str(folder / "store"), str(store)], check=True)
+    words = ["graph", str(store), "--method", "tfidf", "--workers", "1"]
+    assert cli.main([*words, "--k", "3"]) == 0
+    assert "156 edges among 52 documents, 100.0% of the exact ones" in capsys.readouterr().out
+    targets = (store / "graphs" / "tfidf" / "targets.bin").read_bytes()
+    assert cli.main([*words, "--k", "3"]) == 0
+    assert "made already" in capsys.readouterr().out
+    for other in (["--k", "4"], ["--k", "3", "--exact"]):
+        assert cli.main([*words, *other]) == 1
+        assert "made with method tfidf k 3 mode pruned; give this one another --name" in capsys.readouterr().err
+    assert (store / "graphs" / "tfidf" / "targets.bin").read_bytes() == targets
+    run = ["pretrain", str(store), *TINY, "--to", str(tmp_path / "run"), "steps=1", "graph=tfidf"]
+    assert cli.main([*run, "scope=document"]) == 0
+    capsys.readouterr()
+    assert cli.main(run) == 1
+    assert capsys.readouterr().err == (
+        "linkbert pretrain: the links of graph 'tfidf' have no place in the text: take scope=document with it\n"
+    )
+    (store / "graphs" / "half.parts").mkdir()  # a build that goes on
+    assert cli.main(["check", str(store)]) == 0
+    seen = capsys.readouterr().out
+    assert "instances (tfidf, document), train: relations have the expected shares" in seen
+    assert "half" not in seen
+    assert cli.main(["stats", str(store), "--json", "--set", "graph=tfidf", "--set", "scope=document"]) == 0
+    shares = json.loads(capsys.readouterr().out)["shares"]
+    assert shares["anchors_with_usable_link"] == shares["anchors"]
+    assert cli.main(["show", str(store), "--instances", "1", "--set", "graph=tfidf", "--set", "scope=document"]) == 0
+    assert cli.main(["show", str(store), "town 3"]) == 0
+
+
 @pytest.mark.parametrize("name", ["towns.jsonl", "towns.xml"])
 def test_a_plain_source_that_ends_in_the_middle_is_not_whole(tmp_path, name, capsys):
     whole = towns(tmp_path / "towns.jsonl")
@@ -279,6 +311,9 @@ def test_long_texts_are_related_by_their_beginnings(folder, capsys):
         (["graph", "{}/store", "--method", "random", "--name", "../../x"], "cannot name a graph"),
         (["graph", "{}/store", "--method", "random", "--name", "hyperlink"], "made with method hyperlink"),
         (["graph", "{}/store", "--method", "random", "--seed", "-1"], "it must be 0 or more"),
+        (["graph", "{}/store", "--method", "tfidf", "--k", "0"], "--k 0 does not make sense"),
+        (["graph", "{}/store", "--method", "tfidf", "--memory", "100MB"], "is too little for"),
+        (["graph", "{}/store", "--method", "tfidf", "--name", "x.parts"], "cannot name a graph"),
         (["pretrain", "{}/store", "--to", "{}/y", "device=mps"], "device=mps is not known"),
         (["build", "{}/towns.jsonl", "--to", "{}/x", "--vocab", "train:5"], "train:5"),
         (["build", "{}/towns.jsonl", "--to", "{}/x", "--links", "{}"], "is no file: a links table"),
@@ -305,7 +340,14 @@ def test_bad_input_is_one_line_and_status_1(folder, words, message, capsys):
 
 
 @pytest.mark.parametrize(
-    "words", [["bild"], ["build"], ["stats", "store", "steps=3"], ["pretrain", "s", "--to", "r", "--speed"]]
+    "words",
+    [
+        ["bild"],
+        ["build"],
+        ["stats", "store", "steps=3"],
+        ["pretrain", "s", "--to", "r", "--speed"],
+        ["graph", "store", "--method", "tfidf", "--memory", "much"],
+    ],
 )
 def test_wrong_usage_is_status_2(words):
     with pytest.raises(SystemExit) as caught:

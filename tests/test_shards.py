@@ -92,7 +92,7 @@ def test_a_dask_cluster_runs_shards(tmp_path):
     distributed = pytest.importorskip("distributed", reason="the extra dask is not installed")
     with (
         distributed.LocalCluster(
-            n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None, protocol="inproc://"
+            n_workers=1, threads_per_worker=2, processes=False, dashboard_address=":0", protocol="inproc://"
         ) as cluster,
         make_executor(dask=cluster.scheduler_address) as executor,
     ):

@@ -138,10 +138,21 @@ def make_parser() -> argparse.ArgumentParser:
     command = commands.add_parser("graph", help="add a graph to a store")
     command.set_defaults(run=run_graph)
     command.add_argument("store", type=Path, metavar="STORE")
-    command.add_argument("--method", choices=("hyperlink", "random"), required=True)
+    command.add_argument("--method", choices=("hyperlink", "random", "tfidf"), required=True)
     command.add_argument("--name", help="the graph's name in the store (the method's)")
     command.add_argument("--seed", type=int, default=0, help="decides a random graph (0)")
-    command.add_argument("--workers", type=int, default=0, help="processes for hyperlinks; 0 is one per core (0)")
+    command.add_argument("--k", type=int, default=5, help="neighbours of a document (tfidf; 5)")
+    command.add_argument(
+        "--exact", action="store_true", help="look up frequent terms, too: slower, nothing is missed (tfidf)"
+    )
+    command.add_argument(
+        "--memory",
+        type=size_in_bytes,
+        default="4GB",
+        metavar="SIZE",
+        help="of all processes together, with --dask of each (tfidf, hyperlink; 4GB)",
+    )
+    command.add_argument("--workers", type=int, default=0, help="processes; 0 is one per core (tfidf, hyperlink; 0)")
     command.add_argument("--dask", metavar="ADDRESS", help="a Dask scheduler to send the work to")
 
     command = commands.add_parser("show", help="look: a document and its links, or decoded training instances")
@@ -223,6 +234,14 @@ def year_and_month(text: str) -> tuple[int, int]:
     if not found:
         raise argparse.ArgumentTypeError(f"{text!r} is not a month such as 2020-02")
     return int(found[1]), int(found[2])
+
+
+def size_in_bytes(text: str) -> int:
+    """Read a size: "4GB" -> 4000000000."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([MG])B?", text.upper())
+    if not found:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size such as 4GB or 800MB")
+    return int(float(found[1]) * {"M": 10**6, "G": 10**9}[found[2]])
 
 
 def make_console() -> Console:
@@ -313,6 +332,7 @@ def run_build(arguments: argparse.Namespace) -> int:
 def run_graph(arguments: argparse.Namespace) -> int:
     """Add a graph to a store; one that is there stays as it is, since runs may rest on it."""
     from linkbert.corpora.store import Store
+    from linkbert.display import LiveLine, stage_progress
     from linkbert.files import locked, read_json
     from linkbert.graph.hyperlinks import build_hyperlinks
     from linkbert.graph.links import graph_folder, is_whole
@@ -324,21 +344,46 @@ def run_graph(arguments: argparse.Namespace) -> int:
     there = graph_folder(store.path, name) / "graph.json"
     if not 0 <= arguments.seed < 2**63:
         raise ValueError(f"--seed {arguments.seed} does not make sense: it must be 0 or more, and below 2^63")
+    asked: dict[str, Any] = {"method": arguments.method}
+    if arguments.method == "random":
+        asked["seed"] = arguments.seed
+    elif arguments.method == "tfidf":
+        asked |= {"k": arguments.k, "mode": "exact" if arguments.exact else "pruned"}
     found = read_json(there) if there.is_file() else {}
-    if found and (found["method"], found.get("seed", arguments.seed)) != (arguments.method, arguments.seed):
-        made = " ".join(f"{key} {found[key]}" for key in ("method", "seed") if key in found)
+    if found and any(found.get(key) != value for key, value in asked.items()):
+        made = " ".join(f"{key} {found[key]}" for key in ("method", "seed", "k", "mode") if key in found)
         raise ValueError(f"{store.path} has a graph {name!r} already, made with {made}; give this one another --name")
     if is_whole(store.path, name):
         print(f"{there.parent} is made already")
     else:
-        with locked(store.path):
+        workers = arguments.workers or os.cpu_count() or 1
+        with locked(store.path), LiveLine() as line:
             if arguments.method == "hyperlink":
-                with make_executor(arguments.workers or os.cpu_count() or 1, arguments.dask) as executor:
-                    build_hyperlinks(store, name=name, executor=executor)
-            else:
+                with make_executor(workers, arguments.dask) as executor:
+                    build_hyperlinks(
+                        store,
+                        name=name,
+                        executor=executor,
+                        memory=arguments.memory // (1 if arguments.dask else workers),
+                    )
+            elif arguments.method == "random":
                 build_random(store, name=name, seed=arguments.seed)
+            else:
+                from linkbert.graph.tfidf import build_tfidf
+
+                build_tfidf(
+                    store,
+                    k=arguments.k,
+                    exact=arguments.exact,
+                    name=name,
+                    memory=arguments.memory,
+                    workers=workers,
+                    dask=arguments.dask,
+                    progress=stage_progress(line),
+                )
     meta = read_json(there)
-    print(f"{there.parent}: {meta['edges']:,} edges among {meta['documents']:,} documents")
+    recall = f", {meta['recall']:.1%} of the exact ones" if "recall" in meta else ""
+    print(f"{there.parent}: {meta['edges']:,} edges among {meta['documents']:,} documents{recall}")
     return 0
 
 

@@ -81,7 +81,7 @@ def test_a_worker_that_dies_is_replaced_and_its_shard_made_again(tmp_path, kind)
         address = None
         if kind == "dask":
             distributed = pytest.importorskip("distributed", reason="the extra dask is not installed")
-            cluster = distributed.LocalCluster(n_workers=3, threads_per_worker=1, dashboard_address=None)
+            cluster = distributed.LocalCluster(n_workers=3, threads_per_worker=1, dashboard_address=":0")
             address = stack.enter_context(cluster).scheduler_address
         executor = stack.enter_context(make_executor(2, address))
         build_documents([path], tmp_path / "there", executor=executor, progress=kill_one)
@@ -267,7 +267,7 @@ def test_a_dask_cluster_builds_the_same_bytes(tmp_path):
     source = write_source(tmp_path / "a.jsonl", 600)
     with (
         distributed.LocalCluster(
-            n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None, protocol="inproc://"
+            n_workers=1, threads_per_worker=2, processes=False, dashboard_address=":0", protocol="inproc://"
         ) as cluster,
         make_executor(dask=cluster.scheduler_address) as executor,
     ):

@@ -223,7 +223,7 @@ def test_processes_and_dask_give_the_same_bytes(tmp_path):
         build_hyperlinks(store, name="two", executor=executor, partitions=3)
     with (
         distributed.LocalCluster(
-            n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None, protocol="inproc://"
+            n_workers=1, threads_per_worker=2, processes=False, dashboard_address=":0", protocol="inproc://"
         ) as cluster,
         make_executor(dask=cluster.scheduler_address) as executor,
     ):
@@ -233,14 +233,13 @@ def test_processes_and_dask_give_the_same_bytes(tmp_path):
 
 def test_memory_decides_how_many_pieces_there_are(tmp_path):
     store = make_store(tmp_path, RECORDS)
-    for memory in ("none", "0GB", "-1GB", "GB"):
-        with pytest.raises(ValueError, match=rf"^'{memory}' is no amount of memory: write it as 4GB or 500MB$"):
-            build_hyperlinks(store, memory=memory)
     for partitions in (0, 1 << 16):
         with pytest.raises(ValueError, match=rf"^{partitions} partitions do not make sense: take 1 to 65,535"):
             build_hyperlinks(store, partitions=partitions)
-    with pytest.raises(ValueError, match=r"^a partition of the join in .*mine needs more than 1KB of memory: give it"):
-        build_hyperlinks(store, name="mine", memory="1KB")
+    with pytest.raises(
+        ValueError, match=r"^a partition of the join in .*mine needs more than 1e-06 GB of memory: give it"
+    ):
+        build_hyperlinks(store, name="mine", memory=1000)
 
 
 def test_the_same_store_and_seed_give_the_same_bytes(tmp_path):

@@ -31,7 +31,6 @@ from __future__ import annotations
 
 import logging
 import math
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from concurrent.futures import Executor
@@ -78,7 +77,7 @@ class _Join:
     ranges: tuple[tuple[int, int], ...]  # first shard and the one after the last
     bounds: np.ndarray  # (ranges + 1,) int64, the number of each range's first document, and of all
     partitions: int
-    memory: str
+    memory: int  # bytes
 
     def path(self, kind: str, number: int) -> Path:
         return self.folder / kind / f"{number:05d}.arrow"
@@ -89,12 +88,12 @@ def build_hyperlinks(
     *,
     name: str = "hyperlink",
     executor: Executor | None = None,
-    memory: str = "4GB",
+    memory: int = 4_000_000_000,
     partitions: int | None = None,
 ) -> dict[str, Any]:
     """Resolve a store's links into STORE/graphs/NAME and return the counts that its graph.json holds.
 
-    `memory` is what one worker may use; the numbers of partitions and ranges follow from it. The same store gives the
+    `memory`, in bytes, is what one worker may use; the numbers of partitions and ranges follow from it. The same store gives the
     same bytes, whatever the executor, the memory and the `partitions`.
     """
     join = _plan(store, name, memory, partitions)
@@ -131,10 +130,10 @@ def build_hyperlinks(
     return meta
 
 
-def _plan(store: Store, name: str, memory: str, partitions: int | None) -> _Join:
+def _plan(store: Store, name: str, memory: int, partitions: int | None) -> _Join:
     """Cut the documents into ranges, choose the number of partitions, and clear away files of another plan."""
     sizes = [_size(store, shard) for shard in range(store.shards)]
-    room = min(_to_bytes(memory) // SHARE + 1, MOST)
+    room = min(memory // SHARE + 1, MOST)
     if partitions is None:
         partitions = math.ceil(sum(sizes) / room) or 1
     if not 1 <= partitions < 1 << 16:
@@ -167,13 +166,6 @@ def _size(store: Store, shard: int) -> int:
             size += sum(group.column(i).total_uncompressed_size for i in columns)
     with open_parquet(shard_path(store.path, "redirects", shard)) as file:
         return size + sum(file.metadata.row_group(group).total_byte_size for group in range(file.num_row_groups))
-
-
-def _to_bytes(memory: str) -> int:
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)i?B?\s*", memory, re.IGNORECASE)
-    if not match or not float(match[1]):
-        raise ValueError(f"{memory!r} is no amount of memory: write it as 4GB or 500MB")
-    return int(float(match[1]) * 1000 ** " KMGT".index(match[2].upper() or " "))
 
 
 # Files of pieces
@@ -221,9 +213,9 @@ def _write_answers(path: Path, answers: pa.Table, asks: Sequence[Sized]) -> None
 
 
 @cache
-def _database(memory: str) -> duckdb.DuckDBPyConnection:
+def _database(memory: int) -> duckdb.DuckDBPyConnection:
     # Without a folder for what does not fit: other workers are at work in the store, and partitions do fit.
-    return duckdb.connect(config={"threads": 1, "memory_limit": memory, "temp_directory": ""})
+    return duckdb.connect(config={"threads": 1, "memory_limit": f"{memory}B", "temp_directory": ""})
 
 
 def _query(join: _Join, query: str, **columns: pa.ChunkedArray) -> dict[str, np.ndarray]:
@@ -237,7 +229,7 @@ def _query(join: _Join, query: str, **columns: pa.ChunkedArray) -> dict[str, np.
             return found
     except duckdb.OutOfMemoryException:
         raise ValueError(
-            f"a partition of the join in {join.folder} needs more than {join.memory} of memory: give it more, or more "
+            f"a partition of the join in {join.folder} needs more than {join.memory / 1e9:g} GB of memory: give it more, or more "
             "partitions"
         ) from None
 

@@ -8,7 +8,8 @@
     STORE/graphs/NAME/in_degree.bin   int32 (documents): distinct documents with an edge to this one
     STORE/graphs/NAME/graph.json      counts, see the module that builds the graph
 
-A document's edges are in the order of its links. Whatever made it, a graph has this form.
+A document's edges are in the order of its links, or, where they come from none, the best first. Whatever made it, a
+graph has this form.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from linkbert.files import read_json, replacing, write_json
 
 log = logging.getLogger(__name__)
 FORMAT = 1
+PARTS = (".part", ".parts")  # how folders end that are no graphs yet
 EDGE_ARRAYS: dict[str, np.dtype[Any]] = {
     "targets": np.dtype("<i4"),
     "links": np.dtype("<i8"),
@@ -85,7 +87,7 @@ def is_whole(store: Path, name: str) -> bool:
 
 def graph_folder(store: Path, name: str) -> Path:
     """Name the folder of a graph; a name that is not one plain word is a ValueError, as writing replaces the folder."""
-    if not re.fullmatch(r"[A-Za-z0-9_][\w.-]*", name) or name.endswith(".part"):
+    if not re.fullmatch(r"[A-Za-z0-9_][\w.-]*", name) or name.endswith(PARTS):
         raise ValueError(f"{name!r} cannot name a graph: take letters, digits, '-' and '_', such as 'random-2'")
     return store / "graphs" / name
 
