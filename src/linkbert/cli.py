@@ -97,7 +97,9 @@ def make_parser() -> argparse.ArgumentParser:
         help="a path, a glob or an address (https://, s3://, gs://); several are read in order",
     )
     command.add_argument("--to", type=Path, required=True, metavar="STORE", help="the store's folder")
-    command.add_argument("--format", help="mediawiki, pubmed, jsonl or text; found by itself where it can be")
+    command.add_argument(
+        "--format", help="jsonl, markdown, mediawiki, parquet, pubmed or text; found by itself where it can be"
+    )
     command.add_argument(
         "--links", type=Path, metavar="FILE.tsv", help="a table of source and target, added to the documents' links"
     )
@@ -110,11 +112,17 @@ def make_parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--cased", action="store_true", help="keep capitals (a trained vocabulary; others know by themselves)"
     )
-    command.add_argument("--table-cells", action="store_true", help="keep table cells as text (mediawiki)")
+    command.add_argument("--table-cells", action="store_true", help="keep table cells as text (mediawiki, markdown)")
     command.add_argument(
         "--before", type=year_and_month, metavar="YEAR-MONTH", help="only what was published before (pubmed)"
     )
     command.add_argument("--min-words", type=int, default=0, help="only abstracts of so many words or more (pubmed)")
+    command.add_argument(
+        "--columns",
+        default="",
+        metavar="id=NAME,...",
+        help="which columns are id, text, title and links, where they have other names (parquet)",
+    )
     command.add_argument("--comments", action="store_true", help="comments and errata are links too (pubmed)")
     command.add_argument(
         "--graph", choices=("hyperlink", "none"), default="hyperlink", help="the graph to build (hyperlink)"
@@ -285,7 +293,13 @@ def run_build(arguments: argparse.Namespace) -> int:
     from linkbert.display import LiveLine, stage_progress
     from linkbert.plan import plan_build
 
-    options = Options(arguments.table_cells, arguments.before, arguments.min_words, arguments.comments)
+    options = Options(
+        table_cells=arguments.table_cells,
+        before=arguments.before,
+        min_words=arguments.min_words,
+        comments=arguments.comments,
+        columns=arguments.columns,
+    )
     workers = arguments.workers or os.cpu_count() or 1
     if arguments.plan:
         for text in plan_build(expand(arguments.source), format=arguments.format, options=options, workers=workers):
