@@ -182,6 +182,7 @@ def write_store(path: Path, documents: int, redirects: int, links: int) -> None:
         table = pa.table([names, names, texts, flags, lists, places], schema=DOCUMENTS)
         with pq.ParquetWriter(shard_path(path, "documents", shard), DOCUMENTS, **HOW) as writer:
             writer.write_table(table, row_group_size=1_000)
+        shard_path(path, "documents", shard, ".json").write_text(json.dumps({"documents": len(table)}))
 
         sources = np.arange(redirects * shard // shards, redirects * (shard + 1) // shards)
         leads = draw(rng, len(sources), documents)

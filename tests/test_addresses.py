@@ -7,6 +7,8 @@ from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from linkbert import files
@@ -99,6 +101,17 @@ def test_a_build_by_address_is_the_same_as_from_the_file(tmp_path):
         assert left == [0]
     assert list(far.documents()) == list(local.documents())
     assert far.manifest["sources"][0]["path"] == f"{address}/a.jsonl.xz"
+
+
+def test_a_table_is_read_by_address_group_by_group(tmp_path):
+    table = pa.table({"id": [str(i) for i in range(2_000)], "text": [f"Text {i * i} " * 9 for i in range(2_000)]})
+    pq.write_table(table, tmp_path / "a.parquet", row_group_size=100)
+    local = build_documents([tmp_path / "a.parquet"], tmp_path / "local")
+    with server((tmp_path / "a.parquet").read_bytes()) as (address, _):
+        far = build_documents([f"{address}/a.parquet"], tmp_path / "far")
+        with pytest.raises(ValueError, match=r"a\.arrow: of the files with an address only Parquet is read"):
+            build_documents([f"{address}/a.arrow"], tmp_path / "arrow")
+    assert list(far.documents()) == list(local.documents())
 
 
 def test_what_is_not_there_is_one_line(tmp_path, capsys):

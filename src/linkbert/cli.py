@@ -98,7 +98,8 @@ def make_parser() -> argparse.ArgumentParser:
     )
     command.add_argument("--to", type=Path, required=True, metavar="STORE", help="the store's folder")
     command.add_argument(
-        "--format", help="mediawiki, pubmed, jats, html, zim, jsonl or text; found by itself where it can be"
+        "--format",
+        help="html, jats, jsonl, markdown, mediawiki, parquet, pubmed, text or zim; found by itself where it can be",
     )
     command.add_argument(
         "--links", type=Path, metavar="FILE.tsv", help="a table of source and target, added to the documents' links"
@@ -112,7 +113,9 @@ def make_parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--cased", action="store_true", help="keep capitals (a trained vocabulary; others know by themselves)"
     )
-    command.add_argument("--table-cells", action="store_true", help="keep table cells as text (mediawiki, html, zim)")
+    command.add_argument(
+        "--table-cells", action="store_true", help="keep table cells as text (mediawiki, markdown, html, zim)"
+    )
     command.add_argument(
         "--body", type=selector, default="", metavar="SELECTOR", help="where a page's main text is, in CSS (html, zim)"
     )
@@ -123,6 +126,12 @@ def make_parser() -> argparse.ArgumentParser:
         "--before", type=year_and_month, metavar="YEAR-MONTH", help="only what was published before (pubmed)"
     )
     command.add_argument("--min-words", type=int, default=0, help="only abstracts of so many words or more (pubmed)")
+    command.add_argument(
+        "--columns",
+        default="",
+        metavar="id=NAME,...",
+        help="which columns are id, text, title and links, where they have other names (parquet)",
+    )
     command.add_argument("--comments", action="store_true", help="comments and errata are links too (pubmed)")
     command.add_argument(
         "--graph", choices=("hyperlink", "none"), default="hyperlink", help="the graph to build (hyperlink)"
@@ -304,12 +313,13 @@ def run_build(arguments: argparse.Namespace) -> int:
     from linkbert.plan import plan_build
 
     options = Options(
-        arguments.table_cells,
-        arguments.before,
-        arguments.min_words,
-        arguments.comments,
-        arguments.body,
-        arguments.drop,
+        table_cells=arguments.table_cells,
+        before=arguments.before,
+        min_words=arguments.min_words,
+        comments=arguments.comments,
+        columns=arguments.columns,
+        body=arguments.body,
+        drop=arguments.drop,
     )
     workers = arguments.workers or os.cpu_count() or 1
     if arguments.plan:
@@ -371,12 +381,8 @@ def run_graph(arguments: argparse.Namespace) -> int:
         with locked(store.path), LiveLine() as line:
             if arguments.method == "hyperlink":
                 with make_executor(workers, arguments.dask) as executor:
-                    build_hyperlinks(
-                        store,
-                        name=name,
-                        executor=executor,
-                        memory=arguments.memory // (1 if arguments.dask else workers),
-                    )
+                    share = arguments.memory // (1 if arguments.dask else workers)
+                    build_hyperlinks(store, name=name, executor=executor, memory=share)
             elif arguments.method == "random":
                 build_random(store, name=name, seed=arguments.seed)
             else:

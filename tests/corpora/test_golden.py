@@ -4,6 +4,8 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from linkbert.corpora import READERS, find_reader
@@ -14,25 +16,30 @@ GOLDEN = {
     "html": "site",
     "jats": "article.nxml",
     "jsonl": "notes.jsonl",
+    "markdown": "vault",
     "mediawiki": "wiki.xml",
+    "parquet": "table.columns",  # as JSON, to be read by people
     "pubmed": "records.xml",
-    "text": "tale.md",
+    "text": "tale.txt",
     "zim": "guide.zim",
 }
 
 
 @pytest.mark.parametrize("name", READERS)
-def test_a_reader_gives_these_records(name, request):
-    path = SOURCES / GOLDEN[name]
-    expected = json.loads(path.with_name(path.name + ".json").read_text(encoding="utf-8"))
-    if name == "zim":  # a binary format: written from a list of its entries
+def test_a_reader_gives_these_records(name, tmp_path, request):
+    golden = path = SOURCES / GOLDEN[name]
+    if name == "parquet":
+        path = tmp_path / "table.parquet"
+        pq.write_table(pa.table(json.loads(golden.read_text(encoding="utf-8"))), path)
+    if name == "zim":  # a binary format, too: written from a list of its entries
         entries = json.loads((SOURCES / "guide.json").read_text(encoding="utf-8"))
-        path = request.getfixturevalue("write_zim")(entries, path.name)
+        path = request.getfixturevalue("write_zim")(entries, golden.name)
     assert find_reader(path) == name
     skipped, records = Skipped(), []
     for shard in READERS[name].plan(path, Options()):
         for record in READERS[name].read(shard, Options(), skipped):
             values = {key: value for key, value in asdict(record).items() if key != "sections" or value}
             records.append({type(record).__name__: values})
+    expected = json.loads(golden.with_name(golden.name + ".json").read_text(encoding="utf-8"))
     assert json.loads(json.dumps(records)) == expected["records"]
     assert skipped == expected["skipped"]

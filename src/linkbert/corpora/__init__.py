@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from linkbert.corpora import html, jats, jsonl, mediawiki, pubmed, text, zim
+from linkbert.corpora import html, jats, jsonl, markdown, mediawiki, parquet, pubmed, text, zim
 from linkbert.corpora.reader import Reader
 from linkbert.corpora.tree import is_tree, list_names
 from linkbert.files import COMPRESSIONS, CutFileError, decompressed_blocks
 
 READERS: dict[str, Reader] = {
     "jsonl": jsonl.READER,
+    "markdown": markdown.READER,
     "mediawiki": mediawiki.READER,
+    "parquet": parquet.READER,
     "pubmed": pubmed.READER,
     "html": html.READER,
     "jats": jats.READER,

@@ -69,20 +69,36 @@ def read(shard: Shard, _: Options, skipped: Skipped) -> Iterator[Document]:
             skipped.note("invalid UTF-8 (replaced)", where)
             text = line.decode(errors="replace")
         try:
-            record = json.loads(text)
-            if b"\\ud" in line or b"\\uD" in line:
-                record = _without_surrogates(record)
-        except (ValueError, RecursionError):
+            record = load_json(text)
+        except ValueError:
             skipped.note(CUT if number == last and not shard.faults else "not JSON", where)
             continue
-        fault = _fault(record)
-        if fault:
-            skipped.note(fault, where)
-            continue
-        id_, body = str(record["id"]), record["text"]
-        links = _links(record.get("links") or [], len(body), skipped, where)
-        title = record.get("title")
-        yield Document(id_, id_ if title is None else str(title), body, links, bool(record.get("disambiguation")))
+        document = make_document(record, skipped, where)
+        if document:
+            yield document
+
+
+def load_json(text: str) -> Any:
+    """Parse JSON into values that files can hold; ValueError where it is broken, or nested too deeply."""
+    try:
+        value = json.loads(text)
+    except RecursionError:
+        raise ValueError("JSON nested too deeply") from None
+    return _without_surrogates(value) if "\\ud" in text or "\\uD" in text else value
+
+
+def make_document(record: Any, skipped: Skipped, where: str) -> Document | None:
+    """Make a Document of an object with `id`, `text`, `title` and `links`; None where it is not as it should be.
+
+    Of its links one without a target is left out, one out of range kept without its place. All that is counted.
+    """
+    fault = _fault(record)
+    if fault:
+        skipped.note(fault, where)
+        return None
+    id_, body, title = str(record["id"]), record["text"], record.get("title")
+    links = _links(record.get("links") or [], len(body), skipped, where)
+    return Document(id_, id_ if title is None else str(title), body, links, bool(record.get("disambiguation")))
 
 
 def _fault(record: Any) -> str:

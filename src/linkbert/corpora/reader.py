@@ -22,7 +22,7 @@ DAMAGE = (CUT, TABLE_CUT, PAGE_CUT)  # causes that say that a source is not whol
 class Options:
     """What the user may ask of a reader."""
 
-    table_cells: bool = False  # keep the cells of tables as text (mediawiki, html)
+    table_cells: bool = False  # keep the cells of tables as text (mediawiki, markdown, html, zim)
     before: tuple[int, int] | None = None  # only what was published before this year and month (pubmed)
     min_words: int = 0  # only abstracts of so many words or more (pubmed)
     comments: bool = False  # comments, errata and the like are links too (pubmed)

@@ -34,7 +34,7 @@ LINK = "symbolic link (left out)"
 TOO_LARGE = "file too large (left out)"
 
 
-class _File(NamedTuple):
+class File(NamedTuple):
     """A file of a tree, or a fault: then `cause` is set."""
 
     name: str
@@ -50,7 +50,7 @@ def is_tree(path: Path) -> bool:
 
 
 def plan_tree(path: Path, suffixes: tuple[str, ...]) -> Iterator[Shard]:
-    """Cut a folder (in order of the names), an archive (in its order) or a single file into shards of files.
+    """Cut a folder or a zip (from the top down), a tar (in its order) or a single file into shards of files.
 
     Only files are taken whose name ends in one of `suffixes`. ValueError where there is none.
     """
@@ -96,6 +96,15 @@ def read_tree(shard: Shard, skipped: Skipped) -> Iterator[tuple[str, bytes]]:
             yield shown, data
 
 
+def decode_text(data: bytes, name: str, skipped: Skipped) -> str:
+    """Decode a file that should be UTF-8; one that is not is counted."""
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        skipped.note("not UTF-8 (read as Latin-1)", name)
+        return data.decode("latin-1")
+
+
 def list_names(path: Path, most: int) -> list[str]:
     """List the names of the first files of a tree, `most` at most; ValueError where damage leaves none."""
     names: list[str] = []
@@ -109,45 +118,48 @@ def list_names(path: Path, most: int) -> list[str]:
     return names
 
 
-def _list_files(path: Path, wanted: Callable[[str], bool]) -> Iterator[_File]:
+def _list_files(path: Path, wanted: Callable[[str], bool]) -> Iterator[File]:
     if not has_address(path) and path.is_dir():
-        return _walk(path, wanted)
+        return walk_folder(path, wanted)
     if path.suffix == ".zip":
         return _list_zip(path, wanted)
     return _list_tar(path, wanted) if is_tree(path) else _one_file(path)
 
 
-def _one_file(path: Path) -> Iterator[_File]:
+def _one_file(path: Path) -> Iterator[File]:
     name = path.name.removesuffix(path.suffix) if path.suffix in COMPRESSIONS else path.name
     size = source_size(path)
     try:
         data = DecompressedFile(path).read(LARGEST + 1)
     except CutFileError as error:
-        yield _File(str(error), position=size, cause=CUT)
+        yield File(str(error), position=size, cause=CUT)
     else:
-        yield _File(name, data, len(data), size)
+        yield File(name, data, len(data), size)
 
 
-def _walk(folder: Path, wanted: Callable[[str], bool]) -> Iterator[_File]:
-    position, root = 0, folder.resolve()
-    for place, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if name[0] != ".")
+def walk_folder(folder: Path, wanted: Callable[[str], bool]) -> Iterator[File]:
+    """Yield the files of a folder whose names are wanted, and what is refused: first what lies less deep, by name."""
+    position, root, places = 0, folder.resolve(), [folder]
+    for place in places:  # they become more: the tree is read from the top down, first what lies less deep
+        _, folders, names = next(os.walk(place), ("", [], []))
+        folders = sorted(name for name in folders if name[0] != ".")
+        places += [inner for name in folders if not (inner := place / name).is_symlink()]
         for name in [*folders, *sorted(names)]:
-            file = Path(place, name)
+            file = place / name
             inside = file.relative_to(folder).as_posix()
             if file.is_symlink():
                 if file.is_dir() or wanted(name):
-                    yield _File(inside, cause=LINK if file.resolve().is_relative_to(root) else OUTSIDE)
+                    yield File(inside, cause=LINK if file.resolve().is_relative_to(root) else OUTSIDE)
             elif name not in folders and name[0] != "." and wanted(name) and file.is_file():
                 size = file.stat().st_size
                 position += size
-                yield _File(inside, None, size, position)
+                yield File(inside, None, size, position)
 
 
-def _list_zip(path: Path, wanted: Callable[[str], bool]) -> Iterator[_File]:
+def _list_zip(path: Path, wanted: Callable[[str], bool]) -> Iterator[File]:
     try:
         with open_source(path) as file, zipfile.ZipFile(file) as archive:
-            members = archive.infolist()
+            members = sorted(archive.infolist(), key=lambda member: member.filename.count("/"))  # as a folder is read
     except (zipfile.BadZipFile, OSError) as error:
         raise ValueError(f"{path} is not a whole zip file ({error}): fetch it again") from None
     for member in members:
@@ -155,10 +167,10 @@ def _list_zip(path: Path, wanted: Callable[[str], bool]) -> Iterator[_File]:
             continue
         position = member.header_offset + member.compress_size
         cause = OUTSIDE if _leads_out(member.filename) else LINK if member.external_attr >> 28 == 0o12 else ""
-        yield _File(member.filename, None, member.file_size, position, cause)
+        yield File(member.filename, None, member.file_size, position, cause)
 
 
-def _list_tar(path: Path, wanted: Callable[[str], bool]) -> Iterator[_File]:
+def _list_tar(path: Path, wanted: Callable[[str], bool]) -> Iterator[File]:
     stream = DecompressedFile(path)
     try:
         with tarfile.open(fileobj=cast(IO[bytes], stream), mode="r|") as archive:
@@ -168,20 +180,20 @@ def _list_tar(path: Path, wanted: Callable[[str], bool]) -> Iterator[_File]:
                 if _is_hidden(name) or not wanted(name):
                     continue
                 if _leads_out(name):
-                    yield _File(name, position=stream.position, cause=OUTSIDE)
+                    yield File(name, position=stream.position, cause=OUTSIDE)
                 elif member.issym() or member.islnk():
                     place = os.path.dirname(name) if member.issym() else ""
                     there = os.path.normpath(os.path.join(place, member.linkname))
-                    yield _File(name, position=stream.position, cause=OUTSIDE if _leads_out(there) else LINK)
+                    yield File(name, position=stream.position, cause=OUTSIDE if _leads_out(there) else LINK)
                 elif member.isfile() and member.size > LARGEST:
-                    yield _File(name, position=stream.position, cause=TOO_LARGE)
+                    yield File(name, position=stream.position, cause=TOO_LARGE)
                 elif file := archive.extractfile(member) if member.isfile() else None:
                     data = file.read()
-                    yield _File(name, data, len(data), stream.position)
+                    yield File(name, data, len(data), stream.position)
     except CutFileError as error:
-        yield _File(str(error), position=stream.position, cause=CUT)
+        yield File(str(error), position=stream.position, cause=CUT)
     except tarfile.TarError as error:
-        yield _File(f"{path} is not a whole tar file ({error})", position=stream.position, cause=CUT)
+        yield File(f"{path} is not a whole tar file ({error})", position=stream.position, cause=CUT)
 
 
 def _leads_out(name: str) -> bool:

@@ -93,8 +93,8 @@ def build_hyperlinks(
 ) -> dict[str, Any]:
     """Resolve a store's links into STORE/graphs/NAME and return the counts that its graph.json holds.
 
-    `memory`, in bytes, is what one worker may use; the numbers of partitions and ranges follow from it. The same store gives the
-    same bytes, whatever the executor, the memory and the `partitions`.
+    `memory`, in bytes, is what one worker may use; the numbers of partitions and ranges follow from it. The same store
+    gives the same bytes, whatever the executor, the memory and the `partitions`.
     """
     join = _plan(store, name, memory, partitions)
     ranges, parts = len(join.ranges), join.partitions
@@ -229,8 +229,8 @@ def _query(join: _Join, query: str, **columns: pa.ChunkedArray) -> dict[str, np.
             return found
     except duckdb.OutOfMemoryException:
         raise ValueError(
-            f"a partition of the join in {join.folder} needs more than {join.memory / 1e9:g} GB of memory: give it more, or more "
-            "partitions"
+            f"a partition of the join in {join.folder} needs more than {join.memory / 1e9:g} GB of memory: "
+            "give it more with `linkbert graph --memory`"
         ) from None
 
 

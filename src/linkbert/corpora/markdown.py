@@ -1,0 +1,492 @@
+r"""A tree of Markdown files in, a Document a file out, with its links: notes, an Obsidian vault, documentation, books.
+
+markdown-it-py reads CommonMark, tables, struck text and reference links. A few rules here add `[[wiki links]]`,
+footnotes, comments, tags, and what MDX has besides. HTML is not kept apart as CommonMark does it: tags go, their text
+stays, `<a>` is a link, and what stands between tags is Markdown. Each paragraph, heading and list item is a line of the
+text; tables, code blocks, images, embedded notes and footnotes are dropped, their links kept without a place.
+
+An id is the path of the file without its suffix. A target is such a path, too, or the address of another site. A wiki
+link may name a file by the end of its path alone, in capitals or not: so "[[note]]", in small letters, is a target as
+it is, and every file redirects its names to itself. The first of a name counts; trees are read from the top down.
+
+Time and memory are bounded: a file over LARGEST is left out, a long paragraph is read in pieces (a link across such a
+cut is text), brackets and blocks nest only so deep. 200,000 characters of any one mark take 2 s.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from posixpath import join, normpath
+from typing import Any, NamedTuple
+from unicodedata import normalize
+from urllib.parse import unquote
+
+import yaml
+from markdown_it import MarkdownIt
+from markdown_it.rules_block import StateBlock
+from markdown_it.rules_inline import StateInline
+from markdown_it.token import Token
+
+from linkbert.corpora.reader import Options, Reader, Record, Shard, Skipped
+from linkbert.corpora.tree import TOO_LARGE, decode_text, plan_tree, read_tree
+from linkbert.records import Document, Link, Redirect
+
+SUFFIXES = (".md", ".mdx", ".markdown")
+LARGEST = 8 << 20  # bytes of a file
+PIECE = 10_000  # characters of a paragraph that are read at once
+BLOCK_NESTING, INLINE_NESTING = 100, 10  # of lists and quotes; of brackets
+FRONT_MATTER = 1 << 16  # characters
+TAG = 2_000  # characters of a tag
+FRONT_FAULT = "front matter is not YAML, or has anchors (left out)"
+NESTED = "lists or quotes nested too deeply (what is inside is left out)"
+
+_FOLDER_NAMES = ("readme", "index")  # files that stand for their folder
+_NEW_LINE = frozenset(
+    re.findall(
+        r"\w+", "br p div blockquote center hr li ul ol dl dt dd h1 h2 h3 h4 h5 h6 table tr td th summary details"
+    )
+)
+_LOADER = getattr(yaml, "CBaseLoader", yaml.BaseLoader)  # makes strings, lists and dicts, and nothing else
+
+_SUFFIX = re.compile(r"\.(?:md|mdx|markdown|html?)\Z", re.IGNORECASE)
+_MEDIA = re.compile(
+    r"\.(?:png|jpe?g|gif|svg|webp|bmp|avif|tiff?|ico|mp3|mp4|m4a|ogg|wav|flac|webm|mov|mkv|canvas)\Z", re.IGNORECASE
+)
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:|//")
+_FRONT = re.compile(r"---[ \t]*\n(.*?)^(?:---|\.\.\.)[ \t]*$", re.DOTALL | re.MULTILINE)
+_SPACE = re.compile(r"[ \t\n\r\f\v]+")
+_ITEM_MARK, _QUOTE_MARK = re.compile(r"\[[ xX]\]\s+"), re.compile(r"\[![\w-]+\][+-]?[ \t]*")
+_BLOCK_ID = re.compile(r"(?:\A|\s)\^([A-Za-z0-9-]+)\s*\Z")
+_HEADING_ID = re.compile(r"\s*\{#([^\s{}]+)\}\s*\Z")
+_WIKI = re.compile(r"!?\[\[([^\[\]|\n]{0,500})(?:\|([^\[\]\n]{0,500}))?\]\]")
+_FOOTNOTE = re.compile(r"\[\^[^\[\]\s]{1,100}\](:?)")
+_UNSEEN = re.compile(r"<!--|<(script|style|pre|svg|template)\b", re.IGNORECASE)
+_MODULE = re.compile(r"(?:import|export)\s")
+_TAG = re.compile(r"""
+    </? ([A-Za-z][\w.:-]*) ((?: [^<>"'{}] | "[^"]*" | '[^']*' | \{[^{}]*(?:\{[^{}]*\}[^{}]*)*\} )*+) >
+    | <[!?][A-Za-z][^<>]*> | </?>""", re.VERBOSE)  # fmt: skip
+_ATTRIBUTE = re.compile(r"""(?<![\w-])(href|to|id|name)\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s"'<>{}]+))""")
+_COMMENT, _EXPRESSION = re.compile(r"%%.+?%%", re.DOTALL), re.compile(r"\{(?:/\*.*?\*/|[^{}]*)\}", re.DOTALL)
+
+
+def plan(path: Path, _: Options) -> Iterator[Shard]:
+    """Cut a folder, an archive or a single file into shards of files."""
+    return plan_tree(path, SUFFIXES)
+
+
+def read(shard: Shard, options: Options, skipped: Skipped) -> Iterator[Record]:
+    """Read the files of a shard: a Document each, and a Redirect for each other name it has."""
+    for name, content in read_tree(shard, skipped):
+        if len(content) > LARGEST:
+            skipped.note(TOO_LARGE, name)
+            continue
+        path = PurePosixPath(normalize("NFC", name))
+        id_, mdx = str(path.with_suffix("")), path.suffix.lower() == ".mdx"
+        page = read_page(decode_text(content, name, skipped), id_, mdx=mdx, table_cells=options.table_cells)
+        for fault in page.faults:
+            skipped.note(fault, name)
+        if not page.text:
+            skipped.note("no text in the file", name)
+            continue
+        yield Document(id_, page.title or path.stem, page.text, page.links, sections=page.sections)
+        yield from (Redirect(other, id_) for other in dict.fromkeys([*_other_names(id_), *page.aliases]))
+
+
+def _other_names(id_: str) -> Iterator[str]:
+    """Name a file as wiki links do, and by its folder if it stands for that.
+
+    >>> list(_other_names("Trees/Oak"))
+    ['[[oak]]', '[[trees/oak]]']
+    """
+    parts = id_.split("/")
+    last = len(parts) - 1
+    if parts[last].lower() in _FOLDER_NAMES:
+        yield "/".join(parts[:last]) or "."
+        last = max(last - 1, 0)  # there are many of that name
+    for first in range(last, -1, -1):
+        yield _wiki_name("/".join(parts[first:]))
+
+
+class Page(NamedTuple):
+    """What a file says; `title` is "" where neither front matter nor a heading gives one."""
+
+    title: str
+    text: str
+    links: tuple[Link, ...]
+    sections: tuple[tuple[str, int], ...]
+    aliases: tuple[str, ...]  # sources of redirects
+    faults: tuple[str, ...]
+
+
+def read_page(source: str, id_: str, *, mdx: bool = False, table_cells: bool = False) -> Page:
+    r"""Read a file's text; `id_` is its path without the suffix, from which its relative links start.
+
+    >>> page = read_page("# Oak\n\nA *tall* [tree](../index.md#what), see [[Acorn|its fruit]]. ^a1", "trees/Oak")
+    >>> page.title, page.text, page.sections
+    ('Oak', 'A tall tree, see its fruit.', (('^a1', 0),))
+    >>> page.links
+    (Link(start=7, end=11, target='index', fragment='what'), Link(start=17, end=26, target='[[acorn]]', fragment=''))
+    """
+    source = source.replace("\r\n", "\n").replace("\r", "\n")
+    title, aliases, start, faults = _read_front_matter(source)
+    env: dict[str, Any] = {"mdx": mdx, "unclosed": set()}
+    tokens = _BLOCKS.parse(source[start:], env)
+    if any(token.level >= BLOCK_NESTING - 1 for token in tokens):
+        faults += (NESTED,)
+    writer = _Writer(id_.rpartition("/")[0])
+    heading = _write_blocks(tokens, env, writer, table_cells)
+    title = title or heading
+    text = "".join(writer.parts).removesuffix("\n")
+    cut = len(title) + 1 if title and f"{text}\n".startswith(f"{title}\n") else 0  # the title is no part of the text
+    links = tuple(
+        Link(link.start - cut, link.end - cut, link.target, link.fragment)
+        if link.start >= cut
+        else Link(-1, -1, link.target, link.fragment)
+        for link in writer.links
+    )
+    sections = tuple((name, min(max(at - cut, 0), max(len(text) - cut, 0))) for name, at in writer.sections)
+    return Page(title, text[cut:], links, sections, aliases, faults)
+
+
+def _read_front_matter(source: str) -> tuple[str, tuple[str, ...], int, tuple[str, ...]]:
+    """Return its title, the sources of redirects that its aliases are, where the text starts, and faults."""
+    found = _FRONT.match(source, 0, FRONT_MATTER)
+    if not found:
+        return "", (), 0, ()
+    try:
+        depth = 0
+        for event in yaml.parse(found[1], Loader=_LOADER):
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > 20 or getattr(event, "anchor", None):
+                return "", (), found.end(), (FRONT_FAULT,)
+        values = yaml.load(found[1], Loader=_LOADER)  # noqa: S506 - see _LOADER
+    except yaml.YAMLError:
+        return "", (), found.end(), (FRONT_FAULT,)
+    if not isinstance(values, dict):
+        return "", (), found.end() if not values else 0, ()  # text between two rules
+    title, aliases = values.get("title"), values.get("aliases") or values.get("alias")
+    aliases = aliases.split(",") if isinstance(aliases, str) else aliases if isinstance(aliases, list) else []
+    names = [_clean(alias) for alias in aliases if isinstance(alias, str) and alias.strip()]
+    sources = tuple(_page_path(name, "") if name[0] == "/" else _wiki_name(name) for name in names)
+    return _clean(title) if isinstance(title, str) else "", sources, found.end(), ()
+
+
+def _clean(value: str) -> str:
+    # YAML may escape half of a surrogate pair, which no file of text can hold.
+    return _SPACE.sub(" ", value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")).strip()
+
+
+def _target(address: str, folder: str) -> tuple[str, str] | None:
+    """Bring the address of a link into normal form, with its fragment; None where it leads to no document."""
+    path, _, fragment = address.partition("#")
+    if _SCHEME.match(path):
+        web = path.lower().startswith(("http:", "https:", "ftp:", "//"))
+        return (path, unquote(fragment)) if web and not _MEDIA.search(path) else None
+    path = unquote(path.partition("?")[0])
+    if not path or _MEDIA.search(path):
+        return None
+    return _page_path(path, folder), unquote(fragment)
+
+
+def _page_path(path: str, folder: str) -> str:
+    """Write a path as ids are written.
+
+    >>> _page_path("../Oak.md", "trees/old"), _page_path("/trees/", "trees"), _page_path("..", "trees")
+    ('trees/Oak', 'trees', '.')
+    """
+    whole = path.lstrip("/") if path.startswith("/") else join(folder, path)
+    return normalize("NFC", _SUFFIX.sub("", normpath(whole or ".")))
+
+
+def _wiki_target(inside: str, folder: str) -> tuple[str, str, str]:
+    """Split what a wiki link names into the target ("" for this page), the fragment, and the words that stand for both.
+
+    >>> _wiki_target("Trees/Oak#Fruit#Acorn", "")
+    ('[[trees/oak]]', 'Acorn', 'Trees/Oak > Fruit > Acorn')
+    """
+    name, *places = (part.strip() for part in inside.rstrip("\\").split("#"))
+    shown = " > ".join(word for word in (name, *places) if word and word[0] != "^")
+    path = _page_path(name, folder) if name.startswith((".", "/")) else _SUFFIX.sub("", name)
+    return path and _wiki_name(path), places[-1] if places else "", shown
+
+
+def _wiki_name(name: str) -> str:
+    return f"[[{normalize('NFC', name).casefold()}]]"
+
+
+class _Writer:
+    """The text of a page as far as it is written, a line a block, with its links and sections."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
+        self.parts: list[str] = []
+        self.size = 0  # characters of all parts
+        self.blank = True  # a line begins, or the last character is a space
+        self.line = self.last_line = 0  # where this line begins, and the one before
+        self.hidden = 0  # tables and footnotes around: their text is dropped
+        self.links: list[Link] = []
+        self.sections: list[tuple[str, int]] = []
+        self.open: list[tuple[str, int, tuple[str, str] | None]] = []  # links: what opened it, its first part, target
+
+    def add(self, text: str) -> None:
+        text = "" if self.hidden else _SPACE.sub(" ", text)
+        if self.blank:
+            text = text.lstrip(" ")
+        if text:
+            self.parts.append(text)
+            self.size += len(text)
+            self.blank = text[-1] == " "
+
+    def end_line(self) -> None:
+        if self.blank and self.size > self.line:
+            self.parts[-1] = self.parts[-1][:-1]
+            self.size -= 1
+        if self.size > self.line:
+            self.parts.append("\n")
+            self.size += 1
+            self.last_line = self.line
+        self.line, self.blank = self.size, True
+
+    def open_link(self, kind: str, target: tuple[str, str] | None) -> None:
+        if kind == "tag":
+            self.close_link(kind)  # a link of HTML holds no other: a forgotten end
+        self.open.append((kind, len(self.parts), target))
+
+    def close_link(self, kind: str) -> None:
+        """End the link that was opened last; those of tags in it, or all of them (kind ""), never end: no place."""
+        while self.open and (self.open[-1][0] == kind or kind != "tag"):
+            opened, first, target = self.open.pop()
+            shown = "".join(self.parts[first:]) if opened == kind else ""
+            start = self.size - len(shown.lstrip(" "))
+            end = start + len(shown.strip(" "))
+            if target and target[0]:
+                self.links.append(Link(start, end, *target) if start < end else Link(-1, -1, *target))
+            if opened == kind:
+                break
+
+
+def _write_blocks(tokens: list[Token], env: dict[str, Any], writer: _Writer, table_cells: bool) -> str:
+    """Write the text of all blocks; return the first heading, "" if there is none."""
+    heading = ""
+    hiding = ("footnote",) if table_cells else ("footnote", "table")
+    cell = False
+    for i, token in enumerate(tokens):
+        kind, _, side = token.type.rpartition("_")
+        if kind in hiding:
+            writer.hidden += 1 if side == "open" else -1
+        elif kind in ("td", "th"):
+            cell = side == "open"
+        elif token.type == "tr_close":
+            writer.end_line()
+        elif token.type == "inline":
+            before = tokens[i - 1].type
+            _write_inline(_take_marks(token.content, tokens[max(i - 2, 0)].type, before, writer), env, writer,
+                          breaks=before == "paragraph_open", cell=cell)  # fmt: skip
+            if before == "heading_open" and not heading and writer.size > writer.line:
+                heading = "".join(writer.parts)[writer.line :].strip(" ")
+            if not cell:
+                writer.end_line()
+    return heading
+
+
+def _take_marks(content: str, around: str, before: str, writer: _Writer) -> str:
+    """Take from a block's source the marks that are no words: of tasks and callouts, and its name."""
+    if around == "list_item_open" and (mark := _ITEM_MARK.match(content)):
+        content = content[mark.end() :]
+    elif around == "blockquote_open" and (mark := _QUOTE_MARK.match(content)):
+        content = content[mark.end() :].replace("\n", "\\\n", 1)  # the title is a line of its own
+    name = (_HEADING_ID if before == "heading_open" else _BLOCK_ID).search(content, max(len(content) - 200, 0))
+    if name:
+        content = content[: name.start()]
+        at = writer.line if content else writer.last_line
+        writer.sections.append((name[1] if before == "heading_open" else f"^{name[1]}", at))
+    return content
+
+
+def _write_inline(content: str, env: dict[str, Any], writer: _Writer, *, breaks: bool, cell: bool) -> None:
+    """Write a block's text; `breaks`: its line breaks stay, `cell`: it goes on in the line."""
+    if cell and content and not writer.blank:
+        writer.add(" | ")
+    for piece in _pieces(content):
+        for token in _INLINES.inline.parse(piece, _INLINES, env, []):
+            match token.type:
+                case "text" | "text_special" | "code_inline":
+                    writer.add(token.content)
+                case "softbreak":
+                    writer.add(" ")
+                case "hardbreak":
+                    _break(writer, breaks)
+                case "link_open":
+                    writer.open_link("link", _target(str(token.attrs["href"]), writer.folder))
+                case "link_close":
+                    writer.close_link("link")
+                case "wiki":
+                    _write_wiki_link(token.content, writer)
+                case "tag":
+                    _write_tag(token.content, writer, breaks)
+    writer.close_link("")
+
+
+def _pieces(text: str) -> Iterator[str]:
+    start = 0
+    while len(text) - start > PIECE:
+        stop = start + PIECE
+        ends = (text.rfind(mark, start, stop) + 1 for mark in ("\n", ". ", " "))
+        stop = next((end for end in ends if end > start), stop)
+        yield text[start:stop]
+        start = stop
+    yield text[start:]
+
+
+def _break(writer: _Writer, breaks: bool) -> None:
+    if breaks and not writer.open:
+        writer.end_line()
+    else:
+        writer.add(" ")
+
+
+def _write_wiki_link(source: str, writer: _Writer) -> None:
+    found = _WIKI.fullmatch(source)
+    assert found
+    target, fragment, shown = _wiki_target(found[1], writer.folder)
+    embedded = source[0] == "!"
+    writer.open_link("wiki", None if _MEDIA.search(target[:-2]) else (target, fragment))
+    if not embedded:
+        writer.add((found[2] or "").strip() or shown)
+    writer.close_link("wiki")
+
+
+def _write_tag(source: str, writer: _Writer, breaks: bool) -> None:
+    found = _TAG.fullmatch(source)
+    if not found or not found[1]:
+        return
+    attributes = {name: a or b or c for name, a, b, c in _ATTRIBUTE.findall(found[2])}
+    name, ends = found[1], source[1] == "/"
+    if name.lower() in _NEW_LINE:
+        _break(writer, breaks)
+    elif name in ("a", "A", "Link") and ends:
+        writer.close_link("tag")
+    elif name in ("a", "A", "Link") and (address := attributes.get("href") or attributes.get("to")):
+        writer.open_link("tag", _target(address, writer.folder))
+    writer.sections += [(attributes[key], writer.size) for key in ("id", "name") if attributes.get(key)]
+
+
+class _Markdown(MarkdownIt):
+    """CommonMark with our rules; addresses stay as they are written."""
+
+    def __init__(self, nesting: int) -> None:
+        super().__init__("commonmark", {"maxNesting": nesting})
+        self.enable(["table", "strikethrough"]).disable(["html_block", "html_inline"])
+        self.core.ruler.enableOnly(["normalize", "block"])  # the inside of blocks is read when they are written
+        interrupts: Any = {"alt": ["paragraph", "reference", "blockquote", "list"]}
+        self.block.ruler.before("reference", "footnote", _footnote_rule, interrupts)
+        self.block.ruler.before("reference", "unseen", _unseen_rule, interrupts)
+        self.block.ruler.before("reference", "module", _module_rule)
+        self.inline.ruler.push("marks", _marks_rule)  # after links: [[1]](x) is one
+
+    def normalizeLink(self, url: str) -> str:  # noqa: N802
+        return url
+
+    def normalizeLinkText(self, link: str) -> str:  # noqa: N802
+        return link
+
+    def validateLink(self, url: str) -> bool:  # noqa: ARG002, N802
+        return True
+
+
+def _marks_rule(state: StateInline, silent: bool) -> bool:
+    """Find inside a block what CommonMark does not know: wiki links, tags, and what is dropped."""
+    start, stop = state.pos, min(state.pos + TAG, state.posMax)
+    match state.src[start]:
+        case "[" | "!":
+            found, kind = _WIKI.match(state.src, start, stop), "wiki"
+            if not found:
+                found, kind = _FOOTNOTE.match(state.src, start, stop), ""
+        case "<":
+            found, kind = _TAG.match(state.src, start, stop), "tag"
+            if unseen := _UNSEEN.match(state.src, start, stop):
+                end = _end_of(unseen, state.src, state.posMax)
+                if end > 0:
+                    state.pos = end
+                    return True
+        case "%":
+            found, kind = _COMMENT.match(state.src, start, stop), ""
+        case "{" if state.env["mdx"]:
+            found, kind = _EXPRESSION.match(state.src, start, stop), ""
+        case _:
+            return False
+    if not found:
+        return False
+    if kind and not silent:
+        state.push(kind, "", 0).content = found[0]
+    state.pos = found.end()
+    return True
+
+
+def _end_of(unseen: re.Match[str], source: str, stop: int) -> int:
+    """Say where a comment or an element ends whose inside is not seen; -1 where it does not."""
+    at = source.find(f"</{unseen[1]}" if unseen[1] else "-->", unseen.end(), stop)
+    return source.find(">", at, stop) + 1 or -1 if at >= 0 else -1
+
+
+def _unseen_rule(state: StateBlock, line: int, stop: int, silent: bool) -> bool:
+    """Drop a comment or an element whose inside is not seen, if it has several lines (blank ones among them)."""
+    unseen = _UNSEEN.match(state.src, state.bMarks[line] + state.tShift[line], state.eMarks[line])
+    if not unseen or unseen[0] in state.env["unclosed"]:
+        return False
+    end = _end_of(unseen, state.src, len(state.src))
+    if end < 0:
+        state.env["unclosed"].add(unseen[0])  # nor does a later one end
+    last = bisect_left(state.eMarks, end, line, stop)
+    if end <= state.eMarks[line] or last >= stop:
+        return False
+    if not silent:
+        if rest := state.src[end : state.eMarks[last]].strip():
+            _push_inline(state, rest)
+        state.line = last + 1
+    return True
+
+
+def _footnote_rule(state: StateBlock, line: int, stop: int, silent: bool) -> bool:
+    """Take a footnote: up to a blank line after which nothing is indented, or to another block."""
+    found = _FOOTNOTE.match(state.src, state.bMarks[line] + state.tShift[line], state.eMarks[line])
+    if not found or not found[1] or state.is_code_block(line):
+        return False
+    if silent:
+        return True
+    others = state.md.block.ruler.getRules("paragraph")
+    end = line + 1
+    while end < stop:
+        if state.isEmpty(end):
+            if end + 1 == stop or state.isEmpty(end + 1) or state.sCount[end + 1] < state.blkIndent + 4:
+                break
+        elif state.sCount[end] < state.blkIndent + 4 and any(rule(state, end, stop, True) for rule in others):
+            break
+        end += 1
+    state.push("footnote_open", "", 1)
+    _push_inline(state, state.src[found.end() : state.eMarks[end - 1]])
+    state.push("footnote_close", "", -1)
+    state.line = end
+    return True
+
+
+def _module_rule(state: StateBlock, line: int, stop: int, silent: bool) -> bool:
+    """Drop MDX's lines of import and export, up to a blank line."""
+    if not state.env["mdx"] or state.level or silent or not _MODULE.match(state.src, state.bMarks[line]):
+        return False
+    while line < stop and not state.isEmpty(line):
+        line += 1
+    state.line = line
+    return True
+
+
+def _push_inline(state: StateBlock, content: str) -> None:
+    token = state.push("inline", "", 0)
+    token.content, token.children = content, []
+
+
+_BLOCKS, _INLINES = _Markdown(BLOCK_NESTING), _Markdown(INLINE_NESTING)
+READER = Reader(plan, read, suffixes=SUFFIXES, trees=True)

@@ -1,0 +1,347 @@
+"""Markdown: what becomes of each mark, where links lead, and that no input costs more than its size."""
+
+import io
+import re
+import tarfile
+import time
+import tracemalloc
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from linkbert.corpora import find_reader, markdown
+from linkbert.corpora.build import build_documents
+from linkbert.corpora.markdown import FRONT_FAULT, LARGEST, NESTED, PIECE, read_page
+from linkbert.corpora.reader import Options, Skipped
+from linkbert.corpora.tree import TOO_LARGE
+from linkbert.graph.hyperlinks import build_hyperlinks
+from linkbert.records import Document, Redirect
+
+
+def links_of(source: str, id_: str = "a/page", **options) -> list[tuple[str, str, str]]:
+    """List (anchor, target, fragment); the anchor of a link without a place is "-"."""
+    page = read_page(source, id_, **options)
+    return [(page.text[link.start : link.end] if link.start >= 0 else "-", *link_of(link)) for link in page.links]
+
+
+def link_of(link):
+    return link.target, link.fragment
+
+
+def read(path: Path) -> tuple[list[Document], list[Redirect], Skipped]:
+    skipped, documents, redirects = Skipped(), [], []
+    for shard in markdown.plan(path, Options()):
+        for record in markdown.read(shard, Options(), skipped):
+            (documents if isinstance(record, Document) else redirects).append(record)
+    return documents, redirects, skipped
+
+
+@pytest.mark.parametrize(
+    ("source", "text"),
+    [
+        ("one\ntwo  \nthree\\\nfour", "one two\nthree\nfour"),
+        ("*a* __b__ ***c*** ~~d~~ `e*e*` snake_case 2*3*4 \\*f\\* &amp; &#100;", "a b c d e*e* snake_case 234 *f* & d"),
+        ("- one\n\n  more\n  1. two\n- [x] three\n- [ ] four", "one\nmore\ntwo\nthree\nfour"),
+        ("Part\n====\n> quoted\nlazily\n\n***\nlast", "quoted lazily\nlast"),
+        ("x\n\n```py\ncode\n```\n\n    code\n\n![alt *text*](a.png) y", "x\ny"),
+        ("x | y\n--|--\n1 | 2\n\nz", "z"),
+        ("a<br>b <b>c</b> <!-- d --> e <T a=\"<\" b='>'>f</T> 1 < 2 <!-- g", "a\nb c e f 1 < 2 <!-- g"),
+        ("<ul>\n<li>a</li><li>b</li>\n</ul>\n<style>\np {}\n\nq {}</style>after", "a\nb\nafter"),
+        ("a\n<!-- b\n\nc\n--> d\n\ne", "a\nd\ne"),
+        ("a[^1] b\n[^1]: note\n\n    its second paragraph\n\nc", "a b\nc"),
+        ("> [!warning]- Title\n> body", "Title\nbody"),
+        ("a %%hidden%% b\tc", "a b c"),
+        ("import and export {x}", "import and export {x}"),
+        ("[x] [y][z] [a](b c) [[d", "[x] [y][z] [a](b c) [[d"),
+    ],
+)
+def test_marks_go_and_words_stay(source, text):
+    assert read_page(source, "a").text == text
+
+
+def test_cells_are_kept_where_they_are_asked_for():
+    source = "| a | b |\n|---|---|\n| [c](d.md) | `\\|` |\n| | e<br>f |\n"
+    page = read_page(source, "a", table_cells=True)
+    assert page.text == "a | b\nc | |\ne f"
+    assert links_of(source, table_cells=True) == [("c", "a/d", "")]
+    assert links_of(source) == [("-", "a/d", "")]
+
+
+def test_mdx_is_markdown_between_tags():
+    source = """import A from "a"
+import {
+  b } from "b"
+
+<Tabs x={{ y: "z" }} f={() => 1}>
+
+- {/* c */}one {props.d}
+
+</Tabs>
+"""
+    assert read_page(source, "a", mdx=True).text == "one"
+
+
+@pytest.mark.parametrize(
+    ("address", "target", "fragment"),
+    [
+        ("b.md", "a/b", ""),
+        ("./b.markdown?raw=1#c%20d", "a/b", "c d"),
+        ("../B%20b.MDX#", "B b", ""),
+        ("/c/d.html", "c/d", ""),
+        ("/", ".", ""),
+        ("..", ".", ""),
+        ("../../out.md", "../out", ""),
+        ("b/", "a/b", ""),
+        ("<b c.md>", "a/b c", ""),
+        ("e\u0301.md", "a/\u00e9", ""),
+        ("https://x.org/p?q=1#r", "https://x.org/p?q=1", "r"),
+        ("//x.org/p.md", "//x.org/p.md", ""),
+    ],
+)
+def test_a_target_has_one_normal_form(address, target, fragment):
+    html = address.strip("<>")
+    for source in (
+        f"[t]({address})",
+        f"[t][r]\n\n[r]: {address}",
+        f'<a href="{html}">t</a>',
+        f"[t]({address} 'title')",
+    ):
+        assert links_of(source) == [("t", target, fragment)]
+
+
+@pytest.mark.parametrize(
+    "address", ["mailto:a@b.c", "javascript:x()", "#here", "", "p.png", "https://x.org/p.JPG", "?q"]
+)
+def test_what_leads_to_no_document_is_no_link(address):
+    assert links_of(f"[t]({address}) <a href='{address}'>u</a>") == []
+    assert read_page(f"[t]({address})", "a").text == "t"
+
+
+@pytest.mark.parametrize(
+    ("source", "link"),
+    [
+        ("[[Note]]", ("Note", "[[note]]", "")),
+        ("[[ Folder/Note.md |shown words]]", ("shown words", "[[folder/note]]", "")),
+        ("[[Note#A#B]]", ("Note > A > B", "[[note]]", "B")),
+        ("[[Note#^b-1|]]", ("Note", "[[note]]", "^b-1")),
+        ("[[../Up]]", ("../Up", "[[up]]", "")),
+        ("[[./Here]]", ("./Here", "[[a/here]]", "")),
+        ("[[STRASSE e\u0301]]", ("STRASSE e\u0301", "[[strasse \u00e9]]", "")),
+        ("![[Note#Part]]", ("-", "[[note]]", "Part")),
+        ("[see [[Note]]](b.md)", ("Note", "[[note]]", "")),
+        ("**[[Note|*shown*]]**", ("*shown*", "[[note]]", "")),
+        ("[[1]](b.md)", ("[1]", "a/b", "")),
+        ("[ *two*  words ](b.md)", ("two words", "a/b", "")),
+        ("[![image](i.png)](b.md)", ("-", "a/b", "")),
+        ("# [Head](b.md)\n\ntext", ("-", "a/b", "")),
+        ("<https://x.org/a>", ("https://x.org/a", "https://x.org/a", "")),
+        ("<a href=b.md>no end", ("-", "a/b", "")),
+        ("x[^1]\n\n[^1]: [n](b.md)", ("-", "a/b", "")),
+    ],
+)
+def test_every_kind_of_link(source, link):
+    assert link in links_of(source)
+
+
+def test_code_and_pictures_hold_no_links():
+    source = (
+        "`[a](b.md)` `[[c]]`\n\n```\n[[d]]\n```\n\n    [[e]]\n\n![[f.PNG]] ![g](h.md) <pre>[[i]]</pre> \\[[j]] [[#k]]\n"
+    )
+    assert links_of(source) == []
+
+
+def test_titles():
+    assert read_page("text\n\n## *Head* {#h}\n\nmore", "a")[:2] == ("Head", "text\nHead\nmore")
+    assert read_page("# Head\n\nmore", "a")[:2] == ("Head", "more")
+    assert read_page("---\ntitle: 2024-01-01\n---\n# Head\n", "a")[:2] == ("2024-01-01", "Head")
+    assert read_page("---\ntitle: Head\n---\n# [Head](b.md) #\nmore ^id", "a")[:2] == ("Head", "more")
+    assert read_page("more", "a")[:2] == ("", "more")
+
+
+def test_places_have_names():
+    page = read_page("# T\n\na\nb ^b1\n\n- c ^c\n- d\n\n^list\n\n## E {#e}\n<a id='f'></a>f <p name=g>g</p>", "a")
+    assert page.text == "a b\nc\nd\nE\nf\ng"
+    assert [(name, page.text[at:].split("\n")[0]) for name, at in page.sections] == [
+        ("^b1", "a b"),
+        ("^c", "c"),
+        ("^list", "d"),
+        ("e", "E"),
+        ("f", "f"),
+        ("g", "g"),
+    ]
+
+
+BOMB = "a: &a [x, x]\n" + "".join(f"{c}: &{c} [*{b}, *{b}, *{b}]\n" for b, c in zip("abcdefg", "bcdefgh", strict=True))
+
+
+@pytest.mark.parametrize(
+    "front",
+    [
+        "a: [b",
+        "a: b: c",
+        BOMB,
+        "a: &x 1",
+        "[" * 60_000,
+        "\t- a",
+        "a: !!python/object/apply:os.system ['x'] x",
+        "? [a]\n: b",
+    ],
+)
+def test_broken_front_matter_is_counted_and_the_text_kept(front):
+    started = time.perf_counter()
+    page = read_page(f"---\n{front}\n---\ntext", "a")
+    assert page.text == "text"
+    assert page.faults == (FRONT_FAULT,)
+    assert time.perf_counter() - started < 2
+
+
+@pytest.mark.parametrize("loader", [markdown._LOADER, yaml.BaseLoader])
+def test_front_matter_names_a_page(loader, monkeypatch):
+    monkeypatch.setattr(markdown, "_LOADER", loader)
+    assert read_page("---\naliases: A b, C\n---\nx", "a").aliases == ("[[a b]]", "[[c]]")
+    assert read_page("---\nalias:\n- /old/path/\n- [x]\n- \n...\nx", "a").aliases == ("old/path",)
+    assert read_page('---\ntitle: " \\U0001F333\\tx"\naliases: {}\n---\nx', "a")[:2] == ("\U0001f333 x", "x")
+    assert "\ud800" not in read_page('---\ntitle: "\\ud800 x"\n---\nx', "a").title
+    assert read_page("---\n---\nx", "a").text == "x"
+    assert read_page("---\nWords between rules.\n\n---\nx", "a").text == "Words between rules.\nx"
+    assert read_page("---\ntitle: no end", "a").title == ""
+
+
+def test_a_vault_resolves_as_its_reader_would_expect(tmp_path):
+    files = {
+        "README.md": "[[deep/deeper/note]] [[NOTE]] [[Other name]] [a](deep) [b](deep/index.md) [[lost]] [c](x.md)",
+        "deep/deeper/Note.md": "# Deepest\n\nUp [home](../../) ^end",
+        "deep/Note.md": "The nearer to the top counts. [[README]] [[deeper/Note#^end]]",
+        "deep/index.md": "---\naliases: [other name]\n---\n[[Note]]",
+    }
+    for name, text in files.items():
+        (tmp_path / "vault" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "vault" / name).write_text(text)
+    with zipfile.ZipFile(tmp_path / "vault.zip", "w") as archive:
+        for name in sorted(files, reverse=True):
+            archive.write(tmp_path / "vault" / name, name)
+    for source in ("vault", "vault.zip"):
+        store = build_documents([tmp_path / source], tmp_path / f"{source}.store")
+        graph = build_hyperlinks(store)
+        assert (graph["found"], graph["resolved"], graph["fragments_found"]) == (11, 9, 1)
+        ids = [document.id for document in store.documents()]
+        targets = np.fromfile(store.path / "graphs" / "hyperlink" / "targets.bin", np.int32)
+        found = [ids[target] for target in targets]
+        note, deepest = "deep/Note", "deep/deeper/Note"
+        assert found[:5] == [deepest, note, "deep/index", "deep/index", "deep/index"]
+        assert sorted(found[5:]) == sorted(["README", deepest, note, "README"])
+
+
+def test_what_cannot_be_read_is_counted(tmp_path):
+    (tmp_path / "a.md").write_bytes("Café".encode("latin-1"))
+    (tmp_path / "b.md").write_bytes(b"\xef\xbb\xbf# Only a title\r\n")
+    (tmp_path / "c.md").write_bytes(b"x " * (LARGEST // 2 + 1))
+    (tmp_path / "d.markdown").write_text("> " * 200 + "deep")
+    (tmp_path / "e.md").write_text("\r\rE\r\rmac\0 \v")
+    assert find_reader(tmp_path) == "markdown"
+    documents, redirects, skipped = read(tmp_path)
+    assert [(document.id, document.title, document.text) for document in documents] == [
+        ("a", "a", "Café"),
+        ("e", "e", "E\nmac\ufffd"),
+    ]
+    assert redirects == [Redirect("[[a]]", "a"), Redirect("[[e]]", "e")]
+    assert skipped == {"not UTF-8 (read as Latin-1)": 1, "no text in the file": 2, TOO_LARGE: 1, NESTED: 1}
+
+
+def test_a_line_of_a_hundred_megabytes_is_left_out(tmp_path):
+    path = tmp_path / "a.tar.gz"
+    with tarfile.open(path, "w:gz", compresslevel=1) as archive:
+        for name, size in (("a.md", 100 << 20), ("b.md", 1 << 10)):
+            member = tarfile.TarInfo(name)
+            member.size = size
+            archive.addfile(member, io.BytesIO(b"*a [b](c) " * (size // 10 + 1)))
+    tracemalloc.start()
+    started = time.perf_counter()
+    documents, _, skipped = read(path)
+    assert time.perf_counter() - started < 20
+    assert tracemalloc.get_traced_memory()[1] < 500 << 20
+    tracemalloc.stop()
+    assert [document.id for document in documents] == ["b"]
+    assert skipped == {TOO_LARGE: 1}
+
+
+def test_a_long_paragraph_is_read_in_pieces():
+    source = "A sentence with [a link](b.md) in it. " * 1_000
+    page = read_page(source, "a")
+    assert len(source) > 3 * PIECE
+    assert page.text == "A sentence with a link in it. " * 999 + "A sentence with a link in it."
+    assert [page.text[link.start : link.end] for link in page.links] == ["a link"] * 1_000
+
+
+UNITS = re.findall(  # "." is a space, N a line break
+    r"\S+",
+    r"""[ * ` <!-- ![a]( _a. \ **a. [a][ -. *** > [[a| <a.href=x> <a." <{ %% { <!--N <pre> [^a]:N -.aN #N | a|bN-|-N
+    [a]:.b."N & ~~a. aN ..-.aN [x](y) ^aNN a^b.""",
+)
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_time_is_linear_in_hostile_markdown(unit):
+    # Quadratic time would be fourfold; at 200,000 characters it is 2 seconds at most.
+    seconds = []
+    unit = unit.replace(".", " ").replace("N", "\n")
+    for size in (10_000, 20_000):
+        started = time.process_time()
+        read_page(unit * (size // len(unit)), "a", mdx=True)
+        seconds.append(time.process_time() - started)
+    assert seconds[1] < 3 * seconds[0] + 0.3
+
+
+PARTS = st.sampled_from(
+    re.findall(
+        r"\S+",
+        r"""[ ] ( ) [[ ]] | ! * _ ` ```N N NN -. >. #. .... <a.href=x> </a> <!-- --> <br> [^1] [^1]:. ^id {#id} { } ---N
+        a:.bN |-|N word . é \ &amp; %% import.xN [a](b) [[c|d]] <pre> </pre> <!doctype> # : ~~ == 1). [x]. =N""",
+    )
+).map(lambda part: part.replace(".", " ").replace("N", "\n"))
+
+
+@given(
+    st.lists(PARTS | st.characters(exclude_categories=["Cs"]), max_size=40).map("".join), st.booleans(), st.booleans()
+)
+@settings(max_examples=400, deadline=None)
+def test_nothing_is_an_error(source, mdx, table_cells):
+    page = read_page(source, "a/b", mdx=mdx, table_cells=table_cells)
+    for link in page.links:
+        anchor = page.text[link.start : link.end] if link.start >= 0 else "anchor"
+        assert anchor == anchor.strip(" \n") != ""
+        assert "\n" not in anchor
+        assert link.target
+    assert all(0 <= at <= len(page.text) for _, at in page.sections)
+    assert all(line == line.strip(" ") != "" for line in page.text.split("\n")) or not page.text
+
+
+words = st.lists(st.sampled_from(["tide", "moon", "Sea", "é", "x_y", "5"]), min_size=1, max_size=3).map(" ".join)
+FORMS = st.sampled_from(
+    ["[{}]({}.md)", "**[{}]({}.md 'title')**", "[[{1}|{0}]]", "<a href='{1}.md'>{0}</a>", "[*{}*](<{}.md>)"]
+)
+ENDS = st.sampled_from([" ", "\n", ". ", "\n\n", "\n- item ", "\n\n> ", "\n\n## "])
+
+
+@given(st.lists(st.tuples(words, FORMS, ENDS), max_size=12))
+@settings(max_examples=150, deadline=None)
+def test_the_text_of_a_link_is_its_anchor(pieces):
+    source = "# Title\n\n" + "".join(
+        f"before {form.format(anchor, f't{i}')} after{end}" for i, (anchor, form, end) in enumerate(pieces)
+    )
+    page = read_page(source, "page")
+    found = [(page.text[link.start : link.end], link.target.strip("[]")) for link in page.links]
+    assert found == [(anchor, f"t{i}") for i, (anchor, *_) in enumerate(pieces)]
+
+
+@pytest.mark.data
+def test_real_books_lose_nothing_but_their_pictures(data):
+    documents, _, skipped = read(data / "corpora" / "classic-books.tar.xz")
+    assert len(documents) == 66
+    assert 5.9e6 < sum(len(document.text.split()) for document in documents) < 6.2e6
+    assert not skipped
