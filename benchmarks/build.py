@@ -7,6 +7,9 @@ The dump's pages are written again and again under other titles, as a multistrea
 memory (`--no-memory` leaves that out). Every build is a process of its own that makes documents and redirects only.
 Printed: wall time, alternating, and the median of the ratios; beside it the ratio in CPU time, which is that of a
 machine that does nothing else (the parent's work and half of the workers'); the largest resident size of any worker.
+
+With `--dask`: two processes against a Dask cluster of two worker processes on this machine (start-up of either left
+out), in turn, and nothing else.
 """
 
 from __future__ import annotations
@@ -36,6 +39,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--single", action="store_true")
     parser.add_argument("--no-memory", action="store_true")
+    parser.add_argument("--dask", action="store_true")
     parser.add_argument("--child", nargs=2, metavar=("STORE", "WORKERS"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child:
@@ -46,6 +50,9 @@ def main() -> None:
         small, large = folder / "small.xml.bz2", folder / "large.xml.bz2"
         size = write_copies(arguments.dump, small, arguments.copies, arguments.single)
         print(f"{small.stat().st_size / 1e6:.1f} MB of .bz2, {size / 1e6:.1f} MB of XML")
+        if arguments.dask:
+            compare_dask(small, folder, arguments.rounds)
+            return
         ratios = []
         for number in range(arguments.rounds):
             one, two = (run(small, folder / f"{number}-{workers}", workers) for workers in (1, 2))
@@ -88,6 +95,28 @@ def run(source: Path, store: Path, workers: int) -> dict[str, float]:
     """Build in a process of its own; seconds of wall time, megabytes of the largest worker."""
     command = [sys.executable, __file__, str(source), "--child", str(store), str(workers)]
     return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def compare_dask(source: Path, folder: Path, rounds: int) -> None:
+    """Build with two processes and with two Dask workers, in turn; print both and the ratio."""
+    from distributed import LocalCluster
+
+    ratios = []
+    with (
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster,
+        make_executor(2) as processes,
+        make_executor(dask=cluster.scheduler_address) as dask,
+    ):
+        for number in range(-1, rounds):  # the first warms up: workers start and import
+            seconds = []
+            for name, executor in (("processes", processes), ("dask", dask)):
+                start = time.perf_counter()
+                build_documents([source], folder / f"{name}-{number}", executor=executor)
+                seconds.append(time.perf_counter() - start)
+            if number >= 0:
+                ratios.append(seconds[1] / seconds[0])
+                print(f"processes {seconds[0]:.2f} s, Dask {seconds[1]:.2f} s: {ratios[-1]:.3f}")
+    print(f"Dask / processes: {statistics.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})")
 
 
 def build_here(source: Path, store: Path, workers: int) -> dict[str, float]:

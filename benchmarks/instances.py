@@ -15,6 +15,7 @@ import random
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -38,16 +39,15 @@ def main() -> None:
     from transformers import BertTokenizerFast, DataCollatorForLanguageModeling
 
     from linkbert.config import Config
-    from linkbert.instances.batches import open_batches
+    from linkbert.instances.batches import Batches
+    from linkbert.instances.sampler import open_sampler
     from linkbert.instances.vocabulary import CLS, MASK, SEP
 
     torch.set_num_threads(1)
     started = time.perf_counter()
     config = Config(sequence_length=arguments.length, scope="document")
     runs = {
-        name: open_batches(
-            arguments.store, Config(sequence_length=arguments.length, scope="document", whole_word=whole)
-        )
+        name: Batches(open_sampler(arguments.store, replace(config, whole_word=whole)))
         for name, whole in (("linkbert", False), ("linkbert, whole words", True))
     }
     for batches in runs.values():
@@ -59,7 +59,7 @@ def main() -> None:
     def ours(name: str) -> Callable[[int], int]:
         def run(turn: int) -> int:
             for i in range(10):
-                at = ((turn * 10 + i) * 2048) % max(1, len(runs[name]))
+                at = ((turn * 10 + i) * 2048) % max(1, len(sampler))
                 runs[name].make(at, at + 2048)
             return 10 * 2048
 

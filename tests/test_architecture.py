@@ -8,7 +8,7 @@ from pathlib import Path
 import linkbert
 
 ROOT = Path(linkbert.__file__).parent
-BASE = {"records", "files", "config", "shards"}
+BASE = {"records", "files", "config", "shards", "compiled"}
 MAY_IMPORT = {
     "corpora": set(),
     "graph": {"corpora"},

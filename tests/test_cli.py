@@ -46,6 +46,17 @@ def folder(tmp_path_factory):
     return folder
 
 
+def test_a_plan_counts_shards_and_estimates_and_builds_nothing(folder, capsys):
+    sources = [str(folder / "towns.jsonl"), str(towns(folder / "more.jsonl"))]
+    assert cli.main(["build", *sources, "--to", str(folder / "planned"), "--plan", "--workers", "3"]) == 0
+    out = capsys.readouterr().out
+    assert f"{sources[1]}: jsonl, 11.2kB, 1 shard\n" in out
+    assert "in all: 22.5kB, 2 shards\n" in out
+    assert "documents 104, links 192," in out  # both shards were read: what is there
+    assert "time with 3 workers" in out
+    assert not (folder / "planned").exists()
+
+
 def test_stats_has_the_promised_keys(folder, capsys):
     assert cli.main(["stats", str(folder / "store"), "--json", "--set", "sequence_length=32"]) == 0
     stats = json.loads(capsys.readouterr().out)
@@ -68,6 +79,16 @@ def test_stats_for_people_names_the_same_counts(folder, capsys):
         "graph hyperlink",
     ):
         assert words in out
+
+
+def test_stats_draws_plots(folder, capsys):
+    assert cli.main(["stats", str(folder / "store"), "--plots", str(folder / "plots")]) == 0
+    out = capsys.readouterr().out
+    line = next(line for line in out.splitlines() if "largest component" in line)
+    assert line.endswith(" 25.0 %")  # a country and its towns
+    for name in ("degrees.png", "coverage-hyperlink.png"):
+        assert f"wrote {folder / 'plots' / name}" in out
+        assert (folder / "plots" / name).read_bytes().startswith(b"\x89PNG")
 
 
 def test_show_marks_resolved_and_dead_links(folder, capsys):
@@ -115,6 +136,38 @@ def test_a_random_graph_stands_beside_the_hyperlinks_and_a_run_can_take_it(folde
     assert cli.main(["graph", str(folder / "store"), "--method", "random", "--seed", "4"]) == 1
     assert "give this one another --name" in capsys.readouterr().err
     assert (folder / "store" / "graphs" / "random" / "targets.bin").read_bytes() == targets
+
+
+def test_a_tfidf_graph_stands_beside_the_hyperlinks_and_a_run_at_scope_document_can_take_it(folder, tmp_path, capsys):
+    store = tmp_path / "store"
+    subprocess.run(["cp", "-r", str(folder / "store"), str(store)], check=True)
+    words = ["graph", str(store), "--method", "tfidf", "--workers", "1"]
+    assert cli.main([*words, "--k", "3"]) == 0
+    assert "156 edges among 52 documents, 100.0% of the exact ones" in capsys.readouterr().out
+    targets = (store / "graphs" / "tfidf" / "targets.bin").read_bytes()
+    assert cli.main([*words, "--k", "3"]) == 0
+    assert "made already" in capsys.readouterr().out
+    for other in (["--k", "4"], ["--k", "3", "--exact"]):
+        assert cli.main([*words, *other]) == 1
+        assert "made with method tfidf k 3 mode pruned; give this one another --name" in capsys.readouterr().err
+    assert (store / "graphs" / "tfidf" / "targets.bin").read_bytes() == targets
+    run = ["pretrain", str(store), *TINY, "--to", str(tmp_path / "run"), "steps=1", "graph=tfidf"]
+    assert cli.main([*run, "scope=document"]) == 0
+    capsys.readouterr()
+    assert cli.main(run) == 1
+    assert capsys.readouterr().err == (
+        "linkbert pretrain: the links of graph 'tfidf' have no place in the text: take scope=document with it\n"
+    )
+    (store / "graphs" / "half.parts").mkdir()  # a build that goes on
+    assert cli.main(["check", str(store)]) == 0
+    seen = capsys.readouterr().out
+    assert "instances (tfidf, document), train: relations have the expected shares" in seen
+    assert "half" not in seen
+    assert cli.main(["stats", str(store), "--json", "--set", "graph=tfidf", "--set", "scope=document"]) == 0
+    shares = json.loads(capsys.readouterr().out)["shares"]
+    assert shares["anchors_with_usable_link"] == shares["anchors"]
+    assert cli.main(["show", str(store), "--instances", "1", "--set", "graph=tfidf", "--set", "scope=document"]) == 0
+    assert cli.main(["show", str(store), "town 3"]) == 0
 
 
 @pytest.mark.parametrize("name", ["towns.jsonl", "towns.xml"])
@@ -169,6 +222,22 @@ def test_a_run_goes_on_with_its_own_settings(folder, tmp_path, capsys):
     (tmp_path / "run" / "journal.jsonl").write_text("{broken\n")
     assert cli.main([*words, "--resume"]) == 1
     assert "journal.jsonl is damaged" in capsys.readouterr().err
+
+
+def test_stores_are_mixed_and_a_run_knows_them_when_it_goes_on(folder, tmp_path, capsys):
+    store, run = str(folder / "store"), str(tmp_path / "run")
+    words = ["pretrain", "--to", run, "--mix", f"a={store}:3", "b.shares=1/2,1/2,0", "--mix", f"b={store}:1"]
+    assert cli.main([*words, *TINY, "steps=2"]) == 0
+    stores = json.loads((tmp_path / "run" / "run.json").read_text())["stores"]
+    assert [(name, each["weight"], each["settings"]) for name, each in stores.items()] == [
+        ("a", 0.75, {}),
+        ("b", 0.25, {"shares": [0.5, 0.5, 0.0]}),
+    ]
+    assert cli.main(["pretrain", "--to", run, "--resume"]) == 0
+    assert cli.main(["pretrain", "--to", run, "--resume", "--mix", f"b={store}", "--mix", f"a={store}"]) == 0
+    capsys.readouterr()
+    assert cli.main(["pretrain", "--to", run, "--resume", "--mix", f"b={store}:9", "--mix", f"a={store}:1"]) == 1
+    assert "begun with the weight of a=0.75, not the weight of a=0.1" in capsys.readouterr().err
 
 
 def test_a_cut_source_is_built_and_ends_with_status_1_unless_one_keeps_going(folder, tmp_path, capsys, caplog):
@@ -226,11 +295,14 @@ def test_long_texts_are_related_by_their_beginnings(folder, capsys):
     [
         (["build", "{}/absent.jsonl", "--to", "{}/x"], "absent.jsonl is not there; check the path"),
         (["build", "{}/*.nothing", "--to", "{}/x"], "matches no file"),
-        (["build", "https://example.org/dump", "--to", "{}/x"], "sources by address are not read yet"),
         (["show", "{}/store", "no such town"], "has no document 'no such town'"),
         (["stats", "{}"], "is not a store"),
         (["pretrain", "{}/store", "--to", "{}/y", "stepz=3"], "did you mean 'steps'"),
         (["pretrain", "{}/store", "--to", "{}/y", "graph=tfidf"], "tfidf"),
+        (["pretrain", "--to", "{}/y", "steps=3"], "name a STORE, or several with --mix"),
+        (["pretrain", "{}/store", "--mix", "a={}/store", "--to", "{}/y"], "and --mix are both given"),
+        (["pretrain", "--mix", "a={}/store", "--to", "{}/y", "b.alpha=0"], "no store of --mix is called 'b'"),
+        (["pretrain", "--mix", "a={}/store:0.5", "--mix", "b={}/absent:1", "--to", "{}/y"], "absent is not a store"),
         (["pretrain", "{}/store", "--to", "{}/run", "steps=1"], "add --resume"),
         (["pretrain", "{}/store", "--to", "{}/y", "--preset", "bace"], "did you mean 'base'"),
         (["fill", "no mask here", "--model", "{}/run"], "there is no [MASK] in the text"),
@@ -239,6 +311,9 @@ def test_long_texts_are_related_by_their_beginnings(folder, capsys):
         (["graph", "{}/store", "--method", "random", "--name", "../../x"], "cannot name a graph"),
         (["graph", "{}/store", "--method", "random", "--name", "hyperlink"], "made with method hyperlink"),
         (["graph", "{}/store", "--method", "random", "--seed", "-1"], "it must be 0 or more"),
+        (["graph", "{}/store", "--method", "tfidf", "--k", "0"], "--k 0 does not make sense"),
+        (["graph", "{}/store", "--method", "tfidf", "--memory", "100MB"], "is too little for"),
+        (["graph", "{}/store", "--method", "tfidf", "--name", "x.parts"], "cannot name a graph"),
         (["pretrain", "{}/store", "--to", "{}/y", "device=mps"], "device=mps is not known"),
         (["build", "{}/towns.jsonl", "--to", "{}/x", "--vocab", "train:5"], "train:5"),
         (["build", "{}/towns.jsonl", "--to", "{}/x", "--links", "{}"], "is no file: a links table"),
@@ -265,7 +340,14 @@ def test_bad_input_is_one_line_and_status_1(folder, words, message, capsys):
 
 
 @pytest.mark.parametrize(
-    "words", [["bild"], ["build"], ["stats", "store", "steps=3"], ["pretrain", "s", "--to", "r", "--speed"]]
+    "words",
+    [
+        ["bild"],
+        ["build"],
+        ["stats", "store", "steps=3"],
+        ["pretrain", "s", "--to", "r", "--speed"],
+        ["graph", "store", "--method", "tfidf", "--memory", "much"],
+    ],
 )
 def test_wrong_usage_is_status_2(words):
     with pytest.raises(SystemExit) as caught:

@@ -1,9 +1,10 @@
 import dataclasses
 import re
+from pathlib import Path
 
 import pytest
 
-from linkbert.config import Config, describe, from_dict, make_config, presets, to_dict
+from linkbert.config import Config, Part, describe, from_dict, make_config, presets, read_mix, to_dict
 
 
 @pytest.mark.parametrize("preset", [None, *presets()])
@@ -48,6 +49,52 @@ def test_baseline_bert_is_nsp_without_links():
 def test_a_wrong_word_says_what_and_how_to_mend_it(word, message):
     with pytest.raises(ValueError, match=re.escape(message)) as caught:
         make_config(None, [word])
+    assert "\n" not in str(caught.value)
+
+
+def test_a_mixture_is_read_with_the_settings_of_each_store():
+    words = ["steps=9", "books.shares=1/2,1/2,0", "wiki.held_out=0", "./store.d", "learning_rate=0.5"]
+    parts, rest = read_mix(["books=./b:1/5", "wiki=a/b:c:0.8"], words)
+    assert rest == ["steps=9", "./store.d", "learning_rate=0.5"]
+    assert parts == [
+        Part("books", Path("b"), 0.2, {"shares": (0.5, 0.5, 0.0)}),
+        Part("wiki", Path("a/b:c"), 0.8, {"held_out": 0.0}),
+    ]
+    assert parts[0].config(Config(steps=9)) == Config(steps=9, shares=(0.5, 0.5, 0.0))
+    assert read_mix(["wiki=/x:y"], [])[0] == [Part("wiki", Path("/x:y"))], "a colon without a number is the path's"
+
+
+def test_what_is_not_said_of_a_mixture_is_as_it_was():
+    before = {"wiki": {"path": "/w", "weight": 0.8, "settings": {"alpha": 0.5, "shares": [0.5, 0.5, 0.0]}}}
+    assert read_mix(["wiki=/new"], ["wiki.alpha=1"], before=before)[0] == [
+        Part("wiki", Path("/new"), 0.8, {"alpha": 1.0, "shares": (0.5, 0.5, 0.0)})
+    ]
+
+
+@pytest.mark.parametrize(
+    ("mix", "word", "message"),
+    [
+        ("wiki", "", "--mix wiki cannot be read: it takes NAME=STORE"),
+        ("=store", "", "cannot be read"),
+        ("a.b=store", "", "cannot be read"),
+        ("wiki=", "", "cannot be read"),
+        ("wiki=a:0", "", "a weight is a number above 0"),
+        ("wiki=a:-1", "", "a weight is a number above 0"),
+        ("wiki=a:1/0", "", "a weight is a number above 0"),
+        ("books=b", "", "names two stores 'books'"),
+        ("wiki=a", "wike.alpha=1", "no store of --mix is called 'wike'; did you mean 'wiki'?"),
+        (
+            "wiki=a",
+            "wiki.shraes=1",
+            "unknown setting 'wiki.shraes', not one that a store can have; did you mean 'shares'?",
+        ),
+        ("wiki=a", "wiki.steps=1", "unknown setting 'wiki.steps', not one that a store can have"),
+        ("wiki=a", "wiki.shares=x", "wiki.shares=x cannot be read"),
+    ],
+)
+def test_a_wrong_mixture_says_what_and_how_to_mend_it(mix, word, message):
+    with pytest.raises(ValueError, match=re.escape(message)) as caught:
+        read_mix(["books=b", mix], [word])
     assert "\n" not in str(caught.value)
 
 

@@ -56,7 +56,7 @@ def build_store(
         if graph and not is_whole(to, "hyperlink"):
             if progress:
                 progress("graph", 0, 1)
-            build_hyperlinks(store)
+            build_hyperlinks(store, executor=executor)
             if progress:
                 progress("graph", 1, 1)
     return store

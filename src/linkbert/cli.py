@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import linkbert
-from linkbert.config import describe, make_config, presets
+from linkbert.config import STORE_KNOBS, Part, describe, make_config, presets, read_mix
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -90,7 +90,12 @@ def make_parser() -> argparse.ArgumentParser:
 
     command = commands.add_parser("build", help="a dump or a tree of documents -> a store")
     command.set_defaults(run=run_build)
-    command.add_argument("source", nargs="+", metavar="SOURCE", help="a path or a glob; several are read in order")
+    command.add_argument(
+        "source",
+        nargs="+",
+        metavar="SOURCE",
+        help="a path, a glob or an address (https://, s3://, gs://); several are read in order",
+    )
     command.add_argument("--to", type=Path, required=True, metavar="STORE", help="the store's folder")
     command.add_argument("--format", help="mediawiki, pubmed, html, jsonl or text; found by itself where it can be")
     command.add_argument(
@@ -126,12 +131,27 @@ def make_parser() -> argparse.ArgumentParser:
         "--dask", metavar="ADDRESS", help="a Dask scheduler to send the work to, such as tcp://host:8786"
     )
 
+    command.add_argument("--plan", action="store_true", help="print shards, sizes and an estimate, and build nothing")
+
     command = commands.add_parser("graph", help="add a graph to a store")
     command.set_defaults(run=run_graph)
     command.add_argument("store", type=Path, metavar="STORE")
-    command.add_argument("--method", choices=("hyperlink", "random"), required=True)
+    command.add_argument("--method", choices=("hyperlink", "random", "tfidf"), required=True)
     command.add_argument("--name", help="the graph's name in the store (the method's)")
     command.add_argument("--seed", type=int, default=0, help="decides a random graph (0)")
+    command.add_argument("--k", type=int, default=5, help="neighbours of a document (tfidf; 5)")
+    command.add_argument(
+        "--exact", action="store_true", help="look up frequent terms, too: slower, nothing is missed (tfidf)"
+    )
+    command.add_argument(
+        "--memory",
+        type=size_in_bytes,
+        default="4GB",
+        metavar="SIZE",
+        help="of all processes together, with --dask of each (tfidf, hyperlink; 4GB)",
+    )
+    command.add_argument("--workers", type=int, default=0, help="processes; 0 is one per core (tfidf, hyperlink; 0)")
+    command.add_argument("--dask", metavar="ADDRESS", help="a Dask scheduler to send the work to")
 
     command = commands.add_parser("show", help="look: a document and its links, or decoded training instances")
     command.set_defaults(run=run_show)
@@ -141,15 +161,14 @@ def make_parser() -> argparse.ArgumentParser:
         "--instances", type=int, metavar="N", help="decoded instances to show (3, where no DOCUMENT is named)"
     )
     command.add_argument("--seed", type=int, default=0)
-    command.add_argument("--preset", default="demo", help="whose settings the instances follow (demo)")
-    command.add_argument("--set", action="append", default=[], metavar="key=value", help="settings of the instances")
+    add_settings(command, "demo")
 
     command = commands.add_parser("stats", help="counts of a store, its links, graphs and relation shares")
     command.set_defaults(run=run_stats)
     command.add_argument("store", type=Path, metavar="STORE")
     command.add_argument("--json", action="store_true", help="for programs")
-    command.add_argument("--preset", default="tiny", help="whose settings the shares follow (tiny)")
-    command.add_argument("--set", action="append", default=[], metavar="key=value", help="settings the shares follow")
+    add_settings(command, "tiny")
+    command.add_argument("--plots", type=Path, metavar="FOLDER", help="draw degrees and coverage into PNG files")
 
     command = commands.add_parser("check", help="verify every promise on what is on disk")
     command.set_defaults(run=run_check)
@@ -162,10 +181,18 @@ def make_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="settings (key=value), with their defaults:\n"
         + "\n".join(f"  {name + '=' + value:<28} {meaning}" for name, value, meaning in describe())
-        + "\n  baseline=bert                short for objective=nsp shares=1/2,1/2,0",
+        + "\n  baseline=bert                short for objective=nsp shares=1/2,1/2,0"
+        + "\n\nof one store of --mix (NAME.key=value): "
+        + ", ".join(STORE_KNOBS),
     )
     command.set_defaults(run=run_pretrain)
-    command.add_argument("store", type=Path, metavar="STORE")
+    command.add_argument(
+        "--mix",
+        action="append",
+        default=[],
+        metavar="NAME=STORE[:WEIGHT]",
+        help="instead of STORE, once for each of several: their pairs are mixed by weight (their numbers of tokens)",
+    )
     command.add_argument("--to", type=Path, required=True, metavar="RUN", help="the run's folder")
     command.add_argument("--preset", metavar="P", help=", ".join(presets()) + " (tiny)")
     command.add_argument(
@@ -173,7 +200,9 @@ def make_parser() -> argparse.ArgumentParser:
         action="store_true",
         help="go on from the last checkpoint in RUN with its own settings; from step 0 where there is none",
     )
-    command.add_argument("settings", nargs="*", metavar="key=value")
+    command.add_argument(
+        "settings", nargs="*", metavar="STORE key=value", help="a store, and settings; with --resume, those of RUN hold"
+    )
 
     command = commands.add_parser("fill", help="fill the [MASK] of a sentence")
     command.set_defaults(run=run_fill)
@@ -189,6 +218,12 @@ def make_parser() -> argparse.ArgumentParser:
     command.add_argument("--model", required=True, help="a RUN, or a Hugging Face folder with a relation head")
     command.add_argument("--json", action="store_true", help="for programs")
     return parser
+
+
+def add_settings(command: argparse.ArgumentParser, preset: str) -> None:
+    """Let a command that looks at a store take the settings of a run."""
+    command.add_argument("--preset", default=preset, help=f"the settings that the pairs follow ({preset})")
+    command.add_argument("--set", action="append", default=[], metavar="key=value", help="one of them, otherwise")
 
 
 def year_and_month(text: str) -> tuple[int, int]:
@@ -209,6 +244,14 @@ def selector(text: str) -> str:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
+def size_in_bytes(text: str) -> int:
+    """Read a size: "4GB" -> 4000000000."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([MG])B?", text.upper())
+    if not found:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size such as 4GB or 800MB")
+    return int(float(found[1]) * {"M": 10**6, "G": 10**9}[found[2]])
+
+
 def make_console() -> Console:
     """Make the console that commands print to: colours on a terminal, none elsewhere, never a wrapped number."""
     from rich.console import Console
@@ -226,13 +269,21 @@ def run_demo(arguments: argparse.Namespace) -> int:
 
 
 def expand(sources: Sequence[str]) -> list[Path]:
-    """Turn SOURCE words into paths: a glob gives its matches in order, anything else is a path that must be there."""
+    """Turn SOURCE words into paths: a glob gives its matches in order, else it has an address or must be there."""
+    from linkbert.files import source_path
+
     paths: list[Path] = []
     for source in sources:
         if not source:
             raise ValueError("a SOURCE is empty; name a dump, a file of JSON lines, a folder or a tar")
         if "://" in source:
-            raise ValueError(f"{source}: sources by address are not read yet; download it and give the path")
+            path = source_path(source)
+            wild = glob.has_magic(path.name) and not source.startswith(("http://", "https://"))  # "?" is theirs
+            found = sorted(path.parent.glob(path.name), key=str) if wild else [path]
+            if not found:
+                raise ValueError(f"{source} matches no file")
+            paths += found
+            continue
         matches = sorted(glob.glob(source)) if glob.has_magic(source) and not Path(source).exists() else [source]
         if not matches:
             raise ValueError(f"{source} matches no file")
@@ -248,25 +299,32 @@ def run_build(arguments: argparse.Namespace) -> int:
     from linkbert.build import build_store
     from linkbert.corpora.reader import DAMAGE, Options
     from linkbert.display import LiveLine, stage_progress
+    from linkbert.plan import plan_build
 
+    options = Options(
+        arguments.table_cells,
+        arguments.before,
+        arguments.min_words,
+        arguments.comments,
+        arguments.body,
+        arguments.drop,
+    )
+    workers = arguments.workers or os.cpu_count() or 1
+    if arguments.plan:
+        for text in plan_build(expand(arguments.source), format=arguments.format, options=options, workers=workers):
+            print(text, flush=True)
+        return 0
     with LiveLine() as line:
         store = build_store(
             expand(arguments.source),
             arguments.to,
             format=arguments.format,
-            options=Options(
-                arguments.table_cells,
-                arguments.before,
-                arguments.min_words,
-                arguments.comments,
-                arguments.body,
-                arguments.drop,
-            ),
+            options=options,
             links_table=arguments.links,
             vocabulary=arguments.vocab,
             lowercase=False if arguments.cased else None,
             graph=arguments.graph == "hyperlink",
-            workers=arguments.workers or os.cpu_count() or 1,
+            workers=workers,
             dask=arguments.dask,
             progress=stage_progress(line),
         )
@@ -283,30 +341,58 @@ def run_build(arguments: argparse.Namespace) -> int:
 def run_graph(arguments: argparse.Namespace) -> int:
     """Add a graph to a store; one that is there stays as it is, since runs may rest on it."""
     from linkbert.corpora.store import Store
+    from linkbert.display import LiveLine, stage_progress
     from linkbert.files import locked, read_json
     from linkbert.graph.hyperlinks import build_hyperlinks
     from linkbert.graph.links import graph_folder, is_whole
     from linkbert.graph.random_graph import build_random
+    from linkbert.shards import make_executor
 
     store = Store.open(arguments.store)
     name = arguments.name or arguments.method
     there = graph_folder(store.path, name) / "graph.json"
     if not 0 <= arguments.seed < 2**63:
         raise ValueError(f"--seed {arguments.seed} does not make sense: it must be 0 or more, and below 2^63")
+    asked: dict[str, Any] = {"method": arguments.method}
+    if arguments.method == "random":
+        asked["seed"] = arguments.seed
+    elif arguments.method == "tfidf":
+        asked |= {"k": arguments.k, "mode": "exact" if arguments.exact else "pruned"}
     found = read_json(there) if there.is_file() else {}
-    if found and (found["method"], found.get("seed", arguments.seed)) != (arguments.method, arguments.seed):
-        made = " ".join(f"{key} {found[key]}" for key in ("method", "seed") if key in found)
+    if found and any(found.get(key) != value for key, value in asked.items()):
+        made = " ".join(f"{key} {found[key]}" for key in ("method", "seed", "k", "mode") if key in found)
         raise ValueError(f"{store.path} has a graph {name!r} already, made with {made}; give this one another --name")
     if is_whole(store.path, name):
         print(f"{there.parent} is made already")
     else:
-        with locked(store.path):
+        workers = arguments.workers or os.cpu_count() or 1
+        with locked(store.path), LiveLine() as line:
             if arguments.method == "hyperlink":
-                build_hyperlinks(store, name=name)
-            else:
+                with make_executor(workers, arguments.dask) as executor:
+                    build_hyperlinks(
+                        store,
+                        name=name,
+                        executor=executor,
+                        memory=arguments.memory // (1 if arguments.dask else workers),
+                    )
+            elif arguments.method == "random":
                 build_random(store, name=name, seed=arguments.seed)
+            else:
+                from linkbert.graph.tfidf import build_tfidf
+
+                build_tfidf(
+                    store,
+                    k=arguments.k,
+                    exact=arguments.exact,
+                    name=name,
+                    memory=arguments.memory,
+                    workers=workers,
+                    dask=arguments.dask,
+                    progress=stage_progress(line),
+                )
     meta = read_json(there)
-    print(f"{there.parent}: {meta['edges']:,} edges among {meta['documents']:,} documents")
+    recall = f", {meta['recall']:.1%} of the exact ones" if "recall" in meta else ""
+    print(f"{there.parent}: {meta['edges']:,} edges among {meta['documents']:,} documents{recall}")
     return 0
 
 
@@ -329,13 +415,15 @@ def run_show(arguments: argparse.Namespace) -> int:
 
 def run_stats(arguments: argparse.Namespace) -> int:
     """Print a store's counts."""
-    from linkbert.stats import store_statistics
+    from linkbert.stats import statistics_table, store_statistics, write_plots
 
-    config = make_config(arguments.preset, arguments.set)
+    statistics = store_statistics(arguments.store, make_config(arguments.preset, arguments.set))
+    plots = write_plots(statistics, arguments.plots) if arguments.plots else []
     if arguments.json:
-        print(json.dumps(store_statistics(arguments.store, config), indent=1, ensure_ascii=False))
-    else:
-        print_statistics(make_console(), arguments.store, config)
+        print(json.dumps(statistics, indent=1, ensure_ascii=False))
+        return 0
+    for line in [*statistics_table(statistics), *(f"wrote {path}" for path in plots)]:
+        print(line)
     return 0
 
 
@@ -364,6 +452,29 @@ def run_check(arguments: argparse.Namespace) -> int:
     return 1 if broken else 0
 
 
+def choose_stores(
+    mix: Sequence[str], words: Sequence[str], before: dict[str, Any]
+) -> tuple[Path | list[Part], list[str]]:
+    """Find the stores to train on in what --mix and the words without an option say; give the settings that remain.
+
+    `before` is the run.json of a run that goes on: its stores are those where none are named.
+    """
+    named = [word for word in words if "=" not in word or Path(word).exists()][:1]
+    if mix and named:
+        raise ValueError(f"{named[0]} and --mix are both given: name one STORE, or every store with --mix")
+    if not mix and not named:
+        if "store" in before:
+            return Path(before["store"]["path"]), list(words)
+        mix = [f"{name}={store['path']}:{store['weight']}" for name, store in before.get("stores", {}).items()]
+    if mix:
+        return read_mix(mix, words, before=before.get("stores"))
+    if not named:
+        raise ValueError("there is no store to train on: name a STORE, or several with --mix NAME=STORE")
+    settings = list(words)
+    settings.remove(named[0])
+    return Path(named[0]), settings
+
+
 def run_pretrain(arguments: argparse.Namespace) -> int:
     """Train, with a live line, and print the scores on held-out documents."""
     from linkbert.display import LiveLine, training_progress
@@ -372,15 +483,14 @@ def run_pretrain(arguments: argparse.Namespace) -> int:
     from linkbert.show import show_result
 
     recorded = arguments.to / "run.json"
-    if arguments.resume and arguments.preset is None and recorded.is_file():
-        before = read_json(recorded)
-        config = make_config(None, arguments.settings, base=before.get("config", {}))
+    before = read_json(recorded) if arguments.resume and recorded.is_file() else {}
+    stores, settings = choose_stores(arguments.mix, arguments.settings, before)
+    if before and arguments.preset is None:
+        config = make_config(None, settings, base=before.get("config", {}))
     else:
-        config = make_config(arguments.preset or "tiny", arguments.settings)
+        config = make_config(arguments.preset or "tiny", settings)
     with LiveLine() as line:
-        result = pretrain_store(
-            arguments.store, arguments.to, config, resume=arguments.resume, progress=training_progress(line)
-        )
+        result = pretrain_store(stores, arguments.to, config, resume=arguments.resume, progress=training_progress(line))
     if result.first:  # of several processes, one speaks
         show_result(make_console(), result)
     return 0 if result.finished else 130

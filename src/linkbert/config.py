@@ -1,7 +1,8 @@
 """Every knob of a pretraining run, its default and its meaning, in one place.
 
 A run is `preset`, then `key=value` words of the command line, then nothing: the resulting Config is written to
-RUN/run.json and decides, with the store, every batch and every update.
+RUN/run.json and decides, with the store, every batch and every update. A run on several stores has a Part for each: its
+weight, and the settings in which it differs from the run's (`wiki.scope=document`).
 """
 
 from __future__ import annotations
@@ -16,12 +17,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 
-def knob(default: Any, meaning: str, choices: tuple[str, ...] = ()) -> Any:
-    """Declare a field of Config: its default, its meaning for the documentation, and the words it may be."""
-    return field(default=default, metadata={"meaning": meaning, "choices": choices})
+def knob(default: Any, meaning: str, choices: tuple[str, ...] = (), *, of_store: bool = False) -> Any:
+    """Declare a field of Config: its default, its meaning for the documentation, and the words it may be.
+
+    `of_store`: in a run on several stores, each may have a value of its own.
+    """
+    return field(default=default, metadata={"meaning": meaning, "choices": choices, "of_store": of_store})
 
 
 @dataclass(frozen=True)
@@ -29,14 +34,19 @@ class Config:
     """What a pretraining run does; see `describe` for the table that the documentation prints."""
 
     # What the run learns from
-    graph: str = knob("hyperlink", "the graph of the store that linked pairs follow")
+    graph: str = knob("hyperlink", "the graph of the store that linked pairs follow", of_store=True)
     scope: str = knob(
         "segment",
         "linked from what: links standing in A (segment), or any link of A's document (document)",
         ("segment", "document"),
+        of_store=True,
     )
-    alpha: float = knob(1.0, "a linked document is drawn in proportion to in-degree^-alpha; 0 is 'no diversity'")
-    shares: tuple[float, float, float] = knob((1 / 3, 1 / 3, 1 / 3), "asked shares of contiguous, random, linked")
+    alpha: float = knob(
+        1.0, "a linked document is drawn in proportion to in-degree^-alpha; 0 is 'no diversity'", of_store=True
+    )
+    shares: tuple[float, float, float] = knob(
+        (1 / 3, 1 / 3, 1 / 3), "asked shares of contiguous, random, linked", of_store=True
+    )
     objective: str = knob(
         "drp",
         "drp: masked tokens and three relations; nsp: masked tokens and two (BERT); mlm: masked tokens alone",
@@ -46,13 +56,15 @@ class Config:
         "all",
         "which places become A: all, or (usable) only those where all three relations are possible, in exact shares",
         ("all", "usable"),
+        of_store=True,
     )
     linked_segment: str = knob(
         "random",
         "which segment of the linked document: any, its lead, or the section that the link names",
         ("random", "lead", "section"),
+        of_store=True,
     )
-    held_out: float = knob(0.01, "share of documents kept from training, by a hash of their id")
+    held_out: float = knob(0.01, "share of documents kept from training, by a hash of their id", of_store=True)
     mask_rate: float = knob(0.15, "share of tokens to predict")
     whole_word: bool = knob(False, "mask whole words instead of single WordPieces")
     sequence_length: int = knob(512, "tokens of an instance: [CLS] A [SEP] B [SEP] and padding")
@@ -89,7 +101,7 @@ class Config:
     checkpoint_every: int = knob(1_000, "steps between checkpoints; the last step always has one")
     keep: int = knob(2, "checkpoints kept; 0 keeps all")
     evaluate_every: int = knob(1_000, "steps between evaluations on held-out documents; 0 is only at the end")
-    evaluate_pairs: int = knob(1_024, "held-out pairs an evaluation scores")
+    evaluate_pairs: int = knob(1_024, "held-out pairs an evaluation scores, of all stores together")
 
     def __post_init__(self) -> None:
         def require(condition: bool, key: str, wanted: str) -> None:
@@ -121,6 +133,76 @@ class Config:
         require(shares_fit, "shares", "three shares that sum to 1, such as 1/3,1/3,1/3 (contiguous, random, linked)")
         if self.objective == "nsp":
             require(self.shares[2] == 0, "shares", "without a linked share where objective=nsp, such as 1/2,1/2,0")
+
+
+STORE_KNOBS = tuple(item.name for item in dataclasses.fields(Config) if item.metadata["of_store"])
+
+
+@dataclass(frozen=True)
+class Part:
+    """One store of a run: its name among several, and how it differs from the run's Config."""
+
+    name: str  # empty where there is but one
+    path: Path
+    weight: float | None = None  # None: its number of tokens
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def config(self, config: Config) -> Config:
+        """Give the run's Config with this store's own settings."""
+        try:
+            return dataclasses.replace(config, **self.settings)
+        except ValueError as error:
+            raise ValueError(f"{self.name}.{error}") from None
+
+
+def read_mix(
+    words: Iterable[str], settings: Iterable[str], *, before: Mapping[str, Mapping[str, Any]] | None = None
+) -> tuple[list[Part], list[str]]:
+    """Read the words of --mix, `NAME=STORE` or `NAME=STORE:WEIGHT`, and settings of the form `NAME.key=value`.
+
+    Gives the Parts, and the settings that name no store. `before` are the stores of a run that goes on, as run.json has
+    them: what is not said is as it was. Bad words are a ValueError.
+
+    >>> read_mix(["wiki=./w:0.8", "books=./b:1/5"], ["steps=9", "books.scope=document"])[0][1]
+    Part(name='books', path=PosixPath('b'), weight=0.2, settings={'scope': 'document'})
+    """
+    before, parts, rest = before or {}, {}, []
+    for word in words:
+        name, _, store = word.partition("=")
+        if not store or not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_-]*", name):
+            raise ValueError(
+                f"--mix {word} cannot be read: it takes NAME=STORE or NAME=STORE:WEIGHT, as wiki=./wiki:0.8"
+            )
+        if name in parts:
+            raise ValueError(f"--mix names two stores {name!r}; give each a name of its own")
+        weight = before.get(name, {}).get("weight")
+        path, _, text = store.rpartition(":")
+        try:
+            if path:
+                weight, store = float(Fraction(text)), path
+        except ValueError:
+            pass  # the colon is the path's
+        except (ZeroDivisionError, OverflowError):
+            weight = math.inf
+        if weight is not None and not 0 < weight < math.inf:
+            raise ValueError(f"--mix {word}: a weight is a number above 0, such as 0.8")
+        parts[name] = Part(name, Path(store), weight, _tuples(before.get(name, {}).get("settings", {})))
+    for word in settings:
+        key, _, text = word.partition("=")
+        name, dot, own = key.partition(".")
+        if not parts or not dot or key == word:
+            rest.append(word)
+        elif name not in parts:
+            raise ValueError(f"unknown setting {key!r}: no store of --mix is called {name!r}; {nearest(name, parts)}")
+        elif own not in STORE_KNOBS:
+            raise ValueError(f"unknown setting {key!r}, not one that a store can have; {nearest(own, STORE_KNOBS)}")
+        else:
+            try:
+                own_settings = {**parts[name].settings, own: parse_value(own, text)}
+            except ValueError as error:
+                raise ValueError(f"{name}.{error}") from None
+            parts[name] = dataclasses.replace(parts[name], settings=own_settings)
+    return list(parts.values()), rest
 
 
 def show_value(value: Any) -> str:
@@ -211,11 +293,13 @@ def from_dict(settings: Mapping[str, Any]) -> Config:
     unknown = [key for key in settings if key not in known]
     if unknown:
         raise ValueError(f"unknown setting {unknown[0]!r}; {nearest(unknown[0], known)}")
-    values: dict[str, Any] = {
-        key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()
-    }
+    values = _tuples(settings)
     values |= {key: float(value) for key, value in values.items() if known[key].type == "float"}
     return Config(**values)
+
+
+def _tuples(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()}
 
 
 def to_dict(config: Config) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from linkbert.corpora.store import Store
 from linkbert.display import LiveLine, seconds_text, stage_progress, training_progress
 from linkbert.files import remove, write_json
 from linkbert.instances.batches import Batches
-from linkbert.instances.sampler import held_out
+from linkbert.instances.sampler import Sampler, held_out, open_graph
 from linkbert.instances.tokens import TokenStore
 from linkbert.model.checkpoint import start_model
 from linkbert.model.step import step_function
@@ -35,7 +35,7 @@ from linkbert.pretraining.distributed import choose_device
 from linkbert.pretraining.distributed import processes as join_processes
 from linkbert.pretraining.evaluation import Scores, evaluate
 from linkbert.pretraining.optimizer import make_optimizer
-from linkbert.pretraining.run import held_out_batches, open_graph, pretrain_store
+from linkbert.pretraining.run import held_out_batches, pretrain_store
 from linkbert.show import show_instances, show_scores
 from linkbert.stats import statistics_table, store_statistics
 
@@ -162,7 +162,7 @@ def seconds_a_step(store: Path, config: Config) -> float:
         model, learning_rate=config.learning_rate, betas=(config.beta1, config.beta2), epsilon=config.epsilon,
         weight_decay=config.weight_decay,
     )  # fmt: skip
-    batches = Batches(tokens, open_graph(store, config), config, trim=True)
+    batches = Batches(Sampler(tokens, open_graph(store, config), config), trim=True)
     forward = step_function(model, config)
     times = []
     for step in range(5):

@@ -1,5 +1,8 @@
 """Files as every stage reads and writes them: decompressed on the fly, renamed when whole.
 
+A source may have an address (https://, s3://, gs:// and what else fsspec knows): it is a UPath then, which acts as a
+Path does, and is streamed; where a connection drops, the next one goes on from the byte that was reached.
+
 A folder or file with its final name is complete; a crash leaves at most a `.part` name behind, which the next run
 overwrites.
 """
@@ -9,16 +12,131 @@ from __future__ import annotations
 import bz2
 import fcntl
 import hashlib
+import io
 import json
 import lzma
 import os
 import shutil
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 COMPRESSIONS = (".bz2", ".gz", ".xz", ".zst")
+BLOCK = 1 << 20  # bytes of one request to a server
+
+
+TRIES = 6  # connections in a row that may fail without a byte
+PAUSE = 0.5  # seconds before the second of them; doubled each time
+
+
+def source_path(source: str | Path) -> Path:
+    """Make the path of a source, also of one with an address: "https://example.org/dump.xml.bz2"."""
+    if not isinstance(source, str):
+        return source
+    if "://" not in source:
+        return Path(source)
+    try:
+        from upath import UPath
+
+        return cast(Path, UPath(source))
+    except (ImportError, ValueError) as error:  # s3fs, gcsfs and the like are packages of their own
+        raise ValueError(f"{source} cannot be read here: {_reason(error)}") from None
+
+
+def has_address(path: Path) -> bool:
+    """Say whether a source has an address, rather than a place on this machine."""
+    return not isinstance(path, Path)
+
+
+def source_size(path: Path) -> int:
+    """Return the bytes of a file, 0 where a server does not say; ValueError where there is none to be had."""
+    if not has_address(path):
+        return path.stat().st_size
+    try:
+        return path.stat().st_size or 0
+    except Exception as error:  # each protocol has its own
+        raise ValueError(f"{path} cannot be read ({_reason(error)}): check the address") from None
+
+
+def open_source(path: Path) -> IO[bytes]:
+    """Open a source for reading, at any byte."""
+    return io.BufferedReader(_Remote(path)) if has_address(path) else path.open("rb")
+
+
+class _Remote(io.RawIOBase):
+    """A file with an address that is read on over dropped connections."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.position, self.file, self.block = path, 0, cast(Any, None), BLOCK
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self.position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self.position, io.SEEK_END: 0}[whence]
+        if whence == io.SEEK_END:
+            start = source_size(self.path)
+        if self.position != start + offset:
+            self.position = start + offset
+            self._drop()
+        return self.position
+
+    def readinto(self, buffer: Any) -> int:
+        for attempt in range(TRIES):
+            if attempt:
+                time.sleep(PAUSE * 2 ** (attempt - 1))
+            try:
+                if self.file is None:
+                    self.file = self._connect()
+                data = self.file.read(len(buffer))
+                break
+            except FileNotFoundError as error:
+                raise ValueError(f"{self.path} cannot be read ({_reason(error)}): check the address") from None
+            except Exception as error:  # each protocol has its own
+                self._drop()
+                self.block *= not isinstance(error, ValueError)  # a server that gives no ranges: 0 is a plain stream
+                reason = _reason(error)
+        else:
+            raise ConnectionError(
+                f"{self.path} cannot be read from byte {self.position} on, tried {TRIES} times ({reason}): "
+                "run the same command again later to go on"
+            )
+        buffer[: len(data)] = data
+        self.position += len(data)
+        return len(data)
+
+    def _connect(self) -> Any:
+        file = self.path.open("rb", block_size=self.block)  # type: ignore[call-overload] # a UPath takes what fsspec takes
+        try:
+            file.seek(self.position)
+        except (ValueError, OSError):  # a plain stream begins at the beginning
+            rest = self.position
+            while rest > 0 and (skipped := len(file.read(min(rest, BLOCK)))):
+                rest -= skipped
+        return file
+
+    def _drop(self) -> None:
+        if self.file is not None:
+            with suppress(Exception):
+                self.file.close()
+            self.file = None
+
+    def close(self) -> None:
+        self._drop()
+        super().close()
+
+
+def _reason(error: BaseException) -> str:
+    error = error.__cause__ or error  # fsspec's FileNotFoundError hides the server's answer
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 class CutFileError(ValueError):
@@ -47,7 +165,7 @@ def decompressed_blocks(path: Path) -> Iterator[tuple[bytes, int]]:
                 return zstandard.ZstdDecompressor(max_window_size=2**31).decompressobj()
 
     stream = None
-    with path.open("rb") as file:
+    with open_source(path) as file:
         while block := file.read(1 << 16):
             position = file.tell()
             if path.suffix not in COMPRESSIONS:
@@ -68,7 +186,7 @@ def decompressed_blocks(path: Path) -> Iterator[tuple[bytes, int]]:
                 block = stream.unused_data if stream.eof else b""
                 stream = None if stream.eof else stream
     if stream is not None:
-        raise CutFileError(f"{path} is cut off: its compressed data ends in the middle, at byte {path.stat().st_size}")
+        raise CutFileError(f"{path} is cut off: its compressed data ends in the middle, at byte {source_size(path)}")
 
 
 class DecompressedFile:

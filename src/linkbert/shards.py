@@ -13,13 +13,18 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import resource_tracker
 from typing import Any, TypeVar
 
 Item = TypeVar("Item")
+DEATHS = 2  # of workers that had a shard in hand, after which it is tried no more
+KILLED = (
+    "a worker was killed again and again, perhaps for want of memory: run the same command again with fewer workers "
+    "(finished shards are kept)"
+)
 
 
 def run_shards(
@@ -32,18 +37,25 @@ def run_shards(
 ) -> None:
     """Run `function(item)` for every item that is not `done`; `progress(item)` is told of each one that is finished.
 
-    At most two items a worker wait at any time. The first error stops the run once the shards in flight have ended, and
-    is raised here; a full disk and a killed worker are a ValueError of one line.
+    At most two items a worker wait at any time. A worker that dies is replaced and what it had in hand is made again, a
+    few times; then that is an error. The first error stops the run once the shards in flight have ended, and is raised
+    here; a full disk and a worker killed again and again are a ValueError of one line.
     """
-    flying: dict[Future[Any], Item] = {}
+    flying: dict[Future[Any], tuple[Item, int]] = {}  # the item, and how often it was in the hands of a dying worker
     room = _room(executor)
     with _noted_interrupts(executor) as interrupted:
 
         def land(most: int) -> None:
             while len(flying) > most:
                 for future in wait(flying, timeout=0.5, return_when=FIRST_COMPLETED).done:
-                    item = flying.pop(future)
-                    future.result()
+                    item, deaths = flying.pop(future)
+                    try:
+                        future.result()
+                    except BrokenProcessPool:
+                        if deaths == DEATHS or not isinstance(executor, _Workers):
+                            raise
+                        flying[executor.submit(function, item)] = item, deaths + 1
+                        continue
                     if progress is not None:
                         progress(item)
                 if interrupted():
@@ -55,14 +67,13 @@ def run_shards(
                     if progress is not None:
                         progress(item)
                 else:
-                    flying[executor.submit(function, item)] = item
+                    flying[executor.submit(function, item)] = item, 0
                     land(room - 1)
             land(0)
         except BrokenProcessPool:
-            raise ValueError(
-                "a worker process was killed, perhaps for want of memory: run the same command again with fewer "
-                "workers (finished shards are kept)"
-            ) from None
+            raise ValueError(KILLED) from None
+        except CancelledError:
+            raise ValueError("the Dask cluster is gone: start it and run the same command again") from None
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
@@ -70,6 +81,10 @@ def run_shards(
             raise ValueError(
                 f"the disk is full{place}: make room and run the same command again (finished shards are kept)"
             ) from None
+        except Exception as error:
+            if type(error).__name__ != "KilledWorker":  # Dask's word, after it has tried it on several workers
+                raise
+            raise ValueError(KILLED) from None
         finally:
             # A cancelled one is not waited for: who would notify the waiting may be gone (Dask, after an error).
             wait([future for future in flying if not future.cancel()])
@@ -122,9 +137,7 @@ def make_executor(workers: int = 1, dask: str | None = None) -> Executor:
         raise ValueError(f"workers={workers} does not make sense: it must be 1 or more")
     if workers == 1:
         return _ThisProcess()
-    context = multiprocessing.get_context("spawn")
-    resource_tracker.ensure_running()  # else the first worker starts it, which lets signals through
-    return _Workers(workers, mp_context=context, initializer=_follow_parent)
+    return _Workers(workers)
 
 
 class _ThisProcess(Executor):
@@ -139,15 +152,34 @@ class _ThisProcess(Executor):
         return future
 
 
-class _Workers(ProcessPoolExecutor):
-    """Processes that never hear Ctrl-C, also not while they start: the parent hears it and ends the run."""
+class _Workers(Executor):
+    """Processes that are replaced when one dies (all of them: a pool cannot do without one).
+
+    They never hear Ctrl-C, also not while they start: the parent hears it and ends the run.
+    """
+
+    def __init__(self, workers: int) -> None:
+        resource_tracker.ensure_running()  # else the first worker starts it, which lets signals through
+        self.workers = workers
+        self.pool = self._start()
+
+    def _start(self) -> ProcessPoolExecutor:
+        context = multiprocessing.get_context("spawn")
+        return ProcessPoolExecutor(self.workers, mp_context=context, initializer=_follow_parent)
 
     def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # a new process inherits this
         try:
-            return super().submit(function, *args, **kwargs)
+            return self.pool.submit(function, *args, **kwargs)
+        except BrokenProcessPool:
+            self.pool.shutdown()
+            self.pool = self._start()
+            return self.pool.submit(function, *args, **kwargs)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        self.pool.shutdown(wait, cancel_futures=cancel_futures)
 
 
 class _Cluster(Executor):
@@ -170,8 +202,8 @@ def _room(executor: Executor) -> int:
     match executor:
         case _ThisProcess():
             return 1
-        case ProcessPoolExecutor():
-            return 2 * int(executor._max_workers)  # type: ignore[attr-defined]
+        case _Workers():
+            return 2 * executor.workers
         case _Cluster():
             return 2 * max(1, sum(executor.client.ncores().values()))
         case _:

@@ -91,40 +91,22 @@ def marked_text(document: Document, fates: list[str | None]) -> Text:
 
 
 def show_scores(console: Console, scores: Any, *, before: Any = None, vocabulary: tuple[str, ...] = ()) -> None:
-    """Print Scores: masked tokens beside the guess that reads nothing, relations with their confusion table.
+    """Print Scores, as `evaluation.describe` writes them."""
+    from linkbert.pretraining.evaluation import describe
 
-    `before` are the Scores of the same pairs before training.
-    """
-
-    def share(value: Any) -> str:
-        return f"{value.value:6.1%}  ({value.low:.1%} to {value.high:.1%}, {value.correct:,} of {value.count:,})"
-
-    token = f" ({vocabulary[scores.baseline_token]!r})" if vocabulary else ""
-    console.print(f"masked tokens guessed right          {share(scores.mlm_accuracy)}", style="bold")
-    if before is not None:
-        console.print(f"  before training                    {share(before.mlm_accuracy)}")
-    console.print(f"  always the commonest token{token:<8} {share(scores.baseline_accuracy)}")
-    if scores.relation_accuracy is None:
-        return
-    console.print(f"relation guessed right               {share(scores.relation_accuracy)}", style="bold")
-    names = list(scores.confusion)
-    console.print(f"  {'true relation':<14}" + "".join(f"{'said ' + name:>17}" for name in names) + "   right")
-    for name in names:
-        row, value = scores.confusion[name], scores.relations[name]
-        few = "  too few pairs to say anything" if name in scores.too_few else ""
-        cells = "".join(f"{row[other]:>17,}" for other in names)
-        console.print(
-            Text(f"  {name:<14}", RELATION_STYLES[name]).append(f"{cells}   {share(value)}{few}", "default not bold")
-        )
+    for line in describe(scores, before=before, vocabulary=vocabulary):
+        text = Text(line, style="" if line.startswith(" ") else "bold")
+        for relation, style in RELATION_STYLES.items():
+            text.highlight_regex(rf"^ +{relation}(?=:)", style)
+        console.print(text)
     console.print("in brackets: the 95 % interval, and the count", style="dim")
 
 
 def show_instances(console: Console, store: Store, config: Config, count: int) -> None:
     """Print decoded instances: one of each relation to begin with, where the first few hundred have one."""
-    from linkbert.instances.batches import open_batches
-    from linkbert.instances.sampler import describe_instances
+    from linkbert.instances.sampler import describe_instances, open_sampler
 
-    sampler = open_batches(store.path, config, anchors=config.anchors).sampler
+    sampler = open_sampler(store.path, config, anchors=config.anchors)
     _, relations, _ = sampler.draw(np.arange(600))
     chosen = [int(np.argmax(relations == i)) for i in range(3) if (relations == i).any()]
     chosen += [number for number in range(count + 3) if number not in chosen]

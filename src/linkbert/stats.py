@@ -11,9 +11,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from linkbert.config import Config
 from linkbert.corpora.store import Store
 from linkbert.files import read_json
+from linkbert.graph.links import LinkGraph
+from linkbert.graph.shape import describe_graph
+from linkbert.instances.tokens import TokenStore
 
 LINK_FATES = ("found", "resolved", "dead", "self", "disambiguation")
 
@@ -22,7 +27,8 @@ def store_statistics(path: Path, config: Config | None = None) -> dict[str, Any]
     """Collect a store's counts.
 
     `links` are those of the graph `hyperlink`, or else of another that was made from hyperlinks; `shares` (where
-    `config` is given) are asked and realised shares of the relations under its settings.
+    `config` is given) are asked and realised shares of the relations under its settings, and `shapes` the degrees and
+    the like of every graph (graph/shape.py), documents weighted by their anchors.
     """
     store = Store.open(path)
     manifest = store.manifest
@@ -45,14 +51,17 @@ def store_statistics(path: Path, config: Config | None = None) -> dict[str, Any]
             result["links"] = {key: graph[key] for key in LINK_FATES}
     if config is not None:
         result["shares"] = relation_shares(path, config)
+        sizes = np.diff(TokenStore.open(path).documents)
+        anchors = -(-sizes // ((config.sequence_length - 3) // 2))
+        result["shapes"] = {name: describe_graph(LinkGraph.open(path, name), anchors) for name in result["graphs"]}
     return result
 
 
 def relation_shares(path: Path, config: Config) -> dict[str, Any]:
     """Count what becomes of the asked shares on this store under these settings."""
-    from linkbert.instances.batches import open_batches
+    from linkbert.instances.sampler import open_sampler
 
-    return open_batches(path, config, anchors=config.anchors).sampler.policy()
+    return open_sampler(path, config, anchors=config.anchors).policy()
 
 
 def statistics_table(statistics: dict[str, Any]) -> Iterator[str]:
@@ -70,11 +79,43 @@ def statistics_table(statistics: dict[str, Any]) -> Iterator[str]:
         for quantile, degree in graph["in_degree"].items():
             label = "largest in-degree" if quantile == "1" else f"in-degree, {float(quantile):.0%} of documents at most"
             yield f"  {label:<36}{degree:>14,}"
+        if name in statistics.get("shapes", ()):
+            yield from _shape_lines(statistics["shapes"][name])
     if "shares" in statistics:
         yield "relations (contiguous, random, linked)"
         for key, value in statistics["shares"].items():
             shown = show_shares(value) if isinstance(value, list) else f"{value:,}"
             yield f"  {key.replace('_', ' '):<36}{shown:>14}"
+
+
+def _shape_lines(shape: dict[str, Any]) -> Iterator[str]:
+    documents = shape["documents"]
+    drawn = "" if shape["reciprocity_of"] == shape["distinct_edges"] else f" (of {shape['reciprocity_of']:,} drawn)"
+    rows = [
+        ("documents nothing links to", shape["without_in"] / documents),
+        ("documents that link to nothing", shape["without_out"] / documents),
+        (f"edges with an opposite{drawn}", shape["reciprocity"]),
+        ("documents in the largest component", shape["largest_component"]),
+    ]
+    rows += [
+        (f"documents that get half of the linked pairs, alpha {alpha}", coverage["half"])
+        for alpha, coverage in shape["coverage"].items()
+    ]
+    for label, share in rows:
+        yield f"  {label:<52}{100 * share:>8.1f} %"
+
+
+def write_plots(statistics: dict[str, Any], folder: Path) -> list[Path]:
+    """Draw the degrees of all graphs, and for each graph what alpha does, into FOLDER; return the PNG files."""
+    from linkbert.plots import plot_coverage, plot_degrees
+
+    shapes = statistics["shapes"]
+    if not shapes:
+        raise ValueError(f"{statistics['path']} has no graph to plot: make one with `linkbert graph`")
+    plot_degrees(shapes, folder / "degrees.png")
+    for name, shape in shapes.items():
+        plot_coverage(name, shape, folder / f"coverage-{name}.png")
+    return [folder / "degrees.png", *(folder / f"coverage-{name}.png" for name in shapes)]
 
 
 def show_shares(shares: list[float]) -> str:

@@ -4,11 +4,14 @@ import errno
 import gzip
 import json
 import lzma
+import multiprocessing
+import os
 import random
 import signal
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -58,6 +61,32 @@ def content(store: Path) -> dict[str, bytes]:
 @pytest.fixture(autouse=True)
 def small_shards(monkeypatch):
     monkeypatch.setattr(jsonl, "SHARD_BYTES", 20_000)
+
+
+@pytest.mark.parametrize("kind", ["processes", "dask"])
+def test_a_worker_that_dies_is_replaced_and_its_shard_made_again(tmp_path, kind):
+    path = write_source(tmp_path / "a.jsonl")
+    build_documents([path], tmp_path / "here")
+    killed = []
+
+    def kill_one(stage, done, total):
+        if not killed and done > total // 4:
+            workers = [child.pid for child in multiprocessing.active_children()]
+            if kind == "dask":  # the children are nannies of the workers
+                workers = [worker.pid for worker in cluster.workers.values()]
+            killed.append(workers[0])
+            os.kill(workers[0], signal.SIGKILL)
+
+    with ExitStack() as stack:
+        address = None
+        if kind == "dask":
+            distributed = pytest.importorskip("distributed", reason="the extra dask is not installed")
+            cluster = distributed.LocalCluster(n_workers=3, threads_per_worker=1, dashboard_address=":0")
+            address = stack.enter_context(cluster).scheduler_address
+        executor = stack.enter_context(make_executor(2, address))
+        build_documents([path], tmp_path / "there", executor=executor, progress=kill_one)
+    assert killed
+    assert content(tmp_path / "there") == content(tmp_path / "here")
 
 
 def test_killed_and_run_again_gives_the_same_bytes_with_one_worker_or_two(tmp_path):
@@ -238,7 +267,7 @@ def test_a_dask_cluster_builds_the_same_bytes(tmp_path):
     source = write_source(tmp_path / "a.jsonl", 600)
     with (
         distributed.LocalCluster(
-            n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None, protocol="inproc://"
+            n_workers=1, threads_per_worker=2, processes=False, dashboard_address=":0", protocol="inproc://"
         ) as cluster,
         make_executor(dask=cluster.scheduler_address) as executor,
     ):

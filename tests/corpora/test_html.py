@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from linkbert.cli import main
 from linkbert.corpora import find_reader, html
-from linkbert.corpora.addresses import Place, find_place, resolve
+from linkbert.corpora.hrefs import Place, find_place, resolve
 from linkbert.corpora.build import build_documents
 from linkbert.corpora.reader import Options, Skipped
 from linkbert.graph.hyperlinks import build_hyperlinks

@@ -9,7 +9,11 @@ from hypothesis import strategies as st
 
 from linkbert.corpora.sentences import split_sentences
 
-prose = st.text(st.sampled_from(list("aA1 .!?\"')\n\t…。？」\u3000\x1c")), max_size=60)
+prose = st.text(st.sampled_from(list("aA1 .!?\"')\n\t…。？」\u3000\x1c\u200b")), max_size=60)
+
+
+def is_seen(text):
+    return any(each.isprintable() and each != " " for each in text)
 
 
 @given(st.text(max_size=80) | prose)
@@ -20,12 +24,12 @@ def test_sentences_cover_the_text_and_none_is_empty(text):
     if starts:
         assert starts[0] == 0
         bounds = [*starts, len(text)]
-        assert all(text[a:b].strip() for a, b in pairwise(bounds))
+        assert all(map(is_seen, (text[a:b] for a, b in pairwise(bounds)))) or len(starts) == 1
         position = 0
         for line in text.split("\n"):
             first = position + len(line) - len(line.lstrip())
-            is_first = not text[:first].strip()
-            assert not line.strip() or first in starts or is_first
+            is_first = not is_seen(text[:first])
+            assert not is_seen(line) or first in starts or is_first
             position += len(line) + 1
 
 
@@ -39,6 +43,8 @@ def test_sentences_cover_the_text_and_none_is_empty(text):
         ('"Why?" he said. "Stop!" He ran.', ['"Why?" he said. ', '"Stop!" ', "He ran."]),
         ("Wait... Then (so it is.) End", ["Wait... ", "Then (so it is.) ", "End"]),
         ("Heading\n\n  item one\nitem two", ["Heading\n\n  ", "item one\n", "item two"]),
+        ("One.\n\u200b\nTwo. \u200b\n Three", ["One.\n\u200b\n", "Two. \u200b\n ", "Three"]),
+        ("\ufeff\nOne.\n\u2060", ["\ufeff\nOne.\n\u2060"]),
         ("Spaced . Out ! Ok", ["Spaced . ", "Out ! ", "Ok"]),
         ("在这里。什么？“好！”他说。", ["在这里。", "什么？", "“好！”", "他说。"]),
         ("यह है। वह है। ما هذا؟ نعم", ["यह है। ", "वह है। ", "ما هذا؟ ", "نعم"]),

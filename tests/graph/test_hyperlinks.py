@@ -1,28 +1,35 @@
 """The graph against a dictionary: on random documents and redirects, round in circles too, both resolve alike."""
 
 import json
+import os
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from linkbert.corpora.build import build_documents
 from linkbert.corpora.reader import Skipped
 from linkbert.corpora.store import DROPPED, Store, write_shard
+from linkbert.graph import hyperlinks
 from linkbert.graph.hyperlinks import build_hyperlinks, find_sections
 from linkbert.graph.links import LinkGraph
 from linkbert.graph.random_graph import build_random
 from linkbert.records import Document, Link, Redirect
+from linkbert.shards import make_executor
 
 names = st.sampled_from([f"n{i}" for i in range(9)])
 fragments = st.sampled_from(["", "", "part_One", "Nowhere"])
 links = st.builds(lambda target, fragment: Link(-1, -1, target, fragment), names, fragments)
 texts = st.sampled_from(["", "Lead. More.\nPart one\nText.", "Part ONE"])
-documents = st.builds(Document, names, st.just(""), texts, st.lists(links, max_size=6).map(tuple), st.booleans())
+places = st.lists(st.tuples(st.sampled_from(["part_One", "Else"]), st.integers(0, 12)), max_size=2).map(tuple)
+documents = st.builds(
+    Document, names, st.just(""), texts, st.lists(links, max_size=6).map(tuple), st.booleans(), places
+)
 redirects = st.builds(Redirect, names, names, fragments)
 shards = st.lists(st.lists(documents | redirects, max_size=6), min_size=1, max_size=3)
 
@@ -71,17 +78,30 @@ def reference(store: Store, records: list[list[Document | Redirect]]) -> tuple[l
             elif kept[number[target]].disambiguation:
                 counts["disambiguation"] += 1
             else:
-                section = dict(find_sections(kept[number[target]].text, [wanted := link.fragment or fragment]))[wanted]
+                there, wanted = kept[number[target]], link.fragment or fragment
+                ((_, section),) = find_sections(there.text, [wanted], dict(there.sections))
                 edges[-1].append((number[target], counts["found"] - 1, section))
     return edges, counts
 
 
-@given(shards)
-@settings(deadline=None, max_examples=40)
-def test_the_graph_is_what_a_dictionary_resolves(tmp_path_factory, records):
+def content(store: Store, name: str) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in (store.path / "graphs" / name).iterdir()}
+
+
+@pytest.fixture
+def hasty(monkeypatch):
+    """Do not wait for the disk."""
+    monkeypatch.setattr(os, "fsync", lambda file: None)
+
+
+@given(shards, st.sampled_from([2, 3, 7]))
+@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_the_graph_is_what_a_dictionary_resolves_in_any_number_of_pieces(tmp_path_factory, hasty, records, partitions):
     store = make_store(tmp_path_factory.mktemp("graph"), records)
     edges, counts = reference(store, records)
     meta = build_hyperlinks(store)
+    assert build_hyperlinks(store, name="again", partitions=partitions) == meta  # with one range to three
+    assert content(store, "again") == content(store, "hyperlink")
     graph = LinkGraph.open(store.path)
     assert {key: meta[key] for key in counts} == counts
     assert meta["found"] == meta["resolved"] + meta["dead"]
@@ -122,13 +142,104 @@ def test_a_worked_example(tmp_path):
         "cycles": 1, "fragments": 3, "fragments_found": 2,
     }  # fmt: skip
     assert graph.meta["in_degree"] == {"0.5": 1, "0.9": 2, "0.99": 2, "1": 2}
-    assert not (store.path / "query.part").exists()
+    assert not (store.path / "joins" / "mine").exists()
 
 
-def test_a_long_chain_of_redirects_is_followed(tmp_path):
-    chain = [Redirect(f"r{i}", f"r{i + 1}") for i in range(1000)]
-    store = make_store(tmp_path, [[Document("a", "A", "", (Link(-1, -1, "r0"),)), Document("r1000", "B", ""), *chain]])
-    assert build_hyperlinks(store)["redirected"] == 1
+@pytest.mark.parametrize("length", [1, 2, 3, 4, 5, 1000])
+def test_chains_of_redirects_are_followed_to_their_end(tmp_path, hasty, length):
+    chain = [Redirect(f"r{i}", f"r{i + 1}", f"f{i}" if i < 2 else "") for i in range(length)]
+    nowhere = [Redirect(f"n{i}", f"n{i + 1}") for i in range(length)]
+    circle = [Redirect(f"c{i}", f"c{(i + 1) % length}") for i in range(length)]
+    links = tuple(Link(-1, -1, name) for name in ("r0", "n0", "c0", f"r{length - 1}"))
+    end = Document(f"r{length}", "", "f0\nf1")
+    store = make_store(tmp_path, [[Document("a", "A", "", links), *chain], [*nowhere, end, *circle]])
+    meta = build_hyperlinks(store, partitions=3)
+    assert (meta["redirected"], meta["dead"], meta["cycles"], meta["fragments"]) == (2, 2, 1, 1 + (length <= 2))
+    assert LinkGraph.open(store.path).sections[0] == min(length, 2) - 1
+
+
+def test_a_chain_over_1024_redirects_counts_as_a_circle(tmp_path, hasty):
+    chain = [Redirect(f"r{i}", f"r{i + 1}") for i in range(1025)]
+    links = (Link(-1, -1, "r0"), Link(-1, -1, "r1"))
+    meta = build_hyperlinks(make_store(tmp_path, [[Document("a", "", "", links), *chain, Document("r1025", "", "")]]))
+    assert (meta["redirected"], meta["cycles"]) == (1, 1)
+
+
+def make_records(shard: int) -> list[Document | Redirect]:
+    records: list[Document | Redirect] = []
+    for i in range(shard, 60, 3):
+        links = [Link(-1, -1, f"{'drx'[j % 3]}{i * j % 60}", "part-one" * (j % 2)) for j in range(9)]
+        records += [
+            Document(f"d{i}", "", "Part one\nText.", tuple(links)),
+            Redirect(f"r{i}", f"{'dr'[i % 2]}{i * 7 % 60}"),
+        ]
+    return records
+
+
+RECORDS = [make_records(shard) for shard in range(3)]
+
+
+def numbers_of(folder: Path) -> dict[Path, int]:
+    return {path: path.stat().st_ino for path in folder.rglob("*.arrow")}
+
+
+def test_what_was_finished_before_an_interruption_is_not_made_again(tmp_path, hasty, monkeypatch):
+    store = make_store(tmp_path / "store", RECORDS)
+    build_hyperlinks(store, name="whole")
+    with monkeypatch.context() as patch:
+        patch.setattr(hyperlinks, "write_graph", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            build_hyperlinks(store, name="mine", partitions=2)
+    folder = store.path / "joins" / "mine"
+    files = sorted(path.relative_to(folder) for path in folder.rglob("*.arrow"))
+    assert {path.parts[0] for path in files} >= {"documents", "aliases-1", "kept-1", "replies-1", "answers", "sections"}
+    for lost in files:
+        again = Store.open(shutil.copytree(store.path, tmp_path / "again"))
+        (again.path / "joins" / "mine" / lost).unlink()
+        before = set(numbers_of(again.path / "joins" / "mine").items())
+        with monkeypatch.context() as patch:
+            patch.setattr(hyperlinks, "remove", lambda path: None)
+            build_hyperlinks(again, name="mine", partitions=2)
+        made = set(numbers_of(again.path / "joins" / "mine").items()) - before
+        assert {path.name for path, _ in made} == {lost.name}  # of one range or partition,
+        assert 1 <= len(made) <= 4  # and one step, which may write several files
+        assert content(again, "mine") == content(store, "whole")
+        shutil.rmtree(again.path)
+    damaged = folder / "sections" / "00001.arrow"
+    damaged.write_bytes(damaged.read_bytes()[:-9])
+    with pytest.raises(
+        ValueError, match=r"sections/00001\.arrow is damaged \(.*\): remove it and run the same command"
+    ):
+        build_hyperlinks(store, name="mine", partitions=2)
+    build_hyperlinks(store, name="mine", partitions=1)  # of another plan nothing can be used
+    assert content(store, "mine") == content(store, "whole")
+
+
+def test_processes_and_dask_give_the_same_bytes(tmp_path):
+    distributed = pytest.importorskip("distributed", reason="the extra dask is not installed")
+    store = make_store(tmp_path, RECORDS)
+    build_hyperlinks(store, name="one")
+    with make_executor(2) as executor:
+        build_hyperlinks(store, name="two", executor=executor, partitions=3)
+    with (
+        distributed.LocalCluster(
+            n_workers=1, threads_per_worker=2, processes=False, dashboard_address=":0", protocol="inproc://"
+        ) as cluster,
+        make_executor(dask=cluster.scheduler_address) as executor,
+    ):
+        build_hyperlinks(store, name="three", executor=executor, partitions=3)
+    assert content(store, "one") == content(store, "two") == content(store, "three")
+
+
+def test_memory_decides_how_many_pieces_there_are(tmp_path):
+    store = make_store(tmp_path, RECORDS)
+    for partitions in (0, 1 << 16):
+        with pytest.raises(ValueError, match=rf"^{partitions} partitions do not make sense: take 1 to 65,535"):
+            build_hyperlinks(store, partitions=partitions)
+    with pytest.raises(
+        ValueError, match=r"^a partition of the join in .*mine needs more than 1e-06 GB of memory: give it"
+    ):
+        build_hyperlinks(store, name="mine", memory=1000)
 
 
 def test_the_same_store_and_seed_give_the_same_bytes(tmp_path):
@@ -139,11 +250,9 @@ def test_the_same_store_and_seed_give_the_same_bytes(tmp_path):
         build_random(store, source=name, name=f"random-{name}", seed=3)
     build_random(store, source="one", name="other-seed", seed=4)
 
-    def content(name):
-        return {path.name: path.read_bytes() for path in (store.path / "graphs" / name).glob("*.bin")}
-
-    assert content("one") == content("two")
-    assert content("random-one") == content("random-two") != content("other-seed")
+    assert content(store, "one") == content(store, "two")
+    targets = [content(store, name)["targets.bin"] for name in ("random-one", "random-two", "other-seed")]
+    assert targets[0] == targets[1] != targets[2]
 
 
 def test_random_targets_are_uniform(tmp_path):

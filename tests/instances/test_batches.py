@@ -3,14 +3,16 @@ import pytest
 import torch
 
 from linkbert.config import Config
-from linkbert.instances.batches import Batches, open_batches
+from linkbert.instances.batches import Batches
+from linkbert.instances.mixture import Mixture
+from linkbert.instances.sampler import Sampler, open_sampler
 
 CONFIG = Config(sequence_length=64, batch_size=22, micro_batch=4, held_out=0.1)
 
 
 @pytest.fixture(scope="module")
 def opened(small_store):
-    return open_batches(small_store.path, CONFIG)
+    return Batches(open_sampler(small_store.path, CONFIG))
 
 
 def rows(batches):
@@ -32,10 +34,13 @@ def rows(batches):
     return found
 
 
+@pytest.mark.parametrize("mixed", [False, True])
 @pytest.mark.parametrize("step", [0, 1, 31])  # an epoch ends within step 31 or before
 @pytest.mark.parametrize("trim", [False, True])
-def test_a_batch_is_the_same_for_one_two_and_three_processes(small_store, step, trim):
-    batches = open_batches(small_store.path, CONFIG, trim=trim)
+def test_a_batch_is_the_same_for_one_two_and_three_processes(small_store, step, trim, mixed):
+    sampler = open_sampler(small_store.path, CONFIG)
+    plain = Sampler(sampler.store, None, CONFIG)
+    batches = Batches(Mixture([sampler, plain], [2, 1], CONFIG) if mixed else sampler, trim=trim)
     whole = rows([batches.make(step * 22, step * 22 + 22)])
     assert len(whole) == 22
     for processes in (1, 2, 3):
@@ -54,8 +59,7 @@ def test_the_order_in_which_steps_are_asked_does_not_matter(opened):
 
 
 def test_an_epoch_rolls_over_within_a_batch(opened):
-    size = len(opened)
-    assert size == len(opened)
+    size = len(opened.sampler)
     across = rows([opened.make(size - 3, size + 3)])
     assert across == rows([opened.make(size - 3, size), opened.make(size, size + 3)])
 
@@ -73,7 +77,7 @@ def test_tensors_are_as_promised(opened):
 def test_more_processes_than_pairs(small_store):
     from dataclasses import replace
 
-    batches = open_batches(small_store.path, replace(CONFIG, batch_size=2))
+    batches = Batches(open_sampler(small_store.path, replace(CONFIG, batch_size=2)))
     parts = [rows(batches.micro_batches(1, rank, 3)) for rank in range(3)]
     assert [row for part in parts for row in part] == rows([batches.make(2, 4)])
     assert [] in parts
@@ -81,12 +85,13 @@ def test_more_processes_than_pairs(small_store):
 
 def test_two_relations_for_bert(small_store):
     config = Config(sequence_length=64, objective="nsp", shares=(0.5, 0.5, 0.0), batch_size=200, micro_batch=200)
-    relations = np.concatenate([batch.relations for batch in open_batches(small_store.path, config).micro_batches(0)])
+    batches = Batches(open_sampler(small_store.path, config))
+    relations = np.concatenate([batch.relations for batch in batches.micro_batches(0)])
     assert set(relations) == {0, 1}
 
 
 def test_a_failure_of_the_loader_is_raised_where_the_batch_is_asked(opened, monkeypatch, small_store):
-    batches = Batches(opened.sampler.store, None, CONFIG)
+    batches = Batches(Sampler(opened.sampler.store, None, CONFIG))
     monkeypatch.setattr(batches.sampler, "fill", lambda *_, **__: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         batches.micro_batches(0)
@@ -94,6 +99,6 @@ def test_a_failure_of_the_loader_is_raised_where_the_batch_is_asked(opened, monk
 
 def test_policy_counts(opened):
     policy = opened.sampler.policy()
-    assert policy["anchors"] == len(opened)
+    assert policy["anchors"] == len(opened.sampler)
     assert sum(policy["realised"]) == pytest.approx(1)
     assert policy["no_usable_link"] > 0

@@ -9,6 +9,7 @@ from linkbert.config import Config
 from linkbert.files import read_json, write_json
 from linkbert.graph.links import LinkGraph, write_graph
 from linkbert.graph.random_graph import build_random
+from linkbert.instances import check as check_module
 from linkbert.instances.check import check, judge
 from linkbert.instances.sampler import Sampler
 from linkbert.instances.tokens import DTYPES, TokenStore
@@ -30,6 +31,19 @@ def test_a_sound_store_keeps_every_promise(tmp_path, small_store):
 
 def broken(path):
     return [promise for promise, ok, _ in check(path) if not ok]
+
+
+def test_blocks_of_any_size_find_the_same(tmp_path, small_store, monkeypatch):
+    path = tmp_path / "s"
+    shutil.copytree(small_store.path, path)
+    for file, kind in (("tokens/sentences.bin", "<i8"), ("graphs/hyperlink/sections.bin", "<i4")):
+        numbers = np.fromfile(path / file, kind)
+        numbers[[5, -1]] += 50
+        numbers.tofile(path / file)
+    whole = list(check(path))
+    monkeypatch.setattr(check_module, "BLOCK", 7)
+    assert list(check(path)) == whole
+    assert [promise for promise, ok, _ in whole if not ok]
 
 
 DAMAGE = [

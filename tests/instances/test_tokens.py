@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from linkbert.corpora.sentences import split_sentences
 from linkbert.files import read_json, remove, write_json
+from linkbert.graph.hyperlinks import find_sections
 from linkbert.instances import tokens as tokens_module
 from linkbert.instances.tokens import LONGEST_SENTENCE, TokenStore, WordPieces, hash_id, tokenise
 from linkbert.instances.vocabulary import SPECIAL, Vocabulary, train_vocabulary
@@ -114,6 +115,14 @@ def test_sentences_of_the_text_are_found_where_some_were_cut(tmp_path, store_wri
     assert tokens.meta["cut_sentences"] == 2
     found = tokens.find_sentences(np.array([0, 0, 0, 0, 0, 0, 1]), np.array([-1, 0, 1, 2, 3, 4, 0]))
     assert found.tolist() == [-1, 0, 1, 4, 5, 8, 0]
+
+
+def test_lines_that_nobody_sees_are_no_sentences(by_hand):
+    text = "one.\n\u200b\ntwo. \u200b\n\u00ad\nthree four"
+    [(_, section)] = find_sections(text, ["three four"])
+    made = by_hand.tokenise(text, [])
+    assert [by_hand.vocabulary.tokens[made.ids[start]] for start in made.sentences] == ["one", "two", "three"]
+    assert section == 2
 
 
 def test_words_are_forgotten_when_there_are_too_many(by_hand, monkeypatch):

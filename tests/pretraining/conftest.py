@@ -149,7 +149,7 @@ def store(make_store):
 
 @pytest.fixture
 def make_store(stores, tmp_path):
-    """Put a small store into a folder of the test's own; `seed` decides its words."""
+    """Put a small store into a folder of the test's own; `seed` decides its words, and that of seed 2 has no links."""
 
     def make(name, *, seed=0):
         return Path(shutil.copytree(stores[seed], tmp_path / name))
@@ -159,7 +159,7 @@ def make_store(stores, tmp_path):
 
 @pytest.fixture(scope="session")
 def stores(tmp_path_factory):
-    """Build stores of 60 documents of 6 sentences of 6 words, with links to the next two in sentences 1 and 4.
+    """Build stores of 60 documents of 6 sentences of 6 words, two with links to the next two in sentences 1 and 4.
 
     A word names its document's number modulo 12, so that pairs tell something.
     """
@@ -167,7 +167,7 @@ def stores(tmp_path_factory):
     words = [f"word{i}" for i in range(10, 58)]
     (folder / "vocab.txt").write_text("\n".join([*SPECIAL, *words, "."]) + "\n")
     built = []
-    for seed in range(2):
+    for seed in range(3):
         draw, lines = random.Random(seed), []
         for number in range(60):
             said = [
@@ -177,10 +177,11 @@ def stores(tmp_path_factory):
             starts = [len(" ".join(said[:i])) + 1 for i in (1, 4)]
             links = [{"start": s, "end": s + 6, "target": str((number + i) % 60)} for i, s in enumerate(starts, 1)]
             links += [{"target": target} for target in ("nobody", "nothing", "0") if number == 0]
-            lines.append(json.dumps({"id": str(number), "text": " ".join(said), "links": links}))
+            document = {"id": str(number), "text": " ".join(said)}
+            lines.append(json.dumps(document | ({"links": links} if seed < 2 else {})))
         source = folder / str(seed) / "toys <b>.jsonl"
         source.parent.mkdir()
         source.write_text("\n".join(lines))
         built.append(folder / f"store{seed}")
-        build_store([source], built[-1], vocabulary=str(folder / "vocab.txt"))
+        build_store([source], built[-1], vocabulary=str(folder / "vocab.txt"), graph=seed < 2)
     return built

@@ -112,7 +112,14 @@ def test_scores_by_hand(toy_batches, small):
     assert scores.relation_accuracy.correct == 27
     assert scores.too_few == ["contiguous", "random", "linked"]
     assert from_json(to_json(scores)) == scores
-    assert any("too few pairs" in line for line in describe(scores))
+    lines = describe(scores, before=scores, vocabulary=["word"] * 40)
+    assert lines[-4].startswith("relations right: 67.5 % (")
+    assert lines[-2].startswith("  random: 0.0 % (")
+    assert lines[-2].endswith("; 0 of 13); taken for linked 13; too few pairs to say anything")
+    assert lines[1].startswith("  before training: ")
+    assert lines[2].startswith("  always the commonest token ('word'): ")
+    twice = describe(replace(scores, stores={"wiki": scores}))
+    assert twice[len(lines) - 1 :] == ["wiki, 40 pairs:", *("  " + line for line in describe(scores))]
 
 
 def test_scores_do_not_depend_on_the_micro_batch_nor_on_dropout(make_toy, toy_batches, small):

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForMaskedLM, AutoTokenizer, BertForPreTraining
 
 from linkbert.build import build_store
-from linkbert.config import Config
+from linkbert.config import Config, Part
 from linkbert.instances.tokens import hash_id
 from linkbert.pretraining.checkpoint import checkpoints, find_model, read_state
 from linkbert.pretraining.journal import read_journal, without_timings
@@ -45,7 +45,8 @@ CARD = [
     "| steps | `12` |",
     "AutoModelForMaskedLM",
     "linkbert relate",
-    "| true \\ predicted |",
+    "* relations right: ",
+    "  * contiguous: ",
     "not for clinical use",
     "too few pairs",
 ]
@@ -246,7 +247,7 @@ def test_a_fingerprint_sees_contents_not_dates(store, make_store):
 def test_nothing_held_out_means_no_scores(store, run, settings, caplog):
     result = pretrain_store(store, run, replace(settings, held_out=0.0))
     assert result.scores is None
-    assert "the run goes without scores" in caplog.text
+    assert "it goes without scores" in caplog.text
     assert "Not scored." in (run / "model" / "README.md").read_text()
 
 
@@ -305,6 +306,93 @@ def test_a_refusal_reaches_every_process(store, run, settings):
     told = together(store, run, settings)
     assert "no run.json" in told[0][0]
     assert "process 0 refused" in told[1][0]
+
+
+@pytest.fixture
+def mix(store, make_store):
+    """A store with links and one without, by weights of 3 and 1."""
+    return [
+        Part("books", make_store("books", seed=2), 1),
+        Part("wiki", store, 3, {"scope": "document", "shares": (0.25, 0.25, 0.5)}),
+    ]
+
+
+def test_a_mixture_is_trained_and_scored_by_name(mix, run, settings):
+    result = pretrain_store(mix, run, settings)
+    record = json.loads((run / "run.json").read_text())
+    assert set(record) == {"format", "created", "config", "stores", "versions", "processes", "resumed"}
+    assert record["stores"] == {
+        "books": {
+            "path": str(mix[0].path),
+            "fingerprint": fingerprint(mix[0].path, "hyperlink"),
+            "weight": 0.25,
+            "settings": {"shares": [0.5, 0.5, 0.0]},
+        },
+        "wiki": {
+            "path": str(mix[1].path),
+            "fingerprint": fingerprint(mix[1].path, "hyperlink"),
+            "weight": 0.75,
+            "settings": {"scope": "document", "shares": [0.25, 0.25, 0.5]},
+        },
+    }
+    scores = result.scores
+    assert {name: each.pairs for name, each in scores.stores.items()} == {"books": 12, "wiki": 36}
+    assert scores.stores["books"].relations["linked"].count == 0
+    assert scores.stores["wiki"].relations["linked"].count > 6
+    assert scores.mlm_accuracy.count == sum(each.mlm_accuracy.count for each in scores.stores.values())
+    assert scores.pairs == 48
+    assert journal(run)[-1]["evaluation"]["stores"]["books"]["pairs"] == 12
+    relations = read_state(checkpoints(run)[-1]).relations
+    assert sum(relations) == 96
+    assert 24 <= relations[2] <= 36  # linked: a half of 72
+    card = (run / "model" / "README.md").read_text()
+    for words in ("### books", "### wiki", "| share of the pairs | 75.00% |", "No pair was linked.", "(asked: 37.5%)",
+                  "* books, 12 pairs:\n  * masked tokens right: ",
+                  "contiguous 25.0%, random 25.0%, linked 50.0%", "any link of the first document"):  # fmt: skip
+        assert words in card, words
+
+
+def test_a_mixture_killed_and_resumed_equals_unbroken(mix, run, settings):
+    settings = replace(settings, steps=20, log_every=4, checkpoint_every=7, evaluate_every=10)
+    pretrain_store(mix, run.with_name("unbroken"), settings)
+    process, heard = start(mix, run, settings)
+    assert listen(process, heard, until="training 9")[-1] == "training 9"
+    process.kill()
+    process.join(60)
+    assert pretrain_store(mix, run, settings, resume=True).finished
+    assert_same(run, run.with_name("unbroken"))
+
+
+def test_two_processes_train_on_a_mixture_as_one(mix, run, settings):
+    settings = replace(settings, dropout=0.0, log_every=1, steps=4)
+    pretrain_store(mix, run.with_name("one"), settings)
+    assert together(mix, run, settings)[0][-1] == "ended"
+    for one, two in zip(journal(run.with_name("one")), journal(run), strict=True):
+        if "evaluation" in one:
+            one, two = (line["evaluation"]["stores"]["wiki"]["mlm_accuracy"] for line in (one, two))
+            assert two["count"] == one["count"]
+        else:
+            assert two["tokens"] == one["tokens"]
+            assert two == pytest.approx(one, rel=1e-3)
+    states = [read_state(checkpoints(each)[-1]) for each in (run, run.with_name("one"))]
+    assert states[0].relations == states[1].relations
+
+
+def test_a_mixture_goes_on_only_as_it_was(mix, make_store, run, settings):
+    settings = replace(settings, steps=2)
+    pretrain_store(mix, run, settings)
+    books, wiki = mix
+    for parts, message in (
+        ([replace(books, weight=2), wiki], "the weight of books=0.25, not the weight of books=0.4"),
+        ([books, replace(wiki, settings={})], "wiki.scope=document, not wiki.scope=segment"),
+        ([books, replace(wiki, path=make_store("other", seed=1))], r"begun on another store \(.*store\) than .*other"),
+        ([replace(books, name="novels"), wiki], r"begun on books=.*books and wiki=.*, not on novels="),
+        (wiki.path, r"begun on books=.*, not on /"),
+    ):
+        with pytest.raises(ValueError, match=message) as caught:
+            pretrain_store(parts, run, settings, resume=True)
+        assert "\n" not in str(caught.value)
+    assert pretrain_store([replace(books, weight=10), replace(wiki, weight=30)], run, settings, resume=True).finished
 
 
 def test_settings_are_all_in_the_card(store, run, settings):

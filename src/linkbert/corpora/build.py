@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 import linkbert
@@ -33,7 +34,17 @@ from linkbert.config import nearest
 from linkbert.corpora import READERS, find_reader
 from linkbert.corpora.reader import CUT, TABLE_CUT, Options, Record, Shard, Skipped
 from linkbert.corpora.store import DROPPED, FORMAT, Store, querying, shard_path, write_shard
-from linkbert.files import CutFileError, decompressed_blocks, read_json, remove, replacing, write_json
+from linkbert.files import (
+    CutFileError,
+    decompressed_blocks,
+    has_address,
+    read_json,
+    remove,
+    replacing,
+    source_path,
+    source_size,
+    write_json,
+)
 from linkbert.records import Document, Link
 from linkbert.shards import make_executor, run_shards
 
@@ -71,7 +82,7 @@ def build_documents(
     opened if it was built from the same, else refused.
     """
     to, table = Path(to), None if links_table is None else Path(links_table)
-    plan = _make_plan([Path(source) for source in sources], format, options or Options(), table)
+    plan = _make_plan([source_path(source) for source in sources], format, options or Options(), table)
     if (to / "store.json").exists():
         store = Store.open(to)
         if {key: store.manifest.get(key) for key in plan} != plan:
@@ -100,37 +111,45 @@ def build_documents(
         raise
 
 
-def _make_plan(sources: list[Path], name: str | None, options: Options, table: Path | None) -> dict[str, Any]:
+def describe_sources(sources: Sequence[Path], name: str | None = None) -> list[dict[str, Any]]:
+    """Say what each source is: {"path", "bytes", "reader"}; `name` is the reader of all, else each is looked at.
+
+    A ValueError where there is nothing to be read; but one bad source of many has the reader "".
+    """
     if not sources:
         raise ValueError("no source was given: name a dump, a file of JSON lines, a folder or a tar")
     if name is not None and name not in READERS:
         raise ValueError(f"unknown format {name!r}; {nearest(name, READERS)}")
-    for path in [*sources, *([table] if table else [])]:
-        if not path.exists():
-            raise ValueError(f"{path} is not there: check the path")
-    if table and not table.is_file():
-        raise ValueError(f"{table} is no file: a links table is lines of source, tab, target")
     described = []
     for path in sources:
+        if not has_address(path) and not path.exists():
+            raise ValueError(f"{path} is not there: check the path")
+        size, reader = 0, ""
         try:
+            size = _size(path)
             reader = name or find_reader(path)
         except ValueError:
             if len(sources) == 1:
                 raise
-            reader = ""  # one bad file of many is reported, and the others are read
-        described.append({"path": str(path), "bytes": _size(path), "reader": reader})
+        described.append({"path": str(path), "bytes": size, "reader": reader})
+    return described
+
+
+def _make_plan(sources: list[Path], name: str | None, options: Options, table: Path | None) -> dict[str, Any]:
+    if table and not table.is_file():
+        raise ValueError(f"{table} is no file: a links table is lines of source, tab, target")
     return {
         "format": FORMAT,
-        "sources": described,
+        "sources": describe_sources(sources, name),
         "options": json.loads(json.dumps(dataclasses.asdict(options))),
         "links_table": table and {"path": str(table), "bytes": _size(table)},
     }
 
 
 def _size(path: Path) -> int:
-    return (
-        sum(file.stat().st_size for file in path.rglob("*") if file.is_file()) if path.is_dir() else path.stat().st_size
-    )
+    if has_address(path) or not path.is_dir():
+        return source_size(path)
+    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
 
 
 def _run(
@@ -145,7 +164,7 @@ def _run(
     read = 0
 
     def shards(source: dict[str, Any]) -> Iterator[tuple[str, Shard]]:
-        path = Path(source["path"])
+        path = source_path(source["path"])
         try:
             reader = source["reader"] or find_reader(path)
             yield from ((reader, shard) for shard in READERS[reader].plan(path, options))
@@ -263,7 +282,7 @@ def _finish(plan: dict[str, Any], to: Path, skipped: Skipped) -> Store:
     for number in range(shards):
         saved = read_json(shard_path(to, "documents", number, ".json"))
         skipped.update(saved.pop("skipped"))
-        skipped.examples += saved.pop("examples")
+        skipped.examples = (skipped.examples + saved.pop("examples"))[:EXAMPLES]
         deleted += [(id_, number) for id_ in saved.pop("deleted")]
         counts.update(saved)
     if not counts["documents"]:
@@ -273,20 +292,21 @@ def _finish(plan: dict[str, Any], to: Path, skipped: Skipped) -> Store:
             f"no document was found in {', '.join(source['path'] for source in plan['sources'])} ({causes})"
         )
     latest = any(READERS[source["reader"]].latest for source in plan["sources"] if source["reader"])
-    with querying(to) as database:
+    with querying(to, memory="2GB") as database:
         dropped = _find_dropped(database, deleted, latest=latest)
-        for *_, cause, id_ in dropped:
-            skipped.note(cause, repr(id_))
-        shadowed = "SELECT count(*) FROM redirect_rows WHERE source IN (SELECT id FROM document_rows)"
-        again = "SELECT count(DISTINCT (source, target)) - count(DISTINCT source) FROM redirect_rows"
-        for cause, query in (("redirect shadowed by a document", shadowed), ("duplicate redirect", again)):
-            if count := database.execute(query).fetchall()[0][0]:
-                skipped[cause] += count
+        for cause in dropped["cause"].unique().to_pylist():
+            ids = dropped.filter(pc.equal(dropped["cause"], cause))["id"]
+            for id_ in ids[:3].to_pylist():
+                skipped.note(cause, repr(id_))
+            skipped[cause] += max(0, len(ids) - 3)
+        if counts["redirects"]:
+            for cause, query in _REDIRECTS.items():
+                if count := database.execute(f"SELECT {query}").fetchall()[0][0]:
+                    skipped[cause] += count
         if plan["links_table"]:
             _count_unknown(to / "links.sqlite", database, skipped)
-    rows = [{"shard": shard, "row": row, "cause": cause} for shard, row, cause, _ in dropped]
     with replacing(to / "dropped.parquet") as part:
-        pq.write_table(pa.Table.from_pylist(rows, schema=DROPPED), part)
+        pq.write_table(dropped.select(DROPPED.names).cast(DROPPED), part)
     for example in skipped.examples[:EXAMPLES]:
         log.warning("%s", example)
     manifest = plan | {
@@ -306,22 +326,31 @@ def _finish(plan: dict[str, Any], to: Path, skipped: Skipped) -> Store:
     return Store.open(to)
 
 
-def _find_dropped(database: Any, deleted: list[tuple[str, int]], *, latest: bool) -> list[tuple[int, int, str, str]]:
-    """List the rows that do not count, (shard, row, cause, id) in order: the deleted, and all but one of an id."""
+# Ids are grouped by 64 bits of a hash: a tenth of the memory, and what shares a hash is then compared itself (in the
+# second count, where one in 10^5 corpora of 10 M redirects would have such a pair, it is not).
+_DROPPED = """
+WITH marked AS (SELECT d.shard, row, d.id, coalesce(d.shard <= x.shard, false) AS gone
+                FROM document_rows d LEFT JOIN deletions x ON d.id = x.id),
+     several AS (SELECT hash(id) AS hash FROM marked WHERE NOT gone GROUP BY hash(id) HAVING count(*) > 1),
+     ranked AS (SELECT shard, row, id, row_number() OVER (PARTITION BY id ORDER BY {order}) AS rank
+                FROM marked WHERE NOT gone AND hash(id) IN (SELECT hash FROM several))
+SELECT shard, row, 'deleted' AS cause, id FROM marked WHERE gone
+UNION ALL SELECT shard, row, '{cause}', id FROM ranked WHERE rank > 1
+ORDER BY shard, row"""
+_REDIRECTS = {
+    "redirect shadowed by a document": "count(*) FROM redirect_rows WHERE source IN (SELECT id FROM document_rows)",
+    "duplicate redirect": "count(DISTINCT hash(source, target)) - count(DISTINCT hash(source)) FROM redirect_rows",
+}
+
+
+def _find_dropped(database: Any, deleted: list[tuple[str, int]], *, latest: bool) -> pa.Table:
+    """List the rows that do not count: shard, row, cause, id, in order; the deleted, and all but one of an id."""
     database.execute("CREATE TABLE deletions (id VARCHAR, shard INTEGER)")
     if deleted:
         chunk = pa.table(list(zip(*deleted, strict=True)), names=["id", "shard"])  # noqa: F841 - DuckDB finds it by its name
         database.execute("INSERT INTO deletions SELECT id, max(shard) FROM chunk GROUP BY id")
-    order = "shard DESC, row DESC" if latest else "shard, row"
-    return database.execute(f"""
-        WITH marked AS (SELECT d.shard, row, d.id, coalesce(d.shard <= x.shard, false) AS gone
-                        FROM document_rows d LEFT JOIN deletions x ON d.id = x.id),
-             several AS (SELECT id FROM marked WHERE NOT gone GROUP BY id HAVING count(*) > 1),
-             ranked AS (SELECT shard, row, id, row_number() OVER (PARTITION BY id ORDER BY {order}) AS rank
-                        FROM marked WHERE NOT gone AND id IN (SELECT id FROM several))
-        SELECT shard, row, 'deleted' AS cause, id FROM marked WHERE gone
-        UNION ALL SELECT shard, row, '{"older version" if latest else "duplicate id"}', id FROM ranked WHERE rank > 1
-        ORDER BY shard, row""").fetchall()  # noqa: S608 - our own words
+    order, cause = ("shard DESC, row DESC", "older version") if latest else ("shard, row", "duplicate id")
+    return database.sql(_DROPPED.format(order=order, cause=cause)).to_arrow_table()
 
 
 def _clear(to: Path) -> None:

@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
+from linkbert.files import open_source
+
 _BLOCK, _END = 0x314159265359, 0x177245385090  # what begins a block, what ends a stream
 _STEP = 1 << 20
 _LONGEST = 5 << 18  # bytes of a block; 900 kB of text that cannot be compressed make some 904 kB
@@ -65,7 +67,7 @@ def read_blocks(path: Path, start: int, stop: float = math.inf) -> Iterator[tupl
     from byte `stop` on only as long as block follows block: what is no bzip2 there (zeros of a file that was made
     larger than its content) is not searched for more.
     """
-    with path.open("rb") as file:
+    with open_source(path) as file:
         file.seek(start)
         base, data = start, b""  # data: the file from byte `base` on
         while True:

@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from linkbert.corpora.reader import CUT, Options, Reader, Shard, Skipped
-from linkbert.files import CutFileError, decompressed_blocks
+from linkbert.files import CutFileError, decompressed_blocks, source_size
 from linkbert.records import Document, Link
 
 SHARD_BYTES = 4 << 20
@@ -49,12 +49,12 @@ def plan(path: Path, _: Options) -> Iterator[Shard]:
     if not position and not pending:
         raise ValueError(cut or f"{path} is empty: there is no document in it")
     if pending or cut:
-        yield Shard(str(path), start, path.stat().st_size, bytes(pending), line, ((CUT, cut),) if cut else ())
+        yield Shard(str(path), start, source_size(path), bytes(pending), line, ((CUT, cut),) if cut else ())
 
 
 def read(shard: Shard, _: Options, skipped: Skipped) -> Iterator[Document]:
     """Read the Documents of a shard; `skipped` counts lines and links that are not as they should be."""
-    name = Path(shard.path).name
+    name = PurePosixPath(shard.path).name
     lines = (shard.data or b"").split(b"\n")
     last = shard.first_line + len(lines) - 1  # nothing, where the last line ends as it should
     for number, line in enumerate(lines, shard.first_line):

@@ -21,7 +21,7 @@ from linkbert.corpora.bzip2 import read_blocks
 from linkbert.corpora.reader import CUT, PAGE_CUT, Options, Reader, Shard, Skipped
 from linkbert.corpora.site import REDIRECT_WORDS, Site, decode_entities, is_disambiguation, normal_title, resolve
 from linkbert.corpora.wikitext import parse
-from linkbert.files import COMPRESSIONS, CutFileError, decompressed_blocks
+from linkbert.files import COMPRESSIONS, CutFileError, decompressed_blocks, open_source, source_path, source_size
 from linkbert.records import Document, Redirect
 
 ARCHIVE_BYTES = 1 << 20  # of a .bz2 file to a shard: some 4 MB of XML
@@ -76,7 +76,7 @@ def _read_head(path: Path) -> bytes:
 
 def _ranges(path: Path, head: bytes, step: int) -> Iterator[Shard]:
     """Cut a file into ranges of about `step` bytes; the last one is never short."""
-    size = path.stat().st_size
+    size = source_size(path)
     count = max(1, size // step)
     for number in range(count):
         last = number == count - 1
@@ -97,7 +97,7 @@ def _chunks(path: Path, head: bytes) -> Iterator[Shard]:
                     start = position
                 searched = max(0, len(data) - 6)
     except CutFileError as error:
-        stop, faults = path.stat().st_size, ((CUT, str(error)),)
+        stop, faults = source_size(path), ((CUT, str(error)),)
         yield Shard(str(path), start, stop, data=bytes(data), faults=faults, extra=(head, True))
     else:
         yield Shard(str(path), start, position, data=bytes(data), extra=(head, True))
@@ -105,14 +105,14 @@ def _chunks(path: Path, head: bytes) -> Iterator[Shard]:
 
 def _pieces(shard: Shard) -> Iterator[tuple[bytes | None, bool]]:
     """Yield the shard's XML piece by piece, then what follows it, as (bytes or None for a damaged block, is ours)."""
-    path = Path(shard.path)
+    path = source_path(shard.path)
     if shard.data is not None:
         yield shard.data, True
     elif path.suffix == ".bz2":
         for position, block in read_blocks(path, shard.start, shard.stop):
             yield block, position < shard.stop
     else:
-        with path.open("rb") as file:
+        with open_source(path) as file:
             file.seek(shard.start)
             while more := file.read(min(_STEP, max(shard.stop - file.tell(), 0))):
                 yield more, True

@@ -37,8 +37,8 @@ def split_sentences(text: str) -> list[int]:
     r"""Return the character offsets at which the sentences of a text start.
 
     Sentence i is `text[starts[i]:starts[i + 1]]`, the last one runs to the end: together they are the whole text. Every
-    sentence holds a character that is not white space; a text without one has no sentences. Every line with such a
-    character starts a sentence.
+    line with a character that can be seen (not white space, a control or a zero-width character) starts a sentence, and
+    every sentence has one, save that of a text without any. A text of white space has no sentences.
 
     >>> split_sentences("Dr. No came. He left.\nSources")
     [0, 13, 22]
@@ -62,7 +62,12 @@ def split_sentences(text: str) -> list[int]:
             if (after.islower() or (mark == "." and _holds(text, match.start(), after))) and "\n" not in match[0]:
                 continue
         add(stop)
-    return starts
+    if all(text[start].isprintable() for start in starts):
+        return starts
+    # What nobody sees (a zero-width space alone in a line) is no token either: it belongs to the sentence before.
+    bounds = zip(starts, [*starts[1:], size], strict=True)
+    seen = [start for start, end in bounds if any(each.isprintable() and each != " " for each in text[start:end])]
+    return [0, *seen[1:]]
 
 
 def _holds(text: str, point: int, after: str) -> bool:

@@ -225,15 +225,18 @@ class Store:
         with open_parquet(self.path / "dropped.parquet") as file:
             table = file.read(columns=["shard", "row"])
         shards, rows = (table.column(name).to_numpy().astype(np.int64) for name in ("shard", "row"))
-        return {int(shard): np.sort(rows[shards == shard]) for shard in np.unique(shards)}
+        order = np.lexsort((rows, shards))
+        shards, rows = shards[order], rows[order]
+        first = np.flatnonzero(np.diff(shards, prepend=-1))
+        return dict(zip(shards[first].tolist(), np.split(rows, first[1:]), strict=False))  # split gives one of none
 
     @cached_property
     def starts(self) -> np.ndarray:
         """The number of the first document of each shard, and of all documents: int64 (shards + 1)."""
         sizes = []
-        for shard in range(self.shards):
-            with open_parquet(shard_path(self.path, "documents", shard)) as file:
-                sizes.append(file.metadata.num_rows - len(self.dropped.get(shard, ())))
+        for shard in range(self.shards):  # not the footers of Parquet, which take eight times as long
+            counted = read_json(shard_path(self.path, "documents", shard, ".json"))["documents"]
+            sizes.append(counted - len(self.dropped.get(shard, ())))
         return np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)]).astype(np.int64)
 
     def documents(self, shard: int | None = None) -> Iterator[Document]:

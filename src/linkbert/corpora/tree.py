@@ -12,11 +12,20 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, NamedTuple, cast
 
 from linkbert.corpora.reader import CUT, Shard, Skipped
-from linkbert.files import COMPRESSIONS, CutFileError, DecompressedFile
+from linkbert.files import (
+    COMPRESSIONS,
+    CutFileError,
+    DecompressedFile,
+    has_address,
+    open_source,
+    source_path,
+    source_size,
+)
 
 SHARD_BYTES = 4 << 20
 LARGEST = 256 << 20  # bytes of one file
@@ -37,7 +46,7 @@ class _File(NamedTuple):
 
 def is_tree(path: Path) -> bool:
     """Say whether a source is a folder or an archive: "site.tar.xz" and "pages.zip" are."""
-    return path.is_dir() or ".tar" in path.suffixes or path.suffix in (".tgz", ".zip")
+    return (not has_address(path) and path.is_dir()) or ".tar" in path.suffixes or path.suffix in (".tgz", ".zip")
 
 
 def plan_tree(path: Path, suffixes: tuple[str, ...]) -> Iterator[Shard]:
@@ -72,17 +81,19 @@ def plan_tree(path: Path, suffixes: tuple[str, ...]) -> Iterator[Shard]:
 
 def read_tree(shard: Shard, skipped: Skipped) -> Iterator[tuple[str, bytes]]:
     """Yield the name (its path in the tree, valid Unicode) and the bytes of each file of a shard."""
-    path = Path(shard.path)
-    archive = zipfile.ZipFile(path) if path.suffix == ".zip" else None
-    for name, data in shard.extra:
-        shown = name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-        try:
-            if data is None:
-                data = archive.read(name) if archive else (path / name).read_bytes()
-        except (OSError, zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError, EOFError) as error:
-            skipped.note(CUT, f"{path}: {shown} ({error})")
-            continue
-        yield shown, data
+    path = source_path(shard.path)
+    with ExitStack() as stack:
+        if path.suffix == ".zip":
+            archive = stack.enter_context(zipfile.ZipFile(stack.enter_context(open_source(path))))
+        for name, data in shard.extra:
+            shown = name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+            try:
+                if data is None:
+                    data = archive.read(name) if path.suffix == ".zip" else (path / name).read_bytes()
+            except (OSError, zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError, EOFError) as error:
+                skipped.note(CUT, f"{path}: {shown} ({error})")
+                continue
+            yield shown, data
 
 
 def list_names(path: Path, most: int) -> list[str]:
@@ -99,7 +110,7 @@ def list_names(path: Path, most: int) -> list[str]:
 
 
 def _list_files(path: Path, wanted: Callable[[str], bool]) -> Iterator[_File]:
-    if path.is_dir():
+    if not has_address(path) and path.is_dir():
         return _walk(path, wanted)
     if path.suffix == ".zip":
         return _list_zip(path, wanted)
@@ -108,7 +119,7 @@ def _list_files(path: Path, wanted: Callable[[str], bool]) -> Iterator[_File]:
 
 def _one_file(path: Path) -> Iterator[_File]:
     name = path.name.removesuffix(path.suffix) if path.suffix in COMPRESSIONS else path.name
-    size = path.stat().st_size
+    size = source_size(path)
     try:
         data = DecompressedFile(path).read(LARGEST + 1)
     except CutFileError as error:
@@ -135,7 +146,7 @@ def _walk(folder: Path, wanted: Callable[[str], bool]) -> Iterator[_File]:
 
 def _list_zip(path: Path, wanted: Callable[[str], bool]) -> Iterator[_File]:
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_source(path) as file, zipfile.ZipFile(file) as archive:
             members = archive.infolist()
     except (zipfile.BadZipFile, OSError) as error:
         raise ValueError(f"{path} is not a whole zip file ({error}): fetch it again") from None

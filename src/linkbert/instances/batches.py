@@ -11,15 +11,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, fields
-from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
 
 from linkbert.config import Config
-from linkbert.graph.links import LinkGraph
-from linkbert.instances.sampler import Instances, Sampler, open_graph
-from linkbert.instances.tokens import TokenStore
+from linkbert.instances.sampler import Instances
 
 
 @dataclass(frozen=True)
@@ -52,29 +50,22 @@ def to_batch(instances: Instances) -> Batch:
     return Batch(*(torch.from_numpy(getattr(instances, field.name)) for field in fields(Batch)))
 
 
+class Filler(Protocol):
+    """What makes instances from their numbers: the Sampler of one store, or a Mixture of several."""
+
+    config: Config
+
+    def fill(self, numbers: np.ndarray, *, trim: bool = False) -> Instances:
+        """Make instances, masked; see `Sampler.fill`."""
+
+
 class Batches:
-    """The batches of a run on one store; see the module. `trim` cuts a micro-batch to its longest instance.
+    """The batches of a run; see the module. `trim` cuts a micro-batch to its longest instance."""
 
-    split and anchors are the Sampler's.
-    """
-
-    def __init__(
-        self,
-        store: TokenStore,
-        graph: LinkGraph | None,
-        config: Config,
-        *,
-        split: str = "train",
-        anchors: str = "all",
-        trim: bool = False,
-    ) -> None:
-        self.config, self.trim = config, trim
-        self.sampler = Sampler(store, graph, config, split=split, anchors=anchors)
+    def __init__(self, sampler: Filler, *, trim: bool = False) -> None:
+        self.sampler, self.config, self.trim = sampler, sampler.config, trim
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="batches")
         self._coming: dict[tuple[int, int, int], Future[list[Batch]]] = {}
-
-    def __len__(self) -> int:
-        return len(self.sampler)
 
     def make(self, start: int, stop: int) -> Batch:
         """Make the batch of the instances numbered [start, stop)."""
@@ -98,11 +89,3 @@ class Batches:
         size, first = self.config.batch_size, step * self.config.batch_size
         start, stop = first + size * rank // processes, first + size * (rank + 1) // processes
         return [(i, min(i + self.config.micro_batch, stop)) for i in range(start, stop, self.config.micro_batch)]
-
-
-def open_batches(
-    store: Path, config: Config, *, split: str = "train", anchors: str = "all", trim: bool = False
-) -> Batches:
-    """Open the batches of a store on disk, along the graph that the settings name."""
-    graph = open_graph(store, config)
-    return Batches(TokenStore.open(store), graph, config, split=split, anchors=anchors, trim=trim)

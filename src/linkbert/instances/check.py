@@ -1,8 +1,9 @@
 """Every promise of a store, verified on what is on disk: a store comes in, (promise, kept or not, detail) goes out.
 
 In the order of the road: documents, tokens, graphs, and the instances drawn from them. It reads everything once (some
-MB/s) and repeats what can be repeated: counts, in-degrees, and on samples the tokens and the resolution of links. It
-trusts no code that made the store: what a sampler draws is judged here by plain reading, not by the sampler's tables.
+MB/s), block by block, so that only what a document has one of is in memory whole, and repeats what can be repeated:
+counts, in-degrees, and on samples the tokens and the resolution of links. It trusts no code that made the store: what a
+sampler draws is judged here by plain reading, not by the sampler's tables.
 """
 
 from __future__ import annotations
@@ -21,10 +22,10 @@ import pyarrow.parquet as pq
 from linkbert.config import Config
 from linkbert.corpora.store import Store, shard_path
 from linkbert.files import read_json
-from linkbert.graph.links import LinkGraph
+from linkbert.graph.links import PARTS, LinkGraph
 from linkbert.instances import kernels
 from linkbert.instances.sampler import Instances, Sampler, held_out, mask_counts
-from linkbert.instances.tokens import LONGEST_SENTENCE, TokenStore, WordPieces, hash_id
+from linkbert.instances.tokens import LONGEST_SENTENCE, TokenStore, WordPieces, hash_id, never_falls
 from linkbert.instances.vocabulary import CLS, MASK, PAD, SEP, SPECIAL, UNK
 from linkbert.records import CONTIGUOUS, LINKED, RANDOM, Document
 
@@ -60,7 +61,7 @@ def check(path: str | Path) -> Iterator[Finding]:
         yield finding
     for folder in sorted((path / "graphs").glob("*/")):
         name = folder.name
-        if name.endswith(".part"):
+        if name.endswith(PARTS):
             continue
         graphs: list[Any] = []
         yield from _guarded(f"graph {name}: opens", partial(_open_graph, graphs, path, name))
@@ -105,6 +106,16 @@ def _finding(promise: str, wrong: Any, detail: str = "") -> Finding:
     return promise, not wrong, detail
 
 
+class _Wrong(dict[str, np.ndarray]):
+    """The numbers that break each promise, int64, gathered block by block."""
+
+    def __missing__(self, promise: str) -> np.ndarray:
+        return np.zeros(0, np.int64)
+
+    def add(self, promise: str, numbers: np.ndarray) -> None:
+        self[promise] = np.append(self[promise], numbers)
+
+
 class _Notes:
     """What the pass over the documents leaves for the graphs."""
 
@@ -130,29 +141,31 @@ def _check_arrays(store: Store, tokens: TokenStore) -> Iterator[Finding]:
     for name, counted in (("documents", "tokens"), ("document_sentences", "sentences"), ("document_links", "links")):
         array = getattr(tokens, name)
         good = len(array) == len(docs) > 0 and array[0] == 0 and array[-1] == counts[counted]
-        yield f"{name}.bin runs from 0 to the number of {counted}", bool(good and (np.diff(array) >= 0).all()), ""
+        yield f"{name}.bin runs from 0 to the number of {counted}", bool(good and never_falls(array)), ""
     starts = tokens.sentences
-    if len(tokens.document_sentences) != len(docs) or np.any(np.diff(tokens.document_sentences) < 0) or wrong:
+    if len(tokens.document_sentences) != len(docs) or not never_falls(tokens.document_sentences) or wrong:
         yield "sentences lie in their documents", False, "not looked at: the arrays above do not fit"
         return
-    ends = np.append(starts[1:], len(tokens.tokens))
-    yield _finding("every sentence has a token", np.flatnonzero(ends <= starts))
-    yield _finding(
-        f"no sentence has more than {LONGEST_SENTENCE} tokens", np.flatnonzero(ends - starts > LONGEST_SENTENCE)
-    )
+    found = _Wrong()
+    for at in range(0, len(starts), BLOCK):
+        lengths = np.diff(starts[at : at + BLOCK + 1], append=[len(tokens.tokens)] if at + BLOCK >= len(starts) else [])
+        found.add("empty", at + np.flatnonzero(lengths <= 0))
+        found.add("long", at + np.flatnonzero(lengths > LONGEST_SENTENCE))
+    yield _finding("every sentence has a token", found["empty"])
+    yield _finding(f"no sentence has more than {LONGEST_SENTENCE} tokens", found["long"])
     continued = tokens.continued
     late = (continued < 1) | (continued >= len(starts)) | (np.diff(continued, prepend=0) <= 0)
     if not late.any():
         late = starts[continued] - starts[continued - 1] != LONGEST_SENTENCE
     yield _finding("a sentence that goes on with another follows one of full length", np.flatnonzero(late))
-    with_text = np.flatnonzero(np.diff(docs) > 0)
-    first = tokens.document_sentences[:-1]
-    there = np.diff(tokens.document_sentences) > 0
-    wrong_documents = np.flatnonzero(there != (np.diff(docs) > 0))
-    if len(wrong_documents) == 0:
-        wrong_documents = with_text[starts[first[with_text]] != docs[with_text]]
+    for at in range(0, len(docs) - 1, BLOCK):
+        begins, first = docs[at : at + BLOCK + 1], tokens.document_sentences[at : at + BLOCK + 1]
+        with_text, there = np.diff(begins) > 0, np.diff(first) > 0
+        found.add("first", at + np.flatnonzero(there != with_text))
+        both = np.flatnonzero(there & with_text)
+        found.add("first", at + both[starts[first[both]] != begins[both]])
     yield _finding(
-        "a document's first sentence starts with its first token", wrong_documents, f"{len(starts):,} sentences"
+        "a document's first sentence starts with its first token", found["first"], f"{len(starts):,} sentences"
     )
     size, unknown = len(tokens.vocabulary), tokens.vocabulary.ids[UNK]
     special = np.zeros(max(size, 1 << 16), bool)
@@ -170,9 +183,20 @@ def _check_arrays(store: Store, tokens: TokenStore) -> Iterator[Finding]:
         bad == 0,
         f"{bad} are not" if bad else share,
     )
-    sizes = np.repeat(np.diff(docs), np.diff(tokens.document_links))
-    outside = np.flatnonzero((tokens.links < -1) | (tokens.links >= np.maximum(sizes, 0)))
-    yield _finding("links stand at tokens of their documents", outside, f"{len(tokens.links):,} links")
+    for start, stop, rows in _spans(tokens.document_links):
+        sizes = np.repeat(np.diff(docs[start : stop + 1]), np.diff(tokens.document_links[start : stop + 1]))
+        found.add("links", rows.start + np.flatnonzero((tokens.links[rows] < -1) | (tokens.links[rows] >= sizes)))
+    yield _finding("links stand at tokens of their documents", found["links"], f"{len(tokens.links):,} links")
+
+
+def _spans(offsets: np.ndarray) -> Iterator[tuple[int, int, slice]]:
+    """Cut documents into runs of about BLOCK rows or documents: first, after the last, and their rows."""
+    start = 0
+    while start < len(offsets) - 1:
+        stop = int(np.searchsorted(offsets, offsets[start] + BLOCK, side="right")) - 1
+        stop = min(max(stop, start + 1), start + BLOCK)
+        yield start, stop, slice(int(offsets[start]), int(offsets[stop]))
+        start = stop
 
 
 def _check_documents(store: Store, tokens: TokenStore, notes: _Notes) -> Iterator[Finding]:
@@ -236,8 +260,8 @@ def _check_documents(store: Store, tokens: TokenStore, notes: _Notes) -> Iterato
     yield _finding("every document can be read", wrong["read"], f"{number:,} documents")
     yield _finding("the counters of shards and store.json are right", wrong["counters"])
     yield _finding("hashes.bin holds the hashes of the ids", wrong["hash"])
-    values, times = np.unique(tokens.hashes, return_counts=True)
-    yield _finding("no id stands twice", values[times > 1])
+    ordered = np.sort(tokens.hashes)
+    yield _finding("no id stands twice", ordered[1:][ordered[1:] == ordered[:-1]])
     yield _finding("links have an anchor within the text, or no place", wrong["link"], f"{links:,} links")
     yield _finding("links.bin has every link of every document", wrong["count"])
     yield _finding("a link without a place in the text has none in the tokens", wrong["place"])
@@ -248,41 +272,40 @@ def _check_graph(store: Store, tokens: TokenStore, graph: LinkGraph, notes: _Not
     """Check a graph's arrays, and follow the links of some documents again."""
     offsets, targets, meta = np.asarray(graph.offsets), np.asarray(graph.targets), graph.meta
     size = len(tokens)
-    rising = (
-        len(offsets) == size + 1 and offsets[0] == 0 and offsets[-1] == len(targets) and (np.diff(offsets) >= 0).all()
-    )
+    rising = len(offsets) == size + 1 and offsets[0] == 0 and offsets[-1] == len(targets) and never_falls(offsets)
     yield "offsets.bin runs from 0 to the number of edges", bool(rising), f"{len(targets):,} edges"
     if not rising:
         return
-    source = np.repeat(np.arange(size, dtype=np.int32), np.diff(offsets))
-    outside = np.flatnonzero((targets < 0) | (targets >= size))
-    yield _finding("every target is a document", outside)
-    if len(outside):
+    found = _Wrong()
+    for at in range(0, len(targets), BLOCK):
+        block = targets[at : at + BLOCK]
+        found.add("outside", at + np.flatnonzero((block < 0) | (block >= size)))
+    yield _finding("every target is a document", found["outside"])
+    if len(found["outside"]):
         return
-    yield _finding("no document links to itself", np.flatnonzero(targets == source))
-    links = np.asarray(graph.links)
-    lowest, highest = tokens.document_links[source], tokens.document_links[source + 1]
-    yield _finding(
-        "every edge's link is one of its document",
-        np.flatnonzero((links >= 0) & ((links < lowest) | (links >= highest))),
-    )
-    falling = (np.diff(source) == 0) & (np.diff(links) <= 0) & (links[1:] >= 0)
-    yield _finding("a document's edges are in the order of its links", np.flatnonzero(falling))
-    sections = tokens.find_sentences(targets, np.asarray(graph.sections))
-    outside = np.flatnonzero((sections < -1) | (sections >= np.maximum(np.diff(tokens.document_sentences)[targets], 1)))
-    yield _finding("sections start at a sentence of the target", outside)
-    degrees = np.zeros(size, np.int64)
-    start = 0
-    while start < size:  # a few million edges at a time, whole documents
-        stop = max(start + 1, int(np.searchsorted(offsets, offsets[start] + BLOCK, side="right")) - 1)
-        edges = slice(int(offsets[start]), int(offsets[stop]))
-        keys = np.sort(source[edges].astype(np.int64) * size + targets[edges])
-        degrees += np.bincount(keys[np.diff(keys, prepend=-1) > 0] % size, minlength=size)
-        start = stop
+    degrees = np.zeros(size, np.int32)
+    for first, last, rows in _spans(offsets):
+        source = np.repeat(np.arange(first, last), np.diff(offsets[first : last + 1]))
+        target, links = targets[rows], np.asarray(graph.links[rows])
+        found.add("self", rows.start + np.flatnonzero(target == source))
+        lowest, highest = tokens.document_links[source], tokens.document_links[source + 1]
+        found.add("links", rows.start + np.flatnonzero((links >= 0) & ((links < lowest) | (links >= highest))))
+        falling = (np.diff(source) == 0) & (np.diff(links) <= 0) & (links[1:] >= 0)
+        found.add("order", rows.start + np.flatnonzero(falling))
+        sections = tokens.find_sentences(target, np.asarray(graph.sections[rows]))
+        sentences = tokens.document_sentences[target + 1] - tokens.document_sentences[target]
+        found.add("sections", rows.start + np.flatnonzero((sections < -1) | (sections >= np.maximum(sentences, 1))))
+        found.add("lists", rows.start + np.flatnonzero(notes.disambiguation[target]))
+        keys = np.sort(source * size + target)
+        np.add.at(degrees, keys[np.diff(keys, prepend=-1) > 0] % size, 1)
+    yield _finding("no document links to itself", found["self"])
+    yield _finding("every edge's link is one of its document", found["links"])
+    yield _finding("a document's edges are in the order of its links", found["order"])
+    yield _finding("sections start at a sentence of the target", found["sections"])
     yield _finding("in_degree.bin counts distinct source documents", np.flatnonzero(degrees != graph.in_degree))
     if meta["method"] != "hyperlink":
         return
-    yield _finding("no edge leads to a disambiguation page", np.flatnonzero(notes.disambiguation[targets]))
+    yield _finding("no edge leads to a disambiguation page", found["lists"])
     sums = meta["found"] == meta["resolved"] + meta["dead"] and meta["resolved"] == sum(
         meta[key] for key in ("edges", "self", "disambiguation")
     )
@@ -397,13 +420,14 @@ def judge(sampler: Sampler, made: Instances, graph: LinkGraph | None) -> dict[st
         )
     }
     whole, related, kept, laid_out, masked, pure = promises.values()
-    starts, limits = store.sentences, np.append(store.sentences, store.documents[-1])
+    starts, end = store.sentences, store.documents[-1]
     half, room = (config.sequence_length - 3) // 2, config.sequence_length - 3
     for start, stop, doc, longest in ((a_start, a_stop, a, half), (b_start, b_stop, other, room - (a_stop - a_start))):
         size = stop - start
         inside = (start >= store.documents[doc]) & (stop <= store.documents[doc + 1]) & (size > 0) & (size <= longest)
-        uncut = _among(start, starts) & _among(stop, limits)
-        cut = (_among(start, starts) | _among(stop, limits)) & (size == longest)  # one sentence that is too long
+        begins, ends = _among(start, starts), _among(stop, starts) | (stop == end)
+        uncut = begins & ends
+        cut = (begins | ends) & (size == longest)  # one sentence that is too long
         whole |= ~(inside & (uncut | cut)) & (with_b | (doc is a))
     contiguous = made.relations == CONTIGUOUS
     related |= contiguous & ~((b == a) & (b_start == a_stop))

@@ -8,12 +8,11 @@ can run beside a training step. All of them live in this one file because numba'
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import numba
 import numpy as np
 
+from linkbert.compiled import compiled
 from linkbert.records import CONTIGUOUS, LINKED, RANDOM
 
 # What an instance is drawn for; each purpose has random numbers of its own.
@@ -73,14 +72,6 @@ class Special(NamedTuple):
     size: int
     reserved: np.ndarray  # int64, sorted ids that never replace a token
     continues: np.ndarray  # bool (size,), whether a token goes on with the word before it ("##ing")
-
-
-def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile a function on its first call, and keep the result on disk where a folder for it can be written."""
-    try:
-        return numba.njit(function, cache=True, nogil=True)
-    except RuntimeError:  # neither the package's folder nor the user's cache can be written
-        return numba.njit(function, nogil=True)
 
 
 @compiled

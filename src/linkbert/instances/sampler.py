@@ -246,11 +246,22 @@ def describe_instances(sampler: Sampler, numbers: np.ndarray) -> list[dict[str, 
 
 
 def open_graph(store: Path, config: Config) -> LinkGraph | None:
-    """Open the graph that the settings name; a store built without any has none, and its pairs are BERT's."""
+    """Open the graph that the settings name; a store built without any has none, and its pairs are BERT's.
+
+    A TF-IDF graph at scope segment is a ValueError: its links stand nowhere, so no pair would be linked.
+    """
     if not (store / "graphs").is_dir() and config.graph == "hyperlink":
         log.warning("%s has no graph: no pair will be linked", store)
         return None
-    return LinkGraph.open(store, config.graph)
+    graph = LinkGraph.open(store, config.graph)
+    if graph.meta["method"] == "tfidf" and config.scope == "segment":
+        raise ValueError(f"the links of graph {config.graph!r} have no place in the text: take scope=document with it")
+    return graph
+
+
+def open_sampler(store: Path, config: Config, *, split: str = "train", anchors: str = "all") -> Sampler:
+    """Open the sampler of a store on disk, along the graph that the settings name."""
+    return Sampler(TokenStore.open(store), open_graph(store, config), config, split=split, anchors=anchors)
 
 
 def held_out(hashes: np.ndarray, share: float) -> np.ndarray:

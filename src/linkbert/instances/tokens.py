@@ -134,18 +134,14 @@ class TokenStore:
 
     @cached_property
     def _unordered(self) -> str:
-        for name in ("documents", "document_sentences", "sentences"):
-            numbers = getattr(self, name)
-            blocks = (numbers[start : start + _BLOCK + 1] for start in range(0, len(numbers) - 1, _BLOCK))
-            if not all((np.diff(block) >= 0).all() for block in blocks):
-                return name
-        return ""
+        names = ("documents", "document_sentences", "sentences")
+        return next((name for name in names if not never_falls(getattr(self, name))), "")
 
     def find_sentences(self, docs: np.ndarray, numbers: np.ndarray) -> np.ndarray:
         """Turn the number of a sentence of a document's text (-1: none) into that among its sentences here, int64.
 
-        They differ in documents where an earlier sentence was cut. (An earlier line without a token, of invisible
-        characters alone, is a sentence of the text and not of these: then the number is one too high.)
+        They differ in documents where an earlier sentence was cut. (An earlier line of combining marks or
+        U+FFFD alone is a sentence of the text that has no token: then the number is one too high.)
         """
         result = numbers.astype(np.int64)
         first, last = self.document_sentences[docs], self.document_sentences[docs + 1]
@@ -156,6 +152,12 @@ class TokenStore:
                     break
                 result[i] += 1
         return result
+
+
+def never_falls(numbers: np.ndarray) -> bool:
+    """Say whether each number is at least the one before it, looking at a block at a time."""
+    blocks = (numbers[at : at + _BLOCK + 1] for at in range(0, len(numbers) - 1, _BLOCK))
+    return all(bool((block[1:] >= block[:-1]).all()) for block in blocks)
 
 
 def map_array(path: Path, dtype: str) -> np.ndarray:

@@ -189,21 +189,24 @@ def load_vocabulary(source: str | Path) -> Vocabulary:
     return _read_tokenizer(json.loads(tokenizer.to_str()), str(source))
 
 
-def check_same_vocabulary(encoder: Vocabulary, store: Vocabulary, folder: Path) -> None:
-    """Refuse to train the encoder in `folder` on a store of another vocabulary; the message says how to rebuild it."""
-    remedy = f"rebuild the store with its vocabulary: linkbert build SOURCE --to STORE --vocab {folder}"
+def check_same_vocabulary(encoder: Vocabulary, store: Vocabulary, folder: Path, *, of: str = "the store") -> None:
+    """Refuse to train on a store (called `of`) of another vocabulary than that in `folder`, an encoder's or a store's.
+
+    The message says how to rebuild it.
+    """
+    remedy = f"rebuild {of} with its vocabulary: linkbert build SOURCE --to STORE --vocab {folder}"
     if encoder.tokens != store.tokens:
         places = (i for i, (a, b) in enumerate(zip(encoder.tokens, store.tokens, strict=False)) if a != b)
         first = next(places, min(len(encoder), len(store)))
         sizes = f"{len(store)} tokens against {len(encoder)}, the first difference at number {first}"
-        raise ValueError(f"the store's vocabulary is not that of {folder} ({sizes}); {remedy}")
+        raise ValueError(f"{of}'s vocabulary is not that of {folder} ({sizes}); {remedy}")
     for what, rules in (
         ("lower-cases", lambda v: v.lowercase),
         ("strips accents", lambda v: v.lowercase if v.strip_accents is None else v.strip_accents),
         ("sets Chinese characters apart", lambda v: v.chinese_characters),
     ):
         if rules(encoder) != rules(store):
-            one, other = (folder, "the store") if rules(encoder) else ("the store", folder)
+            one, other = (folder, of) if rules(encoder) else (of, folder)
             raise ValueError(f"{one} {what} and {other} does not; {remedy}")
 
 

@@ -7,12 +7,14 @@ YAML head that model hubs read.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from linkbert.config import Config, show_value
 from linkbert.config import describe as describe_config
 from linkbert.pretraining.checkpoint import State
-from linkbert.pretraining.evaluation import describe, from_json, percent
+from linkbert.pretraining.evaluation import describe, from_json
 from linkbert.records import LINKED, RELATIONS
 
 POLICY = {
@@ -54,23 +56,28 @@ model = load_model(Path("DIR"))  # model.predict(...) gives the probabilities of
 """
 
 
-def model_card(
-    run: dict[str, Any],
-    state: State,
-    config: Config,
-    manifest: dict[str, Any],
-    tokens: dict[str, Any],
-    graph: dict[str, Any],
-) -> str:
-    """Write the card from RUN/run.json, where the run stands, its settings, and store.json, tokens.json, graph.json."""
+@dataclass(frozen=True)
+class Learnt:
+    """What a card says of a store that a run learns from."""
+
+    name: str  # empty where there is but one
+    weight: float  # its share of the pairs
+    config: Config  # the run's, with the store's own settings
+    manifest: dict[str, Any]  # store.json
+    tokens: dict[str, Any]  # tokens.json
+    graph: dict[str, Any]  # graph.json; empty without one
+
+
+def model_card(run: dict[str, Any], state: State, config: Config, stores: Sequence[Learnt]) -> str:
+    """Write the card from RUN/run.json, where the run stands, its settings, and the stores it learns from."""
     sections = [
         _head(),
-        f"# LinkBERT, {state.step:,} steps on {_corpus(manifest)}",
+        f"# LinkBERT, {state.step:,} steps on " + "; ".join(_corpus(store.manifest) for store in stores),
         f"An encoder that learnt {HEADS[config.objective]}, as LinkBERT does (Yasunaga, Leskovec and Liang, ACL 2022), "
         f"with `linkbert` {run['versions']['linkbert']}. Written on {run['written']}.",
         _unfinished(state, config),
         "## How to use it\n\n" + USE + (USE_LINKED if config.objective == "drp" else ""),
-        "## What it learnt from\n\n" + _learnt_from(state, config, manifest, tokens, graph),
+        "## What it learnt from\n\n" + _learnt_from(state, stores),
         "## Scores on documents it has not seen\n\n" + _scores(state),
         "## Settings\n\n" + _settings(config, run),
         "## Limits\n\n" + _limits(config),
@@ -107,28 +114,41 @@ def _unfinished(state: State, config: Config) -> str:
     )
 
 
-def _learnt_from(
-    state: State, config: Config, manifest: dict[str, Any], tokens: dict[str, Any], graph: dict[str, Any]
-) -> str:
+def _learnt_from(state: State, stores: Sequence[Learnt]) -> str:
     pairs = sum(state.relations)
-    rows = [
-        ("sources", _corpus(manifest)),
-        ("store built on", _plain(str(manifest.get("created", "unknown")))),
-        ("documents", _count(tokens.get("documents"))),
-        ("tokens", _count(tokens.get("tokens"))),
-        *((meaning, _count(graph[key])) for key, meaning in POLICY.items() if graph.get(key) is not None),
-        ("pairs seen", _count(pairs)),
-        ("tokens seen", _count(state.tokens)),
+    asked = [sum(store.weight * store.config.shares[i] for store in stores) for i in range(3)]
+    seen = [("pairs seen", _count(pairs)), ("tokens seen", _count(state.tokens))]
+    for name, part, came in zip(RELATIONS, asked, state.relations, strict=True):
+        seen.append((f"share of {name} pairs", f"{came / max(pairs, 1):.1%} (asked: {part:.1%})"))
+    if len(stores) == 1:
+        return _table(_facts(stores[0]) + seen) + "\n\n" + _policy(stores[0].config)
+    parts = [f"{len(stores)} stores, in one sequence of pairs by their weights.", _table(seen)]
+    for store in stores:
+        shares = ", ".join(f"{name} {part:.1%}" for name, part in zip(RELATIONS, store.config.shares, strict=True))
+        own = [("share of the pairs", f"{store.weight:.2%}"), ("asked of them", shares)]
+        parts += [f"### {_plain(store.name)}", _table(_facts(store) + own), _policy(store.config)]
+    return "\n\n".join(parts)
+
+
+def _facts(store: Learnt) -> list[tuple[str, str]]:
+    return [
+        ("sources", _corpus(store.manifest)),
+        ("store built on", _plain(str(store.manifest.get("created", "unknown")))),
+        ("documents", _count(store.tokens.get("documents"))),
+        ("tokens", _count(store.tokens.get("tokens"))),
+        *((meaning, _count(store.graph[key])) for key, meaning in POLICY.items() if store.graph.get(key) is not None),
     ]
-    for name, asked, came in zip(RELATIONS, config.shares, state.relations, strict=True):
-        rows.append((f"share of {name} pairs", f"{came / max(pairs, 1):.1%} (asked: {asked:.1%})"))
+
+
+def _policy(config: Config) -> str:
     scope = "links that stand in the first segment" if config.scope == "segment" else "any link of the first document"
     held_out = f"Documents held out: {config.held_out:.1%}, by a hash of their id."
-    policy = (
+    if not config.shares[LINKED]:
+        return "No pair was linked. " + held_out
+    return (
         f"A linked pair follows {scope}; its document is drawn in proportion to in-degree^-{config.alpha:g} and a "
         f"target named twice counts once. {held_out}"
     )
-    return _table(rows) + "\n\n" + (policy if config.shares[LINKED] else "No pair was linked. " + held_out)
 
 
 def _scores(state: State) -> str:
@@ -140,13 +160,7 @@ def _scores(state: State) -> str:
         "intervals, of which documents are the units.",
         "",
     ]
-    lines += [f"{'  ' if line.startswith('  ') else ''}* {line.strip()}" for line in describe(scores)]
-    if scores.confusion:
-        names = list(scores.confusion)
-        lines += ["", "| true \\ predicted | " + " | ".join(names) + " | right |", "|---" * (len(names) + 2) + "|"]
-        for name, row in scores.confusion.items():
-            cells = [str(row[other]) for other in names] + [percent(scores.relations[name])]
-            lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    lines += [re.sub(r"^( *)", r"\1* ", line) for line in describe(scores)]
     return "\n".join(lines)
 
 

@@ -13,11 +13,12 @@ again and again. So an interval is as wide as the shares of the documents of A, 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
 
 from linkbert.instances.batches import Batch
 from linkbert.model.linkbert import IGNORED, LinkBert
@@ -25,6 +26,7 @@ from linkbert.pretraining.distributed import Processes, sum_over
 from linkbert.records import RELATIONS
 
 ENOUGH = 30  # pairs of a class, below which its accuracy says next to nothing
+CLASSES = {"drp": 3, "nsp": 2, "mlm": 0}  # relations that a model of each objective tells apart
 GROUPS = 64  # documents of A are the units of an interval; their numbers modulo this, so that counts stay small
 NORMAL_95 = 1.959963984540054  # the 97.5 % quantile of the normal distribution
 
@@ -53,6 +55,16 @@ class Scores:
     relations: dict[str, Share]  # per true relation
     confusion: dict[str, dict[str, int]]  # true relation -> predicted relation -> pairs
     too_few: list[str]
+    stores: dict[str, Scores] = field(default_factory=dict)  # of each store alone, where there are several
+
+
+class Answers(NamedTuple):
+    """Sums over the pairs of an evaluation, by group of documents; those of two stores may be added."""
+
+    loss: Tensor  # float64 (1,), over masked tokens
+    asked: Tensor  # int64 (GROUPS, V), how often each token was masked
+    right: Tensor  # int64 (GROUPS,), masked tokens guessed right
+    table: Tensor  # int64 (GROUPS, 3, 3), true by predicted relation
 
 
 def wilson(correct: int, count: int, *, effective: float | None = None) -> Share:
@@ -100,9 +112,22 @@ def student_95(freedom: int) -> float:
 
 def evaluate(model: LinkBert, micro_batches: Iterable[Batch], *, processes: Processes | None = None) -> Scores:
     """Score a model on this process's slice of held-out batches, and sum over all processes."""
-    processes = processes or Processes()
+    return evaluate_stores(model, {"": micro_batches}, processes=processes)
+
+
+def evaluate_stores(
+    model: LinkBert, stores: Mapping[str, Iterable[Batch]], *, processes: Processes | None = None
+) -> Scores:
+    """Score a model on all stores' batches together, and (`Scores.stores`) on those of each store that has a name."""
+    answers = {name: ask(model, batches, processes or Processes()) for name, batches in stores.items()}
+    whole = to_scores(model, Answers(*(torch.stack(sums).sum(0) for sums in zip(*answers.values(), strict=True))))
+    return replace(whole, stores={name: to_scores(model, own) for name, own in answers.items() if name})
+
+
+def ask(model: LinkBert, micro_batches: Iterable[Batch], processes: Processes) -> Answers:
+    """Let a model guess, and sum what came over all processes."""
     device, vocabulary = processes.device, model.config.vocab_size
-    classes = {"drp": 3, "nsp": 2, "mlm": 0}[model.objective]
+    classes = CLASSES[model.objective]
     loss = torch.zeros(1, dtype=torch.float64, device=device)
     asked = torch.zeros(GROUPS * vocabulary, dtype=torch.int64, device=device)  # labels, by group of documents
     right = torch.zeros(GROUPS, dtype=torch.int64, device=device)
@@ -125,20 +150,24 @@ def evaluate(model: LinkBert, micro_batches: Iterable[Batch], *, processes: Proc
     model.train(was_training)
     for tensor in (loss, asked, right, table):
         sum_over(processes, tensor)
-    labels = asked.view(GROUPS, vocabulary)
+    return Answers(loss, asked.view(GROUPS, vocabulary), right, table.view(GROUPS, 3, 3))
+
+
+def to_scores(model: LinkBert, answers: Answers) -> Scores:
+    """Turn sums into Scores."""
+    loss, labels, right, cells = answers
     masked = labels.sum(1).tolist()
     commonest = int(labels.sum(0).argmax())
-    cells = table.view(GROUPS, 3, 3)
-    confusion, names = cells.sum(0).tolist(), RELATIONS[:classes]
+    confusion, names = cells.sum(0).tolist(), RELATIONS[: CLASSES[model.objective]]
     hits = cells.diagonal(dim1=1, dim2=2)  # (GROUPS, 3)
     relations = {name: clustered(hits[:, i].tolist(), cells[:, i].sum(1).tolist()) for i, name in enumerate(names)}
     return Scores(
-        pairs=int(table.sum()),
+        pairs=int(cells.sum()),
         mlm_loss=float(loss) / max(sum(masked), 1),
         mlm_accuracy=clustered(right.tolist(), masked),
         baseline_accuracy=clustered(labels[:, commonest].tolist(), masked),
         baseline_token=commonest,
-        relation_accuracy=clustered(hits.sum(1).tolist(), cells.sum((1, 2)).tolist()) if classes else None,
+        relation_accuracy=clustered(hits.sum(1).tolist(), cells.sum((1, 2)).tolist()) if names else None,
         relations=relations,
         confusion={name: dict(zip(names, confusion[i], strict=False)) for i, name in enumerate(names)},
         too_few=[name for name, share in relations.items() if share.count < ENOUGH],
@@ -156,21 +185,31 @@ def from_json(content: dict[str, Any]) -> Scores:
     for key in ("mlm_accuracy", "baseline_accuracy", "relation_accuracy"):
         values[key] = Share(**values[key]) if values[key] else None
     values["relations"] = {name: Share(**share) for name, share in values["relations"].items()}
+    values["stores"] = {name: from_json(scores) for name, scores in values.get("stores", {}).items()}
     return Scores(**values)
 
 
-def describe(scores: Scores) -> list[str]:
-    """Write Scores as lines of text, for a terminal, a log or a model card."""
-    lines = [
-        f"masked tokens right: {percent(scores.mlm_accuracy)}",
-        f"always the commonest token: {percent(scores.baseline_accuracy)}",
-        f"masked-token loss: {scores.mlm_loss:.3f}",
-    ]
+def describe(scores: Scores, *, before: Scores | None = None, vocabulary: Sequence[str] = ()) -> list[str]:
+    """Write Scores as lines of text, for a terminal, a log or a model card; what belongs under a line is indented.
+
+    `before` are the Scores of the same pairs before training; `vocabulary` names the commonest token.
+    """
+    token = f" ({vocabulary[scores.baseline_token]!r})" if vocabulary else ""
+    lines = [f"masked tokens right: {percent(scores.mlm_accuracy)}"]
+    if before is not None:
+        lines.append(f"  before training: {percent(before.mlm_accuracy)}")
+    lines.append(f"  always the commonest token{token}: {percent(scores.baseline_accuracy)}")
+    lines.append(f"  mean loss: {scores.mlm_loss:.3f}")
     if scores.relation_accuracy is not None:
         lines.append(f"relations right: {percent(scores.relation_accuracy)}")
     for name, share in scores.relations.items():
-        note = "; too few pairs to say anything" if name in scores.too_few else ""
-        lines.append(f"  {name}: {percent(share)}{note}")
+        wrong = [f"{other} {count:,}" for other, count in scores.confusion[name].items() if count and other != name]
+        taken = f"; taken for {', '.join(wrong)}" if wrong else ""
+        lines.append(
+            f"  {name}: {percent(share)}{taken}" + "; too few pairs to say anything" * (name in scores.too_few)
+        )
+    for name, own in scores.stores.items():
+        lines += [f"{name}, {own.pairs:,} pairs:", *("  " + line for line in describe(own, vocabulary=vocabulary))]
     return lines
 
 

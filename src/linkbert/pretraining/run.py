@@ -1,8 +1,8 @@
-"""A run: everything put together from a store's folder and a Config, and the RUN folder around it.
+"""A run: everything put together from stores' folders and a Config, and the RUN folder around it.
 
-In: STORE, RUN and a Config. Out: RUN/model and the scores. The folder:
+In: STORE (or several, as Parts), RUN and a Config. Out: RUN/model and the scores. The folder:
 
-    RUN/run.json                        settings, store with its fingerprint, versions, date; written first
+    RUN/run.json                        settings, stores with their fingerprints, versions, date; written first
     RUN/journal.jsonl, RUN/tensorboard/ losses and scores, see journal.py
     RUN/checkpoints/step-0000100/       see checkpoint.py
     RUN/model/                          the last checkpoint without its training state; written last
@@ -15,9 +15,10 @@ is not a number.
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -29,17 +30,18 @@ import torch
 import transformers
 
 import linkbert
-from linkbert.config import Config, show_value, to_dict
+from linkbert.config import STORE_KNOBS, Config, Part, show_value, to_dict
 from linkbert.files import locked, read_json, remove, write_json
 from linkbert.instances.batches import Batches
-from linkbert.instances.sampler import LinkGraph, NoUsableAnchorError, open_graph
+from linkbert.instances.mixture import OpenPart, count_tokens, make_sampler, open_parts
+from linkbert.instances.sampler import LinkGraph, NoUsableAnchorError, Sampler
 from linkbert.instances.sampler import held_out as held_out_documents
 from linkbert.instances.tokens import TokenStore
 from linkbert.instances.vocabulary import check_same_vocabulary, load_vocabulary
 from linkbert.model.checkpoint import find_encoder, load_model, start_model, write_model
 from linkbert.model.linkbert import LinkBert
 from linkbert.model.step import compiles, step_function
-from linkbert.pretraining.card import model_card
+from linkbert.pretraining.card import Learnt, model_card
 from linkbert.pretraining.checkpoint import (
     MOMENTS,
     State,
@@ -50,7 +52,7 @@ from linkbert.pretraining.checkpoint import (
 )
 from linkbert.pretraining.distributed import Processes, number_from_first, send_from_first
 from linkbert.pretraining.distributed import processes as join_processes
-from linkbert.pretraining.evaluation import Scores, evaluate, from_json, to_json
+from linkbert.pretraining.evaluation import Scores, evaluate_stores, from_json, to_json
 from linkbert.pretraining.loop import Progress, pretrain
 from linkbert.pretraining.optimizer import make_optimizer
 
@@ -80,22 +82,23 @@ class Result:
 
 
 def pretrain_store(
-    store_path: Path,
+    stores: Path | Sequence[Part],
     run_path: Path,
     config: Config,
     *,
     resume: bool = False,
     progress: Callable[[Progress], None] = lambda _: None,
 ) -> Result:
-    """Pretrain an encoder on a store, into RUN; go on from RUN's last checkpoint with `resume`."""
+    """Pretrain an encoder on a store, or on several, into RUN; go on from RUN's last checkpoint with `resume`."""
     with ExitStack() as stack:
         processes = stack.enter_context(join_processes(config))
         # What may be refused comes first: a refused run leaves no folder behind.
-        tokens, graph = TokenStore.open(store_path), open_graph(store_path, config)
+        opened = open_parts([Part("", stores)] if isinstance(stores, Path) else stores, config)
+        vocabulary = opened[0].tokens.vocabulary
 
         def prepare() -> tuple[tuple[Path, State] | None, dict[str, Any]]:
             stack.enter_context(locked(run_path))
-            return prepare_run(run_path, store_path, config, resume=resume, processes=processes)
+            return prepare_run(run_path, opened, config, resume=resume, processes=processes)
 
         found, record = agree(processes, prepare) or (None, {})
         if found:
@@ -104,12 +107,12 @@ def pretrain_store(
             start = config
             if config.init != "none":
                 folder = find_encoder(config.init)
-                check_same_vocabulary(load_vocabulary(folder), tokens.vocabulary, folder)
+                check_same_vocabulary(load_vocabulary(folder), vocabulary, folder)
                 start = replace(config, init=str(folder))
-            model = start_model(start, len(tokens.vocabulary), counts=tokens.count_tokens())
+            model = start_model(start, len(vocabulary), counts=count_tokens(opened))
         model.to(processes.device)
-        batches = Batches(tokens, graph, config, anchors=config.anchors, trim=not compiles(model, config))
-        held_out = held_out_batches(tokens, graph, config, anchors=config.anchors)
+        batches = Batches(make_sampler(opened, config), trim=not compiles(model, config))
+        held_out = {each.part.name: pairs for each in opened if (pairs := held_out_pairs(each))}
         optimizer = make_optimizer(
             model,
             learning_rate=config.learning_rate,
@@ -125,15 +128,12 @@ def pretrain_store(
             write_json(run_path / "run.json", record)
 
         def score() -> dict[str, Any]:
-            pairs = held_out.one_by_one(0, processes.rank, processes.count) if held_out else ()
-            return to_json(evaluate(model, pairs, processes=processes))
+            pairs = {name: each.one_by_one(0, processes.rank, processes.count) for name, each in held_out.items()}
+            return to_json(evaluate_stores(model, pairs, processes=processes))
 
         def save(folder: Path, state: State) -> None:
-            manifest, links = read_json(store_path / "store.json"), graph.meta if graph else {}
-            card = model_card(
-                record | {"written": today()}, state, config, manifest=manifest, tokens=tokens.meta, graph=links
-            )
-            write_model(model, folder, vocabulary_folder=store_path / "vocabulary", card=card)
+            card = model_card(record | {"written": today()}, state, config, [learnt_from(each) for each in opened])
+            write_model(model, folder, vocabulary_folder=opened[0].part.path / "vocabulary", card=card)
 
         state = pretrain(
             model,
@@ -164,23 +164,39 @@ def pretrain_store(
     )
 
 
+def held_out_pairs(opened: OpenPart) -> Batches | None:
+    """Give a store's held-out pairs, its share of `evaluate_pairs`; None where none of its documents is held out."""
+    pairs = max(1, round(opened.config.evaluate_pairs * opened.weight))
+    config = replace(opened.config, evaluate_pairs=pairs)
+    return held_out_batches(opened.tokens, opened.graph, config, anchors=config.anchors)
+
+
+def learnt_from(opened: OpenPart) -> Learnt:
+    """Collect what a model card says of a store."""
+    manifest, links = read_json(opened.part.path / "store.json"), opened.graph.meta if opened.graph else {}
+    name, weight = opened.part.name, opened.weight
+    return Learnt(name, weight, opened.config, manifest=manifest, tokens=opened.tokens.meta, graph=links)
+
+
 def held_out_batches(
     tokens: TokenStore, graph: LinkGraph | None, config: Config, *, anchors: str = "all"
 ) -> Batches | None:
     """Give batches whose A is held out, `config.evaluate_pairs` pairs a step; None where no document is held out."""
     if not (held_out_documents(tokens.hashes, config.held_out) & (np.diff(tokens.documents) > 0)).any():
-        log.warning("held_out=%g leaves no document to score on; the run goes without scores", config.held_out)
+        log.warning(
+            "held_out=%g leaves no document of %s to score on: it goes without scores", config.held_out, tokens.path
+        )
         return None
     asked = replace(config, batch_size=config.evaluate_pairs)
     try:
-        return Batches(tokens, graph, asked, split="held-out", anchors=anchors, trim=True)
+        return Batches(Sampler(tokens, graph, asked, split="held-out", anchors=anchors), trim=True)
     except NoUsableAnchorError as error:
         log.warning("%s; scores are of all anchors instead", error)
-        return Batches(tokens, graph, asked, split="held-out", trim=True)
+        return Batches(Sampler(tokens, graph, asked, split="held-out"), trim=True)
 
 
 def prepare_run(
-    run: Path, store: Path, config: Config, *, resume: bool, processes: Processes
+    run: Path, opened: Sequence[OpenPart], config: Config, *, resume: bool, processes: Processes
 ) -> tuple[tuple[Path, State] | None, dict[str, Any]]:
     """See that RUN may begin or go on; give the checkpoint to go on from, if there is one, and run.json's content."""
     there = [path.name for path in run.iterdir() if not path.name.endswith(".part")] if run.is_dir() else []
@@ -194,7 +210,7 @@ def prepare_run(
         "format": FORMAT,
         "created": today(),
         "config": to_dict(config),
-        "store": {"path": str(store.resolve()), "fingerprint": fingerprint(store, config.graph)},
+        **describe_stores(opened),
         "versions": versions(),
         "processes": processes.count,
         "resumed": [],
@@ -211,13 +227,32 @@ def prepare_run(
     return found, now | {"created": before["created"], "resumed": [*before["resumed"], sitting]}
 
 
+def describe_stores(opened: Sequence[OpenPart]) -> dict[str, Any]:
+    """Say what stores a run reads: {"store": {"path", "fingerprint"}}, or {"stores": {name: {...}}} for a mixture.
+
+    Of a mixture, also what each weighs, all of them together 1, and the settings that are its own.
+    """
+    stores: dict[str, Any] = {}
+    for each in opened:
+        path = each.part.path
+        stores[each.part.name] = {"path": str(path.resolve()), "fingerprint": fingerprint(path, each.config.graph)}
+        if each.part.name:
+            settings = json.loads(json.dumps(each.part.settings))
+            stores[each.part.name] |= {"weight": each.weight, "settings": settings}
+    return {"store": stores[""]} if "" in stores else {"stores": stores}
+
+
 def check_same_run(run: Path, before: Any, now: dict[str, Any]) -> None:
     """Refuse to go on with another setting or another store than RUN began with; the message names the first."""
     if not isinstance(before, dict) or before.get("format") != FORMAT:
         raise ValueError(f"{run / 'run.json'} is not of format {FORMAT}; it was written by another version of linkbert")
     model = f"init={run}/model" if (run / "model").is_dir() else "init=CHECKPOINT"
-    for key, value in now["config"].items():
-        old = before["config"].get(key, value)
+    stores, others = (each.get("stores") or {"": each["store"]} for each in (before, now))
+    if stores.keys() != others.keys():
+        raise ValueError(f"{run} was begun on {_named(stores)}, not on {_named(others)}: resume with the same stores")
+    began = _all_settings(before)
+    for key, value in _all_settings(now).items():
+        old = began.get(key, value)
         if key in FREE or old == value:
             continue
         old, value = (show_value(tuple(v) if isinstance(v, list) else v) for v in (old, value))
@@ -226,11 +261,26 @@ def check_same_run(run: Path, before: Any, now: dict[str, Any]) -> None:
             f"{run} was begun with {key}={old}, not {key}={value}{why}: resume with {key}={old}, "
             f"or start a new run with {model}"
         )
-    if before["store"]["fingerprint"] != now["store"]["fingerprint"]:
-        raise ValueError(
-            f"{run} was begun on another store ({before['store']['path']}) than {now['store']['path']}: "
-            f"resume with that one, or start a new run with {model}"
-        )
+    for name, was in stores.items():
+        other = others[name]
+        if was["fingerprint"] != other["fingerprint"]:
+            raise ValueError(
+                f"{run} was begun on another store ({was['path']}) than {other['path']}: "
+                f"resume with that one, or start a new run with {model}"
+            )
+
+
+def _all_settings(record: dict[str, Any]) -> dict[str, Any]:
+    """Give what decides a run's batches and updates, each store's own settings and weight among it."""
+    found = dict(record["config"])
+    for name, store in record.get("stores", {}).items():
+        found |= {f"{name}.{key}": store["settings"].get(key, found.get(key)) for key in STORE_KNOBS}
+        found[f"the weight of {name}"] = store["weight"]
+    return found
+
+
+def _named(stores: dict[str, Any]) -> str:
+    return " and ".join(f"{name}={store['path']}".removeprefix("=") for name, store in stores.items())
 
 
 def fingerprint(store: Path, graph: str) -> str:

@@ -1,0 +1,179 @@
+"""A mixture: instances of several stores, in one sequence, each store with a sampler of its own.
+
+Instance n of the mixture is instance m of store s, and (s, m) follows from n and the weights alone; what instance m of
+a store is, follows from the store, its settings and the seed, as ever. So a run resumes from one number, and a batch
+does not depend on how many processes there are.
+
+The law: weights are rounded to BLOCK-ths (the shares). Any first n instances hold more than n * share - 1 and fewer
+than n * share + 1 of every store, and a store's own instances come as 0, 1, 2, ... So each runs through its epochs in
+its own permutation, without repeating or leaving out an anchor; one with a high weight simply has more of them.
+Independent draws would keep neither promise.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from linkbert.config import Config, Part
+from linkbert.graph.links import LinkGraph
+from linkbert.instances.sampler import Instances, Sampler, open_graph
+from linkbert.instances.tokens import TokenStore
+from linkbert.instances.vocabulary import check_same_vocabulary
+from linkbert.records import CONTIGUOUS, RANDOM
+
+BLOCK = 10_000  # weights are rounded to so many parts, and the order of stores repeats after so many instances
+
+
+@dataclass(frozen=True)
+class OpenPart:
+    """A store as a run learns from it; the config has the store's own settings."""
+
+    part: Part
+    config: Config
+    tokens: TokenStore
+    graph: LinkGraph | None
+    share: int = BLOCK  # of its instances in a block
+
+    @property
+    def weight(self) -> float:
+        """The store's weight as it is counted; those of all stores sum to 1."""
+        return self.share / BLOCK
+
+
+class Mixture:
+    """Makes instances of several stores by their shares; like Sampler, it holds tables, and no state that changes."""
+
+    def __init__(self, samplers: Sequence[Sampler], shares: Sequence[int], config: Config) -> None:
+        self.samplers, self.config = samplers, config
+        self.shares = np.array(shares, np.int64)
+        self.order = interleave(shares)
+        self.ranks = np.zeros(len(self.order), np.int64)  # how many of the same store come before in the block
+        for store in range(len(shares)):
+            mine = self.order == store
+            self.ranks[mine] = np.arange(mine.sum())
+
+    def locate(self, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Give the store of each instance, and its number among the instances of that store: both int64 (B,)."""
+        block, place = np.divmod(numbers, len(self.order))
+        stores = self.order[place]
+        return stores, block * self.shares[stores] + self.ranks[place]
+
+    def fill(self, numbers: np.ndarray, *, trim: bool = False) -> Instances:
+        """Make instances, masked, in the order of their numbers; see `Sampler.fill`."""
+        numbers = np.ascontiguousarray(numbers, np.int64)
+        stores, own = self.locate(numbers)
+        present = np.unique(stores).tolist() or [0]
+        if len(present) == 1:
+            return dataclasses.replace(self.samplers[present[0]].fill(own, trim=trim), numbers=numbers)
+        rows = [np.flatnonzero(stores == store) for store in present]
+        parts = [self.samplers[store].fill(own[mine], trim=trim) for store, mine in zip(present, rows, strict=True)]
+        width = max(part.input_ids.shape[1] for part in parts)
+
+        def join(name: str) -> np.ndarray:
+            whole = np.empty((len(numbers), *getattr(parts[0], name).shape[1:]), getattr(parts[0], name).dtype)
+            for part, mine in zip(parts, rows, strict=True):
+                whole[mine] = getattr(part, name)
+            return whole
+
+        ids = np.full((len(numbers), width), self.samplers[0].special.pad, np.int64)
+        types = np.zeros_like(ids)
+        positions = []
+        for part, mine in zip(parts, rows, strict=True):
+            narrow = part.input_ids.shape[1]
+            ids[mine, :narrow], types[mine, :narrow] = part.input_ids, part.token_type_ids
+            row, column = np.divmod(part.masked_positions, narrow)
+            positions.append(mine[row] * width + column)
+        places = np.concatenate(positions)
+        ascending = np.argsort(places)
+        labels = np.concatenate([part.masked_labels for part in parts])[ascending]
+        pairs, relations, causes, lengths = map(join, ("pairs", "relations", "causes", "lengths"))
+        return Instances(numbers, pairs, relations, causes, ids, types, lengths, places[ascending], labels)
+
+
+def interleave(shares: Sequence[int]) -> np.ndarray:
+    """Lay the stores of one block out evenly: int64 (sum of the shares,), the store of each place.
+
+    Instance j of a store with share c of a block of n belongs to the places from floor(j * n / c) up to, and without,
+    ceil((j + 1) * n / c). Of those whose time has come, the one whose time ends first goes first: on one machine, and
+    for jobs of one step, that misses no end where any order would miss none (earliest deadline first); and none need be
+    missed, as a spread of c / n over every place keeps all. From the bounds follow the counts in the module's law.
+
+    >>> interleave([3, 2]).tolist()
+    [0, 1, 0, 0, 1]
+    """
+    block, done, order = sum(shares), [0] * len(shares), []
+    for place in range(block):
+        ready = [s for s, share in enumerate(shares) if done[s] * block < (place + 1) * share]
+        first = min(ready, key=lambda s: -(-(done[s] + 1) * block // shares[s]))
+        done[first] += 1
+        order.append(first)
+    return np.array(order, np.int64)
+
+
+def round_weights(weights: Sequence[float]) -> list[int]:
+    """Turn weights into shares of BLOCK, by largest remainders; ValueError where one would come to nothing.
+
+    >>> round_weights([0.8, 0.2]), round_weights([1, 1, 1])
+    ([8000, 2000], [3334, 3333, 3333])
+    """
+    exact = np.array(weights, np.float64) / max(weights)
+    exact *= BLOCK / exact.sum()
+    shares = np.floor(exact).astype(np.int64)
+    shares[np.argsort(shares - exact, kind="stable")[: BLOCK - shares.sum()]] += 1
+    if shares.min() == 0:
+        raise ValueError(
+            f"a weight of {min(weights):g} beside {max(weights):g} is below 1 in {BLOCK:,}: give each store a weight, "
+            "as in NAME=STORE:0.1, or leave the small one out"
+        )
+    return shares.tolist()
+
+
+def open_parts(parts: Sequence[Part], config: Config) -> list[OpenPart]:
+    """Open the stores of a run, in order of their names; they must share one vocabulary.
+
+    A store without links, whose shares nobody set, is asked for its other two relations alone. Without a weight, a
+    store counts by its tokens (the paper says no more than that Wikipedia and BookCorpus are combined).
+    """
+    opened: list[OpenPart] = []
+    for part in sorted(parts, key=lambda part: part.name):
+        own = part.config(config)
+        tokens, graph = TokenStore.open(part.path), open_graph(part.path, own)
+        if opened:
+            first = opened[0].tokens
+            check_same_vocabulary(first.vocabulary, tokens.vocabulary, first.path / "vocabulary", of=str(part.path))
+        if "shares" not in part.settings and (graph is None or not len(graph.targets)):
+            part = dataclasses.replace(part, settings={**part.settings, "shares": without_links(own.shares)})
+        opened.append(OpenPart(part, part.config(config), tokens, graph))
+    if len({part.weight is None for part in parts}) > 1:
+        names = ", ".join(part.name for part in parts if part.weight is None)
+        raise ValueError(f"--mix has no weight for {names}: give a weight to every store, or to none (by tokens, then)")
+    if len(opened) == 1:
+        return opened
+    shares = round_weights([each.part.weight or len(each.tokens.tokens) for each in opened])
+    return [dataclasses.replace(each, share=share) for each, share in zip(opened, shares, strict=True)]
+
+
+def make_sampler(opened: Sequence[OpenPart], config: Config) -> Sampler | Mixture:
+    """Make what draws the training instances of a run: the sampler of its one store, or the mixture of several."""
+    samplers = [Sampler(each.tokens, each.graph, each.config, anchors=each.config.anchors) for each in opened]
+    return samplers[0] if len(samplers) == 1 else Mixture(samplers, [each.share for each in opened], config)
+
+
+def count_tokens(opened: Sequence[OpenPart]) -> np.ndarray:
+    """Count how often each token of the vocabulary is met, (V,): int64, or float64 by the shares of several stores."""
+    counts = [each.tokens.count_tokens() for each in opened]
+    if len(counts) == 1:
+        return counts[0]
+    scale = sum(int(count.sum()) for count in counts) / BLOCK  # as many in all as the stores have
+    weighted = [each.share / max(count.sum(), 1) * count for each, count in zip(opened, counts, strict=True)]
+    return scale * np.sum(weighted, axis=0)
+
+
+def without_links(shares: tuple[float, float, float]) -> tuple[float, float, float]:
+    """Leave the linked share out: (1/3, 1/3, 1/3) -> (1/2, 1/2, 0)."""
+    rest = shares[CONTIGUOUS] + shares[RANDOM]
+    return (shares[CONTIGUOUS] / rest, shares[RANDOM] / rest, 0.0) if rest else (0.5, 0.5, 0.0)

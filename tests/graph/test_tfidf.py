@@ -1,0 +1,261 @@
+"""The TF-IDF graph against scikit-learn by brute force, and against itself however it is cut, stopped and spread."""
+
+import itertools
+import json
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from sklearn.feature_extraction.text import CountVectorizer
+from sklearn.preprocessing import normalize
+
+from linkbert.corpora.reader import Skipped
+from linkbert.corpora.store import DROPPED, Store, write_shard
+from linkbert.graph import kernels, tfidf
+from linkbert.graph.links import LinkGraph
+from linkbert.graph.tfidf import build_tfidf, cut_parts, postings_room, token_kinds
+from linkbert.instances.tokens import tokenise
+from linkbert.instances.vocabulary import SPECIAL, Vocabulary
+from linkbert.records import Document
+from linkbert.shards import make_executor
+
+BITS = 18  # of a term where few words are used: small tables, and no two of them fall together
+WORDS = [f"w{i}" for i in range(40)]  # "w25" is the pieces "w2" and "##5"
+VOCABULARY = Vocabulary((*SPECIAL, "the", "of", ".", *WORDS[:10], *(f"##{i}" for i in range(10))))
+
+
+def make_store(path: Path, texts: list[str], vocabulary: Vocabulary = VOCABULARY) -> Store:
+    write_shard(path, 0, (Document(f"{i}", "", text) for i, text in enumerate(texts)), Skipped())
+    pq.write_table(pa.Table.from_pylist([], schema=DROPPED), path / "dropped.parquet")
+    (path / "store.json").write_text(json.dumps({"format": 1, "documents": len(texts), "shards": 1}))
+    with make_executor() as executor:
+        tokenise(Store.open(path), vocabulary, executor=executor)
+    return Store.open(path)
+
+
+def make_texts(count: int, seed: int) -> list[str]:
+    """Texts of up to 40 words, few of them frequent, some of them stop words; every tenth text has no word."""
+    rng = np.random.default_rng(seed)
+    words = np.array([*WORDS, "the", ".", "of"])
+    weights = 1 / np.arange(1, len(words) + 1)
+    lengths = rng.integers(1, 40, count)
+    return [
+        " ".join(rng.choice(words, n, p=weights / weights.sum())) if i % 10 else "of the ."
+        for i, n in enumerate(lengths)
+    ]
+
+
+def grams(text: str) -> list[str]:
+    """List the words of a text, and the pairs of them with nothing in between."""
+    words = [None if word in ("the", "of", ".") else word for word in re.findall(r"\w+|\.", text)]
+    pairs = [f"{a} {b}" for a, b in itertools.pairwise(words) if a and b]
+    return [word for word in words if word] + pairs
+
+
+def cosines(texts: list[str]) -> np.ndarray:
+    """Give the cosine of every two documents, by scikit-learn: float64 (N, N), -1 for a document and itself."""
+    counts = CountVectorizer(analyzer=grams).fit_transform([*texts, "w0"])[:-1]  # it wants a word, if only one
+    df = np.bincount(counts.indices, minlength=counts.shape[1])
+    idf = np.maximum(0, np.log((len(texts) - df + 0.5) / (df + 0.5)))
+    vectors = counts.astype(np.float64)
+    vectors.data = np.log1p(vectors.data) * idf[vectors.indices]
+    vectors = normalize(vectors)
+    result = (vectors @ vectors.T).toarray()
+    np.fill_diagonal(result, -1)
+    return result
+
+
+def neighbours(graph: LinkGraph) -> list[list[int]]:
+    return [graph.targets[a:b].tolist() for a, b in itertools.pairwise(graph.offsets)]
+
+
+def assert_best(graph: LinkGraph, expected: np.ndarray, k: int) -> None:
+    """Every document has its k best others, the best first, and none it shares nothing with."""
+    for row, found in zip(expected, neighbours(graph), strict=True):
+        best = np.sort(row[row > 1e-9])[::-1][:k]
+        np.testing.assert_allclose(row[found], best, atol=1e-6)
+        assert len(set(found)) == len(found)
+
+
+def content(store: Store, name: str) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted((store.path / "graphs" / name).iterdir())}
+
+
+def test_exact_mode_equals_scikit_learn(tmp_path):
+    texts = make_texts(400, seed=1)
+    store = make_store(tmp_path / "store", texts)
+    meta = build_tfidf(store, exact=True)
+    graph = LinkGraph.open(store.path, "tfidf")
+    expected = cosines(texts)
+    assert_best(graph, expected, 5)
+    assert meta["without_neighbour"] == (expected.max(axis=1) <= 0).sum() >= 40  # the texts without a word among them
+    assert np.all(graph.links == -1)
+    assert np.all(graph.sections == -1)
+    assert "recall" not in graph.meta
+    assert not (store.path / "graphs" / "tfidf.parts").exists()
+
+
+@given(
+    st.lists(
+        st.lists(st.sampled_from([*WORDS[:3], *WORDS[10:13], "the", "."]), max_size=12).map(" ".join),
+        min_size=1,
+        max_size=12,
+    ).filter(lambda texts: any(texts)),
+    st.integers(1, 4),
+)
+@example(["w1"], 3)  # one document
+@example(["w1 w2", "w1 w2"], 3)  # k above N; and words in all documents weigh nothing
+@example(["w1 w2 w3", "", "w1 w2 w3", "w4", "w5", "", "w1 w2 w3"], 1)  # equal ones and empty ones
+@settings(max_examples=30, deadline=None)
+def test_the_best_scores_are_those_of_brute_force(texts, k):
+    with tempfile.TemporaryDirectory() as folder:
+        store = make_store(Path(folder) / "store", texts)
+        build_tfidf(store, k=k, bits=BITS)
+        assert_best(LinkGraph.open(store.path, "tfidf"), cosines(texts), k)
+
+
+def test_worked_by_hand(tmp_path):
+    # "w1" is in 2 of 5 documents: log(3.5 / 2.5). Document 0 shares it with 1, which has it alone; 0 has w2 and the
+    # pair beside it, in one document each, log(4.5 / 1.5). So the cosine is 0.336 / sqrt(0.336^2 + 2 * 1.099^2).
+    store = make_store(tmp_path / "store", ["w1 w2", "w1. the", "w3", "w4", ""])
+    texts = ["w1 w2", "w1. the", "w3", "w4", ""]
+    assert cosines(texts)[0, 1] == pytest.approx(0.2116, abs=1e-4)
+    build_tfidf(store, bits=BITS)
+    assert neighbours(LinkGraph.open(store.path, "tfidf")) == [[1], [0], [], [], []]
+
+
+def test_equal_documents_come_by_their_numbers(tmp_path):
+    texts = ["w1 w2 w3"] * 80 + [f"w{i} w9" for i in range(10, 40)] * 3
+    store = make_store(tmp_path / "store", texts)
+    build_tfidf(store, bits=BITS)
+    found = neighbours(LinkGraph.open(store.path, "tfidf"))
+    assert found[0] == [1, 2, 3, 4, 5]
+    assert found[3] == [0, 1, 2, 4, 5]
+    assert found[79] == [0, 1, 2, 3, 4]
+    assert found[80][:2] == [110, 140]
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_neither_parts_nor_memory_nor_workers_change_a_byte(tmp_path, monkeypatch, exact):
+    store = make_store(tmp_path / "store", make_texts(300, seed=2))
+    build_tfidf(store, name="one", exact=exact, bits=BITS, frequent=60, budget=150)
+    monkeypatch.setattr(tfidf, "PART_DOCUMENTS", 37)
+    build_tfidf(store, name="parts", exact=exact, bits=BITS, frequent=60, budget=150)
+    for room in (1, 900):
+        monkeypatch.setattr(tfidf, "postings_room", lambda *_, room=room: room)
+        build_tfidf(store, name=f"room-{room}", exact=exact, bits=BITS, frequent=60, budget=150)
+    names = ["one", "parts", "room-1", "room-900"]
+    if not exact:
+        build_tfidf(store, name="workers", workers=2, bits=BITS, frequent=60, budget=150)
+        names.append("workers")
+    assert all(content(store, name) == content(store, "one") for name in names)
+
+
+def test_the_recall_is_what_it_says(tmp_path, monkeypatch):
+    store = make_store(tmp_path / "store", make_texts(300, seed=3))
+    monkeypatch.setattr(tfidf, "CANDIDATES", 8)
+    monkeypatch.setattr(tfidf, "PART_DOCUMENTS", 100)
+    build_tfidf(store, name="exact", exact=True)
+    meta = build_tfidf(store, name="pruned", frequent=40, budget=60)
+    exact, pruned = (neighbours(LinkGraph.open(store.path, name)) for name in ("exact", "pruned"))
+    shares = [len(set(a) & set(b)) / len(a) for a, b in zip(exact, pruned, strict=True) if a]
+    assert meta["recall_documents"] == len(shares)  # all: the sample is larger
+    assert meta["recall"] == round(np.mean(shares), 4)
+    assert 0.5 < meta["recall"] < 0.99
+    # What was found has its cosine over all terms, pruned or not.
+    expected = cosines(make_texts(300, seed=3))
+    for row, found in zip(expected, pruned, strict=True):
+        assert np.all(np.diff(row[found]) < 1e-6)
+
+
+KILLED = """
+import os, sys
+from linkbert.corpora.store import Store
+from linkbert.graph import tfidf
+tfidf.PART_DOCUMENTS = 50
+def progress(stage, done, total):
+    if (stage, done) == (sys.argv[2], 2):
+        os._exit(9)
+tfidf.build_tfidf(Store.open(sys.argv[1]), bits=18, progress=progress)
+"""
+
+
+def test_a_killed_build_goes_on_and_makes_nothing_twice(tmp_path, monkeypatch):
+    store = make_store(tmp_path / "store", make_texts(200, seed=4))
+    monkeypatch.setattr(tfidf, "PART_DOCUMENTS", 50)
+    build_tfidf(store, name="unbroken", bits=BITS)
+    parts = store.path / "graphs" / "tfidf.parts"
+    for stage in ("terms", "nearest"):
+        assert subprocess.run([sys.executable, "-c", KILLED, str(store.path), stage], check=False).returncode == 9
+        assert not (store.path / "graphs" / "tfidf").exists()
+    made = {path: path.stat().st_mtime_ns for path in parts.iterdir()}
+    assert {path.name for path in made} >= {"df.bin", "index-00000-00004", "nearest-00001.bin", "terms-00003"}
+    again = []
+    for name in ("write_terms", "write_index", "write_nearest"):
+        function = getattr(tfidf, name)
+        monkeypatch.setattr(tfidf, name, lambda item, function=function: (again.append(item[2].name), function(item)))
+    build_tfidf(store, bits=BITS)
+    assert again == ["nearest-00002.bin", "nearest-00003.bin", "nearest-sample.bin"]
+    assert content(store, "tfidf") == content(store, "unbroken")
+
+
+def test_parts_made_with_other_rules_are_not_used(tmp_path):
+    store = make_store(tmp_path / "store", make_texts(60, seed=5))
+    with pytest.raises(RuntimeError):
+        build_tfidf(store, k=3, bits=BITS, progress=lambda stage, *_: stage == "nearest" and raise_())
+    build_tfidf(store, k=2, bits=BITS)
+    assert max(map(len, neighbours(LinkGraph.open(store.path, "tfidf")))) == 2
+
+
+def raise_():
+    raise RuntimeError
+
+
+def test_what_words_are(tmp_path):
+    vocabulary = Vocabulary((*SPECIAL, "The", "café", "é", "##the", "...", "##.", "##", "一", "3"))
+    vocabulary.save(tmp_path / "vocabulary")
+    kinds = [kernels.OTHER] * 5 + [kernels.STOP, kernels.WORD, kernels.WORD, kernels.REST, kernels.OTHER, kernels.REST,
+             kernels.OTHER, kernels.WORD, kernels.WORD]  # fmt: skip
+    assert token_kinds(tmp_path).tolist() == kinds
+
+
+@given(st.lists(st.integers(0, 30), max_size=40))
+def test_parts_follow_each_other_and_are_small(lengths):
+    documents = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tfidf, "PART_DOCUMENTS", 7)
+        patch.setattr(tfidf, "PART_TOKENS", 40)
+        starts = cut_parts(documents)
+    assert starts[0] == 0
+    assert starts[-1] == len(lengths)
+    for start, stop in itertools.pairwise(starts):
+        assert 1 <= stop - start <= 7
+        assert documents[stop] - documents[start] <= 40 or stop - start == 1
+
+
+def test_bad_input_is_one_line(tmp_path):
+    store = make_store(tmp_path / "store", ["w1 w2", "w2 w3"])
+    with pytest.raises(ValueError, match="--k 0 does not make sense"):
+        build_tfidf(store, k=0)
+    with pytest.raises(ValueError, match=r"is too little for 2 workers: give .*GB or fewer --workers"):
+        build_tfidf(store, memory=10**9, workers=2)
+    assert postings_room(4 * 10**9, 2, 10**6, 24) > 10**8
+    documents = store.path / "tokens" / "documents.bin"
+    documents.write_bytes(np.array([0, 5, 4], "<i8").tobytes())
+    with pytest.raises(ValueError, match="do not fit; build the store again"):
+        build_tfidf(store)
+    documents.write_bytes(np.array([0, 2, 4], "<i8").tobytes())
+    (store.path / "tokens" / "tokens.bin").write_bytes(np.array([9, 9, 9, 999], "<u2").tobytes())
+    with pytest.raises(ValueError, match="holds a token 999, not in the vocabulary"):
+        build_tfidf(store, bits=BITS)
+    (store.path / "tokens" / "tokens.json").unlink()
+    with pytest.raises(ValueError, match="has no tokens, whose words a TF-IDF graph counts: finish it with"):
+        build_tfidf(store)

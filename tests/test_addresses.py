@@ -1,0 +1,128 @@
+"""Sources by address: streamed from a server that drops connections, gives no ranges, or does not know the file."""
+
+import json
+import lzma
+import re
+from contextlib import contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+
+import pytest
+
+from linkbert import files
+from linkbert.cli import main
+from linkbert.corpora.build import build_documents
+from linkbert.files import decompressed_blocks, open_source, source_path, source_size
+
+CONTENT = bytes(i * i % 251 for i in range(3_000_000))
+
+
+@contextmanager
+def server(content, *, ranges=True, drop_after=None, drops=0, status=200):
+    """Serve one file at any path; the first `drops` answers break off after `drop_after` bytes."""
+    left = [drops]
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_HEAD(self):
+            self.answer(False)
+
+        def do_GET(self):
+            self.answer(True)
+
+        def answer(self, body):
+            if status != 200:
+                self.send_error(status)
+                return
+            found = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range") or "") if ranges else None
+            start = int(found[1]) if found else 0
+            stop = int(found[2]) + 1 if found and found[2] else len(content)
+            part = content[start:stop]
+            self.send_response(206 if found else 200)
+            if ranges:
+                self.send_header("Accept-Ranges", "bytes")
+            if found:
+                self.send_header("Content-Range", f"bytes {start}-{start + len(part) - 1}/{len(content)}")
+            self.send_header("Content-Length", str(len(part)))
+            self.end_headers()
+            if body and left[0] and len(part) > drop_after:
+                left[0] -= 1
+                self.wfile.write(part[:drop_after])
+                self.close_connection = True
+            elif body:
+                self.wfile.write(part)
+
+        def log_message(self, *_):
+            pass
+
+        def handle(self):
+            with suppress(ConnectionError):  # of a reader that has enough
+                super().handle()
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
+        thread = Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{http.server_port}", left
+        http.shutdown()
+        thread.join()
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch):
+    monkeypatch.setattr(files, "PAUSE", 0.001)
+
+
+@pytest.mark.parametrize("ranges", [True, False])
+def test_a_dropped_connection_is_taken_up_where_it_broke(ranges):
+    with server(CONTENT, ranges=ranges, drop_after=700_000, drops=3) as (address, left):
+        path = source_path(f"{address}/a.bin")
+        assert source_size(path) == len(CONTENT)
+        assert b"".join(block for block, _ in decompressed_blocks(path)) == CONTENT
+        assert left == [0]
+        with open_source(path) as file:
+            file.seek(1_234_567)
+            assert file.read(1000) == CONTENT[1_234_567:1_235_567]
+
+
+def documents(count):
+    lines = [
+        json.dumps({"id": str(i), "text": f"Text {i}. " * 20, "links": [{"target": str(i + 1)}]}) for i in range(count)
+    ]
+    return ("\n".join(lines) + "\n").encode()
+
+
+def test_a_build_by_address_is_the_same_as_from_the_file(tmp_path):
+    data = lzma.compress(documents(30_000))
+    (tmp_path / "a.jsonl.xz").write_bytes(data)
+    local = build_documents([tmp_path / "a.jsonl.xz"], tmp_path / "local")
+    with server(data, drop_after=10_000, drops=2) as (address, left):
+        far = build_documents([f"{address}/a.jsonl.xz"], tmp_path / "far")
+        assert left == [0]
+    assert list(far.documents()) == list(local.documents())
+    assert far.manifest["sources"][0]["path"] == f"{address}/a.jsonl.xz"
+
+
+def test_what_is_not_there_is_one_line(tmp_path, capsys):
+    to = str(tmp_path / "store")
+    for status, said in ((404, "404"), (403, "403"), (500, "500")):
+        with server(b"", status=status) as (address, _):
+            assert main(["build", f"{address}/a.jsonl", "--to", to]) == 1
+        told = capsys.readouterr().err
+        assert said in told
+        assert f"{address}/a.jsonl" in told
+        assert told.count("\n") == 1
+    assert main(["build", f"{address}/a.jsonl", "--to", to]) == 1  # nobody listens there any more
+    assert "a.jsonl" in capsys.readouterr().err
+    assert main(["build", "nonsense://a/a.jsonl", "--to", to]) == 1
+    assert "nonsense" in capsys.readouterr().err
+
+
+def test_a_server_that_stays_away_loses_nothing(tmp_path):
+    data = documents(60_000)
+    with server(data, drop_after=500_000, drops=0) as (address, left):
+        left[0] = -1  # every long answer breaks off
+        path = source_path(f"{address}/a.jsonl")
+        with pytest.raises(ConnectionError, match=r"a\.jsonl cannot be read from byte \d+ on, tried 6 times .* again"):
+            build_documents([path], tmp_path / "store")
+        left[0] = 0
+        store = build_documents([path], tmp_path / "store")
+    assert len(store) == 60_000
