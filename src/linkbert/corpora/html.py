@@ -373,4 +373,5 @@ def is_bounded(source: str) -> bool:
     return True
 
 
-READER = Reader(plan, read, suffixes=SUFFIXES, marks=(b"<!DOCTYPE html", b"<!doctype html", b"<html"), trees=True)
+# No marks: what is named as something else and begins with <html> is a server's word that it was not found.
+READER = Reader(plan, read, suffixes=SUFFIXES, trees=True)
