@@ -1,5 +1,6 @@
 """Web pages: what is text, where links stand, what addresses mean, encodings, damage. (A small site: golden.)"""
 
+import gzip
 import time
 
 import pytest
@@ -8,8 +9,8 @@ from hypothesis import strategies as st
 
 from linkbert.cli import main
 from linkbert.corpora import find_reader, html
-from linkbert.corpora.addresses import Place, find_place, resolve
 from linkbert.corpora.build import build_documents
+from linkbert.corpora.hrefs import Place, find_place, resolve
 from linkbert.corpora.reader import Options, Skipped
 from linkbert.graph.hyperlinks import build_hyperlinks
 from linkbert.records import Document, Redirect
@@ -212,8 +213,9 @@ def test_what_is_no_page_is_counted_and_left_out(tmp_path):
     assert [record.id for record in records if isinstance(record, Document)] == ["i.xhtml"]
     assert skipped["page without the body that was asked for (left out)"] == 3
     assert find_reader(tmp_path) == "html"
-    page = write(tmp_path / "one", {"page": "<!DOCTYPE html><p>a"}) / "page"
+    page = write(tmp_path / "one", {"page.html.gz": gzip.compress(b"<p>a")}) / "page.html.gz"
     assert find_reader(page) == "html"
+    assert [record.id for record in read(page)[0] if isinstance(record, Document)] == ["page.html"]
 
 
 def test_many_tags_that_end_by_themselves_are_no_nesting():

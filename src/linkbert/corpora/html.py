@@ -6,7 +6,7 @@ into tags and runs of text, and one loop over these writes the text and reads th
 the tree would make a Python object of every node.)
 
 The id of a page is its path in the tree. What else a link may call it (its folder, its address on the web) comes out as
-Redirects; see addresses.py.
+Redirects; see hrefs.py.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode, SelectolaxError
 
-from linkbert.corpora.addresses import SUFFIXES, Place, find_place, names, resolve
+from linkbert.corpora.hrefs import SUFFIXES, Place, find_place, names, resolve
 from linkbert.corpora.reader import Options, Reader, Record, Shard, Skipped
 from linkbert.corpora.site import words
 from linkbert.corpora.tree import plan_tree, read_tree
@@ -382,4 +382,5 @@ def is_bounded(source: str) -> bool:
     return True
 
 
-READER = Reader(plan, read, suffixes=SUFFIXES, marks=(b"<!DOCTYPE html", b"<!doctype html", b"<html"), trees=True)
+# No marks: what is named as something else and begins with <html> is a server's word that it was not found.
+READER = Reader(plan, read, suffixes=SUFFIXES, trees=True)
