@@ -91,6 +91,15 @@ def test_stats_draws_plots(folder, capsys):
         assert (folder / "plots" / name).read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_report_is_one_page_with_everything_in_it(folder, capsys):
+    report = folder / "report.html"
+    assert cli.main(["report", str(folder / "store"), str(folder / "store"), "--to", str(report)]) == 0
+    page = report.read_text()
+    assert page.count("<h2>store</h2>") == page.count("links resolved") == 2
+    assert page.count('src="data:image/png;base64,iVBOR') == 4
+    assert "http" not in page
+
+
 def test_show_marks_resolved_and_dead_links(folder, capsys):
     assert cli.main(["show", str(folder / "store"), "town 1"]) == 0
     out = capsys.readouterr().out

@@ -181,6 +181,12 @@ def make_parser() -> argparse.ArgumentParser:
     add_settings(command, "tiny")
     command.add_argument("--plots", type=Path, metavar="FOLDER", help="draw degrees and coverage into PNG files")
 
+    command = commands.add_parser("report", help="statistics and plots of stores on one page of HTML")
+    command.set_defaults(run=run_report)
+    command.add_argument("stores", type=Path, nargs="+", metavar="STORE")
+    command.add_argument("--to", type=Path, required=True, metavar="REPORT.html")
+    add_settings(command, "tiny")
+
     command = commands.add_parser("check", help="verify every promise on what is on disk")
     command.set_defaults(run=run_check)
     command.add_argument("store", type=Path, metavar="STORE")
@@ -432,6 +438,25 @@ def run_stats(arguments: argparse.Namespace) -> int:
         return 0
     for line in [*statistics_table(statistics), *(f"wrote {path}" for path in plots)]:
         print(line)
+    return 0
+
+
+def run_report(arguments: argparse.Namespace) -> int:
+    """Write what `stats` prints and plots, of several stores, into one page."""
+    import tempfile
+
+    from linkbert.report import Section, write_report
+    from linkbert.stats import statistics_table, store_statistics, write_plots
+
+    config = make_config(arguments.preset, arguments.set)
+    with tempfile.TemporaryDirectory() as folder:
+        sections = []
+        for number, store in enumerate(arguments.stores):
+            statistics = store_statistics(store, config)
+            plots = write_plots(statistics, Path(folder, str(number))) if statistics["graphs"] else []
+            sections.append(Section(store.resolve().name, list(statistics_table(statistics)), plots))
+        write_report(sections, arguments.to)
+    print(f"wrote {arguments.to}")
     return 0
 
 
