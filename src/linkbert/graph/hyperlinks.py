@@ -34,6 +34,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from concurrent.futures import Executor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -127,6 +128,8 @@ def build_hyperlinks(
     meta = {"method": "hyperlink"} | _count(join)
     write_graph(store.path, name, len(store), _read_edges(join), meta)
     remove(join.folder)
+    with suppress(OSError):  # another graph's may be there
+        join.folder.parent.rmdir()
     return meta
 
 
