@@ -203,20 +203,20 @@ def open_store(store: Path) -> None:
 def draw_instances(store: Path) -> None:
     """Open the sampler twice (the first may compile), and draw from it on one thread."""
     from linkbert.config import Config
-    from linkbert.instances.batches import open_batches
+    from linkbert.instances.sampler import open_sampler
 
     config = Config(batch_size=1024, micro_batch=1024, sequence_length=128)
     for turn in ("first", "again"):
         start = time.perf_counter()
-        batches = open_batches(store, config)
+        sampler = open_sampler(store, config)
         opened = time.perf_counter()
-        batches.make(0, 1024)
-        print(f"  open_batches {opened - start:.2f} s, its first batch {time.perf_counter() - opened:.2f} s ({turn})")
+        sampler.fill(np.arange(1024), trim=True)
+        print(f"  open_sampler {opened - start:.2f} s, its first batch {time.perf_counter() - opened:.2f} s ({turn})")
         if turn == "first":
-            del batches  # else what it has mapped counts twice
+            del sampler  # else what it has mapped counts twice
     start = time.perf_counter()
     for step in range(1, 201):
-        batches.sampler.fill(np.arange(step * 1024, (step + 1) * 1024), trim=True)
+        sampler.fill(np.arange(step * 1024, (step + 1) * 1024), trim=True)
     print(f"  {200 * 1024 / (time.perf_counter() - start):,.0f} instances/s")
 
 

@@ -75,7 +75,7 @@ def _impatient(monkeypatch):
 
 @pytest.mark.parametrize("ranges", [True, False])
 def test_a_dropped_connection_is_taken_up_where_it_broke(ranges):
-    with server(CONTENT, ranges=ranges, drop_after=700_000, drops=3) as (address, left):
+    with server(CONTENT, ranges=ranges, drop_after=10_000, drops=3) as (address, left):
         path = source_path(f"{address}/a.bin")
         assert source_size(path) == len(CONTENT)
         assert b"".join(block for block, _ in decompressed_blocks(path)) == CONTENT
@@ -83,6 +83,12 @@ def test_a_dropped_connection_is_taken_up_where_it_broke(ranges):
         with open_source(path) as file:
             file.seek(1_234_567)
             assert file.read(1000) == CONTENT[1_234_567:1_235_567]
+
+
+def test_a_server_that_always_breaks_off_is_read_in_smaller_pieces():
+    with server(CONTENT, drop_after=200_000, drops=-1) as (address, _):
+        path = source_path(f"{address}/a.bin")
+        assert b"".join(block for block, _ in decompressed_blocks(path)) == CONTENT
 
 
 def documents(count):
@@ -131,7 +137,7 @@ def test_what_is_not_there_is_one_line(tmp_path, capsys):
 
 def test_a_server_that_stays_away_loses_nothing(tmp_path):
     data = documents(60_000)
-    with server(data, drop_after=500_000, drops=0) as (address, left):
+    with server(data, drop_after=1_000, drops=0) as (address, left):
         left[0] = -1  # every long answer breaks off
         path = source_path(f"{address}/a.jsonl")
         with pytest.raises(ConnectionError, match=r"a\.jsonl cannot be read from byte \d+ on, tried 6 times .* again"):

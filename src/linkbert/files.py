@@ -56,6 +56,8 @@ def source_size(path: Path) -> int:
         return path.stat().st_size
     try:
         return path.stat().st_size or 0
+    except ImportError as error:
+        raise ValueError(f"{path} cannot be read here: {_reason(error)}; pip install what is missing") from None
     except Exception as error:  # each protocol has its own
         raise ValueError(f"{path} cannot be read ({_reason(error)}): check the address") from None
 
@@ -102,7 +104,8 @@ class _Remote(io.RawIOBase):
                 raise ValueError(f"{self.path} cannot be read ({_reason(error)}): check the address") from None
             except Exception as error:  # each protocol has its own
                 self._drop()
-                self.block *= not isinstance(error, ValueError)  # a server that gives no ranges: 0 is a plain stream
+                # Of a server that gives no ranges, a plain stream (0); of one that breaks off, less at a time.
+                self.block = 0 if isinstance(error, ValueError) else min(self.block, max(self.block // 4, 1 << 14))
                 reason = _reason(error)
         else:
             raise ConnectionError(

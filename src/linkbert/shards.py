@@ -8,6 +8,7 @@ planner cuts out of a stream stays a bounded amount of memory.
 from __future__ import annotations
 
 import errno
+import logging
 import multiprocessing
 import os
 import signal
@@ -127,6 +128,7 @@ def make_executor(workers: int = 1, dask: str | None = None) -> Executor:
         except ImportError:
             raise ValueError("--dask needs the package distributed: pip install 'linkbert[dask]'") from None
         try:
+            logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what goes wrong is said in one line below
             return _Cluster(Client(dask))
         except (OSError, ValueError) as error:
             reason = str(error).splitlines()[0]

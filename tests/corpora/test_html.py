@@ -85,12 +85,12 @@ def test_selectors_choose_the_text():
 
 @pytest.mark.parametrize("selector", ["p[", ":::", "p >", "div#", "p:no", "p,"])
 def test_a_selector_that_is_none_is_refused_before_anything_is_built(selector, tmp_path, capsys):
-    write(tmp_path, {"a.html": "<p>a"})
+    site = write(tmp_path / "site", {"a.html": "<p>a"})
     with pytest.raises(ValueError, match="is no CSS selector such as"):
-        build_documents([tmp_path], tmp_path / "store", options=Options(drop=selector))
+        build_documents([site], tmp_path / "store", options=Options(drop=selector))
     assert not (tmp_path / "store").exists()
     with pytest.raises(SystemExit, match="2"):
-        main(["build", str(tmp_path), "--to", str(tmp_path / "store"), "--body", selector])
+        main(["build", str(site), "--to", str(tmp_path / "store"), "--body", selector])
     assert "is no CSS selector such as" in capsys.readouterr().err
 
 

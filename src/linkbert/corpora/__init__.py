@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from pathlib import Path
 
@@ -21,6 +22,7 @@ READERS: dict[str, Reader] = {
     "text": text.READER,
     "zim": zim.READER,
 }
+log = logging.getLogger(__name__)
 LOOKED_AT = 1_000  # files of a tree that decide what it holds
 
 
@@ -34,7 +36,16 @@ def find_reader(path: Path) -> str:
         found = Counter(_by_suffix(name, trees=True) for name in list_names(path, LOOKED_AT))
         del found[""]
         if found:
-            return found.most_common(1)[0][0]
+            (reader, _), *others = found.most_common()
+            if others:
+                kinds = ", ".join(f"{count} for {other}" for other, count in others)
+                log.warning(
+                    "%s is read as %s; of its first files are also %s: name it again with --format for those",
+                    path,
+                    reader,
+                    kinds,
+                )
+            return reader
         known = ", ".join(
             suffix for reader in READERS.values() if reader.trees for suffix in reader.suffixes + reader.inside
         )

@@ -34,6 +34,7 @@ from linkbert.config import nearest
 from linkbert.corpora import READERS, find_reader
 from linkbert.corpora.reader import CUT, TABLE_CUT, Options, Record, Shard, Skipped
 from linkbert.corpora.store import DROPPED, FORMAT, Store, querying, shard_path, write_shard
+from linkbert.corpora.tree import is_tree
 from linkbert.files import (
     CutFileError,
     decompressed_blocks,
@@ -83,6 +84,9 @@ def build_documents(
     """
     to, table = Path(to), None if links_table is None else Path(links_table)
     plan = _make_plan([source_path(source) for source in sources], format, options or Options(), table)
+    for source in map(source_path, sources):
+        if not has_address(source) and source.is_dir() and to.resolve().is_relative_to(source.resolve()):
+            raise ValueError(f"{to} lies in {source}, which is to be read: put the store elsewhere")
     if (to / "store.json").exists():
         store = Store.open(to)
         if {key: store.manifest.get(key) for key in plan} != plan:
@@ -124,6 +128,10 @@ def describe_sources(sources: Sequence[Path], name: str | None = None) -> list[d
     for path in sources:
         if not has_address(path) and not path.exists():
             raise ValueError(f"{path} is not there: check the path")
+        if not has_address(path) and not path.is_file() and not path.is_dir():
+            raise ValueError(f"{path} is neither a file nor a folder: write what comes out of it to a file first")
+        if name and is_tree(path) and not READERS[name].trees:
+            raise ValueError(f"{path} is a folder or an archive, and {name} reads files: name them, or give a glob")
         size, reader = 0, ""
         try:
             size = _size(path)
@@ -132,6 +140,13 @@ def describe_sources(sources: Sequence[Path], name: str | None = None) -> list[d
             if len(sources) == 1:
                 raise
         described.append({"path": str(path), "bytes": size, "reader": reader})
+    trees = [path for path in sources if is_tree(path)]
+    if len(trees) > 1:
+        log.warning(
+            "%s trees are read as one: ids are paths, so files of the same path count once and links cross over; "
+            "put them into one folder to keep them apart",
+            len(trees),
+        )
     return described
 
 

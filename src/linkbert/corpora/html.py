@@ -32,6 +32,7 @@ MOVED = 30  # words of a page that only says where the page is now
 TAGS, DEPTH = 2_000, 64  # where more tags open, they may be nested so deep on average; see is_bounded
 ATTRIBUTES = 10_000  # of one tag
 
+_MAIN = "main:not([hidden]), [role=main]:not([hidden])"
 # What is never prose; its links stay, without a place.
 _DROPPED = (
     "script, style, noscript, template, iframe, noembed, noframes, xmp, plaintext, object, svg, math, canvas, audio, "
@@ -179,14 +180,18 @@ def _to_records(name: str, page: Page, skipped: Skipped) -> Iterator[Document | 
 def _find_roots(tree: LexborHTMLParser, body: str) -> list[LexborNode] | None:
     """Find the elements that hold the main text, none of them inside another."""
     if not body:
-        main = tree.css_first("main, [role=main]")
-        articles = tree.css("article") if main is None else []
-        found = main or (articles[0] if len(articles) == 1 else tree.body)
-        return [] if found is None else [found]
-    nodes = {node.mem_id: node for node in tree.css(body)}
+        mains = [node for node in tree.css(_MAIN) if node.text().strip()]
+        articles = [] if mains else tree.css("article")
+        whole = [] if tree.body is None else [tree.body]
+        found = mains or (articles if len(articles) == 1 else whole)
+    else:
+        found = tree.css(body)
+    if not found:
+        return None if body else []
+    nodes = {node.mem_id: node for node in found}
     if len(nodes) > 1:
         nodes = {key: node for key, node in nodes.items() if not _is_inside(node, nodes)}
-    return list(nodes.values()) or None
+    return list(nodes.values())
 
 
 def _is_inside(node: LexborNode, others: Container[int]) -> bool:

@@ -7,6 +7,7 @@ are counted, and the rest is read. Hidden files and folders (".git") are passed 
 
 from __future__ import annotations
 
+import codecs
 import os
 import tarfile
 import zipfile
@@ -30,7 +31,7 @@ from linkbert.files import (
 SHARD_BYTES = 4 << 20
 LARGEST = 256 << 20  # bytes of one file
 OUTSIDE = "name or link that leads out of the tree (refused)"
-LINK = "symbolic link (left out)"
+LINK = "link to another file (left out)"
 TOO_LARGE = "file too large (left out)"
 
 
@@ -86,7 +87,7 @@ def read_tree(shard: Shard, skipped: Skipped) -> Iterator[tuple[str, bytes]]:
         if path.suffix == ".zip":
             archive = stack.enter_context(zipfile.ZipFile(stack.enter_context(open_source(path))))
         for name, data in shard.extra:
-            shown = name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+            shown = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
             try:
                 if data is None:
                     data = archive.read(name) if path.suffix == ".zip" else (path / name).read_bytes()
@@ -97,8 +98,10 @@ def read_tree(shard: Shard, skipped: Skipped) -> Iterator[tuple[str, bytes]]:
 
 
 def decode_text(data: bytes, name: str, skipped: Skipped) -> str:
-    """Decode a file that should be UTF-8; one that is not is counted."""
+    """Decode a file that should be UTF-8, or begins with the mark of UTF-16; one that is neither is counted."""
     try:
+        if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            return data.decode("utf-16")
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:
         skipped.note("not UTF-8 (read as Latin-1)", name)
