@@ -151,9 +151,7 @@ def make_parser() -> argparse.ArgumentParser:
     command.add_argument("--name", help="the graph's name in the store (the method's)")
     command.add_argument("--seed", type=int, default=0, help="decides a random graph (0)")
     command.add_argument("--k", type=int, default=5, help="neighbours of a document (tfidf; 5)")
-    command.add_argument(
-        "--exact", action="store_true", help="look up frequent terms, too, which is slower (tfidf)"
-    )
+    command.add_argument("--exact", action="store_true", help="look up frequent terms, too, which is slower (tfidf)")
     command.add_argument(
         "--memory",
         type=size_in_bytes,
