@@ -35,6 +35,7 @@ def test_workers_never_hear_ctrl_c_not_even_while_they_start():
 
 
 def test_ctrl_c_ends_a_run_where_it_can_be_ended(tmp_path):
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
     threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT)).start()
     finished = []
     with pytest.raises(KeyboardInterrupt), make_executor(2) as executor:
