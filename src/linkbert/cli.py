@@ -141,7 +141,6 @@ def make_parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--dask", metavar="ADDRESS", help="a Dask scheduler to send the work to, such as tcp://host:8786"
     )
-
     command.add_argument("--plan", action="store_true", help="print shards, sizes and an estimate, and build nothing")
 
     command = commands.add_parser("graph", help="add a graph to a store")

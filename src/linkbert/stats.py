@@ -18,6 +18,7 @@ from linkbert.corpora.store import Store
 from linkbert.files import read_json
 from linkbert.graph.links import LinkGraph
 from linkbert.graph.shape import describe_graph
+from linkbert.instances.sampler import count_anchors
 from linkbert.instances.tokens import TokenStore
 
 LINK_FATES = ("found", "resolved", "dead", "self", "disambiguation")
@@ -51,8 +52,7 @@ def store_statistics(path: Path, config: Config | None = None) -> dict[str, Any]
             result["links"] = {key: graph[key] for key in LINK_FATES}
     if config is not None:
         result["shares"] = relation_shares(path, config)
-        sizes = np.diff(TokenStore.open(path).documents)
-        anchors = -(-sizes // ((config.sequence_length - 3) // 2))
+        anchors = count_anchors(np.diff(TokenStore.open(path).documents), config)
         result["shapes"] = {name: describe_graph(LinkGraph.open(path, name), anchors) for name in result["graphs"]}
     return result
 

@@ -106,6 +106,12 @@ def parse(source: str, *, body: str = "", drop: str = "", table_cells: bool = Fa
     )
 
 
+def check_options(options: Options) -> None:
+    """Refuse selectors that are none, with a ValueError."""
+    for selector in filter(None, (options.body, options.drop)):
+        check_selector(selector)
+
+
 def check_selector(selector: str) -> str:
     """Return a CSS selector as it is; ValueError if it cannot be used."""
     try:
@@ -117,8 +123,7 @@ def check_selector(selector: str) -> str:
 
 def plan(path: Path, options: Options) -> Iterator[Shard]:
     """Cut a folder, an archive or a single page into shards of pages; ValueError for a selector that is none."""
-    for selector in filter(None, (options.body, options.drop)):
-        check_selector(selector)
+    check_options(options)
     return plan_tree(path, SUFFIXES)
 
 
@@ -149,11 +154,16 @@ def to_source(name: str, data: bytes, skipped: Skipped) -> str | None:
     return source
 
 
+def find_move(page: Page, place: Place) -> tuple[str, str] | None:
+    """Say where a page sends its reader, as a target and a fragment, if that is all that it does."""
+    return resolve(page.refresh, place) if page.refresh and page.text.count(" ") < MOVED else None
+
+
 def _to_records(name: str, page: Page, skipped: Skipped) -> Iterator[Document | Redirect]:
     """Yield a page and its other names, or say where it has moved."""
     place = find_place(name, page.canonical, page.base)
     known = names(name)
-    moved = resolve(page.refresh, place) if page.refresh and page.text.count(" ") < MOVED else None
+    moved = find_move(page, place)
     if moved and moved[0] not in (name, *known):
         yield from (Redirect(other, name) for other in known)
         yield Redirect(name, *moved)

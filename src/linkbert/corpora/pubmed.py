@@ -292,11 +292,7 @@ def _read_element(element: Any, skipped: Skipped) -> Iterator[Fields | Deletion]
         [] if comments is None else _comments(comments),
         [] if own is None else aliases(_identifiers(own)),
         [target for each in lists if each is not None for target in _target(_identifiers(each))],
-        [
-            {part.tag: (part.text or "").strip() for part in place.iterfind("*")}
-            for place in places
-            if place is not None
-        ],
+        [_place(place) for place in places if place is not None],
     )
 
 

@@ -30,8 +30,7 @@ WIKI_DROP = "sup.reference, .references, .reflist, .navbox, .mw-editsection, .no
 
 def plan(path: Path, options: Options) -> Iterator[Shard]:
     """Cut a file into shards of articles by the clusters they are in; ValueError if it is no whole ZIM file."""
-    for selector in filter(None, (options.body, options.drop)):
-        html.check_selector(selector)
+    html.check_options(options)
     if has_address(path):
         raise ValueError(f"{path} is read from disk only: fetch it first")
     _open(path)
@@ -72,7 +71,7 @@ def read(shard: Shard, options: Options, skipped: Skipped) -> Iterator[Record]:
 
 def _to_records(path: str, title: str, page: html.Page, skipped: Skipped) -> Iterator[Document | Redirect]:
     place = Place(folder=path[: path.rfind("/") + 1])
-    moved = resolve(page.refresh, place) if page.refresh and page.text.count(" ") < html.MOVED else None
+    moved = html.find_move(page, place)
     if moved and moved[0] != path:
         yield Redirect(path, *moved)
     elif page.text:

@@ -11,21 +11,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from linkbert.compiled import compiled
+from linkbert.compiled import compiled, mix
 
 # What a WordPiece is: the start of a word, the rest of one, no word (punctuation), a stop word if nothing follows.
 WORD, REST, OTHER, STOP = range(4)
 
 _U = np.uint64
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-
-
-@compiled
-def mix(x: np.uint64) -> np.uint64:
-    """Hash 64 bits to 64 bits (the finaliser of splitmix64)."""
-    x = (x ^ (x >> _U(30))) * _U(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> _U(27))) * _U(0x94D049BB133111EB)
-    return x ^ (x >> _U(31))
 
 
 @compiled

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from linkbert.compiled import compiled
+from linkbert.compiled import compiled, mix
 from linkbert.records import CONTIGUOUS, LINKED, RANDOM
 
 # What an instance is drawn for; each purpose has random numbers of its own.
@@ -72,14 +72,6 @@ class Special(NamedTuple):
     size: int
     reserved: np.ndarray  # int64, sorted ids that never replace a token
     continues: np.ndarray  # bool (size,), whether a token goes on with the word before it ("##ing")
-
-
-@compiled
-def mix(x: np.uint64) -> np.uint64:
-    """Hash 64 bits to 64 bits (the finaliser of splitmix64)."""
-    x = (x ^ (x >> _U(30))) * _U(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> _U(27))) * _U(0x94D049BB133111EB)
-    return x ^ (x >> _U(31))
 
 
 @compiled

@@ -78,7 +78,7 @@ class Sampler:
         usable = (sizes > 0) & ~self.held_out if split == "train" else sizes > 0
         anchored = usable if split == "train" else usable & self.held_out
         first = np.zeros(len(store) + 1, np.int64)
-        np.cumsum(np.where(anchored, -(-sizes // (room // 2)), 0), out=first[1:])
+        np.cumsum(np.where(anchored, count_anchors(sizes, config), 0), out=first[1:])
         if first[-1] == 0:
             remedy = "raise" if split == "held-out" else "lower"
             raise ValueError(
@@ -257,6 +257,11 @@ def open_graph(store: Path, config: Config) -> LinkGraph | None:
     if graph.meta["method"] == "tfidf" and config.scope == "segment":
         raise ValueError(f"the links of graph {config.graph!r} have no place in the text: take scope=document with it")
     return graph
+
+
+def count_anchors(sizes: np.ndarray, config: Config) -> np.ndarray:
+    """Say how many anchors documents of so many tokens have: int64 (N,), one for each half of the room begun."""
+    return -(-sizes // ((config.sequence_length - 3) // 2))
 
 
 def open_sampler(store: Path, config: Config, *, split: str = "train", anchors: str = "all") -> Sampler:
