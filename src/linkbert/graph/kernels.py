@@ -3,8 +3,8 @@
 A *term* is the hash of a word or of two words that stand side by side. Rows are compressed: those of document d are
 places rows[d] to rows[d + 1] of `terms` (int32, ascending) and `tf` (float32, log(1 + count)). `df` (int32, a place
 for each term) counts the documents with a term; `idf` (float64) is looked up by that count, so that a term costs one
-read of a large table, and the small one stays in the cache. All of it is in this one file because numba's cache looks
-at one file's date only.
+read of a large table, and the small one stays in the cache. All of it but `mix`, which never changes, is in this one
+file because numba's cache looks at one file's date only.
 """
 
 from __future__ import annotations

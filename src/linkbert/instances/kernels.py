@@ -3,7 +3,8 @@
 Everything random is a hash of (seed, epoch, index, purpose, draw number), so that an instance depends on nothing that
 happened before it: no generator has a state here. The functions work on one instance at a time over memory-mapped
 arrays, which numba turns into some millions of small random reads a second; they hold no lock (nogil), so that a loader
-can run beside a training step. All of them live in this one file because numba's cache looks at one file's date only.
+can run beside a training step. All but `mix`, which never changes, live in this one file because numba's cache looks at
+one file's date only.
 """
 
 from __future__ import annotations
