@@ -40,7 +40,7 @@ from linkbert.instances.tokens import TokenStore
 from linkbert.instances.vocabulary import check_same_vocabulary, load_vocabulary
 from linkbert.model.checkpoint import find_encoder, load_model, start_model, write_model
 from linkbert.model.linkbert import LinkBert
-from linkbert.model.step import compiles, step_function
+from linkbert.model.step import DTYPES, compiles, matrix_peak, operations_a_token, step_function
 from linkbert.pretraining.card import Learnt, model_card
 from linkbert.pretraining.checkpoint import (
     MOMENTS,
@@ -135,6 +135,7 @@ def pretrain_store(
             card = model_card(record | {"written": today()}, state, config, [learnt_from(each) for each in opened])
             write_model(model, folder, vocabulary_folder=opened[0].part.path / "vocabulary", card=card)
 
+        peak = matrix_peak(processes.device, DTYPES[config.precision])
         state = pretrain(
             model,
             optimizer,
@@ -146,6 +147,7 @@ def pretrain_store(
             evaluate=score if held_out else None,
             state=state,
             processes=processes,
+            fastest=processes.count * peak / operations_a_token(model, config),
             progress=progress,
         )
         finished = state.step == config.steps
