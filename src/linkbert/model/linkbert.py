@@ -17,7 +17,7 @@ from torch.nn import functional
 from transformers import BertConfig, BertModel
 from transformers.models.bert.modeling_bert import BertLMPredictionHead
 
-from linkbert.model.encoder import EXACT, Mode, encode, linear, norm
+from linkbert.model.encoder import EXACT, Mode, adopt, encode, linear, norm
 
 IGNORED = -100  # a label that counts for nothing: what fills masked_labels up to a round length
 
@@ -69,7 +69,7 @@ class LinkBert(nn.Module):
         self.config.architectures = ["BertForPreTraining"]
         self.config.linkbert_objective = objective  # config.json keeps it; Hugging Face carries what it does not know
         self.objective = objective
-        self.bert = BertModel(self.config)
+        self.bert = adopt(BertModel(self.config))
         self.cls = Heads(self.config, linked=objective == "drp")
         self.cls.apply(self.bert._init_weights)
         head = self.cls.predictions
