@@ -64,7 +64,7 @@ class Heads(nn.Module):
 class LinkBert(nn.Module):
     """A BERT encoder with a masked-token head and a relation head (paper, section 4).
 
-    `objective` is drp (three relations), nsp (BERT's two) or mlm (none: pooler and relation head stay as they start).
+    `objective` is drp (three relations), nsp (BERT's two) or none (pooler and relation head stay as they start).
     """
 
     def __init__(self, bert_config: BertConfig, *, objective: str = "drp") -> None:
@@ -80,7 +80,7 @@ class LinkBert(nn.Module):
         head = self.cls.predictions
         head.decoder.weight = self.bert.embeddings.word_embeddings.weight
         head.decoder.bias = head.bias
-        if objective == "mlm":
+        if objective == "none":
             self.bert.get_submodule("pooler").requires_grad_(False)
             self.cls.seq_relationship.requires_grad_(False)
 
@@ -127,7 +127,7 @@ class LinkBert(nn.Module):
         states, first = self.encode(input_ids, token_type_ids, lengths, masked_positions, mode=mode)
         logits = self.token_logits(states)
         mlm_loss = functional.cross_entropy(logits.float(), masked_labels, ignore_index=IGNORED, reduction="sum")
-        if self.objective == "mlm":
+        if self.objective == "none":
             return Output(mlm_loss, mlm_loss.new_zeros(3), relations.new_zeros(3))
         scores = self.relation_logits(first).float()
         losses = functional.cross_entropy(scores, relations, ignore_index=IGNORED, reduction="none")
