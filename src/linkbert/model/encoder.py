@@ -37,30 +37,32 @@ def encode(
     bert: BertModel,
     input_ids: Tensor,
     token_type_ids: Tensor,
-    lengths: Tensor,
+    positions: Tensor,
+    pairs: Tensor,
     *,
     only: Tensor | None = None,
     mode: Mode = EXACT,
 ) -> Tensor:
-    """Encode tokens, (B, T) -> (B, T, H) in the mode's arithmetic; a row's places from its length on are not seen.
+    """Encode tokens, (R, T) -> (R, T, H) in the mode's arithmetic; a place sees the places of its own pair.
 
-    `only`, (K,) counted in B*T, are the places that somebody reads: -> (K, H), and what follows the last layer's
-    attention is computed for them alone.
+    `positions` and `pairs` (R, T) are as in a Batch: places counted within a pair, and the number of the pair, -1 in
+    padding. `only`, (K,) counted in R*T, are the places that somebody reads: -> (K, H), and what follows the last
+    layer's attention is computed for them alone.
     """
-    config, (pairs, length) = bert.config, input_ids.shape
+    config, (rows_of, length) = bert.config, input_ids.shape
     heads, rate = config.num_attention_heads, config.hidden_dropout_prob
-    places = torch.arange(length, device=lengths.device)
-    mask = (places < lengths[:, None])[:, None, None, :]  # (B, 1, 1, T): broadcasts over heads and queries
+    mask = (pairs[:, :, None] == pairs[:, None, :])[:, None]  # (R, 1, T, T): broadcasts over heads
     parts = bert.embeddings
     rows = parts.token_type_embeddings.weight
     kinds = torch.where(token_type_ids[..., None] == 0, rows[0], rows[min(1, len(rows) - 1)])
-    hidden = look_up(parts.word_embeddings.weight, input_ids) + kinds + parts.position_embeddings.weight[:length]
+    places = look_up(parts.position_embeddings.weight, positions)
+    hidden = look_up(parts.word_embeddings.weight, input_ids) + kinds + places
     hidden = drop(norm(parts.LayerNorm, hidden), rate, mode.seed, 0).to(mode.dtype)
     layer: Any  # a BertLayer; torch types its parts as tensors
     for number, layer in enumerate(bert.encoder.layer):
         attention, output = layer.attention.self, layer.attention.output
         query, key, value = (
-            linear(part, hidden).view(pairs, length, heads, -1).transpose(1, 2)  # (B, heads, T, H / heads)
+            linear(part, hidden).view(rows_of, length, heads, -1).transpose(1, 2)  # (R, heads, T, H / heads)
             for part in (attention.query, attention.key, attention.value)
         )
         seen = attend(query, key, value, mask, config.attention_probs_dropout_prob, mode, number)
@@ -69,7 +71,7 @@ def encode(
             seen, hidden = (each.flatten(0, 1).index_select(0, only) for each in (seen, hidden))
         seen = drop(linear(output.dense, seen), rate, mode.seed, 3 * number + 1)
         hidden = norm(output.LayerNorm, seen + hidden)
-        wide = layer.intermediate.intermediate_act_fn(linear(layer.intermediate.dense, hidden))  # (B, T, feed-forward)
+        wide = layer.intermediate.intermediate_act_fn(linear(layer.intermediate.dense, hidden))  # (R, T, feed-forward)
         narrow = drop(linear(layer.output.dense, wide), rate, mode.seed, 3 * number + 2)
         hidden = norm(layer.output.LayerNorm, narrow + hidden)
     return hidden
