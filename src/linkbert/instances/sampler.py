@@ -174,8 +174,9 @@ class Sampler:
         """
         most = int(mask_counts(lengths_of(pairs) - 3, self.config.mask_rate).sum())
         positions, labels = np.empty((2, most), np.int64)
+        masking = {"token": kernels.TOKENS, "word": kernels.WORDS}[self.config.masking]
         masks = kernels.write_instances(
-            self.corpus, self.plan, self.special, numbers, pairs, self.config.mask_rate, self.config.whole_word,
+            self.corpus, self.plan, self.special, numbers, pairs, self.config.mask_rate, masking,
             starts, ids, types, positions, labels,
         )  # fmt: skip
         return positions[:masks], labels[:masks]
@@ -268,7 +269,7 @@ class Filler(Protocol):
 
 
 def fill(filler: Filler, numbers: np.ndarray, *, trim: bool = False) -> Instances:
-    """Make instances, masked, each in a row of its own: `sequence_length` places, or what the longest needs (`trim`)."""
+    """Make instances, masked, each in a row of `sequence_length` places, or of what the longest needs (`trim`)."""
     numbers = np.ascontiguousarray(numbers, np.int64)
     pairs, relations, causes = filler.draw(numbers)
     lengths = lengths_of(pairs)

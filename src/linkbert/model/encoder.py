@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import BertModel
+from transformers.models.bert.modeling_bert import BertLayer
 
 
 class Mode(NamedTuple):
@@ -49,8 +50,7 @@ def encode(
     padding. `only`, (K,) counted in R*T, are the places that somebody reads: -> (K, H), and what follows the last
     layer's attention is computed for them alone.
     """
-    config, (rows_of, length) = bert.config, input_ids.shape
-    heads, rate = config.num_attention_heads, config.hidden_dropout_prob
+    config, rate = bert.config, bert.config.hidden_dropout_prob
     mask = (pairs[:, :, None] == pairs[:, None, :])[:, None]  # (R, 1, T, T): broadcasts over heads
     parts = bert.embeddings
     rows = parts.token_type_embeddings.weight
@@ -58,31 +58,51 @@ def encode(
     places = look_up(parts.position_embeddings.weight, positions)
     hidden = look_up(parts.word_embeddings.weight, input_ids) + kinds + places
     hidden = drop(norm(parts.LayerNorm, hidden), rate, mode.seed, 0).to(mode.dtype)
-    layer: Any  # a BertLayer; torch types its parts as tensors
+    last = config.num_hidden_layers - 1
     for number, layer in enumerate(bert.encoder.layer):
-        attention, output = layer.attention.self, layer.attention.output
-        query, key, value = (
-            linear(part, hidden).view(rows_of, length, heads, -1).transpose(1, 2)  # (R, heads, T, H / heads)
-            for part in (attention.query, attention.key, attention.value)
-        )
-        seen = attend(query, key, value, mask, config.attention_probs_dropout_prob, mode, number)
-        seen = seen.transpose(1, 2).flatten(2)
-        if only is not None and number == config.num_hidden_layers - 1:
-            seen, hidden = (each.flatten(0, 1).index_select(0, only) for each in (seen, hidden))
-        seen = drop(linear(output.dense, seen), rate, mode.seed, 3 * number + 1)
-        hidden = norm(output.LayerNorm, seen + hidden)
-        wide = layer.intermediate.intermediate_act_fn(linear(layer.intermediate.dense, hidden))  # (R, T, feed-forward)
-        narrow = drop(linear(layer.output.dense, wide), rate, mode.seed, 3 * number + 2)
-        hidden = norm(layer.output.LayerNorm, narrow + hidden)
+        hidden = layer(hidden, mask, only if number == last else None, mode, number)
     return hidden
 
 
+class Layer(BertLayer):
+    """A BertLayer that computes as `encode` wants it: called as a module, so that hooks (FSDP's) see it.
+
+    It has no weights or state of its own: `adopt` makes one of a BertLayer where it stands.
+    """
+
+    def forward(self, hidden: Tensor, mask: Tensor, only: Tensor | None, mode: Mode, number: int) -> Tensor:  # type: ignore[override]
+        """Compute layer `number`: (R, T, H) -> (R, T, H), or with `only` (K,), places flat in R*T, -> (K, H)."""
+        parts: Any = self  # torch types a module's parts as tensors
+        attention, output = parts.attention.self, parts.attention.output
+        heads, rate = attention.num_attention_heads, output.dropout.p
+        query, key, value = (
+            linear(part, hidden).unflatten(-1, (heads, -1)).transpose(1, 2)  # (R, heads, T, H / heads)
+            for part in (attention.query, attention.key, attention.value)
+        )
+        seen = attend(query, key, value, mask, attention.dropout.p, mode, number)
+        seen = seen.transpose(1, 2).flatten(2)
+        if only is not None:
+            seen, hidden = (each.flatten(0, 1).index_select(0, only) for each in (seen, hidden))
+        seen = drop(linear(output.dense, seen), rate, mode.seed, 3 * number + 1)
+        hidden = norm(output.LayerNorm, seen + hidden)
+        wide = parts.intermediate.intermediate_act_fn(linear(parts.intermediate.dense, hidden))  # (R, T, feed-forward)
+        narrow = drop(linear(parts.output.dense, wide), rate, mode.seed, 3 * number + 2)
+        return norm(parts.output.LayerNorm, narrow + hidden)
+
+
+def adopt(bert: BertModel) -> BertModel:
+    """Make `Layer`s of a BertModel's layers, in place; what they hold stays. Only `encode` calls it then."""
+    for layer in bert.encoder.layer:
+        layer.__class__ = Layer
+    return bert
+
+
 def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, rate: float, mode: Mode, number: int) -> Tensor:
-    """Mix values by the likeness of queries and keys: all (B, heads, T, H / heads); `rate` is the weights' dropout."""
+    """Mix values by the likeness of queries and keys: all (R, heads, T, H / heads); `rate` is the weights' dropout."""
     rate = 0.0 if mode.seed is None else rate
     if mode.fused and (rate == 0 or query.is_cuda):
         return functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=rate)
-    scores = (query @ key.transpose(-1, -2)).float() * query.shape[-1] ** -0.5  # (B, heads, T, T)
+    scores = (query @ key.transpose(-1, -2)).float() * query.shape[-1] ** -0.5  # (R, heads, T, T)
     weights = scores.masked_fill(~mask, -torch.inf).softmax(-1)
     return drop(weights, rate, mode.seed, 3 * number + 3).to(value.dtype) @ value
 
