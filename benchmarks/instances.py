@@ -47,8 +47,8 @@ def main() -> None:
     started = time.perf_counter()
     config = Config(sequence_length=arguments.length, scope="document")
     runs = {
-        name: Batches(open_sampler(arguments.store, replace(config, whole_word=whole)))
-        for name, whole in (("linkbert", False), ("linkbert, whole words", True))
+        name: Batches(open_sampler(arguments.store, replace(config, masking=masking)))
+        for name, masking in (("linkbert", "token"), ("linkbert, whole words", "word"))
     }
     for batches in runs.values():
         batches.make(0, 1)

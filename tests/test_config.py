@@ -1,3 +1,4 @@
+import copy
 import dataclasses
 import re
 from pathlib import Path
@@ -22,12 +23,26 @@ def test_presets_carry_the_paper_numbers():
 
 
 def test_words_override_the_preset_and_the_last_word_wins():
-    config = make_config("tiny", ["steps=1e2", "shares=1/2,1/4,1/4", "whole_word=yes", "steps=7"])
-    assert (config.steps, config.shares, config.whole_word) == (7, (0.5, 0.25, 0.25), True)
+    config = make_config("tiny", ["steps=1e2", "shares=1/2,1/4,1/4", "masking=word", "steps=7"])
+    assert (config.steps, config.shares, config.masking) == (7, (0.5, 0.25, 0.25), "word")
 
 
 def test_baseline_bert_is_nsp_without_links():
     assert make_config("tiny", ["baseline=bert"]) == make_config("tiny", ["objective=nsp", "shares=1/2,1/2,0"])
+
+
+def test_a_recipe_gives_a_preset_as_the_paper_has_it(monkeypatch):
+    tables = {"tiny": {"steps": 7, "learning_rate": 1e-3, "paper": {"learning_rate": 5e-3}}}
+    monkeypatch.setattr("linkbert.config.presets", lambda: copy.deepcopy(tables))
+    assert make_config("tiny").learning_rate == 1e-3
+    assert make_config("tiny", ["steps=9", "recipe=paper"]) == Config(steps=9, learning_rate=5e-3)
+    assert make_config("tiny", ["learning_rate=2", "recipe=paper"]).learning_rate == 2
+
+
+def test_words_of_an_earlier_version_are_understood():
+    old = {"objective": "mlm", "whole_word": True, "steps": 9}
+    assert from_dict(old) == Config(objective="none", masking="word", steps=9)
+    assert from_dict({"whole_word": False}) == Config()
 
 
 @pytest.mark.parametrize(
@@ -41,6 +56,9 @@ def test_baseline_bert_is_nsp_without_links():
         ("scope=paragraph", "one of segment, document"),
         ("shares=1,1,1", "sum to 1"),
         ("shares=1/0,0,0", "cannot be read"),
+        ("recipe=paper", "beside a preset"),
+        ("schedule=cosine", "one of linear, constant, wsd"),
+        ("decay=1.5", "between 0 and 1"),
         ("baseline=gpt", "baseline=bert"),
         ("objective=nsp", "without a linked share"),
         ("heads=3", "a divisor of hidden"),

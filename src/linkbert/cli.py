@@ -196,6 +196,7 @@ def make_parser() -> argparse.ArgumentParser:
         epilog="settings (key=value), with their defaults:\n"
         + "\n".join(f"  {name + '=' + value:<28} {meaning}" for name, value, meaning in describe())
         + "\n  baseline=bert                short for objective=nsp shares=1/2,1/2,0"
+        + "\n  recipe=paper                 a preset's settings as the paper has them, without what we found better"
         + "\n\nof one store of --mix (NAME.key=value): "
         + ", ".join(STORE_KNOBS),
     )

@@ -49,8 +49,8 @@ class Config:
     )
     objective: str = knob(
         "drp",
-        "drp: masked tokens and three relations; nsp: masked tokens and two (BERT); mlm: masked tokens alone",
-        ("drp", "nsp", "mlm"),
+        "drp: masked tokens and three relations; nsp: masked tokens and two (BERT); none: masked tokens alone",
+        ("drp", "nsp", "none"),
     )
     anchors: str = knob(
         "all",
@@ -66,7 +66,7 @@ class Config:
     )
     held_out: float = knob(0.01, "share of documents kept from training, by a hash of their id", of_store=True)
     mask_rate: float = knob(0.15, "share of tokens to predict")
-    whole_word: bool = knob(False, "mask whole words instead of single WordPieces")
+    masking: str = knob("token", "what is masked: single WordPieces (token) or whole words (word)", ("token", "word"))
     sequence_length: int = knob(512, "tokens of an instance: [CLS] A [SEP] B [SEP] and padding")
 
     # The encoder
@@ -84,6 +84,12 @@ class Config:
     batch_size: int = knob(2_048, "pairs an update, over all processes")
     micro_batch: int = knob(32, "pairs of one forward pass of one process; gradients add up to batch_size")
     learning_rate: float = knob(5e-3, "peak learning rate")
+    schedule: str = knob(
+        "linear",
+        "after warm-up: down a line to 0 (linear, the paper), level (constant), or level and then down (wsd)",
+        ("linear", "constant", "wsd"),
+    )
+    decay: float = knob(0.2, "share of the steps, at the end, in which wsd comes down")
     warmup: float = knob(5_000, "steps of linear warm-up; below 1, a share of the steps")
     beta1: float = knob(0.9, "AdamW beta 1")
     beta2: float = knob(0.98, "AdamW beta 2")
@@ -121,7 +127,7 @@ class Config:
             require(getattr(self, key) >= 0, key, "0 or more")
         for key in ("dropout", "attention_dropout", "held_out"):
             require(0 <= getattr(self, key) < 1, key, "at least 0 and below 1")
-        for key in ("mask_rate", "beta1", "beta2"):
+        for key in ("mask_rate", "decay", "beta1", "beta2"):
             require(0 < getattr(self, key) < 1, key, "between 0 and 1")
         for key in ("learning_rate", "epsilon", "initializer_range"):
             require(getattr(self, key) > 0, key, "above 0")
@@ -209,8 +215,6 @@ def show_value(value: Any) -> str:
     """Write a setting as the command line takes it: (0.5, 0.5, 0.0) -> '1/2,1/2,0'."""
     if isinstance(value, tuple):
         return ",".join(str(Fraction(part).limit_denominator(1000)) for part in value)
-    if isinstance(value, bool):
-        return "true" if value else "false"
     return str(value)
 
 
@@ -228,8 +232,6 @@ def parse_value(key: str, text: str) -> Any:
                 return int(number)
             case "float":
                 return float(Fraction(text) if "/" in text else text)
-            case "bool":
-                return {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}[text.lower()]
             case "str":
                 return text
             case _:
@@ -239,8 +241,8 @@ def parse_value(key: str, text: str) -> Any:
                 if len(parts) != 3:
                     raise ValueError("not three shares")
                 return tuple(parts)
-    except (ValueError, KeyError, OverflowError, ZeroDivisionError):
-        example = {"int": "7", "float": "0.5", "bool": "true or false"}.get(kind, "1/3,1/3,1/3")
+    except (ValueError, OverflowError, ZeroDivisionError):
+        example = {"int": "7", "float": "0.5"}.get(kind, "1/3,1/3,1/3")
         raise ValueError(f"{key}={text} cannot be read: {key} takes a value such as {example}") from None
 
 
@@ -255,15 +257,17 @@ def make_config(
     """Build a Config from a preset and `key=value` words; the last word wins.
 
     `base` are settings to begin with: those of a run that goes on.
-    `baseline=bert` is short for `objective=nsp shares=1/2,1/2,0`. An unknown preset or key is a ValueError that names
-    the nearest known one.
+    `baseline=bert` is short for `objective=nsp shares=1/2,1/2,0`; `recipe=paper` takes a preset as the paper has it,
+    without what we found better. An unknown preset or key is a ValueError that names the nearest known one.
     """
     settings: dict[str, Any] = dict(base or {})
+    words = list(words)
     if preset is not None:
         table = presets()
         if preset not in table:
             raise ValueError(f"unknown preset {preset!r}; {nearest(preset, table)}")
-        settings |= table[preset]
+        paper = table[preset].pop("paper", {})
+        settings |= table[preset] | (paper if "recipe=paper" in words else {})
     known = {item.name for item in dataclasses.fields(Config)}
     for word in words:
         key, equals, text = word.partition("=")
@@ -273,8 +277,11 @@ def make_config(
             if text != "bert":
                 raise ValueError(f"baseline={text} is not known; the one baseline is baseline=bert")
             settings |= {"objective": "nsp", "shares": (0.5, 0.5, 0.0)}
+        elif key == "recipe":
+            if text != "paper" or preset is None:
+                raise ValueError(f"{word} is not known; there is recipe=paper, beside a preset")
         elif key not in known:
-            raise ValueError(f"unknown setting {key!r}; {nearest(key, [*known, 'baseline'])}")
+            raise ValueError(f"unknown setting {key!r}; {nearest(key, [*known, 'baseline', 'recipe'])}")
         else:
             settings[key] = parse_value(key, text)
     return from_dict(settings)
@@ -289,6 +296,7 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 def from_dict(settings: Mapping[str, Any]) -> Config:
     """Rebuild a Config from a preset's table or from RUN/run.json."""
+    settings = modern(settings)
     known = {item.name: item for item in dataclasses.fields(Config)}
     unknown = [key for key in settings if key not in known]
     if unknown:
@@ -296,6 +304,20 @@ def from_dict(settings: Mapping[str, Any]) -> Config:
     values = _tuples(settings)
     values |= {key: float(value) for key, value in values.items() if known[key].type == "float"}
     return Config(**values)
+
+
+def modern(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Bring settings of an earlier version's run.json to today's words; today's stay as they are.
+
+    >>> modern({"objective": "mlm", "whole_word": True})
+    {'objective': 'none', 'masking': 'word'}
+    """
+    settings = dict(settings)
+    if settings.get("objective") == "mlm":
+        settings["objective"] = "none"
+    if "whole_word" in settings:
+        settings["masking"] = "word" if settings.pop("whole_word") else "token"
+    return settings
 
 
 def _tuples(settings: Mapping[str, Any]) -> dict[str, Any]:

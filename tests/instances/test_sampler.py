@@ -42,7 +42,7 @@ def configs(draw):
         alpha=draw(st.sampled_from([0.0, 1.0, 2.5])),
         sequence_length=draw(st.integers(16, 60)),
         mask_rate=draw(st.sampled_from([0.01, 0.15, 0.5])),
-        whole_word=draw(st.booleans()),
+        masking=draw(st.sampled_from(["token", "word"])),
         held_out=draw(st.sampled_from([0.0, 0.3])),
         seed=draw(st.integers(0, 2**40)),
     )
@@ -284,7 +284,7 @@ def test_a_split_without_documents_says_what_to_do(toy):
 
 def test_trimming_changes_nothing_but_the_width(toy):
     store, graph = toy(*many(documents=50))
-    sampler = Sampler(store, graph, Config(sequence_length=128, whole_word=True))
+    sampler = Sampler(store, graph, Config(sequence_length=128, masking="word"))
     wide, narrow = sampler.fill(np.arange(20)), sampler.fill(np.arange(20), trim=True)
     width = narrow.input_ids.shape[1]
     assert width % 8 == 0
@@ -317,7 +317,7 @@ def test_masks_have_the_statistics_of_the_reference(toy, reference, whole_word):
     import random
 
     store, graph = toy(*many(documents=100))
-    config = Config(sequence_length=128, whole_word=whole_word)
+    config = Config(sequence_length=128, masking="word" if whole_word else "token")
     made = Sampler(store, graph, config).fill(np.arange(1_500))
     vocabulary = store.vocabulary
     ids, continues = vocabulary.ids, vocabulary.continues
@@ -348,7 +348,7 @@ def test_masks_have_the_statistics_of_the_reference(toy, reference, whole_word):
 
 def test_whole_words_are_masked_whole(toy):
     store, graph = toy(*many(documents=100))
-    made = Sampler(store, graph, Config(sequence_length=128, whole_word=True)).fill(np.arange(500))
+    made = Sampler(store, graph, Config(sequence_length=128, masking="word")).fill(np.arange(500))
     continues = store.vocabulary.continues
     clean = made.input_ids.copy()
     clean.flat[made.masked_positions] = made.masked_labels

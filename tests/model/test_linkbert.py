@@ -114,7 +114,7 @@ def test_a_pair_does_not_see_beyond_its_length_or_its_neighbours():
 
 
 def test_decoder_is_tied_and_relations_can_be_off():
-    model = LinkBert(small_config(), objective="mlm")
+    model = LinkBert(small_config(), objective="none")
     assert model.cls.predictions.decoder.weight is model.bert.embeddings.word_embeddings.weight
     assert model.cls.predictions.decoder.bias is model.cls.predictions.bias
     output = model(*inputs(make_batch()))

@@ -75,7 +75,7 @@ def check(path: str | Path) -> Iterator[Finding]:
             for scope in ("segment", "document"):
                 yield from _check_instances(tokens, graphs[0], Config(graph=name, scope=scope, sequence_length=128))
     if sound:
-        yield from _check_instances(tokens, None, Config(shares=(0.5, 0.5, 0.0), whole_word=True))
+        yield from _check_instances(tokens, None, Config(shares=(0.5, 0.5, 0.0), masking="word"))
 
 
 def _open_graph(graphs: list[Any], path: Path, name: str) -> None:
@@ -461,7 +461,7 @@ def judge(sampler: Sampler, made: Instances, graph: LinkGraph | None) -> dict[st
     rows = made.masked_positions // width
     masked[rows[np.isin(made.masked_labels, [ids[token] for token in (CLS, SEP, PAD, MASK)])]] = True
     number, asked = np.bincount(rows, minlength=count), mask_counts(sizes, config.mask_rate)
-    masked |= (number > asked) | (number < 1) if config.whole_word else number != asked
+    masked |= (number > asked) | (number < 1) if config.masking != "token" else number != asked
     if np.any(np.diff(made.masked_positions) <= 0):
         masked[:] = True
     seen = made.input_ids.ravel()[made.masked_positions]

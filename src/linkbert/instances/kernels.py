@@ -20,6 +20,8 @@ from linkbert.records import CONTIGUOUS, LINKED, RANDOM
 _ORDER, _CUT, _RELATION, _PAIR, _MASK = range(5)
 # Which segment of a linked document.
 ANY, LEAD, SECTION = range(3)
+# What is masked.
+TOKENS, WORDS = range(2)
 # Why an instance has another relation than the one drawn for it (bits).
 NO_LINK, ONE_SENTENCE, NO_RANDOM, NO_PAIR = 1, 2, 4, 8
 _FATE = 1 << 20  # draws from here on decide what takes a token's place; the ones before, which are masked
@@ -415,7 +417,7 @@ def choose_words(
 
 @compiled
 def write_instances(
-    corpus: Corpus, plan: Plan, special: Special, numbers: np.ndarray, pairs: np.ndarray, rate: float, whole_word: bool,
+    corpus: Corpus, plan: Plan, special: Special, numbers: np.ndarray, pairs: np.ndarray, rate: float, masking: int,
     ids: np.ndarray, types: np.ndarray, lengths: np.ndarray, positions: np.ndarray, labels: np.ndarray,
 ) -> int:  # fmt: skip
     """Write the tokens of drawn pairs, `[CLS] A [SEP] B [SEP]` and padding, and mask them; give the number of masks.
@@ -449,7 +451,7 @@ def write_instances(
         epoch, index = numbers[row] // plan.anchors, numbers[row] % plan.anchors
         key = draw(make_key(plan.seed, epoch, _MASK), index)
         wanted = count_masks(tokens, rate)
-        if whole_word:
+        if masking == WORDS:
             marked = choose_words(line, tokens, middle, wanted, key, special, order, chosen)
         else:
             marked = choose_tokens(tokens, middle, wanted, key, order, chosen)

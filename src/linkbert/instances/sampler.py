@@ -174,8 +174,9 @@ class Sampler:
         lengths = np.empty(len(numbers), np.int64)
         most = int(mask_counts(tokens, self.config.mask_rate).sum())
         positions, labels = np.empty((2, most), np.int64)
+        masking = {"token": kernels.TOKENS, "word": kernels.WORDS}[self.config.masking]
         masks = kernels.write_instances(
-            self.corpus, self.plan, self.special, numbers, pairs, self.config.mask_rate, self.config.whole_word,
+            self.corpus, self.plan, self.special, numbers, pairs, self.config.mask_rate, masking,
             ids, types, lengths, positions, labels,
         )  # fmt: skip
         return Instances(numbers, pairs, relations, causes, ids, types, lengths, positions[:masks], labels[:masks])

@@ -162,7 +162,8 @@ def load_model(folder: Path) -> LinkBert:
 
 def objective_of(bert_config: BertConfig, weights: dict[str, Tensor]) -> str:
     """Tell what a checkpoint was trained for: as its config.json says, else by the rows of its relation head."""
-    return getattr(bert_config, "linkbert_objective", None) or ("drp" if LINKED_ROW in weights else "nsp")
+    named = getattr(bert_config, "linkbert_objective", None) or ("drp" if LINKED_ROW in weights else "nsp")
+    return "none" if named == "mlm" else named  # as an earlier version called it
 
 
 def write_model(model: LinkBert, folder: Path, *, vocabulary_folder: Path, card: str | None = None) -> None:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import BertModel
+from transformers.models.bert.modeling_bert import BertLayer
 
 
 class Mode(NamedTuple):
@@ -47,8 +48,8 @@ def encode(
     `only`, (K,) counted in B*T, are the places that somebody reads: -> (K, H), and what follows the last layer's
     attention is computed for them alone.
     """
-    config, (pairs, length) = bert.config, input_ids.shape
-    heads, rate = config.num_attention_heads, config.hidden_dropout_prob
+    config, length = bert.config, input_ids.shape[1]
+    rate = config.hidden_dropout_prob
     places = torch.arange(length, device=lengths.device)
     mask = (places < lengths[:, None])[:, None, None, :]  # (B, 1, 1, T): broadcasts over heads and queries
     parts = bert.embeddings
@@ -56,23 +57,43 @@ def encode(
     kinds = torch.where(token_type_ids[..., None] == 0, rows[0], rows[min(1, len(rows) - 1)])
     hidden = look_up(parts.word_embeddings.weight, input_ids) + kinds + parts.position_embeddings.weight[:length]
     hidden = drop(norm(parts.LayerNorm, hidden), rate, mode.seed, 0).to(mode.dtype)
-    layer: Any  # a BertLayer; torch types its parts as tensors
+    last = config.num_hidden_layers - 1
     for number, layer in enumerate(bert.encoder.layer):
-        attention, output = layer.attention.self, layer.attention.output
+        hidden = layer(hidden, mask, only if number == last else None, mode, number)
+    return hidden
+
+
+class Layer(BertLayer):
+    """A BertLayer that computes as `encode` wants it: called as a module, so that hooks (FSDP's) see it.
+
+    It has no weights or state of its own: `adopt` makes one of a BertLayer where it stands.
+    """
+
+    def forward(self, hidden: Tensor, mask: Tensor, only: Tensor | None, mode: Mode, number: int) -> Tensor:  # type: ignore[override]
+        """Compute layer `number`: (B, T, H) -> (B, T, H), or with `only` (K,), places flat in B*T, -> (K, H)."""
+        parts: Any = self  # torch types a module's parts as tensors
+        attention, output = parts.attention.self, parts.attention.output
+        heads, rate = attention.num_attention_heads, output.dropout.p
         query, key, value = (
-            linear(part, hidden).view(pairs, length, heads, -1).transpose(1, 2)  # (B, heads, T, H / heads)
+            linear(part, hidden).unflatten(-1, (heads, -1)).transpose(1, 2)  # (B, heads, T, H / heads)
             for part in (attention.query, attention.key, attention.value)
         )
-        seen = attend(query, key, value, mask, config.attention_probs_dropout_prob, mode, number)
+        seen = attend(query, key, value, mask, attention.dropout.p, mode, number)
         seen = seen.transpose(1, 2).flatten(2)
-        if only is not None and number == config.num_hidden_layers - 1:
+        if only is not None:
             seen, hidden = (each.flatten(0, 1).index_select(0, only) for each in (seen, hidden))
         seen = drop(linear(output.dense, seen), rate, mode.seed, 3 * number + 1)
         hidden = norm(output.LayerNorm, seen + hidden)
-        wide = layer.intermediate.intermediate_act_fn(linear(layer.intermediate.dense, hidden))  # (B, T, feed-forward)
-        narrow = drop(linear(layer.output.dense, wide), rate, mode.seed, 3 * number + 2)
-        hidden = norm(layer.output.LayerNorm, narrow + hidden)
-    return hidden
+        wide = parts.intermediate.intermediate_act_fn(linear(parts.intermediate.dense, hidden))  # (B, T, feed-forward)
+        narrow = drop(linear(parts.output.dense, wide), rate, mode.seed, 3 * number + 2)
+        return norm(parts.output.LayerNorm, narrow + hidden)
+
+
+def adopt(bert: BertModel) -> BertModel:
+    """Make `Layer`s of a BertModel's layers, in place; what they hold stays. Only `encode` calls it then."""
+    for layer in bert.encoder.layer:
+        layer.__class__ = Layer
+    return bert
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, rate: float, mode: Mode, number: int) -> Tensor:

@@ -68,7 +68,7 @@ def open_for(folder: Path, *, head: str, what: str) -> tuple[LinkBert, PreTraine
     """Open a model and its tokenizer for a question that needs a head; without it, a ValueError."""
     bert_config, weights = read_encoder(Path(folder))
     objective = objective_of(bert_config, weights)
-    if head not in weights or (head == RELATION_HEAD and objective == "mlm"):
+    if head not in weights or (head == RELATION_HEAD and objective == "none"):
         raise ValueError(f"{folder} has no trained {what}; pretrain it first: linkbert pretrain STORE init={folder}")
     tokenizer = AutoTokenizer.from_pretrained(folder)
     return make_model(bert_config, weights, objective=objective).eval(), tokenizer

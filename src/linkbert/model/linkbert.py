@@ -17,7 +17,7 @@ from torch.nn import functional
 from transformers import BertConfig, BertModel
 from transformers.models.bert.modeling_bert import BertLMPredictionHead
 
-from linkbert.model.encoder import EXACT, Mode, encode, linear, norm
+from linkbert.model.encoder import EXACT, Mode, adopt, encode, linear, norm
 
 IGNORED = -100  # a label that counts for nothing: what fills masked_labels up to a round length
 
@@ -59,7 +59,7 @@ class Heads(nn.Module):
 class LinkBert(nn.Module):
     """A BERT encoder with a masked-token head and a relation head (paper, section 4).
 
-    `objective` is drp (three relations), nsp (BERT's two) or mlm (none: pooler and relation head stay as they start).
+    `objective` is drp (three relations), nsp (BERT's two) or none (pooler and relation head stay as they start).
     """
 
     def __init__(self, bert_config: BertConfig, *, objective: str = "drp") -> None:
@@ -69,13 +69,13 @@ class LinkBert(nn.Module):
         self.config.architectures = ["BertForPreTraining"]
         self.config.linkbert_objective = objective  # config.json keeps it; Hugging Face carries what it does not know
         self.objective = objective
-        self.bert = BertModel(self.config)
+        self.bert = adopt(BertModel(self.config))
         self.cls = Heads(self.config, linked=objective == "drp")
         self.cls.apply(self.bert._init_weights)
         head = self.cls.predictions
         head.decoder.weight = self.bert.embeddings.word_embeddings.weight
         head.decoder.bias = head.bias
-        if objective == "mlm":
+        if objective == "none":
             self.bert.get_submodule("pooler").requires_grad_(False)
             self.cls.seq_relationship.requires_grad_(False)
 
@@ -122,7 +122,7 @@ class LinkBert(nn.Module):
         states, first = self.encode(input_ids, token_type_ids, lengths, masked_positions, mode=mode)
         logits = self.token_logits(states)
         mlm_loss = functional.cross_entropy(logits.float(), masked_labels, ignore_index=IGNORED, reduction="sum")
-        if self.objective == "mlm":
+        if self.objective == "none":
             return Output(mlm_loss, mlm_loss.new_zeros(()), relations.new_zeros(()))
         scores = self.relation_logits(first).float()
         relation_loss = functional.cross_entropy(scores, relations, reduction="sum")

@@ -29,7 +29,7 @@ POLICY = {
 HEADS = {
     "drp": "masked tokens and three relations (contiguous, random, linked)",
     "nsp": "masked tokens and two relations (contiguous, random), as BERT",
-    "mlm": "masked tokens alone",
+    "none": "masked tokens alone",
 }
 USE = """\
 ```python

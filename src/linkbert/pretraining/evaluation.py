@@ -26,7 +26,7 @@ from linkbert.pretraining.distributed import Processes, sum_over
 from linkbert.records import RELATIONS
 
 ENOUGH = 30  # pairs of a class, below which its accuracy says next to nothing
-CLASSES = {"drp": 3, "nsp": 2, "mlm": 0}  # relations that a model of each objective tells apart
+CLASSES = {"drp": 3, "nsp": 2, "none": 0}  # relations that a model of each objective tells apart
 GROUPS = 64  # documents of A are the units of an interval; their numbers modulo this, so that counts stay small
 NORMAL_95 = 1.959963984540054  # the 97.5 % quantile of the normal distribution
 

@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -78,7 +79,14 @@ def pretrain(
     state, processes = state or State(), processes or Processes()
     if not processes.first:
         progress = lambda _: None  # noqa: E731
-    warmup = warmup_steps(config.warmup, config.steps)
+    rate_of = partial(
+        learning_rate,
+        peak=config.learning_rate,
+        warmup=warmup_steps(config.warmup, config.steps),
+        steps=config.steps,
+        schedule=config.schedule,
+        decay=config.decay,
+    )
     journal = Journal(run, step=state.step) if processes.first else None
     timer = Timer(state.elapsed)
     saved = state.step
@@ -87,7 +95,7 @@ def pretrain(
         for step in range(state.step, config.steps):
             timer.start()
             torch.manual_seed(dropout_seed(config.seed, step, processes.rank))
-            rate = learning_rate(step, peak=config.learning_rate, warmup=warmup, steps=config.steps)
+            rate = rate_of(step)
             set_learning_rate(optimizer, rate)
 
             # All micro-batches of the step first: MLM is averaged over their masked tokens together.

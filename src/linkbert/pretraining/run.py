@@ -30,7 +30,7 @@ import torch
 import transformers
 
 import linkbert
-from linkbert.config import STORE_KNOBS, Config, Part, show_value, to_dict
+from linkbert.config import STORE_KNOBS, Config, Part, modern, show_value, to_dict
 from linkbert.files import locked, read_json, remove, write_json
 from linkbert.instances.batches import Batches
 from linkbert.instances.mixture import OpenPart, count_tokens, make_sampler, open_parts
@@ -222,7 +222,7 @@ def prepare_run(
     for part in (run / "checkpoints").glob("*.part"):
         remove(part)
     found = last_checkpoint(run)
-    changed = {key: value for key, value in now["config"].items() if value != before["config"].get(key)}
+    changed = {key: value for key, value in now["config"].items() if value != modern(before["config"]).get(key)}
     sitting = {"date": today(), "step": found[1].step if found else 0, "changed": changed}
     return found, now | {"created": before["created"], "resumed": [*before["resumed"], sitting]}
 
@@ -256,7 +256,8 @@ def check_same_run(run: Path, before: Any, now: dict[str, Any]) -> None:
         if key in FREE or old == value:
             continue
         old, value = (show_value(tuple(v) if isinstance(v, list) else v) for v in (old, value))
-        why = "; the learning rate of every step depends on it" if key in ("steps", "warmup") else ""
+        steers = key in ("steps", "warmup", "schedule", "decay")
+        why = "; the learning rate of every step depends on it" if steers else ""
         raise ValueError(
             f"{run} was begun with {key}={old}, not {key}={value}{why}: resume with {key}={old}, "
             f"or start a new run with {model}"
@@ -272,7 +273,7 @@ def check_same_run(run: Path, before: Any, now: dict[str, Any]) -> None:
 
 def _all_settings(record: dict[str, Any]) -> dict[str, Any]:
     """Give what decides a run's batches and updates, each store's own settings and weight among it."""
-    found = dict(record["config"])
+    found = modern(record["config"])
     for name, store in record.get("stores", {}).items():
         found |= {f"{name}.{key}": store["settings"].get(key, found.get(key)) for key in STORE_KNOBS}
         found[f"the weight of {name}"] = store["weight"]
