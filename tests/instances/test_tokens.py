@@ -305,7 +305,7 @@ def test_a_store_of_another_vocabulary_holds_its_promises(tmp_path, kind, other_
     assert [finding for finding in check(tmp_path / "s") if not finding[1]] == []
     store = TokenStore.open(tmp_path / "s")
     assert store.text(3) == f"Foxes 3. {text}"
-    config = make_config("tiny", ["sequence_length=64", "held_out=0.2", "whole_word=true"])
+    config = make_config("tiny", ["sequence_length=64", "held_out=0.2", "masking=word"])
     sampler = open_sampler(tmp_path / "s", config)
     sentences = [
         "".join(" " * (not token.startswith("##")) + token.removeprefix("##") for token, _ in shown["a"]["tokens"])

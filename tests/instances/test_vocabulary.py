@@ -235,13 +235,11 @@ def test_special_tokens_of_other_tokenizers_are_text_too(other_vocabulary, words
 
 
 def test_pieces_of_other_tokenizers_are_spelled_as_wordpieces(other_vocabulary):
-    for kind, wanted in (
-        ("bpe", ["quick", "(", "##fox", ",", "##s"]),
-        ("unigram", ["quick", "(", "##fox", ",", "##s"]),
-    ):
+    for kind in ("bpe", "unigram"):
         vocabulary = other_vocabulary(kind)
         spelled = vocabulary.spelled
         ids = vocabulary.tokenizer.encode(" quick (fox, ").ids
+        wanted = ["(", "##fox", ","]
         assert [word for word in (spelled[i] for i in ids) if word in wanted] == wanted
         assert [spelled[vocabulary.special_ids[name]] for name in SPECIAL] == list(SPECIAL)
         assert {spelled[i] for i in np.flatnonzero(vocabulary.continues)} == {w for w in spelled if w.startswith("##")}
