@@ -460,7 +460,7 @@ def judge(sampler: Sampler, made: Instances, graph: LinkGraph | None) -> dict[st
         laid_out[row] = not same or made.lengths[row] != 3 + sizes[row]
     rows = made.masked_positions // width
     masked[rows[np.isin(made.masked_labels, [ids[token] for token in (CLS, SEP, PAD, MASK)])]] = True
-    number, asked = np.bincount(rows, minlength=count), mask_counts(sizes, config.mask_rate)
+    number, asked = np.bincount(rows, minlength=count), mask_counts(sizes, sampler.mask_rates(made.numbers))
     masked |= (number > asked) | (number < 1) if config.masking != "token" else number != asked
     if np.any(np.diff(made.masked_positions) <= 0):
         masked[:] = True
