@@ -21,7 +21,7 @@ from linkbert.config import Config
 from linkbert.graph.links import LinkGraph
 from linkbert.instances import kernels
 from linkbert.instances.tokens import TokenStore
-from linkbert.instances.vocabulary import CLS, MASK, PAD, SEP, SPECIAL
+from linkbert.instances.vocabulary import CLS, MASK, PAD, SEP
 from linkbert.records import CONTIGUOUS, LINKED, RANDOM, RELATIONS, Pair, Segment
 
 log = logging.getLogger(__name__)
@@ -127,10 +127,10 @@ class Sampler:
             segment={"random": kernels.ANY, "lead": kernels.LEAD, "section": kernels.SECTION}[config.linked_segment],
             usable_only=anchors == "usable",
         )
-        ids = store.vocabulary.ids
+        ids = store.vocabulary.special_ids
         self.special = kernels.Special(
             pad=ids[PAD], cls=ids[CLS], sep=ids[SEP], mask=ids[MASK], size=len(store.vocabulary),
-            reserved=np.sort(np.array([ids[token] for token in SPECIAL])), continues=store.vocabulary.continues,
+            reserved=store.vocabulary.reserved, continues=store.vocabulary.continues,
         )  # fmt: skip
         if anchors == "usable":
             linkable, continuable = self._survey(np.arange(self.plan.anchors))
@@ -247,10 +247,11 @@ def describe_instances(sampler: Sampler, numbers: np.ndarray) -> list[dict[str, 
     """Decode instances for reading, as plain values: {"number", "relation", "a", "b"}.
 
     A segment is {"document": number, "start": token, "stop": token, "tokens": [(what stands there, what the model sees
-    in its place)]}, the latter None where the token is not to be predicted: ("paris", "[MASK]"), ("is", None).
+    in its place)]}, spelled as WordPieces; the latter None where the token is not to be predicted: ("paris", "[MASK]"),
+    ("is", None).
     """
     made = sampler.fill(numbers)
-    tokens = sampler.store.vocabulary.tokens
+    tokens = sampler.store.vocabulary.spelled
     labels = dict(zip(made.masked_positions.tolist(), made.masked_labels.tolist(), strict=True))
     width = made.input_ids.shape[1]
     found = []
