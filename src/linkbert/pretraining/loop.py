@@ -33,12 +33,12 @@ from torch import Tensor, nn
 
 from linkbert.config import Config
 from linkbert.instances.batches import Batch, Batches
-from linkbert.model.linkbert import IGNORED, Output
+from linkbert.model.linkbert import Output
 from linkbert.pretraining.checkpoint import State, checkpoints, save_checkpoint
 from linkbert.pretraining.distributed import Processes, sum_all, sum_over
 from linkbert.pretraining.journal import Journal
 from linkbert.pretraining.optimizer import clip_gradients, gradients, learning_rate, set_learning_rate, warmup_steps
-from linkbert.records import RELATIONS
+from linkbert.records import IGNORED, RELATIONS
 
 WITH_RELATIONS = ("drp", "nsp")  # objectives
 
@@ -187,10 +187,11 @@ def count(micro_batches: Sequence[Batch]) -> Tensor:
     counts = torch.zeros(7, dtype=torch.int64)
     for batch in micro_batches:
         counts[0] += (batch.masked_labels != IGNORED).sum()
-        counts[1] += len(batch.relations)
-        counts[2] += batch.lengths.sum()
+        asked = batch.relations[batch.relations != IGNORED]
+        counts[1] += len(asked)
+        counts[2] += batch.tokens
         counts[3] += batch.input_ids.numel()
-        counts[4:] += torch.bincount(batch.relations, minlength=3)
+        counts[4:] += torch.bincount(asked, minlength=3)
     return counts
 
 
