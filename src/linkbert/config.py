@@ -66,7 +66,12 @@ class Config:
     )
     held_out: float = knob(0.01, "share of documents kept from training, by a hash of their id", of_store=True)
     mask_rate: float = knob(0.15, "share of tokens to predict")
-    masking: str = knob("token", "what is masked: single WordPieces (token) or whole words (word)", ("token", "word"))
+    mask_rate_end: float = knob(0.0, "the share at the end of the run, reached in a line from mask_rate; 0: the same")
+    masking: str = knob(
+        "token",
+        "what is masked: single WordPieces (token), whole words (word), or spans of up to 10 words (span, SpanBERT)",
+        ("token", "word", "span"),
+    )
     sequence_length: int = knob(512, "tokens of an instance: [CLS] A [SEP] B [SEP] and padding")
 
     # The encoder
@@ -134,7 +139,7 @@ class Config:
         for key in ("alpha", "warmup", "weight_decay", "clip", "seed", "threads", "keep", "stop_before",
                     "evaluate_every"):  # fmt: skip
             require(getattr(self, key) >= 0, key, "0 or more")
-        for key in ("dropout", "attention_dropout", "held_out"):
+        for key in ("dropout", "attention_dropout", "held_out", "mask_rate_end"):
             require(0 <= getattr(self, key) < 1, key, "at least 0 and below 1")
         for key in ("mask_rate", "decay", "beta1", "beta2"):
             require(0 < getattr(self, key) < 1, key, "between 0 and 1")

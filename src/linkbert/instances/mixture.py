@@ -159,7 +159,9 @@ def open_parts(parts: Sequence[Part], config: Config) -> list[OpenPart]:
 
 def make_sampler(opened: Sequence[OpenPart], config: Config) -> Sampler | Mixture:
     """Make what draws the training instances of a run: the sampler of its one store, or the mixture of several."""
-    samplers = [Sampler(each.tokens, each.graph, each.config, anchors=each.config.anchors) for each in opened]
+    samplers = [
+        Sampler(each.tokens, each.graph, each.config, anchors=each.config.anchors, share=each.weight) for each in opened
+    ]
     return samplers[0] if len(samplers) == 1 else Mixture(samplers, [each.share for each in opened], config)
 
 

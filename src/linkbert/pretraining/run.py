@@ -290,7 +290,8 @@ def fingerprint(store: Path, graph: str) -> str:
     """Tell stores apart by what a run reads of them: a hash of sizes and sampled blocks, not of dates or paths."""
     digest = hashlib.blake2b(digest_size=16)
     folders = (store / "tokens", store / "graphs" / graph)
-    for path in [*(p for folder in folders for p in sorted(folder.glob("*.bin"))), store / "vocabulary" / "vocab.txt"]:
+    words = [path for name in ("vocab.txt", "tokenizer.json") if (path := store / "vocabulary" / name).is_file()]
+    for path in [*(p for folder in folders for p in sorted(folder.glob("*.bin"))), *words]:
         size = path.stat().st_size
         digest.update(f"{path.name} {size}\n".encode())
         with path.open("rb") as file:
