@@ -10,8 +10,9 @@ from transformers import BertConfig, BertForPreTraining
 
 from linkbert.config import make_config
 from linkbert.model.encoder import Mode, drop
-from linkbert.model.linkbert import IGNORED, LinkBert
+from linkbert.model.linkbert import LinkBert
 from linkbert.model.step import compiles, operations_a_token, pad_masked, step_function
+from linkbert.records import IGNORED
 
 
 def small_config(**changes) -> BertConfig:
@@ -26,10 +27,13 @@ def make_batch(pairs=5, length=24, *, relations=3, full=False, seed=0, vocabular
     lengths = torch.full((pairs,), length) if full else draw(pairs, low=length // 2, high=length + 1)
     rows = [torch.randperm(int(n), generator=random)[:4].sort().values + i * length for i, n in enumerate(lengths)]
     positions = torch.cat(rows)
+    real = torch.arange(length) < lengths[:, None]
     return types.SimpleNamespace(
         input_ids=draw(pairs, length, low=1, high=vocabulary),
         token_type_ids=(torch.arange(length) >= length // 3).long().expand(pairs, length).contiguous(),
-        lengths=lengths,
+        positions=torch.where(real, torch.arange(length), 0),
+        pairs=torch.where(real, torch.arange(pairs)[:, None], -1),
+        first=torch.arange(pairs) * length,
         masked_positions=positions,
         masked_labels=draw(len(positions), high=vocabulary),
         relations=draw(pairs, high=relations),
@@ -49,7 +53,7 @@ def test_losses_and_gradients_equal_hugging_face(act):
     batch = make_batch(relations=2)
     labels = torch.full((batch.input_ids.numel(),), IGNORED)
     labels[batch.masked_positions] = batch.masked_labels
-    attended = (torch.arange(24) < batch.lengths[:, None]).long()
+    attended = (batch.pairs >= 0).long()
     theirs = reference(batch.input_ids, attended, batch.token_type_ids)
     their_mlm = functional.cross_entropy(theirs.prediction_logits.flatten(0, 1), labels, reduction="sum")
     their_nsp = functional.cross_entropy(theirs.seq_relationship_logits, batch.relations, reduction="sum")
@@ -102,12 +106,11 @@ def test_predictions_go_with_the_losses():
     assert (found.relations.argmax(-1) == batch.relations).sum() == output.relation_correct
 
 
-def test_a_pair_does_not_see_beyond_its_length_or_its_neighbours():
+def test_a_pair_does_not_see_beyond_its_length():
     model = LinkBert(small_config())
     batch = make_batch()
     before = model.predict(*inputs(batch)[:-1])
-    for row, length in enumerate(batch.lengths):
-        batch.input_ids[row, length:] = 13
+    batch.input_ids[batch.pairs < 0] = 13
     after = model.predict(*inputs(batch)[:-1])
     assert torch.equal(before.mlm_losses, after.mlm_losses)
     assert torch.equal(before.relations, after.relations)

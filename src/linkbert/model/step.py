@@ -20,7 +20,8 @@ from torch.nn import functional
 
 from linkbert.config import Config
 from linkbert.model.encoder import Mode
-from linkbert.model.linkbert import IGNORED, LinkBert, Output
+from linkbert.model.linkbert import LinkBert, Output
+from linkbert.records import IGNORED
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +56,8 @@ def step_function(model: LinkBert, config: Config, called: nn.Module | None = No
             positions, labels = pad_masked(positions, labels)
             for tensor in (positions, labels):  # their number differs in every batch; all other shapes stay
                 torch._dynamo.mark_dynamic(tensor, 0)
-        return forward(batch.input_ids, batch.token_type_ids, batch.lengths, positions, labels, batch.relations, mode)
+        tokens = (batch.input_ids, batch.token_type_ids, batch.positions, batch.pairs)
+        return forward(*tokens, batch.first, positions, labels, batch.relations, mode)
 
     return step
 

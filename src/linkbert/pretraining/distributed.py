@@ -39,7 +39,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from linkbert.config import Config
 from linkbert.instances.batches import Batch
-from linkbert.model.linkbert import IGNORED
+from linkbert.records import IGNORED
 
 CPU = torch.device("cpu")
 BEAT = 1.0  # seconds between signs of life

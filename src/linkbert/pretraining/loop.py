@@ -28,11 +28,12 @@ from torch import Tensor, nn
 
 from linkbert.config import Config
 from linkbert.instances.batches import Batch, Batches
-from linkbert.model.linkbert import IGNORED, Output
+from linkbert.model.linkbert import Output
 from linkbert.pretraining.checkpoint import Checkpoints, State, checkpoints
 from linkbert.pretraining.distributed import Processes, same_passes, stop_on_signals, sum_over, summing
 from linkbert.pretraining.journal import Journal
 from linkbert.pretraining.optimizer import clip_gradients, learning_rate, set_learning_rate, warmup_steps
+from linkbert.records import IGNORED
 
 log = logging.getLogger(__name__)
 
@@ -100,18 +101,18 @@ def pretrain(
 
             # All micro-batches of the step first: MLM is averaged over their masked tokens together.
             micro_batches = batches.micro_batches(step, processes.rank, processes.count)
-            if config.sharding != "none" and processes.count > 1:
-                micro_batches = same_passes(processes, micro_batches)
             timer.loaded()
             counts = sum_over(processes, count(micro_batches).to(processes.device)).tolist()
+            if config.sharding != "none" and processes.count > 1:
+                micro_batches = same_passes(processes, micro_batches)
             masked, pairs, tokens = max(counts[0], 1), counts[1], counts[2]
 
             model.train()
             sums = torch.zeros(4, dtype=torch.float64, device=processes.device)
-            for batch in micro_batches:
+            for number, batch in enumerate(micro_batches, 1):
                 if stop.wanted and processes.count == 1:
                     break
-                with summing(spread or model, last=batch is micro_batches[-1]):
+                with summing(spread or model, last=number == len(micro_batches)):
                     output = forward(batch.to(processes.device))
                     (output.mlm_loss / masked + output.relation_loss / pairs).backward()
                 sums[:3] += torch.stack([part.detach().double() for part in output])
@@ -173,9 +174,10 @@ def count(micro_batches: Sequence[Batch]) -> Tensor:
     counts = torch.zeros(6, dtype=torch.int64)
     for batch in micro_batches:
         counts[0] += (batch.masked_labels != IGNORED).sum()
-        counts[1] += len(batch.relations)
-        counts[2] += batch.lengths.sum()
-        counts[3:] += torch.bincount(batch.relations, minlength=3)
+        asked = batch.relations[batch.relations != IGNORED]
+        counts[1] += len(asked)
+        counts[2] += batch.tokens
+        counts[3:] += torch.bincount(asked, minlength=3)
     return counts
 
 
