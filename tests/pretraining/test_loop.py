@@ -208,10 +208,10 @@ def test_a_full_disk_is_one_line_and_the_last_checkpoint_stays(train, make_toy, 
 
     write = checkpoint.save_file
 
-    def full(tensors, path):
+    def full(tensors, path, **options):
         if "step-0000008" in path:
             raise OSError(28, "No space left on device")
-        write(tensors, path)
+        write(tensors, path, **options)
 
     monkeypatch.setattr(checkpoint, "save_file", full)
     with pytest.raises(

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from linkbert.config import Config
@@ -34,17 +34,21 @@ M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # of glibc's malloc.h
 ROUND = 64  # compiled, the number of masked positions is a multiple of this
 
 
-def step_function(model: LinkBert, config: Config) -> Callable[[Any], Output]:
+def step_function(model: LinkBert, config: Config, called: nn.Module | None = None) -> Callable[[Any], Output]:
     """Give the function that maps a batch (with the tensors that `LinkBert.forward` takes) to its losses.
 
     Dropout follows from torch's generator at the time of the call, so `torch.manual_seed` before a step decides it;
     in eval mode there is none. The same seed gives the same losses and gradients bit for bit, on as many threads.
+    `called` is what is called in the model's place: a wrapper of it that sums gradients over processes.
     """
     if next(model.parameters()).device.type == "cpu":
         keep_memory()
     dtype = DTYPES[config.precision]
     compiled = compiles(model, config)
-    forward: Callable[..., Output] = torch.compile(model.forward, dynamic=False, fullgraph=True) if compiled else model
+    if compiled:
+        torch._dynamo.config.optimize_ddp = False  # it would split the graph, where only the last of many passes sums
+        model.compile(dynamic=False, fullgraph=True)
+    forward: Callable[..., Output] = called or model
 
     def step(batch: Any) -> Output:
         seed = torch.randint(-(2**31), 2**31, (), dtype=torch.int32).to(batch.input_ids.device)
@@ -78,7 +82,7 @@ def compiles(model: LinkBert, config: Config) -> bool:
     as it did before. A compiled run wants batches of one length; one that is not gains from trimmed batches.
     """
     device = next(model.parameters()).device.type
-    if config.compile == "off":
+    if config.compile == "off" or config.sharding != "none":  # weights that come and go do not fit into one graph
         return False
     if config.compile == "auto":
         tokens = config.steps * config.batch_size * config.sequence_length

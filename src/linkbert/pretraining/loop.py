@@ -16,16 +16,13 @@ import logging
 import math
 import os
 import resource
-import signal
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
@@ -34,10 +31,10 @@ from torch import Tensor, nn
 from linkbert.config import Config
 from linkbert.instances.batches import Batch, Batches
 from linkbert.model.linkbert import Output
-from linkbert.pretraining.checkpoint import State, checkpoints, save_checkpoint
-from linkbert.pretraining.distributed import Processes, sum_all, sum_over
+from linkbert.pretraining.checkpoint import Checkpoints, State, checkpoints
+from linkbert.pretraining.distributed import Processes, same_passes, stop_on_signals, sum_over, summing
 from linkbert.pretraining.journal import Journal
-from linkbert.pretraining.optimizer import clip_gradients, gradients, learning_rate, set_learning_rate, warmup_steps
+from linkbert.pretraining.optimizer import clip_gradients, learning_rate, set_learning_rate, warmup_steps
 from linkbert.records import IGNORED, RELATIONS
 
 WITH_RELATIONS = ("drp", "nsp")  # objectives
@@ -74,10 +71,11 @@ def pretrain(
     *,
     run: Path,
     forward: Callable[[Any], Output],
-    save: Callable[[Path, State], None],
+    save: Callable[[Path, State, dict[str, Tensor]], None],
     evaluate: Callable[[], dict[str, Any]] | None = None,
     state: State | None = None,
     processes: Processes | None = None,
+    spread: nn.Module | None = None,
     fastest: float = math.nan,
     progress: Callable[[Progress], None] = lambda _: None,
 ) -> State:
@@ -85,6 +83,7 @@ def pretrain(
 
     `state` is where the run stands; model and optimizer must stand there too. `forward` is the model as a step calls it
     (compiled, mixed precision), `save` writes a Hugging Face folder, `evaluate` scores the model on held-out documents.
+    `spread` is what `forward` calls in the model's place where there are several processes.
     `fastest` is how many tokens a second all processes could train on if nothing but matrix products took time.
     A loss or a gradient that is not a number is a ValueError before the update; the last checkpoint stays.
     """
@@ -102,8 +101,9 @@ def pretrain(
     journal = Journal(run, step=state.step) if processes.first else None
     timer = Timer(state.elapsed, fastest)
     saved = state.step
+    writer = Checkpoints(run, model, optimizer, processes, save=save, keep=config.keep, keep_best=config.keep_best)
 
-    with stop_on_signals() as stop, deterministic(processes.device), journal or nullcontext():
+    with stop_on_signals(config.stop_before) as stop, deterministic(processes.device), journal or nullcontext(), writer:
         for step in range(state.step, config.steps):
             timer.start()
             torch.manual_seed(dropout_seed(config.seed, step, processes.rank))
@@ -114,24 +114,27 @@ def pretrain(
             micro_batches = batches.micro_batches(step, processes.rank, processes.count)
             timer.loaded()
             counts = sum_over(processes, count(micro_batches).to(processes.device)).tolist()
+            if config.sharding != "none" and processes.count > 1:
+                micro_batches = same_passes(processes, micro_batches)
             masked, pairs, tokens, places = max(counts[0], 1), counts[1], counts[2], counts[3]
 
             model.train()
             sums = torch.zeros(8, dtype=torch.float64, device=processes.device)
-            for batch in micro_batches:
+            for number, batch in enumerate(micro_batches, 1):
                 if stop.wanted and processes.count == 1:
                     break
-                output = forward(batch.to(processes.device))
-                (output.mlm_loss / masked + output.relation_loss / pairs).backward()
+                with summing(spread or model, last=number == len(micro_batches)):
+                    output = forward(batch.to(processes.device))
+                    (output.mlm_loss / masked + output.relation_loss / pairs).backward()
                 sums[:7] += torch.cat([part.detach().double().view(-1) for part in output])
             sums[7] = stop.wanted
             mlm_loss, *by_relation, stopping = sum_over(processes, sums).tolist()
             relation_loss, correct = sum(by_relation[:3]), by_relation[3:]
             if stopping:  # asked of any process; this step is forgotten
                 break
-            sum_all(processes, gradients(model))
             norm = clip_gradients(model, config.clip)
             if not math.isfinite(mlm_loss + relation_loss + norm):
+                writer.wait()
                 raise ValueError(not_finite(run, step + 1, mlm_loss / masked, relation_loss / pairs, norm))
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
@@ -165,14 +168,17 @@ def pretrain(
                 state.evaluation = {"step": state.step, **evaluate()}
                 if journal:
                     journal.write({"step": state.step, "evaluation": state.evaluation, "elapsed": timer.elapsed})
-            if journal and (last or state.step % config.checkpoint_every == 0):
+            writer.check()
+            if last or state.step % config.checkpoint_every == 0:
                 progress(Progress("checkpoint", state.step, config.steps))
-                journal.sync()
-                save_checkpoint(run, model, optimizer, state, save=save, keep=config.keep)
+                if journal:
+                    journal.sync()
+                writer.begin(state)
                 saved = state.step
-        if journal and saved != state.step:
-            journal.sync()
-            save_checkpoint(run, model, optimizer, state, save=save, keep=config.keep)
+        if saved != state.step:
+            if journal:
+                journal.sync()
+            writer.begin(state)
     return state
 
 
@@ -307,39 +313,6 @@ class Timer:
         entry = {name: value for name in names if not math.isnan(value := getattr(self, name))}
         self._clear()
         return entry
-
-
-@dataclass
-class Stop:
-    """Whether somebody asked the run to stop."""
-
-    wanted: bool = False
-
-
-@contextmanager
-def stop_on_signals() -> Iterator[Stop]:
-    """Turn the first SIGINT or SIGTERM into a wish; a second one acts as usual. Only the main thread can do this."""
-    stop = Stop()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def restore() -> None:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-    def wish(number: int, _: FrameType | None) -> None:
-        stop.wanted = True
-        log.warning("stopping at %s: a checkpoint is written first", signal.Signals(number).name)
-        restore()
-
-    for number in before:
-        signal.signal(number, wish)
-    try:
-        yield stop
-    finally:
-        restore()
 
 
 @contextmanager
