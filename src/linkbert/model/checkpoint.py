@@ -21,6 +21,7 @@ from transformers import BertConfig
 from linkbert.config import Config
 from linkbert.files import read_json, replacing, write_json
 from linkbert.model.linkbert import LinkBert
+from linkbert.model.start import look_at_neighbours
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +34,8 @@ LINKED_ROW = "cls.linked_relationship.weight"
 
 
 def start_model(config: Config, vocabulary_size: int, *, counts: np.ndarray | None = None) -> LinkBert:
-    """Make the model a run starts from, as `config.init` says: random, or an encoder that exists.
+    """Make the model a run starts from, as `config.init` says: random, in the way that `config.start` says (start.py), or
+    an encoder that exists.
 
     An encoder from a folder keeps its own sizes; whoever calls has seen that its vocabulary is the store's. What it
     lacks starts anew: a masked-token head as identity over the tied decoder, a pooler and a relation head at random; of
@@ -68,6 +70,8 @@ def start_model(config: Config, vocabulary_size: int, *, counts: np.ndarray | No
     bert_config.hidden_dropout_prob = config.dropout
     bert_config.attention_probs_dropout_prob = config.attention_dropout
     model = make_model(bert_config, weights, objective=config.objective, seed=config.seed)
+    if config.init == "none" and config.start == "neighbours":
+        look_at_neighbours(model.bert)
     if counts is not None and MLM_HEAD not in weights:
         shares = torch.from_numpy(counts + 1.0)
         with torch.no_grad():
