@@ -72,7 +72,8 @@ class LinkBert(nn.Module):
         self.cls = Heads(self.config, linked=objective == "drp")
         self.cls.apply(self.bert._init_weights)
         head = self.cls.predictions
-        head.decoder.weight = self.bert.embeddings.word_embeddings.weight
+        if self.config.tie_word_embeddings:
+            head.decoder.weight = self.bert.embeddings.word_embeddings.weight
         head.decoder.bias = head.bias
         if objective == "none":
             self.bert.get_submodule("pooler").requires_grad_(False)

@@ -38,8 +38,7 @@ from linkbert.instances.sampler import LinkGraph, NoUsableAnchorError, Sampler
 from linkbert.instances.sampler import held_out as held_out_documents
 from linkbert.instances.tokens import TokenStore
 from linkbert.instances.vocabulary import check_same_vocabulary, load_vocabulary
-from linkbert.model.checkpoint import find_encoder, load_model, start_model, write_model
-from linkbert.model.linkbert import LinkBert
+from linkbert.model.checkpoint import Model, find_encoder, load_model, start_model, write_model
 from linkbert.model.step import compiles, step_function
 from linkbert.pretraining.card import Learnt, model_card
 from linkbert.pretraining.checkpoint import (
@@ -109,7 +108,8 @@ def pretrain_store(
                 folder = find_encoder(config.init)
                 check_same_vocabulary(load_vocabulary(folder), vocabulary, folder)
                 start = replace(config, init=str(folder))
-            model = start_model(start, len(vocabulary), counts=count_tokens(opened))
+            tokens = vocabulary.special_ids
+            model = start_model(start, len(vocabulary), counts=count_tokens(opened), tokens=tokens)
         model.to(processes.device)
         batches = Batches(make_sampler(opened, config), trim=not compiles(model, config))
         held_out = {each.part.name: pairs for each in opened if (pairs := held_out_pairs(each))}
@@ -312,7 +312,7 @@ def agree(processes: Processes, prepare: Callable[[], T]) -> T | None:
     return found
 
 
-def share_start(processes: Processes, model: LinkBert, optimizer: torch.optim.Optimizer, state: State) -> None:
+def share_start(processes: Processes, model: Model, optimizer: torch.optim.Optimizer, state: State) -> None:
     """Give every process the weights, moments and step of process 0, which alone may have found a checkpoint."""
     state.step = number_from_first(processes, state.step)
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
