@@ -242,13 +242,23 @@ def objective_of(config: PretrainedConfig, weights: dict[str, Tensor]) -> str:
     return "none" if named == "mlm" else named  # as an earlier version called it
 
 
-def write_model(model: Model, folder: Path, *, vocabulary_folder: Path, card: str | None = None) -> None:
-    """Write config.json, weights, the vocabulary's files and README.md (`card`) into a folder that is there."""
+def write_model(
+    model: Model,
+    folder: Path,
+    *,
+    vocabulary_folder: Path,
+    card: str | None = None,
+    weights: dict[str, Tensor] | None = None,
+) -> None:
+    """Write config.json, weights, the vocabulary's files and README.md (`card`) into a folder that is there.
+
+    `weights` are a copy of the model's, where the model itself learns on meanwhile.
+    """
     write_json(folder / "config.json", json.loads(model.config.to_json_string()) | {"dtype": "float32"})
     again = tied_names(model)  # Hugging Face ties them when it loads
     weights = {
         name: value.detach().to("cpu", torch.float32).contiguous()
-        for name, value in model.state_dict().items()
+        for name, value in (weights or model.state_dict()).items()
         if name not in again
     }
     save_file(weights, folder / WEIGHTS, metadata={"format": "pt"})

@@ -31,7 +31,7 @@ from transformers import (
 )
 
 from linkbert.model.encoder import EXACT, Mode
-from linkbert.model.linkbert import Output, Predictions
+from linkbert.model.linkbert import Output, Predictions, sum_by_relation
 from linkbert.records import IGNORED
 
 log = logging.getLogger(__name__)
@@ -174,6 +174,11 @@ class Stock(nn.Module):
         return self.get_submodule(self.prefix)
 
     @property
+    def layers(self) -> nn.ModuleList:
+        """The layers of the encoder."""
+        return self.encoder.layers if self.config.model_type == "modernbert" else self.encoder.encoder.layer
+
+    @property
     def segments(self) -> int:
         """How many segment ids the encoder tells apart."""
         return getattr(self.config, "type_vocab_size", 0)
@@ -233,10 +238,8 @@ class Stock(nn.Module):
         logits = self.token_logits(states).float()
         mlm_loss = functional.cross_entropy(logits, masked_labels, ignore_index=IGNORED, reduction="sum")
         if self.objective == "none":
-            return Output(mlm_loss, mlm_loss.new_zeros(()), relations.new_zeros(()))
-        scores = self.relation_logits(starts)
-        relation_loss = functional.cross_entropy(scores, relations, ignore_index=IGNORED, reduction="sum")
-        return Output(mlm_loss, relation_loss, (scores.argmax(-1) == relations).sum())
+            return Output(mlm_loss, mlm_loss.new_zeros(3), relations.new_zeros(3))
+        return Output(mlm_loss, *sum_by_relation(self.relation_logits(starts), relations))
 
     @torch.no_grad()
     def predict(

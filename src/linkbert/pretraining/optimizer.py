@@ -12,6 +12,7 @@ import math
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 log = logging.getLogger(__name__)
 
@@ -80,6 +81,8 @@ def gradients(model: nn.Module) -> list[Tensor]:
 def clip_gradients(model: nn.Module, largest: float) -> float:
     """Scale the gradients, in place, to a norm of at most `largest` (0: no limit); give the norm before."""
     norm = torch.nn.utils.get_total_norm(gradients(model))
+    if isinstance(norm, DTensor):
+        norm = norm.full_tensor()
     if largest:
         torch.nn.utils.clip_grads_with_norm_(model.parameters(), largest, norm)
     return float(norm)
