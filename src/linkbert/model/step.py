@@ -11,6 +11,7 @@ import ctypes
 import logging
 import os
 import shutil
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -25,6 +26,7 @@ from linkbert.records import IGNORED
 
 log = logging.getLogger(__name__)
 
+DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 # Compiling costs 10 to 60 s and saves about a third of a step: it pays back from some minutes of training on. On two
 # cores those are 1e14 operations (at about 300 GFLOP/s), on a GPU 1e17 (never measured by us).
 WORTHWHILE = {"cpu": 2e14, "cuda": 1e17}
@@ -41,7 +43,7 @@ def step_function(model: LinkBert, config: Config, called: nn.Module | None = No
     """
     if next(model.parameters()).device.type == "cpu":
         keep_memory()
-    dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32
+    dtype = DTYPES[config.precision]
     compiled = compiles(model, config)
     if compiled:
         torch._dynamo.config.optimize_ddp = False  # it would split the graph, where only the last of many passes sums
@@ -108,6 +110,24 @@ def operations_a_token(model: LinkBert, config: Config) -> float:
     head = 2 * hidden * (hidden + bert.vocab_size)
     layers = bert.num_hidden_layers
     return 3 * (layers * before + (layers - 1) * after + config.mask_rate * (after + head))
+
+
+def matrix_peak(device: torch.device, dtype: torch.dtype, *, seconds: float = 0.3) -> float:
+    """Measure the operations a second of a matrix product, the best of what is seen in about so many seconds.
+
+    The product grows until it takes long enough to be timed, so a device without such arithmetic (bf16 on an older CPU)
+    is not kept busy for minutes. On a machine that is busy with other things, too little is measured.
+    """
+    size, best, until = 256, 0.0, time.perf_counter() + seconds
+    while time.perf_counter() < until:
+        a = torch.ones(size, size, dtype=dtype, device=device)
+        (a @ a)[0, 0].item()  # the first one warms up
+        begin = time.perf_counter()
+        (a @ a)[0, 0].item()  # waits for a GPU
+        taken = time.perf_counter() - begin
+        best = max(best, 2 * size**3 / taken)
+        size *= 2 if taken < 0.02 and size < 8192 else 1
+    return best
 
 
 def pad_masked(positions: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:

@@ -15,6 +15,8 @@ import hashlib
 import logging
 import math
 import os
+import resource
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -33,7 +35,9 @@ from linkbert.pretraining.checkpoint import Checkpoints, State, checkpoints
 from linkbert.pretraining.distributed import Processes, same_passes, stop_on_signals, sum_over, summing
 from linkbert.pretraining.journal import Journal
 from linkbert.pretraining.optimizer import clip_gradients, learning_rate, set_learning_rate, warmup_steps
-from linkbert.records import IGNORED
+from linkbert.records import IGNORED, RELATIONS
+
+WITH_RELATIONS = ("drp", "nsp")  # objectives
 
 log = logging.getLogger(__name__)
 
@@ -46,10 +50,15 @@ class Progress:
     step: int
     steps: int
     learning_rate: float = 0.0
-    mlm_loss: float = 0.0  # of this step, as the two below
+    mlm_loss: float = 0.0  # of this step, as the four below
     relation_loss: float = 0.0
-    relation_accuracy: float = 0.0
-    tokens_per_second: float = 0.0
+    relation_accuracies: tuple[float, ...] = ()  # of contiguous, random and linked pairs; nan where there was none
+    gradient_norm: float = 0.0  # before clipping
+    tokens_per_second: float = 0.0  # padding not counted
+    utilisation: float = 0.0  # tokens to places, of this step
+    peak_share: float = math.nan  # of the operations a second that a matrix product reaches
+    loader_share: float = 0.0  # of the time, in which batches were waited for
+    memory: int = 0  # bytes at the peak, see `peak_memory`
     elapsed: float = 0.0  # seconds, over all sittings
     seconds_left: float = math.nan
 
@@ -67,6 +76,7 @@ def pretrain(
     state: State | None = None,
     processes: Processes | None = None,
     spread: nn.Module | None = None,
+    fastest: float = math.nan,
     progress: Callable[[Progress], None] = lambda _: None,
 ) -> State:
     """Train until `config.steps` updates are done, or until SIGINT or SIGTERM; the State's step says which.
@@ -74,6 +84,7 @@ def pretrain(
     `state` is where the run stands; model and optimizer must stand there too. `forward` is the model as a step calls it
     (compiled, mixed precision), `save` writes a Hugging Face folder, `evaluate` scores the model on held-out documents.
     `spread` is what `forward` calls in the model's place where there are several processes.
+    `fastest` is how many tokens a second all processes could train on if nothing but matrix products took time.
     A loss or a gradient that is not a number is a ValueError before the update; the last checkpoint stays.
     """
     state, processes = state or State(), processes or Processes()
@@ -88,7 +99,7 @@ def pretrain(
         decay=config.decay,
     )
     journal = Journal(run, step=state.step) if processes.first else None
-    timer = Timer(state.elapsed)
+    timer = Timer(state.elapsed, fastest)
     saved = state.step
     writer = Checkpoints(run, model, optimizer, processes, save=save, keep=config.keep, keep_best=config.keep_best)
 
@@ -105,19 +116,20 @@ def pretrain(
             counts = sum_over(processes, count(micro_batches).to(processes.device)).tolist()
             if config.sharding != "none" and processes.count > 1:
                 micro_batches = same_passes(processes, micro_batches)
-            masked, pairs, tokens = max(counts[0], 1), counts[1], counts[2]
+            masked, pairs, tokens, places = max(counts[0], 1), counts[1], counts[2], counts[3]
 
             model.train()
-            sums = torch.zeros(4, dtype=torch.float64, device=processes.device)
+            sums = torch.zeros(8, dtype=torch.float64, device=processes.device)
             for number, batch in enumerate(micro_batches, 1):
                 if stop.wanted and processes.count == 1:
                     break
                 with summing(spread or model, last=number == len(micro_batches)):
                     output = forward(batch.to(processes.device))
                     (output.mlm_loss / masked + output.relation_loss / pairs).backward()
-                sums[:3] += torch.stack([part.detach().double() for part in output])
-            sums[3] = stop.wanted
-            mlm_loss, relation_loss, correct, stopping = sum_over(processes, sums).tolist()
+                sums[:7] += torch.cat([part.detach().double().view(-1) for part in output])
+            sums[7] = stop.wanted
+            mlm_loss, *by_relation, stopping = sum_over(processes, sums).tolist()
+            relation_loss, correct = sum(by_relation[:3]), by_relation[3:]
             if stopping:  # asked of any process; this step is forgotten
                 break
             norm = clip_gradients(model, config.clip)
@@ -131,17 +143,24 @@ def pretrain(
             state.step = step + 1
             state.elapsed = timer.elapsed
             state.tokens += tokens
-            state.relations = [a + b for a, b in zip(state.relations, counts[3:], strict=True)]
-            state.window = add(state.window, [mlm_loss, counts[0], relation_loss, correct, pairs, norm, 1])
+            state.relations = [a + b for a, b in zip(state.relations, counts[4:], strict=True)]
+            state.window = add(
+                state.window, [1, norm, mlm_loss, *counts[:1], tokens, places, *by_relation, *counts[4:]]
+            )
             last = state.step == config.steps
             if processes.first:
                 left = timer.seconds_a_step * (config.steps - state.step)
-                losses = (mlm_loss / masked, relation_loss / pairs, correct / pairs)
-                speed = (timer.tokens_per_second, timer.elapsed, left)
-                progress(Progress("training", state.step, config.steps, rate, *losses, *speed))
+                losses = (mlm_loss / masked, relation_loss / pairs)
+                learnt = config.objective in WITH_RELATIONS
+                right = tuple(ratio(a, b) if learnt else math.nan for a, b in zip(correct, counts[4:], strict=True))
+                speed = (timer.tokens_per_second, tokens / places, timer.peak_share, timer.loader_share)
+                watched = (*losses, right, norm, *speed, peak_memory(processes.device), timer.elapsed, left)
+                progress(Progress("training", state.step, config.steps, rate, *watched))
             if last or state.step % config.log_every == 0:
                 if journal:
-                    journal.write(journal_entry(state, rate) | timer.entry())
+                    entry = journal_entry(state, rate, relations=config.objective in WITH_RELATIONS)
+                    timings = timer.entry() | {"memory": peak_memory(processes.device)}
+                    journal.write(entry | timings)
                 state.window = []
             if evaluate and (last or (config.evaluate_every and state.step % config.evaluate_every == 0)):
                 progress(Progress("evaluation", state.step, config.steps))
@@ -170,14 +189,15 @@ def dropout_seed(seed: int, step: int, rank: int) -> int:
 
 
 def count(micro_batches: Sequence[Batch]) -> Tensor:
-    """Count masked tokens, pairs, tokens, and pairs of each relation: (6,) int64."""
-    counts = torch.zeros(6, dtype=torch.int64)
+    """Count masked tokens, pairs, tokens, places, and pairs of each relation: (7,) int64."""
+    counts = torch.zeros(7, dtype=torch.int64)
     for batch in micro_batches:
         counts[0] += (batch.masked_labels != IGNORED).sum()
         asked = batch.relations[batch.relations != IGNORED]
         counts[1] += len(asked)
         counts[2] += batch.tokens
-        counts[3:] += torch.bincount(asked, minlength=3)
+        counts[3] += batch.input_ids.numel()
+        counts[4:] += torch.bincount(asked, minlength=3)
     return counts
 
 
@@ -186,18 +206,38 @@ def add(sums: list[float], values: list[float]) -> list[float]:
     return [a + b for a, b in zip(sums, values, strict=True)] if sums else values
 
 
-def journal_entry(state: State, rate: float) -> dict[str, Any]:
-    """Average what gathered since the last line; gradient_norm is the mean, before clipping."""
-    mlm_loss, masked, relation_loss, correct, pairs, norm, steps = state.window
+def journal_entry(state: State, rate: float, *, relations: bool = True) -> dict[str, Any]:
+    """Average what gathered since the last line; gradient_norm is the mean, before clipping.
+
+    By relation stand those alone of which there was a pair, and nothing where the objective has no `relations`.
+    """
+    steps, norm, mlm_loss, masked, tokens, places, *sums = state.window
+    there = {name: i for i, name in enumerate(RELATIONS) if relations and sums[6 + i]}
     return {
         "step": state.step,
         "learning_rate": rate,
         "mlm_loss": mlm_loss / max(masked, 1),
-        "relation_loss": relation_loss / pairs,
-        "relation_accuracy": correct / pairs,
+        "relation_loss": sum(sums[:3]) / sum(sums[6:]),
+        "relation_losses": {name: sums[i] / sums[6 + i] for name, i in there.items()},
+        "relation_accuracy": sum(sums[3:6]) / sum(sums[6:]),
+        "relation_accuracies": {name: sums[3 + i] / sums[6 + i] for name, i in there.items()},
         "gradient_norm": norm / steps,
+        "utilisation": tokens / places,
         "tokens": state.tokens,
     }
+
+
+def ratio(part: float, whole: float) -> float:
+    """Divide; nothing of nothing is not a number."""
+    return part / whole if whole else math.nan
+
+
+def peak_memory(device: torch.device) -> int:
+    """Give the most bytes that this process has held so far: on a GPU its tensors, else all that is resident."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return used if sys.platform == "darwin" else 1024 * used
 
 
 def not_finite(run: Path, step: int, mlm_loss: float, relation_loss: float, norm: float) -> str:
@@ -214,8 +254,8 @@ def not_finite(run: Path, step: int, mlm_loss: float, relation_loss: float, norm
 class Timer:
     """Times steps: how long the loader was waited for, and how fast the rest went."""
 
-    def __init__(self, elapsed: float) -> None:
-        self.before, self.origin = elapsed, time.perf_counter()
+    def __init__(self, elapsed: float, fastest: float) -> None:
+        self.before, self.fastest, self.origin = elapsed, fastest, time.perf_counter()
         self.steps = 0
         self.training = 0.0  # seconds in steps of this sitting, its first one (which compiles) left out
         self.begun = self.ready = self.origin
@@ -257,10 +297,20 @@ class Timer:
         """Tokens a second since the last journal line, evaluations and checkpoints left out."""
         return self.tokens / self.spent if self.spent else 0.0
 
+    @property
+    def peak_share(self) -> float:
+        """Tokens a second as a share of the fastest."""
+        return self.tokens_per_second / self.fastest
+
+    @property
+    def loader_share(self) -> float:
+        """Share of the time since the last journal line in which batches were waited for."""
+        return self.waited / self.spent if self.spent else 0.0
+
     def entry(self) -> dict[str, float]:
         """Give the timings of a journal line, and begin those of the next."""
-        share = self.waited / self.spent if self.spent else 0.0
-        entry = {"tokens_per_second": self.tokens_per_second, "loader_share": share, "elapsed": self.elapsed}
+        names = ("tokens_per_second", "peak_share", "loader_share", "elapsed")
+        entry = {name: value for name in names if not math.isnan(value := getattr(self, name))}
         self._clear()
         return entry
 

@@ -40,7 +40,7 @@ from linkbert.instances.sampler import held_out as held_out_documents
 from linkbert.instances.tokens import TokenStore
 from linkbert.instances.vocabulary import check_same_vocabulary, load_vocabulary
 from linkbert.model.checkpoint import find_encoder, load_model, start_model, write_model
-from linkbert.model.step import compiles, step_function
+from linkbert.model.step import DTYPES, compiles, matrix_peak, operations_a_token, step_function
 from linkbert.pretraining.card import Learnt, model_card
 from linkbert.pretraining.checkpoint import (
     State,
@@ -136,6 +136,7 @@ def pretrain_store(
             vocabulary_folder = opened[0].part.path / "vocabulary"
             write_model(model, folder, vocabulary_folder=vocabulary_folder, card=card, weights=weights)
 
+        peak = matrix_peak(processes.device, DTYPES[config.precision])
         state = pretrain(
             model,
             optimizer,
@@ -148,6 +149,7 @@ def pretrain_store(
             state=state,
             processes=processes,
             spread=called,
+            fastest=processes.count * peak / operations_a_token(model, config),
             progress=progress,
         )
         finished = state.step == config.steps
