@@ -34,8 +34,10 @@ from linkbert.instances.batches import Batch, Batches
 from linkbert.model.linkbert import IGNORED, Output
 from linkbert.pretraining.checkpoint import State, checkpoints, save_checkpoint
 from linkbert.pretraining.distributed import Processes, sum_all, sum_over
+from linkbert.pretraining.guard import Fault, judge
 from linkbert.pretraining.journal import Journal
 from linkbert.pretraining.optimizer import clip_gradients, gradients, learning_rate, set_learning_rate, warmup_steps
+from linkbert.pretraining.pace import FIRST, Pace, Plan, read_pace
 
 log = logging.getLogger(__name__)
 
@@ -70,11 +72,12 @@ def pretrain(
     processes: Processes | None = None,
     progress: Callable[[Progress], None] = lambda _: None,
 ) -> State:
-    """Train until `config.steps` updates are done, or until SIGINT or SIGTERM; the State's step says which.
+    """Train until the last step, or until SIGINT or SIGTERM; `State.finished` says which.
 
     `state` is where the run stands; model and optimizer must stand there too. `forward` is the model as a step calls it
     (compiled, mixed precision), `save` writes a Hugging Face folder, `evaluate` scores the model on held-out documents.
-    A loss or a gradient that is not a number is a ValueError before the update; the last checkpoint stays.
+    A loss or a gradient that is not a number is a ValueError before the update, unless the settings have it left out;
+    the last checkpoint stays.
     """
     state, processes = state or State(), processes or Processes()
     if not processes.first:
@@ -87,66 +90,89 @@ def pretrain(
         schedule=config.schedule,
         decay=config.decay,
     )
+    plan = Plan(*state.plan) if state.plan else Plan(0, 0.0, FIRST if config.budget_seconds else config.steps)
+    state.plan, pace = list(plan), None
+    if config.budget_seconds and processes.first:
+        recorded = read_pace(Path(config.pace)) if config.pace != "none" else {}
+        pace = Pace(config.budget_seconds, state.trained, recorded)
     journal = Journal(run, step=state.step) if processes.first else None
     timer = Timer(state.elapsed)
     saved = state.step
 
     with stop_on_signals() as stop, deterministic(processes.device), journal or nullcontext():
-        for step in range(state.step, config.steps):
+        while not state.finished:
+            step = state.step
             timer.start()
             torch.manual_seed(dropout_seed(config.seed, step, processes.rank))
-            rate = rate_of(step)
-            set_learning_rate(optimizer, rate)
 
             # All micro-batches of the step first: MLM is averaged over their masked tokens together.
             micro_batches = batches.micro_batches(step, processes.rank, processes.count)
             timer.loaded()
-            counts = sum_over(processes, count(micro_batches).to(processes.device)).tolist()
+            end = (pace.end(step, plan.steps) if pace else plan.steps) if processes.first else 0  # process 0 decides
+            tally = torch.cat([count(micro_batches), torch.tensor([end])]).to(processes.device)
+            *counts, end = sum_over(processes, tally).tolist()
             masked, pairs, tokens = max(counts[0], 1), counts[1], counts[2]
+            plan = plan.end_at(end, step=step, length=config.steps)
+            rate = rate_of(plan.place_of(step, config.steps), stride=plan.stride(config.steps))
+            set_learning_rate(optimizer, rate)
 
             model.train()
+            scale = state.scale if config.precision == "fp16" else 1.0
             sums = torch.zeros(4, dtype=torch.float64, device=processes.device)
             for batch in micro_batches:
                 if stop.wanted and processes.count == 1:
                     break
                 output = forward(batch.to(processes.device))
-                (output.mlm_loss / masked + output.relation_loss / pairs).backward()
+                (scale * (output.mlm_loss / masked + output.relation_loss / pairs)).backward()
                 sums[:3] += torch.stack([part.detach().double() for part in output])
             sums[3] = stop.wanted
             mlm_loss, relation_loss, correct, stopping = sum_over(processes, sums).tolist()
             if stopping:  # asked of any process; this step is forgotten
                 break
             sum_all(processes, gradients(model))
-            norm = clip_gradients(model, config.clip)
-            if not math.isfinite(mlm_loss + relation_loss + norm):
-                raise ValueError(not_finite(run, step + 1, mlm_loss / masked, relation_loss / pairs, norm))
-            optimizer.step()
+            norm = clip_gradients(model, config.clip, scale=scale)
+            fault = judge(state, config, mlm_loss + relation_loss, norm)
+            if fault and fault.stops:
+                losses = (mlm_loss / masked, relation_loss / pairs, norm)
+                raise ValueError(describe_fault(run, step + 1, fault, *losses, batches.name(step)))
+            if not fault:
+                optimizer.step()
             optimizer.zero_grad(set_to_none=True)
 
-            timer.stop(tokens)
+            seconds = timer.stop(tokens)
             state.step = step + 1
             state.elapsed = timer.elapsed
-            state.tokens += tokens
-            state.relations = [a + b for a, b in zip(state.relations, counts[3:], strict=True)]
-            state.window = add(state.window, [mlm_loss, counts[0], relation_loss, correct, pairs, norm, 1])
-            last = state.step == config.steps
+            state.trained += seconds
+            if pace:
+                pace.took(seconds)
+            if journal and end != state.plan[2]:
+                journal.write({"step": state.step, "planned_steps": end, "elapsed": timer.elapsed})
+            state.plan = list(plan)
+            if not fault:
+                state.tokens += tokens
+                state.relations = [a + b for a, b in zip(state.relations, counts[3:], strict=True)]
+                state.window = add(state.window, [mlm_loss, counts[0], relation_loss, correct, pairs, norm, 1])
+            elif journal:
+                skipped = {"skipped": fault.what, "instances": batches.name(step), "elapsed": timer.elapsed}
+                journal.write({"step": state.step} | skipped)
+            last = state.finished
             if processes.first:
-                left = timer.seconds_a_step * (config.steps - state.step)
+                left = timer.seconds_a_step * (plan.steps - state.step)
                 losses = (mlm_loss / masked, relation_loss / pairs, correct / pairs)
                 speed = (timer.tokens_per_second, timer.elapsed, left)
-                progress(Progress("training", state.step, config.steps, rate, *losses, *speed))
+                progress(Progress("training", state.step, plan.steps, rate, *losses, *speed))
             if last or state.step % config.log_every == 0:
-                if journal:
+                if journal and state.window:
                     journal.write(journal_entry(state, rate) | timer.entry())
                 state.window = []
             if evaluate and (last or (config.evaluate_every and state.step % config.evaluate_every == 0)):
-                progress(Progress("evaluation", state.step, config.steps))
+                progress(Progress("evaluation", state.step, plan.steps))
                 model.eval()
                 state.evaluation = {"step": state.step, **evaluate()}
                 if journal:
                     journal.write({"step": state.step, "evaluation": state.evaluation, "elapsed": timer.elapsed})
             if journal and (last or state.step % config.checkpoint_every == 0):
-                progress(Progress("checkpoint", state.step, config.steps))
+                progress(Progress("checkpoint", state.step, plan.steps))
                 journal.sync()
                 save_checkpoint(run, model, optimizer, state, save=save, keep=config.keep)
                 saved = state.step
@@ -192,14 +218,18 @@ def journal_entry(state: State, rate: float) -> dict[str, Any]:
     }
 
 
-def not_finite(run: Path, step: int, mlm_loss: float, relation_loss: float, norm: float) -> str:
-    """Say in one line that a step went wrong, what is kept, and what to try."""
+def describe_fault(
+    run: Path, step: int, fault: Fault, mlm_loss: float, relation_loss: float, norm: float, batch: list[dict[str, Any]]
+) -> str:
+    """Say in one line that a step went wrong, what is kept, where to look, and what to try."""
     values = f"MLM loss {mlm_loss:.4g}, relation loss {relation_loss:.4g}, gradient norm {norm:.4g}"
     kept = checkpoints(run)
     start = f"the last checkpoint is {kept[-1]}" if kept else "there is no checkpoint yet"
     remedy = "start anew with a lower learning_rate" + (f" and init={kept[-1]}" if kept else "")
+    look = ", ".join(f"linkbert show {part['store']} --instances 10 --at {part['first']}" for part in batch)
     return (
-        f"step {step} is not a number ({values}) and was not applied; {start}; try --resume precision=fp32, or {remedy}"
+        f"step {step} is {fault.what} ({values}) and was not applied; {start}; its pairs: {look}; "
+        f"try --resume precision=fp32, or on_spike=skip, or {remedy}"
     )
 
 
@@ -225,14 +255,15 @@ class Timer:
         """Note that the step's batches are there."""
         self.ready = time.perf_counter()
 
-    def stop(self, tokens: int) -> None:
-        """End a step that trained on so many tokens."""
+    def stop(self, tokens: int) -> float:
+        """End a step that trained on so many tokens; give its seconds."""
         seconds = time.perf_counter() - self.begun
         self.training += seconds if self.steps else 0.0
         self.steps += 1
         self.waited += self.ready - self.begun
         self.spent += seconds
         self.tokens += tokens
+        return seconds
 
     @property
     def elapsed(self) -> float:
