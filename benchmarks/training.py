@@ -47,11 +47,13 @@ def make_batch(pairs, length, mask_rate, *, vocabulary=30_522, filled=1.0):
         torch.randperm(int(n), generator=random)[: int(n * mask_rate)].sort().values + row * length
         for row, n in enumerate(lengths)
     ]
-    positions = torch.cat(rows)
+    positions, real = torch.cat(rows), torch.arange(length) < lengths[:, None]
     return SimpleNamespace(
         input_ids=torch.randint(1000, vocabulary, (pairs, length), generator=random),
         token_type_ids=(torch.arange(length) >= length // 2).long().expand(pairs, length).contiguous(),
-        lengths=lengths,
+        positions=torch.where(real, torch.arange(length), 0),
+        pairs=torch.where(real, torch.arange(pairs)[:, None], -1),
+        first=torch.arange(pairs) * length,
         masked_positions=positions,
         masked_labels=torch.randint(1000, vocabulary, positions.shape, generator=random),
         relations=torch.randint(2, (pairs,), generator=random),
@@ -68,7 +70,7 @@ def reference_update(bert_config, batch):
     labels = torch.full((batch.input_ids.numel(),), -100)
     labels[batch.masked_positions] = batch.masked_labels
     labels = labels.view_as(batch.input_ids)
-    attended = (torch.arange(labels.shape[1]) < batch.lengths[:, None]).long()
+    attended = (batch.pairs >= 0).long()
 
     def update():
         output = model(
@@ -171,7 +173,7 @@ def measure(size, contenders, arguments):
     from linkbert.model.step import operations_a_token
 
     config, bert_config, batch = setting(size, arguments)
-    places, tokens = batch.input_ids.numel(), int(batch.lengths.sum())
+    places, tokens = batch.input_ids.numel(), int((batch.pairs >= 0).sum())
     with torch.device("meta"):
         operations = operations_a_token(LinkBert(bert_config), config)
     print(

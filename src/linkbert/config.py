@@ -113,10 +113,18 @@ class Config:
         "bf16", "arithmetic of the forward and backward pass; fp16 scales its losses", ("bf16", "fp32", "fp16")
     )
     compile: str = knob("auto", "torch.compile: auto is on where it pays back", ("auto", "on", "off"))
+    sharding: str = knob(
+        "none",
+        "of many processes: each has the whole model (none), its rows alone (full), or its rows among those of a "
+        "machine (hybrid)",
+        ("none", "full", "hybrid"),
+    )
     threads: int = knob(0, "CPU threads of one process; 0 leaves it to torch")
     log_every: int = knob(10, "steps between lines of the journal")
     checkpoint_every: int = knob(1_000, "steps between checkpoints; the last step always has one")
     keep: int = knob(2, "checkpoints kept; 0 keeps all")
+    keep_best: bool = knob(True, "keep also the checkpoint with the lowest masked-token loss on held-out documents")
+    stop_before: float = knob(120, "seconds before the end of a Slurm job at which a run saves and stops")
     evaluate_every: int = knob(1_000, "steps between evaluations on held-out documents; 0 is only at the end")
     evaluate_pairs: int = knob(1_024, "held-out pairs an evaluation scores, of all stores together")
 
@@ -134,7 +142,8 @@ class Config:
         for key in ("steps", "batch_size", "micro_batch", "layers", "hidden", "heads", "feed_forward", "log_every",
                     "checkpoint_every", "evaluate_pairs"):  # fmt: skip
             require(getattr(self, key) >= 1, key, "1 or more")
-        for key in ("alpha", "warmup", "weight_decay", "clip", "spike", "seed", "threads", "keep", "evaluate_every"):
+        for key in ("alpha", "warmup", "weight_decay", "clip", "spike", "seed", "threads", "keep", "stop_before",
+                    "evaluate_every"):  # fmt: skip
             require(getattr(self, key) >= 0, key, "0 or more")
         for key in ("dropout", "attention_dropout", "held_out", "mask_rate_end"):
             require(0 <= getattr(self, key) < 1, key, "at least 0 and below 1")

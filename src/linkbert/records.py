@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 CONTIGUOUS, RANDOM, LINKED = 0, 1, 2
 RELATIONS = ("contiguous", "random", "linked")
+IGNORED = -100  # a label or relation that counts for nothing: what fills a batch up to its shape
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,16 +19,17 @@ def rows(batches):
     """Every instance of some micro-batches as plain values, whatever the micro-batch."""
     found = []
     for batch in batches:
-        width = batch.input_ids.shape[1]
-        for row in range(len(batch)):
-            mine = batch.masked_positions // width == row
+        flat = batch.pairs.flatten()
+        for pair in range(len(batch.relations)):
+            places = flat == pair
+            mine = flat[batch.masked_positions] == pair
             found.append(
                 (
-                    batch.input_ids[row, : batch.lengths[row]].tolist(),
-                    batch.token_type_ids[row, : batch.lengths[row]].tolist(),
-                    (batch.masked_positions[mine] % width).tolist(),
+                    batch.input_ids.flatten()[places].tolist(),
+                    batch.token_type_ids.flatten()[places].tolist(),
+                    (batch.masked_positions[mine] - batch.first[pair]).tolist(),
                     batch.masked_labels[mine].tolist(),
-                    int(batch.relations[row]),
+                    int(batch.relations[pair]),
                 )
             )
     return found
@@ -46,8 +47,8 @@ def test_a_batch_is_the_same_for_one_two_and_three_processes(small_store, step, 
     for processes in (1, 2, 3):
         parts = [batches.micro_batches(step, rank, processes) for rank in range(processes)]
         assert [row for part in parts for row in rows(part)] == whole
-        assert max(len(batch) for part in parts for batch in part) == 4
-        assert {sum(map(len, part)) for part in parts} <= {22 // processes, 22 // processes + 1}
+        assert max(len(batch.relations) for part in parts for batch in part) == 4
+        assert {sum(len(batch.relations) for batch in part) for part in parts} <= {22 // processes, 22 // processes + 1}
 
 
 def test_the_order_in_which_steps_are_asked_does_not_matter(opened):
@@ -67,10 +68,9 @@ def test_an_epoch_rolls_over_within_a_batch(opened):
 def test_tensors_are_as_promised(opened):
     batch = opened.micro_batches(0)[0]
     assert batch.input_ids.shape == batch.token_type_ids.shape == (4, 64)
-    for tensor in (batch.input_ids, batch.lengths, batch.masked_positions, batch.masked_labels, batch.relations):
-        assert tensor.dtype == torch.int64
-    assert batch.tokens == int(batch.lengths.sum())
-    assert len(batch) == 4
+    assert {tensor.dtype for tensor in vars(batch).values()} == {torch.int64}
+    assert batch.tokens == int((batch.pairs >= 0).sum())
+    assert len(batch.relations) == 4
     assert batch.to("cpu").input_ids.equal(batch.input_ids)
 
 
@@ -92,7 +92,7 @@ def test_two_relations_for_bert(small_store):
 
 def test_a_failure_of_the_loader_is_raised_where_the_batch_is_asked(opened, monkeypatch, small_store):
     batches = Batches(Sampler(opened.sampler.store, None, CONFIG))
-    monkeypatch.setattr(batches.sampler, "fill", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr(batches.sampler, "draw", lambda _: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         batches.micro_batches(0)
 

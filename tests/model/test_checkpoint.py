@@ -105,14 +105,14 @@ def test_hugging_face_opens_a_checkpoint(tmp_path, vocabulary):
     inputs = tokenizer(
         ["The moon pulls the [MASK].", "bread"], ["tides", "of the sea"], return_tensors="pt", padding=True
     )
-    lengths = inputs["attention_mask"].sum(1)
+    real = inputs["attention_mask"].bool()
+    places, pairs = torch.arange(real.shape[1]).expand_as(real), torch.where(real, torch.tensor([[0], [1]]), -1)
     with torch.no_grad():
         shape = inputs["input_ids"].shape
         everywhere = torch.arange(shape[0] * shape[1])
-        states, first = model.encode(inputs["input_ids"], inputs["token_type_ids"], lengths, everywhere)
+        starts = torch.arange(shape[0]) * shape[1]
+        states, first = model.encode(inputs["input_ids"], inputs["token_type_ids"], places, pairs, starts, everywhere)
         hidden, logits = states.view(*shape, -1), model.token_logits(states).view(*shape, -1)
-        real = inputs["attention_mask"].bool()
-
         for kind, missing in ((AutoModel, set()), (AutoModelForMaskedLM, set()), (BertForPreTraining, set())):
             theirs, report = kind.from_pretrained(folder, output_loading_info=True)
             assert set(report["missing_keys"]) == missing

@@ -73,8 +73,12 @@ class ToyBatches:
             ids.view(-1)[positions] = 4
             types = (torch.arange(16) >= 8).long().expand_as(ids)
             lengths, relations = (torch.tensor([pair[k] for pair in pairs]) for k in (1, 3))
-            documents = torch.arange(first, first + len(pairs))
-            made.append(Batch(ids, types.contiguous(), lengths, positions, labels, relations, documents))
+            rows, documents = torch.arange(len(pairs)), torch.arange(first, first + len(pairs))
+            real = torch.arange(16) < lengths[:, None]
+            places, owners = torch.where(real, torch.arange(16), 0), torch.where(real, rows[:, None], -1)
+            made.append(
+                Batch(ids, types.contiguous(), places, owners, rows * 16, positions, labels, relations, documents)
+            )
         return made
 
 
@@ -132,7 +136,7 @@ def train(make_toy, tmp_path):
             config,
             run=tmp_path / run,
             forward=options.pop("forward", None) or step_function(model, config),
-            save=lambda folder, _: write_model(model, folder, vocabulary_folder=tmp_path),
+            save=lambda folder, _, weights: write_model(model, folder, vocabulary_folder=tmp_path, weights=weights),
             **options,
         )
         return model, state, tmp_path / run

@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from linkbert.model.linkbert import IGNORED, Predictions
+from linkbert.model.linkbert import Predictions
 from linkbert.pretraining.evaluation import (
     clustered,
     describe,
@@ -15,6 +15,7 @@ from linkbert.pretraining.evaluation import (
     to_json,
     wilson,
 )
+from linkbert.records import IGNORED
 
 
 @pytest.mark.parametrize(
@@ -86,8 +87,8 @@ class Oracle:
 
     def train(self, mode): ...
 
-    def predict(self, ids, types, lengths, positions, labels):
-        tokens = torch.full_like(positions, 7)
+    def predict(self, ids, types, positions, pairs, first, masked_positions, labels):
+        tokens = torch.full_like(masked_positions, 7)
         relation = torch.nn.functional.one_hot(self.answers.pop(0), 3).float()
         losses = torch.where(labels == IGNORED, 0.0, 2.0)
         return Predictions(tokens, losses, relation[:, : 3 if self.objective == "drp" else 2])

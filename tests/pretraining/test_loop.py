@@ -68,11 +68,16 @@ def test_the_journal_says_what_happened(train, config):
     _, state, run = train()
     lines = read_journal(run / "journal.jsonl")
     assert [line["step"] for line in lines] == [3, 6, 9, 12]
-    assert set(lines[0]) == {"step", "learning_rate", "mlm_loss", "relation_loss", "relation_accuracy", "gradient_norm",
-                             "tokens", "tokens_per_second", "loader_share", "elapsed"}  # fmt: skip
+    assert set(lines[0]) == {
+        "step", "learning_rate", "mlm_loss", "relation_loss", "relation_losses", "relation_accuracy",
+        "relation_accuracies", "gradient_norm", "utilisation", "tokens",
+        "tokens_per_second", "loader_share", "memory", "elapsed",
+    }  # fmt: skip
     assert lines[0]["learning_rate"] == config.learning_rate
     assert 0 < lines[-1]["loader_share"] < 1
     assert lines[-1]["tokens"] == state.tokens
+    assert sum(line["utilisation"] for line in lines) / 4 == pytest.approx(state.tokens / (12 * 8 * 16))
+    assert 1e8 < lines[0]["memory"] < 1e12  # bytes
     assert sum(state.relations) == 12 * 8
     assert list((run / "tensorboard").iterdir())
 
@@ -88,7 +93,10 @@ def test_accumulation_equals_one_big_batch(train, small):
     runs = [train(small(dropout=0.0, micro_batch=size), run=f"of-{size}") for size in (8, 3, 1)]
     for _, _, run in runs[1:]:
         for whole, parts in zip(journal(runs[0][2]), journal(run), strict=True):
-            assert parts == pytest.approx(whole, rel=1e-4)
+            for key in ("mlm_loss", "relation_loss", "gradient_norm", "utilisation"):
+                assert parts[key] == pytest.approx(whole[key], rel=1e-4)
+            assert parts["relation_losses"] == pytest.approx(whole["relation_losses"], rel=1e-4)
+            assert parts["relation_accuracies"] == whole["relation_accuracies"]
 
 
 def test_the_loss_is_the_mean_over_the_global_batch(train, small, make_toy, toy_batches):
@@ -100,6 +108,10 @@ def test_the_loss_is_the_mean_over_the_global_batch(train, small, make_toy, toy_
     line = journal(run)[0]
     assert line["mlm_loss"] == pytest.approx(output.mlm_loss.item() / len(batch.masked_labels), rel=1e-5)
     assert line["relation_loss"] == pytest.approx(output.relation_loss.item() / 8, rel=1e-5)
+    losses = {"contiguous": 3, "random": 3, "linked": 2}  # so many pairs of each
+    for (name, count), loss, right in zip(losses.items(), output.relation_losses, output.relation_correct, strict=True):
+        assert line["relation_losses"][name] == pytest.approx(loss.item() / count, rel=1e-5)
+        assert line["relation_accuracies"][name] == right.item() / count
 
 
 def test_stopped_and_resumed_equals_unbroken(train, config, toy_batches):
@@ -158,7 +170,7 @@ def test_old_checkpoints_go(train, small):
     assert not list((run / "checkpoints").glob("*.part"))
 
 
-@pytest.mark.parametrize("where", ["mlm_loss", "relation_loss"])
+@pytest.mark.parametrize("where", ["mlm_loss", "relation_losses"])
 def test_a_loss_that_is_not_a_number_stops_before_the_update(train, config, make_toy, where):
     model = make_toy()
     step, calls = step_function(model, config), []
@@ -201,10 +213,10 @@ def test_a_full_disk_is_one_line_and_the_last_checkpoint_stays(train, make_toy, 
 
     write = checkpoint.save_file
 
-    def full(tensors, path):
+    def full(tensors, path, **options):
         if "step-0000008" in path:
             raise OSError(28, "No space left on device")
-        write(tensors, path)
+        write(tensors, path, **options)
 
     monkeypatch.setattr(checkpoint, "save_file", full)
     with pytest.raises(
@@ -229,6 +241,16 @@ def test_what_a_watcher_is_told(train):
     assert [each.step for each in told if each.stage == "training"] == list(range(1, 13))
     assert [each.stage for each in told[-2:]] == ["evaluation", "checkpoint"]
     assert told[-3].seconds_left == 0
+    assert all(0 <= share <= 1 for share in told[0].relation_accuracies)
+    assert len(told[0].relation_accuracies) == 3
+    assert 0.5 < told[0].utilisation <= 1
+
+
+def test_speed_is_told_as_a_share_of_the_fastest(train):
+    told = []
+    _, _, run = train(progress=told.append, fastest=1e6)
+    assert told[0].peak_share == pytest.approx(told[0].tokens_per_second / 1e6)
+    assert read_journal(run / "journal.jsonl")[0]["peak_share"] > 0
 
 
 def test_evaluation_is_written_and_does_not_change_the_run(train, small):
@@ -252,6 +274,7 @@ def test_other_objectives_train_and_resume(train, small, objective, toy_batches)
     resume(train, config, run, batches=Two(config))
     assert journal(run) == journal(unbroken)
     assert (journal(run)[0]["relation_loss"] == 0) == (objective == "none")
+    assert list(journal(run)[0]["relation_accuracies"]) == (["contiguous", "random"] if objective == "nsp" else [])
 
 
 def test_dropout_differs_by_seed_step_and_rank():

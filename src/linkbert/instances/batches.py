@@ -3,7 +3,7 @@
 The global batch of step s is instances s * batch_size and on; a process takes its contiguous share of them. Which
 instances a step has therefore depends neither on the number of processes nor on the micro-batch. Those of the next step
 are made in a thread while a step computes: the compiled sampler holds no lock. A loop takes a whole step's at once (it
-has to know how many masked tokens there are); 2,048 pairs of 512 tokens are 17 MB.
+has to know how many masked tokens there are).
 """
 
 from __future__ import annotations
@@ -11,34 +11,36 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, fields
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 
-from linkbert.config import Config
-from linkbert.instances.sampler import Instances
+from linkbert.instances.sampler import Filler, Instances, fill
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Instances as the model takes them: B of T places, with M masks in all; every tensor is int64."""
+    """Pairs as the model takes them: R rows of T places, P pairs with M masks in all; every tensor is int64.
 
-    input_ids: torch.Tensor  # (B, T)
-    token_type_ids: torch.Tensor  # (B, T)
-    lengths: torch.Tensor  # (B,), real tokens of each
-    masked_positions: torch.Tensor  # (M,), into the flat (B * T), ascending
-    masked_labels: torch.Tensor  # (M,)
-    relations: torch.Tensor  # (B,)
-    documents: torch.Tensor  # (B,), that of A
+    A row holds whole pairs, one after another, then padding. A place attends to the places of its own pair. Slots that
+    only fill up `first`, `masked_positions`, `masked_labels`, `relations` and `documents` stand at their end.
+    """
 
-    def __len__(self) -> int:
-        return len(self.relations)
+    input_ids: torch.Tensor  # (R, T)
+    token_type_ids: torch.Tensor  # (R, T)
+    positions: torch.Tensor  # (R, T), place within its pair; 0 in padding
+    pairs: torch.Tensor  # (R, T), number of the pair, from 0, in the order of places; -1 in padding
+    first: torch.Tensor  # (P,), place of each pair's [CLS] in the flat (R * T); 0 in a slot that fills up
+    masked_positions: torch.Tensor  # (M,), into the flat (R * T), ascending; 0 in a slot that fills up
+    masked_labels: torch.Tensor  # (M,), IGNORED in a slot that fills up
+    relations: torch.Tensor  # (P,), IGNORED in a slot that fills up
+    documents: torch.Tensor  # (P,), that of A; -1 in a slot that fills up
 
     @property
     def tokens(self) -> int:
         """How many places hold a real token."""
-        return int(self.lengths.sum())
+        return int((self.pairs >= 0).sum())
 
     def to(self, device: torch.device | str) -> Batch:
         """Copy to a device."""
@@ -46,20 +48,22 @@ class Batch:
 
 
 def to_batch(instances: Instances) -> Batch:
-    """View a sampler's arrays as tensors; nothing is copied."""
-    return Batch(*(torch.from_numpy(getattr(instances, field.name)) for field in fields(Batch)))
-
-
-class Filler(Protocol):
-    """What makes instances from their numbers: the Sampler of one store, or a Mixture of several."""
-
-    config: Config
-
-    def fill(self, numbers: np.ndarray, *, trim: bool = False) -> Instances:
-        """Make instances, masked; see `Sampler.fill`."""
-
-    def name(self, start: int, stop: int) -> list[dict[str, Any]]:
-        """Name instances for a reader; see `Sampler.name`."""
+    """Make a batch of instances, a row of each."""
+    count, width = instances.input_ids.shape
+    column = np.arange(width)
+    real = column < instances.lengths[:, None]
+    arrays = (
+        instances.input_ids,
+        instances.token_type_ids,
+        np.where(real, column, 0),
+        np.where(real, np.arange(count)[:, None], -1),
+        np.arange(count) * width,
+        instances.masked_positions,
+        instances.masked_labels,
+        instances.relations,
+        instances.documents,
+    )
+    return Batch(*map(torch.from_numpy, arrays))
 
 
 class Batches:
@@ -72,7 +76,7 @@ class Batches:
 
     def make(self, start: int, stop: int) -> Batch:
         """Make the batch of the instances numbered [start, stop)."""
-        return to_batch(self.sampler.fill(np.arange(start, stop), trim=self.trim))
+        return to_batch(fill(self.sampler, np.arange(start, stop), trim=self.trim))
 
     def micro_batches(self, step: int, rank: int = 0, processes: int = 1) -> list[Batch]:
         """Give the micro-batches that process `rank` of `processes` computes in a step; those of the next are begun."""

@@ -479,25 +479,23 @@ def choose_spans(
 @compiled
 def write_instances(
     corpus: Corpus, plan: Plan, special: Special, numbers: np.ndarray, pairs: np.ndarray, wanted: np.ndarray,
-    masking: int, ids: np.ndarray, types: np.ndarray, lengths: np.ndarray, positions: np.ndarray,
-    labels: np.ndarray,
+    masking: int, starts: np.ndarray, ids: np.ndarray, types: np.ndarray, positions: np.ndarray, labels: np.ndarray,
 ) -> int:  # fmt: skip
-    """Write the tokens of drawn pairs, `[CLS] A [SEP] B [SEP]` and padding, and mask them; give the number of masks.
+    """Write the tokens of drawn pairs, `[CLS] A [SEP] B [SEP]`, and mask them; give the number of masks.
 
-    wanted: int64 (B,), how many to mask at most. Filled: ids and types int64 (B, T); lengths int64 (B,), real tokens;
-    positions int64 (M,), masked places counted through the flat (B * T) array, ascending, and labels int64 (M,), what
-    stood there; M at most what was allocated.
+    wanted: int64 (B,), how many to mask at most. starts: int64 (B,), the place of each [CLS] in the flat arrays ids and
+    types, int64, of which nothing else is touched. Filled: positions int64 (M,), masked places, ascending where starts
+    are, and labels int64 (M,), what stood there; M at most what was allocated.
     """
-    width = ids.shape[1]
-    order = np.empty(width, np.int64)
-    chosen = np.zeros(width, np.uint8)
+    order = np.empty(plan.room, np.int64)
+    chosen = np.zeros(plan.room + 3, np.uint8)
     masks = 0
     choices = special.size - len(special.reserved)
     for row in range(len(numbers)):
         a_start, a_stop, b_start, b_stop = pairs[row, 1], pairs[row, 2], pairs[row, 4], pairs[row, 5]
         middle = a_stop - a_start
         tokens = middle + b_stop - b_start
-        line = ids[row]
+        line = ids[starts[row] : starts[row] + 3 + tokens]
         line[0] = special.cls
         for i in range(middle):
             line[1 + i] = corpus.tokens[a_start + i]
@@ -505,11 +503,9 @@ def write_instances(
         for i in range(b_stop - b_start):
             line[2 + middle + i] = corpus.tokens[b_start + i]
         line[2 + tokens] = special.sep
-        line[3 + tokens :] = special.pad
-        types[row, : 2 + middle] = 0
-        types[row, 2 + middle : 3 + tokens] = 1
-        types[row, 3 + tokens :] = 0
-        lengths[row] = 3 + tokens
+        kinds = types[starts[row] : starts[row] + 3 + tokens]
+        kinds[: 2 + middle] = 0
+        kinds[2 + middle :] = 1
 
         epoch, index = numbers[row] // plan.anchors, numbers[row] % plan.anchors
         key = draw(make_key(plan.seed, epoch, _MASK), index)
@@ -528,7 +524,7 @@ def write_instances(
                 first = at  # the tokens of a span have one fate
             chosen[at] = 0
             marked -= 1
-            positions[masks] = row * width + at
+            positions[masks] = starts[row] + at
             labels[masks] = line[at]
             masks += 1
             bits = draw(key, _FATE + at)

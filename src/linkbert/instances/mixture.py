@@ -21,7 +21,7 @@ import numpy as np
 
 from linkbert.config import Config, Part
 from linkbert.graph.links import LinkGraph
-from linkbert.instances.sampler import Instances, Sampler, open_graph
+from linkbert.instances.sampler import Instances, Sampler, fill, open_graph
 from linkbert.instances.tokens import TokenStore
 from linkbert.instances.vocabulary import check_same_vocabulary
 from linkbert.records import CONTIGUOUS, RANDOM
@@ -63,36 +63,37 @@ class Mixture:
         stores = self.order[place]
         return stores, block * self.shares[stores] + self.ranks[place]
 
-    def fill(self, numbers: np.ndarray, *, trim: bool = False) -> Instances:
-        """Make instances, masked, in the order of their numbers; see `Sampler.fill`."""
-        numbers = np.ascontiguousarray(numbers, np.int64)
+    @property
+    def pad(self) -> int:
+        """The number of [PAD]."""
+        return self.samplers[0].pad
+
+    def draw(self, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Draw the segments of instances, documents and tokens counted in their own store; see `Sampler.draw`."""
         stores, own = self.locate(numbers)
-        present = np.unique(stores).tolist() or [0]
-        if len(present) == 1:
-            return dataclasses.replace(self.samplers[present[0]].fill(own, trim=trim), numbers=numbers)
-        rows = [np.flatnonzero(stores == store) for store in present]
-        parts = [self.samplers[store].fill(own[mine], trim=trim) for store, mine in zip(present, rows, strict=True)]
-        width = max(part.input_ids.shape[1] for part in parts)
+        pairs, relations = np.empty((len(numbers), 6), np.int64), np.empty(len(numbers), np.int64)
+        causes = np.empty(len(numbers), np.uint8)
+        for store, sampler in enumerate(self.samplers):
+            mine = stores == store
+            pairs[mine], relations[mine], causes[mine] = sampler.draw(own[mine])
+        return pairs, relations, causes
 
-        def join(name: str) -> np.ndarray:
-            whole = np.empty((len(numbers), *getattr(parts[0], name).shape[1:]), getattr(parts[0], name).dtype)
-            for part, mine in zip(parts, rows, strict=True):
-                whole[mine] = getattr(part, name)
-            return whole
+    def write(
+        self, numbers: np.ndarray, pairs: np.ndarray, starts: np.ndarray, ids: np.ndarray, types: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Write drawn instances, masked, into flat arrays; see `Sampler.write`."""
+        stores, own = self.locate(numbers)
+        parts = []
+        for store, sampler in enumerate(self.samplers):
+            mine = stores == store
+            parts.append(sampler.write(own[mine], pairs[mine], starts[mine], ids, types))
+        positions, labels = (np.concatenate(each) for each in zip(*parts, strict=True))
+        ascending = np.argsort(positions)
+        return positions[ascending], labels[ascending]
 
-        ids = np.full((len(numbers), width), self.samplers[0].special.pad, np.int64)
-        types = np.zeros_like(ids)
-        positions = []
-        for part, mine in zip(parts, rows, strict=True):
-            narrow = part.input_ids.shape[1]
-            ids[mine, :narrow], types[mine, :narrow] = part.input_ids, part.token_type_ids
-            row, column = np.divmod(part.masked_positions, narrow)
-            positions.append(mine[row] * width + column)
-        places = np.concatenate(positions)
-        ascending = np.argsort(places)
-        labels = np.concatenate([part.masked_labels for part in parts])[ascending]
-        pairs, relations, causes, lengths = map(join, ("pairs", "relations", "causes", "lengths"))
-        return Instances(numbers, pairs, relations, causes, ids, types, lengths, places[ascending], labels)
+    def fill(self, numbers: np.ndarray, *, trim: bool = False) -> Instances:
+        """Make instances, masked, each in a row of its own; see `sampler.fill`."""
+        return fill(self, numbers, trim=trim)
 
     def name(self, start: int, stop: int) -> list[dict[str, Any]]:
         """Name instances by their numbers in each store, which follow on each other; see `Sampler.name`."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -160,6 +160,11 @@ class Sampler:
         kernels.survey(self.corpus, self.plan, anchors, linkable, continuable)
         return linkable, continuable
 
+    @property
+    def pad(self) -> int:
+        """The number of [PAD]."""
+        return self.special.pad
+
     def draw(self, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Draw the segments of instances, int64 (B,): (pairs (B, 6), relations (B,), causes (B,)); see Instances."""
         pairs = np.empty((len(numbers), 6), np.int64)
@@ -168,27 +173,26 @@ class Sampler:
         kernels.draw_pairs(self.corpus, self.plan, numbers, pairs, relations, causes)
         return pairs, relations, causes
 
-    def fill(self, numbers: np.ndarray, *, trim: bool = False) -> Instances:
-        """Make instances, masked, as arrays of `sequence_length` places, or (`trim`) as many as the longest needs.
+    def write(
+        self, numbers: np.ndarray, pairs: np.ndarray, starts: np.ndarray, ids: np.ndarray, types: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Write drawn instances, masked, into flat arrays; give the masked places and what stood there, int64 (M,).
 
-        An instance's masks do not depend on the width of the array, nor on the other instances.
+        `starts`, int64 (B,), is where each [CLS] goes; ids and types, int64, are as a batch without instances has them:
+        what no instance covers stays as it is. An instance's masks do not depend on where it stands, nor on the others.
         """
-        numbers = np.ascontiguousarray(numbers, np.int64)
-        pairs, relations, causes = self.draw(numbers)
-        tokens = pairs[:, 2] - pairs[:, 1] + pairs[:, 5] - pairs[:, 4]
-        width = self.config.sequence_length
-        if trim and len(numbers):
-            width = min(width, -(-(int(tokens.max()) + 3) // MULTIPLE) * MULTIPLE)
-        ids, types = np.empty((2, len(numbers), width), np.int64)
-        lengths = np.empty(len(numbers), np.int64)
-        wanted = mask_counts(tokens, self.mask_rates(numbers))
+        wanted = mask_counts(lengths_of(pairs) - 3, self.mask_rates(numbers))
         positions, labels = np.empty((2, int(wanted.sum())), np.int64)
         masking = {"token": kernels.TOKENS, "word": kernels.WORDS, "span": kernels.SPANS}[self.config.masking]
         masks = kernels.write_instances(
             self.corpus, self.plan, self.special, numbers, pairs, wanted, masking,
-            ids, types, lengths, positions, labels,
+            starts, ids, types, positions, labels,
         )  # fmt: skip
-        return Instances(numbers, pairs, relations, causes, ids, types, lengths, positions[:masks], labels[:masks])
+        return positions[:masks], labels[:masks]
+
+    def fill(self, numbers: np.ndarray, *, trim: bool = False) -> Instances:
+        """Make instances, masked, each in a row of its own; see `fill`."""
+        return fill(self, numbers, trim=trim)
 
     def mask_rates(self, numbers: np.ndarray) -> np.ndarray:
         """Give the share of tokens that is masked in each instance: float64 (B,).
@@ -272,6 +276,47 @@ def describe_instances(sampler: Sampler, numbers: np.ndarray) -> list[dict[str, 
             at += segment.stop - segment.start + 1
         found.append(shown)
     return found
+
+
+class Filler(Protocol):
+    """What makes instances from their numbers: the Sampler of one store, or a Mixture of several."""
+
+    config: Config
+
+    @property
+    def pad(self) -> int:
+        """The number of [PAD]."""
+
+    def draw(self, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Draw the segments of instances; see `Sampler.draw`."""
+
+    def write(
+        self, numbers: np.ndarray, pairs: np.ndarray, starts: np.ndarray, ids: np.ndarray, types: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Write drawn instances, masked, into flat arrays; see `Sampler.write`."""
+
+    def name(self, start: int, stop: int) -> list[dict[str, Any]]:
+        """Name instances for a reader; see `Sampler.name`."""
+
+
+def fill(filler: Filler, numbers: np.ndarray, *, trim: bool = False) -> Instances:
+    """Make instances, masked, each in a row of `sequence_length` places, or of what the longest needs (`trim`)."""
+    numbers = np.ascontiguousarray(numbers, np.int64)
+    pairs, relations, causes = filler.draw(numbers)
+    lengths = lengths_of(pairs)
+    width = filler.config.sequence_length
+    if trim and len(numbers):
+        width = min(width, -(-int(lengths.max()) // MULTIPLE) * MULTIPLE)
+    shape = (len(numbers), width)
+    ids, types = np.full(shape, filler.pad, np.int64), np.zeros(shape, np.int64)
+    starts = np.arange(len(numbers)) * width
+    positions, labels = filler.write(numbers, pairs, starts, ids.reshape(-1), types.reshape(-1))
+    return Instances(numbers, pairs, relations, causes, ids, types, lengths, positions, labels)
+
+
+def lengths_of(pairs: np.ndarray) -> np.ndarray:
+    """Count the tokens of drawn pairs, (B, 6) as in Instances, special ones included: int64 (B,)."""
+    return 3 + pairs[:, 2] - pairs[:, 1] + pairs[:, 5] - pairs[:, 4]
 
 
 def open_graph(store: Path, config: Config) -> LinkGraph | None:

@@ -38,24 +38,25 @@ def encode(
     bert: BertModel,
     input_ids: Tensor,
     token_type_ids: Tensor,
-    lengths: Tensor,
+    positions: Tensor,
+    pairs: Tensor,
     *,
     only: Tensor | None = None,
     mode: Mode = EXACT,
 ) -> Tensor:
-    """Encode tokens, (B, T) -> (B, T, H) in the mode's arithmetic; a row's places from its length on are not seen.
+    """Encode tokens, (R, T) -> (R, T, H) in the mode's arithmetic; a place sees the places of its own pair.
 
-    `only`, (K,) counted in B*T, are the places that somebody reads: -> (K, H), and what follows the last layer's
-    attention is computed for them alone.
+    `positions` and `pairs` (R, T) are as in a Batch: places counted within a pair, and the number of the pair, -1 in
+    padding. `only`, (K,) counted in R*T, are the places that somebody reads: -> (K, H), and what follows the last
+    layer's attention is computed for them alone.
     """
-    config, length = bert.config, input_ids.shape[1]
-    rate = config.hidden_dropout_prob
-    places = torch.arange(length, device=lengths.device)
-    mask = (places < lengths[:, None])[:, None, None, :]  # (B, 1, 1, T): broadcasts over heads and queries
+    config, rate = bert.config, bert.config.hidden_dropout_prob
+    mask = (pairs[:, :, None] == pairs[:, None, :])[:, None]  # (R, 1, T, T): broadcasts over heads
     parts = bert.embeddings
     rows = parts.token_type_embeddings.weight
     kinds = torch.where(token_type_ids[..., None] == 0, rows[0], rows[min(1, len(rows) - 1)])
-    hidden = look_up(parts.word_embeddings.weight, input_ids) + kinds + parts.position_embeddings.weight[:length]
+    places = look_up(parts.position_embeddings.weight, positions)
+    hidden = look_up(parts.word_embeddings.weight, input_ids) + kinds + places
     hidden = drop(norm(parts.LayerNorm, hidden), rate, mode.seed, 0).to(mode.dtype)
     last = config.num_hidden_layers - 1
     for number, layer in enumerate(bert.encoder.layer):
@@ -70,12 +71,12 @@ class Layer(BertLayer):
     """
 
     def forward(self, hidden: Tensor, mask: Tensor, only: Tensor | None, mode: Mode, number: int) -> Tensor:  # type: ignore[override]
-        """Compute layer `number`: (B, T, H) -> (B, T, H), or with `only` (K,), places flat in B*T, -> (K, H)."""
+        """Compute layer `number`: (R, T, H) -> (R, T, H), or with `only` (K,), places flat in R*T, -> (K, H)."""
         parts: Any = self  # torch types a module's parts as tensors
         attention, output = parts.attention.self, parts.attention.output
         heads, rate = attention.num_attention_heads, output.dropout.p
         query, key, value = (
-            linear(part, hidden).unflatten(-1, (heads, -1)).transpose(1, 2)  # (B, heads, T, H / heads)
+            linear(part, hidden).unflatten(-1, (heads, -1)).transpose(1, 2)  # (R, heads, T, H / heads)
             for part in (attention.query, attention.key, attention.value)
         )
         seen = attend(query, key, value, mask, attention.dropout.p, mode, number)
@@ -84,7 +85,7 @@ class Layer(BertLayer):
             seen, hidden = (each.flatten(0, 1).index_select(0, only) for each in (seen, hidden))
         seen = drop(linear(output.dense, seen), rate, mode.seed, 3 * number + 1)
         hidden = norm(output.LayerNorm, seen + hidden)
-        wide = parts.intermediate.intermediate_act_fn(linear(parts.intermediate.dense, hidden))  # (B, T, feed-forward)
+        wide = parts.intermediate.intermediate_act_fn(linear(parts.intermediate.dense, hidden))  # (R, T, feed-forward)
         narrow = drop(linear(parts.output.dense, wide), rate, mode.seed, 3 * number + 2)
         return norm(parts.output.LayerNorm, narrow + hidden)
 
@@ -97,11 +98,11 @@ def adopt(bert: BertModel) -> BertModel:
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, rate: float, mode: Mode, number: int) -> Tensor:
-    """Mix values by the likeness of queries and keys: all (B, heads, T, H / heads); `rate` is the weights' dropout."""
+    """Mix values by the likeness of queries and keys: all (R, heads, T, H / heads); `rate` is the weights' dropout."""
     rate = 0.0 if mode.seed is None else rate
     if mode.fused and (rate == 0 or query.is_cuda):
         return functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=rate)
-    scores = (query @ key.transpose(-1, -2)).float() * query.shape[-1] ** -0.5  # (B, heads, T, T)
+    scores = (query @ key.transpose(-1, -2)).float() * query.shape[-1] ** -0.5  # (R, heads, T, T)
     weights = scores.masked_fill(~mask, -torch.inf).softmax(-1)
     return drop(weights, rate, mode.seed, 3 * number + 3).to(value.dtype) @ value
 

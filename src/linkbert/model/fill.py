@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from linkbert.model.checkpoint import MLM_HEAD, RELATION_HEAD, make_model, objective_of, read_encoder
@@ -32,8 +33,7 @@ def fill_mask(model_folder: Path, text: str, *, top: int = 5) -> list[list[tuple
     if not len(masks):
         raise ValueError(f"there is no {mask} in the text; write {mask} where a word is to be guessed")
     with torch.no_grad():
-        lengths = torch.tensor([inputs["input_ids"].shape[1]])
-        states, _ = model.encode(inputs["input_ids"], inputs["token_type_ids"], lengths, masks)
+        states, _ = model.encode(*alone(inputs["input_ids"], inputs["token_type_ids"], masks))
         best = model.token_logits(states).softmax(-1).topk(min(top, model.config.vocab_size))
     return [
         list(zip(tokenizer.convert_ids_to_tokens(tokens), probabilities, strict=True))
@@ -58,10 +58,16 @@ def relate(model_folder: Path, text_a: str, text_b: str) -> dict[str, float]:
         (a if len(a) > len(b) else b).pop()
     ids = [tokenizer.cls_token_id, *a, tokenizer.sep_token_id, *b, tokenizer.sep_token_id]
     types = [0] * (len(a) + 2) + [1] * (len(b) + 1)
-    found = model.predict(
-        torch.tensor([ids]), torch.tensor([types]), torch.tensor([len(ids)]), torch.zeros(0, dtype=torch.int64)
-    )
+    found = model.predict(*alone(torch.tensor([ids]), torch.tensor([types]), torch.zeros(0, dtype=torch.int64)))
     return dict(zip(RELATIONS, found.relations[0].tolist(), strict=False))
+
+
+def alone(
+    input_ids: Tensor, token_type_ids: Tensor, masked: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Give what the model takes of one text or pair alone in a row: (1, T), and masked places (M,); see `Batch`."""
+    places, first = torch.arange(input_ids.shape[1])[None], torch.zeros(1, dtype=torch.int64)
+    return input_ids, token_type_ids, places, torch.zeros_like(input_ids), first, masked
 
 
 def open_for(folder: Path, *, head: str, what: str) -> tuple[LinkBert, PreTrainedTokenizerBase]:

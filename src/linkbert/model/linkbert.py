@@ -18,19 +18,23 @@ from transformers import BertConfig, BertModel
 from transformers.models.bert.modeling_bert import BertLMPredictionHead
 
 from linkbert.model.encoder import EXACT, Mode, adopt, encode, linear, norm
-
-IGNORED = -100  # a label that counts for nothing: what fills masked_labels up to a round length
+from linkbert.records import IGNORED
 
 
 class Output(NamedTuple):
     """What a training step needs: sums over the batch, fp32 scalars; whoever knows the global counts divides.
 
-    `relation_loss` and `relation_correct` are 0 where the objective has no relations.
+    Those of the relations are by true relation (contiguous, random, linked), and 0 where the objective has none.
     """
 
     mlm_loss: Tensor  # () summed over masked tokens
-    relation_loss: Tensor  # () summed over pairs
-    relation_correct: Tensor  # () int64, pairs whose relation was ranked first
+    relation_losses: Tensor  # (3,) summed over pairs
+    relation_correct: Tensor  # (3,) int64, pairs whose relation was ranked first
+
+    @property
+    def relation_loss(self) -> Tensor:
+        """Sum the relation losses of all pairs: ()."""
+        return self.relation_losses.sum()
 
 
 class Predictions(NamedTuple):
@@ -38,7 +42,7 @@ class Predictions(NamedTuple):
 
     tokens: Tensor  # (M,) int64, the likeliest token
     mlm_losses: Tensor  # (M,) fp32, -log probability of the label; 0 where the label is IGNORED
-    relations: Tensor  # (B, R) fp32 probabilities of contiguous, random and, with drp, linked
+    relations: Tensor  # (P, 2 or 3) fp32 probabilities of contiguous, random and, with drp, linked
 
 
 class Heads(nn.Module):
@@ -51,7 +55,7 @@ class Heads(nn.Module):
         self.linked_relationship = nn.Linear(config.hidden_size, 1) if linked else None
 
     def relation_logits(self, pooled: Tensor) -> Tensor:
-        """Score the relations of each pair: (B, H) -> (B, 2 or 3)."""
+        """Score the relations of each pair: (P, H) -> (P, 2 or 3)."""
         rows = self.seq_relationship(pooled)
         return rows if self.linked_relationship is None else torch.cat([rows, self.linked_relationship(pooled)], dim=-1)
 
@@ -80,17 +84,23 @@ class LinkBert(nn.Module):
             self.cls.seq_relationship.requires_grad_(False)
 
     def encode(
-        self, input_ids: Tensor, token_type_ids: Tensor, lengths: Tensor, positions: Tensor, *, mode: Mode = EXACT
+        self,
+        input_ids: Tensor,
+        token_type_ids: Tensor,
+        positions: Tensor,
+        pairs: Tensor,
+        first: Tensor,
+        masked_positions: Tensor,
+        *,
+        mode: Mode = EXACT,
     ) -> tuple[Tensor, Tensor]:
-        """Encode tokens (B, T); give the states at `positions` (M,), flat in B*T, and at each [CLS]: (M, H), (B, H).
+        """Encode tokens; give the states at the masked places and at each pair's [CLS]: (M, H), (P, H).
 
-        Places at or after a row's length are not attended to.
+        Shapes as in `forward`. A place attends to those of its row with the same number in `pairs`.
         """
-        pairs, length = input_ids.shape
-        first = torch.arange(pairs, device=input_ids.device) * length
-        only = torch.cat([first, positions])  # in this order, as positions may be filled up at their end
-        states = encode(self.bert, input_ids, token_type_ids, lengths, only=only, mode=mode)
-        return states[pairs:], states[:pairs]
+        only = torch.cat([first, masked_positions])
+        states = encode(self.bert, input_ids, token_type_ids, positions, pairs, only=only, mode=mode)
+        return states[len(first) :], states[: len(first)]
 
     def token_logits(self, states: Tensor) -> Tensor:
         """Score the vocabulary: (M, H) -> (M, V)."""
@@ -101,14 +111,16 @@ class LinkBert(nn.Module):
         )
 
     def relation_logits(self, first: Tensor) -> Tensor:
-        """Score the relations of each pair from its [CLS]: (B, H) -> (B, 2), or (B, 3) with drp."""
+        """Score the relations of each pair from its [CLS]: (P, H) -> (P, 2), or (P, 3) with drp."""
         return self.cls.relation_logits(self.bert.get_submodule("pooler")(first[:, None].float()))
 
     def forward(
         self,
         input_ids: Tensor,
         token_type_ids: Tensor,
-        lengths: Tensor,
+        positions: Tensor,
+        pairs: Tensor,
+        first: Tensor,
         masked_positions: Tensor,
         masked_labels: Tensor,
         relations: Tensor,
@@ -116,31 +128,38 @@ class LinkBert(nn.Module):
     ) -> Output:
         """Sum the losses of a batch; `mode` is the arithmetic and the dropout.
 
-        Shapes, all int64: input_ids and token_type_ids (B, T), lengths (B,), masked_positions (M,) counted in B*T,
-        masked_labels (M,) with IGNORED where a position only fills up, relations (B,).
+        Shapes, all int64, as in a Batch: input_ids, token_type_ids, positions (counted within a pair) and pairs (the
+        number of each place's pair, -1 in padding) (R, T); first (P,), the place of each [CLS], and masked_positions
+        (M,), both counted in R*T; masked_labels (M,) and relations (P,), IGNORED where a slot only fills up.
         """
-        states, first = self.encode(input_ids, token_type_ids, lengths, masked_positions, mode=mode)
+        states, first_states = self.encode(
+            input_ids, token_type_ids, positions, pairs, first, masked_positions, mode=mode
+        )
         logits = self.token_logits(states)
         mlm_loss = functional.cross_entropy(logits.float(), masked_labels, ignore_index=IGNORED, reduction="sum")
         if self.objective == "none":
-            return Output(mlm_loss, mlm_loss.new_zeros(()), relations.new_zeros(()))
-        scores = self.relation_logits(first).float()
-        relation_loss = functional.cross_entropy(scores, relations, reduction="sum")
-        return Output(mlm_loss, relation_loss, (scores.argmax(-1) == relations).sum())
+            return Output(mlm_loss, mlm_loss.new_zeros(3), relations.new_zeros(3))
+        scores = self.relation_logits(first_states).float()
+        losses = functional.cross_entropy(scores, relations, ignore_index=IGNORED, reduction="none")
+        true = relations[:, None] == torch.arange(3, device=relations.device)  # (B, 3)
+        right = scores.argmax(-1) == relations
+        return Output(mlm_loss, (losses[:, None] * true).sum(0), (right[:, None] & true).sum(0))
 
     @torch.no_grad()
     def predict(
         self,
         input_ids: Tensor,
         token_type_ids: Tensor,
-        lengths: Tensor,
+        positions: Tensor,
+        pairs: Tensor,
+        first: Tensor,
         masked_positions: Tensor,
         masked_labels: Tensor | None = None,
     ) -> Predictions:
         """Predict masked tokens and relations; in fp32, without dropout; shapes as in `forward`."""
-        states, first = self.encode(input_ids, token_type_ids, lengths, masked_positions)
+        states, first_states = self.encode(input_ids, token_type_ids, positions, pairs, first, masked_positions)
         logits = self.token_logits(states).float()
         labels = torch.full_like(masked_positions, IGNORED) if masked_labels is None else masked_labels
         losses = functional.cross_entropy(logits, labels, ignore_index=IGNORED, reduction="none")
-        scores = self.relation_logits(first).float()
+        scores = self.relation_logits(first_states).float()
         return Predictions(logits.argmax(-1), losses, scores.softmax(-1))

@@ -21,9 +21,9 @@ import torch
 from torch import Tensor
 
 from linkbert.instances.batches import Batch
-from linkbert.model.linkbert import IGNORED, LinkBert
+from linkbert.model.linkbert import LinkBert
 from linkbert.pretraining.distributed import Processes, sum_over
-from linkbert.records import RELATIONS
+from linkbert.records import IGNORED, RELATIONS
 
 ENOUGH = 30  # pairs of a class, below which its accuracy says next to nothing
 CLASSES = {"drp": 3, "nsp": 2, "none": 0}  # relations that a model of each objective tells apart
@@ -137,16 +137,18 @@ def ask(model: LinkBert, micro_batches: Iterable[Batch], processes: Processes) -
     for batch in (each.to(device) for each in micro_batches):
         labels = batch.masked_labels
         predictions = model.predict(
-            batch.input_ids, batch.token_type_ids, batch.lengths, batch.masked_positions, labels
-        )
-        real = labels != IGNORED
+            batch.input_ids, batch.token_type_ids, batch.positions, batch.pairs, batch.first, batch.masked_positions,
+            labels,
+        )  # fmt: skip
+        real, asked_of = labels != IGNORED, batch.relations != IGNORED
         group = batch.documents % GROUPS
-        token_group = group[batch.masked_positions[real] // batch.input_ids.shape[1]]
+        token_group = group[batch.pairs.flatten()[batch.masked_positions[real]]]
         loss += predictions.mlm_losses.double().sum()
         asked += torch.bincount(token_group * vocabulary + labels[real], minlength=len(asked))
         right += torch.bincount(token_group[(predictions.tokens == labels)[real]], minlength=GROUPS)
         guessed = predictions.relations.argmax(-1) if classes else 0
-        table += torch.bincount(group * 9 + batch.relations * 3 + guessed, minlength=len(table))
+        cells = (group * 9 + batch.relations * 3 + guessed)[asked_of]
+        table += torch.bincount(cells, minlength=len(table))
     model.train(was_training)
     for tensor in (loss, asked, right, table):
         sum_over(processes, tensor)

@@ -15,15 +15,14 @@ import hashlib
 import logging
 import math
 import os
-import signal
-import threading
+import resource
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
@@ -31,13 +30,16 @@ from torch import Tensor, nn
 
 from linkbert.config import Config
 from linkbert.instances.batches import Batch, Batches
-from linkbert.model.linkbert import IGNORED, Output
-from linkbert.pretraining.checkpoint import State, checkpoints, save_checkpoint
-from linkbert.pretraining.distributed import Processes, sum_all, sum_over
+from linkbert.model.linkbert import Output
+from linkbert.pretraining.checkpoint import Checkpoints, State, checkpoints
+from linkbert.pretraining.distributed import Processes, same_passes, stop_on_signals, sum_over, summing
 from linkbert.pretraining.guard import Fault, judge
 from linkbert.pretraining.journal import Journal
-from linkbert.pretraining.optimizer import clip_gradients, gradients, learning_rate, set_learning_rate, warmup_steps
+from linkbert.pretraining.optimizer import clip_gradients, learning_rate, set_learning_rate, warmup_steps
 from linkbert.pretraining.pace import FIRST, Pace, Plan, read_pace
+from linkbert.records import IGNORED, RELATIONS
+
+WITH_RELATIONS = ("drp", "nsp")  # objectives
 
 log = logging.getLogger(__name__)
 
@@ -50,10 +52,15 @@ class Progress:
     step: int
     steps: int
     learning_rate: float = 0.0
-    mlm_loss: float = 0.0  # of this step, as the two below
+    mlm_loss: float = 0.0  # of this step, as the four below
     relation_loss: float = 0.0
-    relation_accuracy: float = 0.0
-    tokens_per_second: float = 0.0
+    relation_accuracies: tuple[float, ...] = ()  # of contiguous, random and linked pairs; nan where there was none
+    gradient_norm: float = 0.0  # before clipping
+    tokens_per_second: float = 0.0  # padding not counted
+    utilisation: float = 0.0  # tokens to places, of this step
+    peak_share: float = math.nan  # of the operations a second that a matrix product reaches
+    loader_share: float = 0.0  # of the time, in which batches were waited for
+    memory: int = 0  # bytes at the peak, see `peak_memory`
     elapsed: float = 0.0  # seconds, over all sittings
     seconds_left: float = math.nan
 
@@ -66,16 +73,20 @@ def pretrain(
     *,
     run: Path,
     forward: Callable[[Any], Output],
-    save: Callable[[Path, State], None],
+    save: Callable[[Path, State, dict[str, Tensor]], None],
     evaluate: Callable[[], dict[str, Any]] | None = None,
     state: State | None = None,
     processes: Processes | None = None,
+    spread: nn.Module | None = None,
+    fastest: float = math.nan,
     progress: Callable[[Progress], None] = lambda _: None,
 ) -> State:
     """Train until the last step, or until SIGINT or SIGTERM; `State.finished` says which.
 
     `state` is where the run stands; model and optimizer must stand there too. `forward` is the model as a step calls it
     (compiled, mixed precision), `save` writes a Hugging Face folder, `evaluate` scores the model on held-out documents.
+    `spread` is what `forward` calls in the model's place where there are several processes.
+    `fastest` is how many tokens a second all processes could train on if nothing but matrix products took time.
     A loss or a gradient that is not a number is a ValueError before the update, unless the settings have it left out;
     the last checkpoint stays.
     """
@@ -96,10 +107,11 @@ def pretrain(
         recorded = read_pace(Path(config.pace)) if config.pace != "none" else {}
         pace = Pace(config.budget_seconds, state.trained, recorded)
     journal = Journal(run, step=state.step) if processes.first else None
-    timer = Timer(state.elapsed)
+    timer = Timer(state.elapsed, fastest)
     saved = state.step
+    writer = Checkpoints(run, model, optimizer, processes, save=save, keep=config.keep, keep_best=config.keep_best)
 
-    with stop_on_signals() as stop, deterministic(processes.device), journal or nullcontext():
+    with stop_on_signals(config.stop_before) as stop, deterministic(processes.device), journal or nullcontext(), writer:
         while not state.finished:
             step = state.step
             timer.start()
@@ -111,30 +123,34 @@ def pretrain(
             end = (pace.end(step, plan.steps) if pace else plan.steps) if processes.first else 0  # process 0 decides
             tally = torch.cat([count(micro_batches), torch.tensor([end])]).to(processes.device)
             *counts, end = sum_over(processes, tally).tolist()
-            masked, pairs, tokens = max(counts[0], 1), counts[1], counts[2]
+            if config.sharding != "none" and processes.count > 1:
+                micro_batches = same_passes(processes, micro_batches)
+            masked, pairs, tokens, places = max(counts[0], 1), counts[1], counts[2], counts[3]
             plan = plan.end_at(end, step=step, length=config.steps)
             rate = rate_of(plan.place_of(step, config.steps), stride=plan.stride(config.steps))
             set_learning_rate(optimizer, rate)
 
             model.train()
             scale = state.scale if config.precision == "fp16" else 1.0
-            sums = torch.zeros(4, dtype=torch.float64, device=processes.device)
-            for batch in micro_batches:
+            sums = torch.zeros(8, dtype=torch.float64, device=processes.device)
+            for number, batch in enumerate(micro_batches, 1):
                 if stop.wanted and processes.count == 1:
                     break
-                output = forward(batch.to(processes.device))
-                (scale * (output.mlm_loss / masked + output.relation_loss / pairs)).backward()
-                sums[:3] += torch.stack([part.detach().double() for part in output])
-            sums[3] = stop.wanted
-            mlm_loss, relation_loss, correct, stopping = sum_over(processes, sums).tolist()
+                with summing(spread or model, last=number == len(micro_batches)):
+                    output = forward(batch.to(processes.device))
+                    (scale * (output.mlm_loss / masked + output.relation_loss / pairs)).backward()
+                sums[:7] += torch.cat([part.detach().double().view(-1) for part in output])
+            sums[7] = stop.wanted
+            mlm_loss, *by_relation, stopping = sum_over(processes, sums).tolist()
+            relation_loss, correct = sum(by_relation[:3]), by_relation[3:]
             if stopping:  # asked of any process; this step is forgotten
                 break
-            sum_all(processes, gradients(model))
             norm = clip_gradients(model, config.clip, scale=scale)
             fault = judge(state, config, mlm_loss + relation_loss, norm)
             if fault and fault.stops:
-                losses = (mlm_loss / masked, relation_loss / pairs, norm)
-                raise ValueError(describe_fault(run, step + 1, fault, *losses, batches.name(step)))
+                writer.wait()
+                values = (mlm_loss / masked, relation_loss / pairs, norm)
+                raise ValueError(describe_fault(run, step + 1, fault, *values, batches.name(step)))
             if not fault:
                 optimizer.step()
             optimizer.zero_grad(set_to_none=True)
@@ -150,20 +166,27 @@ def pretrain(
             state.plan = list(plan)
             if not fault:
                 state.tokens += tokens
-                state.relations = [a + b for a, b in zip(state.relations, counts[3:], strict=True)]
-                state.window = add(state.window, [mlm_loss, counts[0], relation_loss, correct, pairs, norm, 1])
+                state.relations = [a + b for a, b in zip(state.relations, counts[4:], strict=True)]
+                state.window = add(
+                    state.window, [1, norm, mlm_loss, *counts[:1], tokens, places, *by_relation, *counts[4:]]
+                )
             elif journal:
                 skipped = {"skipped": fault.what, "instances": batches.name(step), "elapsed": timer.elapsed}
                 journal.write({"step": state.step} | skipped)
             last = state.finished
             if processes.first:
                 left = timer.seconds_a_step * (plan.steps - state.step)
-                losses = (mlm_loss / masked, relation_loss / pairs, correct / pairs)
-                speed = (timer.tokens_per_second, timer.elapsed, left)
-                progress(Progress("training", state.step, plan.steps, rate, *losses, *speed))
+                losses = (mlm_loss / masked, relation_loss / pairs)
+                learnt = config.objective in WITH_RELATIONS
+                right = tuple(ratio(a, b) if learnt else math.nan for a, b in zip(correct, counts[4:], strict=True))
+                speed = (timer.tokens_per_second, tokens / places, timer.peak_share, timer.loader_share)
+                watched = (*losses, right, norm, *speed, peak_memory(processes.device), timer.elapsed, left)
+                progress(Progress("training", state.step, plan.steps, rate, *watched))
             if last or state.step % config.log_every == 0:
                 if journal and state.window:
-                    journal.write(journal_entry(state, rate) | timer.entry())
+                    entry = journal_entry(state, rate, relations=config.objective in WITH_RELATIONS)
+                    timings = timer.entry() | {"memory": peak_memory(processes.device)}
+                    journal.write(entry | timings)
                 state.window = []
             if evaluate and (last or (config.evaluate_every and state.step % config.evaluate_every == 0)):
                 progress(Progress("evaluation", state.step, plan.steps))
@@ -171,14 +194,17 @@ def pretrain(
                 state.evaluation = {"step": state.step, **evaluate()}
                 if journal:
                     journal.write({"step": state.step, "evaluation": state.evaluation, "elapsed": timer.elapsed})
-            if journal and (last or state.step % config.checkpoint_every == 0):
+            writer.check()
+            if last or state.step % config.checkpoint_every == 0:
                 progress(Progress("checkpoint", state.step, plan.steps))
-                journal.sync()
-                save_checkpoint(run, model, optimizer, state, save=save, keep=config.keep)
+                if journal:
+                    journal.sync()
+                writer.begin(state)
                 saved = state.step
-        if journal and saved != state.step:
-            journal.sync()
-            save_checkpoint(run, model, optimizer, state, save=save, keep=config.keep)
+        if saved != state.step:
+            if journal:
+                journal.sync()
+            writer.begin(state)
     return state
 
 
@@ -189,13 +215,15 @@ def dropout_seed(seed: int, step: int, rank: int) -> int:
 
 
 def count(micro_batches: Sequence[Batch]) -> Tensor:
-    """Count masked tokens, pairs, tokens, and pairs of each relation: (6,) int64."""
-    counts = torch.zeros(6, dtype=torch.int64)
+    """Count masked tokens, pairs, tokens, places, and pairs of each relation: (7,) int64."""
+    counts = torch.zeros(7, dtype=torch.int64)
     for batch in micro_batches:
         counts[0] += (batch.masked_labels != IGNORED).sum()
-        counts[1] += len(batch.relations)
-        counts[2] += batch.lengths.sum()
-        counts[3:] += torch.bincount(batch.relations, minlength=3)
+        asked = batch.relations[batch.relations != IGNORED]
+        counts[1] += len(asked)
+        counts[2] += batch.tokens
+        counts[3] += batch.input_ids.numel()
+        counts[4:] += torch.bincount(asked, minlength=3)
     return counts
 
 
@@ -204,18 +232,38 @@ def add(sums: list[float], values: list[float]) -> list[float]:
     return [a + b for a, b in zip(sums, values, strict=True)] if sums else values
 
 
-def journal_entry(state: State, rate: float) -> dict[str, Any]:
-    """Average what gathered since the last line; gradient_norm is the mean, before clipping."""
-    mlm_loss, masked, relation_loss, correct, pairs, norm, steps = state.window
+def journal_entry(state: State, rate: float, *, relations: bool = True) -> dict[str, Any]:
+    """Average what gathered since the last line; gradient_norm is the mean, before clipping.
+
+    By relation stand those alone of which there was a pair, and nothing where the objective has no `relations`.
+    """
+    steps, norm, mlm_loss, masked, tokens, places, *sums = state.window
+    there = {name: i for i, name in enumerate(RELATIONS) if relations and sums[6 + i]}
     return {
         "step": state.step,
         "learning_rate": rate,
         "mlm_loss": mlm_loss / max(masked, 1),
-        "relation_loss": relation_loss / pairs,
-        "relation_accuracy": correct / pairs,
+        "relation_loss": sum(sums[:3]) / sum(sums[6:]),
+        "relation_losses": {name: sums[i] / sums[6 + i] for name, i in there.items()},
+        "relation_accuracy": sum(sums[3:6]) / sum(sums[6:]),
+        "relation_accuracies": {name: sums[3 + i] / sums[6 + i] for name, i in there.items()},
         "gradient_norm": norm / steps,
+        "utilisation": tokens / places,
         "tokens": state.tokens,
     }
+
+
+def ratio(part: float, whole: float) -> float:
+    """Divide; nothing of nothing is not a number."""
+    return part / whole if whole else math.nan
+
+
+def peak_memory(device: torch.device) -> int:
+    """Give the most bytes that this process has held so far: on a GPU its tensors, else all that is resident."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return used if sys.platform == "darwin" else 1024 * used
 
 
 def describe_fault(
@@ -236,8 +284,8 @@ def describe_fault(
 class Timer:
     """Times steps: how long the loader was waited for, and how fast the rest went."""
 
-    def __init__(self, elapsed: float) -> None:
-        self.before, self.origin = elapsed, time.perf_counter()
+    def __init__(self, elapsed: float, fastest: float) -> None:
+        self.before, self.fastest, self.origin = elapsed, fastest, time.perf_counter()
         self.steps = 0
         self.training = 0.0  # seconds in steps of this sitting, its first one (which compiles) left out
         self.begun = self.ready = self.origin
@@ -280,45 +328,22 @@ class Timer:
         """Tokens a second since the last journal line, evaluations and checkpoints left out."""
         return self.tokens / self.spent if self.spent else 0.0
 
+    @property
+    def peak_share(self) -> float:
+        """Tokens a second as a share of the fastest."""
+        return self.tokens_per_second / self.fastest
+
+    @property
+    def loader_share(self) -> float:
+        """Share of the time since the last journal line in which batches were waited for."""
+        return self.waited / self.spent if self.spent else 0.0
+
     def entry(self) -> dict[str, float]:
         """Give the timings of a journal line, and begin those of the next."""
-        share = self.waited / self.spent if self.spent else 0.0
-        entry = {"tokens_per_second": self.tokens_per_second, "loader_share": share, "elapsed": self.elapsed}
+        names = ("tokens_per_second", "peak_share", "loader_share", "elapsed")
+        entry = {name: value for name in names if not math.isnan(value := getattr(self, name))}
         self._clear()
         return entry
-
-
-@dataclass
-class Stop:
-    """Whether somebody asked the run to stop."""
-
-    wanted: bool = False
-
-
-@contextmanager
-def stop_on_signals() -> Iterator[Stop]:
-    """Turn the first SIGINT or SIGTERM into a wish; a second one acts as usual. Only the main thread can do this."""
-    stop = Stop()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def restore() -> None:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-    def wish(number: int, _: FrameType | None) -> None:
-        stop.wanted = True
-        log.warning("stopping at %s: a checkpoint is written first", signal.Signals(number).name)
-        restore()
-
-    for number in before:
-        signal.signal(number, wish)
-    try:
-        yield stop
-    finally:
-        restore()
 
 
 @contextmanager

@@ -12,6 +12,7 @@ import math
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 log = logging.getLogger(__name__)
 
@@ -95,6 +96,8 @@ def clip_gradients(model: nn.Module, largest: float, *, scale: float = 1.0) -> f
         for gradient in gradients(model):
             gradient.mul_(1 / scale)
     norm = torch.nn.utils.get_total_norm(gradients(model))
+    if isinstance(norm, DTensor):
+        norm = norm.full_tensor()
     if largest:
         torch.nn.utils.clip_grads_with_norm_(model.parameters(), largest, norm)
     return float(norm)
