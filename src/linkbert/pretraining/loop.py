@@ -171,6 +171,7 @@ def pretrain(
                     state.window, [1, norm, mlm_loss, *counts[:1], tokens, places, *by_relation, *counts[4:]]
                 )
             elif journal:
+                log.warning("step %d was left out: %s", state.step, fault.what)
                 skipped = {"skipped": fault.what, "instances": batches.name(step), "elapsed": timer.elapsed}
                 journal.write({"step": state.step} | skipped)
             last = state.finished
