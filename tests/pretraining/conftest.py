@@ -80,7 +80,7 @@ class ToyBatches:
 
     def name(self, step):
         size = self.config.batch_size
-        return [{"store": "TOY", "first": step * size, "last": (step + 1) * size - 1}]
+        return [{"store": "TOY", "first": step * size, "last": (step + 1) * size - 1, "from": [0, 1], "to": [2, 3]}]
 
     def micro_batches(self, step, rank=0, processes=1):
         size = self.config.batch_size
