@@ -26,13 +26,15 @@ def look_at_neighbours(bert: BertModel) -> None:
     two places are nearly orthogonal. To look a step on is to turn each wave by its w: a rotation, which a query can
     make. Waves are twice as large as the words that they are added to, so they are half of the normed input's square.
     """
-    config, table = bert.config, bert.embeddings.position_embeddings.weight  # (P, H)
+    config, table = bert.config, bert.get_parameter("embeddings.position_embeddings.weight")  # (P, H)
     waves, size = config.hidden_size // 2, config.hidden_size // config.num_attention_heads
     frequencies = math.pi * ((torch.arange(waves) + 0.5) / waves) ** SPREAD
     angles = torch.arange(len(table))[:, None] * frequencies  # (P, waves)
     table[:, : 2 * waves] = 2 * config.initializer_range * torch.stack([angles.sin(), angles.cos()], -1).flatten(1)
-    attention = bert.encoder.layer[0].attention.self
-    query, key = (part.weight.view(-1, size, config.hidden_size) for part in (attention.query, attention.key))
+    query, key = (
+        bert.get_parameter(f"encoder.layer.0.attention.self.{name}.weight").view(-1, size, config.hidden_size)
+        for name in ("query", "key")
+    )
     gain = math.sqrt(2 * SCORE / math.sqrt(size))  # in queries and in keys alike
     for head in range(config.num_attention_heads):
         shift = head // 2 + 1 if head % 2 else -(head // 2 + 1)
