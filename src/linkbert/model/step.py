@@ -46,7 +46,8 @@ def step_function(model: LinkBert, config: Config) -> Callable[[Any], Output]:
 
     def step(batch: Any) -> Output:
         seed = torch.randint(-(2**31), 2**31, (), dtype=torch.int32).to(batch.input_ids.device)
-        mode = Mode(dtype, seed if model.training else None, fused=not compiled or seed.is_cuda)
+        slots = SLOTS(config)
+        mode = Mode(dtype, seed if model.training else None, written_out=compiled and not seed.is_cuda, slots=slots)
         positions, labels = batch.masked_positions, batch.masked_labels
         if compiled:
             positions, labels = pad_masked(positions, labels)
@@ -57,6 +58,9 @@ def step_function(model: LinkBert, config: Config) -> Callable[[Any], Output]:
 
     return step
 
+
+def SLOTS(config):
+    return -(-round(config.sequence_length*(config.mask_rate+1/32))//16)*16
 
 def keep_memory() -> None:
     """Have the C library keep freed memory for the next step instead of giving it back; Linux with glibc, else nothing.
