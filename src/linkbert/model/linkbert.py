@@ -134,7 +134,8 @@ class LinkBert(nn.Module):
             input_ids, token_type_ids, positions, pairs, first, masked_positions, mode=mode
         )
         decoder = self.cls.predictions.decoder
-        mlm_loss = masked_token_loss(self.token_states(states), decoder.weight, decoder.bias, masked_labels)
+        tokens = self.token_states(states)
+        mlm_loss = masked_token_loss(tokens, decoder.weight, decoder.bias, masked_labels, compiled=mode.written_out)
         if self.objective == "none":
             return Output(mlm_loss, mlm_loss.new_zeros(()), relations.new_zeros(()))
         scores = self.relation_logits(first_states).float()
