@@ -1,7 +1,11 @@
+import functools
+import json
 import os
 from pathlib import Path
 
 import pytest
+
+LINES = ["A quick fox, a fox: foxs (fox) and quick foxes; isn't it?\nCafé 東京 today."] * 9
 
 
 @pytest.fixture(scope="session")
@@ -11,3 +15,37 @@ def data() -> Path:
     if not (folder / "corpora").is_dir():
         pytest.skip(f"real data is not at {folder} (set LINKBERT_DATA)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def other_vocabulary():
+    """Train a byte-level BPE with RoBERTa's special tokens ("bpe"), or Unigram pieces with DeBERTa's ("unigram")."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+
+    from linkbert.instances.vocabulary import load_tokenizer
+
+    @functools.cache
+    def train(kind, words=()):
+        lines = [*LINES, *(f"{word} {word}." for word in words for _ in range(9))]
+        if kind == "bpe":
+            tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))
+            tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+            tokenizer.decoder = decoders.ByteLevel()
+            tokenizer.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0))
+            special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+            letters = pre_tokenizers.ByteLevel.alphabet()
+            trainer = trainers.BpeTrainer(
+                vocab_size=600, special_tokens=special, initial_alphabet=letters, show_progress=False
+            )
+        else:
+            tokenizer = Tokenizer(models.Unigram())
+            tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+            tokenizer.decoder = decoders.Metaspace()
+            special = ["[PAD]", "[CLS]", "[SEP]", "[UNK]", "[MASK]"]
+            trainer = trainers.UnigramTrainer(
+                vocab_size=200, special_tokens=special, unk_token="[UNK]", show_progress=False
+            )
+        tokenizer.train_from_iterator(lines, trainer)
+        return load_tokenizer(json.loads(tokenizer.to_str()), kind)
+
+    return train

@@ -42,7 +42,10 @@ def configs(draw):
         alpha=draw(st.sampled_from([0.0, 1.0, 2.5])),
         sequence_length=draw(st.integers(16, 60)),
         mask_rate=draw(st.sampled_from([0.01, 0.15, 0.5])),
-        masking=draw(st.sampled_from(["token", "word"])),
+        mask_rate_end=draw(st.sampled_from([0.0, 0.05, 0.4])),
+        masking=draw(st.sampled_from(["token", "word", "span"])),
+        steps=draw(st.integers(1, 20)),
+        batch_size=draw(st.sampled_from([1, 4])),
         held_out=draw(st.sampled_from([0.0, 0.3])),
         seed=draw(st.integers(0, 2**40)),
     )
@@ -346,9 +349,10 @@ def test_masks_have_the_statistics_of_the_reference(toy, reference, whole_word):
         assert abs(x.mean() - y.mean()) < 4 * error + 1e-9, column
 
 
-def test_whole_words_are_masked_whole(toy):
+@pytest.mark.parametrize("masking", ["word", "span"])
+def test_whole_words_are_masked_whole(toy, masking):
     store, graph = toy(*many(documents=100))
-    made = Sampler(store, graph, Config(sequence_length=128, masking="word")).fill(np.arange(500))
+    made = Sampler(store, graph, Config(sequence_length=128, masking=masking)).fill(np.arange(500))
     continues = store.vocabulary.continues
     clean = made.input_ids.copy()
     clean.flat[made.masked_positions] = made.masked_labels
@@ -363,6 +367,82 @@ def test_whole_words_are_masked_whole(toy):
             for at in range(start + 1, stop):
                 if continues[clean[row, at]]:
                     assert masked[row, at] == masked[row, at - 1]
+
+
+def special_of(continues):
+    return kernels.Special(0, 2, 3, 4, len(continues), np.arange(5), np.array(continues))
+
+
+@given(st.data(), st.integers(1, 60), st.integers(0, 2**64 - 1))
+@settings(max_examples=200, deadline=None)
+def test_spans_are_whole_words_of_one_segment(data, tokens, key):
+    """Token 5 begins a word, token 6 goes on with one; the shortest instance has one token of A and none of B."""
+    middle = data.draw(st.integers(1, tokens))
+    words = data.draw(st.lists(st.sampled_from([5, 6]), min_size=tokens, max_size=tokens))
+    wanted = data.draw(st.integers(1, tokens))
+    ids = np.array([2, *words[:middle], 3, *words[middle:], 3])
+    order, chosen = np.zeros(len(ids), np.int64), np.zeros(len(ids), np.uint8)
+    special = special_of([False] * 6 + [True])
+    marked = kernels.choose_spans(ids, tokens, middle, wanted, np.uint64(key), special, order, chosen)
+    assert 1 <= marked == (chosen > 0).sum() <= wanted
+    assert not chosen[ids == 3].any()
+    assert not chosen[0]
+    begins = {1, middle + 2} | set(np.flatnonzero(ids == 5).tolist())
+    for start in np.flatnonzero(chosen == 1).tolist():
+        stop = start + 1
+        while chosen[stop] == 2:
+            stop += 1
+        assert start in begins
+        whole = stop in begins or ids[stop] == 3
+        assert whole or (start, stop - start) == (np.flatnonzero(chosen)[0], wanted), "one that is too long, alone"
+        assert sum(at in begins for at in range(start, stop)) <= 10
+    assert (chosen == 2).sum() + (chosen == 1).sum() == marked
+
+
+def test_spans_have_the_lengths_of_spanbert():
+    """P(n) = 0.2 * 0.8^(n - 1) over 1 to 10, renormalised; few of a long text's spans meet another or its end."""
+    ids = np.array([2, *[5] * 60_000, 3, *[5] * 60_000, 3])
+    order, chosen = np.zeros(len(ids), np.int64), np.zeros(len(ids), np.uint8)
+    lengths = []
+    for key in range(10):
+        chosen[:] = 0
+        kernels.choose_spans(ids, 120_000, 60_000, 4_000, np.uint64(key), special_of([False] * 7), order, chosen)
+        starts = np.flatnonzero(chosen == 1)
+        ends = np.append(starts[1:], len(ids))
+        lengths += [int((chosen[a:b] > 0).sum()) for a, b in zip(starts, ends, strict=True)]
+    shares = 0.2 * 0.8 ** np.arange(10)
+    expected = len(lengths) * shares / shares.sum()
+    seen = np.bincount(lengths, minlength=11)[1:]
+    assert len(lengths) > 10_000
+    assert len(seen) == 10
+    assert ((seen - expected) ** 2 / expected).sum() < 27.9  # chi-square, 9 degrees of freedom, 1 in 1,000
+
+
+def test_the_tokens_of_a_span_share_a_fate(toy):
+    """80 % of spans are [MASK] throughout, 10 % other words, 10 % as they were; words are of one token here."""
+    store, graph = toy(*many(documents=100))
+    config = Config(sequence_length=128, masking="span", mask_rate=0.05)
+    made = Sampler(store, graph, config).fill(np.arange(4_000))
+    seen = made.input_ids.ravel()[made.masked_positions]
+    mask = store.vocabulary.ids["[MASK]"]
+    fates = np.where(seen == mask, 0, np.where(seen == made.masked_labels, 2, 1))
+    touch = np.diff(made.masked_positions) == 1
+    assert (fates[1:] == fates[:-1])[touch].mean() > 0.95  # but where two spans touch
+    spans = fates[np.flatnonzero(np.append(True, ~touch))]
+    assert np.bincount(spans, minlength=3) / len(spans) == pytest.approx([0.8, 0.1, 0.1], abs=0.02)
+
+
+def test_the_masking_rate_goes_in_a_line(toy):
+    """From 30 % to 10 % over 10 steps of 8 pairs: at a quarter of the way 25 %; scores are always of 10 %."""
+    store, graph = toy(*many(documents=50))
+    config = Config(sequence_length=128, mask_rate=0.3, mask_rate_end=0.1, steps=10, batch_size=8)
+    sampler = Sampler(store, graph, config)
+    assert sampler.mask_rates(np.array([0, 20, 80, 100])) == pytest.approx([0.3, 0.25, 0.1, 0.1])
+    made = sampler.fill(np.array([20]))
+    assert len(made.masked_labels) == round(0.25 * (made.lengths[0] - 3))
+    assert sampler.mask_rates(np.array([20])) == Sampler(store, graph, config, share=0.5).mask_rates(np.array([10]))
+    asked = replace(config, held_out=0.3)
+    assert (Sampler(store, graph, asked, split="held-out").mask_rates(np.arange(9)) == 0.1).all()
 
 
 def test_described_instances_are_plain_and_complete(toy):

@@ -1,4 +1,5 @@
 import hashlib
+import json
 import shutil
 import time
 
@@ -7,11 +8,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from linkbert.build import build_store
+from linkbert.config import make_config
 from linkbert.corpora.sentences import split_sentences
 from linkbert.files import read_json, remove, write_json
 from linkbert.graph.hyperlinks import find_sections
 from linkbert.instances import tokens as tokens_module
-from linkbert.instances.tokens import LONGEST_SENTENCE, TokenStore, WordPieces, hash_id, tokenise
+from linkbert.instances.check import check
+from linkbert.instances.sampler import describe_instances, open_sampler
+from linkbert.instances.tokens import LONGEST_SENTENCE, TokenStore, WordPieces, hash_id, make_pieces, tokenise
 from linkbert.instances.vocabulary import SPECIAL, Vocabulary, train_vocabulary
 from linkbert.records import Document, Link
 from linkbert.shards import make_executor
@@ -261,3 +266,52 @@ def test_real_text_is_tokenised_as_hugging_face_does(data, tmp_path):
             for line in itertools.islice(lines, 150):
                 text = json.loads(line)["text"]
                 assert pieces.tokenise(text, []).ids == theirs(text, add_special_tokens=False).input_ids
+
+
+@given(st.sampled_from(["bpe", "unigram"]), st.text("aBfox é.\n(東京", max_size=60), st.data())
+@settings(max_examples=100, deadline=None)
+def test_other_tokenizers_read_a_document_as_a_whole(other_vocabulary, kind, text, data):
+    vocabulary = other_vocabulary(kind)
+    encoded = vocabulary.tokenizer.encode(text)
+    start = data.draw(st.integers(0, max(0, len(text) - 1)))
+    link = Link(start, min(start + 1, len(text)), "X")
+    made = make_pieces(vocabulary).tokenise(text, [link, Link(-1, -1, "Y")])
+    assert made.ids == encoded.ids
+    overlapping = [i for i, (a, b) in enumerate(encoded.offsets) if a < link.end and b > link.start]
+    assert made.links == [overlapping[0] if text[link.start : link.end].strip() else -1, -1]
+    covers = {next(i for i, (a, b) in enumerate(encoded.offsets) if a <= s < b) for s in split_sentences(text) if text}
+    assert set(made.sentences) <= covers
+
+
+def test_other_tokenizers_by_hand(other_vocabulary):
+    vocabulary = other_vocabulary("bpe", ("One", "two", "linked"))
+    made = make_pieces(vocabulary).tokenise("One two.\nOne linked fox.", [Link(13, 19, "x"), Link(15, 17, "y")])
+    assert [vocabulary.tokens[i] for i in made.ids] == ["One", "Ġtwo", ".", "Ċ", "One", "Ġlinked", "Ġfox", "."]
+    assert made.sentences == [0, 4]
+    assert made.links == [5, 5]
+
+
+@pytest.mark.parametrize("kind", ["bpe", "unigram"])
+def test_a_store_of_another_vocabulary_holds_its_promises(tmp_path, kind, other_vocabulary):
+    vocabulary = other_vocabulary(kind, ("Foxes", "0123456789", "<mask>"))
+    vocabulary.save(tmp_path / "v")
+    text = " ".join(f"A quick fox, a <mask> fox (foxes {i})." for i in range(30))
+    lines = [
+        {"id": str(i), "text": f"Foxes {i}. {text}", "links": [{"start": 13, "end": 18, "target": str((i + 1) % 9)}]}
+        for i in range(9)
+    ]
+    (tmp_path / "d.jsonl").write_text("\n".join(json.dumps(line) for line in lines))
+    build_store([tmp_path / "d.jsonl"], tmp_path / "s", vocabulary=str(tmp_path / "v"))
+    assert [finding for finding in check(tmp_path / "s") if not finding[1]] == []
+    store = TokenStore.open(tmp_path / "s")
+    assert store.text(3) == f"Foxes 3. {text}"
+    config = make_config("tiny", ["sequence_length=64", "held_out=0.2", "masking=word"])
+    sampler = open_sampler(tmp_path / "s", config)
+    sentences = [
+        "".join(" " * (not token.startswith("##")) + token.removeprefix("##") for token, _ in shown["a"]["tokens"])
+        for shown in describe_instances(sampler, np.arange(4))
+    ]
+    assert any("quick fox , a" in sentence for sentence in sentences), sentences
+    (tmp_path / "s" / "tokens" / "tokens.json").rename(tmp_path / "s" / "tokens" / "lost.json")
+    build_store([tmp_path / "d.jsonl"], tmp_path / "s", vocabulary=str(tmp_path / "v"))
+    assert TokenStore.open(tmp_path / "s").meta == store.meta

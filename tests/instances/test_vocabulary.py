@@ -4,9 +4,11 @@ import sys
 import time
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizers import Tokenizer, models
 from transformers import AutoTokenizer, BertTokenizerFast
 
 from linkbert.instances.vocabulary import (
@@ -115,7 +117,7 @@ def test_a_bare_file_is_cased_where_its_tokens_have_capitals(tmp_path):
     [
         ("vocab.txt", "[PAD]\n[UNK]\nword\n", r"has no \[CLS\], \[SEP\], \[MASK\]"),
         ("vocab.txt", b"\xff\xfe\x00", "not UTF-8"),
-        ("tokenizer.json", '{"model": {"type": "BPE"}}', "no BERT tokenizer"),
+        ("tokenizer.json", '{"model": {"type": "BPE"}}', "no tokenizer.json that can be opened"),
         ("tokenizer.json", "{", "not valid JSON"),
     ],
 )
@@ -201,3 +203,53 @@ def test_words_without_end_do_not_stall_the_training():
     trained = train_vocabulary(lambda: ["x" * 300_000 + " and, " + "acgt" * 100_000, chinese, *TEXTS], 300)
     assert time.process_time() - begin < 10
     assert {"again", "首", "都"} <= trained.ids.keys()
+
+
+@pytest.mark.parametrize("kind", ["bpe", "unigram"])
+def test_other_tokenizers_are_kept_as_they_are(other_vocabulary, tmp_path, kind):
+    vocabulary = other_vocabulary(kind)
+    vocabulary.save(tmp_path / "v")
+    assert load_vocabulary(tmp_path / "v") == vocabulary
+    theirs = AutoTokenizer.from_pretrained(tmp_path / "v")
+    text = "A (quick) fox, isn't it?\n\nCafé 東京  today\u00a0\U0001f98a."
+    ids = vocabulary.tokenizer.encode(text).ids
+    assert theirs(text, add_special_tokens=False).input_ids == ids
+    assert theirs.decode(ids) == vocabulary.tokenizer.decode(ids, skip_special_tokens=False)
+    names = (theirs.pad_token_id, theirs.unk_token_id, theirs.cls_token_id, theirs.sep_token_id, theirs.mask_token_id)
+    assert names == tuple(vocabulary.special_ids[name] for name in SPECIAL)
+    check_same_vocabulary(vocabulary, load_vocabulary(tmp_path / "v"), tmp_path)
+    changed = json.loads(vocabulary.definition) | {"normalizer": {"type": "Lowercase"}}
+    with pytest.raises(ValueError, match="by other rules than the store"):
+        check_same_vocabulary(replace(vocabulary, definition=json.dumps(changed)), vocabulary, tmp_path)
+    with pytest.raises(ValueError, match="--cased cannot change"):
+        make_vocabulary(tmp_path / "v", None, lowercase=False)
+
+
+@given(st.lists(st.sampled_from(["a ", "[MASK]", "<mask>", "</s>", "[CLS]", " <pad>", "fox", "<s>", "[UNK]"])))
+@settings(max_examples=60, deadline=None)
+def test_special_tokens_of_other_tokenizers_are_text_too(other_vocabulary, words):
+    for kind in ("bpe", "unigram"):
+        vocabulary = other_vocabulary(kind)
+        found = set(vocabulary.tokenizer.encode("".join(words)).ids)
+        assert not found & set(vocabulary.reserved.tolist()) - {vocabulary.special_ids["[UNK]"]}
+
+
+def test_pieces_of_other_tokenizers_are_spelled_as_wordpieces(other_vocabulary):
+    for kind in ("bpe", "unigram"):
+        vocabulary = other_vocabulary(kind)
+        spelled = vocabulary.spelled
+        ids = vocabulary.tokenizer.encode(" quick (fox, ").ids
+        wanted = ["(", "##fox", ","]
+        assert [word for word in (spelled[i] for i in ids) if word in wanted] == wanted
+        assert [spelled[vocabulary.special_ids[name]] for name in SPECIAL] == list(SPECIAL)
+        assert {spelled[i] for i in np.flatnonzero(vocabulary.continues)} == {w for w in spelled if w.startswith("##")}
+
+
+def test_a_tokenizer_that_cannot_be_used_says_why(tmp_path):
+    (tmp_path / "merges.txt").write_text("")
+    with pytest.raises(ValueError, match=r"is needed; AutoTokenizer.*makes one"):
+        load_vocabulary(tmp_path)
+    words = Tokenizer(models.WordLevel({"[UNK]": 0, "a": 1}, unk_token="[UNK]"))
+    words.save(str(tmp_path / "tokenizer.json"))
+    with pytest.raises(ValueError, match="does not mark where words begin"):
+        load_vocabulary(tmp_path)

@@ -253,7 +253,8 @@ def write_terms(item: tuple[Job, int, Path]) -> None:
 
 def token_kinds(store: Path) -> np.ndarray:
     """Say what each token of a store's vocabulary is (kernels.WORD and so on): uint8 (V,)."""
-    path = store / "vocabulary" / "vocab.txt"
+    folder = store / "vocabulary"
+    path = folder / ("pieces.txt" if (folder / "pieces.txt").is_file() else "vocab.txt")
     if not path.is_file():
         raise ValueError(f"{path} is not there: the store is damaged, build it again")
     tokens = path.read_bytes().decode().removesuffix("\n").split("\n")

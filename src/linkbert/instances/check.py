@@ -25,8 +25,8 @@ from linkbert.files import read_json
 from linkbert.graph.links import PARTS, LinkGraph
 from linkbert.instances import kernels
 from linkbert.instances.sampler import Instances, Sampler, held_out, mask_counts
-from linkbert.instances.tokens import LONGEST_SENTENCE, TokenStore, WordPieces, hash_id, never_falls
-from linkbert.instances.vocabulary import CLS, MASK, PAD, SEP, SPECIAL, UNK
+from linkbert.instances.tokens import LONGEST_SENTENCE, TokenStore, hash_id, make_pieces, never_falls
+from linkbert.instances.vocabulary import CLS, MASK, PAD, SEP, UNK
 from linkbert.records import CONTIGUOUS, LINKED, RANDOM, Document
 
 SAMPLE = 500  # documents that are tokenised again, and whose links are followed again
@@ -167,10 +167,10 @@ def _check_arrays(store: Store, tokens: TokenStore) -> Iterator[Finding]:
     yield _finding(
         "a document's first sentence starts with its first token", found["first"], f"{len(starts):,} sentences"
     )
-    size, unknown = len(tokens.vocabulary), tokens.vocabulary.ids[UNK]
+    size, unknown = len(tokens.vocabulary), tokens.vocabulary.special_ids[UNK]
     special = np.zeros(max(size, 1 << 16), bool)
     special[size:] = True
-    special[[tokens.vocabulary.ids[token] for token in SPECIAL]] = True
+    special[tokens.vocabulary.reserved] = True
     special[unknown] = False
     bad = unknowns = 0
     for at in range(0, len(tokens.tokens), BLOCK):
@@ -202,7 +202,7 @@ def _spans(offsets: np.ndarray) -> Iterator[tuple[int, int, slice]]:
 def _check_documents(store: Store, tokens: TokenStore, notes: _Notes) -> Iterator[Finding]:
     """Read every document once, and hold the arrays to it."""
     wrong: dict[str, list[str]] = {key: [] for key in ("read", "hash", "link", "count", "place", "tokens", "counters")}
-    pieces = WordPieces(tokens.vocabulary)
+    pieces = make_pieces(tokens.vocabulary)
     every = max(1, len(store) // SAMPLE)
     number = links = 0
     counted: Counter[str] = Counter()
@@ -448,7 +448,7 @@ def judge(sampler: Sampler, made: Instances, graph: LinkGraph | None) -> dict[st
 
     clean = made.input_ids.copy()
     clean.flat[made.masked_positions] = made.masked_labels
-    ids = {token: vocabulary.ids[token] for token in SPECIAL}
+    ids = vocabulary.special_ids
     sizes = (a_stop - a_start) + (b_stop - b_start)
     for row in range(count):
         first, second = store.tokens[a_start[row] : a_stop[row]], store.tokens[b_start[row] : b_stop[row]]
@@ -460,7 +460,7 @@ def judge(sampler: Sampler, made: Instances, graph: LinkGraph | None) -> dict[st
         laid_out[row] = not same or made.lengths[row] != 3 + sizes[row]
     rows = made.masked_positions // width
     masked[rows[np.isin(made.masked_labels, [ids[token] for token in (CLS, SEP, PAD, MASK)])]] = True
-    number, asked = np.bincount(rows, minlength=count), mask_counts(sizes, config.mask_rate)
+    number, asked = np.bincount(rows, minlength=count), mask_counts(sizes, sampler.mask_rates(made.numbers))
     masked |= (number > asked) | (number < 1) if config.masking != "token" else number != asked
     if np.any(np.diff(made.masked_positions) <= 0):
         masked[:] = True

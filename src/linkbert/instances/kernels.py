@@ -21,10 +21,11 @@ _ORDER, _CUT, _RELATION, _PAIR, _MASK = range(5)
 # Which segment of a linked document.
 ANY, LEAD, SECTION = range(3)
 # What is masked.
-TOKENS, WORDS = range(2)
+TOKENS, WORDS, SPANS = range(3)
 # Why an instance has another relation than the one drawn for it (bits).
 NO_LINK, ONE_SENTENCE, NO_RANDOM, NO_PAIR = 1, 2, 4, 8
 _FATE = 1 << 20  # draws from here on decide what takes a token's place; the ones before, which are masked
+_LONGEST_SPAN = 10  # words
 _TRIES = 64  # documents drawn before a random partner is given up
 
 _U = np.uint64
@@ -365,12 +366,6 @@ def survey(corpus: Corpus, plan: Plan, anchors: np.ndarray, linkable: np.ndarray
 
 
 @compiled
-def count_masks(tokens: int, rate: float) -> int:
-    """Say how many tokens of an instance are masked: the rounded share, at least one."""
-    return max(1, round(rate * tokens))
-
-
-@compiled
 def choose_tokens(tokens: int, middle: int, wanted: int, key: np.uint64, order: np.ndarray, chosen: np.ndarray) -> int:
     """Mark `wanted` of the positions of A and B in `chosen` (uint8), without replacement; give how many."""
     for i in range(tokens):
@@ -383,6 +378,27 @@ def choose_tokens(tokens: int, middle: int, wanted: int, key: np.uint64, order: 
 
 
 @compiled
+def find_words(ids: np.ndarray, tokens: int, middle: int, special: Special, order: np.ndarray) -> int:
+    """List in `order` where the words of A and B begin; give how many there are."""
+    words = 0
+    for i in range(tokens):
+        at = i + 1 + (i >= middle)
+        if i == 0 or i == middle or not special.continues[ids[at]]:
+            order[words] = at
+            words += 1
+    return words
+
+
+@compiled
+def word_end(ids: np.ndarray, start: int, special: Special) -> int:
+    """Give the position after a word's last token."""
+    stop = start + 1
+    while special.continues[ids[stop]]:  # ends at [SEP] at the latest
+        stop += 1
+    return stop
+
+
+@compiled
 def choose_words(
     ids: np.ndarray, tokens: int, middle: int, wanted: int, key: np.uint64, special: Special, order: np.ndarray,
     chosen: np.ndarray,
@@ -391,19 +407,12 @@ def choose_words(
 
     Where every word is too long, the beginning of the first one drawn is masked: no instance goes without a mask.
     """
-    words = 0
-    for i in range(tokens):
-        at = i + 1 + (i >= middle)
-        if i == 0 or i == middle or not special.continues[ids[at]]:
-            order[words] = at
-            words += 1
+    words = find_words(ids, tokens, middle, special, order)
     marked = 0
     for i in range(words):
         j = i + below(draw(key, i), words - i)
         order[i], order[j] = order[j], order[i]
-        stop = order[i] + 1
-        while special.continues[ids[stop]]:  # ends at [SEP] at the latest
-            stop += 1
+        stop = word_end(ids, order[i], special)
         if marked + stop - order[i] <= wanted:
             chosen[order[i] : stop] = 1
             marked += stop - order[i]
@@ -416,15 +425,67 @@ def choose_words(
 
 
 @compiled
+def span_words(chance: float) -> int:
+    """Draw how many words a span has, as SpanBERT does: from a geometric distribution, p = 0.2, cut at 10.
+
+    Its mean is 3.8 words. `chance` is a number in [0, 1).
+    """
+    words, share = 1, 0.2
+    left = chance * (1.0 - 0.8**_LONGEST_SPAN)
+    while left >= share and words < _LONGEST_SPAN:
+        left -= share
+        share *= 0.8
+        words += 1
+    return words
+
+
+@compiled
+def choose_spans(
+    ids: np.ndarray, tokens: int, middle: int, wanted: int, key: np.uint64, special: Special, order: np.ndarray,
+    chosen: np.ndarray,
+) -> int:  # fmt: skip
+    """Mark spans of whole words (SpanBERT) until `wanted` positions are marked; the first of each is 1, the others 2.
+
+    A span begins at a word drawn uniformly, and ends early at the end of its segment, at another span, or before a word
+    for which there is no room. Where no word has room, the beginning of one is masked.
+    """
+    words = find_words(ids, tokens, middle, special, order)
+    marked = 0
+    for turn in range(4 * words):
+        first = below(draw(key, 2 * turn), words)
+        last = min(words, first + span_words(unit(draw(key, 2 * turn + 1))))
+        start = stop = order[first]
+        for word in range(first, last):
+            if order[word] != stop or chosen[stop]:
+                break
+            end = word_end(ids, stop, special)
+            if marked + end - start > wanted:
+                break
+            stop = end
+        if stop > start:
+            chosen[start] = 1
+            chosen[start + 1 : stop] = 2
+            marked += stop - start
+        if marked == wanted:
+            break
+    if marked == 0:
+        first = order[below(draw(key, 0), words)]
+        chosen[first] = 1
+        chosen[first + 1 : first + wanted] = 2
+        marked = wanted
+    return marked
+
+
+@compiled
 def write_instances(
-    corpus: Corpus, plan: Plan, special: Special, numbers: np.ndarray, pairs: np.ndarray, rate: float, masking: int,
-    starts: np.ndarray, ids: np.ndarray, types: np.ndarray, positions: np.ndarray, labels: np.ndarray,
+    corpus: Corpus, plan: Plan, special: Special, numbers: np.ndarray, pairs: np.ndarray, wanted: np.ndarray,
+    masking: int, starts: np.ndarray, ids: np.ndarray, types: np.ndarray, positions: np.ndarray, labels: np.ndarray,
 ) -> int:  # fmt: skip
     """Write the tokens of drawn pairs, `[CLS] A [SEP] B [SEP]`, and mask them; give the number of masks.
 
-    starts: int64 (B,), the place of each [CLS] in the flat arrays ids and types, int64, of which nothing else is
-    touched. Filled: positions int64 (M,), masked places, ascending where starts are, and labels int64 (M,), what stood
-    there; M at most what was allocated.
+    wanted: int64 (B,), how many to mask at most. starts: int64 (B,), the place of each [CLS] in the flat arrays ids and
+    types, int64, of which nothing else is touched. Filled: positions int64 (M,), masked places, ascending where starts
+    are, and labels int64 (M,), what stood there; M at most what was allocated.
     """
     order = np.empty(plan.room, np.int64)
     chosen = np.zeros(plan.room + 3, np.uint8)
@@ -448,23 +509,26 @@ def write_instances(
 
         epoch, index = numbers[row] // plan.anchors, numbers[row] % plan.anchors
         key = draw(make_key(plan.seed, epoch, _MASK), index)
-        wanted = count_masks(tokens, rate)
-        if masking == WORDS:
-            marked = choose_words(line, tokens, middle, wanted, key, special, order, chosen)
+        if masking == TOKENS:
+            marked = choose_tokens(tokens, middle, wanted[row], key, order, chosen)
+        elif masking == WORDS:
+            marked = choose_words(line, tokens, middle, wanted[row], key, special, order, chosen)
         else:
-            marked = choose_tokens(tokens, middle, wanted, key, order, chosen)
-        at = 0
+            marked = choose_spans(line, tokens, middle, wanted[row], key, special, order, chosen)
+        at = first = 0
         while marked:
             at += 1
             if not chosen[at]:
                 continue
+            if chosen[at] == 1:
+                first = at  # the tokens of a span have one fate
             chosen[at] = 0
             marked -= 1
             positions[masks] = starts[row] + at
             labels[masks] = line[at]
             masks += 1
             bits = draw(key, _FATE + at)
-            fate = float(bits & _U(0xFFFFFFFF)) * 2.0**-32
+            fate = float(draw(key, _FATE + first) & _U(0xFFFFFFFF)) * 2.0**-32
             if fate < 0.8:
                 line[at] = special.mask
             elif fate < 0.9:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -94,6 +95,12 @@ class Mixture:
         """Make instances, masked, each in a row of its own; see `sampler.fill`."""
         return fill(self, numbers, trim=trim)
 
+    def name(self, start: int, stop: int) -> list[dict[str, Any]]:
+        """Name instances by their numbers in each store, which follow on each other; see `Sampler.name`."""
+        stores, own = self.locate(np.arange(start, stop))
+        found = [(sampler, own[stores == store].tolist()) for store, sampler in enumerate(self.samplers)]
+        return [named for sampler, mine in found if mine for named in sampler.name(mine[0], mine[-1] + 1)]
+
 
 def interleave(shares: Sequence[int]) -> np.ndarray:
     """Lay the stores of one block out evenly: int64 (sum of the shares,), the store of each place.
@@ -160,7 +167,9 @@ def open_parts(parts: Sequence[Part], config: Config) -> list[OpenPart]:
 
 def make_sampler(opened: Sequence[OpenPart], config: Config) -> Sampler | Mixture:
     """Make what draws the training instances of a run: the sampler of its one store, or the mixture of several."""
-    samplers = [Sampler(each.tokens, each.graph, each.config, anchors=each.config.anchors) for each in opened]
+    samplers = [
+        Sampler(each.tokens, each.graph, each.config, anchors=each.config.anchors, share=each.weight) for each in opened
+    ]
     return samplers[0] if len(samplers) == 1 else Mixture(samplers, [each.share for each in opened], config)
 
 

@@ -21,7 +21,7 @@ from linkbert.config import Config
 from linkbert.graph.links import LinkGraph
 from linkbert.instances import kernels
 from linkbert.instances.tokens import TokenStore
-from linkbert.instances.vocabulary import CLS, MASK, PAD, SEP, SPECIAL
+from linkbert.instances.vocabulary import CLS, MASK, PAD, SEP
 from linkbert.records import CONTIGUOUS, LINKED, RANDOM, RELATIONS, Pair, Segment
 
 log = logging.getLogger(__name__)
@@ -61,16 +61,25 @@ class Sampler:
     anchors: "all", or "usable" for those alone where all three relations are possible: a link to follow and a text that
     goes on, as the cuts of epoch 0 fall. Then the shares hold exactly. (In another epoch, an anchor whose cut would
     leave it without a link is cut as in epoch 0.)
+    share: the part of a run's instances that are this store's; a masking rate that changes does so over those.
     """
 
     def __init__(
-        self, store: TokenStore, graph: LinkGraph | None, config: Config, *, split: str = "train", anchors: str = "all"
+        self,
+        store: TokenStore,
+        graph: LinkGraph | None,
+        config: Config,
+        *,
+        split: str = "train",
+        anchors: str = "all",
+        share: float = 1.0,
     ) -> None:
         if split not in ("train", "held-out") or anchors not in ("all", "usable"):
             raise ValueError(
                 f"split={split!r} anchors={anchors!r}: a split is train or held-out, anchors all or usable"
             )
         self.store, self.config, self.split = store, config, split
+        self.planned = config.steps * config.batch_size * share  # instances
         store.check_order()  # compiled code would read anything, anywhere
         room = config.sequence_length - 3
         self.held_out = held_out(store.hashes, config.held_out)
@@ -118,10 +127,10 @@ class Sampler:
             segment={"random": kernels.ANY, "lead": kernels.LEAD, "section": kernels.SECTION}[config.linked_segment],
             usable_only=anchors == "usable",
         )
-        ids = store.vocabulary.ids
+        ids = store.vocabulary.special_ids
         self.special = kernels.Special(
             pad=ids[PAD], cls=ids[CLS], sep=ids[SEP], mask=ids[MASK], size=len(store.vocabulary),
-            reserved=np.sort(np.array([ids[token] for token in SPECIAL])), continues=store.vocabulary.continues,
+            reserved=store.vocabulary.reserved, continues=store.vocabulary.continues,
         )  # fmt: skip
         if anchors == "usable":
             linkable, continuable = self._survey(np.arange(self.plan.anchors))
@@ -172,11 +181,11 @@ class Sampler:
         `starts`, int64 (B,), is where each [CLS] goes; ids and types, int64, are as a batch without instances has them:
         what no instance covers stays as it is. An instance's masks do not depend on where it stands, nor on the others.
         """
-        most = int(mask_counts(lengths_of(pairs) - 3, self.config.mask_rate).sum())
-        positions, labels = np.empty((2, most), np.int64)
-        masking = {"token": kernels.TOKENS, "word": kernels.WORDS}[self.config.masking]
+        wanted = mask_counts(lengths_of(pairs) - 3, self.mask_rates(numbers))
+        positions, labels = np.empty((2, int(wanted.sum())), np.int64)
+        masking = {"token": kernels.TOKENS, "word": kernels.WORDS, "span": kernels.SPANS}[self.config.masking]
         masks = kernels.write_instances(
-            self.corpus, self.plan, self.special, numbers, pairs, self.config.mask_rate, masking,
+            self.corpus, self.plan, self.special, numbers, pairs, wanted, masking,
             starts, ids, types, positions, labels,
         )  # fmt: skip
         return positions[:masks], labels[:masks]
@@ -184,6 +193,24 @@ class Sampler:
     def fill(self, numbers: np.ndarray, *, trim: bool = False) -> Instances:
         """Make instances, masked, each in a row of its own; see `fill`."""
         return fill(self, numbers, trim=trim)
+
+    def mask_rates(self, numbers: np.ndarray) -> np.ndarray:
+        """Give the share of tokens that is masked in each instance: float64 (B,).
+
+        In training it goes in a line from mask_rate to mask_rate_end, where there is one; held-out instances have the
+        last one, so that scores along a run are of the same questions.
+        """
+        start, end = self.config.mask_rate, self.config.mask_rate_end or self.config.mask_rate
+        passed = np.minimum(numbers / self.planned, 1.0) if self.split == "train" else np.ones(len(numbers))
+        return start + (end - start) * passed
+
+    def name(self, start: int, stop: int) -> list[dict[str, Any]]:
+        """Name the instances numbered [start, stop) as `linkbert show` finds them, and by epoch and index of each end.
+
+        -> [{"store": "wiki", "first": 7000, "last": 7031, "from": [3, 214], "to": [3, 245]}]
+        """
+        first, last = ([*divmod(number, len(self))] for number in (start, stop - 1))
+        return [{"store": str(self.store.path), "first": start, "last": stop - 1, "from": first, "to": last}]
 
     def pairs(self, numbers: np.ndarray) -> list[Pair]:
         """Draw instances as Pairs: segments with tokens counted from their document's first."""
@@ -228,10 +255,11 @@ def describe_instances(sampler: Sampler, numbers: np.ndarray) -> list[dict[str, 
     """Decode instances for reading, as plain values: {"number", "relation", "a", "b"}.
 
     A segment is {"document": number, "start": token, "stop": token, "tokens": [(what stands there, what the model sees
-    in its place)]}, the latter None where the token is not to be predicted: ("paris", "[MASK]"), ("is", None).
+    in its place)]}, spelled as WordPieces; the latter None where the token is not to be predicted: ("paris", "[MASK]"),
+    ("is", None).
     """
     made = sampler.fill(numbers)
-    tokens = sampler.store.vocabulary.tokens
+    tokens = sampler.store.vocabulary.spelled
     labels = dict(zip(made.masked_positions.tolist(), made.masked_labels.tolist(), strict=True))
     width = made.input_ids.shape[1]
     found = []
@@ -266,6 +294,9 @@ class Filler(Protocol):
         self, numbers: np.ndarray, pairs: np.ndarray, starts: np.ndarray, ids: np.ndarray, types: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """Write drawn instances, masked, into flat arrays; see `Sampler.write`."""
+
+    def name(self, start: int, stop: int) -> list[dict[str, Any]]:
+        """Name instances for a reader; see `Sampler.name`."""
 
 
 def fill(filler: Filler, numbers: np.ndarray, *, trim: bool = False) -> Instances:
@@ -317,8 +348,8 @@ def held_out(hashes: np.ndarray, share: float) -> np.ndarray:
     return hashes < np.uint64(min(int(share * 2.0**64), 2**64 - 1))
 
 
-def mask_counts(tokens: np.ndarray, rate: float) -> np.ndarray:
-    """Say how many tokens are masked in instances of so many (int64, special ones left out): int64.
+def mask_counts(tokens: np.ndarray, rate: np.ndarray | float) -> np.ndarray:
+    """Say how many tokens are masked, at most, in instances of so many (int64, special ones left out): int64.
 
     >>> mask_counts(np.array([2, 10, 509]), 0.15)
     array([ 1,  2, 76])

@@ -1,4 +1,4 @@
-"""The token store: every document's WordPieces in one memory-mapped array, with the places of sentences and links.
+"""The token store: every document's tokens in one memory-mapped array, with the places of sentences and links.
 
     tokens/tokens.bin              uint16 or uint32, the documents one after the other, no special tokens
     tokens/documents.bin           int64 (N + 1), first token of each document
@@ -279,6 +279,31 @@ class WordPieces:
         return start, stop, [start + end for _, end in spans]
 
 
+class Pieces:
+    """Turns text into token ids with any other tokenizer: a document at a time, since spaces are part of tokens."""
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self.vocabulary = vocabulary
+
+    def tokenise(self, text: str, links: Sequence[Link]) -> Tokenised:
+        """Tokenise a document as `WordPieces.tokenise` does; a place in the text is that of the token that covers it.
+
+        "One. Two" in byte-level BPE is "One", ".", "ĠTwo": the second sentence starts at token 2, with its space.
+        """
+        encoded = self.vocabulary.tokenizer.encode(text, add_special_tokens=False)
+        ends = np.maximum.accumulate(np.array([end for _, end in encoded.offsets], np.int64))
+        starts = split_sentences(text)
+        sentences, continued = _cut_sentences(np.searchsorted(ends, starts, side="right").tolist(), len(ends))
+        seen = [link.start if link.start >= 0 and text[link.start : link.end].strip() else len(text) for link in links]
+        stands = np.searchsorted(ends, seen, side="right")
+        return Tokenised(encoded.ids, sentences, np.where(stands < len(ends), stands, -1).tolist(), continued)
+
+
+def make_pieces(vocabulary: Vocabulary) -> WordPieces | Pieces:
+    """Make what turns text into a vocabulary's token ids."""
+    return Pieces(vocabulary) if vocabulary.definition else WordPieces(vocabulary)
+
+
 def _ends_word(character: str) -> bool:
     """Say whether a character is never part of a word of several: white space, punctuation, a Chinese character."""
     if character.isascii():
@@ -367,16 +392,14 @@ def _rules(vocabulary: Vocabulary) -> dict[str, Any]:
     }
 
 
-@lru_cache(maxsize=1)
-def _word_pieces(vocabulary: Vocabulary) -> WordPieces:
-    return WordPieces(vocabulary)  # kept from shard to shard
+_pieces = lru_cache(maxsize=1)(make_pieces)  # kept from shard to shard
 
 
 def tokenise_shard(item: tuple[Store, Vocabulary, int, Path]) -> None:
     """Tokenise one shard of documents into a folder of arrays, counted from the shard's first document."""
     store, vocabulary, shard, folder = item
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # one thread a worker, and no warning at a later fork
-    pieces = _word_pieces(vocabulary)
+    pieces = _pieces(vocabulary)
     rules = _rules(vocabulary)
     found: dict[str, list[Any]] = {name: [] for name in ("tokens", "sentences", "continued", "links", "hashes")}
     sizes: dict[str, list[int]] = {"documents": [0], "document_sentences": [0], "document_links": [0]}

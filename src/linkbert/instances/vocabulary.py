@@ -1,8 +1,10 @@
-"""A WordPiece vocabulary: from a file, a folder, a hub name, or trained on a store's text; a tokenizer goes out.
+"""A vocabulary: from a file, a folder, a hub name, or trained on a store's text; a tokenizer goes out.
 
-Whatever it came from, a vocabulary is a list of tokens and three switches of BERT's normaliser, saved as `vocab.txt`
-and `tokenizer_config.json`: the two files that Hugging Face's BertTokenizerFast opens. The tokenizers made here read
-text that happens to spell "[MASK]" or "[SEP]" as text: no special token can come out of a corpus.
+Whatever it came from, a vocabulary of WordPieces is a list of tokens and three switches of BERT's normaliser, saved as
+`vocab.txt` and `tokenizer_config.json`: the two files that Hugging Face's BertTokenizerFast opens. Any other one (the
+byte-level BPE of RoBERTa and ModernBERT, the Unigram pieces of DeBERTa-v3) is its `tokenizer.json`, kept as it is. The
+tokenizers made here read text that happens to spell "[MASK]" or "</s>" as text: no special token can come out of a
+corpus.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from linkbert.files import read_json, replacing, write_json
 
 PAD, UNK, CLS, SEP, MASK = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"
 SPECIAL = (PAD, UNK, CLS, SEP, MASK)
+ROBERTA = ("<pad>", "<unk>", "<s>", "</s>", "<mask>")  # the same, as RoBERTa names them
 SMALLEST, LARGEST = 100, 10_000_000  # tokens of a trained vocabulary
 TRAINED_ON = 1 << 29  # compressed bytes of documents, some 1.5 GB of text
 LONGEST_WORD = 100  # characters; BERT reads a longer word as [UNK]
@@ -34,18 +37,22 @@ LONGEST_WORD = 100  # characters; BERT reads a longer word as [UNK]
 class Vocabulary:
     """The tokens in the order of their ids, and how text is normalised before it is looked up.
 
-    `strip_accents=None` is BERT's own rule: accents go where capitals go.
+    `strip_accents=None` is BERT's own rule: accents go where capitals go. `special` are this vocabulary's names of
+    SPECIAL. `definition` is the tokenizer.json of one that is not BERT's; the three switches then say nothing.
     """
 
     tokens: tuple[str, ...]
     lowercase: bool = True
     strip_accents: bool | None = None
     chinese_characters: bool = True
+    special: tuple[str, ...] = SPECIAL
+    definition: str = ""
 
     def __post_init__(self) -> None:
-        missing = [token for token in SPECIAL if token not in self.ids]
+        missing = [token for token in self.special if token not in self.ids]
         if missing:
-            raise ValueError(f"the vocabulary has no {', '.join(missing)}: a BERT vocabulary holds {' '.join(SPECIAL)}")
+            names = " ".join(self.special)
+            raise ValueError(f"the vocabulary has no {', '.join(missing)}: a BERT vocabulary holds {names}")
         if len(self.tokens) == len(SPECIAL):
             raise ValueError("the vocabulary has no token but the special ones: no text could be written with it")
         if len(self.ids) < len(self.tokens):
@@ -61,14 +68,47 @@ class Vocabulary:
         return {token: i for i, token in enumerate(self.tokens)}
 
     @cached_property
+    def special_ids(self) -> dict[str, int]:
+        """The ids of [PAD], [UNK], [CLS], [SEP] and [MASK], under these names whatever their own are."""
+        return {name: self.ids[token] for name, token in zip(SPECIAL, self.special, strict=True)}
+
+    @cached_property
+    def reserved(self) -> np.ndarray:
+        """The ids that never stand for text, ascending: the special ones, and others a tokenizer.json marks as such."""
+        added = json.loads(self.definition)["added_tokens"] if self.definition else []
+        return np.array(sorted({*self.special_ids.values(), *(each["id"] for each in added if each["special"])}))
+
+    @cached_property
     def continues(self) -> np.ndarray:
         """Whether each token goes on with the word before it ("##ing"): bool (size,)."""
-        return np.array([token.startswith("##") and len(token) > 2 for token in self.tokens])
+        return np.array([token.startswith("##") and len(token) > 2 for token in self.spelled])
+
+    @cached_property
+    def spelled(self) -> tuple[str, ...]:
+        """Each token as WordPieces would write it: 'ing' of a byte-level BPE is '##ing', 'Ġthe' is 'the', ',' is ','.
+
+        Whole words are told by this: a piece that begins with a letter or a digit, without a space before it, goes on
+        with the word before it. ("(Paris" is thus one word there, and two in BERT.)
+        """
+        if not self.definition:
+            return self.tokens
+        rules = json.loads(self.definition)
+        if "ByteLevel" in json.dumps([rules["pre_tokenizer"], rules["decoder"]]):
+            bytes_to_text = decoders.ByteLevel()
+            texts = [bytes_to_text.decode([token]) for token in self.tokens]
+        else:
+            texts = [token.replace("▁", " ") for token in self.tokens]
+        names = dict(zip(self.special, SPECIAL, strict=True))
+        spelled = []
+        for token, text in zip(self.tokens, texts, strict=True):
+            goes_on = text[:1].isalnum() or text[:1] == "\ufffd"  # which stands for a part of a character
+            spelled.append(names.get(token) or "##" * goes_on + ("".join(text.split()) or "␣"))
+        return tuple(spelled)
 
     @property
     def sha256(self) -> str:
-        """The hash of `vocab.txt` as `save` writes it; hexadecimal."""
-        return hashlib.sha256(self._text.encode()).hexdigest()
+        """The hash of `vocab.txt`, or of `tokenizer.json`, as `save` writes it; hexadecimal."""
+        return hashlib.sha256((self.definition or self._text).encode()).hexdigest()
 
     @property
     def _text(self) -> str:
@@ -77,6 +117,17 @@ class Vocabulary:
     @cached_property
     def tokenizer(self) -> Tokenizer:
         """A tokenizer of plain text: it adds no [CLS] or [SEP], and finds none in the text."""
+        if self.definition:
+            rules = json.loads(self.definition) | {"post_processor": None}  # which would trim the places of tokens
+            if rules["model"]["type"] == "Unigram":
+                # Its special tokens are pieces with a score like others: no text spells one that has a space in it.
+                special = {self.tokens[number] for number in self.reserved.tolist()} - {self.special[1]}
+                rules["model"]["vocab"] = [
+                    [f" {piece}" if piece in special else piece, score] for piece, score in rules["model"]["vocab"]
+                ]
+            tokenizer = Tokenizer.from_str(json.dumps(rules))
+            tokenizer.encode_special_tokens = True
+            return tokenizer
         tokenizer = Tokenizer(models.WordPiece(self.ids, unk_token=UNK, max_input_chars_per_word=LONGEST_WORD))
         return self._with_rules(tokenizer)
 
@@ -94,19 +145,25 @@ class Vocabulary:
     def save(self, folder: Path, *, trained: dict[str, Any] | None = None) -> None:
         """Write the folder that `load_vocabulary` and Hugging Face's BertTokenizerFast and AutoTokenizer open.
 
-        `trained` is how the vocabulary was trained, kept beside it.
+        `trained` is how the vocabulary was trained, kept beside it. Beside a tokenizer.json lies pieces.txt, its tokens
+        as they are spelled: what a TF-IDF graph reads instead of vocab.txt.
         """
+        names = {f"{name[1:-1].lower()}_token": token for name, token in zip(SPECIAL, self.special, strict=True)}
         with replacing(folder) as part:
             part.mkdir()
-            (part / "vocab.txt").write_bytes(self._text.encode())
-            settings = {
-                "tokenizer_class": "BertTokenizer",
-                "do_lower_case": self.lowercase,
-                "strip_accents": self.strip_accents,
-                "tokenize_chinese_chars": self.chinese_characters,
-                **{f"{token[1:-1].lower()}_token": token for token in SPECIAL},
-            }
-            write_json(part / "tokenizer_config.json", settings)
+            if self.definition:
+                (part / "tokenizer.json").write_bytes(self.definition.encode())
+                (part / "pieces.txt").write_bytes("".join(f"{token}\n" for token in self.spelled).encode())
+                settings: dict[str, Any] = {"tokenizer_class": "PreTrainedTokenizerFast"}
+            else:
+                (part / "vocab.txt").write_bytes(self._text.encode())
+                settings = {
+                    "tokenizer_class": "BertTokenizer",
+                    "do_lower_case": self.lowercase,
+                    "strip_accents": self.strip_accents,
+                    "tokenize_chinese_chars": self.chinese_characters,
+                }
+            write_json(part / "tokenizer_config.json", settings | names)
             if trained:
                 write_json(part / "trained.json", trained)
 
@@ -120,6 +177,8 @@ def make_vocabulary(source: str | Path, store: Store, *, lowercase: bool | None 
     word = str(source)
     if not word.startswith("train:"):
         vocabulary = load_vocabulary(source)
+        if lowercase is not None and vocabulary.definition:
+            raise ValueError(f"--cased cannot change {source}: its tokenizer.json says what becomes of capitals")
         return vocabulary if lowercase is None else replace(vocabulary, lowercase=lowercase)
     size, lowercase = trained_size(word), lowercase is not False
     asked = {"size": size, "lowercase": lowercase}
@@ -160,7 +219,7 @@ def sample_texts(store: Store) -> Iterator[str]:
 
 
 def load_vocabulary(source: str | Path) -> Vocabulary:
-    """Load a vocabulary from a `vocab.txt`, a folder with a BERT tokenizer, or a name on the Hugging Face hub.
+    """Load a vocabulary from a `vocab.txt`, a folder with a fast tokenizer, or a name on the Hugging Face hub.
 
     A folder's `tokenizer.json` counts first, then `vocab.txt` with the switches of `tokenizer_config.json`. Where
     nothing says whether capitals are kept, they are if one token in a hundred has any.
@@ -168,13 +227,15 @@ def load_vocabulary(source: str | Path) -> Vocabulary:
     path = Path(source)
     if path.is_dir():
         if (path / "tokenizer.json").is_file():
-            return _read_tokenizer(read_json(path / "tokenizer.json"), str(path / "tokenizer.json"))
+            return load_tokenizer(read_json(path / "tokenizer.json"), str(path / "tokenizer.json"))
         if (path / "vocab.txt").is_file():
             settings = path / "tokenizer_config.json"
             return _read_tokens(path / "vocab.txt", read_json(settings) if settings.is_file() else {})
-        raise ValueError(f"{path} holds no vocabulary: a tokenizer.json or a vocab.txt is needed")
+        slow = any((path / name).is_file() for name in ("merges.txt", "spm.model", "sentencepiece.bpe.model"))
+        how = f"; AutoTokenizer.from_pretrained({str(path)!r}).save_pretrained({str(path)!r}) makes one" if slow else ""
+        raise ValueError(f"{path} holds no vocabulary: a tokenizer.json or a vocab.txt is needed{how}")
     if path.is_file():
-        return _read_tokenizer(read_json(path), str(path)) if path.suffix == ".json" else _read_tokens(path, {})
+        return load_tokenizer(read_json(path), str(path)) if path.suffix == ".json" else _read_tokens(path, {})
     if path.suffix in (".txt", ".json") or not re.fullmatch(r"\w[\w.-]*(/[\w.-]+)?", str(source)):
         raise ValueError(
             f"{source} is not there; a vocabulary is a vocab.txt, a tokenizer folder, a hub name or train:SIZE"
@@ -186,7 +247,7 @@ def load_vocabulary(source: str | Path) -> Vocabulary:
         raise ValueError(
             f"{source} is neither a file nor a folder here, and the hub did not give it ({reason})"
         ) from None
-    return _read_tokenizer(json.loads(tokenizer.to_str()), str(source))
+    return load_tokenizer(json.loads(tokenizer.to_str()), str(source))
 
 
 def check_same_vocabulary(encoder: Vocabulary, store: Vocabulary, folder: Path, *, of: str = "the store") -> None:
@@ -208,6 +269,14 @@ def check_same_vocabulary(encoder: Vocabulary, store: Vocabulary, folder: Path, 
         if rules(encoder) != rules(store):
             one, other = (folder, of) if rules(encoder) else (of, folder)
             raise ValueError(f"{one} {what} and {other} does not; {remedy}")
+    if _text_rules(encoder) != _text_rules(store):
+        raise ValueError(f"{folder} cuts text into tokens by other rules than {of} (tokenizer.json); {remedy}")
+
+
+def _text_rules(vocabulary: Vocabulary) -> dict[str, Any]:
+    """Give what a tokenizer.json says of text, and not of what is put around it."""
+    rules = json.loads(vocabulary.definition or "{}")
+    return {key: value for key, value in rules.items() if key not in ("version", "post_processor")}
 
 
 def _read_tokens(path: Path, settings: dict[str, Any]) -> Vocabulary:
@@ -226,11 +295,12 @@ def _read_tokens(path: Path, settings: dict[str, Any]) -> Vocabulary:
     )
 
 
-def _read_tokenizer(content: dict[str, Any], name: str) -> Vocabulary:
+def load_tokenizer(content: dict[str, Any], name: str) -> Vocabulary:
+    """Make the vocabulary that the content of a tokenizer.json describes; `name` is for messages."""
     model, rules = content.get("model") or {}, content.get("normalizer") or {}
     kinds = (model.get("type"), rules.get("type"), (content.get("pre_tokenizer") or {}).get("type"))
     if kinds != ("WordPiece", "BertNormalizer", "BertPreTokenizer") or model["continuing_subword_prefix"] != "##":
-        raise ValueError(f"{name} is no BERT tokenizer (it is {kinds}): a WordPiece vocabulary is needed")
+        return _read_definition(content, name)
     ids = model["vocab"]
     if sorted(ids.values()) != list(range(len(ids))):
         raise ValueError(f"{name} is damaged: its token ids are not 0 to {len(ids) - 1}")
@@ -241,6 +311,26 @@ def _read_tokenizer(content: dict[str, Any], name: str) -> Vocabulary:
         strip_accents=rules["strip_accents"],
         chinese_characters=rules["handle_chinese_chars"],
     )
+
+
+def _read_definition(content: dict[str, Any], name: str) -> Vocabulary:
+    """Read a tokenizer.json other than BERT's, brought to the form in which the installed library writes it."""
+    try:
+        tokenizer = Tokenizer.from_str(json.dumps(content | {"truncation": None, "padding": None}))
+    except Exception as error:  # the library raises a bare Exception
+        raise ValueError(f"{name} is no tokenizer.json that can be opened ({' '.join(str(error).split())})") from None
+    ids = tokenizer.get_vocab()
+    if sorted(ids.values()) != list(range(len(ids))):
+        raise ValueError(f"{name} is damaged: its token ids are not 0 to {len(ids) - 1}")
+    definition = tokenizer.to_str()
+    if not re.search("ByteLevel|▁", definition):
+        raise ValueError(
+            f"{name} does not mark where words begin (it is {content['model'].get('type')}); "
+            "known are WordPieces (##), byte-level BPE (Ġ) and sentencepiece (▁)"
+        )
+    special = tuple(a if a in ids else b if b in ids else a for a, b in zip(SPECIAL, ROBERTA, strict=True))
+    tokens = tuple(sorted(ids, key=ids.__getitem__))
+    return _named(name, tokens, lowercase=False, special=special, definition=definition)
 
 
 def _named(name: str | Path, tokens: tuple[str, ...], **rules: Any) -> Vocabulary:
