@@ -1,9 +1,9 @@
 """Attention inside a pair: a place sees the places of its own pair, wherever the pair stands in its row.
 
-In: queries, keys and values, and who sees whom. Out: the values each query sees, mixed. Three ways to compute the same,
-each where it is fastest: FlexAttention on CUDA (written for it, never run by us), torch's fused kernel on a CPU, and for a
-compiled step on a CPU the products written out with a backward pass of our own: the exponentials are taken once, in base
-2, kept in the step's arithmetic and never divided; what a softmax would divide is the much smaller result.
+In: queries, keys and values, and who sees whom. Out: the values each query sees, mixed. Three ways to compute the
+same, each where it is fastest: FlexAttention on CUDA (written for it, never run by us), torch's fused kernel on a CPU,
+and for a compiled step on a CPU the products written out with a backward pass of our own: the exponentials are taken
+once, in base 2, kept in the step's arithmetic and never divided; the much smaller result is divided instead.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def who_sees(asking: Tensor, pairs: Tensor, *, dense: bool = False) -> Tensor | 
     sees padding alone, so that no query sees nothing.
     """
     if dense or not pairs.is_cuda:
-        return (asking[:, None, :, None] == pairs[:, None, None, :])
+        return asking[:, None, :, None] == pairs[:, None, None, :]
 
     def same(row: Tensor, _: Tensor, query: Tensor, place: Tensor) -> Tensor:
         return asking[row, query] == pairs[row, place]
@@ -50,8 +50,8 @@ def attend(
 ) -> Tensor:
     """Mix values by the likeness of queries and keys: (R, heads, Q, D), (R, heads, T, D) twice -> (R, heads, Q, D).
 
-    `mask` is that of `who_sees`, `scale` by default D^-1/2. A share `dropout` of the weights is dropped where there is a
-    `seed`; see `drop` for `number`. `written_out` is the way that is fast where it is compiled for a CPU.
+    `mask` is that of `who_sees`, `scale` by default D^-1/2. A share `dropout` of the weights is dropped where there is
+    a `seed`; see `drop` for `number`. `written_out` is the way that is fast where it is compiled for a CPU.
     """
     scale = query.shape[-1] ** -0.5 if scale is None else scale
     if isinstance(mask, BlockMask):

@@ -23,9 +23,9 @@ from linkbert.model.parts import drop, linear, look_up, norm
 class Mode(NamedTuple):
     """How a forward pass computes.
 
-    `seed`, () int32, decides the dropout; None is no dropout. `written_out` attention is the faster one on a CPU where it
-    is compiled (see attention.py). `slots` is the number of places of a row whose states somebody reads, at most: the
-    last layer asks for no others; 0 asks for all.
+    `seed`, () int32, decides the dropout; None is no dropout. `written_out` is how attention and loss are fast where
+    they are compiled for a CPU (see attention.py and loss.py). `slots` is how many places of a row somebody reads, at
+    most: the last layer computes no others; 0 is all.
     """
 
     dtype: torch.dtype = torch.float32
@@ -69,18 +69,18 @@ def encode(
         return last(hidden, mask, mode, len(layers))
     if not mode.slots:
         return last(hidden, mask, mode, len(layers), only=only)
-    asked, found = query_slots(only, pairs.shape, mode.slots)
+    asked, found = give_slots(only, pairs.shape, mode.slots)
     mask = who_sees(pairs.gather(1, asked), pairs, dense=dense)
     return last(hidden, mask, mode, len(layers), asked=asked, only=found)
 
 
-def query_slots(only: Tensor, shape: torch.Size, slots: int) -> tuple[Tensor, Tensor]:
-    """Give places their slots: (K,) flat in R*T -> places asked for (R, slots), within a row, and slots found (K,), flat.
+def give_slots(only: Tensor, shape: torch.Size, slots: int) -> tuple[Tensor, Tensor]:
+    """Give places their slots: (K,) flat in R*T -> places of each row (R, slots), and each place's slot (K,), flat.
 
     A slot that is free asks for its row's place 0. The same place twice has one slot. No row may ask for more than
-    `slots` places; `most_asked` tells.
+    `slots` places.
 
-    >>> query_slots(torch.tensor([5, 7, 1]), torch.Size([2, 4]), 3)
+    >>> give_slots(torch.tensor([5, 7, 1]), torch.Size([2, 4]), 3)
     (tensor([[1, 0, 0], [1, 3, 0]]), tensor([3, 4, 0]))
     """
     rows, length = shape
@@ -110,8 +110,8 @@ class Layer(BertLayer):
     ) -> Tensor:
         """Compute layer `number`: (R, T, H) -> (R, T, H).
 
-        With `asked` (R, Q), places of each row, attention is computed for them alone; with `only` (K,), flat places of what
-        attention gave, what follows it for those alone: -> (K, H).
+        With `asked` (R, Q), places of each row, attention is computed for them alone; with `only` (K,), flat places of
+        what attention gave, what follows it for those alone: -> (K, H).
         """
         parts: Any = self  # torch types a module's parts as tensors
         attention, output = parts.attention.self, parts.attention.output

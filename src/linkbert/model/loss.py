@@ -25,7 +25,9 @@ CHUNK = 512  # places whose logits are there at once: 31 MB of bf16 for BERT's v
 EXTRA = 16  # columns beside the weight's gradient: the first is the bias's, the others keep the rows aligned
 
 
-def masked_token_loss(states: Tensor, weight: Tensor, bias: Tensor, labels: Tensor, *, compiled: bool = False) -> Tensor:
+def masked_token_loss(
+    states: Tensor, weight: Tensor, bias: Tensor, labels: Tensor, *, compiled: bool = False
+) -> Tensor:
     """Sum -log softmax(states @ weight.T + bias)[label] over the places: (M, H), (V, H), (V,), (M,) int64 -> () fp32.
 
     The products are computed in the arithmetic of `states`, all else in fp32. A label IGNORED counts for nothing.

@@ -1,8 +1,9 @@
 """Pieces of the forward pass, each over one module of Hugging Face's or over plain tensors.
 
-In: a module's weights where they are, and states. Out: states. Dropout is a few operations that a compiler fuses, a pure
-function of a seed and the place, the same on every device and compiled or not, at a tenth of the cost of a random stream.
-Gradients of a look-up are the same bit for bit in every run: a compiled one adds them in the order in which threads come.
+In: a module's weights where they are, and states. Out: states. Dropout is a few operations that a compiler fuses, a
+pure function of a seed and the place, the same on every device and compiled or not, at a tenth of the cost of a random
+stream. Gradients of a look-up are the same bit for bit in every run: a compiled one adds them in the order in which
+threads come.
 """
 
 from __future__ import annotations
