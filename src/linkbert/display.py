@@ -33,16 +33,23 @@ def count_text(number: float) -> str:
     return f"{number:.0f}"
 
 
+HEADER_EVERY = 40
+
+
 class LiveLine:
-    """One line that is written over while work goes on; elsewhere than on a terminal, a line every `every` seconds."""
+    """One line that is written over while work goes on; elsewhere than on a terminal, a line every `every` seconds.
+
+    `header` names the columns of what follows; it stands above the first line and again every HEADER_EVERY lines.
+    """
 
     def __init__(self, stream: TextIO | None = None, *, every: float = 10.0) -> None:
         self.stream = stream or sys.stderr
         self.live = self.stream.isatty()
         self.every = 0.1 if self.live else every
         self.shown = 0.0
-        self.last = self.written = ""
+        self.last = self.written = self.header = ""
         self.open = False
+        self.lines = 0
 
     def update(self, text: str) -> None:
         """Show a text, if the last one has stood long enough."""
@@ -54,6 +61,9 @@ class LiveLine:
 
     def _write(self, text: str) -> None:
         self.written = text
+        if self.header and not self.open and self.lines % HEADER_EVERY == 0:
+            self.stream.write(self.header + "\n")
+        self.lines += not self.open
         if self.live:
             width = shutil.get_terminal_size().columns - 1
             self.stream.write("\r\x1b[K" + text[:width])
@@ -102,26 +112,39 @@ def stage_progress(line: LiveLine) -> Callable[[str, int, int | None], None]:
     return progress
 
 
-def training_progress(line: LiveLine) -> Callable[..., None]:
-    """Make the progress callback of a run: step, losses, relation accuracy, tokens/s and time left in one line.
+TRAINING = "           step   left   MLM rel. contig rand link  norm      lr tokens/s full peak wait memory"
 
-    Losses and accuracy are smoothed over about the last twenty steps.
+
+def training_progress(line: LiveLine) -> Callable[..., None]:
+    """Make the progress callback of a run: a row of at most 99 columns under TRAINING.
+
+    Time left; both losses, relations right by relation in % and the gradient's norm, all smoothed over about the last
+    twenty steps; the learning rate; tokens a second without padding; of places, those with tokens, in %; speed in % of
+    the peak; % of the time waited for batches; memory at its peak.
     """
     smooth: dict[str, float] = {}
 
     def average(name: str, value: float) -> float:
-        smooth[name] = 0.95 * smooth.get(name, value) + 0.05 * value
-        return smooth[name]
+        if value == value:
+            smooth[name] = 0.95 * smooth.get(name, value) + 0.05 * value
+        return smooth.get(name, value)
+
+    def share(value: float) -> str:
+        return "-" if value != value else f"{100 * value:.0f}"
 
     def progress(state: Any) -> None:
         if state.stage != "training":
             line.update(f"step {state.step:,} of {state.steps:,}: {state.stage} ...")
             return
-        tokens_loss, relation_loss = average("mlm", state.mlm_loss), average("relation", state.relation_loss)
+        line.header = TRAINING
+        right = [share(average(f"right {i}", value)) for i, value in enumerate(state.relation_accuracies)]
+        contiguous, random, linked = right or ["-"] * 3
         line.update(
-            f"step {state.step:,} of {state.steps:,} | masked-token loss {tokens_loss:.2f}"
-            f" | relation loss {relation_loss:.2f}, accuracy {average('right', state.relation_accuracy):.0%}"
-            f" | {count_text(state.tokens_per_second)} tokens/s | {seconds_text(state.seconds_left)} left"
+            f"{f'{state.step:,}/{state.steps:,}':>15} {seconds_text(state.seconds_left):>6}"
+            f" {average('mlm', state.mlm_loss):5.2f} {average('relation', state.relation_loss):4.2f}"
+            f" {contiguous:>6} {random:>4} {linked:>4} {average('norm', state.gradient_norm):5.2f}"
+            f" {state.learning_rate:7.1e} {count_text(state.tokens_per_second):>8} {share(state.utilisation):>4}"
+            f" {share(state.peak_share):>4} {share(state.loader_share):>4} {count_text(state.memory):>5}B"
         )
 
     return progress

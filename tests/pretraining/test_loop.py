@@ -1,3 +1,5 @@
+import dataclasses
+import itertools
 import json
 import math
 import os
@@ -8,12 +10,14 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForMaskedLM
 
+from linkbert.config import make_config
 from linkbert.model.checkpoint import load_model
 from linkbert.model.step import step_function
 from linkbert.pretraining.checkpoint import State, checkpoints, find_model, last_checkpoint, restore_optimizer
 from linkbert.pretraining.journal import read_journal, without_timings
 from linkbert.pretraining.loop import dropout_seed
 from linkbert.pretraining.optimizer import make_optimizer
+from linkbert.pretraining.pace import read_pace
 
 
 def weights(folder):
@@ -33,7 +37,7 @@ def resume(train, config, run, **options):
     folder, state = last_checkpoint(run)
     model = load_model(folder)
     optimizer = make_optimizer(model, learning_rate=config.learning_rate)
-    restore_optimizer(folder, model, optimizer, state.step)
+    restore_optimizer(folder, model, optimizer, state.updates)
     return train(config, run=run.name, model=model, optimizer=optimizer, state=state, **options)
 
 
@@ -42,6 +46,7 @@ class StopAt:
 
     def __init__(self, batches, step, number=signal.SIGTERM):
         self.batches, self.step, self.number = batches, step, number
+        self.name = batches.name
 
     def micro_batches(self, step, rank=0, processes=1):
         if step == self.step:
@@ -63,11 +68,16 @@ def test_the_journal_says_what_happened(train, config):
     _, state, run = train()
     lines = read_journal(run / "journal.jsonl")
     assert [line["step"] for line in lines] == [3, 6, 9, 12]
-    assert set(lines[0]) == {"step", "learning_rate", "mlm_loss", "relation_loss", "relation_accuracy", "gradient_norm",
-                             "tokens", "tokens_per_second", "loader_share", "elapsed"}  # fmt: skip
+    assert set(lines[0]) == {
+        "step", "learning_rate", "mlm_loss", "relation_loss", "relation_losses", "relation_accuracy",
+        "relation_accuracies", "gradient_norm", "utilisation", "tokens",
+        "tokens_per_second", "loader_share", "memory", "elapsed",
+    }  # fmt: skip
     assert lines[0]["learning_rate"] == config.learning_rate
     assert 0 < lines[-1]["loader_share"] < 1
     assert lines[-1]["tokens"] == state.tokens
+    assert sum(line["utilisation"] for line in lines) / 4 == pytest.approx(state.tokens / (12 * 8 * 16))
+    assert 1e8 < lines[0]["memory"] < 1e12  # bytes
     assert sum(state.relations) == 12 * 8
     assert list((run / "tensorboard").iterdir())
 
@@ -83,7 +93,10 @@ def test_accumulation_equals_one_big_batch(train, small):
     runs = [train(small(dropout=0.0, micro_batch=size), run=f"of-{size}") for size in (8, 3, 1)]
     for _, _, run in runs[1:]:
         for whole, parts in zip(journal(runs[0][2]), journal(run), strict=True):
-            assert parts == pytest.approx(whole, rel=1e-4)
+            for key in ("mlm_loss", "relation_loss", "gradient_norm", "utilisation"):
+                assert parts[key] == pytest.approx(whole[key], rel=1e-4)
+            assert parts["relation_losses"] == pytest.approx(whole["relation_losses"], rel=1e-4)
+            assert parts["relation_accuracies"] == whole["relation_accuracies"]
 
 
 def test_the_loss_is_the_mean_over_the_global_batch(train, small, make_toy, toy_batches):
@@ -95,6 +108,10 @@ def test_the_loss_is_the_mean_over_the_global_batch(train, small, make_toy, toy_
     line = journal(run)[0]
     assert line["mlm_loss"] == pytest.approx(output.mlm_loss.item() / len(batch.masked_labels), rel=1e-5)
     assert line["relation_loss"] == pytest.approx(output.relation_loss.item() / 8, rel=1e-5)
+    losses = {"contiguous": 3, "random": 3, "linked": 2}  # so many pairs of each
+    for (name, count), loss, right in zip(losses.items(), output.relation_losses, output.relation_correct, strict=True):
+        assert line["relation_losses"][name] == pytest.approx(loss.item() / count, rel=1e-5)
+        assert line["relation_accuracies"][name] == right.item() / count
 
 
 def test_stopped_and_resumed_equals_unbroken(train, config, toy_batches):
@@ -153,7 +170,7 @@ def test_old_checkpoints_go(train, small):
     assert not list((run / "checkpoints").glob("*.part"))
 
 
-@pytest.mark.parametrize("where", ["mlm_loss", "relation_loss"])
+@pytest.mark.parametrize("where", ["mlm_loss", "relation_losses"])
 def test_a_loss_that_is_not_a_number_stops_before_the_update(train, config, make_toy, where):
     model = make_toy()
     step, calls = step_function(model, config), []
@@ -196,10 +213,10 @@ def test_a_full_disk_is_one_line_and_the_last_checkpoint_stays(train, make_toy, 
 
     write = checkpoint.save_file
 
-    def full(tensors, path):
+    def full(tensors, path, **options):
         if "step-0000008" in path:
             raise OSError(28, "No space left on device")
-        write(tensors, path)
+        write(tensors, path, **options)
 
     monkeypatch.setattr(checkpoint, "save_file", full)
     with pytest.raises(
@@ -224,6 +241,16 @@ def test_what_a_watcher_is_told(train):
     assert [each.step for each in told if each.stage == "training"] == list(range(1, 13))
     assert [each.stage for each in told[-2:]] == ["evaluation", "checkpoint"]
     assert told[-3].seconds_left == 0
+    assert all(0 <= share <= 1 for share in told[0].relation_accuracies)
+    assert len(told[0].relation_accuracies) == 3
+    assert 0.5 < told[0].utilisation <= 1
+
+
+def test_speed_is_told_as_a_share_of_the_fastest(train):
+    told = []
+    _, _, run = train(progress=told.append, fastest=1e6)
+    assert told[0].peak_share == pytest.approx(told[0].tokens_per_second / 1e6)
+    assert read_journal(run / "journal.jsonl")[0]["peak_share"] > 0
 
 
 def test_evaluation_is_written_and_does_not_change_the_run(train, small):
@@ -247,9 +274,162 @@ def test_other_objectives_train_and_resume(train, small, objective, toy_batches)
     resume(train, config, run, batches=Two(config))
     assert journal(run) == journal(unbroken)
     assert (journal(run)[0]["relation_loss"] == 0) == (objective == "none")
+    assert list(journal(run)[0]["relation_accuracies"]) == (["contiguous", "random"] if objective == "nsp" else [])
 
 
 def test_dropout_differs_by_seed_step_and_rank():
     seeds = {dropout_seed(seed, step, rank) for seed in range(3) for step in range(20) for rank in range(3)}
     assert len(seeds) == 180
     assert all(0 <= seed < 2**63 for seed in seeds)
+
+
+class Clock:
+    """Steps of a second and a bit by the loop's own calls for the time."""
+
+    def __init__(self, tick):
+        self.now, self.tick = 0.0, tick
+
+    def perf_counter(self):
+        self.now += self.tick
+        return self.now
+
+    def time(self):
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    def start(tick=0.5):
+        made = Clock(tick)
+        monkeypatch.setattr("linkbert.pretraining.loop.time", made)
+        return made
+
+    return start
+
+
+def budget_of(small, run=None):
+    config = small(budget="25s", steps=40, log_every=1, checkpoint_every=5)
+    return config if run is None else dataclasses.replace(config, pace=str(run))
+
+
+def test_a_recorded_pace_is_repeated_to_the_bit(train, small, clock):
+    clock(0.5)
+    config = budget_of(small)
+    _, state, first = train(config, run="first")
+    assert state.finished
+    assert state.trained == pytest.approx(25, abs=2)
+    said = read_pace(first)
+    assert said[max(said)] == state.step
+    clock(3.0)
+    _, again, second = train(budget_of(small, first), run="second")
+    assert journal(second) == journal(first)
+    assert again.trained > 2 * state.trained
+    assert same(weights(checkpoints(first)[-1]), weights(checkpoints(second)[-1]))
+    clock(3.0)
+    _, other, _ = train(config, run="third")
+    assert other.step < state.step
+
+
+@pytest.mark.parametrize("follow", [True, False])
+def test_a_run_cut_in_two_keeps_its_time_and_its_pace(train, small, clock, toy_batches, follow):
+    """Resumed, a record followed, it is the unbroken run; by the clock, it ends with the time of both sittings."""
+    clock(0.5)
+    _, state, whole = train(budget_of(small), run="whole")
+    _, broken, run = train(budget_of(small), run="cut", batches=StopAt(toy_batches(budget_of(small)), 7))
+    assert broken.step == 7
+    assert not broken.finished
+    clock(0.5 if follow else 2.0)
+    _, rest, _ = resume(train, budget_of(small, whole if follow else None), run)
+    assert rest.finished
+    if follow:
+        assert journal(run) == journal(whole)
+        assert same(weights(checkpoints(whole)[-1]), weights(checkpoints(run)[-1]))
+    else:
+        assert rest.trained == pytest.approx(25, abs=10)
+        assert 7 < rest.step < state.step
+        rates = [line["learning_rate"] for line in journal(run) if "learning_rate" in line]
+        assert max(abs(math.log(a / b)) for a, b in itertools.pairwise(rates[5:-4])) < 1, "the rate never jumps"
+
+
+def test_what_is_wrong_with_a_budget_is_said(tmp_path, train, small):
+    (tmp_path / "journal.jsonl").write_text('{"step": 1, "mlm_loss": 2.0}\n')
+    for pace, message in ((tmp_path / "nowhere", "is not there"), (tmp_path, "records no pace")):
+        with pytest.raises(ValueError, match=message):
+            train(small(budget="9s", pace=str(pace)))
+    for words in (["budget=2 hours"], ["budget=0s"], ["pace=RUN"], ["budget=2h", "mask_rate_end=0.3"]):
+        with pytest.raises(ValueError, match="does not make sense"):
+            make_config("tiny", words)
+    assert make_config("tiny", ["budget=1.5h"]).budget_seconds == 5_400
+
+
+def failing(forward, steps, wrong=math.nan):
+    """Have the MLM losses of some steps, of two micro-batches each, multiplied by what is wrong."""
+    calls = itertools.count()
+
+    def step(batch):
+        output = forward(batch)
+        return output._replace(mlm_loss=output.mlm_loss * (wrong if next(calls) // 2 in steps else 1.0))
+
+    return step
+
+
+def test_a_step_that_is_left_out_is_named_and_changes_nothing(train, small, make_toy):
+    """Steps 3, 4 and 12, the last one, are no numbers: the rest is a run of the other nine updates."""
+    config = small(on_spike="skip", log_every=1, checkpoint_every=1, dropout=0.0, schedule="constant", warmup=0)
+    model = make_toy(config)
+    _, state, run = train(config, model=model, forward=failing(step_function(model, config), {2, 3, 11}))
+    assert (state.step, state.skipped, state.updates, state.finished) == (12, 3, 9, True)
+    skipped = [line for line in journal(run) if "skipped" in line]
+    assert [line["step"] for line in skipped] == [3, 4, 12]
+    assert skipped[0]["instances"] == [{"store": "TOY", "first": 16, "last": 23}]
+    assert sum(state.relations) == 9 * 8
+    before, after = (weights(run / "checkpoints" / f"step-{step:07d}") for step in (2, 4))
+    assert same(before, after)
+
+
+def test_steps_left_out_and_resumed_equal_unbroken(train, small, make_toy, toy_batches):
+    """The optimizer counts its updates, the run its steps; a spike at the end is told by norms of before the break."""
+    config = small(on_spike="skip", steps=24, log_every=1, spike=20.0)
+    model = make_toy(config)
+    _, state, whole = train(config, model=model, run="whole", forward=failing(step_function(model, config), {1, 4}))
+    model = make_toy(config)
+    broken = {"forward": failing(step_function(model, config), {1, 4}), "batches": StopAt(toy_batches(config), 7)}
+    train(config, model=model, run="cut", **broken)
+    _, again, run = resume(train, config, whole.parent / "cut")
+    assert again.skipped == state.skipped == 2
+    assert again.norms == state.norms
+    assert journal(run) == journal(whole)
+    assert same(weights(checkpoints(run)[-1]), weights(checkpoints(whole)[-1]))
+
+
+def test_a_spike_stops_and_says_where_to_look(train, small, make_toy):
+    config = small(spike=50.0, steps=24)
+    model = make_toy(config)
+    with pytest.raises(ValueError, match=r"step 21 is a spike, of [0-9e.+]+ times the median") as caught:
+        train(config, model=model, forward=failing(step_function(model, config), {20}, wrong=1e5))
+    message = str(caught.value)
+    assert "linkbert show TOY --instances 10 --at 160" in message
+    assert "on_spike=skip" in message
+    assert "\n" not in message
+
+
+def test_fp16_overflows_halves_its_scale_and_resumes(train, small, make_toy, toy_batches):
+    """A scale far too large falls step by step, then all goes on; where it stands is kept in the checkpoint."""
+    config = small(precision="fp16", log_every=1)
+    start = {"scale": 2.0**20, "since_overflow": 0}
+    _, state, whole = train(config, run="whole", state=State(**start))
+    lines = [line for line in journal(whole) if "skipped" in line]
+    assert 0 < len(lines) == state.skipped < 7
+    assert state.scale == 2.0 ** (20 - state.skipped)
+    _, _, run = train(config, run="cut", state=State(**start), batches=StopAt(toy_batches(config), 7))
+    _, again, _ = resume(train, config, run)
+    assert journal(run) == journal(whole)
+    assert again.scale == state.scale
+    assert same(weights(checkpoints(run)[-1]), weights(checkpoints(whole)[-1]))
+
+
+def test_fp16_learns_as_fp32(train, small):
+    """Unscaled, the gradients are those of fp32 to fp16's three digits."""
+    lines = [journal(train(small(precision=word, dropout=0.0), run=word)[2])[0] for word in ("fp32", "fp16")]
+    for key in ("mlm_loss", "relation_loss", "gradient_norm"):
+        assert lines[1][key] == pytest.approx(lines[0][key], rel=2e-2), key

@@ -166,12 +166,22 @@ def objective_of(bert_config: BertConfig, weights: dict[str, Tensor]) -> str:
     return "none" if named == "mlm" else named  # as an earlier version called it
 
 
-def write_model(model: LinkBert, folder: Path, *, vocabulary_folder: Path, card: str | None = None) -> None:
-    """Write config.json, weights, the vocabulary's files and README.md (`card`) into a folder that is there."""
+def write_model(
+    model: LinkBert,
+    folder: Path,
+    *,
+    vocabulary_folder: Path,
+    card: str | None = None,
+    weights: dict[str, Tensor] | None = None,
+) -> None:
+    """Write config.json, weights, the vocabulary's files and README.md (`card`) into a folder that is there.
+
+    `weights` are a copy of the model's, where the model itself learns on meanwhile.
+    """
     write_json(folder / "config.json", json.loads(model.config.to_json_string()) | {"dtype": "float32"})
     weights = {
         name: value.detach().to("cpu", torch.float32).contiguous()
-        for name, value in model.state_dict().items()
+        for name, value in (weights or model.state_dict()).items()
         if not name.startswith("cls.predictions.decoder.")  # tied: Hugging Face ties them again when it loads
     }
     save_file(weights, folder / WEIGHTS, metadata={"format": "pt"})

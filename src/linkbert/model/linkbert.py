@@ -24,12 +24,17 @@ from linkbert.records import IGNORED
 class Output(NamedTuple):
     """What a training step needs: sums over the batch, fp32 scalars; whoever knows the global counts divides.
 
-    `relation_loss` and `relation_correct` are 0 where the objective has no relations.
+    Those of the relations are by true relation (contiguous, random, linked), and 0 where the objective has none.
     """
 
     mlm_loss: Tensor  # () summed over masked tokens
-    relation_loss: Tensor  # () summed over pairs
-    relation_correct: Tensor  # () int64, pairs whose relation was ranked first
+    relation_losses: Tensor  # (3,) summed over pairs
+    relation_correct: Tensor  # (3,) int64, pairs whose relation was ranked first
+
+    @property
+    def relation_loss(self) -> Tensor:
+        """Sum the relation losses of all pairs: ()."""
+        return self.relation_losses.sum()
 
 
 class Predictions(NamedTuple):
@@ -133,10 +138,12 @@ class LinkBert(nn.Module):
         logits = self.token_logits(states)
         mlm_loss = functional.cross_entropy(logits.float(), masked_labels, ignore_index=IGNORED, reduction="sum")
         if self.objective == "none":
-            return Output(mlm_loss, mlm_loss.new_zeros(()), relations.new_zeros(()))
+            return Output(mlm_loss, mlm_loss.new_zeros(3), relations.new_zeros(3))
         scores = self.relation_logits(first_states).float()
-        relation_loss = functional.cross_entropy(scores, relations, ignore_index=IGNORED, reduction="sum")
-        return Output(mlm_loss, relation_loss, (scores.argmax(-1) == relations).sum())
+        losses = functional.cross_entropy(scores, relations, ignore_index=IGNORED, reduction="none")
+        true = relations[:, None] == torch.arange(3, device=relations.device)  # (B, 3)
+        right = scores.argmax(-1) == relations
+        return Output(mlm_loss, (losses[:, None] * true).sum(0), (right[:, None] & true).sum(0))
 
     @torch.no_grad()
     def predict(

@@ -11,11 +11,12 @@ import ctypes
 import logging
 import os
 import shutil
+import time
 from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from linkbert.config import Config
@@ -25,24 +26,30 @@ from linkbert.records import IGNORED
 
 log = logging.getLogger(__name__)
 
+DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 # Compiling costs 10 to 60 s and saves about a third of a step: it pays back from some minutes of training on. On two
 # cores those are 1e14 operations (at about 300 GFLOP/s), on a GPU 1e17 (never measured by us).
+WORTHWHILE_SECONDS = 300  # of a run with a budget, of which nobody knows how much it will compute
 WORTHWHILE = {"cpu": 2e14, "cuda": 1e17}
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # of glibc's malloc.h
 ROUND = 64  # compiled, the number of masked positions is a multiple of this
 
 
-def step_function(model: LinkBert, config: Config) -> Callable[[Any], Output]:
+def step_function(model: LinkBert, config: Config, called: nn.Module | None = None) -> Callable[[Any], Output]:
     """Give the function that maps a batch (with the tensors that `LinkBert.forward` takes) to its losses.
 
     Dropout follows from torch's generator at the time of the call, so `torch.manual_seed` before a step decides it;
     in eval mode there is none. The same seed gives the same losses and gradients bit for bit, on as many threads.
+    `called` is what is called in the model's place: a wrapper of it that sums gradients over processes.
     """
     if next(model.parameters()).device.type == "cpu":
         keep_memory()
-    dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32
+    dtype = DTYPES[config.precision]
     compiled = compiles(model, config)
-    forward: Callable[..., Output] = torch.compile(model.forward, dynamic=False, fullgraph=True) if compiled else model
+    if compiled:
+        torch._dynamo.config.optimize_ddp = False  # it would split the graph, where only the last of many passes sums
+        model.compile(dynamic=False, fullgraph=True)
+    forward: Callable[..., Output] = called or model
 
     def step(batch: Any) -> Output:
         seed = torch.randint(-(2**31), 2**31, (), dtype=torch.int32).to(batch.input_ids.device)
@@ -76,9 +83,12 @@ def compiles(model: LinkBert, config: Config) -> bool:
     as it did before. A compiled run wants batches of one length; one that is not gains from trimmed batches.
     """
     device = next(model.parameters()).device.type
-    if config.compile == "off":
+    if config.compile == "off" or config.sharding != "none":  # weights that come and go do not fit into one graph
         return False
-    if config.compile == "auto":
+    if config.compile == "auto" and config.budget_seconds:
+        if config.budget_seconds < WORTHWHILE_SECONDS:
+            return False
+    elif config.compile == "auto":
         tokens = config.steps * config.batch_size * config.sequence_length
         if tokens * operations_a_token(model, config) < WORTHWHILE.get(device, float("inf")):
             return False
@@ -104,6 +114,24 @@ def operations_a_token(model: LinkBert, config: Config) -> float:
     head = 2 * hidden * (hidden + bert.vocab_size)
     layers = bert.num_hidden_layers
     return 3 * (layers * before + (layers - 1) * after + config.mask_rate * (after + head))
+
+
+def matrix_peak(device: torch.device, dtype: torch.dtype, *, seconds: float = 0.3) -> float:
+    """Measure the operations a second of a matrix product, the best of what is seen in about so many seconds.
+
+    The product grows until it takes long enough to be timed, so a device without such arithmetic (bf16 on an older CPU)
+    is not kept busy for minutes. On a machine that is busy with other things, too little is measured.
+    """
+    size, best, until = 256, 0.0, time.perf_counter() + seconds
+    while time.perf_counter() < until:
+        a = torch.ones(size, size, dtype=dtype, device=device)
+        (a @ a)[0, 0].item()  # the first one warms up
+        begin = time.perf_counter()
+        (a @ a)[0, 0].item()  # waits for a GPU
+        taken = time.perf_counter() - begin
+        best = max(best, 2 * size**3 / taken)
+        size *= 2 if taken < 0.02 and size < 8192 else 1
+    return best
 
 
 def pad_masked(positions: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:

@@ -20,7 +20,7 @@ from typing import Any
 from linkbert.files import remove, replacing
 
 # What differs between a run and its repetition.
-TIMINGS = ("elapsed", "tokens_per_second", "loader_share")
+TIMINGS = ("elapsed", "tokens_per_second", "peak_share", "loader_share", "memory")
 
 
 def read_journal(path: Path) -> list[dict[str, Any]]:

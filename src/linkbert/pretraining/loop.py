@@ -15,15 +15,14 @@ import hashlib
 import logging
 import math
 import os
-import signal
-import threading
+import resource
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
@@ -32,11 +31,15 @@ from torch import Tensor, nn
 from linkbert.config import Config
 from linkbert.instances.batches import Batch, Batches
 from linkbert.model.linkbert import Output
-from linkbert.pretraining.checkpoint import State, checkpoints, save_checkpoint
-from linkbert.pretraining.distributed import Processes, sum_all, sum_over
+from linkbert.pretraining.checkpoint import Checkpoints, State, checkpoints
+from linkbert.pretraining.distributed import Processes, same_passes, stop_on_signals, sum_over, summing
+from linkbert.pretraining.guard import Fault, judge
 from linkbert.pretraining.journal import Journal
-from linkbert.pretraining.optimizer import clip_gradients, gradients, learning_rate, set_learning_rate, warmup_steps
-from linkbert.records import IGNORED
+from linkbert.pretraining.optimizer import clip_gradients, learning_rate, set_learning_rate, warmup_steps
+from linkbert.pretraining.pace import FIRST, Pace, Plan, read_pace
+from linkbert.records import IGNORED, RELATIONS
+
+WITH_RELATIONS = ("drp", "nsp")  # objectives
 
 log = logging.getLogger(__name__)
 
@@ -49,10 +52,15 @@ class Progress:
     step: int
     steps: int
     learning_rate: float = 0.0
-    mlm_loss: float = 0.0  # of this step, as the two below
+    mlm_loss: float = 0.0  # of this step, as the four below
     relation_loss: float = 0.0
-    relation_accuracy: float = 0.0
-    tokens_per_second: float = 0.0
+    relation_accuracies: tuple[float, ...] = ()  # of contiguous, random and linked pairs; nan where there was none
+    gradient_norm: float = 0.0  # before clipping
+    tokens_per_second: float = 0.0  # padding not counted
+    utilisation: float = 0.0  # tokens to places, of this step
+    peak_share: float = math.nan  # of the operations a second that a matrix product reaches
+    loader_share: float = 0.0  # of the time, in which batches were waited for
+    memory: int = 0  # bytes at the peak, see `peak_memory`
     elapsed: float = 0.0  # seconds, over all sittings
     seconds_left: float = math.nan
 
@@ -65,17 +73,22 @@ def pretrain(
     *,
     run: Path,
     forward: Callable[[Any], Output],
-    save: Callable[[Path, State], None],
+    save: Callable[[Path, State, dict[str, Tensor]], None],
     evaluate: Callable[[], dict[str, Any]] | None = None,
     state: State | None = None,
     processes: Processes | None = None,
+    spread: nn.Module | None = None,
+    fastest: float = math.nan,
     progress: Callable[[Progress], None] = lambda _: None,
 ) -> State:
-    """Train until `config.steps` updates are done, or until SIGINT or SIGTERM; the State's step says which.
+    """Train until the last step, or until SIGINT or SIGTERM; `State.finished` says which.
 
     `state` is where the run stands; model and optimizer must stand there too. `forward` is the model as a step calls it
     (compiled, mixed precision), `save` writes a Hugging Face folder, `evaluate` scores the model on held-out documents.
-    A loss or a gradient that is not a number is a ValueError before the update; the last checkpoint stays.
+    `spread` is what `forward` calls in the model's place where there are several processes.
+    `fastest` is how many tokens a second all processes could train on if nothing but matrix products took time.
+    A loss or a gradient that is not a number is a ValueError before the update, unless the settings have it left out;
+    the last checkpoint stays.
     """
     state, processes = state or State(), processes or Processes()
     if not processes.first:
@@ -88,72 +101,110 @@ def pretrain(
         schedule=config.schedule,
         decay=config.decay,
     )
+    plan = Plan(*state.plan) if state.plan else Plan(0, 0.0, FIRST if config.budget_seconds else config.steps)
+    state.plan, pace = list(plan), None
+    if config.budget_seconds and processes.first:
+        recorded = read_pace(Path(config.pace)) if config.pace != "none" else {}
+        pace = Pace(config.budget_seconds, state.trained, recorded)
     journal = Journal(run, step=state.step) if processes.first else None
-    timer = Timer(state.elapsed)
+    timer = Timer(state.elapsed, fastest)
     saved = state.step
+    writer = Checkpoints(run, model, optimizer, processes, save=save, keep=config.keep, keep_best=config.keep_best)
 
-    with stop_on_signals() as stop, deterministic(processes.device), journal or nullcontext():
-        for step in range(state.step, config.steps):
+    with stop_on_signals(config.stop_before) as stop, deterministic(processes.device), journal or nullcontext(), writer:
+        while not state.finished:
+            step = state.step
             timer.start()
             torch.manual_seed(dropout_seed(config.seed, step, processes.rank))
-            rate = rate_of(step)
-            set_learning_rate(optimizer, rate)
 
             # All micro-batches of the step first: MLM is averaged over their masked tokens together.
             micro_batches = batches.micro_batches(step, processes.rank, processes.count)
             timer.loaded()
-            counts = sum_over(processes, count(micro_batches).to(processes.device)).tolist()
-            masked, pairs, tokens = max(counts[0], 1), counts[1], counts[2]
+            end = (pace.end(step, plan.steps) if pace else plan.steps) if processes.first else 0  # process 0 decides
+            tally = torch.cat([count(micro_batches), torch.tensor([end])]).to(processes.device)
+            *counts, end = sum_over(processes, tally).tolist()
+            if config.sharding != "none" and processes.count > 1:
+                micro_batches = same_passes(processes, micro_batches)
+            masked, pairs, tokens, places = max(counts[0], 1), counts[1], counts[2], counts[3]
+            plan = plan.end_at(end, step=step, length=config.steps)
+            rate = rate_of(plan.place_of(step, config.steps), stride=plan.stride(config.steps))
+            set_learning_rate(optimizer, rate)
 
             model.train()
-            sums = torch.zeros(4, dtype=torch.float64, device=processes.device)
-            for batch in micro_batches:
+            scale = state.scale if config.precision == "fp16" else 1.0
+            sums = torch.zeros(8, dtype=torch.float64, device=processes.device)
+            for number, batch in enumerate(micro_batches, 1):
                 if stop.wanted and processes.count == 1:
                     break
-                output = forward(batch.to(processes.device))
-                (output.mlm_loss / masked + output.relation_loss / pairs).backward()
-                sums[:3] += torch.stack([part.detach().double() for part in output])
-            sums[3] = stop.wanted
-            mlm_loss, relation_loss, correct, stopping = sum_over(processes, sums).tolist()
+                with summing(spread or model, last=number == len(micro_batches)):
+                    output = forward(batch.to(processes.device))
+                    (scale * (output.mlm_loss / masked + output.relation_loss / pairs)).backward()
+                sums[:7] += torch.cat([part.detach().double().view(-1) for part in output])
+            sums[7] = stop.wanted
+            mlm_loss, *by_relation, stopping = sum_over(processes, sums).tolist()
+            relation_loss, correct = sum(by_relation[:3]), by_relation[3:]
             if stopping:  # asked of any process; this step is forgotten
                 break
-            sum_all(processes, gradients(model))
-            norm = clip_gradients(model, config.clip)
-            if not math.isfinite(mlm_loss + relation_loss + norm):
-                raise ValueError(not_finite(run, step + 1, mlm_loss / masked, relation_loss / pairs, norm))
-            optimizer.step()
+            norm = clip_gradients(model, config.clip, scale=scale)
+            fault = judge(state, config, mlm_loss + relation_loss, norm)
+            if fault and fault.stops:
+                writer.wait()
+                values = (mlm_loss / masked, relation_loss / pairs, norm)
+                raise ValueError(describe_fault(run, step + 1, fault, *values, batches.name(step)))
+            if not fault:
+                optimizer.step()
             optimizer.zero_grad(set_to_none=True)
 
-            timer.stop(tokens)
+            seconds = timer.stop(tokens)
             state.step = step + 1
             state.elapsed = timer.elapsed
-            state.tokens += tokens
-            state.relations = [a + b for a, b in zip(state.relations, counts[3:], strict=True)]
-            state.window = add(state.window, [mlm_loss, counts[0], relation_loss, correct, pairs, norm, 1])
-            last = state.step == config.steps
+            state.trained += seconds
+            if pace:
+                pace.took(seconds)
+            if journal and end != state.plan[2]:
+                journal.write({"step": state.step, "planned_steps": end, "elapsed": timer.elapsed})
+            state.plan = list(plan)
+            if not fault:
+                state.tokens += tokens
+                state.relations = [a + b for a, b in zip(state.relations, counts[4:], strict=True)]
+                state.window = add(
+                    state.window, [1, norm, mlm_loss, *counts[:1], tokens, places, *by_relation, *counts[4:]]
+                )
+            elif journal:
+                skipped = {"skipped": fault.what, "instances": batches.name(step), "elapsed": timer.elapsed}
+                journal.write({"step": state.step} | skipped)
+            last = state.finished
             if processes.first:
-                left = timer.seconds_a_step * (config.steps - state.step)
-                losses = (mlm_loss / masked, relation_loss / pairs, correct / pairs)
-                speed = (timer.tokens_per_second, timer.elapsed, left)
-                progress(Progress("training", state.step, config.steps, rate, *losses, *speed))
+                left = timer.seconds_a_step * (plan.steps - state.step)
+                losses = (mlm_loss / masked, relation_loss / pairs)
+                learnt = config.objective in WITH_RELATIONS
+                right = tuple(ratio(a, b) if learnt else math.nan for a, b in zip(correct, counts[4:], strict=True))
+                speed = (timer.tokens_per_second, tokens / places, timer.peak_share, timer.loader_share)
+                watched = (*losses, right, norm, *speed, peak_memory(processes.device), timer.elapsed, left)
+                progress(Progress("training", state.step, plan.steps, rate, *watched))
             if last or state.step % config.log_every == 0:
-                if journal:
-                    journal.write(journal_entry(state, rate) | timer.entry())
+                if journal and state.window:
+                    entry = journal_entry(state, rate, relations=config.objective in WITH_RELATIONS)
+                    timings = timer.entry() | {"memory": peak_memory(processes.device)}
+                    journal.write(entry | timings)
                 state.window = []
             if evaluate and (last or (config.evaluate_every and state.step % config.evaluate_every == 0)):
-                progress(Progress("evaluation", state.step, config.steps))
+                progress(Progress("evaluation", state.step, plan.steps))
                 model.eval()
                 state.evaluation = {"step": state.step, **evaluate()}
                 if journal:
                     journal.write({"step": state.step, "evaluation": state.evaluation, "elapsed": timer.elapsed})
-            if journal and (last or state.step % config.checkpoint_every == 0):
-                progress(Progress("checkpoint", state.step, config.steps))
-                journal.sync()
-                save_checkpoint(run, model, optimizer, state, save=save, keep=config.keep)
+            writer.check()
+            if last or state.step % config.checkpoint_every == 0:
+                progress(Progress("checkpoint", state.step, plan.steps))
+                if journal:
+                    journal.sync()
+                writer.begin(state)
                 saved = state.step
-        if journal and saved != state.step:
-            journal.sync()
-            save_checkpoint(run, model, optimizer, state, save=save, keep=config.keep)
+        if saved != state.step:
+            if journal:
+                journal.sync()
+            writer.begin(state)
     return state
 
 
@@ -164,14 +215,15 @@ def dropout_seed(seed: int, step: int, rank: int) -> int:
 
 
 def count(micro_batches: Sequence[Batch]) -> Tensor:
-    """Count masked tokens, pairs, tokens, and pairs of each relation: (6,) int64."""
-    counts = torch.zeros(6, dtype=torch.int64)
+    """Count masked tokens, pairs, tokens, places, and pairs of each relation: (7,) int64."""
+    counts = torch.zeros(7, dtype=torch.int64)
     for batch in micro_batches:
         counts[0] += (batch.masked_labels != IGNORED).sum()
         asked = batch.relations[batch.relations != IGNORED]
         counts[1] += len(asked)
         counts[2] += batch.tokens
-        counts[3:] += torch.bincount(asked, minlength=3)
+        counts[3] += batch.input_ids.numel()
+        counts[4:] += torch.bincount(asked, minlength=3)
     return counts
 
 
@@ -180,36 +232,60 @@ def add(sums: list[float], values: list[float]) -> list[float]:
     return [a + b for a, b in zip(sums, values, strict=True)] if sums else values
 
 
-def journal_entry(state: State, rate: float) -> dict[str, Any]:
-    """Average what gathered since the last line; gradient_norm is the mean, before clipping."""
-    mlm_loss, masked, relation_loss, correct, pairs, norm, steps = state.window
+def journal_entry(state: State, rate: float, *, relations: bool = True) -> dict[str, Any]:
+    """Average what gathered since the last line; gradient_norm is the mean, before clipping.
+
+    By relation stand those alone of which there was a pair, and nothing where the objective has no `relations`.
+    """
+    steps, norm, mlm_loss, masked, tokens, places, *sums = state.window
+    there = {name: i for i, name in enumerate(RELATIONS) if relations and sums[6 + i]}
     return {
         "step": state.step,
         "learning_rate": rate,
         "mlm_loss": mlm_loss / max(masked, 1),
-        "relation_loss": relation_loss / pairs,
-        "relation_accuracy": correct / pairs,
+        "relation_loss": sum(sums[:3]) / sum(sums[6:]),
+        "relation_losses": {name: sums[i] / sums[6 + i] for name, i in there.items()},
+        "relation_accuracy": sum(sums[3:6]) / sum(sums[6:]),
+        "relation_accuracies": {name: sums[3 + i] / sums[6 + i] for name, i in there.items()},
         "gradient_norm": norm / steps,
+        "utilisation": tokens / places,
         "tokens": state.tokens,
     }
 
 
-def not_finite(run: Path, step: int, mlm_loss: float, relation_loss: float, norm: float) -> str:
-    """Say in one line that a step went wrong, what is kept, and what to try."""
+def ratio(part: float, whole: float) -> float:
+    """Divide; nothing of nothing is not a number."""
+    return part / whole if whole else math.nan
+
+
+def peak_memory(device: torch.device) -> int:
+    """Give the most bytes that this process has held so far: on a GPU its tensors, else all that is resident."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return used if sys.platform == "darwin" else 1024 * used
+
+
+def describe_fault(
+    run: Path, step: int, fault: Fault, mlm_loss: float, relation_loss: float, norm: float, batch: list[dict[str, Any]]
+) -> str:
+    """Say in one line that a step went wrong, what is kept, where to look, and what to try."""
     values = f"MLM loss {mlm_loss:.4g}, relation loss {relation_loss:.4g}, gradient norm {norm:.4g}"
     kept = checkpoints(run)
     start = f"the last checkpoint is {kept[-1]}" if kept else "there is no checkpoint yet"
     remedy = "start anew with a lower learning_rate" + (f" and init={kept[-1]}" if kept else "")
+    look = ", ".join(f"linkbert show {part['store']} --instances 10 --at {part['first']}" for part in batch)
     return (
-        f"step {step} is not a number ({values}) and was not applied; {start}; try --resume precision=fp32, or {remedy}"
+        f"step {step} is {fault.what} ({values}) and was not applied; {start}; its pairs: {look}; "
+        f"try --resume precision=fp32, or on_spike=skip, or {remedy}"
     )
 
 
 class Timer:
     """Times steps: how long the loader was waited for, and how fast the rest went."""
 
-    def __init__(self, elapsed: float) -> None:
-        self.before, self.origin = elapsed, time.perf_counter()
+    def __init__(self, elapsed: float, fastest: float) -> None:
+        self.before, self.fastest, self.origin = elapsed, fastest, time.perf_counter()
         self.steps = 0
         self.training = 0.0  # seconds in steps of this sitting, its first one (which compiles) left out
         self.begun = self.ready = self.origin
@@ -227,14 +303,15 @@ class Timer:
         """Note that the step's batches are there."""
         self.ready = time.perf_counter()
 
-    def stop(self, tokens: int) -> None:
-        """End a step that trained on so many tokens."""
+    def stop(self, tokens: int) -> float:
+        """End a step that trained on so many tokens; give its seconds."""
         seconds = time.perf_counter() - self.begun
         self.training += seconds if self.steps else 0.0
         self.steps += 1
         self.waited += self.ready - self.begun
         self.spent += seconds
         self.tokens += tokens
+        return seconds
 
     @property
     def elapsed(self) -> float:
@@ -251,45 +328,22 @@ class Timer:
         """Tokens a second since the last journal line, evaluations and checkpoints left out."""
         return self.tokens / self.spent if self.spent else 0.0
 
+    @property
+    def peak_share(self) -> float:
+        """Tokens a second as a share of the fastest."""
+        return self.tokens_per_second / self.fastest
+
+    @property
+    def loader_share(self) -> float:
+        """Share of the time since the last journal line in which batches were waited for."""
+        return self.waited / self.spent if self.spent else 0.0
+
     def entry(self) -> dict[str, float]:
         """Give the timings of a journal line, and begin those of the next."""
-        share = self.waited / self.spent if self.spent else 0.0
-        entry = {"tokens_per_second": self.tokens_per_second, "loader_share": share, "elapsed": self.elapsed}
+        names = ("tokens_per_second", "peak_share", "loader_share", "elapsed")
+        entry = {name: value for name in names if not math.isnan(value := getattr(self, name))}
         self._clear()
         return entry
-
-
-@dataclass
-class Stop:
-    """Whether somebody asked the run to stop."""
-
-    wanted: bool = False
-
-
-@contextmanager
-def stop_on_signals() -> Iterator[Stop]:
-    """Turn the first SIGINT or SIGTERM into a wish; a second one acts as usual. Only the main thread can do this."""
-    stop = Stop()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def restore() -> None:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-    def wish(number: int, _: FrameType | None) -> None:
-        stop.wanted = True
-        log.warning("stopping at %s: a checkpoint is written first", signal.Signals(number).name)
-        restore()
-
-    for number in before:
-        signal.signal(number, wish)
-    try:
-        yield stop
-    finally:
-        restore()
 
 
 @contextmanager

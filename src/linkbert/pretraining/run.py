@@ -8,8 +8,8 @@ In: STORE (or several, as Parts), RUN and a Config. Out: RUN/model and the score
     RUN/model/                          the last checkpoint without its training state; written last
 
 A run goes on only as what it was: with another setting that decides batches or updates, or another store, `resume` is
-refused by name. What merely decides speed, files or scoring may change; so may precision, the remedy for a loss that
-is not a number.
+refused by name. What merely decides speed, files or scoring may change; so may precision, spike and on_spike, the
+remedies for a loss that is not a number, and the pace that a budget follows.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import logging
 import platform
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -28,6 +28,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 import transformers
+from torch import Tensor
 
 import linkbert
 from linkbert.config import STORE_KNOBS, Config, Part, modern, show_value, to_dict
@@ -39,18 +40,16 @@ from linkbert.instances.sampler import held_out as held_out_documents
 from linkbert.instances.tokens import TokenStore
 from linkbert.instances.vocabulary import check_same_vocabulary, load_vocabulary
 from linkbert.model.checkpoint import find_encoder, load_model, start_model, write_model
-from linkbert.model.linkbert import LinkBert
-from linkbert.model.step import compiles, step_function
+from linkbert.model.step import DTYPES, compiles, matrix_peak, operations_a_token, step_function
 from linkbert.pretraining.card import Learnt, model_card
 from linkbert.pretraining.checkpoint import (
-    MOMENTS,
     State,
     checkpoint_folder,
     last_checkpoint,
     restore_optimizer,
     save_final_model,
 )
-from linkbert.pretraining.distributed import Processes, number_from_first, send_from_first
+from linkbert.pretraining.distributed import Processes, gathered, send_from_first, spread, value_from_first
 from linkbert.pretraining.distributed import processes as join_processes
 from linkbert.pretraining.evaluation import Scores, evaluate_stores, from_json, to_json
 from linkbert.pretraining.loop import Progress, pretrain
@@ -58,8 +57,9 @@ from linkbert.pretraining.optimizer import make_optimizer
 
 FORMAT = 1
 # Settings that may change when a run goes on: they decide neither what is learnt nor by which updates.
-FREE = ("device", "precision", "compile", "threads", "micro_batch", "log_every", "checkpoint_every", "keep",
-        "evaluate_every", "evaluate_pairs")  # fmt: skip
+FREE = ("device", "precision", "pace", "spike", "on_spike", "compile", "sharding", "threads", "micro_batch",
+        "log_every", "checkpoint_every", "keep", "keep_best", "stop_before", "evaluate_every",
+        "evaluate_pairs")  # fmt: skip
 BLOCKS, BLOCK = 64, 4096  # a fingerprint reads so many blocks, of so many bytes, of each file
 
 T = TypeVar("T")
@@ -111,6 +111,8 @@ def pretrain_store(
                 start = replace(config, init=str(folder))
             model = start_model(start, len(vocabulary), counts=count_tokens(opened))
         model.to(processes.device)
+        send_from_first(processes, [parameter.data for parameter in model.parameters()])
+        called = spread(model, processes, config.sharding)
         batches = Batches(make_sampler(opened, config), trim=not compiles(model, config))
         held_out = {each.part.name: pairs for each in opened if (pairs := held_out_pairs(each))}
         optimizer = make_optimizer(
@@ -120,43 +122,45 @@ def pretrain_store(
             epsilon=config.epsilon,
             weight_decay=config.weight_decay,
         )
-        state = found[1] if found else State()
-        if found:
-            restore_optimizer(found[0], model, optimizer, state.step)
-        share_start(processes, model, optimizer, state)
+        state = State(**value_from_first(processes, asdict(found[1] if found else State())))
+        restore_optimizer(found[0] if found else None, model, optimizer, state.updates, processes)
         if processes.first:
             write_json(run_path / "run.json", record)
 
         def score() -> dict[str, Any]:
             pairs = {name: each.one_by_one(0, processes.rank, processes.count) for name, each in held_out.items()}
-            return to_json(evaluate_stores(model, pairs, processes=processes))
+            with gathered(model):
+                return to_json(evaluate_stores(model, pairs, processes=processes))
 
-        def save(folder: Path, state: State) -> None:
+        def save(folder: Path, state: State, weights: dict[str, Tensor]) -> None:
             card = model_card(record | {"written": today()}, state, config, [learnt_from(each) for each in opened])
-            write_model(model, folder, vocabulary_folder=opened[0].part.path / "vocabulary", card=card)
+            vocabulary_folder = opened[0].part.path / "vocabulary"
+            write_model(model, folder, vocabulary_folder=vocabulary_folder, card=card, weights=weights)
 
+        peak = matrix_peak(processes.device, DTYPES[config.precision])
         state = pretrain(
             model,
             optimizer,
             batches,
             config,
             run=run_path,
-            forward=step_function(model, config),
+            forward=step_function(model, config, called),
             save=save,
             evaluate=score if held_out else None,
             state=state,
             processes=processes,
+            spread=called,
+            fastest=processes.count * peak / operations_a_token(model, config),
             progress=progress,
         )
-        finished = state.step == config.steps
-        if processes.first and finished:
+        if processes.first and state.finished:
             save_final_model(run_path, checkpoint_folder(run_path, state.step))
     return Result(
         run_path,
         state.step,
-        config.steps,
-        finished,
-        run_path / "model" if finished else None,
+        state.plan[2],
+        state.finished,
+        run_path / "model" if state.finished else None,
         from_json({k: v for k, v in state.evaluation.items() if k != "step"}) if state.evaluation else None,
         state.elapsed,
         state.tokens,
@@ -307,22 +311,9 @@ def agree(processes: Processes, prepare: Callable[[], T]) -> T | None:
             found = prepare()
         except (ValueError, OSError) as error:
             failure = error
-    if number_from_first(processes, int(failure is not None)):
-        raise failure or ValueError("process 0 refused to start; its message says why")
+    if value_from_first(processes, failure is not None):
+        raise failure or SystemExit(1)
     return found
-
-
-def share_start(processes: Processes, model: LinkBert, optimizer: torch.optim.Optimizer, state: State) -> None:
-    """Give every process the weights, moments and step of process 0, which alone may have found a checkpoint."""
-    state.step = number_from_first(processes, state.step)
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    send_from_first(processes, [parameter.data for parameter in model.parameters()])
-    if state.step and processes.count > 1:
-        for parameter in parameters:
-            if not processes.first:
-                count = torch.tensor(float(state.step), device=parameter.device)
-                optimizer.state[parameter] = {"step": count, **{m: torch.zeros_like(parameter) for m in MOMENTS}}
-            send_from_first(processes, [optimizer.state[parameter][moment] for moment in MOMENTS])
 
 
 def versions() -> dict[str, str]:
