@@ -6,7 +6,7 @@ and masks as the others, so that a compiled step, whose shapes are fixed, wastes
 Packing decides where pairs stand, never what they are; and it follows from lengths and settings alone.
 
 A row may be wider than the longest pair: articles at length 128 have 111 tokens, and one alone fills its row by 87 %,
-where rows of 512 places are filled by 96 %. But where attention computes a whole row and masks what belongs to other
+where rows of 1,024 places are filled by 97 %. But where attention computes a whole row and masks what belongs to other
 pairs, a place costs more in a wider row; `choose_shape` weighs the one against the other.
 """
 
@@ -21,7 +21,7 @@ from linkbert.compiled import compiled
 
 UNBOUNDED = 1 << 62
 WIDER = (1, 2, 3, 4, 6, 8)  # how many times the longest pair's length a row may be wide
-ROUND_PAIRS, ROUND_MASKS = 8, 64  # slots of a fixed shape are a multiple of these, which compiled kernels like
+ROUND_PAIRS, ROUND_MASKS = 8, 32  # slots of a fixed shape are a multiple of these, which compiled kernels like
 SPARE = 1.02  # slots for so many times what the fullest micro-batch of a sample needs
 
 
@@ -126,39 +126,38 @@ def choose_shape(
     *,
     longest: int,
     micro_batch: int,
-    row_cost: float,
+    row_cost: float | None,
     fixed: bool,
 ) -> Shape:
     """Choose the shape of micro-batches that computes fastest, from the (lengths, masks) of some shares of a step.
 
     A micro-batch has at most micro_batch * longest places. `row_cost` is what a place of a row costs for each place of
-    the same row, next to what it costs alone. A fixed shape has as few rows and slots as hold what was seen.
+    the same row, next to what it costs alone; None: rows are as wide as the longest pair. A fixed shape has as few rows
+    and slots as hold what was seen.
     """
     costs = []
-    for width in [times * longest for times in WIDER if times <= micro_batch]:
-        shape = Shape(max(1, micro_batch * longest // width), width)
-        packed = [pack(*share, shape) for share in shares]
+    for width in [times * longest for times in (WIDER if row_cost is not None else (1,)) if times <= micro_batch]:
+        shape = Shape(micro_batch * longest // width, width)
+        rows = [best_fit(*share, width, UNBOUNDED, UNBOUNDED, np.empty(len(share[0]), np.int64)) for share in shares]
+        places = sum(rows) * width
         if fixed:
-            shape = fit(shape, shares, packed)
-        rows = shape.rows * sum(map(len, packed)) if fixed else sum(map(count_rows, packed))
-        costs.append((rows * width * (1 + row_cost * width), width, shape))
+            # Fewer rows waste less of the last micro-batch; of what wastes the same, more rows are fewer passes.
+            most = range(shape.rows, shape.rows // 2, -1)
+            places, _, count = min((sum(-(-n // r) for n in rows) * r * width, -r, r) for r in most)
+            shape = fit(replace(shape, rows=count), shares)
+        costs.append((places * (1 + (row_cost or 0.0) * width), width, shape))
     return min(costs, key=lambda each: each[:2])[2]
 
 
-def fit(shape: Shape, shares: Sequence[tuple[np.ndarray, np.ndarray]], packed: Sequence[Packing]) -> Shape:
-    """Cut a shape to what the fullest micro-batch of some packings needs, with a little to spare in pairs and masks."""
+def fit(shape: Shape, shares: Sequence[tuple[np.ndarray, np.ndarray]]) -> Shape:
+    """Fix a shape: with slots for what the fullest micro-batch of some shares needs, and a little to spare."""
     rows, pairs, masks = 1, 1, 1
-    for (_, masked), packing in zip(shares, packed, strict=True):
+    for lengths, masked in shares:
+        packing = pack(lengths, masked, shape)
         upto = np.concatenate([[0], np.cumsum(masked[packing.order])])[packing.bounds]
         rows = max(rows, 1 + int(packing.rows.max(initial=0)))
-        pairs, masks = (max(most, int(np.diff(each).max())) for most, each in ((pairs, packing.bounds), (masks, upto)))
-    slots = (round_up(most * SPARE, to) for most, to in ((pairs, ROUND_PAIRS), (masks, ROUND_MASKS)))
-    return replace(shape, rows=rows, fixed=True, **dict(zip(("pairs", "masks"), slots, strict=True)))
-
-
-def count_rows(packing: Packing) -> int:
-    """Count the rows that hold a pair."""
-    return int((packing.offsets == 0).sum())
+        pairs, masks = max(pairs, np.diff(packing.bounds).max()), max(masks, np.diff(upto).max())
+    return Shape(rows, shape.width, round_up(pairs * SPARE, ROUND_PAIRS), round_up(masks * SPARE, ROUND_MASKS), True)
 
 
 def round_up(number: float, to: int) -> int:
