@@ -113,7 +113,8 @@ def operations_a_token(model: LinkBert, config: Config) -> float:
     after = 2 * (hidden * hidden + 2 * hidden * wide)
     head = 2 * hidden * (hidden + bert.vocab_size)
     layers = bert.num_hidden_layers
-    return 3 * (layers * before + (layers - 1) * after + config.mask_rate * (after + head))
+    masked = (config.mask_rate + (config.mask_rate_end or config.mask_rate)) / 2
+    return 3 * (layers * before + (layers - 1) * after + masked * (after + head))
 
 
 def matrix_peak(device: torch.device, dtype: torch.dtype, *, seconds: float = 0.3) -> float:
