@@ -137,7 +137,7 @@ def matrix_peak(device: torch.device, dtype: torch.dtype, *, seconds: float = 0.
     return best
 
 
-def row_cost(model: LinkBert) -> float:
+def row_cost(model: LinkBert | Stock) -> float:
     """Give what a place of a row costs for each place of the row, next to what it costs alone, for `choose_shape`.
 
     On a CPU attention computes whole rows: 4 W H operations a place and layer beside 24 H^2 (W the row's width, H the
