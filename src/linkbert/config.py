@@ -85,7 +85,9 @@ class Config:
     attention_dropout: float = knob(0.0, "dropout on attention weights; leaves the fast kernel on a CPU")
 
     # The optimiser
-    steps: int = knob(10_000, "updates of the weights")
+    steps: int = knob(10_000, "updates of the weights; with a budget, of the schedule that is stretched to fill it")
+    budget: str = knob("none", "time of training instead of steps, such as 90s, 40m or 2h; evaluations are not counted")
+    pace: str = knob("none", "a run with a budget whose journal says how many steps the time had, to repeat it exactly")
     batch_size: int = knob(2_048, "pairs an update, over all processes")
     micro_batch: int = knob(32, "pairs of one forward pass of one process; gradients add up to batch_size")
     learning_rate: float = knob(5e-3, "peak learning rate")
@@ -101,11 +103,15 @@ class Config:
     epsilon: float = knob(1e-6, "AdamW epsilon")
     weight_decay: float = knob(0.01, "AdamW weight decay; none on biases and norms")
     clip: float = knob(1.0, "largest norm of the gradient; 0 is no clipping")
+    spike: float = knob(0.0, "a gradient norm above so many times its running median is a spike; 0: there are none")
+    on_spike: str = knob("stop", "at a spike, or a loss that is not a number", ("stop", "skip"))
     seed: int = knob(0, "decides weights, pairs, masks and dropout")
 
     # How the run goes
     device: str = knob("auto", "auto, cpu, cuda or cuda:N")
-    precision: str = knob("bf16", "arithmetic of the forward and backward pass", ("bf16", "fp32"))
+    precision: str = knob(
+        "bf16", "arithmetic of the forward and backward pass; fp16 scales its losses", ("bf16", "fp32", "fp16")
+    )
     compile: str = knob("auto", "torch.compile: auto is on where it pays back", ("auto", "on", "off"))
     sharding: str = knob(
         "none",
@@ -136,7 +142,7 @@ class Config:
         for key in ("steps", "batch_size", "micro_batch", "layers", "hidden", "heads", "feed_forward", "log_every",
                     "checkpoint_every", "evaluate_pairs"):  # fmt: skip
             require(getattr(self, key) >= 1, key, "1 or more")
-        for key in ("alpha", "warmup", "weight_decay", "clip", "seed", "threads", "keep", "stop_before",
+        for key in ("alpha", "warmup", "weight_decay", "clip", "spike", "seed", "threads", "keep", "stop_before",
                     "evaluate_every"):  # fmt: skip
             require(getattr(self, key) >= 0, key, "0 or more")
         for key in ("dropout", "attention_dropout", "held_out", "mask_rate_end"):
@@ -151,8 +157,19 @@ class Config:
         require(self.hidden % self.heads == 0, "heads", f"a divisor of hidden={self.hidden}")
         shares_fit = min(self.shares) >= 0 and abs(sum(self.shares) - 1) < 1e-6
         require(shares_fit, "shares", "three shares that sum to 1, such as 1/3,1/3,1/3 (contiguous, random, linked)")
+        require(self.budget == "none" or self.budget_seconds > 0, "budget", "none, or a time such as 90s, 40m or 2h")
+        if self.budget == "none":
+            require(self.pace == "none", "pace", "none where there is no budget")
+        else:
+            require(self.mask_rate_end == 0, "mask_rate_end", "0 with a budget: masks follow from steps, not from time")
         if self.objective == "nsp":
             require(self.shares[2] == 0, "shares", "without a linked share where objective=nsp, such as 1/2,1/2,0")
+
+    @property
+    def budget_seconds(self) -> float:
+        """The budget in seconds: 2h -> 7200.0; none, or what is no time, -> 0.0."""
+        found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", self.budget)
+        return float(found[1]) * {"s": 1, "m": 60, "h": 3_600, "d": 86_400}[found[2]] if found else 0.0
 
 
 STORE_KNOBS = tuple(item.name for item in dataclasses.fields(Config) if item.metadata["of_store"])

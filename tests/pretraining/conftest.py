@@ -57,6 +57,10 @@ class ToyBatches:
         masked = torch.randperm(length, generator=draw)[: 1 + number % 3].sort().values
         return ids, length, masked, relation
 
+    def name(self, step):
+        size = self.config.batch_size
+        return [{"store": "TOY", "first": step * size, "last": (step + 1) * size - 1}]
+
     def micro_batches(self, step, rank=0, processes=1):
         size = self.config.batch_size
         start, stop = (step * size + size * r // processes for r in (rank, rank + 1))

@@ -1,3 +1,5 @@
+import dataclasses
+import itertools
 import json
 import math
 import os
@@ -8,12 +10,14 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForMaskedLM
 
+from linkbert.config import make_config
 from linkbert.model.checkpoint import load_model
 from linkbert.model.step import step_function
 from linkbert.pretraining.checkpoint import State, checkpoints, find_model, last_checkpoint, restore_optimizer
 from linkbert.pretraining.journal import read_journal, without_timings
 from linkbert.pretraining.loop import dropout_seed
 from linkbert.pretraining.optimizer import make_optimizer
+from linkbert.pretraining.pace import read_pace
 
 
 def weights(folder):
@@ -33,7 +37,7 @@ def resume(train, config, run, **options):
     folder, state = last_checkpoint(run)
     model = load_model(folder)
     optimizer = make_optimizer(model, learning_rate=config.learning_rate)
-    restore_optimizer(folder, model, optimizer, state.step)
+    restore_optimizer(folder, model, optimizer, state.updates)
     return train(config, run=run.name, model=model, optimizer=optimizer, state=state, **options)
 
 
@@ -42,6 +46,7 @@ class StopAt:
 
     def __init__(self, batches, step, number=signal.SIGTERM):
         self.batches, self.step, self.number = batches, step, number
+        self.name = batches.name
 
     def micro_batches(self, step, rank=0, processes=1):
         if step == self.step:
@@ -276,3 +281,155 @@ def test_dropout_differs_by_seed_step_and_rank():
     seeds = {dropout_seed(seed, step, rank) for seed in range(3) for step in range(20) for rank in range(3)}
     assert len(seeds) == 180
     assert all(0 <= seed < 2**63 for seed in seeds)
+
+
+class Clock:
+    """Steps of a second and a bit by the loop's own calls for the time."""
+
+    def __init__(self, tick):
+        self.now, self.tick = 0.0, tick
+
+    def perf_counter(self):
+        self.now += self.tick
+        return self.now
+
+    def time(self):
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    def start(tick=0.5):
+        made = Clock(tick)
+        monkeypatch.setattr("linkbert.pretraining.loop.time", made)
+        return made
+
+    return start
+
+
+def budget_of(small, run=None):
+    config = small(budget="25s", steps=40, log_every=1, checkpoint_every=5)
+    return config if run is None else dataclasses.replace(config, pace=str(run))
+
+
+def test_a_recorded_pace_is_repeated_to_the_bit(train, small, clock):
+    clock(0.5)
+    config = budget_of(small)
+    _, state, first = train(config, run="first")
+    assert state.finished
+    assert state.trained == pytest.approx(25, abs=2)
+    said = read_pace(first)
+    assert said[max(said)] == state.step
+    clock(3.0)
+    _, again, second = train(budget_of(small, first), run="second")
+    assert journal(second) == journal(first)
+    assert again.trained > 2 * state.trained
+    assert same(weights(checkpoints(first)[-1]), weights(checkpoints(second)[-1]))
+    clock(3.0)
+    _, other, _ = train(config, run="third")
+    assert other.step < state.step
+
+
+@pytest.mark.parametrize("follow", [True, False])
+def test_a_run_cut_in_two_keeps_its_time_and_its_pace(train, small, clock, toy_batches, follow):
+    """Resumed, a record followed, it is the unbroken run; by the clock, it ends with the time of both sittings."""
+    clock(0.5)
+    _, state, whole = train(budget_of(small), run="whole")
+    _, broken, run = train(budget_of(small), run="cut", batches=StopAt(toy_batches(budget_of(small)), 7))
+    assert broken.step == 7
+    assert not broken.finished
+    clock(0.5 if follow else 2.0)
+    _, rest, _ = resume(train, budget_of(small, whole if follow else None), run)
+    assert rest.finished
+    if follow:
+        assert journal(run) == journal(whole)
+        assert same(weights(checkpoints(whole)[-1]), weights(checkpoints(run)[-1]))
+    else:
+        assert rest.trained == pytest.approx(25, abs=10)
+        assert 7 < rest.step < state.step
+        rates = [line["learning_rate"] for line in journal(run) if "learning_rate" in line]
+        assert max(abs(math.log(a / b)) for a, b in itertools.pairwise(rates[5:-4])) < 1, "the rate never jumps"
+
+
+def test_what_is_wrong_with_a_budget_is_said(tmp_path, train, small):
+    (tmp_path / "journal.jsonl").write_text('{"step": 1, "mlm_loss": 2.0}\n')
+    for pace, message in ((tmp_path / "nowhere", "is not there"), (tmp_path, "records no pace")):
+        with pytest.raises(ValueError, match=message):
+            train(small(budget="9s", pace=str(pace)))
+    for words in (["budget=2 hours"], ["budget=0s"], ["pace=RUN"], ["budget=2h", "mask_rate_end=0.3"]):
+        with pytest.raises(ValueError, match="does not make sense"):
+            make_config("tiny", words)
+    assert make_config("tiny", ["budget=1.5h"]).budget_seconds == 5_400
+
+
+def failing(forward, steps, wrong=math.nan):
+    """Have the MLM losses of some steps, of two micro-batches each, multiplied by what is wrong."""
+    calls = itertools.count()
+
+    def step(batch):
+        output = forward(batch)
+        return output._replace(mlm_loss=output.mlm_loss * (wrong if next(calls) // 2 in steps else 1.0))
+
+    return step
+
+
+def test_a_step_that_is_left_out_is_named_and_changes_nothing(train, small, make_toy):
+    """Steps 3, 4 and 12, the last one, are no numbers: the rest is a run of the other nine updates."""
+    config = small(on_spike="skip", log_every=1, checkpoint_every=1, dropout=0.0, schedule="constant", warmup=0)
+    model = make_toy(config)
+    _, state, run = train(config, model=model, forward=failing(step_function(model, config), {2, 3, 11}))
+    assert (state.step, state.skipped, state.updates, state.finished) == (12, 3, 9, True)
+    skipped = [line for line in journal(run) if "skipped" in line]
+    assert [line["step"] for line in skipped] == [3, 4, 12]
+    assert skipped[0]["instances"] == [{"store": "TOY", "first": 16, "last": 23}]
+    assert sum(state.relations) == 9 * 8
+    before, after = (weights(run / "checkpoints" / f"step-{step:07d}") for step in (2, 4))
+    assert same(before, after)
+
+
+def test_steps_left_out_and_resumed_equal_unbroken(train, small, make_toy, toy_batches):
+    """The optimizer counts its updates, the run its steps; a spike at the end is told by norms of before the break."""
+    config = small(on_spike="skip", steps=24, log_every=1, spike=20.0)
+    model = make_toy(config)
+    _, state, whole = train(config, model=model, run="whole", forward=failing(step_function(model, config), {1, 4}))
+    model = make_toy(config)
+    broken = {"forward": failing(step_function(model, config), {1, 4}), "batches": StopAt(toy_batches(config), 7)}
+    train(config, model=model, run="cut", **broken)
+    _, again, run = resume(train, config, whole.parent / "cut")
+    assert again.skipped == state.skipped == 2
+    assert again.norms == state.norms
+    assert journal(run) == journal(whole)
+    assert same(weights(checkpoints(run)[-1]), weights(checkpoints(whole)[-1]))
+
+
+def test_a_spike_stops_and_says_where_to_look(train, small, make_toy):
+    config = small(spike=50.0, steps=24)
+    model = make_toy(config)
+    with pytest.raises(ValueError, match=r"step 21 is a spike, of [0-9e.+]+ times the median") as caught:
+        train(config, model=model, forward=failing(step_function(model, config), {20}, wrong=1e5))
+    message = str(caught.value)
+    assert "linkbert show TOY --instances 10 --at 160" in message
+    assert "on_spike=skip" in message
+    assert "\n" not in message
+
+
+def test_fp16_overflows_halves_its_scale_and_resumes(train, small, make_toy, toy_batches):
+    """A scale far too large falls step by step, then all goes on; where it stands is kept in the checkpoint."""
+    config = small(precision="fp16", log_every=1)
+    start = {"scale": 2.0**20, "since_overflow": 0}
+    _, state, whole = train(config, run="whole", state=State(**start))
+    lines = [line for line in journal(whole) if "skipped" in line]
+    assert 0 < len(lines) == state.skipped < 7
+    assert state.scale == 2.0 ** (20 - state.skipped)
+    _, _, run = train(config, run="cut", state=State(**start), batches=StopAt(toy_batches(config), 7))
+    _, again, _ = resume(train, config, run)
+    assert journal(run) == journal(whole)
+    assert again.scale == state.scale
+    assert same(weights(checkpoints(run)[-1]), weights(checkpoints(whole)[-1]))
+
+
+def test_fp16_learns_as_fp32(train, small):
+    """Unscaled, the gradients are those of fp32 to fp16's three digits."""
+    lines = [journal(train(small(precision=word, dropout=0.0), run=word)[2])[0] for word in ("fp32", "fp16")]
+    for key in ("mlm_loss", "relation_loss", "gradient_norm"):
+        assert lines[1][key] == pytest.approx(lines[0][key], rel=2e-2), key

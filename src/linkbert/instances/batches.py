@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 import torch
@@ -83,6 +84,10 @@ class Batches:
         made = self._coming.pop(asked, None) or self._thread.submit(self._make_all, *asked)
         self._coming = {(step + 1, rank, processes): self._thread.submit(self._make_all, step + 1, rank, processes)}
         return made.result()
+
+    def name(self, step: int) -> list[dict[str, Any]]:
+        """Name a step's instances, all processes' together, for a reader; see `Sampler.name`."""
+        return self.sampler.name(step * self.config.batch_size, (step + 1) * self.config.batch_size)
 
     def one_by_one(self, step: int, rank: int = 0, processes: int = 1) -> Iterator[Batch]:
         """Yield the micro-batches of a step as they are made, and none of the next: for evaluation."""

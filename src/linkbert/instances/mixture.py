@@ -15,6 +15,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -93,6 +94,12 @@ class Mixture:
     def fill(self, numbers: np.ndarray, *, trim: bool = False) -> Instances:
         """Make instances, masked, each in a row of its own; see `sampler.fill`."""
         return fill(self, numbers, trim=trim)
+
+    def name(self, start: int, stop: int) -> list[dict[str, Any]]:
+        """Name instances by their numbers in each store, which follow on each other; see `Sampler.name`."""
+        stores, own = self.locate(np.arange(start, stop))
+        found = [(sampler, own[stores == store].tolist()) for store, sampler in enumerate(self.samplers)]
+        return [named for sampler, mine in found if mine for named in sampler.name(mine[0], mine[-1] + 1)]
 
 
 def interleave(shares: Sequence[int]) -> np.ndarray:

@@ -217,6 +217,14 @@ class Sampler:
         passed = np.minimum(numbers / self.planned, 1.0) if self.split == "train" else np.ones(len(numbers))
         return start + (end - start) * passed
 
+    def name(self, start: int, stop: int) -> list[dict[str, Any]]:
+        """Name the instances numbered [start, stop) as `linkbert show` finds them, and by epoch and index of each end.
+
+        -> [{"store": "wiki", "first": 7000, "last": 7031, "from": [3, 214], "to": [3, 245]}]
+        """
+        first, last = ([*divmod(number, len(self))] for number in (start, stop - 1))
+        return [{"store": str(self.store.path), "first": start, "last": stop - 1, "from": first, "to": last}]
+
     def pairs(self, numbers: np.ndarray) -> list[Pair]:
         """Draw instances as Pairs: segments with tokens counted from their document's first."""
         rows, relations, _ = self.draw(np.ascontiguousarray(numbers, np.int64))
@@ -299,6 +307,9 @@ class Filler(Protocol):
         self, numbers: np.ndarray, pairs: np.ndarray, starts: np.ndarray, ids: np.ndarray, types: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """Write drawn instances, masked, into flat arrays; see `Sampler.write`."""
+
+    def name(self, start: int, stop: int) -> list[dict[str, Any]]:
+        """Name instances for a reader; see `Sampler.name`."""
 
 
 def fill(filler: Filler, numbers: np.ndarray, *, trim: bool = False) -> Instances:

@@ -26,9 +26,10 @@ from linkbert.records import IGNORED
 
 log = logging.getLogger(__name__)
 
-DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
+DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 # Compiling costs 10 to 60 s and saves about a third of a step: it pays back from some minutes of training on. On two
 # cores those are 1e14 operations (at about 300 GFLOP/s), on a GPU 1e17 (never measured by us).
+WORTHWHILE_SECONDS = 300  # of a run with a budget, of which nobody knows how much it will compute
 WORTHWHILE = {"cpu": 2e14, "cuda": 1e17}
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # of glibc's malloc.h
 ROUND = 64  # compiled, the number of masked positions is a multiple of this
@@ -84,7 +85,10 @@ def compiles(model: LinkBert, config: Config) -> bool:
     device = next(model.parameters()).device.type
     if config.compile == "off" or config.sharding != "none":  # weights that come and go do not fit into one graph
         return False
-    if config.compile == "auto":
+    if config.compile == "auto" and config.budget_seconds:
+        if config.budget_seconds < WORTHWHILE_SECONDS:
+            return False
+    elif config.compile == "auto":
         tokens = config.steps * config.batch_size * config.sequence_length
         if tokens * operations_a_token(model, config) < WORTHWHILE.get(device, float("inf")):
             return False

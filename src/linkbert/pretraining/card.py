@@ -75,7 +75,7 @@ def model_card(run: dict[str, Any], state: State, config: Config, stores: Sequen
         f"# LinkBERT, {state.step:,} steps on " + "; ".join(_corpus(store.manifest) for store in stores),
         f"An encoder that learnt {HEADS[config.objective]}, as LinkBERT does (Yasunaga, Leskovec and Liang, ACL 2022), "
         f"with `linkbert` {run['versions']['linkbert']}. Written on {run['written']}.",
-        _unfinished(state, config),
+        _unfinished(state),
         "## How to use it\n\n" + USE + (USE_LINKED if config.objective == "drp" else ""),
         "## What it learnt from\n\n" + _learnt_from(state, stores),
         "## Scores on documents it has not seen\n\n" + _scores(state),
@@ -106,11 +106,11 @@ def _plain(text: str) -> str:
     return re.sub(r"[^\w .,:+@=-]", "_", text)[:200]
 
 
-def _unfinished(state: State, config: Config) -> str:
-    if state.step >= config.steps:
+def _unfinished(state: State) -> str:
+    if state.finished:
         return ""
     return (
-        f"This is a checkpoint on the way, {state.step:,} of {config.steps:,} steps: the learning rate is still high."
+        f"This is a checkpoint on the way, {state.step:,} of {state.plan[2]:,} steps: the learning rate is still high."
     )
 
 

@@ -53,7 +53,24 @@ class State:
     relations: list[int] = field(default_factory=lambda: [0, 0, 0])  # pairs seen: contiguous, random, linked
     window: list[float] = field(default_factory=list)  # sums since the last journal line (loop.py names them)
     elapsed: float = 0.0  # seconds, over all sittings
+    trained: float = 0.0  # seconds of those that steps took
+    plan: list[Any] = field(default_factory=list)  # how fast the schedule is gone through (pace.Plan)
+    skipped: int = 0  # steps whose update was not made
+    faults_in_a_row: int = 0  # of those, the last ones, fp16's overflows left out
+    norms: list[float] = field(default_factory=list)  # gradient norms, as many as a spike is told by
+    scale: float = 65_536.0  # of losses in fp16
+    since_overflow: int = 0  # updates made
     evaluation: dict[str, Any] | None = None  # the last one
+
+    @property
+    def updates(self) -> int:
+        """How many updates were made."""
+        return self.step - self.skipped
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run has come to its end."""
+        return bool(self.plan) and self.step >= self.plan[2]
 
 
 def checkpoint_folder(run: Path, step: int) -> Path:

@@ -33,8 +33,10 @@ from linkbert.instances.batches import Batch, Batches
 from linkbert.model.linkbert import Output
 from linkbert.pretraining.checkpoint import Checkpoints, State, checkpoints
 from linkbert.pretraining.distributed import Processes, same_passes, stop_on_signals, sum_over, summing
+from linkbert.pretraining.guard import Fault, judge
 from linkbert.pretraining.journal import Journal
 from linkbert.pretraining.optimizer import clip_gradients, learning_rate, set_learning_rate, warmup_steps
+from linkbert.pretraining.pace import FIRST, Pace, Plan, read_pace
 from linkbert.records import IGNORED, RELATIONS
 
 WITH_RELATIONS = ("drp", "nsp")  # objectives
@@ -79,13 +81,14 @@ def pretrain(
     fastest: float = math.nan,
     progress: Callable[[Progress], None] = lambda _: None,
 ) -> State:
-    """Train until `config.steps` updates are done, or until SIGINT or SIGTERM; the State's step says which.
+    """Train until the last step, or until SIGINT or SIGTERM; `State.finished` says which.
 
     `state` is where the run stands; model and optimizer must stand there too. `forward` is the model as a step calls it
     (compiled, mixed precision), `save` writes a Hugging Face folder, `evaluate` scores the model on held-out documents.
     `spread` is what `forward` calls in the model's place where there are several processes.
     `fastest` is how many tokens a second all processes could train on if nothing but matrix products took time.
-    A loss or a gradient that is not a number is a ValueError before the update; the last checkpoint stays.
+    A loss or a gradient that is not a number is a ValueError before the update, unless the settings have it left out;
+    the last checkpoint stays.
     """
     state, processes = state or State(), processes or Processes()
     if not processes.first:
@@ -98,79 +101,102 @@ def pretrain(
         schedule=config.schedule,
         decay=config.decay,
     )
+    plan = Plan(*state.plan) if state.plan else Plan(0, 0.0, FIRST if config.budget_seconds else config.steps)
+    state.plan, pace = list(plan), None
+    if config.budget_seconds and processes.first:
+        recorded = read_pace(Path(config.pace)) if config.pace != "none" else {}
+        pace = Pace(config.budget_seconds, state.trained, recorded)
     journal = Journal(run, step=state.step) if processes.first else None
     timer = Timer(state.elapsed, fastest)
     saved = state.step
     writer = Checkpoints(run, model, optimizer, processes, save=save, keep=config.keep, keep_best=config.keep_best)
 
     with stop_on_signals(config.stop_before) as stop, deterministic(processes.device), journal or nullcontext(), writer:
-        for step in range(state.step, config.steps):
+        while not state.finished:
+            step = state.step
             timer.start()
             torch.manual_seed(dropout_seed(config.seed, step, processes.rank))
-            rate = rate_of(step)
-            set_learning_rate(optimizer, rate)
 
             # All micro-batches of the step first: MLM is averaged over their masked tokens together.
             micro_batches = batches.micro_batches(step, processes.rank, processes.count)
             timer.loaded()
-            counts = sum_over(processes, count(micro_batches).to(processes.device)).tolist()
+            end = (pace.end(step, plan.steps) if pace else plan.steps) if processes.first else 0  # process 0 decides
+            tally = torch.cat([count(micro_batches), torch.tensor([end])]).to(processes.device)
+            *counts, end = sum_over(processes, tally).tolist()
             if config.sharding != "none" and processes.count > 1:
                 micro_batches = same_passes(processes, micro_batches)
             masked, pairs, tokens, places = max(counts[0], 1), counts[1], counts[2], counts[3]
+            plan = plan.end_at(end, step=step, length=config.steps)
+            rate = rate_of(plan.place_of(step, config.steps), stride=plan.stride(config.steps))
+            set_learning_rate(optimizer, rate)
 
             model.train()
+            scale = state.scale if config.precision == "fp16" else 1.0
             sums = torch.zeros(8, dtype=torch.float64, device=processes.device)
             for number, batch in enumerate(micro_batches, 1):
                 if stop.wanted and processes.count == 1:
                     break
                 with summing(spread or model, last=number == len(micro_batches)):
                     output = forward(batch.to(processes.device))
-                    (output.mlm_loss / masked + output.relation_loss / pairs).backward()
+                    (scale * (output.mlm_loss / masked + output.relation_loss / pairs)).backward()
                 sums[:7] += torch.cat([part.detach().double().view(-1) for part in output])
             sums[7] = stop.wanted
             mlm_loss, *by_relation, stopping = sum_over(processes, sums).tolist()
             relation_loss, correct = sum(by_relation[:3]), by_relation[3:]
             if stopping:  # asked of any process; this step is forgotten
                 break
-            norm = clip_gradients(model, config.clip)
-            if not math.isfinite(mlm_loss + relation_loss + norm):
+            norm = clip_gradients(model, config.clip, scale=scale)
+            fault = judge(state, config, mlm_loss + relation_loss, norm)
+            if fault and fault.stops:
                 writer.wait()
-                raise ValueError(not_finite(run, step + 1, mlm_loss / masked, relation_loss / pairs, norm))
-            optimizer.step()
+                values = (mlm_loss / masked, relation_loss / pairs, norm)
+                raise ValueError(describe_fault(run, step + 1, fault, *values, batches.name(step)))
+            if not fault:
+                optimizer.step()
             optimizer.zero_grad(set_to_none=True)
 
-            timer.stop(tokens)
+            seconds = timer.stop(tokens)
             state.step = step + 1
             state.elapsed = timer.elapsed
-            state.tokens += tokens
-            state.relations = [a + b for a, b in zip(state.relations, counts[4:], strict=True)]
-            state.window = add(
-                state.window, [1, norm, mlm_loss, *counts[:1], tokens, places, *by_relation, *counts[4:]]
-            )
-            last = state.step == config.steps
+            state.trained += seconds
+            if pace:
+                pace.took(seconds)
+            if journal and end != state.plan[2]:
+                journal.write({"step": state.step, "planned_steps": end, "elapsed": timer.elapsed})
+            state.plan = list(plan)
+            if not fault:
+                state.tokens += tokens
+                state.relations = [a + b for a, b in zip(state.relations, counts[4:], strict=True)]
+                state.window = add(
+                    state.window, [1, norm, mlm_loss, *counts[:1], tokens, places, *by_relation, *counts[4:]]
+                )
+            elif journal:
+                skipped = {"skipped": fault.what, "instances": batches.name(step), "elapsed": timer.elapsed}
+                journal.write({"step": state.step} | skipped)
+            last = state.finished
             if processes.first:
-                left = timer.seconds_a_step * (config.steps - state.step)
+                left = timer.seconds_a_step * (plan.steps - state.step)
                 losses = (mlm_loss / masked, relation_loss / pairs)
                 learnt = config.objective in WITH_RELATIONS
                 right = tuple(ratio(a, b) if learnt else math.nan for a, b in zip(correct, counts[4:], strict=True))
                 speed = (timer.tokens_per_second, tokens / places, timer.peak_share, timer.loader_share)
                 watched = (*losses, right, norm, *speed, peak_memory(processes.device), timer.elapsed, left)
-                progress(Progress("training", state.step, config.steps, rate, *watched))
+                progress(Progress("training", state.step, plan.steps, rate, *watched))
             if last or state.step % config.log_every == 0:
-                if journal:
+                if journal and state.window:
                     entry = journal_entry(state, rate, relations=config.objective in WITH_RELATIONS)
                     timings = timer.entry() | {"memory": peak_memory(processes.device)}
                     journal.write(entry | timings)
                 state.window = []
             if evaluate and (last or (config.evaluate_every and state.step % config.evaluate_every == 0)):
-                progress(Progress("evaluation", state.step, config.steps))
+                progress(Progress("evaluation", state.step, plan.steps))
                 model.eval()
                 state.evaluation = {"step": state.step, **evaluate()}
                 if journal:
                     journal.write({"step": state.step, "evaluation": state.evaluation, "elapsed": timer.elapsed})
             writer.check()
             if last or state.step % config.checkpoint_every == 0:
-                progress(Progress("checkpoint", state.step, config.steps))
+                progress(Progress("checkpoint", state.step, plan.steps))
                 if journal:
                     journal.sync()
                 writer.begin(state)
@@ -240,14 +266,18 @@ def peak_memory(device: torch.device) -> int:
     return used if sys.platform == "darwin" else 1024 * used
 
 
-def not_finite(run: Path, step: int, mlm_loss: float, relation_loss: float, norm: float) -> str:
-    """Say in one line that a step went wrong, what is kept, and what to try."""
+def describe_fault(
+    run: Path, step: int, fault: Fault, mlm_loss: float, relation_loss: float, norm: float, batch: list[dict[str, Any]]
+) -> str:
+    """Say in one line that a step went wrong, what is kept, where to look, and what to try."""
     values = f"MLM loss {mlm_loss:.4g}, relation loss {relation_loss:.4g}, gradient norm {norm:.4g}"
     kept = checkpoints(run)
     start = f"the last checkpoint is {kept[-1]}" if kept else "there is no checkpoint yet"
     remedy = "start anew with a lower learning_rate" + (f" and init={kept[-1]}" if kept else "")
+    look = ", ".join(f"linkbert show {part['store']} --instances 10 --at {part['first']}" for part in batch)
     return (
-        f"step {step} is not a number ({values}) and was not applied; {start}; try --resume precision=fp32, or {remedy}"
+        f"step {step} is {fault.what} ({values}) and was not applied; {start}; its pairs: {look}; "
+        f"try --resume precision=fp32, or on_spike=skip, or {remedy}"
     )
 
 
@@ -273,14 +303,15 @@ class Timer:
         """Note that the step's batches are there."""
         self.ready = time.perf_counter()
 
-    def stop(self, tokens: int) -> None:
-        """End a step that trained on so many tokens."""
+    def stop(self, tokens: int) -> float:
+        """End a step that trained on so many tokens; give its seconds."""
         seconds = time.perf_counter() - self.begun
         self.training += seconds if self.steps else 0.0
         self.steps += 1
         self.waited += self.ready - self.begun
         self.spent += seconds
         self.tokens += tokens
+        return seconds
 
     @property
     def elapsed(self) -> float:

@@ -49,16 +49,25 @@ def warmup_steps(warmup: float, steps: int) -> int:
 
 
 def learning_rate(
-    step: int, *, peak: float, warmup: int, steps: int, schedule: str = "linear", decay: float = 0.2
+    step: float,
+    *,
+    peak: float,
+    warmup: int,
+    steps: int,
+    schedule: str = "linear",
+    decay: float = 0.2,
+    stride: float = 1.0,
 ) -> float:
     """Give the rate of update `step`, from 0: up a line to the peak, then by `schedule`, which ends at `steps`.
+
+    A run with a budget goes through the schedule at another stride; `step` then need not be whole.
 
     linear, the paper's: down a line that would reach 0. constant: level. wsd (warm-up, stable, decay): level until the
     last `decay` of the steps, then down as 1 - sqrt, of which Haegele et al. (2024, arXiv 2405.18392) found that it
     ends lower than a line and gains little from more than a fifth of the steps; ModernBERT came down so, too.
     No update is wasted on a rate of 0: peak=1, warmup=2, steps=6 gives 0.5, 1, 1, 0.75, 0.5, 0.25 with linear.
     """
-    rise = (step + 1) / warmup if warmup else 1.0
+    rise = (step + stride) / warmup if warmup else 1.0
     fall = 1.0
     if schedule == "linear" and steps > warmup:
         fall = (steps - step) / (steps - warmup)
@@ -78,8 +87,14 @@ def gradients(model: nn.Module) -> list[Tensor]:
     return [p.grad for p in model.parameters() if p.grad is not None]
 
 
-def clip_gradients(model: nn.Module, largest: float) -> float:
-    """Scale the gradients, in place, to a norm of at most `largest` (0: no limit); give the norm before."""
+def clip_gradients(model: nn.Module, largest: float, *, scale: float = 1.0) -> float:
+    """Divide the gradients, in place, by `scale`, then to a norm of at most `largest` (0: no limit).
+
+    Gives the norm before that limit.
+    """
+    if scale != 1:
+        for gradient in gradients(model):
+            gradient.mul_(1 / scale)
     norm = torch.nn.utils.get_total_norm(gradients(model))
     if isinstance(norm, DTensor):
         norm = norm.full_tensor()

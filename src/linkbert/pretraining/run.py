@@ -8,8 +8,8 @@ In: STORE (or several, as Parts), RUN and a Config. Out: RUN/model and the score
     RUN/model/                          the last checkpoint without its training state; written last
 
 A run goes on only as what it was: with another setting that decides batches or updates, or another store, `resume` is
-refused by name. What merely decides speed, files or scoring may change; so may precision, the remedy for a loss that
-is not a number.
+refused by name. What merely decides speed, files or scoring may change; so may precision, spike and on_spike, the
+remedies for a loss that is not a number, and the pace that a budget follows.
 """
 
 from __future__ import annotations
@@ -54,8 +54,9 @@ from linkbert.pretraining.scores import Scores, from_json, to_json
 
 FORMAT = 1
 # Settings that may change when a run goes on: they decide neither what is learnt nor by which updates.
-FREE = ("device", "precision", "compile", "sharding", "threads", "micro_batch", "log_every", "checkpoint_every", "keep",
-        "keep_best", "stop_before", "evaluate_every", "evaluate_pairs")  # fmt: skip
+FREE = ("device", "precision", "pace", "spike", "on_spike", "compile", "sharding", "threads", "micro_batch",
+        "log_every", "checkpoint_every", "keep", "keep_best", "stop_before", "evaluate_every",
+        "evaluate_pairs")  # fmt: skip
 BLOCKS, BLOCK = 64, 4096  # a fingerprint reads so many blocks, of so many bytes, of each file
 
 T = TypeVar("T")
@@ -119,7 +120,7 @@ def pretrain_store(
             weight_decay=config.weight_decay,
         )
         state = State(**value_from_first(processes, asdict(found[1] if found else State())))
-        restore_optimizer(found[0] if found else None, model, optimizer, state.step, processes)
+        restore_optimizer(found[0] if found else None, model, optimizer, state.updates, processes)
         if processes.first:
             write_json(run_path / "run.json", record)
 
@@ -148,15 +149,14 @@ def pretrain_store(
             fastest=processes.count * peak / operations_a_token(model, config),
             progress=progress,
         )
-        finished = state.step == config.steps
-        if processes.first and finished:
+        if processes.first and state.finished:
             save_final_model(run_path, checkpoint_folder(run_path, state.step))
     return Result(
         run_path,
         state.step,
-        config.steps,
-        finished,
-        run_path / "model" if finished else None,
+        state.plan[2],
+        state.finished,
+        run_path / "model" if state.finished else None,
         from_json({k: v for k, v in state.evaluation.items() if k != "step"}) if state.evaluation else None,
         state.elapsed,
         state.tokens,
