@@ -86,6 +86,17 @@ def test_a_mixture_makes_the_instances_of_its_stores(samplers, trim):
     assert len(mixture.fill(np.arange(0)).relations) == 0
 
 
+def test_instances_are_named_in_their_own_store(samplers):
+    """Numbers 60 to 69 of an order 0 1 0 0 1: six from 36 on of the first store, four from 24 on of the second."""
+    first, second = Mixture(samplers, [3, 2], CONFIG).name(60, 70)
+    assert (first["first"], first["last"], second["first"], second["last"]) == (36, 41, 24, 27)
+    assert first["from"] == [36 // len(samplers[0]), 36 % len(samplers[0])]
+    assert second["to"] == [27 // len(samplers[1]), 27 % len(samplers[1])]
+    (alone,) = samplers[1].name(5, 6)
+    assert (alone["first"], alone["last"], alone["from"], alone["to"]) == (5, 5, [0, 5], [0, 5])
+    assert alone["store"] == str(samplers[1].store.path)
+
+
 def test_a_store_of_high_weight_goes_through_more_epochs_and_leaves_nothing_out(samplers):
     mixture = Mixture(samplers, [3, 1], CONFIG)
     numbers = np.arange(4 * max(len(sampler) for sampler in samplers))

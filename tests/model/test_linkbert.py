@@ -228,6 +228,8 @@ def test_compile_where_it_pays_back(caplog, monkeypatch):
     )
     assert not compiles(model, make_config("tiny", ["steps=10"]))
     assert compiles(model, make_config("tiny"))
+    assert not compiles(model, make_config("tiny", ["budget=2m"]))
+    assert compiles(model, make_config("tiny", ["budget=2h", "steps=10"]))
     monkeypatch.setenv("CXX", "no-such-compiler")
     assert not compiles(model, make_config("tiny", ["compile=on"]))
     assert "no C++ compiler" in caplog.text

@@ -1,8 +1,10 @@
 """A model of one layer, batches out of thin air (what is tested is the loop alone), and a small store."""
 
 import json
+import multiprocessing
 import random
 import shutil
+import socket
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import torch
 from transformers import BertConfig
 
 from linkbert.build import build_store
-from linkbert.config import Config
+from linkbert.config import Config, Part
 from linkbert.instances.batches import Batch
 from linkbert.instances.vocabulary import SPECIAL
 from linkbert.model.checkpoint import make_model, write_model
@@ -20,6 +22,25 @@ from linkbert.pretraining.loop import pretrain
 from linkbert.pretraining.optimizer import make_optimizer
 
 VOCABULARY = 40
+SCRIPT = """
+import os, warnings
+from linkbert.pretraining import distributed
+from linkbert.pretraining.run import pretrain_store
+
+warnings.simplefilter("error")
+os.environ.update(environment)
+distributed.SILENCE = silence
+os.dup2(os.open(f"{run}.errors", os.O_WRONLY | os.O_CREAT | os.O_APPEND), 2)
+try:
+    pretrain_store(store, run, config, resume=True, progress=lambda p: told.send(f"{p.stage} {p.step}"))
+    told.send("ended")
+except ValueError as error:
+    told.send(str(error))
+    raise SystemExit(1)
+"""
+# A server imports once; each process of a test is then a fork of it, with no threads of ours.
+SERVER = multiprocessing.get_context("forkserver")
+SERVER.set_forkserver_preload(["linkbert.pretraining.run"])
 CONFIG = Config(
     layers=1,
     hidden=16,
@@ -59,7 +80,7 @@ class ToyBatches:
 
     def name(self, step):
         size = self.config.batch_size
-        return [{"store": "TOY", "first": step * size, "last": (step + 1) * size - 1}]
+        return [{"store": "TOY", "first": step * size, "last": (step + 1) * size - 1, "from": [0, 1], "to": [2, 3]}]
 
     def micro_batches(self, step, rank=0, processes=1):
         size = self.config.batch_size
@@ -193,3 +214,82 @@ def stores(tmp_path_factory):
         built.append(folder / f"store{seed}")
         build_store([source], built[-1], vocabulary=str(folder / "vocab.txt"), graph=seed < 2)
     return built
+
+
+@pytest.fixture
+def settings(config):
+    """Give the settings of a run on a small store."""
+    return replace(config, sequence_length=32, held_out=0.2, evaluate_pairs=48, scope="segment")
+
+
+@pytest.fixture
+def run(tmp_path):
+    return tmp_path / "run"
+
+
+@pytest.fixture
+def mix(store, make_store):
+    """Give a store with links and one without, by weights of 3 and 1."""
+    return [
+        Part("books", make_store("books", seed=2), 1),
+        Part("wiki", store, 3, {"scope": "document", "shares": (0.25, 0.25, 0.5)}),
+    ]
+
+
+class Started:
+    """A run in a process of its own, which tells how it goes."""
+
+    def __init__(self, store, run, config, silence=45.0, **environment):
+        self.heard, told = SERVER.Pipe(duplex=False)
+        names = {"store": store, "run": run, "config": config, "environment": environment, "told": told}
+        self.process = SERVER.Process(target=exec, args=(SCRIPT, names | {"silence": silence}))
+        self.process.start()
+        told.close()
+
+    def listen(self, until=""):
+        """List what it tells, until it tells `until` or ends."""
+        lines = []
+        while not lines or lines[-1] != until:
+            try:
+                lines.append(self.heard.recv())
+            except (EOFError, ConnectionResetError):
+                self.process.join(60)
+                break
+        return lines
+
+    def kill(self):
+        self.process.kill()
+        self.process.join(60)
+
+
+@pytest.fixture
+def start():
+    """Start runs in processes of their own; none outlives the test."""
+    started = []
+
+    def go(*arguments, **options):
+        started.append(Started(*arguments, **options))
+        return started[-1]
+
+    yield go
+    for each in started:
+        each.kill()
+        each.heard.close()
+
+
+@pytest.fixture
+def together(start):
+    """Start several processes that train as one, as torchrun does, `node` of them to a machine."""
+
+    def go(store, run, config, count=2, *, node=2, **options):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = str(free.getsockname()[1])
+        common = {"WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(node), "MASTER_ADDR": "127.0.0.1"} | options
+        stores = store if isinstance(store, tuple) else (store,) * count
+        return [
+            start(each, run, config, RANK=str(rank), LOCAL_RANK=str(rank), MASTER_PORT=port, **common)
+            for rank, each in enumerate(stores)
+        ]
+
+    return go

@@ -381,7 +381,8 @@ def test_a_step_that_is_left_out_is_named_and_changes_nothing(train, small, make
     assert (state.step, state.skipped, state.updates, state.finished) == (12, 3, 9, True)
     skipped = [line for line in journal(run) if "skipped" in line]
     assert [line["step"] for line in skipped] == [3, 4, 12]
-    assert skipped[0]["instances"] == [{"store": "TOY", "first": 16, "last": 23}]
+    assert skipped[0]["instances"][0]["store"] == "TOY"
+    assert (skipped[0]["instances"][0]["first"], skipped[0]["instances"][0]["last"]) == (16, 23)
     assert sum(state.relations) == 9 * 8
     before, after = (weights(run / "checkpoints" / f"step-{step:07d}") for step in (2, 4))
     assert same(before, after)
@@ -408,7 +409,8 @@ def test_a_spike_stops_and_says_where_to_look(train, small, make_toy):
     with pytest.raises(ValueError, match=r"step 21 is a spike, of [0-9e.+]+ times the median") as caught:
         train(config, model=model, forward=failing(step_function(model, config), {20}, wrong=1e5))
     message = str(caught.value)
-    assert "linkbert show TOY --instances 10 --at 160" in message
+    assert "epoch 0 index 1 to 2 3 of TOY: linkbert show --run" in message
+    assert "run --step 21;" in message
     assert "on_spike=skip" in message
     assert "\n" not in message
 

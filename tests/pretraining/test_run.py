@@ -1,10 +1,7 @@
 """Whole runs from a store's folder: files, refusals, going on, many processes, `kill -9`."""
 
 import json
-import multiprocessing
 import shutil
-import signal
-import socket
 from dataclasses import asdict, replace
 
 import pytest
@@ -13,24 +10,12 @@ from safetensors.torch import load_file
 from transformers import AutoModelForMaskedLM, AutoTokenizer, BertForPreTraining
 
 from linkbert.build import build_store
-from linkbert.config import Config, Part
+from linkbert.config import Config
 from linkbert.instances.tokens import hash_id
 from linkbert.pretraining.checkpoint import checkpoints, find_model, read_state
-from linkbert.pretraining.journal import _numbers, read_journal, without_timings
+from linkbert.pretraining.journal import read_journal, without_timings
 from linkbert.pretraining.run import fingerprint, pretrain_store
 
-SCRIPT = """
-import os, warnings
-from linkbert.pretraining.run import pretrain_store
-
-warnings.simplefilter("error")
-os.environ.update(environment)
-try:
-    pretrain_store(store, run, config, resume=True, progress=lambda p: told.send(f"{p.stage} {p.step}"))
-    told.send("ended")
-except ValueError as error:
-    told.send(str(error))
-"""
 CARD = [
     "library_name: transformers",
     "pipeline_tag: fill-mask",
@@ -50,28 +35,10 @@ CARD = [
     "not for clinical use",
     "too few pairs",
 ]
-# A server imports once; each process of a test is then a fork of it, with no threads of ours.
-SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(["linkbert.pretraining.run"])
-
-
-@pytest.fixture
-def settings(config):
-    return replace(config, sequence_length=32, held_out=0.2, evaluate_pairs=48, scope="segment")
-
-
-@pytest.fixture
-def run(tmp_path):
-    return tmp_path / "run"
 
 
 def journal(run):
     return without_timings(read_journal(run / "journal.jsonl"))
-
-
-def flat(line):
-    """Name every number of a journal line, those and of its tables, but utilisation, which follows the micro-batch."""
-    return {name: value for name, value in _numbers(line) if name != "utilisation"}
 
 
 def weights(run):
@@ -82,41 +49,6 @@ def assert_same(run, other):
     assert journal(run) == journal(other)
     for name, value in weights(run).items():
         assert torch.equal(value, weights(other)[name]), name
-
-
-def start(store, run, config, **environment):
-    """Start a run in a process of its own; give the process and the end of a pipe where it tells how it goes."""
-    heard, told = SERVER.Pipe(duplex=False)
-    names = {"store": store, "run": run, "config": config, "environment": environment, "told": told}
-    process = SERVER.Process(target=exec, args=(SCRIPT, names))
-    process.start()
-    told.close()
-    return process, heard
-
-
-def listen(process, heard, until=""):
-    """List what a process tells, until it tells `until` or ends; then (`until`) leave it to the caller."""
-    lines = []
-    with heard:
-        while True:
-            try:
-                lines.append(heard.recv())
-            except EOFError:
-                break
-            if lines[-1] == until:
-                return lines
-    process.join(60)
-    return lines
-
-
-def together(store, run, config, count=2):
-    """Run with several processes, as torchrun starts them; list what each tells."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    common = {"WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    started = [start(store, run, config, RANK=str(rank), LOCAL_RANK=str(rank), **common) for rank in range(count)]
-    return [listen(*each) for each in started]
 
 
 def test_a_run_leaves_what_the_documentation_says(store, run, settings):
@@ -263,65 +195,6 @@ def test_a_run_continues_an_encoder(store, run, settings):
     assert list(result.scores.confusion) == ["contiguous", "random"]
 
 
-def test_killed_and_resumed_equals_unbroken(store, run, settings):
-    """`kill -9` at three moments: in a step, while a checkpoint is written, and after the last update."""
-    settings = replace(settings, steps=30, log_every=4, checkpoint_every=7, evaluate_every=10)
-    pretrain_store(store, run.with_name("unbroken"), settings)
-    for moment in ("training 9", "checkpoint 21", "checkpoint 30"):
-        process, heard = start(store, run, settings)
-        told = listen(process, heard, until=moment)
-        process.kill()
-        process.join(60)
-        assert (told[-1], process.exitcode) == (moment, -signal.SIGKILL)
-    pretrain_store(store, run, settings, resume=True)
-    assert_same(run, run.with_name("unbroken"))
-
-
-def test_two_processes_train_as_one(store, run, settings):
-    """The same global batches: losses equal to fp32 rounding, counts exactly; one process goes on where two stopped."""
-    settings = replace(settings, dropout=0.0, evaluate_every=6, log_every=1, steps=8)
-    pretrain_store(store, run.with_name("one"), settings)
-    assert together(store, run, settings)[0][-1] == "ended"
-    for one, two in zip(journal(run.with_name("one")), journal(run), strict=True):
-        if "evaluation" in one:
-            assert two["evaluation"]["mlm_accuracy"]["count"] == one["evaluation"]["mlm_accuracy"]["count"]
-            assert two["evaluation"]["mlm_loss"] == pytest.approx(one["evaluation"]["mlm_loss"], rel=1e-3)
-        else:
-            assert two["tokens"] == one["tokens"]
-            assert flat(two) == pytest.approx(flat(one), rel=1e-3)
-    states = [read_state(checkpoints(each)[-1]) for each in (run, run.with_name("one"))]
-    assert states[0].relations == states[1].relations
-
-
-def test_two_processes_go_on_to_the_same_bits(store, run, settings):
-    together(store, run, settings)
-    whole, last = journal(run), weights(run)
-    shutil.rmtree(checkpoints(run)[-1])
-    shutil.rmtree(run / "model")
-    told = together(store, run, settings)
-    assert told[0][0] == "training 9"
-    assert told[1] == ["ended"]
-    assert journal(run) == whole
-    assert all(torch.equal(value, last[name]) for name, value in weights(run).items())
-
-
-def test_a_refusal_reaches_every_process(store, run, settings):
-    run.mkdir()
-    (run / "thesis.tex").write_text("")
-    told = together(store, run, settings)
-    assert "no run.json" in told[0][0]
-    assert told[1] == []
-
-
-@pytest.fixture
-def mix(store, make_store):
-    """A store with links and one without, by weights of 3 and 1."""
-    return [
-        Part("books", make_store("books", seed=2), 1),
-        Part("wiki", store, 3, {"scope": "document", "shares": (0.25, 0.25, 0.5)}),
-    ]
-
-
 def test_a_mixture_is_trained_and_scored_by_name(mix, run, settings):
     result = pretrain_store(mix, run, settings)
     record = json.loads((run / "run.json").read_text())
@@ -355,32 +228,6 @@ def test_a_mixture_is_trained_and_scored_by_name(mix, run, settings):
                   "* books, 12 pairs:\n  * masked tokens right: ",
                   "contiguous 25.0%, random 25.0%, linked 50.0%", "any link of the first document"):  # fmt: skip
         assert words in card, words
-
-
-def test_a_mixture_killed_and_resumed_equals_unbroken(mix, run, settings):
-    settings = replace(settings, steps=20, log_every=4, checkpoint_every=7, evaluate_every=10)
-    pretrain_store(mix, run.with_name("unbroken"), settings)
-    process, heard = start(mix, run, settings)
-    assert listen(process, heard, until="training 9")[-1] == "training 9"
-    process.kill()
-    process.join(60)
-    assert pretrain_store(mix, run, settings, resume=True).finished
-    assert_same(run, run.with_name("unbroken"))
-
-
-def test_two_processes_train_on_a_mixture_as_one(mix, run, settings):
-    settings = replace(settings, dropout=0.0, log_every=1, steps=4)
-    pretrain_store(mix, run.with_name("one"), settings)
-    assert together(mix, run, settings)[0][-1] == "ended"
-    for one, two in zip(journal(run.with_name("one")), journal(run), strict=True):
-        if "evaluation" in one:
-            one, two = (line["evaluation"]["stores"]["wiki"]["mlm_accuracy"] for line in (one, two))
-            assert two["count"] == one["count"]
-        else:
-            assert two["tokens"] == one["tokens"]
-            assert flat(two) == pytest.approx(flat(one), rel=1e-3)
-    states = [read_state(checkpoints(each)[-1]) for each in (run, run.with_name("one"))]
-    assert states[0].relations == states[1].relations
 
 
 def test_a_mixture_goes_on_only_as_it_was(mix, make_store, run, settings):

@@ -171,6 +171,7 @@ def pretrain(
                     state.window, [1, norm, mlm_loss, *counts[:1], tokens, places, *by_relation, *counts[4:]]
                 )
             elif journal:
+                log.warning("step %d was left out: %s", state.step, fault.what)
                 skipped = {"skipped": fault.what, "instances": batches.name(step), "elapsed": timer.elapsed}
                 journal.write({"step": state.step} | skipped)
             last = state.finished
@@ -274,10 +275,10 @@ def describe_fault(
     kept = checkpoints(run)
     start = f"the last checkpoint is {kept[-1]}" if kept else "there is no checkpoint yet"
     remedy = "start anew with a lower learning_rate" + (f" and init={kept[-1]}" if kept else "")
-    look = ", ".join(f"linkbert show {part['store']} --instances 10 --at {part['first']}" for part in batch)
+    where = ", ".join("epoch {} index {} to {} {} of ".format(*p["from"], *p["to"]) + p["store"] for p in batch)
     return (
-        f"step {step} is {fault.what} ({values}) and was not applied; {start}; its pairs: {look}; "
-        f"try --resume precision=fp32, or on_spike=skip, or {remedy}"
+        f"step {step} is {fault.what} ({values}) and was not applied; {start}; its pairs, {where}: linkbert show "
+        f"--run {run} --step {step}; try --resume precision=fp32, or on_spike=skip, or {remedy}"
     )
 
 

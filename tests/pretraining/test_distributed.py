@@ -1,0 +1,219 @@
+"""Several processes that train as one, and runs that are cut off: by `kill -9`, by a signal, by Slurm."""
+
+import os
+import random
+import shutil
+import signal
+import threading
+import time
+from dataclasses import replace
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from linkbert.pretraining.checkpoint import checkpoints, find_model, read_state
+from linkbert.pretraining.distributed import place
+from linkbert.pretraining.journal import _numbers, read_journal, without_timings
+from linkbert.pretraining.run import pretrain_store
+
+
+def slow(*values):
+    return pytest.param(*values, marks=pytest.mark.slow)
+
+
+def journal(run):
+    return without_timings(read_journal(run / "journal.jsonl"))
+
+
+def flat(line):
+    """Name every number of a journal line, those and of its tables, but utilisation, which follows the micro-batch."""
+    return {name: value for name, value in _numbers(line) if name != "utilisation"}
+
+
+def weights(run):
+    return load_file(find_model(run) / "model.safetensors")
+
+
+def assert_same(run, other):
+    assert journal(run) == journal(other)
+    for name, value in weights(run).items():
+        assert torch.equal(value, weights(other)[name]), name
+
+
+def assert_close(run, other, rel):
+    """The same pairs and masks to the last one; losses and scores up to rounding."""
+    for line, wanted in zip(journal(run), journal(other), strict=True):
+        if "evaluation" in line:
+            assert line["evaluation"]["mlm_accuracy"]["count"] == wanted["evaluation"]["mlm_accuracy"]["count"]
+            assert line["evaluation"]["mlm_loss"] == pytest.approx(wanted["evaluation"]["mlm_loss"], rel=rel)
+        else:
+            assert line["tokens"] == wanted["tokens"]
+            assert flat(line) == pytest.approx(flat(wanted), rel=rel)
+    states = [read_state(checkpoints(each)[-1]) for each in (run, other)]
+    assert states[0].relations == states[1].relations
+
+
+@pytest.fixture
+def smooth(settings):
+    """Give settings under which rounding stays rounding: no dropout, and steps that AdamW does not blow up."""
+    return replace(settings, dropout=0.0, learning_rate=1e-3, epsilon=1e-3, steps=8, log_every=1, evaluate_every=6)
+
+
+@pytest.mark.parametrize(("count", "sharding"), [(2, "none"), (4, "hybrid"), slow(4, "none"), slow(4, "full")])
+def test_many_processes_train_as_one(store, run, smooth, together, count, sharding):
+    pretrain_store(store, run.with_name("one"), smooth)
+    started = together(store, run, replace(smooth, sharding=sharding), count)
+    assert [each.listen()[-1:] for each in started] == [["ended"]] * count
+    assert_close(run, run.with_name("one"), rel=1e-6)
+    for name, value in weights(run).items():
+        assert torch.allclose(value, weights(run.with_name("one"))[name], atol=1e-5), name
+
+
+def test_two_processes_train_on_a_mixture_as_one(mix, run, smooth, together):
+    pretrain_store(mix, run.with_name("one"), smooth)
+    assert [each.listen()[-1:] for each in together(mix, run, smooth)] == [["ended"], ["ended"]]
+    assert_close(run, run.with_name("one"), rel=1e-6)
+    counts = [
+        journal(each)[-1]["evaluation"]["stores"]["wiki"]["mlm_accuracy"]["count"] for each in (run, run.parent / "one")
+    ]
+    assert counts[0] == counts[1]
+
+
+@pytest.mark.parametrize("sharding", ["none", slow("full")])
+def test_four_processes_go_on_to_the_same_bits(store, run, settings, together, sharding):
+    """Sums of four depend on their order: it must be that of the first sitting from the first step on."""
+    settings = replace(settings, sharding=sharding)
+    for each in together(store, run, settings, 4):
+        assert each.listen()[-1] == "ended"
+    whole, last = journal(run), weights(run)
+    shutil.rmtree(checkpoints(run)[-1])
+    shutil.rmtree(run / "model")
+    told = [each.listen() for each in together(store, run, settings, 4)]
+    assert told[0][0] == "training 9"
+    assert told[1:] == [["ended"]] * 3
+    assert journal(run) == whole
+    assert all(torch.equal(value, last[name]) for name, value in weights(run).items())
+
+
+@pytest.mark.slow
+def test_stopped_on_four_it_goes_on_with_two_and_one(store, run, smooth, together):
+    """SIGTERM to one process stops all at one step; four sharded moments become two halves and then a whole."""
+    smooth = replace(smooth, steps=24, evaluate_every=0)
+    pretrain_store(store, run.with_name("one"), smooth)
+    reached = []
+    for count, sharding, moment in ((4, "hybrid", "training 3"), (4, "full", "training 9"), (2, "full", "training 15")):
+        started = together(store, run, replace(smooth, sharding=sharding), count)
+        started[0].listen(until=moment)
+        os.kill(started[-1].process.pid, signal.SIGTERM)
+        assert all(each.listen()[-1:] == ["ended"] for each in started)
+        folder = checkpoints(run)[-1]
+        reached.append(read_state(folder).step)
+        shards = 2 if sharding == "hybrid" else count
+        assert len(list((folder / "training").glob("optimizer-*"))) == shards
+    assert 3 <= reached[0] < 9 <= reached[1] < 15 <= reached[2] < 24
+    assert pretrain_store(store, run, smooth, resume=True).finished
+    assert_close(run, run.with_name("one"), rel=1e-5)
+
+
+@pytest.mark.parametrize(("victim", "number"), [(2, signal.SIGKILL), slow(0, signal.SIGKILL), slow(1, signal.SIGSTOP)])
+def test_a_process_that_dies_ends_the_others_with_one_line(store, run, settings, together, victim, number):
+    """Killed, its connections break; stopped, as a machine that vanishes, it merely falls silent."""
+    started = together(store, run, replace(settings, steps=10_000, checkpoint_every=5_000), 3, silence=4.0)
+    started[0].listen(until="training 3")
+    os.kill(started[victim].process.pid, number)
+    began = time.monotonic()
+    told = [each.listen() for each in started if each is not started[victim]]
+    assert time.monotonic() - began < 60
+    assert {each.process.exitcode for each in started if each is not started[victim]} == {1}
+    lines = [line for each in told for line in each if not line.startswith("training")]
+    lines += [line for line in run.with_name("run.errors").read_text().splitlines() if "gone" in line]
+    assert len(lines) == 1
+    assert lines[0].endswith("go on from the last checkpoint with --resume")
+
+
+def test_one_process_refuses_and_speaks_for_all(store, run, settings, together):
+    started = together((store, run.with_name("nowhere"), store), run, settings, 3)
+    told = [each.listen() for each in started]
+    assert told[0] == told[2] == []
+    assert "nowhere" in told[1][0]
+    assert {each.process.exitcode for each in started} == {1}
+
+
+def test_a_refusal_of_the_first_process_is_told_once(store, run, settings, together):
+    run.mkdir()
+    (run / "thesis.tex").write_text("")
+    told = [each.listen() for each in together(store, run, settings)]
+    assert "no run.json" in told[0][0]
+    assert told[1] == []
+
+
+def test_killed_ten_times_equals_unbroken(store, run, settings, start):
+    """`kill -9` at random moments, some in a step, some while a checkpoint is written or an evaluation runs."""
+    settings = replace(settings, steps=60, log_every=4, checkpoint_every=3, evaluate_every=5, evaluate_pairs=24, keep=2)
+    pretrain_store(store, run.with_name("unbroken"), settings)
+    draw = random.Random(0)
+    for number in range(10):
+        stage = ("training", "checkpoint", "evaluation")[number % 3]
+        sitting = start(store, run, settings)
+        while sitting.heard.recv().split()[0] != stage or draw.random() < 0.3:
+            pass
+        time.sleep(draw.random() * 0.02)
+        sitting.kill()
+        assert sitting.process.exitcode == -signal.SIGKILL
+    assert pretrain_store(store, run, settings, resume=True).finished
+    assert_same(run, run.with_name("unbroken"))
+
+
+def test_a_mixture_killed_and_resumed_equals_unbroken(mix, run, settings, start):
+    settings = replace(settings, steps=20, log_every=4, checkpoint_every=7, evaluate_every=10)
+    pretrain_store(mix, run.with_name("unbroken"), settings)
+    sitting = start(mix, run, settings)
+    assert sitting.listen(until="training 9")[-1] == "training 9"
+    sitting.kill()
+    assert pretrain_store(mix, run, settings, resume=True).finished
+    assert_same(run, run.with_name("unbroken"))
+
+
+def test_a_slurm_job_that_ends_soon_is_left_in_time(train, config, monkeypatch):
+    monkeypatch.setenv("SLURM_JOB_END_TIME", str(time.time() + 60))
+    _, state, run = train()  # stop_before is 120
+    assert state.step == 0
+    assert [folder.name for folder in checkpoints(run)] == []
+    monkeypatch.setenv("SLURM_JOB_END_TIME", str(time.time() + 3600))
+    assert train()[1].step == 12
+
+
+def test_slurm_tells_a_task_its_place():
+    slurm = {"SLURM_PROCID": "5", "SLURM_NTASKS": "8", "SLURM_LOCALID": "1", "SLURM_TASKS_PER_NODE": "4(x2)"}
+    assert [*place(slurm | {"MASTER_ADDR": "node1"}).values()] == ["5", "8", "1", "4"]
+    assert place(slurm)["WORLD_SIZE"] == "1"  # a batch script's own process
+    torchrun = {"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "node1"}
+    assert [*place(slurm | torchrun).values()] == ["3", "4", "1", "2"]
+
+
+def test_training_goes_on_while_a_checkpoint_is_written(train, small, make_toy, monkeypatch):
+    """The write of step 4 waits until step 7 is done; what it holds is what the model was at step 4."""
+    from linkbert.pretraining import checkpoint
+
+    write, far = checkpoint.save_file, threading.Event()
+
+    def slow(tensors, path, **options):
+        assert "step-0000004" not in path or far.wait(20)
+        write(tensors, path, **options)
+
+    monkeypatch.setattr(checkpoint, "save_file", slow)
+    _, _, run = train(small(steps=8), progress=lambda told: far.set() if told.step == 7 else None)
+    monkeypatch.undo()
+    assert far.is_set()
+    _, _, other = train(small(steps=8), run="other")
+    for mine, wanted in zip(checkpoints(run), checkpoints(other), strict=True):
+        for name in ("model.safetensors", "training/optimizer.safetensors"):
+            assert (mine / name).read_bytes() == (wanted / name).read_bytes()
+
+
+def test_the_best_checkpoint_stays(train, small):
+    losses = iter([3.0, 1.0, 2.0, 1.0, 1.5])
+    config = small(steps=10, checkpoint_every=1, evaluate_every=2, keep=1)
+    _, _, run = train(config, evaluate=lambda: {"mlm_loss": next(losses)})
+    assert [folder.name for folder in checkpoints(run)] == ["step-0000004", "step-0000010"]
