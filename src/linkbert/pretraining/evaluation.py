@@ -22,10 +22,9 @@ import torch
 from torch import Tensor
 
 from linkbert.config import Config, Part
-from linkbert.graph.links import LinkGraph
 from linkbert.instances.batches import Batch, Batches
 from linkbert.instances.mixture import OpenPart, open_parts
-from linkbert.instances.sampler import NoUsableAnchorError, Sampler
+from linkbert.instances.sampler import LinkGraph, NoUsableAnchorError, Sampler
 from linkbert.instances.sampler import held_out as held_out_documents
 from linkbert.instances.tokens import TokenStore
 from linkbert.instances.vocabulary import check_same_vocabulary, load_vocabulary
