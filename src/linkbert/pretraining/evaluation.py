@@ -30,6 +30,7 @@ from linkbert.instances.tokens import TokenStore
 from linkbert.instances.vocabulary import check_same_vocabulary, load_vocabulary
 from linkbert.model.checkpoint import Model, load_model
 from linkbert.model.linkbert import Predictions
+from linkbert.model.stock import longest
 from linkbert.pretraining.distributed import Processes, sum_over
 from linkbert.pretraining.distributed import processes as join_processes
 from linkbert.pretraining.scores import ENOUGH, Scores, clustered, clustered_gain
@@ -81,7 +82,7 @@ def held_out_batches(
     except NoUsableAnchorError as error:
         log.warning("%s; so there is no link gain%s", error, ", and scores are of all anchors" * (anchors == "usable"))
     sampler = usable if usable and anchors == "usable" else Sampler(tokens, graph, asked, split="held-out")
-    return [Batches(sampler, trim=True), *(gain_batches(usable) if usable else [])]
+    return [Batches(sampler), *(gain_batches(usable) if usable else [])]
 
 
 def gain_batches(usable: Sampler) -> list[Batches]:
@@ -93,7 +94,7 @@ def gain_batches(usable: Sampler) -> list[Batches]:
         return []
     for each in forced:
         each.config = replace(each.config, batch_size=count)
-    return [Batches(each, trim=True) for each in forced]
+    return [Batches(each) for each in forced]
 
 
 def score_model(folder: Path, stores: Sequence[Part], config: Config) -> Scores:
@@ -103,7 +104,7 @@ def score_model(folder: Path, stores: Sequence[Part], config: Config) -> Scores:
         vocabulary = opened[0].tokens.vocabulary
         check_same_vocabulary(load_vocabulary(folder), vocabulary, folder)
         model = load_model(folder).to(processes.device)
-        most = model.config.max_position_embeddings
+        most = longest(model.config)
         if most < config.sequence_length:
             raise ValueError(
                 f"{folder} has {most} positions, fewer than sequence_length={config.sequence_length}; "

@@ -36,7 +36,7 @@ from linkbert.instances.batches import Batches
 from linkbert.instances.mixture import OpenPart, count_tokens, make_sampler, open_parts
 from linkbert.instances.vocabulary import check_same_vocabulary, load_vocabulary
 from linkbert.model.checkpoint import find_encoder, load_model, start_model, write_model
-from linkbert.model.step import DTYPES, compiles, matrix_peak, operations_a_token, step_function
+from linkbert.model.step import DTYPES, compiles, matrix_peak, operations_a_token, row_cost, step_function
 from linkbert.pretraining.card import Learnt, model_card
 from linkbert.pretraining.checkpoint import (
     State,
@@ -111,7 +111,7 @@ def pretrain_store(
         model.to(processes.device)
         send_from_first(processes, [parameter.data for parameter in model.parameters()])
         called = spread(model, processes, config.sharding)
-        batches = Batches(make_sampler(opened, config), trim=not compiles(model, config))
+        batches = Batches(make_sampler(opened, config), fixed=compiles(model, config), row_cost=row_cost(model))
         held_out = {each.part.name: pairs for each in opened if (pairs := held_out_pairs(each))}
         optimizer = make_optimizer(
             model,
