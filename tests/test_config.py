@@ -15,7 +15,7 @@ def test_every_preset_survives_json(preset):
 
 
 def test_presets_carry_the_paper_numbers():
-    tiny, base, bio = make_config("tiny"), make_config("base"), make_config("bio-large")
+    tiny, base, bio = make_config("tiny", ["recipe=paper"]), make_config("base"), make_config("bio-large")
     assert (tiny.layers, tiny.hidden, tiny.steps, tiny.batch_size, tiny.learning_rate) == (2, 128, 10_000, 2048, 5e-3)
     assert (base.layers, base.hidden, base.steps, base.learning_rate, base.warmup) == (12, 768, 40_000, 3e-4, 5000)
     assert (bio.layers, bio.batch_size, bio.learning_rate, bio.warmup) == (24, 8192, 4e-4, 0.2)
