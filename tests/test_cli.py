@@ -162,6 +162,17 @@ def test_score_asks_what_the_run_was_asked_and_any_folder_too(folder, capsys):
     assert "holds no model" in capsys.readouterr().err
 
 
+def test_report_lays_runs_side_by_side_and_draws_them(folder, tmp_path, capsys):
+    assert cli.main(["report", str(folder / "run"), str(folder / "store")]) == 0
+    out = capsys.readouterr().out
+    assert "documents                                       52" in out
+    assert "link gain, nats" in out
+    assert cli.main(["report", str(folder / "run"), str(folder / "store"), "--to", str(tmp_path / "page.html")]) == 0
+    page = (tmp_path / "page.html").read_text()
+    assert page.count("data:image/png") == 3  # degrees, coverage, runs
+    assert "sequence_length=32" in page
+
+
 def test_check_holds_and_finds_a_broken_store(folder, tmp_path, capsys):
     assert cli.main(["check", str(folder / "store")]) == 0
     store = tmp_path / "store"

@@ -183,10 +183,12 @@ def make_parser() -> argparse.ArgumentParser:
     add_settings(command, "tiny")
     command.add_argument("--plots", type=Path, metavar="FOLDER", help="draw degrees and coverage into PNG files")
 
-    command = commands.add_parser("report", help="statistics and plots of stores on one page of HTML")
+    command = commands.add_parser(
+        "report", help="stores and runs: their counts, curves and scores side by side, on one page of HTML"
+    )
     command.set_defaults(run=run_report)
-    command.add_argument("stores", type=Path, nargs="+", metavar="STORE")
-    command.add_argument("--to", type=Path, required=True, metavar="REPORT.html")
+    command.add_argument("folders", type=Path, nargs="+", metavar="STORE|RUN")
+    command.add_argument("--to", type=Path, metavar="REPORT.html", help="without it: as text, on the terminal")
     add_settings(command, "tiny")
 
     command = commands.add_parser("check", help="verify every promise on what is on disk")
@@ -511,21 +513,34 @@ def run_stats(arguments: argparse.Namespace) -> int:
 
 
 def run_report(arguments: argparse.Namespace) -> int:
-    """Write what `stats` prints and plots, of several stores, into one page."""
+    """Write what `stats` prints and plots of stores, and how runs compare, into one page, or print its text."""
     import tempfile
 
+    from linkbert.plots import plot_runs
     from linkbert.report import Section, write_report
+    from linkbert.runs import read_runs, run_curves, run_lines, runs_table
     from linkbert.stats import statistics_table, store_statistics, write_plots
 
     config = make_config(arguments.preset or arguments.usual, arguments.set)
+    of_runs = [folder for folder in arguments.folders if (folder / "run.json").is_file()]
+    runs, sections = read_runs(of_runs), []
     with tempfile.TemporaryDirectory() as folder:
-        sections = []
-        for number, store in enumerate(arguments.stores):
+        for number, store in enumerate(each for each in arguments.folders if each not in of_runs):
             statistics = store_statistics(store, config)
-            plots = write_plots(statistics, Path(folder, str(number))) if statistics["graphs"] else []
+            drawn = arguments.to and statistics["graphs"]
+            plots = write_plots(statistics, Path(folder, str(number))) if drawn else []
             sections.append(Section(store.resolve().name, list(statistics_table(statistics)), plots))
-        write_report(sections, arguments.to)
-    print(f"wrote {arguments.to}")
+        if runs:
+            curves = [Path(folder, "runs.png")] if arguments.to else []
+            for path in curves:
+                plot_runs({run.name: run_curves(run) for run in runs}, path)
+            sections.append(Section("Runs", list(runs_table(runs)), curves))
+            sections += [Section(run.name, run_lines(run), []) for run in runs if arguments.to]
+        if arguments.to:
+            write_report(sections, arguments.to)
+            print(f"wrote {arguments.to}")
+    for section in [] if arguments.to else sections:
+        print("\n".join(section.lines))
     return 0
 
 
