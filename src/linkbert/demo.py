@@ -258,7 +258,7 @@ def where_to_go(console: Console, to: Path) -> None:
         (f"linkbert stats {to / 'store'}", "counts, and what became of every link"),
         ("linkbert demo --minutes 20", "the same for longer: it is still learning fast"),
         ("linkbert build SOURCE --to STORE", "your own documents; see docs/formats.md"),
-        ("linkbert pretrain STORE --preset tiny --to RUN", "the paper's settings; see recipes/"),
+        ("linkbert pretrain STORE --preset tiny --to RUN", "from scratch, as the paper's tiny; see recipes/"),
     ):
         console.print(Text("  ").append(command, style="bold").append(f"   {what}", style="dim"))
     console.print(

@@ -4,7 +4,7 @@ In: a BertModel with random weights. Out: the same one, its position embeddings 
 layer set so that each head looks at one place beside its own: before, after, two before, two after, ... Everything else
 stays as it was, and all of it is learnt on. From random values each of these views has to be found for every place by
 itself, out of a gradient that averages over all the others; until then a model knows how common words are and no more.
-On two layers that takes tens of millions of tokens (docs/log.md); the paper's tiny model sees 10 G.
+On two layers that takes tens of millions of tokens, with these values one or two (docs/log.md).
 """
 
 from __future__ import annotations
