@@ -134,7 +134,8 @@ def pretrain_store(
                 return to_json(evaluate_stores(model, pairs, processes=processes))
 
         def save(folder: Path, state: State, weights: dict[str, Tensor]) -> None:
-            card = model_card(record | {"written": today()}, state, config, [learnt_from(each) for each in opened])
+            learnt, kind = [learnt_from(each) for each in opened], model.config.model_type
+            card = model_card(record | {"written": today()}, state, config, learnt, kind=kind)
             vocabulary_folder = opened[0].part.path / "vocabulary"
             write_model(model, folder, vocabulary_folder=vocabulary_folder, card=card, weights=weights)
 
