@@ -25,12 +25,12 @@ from transformers import CONFIG_MAPPING, MODEL_FOR_MASKED_LM_MAPPING, BertConfig
 
 from linkbert.config import Config
 from linkbert.files import read_json, replacing, write_json
-from linkbert.model.linkbert import LinkBert
+from linkbert.model.linkbert import LinkBert, TwoLosses
 from linkbert.model.stock import KINDS, Stock, kind_of, longest, new_config
 
 log = logging.getLogger(__name__)
 
-Model = LinkBert | Stock
+
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 VOCABULARY_FILES = ("vocab.txt", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
 HUB_FILES = ("config.json", "model*.safetensors", INDEX, *VOCABULARY_FILES)
@@ -41,7 +41,7 @@ TOKENS = {"[PAD]": 0, "[CLS]": 2, "[SEP]": 3}  # where a trained vocabulary of o
 
 def start_model(
     config: Config, vocabulary_size: int, *, counts: np.ndarray | None = None, tokens: Mapping[str, int] = TOKENS
-) -> Model:
+) -> TwoLosses:
     """Make the model a run starts from, as `config.init` says: random, or an encoder that exists.
 
     An encoder from a folder keeps its own sizes; whoever calls has seen that its vocabulary is the store's (its matrix
@@ -90,7 +90,7 @@ def start_model(
     return model
 
 
-def make_model(config: PretrainedConfig, weights: dict[str, Tensor], *, objective: str, seed: int = 0) -> Model:
+def make_model(config: PretrainedConfig, weights: dict[str, Tensor], *, objective: str, seed: int = 0) -> TwoLosses:
     """Build a model from weights under its masked-LM class's names; what they lack starts as `start_model` says.
 
     No weights at all is a random start. Weights of another shape, or an encoder with holes, are a ValueError.
@@ -98,7 +98,7 @@ def make_model(config: PretrainedConfig, weights: dict[str, Tensor], *, objectiv
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if isinstance(config, BertConfig):
-            model: Model = LinkBert(config, objective=objective)
+            model: TwoLosses = LinkBert(config, objective=objective)
         else:
             model = Stock(config, objective=objective)
     if not weights:
@@ -230,7 +230,7 @@ def plain_names(weights: dict[str, Tensor], encoder: str) -> dict[str, Tensor]:
     return plain
 
 
-def load_model(folder: Path) -> Model:
+def load_model(folder: Path) -> TwoLosses:
     """Open a checkpoint with its relation head; a BERT's folder without a linked row has BERT's two relations."""
     config, weights = read_encoder(folder)
     return make_model(config, weights, objective=objective_of(config, weights))
@@ -243,7 +243,7 @@ def objective_of(config: PretrainedConfig, weights: dict[str, Tensor]) -> str:
 
 
 def write_model(
-    model: Model,
+    model: TwoLosses,
     folder: Path,
     *,
     vocabulary_folder: Path,
@@ -272,7 +272,7 @@ def write_model(
         (folder / "README.md").write_text(card, encoding="utf-8")
 
 
-def save_model(model: Model, folder: Path, *, vocabulary_folder: Path, card: str | None = None) -> None:
+def save_model(model: TwoLosses, folder: Path, *, vocabulary_folder: Path, card: str | None = None) -> None:
     """Write a Hugging Face folder under a temporary name and rename it: it is whole or it is not there."""
     with replacing(folder) as part:
         part.mkdir()

@@ -21,7 +21,7 @@ from torch.nn import functional
 
 from linkbert.config import Config
 from linkbert.model.encoder import Mode
-from linkbert.model.linkbert import LinkBert, Output
+from linkbert.model.linkbert import Output, TwoLosses
 from linkbert.model.stock import Stock
 from linkbert.records import IGNORED
 
@@ -36,7 +36,7 @@ M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # of glibc's malloc.h
 ROUND = 64  # compiled, the number of masked positions is a multiple of this
 
 
-def step_function(model: LinkBert | Stock, config: Config, called: nn.Module | None = None) -> Callable[[Any], Output]:
+def step_function(model: TwoLosses, config: Config, called: nn.Module | None = None) -> Callable[[Any], Output]:
     """Give the function that maps a batch (with the tensors that `LinkBert.forward` takes) to its losses.
 
     Dropout follows from torch's generator at the time of the call, so `torch.manual_seed` before a step decides it;
@@ -91,7 +91,7 @@ def keep_memory() -> None:
             mallopt(option, value)
 
 
-def compiles(model: LinkBert | Stock, config: Config) -> bool:
+def compiles(model: TwoLosses, config: Config) -> bool:
     """Tell whether a run is compiled: as `config.compile` says, and auto by how much the whole run computes.
 
     The answer depends on the settings and on there being a compiler, never on a clock, so that a resumed run computes
@@ -116,7 +116,7 @@ def compiles(model: LinkBert | Stock, config: Config) -> bool:
     return True
 
 
-def operations_a_token(model: LinkBert | Stock, config: Config) -> float:
+def operations_a_token(model: TwoLosses, config: Config) -> float:
     """Count the floating-point operations of training on one token: forward and, twice that, backward.
 
     2 for each weight of a matrix product, and 4 T H a layer for attention (scores and sums over T places). The masked
@@ -151,7 +151,7 @@ def matrix_peak(device: torch.device, dtype: torch.dtype, *, seconds: float = 0.
     return best
 
 
-def row_cost(model: LinkBert | Stock) -> float:
+def row_cost(model: TwoLosses) -> float:
     """Give what a place of a row costs for each place of the row, next to what it costs alone, for `choose_shape`.
 
     On a CPU attention computes whole rows: 4 W H operations a place and layer beside 24 H^2 (W the row's width, H the
