@@ -1,5 +1,7 @@
 """Packed rows, the loss without logits and attention by pairs, each against what it replaces."""
 
+import types
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -14,7 +16,61 @@ from linkbert.model.encoder import Mode, give_slots
 from linkbert.model.linkbert import LinkBert
 from linkbert.model.step import query_slots, step_function
 from linkbert.records import IGNORED
-from tests.model.packed import SIZES, pack, pairs_of
+
+SIZES = {
+    "vocab_size": 97,
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 64,
+    "max_position_embeddings": 40,
+    "attention_probs_dropout_prob": 0.0,
+}
+
+
+def pairs_of(lengths, *, seed=0):
+    """Draw pairs: tokens, segment ids, up to 4 masked places after [CLS], their labels, and a relation of two."""
+    random = torch.Generator().manual_seed(seed)
+    draw = lambda size, high: torch.randint(1, high, size, generator=random)  # noqa: E731
+    return [
+        (
+            draw((n,), 97),
+            (torch.arange(n) >= n // 3).long(),
+            (torch.randperm(n - 1, generator=random)[:4] + 1).sort().values,
+            draw((min(4, n - 1),), 97),
+            draw((), 3) - 1,
+        )
+        for n in lengths
+    ]
+
+
+def pack(pairs, rows, *, width):
+    """Lay pairs out as a Batch does: `rows` lists the pairs of each row; every list of slots has two that fill up."""
+    shape = (len(rows), width)
+    ids, kinds, positions = (torch.zeros(shape, dtype=torch.int64) for _ in range(3))
+    numbers = torch.full(shape, -1)
+    first, masked, labels, relations = [], [], [], []
+    for row, members in enumerate(rows):
+        start = 0
+        for tokens, types_, places, wanted, relation in (pairs[i] for i in members):
+            part = row, slice(start, start + len(tokens))
+            ids[part], kinds[part], positions[part] = tokens, types_, torch.arange(len(tokens))
+            numbers[part] = len(first)
+            first.append(row * width + start)
+            masked += (places + row * width + start).tolist()
+            labels += wanted.tolist()
+            relations.append(int(relation))
+            start += len(tokens)
+    return types.SimpleNamespace(
+        input_ids=ids,
+        token_type_ids=kinds,
+        positions=positions,
+        pairs=numbers,
+        first=torch.tensor([*first, 0, 0]),
+        masked_positions=torch.tensor([*masked, 0, 0]),
+        masked_labels=torch.tensor([*labels, IGNORED, IGNORED]),
+        relations=torch.tensor([*relations, IGNORED, IGNORED]),
+    )
 
 
 @pytest.fixture
@@ -24,25 +80,29 @@ def model():
 
 
 @pytest.mark.parametrize("mode", [Mode(), Mode(written_out=True, slots=16), Mode(recompute=True, slots=16)])
-def test_packed_rows_equal_hugging_face_pair_by_pair(model, mode):
+def test_packed_rows_equal_hugging_face_pair_by_pair(model, mode, monkeypatch):
+    monkeypatch.setattr(loss, "compiled_powers_of", lambda: loss.powers_of)
     reference = BertForPreTraining(model.config).eval()
     reference.load_state_dict(model.state_dict())
     pairs = pairs_of(lengths=[5, 24, 9, 11, 17, 3])
     their_loss = torch.zeros(())
-    for ids, types, places, labels, relation in pairs:
-        output = reference(ids[None], token_type_ids=types[None])
+    for ids, kinds, places, labels, relation in pairs:
+        output = reference(ids[None], token_type_ids=kinds[None])
         their_loss = their_loss + functional.cross_entropy(output.prediction_logits[0, places], labels, reduction="sum")
         their_loss = their_loss + functional.cross_entropy(output.seq_relationship_logits, relation[None])
-    their_loss.backward()
+    count = sum(len(pair[2]) for pair in pairs)  # the loop, too, divides by it
+    (their_loss / count).backward()
 
     batch = pack(pairs, [[1], [0, 2, 5], [3], [4], []], width=24)
     ours = model(*vars(batch).values(), mode)
     total = ours.mlm_loss + ours.relation_loss
     torch.testing.assert_close(total, their_loss, rtol=1e-5, atol=1e-5)
-    total.backward()
+    (total / count).backward()
     theirs = dict(reference.named_parameters())
     for name, weight in model.named_parameters():
-        torch.testing.assert_close(weight.grad, theirs[name].grad, rtol=1e-4, atol=1e-5, msg=name)
+        torch.testing.assert_close(
+            weight.grad, theirs[name].grad, rtol=1e-4, atol=1e-5, msg=lambda m, n=name: f"{n}: {m}"
+        )
 
 
 @given(places=some.integers(0, 40), ignored=some.sets(some.integers(0, 39)), seed=some.integers(0, 99))
