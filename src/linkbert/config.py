@@ -99,7 +99,7 @@ class Config:
     budget: str = knob("none", "time of training instead of steps, such as 90s, 40m or 2h; evaluations are not counted")
     pace: str = knob("none", "a run with a budget whose journal says how many steps the time had, to repeat it exactly")
     batch_size: int = knob(2_048, "pairs an update, over all processes")
-    micro_batch: int = knob(32, "pairs of one forward pass of one process; gradients add up to batch_size")
+    micro_batch: int = knob(32, "rows of sequence_length tokens, each with as many pairs as fit, of one forward pass")
     learning_rate: float = knob(5e-3, "peak learning rate")
     schedule: str = knob(
         "linear",

@@ -162,10 +162,11 @@ def row_cost(model: LinkBert | Stock) -> float:
     """Give what a place of a row costs for each place of the row, next to what it costs alone, for `choose_shape`.
 
     On a CPU attention computes whole rows: 4 W H operations a place and layer beside 24 H^2 (W the row's width, H the
-    hidden one), at about a third of the speed. On CUDA a place meets only the places of its own pair.
+    hidden one), at about a third of the speed; so does a Stock anywhere. A LinkBert's place on CUDA meets its own pair.
     """
-    hidden = model.config.hidden_size
-    return 0.0 if next(model.parameters()).is_cuda else 3 * 4 * hidden / (24 * hidden**2)
+    if isinstance(model, LinkBert) and next(model.parameters()).is_cuda:
+        return 0.0
+    return 3 * 4 / (24 * model.config.hidden_size)
 
 
 def pad_masked(positions: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
