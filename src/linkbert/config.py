@@ -76,6 +76,11 @@ class Config:
 
     # The encoder
     init: str = knob("none", "start: none (random), a Hugging Face folder or a hub name")
+    architecture: str = knob(
+        "bert",
+        "kind of encoder of a random start (ignored with init)",
+        ("bert", "roberta", "electra", "deberta", "deberta-v2", "modernbert"),
+    )
     layers: int = knob(2, "transformer layers (ignored with init)")
     hidden: int = knob(128, "width (ignored with init)")
     heads: int = knob(2, "attention heads (ignored with init)")

@@ -1,5 +1,7 @@
 """Checkpoints as Hugging Face folders, and every kind of folder a run can start from."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -11,9 +13,8 @@ from transformers import (
     BertConfig,
     BertForMaskedLM,
     BertForPreTraining,
+    BertForSequenceClassification,
     BertModel,
-    RobertaConfig,
-    RobertaModel,
 )
 
 from linkbert.config import make_config
@@ -42,7 +43,8 @@ def encoder_folder(tmp_path, vocabulary):
     def write(kind, change=lambda weights: weights, **config):
         torch.manual_seed(5)
         sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
-        model = kind(BertConfig(vocab_size=len(VOCABULARY), max_position_embeddings=40, **sizes | config))
+        sizes |= {"vocab_size": len(VOCABULARY), "max_position_embeddings": 40}
+        model = kind(BertConfig(**sizes | config))
         folder = tmp_path / kind.__name__
         model.save_pretrained(folder)
         save_file(change(load_file(folder / "model.safetensors")), folder / "model.safetensors")
@@ -189,20 +191,67 @@ def test_what_is_no_bert_or_does_not_fit_is_refused(encoder_folder, tmp_path, vo
     with pytest.raises(ValueError, match="a pickle, which linkbert never opens"):
         start(folder, vocabulary)
 
-    roberta = RobertaModel(RobertaConfig(vocab_size=15, hidden_size=16, num_hidden_layers=1, num_attention_heads=2))
-    roberta.save_pretrained(tmp_path / "roberta")
-    with pytest.raises(ValueError, match="of type 'roberta'"):
-        read_encoder(tmp_path / "roberta")
+    for other in ("gpt2", "t5"):
+        (tmp_path / other).mkdir()
+        (tmp_path / other / "config.json").write_text(json.dumps({"model_type": other}))
+        with pytest.raises(ValueError, match=f"of type '{other}'; linkbert continues bert, roberta"):
+            read_encoder(tmp_path / other)
     with pytest.raises(ValueError, match=r"no config\.json"):
         read_encoder(tmp_path)
     with pytest.raises(ValueError, match="there is no such folder"):
         find_encoder("./nowhere")
 
 
-def test_an_untied_decoder_is_refused(encoder_folder):
-    folder, _ = encoder_folder(BertForMaskedLM, lambda w: w | {"cls.predictions.decoder.weight": torch.ones(15, 16)})
-    with pytest.raises(ValueError, match="not tied"):
-        read_encoder(folder)
+def test_an_untied_decoder_stays_apart(encoder_folder, tmp_path, vocabulary):
+    change = {"cls.predictions.decoder.weight": torch.ones(15, 16)}
+    folder, _ = encoder_folder(BertForMaskedLM, lambda weights: weights | change)
+    model = start(folder, vocabulary)
+    assert torch.equal(model.cls.predictions.decoder.weight, torch.ones(15, 16))
+    assert model.bert.embeddings.word_embeddings.weight.std() > 0
+    save_model(model, tmp_path / "again", vocabulary_folder=vocabulary)
+    assert not same_weights(load_model(tmp_path / "again"), model)
+    theirs = AutoModelForMaskedLM.from_pretrained(tmp_path / "again")
+    assert torch.equal(theirs.cls.predictions.decoder.weight, torch.ones(15, 16))
+
+
+@pytest.mark.parametrize("kind", [BertModel, BertForMaskedLM, BertForPreTraining, BertForSequenceClassification])
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_every_kind_of_bert_folder(encoder_folder, vocabulary, kind, prefix):
+    folder, theirs = encoder_folder(kind, lambda weights: {prefix + name: value for name, value in weights.items()})
+    model = start(folder, vocabulary)
+    assert not same_weights(model.bert if kind is BertModel else model, theirs)
+
+
+def test_shards_are_held_to_their_index(encoder_folder, vocabulary):
+    folder, theirs = encoder_folder(BertForPreTraining)
+    (folder / "model.safetensors").unlink()
+    theirs.save_pretrained(folder, max_shard_size="8KB")
+    shards = sorted(folder.glob("model-*.safetensors"))
+    assert len(shards) > 2
+    assert not same_weights(start(folder, vocabulary), theirs)
+    weights = load_file(shards[1])
+    save_file(weights | {"extra": torch.ones(2)}, shards[1])
+    with pytest.raises(ValueError, match=r"do not hold what model.safetensors.index.json says \(extra\)"):
+        start(folder, vocabulary)
+    save_file(dict(list(weights.items())[1:]), shards[1])
+    with pytest.raises(ValueError, match="do not hold what"):
+        start(folder, vocabulary)
+    shards[1].unlink()
+    with pytest.raises(ValueError, match=f"lacks {shards[1].name}, named by model.safetensors.index.json"):
+        start(folder, vocabulary)
+
+
+def test_a_matrix_of_words_may_have_rows_to_spare(encoder_folder, tmp_path):
+    folder, theirs = encoder_folder(BertModel, vocab_size=24)
+    counts = np.arange(15)
+    config = make_config("tiny", [*SETTINGS, f"init={folder}"])
+    model = start_model(config, 15, counts=counts)
+    assert not same_weights(model.bert, theirs)
+    bias = model.cls.predictions.bias
+    assert bias.shape == (24,)
+    assert (bias[15:] == bias[0]).all()
+    save_model(model, tmp_path / "wide", vocabulary_folder=folder)
+    assert len(fill_mask(tmp_path / "wide", "[MASK]", top=99)[0]) == 15
 
 
 def test_a_hub_name_without_a_network_is_one_clear_line(monkeypatch):
@@ -218,7 +267,7 @@ def test_a_hub_name_without_a_network_is_one_clear_line(monkeypatch):
 def test_a_config_of_another_size_than_the_vocabulary_is_refused(encoder_folder):
     folder, _ = encoder_folder(BertModel)
     with pytest.raises(ValueError, match="has 15 tokens by its config"):
-        start_model(make_config("tiny", [*SETTINGS, f"init={folder}"]), 14)
+        start_model(make_config("tiny", [*SETTINGS, f"init={folder}"]), 16)
 
 
 def test_ask_a_model(encoder_folder, tmp_path, vocabulary):

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 from linkbert.corpora.store import Store
 from linkbert.files import read_json, replacing, write_json
@@ -322,13 +322,16 @@ def _read_definition(content: dict[str, Any], name: str) -> Vocabulary:
     ids = tokenizer.get_vocab()
     if sorted(ids.values()) != list(range(len(ids))):
         raise ValueError(f"{name} is damaged: its token ids are not 0 to {len(ids) - 1}")
+    special = tuple(a if a in ids else b if b in ids else a for a, b in zip(SPECIAL, ROBERTA, strict=True))
+    _, _, cls, sep, _ = special
+    if tokenizer.post_processor is None and {cls, sep} <= ids.keys():
+        tokenizer.post_processor = processors.BertProcessing((sep, ids[sep]), (cls, ids[cls]))
     definition = tokenizer.to_str()
     if not re.search("ByteLevel|▁", definition):
         raise ValueError(
             f"{name} does not mark where words begin (it is {content['model'].get('type')}); "
             "known are WordPieces (##), byte-level BPE (Ġ) and sentencepiece (▁)"
         )
-    special = tuple(a if a in ids else b if b in ids else a for a, b in zip(SPECIAL, ROBERTA, strict=True))
     tokens = tuple(sorted(ids, key=ids.__getitem__))
     return _named(name, tokens, lowercase=False, special=special, definition=definition)
 

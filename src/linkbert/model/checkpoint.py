@@ -1,7 +1,8 @@
 """Encoders on disk: Hugging Face folders, read and written; and the model a run starts from.
 
-In: a folder (ours, or any BERT's) or a hub name. Out: a LinkBert, or a folder that `AutoModel`, `AutoModelForMaskedLM`,
-`BertForPreTraining` and `AutoTokenizer` open. Weights are safetensors only: a pytorch_model.bin is a pickle, and a
+In: a folder (ours, or any released BERT's, RoBERTa's, ELECTRA's, DeBERTa's or ModernBERT's) or a hub name. Out: a
+LinkBert (of a BERT) or a Stock (of any other), or a folder that `AutoModel`, `AutoModelForMaskedLM`, of a BERT also
+`BertForPreTraining`, and `AutoTokenizer` open. Weights are safetensors only: a pytorch_model.bin is a pickle, and a
 pickle can run code. Every weight is kept in fp32, whatever the arithmetic of the run.
 """
 
@@ -9,120 +10,191 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor
-from transformers import BertConfig
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import CONFIG_MAPPING, MODEL_FOR_MASKED_LM_MAPPING, BertConfig, PretrainedConfig
 
 from linkbert.config import Config
 from linkbert.files import read_json, replacing, write_json
 from linkbert.model.linkbert import LinkBert
+from linkbert.model.stock import KINDS, Stock, kind_of, longest, new_config
 
 log = logging.getLogger(__name__)
 
-WEIGHTS = "model.safetensors"
+Model = LinkBert | Stock
+WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 VOCABULARY_FILES = ("vocab.txt", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
-HUB_FILES = ("config.json", "model*.safetensors", "model.safetensors.index.json", *VOCABULARY_FILES)
-MLM_HEAD = "cls.predictions.transform.dense.weight"
-RELATION_HEAD = "cls.seq_relationship.weight"
+HUB_FILES = ("config.json", "model*.safetensors", INDEX, *VOCABULARY_FILES)
+RELATION_HEADS = ("cls.seq_relationship.weight", "linkbert.relation.weight")  # of a LinkBert, of a Stock
 LINKED_ROW = "cls.linked_relationship.weight"
+TOKENS = {"[PAD]": 0, "[CLS]": 2, "[SEP]": 3}  # where a trained vocabulary of ours has them
 
 
-def start_model(config: Config, vocabulary_size: int, *, counts: np.ndarray | None = None) -> LinkBert:
+def start_model(
+    config: Config, vocabulary_size: int, *, counts: np.ndarray | None = None, tokens: Mapping[str, int] = TOKENS
+) -> Model:
     """Make the model a run starts from, as `config.init` says: random, or an encoder that exists.
 
-    An encoder from a folder keeps its own sizes; whoever calls has seen that its vocabulary is the store's. What it
-    lacks starts anew: a masked-token head as identity over the tied decoder, a pooler and a relation head at random; of
-    a two-row relation head the rows stay, and the linked row starts at zero. `counts` (V,) int64 are how often the
-    corpus has each token: a masked-token head that starts anew has their logarithms as its bias, and so need not spend
-    its first steps on learning how common words are.
+    An encoder from a folder keeps its own sizes; whoever calls has seen that its vocabulary is the store's (its matrix
+    may have rows to spare). What it lacks starts anew: a masked-token head as identity over the tied decoder, a pooler
+    and a relation head at random; of a BERT's two-row relation head the rows stay, and the linked row starts at zero.
+    `counts` (V,) int64 are how often the corpus has each token: a masked-token head that starts anew has their
+    logarithms as its bias, and so need not spend its first steps on learning how common words are. `tokens` are the ids
+    of [PAD], [CLS] and [SEP].
     """
+    weights: dict[str, Tensor] = {}
     if config.init == "none":
-        bert_config = BertConfig(
-            vocab_size=vocabulary_size,
-            hidden_size=config.hidden,
-            num_hidden_layers=config.layers,
-            num_attention_heads=config.heads,
-            intermediate_size=config.feed_forward,
-            max_position_embeddings=max(config.sequence_length, 512),
-        )
-        weights: dict[str, Tensor] = {}
+        sizes = {
+            "vocab_size": vocabulary_size,
+            "hidden_size": config.hidden,
+            "num_hidden_layers": config.layers,
+            "num_attention_heads": config.heads,
+            "intermediate_size": config.feed_forward,
+        }
+        ids = {f"{name[1:-1].lower()}_token_id": tokens[name] for name in TOKENS}
+        own = new_config(config.architecture, sizes, ids, longest=max(config.sequence_length, 512))
     else:
-        folder = find_encoder(config.init)
-        bert_config, weights = read_encoder(folder)
-        if bert_config.vocab_size != vocabulary_size:
+        own, weights = read_encoder(find_encoder(config.init))
+        if own.vocab_size < vocabulary_size:
             raise ValueError(
-                f"{config.init} has {bert_config.vocab_size} tokens by its config.json, the store {vocabulary_size}: "
+                f"{config.init} has {own.vocab_size} tokens by its config.json, the store {vocabulary_size}: "
                 "its config.json and its vocabulary do not belong together"
             )
-        if bert_config.max_position_embeddings < config.sequence_length:
+        if longest(own) < config.sequence_length:
             raise ValueError(
-                f"{config.init} has {bert_config.max_position_embeddings} positions, fewer than "
-                f"sequence_length={config.sequence_length}; set sequence_length={bert_config.max_position_embeddings}"
+                f"{config.init} has {longest(own)} positions, fewer than "
+                f"sequence_length={config.sequence_length}; set sequence_length={longest(own)}"
             )
-    bert_config.initializer_range = config.initializer_range
-    bert_config.hidden_dropout_prob = config.dropout
-    bert_config.attention_probs_dropout_prob = config.attention_dropout
-    model = make_model(bert_config, weights, objective=config.objective, seed=config.seed)
-    if counts is not None and MLM_HEAD not in weights:
-        shares = torch.from_numpy(counts + 1.0)
+    own.initializer_range = config.initializer_range
+    modern = own.model_type == "modernbert"
+    for name in ("embedding_dropout", "mlp_dropout") if modern else ("hidden_dropout_prob",):
+        setattr(own, name, config.dropout)
+    setattr(own, "attention_dropout" if modern else "attention_probs_dropout_prob", config.attention_dropout)
+    model = make_model(own, weights, objective=config.objective, seed=config.seed)
+    if isinstance(model, Stock) and model.segments < 2:
+        log.info("%s has no segment ids: A and B are told apart by [SEP] alone", own.model_type)
+    kind = kind_of(own)
+    if counts is not None and kind.dense not in weights:
+        shares = functional.pad(torch.from_numpy(counts + 1.0), (0, own.vocab_size - len(counts)), value=1.0)
         with torch.no_grad():
-            model.cls.predictions.bias.copy_((shares / shares.sum()).log())
+            model.get_parameter(kind.bias).copy_((shares / shares.sum()).log())
     return model
 
 
-def make_model(bert_config: BertConfig, weights: dict[str, Tensor], *, objective: str, seed: int = 0) -> LinkBert:
-    """Build a LinkBert from weights under BertForPreTraining's names; what they lack starts as `start_model` says.
+def make_model(config: PretrainedConfig, weights: dict[str, Tensor], *, objective: str, seed: int = 0) -> Model:
+    """Build a model from weights under its masked-LM class's names; what they lack starts as `start_model` says.
 
     No weights at all is a random start. Weights of another shape, or an encoder with holes, are a ValueError.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = LinkBert(bert_config, objective=objective)
+        if isinstance(config, BertConfig):
+            model: Model = LinkBert(config, objective=objective)
+        else:
+            model = Stock(config, objective=objective)
     if not weights:
         return model
-    own = model.state_dict()
-    missing = [name for name in own if name not in weights and not name.startswith("cls.predictions.decoder.")]
-    holes = [name for name in missing if not name.startswith(("cls.", "bert.pooler."))]
+    own, again = model.state_dict(), tied_names(model)
+    missing = [name for name in own if name not in weights and name not in again]
+    encoder = f"{encoder_name(config)}."
+    holes = [name for name in missing if name.startswith(encoder) and ".pooler." not in name]
     if holes:
-        raise ValueError(f"the encoder lacks {len(holes)} weights, {holes[0]} first; it is not a whole BERT")
+        raise ValueError(
+            f"the encoder lacks {len(holes)} weights, {holes[0]} first; it is not a whole {config.model_type}"
+        )
     for name in own.keys() & weights.keys():
         if own[name].shape != weights[name].shape:
             shapes = f"{tuple(weights[name].shape)} where config.json asks for {tuple(own[name].shape)}"
             raise ValueError(f"the encoder's {name} has shape {shapes}; config.json and weights do not belong together")
     model.load_state_dict({name: value for name, value in weights.items() if name in own}, strict=False)
     with torch.no_grad():
-        if MLM_HEAD in missing:
-            transform = model.cls.predictions.transform
-            transform.dense.weight.copy_(torch.eye(bert_config.hidden_size))
+        dense = kind_of(config).dense
+        if dense in missing:
+            if own[dense].shape[0] == own[dense].shape[1]:
+                model.get_parameter(dense).copy_(torch.eye(len(own[dense])))
             log.info("no masked-token head: it starts as identity over the tied decoder")
-        linked = model.cls.linked_relationship
-        if linked is not None and LINKED_ROW in missing and RELATION_HEAD in weights:
-            linked.weight.zero_()
+        if LINKED_ROW in missing and RELATION_HEADS[0] in weights:
+            model.get_parameter(LINKED_ROW).zero_()
             log.info("a two-class relation head: its rows stay contiguous and random, the linked row starts at zero")
     return model
 
 
-def read_encoder(folder: Path) -> tuple[BertConfig, dict[str, Tensor]]:
-    """Read a BERT's config.json and safetensors, names brought to those of BertForPreTraining, values to fp32.
+def tied_names(model: nn.Module) -> set[str]:
+    """Name the weights that are others under a second name: the decoder, where it is the word embeddings."""
+    seen: set[int] = set()
+    again = set()
+    for name, value in model.state_dict(keep_vars=True).items():
+        if id(value) in seen:
+            again.add(name)
+        seen.add(id(value))
+    return again
 
-    'embeddings.LayerNorm.gamma' -> 'bert.embeddings.LayerNorm.weight'. Anything but a BERT is a ValueError.
+
+def encoder_name(config: PretrainedConfig) -> str:
+    """Give the name of the encoder within its masked-LM class: 'bert', 'roberta', 'model'."""
+    kind: Any = MODEL_FOR_MASKED_LM_MAPPING[type(config)]
+    return kind.base_model_prefix
+
+
+def read_encoder(folder: Path) -> tuple[PretrainedConfig, dict[str, Tensor]]:
+    """Read a config.json and safetensors, names brought to those of the masked-LM class, values to fp32.
+
+    'embeddings.LayerNorm.gamma' -> 'bert.embeddings.LayerNorm.weight'. A decoder that is the word embeddings is left
+    out; where it is not, `tie_word_embeddings` is False. A kind that is not known is a ValueError.
     """
     if not (folder / "config.json").is_file():
         raise ValueError(f"{folder} is not a Hugging Face folder: it has no config.json")
     settings = read_json(folder / "config.json")
-    kind = settings.get("model_type") if isinstance(settings, dict) else None
-    if kind != "bert":
-        raise ValueError(f"{folder} holds a model of type {kind!r}; linkbert continues models of type 'bert' only")
+    name = settings.get("model_type") if isinstance(settings, dict) else None
+    if name not in KINDS:
+        raise ValueError(f"{folder} holds a model of type {name!r}; linkbert continues {', '.join(KINDS)}")
     if settings.get("position_embedding_type", "absolute") != "absolute" or settings.get("is_decoder"):
-        raise ValueError(f"{folder} is not a plain BERT encoder (relative positions, or a decoder)")
-    weights: dict[str, Tensor] = {}
-    files = sorted(folder.glob("model*.safetensors"))
-    if not files:
+        raise ValueError(f"{folder} is not a plain encoder (relative positions added to a {name}, or a decoder)")
+    config: Any = CONFIG_MAPPING[name].from_dict(settings)
+    weights = plain_names(read_weights(folder), encoder_name(config))
+    if name.startswith("deberta"):
+        config.legacy = "cls.predictions.bias" in weights
+    kind = kind_of(config)
+    bias = weights.pop(kind.decoder.replace(".weight", ".bias"), None)
+    if bias is not None:
+        weights.setdefault(kind.bias, bias)
+    words = next((value for key, value in weights.items() if re.search(r"(word|tok)_embeddings\.weight$", key)), None)
+    decoder = weights.get(kind.decoder)
+    config.tie_word_embeddings = decoder is None or (words is not None and torch.equal(decoder, words))
+    if config.tie_word_embeddings:
+        weights.pop(kind.decoder, None)
+    else:
+        log.info("%s has a decoder apart from its word embeddings; it stays so", folder)
+    return config, weights
+
+
+def read_weights(folder: Path) -> dict[str, Tensor]:
+    """Read a folder's safetensors, one file or the shards that its index names, values to fp32.
+
+    A shard that is absent or holds other weights than the index says is a ValueError.
+    """
+    wanted: dict[str, str] = {}
+    if (folder / WEIGHTS).is_file():
+        files = [WEIGHTS]
+    elif (folder / INDEX).is_file():
+        content = read_json(folder / INDEX)
+        wanted = content.get("weight_map", {}) if isinstance(content, dict) else {}
+        files = sorted(set(wanted.values()))
+        absent = [file for file in files if Path(file).name != file or not (folder / file).is_file()]
+        if absent or not files:
+            raise ValueError(
+                f"{folder} lacks {(absent or ['the shards'])[0]}, named by {INDEX}; fetch the folder again"
+            )
+    else:
         pickled = (folder / "pytorch_model.bin").exists()
         raise ValueError(
             f"{folder} has its weights only as pytorch_model.bin, a pickle, which linkbert never opens; "
@@ -130,44 +202,48 @@ def read_encoder(folder: Path) -> tuple[BertConfig, dict[str, Tensor]]:
             if pickled
             else f"{folder} has no {WEIGHTS}"
         )
+    weights: dict[str, Tensor] = {}
+    held: dict[str, str] = {}
     for file in files:
         try:
-            stored = load_file(file)
+            stored = load_file(folder / file)
         except Exception as error:
-            raise ValueError(f"{file} cannot be read as safetensors ({error}); fetch or write it again") from None
-        weights |= {plain_name(name): value.float() for name, value in stored.items() if value.is_floating_point()}
-    bias = weights.pop("cls.predictions.decoder.bias", None)
-    if bias is not None:
-        weights.setdefault("cls.predictions.bias", bias)
-    decoder = weights.pop("cls.predictions.decoder.weight", None)
-    words = weights.get("bert.embeddings.word_embeddings.weight")
-    if decoder is not None and words is not None and not torch.equal(decoder, words):
-        raise ValueError(f"{folder} has a decoder that is not tied to its word embeddings; linkbert ties them, as BERT")
-    bert_config = BertConfig.from_dict(settings)
-    bert_config.tie_word_embeddings = True
-    return bert_config, weights
+            raise ValueError(
+                f"{folder / file} cannot be read as safetensors ({error}); fetch or write it again"
+            ) from None
+        held |= dict.fromkeys(stored, file)
+        weights |= {name: value.float() for name, value in stored.items() if value.is_floating_point()}
+    if wanted and held != wanted:
+        other = min(name for name in held.keys() | wanted.keys() if held.get(name) != wanted.get(name))
+        raise ValueError(f"the shards of {folder} do not hold what {INDEX} says ({other}); fetch the folder again")
+    return weights
 
 
-def plain_name(name: str) -> str:
-    """Bring a weight's name to BertForPreTraining's: older norms are gamma and beta, bare encoders have no 'bert.'."""
-    name = name.replace(".gamma", ".weight").replace(".beta", ".bias")
-    return f"bert.{name}" if name.startswith(("embeddings.", "encoder.", "pooler.")) else name
+def plain_names(weights: dict[str, Tensor], encoder: str) -> dict[str, Tensor]:
+    """Bring names to those of the masked-LM class: older norms are gamma and beta, bare encoders have no 'bert.'."""
+    plain = {}
+    for name, value in weights.items():
+        name = re.sub(r"\.gamma$", ".weight", re.sub(r"\.beta$", ".bias", name.removeprefix("module.")))
+        plain[name] = value
+    if not any(name.startswith(f"{encoder}.") for name in plain):
+        plain = {f"{encoder}.{name}": value for name, value in plain.items()}
+    return plain
 
 
-def load_model(folder: Path) -> LinkBert:
-    """Open a checkpoint with its linked row; a folder without one is opened with BERT's two relations."""
-    bert_config, weights = read_encoder(folder)
-    return make_model(bert_config, weights, objective=objective_of(bert_config, weights))
+def load_model(folder: Path) -> Model:
+    """Open a checkpoint with its relation head; a BERT's folder without a linked row has BERT's two relations."""
+    config, weights = read_encoder(folder)
+    return make_model(config, weights, objective=objective_of(config, weights))
 
 
-def objective_of(bert_config: BertConfig, weights: dict[str, Tensor]) -> str:
+def objective_of(config: PretrainedConfig, weights: dict[str, Tensor]) -> str:
     """Tell what a checkpoint was trained for: as its config.json says, else by the rows of its relation head."""
-    named = getattr(bert_config, "linkbert_objective", None) or ("drp" if LINKED_ROW in weights else "nsp")
+    named = getattr(config, "linkbert_objective", None) or ("drp" if LINKED_ROW in weights else "nsp")
     return "none" if named == "mlm" else named  # as an earlier version called it
 
 
 def write_model(
-    model: LinkBert,
+    model: Model,
     folder: Path,
     *,
     vocabulary_folder: Path,
@@ -179,10 +255,11 @@ def write_model(
     `weights` are a copy of the model's, where the model itself learns on meanwhile.
     """
     write_json(folder / "config.json", json.loads(model.config.to_json_string()) | {"dtype": "float32"})
+    again = tied_names(model)  # Hugging Face ties them when it loads
     weights = {
         name: value.detach().to("cpu", torch.float32).contiguous()
         for name, value in (weights or model.state_dict()).items()
-        if not name.startswith("cls.predictions.decoder.")  # tied: Hugging Face ties them again when it loads
+        if name not in again
     }
     save_file(weights, folder / WEIGHTS, metadata={"format": "pt"})
     for name in VOCABULARY_FILES:
@@ -190,12 +267,12 @@ def write_model(
             shutil.copyfile(vocabulary_folder / name, folder / name)
     options = read_json(folder / "tokenizer_config.json") if (folder / "tokenizer_config.json").is_file() else {}
     options = {"tokenizer_class": "BertTokenizer"} | options
-    write_json(folder / "tokenizer_config.json", options | {"model_max_length": model.config.max_position_embeddings})
+    write_json(folder / "tokenizer_config.json", options | {"model_max_length": longest(model.config)})
     if card is not None:
         (folder / "README.md").write_text(card, encoding="utf-8")
 
 
-def save_model(model: LinkBert, folder: Path, *, vocabulary_folder: Path, card: str | None = None) -> None:
+def save_model(model: Model, folder: Path, *, vocabulary_folder: Path, card: str | None = None) -> None:
     """Write a Hugging Face folder under a temporary name and rename it: it is whole or it is not there."""
     with replacing(folder) as part:
         part.mkdir()
@@ -221,5 +298,5 @@ def find_encoder(name: str) -> Path:
         cause = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ValueError(
             f"init={name}: no such folder, and the hub did not give it ({cause[:200]}); "
-            "fetch config.json, model.safetensors and vocab.txt elsewhere and give their folder"
+            "fetch config.json, model.safetensors and its tokenizer elsewhere and give their folder"
         ) from None

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from linkbert.model.checkpoint import MLM_HEAD, RELATION_HEAD, make_model, objective_of, read_encoder
-from linkbert.model.linkbert import LinkBert
+from linkbert.model.checkpoint import RELATION_HEADS, Model, make_model, objective_of, read_encoder
+from linkbert.model.stock import kind_of, longest
 from linkbert.records import RELATIONS
 
 
@@ -22,22 +22,29 @@ def fill_mask(model_folder: Path, text: str, *, top: int = 5) -> list[list[tuple
 
     'The capital of France is [MASK].' -> [[('paris', 0.41), ('lyon', 0.07), ...]]; '##s' continues the word before it.
     """
-    model, tokenizer = open_for(model_folder, head=MLM_HEAD, what="masked-token head")
+    model, tokenizer = open_for(model_folder, relations=False)
     mask = tokenizer.mask_token
-    inputs = tokenizer(text, return_tensors="pt")
-    if inputs["input_ids"].shape[1] > model.config.max_position_embeddings:
-        raise ValueError(
-            f"the text is longer than the model's {model.config.max_position_embeddings} tokens; shorten it"
-        )
+    inputs = tokenizer(text.replace("[MASK]", mask), return_tensors="pt")
+    if inputs["input_ids"].shape[1] > longest(model.config):
+        raise ValueError(f"the text is longer than the model's {longest(model.config)} tokens; shorten it")
     masks = (inputs["input_ids"][0] == tokenizer.mask_token_id).nonzero().flatten()
     if not len(masks):
         raise ValueError(f"there is no {mask} in the text; write {mask} where a word is to be guessed")
     with torch.no_grad():
-        states, _ = model.encode(*alone(inputs["input_ids"], inputs["token_type_ids"], masks))
-        best = model.token_logits(states).softmax(-1).topk(min(top, model.config.vocab_size))
+        states, _ = model.encode(*alone(inputs["input_ids"], torch.zeros_like(inputs["input_ids"]), masks))
+        best = model.token_logits(states)[:, : len(tokenizer)].softmax(-1).topk(min(top, len(tokenizer)))
     return [
-        list(zip(tokenizer.convert_ids_to_tokens(tokens), probabilities, strict=True))
+        list(zip(read_tokens(tokenizer, tokens), probabilities, strict=True))
         for tokens, probabilities in zip(best.indices.tolist(), best.values.tolist(), strict=True)
+    ]
+
+
+def read_tokens(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> list[str]:
+    """Write tokens for reading: '##s' as it is, 'Ġparis' of a byte-level BPE as 'paris'."""
+    tokens = tokenizer.convert_ids_to_tokens(ids)
+    return [
+        token if token.startswith("##") else str(tokenizer.decode([number])).strip() or token
+        for number, token in zip(ids, tokens, strict=True)
     ]
 
 
@@ -47,8 +54,8 @@ def relate(model_folder: Path, text_a: str, text_b: str) -> dict[str, float]:
     -> {'contiguous': 0.08, 'random': 0.61, 'linked': 0.31}; a BERT, whose head has two rows, answers the first two.
     Texts that are too long together lose their ends, the longer one first.
     """
-    model, tokenizer = open_for(model_folder, head=RELATION_HEAD, what="relation head")
-    room = model.config.max_position_embeddings
+    model, tokenizer = open_for(model_folder, relations=True)
+    room = longest(model.config)
     # Each text is cut alone: the library's own truncation of pairs keeps what it cuts off, in every combination.
     a, b = (
         tokenizer(text[: 32 * room], add_special_tokens=False, truncation=True, max_length=room)["input_ids"]
@@ -70,11 +77,13 @@ def alone(
     return input_ids, token_type_ids, places, torch.zeros_like(input_ids), first, masked
 
 
-def open_for(folder: Path, *, head: str, what: str) -> tuple[LinkBert, PreTrainedTokenizerBase]:
-    """Open a model and its tokenizer for a question that needs a head; without it, a ValueError."""
-    bert_config, weights = read_encoder(Path(folder))
-    objective = objective_of(bert_config, weights)
-    if head not in weights or (head == RELATION_HEAD and objective == "none"):
+def open_for(folder: Path, *, relations: bool) -> tuple[Model, PreTrainedTokenizerBase]:
+    """Open a model and its tokenizer for a question about relations, or masks; a ValueError without that head."""
+    config, weights = read_encoder(Path(folder))
+    objective = objective_of(config, weights)
+    there = objective != "none" and not weights.keys().isdisjoint(RELATION_HEADS)
+    if not (there if relations else kind_of(config).dense in weights):
+        what = "relation head" if relations else "masked-token head"
         raise ValueError(f"{folder} has no trained {what}; pretrain it first: linkbert pretrain STORE init={folder}")
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    return make_model(bert_config, weights, objective=objective).eval(), tokenizer
+    return make_model(config, weights, objective=objective).eval(), tokenizer

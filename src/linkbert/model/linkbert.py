@@ -37,6 +37,14 @@ class Output(NamedTuple):
         return self.relation_losses.sum()
 
 
+def sum_by_relation(scores: Tensor, relations: Tensor) -> tuple[Tensor, Tensor]:
+    """Sum losses and right answers of pairs by true relation: (P, 2 or 3) fp32, (P,) -> (3,) fp32, (3,) int64."""
+    losses = functional.cross_entropy(scores, relations, ignore_index=IGNORED, reduction="none")
+    true = relations[:, None] == torch.arange(3, device=relations.device)  # (P, 3)
+    right = scores.argmax(-1) == relations
+    return (losses[:, None] * true).sum(0), (right[:, None] & true).sum(0)
+
+
 class Predictions(NamedTuple):
     """What evaluation needs: one row per masked token, one per pair."""
 
@@ -77,11 +85,17 @@ class LinkBert(nn.Module):
         self.cls = Heads(self.config, linked=objective == "drp")
         self.cls.apply(self.bert._init_weights)
         head = self.cls.predictions
-        head.decoder.weight = self.bert.embeddings.word_embeddings.weight
+        if self.config.tie_word_embeddings:
+            head.decoder.weight = self.bert.embeddings.word_embeddings.weight
         head.decoder.bias = head.bias
         if objective == "none":
             self.bert.get_submodule("pooler").requires_grad_(False)
             self.cls.seq_relationship.requires_grad_(False)
+
+    @property
+    def layers(self) -> nn.ModuleList:
+        """The layers of the encoder."""
+        return self.bert.encoder.layer
 
     def encode(
         self,
@@ -139,11 +153,7 @@ class LinkBert(nn.Module):
         mlm_loss = functional.cross_entropy(logits.float(), masked_labels, ignore_index=IGNORED, reduction="sum")
         if self.objective == "none":
             return Output(mlm_loss, mlm_loss.new_zeros(3), relations.new_zeros(3))
-        scores = self.relation_logits(first_states).float()
-        losses = functional.cross_entropy(scores, relations, ignore_index=IGNORED, reduction="none")
-        true = relations[:, None] == torch.arange(3, device=relations.device)  # (B, 3)
-        right = scores.argmax(-1) == relations
-        return Output(mlm_loss, (losses[:, None] * true).sum(0), (right[:, None] & true).sum(0))
+        return Output(mlm_loss, *sum_by_relation(self.relation_logits(first_states).float(), relations))
 
     @torch.no_grad()
     def predict(

@@ -22,6 +22,7 @@ from torch.nn import functional
 from linkbert.config import Config
 from linkbert.model.encoder import Mode
 from linkbert.model.linkbert import LinkBert, Output
+from linkbert.model.stock import Stock
 from linkbert.records import IGNORED
 
 log = logging.getLogger(__name__)
@@ -35,7 +36,7 @@ M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # of glibc's malloc.h
 ROUND = 64  # compiled, the number of masked positions is a multiple of this
 
 
-def step_function(model: LinkBert, config: Config, called: nn.Module | None = None) -> Callable[[Any], Output]:
+def step_function(model: LinkBert | Stock, config: Config, called: nn.Module | None = None) -> Callable[[Any], Output]:
     """Give the function that maps a batch (with the tensors that `LinkBert.forward` takes) to its losses.
 
     Dropout follows from torch's generator at the time of the call, so `torch.manual_seed` before a step decides it;
@@ -76,14 +77,15 @@ def keep_memory() -> None:
             mallopt(option, value)
 
 
-def compiles(model: LinkBert, config: Config) -> bool:
+def compiles(model: LinkBert | Stock, config: Config) -> bool:
     """Tell whether a run is compiled: as `config.compile` says, and auto by how much the whole run computes.
 
     The answer depends on the settings and on there being a compiler, never on a clock, so that a resumed run computes
     as it did before. A compiled run wants batches of one length; one that is not gains from trimmed batches.
     """
     device = next(model.parameters()).device.type
-    if config.compile == "off" or config.sharding != "none":  # weights that come and go do not fit into one graph
+    # Weights that come and go do not fit into one graph; transformers' modules were never compiled by us.
+    if config.compile == "off" or config.sharding != "none" or isinstance(model, Stock):
         return False
     if config.compile == "auto" and config.budget_seconds:
         if config.budget_seconds < WORTHWHILE_SECONDS:
@@ -100,7 +102,7 @@ def compiles(model: LinkBert, config: Config) -> bool:
     return True
 
 
-def operations_a_token(model: LinkBert, config: Config) -> float:
+def operations_a_token(model: LinkBert | Stock, config: Config) -> float:
     """Count the floating-point operations of training on one token: forward and, twice that, backward.
 
     2 for each weight of a matrix product, and 4 T H a layer for attention (scores and sums over T places). The masked

@@ -254,7 +254,8 @@ def spread(model: nn.Module, processes: Processes, sharding: str) -> nn.Module:
         )
     shape = (processes.count // processes.node, processes.node) if sharding == "hybrid" else (processes.count,)
     mesh = init_device_mesh(processes.device.type, shape, mesh_dim_names=("machine", "rows")[-len(shape) :])
-    for part in [*model.get_submodule("bert.encoder.layer").children(), model]:
+    layers: Any = model.layers
+    for part in [*layers, model]:
         sharded = fully_shard(part, mesh=mesh)
         sharded.set_gradient_divide_factor(1.0)
         sharded.set_force_sum_reduction_for_comms(True)

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from linkbert.instances.batches import Batch
-from linkbert.model.linkbert import LinkBert
+from linkbert.model.checkpoint import Model
 from linkbert.pretraining.distributed import Processes, sum_over
 from linkbert.records import IGNORED, RELATIONS
 
@@ -110,13 +110,13 @@ def student_95(freedom: int) -> float:
     return z + sum(term / freedom**power for power, term in enumerate(terms, 1))
 
 
-def evaluate(model: LinkBert, micro_batches: Iterable[Batch], *, processes: Processes | None = None) -> Scores:
+def evaluate(model: Model, micro_batches: Iterable[Batch], *, processes: Processes | None = None) -> Scores:
     """Score a model on this process's slice of held-out batches, and sum over all processes."""
     return evaluate_stores(model, {"": micro_batches}, processes=processes)
 
 
 def evaluate_stores(
-    model: LinkBert, stores: Mapping[str, Iterable[Batch]], *, processes: Processes | None = None
+    model: Model, stores: Mapping[str, Iterable[Batch]], *, processes: Processes | None = None
 ) -> Scores:
     """Score a model on all stores' batches together, and (`Scores.stores`) on those of each store that has a name."""
     answers = {name: ask(model, batches, processes or Processes()) for name, batches in stores.items()}
@@ -124,7 +124,7 @@ def evaluate_stores(
     return replace(whole, stores={name: to_scores(model, own) for name, own in answers.items() if name})
 
 
-def ask(model: LinkBert, micro_batches: Iterable[Batch], processes: Processes) -> Answers:
+def ask(model: Model, micro_batches: Iterable[Batch], processes: Processes) -> Answers:
     """Let a model guess, and sum what came over all processes."""
     device, vocabulary = processes.device, model.config.vocab_size
     classes = CLASSES[model.objective]
@@ -155,7 +155,7 @@ def ask(model: LinkBert, micro_batches: Iterable[Batch], processes: Processes) -
     return Answers(loss, asked.view(GROUPS, vocabulary), right, table.view(GROUPS, 3, 3))
 
 
-def to_scores(model: LinkBert, answers: Answers) -> Scores:
+def to_scores(model: Model, answers: Answers) -> Scores:
     """Turn sums into Scores."""
     loss, labels, right, cells = answers
     masked = labels.sum(1).tolist()

@@ -109,7 +109,8 @@ def pretrain_store(
                 folder = find_encoder(config.init)
                 check_same_vocabulary(load_vocabulary(folder), vocabulary, folder)
                 start = replace(config, init=str(folder))
-            model = start_model(start, len(vocabulary), counts=count_tokens(opened))
+            tokens = vocabulary.special_ids
+            model = start_model(start, len(vocabulary), counts=count_tokens(opened), tokens=tokens)
         model.to(processes.device)
         send_from_first(processes, [parameter.data for parameter in model.parameters()])
         called = spread(model, processes, config.sharding)
