@@ -162,7 +162,7 @@ def seconds_a_step(store: Path, config: Config) -> float:
         model, learning_rate=config.learning_rate, betas=(config.beta1, config.beta2), epsilon=config.epsilon,
         weight_decay=config.weight_decay,
     )  # fmt: skip
-    batches = Batches(Sampler(tokens, open_graph(store, config), config), trim=True)
+    batches = Batches(Sampler(tokens, open_graph(store, config), config))
     forward = step_function(model, config)
     times = []
     for step in range(5):

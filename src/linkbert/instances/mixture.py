@@ -21,7 +21,7 @@ import numpy as np
 
 from linkbert.config import Config, Part
 from linkbert.graph.links import LinkGraph
-from linkbert.instances.sampler import Instances, Sampler, fill, open_graph
+from linkbert.instances.sampler import Sampler, open_graph
 from linkbert.instances.tokens import TokenStore
 from linkbert.instances.vocabulary import check_same_vocabulary
 from linkbert.records import CONTIGUOUS, RANDOM
@@ -91,9 +91,11 @@ class Mixture:
         ascending = np.argsort(positions)
         return positions[ascending], labels[ascending]
 
-    def fill(self, numbers: np.ndarray, *, trim: bool = False) -> Instances:
-        """Make instances, masked, each in a row of its own; see `sampler.fill`."""
-        return fill(self, numbers, trim=trim)
+    def count_masks(self, numbers: np.ndarray, pairs: np.ndarray) -> int:
+        """Count the masks of drawn instances; see `Sampler.count_masks`."""
+        stores, own = self.locate(numbers)
+        mine = [stores == store for store in range(len(self.samplers))]
+        return sum(sampler.count_masks(own[m], pairs[m]) for sampler, m in zip(self.samplers, mine, strict=True))
 
     def name(self, start: int, stop: int) -> list[dict[str, Any]]:
         """Name instances by their numbers in each store, which follow on each other; see `Sampler.name`."""

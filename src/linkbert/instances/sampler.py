@@ -27,7 +27,6 @@ from linkbert.records import CONTIGUOUS, LINKED, RANDOM, RELATIONS, Pair, Segmen
 log = logging.getLogger(__name__)
 
 SURVEYED = 1 << 18  # anchors at which usable links are counted, where there are more
-MULTIPLE = 8  # a trimmed batch is as wide as a multiple of this, which kernels on a GPU like
 
 
 class NoUsableAnchorError(ValueError):
@@ -190,9 +189,16 @@ class Sampler:
         )  # fmt: skip
         return positions[:masks], labels[:masks]
 
-    def fill(self, numbers: np.ndarray, *, trim: bool = False) -> Instances:
+    def count_masks(self, numbers: np.ndarray, pairs: np.ndarray) -> int:
+        """Count the masks of drawn instances without keeping any: they are all written over each other."""
+        if self.config.masking == "token":
+            return int(mask_counts(lengths_of(pairs) - 3, self.mask_rates(numbers)).sum())
+        ids, types = np.empty((2, self.config.sequence_length), np.int64)
+        return len(self.write(numbers, pairs, np.zeros(len(numbers), np.int64), ids, types)[0])
+
+    def fill(self, numbers: np.ndarray) -> Instances:
         """Make instances, masked, each in a row of its own; see `fill`."""
-        return fill(self, numbers, trim=trim)
+        return fill(self, numbers)
 
     def mask_rates(self, numbers: np.ndarray) -> np.ndarray:
         """Give the share of tokens that is masked in each instance: float64 (B,).
@@ -295,23 +301,22 @@ class Filler(Protocol):
     ) -> tuple[np.ndarray, np.ndarray]:
         """Write drawn instances, masked, into flat arrays; see `Sampler.write`."""
 
+    def count_masks(self, numbers: np.ndarray, pairs: np.ndarray) -> int:
+        """Count the masks of drawn instances; see `Sampler.count_masks`."""
+
     def name(self, start: int, stop: int) -> list[dict[str, Any]]:
         """Name instances for a reader; see `Sampler.name`."""
 
 
-def fill(filler: Filler, numbers: np.ndarray, *, trim: bool = False) -> Instances:
-    """Make instances, masked, each in a row of `sequence_length` places, or of what the longest needs (`trim`)."""
+def fill(filler: Filler, numbers: np.ndarray) -> Instances:
+    """Make instances, masked, each in a row of `sequence_length` places."""
     numbers = np.ascontiguousarray(numbers, np.int64)
     pairs, relations, causes = filler.draw(numbers)
-    lengths = lengths_of(pairs)
-    width = filler.config.sequence_length
-    if trim and len(numbers):
-        width = min(width, -(-int(lengths.max()) // MULTIPLE) * MULTIPLE)
-    shape = (len(numbers), width)
+    shape = (len(numbers), filler.config.sequence_length)
     ids, types = np.full(shape, filler.pad, np.int64), np.zeros(shape, np.int64)
-    starts = np.arange(len(numbers)) * width
+    starts = np.arange(len(numbers)) * shape[1]
     positions, labels = filler.write(numbers, pairs, starts, ids.reshape(-1), types.reshape(-1))
-    return Instances(numbers, pairs, relations, causes, ids, types, lengths, positions, labels)
+    return Instances(numbers, pairs, relations, causes, ids, types, lengths_of(pairs), positions, labels)
 
 
 def lengths_of(pairs: np.ndarray) -> np.ndarray:

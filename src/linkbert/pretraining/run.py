@@ -40,7 +40,7 @@ from linkbert.instances.sampler import held_out as held_out_documents
 from linkbert.instances.tokens import TokenStore
 from linkbert.instances.vocabulary import check_same_vocabulary, load_vocabulary
 from linkbert.model.checkpoint import find_encoder, load_model, start_model, write_model
-from linkbert.model.step import DTYPES, compiles, matrix_peak, operations_a_token, step_function
+from linkbert.model.step import DTYPES, compiles, matrix_peak, operations_a_token, row_cost, step_function
 from linkbert.pretraining.card import Learnt, model_card
 from linkbert.pretraining.checkpoint import (
     State,
@@ -114,7 +114,7 @@ def pretrain_store(
         model.to(processes.device)
         send_from_first(processes, [parameter.data for parameter in model.parameters()])
         called = spread(model, processes, config.sharding)
-        batches = Batches(make_sampler(opened, config), trim=not compiles(model, config))
+        batches = Batches(make_sampler(opened, config), fixed=compiles(model, config), row_cost=row_cost(model))
         held_out = {each.part.name: pairs for each in opened if (pairs := held_out_pairs(each))}
         optimizer = make_optimizer(
             model,
@@ -194,10 +194,10 @@ def held_out_batches(
         return None
     asked = replace(config, batch_size=config.evaluate_pairs)
     try:
-        return Batches(Sampler(tokens, graph, asked, split="held-out", anchors=anchors), trim=True)
+        return Batches(Sampler(tokens, graph, asked, split="held-out", anchors=anchors))
     except NoUsableAnchorError as error:
         log.warning("%s; scores are of all anchors instead", error)
-        return Batches(Sampler(tokens, graph, asked, split="held-out"), trim=True)
+        return Batches(Sampler(tokens, graph, asked, split="held-out"))
 
 
 def prepare_run(
