@@ -24,7 +24,8 @@ from linkbert.instances.batches import Batches
 from linkbert.instances.sampler import Sampler, open_graph
 from linkbert.instances.tokens import TokenStore
 from linkbert.model.checkpoint import load_model
-from linkbert.pretraining.evaluation import GROUPS, clustered, describe, evaluate, percent
+from linkbert.pretraining.evaluation import GROUPS, evaluate
+from linkbert.pretraining.scores import clustered, describe, percent
 from linkbert.records import RELATIONS
 
 

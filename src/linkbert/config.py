@@ -86,6 +86,11 @@ class Config:
     heads: int = knob(2, "attention heads (ignored with init)")
     feed_forward: int = knob(512, "width of the feed-forward layer (ignored with init)")
     initializer_range: float = knob(0.02, "standard deviation of random weights")
+    start: str = knob(
+        "random",
+        "random weights as BERT's, or such that the first layer begins by looking at neighbours (ignored with init)",
+        ("random", "neighbours"),
+    )
     dropout: float = knob(0.1, "dropout on hidden states and heads")
     attention_dropout: float = knob(0.0, "dropout on attention weights; leaves the fast kernel on a CPU")
 

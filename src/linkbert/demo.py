@@ -33,9 +33,10 @@ from linkbert.model.checkpoint import start_model
 from linkbert.model.step import step_function
 from linkbert.pretraining.distributed import choose_device
 from linkbert.pretraining.distributed import processes as join_processes
-from linkbert.pretraining.evaluation import Scores, evaluate
+from linkbert.pretraining.evaluation import evaluate, held_out_batches
 from linkbert.pretraining.optimizer import make_optimizer
-from linkbert.pretraining.run import held_out_batches, pretrain_store
+from linkbert.pretraining.run import pretrain_store
+from linkbert.pretraining.scores import Scores
 from linkbert.show import show_instances, show_scores
 from linkbert.stats import statistics_table, store_statistics
 
@@ -146,11 +147,11 @@ def score(store: Path, config: Config) -> Scores | None:
     """Score the model as it starts, on the same held-out pairs as after training."""
     tokens = TokenStore.open(store)
     pairs = held_out_batches(tokens, open_graph(store, config), config)
-    if pairs is None:
+    if not pairs:
         return None
     with join_processes(config) as processes:
         model = start_model(config, len(tokens.vocabulary), counts=tokens.count_tokens()).to(processes.device)
-        return evaluate(model, pairs.one_by_one(0), processes=processes)
+        return evaluate(model, *(each.one_by_one(0) for each in pairs), processes=processes)
 
 
 def seconds_a_step(store: Path, config: Config) -> float:

@@ -92,7 +92,7 @@ def marked_text(document: Document, fates: list[str | None]) -> Text:
 
 def show_scores(console: Console, scores: Any, *, before: Any = None, vocabulary: tuple[str, ...] = ()) -> None:
     """Print Scores, as `evaluation.describe` writes them."""
-    from linkbert.pretraining.evaluation import describe
+    from linkbert.pretraining.scores import describe
 
     for line in describe(scores, before=before, vocabulary=vocabulary):
         text = Text(line, style="" if line.startswith(" ") else "bold")

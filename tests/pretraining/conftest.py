@@ -137,14 +137,14 @@ def toy_batches():
 def make_toy():
     """Make a model as a run would start it."""
 
-    def make(config=CONFIG):
+    def make(config=CONFIG, *, vocabulary=VOCABULARY):
         sizes = BertConfig(
-            vocab_size=VOCABULARY,
+            vocab_size=vocabulary,
             hidden_size=config.hidden,
             num_hidden_layers=config.layers,
             num_attention_heads=config.heads,
             intermediate_size=config.feed_forward,
-            max_position_embeddings=16,
+            max_position_embeddings=config.sequence_length,
             initializer_range=0.2,
             hidden_dropout_prob=config.dropout,
             attention_probs_dropout_prob=config.attention_dropout,

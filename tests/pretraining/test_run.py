@@ -120,7 +120,7 @@ def test_where_no_held_out_anchor_is_usable_all_are_scored(tmp_path, run, settin
     build_store([tmp_path / "few.jsonl"], tmp_path / "few", vocabulary="train:100")
     result = pretrain_store(tmp_path / "few", run, replace(settings, anchors="usable", steps=1))
     assert result.scores.pairs == 48
-    assert "scores are of all anchors instead" in caplog.text
+    assert "so there is no link gain, and scores are of all anchors" in caplog.text
 
 
 def test_a_folder_of_other_things_is_left_alone(store, run, settings):

@@ -10,6 +10,7 @@ are held out (by a hash of their id) have theirs in the split "held-out".
 
 from __future__ import annotations
 
+import copy
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,6 +125,7 @@ class Sampler:
             contiguous=0.0,
             scope_segment=config.scope == "segment",
             segment={"random": kernels.ANY, "lead": kernels.LEAD, "section": kernels.SECTION}[config.linked_segment],
+            only_a=False,
             usable_only=anchors == "usable",
         )
         ids = store.vocabulary.special_ids
@@ -154,6 +156,16 @@ class Sampler:
     def __len__(self) -> int:
         return self.plan.anchors
 
+    def forced(self, relation: int) -> Sampler:
+        """Give the sampler of the same anchors with B of one relation, and masks in A alone, the same for any relation.
+
+        Only where an anchor cannot have it, another takes its place; of usable anchors that is where `random` gives up.
+        """
+        other = copy.copy(self)
+        linked, contiguous = float(relation == LINKED), float(relation == CONTIGUOUS)
+        other.plan = self.plan._replace(linked=linked, contiguous=contiguous, only_a=True)
+        return other
+
     def _survey(self, anchors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         linkable, continuable = np.zeros((2, len(anchors)), np.bool_)
         kernels.survey(self.corpus, self.plan, anchors, linkable, continuable)
@@ -180,7 +192,7 @@ class Sampler:
         `starts`, int64 (B,), is where each [CLS] goes; ids and types, int64, are as a batch without instances has them:
         what no instance covers stays as it is. An instance's masks do not depend on where it stands, nor on the others.
         """
-        wanted = mask_counts(lengths_of(pairs) - 3, self.mask_rates(numbers))
+        wanted = self._wanted(numbers, pairs)
         positions, labels = np.empty((2, int(wanted.sum())), np.int64)
         masking = {"token": kernels.TOKENS, "word": kernels.WORDS, "span": kernels.SPANS}[self.config.masking]
         masks = kernels.write_instances(
@@ -192,9 +204,14 @@ class Sampler:
     def count_masks(self, numbers: np.ndarray, pairs: np.ndarray) -> int:
         """Count the masks of drawn instances without keeping any: they are all written over each other."""
         if self.config.masking == "token":
-            return int(mask_counts(lengths_of(pairs) - 3, self.mask_rates(numbers)).sum())
+            return int(self._wanted(numbers, pairs).sum())
         ids, types = np.empty((2, self.config.sequence_length), np.int64)
         return len(self.write(numbers, pairs, np.zeros(len(numbers), np.int64), ids, types)[0])
+
+    def _wanted(self, numbers: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+        """Say how many tokens of drawn instances are masked, at most: int64 (B,)."""
+        tokens = pairs[:, 2] - pairs[:, 1] if self.plan.only_a else lengths_of(pairs) - 3
+        return mask_counts(tokens, self.mask_rates(numbers))
 
     def fill(self, numbers: np.ndarray) -> Instances:
         """Make instances, masked, each in a row of its own; see `fill`."""
