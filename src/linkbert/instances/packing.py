@@ -22,6 +22,7 @@ from linkbert.compiled import compiled
 UNBOUNDED = 1 << 62
 WIDER = (1, 2, 3, 4, 6, 8)  # how many times the longest pair's length a row may be wide
 ROUND_PAIRS, ROUND_MASKS = 8, 32  # slots of a fixed shape are a multiple of these, which compiled kernels like
+PASS = 0.04  # what a micro-batch costs beside its places, as a share of a full one; a guess
 SPARE = 1.02  # slots for so many times what the fullest micro-batch of a sample needs
 
 
@@ -135,18 +136,22 @@ def choose_shape(
     the same row, next to what it costs alone; None: rows are as wide as the longest pair. A fixed shape has as few rows
     and slots as hold what was seen.
     """
-    costs = []
+    found = []
     for width in [times * longest for times in (WIDER if row_cost is not None else (1,)) if times <= micro_batch]:
         shape = Shape(micro_batch * longest // width, width)
         rows = [best_fit(*share, width, UNBOUNDED, UNBOUNDED, np.empty(len(share[0]), np.int64)) for share in shares]
-        places = sum(rows) * width
+        cost: float = sum(rows)
         if fixed:
-            # Fewer rows waste less of the last micro-batch; of what wastes the same, more rows are fewer passes.
-            most = range(shape.rows, shape.rows // 2, -1)
-            places, _, count = min((sum(-(-n // r) for n in rows) * r * width, -r, r) for r in most)
-            shape = fit(replace(shape, rows=count), shares)
-        costs.append((places * (1 + (row_cost or 0.0) * width), width, shape))
-    return min(costs, key=lambda each: each[:2])[2]
+            # Fewer rows waste less of the last micro-batch, and make more of them.
+            costs = {
+                most: sum(-(-n // most) for n in rows) * (most + PASS * shape.rows)
+                for most in range(shape.rows, shape.rows // 2, -1)
+            }
+            fewest, cost = min(costs.items(), key=lambda each: each[1])
+            shape = replace(shape, rows=fewest)
+        found.append((cost * width * (1 + (row_cost or 0.0) * width), width, shape))
+    shape = min(found, key=lambda each: each[:2])[2]
+    return fit(shape, shares) if fixed else shape
 
 
 def fit(shape: Shape, shares: Sequence[tuple[np.ndarray, np.ndarray]]) -> Shape:

@@ -47,6 +47,12 @@ def step_function(model: LinkBert | Stock, config: Config, called: nn.Module | N
         keep_memory()
         if config.precision == "fp16":
             log.warning("precision=fp16 on a CPU is for tests: bf16 was 20 times as fast")
+        if config.attention_dropout:
+            log.warning(
+                "attention_dropout=%g leaves the fast kernel of a CPU, which costs about a third of the speed; "
+                "attention_dropout=0 keeps it",
+                config.attention_dropout,
+            )
     dtype = DTYPES[config.precision]
     compiled = compiles(model, config)
     if compiled:
@@ -57,7 +63,8 @@ def step_function(model: LinkBert | Stock, config: Config, called: nn.Module | N
     def step(batch: Any) -> Output:
         seed = torch.randint(-(2**31), 2**31, (), dtype=torch.int32).to(batch.input_ids.device)
         slots = query_slots(batch, config, fixed=compiled)
-        mode = Mode(dtype, seed if model.training else None, written_out=compiled and not seed.is_cuda, slots=slots)
+        written_out, dropout = compiled and not seed.is_cuda, seed if model.training else None
+        mode = Mode(dtype, dropout, written_out, slots, recompute=config.recompute and model.training)
         positions, labels = batch.masked_positions, batch.masked_labels
         if compiled:
             positions, labels = pad_masked(positions, labels)
@@ -157,10 +164,11 @@ def row_cost(model: LinkBert | Stock) -> float:
     """Give what a place of a row costs for each place of the row, next to what it costs alone, for `choose_shape`.
 
     On a CPU attention computes whole rows: 4 W H operations a place and layer beside 24 H^2 (W the row's width, H the
-    hidden one), at about a third of the speed. On CUDA a place meets only the places of its own pair.
+    hidden one), at about a third of the speed; so does a Stock anywhere. A LinkBert's place on CUDA meets its own pair.
     """
-    hidden = model.config.hidden_size
-    return 0.0 if next(model.parameters()).is_cuda else 3 * 4 * hidden / (24 * hidden**2)
+    if isinstance(model, LinkBert) and next(model.parameters()).is_cuda:
+        return 0.0
+    return 3 * 4 / (24 * model.config.hidden_size)
 
 
 def pad_masked(positions: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
