@@ -27,7 +27,7 @@ from linkbert.corpora.store import Store
 from linkbert.display import LiveLine, seconds_text, stage_progress, training_progress
 from linkbert.files import remove, write_json
 from linkbert.instances.batches import Batches
-from linkbert.instances.sampler import Sampler, held_out, open_graph
+from linkbert.instances.sampler import Sampler, held_out, open_graph, open_sampler
 from linkbert.instances.tokens import TokenStore
 from linkbert.model.checkpoint import start_model
 from linkbert.model.step import step_function
@@ -37,7 +37,7 @@ from linkbert.pretraining.evaluation import evaluate, held_out_batches
 from linkbert.pretraining.optimizer import make_optimizer
 from linkbert.pretraining.run import pretrain_store
 from linkbert.pretraining.scores import Scores
-from linkbert.show import show_instances, show_scores
+from linkbert.show import one_of_each, show_instances, show_scores
 from linkbert.stats import statistics_table, store_statistics
 
 MARK = "linkbert-demo.json"  # says that a folder is a demo's own and may be replaced
@@ -88,7 +88,8 @@ def demo(
         console.print(text, markup=False)
 
     chapter(console, 3, "What the model will see", started)
-    show_instances(console, Store.open(to / "store"), config, 3)
+    sampler = open_sampler(to / "store", config)
+    show_instances(console, sampler, one_of_each(sampler, 3))
 
     chapter(console, 4, "Train", started)
     before = score(to / "store", config)

@@ -63,6 +63,11 @@ class Mixture:
         stores = self.order[place]
         return stores, block * self.shares[stores] + self.ranks[place]
 
+    def find(self, number: int) -> tuple[Sampler, int]:
+        """Give the sampler that draws an instance, and the instance's number there."""
+        (store,), (own,) = self.locate(np.array([number]))
+        return self.samplers[store], int(own)
+
     @property
     def pad(self) -> int:
         """The number of [PAD]."""

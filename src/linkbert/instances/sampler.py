@@ -235,6 +235,10 @@ class Sampler:
         first, last = ([*divmod(number, len(self))] for number in (start, stop - 1))
         return [{"store": str(self.store.path), "first": start, "last": stop - 1, "from": first, "to": last}]
 
+    def find(self, number: int) -> tuple[Sampler, int]:
+        """Give the sampler that draws an instance, and the instance's number there: those of this one."""
+        return self, number
+
     def pairs(self, numbers: np.ndarray) -> list[Pair]:
         """Draw instances as Pairs: segments with tokens counted from their document's first."""
         rows, relations, _ = self.draw(np.ascontiguousarray(numbers, np.int64))

@@ -18,7 +18,7 @@ from transformers import BertConfig, BertModel
 from transformers.models.bert.modeling_bert import BertLMPredictionHead
 
 from linkbert.model.encoder import EXACT, Mode, adopt, encode
-from linkbert.model.loss import masked_token_loss
+from linkbert.model.loss import CHUNK, masked_token_loss
 from linkbert.model.parts import linear, norm
 from linkbert.records import IGNORED
 
@@ -172,8 +172,10 @@ class LinkBert(nn.Module):
     ) -> Predictions:
         """Predict masked tokens and relations; in fp32, without dropout; shapes as in `forward`."""
         states, first_states = self.encode(input_ids, token_type_ids, positions, pairs, first, masked_positions)
-        logits = self.token_logits(states).float()
         labels = torch.full_like(masked_positions, IGNORED) if masked_labels is None else masked_labels
-        losses = functional.cross_entropy(logits, labels, ignore_index=IGNORED, reduction="none")
-        scores = self.relation_logits(first_states).float()
-        return Predictions(logits.argmax(-1), losses, scores.softmax(-1))
+        tokens, losses = torch.empty_like(labels), labels.new_empty(labels.shape, dtype=torch.float32)
+        for part in torch.arange(len(labels), device=labels.device).split(CHUNK):
+            logits = self.token_logits(states[part])
+            tokens[part] = logits.argmax(-1)
+            losses[part] = functional.cross_entropy(logits, labels[part], ignore_index=IGNORED, reduction="none")
+        return Predictions(tokens, losses, self.relation_logits(first_states).float().softmax(-1))

@@ -54,8 +54,8 @@ from linkbert.pretraining.scores import Scores, from_json, to_json
 
 FORMAT = 1
 # Settings that may change when a run goes on: they decide neither what is learnt nor by which updates.
-FREE = ("device", "precision", "pace", "spike", "on_spike", "compile", "sharding", "threads", "micro_batch",
-        "log_every", "checkpoint_every", "keep", "keep_best", "stop_before", "evaluate_every",
+FREE = ("device", "precision", "pace", "spike", "on_spike", "recompute", "compile", "sharding", "threads",
+        "micro_batch", "log_every", "checkpoint_every", "keep", "keep_best", "stop_before", "evaluate_every",
         "evaluate_pairs")  # fmt: skip
 BLOCKS, BLOCK = 64, 4096  # a fingerprint reads so many blocks, of so many bytes, of each file
 
