@@ -48,10 +48,10 @@ def main() -> None:
     config = Config(sequence_length=arguments.length, scope="document")
     runs = {
         name: Batches(open_sampler(arguments.store, replace(config, masking=masking)))
-        for name, masking in (("linkbert", "token"), ("linkbert, whole words", "word"))
+        for name, masking in (("linkbert", "token"), ("linkbert, whole words", "word"), ("linkbert, spans", "span"))
     }
     for batches in runs.values():
-        batches.make(0, 1)
+        next(batches.one_by_one(0))
     print(f"open, survey and compile (or load from numba's cache): {time.perf_counter() - started:.1f} s")
     sampler = runs["linkbert"].sampler
     store = sampler.store
@@ -59,9 +59,9 @@ def main() -> None:
     def ours(name: str) -> Callable[[int], int]:
         def run(turn: int) -> int:
             for i in range(10):
-                at = ((turn * 10 + i) * 2048) % max(1, len(sampler))
-                runs[name].make(at, at + 2048)
-            return 10 * 2048
+                for _ in runs[name].one_by_one(turn * 10 + i):
+                    pass
+            return 10 * config.batch_size
 
         return run
 

@@ -24,7 +24,8 @@ from linkbert.instances.batches import Batches
 from linkbert.instances.sampler import Sampler, open_graph
 from linkbert.instances.tokens import TokenStore
 from linkbert.model.checkpoint import load_model
-from linkbert.pretraining.evaluation import GROUPS, clustered, describe, evaluate, percent
+from linkbert.pretraining.evaluation import GROUPS, evaluate
+from linkbert.pretraining.scores import clustered, describe, percent
 from linkbert.records import RELATIONS
 
 
@@ -54,7 +55,7 @@ def main() -> None:
             print(f"sequence_length={config.sequence_length} scope={config.scope} held_out={config.held_out}")
             regressions(store, arguments.store, config, arguments.fit)
         graph, asked = open_graph(arguments.store, config), replace(config, batch_size=arguments.pairs)
-        batches = Batches(Sampler(store, graph, asked, split="held-out", anchors="usable"), trim=True)
+        batches = Batches(Sampler(store, graph, asked, split="held-out", anchors="usable"))
         scores = evaluate(load_model(run / "model"), batches.one_by_one(0))
         print(run.name)
         for line in describe(scores):

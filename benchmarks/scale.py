@@ -210,13 +210,13 @@ def draw_instances(store: Path) -> None:
         start = time.perf_counter()
         sampler = open_sampler(store, config)
         opened = time.perf_counter()
-        sampler.fill(np.arange(1024), trim=True)
+        sampler.fill(np.arange(1024))
         print(f"  open_sampler {opened - start:.2f} s, its first batch {time.perf_counter() - opened:.2f} s ({turn})")
         if turn == "first":
             del sampler  # else what it has mapped counts twice
     start = time.perf_counter()
     for step in range(1, 201):
-        sampler.fill(np.arange(step * 1024, (step + 1) * 1024), trim=True)
+        sampler.fill(np.arange(step * 1024, (step + 1) * 1024))
     print(f"  {200 * 1024 / (time.perf_counter() - start):,.0f} instances/s")
 
 

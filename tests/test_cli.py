@@ -8,6 +8,9 @@ import sys
 import pytest
 
 from linkbert import cli, demo, wheels
+from linkbert.config import make_config
+from linkbert.instances.sampler import open_sampler
+from linkbert.pretraining.journal import read_journal
 
 COUNTRIES = ("arland", "borland", "corland", "dorland")
 TINY = ["layers=1", "hidden=16", "heads=2", "feed_forward=32", "sequence_length=32", "batch_size=8", "micro_batch=8",
@@ -122,6 +125,52 @@ def test_show_prints_one_instance_of_each_relation(folder, capsys):
         "contiguous", "random", "linked"]  # fmt: skip
     assert out.count("[CLS]") == 3
     assert "[MASK](" in out
+
+
+def shown(capsys, *words):
+    assert cli.main(["show", *map(str, words)]) == 0
+    return capsys.readouterr().out
+
+
+def test_show_finds_the_instances_of_a_step(folder, capsys):
+    """Steps count from 1, a step has 8 pairs, and the run's own settings hold (its seed is 0, its length 32)."""
+    whole = shown(capsys, "--run", folder / "run", "--step", "2", "--instances", "8")
+    length = len(open_sampler(folder / "store", make_config("tiny", TINY)))
+    assert f"step 2: instances 8 to 15 of {folder / 'store'} (epoch 0, index 8 to 15)" in whole
+    assert [f"instance {i} (epoch {i // length}, index {i % length})" in whole for i in range(7, 17)] == [
+        8 <= i < 16 for i in range(7, 17)
+    ]
+    one = shown(capsys, folder / "store", "--run", folder / "run", "--at", "9", "--instances", "1")
+    assert one.splitlines()[1:3] == [line for line in whole.splitlines() if line][3:5]
+    same = shown(capsys, folder / "store", "--at", "0:9", "--instances", "1", "--preset", "tiny",
+                 *(word for setting in TINY for word in ("--set", setting)))  # fmt: skip
+    assert same == one
+    assert shown(capsys, "--run", folder / "run", "--at", f"1:{length - 1}").count(f"epoch 1, index {length - 1}") == 1
+
+
+def test_score_asks_what_the_run_was_asked_and_any_folder_too(folder, capsys):
+    assert cli.main(["score", str(folder / "run"), "--json"]) == 0
+    scores = json.loads(capsys.readouterr().out)
+    evaluation = read_journal(folder / "run" / "journal.jsonl")[-1]["evaluation"]
+    assert scores == {key: value for key, value in evaluation.items() if key != "step"}
+    assert scores["link_gain"]["pairs"] == 5
+    checkpoint = str(next((folder / "run" / "checkpoints").iterdir()))
+    words = ["score", checkpoint, str(folder / "store"), "--pairs", "12", "--set", "held_out=0.5"]
+    assert cli.main(words) == 0
+    assert "link gain, nats a masked token of A: " in capsys.readouterr().out
+    assert cli.main(["score", str(folder / "store" / "vocabulary")]) == 1
+    assert "holds no model" in capsys.readouterr().err
+
+
+def test_report_lays_runs_side_by_side_and_draws_them(folder, tmp_path, capsys):
+    assert cli.main(["report", str(folder / "run"), str(folder / "store")]) == 0
+    out = capsys.readouterr().out
+    assert "documents                                       52" in out
+    assert "link gain, nats" in out
+    assert cli.main(["report", str(folder / "run"), str(folder / "store"), "--to", str(tmp_path / "page.html")]) == 0
+    page = (tmp_path / "page.html").read_text()
+    assert page.count("data:image/png") == 3  # degrees, coverage, runs
+    assert "sequence_length=32" in page
 
 
 def test_check_holds_and_finds_a_broken_store(folder, tmp_path, capsys):
@@ -330,6 +379,10 @@ def test_long_texts_are_related_by_their_beginnings(folder, capsys):
         (["build", "{}/towns.jsonl", "--to", "{}/x", "--vocab", "train:99999999999"], "a size from 100 to 10000000"),
         (["show", "{}/store", "--seed", "99999999999999999999"], "it must be below 2^63"),
         (["show", "{}/store", "--instances", "-3"], "it must be 1 or more"),
+        (["show"], "there is no store to look at: name a STORE"),
+        (["show", "{}/store", "--step", "3"], "--step takes a step from 1 on, --run RUN beside it"),
+        (["show", "{}/store", "--at", "first"], "--at first is no instance"),
+        (["show", "{}/store", "--at", "0:999999"], "an epoch of"),
         (["pretrain", "{}/store", "--to", "{}/y", "threads=100000"], "it must be at most 512"),
         (["pretrain", "{}/store", "--to", "{}/y", "alpha=inf"], "it must be a finite number"),
         (["pretrain", "{}/store", "--to", "{}/y", "init=./nowhere"], "there is no such folder"),

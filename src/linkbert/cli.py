@@ -23,6 +23,8 @@ from linkbert.config import STORE_KNOBS, Part, describe, make_config, presets, r
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from linkbert.config import Config
+
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run one command; return its exit status."""
@@ -163,12 +165,15 @@ def make_parser() -> argparse.ArgumentParser:
 
     command = commands.add_parser("show", help="look: a document and its links, or decoded training instances")
     command.set_defaults(run=run_show)
-    command.add_argument("store", type=Path, metavar="STORE")
+    command.add_argument("store", type=Path, nargs="?", metavar="STORE", help="not needed with --run")
     command.add_argument("document", nargs="?", metavar="DOCUMENT", help="an id (a title, for Wikipedia)")
     command.add_argument(
         "--instances", type=int, metavar="N", help="decoded instances to show (3, where no DOCUMENT is named)"
     )
-    command.add_argument("--seed", type=int, default=0)
+    command.add_argument("--at", metavar="NUMBER", help="the first one: its number, or EPOCH:INDEX")
+    command.add_argument("--run", type=Path, dest="of", metavar="RUN", help="take settings and stores from a run")
+    command.add_argument("--step", type=int, metavar="S", help="begin with the instances of a step of RUN")
+    command.add_argument("--seed", type=int, help="(0, or RUN's)")
     add_settings(command, "demo")
 
     command = commands.add_parser("stats", help="counts of a store, its links, graphs and relation shares")
@@ -178,10 +183,12 @@ def make_parser() -> argparse.ArgumentParser:
     add_settings(command, "tiny")
     command.add_argument("--plots", type=Path, metavar="FOLDER", help="draw degrees and coverage into PNG files")
 
-    command = commands.add_parser("report", help="statistics and plots of stores on one page of HTML")
+    command = commands.add_parser(
+        "report", help="stores and runs: their counts, curves and scores side by side, on one page of HTML"
+    )
     command.set_defaults(run=run_report)
-    command.add_argument("stores", type=Path, nargs="+", metavar="STORE")
-    command.add_argument("--to", type=Path, required=True, metavar="REPORT.html")
+    command.add_argument("folders", type=Path, nargs="+", metavar="STORE|RUN")
+    command.add_argument("--to", type=Path, metavar="REPORT.html", help="without it: as text, on the terminal")
     add_settings(command, "tiny")
 
     command = commands.add_parser("check", help="verify every promise on what is on disk")
@@ -219,6 +226,16 @@ def make_parser() -> argparse.ArgumentParser:
         "settings", nargs="*", metavar="STORE key=value", help="a store, and settings; with --resume, those of RUN hold"
     )
 
+    command = commands.add_parser(
+        "score", help="how well a model guesses tokens and relations of held-out documents, and what links give it"
+    )
+    command.set_defaults(run=run_score)
+    command.add_argument("model", metavar="MODEL", help="a RUN, a checkpoint, a Hugging Face folder or a hub name")
+    command.add_argument("store", type=Path, nargs="?", metavar="STORE", help="not needed where MODEL is of a run")
+    command.add_argument("--pairs", type=int, metavar="N", help="scored as in training, and as many for gains (1024)")
+    command.add_argument("--json", action="store_true", help="for programs")
+    add_settings(command, "tiny")
+
     command = commands.add_parser("fill", help="fill the [MASK] of a sentence")
     command.set_defaults(run=run_fill)
     command.add_argument("text", metavar="TEXT", help='such as "The [MASK] of France is Paris."')
@@ -237,7 +254,8 @@ def make_parser() -> argparse.ArgumentParser:
 
 def add_settings(command: argparse.ArgumentParser, preset: str) -> None:
     """Let a command that looks at a store take the settings of a run."""
-    command.add_argument("--preset", default=preset, help=f"the settings that the pairs follow ({preset})")
+    command.set_defaults(usual=preset)
+    command.add_argument("--preset", help=f"the settings that the pairs follow ({preset})")
     command.add_argument("--set", action="append", default=[], metavar="key=value", help="one of them, otherwise")
 
 
@@ -411,25 +429,80 @@ def run_graph(arguments: argparse.Namespace) -> int:
 def run_show(arguments: argparse.Namespace) -> int:
     """Show a document with its links, or instances as the model gets them."""
     from linkbert.corpora.store import Store
-    from linkbert.show import show_document, show_instances
+    from linkbert.instances.mixture import make_sampler, open_parts
+    from linkbert.show import one_of_each, show_document, show_instances
 
-    console, store = make_console(), Store.open(arguments.store)
+    console = make_console()
     if arguments.instances is not None and arguments.instances < 1:
         raise ValueError(f"--instances {arguments.instances} does not make sense: it must be 1 or more")
     if arguments.document is not None:
-        show_document(console, store, arguments.document)
-    if arguments.instances or arguments.document is None:
-        words = [*arguments.set, f"seed={arguments.seed}"]
-        config = make_config(arguments.preset, words)
-        show_instances(console, store, config, 3 if arguments.instances is None else arguments.instances)
+        show_document(console, Store.open(arguments.store), arguments.document)
+    if not arguments.instances and arguments.document is not None:
+        return 0
+    words = [*arguments.set, *([] if arguments.seed is None else [f"seed={arguments.seed}"])]
+    parts, config = stores_and_settings(arguments, arguments.of, words)
+    sampler = make_sampler(open_parts(parts, config), config)
+    count, numbers = arguments.instances or 3, None
+    if arguments.step is not None:
+        if arguments.of is None or arguments.step < 1 or arguments.at is not None:
+            raise ValueError("--step takes a step from 1 on, --run RUN beside it, and no --at")
+        start = (arguments.step - 1) * config.batch_size
+        numbers = range(start, start + min(count, config.batch_size))
+        for named in sampler.name(start, start + config.batch_size):
+            console.print(show_named(arguments.step, named), markup=False)
+    elif arguments.at is not None:
+        start = instance_number(arguments.at, sampler)
+        numbers = range(start, start + count)
+    show_instances(console, sampler, numbers or one_of_each(sampler, count))
     return 0
+
+
+def show_named(step: int, named: dict[str, Any]) -> str:
+    """Say which instances of a store a step has."""
+    (epoch, index), (last_epoch, last) = named["from"], named["to"]
+    to = f"epoch {last_epoch}, index {last:,}" if last_epoch != epoch else f"{last:,}"
+    numbers = f"instances {named['first']:,} to {named['last']:,} of {named['store']}"
+    return f"step {step:,}: {numbers} (epoch {epoch}, index {index:,} to {to})"
+
+
+def instance_number(text: str, sampler: Any) -> int:
+    """Read an instance: its number, or EPOCH:INDEX of a single store."""
+    found = re.fullmatch(r"(?:(\d+):)?(\d+)", text)
+    if not found or (found[1] and not hasattr(sampler, "plan")):
+        raise ValueError(f"--at {text} is no instance: it is a number, or EPOCH:INDEX where there is one store")
+    epoch, index = int(found[1] or 0), int(found[2])
+    if found[1] and index >= len(sampler):
+        raise ValueError(f"--at {text}: an epoch of {sampler.store.path} has {len(sampler):,} instances")
+    number = epoch * len(sampler) + index if found[1] else index
+    if number >= 2**62:
+        raise ValueError(f"--at {text} is too large")
+    return number
+
+
+def stores_and_settings(
+    arguments: argparse.Namespace, run: Path | None, words: Sequence[str]
+) -> tuple[list[Part], Config]:
+    """Find what to read and how: as RUN/run.json says, where there is a run; STORE and the words go before it."""
+    from linkbert.files import read_json
+
+    record = read_json(run / "run.json") if run is not None else {}
+    if arguments.store is not None:
+        parts = [Part("", arguments.store)]
+    elif record:
+        stores, _ = choose_stores([], [], record)
+        parts = [Part("", stores)] if isinstance(stores, Path) else stores
+    else:
+        raise ValueError("there is no store to look at: name a STORE, or a run that has one")
+    if record and arguments.preset is None:
+        return parts, make_config(None, words, base=record["config"])
+    return parts, make_config(arguments.preset or arguments.usual, words)
 
 
 def run_stats(arguments: argparse.Namespace) -> int:
     """Print a store's counts."""
     from linkbert.stats import statistics_table, store_statistics, write_plots
 
-    statistics = store_statistics(arguments.store, make_config(arguments.preset, arguments.set))
+    statistics = store_statistics(arguments.store, make_config(arguments.preset or arguments.usual, arguments.set))
     plots = write_plots(statistics, arguments.plots) if arguments.plots else []
     if arguments.json:
         print(json.dumps(statistics, indent=1, ensure_ascii=False))
@@ -440,21 +513,34 @@ def run_stats(arguments: argparse.Namespace) -> int:
 
 
 def run_report(arguments: argparse.Namespace) -> int:
-    """Write what `stats` prints and plots, of several stores, into one page."""
+    """Write what `stats` prints and plots of stores, and how runs compare, into one page, or print its text."""
     import tempfile
 
+    from linkbert.plots import plot_runs
     from linkbert.report import Section, write_report
+    from linkbert.runs import read_runs, run_curves, run_lines, runs_table
     from linkbert.stats import statistics_table, store_statistics, write_plots
 
-    config = make_config(arguments.preset, arguments.set)
+    config = make_config(arguments.preset or arguments.usual, arguments.set)
+    of_runs = [folder for folder in arguments.folders if (folder / "run.json").is_file()]
+    runs, sections = read_runs(of_runs), []
     with tempfile.TemporaryDirectory() as folder:
-        sections = []
-        for number, store in enumerate(arguments.stores):
+        for number, store in enumerate(each for each in arguments.folders if each not in of_runs):
             statistics = store_statistics(store, config)
-            plots = write_plots(statistics, Path(folder, str(number))) if statistics["graphs"] else []
+            drawn = arguments.to and statistics["graphs"]
+            plots = write_plots(statistics, Path(folder, str(number))) if drawn else []
             sections.append(Section(store.resolve().name, list(statistics_table(statistics)), plots))
-        write_report(sections, arguments.to)
-    print(f"wrote {arguments.to}")
+        if runs:
+            curves = [Path(folder, "runs.png")] if arguments.to else []
+            for path in curves:
+                plot_runs({run.name: run_curves(run) for run in runs}, path)
+            sections.append(Section("Runs", list(runs_table(runs)), curves))
+            sections += [Section(run.name, run_lines(run), []) for run in runs if arguments.to]
+        if arguments.to:
+            write_report(sections, arguments.to)
+            print(f"wrote {arguments.to}")
+    for section in [] if arguments.to else sections:
+        print("\n".join(section.lines))
     return 0
 
 
@@ -525,6 +611,26 @@ def run_pretrain(arguments: argparse.Namespace) -> int:
     if result.first:  # of several processes, one speaks
         show_result(make_console(), result)
     return 0 if result.finished else 130
+
+
+def run_score(arguments: argparse.Namespace) -> int:
+    """Score a model on held-out documents."""
+    from linkbert.model.checkpoint import find_encoder
+    from linkbert.pretraining.checkpoint import find_model
+    from linkbert.pretraining.evaluation import score_model
+    from linkbert.pretraining.scores import to_json
+    from linkbert.show import show_scores
+
+    path = Path(arguments.model)
+    folder = find_model(path) if path.exists() else find_encoder(arguments.model)
+    run = next((each for each in (path, *path.resolve().parents[:2]) if (each / "run.json").is_file()), None)
+    words = [*arguments.set, *([] if arguments.pairs is None else [f"evaluate_pairs={arguments.pairs}"])]
+    scores = score_model(folder, *stores_and_settings(arguments, run, words))
+    if arguments.json:
+        print(json.dumps(to_json(scores), indent=1))
+    else:
+        show_scores(make_console(), scores)
+    return 0
 
 
 def run_fill(arguments: argparse.Namespace) -> int:

@@ -86,6 +86,11 @@ class Config:
     heads: int = knob(2, "attention heads (ignored with init)")
     feed_forward: int = knob(512, "width of the feed-forward layer (ignored with init)")
     initializer_range: float = knob(0.02, "standard deviation of random weights")
+    start: str = knob(
+        "random",
+        "random weights as BERT's, or such that the first layer begins by looking at neighbours (ignored with init)",
+        ("random", "neighbours"),
+    )
     dropout: float = knob(0.1, "dropout on hidden states and heads")
     attention_dropout: float = knob(0.0, "dropout on attention weights; leaves the fast kernel on a CPU")
 
@@ -94,7 +99,7 @@ class Config:
     budget: str = knob("none", "time of training instead of steps, such as 90s, 40m or 2h; evaluations are not counted")
     pace: str = knob("none", "a run with a budget whose journal says how many steps the time had, to repeat it exactly")
     batch_size: int = knob(2_048, "pairs an update, over all processes")
-    micro_batch: int = knob(32, "pairs of one forward pass of one process; gradients add up to batch_size")
+    micro_batch: int = knob(32, "rows of sequence_length tokens, each with as many pairs as fit, of one forward pass")
     learning_rate: float = knob(5e-3, "peak learning rate")
     schedule: str = knob(
         "linear",
@@ -116,6 +121,10 @@ class Config:
     device: str = knob("auto", "auto, cpu, cuda or cuda:N")
     precision: str = knob(
         "bf16", "arithmetic of the forward and backward pass; fp16 scales its losses", ("bf16", "fp32", "fp16")
+    )
+    recompute: bool = knob(
+        False,
+        "keep only what enters each layer of a BERT and compute it again for the gradients: less memory, more time",
     )
     compile: str = knob("auto", "torch.compile: auto is on where it pays back", ("auto", "on", "off"))
     sharding: str = knob(

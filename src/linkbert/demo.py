@@ -27,16 +27,17 @@ from linkbert.corpora.store import Store
 from linkbert.display import LiveLine, seconds_text, stage_progress, training_progress
 from linkbert.files import remove, write_json
 from linkbert.instances.batches import Batches
-from linkbert.instances.sampler import Sampler, held_out, open_graph
+from linkbert.instances.sampler import Sampler, held_out, open_graph, open_sampler
 from linkbert.instances.tokens import TokenStore
 from linkbert.model.checkpoint import start_model
 from linkbert.model.step import step_function
 from linkbert.pretraining.distributed import choose_device
 from linkbert.pretraining.distributed import processes as join_processes
-from linkbert.pretraining.evaluation import Scores, evaluate
+from linkbert.pretraining.evaluation import evaluate, held_out_batches
 from linkbert.pretraining.optimizer import make_optimizer
-from linkbert.pretraining.run import held_out_batches, pretrain_store
-from linkbert.show import show_instances, show_scores
+from linkbert.pretraining.run import pretrain_store
+from linkbert.pretraining.scores import Scores
+from linkbert.show import one_of_each, show_instances, show_scores
 from linkbert.stats import statistics_table, store_statistics
 
 MARK = "linkbert-demo.json"  # says that a folder is a demo's own and may be replaced
@@ -87,7 +88,8 @@ def demo(
         console.print(text, markup=False)
 
     chapter(console, 3, "What the model will see", started)
-    show_instances(console, Store.open(to / "store"), config, 3)
+    sampler = open_sampler(to / "store", config)
+    show_instances(console, sampler, one_of_each(sampler, 3))
 
     chapter(console, 4, "Train", started)
     before = score(to / "store", config)
@@ -146,11 +148,11 @@ def score(store: Path, config: Config) -> Scores | None:
     """Score the model as it starts, on the same held-out pairs as after training."""
     tokens = TokenStore.open(store)
     pairs = held_out_batches(tokens, open_graph(store, config), config)
-    if pairs is None:
+    if not pairs:
         return None
     with join_processes(config) as processes:
         model = start_model(config, len(tokens.vocabulary), counts=tokens.count_tokens()).to(processes.device)
-        return evaluate(model, pairs.one_by_one(0), processes=processes)
+        return evaluate(model, *(each.one_by_one(0) for each in pairs), processes=processes)
 
 
 def seconds_a_step(store: Path, config: Config) -> float:
@@ -162,7 +164,7 @@ def seconds_a_step(store: Path, config: Config) -> float:
         model, learning_rate=config.learning_rate, betas=(config.beta1, config.beta2), epsilon=config.epsilon,
         weight_decay=config.weight_decay,
     )  # fmt: skip
-    batches = Batches(Sampler(tokens, open_graph(store, config), config), trim=True)
+    batches = Batches(Sampler(tokens, open_graph(store, config), config))
     forward = step_function(model, config)
     times = []
     for step in range(5):

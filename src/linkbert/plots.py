@@ -1,4 +1,4 @@
-"""Plots of a store's graphs: what `linkbert stats` counts comes in, PNG files go out."""
+"""Plots of a store's graphs and of runs: what `linkbert stats` counts or a journal holds comes in, PNG files go out."""
 
 from __future__ import annotations
 
@@ -34,11 +34,47 @@ def plot_coverage(name: str, shape: dict[str, Any], to: Path) -> None:
     _save(figure, to)
 
 
-def _figure(columns: int) -> tuple[Any, Any]:
+def plot_runs(curves: dict[str, dict[str, Any]], to: Path) -> None:
+    """Draw runs over one another, a colour each: losses, relations, gains with their intervals, learning rates.
+
+    `curves` are what runs.run_curves gives, by the run's name; what is of held-out documents has markers.
+    """
+    figure, (losses, relations, gains, rates) = _figure(2, rows=2)
+    for number, (name, curve) in enumerate(curves.items()):
+        colour = f"C{number % 10}"
+        _line(losses, curve["mlm_loss"], color=colour, alpha=0.5)
+        _line(losses, curve["held_out_mlm_loss"], color=colour, marker="o", label=name)
+        for relation, style in zip(curve["held_out_relations"], ("-", "--", ":"), strict=True):
+            _line(relations, curve["relation_accuracies"][relation], color=colour, linestyle=style, alpha=0.4)
+            held_out = curve["held_out_relations"][relation]
+            _line(relations, held_out, color=colour, linestyle=style, marker="o", label=f"{name}, {relation}")
+        for kind, style in (("link_gain", "-"), ("context_gain", "--")):
+            if points := curve[kind]:
+                steps, _, low, high = zip(*points, strict=True)
+                label = f"{name}, {kind.replace('_', ' ')}"
+                _line(gains, [point[:2] for point in points], color=colour, linestyle=style, marker="o", label=label)
+                gains.fill_between(steps, low, high, color=colour, alpha=0.15)
+        _line(rates, curve["learning_rate"], color=colour, label=name)
+    losses.set(xlabel="step", ylabel="masked-token loss, nats (o: held out)")
+    relations.set(xlabel="step", ylabel="relations right, by relation (o: held out)", ylim=(0, 1))
+    gains.set(xlabel="step", ylabel="gain beside a random B, nats a token")
+    rates.set(xlabel="step", ylabel="learning rate")
+    for axis in (losses, relations, gains, rates):
+        if axis.get_legend_handles_labels()[0]:
+            axis.legend(fontsize="small")
+    _save(figure, to)
+
+
+def _line(axis: Any, points: list[tuple[float, float]], **style: Any) -> None:
+    if points:
+        axis.plot(*zip(*points, strict=True), **style)
+
+
+def _figure(columns: int, *, rows: int = 1) -> tuple[Any, Any]:
     from matplotlib.figure import Figure  # not pyplot: no display, no global state
 
-    figure = Figure(figsize=(5.5 * columns, 4), layout="constrained")
-    return figure, figure.subplots(1, columns, squeeze=False)[0]
+    figure = Figure(figsize=(5.5 * columns, 4 * rows), layout="constrained")
+    return figure, figure.subplots(rows, columns, squeeze=False).ravel()
 
 
 def _save(figure: Any, to: Path) -> None:

@@ -7,16 +7,20 @@ is no terminal; so brackets and words carry the meaning too.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rich.console import Console
 from rich.text import Text
 
-from linkbert.config import Config
 from linkbert.corpora.store import Store
 from linkbert.records import Document
+
+if TYPE_CHECKING:
+    from linkbert.instances.mixture import Mixture
+    from linkbert.instances.sampler import Sampler
 
 RELATION_STYLES = {"contiguous": "bold green", "random": "bold magenta", "linked": "bold cyan"}
 
@@ -92,7 +96,7 @@ def marked_text(document: Document, fates: list[str | None]) -> Text:
 
 def show_scores(console: Console, scores: Any, *, before: Any = None, vocabulary: tuple[str, ...] = ()) -> None:
     """Print Scores, as `evaluation.describe` writes them."""
-    from linkbert.pretraining.evaluation import describe
+    from linkbert.pretraining.scores import describe
 
     for line in describe(scores, before=before, vocabulary=vocabulary):
         text = Text(line, style="" if line.startswith(" ") else "bold")
@@ -102,22 +106,31 @@ def show_scores(console: Console, scores: Any, *, before: Any = None, vocabulary
     console.print("in brackets: the 95 % interval, and the count", style="dim")
 
 
-def show_instances(console: Console, store: Store, config: Config, count: int) -> None:
-    """Print decoded instances: one of each relation to begin with, where the first few hundred have one."""
-    from linkbert.instances.sampler import describe_instances, open_sampler
-
-    sampler = open_sampler(store.path, config, anchors=config.anchors)
+def one_of_each(sampler: Sampler | Mixture, count: int) -> list[int]:
+    """Choose so many instances: one of each relation to begin with, where the first few hundred have one."""
     _, relations, _ = sampler.draw(np.arange(600))
     chosen = [int(np.argmax(relations == i)) for i in range(3) if (relations == i).any()]
     chosen += [number for number in range(count + 3) if number not in chosen]
-    for shown in describe_instances(sampler, np.array(chosen[:count])):
+    return chosen[:count]
+
+
+def show_instances(console: Console, sampler: Sampler | Mixture, numbers: Iterable[int]) -> None:
+    """Print decoded instances, each with its number in its store, its epoch and its index there."""
+    from linkbert.instances.sampler import describe_instances
+
+    for number in numbers:
+        owner, own = sampler.find(number)
+        (shown,) = describe_instances(owner, np.array([own]))
+        store = Store.open(owner.store.path)
         relation = shown["relation"]
         numbers = [shown[side]["document"] for side in "ab"]
         a, b = ("nowhere" if number < 0 else printable(store.document(number).title) for number in numbers)
         meanings = {"contiguous": f"B goes on where A ends, in {a!r}", "random": f"B is from {b!r}, A from {a!r}",
                     "linked": f"A's document {a!r} links to B's, {b!r}"}  # fmt: skip
         console.print(
-            Text(f"\n{relation}", RELATION_STYLES[relation]).append(f"   {meanings[relation]}", "default not bold")
+            Text(f"\n{relation}", RELATION_STYLES[relation])
+            .append(f"   {meanings[relation]}", "default not bold")
+            .append(f"   instance {own:,} (epoch {own // len(owner)}, index {own % len(owner):,})", "dim not bold")
         )
         line = Text("[CLS] ", style="dim")
         for side in "ab":

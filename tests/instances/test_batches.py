@@ -1,11 +1,16 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from linkbert.config import Config
-from linkbert.instances.batches import Batches
+from linkbert.instances.batches import AHEAD, Batches, Counts
 from linkbert.instances.mixture import Mixture
-from linkbert.instances.sampler import Sampler, open_sampler
+from linkbert.instances.sampler import Sampler, fill, open_sampler
+from linkbert.records import IGNORED
 
 CONFIG = Config(sequence_length=64, batch_size=22, micro_batch=4, held_out=0.1)
 
@@ -15,14 +20,17 @@ def opened(small_store):
     return Batches(open_sampler(small_store.path, CONFIG))
 
 
-def rows(batches):
-    """Every instance of some micro-batches as plain values, whatever the micro-batch."""
+def unpack(batches):
+    """Every pair of some micro-batches as plain values, wherever it stands, in an order of their own."""
     found = []
     for batch in batches:
         flat = batch.pairs.flatten()
-        for pair in range(len(batch.relations)):
+        real = batch.masked_labels != IGNORED
+        for pair in range(int(flat.max()) + 1):
             places = flat == pair
-            mine = flat[batch.masked_positions] == pair
+            mine = real & (flat[batch.masked_positions] == pair)
+            assert places.nonzero().min() == batch.first[pair]
+            assert batch.positions.flatten()[places].tolist() == list(range(int(places.sum())))
             found.append(
                 (
                     batch.input_ids.flatten()[places].tolist(),
@@ -30,71 +38,150 @@ def rows(batches):
                     (batch.masked_positions[mine] - batch.first[pair]).tolist(),
                     batch.masked_labels[mine].tolist(),
                     int(batch.relations[pair]),
+                    int(batch.documents[pair]),
                 )
             )
-    return found
+    return sorted(found)
+
+
+def plain(sampler, numbers):
+    """The same of instances as `fill` makes them, each in its own row."""
+    made = fill(sampler, numbers)
+    rows, places = np.divmod(made.masked_positions, made.input_ids.shape[1])
+    return sorted(
+        (
+            made.input_ids[i, :length].tolist(),
+            made.token_type_ids[i, :length].tolist(),
+            places[rows == i].tolist(),
+            made.masked_labels[rows == i].tolist(),
+            int(made.relations[i]),
+            int(made.documents[i]),
+        )
+        for i, length in enumerate(made.lengths)
+    )
+
+
+def count(batches):
+    relations = torch.cat([batch.relations for batch in batches])
+    return Counts(
+        masked=sum(int((batch.masked_labels != IGNORED).sum()) for batch in batches),
+        pairs=int((relations != IGNORED).sum()),
+        tokens=sum(batch.tokens for batch in batches),
+        places=sum(batch.input_ids.numel() for batch in batches),
+        relations=tuple(relations[relations != IGNORED].bincount(minlength=3).tolist()),
+    )
+
+
+@given(
+    st.integers(0, 500),
+    st.integers(1, 60),
+    st.integers(1, 9),
+    st.integers(1, 4),
+    st.sampled_from([None, 0.0, 0.01]),
+    st.sampled_from(["token", "word", "span"]),
+    st.booleans(),
+    st.booleans(),
+)
+@settings(max_examples=30, deadline=None)
+def test_packing_changes_where_pairs_stand_and_never_what_they_are(
+    opened, step, size, micro_batch, processes, row_cost, masking, fixed, mixed
+):
+    config = replace(CONFIG, batch_size=size, micro_batch=micro_batch, masking=masking)
+    sampler = Sampler(opened.sampler.store, None, config)
+    if mixed:
+        sampler = Mixture([sampler, sampler], [2, 1], config)
+    batches = Batches(sampler, fixed=fixed, row_cost=row_cost)
+    parts = [list(batches.one_by_one(step, rank, processes)) for rank in range(processes)]
+    assert unpack([batch for part in parts for batch in part]) == plain(
+        sampler, np.arange(step * size, step * size + size)
+    )
+    assert len({len(part) for part in parts}) == 1
+    for rank, part in enumerate(parts):
+        assert batches.count(batches.draw(step, rank, processes)) == count(part)
+        assert max(batch.input_ids.numel() for batch in part) <= micro_batch * 64
+    if fixed:
+        assert len({tuple(tensor.shape for tensor in vars(batch).values()) for part in parts for batch in part}) == 1
 
 
 @pytest.mark.parametrize("mixed", [False, True])
 @pytest.mark.parametrize("step", [0, 1, 31])  # an epoch ends within step 31 or before
-@pytest.mark.parametrize("trim", [False, True])
-def test_a_batch_is_the_same_for_one_two_and_three_processes(small_store, step, trim, mixed):
+def test_a_step_has_the_same_pairs_for_one_two_and_three_processes(small_store, step, mixed):
     sampler = open_sampler(small_store.path, CONFIG)
-    plain = Sampler(sampler.store, None, CONFIG)
-    batches = Batches(Mixture([sampler, plain], [2, 1], CONFIG) if mixed else sampler, trim=trim)
-    whole = rows([batches.make(step * 22, step * 22 + 22)])
+    other = Sampler(sampler.store, None, CONFIG)
+    batches = Batches(Mixture([sampler, other], [2, 1], CONFIG) if mixed else sampler)
+    whole = plain(batches.sampler, np.arange(step * 22, step * 22 + 22))
     assert len(whole) == 22
     for processes in (1, 2, 3):
         parts = [batches.micro_batches(step, rank, processes) for rank in range(processes)]
-        assert [row for part in parts for row in rows(part)] == whole
-        assert max(len(batch.relations) for part in parts for batch in part) == 4
-        assert {sum(len(batch.relations) for batch in part) for part in parts} <= {22 // processes, 22 // processes + 1}
+        assert {part.counts.pairs for part in parts} <= {22 // processes, 22 // processes + 1}
+        assert unpack([batch for part in parts for batch in part]) == whole
 
 
 def test_the_order_in_which_steps_are_asked_does_not_matter(opened):
-    forward = [rows(opened.micro_batches(step)) for step in range(4)]
-    assert [rows(opened.micro_batches(step)) for step in (3, 1, 2, 0)] == [forward[step] for step in (3, 1, 2, 0)]
+    forward = [unpack(opened.micro_batches(step)) for step in range(4)]
+    assert [unpack(opened.micro_batches(step)) for step in (3, 1, 2, 0)] == [forward[step] for step in (3, 1, 2, 0)]
     started = opened.one_by_one(2)
     next(started)  # left in the middle
-    assert rows(opened.micro_batches(2)) == forward[2]
+    share = opened.micro_batches(2)
+    next(iter(share))
+    assert unpack(share) == unpack(share) == forward[2]  # and begun anew
 
 
-def test_an_epoch_rolls_over_within_a_batch(opened):
-    size = len(opened.sampler)
-    across = rows([opened.make(size - 3, size + 3)])
-    assert across == rows([opened.make(size - 3, size), opened.make(size, size + 3)])
+def test_only_some_micro_batches_are_held_at_a_time(opened, monkeypatch):
+    """Those of a large step are made as they are used, and a few of the next step."""
+    written = []
+    batches = Batches(opened.sampler)
+    batches.config = replace(CONFIG, batch_size=400)
+    write = batches.write
+    monkeypatch.setattr(batches, "write", lambda drawn, number: written.append(number) or write(drawn, number))
+    share = batches.micro_batches(0)
+    assert len(share) > 40
+    for used, _ in enumerate(share, 1):
+        assert len(written) <= used + 2 * AHEAD
 
 
 def test_tensors_are_as_promised(opened):
-    batch = opened.micro_batches(0)[0]
-    assert batch.input_ids.shape == batch.token_type_ids.shape == (4, 64)
-    assert {tensor.dtype for tensor in vars(batch).values()} == {torch.int64}
-    assert batch.tokens == int((batch.pairs >= 0).sum())
-    assert len(batch.relations) == 4
-    assert batch.to("cpu").input_ids.equal(batch.input_ids)
+    """And rows are even: 22 pairs in two micro-batches, not four rows and then one."""
+    share = opened.micro_batches(0)
+    made = list(share)
+    for batch in made:
+        assert {tensor.dtype for tensor in vars(batch).values()} == {torch.int64}
+        assert batch.to("cpu").input_ids.equal(batch.input_ids)
+        assert batch.positions[batch.pairs < 0].eq(0).all()
+        assert (batch.masked_positions.diff() > 0).all()
+    assert len(made) == len(share) > 1
+    assert max(len(batch.input_ids) for batch in made) - min(len(batch.input_ids) for batch in made) <= 1
+    assert share.counts == count(made)
 
 
 def test_more_processes_than_pairs(small_store):
-    from dataclasses import replace
-
-    batches = Batches(open_sampler(small_store.path, replace(CONFIG, batch_size=2)))
-    parts = [rows(batches.micro_batches(1, rank, 3)) for rank in range(3)]
-    assert [row for part in parts for row in part] == rows([batches.make(2, 4)])
-    assert [] in parts
+    """A process without a pair has as many micro-batches as the others; they hold nothing."""
+    for fixed in (False, True):
+        batches = Batches(open_sampler(small_store.path, replace(CONFIG, batch_size=2)), fixed=fixed)
+        parts = [batches.micro_batches(1, rank, 3) for rank in range(3)]
+        assert [part.counts.pairs for part in parts] == [0, 1, 1]
+        (empty,) = parts[0]
+        assert (empty.tokens, set(empty.masked_labels.tolist()), set(empty.relations.tolist())) == (
+            0,
+            {IGNORED},
+            {IGNORED},
+        )
+        assert unpack([batch for part in parts for batch in part]) == plain(batches.sampler, np.arange(2, 4))
 
 
 def test_two_relations_for_bert(small_store):
     config = Config(sequence_length=64, objective="nsp", shares=(0.5, 0.5, 0.0), batch_size=200, micro_batch=200)
-    batches = Batches(open_sampler(small_store.path, config))
-    relations = np.concatenate([batch.relations for batch in batches.micro_batches(0)])
-    assert set(relations) == {0, 1}
+    counts = Batches(open_sampler(small_store.path, config)).micro_batches(0).counts
+    assert sum(counts.relations) == 200
+    assert counts.relations[2] == 0
 
 
-def test_a_failure_of_the_loader_is_raised_where_the_batch_is_asked(opened, monkeypatch, small_store):
+@pytest.mark.parametrize("method", ["draw", "write"])
+def test_a_failure_of_the_loader_is_raised_where_the_batch_is_asked(opened, monkeypatch, method):
     batches = Batches(Sampler(opened.sampler.store, None, CONFIG))
-    monkeypatch.setattr(batches.sampler, "draw", lambda _: 1 / 0)
+    monkeypatch.setattr(batches.sampler, method, lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        batches.micro_batches(0)
+        list(batches.micro_batches(0))
 
 
 def test_policy_counts(opened):

@@ -18,7 +18,7 @@ from linkbert.instances.mixture import (
     round_weights,
     without_links,
 )
-from linkbert.instances.sampler import Sampler
+from linkbert.instances.sampler import Sampler, fill
 
 CONFIG = Config(sequence_length=64, held_out=0.1)
 
@@ -64,16 +64,15 @@ def test_numbers_within_a_store_count_what_came_before(samplers, numbers, shares
         assert mixture.order[place] == store
 
 
-@pytest.mark.parametrize("trim", [False, True])
-def test_a_mixture_makes_the_instances_of_its_stores(samplers, trim):
+def test_a_mixture_makes_the_instances_of_its_stores(samplers):
     mixture = Mixture(samplers, [3, 2], CONFIG)
     numbers = np.array([7, 0, 1, 2, 3, 4, 999, 5_000_000, 12])
-    made = mixture.fill(numbers, trim=trim)
+    made = fill(mixture, numbers)
     width = made.input_ids.shape[1]
     assert made.numbers.tolist() == numbers.tolist()
     assert (np.diff(made.masked_positions) > 0).all()
     for row, (store, own) in enumerate(zip(*mixture.locate(numbers), strict=True)):
-        alone = samplers[store].fill(np.array([own]), trim=trim)
+        alone = samplers[store].fill(np.array([own]))
         narrow = alone.input_ids.shape[1]
         for name in ("pairs", "relations", "causes", "lengths"):
             assert (getattr(made, name)[row] == getattr(alone, name)[0]).all()
@@ -83,7 +82,7 @@ def test_a_mixture_makes_the_instances_of_its_stores(samplers, trim):
         mine = made.masked_positions // width == row
         assert (made.masked_positions[mine] % width == alone.masked_positions).all()
         assert (made.masked_labels[mine] == alone.masked_labels).all()
-    assert len(mixture.fill(np.arange(0)).relations) == 0
+    assert len(fill(mixture, np.arange(0)).relations) == 0
 
 
 def test_instances_are_named_in_their_own_store(samplers):
@@ -101,7 +100,7 @@ def test_a_store_of_high_weight_goes_through_more_epochs_and_leaves_nothing_out(
     mixture = Mixture(samplers, [3, 1], CONFIG)
     numbers = np.arange(4 * max(len(sampler) for sampler in samplers))
     stores, _ = mixture.locate(numbers)
-    pairs = mixture.fill(numbers).pairs
+    pairs = fill(mixture, numbers).pairs
     for store, sampler in enumerate(samplers):
         mine = pairs[stores == store]
         for start in range(0, len(mine) - len(sampler) + 1, len(sampler)):
@@ -111,7 +110,7 @@ def test_a_store_of_high_weight_goes_through_more_epochs_and_leaves_nothing_out(
 
 def test_a_mixture_of_one_is_its_sampler(samplers):
     mixture = Mixture(samplers[:1], [BLOCK], CONFIG)
-    one, other = mixture.fill(np.arange(50)), samplers[0].fill(np.arange(50))
+    one, other = fill(mixture, np.arange(50)), samplers[0].fill(np.arange(50))
     assert all((getattr(one, f.name) == getattr(other, f.name)).all() for f in dataclasses.fields(one))
 
 
@@ -130,7 +129,7 @@ def test_parts_are_opened_with_their_own_settings_and_weighed_by_tokens(small_st
     assert [each.weight for each in opened] == pytest.approx([each / sum(tokens) for each in tokens], abs=1e-4)
     counts = [each.tokens.count_tokens() for each in opened]
     assert count_tokens(opened) == pytest.approx(sum(counts), rel=1e-2), "by tokens, the stores are added"
-    assert set(make_sampler(opened, CONFIG).fill(np.arange(200)).relations) == {0, 1, 2}
+    assert set(fill(make_sampler(opened, CONFIG), np.arange(200)).relations) == {0, 1, 2}
 
 
 def test_what_open_parts_refuses(small_store, tmp_path, store_writer, records, toy):

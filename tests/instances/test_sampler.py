@@ -285,18 +285,6 @@ def test_a_split_without_documents_says_what_to_do(toy):
         Sampler(store, toy([[3]] * 5)[1], Config())
 
 
-def test_trimming_changes_nothing_but_the_width(toy):
-    store, graph = toy(*many(documents=50))
-    sampler = Sampler(store, graph, Config(sequence_length=128, masking="word"))
-    wide, narrow = sampler.fill(np.arange(20)), sampler.fill(np.arange(20), trim=True)
-    width = narrow.input_ids.shape[1]
-    assert width % 8 == 0
-    assert width - 8 < wide.lengths.max() <= width
-    assert np.array_equal(wide.input_ids[:, :width], narrow.input_ids)
-    assert np.array_equal(wide.masked_labels, narrow.masked_labels)
-    assert np.array_equal(wide.masked_positions % 128, narrow.masked_positions % width)
-
-
 def test_what_takes_the_place_of_masked_tokens(toy):
     """80 % [MASK], 10 % a uniform token that is not special, 10 % as it was."""
     store, graph = toy(*many(documents=200))

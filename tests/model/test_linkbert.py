@@ -9,8 +9,9 @@ from torch.nn import functional
 from transformers import BertConfig, BertForPreTraining
 
 from linkbert.config import make_config
-from linkbert.model.encoder import Mode, drop
+from linkbert.model.encoder import Mode
 from linkbert.model.linkbert import LinkBert
+from linkbert.model.parts import drop
 from linkbert.model.step import compiles, operations_a_token, pad_masked, step_function
 from linkbert.records import IGNORED
 

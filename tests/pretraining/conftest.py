@@ -14,12 +14,13 @@ from transformers import BertConfig
 
 from linkbert.build import build_store
 from linkbert.config import Config, Part
-from linkbert.instances.batches import Batch
+from linkbert.instances.batches import Batch, Counts
 from linkbert.instances.vocabulary import SPECIAL
 from linkbert.model.checkpoint import make_model, write_model
 from linkbert.model.step import step_function
 from linkbert.pretraining.loop import pretrain
 from linkbert.pretraining.optimizer import make_optimizer
+from linkbert.records import IGNORED
 
 VOCABULARY = 40
 SCRIPT = """
@@ -62,6 +63,17 @@ CONFIG = Config(
 )
 
 
+class Toys(list):
+    """Micro-batches of a step, with what they hold, counted from themselves."""
+
+    @property
+    def counts(self):
+        relations = torch.cat([batch.relations for batch in self]).bincount(minlength=3).tolist()
+        masked = sum(int((batch.masked_labels != IGNORED).sum()) for batch in self)
+        tokens, places = sum(batch.tokens for batch in self), sum(batch.input_ids.numel() for batch in self)
+        return Counts(masked, sum(relations), tokens, places, tuple(relations))
+
+
 class ToyBatches:
     """Pair `i` follows from i alone, as the sampler promises; its second four tokens tell its relation."""
 
@@ -85,7 +97,7 @@ class ToyBatches:
     def micro_batches(self, step, rank=0, processes=1):
         size = self.config.batch_size
         start, stop = (step * size + size * r // processes for r in (rank, rank + 1))
-        made = []
+        made = Toys()
         for first in range(start, stop, self.config.micro_batch):
             pairs = [self.pair(i) for i in range(first, min(first + self.config.micro_batch, stop))]
             ids = torch.stack([pair[0] for pair in pairs])
@@ -125,14 +137,14 @@ def toy_batches():
 def make_toy():
     """Make a model as a run would start it."""
 
-    def make(config=CONFIG):
+    def make(config=CONFIG, *, vocabulary=VOCABULARY):
         sizes = BertConfig(
-            vocab_size=VOCABULARY,
+            vocab_size=vocabulary,
             hidden_size=config.hidden,
             num_hidden_layers=config.layers,
             num_attention_heads=config.heads,
             intermediate_size=config.feed_forward,
-            max_position_embeddings=16,
+            max_position_embeddings=config.sequence_length,
             initializer_range=0.2,
             hidden_dropout_prob=config.dropout,
             attention_probs_dropout_prob=config.attention_dropout,

@@ -1,15 +1,22 @@
 import random
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
+from linkbert.config import Part
+from linkbert.instances.mixture import open_parts
+from linkbert.model.checkpoint import write_model
 from linkbert.model.linkbert import Predictions
-from linkbert.pretraining.evaluation import (
+from linkbert.pretraining.distributed import Processes
+from linkbert.pretraining.evaluation import ask_of, evaluate, evaluate_stores, held_out_pairs, score_model
+from linkbert.pretraining.scores import (
     clustered,
+    clustered_gain,
     describe,
-    evaluate,
     from_json,
+    nats,
     percent,
     student_95,
     to_json,
@@ -105,6 +112,8 @@ def test_scores_by_hand(toy_batches, small):
     counted = labels[labels != IGNORED]
     assert scores.pairs == 40
     assert scores.mlm_loss == 2.0
+    assert scores.mlm_losses == {"contiguous": 2.0, "random": 2.0, "linked": 2.0}
+    assert (scores.link_gain, scores.context_gain) == (None, None)
     assert (scores.mlm_accuracy.correct, scores.mlm_accuracy.count) == (int((counted == 7).sum()), len(counted))
     assert scores.baseline_accuracy.correct == int(counted.bincount().max())
     assert int((counted == scores.baseline_token).sum()) == scores.baseline_accuracy.correct
@@ -147,3 +156,106 @@ def test_other_objectives(make_toy, toy_batches, small):
 
 def test_a_share_for_reading():
     assert percent(wilson(8, 10)) == "80.0 % (49.0 to 94.3; 8 of 10)"
+
+
+def test_a_gain_by_hand_is_a_paired_t_interval():
+    """Five documents of one token each: differences 1, 2, 3, 4, 5; mean 3, standard error sqrt(2.5 / 5)."""
+    gain = clustered_gain([2.0, 4, 6, 8, 10, 9], [1.0, 2, 3, 4, 5, 9], [1] * 5 + [0], 5)
+    assert (gain.value, gain.pairs) == (3.0, 5)
+    assert gain.high - gain.value == pytest.approx(2.776 * 0.5**0.5, rel=0.01)
+    assert gain.value - gain.low == pytest.approx(gain.high - gain.value)
+    assert nats(gain) == "+3.000 (+1.042 to +4.958; 5 pairs)"
+
+
+def test_one_document_has_no_interval():
+    assert clustered_gain([2.0, 0.0], [1.0, 0.0], [4, 0], 4) is None
+
+
+def test_a_gain_over_documents_holds_the_truth_as_often_as_it_says():
+    draw, held = random.Random(0), 0
+    for _ in range(1_000):
+        tokens = [draw.randrange(5, 40) for _ in range(20)]
+        gains = [0.5 + draw.gauss(0, 0.3) for _ in tokens]  # of each document; 0.5 on average
+        worse = [sum(draw.gauss(gain, 1) for _ in range(size)) for gain, size in zip(gains, tokens, strict=True)]
+        gain = clustered_gain(worse, [0.0] * 20, tokens, 20)
+        held += gain.low <= 0.5 <= gain.high
+    assert 930 <= held <= 975
+
+
+@pytest.fixture
+def asked(store, small):
+    """What a store is scored on: pairs, then the same A with B contiguous, random and linked."""
+    config = small(sequence_length=32, held_out=0.3, evaluate_pairs=60, batch_size=8, seed=3)
+    (opened,) = open_parts([Part("", store)], config)
+    return held_out_pairs(opened)
+
+
+class Reader(Oracle):
+    """Loses 3 nats a token where B is random, 2 where it is linked, and 1 where it goes on."""
+
+    def predict(self, *inputs):
+        found = super().predict(*inputs)
+        return found._replace(mlm_losses=torch.where(inputs[-1] == IGNORED, 0.0, self.losses.pop(0)))
+
+
+def test_gains_by_hand(asked):
+    model = Reader()
+    counts = [len(list(each.one_by_one(0))) for each in asked]
+    batches = [batch for each in asked for batch in each.one_by_one(0)]
+    model.answers = [batch.relations.clamp_min(0) for batch in batches]
+    model.losses = [loss for count, loss in zip(counts, (9.0, 1.0, 3.0, 2.0), strict=True) for _ in range(count)]
+    scores = evaluate(model, *(each.one_by_one(0) for each in asked))
+    assert scores.mlm_loss == 9.0
+    assert (scores.link_gain.value, scores.link_gain.low, scores.link_gain.high) == (1.0, 1.0, 1.0)
+    assert (scores.context_gain.value, scores.context_gain.low) == (2.0, 2.0)
+    assert scores.link_gain.pairs == len(asked[3].sampler.draw(np.arange(20))[0]) == 20
+    assert from_json(to_json(scores)) == scores
+    assert "link gain, nats a masked token of A: +1.000 (+1.000 to +1.000; 20 pairs)" in describe(scores)
+
+
+def test_gains_ask_the_same_of_a_beside_three_bs(asked):
+    made = [each.sampler.fill(np.arange(20)) for each in asked[1:]]
+    assert [set(each.relations.tolist()) for each in made] == [{0}, {1}, {2}]
+    for each in made:
+        assert (each.pairs[:, :3] == made[0].pairs[:, :3]).all()
+        assert (each.masked_labels == made[0].masked_labels).all()
+        row, place = np.divmod(each.masked_positions, 32)
+        assert (each.masked_positions == made[0].masked_positions).all()
+        assert (place <= (each.pairs[:, 2] - each.pairs[:, 1])[row]).all()
+        for i, size in enumerate((each.pairs[:, 2] - each.pairs[:, 1]).tolist()):
+            assert (each.input_ids[i, : size + 2] == made[0].input_ids[i, : size + 2]).all()
+            assert (row == i).sum() == max(1, round(0.15 * size))
+
+
+def test_a_link_that_is_no_better_than_chance_gains_nothing(asked, make_toy, small):
+    model = make_toy(small(objective="none", sequence_length=32), vocabulary=len(asked[0].sampler.store.vocabulary))
+    pairs, contiguous, random_, linked = asked
+    scores = evaluate(model, *(each.one_by_one(0) for each in (pairs, contiguous, random_, random_)))
+    assert (scores.link_gain.value, scores.link_gain.low, scores.link_gain.high) == (0.0, 0.0, 0.0)
+    there = evaluate(model, *(each.one_by_one(0) for each in asked)).link_gain
+    back = evaluate(model, *(each.one_by_one(0) for each in (pairs, contiguous, linked, random_))).link_gain
+    assert there.value == -back.value != 0
+
+
+def test_several_stores_and_processes_are_scored_as_one(asked, make_toy, small):
+    model = make_toy(small(sequence_length=32), vocabulary=len(asked[0].sampler.store.vocabulary))
+    whole = evaluate(model, *(each.one_by_one(0) for each in asked))
+    parts = {str(rank): ask_of({"": asked}, Processes(rank, 2))[""] for rank in range(2)}
+    both = evaluate_stores(model, parts)
+    assert both.link_gain.value == pytest.approx(whole.link_gain.value, rel=1e-5)
+    assert (both.link_gain.pairs, both.confusion) == (20, whole.confusion)
+    assert sum(store.link_gain.pairs for store in both.stores.values()) == 20
+
+
+def test_a_checkpoint_is_scored_on_any_store_of_its_vocabulary(store, make_toy, small, tmp_path):
+    config = small(sequence_length=32, held_out=0.3, evaluate_pairs=60, objective="nsp", shares=(0.5, 0.5, 0.0))
+    (tmp_path / "model").mkdir()
+    vocabulary = store / "vocabulary"
+    model = make_toy(config, vocabulary=len((vocabulary / "vocab.txt").read_text().split()))
+    write_model(model, tmp_path / "model", vocabulary_folder=vocabulary)
+    scores = score_model(tmp_path / "model", [Part("", store)], config)
+    assert (scores.pairs, scores.link_gain.pairs, list(scores.mlm_losses)) == (60, 19, ["contiguous", "random"])
+    with pytest.raises(ValueError, match="has 32 positions, fewer than sequence_length=64; set sequence_length=32"):
+        score_model(tmp_path / "model", [Part("", store)], replace(config, sequence_length=64))
+    with pytest.raises(ValueError, match=r"held_out=0\.0 leaves no document to score on; raise it"):
+        score_model(tmp_path / "model", [Part("", store)], replace(config, held_out=0.0))

@@ -4,6 +4,7 @@ import json
 import math
 import os
 import signal
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,7 +12,9 @@ from safetensors.torch import load_file
 from transformers import AutoModelForMaskedLM
 
 from linkbert.config import make_config
-from linkbert.model.checkpoint import load_model
+from linkbert.instances.batches import Batches
+from linkbert.instances.sampler import open_sampler
+from linkbert.model.checkpoint import load_model, start_model
 from linkbert.model.step import step_function
 from linkbert.pretraining.checkpoint import State, checkpoints, find_model, last_checkpoint, restore_optimizer
 from linkbert.pretraining.journal import read_journal, without_timings
@@ -97,6 +100,24 @@ def test_accumulation_equals_one_big_batch(train, small):
                 assert parts[key] == pytest.approx(whole[key], rel=1e-4)
             assert parts["relation_losses"] == pytest.approx(whole["relation_losses"], rel=1e-4)
             assert parts["relation_accuracies"] == whole["relation_accuracies"]
+
+
+@pytest.mark.parametrize("pairs", [2_048, 8_192])
+def test_gradients_of_large_batches_add_up(stores, small, pairs):
+    """In micro-batches of a fixed shape, packed, as in one pass: to 1e-5 of their length."""
+    config = small(dropout=0.0, sequence_length=32, batch_size=pairs, held_out=0.1)
+    found = []
+    for rows, fixed in ((pairs, False), (64, True)):
+        sampler = open_sampler(stores[0], replace(config, micro_batch=rows))
+        share = Batches(sampler, fixed=fixed).micro_batches(0)
+        assert (len(share) == 1) != fixed
+        model = start_model(config, len(sampler.store.vocabulary)).eval()
+        step = step_function(model, config)
+        for batch in share:
+            output = step(batch)
+            (output.mlm_loss / share.counts.masked + output.relation_loss / share.counts.pairs).backward()
+        found.append(torch.cat([weight.grad.flatten() for weight in model.parameters()]))
+    assert (found[1] - found[0]).norm() < 1e-5 * found[0].norm()
 
 
 def test_the_loss_is_the_mean_over_the_global_batch(train, small, make_toy, toy_batches):

@@ -1,14 +1,19 @@
 """Batches for training: a step's number comes in, its instances go out as torch tensors, in micro-batches.
 
 The global batch of step s is instances s * batch_size and on; a process takes its contiguous share of them. Which
-instances a step has therefore depends neither on the number of processes nor on the micro-batch. Those of the next step
-are made in a thread while a step computes: the compiled sampler holds no lock. A loop takes a whole step's at once (it
-has to know how many masked tokens there are).
+instances a step has therefore depends neither on the number of processes nor on the micro-batch. A share is packed as a
+whole (packing.py), and every process has as many micro-batches as the others: empty ones fill up.
+
+A loop has to know how many masked tokens a step has before its first backward pass. That follows from the drawn
+segments, before a token is written; so micro-batches are made in a thread a few ahead of their use, also the first ones
+of the next step: the compiled sampler holds no lock. 8,192 pairs of 512 tokens would be 134 MB at once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+from collections import deque
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from typing import Any
@@ -16,7 +21,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from linkbert.instances.sampler import Filler, Instances, fill
+from linkbert.instances.packing import Packing, Shape, choose_shape, pack, round_up
+from linkbert.instances.sampler import Filler, lengths_of, mask_counts
+from linkbert.records import IGNORED, RELATIONS
+
+MULTIPLE = 8  # a row that is not of a fixed shape is as wide as a multiple of this, which kernels like
+AHEAD = 4  # micro-batches that are made before they are asked for
+SHORT = (
+    32  # tokens: a compiled step has room for the [CLS]s of rows full of such pairs (`query_slots` in model/step.py)
+)
+SAMPLED, MOST_SHARES = 8_192, 256  # pairs, and shares of a step, by whose lengths a shape is chosen
 
 
 @dataclass(frozen=True)
@@ -47,56 +61,161 @@ class Batch:
         return Batch(*(getattr(self, field.name).to(device, non_blocking=True) for field in fields(self)))
 
 
-def to_batch(instances: Instances) -> Batch:
-    """Make a batch of instances, a row of each."""
-    count, width = instances.input_ids.shape
-    column = np.arange(width)
-    real = column < instances.lengths[:, None]
-    arrays = (
-        instances.input_ids,
-        instances.token_type_ids,
-        np.where(real, column, 0),
-        np.where(real, np.arange(count)[:, None], -1),
-        np.arange(count) * width,
-        instances.masked_positions,
-        instances.masked_labels,
-        instances.relations,
-        instances.documents,
-    )
-    return Batch(*map(torch.from_numpy, arrays))
+@dataclass(frozen=True)
+class Drawn:
+    """A process's share of a step, drawn and packed, no token written yet; arrays are in the order of places."""
+
+    numbers: np.ndarray  # int64 (B,)
+    pairs: np.ndarray  # int64 (B, 6), as in Instances
+    relations: np.ndarray  # int64 (B,)
+    packing: Packing
+    passes: int  # micro-batches, the empty ones that fill up included
+    shape: Shape
+
+    def part(self, number: int) -> slice:
+        """Say where the pairs of a micro-batch are; there are none in one that fills up."""
+        return slice(*self.packing.bounds[np.minimum([number, number + 1], len(self.packing))].tolist())
+
+    def size(self, number: int) -> tuple[int, int]:
+        """Give the rows of a micro-batch and their width: those of the shape where it is fixed, else what it needs."""
+        if self.shape.fixed:
+            return self.shape.rows, self.shape.width
+        mine = self.part(number)
+        used = int((self.packing.offsets[mine] + lengths_of(self.pairs[mine])).max(initial=1))
+        return int(self.packing.rows[mine].max(initial=0)) + 1, round_up(used, MULTIPLE)
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What the micro-batches of a step hold."""
+
+    masked: int
+    pairs: int
+    tokens: int
+    places: int  # tokens / places is the utilisation
+    relations: tuple[int, ...]  # pairs of each
+
+
+class Share:
+    """The micro-batches that a process computes in a step: its length, its Counts, and the micro-batches in turn."""
+
+    def __init__(self, drawn: Drawn, counts: Counts, submit: Callable[[int], Future[Batch]]) -> None:
+        self.drawn, self.counts, self._submit = drawn, counts, submit
+        self._ready = deque(submit(number) for number in range(min(AHEAD, len(self))))
+
+    def __len__(self) -> int:
+        return self.drawn.passes
+
+    def __iter__(self) -> Iterator[Batch]:
+        ready, self._ready = self._ready, deque()
+        for number in range(len(ready), len(self) + len(ready)):
+            if number < len(self):
+                ready.append(self._submit(number))
+            yield ready.popleft().result()
 
 
 class Batches:
-    """The batches of a run; see the module. `trim` cuts a micro-batch to its longest instance."""
+    """The batches of a run; see the module.
 
-    def __init__(self, sampler: Filler, *, trim: bool = False) -> None:
-        self.sampler, self.config, self.trim = sampler, sampler.config, trim
+    `fixed`: all micro-batches have one shape, for a compiled step; else each is as large as it must be. `row_cost` says
+    what a wide row costs (see `choose_shape`); without it rows are as wide as the longest pair may be.
+    """
+
+    def __init__(self, sampler: Filler, *, fixed: bool = False, row_cost: float | None = None) -> None:
+        self.sampler, self.config = sampler, sampler.config
+        self.fixed, self.row_cost = fixed, row_cost
+        self.rate = max(self.config.mask_rate, self.config.mask_rate_end)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="batches")
-        self._coming: dict[tuple[int, int, int], Future[list[Batch]]] = {}
+        self._coming: dict[tuple[int, int, int], Future[Share]] = {}
+        self._shapes: dict[int, Shape] = {}
 
-    def make(self, start: int, stop: int) -> Batch:
-        """Make the batch of the instances numbered [start, stop)."""
-        return to_batch(fill(self.sampler, np.arange(start, stop), trim=self.trim))
-
-    def micro_batches(self, step: int, rank: int = 0, processes: int = 1) -> list[Batch]:
+    def micro_batches(self, step: int, rank: int = 0, processes: int = 1) -> Share:
         """Give the micro-batches that process `rank` of `processes` computes in a step; those of the next are begun."""
         asked = (step, rank, processes)
-        made = self._coming.pop(asked, None) or self._thread.submit(self._make_all, *asked)
-        self._coming = {(step + 1, rank, processes): self._thread.submit(self._make_all, step + 1, rank, processes)}
-        return made.result()
+        begun = self._coming.pop(asked, None) or self._thread.submit(self._begin, *asked)
+        share = begun.result()
+        self._coming = {(step + 1, rank, processes): self._thread.submit(self._begin, step + 1, rank, processes)}
+        return share
+
+    def one_by_one(self, step: int, rank: int = 0, processes: int = 1) -> Iterator[Batch]:
+        """Yield the micro-batches of a step as they are made, and none of the next: for evaluation."""
+        drawn = self.draw(step, rank, processes)
+        return (self.write(drawn, number) for number in range(drawn.passes))
 
     def name(self, step: int) -> list[dict[str, Any]]:
         """Name a step's instances, all processes' together, for a reader; see `Sampler.name`."""
         return self.sampler.name(step * self.config.batch_size, (step + 1) * self.config.batch_size)
 
-    def one_by_one(self, step: int, rank: int = 0, processes: int = 1) -> Iterator[Batch]:
-        """Yield the micro-batches of a step as they are made, and none of the next: for evaluation."""
-        return (self.make(*span) for span in self._spans(step, rank, processes))
+    def shape(self, processes: int = 1) -> Shape:
+        """Give the shape of micro-batches, which follows from the lengths of the run's first instances."""
+        if processes not in self._shapes:
+            size = -(-self.config.batch_size // processes)
+            shares = min(-(-SAMPLED // size), MOST_SHARES)
+            drawn = [self._lengths(np.arange(i * size, (i + 1) * size)) for i in range(shares)]
+            self._shapes[processes] = choose_shape(
+                [(lengths, masks) for _, lengths, masks in drawn],
+                longest=self.config.sequence_length,
+                micro_batch=self.config.micro_batch,
+                row_cost=self.row_cost,
+                fixed=self.fixed,
+                read_share=self.rate + 1 / SHORT,
+            )
+        return self._shapes[processes]
 
-    def _make_all(self, step: int, rank: int, processes: int) -> list[Batch]:
-        return list(self.one_by_one(step, rank, processes))
+    def draw(self, step: int, rank: int = 0, processes: int = 1) -> Drawn:
+        """Draw and pack the share of a process; and those of the others, to know how many micro-batches they have."""
+        size, first, shape = self.config.batch_size, step * self.config.batch_size, self.shape(processes)
+        bounds = [first + size * each // processes for each in range(processes + 1)]
+        shares = [np.arange(*span) for span in itertools.pairwise(bounds)]
+        drawn = [self._lengths(numbers) for numbers in shares]
+        packed = [pack(lengths, masks, shape) for _, lengths, masks in drawn]
+        order, (pairs, relations, _) = packed[rank].order, drawn[rank][0]
+        passes = max(map(len, packed))
+        return Drawn(shares[rank][order], pairs[order], relations[order], packed[rank], passes, shape)
 
-    def _spans(self, step: int, rank: int, processes: int) -> list[tuple[int, int]]:
-        size, first = self.config.batch_size, step * self.config.batch_size
-        start, stop = first + size * rank // processes, first + size * (rank + 1) // processes
-        return [(i, min(i + self.config.micro_batch, stop)) for i in range(start, stop, self.config.micro_batch)]
+    def count(self, drawn: Drawn) -> Counts:
+        """Count what the micro-batches of a share will hold, before they are written."""
+        spans = [drawn.part(number) for number in range(drawn.passes)]
+        return Counts(
+            masked=sum(self.sampler.count_masks(drawn.numbers[span], drawn.pairs[span]) for span in spans),
+            pairs=len(drawn.numbers),
+            tokens=int(lengths_of(drawn.pairs).sum()),
+            places=sum(rows * width for rows, width in map(drawn.size, range(drawn.passes))),
+            relations=tuple(np.bincount(drawn.relations, minlength=len(RELATIONS)).tolist()),
+        )
+
+    def write(self, drawn: Drawn, number: int) -> Batch:
+        """Write one micro-batch of a share."""
+        mine, (rows, width) = drawn.part(number), drawn.size(number)
+        numbers, pairs, packing = drawn.numbers[mine], drawn.pairs[mine], drawn.packing
+        starts = packing.rows[mine] * width + packing.offsets[mine]
+        ids, types = np.full(rows * width, self.sampler.pad, np.int64), np.zeros(rows * width, np.int64)
+        positions, labels = self.sampler.write(numbers, pairs, starts, ids, types)
+        lengths = lengths_of(pairs)
+        within = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+        places, owners = np.zeros_like(ids), np.full_like(ids, -1)
+        places[np.repeat(starts, lengths) + within] = within
+        owners[np.repeat(starts, lengths) + within] = np.repeat(np.arange(len(numbers)), lengths)
+        shape, fixed = (rows, width), drawn.shape.fixed
+        most_pairs, most_masks = (drawn.shape.pairs, drawn.shape.masks) if fixed else (len(numbers), len(positions))
+        slots = ((starts, 0, most_pairs), (positions, 0, most_masks), (labels, IGNORED, most_masks),
+                 (drawn.relations[mine], IGNORED, most_pairs), (pairs[:, 0], -1, most_pairs))  # fmt: skip
+        arrays = [each.reshape(shape) for each in (ids, types, places, owners)]
+        arrays += [fill_up(values, empty, max(most, 1)) for values, empty, most in slots]
+        return Batch(*map(torch.from_numpy, arrays))
+
+    def _begin(self, step: int, rank: int, processes: int) -> Share:
+        drawn = self.draw(step, rank, processes)
+        return Share(drawn, self.count(drawn), lambda number: self._thread.submit(self.write, drawn, number))
+
+    def _lengths(self, numbers: np.ndarray) -> tuple[Any, np.ndarray, np.ndarray]:
+        drawn = self.sampler.draw(numbers)
+        lengths = lengths_of(drawn[0])
+        return drawn, lengths, mask_counts(lengths - 3, self.rate)
+
+
+def fill_up(values: np.ndarray, empty: int, size: int) -> np.ndarray:
+    """Fill up slots: ([7, 8], -1, 4) -> [7, 8, -1, -1]."""
+    filled = np.full(size, empty, np.int64)
+    filled[: len(values)] = values
+    return filled

@@ -63,6 +63,7 @@ class Plan(NamedTuple):
     contiguous: float  # chance of contiguous where linked did not come out and the document has more than one sentence
     scope_segment: bool
     segment: int  # ANY, LEAD or SECTION
+    only_a: bool  # masks are in A alone
     usable_only: bool  # the anchors are a list of those that can have every relation with the cut of epoch 0
 
 
@@ -509,12 +510,13 @@ def write_instances(
 
         epoch, index = numbers[row] // plan.anchors, numbers[row] % plan.anchors
         key = draw(make_key(plan.seed, epoch, _MASK), index)
+        eligible = middle if plan.only_a else tokens
         if masking == TOKENS:
-            marked = choose_tokens(tokens, middle, wanted[row], key, order, chosen)
+            marked = choose_tokens(eligible, middle, wanted[row], key, order, chosen)
         elif masking == WORDS:
-            marked = choose_words(line, tokens, middle, wanted[row], key, special, order, chosen)
+            marked = choose_words(line, eligible, middle, wanted[row], key, special, order, chosen)
         else:
-            marked = choose_spans(line, tokens, middle, wanted[row], key, special, order, chosen)
+            marked = choose_spans(line, eligible, middle, wanted[row], key, special, order, chosen)
         at = first = 0
         while marked:
             at += 1

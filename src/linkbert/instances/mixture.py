@@ -21,7 +21,7 @@ import numpy as np
 
 from linkbert.config import Config, Part
 from linkbert.graph.links import LinkGraph
-from linkbert.instances.sampler import Instances, Sampler, fill, open_graph
+from linkbert.instances.sampler import Sampler, open_graph
 from linkbert.instances.tokens import TokenStore
 from linkbert.instances.vocabulary import check_same_vocabulary
 from linkbert.records import CONTIGUOUS, RANDOM
@@ -63,6 +63,11 @@ class Mixture:
         stores = self.order[place]
         return stores, block * self.shares[stores] + self.ranks[place]
 
+    def find(self, number: int) -> tuple[Sampler, int]:
+        """Give the sampler that draws an instance, and the instance's number there."""
+        (store,), (own,) = self.locate(np.array([number]))
+        return self.samplers[store], int(own)
+
     @property
     def pad(self) -> int:
         """The number of [PAD]."""
@@ -91,9 +96,11 @@ class Mixture:
         ascending = np.argsort(positions)
         return positions[ascending], labels[ascending]
 
-    def fill(self, numbers: np.ndarray, *, trim: bool = False) -> Instances:
-        """Make instances, masked, each in a row of its own; see `sampler.fill`."""
-        return fill(self, numbers, trim=trim)
+    def count_masks(self, numbers: np.ndarray, pairs: np.ndarray) -> int:
+        """Count the masks of drawn instances; see `Sampler.count_masks`."""
+        stores, own = self.locate(numbers)
+        mine = [stores == store for store in range(len(self.samplers))]
+        return sum(sampler.count_masks(own[m], pairs[m]) for sampler, m in zip(self.samplers, mine, strict=True))
 
     def name(self, start: int, stop: int) -> list[dict[str, Any]]:
         """Name instances by their numbers in each store, which follow on each other; see `Sampler.name`."""

@@ -10,6 +10,7 @@ are held out (by a hash of their id) have theirs in the split "held-out".
 
 from __future__ import annotations
 
+import copy
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +28,6 @@ from linkbert.records import CONTIGUOUS, LINKED, RANDOM, RELATIONS, Pair, Segmen
 log = logging.getLogger(__name__)
 
 SURVEYED = 1 << 18  # anchors at which usable links are counted, where there are more
-MULTIPLE = 8  # a trimmed batch is as wide as a multiple of this, which kernels on a GPU like
 
 
 class NoUsableAnchorError(ValueError):
@@ -125,6 +125,7 @@ class Sampler:
             contiguous=0.0,
             scope_segment=config.scope == "segment",
             segment={"random": kernels.ANY, "lead": kernels.LEAD, "section": kernels.SECTION}[config.linked_segment],
+            only_a=False,
             usable_only=anchors == "usable",
         )
         ids = store.vocabulary.special_ids
@@ -155,6 +156,16 @@ class Sampler:
     def __len__(self) -> int:
         return self.plan.anchors
 
+    def forced(self, relation: int) -> Sampler:
+        """Give the sampler of the same anchors with B of one relation, and masks in A alone, the same for any relation.
+
+        Only where an anchor cannot have it, another takes its place; of usable anchors that is where `random` gives up.
+        """
+        other = copy.copy(self)
+        linked, contiguous = float(relation == LINKED), float(relation == CONTIGUOUS)
+        other.plan = self.plan._replace(linked=linked, contiguous=contiguous, only_a=True)
+        return other
+
     def _survey(self, anchors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         linkable, continuable = np.zeros((2, len(anchors)), np.bool_)
         kernels.survey(self.corpus, self.plan, anchors, linkable, continuable)
@@ -181,7 +192,7 @@ class Sampler:
         `starts`, int64 (B,), is where each [CLS] goes; ids and types, int64, are as a batch without instances has them:
         what no instance covers stays as it is. An instance's masks do not depend on where it stands, nor on the others.
         """
-        wanted = mask_counts(lengths_of(pairs) - 3, self.mask_rates(numbers))
+        wanted = self._wanted(numbers, pairs)
         positions, labels = np.empty((2, int(wanted.sum())), np.int64)
         masking = {"token": kernels.TOKENS, "word": kernels.WORDS, "span": kernels.SPANS}[self.config.masking]
         masks = kernels.write_instances(
@@ -190,9 +201,21 @@ class Sampler:
         )  # fmt: skip
         return positions[:masks], labels[:masks]
 
-    def fill(self, numbers: np.ndarray, *, trim: bool = False) -> Instances:
+    def count_masks(self, numbers: np.ndarray, pairs: np.ndarray) -> int:
+        """Count the masks of drawn instances without keeping any: they are all written over each other."""
+        if self.config.masking == "token":
+            return int(self._wanted(numbers, pairs).sum())
+        ids, types = np.empty((2, self.config.sequence_length), np.int64)
+        return len(self.write(numbers, pairs, np.zeros(len(numbers), np.int64), ids, types)[0])
+
+    def _wanted(self, numbers: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+        """Say how many tokens of drawn instances are masked, at most: int64 (B,)."""
+        tokens = pairs[:, 2] - pairs[:, 1] if self.plan.only_a else lengths_of(pairs) - 3
+        return mask_counts(tokens, self.mask_rates(numbers))
+
+    def fill(self, numbers: np.ndarray) -> Instances:
         """Make instances, masked, each in a row of its own; see `fill`."""
-        return fill(self, numbers, trim=trim)
+        return fill(self, numbers)
 
     def mask_rates(self, numbers: np.ndarray) -> np.ndarray:
         """Give the share of tokens that is masked in each instance: float64 (B,).
@@ -211,6 +234,10 @@ class Sampler:
         """
         first, last = ([*divmod(number, len(self))] for number in (start, stop - 1))
         return [{"store": str(self.store.path), "first": start, "last": stop - 1, "from": first, "to": last}]
+
+    def find(self, number: int) -> tuple[Sampler, int]:
+        """Give the sampler that draws an instance, and the instance's number there: those of this one."""
+        return self, number
 
     def pairs(self, numbers: np.ndarray) -> list[Pair]:
         """Draw instances as Pairs: segments with tokens counted from their document's first."""
@@ -295,23 +322,22 @@ class Filler(Protocol):
     ) -> tuple[np.ndarray, np.ndarray]:
         """Write drawn instances, masked, into flat arrays; see `Sampler.write`."""
 
+    def count_masks(self, numbers: np.ndarray, pairs: np.ndarray) -> int:
+        """Count the masks of drawn instances; see `Sampler.count_masks`."""
+
     def name(self, start: int, stop: int) -> list[dict[str, Any]]:
         """Name instances for a reader; see `Sampler.name`."""
 
 
-def fill(filler: Filler, numbers: np.ndarray, *, trim: bool = False) -> Instances:
-    """Make instances, masked, each in a row of `sequence_length` places, or of what the longest needs (`trim`)."""
+def fill(filler: Filler, numbers: np.ndarray) -> Instances:
+    """Make instances, masked, each in a row of `sequence_length` places."""
     numbers = np.ascontiguousarray(numbers, np.int64)
     pairs, relations, causes = filler.draw(numbers)
-    lengths = lengths_of(pairs)
-    width = filler.config.sequence_length
-    if trim and len(numbers):
-        width = min(width, -(-int(lengths.max()) // MULTIPLE) * MULTIPLE)
-    shape = (len(numbers), width)
+    shape = (len(numbers), filler.config.sequence_length)
     ids, types = np.full(shape, filler.pad, np.int64), np.zeros(shape, np.int64)
-    starts = np.arange(len(numbers)) * width
+    starts = np.arange(len(numbers)) * shape[1]
     positions, labels = filler.write(numbers, pairs, starts, ids.reshape(-1), types.reshape(-1))
-    return Instances(numbers, pairs, relations, causes, ids, types, lengths, positions, labels)
+    return Instances(numbers, pairs, relations, causes, ids, types, lengths_of(pairs), positions, labels)
 
 
 def lengths_of(pairs: np.ndarray) -> np.ndarray:

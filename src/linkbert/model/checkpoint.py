@@ -26,6 +26,7 @@ from transformers import CONFIG_MAPPING, MODEL_FOR_MASKED_LM_MAPPING, BertConfig
 from linkbert.config import Config
 from linkbert.files import read_json, replacing, write_json
 from linkbert.model.linkbert import LinkBert
+from linkbert.model.start import look_at_neighbours
 from linkbert.model.stock import KINDS, Stock, kind_of, longest, new_config
 
 log = logging.getLogger(__name__)
@@ -42,7 +43,7 @@ TOKENS = {"[PAD]": 0, "[CLS]": 2, "[SEP]": 3}  # where a trained vocabulary of o
 def start_model(
     config: Config, vocabulary_size: int, *, counts: np.ndarray | None = None, tokens: Mapping[str, int] = TOKENS
 ) -> Model:
-    """Make the model a run starts from, as `config.init` says: random, or an encoder that exists.
+    """Make the model a run starts from, as `config.init` says: random (how, `config.start` says), or one that exists.
 
     An encoder from a folder keeps its own sizes; whoever calls has seen that its vocabulary is the store's (its matrix
     may have rows to spare). What it lacks starts anew: a masked-token head as identity over the tied decoder, a pooler
@@ -80,6 +81,11 @@ def start_model(
         setattr(own, name, config.dropout)
     setattr(own, "attention_dropout" if modern else "attention_probs_dropout_prob", config.attention_dropout)
     model = make_model(own, weights, objective=config.objective, seed=config.seed)
+    if config.init == "none" and config.start == "neighbours":
+        if isinstance(model, LinkBert):
+            look_at_neighbours(model.bert)
+        else:
+            log.info("start=neighbours is BERT's: %s starts with random weights", own.model_type)
     if isinstance(model, Stock) and model.segments < 2:
         log.info("%s has no segment ids: A and B are told apart by [SEP] alone", own.model_type)
     kind = kind_of(own)

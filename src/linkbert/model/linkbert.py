@@ -17,7 +17,9 @@ from torch.nn import functional
 from transformers import BertConfig, BertModel
 from transformers.models.bert.modeling_bert import BertLMPredictionHead
 
-from linkbert.model.encoder import EXACT, Mode, adopt, encode, linear, norm
+from linkbert.model.encoder import EXACT, Mode, adopt, encode
+from linkbert.model.loss import CHUNK, masked_token_loss
+from linkbert.model.parts import linear, norm
 from linkbert.records import IGNORED
 
 
@@ -116,13 +118,14 @@ class LinkBert(nn.Module):
         states = encode(self.bert, input_ids, token_type_ids, positions, pairs, only=only, mode=mode)
         return states[len(first) :], states[: len(first)]
 
+    def token_states(self, states: Tensor) -> Tensor:
+        """Transform the states of masked places for the vocabulary: (M, H) -> (M, H)."""
+        transform = self.cls.predictions.transform
+        return norm(transform.LayerNorm, transform.transform_act_fn(linear(transform.dense, states)))
+
     def token_logits(self, states: Tensor) -> Tensor:
         """Score the vocabulary: (M, H) -> (M, V)."""
-        head = self.cls.predictions
-        return linear(
-            head.decoder,
-            norm(head.transform.LayerNorm, head.transform.transform_act_fn(linear(head.transform.dense, states))),
-        )
+        return linear(self.cls.predictions.decoder, self.token_states(states))
 
     def relation_logits(self, first: Tensor) -> Tensor:
         """Score the relations of each pair from its [CLS]: (P, H) -> (P, 2), or (P, 3) with drp."""
@@ -149,8 +152,9 @@ class LinkBert(nn.Module):
         states, first_states = self.encode(
             input_ids, token_type_ids, positions, pairs, first, masked_positions, mode=mode
         )
-        logits = self.token_logits(states)
-        mlm_loss = functional.cross_entropy(logits.float(), masked_labels, ignore_index=IGNORED, reduction="sum")
+        decoder = self.cls.predictions.decoder
+        tokens = self.token_states(states)
+        mlm_loss = masked_token_loss(tokens, decoder.weight, decoder.bias, masked_labels, compiled=mode.written_out)
         if self.objective == "none":
             return Output(mlm_loss, mlm_loss.new_zeros(3), relations.new_zeros(3))
         return Output(mlm_loss, *sum_by_relation(self.relation_logits(first_states).float(), relations))
@@ -168,8 +172,10 @@ class LinkBert(nn.Module):
     ) -> Predictions:
         """Predict masked tokens and relations; in fp32, without dropout; shapes as in `forward`."""
         states, first_states = self.encode(input_ids, token_type_ids, positions, pairs, first, masked_positions)
-        logits = self.token_logits(states).float()
         labels = torch.full_like(masked_positions, IGNORED) if masked_labels is None else masked_labels
-        losses = functional.cross_entropy(logits, labels, ignore_index=IGNORED, reduction="none")
-        scores = self.relation_logits(first_states).float()
-        return Predictions(logits.argmax(-1), losses, scores.softmax(-1))
+        tokens, losses = torch.empty_like(labels), labels.new_empty(labels.shape, dtype=torch.float32)
+        for part in torch.arange(len(labels), device=labels.device).split(CHUNK):
+            logits = self.token_logits(states[part])
+            tokens[part] = logits.argmax(-1)
+            losses[part] = functional.cross_entropy(logits, labels[part], ignore_index=IGNORED, reduction="none")
+        return Predictions(tokens, losses, self.relation_logits(first_states).float().softmax(-1))

@@ -45,6 +45,14 @@ def step_function(model: LinkBert | Stock, config: Config, called: nn.Module | N
     """
     if next(model.parameters()).device.type == "cpu":
         keep_memory()
+        if config.precision == "fp16":
+            log.warning("precision=fp16 on a CPU is for tests: bf16 was 20 times as fast")
+        if config.attention_dropout:
+            log.warning(
+                "attention_dropout=%g leaves the fast kernel of a CPU, which costs about a third of the speed; "
+                "attention_dropout=0 keeps it",
+                config.attention_dropout,
+            )
     dtype = DTYPES[config.precision]
     compiled = compiles(model, config)
     if compiled:
@@ -54,7 +62,9 @@ def step_function(model: LinkBert | Stock, config: Config, called: nn.Module | N
 
     def step(batch: Any) -> Output:
         seed = torch.randint(-(2**31), 2**31, (), dtype=torch.int32).to(batch.input_ids.device)
-        mode = Mode(dtype, seed if model.training else None, fused=not compiled or seed.is_cuda)
+        slots = query_slots(batch, config, fixed=compiled)
+        written_out, dropout = compiled and not seed.is_cuda, seed if model.training else None
+        mode = Mode(dtype, dropout, written_out, slots, recompute=config.recompute and model.training)
         positions, labels = batch.masked_positions, batch.masked_labels
         if compiled:
             positions, labels = pad_masked(positions, labels)
@@ -64,6 +74,19 @@ def step_function(model: LinkBert | Stock, config: Config, called: nn.Module | N
         return forward(*tokens, batch.first, positions, labels, batch.relations, mode)
 
     return step
+
+
+def query_slots(batch: Any, config: Config, *, fixed: bool) -> int:
+    """Count the places of a row whose states are read, at most; 0 where too many are to make a difference.
+
+    `fixed` is one number for the run, with room for pairs of 32 tokens and up; the rare batch that has more gets 0.
+    """
+    width = batch.input_ids.shape[1]
+    read = torch.cat([batch.first[batch.relations != IGNORED], batch.masked_positions[batch.masked_labels != IGNORED]])
+    most = int(torch.bincount(read // width, minlength=1).max())
+    room = round(width * (max(config.mask_rate, config.mask_rate_end) + 1 / 32)) if fixed else most
+    slots = -(-room // 16) * 16
+    return slots if most <= slots < width else 0
 
 
 def keep_memory() -> None:
@@ -135,6 +158,17 @@ def matrix_peak(device: torch.device, dtype: torch.dtype, *, seconds: float = 0.
         best = max(best, 2 * size**3 / taken)
         size *= 2 if taken < 0.02 and size < 8192 else 1
     return best
+
+
+def row_cost(model: LinkBert | Stock) -> float:
+    """Give what a place of a row costs for each place of the row, next to what it costs alone, for `choose_shape`.
+
+    On a CPU attention computes whole rows: 4 W H operations a place and layer beside 24 H^2 (W the row's width, H the
+    hidden one), at about a third of the speed; so does a Stock anywhere. A LinkBert's place on CUDA meets its own pair.
+    """
+    if isinstance(model, LinkBert) and next(model.parameters()).is_cuda:
+        return 0.0
+    return 3 * 4 / (24 * model.config.hidden_size)
 
 
 def pad_masked(positions: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:

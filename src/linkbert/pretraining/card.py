@@ -14,7 +14,7 @@ from typing import Any
 from linkbert.config import Config, show_value
 from linkbert.config import describe as describe_config
 from linkbert.pretraining.checkpoint import State
-from linkbert.pretraining.evaluation import describe, from_json
+from linkbert.pretraining.scores import describe, from_json
 from linkbert.records import LINKED, RELATIONS
 
 POLICY = {

@@ -25,7 +25,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from types import FrameType
 from typing import Any
@@ -38,8 +38,6 @@ from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forwar
 from torch.nn.parallel import DistributedDataParallel
 
 from linkbert.config import Config
-from linkbert.instances.batches import Batch
-from linkbert.records import IGNORED
 
 CPU = torch.device("cpu")
 BEAT = 1.0  # seconds between signs of life
@@ -301,16 +299,6 @@ def gathered(model: nn.Module) -> Iterator[None]:
         for part in parts:
             part.reshard()
             part.set_reshard_after_forward(part is not model, recurse=False)
-
-
-def same_passes(processes: Processes, micro_batches: list[Batch]) -> list[Batch]:
-    """Fill up with micro-batches that count for nothing, until every process has as many: gathering needs it."""
-    longest = torch.tensor(len(micro_batches), device=processes.device)
-    dist.all_reduce(longest, dist.ReduceOp.MAX)
-    last = micro_batches[-1]
-    labels, relations = (torch.full_like(part, IGNORED) for part in (last.masked_labels, last.relations))
-    blank = replace(last, masked_labels=labels, relations=relations)
-    return micro_batches + [blank] * (int(longest) - len(micro_batches))
 
 
 class Stop:

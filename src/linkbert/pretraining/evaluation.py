@@ -1,221 +1,221 @@
-"""Scores of a model on documents that it has not seen.
+"""Evaluation of a model on documents that it has not seen.
 
-In: a model and batches whose anchors are held out. Out: Scores, every share of them with its count and its 95 %
-interval, because a demo scores a few hundred pairs and a bare percentage would claim more than they can say.
-Masked tokens stand beside the strongest guess that reads nothing, the commonest of the very tokens asked for. The
-arithmetic is fp32 whatever the run's precision, so scores do not depend on the micro-batch; and held-out batches are
-those of step 0, so two evaluations of one run ask the same questions.
+In: a model and batches whose anchors are held out. Out: Scores (scores.py). Masked tokens stand beside the strongest
+guess that reads nothing, the commonest of the very tokens asked for. The arithmetic is fp32 whatever the run's
+precision, so scores do not depend on the micro-batch; and held-out batches are those of step 0, so two evaluations of
+one run ask the same questions.
 
-Pairs of one document, and tokens of one segment, are not independent draws; where few documents are held out they come
-again and again. So an interval is as wide as the shares of the documents of A, taken as the units, spread.
+Link gain asks what an encoder takes across a link: the same A under the same masks beside a linked B, and beside a
+random one. It needs no relation head, so a BERT that never saw a link can be asked as well.
 """
 
 from __future__ import annotations
 
-import math
+import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any, NamedTuple
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from linkbert.instances.batches import Batch
-from linkbert.model.checkpoint import Model
+from linkbert.config import Config, Part
+from linkbert.instances.batches import Batch, Batches
+from linkbert.instances.mixture import OpenPart, open_parts
+from linkbert.instances.sampler import LinkGraph, NoUsableAnchorError, Sampler
+from linkbert.instances.sampler import held_out as held_out_documents
+from linkbert.instances.tokens import TokenStore
+from linkbert.instances.vocabulary import check_same_vocabulary, load_vocabulary
+from linkbert.model.checkpoint import Model, load_model
+from linkbert.model.linkbert import Predictions
+from linkbert.model.stock import longest
 from linkbert.pretraining.distributed import Processes, sum_over
-from linkbert.records import IGNORED, RELATIONS
+from linkbert.pretraining.distributed import processes as join_processes
+from linkbert.pretraining.scores import ENOUGH, Scores, clustered, clustered_gain
+from linkbert.records import CONTIGUOUS, IGNORED, LINKED, RANDOM, RELATIONS
 
-ENOUGH = 30  # pairs of a class, below which its accuracy says next to nothing
 CLASSES = {"drp": 3, "nsp": 2, "none": 0}  # relations that a model of each objective tells apart
 GROUPS = 64  # documents of A are the units of an interval; their numbers modulo this, so that counts stay small
-NORMAL_95 = 1.959963984540054  # the 97.5 % quantile of the normal distribution
 
-
-@dataclass(frozen=True)
-class Share:
-    """`correct` of `count`, with the interval that holds the true share 95 times in 100."""
-
-    correct: int
-    count: int
-    value: float
-    low: float
-    high: float
-
-
-@dataclass(frozen=True)
-class Scores:
-    """What an evaluation found; `too_few` names the relations with fewer than ENOUGH pairs."""
-
-    pairs: int
-    mlm_loss: float  # mean over masked tokens, nats
-    mlm_accuracy: Share
-    baseline_accuracy: Share  # always guessing the commonest token
-    baseline_token: int
-    relation_accuracy: Share | None  # None where the model learnt no relations
-    relations: dict[str, Share]  # per true relation
-    confusion: dict[str, dict[str, int]]  # true relation -> predicted relation -> pairs
-    too_few: list[str]
-    stores: dict[str, Scores] = field(default_factory=dict)  # of each store alone, where there are several
+log = logging.getLogger(__name__)
 
 
 class Answers(NamedTuple):
     """Sums over the pairs of an evaluation, by group of documents; those of two stores may be added."""
 
-    loss: Tensor  # float64 (1,), over masked tokens
+    losses: Tensor  # float64 (3,), over masked tokens, by relation of their pair
+    masked: Tensor  # int64 (3,), how many those are
     asked: Tensor  # int64 (GROUPS, V), how often each token was masked
     right: Tensor  # int64 (GROUPS,), masked tokens guessed right
     table: Tensor  # int64 (GROUPS, 3, 3), true by predicted relation
+    gains: Tensor  # float64 (3, GROUPS), loss on tokens of A beside a B of each relation, the same A for all three
+    gain_masked: Tensor  # int64 (GROUPS,), tokens masked there, for each relation
+    gain_pairs: Tensor  # int64 (1,), how many A
 
 
-def wilson(correct: int, count: int, *, effective: float | None = None) -> Share:
-    """Give a share with its Wilson interval at 95 %: 8 of 10 -> 0.8, from 0.490 to 0.943; nothing of nothing -> 0 to 1.
+def held_out_pairs(opened: OpenPart) -> list[Batches]:
+    """Give a store's held-out pairs, its share of `evaluate_pairs`; see `held_out_batches`."""
+    pairs = max(1, round(opened.config.evaluate_pairs * opened.weight))
+    config = replace(opened.config, evaluate_pairs=pairs)
+    return held_out_batches(opened.tokens, opened.graph, config, anchors=config.anchors)
 
-    Unlike the textbook interval it stays within 0 and 1 and is honest for small counts and shares near either end.
-    `effective` is the number of independent draws that the count is worth, where that is less.
+
+def held_out_batches(
+    tokens: TokenStore, graph: LinkGraph | None, config: Config, *, anchors: str = "all"
+) -> list[Batches]:
+    """Give what a store is scored on, all of it in the micro-batches of step 0: nothing where no document is held out.
+
+    First `config.evaluate_pairs` pairs as in training, but with A held out. Then, where there are links to follow, as
+    many again for the gains: a third as many A, each with B contiguous, random and linked, in this order.
     """
-    if count == 0:
-        return Share(0, 0, 0.0, 0.0, 1.0)
-    share, z2, draws = correct / count, NORMAL_95**2, effective or count
-    centre = (share + z2 / (2 * draws)) / (1 + z2 / draws)
-    half = NORMAL_95 / (1 + z2 / draws) * math.sqrt(share * (1 - share) / draws + z2 / (4 * draws**2))
-    return Share(correct, count, share, max(0.0, centre - half), min(1.0, centre + half))
+    if not (held_out_documents(tokens.hashes, config.held_out) & (np.diff(tokens.documents) > 0)).any():
+        log.warning(
+            "held_out=%g leaves no document of %s to score on: it goes without scores", config.held_out, tokens.path
+        )
+        return []
+    asked = replace(config, batch_size=config.evaluate_pairs)
+    usable = None
+    try:
+        usable = Sampler(tokens, graph, asked, split="held-out", anchors="usable") if graph is not None else None
+    except NoUsableAnchorError as error:
+        log.warning("%s; so there is no link gain%s", error, ", and scores are of all anchors" * (anchors == "usable"))
+    sampler = usable if usable and anchors == "usable" else Sampler(tokens, graph, asked, split="held-out")
+    return [Batches(sampler), *(gain_batches(usable) if usable else [])]
 
 
-def clustered(correct: Sequence[int], count: Sequence[int]) -> Share:
-    """Give the share of all groups together, with an interval in which the groups are the independent draws.
-
-    The variance between groups over that of as many single draws is what a count is overrated by (the design effect of
-    survey sampling, never taken below 1); few groups widen the interval further, by Student's t (Korn and Graubard).
-    Three groups of ten, of which 10, 10 and 0 are right, say less than 20 of 30 drawn one by one:
-
-    >>> percent(clustered([10, 10, 0], [10, 10, 10])), percent(wilson(20, 30))
-    ('66.7 % (4.6 to 98.8; 20 of 30)', '66.7 % (48.8 to 80.8; 20 of 30)')
-    """
-    groups = sum(size > 0 for size in count)
-    total, right = sum(count), sum(correct)
-    if total == 0:
-        return wilson(0, 0)
-    if groups == 1:
-        return wilson(right, total, effective=1.0)
-    share = right / total
-    spread = sum((got - share * size) ** 2 for got, size in zip(correct, count, strict=True)) * groups / (groups - 1)
-    effect = max(1.0, spread / (total * share * (1 - share))) if 0 < right < total else 1.0
-    return wilson(right, total, effective=total / effect * (NORMAL_95 / student_95(groups - 1)) ** 2)
+def gain_batches(usable: Sampler) -> list[Batches]:
+    """Give a third of a batch of A, the same ones with B contiguous, random and linked; nothing where one cannot be."""
+    forced = [usable.forced(relation) for relation in range(3)]
+    count = min(len(usable), max(1, usable.config.batch_size // 3))
+    if any((each.draw(np.arange(count))[1] != relation).any() for relation, each in enumerate(forced)):
+        log.warning("%s links almost everything with everything: there is no link gain", usable.store.path)
+        return []
+    for each in forced:
+        each.config = replace(each.config, batch_size=count)
+    return [Batches(each) for each in forced]
 
 
-def student_95(freedom: int) -> float:
-    """Give the 97.5 % quantile of Student's t, by its expansion at the normal's: 9 -> 2.26, 63 -> 2.00."""
-    z = NORMAL_95
-    terms = (z**3 + z) / 4, (5 * z**5 + 16 * z**3 + 3 * z) / 96, (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384
-    return z + sum(term / freedom**power for power, term in enumerate(terms, 1))
+def score_model(folder: Path, stores: Sequence[Part], config: Config) -> Scores:
+    """Score the model of a Hugging Face folder on what `config` holds out of stores; nothing is a ValueError."""
+    with join_processes(config) as processes:
+        opened = open_parts(stores, config)
+        vocabulary = opened[0].tokens.vocabulary
+        check_same_vocabulary(load_vocabulary(folder), vocabulary, folder)
+        model = load_model(folder).to(processes.device)
+        most = longest(model.config)
+        if most < config.sequence_length:
+            raise ValueError(
+                f"{folder} has {most} positions, fewer than sequence_length={config.sequence_length}; "
+                f"set sequence_length={most}"
+            )
+        questions = {each.part.name: batches for each in opened if (batches := held_out_pairs(each))}
+        if not questions:
+            raise ValueError(f"held_out={config.held_out} leaves no document to score on; raise it")
+        return evaluate_stores(model, ask_of(questions, processes), processes=processes)
 
 
-def evaluate(model: Model, micro_batches: Iterable[Batch], *, processes: Processes | None = None) -> Scores:
-    """Score a model on this process's slice of held-out batches, and sum over all processes."""
-    return evaluate_stores(model, {"": micro_batches}, processes=processes)
+def ask_of(questions: Mapping[str, Sequence[Batches]], processes: Processes) -> dict[str, list[Iterable[Batch]]]:
+    """Give this process's slice of what stores are scored on."""
+    return {
+        name: [each.one_by_one(0, processes.rank, processes.count) for each in batches]
+        for name, batches in questions.items()
+    }
+
+
+def evaluate(model: Model, *questions: Iterable[Batch], processes: Processes | None = None) -> Scores:
+    """Score a model on this process's slice of what `held_out_batches` gives, and sum over all processes."""
+    return evaluate_stores(model, {"": questions}, processes=processes)
 
 
 def evaluate_stores(
-    model: Model, stores: Mapping[str, Iterable[Batch]], *, processes: Processes | None = None
+    model: Model, stores: Mapping[str, Sequence[Iterable[Batch]]], *, processes: Processes | None = None
 ) -> Scores:
-    """Score a model on all stores' batches together, and (`Scores.stores`) on those of each store that has a name."""
-    answers = {name: ask(model, batches, processes or Processes()) for name, batches in stores.items()}
+    """Score a model on all stores' questions together, and (`Scores.stores`) on those of each store that has a name."""
+    was_training = model.training
+    model.eval()
+    answers = {name: ask(model, questions, processes or Processes()) for name, questions in stores.items()}
+    model.train(was_training)
     whole = to_scores(model, Answers(*(torch.stack(sums).sum(0) for sums in zip(*answers.values(), strict=True))))
     return replace(whole, stores={name: to_scores(model, own) for name, own in answers.items() if name})
 
 
-def ask(model: Model, micro_batches: Iterable[Batch], processes: Processes) -> Answers:
+def ask(model: Model, questions: Sequence[Iterable[Batch]], processes: Processes) -> Answers:
     """Let a model guess, and sum what came over all processes."""
     device, vocabulary = processes.device, model.config.vocab_size
     classes = CLASSES[model.objective]
-    loss = torch.zeros(1, dtype=torch.float64, device=device)
-    asked = torch.zeros(GROUPS * vocabulary, dtype=torch.int64, device=device)  # labels, by group of documents
-    right = torch.zeros(GROUPS, dtype=torch.int64, device=device)
-    table = torch.zeros(GROUPS * 9, dtype=torch.int64, device=device)  # by group, true x predicted
-    was_training = model.training
-    model.eval()
-    for batch in (each.to(device) for each in micro_batches):
-        labels = batch.masked_labels
-        predictions = model.predict(
-            batch.input_ids, batch.token_type_ids, batch.positions, batch.pairs, batch.first, batch.masked_positions,
-            labels,
-        )  # fmt: skip
-        real, asked_of = labels != IGNORED, batch.relations != IGNORED
-        group = batch.documents % GROUPS
-        token_group = group[batch.pairs.flatten()[batch.masked_positions[real]]]
-        loss += predictions.mlm_losses.double().sum()
-        asked += torch.bincount(token_group * vocabulary + labels[real], minlength=len(asked))
-        right += torch.bincount(token_group[(predictions.tokens == labels)[real]], minlength=GROUPS)
+
+    def zeros(size: int, dtype: torch.dtype = torch.int64) -> Tensor:
+        return torch.zeros(size, dtype=dtype, device=device)
+
+    losses, gains = zeros(3, torch.float64), zeros(3 * GROUPS, torch.float64)
+    masked, asked, right, table = zeros(3), zeros(GROUPS * vocabulary), zeros(GROUPS), zeros(GROUPS * 9)
+    gain_masked, gain_pairs = zeros(GROUPS), zeros(1)
+    pairs, *forced = questions
+    for batch in (each.to(device) for each in pairs):
+        predictions, real, pair = guess(model, batch)
+        labels, relations = batch.masked_labels[real], batch.relations
+        group, asked_of = batch.documents % GROUPS, relations != IGNORED
+        losses.index_add_(0, relations[pair], predictions.mlm_losses[real].double())
+        masked += torch.bincount(relations[pair], minlength=3)
+        asked += torch.bincount(group[pair] * vocabulary + labels, minlength=len(asked))
+        right += torch.bincount(group[pair][predictions.tokens[real] == labels], minlength=GROUPS)
         guessed = predictions.relations.argmax(-1) if classes else 0
-        cells = (group * 9 + batch.relations * 3 + guessed)[asked_of]
+        cells = (group * 9 + relations * 3 + guessed)[asked_of]
         table += torch.bincount(cells, minlength=len(table))
-    model.train(was_training)
-    for tensor in (loss, asked, right, table):
+    for relation, batches in enumerate(forced):
+        for batch in (each.to(device) for each in batches):
+            predictions, real, pair = guess(model, batch)
+            group = (batch.documents % GROUPS)[pair]
+            gains.index_add_(0, relation * GROUPS + group, predictions.mlm_losses[real].double())
+            if relation == LINKED:
+                gain_masked += torch.bincount(group, minlength=GROUPS)
+                gain_pairs += (batch.relations != IGNORED).sum()
+    for tensor in (losses, masked, asked, right, table, gains, gain_masked, gain_pairs):
         sum_over(processes, tensor)
-    return Answers(loss, asked.view(GROUPS, vocabulary), right, table.view(GROUPS, 3, 3))
+    by_group = asked.view(GROUPS, vocabulary), right, table.view(GROUPS, 3, 3), gains.view(3, GROUPS)
+    return Answers(losses, masked, *by_group, gain_masked, gain_pairs)
+
+
+def guess(model: Model, batch: Batch) -> tuple[Predictions, Tensor, Tensor]:
+    """Let a model guess a batch; also which slots hold a masked token, bool (M,), and the pairs of those, int64."""
+    predictions = model.predict(
+        batch.input_ids, batch.token_type_ids, batch.positions, batch.pairs, batch.first, batch.masked_positions,
+        batch.masked_labels,
+    )  # fmt: skip
+    real = batch.masked_labels != IGNORED
+    return predictions, real, batch.pairs.flatten()[batch.masked_positions[real]]
 
 
 def to_scores(model: Model, answers: Answers) -> Scores:
     """Turn sums into Scores."""
-    loss, labels, right, cells = answers
-    masked = labels.sum(1).tolist()
+    losses, masked_of, labels, right, cells, gains, gain_masked, gain_pairs = answers
+    masked, worse = labels.sum(1).tolist(), gains[RANDOM].tolist()
+    gain_of = {
+        relation: clustered_gain(worse, gains[relation].tolist(), gain_masked.tolist(), int(gain_pairs))
+        for relation in (CONTIGUOUS, LINKED)
+    }
     commonest = int(labels.sum(0).argmax())
     confusion, names = cells.sum(0).tolist(), RELATIONS[: CLASSES[model.objective]]
     hits = cells.diagonal(dim1=1, dim2=2)  # (GROUPS, 3)
+    known, found = cells[:, : len(names)], hits[:, : len(names)]  # two relations are not asked for the third
     relations = {name: clustered(hits[:, i].tolist(), cells[:, i].sum(1).tolist()) for i, name in enumerate(names)}
     return Scores(
         pairs=int(cells.sum()),
-        mlm_loss=float(loss) / max(sum(masked), 1),
+        mlm_loss=float(losses.sum()) / max(sum(masked), 1),
         mlm_accuracy=clustered(right.tolist(), masked),
         baseline_accuracy=clustered(labels[:, commonest].tolist(), masked),
         baseline_token=commonest,
-        relation_accuracy=clustered(hits.sum(1).tolist(), cells.sum((1, 2)).tolist()) if names else None,
+        relation_accuracy=clustered(found.sum(1).tolist(), known.sum((1, 2)).tolist()) if names else None,
         relations=relations,
         confusion={name: dict(zip(names, confusion[i], strict=False)) for i, name in enumerate(names)},
+        mlm_losses={
+            name: float(loss) / int(count)
+            for name, loss, count in zip(RELATIONS, losses, masked_of, strict=True)
+            if count
+        },
+        link_gain=gain_of[LINKED],
+        context_gain=gain_of[CONTIGUOUS],
         too_few=[name for name, share in relations.items() if share.count < ENOUGH],
     )
-
-
-def to_json(scores: Scores) -> dict[str, Any]:
-    """Turn Scores into what JSON holds; `from_json` is its inverse."""
-    return asdict(scores)
-
-
-def from_json(content: dict[str, Any]) -> Scores:
-    """Rebuild Scores from a journal line or a checkpoint's state."""
-    values = dict(content)
-    for key in ("mlm_accuracy", "baseline_accuracy", "relation_accuracy"):
-        values[key] = Share(**values[key]) if values[key] else None
-    values["relations"] = {name: Share(**share) for name, share in values["relations"].items()}
-    values["stores"] = {name: from_json(scores) for name, scores in values.get("stores", {}).items()}
-    return Scores(**values)
-
-
-def describe(scores: Scores, *, before: Scores | None = None, vocabulary: Sequence[str] = ()) -> list[str]:
-    """Write Scores as lines of text, for a terminal, a log or a model card; what belongs under a line is indented.
-
-    `before` are the Scores of the same pairs before training; `vocabulary` names the commonest token.
-    """
-    token = f" ({vocabulary[scores.baseline_token]!r})" if vocabulary else ""
-    lines = [f"masked tokens right: {percent(scores.mlm_accuracy)}"]
-    if before is not None:
-        lines.append(f"  before training: {percent(before.mlm_accuracy)}")
-    lines.append(f"  always the commonest token{token}: {percent(scores.baseline_accuracy)}")
-    lines.append(f"  mean loss: {scores.mlm_loss:.3f}")
-    if scores.relation_accuracy is not None:
-        lines.append(f"relations right: {percent(scores.relation_accuracy)}")
-    for name, share in scores.relations.items():
-        wrong = [f"{other} {count:,}" for other, count in scores.confusion[name].items() if count and other != name]
-        taken = f"; taken for {', '.join(wrong)}" if wrong else ""
-        lines.append(
-            f"  {name}: {percent(share)}{taken}" + "; too few pairs to say anything" * (name in scores.too_few)
-        )
-    for name, own in scores.stores.items():
-        lines += [f"{name}, {own.pairs:,} pairs:", *("  " + line for line in describe(own, vocabulary=vocabulary))]
-    return lines
-
-
-def percent(share: Share) -> str:
-    """Write a share for reading: '80.0 % (49.0 to 94.3; 8 of 10)'."""
-    low, high = 100 * share.low, 100 * share.high
-    return f"{100 * share.value:.1f} % ({low:.1f} to {high:.1f}; {share.correct:,} of {share.count:,})"

@@ -18,7 +18,7 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -29,15 +29,15 @@ import torch
 from torch import Tensor, nn
 
 from linkbert.config import Config
-from linkbert.instances.batches import Batch, Batches
+from linkbert.instances.batches import Batches
 from linkbert.model.linkbert import Output
 from linkbert.pretraining.checkpoint import Checkpoints, State, checkpoints
-from linkbert.pretraining.distributed import Processes, same_passes, stop_on_signals, sum_over, summing
+from linkbert.pretraining.distributed import Processes, stop_on_signals, sum_over, summing
 from linkbert.pretraining.guard import Fault, judge
 from linkbert.pretraining.journal import Journal
 from linkbert.pretraining.optimizer import clip_gradients, learning_rate, set_learning_rate, warmup_steps
 from linkbert.pretraining.pace import FIRST, Pace, Plan, read_pace
-from linkbert.records import IGNORED, RELATIONS
+from linkbert.records import RELATIONS
 
 WITH_RELATIONS = ("drp", "nsp")  # objectives
 
@@ -117,14 +117,13 @@ def pretrain(
             timer.start()
             torch.manual_seed(dropout_seed(config.seed, step, processes.rank))
 
-            # All micro-batches of the step first: MLM is averaged over their masked tokens together.
+            # What all micro-batches of the step hold comes first: MLM is averaged over their masked tokens together.
             micro_batches = batches.micro_batches(step, processes.rank, processes.count)
             timer.loaded()
             end = (pace.end(step, plan.steps) if pace else plan.steps) if processes.first else 0  # process 0 decides
-            tally = torch.cat([count(micro_batches), torch.tensor([end])]).to(processes.device)
-            *counts, end = sum_over(processes, tally).tolist()
-            if config.sharding != "none" and processes.count > 1:
-                micro_batches = same_passes(processes, micro_batches)
+            own = micro_batches.counts
+            tally = torch.tensor([own.masked, own.pairs, own.tokens, own.places, *own.relations, end])
+            *counts, end = sum_over(processes, tally.to(processes.device)).tolist()
             masked, pairs, tokens, places = max(counts[0], 1), counts[1], counts[2], counts[3]
             plan = plan.end_at(end, step=step, length=config.steps)
             rate = rate_of(plan.place_of(step, config.steps), stride=plan.stride(config.steps))
@@ -213,19 +212,6 @@ def dropout_seed(seed: int, step: int, rank: int) -> int:
     """Mix seed, step and rank into the seed of one step's dropout; neighbours share nothing."""
     key = f"{seed} {step} {rank}".encode()
     return int.from_bytes(hashlib.blake2b(key, digest_size=8).digest(), "little") >> 1
-
-
-def count(micro_batches: Sequence[Batch]) -> Tensor:
-    """Count masked tokens, pairs, tokens, places, and pairs of each relation: (7,) int64."""
-    counts = torch.zeros(7, dtype=torch.int64)
-    for batch in micro_batches:
-        counts[0] += (batch.masked_labels != IGNORED).sum()
-        asked = batch.relations[batch.relations != IGNORED]
-        counts[1] += len(asked)
-        counts[2] += batch.tokens
-        counts[3] += batch.input_ids.numel()
-        counts[4:] += torch.bincount(asked, minlength=3)
-    return counts
 
 
 def add(sums: list[float], values: list[float]) -> list[float]:

@@ -25,7 +25,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
 import torch
 import transformers
 from torch import Tensor
@@ -35,12 +34,9 @@ from linkbert.config import STORE_KNOBS, Config, Part, modern, show_value, to_di
 from linkbert.files import locked, read_json, remove, write_json
 from linkbert.instances.batches import Batches
 from linkbert.instances.mixture import OpenPart, count_tokens, make_sampler, open_parts
-from linkbert.instances.sampler import LinkGraph, NoUsableAnchorError, Sampler
-from linkbert.instances.sampler import held_out as held_out_documents
-from linkbert.instances.tokens import TokenStore
 from linkbert.instances.vocabulary import check_same_vocabulary, load_vocabulary
 from linkbert.model.checkpoint import find_encoder, load_model, start_model, write_model
-from linkbert.model.step import DTYPES, compiles, matrix_peak, operations_a_token, step_function
+from linkbert.model.step import DTYPES, compiles, matrix_peak, operations_a_token, row_cost, step_function
 from linkbert.pretraining.card import Learnt, model_card
 from linkbert.pretraining.checkpoint import (
     State,
@@ -51,14 +47,15 @@ from linkbert.pretraining.checkpoint import (
 )
 from linkbert.pretraining.distributed import Processes, gathered, send_from_first, spread, value_from_first
 from linkbert.pretraining.distributed import processes as join_processes
-from linkbert.pretraining.evaluation import Scores, evaluate_stores, from_json, to_json
+from linkbert.pretraining.evaluation import ask_of, evaluate_stores, held_out_pairs
 from linkbert.pretraining.loop import Progress, pretrain
 from linkbert.pretraining.optimizer import make_optimizer
+from linkbert.pretraining.scores import Scores, from_json, to_json
 
 FORMAT = 1
 # Settings that may change when a run goes on: they decide neither what is learnt nor by which updates.
-FREE = ("device", "precision", "pace", "spike", "on_spike", "compile", "sharding", "threads", "micro_batch",
-        "log_every", "checkpoint_every", "keep", "keep_best", "stop_before", "evaluate_every",
+FREE = ("device", "precision", "pace", "spike", "on_spike", "recompute", "compile", "sharding", "threads",
+        "micro_batch", "log_every", "checkpoint_every", "keep", "keep_best", "stop_before", "evaluate_every",
         "evaluate_pairs")  # fmt: skip
 BLOCKS, BLOCK = 64, 4096  # a fingerprint reads so many blocks, of so many bytes, of each file
 
@@ -114,7 +111,7 @@ def pretrain_store(
         model.to(processes.device)
         send_from_first(processes, [parameter.data for parameter in model.parameters()])
         called = spread(model, processes, config.sharding)
-        batches = Batches(make_sampler(opened, config), trim=not compiles(model, config))
+        batches = Batches(make_sampler(opened, config), fixed=compiles(model, config), row_cost=row_cost(model))
         held_out = {each.part.name: pairs for each in opened if (pairs := held_out_pairs(each))}
         optimizer = make_optimizer(
             model,
@@ -129,9 +126,8 @@ def pretrain_store(
             write_json(run_path / "run.json", record)
 
         def score() -> dict[str, Any]:
-            pairs = {name: each.one_by_one(0, processes.rank, processes.count) for name, each in held_out.items()}
             with gathered(model):
-                return to_json(evaluate_stores(model, pairs, processes=processes))
+                return to_json(evaluate_stores(model, ask_of(held_out, processes), processes=processes))
 
         def save(folder: Path, state: State, weights: dict[str, Tensor]) -> None:
             card = model_card(record | {"written": today()}, state, config, [learnt_from(each) for each in opened])
@@ -169,35 +165,11 @@ def pretrain_store(
     )
 
 
-def held_out_pairs(opened: OpenPart) -> Batches | None:
-    """Give a store's held-out pairs, its share of `evaluate_pairs`; None where none of its documents is held out."""
-    pairs = max(1, round(opened.config.evaluate_pairs * opened.weight))
-    config = replace(opened.config, evaluate_pairs=pairs)
-    return held_out_batches(opened.tokens, opened.graph, config, anchors=config.anchors)
-
-
 def learnt_from(opened: OpenPart) -> Learnt:
     """Collect what a model card says of a store."""
     manifest, links = read_json(opened.part.path / "store.json"), opened.graph.meta if opened.graph else {}
     name, weight = opened.part.name, opened.weight
     return Learnt(name, weight, opened.config, manifest=manifest, tokens=opened.tokens.meta, graph=links)
-
-
-def held_out_batches(
-    tokens: TokenStore, graph: LinkGraph | None, config: Config, *, anchors: str = "all"
-) -> Batches | None:
-    """Give batches whose A is held out, `config.evaluate_pairs` pairs a step; None where no document is held out."""
-    if not (held_out_documents(tokens.hashes, config.held_out) & (np.diff(tokens.documents) > 0)).any():
-        log.warning(
-            "held_out=%g leaves no document of %s to score on: it goes without scores", config.held_out, tokens.path
-        )
-        return None
-    asked = replace(config, batch_size=config.evaluate_pairs)
-    try:
-        return Batches(Sampler(tokens, graph, asked, split="held-out", anchors=anchors), trim=True)
-    except NoUsableAnchorError as error:
-        log.warning("%s; scores are of all anchors instead", error)
-        return Batches(Sampler(tokens, graph, asked, split="held-out"), trim=True)
 
 
 def prepare_run(

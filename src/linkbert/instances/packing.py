@@ -1,0 +1,181 @@
+"""Packing: the lengths of pairs come in; where each stands, and the shape of the micro-batches that hold them, go out.
+
+Short pairs share a row. Rows are filled by best fit, the longest pair first: where it leaves the least room, or else in
+a new row. They are then dealt evenly over as few micro-batches as can hold them: each ends up with about as many pairs
+and masks as the others, so that a compiled step, whose shapes are fixed, wastes few slots on what only fills up.
+Packing decides where pairs stand, never what they are; and it follows from lengths and settings alone.
+
+A row may be wider than the longest pair: articles at length 128 have 111 tokens, and one alone fills its row by 87 %,
+where rows of 1,024 places are filled by 97 %. But where attention computes a whole row and masks what belongs to other
+pairs, a place costs more in a wider row; `choose_shape` weighs the one against the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from linkbert.compiled import compiled
+
+UNBOUNDED = 1 << 62
+WIDER = (1, 2, 3, 4, 6, 8)  # how many times the longest pair's length a row may be wide
+ROUND_PAIRS, ROUND_MASKS = 8, 32  # slots of a fixed shape are a multiple of these, which compiled kernels like
+PASS = 0.04  # what a micro-batch costs beside its places, as a share of a full one; a guess
+SPARE = 1.02  # slots for so many times what the fullest micro-batch of a sample needs
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a micro-batch holds at most; `fixed`: it always has exactly this shape, else it is cut to what it needs."""
+
+    rows: int
+    width: int  # places of a row
+    pairs: int = UNBOUNDED
+    masks: int = UNBOUNDED
+    read: int = UNBOUNDED  # of one row: [CLS]s and masked places, whose states a head reads
+    fixed: bool = False
+
+
+@dataclass(frozen=True)
+class Packing:
+    """Where pairs stand: pair order[i] is in row rows[i] of its micro-batch, `offsets[i]` places from its beginning.
+
+    Micro-batch k has those from bounds[k] up to, and without, bounds[k + 1], in the order of places.
+    """
+
+    order: np.ndarray  # int64 (B,)
+    rows: np.ndarray  # int64 (B,)
+    offsets: np.ndarray  # int64 (B,)
+    bounds: np.ndarray  # int64 (K + 1,)
+
+    def __len__(self) -> int:
+        return len(self.bounds) - 1
+
+
+@compiled
+def best_fit(
+    lengths: np.ndarray,
+    masks: np.ndarray,
+    width: int,
+    most_pairs: int,
+    most_masks: int,
+    most_read: int,
+    rows: np.ndarray,
+) -> int:
+    """Give each pair (lengths and masks: int64 (B,)) its row, in `rows`, and the number of rows.
+
+    A row holds at most `width` tokens, `most_pairs` pairs, `most_masks` masks, and `most_read` of both together, unless
+    it is a single pair. Open rows lie in lists by the room they have left.
+    """
+    heads = np.full(width + 1, -1, np.int64)
+    following = np.empty(len(lengths), np.int64)
+    pairs_in = np.zeros(len(lengths), np.int64)
+    masks_in = np.zeros(len(lengths), np.int64)
+    count = 0
+    for i in np.argsort(-lengths, kind="mergesort"):
+        room = lengths[i]
+        while room <= width:
+            row = heads[room]
+            if row < 0:
+                room += 1
+                continue
+            heads[room] = following[row]
+            pairs_then, masks_then = pairs_in[row] + 1, masks_in[row] + masks[i]
+            if pairs_then <= most_pairs and masks_then <= most_masks and pairs_then + masks_then <= most_read:
+                break  # else it stays closed
+        if room > width:
+            row, room = count, width
+            count += 1
+        rows[i] = row
+        pairs_in[row] += 1
+        masks_in[row] += masks[i]
+        room -= lengths[i]
+        following[row] = heads[room]
+        heads[room] = row
+    return count
+
+
+def pack(lengths: np.ndarray, masks: np.ndarray, shape: Shape) -> Packing:
+    """Pack pairs into micro-batches of a shape: int64 (B,) each, the tokens of a pair and how many are masked at most.
+
+    Three pairs of 5, 3 and 3 tokens in rows of 8, two a micro-batch: the first two share a row, the third has its own.
+
+    >>> packing = pack(np.array([3, 5, 3]), np.array([1, 1, 1]), Shape(rows=2, width=8))
+    >>> packing.order.tolist(), packing.rows.tolist(), packing.offsets.tolist(), packing.bounds.tolist()
+    ([0, 1, 2], [0, 0, 1], [0, 3, 0], [0, 3])
+    """
+    row_of = np.empty(len(lengths), np.int64)
+    count = best_fit(lengths, masks, shape.width, shape.pairs, shape.masks, shape.read, row_of)
+    of_row = [np.bincount(row_of, weights, count).astype(np.int64) for weights in (None, masks)]
+    fullest = np.argsort(-of_row[0], kind="stable")  # dealt to and fro: 0 1 2, 2 1 0, 0 ...
+    batches, wanted = np.empty((2, count), np.int64), max(1, -(-count // shape.rows))
+    while True:
+        turn, place = np.divmod(np.arange(count), wanted)
+        batches[0, fullest], batches[1, fullest] = np.where(turn % 2, wanted - 1 - place, place), turn
+        within = (
+            np.bincount(batches[0], each, wanted).max(initial=0) <= most
+            for each, most in zip(of_row, (shape.pairs, shape.masks), strict=True)
+        )
+        if all(within):
+            break
+        wanted += 1  # one row has room in a micro-batch, so this ends
+    batch, row = batches[:, row_of]
+    order = np.lexsort((row, batch))
+    batch, row, lengths = batch[order], row[order], lengths[order]
+    before = np.cumsum(lengths) - lengths
+    starts = np.flatnonzero(np.diff(batch * shape.rows + row, prepend=-1))  # the first pair of each row
+    offsets = before - np.repeat(before[starts], np.diff(starts, append=len(order)))
+    return Packing(order, row, offsets, np.searchsorted(batch, np.arange(wanted + 1)))
+
+
+def choose_shape(
+    shares: Sequence[tuple[np.ndarray, np.ndarray]],
+    *,
+    longest: int,
+    micro_batch: int,
+    row_cost: float | None,
+    fixed: bool,
+    read_share: float = 1.0,
+) -> Shape:
+    """Choose the shape of micro-batches that computes fastest, from the (lengths, masks) of some shares of a step.
+
+    A micro-batch has at most micro_batch * longest places. `row_cost` is what a place of a row costs for each place of
+    the same row, next to what it costs alone; None: rows are as wide as the longest pair. A fixed shape has as few rows
+    and slots as hold what was seen, and rows of which no more than `read_share` is read.
+    """
+    found = []
+    for width in [times * longest for times in (WIDER if row_cost is not None else (1,)) if times <= micro_batch]:
+        shape = Shape(micro_batch * longest // width, width, read=round(read_share * width) if fixed else UNBOUNDED)
+        limits = (width, UNBOUNDED, UNBOUNDED, shape.read)
+        rows = [best_fit(*share, *limits, np.empty(len(share[0]), np.int64)) for share in shares]
+        cost: float = sum(rows)
+        if fixed:
+            # Fewer rows waste less of the last micro-batch, and make more of them.
+            costs = {
+                most: sum(-(-n // most) for n in rows) * (most + PASS * shape.rows)
+                for most in range(shape.rows, shape.rows // 2, -1)
+            }
+            fewest, cost = min(costs.items(), key=lambda each: each[1])
+            shape = replace(shape, rows=fewest)
+        found.append((cost * width * (1 + (row_cost or 0.0) * width), width, shape))
+    shape = min(found, key=lambda each: each[:2])[2]
+    return fit(shape, shares) if fixed else shape
+
+
+def fit(shape: Shape, shares: Sequence[tuple[np.ndarray, np.ndarray]]) -> Shape:
+    """Fix a shape: with slots for what the fullest micro-batch of some shares needs, and a little to spare."""
+    rows, pairs, masks = 1, 1, 1
+    for lengths, masked in shares:
+        packing = pack(lengths, masked, shape)
+        upto = np.concatenate([[0], np.cumsum(masked[packing.order])])[packing.bounds]
+        rows = max(rows, 1 + int(packing.rows.max(initial=0)))
+        pairs, masks = max(pairs, np.diff(packing.bounds).max()), max(masks, np.diff(upto).max())
+    pairs, masks = round_up(pairs * SPARE, ROUND_PAIRS), round_up(masks * SPARE, ROUND_MASKS)
+    return replace(shape, rows=rows, pairs=pairs, masks=masks, fixed=True)
+
+
+def round_up(number: float, to: int) -> int:
+    """Give the next multiple: (17, 8) -> 24."""
+    return -int(-number // to) * to

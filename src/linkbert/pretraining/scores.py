@@ -1,0 +1,180 @@
+"""Scores of a model as plain values: shares and means with their intervals, as JSON and as lines of text.
+
+Every share has its count and its 95 % interval, because a demo scores a few hundred pairs and a bare percentage would
+claim more than they can say. Pairs of one document, and tokens of one segment, are not independent draws; where few
+documents are held out they come again and again. So an interval is as wide as the values of the documents of A, taken
+as the units, spread. `describe` is the one writer of scores: for terminal, model card and report.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+ENOUGH = 30  # pairs of a class, below which its accuracy says next to nothing
+NORMAL_95 = 1.959963984540054  # the 97.5 % quantile of the normal distribution
+
+
+@dataclass(frozen=True)
+class Share:
+    """`correct` of `count`, with the interval that holds the true share 95 times in 100."""
+
+    correct: int
+    count: int
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Gain:
+    """How much better tokens of A are guessed with one B than with another, with its 95 % interval.
+
+    Each of `pairs` anchors A was scored with both, under the same masks, which are in A alone.
+    """
+
+    value: float  # nats a masked token
+    low: float
+    high: float
+    pairs: int
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What an evaluation found; `too_few` names the relations with fewer than ENOUGH pairs."""
+
+    pairs: int
+    mlm_loss: float  # mean over masked tokens, nats
+    mlm_accuracy: Share
+    baseline_accuracy: Share  # always guessing the commonest token
+    baseline_token: int
+    relation_accuracy: Share | None  # None where the model learnt no relations
+    relations: dict[str, Share]  # per true relation
+    confusion: dict[str, dict[str, int]]  # true relation -> predicted relation -> pairs
+    too_few: list[str]
+    mlm_losses: dict[str, float] = field(default_factory=dict)  # per true relation of the pair that a token is in
+    link_gain: Gain | None = None  # B linked against B random; None where no held-out document has a usable link
+    context_gain: Gain | None = None  # B that goes on where A ends against B random, for comparison
+    stores: dict[str, Scores] = field(default_factory=dict)  # of each store alone, where there are several
+
+
+def wilson(correct: int, count: int, *, effective: float | None = None) -> Share:
+    """Give a share with its Wilson interval at 95 %: 8 of 10 -> 0.8, from 0.490 to 0.943; nothing of nothing -> 0 to 1.
+
+    Unlike the textbook interval it stays within 0 and 1 and is honest for small counts and shares near either end.
+    `effective` is the number of independent draws that the count is worth, where that is less.
+    """
+    if count == 0:
+        return Share(0, 0, 0.0, 0.0, 1.0)
+    share, z2, draws = correct / count, NORMAL_95**2, effective or count
+    centre = (share + z2 / (2 * draws)) / (1 + z2 / draws)
+    half = NORMAL_95 / (1 + z2 / draws) * math.sqrt(share * (1 - share) / draws + z2 / (4 * draws**2))
+    return Share(correct, count, share, max(0.0, centre - half), min(1.0, centre + half))
+
+
+def clustered(correct: Sequence[int], count: Sequence[int]) -> Share:
+    """Give the share of all groups together, with an interval in which the groups are the independent draws.
+
+    The variance between groups over that of as many single draws is what a count is overrated by (the design effect of
+    survey sampling, never taken below 1); few groups widen the interval further, by Student's t (Korn and Graubard).
+    Three groups of ten, of which 10, 10 and 0 are right, say less than 20 of 30 drawn one by one:
+
+    >>> percent(clustered([10, 10, 0], [10, 10, 10])), percent(wilson(20, 30))
+    ('66.7 % (4.6 to 98.8; 20 of 30)', '66.7 % (48.8 to 80.8; 20 of 30)')
+    """
+    groups = sum(size > 0 for size in count)
+    total, right = sum(count), sum(correct)
+    if total == 0:
+        return wilson(0, 0)
+    if groups == 1:
+        return wilson(right, total, effective=1.0)
+    share = right / total
+    spread = sum((got - share * size) ** 2 for got, size in zip(correct, count, strict=True)) * groups / (groups - 1)
+    effect = max(1.0, spread / (total * share * (1 - share))) if 0 < right < total else 1.0
+    return wilson(right, total, effective=total / effect * (NORMAL_95 / student_95(groups - 1)) ** 2)
+
+
+def student_95(freedom: int) -> float:
+    """Give the 97.5 % quantile of Student's t, by its expansion at the normal's: 9 -> 2.26, 63 -> 2.00."""
+    z = NORMAL_95
+    terms = (z**3 + z) / 4, (5 * z**5 + 16 * z**3 + 3 * z) / 96, (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384
+    return z + sum(term / freedom**power for power, term in enumerate(terms, 1))
+
+
+def clustered_gain(worse: Sequence[float], better: Sequence[float], tokens: Sequence[int], pairs: int) -> Gain | None:
+    """Give the mean difference of losses that were summed by group, with the groups as the independent draws.
+
+    The ratio estimator of survey sampling: groups differ in tokens. Fewer than two groups tell nothing: None. Of 10
+    tokens each, two groups lose 3 and 1 nats less:
+
+    >>> gain = clustered_gain([30.0, 20.0], [27.0, 19.0], [10, 10], 4)
+    >>> round(gain.value, 6), gain.pairs
+    (0.2, 4)
+    """
+    groups, total = sum(size > 0 for size in tokens), sum(tokens)
+    if groups < 2:
+        return None
+    differences = [a - b for a, b in zip(worse, better, strict=True)]
+    value = sum(differences) / total
+    spread = sum((each - value * size) ** 2 for each, size in zip(differences, tokens, strict=True))
+    half = student_95(groups - 1) * math.sqrt(spread * groups / (groups - 1)) / total
+    return Gain(value, value - half, value + half, pairs)
+
+
+def to_json(scores: Scores) -> dict[str, Any]:
+    """Turn Scores into what JSON holds; `from_json` is its inverse."""
+    return asdict(scores)
+
+
+def from_json(content: dict[str, Any]) -> Scores:
+    """Rebuild Scores from a journal line or a checkpoint's state."""
+    values = dict(content)
+    for key in ("mlm_accuracy", "baseline_accuracy", "relation_accuracy"):
+        values[key] = Share(**values[key]) if values[key] else None
+    values["relations"] = {name: Share(**share) for name, share in values["relations"].items()}
+    for key in ("link_gain", "context_gain"):
+        values[key] = Gain(**values[key]) if values.get(key) else None
+    values["stores"] = {name: from_json(scores) for name, scores in values.get("stores", {}).items()}
+    return Scores(**values)
+
+
+def describe(scores: Scores, *, before: Scores | None = None, vocabulary: Sequence[str] = ()) -> list[str]:
+    """Write Scores as lines of text, for a terminal, a log or a model card; what belongs under a line is indented.
+
+    `before` are the Scores of the same pairs before training; `vocabulary` names the commonest token.
+    """
+    token = f" ({vocabulary[scores.baseline_token]!r})" if vocabulary else ""
+    lines = [f"masked tokens right: {percent(scores.mlm_accuracy)}"]
+    if before is not None:
+        lines.append(f"  before training: {percent(before.mlm_accuracy)}")
+    lines.append(f"  always the commonest token{token}: {percent(scores.baseline_accuracy)}")
+    by_relation = ", ".join(f"{name} {loss:.3f}" for name, loss in scores.mlm_losses.items())
+    lines.append(f"  mean loss: {scores.mlm_loss:.3f}" + (f" (in pairs {by_relation})" if by_relation else ""))
+    if scores.relation_accuracy is not None:
+        lines.append(f"relations right: {percent(scores.relation_accuracy)}")
+    for name, share in scores.relations.items():
+        wrong = [f"{other} {count:,}" for other, count in scores.confusion[name].items() if count and other != name]
+        taken = f"; taken for {', '.join(wrong)}" if wrong else ""
+        lines.append(
+            f"  {name}: {percent(share)}{taken}" + "; too few pairs to say anything" * (name in scores.too_few)
+        )
+    if scores.link_gain is not None:
+        lines.append(f"link gain, nats a masked token of A: {nats(scores.link_gain)}")
+    if scores.context_gain is not None:
+        lines.append(f"  of text that goes on instead of a link: {nats(scores.context_gain)}")
+    for name, own in scores.stores.items():
+        lines += [f"{name}, {own.pairs:,} pairs:", *("  " + line for line in describe(own, vocabulary=vocabulary))]
+    return lines
+
+
+def percent(share: Share) -> str:
+    """Write a share for reading: '80.0 % (49.0 to 94.3; 8 of 10)'."""
+    low, high = 100 * share.low, 100 * share.high
+    return f"{100 * share.value:.1f} % ({low:.1f} to {high:.1f}; {share.correct:,} of {share.count:,})"
+
+
+def nats(gain: Gain) -> str:
+    """Write a gain for reading: '+0.034 (+0.012 to +0.056; 341 pairs)'."""
+    return f"{gain.value:+.3f} ({gain.low:+.3f} to {gain.high:+.3f}; {gain.pairs:,} pairs)"
