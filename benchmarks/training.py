@@ -8,6 +8,10 @@ which favours the reference on a CPU) and the same threads. Each runs in a proce
 sets the C library's allocator; they take turns, and a ratio is the median of the ratios of the rounds. 'reference kept'
 is the reference with that allocator setting too. The peak is that of a 4096 x 4096 x 4096 bf16 product, measured in
 every round. Operations are the model's, by `operations_a_token`: what is computed for nothing does not count.
+
+'gathered' is what one writes who knows transformers and torch well: `BertModel`, its head at the masked places alone,
+bf16 autocast, torch.compile, fused AdamW. The memory is what a process holds at most in an update beyond what it held
+before its model was built (weights, moments, activations; the compiler's own is in it).
 """
 
 import argparse
@@ -17,17 +21,20 @@ import statistics
 import tempfile
 import time
 from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 
 SIZES = {  # preset, pairs of a step, length
     "tiny": ("tiny", 32, 512),
-    "base": ("base", 4, 512),
+    "base": ("base", 8, 512),
+    "minilm": ("demo", 16, 512),
     "demo": ("demo", 16, 128),
 }
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 CONTENDERS = {  # precision and compile of ours; the reference has none
     "reference": None,
     "reference kept": None,
+    "gathered": None,
     "compiled bf16": ("bf16", "on"),
     "compiled fp32": ("fp32", "on"),
     "plain bf16": ("bf16", "off"),
@@ -77,6 +84,36 @@ def reference_update(bert_config, batch):
             batch.input_ids, attended, batch.token_type_ids, labels=labels, next_sentence_label=batch.relations
         )
         output.loss.backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    return update
+
+
+def gathered_update(bert_config, batch):
+    """Give a function that makes one update of Hugging Face's encoder with its head at the masked places, compiled."""
+    import torch
+    from torch.nn import functional
+    from transformers import BertForPreTraining
+
+    model = BertForPreTraining(bert_config).train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
+    attended = (batch.pairs >= 0).long()
+
+    def losses(input_ids, attended, token_type_ids, positions, labels, relations):
+        output = model.bert(input_ids, attended, token_type_ids)
+        states = output.last_hidden_state.flatten(0, 1)[positions]
+        mlm = functional.cross_entropy(model.cls.predictions(states).float(), labels)
+        return mlm + functional.cross_entropy(model.cls.seq_relationship(output.pooler_output).float(), relations)
+
+    compiled = torch.compile(losses, dynamic=False)
+    tensors = (batch.input_ids, attended, batch.token_type_ids)
+    asked = (batch.masked_positions, batch.masked_labels, batch.relations)
+
+    def update():
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = compiled(*tensors, *asked)
+        loss.backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
 
@@ -153,7 +190,11 @@ def contend(name, size, arguments, pipe):
             from linkbert.model.step import keep_memory
 
             keep_memory()
-        update = our_update(bert_config, batch, config) if ours else reference_update(bert_config, batch)
+        before = resident()
+        peers = {"gathered": gathered_update}
+        update = (
+            our_update(bert_config, batch, config) if ours else peers.get(name, reference_update)(bert_config, batch)
+        )
 
         def act():
             begin = clock()
@@ -161,8 +202,15 @@ def contend(name, size, arguments, pipe):
                 update()
             return (clock() - begin) / arguments.repeat
 
-    while pipe.recv() == "go":
-        pipe.send(act())
+    while (asked := pipe.recv()) != "end":
+        pipe.send(act() if asked == "go" else resident(most=True) - before)
+
+
+def resident(*, most=False):
+    """Read how many bytes of memory this process holds, or held at `most`; Linux."""
+    wanted = "VmHWM" if most else "VmRSS"
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(wanted))
+    return int(line.split()[1]) * 1024
 
 
 def measure(size, contenders, arguments):
@@ -187,8 +235,8 @@ def measure(size, contenders, arguments):
         processes.append(context.Process(target=contend, args=(name, size, arguments, far), daemon=True))
         processes[-1].start()
 
-    def turn(name):
-        pipes[name].send("go")
+    def turn(name, asked="go"):
+        pipes[name].send(asked)
         return pipes[name].recv()
 
     for name in contenders:
@@ -196,6 +244,7 @@ def measure(size, contenders, arguments):
     for _ in range(arguments.rounds):
         for name, taken in times.items():
             taken.append(turn(name))
+    memory = {name: turn(name, "memory") for name in contenders}
     for pipe in pipes.values():
         pipe.send("end")
     for process in processes:
@@ -203,7 +252,7 @@ def measure(size, contenders, arguments):
     peaks = times.pop(".peak")
     peak = f"{statistics.median(peaks) / 1e9:.0f} GFLOP/s"
     print(f"  bf16 peak {peak}, {arguments.threads} threads, {arguments.clock} clock, torch {torch.__version__}")
-    print(f"  {'':15} {'tokens/s':>9} {'ratio':>7} {'(of all rounds)':>17} {'share of peak':>14}")
+    print(f"  {'':15} {'tokens/s':>9} {'ratio':>7} {'(of all rounds)':>17} {'share of peak':>14} {'memory':>9}")
     for name, taken in times.items():
         ratios = [a / b for a, b in zip(times[contenders[0]], taken, strict=True)]
         shares = [operations * places / seconds / peak for seconds, peak in zip(taken, peaks, strict=True)]
@@ -211,6 +260,7 @@ def measure(size, contenders, arguments):
         rate = tokens / statistics.median(taken)
         print(
             f"  {name:15} {rate:9.0f} {statistics.median(ratios):7.2f} {spread:>17} {statistics.median(shares):13.1%}"
+            f" {memory[name] / 1e6:6.0f} MB"
         )
 
 

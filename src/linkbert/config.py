@@ -122,6 +122,10 @@ class Config:
     precision: str = knob(
         "bf16", "arithmetic of the forward and backward pass; fp16 scales its losses", ("bf16", "fp32", "fp16")
     )
+    recompute: bool = knob(
+        False,
+        "keep only what enters each layer of a BERT and compute it again for the gradients: less memory, more time",
+    )
     compile: str = knob("auto", "torch.compile: auto is on where it pays back", ("auto", "on", "off"))
     sharding: str = knob(
         "none",

@@ -8,8 +8,16 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tokenizers import Tokenizer, models
-from transformers import AutoTokenizer, BertTokenizerFast
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import (
+    AutoTokenizer,
+    BertTokenizerFast,
+    CamembertTokenizer,
+    DebertaTokenizer,
+    DebertaV2Tokenizer,
+    RobertaTokenizer,
+    XLMRobertaTokenizer,
+)
 
 from linkbert.instances.vocabulary import (
     SPECIAL,
@@ -253,3 +261,38 @@ def test_a_tokenizer_that_cannot_be_used_says_why(tmp_path):
     words.save(str(tmp_path / "tokenizer.json"))
     with pytest.raises(ValueError, match="does not mark where words begin"):
         load_vocabulary(tmp_path)
+
+
+BYTES = {token: i for i, token in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()), 5)}
+MERGES = [("Ġ", "f"), ("Ġf", "o"), ("Ġfo", "x"), ("f", "o"), ("fo", "x")]
+LETTERS = [("▁fox", -3.0), *((letter, -5.0) for letter in "▁abcdefghijklmnopqrstuvwxyzéAFT.,()<>[]/'?-")]
+
+
+@pytest.mark.parametrize(
+    ("kind", "special"),
+    [
+        (RobertaTokenizer, "<s> <pad> </s> <unk> <mask>"),
+        (DebertaTokenizer, "[CLS] [PAD] [SEP] [UNK] [MASK]"),
+        (DebertaV2Tokenizer, "[PAD] [CLS] [SEP] [UNK]"),
+        (XLMRobertaTokenizer, "<s> <pad> </s> <unk>"),
+        (CamembertTokenizer, "<s>NOTUSED <pad> </s>NOTUSED <unk> <unk>NOTUSED"),
+    ],
+)
+def test_the_tokenizers_of_released_encoders(tmp_path, kind, special):
+    if kind in (RobertaTokenizer, DebertaTokenizer):
+        whole = {token: i for i, token in enumerate(special.split())} | BYTES
+        whole |= {token: len(whole) + i for i, token in enumerate("".join(pair) for pair in MERGES)}
+        theirs = kind(vocab=whole, merges=MERGES)
+    else:
+        theirs = kind(vocab=[*((token, 0.0) for token in special.split()), *LETTERS])
+    theirs.save_pretrained(tmp_path)
+    vocabulary = load_vocabulary(tmp_path)
+    names = (theirs.pad_token_id, theirs.unk_token_id, theirs.cls_token_id, theirs.sep_token_id, theirs.mask_token_id)
+    assert tuple(vocabulary.special_ids.values()) == names
+    assert {theirs.convert_tokens_to_ids(token) for token in theirs.all_special_tokens} <= set(vocabulary.reserved)
+    text = "A fox (a fox), isn't it?  café. Fox\nThe foxs"
+    assert vocabulary.tokenizer.encode(text).ids == theirs(text, add_special_tokens=False).input_ids
+    text = "a <s> [CLS]</s><mask> [MASK] <pad>[PAD] [SEP]fox <unk>NOTUSED [UNK]"
+    found = set(vocabulary.tokenizer.encode(text).ids)
+    assert not found & set(vocabulary.reserved.tolist()) - {theirs.unk_token_id}
+    assert vocabulary.spelled[theirs.convert_tokens_to_ids("x")] == "##x"

@@ -25,13 +25,13 @@ from transformers import CONFIG_MAPPING, MODEL_FOR_MASKED_LM_MAPPING, BertConfig
 
 from linkbert.config import Config
 from linkbert.files import read_json, replacing, write_json
-from linkbert.model.linkbert import LinkBert
+from linkbert.model.linkbert import LinkBert, TwoLosses
 from linkbert.model.start import look_at_neighbours
 from linkbert.model.stock import KINDS, Stock, kind_of, longest, new_config
 
 log = logging.getLogger(__name__)
 
-Model = LinkBert | Stock
+
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 VOCABULARY_FILES = ("vocab.txt", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
 HUB_FILES = ("config.json", "model*.safetensors", INDEX, *VOCABULARY_FILES)
@@ -42,7 +42,7 @@ TOKENS = {"[PAD]": 0, "[CLS]": 2, "[SEP]": 3}  # where a trained vocabulary of o
 
 def start_model(
     config: Config, vocabulary_size: int, *, counts: np.ndarray | None = None, tokens: Mapping[str, int] = TOKENS
-) -> Model:
+) -> TwoLosses:
     """Make the model a run starts from, as `config.init` says: random (how, `config.start` says), or one that exists.
 
     An encoder from a folder keeps its own sizes; whoever calls has seen that its vocabulary is the store's (its matrix
@@ -96,7 +96,7 @@ def start_model(
     return model
 
 
-def make_model(config: PretrainedConfig, weights: dict[str, Tensor], *, objective: str, seed: int = 0) -> Model:
+def make_model(config: PretrainedConfig, weights: dict[str, Tensor], *, objective: str, seed: int = 0) -> TwoLosses:
     """Build a model from weights under its masked-LM class's names; what they lack starts as `start_model` says.
 
     No weights at all is a random start. Weights of another shape, or an encoder with holes, are a ValueError.
@@ -104,7 +104,7 @@ def make_model(config: PretrainedConfig, weights: dict[str, Tensor], *, objectiv
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if isinstance(config, BertConfig):
-            model: Model = LinkBert(config, objective=objective)
+            model: TwoLosses = LinkBert(config, objective=objective)
         else:
             model = Stock(config, objective=objective)
     if not weights:
@@ -236,7 +236,7 @@ def plain_names(weights: dict[str, Tensor], encoder: str) -> dict[str, Tensor]:
     return plain
 
 
-def load_model(folder: Path) -> Model:
+def load_model(folder: Path) -> TwoLosses:
     """Open a checkpoint with its relation head; a BERT's folder without a linked row has BERT's two relations."""
     config, weights = read_encoder(folder)
     return make_model(config, weights, objective=objective_of(config, weights))
@@ -249,7 +249,7 @@ def objective_of(config: PretrainedConfig, weights: dict[str, Tensor]) -> str:
 
 
 def write_model(
-    model: Model,
+    model: TwoLosses,
     folder: Path,
     *,
     vocabulary_folder: Path,
@@ -258,15 +258,14 @@ def write_model(
 ) -> None:
     """Write config.json, weights, the vocabulary's files and README.md (`card`) into a folder that is there.
 
-    `weights` are a copy of the model's, where the model itself learns on meanwhile.
+    `weights` are a copy of the model's without the tied ones, where the model itself learns on meanwhile: a thread must
+    not ask a sharded model for its state, which would take the gathered weights away from a forward pass.
     """
     write_json(folder / "config.json", json.loads(model.config.to_json_string()) | {"dtype": "float32"})
-    again = tied_names(model)  # Hugging Face ties them when it loads
-    weights = {
-        name: value.detach().to("cpu", torch.float32).contiguous()
-        for name, value in (weights or model.state_dict()).items()
-        if name not in again
-    }
+    if weights is None:
+        again = tied_names(model)  # Hugging Face ties them when it loads
+        weights = {name: value for name, value in model.state_dict().items() if name not in again}
+    weights = {name: value.detach().to("cpu", torch.float32).contiguous() for name, value in weights.items()}
     save_file(weights, folder / WEIGHTS, metadata={"format": "pt"})
     for name in VOCABULARY_FILES:
         if (vocabulary_folder / name).is_file():
@@ -278,7 +277,7 @@ def write_model(
         (folder / "README.md").write_text(card, encoding="utf-8")
 
 
-def save_model(model: Model, folder: Path, *, vocabulary_folder: Path, card: str | None = None) -> None:
+def save_model(model: TwoLosses, folder: Path, *, vocabulary_folder: Path, card: str | None = None) -> None:
     """Write a Hugging Face folder under a temporary name and rename it: it is whole or it is not there."""
     with replacing(folder) as part:
         part.mkdir()

@@ -8,11 +8,13 @@ arithmetic, which autocast would widen to fp32; and the last layer computes only
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask
+from torch.utils.checkpoint import checkpoint
 from transformers import BertModel
 from transformers.models.bert.modeling_bert import BertLayer
 
@@ -25,13 +27,14 @@ class Mode(NamedTuple):
 
     `seed`, () int32, decides the dropout; None is no dropout. `written_out` is how attention and loss are fast where
     they are compiled for a CPU (see attention.py and loss.py). `slots` is how many places of a row somebody reads, at
-    most: the last layer computes no others; 0 is all.
+    most: the last layer computes no others; 0 is all. `recompute` keeps for the gradients only what enters a layer.
     """
 
     dtype: torch.dtype = torch.float32
     seed: Tensor | None = None
     written_out: bool = False
     slots: int = 0
+    recompute: bool = False
 
 
 EXACT = Mode()
@@ -64,7 +67,8 @@ def encode(
     hidden = drop(norm(parts.LayerNorm, hidden), rate, mode.seed, 0).to(mode.dtype)
     *layers, last = bert.encoder.layer
     for number, layer in enumerate(layers):
-        hidden = layer(hidden, mask, mode, number)
+        call = partial(checkpoint, layer, use_reentrant=False) if mode.recompute else layer
+        hidden = call(hidden, mask, mode, number)
     if only is None:
         return last(hidden, mask, mode, len(layers))
     if not mode.slots:

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from linkbert.model.checkpoint import RELATION_HEADS, Model, make_model, objective_of, read_encoder
+from linkbert.model.checkpoint import RELATION_HEADS, make_model, objective_of, read_encoder
+from linkbert.model.linkbert import TwoLosses
 from linkbert.model.stock import kind_of, longest
 from linkbert.records import RELATIONS
 
@@ -77,7 +78,7 @@ def alone(
     return input_ids, token_type_ids, places, torch.zeros_like(input_ids), first, masked
 
 
-def open_for(folder: Path, *, relations: bool) -> tuple[Model, PreTrainedTokenizerBase]:
+def open_for(folder: Path, *, relations: bool) -> tuple[TwoLosses, PreTrainedTokenizerBase]:
     """Open a model and its tokenizer for a question about relations, or masks; a ValueError without that head."""
     config, weights = read_encoder(Path(folder))
     objective = objective_of(config, weights)

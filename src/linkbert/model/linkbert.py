@@ -14,11 +14,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import BertConfig, BertModel
+from transformers import BertConfig, BertModel, PretrainedConfig
 from transformers.models.bert.modeling_bert import BertLMPredictionHead
 
 from linkbert.model.encoder import EXACT, Mode, adopt, encode
-from linkbert.model.loss import masked_token_loss
+from linkbert.model.loss import CHUNK, masked_token_loss
 from linkbert.model.parts import linear, norm
 from linkbert.records import IGNORED
 
@@ -70,34 +70,16 @@ class Heads(nn.Module):
         return rows if self.linked_relationship is None else torch.cat([rows, self.linked_relationship(pooled)], dim=-1)
 
 
-class LinkBert(nn.Module):
-    """A BERT encoder with a masked-token head and a relation head (paper, section 4).
+class TwoLosses(nn.Module):
+    """An encoder with a masked-token head and a relation head (paper, section 4), whatever its architecture.
 
-    `objective` is drp (three relations), nsp (BERT's two) or none (pooler and relation head stay as they start).
+    `objective` is drp (three relations), nsp (BERT's two) or none (pooler and relation head stay as they start). A
+    subclass encodes, and scores what was encoded.
     """
 
-    def __init__(self, bert_config: BertConfig, *, objective: str = "drp") -> None:
-        super().__init__()
-        self.config = copy.deepcopy(bert_config)
-        self.config._attn_implementation = "sdpa"
-        self.config.architectures = ["BertForPreTraining"]
-        self.config.linkbert_objective = objective  # config.json keeps it; Hugging Face carries what it does not know
-        self.objective = objective
-        self.bert = adopt(BertModel(self.config))
-        self.cls = Heads(self.config, linked=objective == "drp")
-        self.cls.apply(self.bert._init_weights)
-        head = self.cls.predictions
-        if self.config.tie_word_embeddings:
-            head.decoder.weight = self.bert.embeddings.word_embeddings.weight
-        head.decoder.bias = head.bias
-        if objective == "none":
-            self.bert.get_submodule("pooler").requires_grad_(False)
-            self.cls.seq_relationship.requires_grad_(False)
-
-    @property
-    def layers(self) -> nn.ModuleList:
-        """The layers of the encoder."""
-        return self.bert.encoder.layer
+    config: PretrainedConfig
+    objective: str
+    layers: nn.ModuleList  # of the encoder
 
     def encode(
         self,
@@ -114,22 +96,20 @@ class LinkBert(nn.Module):
 
         Shapes as in `forward`. A place attends to those of its row with the same number in `pairs`.
         """
-        only = torch.cat([first, masked_positions])
-        states = encode(self.bert, input_ids, token_type_ids, positions, pairs, only=only, mode=mode)
-        return states[len(first) :], states[: len(first)]
-
-    def token_states(self, states: Tensor) -> Tensor:
-        """Transform the states of masked places for the vocabulary: (M, H) -> (M, H)."""
-        transform = self.cls.predictions.transform
-        return norm(transform.LayerNorm, transform.transform_act_fn(linear(transform.dense, states)))
+        raise NotImplementedError
 
     def token_logits(self, states: Tensor) -> Tensor:
         """Score the vocabulary: (M, H) -> (M, V)."""
-        return linear(self.cls.predictions.decoder, self.token_states(states))
+        raise NotImplementedError
+
+    def masked_loss(self, states: Tensor, labels: Tensor, mode: Mode) -> Tensor:  # noqa: ARG002
+        """Sum the losses of masked tokens: (M, H), (M,) -> ()."""
+        logits = self.token_logits(states).float()
+        return functional.cross_entropy(logits, labels, ignore_index=IGNORED, reduction="sum")
 
     def relation_logits(self, first: Tensor) -> Tensor:
         """Score the relations of each pair from its [CLS]: (P, H) -> (P, 2), or (P, 3) with drp."""
-        return self.cls.relation_logits(self.bert.get_submodule("pooler")(first[:, None].float()))
+        raise NotImplementedError
 
     def forward(
         self,
@@ -152,9 +132,7 @@ class LinkBert(nn.Module):
         states, first_states = self.encode(
             input_ids, token_type_ids, positions, pairs, first, masked_positions, mode=mode
         )
-        decoder = self.cls.predictions.decoder
-        tokens = self.token_states(states)
-        mlm_loss = masked_token_loss(tokens, decoder.weight, decoder.bias, masked_labels, compiled=mode.written_out)
+        mlm_loss = self.masked_loss(states, masked_labels, mode)
         if self.objective == "none":
             return Output(mlm_loss, mlm_loss.new_zeros(3), relations.new_zeros(3))
         return Output(mlm_loss, *sum_by_relation(self.relation_logits(first_states).float(), relations))
@@ -172,8 +150,72 @@ class LinkBert(nn.Module):
     ) -> Predictions:
         """Predict masked tokens and relations; in fp32, without dropout; shapes as in `forward`."""
         states, first_states = self.encode(input_ids, token_type_ids, positions, pairs, first, masked_positions)
-        logits = self.token_logits(states).float()
         labels = torch.full_like(masked_positions, IGNORED) if masked_labels is None else masked_labels
-        losses = functional.cross_entropy(logits, labels, ignore_index=IGNORED, reduction="none")
-        scores = self.relation_logits(first_states).float()
-        return Predictions(logits.argmax(-1), losses, scores.softmax(-1))
+        tokens, losses = torch.empty_like(labels), labels.new_empty(labels.shape, dtype=torch.float32)
+        for part in torch.arange(len(labels), device=labels.device).split(CHUNK):
+            logits = self.token_logits(states[part]).float()
+            tokens[part] = logits.argmax(-1)
+            losses[part] = functional.cross_entropy(logits, labels[part], ignore_index=IGNORED, reduction="none")
+        return Predictions(tokens, losses, self.relation_logits(first_states).float().softmax(-1))
+
+
+class LinkBert(TwoLosses):
+    """A BERT with the two losses, its forward pass written out."""
+
+    def __init__(self, bert_config: BertConfig, *, objective: str = "drp") -> None:
+        super().__init__()
+        self.config = copy.deepcopy(bert_config)
+        self.config._attn_implementation = "sdpa"
+        self.config.architectures = ["BertForPreTraining"]
+        self.config.linkbert_objective = objective  # config.json keeps it; Hugging Face carries what it does not know
+        self.objective = objective
+        self.bert = adopt(BertModel(self.config))
+        self.cls = Heads(self.config, linked=objective == "drp")
+        self.cls.apply(self.bert._init_weights)
+        head = self.cls.predictions
+        if self.config.tie_word_embeddings:
+            head.decoder.weight = self.bert.embeddings.word_embeddings.weight
+        head.decoder.bias = head.bias
+        if objective == "none":
+            self.bert.get_submodule("pooler").requires_grad_(False)
+            self.cls.seq_relationship.requires_grad_(False)
+
+    @property
+    def layers(self) -> nn.ModuleList:  # type: ignore[override]
+        """The layers of the encoder."""
+        return self.bert.encoder.layer
+
+    def encode(
+        self,
+        input_ids: Tensor,
+        token_type_ids: Tensor,
+        positions: Tensor,
+        pairs: Tensor,
+        first: Tensor,
+        masked_positions: Tensor,
+        *,
+        mode: Mode = EXACT,
+    ) -> tuple[Tensor, Tensor]:
+        """Encode tokens; see `TwoLosses.encode`."""
+        only = torch.cat([first, masked_positions])
+        states = encode(self.bert, input_ids, token_type_ids, positions, pairs, only=only, mode=mode)
+        return states[len(first) :], states[: len(first)]
+
+    def token_states(self, states: Tensor) -> Tensor:
+        """Transform the states of masked places for the vocabulary: (M, H) -> (M, H)."""
+        transform = self.cls.predictions.transform
+        return norm(transform.LayerNorm, transform.transform_act_fn(linear(transform.dense, states)))
+
+    def token_logits(self, states: Tensor) -> Tensor:
+        """Score the vocabulary: (M, H) -> (M, V)."""
+        return linear(self.cls.predictions.decoder, self.token_states(states))
+
+    def masked_loss(self, states: Tensor, labels: Tensor, mode: Mode) -> Tensor:
+        """Sum the losses of masked tokens without their logits: (M, H), (M,) -> ()."""
+        decoder = self.cls.predictions.decoder
+        tokens = self.token_states(states)
+        return masked_token_loss(tokens, decoder.weight, decoder.bias, labels, compiled=mode.written_out)
+
+    def relation_logits(self, first: Tensor) -> Tensor:
+        """Score the relations of each pair from its [CLS]: (P, H) -> (P, 2), or (P, 3) with drp."""
+        return self.cls.relation_logits(self.bert.get_submodule("pooler")(first[:, None].float()))

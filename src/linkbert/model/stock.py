@@ -21,6 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.attention.flex_attention import BlockMask
 from transformers import (
     CONFIG_MAPPING,
     MODEL_FOR_MASKED_LM_MAPPING,
@@ -30,9 +31,9 @@ from transformers import (
     PretrainedConfig,
 )
 
+from linkbert.model.attention import attend, who_sees
 from linkbert.model.encoder import EXACT, Mode
-from linkbert.model.linkbert import Output, Predictions, sum_by_relation
-from linkbert.records import IGNORED
+from linkbert.model.linkbert import TwoLosses
 
 log = logging.getLogger(__name__)
 PACKED = "linkbert_packed"  # the attention's name in transformers
@@ -108,36 +109,35 @@ def attend_packed(
     value: Tensor,
     attention_mask: Tensor | None,  # noqa: ARG001
     *,
+    seen: Tensor | BlockMask,
     pairs: Tensor,
     scaling: float | None = None,
     dropout: float = 0.0,
     sliding_window: int | None = None,
     **_: Any,
 ) -> tuple[Tensor, None]:
-    """Attend within each pair: (R, heads, T, D) -> (R, T, heads, D), by `pairs` (R, T); as AttentionInterface asks.
+    """Attend within each pair: (R, heads, T, D) -> (R, T, heads, D), as AttentionInterface asks.
 
-    `sliding_window` is the distance at which two places no longer see each other (ModernBERT's local layers). A pair's
-    places lie side by side, so their distance in the row is that within the pair.
+    `seen` is the mask of `pairs` (R, T). `sliding_window` is the distance at which two places no longer see each other
+    (ModernBERT's local layers). A pair's places lie side by side, so their distance in the row is that in the pair.
     """
-    seen = same_pair(pairs)[:, None]
+    if sliding_window is None and not dropout:
+        return attend(query, key, value, seen, scale=scaling).transpose(1, 2), None
+    mask: Any = who_sees(pairs, pairs, dense=True)
     if sliding_window is not None:
         places = torch.arange(pairs.shape[1], device=pairs.device)
-        seen = seen & ((places[:, None] - places).abs() < sliding_window)
-    mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=seen, dropout_p=dropout, scale=scaling)
+        mask = mask & ((places[:, None] - places).abs() < sliding_window)
+    # With torch's own dropout, as in the rest of these encoders.
+    mixed = functional.scaled_dot_product_attention(query, key, value, mask, dropout, scale=scaling)
     return mixed.transpose(1, 2), None
-
-
-def same_pair(pairs: Tensor) -> Tensor:
-    """Say which places of a row see each other: (R, T) -> bool (R, T, T). Padding sees padding, and nobody reads it."""
-    return pairs[:, :, None] == pairs[:, None, :]
 
 
 AttentionInterface.register(PACKED, attend_packed)
 AttentionMaskInterface.register(PACKED, lambda *_, **__: None)  # no mask is made: `pairs` says all
 
 
-class Stock(nn.Module):
-    """A masked-LM model of transformers with LinkBERT's two losses; `objective` as in `LinkBert`.
+class Stock(TwoLosses):
+    """A masked-LM model of transformers with the two losses.
 
     The pooler is the encoder's own where its class has one, else a layer of the same form.
     """
@@ -174,7 +174,7 @@ class Stock(nn.Module):
         return self.get_submodule(self.prefix)
 
     @property
-    def layers(self) -> nn.ModuleList:
+    def layers(self) -> nn.ModuleList:  # type: ignore[override]
         """The layers of the encoder."""
         return self.encoder.layers if self.config.model_type == "modernbert" else self.encoder.encoder.layer
 
@@ -194,17 +194,18 @@ class Stock(nn.Module):
         *,
         mode: Mode = EXACT,
     ) -> tuple[Tensor, Tensor]:
-        """Encode tokens; give the states at the masked places and at each pair's [CLS]; see `LinkBert.encode`."""
+        """Encode tokens; give the states at the masked places and at each pair's [CLS]; see `TwoLosses.encode`."""
         inputs = {"input_ids": input_ids, "position_ids": positions + self.kind.first_position(self.config)}
         if self.segments:
             inputs["token_type_ids"] = token_type_ids if self.segments > 1 else torch.zeros_like(token_type_ids)
         encoder, real = self.encoder, pairs >= 0
         with torch.autocast(input_ids.device.type, mode.dtype, enabled=mode.dtype != torch.float32):
             if self.kind.own_attention:
-                hidden = encoder.encoder(encoder.embeddings(**inputs, mask=real), same_pair(pairs)).last_hidden_state
+                mask = who_sees(pairs, pairs, dense=True)[:, 0]
+                output = encoder.encoder(encoder.embeddings(**inputs, mask=real), mask)
             else:
-                hidden = encoder(**inputs, attention_mask=real, pairs=pairs).last_hidden_state  # (R, T, H)
-        flat = hidden.flatten(0, 1)
+                output = encoder(**inputs, attention_mask=real, pairs=pairs, seen=who_sees(pairs, pairs))
+        flat = output.last_hidden_state.flatten(0, 1)  # (R * T, H)
         return flat.index_select(0, masked_positions), flat.index_select(0, first)
 
     def token_logits(self, states: Tensor) -> Tensor:
@@ -220,44 +221,6 @@ class Stock(nn.Module):
             pooled = self.encoder.pooler(first[:, None].float())
         scores = self.linkbert["relation"](pooled)
         return scores if self.objective == "drp" else scores[:, :2]
-
-    def forward(
-        self,
-        input_ids: Tensor,
-        token_type_ids: Tensor,
-        positions: Tensor,
-        pairs: Tensor,
-        first: Tensor,
-        masked_positions: Tensor,
-        masked_labels: Tensor,
-        relations: Tensor,
-        mode: Mode = EXACT,
-    ) -> Output:
-        """Sum the losses of a batch; arguments as in `LinkBert.forward`."""
-        states, starts = self.encode(input_ids, token_type_ids, positions, pairs, first, masked_positions, mode=mode)
-        logits = self.token_logits(states).float()
-        mlm_loss = functional.cross_entropy(logits, masked_labels, ignore_index=IGNORED, reduction="sum")
-        if self.objective == "none":
-            return Output(mlm_loss, mlm_loss.new_zeros(3), relations.new_zeros(3))
-        return Output(mlm_loss, *sum_by_relation(self.relation_logits(starts), relations))
-
-    @torch.no_grad()
-    def predict(
-        self,
-        input_ids: Tensor,
-        token_type_ids: Tensor,
-        positions: Tensor,
-        pairs: Tensor,
-        first: Tensor,
-        masked_positions: Tensor,
-        masked_labels: Tensor | None = None,
-    ) -> Predictions:
-        """Predict masked tokens and relations, in fp32; a model in training mode drops out. As `LinkBert.predict`."""
-        states, starts = self.encode(input_ids, token_type_ids, positions, pairs, first, masked_positions)
-        logits = self.token_logits(states).float()
-        labels = torch.full_like(masked_positions, IGNORED) if masked_labels is None else masked_labels
-        losses = functional.cross_entropy(logits, labels, ignore_index=IGNORED, reduction="none")
-        return Predictions(logits.argmax(-1), losses, self.relation_logits(starts).softmax(-1))
 
 
 def start_anew(layer: nn.Module, deviation: float) -> None:

@@ -39,11 +39,18 @@ tokenizer = AutoTokenizer.from_pretrained("DIR")
 model = AutoModelForMaskedLM.from_pretrained("DIR")
 ```
 
-`AutoModel` gives the encoder for fine-tuning; `BertForPreTraining` the masked-token head and the rows *contiguous* and
-*random* of the relation head.
+`AutoModel` gives the encoder for fine-tuning.
+"""
+USE_BERT = """\
+`BertForPreTraining` gives the masked-token head and the rows *contiguous* and *random* of the relation head; the third,
+*linked*, where it was learnt, is `cls.linked_relationship` in model.safetensors.
+"""
+USE_OTHER = """\
+The relation head is `linkbert.relation` in model.safetensors (rows: contiguous, random, linked), over the [CLS] that
+the pooler has seen: the encoder's own, or else `linkbert.pooler`. Transformers names them as unexpected when it loads.
 """
 USE_LINKED = """\
-The third row, *linked*, is `cls.linked_relationship` in model.safetensors, which `linkbert` joins to the other two:
+`linkbert` gives the probabilities of all three relations:
 
     linkbert relate --model DIR A.txt B.txt
 
@@ -68,15 +75,18 @@ class Learnt:
     graph: dict[str, Any]  # graph.json; empty without one
 
 
-def model_card(run: dict[str, Any], state: State, config: Config, stores: Sequence[Learnt]) -> str:
-    """Write the card from RUN/run.json, where the run stands, its settings, and the stores it learns from."""
+def model_card(
+    run: dict[str, Any], state: State, config: Config, stores: Sequence[Learnt], *, kind: str = "bert"
+) -> str:
+    """Write the card from RUN/run.json, where the run stands, its settings, the stores it learns from, and its kind."""
+    use = USE + (USE_BERT if kind == "bert" else USE_OTHER if config.objective != "none" else "")
     sections = [
-        _head(),
+        _head(kind),
         f"# LinkBERT, {state.step:,} steps on " + "; ".join(_corpus(store.manifest) for store in stores),
-        f"An encoder that learnt {HEADS[config.objective]}, as LinkBERT does (Yasunaga, Leskovec and Liang, ACL 2022), "
-        f"with `linkbert` {run['versions']['linkbert']}. Written on {run['written']}.",
+        f"An encoder of the kind `{kind}` that learnt {HEADS[config.objective]}, as LinkBERT does (Yasunaga, Leskovec "
+        f"and Liang, ACL 2022), with `linkbert` {run['versions']['linkbert']}. Written on {run['written']}.",
         _unfinished(state),
-        "## How to use it\n\n" + USE + (USE_LINKED if config.objective == "drp" else ""),
+        "## How to use it\n\n" + use + (USE_LINKED if config.objective == "drp" else ""),
         "## What it learnt from\n\n" + _learnt_from(state, stores),
         "## Scores on documents it has not seen\n\n" + _scores(state),
         "## Settings\n\n" + _settings(config, run),
@@ -85,10 +95,10 @@ def model_card(run: dict[str, Any], state: State, config: Config, stores: Sequen
     return "\n\n".join(section.strip() for section in sections if section) + "\n"
 
 
-def _head() -> str:
+def _head(kind: str) -> str:
     """Write the YAML head; the licence is that of the corpus and the encoder, which a program cannot know."""
     lines = ["license: other", "license_name: see-the-licence-of-the-corpus", "library_name: transformers"]
-    lines += ["pipeline_tag: fill-mask", "tags:", "- linkbert", "- bert", "- fill-mask", "- pretraining"]
+    lines += ["pipeline_tag: fill-mask", "tags:", "- linkbert", f"- {kind}", "- fill-mask", "- pretraining"]
     return "\n".join(["---", *lines, "---"])
 
 

@@ -28,8 +28,8 @@ from linkbert.instances.sampler import LinkGraph, NoUsableAnchorError, Sampler
 from linkbert.instances.sampler import held_out as held_out_documents
 from linkbert.instances.tokens import TokenStore
 from linkbert.instances.vocabulary import check_same_vocabulary, load_vocabulary
-from linkbert.model.checkpoint import Model, load_model
-from linkbert.model.linkbert import Predictions
+from linkbert.model.checkpoint import load_model
+from linkbert.model.linkbert import Predictions, TwoLosses
 from linkbert.model.stock import longest
 from linkbert.pretraining.distributed import Processes, sum_over
 from linkbert.pretraining.distributed import processes as join_processes
@@ -124,13 +124,13 @@ def ask_of(questions: Mapping[str, Sequence[Batches]], processes: Processes) -> 
     }
 
 
-def evaluate(model: Model, *questions: Iterable[Batch], processes: Processes | None = None) -> Scores:
+def evaluate(model: TwoLosses, *questions: Iterable[Batch], processes: Processes | None = None) -> Scores:
     """Score a model on this process's slice of what `held_out_batches` gives, and sum over all processes."""
     return evaluate_stores(model, {"": questions}, processes=processes)
 
 
 def evaluate_stores(
-    model: Model, stores: Mapping[str, Sequence[Iterable[Batch]]], *, processes: Processes | None = None
+    model: TwoLosses, stores: Mapping[str, Sequence[Iterable[Batch]]], *, processes: Processes | None = None
 ) -> Scores:
     """Score a model on all stores' questions together, and (`Scores.stores`) on those of each store that has a name."""
     was_training = model.training
@@ -141,7 +141,7 @@ def evaluate_stores(
     return replace(whole, stores={name: to_scores(model, own) for name, own in answers.items() if name})
 
 
-def ask(model: Model, questions: Sequence[Iterable[Batch]], processes: Processes) -> Answers:
+def ask(model: TwoLosses, questions: Sequence[Iterable[Batch]], processes: Processes) -> Answers:
     """Let a model guess, and sum what came over all processes."""
     device, vocabulary = processes.device, model.config.vocab_size
     classes = CLASSES[model.objective]
@@ -178,7 +178,7 @@ def ask(model: Model, questions: Sequence[Iterable[Batch]], processes: Processes
     return Answers(losses, masked, *by_group, gain_masked, gain_pairs)
 
 
-def guess(model: Model, batch: Batch) -> tuple[Predictions, Tensor, Tensor]:
+def guess(model: TwoLosses, batch: Batch) -> tuple[Predictions, Tensor, Tensor]:
     """Let a model guess a batch; also which slots hold a masked token, bool (M,), and the pairs of those, int64."""
     predictions = model.predict(
         batch.input_ids, batch.token_type_ids, batch.positions, batch.pairs, batch.first, batch.masked_positions,
@@ -188,7 +188,7 @@ def guess(model: Model, batch: Batch) -> tuple[Predictions, Tensor, Tensor]:
     return predictions, real, batch.pairs.flatten()[batch.masked_positions[real]]
 
 
-def to_scores(model: Model, answers: Answers) -> Scores:
+def to_scores(model: TwoLosses, answers: Answers) -> Scores:
     """Turn sums into Scores."""
     losses, masked_of, labels, right, cells, gains, gain_masked, gain_pairs = answers
     masked, worse = labels.sum(1).tolist(), gains[RANDOM].tolist()

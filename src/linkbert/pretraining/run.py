@@ -54,8 +54,8 @@ from linkbert.pretraining.scores import Scores, from_json, to_json
 
 FORMAT = 1
 # Settings that may change when a run goes on: they decide neither what is learnt nor by which updates.
-FREE = ("device", "precision", "pace", "spike", "on_spike", "compile", "sharding", "threads", "micro_batch",
-        "log_every", "checkpoint_every", "keep", "keep_best", "stop_before", "evaluate_every",
+FREE = ("device", "precision", "pace", "spike", "on_spike", "recompute", "compile", "sharding", "threads",
+        "micro_batch", "log_every", "checkpoint_every", "keep", "keep_best", "stop_before", "evaluate_every",
         "evaluate_pairs")  # fmt: skip
 BLOCKS, BLOCK = 64, 4096  # a fingerprint reads so many blocks, of so many bytes, of each file
 
@@ -130,7 +130,8 @@ def pretrain_store(
                 return to_json(evaluate_stores(model, ask_of(held_out, processes), processes=processes))
 
         def save(folder: Path, state: State, weights: dict[str, Tensor]) -> None:
-            card = model_card(record | {"written": today()}, state, config, [learnt_from(each) for each in opened])
+            learnt, kind = [learnt_from(each) for each in opened], model.config.model_type
+            card = model_card(record | {"written": today()}, state, config, learnt, kind=kind)
             vocabulary_folder = opened[0].part.path / "vocabulary"
             write_model(model, folder, vocabulary_folder=vocabulary_folder, card=card, weights=weights)
 

@@ -1,0 +1,169 @@
+"""Packed rows, the loss without logits and attention by pairs, each against what it replaces."""
+
+import types
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as some
+from torch.nn import functional
+from transformers import BertConfig, BertForPreTraining
+
+from linkbert.config import make_config
+from linkbert.model import loss
+from linkbert.model.attention import attend, who_sees
+from linkbert.model.encoder import Mode, give_slots
+from linkbert.model.linkbert import LinkBert
+from linkbert.model.step import query_slots, step_function
+from linkbert.records import IGNORED
+
+SIZES = {
+    "vocab_size": 97,
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 64,
+    "max_position_embeddings": 40,
+    "attention_probs_dropout_prob": 0.0,
+}
+
+
+def pairs_of(lengths, *, seed=0):
+    """Draw pairs: tokens, segment ids, up to 4 masked places after [CLS], their labels, and a relation of two."""
+    random = torch.Generator().manual_seed(seed)
+    draw = lambda size, high: torch.randint(1, high, size, generator=random)  # noqa: E731
+    return [
+        (
+            draw((n,), 97),
+            (torch.arange(n) >= n // 3).long(),
+            (torch.randperm(n - 1, generator=random)[:4] + 1).sort().values,
+            draw((min(4, n - 1),), 97),
+            draw((), 3) - 1,
+        )
+        for n in lengths
+    ]
+
+
+def pack(pairs, rows, *, width):
+    """Lay pairs out as a Batch does: `rows` lists the pairs of each row; every list of slots has two that fill up."""
+    shape = (len(rows), width)
+    ids, kinds, positions = (torch.zeros(shape, dtype=torch.int64) for _ in range(3))
+    numbers = torch.full(shape, -1)
+    first, masked, labels, relations = [], [], [], []
+    for row, members in enumerate(rows):
+        start = 0
+        for tokens, types_, places, wanted, relation in (pairs[i] for i in members):
+            part = row, slice(start, start + len(tokens))
+            ids[part], kinds[part], positions[part] = tokens, types_, torch.arange(len(tokens))
+            numbers[part] = len(first)
+            first.append(row * width + start)
+            masked += (places + row * width + start).tolist()
+            labels += wanted.tolist()
+            relations.append(int(relation))
+            start += len(tokens)
+    return types.SimpleNamespace(
+        input_ids=ids,
+        token_type_ids=kinds,
+        positions=positions,
+        pairs=numbers,
+        first=torch.tensor([*first, 0, 0]),
+        masked_positions=torch.tensor([*masked, 0, 0]),
+        masked_labels=torch.tensor([*labels, IGNORED, IGNORED]),
+        relations=torch.tensor([*relations, IGNORED, IGNORED]),
+    )
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(3)
+    return LinkBert(BertConfig(**SIZES, initializer_range=0.3), objective="nsp").eval()
+
+
+@pytest.mark.parametrize("mode", [Mode(), Mode(written_out=True, slots=16), Mode(recompute=True, slots=16)])
+def test_packed_rows_equal_hugging_face_pair_by_pair(model, mode, monkeypatch):
+    monkeypatch.setattr(loss, "compiled_powers_of", lambda: loss.powers_of)
+    reference = BertForPreTraining(model.config).eval()
+    reference.load_state_dict(model.state_dict())
+    pairs = pairs_of(lengths=[5, 24, 9, 11, 17, 3])
+    their_loss = torch.zeros(())
+    for ids, kinds, places, labels, relation in pairs:
+        output = reference(ids[None], token_type_ids=kinds[None])
+        their_loss = their_loss + functional.cross_entropy(output.prediction_logits[0, places], labels, reduction="sum")
+        their_loss = their_loss + functional.cross_entropy(output.seq_relationship_logits, relation[None])
+    count = sum(len(pair[2]) for pair in pairs)  # the loop, too, divides by it
+    (their_loss / count).backward()
+
+    batch = pack(pairs, [[1], [0, 2, 5], [3], [4], []], width=24)
+    ours = model(*vars(batch).values(), mode)
+    total = ours.mlm_loss + ours.relation_loss
+    torch.testing.assert_close(total, their_loss, rtol=1e-5, atol=1e-5)
+    (total / count).backward()
+    theirs = dict(reference.named_parameters())
+    for name, weight in model.named_parameters():
+        torch.testing.assert_close(
+            weight.grad, theirs[name].grad, rtol=1e-4, atol=1e-5, msg=lambda m, n=name: f"{n}: {m}"
+        )
+
+
+@given(places=some.integers(0, 40), ignored=some.sets(some.integers(0, 39)), seed=some.integers(0, 99))
+@settings(max_examples=25, deadline=None)
+def test_the_loss_without_logits_equals_cross_entropy(places, ignored, seed):
+    random = torch.Generator().manual_seed(seed)
+    draw = [torch.randn(size, generator=random) * 3 for size in ((places, 8), (50, 8), (50,))]
+    labels = torch.randint(50, (places,), generator=random)
+    labels[[place for place in ignored if place < places]] = IGNORED
+    ours, theirs = ([each.clone().requires_grad_() for each in draw] for _ in range(2))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loss, "CHUNK", 16)  # so that there are several, and a last one that is not full
+        found = loss.masked_token_loss(*ours, labels)
+    states, weight, bias = theirs
+    logits = states @ weight.t() + bias
+    wanted = functional.cross_entropy(logits, labels, ignore_index=IGNORED, reduction="sum")
+    torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)
+    (found * 0.5).backward()
+    (wanted * 0.5).backward()
+    for our, their in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(our.grad, their.grad, rtol=1e-4, atol=1e-5)
+
+
+def test_the_loss_never_holds_all_logits(monkeypatch):
+    monkeypatch.setattr(loss, "CHUNK", 64)
+    inputs = torch.randn(640, 8), torch.randn(4096, 8), torch.zeros(4096), torch.zeros(640, dtype=torch.int64)
+    with torch.profiler.profile(profile_memory=True) as profile:
+        loss.masked_token_loss(*inputs)
+    largest = max(event.cpu_memory_usage for event in profile.events() if event.name.startswith("aten::empty"))
+    assert largest < 640 * 4096 * 4 / 2  # a half of the matrix; a chunk is a tenth
+
+
+@pytest.mark.parametrize("queries", [None, [[0, 3, 3], [5, 1, 0]]])
+def test_attention_written_out_equals_torch(queries):
+    torch.manual_seed(0)
+    query, key, value = (torch.randn(2, 3, 6, 4, dtype=torch.float64, requires_grad=True) for _ in range(3))
+    pairs = torch.tensor([[0, 0, 0, 1, 1, -1], [2, 2, 2, 2, 2, 2]])
+    asked = torch.arange(6).expand(2, 6) if queries is None else torch.tensor(queries)
+    asking = query.gather(2, asked[:, None, :, None].expand(2, 3, -1, 4))
+    mask = who_sees(pairs.gather(1, asked), pairs)
+    outcomes = []
+    for written_out in (True, False):
+        mixed = attend(asking, key, value, mask, written_out=written_out)
+        wanted = (mixed * torch.linspace(-1, 1, mixed.numel(), dtype=torch.float64).view_as(mixed)).sum()
+        outcomes.append([mixed, *torch.autograd.grad(wanted, (query, key, value), retain_graph=True)])
+    for ours, theirs in zip(*outcomes, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)  # the sums are fp32
+
+
+def test_slots_by_hand_and_how_many_there_are():
+    asked, slots = give_slots(torch.tensor([5, 7, 1, 5]), torch.Size([2, 4]), 3)
+    assert asked.tolist() == [[1, 0, 0], [1, 3, 0]]
+    assert slots.tolist() == [3, 4, 0, 3]
+    config = make_config("tiny", ["mask_rate=0.15"])
+    batch = pack(pairs_of(lengths=[200, 300]), [[0, 1]], width=512)
+    assert query_slots(batch, config, fixed=False) == 16  # 4 masks and a [CLS] of each
+    assert query_slots(batch, config, fixed=True) == 96
+    batch.masked_positions, batch.masked_labels = torch.arange(1, 200), torch.zeros(199, dtype=torch.int64)
+    assert query_slots(batch, config, fixed=True) == 0  # rather slow than wrong
+
+
+def test_dropout_of_attention_on_a_cpu_is_said(model, caplog):
+    step_function(model, make_config("tiny", ["attention_dropout=0.1", "compile=off"]))
+    assert "attention_dropout=0.1 leaves the fast kernel" in caplog.text
