@@ -48,7 +48,7 @@ def main() -> None:
     config = Config(sequence_length=arguments.length, scope="document")
     runs = {
         name: Batches(open_sampler(arguments.store, replace(config, masking=masking)))
-        for name, masking in (("linkbert", "token"), ("linkbert, whole words", "word"))
+        for name, masking in (("linkbert", "token"), ("linkbert, whole words", "word"), ("linkbert, spans", "span"))
     }
     for batches in runs.values():
         next(batches.one_by_one(0))

@@ -1,13 +1,13 @@
 """Short pairs, packed and padded: how full rows are, what packing costs the loader, and useful tokens a second.
 
     python benchmarks/packing.py STORE... [--length 128 512] [--batch 2048] [--memory]
-    python benchmarks/packing.py STORE --length 512 --train tiny [--rounds 5] [--threads 2]
+    python benchmarks/packing.py STORE --length 512 --train tiny [--rounds 5]
 
 The first form counts: the share of places that hold a token where a compiled step takes micro-batches of one shape, in
 rows as wide as a pair may be, and as wide as a GPU takes them; and the pairs a second that the loader draws, packs and
 writes, beside those of rows of one pair. The second trains, on the same pairs: packed; padded, a row for each pair; and
 padded to the longest pair of each micro-batch, of as many pairs as hold the same number of places. They take turns in
-one process; tokens of padding do not count. Not compiled, so that no contender pays for its shapes.
+one process, in CPU time; tokens of padding do not count. Not compiled, so that none pays for its shapes.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def main() -> None:
     parser.add_argument("--memory", action="store_true", help="only go through two steps and print the peak of memory")
     parser.add_argument("--train", help="a preset, whose sizes are trained")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     for store in arguments.store:
@@ -126,11 +126,11 @@ def train(sampler, config, rounds: int) -> None:
     rates: dict[str, list[float]] = {name: [] for name in contenders}
     for turn in range(rounds + 1):
         for name, batches in contenders.items():
-            begin = time.perf_counter()
+            begin = time.process_time()
             output = step(batches[turn])
             (output.mlm_loss + output.relation_loss).backward()
             if turn:  # the first one warms up
-                rates[name].append(batches[turn].tokens / (time.perf_counter() - begin))
+                rates[name].append(batches[turn].tokens / (time.process_time() - begin))
     for name, each in rates.items():
         batch, ratios = contenders[name][1], [a / b for a, b in zip(each, rates["padded"], strict=True)]
         print(f"  {name:16} {tuple(batch.input_ids.shape)!s:12} {batch.tokens / batch.input_ids.numel():6.1%} full "

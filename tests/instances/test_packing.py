@@ -14,12 +14,13 @@ PAIRS = st.lists(st.tuples(st.integers(4, 40), st.integers(1, 6)), max_size=60)
     st.sampled_from([40, 64, 160]),
     st.integers(1, 12),
     st.integers(6, 40),
+    st.integers(1, 30),
 )
 @settings(max_examples=200, deadline=None)
-def test_every_pair_stands_once_in_a_row_of_its_own_places(pairs, rows, width, most_pairs, most_masks):
+def test_every_pair_stands_once_in_a_row_of_its_own_places(pairs, rows, width, most_pairs, most_masks, read):
     """However tight the slots: none is dropped, none overlaps, and no micro-batch holds more than its shape."""
     lengths, masks = np.array(pairs, np.int64).reshape(-1, 2).T.copy()
-    packing = pack(lengths, masks, Shape(rows, width, most_pairs, most_masks))
+    packing = pack(lengths, masks, Shape(rows, width, most_pairs, most_masks, read))
     assert sorted(packing.order) == list(range(len(pairs)))
     assert packing.bounds[0] == 0
     assert packing.bounds[-1] == len(pairs)
@@ -27,6 +28,8 @@ def test_every_pair_stands_once_in_a_row_of_its_own_places(pairs, rows, width, m
         mine = packing.order[first:last]
         assert len(mine) <= most_pairs
         assert masks[mine].sum() <= most_masks
+        each_row = [mine[packing.rows[first:last] == row] for row in range(rows)]
+        assert all(len(row) <= 1 or len(row) + masks[row].sum() <= read for row in each_row)
         taken = np.zeros(rows * width, int)
         starts = packing.rows[first:last] * width + packing.offsets[first:last]
         assert (np.diff(starts) > 0).all()
@@ -39,14 +42,15 @@ def test_every_pair_stands_once_in_a_row_of_its_own_places(pairs, rows, width, m
 def test_best_fit_by_hand():
     """Rows of 10: 7 and 6 open two; 3 fits the first to the last place, 4 the second, and 2 needs a third."""
     rows = np.empty(5, np.int64)
-    assert best_fit(np.array([3, 7, 2, 6, 4]), np.ones(5, np.int64), 10, 9, 9, rows) == 3
+    assert best_fit(np.array([3, 7, 2, 6, 4]), np.ones(5, np.int64), 10, 9, 9, 99, rows) == 3
     assert rows.tolist() == [0, 0, 2, 1, 1]
 
 
 def test_a_row_is_not_filled_beyond_its_slots():
     rows = np.empty(6, np.int64)
-    assert best_fit(np.full(6, 2), np.ones(6, np.int64), 100, 2, 9, rows) == 3
-    assert best_fit(np.full(6, 2), np.full(6, 3), 100, 9, 9, rows) == 2
+    assert best_fit(np.full(6, 2), np.ones(6, np.int64), 100, 2, 9, 99, rows) == 3
+    assert best_fit(np.full(6, 2), np.full(6, 3), 100, 9, 9, 99, rows) == 2
+    assert best_fit(np.full(6, 2), np.full(6, 3), 100, 9, 9, 8, rows) == 3
 
 
 @given(st.lists(st.integers(4, 128), min_size=1, max_size=200))
@@ -54,7 +58,7 @@ def test_a_row_is_not_filled_beyond_its_slots():
 def test_best_fit_needs_few_rows(lengths):
     """No two rows would fit into one."""
     rows = np.empty(len(lengths), np.int64)
-    count = best_fit(np.array(lengths), np.ones(len(lengths), np.int64), 128, 10**9, 10**9, rows)
+    count = best_fit(np.array(lengths), np.ones(len(lengths), np.int64), 128, 10**9, 10**9, 10**9, rows)
     filled = np.sort(np.bincount(rows, lengths, count))
     assert count == 1 or filled[0] + filled[1] > 128
     assert filled.max() <= 128

@@ -168,6 +168,29 @@ def test_what_is_harmless_may_change_and_is_written_down(store, run, settings):
     assert resumed[0]["changed"] == {"keep": 1, "precision": "bf16", "micro_batch": 8}
 
 
+def test_a_run_of_an_earlier_version_goes_on(store, run, settings):
+    """Its run.json has older words and fewer settings, its checkpoint's state fewer entries."""
+    pretrain_store(store, run, replace(settings, masking="word"))
+    whole, last = journal(run), checkpoints(run)[-1]
+    last.with_name("step-0000008").joinpath("README.md").write_text("damaged")  # so that the first one counts
+    shutil.rmtree(last)
+    shutil.rmtree(run / "model")
+    record = json.loads((run / "run.json").read_text())
+    for key in ("masking", "schedule", "decay", "budget", "pace", "spike", "on_spike", "mask_rate_end"):
+        del record["config"][key]
+    record["config"]["whole_word"] = True
+    (run / "run.json").write_text(json.dumps(record))
+    path = checkpoints(run)[0] / "training" / "state.json"
+    state = json.loads(path.read_text())
+    for key in ("trained", "plan", "skipped", "faults_in_a_row", "norms", "scale", "since_overflow"):
+        del state[key]
+    path.write_text(json.dumps(state))
+    with pytest.raises(ValueError, match="was begun with masking=word, not masking=token"):
+        pretrain_store(store, run, settings, resume=True)
+    assert pretrain_store(store, run, replace(settings, masking="word"), resume=True).finished
+    assert journal(run) == whole
+
+
 def test_another_store_is_refused_and_a_moved_one_is_not(store, make_store, run, settings):
     pretrain_store(store, run, settings)
     with pytest.raises(ValueError, match="was begun on another store"):

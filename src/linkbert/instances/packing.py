@@ -34,6 +34,7 @@ class Shape:
     width: int  # places of a row
     pairs: int = UNBOUNDED
     masks: int = UNBOUNDED
+    read: int = UNBOUNDED  # of one row: [CLS]s and masked places, whose states a head reads
     fixed: bool = False
 
 
@@ -55,12 +56,18 @@ class Packing:
 
 @compiled
 def best_fit(
-    lengths: np.ndarray, masks: np.ndarray, width: int, most_pairs: int, most_masks: int, rows: np.ndarray
+    lengths: np.ndarray,
+    masks: np.ndarray,
+    width: int,
+    most_pairs: int,
+    most_masks: int,
+    most_read: int,
+    rows: np.ndarray,
 ) -> int:
     """Give each pair (lengths and masks: int64 (B,)) its row, in `rows`, and the number of rows.
 
-    A row holds at most `width` tokens, `most_pairs` pairs and `most_masks` masks. Open rows lie in lists by the room
-    they have left.
+    A row holds at most `width` tokens, `most_pairs` pairs, `most_masks` masks, and `most_read` of both together, unless
+    it is a single pair. Open rows lie in lists by the room they have left.
     """
     heads = np.full(width + 1, -1, np.int64)
     following = np.empty(len(lengths), np.int64)
@@ -75,7 +82,8 @@ def best_fit(
                 room += 1
                 continue
             heads[room] = following[row]
-            if pairs_in[row] < most_pairs and masks_in[row] + masks[i] <= most_masks:
+            pairs_then, masks_then = pairs_in[row] + 1, masks_in[row] + masks[i]
+            if pairs_then <= most_pairs and masks_then <= most_masks and pairs_then + masks_then <= most_read:
                 break  # else it stays closed
         if room > width:
             row, room = count, width
@@ -99,7 +107,7 @@ def pack(lengths: np.ndarray, masks: np.ndarray, shape: Shape) -> Packing:
     ([0, 1, 2], [0, 0, 1], [0, 3, 0], [0, 3])
     """
     row_of = np.empty(len(lengths), np.int64)
-    count = best_fit(lengths, masks, shape.width, shape.pairs, shape.masks, row_of)
+    count = best_fit(lengths, masks, shape.width, shape.pairs, shape.masks, shape.read, row_of)
     of_row = [np.bincount(row_of, weights, count).astype(np.int64) for weights in (None, masks)]
     fullest = np.argsort(-of_row[0], kind="stable")  # dealt to and fro: 0 1 2, 2 1 0, 0 ...
     batches, wanted = np.empty((2, count), np.int64), max(1, -(-count // shape.rows))
@@ -129,17 +137,19 @@ def choose_shape(
     micro_batch: int,
     row_cost: float | None,
     fixed: bool,
+    read_share: float = 1.0,
 ) -> Shape:
     """Choose the shape of micro-batches that computes fastest, from the (lengths, masks) of some shares of a step.
 
     A micro-batch has at most micro_batch * longest places. `row_cost` is what a place of a row costs for each place of
     the same row, next to what it costs alone; None: rows are as wide as the longest pair. A fixed shape has as few rows
-    and slots as hold what was seen.
+    and slots as hold what was seen, and rows of which no more than `read_share` is read.
     """
     found = []
     for width in [times * longest for times in (WIDER if row_cost is not None else (1,)) if times <= micro_batch]:
-        shape = Shape(micro_batch * longest // width, width)
-        rows = [best_fit(*share, width, UNBOUNDED, UNBOUNDED, np.empty(len(share[0]), np.int64)) for share in shares]
+        shape = Shape(micro_batch * longest // width, width, read=round(read_share * width) if fixed else UNBOUNDED)
+        limits = (width, UNBOUNDED, UNBOUNDED, shape.read)
+        rows = [best_fit(*share, *limits, np.empty(len(share[0]), np.int64)) for share in shares]
         cost: float = sum(rows)
         if fixed:
             # Fewer rows waste less of the last micro-batch, and make more of them.
@@ -162,7 +172,8 @@ def fit(shape: Shape, shares: Sequence[tuple[np.ndarray, np.ndarray]]) -> Shape:
         upto = np.concatenate([[0], np.cumsum(masked[packing.order])])[packing.bounds]
         rows = max(rows, 1 + int(packing.rows.max(initial=0)))
         pairs, masks = max(pairs, np.diff(packing.bounds).max()), max(masks, np.diff(upto).max())
-    return Shape(rows, shape.width, round_up(pairs * SPARE, ROUND_PAIRS), round_up(masks * SPARE, ROUND_MASKS), True)
+    pairs, masks = round_up(pairs * SPARE, ROUND_PAIRS), round_up(masks * SPARE, ROUND_MASKS)
+    return replace(shape, rows=rows, pairs=pairs, masks=masks, fixed=True)
 
 
 def round_up(number: float, to: int) -> int:

@@ -258,15 +258,14 @@ def write_model(
 ) -> None:
     """Write config.json, weights, the vocabulary's files and README.md (`card`) into a folder that is there.
 
-    `weights` are a copy of the model's, where the model itself learns on meanwhile.
+    `weights` are a copy of the model's without the tied ones, where the model itself learns on meanwhile: a thread must
+    not ask a sharded model for its state, which would take the gathered weights away from a forward pass.
     """
     write_json(folder / "config.json", json.loads(model.config.to_json_string()) | {"dtype": "float32"})
-    again = tied_names(model)  # Hugging Face ties them when it loads
-    weights = {
-        name: value.detach().to("cpu", torch.float32).contiguous()
-        for name, value in (weights or model.state_dict()).items()
-        if name not in again
-    }
+    if weights is None:
+        again = tied_names(model)  # Hugging Face ties them when it loads
+        weights = {name: value for name, value in model.state_dict().items() if name not in again}
+    weights = {name: value.detach().to("cpu", torch.float32).contiguous() for name, value in weights.items()}
     save_file(weights, folder / WEIGHTS, metadata={"format": "pt"})
     for name in VOCABULARY_FILES:
         if (vocabulary_folder / name).is_file():

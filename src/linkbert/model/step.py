@@ -45,6 +45,8 @@ def step_function(model: LinkBert | Stock, config: Config, called: nn.Module | N
     """
     if next(model.parameters()).device.type == "cpu":
         keep_memory()
+        if config.precision == "fp16":
+            log.warning("precision=fp16 on a CPU is for tests: bf16 was 20 times as fast")
         if config.attention_dropout:
             log.warning(
                 "attention_dropout=%g leaves the fast kernel of a CPU, which costs about a third of the speed; "

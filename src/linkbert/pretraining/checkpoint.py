@@ -34,7 +34,7 @@ from torch.distributed import Store
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from linkbert.files import read_json, remove, replacing, sha256, write_json
-from linkbert.model.checkpoint import model_folder
+from linkbert.model.checkpoint import model_folder, tied_names
 from linkbert.pretraining.distributed import Processes, send_from_first, value_from_first
 
 FORMAT = 1
@@ -215,9 +215,14 @@ class Shard:
 
 
 def copy_weights(model: nn.Module, *, keep: bool = True) -> dict[str, Tensor]:
-    """Copy a model's weights to the CPU, whole; of a sharded one all processes must ask, and only `keep` has them."""
-    weights = {}
+    """Copy a model's weights to the CPU, whole, tied ones once.
+
+    Of a sharded model all processes must ask; those with `keep` get them.
+    """
+    weights, again = {}, tied_names(model)
     for name, value in model.state_dict().items():
+        if name in again:
+            continue
         whole = value.full_tensor() if isinstance(value, DTensor) else value
         if keep:
             weights[name] = whole.detach().to("cpu", torch.float32, copy=True)

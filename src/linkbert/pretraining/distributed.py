@@ -122,6 +122,8 @@ def processes(config: Config) -> Iterator[Processes]:
         watch.leaving = True
         dist.barrier()
     except Exception as error:
+        with suppress(ValueError):  # torchrun's SIGTERM shall not cut the last word off; only the main thread can
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
         if not watch.speaks():
             raise SystemExit(1) from error
         if isinstance(error, dist.DistError) or (type(error) is RuntimeError and "gloo" in str(error)):
@@ -169,8 +171,8 @@ class Watch:
             first = self.store.add("told", 1) == 1
         except (RuntimeError, dist.DistError):  # the store went with process 0
             return self.rank == 1
-        if first and self.rank == 0:
-            time.sleep(2 * BEAT)  # until the others have seen it
+        if first and self.rank == 0 and "TORCHELASTIC_RUN_ID" not in os.environ:
+            time.sleep(2 * BEAT)  # until the others have seen it in this process's store
         return first
 
     def stop(self) -> None:
@@ -240,9 +242,8 @@ def spread(model: nn.Module, processes: Processes, sharding: str) -> nn.Module:
     if processes.count == 1:
         return model
     if sharding == "none":
-        spread = DistributedDataParallel(
-            model, find_unused_parameters=True, gradient_as_bucket_view=True, init_sync=False
-        )
+        options: dict[str, Any] = {"find_unused_parameters": True, "gradient_as_bucket_view": True, "init_sync": False}
+        spread = DistributedDataParallel(WithUnused(model), **options)
         spread.register_comm_hook(None, _sum_bucket)
         return spread
     if sharding == "hybrid" and processes.count % processes.node:
@@ -258,6 +259,18 @@ def spread(model: nn.Module, processes: Processes, sharding: str) -> nn.Module:
         sharded.set_force_sum_reduction_for_comms(True)
     register_fsdp_forward_method(model, "predict")
     return model
+
+
+class WithUnused(nn.Module):
+    """A model beside a parameter that nothing uses: DDP, looking for unused ones, warns where it finds none."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model, self.unused = model, nn.Parameter(torch.zeros(1, device=next(model.parameters()).device))
+
+    def forward(self, *inputs: Any) -> Any:
+        """Call the model."""
+        return self.model(*inputs)
 
 
 def _sum_bucket(_, bucket):  # type: ignore[no-untyped-def]  # torch refuses annotations that are strings
