@@ -135,7 +135,7 @@ def test_hugging_face_opens_a_checkpoint(tmp_path, vocabulary):
 
 def test_start_from_an_encoder_without_heads(encoder_folder, vocabulary):
     folder, theirs = encoder_folder(BertModel)
-    model = start(folder, vocabulary).eval()
+    model = start(folder, vocabulary, "dropout=0.2").eval()
     assert not same_weights(model.bert, theirs)
     transform = model.cls.predictions.transform
     assert torch.equal(transform.dense.weight, torch.eye(16))
@@ -144,7 +144,7 @@ def test_start_from_an_encoder_without_heads(encoder_folder, vocabulary):
     assert torch.equal(transform.LayerNorm.weight, torch.ones(16))
     assert model.cls.predictions.decoder.weight is model.bert.embeddings.word_embeddings.weight
     assert model.cls.seq_relationship.weight.any()
-    assert model.config.hidden_dropout_prob == 0.1
+    assert model.config.hidden_dropout_prob == 0.2
     assert model.config.attention_probs_dropout_prob == 0.0
 
 
