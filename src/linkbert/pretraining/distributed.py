@@ -7,8 +7,8 @@ on how many there are. Process 0 alone writes files, shards aside; what it read 
 
 What torch would do otherwise, and why not here: DDP lays its buckets out anew after the first step, in the order in
 which gradients came, and a sum over four processes depends on that layout in its last bit; so a resumed run would not
-be the unbroken one. Told to look for unused parameters, it keeps the first layout. And gradients are summed, not
-averaged: the losses are divided by global counts already.
+be the unbroken one. Told to look for unused parameters, it keeps the first layout. And gradients are to be summed, not
+averaged, as the losses are divided by global counts already: FSDP2 is told so, DDP's mean is multiplied (`averaged`).
 
 A process that ends tells the others: one line for all of them. Of one that is killed, or whose machine vanishes, the
 neighbour hears no heartbeat. Backends: gloo on CPUs, tested; nccl on CUDA, written and never run by us.
@@ -43,6 +43,8 @@ CPU = torch.device("cpu")
 BEAT = 1.0  # seconds between signs of life
 SILENCE = 45.0  # seconds without one, after which a process counts as dead: a long compilation may hold a thread up
 GRACE = 10.0  # seconds in which a process whose run is over may leave by itself
+
+KEPT: list[Any] = []  # the last group of processes
 
 log = logging.getLogger(__name__)
 
@@ -118,6 +120,9 @@ def processes(config: Config) -> Iterator[Processes]:
             )
         backend = "nccl" if device.type == "cuda" else "gloo"
         dist.init_process_group(backend, store=store, rank=rank, world_size=count, timeout=timedelta(minutes=30))
+        # DDP must not be the last to let go of the group: it would wait for gloo's threads with the interpreter's lock
+        # held, and they may wait for that lock to free a tensor. The group itself lets go of the lock first.
+        KEPT[:] = [dist.group.WORLD]
         yield Processes(rank, count, device, node, store.clone())
         watch.leaving = True
         dist.barrier()
@@ -243,9 +248,7 @@ def spread(model: nn.Module, processes: Processes, sharding: str) -> nn.Module:
         return model
     if sharding == "none":
         options: dict[str, Any] = {"find_unused_parameters": True, "gradient_as_bucket_view": True, "init_sync": False}
-        spread = DistributedDataParallel(WithUnused(model), **options)
-        spread.register_comm_hook(None, _sum_bucket)
-        return spread
+        return DistributedDataParallel(WithUnused(model), **options)
     if sharding == "hybrid" and processes.count % processes.node:
         raise ValueError(
             f"sharding=hybrid wants as many processes on every machine, not {processes.count} by {processes.node}"
@@ -273,8 +276,12 @@ class WithUnused(nn.Module):
         return self.model(*inputs)
 
 
-def _sum_bucket(_, bucket):  # type: ignore[no-untyped-def]  # torch refuses annotations that are strings
-    return dist.all_reduce(bucket.buffer(), async_op=True).get_future().then(lambda done: done.value()[0])
+def averaged(module: nn.Module) -> int:
+    """Tell what gradients were divided by when they were summed: DDP gives the mean over its processes.
+
+    A hook that sums would be Python's, and have gloo's threads wait for the interpreter's lock.
+    """
+    return dist.get_world_size() if isinstance(module, DistributedDataParallel) else 1
 
 
 @contextmanager

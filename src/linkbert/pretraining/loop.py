@@ -32,7 +32,7 @@ from linkbert.config import Config
 from linkbert.instances.batches import Batches
 from linkbert.model.linkbert import Output
 from linkbert.pretraining.checkpoint import Checkpoints, State, checkpoints
-from linkbert.pretraining.distributed import Processes, stop_on_signals, sum_over, summing
+from linkbert.pretraining.distributed import Processes, averaged, stop_on_signals, sum_over, summing
 from linkbert.pretraining.guard import Fault, judge
 from linkbert.pretraining.journal import Journal
 from linkbert.pretraining.optimizer import clip_gradients, learning_rate, set_learning_rate, warmup_steps
@@ -144,7 +144,7 @@ def pretrain(
             relation_loss, correct = sum(by_relation[:3]), by_relation[3:]
             if stopping:  # asked of any process; this step is forgotten
                 break
-            norm = clip_gradients(model, config.clip, scale=scale)
+            norm = clip_gradients(model, config.clip, scale=scale / averaged(spread or model))
             fault = judge(state, config, mlm_loss + relation_loss, norm)
             if fault and fault.stops:
                 writer.wait()
