@@ -191,6 +191,7 @@ def test_the_same_seed_gives_the_same_bits(precision):
     assert not torch.equal(first[0], step_results(step, model, batch, 4)[0])
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:torch.*")  # torch's own, when it loads its compiler
 @pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs a C++ compiler")
 def test_compiled_repeats_bit_for_bit_and_equals_uncompiled():

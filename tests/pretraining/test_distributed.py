@@ -148,6 +148,7 @@ def test_a_refusal_of_the_first_process_is_told_once(store, run, settings, toget
     assert told[1] == []
 
 
+@pytest.mark.slow
 def test_killed_ten_times_equals_unbroken(store, run, settings, start):
     """`kill -9` at random moments, some in a step, some while a checkpoint is written or an evaluation runs."""
     settings = replace(settings, steps=60, log_every=4, checkpoint_every=3, evaluate_every=5, evaluate_pairs=24, keep=2)
