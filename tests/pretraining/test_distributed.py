@@ -60,7 +60,7 @@ def smooth(settings):
     return replace(settings, dropout=0.0, learning_rate=1e-3, epsilon=1e-3, steps=8, log_every=1, evaluate_every=6)
 
 
-@pytest.mark.parametrize(("count", "sharding"), [(2, "none"), (4, "hybrid"), slow(4, "none"), slow(4, "full")])
+@pytest.mark.parametrize(("count", "sharding"), [(2, "none"), slow(4, "hybrid"), slow(4, "none"), slow(4, "full")])
 def test_many_processes_train_as_one(store, run, smooth, together, count, sharding):
     pretrain_store(store, run.with_name("one"), smooth)
     started = together(store, run, replace(smooth, sharding=sharding), count)
@@ -80,7 +80,7 @@ def test_two_processes_train_on_a_mixture_as_one(mix, run, smooth, together):
     assert counts[0] == counts[1]
 
 
-@pytest.mark.parametrize("sharding", ["none", slow("full")])
+@pytest.mark.parametrize("sharding", [slow("none"), slow("full")])
 def test_four_processes_go_on_to_the_same_bits(store, run, settings, together, sharding):
     """Sums of four depend on their order: it must be that of the first sitting from the first step on."""
     settings = replace(settings, sharding=sharding)
