@@ -20,6 +20,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+SHORT = 32  # tokens: a compiled step has room for the [CLS]s of rows full of such pairs
+
 
 def knob(default: Any, meaning: str, choices: tuple[str, ...] = (), *, of_store: bool = False) -> Any:
     """Declare a field of Config: its default, its meaning for the documentation, and the words it may be.
@@ -184,6 +186,16 @@ class Config:
         """The budget in seconds: 2h -> 7200.0; none, or what is no time, -> 0.0."""
         found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", self.budget)
         return float(found[1]) * {"s": 1, "m": 60, "h": 3_600, "d": 86_400}[found[2]] if found else 0.0
+
+    @property
+    def highest_mask_rate(self) -> float:
+        """The largest share of tokens that is masked at any time of the run."""
+        return max(self.mask_rate, self.mask_rate_end)
+
+    @property
+    def read_share(self) -> float:
+        """The share of places that a compiled step has room to read: the masked ones, and a [CLS] each SHORT."""
+        return self.highest_mask_rate + 1 / SHORT
 
 
 STORE_KNOBS = tuple(item.name for item in dataclasses.fields(Config) if item.metadata["of_store"])

@@ -27,9 +27,6 @@ from linkbert.records import IGNORED, RELATIONS
 
 MULTIPLE = 8  # a row that is not of a fixed shape is as wide as a multiple of this, which kernels like
 AHEAD = 4  # micro-batches that are made before they are asked for
-SHORT = (
-    32  # tokens: a compiled step has room for the [CLS]s of rows full of such pairs (`query_slots` in model/step.py)
-)
 SAMPLED, MOST_SHARES = 8_192, 256  # pairs, and shares of a step, by whose lengths a shape is chosen
 
 
@@ -124,7 +121,6 @@ class Batches:
     def __init__(self, sampler: Filler, *, fixed: bool = False, row_cost: float | None = None) -> None:
         self.sampler, self.config = sampler, sampler.config
         self.fixed, self.row_cost = fixed, row_cost
-        self.rate = max(self.config.mask_rate, self.config.mask_rate_end)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="batches")
         self._coming: dict[tuple[int, int, int], Future[Share]] = {}
         self._shapes: dict[int, Shape] = {}
@@ -158,7 +154,7 @@ class Batches:
                 micro_batch=self.config.micro_batch,
                 row_cost=self.row_cost,
                 fixed=self.fixed,
-                read_share=self.rate + 1 / SHORT,
+                read_share=self.config.read_share,
             )
         return self._shapes[processes]
 
@@ -211,7 +207,7 @@ class Batches:
     def _lengths(self, numbers: np.ndarray) -> tuple[Any, np.ndarray, np.ndarray]:
         drawn = self.sampler.draw(numbers)
         lengths = lengths_of(drawn[0])
-        return drawn, lengths, mask_counts(lengths - 3, self.rate)
+        return drawn, lengths, mask_counts(lengths - 3, self.config.highest_mask_rate)
 
 
 def fill_up(values: np.ndarray, empty: int, size: int) -> np.ndarray:

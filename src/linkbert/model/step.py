@@ -79,12 +79,12 @@ def step_function(model: TwoLosses, config: Config, called: nn.Module | None = N
 def query_slots(batch: Any, config: Config, *, fixed: bool) -> int:
     """Count the places of a row whose states are read, at most; 0 where too many are to make a difference.
 
-    `fixed` is one number for the run, with room for pairs of 32 tokens and up; the rare batch that has more gets 0.
+    `fixed` is one number for the run, by `Config.read_share`; the rare batch that has more gets 0.
     """
     width = batch.input_ids.shape[1]
     read = torch.cat([batch.first[batch.relations != IGNORED], batch.masked_positions[batch.masked_labels != IGNORED]])
     most = int(torch.bincount(read // width, minlength=1).max())
-    room = round(width * (max(config.mask_rate, config.mask_rate_end) + 1 / 32)) if fixed else most
+    room = round(width * config.read_share) if fixed else most
     slots = -(-room // 16) * 16
     return slots if most <= slots < width else 0
 
