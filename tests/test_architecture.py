@@ -15,8 +15,9 @@ MAY_IMPORT = {
     "instances": {"corpora", "graph"},
     "model": set(),
     "pretraining": {"instances", "model"},
+    "tasks": {"corpora", "instances", "model", "pretraining"},
 }
-TORCH = {"model", "pretraining"}
+TORCH = {"model", "pretraining", "tasks"}
 EMPTY_INITS_SAVE = {"corpora"}
 
 
