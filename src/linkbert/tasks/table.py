@@ -69,7 +69,7 @@ def _task(name: str, table: dict[str, Any]) -> Task:
     for key in table:
         if key not in known:
             raise ValueError(f"tasks.toml: [{name}] has an unknown key {key!r}; {nearest(key, known)}")
-    values = {key: tuple(value) if isinstance(value, list) else value for key, value in table.items()}
+    values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in table.items()}
     values["files"] = {
         split: tuple(tuple(each) if isinstance(each, list) else each for each in found)
         for split, found in table.get("files", {}).items()
