@@ -1,4 +1,4 @@
-"""Every knob of a pretraining run, its default and its meaning, in one place.
+"""Every knob of a pretraining run and of fine-tuning, its default and its meaning, in one place.
 
 A run is `preset`, then `key=value` words of the command line, then nothing: the resulting Config is written to
 RUN/run.json and decides, with the store, every batch and every update. A run on several stores has a Part for each: its
@@ -13,7 +13,7 @@ import json
 import math
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from importlib import resources
@@ -145,16 +145,7 @@ class Config:
     evaluate_pairs: int = knob(1_024, "held-out pairs an evaluation scores, of all stores together")
 
     def __post_init__(self) -> None:
-        def require(condition: bool, key: str, wanted: str) -> None:
-            if not condition:
-                raise ValueError(f"{key}={show_value(getattr(self, key))} does not make sense: it must be {wanted}")
-
-        for item in dataclasses.fields(self):
-            choices = item.metadata["choices"]
-            if item.type == "float":
-                require(math.isfinite(getattr(self, item.name)), item.name, "a finite number")
-            if choices:
-                require(getattr(self, item.name) in choices, item.name, "one of " + ", ".join(choices))
+        require = _requirer(self)
         for key in ("steps", "batch_size", "micro_batch", "layers", "hidden", "heads", "feed_forward", "log_every",
                     "checkpoint_every", "evaluate_pairs"):  # fmt: skip
             require(getattr(self, key) >= 1, key, "1 or more")
@@ -184,8 +175,7 @@ class Config:
     @property
     def budget_seconds(self) -> float:
         """The budget in seconds: 2h -> 7200.0; none, or what is no time, -> 0.0."""
-        found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", self.budget)
-        return float(found[1]) * {"s": 1, "m": 60, "h": 3_600, "d": 86_400}[found[2]] if found else 0.0
+        return in_seconds(self.budget)
 
     @property
     def highest_mask_rate(self) -> float:
@@ -196,6 +186,84 @@ class Config:
     def read_share(self) -> float:
         """The share of places that a compiled step has room to read: the masked ones, and a [CLS] each SHORT."""
         return self.highest_mask_rate + 1 / SHORT
+
+
+@dataclass(frozen=True)
+class FineTune:
+    """How an encoder is fine-tuned on a task: the authors' settings where the paper's grids say no other."""
+
+    # The optimiser
+    learning_rate: float = knob(3e-5, "peak learning rate; a small encoder wants more, 1e-4 or 3e-4")
+    batch_size: int = knob(32, "examples an update; of questions, windows")
+    epochs: float = knob(3, "times that the training set is gone through")
+    budget: str = knob("none", "time after which training ends, such as 20m; the schedule comes down in that time")
+    warmup: float = knob(0.0, "steps of linear warm-up; below 1, a share of the steps; then down a line to 0")
+    weight_decay: float = knob(0.0, "AdamW weight decay; none on biases and norms")
+    beta2: float = knob(0.999, "AdamW beta 2")
+    epsilon: float = knob(1e-8, "AdamW epsilon")
+    clip: float = knob(1.0, "largest norm of the gradient; 0 is no clipping")
+    dropout: float = knob(0.1, "dropout on hidden states and heads")
+    attention_dropout: float = knob(0.0, "dropout on attention weights; leaves the fast kernel on a CPU")
+    early_stop: int = knob(0, "epochs without gain on dev after which the best one is taken; 0: the last, as the paper")
+    seed: int = knob(0, "decides new heads, the order of examples and dropout")
+
+    # What is read
+    max_length: int = knob(384, "tokens of a row, longer ones are cut, or (questions) read in windows")
+    stride: int = knob(128, "tokens that two windows of a context share")
+    fraction: float = knob(1.0, "share of the training set, drawn by a hash of the ids (few-shot)")
+    distract: int = knob(0, "up to so many other articles' paragraphs beside each context (questions)")
+    distract_in: str = knob("all", "where: in training and scoring, or in scoring alone", ("all", "eval"))
+    dev_split: str = knob("none", "a file that says which dev items are dev and test: none is by a hash (MRQA)")
+
+    # How the run goes
+    micro_batch: int = knob(16_384, "tokens, padding included, of one forward pass; larger batches are cut in several")
+    precision: str = knob("bf16", "arithmetic of the forward and backward pass", ("bf16", "fp32", "fp16"))
+    device: str = knob("auto", "auto, cpu, cuda or cuda:N")
+    threads: int = knob(0, "CPU threads of one run; 0 leaves it to torch")
+
+    def __post_init__(self) -> None:
+        require = _requirer(self)
+        for key in ("batch_size", "micro_batch"):
+            require(getattr(self, key) >= 1, key, "1 or more")
+        for key in ("warmup", "weight_decay", "clip", "early_stop", "seed", "stride", "threads"):
+            require(getattr(self, key) >= 0, key, "0 or more")
+        for key in ("learning_rate", "epsilon", "epochs"):
+            require(getattr(self, key) > 0, key, "above 0")
+        for key in ("dropout", "attention_dropout"):
+            require(0 <= getattr(self, key) < 1, key, "at least 0 and below 1")
+        require(0 < self.beta2 < 1, "beta2", "between 0 and 1")
+        require(0 < self.fraction <= 1, "fraction", "above 0 and at most 1")
+        require(0 <= self.distract <= 2, "distract", "0, 1 or 2")
+        require(self.seed < 2**63, "seed", "below 2^63")
+        require(8 <= self.max_length <= 65_536, "max_length", "between 8 and 65536")
+        require(self.budget == "none" or self.budget_seconds > 0, "budget", "none, or a time such as 90s, 40m or 2h")
+
+    @property
+    def budget_seconds(self) -> float:
+        """The budget in seconds, 0 for none."""
+        return in_seconds(self.budget)
+
+
+def _requirer(settings: Any) -> Callable[[bool, str, str], None]:
+    """Check numbers and choices of settings, and give the function that checks the rest."""
+
+    def require(condition: bool, key: str, wanted: str) -> None:
+        if not condition:
+            raise ValueError(f"{key}={show_value(getattr(settings, key))} does not make sense: it must be {wanted}")
+
+    for item in dataclasses.fields(settings):
+        choices = item.metadata["choices"]
+        if item.type == "float":
+            require(math.isfinite(getattr(settings, item.name)), item.name, "a finite number")
+        if choices:
+            require(getattr(settings, item.name) in choices, item.name, "one of " + ", ".join(choices))
+    return require
+
+
+def in_seconds(text: str) -> float:
+    """Read a time: 2h -> 7200.0; what is none -> 0.0."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text)
+    return float(found[1]) * {"s": 1, "m": 60, "h": 3_600, "d": 86_400}[found[2]] if found else 0.0
 
 
 STORE_KNOBS = tuple(item.name for item in dataclasses.fields(Config) if item.metadata["of_store"])
@@ -275,9 +343,9 @@ def show_value(value: Any) -> str:
     return str(value)
 
 
-def parse_value(key: str, text: str) -> Any:
-    """Read one setting: '1e-3' -> 0.001 for a float, '1/2,1/2,0' -> (0.5, 0.5, 0.0) for shares."""
-    kind = {item.name: str(item.type) for item in dataclasses.fields(Config)}[key]
+def parse_value(key: str, text: str, of: type = Config) -> Any:
+    """Read one setting: '1e-3' -> 0.001 for a float, 'on' -> True, '1/2,1/2,0' -> (0.5, 0.5, 0.0) for shares."""
+    kind = {item.name: str(item.type) for item in dataclasses.fields(of)}[key]
     try:
         match kind:
             case "int":
@@ -291,6 +359,8 @@ def parse_value(key: str, text: str) -> Any:
                 return float(Fraction(text) if "/" in text else text)
             case "str":
                 return text
+            case "bool":
+                return {"true": True, "on": True, "1": True, "false": False, "off": False, "0": False}[text.lower()]
             case _:
                 parts = [float(Fraction(part.strip())) for part in text.split(",")]
                 if len(parts) == 2:
@@ -298,8 +368,8 @@ def parse_value(key: str, text: str) -> Any:
                 if len(parts) != 3:
                     raise ValueError("not three shares")
                 return tuple(parts)
-    except (ValueError, OverflowError, ZeroDivisionError):
-        example = {"int": "7", "float": "0.5"}.get(kind, "1/3,1/3,1/3")
+    except (KeyError, ValueError, OverflowError, ZeroDivisionError):
+        example = {"int": "7", "float": "0.5", "bool": "true"}.get(kind, "1/3,1/3,1/3")
         raise ValueError(f"{key}={text} cannot be read: {key} takes a value such as {example}") from None
 
 
@@ -344,6 +414,22 @@ def make_config(
     return from_dict(settings)
 
 
+def make_fine_tune(words: Iterable[str] = (), *, base: Mapping[str, Any] | None = None) -> FineTune:
+    """Build the settings of fine-tuning from a task's table (`base`) and `key=value` words; the last word wins."""
+    settings = dict(base or {})
+    known = {item.name: item for item in dataclasses.fields(FineTune)}
+    for word in words:
+        key, equals, text = word.partition("=")
+        if not equals:
+            raise ValueError(f"{word!r} is not a setting; settings are written key=value, such as epochs=3")
+        settings[key] = parse_value(key, text, FineTune) if key in known else text
+    for key in settings:
+        if key not in known:
+            raise ValueError(f"unknown setting {key!r}; {nearest(key, known)}")
+    settings |= {key: float(value) for key, value in settings.items() if known[key].type == "float"}
+    return FineTune(**settings)
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """Answer an unknown word: 'did you mean X?', or the list of what there is."""
     names = sorted(known)
@@ -386,6 +472,6 @@ def to_dict(config: Config) -> dict[str, Any]:
     return json.loads(json.dumps(dataclasses.asdict(config)))
 
 
-def describe() -> list[tuple[str, str, str]]:
+def describe(of: type = Config) -> list[tuple[str, str, str]]:
     """List every knob as (name, default as written on the command line, meaning)."""
-    return [(f.name, show_value(f.default), f.metadata["meaning"]) for f in dataclasses.fields(Config)]
+    return [(f.name, show_value(f.default), f.metadata["meaning"]) for f in dataclasses.fields(of)]

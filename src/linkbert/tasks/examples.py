@@ -87,7 +87,7 @@ class Features(Protocol):
     def counts(self) -> Mapping[str, int]:
         """Say what was odd about the examples, by name: questions that were cut, words that no row holds."""
 
-    def batch(self, rows: Sequence[int]) -> dict[str, np.ndarray]:
+    def batch(self, rows: Sequence[int] | np.ndarray) -> dict[str, np.ndarray]:
         """Give the arrays that a Hugging Face model takes, by its names, padded; labels are made for training only."""
 
     def decode(self, outputs: Sequence[np.ndarray]) -> list[Prediction]:

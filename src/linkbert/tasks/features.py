@@ -46,7 +46,7 @@ class Rows:
         """Tokens of each row, (R,)."""
         return np.diff(self.offsets).reshape(-1, max(self.options, 1)).max(1)
 
-    def batch(self, rows: Sequence[int]) -> dict[str, np.ndarray]:
+    def batch(self, rows: Sequence[int] | np.ndarray) -> dict[str, np.ndarray]:
         """Give input_ids, attention_mask, token_type_ids (B, T), or (B, options, T); labels as they are in training."""
         chosen = np.asarray(rows, dtype=np.int64)
         shape = (len(chosen), self.options, -1) if self.options else (len(chosen), -1)

@@ -1,0 +1,334 @@
+"""Fine-tuning, one loop for every kind of task: read `fine_tune` from top to bottom.
+
+In: a task, its examples, a Hugging Face folder and settings. Out: the fine-tuned model, its Predictions of dev and of
+test, and what a reader of the scores should know. Every choice (the best epoch, the threshold of "no answer") is made
+on dev; the test set is turned into tokens and read after the last of them.
+
+The losses are those of Hugging Face's own classes. A batch holds rows of about one length: rows are shuffled, sorted
+within pools of POOL batches, and cut into batches that are shuffled again; all of it follows from (seed, epoch). A
+batch of more tokens than a forward pass takes is cut, each part weighing as many examples (of tags, words) as it has.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+from torch import nn
+
+from linkbert.config import FineTune
+from linkbert.instances.vocabulary import load_vocabulary
+from linkbert.model.step import DTYPES
+from linkbert.model.stock import KINDS, longest
+from linkbert.pretraining.distributed import choose_device
+from linkbert.pretraining.loop import deterministic
+from linkbert.pretraining.optimizer import (
+    clip_gradients,
+    learning_rate,
+    make_optimizer,
+    set_learning_rate,
+    warmup_steps,
+)
+from linkbert.tasks.examples import Example, Features, Prediction, Splits
+from linkbert.tasks.features import IGNORED, labels_of, make_features, problem_type
+from linkbert.tasks.metrics import score
+from linkbert.tasks.table import Task
+
+POOL = 50  # batches whose rows are sorted by length together
+SPARE = 128  # rows of the word embeddings beyond the vocabulary, or one in a hundred: padding for fast kernels
+CLASSES = {
+    "text": transformers.AutoModelForSequenceClassification,
+    "tags": transformers.AutoModelForTokenClassification,
+    "question": transformers.AutoModelForQuestionAnswering,
+    "choice": transformers.AutoModelForMultipleChoice,
+}
+DROPOUTS = ("hidden_dropout_prob", "classifier_dropout", "hidden_dropout", "embedding_dropout", "mlp_dropout")
+ATTENTION_DROPOUTS = ("attention_probs_dropout_prob", "attention_dropout")
+Progress = Callable[[str, int, int, float], None]  # what is done; steps done, of how many; seconds in them
+
+
+@dataclass
+class FineTuned:
+    """A model that was fine-tuned, and its answers."""
+
+    model: nn.Module
+    tokenizer: Any
+    labels: tuple[str, ...]
+    predictions: dict[str, list[Prediction]]  # of dev, of test
+    notes: list[str]
+    counts: dict[str, int]
+    epochs: list[dict[str, float]]  # loss of each, and its score on dev where early_stop asks for it
+    steps: int = 0
+    seconds: float = 0.0  # of training, without evaluations
+    examples_per_second: float = 0.0  # rows trained on
+
+
+def fine_tune(
+    task: Task,
+    splits: Splits,
+    folder: Path,
+    settings: FineTune,
+    *,
+    trained: bool = False,
+    test: bool = True,
+    progress: Progress = lambda *_: None,
+) -> FineTuned:
+    """Fine-tune the encoder in a folder on a task and predict dev, then test.
+
+    `trained`: the folder is a fine-tuned model already, and is only asked. `test=False` leaves the test set unread (a
+    run of a grid). The same settings, threads and machine give the same predictions, unless there is a budget.
+    ValueError: a folder without a tokenizer or with another one's, rows that cannot be, a loss that is not a number.
+    """
+    device = choose_device(settings.device)
+    if settings.threads:
+        torch.set_num_threads(settings.threads)
+    torch.manual_seed(settings.seed)
+    tokenizer, config = open_folder(folder)
+    labels = tuple(config.id2label.values()) if trained else labels_of(task, splits.train)
+    if task.kind in ("choice", "question") or (trained and config.problem_type == "regression"):
+        labels = ()
+    model, notes = load_model(task, folder, config, labels, settings)
+    model.to(device)
+    length = min(settings.max_length, getattr(tokenizer, "model_max_length", settings.max_length))
+    if length < settings.max_length:
+        notes.append(f"rows of at most {length} tokens: the encoder reads no more")
+
+    def features(examples: Sequence[Example], *, training: bool = False) -> Features:
+        if task.kind == "question":
+            from linkbert.tasks.windows import question_features
+
+            return question_features(examples, tokenizer, max_length=length, stride=settings.stride, training=training)
+        return make_features(task, examples, tokenizer, labels, max_length=length, training=training)
+
+    result = FineTuned(model, tokenizer, labels, {}, notes, {}, [])
+
+    def answer(split: str, rows: Features) -> list[Prediction]:
+        told = lambda done, count, seconds: progress(split, done, count, seconds)  # noqa: E731
+        return rows.decode(predict(model, rows, settings, device, told))
+
+    with deterministic(device):
+        dev = features(splits.dev)
+        if not trained:
+            train = features(splits.train, training=True)
+            result.counts |= {f"train: {name}": count for name, count in train.counts.items()}
+            evaluate = None
+            if settings.early_stop:
+                first = task.metrics[0]
+                evaluate = lambda: score([first], splits.dev, answer("dev", dev))[first]  # noqa: E731
+            result.steps, result.seconds, result.epochs = train_model(
+                model, train, settings, device, evaluate=evaluate, progress=progress
+            )
+            rows = sum(each["rows"] for each in result.epochs)
+            result.examples_per_second = rows / max(result.seconds, 1e-9)
+        result.predictions["dev"] = answer("dev", dev)
+        result.counts |= {f"dev: {name}": count for name, count in dev.counts.items()}
+        if test and splits.test:
+            rows_of_test = features(splits.test)
+            result.predictions["test"] = answer("test", rows_of_test)
+            result.counts |= {f"test: {name}": count for name, count in rows_of_test.counts.items()}
+    if task.kind == "question":
+        refuse_on_dev(splits, result)
+    return result
+
+
+def refuse_on_dev(splits: Splits, result: FineTuned) -> None:
+    """Choose on dev the score above which a question has no answer, where some have none, and use it on test, too."""
+    from linkbert.tasks.answers import best_threshold, refuse
+
+    threshold = best_threshold(splits.dev, result.predictions["dev"])  # type: ignore[arg-type]
+    if math.isfinite(threshold):
+        result.notes.append(f"no answer where its score is above {threshold:.4g}, chosen on dev")
+        result.predictions = {name: refuse(each, threshold) for name, each in result.predictions.items()}
+
+
+def open_folder(folder: Path) -> tuple[Any, Any]:
+    """Open a folder's tokenizer and configuration; one that does not fit the other is a ValueError."""
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    vocabulary = load_vocabulary(folder)
+    known = (folder / "tokenizer_config.json").is_file() or (folder / "tokenizer.json").is_file()
+    told = {} if known else {"do_lower_case": vocabulary.lowercase}
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **told)
+    config = transformers.AutoConfig.from_pretrained(folder)
+    rows = config.vocab_size
+    if not len(tokenizer) <= rows <= max(len(tokenizer) + SPARE, 1.01 * len(tokenizer)):
+        raise ValueError(
+            f"{folder} has a tokenizer of {len(tokenizer)} tokens and an encoder of {rows}: they are not of one model; "
+            "put the encoder's own tokenizer there"
+        )
+    most = longest(config) if config.model_type in KINDS else getattr(config, "max_position_embeddings", None)
+    tokenizer.model_max_length = most or tokenizer.model_max_length
+    return tokenizer, config
+
+
+def load_model(
+    task: Task, folder: Path, config: Any, labels: Sequence[str], settings: FineTune
+) -> tuple[nn.Module, list[str]]:
+    """Load an encoder under the head that a kind of task takes; say what of it starts anew besides the head."""
+    config.id2label = (
+        {0: "LABEL_0", 1: "LABEL_1"} if task.kind == "question" else dict(enumerate(labels or ["LABEL_0"]))
+    )
+    config.label2id = {label: i for i, label in config.id2label.items()}
+    config.problem_type = problem_type(task, labels) if task.kind == "text" else None
+    for knobs, rate in ((DROPOUTS, settings.dropout), (ATTENTION_DROPOUTS, settings.attention_dropout)):
+        for name in knobs:
+            if hasattr(config, name):
+                setattr(config, name, rate)
+    model, found = CLASSES[task.kind].from_pretrained(
+        folder, config=config, dtype=torch.float32, use_safetensors=True, output_loading_info=True
+    )
+    missing = [name for name in found["missing_keys"] if name.startswith(f"{model.base_model_prefix}.")]
+    pooler = [name for name in missing if ".pooler." in name]
+    if len(missing) > len(pooler):
+        raise ValueError(f"{folder} lacks weights of its encoder, such as {min(set(missing) - set(pooler))}")
+    return model, ["the pooler starts anew: the encoder has none"] if pooler else []
+
+
+def batches_of_epoch(lengths: np.ndarray, size: int, *, seed: int, epoch: int) -> list[np.ndarray]:
+    """Cut an epoch's rows into batches of about one length, each row once, by (seed, epoch); the last may be short."""
+    rng = np.random.default_rng([seed, epoch])
+    order, pool = rng.permutation(len(lengths)), POOL * size
+    batches = []
+    for begin in range(0, len(order), pool):
+        rows = order[begin : begin + pool]
+        rows = rows[np.argsort(-lengths[rows], kind="stable")]
+        batches += [rows[i : i + size] for i in range(0, len(rows), size)]
+    return [batches[i] for i in rng.permutation(len(batches))]
+
+
+def cut(rows: np.ndarray, lengths: np.ndarray, most: int) -> Iterator[np.ndarray]:
+    """Cut rows, the longest first, into parts of at most `most` tokens with padding, and of a row at least."""
+    begin = 0
+    while begin < len(rows):
+        width = -(-int(lengths[rows[begin]]) // 8) * 8
+        end = begin + max(1, most // width)
+        yield rows[begin:end]
+        begin = end
+
+
+def train_model(
+    model: Any,
+    features: Features,
+    settings: FineTune,
+    device: torch.device,
+    *,
+    evaluate: Callable[[], float] | None = None,
+    progress: Progress = lambda *_: None,
+) -> tuple[int, float, list[dict[str, float]]]:
+    """Train a model in place: give the steps, the seconds in them, and each epoch's rows, loss and dev score."""
+    lengths = np.asarray(features.lengths)
+    if not len(lengths):
+        raise ValueError("there is no example to train on")
+    sequences = math.prod(features.batch([0])["input_ids"].shape[:-1])  # of a row: a choice has one for each option
+    per_epoch = math.ceil(len(lengths) / settings.batch_size)
+    steps = max(1, round(settings.epochs * per_epoch))
+    warmup = warmup_steps(settings.warmup, steps)
+    optimizer = make_optimizer(
+        model,
+        learning_rate=settings.learning_rate,
+        betas=(0.9, settings.beta2),
+        epsilon=settings.epsilon,
+        weight_decay=settings.weight_decay,
+    )
+    scaler = torch.amp.GradScaler(device.type, enabled=settings.precision == "fp16")
+    best: tuple[float, int, dict[str, torch.Tensor]] = (-math.inf, 0, {})
+    step, place, seconds = 0, 0.0, 0.0
+    epochs: list[dict[str, float]] = []
+    while place < steps:
+        model.train()
+        begun, before, total, trained = time.perf_counter(), seconds, 0.0, 0
+        for batch in batches_of_epoch(lengths, settings.batch_size, seed=settings.seed, epoch=len(epochs)):
+            rate = learning_rate(place, peak=settings.learning_rate, warmup=warmup, steps=steps)
+            set_learning_rate(optimizer, rate)
+            parts = [features.batch(rows) for rows in cut(batch, sequences * lengths, settings.micro_batch)]
+            weights = [weight(part) for part in parts]
+            for part, share in zip(parts, weights, strict=True):
+                with autocast(device, settings):
+                    loss = model(**to_tensors(part, device)).loss * (share / max(sum(weights), 1))
+                scaler.scale(loss).backward()
+                total += loss.item() * len(batch)
+            scaler.unscale_(optimizer)
+            norm = clip_gradients(model, settings.clip)
+            if not math.isfinite(norm) and not scaler.is_enabled():
+                raise ValueError(
+                    f"the gradient of step {step + 1} is not a number; take a lower learning_rate, or precision=fp32"
+                )
+            scaler.step(optimizer)
+            scaler.update()
+            optimizer.zero_grad(set_to_none=True)
+            step, trained, seconds = step + 1, trained + len(batch), before + time.perf_counter() - begun
+            # With a budget the schedule comes down in its time, if that is over sooner.
+            place = max(step, steps * seconds / settings.budget_seconds) if settings.budget_seconds else step
+            progress("training", step, steps if place <= step else math.ceil(steps * step / place), seconds)
+            if place >= steps:
+                break
+        epochs.append({"rows": trained, "loss": total / trained})
+        if evaluate:
+            epochs[-1]["dev"] = value = evaluate()
+            if value > best[0]:
+                weights_now = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+                best = value, len(epochs), weights_now
+            elif len(epochs) - best[1] >= settings.early_stop:
+                break
+    if evaluate:
+        model.load_state_dict(best[2])
+    return step, seconds, epochs
+
+
+def weight(batch: Mapping[str, np.ndarray]) -> int:
+    """Count what a loss is averaged over: labelled words of tags, else rows."""
+    labels = batch.get("labels")
+    return (
+        int((labels != IGNORED).sum()) if labels is not None and labels.dtype == np.int64 else len(batch["input_ids"])
+    )
+
+
+def predict(
+    model: Any,
+    features: Features,
+    settings: FineTune,
+    device: torch.device,
+    progress: Callable[[int, int, float], None] = lambda *_: None,
+) -> list[np.ndarray]:
+    """Give the model's output of every row, float32, as `Features.decode` takes it; rows of one length go together."""
+    lengths = np.asarray(features.lengths)
+    outputs: list[Any] = [None] * len(lengths)
+    if not outputs:
+        return outputs
+    sequences = math.prod(features.batch([0])["input_ids"].shape[:-1])
+    begun, done = time.perf_counter(), 0
+    model.eval()
+    with torch.inference_mode(), autocast(device, settings):
+        for rows in cut(np.argsort(-lengths, kind="stable"), sequences * lengths, settings.micro_batch):
+            batch = features.batch(rows)
+            labels = ("labels", "start_positions", "end_positions")
+            output = model(**to_tensors({name: each for name, each in batch.items() if name not in labels}, device))
+            logits = [output.start_logits, output.end_logits] if "start_logits" in output else [output.logits]
+            found = [each.float().cpu().numpy() for each in logits]
+            for number, row in enumerate(rows):
+                if len(found) == 2:  # (2, tokens)
+                    outputs[row] = np.stack([each[number, : lengths[row]] for each in found])
+                elif found[0].ndim == 3:  # (tokens, C)
+                    outputs[row] = found[0][number, : lengths[row]]
+                else:
+                    outputs[row] = found[0][number]
+            done += len(rows)
+            progress(done, len(lengths), time.perf_counter() - begun)
+    return outputs
+
+
+def autocast(device: torch.device, settings: FineTune) -> torch.autocast:
+    """Give the context of a forward pass in the precision asked for."""
+    return torch.autocast(device.type, DTYPES[settings.precision], enabled=settings.precision != "fp32")
+
+
+def to_tensors(batch: Mapping[str, np.ndarray], device: torch.device) -> dict[str, torch.Tensor]:
+    """Move a batch to a device."""
+    return {name: torch.from_numpy(each).to(device) for name, each in batch.items()}
