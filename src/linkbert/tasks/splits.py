@@ -14,7 +14,7 @@ import tarfile
 import zipfile
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import IO, Any, cast
@@ -44,7 +44,7 @@ def read_splits(task: Task, data: Path, *, fraction: float = 1.0) -> Splits:
     for split, files in found.items():
         hashes |= {path.relative_to(data).as_posix(): sha256(path) for _, path in files}
         odd = Counter[str]()
-        parts[split] = _checked(_read(task, files, odd), odd, split == "test")
+        parts[split] = _checked(read_files(task, files, odd), odd, split == "test")
         if not parts[split]:
             raise ValueError(f"{task.title}: {files[0][1]} holds no example with a label: is it the {split} set?")
         counts.update({f"{split}: {what}": number for what, number in odd.items()})
@@ -57,6 +57,8 @@ def read_splits(task: Task, data: Path, *, fraction: float = 1.0) -> Splits:
         total = len(parts["train"])
         parts["train"] = sample(parts["train"], fraction)
         notes.append(f"train: {len(parts['train'])} of {total} examples ({fraction:g})")
+    with suppress(ValueError):  # whose files are at hand; a model of it may be all the same
+        notes += [f"scored with the model of {model_task(task, data).title}"] if task.model_of else []
     if not parts["test"]:
         notes.append("no test set: scored on dev")
     elif task.kind != "question" and all(_label(example) is None for example in parts["test"]):
@@ -164,7 +166,8 @@ def open_file(path: Path, inside: str, stack: ExitStack) -> list[Source]:
     ]
 
 
-def _read(task: Task, files: Files, counts: Counter[str]) -> list[Example]:
+def read_files(task: Task, files: Files, counts: Counter[str]) -> list[Example]:
+    """Read the files of a candidate, (name in tasks.toml, path) each, in the form that the table has for the first."""
     options = {key: value for key, value in task.options.items() if key != "forms"}
     for pattern, form in task.options.get("forms", {}).items():
         if fnmatchcase(files[0][0], pattern):
