@@ -356,6 +356,7 @@ def test_parquet_as_hugging_face_has_it(tmp_path):
         ("mmlu", "Why?,a,b\n", "line 1 has 3 columns, too few for"),
         ("medmcqa", json.dumps(MEDMCQA) + '\n{"question', "dev.json, line 2, is not JSON"),
         ("medmcqa", json.dumps(MEDMCQA | {"cop": 0}), "line 1: the answer 0 is none of its 4 options"),
+        ("hoc", HOC.replace("1_1", "yes"), "test.tsv: 77 has labels that are not like 0_0,1_1"),
         ("pubmedqa", json.dumps({"1": {"QUESTION": "Why?"}}), "item 1 has no 'CONTEXTS'"),
         ("advglue", '{"mnli": [', "dev.json, line 1, is not JSON"),
         ("medqa list", "[[1]]", "item 0 has no 'question'"),
