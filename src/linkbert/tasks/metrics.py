@@ -162,7 +162,7 @@ SUBMISSIONS = {  # the names that GLUE's server wants, by the names of tasks.tom
     "mrpc": "MRPC",
     "qqp": "QQP",
     "stsb": "STS-B",
-    "mnli": "MNLI-m",
+    "mnli-matched": "MNLI-m",
     "mnli-mismatched": "MNLI-mm",
     "qnli": "QNLI",
     "rte": "RTE",
