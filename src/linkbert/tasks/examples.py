@@ -83,13 +83,18 @@ class Features(Protocol):
     def lengths(self) -> np.ndarray:
         """Tokens of each row, (R,) int64; a question has a row a window, a choice the longest of its options."""
 
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """Say what was odd about the examples, by name: questions that were cut, words that no row holds."""
+
     def batch(self, rows: Sequence[int]) -> dict[str, np.ndarray]:
-        """Give the arrays that a Hugging Face model takes, by its names, padded; labels where they are known."""
+        """Give the arrays that a Hugging Face model takes, by its names, padded; labels are made for training only."""
 
     def decode(self, outputs: Sequence[np.ndarray]) -> list[Prediction]:
         """Turn the outputs of all rows, in order, into a Prediction for each example, in order.
 
-        An output is float32: (C,) of a text, (words, C) of tags, (options,) of a choice, (2, tokens) of a question.
+        An output is float32: (C,) of a text, (tokens, C) of tags, (options,) of a choice, (2, tokens) of a question,
+        where tokens are the row's `lengths`.
         """
 
 

@@ -33,7 +33,7 @@ class Task:
     options: Mapping[str, Any] = field(default_factory=dict)  # of the format: columns, a header
     split: Mapping[str, Any] = field(default_factory=dict)  # a split of our own where one is missing
     labels: tuple[str, ...] = ()  # where train does not say them
-    model_of: str = ""  # the task whose model scores this one (MMLU: medqa)
+    model_of: tuple[str, ...] = ()  # the tasks whose model scores this one, the first that is at hand (MMLU: medqa)
     settings: Mapping[str, Any] = field(default_factory=dict)  # of fine-tuning, apart from the defaults
     paper: Mapping[str, float] = field(default_factory=dict)  # scores in the paper, by model
     where: str = ""  # where the files are had

@@ -1,0 +1,243 @@
+"""The forms in which datasets are published: files -> examples.
+
+A format is a function (sources, options, counts) -> examples. Sources are what a candidate of `files` in tasks.toml
+names, open; options are the table's own: which column is what. So one reader serves every delimited file, and one every
+JSON file; a dataset needs code only where its form is its own. What was odd is added to counts, by name; what cannot be
+read is a ValueError with file and line.
+"""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import partial
+from typing import IO, Any
+
+from linkbert.tasks.examples import ChoiceExample, Example, Label, TaggedExample, TextExample
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """An open file: UTF-8 without a byte order mark, whose lines end at line feeds only."""
+
+    name: str  # its path, and its place in an archive
+    stream: IO[str]
+
+
+Format = Callable[[Sequence[Source], Mapping[str, Any], Counter[str]], Iterator[Example]]
+Values = dict[str, Any]  # what an example is made of, by role: id, group, label; a, b or question, options
+
+
+def read_table(
+    sources: Sequence[Source], options: Mapping[str, Any], counts: Counter[str], *, separator: str, quotes: bool
+) -> Iterator[Example]:
+    r"""Read delimited files, one after the other.
+
+    `columns` gives a name of the header, or a number, for each role; without a `header`, numbers only. id, group and
+    label may be missing (ids are row numbers then, labels are not known: GLUE's test files); a text may not. Without
+    `quotes`, as in GLUE, a quotation mark is a letter like any other.
+
+        sentence\tlabel\n"Fine\t1\n    ->    TextExample("0", '"Fine', label="1")
+    """
+    numbers = itertools.count()
+    for source in sources:
+        rows = _rows(source, separator, quotes)
+        header = next(rows, (1, []))[1] if options.get("header", True) else []
+        places = {role: _place(column, header, role, source) for role, column in options["columns"].items()}
+        for line, row in rows:
+            where = f"{source.name}, line {line}"
+            try:
+                values = {role: _cell(row, place) for role, place in places.items()}
+            except IndexError:
+                if not options.get("skip_broken"):
+                    raise ValueError(
+                        f"{where} has {len(row)} columns, too few for {dict(options['columns'])}: is the file whole, "
+                        "and of this form?"
+                    ) from None
+                counts["broken lines, skipped"] += 1
+                continue
+            yield _example(values, options, where, next(numbers))
+
+
+def _rows(source: Source, separator: str, quotes: bool) -> Iterator[tuple[int, list[str]]]:
+    if quotes:
+        reader = csv.reader(source.stream, delimiter=separator)
+        yield from ((reader.line_num, row) for row in reader if row)
+    else:
+        for line, text in enumerate(source.stream, 1):
+            if text := text.rstrip("\r\n"):
+                yield line, text.split(separator)
+
+
+def _place(column: Any, header: list[str], role: str, source: Source) -> Any:
+    if isinstance(column, list):
+        return [_place(each, header, role, source) for each in column]
+    if isinstance(column, int):
+        return column
+    if column in header:
+        return header.index(column)
+    if role in ("id", "group", "label"):
+        return None
+    raise ValueError(f"{source.name} has no column {column!r} but {', '.join(header)}: is it of this form?")
+
+
+def _cell(row: list[str], place: Any) -> Any:
+    if isinstance(place, list):
+        return [row[each] for each in place]
+    return None if place is None else row[place]
+
+
+def read_lines(sources: Sequence[Source], options: Mapping[str, Any], _counts: Counter[str]) -> Iterator[Example]:
+    """Read files whose lines belong together: first texts, second texts, labels; `roles` says which is which."""
+    missing = object()
+    streams = (source.stream for source in sources)
+    for number, texts in enumerate(itertools.zip_longest(*streams, fillvalue=missing)):
+        if missing in texts:
+            raise ValueError(f"{sources[texts.index(missing)].name} ends at line {number}, before the files beside it")
+        values = dict(zip(options["roles"], (str(text).rstrip("\r\n") for text in texts), strict=True))
+        yield _example(values, options, f"{sources[0].name}, line {number + 1}", number)
+
+
+def read_json(
+    sources: Sequence[Source], options: Mapping[str, Any], _counts: Counter[str], *, lines: bool
+) -> Iterator[Example]:
+    """Read a list of objects, an object of objects by id, or (`lines`) an object a line.
+
+    `columns` gives the key for each role; a list of texts is joined. `items` is the key of the list where a file holds
+    several. A second file, where there is one, has the labels by id (PubMedQA's test set).
+    """
+    gold = json.load(sources[1].stream) if len(sources) > 1 else {}
+    for number, (where, key, record) in enumerate(_records(sources[0], options, lines)):
+        values: Values = {"id": key}
+        for role, column in options["columns"].items():
+            wanted = column if isinstance(column, list) else [column]
+            found = [record.get(each) for each in wanted]
+            if role in ("a", "b", "question", "options") and None in found:
+                raise ValueError(f"{where} has no {wanted[found.index(None)]!r}: is the file of this form?")
+            values[role] = found if isinstance(column, list) else found[0]
+        if gold:
+            values["label"] = gold.get(key)
+        yield _example(values, options, where, number)
+
+
+def _records(source: Source, options: Mapping[str, Any], lines: bool) -> Iterator[tuple[str, str | None, Values]]:
+    number = 0
+    try:
+        if lines:
+            for number, line in enumerate(source.stream, 1):
+                if line.strip():
+                    yield f"{source.name}, line {number}", None, json.loads(line)
+            return
+        found = json.load(source.stream)
+    except json.JSONDecodeError as error:
+        where = f"{source.name}, line {number or error.lineno}"
+        raise ValueError(f"{where}, is not JSON ({error.msg}): is it whole?") from None
+    if "items" in options:
+        found = found[options["items"]]
+    for key, record in found.items() if isinstance(found, dict) else enumerate(found):
+        yield f"{source.name}, item {key}", key if isinstance(key, str) else None, record
+
+
+def read_tags(sources: Sequence[Source], options: Mapping[str, Any], _counts: Counter[str]) -> Iterator[Example]:
+    r"""Read a word and its tag a line, a blank line after each sentence; a -DOCSTART- line begins a document.
+
+    With `begin`, every I- becomes B-: each word is an entity of its own (EBM PICO).
+
+        -DOCSTART- (7)\n\nLow\tI-INT\ndose\tO\n    ->    TaggedExample("0", ("Low", "dose"), ("B-INT", "O"), group="7")
+    """
+    group, number, words, tags = "", 0, list[str](), list[str]()
+    for source in sources:
+        for line, text in enumerate(itertools.chain(source.stream, [""]), 1):
+            if text.strip() and not text.startswith("-DOCSTART-"):
+                fields = text.rstrip("\r\n").split("\t") if "\t" in text else text.split()
+                if len(fields) < 2 or not fields[0].strip() or not re.fullmatch(r"O|[BI](-.+)?", fields[-1].strip()):
+                    raise ValueError(
+                        f"{source.name}, line {line}: {text.strip()!r} is not a word and a tag (O, B or I)"
+                    )
+                tag = fields[-1].strip()
+                words.append(fields[0].strip())
+                tags.append("B" + tag[1:] if options.get("begin") and tag[0] == "I" else tag)
+                continue
+            if words:
+                yield TaggedExample(str(number), tuple(words), tuple(tags), group)
+                number, words, tags = number + 1, [], []
+            if text.strip():
+                group = text.removeprefix("-DOCSTART-").strip(" ()\r\n\t")
+
+
+def read_hoc(sources: Sequence[Source], options: Mapping[str, Any], counts: Counter[str]) -> Iterator[Example]:
+    r"""Read HoC: a sentence a row, `0_0,1_1,...` as its labels; the rows of an abstract become one text, labels joined.
+
+    0_0,1_1\tOne .\t7_s0\n0_1,1_0\tTwo .\t7_s1\n    ->    TextExample("7", "One . Two .", label=("0", "1"))
+    """
+    rows = read_table(sources, options, counts, separator="\t", quotes=False)
+    for group, found in itertools.groupby(rows, key=lambda row: row.group):
+        sentences = [row for row in found if isinstance(row, TextExample)]
+        held = {label[:-2] for row in sentences for label in str(row.label).split(",") if label.endswith("_1")}
+        yield TextExample(group, " ".join(row.a for row in sentences), label=tuple(sorted(held)), group=group)
+
+
+def _example(values: Values, options: Mapping[str, Any], where: str, number: int) -> Example:
+    """Make an example of its values; `group` of the options finds the group in the id (or in a column of its own)."""
+    id_ = str(number) if values.get("id") is None else str(values["id"]).strip()
+    group = str(values.get("group") or (id_ if "group" in options else ""))
+    if "group" in options and (found := re.match(options["group"], group)):
+        group = found[0]
+    label = values.get("label")
+    if "question" in values:
+        found = values["options"]
+        texts = [str(each).strip() for each in (found.values() if isinstance(found, Mapping) else found)]
+        texts = [re.sub(options.get("strip", "^$"), "", each) for each in texts]
+        return ChoiceExample(id_, _text(values["question"]), tuple(texts), _choice(label, texts, options, where), group)
+    return TextExample(id_, _text(values["a"]), _text(values.get("b", "")), _label(label, options, where), group)
+
+
+def _text(value: Any) -> str:
+    return " ".join(str(each).strip() for each in value) if isinstance(value, list) else str(value).strip()
+
+
+def _label(value: Any, options: Mapping[str, Any], where: str) -> Label:
+    label = "" if value is None else str(value).strip()
+    for pattern, name in options.get("labels", {}).items():  # "*false*" = "0"
+        if fnmatchcase(label, pattern):
+            label = name
+            break
+    if not label or not options.get("number"):
+        return label or None
+    try:
+        return float(label)
+    except ValueError:
+        raise ValueError(f"{where}: the label {label!r} is not a number") from None
+
+
+def _choice(value: Any, texts: list[str], options: Mapping[str, Any], where: str) -> int | None:
+    """Find the number of the right option, said by its letter, its number (from `first` on) or its text."""
+    if value is None or value == "":
+        return None
+    said = str(value).strip()
+    if isinstance(value, int):
+        number = value - options.get("first", 0)
+    elif re.fullmatch("[A-Z]", said):
+        number = ord(said) - ord("A")
+    else:
+        number = texts.index(said) if said in texts else -1
+    if not 0 <= number < len(texts):
+        raise ValueError(f"{where}: the answer {value!r} is none of its {len(texts)} options")
+    return number
+
+
+FORMATS: dict[str, Format] = {
+    "tsv": partial(read_table, separator="\t", quotes=False),
+    "csv": partial(read_table, separator=",", quotes=True),
+    "lines": read_lines,
+    "json": partial(read_json, lines=False),
+    "jsonl": partial(read_json, lines=True),
+    "tags": read_tags,
+    "hoc": read_hoc,
+}

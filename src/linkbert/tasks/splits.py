@@ -1,0 +1,291 @@
+"""A dataset's files -> its examples, as they are trained on and scored.
+
+Files are looked for under DIR and DIR/SUITE, in the forms that tasks.toml knows, compressed or in an archive. A set
+that is missing is made of another one where the table says how: by a hash, so that it is the same everywhere, and whole
+documents (or texts) at a time where it says so. Whatever a reader of the scores should know is counted or noted.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import io
+import tarfile
+import zipfile
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import IO, Any, cast
+
+import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from linkbert.config import nearest
+from linkbert.files import COMPRESSIONS, DecompressedFile, sha256
+from linkbert.tasks.examples import ChoiceExample, Example, QuestionExample, Splits, TaggedExample, TextExample
+from linkbert.tasks.formats import FORMATS, Source
+from linkbert.tasks.table import SPLITS, Task, find_task
+
+Files = tuple[tuple[str, Path], ...]  # a candidate: names as tasks.toml has them, and where they lie
+
+
+def read_splits(task: Task, data: Path, *, fraction: float = 1.0) -> Splits:
+    """Read a task's examples from the files under `data`; `fraction` keeps that part of train (few-shot).
+
+    Examples without a label are left out, save of a test set that has none at all. An id that comes again in a split
+    gets a number. ValueError: a file that is missing or cut, or that is not of its form.
+    """
+    found, made = _plan(task, data)
+    counts, notes, hashes = Counter[str](), list[str](), dict[str, str]()
+    parts: dict[str, list[Example]] = {split: [] for split in SPLITS}
+    for split, files in found.items():
+        hashes |= {path.relative_to(data).as_posix(): sha256(path) for _, path in files}
+        odd = Counter[str]()
+        parts[split] = _checked(_read(task, files, odd), odd, split == "test")
+        if not parts[split]:
+            raise ValueError(f"{task.title}: {files[0][1]} holds no example with a label: is it the {split} set?")
+        counts.update({f"{split}: {what}": number for what, number in odd.items()})
+    if made:
+        source, by = task.split["from"], task.split.get("by", "id")
+        parts |= divide(parts[source], {split: task.split[split] for split in made}, rest=source, by=by)
+        whole = {"id": "examples", "texts": "texts"}.get(by, f"{by}s")
+        notes.append(f"{' and '.join(made)}: a split of our own, of {source}, by a hash of its {whole}")
+    if fraction < 1:
+        total = len(parts["train"])
+        parts["train"] = sample(parts["train"], fraction)
+        notes.append(f"train: {len(parts['train'])} of {total} examples ({fraction:g})")
+    with suppress(ValueError):  # whose files are at hand; a model of it may be all the same
+        notes += [f"scored with the model of {model_task(task, data).title}"] if task.model_of else []
+    if not parts["test"]:
+        notes.append("no test set: scored on dev")
+    elif task.kind != "question" and all(_label(example) is None for example in parts["test"]):
+        notes.append("the test set's labels are not public: scored on dev")
+    if parts["train"]:
+        notes += _unknown_labels(task, parts)
+    counts.update({f"{split}: examples": len(parts[split]) for split in SPLITS if parts[split]})
+    return Splits(parts["train"], parts["dev"], parts["test"], tuple(notes), dict(sorted(counts.items())), hashes)
+
+
+def find_files(task: Task, data: Path) -> dict[str, tuple[Path, ...]]:
+    """List the files that a task would be read from, by split; ValueError where some are missing."""
+    return {split: tuple(path for _, path in files) for split, files in _plan(task, data)[0].items()}
+
+
+def model_task(task: Task, data: Path) -> Task:
+    """Find the task whose model scores this one: itself, or the first of `model_of` whose files are at hand."""
+    sources = [find_task(name) for name in task.model_of]
+    for source in sources:
+        try:
+            _plan(source, data)
+        except ValueError:
+            continue
+        return source
+    if sources:
+        _plan(sources[0], data)  # says what is missing
+    return task
+
+
+def _plan(task: Task, data: Path) -> tuple[dict[str, Files], list[str]]:
+    """Find the files of each split, and say which splits are to be made of another."""
+    found = {}
+    for split, candidates in task.files.items():
+        for candidate in candidates:
+            names = (candidate,) if isinstance(candidate, str) else candidate
+            files = tuple((name, path) for name in names if (path := _find(name, task.suite, data)))
+            if len(files) == len(names) and not (split == "train" and task.model_of):
+                found[split] = files
+                break
+    source = task.split.get("from", "")
+    made = [split for split in SPLITS if split in task.split and split not in found] if source in found else []
+    ready = {*found, *made}
+    lacking = [] if task.model_of and ready else [split for split in ("train", "dev") if split not in ready]
+    if task.model_of and not ready:
+        lacking = list(task.files)[:1]
+    for split in lacking:
+        raise ValueError(_missing(task, split if split in task.files else source or "train", data))
+    return {split: found[split] for split in SPLITS if split in found}, made
+
+
+def _find(name: str, suite: str, data: Path) -> Path | None:
+    name = name.partition("!")[0]
+    places = (folder / (name + suffix) for folder in (data, data / suite) for suffix in ("", *COMPRESSIONS))
+    return next((path for path in places if path.is_file()), None)
+
+
+def _missing(task: Task, split: str, data: Path) -> str:
+    candidates = [(each,) if isinstance(each, str) else each for each in task.files.get(split, ())]
+    name = next((each for each in candidates[0] if not _find(each, task.suite, data)), "") if candidates else ""
+    file = name.partition("!")[0]
+    others = f" (nor {', '.join(' + '.join(each) for each in candidates[1:])})" if candidates[1:] else ""
+    elsewhere = next((path for path in sorted(data.rglob(file + "*")) if path.is_file()), None) if file else None
+    parent = elsewhere.parents[file.count("/")] if elsewhere else None
+    remedy = f"it lies in {parent}: give that as --data" if parent else f"get it from {task.where}"
+    return f"{task.title}: no {split} set: {file}{others} is neither in {data} nor in {data / task.suite}; {remedy}"
+
+
+class _Raw(io.RawIOBase):
+    def __init__(self, path: Path) -> None:
+        self.file = DecompressedFile(path)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = self.file.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+
+def open_file(path: Path, inside: str, stack: ExitStack) -> list[Source]:
+    """Open a file, or those of an archive whose names are like `inside` (`*/dev.csv`), in the order of their names."""
+    files: dict[str, IO[bytes]] = {}
+    try:
+        if not inside:
+            files[""] = io.BufferedReader(_Raw(path))
+        elif path.suffix == ".zip":
+            archive = stack.enter_context(zipfile.ZipFile(path))
+            files = {name: archive.open(name) for name in archive.namelist() if fnmatchcase(name, inside)}
+        else:
+            with tarfile.open(fileobj=cast(IO[bytes], DecompressedFile(path)), mode="r|") as tar:
+                for member in tar:
+                    if fnmatchcase(member.name, inside) and (file := tar.extractfile(member)):
+                        files[member.name] = io.BytesIO(file.read())
+    except (zipfile.BadZipFile, tarfile.TarError) as error:
+        raise ValueError(f"{path} is not a whole archive ({error}): fetch it again") from None
+    if not files:
+        raise ValueError(f"{path} holds no {inside}: is it the published archive?")
+    return [
+        Source(
+            f"{path}!{name}" if name else str(path),
+            stack.enter_context(io.TextIOWrapper(cast(IO[bytes], file), encoding="utf-8-sig", newline="\n")),
+        )
+        for name, file in sorted(files.items())
+    ]
+
+
+def _read(task: Task, files: Files, counts: Counter[str]) -> list[Example]:
+    options = {key: value for key, value in task.options.items() if key != "forms"}
+    for pattern, form in task.options.get("forms", {}).items():
+        if fnmatchcase(files[0][0], pattern):
+            options |= form
+            break
+    name = options.get("format", task.format)
+    if name not in FORMATS:
+        raise ValueError(f"tasks.toml: [{task.name}] has an unknown format {name!r}; {nearest(name, FORMATS)}")
+    with ExitStack() as stack:
+        sources = [each for name, path in files for each in open_file(path, name.partition("!")[2], stack)]
+        try:
+            return list(FORMATS[name](sources, options, counts))
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{files[0][1]} is not UTF-8 ({error.reason}): convert it") from None
+
+
+def _label(example: Example) -> Any:
+    if isinstance(example, QuestionExample):
+        return example.answers
+    return example.tags if isinstance(example, TaggedExample) else example.label
+
+
+def _checked(examples: Iterable[Example], counts: Counter[str], is_test: bool) -> list[Example]:
+    """Tell ids that come again apart, leave out what has no label, count what is odd."""
+    examples, seen = list(examples), Counter[str]()
+    labelled = [example for example in examples if _label(example) is not None]
+    if len(labelled) < len(examples):
+        counts["without a label"] = len(examples) - len(labelled)
+        examples = labelled if labelled or not is_test else examples
+    for number, example in enumerate(examples):
+        seen[example.id] += 1
+        if seen[example.id] > 1:
+            counts["ids that come again"] += 1
+            examples[number] = dataclasses.replace(example, id=f"{example.id}#{seen[example.id]}")
+        if isinstance(example, TaggedExample):
+            counts["entities"] += sum(tag[0] == "B" for tag in example.tags or ())
+        elif isinstance(example, QuestionExample):
+            counts["answers not in their context"] += bool(example.answers) and not example.spans
+        if any(not text for text in _texts(example)):
+            counts["empty texts"] += 1
+    return examples
+
+
+def _texts(example: Example) -> tuple[str, ...]:
+    """List the texts of an example; a second text that its dataset does not have is no text."""
+    match example:
+        case TextExample():
+            return (example.a, example.b) if example.b else (example.a,)
+        case ChoiceExample():
+            return (example.question, *example.options)
+        case QuestionExample():
+            return (example.question, example.context)
+    return example.words
+
+
+def _unknown_labels(task: Task, parts: Mapping[str, Sequence[Example]]) -> list[str]:
+    def labels(split: str) -> Counter[str]:
+        found = Counter[str]()
+        for example in parts[split]:
+            if isinstance(example, TaggedExample):
+                found.update(example.tags or ())
+            elif isinstance(example, TextExample):
+                found.update([example.label] if isinstance(example.label, str) else ())
+        return found
+
+    known = {*task.labels, *labels("train")}
+    return [
+        f"{split}: label {label!r} of {number} is not in train: never predicted, scored as wrong"
+        for split in ("dev", "test")
+        for label, number in sorted(labels(split).items())
+        if label not in known
+    ]
+
+
+def divide(
+    examples: Sequence[Example], shares: Mapping[str, float], *, rest: str, by: str = "id"
+) -> dict[str, list[Example]]:
+    """Divide examples into shares, the `rest` apart, by a hash of `by`: what has it in common stays together.
+
+    `by` is a field (id, group, title), or `texts`: examples that share a text, also over others, stay together.
+
+        1,000 examples, {"dev": 0.1}, rest="train"    ->    {"dev": about 100, "train": the others}, in their order
+    """
+    keys = _components(examples) if by == "texts" else [getattr(each, by) or each.id for each in examples]
+    sizes, position = Counter(keys), 0.0
+    part: dict[str, str] = {}
+    for key in sorted(sizes, key=_hash):
+        middle, reached = (position + sizes[key] / 2) / len(examples), 0.0
+        part[key] = rest
+        for split, share in shares.items():
+            reached += share
+            if middle < reached:
+                part[key] = split
+                break
+        position += sizes[key]
+    parts: dict[str, list[Example]] = {split: [] for split in (*shares, rest)}
+    for key, example in zip(keys, examples, strict=True):
+        parts[part[key]].append(example)
+    return parts
+
+
+def sample(examples: Sequence[Example], fraction: float) -> list[Example]:
+    """Keep that part of the examples, drawn by a hash of their ids; a smaller part lies in a larger one."""
+    if not 0 < fraction <= 1:
+        raise ValueError(f"fraction={fraction:g} is not a part: give one in (0, 1], such as 0.1")
+    kept = sorted(range(len(examples)), key=lambda number: _hash("few-shot " + examples[number].id))
+    return [examples[number] for number in sorted(kept[: max(1, round(fraction * len(examples)))])]
+
+
+def _hash(key: str) -> bytes:
+    return hashlib.sha256(key.encode()).digest()
+
+
+def _components(examples: Sequence[Example]) -> list[str]:
+    """Name each example by the first text of those that it is joined with."""
+    numbers: dict[str, int] = {}
+    edges = [[numbers.setdefault(text, len(numbers)) for text in _texts(example)] for example in examples]
+    ends = np.array([(each[0], other) for each in edges for other in each])
+    graph = coo_array((np.ones(len(ends)), (ends[:, 0], ends[:, 1])), shape=(len(numbers), len(numbers)))
+    component = connected_components(graph, directed=False)[1]
+    first = dict(zip(reversed(component.tolist()), reversed(list(numbers)), strict=True))
+    return [first[component[each[0]]] for each in edges]
