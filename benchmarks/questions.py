@@ -1,6 +1,6 @@
 """Windows of a question set: ours beside a plain Python loop over a fast tokenizer's overflowing rows.
 
-    python benchmarks/questions.py squad-v1.1.json VOCAB_FOLDER [--threads 1] [--repeat 3]
+    python benchmarks/questions.py squad-v1.1.json.xz VOCAB_FOLDER [--threads 1] [--repeat 3]
 
 The plain loop is the way of transformers' question answering example: 1,000 questions at a time, padded to 384, the
 offsets walked token by token for the answer in training, offsets and ids kept in evaluation. Both sides make the same
@@ -16,11 +16,11 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 
 def plain(examples: list[Any], tokenizer: Any, *, training: bool) -> dict[str, list[Any]]:
+    """Make rows as lists."""
     made: dict[str, list[Any]] = {}
     for at in range(0, len(examples), 1000):
         part = examples[at : at + 1000]
@@ -68,6 +68,7 @@ def plain(examples: list[Any], tokenizer: Any, *, training: bool) -> dict[str, l
 
 
 def measure(work: Callable[[], Any], repeat: int) -> tuple[Any, float, float]:
+    """Give the result, and the least CPU time and time by the clock."""
     times = []
     for _ in range(repeat):
         cpu, clock = time.process_time(), time.perf_counter()
@@ -77,6 +78,7 @@ def measure(work: Callable[[], Any], repeat: int) -> tuple[Any, float, float]:
 
 
 def main() -> None:
+    """Make the rows both ways, compare and time them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("file", type=Path)
     parser.add_argument("tokenizer")
@@ -86,11 +88,13 @@ def main() -> None:
     os.environ["RAYON_NUM_THREADS"] = arguments.threads
     from transformers import AutoTokenizer
 
+    from linkbert.tasks.formats import Source
     from linkbert.tasks.questions import read_squad
     from linkbert.tasks.windows import question_features
 
     tokenizer = AutoTokenizer.from_pretrained(arguments.tokenizer)
-    examples = list(read_squad([SimpleNamespace(name="", stream=lzma.open(arguments.file, "rt"))], {}, Counter()))
+    with lzma.open(arguments.file, "rt") as stream:
+        examples = list(read_squad([Source(str(arguments.file), stream)], {}, Counter()))
     for training in (True, False):
         theirs, slow, slow_clock = measure(lambda t=training: plain(examples, tokenizer, training=t), arguments.repeat)
 
@@ -99,7 +103,7 @@ def main() -> None:
             rows = len(features.sizes)
             return features, [features.batch(range(i, min(i + 32, rows))) for i in range(0, rows, 32)]
 
-        (features, batches), fast, fast_clock = measure(ours, arguments.repeat)
+        (_, batches), fast, fast_clock = measure(ours, arguments.repeat)
         place = 0
         for batch in batches:
             for i, row in enumerate(batch["input_ids"]):
@@ -110,7 +114,8 @@ def main() -> None:
         assert place == len(theirs["input_ids"])
         print(
             f"{'training' if training else 'scoring'}: {len(examples)} questions, {place} windows; plain loop "
-            f"{slow:.2f} s of CPU ({slow_clock:.2f} by the clock), ours {fast:.2f} ({fast_clock:.2f}): {slow / fast:.1f}x"
+            f"{slow:.2f} s of CPU ({slow_clock:.2f} by the clock), ours {fast:.2f} ({fast_clock:.2f}): "
+            f"{slow / fast:.1f}x"
         )
 
 

@@ -113,7 +113,7 @@ def read_json(
     several. A second file, where there is one, has the labels by id (PubMedQA's test set).
     """
     gold = json.load(sources[1].stream) if len(sources) > 1 else {}
-    for number, (where, key, record) in enumerate(_records(sources[0], options, lines)):
+    for number, (where, key, record) in enumerate(records(sources[0], options, lines)):
         values: Values = {"id": key}
         for role, column in options["columns"].items():
             wanted = column if isinstance(column, list) else [column]
@@ -126,7 +126,8 @@ def read_json(
         yield _example(values, options, where, number)
 
 
-def _records(source: Source, options: Mapping[str, Any], lines: bool) -> Iterator[tuple[str, str | None, Values]]:
+def records(source: Source, options: Mapping[str, Any], lines: bool) -> Iterator[tuple[str, str | None, Values]]:
+    """Yield the objects of a JSON file: where each stands, its key where the file is an object, and itself."""
     number = 0
     try:
         if lines:

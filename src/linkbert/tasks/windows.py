@@ -112,9 +112,10 @@ class QuestionFeatures:
         scores = np.stack([output[:, self.cls].sum() for output in outputs]) if len(outputs) else np.zeros(0)
         np.minimum.at(null, self.example, scores)
         found = [self._spans(rows, outputs) for rows in _chunks(len(self.example))]
-        example, first, last, score = (np.concatenate(each) for each in zip(*found, strict=True)) if found else [[]] * 4
-        order = np.lexsort((-np.asarray(score), example))
-        begin = np.searchsorted(np.asarray(example)[order], np.arange(len(self.examples) + 1))
+        empty = (np.zeros(0, np.int64),) * 4
+        example, first, last, score = (np.concatenate(each) for each in zip(empty, *found, strict=True))
+        order = np.lexsort((-score, example))
+        begin = np.searchsorted(example[order], np.arange(len(self.examples) + 1))
         predictions = []
         for number, item in enumerate(self.examples):
             best: dict[str, float] = {}
@@ -156,9 +157,9 @@ def question_features(
     """Cut questions with their contexts into windows of at most `max_length` tokens, special ones included.
 
     `tokenizer` is any fast one of Hugging Face. In training an answer is its first span; a window in which it does not
-    stand as a whole, and every window of a question without an answer, points to [CLS]. Questions whose answer is not in
-    their context, and empty contexts, are left out of training and counted. ValueError for a question that leaves no
-    room for a window that goes on.
+    stand as a whole, and every window of a question without an answer, points to [CLS]. Questions whose answer is not
+    in their context, and empty contexts, are left out of training and counted. ValueError for a question that leaves
+    no room for a window that goes on.
 
     A context of 5 tokens, where 3 have room and 1 is shared, has the windows (0 1 2) and (2 3 4).
     """
@@ -233,7 +234,7 @@ def _answer_tokens(
 
 
 def _frame(tokenizer: Any) -> tuple[tuple[np.ndarray, ...], tuple[int, int]]:
-    """Find what a tokenizer puts around two texts: ids and types (2, n) before, between and behind them; their types."""
+    """Find the ids and types (2, n) that a tokenizer puts before, between and behind two texts; the texts' types."""
     pair = tokenizer.backend_tokenizer.encode("a", "a")
     side = np.array([-1 if each is None else each for each in pair.sequence_ids])
     both, one, two = np.array([pair.ids, pair.type_ids]), np.flatnonzero(side == 0), np.flatnonzero(side == 1)
