@@ -129,7 +129,7 @@ class Config:
     )
     recompute: bool = knob(
         False,
-        "keep only what enters each layer of a BERT and compute it again for the gradients: less memory, more time",
+        "keep only what enters each layer and compute it again for the gradients: less memory, more time",
     )
     compile: str = knob("auto", "torch.compile: auto is on where it pays back", ("auto", "on", "off"))
     sharding: str = knob(

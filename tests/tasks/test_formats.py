@@ -8,9 +8,11 @@ import json
 import zipfile
 from collections import Counter
 
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pyarrow import parquet
 
 from linkbert.tasks.examples import ChoiceExample, TaggedExample, TextExample
 from linkbert.tasks.formats import FORMATS, Source
@@ -321,6 +323,26 @@ def test_pubmedqa_has_the_labels_of_its_test_set_in_a_file_of_their_own(tmp_path
     assert [each.label for each in read(tmp_path, "pubmedqa", files)[0]] == ["maybe", "yes"]
 
 
+def test_parquet_as_hugging_face_has_it(tmp_path):
+    for file, rows in {
+        "qnli/train-00000-of-00001.parquet": {"question": ["Who?"], "sentence": ["Ann."], "label": [1], "idx": [7]},
+        "qnli/test-00000-of-00001.parquet": {"question": ["Who?"], "sentence": ["Ann."], "label": [-1], "idx": [0]},
+        "anatomy/test-00000-of-00001.parquet": {"question": ["Why?"], "choices": [["a", "b"]], "answer": [1]},
+    }.items():
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        parquet.write_table(pa.table(rows), tmp_path / file)
+
+    def found(task, file):
+        return read_files(find_task(task), ((file, tmp_path / file),), Counter())
+
+    assert found("qnli", "qnli/train-00000-of-00001.parquet") == [TextExample("7", "Who?", "Ann.", "not_entailment")]
+    assert found("qnli", "qnli/test-00000-of-00001.parquet") == [TextExample("0", "Who?", "Ann.")]
+    assert found("mmlu-anatomy", file) == [ChoiceExample("0", "Why?", ("a", "b"), 1)]
+    (tmp_path / file).write_text("not a table")
+    with pytest.raises(ValueError, match=r"anatomy/test-.* is not Parquet"):
+        found("mmlu-anatomy", file)
+
+
 @pytest.mark.parametrize(
     ("case", "changed", "fault"),
     [
@@ -336,12 +358,14 @@ def test_pubmedqa_has_the_labels_of_its_test_set_in_a_file_of_their_own(tmp_path
         ("medmcqa", json.dumps(MEDMCQA | {"cop": 0}), "line 1: the answer 0 is none of its 4 options"),
         ("pubmedqa", json.dumps({"1": {"QUESTION": "Why?"}}), "item 1 has no 'CONTEXTS'"),
         ("advglue", '{"mnli": [', "dev.json, line 1, is not JSON"),
+        ("medqa list", "[[1]]", "item 0 has no 'question'"),
+        ("mmlu", '"Why?,a' + 150_000 * "b", r"line 1: field larger than .*: is a quotation mark missing"),
     ],
 )
 def test_a_broken_file_is_one_line_with_its_place(tmp_path, case, changed, fault):
     task, file, *_ = CASES[case]
     with pytest.raises(ValueError, match=fault):
-        read(tmp_path, task, {file: changed.replace("|", "\t") if changed[0] != "{" else changed})
+        read(tmp_path, task, {file: changed.replace("|", "\t") if changed[0] not in "{[" else changed})
 
 
 @given(st.lists(st.tuples(st.text(st.characters(exclude_characters="\t\n", exclude_categories=("Cs",)), min_size=1),

@@ -31,7 +31,7 @@ def read_mrqa(sources: Sequence[Source], options: Options, counts: Counter[str])
     end is the last character in the file, stand in the file's order: training takes the first, as the authors do.
     """
     for source in sources:
-        lines = (item for item in records(source, options, lines=True) if "header" not in item[2])
+        lines = (item for item in records(source, options, "jsonl") if "header" not in item[2])
         for number, (where, _, line) in enumerate(lines):
             context = _get(line, "context", where)
             for asked in _get(line, "qas", where):
@@ -52,7 +52,7 @@ def read_mrqa(sources: Sequence[Source], options: Options, counts: Counter[str])
 def read_squad(sources: Sequence[Source], options: Options, counts: Counter[str]) -> Iterator[QuestionExample]:
     """Read SQuAD's JSON, 1.1 or 2.0: articles, their paragraphs, questions and the places of answers."""
     for source in sources:
-        for where, _, article in records(source, {"items": "data"} | dict(options), lines=False):
+        for where, _, article in records(source, {"items": "data"} | dict(options), "json"):
             for paragraph in _get(article, "paragraphs", where):
                 context = paragraph["context"]
                 for asked in paragraph["qas"]:
@@ -66,7 +66,7 @@ def read_squad(sources: Sequence[Source], options: Options, counts: Counter[str]
 
 def read_oracle(sources: Sequence[Source], options: Options, _counts: Counter[str]) -> Iterator[QuestionExample]:
     """Read questions with their one gold passage (nq-open-oracle), a line each; the place of an answer is searched."""
-    for where, _, line in records(sources[0], options, lines=True):
+    for where, _, line in records(sources[0], options, "jsonl"):
         passage = _get(line, "ctxs", where)[0]
         answers = tuple(line["answers"])
         spans = find_answers(passage["text"], answers)
@@ -77,7 +77,7 @@ def read_oracle(sources: Sequence[Source], options: Options, _counts: Counter[st
 
 def read_hotpot(sources: Sequence[Source], options: Options, _counts: Counter[str]) -> Iterator[QuestionExample]:
     """Read HotpotQA: ten paragraphs, two of which support the answer; it may be yes or no, which stands nowhere."""
-    for where, _, item in records(sources[0], options, lines=False):
+    for where, _, item in records(sources[0], options, "json"):
         gold = {title for title, _ in _get(item, "supporting_facts", where)}
         pieces = [(f"{title}: {''.join(sentences)}", title in gold) for title, sentences in item["context"]]
         yield _joined(item["_id"], item["question"], (item["answer"],), pieces, _hops(len(gold)))
@@ -85,7 +85,7 @@ def read_hotpot(sources: Sequence[Source], options: Options, _counts: Counter[st
 
 def read_musique(sources: Sequence[Source], options: Options, _counts: Counter[str]) -> Iterator[QuestionExample]:
     """Read MuSiQue: twenty paragraphs; the last step of a question names the one that has the answer."""
-    for where, _, item in records(sources[0], options, lines=options.get("lines", False)):
+    for where, _, item in records(sources[0], options, "json"):
         steps = _get(item, "question_decomposition", where)
         last = steps[-1]["paragraph_support_idx"]
         pieces = [(f"{each['title']}: {each['paragraph_text']}", each["idx"] == last) for each in item["paragraphs"]]
@@ -117,11 +117,11 @@ def read_traced(sources: Sequence[Source], options: Options, counts: Counter[str
     there or not; spans are searched where the trace says only. A passage of the trace that its row does not link to
     stands at the end. Left out and counted: a question whose table is not among the documents, or that has no trace.
     """
-    asked = [(where, item) for where, _, item in records(sources[0], options, lines=False)]
+    asked = [(where, item) for where, _, item in records(sources[0], options, "json")]
     tables = {_get(item, "table_id", where) for where, item in asked}
     documents = {
         line["id"]: line
-        for _, _, line in records(sources[1], options, lines=True)
+        for _, _, line in records(sources[1], options, "jsonl")
         if line["id"] in tables or line["id"].startswith("/wiki/")
     }
     for _, item in asked:
