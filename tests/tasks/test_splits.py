@@ -155,6 +155,14 @@ def test_a_few_shot_sample_lies_in_a_larger_one_and_keeps_the_order():
         sample(examples, 10)
 
 
+def test_a_fraction_of_train_is_noted(tmp_path):
+    write(tmp_path, train=pairs(30), dev=pairs(2), test=pairs(1))
+    splits = read_splits(find_task("rte"), tmp_path, fraction=0.1)
+    assert (len(splits.train), len(splits.dev), splits.notes) == (3, 2, ("train: 3 of 30 examples (0.1)",))
+    with pytest.raises(ValueError, match="fraction=3 is not a part"):
+        read_splits(find_task("rte"), tmp_path, fraction=3)
+
+
 def test_text_that_is_not_utf8_is_refused(tmp_path):
     write(tmp_path, train=pairs(2), dev=pairs(2))
     (tmp_path / "RTE" / "train.tsv").write_bytes(HEAD.encode() + b"0\t\xff\tb\tentailment\n")

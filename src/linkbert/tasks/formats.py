@@ -204,8 +204,11 @@ def read_hoc(sources: Sequence[Source], options: Mapping[str, Any], counts: Coun
     rows = read_table(sources, options, counts, separator="\t", quotes=False)
     for group, found in itertools.groupby(rows, key=lambda row: row.group):
         sentences = [row for row in found if isinstance(row, TextExample)]
-        held = {label[:-2] for row in sentences for label in str(row.label).split(",") if label.endswith("_1")}
-        yield TextExample(group, " ".join(row.a for row in sentences), label=tuple(sorted(held)), group=group)
+        labels = [label for row in sentences if isinstance(row.label, str) for label in row.label.split(",")]
+        if not all(re.fullmatch(r"\d+_[01]", label) for label in labels):
+            raise ValueError(f"{sources[0].name}: {group} has labels that are not like 0_0,1_1: is it of this form?")
+        held = tuple(sorted({label[:-2] for label in labels if label.endswith("_1")})) if labels else None
+        yield TextExample(group, " ".join(row.a for row in sentences), label=held, group=group)
 
 
 def _example(values: Values, options: Mapping[str, Any], where: str, number: int) -> Example:

@@ -74,7 +74,7 @@ def read_splits(
         parts |= divide(parts[source], {split: task.split[split] for split in made}, rest=source, by=by)
         whole = {"id": "examples", "texts": "texts"}.get(by, f"{by}s")
         notes.append(f"{' and '.join(made)}: a split of our own, of {source}, by a hash of its {whole}")
-    if fraction < 1:
+    if fraction != 1:
         total = len(parts["train"])
         parts["train"] = sample(parts["train"], fraction)
         notes.append(f"train: {len(parts['train'])} of {total} examples ({fraction:g})")
