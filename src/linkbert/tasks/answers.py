@@ -52,19 +52,19 @@ def answer_scores(examples: Sequence[QuestionExample], predictions: Sequence[Pre
 def best_threshold(examples: Sequence[QuestionExample], predictions: Sequence[Prediction]) -> float:
     """Find the threshold of details["null"] above which no answer is the better one, by F1: on dev, never on test.
 
-    It is infinite where every question has an answer.
+    It lies halfway between two scores, or at the highest, and is infinite where every question has an answer.
     """
     if all(example.answers for example in examples):
         return np.inf
     null = np.array([prediction.details["null"] for prediction in predictions])
-    answered = answer_scores(examples, predictions)[:, 1]
-    refused = np.array([float(not example.answers) for example in examples])
     order = np.argsort(null, kind="stable")
-    places = np.append(np.flatnonzero(np.diff(null[order])) + 1, [0, len(null)])  # between two values that differ
-    total = np.append(0, np.cumsum(answered[order])) + np.append(np.cumsum(refused[order][::-1])[::-1], 0)
-    place = int(places[np.argmax(total[places])])
-    ends = np.concatenate([[-np.inf], null[order], [np.inf]])
-    return float(ends[place : place + 2].mean()) if 0 < place < len(null) else float(ends[place and -1])
+    answered = answer_scores(examples, predictions)[order, 1]
+    refused = np.array([float(not example.answers) for example in examples])[order]
+    total = np.append(0, np.cumsum(answered)) + np.append(np.cumsum(refused[::-1])[::-1], 0)  # of answering the first k
+    ends = np.concatenate([[null.min() - 1], null[order], [np.inf]])
+    places = np.flatnonzero(ends[1:] > ends[:-1])  # none lies between equal scores
+    k = places[np.argmax(total[places])]
+    return float(ends[k] if ends[k + 1] == np.inf else (ends[k] + ends[k + 1]) / 2)
 
 
 def refuse(predictions: Sequence[Prediction], threshold: float) -> list[Prediction]:
