@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import linkbert
-from linkbert.config import STORE_KNOBS, Part, describe, make_config, presets, read_mix
+from linkbert.config import STORE_KNOBS, FineTune, Part, describe, make_config, presets, read_mix
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -214,6 +214,40 @@ def make_parser() -> argparse.ArgumentParser:
     add(
         "settings", nargs="*", metavar="STORE key=value", help="a store, and settings; with --resume, those of RUN hold"
     )
+
+    add = begin("tasks", run_tasks, "the datasets that finetune and evaluate know")
+    add("--data", type=Path, metavar="DIR", help="say which have their files there")
+    add("--json", action="store_true", help="for programs")
+
+    fine_tuning: dict[str, Any] = {
+        "formatter_class": argparse.RawDescriptionHelpFormatter,
+        "epilog": "settings (key=value), with their defaults, which a task's own go before:\n"
+        + "\n".join(f"  {name + '=' + value:<24} {meaning}" for name, value, meaning in describe(FineTune)),
+    }
+    for name, help in (  # noqa: A001
+        ("finetune", "fine-tune an encoder on a dataset and score it"),
+        ("evaluate", "fine-tune and score an encoder on every dataset of a suite"),
+    ):
+        add = begin(name, run_finetune, help, **fine_tuning)
+        add("model", metavar="MODEL", help="a RUN, a checkpoint, a Hugging Face folder or a hub name")
+        if name == "finetune":
+            add("tasks", metavar="TASK", help="see linkbert tasks")
+        else:
+            add("--suite", help="mrqa, glue, blurb, medqa, mmlu or further")
+            add("--tasks", metavar="A,B", help="datasets by name instead of a suite")
+        add("--data", type=Path, required=True, metavar="DIR", help="the datasets' files, see docs/tasks.md")
+        add("--to", type=Path, required=True, metavar="DIR", help="results; what is finished there is not done again")
+        add("--seeds", type=int, default=1, metavar="N", help="runs with other seeds, from seed= on (1)")
+        add(
+            "--grid",
+            default="",
+            metavar="G",
+            help='settings to choose from on dev: paper, or "learning_rate=..,..;..."',
+        )
+        add("--parallel", type=int, default=1, metavar="N", help="runs at a time; they share the CPU's threads (1)")
+        add("--keep-model", action="store_true", help="keep the fine-tuned models, as Hugging Face folders")
+        add("--json", action="store_true", help="for programs: the records of results.jsonl")
+        add("settings", nargs="*", metavar="key=value", help="settings for all its datasets")
 
     add = begin(
         "score",
@@ -591,6 +625,57 @@ def run_pretrain(arguments: argparse.Namespace) -> int:
     if result.first:  # of several processes, one speaks
         show_result(make_console(), result)
     return 0 if result.finished else 130
+
+
+def run_tasks(arguments: argparse.Namespace) -> int:
+    """List the datasets."""
+    from linkbert.tasks.suite import at_hand
+    from linkbert.tasks.table import tasks
+
+    found = at_hand(list(tasks().values()), arguments.data)[0] if arguments.data else []
+    listed: list[dict[str, Any]] = []
+    for task in tasks().values():
+        each = {key: getattr(task, key) for key in ("name", "title", "suite", "kind", "metrics", "where", "licence")}
+        listed.append(each | ({"files": task in found} if arguments.data else {}))
+    if arguments.json:
+        print(json.dumps(listed, indent=1, ensure_ascii=False))
+        return 0
+    for each in listed:
+        there = {True: "there", False: "not there", None: ""}[each.get("files")]
+        print(f"{each['name']:<24} {each['suite']:<8} {each['kind']:<9} {', '.join(each['metrics']):<22} {there:<10} "
+              f"{each['title']}")  # fmt: skip
+    return 0
+
+
+def run_finetune(arguments: argparse.Namespace) -> int:
+    """Fine-tune an encoder on one dataset or several, and print the scores."""
+    from linkbert.display import LiveLine
+    from linkbert.tasks import suite, table
+
+    if bool(arguments.tasks) == bool(getattr(arguments, "suite", None)):
+        raise ValueError("say what to evaluate on: --suite S, or --tasks A,B; linkbert tasks lists them")
+    if arguments.seeds < 1 or arguments.parallel < 1:
+        raise ValueError("--seeds and --parallel take 1 or more")
+    if arguments.tasks:
+        tasks = [table.find_task(name) for name in arguments.tasks.split(",")]
+    else:
+        tasks, lacking = suite.at_hand(table.suite(arguments.suite), arguments.data)
+        print(*(f"left out: {line}" for line in lacking), sep="\n", end="\n" * bool(lacking), file=sys.stderr)
+    with LiveLine() as line:
+        records = suite.run_tasks(
+            tasks,
+            suite.find(arguments.model),
+            arguments.settings,
+            data=arguments.data,
+            to=arguments.to,
+            seeds=arguments.seeds,
+            grid=arguments.grid,
+            parallel=arguments.parallel,
+            keep=arguments.keep_model,
+            progress=line.update,
+        )
+    print(json.dumps(records, indent=1, ensure_ascii=False) if arguments.json else "\n".join(suite.summary(records)))
+    return 0
 
 
 def run_score(arguments: argparse.Namespace) -> int:

@@ -214,7 +214,7 @@ class FineTune:
     max_length: int = knob(384, "tokens of a row, longer ones are cut, or (questions) read in windows")
     stride: int = knob(128, "tokens that two windows of a context share")
     fraction: float = knob(1.0, "share of the training set, drawn by a hash of the ids (few-shot)")
-    distract: int = knob(0, "up to so many other articles' paragraphs beside each context (questions)")
+    distract: str = knob("0", "other articles' paragraphs before or after each context, such as 1..2 (questions)")
     distract_in: str = knob("all", "where: in training and scoring, or in scoring alone", ("all", "eval"))
     dev_split: str = knob("none", "a file that says which dev items are dev and test: none is by a hash (MRQA)")
 
@@ -236,7 +236,6 @@ class FineTune:
             require(0 <= getattr(self, key) < 1, key, "at least 0 and below 1")
         require(0 < self.beta2 < 1, "beta2", "between 0 and 1")
         require(0 < self.fraction <= 1, "fraction", "above 0 and at most 1")
-        require(0 <= self.distract <= 2, "distract", "0, 1 or 2")
         require(self.seed < 2**63, "seed", "below 2^63")
         require(8 <= self.max_length <= 65_536, "max_length", "between 8 and 65536")
         require(self.budget == "none" or self.budget_seconds > 0, "budget", "none, or a time such as 90s, 40m or 2h")

@@ -36,10 +36,12 @@ from linkbert.pretraining.optimizer import (
     set_learning_rate,
     warmup_steps,
 )
-from linkbert.tasks.examples import Example, Features, Prediction, Splits
+from linkbert.tasks.answers import best_threshold, refuse
+from linkbert.tasks.examples import Features, Prediction, Splits
 from linkbert.tasks.features import IGNORED, labels_of, make_features, problem_type
 from linkbert.tasks.metrics import score
 from linkbert.tasks.table import Task
+from linkbert.tasks.windows import question_features
 
 POOL = 50  # batches whose rows are sorted by length together
 SPARE = 128  # rows of the word embeddings beyond the vocabulary, or one in a hundred: padding for fast kernels
@@ -100,10 +102,8 @@ def fine_tune(
     if length < settings.max_length:
         notes.append(f"rows of at most {length} tokens: the encoder reads no more")
 
-    def features(examples: Sequence[Example], *, training: bool = False) -> Features:
+    def features(examples: Sequence[Any], *, training: bool = False) -> Features:
         if task.kind == "question":
-            from linkbert.tasks.windows import question_features
-
             return question_features(examples, tokenizer, max_length=length, stride=settings.stride, training=training)
         return make_features(task, examples, tokenizer, labels, max_length=length, training=training)
 
@@ -140,8 +140,6 @@ def fine_tune(
 
 def refuse_on_dev(splits: Splits, result: FineTuned) -> None:
     """Choose on dev the score above which a question has no answer, where some have none, and use it on test, too."""
-    from linkbert.tasks.answers import best_threshold, refuse
-
     threshold = best_threshold(splits.dev, result.predictions["dev"])  # type: ignore[arg-type]
     if math.isfinite(threshold):
         result.notes.append(f"no answer where its score is above {threshold:.4g}, chosen on dev")

@@ -1,0 +1,345 @@
+"""Tasks, settings and seeds as runs, each done once: what is finished is read from DIR, what is not is run.
+
+First the grids of all tasks, on dev alone; then, with the best settings of each, the seeds; then the tasks that are
+scored with another one's models. A run is a Run, a plain value, so it may go to another process; torch is imported
+where one is done, not where all are found finished.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import itertools
+import os
+import time
+import tomllib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import linkbert
+from linkbert.config import FineTune, make_fine_tune, parse_value
+from linkbert.files import read_json, replacing, sha256
+from linkbert.shards import make_executor, run_shards
+from linkbert.tasks.examples import QuestionExample, Splits
+from linkbert.tasks.metrics import baselines, intervals, per_example, score
+from linkbert.tasks.results import GRID, RESULTS, add_result, read_results, run_key, write_predictions
+from linkbert.tasks.splits import find_files, model_task, read_splits
+from linkbert.tasks.table import Task, find_task
+
+UNDECIDED = ("seed", "threads", "device")  # settings that do not make another run; the seed is told apart
+SUITE_OF = {"question": "mrqa", "text": "glue", "tags": "blurb", "choice": "medqa"}  # whose grid other tasks take
+Told = Callable[[str, int, int, float], None]
+
+
+@dataclass(frozen=True)
+class Model:
+    """An encoder: its name as given, its folder, and a hash of its files."""
+
+    name: str
+    folder: Path
+    hash: str
+
+
+@dataclass(frozen=True)
+class Run:
+    """One fine-tuning, or one scoring with the model of another (`source`, that run's key)."""
+
+    task: str
+    model: Model
+    settings: FineTune
+    data: Path
+    to: Path
+    hashes: tuple[tuple[str, str], ...]  # of the data files, by path
+    grid: bool = False
+    source: str = ""
+    keep: bool = False  # the fine-tuned model
+    notes: tuple[str, ...] = ()
+
+    @property
+    def decisive(self) -> dict[str, Any]:
+        """What makes it another run: the task as its table has it, model, settings, seed, data."""
+        table = {
+            item.name: getattr(find_task(self.task), item.name)
+            for item in dataclasses.fields(Task)
+            if item.name in ("kind", "format", "metrics", "files", "options", "split", "labels")
+        }
+        settings = dataclasses.asdict(self.settings) | dict.fromkeys(UNDECIDED[1:])
+        return {"task": self.task, "table": table, "model": self.model.hash, "settings": settings,
+                "hashes": self.hashes, "grid": self.grid, "source": self.source}  # fmt: skip
+
+    @functools.cached_property
+    def key(self) -> str:
+        """Its name in DIR."""
+        return run_key(self.decisive)
+
+    def finished(self) -> bool:
+        """Say whether it need not be done: its line is there, and its model where it is to be kept."""
+        known = self.key in _lines(self.to, GRID if self.grid else RESULTS)
+        return known and (not self.keep or (self.to / "models" / self.key / "config.json").is_file())
+
+
+def _lines(folder: Path, name: str) -> dict[str, dict[str, Any]]:
+    return {record["key"]: record for record in read_results(folder, name)}
+
+
+def find(name: str) -> Model:
+    """Find an encoder: a Hugging Face folder, a RUN, or a hub name; only the last two need torch."""
+    path = Path(name)
+    folder = next((each for each in (path, path / "model") if (each / "config.json").is_file()), None)
+    if folder is None:
+        from linkbert.model.checkpoint import find_encoder
+        from linkbert.pretraining.checkpoint import find_model
+
+        folder = find_model(path) if path.exists() else find_encoder(name)
+    names = (each for each in sorted(folder.iterdir()) if each.suffix in (".json", ".safetensors", ".txt", ".model"))
+    return Model(name, folder, run_key({each.name: sha256(each) for each in names if each.is_file()}))
+
+
+def read_grid(words: str, task: Task, hidden: int) -> list[dict[str, Any]]:
+    """Read a grid as the settings of each of its points; "" is one point without any.
+
+    `paper` is the paper's for the task's suite and an encoder of that width.
+
+    >>> read_grid("learning_rate=1e-5,3e-5;epochs=2", find_task("rte"), 768)
+    [{'learning_rate': 1e-05, 'epochs': 2.0}, {'learning_rate': 3e-05, 'epochs': 2.0}]
+    """
+    axes: dict[str, list[Any]] = {}
+    if words == "paper":
+        text = resources.files("linkbert.tasks").joinpath("grids.toml").read_text(encoding="utf-8")
+        grids = tomllib.loads(text)
+        sizes = grids.get(task.suite, grids[SUITE_OF[task.kind]])
+        size = "tiny" if hidden <= 512 else "base" if hidden < 1024 else "large"
+        axes = sizes.get(size, sizes["base"])
+    elif words:
+        for word in words.split(";"):
+            key, _, texts = word.partition("=")
+            if not texts:
+                raise ValueError(f"--grid {words} cannot be read: it takes paper, or such as learning_rate=1e-5,3e-5")
+            make_fine_tune([f"{key}={texts.split(',')[0]}"])  # says what is wrong
+            axes[key.strip()] = [parse_value(key.strip(), text, FineTune) for text in texts.split(",")]
+    return [dict(zip(axes, point, strict=True)) for point in itertools.product(*axes.values())]
+
+
+def run_tasks(
+    tasks: Sequence[Task],
+    model: Model,
+    words: Sequence[str] = (),
+    *,
+    data: Path,
+    to: Path,
+    seeds: int = 1,
+    grid: str = "",
+    parallel: int = 1,
+    keep: bool = False,
+    progress: Callable[[str], None] = lambda _: None,
+) -> list[dict[str, Any]]:
+    """Fine-tune and score a model on tasks; give the records of DIR, those of a task by seed.
+
+    `words` are settings for all tasks. The best point of a grid is that of the highest dev score, the first of equal
+    ones. ValueError where a task's files are missing, before any run.
+    """
+    hidden = int(read_json(model.folder / "config.json").get("hidden_size", 768))
+    sources = {task.name: model_task(task, data) for task in tasks}
+    trained = {source.name: source for source in sources.values()}
+    first = make_fine_tune(words).seed
+
+    def make(task: Task, point: Mapping[str, Any], **more: Any) -> Run:
+        settings = dataclasses.replace(make_fine_tune(words, base=task.settings), **point)
+        split = settings.dev_split
+        read = _hashes(task, data) + (((split, _sha256(Path(split))),) if split != "none" else ())
+        return Run(task.name, model, settings, data, to, read, **more)
+
+    def seeded(task: Task, point: Mapping[str, Any], **more: Any) -> list[Run]:
+        return [make(task, {**point, "seed": first + i}, **more) for i in range(seeds)]
+
+    points = {name: read_grid(grid, task, hidden) for name, task in trained.items()}
+    tried = {name: [make(trained[name], point, grid=True) for point in each] if len(each) > 1 else []
+             for name, each in points.items()}  # fmt: skip
+    for task in tasks:
+        make(task, {})  # so that missing files are said before any run
+    _do([run for each in tried.values() for run in each], parallel, "runs of grids", progress)
+    chosen, notes = {}, {}
+    for name, each in points.items():
+        chosen[name], notes[name] = choose(trained[name], each, tried[name])
+    asked = {sources[task.name].name for task in tasks if keep or sources[task.name] is not task}
+    runs = {name: seeded(task, chosen[name], keep=name in asked, notes=notes[name]) for name, task in trained.items()}
+    _do([run for each in runs.values() for run in each], parallel, "runs", progress)
+    for task in tasks:
+        if (source := sources[task.name]) is not task:
+            pairs = zip(seeded(task, chosen[source.name]), runs[source.name], strict=True)
+            runs[task.name] = [dataclasses.replace(run, source=of.key) for run, of in pairs]
+    _do([run for task in tasks for run in runs[task.name]], parallel, "runs", progress)
+    lines = _lines(to, RESULTS)
+    return [lines[run.key] for task in tasks for run in runs[task.name]]
+
+
+def at_hand(tasks: Sequence[Task], data: Path) -> tuple[list[Task], list[str]]:
+    """Part tasks into those whose files are there, and one line about each of the others."""
+    found, lacking = [], []
+    for task in tasks:
+        try:
+            find_files(model_task(task, data), data)
+            find_files(task, data)
+            found.append(task)
+        except ValueError as error:
+            lacking.append(str(error))
+    return found, lacking
+
+
+def _hashes(task: Task, data: Path) -> tuple[tuple[str, str], ...]:
+    paths = sorted({path for files in find_files(task, data).values() for path in files})
+    return tuple((path.relative_to(data).as_posix(), _sha256(path)) for path in paths)
+
+
+_sha256 = functools.cache(sha256)  # two tasks may read one file
+
+
+def _do(runs: Sequence[Run], parallel: int, what: str, progress: Callable[[str], None]) -> None:
+    """Do the runs that are not finished."""
+    left = [run for run in runs if not run.finished()]
+    if not left:
+        return
+    done, begun = 0, time.monotonic()
+    parallel = min(parallel, len(left))
+
+    def told(run: Run) -> None:
+        nonlocal done
+        done += 1
+        progress(
+            f"{done} of {len(left)} {what} done, {(time.monotonic() - begun) / done:.0f} s each; {run.task} just now"
+        )
+
+    if parallel > 1 and any(not run.settings.threads for run in left):
+        share = max(1, (os.cpu_count() or 1) // parallel)
+        left = [dataclasses.replace(run, settings=dataclasses.replace(run.settings, threads=share)) for run in left]
+    if parallel > 1:
+        with make_executor(parallel) as executor:
+            run_shards(do_run, left, executor, progress=told)
+    else:
+        for run in left:
+            do_run(run, lambda text: progress(f"{done + 1} of {len(left)} {what}: {text}"))
+            told(run)
+
+
+def choose(task: Task, points: Sequence[dict[str, Any]], runs: Sequence[Run]) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Choose a grid's best point by the first metric on dev, the first of equals; say what dev cannot tell apart."""
+    if not runs:
+        return points[0], ()
+    metric, lines = task.metrics[0], _lines(runs[0].to, GRID)
+    scores = [lines[run.key]["scores"]["dev"][metric] for run in runs]
+    best = int(np.argmax(scores))
+    low = lines[runs[best].key]["intervals"]["dev"][metric][0]
+    near, count = sum(value >= low for value in scores), lines[runs[best].key]["counts"].get("dev: examples", 0)
+    notes = [f"settings chosen on dev among {len(runs)}"]
+    if near > 1:
+        notes.append(
+            f"{near} of them lie within the best one's 95 % interval: {count} dev examples do not tell them apart"
+        )
+    return points[best], tuple(notes)
+
+
+@functools.lru_cache(maxsize=1)
+def _splits(name: str, data: Path, fraction: float, dev_split: str, distract: str, distract_in: str) -> Splits:
+    path = None if dev_split == "none" else Path(dev_split)
+    return read_splits(
+        find_task(name), data, fraction=fraction, dev_split=path, distract=distract, distract_in=distract_in
+    )
+
+
+def do_run(run: Run, progress: Callable[[str], None] = lambda _: None) -> None:
+    """Do one run, and write its predictions, its model where it is to be kept, and last its line."""
+    from linkbert.display import seconds_text
+    from linkbert.tasks.finetune import fine_tune
+
+    task, settings = find_task(run.task), run.settings
+    splits = _splits(run.task, run.data, settings.fraction, settings.dev_split, settings.distract, settings.distract_in)
+
+    def told(what: str, done: int, count: int, seconds: float) -> None:
+        rate = done / max(seconds, 1e-9)
+        unit = "steps" if what == "training" else "rows"
+        progress(f"{task.name}, seed {settings.seed}: {what} {done:,} of {count:,} {unit}, {rate:.1f}/s, "
+                 f"{seconds_text((count - done) / max(rate, 1e-9))} left")  # fmt: skip
+
+    folder = run.to / "models" / run.source if run.source else run.model.folder
+    result = fine_tune(task, splits, folder, settings, trained=bool(run.source), test=not run.grid, progress=told)
+    record: dict[str, Any] = {
+        "key": run.key,
+        "task": run.task,
+        "model": run.model.name,
+        "model_hash": run.model.hash,
+        "source": run.source,
+        "settings": {key: value for key, value in dataclasses.asdict(settings).items() if key not in UNDECIDED},
+        "seed": settings.seed,
+        "scores": {},
+        "groups": {},
+        "intervals": {},
+        "baselines": {},
+        "counts": dict(splits.counts) | result.counts,
+        "hashes": dict(run.hashes),
+        "labels": list(result.labels),
+        "notes": [*splits.notes, *run.notes, *result.notes],
+        "epochs": result.epochs,
+        "steps": result.steps,
+        "seconds": round(result.seconds, 2),
+        "examples_per_second": round(result.examples_per_second, 2),
+        "threads": settings.threads,
+        "version": linkbert.__version__,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "predictions": {},
+    }
+    for split, predictions in result.predictions.items():
+        examples = getattr(splits, split)
+        known = isinstance(examples[0], QuestionExample) or _known(examples)
+        scores = per_example(task.metrics, examples, predictions).tolist() if known else [None] * len(examples)
+        path = Path("predictions") / f"{run.key}-{split}.jsonl"
+        write_predictions(run.to / path, examples, predictions, scores)
+        record["predictions"][split] = path.as_posix()
+        if not known:
+            continue
+        record["scores"][split] = score(task.metrics, examples, predictions)
+        record["intervals"][split] = intervals(task.metrics, examples, predictions)
+        record["baselines"] = baselines(task, splits.train, examples)  # of test, where it has labels
+        groups: dict[str, list[int]] = {}
+        for i, example in enumerate(examples if task.kind == "question" else ()):
+            groups.setdefault(example.group, []).append(i)
+        if len(groups) > 1:
+            record["groups"][split] = {
+                name: {"examples": len(rows)}
+                | score(task.metrics, [examples[i] for i in rows], [predictions[i] for i in rows])
+                for name, rows in sorted(groups.items())
+            }
+    if run.keep:
+        with replacing(run.to / "models" / run.key) as part:
+            part.mkdir()
+            result.model.save_pretrained(part)  # type: ignore[operator]
+            result.tokenizer.save_pretrained(part)
+    add_result(run.to, record, GRID if run.grid else RESULTS)
+
+
+def _known(examples: Sequence[Any]) -> bool:
+    return (examples[0].tags if hasattr(examples[0], "tags") else examples[0].label) is not None
+
+
+def summary(records: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Write scores for people, in %: mean and standard deviation over seeds, the widest interval, baselines, notes."""
+    for name, each in itertools.groupby(records, key=lambda record: record["task"]):
+        runs, task = list(each), find_task(name)
+        split = "test" if "test" in runs[0]["scores"] else "dev"
+        yield f"{task.title}, {split}, {len(runs)} run{'s' * (len(runs) > 1)} of {runs[0]['model']}"
+        for metric in task.metrics:
+            values = 100 * np.array([run["scores"][split][metric] for run in runs])
+            spread = f" ± {values.std(ddof=1):.2f}" if len(runs) > 1 else ""
+            low = 100 * min(run["intervals"][split][metric][0] for run in runs)
+            high = 100 * max(run["intervals"][split][metric][1] for run in runs)
+            base = ", ".join(f"{kind} {100 * scores[metric]:.2f}" for kind, scores in runs[0]["baselines"].items())
+            yield f"  {metric:<15} {values.mean():6.2f}{spread}  95 % [{low:.2f}, {high:.2f}]  {base}"
+            for group, scores in runs[0]["groups"].get(split, {}).items():
+                mean = np.mean([run["groups"][split][group][metric] for run in runs])
+                yield f"    {group:<13} {100 * mean:6.2f}  of {scores['examples']} examples"
+        yield from (f"  {note}" for note in runs[0]["notes"])
