@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from linkbert.config import Config, Part, describe, from_dict, make_config, presets, read_mix, to_dict
+from linkbert.config import Config, FineTune, Part, describe, from_dict, make_config, presets, read_mix, to_dict
 
 
 @pytest.mark.parametrize("preset", [None, *presets()])
@@ -121,7 +121,20 @@ def test_an_unknown_preset_names_the_nearest():
         make_config("tinny")
 
 
-def test_every_knob_has_a_meaning():
-    table = describe()
-    assert [name for name, _, _ in table] == [item.name for item in dataclasses.fields(Config)]
+@pytest.mark.parametrize("kind", [Config, FineTune])
+def test_every_knob_has_a_meaning(kind):
+    table = describe(kind)
+    assert [name for name, _, _ in table] == [item.name for item in dataclasses.fields(kind)]
     assert all(meaning for _, _, meaning in table)
+
+
+@pytest.mark.parametrize(
+    ("word", "value"), [("true", True), ("on", True), ("1", True), ("False", False), ("off", False), ("0", False)]
+)
+def test_a_switch_is_written_as_people_write_it(word, value):
+    assert make_config(None, [f"keep_best={word}", f"recompute={word}"]) == Config(keep_best=value, recompute=value)
+
+
+def test_a_switch_that_is_no_switch_is_refused():
+    with pytest.raises(ValueError, match="keep_best=maybe cannot be read: keep_best takes a value such as true"):
+        make_config(None, ["keep_best=maybe"])
