@@ -184,11 +184,11 @@ def make_parser() -> argparse.ArgumentParser:
     command.add_argument("--plots", type=Path, metavar="FOLDER", help="draw degrees and coverage into PNG files")
 
     command = commands.add_parser(
-        "report", help="stores and runs: their counts, curves and scores side by side, on one page of HTML"
+        "report", help="stores, runs and results of fine-tuning side by side, beside the paper's, on one page"
     )
     command.set_defaults(run=run_report)
-    command.add_argument("folders", type=Path, nargs="+", metavar="STORE|RUN")
-    command.add_argument("--to", type=Path, metavar="REPORT.html", help="without it: as text, on the terminal")
+    command.add_argument("folders", type=Path, nargs="+", metavar="STORE|RUN|RESULTS")
+    command.add_argument("--to", type=Path, metavar="REPORT.html|.md", help="without it: as text, on the terminal")
     add_settings(command, "tiny")
 
     command = commands.add_parser("check", help="verify every promise on what is on disk")
@@ -513,19 +513,20 @@ def run_stats(arguments: argparse.Namespace) -> int:
 
 
 def run_report(arguments: argparse.Namespace) -> int:
-    """Write what `stats` prints and plots of stores, and how runs compare, into one page, or print its text."""
+    """Write counts of stores, how runs compare, and results beside the paper's into one page, or print its text."""
     import tempfile
 
     from linkbert.plots import plot_runs
-    from linkbert.report import Section, write_report
+    from linkbert.report import Section, text_lines, write_report
     from linkbert.runs import read_runs, run_curves, run_lines, runs_table
     from linkbert.stats import statistics_table, store_statistics, write_plots
 
     config = make_config(arguments.preset or arguments.usual, arguments.set)
     of_runs = [folder for folder in arguments.folders if (folder / "run.json").is_file()]
+    of_results = [folder for folder in arguments.folders if (folder / "results.jsonl").is_file()]
     runs, sections = read_runs(of_runs), []
     with tempfile.TemporaryDirectory() as folder:
-        for number, store in enumerate(each for each in arguments.folders if each not in of_runs):
+        for number, store in enumerate(each for each in arguments.folders if each not in [*of_runs, *of_results]):
             statistics = store_statistics(store, config)
             drawn = arguments.to and statistics["graphs"]
             plots = write_plots(statistics, Path(folder, str(number))) if drawn else []
@@ -536,11 +537,16 @@ def run_report(arguments: argparse.Namespace) -> int:
                 plot_runs({run.name: run_curves(run) for run in runs}, path)
             sections.append(Section("Runs", list(runs_table(runs)), curves))
             sections += [Section(run.name, run_lines(run), []) for run in runs if arguments.to]
+        if of_results:
+            from linkbert.tables import results_sections
+            from linkbert.tasks.scores import read_results
+
+            sections += results_sections(read_results(of_results), Path(folder) if arguments.to else None)
         if arguments.to:
             write_report(sections, arguments.to)
             print(f"wrote {arguments.to}")
     for section in [] if arguments.to else sections:
-        print("\n".join(section.lines))
+        print("\n".join(text_lines(section)))
     return 0
 
 

@@ -1,0 +1,212 @@
+"""Results of fine-tuning -> the paper's tables, with the paper's numbers beside ours: sections of a report, and plots.
+
+A row is a model, a column a task, a cell the mean over runs ± their standard deviation (n - 1), times 100. An average is
+that of a whole suite, its deviation that of the averages of single seeds. What keeps two rows from being compared
+(settings, data files, another set) stands below them, as do the results' own notes.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from linkbert.plots import plot_scores
+from linkbert.report import Section, Table
+from linkbert.tasks.metrics import suite_score
+from linkbert.tasks.scores import Column, Result, Score, choose_scores, differences
+from linkbert.tasks.table import find_task, suite
+
+Row = list[float | None]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One of the paper's tables."""
+
+    title: str
+    columns: tuple[Column, ...]
+    split: str = "test"
+    averaged: bool = False  # a whole suite, whose average is the last place of the paper's rows
+    paper: Mapping[str, Row] = field(default_factory=dict)  # by model, in per cent
+
+
+def layouts() -> list[Layout]:
+    """Read the nine tables of the paper."""
+    tables = tomllib.loads(resources.files("linkbert").joinpath("tables.toml").read_text(encoding="utf-8"))
+    return [_layout(number, table) for number, table in tables.items()]
+
+
+def _layout(number: str, table: Mapping[str, Any]) -> Layout:
+    title, split = f"Table {number}. {table['title']}", table["split"]
+    if "columns" in table:
+        names = [name.partition(" ") for name in table["columns"]]
+        return Layout(title, tuple(Column(find_task(task), varied) for task, _, varied in names), split,
+                      paper=table["paper"])  # fmt: skip
+    tasks = suite(table["suite"])
+    if "columns_of" in table:
+        tasks = [task for task in tasks if task.name in table["columns_of"]]
+    averages = table.get("average", {})
+    paper: dict[str, Row] = {}
+    for model in dict.fromkeys([*(model for task in tasks for model in task.paper), *averages]):
+        row: Row = [task.paper.get(model) for task in tasks]
+        if len(tasks) > 1:
+            whole = None not in row and [(t, dict.fromkeys(t.metrics, t.paper[model])) for t in tasks]
+            row.append(averages.get(model, suite_score(whole) if whole else None))
+        paper[model] = row
+    return Layout(title, tuple(map(Column, tasks)), split, len(tasks) > 1, paper)
+
+
+def results_sections(results: Sequence[Result], plots: Path | None = None) -> Iterator[Section]:
+    """Lay results out: the paper's tables that they have a part in, one of what is not in the paper, every score.
+
+    A plot of each of the first goes into the folder `plots`, where one is given.
+    """
+    scores = choose_scores(results)
+    left = list(scores)
+    for layout in layouts():
+        found = [score for score in scores if score.column in layout.columns]
+        left = [score for score in left if score not in found]
+        if found:
+            drawn = []
+            if plots:
+                drawn = [plots / f"table-{len(list(plots.glob('table-*.png'))) + 1}.png"]
+                plot_table(layout, found, drawn[0])
+            table = scores_table(layout, found)
+            yield Section(layout.title, list(notes(layout, found)), drawn, [table])
+    if left:
+        columns = tuple(dict.fromkeys(score.column for score in left))
+        further = Layout("Not in the paper", columns)
+        turned = scores_table(further, left)
+        head, *rows = zip(turned.head, *turned.rows, strict=True)
+        yield Section(further.title, list(notes(further, left)), [], [Table(head, rows)])
+    if scores:
+        yield Section("Every score", [], [], [details_table(scores)])
+
+
+def scores_table(layout: Layout, scores: Sequence[Score]) -> Table:
+    """Make a table of the scores: models, what one gets without a model, the paper's rows."""
+    head = ["model", *(column.title for column in layout.columns), *(["average"] if layout.averaged else [])]
+    rows = []
+    for model in dict.fromkeys(score.model for score in scores):
+        own = {score.column: score for score in scores if score.model == model}
+        cells = [
+            own[column].values(own[column].split(layout.split)) if column in own else [] for column in layout.columns
+        ]
+        rows.append([model, *map(mean_text, [*cells, *([_average(layout, own)] if layout.averaged else [])])])
+    for name in ("majority", "chance"):
+        known: list[Row] = [
+            [suite_score([(column.task, found)]) for score in scores if score.column == column
+             if (found := score.runs[0]["baselines"].get(name))][:1] for column in layout.columns
+        ]  # fmt: skip
+        rows.append([name, *map(mean_text, known), *(["-"] if layout.averaged else [])])
+    said = [
+        [f"{model} (paper)", *("-" if value is None else f"{value:.1f}" for value in row)]
+        for model, row in layout.paper.items()
+    ]
+    return Table(head, [*rows, *said], len(said))
+
+
+def _average(layout: Layout, own: Mapping[Column, Score]) -> Sequence[float]:
+    """Average a whole suite, for each seed where all of its tasks have the same ones, else once; none if it is not."""
+    if any(column not in own for column in layout.columns):
+        return []
+    seeds = [tuple(run["seed"] for run in own[column].runs) for column in layout.columns]
+    means = [
+        (column.task, {name: own[column].of(own[column].split(layout.split), name) for name in column.task.metrics})
+        for column in layout.columns
+    ]
+    if len(set(seeds)) > 1:
+        means = [(task, {name: each.mean(keepdims=True) for name, each in found.items()}) for task, found in means]
+    return [
+        suite_score([(task, {name: each[i] for name, each in found.items()}) for task, found in means])
+        for i in range(len(means[0][1][means[0][0].metrics[0]]))
+    ]
+
+
+def mean_text(values: Sequence[float] | np.ndarray) -> str:
+    """Write the mean of values and their standard deviation, in per cent: [0.5, 0.52] -> '51.0 ± 1.4', [] -> '-'."""
+    if not len(values):
+        return "-"
+    spread = f" ± {100 * np.std(values, ddof=1):.1f}" if len(values) > 1 else ""
+    return f"{100 * np.mean(values):.1f}{spread}"
+
+
+def notes(layout: Layout, scores: Sequence[Score]) -> Iterator[str]:
+    """Say what must be known to compare the rows of a table, a line each."""
+    for column in layout.columns:
+        own = [score for score in scores if score.column == column]
+        said = [note for score in own for run in score.runs for note in run["notes"]]
+        said += [
+            f"scored on {split}, not on {layout.split}"
+            for score in own
+            if (split := score.split(layout.split)) != layout.split
+        ]
+        said += [
+            f"{score.model}: the best of {score.others + 1} settings on dev, or of the most seeds"
+            for score in own
+            if score.others
+        ]
+        yield from (f"{column.title}: {note}" for note in dict.fromkeys(said))
+        yield from differences(own)
+
+
+def details_table(scores: Sequence[Score]) -> Table:
+    """List every metric of every score, its groups and its interval over the examples (the mean of the runs')."""
+    rows = []
+    for score in scores:
+        split = score.split("test")
+        groups = dict.fromkeys(name for run in score.runs for name in run["groups"].get(split, {}))
+        for group in ("", *groups):
+            for metric in score.column.task.metrics:
+                if group:
+                    values = [
+                        run["groups"][split][group][metric]
+                        for run in score.runs
+                        if group in run["groups"].get(split, {})
+                    ]
+                else:
+                    values = score.of(split, metric).tolist()
+                known = [run["intervals"].get(split, {}).get(metric) for run in score.runs]
+                low, high = 100 * np.mean(known, axis=0) if all(known) and not group else (None, None)
+                bases = [score.runs[0]["baselines"].get(name, {}).get(metric) for name in ("majority", "chance")]
+                rows.append([
+                    f"{score.column.title}{', ' * bool(group)}{group}", score.model, split, metric, mean_text(values), str(len(values)),
+                    "-" if low is None else f"{low:.1f} to {high:.1f}",
+                    *("-" if base is None or group else f"{100 * base:.1f}" for base in bases),
+                ])  # fmt: skip
+    head = ["task", "model", "set", "metric", "score", "runs", "95 % interval", "majority", "chance"]
+    return Table(head, rows)
+
+
+def plot_table(layout: Layout, scores: Sequence[Score], to: Path) -> None:
+    """Draw a table: our scores with their intervals, or their spread, and the paper's."""
+    ours: dict[str, list[tuple[float, float, float] | None]] = {}
+    for model in dict.fromkeys(score.model for score in scores):
+        own = {score.column: score for score in scores if score.model == model}
+        ours[model] = [_point(own.get(column), layout.split) for column in layout.columns]
+    paper = {
+        model: list(row[: len(layout.columns)])
+        for model, row in layout.paper.items()
+        if any(row[: len(layout.columns)])
+    }
+    plot_scores(layout.title, [column.title for column in layout.columns], ours, paper, to)
+
+
+def _point(score: Score | None, wanted: str) -> tuple[float, float, float] | None:
+    """Give a score's mean, and the ends of its interval (of its spread, where it is a mean of metrics)."""
+    if score is None:
+        return None
+    split = score.split(wanted)
+    values = 100 * score.values(split)
+    mean, spread = float(values.mean()), float(values.std(ddof=1)) if len(values) > 1 else 0.0
+    known = [run["intervals"].get(split, {}).get(score.column.task.metrics[0]) for run in score.runs]
+    if score.column.task.suite == "glue" and len(score.column.task.metrics) > 1 or not all(known):
+        return mean, mean - spread, mean + spread
+    low, high = 100 * np.mean(known, axis=0)
+    return mean, float(low), float(high)
