@@ -30,7 +30,7 @@ from linkbert.instances.batches import Batches
 from linkbert.instances.sampler import Sampler, held_out, open_graph, open_sampler
 from linkbert.instances.tokens import TokenStore
 from linkbert.model.checkpoint import start_model
-from linkbert.model.step import step_function
+from linkbert.model.step import compiles, step_function
 from linkbert.pretraining.distributed import choose_device
 from linkbert.pretraining.distributed import processes as join_processes
 from linkbert.pretraining.evaluation import evaluate, held_out_batches
@@ -164,7 +164,7 @@ def seconds_a_step(store: Path, config: Config) -> float:
         model, learning_rate=config.learning_rate, betas=(config.beta1, config.beta2), epsilon=config.epsilon,
         weight_decay=config.weight_decay,
     )  # fmt: skip
-    batches = Batches(Sampler(tokens, open_graph(store, config), config))
+    batches = Batches(Sampler(tokens, open_graph(store, config), config), fixed=compiles(model, config))
     forward = step_function(model, config)
     times = []
     for step in range(5):

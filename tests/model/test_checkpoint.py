@@ -20,7 +20,7 @@ from transformers import (
 from linkbert.config import make_config
 from linkbert.model.checkpoint import find_encoder, load_model, read_encoder, save_model, start_model
 from linkbert.model.fill import fill_mask, relate
-from linkbert.model.linkbert import LinkBert
+from linkbert.model.linkbert import Inputs, LinkBert
 
 WORDS = ["the", "sea", "moon", "pulls", "tides", "bread", "of", "capital", "##s", "."]
 VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]
@@ -113,7 +113,9 @@ def test_hugging_face_opens_a_checkpoint(tmp_path, vocabulary):
         shape = inputs["input_ids"].shape
         everywhere = torch.arange(shape[0] * shape[1])
         starts = torch.arange(shape[0]) * shape[1]
-        states, first = model.encode(inputs["input_ids"], inputs["token_type_ids"], places, pairs, starts, everywhere)
+        states, first = model.encode(
+            Inputs(inputs["input_ids"], inputs["token_type_ids"], places, pairs, starts, everywhere)
+        )
         hidden, logits = states.view(*shape, -1), model.token_logits(states).view(*shape, -1)
         for kind, missing in ((AutoModel, set()), (AutoModelForMaskedLM, set()), (BertForPreTraining, set())):
             theirs, report = kind.from_pretrained(folder, output_loading_info=True)

@@ -13,7 +13,7 @@ from linkbert.config import make_config
 from linkbert.model import loss
 from linkbert.model.attention import attend, who_sees
 from linkbert.model.encoder import Mode, give_slots
-from linkbert.model.linkbert import LinkBert
+from linkbert.model.linkbert import Inputs, LinkBert
 from linkbert.model.step import query_slots, step_function
 from linkbert.records import IGNORED
 
@@ -94,7 +94,7 @@ def test_packed_rows_equal_hugging_face_pair_by_pair(model, mode, monkeypatch):
     (their_loss / count).backward()
 
     batch = pack(pairs, [[1], [0, 2, 5], [3], [4], []], width=24)
-    ours = model(*vars(batch).values(), mode)
+    ours = model(Inputs.of(batch), batch.masked_labels, batch.relations, mode)
     total = ours.mlm_loss + ours.relation_loss
     torch.testing.assert_close(total, their_loss, rtol=1e-5, atol=1e-5)
     (total / count).backward()

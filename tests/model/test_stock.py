@@ -7,7 +7,7 @@ from transformers import MODEL_FOR_MASKED_LM_MAPPING as CLASSES
 from transformers import BertConfig, ModernBertConfig
 
 from linkbert.model.encoder import Mode
-from linkbert.model.linkbert import LinkBert
+from linkbert.model.linkbert import Inputs, LinkBert
 from linkbert.model.stock import KINDS, Stock, longest, new_config
 from linkbert.records import IGNORED
 
@@ -47,7 +47,8 @@ def packed_batch():
             number, at = number + 1, at + size
     masked = torch.tensor([3, 12, 22, 40, 70, 110, 130, 150, 0])
     labels = torch.tensor([7, 8, 9, 10, 11, 12, 13, 14, IGNORED])
-    return ids, types, positions, pairs, torch.tensor(first), masked, labels, torch.tensor([0, 1, 2, 2, 1, 0])
+    inputs = Inputs(ids, types, positions, pairs, torch.tensor(first), masked)
+    return inputs, labels, torch.tensor([0, 1, 2, 2, 1, 0])
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "bert"] + ["legacy deberta"])
@@ -55,7 +56,7 @@ def test_packed_rows_equal_one_pair_a_row_in_transformers(kind):
     torch.manual_seed(0)
     config = config_of(kind.removeprefix("legacy "), **({"legacy": True} if "legacy" in kind else {}))
     model = Stock(config).eval()
-    ids, types, _, pairs, first, masked, labels, relations = packed_batch()
+    (ids, types, _, pairs, first, masked), labels, relations = packed_batch()
     ours = model(*packed_batch())
     (ours.mlm_loss + ours.relation_loss).backward()
 

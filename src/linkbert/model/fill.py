@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from linkbert.model.checkpoint import RELATION_HEADS, make_model, objective_of, read_encoder
-from linkbert.model.linkbert import TwoLosses
+from linkbert.model.linkbert import Inputs, TwoLosses
 from linkbert.model.stock import kind_of, longest
 from linkbert.records import RELATIONS
 
@@ -32,7 +32,7 @@ def fill_mask(model_folder: Path, text: str, *, top: int = 5) -> list[list[tuple
     if not len(masks):
         raise ValueError(f"there is no {mask} in the text; write {mask} where a word is to be guessed")
     with torch.no_grad():
-        states, _ = model.encode(*alone(inputs["input_ids"], torch.zeros_like(inputs["input_ids"]), masks))
+        states, _ = model.encode(alone(inputs["input_ids"], torch.zeros_like(inputs["input_ids"]), masks))
         best = model.token_logits(states)[:, : len(tokenizer)].softmax(-1).topk(min(top, len(tokenizer)))
     return [
         list(zip(read_tokens(tokenizer, tokens), probabilities, strict=True))
@@ -66,16 +66,14 @@ def relate(model_folder: Path, text_a: str, text_b: str) -> dict[str, float]:
         (a if len(a) > len(b) else b).pop()
     ids = [tokenizer.cls_token_id, *a, tokenizer.sep_token_id, *b, tokenizer.sep_token_id]
     types = [0] * (len(a) + 2) + [1] * (len(b) + 1)
-    found = model.predict(*alone(torch.tensor([ids]), torch.tensor([types]), torch.zeros(0, dtype=torch.int64)))
+    found = model.predict(alone(torch.tensor([ids]), torch.tensor([types]), torch.zeros(0, dtype=torch.int64)))
     return dict(zip(RELATIONS, found.relations[0].tolist(), strict=False))
 
 
-def alone(
-    input_ids: Tensor, token_type_ids: Tensor, masked: Tensor
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Give what the model takes of one text or pair alone in a row: (1, T), and masked places (M,); see `Batch`."""
+def alone(input_ids: Tensor, token_type_ids: Tensor, masked: Tensor) -> Inputs:
+    """Give what the model takes of one text or pair alone in a row: (1, T), and masked places (M,)."""
     places, first = torch.arange(input_ids.shape[1])[None], torch.zeros(1, dtype=torch.int64)
-    return input_ids, token_type_ids, places, torch.zeros_like(input_ids), first, masked
+    return Inputs(input_ids, token_type_ids, places, torch.zeros_like(input_ids), first, masked)
 
 
 def open_for(folder: Path, *, relations: bool) -> tuple[TwoLosses, PreTrainedTokenizerBase]:

@@ -9,7 +9,7 @@ head runs at the masked positions only: they are 15 % of the tokens, and in a sm
 from __future__ import annotations
 
 import copy
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,22 @@ from linkbert.model.encoder import EXACT, Mode, adopt, encode
 from linkbert.model.loss import CHUNK, masked_token_loss
 from linkbert.model.parts import linear, norm
 from linkbert.records import IGNORED
+
+
+class Inputs(NamedTuple):
+    """What an encoder reads, all int64: R rows of T places with P pairs, of which M places are masked; see Batch."""
+
+    input_ids: Tensor  # (R, T)
+    token_type_ids: Tensor  # (R, T)
+    positions: Tensor  # (R, T), counted within a pair
+    pairs: Tensor  # (R, T), number of each place's pair, -1 in padding; a place attends to those of the same number
+    first: Tensor  # (P,), place of each [CLS] in R * T
+    masked_positions: Tensor  # (M,), in R * T
+
+    @classmethod
+    def of(cls, batch: Any) -> Inputs:
+        """Take them out of a Batch."""
+        return cls(*(getattr(batch, name) for name in cls._fields))
 
 
 class Output(NamedTuple):
@@ -81,21 +97,8 @@ class TwoLosses(nn.Module):
     objective: str
     layers: nn.ModuleList  # of the encoder
 
-    def encode(
-        self,
-        input_ids: Tensor,
-        token_type_ids: Tensor,
-        positions: Tensor,
-        pairs: Tensor,
-        first: Tensor,
-        masked_positions: Tensor,
-        *,
-        mode: Mode = EXACT,
-    ) -> tuple[Tensor, Tensor]:
-        """Encode tokens; give the states at the masked places and at each pair's [CLS]: (M, H), (P, H).
-
-        Shapes as in `forward`. A place attends to those of its row with the same number in `pairs`.
-        """
+    def encode(self, inputs: Inputs, *, mode: Mode = EXACT) -> tuple[Tensor, Tensor]:
+        """Encode tokens; give the states at the masked places and at each pair's [CLS]: (M, H), (P, H)."""
         raise NotImplementedError
 
     def token_logits(self, states: Tensor) -> Tensor:
@@ -111,46 +114,22 @@ class TwoLosses(nn.Module):
         """Score the relations of each pair from its [CLS]: (P, H) -> (P, 2), or (P, 3) with drp."""
         raise NotImplementedError
 
-    def forward(
-        self,
-        input_ids: Tensor,
-        token_type_ids: Tensor,
-        positions: Tensor,
-        pairs: Tensor,
-        first: Tensor,
-        masked_positions: Tensor,
-        masked_labels: Tensor,
-        relations: Tensor,
-        mode: Mode = EXACT,
-    ) -> Output:
+    def forward(self, inputs: Inputs, masked_labels: Tensor, relations: Tensor, mode: Mode = EXACT) -> Output:
         """Sum the losses of a batch; `mode` is the arithmetic and the dropout.
 
-        Shapes, all int64, as in a Batch: input_ids, token_type_ids, positions (counted within a pair) and pairs (the
-        number of each place's pair, -1 in padding) (R, T); first (P,), the place of each [CLS], and masked_positions
-        (M,), both counted in R*T; masked_labels (M,) and relations (P,), IGNORED where a slot only fills up.
+        masked_labels (M,) and relations (P,) are IGNORED where a slot only fills up.
         """
-        states, first_states = self.encode(
-            input_ids, token_type_ids, positions, pairs, first, masked_positions, mode=mode
-        )
+        states, first_states = self.encode(inputs, mode=mode)
         mlm_loss = self.masked_loss(states, masked_labels, mode)
         if self.objective == "none":
             return Output(mlm_loss, mlm_loss.new_zeros(3), relations.new_zeros(3))
         return Output(mlm_loss, *sum_by_relation(self.relation_logits(first_states).float(), relations))
 
     @torch.no_grad()
-    def predict(
-        self,
-        input_ids: Tensor,
-        token_type_ids: Tensor,
-        positions: Tensor,
-        pairs: Tensor,
-        first: Tensor,
-        masked_positions: Tensor,
-        masked_labels: Tensor | None = None,
-    ) -> Predictions:
-        """Predict masked tokens and relations; in fp32, without dropout; shapes as in `forward`."""
-        states, first_states = self.encode(input_ids, token_type_ids, positions, pairs, first, masked_positions)
-        labels = torch.full_like(masked_positions, IGNORED) if masked_labels is None else masked_labels
+    def predict(self, inputs: Inputs, masked_labels: Tensor | None = None) -> Predictions:
+        """Predict masked tokens and relations; in fp32, without dropout; masked_labels as in `forward`."""
+        states, first_states = self.encode(inputs)
+        labels = torch.full_like(inputs.masked_positions, IGNORED) if masked_labels is None else masked_labels
         tokens, losses = torch.empty_like(labels), labels.new_empty(labels.shape, dtype=torch.float32)
         for part in torch.arange(len(labels), device=labels.device).split(CHUNK):
             logits = self.token_logits(states[part]).float()
@@ -185,21 +164,11 @@ class LinkBert(TwoLosses):
         """The layers of the encoder."""
         return self.bert.encoder.layer
 
-    def encode(
-        self,
-        input_ids: Tensor,
-        token_type_ids: Tensor,
-        positions: Tensor,
-        pairs: Tensor,
-        first: Tensor,
-        masked_positions: Tensor,
-        *,
-        mode: Mode = EXACT,
-    ) -> tuple[Tensor, Tensor]:
+    def encode(self, inputs: Inputs, *, mode: Mode = EXACT) -> tuple[Tensor, Tensor]:
         """Encode tokens; see `TwoLosses.encode`."""
-        only = torch.cat([first, masked_positions])
-        states = encode(self.bert, input_ids, token_type_ids, positions, pairs, only=only, mode=mode)
-        return states[len(first) :], states[: len(first)]
+        only = torch.cat([inputs.first, inputs.masked_positions])
+        states = encode(self.bert, *inputs[:4], only=only, mode=mode)
+        return states[len(inputs.first) :], states[: len(inputs.first)]
 
     def token_states(self, states: Tensor) -> Tensor:
         """Transform the states of masked places for the vocabulary: (M, H) -> (M, H)."""

@@ -16,12 +16,11 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import nn
 
 from linkbert.config import Config
 from linkbert.model.encoder import Mode
-from linkbert.model.linkbert import LinkBert, Output, TwoLosses
+from linkbert.model.linkbert import Inputs, LinkBert, Output, TwoLosses
 from linkbert.model.stock import Stock
 from linkbert.records import IGNORED
 
@@ -33,11 +32,10 @@ DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 WORTHWHILE_SECONDS = 300  # of a run with a budget, of which nobody knows how much it will compute
 WORTHWHILE = {"cpu": 2e14, "cuda": 1e17}
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # of glibc's malloc.h
-ROUND = 64  # compiled, the number of masked positions is a multiple of this
 
 
 def step_function(model: TwoLosses, config: Config, called: nn.Module | None = None) -> Callable[[Any], Output]:
-    """Give the function that maps a batch (with the tensors that `LinkBert.forward` takes) to its losses.
+    """Give the function that maps a Batch to its losses; compiled, its batches have one shape.
 
     Dropout follows from torch's generator at the time of the call, so `torch.manual_seed` before a step decides it;
     in eval mode there is none. The same seed gives the same losses and gradients bit for bit, on as many threads.
@@ -65,13 +63,7 @@ def step_function(model: TwoLosses, config: Config, called: nn.Module | None = N
         slots = query_slots(batch, config, fixed=compiled)
         written_out, dropout = compiled and not seed.is_cuda, seed if model.training else None
         mode = Mode(dtype, dropout, written_out, slots, recompute=config.recompute and model.training)
-        positions, labels = batch.masked_positions, batch.masked_labels
-        if compiled:
-            positions, labels = pad_masked(positions, labels)
-            for tensor in (positions, labels):  # their number differs in every batch; all other shapes stay
-                torch._dynamo.mark_dynamic(tensor, 0)
-        tokens = (batch.input_ids, batch.token_type_ids, batch.positions, batch.pairs)
-        return forward(*tokens, batch.first, positions, labels, batch.relations, mode)
+        return forward(Inputs.of(batch), batch.masked_labels, batch.relations, mode)
 
     return step
 
@@ -169,9 +161,3 @@ def row_cost(model: TwoLosses) -> float:
     if isinstance(model, LinkBert) and next(model.parameters()).is_cuda:
         return 0.0
     return 3 * 4 / (24 * model.config.hidden_size)
-
-
-def pad_masked(positions: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Fill up to a multiple of ROUND with places that count for nothing: (M,), (M,) -> (M',), (M',), M' >= ROUND."""
-    missing = -len(positions) % ROUND or (0 if len(positions) else ROUND)
-    return functional.pad(positions, (0, missing)), functional.pad(labels, (0, missing), value=IGNORED)

@@ -33,7 +33,7 @@ from transformers import (
 
 from linkbert.model.attention import attend, who_sees
 from linkbert.model.encoder import EXACT, Mode
-from linkbert.model.linkbert import TwoLosses
+from linkbert.model.linkbert import Inputs, TwoLosses
 
 log = logging.getLogger(__name__)
 PACKED = "linkbert_packed"  # the attention's name in transformers
@@ -183,28 +183,19 @@ class Stock(TwoLosses):
         """How many segment ids the encoder tells apart."""
         return getattr(self.config, "type_vocab_size", 0)
 
-    def encode(
-        self,
-        input_ids: Tensor,
-        token_type_ids: Tensor,
-        positions: Tensor,
-        pairs: Tensor,
-        first: Tensor,
-        masked_positions: Tensor,
-        *,
-        mode: Mode = EXACT,
-    ) -> tuple[Tensor, Tensor]:
+    def encode(self, inputs: Inputs, *, mode: Mode = EXACT) -> tuple[Tensor, Tensor]:
         """Encode tokens; give the states at the masked places and at each pair's [CLS]; see `TwoLosses.encode`."""
-        inputs = {"input_ids": input_ids, "position_ids": positions + self.kind.first_position(self.config)}
+        input_ids, types, positions, pairs, first, masked_positions = inputs
+        given = {"input_ids": input_ids, "position_ids": positions + self.kind.first_position(self.config)}
         if self.segments:
-            inputs["token_type_ids"] = token_type_ids if self.segments > 1 else torch.zeros_like(token_type_ids)
+            given["token_type_ids"] = types if self.segments > 1 else torch.zeros_like(types)
         encoder, real = self.encoder, pairs >= 0
         with torch.autocast(input_ids.device.type, mode.dtype, enabled=mode.dtype != torch.float32):
             if self.kind.own_attention:
                 mask = who_sees(pairs, pairs, dense=True)[:, 0]
-                output = encoder.encoder(encoder.embeddings(**inputs, mask=real), mask)
+                output = encoder.encoder(encoder.embeddings(**given, mask=real), mask)
             else:
-                output = encoder(**inputs, attention_mask=real, pairs=pairs, seen=who_sees(pairs, pairs))
+                output = encoder(**given, attention_mask=real, pairs=pairs, seen=who_sees(pairs, pairs))
         flat = output.last_hidden_state.flatten(0, 1)  # (R * T, H)
         return flat.index_select(0, masked_positions), flat.index_select(0, first)
 

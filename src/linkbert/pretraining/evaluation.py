@@ -29,7 +29,7 @@ from linkbert.instances.sampler import held_out as held_out_documents
 from linkbert.instances.tokens import TokenStore
 from linkbert.instances.vocabulary import check_same_vocabulary, load_vocabulary
 from linkbert.model.checkpoint import load_model
-from linkbert.model.linkbert import Predictions, TwoLosses
+from linkbert.model.linkbert import Inputs, Predictions, TwoLosses
 from linkbert.model.stock import longest
 from linkbert.pretraining.distributed import Processes, sum_over
 from linkbert.pretraining.distributed import processes as join_processes
@@ -180,10 +180,7 @@ def ask(model: TwoLosses, questions: Sequence[Iterable[Batch]], processes: Proce
 
 def guess(model: TwoLosses, batch: Batch) -> tuple[Predictions, Tensor, Tensor]:
     """Let a model guess a batch; also which slots hold a masked token, bool (M,), and the pairs of those, int64."""
-    predictions = model.predict(
-        batch.input_ids, batch.token_type_ids, batch.positions, batch.pairs, batch.first, batch.masked_positions,
-        batch.masked_labels,
-    )  # fmt: skip
+    predictions = model.predict(Inputs.of(batch), batch.masked_labels)
     real = batch.masked_labels != IGNORED
     return predictions, real, batch.pairs.flatten()[batch.masked_positions[real]]
 

@@ -141,7 +141,7 @@ def _records(source: Source, options: Mapping[str, Any], lines: bool) -> Iterato
     if "items" in options:
         found = found[options["items"]]
     for key, record in found.items() if isinstance(found, dict) else enumerate(found):
-        yield f"{source.name}, {key}", key if isinstance(key, str) else None, record
+        yield f"{source.name}, item {key}", key if isinstance(key, str) else None, record
 
 
 def read_tags(sources: Sequence[Source], options: Mapping[str, Any], _counts: Counter[str]) -> Iterator[Example]:

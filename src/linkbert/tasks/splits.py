@@ -14,7 +14,7 @@ import tarfile
 import zipfile
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import IO, Any, cast
@@ -57,6 +57,8 @@ def read_splits(task: Task, data: Path, *, fraction: float = 1.0) -> Splits:
         total = len(parts["train"])
         parts["train"] = sample(parts["train"], fraction)
         notes.append(f"train: {len(parts['train'])} of {total} examples ({fraction:g})")
+    with suppress(ValueError):  # whose files are at hand; a model of it may be all the same
+        notes += [f"scored with the model of {model_task(task, data).title}"] if task.model_of else []
     if not parts["test"]:
         notes.append("no test set: scored on dev")
     elif task.kind != "question" and all(_label(example) is None for example in parts["test"]):

@@ -1,0 +1,162 @@
+"""A dataset's files as splits: found in every form, divided, checked, and refused with one clear line."""
+
+import dataclasses
+import gzip
+import hashlib
+import json
+import lzma
+import tarfile
+import zipfile
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from linkbert.tasks.examples import TaggedExample, TextExample
+from linkbert.tasks.splits import divide, find_files, model_task, read_splits, sample
+from linkbert.tasks.table import find_task
+
+HEAD = "index\tsentence1\tsentence2\tlabel\n"
+
+
+def write(folder, **files):
+    for name, text in files.items():
+        path = folder / "RTE" / f"{name}.tsv"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+
+def pairs(number, label="entailment"):
+    return HEAD + "".join(f"{i}\tA cat {i} slept.\tIt {i} rested.\t{label}\n" for i in range(number))
+
+
+def test_splits_with_their_counts_notes_and_hashes(tmp_path):
+    write(tmp_path / "glue", train=pairs(3), dev=pairs(2), test="index\tsentence1\tsentence2\n0\tA.\tB.\n")
+    splits = read_splits(find_task("rte"), tmp_path)
+    assert splits.train[1] == TextExample("1", "A cat 1 slept.", "It 1 rested.", "entailment")
+    assert splits.test == [TextExample("0", "A.", "B.")]
+    assert splits.counts == {
+        "dev: examples": 2, "test: examples": 1, "test: without a label": 1, "train: examples": 3,
+    }  # fmt: skip
+    assert splits.notes == ("the test set's labels are not public: scored on dev",)
+    assert splits.hashes["glue/RTE/dev.tsv"] == hashlib.sha256(pairs(2).encode()).hexdigest()
+    assert [path.name for path in find_files(find_task("rte"), tmp_path)["dev"]] == ["dev.tsv"]
+
+
+def test_a_file_that_is_missing_or_misplaced_is_one_line_with_the_remedy(tmp_path):
+    write(tmp_path / "mine", train=pairs(3))
+    with pytest.raises(ValueError, match=r"RTE: no train set: RTE/train.tsv .* lies in .*/mine: give that as --data$"):
+        read_splits(find_task("rte"), tmp_path)
+    with pytest.raises(ValueError, match=r"RTE: no dev set: RTE/dev.tsv is neither .* get it from https://glue"):
+        read_splits(find_task("rte"), tmp_path / "mine")
+
+
+def test_what_is_odd_is_counted_or_noted(tmp_path):
+    odd = HEAD + "0\tA.\tB.\tmaybe\n0\t \tB.\tentailment\n2\tA.\tB.\t-1\n"
+    write(tmp_path, train=pairs(3), dev=odd, test=pairs(1))
+    splits = read_splits(find_task("rte"), tmp_path)
+    assert [example.id for example in splits.dev] == ["0", "0#2"]
+    assert splits.counts["dev: ids that come again"] == 1
+    assert splits.counts["dev: empty texts"] == 1
+    assert splits.counts["dev: without a label"] == 1
+    assert splits.notes == ("dev: label 'maybe' of 1 is not in train: never predicted, scored as wrong",)
+
+
+def test_a_set_without_labels_or_examples_is_refused(tmp_path):
+    write(tmp_path, train=pairs(3, "-1"), dev=pairs(1))
+    with pytest.raises(ValueError, match=r"train.tsv holds no example with a label: is it the train set\?"):
+        read_splits(find_task("rte"), tmp_path)
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz", ".xz", "tsvs.zip", "tsvs.tar.xz"])
+def test_files_are_read_compressed_and_from_archives(tmp_path, suffix):
+    write(tmp_path, train=pairs(3), dev=pairs(2))
+    task, path = find_task("rte"), tmp_path / "RTE" / "train.tsv"
+    if suffix[:1] == ".":
+        path.with_name("train.tsv" + suffix).write_bytes({".gz": gzip, ".xz": lzma}[suffix].compress(path.read_bytes()))
+        path.unlink()
+    elif suffix.endswith("zip"):
+        with zipfile.ZipFile(tmp_path / suffix, "w") as archive:
+            archive.write(path, "RTE/train.tsv")
+    elif suffix:
+        with tarfile.open(tmp_path / suffix, "w:xz") as archive:
+            archive.add(path, "RTE/train.tsv")
+    if suffix.startswith("tsvs"):
+        task = dataclasses.replace(task, files={"train": (f"{suffix}!*/train.tsv",), "dev": task.files["dev"]})
+    assert read_splits(task, tmp_path).train[2].a == "A cat 2 slept."
+    if suffix.startswith("tsvs"):
+        task = dataclasses.replace(task, files={"train": (f"{suffix}!no.tsv",), "dev": task.files["dev"]})
+        with pytest.raises(ValueError, match=f"{suffix} holds no no.tsv"):
+            read_splits(task, tmp_path)
+
+
+def test_a_missing_set_is_made_by_a_hash_of_documents(tmp_path):
+    lines = [f"-DOCSTART- ({doc})\n\n" + "a\tI-INT\n\nb\tO\n\n" * (doc % 3 + 1) for doc in range(60)]
+    (tmp_path / "ebmnlp").mkdir()
+    (tmp_path / "ebmnlp" / "dev.tsv").write_text("".join(lines))
+    (tmp_path / "ebmnlp" / "test.tsv").write_text(lines[0])
+    splits = read_splits(find_task("ebm-pico"), tmp_path)
+    train, dev = ({example.group for example in each} for each in (splits.train, splits.dev))
+    assert not train & dev
+    assert len(train | dev) == 60
+    assert splits.train[0].tags in (("B-INT",), ("O",))
+    assert 0.7 < len(splits.train) / (len(splits.train) + len(splits.dev)) < 0.9
+    assert splits.notes == ("train: a split of our own, of dev, by a hash of its groups",)
+
+
+def test_a_task_without_train_is_scored_by_the_first_model_at_hand(tmp_path):
+    for name in (
+        "data_clean/questions/US/4_options/phrases_no_exclude_train.jsonl",
+        "mmlu/test/professional_medicine_test.csv",
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / name).write_text('"Which, of these?",a,b,c,d,C\n')
+    task = find_task("mmlu-professional-medicine")
+    splits = read_splits(task, tmp_path)
+    assert (splits.train, splits.test[0].label, splits.test[0].options) == ([], 2, ("a", "b", "c", "d"))
+    with pytest.raises(ValueError, match=r"MedQA.*: no train set"):
+        model_task(task, tmp_path)
+    record = {"question": "Q?", "options": {"A": "a", "B": "b", "C": "c", "D": "d"}, "answer_idx": "B"}
+    (tmp_path / "data_clean/questions/US/4_options/phrases_no_exclude_train.jsonl").write_text(
+        (json.dumps(record) + "\n") * 20
+    )
+    assert model_task(task, tmp_path).name == "medqa"
+    assert model_task(find_task("medqa"), tmp_path).name == "medqa"
+
+
+@given(st.lists(st.integers(0, 40), min_size=1), st.floats(0.05, 0.6), st.sampled_from(["id", "group"]))
+def test_a_division_is_complete_disjoint_and_keeps_together(groups, share, by):
+    examples = [TextExample(str(i), "a", group=f"g{group}") for i, group in enumerate(groups)]
+    parts = divide(examples, {"dev": share}, rest="train", by=by)
+    assert sorted(parts["dev"] + parts["train"], key=lambda each: int(each.id)) == examples
+    assert not {getattr(each, by) for each in parts["dev"]} & {getattr(each, by) for each in parts["train"]}
+    if by == "id":
+        assert abs(len(parts["dev"]) - share * len(examples)) <= 1
+    shuffled = divide(examples[::-1], {"dev": share}, rest="train", by="id")["dev"]
+    assert {each.id for each in shuffled} == {
+        each.id for each in divide(examples, {"dev": share}, rest="train", by="id")["dev"]
+    }
+
+
+def test_examples_that_share_a_text_stay_together():
+    examples = [TextExample(str(i), f"a{i // 2}", f"b{(i + 1) // 2}") for i in range(6)]  # a chain: all of one piece
+    examples += [TextExample(f"{i}", f"c{i}", f"d{i}") for i in range(6, 30)]
+    parts = divide(examples, {"dev": 0.5}, rest="train", by="texts")
+    assert len({any(int(each.id) < 6 for each in part) for part in parts.values()}) == 2
+    assert all(sum(int(each.id) < 6 for each in part) in (0, 6) for part in parts.values())
+
+
+def test_a_few_shot_sample_lies_in_a_larger_one_and_keeps_the_order():
+    examples = [TaggedExample(str(i), ("w",), ("O",)) for i in range(100)]
+    small, large = sample(examples, 0.1), sample(examples, 0.3)
+    assert (len(small), len(large)) == (10, 30)
+    assert [each for each in large if each in small] == small
+    with pytest.raises(ValueError, match="fraction=10 is not a part"):
+        sample(examples, 10)
+
+
+def test_text_that_is_not_utf8_is_refused(tmp_path):
+    write(tmp_path, train=pairs(2), dev=pairs(2))
+    (tmp_path / "RTE" / "train.tsv").write_bytes(HEAD.encode() + b"0\t\xff\tb\tentailment\n")
+    with pytest.raises(ValueError, match=r"train.tsv is not UTF-8 \(invalid start byte\): convert it"):
+        read_splits(find_task("rte"), tmp_path)
