@@ -191,6 +191,23 @@ def make_parser() -> argparse.ArgumentParser:
     command.add_argument("--to", type=Path, metavar="REPORT.html|.md", help="without it: as text, on the terminal")
     add_settings(command, "tiny")
 
+    command = commands.add_parser("compare", help="where two fine-tuned models differ, with a paired test")
+    command.set_defaults(run=run_compare)
+    for name in "ab":
+        command.add_argument(name, metavar=f"{name.upper()}[:MODEL]", help="a folder of results, and one of its models")
+    command.add_argument("--task", metavar="T", help="only this one (all that both have)")
+    command.add_argument("--store", type=Path, help="show its linked documents that join a question with the answer")
+    command.add_argument("--top", type=int, default=10, metavar="N", help="examples shown (10)")
+    command.add_argument("--json", action="store_true", help="for programs")
+
+    command = commands.add_parser("overlap", help="which test contexts of a task stand in a store")
+    command.set_defaults(run=run_overlap)
+    command.add_argument("store", type=Path, metavar="STORE")
+    command.add_argument("--task", required=True, metavar="T", help="a name of `linkbert tasks`")
+    command.add_argument("--data", type=Path, required=True, metavar="DIR", help="where its files are")
+    command.add_argument("--top", type=int, default=10, metavar="N", help="contexts shown (10)")
+    command.add_argument("--json", action="store_true", help="for programs")
+
     command = commands.add_parser("check", help="verify every promise on what is on disk")
     command.set_defaults(run=run_check)
     command.add_argument("store", type=Path, metavar="STORE")
@@ -556,6 +573,55 @@ def print_statistics(console: Console, store: Path, config: Any = None) -> None:
 
     for line in statistics_table(store_statistics(store, config)):
         console.print(line, markup=False)
+
+
+def run_compare(arguments: argparse.Namespace) -> int:
+    """Compare two models on every task that both have a score of."""
+    from linkbert.tasks.compare import compare, comparison_lines, find_bridges, question_of
+    from linkbert.tasks.scores import scores_of
+
+    scores = [scores_of(word, arguments.task) for word in (arguments.a, arguments.b)]
+    columns = [column for column in scores[0] if column in scores[1]]
+    if not columns:
+        raise ValueError(f"{arguments.a} and {arguments.b} have no task in common: name two with results of the same")
+    found = [compare(scores[0][column], scores[1][column]) for column in columns]
+    if arguments.store:
+        from linkbert.corpora.store import Store
+        from linkbert.graph.links import LinkGraph
+
+        shown = [each for comparison in found for each in comparison["examples"][: arguments.top]]
+        graph = LinkGraph.open(arguments.store)
+        bridges = find_bridges(Store.open(arguments.store), graph, [question_of(each) for each in shown])
+        for each, its in zip(shown, bridges, strict=True):
+            each["bridges"] = its
+    if arguments.json:
+        print(json.dumps(found, indent=1, ensure_ascii=False))
+        return 0
+    for comparison in found:
+        print("\n".join(comparison_lines(comparison, arguments.top)))
+    return 0
+
+
+def run_overlap(arguments: argparse.Namespace) -> int:
+    """Look for a task's test contexts in a store; on dev where there is no test set."""
+    from linkbert.corpora.store import Store
+    from linkbert.display import LiveLine, count_text
+    from linkbert.tasks.overlap import context_of, find_overlap, overlap_lines
+    from linkbert.tasks.splits import read_splits
+    from linkbert.tasks.table import find_task
+
+    store, task = Store.open(arguments.store), find_task(arguments.task)
+    splits = read_splits(task, arguments.data)
+    split = "test" if splits.test else "dev"
+    contexts = {example.id: context_of(example) for example in splits.test or splits.dev}
+    with LiveLine() as line:
+        found = find_overlap(store, contexts, worst=arguments.top, progress=lambda done, total: line.update(
+            f"  {count_text(done)} of {count_text(total)} documents"))  # fmt: skip
+    if arguments.json:
+        print(json.dumps({"task": task.name, "split": split, **found}, indent=1, ensure_ascii=False))
+    else:
+        print("\n".join(overlap_lines(task.title, split, found)))
+    return 0
 
 
 def run_check(arguments: argparse.Namespace) -> int:

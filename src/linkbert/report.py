@@ -1,6 +1,6 @@
-"""A report in three forms: text for the terminal, Markdown, or one page of HTML with its plots in it; it fetches nothing.
+"""A report in three forms: text for the terminal, Markdown, or one page of HTML with its plots in it.
 
-In: sections of lines, tables and PNG files. Markdown leaves the plots out.
+In: sections of lines, tables and PNG files. Markdown leaves the plots out; the page fetches nothing.
 """
 
 from __future__ import annotations

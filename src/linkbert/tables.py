@@ -1,7 +1,7 @@
 """Results of fine-tuning -> the paper's tables, with the paper's numbers beside ours: sections of a report, and plots.
 
-A row is a model, a column a task, a cell the mean over runs ± their standard deviation (n - 1), times 100. An average is
-that of a whole suite, its deviation that of the averages of single seeds. What keeps two rows from being compared
+A row is a model, a column a task, a cell the mean over runs ± their standard deviation (n - 1), times 100. An average
+is that of a whole suite, its deviation that of the averages of single seeds. What keeps two rows from being compared
 (settings, data files, another set) stands below them, as do the results' own notes.
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ class Layout:
     title: str
     columns: tuple[Column, ...]
     split: str = "test"
+    digits: int = 1
     averaged: bool = False  # a whole suite, whose average is the last place of the paper's rows
     paper: Mapping[str, Row] = field(default_factory=dict)  # by model, in per cent
 
@@ -49,8 +51,6 @@ def _layout(number: str, table: Mapping[str, Any]) -> Layout:
         return Layout(title, tuple(Column(find_task(task), varied) for task, _, varied in names), split,
                       paper=table["paper"])  # fmt: skip
     tasks = suite(table["suite"])
-    if "columns_of" in table:
-        tasks = [task for task in tasks if task.name in table["columns_of"]]
     averages = table.get("average", {})
     paper: dict[str, Row] = {}
     for model in dict.fromkeys([*(model for task in tasks for model in task.paper), *averages]):
@@ -59,7 +59,7 @@ def _layout(number: str, table: Mapping[str, Any]) -> Layout:
             whole = None not in row and [(t, dict.fromkeys(t.metrics, t.paper[model])) for t in tasks]
             row.append(averages.get(model, suite_score(whole) if whole else None))
         paper[model] = row
-    return Layout(title, tuple(map(Column, tasks)), split, len(tasks) > 1, paper)
+    return Layout(title, tuple(map(Column, tasks)), split, table.get("digits", 1), len(tasks) > 1, paper)
 
 
 def results_sections(results: Sequence[Result], plots: Path | None = None) -> Iterator[Section]:
@@ -69,16 +69,14 @@ def results_sections(results: Sequence[Result], plots: Path | None = None) -> It
     """
     scores = choose_scores(results)
     left = list(scores)
-    for layout in layouts():
+    for number, layout in enumerate(layouts(), 1):
         found = [score for score in scores if score.column in layout.columns]
         left = [score for score in left if score not in found]
         if found:
-            drawn = []
-            if plots:
-                drawn = [plots / f"table-{len(list(plots.glob('table-*.png'))) + 1}.png"]
-                plot_table(layout, found, drawn[0])
-            table = scores_table(layout, found)
-            yield Section(layout.title, list(notes(layout, found)), drawn, [table])
+            drawn = [plots / f"table-{number}.png"] if plots else []
+            for path in drawn:
+                plot_table(layout, found, path)
+            yield Section(layout.title, list(notes(layout, found)), drawn, [scores_table(layout, found)])
     if left:
         columns = tuple(dict.fromkeys(score.column for score in left))
         further = Layout("Not in the paper", columns)
@@ -91,25 +89,21 @@ def results_sections(results: Sequence[Result], plots: Path | None = None) -> It
 
 def scores_table(layout: Layout, scores: Sequence[Score]) -> Table:
     """Make a table of the scores: models, what one gets without a model, the paper's rows."""
-    head = ["model", *(column.title for column in layout.columns), *(["average"] if layout.averaged else [])]
+    columns, average, shown = layout.columns, ["average"] * layout.averaged, partial(mean_text, digits=layout.digits)
     rows = []
     for model in dict.fromkeys(score.model for score in scores):
         own = {score.column: score for score in scores if score.model == model}
-        cells = [
-            own[column].values(own[column].split(layout.split)) if column in own else [] for column in layout.columns
-        ]
-        rows.append([model, *map(mean_text, [*cells, *([_average(layout, own)] if layout.averaged else [])])])
+        cells = [own[each].values(own[each].split(layout.split)) if each in own else np.zeros(0) for each in columns]
+        rows.append([model, *map(shown, [*cells, *(_average(layout, own) for _ in average)])])
     for name in ("majority", "chance"):
-        known: list[Row] = [
-            [suite_score([(column.task, found)]) for score in scores if score.column == column
-             if (found := score.runs[0]["baselines"].get(name))][:1] for column in layout.columns
-        ]  # fmt: skip
-        rows.append([name, *map(mean_text, known), *(["-"] if layout.averaged else [])])
+        known = {score.column: score.runs[0]["baselines"].get(name) for score in scores}
+        values = [[suite_score([(each.task, known[each])])] if known.get(each) else [] for each in columns]
+        rows.append([name, *map(shown, values), *("-" for _ in average)])
     said = [
-        [f"{model} (paper)", *("-" if value is None else f"{value:.1f}" for value in row)]
+        [f"{model} (paper)", *("-" if value is None else f"{value:.{layout.digits}f}" for value in row)]
         for model, row in layout.paper.items()
     ]
-    return Table(head, [*rows, *said], len(said))
+    return Table(["model", *(column.title for column in columns), *average], [*rows, *said], len(said))
 
 
 def _average(layout: Layout, own: Mapping[Column, Score]) -> Sequence[float]:
@@ -129,12 +123,12 @@ def _average(layout: Layout, own: Mapping[Column, Score]) -> Sequence[float]:
     ]
 
 
-def mean_text(values: Sequence[float] | np.ndarray) -> str:
+def mean_text(values: Any, digits: int = 1) -> str:
     """Write the mean of values and their standard deviation, in per cent: [0.5, 0.52] -> '51.0 ± 1.4', [] -> '-'."""
     if not len(values):
         return "-"
-    spread = f" ± {100 * np.std(values, ddof=1):.1f}" if len(values) > 1 else ""
-    return f"{100 * np.mean(values):.1f}{spread}"
+    spread = f" ± {100 * np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else ""
+    return f"{100 * np.mean(values):.{digits}f}{spread}"
 
 
 def notes(layout: Layout, scores: Sequence[Score]) -> Iterator[str]:
@@ -142,11 +136,7 @@ def notes(layout: Layout, scores: Sequence[Score]) -> Iterator[str]:
     for column in layout.columns:
         own = [score for score in scores if score.column == column]
         said = [note for score in own for run in score.runs for note in run["notes"]]
-        said += [
-            f"scored on {split}, not on {layout.split}"
-            for score in own
-            if (split := score.split(layout.split)) != layout.split
-        ]
+        said += [f"scored on {split}" for each in own if (split := each.split(layout.split)) != layout.split]
         said += [
             f"{score.model}: the best of {score.others + 1} settings on dev, or of the most seeds"
             for score in own
@@ -161,27 +151,19 @@ def details_table(scores: Sequence[Score]) -> Table:
     rows = []
     for score in scores:
         split = score.split("test")
-        groups = dict.fromkeys(name for run in score.runs for name in run["groups"].get(split, {}))
-        for group in ("", *groups):
-            for metric in score.column.task.metrics:
-                if group:
-                    values = [
-                        run["groups"][split][group][metric]
-                        for run in score.runs
-                        if group in run["groups"].get(split, {})
-                    ]
-                else:
-                    values = score.of(split, metric).tolist()
-                known = [run["intervals"].get(split, {}).get(metric) for run in score.runs]
-                low, high = 100 * np.mean(known, axis=0) if all(known) and not group else (None, None)
-                bases = [score.runs[0]["baselines"].get(name, {}).get(metric) for name in ("majority", "chance")]
-                rows.append([
-                    f"{score.column.title}{', ' * bool(group)}{group}", score.model, split, metric, mean_text(values), str(len(values)),
-                    "-" if low is None else f"{low:.1f} to {high:.1f}",
-                    *("-" if base is None or group else f"{100 * base:.1f}" for base in bases),
-                ])  # fmt: skip
-    head = ["task", "model", "set", "metric", "score", "runs", "95 % interval", "majority", "chance"]
-    return Table(head, rows)
+        for metric in score.column.task.metrics:
+            values = score.of(split, metric)
+            known = [run["intervals"].get(split, {}).get(metric) for run in score.runs]
+            interval = "{:.1f} to {:.1f}".format(*(100 * np.mean(known, axis=0))) if all(known) else "-"
+            bases = [score.runs[0]["baselines"].get(name, {}).get(metric) for name in ("majority", "chance")]
+            cells = [mean_text([] if base is None else [base]) for base in bases]
+            head = [score.column.title, score.model, split, metric]
+            rows.append([*head, mean_text(values), str(len(values)), interval, *cells])
+            for group in dict.fromkeys(name for run in score.runs for name in run["groups"].get(split, {})):
+                parts = [run["groups"][split][group][metric] for run in score.runs if group in run["groups"][split]]
+                head[0] = f"{score.column.title}, {group}"
+                rows.append([*head, mean_text(parts), str(len(parts)), "-", "-", "-"])
+    return Table(["task", "model", "set", "metric", "score", "runs", "95 % interval", "majority", "chance"], rows)
 
 
 def plot_table(layout: Layout, scores: Sequence[Score], to: Path) -> None:
@@ -206,7 +188,7 @@ def _point(score: Score | None, wanted: str) -> tuple[float, float, float] | Non
     values = 100 * score.values(split)
     mean, spread = float(values.mean()), float(values.std(ddof=1)) if len(values) > 1 else 0.0
     known = [run["intervals"].get(split, {}).get(score.column.task.metrics[0]) for run in score.runs]
-    if score.column.task.suite == "glue" and len(score.column.task.metrics) > 1 or not all(known):
+    if (score.column.task.suite == "glue" and len(score.column.task.metrics) > 1) or not all(known):
         return mean, mean - spread, mean + spread
     low, high = 100 * np.mean(known, axis=0)
     return mean, float(low), float(high)

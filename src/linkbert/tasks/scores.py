@@ -1,8 +1,8 @@
 """Results of fine-tuning -> a score for each model and task: the runs that say it, their mean and spread.
 
-In: folders with a results.jsonl, a JSON line for each run. Runs that differ in their seed only say one score. Where a model
-has been run with several settings, as by a grid, the score is that of the most seeds, then of the best mean on dev; the
-test set chooses nothing.
+In: folders with a results.jsonl, a JSON line for each run. Runs that differ in their seed only say one score. Where a
+model has been run with several settings, as by a grid, the score is that of the most seeds, then of the best mean on
+dev; the test set chooses nothing.
 """
 
 from __future__ import annotations
@@ -99,6 +99,22 @@ def choose_scores(results: Sequence[Result]) -> list[Score]:
         scores.append(Score(model, Column(find_task(task), varied), chosen, len(groups) - 1))
     order = {name: number for number, name in enumerate(tasks())}
     return sorted(scores, key=lambda score: (order[score.column.task.name], score.column.variation))
+
+
+def scores_of(words: str, task: str | None = None) -> dict[Column, Score]:
+    """Find the scores that words name: "DIR" where it has one model, or "DIR:MODEL"; ValueErrors say what there is."""
+    folder, _, model = (words, "", "") if Path(words).is_dir() else words.rpartition(":")
+    if not (Path(folder or words) / "results.jsonl").is_file():
+        raise ValueError(f"{folder or words} has no results: fine-tune a model with `linkbert finetune ... --to DIR`")
+    scores = [
+        score for score in choose_scores(read_results([Path(folder)])) if not task or score.column.task.name == task
+    ]
+    names = list(dict.fromkeys(score.model for score in scores))
+    if not model and len(names) == 1:
+        model = names[0]
+    if model not in names:
+        raise ValueError(f"name one model of {folder} as {folder}:MODEL, of {', '.join(names) or 'none for this task'}")
+    return {score.column: score for score in scores if score.model == model}
 
 
 def model_names(results: Iterable[Result]) -> dict[str, str]:
