@@ -44,7 +44,7 @@ def read_splits(task: Task, data: Path, *, fraction: float = 1.0) -> Splits:
     for split, files in found.items():
         hashes |= {path.relative_to(data).as_posix(): sha256(path) for _, path in files}
         odd = Counter[str]()
-        parts[split] = _checked(_read(task, files, odd), odd, split == "test")
+        parts[split] = _checked(read_files(task, files, odd), odd, split == "test")
         if not parts[split]:
             raise ValueError(f"{task.title}: {files[0][1]} holds no example with a label: is it the {split} set?")
         counts.update({f"{split}: {what}": number for what, number in odd.items()})
@@ -166,7 +166,8 @@ def open_file(path: Path, inside: str, stack: ExitStack) -> list[Source]:
     ]
 
 
-def _read(task: Task, files: Files, counts: Counter[str]) -> list[Example]:
+def read_files(task: Task, files: Files, counts: Counter[str]) -> list[Example]:
+    """Read the files of a candidate, (name in tasks.toml, path) each, in the form that the table has for the first."""
     options = {key: value for key, value in task.options.items() if key != "forms"}
     for pattern, form in task.options.get("forms", {}).items():
         if fnmatchcase(files[0][0], pattern):
