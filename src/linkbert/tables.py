@@ -21,7 +21,7 @@ from linkbert.plots import plot_scores
 from linkbert.report import Section, Table
 from linkbert.tasks.metrics import suite_score
 from linkbert.tasks.scores import Column, Result, Score, choose_scores, differences
-from linkbert.tasks.table import find_task, suite
+from linkbert.tasks.table import suite
 
 Row = list[float | None]
 
@@ -32,7 +32,6 @@ class Layout:
 
     title: str
     columns: tuple[Column, ...]
-    split: str = "test"
     digits: int = 1
     averaged: bool = False  # a whole suite, whose average is the last place of the paper's rows
     paper: Mapping[str, Row] = field(default_factory=dict)  # by model, in per cent
@@ -45,11 +44,10 @@ def layouts() -> list[Layout]:
 
 
 def _layout(number: str, table: Mapping[str, Any]) -> Layout:
-    title, split = f"Table {number}. {table['title']}", table["split"]
+    title = f"Table {number}. {table['title']}"
     if "columns" in table:
         names = [name.partition(" ") for name in table["columns"]]
-        return Layout(title, tuple(Column(find_task(task), varied) for task, _, varied in names), split,
-                      paper=table["paper"])  # fmt: skip
+        return Layout(title, tuple(Column(task, varied) for task, _, varied in names), paper=table["paper"])
     tasks = suite(table["suite"])
     averages = table.get("average", {})
     paper: dict[str, Row] = {}
@@ -59,7 +57,8 @@ def _layout(number: str, table: Mapping[str, Any]) -> Layout:
             whole = None not in row and [(t, dict.fromkeys(t.metrics, t.paper[model])) for t in tasks]
             row.append(averages.get(model, suite_score(whole) if whole else None))
         paper[model] = row
-    return Layout(title, tuple(map(Column, tasks)), split, table.get("digits", 1), len(tasks) > 1, paper)
+    columns = tuple(Column(task.name) for task in tasks)
+    return Layout(title, columns, table.get("digits", 1), len(tasks) > 1, paper)
 
 
 def results_sections(results: Sequence[Result], plots: Path | None = None) -> Iterator[Section]:
@@ -76,24 +75,25 @@ def results_sections(results: Sequence[Result], plots: Path | None = None) -> It
             drawn = [plots / f"table-{number}.png"] if plots else []
             for path in drawn:
                 plot_table(layout, found, path)
-            yield Section(layout.title, list(notes(layout, found)), drawn, [scores_table(layout, found)])
+            yield Section(layout.title, list(notes(found)), drawn, [scores_table(layout, found)])
     if left:
         columns = tuple(dict.fromkeys(score.column for score in left))
         further = Layout("Not in the paper", columns)
         turned = scores_table(further, left)
         head, *rows = zip(turned.head, *turned.rows, strict=True)
-        yield Section(further.title, list(notes(further, left)), [], [Table(head, rows)])
+        yield Section(further.title, list(notes(left)), [], [Table(head, rows)])
     if scores:
         yield Section("Every score", [], [], [details_table(scores)])
 
 
 def scores_table(layout: Layout, scores: Sequence[Score]) -> Table:
     """Make a table of the scores: models, what one gets without a model, the paper's rows."""
-    columns, average, shown = layout.columns, ["average"] * layout.averaged, partial(mean_text, digits=layout.digits)
+    columns, average = layout.columns, ["average"] * layout.averaged
+    shown = partial(mean_text, digits=layout.digits)
     rows = []
     for model in dict.fromkeys(score.model for score in scores):
         own = {score.column: score for score in scores if score.model == model}
-        cells = [own[each].values(own[each].split(layout.split)) if each in own else np.zeros(0) for each in columns]
+        cells = [own[each].values if each in own else np.zeros(0) for each in columns]
         rows.append([model, *map(shown, [*cells, *(_average(layout, own) for _ in average)])])
     for name in ("majority", "chance"):
         known = {score.column: score.runs[0]["baselines"].get(name) for score in scores}
@@ -110,16 +110,14 @@ def _average(layout: Layout, own: Mapping[Column, Score]) -> Sequence[float]:
     """Average a whole suite, for each seed where all of its tasks have the same ones, else once; none if it is not."""
     if any(column not in own for column in layout.columns):
         return []
-    seeds = [tuple(run["seed"] for run in own[column].runs) for column in layout.columns]
-    means = [
-        (column.task, {name: own[column].of(own[column].split(layout.split), name) for name in column.task.metrics})
-        for column in layout.columns
-    ]
-    if len(set(seeds)) > 1:
-        means = [(task, {name: each.mean(keepdims=True) for name, each in found.items()}) for task, found in means]
+    scores = [own[column] for column in layout.columns]
+    same = len({tuple(run["seed"] for run in score.runs) for score in scores}) == 1
+    found = [(score.column.task, {name: score.of(name) for name in score.column.task.metrics}) for score in scores]
+    if not same:
+        found = [(task, {name: each.mean(keepdims=True) for name, each in means.items()}) for task, means in found]
+    seeds = range(len(scores[0].runs) if same else 1)
     return [
-        suite_score([(task, {name: each[i] for name, each in found.items()}) for task, found in means])
-        for i in range(len(means[0][1][means[0][0].metrics[0]]))
+        suite_score([(task, {name: each[i] for name, each in means.items()}) for task, means in found]) for i in seeds
     ]
 
 
@@ -131,64 +129,46 @@ def mean_text(values: Any, digits: int = 1) -> str:
     return f"{100 * np.mean(values):.{digits}f}{spread}"
 
 
-def notes(layout: Layout, scores: Sequence[Score]) -> Iterator[str]:
-    """Say what must be known to compare the rows of a table, a line each."""
-    for column in layout.columns:
+def notes(scores: Sequence[Score]) -> Iterator[str]:
+    """Say what must be known to compare the rows of a table, a line for each thing: "RTE, CoLA: scored on dev"."""
+    found: dict[str, dict[str, None]] = {}
+    for column in dict.fromkeys(score.column for score in scores):
         own = [score for score in scores if score.column == column]
         said = [note for score in own for run in score.runs for note in run["notes"]]
-        said += [f"scored on {split}" for each in own if (split := each.split(layout.split)) != layout.split]
-        said += [
-            f"{score.model}: the best of {score.others + 1} settings on dev, or of the most seeds"
-            for score in own
-            if score.others
-        ]
-        yield from (f"{column.title}: {note}" for note in dict.fromkeys(said))
-        yield from differences(own)
+        said += [f"scored on {score.split}" for score in own if score.split != score.wanted]
+        said += [f"{score.model}: chosen on dev of {score.others + 1} settings" for score in own if score.others]
+        for note in [*said, *differences(own)]:
+            found.setdefault(note, {})[column.title] = None
+    for note, titles in found.items():
+        yield f"{', '.join(titles)}: {note}"
 
 
 def details_table(scores: Sequence[Score]) -> Table:
     """List every metric of every score, its groups and its interval over the examples (the mean of the runs')."""
     rows = []
     for score in scores:
-        split = score.split("test")
         for metric in score.column.task.metrics:
-            values = score.of(split, metric)
-            known = [run["intervals"].get(split, {}).get(metric) for run in score.runs]
-            interval = "{:.1f} to {:.1f}".format(*(100 * np.mean(known, axis=0))) if all(known) else "-"
+            values, ends = score.of(metric), score.interval(metric)
+            interval = f"{100 * ends[0]:.1f} to {100 * ends[1]:.1f}" if ends else "-"
             bases = [score.runs[0]["baselines"].get(name, {}).get(metric) for name in ("majority", "chance")]
             cells = [mean_text([] if base is None else [base]) for base in bases]
-            head = [score.column.title, score.model, split, metric]
+            head = [score.column.title, score.model, score.split, metric]
             rows.append([*head, mean_text(values), str(len(values)), interval, *cells])
-            for group in dict.fromkeys(name for run in score.runs for name in run["groups"].get(split, {})):
-                parts = [run["groups"][split][group][metric] for run in score.runs if group in run["groups"][split]]
+            parts = [run["groups"].get(score.split, {}) for run in score.runs]
+            for group in dict.fromkeys(name for part in parts for name in part):
+                own = [part[group][metric] for part in parts if group in part]
                 head[0] = f"{score.column.title}, {group}"
-                rows.append([*head, mean_text(parts), str(len(parts)), "-", "-", "-"])
+                rows.append([*head, mean_text(own), str(len(own)), "-", "-", "-"])
     return Table(["task", "model", "set", "metric", "score", "runs", "95 % interval", "majority", "chance"], rows)
 
 
 def plot_table(layout: Layout, scores: Sequence[Score], to: Path) -> None:
-    """Draw a table: our scores with their intervals, or their spread, and the paper's."""
+    """Draw a table: our scores, with the intervals of the first metric, and the paper's."""
     ours: dict[str, list[tuple[float, float, float] | None]] = {}
-    for model in dict.fromkeys(score.model for score in scores):
-        own = {score.column: score for score in scores if score.model == model}
-        ours[model] = [_point(own.get(column), layout.split) for column in layout.columns]
-    paper = {
-        model: list(row[: len(layout.columns)])
-        for model, row in layout.paper.items()
-        if any(row[: len(layout.columns)])
-    }
+    for score in scores:
+        row = ours.setdefault(score.model, [None] * len(layout.columns))
+        middle = float(score.values.mean())
+        low, high = score.interval(score.column.task.metrics[0]) or (middle, middle)
+        row[layout.columns.index(score.column)] = 100 * middle, 100 * low, 100 * high
+    paper = {model: row[: len(layout.columns)] for model, row in layout.paper.items()}
     plot_scores(layout.title, [column.title for column in layout.columns], ours, paper, to)
-
-
-def _point(score: Score | None, wanted: str) -> tuple[float, float, float] | None:
-    """Give a score's mean, and the ends of its interval (of its spread, where it is a mean of metrics)."""
-    if score is None:
-        return None
-    split = score.split(wanted)
-    values = 100 * score.values(split)
-    mean, spread = float(values.mean()), float(values.std(ddof=1)) if len(values) > 1 else 0.0
-    known = [run["intervals"].get(split, {}).get(score.column.task.metrics[0]) for run in score.runs]
-    if (score.column.task.suite == "glue" and len(score.column.task.metrics) > 1) or not all(known):
-        return mean, mean - spread, mean + spread
-    low, high = 100 * np.mean(known, axis=0)
-    return mean, float(low), float(high)

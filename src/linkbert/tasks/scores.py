@@ -27,8 +27,13 @@ Result = dict[str, Any]  # a line of results.jsonl; `folder` is where it stands
 class Column:
     """A task, or a variation of it: `squad distract=1..2`."""
 
-    task: Task
+    name: str
     variation: str = ""
+
+    @property
+    def task(self) -> Task:
+        """Give its table."""
+        return find_task(self.name)
 
     @property
     def title(self) -> str:
@@ -45,17 +50,30 @@ class Score:
     runs: Sequence[Result]  # of one model, task and settings, by seed
     others: int  # settings that were not chosen
 
-    def split(self, wanted: str) -> str:
-        """Say on which set it is read: the wanted one, or else the other."""
-        return wanted if all(run["scores"].get(wanted) for run in self.runs) else "dev" if wanted == "test" else "test"
+    @property
+    def wanted(self) -> str:
+        """Say on which set the paper reads it."""
+        return "dev" if self.column.task.suite == "glue" else "test"
 
-    def of(self, split: str, metric: str) -> np.ndarray:
+    @property
+    def split(self) -> str:
+        """Say on which set it is read: the wanted one, where every run has it."""
+        other = {"dev": "test", "test": "dev"}[self.wanted]
+        return self.wanted if all(run["scores"].get(self.wanted) for run in self.runs) else other
+
+    def of(self, metric: str) -> np.ndarray:
         """Give a metric of every run: float64 (runs,)."""
-        return np.array([run["scores"][split][metric] for run in self.runs])
+        return np.array([run["scores"][self.split][metric] for run in self.runs])
 
-    def values(self, split: str) -> np.ndarray:
+    @property
+    def values(self) -> np.ndarray:
         """Give the score of every run that a table shows: the first metric, in GLUE the mean of all; (runs,)."""
-        return np.array([suite_score([(self.column.task, run["scores"][split])]) for run in self.runs])
+        return np.array([suite_score([(self.column.task, run["scores"][self.split])]) for run in self.runs])
+
+    def interval(self, metric: str) -> tuple[float, float] | None:
+        """Give the mean of the runs' 95 % intervals over the examples, where every run has one."""
+        known = [run["intervals"].get(self.split, {}).get(metric) for run in self.runs]
+        return tuple(np.mean(known, axis=0).tolist()) if all(known) else None
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -96,9 +114,9 @@ def choose_scores(results: Sequence[Result]) -> list[Score]:
     for (model, task, varied), groups in found.items():
         runs = max(groups.values(), key=worth)
         chosen = [runs[seed] for seed in sorted(runs)]
-        scores.append(Score(model, Column(find_task(task), varied), chosen, len(groups) - 1))
+        scores.append(Score(model, Column(task, varied), chosen, len(groups) - 1))
     order = {name: number for number, name in enumerate(tasks())}
-    return sorted(scores, key=lambda score: (order[score.column.task.name], score.column.variation))
+    return sorted(scores, key=lambda score: (order[score.column.name], score.column.variation))
 
 
 def scores_of(words: str, task: str | None = None) -> dict[Column, Score]:
@@ -106,9 +124,7 @@ def scores_of(words: str, task: str | None = None) -> dict[Column, Score]:
     folder, _, model = (words, "", "") if Path(words).is_dir() else words.rpartition(":")
     if not (Path(folder or words) / "results.jsonl").is_file():
         raise ValueError(f"{folder or words} has no results: fine-tune a model with `linkbert finetune ... --to DIR`")
-    scores = [
-        score for score in choose_scores(read_results([Path(folder)])) if not task or score.column.task.name == task
-    ]
+    scores = [score for score in choose_scores(read_results([Path(folder)])) if not task or score.column.name == task]
     names = list(dict.fromkeys(score.model for score in scores))
     if not model and len(names) == 1:
         model = names[0]
@@ -139,11 +155,11 @@ def variation(settings: Mapping[str, Any]) -> str:
 
 
 def differences(scores: Sequence[Score]) -> Iterator[str]:
-    """Say in which settings and data files scores of one column differ: "RTE: epochs 3 (a), 10 (b)"."""
+    """Say in which settings and data files scores of one column differ: "epochs 3 (a), 10 (b)"."""
     for what, name in (("settings", ""), ("hashes", "the file ")):
         tables = [score.runs[0][what] for score in scores]
         for key in dict.fromkeys(key for table in tables for key in table):
             values = [str(table.get(key, "-"))[:12] for table in tables]
             if len(set(values)) > 1:
                 said = ", ".join(f"{value} ({score.model})" for value, score in zip(values, scores, strict=True))
-                yield f"{scores[0].column.title}: {name}{key} {said}"
+                yield f"{name}{key} {said}"
