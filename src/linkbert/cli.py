@@ -25,6 +25,12 @@ if TYPE_CHECKING:
 
     from linkbert.config import Config
 
+GRAPH_OPTIONS = {  # what `graph` takes with each method
+    "hyperlink": ("workers", "memory", "dask"),
+    "random": ("seed",),
+    "tfidf": ("k", "exact", "workers", "memory", "dask"),
+}
+
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run one command; return its exit status."""
@@ -148,19 +154,18 @@ def make_parser() -> argparse.ArgumentParser:
     command = commands.add_parser("graph", help="add a graph to a store")
     command.set_defaults(run=run_graph)
     command.add_argument("store", type=Path, metavar="STORE")
-    command.add_argument("--method", choices=("hyperlink", "random", "tfidf"), required=True)
+    command.add_argument("--method", choices=tuple(GRAPH_OPTIONS), required=True)
     command.add_argument("--name", help="the graph's name in the store (the method's)")
-    command.add_argument("--seed", type=int, default=0, help="decides a random graph (0)")
-    command.add_argument("--k", type=int, default=5, help="neighbours of a document (tfidf; 5)")
-    command.add_argument("--exact", action="store_true", help="look up frequent terms, too, which is slower (tfidf)")
+    command.add_argument("--seed", type=int, help="decides the graph (random; 0)")
+    command.add_argument("--k", type=int, help="neighbours of a document (tfidf; 5)")
+    command.add_argument("--exact", action="store_true", default=None, help="look up frequent terms, too (tfidf)")
     command.add_argument(
         "--memory",
         type=size_in_bytes,
-        default="4GB",
         metavar="SIZE",
         help="of all processes together, with --dask of each (tfidf, hyperlink; 4GB)",
     )
-    command.add_argument("--workers", type=int, default=0, help="processes; 0 is one per core (tfidf, hyperlink; 0)")
+    command.add_argument("--workers", type=int, help="processes; 0 is one per core (tfidf, hyperlink; 0)")
     command.add_argument("--dask", metavar="ADDRESS", help="a Dask scheduler to send the work to")
 
     command = commands.add_parser("show", help="look: a document and its links, or decoded training instances")
@@ -400,15 +405,22 @@ def run_graph(arguments: argparse.Namespace) -> int:
     from linkbert.shards import make_executor
 
     store = Store.open(arguments.store)
-    name = arguments.name or arguments.method
+    method = arguments.method
+    name = arguments.name or method
     there = graph_folder(store.path, name) / "graph.json"
-    if not 0 <= arguments.seed < 2**63:
-        raise ValueError(f"--seed {arguments.seed} does not make sense: it must be 0 or more, and below 2^63")
-    asked: dict[str, Any] = {"method": arguments.method}
-    if arguments.method == "random":
-        asked["seed"] = arguments.seed
-    elif arguments.method == "tfidf":
-        asked |= {"k": arguments.k, "mode": "exact" if arguments.exact else "pruned"}
+    for option in ("seed", *GRAPH_OPTIONS["tfidf"]):
+        if option not in GRAPH_OPTIONS[method] and getattr(arguments, option) is not None:
+            takes = ", ".join(f"--{key}" for key in GRAPH_OPTIONS[method])
+            raise ValueError(f"--{option} says nothing to --method {method}, which takes {takes}: leave it out")
+    usual = {"seed": 0, "k": 5, "memory": size_in_bytes("4GB")}
+    seed, k, memory = (usual[key] if (given := getattr(arguments, key)) is None else given for key in usual)
+    if not 0 <= seed < 2**63:
+        raise ValueError(f"--seed {seed} does not make sense: it must be 0 or more, and below 2^63")
+    asked: dict[str, Any] = {"method": method}
+    if method == "random":
+        asked["seed"] = seed
+    elif method == "tfidf":
+        asked |= {"k": k, "mode": "exact" if arguments.exact else "pruned"}
     found = read_json(there) if there.is_file() else {}
     if found and any(found.get(key) != value for key, value in asked.items()):
         made = " ".join(f"{key} {found[key]}" for key in ("method", "seed", "k", "mode") if key in found)
@@ -418,25 +430,17 @@ def run_graph(arguments: argparse.Namespace) -> int:
     else:
         workers = arguments.workers or os.cpu_count() or 1
         with locked(store.path), LiveLine() as line:
-            if arguments.method == "hyperlink":
+            if method == "hyperlink":
                 with make_executor(workers, arguments.dask) as executor:
-                    share = arguments.memory // (1 if arguments.dask else workers)
+                    share = memory // (1 if arguments.dask else workers)
                     build_hyperlinks(store, name=name, executor=executor, memory=share)
-            elif arguments.method == "random":
-                build_random(store, name=name, seed=arguments.seed)
+            elif method == "random":
+                build_random(store, name=name, seed=seed)
             else:
                 from linkbert.graph.tfidf import build_tfidf
 
-                build_tfidf(
-                    store,
-                    k=arguments.k,
-                    exact=arguments.exact,
-                    name=name,
-                    memory=arguments.memory,
-                    workers=workers,
-                    dask=arguments.dask,
-                    progress=stage_progress(line),
-                )
+                build_tfidf(store, k=k, exact=bool(arguments.exact), name=name, memory=memory, workers=workers,
+                            dask=arguments.dask, progress=stage_progress(line))  # fmt: skip
     meta = read_json(there)
     recall = f", {meta['recall']:.1%} of the exact ones" if "recall" in meta else ""
     print(f"{there.parent}: {meta['edges']:,} edges among {meta['documents']:,} documents{recall}")

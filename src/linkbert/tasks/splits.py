@@ -53,7 +53,7 @@ def read_splits(task: Task, data: Path, *, fraction: float = 1.0) -> Splits:
         parts |= divide(parts[source], {split: task.split[split] for split in made}, rest=source, by=by)
         whole = {"id": "examples", "texts": "texts"}.get(by, f"{by}s")
         notes.append(f"{' and '.join(made)}: a split of our own, of {source}, by a hash of its {whole}")
-    if fraction < 1:
+    if fraction != 1:
         total = len(parts["train"])
         parts["train"] = sample(parts["train"], fraction)
         notes.append(f"train: {len(parts['train'])} of {total} examples ({fraction:g})")
@@ -197,6 +197,7 @@ def _checked(examples: Iterable[Example], counts: Counter[str], is_test: bool) -
     if len(labelled) < len(examples):
         counts["without a label"] = len(examples) - len(labelled)
         examples = labelled if labelled or not is_test else examples
+    pairs = any(isinstance(example, TextExample) and example.b for example in examples)
     for number, example in enumerate(examples):
         seen[example.id] += 1
         if seen[example.id] > 1:
@@ -206,13 +207,13 @@ def _checked(examples: Iterable[Example], counts: Counter[str], is_test: bool) -
             counts["entities"] += sum(tag[0] == "B" for tag in example.tags or ())
         elif isinstance(example, QuestionExample):
             counts["answers not in their context"] += bool(example.answers) and not example.spans
-        if any(not text for text in _texts(example)):
+        if not all(_texts(example)) or (pairs and isinstance(example, TextExample) and not example.b):
             counts["empty texts"] += 1
     return examples
 
 
 def _texts(example: Example) -> tuple[str, ...]:
-    """List the texts of an example; a second text that its dataset does not have is no text."""
+    """List the texts of an example."""
     match example:
         case TextExample():
             return (example.a, example.b) if example.b else (example.a,)
