@@ -130,7 +130,7 @@ def mean_text(values: Any, digits: int = 1) -> str:
 
 
 def notes(scores: Sequence[Score]) -> Iterator[str]:
-    """Say what must be known to compare the rows of a table, a line for each thing: "RTE, CoLA: scored on dev"."""
+    """Say what must be known to compare the rows of a table, a line for each thing: "RTE; CoLA: scored on dev"."""
     found: dict[str, dict[str, None]] = {}
     for column in dict.fromkeys(score.column for score in scores):
         own = [score for score in scores if score.column == column]
@@ -140,7 +140,7 @@ def notes(scores: Sequence[Score]) -> Iterator[str]:
         for note in [*said, *differences(own)]:
             found.setdefault(note, {})[column.title] = None
     for note, titles in found.items():
-        yield f"{', '.join(titles)}: {note}"
+        yield f"{'; '.join(titles)}: {note}"
 
 
 def details_table(scores: Sequence[Score]) -> Table:
