@@ -117,7 +117,7 @@ def read_records(
     several. A second file, where there is one, has the labels by id (PubMedQA's test set).
     """
     gold = _load(sources[1]) if len(sources) > 1 else {}
-    for number, (where, key, record) in enumerate(_records(sources[0], options, form)):
+    for number, (where, key, record) in enumerate(records(sources[0], options, form)):
         values: Values = {"id": key}
         for role, column in options["columns"].items():
             wanted = column if isinstance(column, list) else [column]
@@ -130,7 +130,8 @@ def read_records(
         yield _example(values, options, where, number)
 
 
-def _records(source: Source, options: Mapping[str, Any], form: str) -> Iterator[tuple[str, str | None, Any]]:
+def records(source: Source, options: Mapping[str, Any], form: str) -> Iterator[tuple[str, str | None, Any]]:
+    """Yield the objects of a file: where each stands, its key where the file is an object, and itself."""
     if form == "jsonl":
         for number, line in enumerate(source.stream, 1):
             if line.strip():

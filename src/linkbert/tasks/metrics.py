@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from linkbert.files import replacing
+from linkbert.tasks.answers import answer_scores
 from linkbert.tasks.examples import ChoiceExample, Example, Prediction, QuestionExample, TaggedExample, TextExample
 from linkbert.tasks.table import Task
 
@@ -216,6 +217,15 @@ def _mean(sums: np.ndarray) -> np.ndarray:
     return _divide(sums[..., 0], sums[..., 1])
 
 
+def _of_answers(column: int) -> Statistics:
+    """Columns: exact match or F1, 1."""
+
+    def statistics(examples: Sequence[Any], predictions: Sequence[Prediction]) -> np.ndarray:
+        return np.stack([answer_scores(examples, predictions)[:, column], np.ones(len(examples))], axis=1)
+
+    return statistics
+
+
 # ---- Matthews' correlation, of any number of classes ----
 
 
@@ -393,6 +403,8 @@ METRICS = {
         Metric("multilabel_f1", _of_labels, _f1, _f1_each),
         Metric("entity_f1", _of_entities, _f1, _f1_each),
         Metric("token_macro_f1", _of_words, _macro, _macro_each),
+        Metric("exact", _of_answers(0), _mean, _mean),
+        Metric("answer_f1", _of_answers(1), _mean, _mean),
         Metric("pearson", _of_numbers, _correlation, _nearness),
         Metric("spearman", _of_ranks, _correlation, _nearness),
     )

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import io
+import re
 import tarfile
 import zipfile
 from collections import Counter
@@ -27,13 +28,25 @@ from linkbert.config import nearest
 from linkbert.files import COMPRESSIONS, DecompressedFile, sha256
 from linkbert.tasks.examples import ChoiceExample, Example, QuestionExample, Splits, TaggedExample, TextExample
 from linkbert.tasks.formats import FORMATS, Source
+from linkbert.tasks.questions import QUESTION_FORMATS, distracted, halve
 from linkbert.tasks.table import SPLITS, Task, find_task
 
 Files = tuple[tuple[str, Path], ...]  # a candidate: names as tasks.toml has them, and where they lie
 
 
-def read_splits(task: Task, data: Path, *, fraction: float = 1.0) -> Splits:
+def read_splits(
+    task: Task,
+    data: Path,
+    *,
+    fraction: float = 1.0,
+    dev_split: Path | None = None,
+    distract: str = "0",
+    distract_in: str = "all",
+) -> Splits:
     """Read a task's examples from the files under `data`; `fraction` keeps that part of train (few-shot).
+
+    Of questions: `dev_split` is a file that parts MRQA's dev set (see `halve`); `distract`, such as "1..2", puts so
+    many contexts of the split's other documents before or after each, in "all" splits or in dev and test ("eval").
 
     Examples without a label are left out, save of a test set that has none at all. An id that comes again in a split
     gets a number. ValueError: a file that is missing or cut, or that is not of its form.
@@ -47,8 +60,16 @@ def read_splits(task: Task, data: Path, *, fraction: float = 1.0) -> Splits:
         parts[split] = _checked(read_files(task, files, odd), odd, split == "test")
         if not parts[split]:
             raise ValueError(f"{task.title}: {files[0][1]} holds no example with a label: is it the {split} set?")
-        counts.update({f"{split}: {what}": number for what, number in odd.items()})
-    if made:
+        counts.update({f"{split}: {what}": number for what, number in odd.items() if number})
+    questions = cast(dict[str, list[QuestionExample]], parts)
+    if dev_split:
+        if task.format != "mrqa":
+            raise ValueError(
+                f"dev_split is for MRQA's dev sets, whose lines it numbers; {task.title} is not of that form"
+            )
+        parts |= cast(dict[str, list[Example]], halve(questions["dev"], dev_split))
+        notes.append("dev and test: MRQA's dev set, parted by dev_split")
+    elif made:
         source, by = task.split["from"], task.split.get("by", "id")
         parts |= divide(parts[source], {split: task.split[split] for split in made}, rest=source, by=by)
         whole = {"id": "examples", "texts": "texts"}.get(by, f"{by}s")
@@ -57,6 +78,19 @@ def read_splits(task: Task, data: Path, *, fraction: float = 1.0) -> Splits:
         total = len(parts["train"])
         parts["train"] = sample(parts["train"], fraction)
         notes.append(f"train: {len(parts['train'])} of {total} examples ({fraction:g})")
+    if distract != "0":
+        bounds = re.fullmatch(r"(\d+)(?:\.\.(\d+))?", distract)
+        if task.kind != "question" or not bounds or distract_in not in ("all", "eval"):
+            raise ValueError(
+                f"distract={distract} distract_in={distract_in}: give questions 1..2 documents, in all or eval"
+            )
+        least, most = int(bounds[1]), int(bounds[2] or bounds[1])
+        for split in SPLITS[distract_in == "eval" :]:
+            parts[split] = [*distracted(questions[split], least, most, others=questions[split])]
+        notes.append(
+            f"{distract} distracting documents before or after each context"
+            + " of dev and test" * (distract_in == "eval")
+        )
     with suppress(ValueError):  # whose files are at hand; a model of it may be all the same
         notes += [f"scored with the model of {model_task(task, data).title}"] if task.model_of else []
     if not parts["test"]:
@@ -174,12 +208,13 @@ def read_files(task: Task, files: Files, counts: Counter[str]) -> list[Example]:
             options |= form
             break
     name = options.get("format", task.format)
-    if name not in FORMATS:
-        raise ValueError(f"tasks.toml: [{task.name}] has an unknown format {name!r}; {nearest(name, FORMATS)}")
+    formats = FORMATS | QUESTION_FORMATS
+    if name not in formats:
+        raise ValueError(f"tasks.toml: [{task.name}] has an unknown format {name!r}; {nearest(name, formats)}")
     with ExitStack() as stack:
         sources = [each for name, path in files for each in open_file(path, name.partition("!")[2], stack)]
         try:
-            return list(FORMATS[name](sources, options, counts))
+            return list(formats[name](sources, options, counts))
         except UnicodeDecodeError as error:
             raise ValueError(f"{files[0][1]} is not UTF-8 ({error.reason}): convert it") from None
 
