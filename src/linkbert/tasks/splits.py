@@ -21,8 +21,6 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from linkbert.config import nearest
 from linkbert.files import COMPRESSIONS, DecompressedFile, sha256
@@ -331,6 +329,9 @@ def _hash(key: str) -> bytes:
 
 def _components(examples: Sequence[Example]) -> list[str]:
     """Name each example by the first text of those that it is joined with."""
+    from scipy.sparse import coo_array  # half a second
+    from scipy.sparse.csgraph import connected_components
+
     numbers: dict[str, int] = {}
     edges = [[numbers.setdefault(text, len(numbers)) for text in _texts(example)] for example in examples]
     ends = np.array([(each[0], other) for each in edges for other in each])
