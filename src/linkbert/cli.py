@@ -720,7 +720,7 @@ def run_tasks(arguments: argparse.Namespace) -> int:
 
 def run_finetune(arguments: argparse.Namespace) -> int:
     """Fine-tune an encoder on one dataset or several, and print the scores."""
-    from linkbert.display import LiveLine
+    from linkbert.display import LiveLine, seconds_text
     from linkbert.tasks import suite, table
 
     if bool(arguments.tasks) == bool(getattr(arguments, "suite", None)):
@@ -743,7 +743,7 @@ def run_finetune(arguments: argparse.Namespace) -> int:
             grid=arguments.grid,
             parallel=arguments.parallel,
             keep=arguments.keep_model,
-            progress=line.update,
+            progress=lambda text, left: line.update(f"{text}, {seconds_text(left)} left"),
         )
     print(json.dumps(records, indent=1, ensure_ascii=False) if arguments.json else "\n".join(suite.summary(records)))
     return 0

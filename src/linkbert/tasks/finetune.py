@@ -114,7 +114,7 @@ def fine_tune(
         return rows.decode(predict(model, rows, settings, device, told))
 
     with deterministic(device):
-        dev = features(splits.dev)
+        dev: Any = features(splits.dev) if splits.dev else None
         if not trained:
             train = features(splits.train, training=True)
             result.counts |= {f"train: {name}": count for name, count in train.counts.items()}
@@ -127,13 +127,14 @@ def fine_tune(
             )
             rows = sum(each["rows"] for each in result.epochs)
             result.examples_per_second = rows / max(result.seconds, 1e-9)
-        result.predictions["dev"] = answer("dev", dev)
-        result.counts |= {f"dev: {name}": count for name, count in dev.counts.items()}
+        if splits.dev:
+            result.predictions["dev"] = answer("dev", dev)
+            result.counts |= {f"dev: {name}": count for name, count in dev.counts.items()}
         if test and splits.test:
             rows_of_test = features(splits.test)
             result.predictions["test"] = answer("test", rows_of_test)
             result.counts |= {f"test: {name}": count for name, count in rows_of_test.counts.items()}
-    if task.kind == "question":
+    if task.kind == "question" and splits.dev:
         refuse_on_dev(splits, result)
     return result
 

@@ -34,7 +34,7 @@ from linkbert.tasks.table import Task, find_task
 
 UNDECIDED = ("seed", "threads", "device")  # settings that do not make another run; the seed is told apart
 SUITE_OF = {"question": "mrqa", "text": "glue", "tags": "blurb", "choice": "medqa"}  # whose grid other tasks take
-Told = Callable[[str, int, int, float], None]
+Told = Callable[[str, float], None]  # what is done; the seconds that it still takes
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ def run_tasks(
     grid: str = "",
     parallel: int = 1,
     keep: bool = False,
-    progress: Callable[[str], None] = lambda _: None,
+    progress: Told = lambda *_: None,
 ) -> list[dict[str, Any]]:
     """Fine-tune and score a model on tasks; give the records of DIR, those of a task by seed.
 
@@ -200,7 +200,7 @@ def _hashes(task: Task, data: Path) -> tuple[tuple[str, str], ...]:
 _sha256 = functools.cache(sha256)  # two tasks may read one file
 
 
-def _do(runs: Sequence[Run], parallel: int, what: str, progress: Callable[[str], None]) -> None:
+def _do(runs: Sequence[Run], parallel: int, what: str, progress: Told) -> None:
     """Do the runs that are not finished."""
     left = [run for run in runs if not run.finished()]
     if not left:
@@ -211,8 +211,9 @@ def _do(runs: Sequence[Run], parallel: int, what: str, progress: Callable[[str],
     def told(run: Run) -> None:
         nonlocal done
         done += 1
+        mean = (time.monotonic() - begun) / done
         progress(
-            f"{done} of {len(left)} {what} done, {(time.monotonic() - begun) / done:.0f} s each; {run.task} just now"
+            f"{done} of {len(left)} {what} done, {run.task} just now, {mean:.0f} s each", mean * (len(left) - done)
         )
 
     if parallel > 1 and any(not run.settings.threads for run in left):
@@ -223,7 +224,7 @@ def _do(runs: Sequence[Run], parallel: int, what: str, progress: Callable[[str],
             run_shards(do_run, left, executor, progress=told)
     else:
         for run in left:
-            do_run(run, lambda text: progress(f"{done + 1} of {len(left)} {what}: {text}"))
+            do_run(run, lambda text, rest: progress(f"{done + 1} of {len(left)} {what}: {text}", rest))
             told(run)
 
 
@@ -252,9 +253,8 @@ def _splits(name: str, data: Path, fraction: float, dev_split: str, distract: st
     )
 
 
-def do_run(run: Run, progress: Callable[[str], None] = lambda _: None) -> None:
+def do_run(run: Run, progress: Told = lambda *_: None) -> None:
     """Do one run, and write its predictions, its model where it is to be kept, and last its line."""
-    from linkbert.display import seconds_text
     from linkbert.tasks.finetune import fine_tune
 
     task, settings = find_task(run.task), run.settings
@@ -263,8 +263,8 @@ def do_run(run: Run, progress: Callable[[str], None] = lambda _: None) -> None:
     def told(what: str, done: int, count: int, seconds: float) -> None:
         rate = done / max(seconds, 1e-9)
         unit = "steps" if what == "training" else "rows"
-        progress(f"{task.name}, seed {settings.seed}: {what} {done:,} of {count:,} {unit}, {rate:.1f}/s, "
-                 f"{seconds_text((count - done) / max(rate, 1e-9))} left")  # fmt: skip
+        text = f"{task.name}, seed {settings.seed}: {what} {done:,} of {count:,} {unit}, {rate:.1f}/s"
+        progress(text, (count - done) / max(rate, 1e-9))
 
     folder = run.to / "models" / run.source if run.source else run.model.folder
     result = fine_tune(task, splits, folder, settings, trained=bool(run.source), test=not run.grid, progress=told)

@@ -1,0 +1,63 @@
+import json
+import multiprocessing
+
+from linkbert.tasks.examples import ChoiceExample, Prediction, QuestionExample, TaggedExample, TextExample
+from linkbert.tasks.results import add_result, read_results, run_key, write_predictions
+
+
+def test_a_key_follows_from_what_decides_and_from_nothing_else():
+    assert run_key({"a": 1, "b": [2]}) == run_key({"b": [2], "a": 1})
+    assert run_key({"a": 1}) != run_key({"a": 2})
+    assert len(run_key({})) == 16
+
+
+def _write(folder, number):
+    for i in range(20):
+        add_result(folder, {"key": f"{number}-{i}", "task": "é" * 5000})
+
+
+def test_several_processes_write_whole_lines(tmp_path):
+    context = multiprocessing.get_context("fork")
+    writers = [context.Process(target=_write, args=(tmp_path, number)) for number in range(3)]
+    for each in writers:
+        each.start()
+    for each in writers:
+        each.join()
+    assert {record["key"] for record in read_results(tmp_path)} == {f"{n}-{i}" for n in range(3) for i in range(20)}
+    assert len((tmp_path / "results.jsonl").read_text().splitlines()) == 60
+
+
+def test_a_line_that_was_cut_off_is_passed_over_and_goes_with_the_next(tmp_path):
+    add_result(tmp_path, {"key": "a"})
+    with (tmp_path / "results.jsonl").open("a") as file:
+        file.write('{"key": "b", "sco')
+    assert read_results(tmp_path) == [{"key": "a"}]
+    add_result(tmp_path, {"key": "c"})
+    assert (tmp_path / "results.jsonl").read_text() == '{"key": "a"}\n{"key": "c"}\n'
+
+
+def test_the_later_of_two_lines_of_a_run_counts(tmp_path):
+    assert read_results(tmp_path) == []
+    for value in (1, 2):
+        add_result(tmp_path, {"key": "a", "value": value})
+    assert read_results(tmp_path) == [{"key": "a", "value": 2}]
+
+
+def test_predictions_stand_beside_gold_in_the_form_of_each_kind(tmp_path):
+    examples = [
+        TextExample("t", "one", "two", "yes"),
+        TaggedExample("w", ("low", "dose"), ("O", "B")),
+        ChoiceExample("c", "which", ("this", "that"), 1),
+        QuestionExample("q", "who", "it was Ann", ("Ann",), ((7, 10),)),
+    ]
+    values = ("no", ("O", "O"), 1, "Ann")
+    answers = [Prediction(e.id, v, {"scores": [0.5]}) for e, v in zip(examples, values, strict=True)]
+    write_predictions(tmp_path / "p.jsonl", examples, answers, [0.0, 0.0, 1.0, None])
+    lines = [json.loads(line) for line in (tmp_path / "p.jsonl").read_text().splitlines()]
+    assert [list(line.values())[:5] for line in lines] == [
+        ["t", "one\ntwo", "yes", "no", 0.0],
+        ["w", "low dose", ["O", "B"], ["O", "O"], 0.0],
+        ["c", "which\n0 this\n1 that", 1, 1, 1.0],
+        ["q", "who", ["Ann"], "Ann", None],
+    ]
+    assert {line["details"]["scores"][0] for line in lines} == {0.5}

@@ -1,0 +1,220 @@
+"""Suites from the command line: runs done once, grids on dev alone, models of other tasks, several processes, kills."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from linkbert import cli
+from linkbert.instances.vocabulary import SPECIAL, Vocabulary
+from linkbert.tasks import suite, table
+from linkbert.tasks.results import read_results
+from linkbert.tasks.table import Task
+
+WORDS = ("red", "blue", "the", "box", "is", "not")
+QUICK = ["batch_size=8", "max_length=16", "threads=1", "precision=fp32", "learning_rate=5e-3", "dropout=0"]
+
+
+def tables():
+    """Two tasks of texts, the second scored with the first one's models."""
+    shared = {"kind": "text", "format": "tsv", "metrics": ("accuracy",), "suite": "further",
+              "options": {"columns": {"id": "id", "a": "a", "label": "label"}}}  # fmt: skip
+    files = {split: (f"{split}.tsv",) for split in ("train", "dev", "test")}
+    return {
+        "colour": Task("colour", "Colour", files=files, settings={"epochs": 3}, **shared),
+        "shade": Task("shade", "Shade", files={"test": ("shade.tsv",)}, model_of=("colour",), **shared),
+    }
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A folder with a random encoder and the files of two tasks."""
+    import torch  # here, since a test shows that a finished suite needs none
+    from transformers import BertConfig, BertModel
+
+    monkeypatch.setattr(table, "tasks", tables)
+    Vocabulary(SPECIAL + WORDS).save(tmp_path / "encoder")
+    torch.manual_seed(0)
+    config = BertConfig(vocab_size=len(SPECIAL + WORDS), hidden_size=32, num_hidden_layers=1, num_attention_heads=2,
+                        intermediate_size=64, max_position_embeddings=32, initializer_range=0.2)  # fmt: skip
+    BertModel(config).save_pretrained(tmp_path / "encoder")
+    for name, size in (("train", 24), ("dev", 8), ("test", 8), ("shade", 6)):
+        rows = [f"{name}{i}\tthe box is{' not' * (i % 3)} {WORDS[i % 2]}\t{WORDS[i % 2]}" for i in range(size)]
+        (tmp_path / "data").mkdir(exist_ok=True)
+        (tmp_path / "data" / f"{name}.tsv").write_text("\n".join(["id\ta\tlabel", *rows]) + "\n")
+    return tmp_path
+
+
+def run(folder, *words, tasks="colour"):
+    command = ["evaluate", str(folder / "encoder"), "--tasks", tasks, "--data", str(folder / "data"),
+               "--to", str(folder / "to"), *QUICK, *words]  # fmt: skip
+    return cli.main(command)
+
+
+def test_runs_are_scored_kept_and_not_done_again(folder, capsys, monkeypatch):
+    assert run(folder, "--seeds", "2", "epochs=40") == 0
+    out = capsys.readouterr().out
+    assert "Colour, test, 2 runs of" in out
+    assert "majority 50.00, chance 50.00" in out
+    records = read_results(folder / "to")
+    assert [record["seed"] for record in records] == [0, 1]
+    first = records[0]
+    assert first["scores"]["dev"] == {"accuracy": 1.0}
+    assert first["labels"] == ["blue", "red"]
+    assert first["settings"]["epochs"] == 40
+    assert set(first["hashes"]) == {"train.tsv", "dev.tsv", "test.tsv"}
+    assert first["intervals"]["test"] == {"accuracy": [1.0, 1.0]}
+    lines = (folder / "to" / first["predictions"]["test"]).read_text().splitlines()
+    assert json.loads(lines[1])["gold"] == json.loads(lines[1])["prediction"] == "blue"
+
+    monkeypatch.setattr(suite, "do_run", None)  # nothing is left to do
+    assert run(folder, "--seeds", "2", "epochs=40", "threads=2") == 0
+    assert capsys.readouterr().out == out
+
+
+def test_another_setting_seed_or_file_is_another_run(folder):
+    assert run(folder, "epochs=1") == 0
+    assert run(folder, "epochs=2") == 0
+    assert run(folder, "epochs=2", "seed=5") == 0
+    with (folder / "data" / "train.tsv").open("a") as file:
+        file.write("more\tred\tred\n")
+    suite._sha256.cache_clear()
+    suite._splits.cache_clear()
+    assert run(folder, "epochs=2", "seed=5") == 0
+    assert [(r["settings"]["epochs"], r["seed"]) for r in read_results(folder / "to")] == [
+        (1, 0),
+        (2, 0),
+        (2, 5),
+        (2, 5),
+    ]
+
+
+def test_a_grid_is_chosen_on_dev_and_never_reads_test(folder, capsys, monkeypatch):
+    asked = []
+    done = suite.do_run
+
+    def watched(run, progress):
+        asked.append((run.grid, run.settings.learning_rate, run.settings.seed))
+        done(run, progress)
+
+    monkeypatch.setattr(suite, "do_run", watched)
+    assert run(folder, "--grid", "learning_rate=1e-9,5e-3;epochs=40", "--seeds", "2") == 0
+    assert asked == [(True, 1e-9, 0), (True, 5e-3, 0), (False, 5e-3, 0), (False, 5e-3, 1)]
+    tried = read_results(folder / "to", "grid.jsonl")
+    assert [list(record["scores"]) for record in tried] == [["dev"], ["dev"]]
+    assert not list((folder / "to" / "predictions").glob(f"{tried[0]['key']}-test*"))
+    assert "settings chosen on dev among 2" in capsys.readouterr().out
+
+
+def test_dev_examples_that_are_too_few_for_a_grid_are_named(folder, capsys):
+    assert run(folder, "--grid", "learning_rate=1e-9,2e-9;epochs=1") == 0
+    said = "2 of them lie within the best one's 95 % interval: 8 dev examples do not tell them apart"
+    assert said in capsys.readouterr().out
+
+
+def test_a_task_without_a_model_of_its_own_takes_the_other_ones(folder):
+    assert run(folder, "epochs=40", tasks="shade") == 0
+    trained, scored = read_results(folder / "to")
+    assert (trained["task"], scored["task"], scored["source"]) == ("colour", "shade", trained["key"])
+    assert scored["scores"] == {"test": {"accuracy": 1.0}}
+    assert (folder / "to" / "models" / trained["key"] / "model.safetensors").is_file()
+    assert scored["steps"] == 0
+
+
+def test_the_papers_grids_are_those_of_suite_and_size():
+    tiny, base, large = (
+        suite.read_grid("paper", Task("", "", "question", "", (), "mrqa"), h) for h in (128, 768, 1024)
+    )
+    assert (len(tiny), len(base), len(large)) == (18, 8, 8)
+    assert base[0] == {"learning_rate": 2e-5, "batch_size": 12, "epochs": 2}
+    assert {point["batch_size"] for point in large} == {16, 32}
+    choice = suite.read_grid("paper", Task("", "", "choice", "", (), "further"), 768)
+    assert {point["learning_rate"] for point in choice} == {1e-5, 2e-5, 3e-5}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--grid", "learning_rat=1,2"], "unknown setting 'learning_rat'; did you mean 'learning_rate'?"),
+        (["--grid", "learning_rate"], "--grid learning_rate cannot be read"),
+        (["epoch=3"], "unknown setting 'epoch'; did you mean 'epochs'?"),
+        (["--seeds", "0"], "--seeds and --parallel take 1 or more"),
+    ],
+)
+def test_a_wrong_word_is_said_before_any_run(folder, capsys, words, message):
+    assert run(folder, *words) == 1
+    assert message in capsys.readouterr().err
+    assert not (folder / "to").exists()
+
+
+def test_a_file_that_is_not_there_is_said_before_any_run(folder, capsys):
+    (folder / "data" / "dev.tsv").unlink()
+    assert run(folder) == 1
+    assert "no dev set: dev.tsv" in capsys.readouterr().err
+
+
+SCRIPT = """
+import sys, time
+sys.path.insert(0, {here!r})
+import test_suite
+from linkbert import cli
+from linkbert.tasks import suite, table
+table.tasks = test_suite.tables
+if __name__ == "__main__":
+    done = suite.do_run
+    def slow(run, *more):
+        done(run, *more)
+        print("done", flush=True)
+        time.sleep(60 * (run.settings.seed == 1))
+    if "slow" in sys.argv:
+        suite.do_run = slow
+    sys.exit(cli.main([word for word in sys.argv[1:] if word != "slow"]))
+"""
+
+
+@pytest.mark.slow
+def test_a_kill_loses_at_most_the_run_in_progress(folder):
+    script = folder / "script.py"
+    script.write_text(SCRIPT.format(here=os.path.dirname(__file__)))
+    words = ["evaluate", "encoder", "--tasks", "colour", "--data", "data", "--to", "to", *QUICK, "epochs=1"]
+    process = subprocess.Popen([sys.executable, str(script), "slow", *words, "--seeds", "3"], cwd=folder,
+                               stdout=subprocess.PIPE, text=True)  # fmt: skip
+    assert [process.stdout.readline(), process.stdout.readline()] == ["done\n", "done\n"]
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+    before = read_results(folder / "to")
+    assert [record["seed"] for record in before] == [0, 1]
+    done = subprocess.run([sys.executable, str(script), *words, "--seeds", "3"], cwd=folder, check=True)
+    assert done.returncode == 0
+    assert read_results(folder / "to")[:2] == before
+    assert [record["seed"] for record in read_results(folder / "to")] == [0, 1, 2]
+
+
+def test_a_finished_suite_is_shown_without_torch(folder):
+    assert run(folder, "epochs=1") == 0
+    script = folder / "script.py"
+    last = (
+        "    status = cli.main(sys.argv[1:])\n    print([m for m in ('torch', 'transformers') if m in sys.modules])\n"
+    )
+    script.write_text(SCRIPT.partition("    done =")[0].format(here=os.path.dirname(__file__)) + last)
+    words = ["evaluate", "encoder", "--tasks", "colour", "--data", "data", "--to", "to", *QUICK, "epochs=1"]
+    done = subprocess.run([sys.executable, str(script), *words], cwd=folder, check=True, capture_output=True, text=True)
+    assert "Colour, test, 1 run of" in done.stdout
+    assert done.stdout.endswith("[]\n")
+
+
+@pytest.mark.slow
+def test_runs_side_by_side_give_what_they_give_one_after_the_other(folder):
+    script = folder / "script.py"
+    script.write_text(SCRIPT.format(here=os.path.dirname(__file__)))
+    words = ["evaluate", "encoder", "--tasks", "colour", "--data", "data", *QUICK, "epochs=2", "--seeds", "2"]
+    for to, parallel in (("one", "1"), ("two", "2")):
+        command = [sys.executable, str(script), *words, "--to", to, "--parallel", parallel]
+        subprocess.run(command, cwd=folder, check=True, timeout=240)
+    one, two = ({r["key"]: r["scores"] for r in read_results(folder / name)} for name in ("one", "two"))
+    assert one == two
+    assert len(one) == 2
