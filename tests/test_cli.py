@@ -370,6 +370,11 @@ def test_long_texts_are_related_by_their_beginnings(folder, capsys):
         (["graph", "{}/store", "--method", "random", "--name", "hyperlink"], "made with method hyperlink"),
         (["graph", "{}/store", "--method", "random", "--seed", "-1"], "it must be 0 or more"),
         (["graph", "{}/store", "--method", "tfidf", "--k", "0"], "--k 0 does not make sense"),
+        (
+            ["graph", "{}/store", "--method", "random", "--k", "3"],
+            "--k says nothing to --method random, which takes --seed",
+        ),
+        (["graph", "{}/store", "--method", "tfidf", "--seed", "0"], "--seed says nothing to --method tfidf"),
         (["graph", "{}/store", "--method", "tfidf", "--memory", "100MB"], "is too little for"),
         (["graph", "{}/store", "--method", "tfidf", "--name", "x.parts"], "cannot name a graph"),
         (["pretrain", "{}/store", "--to", "{}/y", "device=mps"], "device=mps is not known"),

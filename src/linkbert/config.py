@@ -122,11 +122,14 @@ class Config:
     # How the run goes
     device: str = knob("auto", "auto, cpu, cuda or cuda:N")
     precision: str = knob(
-        "bf16", "arithmetic of the forward and backward pass; fp16 scales its losses", ("bf16", "fp32", "fp16")
+        "auto",
+        "arithmetic of the forward and backward pass: bf16, or fp32 where a run finds that quicker (auto); fp16 scales "
+        "its losses",
+        ("auto", "bf16", "fp32", "fp16"),
     )
     recompute: bool = knob(
         False,
-        "keep only what enters each layer of a BERT and compute it again for the gradients: less memory, more time",
+        "keep only what enters each layer and compute it again for the gradients: less memory, more time",
     )
     compile: str = knob("auto", "torch.compile: auto is on where it pays back", ("auto", "on", "off"))
     sharding: str = knob(

@@ -94,7 +94,7 @@ def demo(
     chapter(console, 4, "Train", started)
     before = score(to / "store", config)
     chosen = {word.partition("=")[0] for word in settings}
-    tried = (config.precision,) if "precision" in chosen else ("bf16", "fp32")  # not every processor is quick at bf16
+    tried = ("bf16", "fp32") if config.precision == "auto" else (config.precision,)
     speeds = {name: seconds_a_step(to / "store", replace(config, precision=name)) for name in tried}
     config = replace(config, precision=min(speeds, key=speeds.__getitem__))
     console.print("a step takes " + ", ".join(f"{speed * 1000:.0f} ms in {name}" for name, speed in speeds.items()))

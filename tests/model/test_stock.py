@@ -131,6 +131,27 @@ def test_bf16_is_close_and_dropout_follows_the_seed(kind):
     assert found[0] == found[1] != found[2]
 
 
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "bert"])
+def test_recomputed_layers_give_the_same_gradients(kind):
+    config = config_of(kind)
+    for name in ("hidden_dropout_prob", "mlp_dropout"):
+        if hasattr(config, name):
+            setattr(config, name, 0.1)
+    found, calls = [], [0, 0]
+    for again in (False, True):
+        torch.manual_seed(0)
+        model = Stock(config).train()
+        for layer in model.layers:
+            next(layer.children()).register_forward_pre_hook(
+                lambda *_, i=int(again): calls.__setitem__(i, calls[i] + 1)
+            )
+        output = model(*packed_batch(), Mode(recompute=again))
+        (output.mlm_loss + output.relation_loss).backward()
+        found.append(torch.cat([weight.grad.flatten() for weight in model.parameters() if weight.grad is not None]))
+    assert calls == [len(model.layers), 2 * len(model.layers)]
+    assert torch.equal(*found)
+
+
 def test_objectives_and_positions():
     none = Stock(config_of("roberta"), objective="none")
     assert none(*packed_batch()).relation_loss == 0

@@ -5,12 +5,15 @@ import shutil
 from dataclasses import asdict, replace
 
 import pytest
+import torch
 from transformers import AutoModelForMaskedLM, AutoTokenizer, BertForPreTraining
 
 from helpers import assert_same, journal
 from linkbert.build import build_store
 from linkbert.config import Config
+from linkbert.files import read_json
 from linkbert.instances.tokens import hash_id
+from linkbert.model import step as steps
 from linkbert.pretraining.checkpoint import checkpoints, read_state
 from linkbert.pretraining.run import fingerprint, pretrain_store
 
@@ -258,3 +261,14 @@ def test_settings_are_all_in_the_card(store, run, settings):
     pretrain_store(store, run, settings)
     card = (run / "model" / "README.md").read_text()
     assert all(f"| {name} | `" in card for name in asdict(Config()))
+
+
+def test_a_run_chooses_its_arithmetic_once(store, run, settings, monkeypatch):
+    """What is quicker at the start stays the run's, whatever is quicker when it goes on."""
+    quick = {torch.bfloat16: 1.0, torch.float32: 2.0}
+    monkeypatch.setattr(steps, "matrix_peak", lambda _, dtype: quick[dtype])
+    pretrain_store(store, run, replace(settings, precision="auto", steps=2))
+    assert read_json(run / "run.json")["config"]["precision"] == "fp32"
+    quick[torch.float32] = 0.5
+    assert steps.choose_precision("auto", torch.device("cpu")) == "bf16"
+    assert steps.choose_precision("fp16", torch.device("cpu")) == "fp16"

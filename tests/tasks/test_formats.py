@@ -8,9 +8,11 @@ import json
 import zipfile
 from collections import Counter
 
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pyarrow import parquet
 
 from linkbert.tasks.examples import ChoiceExample, TaggedExample, TextExample
 from linkbert.tasks.formats import FORMATS, Source
@@ -108,13 +110,13 @@ CASES = {  # task, file, its text, its examples
         [TextExample("0", 'A dog, he said "loud".', "A cat.", 5.0)],
     ),
     "mnli": (
-        "mnli",
+        "mnli-matched",
         "MNLI/train.tsv",
         MNLI.format(trees=TREES, labels="label1|") + "0|1|1n|fiction|(|(|(|(|A.|B.|neutral|neutral\n",
         [TextExample("0", "A.", "B.", "neutral")],
     ),
     "mnli dev": (
-        "mnli",
+        "mnli-matched",
         "MNLI/dev_matched.tsv",
         MNLI.format(trees=TREES, labels="label1|label2|label3|label4|label5|")
         + "3|1|1e|fiction|(|(|(|(|A.|B.|x|x|x|x|x|entailment\n",
@@ -310,7 +312,7 @@ def test_lines_of_files_side_by_side(tmp_path):
     texts = dict(zip(names, ('A "b\n\n', "C\nD\n", "neutral\nentailment\n"), strict=True))
     examples, _ = read(tmp_path, "mnli-hard", texts)
     assert examples == [TextExample("0", 'A "b', "C", "neutral"), TextExample("1", "", "D", "entailment")]
-    with pytest.raises(ValueError, match=r"MNLIMatchedHard.s2.test ends at line 1, before the files beside it"):
+    with pytest.raises(ValueError, match=r"HardTest/s2.test ends at line 1, before the files beside it"):
         read(tmp_path, "mnli-hard", texts | {names[1]: "C\n"})
 
 
@@ -319,6 +321,26 @@ def test_pubmedqa_has_the_labels_of_its_test_set_in_a_file_of_their_own(tmp_path
     blind = {key: {**value, "final_decision": "no"} for key, value in PUBMEDQA.items()}
     files = dict(zip(names, (json.dumps(blind), json.dumps({"102": "yes", "101": "maybe"})), strict=True))
     assert [each.label for each in read(tmp_path, "pubmedqa", files)[0]] == ["maybe", "yes"]
+
+
+def test_parquet_as_hugging_face_has_it(tmp_path):
+    for file, rows in {
+        "qnli/train-00000-of-00001.parquet": {"question": ["Who?"], "sentence": ["Ann."], "label": [1], "idx": [7]},
+        "qnli/test-00000-of-00001.parquet": {"question": ["Who?"], "sentence": ["Ann."], "label": [-1], "idx": [0]},
+        "anatomy/test-00000-of-00001.parquet": {"question": ["Why?"], "choices": [["a", "b"]], "answer": [1]},
+    }.items():
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        parquet.write_table(pa.table(rows), tmp_path / file)
+
+    def found(task, file):
+        return read_files(find_task(task), ((file, tmp_path / file),), Counter())
+
+    assert found("qnli", "qnli/train-00000-of-00001.parquet") == [TextExample("7", "Who?", "Ann.", "not_entailment")]
+    assert found("qnli", "qnli/test-00000-of-00001.parquet") == [TextExample("0", "Who?", "Ann.")]
+    assert found("mmlu-anatomy", file) == [ChoiceExample("0", "Why?", ("a", "b"), 1)]
+    (tmp_path / file).write_text("not a table")
+    with pytest.raises(ValueError, match=r"anatomy/test-.* is not Parquet"):
+        found("mmlu-anatomy", file)
 
 
 @pytest.mark.parametrize(
@@ -334,14 +356,17 @@ def test_pubmedqa_has_the_labels_of_its_test_set_in_a_file_of_their_own(tmp_path
         ("mmlu", "Why?,a,b\n", "line 1 has 3 columns, too few for"),
         ("medmcqa", json.dumps(MEDMCQA) + '\n{"question', "dev.json, line 2, is not JSON"),
         ("medmcqa", json.dumps(MEDMCQA | {"cop": 0}), "line 1: the answer 0 is none of its 4 options"),
+        ("hoc", HOC.replace("1_1", "yes"), "test.tsv: 77 has labels that are not like 0_0,1_1"),
         ("pubmedqa", json.dumps({"1": {"QUESTION": "Why?"}}), "item 1 has no 'CONTEXTS'"),
         ("advglue", '{"mnli": [', "dev.json, line 1, is not JSON"),
+        ("medqa list", "[[1]]", "item 0 has no 'question'"),
+        ("mmlu", '"Why?,a' + 150_000 * "b", r"line 1: field larger than .*: is a quotation mark missing"),
     ],
 )
 def test_a_broken_file_is_one_line_with_its_place(tmp_path, case, changed, fault):
     task, file, *_ = CASES[case]
     with pytest.raises(ValueError, match=fault):
-        read(tmp_path, task, {file: changed.replace("|", "\t") if changed[0] != "{" else changed})
+        read(tmp_path, task, {file: changed.replace("|", "\t") if changed[0] not in "{[" else changed})
 
 
 @given(st.lists(st.tuples(st.text(st.characters(exclude_characters="\t\n", exclude_categories=("Cs",)), min_size=1),
@@ -365,6 +390,7 @@ def test_sentences_of_tags_come_back_as_they_were_written(sentences):
     assert [list(zip(each.words, each.tags, strict=True)) for each in found] == sentences
 
 
+AGAIN = "texts that train has, too"
 SIZES = {  # as BLURB's authors and the corpora's have them; of tags, mentions or labelled tokens
     "bc5-chem": (5203, 5347, 5385), "bc5-disease": (4182, 4246, 4424), "ncbi-disease": (5134, 787, 960),
     "bc2gm": (15197, 3061, 6325), "jnlpba": (46750, 4551, 8662), "ebm-pico": (None, 87308, 16364),
@@ -382,7 +408,7 @@ SIZES = {  # as BLURB's authors and the corpora's have them; of tags, mentions o
 @pytest.mark.parametrize("name", [name for name, task in tasks().items() if task.kind != "question"])
 def test_real_data_has_the_published_counts(data, name):
     task, folder = find_task(name), data / "tasks"
-    if name in ("qqp", "mnli", "mnli-mismatched", "snli"):  # not at hand
+    if name in ("qqp", "mnli-matched", "mnli-mismatched", "snli"):  # not at hand
         with pytest.raises(ValueError, match="get it from https://"):
             find_files(task, folder)
         return
@@ -390,12 +416,14 @@ def test_real_data_has_the_published_counts(data, name):
     splits = read_splits(task, folder)
     what = "entities" if task.kind == "tags" else "examples"
     counts = {split: splits.counts.get(f"{split}: {what}", 0) for split in ("train", "dev", "test")}
-    if task.split and splits.notes and "of our own" in splits.notes[0] and what == "examples":
+    if task.split and splits.notes and "of our own" in splits.notes[0]:
         made = splits.notes[0].partition(":")[0].split(" and ")
         counts[task.split["from"]] += sum(counts.pop(each) for each in made)
     for split, size in zip(("train", "dev", "test"), SIZES.get(name, ()), strict=False):
         assert counts.get(split) == size or (size is None and split not in found)
-    odd = {what for what in splits.counts if what.split(": ")[1] not in ("examples", "entities", "without a label")}
+    odd = {
+        what for what in splits.counts if what.split(": ")[1] not in ("examples", "entities", "without a label", AGAIN)
+    }
     assert not odd
 
 
@@ -405,3 +433,15 @@ def test_no_text_of_real_data_stands_on_both_sides_of_a_split_of_our_own(data):
         splits = read_splits(find_task(name), data / "tasks")
         train, dev = ({text for each in part for text in (each.a, each.b)} for part in (splits.train, splits.dev))
         assert not train & dev
+
+
+@pytest.mark.data
+def test_a_fourteenth_of_gads_dev_set_stands_in_its_train_set(data):
+    assert read_splits(find_task("gad"), data / "tasks").counts[f"dev: {AGAIN}"] == 39
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(("name", "share"), [("pubmedqa", 55.2), ("bioasq", 67.1)])
+def test_the_commonest_answer_is_as_common_as_it_is_known_to_be(data, name, share):
+    test = read_splits(find_task(name), data / "tasks").test
+    assert round(100 * Counter(each.label for each in test).most_common(1)[0][1] / len(test), 1) == share

@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from linkbert.tasks.examples import ChoiceExample, Prediction, TaggedExample, TextExample
+from linkbert.tasks.examples import ChoiceExample, Prediction, QuestionExample, TaggedExample, TextExample
 from linkbert.tasks.metrics import (
     METRICS,
+    SUBMISSIONS,
     baselines,
     intervals,
     majority,
@@ -17,7 +18,7 @@ from linkbert.tasks.metrics import (
     suite_score,
     write_submission,
 )
-from linkbert.tasks.table import Task
+from linkbert.tasks.table import Task, suite
 
 
 def texts(gold):
@@ -164,6 +165,16 @@ def test_intervals_of_groups_are_wider_where_groups_are_alike():
     assert width["matthews"] == [0, 0]
 
 
+def test_questions_are_drawn_one_by_one():
+    """Their group is a kind that is reported apart, not a document."""
+    said = answers(["iron"] * 50 + ["zinc"] * 50)
+    plain, kinds = (
+        [QuestionExample(str(i), "", "", answers=("iron",), group=group(i)) for i in range(100)]
+        for group in (lambda i: "", lambda i: f"{i // 50 + 1} hops")
+    )
+    assert intervals(["exact"], kinds, said) == intervals(["exact"], plain, said) != {"exact": (0, 1)}
+
+
 def test_intervals_do_not_depend_on_how_many_are_drawn_at_once(monkeypatch):
     rng = np.random.default_rng(1)
     x = rng.normal(size=90)
@@ -278,12 +289,31 @@ def test_baselines_of_each_kind(task, train, test, majority_score, chance):
     assert [found[name][task.metrics[0]] for name in ("majority", "chance")] == pytest.approx([majority_score, chance])
 
 
+@pytest.mark.data
+@pytest.mark.parametrize(
+    ("name", "share"), [("pubmedqa", 0.552), ("bioasq", 94 / 140), ("ebm-pico", 0), ("jnlpba", 0), ("hoc", 0)]
+)
+def test_what_the_commonest_label_scores_on_real_data(data, name, share):
+    from linkbert.tasks.splits import read_splits
+    from linkbert.tasks.table import find_task
+
+    task = find_task(name)
+    splits = read_splits(task, data / "tasks")
+    found = baselines(task, splits.train, splits.test or splits.dev)
+    assert found["majority"][task.metrics[0]] == pytest.approx(share)
+    if task.metrics == ("accuracy",):
+        assert found["chance"]["accuracy"] == pytest.approx(1 / len({example.label for example in splits.train}))
+
+
 def test_a_submission_is_in_glue_s_form(tmp_path):
     rte = dataclasses.replace(made("text", "accuracy"), name="rte")
     path = write_submission(rte, answers(["entailment", "not_entailment"]), tmp_path)
     assert (path.name, path.read_text()) == ("RTE.tsv", "index\tprediction\n0\tentailment\n1\tnot_entailment\n")
     path = write_submission(dataclasses.replace(rte, name="stsb"), answers([2.71828, 5.2, -0.1]), tmp_path)
     assert (path.name, path.read_text()) == ("STS-B.tsv", "index\tprediction\n0\t2.718\n1\t5.000\n2\t0.000\n")
+    assert set(SUBMISSIONS) == {task.name for task in suite("glue")}
+    with pytest.raises(ValueError, match="GLUE's server takes no made; it takes cola, sst2"):
+        write_submission(made("text", "accuracy"), [], tmp_path)
 
 
 def test_what_cannot_be_scored_is_said():

@@ -36,8 +36,12 @@ def test_splits_with_their_counts_notes_and_hashes(tmp_path):
     assert splits.train[1] == TextExample("1", "A cat 1 slept.", "It 1 rested.", "entailment")
     assert splits.test == [TextExample("0", "A.", "B.")]
     assert splits.counts == {
-        "dev: examples": 2, "test: examples": 1, "test: without a label": 1, "train: examples": 3,
-    }  # fmt: skip
+        "dev: examples": 2,
+        "dev: texts that train has, too": 2,
+        "test: examples": 1,
+        "test: without a label": 1,
+        "train: examples": 3,
+    }
     assert splits.notes == ("the test set's labels are not public: scored on dev",)
     assert splits.hashes["glue/RTE/dev.tsv"] == hashlib.sha256(pairs(2).encode()).hexdigest()
     assert [path.name for path in find_files(find_task("rte"), tmp_path)["dev"]] == ["dev.tsv"]
@@ -47,17 +51,17 @@ def test_a_file_that_is_missing_or_misplaced_is_one_line_with_the_remedy(tmp_pat
     write(tmp_path / "mine", train=pairs(3))
     with pytest.raises(ValueError, match=r"RTE: no train set: RTE/train.tsv .* lies in .*/mine: give that as --data$"):
         read_splits(find_task("rte"), tmp_path)
-    with pytest.raises(ValueError, match=r"RTE: no dev set: RTE/dev.tsv is neither .* get it from https://glue"):
+    with pytest.raises(ValueError, match=r"RTE: no dev set: RTE/dev.tsv .* is neither .* get it from https://glue"):
         read_splits(find_task("rte"), tmp_path / "mine")
 
 
 def test_what_is_odd_is_counted_or_noted(tmp_path):
-    odd = HEAD + "0\tA.\tB.\tmaybe\n0\t \tB.\tentailment\n2\tA.\tB.\t-1\n"
+    odd = HEAD + "0\tA.\tB.\tmaybe\n0\t \tB.\tentailment\n1\tA.\t\tentailment\n2\tA.\tB.\t-1\n"
     write(tmp_path, train=pairs(3), dev=odd, test=pairs(1))
     splits = read_splits(find_task("rte"), tmp_path)
-    assert [example.id for example in splits.dev] == ["0", "0#2"]
+    assert [example.id for example in splits.dev] == ["0", "0#2", "1"]
     assert splits.counts["dev: ids that come again"] == 1
-    assert splits.counts["dev: empty texts"] == 1
+    assert splits.counts["dev: empty texts"] == 2
     assert splits.counts["dev: without a label"] == 1
     assert splits.notes == ("dev: label 'maybe' of 1 is not in train: never predicted, scored as wrong",)
 
@@ -153,6 +157,14 @@ def test_a_few_shot_sample_lies_in_a_larger_one_and_keeps_the_order():
     assert [each for each in large if each in small] == small
     with pytest.raises(ValueError, match="fraction=10 is not a part"):
         sample(examples, 10)
+
+
+def test_a_fraction_of_train_is_noted(tmp_path):
+    write(tmp_path, train=pairs(30), dev=pairs(2), test=pairs(1))
+    splits = read_splits(find_task("rte"), tmp_path, fraction=0.1)
+    assert (len(splits.train), len(splits.dev), splits.notes) == (3, 2, ("train: 3 of 30 examples (0.1)",))
+    with pytest.raises(ValueError, match="fraction=3 is not a part"):
+        read_splits(find_task("rte"), tmp_path, fraction=3)
 
 
 def test_text_that_is_not_utf8_is_refused(tmp_path):

@@ -1,8 +1,51 @@
-"""The tables of tasks.toml: each can be read, and says what it must."""
+"""The tables of tasks.toml: each can be read, says what it must, and stands in docs/tasks.md as it is.
+
+`python tests/tasks/test_table.py` writes the tables of docs/tasks.md anew.
+"""
+
+from pathlib import Path
 
 import pytest
 
+from linkbert.tasks.formats import FORMATS
+from linkbert.tasks.questions import QUESTION_FORMATS
 from linkbert.tasks.table import find_task, suite, tasks
+
+DOCS = Path(__file__).parents[2] / "docs" / "tasks.md"
+START = "<!-- from tasks.toml, by tests/tasks/test_table.py -->\n"
+SUITES = {"mrqa": "MRQA", "glue": "GLUE", "blurb": "BLURB", "medqa": "MedQA", "mmlu": "MMLU", "further": "Further sets"}
+
+
+def written_out():
+    """Write every table of tasks.toml as rows of Markdown, by suite."""
+    parts = [START]
+    for key, title in SUITES.items():
+        parts.append(
+            f"\n## {title}\n\n| task | files | form | scored by | where, licence | |\n|---|---|---|---|---|---|\n"
+        )
+        for task in (task for task in tasks().values() if task.suite == key):
+            sets = [
+                f"{split}: {' or '.join(each if isinstance(each, str) else ' + '.join(each) for each in found)}"
+                for split, found in task.files.items()
+            ]
+            shares = ", ".join(
+                f"{split} {share:.0%}" for split, share in task.split.items() if not isinstance(share, str)
+            )
+            notes = [task.note] if task.note else []
+            if shares:
+                notes.append(f"if missing: {shares} of {task.split['from']}, by {task.split.get('by', 'id')}")
+            if task.model_of:
+                notes.append("model of " + " or ".join(f"`{name}`" for name in task.model_of))
+            cells = (
+                f"{task.title} `{task.name}`",
+                "; ".join(sets),
+                f"{task.kind}, {task.format}",
+                ", ".join(task.metrics),
+                f"{task.where}; {task.licence}",
+                "; ".join(notes),
+            )
+            parts.append(f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |\n")
+    return "".join(parts)
 
 
 def test_every_table_says_where_its_files_are_and_how_it_is_scored():
@@ -10,6 +53,17 @@ def test_every_table_says_where_its_files_are_and_how_it_is_scored():
         assert task.title, task.name
         assert task.metrics, task.name
         assert task.files, task.name
+        assert task.where, task.name
+        assert task.licence, task.name
+        assert {task.format, *(form.get("format", task.format) for form in task.options.get("forms", {}).values())} <= {
+            *FORMATS,
+            *QUESTION_FORMATS,
+        }
+        assert all(find_task(name).files.get("train") or find_task(name).split for name in task.model_of)
+
+
+def test_the_documentation_has_every_table_as_it_is():
+    assert DOCS.read_text(encoding="utf-8").endswith(written_out()), "run python tests/tasks/test_table.py"
 
 
 def test_an_unknown_name_is_answered_with_the_nearest():
@@ -17,3 +71,8 @@ def test_an_unknown_name_is_answered_with_the_nearest():
         find_task("rtee")
     with pytest.raises(ValueError, match="did you mean 'glue'"):
         suite("gleu")
+
+
+if __name__ == "__main__":
+    head = DOCS.read_text(encoding="utf-8").partition(START)[0]
+    DOCS.write_text(head + written_out(), encoding="utf-8")

@@ -16,12 +16,14 @@ import copy
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.attention.flex_attention import BlockMask
+from torch.utils.checkpoint import checkpoint
 from transformers import (
     CONFIG_MAPPING,
     MODEL_FOR_MASKED_LM_MAPPING,
@@ -145,7 +147,7 @@ class Stock(TwoLosses):
     def __init__(self, config: PretrainedConfig, *, objective: str = "drp") -> None:
         super().__init__()
         config = copy.deepcopy(config)
-        self.kind = kind_of(config)
+        self.kind, self.recomputes = kind_of(config), False
         if getattr(config, "conv_kernel_size", 0):
             raise ValueError("this DeBERTa has a convolution over neighbouring places, which would mix packed pairs")
         config._attn_implementation = "eager" if self.kind.own_attention else PACKED
@@ -190,6 +192,10 @@ class Stock(TwoLosses):
         if self.segments:
             given["token_type_ids"] = types if self.segments > 1 else torch.zeros_like(types)
         encoder, real = self.encoder, pairs >= 0
+        if mode.recompute and not self.recomputes:
+            self.recomputes = True
+            for layer in self.layers:
+                layer.forward = partial(checkpoint, layer.forward, use_reentrant=False)  # type: ignore[method-assign]
         with torch.autocast(input_ids.device.type, mode.dtype, enabled=mode.dtype != torch.float32):
             if self.kind.own_attention:
                 mask = who_sees(pairs, pairs, dense=True)[:, 0]

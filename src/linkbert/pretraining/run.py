@@ -36,7 +36,15 @@ from linkbert.instances.batches import Batches
 from linkbert.instances.mixture import OpenPart, count_tokens, make_sampler, open_parts
 from linkbert.instances.vocabulary import check_same_vocabulary, load_vocabulary
 from linkbert.model.checkpoint import find_encoder, load_model, start_model, write_model
-from linkbert.model.step import DTYPES, compiles, matrix_peak, operations_a_token, row_cost, step_function
+from linkbert.model.step import (
+    DTYPES,
+    choose_precision,
+    compiles,
+    matrix_peak,
+    operations_a_token,
+    row_cost,
+    step_function,
+)
 from linkbert.pretraining.card import Learnt, model_card
 from linkbert.pretraining.checkpoint import (
     State,
@@ -89,6 +97,8 @@ def pretrain_store(
     """Pretrain an encoder on a store, or on several, into RUN; go on from RUN's last checkpoint with `resume`."""
     with ExitStack() as stack:
         processes = stack.enter_context(join_processes(config))
+        precision = choose_precision(config.precision, processes.device) if processes.first else ""
+        config = replace(config, precision=value_from_first(processes, precision))
         # What may be refused comes first: a refused run leaves no folder behind.
         opened = open_parts([Part("", stores)] if isinstance(stores, Path) else stores, config)
         vocabulary = opened[0].tokens.vocabulary
@@ -159,7 +169,7 @@ def pretrain_store(
         state.plan[2],
         state.finished,
         run_path / "model" if state.finished else None,
-        from_json({k: v for k, v in state.evaluation.items() if k != "step"}) if state.evaluation else None,
+        from_json(state.evaluation) if state.evaluation else None,
         state.elapsed,
         state.tokens,
         processes.first,

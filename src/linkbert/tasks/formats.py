@@ -16,8 +16,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from functools import partial
-from typing import IO, Any
+from functools import cache, partial
+from io import TextIOWrapper
+from typing import IO, Any, cast
 
 from linkbert.tasks.examples import ChoiceExample, Example, Label, TaggedExample, TextExample
 
@@ -68,7 +69,10 @@ def read_table(
 def _rows(source: Source, separator: str, quotes: bool) -> Iterator[tuple[int, list[str]]]:
     if quotes:
         reader = csv.reader(source.stream, delimiter=separator)
-        yield from ((reader.line_num, row) for row in reader if row)
+        try:
+            yield from ((reader.line_num, row) for row in reader if row)
+        except csv.Error as error:  # a field that never ends
+            raise ValueError(f"{source.name}, line {reader.line_num}: {error}: is a quotation mark missing?") from None
     else:
         for line, text in enumerate(source.stream, 1):
             if text := text.rstrip("\r\n"):
@@ -104,20 +108,20 @@ def read_lines(sources: Sequence[Source], options: Mapping[str, Any], _counts: C
         yield _example(values, options, f"{sources[0].name}, line {number + 1}", number)
 
 
-def read_json(
-    sources: Sequence[Source], options: Mapping[str, Any], _counts: Counter[str], *, lines: bool
+def read_records(
+    sources: Sequence[Source], options: Mapping[str, Any], _counts: Counter[str], *, form: str
 ) -> Iterator[Example]:
-    """Read a list of objects, an object of objects by id, or (`lines`) an object a line.
+    """Read a list of objects or an object of objects by id (`json`), an object a line (`jsonl`), or a `parquet` table.
 
     `columns` gives the key for each role; a list of texts is joined. `items` is the key of the list where a file holds
     several. A second file, where there is one, has the labels by id (PubMedQA's test set).
     """
-    gold = json.load(sources[1].stream) if len(sources) > 1 else {}
-    for number, (where, key, record) in enumerate(_records(sources[0], options, lines)):
+    gold = _load(sources[1]) if len(sources) > 1 else {}
+    for number, (where, key, record) in enumerate(records(sources[0], options, form)):
         values: Values = {"id": key}
         for role, column in options["columns"].items():
             wanted = column if isinstance(column, list) else [column]
-            found = [record.get(each) for each in wanted]
+            found = [record.get(each) for each in wanted] if isinstance(record, dict) else [None]
             if role in ("a", "b", "question", "options") and None in found:
                 raise ValueError(f"{where} has no {wanted[found.index(None)]!r}: is the file of this form?")
             values[role] = found if isinstance(column, list) else found[0]
@@ -126,22 +130,38 @@ def read_json(
         yield _example(values, options, where, number)
 
 
-def _records(source: Source, options: Mapping[str, Any], lines: bool) -> Iterator[tuple[str, str | None, Values]]:
-    number = 0
+def records(source: Source, options: Mapping[str, Any], form: str) -> Iterator[tuple[str, str | None, Any]]:
+    """Yield the objects of a file: where each stands, its key where the file is an object, and itself."""
+    if form == "jsonl":
+        for number, line in enumerate(source.stream, 1):
+            if line.strip():
+                yield f"{source.name}, line {number}", None, _load(source, line, number)
+        return
+    if form == "parquet":
+        found = _parquet(source)
+    else:
+        found = _load(source)
+        found = found.get(options["items"], []) if "items" in options else found
+    for key, record in found.items() if isinstance(found, dict) else enumerate(found):
+        yield f"{source.name}, item {key}", key if isinstance(key, str) else None, record
+
+
+def _load(source: Source, line: str | None = None, number: int = 0) -> Any:
     try:
-        if lines:
-            for number, line in enumerate(source.stream, 1):
-                if line.strip():
-                    yield f"{source.name}, line {number}", None, json.loads(line)
-            return
-        found = json.load(source.stream)
+        return json.load(source.stream) if line is None else json.loads(line)
     except json.JSONDecodeError as error:
         where = f"{source.name}, line {number or error.lineno}"
         raise ValueError(f"{where}, is not JSON ({error.msg}): is it whole?") from None
-    if "items" in options:
-        found = found[options["items"]]
-    for key, record in found.items() if isinstance(found, dict) else enumerate(found):
-        yield f"{source.name}, item {key}", key if isinstance(key, str) else None, record
+
+
+def _parquet(source: Source) -> list[dict[str, Any]]:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    try:
+        return parquet.read_table(pa.BufferReader(cast(TextIOWrapper, source.stream).buffer.read())).to_pylist()
+    except pa.ArrowInvalid as error:
+        raise ValueError(f"{source.name} is not Parquet ({error}): is it whole?") from None
 
 
 def read_tags(sources: Sequence[Source], options: Mapping[str, Any], _counts: Counter[str]) -> Iterator[Example]:
@@ -156,7 +176,7 @@ def read_tags(sources: Sequence[Source], options: Mapping[str, Any], _counts: Co
         for line, text in enumerate(itertools.chain(source.stream, [""]), 1):
             if text.strip() and not text.startswith("-DOCSTART-"):
                 fields = text.rstrip("\r\n").split("\t") if "\t" in text else text.split()
-                if len(fields) < 2 or not fields[0].strip() or not re.fullmatch(r"O|[BI](-.+)?", fields[-1].strip()):
+                if len(fields) < 2 or not fields[0].strip() or not _is_tag(fields[-1].strip()):
                     raise ValueError(
                         f"{source.name}, line {line}: {text.strip()!r} is not a word and a tag (O, B or I)"
                     )
@@ -171,6 +191,11 @@ def read_tags(sources: Sequence[Source], options: Mapping[str, Any], _counts: Co
                 group = text.removeprefix("-DOCSTART-").strip(" ()\r\n\t")
 
 
+@cache
+def _is_tag(tag: str) -> bool:
+    return bool(re.fullmatch(r"O|[BI](-.+)?", tag))
+
+
 def read_hoc(sources: Sequence[Source], options: Mapping[str, Any], counts: Counter[str]) -> Iterator[Example]:
     r"""Read HoC: a sentence a row, `0_0,1_1,...` as its labels; the rows of an abstract become one text, labels joined.
 
@@ -179,8 +204,11 @@ def read_hoc(sources: Sequence[Source], options: Mapping[str, Any], counts: Coun
     rows = read_table(sources, options, counts, separator="\t", quotes=False)
     for group, found in itertools.groupby(rows, key=lambda row: row.group):
         sentences = [row for row in found if isinstance(row, TextExample)]
-        held = {label[:-2] for row in sentences for label in str(row.label).split(",") if label.endswith("_1")}
-        yield TextExample(group, " ".join(row.a for row in sentences), label=tuple(sorted(held)), group=group)
+        labels = [label for row in sentences if isinstance(row.label, str) for label in row.label.split(",")]
+        if not all(re.fullmatch(r"\d+_[01]", label) for label in labels):
+            raise ValueError(f"{sources[0].name}: {group} has labels that are not like 0_0,1_1: is it of this form?")
+        held = tuple(sorted({label[:-2] for label in labels if label.endswith("_1")})) if labels else None
+        yield TextExample(group, " ".join(row.a for row in sentences), label=held, group=group)
 
 
 def _example(values: Values, options: Mapping[str, Any], where: str, number: int) -> Example:
@@ -236,8 +264,9 @@ FORMATS: dict[str, Format] = {
     "tsv": partial(read_table, separator="\t", quotes=False),
     "csv": partial(read_table, separator=",", quotes=True),
     "lines": read_lines,
-    "json": partial(read_json, lines=False),
-    "jsonl": partial(read_json, lines=True),
+    "json": partial(read_records, form="json"),
+    "jsonl": partial(read_records, form="jsonl"),
+    "parquet": partial(read_records, form="parquet"),
     "tags": read_tags,
     "hoc": read_hoc,
 }

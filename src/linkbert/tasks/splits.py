@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import io
+import re
 import tarfile
 import zipfile
 from collections import Counter
@@ -20,20 +21,30 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from linkbert.config import nearest
 from linkbert.files import COMPRESSIONS, DecompressedFile, sha256
 from linkbert.tasks.examples import ChoiceExample, Example, QuestionExample, Splits, TaggedExample, TextExample
 from linkbert.tasks.formats import FORMATS, Source
+from linkbert.tasks.questions import QUESTION_FORMATS, distracted, halve
 from linkbert.tasks.table import SPLITS, Task, find_task
 
 Files = tuple[tuple[str, Path], ...]  # a candidate: names as tasks.toml has them, and where they lie
 
 
-def read_splits(task: Task, data: Path, *, fraction: float = 1.0) -> Splits:
+def read_splits(
+    task: Task,
+    data: Path,
+    *,
+    fraction: float = 1.0,
+    dev_split: Path | None = None,
+    distract: str = "0",
+    distract_in: str = "all",
+) -> Splits:
     """Read a task's examples from the files under `data`; `fraction` keeps that part of train (few-shot).
+
+    Of questions: `dev_split` is a file that parts MRQA's dev set (see `halve`); `distract`, such as "1..2", puts so
+    many contexts of the split's other documents before or after each, in "all" splits or in dev and test ("eval").
 
     Examples without a label are left out, save of a test set that has none at all. An id that comes again in a split
     gets a number. ValueError: a file that is missing or cut, or that is not of its form.
@@ -48,15 +59,37 @@ def read_splits(task: Task, data: Path, *, fraction: float = 1.0) -> Splits:
         if not parts[split]:
             raise ValueError(f"{task.title}: {files[0][1]} holds no example with a label: is it the {split} set?")
         counts.update({f"{split}: {what}": number for what, number in odd.items()})
-    if made:
+    questions = cast(dict[str, list[QuestionExample]], parts)
+    if dev_split:
+        if task.format != "mrqa":
+            raise ValueError(
+                f"dev_split is for MRQA's dev sets, whose lines it numbers; {task.title} is not of that form"
+            )
+        parts |= cast(dict[str, list[Example]], halve(questions["dev"], dev_split))
+        notes.append("dev and test: MRQA's dev set, parted by dev_split")
+    elif made:
         source, by = task.split["from"], task.split.get("by", "id")
         parts |= divide(parts[source], {split: task.split[split] for split in made}, rest=source, by=by)
         whole = {"id": "examples", "texts": "texts"}.get(by, f"{by}s")
         notes.append(f"{' and '.join(made)}: a split of our own, of {source}, by a hash of its {whole}")
-    if fraction < 1:
+    if fraction != 1:
         total = len(parts["train"])
         parts["train"] = sample(parts["train"], fraction)
         notes.append(f"train: {len(parts['train'])} of {total} examples ({fraction:g})")
+    _count(parts, counts)
+    if distract != "0":
+        bounds = re.fullmatch(r"(\d+)(?:\.\.(\d+))?", distract)
+        if task.kind != "question" or not bounds or distract_in not in ("all", "eval"):
+            raise ValueError(
+                f"distract={distract} distract_in={distract_in}: give questions 1..2 documents, in all or eval"
+            )
+        least, most = int(bounds[1]), int(bounds[2] or bounds[1])
+        for split in SPLITS[distract_in == "eval" :]:
+            parts[split] = [*distracted(questions[split], least, most, others=questions[split])]
+        notes.append(
+            f"{distract} distracting documents before or after each context"
+            + " of dev and test" * (distract_in == "eval")
+        )
     with suppress(ValueError):  # whose files are at hand; a model of it may be all the same
         notes += [f"scored with the model of {model_task(task, data).title}"] if task.model_of else []
     if not parts["test"]:
@@ -65,8 +98,8 @@ def read_splits(task: Task, data: Path, *, fraction: float = 1.0) -> Splits:
         notes.append("the test set's labels are not public: scored on dev")
     if parts["train"]:
         notes += _unknown_labels(task, parts)
-    counts.update({f"{split}: examples": len(parts[split]) for split in SPLITS if parts[split]})
-    return Splits(parts["train"], parts["dev"], parts["test"], tuple(notes), dict(sorted(counts.items())), hashes)
+    found_counts = {what: number for what, number in sorted(counts.items()) if number}
+    return Splits(parts["train"], parts["dev"], parts["test"], tuple(notes), found_counts, hashes)
 
 
 def find_files(task: Task, data: Path) -> dict[str, tuple[Path, ...]]:
@@ -174,12 +207,13 @@ def read_files(task: Task, files: Files, counts: Counter[str]) -> list[Example]:
             options |= form
             break
     name = options.get("format", task.format)
-    if name not in FORMATS:
-        raise ValueError(f"tasks.toml: [{task.name}] has an unknown format {name!r}; {nearest(name, FORMATS)}")
+    formats = FORMATS | QUESTION_FORMATS
+    if name not in formats:
+        raise ValueError(f"tasks.toml: [{task.name}] has an unknown format {name!r}; {nearest(name, formats)}")
     with ExitStack() as stack:
         sources = [each for name, path in files for each in open_file(path, name.partition("!")[2], stack)]
         try:
-            return list(FORMATS[name](sources, options, counts))
+            return list(formats[name](sources, options, counts))
         except UnicodeDecodeError as error:
             raise ValueError(f"{files[0][1]} is not UTF-8 ({error.reason}): convert it") from None
 
@@ -191,7 +225,7 @@ def _label(example: Example) -> Any:
 
 
 def _checked(examples: Iterable[Example], counts: Counter[str], is_test: bool) -> list[Example]:
-    """Tell ids that come again apart, leave out what has no label, count what is odd."""
+    """Leave out what has no label, and tell ids that come again apart."""
     examples, seen = list(examples), Counter[str]()
     labelled = [example for example in examples if _label(example) is not None]
     if len(labelled) < len(examples):
@@ -202,17 +236,29 @@ def _checked(examples: Iterable[Example], counts: Counter[str], is_test: bool) -
         if seen[example.id] > 1:
             counts["ids that come again"] += 1
             examples[number] = dataclasses.replace(example, id=f"{example.id}#{seen[example.id]}")
-        if isinstance(example, TaggedExample):
-            counts["entities"] += sum(tag[0] == "B" for tag in example.tags or ())
-        elif isinstance(example, QuestionExample):
-            counts["answers not in their context"] += bool(example.answers) and not example.spans
-        if any(not text for text in _texts(example)):
-            counts["empty texts"] += 1
     return examples
 
 
+def _count(parts: Mapping[str, Sequence[Example]], counts: Counter[str]) -> None:
+    """Count the examples of each split, their entities, and what a reader of their scores should know."""
+    trained = {_texts(example) for example in parts["train"]}
+    for split, examples in parts.items():
+        pairs = any(isinstance(example, TextExample) and example.b for example in examples)
+        counts[f"{split}: examples"] = len(examples)
+        for example in examples:
+            texts = _texts(example)
+            if isinstance(example, TaggedExample):
+                counts[f"{split}: entities"] += sum(tag[0] == "B" for tag in example.tags or ())
+            elif isinstance(example, QuestionExample):
+                counts[f"{split}: answers not in their context"] += bool(example.answers) and not example.spans
+            elif isinstance(example, TextExample) and pairs:
+                texts = (example.a, example.b)
+            counts[f"{split}: empty texts"] += not all(texts)
+            counts[f"{split}: texts that train has, too"] += split != "train" and _texts(example) in trained
+
+
 def _texts(example: Example) -> tuple[str, ...]:
-    """List the texts of an example; a second text that its dataset does not have is no text."""
+    """List the texts of an example."""
     match example:
         case TextExample():
             return (example.a, example.b) if example.b else (example.a,)
@@ -283,6 +329,9 @@ def _hash(key: str) -> bytes:
 
 def _components(examples: Sequence[Example]) -> list[str]:
     """Name each example by the first text of those that it is joined with."""
+    from scipy.sparse import coo_array  # half a second
+    from scipy.sparse.csgraph import connected_components
+
     numbers: dict[str, int] = {}
     edges = [[numbers.setdefault(text, len(numbers)) for text in _texts(example)] for example in examples]
     ends = np.array([(each[0], other) for each in edges for other in each])

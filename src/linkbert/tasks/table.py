@@ -23,7 +23,7 @@ class Task:
     name: str
     title: str
     kind: str  # one of KINDS
-    format: str  # how its files are read: a name of formats.FORMATS
+    format: str  # how its files are read: a name of formats.FORMATS or questions.QUESTION_FORMATS
     metrics: tuple[str, ...]  # names of metrics.METRICS; the first decides
     suite: str  # mrqa, glue, blurb, medqa, mmlu or further
     group: str = ""  # of a suite whose score is a mean over groups (BLURB), or of sets that are averaged first (MNLI)
