@@ -13,7 +13,7 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -81,129 +81,114 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("-v", "--verbose", action="store_true", help="say more of what goes on, and whole errors")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
 
-    command = commands.add_parser("demo", help="from nothing to a small trained encoder and its scores")
-    command.set_defaults(run=run_demo)
-    command.add_argument(
-        "--to", type=Path, default=Path("linkbert-demo"), help="folder for all it makes (linkbert-demo)"
-    )
-    command.add_argument("--source", type=Path, help="your own dump, jsonl or folder instead of the Wikipedia excerpt")
-    command.add_argument("--init", default="minilm", help="minilm, none, a Hugging Face folder or a hub name")
-    command.add_argument(
+    def begin(name: str, run: Callable[..., int], help: str, *, usual: str = "", **more: Any) -> Callable[..., Any]:  # noqa: A002
+        """Begin a command; `usual` is the preset whose settings it looks with. Gives what adds an argument."""
+        command = commands.add_parser(name, help=help, **more)
+        command.set_defaults(run=run, usual=usual)
+        if usual:
+            command.add_argument("--preset", help=f"the settings that the pairs follow ({usual})")
+            command.add_argument(
+                "--set", action="append", default=[], metavar="key=value", help="one of them, otherwise"
+            )
+        return command.add_argument
+
+    add = begin("demo", run_demo, "from nothing to a small trained encoder and its scores")
+    add("--to", type=Path, default=Path("linkbert-demo"), help="folder for all it makes (linkbert-demo)")
+    add("--source", type=Path, help="your own dump, jsonl or folder instead of the Wikipedia excerpt")
+    add("--init", default="minilm", help="minilm, none, a Hugging Face folder or a hub name")
+    add(
         "--minutes",
         type=float,
         default=3.2,
         help="minutes of training; the steps follow from the machine's speed (3.2)",
     )
-    command.add_argument("settings", nargs="*", metavar="key=value", help="settings of the run, such as steps=300")
+    add("settings", nargs="*", metavar="key=value", help="settings of the run, such as steps=300")
 
-    command = commands.add_parser("build", help="a dump or a tree of documents -> a store")
-    command.set_defaults(run=run_build)
-    command.add_argument(
+    add = begin("build", run_build, "a dump or a tree of documents -> a store")
+    add(
         "source",
         nargs="+",
         metavar="SOURCE",
         help="a path, a glob or an address (https://, s3://, gs://); several are read in order",
     )
-    command.add_argument("--to", type=Path, required=True, metavar="STORE", help="the store's folder")
-    command.add_argument(
+    add("--to", type=Path, required=True, metavar="STORE", help="the store's folder")
+    add(
         "--format",
         help="html, jats, jsonl, markdown, mediawiki, parquet, pubmed, text or zim; found by itself where it can be",
     )
-    command.add_argument(
-        "--links", type=Path, metavar="FILE.tsv", help="a table of source and target, added to the documents' links"
-    )
-    command.add_argument(
+    add("--links", type=Path, metavar="FILE.tsv", help="a table of source and target, added to the documents' links")
+    add(
         "--vocab",
         default="train:30522",
         metavar="V",
         help="a vocab.txt, a tokenizer folder, a hub name, or train:SIZE (train:30522)",
     )
-    command.add_argument(
-        "--cased", action="store_true", help="keep capitals (a trained vocabulary; others know by themselves)"
-    )
-    command.add_argument(
-        "--table-cells", action="store_true", help="keep table cells as text (mediawiki, markdown, html, zim)"
-    )
-    command.add_argument(
-        "--body", type=selector, default="", metavar="SELECTOR", help="where a page's main text is, in CSS (html, zim)"
-    )
-    command.add_argument(
-        "--drop", type=selector, default="", metavar="SELECTOR", help="what to leave out of it, in CSS (html, zim)"
-    )
-    command.add_argument(
-        "--before", type=year_and_month, metavar="YEAR-MONTH", help="only what was published before (pubmed)"
-    )
-    command.add_argument("--min-words", type=int, default=0, help="only abstracts of so many words or more (pubmed)")
-    command.add_argument(
+    add("--cased", action="store_true", help="keep capitals (a trained vocabulary; others know by themselves)")
+    add("--table-cells", action="store_true", help="keep table cells as text (mediawiki, markdown, html, zim)")
+    add("--body", type=selector, default="", metavar="SELECTOR", help="where a page's main text is, in CSS (html, zim)")
+    add("--drop", type=selector, default="", metavar="SELECTOR", help="what to leave out of it, in CSS (html, zim)")
+    add("--before", type=year_and_month, metavar="YEAR-MONTH", help="only what was published before (pubmed)")
+    add("--min-words", type=int, default=0, help="only abstracts of so many words or more (pubmed)")
+    add(
         "--columns",
         default="",
         metavar="id=NAME,...",
         help="which columns are id, text, title and links, where they have other names (parquet)",
     )
-    command.add_argument("--comments", action="store_true", help="comments and errata are links too (pubmed)")
-    command.add_argument(
-        "--graph", choices=("hyperlink", "none"), default="hyperlink", help="the graph to build (hyperlink)"
-    )
-    command.add_argument("--workers", type=int, default=0, help="processes; 0 is one per core (0)")
-    command.add_argument("--keep-going", action="store_true", help="status 0 also where a source is cut off or damaged")
-    command.add_argument(
-        "--dask", metavar="ADDRESS", help="a Dask scheduler to send the work to, such as tcp://host:8786"
-    )
-    command.add_argument("--plan", action="store_true", help="print shards, sizes and an estimate, and build nothing")
+    add("--comments", action="store_true", help="comments and errata are links too (pubmed)")
+    add("--graph", choices=("hyperlink", "none"), default="hyperlink", help="the graph to build (hyperlink)")
+    add("--workers", type=int, default=0, help="processes; 0 is one per core (0)")
+    add("--keep-going", action="store_true", help="status 0 also where a source is cut off or damaged")
+    add("--dask", metavar="ADDRESS", help="a Dask scheduler to send the work to, such as tcp://host:8786")
+    add("--plan", action="store_true", help="print shards, sizes and an estimate, and build nothing")
 
-    command = commands.add_parser("graph", help="add a graph to a store")
-    command.set_defaults(run=run_graph)
-    command.add_argument("store", type=Path, metavar="STORE")
-    command.add_argument("--method", choices=tuple(GRAPH_OPTIONS), required=True)
-    command.add_argument("--name", help="the graph's name in the store (the method's)")
-    command.add_argument("--seed", type=int, help="decides the graph (random; 0)")
-    command.add_argument("--k", type=int, help="neighbours of a document (tfidf; 5)")
-    command.add_argument("--exact", action="store_true", default=None, help="look up frequent terms, too (tfidf)")
-    command.add_argument(
+    add = begin("graph", run_graph, "add a graph to a store")
+    add("store", type=Path, metavar="STORE")
+    add("--method", choices=tuple(GRAPH_OPTIONS), required=True)
+    add("--name", help="the graph's name in the store (the method's)")
+    add("--seed", type=int, help="decides the graph (random; 0)")
+    add("--k", type=int, help="neighbours of a document (tfidf; 5)")
+    add("--exact", action="store_true", default=None, help="look up frequent terms, too (tfidf)")
+    add(
         "--memory",
         type=size_in_bytes,
         metavar="SIZE",
         help="of all processes together, with --dask of each (tfidf, hyperlink; 4GB)",
     )
-    command.add_argument("--workers", type=int, help="processes; 0 is one per core (tfidf, hyperlink; 0)")
-    command.add_argument("--dask", metavar="ADDRESS", help="a Dask scheduler to send the work to")
+    add("--workers", type=int, help="processes; 0 is one per core (tfidf, hyperlink; 0)")
+    add("--dask", metavar="ADDRESS", help="a Dask scheduler to send the work to")
 
-    command = commands.add_parser("show", help="look: a document and its links, or decoded training instances")
-    command.set_defaults(run=run_show)
-    command.add_argument("store", type=Path, nargs="?", metavar="STORE", help="not needed with --run")
-    command.add_argument("document", nargs="?", metavar="DOCUMENT", help="an id (a title, for Wikipedia)")
-    command.add_argument(
-        "--instances", type=int, metavar="N", help="decoded instances to show (3, where no DOCUMENT is named)"
+    add = begin("show", run_show, "look: a document and its links, or decoded training instances", usual="demo")
+    add("store", type=Path, nargs="?", metavar="STORE", help="not needed with --run")
+    add("document", nargs="?", metavar="DOCUMENT", help="an id (a title, for Wikipedia)")
+    add("--instances", type=int, metavar="N", help="decoded instances to show (3, where no DOCUMENT is named)")
+    add("--at", metavar="NUMBER", help="the first one: its number, or EPOCH:INDEX")
+    add("--run", type=Path, dest="of", metavar="RUN", help="take settings and stores from a run")
+    add("--step", type=int, metavar="S", help="begin with the instances of a step of RUN")
+    add("--seed", type=int, help="(0, or RUN's)")
+
+    add = begin("stats", run_stats, "counts of a store, its links, graphs and relation shares", usual="tiny")
+    add("store", type=Path, metavar="STORE")
+    add("--json", action="store_true", help="for programs")
+    add("--plots", type=Path, metavar="FOLDER", help="draw degrees and coverage into PNG files")
+
+    add = begin(
+        "report",
+        run_report,
+        "stores and runs: their counts, curves and scores side by side, on one page of HTML",
+        usual="tiny",
     )
-    command.add_argument("--at", metavar="NUMBER", help="the first one: its number, or EPOCH:INDEX")
-    command.add_argument("--run", type=Path, dest="of", metavar="RUN", help="take settings and stores from a run")
-    command.add_argument("--step", type=int, metavar="S", help="begin with the instances of a step of RUN")
-    command.add_argument("--seed", type=int, help="(0, or RUN's)")
-    add_settings(command, "demo")
+    add("folders", type=Path, nargs="+", metavar="STORE|RUN")
+    add("--to", type=Path, metavar="REPORT.html", help="without it: as text, on the terminal")
 
-    command = commands.add_parser("stats", help="counts of a store, its links, graphs and relation shares")
-    command.set_defaults(run=run_stats)
-    command.add_argument("store", type=Path, metavar="STORE")
-    command.add_argument("--json", action="store_true", help="for programs")
-    add_settings(command, "tiny")
-    command.add_argument("--plots", type=Path, metavar="FOLDER", help="draw degrees and coverage into PNG files")
+    add = begin("check", run_check, "verify every promise on what is on disk")
+    add("store", type=Path, metavar="STORE")
+    add("--json", action="store_true", help="for programs")
 
-    command = commands.add_parser(
-        "report", help="stores and runs: their counts, curves and scores side by side, on one page of HTML"
-    )
-    command.set_defaults(run=run_report)
-    command.add_argument("folders", type=Path, nargs="+", metavar="STORE|RUN")
-    command.add_argument("--to", type=Path, metavar="REPORT.html", help="without it: as text, on the terminal")
-    add_settings(command, "tiny")
-
-    command = commands.add_parser("check", help="verify every promise on what is on disk")
-    command.set_defaults(run=run_check)
-    command.add_argument("store", type=Path, metavar="STORE")
-    command.add_argument("--json", action="store_true", help="for programs")
-
-    command = commands.add_parser(
+    add = begin(
         "pretrain",
-        help="train an encoder on a store",
+        run_pretrain,
+        "train an encoder on a store",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="settings (key=value), with their defaults:\n"
         + "\n".join(f"  {name + '=' + value:<28} {meaning}" for name, value, meaning in describe())
@@ -212,56 +197,47 @@ def make_parser() -> argparse.ArgumentParser:
         + "\n\nof one store of --mix (NAME.key=value): "
         + ", ".join(STORE_KNOBS),
     )
-    command.set_defaults(run=run_pretrain)
-    command.add_argument(
+    add(
         "--mix",
         action="append",
         default=[],
         metavar="NAME=STORE[:WEIGHT]",
         help="instead of STORE, once for each of several: their pairs are mixed by weight (their numbers of tokens)",
     )
-    command.add_argument("--to", type=Path, required=True, metavar="RUN", help="the run's folder")
-    command.add_argument("--preset", metavar="P", help=", ".join(presets()) + " (tiny)")
-    command.add_argument(
+    add("--to", type=Path, required=True, metavar="RUN", help="the run's folder")
+    add("--preset", metavar="P", help=", ".join(presets()) + " (tiny)")
+    add(
         "--resume",
         action="store_true",
         help="go on from the last checkpoint in RUN with its own settings; from step 0 where there is none",
     )
-    command.add_argument(
+    add(
         "settings", nargs="*", metavar="STORE key=value", help="a store, and settings; with --resume, those of RUN hold"
     )
 
-    command = commands.add_parser(
-        "score", help="how well a model guesses tokens and relations of held-out documents, and what links give it"
+    add = begin(
+        "score",
+        run_score,
+        "how well a model guesses tokens and relations of held-out documents, and what links give it",
+        usual="tiny",
     )
-    command.set_defaults(run=run_score)
-    command.add_argument("model", metavar="MODEL", help="a RUN, a checkpoint, a Hugging Face folder or a hub name")
-    command.add_argument("store", type=Path, nargs="?", metavar="STORE", help="not needed where MODEL is of a run")
-    command.add_argument("--pairs", type=int, metavar="N", help="scored as in training, and as many for gains (1024)")
-    command.add_argument("--json", action="store_true", help="for programs")
-    add_settings(command, "tiny")
+    add("model", metavar="MODEL", help="a RUN, a checkpoint, a Hugging Face folder or a hub name")
+    add("store", type=Path, nargs="?", metavar="STORE", help="not needed where MODEL is of a run")
+    add("--pairs", type=int, metavar="N", help="scored as in training, and as many for gains (1024)")
+    add("--json", action="store_true", help="for programs")
 
-    command = commands.add_parser("fill", help="fill the [MASK] of a sentence")
-    command.set_defaults(run=run_fill)
-    command.add_argument("text", metavar="TEXT", help='such as "The [MASK] of France is Paris."')
-    command.add_argument("--model", required=True, help="a RUN, or any Hugging Face folder with a masked-token head")
-    command.add_argument("--top", type=int, default=5, help="words a mask (5)")
-    command.add_argument("--json", action="store_true", help="for programs")
+    add = begin("fill", run_fill, "fill the [MASK] of a sentence")
+    add("text", metavar="TEXT", help='such as "The [MASK] of France is Paris."')
+    add("--model", required=True, help="a RUN, or any Hugging Face folder with a masked-token head")
+    add("--top", type=int, default=5, help="words a mask (5)")
+    add("--json", action="store_true", help="for programs")
 
-    command = commands.add_parser("relate", help="the relation of two texts: contiguous, random or linked")
-    command.set_defaults(run=run_relate)
-    command.add_argument("a", type=Path, metavar="A.txt")
-    command.add_argument("b", type=Path, metavar="B.txt")
-    command.add_argument("--model", required=True, help="a RUN, or a Hugging Face folder with a relation head")
-    command.add_argument("--json", action="store_true", help="for programs")
+    add = begin("relate", run_relate, "the relation of two texts: contiguous, random or linked")
+    add("a", type=Path, metavar="A.txt")
+    add("b", type=Path, metavar="B.txt")
+    add("--model", required=True, help="a RUN, or a Hugging Face folder with a relation head")
+    add("--json", action="store_true", help="for programs")
     return parser
-
-
-def add_settings(command: argparse.ArgumentParser, preset: str) -> None:
-    """Let a command that looks at a store take the settings of a run."""
-    command.set_defaults(usual=preset)
-    command.add_argument("--preset", help=f"the settings that the pairs follow ({preset})")
-    command.add_argument("--set", action="append", default=[], metavar="key=value", help="one of them, otherwise")
 
 
 def year_and_month(text: str) -> tuple[int, int]:

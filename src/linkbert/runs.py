@@ -48,11 +48,7 @@ def read_runs(paths: Sequence[Path]) -> list[Run]:
 
 def _read(path: Path, name: str) -> Run:
     entries = read_journal(path / "journal.jsonl")
-    scores = [
-        (entry["step"], from_json({key: value for key, value in entry["evaluation"].items() if key != "step"}))
-        for entry in entries
-        if "evaluation" in entry
-    ]
+    scores = [(entry["step"], from_json(entry["evaluation"])) for entry in entries if "evaluation" in entry]
     training = [entry for entry in entries if "mlm_loss" in entry]
     return Run(name, read_json(path / "run.json"), training, scores)
 

@@ -390,6 +390,7 @@ def test_sentences_of_tags_come_back_as_they_were_written(sentences):
     assert [list(zip(each.words, each.tags, strict=True)) for each in found] == sentences
 
 
+AGAIN = "texts that train has, too"
 SIZES = {  # as BLURB's authors and the corpora's have them; of tags, mentions or labelled tokens
     "bc5-chem": (5203, 5347, 5385), "bc5-disease": (4182, 4246, 4424), "ncbi-disease": (5134, 787, 960),
     "bc2gm": (15197, 3061, 6325), "jnlpba": (46750, 4551, 8662), "ebm-pico": (None, 87308, 16364),
@@ -420,7 +421,9 @@ def test_real_data_has_the_published_counts(data, name):
         counts[task.split["from"]] += sum(counts.pop(each) for each in made)
     for split, size in zip(("train", "dev", "test"), SIZES.get(name, ()), strict=False):
         assert counts.get(split) == size or (size is None and split not in found)
-    odd = {what for what in splits.counts if what.split(": ")[1] not in ("examples", "entities", "without a label")}
+    odd = {
+        what for what in splits.counts if what.split(": ")[1] not in ("examples", "entities", "without a label", AGAIN)
+    }
     assert not odd
 
 
@@ -430,6 +433,11 @@ def test_no_text_of_real_data_stands_on_both_sides_of_a_split_of_our_own(data):
         splits = read_splits(find_task(name), data / "tasks")
         train, dev = ({text for each in part for text in (each.a, each.b)} for part in (splits.train, splits.dev))
         assert not train & dev
+
+
+@pytest.mark.data
+def test_a_fourteenth_of_gads_dev_set_stands_in_its_train_set(data):
+    assert read_splits(find_task("gad"), data / "tasks").counts[f"dev: {AGAIN}"] == 39
 
 
 @pytest.mark.data

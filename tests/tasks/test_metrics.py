@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from linkbert.tasks.examples import ChoiceExample, Prediction, TaggedExample, TextExample
 from linkbert.tasks.metrics import (
     METRICS,
+    SUBMISSIONS,
     baselines,
     intervals,
     majority,
@@ -17,7 +18,7 @@ from linkbert.tasks.metrics import (
     suite_score,
     write_submission,
 )
-from linkbert.tasks.table import Task
+from linkbert.tasks.table import Task, suite
 
 
 def texts(gold):
@@ -284,6 +285,9 @@ def test_a_submission_is_in_glue_s_form(tmp_path):
     assert (path.name, path.read_text()) == ("RTE.tsv", "index\tprediction\n0\tentailment\n1\tnot_entailment\n")
     path = write_submission(dataclasses.replace(rte, name="stsb"), answers([2.71828, 5.2, -0.1]), tmp_path)
     assert (path.name, path.read_text()) == ("STS-B.tsv", "index\tprediction\n0\t2.718\n1\t5.000\n2\t0.000\n")
+    assert set(SUBMISSIONS) == {task.name for task in suite("glue")}
+    with pytest.raises(ValueError, match="GLUE's server takes no made; it takes cola, sst2"):
+        write_submission(made("text", "accuracy"), [], tmp_path)
 
 
 def test_what_cannot_be_scored_is_said():

@@ -36,8 +36,12 @@ def test_splits_with_their_counts_notes_and_hashes(tmp_path):
     assert splits.train[1] == TextExample("1", "A cat 1 slept.", "It 1 rested.", "entailment")
     assert splits.test == [TextExample("0", "A.", "B.")]
     assert splits.counts == {
-        "dev: examples": 2, "test: examples": 1, "test: without a label": 1, "train: examples": 3,
-    }  # fmt: skip
+        "dev: examples": 2,
+        "dev: texts that train has, too": 2,
+        "test: examples": 1,
+        "test: without a label": 1,
+        "train: examples": 3,
+    }
     assert splits.notes == ("the test set's labels are not public: scored on dev",)
     assert splits.hashes["glue/RTE/dev.tsv"] == hashlib.sha256(pairs(2).encode()).hexdigest()
     assert [path.name for path in find_files(find_task("rte"), tmp_path)["dev"]] == ["dev.tsv"]

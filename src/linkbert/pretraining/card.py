@@ -164,7 +164,7 @@ def _policy(config: Config) -> str:
 def _scores(state: State) -> str:
     if not state.evaluation:
         return "Not scored."
-    scores = from_json({key: value for key, value in state.evaluation.items() if key != "step"})
+    scores = from_json(state.evaluation)
     lines = [
         f"After step {state.evaluation['step']:,}, on {scores.pairs:,} held-out pairs; in brackets 95 % "
         "intervals, of which documents are the units.",

@@ -169,7 +169,7 @@ def pretrain_store(
         state.plan[2],
         state.finished,
         run_path / "model" if state.finished else None,
-        from_json({k: v for k, v in state.evaluation.items() if k != "step"}) if state.evaluation else None,
+        from_json(state.evaluation) if state.evaluation else None,
         state.elapsed,
         state.tokens,
         processes.first,

@@ -129,8 +129,8 @@ def to_json(scores: Scores) -> dict[str, Any]:
 
 
 def from_json(content: dict[str, Any]) -> Scores:
-    """Rebuild Scores from a journal line or a checkpoint's state."""
-    values = dict(content)
+    """Rebuild Scores from the evaluation in a journal line or a checkpoint's state, whose `step` is passed over."""
+    values = {key: value for key, value in content.items() if key != "step"}
     for key in ("mlm_accuracy", "baseline_accuracy", "relation_accuracy"):
         values[key] = Share(**values[key]) if values[key] else None
     values["relations"] = {name: Share(**share) for name, share in values["relations"].items()}

@@ -235,10 +235,7 @@ def _decode_tags(
     outputs: Sequence[np.ndarray],
 ) -> list[Prediction]:
     """Tag an example's `sizes` words, of which those of numbers `places` have their first tokens at `tokens`, (W,)."""
-    logits = np.concatenate(outputs)[tokens]
-    tags, scores = np.full(sizes.sum(), "", dtype=object), np.zeros(sizes.sum())
-    tags[places] = np.array(labels, dtype=object)[logits.argmax(1)]
-    scores[places] = np.round(softmax(logits, axis=1).max(1), DIGITS)
-    values, details, ends = tags.tolist(), scores.tolist(), np.cumsum(sizes).tolist()
-    spans = zip(ids, [0, *ends], ends, strict=False)
-    return [Prediction(i, tuple(values[a:b]), {"scores": details[a:b]}) for i, a, b in spans]
+    tags = np.full(sizes.sum(), "", dtype=object)
+    tags[places] = np.array(labels, dtype=object)[np.concatenate(outputs).take(tokens, axis=0).argmax(1)]
+    values, ends = tags.tolist(), np.cumsum(sizes).tolist()
+    return [Prediction(i, tuple(values[a:b])) for i, a, b in zip(ids, [0, *ends], ends, strict=False)]

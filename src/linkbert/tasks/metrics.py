@@ -145,6 +145,8 @@ def write_submission(task: Task, predictions: Sequence[Prediction], folder: Path
 
     The index counts the lines of the test file, whose order the predictions keep.
     """
+    if task.name not in SUBMISSIONS:
+        raise ValueError(f"GLUE's server takes no {task.name}; it takes {', '.join(SUBMISSIONS)}")
     path = folder / f"{SUBMISSIONS[task.name]}.tsv"
     words = [
         f"{min(max(each.value, 0.0), 5.0):.3f}" if isinstance(each.value, float) else each.value for each in predictions
@@ -285,6 +287,15 @@ def _of_labels(examples: Sequence[Any], predictions: Sequence[Prediction]) -> np
 # ---- F1 of tags ----
 
 
+class _Numbers(dict[str, int]):
+    """Numbers of tags, in the order in which they are met."""
+
+    def __missing__(self, tag: str) -> int:
+        if tag not in ("O", "") and tag.partition("-")[0] not in ("B", "I"):
+            raise ValueError(f"the tag {tag!r} is none of O, B, I, B-TYPE and I-TYPE")
+        return self.setdefault(tag, len(self))
+
+
 def _tag_codes(
     examples: Sequence[Any], predictions: Sequence[Prediction]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, int]:
@@ -295,45 +306,47 @@ def _tag_codes(
     """
     gold, predicted = [_gold(example) for example in examples], [each.value for each in predictions]
     lengths = np.fromiter(map(len, gold), np.int64, len(gold))
-    for example, each in zip(examples, predictions, strict=True):
-        if len(each.value) != len(example.words):
-            raise ValueError(
-                f"example {example.id} has {len(example.words)} words and {len(each.value)} predicted tags"
-            )
-    tags = sorted(set().union(*gold, *predicted) - {"O", ""})
-    if wrong := [tag for tag in tags if tag.partition("-")[0] not in ("B", "I")]:
-        raise ValueError(f"the tag {wrong[0]!r} is none of O, B, I, B-TYPE and I-TYPE")
-    types = sorted({tag[2:] for tag in tags})
-    codes = {"": -1, "O": 0} | {tag: 2 * types.index(tag[2:]) + 2 + (tag[0] == "B") for tag in tags}
-    count = int(lengths.sum())
-    flat = [
-        np.fromiter(map(codes.__getitem__, chain.from_iterable(each)), np.int64, count) for each in (gold, predicted)
-    ]
-    read = flat[1] >= 0
-    g, p = (each[read] for each in flat)
-    return g >> 1, p >> 1, (g & 1) > 0, (p & 1) > 0, np.repeat(np.arange(len(gold)), lengths)[read], len(types) + 1
+    other = np.flatnonzero(lengths != np.fromiter(map(len, predicted), np.int64, len(gold)))
+    if len(other):
+        id_, words, tags = (each[other[0]] for each in ([each.id for each in examples], lengths, predicted))
+        raise ValueError(f"example {id_} has {words} words and {len(tags)} predicted tags")
+    numbers = _Numbers()
+    g, p = (
+        np.frombuffer(bytearray(map(numbers.__getitem__, chain.from_iterable(each))), np.uint8)
+        for each in (gold, predicted)
+    )
+    example = np.repeat(np.arange(len(gold)), lengths)
+    if "" in numbers:
+        read = p != numbers[""]
+        g, p, example = g[read], p[read], example[read]
+    types = sorted({tag[2:] for tag in numbers if tag not in ("O", "")})
+    kind = {tag: 0 if tag in ("O", "") else types.index(tag[2:]) + 1 for tag in numbers}
+    type_, begins = np.array([*kind.values()], np.int16), np.array([tag[:1] == "B" for tag in numbers], bool)
+    return type_[g], type_[p], begins[g], begins[p], example, len(types) + 1
 
 
 def _entities(types: np.ndarray, begins: np.ndarray, example: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Say where entities start, (W,) bool, and for every word where the entity it stands in ends, (W,).
+    """Give a number for each entity's place and type, ascending, and the example it is in, both (E,).
 
     As CoNLL's script and seqeval do: an I after O, or after another type, starts an entity, too.
     """
-    first = np.ones(len(types), dtype=bool)
-    first[1:] = (types[1:] != types[:-1]) | (example[1:] != example[:-1])
-    breaks = first | begins
-    after = np.append(np.where(breaks, np.arange(len(types)), len(types)), len(types))  # (W + 1,)
-    return breaks & (types > 0), np.minimum.accumulate(after[::-1])[::-1][1:]
+    first = begins.copy()
+    first[1:] |= (types[1:] != types[:-1]) | (example[1:] != example[:-1])
+    first[:1] = True
+    starts = np.flatnonzero(first)
+    ends = np.append(starts[1:], len(types))
+    places = (starts * (len(types) + 1) + ends)[types[starts] > 0]
+    starts = starts[types[starts] > 0]
+    return places * (1 << 8) + types[starts], example[starts]
 
 
 def _of_entities(examples: Sequence[Any], predictions: Sequence[Prediction]) -> np.ndarray:
     """Columns of _f1, over entities: the same words, and the same type."""
     gold, predicted, gold_begins, predicted_begins, example, _ = _tag_codes(examples, predictions)
-    g, g_end = _entities(gold, gold_begins, example)
-    p, p_end = _entities(predicted, predicted_begins, example)
-    right = g & p & (g_end == p_end) & (gold == predicted)
-    columns = [np.bincount(example[which], minlength=len(examples)) for which in (right, p, g)]
-    return np.stack(columns, axis=1).astype(float)
+    g, g_in = _entities(gold, gold_begins, example)
+    p, p_in = _entities(predicted, predicted_begins, example)
+    columns = (g_in[np.isin(g, p, assume_unique=True)], p_in, g_in)
+    return np.stack([np.bincount(each, minlength=len(examples)) for each in columns], axis=1).astype(float)
 
 
 def _of_words(examples: Sequence[Any], predictions: Sequence[Prediction]) -> np.ndarray:

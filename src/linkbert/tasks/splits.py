@@ -99,6 +99,10 @@ def read_splits(
         notes.append("the test set's labels are not public: scored on dev")
     if parts["train"]:
         notes += _unknown_labels(task, parts)
+    trained = {_texts(example) for example in parts["train"]}
+    for split in ("dev", "test"):
+        if again := sum(_texts(example) in trained for example in parts[split]):
+            counts[f"{split}: texts that train has, too"] = again
     counts.update({f"{split}: examples": len(parts[split]) for split in SPLITS if parts[split]})
     return Splits(parts["train"], parts["dev"], parts["test"], tuple(notes), dict(sorted(counts.items())), hashes)
 
