@@ -175,11 +175,26 @@ def make_parser() -> argparse.ArgumentParser:
     add = begin(
         "report",
         run_report,
-        "stores and runs: their counts, curves and scores side by side, on one page of HTML",
+        "stores, runs and results of fine-tuning side by side, beside the paper's, on one page",
         usual="tiny",
     )
-    add("folders", type=Path, nargs="+", metavar="STORE|RUN")
-    add("--to", type=Path, metavar="REPORT.html", help="without it: as text, on the terminal")
+    add("folders", type=Path, nargs="+", metavar="STORE|RUN|RESULTS")
+    add("--to", type=Path, metavar="REPORT.html|.md", help="without it: as text, on the terminal")
+
+    add = begin("compare", run_compare, "where two fine-tuned models differ, with a paired test")
+    for name in "ab":
+        add(name, metavar=f"{name.upper()}[:MODEL]", help="a folder of results, and one of its models")
+    add("--task", metavar="T", help="only this one (all that both have)")
+    add("--store", type=Path, help="show its linked documents that join a question with the answer")
+    add("--top", type=int, default=10, metavar="N", help="examples shown (10)")
+    add("--json", action="store_true", help="for programs")
+
+    add = begin("overlap", run_overlap, "which test contexts of a task stand in a store")
+    add("store", type=Path, metavar="STORE")
+    add("--task", required=True, metavar="T", help="a name of `linkbert tasks`")
+    add("--data", type=Path, required=True, metavar="DIR", help="where its files are")
+    add("--top", type=int, default=10, metavar="N", help="contexts shown (10)")
+    add("--json", action="store_true", help="for programs")
 
     add = begin("check", run_check, "verify every promise on what is on disk")
     add("store", type=Path, metavar="STORE")
@@ -493,19 +508,20 @@ def run_stats(arguments: argparse.Namespace) -> int:
 
 
 def run_report(arguments: argparse.Namespace) -> int:
-    """Write what `stats` prints and plots of stores, and how runs compare, into one page, or print its text."""
+    """Write counts of stores, how runs compare, and results beside the paper's into one page, or print its text."""
     import tempfile
 
     from linkbert.plots import plot_runs
-    from linkbert.report import Section, write_report
+    from linkbert.report import Section, text_lines, write_report
     from linkbert.runs import read_runs, run_curves, run_lines, runs_table
     from linkbert.stats import statistics_table, store_statistics, write_plots
 
     config = make_config(arguments.preset or arguments.usual, arguments.set)
     of_runs = [folder for folder in arguments.folders if (folder / "run.json").is_file()]
+    of_results = [folder for folder in arguments.folders if (folder / "results.jsonl").is_file()]
     runs, sections = read_runs(of_runs), []
     with tempfile.TemporaryDirectory() as folder:
-        for number, store in enumerate(each for each in arguments.folders if each not in of_runs):
+        for number, store in enumerate(each for each in arguments.folders if each not in [*of_runs, *of_results]):
             statistics = store_statistics(store, config)
             drawn = arguments.to and statistics["graphs"]
             plots = write_plots(statistics, Path(folder, str(number))) if drawn else []
@@ -516,11 +532,16 @@ def run_report(arguments: argparse.Namespace) -> int:
                 plot_runs({run.name: run_curves(run) for run in runs}, path)
             sections.append(Section("Runs", list(runs_table(runs)), curves))
             sections += [Section(run.name, run_lines(run), []) for run in runs if arguments.to]
+        if of_results:
+            from linkbert.tables import results_sections
+            from linkbert.tasks.scores import read_results
+
+            sections += results_sections(read_results(of_results), Path(folder) if arguments.to else None)
         if arguments.to:
             write_report(sections, arguments.to)
             print(f"wrote {arguments.to}")
     for section in [] if arguments.to else sections:
-        print("\n".join(section.lines))
+        print("\n".join(text_lines(section)))
     return 0
 
 
@@ -530,6 +551,56 @@ def print_statistics(console: Console, store: Path, config: Any = None) -> None:
 
     for line in statistics_table(store_statistics(store, config)):
         console.print(line, markup=False)
+
+
+def run_compare(arguments: argparse.Namespace) -> int:
+    """Compare two models on every task that both have a score of."""
+    from linkbert.tasks.compare import compare, comparison_lines, find_bridges, question_of
+    from linkbert.tasks.scores import scores_of
+
+    scores = [scores_of(word, arguments.task) for word in (arguments.a, arguments.b)]
+    columns = [column for column in scores[0] if column in scores[1]]
+    if not columns:
+        raise ValueError(f"{arguments.a} and {arguments.b} have no task in common: name two with results of the same")
+    found = [compare(scores[0][column], scores[1][column]) for column in columns]
+    if arguments.store:
+        from linkbert.corpora.store import Store
+        from linkbert.graph.links import LinkGraph
+
+        store, graph = Store.open(arguments.store), LinkGraph.open(arguments.store)
+        shown = [(c, each) for c, one in zip(columns, found, strict=True) for each in one["examples"][: arguments.top]]
+        for (_, each), its in zip(
+            shown, find_bridges(store, graph, [question_of(*pair) for pair in shown]), strict=True
+        ):
+            each["bridges"] = its
+    if arguments.json:
+        print(json.dumps(found, indent=1, ensure_ascii=False))
+        return 0
+    for comparison in found:
+        print("\n".join(comparison_lines(comparison, arguments.top)))
+    return 0
+
+
+def run_overlap(arguments: argparse.Namespace) -> int:
+    """Look for a task's test contexts in a store; on dev where there is no test set."""
+    from linkbert.corpora.store import Store
+    from linkbert.display import LiveLine, count_text
+    from linkbert.tasks.overlap import context_of, find_overlap, overlap_lines
+    from linkbert.tasks.splits import read_splits
+    from linkbert.tasks.table import find_task
+
+    store, task = Store.open(arguments.store), find_task(arguments.task)
+    splits = read_splits(task, arguments.data)
+    split = "test" if splits.test else "dev"
+    contexts = {example.id: context_of(example) for example in splits.test or splits.dev}
+    with LiveLine() as line:
+        found = find_overlap(store, contexts, worst=arguments.top, progress=lambda done, total: line.update(
+            f"  {count_text(done)} of {count_text(total)} documents"))  # fmt: skip
+    if arguments.json:
+        print(json.dumps({"task": task.name, "split": split, **found}, indent=1, ensure_ascii=False))
+    else:
+        print("\n".join(overlap_lines(task.title, split, found)))
+    return 0
 
 
 def run_check(arguments: argparse.Namespace) -> int:

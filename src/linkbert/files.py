@@ -23,6 +23,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, cast
 
+import numpy as np
+
 COMPRESSIONS = (".bz2", ".gz", ".xz", ".zst")
 BLOCK = 1 << 20  # bytes of one request to a server
 
@@ -273,6 +275,23 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not valid JSON ({error}); it was not written by linkbert, or was edited") from None
+
+
+def map_array(path: Path, dtype: Any, size: int | None = None) -> np.ndarray:
+    """Map a file of plain numbers for reading: (n,) of `dtype`.
+
+    One that is not there or cannot hold them, or (`size`) does not hold so many, is a ValueError.
+    """
+    kind = np.dtype(dtype)
+    if not path.is_file():
+        raise ValueError(f"{path} is not there: the store is damaged, build it again")
+    bytes_ = path.stat().st_size
+    if bytes_ % kind.itemsize or size not in (None, bytes_ // kind.itemsize):
+        wanted = f"{size * kind.itemsize}" if size is not None else f"a multiple of {kind.itemsize}"
+        raise ValueError(f"{path} is damaged: it has {bytes_} bytes, not {wanted}; build it again")
+    array = np.memmap(path, kind, "r") if bytes_ else np.zeros(0, kind)  # an empty file cannot be mapped
+    array.setflags(write=False)  # as a mapped one, so that compiled code sees one type
+    return np.asarray(array)
 
 
 def sha256(path: Path) -> str:

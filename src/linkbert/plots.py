@@ -1,4 +1,4 @@
-"""Plots of a store's graphs and of runs: what `linkbert stats` counts or a journal holds comes in, PNG files go out."""
+"""Plots of a store's graphs, of runs and of scores: plain values come in, PNG files go out."""
 
 from __future__ import annotations
 
@@ -65,15 +65,43 @@ def plot_runs(curves: dict[str, dict[str, Any]], to: Path) -> None:
     _save(figure, to)
 
 
+def plot_scores(
+    title: str,
+    tasks: list[str],
+    ours: dict[str, list[tuple[float, float, float] | None]],
+    paper: dict[str, list[float | None]],
+    to: Path,
+) -> None:
+    """Draw scores in per cent, a row for each task: ours as (score, low, high), filled; the paper's hollow."""
+    figure, (axis,) = _figure(1, width=9, height=1.5 + 0.5 * len(tasks) + 0.12 * (len(ours) + len(paper)))
+    for number, (name, points) in enumerate(ours.items()):
+        shift = 0.5 * (number + 1) / (len(ours) + 1) - 0.25  # models stand apart, lest they hide each other
+        for row, point in enumerate(points):
+            if point:
+                middle, low, high = point
+                axis.plot([low, high], [row + shift] * 2, color=f"C{number % 10}")
+                axis.plot(middle, row + shift, "o", color=f"C{number % 10}", label=name)
+    for number, (name, scores) in enumerate(paper.items()):
+        for row, score in enumerate(scores):
+            if score is not None:
+                axis.plot(score, row, "sD^v<>ph*d"[number % 10], color="0.4", fillstyle="none", label=f"{name} (paper)")
+    axis.set(title=title, xlabel="score, %", yticks=range(len(tasks)), yticklabels=tasks)
+    axis.set_ylim(len(tasks) - 0.5, -0.5)
+    handles, names = axis.get_legend_handles_labels()
+    once = dict(zip(names, handles, strict=True))
+    axis.legend(once.values(), once.keys(), fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5))
+    _save(figure, to)
+
+
 def _line(axis: Any, points: list[tuple[float, float]], **style: Any) -> None:
     if points:
         axis.plot(*zip(*points, strict=True), **style)
 
 
-def _figure(columns: int, *, rows: int = 1) -> tuple[Any, Any]:
+def _figure(columns: int, *, rows: int = 1, width: float = 5.5, height: float = 4) -> tuple[Any, Any]:
     from matplotlib.figure import Figure  # not pyplot: no display, no global state
 
-    figure = Figure(figsize=(5.5 * columns, 4 * rows), layout="constrained")
+    figure = Figure(figsize=(width * columns, height * rows), layout="constrained")
     return figure, figure.subplots(rows, columns, squeeze=False).ravel()
 
 

@@ -1,9 +1,12 @@
-"""A report: one page of HTML with everything in it, tables as text and plots as pictures; it fetches nothing."""
+"""A report in three forms: text for the terminal, Markdown, or one page of HTML with its plots in it.
+
+In: sections of lines, tables and PNG files. Markdown leaves the plots out; the page fetches nothing.
+"""
 
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -15,8 +18,12 @@ _PAGE = """<!DOCTYPE html>
 <head><meta charset="utf-8"><title>linkbert report</title>
 <style>
 body {{ font-family: sans-serif; max-width: 70em; margin: 2em auto; padding: 0 1em; }}
-pre {{ overflow-x: auto; }}
+pre, div {{ overflow-x: auto; }}
 img {{ max-width: 100%; }}
+table {{ border-collapse: collapse; }}
+th, td {{ padding: .2em .7em; text-align: right; white-space: nowrap; border-bottom: 1px solid #ddd; }}
+th:first-child, td:first-child {{ text-align: left; }}
+.said {{ color: #666; font-style: italic; }}
 </style></head>
 <body>
 <h1>linkbert report</h1>
@@ -27,22 +34,66 @@ img {{ max-width: 100%; }}
 
 
 @dataclass(frozen=True)
+class Table:
+    """Rows of cells under a head, the first column a name; the last `said` rows are somebody else's word."""
+
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    said: int = 0
+
+
+@dataclass(frozen=True)
 class Section:
-    """A part of a report: a heading, lines as they stand on the terminal, PNG files."""
+    """A part of a report: a heading, tables, lines as they stand on the terminal, PNG files."""
 
     title: str
-    lines: list[str]
-    plots: list[Path]
+    lines: Sequence[str]
+    plots: Sequence[Path] = ()
+    tables: Sequence[Table] = ()
 
 
 def write_report(sections: Iterable[Section], to: Path) -> None:
-    """Write sections as one page."""
-    parts = []
-    for section in sections:
-        text = escape("\n".join(section.lines))
-        parts.append(f"<h2>{escape(section.title)}</h2>\n<pre>{text}</pre>")
-        for plot in section.plots:
-            data = b64encode(plot.read_bytes()).decode()
-            parts.append(f'<img alt="{escape(plot.stem)}" src="data:image/png;base64,{data}">')
+    """Write sections as Markdown, where the name ends so, or as a page of HTML."""
+    form, page = (_markdown, "# linkbert report\n\n{sections}\n") if to.suffix == ".md" else (_html, _PAGE)
+    parts = [part for section in sections for part in form(section)]
     with replacing(to) as part:
-        part.write_text(_PAGE.format(sections="\n".join(parts)), encoding="utf-8")
+        part.write_text(page.format(sections="\n".join(parts)), encoding="utf-8")
+
+
+def text_lines(section: Section) -> Iterator[str]:
+    """Lay a section out for the terminal; a heading stands where there are tables."""
+    for table in section.tables:
+        rows = [table.head, *table.rows]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        yield from ("", section.title) if table is section.tables[0] else ("",)
+        for first, *others in rows:
+            cells = (cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True))
+            yield "  ".join([first.ljust(widths[0]), *cells]).rstrip()
+    yield from section.lines
+
+
+def _markdown(section: Section) -> Iterator[str]:
+    yield f"## {section.title}\n"
+    for table in section.tables:
+        for row in (table.head, ["---", *["---:"] * (len(table.head) - 1)], *table.rows):
+            yield "| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |"
+        yield ""
+    if section.lines:
+        yield "\n".join(["```", *section.lines, "```\n"])
+
+
+def _html(section: Section) -> Iterator[str]:
+    yield f"<h2>{escape(section.title)}</h2>"
+    for table in section.tables:
+        yield "<div><table>"
+        for number, row in enumerate([table.head, *table.rows]):
+            cell = "td" if number else "th"
+            said = ' class="said"' if number > len(table.rows) - table.said else ""
+            yield f"<tr{said}>" + "".join(f"<{cell}>{escape(each)}</{cell}>" for each in row) + "</tr>"
+        yield "</table></div>"
+    if section.lines:
+        text = escape("\n".join(section.lines))
+        yield f"<pre>{text}</pre>"
+    for plot in section.plots:
+        data = b64encode(plot.read_bytes()).decode()
+        yield f'<img alt="{escape(plot.stem)}" src="data:image/png;base64,{data}">'

@@ -144,6 +144,12 @@ def test_without_training_there_are_no_labels_and_none_are_needed(tokenizer):
     assert set(rows.batch([0])) == {"input_ids", "attention_mask", "token_type_ids"}
 
 
+@pytest.mark.parametrize("kind", ["text", "tags", "choice"])
+def test_no_examples_are_no_rows(tokenizer, kind):
+    rows = make_features(task(kind, "accuracy"), [], tokenizer, ("x",), max_length=8, training=False)
+    assert (rows.lengths.tolist(), rows.decode([])) == ([], [])
+
+
 @pytest.mark.parametrize("kind", ["bpe", "unigram"])
 def test_other_tokenizers(pieces, kind):
     """RoBERTa's and DeBERTa's kinds: every word begins a word, and the tags line up with what was said of words."""

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from linkbert.tasks.examples import ChoiceExample, Prediction, TaggedExample, TextExample
+from linkbert.tasks.examples import ChoiceExample, Prediction, QuestionExample, TaggedExample, TextExample
 from linkbert.tasks.metrics import (
     METRICS,
     SUBMISSIONS,
@@ -165,6 +165,16 @@ def test_intervals_of_groups_are_wider_where_groups_are_alike():
     assert width["matthews"] == [0, 0]
 
 
+def test_questions_are_drawn_one_by_one():
+    """Their group is a kind that is reported apart, not a document."""
+    said = answers(["iron"] * 50 + ["zinc"] * 50)
+    plain, kinds = (
+        [QuestionExample(str(i), "", "", answers=("iron",), group=group(i)) for i in range(100)]
+        for group in (lambda i: "", lambda i: f"{i // 50 + 1} hops")
+    )
+    assert intervals(["exact"], kinds, said) == intervals(["exact"], plain, said) != {"exact": (0, 1)}
+
+
 def test_intervals_do_not_depend_on_how_many_are_drawn_at_once(monkeypatch):
     rng = np.random.default_rng(1)
     x = rng.normal(size=90)
@@ -277,6 +287,22 @@ def test_the_commonest_label_of_train_and_a_guess():
 def test_baselines_of_each_kind(task, train, test, majority_score, chance):
     found = baselines(task, train, test)
     assert [found[name][task.metrics[0]] for name in ("majority", "chance")] == pytest.approx([majority_score, chance])
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(
+    ("name", "share"), [("pubmedqa", 0.552), ("bioasq", 94 / 140), ("ebm-pico", 0), ("jnlpba", 0), ("hoc", 0)]
+)
+def test_what_the_commonest_label_scores_on_real_data(data, name, share):
+    from linkbert.tasks.splits import read_splits
+    from linkbert.tasks.table import find_task
+
+    task = find_task(name)
+    splits = read_splits(task, data / "tasks")
+    found = baselines(task, splits.train, splits.test or splits.dev)
+    assert found["majority"][task.metrics[0]] == pytest.approx(share)
+    if task.metrics == ("accuracy",):
+        assert found["chance"]["accuracy"] == pytest.approx(1 / len({example.label for example in splits.train}))
 
 
 def test_a_submission_is_in_glue_s_form(tmp_path):

@@ -1,11 +1,13 @@
 """Runs of words are found by hashes as they are by comparing the words themselves."""
 
+import json
 import re
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from linkbert import cli
 from linkbert.records import Document
 from linkbert.tasks.examples import ChoiceExample, QuestionExample, TaggedExample, TextExample
 from linkbert.tasks.overlap import context_of, find_overlap, overlap_lines
@@ -71,3 +73,19 @@ def test_an_example_by_hand(make_store):
 )
 def test_every_kind_of_example_has_a_context(example, context):
     assert context_of(example) == context
+
+
+def test_the_command_reads_a_task_and_looks_for_its_contexts(make_store, tmp_path, capsys):
+    (tmp_path / "RTE").mkdir()
+    lines = [
+        f"{i}\tThe river Leth rises in the hills of Arland, and runs to the sea.\tNumber {i}.\tentailment" for i in "12"
+    ]
+    for name in ("train", "dev"):
+        (tmp_path / "RTE" / f"{name}.tsv").write_text("\n".join(["index\tsentence1\tsentence2\tlabel", *lines]) + "\n")
+    store = make_store([[Document("leth", "", "The river Leth rises in the hills of Arland and runs to the sea.")]])
+    words = ["overlap", str(store.path), "--task", "rte", "--data", str(tmp_path)]
+    assert cli.main(words) == 0
+    assert "contexts with 13 words in a row that the corpus has: 2 of 2 (100.0 %)" in capsys.readouterr().out
+    assert cli.main([*words, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["task"], found["split"], found["runs_found"]) == ("rte", "dev", 2)

@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from linkbert.files import read_json, replacing, write_json
+from linkbert.files import map_array, read_json, replacing, write_json
 
 log = logging.getLogger(__name__)
 FORMAT = 1
@@ -64,7 +64,7 @@ class LinkGraph:
             raise ValueError(f"{folder} is a graph of format {meta.get('format')}, this linkbert reads format {FORMAT}")
         documents, edges = meta["documents"], meta["edges"]
         sizes = {"offsets": documents + 1, "in_degree": documents} | dict.fromkeys(EDGE_ARRAYS, edges)
-        arrays = {key: _map(folder / f"{key}.bin", dtype, sizes[key]) for key, dtype in ARRAYS.items()}
+        arrays = {key: map_array(folder / f"{key}.bin", dtype, sizes[key]) for key, dtype in ARRAYS.items()}
         return cls(**arrays, meta=meta)
 
     @cached_property
@@ -98,15 +98,6 @@ def _create(path: Path, dtype: np.dtype, size: int) -> np.ndarray:
         if size:
             os.posix_fallocate(file.fileno(), 0, size * dtype.itemsize)
     return np.memmap(path, dtype, "r+") if size else np.zeros(0, dtype)
-
-
-def _map(path: Path, dtype: np.dtype, size: int) -> np.ndarray:
-    if not path.is_file():
-        raise ValueError(f"{path} is not there: build the graph again")
-    there = path.stat().st_size
-    if there != size * dtype.itemsize:
-        raise ValueError(f"{path} is damaged: it has {there} bytes, not {size * dtype.itemsize}; build the graph again")
-    return np.memmap(path, dtype, "r") if size else np.zeros(0, dtype)  # an empty file cannot be mapped
 
 
 def write_graph(

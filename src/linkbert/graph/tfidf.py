@@ -31,7 +31,7 @@ from typing import Any
 import numpy as np
 
 from linkbert.corpora.store import Store
-from linkbert.files import read_json, remove, replacing, write_json
+from linkbert.files import map_array, read_json, remove, replacing, write_json
 from linkbert.graph import kernels
 from linkbert.graph.links import graph_folder, write_graph
 from linkbert.shards import make_executor, run_shards
@@ -153,8 +153,8 @@ def open_tokens(store: Path) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
     if not (folder / "tokens.json").is_file():
         raise ValueError(f"{store} has no tokens, whose words a TF-IDF graph counts: finish it with `linkbert build`")
     made = read_json(folder / "tokens.json")
-    tokens = _map(folder / "tokens.bin", np.dtype(made["dtype"]).newbyteorder("<"))
-    documents = _map(folder / "documents.bin", np.dtype("<i8"))
+    tokens = map_array(folder / "tokens.bin", np.dtype(made["dtype"]).newbyteorder("<"))
+    documents = map_array(folder / "documents.bin", np.dtype("<i8"))
     rising = len(documents) and documents[0] == 0 and documents[-1] == len(tokens) and np.all(np.diff(documents) >= 0)
     if not rising or len(tokens) != made["tokens"]:
         raise ValueError(f"{folder} is damaged: documents.bin and tokens.bin do not fit; build the store again")
@@ -207,7 +207,7 @@ def _make_parts(job: Job, room: int, executor: Executor, progress: Progress | No
     if not (job.parts / "df.bin").is_file():
         df = np.zeros(1 << job.rules.bits, "<i4")
         for part in range(count):
-            df += np.bincount(_map(_terms_path(job, part) / "terms.bin", "<i4"), minlength=len(df)).astype("<i4")
+            df += np.bincount(map_array(_terms_path(job, part) / "terms.bin", "<i4"), minlength=len(df)).astype("<i4")
         _write(job.parts / "df.bin", df)
     blocks = []
     first = size = 0
@@ -307,7 +307,7 @@ def write_nearest(item: tuple[Job, tuple[int | None, list[tuple[int, int]]], Pat
     scores = np.zeros(found.shape, np.float32)
     for first, stop in blocks:
         offsets, docs, weights = (
-            _map(_index_path(job, (first, stop)) / f"{name}.bin", kind)
+            map_array(_index_path(job, (first, stop)) / f"{name}.bin", kind)
             for name, kind in (("offsets", "<i4"), ("docs", "<i4"), ("weights", "<f4"))
         )
         sums = np.zeros(job.starts[stop] - job.starts[first], np.float32)
@@ -317,7 +317,7 @@ def write_nearest(item: tuple[Job, tuple[int | None, list[tuple[int, int]]], Pat
     cosines = np.full(found.shape, -1.0)
     lengths = kernels.measure(*rows, df, idf)
     for first, stop in blocks:
-        others = _map(_index_path(job, (first, stop)) / "lengths.bin", "<f8")
+        others = map_array(_index_path(job, (first, stop)) / "lengths.bin", "<f8")
         for part in range(first, stop):
             start = job.starts[part]
             inside = others[start - job.starts[first] : job.starts[part + 1] - job.starts[first]]
@@ -347,7 +347,7 @@ def _sample(job: Job) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray, np.ndar
 def measure_recall(job: Job) -> dict[str, Any]:
     """Say what share of the exact neighbours of the sample was found, the mean over documents that have any."""
     numbers = _sample(job)[0]
-    exact = _map(_nearest_path(job, None), "<i4").reshape(len(numbers), job.rules.k)
+    exact = map_array(_nearest_path(job, None), "<i4").reshape(len(numbers), job.rules.k)
     shares = []
     for part in np.unique(np.searchsorted(job.starts, numbers, side="right") - 1).tolist():
         inside = (numbers >= job.starts[part]) & (numbers < job.starts[part + 1])
@@ -375,7 +375,7 @@ def _tables(job: Job) -> tuple[np.ndarray, np.ndarray]:
     documents = job.starts[-1]
     df = np.arange(documents + 1)
     idf = np.maximum(0.0, np.log((documents - df + 0.5) / (df + 0.5)))
-    return _map(job.parts / "df.bin", "<i4"), idf
+    return map_array(job.parts / "df.bin", "<i4"), idf
 
 
 def _terms_path(job: Job, part: int) -> Path:
@@ -392,20 +392,15 @@ def _nearest_path(job: Job, part: int | None) -> Path:
 
 def _rows(job: Job, part: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     folder = _terms_path(job, part)
-    return _map(folder / "rows.bin", "<i8"), _map(folder / "terms.bin", "<i4"), _map(folder / "tf.bin", "<f4")
+    return (
+        map_array(folder / "rows.bin", "<i8"),
+        map_array(folder / "terms.bin", "<i4"),
+        map_array(folder / "tf.bin", "<f4"),
+    )
 
 
 def _nearest(job: Job, part: int) -> np.ndarray:
-    return _map(_nearest_path(job, part), "<i4").reshape(job.starts[part + 1] - job.starts[part], job.rules.k)
-
-
-def _map(path: Path, dtype: Any) -> np.ndarray:
-    """Map an array that cannot be written to; an empty file cannot be mapped, and is an empty array."""
-    if not path.is_file():
-        raise ValueError(f"{path} is not there: the store is damaged, build it again")
-    array = np.memmap(path, dtype, "r") if path.stat().st_size else np.zeros(0, dtype)
-    array.setflags(write=False)
-    return np.asarray(array)
+    return map_array(_nearest_path(job, part), "<i4").reshape(job.starts[part + 1] - job.starts[part], job.rules.k)
 
 
 def _write(path: Path, array: np.ndarray) -> None:

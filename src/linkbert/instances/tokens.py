@@ -36,7 +36,7 @@ import numpy as np
 
 from linkbert.corpora.sentences import split_sentences
 from linkbert.corpora.store import Store
-from linkbert.files import read_json, remove, replacing, write_json
+from linkbert.files import map_array, read_json, remove, replacing, write_json
 from linkbert.instances.vocabulary import LONGEST_WORD, Vocabulary, load_vocabulary
 from linkbert.records import Link
 from linkbert.shards import run_shards
@@ -89,14 +89,8 @@ class TokenStore:
         sizes = {key: meta[key] for key in ("tokens", "sentences", "continued", "links")}
         sizes |= dict.fromkeys(("documents", "document_sentences", "document_links"), meta["documents"] + 1)
         sizes["hashes"] = meta["documents"]
-        arrays = {}
-        for name, dtype in ({"tokens": np.dtype(meta["dtype"]).str} | DTYPES).items():
-            arrays[name] = map_array(folder / f"{name}.bin", dtype)
-            if len(arrays[name]) != sizes[name]:
-                raise ValueError(
-                    f"{folder}/{name}.bin is damaged: it holds {len(arrays[name])} numbers, not {sizes[name]}; "
-                    "build the store again"
-                )
+        names = {"tokens": np.dtype(meta["dtype"]).str} | DTYPES
+        arrays = {name: map_array(folder / f"{name}.bin", dtype, sizes[name]) for name, dtype in names.items()}
         return cls(store, meta, vocabulary, **arrays)
 
     def __len__(self) -> int:
@@ -158,23 +152,6 @@ def never_falls(numbers: np.ndarray) -> bool:
     """Say whether each number is at least the one before it, looking at a block at a time."""
     blocks = (numbers[at : at + _BLOCK + 1] for at in range(0, len(numbers) - 1, _BLOCK))
     return all(bool((block[1:] >= block[:-1]).all()) for block in blocks)
-
-
-def map_array(path: Path, dtype: str) -> np.ndarray:
-    """Map a file of plain numbers for reading: (n,) of `dtype`; a file that cannot hold them is a ValueError."""
-    kind = np.dtype(dtype)
-    if not path.is_file():
-        raise ValueError(f"{path} is not there: the store is damaged, build it again")
-    size = path.stat().st_size
-    if size % kind.itemsize:
-        raise ValueError(
-            f"{path} has {size} bytes, no multiple of {kind.itemsize}: the store is damaged, build it again"
-        )
-    if size == 0:
-        array = np.zeros(0, kind)
-        array.setflags(write=False)  # as a mapped one, so that compiled code sees one type
-        return array
-    return np.asarray(np.memmap(path, kind, mode="r"))
 
 
 def hash_id(id_: str) -> int:

@@ -108,6 +108,8 @@ def make_features(
             raise ValueError(f"{task.name}: {len(bare)} examples have no label to train on, the first is {bare[0]}")
         if labels and (strange := sorted(_classes(examples) - set(labels))):
             raise ValueError(f"{task.name}: the label {strange[0]!r} is none of {', '.join(labels)}")
+    if not examples:  # a dev set that a task scored with another's model may lack
+        return _encode([], tokenizer, max_length)
     make = {"text": _text_rows, "choice": _choice_rows, "tags": _tag_rows}[task.kind]
     return make(task, examples, tokenizer, labels, max_length, training)
 

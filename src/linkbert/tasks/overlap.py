@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -112,8 +112,3 @@ def overlap_lines(name: str, split: str, found: Mapping[str, Any]) -> Iterator[s
         documents = ", ".join(f"{document['id']} ({document['runs']:,})" for document in each["documents"])
         yield f"  {100 * each['share']:5.1f} % of {each['runs']:,} runs: {each['id']} in {documents}"
         yield f"          {' '.join(each['text'].split())[:100]}"
-
-
-def contexts_of(examples: Sequence[Example]) -> dict[str, str]:
-    """Give the contexts of examples by their ids."""
-    return {example.id: context_of(example) for example in examples}

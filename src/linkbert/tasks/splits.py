@@ -21,8 +21,6 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from linkbert.config import nearest
 from linkbert.files import COMPRESSIONS, DecompressedFile, sha256
@@ -60,7 +58,7 @@ def read_splits(
         parts[split] = _checked(read_files(task, files, odd), odd, split == "test")
         if not parts[split]:
             raise ValueError(f"{task.title}: {files[0][1]} holds no example with a label: is it the {split} set?")
-        counts.update({f"{split}: {what}": number for what, number in odd.items() if number})
+        counts.update({f"{split}: {what}": number for what, number in odd.items()})
     questions = cast(dict[str, list[QuestionExample]], parts)
     if dev_split:
         if task.format != "mrqa":
@@ -78,6 +76,7 @@ def read_splits(
         total = len(parts["train"])
         parts["train"] = sample(parts["train"], fraction)
         notes.append(f"train: {len(parts['train'])} of {total} examples ({fraction:g})")
+    _count(parts, counts)
     if distract != "0":
         bounds = re.fullmatch(r"(\d+)(?:\.\.(\d+))?", distract)
         if task.kind != "question" or not bounds or distract_in not in ("all", "eval"):
@@ -99,12 +98,8 @@ def read_splits(
         notes.append("the test set's labels are not public: scored on dev")
     if parts["train"]:
         notes += _unknown_labels(task, parts)
-    trained = {_texts(example) for example in parts["train"]}
-    for split in ("dev", "test"):
-        if again := sum(_texts(example) in trained for example in parts[split]):
-            counts[f"{split}: texts that train has, too"] = again
-    counts.update({f"{split}: examples": len(parts[split]) for split in SPLITS if parts[split]})
-    return Splits(parts["train"], parts["dev"], parts["test"], tuple(notes), dict(sorted(counts.items())), hashes)
+    found_counts = {what: number for what, number in sorted(counts.items()) if number}
+    return Splits(parts["train"], parts["dev"], parts["test"], tuple(notes), found_counts, hashes)
 
 
 def find_files(task: Task, data: Path) -> dict[str, tuple[Path, ...]]:
@@ -230,25 +225,36 @@ def _label(example: Example) -> Any:
 
 
 def _checked(examples: Iterable[Example], counts: Counter[str], is_test: bool) -> list[Example]:
-    """Tell ids that come again apart, leave out what has no label, count what is odd."""
+    """Leave out what has no label, and tell ids that come again apart."""
     examples, seen = list(examples), Counter[str]()
     labelled = [example for example in examples if _label(example) is not None]
     if len(labelled) < len(examples):
         counts["without a label"] = len(examples) - len(labelled)
         examples = labelled if labelled or not is_test else examples
-    pairs = any(isinstance(example, TextExample) and example.b for example in examples)
     for number, example in enumerate(examples):
         seen[example.id] += 1
         if seen[example.id] > 1:
             counts["ids that come again"] += 1
             examples[number] = dataclasses.replace(example, id=f"{example.id}#{seen[example.id]}")
-        if isinstance(example, TaggedExample):
-            counts["entities"] += sum(tag[0] == "B" for tag in example.tags or ())
-        elif isinstance(example, QuestionExample):
-            counts["answers not in their context"] += bool(example.answers) and not example.spans
-        if not all(_texts(example)) or (pairs and isinstance(example, TextExample) and not example.b):
-            counts["empty texts"] += 1
     return examples
+
+
+def _count(parts: Mapping[str, Sequence[Example]], counts: Counter[str]) -> None:
+    """Count the examples of each split, their entities, and what a reader of their scores should know."""
+    trained = {_texts(example) for example in parts["train"]}
+    for split, examples in parts.items():
+        pairs = any(isinstance(example, TextExample) and example.b for example in examples)
+        counts[f"{split}: examples"] = len(examples)
+        for example in examples:
+            texts = _texts(example)
+            if isinstance(example, TaggedExample):
+                counts[f"{split}: entities"] += sum(tag[0] == "B" for tag in example.tags or ())
+            elif isinstance(example, QuestionExample):
+                counts[f"{split}: answers not in their context"] += bool(example.answers) and not example.spans
+            elif isinstance(example, TextExample) and pairs:
+                texts = (example.a, example.b)
+            counts[f"{split}: empty texts"] += not all(texts)
+            counts[f"{split}: texts that train has, too"] += split != "train" and _texts(example) in trained
 
 
 def _texts(example: Example) -> tuple[str, ...]:
@@ -323,6 +329,9 @@ def _hash(key: str) -> bytes:
 
 def _components(examples: Sequence[Example]) -> list[str]:
     """Name each example by the first text of those that it is joined with."""
+    from scipy.sparse import coo_array  # half a second
+    from scipy.sparse.csgraph import connected_components
+
     numbers: dict[str, int] = {}
     edges = [[numbers.setdefault(text, len(numbers)) for text in _texts(example)] for example in examples]
     ends = np.array([(each[0], other) for each in edges for other in each])

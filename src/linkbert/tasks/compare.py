@@ -1,0 +1,286 @@
+"""Where two models differ on a task: examples, counts and a paired test, and the links of a store that would help.
+
+In: the predictions of two Scores, by example, over all their seeds. Out: plain values for JSON, and their lines.
+An example is right for a model where it is in more than half of its runs. Right and wrong are tested by McNemar's exact
+test, other scores (an F1 for each example) by a bootstrap of the mean difference; both take examples for independent.
+
+The paper's Figure 4 shows a question whose words stand in one document and whose answer in another that the first
+links to. `find_bridges` looks for such pairs in one pass through a store.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+
+from linkbert.corpora.store import Store
+from linkbert.tasks.grams import Runs, hash_texts, store_words
+from linkbert.tasks.scores import Column, Result, Score
+
+FREQUENT = 100_000  # documents; a word of more is not looked for
+SOURCES = 1_000  # documents with the most of a question's words, whose links are followed
+SAMPLES = 10_000  # of the bootstrap
+WIDTH = 200  # characters of a snippet
+
+
+class Graph(Protocol):
+    """Edges of documents: those of document d lead to targets[offsets[d]:offsets[d + 1]]."""
+
+    @property
+    def offsets(self) -> np.ndarray:
+        """int64 (N + 1,)."""
+
+    @property
+    def targets(self) -> np.ndarray:
+        """int32 (E,)."""
+
+
+def read_predictions(run: Result, split: str) -> list[dict[str, Any]]:
+    """Read what a run answered, a dictionary an example; ValueError where the file is gone or broken."""
+    path = run["folder"] / run["predictions"][split]
+    try:
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n")[:-1]]
+    except (FileNotFoundError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path} cannot be read ({error}): remove its line in results.jsonl and run again") from None
+
+
+def answers_of(score: Score, split: str) -> dict[str, dict[str, Any]]:
+    """Give the answer that most runs gave to each example, by its id, and the mean of its scores."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for run in score.runs:
+        for line in read_predictions(run, split):
+            found.setdefault(line["id"], []).append(line)
+    merged = {}
+    for name, lines in found.items():
+        texts = [json.dumps(line["prediction"], ensure_ascii=False) for line in lines]
+        common = json.loads(Counter(texts).most_common(1)[0][0])
+        merged[name] = {**lines[0], "prediction": common, "score": float(np.mean([line["score"] for line in lines]))}
+    return merged
+
+
+def compare(a: Score, b: Score) -> dict[str, Any]:
+    """Compare two scores of one task on test, or on dev where one has no score of test.
+
+    `examples` are those on which the scores differ, the farthest apart first; `difference` is the mean of a's score
+    minus b's, with its 95 % `interval` and the two-sided `p` that there is none.
+    """
+    split = "test" if all("test" in run["scores"] for each in (a, b) for run in each.runs) else "dev"
+    ours, theirs = answers_of(a, split), answers_of(b, split)
+    both = [name for name in ours if name in theirs]
+    if not both:
+        raise ValueError(
+            f"{a.model} and {b.model} have no example of {a.column.title} in common: score them on one set"
+        )
+    scores = np.array([[ours[name]["score"], theirs[name]["score"]] for name in both])  # (N, 2)
+    right = scores > 0.5
+    only_a, only_b = int((right[:, 0] & ~right[:, 1]).sum()), int((right[:, 1] & ~right[:, 0]).sum())
+    gap = np.round(scores[:, 0] - scores[:, 1], 9)  # thirds of seeds, so that equal ones are
+    low, high, p = bootstrap(gap)
+    whole = scores * [len(a.runs), len(b.runs)]  # sums of noughts and ones are whole numbers
+    binary = bool(np.isclose(whole, whole.round()).all())
+    p = mcnemar(only_a, only_b) if binary else p
+    order = [i for i in np.argsort(-abs(gap), kind="stable").tolist() if gap[i]]
+    return {
+        "task": a.column.name,
+        "variation": a.column.variation,
+        "split": split,
+        "a": a.model,
+        "b": b.model,
+        "runs": [len(a.runs), len(b.runs)],
+        "count": len(both),
+        "left_out": len(ours) + len(theirs) - 2 * len(both),
+        "both_right": int(right.all(1).sum()),
+        "only_a": only_a,
+        "only_b": only_b,
+        "neither": int((~right.any(1)).sum()),
+        "other_words": sum(ours[name]["prediction"] != theirs[name]["prediction"] for name in both),
+        "means": scores.mean(0).tolist(),
+        "difference": float(gap.mean()),
+        "interval": [low, high],
+        "p": p,
+        "test": "McNemar, exact" if binary else "bootstrap",
+        "examples": [
+            {"id": both[i], "input": ours[both[i]]["input"], "gold": ours[both[i]]["gold"],
+             "a": ours[both[i]]["prediction"], "b": theirs[both[i]]["prediction"], "scores": scores[i].tolist()}
+            for i in order
+        ],
+    }  # fmt: skip
+
+
+def mcnemar(only_a: int, only_b: int) -> float:
+    """Give the two-sided p of McNemar's exact test: 3 against 0 -> 0.25."""
+    from scipy.stats import binomtest
+
+    return float(binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0
+
+
+def bootstrap(gap: np.ndarray, seed: int = 0) -> tuple[float, float, float]:
+    """Resample differences (N,): the 95 % interval of their mean, and the two-sided p that it is 0."""
+    rng = np.random.default_rng(seed)
+    means = np.array([gap[rng.integers(len(gap), size=len(gap))].mean() for _ in range(SAMPLES)])
+    low, high = np.percentile(means, (2.5, 97.5))
+    side = min((means <= 0).sum(), (means >= 0).sum())
+    return float(low), float(high), float(min(1.0, 2 * (side + 1) / (SAMPLES + 1)))
+
+
+def question_of(column: Column, example: Mapping[str, Any]) -> tuple[str, list[str]]:
+    r"""Give the question of a prediction and its answers as texts; ValueError for a task that has none.
+
+    >>> question_of(Column("medqa"), {"input": "Which?\n0 this\n1 that", "gold": 1})
+    ('Which?', ['that'])
+    """
+    text, gold = example["input"], example["gold"]
+    match column.task.kind:
+        case "question":
+            return text, list(gold)
+        case "choice":
+            question, *options = re.split(r"\n\d+ ", text)
+            return question, options[gold : gold + 1]
+    raise ValueError(f"--store joins questions with their answers, and {column.title} has none: name another --task")
+
+
+def find_bridges(
+    store: Store, graph: Graph, questions: Sequence[tuple[str, Sequence[str]]], *, top: int = 3
+) -> list[list[dict[str, Any]]]:
+    """Find for each (question, answers) the linked documents that join its words with an answer, the best first.
+
+    A bridge leads from a document without the answer to one that has it, word for word; it is worth the summed idf,
+    log(N / df), of the question's words in the first. Memory holds the documents of words that at most FREQUENT have.
+    """
+    words = Runs.of_texts([question for question, _ in questions], 1)
+    flat = [(i, answer) for i, (_, answers) in enumerate(questions) for answer in answers]
+    lengths = np.diff(hash_texts(pa.array([answer for _, answer in flat], pa.large_string()))[1])
+    sizes = [int(size) for size in np.unique(lengths) if size]
+    owners = [[i for (i, _), length in zip(flat, lengths, strict=True) if length == size] for size in sizes]
+    answers = [
+        Runs.of_texts([answer for (_, answer), length in zip(flat, lengths, strict=True) if length == size], size)
+        for size in sizes
+    ]
+    wanted = [words, *answers]
+    found: list[list[np.ndarray]] = [[] for _ in wanted]
+    df = [np.zeros(len(runs.hashes), np.int64) for runs in wanted]
+    for hashed, starts, documents, _ in store_words(store):
+        for number, runs in enumerate(wanted):
+            where, what = runs.find(hashed, starts)
+            where, what = where[documents[where] >= 0], what[documents[where] >= 0]
+            pairs = np.unique(where.astype(np.int64) << 32 | what)
+            which = pairs & 0xFFFFFFFF
+            df[number] += np.bincount(which, minlength=len(df[number]))
+            kept = df[number][which] <= FREQUENT
+            found[number].append(np.stack([documents[pairs[kept] >> 32], which[kept]]))
+    places = []  # by kind of run: documents in the order of runs, and where those of each run begin
+    for parts, counts in zip(found, df, strict=True):
+        documents, which = np.concatenate([np.zeros((2, 0), np.int64), *parts], axis=1)
+        order = np.argsort(which, kind="stable")
+        places.append((documents[order], np.searchsorted(which[order], np.arange(len(counts) + 1))))
+    idf = np.where(df[0] <= FREQUENT, np.log(len(store) / np.maximum(df[0], 1)), 0)
+    holders: list[list[np.ndarray]] = [[] for _ in questions]
+    for runs, owner, (documents, starts) in zip(answers, owners, places[1:], strict=True):
+        for text, i in enumerate(owner):
+            run = runs.of[runs.begins[text]]
+            holders[i].append(documents[starts[run] : starts[run + 1]])
+    documents, starts = places[0]
+    bridges = []
+    for i, (question, texts) in enumerate(questions):
+        own = words.of[words.begins[i] : words.begins[i + 1]]
+        weights = np.zeros(len(store))
+        for word in np.unique(own):
+            weights[documents[starts[word] : starts[word + 1]]] += idf[word]
+        holds = np.zeros(len(store), bool)
+        holds[np.concatenate([np.zeros(0, np.int64), *holders[i]])] = True
+        weights[holds] = 0
+        best = np.argsort(-weights, kind="stable")[:SOURCES]
+        value = dict(zip(_words(question), idf[own].tolist(), strict=True))
+        bridges.append(list(_bridges(store, graph, best[weights[best] > 0], weights, holds, value, texts, top)))
+    return bridges
+
+
+def _bridges(
+    store: Store, graph: Graph, sources: np.ndarray, weights: np.ndarray, holds: np.ndarray, value: dict[str, float],
+    answers: Sequence[str], top: int,
+) -> Iterator[dict[str, Any]]:  # fmt: skip
+    for source in sources.tolist():
+        targets = np.unique(graph.targets[graph.offsets[source] : graph.offsets[source + 1]])
+        for target in targets[holds[targets]][:1].tolist():
+            one, two = store.document(source), store.document(target)
+            words = sorted(
+                {*_words(one.text)} & {word for word in value if value[word] > 0}, key=lambda w: (-value[w], w)
+            )
+            answer = next(each for each in answers if _runs(each) & _runs(two.text, len(_words(each))))
+            yield {
+                "score": float(weights[source]), "words": words, "answer": answer,
+                "from": one.id, "from_text": snippet(one.text, value),
+                "to": two.id, "to_text": snippet(two.text, dict.fromkeys(_words(answer), 1.0)),
+            }  # fmt: skip
+            top -= 1
+        if not top:
+            return
+
+
+def _words(text: str) -> list[str]:
+    """Find the words as grams.hash_words does."""
+    return re.findall(r"[^\W_]+", "".join(c.lower()[0] if c.isalnum() else " " for c in text))
+
+
+def _runs(text: str, n: int = 0) -> set[tuple[str, ...]]:
+    words = _words(text)
+    n = n or len(words)
+    return {tuple(words[i : i + n]) for i in range(len(words) - n + 1)}
+
+
+def snippet(text: str, value: Mapping[str, float], width: int = WIDTH) -> str:
+    """Cut out the part of a text, of about `width` characters, whose distinct words are worth the most.
+
+    >>> snippet("Nothing here. The river Leth is long. Nothing there.", {"leth": 2.0, "long": 1.0}, 20)
+    '… Leth is long. …'
+    """
+    places = [(m.start(), m.end(), m[0].lower()) for m in re.finditer(r"[^\W_]+", text) if m[0].lower() in value]
+    best, start, stop = 0.0, 0, 0
+    for i, (begin, end, _) in enumerate(places):
+        inside = [place for place in places[i : i + width] if place[1] <= max(begin + width, end)]
+        worth = sum(value[word] for word in {word for *_, word in inside})
+        if worth > best:
+            best, start, stop = worth, begin, inside[-1][1]
+    room = max(0, width - (stop - start)) // 2
+    start, stop = max(0, start - room), stop + room
+    start = text.rfind(" ", 0, start + 1) + 1 if start else 0
+    cut = " ".join(text[start:stop].rsplit(" ", 1)[0].split() if stop < len(text) else text[start:].split())
+    return "… " * (start > 0) + cut + " …" * (stop < len(text))
+
+
+def comparison_lines(found: Mapping[str, Any], top: int) -> Iterator[str]:
+    """Lay a comparison out for reading: counts, the test, and the `top` examples that are farthest apart."""
+    a, b = (f"{found[key]} ({count} runs)" for key, count in zip("ab", found["runs"], strict=True))
+    low, high = (100 * end for end in found["interval"])
+    title = f"{found['task']} {found['variation']}".strip()
+    yield f"{title}, {found['split']}: {found['count']:,} examples; A: {a}, B: {b}"
+    yield f"  mean score of an example: A {100 * found['means'][0]:.1f}, B {100 * found['means'][1]:.1f}"
+    yield f"  A - B: {100 * found['difference']:+.1f} ({low:+.1f} to {high:+.1f}); p {found['p']:.3g} ({found['test']})"
+    yield (
+        f"  right: both {found['both_right']:,}, only A {found['only_a']:,}, only B {found['only_b']:,}, "
+        f"neither {found['neither']:,}; other answers in {found['other_words']:,}"
+    )
+    if found["left_out"]:
+        yield f"  {found['left_out']:,} examples have an answer of one of the two only, and are left out"
+    for each in found["examples"][:top]:
+        yield f"\n{each['id']}: {' '.join(each['input'].split())[:WIDTH]}"
+        yield f"  gold: {_shown(each['gold'])}"
+        for name, key, score in zip("AB", ("a", "b"), each["scores"], strict=True):
+            yield f"  {name}, {100 * score:.0f}: {_shown(each[key])}"
+        for bridge in each.get("bridges", ()):
+            yield f"  {bridge['from']} -> {bridge['to']} ({', '.join(bridge['words'][:6])} -> {bridge['answer']})"
+            yield f"    {bridge['from_text']}"
+            yield f"    -> {bridge['to_text']}"
+        if not each.get("bridges", True):
+            yield "  no two linked documents of the store join its words with the answer"
+
+
+def _shown(value: Any) -> str:
+    words = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return words[:WIDTH] or "(nothing)"

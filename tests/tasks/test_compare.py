@@ -1,0 +1,158 @@
+"""Two models' answers, by hand; the tests against references; bridges between documents that were written for it."""
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from linkbert import cli
+from linkbert.graph.links import LinkGraph
+from linkbert.records import Document
+from linkbert.tasks.compare import bootstrap, compare, find_bridges, mcnemar, question_of, snippet
+from linkbert.tasks.grams import Runs, hash_texts
+from linkbert.tasks.scores import Column, scores_of
+
+QUESTION = "Which river passes the market of Town Two?"
+
+
+def write(folder, model, runs, task="rte", given="A text.", gold="1"):
+    """Write results: `runs` has for each seed the answers and scores of the examples x0, x1, ..."""
+    folder.mkdir(exist_ok=True)
+    for seed, answers in enumerate(runs):
+        lines = [
+            {"id": f"x{i}", "input": given, "gold": gold, "prediction": answer, "score": score, "details": {}}
+            for i, (answer, score) in enumerate(answers)
+        ]
+        name = f"{model}-{seed}.jsonl"
+        (folder / name).write_text("".join(json.dumps(line) + "\n" for line in lines))
+        result = {
+            "task": task, "model": model, "model_hash": model, "seed": seed, "settings": {}, "hashes": {}, "notes": [],
+            "scores": {"dev": {"accuracy": 0.5}}, "predictions": {"dev": name},
+        }  # fmt: skip
+        with (folder / "results.jsonl").open("a") as file:
+            file.write(json.dumps(result) + "\n")
+    return folder
+
+
+def pair(folder):
+    return [next(iter(scores_of(f"{folder}:{model}").values())) for model in "ab"]
+
+
+def test_counts_examples_and_mcnemar_by_hand(tmp_path):
+    a = [("1", 1), ("1", 1), ("1", 1), ("1", 1), ("0", 0), ("0", 0)]
+    b = [("1", 1), ("0", 0), ("0", 0), ("0", 0), ("1", 1), ("0", 0)]
+    write(write(tmp_path, "a", [a]), "b", [b])
+    found = compare(*pair(tmp_path))
+    counts = [found[key] for key in ("both_right", "only_a", "only_b", "neither", "other_words")]
+    assert counts == [1, 3, 1, 1, 4]
+    assert (found["test"], found["p"]) == ("McNemar, exact", 0.625)  # 2 (1 + 4) / 2^4
+    assert found["difference"] == pytest.approx(2 / 6)
+    assert [(each["id"], each["a"], each["b"]) for each in found["examples"]][:1] == [("x1", "1", "0")]
+    assert [each["id"] for each in found["examples"]] == ["x1", "x2", "x3", "x4"]
+
+
+def test_a_question_with_options_has_the_right_one_as_its_answer():
+    example = {"input": "Which river\npasses?\n0 the Arl\n1 the Leth, or\n2 none", "gold": 1}
+    assert question_of(Column("medqa"), example) == ("Which river\npasses?", ["the Leth, or"])
+
+
+def test_seeds_vote(tmp_path):
+    runs = [[("1", 1), ("0", 0)], [("1", 1), ("0", 0)], [("0", 0), ("1", 1)]]
+    write(write(tmp_path, "a", runs), "b", [[("0", 0), ("1", 1)]])
+    found = compare(*pair(tmp_path))
+    assert found["runs"] == [3, 1]
+    assert [(each["a"], each["scores"][0]) for each in found["examples"]] == [("1", 2 / 3), ("0", 1 / 3)]
+    assert (found["only_a"], found["only_b"], found["test"]) == (1, 1, "McNemar, exact")
+
+
+def test_a_score_that_is_no_yes_or_no_is_bootstrapped(tmp_path):
+    write(write(tmp_path, "a", [[("x", 0.9), ("y", 0.75)]]), "b", [[("x", 0.4), ("y", 0.25)]])
+    found = compare(*pair(tmp_path))
+    assert (found["test"], found["interval"]) == ("bootstrap", [0.5, 0.5])
+    assert found["p"] < 0.001
+
+
+@given(st.integers(0, 30), st.integers(0, 30))
+@settings(deadline=None)
+def test_mcnemar_sums_the_tails_of_coins(b, c):
+    from math import comb
+
+    tail = sum(comb(b + c, k) for k in range(min(b, c) + 1)) / 2 ** (b + c)
+    assert mcnemar(b, c) == pytest.approx(min(1, 2 * tail))
+
+
+def test_the_bootstrap_agrees_with_the_normal_interval():
+    gap = np.random.default_rng(1).normal(0.1, 1, 400)
+    low, high, p = bootstrap(gap)
+    error = gap.std() / 20
+    assert (low, high) == pytest.approx((gap.mean() - 1.96 * error, gap.mean() + 1.96 * error), abs=0.01)
+    from scipy.stats import ttest_1samp
+
+    assert p == pytest.approx(ttest_1samp(gap, 0).pvalue, abs=0.02)
+
+
+@pytest.fixture(scope="module")
+def towns(make_store):
+    """Town Two links to the Leth, which links back; a page on markets links to a mill."""
+    texts = {
+        "town two": "Town Two has a market and a mill. A river passes it from the north.",
+        "leth": "It rises in the hills. The LETH is long.",
+        "market": "A market of towns.",
+        "mill": "The mill on the Leth.",
+        "other": "The hills of Arland: the Leth, Town Two.",
+    }
+    documents = [Document(name, name, text) for name, text in texts.items()]
+    return make_store([documents[:2], documents[2:]], edges=[(0, 1), (0, 2), (1, 0), (2, 3), (4, 1)])
+
+
+def test_bridges_lead_from_the_question_s_words_to_the_answer(towns):
+    graph = LinkGraph.open(towns.path)
+    (found, none, _) = find_bridges(
+        towns, graph, [(QUESTION, ["the Leth", "Leth"]), ("Which market?", ["the sea"]), ("?", [])]
+    )
+    assert [(each["from"], each["to"]) for each in found] == [("town two", "leth"), ("market", "mill")]
+    assert found[0]["answer"] == "the Leth"
+    # Of five documents one has "passes" and "river", two "two", "town" and "market", four "the".
+    assert found[0]["words"][:2] == ["passes", "river"]
+    assert found[0]["score"] == pytest.approx(2 * np.log(5) + 3 * np.log(5 / 2) + np.log(5 / 4))
+    assert none == []
+
+
+def test_words_of_python_and_of_the_kernel_are_in_the_same_order():
+    from linkbert.tasks.compare import _words
+
+    text = "İstanbul's Σίσυφος, twice: twice_again 12.5"
+    words, starts = hash_texts(__import__("pyarrow").array([text, *_words(text)], "large_string"))
+    assert words[: starts[1]].tolist() == words[starts[1] :].tolist()
+    assert len(Runs.of_texts([text], 1).of) == len(_words(text))
+
+
+def test_a_snippet_shows_where_the_words_stand_closest():
+    text = "river " + "x " * 60 + "the river and the market of a town " + "y " * 60
+    cut = snippet(text, {"river": 1.0, "market": 1.0}, 40)
+    assert "river and the market" in cut
+    assert cut.startswith("… ") and cut.endswith(" …")  # noqa: PT018
+    assert snippet("short", {"river": 1.0}) == "short"
+
+
+def test_the_command_prints_examples_and_bridges(towns, tmp_path, capsys):
+    write(write(tmp_path, "a", [[("Leth", 1.0)]], "squad", QUESTION, ["the Leth"]),
+          "b", [[("Arl", 0.0)]], "squad", QUESTION, ["the Leth"])  # fmt: skip
+    words = ["compare", f"{tmp_path}:a", f"{tmp_path}:b"]
+    assert cli.main([*words, "--store", str(towns.path)]) == 0
+    out = capsys.readouterr().out
+    assert "squad, dev: 1 examples; A: a (1 runs), B: b (1 runs)" in out
+    assert "x0: Which river passes the market of Town Two?" in out
+    assert "  town two -> leth (passes, river" in out
+    assert cli.main([*words, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["only_a"] == 1
+    assert cli.main(["compare", str(tmp_path), f"{tmp_path}:b"]) == 1
+    assert f"name one model of {tmp_path} as {tmp_path}:MODEL, of a, b" in capsys.readouterr().err
+    assert cli.main(["compare", str(tmp_path / "no"), f"{tmp_path}:b"]) == 1
+    assert "has no results" in capsys.readouterr().err
+    write(write(tmp_path / "pairs", "a", [[("1", 1)]]), "b", [[("0", 0)]])
+    pairs = ["compare", f"{tmp_path / 'pairs'}:a", f"{tmp_path / 'pairs'}:b", "--store", str(towns.path)]
+    assert cli.main(pairs) == 1
+    assert "RTE has none: name another --task" in capsys.readouterr().err

@@ -1,0 +1,164 @@
+"""Results written by hand, in the paper's tables; and the paper's own numbers."""
+
+import json
+import re
+
+import pytest
+
+from linkbert import cli
+from linkbert.report import Section, Table, text_lines, write_report
+from linkbert.tables import layouts, results_sections
+from linkbert.tasks.scores import choose_scores, model_names, read_results, variation
+from linkbert.tasks.table import suite
+
+
+def result(task, value, *, model="models/ours", seed=0, dev=None, **more):
+    metrics = {"rte": ["accuracy"], "medqa": ["accuracy"]}.get(task) or list(
+        next(each for name in ("glue", "blurb", "further", "mmlu") for each in suite(name) if each.name == task).metrics
+    )
+    scores = {"dev": dict.fromkeys(metrics, value if dev is None else dev), "test": dict.fromkeys(metrics, value)}
+    line = {
+        "task": task, "model": model, "model_hash": model, "seed": seed, "settings": {"epochs": 3}, "scores": scores,
+        "groups": {}, "intervals": {each: {m: [value - 0.1, value + 0.1] for m in metrics} for each in scores},
+        "baselines": {"majority": dict.fromkeys(metrics, 0.5), "chance": dict.fromkeys(metrics, 0.25)},
+        "counts": {}, "hashes": {"train.tsv": "ab"}, "notes": [], "predictions": {},
+    }  # fmt: skip
+    return line | more
+
+
+def rows(section):
+    return {row[0]: list(row[1:]) for row in section.tables[0].rows}
+
+
+def test_the_paper_s_averages_follow_from_its_scores():
+    found = {layout.title.split(".")[0]: layout for layout in layouts()}
+    assert list(found) == [f"Table {number}" for number in range(1, 10)]
+    averages = {model: round(row[-1], 2) for model, row in found["Table 7"].paper.items()}
+    assert averages == {"PubMedBERT-base": 81.10, "BioLinkBERT-base": 83.39, "BioLinkBERT-large": 84.30}
+    mrqa = {"BERT-tiny": 50.0, "LinkBERT-tiny": 54.1, "BERT-base": 75.2, "LinkBERT-base": 77.8, "BERT-large": 78.5,
+            "LinkBERT-large": 81.0}  # fmt: skip
+    assert {model: float(f"{row[-1]:.1f}") for model, row in found["Table 1"].paper.items()} == mrqa
+    assert found["Table 2"].paper["LinkBERT-large"][-1] == 81.1
+    assert found["Table 8"].paper["BioLinkBERT-large"] == [44.6]
+    for layout in found.values():
+        assert all(len(row) == len(layout.columns) + layout.averaged for row in layout.paper.values()), layout.title
+
+
+def test_the_paper_s_tables_agree_where_they_repeat_each_other():
+    """A score of SQuAD stands in the tables 1, 3 and 6 alike; the rows of an ablation start from table 1."""
+    one, _, three, _, five, six, *_ = layouts()
+    for model, table in (
+        ("LinkBERT-tiny", five),
+        ("LinkBERT-base", six),
+        ("LinkBERT-base", three),
+        ("BERT-base", three),
+    ):
+        for column, value in zip(table.columns, table.paper[model], strict=True):
+            if not column.variation:
+                assert value == one.paper[model][one.columns.index(column)], (table.title, column.title)
+
+
+def test_a_whole_suite_has_an_average_and_seeds_a_spread():
+    results = [result(task.name, 0.6, seed=seed) for task in suite("glue") for seed in (0, 1)]
+    results += [result("rte", 0.8, seed=2), result("rte", 0.9, model="b")]
+    section = next(results_sections(results))
+    found, head = rows(section), list(section.tables[0].head)
+    assert found["ours"][head.index("RTE") - 1] == "66.7 ± 11.5"  # by hand: 60, 60, 80
+    assert found["ours"][-1] == "60.8"  # seven tasks of 60 and one of 66.7; RTE has other seeds, so no spread
+    assert found["b"][-1] == "-"
+    assert found["b"][head.index("CoLA") - 1] == "-"
+    assert found["majority"][head.index("RTE") - 1] == "50.0"
+    assert found["LinkBERT-base (paper)"][-1] == "79.6"
+    assert section.tables[0].said == 6
+    same = next(results_sections([each for each in results if each["seed"] < 2]))
+    assert rows(same)["ours"][-1] == "60.0 ± 0.0"
+
+
+def test_settings_are_chosen_on_dev_and_never_on_test():
+    results = [
+        result("rte", 0.9, dev=0.5, settings={"epochs": 1}),
+        result("rte", 0.6, dev=0.7, settings={"epochs": 2}),
+        result("rte", 0.1, dev=0.99, model="b", settings={"epochs": 1}),  # one lucky seed
+        *(result("rte", 0.5, dev=0.6, model="b", settings={"epochs": 3}, seed=seed) for seed in (0, 1)),
+    ]
+    ours, b = choose_scores(results)
+    assert (ours.settings, ours.others) == ({"epochs": 2}, 1)
+    assert (b.settings, len(b.runs)) == ({"epochs": 3}, 2)
+    lines = next(results_sections(results)).lines
+    assert "RTE: epochs 2 (ours), 3 (b)" in lines
+
+
+def test_what_keeps_rows_from_being_compared_is_said():
+    results = [
+        result("chemprot", 0.6, notes=["dev: a split of our own"], scores={"dev": {"relation_f1": 0.6}}),
+        result("chemprot", 0.7, model="b", hashes={"train.tsv": "cd"}),
+    ]
+    section = next(results_sections(results))
+    assert set(section.lines) == {
+        "ChemProt: dev: a split of our own", "ChemProt: scored on dev", "ChemProt: the file train.tsv ab (ours), cd (b)"
+    }  # fmt: skip
+
+
+def test_variations_and_sets_outside_the_paper_stand_apart():
+    results = [
+        result("rte", 0.6),
+        result("rte", 0.5, settings={"epochs": 3, "fraction": 0.1}),
+        result("sick-entailment", 0.7),
+    ]
+    glue, further, every = results_sections(results)
+    assert rows(glue)["ours"][list(glue.tables[0].head).index("RTE") - 1] == "60.0"
+    assert rows(further)["RTE fraction=0.1"] == ["50.0", "50.0", "25.0"]  # ours, majority, chance
+    assert len(further.tables[0].rows) == 2
+    assert [row[5:7] for row in every.tables[0].rows if row[0] == "RTE"] == [["1", "50.0 to 70.0"]]
+    assert variation({"fraction": 1.0, "distract": "", "epochs": 2}) == ""
+
+
+def test_groups_are_listed_apart():
+    groups = {"dev": {"2 hops": {"accuracy": 0.5}}}
+    *_, every = results_sections([result("rte", 0.6, groups=groups), result("rte", 0.7, seed=1)])
+    assert [[row[0], *row[4:6]] for row in every.tables[0].rows] == [
+        ["RTE", "65.0 ± 7.1", "2"],
+        ["RTE, 2 hops", "50.0", "1"],
+    ]
+
+
+def test_models_have_the_shortest_names_that_tell_them_apart():
+    paths = ["runs/a/", "other/a", "b", "c", "c"]
+    names = model_names({"model": path, "model_hash": f"{i}234567"} for i, path in enumerate(paths))
+    assert list(names.values()) == ["runs/a", "other/a", "b", "c 323456", "c 423456"]
+
+
+def test_three_forms_say_the_same(tmp_path, capsys):
+    folder = tmp_path / "results"
+    folder.mkdir()
+    lines = [result("rte", 0.612), result("rte", 0.62, seed=1), result("medqa", 0.3)]
+    (folder / "results.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert cli.main(["report", str(folder)]) == 0
+    text = capsys.readouterr().out
+    for name in ("page.html", "page.md"):
+        assert cli.main(["report", str(folder), "--to", str(tmp_path / name)]) == 0
+    page, markdown = ((tmp_path / name).read_text() for name in ("page.html", "page.md"))
+    for form in (text, page, markdown):
+        for words in ("Table 2. GLUE", "Table 8. MedQA-USMLE: accuracy", "61.6 ± 0.6", "LinkBERT-base (paper)", "44.6"):
+            assert words in form
+    assert page.count("data:image/png;base64,iVBOR") == 2
+    assert "http" not in page
+    assert len(set(map(len, re.findall(r"^(?:model|ours) .*", text, re.MULTILINE)[:2]))) == 1  # columns are aligned
+
+
+def test_cells_are_escaped(tmp_path):
+    section = Section("<T>", ["a < b"], [], [Table(["model", "x|y"], [["<b>", "1"], ["said", "2"]], said=1)])
+    write_report([section], tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text()
+    assert "<td>&lt;b&gt;</td>" in page
+    assert '<tr class="said"><td>said</td>' in page
+    write_report([section], tmp_path / "page.md")
+    assert "| model | x\\|y |\n| --- | ---: |\n| <b> | 1 |" in (tmp_path / "page.md").read_text()
+    assert list(text_lines(section)) == ["", "<T>", "model  x|y", "<b>      1", "said     2", "a < b"]
+
+
+@pytest.mark.parametrize("line", ["not json", "3", '{"model": "a"}'])
+def test_a_line_that_is_no_result_is_named(tmp_path, line):
+    (tmp_path / "results.jsonl").write_text(json.dumps(result("rte", 0.6)) + f"\n{line}\n")
+    with pytest.raises(ValueError, match=r"results.jsonl, line 2 is no result"):
+        read_results([tmp_path])
