@@ -107,14 +107,16 @@ def test_one_gold_passage():
 
 def test_annotators_of_one_review_are_one_question():
     rows = [
-        'q,"Is it ""fine""?",books,1,"Very fine, yes. ANSWERNOTFOUND",Very fine,"(0, 9)"',
-        'q,"Is it ""fine""?",books,1,"Very fine, yes. ANSWERNOTFOUND",ANSWERNOTFOUND,"(16, 30)"',
+        'q,"Is it ""fine""?",books,1,"Very fine, can't say. ANSWERNOTFOUND","fine , ca n't","(5, 16)"',
+        'q,"Is it ""fine""?",books,1,"Very fine, can't say. ANSWERNOTFOUND",ANSWERNOTFOUND,"(22, 36)"',
         'r,Long?,books,2,"No. ANSWERNOTFOUND",ANSWERNOTFOUND,"(4, 18)"',
     ]
     head = "q_review_id,question,domain,item_id,review,human_ans_spans,human_ans_indices"
     examples, counts = read("subjqa", "\n".join([head, *rows]))
     assert examples == [
-        QuestionExample("q", 'Is it "fine"?', "Very fine, yes.", ("Very fine",), ((0, 9),), "books", "1"),
+        QuestionExample(
+            "q", 'Is it "fine"?', "Very fine, can't say.", ("fine, can't", "fine , ca n't"), ((5, 16),), "books", "1"
+        ),
         QuestionExample("r", "Long?", "No.", (), (), "books", "2"),
     ]
     assert counts == {"annotators disagree whether there is an answer": 1}
@@ -255,7 +257,7 @@ def test_answers_are_whole_words():
 
 EXPECTED = {  # questions of all splits, and those whose answer is not in its context
     "squad1": (10570, 0), "squad2": (11873, 0), "xquad-en": (1190, 0), "nq-oracle": (2655, 1), "ottqa": (2214, 3),
-    "hybridqa": (2399, 2), "hotpotqa-100": (100, 9), "musique-100": (100, 1), "subjqa": (8834, 809),
+    "hybridqa": (2399, 2), "hotpotqa-100": (100, 9), "musique-100": (100, 1), "subjqa": (8834, 140),
 }  # fmt: skip
 
 
