@@ -567,10 +567,11 @@ def run_compare(arguments: argparse.Namespace) -> int:
         from linkbert.corpora.store import Store
         from linkbert.graph.links import LinkGraph
 
-        shown = [each for comparison in found for each in comparison["examples"][: arguments.top]]
-        graph = LinkGraph.open(arguments.store)
-        bridges = find_bridges(Store.open(arguments.store), graph, [question_of(each) for each in shown])
-        for each, its in zip(shown, bridges, strict=True):
+        store, graph = Store.open(arguments.store), LinkGraph.open(arguments.store)
+        shown = [(c, each) for c, one in zip(columns, found, strict=True) for each in one["examples"][: arguments.top]]
+        for (_, each), its in zip(
+            shown, find_bridges(store, graph, [question_of(*pair) for pair in shown]), strict=True
+        ):
             each["bridges"] = its
     if arguments.json:
         print(json.dumps(found, indent=1, ensure_ascii=False))

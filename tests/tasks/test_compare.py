@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from linkbert import cli
 from linkbert.graph.links import LinkGraph
 from linkbert.records import Document
-from linkbert.tasks.compare import bootstrap, compare, find_bridges, mcnemar, snippet
+from linkbert.tasks.compare import bootstrap, compare, find_bridges, mcnemar, question_of, snippet
 from linkbert.tasks.grams import Runs, hash_texts
-from linkbert.tasks.scores import scores_of
+from linkbert.tasks.scores import Column, scores_of
 
-QUESTION = {"question": "Which river passes the market of Town Two?", "context": "..."}
+QUESTION = "Which river passes the market of Town Two?"
 
 
 def write(folder, model, runs, task="rte", given="A text.", gold="1"):
@@ -51,6 +51,11 @@ def test_counts_examples_and_mcnemar_by_hand(tmp_path):
     assert found["difference"] == pytest.approx(2 / 6)
     assert [(each["id"], each["a"], each["b"]) for each in found["examples"]][:1] == [("x1", "1", "0")]
     assert [each["id"] for each in found["examples"]] == ["x1", "x2", "x3", "x4"]
+
+
+def test_a_question_with_options_has_the_right_one_as_its_answer():
+    example = {"input": "Which river\npasses?\n0 the Arl\n1 the Leth, or\n2 none", "gold": 1}
+    assert question_of(Column("medqa"), example) == ("Which river\npasses?", ["the Leth, or"])
 
 
 def test_seeds_vote(tmp_path):
@@ -105,7 +110,7 @@ def towns(make_store):
 def test_bridges_lead_from_the_question_s_words_to_the_answer(towns):
     graph = LinkGraph.open(towns.path)
     (found, none, _) = find_bridges(
-        towns, graph, [(QUESTION["question"], ["the Leth", "Leth"]), ("Which market?", ["the sea"]), ("?", [])]
+        towns, graph, [(QUESTION, ["the Leth", "Leth"]), ("Which market?", ["the sea"]), ("?", [])]
     )
     assert [(each["from"], each["to"]) for each in found] == [("town two", "leth"), ("market", "mill")]
     assert found[0]["answer"] == "the Leth"
@@ -150,4 +155,4 @@ def test_the_command_prints_examples_and_bridges(towns, tmp_path, capsys):
     write(write(tmp_path / "pairs", "a", [[("1", 1)]]), "b", [[("0", 0)]])
     pairs = ["compare", f"{tmp_path / 'pairs'}:a", f"{tmp_path / 'pairs'}:b", "--store", str(towns.path)]
     assert cli.main(pairs) == 1
-    assert "this task has none" in capsys.readouterr().err
+    assert "RTE has none: name another --task" in capsys.readouterr().err

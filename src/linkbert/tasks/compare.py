@@ -21,7 +21,7 @@ import pyarrow as pa
 
 from linkbert.corpora.store import Store
 from linkbert.tasks.grams import Runs, hash_texts, store_words
-from linkbert.tasks.scores import Result, Score
+from linkbert.tasks.scores import Column, Result, Score
 
 FREQUENT = 100_000  # documents; a word of more is not looked for
 SOURCES = 1_000  # documents with the most of a question's words, whose links are followed
@@ -45,7 +45,7 @@ def read_predictions(run: Result, split: str) -> list[dict[str, Any]]:
     """Read what a run answered, a dictionary an example; ValueError where the file is gone or broken."""
     path = run["folder"] / run["predictions"][split]
     try:
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n")[:-1]]
     except (FileNotFoundError, json.JSONDecodeError) as error:
         raise ValueError(f"{path} cannot be read ({error}): remove its line in results.jsonl and run again") from None
 
@@ -65,12 +65,12 @@ def answers_of(score: Score, split: str) -> dict[str, dict[str, Any]]:
 
 
 def compare(a: Score, b: Score) -> dict[str, Any]:
-    """Compare two scores of one task on test, or on dev where one has no predictions of test.
+    """Compare two scores of one task on test, or on dev where one has no score of test.
 
     `examples` are those on which the scores differ, the farthest apart first; `difference` is the mean of a's score
     minus b's, with its 95 % `interval` and the two-sided `p` that there is none.
     """
-    split = "test" if all("test" in run["predictions"] for each in (a, b) for run in each.runs) else "dev"
+    split = "test" if all("test" in run["scores"] for each in (a, b) for run in each.runs) else "dev"
     ours, theirs = answers_of(a, split), answers_of(b, split)
     both = [name for name in ours if name in theirs]
     if not both:
@@ -129,12 +129,20 @@ def bootstrap(gap: np.ndarray, seed: int = 0) -> tuple[float, float, float]:
     return float(low), float(high), float(min(1.0, 2 * (side + 1) / (SAMPLES + 1)))
 
 
-def question_of(example: Mapping[str, Any]) -> tuple[str, list[str]]:
-    """Give the question of a prediction and its answers as texts; ValueError for a task that has none."""
-    given, gold = example["input"], example["gold"]
-    if isinstance(given, dict) and "question" in given:
-        return given["question"], [given["options"][gold]] if "options" in given else list(gold)
-    raise ValueError("--store joins questions with their answers: this task has none")
+def question_of(column: Column, example: Mapping[str, Any]) -> tuple[str, list[str]]:
+    r"""Give the question of a prediction and its answers as texts; ValueError for a task that has none.
+
+    >>> question_of(Column("medqa"), {"input": "Which?\n0 this\n1 that", "gold": 1})
+    ('Which?', ['that'])
+    """
+    text, gold = example["input"], example["gold"]
+    match column.task.kind:
+        case "question":
+            return text, list(gold)
+        case "choice":
+            question, *options = re.split(r"\n\d+ ", text)
+            return question, options[gold : gold + 1]
+    raise ValueError(f"--store joins questions with their answers, and {column.title} has none: name another --task")
 
 
 def find_bridges(
@@ -261,10 +269,7 @@ def comparison_lines(found: Mapping[str, Any], top: int) -> Iterator[str]:
     if found["left_out"]:
         yield f"  {found['left_out']:,} examples have an answer of one of the two only, and are left out"
     for each in found["examples"][:top]:
-        given = each["input"]
-        if isinstance(given, dict):
-            given = given.get("question") or " | ".join(map(str, given.values()))
-        yield f"\n{each['id']}: {' '.join(str(given).split())[:WIDTH]}"
+        yield f"\n{each['id']}: {' '.join(each['input'].split())[:WIDTH]}"
         yield f"  gold: {_shown(each['gold'])}"
         for name, key, score in zip("AB", ("a", "b"), each["scores"], strict=True):
             yield f"  {name}, {100 * score:.0f}: {_shown(each[key])}"

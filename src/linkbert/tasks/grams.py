@@ -36,15 +36,17 @@ def hash_words(data: np.ndarray, offsets: np.ndarray, letters: np.ndarray) -> tu
     starts = np.zeros(len(offsets), np.int64)
     count = 0
     for text in range(len(offsets) - 1):
-        at, stop, word = offsets[text], offsets[text + 1], _U(0)
+        at, stop, word = _U(offsets[text]), _U(offsets[text + 1]), _U(0)  # unsigned: no look for places below 0
         while at < stop:
             code = np.uint32(data[at])
-            more = (code >= 0xC0) + (code >= 0xE0) + (code >= 0xF0)  # bytes that follow
-            if more:
-                code &= np.uint32(0x3F) >> np.uint32(more)
-                for i in range(1, more + 1):
-                    code = (code << np.uint32(6)) | np.uint32(data[at + i] & 0x3F)
-            at += 1 + more
+            at += _U(1)
+            if code >= 0x80:
+                more = int(code >= 0xE0) + int(code >= 0xF0)  # bytes beyond two
+                code = ((code & (np.uint32(0x1F) >> np.uint32(more))) << np.uint32(6)) | np.uint32(data[at] & 0x3F)
+                at += _U(1)
+                for _ in range(more):
+                    code = (code << np.uint32(6)) | np.uint32(data[at] & 0x3F)
+                    at += _U(1)
             letter = letters[code]
             if letter:
                 word = (word + _U(letter)) * _WORD

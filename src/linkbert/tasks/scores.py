@@ -82,11 +82,11 @@ class Score:
 
 
 def read_results(folders: Iterable[Path]) -> list[Result]:
-    """Read every run of results folders; a line that is none is a ValueError, a task unknown by now another."""
+    """Read every finished run of results folders; a line that is none, or of an unknown task, is a ValueError."""
     results = []
     for folder in folders:
         path = folder / "results.jsonl"
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        for number, line in enumerate(path.read_text(encoding="utf-8").split("\n")[:-1], 1):  # of the rest a kill left
             try:
                 result = json.loads(line)
                 find_task(result["task"])
