@@ -107,8 +107,8 @@ def test_one_gold_passage():
 
 def test_annotators_of_one_review_are_one_question():
     rows = [
-        'q,"Is it ""fine""?",books,1,"Very fine, can't say. ANSWERNOTFOUND","fine , ca n't","(5, 16)"',
-        'q,"Is it ""fine""?",books,1,"Very fine, can't say. ANSWERNOTFOUND",ANSWERNOTFOUND,"(22, 36)"',
+        'q,"Is it ""fine""?",books,1,"Very fine, can\'t say. ANSWERNOTFOUND","fine , ca n\'t","(5, 16)"',
+        'q,"Is it ""fine""?",books,1,"Very fine, can\'t say. ANSWERNOTFOUND",ANSWERNOTFOUND,"(22, 36)"',
         'r,Long?,books,2,"No. ANSWERNOTFOUND",ANSWERNOTFOUND,"(4, 18)"',
     ]
     head = "q_review_id,question,domain,item_id,review,human_ans_spans,human_ans_indices"
