@@ -6,16 +6,15 @@ from dataclasses import asdict, replace
 
 import pytest
 import torch
-from safetensors.torch import load_file
 from transformers import AutoModelForMaskedLM, AutoTokenizer, BertForPreTraining
 
+from helpers import assert_same, journal
 from linkbert.build import build_store
 from linkbert.config import Config
 from linkbert.files import read_json
 from linkbert.instances.tokens import hash_id
 from linkbert.model import step as steps
-from linkbert.pretraining.checkpoint import checkpoints, find_model, read_state
-from linkbert.pretraining.journal import read_journal, without_timings
+from linkbert.pretraining.checkpoint import checkpoints, read_state
 from linkbert.pretraining.run import fingerprint, pretrain_store
 
 CARD = [
@@ -37,20 +36,6 @@ CARD = [
     "not for clinical use",
     "too few pairs",
 ]
-
-
-def journal(run):
-    return without_timings(read_journal(run / "journal.jsonl"))
-
-
-def weights(run):
-    return load_file(find_model(run) / "model.safetensors")
-
-
-def assert_same(run, other):
-    assert journal(run) == journal(other)
-    for name, value in weights(run).items():
-        assert torch.equal(value, weights(other)[name]), name
 
 
 def test_a_run_leaves_what_the_documentation_says(store, run, settings):

@@ -202,8 +202,8 @@ def find_bridges(
         best = np.argsort(-weights, kind="stable")[:SOURCES]
         value = {word: worth for word, worth in zip(_words(question), idf[own].tolist(), strict=True) if worth}
         edges = islice(_edges(graph, best[weights[best] > 0], holds), BRIDGES)
-        parts = [(snippet(store.document(source).text, value), source, target) for source, target in edges]
-        chosen = sorted(parts, key=lambda each: -each[0][0])[:top]
+        near = [(snippet(store.document(source).text, value), source, target) for source, target in edges]
+        chosen = sorted(near, key=lambda each: -each[0][0])[:top]
         bridges.append([_bridge(store, part, source, target, value, texts) for part, source, target in chosen])
     return bridges
 
