@@ -116,7 +116,7 @@ def test_bridges_lead_from_the_question_s_words_to_the_answer(towns):
     assert found[0]["answer"] == "the Leth"
     # Of five documents one has "passes" and "river", two "two", "town" and "market", four "the".
     assert found[0]["words"][:2] == ["passes", "river"]
-    assert found[0]["score"] == pytest.approx(2 * np.log(5) + 3 * np.log(5 / 2) + np.log(5 / 4))
+    assert found[0]["score"] == pytest.approx(2 * np.log(4.5 / 1.5) + 3 * np.log(3.5 / 2.5))
     assert none == []
 
 
@@ -131,10 +131,11 @@ def test_words_of_python_and_of_the_kernel_are_in_the_same_order():
 
 def test_a_snippet_shows_where_the_words_stand_closest():
     text = "river " + "x " * 60 + "the river and the market of a town " + "y " * 60
-    cut = snippet(text, {"river": 1.0, "market": 1.0}, 40)
+    worth, cut = snippet(text, {"river": 1.0, "market": 1.0}, 40)
+    assert worth == 2.0
     assert "river and the market" in cut
     assert cut.startswith("… ") and cut.endswith(" …")  # noqa: PT018
-    assert snippet("short", {"river": 1.0}) == "short"
+    assert snippet("short", {"river": 1.0}) == (0.0, "short")
 
 
 def test_the_command_prints_examples_and_bridges(towns, tmp_path, capsys):

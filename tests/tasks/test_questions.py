@@ -1,5 +1,6 @@
 """Questions in their published forms, in files of our own writing; distractors and halves, as laws."""
 
+import dataclasses
 import gzip
 import io
 import json
@@ -107,8 +108,8 @@ def test_one_gold_passage():
 
 def test_annotators_of_one_review_are_one_question():
     rows = [
-        'q,"Is it ""fine""?",books,1,"Very fine, can't say. ANSWERNOTFOUND","fine , ca n't","(5, 16)"',
-        'q,"Is it ""fine""?",books,1,"Very fine, can't say. ANSWERNOTFOUND",ANSWERNOTFOUND,"(22, 36)"',
+        'q,"Is it ""fine""?",books,1,"Very fine, can\'t say. ANSWERNOTFOUND","fine , ca n\'t","(5, 16)"',
+        'q,"Is it ""fine""?",books,1,"Very fine, can\'t say. ANSWERNOTFOUND",ANSWERNOTFOUND,"(22, 36)"',
         'r,Long?,books,2,"No. ANSWERNOTFOUND",ANSWERNOTFOUND,"(4, 18)"',
     ]
     head = "q_review_id,question,domain,item_id,review,human_ans_spans,human_ans_indices"
@@ -191,6 +192,8 @@ def test_distractors_are_of_other_documents_and_keep_the_answer(examples, seed):
 def test_distractors_differ_and_are_refused_where_there_are_too_few():
     examples = [QuestionExample(str(i), "?", f"text {i}", title=str(i)) for i in range(200)]
     made = distracted(examples, 1, 2, others=examples)
+    untitled = [dataclasses.replace(each, title="") for each in examples]  # each question is its own document then
+    assert [each.context for each in distracted(untitled, 1, 2, others=untitled)] == [each.context for each in made]
     counts = Counter((each.context.count("\n"), each.context.startswith(f"text {i}\n")) for i, each in enumerate(made))
     assert min(counts[n, side] for n in (1, 2) for side in (False, True)) > 30  # of 50 expected
     with pytest.raises(ValueError, match=r"distract=1..2: there are not so many contexts"):
@@ -271,8 +274,8 @@ def test_every_set_at_hand_is_read_and_its_answers_found(data, name):
     assert sum(bool(each.answers) and not each.spans for each in examples) == missing
     for each in examples:
         assert all(0 <= a < b <= len(each.context) for a, b in each.spans)
-    if name in ("ottqa", "hybridqa"):  # the rows of a table are found: the passage stands behind a row that links to it
-        assert all(" : " in each.context.split("\n")[0] for each in examples if each.context)
+    if name in ("ottqa", "hybridqa"):  # the rows that a trace numbers are found
+        assert sum(" : " in each.context.split("\n")[0] for each in examples) > 0.99 * count
 
 
 @pytest.mark.data
