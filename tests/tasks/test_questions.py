@@ -1,5 +1,6 @@
 """Questions in their published forms, in files of our own writing; distractors and halves, as laws."""
 
+import dataclasses
 import gzip
 import io
 import json
@@ -191,6 +192,8 @@ def test_distractors_are_of_other_documents_and_keep_the_answer(examples, seed):
 def test_distractors_differ_and_are_refused_where_there_are_too_few():
     examples = [QuestionExample(str(i), "?", f"text {i}", title=str(i)) for i in range(200)]
     made = distracted(examples, 1, 2, others=examples)
+    untitled = [dataclasses.replace(each, title="") for each in examples]  # each question is its own document then
+    assert [each.context for each in distracted(untitled, 1, 2, others=untitled)] == [each.context for each in made]
     counts = Counter((each.context.count("\n"), each.context.startswith(f"text {i}\n")) for i, each in enumerate(made))
     assert min(counts[n, side] for n in (1, 2) for side in (False, True)) > 30  # of 50 expected
     with pytest.raises(ValueError, match=r"distract=1..2: there are not so many contexts"):

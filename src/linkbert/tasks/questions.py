@@ -194,11 +194,12 @@ def distracted(
 
         "Rome fell .", span (0, 4), and "A cat ."    ->    "A cat .\nRome fell .", (8, 12), or "Rome fell .\nA cat ."
     """
-    contexts = list(dict.fromkeys((each.title, each.context) for each in others))
+    contexts = list(dict.fromkeys((each.title or each.id, each.context) for each in others))
     titles = Counter(title for title, _ in contexts)
     made = []
     for example in examples:
-        if len(contexts) - titles[example.title] < most:
+        title = example.title or example.id
+        if len(contexts) - titles[title] < most:
             raise ValueError(
                 f"distract={least}..{most}: there are not so many contexts of other documents than {example.id}'s"
             )
@@ -207,7 +208,7 @@ def distracted(
         before = next(drawn) % 2
         while len(chosen) < wanted:
             number = next(drawn) % len(contexts)
-            if contexts[number][0] != example.title:
+            if contexts[number][0] != title:
                 chosen[number] = None
         added = BREAK.join(contexts[number][1] for number in chosen)
         context = BREAK.join([added, example.context] if before else [example.context, added])
