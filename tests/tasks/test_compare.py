@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from linkbert import cli
 from linkbert.graph.links import LinkGraph
 from linkbert.records import Document
-from linkbert.tasks.compare import bootstrap, compare, find_bridges, mcnemar, question_of, snippet
+from linkbert.tasks.compare import bootstrap, compare, comparison_lines, find_bridges, mcnemar, question_of, snippet
 from linkbert.tasks.grams import Runs, hash_texts
 from linkbert.tasks.scores import Column, scores_of
 
@@ -157,3 +157,23 @@ def test_the_command_prints_examples_and_bridges(towns, tmp_path, capsys):
     pairs = ["compare", f"{tmp_path / 'pairs'}:a", f"{tmp_path / 'pairs'}:b", "--store", str(towns.path)]
     assert cli.main(pairs) == 1
     assert "RTE has none: name another --task" in capsys.readouterr().err
+
+
+def test_lines_show_options_as_texts_and_numbers_as_distances(tmp_path):
+    write(write(tmp_path, "a", [[(1, 1)]], "medqa", "Which?\n0 the Arl\n1 the Leth", 1),
+          "b", [[(0, 0)]], "medqa", "Which?\n0 the Arl\n1 the Leth", 1)  # fmt: skip
+    lines = list(comparison_lines(compare(*pair(tmp_path)), 1))
+    assert lines[-4:] == ["\nx0: Which?", "  gold: 1 the Leth", "  A, 100: 1 the Leth", "  B, 0: 0 the Arl"]
+    write(
+        write(tmp_path / "numbers", "a", [[(2.5, -0.5)]], "biosses", gold=3.0),
+        "b",
+        [[(1.5, -1.5)]],
+        "biosses",
+        gold=3.0,
+    )
+    lines = list(comparison_lines(compare(*pair(tmp_path / "numbers")), 1))
+    assert lines[1:3] == [
+        "  mean of minus the distance from gold: A -0.50, B -1.50",
+        "  A - B: +1.00 (+1.00 to +1.00); p 0.0002 (bootstrap)",
+    ]
+    assert lines[-2:] == ["  A, -0.50: 2.5", "  B, -1.50: 1.5"]

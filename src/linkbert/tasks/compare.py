@@ -92,6 +92,7 @@ def compare(a: Score, b: Score) -> dict[str, Any]:
         "task": a.column.name,
         "variation": a.column.variation,
         "split": split,
+        "metric": a.column.task.metrics[0],
         "a": a.model,
         "b": b.model,
         "runs": [len(a.runs), len(b.runs)],
@@ -262,22 +263,29 @@ def snippet(text: str, value: Mapping[str, float], width: int = WIDTH) -> tuple[
 def comparison_lines(found: Mapping[str, Any], top: int) -> Iterator[str]:
     """Lay a comparison out for reading: counts, the test, and the `top` examples that are farthest apart."""
     a, b = (f"{found[key]} ({count} runs)" for key, count in zip("ab", found["runs"], strict=True))
-    low, high = (100 * end for end in found["interval"])
+    near = found["metric"] in ("pearson", "spearman")  # an example's score is minus its distance from gold
+    unit = 1 if near else 100
+    mean_a, mean_b, gap, low, high = (
+        unit * each for each in (*found["means"], found["difference"], *found["interval"])
+    )
     title = f"{found['task']} {found['variation']}".strip()
     yield f"{title}, {found['split']}: {found['count']:,} examples; A: {a}, B: {b}"
-    yield f"  mean score of an example: A {100 * found['means'][0]:.1f}, B {100 * found['means'][1]:.1f}"
-    yield f"  A - B: {100 * found['difference']:+.1f} ({low:+.1f} to {high:+.1f}); p {found['p']:.3g} ({found['test']})"
-    yield (
-        f"  right: both {found['both_right']:,}, only A {found['only_a']:,}, only B {found['only_b']:,}, "
-        f"neither {found['neither']:,}; other answers in {found['other_words']:,}"
-    )
+    what = "of minus the distance from gold" if near else "score of an example"
+    yield f"  mean {what}: A {mean_a:.2f}, B {mean_b:.2f}"
+    yield f"  A - B: {gap:+.2f} ({low:+.2f} to {high:+.2f}); p {found['p']:.3g} ({found['test']})"
+    if not near:
+        yield (
+            f"  right: both {found['both_right']:,}, only A {found['only_a']:,}, only B {found['only_b']:,}, "
+            f"neither {found['neither']:,}; other answers in {found['other_words']:,}"
+        )
     if found["left_out"]:
         yield f"  {found['left_out']:,} examples have an answer of one of the two only, and are left out"
     for each in found["examples"][:top]:
-        yield f"\n{each['id']}: {' '.join(each['input'].split())[:WIDTH]}"
-        yield f"  gold: {_shown(each['gold'])}"
+        given, *options = re.split(r"\n\d+ ", each["input"])
+        yield f"\n{each['id']}: {' '.join(given.split())[:WIDTH]}"
+        yield f"  gold: {_shown(each['gold'], options)}"
         for name, key, score in zip("AB", ("a", "b"), each["scores"], strict=True):
-            yield f"  {name}, {100 * score:.0f}: {_shown(each[key])}"
+            yield f"  {name}, {unit * score:.{2 if near else 0}f}: {_shown(each[key], options)}"
         for bridge in each.get("bridges", ()):
             yield f"  {bridge['from']} -> {bridge['to']} ({', '.join(bridge['words'][:6])} -> {bridge['answer']})"
             yield f"    {bridge['from_text']}"
@@ -286,6 +294,8 @@ def comparison_lines(found: Mapping[str, Any], top: int) -> Iterator[str]:
             yield "  no two linked documents of the store join its words with the answer"
 
 
-def _shown(value: Any) -> str:
+def _shown(value: Any, options: Sequence[str]) -> str:
+    if options and isinstance(value, int):
+        return f"{value} {options[value]}"[:WIDTH]
     words = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return words[:WIDTH] or "(nothing)"
