@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+pytest.register_assert_rewrite("helpers")
 LINES = ["A quick fox, a fox: foxs (fox) and quick foxes; isn't it?\nCafé 東京 today."] * 9
 
 

@@ -315,7 +315,7 @@ PARTS = st.sampled_from(
 @given(
     st.lists(PARTS | st.characters(exclude_categories=["Cs"]), max_size=40).map("".join), st.booleans(), st.booleans()
 )
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_nothing_is_an_error(source, mdx, table_cells):
     page = read_page(source, "a/b", mdx=mdx, table_cells=table_cells)
     for link in page.links:

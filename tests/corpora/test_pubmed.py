@@ -153,7 +153,7 @@ def test_marks_nested_to_any_depth_are_text(tmp_path):
     assert found[0].text == f"a{'b' * 1500}c{'d' * 1500}e"
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.sampled_from([
     "<PubmedArticleSet>", "<PubmedArticle>", "</PubmedArticle>", "<MedlineCitation>", "</MedlineCitation>", "<PMID>",
     '<PMID Version="x">', "</PMID>", "<Article>", "</Article>", "<ArticleTitle/>", "<Abstract><AbstractText>", "7", "a",
@@ -268,7 +268,7 @@ def files(*, usual):
     return st.tuples(written([HEAD], usual=usual), st.lists(parts.map("".join), min_size=1, max_size=4).map("".join))
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     files(usual=True) | files(usual=False),
     st.just([]) | st.lists(st.tuples(st.integers(0, 300), st.sampled_from(JUNK)), max_size=2),

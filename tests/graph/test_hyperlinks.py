@@ -95,7 +95,7 @@ def hasty(monkeypatch):
 
 
 @given(shards, st.sampled_from([2, 3, 7]))
-@settings(deadline=None, max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_the_graph_is_what_a_dictionary_resolves_in_any_number_of_pieces(tmp_path_factory, hasty, records, partitions):
     store = make_store(tmp_path_factory.mktemp("graph"), records)
     edges, counts = reference(store, records)

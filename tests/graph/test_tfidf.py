@@ -114,7 +114,7 @@ def test_exact_mode_equals_scikit_learn(tmp_path):
 @example(["w1"], 3)  # one document
 @example(["w1 w2", "w1 w2"], 3)  # k above N; and words in all documents weigh nothing
 @example(["w1 w2 w3", "", "w1 w2 w3", "w4", "w5", "", "w1 w2 w3"], 1)  # equal ones and empty ones
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=12, deadline=None)
 def test_the_best_scores_are_those_of_brute_force(texts, k):
     with tempfile.TemporaryDirectory() as folder:
         store = make_store(Path(folder) / "store", texts)

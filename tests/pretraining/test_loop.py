@@ -11,13 +11,14 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForMaskedLM
 
+from helpers import journal
 from linkbert.config import make_config
 from linkbert.instances.batches import Batches
 from linkbert.instances.sampler import open_sampler
 from linkbert.model.checkpoint import load_model, start_model
 from linkbert.model.step import step_function
 from linkbert.pretraining.checkpoint import State, checkpoints, find_model, last_checkpoint, restore_optimizer
-from linkbert.pretraining.journal import read_journal, without_timings
+from linkbert.pretraining.journal import read_journal
 from linkbert.pretraining.loop import dropout_seed
 from linkbert.pretraining.optimizer import make_optimizer
 from linkbert.pretraining.pace import read_pace
@@ -29,10 +30,6 @@ def weights(folder):
 
 def same(a, b):
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
-
-
-def journal(run):
-    return without_timings(read_journal(run / "journal.jsonl"))
 
 
 def resume(train, config, run, **options):

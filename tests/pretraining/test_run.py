@@ -6,16 +6,15 @@ from dataclasses import asdict, replace
 
 import pytest
 import torch
-from safetensors.torch import load_file
 from transformers import AutoModelForMaskedLM, AutoTokenizer, BertForPreTraining
 
+from helpers import assert_same, journal
 from linkbert.build import build_store
 from linkbert.config import Config
 from linkbert.files import read_json
 from linkbert.instances.tokens import hash_id
 from linkbert.model import step as steps
-from linkbert.pretraining.checkpoint import checkpoints, find_model, read_state
-from linkbert.pretraining.journal import read_journal, without_timings
+from linkbert.pretraining.checkpoint import checkpoints, read_state
 from linkbert.pretraining.run import fingerprint, pretrain_store
 
 CARD = [
@@ -37,20 +36,6 @@ CARD = [
     "not for clinical use",
     "too few pairs",
 ]
-
-
-def journal(run):
-    return without_timings(read_journal(run / "journal.jsonl"))
-
-
-def weights(run):
-    return load_file(find_model(run) / "model.safetensors")
-
-
-def assert_same(run, other):
-    assert journal(run) == journal(other)
-    for name, value in weights(run).items():
-        assert torch.equal(value, weights(other)[name]), name
 
 
 def test_a_run_leaves_what_the_documentation_says(store, run, settings):
@@ -86,6 +71,7 @@ def test_the_card_is_written_from_the_run(store, run, settings):
     card = (run / "model" / "README.md").read_text()
     for words in CARD:
         assert words in card, words
+    assert all(f"| {name} | `" in card for name in asdict(Config()))
     assert str(run.parent.parent) not in card
     assert "on the way" not in card
     assert "on the way, 4 of 12 steps" in (checkpoints(run)[0] / "README.md").read_text()
@@ -142,23 +128,20 @@ def test_resume_without_a_checkpoint_starts_at_step_0(store, run, settings):
     assert_same(run, run.with_name("other"))
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
+def test_another_setting_is_refused_by_name(store, run, settings):
+    pretrain_store(store, run, settings)
+    before = (run / "run.json").read_bytes()
+    for change, message in (
         ({"learning_rate": 0.5}, "was begun with learning_rate=0.01, not learning_rate=0.5"),
         ({"steps": 24}, "learning rate of every step depends on it"),
         ({"seed": 1}, "seed=0"),
         ({"shares": (0.5, 0.25, 0.25)}, "shares=1/3,1/3,1/3, not shares=1/2,1/4,1/4"),
         ({"batch_size": 16}, "batch_size=8"),
-    ],
-)
-def test_another_setting_is_refused_by_name(store, run, settings, change, message):
-    pretrain_store(store, run, settings)
-    before = (run / "run.json").read_bytes()
-    with pytest.raises(ValueError) as caught:
-        pretrain_store(store, run, replace(settings, **change), resume=True)
-    assert message in str(caught.value)
-    assert "\n" not in str(caught.value)
+    ):
+        with pytest.raises(ValueError) as caught:
+            pretrain_store(store, run, replace(settings, **change), resume=True)
+        assert message in str(caught.value)
+        assert "\n" not in str(caught.value)
     assert (run / "run.json").read_bytes() == before
 
 
@@ -270,12 +253,6 @@ def test_a_mixture_goes_on_only_as_it_was(mix, make_store, run, settings):
             pretrain_store(parts, run, settings, resume=True)
         assert "\n" not in str(caught.value)
     assert pretrain_store([replace(books, weight=10), replace(wiki, weight=30)], run, settings, resume=True).finished
-
-
-def test_settings_are_all_in_the_card(store, run, settings):
-    pretrain_store(store, run, settings)
-    card = (run / "model" / "README.md").read_text()
-    assert all(f"| {name} | `" in card for name in asdict(Config()))
 
 
 def test_a_run_chooses_its_arithmetic_once(store, run, settings, monkeypatch):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from linkbert import cli
 from linkbert.graph.links import LinkGraph
 from linkbert.records import Document
-from linkbert.tasks.compare import bootstrap, compare, find_bridges, mcnemar, question_of, snippet
+from linkbert.tasks.compare import bootstrap, compare, comparison_lines, find_bridges, mcnemar, question_of, snippet
 from linkbert.tasks.grams import Runs, hash_texts
 from linkbert.tasks.scores import Column, scores_of
 
@@ -116,7 +116,7 @@ def test_bridges_lead_from_the_question_s_words_to_the_answer(towns):
     assert found[0]["answer"] == "the Leth"
     # Of five documents one has "passes" and "river", two "two", "town" and "market", four "the".
     assert found[0]["words"][:2] == ["passes", "river"]
-    assert found[0]["score"] == pytest.approx(2 * np.log(5) + 3 * np.log(5 / 2) + np.log(5 / 4))
+    assert found[0]["score"] == pytest.approx(2 * np.log(4.5 / 1.5) + 3 * np.log(3.5 / 2.5))
     assert none == []
 
 
@@ -131,10 +131,11 @@ def test_words_of_python_and_of_the_kernel_are_in_the_same_order():
 
 def test_a_snippet_shows_where_the_words_stand_closest():
     text = "river " + "x " * 60 + "the river and the market of a town " + "y " * 60
-    cut = snippet(text, {"river": 1.0, "market": 1.0}, 40)
+    worth, cut = snippet(text, {"river": 1.0, "market": 1.0}, 40)
+    assert worth == 2.0
     assert "river and the market" in cut
     assert cut.startswith("… ") and cut.endswith(" …")  # noqa: PT018
-    assert snippet("short", {"river": 1.0}) == "short"
+    assert snippet("short", {"river": 1.0}) == (0.0, "short")
 
 
 def test_the_command_prints_examples_and_bridges(towns, tmp_path, capsys):
@@ -156,3 +157,23 @@ def test_the_command_prints_examples_and_bridges(towns, tmp_path, capsys):
     pairs = ["compare", f"{tmp_path / 'pairs'}:a", f"{tmp_path / 'pairs'}:b", "--store", str(towns.path)]
     assert cli.main(pairs) == 1
     assert "RTE has none: name another --task" in capsys.readouterr().err
+
+
+def test_lines_show_options_as_texts_and_numbers_as_distances(tmp_path):
+    write(write(tmp_path, "a", [[(1, 1)]], "medqa", "Which?\n0 the Arl\n1 the Leth", 1),
+          "b", [[(0, 0)]], "medqa", "Which?\n0 the Arl\n1 the Leth", 1)  # fmt: skip
+    lines = list(comparison_lines(compare(*pair(tmp_path)), 1))
+    assert lines[-4:] == ["\nx0: Which?", "  gold: 1 the Leth", "  A, 100: 1 the Leth", "  B, 0: 0 the Arl"]
+    write(
+        write(tmp_path / "numbers", "a", [[(2.5, -0.5)]], "biosses", gold=3.0),
+        "b",
+        [[(1.5, -1.5)]],
+        "biosses",
+        gold=3.0,
+    )
+    lines = list(comparison_lines(compare(*pair(tmp_path / "numbers")), 1))
+    assert lines[1:3] == [
+        "  mean of minus the distance from gold: A -0.50, B -1.50",
+        "  A - B: +1.00 (+1.00 to +1.00); p 0.0002 (bootstrap)",
+    ]
+    assert lines[-2:] == ["  A, -0.50: 2.5", "  B, -1.50: 1.5"]

@@ -11,11 +11,13 @@ be the unbroken one. Told to look for unused parameters, it keeps the first layo
 averaged, as the losses are divided by global counts already: FSDP2 is told so, DDP's mean is multiplied (`averaged`).
 
 A process that ends tells the others: one line for all of them. Of one that is killed, or whose machine vanishes, the
-neighbour hears no heartbeat. Backends: gloo on CPUs, tested; nccl on CUDA, written and never run by us.
+neighbour hears no heartbeat; one that crashes, or hangs with the interpreter's lock held, prints where. Backends: gloo
+on CPUs, tested; nccl on CUDA, written and never run by us.
 """
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import logging
 import os
@@ -110,6 +112,7 @@ def processes(config: Config) -> Iterator[Processes]:
         yield Processes(device=use_device(config.device))
         return
     os.environ.setdefault("MASTER_PORT", "29500")
+    faulthandler.enable()
     store, _, _ = next(dist.rendezvous("env://", rank=rank, world_size=count))
     watch = Watch(store.clone(), rank, count)
     try:
@@ -157,7 +160,8 @@ class Watch:
     """A thread that gives a sign of life every BEAT seconds and listens for that of the next process.
 
     It ends this process where the main thread cannot, as it waits for one that is gone. The store is torchrun's, or
-    lives in process 0 and goes with it.
+    lives in process 0 and goes with it. A silence is counted in beats of one's own, not by the clock: after a pause of
+    all (a machine suspended, a job held by its scheduler) nobody may take the neighbour, not yet awake, for dead.
     """
 
     def __init__(self, store: dist.Store, rank: int, count: int) -> None:
@@ -183,10 +187,13 @@ class Watch:
     def stop(self) -> None:
         """End the thread."""
         self.ended.set()
+        self.thread.join(BEAT)
+        faulthandler.cancel_dump_traceback_later()
 
     def _beat(self) -> None:
-        heard, beats = time.monotonic(), -1
+        silent, beats = 0, -1
         while not self.ended.wait(BEAT):
+            faulthandler.dump_traceback_later(SILENCE)  # unless the next beat comes before
             who = f"process {self.next}"
             try:
                 self.store.add(f"alive/{self.rank}", 1)
@@ -198,9 +205,8 @@ class Watch:
                 over, now, who = True, beats, "process 0"
             else:
                 self.told |= over
-            if now != beats:
-                heard, beats = time.monotonic(), now
-            if over or time.monotonic() - heard > SILENCE:
+            silent, beats = (silent + 1 if now == beats else 0), now
+            if over or silent * BEAT > SILENCE:
                 if over and self.ended.wait(GRACE):
                     return
                 if self.speaks():

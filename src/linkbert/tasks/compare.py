@@ -14,6 +14,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any, Protocol
 
 import numpy as np
@@ -26,6 +27,7 @@ from linkbert.tasks.scores import Column, Result, Score
 FREQUENT = 100_000  # documents; a word of more is not looked for
 SOURCES = 1_000  # documents with the most of a question's words, whose links are followed
 SAMPLES = 10_000  # of the bootstrap
+BRIDGES = 30  # for each question, of which the best are shown
 WIDTH = 200  # characters of a snippet
 
 
@@ -90,6 +92,7 @@ def compare(a: Score, b: Score) -> dict[str, Any]:
         "task": a.column.name,
         "variation": a.column.variation,
         "split": split,
+        "metric": a.column.task.metrics[0],
         "a": a.model,
         "b": b.model,
         "runs": [len(a.runs), len(b.runs)],
@@ -150,8 +153,10 @@ def find_bridges(
 ) -> list[list[dict[str, Any]]]:
     """Find for each (question, answers) the linked documents that join its words with an answer, the best first.
 
-    A bridge leads from a document without the answer to one that has it, word for word; it is worth the summed idf,
-    log(N / df), of the question's words in the first. Memory holds the documents of words that at most FREQUENT have.
+    A bridge leads from a document without the answer to one that has it, word for word. The first BRIDGES are those
+    whose first documents have the largest summed idf, max(0, log((N - df + 0.5) / (df + 0.5))), of the question's
+    words; of these the best have the largest sum within WIDTH characters, as a long document has many words by chance.
+    Memory holds the documents of words that at most FREQUENT have.
     """
     words = Runs.of_texts([question for question, _ in questions], 1)
     flat = [(i, answer) for i, (_, answers) in enumerate(questions) for answer in answers]
@@ -179,7 +184,7 @@ def find_bridges(
         documents, which = np.concatenate([np.zeros((2, 0), np.int64), *parts], axis=1)
         order = np.argsort(which, kind="stable")
         places.append((documents[order], np.searchsorted(which[order], np.arange(len(counts) + 1))))
-    idf = np.where(df[0] <= FREQUENT, np.log(len(store) / np.maximum(df[0], 1)), 0)
+    idf = np.log((len(store) - df[0] + 0.5) / (df[0] + 0.5)).clip(0) * (df[0] <= FREQUENT)
     holders: list[list[np.ndarray]] = [[] for _ in questions]
     for runs, owner, (documents, starts) in zip(answers, owners, places[1:], strict=True):
         for text, i in enumerate(owner):
@@ -196,31 +201,32 @@ def find_bridges(
         holds[np.concatenate([np.zeros(0, np.int64), *holders[i]])] = True
         weights[holds] = 0
         best = np.argsort(-weights, kind="stable")[:SOURCES]
-        value = dict(zip(_words(question), idf[own].tolist(), strict=True))
-        bridges.append(list(_bridges(store, graph, best[weights[best] > 0], weights, holds, value, texts, top)))
+        value = {word: worth for word, worth in zip(_words(question), idf[own].tolist(), strict=True) if worth}
+        edges = islice(_edges(graph, best[weights[best] > 0], holds), BRIDGES)
+        near = [(snippet(store.document(source).text, value), source, target) for source, target in edges]
+        chosen = sorted(near, key=lambda each: -each[0][0])[:top]
+        bridges.append([_bridge(store, part, source, target, value, texts) for part, source, target in chosen])
     return bridges
 
 
-def _bridges(
-    store: Store, graph: Graph, sources: np.ndarray, weights: np.ndarray, holds: np.ndarray, value: dict[str, float],
-    answers: Sequence[str], top: int,
-) -> Iterator[dict[str, Any]]:  # fmt: skip
+def _edges(graph: Graph, sources: np.ndarray, holds: np.ndarray) -> Iterator[tuple[int, int]]:
+    """Give the first edge of each source to a document that holds an answer."""
     for source in sources.tolist():
         targets = np.unique(graph.targets[graph.offsets[source] : graph.offsets[source + 1]])
-        for target in targets[holds[targets]][:1].tolist():
-            one, two = store.document(source), store.document(target)
-            words = sorted(
-                {*_words(one.text)} & {word for word in value if value[word] > 0}, key=lambda w: (-value[w], w)
-            )
-            answer = next(each for each in answers if _runs(each) & _runs(two.text, len(_words(each))))
-            yield {
-                "score": float(weights[source]), "words": words, "answer": answer,
-                "from": one.id, "from_text": snippet(one.text, value),
-                "to": two.id, "to_text": snippet(two.text, dict.fromkeys(_words(answer), 1.0)),
-            }  # fmt: skip
-            top -= 1
-        if not top:
-            return
+        yield from ((source, target) for target in targets[holds[targets]][:1].tolist())
+
+
+def _bridge(
+    store: Store, part: tuple[float, str], source: int, target: int, value: Mapping[str, float], answers: Sequence[str]
+) -> dict[str, Any]:
+    score, text = part
+    end = store.document(target)
+    answer = next(each for each in answers if _runs(each) & _runs(end.text, len(_words(each))))
+    words = sorted({*_words(text)} & {*value}, key=lambda word: (-value[word], word))
+    return {
+        "score": score, "words": words, "answer": answer, "from": store.document(source).id, "from_text": text,
+        "to": end.id, "to_text": snippet(end.text, dict.fromkeys(_words(answer), 1.0))[1],
+    }  # fmt: skip
 
 
 def _words(text: str) -> list[str]:
@@ -234,11 +240,11 @@ def _runs(text: str, n: int = 0) -> set[tuple[str, ...]]:
     return {tuple(words[i : i + n]) for i in range(len(words) - n + 1)}
 
 
-def snippet(text: str, value: Mapping[str, float], width: int = WIDTH) -> str:
-    """Cut out the part of a text, of about `width` characters, whose distinct words are worth the most.
+def snippet(text: str, value: Mapping[str, float], width: int = WIDTH) -> tuple[float, str]:
+    """Find the part of a text, of about `width` characters, whose distinct words are worth the most, and their worth.
 
     >>> snippet("Nothing here. The river Leth is long. Nothing there.", {"leth": 2.0, "long": 1.0}, 20)
-    '… Leth is long. …'
+    (3.0, '… river Leth is long. …')
     """
     places = [(m.start(), m.end(), m[0].lower()) for m in re.finditer(r"[^\W_]+", text) if m[0].lower() in value]
     best, start, stop = 0.0, 0, 0
@@ -251,28 +257,35 @@ def snippet(text: str, value: Mapping[str, float], width: int = WIDTH) -> str:
     start, stop = max(0, start - room), stop + room
     start = text.rfind(" ", 0, start + 1) + 1 if start else 0
     cut = " ".join(text[start:stop].rsplit(" ", 1)[0].split() if stop < len(text) else text[start:].split())
-    return "… " * (start > 0) + cut + " …" * (stop < len(text))
+    return best, "… " * (start > 0) + cut + " …" * (stop < len(text))
 
 
 def comparison_lines(found: Mapping[str, Any], top: int) -> Iterator[str]:
     """Lay a comparison out for reading: counts, the test, and the `top` examples that are farthest apart."""
     a, b = (f"{found[key]} ({count} runs)" for key, count in zip("ab", found["runs"], strict=True))
-    low, high = (100 * end for end in found["interval"])
+    near = found["metric"] in ("pearson", "spearman")  # an example's score is minus its distance from gold
+    unit = 1 if near else 100
+    mean_a, mean_b, gap, low, high = (
+        unit * each for each in (*found["means"], found["difference"], *found["interval"])
+    )
     title = f"{found['task']} {found['variation']}".strip()
     yield f"{title}, {found['split']}: {found['count']:,} examples; A: {a}, B: {b}"
-    yield f"  mean score of an example: A {100 * found['means'][0]:.1f}, B {100 * found['means'][1]:.1f}"
-    yield f"  A - B: {100 * found['difference']:+.1f} ({low:+.1f} to {high:+.1f}); p {found['p']:.3g} ({found['test']})"
-    yield (
-        f"  right: both {found['both_right']:,}, only A {found['only_a']:,}, only B {found['only_b']:,}, "
-        f"neither {found['neither']:,}; other answers in {found['other_words']:,}"
-    )
+    what = "of minus the distance from gold" if near else "score of an example"
+    yield f"  mean {what}: A {mean_a:.2f}, B {mean_b:.2f}"
+    yield f"  A - B: {gap:+.2f} ({low:+.2f} to {high:+.2f}); p {found['p']:.3g} ({found['test']})"
+    if not near:
+        yield (
+            f"  right: both {found['both_right']:,}, only A {found['only_a']:,}, only B {found['only_b']:,}, "
+            f"neither {found['neither']:,}; other answers in {found['other_words']:,}"
+        )
     if found["left_out"]:
         yield f"  {found['left_out']:,} examples have an answer of one of the two only, and are left out"
     for each in found["examples"][:top]:
-        yield f"\n{each['id']}: {' '.join(each['input'].split())[:WIDTH]}"
-        yield f"  gold: {_shown(each['gold'])}"
+        given, *options = re.split(r"\n\d+ ", each["input"])
+        yield f"\n{each['id']}: {' '.join(given.split())[:WIDTH]}"
+        yield f"  gold: {_shown(each['gold'], options)}"
         for name, key, score in zip("AB", ("a", "b"), each["scores"], strict=True):
-            yield f"  {name}, {100 * score:.0f}: {_shown(each[key])}"
+            yield f"  {name}, {unit * score:.{2 if near else 0}f}: {_shown(each[key], options)}"
         for bridge in each.get("bridges", ()):
             yield f"  {bridge['from']} -> {bridge['to']} ({', '.join(bridge['words'][:6])} -> {bridge['answer']})"
             yield f"    {bridge['from_text']}"
@@ -281,6 +294,8 @@ def comparison_lines(found: Mapping[str, Any], top: int) -> Iterator[str]:
             yield "  no two linked documents of the store join its words with the answer"
 
 
-def _shown(value: Any) -> str:
+def _shown(value: Any, options: Sequence[str]) -> str:
+    if options and isinstance(value, int):
+        return f"{value} {options[value]}"[:WIDTH]
     words = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return words[:WIDTH] or "(nothing)"

@@ -94,7 +94,10 @@ def read_musique(sources: Sequence[Source], options: Options, _counts: Counter[s
 
 
 def read_subjqa(sources: Sequence[Source], _options: Options, counts: Counter[str]) -> Iterator[QuestionExample]:
-    """Read SubjQA's CSV: a question about a review, once an annotator; it has the answers that any of them found."""
+    """Read SubjQA's CSV: a question about a review, once an annotator; it has the answers that any of them found.
+
+    An answer is written as words there ("ca n't"); as it stands in the review ("can't") it counts, too.
+    """
     found: dict[str, list[dict[str, str]]] = {}
     for source in sources:
         for row in csv.DictReader(source.stream):
@@ -104,8 +107,9 @@ def read_subjqa(sources: Sequence[Source], _options: Options, counts: Counter[st
         texts = [row["human_ans_spans"] for row in rows if row["human_ans_spans"] != "ANSWERNOTFOUND"]
         counts["annotators disagree whether there is an answer"] += 0 < len(texts) < len(rows)
         places = [tuple(map(int, re.findall(r"\d+", row["human_ans_indices"]))) for row in rows]
-        exact = tuple((a, b) for a, b in places if context[a:b] in texts)
-        answers, group = tuple(dict.fromkeys(texts)), rows[0]["domain"]
+        told = {re.sub(r"\W", "", text) for text in texts}  # they are written as words: "ca n't"
+        exact = tuple((a, b) for a, b in places if re.sub(r"\W", "", context[a:b]) in told)
+        answers, group = tuple(dict.fromkeys([*(context[a:b] for a, b in exact), *texts])), rows[0]["domain"]
         spans = exact or find_answers(context, answers)
         yield QuestionExample(id_, rows[0]["question"], context, answers, spans, group, rows[0]["item_id"])
 
@@ -190,11 +194,12 @@ def distracted(
 
         "Rome fell .", span (0, 4), and "A cat ."    ->    "A cat .\nRome fell .", (8, 12), or "Rome fell .\nA cat ."
     """
-    contexts = list(dict.fromkeys((each.title, each.context) for each in others))
+    contexts = list(dict.fromkeys((each.title or each.id, each.context) for each in others))
     titles = Counter(title for title, _ in contexts)
     made = []
     for example in examples:
-        if len(contexts) - titles[example.title] < most:
+        title = example.title or example.id
+        if len(contexts) - titles[title] < most:
             raise ValueError(
                 f"distract={least}..{most}: there are not so many contexts of other documents than {example.id}'s"
             )
@@ -203,7 +208,7 @@ def distracted(
         before = next(drawn) % 2
         while len(chosen) < wanted:
             number = next(drawn) % len(contexts)
-            if contexts[number][0] != example.title:
+            if contexts[number][0] != title:
                 chosen[number] = None
         added = BREAK.join(contexts[number][1] for number in chosen)
         context = BREAK.join([added, example.context] if before else [example.context, added])

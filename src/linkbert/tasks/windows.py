@@ -57,6 +57,7 @@ class QuestionFeatures:
     names: frozenset[str]  # of the arrays that the model takes
     pad: int
     cls: int  # its column
+    max_length: int
 
     @property
     def lengths(self) -> np.ndarray:
@@ -72,12 +73,12 @@ class QuestionFeatures:
     def batch(self, rows: Sequence[int] | np.ndarray) -> dict[str, np.ndarray]:
         """Give int64 arrays (rows, T): `input_ids`, `attention_mask`, `token_type_ids` where the tokenizer has them.
 
-        T is the longest row, rounded up to a multiple of 8. Training rows come with `start_positions` and
-        `end_positions`, (rows,).
+        T is the longest row, rounded up to a multiple of 8, at most `max_length`. Training rows come with
+        `start_positions` and `end_positions`, (rows,).
         """
         rows = np.asarray(rows, np.int64)
         lengths, example, first = self.lengths[rows], self.example[rows], self._first[rows]
-        width = -int(lengths.max()) // 8 * -8
+        width = min(-int(lengths.max()) // 8 * -8, self.max_length)
         ids = np.full((len(rows), width), self.pad, np.int64)
         types = np.zeros_like(ids)
         begin = np.arange(len(rows)) * width
@@ -194,7 +195,7 @@ def question_features(
     cls, labels = special[0][0].tolist().index(tokenizer.cls_token_id), None
     if training:
         first, last = _answer_tokens(examples, contexts, context)
-        counts["answers without a token"] = int((first > last).sum())
+        counts["answers without a token"] = int(((first > last) & (first >= 0)).sum())
         here = (first[example] >= starts) & (last[example] < starts + sizes) & (first <= last)[example]
         column = kept[example] + special[0].shape[1] + special[1].shape[1] - starts
         labels = np.where(here, np.stack([first, last])[:, example] + column, cls).T
@@ -213,6 +214,7 @@ def question_features(
         frozenset(tokenizer.model_input_names),
         tokenizer.pad_token_id,
         cls,
+        max_length,
     )
 
 

@@ -1,0 +1,67 @@
+"""Scores of answers: by hand, against the official numbers of real predictions; the threshold against a search."""
+
+import json
+import lzma
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from linkbert.tasks.answers import answer_scores, best_threshold, normalise, refuse, score_answer
+from linkbert.tasks.examples import Prediction, QuestionExample
+from linkbert.tasks.formats import Source
+from linkbert.tasks.metrics import score
+from linkbert.tasks.questions import read_squad
+
+
+@pytest.mark.parametrize(
+    ("answers", "predicted", "exact", "f1"),
+    [
+        (["the U.S."], "US!", 1, 1),
+        (["in Rome", "Rome"], "rome", 1, 1),  # the best of several
+        (["the cat sat"], "a cat", 0, 2 / 3),
+        (["to be or not to be"], "be be be", 0, 4 / 9),  # a word counts as often as it stands in both: P 2/3, R 2/6
+        (["anthem"], "an them", 0, 0),  # articles are whole words
+        (["twenty-one"], "twentyone", 1, 1),  # punctuation leaves no gap
+        (["a"], "the", 1, 0),  # as the scripts have it: nothing is nothing, and has no word in common with it
+        (["Rome"], "", 0, 0),
+        ([], "", 1, 1),
+        ([], "the", 1, 1),
+        ([], "Rome", 0, 0),
+    ],
+)
+def test_answers_by_hand(answers, predicted, exact, f1):
+    assert score_answer(answers, predicted) == pytest.approx((exact, f1), abs=1e-15)
+
+
+def test_what_does_not_count():
+    assert normalise(" The\u00a0U.S.,\ta “state” ") == "us “state”"  # ASCII punctuation only, as in the scripts
+
+
+@pytest.mark.data
+def test_the_official_numbers_of_googles_predictions(data):
+    folder = data / "tasks" / "qa" / "squad"
+    with lzma.open(folder / "squad-v1.1-dev.reconstructed.json.xz", "rt") as stream:
+        examples = list(read_squad([Source("dev", stream)], {}, Counter()))
+    with lzma.open(folder / "bert-ensemble-official-predictions-v1.1-dev.json.xz", "rt") as stream:
+        texts = json.load(stream)
+    scores = score(["exact", "answer_f1"], examples, [Prediction(each.id, texts[each.id]) for each in examples])
+    assert {name: round(100 * value, 2) for name, value in scores.items()} == {"exact": 86.21, "answer_f1": 92.20}
+
+
+@given(st.lists(st.tuples(st.booleans(), st.booleans(), st.integers(-3, 3)), min_size=1, max_size=12))
+def test_no_other_threshold_is_better(rows):
+    examples = [QuestionExample(str(i), "", "", ("yes",) if has else ()) for i, (has, _, _) in enumerate(rows)]
+    predictions = [
+        Prediction(str(i), "yes" if right else "no", {"null": float(null)}) for i, (_, right, null) in enumerate(rows)
+    ]
+    found = best_threshold(examples, predictions)
+    if all(has for has, _, _ in rows):
+        assert found == np.inf
+        assert refuse(predictions, found) == predictions
+        return
+    tried = [answer_scores(examples, refuse(predictions, at))[:, 1].sum() for at in np.arange(-4, 4, 0.5)]
+    assert answer_scores(examples, refuse(predictions, found))[:, 1].sum() == max(tried)
+    assert np.isfinite(found)
