@@ -52,6 +52,8 @@ def test_words_of_an_earlier_version_are_understood():
         ("steps", "settings are written key=value"),
         ("steps=many", "steps=many cannot be read"),
         ("steps=1.5", "steps=1.5 cannot be read"),
+        ("steps=1e30", "it must be below 2^63"),
+        ("spike=0.5", "it must be 0, or above 1"),
         ("steps=0", "must be 1 or more"),
         ("scope=paragraph", "one of segment, document"),
         ("shares=1,1,1", "sum to 1"),

@@ -22,7 +22,7 @@ def make_run(tmp_path):
     def make(name, *settings, steps=2, scores=()):
         run = tmp_path / name
         run.mkdir(parents=True)
-        record = {"config": to_dict(make_config("tiny", settings)), "store": {"path": "/data/wiki"},
+        record = {"format": 1, "config": to_dict(make_config("tiny", settings)), "store": {"path": "/data/wiki"},
                   "versions": {"linkbert": "0"}, "created": "2026-01-01", "resumed": []}  # fmt: skip
         (run / "run.json").write_text(json.dumps(record))
         lines = [

@@ -58,6 +58,12 @@ def main(words: Sequence[str] | None = None) -> int:
             logging.exception("the whole story")
         print(f"linkbert {arguments.command}: {one_line(error)}", file=sys.stderr)
         return 1
+    except (MemoryError, RuntimeError) as error:  # torch raises RuntimeErrors
+        if not isinstance(error, MemoryError) and not re.search("out of memory|allocate memory", str(error)):
+            raise
+        remedy = "a training takes less with a smaller micro_batch, or with recompute=true"
+        print(f"linkbert {arguments.command}: not enough memory ({one_line(error)}); {remedy}", file=sys.stderr)
+        return 1
 
 
 def one_line(error: Exception) -> str:
@@ -475,6 +481,8 @@ def run_show(arguments: argparse.Namespace) -> int:
     if arguments.step is not None:
         if arguments.of is None or arguments.step < 1 or arguments.at is not None:
             raise ValueError("--step takes a step from 1 on, --run RUN beside it, and no --at")
+        if config.budget == "none" and arguments.step > config.steps:
+            raise ValueError(f"--step {arguments.step}: {arguments.of} has {config.steps} steps")
         start = (arguments.step - 1) * config.batch_size
         numbers = range(start, start + min(count, config.batch_size))
         for named in sampler.name(start, start + config.batch_size):
@@ -512,9 +520,9 @@ def stores_and_settings(
     arguments: argparse.Namespace, run: Path | None, words: Sequence[str]
 ) -> tuple[list[Part], Config]:
     """Find what to read and how: as RUN/run.json says, where there is a run; STORE and the words go before it."""
-    from linkbert.files import read_json
+    from linkbert.pretraining.journal import read_record
 
-    record = read_json(run / "run.json") if run is not None else {}
+    record = read_record(run) if run is not None else {}
     if arguments.store is not None:
         parts = [Part("", arguments.store)]
     elif record:
@@ -680,15 +688,14 @@ def choose_stores(
 def run_pretrain(arguments: argparse.Namespace) -> int:
     """Train, with a live line, and print the scores on held-out documents."""
     from linkbert.display import LiveLine, training_progress
-    from linkbert.files import read_json
+    from linkbert.pretraining.journal import read_record
     from linkbert.pretraining.run import pretrain_store
     from linkbert.show import show_result
 
-    recorded = arguments.to / "run.json"
-    before = read_json(recorded) if arguments.resume and recorded.is_file() else {}
+    before = read_record(arguments.to) if arguments.resume and (arguments.to / "run.json").is_file() else {}
     stores, settings = choose_stores(arguments.mix, arguments.settings, before)
     if before and arguments.preset is None:
-        config = make_config(None, settings, base=before.get("config", {}))
+        config = make_config(None, settings, base=before["config"])
     else:
         config = make_config(arguments.preset or "tiny", settings)
     with LiveLine() as line:

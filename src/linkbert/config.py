@@ -162,6 +162,8 @@ class Config:
         for key in ("learning_rate", "epsilon", "initializer_range"):
             require(getattr(self, key) > 0, key, "above 0")
         require(self.seed < 2**63, "seed", "below 2^63")
+        require(self.steps * self.batch_size < 2**63, "steps", f"below 2^63 / {self.batch_size} (batch_size)")
+        require(self.spike == 0 or self.spike > 1, "spike", "0, or above 1")
         require(self.threads <= 512, "threads", "at most 512")
         require(16 <= self.sequence_length <= 65_536, "sequence_length", "between 16 and 65536")
         require(self.hidden % self.heads == 0, "heads", f"a divisor of hidden={self.hidden}")
@@ -342,7 +344,9 @@ def show_value(value: Any) -> str:
     """Write a setting as the command line takes it: (0.5, 0.5, 0.0) -> '1/2,1/2,0'."""
     if isinstance(value, tuple):
         return ",".join(str(Fraction(part).limit_denominator(1000)) for part in value)
-    return str(value)
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value).removesuffix(".0") if isinstance(value, float) else str(value)
 
 
 def parse_value(key: str, text: str, of: type = Config) -> Any:

@@ -14,8 +14,7 @@ from typing import Any
 
 from linkbert.config import modern, show_value
 from linkbert.display import count_text, seconds_text
-from linkbert.files import read_json
-from linkbert.pretraining.journal import read_journal
+from linkbert.pretraining.journal import read_journal, read_record
 from linkbert.pretraining.scores import Gain, Scores, Share, describe, from_json
 from linkbert.records import RELATIONS
 
@@ -50,7 +49,7 @@ def _read(path: Path, name: str) -> Run:
     entries = read_journal(path / "journal.jsonl")
     scores = [(entry["step"], from_json(entry["evaluation"])) for entry in entries if "evaluation" in entry]
     training = [entry for entry in entries if "mlm_loss" in entry]
-    return Run(name, read_json(path / "run.json"), training, scores)
+    return Run(name, read_record(path), training, scores)
 
 
 def runs_table(runs: Sequence[Run]) -> Iterator[str]:

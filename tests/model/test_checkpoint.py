@@ -287,6 +287,9 @@ def test_ask_a_model(encoder_folder, tmp_path, vocabulary):
         fill_mask(tmp_path / "model", "the moon")
     with pytest.raises(ValueError, match="longer than the model's 512"):
         fill_mask(tmp_path / "model", "moon " * 600 + "[MASK]")
+    (tmp_path / "model" / "vocab.txt").unlink()
+    with pytest.raises(ValueError, match="holds no vocabulary"):
+        fill_mask(tmp_path / "model", "[MASK]")
 
     folder, theirs = encoder_folder(BertForPreTraining)
     assert list(relate(folder, "the sea", "the moon")) == ["contiguous", "random"]

@@ -12,8 +12,9 @@ import pytest
 import torch
 
 from helpers import assert_ended, assert_same, journal, weights
+from linkbert.config import Config
 from linkbert.pretraining.checkpoint import checkpoints, read_state
-from linkbert.pretraining.distributed import place
+from linkbert.pretraining.distributed import place, processes
 from linkbert.pretraining.journal import _numbers
 from linkbert.pretraining.run import pretrain_store
 
@@ -191,6 +192,12 @@ def test_slurm_tells_a_task_its_place():
     assert place(slurm)["WORLD_SIZE"] == "1"  # a batch script's own process
     torchrun = {"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "node1"}
     assert [*place(slurm | torchrun).values()] == ["3", "4", "1", "2"]
+
+
+def test_a_place_that_is_no_number_is_refused(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "two")
+    with pytest.raises(ValueError, match="WORLD_SIZE=two in the environment is not a number"), processes(Config()):
+        pass
 
 
 def test_training_goes_on_while_a_checkpoint_is_written(train, small, make_toy, monkeypatch):

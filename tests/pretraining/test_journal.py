@@ -1,4 +1,6 @@
-from linkbert.pretraining.journal import Journal, cut_journal, read_journal, without_timings
+import pytest
+
+from linkbert.pretraining.journal import Journal, cut_journal, read_journal, read_record, without_timings
 
 
 def test_what_is_written_is_read(tmp_path):
@@ -17,6 +19,20 @@ def test_later_lines_and_torn_lines_are_cut(tmp_path):
     assert path.read_text() == '{"step": 1}\n{"step": 2}\n{"step": 2, "evaluation": {}}\n'
     cut_journal(path, 0)
     assert path.read_text() == ""
+
+
+@pytest.mark.parametrize("line", ["{oops", "5", "{}"])
+def test_a_line_that_is_no_record_is_refused(tmp_path, line):
+    (tmp_path / "journal.jsonl").write_text(line + "\n")
+    with pytest.raises(ValueError, match=r"journal\.jsonl is damaged"):
+        read_journal(tmp_path / "journal.jsonl")
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", '{"format": 1}', '{"format": 1, "config": null, "store": {}}'])
+def test_a_run_json_that_no_run_wrote_is_refused(tmp_path, text):
+    (tmp_path / "run.json").write_text(text)
+    with pytest.raises(ValueError, match=r"run\.json is not of format 1; it is damaged"):
+        read_record(tmp_path)
 
 
 def test_timings_are_left_out_of_comparisons():

@@ -157,7 +157,7 @@ def test_a_resumed_run_forgets_what_came_after_its_checkpoint(train, config):
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "training/optimizer.safetensors", "training/state.json"])
-@pytest.mark.parametrize("damage", ["cut", "flipped", "gone"])
+@pytest.mark.parametrize("damage", ["cut", "flipped", "gone", "other"])
 def test_a_damaged_checkpoint_is_passed_over(train, name, damage, caplog):
     _, _, run = train()
     path = checkpoints(run)[-1] / name
@@ -169,6 +169,8 @@ def test_a_damaged_checkpoint_is_passed_over(train, name, damage, caplog):
             path.write_bytes(content[:-40] + bytes([content[-40] ^ 1]) + content[-39:])
         case "gone":
             path.unlink()
+        case "other":
+            path.write_text('{"format": 1}')
     folder, state = last_checkpoint(run)
     assert (folder.name, state.step) == ("step-0000008", 8)
     assert "step-0000012 is passed over" in caplog.text
@@ -429,7 +431,7 @@ def test_a_spike_stops_and_says_where_to_look(train, small, make_toy):
     message = str(caught.value)
     assert "epoch 0 index 1 to 2 3 of TOY: linkbert show --run" in message
     assert "run --step 21;" in message
-    assert "on_spike=skip" in message
+    assert "try --resume on_spike=skip, or start anew" in message, "what is set already is not advised"
     assert "\n" not in message
 
 

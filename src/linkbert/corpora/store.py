@@ -200,6 +200,8 @@ class Store:
         """Open the store in a folder; anything else is a ValueError that says what is wrong and what to do."""
         path = Path(path)
         if not (path / "store.json").is_file():
+            if not path.exists():
+                raise ValueError(f"{path} is not there; check the path, or make a store with `linkbert build`")
             if (path / "plan.json").is_file():
                 raise ValueError(f"{path} is an unfinished build: run the same `linkbert build` again to finish it")
             raise ValueError(f"{path} is not a store (it has no store.json): make one with `linkbert build`")

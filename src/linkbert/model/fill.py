@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from linkbert.model.checkpoint import RELATION_HEADS, make_model, objective_of, read_encoder
+from linkbert.model.checkpoint import RELATION_HEADS, VOCABULARY_FILES, make_model, objective_of, read_encoder
 from linkbert.model.linkbert import Inputs, TwoLosses
 from linkbert.model.stock import kind_of, longest
 from linkbert.records import RELATIONS
@@ -84,5 +84,7 @@ def open_for(folder: Path, *, relations: bool) -> tuple[TwoLosses, PreTrainedTok
     if not (there if relations else kind_of(config).dense in weights):
         what = "relation head" if relations else "masked-token head"
         raise ValueError(f"{folder} has no trained {what}; pretrain it first: linkbert pretrain STORE init={folder}")
+    if not any((Path(folder) / name).is_file() for name in VOCABULARY_FILES[:2]):  # transformers would make one up
+        raise ValueError(f"{folder} holds no vocabulary: a tokenizer.json or a vocab.txt is needed")
     tokenizer = AutoTokenizer.from_pretrained(folder)
     return make_model(config, weights, objective=objective).eval(), tokenizer

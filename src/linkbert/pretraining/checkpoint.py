@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, nullcontext, suppress
 from copy import deepcopy
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -267,7 +267,10 @@ def best_checkpoint(folders: Sequence[Path]) -> Path | None:
 def save_final_model(run: Path, checkpoint: Path) -> Path:
     """Copy a checkpoint without its training/ to RUN/model."""
     with replacing(run / "model") as part:
-        shutil.copytree(checkpoint, part, ignore=shutil.ignore_patterns("training"))
+        part.mkdir()
+        for path in checkpoint.iterdir():
+            if path.is_file():  # not training/; copytree would hide a full disk in a list
+                shutil.copy(path, part)
         flush_to_disk(part)
     return run / "model"
 
@@ -288,8 +291,10 @@ def read_state(folder: Path) -> State:
     if not path.is_file():
         raise ValueError("training/state.json is missing")
     content = read_json(path)
-    if not isinstance(content, dict) or content.pop("format", None) != FORMAT:
-        raise ValueError(f"{path} is not of format {FORMAT}; it was written by another version of linkbert")
+    known = {"format", "files", *(each.name for each in fields(State))}
+    whole = isinstance(content, dict) and {"format", "files", "step"} <= content.keys() <= known
+    if not whole or not isinstance(content["files"], dict) or content.pop("format") != FORMAT:
+        raise ValueError(f"{path} is not of format {FORMAT}; it is damaged, or of another version of linkbert")
     for name, described in content.pop("files").items():
         if not (folder / name).is_file():
             raise ValueError(f"{name} is missing")

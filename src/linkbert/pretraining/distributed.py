@@ -105,7 +105,10 @@ def processes(config: Config) -> Iterator[Processes]:
 
     Of those that fail, the first raises its error, the others SystemExit without a word.
     """
-    rank, count, local_rank, node = (int(value) for value in place(os.environ).values())
+    found = place(os.environ)
+    if odd := [f"{name}={value}" for name, value in found.items() if not value.isdecimal()]:
+        raise ValueError(f"{odd[0]} in the environment is not a number; unset it, or start with torchrun")
+    rank, count, local_rank, node = map(int, found.values())
     if config.threads:
         torch.set_num_threads(config.threads)
     if count == 1:

@@ -17,10 +17,22 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from linkbert.files import remove, replacing
+from linkbert.files import read_json, remove, replacing
+
+FORMAT = 1  # of run.json
 
 # What differs between a run and its repetition.
 TIMINGS = ("elapsed", "tokens_per_second", "peak_share", "loader_share", "memory")
+
+
+def read_record(run: Path) -> dict[str, Any]:
+    """Read RUN/run.json: settings, stores, sittings; a ValueError where it is not what a run writes."""
+    record = read_json(run / "run.json")
+    whole = isinstance(record, dict) and record.get("format") == FORMAT and not {"store", "stores"}.isdisjoint(record)
+    if not whole or not isinstance(record.get("config"), dict):
+        where = run / "run.json"
+        raise ValueError(f"{where} is not of format {FORMAT}; it is damaged, or of another version of linkbert")
+    return record
 
 
 def read_journal(path: Path) -> list[dict[str, Any]]:
@@ -29,7 +41,10 @@ def read_journal(path: Path) -> list[dict[str, Any]]:
         return []
     lines = path.read_bytes().splitlines(keepends=True)
     try:
-        return [json.loads(line) for line in lines if line.endswith(b"\n")]
+        entries = [json.loads(line) for line in lines if line.endswith(b"\n")]
+        if not all(isinstance(entry, dict) and "step" in entry for entry in entries):
+            raise ValueError("a line without a step")
+        return entries
     except ValueError as error:
         raise ValueError(f"{path} is damaged ({error}); remove its broken lines, or all of it, to go on") from None
 

@@ -149,7 +149,7 @@ def pretrain(
             if fault and fault.stops:
                 writer.wait()
                 values = (mlm_loss / masked, relation_loss / pairs, norm)
-                raise ValueError(describe_fault(run, step + 1, fault, *values, batches.name(step)))
+                raise ValueError(describe_fault(run, config, step + 1, fault, values, batches.name(step)))
             if not fault:
                 optimizer.step()
             optimizer.zero_grad(set_to_none=True)
@@ -254,17 +254,19 @@ def peak_memory(device: torch.device) -> int:
 
 
 def describe_fault(
-    run: Path, step: int, fault: Fault, mlm_loss: float, relation_loss: float, norm: float, batch: list[dict[str, Any]]
+    run: Path, config: Config, step: int, fault: Fault, values: tuple[float, float, float], batch: list[dict[str, Any]]
 ) -> str:
     """Say in one line that a step went wrong, what is kept, where to look, and what to try."""
-    values = f"MLM loss {mlm_loss:.4g}, relation loss {relation_loss:.4g}, gradient norm {norm:.4g}"
+    said = "MLM loss {:.4g}, relation loss {:.4g}, gradient norm {:.4g}".format(*values)
     kept = checkpoints(run)
     start = f"the last checkpoint is {kept[-1]}" if kept else "there is no checkpoint yet"
+    others = {"precision": "fp32", "on_spike": "skip"}.items()
+    again = "".join(f"--resume {key}={value}, or " for key, value in others if getattr(config, key) != value)
     remedy = "start anew with a lower learning_rate" + (f" and init={kept[-1]}" if kept else "")
     where = ", ".join("epoch {} index {} to {} {} of ".format(*p["from"], *p["to"]) + p["store"] for p in batch)
     return (
-        f"step {step} is {fault.what} ({values}) and was not applied; {start}; its pairs, {where}: linkbert show "
-        f"--run {run} --step {step}; try --resume precision=fp32, or on_spike=skip, or {remedy}"
+        f"step {step} is {fault.what} ({said}) and was not applied; {start}; its pairs, {where}: linkbert show "
+        f"--run {run} --step {step}; try {again}{remedy}"
     )
 
 

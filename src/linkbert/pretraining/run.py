@@ -56,11 +56,11 @@ from linkbert.pretraining.checkpoint import (
 from linkbert.pretraining.distributed import Processes, gathered, send_from_first, spread, value_from_first
 from linkbert.pretraining.distributed import processes as join_processes
 from linkbert.pretraining.evaluation import ask_of, evaluate_stores, held_out_pairs
+from linkbert.pretraining.journal import FORMAT, read_record
 from linkbert.pretraining.loop import Progress, pretrain
 from linkbert.pretraining.optimizer import make_optimizer
 from linkbert.pretraining.scores import Scores, from_json, to_json
 
-FORMAT = 1
 # Settings that may change when a run goes on: they decide neither what is learnt nor by which updates.
 FREE = ("device", "precision", "pace", "spike", "on_spike", "recompute", "compile", "sharding", "threads",
         "micro_batch", "log_every", "checkpoint_every", "keep", "keep_best", "stop_before", "evaluate_every",
@@ -205,7 +205,7 @@ def prepare_run(
     }
     if not there:
         return None, now
-    before = read_json(run / "run.json")
+    before = read_record(run)
     check_same_run(run, before, now)
     for part in (run / "checkpoints").glob("*.part"):
         remove(part)
@@ -230,10 +230,8 @@ def describe_stores(opened: Sequence[OpenPart]) -> dict[str, Any]:
     return {"store": stores[""]} if "" in stores else {"stores": stores}
 
 
-def check_same_run(run: Path, before: Any, now: dict[str, Any]) -> None:
+def check_same_run(run: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
     """Refuse to go on with another setting or another store than RUN began with; the message names the first."""
-    if not isinstance(before, dict) or before.get("format") != FORMAT:
-        raise ValueError(f"{run / 'run.json'} is not of format {FORMAT}; it was written by another version of linkbert")
     model = f"init={run}/model" if (run / "model").is_dir() else "init=CHECKPOINT"
     stores, others = (each.get("stores") or {"": each["store"]} for each in (before, now))
     if stores.keys() != others.keys():
