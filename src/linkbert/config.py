@@ -222,7 +222,9 @@ class FineTune:
 
     # How the run goes
     micro_batch: int = knob(16_384, "tokens, padding included, of one forward pass; larger batches are cut in several")
-    precision: str = knob("bf16", "arithmetic of the forward and backward pass", ("bf16", "fp32", "fp16"))
+    precision: str = knob(
+        "auto", "arithmetic: bf16, or fp32 where a run finds that quicker (auto)", ("auto", "bf16", "fp32", "fp16")
+    )
     device: str = knob("auto", "auto, cpu, cuda or cuda:N")
     threads: int = knob(0, "CPU threads of one run; 0 leaves it to torch")
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from torch import nn
 
 from linkbert.config import FineTune
 from linkbert.instances.vocabulary import load_vocabulary
-from linkbert.model.step import DTYPES
+from linkbert.model.step import DTYPES, choose_precision
 from linkbert.model.stock import KINDS, longest
 from linkbert.pretraining.distributed import choose_device
 from linkbert.pretraining.loop import deterministic
@@ -91,12 +91,14 @@ def fine_tune(
     device = choose_device(settings.device)
     if settings.threads:
         torch.set_num_threads(settings.threads)
+    settings = replace(settings, precision=choose_precision(settings.precision, device))
     torch.manual_seed(settings.seed)
     tokenizer, config = open_folder(folder)
     labels = tuple(config.id2label.values()) if trained else labels_of(task, splits.train)
     if task.kind in ("choice", "question") or (trained and config.problem_type == "regression"):
         labels = ()
     model, notes = load_model(task, folder, config, labels, settings)
+    notes.append(f"computed in {settings.precision}")
     model.to(device)
     length = min(settings.max_length, getattr(tokenizer, "model_max_length", settings.max_length))
     if length < settings.max_length:
