@@ -359,7 +359,7 @@ def test_long_texts_are_related_by_their_beginnings(folder, capsys):
         (["show", "--run", "{}/run", "--step", "99999999"], "--step 99999999: "),
         (["pretrain", "{}/store", "--to", "{}/y", "stepz=3"], "did you mean 'steps'"),
         (["pretrain", "{}/store", "--to", "{}/y", "graph=tfidf"], "tfidf"),
-        (["pretrain", "{}/store", "--to", "{}/y", "batch_size=1e15", "steps=1"], "not enough memory"),
+        (["pretrain", "{}/store", "--to", "{}/big", "batch_size=1e15", "steps=1"], "not enough memory"),
         (["pretrain", "--to", "{}/y", "steps=3"], "name a STORE, or several with --mix"),
         (["pretrain", "{}/store", "--mix", "a={}/store", "--to", "{}/y"], "and --mix are both given"),
         (["pretrain", "--mix", "a={}/store", "--to", "{}/y", "b.alpha=0"], "no store of --mix is called 'b'"),
