@@ -20,7 +20,8 @@ def result(task, value, *, model="models/ours", seed=0, dev=None, **more):
     line = {
         "task": task, "model": model, "model_hash": model, "seed": seed, "settings": {"epochs": 3}, "scores": scores,
         "groups": {}, "intervals": {each: {m: [value - 0.1, value + 0.1] for m in metrics} for each in scores},
-        "baselines": {"majority": dict.fromkeys(metrics, 0.5), "chance": dict.fromkeys(metrics, 0.25)},
+        "baselines": {each: {"majority": dict.fromkeys(metrics, 0.5), "chance": dict.fromkeys(metrics, 0.25)}
+                      for each in scores},
         "counts": {}, "hashes": {"train.tsv": "ab"}, "notes": [], "predictions": {},
     }  # fmt: skip
     return line | more

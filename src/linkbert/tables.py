@@ -96,8 +96,8 @@ def scores_table(layout: Layout, scores: Sequence[Score]) -> Table:
         cells = [own[each].values if each in own else np.zeros(0) for each in columns]
         rows.append([model, *map(shown, [*cells, *(_average(layout, own) for _ in average)])])
     for name in ("majority", "chance"):
-        known = {score.column: score.runs[0]["baselines"].get(name) for score in scores}
-        values = [[suite_score([(each.task, known[each])])] if known.get(each) else [] for each in columns]
+        known = {score.column: score.baselines[name] for score in scores if name in score.baselines}
+        values = [[suite_score([(each.task, known[each])])] if each in known else [] for each in columns]
         rows.append([name, *map(shown, values), *("-" for _ in average)])
     said = [
         [f"{model} (paper)", *("-" if value is None else f"{value:.{layout.digits}f}" for value in row)]
@@ -150,7 +150,7 @@ def details_table(scores: Sequence[Score]) -> Table:
         for metric in score.column.task.metrics:
             values, ends = score.of(metric), score.interval(metric)
             interval = f"{100 * ends[0]:.1f} to {100 * ends[1]:.1f}" if ends else "-"
-            bases = [score.runs[0]["baselines"].get(name, {}).get(metric) for name in ("majority", "chance")]
+            bases = [score.baselines.get(name, {}).get(metric) for name in ("majority", "chance")]
             cells = [mean_text([] if base is None else [base]) for base in bases]
             head = [score.column.title, score.model, score.split, metric]
             rows.append([*head, mean_text(values), str(len(values)), interval, *cells])

@@ -34,7 +34,7 @@ def read_results(folder: Path, name: str = RESULTS) -> list[dict[str, Any]]:
     """Read the finished runs of a folder, the last of each key; a line that was cut off is passed over."""
     found = {}
     if (folder / name).is_file():
-        for line in (folder / name).read_text(encoding="utf-8").splitlines():
+        for line in (folder / name).read_text(encoding="utf-8").split("\n"):  # texts hold other ends of lines
             try:
                 record = json.loads(line)
             except json.JSONDecodeError:

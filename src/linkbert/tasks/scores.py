@@ -76,6 +76,11 @@ class Score:
         return tuple(np.mean(known, axis=0).tolist()) if all(known) else None
 
     @property
+    def baselines(self) -> dict[str, dict[str, float]]:
+        """Give what the commonest answer and chance score on the same set."""
+        return self.runs[0]["baselines"].get(self.split, {})
+
+    @property
     def settings(self) -> dict[str, Any]:
         """Give what the runs were made with."""
         return self.runs[0]["settings"]

@@ -304,7 +304,7 @@ def do_run(run: Run, progress: Told = lambda *_: None) -> None:
             continue
         record["scores"][split] = score(task.metrics, examples, predictions)
         record["intervals"][split] = intervals(task.metrics, examples, predictions)
-        record["baselines"] = baselines(task, splits.train, examples)  # of test, where it has labels
+        record["baselines"][split] = baselines(task, splits.train, examples)
         groups: dict[str, list[int]] = {}
         for i, example in enumerate(examples if task.kind == "question" else ()):
             groups.setdefault(example.group, []).append(i)
@@ -337,7 +337,8 @@ def summary(records: Sequence[Mapping[str, Any]]) -> Iterator[str]:
             spread = f" ± {values.std(ddof=1):.2f}" if len(runs) > 1 else ""
             low = 100 * min(run["intervals"][split][metric][0] for run in runs)
             high = 100 * max(run["intervals"][split][metric][1] for run in runs)
-            base = ", ".join(f"{kind} {100 * scores[metric]:.2f}" for kind, scores in runs[0]["baselines"].items())
+            usual = runs[0]["baselines"][split].items()
+            base = ", ".join(f"{kind} {100 * scores[metric]:.2f}" for kind, scores in usual)
             yield f"  {metric:<15} {values.mean():6.2f}{spread}  95 % [{low:.2f}, {high:.2f}]  {base}"
             for group, scores in runs[0]["groups"].get(split, {}).items():
                 mean = np.mean([run["groups"][split][group][metric] for run in runs])
