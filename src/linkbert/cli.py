@@ -599,7 +599,10 @@ def run_compare(arguments: argparse.Namespace) -> int:
     """Compare two models on every task that both have a score of."""
     from linkbert.tasks.compare import compare, comparison_lines, find_bridges, question_of
     from linkbert.tasks.scores import scores_of
+    from linkbert.tasks.table import find_task
 
+    if arguments.task:
+        find_task(arguments.task)  # says what is near
     scores = [scores_of(word, arguments.task) for word in (arguments.a, arguments.b)]
     columns = [column for column in scores[0] if column in scores[1]]
     if not columns:
@@ -739,6 +742,8 @@ def run_finetune(arguments: argparse.Namespace) -> int:
     else:
         tasks, lacking = suite.at_hand(table.suite(arguments.suite), arguments.data)
         print(*(f"left out: {line}" for line in lacking), sep="\n", end="\n" * bool(lacking), file=sys.stderr)
+        if not tasks:
+            raise ValueError(f"no dataset of {arguments.suite} is at hand in {arguments.data}: see linkbert tasks")
     with LiveLine() as line:
         records = suite.run_tasks(
             tasks,

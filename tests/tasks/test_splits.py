@@ -55,6 +55,30 @@ def test_a_file_that_is_missing_or_misplaced_is_one_line_with_the_remedy(tmp_pat
         read_splits(find_task("rte"), tmp_path / "mine")
 
 
+def test_data_too_low_or_nowhere_has_its_remedy(tmp_path):
+    write(tmp_path, train=pairs(3), dev=pairs(2))
+    with pytest.raises(ValueError, match=r"lies in .*0: give that as --data$"):
+        read_splits(find_task("rte"), tmp_path / "RTE")
+    with pytest.raises(ValueError, match="nowhere is no folder"):
+        read_splits(find_task("rte"), tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("text", "wrong"),
+    [
+        ("[1]", "not of this form"),
+        ('{"data": [{"paragraphs": [{"qas": []}]}]}', "not of this form .KeyError: 'context'"),
+        ('{"data": [{"title": "T", "paragraphs": [{"context": "Rome fell.", "qas": ['
+         '{"id": "q", "question": "What?", "answers": [{"answer_start": 0, "text": "Rome"}]}]}]}]}', "is too small"),
+    ],
+)  # fmt: skip
+def test_questions_of_another_form_or_too_few_are_one_line(tmp_path, text, wrong):
+    (tmp_path / "XQuAD").mkdir()
+    (tmp_path / "XQuAD" / "xquad.en.json").write_text(text)
+    with pytest.raises(ValueError, match=wrong):
+        read_splits(find_task("xquad-en"), tmp_path)
+
+
 def test_what_is_odd_is_counted_or_noted(tmp_path):
     odd = HEAD + "0\tA.\tB.\tmaybe\n0\t \tB.\tentailment\n1\tA.\t\tentailment\n2\tA.\tB.\t-1\n"
     write(tmp_path, train=pairs(3), dev=odd, test=pairs(1))

@@ -226,7 +226,7 @@ def train_model(
     """Train a model in place: give the steps, the seconds in them, and each epoch's rows, loss and dev score."""
     lengths = np.asarray(features.lengths)
     if not len(lengths):
-        raise ValueError("there is no example to train on")
+        raise ValueError("no example can be trained on: train has none, or none whose answer stands in its context")
     sequences = math.prod(features.batch([0])["input_ids"].shape[:-1])  # of a row: a choice has one for each option
     per_epoch = math.ceil(len(lengths) / settings.batch_size)
     steps = max(1, round(settings.epochs * per_epoch))

@@ -11,6 +11,7 @@ from __future__ import annotations
 import csv
 import itertools
 import json
+import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -239,7 +240,10 @@ def _label(value: Any, options: Mapping[str, Any], where: str) -> Label:
     if not label or not options.get("number"):
         return label or None
     try:
-        return float(label)
+        number = float(label)
+        if not math.isfinite(number):
+            raise ValueError
+        return number
     except ValueError:
         raise ValueError(f"{where}: the label {label!r} is not a number") from None
 

@@ -221,6 +221,8 @@ def distracted(
 def halve(examples: Sequence[QuestionExample], path: Path) -> dict[str, list[QuestionExample]]:
     """Part an MRQA dev set as a file says: {"dev": [0, 3], "test": [1, 2]}, numbers of its lines (the contexts)."""
     halves = read_json(path)
+    if not isinstance(halves, dict) or not all(isinstance(halves.get(split), list) for split in ("dev", "test")):
+        raise ValueError(f'dev_split={path} is not of the form {{"dev": [0, 3], "test": [1, 2]}}')
     half = {str(number): split for split in ("dev", "test") for number in halves[split]}
     missing = {each.title for each in examples} ^ half.keys()
     if missing or len(half) < len(halves["dev"]) + len(halves["test"]):

@@ -71,8 +71,11 @@ def read_splits(
         source, by = task.split["from"], task.split.get("by", "id")
         parts |= divide(parts[source], {split: task.split[split] for split in made}, rest=source, by=by)
         whole = {"id": "examples", "texts": "texts"}.get(by, f"{by}s")
+        for split in {*made, source}:
+            if not parts[split]:
+                raise ValueError(f"{task.title}: {source} is too small to be divided by {by}: {split} is empty")
         notes.append(f"{' and '.join(made)}: a split of our own, of {source}, by a hash of its {whole}")
-    if fraction != 1:
+    if fraction != 1 and parts["train"]:
         total = len(parts["train"])
         parts["train"] = sample(parts["train"], fraction)
         notes.append(f"train: {len(parts['train'])} of {total} examples ({fraction:g})")
@@ -83,7 +86,7 @@ def read_splits(
             raise ValueError(
                 f"distract={distract} distract_in={distract_in}: give questions 1..2 documents, in all or eval"
             )
-        least, most = int(bounds[1]), int(bounds[2] or bounds[1])
+        least, most = sorted((int(bounds[1]), int(bounds[2] or bounds[1])))
         for split in SPLITS[distract_in == "eval" :]:
             parts[split] = [*distracted(questions[split], least, most, others=questions[split])]
         notes.append(
@@ -150,11 +153,17 @@ def _find(name: str, suite: str, data: Path) -> Path | None:
 
 def _missing(task: Task, split: str, data: Path) -> str:
     candidates = [(each,) if isinstance(each, str) else each for each in task.files.get(split, ())]
-    name = next((each for each in candidates[0] if not _find(each, task.suite, data)), "") if candidates else ""
-    file = name.partition("!")[0]
+    if not data.is_dir():
+        raise ValueError(f"--data {data} is no folder: check the path")
+    first = [next((each for each in names if not _find(each, task.suite, data)), "") for names in candidates]
+    files = [name.partition("!")[0] for name in first]
+    file = files[0] if files else ""
     others = f" (nor {', '.join(' + '.join(each) for each in candidates[1:])})" if candidates[1:] else ""
-    elsewhere = next((path for path in sorted(data.rglob(file + "*")) if path.is_file()), None) if file else None
-    parent = elsewhere.parents[file.count("/")] if elsewhere else None
+    above = [data.absolute().parents[i] for i in range(min(2, len(data.absolute().parents)))]
+    parent = next((path for name in files for path in above if _find(name, task.suite, path)), None)
+    if not parent:
+        found = ((name, path) for name in files if name for path in sorted(data.rglob(name + "*")) if path.is_file())
+        parent = next((path.parents[name.count("/")] for name, path in found), None)
     remedy = f"it lies in {parent}: give that as --data" if parent else f"get it from {task.where}"
     return f"{task.title}: no {split} set: {file}{others} is neither in {data} nor in {data / task.suite}; {remedy}"
 
@@ -216,6 +225,8 @@ def read_files(task: Task, files: Files, counts: Counter[str]) -> list[Example]:
             return list(formats[name](sources, options, counts))
         except UnicodeDecodeError as error:
             raise ValueError(f"{files[0][1]} is not UTF-8 ({error.reason}): convert it") from None
+        except (KeyError, IndexError, TypeError, AttributeError) as error:  # of JSON with other keys or values
+            raise ValueError(f"{files[0][1]} is not of this form ({type(error).__name__}: {error})") from None
 
 
 def _label(example: Example) -> Any:

@@ -144,6 +144,7 @@ def run_tasks(
     `words` are settings for all tasks. The best point of a grid is that of the highest dev score, the first of equal
     ones. ValueError where a task's files are missing, before any run.
     """
+    to.mkdir(parents=True, exist_ok=True)  # a file in its place is said before any run
     hidden = int(read_json(model.folder / "config.json").get("hidden_size", 768))
     sources = {task.name: model_task(task, data) for task in tasks}
     trained = {source.name: source for source in sources.values()}
