@@ -164,6 +164,8 @@ def _missing(task: Task, split: str, data: Path) -> str:
     if not parent:
         found = ((name, path) for name in files if name for path in sorted(data.rglob(name + "*")) if path.is_file())
         parent = next((path.parents[name.count("/")] for name, path in found), None)
+    if parent and parent.name == task.suite:
+        parent = parent.parent  # where the other suites are, too
     remedy = f"it lies in {parent}: give that as --data" if parent else f"get it from {task.where}"
     return f"{task.title}: no {split} set: {file}{others} is neither in {data} nor in {data / task.suite}; {remedy}"
 

@@ -144,7 +144,6 @@ def run_tasks(
     `words` are settings for all tasks. The best point of a grid is that of the highest dev score, the first of equal
     ones. ValueError where a task's files are missing, before any run.
     """
-    to.mkdir(parents=True, exist_ok=True)  # a file in its place is said before any run
     hidden = int(read_json(model.folder / "config.json").get("hidden_size", 768))
     sources = {task.name: model_task(task, data) for task in tasks}
     trained = {source.name: source for source in sources.values()}
@@ -164,6 +163,7 @@ def run_tasks(
              for name, each in points.items()}  # fmt: skip
     for task in tasks:
         make(task, {})  # so that missing files are said before any run
+    to.mkdir(parents=True, exist_ok=True)  # a file in its place is said before any run
     _do([run for each in tried.values() for run in each], parallel, "runs of grids", progress)
     chosen, notes = {}, {}
     for name, each in points.items():
