@@ -23,6 +23,7 @@ import torch
 from transformers import AutoModelForQuestionAnswering, Trainer, TrainingArguments
 
 from linkbert.config import FineTune
+from linkbert.model.step import choose_precision
 from linkbert.tasks.finetune import load_model, open_folder, predict, train_model
 from linkbert.tasks.metrics import score
 from linkbert.tasks.splits import read_splits
@@ -47,8 +48,12 @@ def main() -> None:
     tokenizer, _ = open_folder(asked.encoder)
     rows: Any = question_features(splits.train, tokenizer, training=True)
     count = len(rows.lengths)
-    settings = FineTune(batch_size=asked.batch, epochs=asked.steps * asked.batch / count, learning_rate=1e-4)
-    print(f"{count} windows of {np.mean(rows.lengths):.0f} tokens, {asked.steps} steps of {asked.batch}")
+    precision = choose_precision("auto", CPU)
+    epochs = asked.steps * asked.batch / count
+    settings = FineTune(batch_size=asked.batch, epochs=epochs, learning_rate=1e-4, precision=precision)
+    print(
+        f"{count} windows of {np.mean(rows.lengths):.0f} tokens, {asked.steps} steps of {asked.batch}, ours in {precision}"
+    )
 
     def ours(seed: int) -> Any:
         torch.manual_seed(seed)
