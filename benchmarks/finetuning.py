@@ -51,9 +51,7 @@ def main() -> None:
     precision = choose_precision("auto", CPU)
     epochs = asked.steps * asked.batch / count
     settings = FineTune(batch_size=asked.batch, epochs=epochs, learning_rate=1e-4, precision=precision)
-    print(
-        f"{count} windows of {np.mean(rows.lengths):.0f} tokens, {asked.steps} steps of {asked.batch}, ours in {precision}"
-    )
+    print(f"{count} windows of {np.mean(rows.lengths):.0f} tokens, {asked.steps} steps of {asked.batch}, {precision}")
 
     def ours(seed: int) -> Any:
         torch.manual_seed(seed)

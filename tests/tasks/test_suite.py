@@ -10,7 +10,7 @@ import pytest
 
 from linkbert import cli
 from linkbert.instances.vocabulary import SPECIAL, Vocabulary
-from linkbert.tasks import suite, table
+from linkbert.tasks import metrics, suite, table
 from linkbert.tasks.results import read_results
 from linkbert.tasks.table import Task
 
@@ -161,7 +161,7 @@ import sys, time
 sys.path.insert(0, {here!r})
 import test_suite
 from linkbert import cli
-from linkbert.tasks import suite, table
+from linkbert.tasks import metrics, suite, table
 table.tasks = test_suite.tables
 if __name__ == "__main__":
     done = suite.do_run
@@ -218,3 +218,13 @@ def test_runs_side_by_side_give_what_they_give_one_after_the_other(folder):
     one, two = ({r["key"]: r["scores"] for r in read_results(folder / name)} for name in ("one", "two"))
     assert one == two
     assert len(one) == 2
+
+
+def test_a_test_set_without_labels_becomes_a_file_for_glue_s_server(folder, monkeypatch):
+    monkeypatch.setitem(metrics.SUBMISSIONS, "colour", "Colour")
+    (folder / "data" / "test.tsv").write_text("id\ta\n0\tthe box is red\n1\tthe box is not blue\n")
+    assert run(folder, "epochs=40") == 0
+    record = read_results(folder / "to")[0]
+    assert "test" not in record["scores"]
+    written = folder / "to" / "submissions" / record["key"] / "Colour.tsv"
+    assert written.read_text() == "index\tprediction\n0\tred\n1\tblue\n"

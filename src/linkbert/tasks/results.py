@@ -3,6 +3,7 @@
     DIR/results.jsonl               a JSON object a run: task, model, settings, seed, scores, intervals, counts ...
     DIR/grid.jsonl                  the same, of runs that chose settings; they have scores on dev alone
     DIR/predictions/KEY-dev.jsonl   {"id", "input", "gold", "prediction", "score", "details"} an example, in order
+    DIR/submissions/KEY/RTE.tsv     the same for GLUE's server, of a test set whose labels are not public
     DIR/models/KEY/                 the fine-tuned model, a Hugging Face folder, where it was to be kept
 
 KEY is a hash of what decides a run. A line is written in one piece under a lock, after everything it names: a run that

@@ -27,7 +27,7 @@ from linkbert.config import FineTune, make_fine_tune, parse_value
 from linkbert.files import read_json, replacing, sha256
 from linkbert.shards import make_executor, run_shards
 from linkbert.tasks.examples import QuestionExample, Splits
-from linkbert.tasks.metrics import baselines, intervals, per_example, score
+from linkbert.tasks.metrics import SUBMISSIONS, baselines, intervals, per_example, score, write_submission
 from linkbert.tasks.results import GRID, RESULTS, add_result, read_results, run_key, write_predictions
 from linkbert.tasks.splits import find_files, model_task, read_splits
 from linkbert.tasks.table import Task, find_task
@@ -302,6 +302,8 @@ def do_run(run: Run, progress: Told = lambda *_: None) -> None:
         write_predictions(run.to / path, examples, predictions, scores)
         record["predictions"][split] = path.as_posix()
         if not known:
+            if task.name in SUBMISSIONS:
+                write_submission(task, predictions, run.to / "submissions" / run.key)
             continue
         record["scores"][split] = score(task.metrics, examples, predictions)
         record["intervals"][split] = intervals(task.metrics, examples, predictions)
