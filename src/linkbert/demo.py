@@ -30,7 +30,7 @@ from linkbert.instances.batches import Batches
 from linkbert.instances.sampler import Sampler, held_out, open_graph, open_sampler
 from linkbert.instances.tokens import TokenStore
 from linkbert.model.checkpoint import start_model
-from linkbert.model.step import compiles, step_function
+from linkbert.model.step import choose_precision, compiles, step_function
 from linkbert.pretraining.distributed import choose_device
 from linkbert.pretraining.distributed import processes as join_processes
 from linkbert.pretraining.evaluation import evaluate, held_out_batches
@@ -94,12 +94,11 @@ def demo(
     chapter(console, 4, "Train", started)
     before = score(to / "store", config)
     chosen = {word.partition("=")[0] for word in settings}
-    tried = ("bf16", "fp32") if config.precision == "auto" else (config.precision,)
-    speeds = {name: seconds_a_step(to / "store", replace(config, precision=name)) for name in tried}
-    config = replace(config, precision=min(speeds, key=speeds.__getitem__))
-    console.print("a step takes " + ", ".join(f"{speed * 1000:.0f} ms in {name}" for name, speed in speeds.items()))
+    config = replace(config, precision=choose_precision(config.precision, choose_device(config.device)))
+    seconds = seconds_a_step(to / "store", config)
+    console.print(f"a step takes {seconds * 1000:.0f} ms in {config.precision}")
     if "steps" not in chosen:
-        config = replace(config, steps=max(20, int(minutes * 60 / speeds[config.precision])))
+        config = replace(config, steps=max(20, int(minutes * 60 / seconds)))
     console.print(f"{config.steps:,} steps of {config.batch_size} pairs in {config.precision}")
     with LiveLine() as line:
         result = pretrain_store(to / "store", to / "run", config, progress=training_progress(line))
