@@ -67,6 +67,16 @@ class QuestionExample:
 Example = TextExample | TaggedExample | ChoiceExample | QuestionExample
 
 
+def gold(example: Example) -> Any:
+    """Give the right answer in the form of a Prediction's value, None where it is not known; of a question all."""
+    match example:
+        case QuestionExample():
+            return example.answers
+        case TaggedExample():
+            return example.tags
+    return example.label
+
+
 @dataclass(frozen=True, slots=True)
 class Prediction:
     """What a model answers to one example: `value` has the form of its label (tags, an option's number, a text)."""

@@ -15,12 +15,12 @@ import numpy as np
 from scipy.special import expit, softmax
 from tokenizers import Tokenizer
 
+from linkbert.records import IGNORED
 from linkbert.tasks.examples import Example, Features, Prediction, TaggedExample
 from linkbert.tasks.table import Task
 
 AT_ONCE = 4096  # texts given to the tokenizer at a time: its answers take far more room than the arrays
 MULTIPLE = 8  # a batch's width is a multiple of this
-IGNORED = -100  # the label of a token that is none, as Hugging Face's losses have it
 DIGITS = 4  # of a probability
 
 Decode = Callable[[Sequence[np.ndarray]], list[Prediction]]

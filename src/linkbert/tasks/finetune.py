@@ -36,9 +36,10 @@ from linkbert.pretraining.optimizer import (
     set_learning_rate,
     warmup_steps,
 )
+from linkbert.records import IGNORED
 from linkbert.tasks.answers import best_threshold, refuse
 from linkbert.tasks.examples import Features, Prediction, Splits
-from linkbert.tasks.features import IGNORED, labels_of, make_features, problem_type
+from linkbert.tasks.features import labels_of, make_features, problem_type
 from linkbert.tasks.metrics import score
 from linkbert.tasks.table import Task
 from linkbert.tasks.windows import question_features

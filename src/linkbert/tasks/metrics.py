@@ -19,7 +19,15 @@ import numpy as np
 
 from linkbert.files import replacing
 from linkbert.tasks.answers import answer_scores
-from linkbert.tasks.examples import ChoiceExample, Example, Prediction, QuestionExample, TaggedExample, TextExample
+from linkbert.tasks.examples import (
+    ChoiceExample,
+    Example,
+    Prediction,
+    QuestionExample,
+    TaggedExample,
+    TextExample,
+    gold,
+)
 from linkbert.tasks.table import Task
 
 NEGATIVE = "0"  # the class of "no relation" in ChemProt, DDI and GAD
@@ -182,12 +190,10 @@ def _found(
 
 
 def _gold(example: Example) -> Any:
-    if isinstance(example, QuestionExample):
-        return example.answers
-    gold = example.tags if isinstance(example, TaggedExample) else example.label
-    if gold is None:
+    known = gold(example)
+    if known is None:
         raise ValueError(f"example {example.id} has no label: its split can be predicted, not scored")
-    return gold
+    return known
 
 
 def _constant(example: Example, answer: Any) -> Prediction:

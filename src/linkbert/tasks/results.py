@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from linkbert.files import replacing
-from linkbert.tasks.examples import ChoiceExample, Example, Prediction, QuestionExample, TaggedExample
+from linkbert.tasks.examples import ChoiceExample, Example, Prediction, QuestionExample, TaggedExample, gold
 
 RESULTS, GRID = "results.jsonl", "grid.jsonl"
 
@@ -83,13 +83,3 @@ def shown(example: Example) -> str:
         case ChoiceExample():
             return "\n".join((example.question, *(f"{i} {option}" for i, option in enumerate(example.options))))
     return "\n".join(filter(None, (example.a, example.b)))
-
-
-def gold(example: Example) -> Any:
-    """Give the right answer in the form of a Prediction's value; of a question all of them."""
-    match example:
-        case QuestionExample():
-            return example.answers
-        case TaggedExample():
-            return example.tags
-    return example.label

@@ -24,7 +24,7 @@ import numpy as np
 
 from linkbert.config import nearest
 from linkbert.files import COMPRESSIONS, DecompressedFile, sha256
-from linkbert.tasks.examples import ChoiceExample, Example, QuestionExample, Splits, TaggedExample, TextExample
+from linkbert.tasks.examples import ChoiceExample, Example, QuestionExample, Splits, TaggedExample, TextExample, gold
 from linkbert.tasks.formats import FORMATS, Source
 from linkbert.tasks.questions import QUESTION_FORMATS, distracted, halve
 from linkbert.tasks.table import SPLITS, Task, find_task
@@ -97,7 +97,7 @@ def read_splits(
         notes += [f"scored with the model of {model_task(task, data).title}"] if task.model_of else []
     if not parts["test"]:
         notes.append("no test set: scored on dev")
-    elif task.kind != "question" and all(_label(example) is None for example in parts["test"]):
+    elif task.kind != "question" and all(gold(example) is None for example in parts["test"]):
         notes.append("the test set's labels are not public: scored on dev")
     if parts["train"]:
         notes += _unknown_labels(task, parts)
@@ -231,16 +231,10 @@ def read_files(task: Task, files: Files, counts: Counter[str]) -> list[Example]:
             raise ValueError(f"{files[0][1]} is not of this form ({type(error).__name__}: {error})") from None
 
 
-def _label(example: Example) -> Any:
-    if isinstance(example, QuestionExample):
-        return example.answers
-    return example.tags if isinstance(example, TaggedExample) else example.label
-
-
 def _checked(examples: Iterable[Example], counts: Counter[str], is_test: bool) -> list[Example]:
     """Leave out what has no label, and tell ids that come again apart."""
     examples, seen = list(examples), Counter[str]()
-    labelled = [example for example in examples if _label(example) is not None]
+    labelled = [example for example in examples if gold(example) is not None]
     if len(labelled) < len(examples):
         counts["without a label"] = len(examples) - len(labelled)
         examples = labelled if labelled or not is_test else examples

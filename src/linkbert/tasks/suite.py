@@ -26,7 +26,7 @@ import linkbert
 from linkbert.config import FineTune, make_fine_tune, parse_value
 from linkbert.files import read_json, replacing, sha256
 from linkbert.shards import make_executor, run_shards
-from linkbert.tasks.examples import QuestionExample, Splits
+from linkbert.tasks.examples import Splits, gold
 from linkbert.tasks.metrics import SUBMISSIONS, baselines, intervals, per_example, score, write_submission
 from linkbert.tasks.results import GRID, RESULTS, add_result, read_results, run_key, write_predictions
 from linkbert.tasks.splits import find_files, model_task, read_splits
@@ -296,7 +296,7 @@ def do_run(run: Run, progress: Told = lambda *_: None) -> None:
     }
     for split, predictions in result.predictions.items():
         examples = getattr(splits, split)
-        known = isinstance(examples[0], QuestionExample) or _known(examples)
+        known = gold(examples[0]) is not None
         scores = per_example(task.metrics, examples, predictions).tolist() if known else [None] * len(examples)
         path = Path("predictions") / f"{run.key}-{split}.jsonl"
         write_predictions(run.to / path, examples, predictions, scores)
@@ -323,10 +323,6 @@ def do_run(run: Run, progress: Told = lambda *_: None) -> None:
             result.model.save_pretrained(part)  # type: ignore[operator]
             result.tokenizer.save_pretrained(part)
     add_result(run.to, record, GRID if run.grid else RESULTS)
-
-
-def _known(examples: Sequence[Any]) -> bool:
-    return (examples[0].tags if hasattr(examples[0], "tags") else examples[0].label) is not None
 
 
 def summary(records: Sequence[Mapping[str, Any]]) -> Iterator[str]:
