@@ -198,7 +198,7 @@ def make_parser() -> argparse.ArgumentParser:
     add = begin("overlap", run_overlap, "which test contexts of a task stand in a store")
     add("store", type=Path, metavar="STORE")
     add("--task", required=True, metavar="T", help="a name of `linkbert tasks`")
-    add("--data", type=Path, required=True, metavar="DIR", help="where its files are")
+    add("--data", type=Path, required=True, metavar="DIR", help="where its files are, or a dataset of the hub")
     add("--top", type=int, default=10, metavar="N", help="contexts shown (10)")
     add("--json", action="store_true", help="for programs")
 
@@ -237,7 +237,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
 
     add = begin("tasks", run_tasks, "the datasets that finetune and evaluate know")
-    add("--data", type=Path, metavar="DIR", help="say which have their files there")
+    add("--data", type=Path, metavar="DIR", help="say which have their files there, or in that dataset of the hub")
     add("--json", action="store_true", help="for programs")
 
     fine_tuning: dict[str, Any] = {
@@ -256,7 +256,13 @@ def make_parser() -> argparse.ArgumentParser:
         else:
             add("--suite", help="mrqa, glue, blurb, medqa, mmlu or further")
             add("--tasks", metavar="A,B", help="datasets by name instead of a suite")
-        add("--data", type=Path, required=True, metavar="DIR", help="the datasets' files, see docs/tasks.md")
+        add(
+            "--data",
+            type=Path,
+            required=True,
+            metavar="DIR",
+            help="their files, or a dataset of Hugging Face's hub such as nyu-mll/glue; see docs/tasks.md",
+        )
         add("--to", type=Path, required=True, metavar="DIR", help="results; what is finished there is not done again")
         add("--seeds", type=int, default=1, metavar="N", help="runs with other seeds, from seed= on (1)")
         add(
@@ -631,11 +637,11 @@ def run_overlap(arguments: argparse.Namespace) -> int:
     from linkbert.corpora.store import Store
     from linkbert.display import LiveLine, count_text
     from linkbert.tasks.overlap import context_of, find_overlap, overlap_lines
-    from linkbert.tasks.splits import read_splits
+    from linkbert.tasks.splits import find_data, read_splits
     from linkbert.tasks.table import find_task
 
     store, task = Store.open(arguments.store), find_task(arguments.task)
-    splits = read_splits(task, arguments.data)
+    splits = read_splits(task, find_data(str(arguments.data), [task]))
     split = "test" if splits.test else "dev"
     contexts = {example.id: context_of(example) for example in splits.test or splits.dev}
     with LiveLine() as line:
@@ -713,18 +719,22 @@ def run_tasks(arguments: argparse.Namespace) -> int:
     from linkbert.tasks.suite import at_hand
     from linkbert.tasks.table import tasks
 
-    found = at_hand(list(tasks().values()), arguments.data)[0] if arguments.data else []
+    data, found = arguments.data, list(tasks().values())
+    if data:
+        found = at_hand(found, data)[0] if data.is_dir() else [task for task in found if task.hub == str(data)]
     listed: list[dict[str, Any]] = []
     for task in tasks().values():
-        each = {key: getattr(task, key) for key in ("name", "title", "suite", "kind", "metrics", "where", "licence")}
-        listed.append(each | ({"files": task in found} if arguments.data else {}))
+        each = {
+            key: getattr(task, key) for key in ("name", "title", "suite", "kind", "metrics", "where", "hub", "licence")
+        }
+        listed.append(each | ({"files": task in found} if data else {}))
     if arguments.json:
         print(json.dumps(listed, indent=1, ensure_ascii=False))
         return 0
     for each in listed:
         there = {True: "there", False: "not there", None: ""}[each.get("files")]
         print(f"{each['name']:<24} {each['suite']:<8} {each['kind']:<9} {', '.join(each['metrics']):<22} {there:<10} "
-              f"{each['title']}")  # fmt: skip
+              f"{each['title']:<29} {each['hub']}".rstrip())  # fmt: skip
     return 0
 
 
@@ -732,6 +742,7 @@ def run_finetune(arguments: argparse.Namespace) -> int:
     """Fine-tune an encoder on one dataset or several, and print the scores."""
     from linkbert.display import LiveLine, seconds_text
     from linkbert.tasks import suite, table
+    from linkbert.tasks.splits import find_data
 
     if bool(arguments.tasks) == bool(getattr(arguments, "suite", None)):
         raise ValueError("say what to evaluate on: --suite S, or --tasks A,B; linkbert tasks lists them")
@@ -739,8 +750,12 @@ def run_finetune(arguments: argparse.Namespace) -> int:
         raise ValueError("--seeds and --parallel take 1 or more")
     if arguments.tasks:
         tasks = [table.find_task(name) for name in arguments.tasks.split(",")]
+        data = find_data(str(arguments.data), tasks)
     else:
-        tasks, lacking = suite.at_hand(table.suite(arguments.suite), arguments.data)
+        tasks = table.suite(arguments.suite)
+        tasks = [task for task in tasks if task.hub == str(arguments.data)] or tasks  # others have files of those names
+        data = find_data(str(arguments.data), tasks)
+        tasks, lacking = suite.at_hand(tasks, data)
         print(*(f"left out: {line}" for line in lacking), sep="\n", end="\n" * bool(lacking), file=sys.stderr)
         if not tasks:
             raise ValueError(f"no dataset of {arguments.suite} is at hand in {arguments.data}: see linkbert tasks")
@@ -749,7 +764,7 @@ def run_finetune(arguments: argparse.Namespace) -> int:
             tasks,
             suite.find(arguments.model),
             arguments.settings,
-            data=arguments.data,
+            data=data,
             to=arguments.to,
             seeds=arguments.seeds,
             grid=arguments.grid,

@@ -18,7 +18,7 @@ import lzma
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, cast
@@ -50,6 +50,17 @@ def source_path(source: str | Path) -> Path:
 def has_address(path: Path) -> bool:
     """Say whether a source has an address, rather than a place on this machine."""
     return not isinstance(path, Path)
+
+
+def fetch_from_hub(name: str, patterns: Sequence[str], said: str, remedy: str, **options: Any) -> Path:
+    """Fetch those files of a hub's repository into Hugging Face's own cache; give their folder, or one clear line."""
+    import huggingface_hub
+
+    try:
+        return Path(huggingface_hub.snapshot_download(name, allow_patterns=list(patterns), **options))
+    except Exception as error:  # many kinds: no network, no such name, gated, offline mode
+        cause = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ValueError(f"{said}: no such folder, and the hub did not give it ({cause[:200]}); {remedy}") from None
 
 
 def source_size(path: Path) -> int:

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from linkbert.tasks.examples import ChoiceExample, TaggedExample, TextExample
+from linkbert.tasks.examples import ChoiceExample, QuestionExample, TaggedExample, TextExample
 from linkbert.tasks.formats import FORMATS, Source
 from linkbert.tasks.splits import find_files, read_files, read_splits
 from linkbert.tasks.table import find_task, tasks
@@ -341,6 +341,46 @@ def test_parquet_as_hugging_face_has_it(tmp_path):
     (tmp_path / file).write_text("not a table")
     with pytest.raises(ValueError, match=r"anatomy/test-.* is not Parquet"):
         found("mmlu-anatomy", file)
+
+
+def test_sets_of_the_hub_as_they_are_published(tmp_path):
+    questions = {"question": ["Where?", "When?"], "opa": ["a", "e"], "opb": ["b", "f"], "opc": ["c", "g"],
+                 "opd": ["d", "h"]}  # fmt: skip
+    more = {"choice_type": ["single", "multi"], "exp": [None, "See x."], "subject_name": ["Anatomy"] * 2}
+    asked = {"id": ["q1", "q2"], "title": ["Rome", "Rome"], "context": ["Rome fell. Rome!"] * 2}
+    answers = [{"text": ["Rome", "Rome"], "answer_start": [0, 11]}, {"text": [], "answer_start": []}]
+    medqa = {"question": "Why?", "answer": "b", "options": {"A": "a", "B": "b", "C": "c", "D": "d"},
+             "meta_info": "step1", "answer_idx": "B", "metamap_phrases": ["b"]}  # fmt: skip
+    for file, rows in {
+        "plain_text/test-00000-of-00001.parquet": {
+            "premise": ["A cat.", "A cat."], "hypothesis": ["It naps.", "It runs."], "label": [2, -1],
+        },
+        "data/validation-00000-of-00001.parquet": {"id": ["x", "y"], **questions, "cop": [0, 3], **more},
+        "data/test-00000-of-00001.parquet": {"id": ["x", "y"], **questions, "cop": [-1, -1], **more},
+        "squad_v2/validation-00000-of-00001.parquet": {
+            **asked, "question": [" What fell?", "Who?"], "answers": answers,
+        },
+    }.items():  # fmt: skip
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        parquet.write_table(pa.table(rows), tmp_path / file)
+    (tmp_path / "phrases_no_exclude_test.jsonl").write_text(json.dumps(medqa) + "\n")
+
+    def found(task, split):
+        name = find_task(task).files[split][-1]
+        return read_files(find_task(task), ((name, tmp_path / name),), Counter())
+
+    assert found("snli", "test") == [
+        TextExample("0", "A cat.", "It naps.", "contradiction"),
+        TextExample("1", "A cat.", "It runs."),
+    ]
+    assert [(each.id, each.options[each.label]) for each in found("medmcqa", "dev")] == [("x", "a"), ("y", "h")]
+    assert [each.label for each in found("medmcqa", "test")] == [None, None]
+    assert found("medqa", "test") == [ChoiceExample("0", "Why?", ("a", "b", "c", "d"), 1)]
+    first, second = found("squad2", "dev")
+    assert first == QuestionExample(
+        "q1", "What fell?", "Rome fell. Rome!", ("Rome", "Rome"), ((0, 4), (11, 15)), title="Rome"
+    )
+    assert (second.id, second.answers, second.spans) == ("q2", (), ())
 
 
 @pytest.mark.parametrize(

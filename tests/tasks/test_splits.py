@@ -7,13 +7,14 @@ import json
 import lzma
 import tarfile
 import zipfile
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from linkbert.tasks.examples import TaggedExample, TextExample
-from linkbert.tasks.splits import divide, find_files, model_task, read_splits, sample
+from linkbert.tasks.splits import divide, find_data, find_files, model_task, read_splits, sample
 from linkbert.tasks.table import find_task
 
 HEAD = "index\tsentence1\tsentence2\tlabel\n"
@@ -51,7 +52,10 @@ def test_a_file_that_is_missing_or_misplaced_is_one_line_with_the_remedy(tmp_pat
     write(tmp_path / "mine", train=pairs(3))
     with pytest.raises(ValueError, match=r"RTE: no train set: RTE/train.tsv .* lies in .*/mine: give that as --data$"):
         read_splits(find_task("rte"), tmp_path)
-    with pytest.raises(ValueError, match=r"RTE: no dev set: RTE/dev.tsv .* is neither .* get it from https://glue"):
+    with pytest.raises(
+        ValueError,
+        match=r"RTE: no dev set: RTE/dev.tsv .* is neither .* get it from https://glue.* --data nyu-mll/glue,",
+    ):
         read_splits(find_task("rte"), tmp_path / "mine")
 
 
@@ -61,6 +65,22 @@ def test_data_too_low_or_nowhere_has_its_remedy(tmp_path):
         read_splits(find_task("rte"), tmp_path / "RTE")
     with pytest.raises(ValueError, match="nowhere is no folder"):
         read_splits(find_task("rte"), tmp_path / "nowhere")
+
+
+def test_a_dataset_of_the_hub_that_cannot_be_had_is_one_line(tmp_path, monkeypatch):
+    def offline(*_, **__):
+        raise OSError("no route to host\nand more")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", offline)
+    with pytest.raises(ValueError, match=r"^--data no/such: no such folder, .* \(no route to host\); get the files"):
+        find_data("no/such", [find_task("rte")])
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my" / "data").mkdir(parents=True)
+    for path in ("my/data", "my/data/", "./other", "../a/b", "nowhere", str(tmp_path / "nowhere")):  # not asked for
+        assert find_data(path, [find_task("rte")]) == Path(path)
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **__: str(tmp_path / "nothing-matched"))
+    with pytest.raises(ValueError, match=r"^--data cais/mmlu: that dataset has no file for rte; get the files"):
+        find_data("cais/mmlu", [find_task("rte")])
 
 
 @pytest.mark.parametrize(

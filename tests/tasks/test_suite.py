@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -73,6 +74,48 @@ def test_runs_are_scored_kept_and_not_done_again(folder, capsys, monkeypatch):
     monkeypatch.setattr(suite, "do_run", None)  # nothing is left to do
     assert run(folder, "--seeds", "2", "epochs=40", "threads=2") == 0
     assert capsys.readouterr().out == out
+
+
+def test_a_dataset_of_the_hub_is_fetched_and_is_the_same_as_its_copy(folder, monkeypatch):
+    asked = []
+
+    def snapshot_download(name, **options):
+        asked.append((name, options))
+        return str(folder / "snapshot")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
+    (folder / "snapshot").mkdir()
+    for path in (folder / "data").iterdir():  # as in Hugging Face's cache
+        (folder / "snapshot" / path.name).symlink_to(path)
+    assert run(folder, "--data", "me/colours", tasks="shade") == 0
+    [(name, options)] = asked
+    assert (name, options["repo_type"], options["token"]) == ("me/colours", "dataset", False)
+    patterns = options["allow_patterns"]
+    assert {"shade.tsv", "further/shade.tsv.gz", "train.tsv"} <= set(patterns)  # and those of the model's task
+    assert {Path(each).name.partition(".")[0] for each in patterns} == {"shade", "train", "dev", "test"}
+    monkeypatch.setattr(suite, "do_run", None)
+    assert run(folder, tasks="shade") == 0  # from its copy: nothing is left to do
+    assert len(asked) == 1
+
+
+def test_of_a_suite_what_the_hubs_dataset_is_known_to_hold_is_fetched(tmp_path, capsys, monkeypatch):
+    asked = []
+
+    def offline(_name, *, allow_patterns, **_):
+        asked.extend(allow_patterns)
+        raise OSError("offline")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", offline)
+    words = ["--suite", "further", "--data", "rajpurkar/squad", "--to", str(tmp_path / "to")]
+    assert cli.main(["evaluate", "any", *words]) == 1
+    assert capsys.readouterr().err.startswith("linkbert evaluate: --data rajpurkar/squad: no such folder")
+    assert "plain_text/train-00000-of-00001.parquet" in asked
+    assert not [each for each in asked if "snli" in each]  # its files have the same names
+    asked.clear()
+    assert cli.main(["tasks", "--data", "cais/mmlu", "--json"]) == 0  # told without a look
+    listed = json.loads(capsys.readouterr().out)
+    assert {each["name"] for each in listed if each["files"]} == {each for each in table.tasks() if "mmlu" in each}
+    assert not asked
 
 
 def test_another_setting_seed_or_file_is_another_run(folder):

@@ -41,7 +41,7 @@ def written_out():
                 "; ".join(sets),
                 f"{task.kind}, {task.format}",
                 ", ".join(task.metrics),
-                f"{task.where}; {task.licence}",
+                f"{task.where}{f' or `{task.hub}`' * bool(task.hub)}; {task.licence}",
                 "; ".join(notes),
             )
             parts.append(f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |\n")

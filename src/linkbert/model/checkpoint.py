@@ -24,7 +24,7 @@ from torch.nn import functional
 from transformers import CONFIG_MAPPING, MODEL_FOR_MASKED_LM_MAPPING, BertConfig, PretrainedConfig
 
 from linkbert.config import Config
-from linkbert.files import read_json, replacing, write_json
+from linkbert.files import fetch_from_hub, read_json, replacing, write_json
 from linkbert.model.linkbert import LinkBert, TwoLosses
 from linkbert.model.start import look_at_neighbours
 from linkbert.model.stock import KINDS, Stock, kind_of, longest, new_config
@@ -295,13 +295,5 @@ def find_encoder(name: str) -> Path:
         return model_folder(Path(name)) or Path(name)
     if name.startswith((".", "/", "~")) or name.count("/") > 1:
         raise ValueError(f"init={name}: there is no such folder")
-    import huggingface_hub
-
-    try:
-        return Path(huggingface_hub.snapshot_download(name, allow_patterns=list(HUB_FILES)))
-    except Exception as error:  # many kinds: no network, no such name, gated, offline mode
-        cause = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ValueError(
-            f"init={name}: no such folder, and the hub did not give it ({cause[:200]}); "
-            "fetch config.json, model.safetensors and its tokenizer elsewhere and give their folder"
-        ) from None
+    remedy = "fetch config.json, model.safetensors and its tokenizer elsewhere and give their folder"
+    return fetch_from_hub(name, HUB_FILES, f"init={name}", remedy)

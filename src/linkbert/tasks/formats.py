@@ -250,7 +250,7 @@ def _label(value: Any, options: Mapping[str, Any], where: str) -> Label:
 
 def _choice(value: Any, texts: list[str], options: Mapping[str, Any], where: str) -> int | None:
     """Find the number of the right option, said by its letter, its number (from `first` on) or its text."""
-    if value is None or value == "":
+    if value in (None, "", -1):  # -1 is Hugging Face's
         return None
     said = str(value).strip()
     if isinstance(value, int):

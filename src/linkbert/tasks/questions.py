@@ -57,11 +57,25 @@ def read_squad(sources: Sequence[Source], options: Options, counts: Counter[str]
                 context = paragraph["context"]
                 for asked in paragraph["qas"]:
                     places = [(each["answer_start"], each["text"]) for each in asked["answers"]]
-                    spans = tuple((at, at + len(text)) for at, text in places if text and context.startswith(text, at))
-                    counts["spans that are not their answer"] += len(places) - len(spans)
-                    answers = tuple(text for _, text in places)
-                    title = article.get("title", where)
-                    yield QuestionExample(asked["id"], asked["question"].strip(), context, answers, spans, title=title)
+                    yield _placed(asked, context, places, article.get("title", where), counts)
+
+
+def read_squad_rows(sources: Sequence[Source], options: Options, counts: Counter[str]) -> Iterator[QuestionExample]:
+    """Read SQuAD as Hugging Face's Parquet has it: a question a row, its answers' texts and starts as two lists."""
+    for source in sources:
+        for where, _, row in records(source, options, "parquet"):
+            answers = _get(row, "answers", where)
+            places = list(zip(answers["answer_start"], answers["text"], strict=True))
+            yield _placed(row, row["context"], places, row["title"], counts)
+
+
+def _placed(
+    asked: Mapping[str, Any], context: str, places: Sequence[tuple[int, str]], title: str, counts: Counter[str]
+) -> QuestionExample:
+    spans = tuple((at, at + len(text)) for at, text in places if text and context.startswith(text, at))
+    counts["spans that are not their answer"] += len(places) - len(spans)
+    answers = tuple(text for _, text in places)
+    return QuestionExample(asked["id"], asked["question"].strip(), context, answers, spans, title=title)
 
 
 def read_oracle(sources: Sequence[Source], options: Options, _counts: Counter[str]) -> Iterator[QuestionExample]:
@@ -254,6 +268,7 @@ def _get(item: Mapping[str, Any], key: str, where: str) -> Any:
 QUESTION_FORMATS: dict[str, Format] = {
     "mrqa": read_mrqa,
     "squad": read_squad,
+    "squad-rows": read_squad_rows,
     "oracle": read_oracle,
     "hotpot": read_hotpot,
     "musique": read_musique,

@@ -14,7 +14,7 @@ import re
 import tarfile
 import zipfile
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -23,7 +23,7 @@ from typing import IO, Any, cast
 import numpy as np
 
 from linkbert.config import nearest
-from linkbert.files import COMPRESSIONS, DecompressedFile, sha256
+from linkbert.files import COMPRESSIONS, DecompressedFile, fetch_from_hub, sha256
 from linkbert.tasks.examples import ChoiceExample, Example, QuestionExample, Splits, TaggedExample, TextExample, gold
 from linkbert.tasks.formats import FORMATS, Source
 from linkbert.tasks.questions import QUESTION_FORMATS, distracted, halve
@@ -105,6 +105,26 @@ def read_splits(
     return Splits(parts["train"], parts["dev"], parts["test"], tuple(notes), found_counts, hashes)
 
 
+def find_data(name: str, tasks: Sequence[Task]) -> Path:
+    """Find the folder of tasks' files: a path as it is, or the name of a dataset of the hub.
+
+    Of that, what they and the tasks of their `model_of` may be read from is fetched, without the user's token, so that
+    a gated set is refused.
+    """
+    if Path(name).is_dir() or not re.fullmatch(r"\w[\w.-]*/[\w.-]+", name):
+        return Path(name)
+    each = [*tasks, *(find_task(of) for task in tasks for of in task.model_of)]
+    files = {(file, task.suite) for task in each for found in task.files.values() for file in _flat(found)}
+    patterns = sorted({place for file, suite in files for place in _places(file, suite)})
+    remedy = "get the files elsewhere and give their folder: docs/tasks.md says which"
+    folder = fetch_from_hub(name, patterns, f"--data {name}", remedy, repo_type="dataset", token=False)
+    if not folder.is_dir():
+        raise ValueError(
+            f"--data {name}: that dataset has no file for {', '.join(task.name for task in tasks)}; {remedy}"
+        )
+    return folder
+
+
 def find_files(task: Task, data: Path) -> dict[str, tuple[Path, ...]]:
     """List the files that a task would be read from, by split; ValueError where some are missing."""
     return {split: tuple(path for _, path in files) for split, files in _plan(task, data)[0].items()}
@@ -145,10 +165,19 @@ def _plan(task: Task, data: Path) -> tuple[dict[str, Files], list[str]]:
     return {split: found[split] for split in SPLITS if split in found}, made
 
 
-def _find(name: str, suite: str, data: Path) -> Path | None:
+def _flat(candidates: Iterable[str | tuple[str, ...]]) -> Iterator[str]:
+    for each in candidates:
+        yield from (each,) if isinstance(each, str) else each
+
+
+def _places(name: str, suite: str) -> Iterator[str]:
+    """List where a file of `files` may lie."""
     name = name.partition("!")[0]
-    places = (folder / (name + suffix) for folder in (data, data / suite) for suffix in ("", *COMPRESSIONS))
-    return next((path for path in places if path.is_file()), None)
+    return (folder + name + suffix for folder in ("", f"{suite}/") for suffix in ("", *COMPRESSIONS))
+
+
+def _find(name: str, suite: str, data: Path) -> Path | None:
+    return next((data / place for place in _places(name, suite) if (data / place).is_file()), None)
 
 
 def _missing(task: Task, split: str, data: Path) -> str:
@@ -167,6 +196,8 @@ def _missing(task: Task, split: str, data: Path) -> str:
     if parent and parent.name == task.suite:
         parent = parent.parent  # where the other suites are, too
     remedy = f"it lies in {parent}: give that as --data" if parent else f"get it from {task.where}"
+    if task.hub and not parent:
+        remedy += f", or give --data {task.hub}, which fetches it"
     return f"{task.title}: no {split} set: {file}{others} is neither in {data} nor in {data / task.suite}; {remedy}"
 
 

@@ -37,6 +37,7 @@ class Task:
     settings: Mapping[str, Any] = field(default_factory=dict)  # of fine-tuning, apart from the defaults
     paper: Mapping[str, float] = field(default_factory=dict)  # scores in the paper, by model
     where: str = ""  # where the files are had
+    hub: str = ""  # the dataset of Hugging Face's hub that has them in a form of `files`
     licence: str = ""
     note: str = ""
 
