@@ -9,6 +9,7 @@ from linkbert import cli
 from linkbert.report import Section, Table, text_lines, write_report
 from linkbert.tables import layouts, results_sections
 from linkbert.tasks.scores import choose_scores, model_names, read_results, variation
+from linkbert.tasks.suite import summary
 from linkbert.tasks.table import suite
 
 
@@ -87,6 +88,14 @@ def test_settings_are_chosen_on_dev_and_never_on_test():
     assert (b.settings, len(b.runs)) == ({"epochs": 3}, 2)
     lines = next(results_sections(results)).lines
     assert "RTE: epochs 2 (ours), 3 (b)" in lines
+
+
+def test_fine_tuning_prints_the_set_that_the_report_shows():
+    lines = [result("stsb", 0.5, dev=0.7), result("medqa", 0.5, dev=0.7)]
+    assert [line for line in summary(lines) if "run of" in line] == [
+        "STS-B, dev, 1 run of models/ours", "MedQA-USMLE, test, 1 run of models/ours"
+    ]  # fmt: skip
+    assert [score.split for score in choose_scores(lines)] == ["dev", "test"]
 
 
 def test_what_keeps_rows_from_being_compared_is_said():

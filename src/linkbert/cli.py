@@ -267,7 +267,6 @@ def make_parser() -> argparse.ArgumentParser:
         add("--seeds", type=int, default=1, metavar="N", help="runs with other seeds, from seed= on (1)")
         add(
             "--grid",
-            default="",
             metavar="G",
             help='settings to choose from on dev: paper, or "learning_rate=..,..;..."',
         )

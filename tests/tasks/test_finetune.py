@@ -21,7 +21,7 @@ from linkbert.tasks.table import Task
 WORDS = ("red", "blue", "green", "big", "small", "old", "new", "what", "colour", "is", "it", "the", "box", "no", "yes")
 CPU = torch.device("cpu")
 FAST = FineTune(learning_rate=3e-3, batch_size=4, epochs=30, dropout=0.0, precision="fp32", max_length=24, stride=4,
-                threads=1, device="cpu")  # fmt: skip
+                threads=1, device="cpu", micro_batch=1_024)  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -182,7 +182,9 @@ def test_the_papers_grids_are_those_of_suite_and_size():
     ("words", "message"),
     [
         (["--grid", "learning_rat=1,2"], "unknown setting 'learning_rat'; did you mean 'learning_rate'?"),
-        (["--grid", "learning_rate"], "--grid learning_rate cannot be read"),
+        (["--grid", "learning_rate"], "--grid 'learning_rate' cannot be read"),
+        (["--grid", ""], "--grid '' cannot be read"),
+        (["--grid", "epochs=1,2;seed=1,2"], "seed is not for dev to choose; for more seeds there is --seeds N"),
         (["epoch=3"], "unknown setting 'epoch'; did you mean 'epochs'?"),
         (["--seeds", "0"], "--seeds and --parallel take 1 or more"),
     ],
@@ -191,6 +193,16 @@ def test_a_wrong_word_is_said_before_any_run(folder, capsys, words, message):
     assert run(folder, *words) == 1
     assert message in capsys.readouterr().err
     assert not (folder / "to").exists()
+
+
+def test_what_is_odd_about_a_set_is_printed(folder, capsys):
+    with (folder / "data" / "dev.tsv").open("a") as file:
+        file.write("dev0\t\tred\ndev9\tthe box is red\t\n")
+    assert run(folder, "epochs=1") == 0
+    line = capsys.readouterr().out.splitlines()[-1]
+    assert line == "  counted: dev: empty texts 1; dev: ids that come again 1; dev: texts that train has, too 8; " + (
+        "dev: without a label 1; test: texts that train has, too 8"
+    )
 
 
 def test_a_file_that_is_not_there_is_said_before_any_run(folder, capsys):

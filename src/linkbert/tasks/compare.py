@@ -22,7 +22,7 @@ import pyarrow as pa
 
 from linkbert.corpora.store import Store
 from linkbert.tasks.grams import Runs, hash_texts, store_words
-from linkbert.tasks.scores import Column, Result, Score
+from linkbert.tasks.scores import Column, Result, Score, split_of
 
 FREQUENT = 100_000  # documents; a word of more is not looked for
 SOURCES = 1_000  # documents with the most of a question's words, whose links are followed
@@ -67,12 +67,12 @@ def answers_of(score: Score, split: str) -> dict[str, dict[str, Any]]:
 
 
 def compare(a: Score, b: Score) -> dict[str, Any]:
-    """Compare two scores of one task on test, or on dev where one has no score of test.
+    """Compare two scores of one task on the set that a report shows, or the other one where a run lacks that.
 
     `examples` are those on which the scores differ, the farthest apart first; `difference` is the mean of a's score
     minus b's, with its 95 % `interval` and the two-sided `p` that there is none.
     """
-    split = "test" if all("test" in run["scores"] for each in (a, b) for run in each.runs) else "dev"
+    split = split_of(a.column.task, [*a.runs, *b.runs])
     ours, theirs = answers_of(a, split), answers_of(b, split)
     both = [name for name in ours if name in theirs]
     if not both:

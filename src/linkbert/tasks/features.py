@@ -100,14 +100,20 @@ def make_features(
 
         words Low doses, tags O B    ->    tokens [CLS] low dose ##s [SEP], labels -100 1 0 -100 -100
 
-    An example without a label, or with one that is not in `labels`, is a ValueError in training.
+    In training an example without a label, or with one that is not in `labels`, and a single class are ValueErrors.
     """
     if training:
         bare = [each.id for each in examples if (each.tags if task.kind == "tags" else each.label) is None]  # type: ignore
         if bare:
             raise ValueError(f"{task.name}: {len(bare)} examples have no label to train on, the first is {bare[0]}")
-        if labels and (strange := sorted(_classes(examples) - set(labels))):
+        held = _classes(examples) if labels else set()
+        if strange := sorted(held - set(labels)):
             raise ValueError(f"{task.name}: the label {strange[0]!r} is none of {', '.join(labels)}")
+        if len(held) == 1 and problem_type(task, labels) == "single_label_classification":
+            raise ValueError(
+                f"{task.name}: all of train ({len(examples)} examples) has the one label {min(held)!r}, from which "
+                "nothing can be learnt: is the file whole, and fraction not too small?"
+            )
     if not examples:  # a dev set that a task scored with another's model may lack
         return _encode([], tokenizer, max_length)
     make = {"text": _text_rows, "choice": _choice_rows, "tags": _tag_rows}[task.kind]

@@ -92,7 +92,8 @@ def fine_tune(
     device = choose_device(settings.device)
     if settings.threads:
         torch.set_num_threads(settings.threads)
-    settings = replace(settings, precision=choose_precision(settings.precision, device))
+    micro_batch = settings.micro_batch or (16_384 if device.type == "cuda" else 1_024)  # docs/log.md, 2026-11-27
+    settings = replace(settings, precision=choose_precision(settings.precision, device), micro_batch=micro_batch)
     torch.manual_seed(settings.seed)
     tokenizer, config = open_folder(folder)
     labels = tuple(config.id2label.values()) if trained else labels_of(task, splits.train)

@@ -53,13 +53,12 @@ class Score:
     @property
     def wanted(self) -> str:
         """Say on which set the paper reads it."""
-        return "dev" if self.column.task.suite == "glue" else "test"
+        return wanted_split(self.column.task)
 
     @property
     def split(self) -> str:
-        """Say on which set it is read: the wanted one, where every run has it."""
-        other = {"dev": "test", "test": "dev"}[self.wanted]
-        return self.wanted if all(run["scores"].get(self.wanted) for run in self.runs) else other
+        """Say on which set it is read."""
+        return split_of(self.column.task, self.runs)
 
     def of(self, metric: str) -> np.ndarray:
         """Give a metric of every run: float64 (runs,)."""
@@ -84,6 +83,17 @@ class Score:
     def settings(self) -> dict[str, Any]:
         """Give what the runs were made with."""
         return self.runs[0]["settings"]
+
+
+def wanted_split(task: Task) -> str:
+    """Say on which set the paper reads a task: GLUE's on dev."""
+    return "dev" if task.suite == "glue" else "test"
+
+
+def split_of(task: Task, runs: Sequence[Mapping[str, Any]]) -> str:
+    """Say on which set runs of a task are read: the paper's, where every one has it."""
+    wanted = wanted_split(task)
+    return wanted if all(run["scores"].get(wanted) for run in runs) else {"dev": "test", "test": "dev"}[wanted]
 
 
 def read_results(folders: Iterable[Path]) -> list[Result]:

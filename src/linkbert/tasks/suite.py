@@ -29,6 +29,7 @@ from linkbert.shards import make_executor, run_shards
 from linkbert.tasks.examples import Splits, gold
 from linkbert.tasks.metrics import SUBMISSIONS, baselines, intervals, per_example, score, write_submission
 from linkbert.tasks.results import GRID, RESULTS, add_result, read_results, run_key, write_predictions
+from linkbert.tasks.scores import split_of
 from linkbert.tasks.splits import find_files, model_task, read_splits
 from linkbert.tasks.table import Task, find_task
 
@@ -101,8 +102,8 @@ def find(name: str) -> Model:
     return Model(name, folder, run_key({each.name: sha256(each) for each in names if each.is_file()}))
 
 
-def read_grid(words: str, task: Task, hidden: int) -> list[dict[str, Any]]:
-    """Read a grid as the settings of each of its points; "" is one point without any.
+def read_grid(words: str | None, task: Task, hidden: int) -> list[dict[str, Any]]:
+    """Read a grid as the settings of each of its points; None is one point without any.
 
     `paper` is the paper's for the task's suite and an encoder of that width.
 
@@ -116,13 +117,15 @@ def read_grid(words: str, task: Task, hidden: int) -> list[dict[str, Any]]:
         sizes = grids.get(task.suite, grids[SUITE_OF[task.kind]])
         size = "tiny" if hidden <= 512 else "base" if hidden < 1024 else "large"
         axes = sizes.get(size, sizes["base"])
-    elif words:
+    elif words is not None:
         for word in words.split(";"):
-            key, _, texts = word.partition("=")
+            key, _, texts = word.strip().partition("=")
             if not texts:
-                raise ValueError(f"--grid {words} cannot be read: it takes paper, or such as learning_rate=1e-5,3e-5")
+                raise ValueError(f"--grid {words!r} cannot be read: it takes paper, or such as learning_rate=1e-5,3e-5")
+            if key in UNDECIDED:
+                raise ValueError(f"--grid {words!r}: {key} is not for dev to choose; for more seeds there is --seeds N")
             make_fine_tune([f"{key}={texts.split(',')[0]}"])  # says what is wrong
-            axes[key.strip()] = [parse_value(key.strip(), text, FineTune) for text in texts.split(",")]
+            axes[key] = [parse_value(key, text, FineTune) for text in texts.split(",")]
     return [dict(zip(axes, point, strict=True)) for point in itertools.product(*axes.values())]
 
 
@@ -134,7 +137,7 @@ def run_tasks(
     data: Path,
     to: Path,
     seeds: int = 1,
-    grid: str = "",
+    grid: str | None = None,
     parallel: int = 1,
     keep: bool = False,
     progress: Told = lambda *_: None,
@@ -326,10 +329,13 @@ def do_run(run: Run, progress: Told = lambda *_: None) -> None:
 
 
 def summary(records: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """Write scores for people, in %: mean and standard deviation over seeds, the widest interval, baselines, notes."""
+    """Write scores for people, in %: mean and standard deviation over seeds, the widest interval, baselines.
+
+    Below them stand a run's notes, and what it counted as odd. The set is the one that `linkbert report` shows.
+    """
     for name, each in itertools.groupby(records, key=lambda record: record["task"]):
         runs, task = list(each), find_task(name)
-        split = "test" if "test" in runs[0]["scores"] else "dev"
+        split = split_of(task, runs)
         yield f"{task.title}, {split}, {len(runs)} run{'s' * (len(runs) > 1)} of {runs[0]['model']}"
         for metric in task.metrics:
             values = 100 * np.array([run["scores"][split][metric] for run in runs])
@@ -343,3 +349,6 @@ def summary(records: Sequence[Mapping[str, Any]]) -> Iterator[str]:
                 mean = np.mean([run["groups"][split][group][metric] for run in runs])
                 yield f"    {group:<13} {100 * mean:6.2f}  of {scores['examples']} examples"
         yield from (f"  {note}" for note in runs[0]["notes"])
+        counts = runs[0]["counts"].items()
+        if odd := [f"{what} {count:,}" for what, count in counts if not what.endswith((": examples", ": entities"))]:
+            yield f"  counted: {'; '.join(odd)}"
