@@ -73,6 +73,8 @@ def one_line(error: Exception) -> str:
     if isinstance(error, OSError) and error.errno == 28:
         where = f" ({error.filename})" if error.filename else ""
         return f"no space left on the device{where}; free some and run again: finished parts stay"
+    if isinstance(error, FileExistsError | NotADirectoryError) and error.filename:
+        return f"{error.filename} cannot be a folder: it, or what it would lie in, is a file; name another path"
     if isinstance(error, OSError) and error.filename and error.strerror:
         return f"{error.filename}: {error.strerror.lower()}; check the path and who may read and write there"
     return " ".join(str(error).split()) or type(error).__name__
@@ -564,11 +566,18 @@ def run_report(arguments: argparse.Namespace) -> int:
     from linkbert.stats import statistics_table, store_statistics, write_plots
 
     config = make_config(arguments.preset or arguments.usual, arguments.set)
+    if arguments.to and arguments.to.suffix not in (".html", ".md"):
+        raise ValueError(f"--to {arguments.to}: a report is HTML or Markdown; give a name that ends in .html or .md")
     of_runs = [folder for folder in arguments.folders if (folder / "run.json").is_file()]
     of_results = [folder for folder in arguments.folders if (folder / "results.jsonl").is_file()]
+    stores = [folder for folder in arguments.folders if folder not in [*of_runs, *of_results]]
+    for folder in stores:
+        if not any((folder / name).is_file() for name in ("store.json", "plan.json")):
+            files = "store.json, run.json or results.jsonl"
+            raise ValueError(f"{folder} is neither a STORE, a RUN nor RESULTS (it has no {files}); check the path")
     runs, sections = read_runs(of_runs), []
     with tempfile.TemporaryDirectory() as folder:
-        for number, store in enumerate(each for each in arguments.folders if each not in [*of_runs, *of_results]):
+        for number, store in enumerate(stores):
             statistics = store_statistics(store, config)
             drawn = arguments.to and statistics["graphs"]
             plots = write_plots(statistics, Path(folder, str(number))) if drawn else []
@@ -606,6 +615,8 @@ def run_compare(arguments: argparse.Namespace) -> int:
     from linkbert.tasks.scores import scores_of
     from linkbert.tasks.table import find_task
 
+    if arguments.top < 0:
+        raise ValueError(f"--top {arguments.top} does not make sense: it must be 0 or more")
     if arguments.task:
         find_task(arguments.task)  # says what is near
     scores = [scores_of(word, arguments.task) for word in (arguments.a, arguments.b)]
@@ -730,10 +741,12 @@ def run_tasks(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps(listed, indent=1, ensure_ascii=False))
         return 0
-    for each in listed:
-        there = {True: "there", False: "not there", None: ""}[each.get("files")]
-        print(f"{each['name']:<24} {each['suite']:<8} {each['kind']:<9} {', '.join(each['metrics']):<22} {there:<10} "
-              f"{each['title']:<29} {each['hub']}".rstrip())  # fmt: skip
+    there = {True: "there", False: "not there", None: ""}
+    rows = [[each["name"], each["suite"], each["kind"], ", ".join(each["metrics"]), there[each.get("files")],
+             each["title"], each["hub"]] for each in listed]  # fmt: skip
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
     return 0
 
 

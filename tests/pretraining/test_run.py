@@ -16,6 +16,7 @@ from linkbert.instances.tokens import hash_id
 from linkbert.model import step as steps
 from linkbert.pretraining.checkpoint import checkpoints, read_state
 from linkbert.pretraining.run import fingerprint, pretrain_store
+from linkbert.pretraining.scores import describe
 
 CARD = [
     "library_name: transformers",
@@ -128,6 +129,21 @@ def test_resume_without_a_checkpoint_starts_at_step_0(store, run, settings):
     assert_same(run, run.with_name("other"))
 
 
+def test_resume_does_not_begin_anew_over_damaged_checkpoints(store, run, settings):
+    pretrain_store(store, run, settings)
+    before, folders = (run / "journal.jsonl").read_bytes(), checkpoints(run)
+    for folder in folders:
+        (folder / "model.safetensors").write_bytes(b"")
+    names = ", ".join(folder.name for folder in folders)
+    with pytest.raises(ValueError, match=rf"is damaged \({names}\): bring one back, or delete them from .* to begin"):
+        pretrain_store(store, run, settings, resume=True)
+    assert (run / "journal.jsonl").read_bytes() == before
+    shutil.rmtree(run / "checkpoints")
+    (run / "checkpoints").write_text("")
+    with pytest.raises(ValueError, match="is a file where the run's checkpoints are to lie: move it away"):
+        pretrain_store(store, run, settings, resume=True)
+
+
 def test_another_setting_is_refused_by_name(store, run, settings):
     pretrain_store(store, run, settings)
     before = (run / "run.json").read_bytes()
@@ -223,6 +239,7 @@ def test_a_mixture_is_trained_and_scored_by_name(mix, run, settings):
     }
     scores = result.scores
     assert {name: each.pairs for name, each in scores.stores.items()} == {"books": 12, "wiki": 36}
+    assert "    linked: no pairs" in describe(scores)
     assert scores.stores["books"].relations["linked"].count == 0
     assert scores.stores["wiki"].relations["linked"].count > 6
     assert scores.mlm_accuracy.count == sum(each.mlm_accuracy.count for each in scores.stores.values())

@@ -173,7 +173,7 @@ def test_lines_show_options_as_texts_and_numbers_as_distances(tmp_path):
     )
     lines = list(comparison_lines(compare(*pair(tmp_path / "numbers")), 1))
     assert lines[1:3] == [
-        "  mean of minus the distance from gold: A -0.50, B -1.50",
-        "  A - B: +1.00 (+1.00 to +1.00); p 0.0002 (bootstrap)",
+        "  mean of minus the distance from gold: A -0.5000, B -1.5000",
+        "  A - B: +1.0000 (+1.0000 to +1.0000); p 0.0002 (bootstrap)",
     ]
     assert lines[-2:] == ["  A, -0.50: 2.5", "  B, -1.50: 1.5"]

@@ -211,6 +211,12 @@ def test_a_file_that_is_not_there_is_said_before_any_run(folder, capsys):
     assert "no dev set: dev.tsv" in capsys.readouterr().err
 
 
+def test_a_file_in_place_of_the_results_is_said_before_any_run(folder, capsys):
+    (folder / "to").write_text("")
+    assert run(folder) == 1
+    assert "to cannot be a folder: it, or what it would lie in, is a file" in capsys.readouterr().err
+
+
 SCRIPT = """
 import sys, time
 sys.path.insert(0, {here!r})

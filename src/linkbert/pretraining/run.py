@@ -49,6 +49,7 @@ from linkbert.pretraining.card import Learnt, model_card
 from linkbert.pretraining.checkpoint import (
     State,
     checkpoint_folder,
+    checkpoints,
     last_checkpoint,
     restore_optimizer,
     save_final_model,
@@ -209,7 +210,14 @@ def prepare_run(
     check_same_run(run, before, now)
     for part in (run / "checkpoints").glob("*.part"):
         remove(part)
+    if (run / "checkpoints").is_file():
+        raise ValueError(f"{run / 'checkpoints'} is a file where the run's checkpoints are to lie: move it away")
     found = last_checkpoint(run)
+    if not found and (damaged := [path.name for path in checkpoints(run)]):
+        raise ValueError(
+            f"every checkpoint of {run} is damaged ({', '.join(damaged)}): bring one back, or delete them from "
+            f"{run / 'checkpoints'} to begin anew, at step 0"
+        )
     changed = {key: value for key, value in now["config"].items() if value != modern(before["config"]).get(key)}
     sitting = {"date": today(), "step": found[1].step if found else 0, "changed": changed}
     return found, now | {"created": before["created"], "resumed": [*before["resumed"], sitting]}

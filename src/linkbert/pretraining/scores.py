@@ -155,6 +155,9 @@ def describe(scores: Scores, *, before: Scores | None = None, vocabulary: Sequen
     if scores.relation_accuracy is not None:
         lines.append(f"relations right: {percent(scores.relation_accuracy)}")
     for name, share in scores.relations.items():
+        if not share.count:
+            lines.append(f"  {name}: no pairs")
+            continue
         wrong = [f"{other} {count:,}" for other, count in scores.confusion[name].items() if count and other != name]
         taken = f"; taken for {', '.join(wrong)}" if wrong else ""
         lines.append(

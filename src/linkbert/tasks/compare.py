@@ -264,15 +264,16 @@ def comparison_lines(found: Mapping[str, Any], top: int) -> Iterator[str]:
     """Lay a comparison out for reading: counts, the test, and the `top` examples that are farthest apart."""
     a, b = (f"{found[key]} ({count} runs)" for key, count in zip("ab", found["runs"], strict=True))
     near = found["metric"] in ("pearson", "spearman")  # an example's score is minus its distance from gold
-    unit = 1 if near else 100
+    unit, digits = (1, 4) if near else (100, 2)
     mean_a, mean_b, gap, low, high = (
         unit * each for each in (*found["means"], found["difference"], *found["interval"])
     )
     title = f"{found['task']} {found['variation']}".strip()
     yield f"{title}, {found['split']}: {found['count']:,} examples; A: {a}, B: {b}"
     what = "of minus the distance from gold" if near else "score of an example"
-    yield f"  mean {what}: A {mean_a:.2f}, B {mean_b:.2f}"
-    yield f"  A - B: {gap:+.2f} ({low:+.2f} to {high:+.2f}); p {found['p']:.3g} ({found['test']})"
+    yield f"  mean {what}: A {mean_a:.{digits}f}, B {mean_b:.{digits}f}"
+    ends = f"{low:+.{digits}f} to {high:+.{digits}f}"
+    yield f"  A - B: {gap:+.{digits}f} ({ends}); p {found['p']:.3g} ({found['test']})"
     if not near:
         yield (
             f"  right: both {found['both_right']:,}, only A {found['only_a']:,}, only B {found['only_b']:,}, "

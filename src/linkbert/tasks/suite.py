@@ -184,7 +184,7 @@ def run_tasks(
 
 
 def at_hand(tasks: Sequence[Task], data: Path) -> tuple[list[Task], list[str]]:
-    """Part tasks into those whose files are there, and one line about each of the others."""
+    """Part tasks into those whose files are there, and one line about each of the others; no folder is a ValueError."""
     found, lacking = [], []
     for task in tasks:
         try:
@@ -192,6 +192,8 @@ def at_hand(tasks: Sequence[Task], data: Path) -> tuple[list[Task], list[str]]:
             find_files(task, data)
             found.append(task)
         except ValueError as error:
+            if not data.is_dir():
+                raise
             lacking.append(str(error))
     return found, lacking
 
