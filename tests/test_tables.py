@@ -3,12 +3,10 @@
 import json
 import re
 
-import pytest
-
 from linkbert import cli
 from linkbert.report import Section, Table, text_lines, write_report
 from linkbert.tables import layouts, results_sections
-from linkbert.tasks.scores import choose_scores, model_names, read_results, variation
+from linkbert.tasks.scores import choose_scores, model_names, variation
 from linkbert.tasks.suite import summary
 from linkbert.tasks.table import suite
 
@@ -19,7 +17,8 @@ def result(task, value, *, model="models/ours", seed=0, dev=None, **more):
     )
     scores = {"dev": dict.fromkeys(metrics, value if dev is None else dev), "test": dict.fromkeys(metrics, value)}
     line = {
-        "task": task, "model": model, "model_hash": model, "seed": seed, "settings": {"epochs": 3}, "scores": scores,
+        "key": f"{task} {model} {seed}", "task": task,
+        "model": model, "model_hash": model, "seed": seed, "settings": {"epochs": 3}, "scores": scores,
         "groups": {}, "intervals": {each: {m: [value - 0.1, value + 0.1] for m in metrics} for each in scores},
         "baselines": {each: {"majority": dict.fromkeys(metrics, 0.5), "chance": dict.fromkeys(metrics, 0.25)}
                       for each in scores},
@@ -165,10 +164,3 @@ def test_cells_are_escaped(tmp_path):
     write_report([section], tmp_path / "page.md")
     assert "| model | x\\|y |\n| --- | ---: |\n| <b> | 1 |" in (tmp_path / "page.md").read_text()
     assert list(text_lines(section)) == ["", "<T>", "model  x|y", "<b>      1", "said     2", "a < b"]
-
-
-@pytest.mark.parametrize("line", ["not json", "3", '{"model": "a"}'])
-def test_a_line_that_is_no_result_is_named(tmp_path, line):
-    (tmp_path / "results.jsonl").write_text(json.dumps(result("rte", 0.6)) + f"\n{line}\n")
-    with pytest.raises(ValueError, match=r"results.jsonl, line 2 is no result"):
-        read_results([tmp_path])

@@ -590,9 +590,9 @@ def run_report(arguments: argparse.Namespace) -> int:
             sections += [Section(run.name, run_lines(run), []) for run in runs if arguments.to]
         if of_results:
             from linkbert.tables import results_sections
-            from linkbert.tasks.scores import read_results
+            from linkbert.tasks.scores import read_folders
 
-            sections += results_sections(read_results(of_results), Path(folder) if arguments.to else None)
+            sections += results_sections(read_folders(of_results), Path(folder) if arguments.to else None)
         if arguments.to:
             write_report(sections, arguments.to)
             print(f"wrote {arguments.to}")

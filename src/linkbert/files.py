@@ -205,7 +205,7 @@ def decompressed_blocks(path: Path) -> Iterator[tuple[bytes, int]]:
         raise CutFileError(f"{path} is cut off: its compressed data ends in the middle, at byte {source_size(path)}")
 
 
-class DecompressedFile:
+class DecompressedFile(io.RawIOBase):
     """A file's decompressed bytes to `read`; `position` says how far the file on disk is read for them."""
 
     def __init__(self, path: Path) -> None:
@@ -225,6 +225,16 @@ class DecompressedFile:
         data = bytes(self.pending[:size])
         del self.pending[:size]
         return data
+
+    def readable(self) -> bool:
+        """Say that it can be read, as io.BufferedReader asks."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Read into a buffer, as io.BufferedReader does."""
+        data = self.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
 
 
 @contextmanager
@@ -286,6 +296,23 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not valid JSON ({error}); it was not written by linkbert, or was edited") from None
+
+
+def read_json_lines(path: Path, *keys: str) -> list[dict[str, Any]]:
+    """Read a JSON object a line, each with these keys; of no file nothing, and nothing of a last line that was cut off.
+
+    Any other line is a ValueError that names it.
+    """
+    found: list[dict[str, Any]] = []
+    for number, line in enumerate(path.read_bytes().split(b"\n")[:-1] if path.is_file() else [], 1):
+        try:
+            record = json.loads(line)
+        except ValueError:
+            record = None
+        if not isinstance(record, dict) or not record.keys() >= {*keys}:
+            raise ValueError(f"{path} is damaged: line {number} is none of linkbert's; remove it to go on")
+        found.append(record)
+    return found
 
 
 def map_array(path: Path, dtype: Any, size: int | None = None) -> np.ndarray:

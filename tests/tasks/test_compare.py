@@ -28,7 +28,8 @@ def write(folder, model, runs, task="rte", given="A text.", gold="1"):
         name = f"{model}-{seed}.jsonl"
         (folder / name).write_text("".join(json.dumps(line) + "\n" for line in lines))
         result = {
-            "task": task, "model": model, "model_hash": model, "seed": seed, "settings": {}, "hashes": {}, "notes": [],
+            "key": f"{model}-{seed}", "task": task,
+            "model": model, "model_hash": model, "seed": seed, "settings": {}, "hashes": {}, "notes": [],
             "scores": {"dev": {"accuracy": 0.5}}, "predictions": {"dev": name},
         }  # fmt: skip
         with (folder / "results.jsonl").open("a") as file:

@@ -1,6 +1,8 @@
 import json
 import multiprocessing
 
+import pytest
+
 from linkbert.tasks.examples import ChoiceExample, Prediction, QuestionExample, TaggedExample, TextExample
 from linkbert.tasks.results import add_result, read_results, run_key, write_predictions
 
@@ -13,7 +15,7 @@ def test_a_key_follows_from_what_decides_and_from_nothing_else():
 
 def _write(folder, number):
     for i in range(20):
-        add_result(folder, {"key": f"{number}-{i}", "task": "é" * 5000})
+        add_result(folder, {"key": f"{number}-{i}", "task": "\u2028é" * 3000})
 
 
 def test_several_processes_write_whole_lines(tmp_path):
@@ -24,23 +26,31 @@ def test_several_processes_write_whole_lines(tmp_path):
     for each in writers:
         each.join()
     assert {record["key"] for record in read_results(tmp_path)} == {f"{n}-{i}" for n in range(3) for i in range(20)}
-    assert len((tmp_path / "results.jsonl").read_text().splitlines()) == 60
+    assert (tmp_path / "results.jsonl").read_bytes().count(b"\n") == 60
 
 
 def test_a_line_that_was_cut_off_is_passed_over_and_goes_with_the_next(tmp_path):
-    add_result(tmp_path, {"key": "a"})
+    add_result(tmp_path, {"key": "a", "task": "rte"})
     with (tmp_path / "results.jsonl").open("a") as file:
         file.write('{"key": "b", "sco')
-    assert read_results(tmp_path) == [{"key": "a"}]
-    add_result(tmp_path, {"key": "c"})
-    assert (tmp_path / "results.jsonl").read_text() == '{"key": "a"}\n{"key": "c"}\n'
+    assert read_results(tmp_path) == [{"key": "a", "task": "rte"}]
+    add_result(tmp_path, {"key": "c", "task": "rte"})
+    lines = (tmp_path / "results.jsonl").read_text()
+    assert lines == '{"key": "a", "task": "rte"}\n{"key": "c", "task": "rte"}\n'
+
+
+@pytest.mark.parametrize("line", ["not json", "3", '{"key": "a"}', ""])
+def test_a_line_that_is_no_result_is_named(tmp_path, line):
+    (tmp_path / "results.jsonl").write_text(f'{{"key": "a", "task": "rte"}}\n{line}\n')
+    with pytest.raises(ValueError, match=r"results.jsonl is damaged: line 2 is none of linkbert's"):
+        read_results(tmp_path)
 
 
 def test_the_later_of_two_lines_of_a_run_counts(tmp_path):
     assert read_results(tmp_path) == []
     for value in (1, 2):
-        add_result(tmp_path, {"key": "a", "value": value})
-    assert read_results(tmp_path) == [{"key": "a", "value": 2}]
+        add_result(tmp_path, {"key": "a", "task": "rte", "value": value})
+    assert read_results(tmp_path) == [{"key": "a", "task": "rte", "value": 2}]
 
 
 def test_predictions_stand_beside_gold_in_the_form_of_each_kind(tmp_path):

@@ -17,7 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from linkbert.files import read_json, remove, replacing
+from linkbert.files import read_json, read_json_lines, remove, replacing
 
 FORMAT = 1  # of run.json
 
@@ -37,16 +37,7 @@ def read_record(run: Path) -> dict[str, Any]:
 
 def read_journal(path: Path) -> list[dict[str, Any]]:
     """Read a journal's whole lines; a last line cut by a crash is left out."""
-    if not path.is_file():
-        return []
-    lines = path.read_bytes().splitlines(keepends=True)
-    try:
-        entries = [json.loads(line) for line in lines if line.endswith(b"\n")]
-        if not all(isinstance(entry, dict) and "step" in entry for entry in entries):
-            raise ValueError("a line without a step")
-        return entries
-    except ValueError as error:
-        raise ValueError(f"{path} is damaged ({error}); remove its broken lines, or all of it, to go on") from None
+    return read_json_lines(path, "step")
 
 
 def cut_journal(path: Path, step: int) -> None:

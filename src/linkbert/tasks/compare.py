@@ -21,6 +21,7 @@ import numpy as np
 import pyarrow as pa
 
 from linkbert.corpora.store import Store
+from linkbert.files import read_json_lines
 from linkbert.tasks.grams import Runs, hash_texts, store_words
 from linkbert.tasks.scores import Column, Result, Score, split_of
 
@@ -46,10 +47,9 @@ class Graph(Protocol):
 def read_predictions(run: Result, split: str) -> list[dict[str, Any]]:
     """Read what a run answered, a dictionary an example; ValueError where the file is gone or broken."""
     path = run["folder"] / run["predictions"][split]
-    try:
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n")[:-1]]
-    except (FileNotFoundError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path} cannot be read ({error}): remove its line in results.jsonl and run again") from None
+    if not path.is_file():
+        raise ValueError(f"{path} is not there: remove its line in results.jsonl and run again")
+    return read_json_lines(path, "id", "prediction", "score")
 
 
 def answers_of(score: Score, split: str) -> dict[str, dict[str, Any]]:

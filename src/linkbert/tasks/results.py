@@ -20,7 +20,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from linkbert.files import replacing
+from linkbert.files import read_json_lines, replacing
 from linkbert.tasks.examples import ChoiceExample, Example, Prediction, QuestionExample, TaggedExample, gold
 
 RESULTS, GRID = "results.jsonl", "grid.jsonl"
@@ -33,15 +33,7 @@ def run_key(decisive: Mapping[str, Any]) -> str:
 
 def read_results(folder: Path, name: str = RESULTS) -> list[dict[str, Any]]:
     """Read the finished runs of a folder, the last of each key; a line that was cut off is passed over."""
-    found = {}
-    if (folder / name).is_file():
-        for line in (folder / name).read_text(encoding="utf-8").split("\n"):  # texts hold other ends of lines
-            try:
-                record = json.loads(line)
-            except json.JSONDecodeError:
-                continue
-            found[record["key"]] = record
-    return list(found.values())
+    return list({record["key"]: record for record in read_json_lines(folder / name, "key", "task")}.values())
 
 
 def add_result(folder: Path, record: Mapping[str, Any], name: str = RESULTS) -> None:

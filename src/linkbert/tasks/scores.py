@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from linkbert.tasks.metrics import suite_score
+from linkbert.tasks.results import read_results
 from linkbert.tasks.table import Task, find_task, tasks
 
 VARIATIONS = {"distract": "0", "distract_in": "all", "fraction": "1"}  # settings that make another task, if not these
@@ -96,27 +97,20 @@ def split_of(task: Task, runs: Sequence[Mapping[str, Any]]) -> str:
     return wanted if all(run["scores"].get(wanted) for run in runs) else {"dev": "test", "test": "dev"}[wanted]
 
 
-def read_results(folders: Iterable[Path]) -> list[Result]:
-    """Read every finished run of results folders; a line that is none, or of an unknown task, is a ValueError."""
-    results = []
-    for folder in folders:
-        path = folder / "results.jsonl"
-        for number, line in enumerate(path.read_text(encoding="utf-8").split("\n")[:-1], 1):  # of the rest a kill left
-            try:
-                result = json.loads(line)
-                find_task(result["task"])
-            except (json.JSONDecodeError, KeyError, TypeError):
-                raise ValueError(f"{path}, line {number} is no result: remove the line") from None
-            results.append({**result, "folder": folder})
-    return results
+def read_folders(folders: Iterable[Path]) -> list[Result]:
+    """Read every finished run of results folders."""
+    return [{**result, "folder": folder} for folder in folders for result in read_results(folder)]
 
 
 def choose_scores(results: Sequence[Result]) -> list[Score]:
-    """Group runs by model, task, variation and settings, and choose the settings that count; in the tasks' order."""
+    """Group runs by model, task, variation and settings, and choose the settings that count; in the tasks' order.
+
+    An unknown task is a ValueError.
+    """
     names = model_names(results)
     found: dict[tuple[str, str, str], dict[str, dict[int, Result]]] = {}
     for result in results:
-        key = names[result["model_hash"]], result["task"], variation(result["settings"])
+        key = names[result["model_hash"]], find_task(result["task"]).name, variation(result["settings"])
         settings = json.dumps([result["settings"], result["hashes"]], sort_keys=True)
         found.setdefault(key, {}).setdefault(settings, {})[result["seed"]] = result  # a seed again: the later run
 
@@ -139,7 +133,7 @@ def scores_of(words: str, task: str | None = None) -> dict[Column, Score]:
     folder, _, model = (words, "", "") if Path(words).is_dir() else words.rpartition(":")
     if not (Path(folder or words) / "results.jsonl").is_file():
         raise ValueError(f"{folder or words} has no results: fine-tune a model with `linkbert finetune ... --to DIR`")
-    scores = [score for score in choose_scores(read_results([Path(folder)])) if not task or score.column.name == task]
+    scores = [score for score in choose_scores(read_folders([Path(folder)])) if not task or score.column.name == task]
     names = list(dict.fromkeys(score.model for score in scores))
     if not model and len(names) == 1:
         model = names[0]

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, cast
 
 import numpy as np
 
@@ -201,30 +201,17 @@ def _missing(task: Task, split: str, data: Path) -> str:
     return f"{task.title}: no {split} set: {file}{others} is neither in {data} nor in {data / task.suite}; {remedy}"
 
 
-class _Raw(io.RawIOBase):
-    def __init__(self, path: Path) -> None:
-        self.file = DecompressedFile(path)
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        data = self.file.read(len(buffer))
-        buffer[: len(data)] = data
-        return len(data)
-
-
 def open_file(path: Path, inside: str, stack: ExitStack) -> list[Source]:
     """Open a file, or those of an archive whose names are like `inside` (`*/dev.csv`), in the order of their names."""
     files: dict[str, IO[bytes]] = {}
     try:
         if not inside:
-            files[""] = io.BufferedReader(_Raw(path))
+            files[""] = io.BufferedReader(DecompressedFile(path))
         elif path.suffix == ".zip":
             archive = stack.enter_context(zipfile.ZipFile(path))
             files = {name: archive.open(name) for name in archive.namelist() if fnmatchcase(name, inside)}
         else:
-            with tarfile.open(fileobj=cast(IO[bytes], DecompressedFile(path)), mode="r|") as tar:
+            with tarfile.open(fileobj=DecompressedFile(path), mode="r|") as tar:
                 for member in tar:
                     if fnmatchcase(member.name, inside) and (file := tar.extractfile(member)):
                         files[member.name] = io.BytesIO(file.read())
