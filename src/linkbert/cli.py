@@ -731,7 +731,8 @@ def run_tasks(arguments: argparse.Namespace) -> int:
 
     data, found = arguments.data, list(tasks().values())
     if data:
-        found = at_hand(found, data)[0] if data.is_dir() else [task for task in found if task.hub == str(data)]
+        named = [task for task in found if task.hub == str(data)]
+        found = named if named and not data.is_dir() else at_hand(found, data)[0]
     listed: list[dict[str, Any]] = []
     for task in tasks().values():
         each = {
