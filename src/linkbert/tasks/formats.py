@@ -49,8 +49,11 @@ def read_table(
     """
     numbers = itertools.count()
     for source in sources:
-        rows = _rows(source, separator, quotes)
-        header = next(rows, (1, []))[1] if options.get("header", True) else []
+        rows = read_rows(source, separator, quotes=quotes)
+        if (first := next(rows, None)) is None:
+            raise ValueError(f"{source.name} is empty: fetch it again")
+        header = first[1] if options.get("header", True) else []
+        rows = rows if header else itertools.chain([first], rows)
         places = {role: _place(column, header, role, source) for role, column in options["columns"].items()}
         for line, row in rows:
             where = f"{source.name}, line {line}"
@@ -67,13 +70,17 @@ def read_table(
             yield _example(values, options, where, next(numbers))
 
 
-def _rows(source: Source, separator: str, quotes: bool) -> Iterator[tuple[int, list[str]]]:
+def read_rows(source: Source, separator: str, *, quotes: bool) -> Iterator[tuple[int, list[str]]]:
+    """Yield the rows of a delimited file, each with the line at which it begins; empty lines are passed over."""
     if quotes:
-        reader = csv.reader(source.stream, delimiter=separator)
+        reader, begin = csv.reader(source.stream, delimiter=separator, strict=True), 1
         try:
-            yield from ((reader.line_num, row) for row in reader if row)
-        except csv.Error as error:  # a field that never ends
-            raise ValueError(f"{source.name}, line {reader.line_num}: {error}: is a quotation mark missing?") from None
+            for row in reader:
+                if row:
+                    yield begin, row
+                begin = reader.line_num + 1
+        except csv.Error as error:  # a field that never ends, or text after its quotation mark
+            raise ValueError(f"{source.name}, line {begin}: {error}: is a quotation mark missing?") from None
     else:
         for line, text in enumerate(source.stream, 1):
             if text := text.rstrip("\r\n"):

@@ -6,7 +6,6 @@ parted from when a set is divided: its article, its table, or its context.
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import hashlib
 import re
@@ -17,7 +16,7 @@ from typing import Any
 
 from linkbert.files import read_json
 from linkbert.tasks.examples import QuestionExample
-from linkbert.tasks.formats import Format, Source, records
+from linkbert.tasks.formats import Format, Source, read_rows, records
 
 BREAK = "\n"  # between the paragraphs of a context that is put together
 Spans = tuple[tuple[int, int], ...]
@@ -114,7 +113,10 @@ def read_subjqa(sources: Sequence[Source], _options: Options, counts: Counter[st
     """
     found: dict[str, list[dict[str, str]]] = {}
     for source in sources:
-        for row in csv.DictReader(source.stream):
+        lines = read_rows(source, ",", quotes=True)
+        _, head = next(lines, (1, []))
+        for _, cells in lines:
+            row = dict(zip(head, cells, strict=False))
             found.setdefault(row["q_review_id"], []).append(row)
     for id_, rows in found.items():
         context = rows[0]["review"].removesuffix(" ANSWERNOTFOUND")
