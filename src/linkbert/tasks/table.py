@@ -44,8 +44,11 @@ class Task:
 
 @cache
 def tasks() -> dict[str, Task]:
-    """Read every table of tasks.toml, by name, in its order."""
+    """Read every table of tasks.toml, by name, in its order; what it does not say is that of the one it is `like`."""
     tables = tomllib.loads(resources.files("linkbert.tasks").joinpath("tasks.toml").read_text(encoding="utf-8"))
+    for table in tables.values():
+        if table.get("like") in tables:
+            table.update(tables[table.pop("like")] | table)
     return {name: _task(name, table) for name, table in tables.items()}
 
 
