@@ -359,6 +359,7 @@ def test_long_texts_are_related_by_their_beginnings(folder, capsys):
         (["report", "{}/store", "--to", "{}/x.xyz"], "give a name that ends in .html or .md"),
         (["tasks", "--data", "{}/absent"], "absent is no folder: check the path"),
         (["compare", "a", "b", "--top", "-1"], "--top -1 does not make sense"),
+        (["overlap", "{}/store", "--task", "rte", "--data", "{}", "--top", "-1"], "--top -1 does not make sense"),
         (["show", "--run", "{}/run", "--step", "99999999"], "--step 99999999: "),
         (["pretrain", "{}/store", "--to", "{}/y", "stepz=3"], "did you mean 'steps'"),
         (["pretrain", "{}/store", "--to", "{}/y", "graph=tfidf"], "tfidf"),

@@ -650,6 +650,8 @@ def run_overlap(arguments: argparse.Namespace) -> int:
     from linkbert.tasks.splits import find_data, read_splits
     from linkbert.tasks.table import find_task
 
+    if arguments.top < 0:
+        raise ValueError(f"--top {arguments.top} does not make sense: it must be 0 or more")
     store, task = Store.open(arguments.store), find_task(arguments.task)
     splits = read_splits(task, find_data(str(arguments.data), [task]))
     split = "test" if splits.test else "dev"
