@@ -6,12 +6,13 @@ One update is forward, backward and AdamW. The reference is fp32 with logits ove
 computes them; ours is what `step_function` gives. All get the same batch, the same dropout (none on attention weights,
 which favours the reference on a CPU) and the same threads. Each runs in a process of its own, because `step_function`
 sets the C library's allocator; they take turns, and a ratio is the median of the ratios of the rounds. 'reference kept'
-is the reference with that allocator setting too. The peak is that of a 4096 x 4096 x 4096 bf16 product, measured in
-every round. Operations are the model's, by `operations_a_token`: what is computed for nothing does not count.
+is the reference with that allocator setting too. The peak is that of a 4096 x 4096 x 4096 product, measured in every
+round, in bf16, or in fp32 where no contender computes in bf16 (some processors have no such product: choose contenders
+of fp32 there). Operations are the model's, by `operations_a_token`: what is computed for nothing does not count.
 
 'gathered' is what one writes who knows transformers and torch well: `BertModel`, its head at the masked places alone,
-bf16 autocast, torch.compile, fused AdamW. The memory is what a process holds at most in an update beyond what it held
-before its model was built (weights, moments, activations; the compiler's own is in it).
+bf16 autocast (none for 'gathered fp32'), torch.compile, fused AdamW. The memory is what a process holds at most in an
+update beyond what it held before its model was built (weights, moments, activations; the compiler's own is in it).
 """
 
 import argparse
@@ -35,6 +36,7 @@ CONTENDERS = {  # precision and compile of ours; the reference has none
     "reference": None,
     "reference kept": None,
     "gathered": None,
+    "gathered fp32": None,
     "compiled bf16": ("bf16", "on"),
     "compiled fp32": ("fp32", "on"),
     "plain bf16": ("bf16", "off"),
@@ -90,7 +92,7 @@ def reference_update(bert_config, batch):
     return update
 
 
-def gathered_update(bert_config, batch):
+def gathered_update(bert_config, batch, *, bf16=True):
     """Give a function that makes one update of Hugging Face's encoder with its head at the masked places, compiled."""
     import torch
     from torch.nn import functional
@@ -111,7 +113,7 @@ def gathered_update(bert_config, batch):
     asked = (batch.masked_positions, batch.masked_labels, batch.relations)
 
     def update():
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
             loss = compiled(*tensors, *asked)
         loss.backward()
         optimizer.step()
@@ -141,11 +143,11 @@ def our_update(bert_config, batch, config):
     return update
 
 
-def bf16_peak(clock, size=4096):
-    """Measure operations a second of a bf16 matrix product."""
+def peak_rate(clock, dtype, size=4096):
+    """Measure operations a second of a matrix product."""
     import torch
 
-    a, b = (torch.randn(size, size, dtype=torch.bfloat16) for _ in range(2))
+    a, b = (torch.randn(size, size, dtype=getattr(torch, dtype)) for _ in range(2))
     a @ b
     times = []
     for _ in range(3):
@@ -153,6 +155,12 @@ def bf16_peak(clock, size=4096):
         a @ b
         times.append(clock() - begin)
     return 2 * size**3 / min(times)
+
+
+def peak_type(arguments):
+    """Name the type of numbers whose product is the peak."""
+    in_bf16 = any(name == "gathered" or name.endswith("bf16") for name in arguments.contenders.split(","))
+    return "bfloat16" if in_bf16 else "float32"
 
 
 def setting(size, arguments, words=()):
@@ -181,7 +189,7 @@ def contend(name, size, arguments, pipe):
     torch.manual_seed(0)
     clock = CLOCKS[arguments.clock]
     if name == ".peak":
-        act = partial(bf16_peak, clock)
+        act = partial(peak_rate, clock, peak_type(arguments))
     else:
         ours = CONTENDERS[name]
         words = [f"precision={ours[0]}", f"compile={ours[1]}"] if ours else []
@@ -191,7 +199,7 @@ def contend(name, size, arguments, pipe):
 
             keep_memory()
         before = resident()
-        peers = {"gathered": gathered_update}
+        peers = {"gathered": gathered_update, "gathered fp32": partial(gathered_update, bf16=False)}
         update = (
             our_update(bert_config, batch, config) if ours else peers.get(name, reference_update)(bert_config, batch)
         )
@@ -251,7 +259,10 @@ def measure(size, contenders, arguments):
         process.join()
     peaks = times.pop(".peak")
     peak = f"{statistics.median(peaks) / 1e9:.0f} GFLOP/s"
-    print(f"  bf16 peak {peak}, {arguments.threads} threads, {arguments.clock} clock, torch {torch.__version__}")
+    print(
+        f"  {peak_type(arguments)} peak {peak}, {arguments.threads} threads, {arguments.clock} clock,"
+        f" torch {torch.__version__}"
+    )
     print(f"  {'':15} {'tokens/s':>9} {'ratio':>7} {'(of all rounds)':>17} {'share of peak':>14} {'memory':>9}")
     for name, taken in times.items():
         ratios = [a / b for a, b in zip(times[contenders[0]], taken, strict=True)]

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # tests side by side, on tensors too small to share; torch is not loaded yet
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 pytest.register_assert_rewrite("helpers")
 LINES = ["A quick fox, a fox: foxs (fox) and quick foxes; isn't it?\nCafé 東京 today."] * 9
 

@@ -1,5 +1,6 @@
 """The model against Hugging Face's and against arithmetic by hand."""
 
+import copy
 import shutil
 import types
 
@@ -11,7 +12,7 @@ from transformers import BertConfig, BertForPreTraining
 from linkbert.config import make_config
 from linkbert.model.encoder import Mode
 from linkbert.model.linkbert import Inputs, LinkBert
-from linkbert.model.parts import drop
+from linkbert.model.parts import drop, dropout_keys
 from linkbert.model.step import compiles, operations_a_token, step_function
 from linkbert.records import IGNORED
 
@@ -148,15 +149,15 @@ def test_sizes_of_the_presets(preset, millions):
 def test_dropout_drops_its_share_and_follows_seed_layer_and_place():
     x = torch.ones(200, 500)
     seeds = [torch.tensor(seed, dtype=torch.int32) for seed in (-(2**31), -5, 0, 7, 2**31 - 1)]
-    kept = torch.stack([drop(x, 0.1, seed, number) for seed in seeds for number in range(3)])
+    kept = torch.stack([drop(x, 0.1, key) for seed in seeds for key in dropout_keys(seed, 3)])
     assert kept.unique().tolist() == pytest.approx([0.0, 1 / 0.9])
     flat = (kept != 0).double().flatten(1)  # 15 draws of 100,000 places
     assert ((flat.mean(1) - 0.9).abs() < 5 * (0.09 / 1e5) ** 0.5).all()
     assert torch.corrcoef(flat).fill_diagonal_(0).abs().max() < 5 / 1e5**0.5
     for lag in (1, 2, 64, 500):
         assert abs(torch.corrcoef(torch.stack([flat[0, lag:], flat[0, :-lag]]))[0, 1]) < 5 / 1e5**0.5
-    assert torch.equal(drop(x, 0.1, seeds[1], 2), kept[5])
-    assert drop(x, 0.1, None, 0) is x
+    assert torch.equal(drop(x, 0.1, dropout_keys(seeds[1], 3)[2]), kept[5])
+    assert drop(x, 0.1, None) is x
 
 
 def step_results(step, model, batch, seed):
@@ -185,19 +186,25 @@ def test_the_same_seed_gives_the_same_bits(precision):
 @pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs a C++ compiler")
 def test_compiled_repeats_bit_for_bit_and_equals_uncompiled():
     torch.manual_seed(0)
-    model = LinkBert(small_config(num_hidden_layers=1)).train()
+    torch._dynamo.reset()
+    model = LinkBert(small_config(num_hidden_layers=5)).train()
+    twin = copy.deepcopy(model)
     compiled, plain = (
-        step_function(model, make_config("tiny", [f"compile={word}", "precision=fp32"])) for word in ("on", "off")
+        step_function(each, make_config("tiny", [f"compile={word}", "precision=fp32"]))
+        for each, word in ((model, "on"), (twin, "off"))
     )
     batch = make_batch(pairs=64)
     batch.input_ids[:, ::2] = 11
     first = step_results(compiled, model, batch, 3)
     for _ in range(3):
         assert all(map(torch.equal, first, step_results(compiled, model, batch, 3)))
-    for ours, theirs in zip(first, step_results(plain, model, batch, 3), strict=True):  # dropout is the same, too
+    for ours, theirs in zip(first, step_results(plain, twin, batch, 3), strict=True):  # dropout is the same, too
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+    # Embeddings, the last layer, the four others as one, the head's transform and its powers
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 5
     with torch._dynamo.config.patch(error_on_recompile=True):  # another batch of the same shape is not compiled anew
         step_results(compiled, model, make_batch(pairs=64, seed=1), 3)
+        model.predict(Inputs.of(make_batch(pairs=7)))
 
 
 def test_bf16_is_close_to_fp32():

@@ -44,23 +44,22 @@ def attend(
     *,
     scale: float | None = None,
     dropout: float = 0.0,
-    seed: Tensor | None = None,
-    number: int = 0,
+    drop_key: Tensor | None = None,
     written_out: bool = False,
 ) -> Tensor:
     """Mix values by the likeness of queries and keys: (R, heads, Q, D), (R, heads, T, D) twice -> (R, heads, Q, D).
 
     `mask` is that of `who_sees`, `scale` by default D^-1/2. A share `dropout` of the weights is dropped where there is
-    a `seed`; see `drop` for `number`. `written_out` is the way that is fast where it is compiled for a CPU.
+    a `drop_key`, see `drop`. `written_out` is the way that is fast where it is compiled for a CPU.
     """
     scale = query.shape[-1] ** -0.5 if scale is None else scale
     if isinstance(mask, BlockMask):
         return flex_attention(query, key, value, block_mask=mask, scale=scale)  # type: ignore[return-value]
-    rate = 0.0 if seed is None else dropout
+    rate = 0.0 if drop_key is None else dropout
     if rate and not query.is_cuda:
         scores = (query @ key.transpose(-1, -2)).float() * scale
         weights = scores.masked_fill(~mask, -torch.inf).softmax(-1)
-        return drop(weights, rate, seed, number).to(value.dtype) @ value
+        return drop(weights, rate, drop_key).to(value.dtype) @ value
     if written_out:
         return Attention.apply(query, key, value, mask, scale)[0]  # type: ignore[no-untyped-call]
     return functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=rate, scale=scale)

@@ -64,7 +64,7 @@ def start_model(
         ids = {f"{name[1:-1].lower()}_token_id": tokens[name] for name in TOKENS}
         own = new_config(config.architecture, sizes, ids, longest=max(config.sequence_length, 512))
     else:
-        own, weights = read_encoder(find_encoder(config.init))
+        own, weights = read_encoder(find_encoder(config.init, f"init={config.init}"))
         if own.vocab_size < vocabulary_size:
             raise ValueError(
                 f"{config.init} has {own.vocab_size} tokens by its config.json, the store {vocabulary_size}: "
@@ -289,11 +289,14 @@ def model_folder(path: Path) -> Path | None:
     return next((folder for folder in (path, path / "model") if (folder / "config.json").is_file()), None)
 
 
-def find_encoder(name: str) -> Path:
-    """Find the folder of an encoder: a path as it is, or a hub name fetched into Hugging Face's own cache."""
+def find_encoder(name: str, said: str = "") -> Path:
+    """Find the folder of an encoder: a path as it is, or a hub name fetched into Hugging Face's own cache.
+
+    `said` is how the user named it, where that is more than the name.
+    """
     if Path(name).is_dir():
         return model_folder(Path(name)) or Path(name)
     if name.startswith((".", "/", "~")) or name.count("/") > 1:
-        raise ValueError(f"init={name}: there is no such folder")
+        raise ValueError(f"{said or name}: there is no such folder")
     remedy = "fetch config.json, model.safetensors and its tokenizer elsewhere and give their folder"
-    return fetch_from_hub(name, HUB_FILES, f"init={name}", remedy)
+    return fetch_from_hub(name, HUB_FILES, said or name, remedy)

@@ -15,12 +15,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import BertConfig, BertModel, PretrainedConfig
-from transformers.models.bert.modeling_bert import BertLMPredictionHead
+from transformers.models.bert.modeling_bert import BertLMPredictionHead, BertPredictionHeadTransform
 
 from linkbert.model.encoder import EXACT, Mode, adopt, encode
 from linkbert.model.loss import CHUNK, masked_token_loss
 from linkbert.model.parts import linear, norm
 from linkbert.records import IGNORED
+
+FEW_LAYERS = 4  # so few are compiled as a whole, which saves a fifth of a step of tiny, and nothing of MiniLM's
 
 
 class Inputs(NamedTuple):
@@ -97,6 +99,10 @@ class TwoLosses(nn.Module):
     objective: str
     layers: nn.ModuleList  # of the encoder
 
+    def parts_to_compile(self) -> list[nn.Module]:
+        """Give the modules that are compiled, each by itself; layers that are share what one is compiled to."""
+        return []
+
     def encode(self, inputs: Inputs, *, mode: Mode = EXACT) -> tuple[Tensor, Tensor]:
         """Encode tokens; give the states at the masked places and at each pair's [CLS]: (M, H), (P, H)."""
         raise NotImplementedError
@@ -126,6 +132,7 @@ class TwoLosses(nn.Module):
         return Output(mlm_loss, *sum_by_relation(self.relation_logits(first_states).float(), relations))
 
     @torch.no_grad()
+    @torch.compiler.set_stance("force_eager")  # its batches have many shapes
     def predict(self, inputs: Inputs, masked_labels: Tensor | None = None) -> Predictions:
         """Predict masked tokens and relations; in fp32, without dropout; masked_labels as in `forward`."""
         states, first_states = self.encode(inputs)
@@ -136,6 +143,14 @@ class TwoLosses(nn.Module):
             tokens[part] = logits.argmax(-1)
             losses[part] = functional.cross_entropy(logits, labels[part], ignore_index=IGNORED, reduction="none")
         return Predictions(tokens, losses, self.relation_logits(first_states).float().softmax(-1))
+
+
+class Transform(BertPredictionHeadTransform):
+    """A BertPredictionHeadTransform in the arithmetic of its input."""
+
+    def forward(self, states: Tensor) -> Tensor:  # type: ignore[override]
+        """Transform states: (M, H) -> (M, H)."""
+        return norm(self.LayerNorm, self.transform_act_fn(linear(self.dense, states)))
 
 
 class LinkBert(TwoLosses):
@@ -152,6 +167,7 @@ class LinkBert(TwoLosses):
         self.cls = Heads(self.config, linked=objective == "drp")
         self.cls.apply(self.bert._init_weights)
         head = self.cls.predictions
+        head.transform.__class__ = Transform
         if self.config.tie_word_embeddings:
             head.decoder.weight = self.bert.embeddings.word_embeddings.weight
         head.decoder.bias = head.bias
@@ -170,19 +186,20 @@ class LinkBert(TwoLosses):
         states = encode(self.bert, *inputs[:4], only=only, mode=mode)
         return states[len(inputs.first) :], states[: len(inputs.first)]
 
-    def token_states(self, states: Tensor) -> Tensor:
-        """Transform the states of masked places for the vocabulary: (M, H) -> (M, H)."""
-        transform = self.cls.predictions.transform
-        return norm(transform.LayerNorm, transform.transform_act_fn(linear(transform.dense, states)))
+    def parts_to_compile(self) -> list[nn.Module]:
+        """Give the modules that are compiled: the whole, or of a deep model its parts: start-up grows with layers."""
+        parts = [self.bert.embeddings, *self.layers, self.cls.predictions.transform]
+        return parts if len(self.layers) > FEW_LAYERS else [self]
 
     def token_logits(self, states: Tensor) -> Tensor:
         """Score the vocabulary: (M, H) -> (M, V)."""
-        return linear(self.cls.predictions.decoder, self.token_states(states))
+        head = self.cls.predictions
+        return linear(head.decoder, head.transform(states))
 
     def masked_loss(self, states: Tensor, labels: Tensor, mode: Mode) -> Tensor:
         """Sum the losses of masked tokens without their logits: (M, H), (M,) -> ()."""
-        decoder = self.cls.predictions.decoder
-        tokens = self.token_states(states)
+        head = self.cls.predictions
+        tokens, decoder = head.transform(states), head.decoder
         return masked_token_loss(tokens, decoder.weight, decoder.bias, labels, compiled=mode.written_out)
 
     def relation_logits(self, first: Tensor) -> Tensor:

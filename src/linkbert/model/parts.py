@@ -1,7 +1,7 @@
 """Pieces of the forward pass, each over one module of Hugging Face's or over plain tensors.
 
 In: a module's weights where they are, and states. Out: states. Dropout is a few operations that a compiler fuses, a
-pure function of a seed and the place, the same on every device and compiled or not, at a tenth of the cost of a random
+pure function of a key and the place, the same on every device and compiled or not, at a tenth of the cost of a random
 stream. Gradients of a look-up are the same bit for bit in every run: a compiled one adds them in the order in which
 threads come.
 """
@@ -25,15 +25,23 @@ def norm(layer: nn.LayerNorm, x: Tensor) -> Tensor:
     return functional.layer_norm(x.float(), layer.normalized_shape, layer.weight, layer.bias, layer.eps).to(x.dtype)
 
 
-def drop(x: Tensor, rate: float, seed: Tensor | None, number: int) -> Tensor:
-    """Set a share of x to zero and scale the rest up; which places, `seed`, the layer's `number` and the place decide.
+def dropout_keys(seed: Tensor, count: int) -> tuple[Tensor, ...]:
+    """Turn a seed, () int32, into keys, () int32 each, for the places of a network where `drop` is called.
+
+    Tensors, not numbers: a compiler writes a number into a kernel, and would compile one for every layer.
+    """
+    numbers = torch.arange(count, dtype=torch.int64, device=seed.device) * 0x2545F491 & 0x7FFFFFFF
+    return ((seed ^ numbers.to(torch.int32)) * 0x2C1B3C6D).unbind()
+
+
+def drop(x: Tensor, rate: float, key: Tensor | None) -> Tensor:
+    """Set a share of x to zero and scale the rest up; which places, `key` (of `dropout_keys`) and the place decide.
 
     A place's number is scrambled by two rounds of multiplying and folding the high bits down, as hash tables finish
     their keys. Arithmetic in int32 wraps around, which is meant; `>>` keeps the sign, so the fold masks it off.
     """
-    if seed is None or rate == 0:
+    if key is None or rate == 0:
         return x
-    key = (seed ^ (number * 0x2545F491 & 0x7FFFFFFF)) * 0x2C1B3C6D
     bits = torch.arange(x.numel(), dtype=torch.int32, device=x.device).view(x.shape) * -1640531527 + key
     bits = (bits ^ (bits >> 16 & 0xFFFF)) * 0x21F0AAAD ^ (key >> 11)
     bits = (bits ^ (bits >> 15 & 0x1FFFF)) * 0x735A2D97

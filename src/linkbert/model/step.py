@@ -12,6 +12,7 @@ import logging
 import os
 import shutil
 import time
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -21,6 +22,7 @@ from torch import nn
 from linkbert.config import Config
 from linkbert.model.encoder import Mode
 from linkbert.model.linkbert import Inputs, LinkBert, Output, TwoLosses
+from linkbert.model.parts import dropout_keys
 from linkbert.model.stock import Stock
 from linkbert.records import IGNORED
 
@@ -56,14 +58,19 @@ def step_function(model: TwoLosses, config: Config, called: nn.Module | None = N
     compiled = compiles(model, config)
     if compiled:
         torch._dynamo.config.optimize_ddp = False  # it would split the graph, where only the last of many passes sums
-        model.compile(dynamic=False, fullgraph=True)
+        warnings.filterwarnings(
+            "ignore", "The .grad attribute of a Tensor that is not a leaf"
+        )  # the compiler looks there
+        for part in model.parts_to_compile():
+            part.compile(dynamic=False, fullgraph=True)
     forward: Callable[..., Output] = called or model
 
     def step(batch: Any) -> Output:
         seed = torch.randint(-(2**31), 2**31, (), dtype=torch.int32).to(batch.input_ids.device)
         slots = query_slots(batch, config, fixed=compiled)
-        written_out, dropout = compiled and not seed.is_cuda, seed if model.training else None
-        mode = Mode(dtype, dropout, written_out, slots, recompute=config.recompute and model.training)
+        keys = dropout_keys(seed, 3 * len(model.layers) + 1) if model.training else ()
+        written_out = compiled and not seed.is_cuda
+        mode = Mode(dtype, keys, written_out, slots, recompute=config.recompute and model.training)
         return forward(Inputs.of(batch), batch.masked_labels, batch.relations, mode)
 
     return step

@@ -114,7 +114,7 @@ def pretrain_store(
         else:
             start = config
             if config.init != "none":
-                folder = find_encoder(config.init)
+                folder = find_encoder(config.init, f"init={config.init}")
                 check_same_vocabulary(load_vocabulary(folder), vocabulary, folder)
                 start = replace(config, init=str(folder))
             tokens = vocabulary.special_ids
