@@ -1,6 +1,7 @@
 """Training speed in tokens a second, against Hugging Face's BertForPreTraining.
 
     python benchmarks/training.py tiny base
+    python benchmarks/training.py tiny --ablation bf16
 
 One update is forward, backward and AdamW. The reference is fp32 with logits over all tokens, as `BertForPreTraining`
 computes them; ours is what `step_function` gives. All get the same batch, the same dropout (none on attention weights,
@@ -42,6 +43,8 @@ CONTENDERS = {  # precision and compile of ours; the reference has none
     "plain bf16": ("bf16", "off"),
     "plain fp32": ("fp32", "off"),
 }
+ABLATION = ("reference", "gathered eager", "plain", "compiled", *(f"compiled, {each}" for each in (
+    "logits kept", "all places", "torch's attention", "memory given back", "AdamW by loops")))  # fmt: skip
 
 
 def make_batch(pairs, length, mask_rate, *, vocabulary=30_522, filled=1.0):
@@ -92,7 +95,7 @@ def reference_update(bert_config, batch):
     return update
 
 
-def gathered_update(bert_config, batch, *, bf16=True):
+def gathered_update(bert_config, batch, *, bf16=True, compiled=True):
     """Give a function that makes one update of Hugging Face's encoder with its head at the masked places, compiled."""
     import torch
     from torch.nn import functional
@@ -108,13 +111,13 @@ def gathered_update(bert_config, batch, *, bf16=True):
         mlm = functional.cross_entropy(model.cls.predictions(states).float(), labels)
         return mlm + functional.cross_entropy(model.cls.seq_relationship(output.pooler_output).float(), relations)
 
-    compiled = torch.compile(losses, dynamic=False)
+    compute = torch.compile(losses, dynamic=False) if compiled else losses
     tensors = (batch.input_ids, attended, batch.token_type_ids)
     asked = (batch.masked_positions, batch.masked_labels, batch.relations)
 
     def update():
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-            loss = compiled(*tensors, *asked)
+            loss = compute(*tensors, *asked)
         loss.backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
@@ -122,16 +125,27 @@ def gathered_update(bert_config, batch, *, bf16=True):
     return update
 
 
-def our_update(bert_config, batch, config):
-    """Give a function that makes one update of ours."""
+def our_update(bert_config, batch, config, without=""):
+    """Give a function that makes one update of ours, without one of its parts."""
     import torch
 
-    from linkbert.model.linkbert import LinkBert
-    from linkbert.model.step import step_function
+    from linkbert.model import linkbert, step
 
-    model = LinkBert(bert_config).train()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
-    step = step_function(model, config)
+    changes = {
+        "logits kept": (linkbert.LinkBert, "masked_loss", linkbert.TwoLosses.masked_loss),
+        "all places": (step, "query_slots", lambda *_, **__: 0),
+        "torch's attention": (
+            step,
+            "Mode",
+            lambda *given, **more: linkbert.Mode(*given, **more)._replace(written_out=False),
+        ),
+        "memory given back": (step, "keep_memory", lambda: None),
+    }
+    if without in changes:
+        setattr(*changes[without])
+    model = linkbert.LinkBert(bert_config).train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=without != "AdamW by loops")
+    step = step.step_function(model, config)
     masked, pairs = len(batch.masked_labels), len(batch.relations)
 
     def update():
@@ -159,8 +173,16 @@ def peak_rate(clock, dtype, size=4096):
 
 def peak_type(arguments):
     """Name the type of numbers whose product is the peak."""
+    if arguments.ablation:
+        return {"bf16": "bfloat16", "fp32": "float32"}[arguments.ablation]
     in_bf16 = any(name == "gathered" or name.endswith("bf16") for name in arguments.contenders.split(","))
     return "bfloat16" if in_bf16 else "float32"
+
+
+def ablated(name, arguments):
+    """Give precision and compile of a line of the ablation table; None of a peer."""
+    compiled = {"plain": "off", "compiled": "on"}.get(name.partition(",")[0])
+    return (arguments.ablation, compiled) if compiled else None
 
 
 def setting(size, arguments, words=()):
@@ -191,7 +213,7 @@ def contend(name, size, arguments, pipe):
     if name == ".peak":
         act = partial(peak_rate, clock, peak_type(arguments))
     else:
-        ours = CONTENDERS[name]
+        ours = CONTENDERS.get(name) or ablated(name, arguments)
         words = [f"precision={ours[0]}", f"compile={ours[1]}"] if ours else []
         config, bert_config, batch = setting(size, arguments, words)
         if name == "reference kept":
@@ -199,10 +221,15 @@ def contend(name, size, arguments, pipe):
 
             keep_memory()
         before = resident()
-        peers = {"gathered": gathered_update, "gathered fp32": partial(gathered_update, bf16=False)}
-        update = (
-            our_update(bert_config, batch, config) if ours else peers.get(name, reference_update)(bert_config, batch)
-        )
+        peers = {
+            "gathered": gathered_update,
+            "gathered fp32": partial(gathered_update, bf16=False),
+            "gathered eager": partial(gathered_update, bf16=arguments.ablation == "bf16", compiled=False),
+        }
+        if ours:
+            update = our_update(bert_config, batch, config, name.partition(", ")[2])
+        else:
+            update = peers.get(name, reference_update)(bert_config, batch)
 
         def act():
             begin = clock()
@@ -263,14 +290,14 @@ def measure(size, contenders, arguments):
         f"  {peak_type(arguments)} peak {peak}, {arguments.threads} threads, {arguments.clock} clock,"
         f" torch {torch.__version__}"
     )
-    print(f"  {'':15} {'tokens/s':>9} {'ratio':>7} {'(of all rounds)':>17} {'share of peak':>14} {'memory':>9}")
+    print(f"  {'':27} {'tokens/s':>9} {'ratio':>7} {'(of all rounds)':>17} {'share of peak':>14} {'memory':>9}")
     for name, taken in times.items():
         ratios = [a / b for a, b in zip(times[contenders[0]], taken, strict=True)]
         shares = [operations * places / seconds / peak for seconds, peak in zip(taken, peaks, strict=True)]
         spread = f"{min(ratios):.1f} - {max(ratios):.1f}"
         rate = tokens / statistics.median(taken)
         print(
-            f"  {name:15} {rate:9.0f} {statistics.median(ratios):7.2f} {spread:>17} {statistics.median(shares):13.1%}"
+            f"  {name:27} {rate:9.0f} {statistics.median(ratios):7.2f} {spread:>17} {statistics.median(shares):13.1%}"
             f" {memory[name] / 1e6:6.0f} MB"
         )
 
@@ -280,6 +307,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("sizes", nargs="*", default=["tiny", "base"], help=", ".join(SIZES))
     parser.add_argument("--contenders", default="reference,compiled bf16", help=", ".join(CONTENDERS))
+    parser.add_argument("--ablation", choices=("bf16", "fp32"), help="one part taken away at a time, instead")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--repeat", type=int, default=1, help="updates of a turn")
     parser.add_argument("--pairs", type=int, default=0, help="pairs of a step, instead of the size's")
@@ -290,7 +318,7 @@ def main():
     with tempfile.TemporaryDirectory() as cache:
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = cache  # so that the first update shows what compiling costs
         for size in arguments.sizes:
-            measure(size, arguments.contenders.split(","), arguments)
+            measure(size, ABLATION if arguments.ablation else arguments.contenders.split(","), arguments)
 
 
 if __name__ == "__main__":
