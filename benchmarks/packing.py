@@ -120,7 +120,7 @@ def train(sampler, config, rounds: int) -> None:
         numbers = turn * 4096 + np.arange(4 * config.micro_batch)
         wide = np.maximum.accumulate(fill(sampler, numbers).lengths) * np.arange(1, len(numbers) + 1)
         trimmed.append(to_batch(fill(sampler, numbers[: max(1, int((wide <= room).sum()))]), trim=True))
-    packed = Batches(sampler, fixed=True, row_cost=row_cost(model))
+    packed = Batches(sampler, fixed=True, row_cost=row_cost(model, config))
     contenders = {
         "padded": [to_batch(each) for each in made],
         "padded, trimmed": trimmed,

@@ -170,12 +170,14 @@ def choose_precision(name: str, device: torch.device) -> str:
     return max(("bf16", "fp32"), key=lambda each: matrix_peak(device, DTYPES[each]))
 
 
-def row_cost(model: TwoLosses) -> float:
+def row_cost(model: TwoLosses, config: Config) -> float:
     """Give what a place of a row costs for each place of the row, next to what it costs alone, for `choose_shape`.
 
-    On a CPU attention computes whole rows: 4 W H operations a place and layer beside 24 H^2 (W the row's width, H the
-    hidden one), at about a third of the speed; so does a Stock anywhere. A LinkBert's place on CUDA meets its own pair.
+    On a CPU attention computes whole rows: 4 W H operations a place and layer (W the row's width, H the hidden one)
+    beside 24 H^2, and the masked tokens' head; so does a Stock anywhere. A LinkBert's place on CUDA meets its own pair.
     """
     if isinstance(model, LinkBert) and next(model.parameters()).is_cuda:
         return 0.0
-    return 3 * 4 / (24 * model.config.hidden_size)
+    bert = model.config
+    alone = 24 * bert.hidden_size * bert.num_hidden_layers + 2 * config.mask_rate * bert.vocab_size
+    return 4 * bert.num_hidden_layers / alone

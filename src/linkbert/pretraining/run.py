@@ -122,7 +122,7 @@ def pretrain_store(
         model.to(processes.device)
         send_from_first(processes, [parameter.data for parameter in model.parameters()])
         called = spread(model, processes, config.sharding)
-        batches = Batches(make_sampler(opened, config), fixed=compiles(model, config), row_cost=row_cost(model))
+        batches = Batches(make_sampler(opened, config), fixed=compiles(model, config), row_cost=row_cost(model, config))
         held_out = {each.part.name: pairs for each in opened if (pairs := held_out_pairs(each))}
         optimizer = make_optimizer(
             model,
