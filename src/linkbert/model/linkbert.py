@@ -100,7 +100,10 @@ class TwoLosses(nn.Module):
     layers: nn.ModuleList  # of the encoder
 
     def parts_to_compile(self) -> list[nn.Module]:
-        """Give the modules that are compiled, each by itself; layers that are share what one is compiled to."""
+        """Give the modules that are compiled, each by itself; layers that are share what one is compiled to.
+
+        None where we never compiled the architecture: transformers' own forward passes.
+        """
         return []
 
     def encode(self, inputs: Inputs, *, mode: Mode = EXACT) -> tuple[Tensor, Tensor]:

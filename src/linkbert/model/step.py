@@ -23,7 +23,6 @@ from linkbert.config import Config
 from linkbert.model.encoder import Mode
 from linkbert.model.linkbert import Inputs, LinkBert, Output, TwoLosses
 from linkbert.model.parts import dropout_keys
-from linkbert.model.stock import Stock
 from linkbert.records import IGNORED
 
 log = logging.getLogger(__name__)
@@ -58,9 +57,8 @@ def step_function(model: TwoLosses, config: Config, called: nn.Module | None = N
     compiled = compiles(model, config)
     if compiled:
         torch._dynamo.config.optimize_ddp = False  # it would split the graph, where only the last of many passes sums
-        warnings.filterwarnings(
-            "ignore", "The .grad attribute of a Tensor that is not a leaf"
-        )  # the compiler looks there
+        # The compiler looks at the gradients of all that goes into a part.
+        warnings.filterwarnings("ignore", "The .grad attribute of a Tensor that is not a leaf")
         for part in model.parts_to_compile():
             part.compile(dynamic=False, fullgraph=True)
     forward: Callable[..., Output] = called or model
@@ -107,8 +105,8 @@ def compiles(model: TwoLosses, config: Config) -> bool:
     as it did before. A compiled run wants batches of one length; one that is not gains from trimmed batches.
     """
     device = next(model.parameters()).device.type
-    # Weights that come and go do not fit into one graph; transformers' modules were never compiled by us.
-    if config.compile == "off" or config.sharding != "none" or isinstance(model, Stock):
+    # Weights that come and go do not fit into one graph.
+    if config.compile == "off" or config.sharding != "none" or not model.parts_to_compile():
         return False
     if config.compile == "auto" and config.budget_seconds:
         if config.budget_seconds < WORTHWHILE_SECONDS:

@@ -114,7 +114,8 @@ def find_data(name: str, tasks: Sequence[Task]) -> Path:
     if Path(name).is_dir() or not re.fullmatch(r"\w[\w.-]*/[\w.-]+", name):
         return Path(name)
     each = [*tasks, *(find_task(of) for task in tasks for of in task.model_of)]
-    files = {(file, task.suite) for task in each for found in task.files.values() for file in _flat(found)}
+    tables = ((task.suite, candidate) for task in each for found in task.files.values() for candidate in found)
+    files = {(name, suite) for suite, candidate in tables for name in _names(candidate)}
     patterns = sorted({place for file, suite in files for place in _places(file, suite)})
     remedy = "get the files elsewhere and give their folder: docs/tasks.md says which"
     folder = fetch_from_hub(name, patterns, f"--data {name}", remedy, repo_type="dataset", token=False)
@@ -123,6 +124,12 @@ def find_data(name: str, tasks: Sequence[Task]) -> Path:
             f"--data {name}: that dataset has no file for {', '.join(task.name for task in tasks)}; {remedy}"
         )
     return folder
+
+
+def check_folder(data: Path) -> None:
+    """Refuse what is no folder."""
+    if not data.is_dir():
+        raise ValueError(f"--data {data} is no folder: check the path")
 
 
 def find_files(task: Task, data: Path) -> dict[str, tuple[Path, ...]]:
@@ -146,10 +153,11 @@ def model_task(task: Task, data: Path) -> Task:
 
 def _plan(task: Task, data: Path) -> tuple[dict[str, Files], list[str]]:
     """Find the files of each split, and say which splits are to be made of another."""
+    check_folder(data)
     found = {}
     for split, candidates in task.files.items():
         for candidate in candidates:
-            names = (candidate,) if isinstance(candidate, str) else candidate
+            names = _names(candidate)
             files = tuple((name, path) for name in names if (path := _find(name, task.suite, data)))
             if len(files) == len(names) and not (split == "train" and task.model_of):
                 found[split] = files
@@ -165,9 +173,9 @@ def _plan(task: Task, data: Path) -> tuple[dict[str, Files], list[str]]:
     return {split: found[split] for split in SPLITS if split in found}, made
 
 
-def _flat(candidates: Iterable[str | tuple[str, ...]]) -> Iterator[str]:
-    for each in candidates:
-        yield from (each,) if isinstance(each, str) else each
+def _names(candidate: str | tuple[str, ...]) -> tuple[str, ...]:
+    """List the files of a candidate, which is one or several together."""
+    return (candidate,) if isinstance(candidate, str) else candidate
 
 
 def _places(name: str, suite: str) -> Iterator[str]:
@@ -181,9 +189,7 @@ def _find(name: str, suite: str, data: Path) -> Path | None:
 
 
 def _missing(task: Task, split: str, data: Path) -> str:
-    candidates = [(each,) if isinstance(each, str) else each for each in task.files.get(split, ())]
-    if not data.is_dir():
-        raise ValueError(f"--data {data} is no folder: check the path")
+    candidates = [_names(each) for each in task.files.get(split, ())]
     first = [next((each for each in names if not _find(each, task.suite, data)), "") for names in candidates]
     files = [name.partition("!")[0] for name in first]
     file = files[0] if files else ""

@@ -30,7 +30,7 @@ from linkbert.tasks.examples import Splits, gold
 from linkbert.tasks.metrics import SUBMISSIONS, baselines, intervals, per_example, score, write_submission
 from linkbert.tasks.results import GRID, RESULTS, add_result, read_results, run_key, write_predictions
 from linkbert.tasks.scores import split_of
-from linkbert.tasks.splits import find_files, model_task, read_splits
+from linkbert.tasks.splits import check_folder, find_files, model_task, read_splits
 from linkbert.tasks.table import Task, find_task
 
 UNDECIDED = ("seed", "threads", "device")  # settings that do not make another run; the seed is told apart
@@ -185,6 +185,7 @@ def run_tasks(
 
 def at_hand(tasks: Sequence[Task], data: Path) -> tuple[list[Task], list[str]]:
     """Part tasks into those whose files are there, and one line about each of the others; no folder is a ValueError."""
+    check_folder(data)
     found, lacking = [], []
     for task in tasks:
         try:
@@ -192,8 +193,6 @@ def at_hand(tasks: Sequence[Task], data: Path) -> tuple[list[Task], list[str]]:
             find_files(task, data)
             found.append(task)
         except ValueError as error:
-            if not data.is_dir():
-                raise
             lacking.append(str(error))
     return found, lacking
 
