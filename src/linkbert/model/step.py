@@ -124,20 +124,25 @@ def compiles(model: TwoLosses, config: Config) -> bool:
 
 
 def operations_a_token(model: TwoLosses, config: Config) -> float:
-    """Count the floating-point operations of training on one token: forward and, twice that, backward.
+    """Count the floating-point operations of training on one token: forward and, twice that, backward."""
+    alone, seen = operations_forward(model, config)
+    return 3 * (alone + config.sequence_length * seen)
 
-    2 for each weight of a matrix product, and 4 T H a layer for attention (scores and sums over T places). The masked
-    tokens' head, H * (H + V) weights, and what follows the last layer's attention are reckoned at the share of tokens
-    that are masked. Norms, activations, the pooler and the optimizer are left out.
+
+def operations_forward(model: TwoLosses, config: Config) -> tuple[float, float]:
+    """Count the floating-point operations of one place's forward pass: by itself, and for each place of its row.
+
+    By itself 2 for each weight of a matrix product; for each place of the row 4 H a layer (attention's scores, sums).
+    The masked tokens' head, H * (H + V) weights, and what follows the last layer's attention are reckoned at the share
+    of tokens that are masked. Norms, activations, the pooler and the optimizer are left out.
     """
     bert = model.config
-    hidden, wide = bert.hidden_size, bert.intermediate_size
-    before = 2 * 3 * hidden * hidden + 4 * config.sequence_length * hidden
+    hidden, wide, layers = bert.hidden_size, bert.intermediate_size, bert.num_hidden_layers
+    before = 2 * 3 * hidden * hidden
     after = 2 * (hidden * hidden + 2 * hidden * wide)
     head = 2 * hidden * (hidden + bert.vocab_size)
-    layers = bert.num_hidden_layers
     masked = (config.mask_rate + (config.mask_rate_end or config.mask_rate)) / 2
-    return 3 * (layers * before + (layers - 1) * after + masked * (after + head))
+    return layers * before + (layers - 1) * after + masked * (after + head), layers * 4 * hidden
 
 
 def matrix_peak(device: torch.device, dtype: torch.dtype, *, seconds: float = 0.3) -> float:
@@ -171,11 +176,9 @@ def choose_precision(name: str, device: torch.device) -> str:
 def row_cost(model: TwoLosses, config: Config) -> float:
     """Give what a place of a row costs for each place of the row, next to what it costs alone, for `choose_shape`.
 
-    On a CPU attention computes whole rows: 4 W H operations a place and layer (W the row's width, H the hidden one)
-    beside 24 H^2, and the masked tokens' head; so does a Stock anywhere. A LinkBert's place on CUDA meets its own pair.
+    On a CPU attention computes whole rows; so does a Stock anywhere. A LinkBert's place on CUDA meets its own pair.
     """
     if isinstance(model, LinkBert) and next(model.parameters()).is_cuda:
         return 0.0
-    bert = model.config
-    alone = 24 * bert.hidden_size * bert.num_hidden_layers + 2 * config.mask_rate * bert.vocab_size
-    return 4 * bert.num_hidden_layers / alone
+    alone, seen = operations_forward(model, config)
+    return seen / alone
