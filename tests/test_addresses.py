@@ -99,10 +99,10 @@ def documents(count):
 
 
 def test_a_build_by_address_is_the_same_as_from_the_file(tmp_path):
-    data = lzma.compress(documents(30_000))
+    data = lzma.compress(documents(6_000))
     (tmp_path / "a.jsonl.xz").write_bytes(data)
     local = build_documents([tmp_path / "a.jsonl.xz"], tmp_path / "local")
-    with server(data, drop_after=10_000, drops=2) as (address, left):
+    with server(data, drop_after=5_000, drops=2) as (address, left):
         far = build_documents([f"{address}/a.jsonl.xz"], tmp_path / "far")
         assert left == [0]
     assert list(far.documents()) == list(local.documents())
@@ -136,7 +136,7 @@ def test_what_is_not_there_is_one_line(tmp_path, capsys):
 
 
 def test_a_server_that_stays_away_loses_nothing(tmp_path):
-    data = documents(60_000)
+    data = documents(9_000)
     with server(data, drop_after=1_000, drops=0) as (address, left):
         left[0] = -1  # every long answer breaks off
         path = source_path(f"{address}/a.jsonl")
@@ -144,4 +144,4 @@ def test_a_server_that_stays_away_loses_nothing(tmp_path):
             build_documents([path], tmp_path / "store")
         left[0] = 0
         store = build_documents([path], tmp_path / "store")
-    assert len(store) == 60_000
+    assert len(store) == 9_000

@@ -215,6 +215,7 @@ def test_what_was_finished_before_an_interruption_is_not_made_again(tmp_path, ha
     assert content(store, "mine") == content(store, "whole")
 
 
+@pytest.mark.slow
 def test_processes_and_dask_give_the_same_bytes(tmp_path):
     distributed = pytest.importorskip("distributed", reason="the extra dask is not installed")
     store = make_store(tmp_path, RECORDS)

@@ -14,8 +14,6 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from sklearn.feature_extraction.text import CountVectorizer
-from sklearn.preprocessing import normalize
 
 from linkbert.corpora.reader import Skipped
 from linkbert.corpora.store import DROPPED, Store, write_shard
@@ -62,6 +60,9 @@ def grams(text: str) -> list[str]:
 
 def cosines(texts: list[str]) -> np.ndarray:
     """Give the cosine of every two documents, by scikit-learn: float64 (N, N), -1 for a document and itself."""
+    from sklearn.feature_extraction.text import CountVectorizer  # takes seconds
+    from sklearn.preprocessing import normalize
+
     counts = CountVectorizer(analyzer=grams).fit_transform([*texts, "w0"])[:-1]  # it wants a word, if only one
     df = np.bincount(counts.indices, minlength=counts.shape[1])
     idf = np.maximum(0, np.log((len(texts) - df + 0.5) / (df + 0.5)))
@@ -144,7 +145,7 @@ def test_equal_documents_come_by_their_numbers(tmp_path):
 
 
 @pytest.mark.parametrize("exact", [True, False])
-def test_neither_parts_nor_memory_nor_workers_change_a_byte(tmp_path, monkeypatch, exact):
+def test_neither_parts_nor_memory_change_a_byte(tmp_path, monkeypatch, exact):
     store = make_store(tmp_path / "store", make_texts(300, seed=2))
     build_tfidf(store, name="one", exact=exact, bits=BITS, frequent=60, budget=150)
     monkeypatch.setattr(tfidf, "PART_DOCUMENTS", 37)
@@ -153,10 +154,15 @@ def test_neither_parts_nor_memory_nor_workers_change_a_byte(tmp_path, monkeypatc
         monkeypatch.setattr(tfidf, "postings_room", lambda *_, room=room: room)
         build_tfidf(store, name=f"room-{room}", exact=exact, bits=BITS, frequent=60, budget=150)
     names = ["one", "parts", "room-1", "room-900"]
-    if not exact:
-        build_tfidf(store, name="workers", workers=2, bits=BITS, frequent=60, budget=150)
-        names.append("workers")
     assert all(content(store, name) == content(store, "one") for name in names)
+
+
+@pytest.mark.slow
+def test_workers_do_not_change_a_byte(tmp_path):
+    store = make_store(tmp_path / "store", make_texts(300, seed=2))
+    for workers in (1, 2):
+        build_tfidf(store, name=f"{workers}", workers=workers, bits=BITS, frequent=60, budget=150)
+    assert content(store, "1") == content(store, "2")
 
 
 def test_the_recall_is_what_it_says(tmp_path, monkeypatch):
@@ -188,6 +194,7 @@ tfidf.build_tfidf(Store.open(sys.argv[1]), bits=18, progress=progress)
 """
 
 
+@pytest.mark.slow
 def test_a_killed_build_goes_on_and_makes_nothing_twice(tmp_path, monkeypatch):
     store = make_store(tmp_path / "store", make_texts(200, seed=4))
     monkeypatch.setattr(tfidf, "PART_DOCUMENTS", 50)

@@ -19,10 +19,6 @@ from linkbert.pretraining.journal import _numbers
 from linkbert.pretraining.run import pretrain_store
 
 
-def slow(*values):
-    return pytest.param(*values, marks=pytest.mark.slow)
-
-
 def flat(line):
     """Name every number of a journal line, those and of its tables, but utilisation, which follows the micro-batch."""
     return {name: value for name, value in _numbers(line) if name != "utilisation"}
@@ -47,7 +43,8 @@ def smooth(settings):
     return replace(settings, dropout=0.0, learning_rate=1e-3, epsilon=1e-3, steps=8, log_every=1, evaluate_every=6)
 
 
-@pytest.mark.parametrize(("count", "sharding"), [(2, "none"), slow(4, "none"), slow(4, "hybrid"), slow(4, "full")])
+@pytest.mark.slow
+@pytest.mark.parametrize(("count", "sharding"), [(2, "none"), (4, "none"), (4, "hybrid"), (4, "full")])
 def test_many_processes_train_as_one(store, run, smooth, together, count, sharding):
     pretrain_store(store, run.with_name("one"), smooth)
     assert_ended(together(store, run, replace(smooth, sharding=sharding), count), run)
@@ -56,6 +53,7 @@ def test_many_processes_train_as_one(store, run, smooth, together, count, shardi
         assert torch.allclose(value, weights(run.with_name("one"))[name], atol=1e-5), name
 
 
+@pytest.mark.slow
 def test_two_processes_train_on_a_mixture_as_one(mix, run, smooth, together):
     pretrain_store(mix, run.with_name("one"), smooth)
     assert_ended(together(mix, run, smooth), run)
@@ -66,7 +64,8 @@ def test_two_processes_train_on_a_mixture_as_one(mix, run, smooth, together):
     assert counts[0] == counts[1]
 
 
-@pytest.mark.parametrize("sharding", [slow("none"), slow("full")])
+@pytest.mark.slow
+@pytest.mark.parametrize("sharding", ["none", "full"])
 def test_four_processes_go_on_to_the_same_bits(store, run, settings, together, sharding):
     """Sums of four depend on their order: it must be that of the first sitting from the first step on."""
     settings = replace(settings, sharding=sharding)
@@ -101,7 +100,8 @@ def test_stopped_on_four_it_goes_on_with_two_and_one(store, run, smooth, togethe
     assert_close(run, run.with_name("one"), rel=1e-5)
 
 
-@pytest.mark.parametrize(("victim", "number"), [(2, signal.SIGKILL), slow(0, signal.SIGKILL), slow(1, signal.SIGSTOP)])
+@pytest.mark.slow
+@pytest.mark.parametrize(("victim", "number"), [(2, signal.SIGKILL), (0, signal.SIGKILL), (1, signal.SIGSTOP)])
 def test_a_process_that_dies_ends_the_others_with_one_line(store, run, settings, together, victim, number):
     """Killed, its connections break; stopped, as a machine that vanishes, it merely falls silent."""
     started = together(store, run, replace(settings, steps=10_000, checkpoint_every=5_000), 3, silence=4.0)
@@ -141,6 +141,7 @@ def test_one_process_refuses_and_speaks_for_all(store, run, settings, together):
     assert {each.process.exitcode for each in started} == {1}
 
 
+@pytest.mark.slow
 def test_a_refusal_of_the_first_process_is_told_once(store, run, settings, together):
     run.mkdir()
     (run / "thesis.tex").write_text("")
@@ -167,6 +168,7 @@ def test_killed_ten_times_equals_unbroken(store, run, settings, start):
     assert_same(run, run.with_name("unbroken"))
 
 
+@pytest.mark.slow
 def test_a_mixture_killed_and_resumed_equals_unbroken(mix, run, settings, start):
     settings = replace(settings, steps=20, log_every=4, checkpoint_every=7, evaluate_every=10)
     pretrain_store(mix, run.with_name("unbroken"), settings)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import logging
 import os
 import shutil
@@ -145,13 +146,18 @@ def operations_forward(model: TwoLosses, config: Config) -> tuple[float, float]:
     return layers * before + (layers - 1) * after + masked * (after + head), layers * 4 * hidden
 
 
-def matrix_peak(device: torch.device, dtype: torch.dtype, *, seconds: float = 0.3) -> float:
-    """Measure the operations a second of a matrix product, the best of what is seen in about so many seconds.
+def matrix_peak(device: torch.device, dtype: torch.dtype) -> float:
+    """Measure the operations a second of a matrix product, once a process: the best of what is seen in 0.3 s.
 
     The product grows until it takes long enough to be timed, so a device without such arithmetic (bf16 on an older CPU)
     is not kept busy for minutes. On a machine that is busy with other things, too little is measured.
     """
-    size, best, until = 256, 0.0, time.perf_counter() + seconds
+    return _measure_peak(device, dtype, torch.get_num_threads())
+
+
+@functools.cache
+def _measure_peak(device: torch.device, dtype: torch.dtype, _threads: int) -> float:
+    size, best, until = 256, 0.0, time.perf_counter() + 0.3
     while time.perf_counter() < until:
         a = torch.ones(size, size, dtype=dtype, device=device)
         (a @ a)[0, 0].item()  # the first one warms up
