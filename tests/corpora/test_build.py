@@ -182,16 +182,30 @@ def test_a_store_is_built_once_and_another_is_refused(tmp_path):
     before = content(store)
     assert build_documents([source], store).manifest["documents"] == len(Store.open(store))
     assert content(store) == before
-    with pytest.raises(ValueError, match="holds a store of other sources or options: choose another folder"):
+    with pytest.raises(ValueError, match=r"holds a store of other sources or options, .* choose another folder"):
         build_documents([source], store, links_table=write_table(tmp_path / "links.tsv"))
     unfinished = tmp_path / "unfinished"
     unfinished.mkdir()
     (unfinished / "plan.json").write_text("{}")
-    with pytest.raises(ValueError, match="holds an unfinished build of other sources or options: run that one again"):
+    with pytest.raises(ValueError, match=r"holds an unfinished build of other sources .* run that one again"):
         build_documents([source], unfinished)
     with pytest.raises(ValueError, match="is in the way: it is neither a store nor an empty folder"):
         build_documents([source], tmp_path)
     assert source.exists()
+
+
+def test_a_source_that_changed_at_equal_size_is_another(tmp_path):
+    file, folder = write_source(tmp_path / "a.jsonl", 300), tmp_path / "notes"
+    folder.mkdir()
+    (folder / "a.md").write_text("one")
+    stores = {file: tmp_path / "of-file", folder: tmp_path / "of-folder"}
+    for source, store in stores.items():
+        build_documents([source], store)
+    file.write_bytes(b"\n" + file.read_bytes()[:-1])
+    (folder / "a.md").rename(folder / "b.md")
+    for source, store in stores.items():
+        with pytest.raises(ValueError, match="or its sources have changed"):
+            build_documents([source], store)
 
 
 def test_a_cut_source_is_built_and_the_cut_is_reported(tmp_path):

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import hashlib
 import json
 import logging
 import sqlite3
@@ -50,6 +51,7 @@ from linkbert.records import Document, Link
 from linkbert.shards import make_executor, run_shards
 
 log = logging.getLogger(__name__)
+END = 1 << 16  # bytes at either end of a file that tell it from another one of its size
 EXAMPLES = 20  # places of skipped records that the manifest keeps
 SCAFFOLD = ("plan.json", "links.sqlite", "links.json")  # what only an unfinished build has
 
@@ -91,7 +93,8 @@ def build_documents(
         store = Store.open(to)
         if {key: store.manifest.get(key) for key in plan} != plan:
             raise ValueError(
-                f"{to} holds a store of other sources or options: choose another folder, or remove it first"
+                f"{to} holds a store of other sources or options, or its sources have changed: choose another folder, "
+                "or remove it first"
             )
         log.info("%s is built already", to)
         _clear(to)
@@ -99,7 +102,8 @@ def build_documents(
     if (to / "plan.json").exists():
         if read_json(to / "plan.json") != plan | {"linkbert": linkbert.__version__}:
             raise ValueError(
-                f"{to} holds an unfinished build of other sources or options: run that one again, or remove the folder"
+                f"{to} holds an unfinished build of other sources or options, or its sources have changed since: "
+                "run that one again, or remove the folder"
             )
         log.info("%s: going on with an unfinished build", to)
     elif to.exists() and (not to.is_dir() or any(to.iterdir())):
@@ -116,7 +120,7 @@ def build_documents(
 
 
 def describe_sources(sources: Sequence[Path], name: str | None = None) -> list[dict[str, Any]]:
-    """Say what each source is: {"path", "bytes", "reader"}; `name` is the reader of all, else each is looked at.
+    """Say what each source is: {"path", "bytes", "mark", "reader"}; `name` is the reader of all, or they are looked at.
 
     A ValueError where there is nothing to be read; but one bad source of many has the reader "".
     """
@@ -132,14 +136,14 @@ def describe_sources(sources: Sequence[Path], name: str | None = None) -> list[d
             raise ValueError(f"{path} is neither a file nor a folder: write what comes out of it to a file first")
         if name and is_tree(path) and not READERS[name].trees:
             raise ValueError(f"{path} is a folder or an archive, and {name} reads files: name them, or give a glob")
-        size, reader = 0, ""
+        measured, reader = {"bytes": 0, "mark": ""}, ""
         try:
-            size = _size(path)
+            measured = _measure(path)
             reader = name or find_reader(path)
         except ValueError:
             if len(sources) == 1:
                 raise
-        described.append({"path": str(path), "bytes": size, "reader": reader})
+        described.append({"path": str(path), **measured, "reader": reader})
     trees = [path for path in sources if is_tree(path)]
     if len(trees) > 1:
         log.warning(
@@ -157,14 +161,28 @@ def _make_plan(sources: list[Path], name: str | None, options: Options, table: P
         "format": FORMAT,
         "sources": describe_sources(sources, name),
         "options": json.loads(json.dumps(dataclasses.asdict(options))),
-        "links_table": table and {"path": str(table), "bytes": _size(table)},
+        "links_table": table and {"path": str(table), **_measure(table)},
     }
 
 
-def _size(path: Path) -> int:
-    if has_address(path) or not path.is_dir():
-        return source_size(path)
-    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+def _measure(path: Path) -> dict[str, Any]:
+    """Give a source's bytes, and a hash that tells it from another one of as many, without reading it whole.
+
+    The hash is of a file's two ends (archives and compressed files end in checksums) or of the names and sizes of a
+    folder's files; what has an address has none.
+    """
+    if has_address(path):
+        return {"bytes": source_size(path), "mark": ""}
+    if path.is_dir():
+        files = sorted((str(file.relative_to(path)), file.stat().st_size) for file in path.rglob("*") if file.is_file())
+        size, seen = sum(size for _, size in files), repr(files).encode()
+    else:
+        size = source_size(path)
+        with path.open("rb") as file:
+            seen = file.read(END)
+            file.seek(max(END, size - END))
+            seen += file.read(END)
+    return {"bytes": size, "mark": hashlib.sha256(seen).hexdigest()[:16]}
 
 
 def _run(

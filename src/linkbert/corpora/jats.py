@@ -160,7 +160,9 @@ class _Writer:
             elif isinstance(each, tuple):
                 self._end(*each)
             elif each.tag is etree.Entity:
-                self._add(html5.get(f"{each.name};", ""))
+                if not (letter := html5.get(f"{each.name};", "")):
+                    self.skipped["entity of a DTD's own (left out)"] += 1
+                self._add(letter)
             elif (tag := _local(each)) in DROPPED or (tag == "xref" and self._is_mark(each)):
                 self.drop(each)
             elif tag == "break":
