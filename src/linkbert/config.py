@@ -232,6 +232,9 @@ class FineTune:
     threads: int = knob(0, "CPU threads of one run; 0 leaves it to torch")
 
     def __post_init__(self) -> None:
+        for item in dataclasses.fields(self):  # 3 and 3.0 epochs are one run
+            if item.type == "float":
+                object.__setattr__(self, item.name, float(getattr(self, item.name)))
         require = _requirer(self)
         require(self.batch_size >= 1, "batch_size", "1 or more")
         for key in ("warmup", "weight_decay", "clip", "early_stop", "seed", "stride", "micro_batch", "threads"):
@@ -436,7 +439,6 @@ def make_fine_tune(words: Iterable[str] = (), *, base: Mapping[str, Any] | None 
     for key in settings:
         if key not in known:
             raise ValueError(f"unknown setting {key!r}; {nearest(key, known)}")
-    settings |= {key: float(value) for key, value in settings.items() if known[key].type == "float"}
     return FineTune(**settings)
 
 

@@ -163,12 +163,13 @@ def details_table(scores: Sequence[Score]) -> Table:
 
 
 def plot_table(layout: Layout, scores: Sequence[Score], to: Path) -> None:
-    """Draw a table: our scores, with the intervals of the first metric, and the paper's."""
+    """Draw a table: our scores, with their intervals where a score is of one metric, and the paper's."""
     ours: dict[str, list[tuple[float, float, float] | None]] = {}
     for score in scores:
         row = ours.setdefault(score.model, [None] * len(layout.columns))
         middle = float(score.values.mean())
-        low, high = score.interval(score.column.task.metrics[0]) or (middle, middle)
+        metrics = score.column.task.metrics if score.column.task.suite == "glue" else score.column.task.metrics[:1]
+        low, high = (score.interval(metrics[0]) if len(metrics) == 1 else None) or (middle, middle)
         row[layout.columns.index(score.column)] = 100 * middle, 100 * low, 100 * high
     paper = {model: row[: len(layout.columns)] for model, row in layout.paper.items()}
     plot_scores(layout.title, [column.title for column in layout.columns], ours, paper, to)

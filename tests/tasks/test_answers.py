@@ -36,6 +36,15 @@ def test_answers_by_hand(answers, predicted, exact, f1):
     assert score_answer(answers, predicted) == pytest.approx((exact, f1), abs=1e-15)
 
 
+def test_an_answer_of_which_nothing_is_compared_is_none_for_squad_2_alone():
+    assert score_answer(["a"], "the", refusable=True) == score_answer(["."], "", refusable=True) == (1, 1)
+    assert score_answer([".", "Rome"], "", refusable=True) == (0, 0)
+    examples = [QuestionExample("0", "", "", ("the",)), QuestionExample("1", "", "")]
+    predictions = [Prediction("0", ""), Prediction("1", "")]
+    assert answer_scores(examples, predictions).tolist() == [[1, 1], [1, 1]]
+    assert answer_scores(examples[:1], predictions[:1]).tolist() == [[1, 0]]
+
+
 def test_what_does_not_count():
     assert normalise(" The\u00a0U.S.,\ta “state” ") == "us “state”"  # ASCII punctuation only, as in the scripts
 

@@ -17,20 +17,28 @@ from linkbert.tasks.scores import Column, scores_of
 QUESTION = "Which river passes the market of Town Two?"
 
 
-def write(folder, model, runs, task="rte", given="A text.", gold="1"):
+def write(folder, model, runs, task="rte", given="A text.", gold="1", options=None, epochs=3.0):
     """Write results: `runs` has for each seed the answers and scores of the examples x0, x1, ..."""
     folder.mkdir(exist_ok=True)
     for seed, answers in enumerate(runs):
         lines = [
-            {"id": f"x{i}", "input": given, "gold": gold, "prediction": answer, "score": score, "details": {}}
+            {
+                "id": f"x{i}",
+                "input": given,
+                "gold": gold,
+                "prediction": answer,
+                "score": score,
+                "details": {},
+                **({"options": options} if options else {}),
+            }
             for i, (answer, score) in enumerate(answers)
         ]
         name = f"{model}-{seed}.jsonl"
         (folder / name).write_text("".join(json.dumps(line) + "\n" for line in lines))
         result = {
             "key": f"{model}-{seed}", "task": task,
-            "model": model, "model_hash": model, "seed": seed, "settings": {}, "hashes": {}, "notes": [],
-            "scores": {"dev": {"accuracy": 0.5}}, "predictions": {"dev": name},
+            "model": model, "model_hash": model, "seed": seed, "settings": {"epochs": epochs}, "hashes": {},
+            "notes": [], "scores": {"dev": {"accuracy": 0.5}}, "predictions": {"dev": name},
         }  # fmt: skip
         with (folder / "results.jsonl").open("a") as file:
             file.write(json.dumps(result) + "\n")
@@ -55,8 +63,21 @@ def test_counts_examples_and_mcnemar_by_hand(tmp_path):
 
 
 def test_a_question_with_options_has_the_right_one_as_its_answer():
-    example = {"input": "Which river\npasses?\n0 the Arl\n1 the Leth, or\n2 none", "gold": 1}
-    assert question_of(Column("medqa"), example) == ("Which river\npasses?", ["the Leth, or"])
+    example = {"input": "Which river\n3 passes?", "options": ["the Arl", "the Leth, or"], "gold": 1}
+    assert question_of(Column("medqa"), example) == ("Which river\n3 passes?", ["the Leth, or"])
+
+
+def test_answers_to_other_examples_of_the_same_number_are_left_out_and_differences_named(tmp_path):
+    write(tmp_path, "a", [[("1", 1), ("1", 1)]])
+    write(tmp_path, "b", [[("0", 0), ("0", 0)]], epochs=5.0)
+    path = tmp_path / "b-0.jsonl"
+    first, second = path.read_text().splitlines()
+    path.write_text(first.replace("A text.", "Another.") + "\n" + second + "\n")
+    found = compare(*pair(tmp_path))
+    assert (found["count"], found["left_out"], found["only_a"]) == (1, 2, 1)
+    lines = list(comparison_lines(found, 0))
+    assert "  2 answers are left out: to examples that only one of the two has" in lines
+    assert "  they differ in epochs 3.0 (a), 5.0 (b)" in lines
 
 
 def test_seeds_vote(tmp_path):
@@ -161,8 +182,8 @@ def test_the_command_prints_examples_and_bridges(towns, tmp_path, capsys):
 
 
 def test_lines_show_options_as_texts_and_numbers_as_distances(tmp_path):
-    write(write(tmp_path, "a", [[(1, 1)]], "medqa", "Which?\n0 the Arl\n1 the Leth", 1),
-          "b", [[(0, 0)]], "medqa", "Which?\n0 the Arl\n1 the Leth", 1)  # fmt: skip
+    for model, answer in (("a", (1, 1)), ("b", (0, 0))):
+        write(tmp_path, model, [[answer]], "medqa", "Which?", 1, options=["the Arl", "the Leth"])
     lines = list(comparison_lines(compare(*pair(tmp_path)), 1))
     assert lines[-4:] == ["\nx0: Which?", "  gold: 1 the Leth", "  A, 100: 1 the Leth", "  B, 0: 0 the Arl"]
     write(

@@ -154,6 +154,20 @@ def test_early_stop_takes_the_best_epoch(encoder):
     assert all(torch.equal(value, kept[1][key]) for key, value in model.state_dict().items())
 
 
+def test_early_stop_counts_questions_without_an_answer(encoder):
+    made, examples = KINDS["question"]
+    splits = Splits(examples, [each for each in examples if not each.answers], ())
+    result = fine_tune(made, splits, encoder, dataclasses.replace(FAST, epochs=2, early_stop=2))
+    assert [each["dev"] for each in result.epochs] == [1.0, 1.0]
+
+
+def test_words_that_no_token_stands_for_have_no_loss(encoder):
+    made, examples = KINDS["tags"]
+    examples = [*examples, TaggedExample("nothing", ("\u200b",), ("O",))]
+    result = fine_tune(made, Splits(examples, (), ()), encoder, dataclasses.replace(FAST, epochs=1, batch_size=1))
+    assert np.isfinite(result.epochs[0]["loss"])
+
+
 def test_the_schedule_comes_down_with_the_budget(encoder, monkeypatch):
     made, examples = KINDS["classes"]
     ticks, rates = iter(range(10_000)), []

@@ -64,10 +64,11 @@ def test_predictions_stand_beside_gold_in_the_form_of_each_kind(tmp_path):
     answers = [Prediction(e.id, v, {"scores": [0.5]}) for e, v in zip(examples, values, strict=True)]
     write_predictions(tmp_path / "p.jsonl", examples, answers, [0.0, 0.0, 1.0, None])
     lines = [json.loads(line) for line in (tmp_path / "p.jsonl").read_text().splitlines()]
+    assert [line.pop("options", None) for line in lines] == [None, None, ["this", "that"], None]
     assert [list(line.values())[:5] for line in lines] == [
         ["t", "one\ntwo", "yes", "no", 0.0],
         ["w", "low dose", ["O", "B"], ["O", "O"], 0.0],
-        ["c", "which\n0 this\n1 that", 1, 1, 1.0],
+        ["c", "which", 1, 1, 1.0],
         ["q", "who", ["Ann"], "Ann", None],
     ]
     assert {line["details"]["scores"][0] for line in lines} == {0.5}

@@ -152,6 +152,24 @@ def test_a_missing_set_is_made_by_a_hash_of_documents(tmp_path):
     assert splits.notes == ("train: a split of our own, of dev, by a hash of its groups",)
 
 
+def test_texts_that_the_other_model_was_trained_on_are_noted(tmp_path):
+    write(tmp_path, train=pairs(20), dev=pairs(2))
+    found = [
+        {"idx": 0, "sentence1": "A CAT, 3, slept!", "sentence2": "It slept.", "label": 0},
+        {"idx": 1, "sentence1": "A cat 99 slept well.", "sentence2": "It rested.", "label": 1},
+    ]
+    (tmp_path / "AdvGLUE").mkdir()
+    (tmp_path / "AdvGLUE" / "dev.json").write_text(json.dumps({"rte": found}))
+    task = dataclasses.replace(find_task("advglue-rte"), files={"dev": ("AdvGLUE/dev.json",)})
+    notes = read_splits(task, tmp_path).notes
+    assert "scored with the model of RTE" in notes
+    assert not any("share a text" in note for note in notes)  # four words are shared by chance
+    found[0]["sentence1"] = "a Cat 99 slept well"
+    write(tmp_path, train=pairs(20) + "20\tA cat 99 slept well.\tSo.\tentailment\n", dev=pairs(2))
+    notes = read_splits(task, tmp_path).notes
+    assert "dev: 1 of 2 share a text of 5 words or more with what that model was trained on" in notes
+
+
 def test_a_task_without_train_is_scored_by_the_first_model_at_hand(tmp_path):
     for name in (
         "data_clean/questions/US/4_options/phrases_no_exclude_train.jsonl",

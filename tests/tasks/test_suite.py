@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from linkbert import cli
+from linkbert.files import locked
 from linkbert.instances.vocabulary import SPECIAL, Vocabulary
 from linkbert.tasks import metrics, suite, table
 from linkbert.tasks.results import read_results
@@ -50,8 +51,9 @@ def folder(tmp_path, monkeypatch):
 
 
 def run(folder, *words, tasks="colour"):
+    quick = [word for word in QUICK if "--grid" not in words or "learning_rate" not in word]
     command = ["evaluate", str(folder / "encoder"), "--tasks", tasks, "--data", str(folder / "data"),
-               "--to", str(folder / "to"), *QUICK, *words]  # fmt: skip
+               "--to", str(folder / "to"), *quick, *words]  # fmt: skip
     return cli.main(command)
 
 
@@ -152,6 +154,16 @@ def test_a_grid_is_chosen_on_dev_and_never_reads_test(folder, capsys, monkeypatc
     assert "settings chosen on dev among 2" in capsys.readouterr().out
 
 
+def test_a_run_that_another_process_is_at_is_refused(folder, capsys):
+    assert run(folder, "epochs=1") == 0
+    (record,) = read_results(folder / "to")
+    (folder / "to" / "results.jsonl").unlink()
+    with locked(folder / "to" / "predictions" / record["key"]):
+        assert run(folder, "epochs=1") == 1
+    assert "another process is writing" in capsys.readouterr().err
+    assert run(folder, "epochs=1") == 0
+
+
 def test_dev_examples_that_are_too_few_for_a_grid_are_named(folder, capsys):
     assert run(folder, "--grid", "learning_rate=1e-9,2e-9;epochs=1") == 0
     said = "2 of them lie within the best one's 95 % interval: 8 dev examples do not tell them apart"
@@ -165,6 +177,8 @@ def test_a_task_without_a_model_of_its_own_takes_the_other_ones(folder):
     assert scored["scores"] == {"test": {"accuracy": 1.0}}
     assert (folder / "to" / "models" / trained["key"] / "model.safetensors").is_file()
     assert scored["steps"] == 0
+    assert scored["settings"] == trained["settings"]  # the model's, where its table has others
+    assert scored["hashes"] == trained["hashes"] | {"shade.tsv": scored["hashes"]["shade.tsv"]}
 
 
 def test_the_papers_grids_are_those_of_suite_and_size():
@@ -174,6 +188,8 @@ def test_the_papers_grids_are_those_of_suite_and_size():
     assert (len(tiny), len(base), len(large)) == (18, 8, 8)
     assert base[0] == {"learning_rate": 2e-5, "batch_size": 12, "epochs": 2}
     assert {point["batch_size"] for point in large} == {16, 32}
+    some = suite.read_grid("paper", Task("", "", "question", "", (), "mrqa"), 768, {"learning_rate"})
+    assert (len(some), {"learning_rate"} & {*some[0]}) == (4, set())  # what is given is not chosen
     choice = suite.read_grid("paper", Task("", "", "choice", "", (), "further"), 768)
     assert {point["learning_rate"] for point in choice} == {1e-5, 2e-5, 3e-5}
 
@@ -185,6 +201,7 @@ def test_the_papers_grids_are_those_of_suite_and_size():
         (["--grid", "learning_rate"], "--grid 'learning_rate' cannot be read"),
         (["--grid", ""], "--grid '' cannot be read"),
         (["--grid", "epochs=1,2;seed=1,2"], "seed is not for dev to choose; for more seeds there is --seeds N"),
+        (["--grid", "epochs=1,2", "epochs=3"], "epochs is a setting of all runs, too: leave one of the two out"),
         (["epoch=3"], "unknown setting 'epoch'; did you mean 'epochs'?"),
         (["--seeds", "0"], "--seeds and --parallel take 1 or more"),
     ],

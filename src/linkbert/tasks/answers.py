@@ -24,16 +24,19 @@ def normalise(text: str) -> str:
     return " ".join(re.sub(r"\b(a|an|the)\b", " ", text.lower().translate(_PUNCTUATION)).split())
 
 
-def score_answer(answers: Sequence[str], predicted: str) -> tuple[float, float]:
+def score_answer(answers: Sequence[str], predicted: str, *, refusable: bool = False) -> tuple[float, float]:
     """Give exact match (0 or 1) and the F1 of words: the best against any of the answers, each by itself.
 
     F1 is of words as often as they stand in both: ("cat sat", "a cat") -> 0.0, 2/3. Without answers, "" is right.
+    `refusable` is SQuAD 2.0's script: an answer of which nothing is compared ("the", ".") is none.
     """
-    said = normalise(predicted)
-    if not answers:
+    said, known = normalise(predicted), [normalise(answer) for answer in answers]
+    if refusable:
+        known = [answer for answer in known if answer]
+    if not known:
         return (float(not said),) * 2
     words, exact, best = Counter(said.split()), 0.0, 0.0
-    for answer in map(normalise, answers):
+    for answer in known:
         gold = Counter(answer.split())
         common = (words & gold).total()
         exact = max(exact, float(said == answer))
@@ -44,9 +47,10 @@ def score_answer(answers: Sequence[str], predicted: str) -> tuple[float, float]:
 
 
 def answer_scores(examples: Sequence[QuestionExample], predictions: Sequence[Prediction]) -> np.ndarray:
-    """Give exact match and F1 of each prediction, (N, 2) float64."""
-    pairs = zip(examples, predictions, strict=True)
-    return np.array([score_answer(e.answers, p.value) for e, p in pairs], np.float64).reshape(-1, 2)
+    """Give exact match and F1 of each prediction, (N, 2) float64; where some have no answer, as SQuAD 2.0's script."""
+    pairs, refusable = zip(examples, predictions, strict=True), not all(e.answers for e in examples)
+    scores = [score_answer(e.answers, p.value, refusable=refusable) for e, p in pairs]
+    return np.array(scores, np.float64).reshape(-1, 2)
 
 
 def best_threshold(examples: Sequence[QuestionExample], predictions: Sequence[Prediction]) -> float:

@@ -23,7 +23,7 @@ import pyarrow as pa
 from linkbert.corpora.store import Store
 from linkbert.files import read_json_lines
 from linkbert.tasks.grams import Runs, hash_texts, store_words
-from linkbert.tasks.scores import Column, Result, Score, split_of
+from linkbert.tasks.scores import Column, Result, Score, differences, split_of
 
 FREQUENT = 100_000  # documents; a word of more is not looked for
 SOURCES = 1_000  # documents with the most of a question's words, whose links are followed
@@ -74,7 +74,7 @@ def compare(a: Score, b: Score) -> dict[str, Any]:
     """
     split = split_of(a.column.task, [*a.runs, *b.runs])
     ours, theirs = answers_of(a, split), answers_of(b, split)
-    both = [name for name in ours if name in theirs]
+    both = [name for name, ours_to in ours.items() if _same(ours_to, theirs.get(name))]
     if not both:
         raise ValueError(
             f"{a.model} and {b.model} have no example of {a.column.title} in common: score them on one set"
@@ -108,12 +108,18 @@ def compare(a: Score, b: Score) -> dict[str, Any]:
         "interval": [low, high],
         "p": p,
         "test": "McNemar, exact" if binary else "bootstrap",
+        "differences": list(differences([a, b])),
         "examples": [
-            {"id": both[i], "input": ours[both[i]]["input"], "gold": ours[both[i]]["gold"],
+            {**{key: ours[both[i]].get(key) for key in ("id", "input", "options", "gold")},
              "a": ours[both[i]]["prediction"], "b": theirs[both[i]]["prediction"], "scores": scores[i].tolist()}
             for i in order
         ],
     }  # fmt: skip
+
+
+def _same(one: Mapping[str, Any], other: Mapping[str, Any] | None) -> bool:
+    """Say whether two answers are to one example; ids may be but the numbers of rows."""
+    return other is not None and all(one[key] == other[key] for key in ("input", "gold"))
 
 
 def mcnemar(only_a: int, only_b: int) -> float:
@@ -133,9 +139,9 @@ def bootstrap(gap: np.ndarray, seed: int = 0) -> tuple[float, float, float]:
 
 
 def question_of(column: Column, example: Mapping[str, Any]) -> tuple[str, list[str]]:
-    r"""Give the question of a prediction and its answers as texts; ValueError for a task that has none.
+    """Give the question of a prediction and its answers as texts; ValueError for a task that has none.
 
-    >>> question_of(Column("medqa"), {"input": "Which?\n0 this\n1 that", "gold": 1})
+    >>> question_of(Column("medqa"), {"input": "Which?", "options": ["this", "that"], "gold": 1})
     ('Which?', ['that'])
     """
     text, gold = example["input"], example["gold"]
@@ -143,8 +149,7 @@ def question_of(column: Column, example: Mapping[str, Any]) -> tuple[str, list[s
         case "question":
             return text, list(gold)
         case "choice":
-            question, *options = re.split(r"\n\d+ ", text)
-            return question, options[gold : gold + 1]
+            return text, [*(example.get("options") or ())][gold : gold + 1]
     raise ValueError(f"--store joins questions with their answers, and {column.title} has none: name another --task")
 
 
@@ -280,10 +285,12 @@ def comparison_lines(found: Mapping[str, Any], top: int) -> Iterator[str]:
             f"neither {found['neither']:,}; other answers in {found['other_words']:,}"
         )
     if found["left_out"]:
-        yield f"  {found['left_out']:,} examples have an answer of one of the two only, and are left out"
+        yield f"  {found['left_out']:,} answers are left out: to examples that only one of the two has"
+    if found["differences"]:
+        yield f"  they differ in {'; '.join(found['differences'])}"
     for each in found["examples"][:top]:
-        given, *options = re.split(r"\n\d+ ", each["input"])
-        yield f"\n{each['id']}: {' '.join(given.split())[:WIDTH]}"
+        options = each["options"] or ()
+        yield f"\n{each['id']}: {' '.join(each['input'].split())[:WIDTH]}"
         yield f"  gold: {_shown(each['gold'], options)}"
         for name, key, score in zip("AB", ("a", "b"), each["scores"], strict=True):
             yield f"  {name}, {unit * score:.{2 if near else 0}f}: {_shown(each[key], options)}"

@@ -6,7 +6,8 @@ on dev; the test set is turned into tokens and read after the last of them.
 
 The losses are those of Hugging Face's own classes. A batch holds rows of about one length: rows are shuffled, sorted
 within pools of POOL batches, and cut into batches that are shuffled again; all of it follows from (seed, epoch). A
-batch of more tokens than a forward pass takes is cut, each part weighing as many examples (of tags, words) as it has.
+batch of more tokens than a forward pass takes is cut, each part weighing as many examples (of tags, words) as it has;
+of questions the loss is over padding, too, so that the width of a part has a little to do with it.
 """
 
 from __future__ import annotations
@@ -124,8 +125,7 @@ def fine_tune(
             result.counts |= {f"train: {name}": count for name, count in train.counts.items()}
             evaluate = None
             if settings.early_stop:
-                first = task.metrics[0]
-                evaluate = lambda: score([first], splits.dev, answer("dev", dev))[first]  # noqa: E731
+                evaluate = lambda: score_on_dev(task, splits, answer("dev", dev))  # noqa: E731
             result.steps, result.seconds, result.epochs = train_model(
                 model, train, settings, device, evaluate=evaluate, progress=progress
             )
@@ -141,6 +141,13 @@ def fine_tune(
     if task.kind == "question" and splits.dev:
         refuse_on_dev(splits, result)
     return result
+
+
+def score_on_dev(task: Task, splits: Splits, predictions: Sequence[Any]) -> float:
+    """Give the first metric of dev, at the threshold of no answer that is the best for it where there is one."""
+    if task.kind == "question":
+        predictions = refuse(predictions, best_threshold(splits.dev, predictions))  # type: ignore[arg-type]
+    return score(task.metrics[:1], splits.dev, predictions)[task.metrics[0]]
 
 
 def refuse_on_dev(splits: Splits, result: FineTuned) -> None:
@@ -253,6 +260,8 @@ def train_model(
             parts = [features.batch(rows) for rows in cut(batch, sequences * lengths, settings.micro_batch)]
             weights = [weight(part) for part in parts]
             for part, share in zip(parts, weights, strict=True):
+                if not share:  # tags of words that no token stands for: their loss is no number
+                    continue
                 with autocast(device, settings):
                     loss = model(**to_tensors(part, device)).loss * (share / max(sum(weights), 1))
                 scaler.scale(loss).backward()

@@ -2,7 +2,8 @@
 
     DIR/results.jsonl               a JSON object a run: task, model, settings, seed, scores, intervals, counts ...
     DIR/grid.jsonl                  the same, of runs that chose settings; they have scores on dev alone
-    DIR/predictions/KEY-dev.jsonl   {"id", "input", "gold", "prediction", "score", "details"} an example, in order
+    DIR/predictions/KEY-dev.jsonl   {"id", "input", "gold", "prediction", "score", "details"} an example, in
+                                    order; of a choice "options", too
     DIR/submissions/KEY/RTE.tsv     the same for GLUE's server, of a test set whose labels are not public
     DIR/models/KEY/                 the fine-tuned model, a Hugging Face folder, where it was to be kept
 
@@ -57,6 +58,7 @@ def write_predictions(
             line = {
                 "id": example.id,
                 "input": shown(example),
+                **({"options": example.options} if isinstance(example, ChoiceExample) else {}),
                 "gold": gold(example),
                 "prediction": answer.value,
                 "score": score,
@@ -66,12 +68,10 @@ def write_predictions(
 
 
 def shown(example: Example) -> str:
-    """Write an example's input for people: of a question without its context, which is too long to repeat."""
+    """Write an example's input for people: of a question without its options or its context."""
     match example:
-        case QuestionExample():
+        case QuestionExample() | ChoiceExample():
             return example.question
         case TaggedExample():
             return " ".join(example.words)
-        case ChoiceExample():
-            return "\n".join((example.question, *(f"{i} {option}" for i, option in enumerate(example.options))))
     return "\n".join(filter(None, (example.a, example.b)))

@@ -29,6 +29,7 @@ from linkbert.tasks.formats import FORMATS, Source
 from linkbert.tasks.questions import QUESTION_FORMATS, distracted, halve
 from linkbert.tasks.table import SPLITS, Task, find_task
 
+LONG = 5  # words of a text that two examples do not share by chance
 Files = tuple[tuple[str, Path], ...]  # a candidate: names as tasks.toml has them, and where they lie
 
 
@@ -94,7 +95,9 @@ def read_splits(
             + " of dev and test" * (distract_in == "eval")
         )
     with suppress(ValueError):  # whose files are at hand; a model of it may be all the same
-        notes += [f"scored with the model of {model_task(task, data).title}"] if task.model_of else []
+        if task.model_of:
+            source = model_task(task, data)
+            notes += [f"scored with the model of {source.title}", *_shared(source, data, parts)]
     if not parts["test"]:
         notes.append("no test set: scored on dev")
     elif task.kind != "question" and all(gold(example) is None for example in parts["test"]):
@@ -286,6 +289,23 @@ def _count(parts: Mapping[str, Sequence[Example]], counts: Counter[str]) -> None
                 texts = (example.a, example.b)
             counts[f"{split}: empty texts"] += not all(texts)
             counts[f"{split}: texts that train has, too"] += split != "train" and _texts(example) in trained
+
+
+def _shared(source: Task, data: Path, parts: Mapping[str, Sequence[Example]]) -> Iterator[str]:
+    """Say how many examples share a text with what another task's model was trained on, whatever case and marks."""
+
+    def long_texts(example: Example) -> set[str]:
+        texts = (example.question,) if isinstance(example, ChoiceExample) else _texts(example)
+        words = (re.findall(r"\w+", text.lower()) for text in texts)
+        return {" ".join(each) for each in words if len(each) >= LONG}
+
+    trained = set().union(*map(long_texts, read_splits(source, data).train))
+    for split, examples in parts.items():
+        if count := sum(not trained.isdisjoint(long_texts(example)) for example in examples):
+            yield (
+                f"{split}: {count} of {len(examples)} share a text of {LONG} words or more with what that model was "
+                "trained on"
+            )
 
 
 def _texts(example: Example) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ import itertools
 import os
 import time
 import tomllib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import resources
@@ -24,7 +24,7 @@ import numpy as np
 
 import linkbert
 from linkbert.config import FineTune, make_fine_tune, parse_value
-from linkbert.files import read_json, replacing, sha256
+from linkbert.files import locked, read_json, replacing, sha256
 from linkbert.shards import make_executor, run_shards
 from linkbert.tasks.examples import Splits, gold
 from linkbert.tasks.metrics import SUBMISSIONS, baselines, intervals, per_example, score, write_submission
@@ -56,7 +56,7 @@ class Run:
     settings: FineTune
     data: Path
     to: Path
-    hashes: tuple[tuple[str, str], ...]  # of the data files, by path
+    hashes: tuple[tuple[str, str], ...]  # of the data files, by path; those of `source`, too
     grid: bool = False
     source: str = ""
     keep: bool = False  # the fine-tuned model
@@ -102,10 +102,11 @@ def find(name: str) -> Model:
     return Model(name, folder, run_key({each.name: sha256(each) for each in names if each.is_file()}))
 
 
-def read_grid(words: str | None, task: Task, hidden: int) -> list[dict[str, Any]]:
+def read_grid(words: str | None, task: Task, hidden: int, given: Collection[str] = frozenset()) -> list[dict[str, Any]]:
     """Read a grid as the settings of each of its points; None is one point without any.
 
-    `paper` is the paper's for the task's suite and an encoder of that width.
+    `paper` is the paper's for the task's suite and an encoder of that width, without the axes of `given` settings,
+    which another grid may not have.
 
     >>> read_grid("learning_rate=1e-5,3e-5;epochs=2", find_task("rte"), 768)
     [{'learning_rate': 1e-05, 'epochs': 2.0}, {'learning_rate': 3e-05, 'epochs': 2.0}]
@@ -116,7 +117,7 @@ def read_grid(words: str | None, task: Task, hidden: int) -> list[dict[str, Any]
         grids = tomllib.loads(text)
         sizes = grids.get(task.suite, grids[SUITE_OF[task.kind]])
         size = "tiny" if hidden <= 512 else "base" if hidden < 1024 else "large"
-        axes = sizes.get(size, sizes["base"])
+        axes = {key: values for key, values in sizes.get(size, sizes["base"]).items() if key not in given}
     elif words is not None:
         for word in words.split(";"):
             key, _, texts = word.strip().partition("=")
@@ -124,6 +125,8 @@ def read_grid(words: str | None, task: Task, hidden: int) -> list[dict[str, Any]
                 raise ValueError(f"--grid {words!r} cannot be read: it takes paper, or such as learning_rate=1e-5,3e-5")
             if key in UNDECIDED:
                 raise ValueError(f"--grid {words!r}: {key} is not for dev to choose; for more seeds there is --seeds N")
+            if key in given:
+                raise ValueError(f"--grid {words!r}: {key} is a setting of all runs, too: leave one of the two out")
             make_fine_tune([f"{key}={texts.split(',')[0]}"])  # says what is wrong
             axes[key] = [parse_value(key, text, FineTune) for text in texts.split(",")]
     return [dict(zip(axes, point, strict=True)) for point in itertools.product(*axes.values())]
@@ -150,18 +153,21 @@ def run_tasks(
     hidden = int(read_json(model.folder / "config.json").get("hidden_size", 768))
     sources = {task.name: model_task(task, data) for task in tasks}
     trained = {source.name: source for source in sources.values()}
-    first = make_fine_tune(words).seed
+    first, given = make_fine_tune(words).seed, {word.partition("=")[0] for word in words}
 
     def make(task: Task, point: Mapping[str, Any], **more: Any) -> Run:
-        settings = dataclasses.replace(make_fine_tune(words, base=task.settings), **point)
+        source = sources.get(task.name, task)  # whose settings and files the model has
+        own = {key: value for key, value in task.settings.items() if key in ("max_length", "stride")}
+        settings = dataclasses.replace(make_fine_tune(words, base={**source.settings, **own}), **point)
         split = settings.dev_split
-        read = _hashes(task, data) + (((split, _sha256(Path(split))),) if split != "none" else ())
-        return Run(task.name, model, settings, data, to, read, **more)
+        read = {**dict(_hashes(source, data)), **dict(_hashes(task, data))}
+        read |= {split: _sha256(Path(split))} if split != "none" else {}
+        return Run(task.name, model, settings, data, to, tuple(sorted(read.items())), **more)
 
     def seeded(task: Task, point: Mapping[str, Any], **more: Any) -> list[Run]:
         return [make(task, {**point, "seed": first + i}, **more) for i in range(seeds)]
 
-    points = {name: read_grid(grid, task, hidden) for name, task in trained.items()}
+    points = {name: read_grid(grid, task, hidden, given) for name, task in trained.items()}
     tried = {name: [make(trained[name], point, grid=True) for point in each] if len(each) > 1 else []
              for name, each in points.items()}  # fmt: skip
     for task in tasks:
@@ -259,7 +265,15 @@ def _splits(name: str, data: Path, fraction: float, dev_split: str, distract: st
 
 
 def do_run(run: Run, progress: Told = lambda *_: None) -> None:
-    """Do one run, and write its predictions, its model where it is to be kept, and last its line."""
+    """Do one run, and write its predictions, its model where it is to be kept, and last its line.
+
+    A ValueError where another process is at the same one.
+    """
+    with locked(run.to / "predictions" / run.key):
+        _do_run(run, progress)
+
+
+def _do_run(run: Run, progress: Told) -> None:
     from linkbert.tasks.finetune import fine_tune
 
     task, settings = find_task(run.task), run.settings
