@@ -132,7 +132,7 @@ def test_groups_are_listed_apart():
 
 
 def test_models_have_the_shortest_names_that_tell_them_apart():
-    paths = ["runs/a/", "other/a", "b", "c", "c"]
+    paths = ["runs/a/", "other/a", "b/model", "c", "c"]
     names = model_names({"model": path, "model_hash": f"{i}234567"} for i, path in enumerate(paths))
     assert list(names.values()) == ["runs/a", "other/a", "b", "c 323456", "c 423456"]
 

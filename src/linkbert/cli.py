@@ -194,7 +194,7 @@ def make_parser() -> argparse.ArgumentParser:
         add(name, metavar=f"{name.upper()}[:MODEL]", help="a folder of results, and one of its models")
     add("--task", metavar="T", help="only this one (all that both have)")
     add("--store", type=Path, help="show its linked documents that join a question with the answer")
-    add("--top", type=int, default=10, metavar="N", help="examples shown (10)")
+    add("--top", type=int, default=10, metavar="N", help="examples shown (10); --json has all")
     add("--json", action="store_true", help="for programs")
 
     add = begin("overlap", run_overlap, "which test contexts of a task stand in a store")
@@ -257,7 +257,7 @@ def make_parser() -> argparse.ArgumentParser:
             add("tasks", metavar="TASK", help="see linkbert tasks")
         else:
             add("--suite", help="mrqa, glue, blurb, medqa, mmlu or further")
-            add("--tasks", metavar="A,B", help="datasets by name instead of a suite")
+            add("--tasks", metavar="A,B", help="datasets by name; one of the two is needed")
         add(
             "--data",
             type=Path,
@@ -760,7 +760,7 @@ def run_finetune(arguments: argparse.Namespace) -> int:
     from linkbert.tasks.splits import find_data
 
     if bool(arguments.tasks) == bool(getattr(arguments, "suite", None)):
-        raise ValueError("say what to evaluate on: --suite S, or --tasks A,B; linkbert tasks lists them")
+        raise ValueError("say what to evaluate on, one of --suite S and --tasks A,B; linkbert tasks lists them")
     if arguments.seeds < 1 or arguments.parallel < 1:
         raise ValueError("--seeds and --parallel take 1 or more")
     if arguments.tasks:

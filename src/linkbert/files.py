@@ -237,6 +237,9 @@ class DecompressedFile(io.RawIOBase):
         return len(data)
 
 
+os.umask(UMASK := os.umask(0))
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Give a temporary name beside `path`; rename it to `path` when the block ends well, remove it when it does not."""
@@ -245,6 +248,8 @@ def replacing(path: Path) -> Iterator[Path]:
     remove(part)
     try:
         yield part
+        for weights in part.rglob("*.safetensors"):  # its library writes for the owner alone
+            weights.chmod(0o666 & ~UMASK)
         if part.is_file():
             with part.open("rb") as file:
                 os.fsync(file.fileno())
@@ -310,7 +315,7 @@ def read_json_lines(path: Path, *keys: str) -> list[dict[str, Any]]:
         except ValueError:
             record = None
         if not isinstance(record, dict) or not record.keys() >= {*keys}:
-            raise ValueError(f"{path} is damaged: line {number} is none of linkbert's; remove it to go on")
+            raise ValueError(f"{path} is damaged: line {number} is none of linkbert's; remove that line to go on")
         found.append(record)
     return found
 

@@ -196,7 +196,7 @@ def test_distractors_differ_and_are_refused_where_there_are_too_few():
     assert [each.context for each in distracted(untitled, 1, 2, others=untitled)] == [each.context for each in made]
     counts = Counter((each.context.count("\n"), each.context.startswith(f"text {i}\n")) for i, each in enumerate(made))
     assert min(counts[n, side] for n in (1, 2) for side in (False, True)) > 30  # of 50 expected
-    with pytest.raises(ValueError, match=r"distract=1..2: there are not so many contexts"):
+    with pytest.raises(ValueError, match=r"distract=1..2: beside the document .* its split has \d contexts"):
         distracted(examples[:2], 1, 2, others=examples[:2])
 
 
@@ -238,8 +238,10 @@ def test_a_file_of_halves_that_is_not_of_this_dataset(squad, tmp_path):
             read_splits(find_task("squad"), squad, dev_split=file)
     with pytest.raises(ValueError, match="dev_split is for MRQA's dev sets"):
         read_splits(find_task("squad1"), make_squad1(tmp_path), dev_split=file)
-    with pytest.raises(ValueError, match=r"distract=two distract_in=all: give questions 1.."):
+    with pytest.raises(ValueError, match=r"distract=two distract_in=all: give such as 1..2"):
         read_splits(find_task("squad"), squad, distract="two")
+    with pytest.raises(ValueError, match=r"distract=2..1 distract_in=all"):
+        read_splits(find_task("squad"), squad, distract="2..1")
 
 
 def make_squad1(folder):

@@ -112,7 +112,7 @@ def test_what_is_odd_is_counted_or_noted(tmp_path):
 
 def test_a_set_without_labels_or_examples_is_refused(tmp_path):
     write(tmp_path, train=pairs(3, "-1"), dev=pairs(1))
-    with pytest.raises(ValueError, match=r"train.tsv holds no example with a label: is it the train set\?"):
+    with pytest.raises(ValueError, match=r"train.tsv holds no example with a label .*'label'.*: is it the train"):
         read_splits(find_task("rte"), tmp_path)
 
 

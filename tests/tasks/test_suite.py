@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from linkbert import cli
-from linkbert.files import locked
+from linkbert.files import UMASK, locked
 from linkbert.instances.vocabulary import SPECIAL, Vocabulary
 from linkbert.tasks import metrics, suite, table
 from linkbert.tasks.results import read_results
@@ -151,7 +151,7 @@ def test_a_grid_is_chosen_on_dev_and_never_reads_test(folder, capsys, monkeypatc
     tried = read_results(folder / "to", "grid.jsonl")
     assert [list(record["scores"]) for record in tried] == [["dev"], ["dev"]]
     assert not list((folder / "to" / "predictions").glob(f"{tried[0]['key']}-test*"))
-    assert "settings chosen on dev among 2" in capsys.readouterr().out
+    assert "settings chosen on dev among 2: learning_rate=0.005 epochs=40" in capsys.readouterr().out
 
 
 def test_a_run_that_another_process_is_at_is_refused(folder, capsys):
@@ -226,6 +226,24 @@ def test_a_file_that_is_not_there_is_said_before_any_run(folder, capsys):
     (folder / "data" / "dev.tsv").unlink()
     assert run(folder) == 1
     assert "no dev set: dev.tsv" in capsys.readouterr().err
+
+
+def test_a_folder_that_cannot_be_written_is_said_before_any_run(folder, capsys, monkeypatch):
+    monkeypatch.setattr("linkbert.tasks.finetune.fine_tune", None)
+    (folder / "to").mkdir()
+    (folder / "to" / "predictions").write_text("")
+    assert run(folder) == 1
+    assert "predictions cannot be a folder" in capsys.readouterr().err
+
+
+def test_kept_models_are_named_and_anyone_s_to_read(folder, capsys):
+    assert run(folder, "epochs=1", "early_stop=1", "--keep-model") == 0
+    (record,) = read_results(folder / "to")
+    out = capsys.readouterr().out
+    assert f"  kept: models/{record['key']}" in out
+    assert "the model of epoch 1 of 1, the best on dev" in out
+    mode = (folder / "to" / record["kept"] / "model.safetensors").stat().st_mode
+    assert mode & 0o777 == 0o666 & ~UMASK
 
 
 def test_a_file_in_place_of_the_results_is_said_before_any_run(folder, capsys):

@@ -129,6 +129,9 @@ def fine_tune(
             result.steps, result.seconds, result.epochs = train_model(
                 model, train, settings, device, evaluate=evaluate, progress=progress
             )
+            if evaluate:
+                best = int(np.argmax([each["dev"] for each in result.epochs])) + 1
+                notes.append(f"the model of epoch {best} of {len(result.epochs)}, the best on dev")
             rows = sum(each["rows"] for each in result.epochs)
             result.examples_per_second = rows / max(result.seconds, 1e-9)
         if splits.dev:
@@ -191,6 +194,8 @@ def load_model(
         for name in knobs:
             if hasattr(config, name):
                 setattr(config, name, rate)
+    if not any(folder.glob("*.safetensors")):
+        raise ValueError(f"{folder} has no weights in a .safetensors file: save the model there with save_pretrained()")
     model, found = CLASSES[task.kind].from_pretrained(
         folder, config=config, dtype=torch.float32, use_safetensors=True, output_loading_info=True
     )

@@ -217,7 +217,8 @@ def distracted(
         title = example.title or example.id
         if len(contexts) - titles[title] < most:
             raise ValueError(
-                f"distract={least}..{most}: there are not so many contexts of other documents than {example.id}'s"
+                f"distract={least}..{most}: beside the document of question {example.id} its split has "
+                f"{len(contexts) - titles[title]} contexts; ask for no more"
             )
         drawn = _numbers(f"{seed} {example.id}")
         wanted, chosen = least + next(drawn) % (most - least + 1), dict[int, None]()

@@ -135,20 +135,24 @@ def scores_of(words: str, task: str | None = None) -> dict[Column, Score]:
         raise ValueError(f"{folder or words} has no results: fine-tune a model with `linkbert finetune ... --to DIR`")
     scores = [score for score in choose_scores(read_folders([Path(folder)])) if not task or score.column.name == task]
     names = list(dict.fromkeys(score.model for score in scores))
+    if not names:
+        raise ValueError(f"{folder} has no results of {task or 'any task'}: name another --task or folder")
     if not model and len(names) == 1:
         model = names[0]
     if model not in names:
-        raise ValueError(f"name one model of {folder} as {folder}:MODEL, of {', '.join(names) or 'none for this task'}")
+        raise ValueError(f"name one model of {folder} as {folder}:MODEL, of {', '.join(names)}")
     return {score.column: score for score in scores if score.model == model}
 
 
 def model_names(results: Iterable[Result]) -> dict[str, str]:
     """Name models by the last part of their path, by all of it where two have one, with their hash where that is one.
 
-    >>> model_names([{"model": "runs/a", "model_hash": "12"}, {"model": "other/a", "model_hash": "34"}])
+    A RUN's model is named as the RUN is.
+
+    >>> model_names([{"model": "runs/a", "model_hash": "12"}, {"model": "other/a/model", "model_hash": "34"}])
     {'12': 'runs/a', '34': 'other/a'}
     """
-    paths = {result["model_hash"]: str(result["model"]).rstrip("/") for result in results}
+    paths = {result["model_hash"]: str(result["model"]).rstrip("/").removesuffix("/model") for result in results}
     names = {key: path.rpartition("/")[2] for key, path in paths.items()}
     for longer in (paths, {key: f"{path} {key[:6]}" for key, path in paths.items()}):
         taken = list(names.values())

@@ -58,7 +58,11 @@ def read_splits(
         odd = Counter[str]()
         parts[split] = _checked(read_files(task, files, odd), odd, split == "test")
         if not parts[split]:
-            raise ValueError(f"{task.title}: {files[0][1]} holds no example with a label: is it the {split} set?")
+            column = task.options.get("columns", {}).get("label", "")
+            named = f" (looked for in column {column!r})" if odd["without a label"] and column else ""
+            raise ValueError(
+                f"{task.title}: {files[0][1]} holds no example with a label{named}: is it the {split} set?"
+            )
         counts.update({f"{split}: {what}": number for what, number in odd.items()})
     questions = cast(dict[str, list[QuestionExample]], parts)
     if dev_split:
@@ -83,11 +87,11 @@ def read_splits(
     _count(parts, counts)
     if distract != "0":
         bounds = re.fullmatch(r"(\d+)(?:\.\.(\d+))?", distract)
-        if task.kind != "question" or not bounds or distract_in not in ("all", "eval"):
-            raise ValueError(
-                f"distract={distract} distract_in={distract_in}: give questions 1..2 documents, in all or eval"
-            )
-        least, most = sorted((int(bounds[1]), int(bounds[2] or bounds[1])))
+        if task.kind != "question":
+            raise ValueError(f"distract={distract} is for questions with a context; {task.title} has none")
+        least, most = (int(bounds[1]), int(bounds[2] or bounds[1])) if bounds else (1, 0)
+        if least > most or distract_in not in ("all", "eval"):
+            raise ValueError(f"distract={distract} distract_in={distract_in}: give such as 1..2, in all or eval")
         for split in SPLITS[distract_in == "eval" :]:
             parts[split] = [*distracted(questions[split], least, most, others=questions[split])]
         notes.append(

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 import linkbert
-from linkbert.config import FineTune, make_fine_tune, parse_value
+from linkbert.config import FineTune, make_fine_tune, parse_value, show_value
 from linkbert.files import locked, read_json, replacing, sha256
 from linkbert.shards import make_executor, run_shards
 from linkbert.tasks.examples import Splits, gold
@@ -195,11 +195,12 @@ def at_hand(tasks: Sequence[Task], data: Path) -> tuple[list[Task], list[str]]:
     found, lacking = [], []
     for task in tasks:
         try:
-            find_files(model_task(task, data), data)
             find_files(task, data)
+            find_files(model_task(task, data), data)
             found.append(task)
         except ValueError as error:
-            lacking.append(str(error))
+            of = f"{task.title}, which takes another one's model: " if task.model_of else ""
+            lacking.append(f"{of}{error}")
     return found, lacking
 
 
@@ -248,7 +249,8 @@ def choose(task: Task, points: Sequence[dict[str, Any]], runs: Sequence[Run]) ->
     best = int(np.argmax(scores))
     low = lines[runs[best].key]["intervals"]["dev"][metric][0]
     near, count = sum(value >= low for value in scores), lines[runs[best].key]["counts"].get("dev: examples", 0)
-    notes = [f"settings chosen on dev among {len(runs)}"]
+    words = " ".join(f"{key}={show_value(value)}" for key, value in points[best].items())
+    notes = [f"settings chosen on dev among {len(runs)}: {words}"]
     if near > 1:
         notes.append(
             f"{near} of them lie within the best one's 95 % interval: {count} dev examples do not tell them apart"
@@ -336,6 +338,7 @@ def _do_run(run: Run, progress: Told) -> None:
                 for name, rows in sorted(groups.items())
             }
     if run.keep:
+        record["kept"] = f"models/{run.key}"
         with replacing(run.to / "models" / run.key) as part:
             part.mkdir()
             result.model.save_pretrained(part)  # type: ignore[operator]
@@ -344,7 +347,7 @@ def _do_run(run: Run, progress: Told) -> None:
 
 
 def summary(records: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """Write scores for people, in %: mean and standard deviation over seeds, the widest interval, baselines.
+    """Write scores for people, in %: mean and standard deviation over seeds, the mean interval, baselines.
 
     Below them stand a run's notes, and what it counted as odd. The set is the one that `linkbert report` shows.
     """
@@ -355,8 +358,7 @@ def summary(records: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         for metric in task.metrics:
             values = 100 * np.array([run["scores"][split][metric] for run in runs])
             spread = f" ± {values.std(ddof=1):.2f}" if len(runs) > 1 else ""
-            low = 100 * min(run["intervals"][split][metric][0] for run in runs)
-            high = 100 * max(run["intervals"][split][metric][1] for run in runs)
+            low, high = 100 * np.mean([run["intervals"][split][metric] for run in runs], axis=0)
             usual = runs[0]["baselines"][split].items()
             base = ", ".join(f"{kind} {100 * scores[metric]:.2f}" for kind, scores in usual)
             yield f"  {metric:<15} {values.mean():6.2f}{spread}  95 % [{low:.2f}, {high:.2f}]  {base}"
@@ -364,6 +366,8 @@ def summary(records: Sequence[Mapping[str, Any]]) -> Iterator[str]:
                 mean = np.mean([run["groups"][split][group][metric] for run in runs])
                 yield f"    {group:<13} {100 * mean:6.2f}  of {scores['examples']} examples"
         yield from (f"  {note}" for note in runs[0]["notes"])
+        if kept := [run["kept"] for run in runs if "kept" in run]:
+            yield f"  kept: {', '.join(kept)}"
         counts = runs[0]["counts"].items()
         if odd := [f"{what} {count:,}" for what, count in counts if not what.endswith((": examples", ": entities"))]:
             yield f"  counted: {'; '.join(odd)}"

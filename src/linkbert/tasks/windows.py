@@ -182,10 +182,10 @@ def question_features(
     room, tokens = max_length - sum(each.shape[1] for each in special) - kept, contexts.sizes[context]
     tight = np.flatnonzero((tokens > room) & (room <= stride))
     if len(tight):
-        one = tight[0]
+        one, left = tight[0], max(0, room[tight[0]])
         raise ValueError(
-            f"question {examples[one].id}: its {kept[one]} tokens leave {room[one]} of max_length={max_length} to a "
-            f"context of {tokens[one]}, and stride={stride} of them are shared; raise max_length or lower stride"
+            f"question {examples[one].id}: its {kept[one]} tokens leave {left} of max_length={max_length} to a context "
+            f"of {tokens[one]}, and stride={stride} of them are shared; raise max_length or lower stride"
         )
     step = np.maximum(room - stride, 1)
     windows = 1 + np.maximum(0, -((room - tokens) // step))
