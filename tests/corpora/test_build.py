@@ -89,6 +89,7 @@ def test_a_worker_that_dies_is_replaced_and_its_shard_made_again(tmp_path, kind)
     assert content(tmp_path / "there") == content(tmp_path / "here")
 
 
+@pytest.mark.slow
 def test_killed_and_run_again_gives_the_same_bytes_with_one_worker_or_two(tmp_path):
     source, table = write_source(tmp_path / "a.jsonl"), write_table(tmp_path / "links.tsv")
     whole = build_documents([source], tmp_path / "whole", links_table=table)

@@ -133,6 +133,7 @@ def test_a_pause_of_all_kills_nobody(store, run, settings, together):
     assert lines[-1] == "training 100", run.with_name("run.errors").read_text()
 
 
+@pytest.mark.slow
 def test_one_process_refuses_and_speaks_for_all(store, run, settings, together):
     started = together((store, run.with_name("nowhere"), store), run, settings, 3)
     told = [each.listen() for each in started]
