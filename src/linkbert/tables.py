@@ -135,7 +135,8 @@ def notes(scores: Sequence[Score]) -> Iterator[str]:
     for column in dict.fromkeys(score.column for score in scores):
         own = [score for score in scores if score.column == column]
         said = [note for score in own for run in score.runs for note in run["notes"]]
-        said += [f"scored on {score.split}" for score in own if score.split != score.wanted]
+        other = {f"scored on {score.split}" for score in own if score.split != score.wanted}
+        said += [words for words in other if not any(note.endswith(words) for note in said)]
         said += [f"{score.model}: chosen on dev of {score.others + 1} settings" for score in own if score.others]
         for note in [*said, *differences(own)]:
             found.setdefault(note, {})[column.title] = None
