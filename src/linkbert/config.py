@@ -232,9 +232,6 @@ class FineTune:
     threads: int = knob(0, "CPU threads of one run; 0 leaves it to torch")
 
     def __post_init__(self) -> None:
-        for item in dataclasses.fields(self):  # 3 and 3.0 epochs are one run
-            if item.type == "float":
-                object.__setattr__(self, item.name, float(getattr(self, item.name)))
         require = _requirer(self)
         require(self.batch_size >= 1, "batch_size", "1 or more")
         for key in ("warmup", "weight_decay", "clip", "early_stop", "seed", "stride", "micro_batch", "threads"):
@@ -256,7 +253,10 @@ class FineTune:
 
 
 def _requirer(settings: Any) -> Callable[[bool, str, str], None]:
-    """Check numbers and choices of settings, and give the function that checks the rest."""
+    """Check numbers and choices of settings, and give the function that checks the rest.
+
+    Whole numbers of floats become floats: 3 and 3.0 epochs are one run.
+    """
 
     def require(condition: bool, key: str, wanted: str) -> None:
         if not condition:
@@ -265,6 +265,7 @@ def _requirer(settings: Any) -> Callable[[bool, str, str], None]:
     for item in dataclasses.fields(settings):
         choices = item.metadata["choices"]
         if item.type == "float":
+            object.__setattr__(settings, item.name, float(getattr(settings, item.name)))
             require(math.isfinite(getattr(settings, item.name)), item.name, "a finite number")
         if choices:
             require(getattr(settings, item.name) in choices, item.name, "one of " + ", ".join(choices))
@@ -456,9 +457,7 @@ def from_dict(settings: Mapping[str, Any]) -> Config:
     unknown = [key for key in settings if key not in known]
     if unknown:
         raise ValueError(f"unknown setting {unknown[0]!r}; {nearest(unknown[0], known)}")
-    values = _tuples(settings)
-    values |= {key: float(value) for key, value in values.items() if known[key].type == "float"}
-    return Config(**values)
+    return Config(**_tuples(settings))
 
 
 def modern(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -237,7 +237,7 @@ class DecompressedFile(io.RawIOBase):
         return len(data)
 
 
-os.umask(UMASK := os.umask(0))
+os.umask(UMASK := os.umask(0))  # it cannot be asked for without being set
 
 
 @contextmanager

@@ -19,7 +19,7 @@ import numpy as np
 
 from linkbert.plots import plot_scores
 from linkbert.report import Section, Table
-from linkbert.tasks.metrics import suite_score
+from linkbert.tasks.metrics import counted_metrics, suite_score
 from linkbert.tasks.scores import Column, Result, Score, choose_scores, differences
 from linkbert.tasks.table import suite
 
@@ -169,7 +169,7 @@ def plot_table(layout: Layout, scores: Sequence[Score], to: Path) -> None:
     for score in scores:
         row = ours.setdefault(score.model, [None] * len(layout.columns))
         middle = float(score.values.mean())
-        metrics = score.column.task.metrics if score.column.task.suite == "glue" else score.column.task.metrics[:1]
+        metrics = counted_metrics(score.column.task)
         low, high = (score.interval(metrics[0]) if len(metrics) == 1 else None) or (middle, middle)
         row[layout.columns.index(score.column)] = 100 * middle, 100 * low, 100 * high
     paper = {model: row[: len(layout.columns)] for model, row in layout.paper.items()}

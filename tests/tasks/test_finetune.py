@@ -199,6 +199,9 @@ def test_a_folder_that_cannot_be_fine_tuned_says_why(encoder, tmp_path):
     (cut_off / "config.json").write_text(json.dumps(config))
     with pytest.raises(ValueError, match=r"lacks weights of its encoder, such as bert.encoder.layer.2"):
         fine_tune(made, splits, cut_off, FAST)
+    (cut_off / "model.safetensors").rename(cut_off / "pytorch_model.bin")
+    with pytest.raises(ValueError, match=r"only as pytorch_model.bin, a pickle"):
+        fine_tune(made, splits, cut_off, FAST)
 
 
 def test_a_question_that_leaves_no_room_is_refused(encoder):

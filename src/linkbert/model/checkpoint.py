@@ -183,10 +183,10 @@ def read_encoder(folder: Path) -> tuple[PretrainedConfig, dict[str, Tensor]]:
     return config, weights
 
 
-def read_weights(folder: Path) -> dict[str, Tensor]:
-    """Read a folder's safetensors, one file or the shards that its index names, values to fp32.
+def find_weights(folder: Path) -> tuple[list[str], dict[str, str]]:
+    """List the safetensors of a folder, one file or the shards that its index names, and what that says they hold.
 
-    A shard that is absent or holds other weights than the index says is a ValueError.
+    No weights, and a shard that is absent, are ValueErrors.
     """
     wanted: dict[str, str] = {}
     if (folder / WEIGHTS).is_file():
@@ -208,6 +208,12 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
             if pickled
             else f"{folder} has no {WEIGHTS}"
         )
+    return files, wanted
+
+
+def read_weights(folder: Path) -> dict[str, Tensor]:
+    """Read the weights that `find_weights` finds, values to fp32; ValueError where they are not those of the index."""
+    files, wanted = find_weights(folder)
     weights: dict[str, Tensor] = {}
     held: dict[str, str] = {}
     for file in files:

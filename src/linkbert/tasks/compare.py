@@ -74,7 +74,7 @@ def compare(a: Score, b: Score) -> dict[str, Any]:
     """
     split = split_of(a.column.task, [*a.runs, *b.runs])
     ours, theirs = answers_of(a, split), answers_of(b, split)
-    both = [name for name, ours_to in ours.items() if _same(ours_to, theirs.get(name))]
+    both = [name for name, answer in ours.items() if _same(answer, theirs.get(name))]
     if not both:
         raise ValueError(
             f"{a.model} and {b.model} have no example of {a.column.title} in common: score them on one set"
@@ -87,14 +87,15 @@ def compare(a: Score, b: Score) -> dict[str, Any]:
     whole = scores * [len(a.runs), len(b.runs)]  # sums of noughts and ones are whole numbers
     binary = bool(np.isclose(whole, whole.round()).all())
     p = mcnemar(only_a, only_b) if binary else p
+    names = [each.model if a.model != b.model else f"{each.runs[0]['folder']}:{each.model}" for each in (a, b)]
     order = [i for i in np.argsort(-abs(gap), kind="stable").tolist() if gap[i]]
     return {
         "task": a.column.name,
         "variation": a.column.variation,
         "split": split,
         "metric": a.column.task.metrics[0],
-        "a": a.model if a.model != b.model else f"{a.runs[0]['folder']}:{a.model}",
-        "b": b.model if a.model != b.model else f"{b.runs[0]['folder']}:{b.model}",
+        "a": names[0],
+        "b": names[1],
         "runs": [len(a.runs), len(b.runs)],
         "count": len(both),
         "left_out": len(ours) + len(theirs) - 2 * len(both),

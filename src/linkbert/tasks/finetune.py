@@ -26,6 +26,7 @@ from torch import nn
 
 from linkbert.config import FineTune
 from linkbert.instances.vocabulary import load_vocabulary
+from linkbert.model.checkpoint import find_weights
 from linkbert.model.step import DTYPES, choose_precision
 from linkbert.model.stock import KINDS, longest
 from linkbert.pretraining.distributed import choose_device
@@ -194,8 +195,7 @@ def load_model(
         for name in knobs:
             if hasattr(config, name):
                 setattr(config, name, rate)
-    if not any(folder.glob("*.safetensors")):
-        raise ValueError(f"{folder} has no weights in a .safetensors file: save the model there with save_pretrained()")
+    find_weights(folder)  # says what is missing
     model, found = CLASSES[task.kind].from_pretrained(
         folder, config=config, dtype=torch.float32, use_safetensors=True, output_loading_info=True
     )

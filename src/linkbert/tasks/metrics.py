@@ -98,16 +98,21 @@ def intervals(
     return {name: (float(low), float(high)) for name, (low, high) in ends.items()}
 
 
+def counted_metrics(task: Task) -> tuple[str, ...]:
+    """Give the metrics whose mean is a task's score: in GLUE all, else the first."""
+    return task.metrics if task.suite == "glue" else task.metrics[:1]
+
+
 def suite_score(scored: Sequence[tuple[Task, Mapping[str, float]]]) -> float:
     """Average the scores of a suite's tasks as its authors do; which tasks it takes is the caller's affair.
 
-    A task counts with its first metric, in GLUE with the mean of its metrics. Tasks of one group (MNLI's two sets,
+    A task counts with the mean of its `counted_metrics`. Tasks of one group (MNLI's two sets,
     BLURB's kinds) are averaged first, then the groups and the tasks without one.
     """
     groups: dict[str, list[float]] = {}
     for task, scores in scored:
-        counted = task.metrics if task.suite == "glue" else task.metrics[:1]
-        groups.setdefault(task.group or task.name, []).append(float(np.mean([scores[name] for name in counted])))
+        value = float(np.mean([scores[name] for name in counted_metrics(task)]))
+        groups.setdefault(task.group or task.name, []).append(value)
     return float(np.mean([np.mean(values) for values in groups.values()]))
 
 

@@ -86,22 +86,23 @@ def read_splits(
         notes.append(f"train: {len(parts['train'])} of {total} examples ({fraction:g})")
     _count(parts, counts)
     if distract != "0":
-        bounds = re.fullmatch(r"(\d+)(?:\.\.(\d+))?", distract)
         if task.kind != "question":
             raise ValueError(f"distract={distract} is for questions with a context; {task.title} has none")
-        least, most = (int(bounds[1]), int(bounds[2] or bounds[1])) if bounds else (1, 0)
-        if least > most or distract_in not in ("all", "eval"):
+        found_bounds = re.fullmatch(r"(\d+)(?:\.\.(\d+))?", distract)
+        bounds = [int(each) for each in found_bounds.groups() if each] if found_bounds else []
+        if not bounds or bounds != sorted(bounds) or distract_in not in ("all", "eval"):
             raise ValueError(f"distract={distract} distract_in={distract_in}: give such as 1..2, in all or eval")
         for split in SPLITS[distract_in == "eval" :]:
-            parts[split] = [*distracted(questions[split], least, most, others=questions[split])]
+            parts[split] = [*distracted(questions[split], bounds[0], bounds[-1], others=questions[split])]
         notes.append(
             f"{distract} distracting documents before or after each context"
             + " of dev and test" * (distract_in == "eval")
         )
     with suppress(ValueError):  # whose files are at hand; a model of it may be all the same
         if task.model_of:
-            source = model_task(task, data)
-            notes += [f"scored with the model of {source.title}", *_shared(source, data, parts)]
+            model_of = model_task(task, data)
+            notes.append(f"scored with the model of {model_of.title}")
+            notes += _shared(model_of, data, parts)
     if not parts["test"]:
         notes.append("no test set: scored on dev")
     elif task.kind != "question" and all(gold(example) is None for example in parts["test"]):

@@ -160,7 +160,7 @@ def run_tasks(
         own = {key: value for key, value in task.settings.items() if key in ("max_length", "stride")}
         settings = dataclasses.replace(make_fine_tune(words, base={**source.settings, **own}), **point)
         split = settings.dev_split
-        read = {**dict(_hashes(source, data)), **dict(_hashes(task, data))}
+        read = _hashes(source, data) | _hashes(task, data)
         read |= {split: _sha256(Path(split))} if split != "none" else {}
         return Run(task.name, model, settings, data, to, tuple(sorted(read.items())), **more)
 
@@ -199,14 +199,14 @@ def at_hand(tasks: Sequence[Task], data: Path) -> tuple[list[Task], list[str]]:
             find_files(model_task(task, data), data)
             found.append(task)
         except ValueError as error:
-            of = f"{task.title}, which takes another one's model: " if task.model_of else ""
-            lacking.append(f"{of}{error}")
+            own = str(error).startswith(f"{task.title}: ")
+            lacking.append(str(error) if own else f"{task.title}, which takes another one's model: {error}")
     return found, lacking
 
 
-def _hashes(task: Task, data: Path) -> tuple[tuple[str, str], ...]:
-    paths = sorted({path for files in find_files(task, data).values() for path in files})
-    return tuple((path.relative_to(data).as_posix(), _sha256(path)) for path in paths)
+def _hashes(task: Task, data: Path) -> dict[str, str]:
+    paths = {path for files in find_files(task, data).values() for path in files}
+    return {path.relative_to(data).as_posix(): _sha256(path) for path in paths}
 
 
 _sha256 = functools.cache(sha256)  # two tasks may read one file
