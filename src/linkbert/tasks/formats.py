@@ -24,12 +24,13 @@ from typing import IO, Any, cast
 from linkbert.tasks.examples import ChoiceExample, Example, Label, TaggedExample, TextExample
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Source:
     """An open file: UTF-8 without a byte order mark, whose lines end at line feeds only."""
 
     name: str  # its path, and its place in an archive
     stream: IO[str]
+    item: str = ""  # where the object stands that is being read, for what is said of one of another form
 
 
 Format = Callable[[Sequence[Source], Mapping[str, Any], Counter[str]], Iterator[Example]]
@@ -140,6 +141,13 @@ def read_records(
 
 def records(source: Source, options: Mapping[str, Any], form: str) -> Iterator[tuple[str, str | None, Any]]:
     """Yield the objects of a file: where each stands, its key where the file is an object, and itself."""
+    for where, key, record in _records(source, options, form):
+        source.item = where
+        yield where, key, record
+    source.item = ""
+
+
+def _records(source: Source, options: Mapping[str, Any], form: str) -> Iterator[tuple[str, str | None, Any]]:
     if form == "jsonl":
         for number, line in enumerate(source.stream, 1):
             if line.strip():

@@ -260,7 +260,8 @@ def read_files(task: Task, files: Files, counts: Counter[str]) -> list[Example]:
         except UnicodeDecodeError as error:
             raise ValueError(f"{files[0][1]} is not UTF-8 ({error.reason}): convert it") from None
         except (KeyError, IndexError, TypeError, AttributeError) as error:  # of JSON with other keys or values
-            raise ValueError(f"{files[0][1]} is not of this form ({type(error).__name__}: {error})") from None
+            where = next((source.item for source in sources if source.item), files[0][1])
+            raise ValueError(f"{where} is not of this form ({type(error).__name__}: {error})") from None
 
 
 def _checked(examples: Iterable[Example], counts: Counter[str], is_test: bool) -> list[Example]:
