@@ -60,6 +60,15 @@ def test_a_plan_counts_shards_and_estimates_and_builds_nothing(folder, capsys):
     assert not (folder / "planned").exists()
 
 
+def test_a_bad_source_of_many_does_not_end_a_plan(folder, tmp_path, capsys):
+    (tmp_path / "bad.parquet").write_bytes(b"PAR1 and no more")
+    bad, options = str(tmp_path / "bad.parquet"), ["--to", str(tmp_path / "planned"), "--plan", "--workers", "1"]
+    assert cli.main(["build", bad, *options]) == 1
+    assert "bad.parquet" in capsys.readouterr().err
+    assert cli.main(["build", bad, str(folder / "towns.jsonl"), *options]) == 0
+    assert "bad.parquet: cannot be read" in capsys.readouterr().out
+
+
 def test_stats_has_the_promised_keys(folder, capsys):
     assert cli.main(["stats", str(folder / "store"), "--json", "--set", "sequence_length=32"]) == 0
     stats = json.loads(capsys.readouterr().out)
@@ -112,9 +121,22 @@ def test_show_marks_resolved_and_dead_links(folder, capsys):
     assert "nowhere" in out
 
 
-def test_show_does_not_let_a_corpus_steer_the_terminal():
-    from linkbert.show import printable
+def test_show_does_not_let_a_corpus_steer_the_terminal(folder, tmp_path, capsys):
+    from linkbert.corpora.store import Store
+    from linkbert.show import printable, show_document
 
+    (tmp_path / "a.jsonl").write_text(json.dumps({"id": "a\x1b[2J", "title": ":smile: [bold]", "text": "Text."}))
+    words = [
+        "build",
+        str(tmp_path / "a.jsonl"),
+        "--to",
+        str(tmp_path / "store"),
+        "--vocab",
+        str(folder / "store" / "vocabulary"),
+    ]
+    assert cli.main([*words, "--workers", "1"]) == 0
+    show_document(cli.make_console(), Store.open(tmp_path / "store"), "a\x1b[2J")
+    assert ":smile: [bold] (a\ufffd[2J, document 0)" in capsys.readouterr().out
     assert printable("a\x1b[31mb\u202ec\td\n") == "a\ufffd[31mb\ufffdc\td\n"
 
 

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -33,13 +34,16 @@ with locked(Path(sys.argv[1])):
 """
 
 
-def test_one_process_at_a_time_writes_a_folder(tmp_path):
+def test_one_process_at_a_time_writes_a_folder(tmp_path, monkeypatch):
     command = [sys.executable, "-c", SCRIPT, str(tmp_path / "store")]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         assert other.stdout.readline() == b"held\n"
-        with pytest.raises(ValueError, match="another process is writing"), locked(tmp_path / "store"):
-            pass
+        (tmp_path / "store").mkdir()
+        monkeypatch.chdir(tmp_path / "store")
+        for name in (tmp_path / "store", Path()):
+            with pytest.raises(ValueError, match="another process is writing"), locked(name):
+                pass
         other.kill()
     with locked(tmp_path / "store"):  # a killed process holds nothing
         pass
-    assert list(tmp_path.iterdir()) == []
+    assert list(tmp_path.iterdir()) == [tmp_path / "store"]

@@ -19,6 +19,8 @@ from linkbert.instances.tokens import tokenise
 from linkbert.instances.vocabulary import check_vocabulary_source, make_vocabulary
 from linkbert.shards import make_executor
 
+MEMORY, LEAST = 4_000_000_000, 1_000_000_000  # bytes to resolve links in: of all workers here, of one
+
 Progress = Callable[[str, int, int | None], None]
 
 
@@ -56,7 +58,7 @@ def build_store(
         if graph and not is_whole(to, "hyperlink"):
             if progress:
                 progress("graph", 0, 1)
-            build_hyperlinks(store, executor=executor)
+            build_hyperlinks(store, executor=executor, memory=MEMORY if dask else max(MEMORY // workers, LEAST))
             if progress:
                 progress("graph", 1, 1)
     return store

@@ -14,6 +14,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -329,10 +330,10 @@ def size_in_bytes(text: str) -> int:
 
 
 def make_console() -> Console:
-    """Make the console that commands print to: colours on a terminal, none elsewhere, never a wrapped number."""
+    """Make the console that commands print to: colours on a terminal, none elsewhere, text as it is, never wrapped."""
     from rich.console import Console
 
-    return Console(highlight=False, soft_wrap=True)
+    return Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
 
 
 def run_demo(arguments: argparse.Namespace) -> int:
@@ -376,16 +377,9 @@ def run_build(arguments: argparse.Namespace) -> int:
     from linkbert.corpora.reader import DAMAGE, Options
     from linkbert.display import LiveLine, stage_progress
     from linkbert.plan import plan_build
+    from linkbert.stats import statistics_table, store_statistics
 
-    options = Options(
-        table_cells=arguments.table_cells,
-        before=arguments.before,
-        min_words=arguments.min_words,
-        comments=arguments.comments,
-        columns=arguments.columns,
-        body=arguments.body,
-        drop=arguments.drop,
-    )
+    options = Options(**{field.name: getattr(arguments, field.name) for field in fields(Options)})
     workers = arguments.workers or os.cpu_count() or 1
     if arguments.plan:
         for text in plan_build(expand(arguments.source), format=arguments.format, options=options, workers=workers):
@@ -405,7 +399,7 @@ def run_build(arguments: argparse.Namespace) -> int:
             dask=arguments.dask,
             progress=stage_progress(line),
         )
-    print_statistics(make_console(), store.path)
+    print(*statistics_table(store_statistics(store.path)), sep="\n")
     damaged = sum(count for cause, count in store.manifest["skipped"].items() if cause in DAMAGE)
     if damaged and not arguments.keep_going:
         raise ValueError(
@@ -493,7 +487,7 @@ def run_show(arguments: argparse.Namespace) -> int:
         start = (arguments.step - 1) * config.batch_size
         numbers = range(start, start + min(count, config.batch_size))
         for named in sampler.name(start, start + config.batch_size):
-            console.print(show_named(arguments.step, named), markup=False)
+            console.print(show_named(arguments.step, named))
     elif arguments.at is not None:
         start = instance_number(arguments.at, sampler)
         numbers = range(start, start + count)
@@ -599,14 +593,6 @@ def run_report(arguments: argparse.Namespace) -> int:
     for section in [] if arguments.to else sections:
         print("\n".join(text_lines(section)))
     return 0
-
-
-def print_statistics(console: Console, store: Path, config: Any = None) -> None:
-    """Print a store's counts as a table."""
-    from linkbert.stats import statistics_table, store_statistics
-
-    for line in statistics_table(store_statistics(store, config)):
-        console.print(line, markup=False)
 
 
 def run_compare(arguments: argparse.Namespace) -> int:

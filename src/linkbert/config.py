@@ -350,7 +350,7 @@ def read_mix(
 
 def show_value(value: Any) -> str:
     """Write a setting as the command line takes it: (0.5, 0.5, 0.0) -> '1/2,1/2,0'."""
-    if isinstance(value, tuple):
+    if isinstance(value, tuple | list):
         return ",".join(str(Fraction(part).limit_denominator(1000)) for part in value)
     if isinstance(value, bool):
         return str(value).lower()

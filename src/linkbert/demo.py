@@ -85,7 +85,7 @@ def demo(
         )
     config = make_config("demo", [*settings, f"init={init}"])
     for text in statistics_table(store_statistics(to / "store", config)):
-        console.print(text, markup=False)
+        console.print(text)
 
     chapter(console, 3, "What the model will see", started)
     sampler = open_sampler(to / "store", config)

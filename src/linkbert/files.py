@@ -25,7 +25,7 @@ from typing import IO, Any, cast
 
 import numpy as np
 
-COMPRESSIONS = (".bz2", ".gz", ".xz", ".zst")
+COMPRESSIONS = (".bz2", ".gz", ".tgz", ".xz", ".zst")
 BLOCK = 1 << 20  # bytes of one request to a server
 
 
@@ -169,7 +169,7 @@ def decompressed_blocks(path: Path) -> Iterator[tuple[bytes, int]]:
         match path.suffix:
             case ".bz2":
                 return bz2.BZ2Decompressor()
-            case ".gz":
+            case ".gz" | ".tgz":
                 from isal import igzip_lib
 
                 return igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP)
@@ -266,7 +266,8 @@ def locked(folder: Path) -> Iterator[None]:
 
     The lock is the file NAME.lock beside the folder; it goes when the block, or the process, ends.
     """
-    path = folder.with_name(folder.name + ".lock")
+    place = folder.resolve()  # "." has no name, and a link to a folder needs the lock of the folder
+    path = place.with_name(place.name + ".lock")
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as file:
         try:

@@ -52,7 +52,10 @@ def plan_build(
     described = describe_sources(sources, format)
     rng = random.Random(0)
     sampled = set(rng.sample(range(len(described)), min(SAMPLED, len(described))))
-    cuts = [_cut(source, options, rng, SAMPLES * (i in sampled)) for i, source in enumerate(described)]
+    cuts = [
+        _cut(source, options, rng, SAMPLES * (i in sampled), alone=len(described) == 1)
+        for i, source in enumerate(described)
+    ]
     total = sum(source["bytes"] for source in described)
     for source, cut in list(zip(described, cuts, strict=True))[:LARGEST_LIST]:
         shards = f"{'about ' * cut.projected}{cut.shards:,} shard{'s' * (cut.shards != 1)}"
@@ -66,21 +69,26 @@ def plan_build(
     yield from _estimate(samples, options, total, workers)
 
 
-def _cut(source: dict, options: Options, rng: random.Random, keep: int) -> Cut:
-    """Count a source's shards, and draw `keep` of those seen, any as likely as the others."""
+def _cut(source: dict, options: Options, rng: random.Random, keep: int, *, alone: bool) -> Cut:
+    """Count a source's shards, and draw `keep` of those seen, any as likely as the others; one of many may be bad."""
     reader, count = source["reader"], 0
     samples: list[Shard] = []
     if not reader:
         return Cut("cannot be read", 1, False, samples)
     until = time.monotonic() + CUTTING
-    for shard in READERS[reader].plan(source_path(source["path"]), options):
-        count += 1
-        if len(samples) < keep:
-            samples.append(shard)
-        elif (place := rng.randrange(count)) < keep:
-            samples[place] = shard
-        if time.monotonic() > until and 0 < shard.stop < source["bytes"]:
-            return Cut(reader, max(count, round(count * source["bytes"] / shard.stop)), True, samples)
+    try:
+        for shard in READERS[reader].plan(source_path(source["path"]), options):
+            count += 1
+            if len(samples) < keep:
+                samples.append(shard)
+            elif (place := rng.randrange(count)) < keep:
+                samples[place] = shard
+            if time.monotonic() > until and 0 < shard.stop < source["bytes"]:
+                return Cut(reader, max(count, round(count * source["bytes"] / shard.stop)), True, samples)
+    except ValueError:
+        if alone:
+            raise
+        return Cut("cannot be read", count + 1, False, [])
     return Cut(reader, count, False, samples)
 
 

@@ -31,9 +31,9 @@ class Run:
     @property
     def settings(self) -> dict[str, str]:
         """Every setting as the command line takes it, and the stores, each with its weight and own settings."""
-        found = {key: show_value(_tuple(value)) for key, value in modern(self.record["config"]).items()}
+        found = {key: show_value(value) for key, value in modern(self.record["config"]).items()}
         for name, store in (self.record.get("stores") or {"": self.record["store"]}).items():
-            own = " ".join(f"{key}={show_value(_tuple(value))}" for key, value in store.get("settings", {}).items())
+            own = " ".join(f"{key}={show_value(value)}" for key, value in store.get("settings", {}).items())
             weight = f" {store['weight']:.4f}" if "weight" in store else ""
             found[f"store {name}".strip()] = f"{Path(store['path']).name}{weight} {own}".strip()
         return found
@@ -133,7 +133,3 @@ def _share(share: Share | None) -> str:
 
 def _gain(gain: Gain | None) -> str:
     return "" if gain is None else f"{gain.value:+.3f} ({gain.low:+.3f} to {gain.high:+.3f})"
-
-
-def _tuple(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value

@@ -31,7 +31,8 @@ def show_document(console: Console, store: Store, name: str) -> None:
     if number is None:
         raise ValueError(f"{store.path} has no document {name!r}; ids are exact (for Wikipedia, titles)")
     document = store.document(number)
-    document = replace(document, title=printable(document.title), text=printable(document.text))
+    id_, title, text = map(printable, (document.id, document.title, document.text))
+    document = replace(document, id=id_, title=title, text=text)
     console.print(Text(document.title, style="bold"), Text(f"({document.id}, document {number:,})", style="dim"))
     if document.disambiguation:
         console.print(Text("a disambiguation page: links to it are dropped", style="dim"))
@@ -70,7 +71,7 @@ def link_fates(store: Store, number: int, document: Document) -> list[str | None
     edges = slice(int(graph.offsets[number]), int(graph.offsets[number + 1]))
     fates: list[str | None] = [None] * len(document.links)
     for link, target in zip(graph.links[edges].tolist(), graph.targets[edges].tolist(), strict=True):
-        fates[link - first] = store.document(target).id
+        fates[link - first] = printable(store.document(target).id)
     return fates
 
 

@@ -18,7 +18,7 @@ from linkbert.corpora.store import Store
 from linkbert.files import read_json
 from linkbert.graph.links import LinkGraph
 from linkbert.graph.shape import describe_graph
-from linkbert.instances.sampler import count_anchors
+from linkbert.instances.sampler import count_anchors, open_sampler
 from linkbert.instances.tokens import TokenStore
 
 LINK_FATES = ("found", "resolved", "dead", "self", "disambiguation")
@@ -51,17 +51,10 @@ def store_statistics(path: Path, config: Config | None = None) -> dict[str, Any]
         if graph["method"] == "hyperlink" and (file.parent.name == "hyperlink" or len(result["links"]) == 1):
             result["links"] = {key: graph[key] for key in LINK_FATES}
     if config is not None:
-        result["shares"] = relation_shares(path, config)
+        result["shares"] = open_sampler(path, config, anchors=config.anchors).policy()
         anchors = count_anchors(np.diff(TokenStore.open(path).documents), config)
         result["shapes"] = {name: describe_graph(LinkGraph.open(path, name), anchors) for name in result["graphs"]}
     return result
-
-
-def relation_shares(path: Path, config: Config) -> dict[str, Any]:
-    """Count what becomes of the asked shares on this store under these settings."""
-    from linkbert.instances.sampler import open_sampler
-
-    return open_sampler(path, config, anchors=config.anchors).policy()
 
 
 def statistics_table(statistics: dict[str, Any]) -> Iterator[str]:
@@ -84,7 +77,7 @@ def statistics_table(statistics: dict[str, Any]) -> Iterator[str]:
     if "shares" in statistics:
         yield "relations (contiguous, random, linked)"
         for key, value in statistics["shares"].items():
-            shown = show_shares(value) if isinstance(value, list) else f"{value:,}"
+            shown = ", ".join(f"{100 * share:.1f} %" for share in value) if isinstance(value, list) else f"{value:,}"
             yield f"  {key.replace('_', ' '):<36}{shown:>14}"
 
 
@@ -116,8 +109,3 @@ def write_plots(statistics: dict[str, Any], folder: Path) -> list[Path]:
     for name, shape in shapes.items():
         plot_coverage(name, shape, folder / f"coverage-{name}.png")
     return [folder / "degrees.png", *(folder / f"coverage-{name}.png" for name in shapes)]
-
-
-def show_shares(shares: list[float]) -> str:
-    """Write three shares as percentages: [0.5, 0.25, 0.25] -> '50.0 %, 25.0 %, 25.0 %'."""
-    return ", ".join(f"{share:.1%}".replace("%", " %") for share in shares)

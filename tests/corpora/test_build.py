@@ -202,6 +202,9 @@ def test_a_source_that_changed_at_equal_size_is_another(tmp_path):
     stores = {file: tmp_path / "of-file", folder: tmp_path / "of-folder"}
     for source, store in stores.items():
         build_documents([source], store)
+    (folder / ".git").mkdir()
+    (folder / ".git" / "HEAD").write_text("what is hidden is not read, and may change")
+    build_documents([folder], stores[folder])
     file.write_bytes(b"\n" + file.read_bytes()[:-1])
     (folder / "a.md").rename(folder / "b.md")
     for source, store in stores.items():

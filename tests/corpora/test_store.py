@@ -55,6 +55,16 @@ def test_find_returns_the_number_of_an_id(tmp_path):
         store.document(3)
 
 
+def test_find_passes_over_rows_that_do_not_count(tmp_path):
+    versions = [
+        [Document("a", "A", "old"), Document("b", "B", "")],
+        [Document("a", "A", "new"), Document("c", "C", "")],
+    ]
+    store = make_store(tmp_path, versions, [(0, 0), (1, 1)])
+    assert [store.find(id_) for id_ in ("a", "b", "c")] == [1, 0, None]
+    assert store.document(1).text == "new"
+
+
 def test_a_shard_is_the_same_bytes_every_time_and_counts_what_it_holds(tmp_path):
     records = [Document("a", "A", "text", (Link(0, 4, "b"), Link(-1, -1, "c", "x"))), Redirect("d", "a"), Deletion("e")]
     skipped = Skipped()

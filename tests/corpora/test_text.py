@@ -58,6 +58,8 @@ def test_a_folder_and_a_tar_of_it_give_the_same_documents(tmp_path):
                 archive.add(file, file.relative_to(folder), recursive=False)
         in_order = sorted(found, key=lambda document: document.id)
         assert read(path) == (in_order, skipped)
+    short = (tmp_path / "books.tar.gz").rename(tmp_path / "books.tgz")
+    assert read(short) == (in_order, skipped)
     path = tmp_path / "books.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for file in sorted(folder.rglob("*")):

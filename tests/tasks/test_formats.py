@@ -307,6 +307,17 @@ def test_cola_lies_in_its_zip_with_two_dev_sets(tmp_path):
     assert list(splits.hashes) == ["CoLA/cola_public.zip"]
 
 
+def test_a_damaged_member_of_a_zip_is_one_line(tmp_path):
+    (tmp_path / "CoLA").mkdir()
+    path = tmp_path / "CoLA" / "cola_public.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in ("in_domain_train", "in_domain_dev", "out_of_domain_dev"):
+            archive.writestr(f"cola_public/raw/{name}.tsv", "x\t1\t\tA sentence.\n")
+    path.write_bytes(path.read_bytes().replace(b"A sentence", b"B sentence"))
+    with pytest.raises(ValueError, match=r"cola_public.zip.* is not a whole archive .*Bad CRC-32.*: fetch it again"):
+        read_splits(find_task("cola"), tmp_path)
+
+
 def test_lines_of_files_side_by_side(tmp_path):
     names = find_task("mnli-hard").files["test"][0]
     texts = dict(zip(names, ('A "b\n\n', "C\nD\n", "neutral\nentailment\n"), strict=True))

@@ -14,6 +14,7 @@ from linkbert.files import UMASK, locked
 from linkbert.instances.vocabulary import SPECIAL, Vocabulary
 from linkbert.tasks import metrics, suite, table
 from linkbert.tasks.results import read_results
+from linkbert.tasks.scores import choose_scores
 from linkbert.tasks.table import Task
 
 WORDS = ("red", "blue", "the", "box", "is", "not")
@@ -324,3 +325,6 @@ def test_a_test_set_without_labels_becomes_a_file_for_glue_s_server(folder, monk
     assert "test" not in record["scores"]
     written = folder / "to" / "submissions" / record["key"] / "Colour.tsv"
     assert written.read_text() == "index\tprediction\n0\tred\n1\tblue\n"
+    only = record | {"scores": {}}  # of a task without sets of its own but this one
+    assert "  not scored: its labels are not public" in list(suite.summary([only]))
+    assert choose_scores([only]) == []

@@ -272,13 +272,12 @@ class Store:
     def find(self, id_: str) -> int | None:
         """Return the number of the document of this id, or None; reads the id column (about a second for millions)."""
         for shard in range(self.shards):
+            dropped = self.dropped.get(shard, np.zeros(0, np.int64))
             row = 0
             with open_parquet(shard_path(self.path, "documents", shard)) as file:
                 for batch in file.iter_batches(columns=["id"], use_threads=False):
-                    at = pc.index(batch.column("id"), id_).as_py()
-                    if at >= 0:  # the first of an id is the one that counts
-                        row += at
-                        before = int(np.searchsorted(self.dropped.get(shard, np.zeros(0)), row))
-                        return int(self.starts[shard]) + row - before
+                    found = row + np.flatnonzero(pc.equal(batch.column("id"), id_).to_numpy(zero_copy_only=False))
+                    for at in np.setdiff1d(found, dropped):  # one at most: of several rows of an id one counts
+                        return int(self.starts[shard] + at - np.searchsorted(dropped, at))
                     row += len(batch)
         return None

@@ -21,6 +21,7 @@ import faulthandler
 import json
 import logging
 import os
+import re
 import signal
 import sys
 import threading
@@ -87,15 +88,15 @@ def choose_device(name: str, local_rank: int = 0) -> torch.device:
 def place(environment: Mapping[str, str]) -> dict[str, str]:
     """Give RANK, WORLD_SIZE, LOCAL_RANK and LOCAL_WORLD_SIZE: torchrun's, or Slurm's for a task that srun started.
 
-    >>> place({"MASTER_ADDR": "node1", "SLURM_PROCID": "5", "SLURM_NTASKS": "8", "SLURM_LOCALID": "1",
-    ...        "SLURM_TASKS_PER_NODE": "4(x2)"})
-    {'RANK': '5', 'WORLD_SIZE': '8', 'LOCAL_RANK': '1', 'LOCAL_WORLD_SIZE': '4'}
+    >>> place({"MASTER_ADDR": "node1", "SLURM_PROCID": "5", "SLURM_NTASKS": "11", "SLURM_LOCALID": "1",
+    ...        "SLURM_TASKS_PER_NODE": "4(x2),3"})
+    {'RANK': '5', 'WORLD_SIZE': '11', 'LOCAL_RANK': '1', 'LOCAL_WORLD_SIZE': '4'}
     """
     found = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0"}
     names = dict(zip(found, ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID"), strict=True))
     slurm = "WORLD_SIZE" not in environment and "MASTER_ADDR" in environment and "SLURM_PROCID" in environment
     found |= {name: environment.get(names[name] if slurm else name, value) for name, value in found.items()}
-    tasks = environment.get("SLURM_TASKS_PER_NODE", "").split("(")[0] if slurm else ""
+    tasks = re.split("[(,]", environment.get("SLURM_TASKS_PER_NODE", ""))[0] if slurm else ""
     return found | {"LOCAL_WORLD_SIZE": environment.get("LOCAL_WORLD_SIZE", tasks or found["WORLD_SIZE"])}
 
 

@@ -249,7 +249,7 @@ def check_same_run(run: Path, before: dict[str, Any], now: dict[str, Any]) -> No
         old = began.get(key, value)
         if key in FREE or old == value:
             continue
-        old, value = (show_value(tuple(v) if isinstance(v, list) else v) for v in (old, value))
+        old, value = (show_value(v) for v in (old, value))
         steers = key in ("steps", "warmup", "schedule", "decay")
         why = "; the learning rate of every step depends on it" if steers else ""
         raise ValueError(

@@ -110,6 +110,8 @@ def choose_scores(results: Sequence[Result]) -> list[Score]:
     names = model_names(results)
     found: dict[tuple[str, str, str], dict[str, dict[int, Result]]] = {}
     for result in results:
+        if not any(result["scores"].values()):  # a test set without public labels
+            continue
         key = names[result["model_hash"]], find_task(result["task"]).name, variation(result["settings"])
         settings = json.dumps([result["settings"], result["hashes"]], sort_keys=True)
         found.setdefault(key, {}).setdefault(settings, {})[result["seed"]] = result  # a seed again: the later run

@@ -13,6 +13,7 @@ import io
 import re
 import tarfile
 import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
@@ -29,6 +30,7 @@ from linkbert.tasks.formats import FORMATS, Source
 from linkbert.tasks.questions import QUESTION_FORMATS, distracted, halve
 from linkbert.tasks.table import SPLITS, Task, find_task
 
+DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError)  # what reading a member of a zip raises
 LONG = 5  # words of a text that two examples do not share by chance
 Files = tuple[tuple[str, Path], ...]  # a candidate: names as tasks.toml has them, and where they lie
 
@@ -229,7 +231,7 @@ def open_file(path: Path, inside: str, stack: ExitStack) -> list[Source]:
                 for member in tar:
                     if fnmatchcase(member.name, inside) and (file := tar.extractfile(member)):
                         files[member.name] = io.BytesIO(file.read())
-    except (zipfile.BadZipFile, tarfile.TarError) as error:
+    except (*DAMAGED, RuntimeError, tarfile.TarError) as error:  # RuntimeError: a password, or a way of packing
         raise ValueError(f"{path} is not a whole archive ({error}): fetch it again") from None
     if not files:
         raise ValueError(f"{path} holds no {inside}: is it the published archive?")
@@ -259,6 +261,8 @@ def read_files(task: Task, files: Files, counts: Counter[str]) -> list[Example]:
             return list(formats[name](sources, options, counts))
         except UnicodeDecodeError as error:
             raise ValueError(f"{files[0][1]} is not UTF-8 ({error.reason}): convert it") from None
+        except DAMAGED as error:  # a member of a zip
+            raise ValueError(f"{files[0][1]} is not a whole archive ({error}): fetch it again") from None
         except (KeyError, IndexError, TypeError, AttributeError) as error:  # of JSON with other keys or values
             where = next((source.item for source in sources if source.item), files[0][1])
             raise ValueError(f"{where} is not of this form ({type(error).__name__}: {error})") from None
