@@ -62,6 +62,15 @@ def test_counts_examples_and_mcnemar_by_hand(tmp_path):
     assert [each["id"] for each in found["examples"]] == ["x1", "x2", "x3", "x4"]
 
 
+def test_models_scored_on_different_sets_are_one_line(tmp_path):
+    for model, split in (("a", "test"), ("b", "dev")):
+        path = write(tmp_path / model, model, [[("1", 1)]]) / "results.jsonl"
+        path.write_text(path.read_text().replace('"dev"', f'"{split}"'))
+    a, b = (next(iter(scores_of(str(tmp_path / model)).values())) for model in "ab")
+    with pytest.raises(ValueError, match="b has no answers on the test set of rte: run both on the same data"):
+        compare(a, b)
+
+
 def test_a_question_with_options_has_the_right_one_as_its_answer():
     example = {"input": "Which river\n3 passes?", "options": ["the Arl", "the Leth, or"], "gold": 1}
     assert question_of(Column("medqa"), example) == ("Which river\n3 passes?", ["the Leth, or"])

@@ -45,7 +45,11 @@ class Graph(Protocol):
 
 
 def read_predictions(run: Result, split: str) -> list[dict[str, Any]]:
-    """Read what a run answered, a dictionary an example; ValueError where the file is gone or broken."""
+    """Read what a run answered, a dictionary an example; ValueError where the file is gone or broken, or never was."""
+    if split not in run["predictions"]:
+        raise ValueError(
+            f"{run['folder']} has no answers on the {split} set of {run['task']}: run both on the same data"
+        )
     path = run["folder"] / run["predictions"][split]
     if not path.is_file():
         raise ValueError(f"{path} is not there: remove its line in results.jsonl and run again")
