@@ -88,9 +88,9 @@ def choose_device(name: str, local_rank: int = 0) -> torch.device:
 def place(environment: Mapping[str, str]) -> dict[str, str]:
     """Give RANK, WORLD_SIZE, LOCAL_RANK and LOCAL_WORLD_SIZE: torchrun's, or Slurm's for a task that srun started.
 
-    >>> place({"MASTER_ADDR": "node1", "SLURM_PROCID": "5", "SLURM_NTASKS": "11", "SLURM_LOCALID": "1",
-    ...        "SLURM_TASKS_PER_NODE": "4(x2),3"})
-    {'RANK': '5', 'WORLD_SIZE': '11', 'LOCAL_RANK': '1', 'LOCAL_WORLD_SIZE': '4'}
+    >>> place({"MASTER_ADDR": "node1", "SLURM_PROCID": "5", "SLURM_NTASKS": "10", "SLURM_LOCALID": "1",
+    ...        "SLURM_TASKS_PER_NODE": "4,3(x2)"})
+    {'RANK': '5', 'WORLD_SIZE': '10', 'LOCAL_RANK': '1', 'LOCAL_WORLD_SIZE': '4'}
     """
     found = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0"}
     names = dict(zip(found, ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID"), strict=True))
