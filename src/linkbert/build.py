@@ -13,13 +13,13 @@ from linkbert.corpora.build import build_documents
 from linkbert.corpora.reader import Options
 from linkbert.corpora.store import Store
 from linkbert.files import locked
-from linkbert.graph.hyperlinks import build_hyperlinks
+from linkbert.graph.hyperlinks import MEMORY, build_hyperlinks
 from linkbert.graph.links import is_whole
 from linkbert.instances.tokens import tokenise
 from linkbert.instances.vocabulary import check_vocabulary_source, make_vocabulary
 from linkbert.shards import make_executor
 
-MEMORY, LEAST = 4_000_000_000, 1_000_000_000  # bytes to resolve links in: of all workers here, of one
+LEAST_MEMORY = 1_000_000_000  # bytes that a worker has to resolve links in, however many there are
 
 Progress = Callable[[str, int, int | None], None]
 
@@ -58,7 +58,7 @@ def build_store(
         if graph and not is_whole(to, "hyperlink"):
             if progress:
                 progress("graph", 0, 1)
-            build_hyperlinks(store, executor=executor, memory=MEMORY if dask else max(MEMORY // workers, LEAST))
+            build_hyperlinks(store, executor=executor, memory=MEMORY if dask else max(MEMORY // workers, LEAST_MEMORY))
             if progress:
                 progress("graph", 1, 1)
     return store

@@ -25,7 +25,7 @@ from typing import IO, Any, cast
 
 import numpy as np
 
-COMPRESSIONS = (".bz2", ".gz", ".tgz", ".xz", ".zst")
+COMPRESSIONS = (".bz2", ".gz", ".xz", ".zst")
 BLOCK = 1 << 20  # bytes of one request to a server
 
 
@@ -166,10 +166,10 @@ def decompressed_blocks(path: Path) -> Iterator[tuple[bytes, int]]:
     """
 
     def decompressor() -> Any:
-        match path.suffix:
+        match suffix:
             case ".bz2":
                 return bz2.BZ2Decompressor()
-            case ".gz" | ".tgz":
+            case ".gz":
                 from isal import igzip_lib
 
                 return igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP)
@@ -180,11 +180,12 @@ def decompressed_blocks(path: Path) -> Iterator[tuple[bytes, int]]:
 
                 return zstandard.ZstdDecompressor(max_window_size=2**31).decompressobj()
 
+    suffix = ".gz" if path.suffix == ".tgz" else path.suffix
     stream = None
     with open_source(path) as file:
         while block := file.read(1 << 16):
             position = file.tell()
-            if path.suffix not in COMPRESSIONS:
+            if suffix not in COMPRESSIONS:
                 yield block, position
                 continue
             while block:  # streams may follow one another in a file, with zeros as padding at the end

@@ -35,7 +35,7 @@ from linkbert.config import nearest
 from linkbert.corpora import READERS, find_reader
 from linkbert.corpora.reader import CUT, TABLE_CUT, Options, Record, Shard, Skipped
 from linkbert.corpora.store import DROPPED, FORMAT, Store, querying, shard_path, write_shard
-from linkbert.corpora.tree import is_hidden, is_tree
+from linkbert.corpora.tree import is_tree, walk_folder
 from linkbert.files import (
     CutFileError,
     decompressed_blocks,
@@ -169,13 +169,12 @@ def _measure(path: Path) -> dict[str, Any]:
     """Give a source's bytes, and a hash that tells it from another one of as many, without reading it whole.
 
     The hash is of a file's two ends (archives and compressed files end in checksums) or of the names and sizes of a
-    folder's files that are not hidden; what has an address has none.
+    files that reading a folder would find; what has an address has none.
     """
     if has_address(path):
         return {"bytes": source_size(path), "mark": ""}
     if path.is_dir():
-        names = {str(file.relative_to(path)): file for file in path.rglob("*") if file.is_file()}
-        files = sorted((name, file.stat().st_size) for name, file in names.items() if not is_hidden(name))
+        files = sorted((file.name, file.size) for file in walk_folder(path, lambda _: True))
         size, seen = sum(size for _, size in files), repr(files).encode()
     else:
         size = source_size(path)

@@ -166,7 +166,7 @@ def _list_zip(path: Path, wanted: Callable[[str], bool]) -> Iterator[File]:
     except (zipfile.BadZipFile, OSError) as error:
         raise ValueError(f"{path} is not a whole zip file ({error}): fetch it again") from None
     for member in members:
-        if member.is_dir() or is_hidden(member.filename) or not wanted(member.filename):
+        if member.is_dir() or _is_hidden(member.filename) or not wanted(member.filename):
             continue
         position = member.header_offset + member.compress_size
         cause = OUTSIDE if _leads_out(member.filename) else LINK if member.external_attr >> 28 == 0o12 else ""
@@ -180,7 +180,7 @@ def _list_tar(path: Path, wanted: Callable[[str], bool]) -> Iterator[File]:
             for member in archive:
                 cast(Any, archive).members = []  # else it keeps them all
                 name = str(PurePosixPath(member.name)).lstrip("/")
-                if is_hidden(name) or not wanted(name):
+                if _is_hidden(name) or not wanted(name):
                     continue
                 if _leads_out(name):
                     yield File(name, position=stream.position, cause=OUTSIDE)
@@ -203,6 +203,5 @@ def _leads_out(name: str) -> bool:
     return name.startswith("/") or ".." in PurePosixPath(name.replace("\\", "/")).parts
 
 
-def is_hidden(name: str) -> bool:
-    """Say whether a file, or a folder that it is in, begins with a dot."""
+def _is_hidden(name: str) -> bool:
     return any(part[0] == "." and part != ".." for part in PurePosixPath(name).parts)

@@ -53,6 +53,7 @@ from linkbert.graph.links import write_graph
 from linkbert.shards import make_executor, run_shards
 
 log = logging.getLogger(__name__)
+MEMORY = 4_000_000_000  # bytes to resolve links in
 SHARE = 32  # names of a partition, links of a range: such a part of a worker's memory (they take six times their size)
 MOST = 1 << 30  # bytes of them, as an Arrow array of strings holds 2^31
 TURNS = 10  # after the first: a chain of up to 2^10 redirects is followed, what is left then is a circle
@@ -89,7 +90,7 @@ def build_hyperlinks(
     *,
     name: str = "hyperlink",
     executor: Executor | None = None,
-    memory: int = 4_000_000_000,
+    memory: int = MEMORY,
     partitions: int | None = None,
 ) -> dict[str, Any]:
     """Resolve a store's links into STORE/graphs/NAME and return the counts that its graph.json holds.

@@ -30,7 +30,6 @@ from linkbert.tasks.formats import FORMATS, Source
 from linkbert.tasks.questions import QUESTION_FORMATS, distracted, halve
 from linkbert.tasks.table import SPLITS, Task, find_task
 
-DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError)  # what reading a member of a zip raises
 LONG = 5  # words of a text that two examples do not share by chance
 Files = tuple[tuple[str, Path], ...]  # a candidate: names as tasks.toml has them, and where they lie
 
@@ -224,14 +223,16 @@ def open_file(path: Path, inside: str, stack: ExitStack) -> list[Source]:
         if not inside:
             files[""] = io.BufferedReader(DecompressedFile(path))
         elif path.suffix == ".zip":
-            archive = stack.enter_context(zipfile.ZipFile(path))
-            files = {name: archive.open(name) for name in archive.namelist() if fnmatchcase(name, inside)}
+            with zipfile.ZipFile(path) as archive:
+                for name in archive.namelist():
+                    if fnmatchcase(name, inside):
+                        files[name] = io.BytesIO(archive.read(name))
         else:
             with tarfile.open(fileobj=DecompressedFile(path), mode="r|") as tar:
                 for member in tar:
                     if fnmatchcase(member.name, inside) and (file := tar.extractfile(member)):
                         files[member.name] = io.BytesIO(file.read())
-    except (*DAMAGED, RuntimeError, tarfile.TarError) as error:  # RuntimeError: a password, or a way of packing
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, tarfile.TarError) as error:
         raise ValueError(f"{path} is not a whole archive ({error}): fetch it again") from None
     if not files:
         raise ValueError(f"{path} holds no {inside}: is it the published archive?")
@@ -261,8 +262,6 @@ def read_files(task: Task, files: Files, counts: Counter[str]) -> list[Example]:
             return list(formats[name](sources, options, counts))
         except UnicodeDecodeError as error:
             raise ValueError(f"{files[0][1]} is not UTF-8 ({error.reason}): convert it") from None
-        except DAMAGED as error:  # a member of a zip
-            raise ValueError(f"{files[0][1]} is not a whole archive ({error}): fetch it again") from None
         except (KeyError, IndexError, TypeError, AttributeError) as error:  # of JSON with other keys or values
             where = next((source.item for source in sources if source.item), files[0][1])
             raise ValueError(f"{where} is not of this form ({type(error).__name__}: {error})") from None

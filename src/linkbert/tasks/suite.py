@@ -355,10 +355,10 @@ def summary(records: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         runs, task = list(each), find_task(name)
         split = split_of(task, runs)
         yield f"{task.title}, {split}, {len(runs)} run{'s' * (len(runs) > 1)} of {runs[0]['model']}"
-        if not runs[0]["scores"].get(split):
+        scored = runs[0]["scores"].get(split)
+        if not scored:
             yield "  not scored: its labels are not public"
-            continue
-        for metric in task.metrics:
+        for metric in task.metrics if scored else ():
             values = 100 * np.array([run["scores"][split][metric] for run in runs])
             spread = f" ± {values.std(ddof=1):.2f}" if len(runs) > 1 else ""
             low, high = 100 * np.mean([run["intervals"][split][metric] for run in runs], axis=0)
