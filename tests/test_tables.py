@@ -122,6 +122,11 @@ def test_variations_and_sets_outside_the_paper_stand_apart():
     assert variation({"fraction": 1.0, "distract": "", "epochs": 2}) == ""
 
 
+def test_a_run_without_scores_is_named():
+    (section,) = results_sections([result("rte", 0.6, scores={})])
+    assert section == Section("Not scored", ["RTE: not scored, the labels of its only set are not public"])
+
+
 def test_groups_are_listed_apart():
     groups = {"dev": {"2 hops": {"accuracy": 0.5}}}
     *_, every = results_sections([result("rte", 0.6, groups=groups), result("rte", 0.7, seed=1)])

@@ -20,8 +20,8 @@ import numpy as np
 from linkbert.plots import plot_scores
 from linkbert.report import Section, Table
 from linkbert.tasks.metrics import counted_metrics, suite_score
-from linkbert.tasks.scores import Column, Result, Score, choose_scores, differences
-from linkbert.tasks.table import suite
+from linkbert.tasks.scores import Column, Result, Score, choose_scores, differences, is_scored
+from linkbert.tasks.table import find_task, suite
 
 Row = list[float | None]
 
@@ -62,7 +62,7 @@ def _layout(number: str, table: Mapping[str, Any]) -> Layout:
 
 
 def results_sections(results: Sequence[Result], plots: Path | None = None) -> Iterator[Section]:
-    """Lay results out: the paper's tables that they have a part in, one of what is not in the paper, every score.
+    """Lay results out: the paper's tables that they have a part in, what is not in the paper, every score, no score.
 
     A plot of each of the first goes into the folder `plots`, where one is given.
     """
@@ -84,6 +84,10 @@ def results_sections(results: Sequence[Result], plots: Path | None = None) -> It
         yield Section(further.title, list(notes(left)), [], [Table(head, rows)])
     if scores:
         yield Section("Every score", [], [], [details_table(scores)])
+    if unscored := dict.fromkeys(find_task(result["task"]).title for result in results if not is_scored(result)):
+        yield Section(
+            "Not scored", [f"{title}: not scored, the labels of its only set are not public" for title in unscored]
+        )
 
 
 def scores_table(layout: Layout, scores: Sequence[Score]) -> Table:

@@ -102,15 +102,20 @@ def read_folders(folders: Iterable[Path]) -> list[Result]:
     return [{**result, "folder": folder} for folder in folders for result in read_results(folder)]
 
 
+def is_scored(run: Mapping[str, Any]) -> bool:
+    """Say whether a run has any score; one whose only set is a test set without public labels has none."""
+    return any(run["scores"].values())
+
+
 def choose_scores(results: Sequence[Result]) -> list[Score]:
     """Group runs by model, task, variation and settings, and choose the settings that count; in the tasks' order.
 
-    An unknown task is a ValueError.
+    Runs without a score are left out. An unknown task is a ValueError.
     """
     names = model_names(results)
     found: dict[tuple[str, str, str], dict[str, dict[int, Result]]] = {}
     for result in results:
-        if not any(result["scores"].values()):  # a test set without public labels
+        if not is_scored(result):
             continue
         key = names[result["model_hash"]], find_task(result["task"]).name, variation(result["settings"])
         settings = json.dumps([result["settings"], result["hashes"]], sort_keys=True)

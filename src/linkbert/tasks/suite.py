@@ -29,7 +29,7 @@ from linkbert.shards import make_executor, run_shards
 from linkbert.tasks.examples import Splits, gold
 from linkbert.tasks.metrics import SUBMISSIONS, baselines, intervals, per_example, score, write_submission
 from linkbert.tasks.results import GRID, RESULTS, add_result, read_results, run_key, write_predictions
-from linkbert.tasks.scores import split_of
+from linkbert.tasks.scores import is_scored, split_of
 from linkbert.tasks.splits import check_folder, find_files, model_task, read_splits
 from linkbert.tasks.table import Task, find_task
 
@@ -355,7 +355,7 @@ def summary(records: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         runs, task = list(each), find_task(name)
         split = split_of(task, runs)
         yield f"{task.title}, {split}, {len(runs)} run{'s' * (len(runs) > 1)} of {runs[0]['model']}"
-        scored = runs[0]["scores"].get(split)
+        scored = is_scored(runs[0])
         if not scored:
             yield "  not scored: its labels are not public"
         for metric in task.metrics if scored else ():
