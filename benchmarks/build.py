@@ -28,7 +28,7 @@ from pathlib import Path
 
 from linkbert.corpora.build import build_documents
 from linkbert.files import decompressed_blocks
-from linkbert.shards import make_executor
+from linkbert.workers import make_executor
 
 
 def main() -> None:

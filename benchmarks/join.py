@@ -36,7 +36,7 @@ from linkbert.corpora.store import DOCUMENTS, DROPPED, FORMAT, REDIRECTS, Store,
 from linkbert.files import remove
 from linkbert.graph.hyperlinks import build_hyperlinks, find_sections
 from linkbert.graph.links import ARRAYS, graph_folder
-from linkbert.shards import make_executor
+from linkbert.workers import make_executor
 
 SHARD = 100_000  # documents
 HOW: dict[str, Any] = {"compression": "zstd", "use_dictionary": False}  # as a store is written

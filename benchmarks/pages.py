@@ -18,9 +18,9 @@ from pathlib import Path
 from bs4 import BeautifulSoup, NavigableString, Tag
 from bs4.element import PreformattedString
 
-from linkbert.corpora import html
 from linkbert.corpora.reader import Options, Shard, Skipped
-from linkbert.corpora.tree import read_tree
+from linkbert.corpora.readers import html
+from linkbert.corpora.readers.tree import read_tree
 from linkbert.records import Document
 
 Found = tuple[str, list[tuple[str, str]]]  # text; address and anchor of each link in it

@@ -156,7 +156,7 @@ def run_stage(stage: str, source: Path, store: Path, vocabulary: str, workers: i
 def build_documents(source: Path, store: Path, workers: int) -> None:
     """Read the source into a store."""
     from linkbert.corpora import build
-    from linkbert.shards import make_executor
+    from linkbert.workers import make_executor
 
     with make_executor(workers) as executor:
         build.build_documents([source], store, executor=executor)
@@ -167,7 +167,7 @@ def build_tokens(store: Path, vocabulary: str, workers: int) -> None:
     from linkbert.corpora.store import Store
     from linkbert.instances.tokens import tokenise
     from linkbert.instances.vocabulary import load_vocabulary
-    from linkbert.shards import make_executor
+    from linkbert.workers import make_executor
 
     with make_executor(workers) as executor:
         tokenise(Store.open(store), load_vocabulary(vocabulary), executor=executor)
@@ -222,7 +222,7 @@ def draw_instances(store: Path) -> None:
 
 def check_store(store: Path) -> None:
     """Verify every promise."""
-    from linkbert.instances.check import check
+    from linkbert.views.check import check
 
     findings = list(check(store))
     print("".join(f"  broken: {promise} {detail}\n" for promise, kept, detail in findings if not kept), end="")

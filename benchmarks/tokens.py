@@ -24,7 +24,7 @@ from pathlib import Path
 from linkbert.corpora.store import Store
 from linkbert.instances.tokens import hash_id, tokenise
 from linkbert.instances.vocabulary import load_vocabulary
-from linkbert.shards import make_executor
+from linkbert.workers import make_executor
 
 
 def main() -> None:

@@ -129,7 +129,8 @@ def our_update(bert_config, batch, config, without=""):
     """Give a function that makes one update of ours, without one of its parts."""
     import torch
 
-    from linkbert.model import linkbert, step
+    from linkbert.model import heads as linkbert
+    from linkbert.model import step
 
     changes = {
         "logits kept": (linkbert.LinkBert, "masked_loss", linkbert.TwoLosses.masked_loss),
@@ -252,7 +253,7 @@ def measure(size, contenders, arguments):
     """Time the contenders in turns and print a table."""
     import torch
 
-    from linkbert.model.linkbert import LinkBert
+    from linkbert.model.heads import LinkBert
     from linkbert.model.step import operations_a_token
 
     config, bert_config, batch = setting(size, arguments)

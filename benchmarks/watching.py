@@ -17,11 +17,11 @@ import torch
 from torch.nn import functional
 
 from linkbert.config import make_config
-from linkbert.display import LiveLine, training_progress
 from linkbert.pretraining.checkpoint import State
 from linkbert.pretraining.journal import Journal
 from linkbert.pretraining.loop import Progress, journal_entry, peak_memory
 from linkbert.pretraining.run import pretrain_store
+from linkbert.progress import LiveLine, training_progress
 from linkbert.records import RELATIONS
 
 CALLS = 2_000

@@ -21,10 +21,10 @@ from pathlib import Path
 import mwparserfromhell
 from wikiextractor.extract import Extractor
 
-from linkbert.corpora.mediawiki import _read_page, plan, read_site
 from linkbert.corpora.reader import Options, Skipped
-from linkbert.corpora.site import resolve
-from linkbert.corpora.wikitext import parse
+from linkbert.corpora.readers.mediawiki import _read_page, plan, read_site
+from linkbert.corpora.readers.site import resolve
+from linkbert.corpora.readers.wikitext import parse
 from linkbert.files import decompressed_blocks
 
 

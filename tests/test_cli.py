@@ -123,7 +123,7 @@ def test_show_marks_resolved_and_dead_links(folder, capsys):
 
 def test_show_does_not_let_a_corpus_steer_the_terminal(folder, tmp_path, capsys):
     from linkbert.corpora.store import Store
-    from linkbert.show import printable, show_document
+    from linkbert.views.show import printable, show_document
 
     (tmp_path / "a.jsonl").write_text(json.dumps({"id": "a\x1b[2J", "title": ":smile: [bold]", "text": "Text."}))
     words = [

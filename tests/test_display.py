@@ -1,8 +1,8 @@
 import io
 import math
 
-from linkbert.display import HEADER_EVERY, TRAINING, LiveLine, training_progress
 from linkbert.pretraining.loop import Progress
+from linkbert.progress import HEADER_EVERY, TRAINING, LiveLine, training_progress
 
 
 def rows(*told, every=0.0):

@@ -7,7 +7,7 @@ import pytest
 
 from linkbert.config import make_config, to_dict
 from linkbert.pretraining.scores import Gain, Scores, to_json, wilson
-from linkbert.runs import read_runs, run_curves, run_lines, runs_table
+from linkbert.views.runs import read_runs, run_curves, run_lines, runs_table
 
 SCORES = Scores(
     pairs=90, mlm_loss=4.5, mlm_accuracy=wilson(30, 100), baseline_accuracy=wilson(5, 100), baseline_token=7,

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from linkbert.shards import make_executor, run_shards
+from linkbert.workers import make_executor, run_shards
 
 
 def write(folder: Path, number: int) -> None:

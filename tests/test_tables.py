@@ -4,11 +4,11 @@ import json
 import re
 
 from linkbert import cli
-from linkbert.report import Section, Table, text_lines, write_report
-from linkbert.tables import layouts, results_sections
 from linkbert.tasks.scores import choose_scores, model_names, variation
 from linkbert.tasks.suite import summary
 from linkbert.tasks.table import suite
+from linkbert.views.page import Section, Table, text_lines, write_report
+from linkbert.views.tables import layouts, results_sections
 
 
 def result(task, value, *, model="models/ours", seed=0, dev=None, **more):

@@ -17,7 +17,7 @@ from linkbert.graph.hyperlinks import MEMORY, build_hyperlinks
 from linkbert.graph.links import is_whole
 from linkbert.instances.tokens import tokenise
 from linkbert.instances.vocabulary import check_vocabulary_source, make_vocabulary
-from linkbert.shards import make_executor
+from linkbert.workers import make_executor
 
 LEAST_MEMORY = 1_000_000_000  # bytes that a worker has to resolve links in, however many there are
 

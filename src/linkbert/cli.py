@@ -313,7 +313,7 @@ def year_and_month(text: str) -> tuple[int, int]:
 
 def selector(text: str) -> str:
     """Read a CSS selector; "" is none."""
-    from linkbert.corpora.html import check_selector
+    from linkbert.corpora.readers.html import check_selector
 
     try:
         return check_selector(text) if text else text
@@ -375,9 +375,9 @@ def run_build(arguments: argparse.Namespace) -> int:
     """Documents, then vocabulary and tokens, then the graph; each stage goes on where an interrupted one stopped."""
     from linkbert.build import build_store
     from linkbert.corpora.reader import DAMAGE, Options
-    from linkbert.display import LiveLine, stage_progress
     from linkbert.plan import plan_build
-    from linkbert.stats import statistics_table, store_statistics
+    from linkbert.progress import LiveLine, stage_progress
+    from linkbert.views.stats import statistics_table, store_statistics
 
     options = Options(**{field.name: getattr(arguments, field.name) for field in fields(Options)})
     workers = arguments.workers or os.cpu_count() or 1
@@ -412,12 +412,12 @@ def run_build(arguments: argparse.Namespace) -> int:
 def run_graph(arguments: argparse.Namespace) -> int:
     """Add a graph to a store; one that is there stays as it is, since runs may rest on it."""
     from linkbert.corpora.store import Store
-    from linkbert.display import LiveLine, stage_progress
     from linkbert.files import locked, read_json
     from linkbert.graph.hyperlinks import build_hyperlinks
     from linkbert.graph.links import graph_folder, is_whole
     from linkbert.graph.random_graph import build_random
-    from linkbert.shards import make_executor
+    from linkbert.progress import LiveLine, stage_progress
+    from linkbert.workers import make_executor
 
     store = Store.open(arguments.store)
     method = arguments.method
@@ -466,7 +466,7 @@ def run_show(arguments: argparse.Namespace) -> int:
     """Show a document with its links, or instances as the model gets them."""
     from linkbert.corpora.store import Store
     from linkbert.instances.mixture import make_sampler, open_parts
-    from linkbert.show import one_of_each, show_document, show_instances
+    from linkbert.views.show import one_of_each, show_document, show_instances
 
     console = make_console()
     if arguments.instances is not None and arguments.instances < 1:
@@ -538,7 +538,7 @@ def stores_and_settings(
 
 def run_stats(arguments: argparse.Namespace) -> int:
     """Print a store's counts."""
-    from linkbert.stats import statistics_table, store_statistics, write_plots
+    from linkbert.views.stats import statistics_table, store_statistics, write_plots
 
     statistics = store_statistics(arguments.store, make_config(arguments.preset or arguments.usual, arguments.set))
     plots = write_plots(statistics, arguments.plots) if arguments.plots else []
@@ -554,10 +554,10 @@ def run_report(arguments: argparse.Namespace) -> int:
     """Write counts of stores, how runs compare, and results beside the paper's into one page, or print its text."""
     import tempfile
 
-    from linkbert.plots import plot_runs
-    from linkbert.report import Section, text_lines, write_report
-    from linkbert.runs import read_runs, run_curves, run_lines, runs_table
-    from linkbert.stats import statistics_table, store_statistics, write_plots
+    from linkbert.views.page import Section, text_lines, write_report
+    from linkbert.views.plots import plot_runs
+    from linkbert.views.runs import read_runs, run_curves, run_lines, runs_table
+    from linkbert.views.stats import statistics_table, store_statistics, write_plots
 
     config = make_config(arguments.preset or arguments.usual, arguments.set)
     if arguments.to and arguments.to.suffix not in (".html", ".md"):
@@ -583,8 +583,8 @@ def run_report(arguments: argparse.Namespace) -> int:
             sections.append(Section("Runs", list(runs_table(runs)), curves))
             sections += [Section(run.name, run_lines(run), []) for run in runs if arguments.to]
         if of_results:
-            from linkbert.tables import results_sections
             from linkbert.tasks.scores import read_folders
+            from linkbert.views.tables import results_sections
 
             sections += results_sections(read_folders(of_results), Path(folder) if arguments.to else None)
         if arguments.to:
@@ -631,7 +631,7 @@ def run_compare(arguments: argparse.Namespace) -> int:
 def run_overlap(arguments: argparse.Namespace) -> int:
     """Look for a task's test contexts in a store; on dev where there is no test set."""
     from linkbert.corpora.store import Store
-    from linkbert.display import LiveLine, count_text
+    from linkbert.progress import LiveLine, count_text
     from linkbert.tasks.overlap import context_of, find_overlap, overlap_lines
     from linkbert.tasks.splits import find_data, read_splits
     from linkbert.tasks.table import find_task
@@ -654,7 +654,7 @@ def run_overlap(arguments: argparse.Namespace) -> int:
 
 def run_check(arguments: argparse.Namespace) -> int:
     """Verify a store; the status is 1 where a promise is broken."""
-    from linkbert.instances.check import check
+    from linkbert.views.check import check
 
     results = []
     for promise, ok, detail in check(arguments.store):
@@ -694,10 +694,10 @@ def choose_stores(
 
 def run_pretrain(arguments: argparse.Namespace) -> int:
     """Train, with a live line, and print the scores on held-out documents."""
-    from linkbert.display import LiveLine, training_progress
     from linkbert.pretraining.journal import read_record
     from linkbert.pretraining.run import pretrain_store
-    from linkbert.show import show_result
+    from linkbert.progress import LiveLine, training_progress
+    from linkbert.views.show import show_result
 
     before = read_record(arguments.to) if arguments.resume and (arguments.to / "run.json").is_file() else {}
     stores, settings = choose_stores(arguments.mix, arguments.settings, before)
@@ -741,7 +741,7 @@ def run_tasks(arguments: argparse.Namespace) -> int:
 
 def run_finetune(arguments: argparse.Namespace) -> int:
     """Fine-tune an encoder on one dataset or several, and print the scores."""
-    from linkbert.display import LiveLine, seconds_text
+    from linkbert.progress import LiveLine, seconds_text
     from linkbert.tasks import suite, table
     from linkbert.tasks.splits import find_data
 
@@ -783,7 +783,7 @@ def run_score(arguments: argparse.Namespace) -> int:
     from linkbert.pretraining.checkpoint import find_model
     from linkbert.pretraining.evaluation import score_model
     from linkbert.pretraining.scores import to_json
-    from linkbert.show import show_scores
+    from linkbert.views.show import show_scores
 
     path = Path(arguments.model)
     folder = find_model(path) if path.exists() else find_encoder(arguments.model)

@@ -24,21 +24,21 @@ from linkbert.build import build_store
 from linkbert.config import Config, make_config
 from linkbert.corpora.sentences import split_sentences
 from linkbert.corpora.store import Store
-from linkbert.display import LiveLine, seconds_text, stage_progress, training_progress
 from linkbert.files import remove, write_json
 from linkbert.instances.batches import Batches
 from linkbert.instances.sampler import Sampler, held_out, open_graph, open_sampler
 from linkbert.instances.tokens import TokenStore
 from linkbert.model.checkpoint import start_model
+from linkbert.model.optimizer import make_optimizer
 from linkbert.model.step import choose_precision, compiles, step_function
 from linkbert.pretraining.distributed import choose_device
 from linkbert.pretraining.distributed import processes as join_processes
 from linkbert.pretraining.evaluation import evaluate, held_out_batches
-from linkbert.pretraining.optimizer import make_optimizer
 from linkbert.pretraining.run import pretrain_store
 from linkbert.pretraining.scores import Scores
-from linkbert.show import one_of_each, show_instances, show_scores
-from linkbert.stats import statistics_table, store_statistics
+from linkbert.progress import LiveLine, seconds_text, stage_progress, training_progress
+from linkbert.views.show import one_of_each, show_instances, show_scores
+from linkbert.views.stats import statistics_table, store_statistics
 
 MARK = "linkbert-demo.json"  # says that a folder is a demo's own and may be replaced
 CANDIDATES = 160  # sentences of unseen documents, of which the demo shows the surest masks

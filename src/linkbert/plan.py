@@ -19,8 +19,8 @@ from linkbert.corpora import READERS
 from linkbert.corpora.build import describe_sources
 from linkbert.corpora.reader import Options, Record, Shard, Skipped
 from linkbert.corpora.store import shard_path, write_shard
-from linkbert.display import count_text, seconds_text
 from linkbert.files import read_json, source_path
+from linkbert.progress import count_text, seconds_text
 from linkbert.records import Document
 
 CUTTING, SAMPLING = 2.0, 10.0  # seconds given to cutting each source, and to reading samples of all

@@ -10,7 +10,7 @@ import sys
 import atheris
 
 with atheris.instrument_imports(include=["linkbert.corpora"]):
-    from linkbert.corpora.wikitext import Site, parse
+    from linkbert.corpora.readers.wikitext import Site, parse
 
 PIECES = [
     *(

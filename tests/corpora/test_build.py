@@ -16,18 +16,19 @@ from pathlib import Path
 
 import pytest
 
-from linkbert.corpora import READERS, build, find_reader, jsonl
+from linkbert.corpora import READERS, build, find_reader
 from linkbert.corpora.build import build_documents
 from linkbert.corpora.reader import Reader, Shard
+from linkbert.corpora.readers import jsonl
 from linkbert.corpora.store import Store
 from linkbert.records import Document, Link, Redirect
-from linkbert.shards import make_executor
+from linkbert.workers import make_executor
 
 SCRIPT = """
 import sys
-from linkbert.corpora import jsonl
+from linkbert.corpora.readers import jsonl
 from linkbert.corpora.build import build_documents
-from linkbert.shards import make_executor
+from linkbert.workers import make_executor
 jsonl.SHARD_BYTES = 20_000
 with make_executor(int(sys.argv[4])) as executor:
     build_documents([sys.argv[1]], sys.argv[2], links_table=sys.argv[3], executor=executor)

@@ -8,10 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from linkbert.cli import main
-from linkbert.corpora import find_reader, html
+from linkbert.corpora import find_reader
 from linkbert.corpora.build import build_documents
-from linkbert.corpora.hrefs import Place, find_place, resolve
 from linkbert.corpora.reader import Options, Skipped
+from linkbert.corpora.readers import html
+from linkbert.corpora.readers.hrefs import Place, find_place, resolve
 from linkbert.graph.hyperlinks import build_hyperlinks
 from linkbert.records import Document, Redirect
 

@@ -11,8 +11,9 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from linkbert.corpora import find_reader, jsonl
+from linkbert.corpora import find_reader
 from linkbert.corpora.reader import Options, Skipped
+from linkbert.corpora.readers import jsonl
 from linkbert.records import Document, Link
 
 COMPRESS = {".bz2": bz2.compress, ".gz": gzip.compress, ".xz": lzma.compress, ".zst": zstandard.compress, "": bytes}

@@ -16,11 +16,12 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from linkbert.corpora import find_reader, markdown
+from linkbert.corpora import find_reader
 from linkbert.corpora.build import build_documents
-from linkbert.corpora.markdown import FRONT_FAULT, LARGEST, NESTED, PIECE, read_page
 from linkbert.corpora.reader import Options, Skipped
-from linkbert.corpora.tree import TOO_LARGE
+from linkbert.corpora.readers import markdown
+from linkbert.corpora.readers.markdown import FRONT_FAULT, LARGEST, NESTED, PIECE, read_page
+from linkbert.corpora.readers.tree import TOO_LARGE
 from linkbert.graph.hyperlinks import build_hyperlinks
 from linkbert.records import Document, Redirect
 

@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from linkbert.corpora import find_reader, mediawiki
-from linkbert.corpora.bzip2 import read_blocks
-from linkbert.corpora.mediawiki import plan, read, read_site
+from linkbert.corpora import find_reader
 from linkbert.corpora.reader import Options, Skipped
+from linkbert.corpora.readers import mediawiki
+from linkbert.corpora.readers.bzip2 import read_blocks
+from linkbert.corpora.readers.mediawiki import plan, read, read_site
 from linkbert.records import Document, Link, Redirect
 
 HEAD = """<mediawiki xmlns="http://www.mediawiki.org/xml/export-0.10/" version="0.10" xml:lang="de">

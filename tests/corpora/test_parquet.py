@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from linkbert.corpora import find_reader, parquet
+from linkbert.corpora import find_reader
 from linkbert.corpora.build import build_documents
 from linkbert.corpora.reader import CUT, Options, Skipped
+from linkbert.corpora.readers import parquet
 from linkbert.records import Document, Link
 
 words = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)

@@ -9,9 +9,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from lxml import etree
 
-from linkbert.corpora import pubmed
 from linkbert.corpora.build import build_documents
 from linkbert.corpora.reader import CUT, Options, Skipped
+from linkbert.corpora.readers import pubmed
 from linkbert.graph.hyperlinks import build_hyperlinks
 from linkbert.records import Document
 

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from linkbert.corpora import find_reader, text
+from linkbert.corpora import find_reader
 from linkbert.corpora.reader import CUT, Options, Skipped
-from linkbert.corpora.tree import LINK, OUTSIDE
+from linkbert.corpora.readers import text
+from linkbert.corpora.readers.tree import LINK, OUTSIDE
 from linkbert.records import Document
 
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from linkbert.corpora.site import Site, find_targets, is_disambiguation, normal_title, resolve, words
-from linkbert.corpora.wikitext import parse
+from linkbert.corpora.readers.site import Site, find_targets, is_disambiguation, normal_title, resolve, words
+from linkbert.corpora.readers.wikitext import parse
 
 GOLDEN = Path(__file__).parent / "golden"
 EN = Site()

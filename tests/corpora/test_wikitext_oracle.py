@@ -12,9 +12,9 @@ import mwparserfromhell
 import pytest
 from mwparserfromhell.nodes import ExternalLink, Heading, Tag, Text, Wikilink
 
-from linkbert.corpora.mediawiki import plan, read_site
 from linkbert.corpora.reader import Options
-from linkbert.corpora.wikitext import parse
+from linkbert.corpora.readers.mediawiki import plan, read_site
+from linkbert.corpora.readers.wikitext import parse
 from linkbert.files import decompressed_blocks
 
 EXCERPT = "corpora/mediawiki/enwiki-excerpt-pages-articles.xml.bz2"

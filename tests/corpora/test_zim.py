@@ -9,9 +9,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from linkbert.corpora import find_reader, zim
+from linkbert.corpora import find_reader
 from linkbert.corpora.build import build_documents
 from linkbert.corpora.reader import CUT, Options, Skipped
+from linkbert.corpora.readers import zim
 from linkbert.graph.hyperlinks import build_hyperlinks
 from linkbert.records import Document, Redirect
 

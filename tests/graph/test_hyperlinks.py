@@ -20,7 +20,7 @@ from linkbert.graph.hyperlinks import build_hyperlinks, find_sections
 from linkbert.graph.links import LinkGraph
 from linkbert.graph.random_graph import build_random
 from linkbert.records import Document, Link, Redirect
-from linkbert.shards import make_executor
+from linkbert.workers import make_executor
 
 names = st.sampled_from([f"n{i}" for i in range(9)])
 fragments = st.sampled_from(["", "", "part_One", "Nowhere"])

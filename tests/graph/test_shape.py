@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from linkbert.graph import shape
 from linkbert.graph.links import LinkGraph, write_graph
-from linkbert.graph.shape import describe_graph
+from linkbert.views import shape
+from linkbert.views.shape import describe_graph
 
 numbers = st.integers(1, 7)
 lists = numbers.flatmap(lambda n: st.lists(st.lists(st.integers(0, n - 1), max_size=6), min_size=n, max_size=n))

@@ -23,7 +23,7 @@ from linkbert.graph.tfidf import build_tfidf, cut_parts, postings_room, token_ki
 from linkbert.instances.tokens import tokenise
 from linkbert.instances.vocabulary import SPECIAL, Vocabulary
 from linkbert.records import Document
-from linkbert.shards import make_executor
+from linkbert.workers import make_executor
 
 BITS = 18  # of a term where few words are used: small tables, and no two of them fall together
 WORDS = [f"w{i}" for i in range(40)]  # "w25" is the pieces "w2" and "##5"

@@ -15,7 +15,7 @@ from linkbert.graph.links import LinkGraph
 from linkbert.instances.tokens import TokenStore, tokenise
 from linkbert.instances.vocabulary import SPECIAL, Vocabulary
 from linkbert.records import Document, Link, Redirect
-from linkbert.shards import make_executor
+from linkbert.workers import make_executor
 
 WORDS = [f"word{i}" for i in range(60)]
 TOY = Vocabulary((*SPECIAL, *WORDS, *(f"##{i}" for i in range(20))))

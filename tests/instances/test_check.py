@@ -9,11 +9,11 @@ from linkbert.config import Config
 from linkbert.files import read_json, write_json
 from linkbert.graph.links import LinkGraph, write_graph
 from linkbert.graph.random_graph import build_random
-from linkbert.instances import check as check_module
-from linkbert.instances.check import check, judge
 from linkbert.instances.sampler import Sampler
 from linkbert.instances.tokens import DTYPES, TokenStore
 from linkbert.records import LINKED, RANDOM
+from linkbert.views import check as check_module
+from linkbert.views.check import check, judge
 
 GRAPH_DTYPES = {"offsets": "<i8", "targets": "<i4", "links": "<i8", "sections": "<i4", "in_degree": "<i4"}
 
@@ -164,7 +164,7 @@ def test_a_real_corpus_keeps_every_promise(data, tmp_path):
     from linkbert.graph.hyperlinks import build_hyperlinks
     from linkbert.instances.tokens import tokenise
     from linkbert.instances.vocabulary import load_vocabulary
-    from linkbert.shards import make_executor
+    from linkbert.workers import make_executor
 
     with make_executor(1) as executor:
         store = build_documents([data / "corpora" / "computing-dictionary.jsonl.xz"], tmp_path / "s", executor=executor)

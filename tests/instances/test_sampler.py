@@ -11,10 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from linkbert.config import Config
-from linkbert.instances import kernels
-from linkbert.instances.check import judge
+from linkbert.instances import draw as kernels
 from linkbert.instances.sampler import Sampler, describe_instances, held_out, split_shares
 from linkbert.records import CONTIGUOUS, LINKED, RANDOM, Segment
+from linkbert.views.check import judge
 
 THIRDS = (1 / 3, 1 / 3, 1 / 3)
 LAWS = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

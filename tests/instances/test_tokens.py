@@ -14,12 +14,12 @@ from linkbert.corpora.sentences import split_sentences
 from linkbert.files import read_json, remove, write_json
 from linkbert.graph.hyperlinks import find_sections
 from linkbert.instances import tokens as tokens_module
-from linkbert.instances.check import check
 from linkbert.instances.sampler import describe_instances, open_sampler
 from linkbert.instances.tokens import LONGEST_SENTENCE, TokenStore, WordPieces, hash_id, make_pieces, tokenise
 from linkbert.instances.vocabulary import SPECIAL, Vocabulary, train_vocabulary
 from linkbert.records import Document, Link
-from linkbert.shards import make_executor
+from linkbert.views.check import check
+from linkbert.workers import make_executor
 
 TEXTS = [
     "The quick brown foxes jumped over lazy dogs. Übermut tut selten gut, sagt man in 東京.",

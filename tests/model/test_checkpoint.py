@@ -20,7 +20,7 @@ from transformers import (
 from linkbert.config import make_config
 from linkbert.model.checkpoint import find_encoder, load_model, read_encoder, save_model, start_model
 from linkbert.model.fill import fill_mask, relate
-from linkbert.model.linkbert import Inputs, LinkBert
+from linkbert.model.heads import Inputs, LinkBert
 
 WORDS = ["the", "sea", "moon", "pulls", "tides", "bread", "of", "capital", "##s", "."]
 VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]

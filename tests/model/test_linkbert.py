@@ -10,8 +10,8 @@ from torch.nn import functional
 from transformers import BertConfig, BertForPreTraining
 
 from linkbert.config import make_config
-from linkbert.model.encoder import Mode
-from linkbert.model.linkbert import Inputs, LinkBert
+from linkbert.model.fast_bert import Mode
+from linkbert.model.heads import Inputs, LinkBert
 from linkbert.model.parts import drop, dropout_keys
 from linkbert.model.step import compiles, operations_a_token, step_function
 from linkbert.records import IGNORED

@@ -12,8 +12,8 @@ from transformers import BertConfig, BertForPreTraining
 from linkbert.config import make_config
 from linkbert.model import loss
 from linkbert.model.attention import attend, who_sees
-from linkbert.model.encoder import Mode, give_slots
-from linkbert.model.linkbert import Inputs, LinkBert
+from linkbert.model.fast_bert import Mode, give_slots
+from linkbert.model.heads import Inputs, LinkBert
 from linkbert.model.step import query_slots, step_function
 from linkbert.records import IGNORED
 

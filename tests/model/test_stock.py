@@ -6,9 +6,9 @@ from torch.nn import functional
 from transformers import MODEL_FOR_MASKED_LM_MAPPING as CLASSES
 from transformers import BertConfig, ModernBertConfig
 
-from linkbert.model.encoder import Mode
-from linkbert.model.linkbert import Inputs, LinkBert
-from linkbert.model.stock import KINDS, Stock, longest, new_config
+from linkbert.model.fast_bert import Mode
+from linkbert.model.heads import Inputs, LinkBert
+from linkbert.model.hf_encoder import KINDS, Stock, longest, new_config
 from linkbert.records import IGNORED
 
 SIZES = {"vocab_size": 60, "hidden_size": 32, "num_hidden_layers": 4, "num_attention_heads": 4, "intermediate_size": 48}

@@ -17,9 +17,9 @@ from linkbert.config import Config, Part
 from linkbert.instances.batches import Batch, Counts
 from linkbert.instances.vocabulary import SPECIAL
 from linkbert.model.checkpoint import make_model, write_model
+from linkbert.model.optimizer import make_optimizer
 from linkbert.model.step import step_function
 from linkbert.pretraining.loop import pretrain
-from linkbert.pretraining.optimizer import make_optimizer
 from linkbert.records import IGNORED
 
 VOCABULARY = 40

@@ -8,7 +8,7 @@ import torch
 from linkbert.config import Part
 from linkbert.instances.mixture import open_parts
 from linkbert.model.checkpoint import write_model
-from linkbert.model.linkbert import Predictions
+from linkbert.model.heads import Predictions
 from linkbert.pretraining.distributed import Processes
 from linkbert.pretraining.evaluation import ask_of, evaluate, evaluate_stores, held_out_pairs, score_model
 from linkbert.pretraining.scores import (

@@ -16,11 +16,11 @@ from linkbert.config import make_config
 from linkbert.instances.batches import Batches
 from linkbert.instances.sampler import open_sampler
 from linkbert.model.checkpoint import load_model, start_model
+from linkbert.model.optimizer import make_optimizer
 from linkbert.model.step import step_function
 from linkbert.pretraining.checkpoint import State, checkpoints, find_model, last_checkpoint, restore_optimizer
 from linkbert.pretraining.journal import read_journal
 from linkbert.pretraining.loop import dropout_seed
-from linkbert.pretraining.optimizer import make_optimizer
 from linkbert.pretraining.pace import read_pace
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from linkbert.pretraining.optimizer import clip_gradients, learning_rate, make_optimizer, warmup_steps
+from linkbert.model.optimizer import clip_gradients, learning_rate, make_optimizer, warmup_steps
 
 
 def test_the_schedule_by_hand():

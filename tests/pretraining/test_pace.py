@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from linkbert.pretraining.optimizer import learning_rate
+from linkbert.model.optimizer import learning_rate
 from linkbert.pretraining.pace import FIRST, Pace, Plan
 
 

@@ -6,9 +6,9 @@ import logging
 from collections import Counter
 from pathlib import Path
 
-from linkbert.corpora import html, jats, jsonl, markdown, mediawiki, parquet, pubmed, text, zim
 from linkbert.corpora.reader import Reader
-from linkbert.corpora.tree import is_tree, list_names
+from linkbert.corpora.readers import html, jats, jsonl, markdown, mediawiki, parquet, pubmed, text, zim
+from linkbert.corpora.readers.tree import is_tree, list_names
 from linkbert.files import COMPRESSIONS, CutFileError, decompressed_blocks
 
 READERS: dict[str, Reader] = {

@@ -34,8 +34,8 @@ import linkbert
 from linkbert.config import nearest
 from linkbert.corpora import READERS, find_reader
 from linkbert.corpora.reader import CUT, TABLE_CUT, Options, Record, Shard, Skipped
+from linkbert.corpora.readers.tree import is_tree, walk_folder
 from linkbert.corpora.store import DROPPED, FORMAT, Store, querying, shard_path, write_shard
-from linkbert.corpora.tree import is_tree, walk_folder
 from linkbert.files import (
     CutFileError,
     decompressed_blocks,
@@ -48,7 +48,7 @@ from linkbert.files import (
     write_json,
 )
 from linkbert.records import Document, Link
-from linkbert.shards import make_executor, run_shards
+from linkbert.workers import make_executor, run_shards
 
 log = logging.getLogger(__name__)
 END = 1 << 16  # bytes at either end of a file that tell it from another one of its size

@@ -50,7 +50,7 @@ from linkbert.corpora.sentences import split_sentences
 from linkbert.corpora.store import Store, open_parquet, shard_path
 from linkbert.files import read_json, remove, replacing, write_json
 from linkbert.graph.links import write_graph
-from linkbert.shards import make_executor, run_shards
+from linkbert.workers import make_executor, run_shards
 
 log = logging.getLogger(__name__)
 MEMORY = 4_000_000_000  # bytes to resolve links in

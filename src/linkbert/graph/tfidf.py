@@ -34,7 +34,7 @@ from linkbert.corpora.store import Store
 from linkbert.files import map_array, read_json, remove, replacing, write_json
 from linkbert.graph import kernels
 from linkbert.graph.links import graph_folder, write_graph
-from linkbert.shards import make_executor, run_shards
+from linkbert.workers import make_executor, run_shards
 
 BITS = 24  # of a term
 FREQUENT = 3_000  # documents; a term of more is not looked up

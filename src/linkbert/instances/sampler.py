@@ -20,7 +20,7 @@ import numpy as np
 
 from linkbert.config import Config
 from linkbert.graph.links import LinkGraph
-from linkbert.instances import kernels
+from linkbert.instances import draw as kernels
 from linkbert.instances.tokens import TokenStore
 from linkbert.instances.vocabulary import CLS, MASK, PAD, SEP
 from linkbert.records import CONTIGUOUS, LINKED, RANDOM, RELATIONS, Pair, Segment

@@ -39,7 +39,7 @@ from linkbert.corpora.store import Store
 from linkbert.files import map_array, read_json, remove, replacing, write_json
 from linkbert.instances.vocabulary import LONGEST_WORD, Vocabulary, load_vocabulary
 from linkbert.records import Link
-from linkbert.shards import run_shards
+from linkbert.workers import run_shards
 
 log = logging.getLogger(__name__)
 FORMAT = 1

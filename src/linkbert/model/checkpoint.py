@@ -25,9 +25,9 @@ from transformers import CONFIG_MAPPING, MODEL_FOR_MASKED_LM_MAPPING, BertConfig
 
 from linkbert.config import Config
 from linkbert.files import fetch_from_hub, read_json, replacing, write_json
-from linkbert.model.linkbert import LinkBert, TwoLosses
+from linkbert.model.heads import LinkBert, TwoLosses
+from linkbert.model.hf_encoder import KINDS, Stock, kind_of, longest, new_config
 from linkbert.model.start import look_at_neighbours
-from linkbert.model.stock import KINDS, Stock, kind_of, longest, new_config
 
 log = logging.getLogger(__name__)
 

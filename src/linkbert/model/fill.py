@@ -13,8 +13,8 @@ from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from linkbert.model.checkpoint import RELATION_HEADS, VOCABULARY_FILES, make_model, objective_of, read_encoder
-from linkbert.model.linkbert import Inputs, TwoLosses
-from linkbert.model.stock import kind_of, longest
+from linkbert.model.heads import Inputs, TwoLosses
+from linkbert.model.hf_encoder import kind_of, longest
 from linkbert.records import RELATIONS
 
 

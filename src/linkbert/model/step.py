@@ -21,8 +21,8 @@ import torch
 from torch import nn
 
 from linkbert.config import Config
-from linkbert.model.encoder import Mode
-from linkbert.model.linkbert import Inputs, LinkBert, Output, TwoLosses
+from linkbert.model.fast_bert import Mode
+from linkbert.model.heads import Inputs, LinkBert, Output, TwoLosses
 from linkbert.model.parts import dropout_keys
 from linkbert.records import IGNORED
 

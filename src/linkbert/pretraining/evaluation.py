@@ -29,8 +29,8 @@ from linkbert.instances.sampler import held_out as held_out_documents
 from linkbert.instances.tokens import TokenStore
 from linkbert.instances.vocabulary import check_same_vocabulary, load_vocabulary
 from linkbert.model.checkpoint import load_model
-from linkbert.model.linkbert import Inputs, Predictions, TwoLosses
-from linkbert.model.stock import longest
+from linkbert.model.heads import Inputs, Predictions, TwoLosses
+from linkbert.model.hf_encoder import longest
 from linkbert.pretraining.distributed import Processes, sum_over
 from linkbert.pretraining.distributed import processes as join_processes
 from linkbert.pretraining.scores import ENOUGH, Scores, clustered, clustered_gain

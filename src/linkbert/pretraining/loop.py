@@ -30,12 +30,12 @@ from torch import Tensor, nn
 
 from linkbert.config import Config
 from linkbert.instances.batches import Batches
-from linkbert.model.linkbert import Output
+from linkbert.model.heads import Output
+from linkbert.model.optimizer import clip_gradients, learning_rate, set_learning_rate, warmup_steps
 from linkbert.pretraining.checkpoint import Checkpoints, State, checkpoints
 from linkbert.pretraining.distributed import Processes, averaged, stop_on_signals, sum_over, summing
 from linkbert.pretraining.guard import Fault, judge
 from linkbert.pretraining.journal import Journal
-from linkbert.pretraining.optimizer import clip_gradients, learning_rate, set_learning_rate, warmup_steps
 from linkbert.pretraining.pace import FIRST, Pace, Plan, read_pace
 from linkbert.records import RELATIONS
 

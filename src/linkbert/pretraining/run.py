@@ -36,6 +36,7 @@ from linkbert.instances.batches import Batches
 from linkbert.instances.mixture import OpenPart, count_tokens, make_sampler, open_parts
 from linkbert.instances.vocabulary import check_same_vocabulary, load_vocabulary
 from linkbert.model.checkpoint import find_encoder, load_model, start_model, write_model
+from linkbert.model.optimizer import make_optimizer
 from linkbert.model.step import (
     DTYPES,
     choose_precision,
@@ -59,7 +60,6 @@ from linkbert.pretraining.distributed import processes as join_processes
 from linkbert.pretraining.evaluation import ask_of, evaluate_stores, held_out_pairs
 from linkbert.pretraining.journal import FORMAT, read_record
 from linkbert.pretraining.loop import Progress, pretrain
-from linkbert.pretraining.optimizer import make_optimizer
 from linkbert.pretraining.scores import Scores, from_json, to_json
 
 # Settings that may change when a run goes on: they decide neither what is learnt nor by which updates.

@@ -27,17 +27,17 @@ from torch import nn
 from linkbert.config import FineTune
 from linkbert.instances.vocabulary import load_vocabulary
 from linkbert.model.checkpoint import find_weights
-from linkbert.model.step import DTYPES, choose_precision
-from linkbert.model.stock import KINDS, longest
-from linkbert.pretraining.distributed import choose_device
-from linkbert.pretraining.loop import deterministic
-from linkbert.pretraining.optimizer import (
+from linkbert.model.hf_encoder import KINDS, longest
+from linkbert.model.optimizer import (
     clip_gradients,
     learning_rate,
     make_optimizer,
     set_learning_rate,
     warmup_steps,
 )
+from linkbert.model.step import DTYPES, choose_precision
+from linkbert.pretraining.distributed import choose_device
+from linkbert.pretraining.loop import deterministic
 from linkbert.records import IGNORED
 from linkbert.tasks.answers import best_threshold, refuse
 from linkbert.tasks.examples import Features, Prediction, Splits

@@ -25,13 +25,13 @@ import numpy as np
 import linkbert
 from linkbert.config import FineTune, make_fine_tune, parse_value, show_value
 from linkbert.files import locked, read_json, replacing, sha256
-from linkbert.shards import make_executor, run_shards
 from linkbert.tasks.examples import Splits, gold
 from linkbert.tasks.metrics import SUBMISSIONS, baselines, intervals, per_example, score, write_submission
 from linkbert.tasks.results import GRID, RESULTS, add_result, read_results, run_key, write_predictions
 from linkbert.tasks.scores import is_scored, split_of
 from linkbert.tasks.splits import check_folder, find_files, model_task, read_splits
 from linkbert.tasks.table import Task, find_task
+from linkbert.workers import make_executor, run_shards
 
 UNDECIDED = ("seed", "threads", "device")  # settings that do not make another run; the seed is told apart
 SUITE_OF = {"question": "mrqa", "text": "glue", "tags": "blurb", "choice": "medqa"}  # whose grid other tasks take

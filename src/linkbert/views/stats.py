@@ -17,9 +17,9 @@ from linkbert.config import Config
 from linkbert.corpora.store import Store
 from linkbert.files import read_json
 from linkbert.graph.links import LinkGraph
-from linkbert.graph.shape import describe_graph
 from linkbert.instances.sampler import count_anchors, open_sampler
 from linkbert.instances.tokens import TokenStore
+from linkbert.views.shape import describe_graph
 
 LINK_FATES = ("found", "resolved", "dead", "self", "disambiguation")
 
@@ -100,7 +100,7 @@ def _shape_lines(shape: dict[str, Any]) -> Iterator[str]:
 
 def write_plots(statistics: dict[str, Any], folder: Path) -> list[Path]:
     """Draw the degrees of all graphs, and for each graph what alpha does, into FOLDER; return the PNG files."""
-    from linkbert.plots import plot_coverage, plot_degrees
+    from linkbert.views.plots import plot_coverage, plot_degrees
 
     shapes = statistics["shapes"]
     if not shapes:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from linkbert.corpora.reader import Options, Reader, Shard, Skipped
-from linkbert.corpora.tree import decode_text, plan_tree, read_tree
+from linkbert.corpora.readers.tree import decode_text, plan_tree, read_tree
 from linkbert.records import Document
 
 SUFFIXES = (".txt",)

@@ -18,9 +18,9 @@ from urllib.parse import unquote
 
 from lxml import etree
 
-from linkbert.corpora.pubmed import aliases
 from linkbert.corpora.reader import CUT, Options, Reader, Record, Shard, Skipped
-from linkbert.corpora.tree import plan_tree, read_tree
+from linkbert.corpora.readers.pubmed import aliases
+from linkbert.corpora.readers.tree import plan_tree, read_tree
 from linkbert.records import Document, Link, Redirect
 
 SUFFIXES = (".nxml",)

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from linkbert.config import modern, show_value
-from linkbert.display import count_text, seconds_text
 from linkbert.pretraining.journal import read_journal, read_record
 from linkbert.pretraining.scores import Gain, Scores, Share, describe, from_json
+from linkbert.progress import count_text, seconds_text
 from linkbert.records import RELATIONS
 
 

@@ -23,7 +23,7 @@ from linkbert.config import Config
 from linkbert.corpora.store import Store, shard_path
 from linkbert.files import read_json
 from linkbert.graph.links import PARTS, LinkGraph
-from linkbert.instances import kernels
+from linkbert.instances import draw as kernels
 from linkbert.instances.sampler import Instances, Sampler, held_out, mask_counts
 from linkbert.instances.tokens import LONGEST_SENTENCE, TokenStore, hash_id, make_pieces, never_falls
 from linkbert.instances.vocabulary import CLS, MASK, PAD, SEP, UNK

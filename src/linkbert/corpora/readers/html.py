@@ -21,10 +21,10 @@ from typing import NamedTuple
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode, SelectolaxError
 
-from linkbert.corpora.hrefs import SUFFIXES, Place, find_place, names, resolve
 from linkbert.corpora.reader import Options, Reader, Record, Shard, Skipped
-from linkbert.corpora.site import words
-from linkbert.corpora.tree import plan_tree, read_tree
+from linkbert.corpora.readers.hrefs import SUFFIXES, Place, find_place, names, resolve
+from linkbert.corpora.readers.site import words
+from linkbert.corpora.readers.tree import plan_tree, read_tree
 from linkbert.records import Document, Link, Redirect
 
 NO_BODY = "page without the body that was asked for (left out)"

@@ -17,11 +17,11 @@ from typing import Any
 
 import numpy as np
 
-from linkbert.plots import plot_scores
-from linkbert.report import Section, Table
 from linkbert.tasks.metrics import counted_metrics, suite_score
 from linkbert.tasks.scores import Column, Result, Score, choose_scores, differences, is_scored
 from linkbert.tasks.table import find_task, suite
+from linkbert.views.page import Section, Table
+from linkbert.views.plots import plot_scores
 
 Row = list[float | None]
 
@@ -39,7 +39,7 @@ class Layout:
 
 def layouts() -> list[Layout]:
     """Read the nine tables of the paper."""
-    tables = tomllib.loads(resources.files("linkbert").joinpath("tables.toml").read_text(encoding="utf-8"))
+    tables = tomllib.loads(resources.files("linkbert.views").joinpath("tables.toml").read_text(encoding="utf-8"))
     return [_layout(number, table) for number, table in tables.items()]
 
 

@@ -17,7 +17,7 @@ from torch.nn import functional
 from transformers import BertConfig, BertModel, PretrainedConfig
 from transformers.models.bert.modeling_bert import BertLMPredictionHead, BertPredictionHeadTransform
 
-from linkbert.model.encoder import EXACT, Mode, adopt, encode
+from linkbert.model.fast_bert import EXACT, Mode, adopt, encode
 from linkbert.model.loss import CHUNK, masked_token_loss
 from linkbert.model.parts import linear, norm
 from linkbert.records import IGNORED

@@ -17,10 +17,17 @@ from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
 
-from linkbert.corpora.bzip2 import read_blocks
 from linkbert.corpora.reader import CUT, PAGE_CUT, Options, Reader, Shard, Skipped
-from linkbert.corpora.site import REDIRECT_WORDS, Site, decode_entities, is_disambiguation, normal_title, resolve
-from linkbert.corpora.wikitext import parse
+from linkbert.corpora.readers.bzip2 import read_blocks
+from linkbert.corpora.readers.site import (
+    REDIRECT_WORDS,
+    Site,
+    decode_entities,
+    is_disambiguation,
+    normal_title,
+    resolve,
+)
+from linkbert.corpora.readers.wikitext import parse
 from linkbert.files import COMPRESSIONS, CutFileError, decompressed_blocks, open_source, source_path, source_size
 from linkbert.records import Document, Redirect
 

@@ -34,8 +34,8 @@ from transformers import (
 )
 
 from linkbert.model.attention import attend, who_sees
-from linkbert.model.encoder import EXACT, Mode
-from linkbert.model.linkbert import Inputs, TwoLosses
+from linkbert.model.fast_bert import EXACT, Mode
+from linkbert.model.heads import Inputs, TwoLosses
 
 log = logging.getLogger(__name__)
 PACKED = "linkbert_packed"  # the attention's name in transformers

@@ -22,9 +22,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from linkbert.config import nearest
-from linkbert.corpora.jsonl import load_json, make_document
 from linkbert.corpora.reader import CUT, Options, Reader, Shard, Skipped
-from linkbert.corpora.tree import is_tree, walk_folder
+from linkbert.corpora.readers.jsonl import load_json, make_document
+from linkbert.corpora.readers.tree import is_tree, walk_folder
 from linkbert.files import has_address, open_source, source_path, source_size
 from linkbert.records import Document
 

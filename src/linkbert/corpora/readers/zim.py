@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from linkbert.corpora import html
-from linkbert.corpora.hrefs import Place, resolve
 from linkbert.corpora.reader import CUT, Options, Reader, Record, Shard, Skipped
+from linkbert.corpora.readers import html
+from linkbert.corpora.readers.hrefs import Place, resolve
 from linkbert.files import has_address
 from linkbert.records import Document, Link, Redirect
 

@@ -31,7 +31,7 @@ from markdown_it.rules_inline import StateInline
 from markdown_it.token import Token
 
 from linkbert.corpora.reader import Options, Reader, Record, Shard, Skipped
-from linkbert.corpora.tree import TOO_LARGE, decode_text, plan_tree, read_tree
+from linkbert.corpora.readers.tree import TOO_LARGE, decode_text, plan_tree, read_tree
 from linkbert.records import Document, Link, Redirect
 
 SUFFIXES = (".md", ".mdx", ".markdown")

@@ -19,7 +19,7 @@ from urllib.parse import unquote
 
 MEDIA, FILE, CATEGORY = -2, 6, 14
 
-_WIKIS = tomllib.loads(files("linkbert.corpora").joinpath("wikis.toml").read_text(encoding="utf-8"))
+_WIKIS = tomllib.loads(files("linkbert.corpora.readers").joinpath("wikis.toml").read_text(encoding="utf-8"))
 
 
 def words(text: str) -> frozenset[str]:

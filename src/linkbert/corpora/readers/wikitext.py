@@ -20,7 +20,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 from itertools import accumulate
 
-from linkbert.corpora.site import (
+from linkbert.corpora.readers.site import (
     CHARACTERS,
     PLAIN,
     Site,
