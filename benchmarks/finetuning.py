@@ -11,7 +11,6 @@ from the same weights, in CPU time (on one thread that is what a quiet machine's
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import statistics
 import tempfile
 import time
@@ -22,10 +21,10 @@ import numpy as np
 import torch
 from transformers import AutoModelForQuestionAnswering, Trainer, TrainingArguments
 
-from linkbert.config import FineTune
 from linkbert.model.step import choose_precision
 from linkbert.tasks.finetune import load_model, open_folder, predict, train_model
 from linkbert.tasks.metrics import score
+from linkbert.tasks.settings import FineTuneConfig
 from linkbert.tasks.splits import read_splits
 from linkbert.tasks.table import find_task
 from linkbert.tasks.windows import question_features
@@ -50,13 +49,13 @@ def main() -> None:
     count = len(rows.lengths)
     precision = choose_precision("auto", CPU)
     epochs = asked.steps * asked.batch / count
-    settings = FineTune(batch_size=asked.batch, epochs=epochs, learning_rate=1e-4, precision=precision)
+    settings = FineTuneConfig(batch_size=asked.batch, num_train_epochs=epochs, learning_rate=1e-4, precision=precision)
     print(f"{count} windows of {np.mean(rows.lengths):.0f} tokens, {asked.steps} steps of {asked.batch}, {precision}")
 
     def ours(seed: int) -> Any:
         torch.manual_seed(seed)
         model, _ = load_model(task, asked.encoder, open_folder(asked.encoder)[1], (), settings)
-        train_model(model, rows, dataclasses.replace(settings, seed=seed), CPU)
+        train_model(model, rows, settings.replace(seed=seed), CPU)
         return model
 
     def theirs(seed: int) -> Any:

@@ -15,7 +15,6 @@ import random
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -47,7 +46,7 @@ def main() -> None:
     started = time.perf_counter()
     config = Config(sequence_length=arguments.length, scope="document")
     runs = {
-        name: Batches(open_sampler(arguments.store, replace(config, masking=masking)))
+        name: Batches(open_sampler(arguments.store, config.replace(masking=masking)))
         for name, masking in (("linkbert", "token"), ("linkbert, whole words", "word"), ("linkbert, spans", "span"))
     }
     for batches in runs.values():
@@ -79,7 +78,7 @@ def main() -> None:
         return sum(1 for _ in make_instances(documents, words, rng, length=arguments.length))
 
     tokenizer = BertTokenizerFast.from_pretrained(arguments.store / "vocabulary")
-    collator = DataCollatorForLanguageModeling(tokenizer=tokenizer, mlm=True, mlm_probability=config.mask_rate)
+    collator = DataCollatorForLanguageModeling(tokenizer=tokenizer, mlm=True, mlm_probability=config.mlm_probability)
     made = sampler.fill(np.arange(256))
     clean = made.input_ids.copy()
     clean.flat[made.masked_positions] = made.masked_labels

@@ -22,8 +22,8 @@ from typing import Any
 from linkbert.files import sha256
 from linkbert.pretraining.journal import read_journal, without_timings
 
-SETTINGS = ["steps=200", "batch_size=16", "micro_batch=16", "sequence_length=128", "warmup=0.1", "learning_rate=1e-3",
-            "scope=document", "checkpoint_every=7", "evaluate_every=10", "evaluate_pairs=64", "log_every=3",
+SETTINGS = ["max_steps=200", "batch_size=16", "micro_batch_size=16", "sequence_length=128", "warmup_steps=0.1",
+            "scope=document", "learning_rate=1e-3", "save_steps=7", "eval_steps=10", "eval_pairs=64", "logging_steps=3",
             "held_out=0.1", "compile=off", "threads=1"]  # fmt: skip
 
 

@@ -12,10 +12,10 @@ from __future__ import annotations
 import argparse
 import statistics
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 
-from linkbert.config import Part, make_config
+from linkbert.config import make_config
+from linkbert.instances.mixture import Part
 from linkbert.pretraining.journal import read_journal
 from linkbert.pretraining.run import pretrain_store
 
@@ -30,8 +30,8 @@ def main() -> None:
     arguments = parser.parse_args()
     parts = [Part(str(i), path, 1) for i, path in enumerate(arguments.store)]
     for preset, words in SETTINGS.items():
-        config = make_config(preset, [*words, "log_every=1", "warmup=0.1", "evaluate_pairs=16"])
-        config = replace(config, steps=arguments.steps + 1)
+        config = make_config(preset, [*words, "logging_steps=1", "warmup_steps=0.1", "eval_pairs=16"])
+        config = config.replace(max_steps=arguments.steps + 1)
         with tempfile.TemporaryDirectory() as folder:
             pretrain_store(parts, Path(folder) / "run", config)
             lines = [line for line in read_journal(Path(folder) / "run" / "journal.jsonl") if "loader_share" in line]

@@ -113,11 +113,11 @@ def train(sampler, config, rounds: int) -> None:
 
     model = start_model(config, len(sampler.store.vocabulary)).train()
     step = step_function(model, config)
-    room = config.micro_batch * config.sequence_length
-    made = [fill(sampler, turn * 4096 + np.arange(config.micro_batch)) for turn in range(rounds + 1)]
+    room = config.micro_batch_size * config.sequence_length
+    made = [fill(sampler, turn * 4096 + np.arange(config.micro_batch_size)) for turn in range(rounds + 1)]
     trimmed = []
     for turn in range(rounds + 1):
-        numbers = turn * 4096 + np.arange(4 * config.micro_batch)
+        numbers = turn * 4096 + np.arange(4 * config.micro_batch_size)
         wide = np.maximum.accumulate(fill(sampler, numbers).lengths) * np.arange(1, len(numbers) + 1)
         trimmed.append(to_batch(fill(sampler, numbers[: max(1, int((wide <= room).sum()))]), trim=True))
     packed = Batches(sampler, fixed=True, row_cost=row_cost(model, config))

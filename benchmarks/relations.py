@@ -18,7 +18,7 @@ from scipy.sparse import csr_matrix
 from sklearn.feature_extraction.text import TfidfTransformer
 from sklearn.linear_model import LogisticRegression
 
-from linkbert.config import from_dict
+from linkbert.config import Config
 from linkbert.files import read_json
 from linkbert.instances.batches import Batches
 from linkbert.instances.sampler import Sampler, open_graph
@@ -48,13 +48,13 @@ def main() -> None:
     store = TokenStore.open(arguments.store)
     scored = set()
     for run in arguments.runs:
-        config = replace(from_dict(read_json(run / "run.json")["config"]), evaluate_pairs=arguments.pairs)
+        config = replace(Config(**read_json(run / "run.json")["config"]), eval_pairs=arguments.pairs)
         question = (config.sequence_length, config.seed, config.scope, config.held_out)
         if question not in scored and arguments.fit:
             scored.add(question)
             print(f"sequence_length={config.sequence_length} scope={config.scope} held_out={config.held_out}")
             regressions(store, arguments.store, config, arguments.fit)
-        graph, asked = open_graph(arguments.store, config), replace(config, batch_size=arguments.pairs)
+        graph, asked = open_graph(arguments.store, config), config.replace(batch_size=arguments.pairs)
         batches = Batches(Sampler(store, graph, asked, split="held-out", anchors="usable"))
         scores = evaluate(load_model(run / "model"), batches.one_by_one(0))
         print(run.name)
@@ -69,7 +69,7 @@ def regressions(store: TokenStore, path: Path, config, fit: int) -> None:
     test = Sampler(store, graph, config, split="held-out", anchors="usable")
     print(f"  usable anchors: {len(train):,} to fit on, {len(test):,} held out")
     fit_pairs, fit_relations, _ = train.draw(np.arange(fit))
-    pairs, relations, _ = test.draw(np.arange(config.evaluate_pairs))
+    pairs, relations, _ = test.draw(np.arange(config.eval_pairs))
     print("  pairs: " + ", ".join(f"{name} {(relations == i).sum()}" for i, name in enumerate(RELATIONS)))
     for side, name in enumerate("AB"):
         weigh = TfidfTransformer(sublinear_tf=True)

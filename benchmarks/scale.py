@@ -205,7 +205,7 @@ def draw_instances(store: Path) -> None:
     from linkbert.config import Config
     from linkbert.instances.sampler import open_sampler
 
-    config = Config(batch_size=1024, micro_batch=1024, sequence_length=128)
+    config = Config(batch_size=1024, micro_batch_size=1024, sequence_length=128)
     for turn in ("first", "again"):
         start = time.perf_counter()
         sampler = open_sampler(store, config)

@@ -195,13 +195,17 @@ def setting(size, arguments, words=()):
     preset, pairs, length = SIZES[size]
     config = make_config(preset, [f"sequence_length={length}", *words])
     bert_config = BertConfig(
-        hidden_size=config.hidden,
-        num_hidden_layers=config.layers,
-        num_attention_heads=config.heads,
-        intermediate_size=config.feed_forward,
+        hidden_size=config.hidden_size,
+        num_hidden_layers=config.num_hidden_layers,
+        num_attention_heads=config.num_attention_heads,
+        intermediate_size=config.intermediate_size,
         attention_probs_dropout_prob=0.0,
     )
-    return config, bert_config, make_batch(arguments.pairs or pairs, length, config.mask_rate, filled=arguments.filled)
+    return (
+        config,
+        bert_config,
+        make_batch(arguments.pairs or pairs, length, config.mlm_probability, filled=arguments.filled),
+    )
 
 
 def contend(name, size, arguments, pipe):

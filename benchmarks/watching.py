@@ -55,7 +55,7 @@ def main():
     parser.add_argument("store", type=Path)
     parser.add_argument("settings", nargs="*", metavar="key=value")
     arguments = parser.parse_args()
-    config = make_config("tiny", ["steps=12", "batch_size=32", "held_out=0", "compile=off", *arguments.settings])
+    config = make_config("tiny", ["max_steps=12", "batch_size=32", "held_out=0", "compile=off", *arguments.settings])
     torch.set_num_threads(config.threads or 1)
     with tempfile.TemporaryDirectory() as folder:
         ends = []
@@ -63,8 +63,8 @@ def main():
             arguments.store, Path(folder, "run"), config, progress=lambda _: ends.append(time.process_time())
         )
         step = (ends[-2] - ends[1]) / (len(ends) - 3)  # the last one is of the checkpoint
-        scores = torch.randn(config.micro_batch, 3, requires_grad=True)
-        relations = torch.arange(config.micro_batch) % 3
+        scores = torch.randn(config.micro_batch_size, 3, requires_grad=True)
+        relations = torch.arange(config.micro_batch_size) % 3
         progress = training_progress(LiveLine(io.StringIO(), every=0.0))
         told = Progress(
             "training", 7, 10_000, 1e-3, 5.0, 1.0, (0.5, 0.5, 0.5), 1.0, 1e4, 0.97, 0.5, 0.01, 10**9, 1.0, 9e3

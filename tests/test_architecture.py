@@ -1,4 +1,4 @@
-"""The import table and the ceilings of the design, for every file: data moves through the folders in alphabetical order."""
+"""The import table and the ceilings of the design, for every file; data moves in alphabetical order."""
 
 import ast
 import subprocess
@@ -29,7 +29,7 @@ MAY_IMPORT = {  # besides the base, and a folder's own files
     "cli": EVERYTHING,
     "__main__": {"cli"},
     "__init__": EVERYTHING,
-} | dict.fromkeys(BASE, set())
+} | {name: set() for name in BASE}
 WITH_TORCH = {"model", "pretraining", "tasks", "instances/batches", "instances/dataset"}
 CEILINGS = {  # lines of Python; (top) are the files beside the folders
     "(top)": 1_610,

@@ -49,8 +49,9 @@ def corpus(tmp_path):
 
 def test_a_corpus_becomes_an_encoder(corpus, tmp_path):
     build_store([corpus], tmp_path / "store", vocabulary="train:200")
-    words = """steps=120 batch_size=24 micro_batch=12 sequence_length=64 hidden=32 layers=1 feed_forward=64 dropout=0
-        initializer_range=0.1 held_out=0.2 warmup=0.1 learning_rate=1e-2 evaluate_pairs=240 compile=off threads=1"""
+    words = """max_steps=120 batch_size=24 micro_batch_size=12 sequence_length=64 hidden_size=32 num_hidden_layers=1
+        intermediate_size=64 hidden_dropout_prob=0
+        initializer_range=0.1 held_out=0.2 warmup=0.1 learning_rate=1e-2 eval_pairs=240 compile=off threads=1"""
     config = make_config("tiny", words.split())
     result = pretrain_store(tmp_path / "store", tmp_path / "run", config)
 

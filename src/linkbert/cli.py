@@ -19,12 +19,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import linkbert
-from linkbert.config import STORE_KNOBS, FineTune, Part, describe, make_config, presets, read_mix
+from linkbert.config import STORE_SETTINGS, Config, make_config, presets
+from linkbert.tasks.settings import FineTuneConfig
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from linkbert.config import Config
+    from linkbert.instances.mixture import Part
+
 
 GRAPH_OPTIONS = {  # what `graph` takes with each method
     "hyperlink": ("workers", "memory", "dask"),
@@ -62,7 +64,7 @@ def main(words: Sequence[str] | None = None) -> int:
     except (MemoryError, RuntimeError) as error:  # torch raises RuntimeErrors
         if not isinstance(error, MemoryError) and not re.search("out of memory|allocate memory", str(error)):
             raise
-        remedy = "a training takes less with a smaller micro_batch, or with recompute=true"
+        remedy = "a training takes less with a smaller micro_batch_size, or with gradient_checkpointing=true"
         print(f"linkbert {arguments.command}: not enough memory ({one_line(error)}); {remedy}", file=sys.stderr)
         return 1
 
@@ -111,7 +113,7 @@ def make_parser() -> argparse.ArgumentParser:
         default=3.2,
         help="minutes of training; the steps follow from the machine's speed (3.2)",
     )
-    add("settings", nargs="*", metavar="key=value", help="settings of the run, such as steps=300")
+    add("settings", nargs="*", metavar="key=value", help="settings of the run, such as max_steps=300")
 
     add = begin("build", run_build, "a dump or a tree of documents -> a store")
     add(
@@ -215,11 +217,11 @@ def make_parser() -> argparse.ArgumentParser:
         "train an encoder on a store",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="settings (key=value), with their defaults:\n"
-        + "\n".join(f"  {name + '=' + value:<28} {meaning}" for name, value, meaning in describe())
+        + "\n".join(f"  {name + '=' + value:<28} {meaning}" for name, value, meaning in Config.describe())
         + "\n  baseline=bert                short for objective=nsp shares=1/2,1/2,0"
         + "\n  recipe=paper                 a preset's settings as the paper has them, without what we found better"
         + "\n\nof one store of --mix (NAME.key=value): "
-        + ", ".join(STORE_KNOBS),
+        + ", ".join(STORE_SETTINGS),
     )
     add(
         "--mix",
@@ -246,7 +248,7 @@ def make_parser() -> argparse.ArgumentParser:
     fine_tuning: dict[str, Any] = {
         "formatter_class": argparse.RawDescriptionHelpFormatter,
         "epilog": "settings (key=value), with their defaults, which a task's own go before:\n"
-        + "\n".join(f"  {name + '=' + value:<24} {meaning}" for name, value, meaning in describe(FineTune)),
+        + "\n".join(f"  {name + '=' + value:<24} {meaning}" for name, value, meaning in FineTuneConfig.describe()),
     }
     for name, help in (  # noqa: A001
         ("finetune", "fine-tune an encoder on a dataset and score it"),
@@ -482,8 +484,8 @@ def run_show(arguments: argparse.Namespace) -> int:
     if arguments.step is not None:
         if arguments.of is None or arguments.step < 1 or arguments.at is not None:
             raise ValueError("--step takes a step from 1 on, --run RUN beside it, and no --at")
-        if config.budget == "none" and arguments.step > config.steps:
-            raise ValueError(f"--step {arguments.step}: {arguments.of} has {config.steps} steps")
+        if config.budget == "none" and arguments.step > config.max_steps:
+            raise ValueError(f"--step {arguments.step}: {arguments.of} has {config.max_steps} steps")
         start = (arguments.step - 1) * config.batch_size
         numbers = range(start, start + min(count, config.batch_size))
         for named in sampler.name(start, start + config.batch_size):
@@ -521,6 +523,7 @@ def stores_and_settings(
     arguments: argparse.Namespace, run: Path | None, words: Sequence[str]
 ) -> tuple[list[Part], Config]:
     """Find what to read and how: as RUN/run.json says, where there is a run; STORE and the words go before it."""
+    from linkbert.instances.mixture import Part
     from linkbert.pretraining.journal import read_record
 
     record = read_record(run) if run is not None else {}
@@ -684,6 +687,8 @@ def choose_stores(
             return Path(before["store"]["path"]), list(words)
         mix = [f"{name}={store['path']}:{store['weight']}" for name, store in before.get("stores", {}).items()]
     if mix:
+        from linkbert.instances.mixture import read_mix
+
         return read_mix(mix, words, before=before.get("stores"))
     if not named:
         raise ValueError("there is no store to train on: name a STORE, or several with --mix NAME=STORE")
@@ -788,7 +793,7 @@ def run_score(arguments: argparse.Namespace) -> int:
     path = Path(arguments.model)
     folder = find_model(path) if path.exists() else find_encoder(arguments.model)
     run = next((each for each in (path, *path.resolve().parents[:2]) if (each / "run.json").is_file()), None)
-    words = [*arguments.set, *([] if arguments.pairs is None else [f"evaluate_pairs={arguments.pairs}"])]
+    words = [*arguments.set, *([] if arguments.pairs is None else [f"eval_pairs={arguments.pairs}"])]
     scores = score_model(folder, *stores_and_settings(arguments, run, words))
     if arguments.json:
         print(json.dumps(to_json(scores), indent=1))

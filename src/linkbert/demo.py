@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -94,12 +94,12 @@ def demo(
     chapter(console, 4, "Train", started)
     before = score(to / "store", config)
     chosen = {word.partition("=")[0] for word in settings}
-    config = replace(config, precision=choose_precision(config.precision, choose_device(config.device)))
+    config = config.replace(precision=choose_precision(config.precision, choose_device(config.device)))
     seconds = seconds_a_step(to / "store", config)
     console.print(f"a step takes {seconds * 1000:.0f} ms in {config.precision}")
-    if "steps" not in chosen:
-        config = replace(config, steps=max(20, int(minutes * 60 / seconds)))
-    console.print(f"{config.steps:,} steps of {config.batch_size} pairs in {config.precision}")
+    if "max_steps" not in chosen:
+        config = config.replace(max_steps=max(20, int(minutes * 60 / seconds)))
+    console.print(f"{config.max_steps:,} steps of {config.batch_size} pairs in {config.precision}")
     with LiveLine() as line:
         result = pretrain_store(to / "store", to / "run", config, progress=training_progress(line))
     if not result.finished:
@@ -160,8 +160,8 @@ def seconds_a_step(store: Path, config: Config) -> float:
     tokens = TokenStore.open(store)
     model = start_model(config, len(tokens.vocabulary)).to(device)
     optimizer = make_optimizer(
-        model, learning_rate=config.learning_rate, betas=(config.beta1, config.beta2), epsilon=config.epsilon,
-        weight_decay=config.weight_decay,
+        model, learning_rate=config.learning_rate, betas=(config.adam_beta1, config.adam_beta2),
+        epsilon=config.adam_epsilon, weight_decay=config.weight_decay,
     )  # fmt: skip
     batches = Batches(Sampler(tokens, open_graph(store, config), config), fixed=compiles(model, config))
     forward = step_function(model, config)

@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
@@ -12,7 +10,7 @@ from linkbert.instances.mixture import Mixture
 from linkbert.instances.sampler import Sampler, fill, open_sampler
 from linkbert.records import IGNORED
 
-CONFIG = Config(sequence_length=64, batch_size=22, micro_batch=4, held_out=0.1)
+CONFIG = Config(sequence_length=64, batch_size=22, micro_batch_size=4, held_out=0.1)
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +84,7 @@ def count(batches):
 def test_packing_changes_where_pairs_stand_and_never_what_they_are(
     opened, step, size, micro_batch, processes, row_cost, masking, fixed, mixed
 ):
-    config = replace(CONFIG, batch_size=size, micro_batch=micro_batch, masking=masking)
+    config = CONFIG.replace(batch_size=size, micro_batch_size=micro_batch, masking=masking)
     sampler = Sampler(opened.sampler.store, None, config)
     if mixed:
         sampler = Mixture([sampler, sampler], [2, 1], config)
@@ -131,7 +129,7 @@ def test_only_some_micro_batches_are_held_at_a_time(opened, monkeypatch):
     """Those of a large step are made as they are used, and a few of the next step."""
     written = []
     batches = Batches(opened.sampler)
-    batches.config = replace(CONFIG, batch_size=400)
+    batches.config = CONFIG.replace(batch_size=400)
     write = batches.write
     monkeypatch.setattr(batches, "write", lambda drawn, number: written.append(number) or write(drawn, number))
     share = batches.micro_batches(0)
@@ -157,7 +155,7 @@ def test_tensors_are_as_promised(opened):
 def test_more_processes_than_pairs(small_store):
     """A process without a pair has as many micro-batches as the others; they hold nothing."""
     for fixed in (False, True):
-        batches = Batches(open_sampler(small_store.path, replace(CONFIG, batch_size=2)), fixed=fixed)
+        batches = Batches(open_sampler(small_store.path, CONFIG.replace(batch_size=2)), fixed=fixed)
         parts = [batches.micro_batches(1, rank, 3) for rank in range(3)]
         assert [part.counts.pairs for part in parts] == [0, 1, 1]
         (empty,) = parts[0]
@@ -170,7 +168,7 @@ def test_more_processes_than_pairs(small_store):
 
 
 def test_two_relations_for_bert(small_store):
-    config = Config(sequence_length=64, objective="nsp", shares=(0.5, 0.5, 0.0), batch_size=200, micro_batch=200)
+    config = Config(sequence_length=64, objective="nsp", shares=(0.5, 0.5, 0.0), batch_size=200, micro_batch_size=200)
     counts = Batches(open_sampler(small_store.path, config)).micro_batches(0).counts
     assert sum(counts.relations) == 200
     assert counts.relations[2] == 0

@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from linkbert.config import Config, Part
+from linkbert.config import Config
 from linkbert.instances.mixture import (
     BLOCK,
     Mixture,
+    Part,
     count_tokens,
     interleave,
     make_sampler,
@@ -140,7 +141,7 @@ def test_what_open_parts_refuses(small_store, tmp_path, store_writer, records, t
         (Part("two", tmp_path / "cased", 0.5), "cased does not; rebuild .*cased with its vocabulary"),
         (Part("two", path), "no weight for two: give a weight to every store, or to none"),
         (Part("two", path, 1e-9), r"a weight of 1e-09 beside 0.5 is below 1 in 10,000"),
-        (Part("two", path, 1.0, {"shares": (1.0, 1.0, 0.0)}), r"^two.shares=1,1,0 does not make sense"),
+        (Part("two", path, 1.0, {"shares": (1.0, 1.0, 0.0)}), r"^two.shares must be three shares that sum to 1"),
         (Part("two", path, 1.0, {"graph": "tfidf"}), "has no graph 'tfidf'"),
     ):
         with pytest.raises(ValueError, match=message) as caught:

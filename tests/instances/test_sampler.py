@@ -3,7 +3,6 @@
 import itertools
 import math
 from contextlib import suppress
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -41,8 +40,8 @@ def configs(draw):
         linked_segment=draw(st.sampled_from(["random", "lead", "section"])),
         alpha=draw(st.sampled_from([0.0, 1.0, 2.5])),
         sequence_length=draw(st.integers(16, 60)),
-        mask_rate=draw(st.sampled_from([0.01, 0.15, 0.5])),
-        mask_rate_end=draw(st.sampled_from([0.0, 0.05, 0.4])),
+        mlm_probability=draw(st.sampled_from([0.01, 0.15, 0.5])),
+        mlm_probability_end=draw(st.sampled_from([0.0, 0.05, 0.4])),
         masking=draw(st.sampled_from(["token", "word", "span"])),
         steps=draw(st.integers(1, 20)),
         batch_size=draw(st.sampled_from([1, 4])),
@@ -409,7 +408,7 @@ def test_spans_have_the_lengths_of_spanbert():
 def test_the_tokens_of_a_span_share_a_fate(toy):
     """80 % of spans are [MASK] throughout, 10 % other words, 10 % as they were; words are of one token here."""
     store, graph = toy(*many(documents=100))
-    config = Config(sequence_length=128, masking="span", mask_rate=0.05)
+    config = Config(sequence_length=128, masking="span", mlm_probability=0.05)
     made = Sampler(store, graph, config).fill(np.arange(4_000))
     seen = made.input_ids.ravel()[made.masked_positions]
     mask = store.vocabulary.ids["[MASK]"]
@@ -423,13 +422,13 @@ def test_the_tokens_of_a_span_share_a_fate(toy):
 def test_the_masking_rate_goes_in_a_line(toy):
     """From 30 % to 10 % over 10 steps of 8 pairs: at a quarter of the way 25 %; scores are always of 10 %."""
     store, graph = toy(*many(documents=50))
-    config = Config(sequence_length=128, mask_rate=0.3, mask_rate_end=0.1, steps=10, batch_size=8)
+    config = Config(sequence_length=128, mlm_probability=0.3, mlm_probability_end=0.1, max_steps=10, batch_size=8)
     sampler = Sampler(store, graph, config)
     assert sampler.mask_rates(np.array([0, 20, 80, 100])) == pytest.approx([0.3, 0.25, 0.1, 0.1])
     made = sampler.fill(np.array([20]))
     assert len(made.masked_labels) == round(0.25 * (made.lengths[0] - 3))
     assert sampler.mask_rates(np.array([20])) == Sampler(store, graph, config, share=0.5).mask_rates(np.array([10]))
-    asked = replace(config, held_out=0.3)
+    asked = config.replace(held_out=0.3)
     assert (Sampler(store, graph, asked, split="held-out").mask_rates(np.arange(9)) == 0.1).all()
 
 
@@ -454,7 +453,7 @@ def test_described_instances_are_plain_and_complete(toy):
 def test_settings_decide_and_seeds_differ(toy):
     store, graph = toy(*many(documents=60))
     config = Config(sequence_length=64)
-    one, same, other = (Sampler(store, graph, replace(config, seed=seed)).fill(np.arange(50)) for seed in (3, 3, 4))
+    one, same, other = (Sampler(store, graph, config.replace(seed=seed)).fill(np.arange(50)) for seed in (3, 3, 4))
     assert np.array_equal(one.input_ids, same.input_ids)
     assert not np.array_equal(one.pairs, other.pairs)
 

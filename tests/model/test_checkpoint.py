@@ -24,7 +24,14 @@ from linkbert.model.heads import Inputs, LinkBert
 
 WORDS = ["the", "sea", "moon", "pulls", "tides", "bread", "of", "capital", "##s", "."]
 VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]
-SETTINGS = ["sequence_length=32", "layers=1", "hidden=16", "heads=2", "feed_forward=32", "initializer_range=0.3"]
+SETTINGS = [
+    "sequence_length=32",
+    "num_hidden_layers=1",
+    "hidden_size=16",
+    "num_attention_heads=2",
+    "intermediate_size=32",
+    "initializer_range=0.3",
+]
 
 
 @pytest.fixture
@@ -137,7 +144,7 @@ def test_hugging_face_opens_a_checkpoint(tmp_path, vocabulary):
 
 def test_start_from_an_encoder_without_heads(encoder_folder, vocabulary):
     folder, theirs = encoder_folder(BertModel)
-    model = start(folder, vocabulary, "dropout=0.2").eval()
+    model = start(folder, vocabulary, "hidden_dropout_prob=0.2").eval()
     assert not same_weights(model.bert, theirs)
     transform = model.cls.predictions.transform
     assert torch.equal(transform.dense.weight, torch.eye(16))

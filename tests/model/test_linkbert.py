@@ -135,10 +135,10 @@ def test_decoder_is_tied_and_relations_can_be_off():
 def test_sizes_of_the_presets(preset, millions):
     config = make_config(preset)
     bert_config = BertConfig(
-        hidden_size=config.hidden,
-        num_hidden_layers=config.layers,
-        num_attention_heads=config.heads,
-        intermediate_size=config.feed_forward,
+        hidden_size=config.hidden_size,
+        num_hidden_layers=config.num_hidden_layers,
+        num_attention_heads=config.num_attention_heads,
+        intermediate_size=config.intermediate_size,
     )
     with torch.device("meta"):
         model = LinkBert(bert_config)
@@ -223,10 +223,10 @@ def test_compile_where_it_pays_back(caplog, monkeypatch):
     assert operations_a_token(model, make_config("tiny")) == pytest.approx(
         3 * (2 * (2 * 3 * 32 * 32 + 4 * 512 * 32) + 1.15 * 2 * (32 * 32 + 2 * 32 * 64) + 0.15 * 2 * 32 * (32 + 97))
     )
-    assert not compiles(model, make_config("tiny", ["steps=10"]))
+    assert not compiles(model, make_config("tiny", ["max_steps=10"]))
     assert compiles(model, make_config("tiny", ["recipe=paper"]))
     assert not compiles(model, make_config("tiny", ["budget=2m"]))
-    assert compiles(model, make_config("tiny", ["budget=2h", "steps=10"]))
+    assert compiles(model, make_config("tiny", ["budget=2h", "max_steps=10"]))
     monkeypatch.setenv("CXX", "no-such-compiler")
     assert not compiles(model, make_config("tiny", ["compile=on"]))
     assert "no C++ compiler" in caplog.text

@@ -156,7 +156,7 @@ def test_slots_by_hand_and_how_many_there_are():
     asked, slots = give_slots(torch.tensor([5, 7, 1, 5]), torch.Size([2, 4]), 3)
     assert asked.tolist() == [[1, 0, 0], [1, 3, 0]]
     assert slots.tolist() == [3, 4, 0, 3]
-    config = make_config("tiny", ["mask_rate=0.15"])
+    config = make_config("tiny", ["mlm_probability=0.15"])
     batch = pack(pairs_of(lengths=[200, 300]), [[0, 1]], width=512)
     assert query_slots(batch, config, fixed=False) == 16  # 4 masks and a [CLS] of each
     assert query_slots(batch, config, fixed=True) == 96
@@ -165,5 +165,5 @@ def test_slots_by_hand_and_how_many_there_are():
 
 
 def test_dropout_of_attention_on_a_cpu_is_said(model, caplog):
-    step_function(model, make_config("tiny", ["attention_dropout=0.1", "compile=off"]))
-    assert "attention_dropout=0.1 leaves the fast kernel" in caplog.text
+    step_function(model, make_config("tiny", ["attention_probs_dropout_prob=0.1", "compile=off"]))
+    assert "attention_probs_dropout_prob=0.1 leaves the fast kernel" in caplog.text

@@ -5,7 +5,6 @@ import multiprocessing
 import random
 import shutil
 import socket
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,8 +12,9 @@ import torch
 from transformers import BertConfig
 
 from linkbert.build import build_store
-from linkbert.config import Config, Part
+from linkbert.config import Config
 from linkbert.instances.batches import Batch, Counts
+from linkbert.instances.mixture import Part
 from linkbert.instances.vocabulary import SPECIAL
 from linkbert.model.checkpoint import make_model, write_model
 from linkbert.model.optimizer import make_optimizer
@@ -43,23 +43,23 @@ except ValueError as error:
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(["linkbert.pretraining.run"])
 CONFIG = Config(
-    layers=1,
-    hidden=16,
-    heads=2,
-    feed_forward=32,
+    num_hidden_layers=1,
+    hidden_size=16,
+    num_attention_heads=2,
+    intermediate_size=32,
     sequence_length=16,
-    steps=12,
+    max_steps=12,
     batch_size=8,
-    micro_batch=4,
+    micro_batch_size=4,
     learning_rate=1e-2,
-    warmup=0.25,
+    warmup_steps=0.25,
     precision="fp32",
     compile="off",
     threads=1,
-    log_every=3,
-    checkpoint_every=4,
-    evaluate_every=0,
-    keep=0,
+    logging_steps=3,
+    save_steps=4,
+    eval_steps=0,
+    save_total_limit=0,
 )
 
 
@@ -98,8 +98,8 @@ class ToyBatches:
         size = self.config.batch_size
         start, stop = (step * size + size * r // processes for r in (rank, rank + 1))
         made = Toys()
-        for first in range(start, stop, self.config.micro_batch):
-            pairs = [self.pair(i) for i in range(first, min(first + self.config.micro_batch, stop))]
+        for first in range(start, stop, self.config.micro_batch_size):
+            pairs = [self.pair(i) for i in range(first, min(first + self.config.micro_batch_size, stop))]
             ids = torch.stack([pair[0] for pair in pairs])
             positions = torch.cat([16 * row + pair[2] for row, pair in enumerate(pairs)])
             labels = ids.flatten()[positions]
@@ -140,14 +140,14 @@ def make_toy():
     def make(config=CONFIG, *, vocabulary=VOCABULARY):
         sizes = BertConfig(
             vocab_size=vocabulary,
-            hidden_size=config.hidden,
-            num_hidden_layers=config.layers,
-            num_attention_heads=config.heads,
-            intermediate_size=config.feed_forward,
+            hidden_size=config.hidden_size,
+            num_hidden_layers=config.num_hidden_layers,
+            num_attention_heads=config.num_attention_heads,
+            intermediate_size=config.intermediate_size,
             max_position_embeddings=config.sequence_length,
             initializer_range=0.2,
-            hidden_dropout_prob=config.dropout,
-            attention_probs_dropout_prob=config.attention_dropout,
+            hidden_dropout_prob=config.hidden_dropout_prob,
+            attention_probs_dropout_prob=config.attention_probs_dropout_prob,
         )
         return make_model(sizes, {}, objective=config.objective, seed=config.seed)
 
@@ -180,7 +180,7 @@ def train(make_toy, tmp_path):
 @pytest.fixture
 def small(config):
     """Change some settings of the toy's Config."""
-    return lambda **changes: replace(config, **changes)
+    return lambda **changes: config.replace(**changes)
 
 
 @pytest.fixture
@@ -231,7 +231,7 @@ def stores(tmp_path_factory):
 @pytest.fixture
 def settings(config):
     """Give the settings of a run on a small store."""
-    return replace(config, sequence_length=32, held_out=0.2, evaluate_pairs=48, scope="segment")
+    return config.replace(sequence_length=32, held_out=0.2, eval_pairs=48, scope="segment")
 
 
 @pytest.fixture

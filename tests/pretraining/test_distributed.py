@@ -6,7 +6,6 @@ import shutil
 import signal
 import threading
 import time
-from dataclasses import replace
 
 import pytest
 import torch
@@ -40,14 +39,16 @@ def assert_close(run, other, rel):
 @pytest.fixture
 def smooth(settings):
     """Give settings under which rounding stays rounding: no dropout, and steps that AdamW does not blow up."""
-    return replace(settings, dropout=0.0, learning_rate=1e-3, epsilon=1e-3, steps=8, log_every=1, evaluate_every=6)
+    return settings.replace(
+        hidden_dropout_prob=0.0, learning_rate=1e-3, adam_epsilon=1e-3, max_steps=8, logging_steps=1, eval_steps=6
+    )
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("count", "sharding"), [(2, "none"), (4, "none"), (4, "hybrid"), (4, "full")])
 def test_many_processes_train_as_one(store, run, smooth, together, count, sharding):
     pretrain_store(store, run.with_name("one"), smooth)
-    assert_ended(together(store, run, replace(smooth, sharding=sharding), count), run)
+    assert_ended(together(store, run, smooth.replace(sharding=sharding), count), run)
     assert_close(run, run.with_name("one"), rel=1e-6)
     for name, value in weights(run).items():
         assert torch.allclose(value, weights(run.with_name("one"))[name], atol=1e-5), name
@@ -68,7 +69,7 @@ def test_two_processes_train_on_a_mixture_as_one(mix, run, smooth, together):
 @pytest.mark.parametrize("sharding", ["none", "full"])
 def test_four_processes_go_on_to_the_same_bits(store, run, settings, together, sharding):
     """Sums of four depend on their order: it must be that of the first sitting from the first step on."""
-    settings = replace(settings, sharding=sharding)
+    settings = settings.replace(sharding=sharding)
     assert_ended(together(store, run, settings, 4), run)
     whole, last = journal(run), weights(run)
     shutil.rmtree(checkpoints(run)[-1])
@@ -83,11 +84,11 @@ def test_four_processes_go_on_to_the_same_bits(store, run, settings, together, s
 @pytest.mark.slow
 def test_stopped_on_four_it_goes_on_with_two_and_one(store, run, smooth, together):
     """SIGTERM to one process stops all at one step; four sharded moments become two halves and then a whole."""
-    smooth = replace(smooth, steps=24, evaluate_every=0)
+    smooth = smooth.replace(max_steps=24, eval_steps=0)
     pretrain_store(store, run.with_name("one"), smooth)
     reached = []
     for count, sharding, moment in ((4, "hybrid", "training 3"), (4, "full", "training 9"), (2, "full", "training 15")):
-        started = together(store, run, replace(smooth, sharding=sharding), count)
+        started = together(store, run, smooth.replace(sharding=sharding), count)
         started[0].listen(until=moment)
         os.kill(started[-1].process.pid, signal.SIGTERM)
         assert_ended(started, run)
@@ -104,7 +105,7 @@ def test_stopped_on_four_it_goes_on_with_two_and_one(store, run, smooth, togethe
 @pytest.mark.parametrize(("victim", "number"), [(2, signal.SIGKILL), (0, signal.SIGKILL), (1, signal.SIGSTOP)])
 def test_a_process_that_dies_ends_the_others_with_one_line(store, run, settings, together, victim, number):
     """Killed, its connections break; stopped, as a machine that vanishes, it merely falls silent."""
-    started = together(store, run, replace(settings, steps=10_000, checkpoint_every=5_000), 3, silence=4.0)
+    started = together(store, run, settings.replace(max_steps=10_000, save_steps=5_000), 3, silence=4.0)
     started[0].listen(until="training 3")
     os.kill(started[victim].process.pid, number)
     began = time.monotonic()
@@ -120,7 +121,7 @@ def test_a_process_that_dies_ends_the_others_with_one_line(store, run, settings,
 @pytest.mark.slow
 def test_a_pause_of_all_kills_nobody(store, run, settings, together):
     """As of a machine that is suspended; the first to wake finds the others silent for longer than they may be."""
-    settings = replace(settings, steps=10_000, log_every=5_000, checkpoint_every=5_000)
+    settings = settings.replace(max_steps=10_000, logging_steps=5_000, save_steps=5_000)
     started = together(store, run, settings, silence=4.0)
     started[0].listen(until="training 3")
     for each in started:
@@ -154,7 +155,9 @@ def test_a_refusal_of_the_first_process_is_told_once(store, run, settings, toget
 @pytest.mark.slow
 def test_killed_ten_times_equals_unbroken(store, run, settings, start):
     """`kill -9` at random moments, some in a step, some while a checkpoint is written or an evaluation runs."""
-    settings = replace(settings, steps=60, log_every=4, checkpoint_every=3, evaluate_every=5, evaluate_pairs=24, keep=2)
+    settings = settings.replace(
+        max_steps=60, logging_steps=4, save_steps=3, eval_steps=5, eval_pairs=24, save_total_limit=2
+    )
     pretrain_store(store, run.with_name("unbroken"), settings)
     draw = random.Random(0)
     for number in range(10):
@@ -171,7 +174,7 @@ def test_killed_ten_times_equals_unbroken(store, run, settings, start):
 
 @pytest.mark.slow
 def test_a_mixture_killed_and_resumed_equals_unbroken(mix, run, settings, start):
-    settings = replace(settings, steps=20, log_every=4, checkpoint_every=7, evaluate_every=10)
+    settings = settings.replace(max_steps=20, logging_steps=4, save_steps=7, eval_steps=10)
     pretrain_store(mix, run.with_name("unbroken"), settings)
     sitting = start(mix, run, settings)
     assert sitting.listen(until="training 9")[-1] == "training 9"
@@ -225,6 +228,6 @@ def test_training_goes_on_while_a_checkpoint_is_written(train, small, make_toy, 
 
 def test_the_best_checkpoint_stays(train, small):
     losses = iter([3.0, 1.0, 2.0, 1.0, 1.5])
-    config = small(steps=10, checkpoint_every=1, evaluate_every=2, keep=1)
+    config = small(steps=10, save_steps=1, eval_steps=2, keep=1)
     _, _, run = train(config, evaluate=lambda: {"mlm_loss": next(losses)})
     assert [folder.name for folder in checkpoints(run)] == ["step-0000004", "step-0000010"]

@@ -5,8 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from linkbert.config import Part
-from linkbert.instances.mixture import open_parts
+from linkbert.instances.mixture import Part, open_parts
 from linkbert.model.checkpoint import write_model
 from linkbert.model.heads import Predictions
 from linkbert.pretraining.distributed import Processes
@@ -102,7 +101,7 @@ class Oracle:
 
 
 def test_scores_by_hand(toy_batches, small):
-    batches = toy_batches(small(batch_size=40, micro_batch=16)).micro_batches(0)
+    batches = toy_batches(small(batch_size=40, micro_batch_size=16)).micro_batches(0)
     batches[0].masked_labels[:5] = 7
     batches[0].masked_labels[5] = IGNORED
     labels = torch.cat([batch.masked_labels for batch in batches])
@@ -135,7 +134,9 @@ def test_scores_by_hand(toy_batches, small):
 def test_scores_do_not_depend_on_the_micro_batch_nor_on_dropout(make_toy, toy_batches, small):
     config = small(batch_size=60)
     model = make_toy().train()
-    scores = [evaluate(model, toy_batches(replace(config, micro_batch=size)).micro_batches(0)) for size in (60, 7, 7)]
+    scores = [
+        evaluate(model, toy_batches(config.replace(micro_batch_size=size)).micro_batches(0)) for size in (60, 7, 7)
+    ]
     assert scores[1] == scores[2]
     assert scores[0].confusion == scores[1].confusion
     assert scores[0].mlm_accuracy == scores[1].mlm_accuracy
@@ -185,7 +186,7 @@ def test_a_gain_over_documents_holds_the_truth_as_often_as_it_says():
 @pytest.fixture
 def asked(store, small):
     """What a store is scored on: pairs, then the same A with B contiguous, random and linked."""
-    config = small(sequence_length=32, held_out=0.3, evaluate_pairs=60, batch_size=8, seed=3)
+    config = small(sequence_length=32, held_out=0.3, eval_pairs=60, batch_size=8, seed=3)
     (opened,) = open_parts([Part("", store)], config)
     return held_out_pairs(opened)
 
@@ -248,7 +249,7 @@ def test_several_stores_and_processes_are_scored_as_one(asked, make_toy, small):
 
 
 def test_a_checkpoint_is_scored_on_any_store_of_its_vocabulary(store, make_toy, small, tmp_path):
-    config = small(sequence_length=32, held_out=0.3, evaluate_pairs=60, objective="nsp", shares=(0.5, 0.5, 0.0))
+    config = small(sequence_length=32, held_out=0.3, eval_pairs=60, objective="nsp", shares=(0.5, 0.5, 0.0))
     (tmp_path / "model").mkdir()
     vocabulary = store / "vocabulary"
     model = make_toy(config, vocabulary=len((vocabulary / "vocab.txt").read_text().split()))
@@ -256,6 +257,6 @@ def test_a_checkpoint_is_scored_on_any_store_of_its_vocabulary(store, make_toy, 
     scores = score_model(tmp_path / "model", [Part("", store)], config)
     assert (scores.pairs, scores.link_gain.pairs, list(scores.mlm_losses)) == (60, 19, ["contiguous", "random"])
     with pytest.raises(ValueError, match="has 32 positions, fewer than sequence_length=64; set sequence_length=32"):
-        score_model(tmp_path / "model", [Part("", store)], replace(config, sequence_length=64))
+        score_model(tmp_path / "model", [Part("", store)], config.replace(sequence_length=64))
     with pytest.raises(ValueError, match=r"held_out=0\.0 leaves no document to score on; raise it"):
-        score_model(tmp_path / "model", [Part("", store)], replace(config, held_out=0.0))
+        score_model(tmp_path / "model", [Part("", store)], config.replace(held_out=0.0))

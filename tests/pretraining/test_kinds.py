@@ -1,7 +1,6 @@
 """Every kind of encoder, from a store of its own vocabulary to a folder that transformers opens."""
 
 import shutil
-from dataclasses import replace
 
 import pytest
 import torch
@@ -40,16 +39,16 @@ def stores_of_kinds(tmp_path_factory, stores, other_vocabulary):
 
 @pytest.fixture
 def settings(config):
-    return replace(
-        config, sequence_length=48, held_out=0.2, evaluate_pairs=24, scope="document", steps=4, checkpoint_every=2,
-        layers=2, log_every=1,
+    return config.replace(
+        sequence_length=48, held_out=0.2, eval_pairs=24, scope="document", max_steps=4, save_steps=2,
+        num_hidden_layers=2, logging_steps=1,
     )  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", TOKENIZERS)
 def test_a_run_of_every_kind(tmp_path, stores_of_kinds, settings, kind, capsys):
     store, run = stores_of_kinds[TOKENIZERS[kind]], tmp_path / "run"
-    config = replace(settings, architecture=kind)
+    config = settings.replace(architecture=kind)
     result = pretrain_store(store, run, config)
     assert result.finished
     assert set(result.scores.relations) == {"contiguous", "random", "linked"}
@@ -92,9 +91,9 @@ def test_a_run_of_every_kind(tmp_path, stores_of_kinds, settings, kind, capsys):
 
 def test_an_encoder_of_another_kind_is_continued_on_its_own_vocabulary_alone(tmp_path, stores_of_kinds, settings):
     run = tmp_path / "run"
-    pretrain_store(stores_of_kinds["bpe"], run, replace(settings, architecture="roberta", steps=1))
-    more = replace(settings, init=str(run / "model"), objective="none", steps=1)
+    pretrain_store(stores_of_kinds["bpe"], run, settings.replace(architecture="roberta", steps=1))
+    more = settings.replace(init=str(run / "model"), objective="none", steps=1)
     assert pretrain_store(stores_of_kinds["bpe"], tmp_path / "more", more).finished
     assert load_model(tmp_path / "more" / "model").objective == "none"
     with pytest.raises(ValueError, match="vocabulary is not that of"):
-        pretrain_store(stores_of_kinds["words"], tmp_path / "other", replace(settings, init=str(run / "model")))
+        pretrain_store(stores_of_kinds["words"], tmp_path / "other", settings.replace(init=str(run / "model")))

@@ -27,9 +27,12 @@ def test_no_warmup_and_nothing_but_warmup():
 
 def test_other_schedules_by_hand():
     """wsd over 12 steps of which the last third decays: 1 - sqrt of 0, 1/4, 2/4 and 3/4."""
-    constant = [learning_rate(step, peak=2.0, warmup=2, steps=4, schedule="constant") for step in range(4)]
+    constant = [learning_rate(step, peak=2.0, warmup=2, steps=4, schedule="constant_with_warmup") for step in range(4)]
     assert constant == [1.0, 2.0, 2.0, 2.0]
-    wsd = [learning_rate(step, peak=1.0, warmup=2, steps=12, schedule="wsd", decay=1 / 3) for step in range(12)]
+    wsd = [
+        learning_rate(step, peak=1.0, warmup=2, steps=12, schedule="warmup_stable_decay", decay=1 / 3)
+        for step in range(12)
+    ]
     assert wsd == pytest.approx([0.5, *[1.0] * 8, 0.5, 1 - math.sqrt(0.5), 1 - math.sqrt(0.75)])
 
 

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import pytest
 import torch
@@ -29,7 +29,7 @@ CARD = [
     "toys _b_.jsonl",
     "in-degree^-1",
     "(asked: 33.3%)",
-    "| steps | `12` |",
+    "| max_steps | `12` |",
     "AutoModelForMaskedLM",
     "linkbert relate",
     "* relations right: ",
@@ -72,7 +72,7 @@ def test_the_card_is_written_from_the_run(store, run, settings):
     card = (run / "model" / "README.md").read_text()
     for words in CARD:
         assert words in card, words
-    assert all(f"| {name} | `" in card for name in asdict(Config()))
+    assert all(f"| {name} | `" in card for name in Config.names())
     assert str(run.parent.parent) not in card
     assert "on the way" not in card
     assert "on the way, 4 of 12 steps" in (checkpoints(run)[0] / "README.md").read_text()
@@ -91,12 +91,12 @@ def test_a_run_that_is_there_is_not_overwritten(store, run, settings):
 def test_what_is_refused_leaves_no_folder(store, run, settings):
     for change in ({"init": "/nowhere"}, {"graph": "tfidf"}, {"batch_size": 1, "device": "gpu"}):
         with pytest.raises(ValueError):
-            pretrain_store(store, run, replace(settings, **change))
+            pretrain_store(store, run, settings.replace(**change))
         assert not run.exists()
 
 
 def test_a_run_on_usable_anchors_is_scored_on_such(store, run, settings):
-    result = pretrain_store(store, run, replace(settings, anchors="usable", evaluate_pairs=300))
+    result = pretrain_store(store, run, settings.replace(anchors="usable", eval_pairs=300))
     assert all(70 < share.count < 130 for share in result.scores.relations.values())
 
 
@@ -107,7 +107,7 @@ def test_where_no_held_out_anchor_is_usable_all_are_scored(tmp_path, run, settin
         lines.append(json.dumps({"id": str(number), "text": "There it is. It goes on. It ends.", "links": links}))
     (tmp_path / "few.jsonl").write_text("\n".join(lines))
     build_store([tmp_path / "few.jsonl"], tmp_path / "few", vocabulary="train:100")
-    result = pretrain_store(tmp_path / "few", run, replace(settings, anchors="usable", steps=1))
+    result = pretrain_store(tmp_path / "few", run, settings.replace(anchors="usable", steps=1))
     assert result.scores.pairs == 48
     assert "so there is no link gain, and scores are of all anchors" in caplog.text
 
@@ -155,7 +155,7 @@ def test_another_setting_is_refused_by_name(store, run, settings):
         ({"batch_size": 16}, "batch_size=8"),
     ):
         with pytest.raises(ValueError) as caught:
-            pretrain_store(store, run, replace(settings, **change), resume=True)
+            pretrain_store(store, run, settings.replace(**change), resume=True)
         assert message in str(caught.value)
         assert "\n" not in str(caught.value)
     assert (run / "run.json").read_bytes() == before
@@ -163,21 +163,30 @@ def test_another_setting_is_refused_by_name(store, run, settings):
 
 def test_what_is_harmless_may_change_and_is_written_down(store, run, settings):
     pretrain_store(store, run, settings)
-    pretrain_store(store, run, replace(settings, keep=1, precision="bf16", micro_batch=8), resume=True)
+    pretrain_store(store, run, settings.replace(keep=1, precision="bf16", micro_batch_size=8), resume=True)
     resumed = json.loads((run / "run.json").read_text())["resumed"]
     assert resumed[0]["step"] == 12
-    assert resumed[0]["changed"] == {"keep": 1, "precision": "bf16", "micro_batch": 8}
+    assert resumed[0]["changed"] == {"save_total_limit": 1, "precision": "bf16", "micro_batch_size": 8}
 
 
 def test_a_run_of_an_earlier_version_goes_on(store, run, settings):
     """Its run.json has older words and fewer settings, its checkpoint's state fewer entries."""
-    pretrain_store(store, run, replace(settings, masking="word"))
+    pretrain_store(store, run, settings.replace(masking="word"))
     whole, last = journal(run), checkpoints(run)[-1]
     last.with_name("step-0000008").joinpath("README.md").write_text("damaged")  # so that the first one counts
     shutil.rmtree(last)
     shutil.rmtree(run / "model")
     record = json.loads((run / "run.json").read_text())
-    for key in ("masking", "schedule", "decay", "budget", "pace", "spike", "on_spike", "mask_rate_end"):
+    for key in (
+        "masking",
+        "lr_scheduler_type",
+        "decay_ratio",
+        "budget",
+        "pace",
+        "spike",
+        "on_spike",
+        "mlm_probability_end",
+    ):
         del record["config"][key]
     record["config"]["whole_word"] = True
     (run / "run.json").write_text(json.dumps(record))
@@ -188,7 +197,7 @@ def test_a_run_of_an_earlier_version_goes_on(store, run, settings):
     path.write_text(json.dumps(state))
     with pytest.raises(ValueError, match="was begun with masking=word, not masking=token"):
         pretrain_store(store, run, settings, resume=True)
-    assert pretrain_store(store, run, replace(settings, masking="word"), resume=True).finished
+    assert pretrain_store(store, run, settings.replace(masking="word"), resume=True).finished
     assert journal(run) == whole
 
 
@@ -206,7 +215,7 @@ def test_a_fingerprint_sees_contents_not_dates(store, make_store):
 
 
 def test_nothing_held_out_means_no_scores(store, run, settings, caplog):
-    result = pretrain_store(store, run, replace(settings, held_out=0.0))
+    result = pretrain_store(store, run, settings.replace(held_out=0.0))
     assert result.scores is None
     assert "it goes without scores" in caplog.text
     assert "Not scored." in (run / "model" / "README.md").read_text()
@@ -214,7 +223,7 @@ def test_nothing_held_out_means_no_scores(store, run, settings, caplog):
 
 def test_a_run_continues_an_encoder(store, run, settings):
     pretrain_store(store, run, settings)
-    second = replace(settings, init=str(run / "model"), steps=3, objective="nsp", shares=(0.5, 0.5, 0.0))
+    second = settings.replace(init=str(run / "model"), steps=3, objective="nsp", shares=(0.5, 0.5, 0.0))
     result = pretrain_store(store, run.with_name("second"), second)
     assert list(result.scores.confusion) == ["contiguous", "random"]
 
@@ -256,7 +265,7 @@ def test_a_mixture_is_trained_and_scored_by_name(mix, run, settings):
 
 
 def test_a_mixture_goes_on_only_as_it_was(mix, make_store, run, settings):
-    settings = replace(settings, steps=2)
+    settings = settings.replace(max_steps=2)
     pretrain_store(mix, run, settings)
     books, wiki = mix
     for parts, message in (
@@ -276,7 +285,7 @@ def test_a_run_chooses_its_arithmetic_once(store, run, settings, monkeypatch):
     """What is quicker at the start stays the run's, whatever is quicker when it goes on."""
     quick = {torch.bfloat16: 1.0, torch.float32: 2.0}
     monkeypatch.setattr(steps, "matrix_peak", lambda _, dtype: quick[dtype])
-    pretrain_store(store, run, replace(settings, precision="auto", steps=2))
+    pretrain_store(store, run, settings.replace(precision="auto", steps=2))
     assert read_json(run / "run.json")["config"]["precision"] == "fp32"
     quick[torch.float32] = 0.5
     assert steps.choose_precision("auto", torch.device("cpu")) == "bf16"

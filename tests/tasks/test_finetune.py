@@ -10,18 +10,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import BertConfig, BertModel
 
-from linkbert.config import FineTune, make_fine_tune
 from linkbert.instances.vocabulary import SPECIAL, Vocabulary
 from linkbert.tasks.examples import ChoiceExample, QuestionExample, Splits, TaggedExample, TextExample
 from linkbert.tasks.features import make_features
 from linkbert.tasks.finetune import batches_of_epoch, cut, fine_tune, load_model, open_folder, predict, train_model
 from linkbert.tasks.metrics import score
+from linkbert.tasks.settings import FineTuneConfig
 from linkbert.tasks.table import Task
 
 WORDS = ("red", "blue", "green", "big", "small", "old", "new", "what", "colour", "is", "it", "the", "box", "no", "yes")
 CPU = torch.device("cpu")
-FAST = FineTune(learning_rate=3e-3, batch_size=4, epochs=30, dropout=0.0, precision="fp32", max_length=24, stride=4,
-                threads=1, device="cpu", micro_batch=1_024)  # fmt: skip
+FAST = FineTuneConfig(learning_rate=3e-3, batch_size=4, num_train_epochs=30, hidden_dropout_prob=0.0, precision="fp32",
+               max_length=24, stride=4,
+                threads=1, device="cpu", micro_batch_size=1_024)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -89,10 +90,9 @@ def test_a_small_set_is_learnt_by_heart(encoder, name):
 
 def test_the_same_seed_gives_the_same_answers_and_another_one_others(encoder):
     made, examples = KINDS["classes"]
-    settings = dataclasses.replace(FAST, epochs=2, dropout=0.1, precision="bf16")
+    settings = FAST.replace(epochs=2, dropout=0.1, precision="bf16")
     first, again, other = (
-        fine_tune(made, Splits(examples, examples, ()), encoder, dataclasses.replace(settings, seed=seed))
-        for seed in (0, 0, 1)
+        fine_tune(made, Splits(examples, examples, ()), encoder, settings.replace(seed=seed)) for seed in (0, 0, 1)
     )
     assert first.predictions == again.predictions
     assert first.epochs == again.epochs
@@ -104,7 +104,9 @@ def test_a_batch_that_is_cut_gives_the_same_update(encoder, name):
     made, examples = KINDS[name]
     weights = []
     for most in (16_384, 1):  # all at once, and a row at a time
-        settings = dataclasses.replace(FAST, epochs=1, batch_size=6, micro_batch=most, epsilon=1e-3)  # of no weight 0/0
+        settings = FAST.replace(
+            num_train_epochs=1, batch_size=6, micro_batch_size=most, adam_epsilon=1e-3
+        )  # of no weight 0/0
         result = fine_tune(made, Splits(examples, examples, ()), encoder, settings)
         weights.append(result.model.state_dict())
     for key, value in weights[0].items():
@@ -118,7 +120,7 @@ def test_a_padded_row_is_answered_as_alone(encoder):
     model, _ = load_model(made, encoder, config, ("B", "I", "O"), FAST)
     rows = make_features(made, examples, tokenizer, ("B", "I", "O"), max_length=24, training=False)
     together = predict(model, rows, FAST, CPU)
-    alone = predict(model, rows, dataclasses.replace(FAST, micro_batch=1), CPU)
+    alone = predict(model, rows, FAST.replace(micro_batch_size=1), CPU)
     for i, (a, b) in enumerate(zip(together, alone, strict=True)):
         assert a.shape == (rows.lengths[i], 3)
         np.testing.assert_allclose(a, b, atol=1e-5)
@@ -148,7 +150,7 @@ def test_early_stop_takes_the_best_epoch(encoder):
         kept.append({key: value.clone() for key, value in model.state_dict().items()})
         return next(dev)
 
-    settings = dataclasses.replace(FAST, early_stop=2)
+    settings = FAST.replace(early_stop=2)
     _, _, epochs = train_model(model, rows, settings, CPU, evaluate=evaluate)
     assert [each["dev"] for each in epochs] == [0.5, 0.9, 0.7, 0.8], "two epochs without gain"
     assert all(torch.equal(value, kept[1][key]) for key, value in model.state_dict().items())
@@ -157,14 +159,14 @@ def test_early_stop_takes_the_best_epoch(encoder):
 def test_early_stop_counts_questions_without_an_answer(encoder):
     made, examples = KINDS["question"]
     splits = Splits(examples, [each for each in examples if not each.answers], ())
-    result = fine_tune(made, splits, encoder, dataclasses.replace(FAST, epochs=2, early_stop=2))
+    result = fine_tune(made, splits, encoder, FAST.replace(num_train_epochs=2, early_stop=2))
     assert [each["dev"] for each in result.epochs] == [1.0, 1.0]
 
 
 def test_words_that_no_token_stands_for_have_no_loss(encoder):
     made, examples = KINDS["tags"]
     examples = [*examples, TaggedExample("nothing", ("\u200b",), ("O",))]
-    result = fine_tune(made, Splits(examples, (), ()), encoder, dataclasses.replace(FAST, epochs=1, batch_size=1))
+    result = fine_tune(made, Splits(examples, (), ()), encoder, FAST.replace(num_train_epochs=1, batch_size=1))
     assert np.isfinite(result.epochs[0]["loss"])
 
 
@@ -173,7 +175,7 @@ def test_the_schedule_comes_down_with_the_budget(encoder, monkeypatch):
     ticks, rates = iter(range(10_000)), []
     monkeypatch.setattr("linkbert.tasks.finetune.time.perf_counter", lambda: float(next(ticks)))
     monkeypatch.setattr("linkbert.tasks.finetune.set_learning_rate", lambda _, rate: rates.append(rate))
-    settings = dataclasses.replace(FAST, epochs=1000, budget="20s", early_stop=0)
+    settings = FAST.replace(epochs=1000, budget="20s", early_stop=0)
     result = fine_tune(made, Splits(examples, examples, ()), encoder, settings)
     assert result.steps < 25
     assert rates[0] == FAST.learning_rate
@@ -220,15 +222,15 @@ def test_a_loss_that_is_no_number_stops_the_run(encoder, monkeypatch):
 
 def test_a_row_is_no_longer_than_the_encoder_reads(encoder):
     made, examples = KINDS["classes"]
-    settings = dataclasses.replace(FAST, epochs=1, max_length=500)
+    settings = FAST.replace(num_train_epochs=1, max_length=500)
     result = fine_tune(made, Splits(examples, examples, ()), encoder, settings)
     assert "rows of at most 40 tokens: the encoder reads no more" in result.notes
 
 
 def test_words_become_settings_over_those_of_the_task():
-    settings = make_fine_tune(["epochs=2", "precision=fp32"], base={"epochs": 30, "warmup": 100})
-    assert (settings.epochs, settings.warmup, settings.precision) == (2.0, 100.0, "fp32")
-    with pytest.raises(ValueError, match="unknown setting 'epoch'; did you mean 'epochs'"):
-        make_fine_tune(["epoch=2"])
-    with pytest.raises(ValueError, match="precision=int8 does not make sense"):
-        make_fine_tune(["precision=int8"])
+    settings = FineTuneConfig.from_words(["num_train_epochs=2", "precision=fp32"], base={"epochs": 30, "warmup": 100})
+    assert (settings.num_train_epochs, settings.warmup_steps, settings.precision) == (2.0, 100.0, "fp32")
+    with pytest.raises(ValueError, match="unknown setting 'epoch'; did you mean 'num_train_epochs'"):
+        FineTuneConfig.from_words(["epoch=2"])
+    with pytest.raises(ValueError, match="precision must be auto, bf16, fp32 or fp16"):
+        FineTuneConfig.from_words(["precision=int8"])

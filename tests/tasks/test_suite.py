@@ -18,7 +18,7 @@ from linkbert.tasks.scores import choose_scores
 from linkbert.tasks.table import Task
 
 WORDS = ("red", "blue", "the", "box", "is", "not")
-QUICK = ["batch_size=8", "max_length=16", "threads=1", "precision=fp32", "learning_rate=5e-3", "dropout=0"]
+QUICK = ["batch_size=8", "max_length=16", "threads=1", "precision=fp32", "learning_rate=5e-3", "hidden_dropout_prob=0"]
 
 
 def tables():
@@ -59,7 +59,7 @@ def run(folder, *words, tasks="colour"):
 
 
 def test_runs_are_scored_kept_and_not_done_again(folder, capsys, monkeypatch):
-    assert run(folder, "--seeds", "2", "epochs=40") == 0
+    assert run(folder, "--seeds", "2", "num_train_epochs=40") == 0
     out = capsys.readouterr().out
     assert "Colour, test, 2 runs of" in out
     assert "majority 50.00, chance 50.00" in out
@@ -68,14 +68,14 @@ def test_runs_are_scored_kept_and_not_done_again(folder, capsys, monkeypatch):
     first = records[0]
     assert first["scores"]["dev"] == {"accuracy": 1.0}
     assert first["labels"] == ["blue", "red"]
-    assert first["settings"]["epochs"] == 40
+    assert first["settings"]["num_train_epochs"] == 40
     assert set(first["hashes"]) == {"train.tsv", "dev.tsv", "test.tsv"}
     assert first["intervals"]["test"] == {"accuracy": [1.0, 1.0]}
     lines = (folder / "to" / first["predictions"]["test"]).read_text().splitlines()
     assert json.loads(lines[1])["gold"] == json.loads(lines[1])["prediction"] == "blue"
 
     monkeypatch.setattr(suite, "do_run", None)  # nothing is left to do
-    assert run(folder, "--seeds", "2", "epochs=40", "threads=2") == 0
+    assert run(folder, "--seeds", "2", "num_train_epochs=40", "threads=2") == 0
     assert capsys.readouterr().out == out
 
 
@@ -122,15 +122,15 @@ def test_of_a_suite_what_the_hubs_dataset_is_known_to_hold_is_fetched(tmp_path, 
 
 
 def test_another_setting_seed_or_file_is_another_run(folder):
-    assert run(folder, "epochs=1") == 0
-    assert run(folder, "epochs=2") == 0
-    assert run(folder, "epochs=2", "seed=5") == 0
+    assert run(folder, "num_train_epochs=1") == 0
+    assert run(folder, "num_train_epochs=2") == 0
+    assert run(folder, "num_train_epochs=2", "seed=5") == 0
     with (folder / "data" / "train.tsv").open("a") as file:
         file.write("more\tred\tred\n")
     suite._sha256.cache_clear()
     suite._splits.cache_clear()
-    assert run(folder, "epochs=2", "seed=5") == 0
-    assert [(r["settings"]["epochs"], r["seed"]) for r in read_results(folder / "to")] == [
+    assert run(folder, "num_train_epochs=2", "seed=5") == 0
+    assert [(r["settings"]["num_train_epochs"], r["seed"]) for r in read_results(folder / "to")] == [
         (1, 0),
         (2, 0),
         (2, 5),
@@ -152,17 +152,17 @@ def test_a_grid_is_chosen_on_dev_and_never_reads_test(folder, capsys, monkeypatc
     tried = read_results(folder / "to", "grid.jsonl")
     assert [list(record["scores"]) for record in tried] == [["dev"], ["dev"]]
     assert not list((folder / "to" / "predictions").glob(f"{tried[0]['key']}-test*"))
-    assert "settings chosen on dev among 2: learning_rate=0.005 epochs=40" in capsys.readouterr().out
+    assert "settings chosen on dev among 2: learning_rate=0.005 num_train_epochs=40" in capsys.readouterr().out
 
 
 def test_a_run_that_another_process_is_at_is_refused(folder, capsys):
-    assert run(folder, "epochs=1") == 0
+    assert run(folder, "num_train_epochs=1") == 0
     (record,) = read_results(folder / "to")
     (folder / "to" / "results.jsonl").unlink()
     with locked(folder / "to" / "predictions" / record["key"]):
-        assert run(folder, "epochs=1") == 1
+        assert run(folder, "num_train_epochs=1") == 1
     assert "another process is writing" in capsys.readouterr().err
-    assert run(folder, "epochs=1") == 0
+    assert run(folder, "num_train_epochs=1") == 0
 
 
 def test_dev_examples_that_are_too_few_for_a_grid_are_named(folder, capsys):
@@ -172,7 +172,7 @@ def test_dev_examples_that_are_too_few_for_a_grid_are_named(folder, capsys):
 
 
 def test_a_task_without_a_model_of_its_own_takes_the_other_ones(folder):
-    assert run(folder, "epochs=40", tasks="shade") == 0
+    assert run(folder, "num_train_epochs=40", tasks="shade") == 0
     trained, scored = read_results(folder / "to")
     assert (trained["task"], scored["task"], scored["source"]) == ("colour", "shade", trained["key"])
     assert scored["scores"] == {"test": {"accuracy": 1.0}}
@@ -187,7 +187,7 @@ def test_the_papers_grids_are_those_of_suite_and_size():
         suite.read_grid("paper", Task("", "", "question", "", (), "mrqa"), h) for h in (128, 768, 1024)
     )
     assert (len(tiny), len(base), len(large)) == (18, 8, 8)
-    assert base[0] == {"learning_rate": 2e-5, "batch_size": 12, "epochs": 2}
+    assert base[0] == {"learning_rate": 2e-5, "batch_size": 12, "num_train_epochs": 2}
     assert {point["batch_size"] for point in large} == {16, 32}
     some = suite.read_grid("paper", Task("", "", "question", "", (), "mrqa"), 768, {"learning_rate"})
     assert (len(some), {"learning_rate"} & {*some[0]}) == (4, set())  # what is given is not chosen
@@ -201,9 +201,15 @@ def test_the_papers_grids_are_those_of_suite_and_size():
         (["--grid", "learning_rat=1,2"], "unknown setting 'learning_rat'; did you mean 'learning_rate'?"),
         (["--grid", "learning_rate"], "--grid 'learning_rate' cannot be read"),
         (["--grid", ""], "--grid '' cannot be read"),
-        (["--grid", "epochs=1,2;seed=1,2"], "seed is not for dev to choose; for more seeds there is --seeds N"),
-        (["--grid", "epochs=1,2", "epochs=3"], "epochs is a setting of all runs, too: leave one of the two out"),
-        (["epoch=3"], "unknown setting 'epoch'; did you mean 'epochs'?"),
+        (
+            ["--grid", "num_train_epochs=1,2;seed=1,2"],
+            "seed is not for dev to choose; for more seeds there is --seeds N",
+        ),
+        (
+            ["--grid", "num_train_epochs=1,2", "num_train_epochs=3"],
+            "epochs is a setting of all runs, too: leave one of the two out",
+        ),
+        (["epoch=3"], "unknown setting 'epoch'; did you mean 'num_train_epochs'?"),
         (["--seeds", "0"], "--seeds and --parallel take 1 or more"),
     ],
 )
@@ -216,7 +222,7 @@ def test_a_wrong_word_is_said_before_any_run(folder, capsys, words, message):
 def test_what_is_odd_about_a_set_is_printed(folder, capsys):
     with (folder / "data" / "dev.tsv").open("a") as file:
         file.write("dev0\t\tred\ndev9\tthe box is red\t\n")
-    assert run(folder, "epochs=1") == 0
+    assert run(folder, "num_train_epochs=1") == 0
     line = capsys.readouterr().out.splitlines()[-1]
     assert line == "  counted: dev: empty texts 1; dev: ids that come again 1; dev: texts that train has, too 8; " + (
         "dev: without a label 1; test: texts that train has, too 8"
@@ -238,7 +244,7 @@ def test_a_folder_that_cannot_be_written_is_said_before_any_run(folder, capsys, 
 
 
 def test_kept_models_are_named_and_anyone_s_to_read(folder, capsys):
-    assert run(folder, "epochs=1", "early_stop=1", "--keep-model") == 0
+    assert run(folder, "num_train_epochs=1", "early_stop=1", "--keep-model") == 0
     (record,) = read_results(folder / "to")
     out = capsys.readouterr().out
     assert f"  kept: models/{record['key']}" in out
@@ -276,7 +282,7 @@ if __name__ == "__main__":
 def test_a_kill_loses_at_most_the_run_in_progress(folder):
     script = folder / "script.py"
     script.write_text(SCRIPT.format(here=os.path.dirname(__file__)))
-    words = ["evaluate", "encoder", "--tasks", "colour", "--data", "data", "--to", "to", *QUICK, "epochs=1"]
+    words = ["evaluate", "encoder", "--tasks", "colour", "--data", "data", "--to", "to", *QUICK, "num_train_epochs=1"]
     process = subprocess.Popen([sys.executable, str(script), "slow", *words, "--seeds", "3"], cwd=folder,
                                stdout=subprocess.PIPE, text=True)  # fmt: skip
     assert [process.stdout.readline(), process.stdout.readline()] == ["done\n", "done\n"]
@@ -292,13 +298,13 @@ def test_a_kill_loses_at_most_the_run_in_progress(folder):
 
 
 def test_a_finished_suite_is_shown_without_torch(folder):
-    assert run(folder, "epochs=1") == 0
+    assert run(folder, "num_train_epochs=1") == 0
     script = folder / "script.py"
     last = (
         "    status = cli.main(sys.argv[1:])\n    print([m for m in ('torch', 'transformers') if m in sys.modules])\n"
     )
     script.write_text(SCRIPT.partition("    done =")[0].format(here=os.path.dirname(__file__)) + last)
-    words = ["evaluate", "encoder", "--tasks", "colour", "--data", "data", "--to", "to", *QUICK, "epochs=1"]
+    words = ["evaluate", "encoder", "--tasks", "colour", "--data", "data", "--to", "to", *QUICK, "num_train_epochs=1"]
     done = subprocess.run([sys.executable, str(script), *words], cwd=folder, check=True, capture_output=True, text=True)
     assert "Colour, test, 1 run of" in done.stdout
     assert done.stdout.endswith("[]\n")
@@ -308,7 +314,7 @@ def test_a_finished_suite_is_shown_without_torch(folder):
 def test_runs_side_by_side_give_what_they_give_one_after_the_other(folder):
     script = folder / "script.py"
     script.write_text(SCRIPT.format(here=os.path.dirname(__file__)))
-    words = ["evaluate", "encoder", "--tasks", "colour", "--data", "data", *QUICK, "epochs=2", "--seeds", "2"]
+    words = ["evaluate", "encoder", "--tasks", "colour", "--data", "data", *QUICK, "num_train_epochs=2", "--seeds", "2"]
     for to, parallel in (("one", "1"), ("two", "2")):
         command = [sys.executable, str(script), *words, "--to", to, "--parallel", parallel]
         subprocess.run(command, cwd=folder, check=True, timeout=240)
@@ -320,7 +326,7 @@ def test_runs_side_by_side_give_what_they_give_one_after_the_other(folder):
 def test_a_test_set_without_labels_becomes_a_file_for_glue_s_server(folder, monkeypatch):
     monkeypatch.setitem(metrics.SUBMISSIONS, "colour", "Colour")
     (folder / "data" / "test.tsv").write_text("id\ta\n0\tthe box is red\n1\tthe box is not blue\n")
-    assert run(folder, "epochs=40") == 0
+    assert run(folder, "num_train_epochs=40") == 0
     record = read_results(folder / "to")[0]
     assert "test" not in record["scores"]
     written = folder / "to" / "submissions" / record["key"] / "Colour.tsv"

@@ -151,7 +151,7 @@ class Batches:
             self._shapes[processes] = choose_shape(
                 [(lengths, masks) for _, lengths, masks in drawn],
                 longest=self.config.sequence_length,
-                micro_batch=self.config.micro_batch,
+                micro_batch=self.config.micro_batch_size,
                 row_cost=self.row_cost,
                 fixed=self.fixed,
                 read_share=self.config.read_share,
@@ -207,7 +207,7 @@ class Batches:
     def _lengths(self, numbers: np.ndarray) -> tuple[Any, np.ndarray, np.ndarray]:
         drawn = self.sampler.draw(numbers)
         lengths = lengths_of(drawn[0])
-        return drawn, lengths, mask_counts(lengths - 3, self.config.highest_mask_rate)
+        return drawn, lengths, mask_counts(lengths - 3, self.config.highest_mlm_probability)
 
 
 def fill_up(values: np.ndarray, empty: int, size: int) -> np.ndarray:

@@ -13,13 +13,17 @@ Independent draws would keep neither promise.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from linkbert.config import Config, Part
+from linkbert.config import STORE_SETTINGS, Config, nearest
 from linkbert.graph.links import LinkGraph
 from linkbert.instances.sampler import Sampler, open_graph
 from linkbert.instances.tokens import TokenStore
@@ -27,6 +31,77 @@ from linkbert.instances.vocabulary import check_same_vocabulary
 from linkbert.records import CONTIGUOUS, RANDOM
 
 BLOCK = 10_000  # weights are rounded to so many parts, and the order of stores repeats after so many instances
+
+
+@dataclass(frozen=True)
+class Part:
+    """One store of a run: its name among several, and how it differs from the run's Config."""
+
+    name: str  # empty where there is but one
+    path: Path
+    weight: float | None = None  # None: its number of tokens
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def config(self, config: Config) -> Config:
+        """Give the run's Config with this store's own settings."""
+        try:
+            return config.replace(**self.settings)
+        except ValueError as error:
+            raise ValueError(f"{self.name}.{error}") from None
+
+
+def read_mix(
+    words: Iterable[str], settings: Iterable[str], *, before: Mapping[str, Mapping[str, Any]] | None = None
+) -> tuple[list[Part], list[str]]:
+    """Read the words of --mix, `NAME=STORE` or `NAME=STORE:WEIGHT`, and settings of the form `NAME.key=value`.
+
+    Gives the Parts, and the settings that name no store. `before` are the stores of a run that goes on, as run.json has
+    them: what is not said is as it was. Bad words are a ValueError.
+
+    >>> read_mix(["wiki=./w:0.8", "books=./b:1/5"], ["max_steps=9", "books.scope=document"])[0][1]
+    Part(name='books', path=PosixPath('b'), weight=0.2, settings={'scope': 'document'})
+    """
+    before, parts, rest = before or {}, {}, []
+    for word in words:
+        name, _, store = word.partition("=")
+        if not store or not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_-]*", name):
+            raise ValueError(
+                f"--mix {word} cannot be read: it takes NAME=STORE or NAME=STORE:WEIGHT, as wiki=./wiki:0.8"
+            )
+        if name in parts:
+            raise ValueError(f"--mix names two stores {name!r}; give each a name of its own")
+        weight = before.get(name, {}).get("weight")
+        path, _, text = store.rpartition(":")
+        try:
+            if path:
+                weight, store = float(Fraction(text)), path
+        except ValueError:
+            pass  # the colon is the path's
+        except (ZeroDivisionError, OverflowError):
+            weight = math.inf
+        if weight is not None and not 0 < weight < math.inf:
+            raise ValueError(f"--mix {word}: a weight is a number above 0, such as 0.8")
+        parts[name] = Part(name, Path(store), weight, _parsed(before.get(name, {}).get("settings", {})))
+    for word in settings:
+        key, _, text = word.partition("=")
+        name, dot, own = key.partition(".")
+        if not parts or not dot or key == word:
+            rest.append(word)
+        elif name not in parts:
+            raise ValueError(f"unknown setting {key!r}: no store of --mix is called {name!r}; {nearest(name, parts)}")
+        elif own not in STORE_SETTINGS:
+            raise ValueError(f"unknown setting {key!r}, not one that a store can have; {nearest(own, STORE_SETTINGS)}")
+        else:
+            try:
+                own_settings = {**parts[name].settings, own: Config.parse(own, text)}
+            except ValueError as error:
+                raise ValueError(f"{name}.{error}") from None
+            parts[name] = dataclasses.replace(parts[name], settings=own_settings)
+    return list(parts.values()), rest
+
+
+def _parsed(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: Config.parse(key, value) for key, value in settings.items()}
 
 
 @dataclass(frozen=True)

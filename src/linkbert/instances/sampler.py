@@ -79,7 +79,7 @@ class Sampler:
                 f"split={split!r} anchors={anchors!r}: a split is train or held-out, anchors all or usable"
             )
         self.store, self.config, self.split = store, config, split
-        self.planned = config.steps * config.batch_size * share  # instances
+        self.planned = config.max_steps * config.batch_size * share  # instances
         store.check_order()  # compiled code would read anything, anywhere
         room = config.sequence_length - 3
         self.held_out = held_out(store.hashes, config.held_out)
@@ -223,7 +223,7 @@ class Sampler:
         In training it goes in a line from mask_rate to mask_rate_end, where there is one; held-out instances have the
         last one, so that scores along a run are of the same questions.
         """
-        start, end = self.config.mask_rate, self.config.mask_rate_end or self.config.mask_rate
+        start, end = self.config.mlm_probability, self.config.mlm_probability_end or self.config.mlm_probability
         passed = np.minimum(numbers / self.planned, 1.0) if self.split == "train" else np.ones(len(numbers))
         return start + (end - start) * passed
 

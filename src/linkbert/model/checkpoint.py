@@ -43,7 +43,7 @@ TOKENS = {"[PAD]": 0, "[CLS]": 2, "[SEP]": 3}  # where a trained vocabulary of o
 def start_model(
     config: Config, vocabulary_size: int, *, counts: np.ndarray | None = None, tokens: Mapping[str, int] = TOKENS
 ) -> TwoLosses:
-    """Make the model a run starts from, as `config.init` says: random (how, `config.start` says), or one that exists.
+    """Make the model a run starts from, as `config.init` says: random (by `config.weight_init`), or one that exists.
 
     An encoder from a folder keeps its own sizes; whoever calls has seen that its vocabulary is the store's (its matrix
     may have rows to spare). What it lacks starts anew: a masked-token head as identity over the tied decoder, a pooler
@@ -56,10 +56,10 @@ def start_model(
     if config.init == "none":
         sizes = {
             "vocab_size": vocabulary_size,
-            "hidden_size": config.hidden,
-            "num_hidden_layers": config.layers,
-            "num_attention_heads": config.heads,
-            "intermediate_size": config.feed_forward,
+            "hidden_size": config.hidden_size,
+            "num_hidden_layers": config.num_hidden_layers,
+            "num_attention_heads": config.num_attention_heads,
+            "intermediate_size": config.intermediate_size,
         }
         ids = {f"{name[1:-1].lower()}_token_id": tokens[name] for name in TOKENS}
         own = new_config(config.architecture, sizes, ids, longest=max(config.sequence_length, 512))
@@ -78,10 +78,10 @@ def start_model(
     own.initializer_range = config.initializer_range
     modern = own.model_type == "modernbert"
     for name in ("embedding_dropout", "mlp_dropout") if modern else ("hidden_dropout_prob",):
-        setattr(own, name, config.dropout)
-    setattr(own, "attention_dropout" if modern else "attention_probs_dropout_prob", config.attention_dropout)
+        setattr(own, name, config.hidden_dropout_prob)
+    setattr(own, "attention_dropout" if modern else "attention_probs_dropout_prob", config.attention_probs_dropout_prob)
     model = make_model(own, weights, objective=config.objective, seed=config.seed)
-    if config.init == "none" and config.start == "neighbours":
+    if config.init == "none" and config.weight_init == "positional":
         if isinstance(model, LinkBert):
             look_at_neighbours(model.bert)
         else:

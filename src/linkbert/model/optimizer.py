@@ -43,7 +43,7 @@ def warmup_steps(warmup: float, steps: int) -> int:
     if warmup < 1:
         return round(warmup * steps)
     if warmup >= steps > 1:
-        log.info("warmup=%g is cut to %d: the run has %d steps", warmup, steps // 2, steps)
+        log.info("warmup_steps=%g is cut to %d: the run has %d steps", warmup, steps // 2, steps)
         return steps // 2
     return min(round(warmup), steps)
 
@@ -71,7 +71,7 @@ def learning_rate(
     fall = 1.0
     if schedule == "linear" and steps > warmup:
         fall = (steps - step) / (steps - warmup)
-    elif schedule == "wsd":
+    elif schedule == "warmup_stable_decay":
         fall = 1 - math.sqrt(max(0.0, 1 - (steps - step) / (decay * steps)))
     return peak * min(rise, fall, 1.0)
 

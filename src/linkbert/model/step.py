@@ -48,11 +48,11 @@ def step_function(model: TwoLosses, config: Config, called: nn.Module | None = N
         keep_memory()
         if config.precision == "fp16":
             log.warning("precision=fp16 on a CPU is for tests: bf16 was 20 times as fast")
-        if config.attention_dropout:
+        if config.attention_probs_dropout_prob:
             log.warning(
-                "attention_dropout=%g leaves the fast kernel of a CPU, which costs about a third of the speed; "
-                "attention_dropout=0 keeps it",
-                config.attention_dropout,
+                "attention_probs_dropout_prob=%g leaves the fast kernel of a CPU and costs about a third of the speed; "
+                "attention_probs_dropout_prob=0 keeps it",
+                config.attention_probs_dropout_prob,
             )
     dtype = DTYPES[choose_precision(config.precision, device)]
     compiled = compiles(model, config)
@@ -69,7 +69,7 @@ def step_function(model: TwoLosses, config: Config, called: nn.Module | None = N
         slots = query_slots(batch, config, fixed=compiled)
         keys = dropout_keys(seed, 3 * len(model.layers) + 1) if model.training else ()
         written_out = compiled and not seed.is_cuda
-        mode = Mode(dtype, keys, written_out, slots, recompute=config.recompute and model.training)
+        mode = Mode(dtype, keys, written_out, slots, recompute=config.gradient_checkpointing and model.training)
         return forward(Inputs.of(batch), batch.masked_labels, batch.relations, mode)
 
     return step
@@ -113,7 +113,7 @@ def compiles(model: TwoLosses, config: Config) -> bool:
         if config.budget_seconds < WORTHWHILE_SECONDS:
             return False
     elif config.compile == "auto":
-        tokens = config.steps * config.batch_size * config.sequence_length
+        tokens = config.max_steps * config.batch_size * config.sequence_length
         if tokens * operations_a_token(model, config) < WORTHWHILE.get(device, float("inf")):
             return False
     if device == "cpu" and not shutil.which(os.environ.get("CXX", "g++")):
@@ -142,7 +142,7 @@ def operations_forward(model: TwoLosses, config: Config) -> tuple[float, float]:
     before = 2 * 3 * hidden * hidden
     after = 2 * (hidden * hidden + 2 * hidden * wide)
     head = 2 * hidden * (hidden + bert.vocab_size)
-    masked = (config.mask_rate + (config.mask_rate_end or config.mask_rate)) / 2
+    masked = (config.mlm_probability + (config.mlm_probability_end or config.mlm_probability)) / 2
     return layers * before + (layers - 1) * after + masked * (after + head), layers * 4 * hidden
 
 

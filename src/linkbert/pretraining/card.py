@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from linkbert.config import Config, show_value
-from linkbert.config import describe as describe_config
 from linkbert.pretraining.checkpoint import State
 from linkbert.pretraining.scores import describe, from_json
 from linkbert.records import LINKED, RELATIONS
@@ -175,7 +174,7 @@ def _scores(state: State) -> str:
 
 
 def _settings(config: Config, run: dict[str, Any]) -> str:
-    rows = [(name, f"`{_plain_value(getattr(config, name))}`") for name, _, _ in describe_config()]
+    rows = [(name, f"`{_plain_value(getattr(config, name))}`") for name, _, _ in Config.describe()]
     versions = ", ".join(f"{name} {version}" for name, version in run["versions"].items())
     return _table(rows) + f"\n\nMade with {versions}, {run['processes']} process(es)."
 

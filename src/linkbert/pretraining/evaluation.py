@@ -21,9 +21,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from linkbert.config import Config, Part
+from linkbert.config import Config
 from linkbert.instances.batches import Batch, Batches
-from linkbert.instances.mixture import OpenPart, open_parts
+from linkbert.instances.mixture import OpenPart, Part, open_parts
 from linkbert.instances.sampler import LinkGraph, NoUsableAnchorError, Sampler
 from linkbert.instances.sampler import held_out as held_out_documents
 from linkbert.instances.tokens import TokenStore
@@ -57,8 +57,8 @@ class Answers(NamedTuple):
 
 def held_out_pairs(opened: OpenPart) -> list[Batches]:
     """Give a store's held-out pairs, its share of `evaluate_pairs`; see `held_out_batches`."""
-    pairs = max(1, round(opened.config.evaluate_pairs * opened.weight))
-    config = replace(opened.config, evaluate_pairs=pairs)
+    pairs = max(1, round(opened.config.eval_pairs * opened.weight))
+    config = opened.config.replace(eval_pairs=pairs)
     return held_out_batches(opened.tokens, opened.graph, config, anchors=config.anchors)
 
 
@@ -67,7 +67,7 @@ def held_out_batches(
 ) -> list[Batches]:
     """Give what a store is scored on, all of it in the micro-batches of step 0: nothing where no document is held out.
 
-    First `config.evaluate_pairs` pairs as in training, but with A held out. Then, where there are links to follow, as
+    First `config.eval_pairs` pairs as in training, but with A held out. Then, where there are links to follow, as
     many again for the gains: a third as many A, each with B contiguous, random and linked, in this order.
     """
     if not (held_out_documents(tokens.hashes, config.held_out) & (np.diff(tokens.documents) > 0)).any():
@@ -75,7 +75,7 @@ def held_out_batches(
             "held_out=%g leaves no document of %s to score on: it goes without scores", config.held_out, tokens.path
         )
         return []
-    asked = replace(config, batch_size=config.evaluate_pairs)
+    asked = config.replace(batch_size=config.eval_pairs)
     usable = None
     try:
         usable = Sampler(tokens, graph, asked, split="held-out", anchors="usable") if graph is not None else None
@@ -93,7 +93,7 @@ def gain_batches(usable: Sampler) -> list[Batches]:
         log.warning("%s links almost everything with everything: there is no link gain", usable.store.path)
         return []
     for each in forced:
-        each.config = replace(each.config, batch_size=count)
+        each.config = each.config.replace(batch_size=count)
     return [Batches(each) for each in forced]
 
 

@@ -96,12 +96,12 @@ def pretrain(
     rate_of = partial(
         learning_rate,
         peak=config.learning_rate,
-        warmup=warmup_steps(config.warmup, config.steps),
-        steps=config.steps,
-        schedule=config.schedule,
-        decay=config.decay,
+        warmup=warmup_steps(config.warmup_steps, config.max_steps),
+        steps=config.max_steps,
+        schedule=config.lr_scheduler_type,
+        decay=config.decay_ratio,
     )
-    plan = Plan(*state.plan) if state.plan else Plan(0, 0.0, FIRST if config.budget_seconds else config.steps)
+    plan = Plan(*state.plan) if state.plan else Plan(0, 0.0, FIRST if config.budget_seconds else config.max_steps)
     state.plan, pace = list(plan), None
     if config.budget_seconds and processes.first:
         recorded = read_pace(Path(config.pace)) if config.pace != "none" else {}
@@ -109,7 +109,9 @@ def pretrain(
     journal = Journal(run, step=state.step) if processes.first else None
     timer = Timer(state.elapsed, fastest)
     saved = state.step
-    writer = Checkpoints(run, model, optimizer, processes, save=save, keep=config.keep, keep_best=config.keep_best)
+    writer = Checkpoints(
+        run, model, optimizer, processes, save=save, keep=config.save_total_limit, keep_best=config.keep_best
+    )
 
     with stop_on_signals(config.stop_before) as stop, deterministic(processes.device), journal or nullcontext(), writer:
         while not state.finished:
@@ -125,8 +127,8 @@ def pretrain(
             tally = torch.tensor([own.masked, own.pairs, own.tokens, own.places, *own.relations, end])
             *counts, end = sum_over(processes, tally.to(processes.device)).tolist()
             masked, pairs, tokens, places = max(counts[0], 1), counts[1], counts[2], counts[3]
-            plan = plan.end_at(end, step=step, length=config.steps)
-            rate = rate_of(plan.place_of(step, config.steps), stride=plan.stride(config.steps))
+            plan = plan.end_at(end, step=step, length=config.max_steps)
+            rate = rate_of(plan.place_of(step, config.max_steps), stride=plan.stride(config.max_steps))
             set_learning_rate(optimizer, rate)
 
             model.train()
@@ -144,7 +146,7 @@ def pretrain(
             relation_loss, correct = sum(by_relation[:3]), by_relation[3:]
             if stopping:  # asked of any process; this step is forgotten
                 break
-            norm = clip_gradients(model, config.clip, scale=scale / averaged(spread or model))
+            norm = clip_gradients(model, config.max_grad_norm, scale=scale / averaged(spread or model))
             fault = judge(state, config, mlm_loss + relation_loss, norm)
             if fault and fault.stops:
                 writer.wait()
@@ -182,20 +184,20 @@ def pretrain(
                 speed = (timer.tokens_per_second, tokens / places, timer.peak_share, timer.loader_share)
                 watched = (*losses, right, norm, *speed, peak_memory(processes.device), timer.elapsed, left)
                 progress(Progress("training", state.step, plan.steps, rate, *watched))
-            if last or state.step % config.log_every == 0:
+            if last or state.step % config.logging_steps == 0:
                 if journal and state.window:
                     entry = journal_entry(state, rate, relations=config.objective in WITH_RELATIONS)
                     timings = timer.entry() | {"memory": peak_memory(processes.device)}
                     journal.write(entry | timings)
                 state.window = []
-            if evaluate and (last or (config.evaluate_every and state.step % config.evaluate_every == 0)):
+            if evaluate and (last or (config.eval_steps and state.step % config.eval_steps == 0)):
                 progress(Progress("evaluation", state.step, plan.steps))
                 model.eval()
                 state.evaluation = {"step": state.step, **evaluate()}
                 if journal:
                     journal.write({"step": state.step, "evaluation": state.evaluation, "elapsed": timer.elapsed})
             writer.check()
-            if last or state.step % config.checkpoint_every == 0:
+            if last or state.step % config.save_steps == 0:
                 progress(Progress("checkpoint", state.step, plan.steps))
                 if journal:
                     journal.sync()

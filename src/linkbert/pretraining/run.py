@@ -20,7 +20,7 @@ import logging
 import platform
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -30,10 +30,10 @@ import transformers
 from torch import Tensor
 
 import linkbert
-from linkbert.config import STORE_KNOBS, Config, Part, modern, show_value, to_dict
+from linkbert.config import STORE_SETTINGS, Config, migrate, show_value, to_dict
 from linkbert.files import locked, read_json, remove, write_json
 from linkbert.instances.batches import Batches
-from linkbert.instances.mixture import OpenPart, count_tokens, make_sampler, open_parts
+from linkbert.instances.mixture import OpenPart, Part, count_tokens, make_sampler, open_parts
 from linkbert.instances.vocabulary import check_same_vocabulary, load_vocabulary
 from linkbert.model.checkpoint import find_encoder, load_model, start_model, write_model
 from linkbert.model.optimizer import make_optimizer
@@ -63,9 +63,9 @@ from linkbert.pretraining.loop import Progress, pretrain
 from linkbert.pretraining.scores import Scores, from_json, to_json
 
 # Settings that may change when a run goes on: they decide neither what is learnt nor by which updates.
-FREE = ("device", "precision", "pace", "spike", "on_spike", "recompute", "compile", "sharding", "threads",
-        "micro_batch", "log_every", "checkpoint_every", "keep", "keep_best", "stop_before", "evaluate_every",
-        "evaluate_pairs")  # fmt: skip
+FREE = ("device", "precision", "pace", "spike", "on_spike", "gradient_checkpointing", "compile", "sharding", "threads",
+        "micro_batch_size", "logging_steps", "save_steps", "save_total_limit", "keep_best", "stop_before", "eval_steps",
+        "eval_pairs")  # fmt: skip
 BLOCKS, BLOCK = 64, 4096  # a fingerprint reads so many blocks, of so many bytes, of each file
 
 T = TypeVar("T")
@@ -99,7 +99,7 @@ def pretrain_store(
     with ExitStack() as stack:
         processes = stack.enter_context(join_processes(config))
         precision = choose_precision(config.precision, processes.device) if processes.first else ""
-        config = replace(config, precision=value_from_first(processes, precision))
+        config = config.replace(precision=value_from_first(processes, precision))
         # What may be refused comes first: a refused run leaves no folder behind.
         opened = open_parts([Part("", stores)] if isinstance(stores, Path) else stores, config)
         vocabulary = opened[0].tokens.vocabulary
@@ -116,7 +116,7 @@ def pretrain_store(
             if config.init != "none":
                 folder = find_encoder(config.init, f"init={config.init}")
                 check_same_vocabulary(load_vocabulary(folder), vocabulary, folder)
-                start = replace(config, init=str(folder))
+                start = config.replace(init=str(folder))
             tokens = vocabulary.special_ids
             model = start_model(start, len(vocabulary), counts=count_tokens(opened), tokens=tokens)
         model.to(processes.device)
@@ -127,8 +127,8 @@ def pretrain_store(
         optimizer = make_optimizer(
             model,
             learning_rate=config.learning_rate,
-            betas=(config.beta1, config.beta2),
-            epsilon=config.epsilon,
+            betas=(config.adam_beta1, config.adam_beta2),
+            epsilon=config.adam_epsilon,
             weight_decay=config.weight_decay,
         )
         state = State(**value_from_first(processes, asdict(found[1] if found else State())))
@@ -218,7 +218,7 @@ def prepare_run(
             f"every checkpoint of {run} is damaged ({', '.join(damaged)}): bring one back, or delete them from "
             f"{run / 'checkpoints'} to begin anew, at step 0"
         )
-    changed = {key: value for key, value in now["config"].items() if value != modern(before["config"]).get(key)}
+    changed = {key: value for key, value in now["config"].items() if value != migrate(before["config"]).get(key)}
     sitting = {"date": today(), "step": found[1].step if found else 0, "changed": changed}
     return found, now | {"created": before["created"], "resumed": [*before["resumed"], sitting]}
 
@@ -250,7 +250,7 @@ def check_same_run(run: Path, before: dict[str, Any], now: dict[str, Any]) -> No
         if key in FREE or old == value:
             continue
         old, value = (show_value(v) for v in (old, value))
-        steers = key in ("steps", "warmup", "schedule", "decay")
+        steers = key in ("max_steps", "warmup_steps", "lr_scheduler_type", "decay_ratio")
         why = "; the learning rate of every step depends on it" if steers else ""
         raise ValueError(
             f"{run} was begun with {key}={old}, not {key}={value}{why}: resume with {key}={old}, "
@@ -267,9 +267,9 @@ def check_same_run(run: Path, before: dict[str, Any], now: dict[str, Any]) -> No
 
 def _all_settings(record: dict[str, Any]) -> dict[str, Any]:
     """Give what decides a run's batches and updates, each store's own settings and weight among it."""
-    found = modern(record["config"])
+    found = migrate(record["config"])
     for name, store in record.get("stores", {}).items():
-        found |= {f"{name}.{key}": store["settings"].get(key, found.get(key)) for key in STORE_KNOBS}
+        found |= {f"{name}.{key}": store["settings"].get(key, found.get(key)) for key in STORE_SETTINGS}
         found[f"the weight of {name}"] = store["weight"]
     return found
 

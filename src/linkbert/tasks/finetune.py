@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,6 @@ import torch
 import transformers
 from torch import nn
 
-from linkbert.config import FineTune
 from linkbert.instances.vocabulary import load_vocabulary
 from linkbert.model.checkpoint import find_weights
 from linkbert.model.hf_encoder import KINDS, longest
@@ -43,6 +42,7 @@ from linkbert.tasks.answers import best_threshold, refuse
 from linkbert.tasks.examples import Features, Prediction, Splits
 from linkbert.tasks.features import labels_of, make_features, problem_type
 from linkbert.tasks.metrics import score
+from linkbert.tasks.settings import FineTuneConfig
 from linkbert.tasks.table import Task
 from linkbert.tasks.windows import question_features
 
@@ -79,7 +79,7 @@ def fine_tune(
     task: Task,
     splits: Splits,
     folder: Path,
-    settings: FineTune,
+    settings: FineTuneConfig,
     *,
     trained: bool = False,
     test: bool = True,
@@ -94,8 +94,8 @@ def fine_tune(
     device = choose_device(settings.device)
     if settings.threads:
         torch.set_num_threads(settings.threads)
-    micro_batch = settings.micro_batch or (16_384 if device.type == "cuda" else 1_024)  # docs/log.md, 2026-11-27
-    settings = replace(settings, precision=choose_precision(settings.precision, device), micro_batch=micro_batch)
+    micro_batch = settings.micro_batch_size or (16_384 if device.type == "cuda" else 1_024)  # docs/log.md, 2026-11-27
+    settings = settings.replace(precision=choose_precision(settings.precision, device), micro_batch_size=micro_batch)
     torch.manual_seed(settings.seed)
     tokenizer, config = open_folder(folder)
     labels = tuple(config.id2label.values()) if trained else labels_of(task, splits.train)
@@ -183,7 +183,7 @@ def open_folder(folder: Path) -> tuple[Any, Any]:
 
 
 def load_model(
-    task: Task, folder: Path, config: Any, labels: Sequence[str], settings: FineTune
+    task: Task, folder: Path, config: Any, labels: Sequence[str], settings: FineTuneConfig
 ) -> tuple[nn.Module, list[str]]:
     """Load an encoder under the head that a kind of task takes; say what of it starts anew besides the head."""
     config.id2label = (
@@ -191,7 +191,10 @@ def load_model(
     )
     config.label2id = {label: i for i, label in config.id2label.items()}
     config.problem_type = problem_type(task, labels) if task.kind == "text" else None
-    for knobs, rate in ((DROPOUTS, settings.dropout), (ATTENTION_DROPOUTS, settings.attention_dropout)):
+    for knobs, rate in (
+        (DROPOUTS, settings.hidden_dropout_prob),
+        (ATTENTION_DROPOUTS, settings.attention_probs_dropout_prob),
+    ):
         for name in knobs:
             if hasattr(config, name):
                 setattr(config, name, rate)
@@ -231,7 +234,7 @@ def cut(rows: np.ndarray, lengths: np.ndarray, most: int) -> Iterator[np.ndarray
 def train_model(
     model: Any,
     features: Features,
-    settings: FineTune,
+    settings: FineTuneConfig,
     device: torch.device,
     *,
     evaluate: Callable[[], float] | None = None,
@@ -243,13 +246,13 @@ def train_model(
         raise ValueError("no example can be trained on: train has none, or none whose answer stands in its context")
     sequences = math.prod(features.batch([0])["input_ids"].shape[:-1])  # of a row: a choice has one for each option
     per_epoch = math.ceil(len(lengths) / settings.batch_size)
-    steps = max(1, round(settings.epochs * per_epoch))
-    warmup = warmup_steps(settings.warmup, steps)
+    steps = max(1, round(settings.num_train_epochs * per_epoch))
+    warmup = warmup_steps(settings.warmup_steps, steps)
     optimizer = make_optimizer(
         model,
         learning_rate=settings.learning_rate,
-        betas=(0.9, settings.beta2),
-        epsilon=settings.epsilon,
+        betas=(0.9, settings.adam_beta2),
+        epsilon=settings.adam_epsilon,
         weight_decay=settings.weight_decay,
     )
     scaler = torch.amp.GradScaler(device.type, enabled=settings.precision == "fp16")
@@ -262,7 +265,7 @@ def train_model(
         for batch in batches_of_epoch(lengths, settings.batch_size, seed=settings.seed, epoch=len(epochs)):
             rate = learning_rate(place, peak=settings.learning_rate, warmup=warmup, steps=steps)
             set_learning_rate(optimizer, rate)
-            parts = [features.batch(rows) for rows in cut(batch, sequences * lengths, settings.micro_batch)]
+            parts = [features.batch(rows) for rows in cut(batch, sequences * lengths, settings.micro_batch_size)]
             weights = [weight(part) for part in parts]
             for part, share in zip(parts, weights, strict=True):
                 if not share:  # tags of words that no token stands for: their loss is no number
@@ -272,7 +275,7 @@ def train_model(
                 scaler.scale(loss).backward()
                 total += loss.item() * len(batch)
             scaler.unscale_(optimizer)
-            norm = clip_gradients(model, settings.clip)
+            norm = clip_gradients(model, settings.max_grad_norm)
             if not math.isfinite(norm) and not scaler.is_enabled():
                 raise ValueError(
                     f"the gradient of step {step + 1} is not a number; take a lower learning_rate, or precision=fp32"
@@ -310,7 +313,7 @@ def weight(batch: Mapping[str, np.ndarray]) -> int:
 def predict(
     model: Any,
     features: Features,
-    settings: FineTune,
+    settings: FineTuneConfig,
     device: torch.device,
     progress: Callable[[int, int, float], None] = lambda *_: None,
 ) -> list[np.ndarray]:
@@ -323,7 +326,7 @@ def predict(
     begun, done = time.perf_counter(), 0
     model.eval()
     with torch.inference_mode(), autocast(device, settings):
-        for rows in cut(np.argsort(-lengths, kind="stable"), sequences * lengths, settings.micro_batch):
+        for rows in cut(np.argsort(-lengths, kind="stable"), sequences * lengths, settings.micro_batch_size):
             batch = features.batch(rows)
             labels = ("labels", "start_positions", "end_positions")
             output = model(**to_tensors({name: each for name, each in batch.items() if name not in labels}, device))
@@ -341,7 +344,7 @@ def predict(
     return outputs
 
 
-def autocast(device: torch.device, settings: FineTune) -> torch.autocast:
+def autocast(device: torch.device, settings: FineTuneConfig) -> torch.autocast:
     """Give the context of a forward pass in the precision asked for."""
     return torch.autocast(device.type, DTYPES[settings.precision], enabled=settings.precision != "fp32")
 

@@ -23,12 +23,13 @@ from typing import Any
 import numpy as np
 
 import linkbert
-from linkbert.config import FineTune, make_fine_tune, parse_value, show_value
+from linkbert.config import current_name, show_value
 from linkbert.files import locked, read_json, replacing, sha256
 from linkbert.tasks.examples import Splits, gold
 from linkbert.tasks.metrics import SUBMISSIONS, baselines, intervals, per_example, score, write_submission
 from linkbert.tasks.results import GRID, RESULTS, add_result, read_results, run_key, write_predictions
 from linkbert.tasks.scores import is_scored, split_of
+from linkbert.tasks.settings import FineTuneConfig
 from linkbert.tasks.splits import check_folder, find_files, model_task, read_splits
 from linkbert.tasks.table import Task, find_task
 from linkbert.workers import make_executor, run_shards
@@ -53,7 +54,7 @@ class Run:
 
     task: str
     model: Model
-    settings: FineTune
+    settings: FineTuneConfig
     data: Path
     to: Path
     hashes: tuple[tuple[str, str], ...]  # of the data files, by path; those of `source`, too
@@ -70,7 +71,7 @@ class Run:
             for item in dataclasses.fields(Task)
             if item.name in ("kind", "format", "metrics", "files", "options", "split", "labels")
         }
-        settings = dataclasses.asdict(self.settings) | dict.fromkeys(UNDECIDED[1:])
+        settings = self.settings.model_dump() | dict.fromkeys(UNDECIDED[1:])
         return {"task": self.task, "table": table, "model": self.model.hash, "settings": settings,
                 "hashes": self.hashes, "grid": self.grid, "source": self.source}  # fmt: skip
 
@@ -108,8 +109,8 @@ def read_grid(words: str | None, task: Task, hidden: int, given: Collection[str]
     `paper` is the paper's for the task's suite and an encoder of that width, without the axes of `given` settings,
     which another grid may not have.
 
-    >>> read_grid("learning_rate=1e-5,3e-5;epochs=2", find_task("rte"), 768)
-    [{'learning_rate': 1e-05, 'epochs': 2.0}, {'learning_rate': 3e-05, 'epochs': 2.0}]
+    >>> read_grid("learning_rate=1e-5,3e-5;num_train_epochs=2", find_task("rte"), 768)
+    [{'learning_rate': 1e-05, 'num_train_epochs': 2.0}, {'learning_rate': 3e-05, 'num_train_epochs': 2.0}]
     """
     axes: dict[str, list[Any]] = {}
     if words == "paper":
@@ -121,14 +122,15 @@ def read_grid(words: str | None, task: Task, hidden: int, given: Collection[str]
     elif words is not None:
         for word in words.split(";"):
             key, _, texts = word.strip().partition("=")
+            key = current_name(key)
             if not texts:
                 raise ValueError(f"--grid {words!r} cannot be read: it takes paper, or such as learning_rate=1e-5,3e-5")
             if key in UNDECIDED:
                 raise ValueError(f"--grid {words!r}: {key} is not for dev to choose; for more seeds there is --seeds N")
             if key in given:
                 raise ValueError(f"--grid {words!r}: {key} is a setting of all runs, too: leave one of the two out")
-            make_fine_tune([f"{key}={texts.split(',')[0]}"])  # says what is wrong
-            axes[key] = [parse_value(key, text, FineTune) for text in texts.split(",")]
+            FineTuneConfig.from_words([f"{key}={texts.split(',')[0]}"])  # says what is wrong
+            axes[key] = [FineTuneConfig.parse(key, text) for text in texts.split(",")]
     return [dict(zip(axes, point, strict=True)) for point in itertools.product(*axes.values())]
 
 
@@ -153,12 +155,12 @@ def run_tasks(
     hidden = int(read_json(model.folder / "config.json").get("hidden_size", 768))
     sources = {task.name: model_task(task, data) for task in tasks}
     trained = {source.name: source for source in sources.values()}
-    first, given = make_fine_tune(words).seed, {word.partition("=")[0] for word in words}
+    first, given = FineTuneConfig.from_words(words).seed, {current_name(word.partition("=")[0]) for word in words}
 
     def make(task: Task, point: Mapping[str, Any], **more: Any) -> Run:
         source = sources.get(task.name, task)  # whose settings and files the model has
         own = {key: value for key, value in task.settings.items() if key in ("max_length", "stride")}
-        settings = dataclasses.replace(make_fine_tune(words, base={**source.settings, **own}), **point)
+        settings = FineTuneConfig.from_words(words, base={**source.settings, **own}).replace(**point)
         split = settings.dev_split
         read = _hashes(source, data) | _hashes(task, data)
         read |= {split: _sha256(Path(split))} if split != "none" else {}
@@ -230,7 +232,7 @@ def _do(runs: Sequence[Run], parallel: int, what: str, progress: Told) -> None:
 
     if parallel > 1 and any(not run.settings.threads for run in left):
         share = max(1, (os.cpu_count() or 1) // parallel)
-        left = [dataclasses.replace(run, settings=dataclasses.replace(run.settings, threads=share)) for run in left]
+        left = [dataclasses.replace(run, settings=run.settings.replace(threads=share)) for run in left]
     if parallel > 1:
         with make_executor(parallel) as executor:
             run_shards(do_run, left, executor, progress=told)
@@ -295,7 +297,7 @@ def _do_run(run: Run, progress: Told) -> None:
         "model": run.model.name,
         "model_hash": run.model.hash,
         "source": run.source,
-        "settings": {key: value for key, value in dataclasses.asdict(settings).items() if key not in UNDECIDED},
+        "settings": {key: value for key, value in settings.model_dump().items() if key not in UNDECIDED},
         "seed": settings.seed,
         "scores": {},
         "groups": {},

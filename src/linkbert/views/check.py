@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -369,7 +368,7 @@ def _check_instances(tokens: TokenStore, graph: LinkGraph | None, config: Config
         share *= 2  # a small store
     if not (~held_out(tokens.hashes, share) & with_text).any():
         share = 0.0  # one so small that nothing would be left to train on
-    config = replace(config, held_out=share)
+    config = config.replace(held_out=share)
     for split in ("train", "held-out"):
         try:
             sampler = Sampler(tokens, graph, config, split=split)

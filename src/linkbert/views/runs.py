@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from linkbert.config import modern, show_value
+from linkbert.config import migrate, show_value
 from linkbert.pretraining.journal import read_journal, read_record
 from linkbert.pretraining.scores import Gain, Scores, Share, describe, from_json
 from linkbert.progress import count_text, seconds_text
@@ -31,7 +31,7 @@ class Run:
     @property
     def settings(self) -> dict[str, str]:
         """Every setting as the command line takes it, and the stores, each with its weight and own settings."""
-        found = {key: show_value(value) for key, value in modern(self.record["config"]).items()}
+        found = {key: show_value(value) for key, value in migrate(self.record["config"]).items()}
         for name, store in (self.record.get("stores") or {"": self.record["store"]}).items():
             own = " ".join(f"{key}={show_value(value)}" for key, value in store.get("settings", {}).items())
             weight = f" {store['weight']:.4f}" if "weight" in store else ""

@@ -1,0 +1,46 @@
+"""Readers, graph methods, objectives and tasks by name: ours, those of installed packages, and `package.module:name`.
+
+A package registers its own in the entry-point groups linkbert.readers, linkbert.graphs, linkbert.objectives and
+linkbert.tasks. A name, never the object, goes to worker processes; each looks it up again, so a plugin works with any
+number of them. Nothing is imported before it is asked for.
+"""
+
+from __future__ import annotations
+
+import importlib
+from importlib.metadata import entry_points
+from typing import Any
+
+from linkbert.config import nearest
+
+BUILT_IN: dict[str, dict[str, str]] = {
+    "readers": {},
+    "graphs": {},
+    "objectives": {},
+    "tasks": {},
+}
+
+
+def references(group: str) -> dict[str, str]:
+    """Return what a group holds, name -> "module:attribute"; an installed package may not take a name of ours."""
+    installed = {point.name: point.value for point in entry_points(group=f"linkbert.{group}")}
+    return BUILT_IN[group] | {name: value for name, value in installed.items() if name not in BUILT_IN[group]}
+
+
+def find(group: str, name: str) -> Any:
+    """Import what a name stands for; `package.module:name` needs no registration.
+
+    An unknown name is a ValueError that names the nearest known one; so is a module that cannot be imported.
+    """
+    known = references(group)
+    reference = known.get(name, name)
+    module, colon, attribute = reference.partition(":")
+    if not colon:
+        raise ValueError(f"unknown {group.removesuffix('s')} {name!r}; {nearest(name, known)}")
+    try:
+        found = importlib.import_module(module)
+        for part in attribute.split("."):
+            found = getattr(found, part)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"{name} cannot be imported ({error}); give package.module:name") from error
+    return found
