@@ -235,9 +235,10 @@ def test_a_tfidf_graph_stands_beside_the_hyperlinks_and_a_run_at_scope_document_
     run = ["pretrain", str(store), *TINY, "--to", str(tmp_path / "run"), "max_steps=1", "graph=tfidf"]
     assert cli.main([*run, "scope=document"]) == 0
     capsys.readouterr()
-    assert cli.main(run) == 1
+    assert cli.main([*run, "scope=segment"]) == 1
     assert capsys.readouterr().err == (
-        "linkbert pretrain: the links of graph 'tfidf' have no place in the text: take scope=document with it\n"
+        f"linkbert pretrain: no link of graph 'tfidf' of {store} has a place in the text, so scope=segment can link "
+        "nothing: take scope=document, or scope=auto\n"
     )
     (store / "graphs" / "half.parts").mkdir()  # a build that goes on
     assert cli.main(["check", str(store)]) == 0
@@ -247,7 +248,7 @@ def test_a_tfidf_graph_stands_beside_the_hyperlinks_and_a_run_at_scope_document_
     assert cli.main(["stats", str(store), "--json", "--set", "graph=tfidf", "--set", "scope=document"]) == 0
     shares = json.loads(capsys.readouterr().out)["shares"]
     assert shares["anchors_with_usable_link"] == shares["anchors"]
-    assert cli.main(["show", str(store), "--instances", "1", "--set", "graph=tfidf", "--set", "scope=document"]) == 0
+    assert cli.main(["show", str(store), "--instances", "1", "--set", "graph=tfidf"]) == 0
     assert cli.main(["show", str(store), "town 3"]) == 0
 
 

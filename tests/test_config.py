@@ -68,7 +68,7 @@ def test_words_of_an_earlier_version_are_understood():
         ("max_steps=1e30", "max_steps must be a whole number, got 1e+30"),
         ("spike=0.5", "spike must be 0, or above 1"),
         ("max_steps=0", "must be greater than or equal to 1, got 0"),
-        ("scope=paragraph", "scope must be segment or document, got paragraph"),
+        ("scope=paragraph", "scope must be auto, segment or document, got paragraph"),
         ("shares=1,1,1", "sum to 1"),
         ("shares=1/0,0,0", "shares must be a number, got 1/0"),
         ("recipe=paper", "together with --preset"),

@@ -711,7 +711,9 @@ def run_pretrain(arguments: argparse.Namespace) -> int:
     else:
         config = make_config(arguments.preset or "tiny", settings)
     with LiveLine() as line:
-        result = pretrain_store(stores, arguments.to, config, resume=arguments.resume, progress=training_progress(line))
+        result = pretrain_store(
+            stores, arguments.to, config, resume=arguments.resume, progress=training_progress(line), report=print
+        )
     if result.first:  # of several processes, one speaks
         show_result(make_console(), result)
     return 0 if result.finished else 130

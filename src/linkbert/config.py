@@ -193,8 +193,10 @@ class Config(Settings):
 
     # What the run learns from
     graph: str = Field("hyperlink", description="the graph of the store that linked pairs follow")
-    scope: Literal["segment", "document"] = Field(
-        "segment", description="linked from what: links standing in A (segment), or any link of A's document (document)"
+    scope: Literal["auto", "segment", "document"] = Field(
+        "auto",
+        description="linked from what: links standing in A (segment), any link of A's document (document), or segment "
+        "where the links of the graph have places in the text, and document where they have none (auto)",
     )
     alpha: Float = Field(
         1.0, ge=0, description="a linked document is drawn in proportion to in-degree^-alpha; 0 is 'no diversity'"

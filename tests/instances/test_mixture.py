@@ -124,8 +124,8 @@ def test_parts_are_opened_with_their_own_settings_and_weighed_by_tokens(small_st
         Part("wiki", small_store.path, settings={"scope": "document"}),
     ]
     opened = open_parts(parts, CONFIG)
-    assert [each.config.shares for each in opened] == [(0.5, 0.5, 0.0), (0.5, 0.25, 0.25), (1 / 3, 1 / 3, 1 / 3)]
-    assert [each.config.scope for each in opened] == ["segment", "segment", "document"]
+    assert [each.config.shares for each in opened] == [(0.5, 0.5, 0.0), (2 / 3, 1 / 3, 0.0), (1 / 3, 1 / 3, 1 / 3)]
+    assert [each.config.scope for each in opened] == ["document", "document", "document"]
     tokens = [len(each.tokens.tokens) for each in opened]
     assert [each.weight for each in opened] == pytest.approx([each / sum(tokens) for each in tokens], abs=1e-4)
     counts = [each.tokens.count_tokens() for each in opened]

@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 
 from linkbert.config import Config
 from linkbert.instances import draw as kernels
-from linkbert.instances.sampler import Sampler, describe_instances, held_out, split_shares
+from linkbert.instances.sampler import (
+    Sampler,
+    describe_instances,
+    describe_relations,
+    fit_config,
+    held_out,
+    split_shares,
+)
 from linkbert.records import CONTIGUOUS, LINKED, RANDOM, Segment
 from linkbert.views.check import judge
 
@@ -470,3 +477,52 @@ def test_kernels_compile_without_a_place_for_their_cache(monkeypatch):
 
     monkeypatch.setattr(numba, "njit", nowhere)
     assert kernels.compiled(lambda x: x + 1)(1) == 2
+
+
+@pytest.mark.parametrize(
+    ("edges", "scope", "said"),
+    [
+        ([(0, 4, 1), (1, 4, 0)], "segment", "scope=segment: of 2 links, 0.0% are document-level"),
+        ([(0, -1, 1), (1, -1, 0)], "document",
+         "scope=document: of 2 links, 100.0% are document-level; all are followed"),
+        ([(0, 4, 1), (0, -1, 2), (1, -1, 0), (2, -1, 0)], "segment",
+         "scope=segment: of 4 links, 75.0% are document-level; these are not followed (scope=document follows all)"),
+    ],
+)  # fmt: skip
+def test_scope_auto_follows_the_places_of_links(toy, edges, scope, said):
+    store, graph = toy([[5, 5]] * 4, edges)
+    sampler = Sampler(store, graph, Config(sequence_length=16, held_out=0.0))
+    assert sampler.config.scope == scope
+    assert LINKED in sampler.draw(np.arange(300))[1]
+    assert describe_relations(sampler)[-1] == said
+    asked = Config(sequence_length=16, held_out=0.0, scope=scope)
+    assert (Sampler(store, graph, asked).draw(np.arange(300))[0] == sampler.draw(np.arange(300))[0]).all()
+
+
+def test_scope_segment_without_places_is_refused_where_a_linked_pair_is_asked(toy):
+    store, graph = toy([[5, 5]] * 3, [(0, -1, 1), (1, -1, 0)])
+    with pytest.raises(ValueError, match="has a place in the text, so scope=segment can link nothing: take scope=docu"):
+        Sampler(store, graph, Config(scope="segment"))
+    Sampler(store, graph, Config(scope="segment", shares=(0.5, 0.5, 0.0), held_out=0.0))
+    assert Sampler(store, graph, Config(scope="document", held_out=0.0)).config.scope == "document"
+
+
+def test_without_links_the_linked_share_goes_to_the_others(toy):
+    store, empty = toy([[5, 5]] * 3)
+    for graph in (None, empty):
+        fitted = fit_config(Config(shares=(0.6, 0.2, 0.2)), store, graph)
+        assert (fitted.scope, fitted.shares) == ("document", pytest.approx((0.75, 0.25, 0.0)))
+        assert describe_relations(Sampler(store, graph, Config(held_out=0.0))) == [
+            "no links: no linked pairs; this is BERT"
+        ]
+
+
+def test_what_is_missing_to_the_asked_shares_is_said_with_its_cause(toy):
+    store, graph = toy([[5]] * 10, [(0, 2, 1)])
+    lines = describe_relations(Sampler(store, graph, Config(sequence_length=16, held_out=0.0)))
+    assert lines[0] == "relations asked: contiguous 33.3%, random 33.3%, linked 33.3%"
+    assert lines[1].startswith("relations realised: contiguous 0.0%, random ")
+    assert lines[2].startswith("relations missing: contiguous 33.3%, random 0.0%")
+    assert lines[2].endswith(
+        "; of 10 places for segment A, 1 have a link to follow (scope=segment) and 0 have text after them"
+    )

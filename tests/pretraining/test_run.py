@@ -228,6 +228,30 @@ def test_a_run_continues_an_encoder(store, run, settings):
     assert list(result.scores.confusion) == ["contiguous", "random"]
 
 
+def test_scope_auto_is_decided_by_the_links_and_a_run_goes_on_with_what_it_came_to(tmp_path, run, settings):
+    cited = [{"id": str(i), "text": "Some text. More.", "links": [{"target": str((i + 1) % 20)}]} for i in range(20)]
+    (tmp_path / "cited.jsonl").write_text("\n".join(map(json.dumps, cited)))
+    build_store([tmp_path / "cited.jsonl"], tmp_path / "store", vocabulary="train:200")
+    settings, said = settings.replace(scope="auto", max_steps=1), []
+    pretrain_store(tmp_path / "store", run, settings, report=said.append)
+    assert said[0] == "relations asked: contiguous 33.3%, random 33.3%, linked 33.3%"
+    assert said[-1] == "scope=document: of 20 links, 100.0% are document-level; all are followed"
+    record = read_json(run / "run.json")
+    assert (record["config"]["scope"], record["store"]["scope"]) == ("auto", "document")
+    assert read_state(checkpoints(run)[-1]).relations[2] > 0
+    pretrain_store(tmp_path / "store", run, settings.replace(scope="document"), resume=True)
+    for path in (run, tmp_path / "other"):
+        with pytest.raises(ValueError, match=r"no link of graph 'hyperlink' of .* has a place in the text"):
+            pretrain_store(tmp_path / "store", path, settings.replace(scope="segment"), resume=path == run)
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_store_without_links_says_that_this_is_bert(make_store, run, settings):
+    said = []
+    pretrain_store(make_store("books", seed=2), run, settings.replace(max_steps=1), report=said.append)
+    assert said == ["no links: no linked pairs; this is BERT"]
+
+
 def test_a_mixture_is_trained_and_scored_by_name(mix, run, settings):
     result = pretrain_store(mix, run, settings)
     record = json.loads((run / "run.json").read_text())
@@ -236,12 +260,14 @@ def test_a_mixture_is_trained_and_scored_by_name(mix, run, settings):
         "books": {
             "path": str(mix[0].path),
             "fingerprint": fingerprint(mix[0].path, "hyperlink"),
+            "scope": "segment",
             "weight": 0.25,
             "settings": {"shares": [0.5, 0.5, 0.0]},
         },
         "wiki": {
             "path": str(mix[1].path),
             "fingerprint": fingerprint(mix[1].path, "hyperlink"),
+            "scope": "document",
             "weight": 0.75,
             "settings": {"scope": "document", "shares": [0.25, 0.25, 0.5]},
         },

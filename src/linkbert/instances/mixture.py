@@ -25,10 +25,9 @@ import numpy as np
 
 from linkbert.config import STORE_SETTINGS, Config, nearest
 from linkbert.graph.links import LinkGraph
-from linkbert.instances.sampler import Sampler, open_graph
+from linkbert.instances.sampler import Sampler, describe_relations, fit_config, open_graph, without_links
 from linkbert.instances.tokens import TokenStore
 from linkbert.instances.vocabulary import check_same_vocabulary
-from linkbert.records import CONTIGUOUS, RANDOM
 
 BLOCK = 10_000  # weights are rounded to so many parts, and the order of stores repeats after so many instances
 
@@ -237,7 +236,7 @@ def open_parts(parts: Sequence[Part], config: Config) -> list[OpenPart]:
             check_same_vocabulary(first.vocabulary, tokens.vocabulary, first.path / "vocabulary", of=str(part.path))
         if "shares" not in part.settings and (graph is None or not len(graph.targets)):
             part = dataclasses.replace(part, settings={**part.settings, "shares": without_links(own.shares)})
-        opened.append(OpenPart(part, part.config(config), tokens, graph))
+        opened.append(OpenPart(part, fit_config(part.config(config), tokens, graph), tokens, graph))
     if len({part.weight is None for part in parts}) > 1:
         names = ", ".join(part.name for part in parts if part.weight is None)
         raise ValueError(f"--mix has no weight for {names}: give a weight to every store, or to none (by tokens, then)")
@@ -255,6 +254,14 @@ def make_sampler(opened: Sequence[OpenPart], config: Config) -> Sampler | Mixtur
     return samplers[0] if len(samplers) == 1 else Mixture(samplers, [each.share for each in opened], config)
 
 
+def describe_mixture(sampler: Sampler | Mixture, names: Sequence[str] = ()) -> list[str]:
+    """Say in lines what becomes of the asked shares of relations in each store; see `describe_relations`."""
+    if isinstance(sampler, Sampler):
+        return describe_relations(sampler)
+    each = zip(names, sampler.samplers, strict=True)
+    return [f"{name}: {line}" for name, own in each for line in describe_relations(own)]
+
+
 def count_tokens(opened: Sequence[OpenPart]) -> np.ndarray:
     """Count how often each token of the vocabulary is met, (V,): int64, or float64 by the shares of several stores."""
     counts = [each.tokens.count_tokens() for each in opened]
@@ -263,9 +270,3 @@ def count_tokens(opened: Sequence[OpenPart]) -> np.ndarray:
     scale = sum(int(count.sum()) for count in counts) / BLOCK  # as many in all as the stores have
     weighted = [each.share / max(count.sum(), 1) * count for each, count in zip(opened, counts, strict=True)]
     return scale * np.sum(weighted, axis=0)
-
-
-def without_links(shares: tuple[float, float, float]) -> tuple[float, float, float]:
-    """Leave the linked share out: (1/3, 1/3, 1/3) -> (1/2, 1/2, 0)."""
-    rest = shares[CONTIGUOUS] + shares[RANDOM]
-    return (shares[CONTIGUOUS] / rest, shares[RANDOM] / rest, 0.0) if rest else (0.5, 0.5, 0.0)

@@ -11,7 +11,7 @@ are held out (by a hash of their id) have theirs in the split "held-out".
 from __future__ import annotations
 
 import copy
-import logging
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -25,9 +25,8 @@ from linkbert.instances.tokens import TokenStore
 from linkbert.instances.vocabulary import CLS, MASK, PAD, SEP
 from linkbert.records import CONTIGUOUS, LINKED, RANDOM, RELATIONS, Pair, Segment
 
-log = logging.getLogger(__name__)
-
 SURVEYED = 1 << 18  # anchors at which usable links are counted, where there are more
+_BLOCK = 1 << 22  # edges looked at together
 
 
 class NoUsableAnchorError(ValueError):
@@ -78,7 +77,8 @@ class Sampler:
             raise ValueError(
                 f"split={split!r} anchors={anchors!r}: a split is train or held-out, anchors all or usable"
             )
-        self.store, self.config, self.split = store, config, split
+        config = fit_config(config, store, graph)
+        self.store, self.graph, self.config, self.split = store, graph, config, split
         self.planned = config.max_steps * config.batch_size * share  # instances
         store.check_order()  # compiled code would read anything, anywhere
         room = config.sequence_length - 3
@@ -278,6 +278,36 @@ class Sampler:
         }
 
 
+def describe_relations(sampler: Sampler) -> list[str]:
+    """Say in lines what becomes of the asked shares of relations, and why: the first lines of a run."""
+    if sampler.graph is None or not len(sampler.graph.targets):
+        return ["no links: no linked pairs; this is BERT"]
+    policy, scope = sampler.policy(), sampler.config.scope
+    lines = [f"relations {name}: {_shares_text(policy[name])}" for name in ("asked", "realised")]
+    if max(policy["missing"]) >= 0.001:
+        lines.append(
+            f"relations missing: {_shares_text(policy['missing'])}; of {policy['anchors']:,} places for segment A, "
+            f"{policy['anchors_with_usable_link']:,} have a link to follow (scope={scope}) and "
+            f"{policy['anchors_that_go_on']:,} have text after them"
+        )
+    if unpaired := policy["random_gave_up"]:
+        lines.append(
+            f"for {unpaired:,} of {policy['instances_counted']:,} pairs, almost every document is linked from A"
+        )
+    edges = len(sampler.graph.targets)
+    unplaced = edges - sum(_placed_edges(sampler.graph, sampler.store))
+    if scope == "document":
+        lines.append(f"scope=document: of {edges:,} links, {unplaced / edges:.1%} are document-level; all are followed")
+    else:
+        remedy = "; these are not followed (scope=document follows all)" if unplaced else ""
+        lines.append(f"scope=segment: of {edges:,} links, {unplaced / edges:.1%} are document-level{remedy}")
+    return lines
+
+
+def _shares_text(shares: list[float]) -> str:
+    return ", ".join(f"{name} {share:.1%}" for name, share in zip(RELATIONS, shares, strict=True))
+
+
 def describe_instances(sampler: Sampler, numbers: np.ndarray) -> list[dict[str, Any]]:
     """Decode instances for reading, as plain values: {"number", "relation", "a", "b"}.
 
@@ -346,17 +376,41 @@ def lengths_of(pairs: np.ndarray) -> np.ndarray:
 
 
 def open_graph(store: Path, config: Config) -> LinkGraph | None:
-    """Open the graph that the settings name; a store built without any has none, and its pairs are BERT's.
-
-    A TF-IDF graph at scope segment is a ValueError: its links stand nowhere, so no pair would be linked.
-    """
+    """Open the graph that the settings name; a store built without any has none, and its pairs are BERT's."""
     if not (store / "graphs").is_dir() and config.graph == "hyperlink":
-        log.warning("%s has no graph: no pair will be linked", store)
         return None
-    graph = LinkGraph.open(store, config.graph)
-    if graph.meta["method"] == "tfidf" and config.scope == "segment":
-        raise ValueError(f"the links of graph {config.graph!r} have no place in the text: take scope=document with it")
-    return graph
+    return LinkGraph.open(store, config.graph)
+
+
+def fit_config(config: Config, store: TokenStore, graph: LinkGraph | None) -> Config:
+    """Return a run's settings as they hold for one store: scope=auto is decided, and without links no pair is linked.
+
+    An asked scope=segment where no link of the graph has a place in the text is a ValueError: it can link nothing.
+    """
+    if graph is None or not len(graph.targets):
+        scope = "document" if config.scope == "auto" else config.scope
+        return config.replace(scope=scope, shares=without_links(config.shares))
+    if config.scope == "document" or any(_placed_edges(graph, store)):
+        return config.replace(scope="segment") if config.scope == "auto" else config
+    if config.scope == "segment" and config.shares[LINKED]:
+        raise ValueError(
+            f"no link of graph {config.graph!r} of {store.path} has a place in the text, so scope=segment can link "
+            "nothing: take scope=document, or scope=auto"
+        )
+    return config.replace(scope="document") if config.scope == "auto" else config
+
+
+def without_links(shares: tuple[float, float, float]) -> tuple[float, float, float]:
+    """Leave the linked share out: (1/3, 1/3, 1/3) -> (1/2, 1/2, 0)."""
+    rest = shares[CONTIGUOUS] + shares[RANDOM]
+    return (shares[CONTIGUOUS] / rest, shares[RANDOM] / rest, 0.0) if rest else (0.5, 0.5, 0.0)
+
+
+def _placed_edges(graph: LinkGraph, store: TokenStore) -> Iterator[int]:
+    """Count the edges whose link has a place in the text, block by block."""
+    for at in range(0, len(graph.links), _BLOCK):
+        links = graph.links[at : at + _BLOCK]
+        yield int((store.links[links[(links >= 0) & (links < len(store.links))]] >= 0).sum())
 
 
 def count_anchors(sizes: np.ndarray, config: Config) -> np.ndarray:

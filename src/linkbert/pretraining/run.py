@@ -33,7 +33,7 @@ import linkbert
 from linkbert.config import STORE_SETTINGS, Config, migrate, show_value, to_dict
 from linkbert.files import locked, read_json, remove, write_json
 from linkbert.instances.batches import Batches
-from linkbert.instances.mixture import OpenPart, Part, count_tokens, make_sampler, open_parts
+from linkbert.instances.mixture import OpenPart, Part, count_tokens, describe_mixture, make_sampler, open_parts
 from linkbert.instances.vocabulary import check_same_vocabulary, load_vocabulary
 from linkbert.model.checkpoint import find_encoder, load_model, start_model, write_model
 from linkbert.model.optimizer import make_optimizer
@@ -94,8 +94,12 @@ def pretrain_store(
     *,
     resume: bool = False,
     progress: Callable[[Progress], None] = lambda _: None,
+    report: Callable[[str], None] = log.info,
 ) -> Result:
-    """Pretrain an encoder on a store, or on several, into RUN; go on from RUN's last checkpoint with `resume`."""
+    """Pretrain an encoder on a store, or on several, into RUN; go on from RUN's last checkpoint with `resume`.
+
+    `report` is called with the lines that come before the first step: the realised shares of relations.
+    """
     with ExitStack() as stack:
         processes = stack.enter_context(join_processes(config))
         precision = choose_precision(config.precision, processes.device) if processes.first else ""
@@ -122,7 +126,11 @@ def pretrain_store(
         model.to(processes.device)
         send_from_first(processes, [parameter.data for parameter in model.parameters()])
         called = spread(model, processes, config.sharding)
-        batches = Batches(make_sampler(opened, config), fixed=compiles(model, config), row_cost=row_cost(model, config))
+        sampler = make_sampler(opened, config)
+        if processes.first:
+            for line in describe_mixture(sampler, [each.part.name for each in opened]):
+                report(line)
+        batches = Batches(sampler, fixed=compiles(model, config), row_cost=row_cost(model, config))
         held_out = {each.part.name: pairs for each in opened if (pairs := held_out_pairs(each))}
         optimizer = make_optimizer(
             model,
@@ -231,7 +239,11 @@ def describe_stores(opened: Sequence[OpenPart]) -> dict[str, Any]:
     stores: dict[str, Any] = {}
     for each in opened:
         path = each.part.path
-        stores[each.part.name] = {"path": str(path.resolve()), "fingerprint": fingerprint(path, each.config.graph)}
+        stores[each.part.name] = {
+            "path": str(path.resolve()),
+            "fingerprint": fingerprint(path, each.config.graph),
+            "scope": each.config.scope,  # as decided, where auto was asked
+        }
         if each.part.name:
             settings = json.loads(json.dumps(each.part.settings))
             stores[each.part.name] |= {"weight": each.weight, "settings": settings}
@@ -270,7 +282,11 @@ def _all_settings(record: dict[str, Any]) -> dict[str, Any]:
     found = migrate(record["config"])
     for name, store in record.get("stores", {}).items():
         found |= {f"{name}.{key}": store["settings"].get(key, found.get(key)) for key in STORE_SETTINGS}
+        found[f"{name}.scope"] = store.get("scope", found[f"{name}.scope"])
         found[f"the weight of {name}"] = store["weight"]
+    asked = found.pop("scope", None)  # what it came to counts
+    if "store" in record:
+        found["scope"] = record["store"].get("scope", asked)
     return found
 
 

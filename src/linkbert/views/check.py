@@ -23,7 +23,7 @@ from linkbert.corpora.store import Store, shard_path
 from linkbert.files import read_json
 from linkbert.graph.links import PARTS, LinkGraph
 from linkbert.instances import draw as kernels
-from linkbert.instances.sampler import Instances, Sampler, held_out, mask_counts
+from linkbert.instances.sampler import Instances, Sampler, fit_config, held_out, mask_counts
 from linkbert.instances.tokens import LONGEST_SENTENCE, TokenStore, hash_id, make_pieces, never_falls
 from linkbert.instances.vocabulary import CLS, MASK, PAD, SEP, UNK
 from linkbert.records import CONTIGUOUS, LINKED, RANDOM, Document
@@ -71,8 +71,9 @@ def check(path: str | Path) -> Iterator[Finding]:
             good &= finding[1]
             yield f"graph {name}: {finding[0]}", finding[1], finding[2]
         if good:
-            for scope in ("segment", "document"):
-                yield from _check_instances(tokens, graphs[0], Config(graph=name, scope=scope, sequence_length=128))
+            config = Config(graph=name, sequence_length=128)
+            for scope in dict.fromkeys((fit_config(config, tokens, graphs[0]).scope, "document")):
+                yield from _check_instances(tokens, graphs[0], config.replace(scope=scope))
     if sound:
         yield from _check_instances(tokens, None, Config(shares=(0.5, 0.5, 0.0), masking="word"))
 
