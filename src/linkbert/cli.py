@@ -714,7 +714,7 @@ def run_pretrain(arguments: argparse.Namespace) -> int:
         result = pretrain_store(
             stores, arguments.to, config, resume=arguments.resume, progress=training_progress(line), report=print
         )
-    if result.first:  # of several processes, one speaks
+    if result.is_main_process:  # of several processes, one prints
         show_result(make_console(), result)
     return 0 if result.finished else 130
 

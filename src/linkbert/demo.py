@@ -31,8 +31,7 @@ from linkbert.instances.tokens import TokenStore
 from linkbert.model.checkpoint import start_model
 from linkbert.model.optimizer import make_optimizer
 from linkbert.model.step import choose_precision, compiles, step_function
-from linkbert.pretraining.distributed import choose_device
-from linkbert.pretraining.distributed import processes as join_processes
+from linkbert.pretraining.distributed import choose_device, join_processes
 from linkbert.pretraining.evaluation import evaluate, held_out_batches
 from linkbert.pretraining.run import pretrain_store
 from linkbert.pretraining.scores import Scores

@@ -4,11 +4,11 @@ import json
 import multiprocessing
 import random
 import shutil
-import socket
 from pathlib import Path
 
 import pytest
 import torch
+from torch.distributed import TCPStore
 from transformers import BertConfig
 
 from linkbert.build import build_store
@@ -25,12 +25,13 @@ from linkbert.records import IGNORED
 VOCABULARY = 40
 SCRIPT = """
 import os, warnings
+from datetime import timedelta
 from linkbert.pretraining import distributed
 from linkbert.pretraining.run import pretrain_store
 
 warnings.simplefilter("error")
 os.environ.update(environment)
-distributed.SILENCE = silence
+distributed.TIMEOUT = timedelta(seconds=timeout)
 os.dup2(os.open(f"{run}.errors", os.O_WRONLY | os.O_CREAT | os.O_APPEND), 2)
 try:
     pretrain_store(store, run, config, resume=True, progress=lambda p: told.send(f"{p.stage} {p.step}"))
@@ -251,10 +252,10 @@ def mix(store, make_store):
 class Started:
     """A run in a process of its own, which tells how it goes."""
 
-    def __init__(self, store, run, config, silence=45.0, **environment):
+    def __init__(self, store, run, config, timeout=300, **environment):
         self.heard, told = SERVER.Pipe(duplex=False)
         names = {"store": store, "run": run, "config": config, "environment": environment, "told": told}
-        self.process = SERVER.Process(target=exec, args=(SCRIPT, names | {"silence": silence}))
+        self.process = SERVER.Process(target=exec, args=(SCRIPT, names | {"timeout": timeout}))
         self.process.start()
         told.close()
 
@@ -292,12 +293,13 @@ def start():
 @pytest.fixture
 def together(start):
     """Start several processes that train as one, as torchrun does, `node` of them to a machine."""
+    servers = []
 
     def go(store, run, config, count=2, *, node=2, **options):
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = str(free.getsockname()[1])
+        servers.append(TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False))
+        port = str(servers[-1].port)
         common = {"WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(node), "MASTER_ADDR": "127.0.0.1"} | options
+        common |= {"TORCHELASTIC_USE_AGENT_STORE": "True"}
         stores = store if isinstance(store, tuple) else (store,) * count
         return [
             start(each, run, config, RANK=str(rank), LOCAL_RANK=str(rank), MASTER_PORT=port, **common)

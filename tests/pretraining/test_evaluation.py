@@ -8,7 +8,7 @@ import torch
 from linkbert.instances.mixture import Part, open_parts
 from linkbert.model.checkpoint import write_model
 from linkbert.model.heads import Predictions
-from linkbert.pretraining.distributed import Processes
+from linkbert.pretraining.distributed import DistributedContext
 from linkbert.pretraining.evaluation import ask_of, evaluate, evaluate_stores, held_out_pairs, score_model
 from linkbert.pretraining.scores import (
     clustered,
@@ -241,7 +241,7 @@ def test_a_link_that_is_no_better_than_chance_gains_nothing(asked, make_toy, sma
 def test_several_stores_and_processes_are_scored_as_one(asked, make_toy, small):
     model = make_toy(small(sequence_length=32), vocabulary=len(asked[0].sampler.store.vocabulary))
     whole = evaluate(model, *(each.one_by_one(0) for each in asked))
-    parts = {str(rank): ask_of({"": asked}, Processes(rank, 2))[""] for rank in range(2)}
+    parts = {str(rank): ask_of({"": asked}, DistributedContext(rank, 2))[""] for rank in range(2)}
     both = evaluate_stores(model, parts)
     assert both.link_gain.value == pytest.approx(whole.link_gain.value, rel=1e-5)
     assert (both.link_gain.pairs, both.confusion) == (20, whole.confusion)

@@ -35,7 +35,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 from linkbert.files import read_json, remove, replacing, sha256, write_json
 from linkbert.model.checkpoint import model_folder, tied_names
-from linkbert.pretraining.distributed import Processes, send_from_first, value_from_first
+from linkbert.pretraining.distributed import DistributedContext, broadcast, broadcast_object
 
 FORMAT = 1
 MOMENTS = ("exp_avg", "exp_avg_sq")
@@ -96,7 +96,7 @@ class Checkpoints:
         run: Path,
         model: nn.Module,
         optimizer: torch.optim.Optimizer,
-        processes: Processes,
+        processes: DistributedContext,
         *,
         save: Callable[[Path, State, dict[str, Tensor]], None],
         keep: int = 0,
@@ -115,7 +115,7 @@ class Checkpoints:
         All processes of a run call this at the same step.
         """
         self.wait()
-        weights = copy_weights(self.model, keep=self.processes.first)
+        weights = copy_weights(self.model, keep=self.processes.is_main_process)
         shard = copy_moments(self.model, self.optimizer, self.processes)
         if shard is not None:
             self.writing = self.thread.submit(self._write, deepcopy(state), weights, shard)
@@ -134,7 +134,7 @@ class Checkpoints:
     def _write(self, state: State, weights: dict[str, Tensor], shard: Shard) -> None:
         folder = checkpoint_folder(self.run, state.step)
         try:
-            if self.processes.first:
+            if self.processes.is_main_process:
                 self._write_folder(folder, state, weights, shard)
             else:
                 self._write_shard(folder, state, shard)
@@ -192,7 +192,7 @@ class Checkpoints:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is not None and self.processes.count > 1:
+        if kind is not None and self.processes.world_size > 1:
             self.given_up.set()
         with nullcontext() if kind is None else suppress(Exception):
             self.wait()
@@ -229,13 +229,13 @@ def copy_weights(model: nn.Module, *, keep: bool = True) -> dict[str, Tensor]:
     return weights
 
 
-def copy_moments(model: nn.Module, optimizer: torch.optim.Optimizer, processes: Processes) -> Shard | None:
+def copy_moments(model: nn.Module, optimizer: torch.optim.Optimizer, processes: DistributedContext) -> Shard | None:
     """Copy what this process writes of AdamW's moments: all in process 0, or its rows where the model is sharded.
 
     None is nothing. A parameter that never had a gradient has no moments.
     """
     first = next(model.parameters())
-    index, count, mine = 0, 1, processes.first
+    index, count, mine = 0, 1, processes.is_main_process
     if isinstance(first, DTensor):
         *machine, index = first.device_mesh.get_coordinate() or [0]
         count, mine = first.device_mesh.size(-1), not any(machine)
@@ -308,15 +308,15 @@ def restore_optimizer(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     step: int,
-    processes: Processes | None = None,
+    processes: DistributedContext | None = None,
 ) -> None:
     """Give AdamW the moments that a checkpoint holds, however many processes wrote it; process 0 alone reads it."""
-    processes = processes or Processes()
+    processes = processes or DistributedContext()
     with ExitStack() as stack:
         files = sorted(folder.glob("training/optimizer*.safetensors")) if folder else []
         opened = [stack.enter_context(safe_open(path, framework="pt")) for path in files]
         names = {key.partition(".")[2] for file in opened for key in file.keys()}  # noqa: SIM118
-        held = set(value_from_first(processes, sorted(names)))
+        held = set(broadcast_object(processes, sorted(names)))
         for name, parameter in model.named_parameters():
             if name not in held:
                 continue
@@ -325,7 +325,7 @@ def restore_optimizer(
             for moment in MOMENTS:
                 whole = join_rows(opened, f"{moment}.{name}") if opened else torch.empty(parameter.shape)
                 whole = whole.to(parameter.device)
-                send_from_first(processes, [whole])
+                broadcast(processes, [whole])
                 if isinstance(parameter, DTensor):
                     whole = distribute_tensor(whole, parameter.device_mesh, parameter.placements, src_data_rank=None)
                 moments[moment] = whole

@@ -31,8 +31,7 @@ from linkbert.instances.vocabulary import check_same_vocabulary, load_vocabulary
 from linkbert.model.checkpoint import load_model
 from linkbert.model.heads import Inputs, Predictions, TwoLosses
 from linkbert.model.hf_encoder import longest
-from linkbert.pretraining.distributed import Processes, sum_over
-from linkbert.pretraining.distributed import processes as join_processes
+from linkbert.pretraining.distributed import DistributedContext, all_reduce, join_processes
 from linkbert.pretraining.scores import ENOUGH, Scores, clustered, clustered_gain
 from linkbert.records import CONTIGUOUS, IGNORED, LINKED, RANDOM, RELATIONS
 
@@ -116,32 +115,34 @@ def score_model(folder: Path, stores: Sequence[Part], config: Config) -> Scores:
         return evaluate_stores(model, ask_of(questions, processes), processes=processes)
 
 
-def ask_of(questions: Mapping[str, Sequence[Batches]], processes: Processes) -> dict[str, list[Iterable[Batch]]]:
+def ask_of(
+    questions: Mapping[str, Sequence[Batches]], processes: DistributedContext
+) -> dict[str, list[Iterable[Batch]]]:
     """Give this process's slice of what stores are scored on."""
     return {
-        name: [each.one_by_one(0, processes.rank, processes.count) for each in batches]
+        name: [each.one_by_one(0, processes.rank, processes.world_size) for each in batches]
         for name, batches in questions.items()
     }
 
 
-def evaluate(model: TwoLosses, *questions: Iterable[Batch], processes: Processes | None = None) -> Scores:
+def evaluate(model: TwoLosses, *questions: Iterable[Batch], processes: DistributedContext | None = None) -> Scores:
     """Score a model on this process's slice of what `held_out_batches` gives, and sum over all processes."""
     return evaluate_stores(model, {"": questions}, processes=processes)
 
 
 def evaluate_stores(
-    model: TwoLosses, stores: Mapping[str, Sequence[Iterable[Batch]]], *, processes: Processes | None = None
+    model: TwoLosses, stores: Mapping[str, Sequence[Iterable[Batch]]], *, processes: DistributedContext | None = None
 ) -> Scores:
     """Score a model on all stores' questions together, and (`Scores.stores`) on those of each store that has a name."""
     was_training = model.training
     model.eval()
-    answers = {name: ask(model, questions, processes or Processes()) for name, questions in stores.items()}
+    answers = {name: ask(model, questions, processes or DistributedContext()) for name, questions in stores.items()}
     model.train(was_training)
     whole = to_scores(model, Answers(*(torch.stack(sums).sum(0) for sums in zip(*answers.values(), strict=True))))
     return replace(whole, stores={name: to_scores(model, own) for name, own in answers.items() if name})
 
 
-def ask(model: TwoLosses, questions: Sequence[Iterable[Batch]], processes: Processes) -> Answers:
+def ask(model: TwoLosses, questions: Sequence[Iterable[Batch]], processes: DistributedContext) -> Answers:
     """Let a model guess, and sum what came over all processes."""
     device, vocabulary = processes.device, model.config.vocab_size
     classes = CLASSES[model.objective]
@@ -173,7 +174,7 @@ def ask(model: TwoLosses, questions: Sequence[Iterable[Batch]], processes: Proce
                 gain_masked += torch.bincount(group, minlength=GROUPS)
                 gain_pairs += (batch.relations != IGNORED).sum()
     for tensor in (losses, masked, asked, right, table, gains, gain_masked, gain_pairs):
-        sum_over(processes, tensor)
+        all_reduce(processes, tensor)
     by_group = asked.view(GROUPS, vocabulary), right, table.view(GROUPS, 3, 3), gains.view(3, GROUPS)
     return Answers(losses, masked, *by_group, gain_masked, gain_pairs)
 

@@ -33,7 +33,7 @@ from linkbert.instances.batches import Batches
 from linkbert.model.heads import Output
 from linkbert.model.optimizer import clip_gradients, learning_rate, set_learning_rate, warmup_steps
 from linkbert.pretraining.checkpoint import Checkpoints, State, checkpoints
-from linkbert.pretraining.distributed import Processes, averaged, stop_on_signals, sum_over, summing
+from linkbert.pretraining.distributed import DistributedContext, all_reduce, gradient_divisor, no_sync, stop_on_signals
 from linkbert.pretraining.guard import Fault, judge
 from linkbert.pretraining.journal import Journal
 from linkbert.pretraining.pace import FIRST, Pace, Plan, read_pace
@@ -76,8 +76,8 @@ def pretrain(
     save: Callable[[Path, State, dict[str, Tensor]], None],
     evaluate: Callable[[], dict[str, Any]] | None = None,
     state: State | None = None,
-    processes: Processes | None = None,
-    spread: nn.Module | None = None,
+    processes: DistributedContext | None = None,
+    wrapped: nn.Module | None = None,
     fastest: float = math.nan,
     progress: Callable[[Progress], None] = lambda _: None,
 ) -> State:
@@ -85,13 +85,13 @@ def pretrain(
 
     `state` is where the run stands; model and optimizer must stand there too. `forward` is the model as a step calls it
     (compiled, mixed precision), `save` writes a Hugging Face folder, `evaluate` scores the model on held-out documents.
-    `spread` is what `forward` calls in the model's place where there are several processes.
+    `wrapped` is what `forward` calls in the model's place where there are several processes.
     `fastest` is how many tokens a second all processes could train on if nothing but matrix products took time.
     A loss or a gradient that is not a number is a ValueError before the update, unless the settings have it left out;
     the last checkpoint stays.
     """
-    state, processes = state or State(), processes or Processes()
-    if not processes.first:
+    state, processes = state or State(), processes or DistributedContext()
+    if not processes.is_main_process:
         progress = lambda _: None  # noqa: E731
     rate_of = partial(
         learning_rate,
@@ -103,10 +103,10 @@ def pretrain(
     )
     plan = Plan(*state.plan) if state.plan else Plan(0, 0.0, FIRST if config.budget_seconds else config.max_steps)
     state.plan, pace = list(plan), None
-    if config.budget_seconds and processes.first:
+    if config.budget_seconds and processes.is_main_process:
         recorded = read_pace(Path(config.pace)) if config.pace != "none" else {}
         pace = Pace(config.budget_seconds, state.trained, recorded)
-    journal = Journal(run, step=state.step) if processes.first else None
+    journal = Journal(run, step=state.step) if processes.is_main_process else None
     timer = Timer(state.elapsed, fastest)
     saved = state.step
     writer = Checkpoints(
@@ -120,12 +120,14 @@ def pretrain(
             torch.manual_seed(dropout_seed(config.seed, step, processes.rank))
 
             # What all micro-batches of the step hold comes first: MLM is averaged over their masked tokens together.
-            micro_batches = batches.micro_batches(step, processes.rank, processes.count)
+            micro_batches = batches.micro_batches(step, processes.rank, processes.world_size)
             timer.loaded()
-            end = (pace.end(step, plan.steps) if pace else plan.steps) if processes.first else 0  # process 0 decides
+            end = (
+                (pace.end(step, plan.steps) if pace else plan.steps) if processes.is_main_process else 0
+            )  # process 0 decides
             own = micro_batches.counts
             tally = torch.tensor([own.masked, own.pairs, own.tokens, own.places, *own.relations, end])
-            *counts, end = sum_over(processes, tally.to(processes.device)).tolist()
+            *counts, end = all_reduce(processes, tally.to(processes.device)).tolist()
             masked, pairs, tokens, places = max(counts[0], 1), counts[1], counts[2], counts[3]
             plan = plan.end_at(end, step=step, length=config.max_steps)
             rate = rate_of(plan.place_of(step, config.max_steps), stride=plan.stride(config.max_steps))
@@ -135,18 +137,18 @@ def pretrain(
             scale = state.scale if config.precision == "fp16" else 1.0
             sums = torch.zeros(8, dtype=torch.float64, device=processes.device)
             for number, batch in enumerate(micro_batches, 1):
-                if stop.wanted and processes.count == 1:
+                if stop.should_stop and processes.world_size == 1:
                     break
-                with summing(spread or model, last=number == len(micro_batches)):
+                with no_sync(wrapped or model, number < len(micro_batches)):
                     output = forward(batch.to(processes.device))
                     (scale * (output.mlm_loss / masked + output.relation_loss / pairs)).backward()
                 sums[:7] += torch.cat([part.detach().double().view(-1) for part in output])
-            sums[7] = stop.wanted
-            mlm_loss, *by_relation, stopping = sum_over(processes, sums).tolist()
+            sums[7] = stop.should_stop
+            mlm_loss, *by_relation, stopping = all_reduce(processes, sums).tolist()
             relation_loss, correct = sum(by_relation[:3]), by_relation[3:]
             if stopping:  # asked of any process; this step is forgotten
                 break
-            norm = clip_gradients(model, config.max_grad_norm, scale=scale / averaged(spread or model))
+            norm = clip_gradients(model, config.max_grad_norm, scale=scale / gradient_divisor(wrapped or model))
             fault = judge(state, config, mlm_loss + relation_loss, norm)
             if fault and fault.stops:
                 writer.wait()
@@ -176,7 +178,7 @@ def pretrain(
                 skipped = {"skipped": fault.what, "instances": batches.name(step), "elapsed": timer.elapsed}
                 journal.write({"step": state.step} | skipped)
             last = state.finished
-            if processes.first:
+            if processes.is_main_process:
                 left = timer.seconds_a_step * (plan.steps - state.step)
                 losses = (mlm_loss / masked, relation_loss / pairs)
                 learnt = config.objective in WITH_RELATIONS

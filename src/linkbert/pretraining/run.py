@@ -23,7 +23,7 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 import transformers
@@ -55,8 +55,15 @@ from linkbert.pretraining.checkpoint import (
     restore_optimizer,
     save_final_model,
 )
-from linkbert.pretraining.distributed import Processes, gathered, send_from_first, spread, value_from_first
-from linkbert.pretraining.distributed import processes as join_processes
+from linkbert.pretraining.distributed import (
+    DistributedContext,
+    broadcast,
+    broadcast_object,
+    join_processes,
+    parallelize,
+    run_on_main,
+    unsharded,
+)
 from linkbert.pretraining.evaluation import ask_of, evaluate_stores, held_out_pairs
 from linkbert.pretraining.journal import FORMAT, read_record
 from linkbert.pretraining.loop import Progress, pretrain
@@ -68,7 +75,6 @@ FREE = ("device", "precision", "pace", "spike", "on_spike", "gradient_checkpoint
         "eval_pairs")  # fmt: skip
 BLOCKS, BLOCK = 64, 4096  # a fingerprint reads so many blocks, of so many bytes, of each file
 
-T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 
@@ -84,7 +90,7 @@ class Result:
     scores: Scores | None  # of the last evaluation; None where no documents are held out
     elapsed: float  # seconds, over all sittings
     tokens: int  # seen in training
-    first: bool = True  # whether this process is the one of several that speaks
+    is_main_process: bool = True  # the one of several that prints
 
 
 def pretrain_store(
@@ -102,8 +108,8 @@ def pretrain_store(
     """
     with ExitStack() as stack:
         processes = stack.enter_context(join_processes(config))
-        precision = choose_precision(config.precision, processes.device) if processes.first else ""
-        config = config.replace(precision=value_from_first(processes, precision))
+        precision = choose_precision(config.precision, processes.device) if processes.is_main_process else ""
+        config = config.replace(precision=broadcast_object(processes, precision))
         # What may be refused comes first: a refused run leaves no folder behind.
         opened = open_parts([Part("", stores)] if isinstance(stores, Path) else stores, config)
         vocabulary = opened[0].tokens.vocabulary
@@ -112,7 +118,7 @@ def pretrain_store(
             stack.enter_context(locked(run_path))
             return prepare_run(run_path, opened, config, resume=resume, processes=processes)
 
-        found, record = agree(processes, prepare) or (None, {})
+        found, record = run_on_main(processes, prepare) or (None, {})
         if found:
             model = load_model(found[0])
         else:
@@ -124,10 +130,10 @@ def pretrain_store(
             tokens = vocabulary.special_ids
             model = start_model(start, len(vocabulary), counts=count_tokens(opened), tokens=tokens)
         model.to(processes.device)
-        send_from_first(processes, [parameter.data for parameter in model.parameters()])
-        called = spread(model, processes, config.sharding)
+        broadcast(processes, [parameter.data for parameter in model.parameters()])
+        called = parallelize(model, processes, config.sharding)
         sampler = make_sampler(opened, config)
-        if processes.first:
+        if processes.is_main_process:
             for line in describe_mixture(sampler, [each.part.name for each in opened]):
                 report(line)
         batches = Batches(sampler, fixed=compiles(model, config), row_cost=row_cost(model, config))
@@ -139,13 +145,13 @@ def pretrain_store(
             epsilon=config.adam_epsilon,
             weight_decay=config.weight_decay,
         )
-        state = State(**value_from_first(processes, asdict(found[1] if found else State())))
+        state = State(**broadcast_object(processes, asdict(found[1] if found else State())))
         restore_optimizer(found[0] if found else None, model, optimizer, state.updates, processes)
-        if processes.first:
+        if processes.is_main_process:
             write_json(run_path / "run.json", record)
 
         def score() -> dict[str, Any]:
-            with gathered(model):
+            with unsharded(model):
                 return to_json(evaluate_stores(model, ask_of(held_out, processes), processes=processes))
 
         def save(folder: Path, state: State, weights: dict[str, Tensor]) -> None:
@@ -166,11 +172,11 @@ def pretrain_store(
             evaluate=score if held_out else None,
             state=state,
             processes=processes,
-            spread=called,
-            fastest=processes.count * peak / operations_a_token(model, config),
+            wrapped=called,
+            fastest=processes.world_size * peak / operations_a_token(model, config),
             progress=progress,
         )
-        if processes.first and state.finished:
+        if processes.is_main_process and state.finished:
             save_final_model(run_path, checkpoint_folder(run_path, state.step))
     return Result(
         run_path,
@@ -181,7 +187,7 @@ def pretrain_store(
         from_json(state.evaluation) if state.evaluation else None,
         state.elapsed,
         state.tokens,
-        processes.first,
+        processes.is_main_process,
     )
 
 
@@ -193,7 +199,7 @@ def learnt_from(opened: OpenPart) -> Learnt:
 
 
 def prepare_run(
-    run: Path, opened: Sequence[OpenPart], config: Config, *, resume: bool, processes: Processes
+    run: Path, opened: Sequence[OpenPart], config: Config, *, resume: bool, processes: DistributedContext
 ) -> tuple[tuple[Path, State] | None, dict[str, Any]]:
     """See that RUN may begin or go on; give the checkpoint to go on from, if there is one, and run.json's content."""
     there = [path.name for path in run.iterdir() if not path.name.endswith(".part")] if run.is_dir() else []
@@ -209,7 +215,7 @@ def prepare_run(
         "config": to_dict(config),
         **describe_stores(opened),
         "versions": versions(),
-        "processes": processes.count,
+        "processes": processes.world_size,
         "resumed": [],
     }
     if not there:
@@ -307,19 +313,6 @@ def fingerprint(store: Path, graph: str) -> str:
                 file.seek(start)
                 digest.update(file.read(BLOCK))
     return digest.hexdigest()
-
-
-def agree(processes: Processes, prepare: Callable[[], T]) -> T | None:
-    """Let process 0 prepare the run; where it refuses, all of them stop."""
-    found, failure = None, None
-    if processes.first:
-        try:
-            found = prepare()
-        except (ValueError, OSError) as error:
-            failure = error
-    if value_from_first(processes, failure is not None):
-        raise failure or SystemExit(1)
-    return found
 
 
 def versions() -> dict[str, str]:
