@@ -18,9 +18,9 @@ from pathlib import Path
 from bs4 import BeautifulSoup, NavigableString, Tag
 from bs4.element import PreformattedString
 
-from linkbert.corpora.reader import Options, Shard, Skipped
+from linkbert.corpora.reader import Skipped
 from linkbert.corpora.readers import html
-from linkbert.corpora.readers.tree import read_tree
+from linkbert.corpora.tree import plan_tree, read_tree
 from linkbert.records import Document
 
 Found = tuple[str, list[tuple[str, str]]]  # text; address and anchor of each link in it
@@ -35,15 +35,16 @@ def main() -> None:
     parser.add_argument("--pages", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
-    options = Options(body=arguments.body, drop=arguments.drop)
-    pages = [page for shard in html.plan(arguments.tree, options) for page in read_tree(shard, Skipped())]
+    options = html.Options(body=arguments.body, drop=arguments.drop)
+    pages = [page for shard in plan_tree(arguments.tree, html.SUFFIXES) for page in read_tree(shard, Skipped())]
     pages = pages[:: max(len(pages) // arguments.pages, 1)]
     size = sum(len(data) for _, data in pages)
     print(f"{len(pages):,} pages, {size / 1e6:.1f} MB")
 
     def ours() -> None:
-        for record in html.read(Shard("", extra=tuple(pages)), options, Skipped()):
-            assert isinstance(record, Document) or record.source
+        for name, data in pages:
+            for record in html.read_file(name, data, options, Skipped()):
+                assert isinstance(record, Document) or record.source
 
     def theirs(kind: str) -> None:
         for _, data in pages:
@@ -75,7 +76,7 @@ def main() -> None:
             print(f"  linkbert is {statistics.median(ratios):.1f}x ({min(ratios):.1f} to {max(ratios):.1f})")
 
 
-def soup(data: bytes, parser: str, options: Options) -> Found:
+def soup(data: bytes, parser: str, options: html.Options) -> Found:
     """Read a page with BeautifulSoup."""
     root = BeautifulSoup(data, parser).select_one(options.body)
     if root is None:

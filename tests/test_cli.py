@@ -50,26 +50,6 @@ def folder(tmp_path_factory):
     return folder
 
 
-def test_a_plan_counts_shards_and_estimates_and_builds_nothing(folder, capsys):
-    sources = [str(folder / "towns.jsonl"), str(towns(folder / "more.jsonl"))]
-    assert cli.main(["build", *sources, "--to", str(folder / "planned"), "--plan", "--workers", "3"]) == 0
-    out = capsys.readouterr().out
-    assert f"{sources[1]}: jsonl, 11.2kB, 1 shard\n" in out
-    assert "in all: 22.5kB, 2 shards\n" in out
-    assert "documents 104, links 192," in out  # both shards were read: what is there
-    assert "time with 3 workers" in out
-    assert not (folder / "planned").exists()
-
-
-def test_a_bad_source_of_many_does_not_end_a_plan(folder, tmp_path, capsys):
-    (tmp_path / "bad.parquet").write_bytes(b"PAR1 and no more")
-    bad, options = str(tmp_path / "bad.parquet"), ["--to", str(tmp_path / "planned"), "--plan", "--workers", "1"]
-    assert cli.main(["build", bad, *options]) == 1
-    assert "bad.parquet" in capsys.readouterr().err
-    assert cli.main(["build", bad, str(folder / "towns.jsonl"), *options]) == 0
-    assert "bad.parquet: cannot be read" in capsys.readouterr().out
-
-
 def test_stats_has_the_promised_keys(folder, capsys):
     assert cli.main(["stats", str(folder / "store"), "--json", "--set", "sequence_length=32"]) == 0
     stats = json.loads(capsys.readouterr().out)

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from linkbert.corpora import READERS
-from linkbert.corpora.reader import Options, Skipped
+from linkbert.corpora.reader import Skipped
+from linkbert.corpora.sources import read_source
 from linkbert.records import Document, Redirect
 
 
@@ -25,9 +25,7 @@ def generate():
 
 def read(path, format_):
     skipped = Skipped()
-    reader = READERS[format_]
-    records = [record for shard in reader.plan(path, Options()) for record in reader.read(shard, Options(), skipped)]
-    return records, skipped
+    return list(read_source(format_, path, None, skipped)), skipped
 
 
 @given(st.integers(0, 2**40), st.integers(0, 2**40))

@@ -6,11 +6,11 @@ after an interruption does what is missing and no more, and the result does not 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from linkbert.corpora.build import build_documents
-from linkbert.corpora.reader import Options
 from linkbert.corpora.store import Store
 from linkbert.files import locked
 from linkbert.graph.hyperlinks import MEMORY, build_hyperlinks
@@ -30,7 +30,7 @@ def build_store(
     *,
     vocabulary: str,
     format: str | None = None,  # noqa: A002 - the command line's word
-    options: Options | None = None,
+    options: Mapping[str, Any] | None = None,
     links_table: Path | None = None,
     lowercase: bool | None = None,
     graph: bool = True,
@@ -48,7 +48,7 @@ def build_store(
             sources,
             to,
             format=format,
-            options=options or Options(),
+            options=options,
             links_table=links_table,
             executor=executor,
             progress=progress,

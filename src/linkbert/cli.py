@@ -14,7 +14,6 @@ import os
 import re
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -135,23 +134,20 @@ def make_parser() -> argparse.ArgumentParser:
         help="a vocab.txt, a tokenizer folder, a hub name, or train:SIZE (train:30522)",
     )
     add("--cased", action="store_true", help="keep capitals (a trained vocabulary; others know by themselves)")
-    add("--table-cells", action="store_true", help="keep table cells as text (mediawiki, markdown, html, zim)")
-    add("--body", type=selector, default="", metavar="SELECTOR", help="where a page's main text is, in CSS (html, zim)")
-    add("--drop", type=selector, default="", metavar="SELECTOR", help="what to leave out of it, in CSS (html, zim)")
-    add("--before", type=year_and_month, metavar="YEAR-MONTH", help="only what was published before (pubmed)")
-    add("--min-words", type=int, default=0, help="only abstracts of so many words or more (pubmed)")
+    add("--body", metavar="SELECTOR", help="where a page's main text is, in CSS (html, zim)")
+    add("--drop", metavar="SELECTOR", help="what to leave out of it, in CSS (html, zim)")
+    add("--before", metavar="YEAR-MONTH", help="only what was published before (pubmed)")
+    add("--min-words", type=int, help="only abstracts of so many words or more (pubmed)")
     add(
         "--columns",
-        default="",
         metavar="id=NAME,...",
         help="which columns are id, text, title and links, where they have other names (parquet)",
     )
-    add("--comments", action="store_true", help="comments and errata are links too (pubmed)")
+    add("--comments", action="store_true", default=None, help="comments and errata are links too (pubmed)")
     add("--graph", choices=("hyperlink", "none"), default="hyperlink", help="the graph to build (hyperlink)")
     add("--workers", type=int, default=0, help="processes; 0 is one per core (0)")
     add("--keep-going", action="store_true", help="status 0 also where a source is cut off or damaged")
     add("--dask", metavar="ADDRESS", help="a Dask scheduler to send the work to, such as tcp://host:8786")
-    add("--plan", action="store_true", help="print shards, sizes and an estimate, and build nothing")
 
     add = begin("graph", run_graph, "add a graph to a store")
     add("store", type=Path, metavar="STORE")
@@ -305,24 +301,6 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def year_and_month(text: str) -> tuple[int, int]:
-    """Read a month: "2020-02" -> (2020, 2)."""
-    found = re.fullmatch(r"(\d{4})-(0?[1-9]|1[0-2])", text)
-    if not found:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a month such as 2020-02")
-    return int(found[1]), int(found[2])
-
-
-def selector(text: str) -> str:
-    """Read a CSS selector; "" is none."""
-    from linkbert.corpora.readers.html import check_selector
-
-    try:
-        return check_selector(text) if text else text
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
 def size_in_bytes(text: str) -> int:
     """Read a size: "4GB" -> 4000000000."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([MG])B?", text.upper())
@@ -376,17 +354,13 @@ def expand(sources: Sequence[str]) -> list[Path]:
 def run_build(arguments: argparse.Namespace) -> int:
     """Documents, then vocabulary and tokens, then the graph; each stage goes on where an interrupted one stopped."""
     from linkbert.build import build_store
-    from linkbert.corpora.reader import DAMAGE, Options
-    from linkbert.plan import plan_build
+    from linkbert.corpora.reader import DAMAGE
     from linkbert.progress import LiveLine, stage_progress
     from linkbert.views.stats import statistics_table, store_statistics
 
-    options = Options(**{field.name: getattr(arguments, field.name) for field in fields(Options)})
+    names = ("body", "drop", "before", "min_words", "columns", "comments")
+    options = {name: value for name in names if (value := getattr(arguments, name)) is not None}
     workers = arguments.workers or os.cpu_count() or 1
-    if arguments.plan:
-        for text in plan_build(expand(arguments.source), format=arguments.format, options=options, workers=workers):
-            print(text, flush=True)
-        return 0
     with LiveLine() as line:
         store = build_store(
             expand(arguments.source),

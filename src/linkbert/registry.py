@@ -14,7 +14,17 @@ from typing import Any
 from linkbert.config import nearest
 
 BUILT_IN: dict[str, dict[str, str]] = {
-    "readers": {},
+    "readers": {
+        "jsonl": "linkbert.corpora.readers.jsonl:READER",
+        "markdown": "linkbert.corpora.readers.markdown:READER",
+        "mediawiki": "linkbert.corpora.readers.mediawiki:READER",
+        "parquet": "linkbert.corpora.readers.parquet:READER",
+        "pubmed": "linkbert.corpora.readers.pubmed:READER",
+        "html": "linkbert.corpora.readers.html:READER",
+        "jats": "linkbert.corpora.readers.jats:READER",
+        "text": "linkbert.corpora.readers.text:READER",
+        "zim": "linkbert.corpora.readers.zim:READER",
+    },
     "graphs": {},
     "objectives": {},
     "tasks": {},

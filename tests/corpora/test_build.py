@@ -16,12 +16,14 @@ from pathlib import Path
 
 import pytest
 
-from linkbert.corpora import READERS, build, find_reader
+from linkbert.corpora import build
 from linkbert.corpora.build import build_documents
-from linkbert.corpora.reader import Reader, Shard
+from linkbert.corpora.reader import Reader, list_options, make_options
 from linkbert.corpora.readers import jsonl
+from linkbert.corpora.sources import find_reader
 from linkbert.corpora.store import Store
 from linkbert.records import Document, Link, Redirect
+from linkbert.registry import BUILT_IN
 from linkbert.workers import make_executor
 
 SCRIPT = """
@@ -139,10 +141,9 @@ def test_the_first_document_of_an_id_stays_and_wins_over_a_redirect(tmp_path, mo
         "one.fake": [Document("a", "A", "first", (Link(0, 5, "b"),)), Redirect("b", "a"), Document("c", "C", "")],
         "two.fake": [Document("a", "A", "second"), Document("b", "B", ""), Redirect("d", "a"), Redirect("d", "c")],
     }
-    fake = Reader(
-        lambda path, options: iter([Shard(str(path))]), lambda shard, *_: iter(records[Path(shard.path).name])
-    )
-    monkeypatch.setitem(READERS, "fake", fake)
+    fake = Reader(read=lambda path, options: iter(records[path.name]))
+    monkeypatch.setattr(sys.modules[__name__], "FAKE", fake, raising=False)
+    monkeypatch.setitem(BUILT_IN["readers"], "fake", f"{__name__}:FAKE")
     for name in records:
         (tmp_path / name).touch()
     store = build_documents([tmp_path / name for name in records], tmp_path / "store", format="fake")
@@ -250,7 +251,7 @@ def test_bad_arguments_are_one_line(tmp_path):
         build_documents([], tmp_path / "store")
     with pytest.raises(ValueError, match=r"missing\.jsonl is not there: check the path"):
         build_documents([tmp_path / "missing.jsonl"], tmp_path / "store")
-    with pytest.raises(ValueError, match="unknown format 'json'; did you mean 'jsonl'"):
+    with pytest.raises(ValueError, match="unknown reader 'json'; did you mean 'jsonl'"):
         build_documents([tmp_path], tmp_path / "store", format="json")
 
 
@@ -306,3 +307,59 @@ def test_real_corpora_have_their_known_sizes(data, tmp_path, monkeypatch, name, 
     source = data / "corpora" / f"{name}.jsonl.xz"
     store = build_documents([source], tmp_path / "store", links_table=table if table.exists() else None)
     assert (len(store), store.manifest["links_found"], store.manifest["skipped"]) == (documents, links, {})
+
+
+PLUGIN = """
+from linkbert.corpora.reader import Reader
+from linkbert.records import Document, Link
+
+
+def read(source, options):
+    for number, line in enumerate(source.read_text().splitlines()):
+        yield Document(str(number), "", line, (Link(-1, -1, "0"),))
+
+
+def read_file(name, data, options, skipped):
+    yield Document(name, "", data.decode())
+
+
+FILES = Reader(read_file=read_file, suffixes=(".note",))
+"""
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_reader_of_ones_own_works_with_any_number_of_workers(tmp_path, monkeypatch, workers):
+    (tmp_path / "own_plugin.py").write_text(PLUGIN)
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "notes").mkdir()
+    for name in ("a.note", "b.note"):
+        (tmp_path / "notes" / name).write_text(f"text of {name}\nmore")
+    with make_executor(workers) as executor:
+        store = build_documents(
+            [tmp_path / "notes" / "a.note"], tmp_path / "one", format="own_plugin:read", executor=executor
+        )
+        assert [document.text for document in store.documents()] == ["text of a.note", "more"]
+        store = build_documents([tmp_path / "notes"], tmp_path / "two", format="own_plugin:FILES", executor=executor)
+        assert [document.id for document in store.documents()] == ["a.note", "b.note"]
+    with pytest.raises(ValueError, match="own_plugin:nothing cannot be imported"):
+        build_documents([tmp_path / "notes"], tmp_path / "three", format="own_plugin:nothing")
+
+
+def test_an_option_that_the_reader_does_not_take_is_refused_and_its_readers_are_named(tmp_path):
+    source = write_source(tmp_path / "a.jsonl", 3)
+    with pytest.raises(ValueError, match=r"--before is an option of pubmed, not of jsonl: leave it out"):
+        build_documents([source], tmp_path / "store", options={"before": "2020-01"})
+    with pytest.raises(ValueError, match=r"unknown option --befor; did you mean 'before'"):
+        build_documents([source], tmp_path / "store", options={"befor": "2020-01"})
+    with pytest.raises(ValueError, match=r"--min-words must be of type int, got 'many'"):
+        make_options(["pubmed"], {"min_words": "many"})
+    with pytest.raises(ValueError, match=r"'2020' is not a month such as 2020-02"):
+        make_options(["pubmed"], {"before": "2020"})
+    assert make_options(["pubmed", "html"], {"min_words": "3", "drop": "p"})["pubmed"].min_words == 3
+    assert not (tmp_path / "store").exists()
+
+
+def test_options_are_listed_with_their_readers():
+    rows = {(row.reader, row.name): row for row in list_options()}
+    assert rows["pubmed", "min_words"][2:] == (int, 0, "only abstracts of so many words or more")
+    assert {reader for reader, name in rows if name == "drop"} == {"html", "zim"}

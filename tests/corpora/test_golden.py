@@ -8,8 +8,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from linkbert.corpora import READERS, find_reader
-from linkbert.corpora.reader import Options, Skipped
+from linkbert.corpora.reader import Skipped
+from linkbert.corpora.sources import find_reader, read_source
+from linkbert.registry import BUILT_IN
 
 SOURCES = Path(__file__).parent / "golden" / "sources"
 GOLDEN = {
@@ -25,7 +26,7 @@ GOLDEN = {
 }
 
 
-@pytest.mark.parametrize("name", READERS)
+@pytest.mark.parametrize("name", BUILT_IN["readers"])
 def test_a_reader_gives_these_records(name, tmp_path, request):
     golden = path = SOURCES / GOLDEN[name]
     if name == "parquet":
@@ -36,10 +37,9 @@ def test_a_reader_gives_these_records(name, tmp_path, request):
         path = request.getfixturevalue("write_zim")(entries, golden.name)
     assert find_reader(path) == name
     skipped, records = Skipped(), []
-    for shard in READERS[name].plan(path, Options()):
-        for record in READERS[name].read(shard, Options(), skipped):
-            values = {key: value for key, value in asdict(record).items() if key != "sections" or value}
-            records.append({type(record).__name__: values})
+    for record in read_source(name, path, None, skipped):
+        values = {key: value for key, value in asdict(record).items() if key != "sections" or value}
+        records.append({type(record).__name__: values})
     expected = json.loads(golden.with_name(golden.name + ".json").read_text(encoding="utf-8"))
     assert json.loads(json.dumps(records)) == expected["records"]
     assert skipped == expected["skipped"]

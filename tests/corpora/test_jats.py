@@ -11,10 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from lxml import etree
 
-from linkbert.corpora import find_reader
 from linkbert.corpora.build import build_documents
-from linkbert.corpora.reader import CUT, Options, Skipped
-from linkbert.corpora.readers import jats
+from linkbert.corpora.reader import CUT, Skipped
+from linkbert.corpora.sources import find_reader, read_source
 from linkbert.graph.hyperlinks import build_hyperlinks
 from linkbert.records import Document
 
@@ -36,12 +35,8 @@ def article(ids, body, references="", *, title="Title", back=""):
 
 
 def read(path):
-    skipped, found = Skipped(), []
-    for shard in jats.plan(path, Options()):
-        found += jats.read(shard, Options(), skipped)
-        for fault in shard.faults:
-            skipped.note(*fault)
-    return [each for each in found if isinstance(each, Document)], skipped
+    skipped = Skipped()
+    return [each for each in read_source("jats", path, None, skipped) if isinstance(each, Document)], skipped
 
 
 def read_one(tmp_path, body, count=9):

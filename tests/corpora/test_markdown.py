@@ -16,12 +16,12 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from linkbert.corpora import find_reader
 from linkbert.corpora.build import build_documents
-from linkbert.corpora.reader import Options, Skipped
+from linkbert.corpora.reader import Skipped
 from linkbert.corpora.readers import markdown
 from linkbert.corpora.readers.markdown import FRONT_FAULT, LARGEST, NESTED, PIECE, read_page
-from linkbert.corpora.readers.tree import TOO_LARGE
+from linkbert.corpora.sources import find_reader, read_source
+from linkbert.corpora.tree import TOO_LARGE
 from linkbert.graph.hyperlinks import build_hyperlinks
 from linkbert.records import Document, Redirect
 
@@ -38,9 +38,8 @@ def link_of(link):
 
 def read(path: Path) -> tuple[list[Document], list[Redirect], Skipped]:
     skipped, documents, redirects = Skipped(), [], []
-    for shard in markdown.plan(path, Options()):
-        for record in markdown.read(shard, Options(), skipped):
-            (documents if isinstance(record, Document) else redirects).append(record)
+    for record in read_source("markdown", path, None, skipped):
+        (documents if isinstance(record, Document) else redirects).append(record)
     return documents, redirects, skipped
 
 

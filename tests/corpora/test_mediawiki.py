@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from linkbert.corpora import find_reader
-from linkbert.corpora.reader import Options, Skipped
+from linkbert.corpora.reader import NoOptions, Skipped
 from linkbert.corpora.readers import mediawiki
 from linkbert.corpora.readers.bzip2 import read_blocks
-from linkbert.corpora.readers.mediawiki import plan, read, read_site
+from linkbert.corpora.readers.mediawiki import plan, read_site
+from linkbert.corpora.sources import find_reader, read_source
 from linkbert.records import Document, Link, Redirect
 
 HEAD = """<mediawiki xmlns="http://www.mediawiki.org/xml/export-0.10/" version="0.10" xml:lang="de">
@@ -38,14 +38,9 @@ def dump(*pages, head=HEAD, tail="</mediawiki>\n"):
     return (head + "".join(pages) + tail).encode()
 
 
-def read_all(path, **options):
+def read_all(path):
     skipped = Skipped()
-    records = []
-    for shard in plan(path, Options(**options)):
-        for fault in shard.faults:
-            skipped.note(*fault)  # as the build does
-        records += read(shard, Options(**options), skipped)
-    return records, skipped
+    return list(read_source("mediawiki", path, None, skipped)), skipped
 
 
 @pytest.fixture
@@ -128,7 +123,7 @@ def test_every_container_cut_anywhere_gives_the_same_pages(written, monkeypatch,
     records, skipped = read_all(path)
     assert titles(records) == [f"Seite {number}" for number in range(400)]
     assert skipped == {}
-    assert list(plan(path, Options())) == list(plan(path, Options()))
+    assert list(plan(path, NoOptions())) == list(plan(path, NoOptions()))
 
 
 @settings(max_examples=25, deadline=None)
@@ -216,7 +211,7 @@ def test_a_page_without_its_end_does_not_swallow_the_next(written):
 )
 def test_what_is_no_dump_is_refused_in_one_line(written, data, name, message):
     with pytest.raises(ValueError, match=message) as error:
-        plan(written(data, name), Options())
+        plan(written(data, name), NoOptions())
     assert "\n" not in str(error.value)
     assert name in str(error.value)
 

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from linkbert.corpora import find_reader
 from linkbert.corpora.build import build_documents
-from linkbert.corpora.reader import CUT, Options, Skipped
+from linkbert.corpora.reader import CUT, Skipped
 from linkbert.corpora.readers import parquet
+from linkbert.corpora.sources import find_reader, read_source
 from linkbert.records import Document, Link
 
 words = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
@@ -30,12 +30,8 @@ def documents(draw):
 
 
 def read(path: Path, columns: str = "") -> tuple[list[Document], Skipped]:
-    options, skipped, found = Options(columns=columns), Skipped(), []
-    for shard in parquet.plan(path, options):
-        found += parquet.read(shard, options, skipped)
-        for fault in shard.faults:
-            skipped.note(*fault)
-    return found, skipped
+    skipped = Skipped()
+    return list(read_source("parquet", path, parquet.Options(columns), skipped)), skipped
 
 
 def write(path: Path, table: pa.Table, *, rows: int = 1000) -> Path:
@@ -88,7 +84,7 @@ def test_shards_cover_a_file_and_count_its_rows(tmp_path, monkeypatch, name):
     records = [Document(f"{i}", "", f"text {i} " * 5) for i in range(500)]
     records[321] = replace(records[321], id="")
     path = write(tmp_path / name, make_table(records), rows=20)
-    shards = list(parquet.plan(path, Options()))
+    shards = list(parquet.plan(path, parquet.Options()))
     assert len(shards) > 5
     assert [shard.start for shard in shards] == [0, *(shard.stop for shard in shards[:-1])]
     assert shards[-1].stop == path.stat().st_size

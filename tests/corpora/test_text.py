@@ -7,21 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from linkbert.corpora import find_reader
-from linkbert.corpora.reader import CUT, Options, Skipped
+from linkbert.corpora.reader import CUT, Skipped
 from linkbert.corpora.readers import text
-from linkbert.corpora.readers.tree import LINK, OUTSIDE
+from linkbert.corpora.sources import find_reader, read_source
+from linkbert.corpora.tree import LINK, OUTSIDE
 from linkbert.records import Document
 
 
 def read(path: Path) -> tuple[list[Document], Skipped]:
-    skipped, found = Skipped(), []
+    skipped = Skipped()
     assert find_reader(path) == "text"
-    for shard in text.plan(path, Options()):
-        found += text.read(shard, Options(), skipped)
-        for fault in shard.faults:
-            skipped.note(*fault)
-    return found, skipped
+    return list(read_source("text", path, None, skipped)), skipped
 
 
 def make_folder(path: Path) -> Path:

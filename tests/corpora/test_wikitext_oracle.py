@@ -12,7 +12,7 @@ import mwparserfromhell
 import pytest
 from mwparserfromhell.nodes import ExternalLink, Heading, Tag, Text, Wikilink
 
-from linkbert.corpora.reader import Options
+from linkbert.corpora.reader import NoOptions
 from linkbert.corpora.readers.mediawiki import plan, read_site
 from linkbert.corpora.readers.wikitext import parse
 from linkbert.files import decompressed_blocks
@@ -30,7 +30,7 @@ LANGUAGE = re.compile(r"[a-z]{2,3}(-[a-z-]+)?|simple")
 def pages(data):
     path = data / EXCERPT
     xml = b"".join(block for block, _ in decompressed_blocks(path)).decode()
-    site = read_site(next(plan(path, Options())).extra[0])
+    site = read_site(next(plan(path, NoOptions())).extra[0])
     found = []
     for page in re.findall(r"<page>(.*?)</page>", xml, re.DOTALL):
         if "<ns>0</ns>" in page and "<redirect" not in page:

@@ -9,18 +9,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from linkbert.corpora import find_reader
 from linkbert.corpora.build import build_documents
-from linkbert.corpora.reader import CUT, Options, Skipped
-from linkbert.corpora.readers import zim
+from linkbert.corpora.reader import CUT, Skipped
+from linkbert.corpora.readers import html, zim
+from linkbert.corpora.sources import find_reader, read_source
 from linkbert.graph.hyperlinks import build_hyperlinks
 from linkbert.records import Document, Redirect
 
 
 def read(path, **options):
-    skipped, found = Skipped(), []
-    for shard in zim.plan(path, Options(**options)):
-        found += zim.read(shard, Options(**options), skipped)
+    skipped = Skipped()
+    found = list(read_source("zim", path, html.Options(**options), skipped))
     return found, skipped
 
 
@@ -40,7 +39,7 @@ def test_every_article_is_read_once_whatever_its_cluster(tmp_path, write_zim, mo
     path = write_zim([*make_pages(60), ("other", "", None, "page 7"), ("again", "", None, "other")])
     assert find_reader(path) == "zim"
     monkeypatch.setattr(zim, "ENTRIES", 5)
-    shards = list(zim.plan(path, Options()))
+    shards = list(zim.plan(path, html.Options()))
     assert len(shards) > 10
     assert (shards[0].start, shards[-1].stop) == (0, path.stat().st_size)
     assert all(one.stop == next_one.start for one, next_one in pairwise(shards))

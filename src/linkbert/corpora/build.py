@@ -15,11 +15,10 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import hashlib
-import json
 import logging
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import closing
 from dataclasses import dataclass
@@ -31,11 +30,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 import linkbert
-from linkbert.config import nearest
-from linkbert.corpora import READERS, find_reader
-from linkbert.corpora.reader import CUT, TABLE_CUT, Options, Record, Shard, Skipped
-from linkbert.corpora.readers.tree import is_tree, walk_folder
+from linkbert.corpora.reader import CUT, TABLE_CUT, Record, Shard, Skipped, load_reader, make_options
+from linkbert.corpora.sources import find_reader, plan_source, read_shard
 from linkbert.corpora.store import DROPPED, FORMAT, Store, querying, shard_path, write_shard
+from linkbert.corpora.tree import is_tree, walk_folder
 from linkbert.files import (
     CutFileError,
     decompressed_blocks,
@@ -63,7 +61,7 @@ class Job:
     number: int
     reader: str
     shard: Shard
-    options: Options
+    options: dict[str, Any]
     store: Path
     table: Path | None
 
@@ -73,19 +71,20 @@ def build_documents(
     to: str | Path,
     *,
     format: str | None = None,  # noqa: A002 - the name of the option
-    options: Options | None = None,
+    options: Mapping[str, Any] | None = None,
     links_table: str | Path | None = None,
     executor: Executor | None = None,
     progress: Callable[[str, int, int | None], None] | None = None,
 ) -> Store:
     """Build a store from sources, or go on with a build of the same that was interrupted.
 
-    `format` names the reader (else each source is looked at); `links_table` is a file of lines "source TAB target".
+    `format` names the reader (else each source is looked at); `options` are {name: value} of the readers' options;
+    `links_table` is a file of lines "source TAB target".
     `progress` is called with ("documents", bytes read of the sources, bytes in all). A store that is there already is
     opened if it was built from the same, else refused.
     """
     to, table = Path(to), None if links_table is None else Path(links_table)
-    plan = _make_plan([source_path(source) for source in sources], format, options or Options(), table)
+    plan = _make_plan([source_path(source) for source in sources], format, options or {}, table)
     for source in map(source_path, sources):
         if not has_address(source) and source.is_dir() and to.resolve().is_relative_to(source.resolve()):
             raise ValueError(f"{to} lies in {source}, which is to be read: put the store elsewhere")
@@ -111,7 +110,7 @@ def build_documents(
     write_json(to / "plan.json", plan | {"linkbert": linkbert.__version__})
     try:
         skipped = _load_table(table, to) if table else Skipped()
-        _run(plan, options or Options(), to, executor or make_executor(1), progress)
+        _run(plan, to, executor or make_executor(1), progress)
         return _finish(plan, to, skipped)
     except ValueError:
         if not any((to / "documents").glob("*.json")):
@@ -126,15 +125,14 @@ def describe_sources(sources: Sequence[Path], name: str | None = None) -> list[d
     """
     if not sources:
         raise ValueError("no source was given: name a dump, a file of JSON lines, a folder or a tar")
-    if name is not None and name not in READERS:
-        raise ValueError(f"unknown format {name!r}; {nearest(name, READERS)}")
+    row = load_reader(name) if name else None
     described = []
     for path in sources:
         if not has_address(path) and not path.exists():
             raise ValueError(f"{path} is not there: check the path")
         if not has_address(path) and not path.is_file() and not path.is_dir():
             raise ValueError(f"{path} is neither a file nor a folder: write what comes out of it to a file first")
-        if name and is_tree(path) and not READERS[name].trees:
+        if row and row.plan and name != "parquet" and is_tree(path):
             raise ValueError(f"{path} is a folder or an archive, and {name} reads files: name them, or give a glob")
         measured, reader = {"bytes": 0, "mark": ""}, ""
         try:
@@ -154,13 +152,15 @@ def describe_sources(sources: Sequence[Path], name: str | None = None) -> list[d
     return described
 
 
-def _make_plan(sources: list[Path], name: str | None, options: Options, table: Path | None) -> dict[str, Any]:
+def _make_plan(sources: list[Path], name: str | None, options: Mapping[str, Any], table: Path | None) -> dict[str, Any]:
     if table and not table.is_file():
         raise ValueError(f"{table} is no file: a links table is lines of source, tab, target")
+    described = describe_sources(sources, name)
+    made = make_options((source["reader"] for source in described if source["reader"]), options)
     return {
         "format": FORMAT,
-        "sources": describe_sources(sources, name),
-        "options": json.loads(json.dumps(dataclasses.asdict(options))),
+        "sources": described,
+        "options": {reader: dataclasses.asdict(each) for reader, each in made.items()},
         "links_table": table and {"path": str(table), **_measure(table)},
     }
 
@@ -187,7 +187,6 @@ def _measure(path: Path) -> dict[str, Any]:
 
 def _run(
     plan: dict[str, Any],
-    options: Options,
     to: Path,
     executor: Executor,
     progress: Callable[[str, int, int | None], None] | None,
@@ -200,7 +199,8 @@ def _run(
         path = source_path(source["path"])
         try:
             reader = source["reader"] or find_reader(path)
-            yield from ((reader, shard) for shard in READERS[reader].plan(path, options))
+            options = load_reader(reader).options(**plan["options"].get(reader, {}))
+            yield from ((reader, shard) for shard in plan_source(reader, path, options))
         except ValueError as error:
             if len(plan["sources"]) == 1:
                 raise
@@ -210,7 +210,7 @@ def _run(
         number = 0
         for source in plan["sources"]:
             for reader, shard in shards(source):
-                yield Job(number, reader, shard, options, to, table)
+                yield Job(number, reader, shard, plan["options"].get(reader, {}), to, table)
                 number += 1
 
     def tell(job: Job) -> None:
@@ -232,9 +232,10 @@ def _make_shard(job: Job) -> None:
     skipped = Skipped()
     records: Iterator[Record] = iter(())
     if job.reader:
-        records = READERS[job.reader].read(job.shard, job.options, skipped)
-    for cause, where in job.shard.faults:
-        skipped.note(cause, where)
+        options = load_reader(job.reader).options(**job.options)
+        records = read_shard(job.reader, job.shard, options, skipped)
+    else:
+        skipped.note_all(job.shard.faults)
     if job.table is None:
         write_shard(job.store, job.number, records, skipped)
         return
@@ -324,7 +325,7 @@ def _finish(plan: dict[str, Any], to: Path, skipped: Skipped) -> Store:
         raise ValueError(
             f"no document was found in {', '.join(source['path'] for source in plan['sources'])} ({causes})"
         )
-    latest = any(READERS[source["reader"]].latest for source in plan["sources"] if source["reader"])
+    latest = any(load_reader(source["reader"]).latest for source in plan["sources"] if source["reader"])
     with querying(to, memory="2GB") as database:
         dropped = _find_dropped(database, deleted, latest=latest)
         for cause in dropped["cause"].unique().to_pylist():

@@ -1,34 +1,34 @@
-"""What a reader is: one function that cuts a source into shards, one that turns a shard into Documents.
+"""What a reader is: an object that turns a source into Documents, and the options that it takes.
 
-A source comes in, Documents and Redirects go out. Cutting happens in one process, lazily and the same way every time;
-reading happens in any process. That is all a build needs to restart and to spread over machines.
+The shortest one is a function, named on the command line as `--format package.module:read`:
+
+    def read(source: Path, options: NoOptions) -> Iterator[Document]: ...
+
+A module of this package or of a plugin wraps one of three ways of reading in a `Reader`, and registers that in the
+entry-point group linkbert.readers:
+
+    Reader(read=read)                   one source, one worker
+    Reader(read_file=read_file)         small files; this package walks folders and archives, and cuts them into shards
+    Reader(plan=plan, read=read_shard)  large files, which `plan` cuts into shards: lazily, the same way every time
+
+Only the reader's name and plain values of its options go to worker processes.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from linkbert import registry
+from linkbert.config import nearest
 from linkbert.records import Document, Redirect
 
 CUT, TABLE_CUT, PAGE_CUT = "source cut off or damaged", "links table: cut off or damaged", "page cut off"
 DAMAGE = (CUT, TABLE_CUT, PAGE_CUT)  # causes that say that a source is not whole
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What the user may ask of a reader."""
-
-    table_cells: bool = False  # keep the cells of tables as text (mediawiki, markdown, html, zim)
-    before: tuple[int, int] | None = None  # only what was published before this year and month (pubmed)
-    min_words: int = 0  # only abstracts of so many words or more (pubmed)
-    comments: bool = False  # comments, errata and the like are links too (pubmed)
-    body: str = ""  # CSS selector of the main text (html, zim)
-    drop: str = ""  # CSS selector of what is left out of it (html, zim)
-    columns: str = ""  # which column is what, such as "id=url,text=body" (parquet)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,20 +72,115 @@ class Skipped(Counter[str]):
             self.examples.append(f"{where}: {cause}")
         self[cause] += 1
 
+    def note_all(self, faults: Iterable[tuple[str, str]]) -> None:
+        """Count faults, each a cause and a place."""
+        for cause, where in faults:
+            self.note(cause, where)
+
+
+@dataclass(frozen=True, slots=True)
+class NoOptions:
+    """The options of a reader that has none."""
+
+
+def option(default: Any, help: str) -> Any:  # noqa: A002 - as argparse and typer call it
+    """Declare an option of a reader: a field of its frozen dataclass, of type str, int or bool.
+
+    >>> @dataclass(frozen=True)
+    ... class Options:
+    ...     min_words: int = option(0, "only abstracts of so many words or more")
+    """
+    return dataclasses.field(default=default, metadata={"help": help})
+
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """A source format: `plan` cuts a source into shards, `read` reads one of them, counting what it skips by cause.
+    """A kind of source: how it is read, with which options, and how it is recognised.
 
-    `suffixes` are the ends of the names of its files, `marks` what stands at the head of one. With `trees`, a folder,
-    a tar or a zip of such files is a source, too; in there its files may also end in `inside`. Of several documents of
-    one id the first counts, or (`latest`) the last.
+    `read_file(name, data, options, skipped)` reads the bytes of one file, named by its path in the source. With `plan`,
+    `plan(path, options)` yields Shards and `read(shard, options, skipped)` reads one; else `read(path, options)` reads
+    a whole source. All of them yield Records. `options` is a frozen dataclass of `option` fields, whose __post_init__
+    may refuse values with a ValueError.
+
+    `suffixes` are the ends of the names of its files, `marks` what stands near the head of one, `inside` other suffixes
+    that its files may have. Of several documents of one id the first counts, or (`latest`) the last.
     """
 
-    plan: Callable[[Path, Options], Iterator[Shard]]
-    read: Callable[[Shard, Options, Skipped], Iterator[Record]]
+    read: Callable[..., Iterator[Record]] | None = None
+    plan: Callable[[Path, Any], Iterator[Shard]] | None = None
+    read_file: Callable[[str, bytes, Any, Skipped], Iterator[Record]] | None = None
+    options: type = NoOptions
     suffixes: tuple[str, ...] = ()
     inside: tuple[str, ...] = ()
     marks: tuple[bytes, ...] = ()
-    trees: bool = False
     latest: bool = False
+
+    def __post_init__(self) -> None:
+        if (self.read is None) == (self.read_file is None) or (self.plan and self.read is None):
+            raise TypeError("a Reader has either read_file, or read, or plan and read")
+
+
+def load_reader(name: str) -> Reader:
+    """Import a reader by its name or as "package.module:attribute"; ValueError where there is none."""
+    found = registry.find("readers", name)
+    if isinstance(found, Reader):
+        return found
+    if not callable(found):
+        raise ValueError(f"{name} is neither a Reader nor a function read(source, options)")
+    return Reader(read=found)
+
+
+class ReaderOption(NamedTuple):
+    """An option of a reader, as `linkbert build --help` shows it."""
+
+    reader: str
+    name: str
+    type: type
+    default: Any
+    help: str
+
+
+def list_options(readers: Iterable[str] | None = None) -> list[ReaderOption]:
+    """List the options of some readers, or of all that are registered, in the order of their names."""
+    rows = []
+    for reader in sorted(registry.references("readers")) if readers is None else readers:
+        for field in dataclasses.fields(load_reader(reader).options):
+            rows.append(ReaderOption(reader, field.name, type(field.default), field.default, field.metadata["help"]))
+    return rows
+
+
+def make_options(readers: Iterable[str], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Make the options of each reader in use, {reader: options}, from those given, {name: value as text or as it is}.
+
+    An option that none of these readers takes is a ValueError that names the readers that take it.
+    """
+    made = {}
+    rows = list_options(readers := list(dict.fromkeys(readers)))
+    for name in values:
+        if not any(row.name == name for row in rows):
+            everyone = list_options()
+            takers = [row.reader for row in everyone if row.name == name]
+            if not takers:
+                raise ValueError(f"unknown option {_flag(name)}; {nearest(name, [row.name for row in everyone])}")
+            raise ValueError(
+                f"{_flag(name)} is an option of {' and '.join(takers)}, not of {', '.join(readers) or 'this source'}: "
+                "leave it out, or name another --format"
+            )
+    for reader in readers:
+        own = {row.name: _convert(values[row.name], row) for row in rows if row.reader == reader and row.name in values}
+        made[reader] = load_reader(reader).options(**own)
+    return made
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _convert(value: Any, row: ReaderOption) -> Any:
+    """Read an option's value where it is text: ("3", int) -> 3."""
+    if isinstance(value, row.type):
+        return value
+    try:
+        return {"true": True, "false": False}[str(value).lower()] if row.type is bool else row.type(value)
+    except (ValueError, TypeError, KeyError):
+        raise ValueError(f"{_flag(row.name)} must be of type {row.type.__name__}, got {value!r}") from None

@@ -14,17 +14,17 @@ from __future__ import annotations
 import codecs
 import re
 from collections.abc import Container, Iterator
+from dataclasses import dataclass
 from functools import lru_cache
 from html import unescape
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode, SelectolaxError
 
-from linkbert.corpora.reader import Options, Reader, Record, Shard, Skipped
+from linkbert.corpora.reader import Reader, Record, Skipped, option
 from linkbert.corpora.readers.hrefs import SUFFIXES, Place, find_place, names, resolve
 from linkbert.corpora.readers.site import words
-from linkbert.corpora.readers.tree import plan_tree, read_tree
 from linkbert.records import Document, Link, Redirect
 
 NO_BODY = "page without the body that was asked for (left out)"
@@ -106,10 +106,16 @@ def parse(source: str, *, body: str = "", drop: str = "", table_cells: bool = Fa
     )
 
 
-def check_options(options: Options) -> None:
-    """Refuse selectors that are none, with a ValueError."""
-    for selector in filter(None, (options.body, options.drop)):
-        check_selector(selector)
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a user chooses of a page."""
+
+    body: str = option("", "CSS selector of a page's main text")
+    drop: str = option("", "CSS selector of what is left out of it")
+
+    def __post_init__(self) -> None:
+        for selector in filter(None, (self.body, self.drop)):
+            check_selector(selector)
 
 
 def check_selector(selector: str) -> str:
@@ -121,23 +127,16 @@ def check_selector(selector: str) -> str:
     return selector
 
 
-def plan(path: Path, options: Options) -> Iterator[Shard]:
-    """Cut a folder, an archive or a single page into shards of pages; ValueError for a selector that is none."""
-    check_options(options)
-    return plan_tree(path, SUFFIXES)
-
-
-def read(shard: Shard, options: Options, skipped: Skipped) -> Iterator[Record]:
-    """Read the pages of a shard; `skipped` counts what is mended and what is left out, by cause."""
-    for name, data in read_tree(shard, skipped):
-        source = to_source(name, data, skipped)
-        if source is None:
-            continue
-        page = parse(source, body=options.body, drop=options.drop, table_cells=options.table_cells)
-        if page is None:
-            skipped.note(NO_BODY, name)
-        else:
-            yield from _to_records(name, page, skipped)
+def read_file(name: str, data: bytes, options: Options, skipped: Skipped) -> Iterator[Record]:
+    """Read a page; `skipped` counts what is mended and what is left out, by cause."""
+    source = to_source(name, data, skipped)
+    if source is None:
+        return
+    page = parse(source, body=options.body, drop=options.drop)
+    if page is None:
+        skipped.note(NO_BODY, name)
+    else:
+        yield from _to_records(name, page, skipped)
 
 
 def to_source(name: str, data: bytes, skipped: Skipped) -> str | None:
@@ -398,4 +397,4 @@ def is_bounded(source: str) -> bool:
 
 
 # No marks: what is named as something else and begins with <html> is a server's word that it was not found.
-READER = Reader(plan, read, suffixes=SUFFIXES, trees=True)
+READER = Reader(read_file=read_file, options=Options, suffixes=SUFFIXES)

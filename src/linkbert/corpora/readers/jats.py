@@ -12,15 +12,13 @@ import re
 from collections.abc import Iterable, Iterator
 from html.entities import html5
 from itertools import pairwise
-from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 from lxml import etree
 
-from linkbert.corpora.reader import CUT, Options, Reader, Record, Shard, Skipped
+from linkbert.corpora.reader import CUT, NoOptions, Reader, Record, Skipped
 from linkbert.corpora.readers.pubmed import aliases
-from linkbert.corpora.readers.tree import plan_tree, read_tree
 from linkbert.records import Document, Link, Redirect
 
 SUFFIXES = (".nxml",)
@@ -60,28 +58,22 @@ _NUMBER = re.compile(r"[\[(]?([0-9]{1,6})[\])]?")
 _RANGE = re.compile(rf"[\[(]?([0-9]{{1,6}}) ?[{DASHES}] ?([0-9]{{1,6}})[\])]?")
 
 
-def plan(path: Path, _: Options) -> Iterator[Shard]:
-    """Cut a folder, an archive or a single file into shards of files."""
-    return plan_tree(path, SUFFIXES + INSIDE)
-
-
-def read(shard: Shard, _: Options, skipped: Skipped) -> Iterator[Record]:
-    """Read the articles of a shard; what is left out is counted in `skipped` by its cause."""
-    for name, data in read_tree(shard, skipped):
-        parser = etree.XMLParser(
-            huge_tree=True, resolve_entities=False, no_network=True, remove_comments=True, remove_pis=True
-        )
-        try:
-            root = etree.fromstring(data, parser)
-        except etree.XMLSyntaxError as error:
-            skipped.note(CUT, f"{name} ({error})")
-            continue
-        found = False
-        for article in root.iter("{*}article"):
-            found = True
-            yield from _read_article(article, name, skipped)
-        if not found:
-            skipped.note("XML that holds no article", name)
+def read_file(name: str, data: bytes, _: NoOptions, skipped: Skipped) -> Iterator[Record]:
+    """Read the articles of a file; what is left out is counted in `skipped` by its cause."""
+    parser = etree.XMLParser(
+        huge_tree=True, resolve_entities=False, no_network=True, remove_comments=True, remove_pis=True
+    )
+    try:
+        root = etree.fromstring(data, parser)
+    except etree.XMLSyntaxError as error:
+        skipped.note(CUT, f"{name} ({error})")
+        return
+    found = False
+    for article in root.iter("{*}article"):
+        found = True
+        yield from _read_article(article, name, skipped)
+    if not found:
+        skipped.note("XML that holds no article", name)
 
 
 def _read_article(article: Any, name: str, skipped: Skipped) -> Iterator[Record]:
@@ -311,5 +303,5 @@ def _local(element: Any) -> str:
 
 
 READER = Reader(
-    plan, read, suffixes=SUFFIXES, inside=INSIDE, marks=(b"<article", b"<!DOCTYPE article"), trees=True, latest=True
+    read_file=read_file, suffixes=SUFFIXES, inside=INSIDE, marks=(b"<article", b"<!DOCTYPE article"), latest=True
 )

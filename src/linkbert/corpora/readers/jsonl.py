@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from linkbert.corpora.reader import CUT, Options, Reader, Shard, Skipped
+from linkbert.corpora.reader import CUT, NoOptions, Reader, Shard, Skipped
 from linkbert.files import CutFileError, decompressed_blocks, source_size
 from linkbert.records import Document, Link
 
@@ -22,7 +22,7 @@ SHARD_BYTES = 4 << 20
 LONGEST_LINE = 1 << 28
 
 
-def plan(path: Path, _: Options) -> Iterator[Shard]:
+def plan(path: Path, _: NoOptions) -> Iterator[Shard]:
     """Cut a file into runs of whole lines of about SHARD_BYTES, decompressed."""
     pending = bytearray()
     line, start, position, cut = 1, 0, 0, ""
@@ -52,7 +52,7 @@ def plan(path: Path, _: Options) -> Iterator[Shard]:
         yield Shard(str(path), start, source_size(path), bytes(pending), line, ((CUT, cut),) if cut else ())
 
 
-def read(shard: Shard, _: Options, skipped: Skipped) -> Iterator[Document]:
+def read(shard: Shard, _: NoOptions, skipped: Skipped) -> Iterator[Document]:
     """Read the Documents of a shard; `skipped` counts lines and links that are not as they should be."""
     name = PurePosixPath(shard.path).name
     lines = (shard.data or b"").split(b"\n")
@@ -152,4 +152,4 @@ def _without_surrogates(value: Any) -> Any:
     return value
 
 
-READER = Reader(plan, read, suffixes=(".jsonl", ".ndjson"), marks=(b"{",))
+READER = Reader(plan=plan, read=read, suffixes=(".jsonl", ".ndjson"), marks=(b"{",))

@@ -18,7 +18,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_left
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from posixpath import join, normpath
 from typing import Any, NamedTuple
 from unicodedata import normalize
@@ -30,8 +30,8 @@ from markdown_it.rules_block import StateBlock
 from markdown_it.rules_inline import StateInline
 from markdown_it.token import Token
 
-from linkbert.corpora.reader import Options, Reader, Record, Shard, Skipped
-from linkbert.corpora.readers.tree import TOO_LARGE, decode_text, plan_tree, read_tree
+from linkbert.corpora.reader import NoOptions, Reader, Record, Skipped
+from linkbert.corpora.tree import TOO_LARGE, decode_text
 from linkbert.records import Document, Link, Redirect
 
 SUFFIXES = (".md", ".mdx", ".markdown")
@@ -72,27 +72,21 @@ _ATTRIBUTE = re.compile(r"""(?<![\w-])(href|to|id|name)\s*=\s*(?:"([^"]*)"|'([^'
 _COMMENT, _EXPRESSION = re.compile(r"%%.+?%%", re.DOTALL), re.compile(r"\{(?:/\*.*?\*/|[^{}]*)\}", re.DOTALL)
 
 
-def plan(path: Path, _: Options) -> Iterator[Shard]:
-    """Cut a folder, an archive or a single file into shards of files."""
-    return plan_tree(path, SUFFIXES)
-
-
-def read(shard: Shard, options: Options, skipped: Skipped) -> Iterator[Record]:
-    """Read the files of a shard: a Document each, and a Redirect for each other name it has."""
-    for name, content in read_tree(shard, skipped):
-        if len(content) > LARGEST:
-            skipped.note(TOO_LARGE, name)
-            continue
-        path = PurePosixPath(normalize("NFC", name))
-        id_, mdx = str(path.with_suffix("")), path.suffix.lower() == ".mdx"
-        page = read_page(decode_text(content, name, skipped), id_, mdx=mdx, table_cells=options.table_cells)
-        for fault in page.faults:
-            skipped.note(fault, name)
-        if not page.text:
-            skipped.note("no text in the file", name)
-            continue
-        yield Document(id_, page.title or path.stem, page.text, page.links, sections=page.sections)
-        yield from (Redirect(other, id_) for other in dict.fromkeys([*_other_names(id_), *page.aliases]))
+def read_file(name: str, data: bytes, _: NoOptions, skipped: Skipped) -> Iterator[Record]:
+    """Read a file: a Document, and a Redirect for each other name it has."""
+    if len(data) > LARGEST:
+        skipped.note(TOO_LARGE, name)
+        return
+    path = PurePosixPath(normalize("NFC", name))
+    id_, mdx = str(path.with_suffix("")), path.suffix.lower() == ".mdx"
+    page = read_page(decode_text(data, name, skipped), id_, mdx=mdx)
+    for fault in page.faults:
+        skipped.note(fault, name)
+    if not page.text:
+        skipped.note("no text in the file", name)
+        return
+    yield Document(id_, page.title or path.stem, page.text, page.links, sections=page.sections)
+    yield from (Redirect(other, id_) for other in dict.fromkeys([*_other_names(id_), *page.aliases]))
 
 
 def _other_names(id_: str) -> Iterator[str]:
@@ -489,4 +483,4 @@ def _push_inline(state: StateBlock, content: str) -> None:
 
 
 _BLOCKS, _INLINES = _Markdown(BLOCK_NESTING), _Markdown(INLINE_NESTING)
-READER = Reader(plan, read, suffixes=SUFFIXES, trees=True)
+READER = Reader(read_file=read_file, suffixes=SUFFIXES)

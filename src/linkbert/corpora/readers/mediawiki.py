@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
 
-from linkbert.corpora.reader import CUT, PAGE_CUT, Options, Reader, Shard, Skipped
+from linkbert.corpora.reader import CUT, PAGE_CUT, NoOptions, Reader, Shard, Skipped
 from linkbert.corpora.readers.bzip2 import read_blocks
 from linkbert.corpora.readers.site import (
     REDIRECT_WORDS,
@@ -37,7 +37,7 @@ _STEP = 1 << 18
 _HEAD_BYTES = 1 << 20  # within which the first page begins
 
 
-def plan(path: Path, _: Options) -> Iterator[Shard]:
+def plan(path: Path, _: NoOptions) -> Iterator[Shard]:
     """Cut a dump into shards; ValueError if it is no dump. The same file always gives the same shards.
 
     `extra` is the head of the dump, which says what holds for all of it, and whether the shard is the last.
@@ -48,16 +48,16 @@ def plan(path: Path, _: Options) -> Iterator[Shard]:
     return _chunks(path, head) if path.suffix in COMPRESSIONS else _ranges(path, head, XML_BYTES)
 
 
-def read(shard: Shard, options: Options, skipped: Skipped) -> Iterator[Document | Redirect]:
+def read(shard: Shard, _: NoOptions, skipped: Skipped) -> Iterator[Document | Redirect]:
     """Read the pages of one shard; what is skipped is counted in `skipped` by its cause."""
     site = read_site(shard.extra[0])
     for page in _split_pages(_pieces(shard), shard, skipped):
-        record = _read_page(page, site, options, skipped)
+        record = _read_page(page, site, skipped)
         if record is not None:
             yield record
 
 
-READER = Reader(plan, read, marks=(b"<mediawiki",))
+READER = Reader(plan=plan, read=read, marks=(b"<mediawiki",))
 
 
 def _read_head(path: Path) -> bytes:
@@ -193,7 +193,7 @@ _REDIRECT_TEXT = re.compile(
 )
 
 
-def _read_page(page: bytes, site: Site, options: Options, skipped: Skipped) -> Document | Redirect | None:
+def _read_page(page: bytes, site: Site, skipped: Skipped) -> Document | Redirect | None:
     """Turn the XML of one page into its record, or None if it is none; the last revision counts."""
     if b"<![CDATA[" in page:
         end = page.rfind(b"]]>") + 3  # behind it none is closed, and looking for its end again and again would be slow
@@ -229,7 +229,7 @@ def _read_page(page: bytes, site: Site, options: Options, skipped: Skipped) -> D
     if text is None or _DELETED.search(revision):
         skipped["page without text"] += 1
         return None
-    body, links = parse(wikitext, site, table_cells=options.table_cells)
+    body, links = parse(wikitext, site)
     return Document(title, title, body, links, is_disambiguation(title, wikitext, site))
 
 

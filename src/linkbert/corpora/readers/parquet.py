@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,9 +23,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from linkbert.config import nearest
-from linkbert.corpora.reader import CUT, Options, Reader, Shard, Skipped
+from linkbert.corpora.reader import CUT, Reader, Shard, Skipped, option
 from linkbert.corpora.readers.jsonl import load_json, make_document
-from linkbert.corpora.readers.tree import is_tree, walk_folder
+from linkbert.corpora.tree import is_tree, walk_folder
 from linkbert.files import has_address, open_source, source_path, source_size
 from linkbert.records import Document
 
@@ -35,6 +36,16 @@ ROWS = 100  # taken at a time
 KEYS = ("id", "text", "title", "links")
 NEEDED = KEYS[:2]
 NO_COLUMN = "file without the columns (left out)"
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Which columns are what."""
+
+    columns: str = option("", "which columns are id, text, title and links: id=NAME,text=NAME")
+
+    def __post_init__(self) -> None:
+        parse_columns(self.columns)
 
 
 class _Part(NamedTuple):
@@ -262,4 +273,4 @@ def _to_links(value: Any) -> Any:
     return value
 
 
-READER = Reader(plan, read, suffixes=SUFFIXES, trees=True)
+READER = Reader(plan=plan, read=read, options=Options, suffixes=SUFFIXES)

@@ -17,13 +17,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 from xml.sax.saxutils import unescape
 
 from lxml import etree
 
-from linkbert.corpora.reader import CUT, Deletion, Options, Reader, Record, Shard, Skipped
+from linkbert.corpora.reader import CUT, Deletion, Reader, Record, Shard, Skipped, option
 from linkbert.files import CutFileError, decompressed_blocks, source_path, source_size
 from linkbert.records import Document, Link, Redirect
 
@@ -65,6 +66,26 @@ _IDENTIFIER, _PUBMED = (
     re.compile(rb'"pubmed">(\d+)<'),
 )
 _DATE = re.compile(rb'<(PubDate|ArticleDate|PubMedPubDate)(?: DateType="\w+"| PubStatus="pubmed")?>.*?</\1>', re.S)
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Which records a user wants, and which of their links."""
+
+    before: str = option("", "only what was published before this month, such as 2020-02")
+    min_words: int = option(0, "only abstracts of so many words or more")
+    comments: bool = option(False, "comments and errata are links too")
+
+    def __post_init__(self) -> None:
+        self.before and year_and_month(self.before)
+
+
+def year_and_month(text: str) -> tuple[int, int]:
+    """Read a month: "2020-02" -> (2020, 2)."""
+    found = re.fullmatch(r"(\d{4})-(0?[1-9]|1[0-2])", text)
+    if not found:
+        raise ValueError(f"{text!r} is not a month such as 2020-02")
+    return int(found[1]), int(found[2])
 
 
 class Fields(NamedTuple):
@@ -115,7 +136,7 @@ def _filter(found: Fields, options: Options) -> str:
     """Say why the user's options leave a record out; "" if they do not."""
     if options.min_words and sum(len(line.split()) for line in found.abstract) < options.min_words:
         return "fewer words than --min-words"
-    if options.before and not _date(found.dates) < options.before:
+    if options.before and not _date(found.dates) < year_and_month(options.before):
         return "not published before --before, or of unknown date"
     return ""
 
@@ -138,7 +159,7 @@ def _read_file(path: Path, options: Options, skipped: Skipped) -> Iterator[Field
             is_record = part.endswith(_END)
             if quick and is_record:
                 try:
-                    yield _scan(part, dates=options.before is not None)
+                    yield _scan(part, dates=bool(options.before))
                     continue
                 except (ValueError, etree.XMLSyntaxError):
                     pass  # the parser reads it, and says if it is broken
@@ -376,4 +397,4 @@ def _number(text: str) -> int:
     return int(text) if text.isdecimal() else 1
 
 
-READER = Reader(plan, read, marks=(b"<PubmedArticleSet",), latest=True)
+READER = Reader(plan=plan, read=read, options=Options, marks=(b"<PubmedArticleSet",), latest=True)

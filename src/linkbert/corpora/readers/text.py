@@ -7,30 +7,23 @@ are joined again (a line break ends a sentence in this project); a blank line al
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
-from linkbert.corpora.reader import Options, Reader, Shard, Skipped
-from linkbert.corpora.readers.tree import decode_text, plan_tree, read_tree
+from linkbert.corpora.reader import NoOptions, Reader, Skipped
+from linkbert.corpora.tree import decode_text
 from linkbert.records import Document
 
-SUFFIXES = (".txt",)
 WRAPPED = range(45, 101)  # characters of a line that was broken because it was full
 
 
-def plan(path: Path, _: Options) -> Iterator[Shard]:
-    """Cut a folder, an archive or a single file into shards of files."""
-    return plan_tree(path, SUFFIXES)
-
-
-def read(shard: Shard, _: Options, skipped: Skipped) -> Iterator[Document]:
-    """Read the Documents of a shard; `skipped` counts files that are not UTF-8 or hold no text."""
-    for name, content in read_tree(shard, skipped):
-        path = PurePosixPath(name)
-        text = join_lines(decode_text(content, name, skipped))
-        if not text:
-            skipped.note("no text in the file", name)
-            continue
+def read_file(name: str, data: bytes, _: NoOptions, skipped: Skipped) -> Iterator[Document]:
+    """Read the Document of a file; `skipped` counts files that are not UTF-8 or hold no text."""
+    path = PurePosixPath(name)
+    text = join_lines(decode_text(data, name, skipped))
+    if text:
         yield Document(str(path.with_suffix("")), path.stem, text)
+    else:
+        skipped.note("no text in the file", name)
 
 
 def join_lines(text: str) -> str:
@@ -51,4 +44,4 @@ def join_lines(text: str) -> str:
     return "\n".join(map(" ".join, paragraphs))
 
 
-READER = Reader(plan, read, suffixes=SUFFIXES, trees=True)
+READER = Reader(read_file=read_file, suffixes=(".txt",))

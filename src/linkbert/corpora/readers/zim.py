@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from linkbert.corpora.reader import CUT, Options, Reader, Record, Shard, Skipped
+from linkbert.corpora.reader import CUT, Reader, Record, Shard, Skipped
 from linkbert.corpora.readers import html
 from linkbert.corpora.readers.hrefs import Place, resolve
 from linkbert.files import has_address
@@ -28,9 +28,8 @@ WIKI = "#mw-content-text, .mw-parser-output"  # the main text of MediaWiki's pag
 WIKI_DROP = "sup.reference, .references, .reflist, .navbox, .mw-editsection, .noprint, .gallery, figcaption"
 
 
-def plan(path: Path, options: Options) -> Iterator[Shard]:
+def plan(path: Path, _: html.Options) -> Iterator[Shard]:
     """Cut a file into shards of articles by the clusters they are in; ValueError if it is no whole ZIM file."""
-    html.check_options(options)
     if has_address(path):
         raise ValueError(f"{path} is read from disk only: fetch it first")
     _open(path)
@@ -46,7 +45,7 @@ def plan(path: Path, options: Options) -> Iterator[Shard]:
         start = stop
 
 
-def read(shard: Shard, options: Options, skipped: Skipped) -> Iterator[Record]:
+def read(shard: Shard, options: html.Options, skipped: Skipped) -> Iterator[Record]:
     """Read the articles and redirects of a shard; what is left out is counted in `skipped` by its cause."""
     archive = _open(Path(shard.path))
     for number in shard.extra:
@@ -81,14 +80,14 @@ def _to_records(path: str, title: str, page: html.Page, skipped: Skipped) -> Ite
         skipped.note("page without text", path)
 
 
-def _parse(source: str, options: Options) -> html.Page | None:
+def _parse(source: str, options: html.Options) -> html.Page | None:
     """Read a page; of MediaWiki's only the article, if nothing else was asked for."""
     if not options.body and ("mw-content-text" in source or "mw-parser-output" in source):
         drop = ", ".join(filter(None, (WIKI_DROP, options.drop)))
-        page = html.parse(source, body=WIKI, drop=drop, table_cells=options.table_cells)
+        page = html.parse(source, body=WIKI, drop=drop)
         if page is not None:
             return page
-    return html.parse(source, body=options.body, drop=options.drop, table_cells=options.table_cells)
+    return html.parse(source, body=options.body, drop=options.drop)
 
 
 def _open(path: Path) -> Any:
@@ -130,4 +129,4 @@ def _list_articles(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 _HEADER = (("<H", 6), ("<I", 24), ("<Q", 32), ("<Q", 56))  # minor version, entries, table of entries, media types
 
-READER = Reader(plan, read, suffixes=(".zim",), marks=(b"ZIM\x04",))
+READER = Reader(plan=plan, read=read, options=html.Options, suffixes=(".zim",), marks=(b"ZIM\x04",))
