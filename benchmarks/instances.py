@@ -39,14 +39,14 @@ def main() -> None:
 
     from linkbert.config import Config
     from linkbert.instances.batches import Batches
-    from linkbert.instances.sampler import open_sampler
+    from linkbert.instances.sampler import Sampler
     from linkbert.instances.vocabulary import CLS, MASK, SEP
 
     torch.set_num_threads(1)
     started = time.perf_counter()
     config = Config(sequence_length=arguments.length, scope="document")
     runs = {
-        name: Batches(open_sampler(arguments.store, config.replace(masking=masking)))
+        name: Batches(Sampler.open(arguments.store, config.replace(masking=masking)))
         for name, masking in (("linkbert", "token"), ("linkbert, whole words", "word"), ("linkbert, spans", "span"))
     }
     for batches in runs.values():

@@ -24,7 +24,7 @@ import torch
 
 from linkbert.config import make_config
 from linkbert.instances.batches import Batch, Batches
-from linkbert.instances.sampler import Instances, fill, open_sampler
+from linkbert.instances.sampler import Instances, Sampler, fill
 
 
 def main() -> None:
@@ -47,7 +47,7 @@ def main() -> None:
                 words.append(f"compile={'on' if arguments.compile else 'off'}")
                 config = make_config(arguments.train or "tiny", words)
                 print(f"{store.name}, length {length}, {batch} pairs a step:", flush=True)
-                sampler = open_sampler(store, config)
+                sampler = Sampler.open(store, config)
                 if arguments.memory:
                     go_through(sampler)
                 elif arguments.train:

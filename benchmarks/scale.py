@@ -203,15 +203,15 @@ def open_store(store: Path) -> None:
 def draw_instances(store: Path) -> None:
     """Open the sampler twice (the first may compile), and draw from it on one thread."""
     from linkbert.config import Config
-    from linkbert.instances.sampler import open_sampler
+    from linkbert.instances.sampler import Sampler
 
     config = Config(batch_size=1024, micro_batch_size=1024, sequence_length=128)
     for turn in ("first", "again"):
         start = time.perf_counter()
-        sampler = open_sampler(store, config)
+        sampler = Sampler.open(store, config)
         opened = time.perf_counter()
         sampler.fill(np.arange(1024))
-        print(f"  open_sampler {opened - start:.2f} s, its first batch {time.perf_counter() - opened:.2f} s ({turn})")
+        print(f"  Sampler.open {opened - start:.2f} s, its first batch {time.perf_counter() - opened:.2f} s ({turn})")
         if turn == "first":
             del sampler  # else what it has mapped counts twice
     start = time.perf_counter()

@@ -9,7 +9,7 @@ import pytest
 
 from linkbert import cli, demo, wheels
 from linkbert.config import make_config
-from linkbert.instances.sampler import open_sampler
+from linkbert.instances.sampler import Sampler
 from linkbert.pretraining.journal import read_journal
 
 COUNTRIES = ("arland", "borland", "corland", "dorland")
@@ -138,7 +138,7 @@ def shown(capsys, *words):
 def test_show_finds_the_instances_of_a_step(folder, capsys):
     """Steps count from 1, a step has 8 pairs, and the run's own settings hold (its seed is 0, its length 32)."""
     whole = shown(capsys, "--run", folder / "run", "--step", "2", "--instances", "8")
-    length = len(open_sampler(folder / "store", make_config("tiny", TINY)))
+    length = len(Sampler.open(folder / "store", make_config("tiny", TINY)))
     assert f"step 2: instances 8 to 15 of {folder / 'store'} (epoch 0, index 8 to 15)" in whole
     assert [f"instance {i} (epoch {i // length}, index {i % length})" in whole for i in range(7, 17)] == [
         8 <= i < 16 for i in range(7, 17)

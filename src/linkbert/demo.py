@@ -26,7 +26,7 @@ from linkbert.corpora.sentences import split_sentences
 from linkbert.corpora.store import Store
 from linkbert.files import remove, write_json
 from linkbert.instances.batches import Batches
-from linkbert.instances.sampler import Sampler, held_out, open_graph, open_sampler
+from linkbert.instances.sampler import Sampler, held_out, open_graph
 from linkbert.instances.tokens import TokenStore
 from linkbert.model.checkpoint import start_model
 from linkbert.model.optimizer import make_optimizer
@@ -87,7 +87,7 @@ def demo(
         console.print(text)
 
     chapter(console, 3, "What the model will see", started)
-    sampler = open_sampler(to / "store", config)
+    sampler = Sampler.open(to / "store", config)
     show_instances(console, sampler, one_of_each(sampler, 3))
 
     chapter(console, 4, "Train", started)

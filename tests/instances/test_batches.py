@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from linkbert.config import Config
 from linkbert.instances.batches import AHEAD, Batches, Counts
 from linkbert.instances.mixture import Mixture
-from linkbert.instances.sampler import Sampler, fill, open_sampler
+from linkbert.instances.sampler import Sampler, fill
 from linkbert.records import IGNORED
 
 CONFIG = Config(sequence_length=64, batch_size=22, micro_batch_size=4, held_out=0.1)
@@ -15,7 +15,7 @@ CONFIG = Config(sequence_length=64, batch_size=22, micro_batch_size=4, held_out=
 
 @pytest.fixture(scope="module")
 def opened(small_store):
-    return Batches(open_sampler(small_store.path, CONFIG))
+    return Batches(Sampler.open(small_store.path, CONFIG))
 
 
 def unpack(batches):
@@ -104,7 +104,7 @@ def test_packing_changes_where_pairs_stand_and_never_what_they_are(
 @pytest.mark.parametrize("mixed", [False, True])
 @pytest.mark.parametrize("step", [0, 1, 31])  # an epoch ends within step 31 or before
 def test_a_step_has_the_same_pairs_for_one_two_and_three_processes(small_store, step, mixed):
-    sampler = open_sampler(small_store.path, CONFIG)
+    sampler = Sampler.open(small_store.path, CONFIG)
     other = Sampler(sampler.store, None, CONFIG)
     batches = Batches(Mixture([sampler, other], [2, 1], CONFIG) if mixed else sampler)
     whole = plain(batches.sampler, np.arange(step * 22, step * 22 + 22))
@@ -155,7 +155,7 @@ def test_tensors_are_as_promised(opened):
 def test_more_processes_than_pairs(small_store):
     """A process without a pair has as many micro-batches as the others; they hold nothing."""
     for fixed in (False, True):
-        batches = Batches(open_sampler(small_store.path, CONFIG.replace(batch_size=2)), fixed=fixed)
+        batches = Batches(Sampler.open(small_store.path, CONFIG.replace(batch_size=2)), fixed=fixed)
         parts = [batches.micro_batches(1, rank, 3) for rank in range(3)]
         assert [part.counts.pairs for part in parts] == [0, 1, 1]
         (empty,) = parts[0]
@@ -169,7 +169,7 @@ def test_more_processes_than_pairs(small_store):
 
 def test_two_relations_for_bert(small_store):
     config = Config(sequence_length=64, objective="nsp", shares=(0.5, 0.5, 0.0), batch_size=200, micro_batch_size=200)
-    counts = Batches(open_sampler(small_store.path, config)).micro_batches(0).counts
+    counts = Batches(Sampler.open(small_store.path, config)).micro_batches(0).counts
     assert sum(counts.relations) == 200
     assert counts.relations[2] == 0
 

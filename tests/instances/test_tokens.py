@@ -14,7 +14,7 @@ from linkbert.corpora.sentences import split_sentences
 from linkbert.files import read_json, remove, write_json
 from linkbert.graph.hyperlinks import find_sections
 from linkbert.instances import tokens as tokens_module
-from linkbert.instances.sampler import describe_instances, open_sampler
+from linkbert.instances.sampler import Sampler, describe_instances
 from linkbert.instances.tokens import LONGEST_SENTENCE, TokenStore, WordPieces, hash_id, make_pieces, tokenise
 from linkbert.instances.vocabulary import SPECIAL, Vocabulary, train_vocabulary
 from linkbert.records import Document, Link
@@ -306,7 +306,7 @@ def test_a_store_of_another_vocabulary_holds_its_promises(tmp_path, kind, other_
     store = TokenStore.open(tmp_path / "s")
     assert store.text(3) == f"Foxes 3. {text}"
     config = make_config("tiny", ["sequence_length=64", "held_out=0.2", "masking=word"])
-    sampler = open_sampler(tmp_path / "s", config)
+    sampler = Sampler.open(tmp_path / "s", config)
     sentences = [
         "".join(" " * (not token.startswith("##")) + token.removeprefix("##") for token, _ in shown["a"]["tokens"])
         for shown in describe_instances(sampler, np.arange(4))

@@ -12,7 +12,7 @@ from transformers import AutoModelForMaskedLM
 from helpers import journal
 from linkbert.config import make_config
 from linkbert.instances.batches import Batches
-from linkbert.instances.sampler import open_sampler
+from linkbert.instances.sampler import Sampler
 from linkbert.model.checkpoint import load_model, start_model
 from linkbert.model.optimizer import make_optimizer
 from linkbert.model.step import step_function
@@ -103,7 +103,7 @@ def test_gradients_of_large_batches_add_up(stores, small, pairs):
     config = small(dropout=0.0, sequence_length=32, batch_size=pairs, held_out=0.1)
     found = []
     for rows, fixed in ((pairs, False), (64, True)):
-        sampler = open_sampler(stores[0], config.replace(micro_batch_size=rows))
+        sampler = Sampler.open(stores[0], config.replace(micro_batch_size=rows))
         share = Batches(sampler, fixed=fixed).micro_batches(0)
         assert (len(share) == 1) != fixed
         model = start_model(config, len(sampler.store.vocabulary)).eval()

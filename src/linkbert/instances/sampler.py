@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from linkbert.config import Config
+from linkbert.config import Config, make_config
 from linkbert.graph.links import LinkGraph
 from linkbert.instances import draw as kernels
 from linkbert.instances.tokens import TokenStore
@@ -152,6 +152,31 @@ class Sampler:
             self.both = float((linkable & continuable).mean())
             linked, contiguous = split_shares(config.shares, self.linkable, self.continuable, self.both)
         self.plan = self.plan._replace(linked=linked, contiguous=contiguous)
+
+    @classmethod
+    def open(
+        cls,
+        store: str | Path,
+        config: Config | str | None = None,
+        *,
+        split: str = "train",
+        anchors: str | None = None,
+        **settings: Any,
+    ) -> Sampler:
+        """Open the sampler of a store on disk, along the graph that the settings name.
+
+        `config` is a Config or the name of a preset, `settings` are changes to it; `anchors=None` is the config's.
+
+        >>> sampler = Sampler.open(store, "tiny", sequence_length=64, scope="document")
+        >>> made = sampler.fill(np.arange(8))  # instances 0 to 7 of epoch 0; len(sampler) is where epoch 1 starts
+        >>> made.input_ids.shape, made.input_ids.dtype, made.relations.shape
+        ((8, 64), dtype('int64'), (8,))
+        >>> pairs, relations, causes = sampler.draw(np.arange(1_000))  # the segments alone: (1000, 6), (1000,), (1000,)
+        """
+        base = config if isinstance(config, Config) else make_config(config)
+        config = base.replace(**settings) if settings else base
+        tokens, graph = TokenStore.open(store), open_graph(Path(store), config)
+        return cls(tokens, graph, config, split=split, anchors=anchors or config.anchors)
 
     def __len__(self) -> int:
         return self.plan.anchors
@@ -416,11 +441,6 @@ def _placed_edges(graph: LinkGraph, store: TokenStore) -> Iterator[int]:
 def count_anchors(sizes: np.ndarray, config: Config) -> np.ndarray:
     """Say how many anchors documents of so many tokens have: int64 (N,), one for each half of the room begun."""
     return -(-sizes // ((config.sequence_length - 3) // 2))
-
-
-def open_sampler(store: Path, config: Config, *, split: str = "train", anchors: str = "all") -> Sampler:
-    """Open the sampler of a store on disk, along the graph that the settings name."""
-    return Sampler(TokenStore.open(store), open_graph(store, config), config, split=split, anchors=anchors)
 
 
 def held_out(hashes: np.ndarray, share: float) -> np.ndarray:

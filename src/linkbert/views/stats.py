@@ -17,7 +17,7 @@ from linkbert.config import Config
 from linkbert.corpora.store import Store
 from linkbert.files import read_json
 from linkbert.graph.links import LinkGraph
-from linkbert.instances.sampler import count_anchors, open_sampler
+from linkbert.instances.sampler import Sampler, count_anchors
 from linkbert.instances.tokens import TokenStore
 from linkbert.views.shape import describe_graph
 
@@ -51,7 +51,7 @@ def store_statistics(path: Path, config: Config | None = None) -> dict[str, Any]
         if graph["method"] == "hyperlink" and (file.parent.name == "hyperlink" or len(result["links"]) == 1):
             result["links"] = {key: graph[key] for key in LINK_FATES}
     if config is not None:
-        result["shares"] = open_sampler(path, config, anchors=config.anchors).policy()
+        result["shares"] = Sampler.open(path, config, anchors=config.anchors).policy()
         anchors = count_anchors(np.diff(TokenStore.open(path).documents), config)
         result["shapes"] = {name: describe_graph(LinkGraph.open(path, name), anchors) for name in result["graphs"]}
     return result

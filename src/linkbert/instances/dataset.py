@@ -1,0 +1,167 @@
+"""Linked pairs for other people's loops: a store's instances as a torch Dataset, and batches of them, padded or packed.
+
+Item i of epoch e is the instance e * len + i of the Sampler, byte for byte. What goes to a worker process is a path,
+the settings and the epoch; each process maps the store's arrays for itself.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from linkbert.config import Config, make_config
+from linkbert.instances.packing import Shape, pack, round_up
+from linkbert.instances.sampler import Sampler
+from linkbert.records import IGNORED
+
+Item = dict[str, Tensor]
+
+
+class PairDataset(Dataset[Item]):
+    """The masked pairs of a store, a map-style torch Dataset; `len` is the instances of an epoch.
+
+    `config` is a Config or the name of a preset, and `settings` are changes to it. An item has no padding; its tensors
+    are int64: `input_ids`, `token_type_ids` and `labels` (T,), the last -100 where nothing is masked;
+    `next_sentence_label` (), 0 contiguous, 1 random, 2 linked; `documents` (2,), the numbers of those of A and B.
+
+    Call `set_epoch` before each epoch (Trainer and Accelerate do): else it repeats the masks and partners of the first.
+    Workers that persist see it, too. It pickles as a path, settings and the epoch. `shuffle=True` of a DataLoader is
+    not needed, as an epoch is in an order of its own.
+
+    >>> from torch.utils.data import DataLoader
+    >>> dataset = PairDataset(store, "tiny", sequence_length=64)
+    >>> loader = DataLoader(dataset, batch_size=8, collate_fn=PairCollator(dataset))
+    >>> for epoch in range(2):
+    ...     dataset.set_epoch(epoch)
+    ...     batch = next(iter(loader))
+    >>> sorted(batch)
+    ['attention_mask', 'input_ids', 'labels', 'next_sentence_label', 'token_type_ids']
+    >>> batch["input_ids"].shape == batch["labels"].shape, batch["next_sentence_label"].shape
+    (True, torch.Size([8]))
+    """
+
+    def __init__(
+        self,
+        store: str | Path,
+        config: Config | str | None = None,
+        *,
+        split: str = "train",
+        epoch: int = 0,
+        **settings: Any,
+    ) -> None:
+        base = config if isinstance(config, Config) else make_config(config)
+        self.store, self.config, self.split = Path(store), base.replace(**settings), split
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # one for all worker processes
+        self._sampler: Sampler | None = None
+        self.set_epoch(epoch)
+        self._length = len(self.sampler)
+
+    @property
+    def sampler(self) -> Sampler:
+        """The Sampler that draws the items, opened once in each process."""
+        if self._sampler is None:
+            self._sampler = Sampler.open(self.store, self.config, split=self.split)
+        return self._sampler
+
+    @property
+    def epoch(self) -> int:
+        """The epoch that items are drawn for."""
+        return int(self._epoch)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Draw items for another epoch, from 0: other cuts, partners and masks, in another order."""
+        if epoch < 0:
+            raise ValueError(f"epoch must be >= 0, got {epoch}")
+        self._epoch.fill_(epoch)
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, index: int) -> Item:
+        return self.__getitems__([operator.index(index)])[0]
+
+    def __getitems__(self, indices: Sequence[int]) -> list[Item]:
+        """Return several items, drawn together; a DataLoader asks for a batch this way."""
+        if any(not -len(self) <= index < len(self) for index in indices):
+            raise IndexError(f"an epoch has {len(self)} items, asked for {list(indices)}")
+        made = self.sampler.fill(self.epoch * len(self) + np.array(indices, np.int64) % len(self))
+        labels = np.full_like(made.input_ids, IGNORED)
+        labels.flat[made.masked_positions] = made.masked_labels
+        places = {"input_ids": made.input_ids, "token_type_ids": made.token_type_ids, "labels": labels}
+        return [
+            {name: torch.tensor(array[row, :length]) for name, array in places.items()}
+            | {
+                "next_sentence_label": torch.tensor(made.relations[row]),
+                "documents": torch.tensor(made.pairs[row, [0, 3]]),
+            }
+            for row, length in enumerate(made.lengths.tolist())
+        ]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_sampler": None}
+
+
+class PairCollator:
+    """Makes a batch of the items of a PairDataset, for a DataLoader or `transformers.Trainer`.
+
+    Padded, a pair has a row: `input_ids`, `attention_mask` (1 at tokens), `token_type_ids` and `labels`, int64 (B, T),
+    T a multiple of 8 and no more than the longest item needs; `next_sentence_label`, int64 (B,).
+
+    Packed, pairs share rows of `sequence_length` places, R of them: `input_ids`, `token_type_ids`, `labels` and
+    `position_ids`, int64 (R, T); `attention_mask`, float32 (R, 1, T, T), is added to the attention scores: 0 within a
+    pair, -inf elsewhere, so that each pair sees itself alone. `cls_positions`, int64 (B,), is where the pairs' [CLS]
+    stand in the flat (R * T), in the order of the items; `next_sentence_label`, int64 (B,), has their relations.
+
+    With `documents=True` a batch has `documents`, int64 (B, 2), too, which the models of transformers do not take.
+
+    >>> dataset = PairDataset(store, sequence_length=64, shares="0,1,0")
+    >>> batch = PairCollator(dataset, packed=True)([dataset[i] for i in range(8)])
+    >>> batch["attention_mask"].shape[1:], batch["next_sentence_label"].tolist()
+    (torch.Size([1, 64, 64]), [1, 1, 1, 1, 1, 1, 1, 1])
+    """
+
+    def __init__(self, dataset: PairDataset, *, packed: bool = False, documents: bool = False) -> None:
+        self.empty = {"input_ids": dataset.sampler.pad, "token_type_ids": 0, "labels": IGNORED}
+        self.width, self.packed, self.documents = dataset.config.sequence_length, packed, documents
+
+    def __call__(self, items: Sequence[Item]) -> Item:
+        """Make one batch of items."""
+        batch = self._pack(items) if self.packed else self._pad(items)
+        names = ["next_sentence_label", *(["documents"] if self.documents else [])]
+        return batch | {name: torch.stack([item[name] for item in items]) for name in names}
+
+    def _pad(self, items: Sequence[Item]) -> Item:
+        width = min(self.width, round_up(max(len(item["input_ids"]) for item in items), 8))
+        batch = {name: torch.full((len(items), width), empty) for name, empty in self.empty.items()}
+        batch["attention_mask"] = torch.zeros(len(items), width, dtype=torch.int64)
+        for row, item in enumerate(items):
+            length = len(item["input_ids"])
+            batch["attention_mask"][row, :length] = 1
+            for name in self.empty:
+                batch[name][row, :length] = item[name]
+        return batch
+
+    def _pack(self, items: Sequence[Item]) -> Item:
+        lengths = np.array([len(item["input_ids"]) for item in items], np.int64)
+        packing = pack(lengths, np.zeros_like(lengths), Shape(rows=len(items), width=self.width))
+        shape = int(packing.rows.max()) + 1, self.width
+        batch = {name: torch.full(shape, empty) for name, empty in (self.empty | {"position_ids": 0}).items()}
+        owners = torch.full(shape, -1)
+        for place, item in enumerate(packing.order.tolist()):
+            row, start, length = int(packing.rows[place]), int(packing.offsets[place]), int(lengths[item])
+            span = slice(start, start + length)
+            owners[row, span], batch["position_ids"][row, span] = item, torch.arange(length)
+            for name in self.empty:
+                batch[name][row, span] = items[item][name]
+        same = owners[:, None, :, None] == owners[:, None, None, :]
+        batch["attention_mask"] = torch.zeros(same.shape).masked_fill_(~same, -torch.inf)
+        firsts = np.empty_like(lengths)
+        firsts[packing.order] = packing.rows * self.width + packing.offsets
+        return batch | {"cls_positions": torch.from_numpy(firsts)}
