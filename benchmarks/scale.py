@@ -176,9 +176,9 @@ def build_tokens(store: Path, vocabulary: str, workers: int) -> None:
 def build_graph(store: Path) -> None:
     """Resolve the store's links."""
     from linkbert.corpora.store import Store
-    from linkbert.graph.hyperlinks import build_hyperlinks
+    from linkbert.graph.links import add_graph
 
-    build_hyperlinks(Store.open(store))
+    add_graph(Store.open(store), "hyperlink", "hyperlink")
 
 
 def open_store(store: Path) -> None:

@@ -13,13 +13,10 @@ from typing import Any
 from linkbert.corpora.build import build_documents
 from linkbert.corpora.store import Store
 from linkbert.files import locked
-from linkbert.graph.hyperlinks import MEMORY, build_hyperlinks
-from linkbert.graph.links import is_whole
+from linkbert.graph.links import add_graph
 from linkbert.instances.tokens import tokenise
 from linkbert.instances.vocabulary import check_vocabulary_source, make_vocabulary
 from linkbert.workers import make_executor
-
-LEAST_MEMORY = 1_000_000_000  # bytes that a worker has to resolve links in, however many there are
 
 Progress = Callable[[str, int, int | None], None]
 
@@ -55,10 +52,10 @@ def build_store(
         )
         words = make_vocabulary(vocabulary, store, lowercase=lowercase)
         tokenise(store, words, executor=executor, progress=progress)
-        if graph and not is_whole(to, "hyperlink"):
+        if graph:
             if progress:
                 progress("graph", 0, 1)
-            build_hyperlinks(store, executor=executor, memory=MEMORY if dask else max(MEMORY // workers, LEAST_MEMORY))
+            add_graph(store, "hyperlink", "hyperlink", executor=executor)
             if progress:
                 progress("graph", 1, 1)
     return store

@@ -388,53 +388,29 @@ def run_build(arguments: argparse.Namespace) -> int:
 def run_graph(arguments: argparse.Namespace) -> int:
     """Add a graph to a store; one that is there stays as it is, since runs may rest on it."""
     from linkbert.corpora.store import Store
-    from linkbert.files import locked, read_json
-    from linkbert.graph.hyperlinks import build_hyperlinks
-    from linkbert.graph.links import graph_folder, is_whole
-    from linkbert.graph.random_graph import build_random
+    from linkbert.files import locked
+    from linkbert.graph.links import add_graph, graph_folder, graph_options, is_whole
     from linkbert.progress import LiveLine, stage_progress
     from linkbert.workers import make_executor
 
     store = Store.open(arguments.store)
     method = arguments.method
     name = arguments.name or method
-    there = graph_folder(store.path, name) / "graph.json"
     for option in ("seed", *GRAPH_OPTIONS["tfidf"]):
         if option not in GRAPH_OPTIONS[method] and getattr(arguments, option) is not None:
             takes = ", ".join(f"--{key}" for key in GRAPH_OPTIONS[method])
             raise ValueError(f"--{option} says nothing to --method {method}, which takes {takes}: leave it out")
-    usual = {"seed": 0, "k": 5, "memory": size_in_bytes("4GB")}
-    seed, k, memory = (usual[key] if (given := getattr(arguments, key)) is None else given for key in usual)
-    if not 0 <= seed < 2**63:
-        raise ValueError(f"--seed {seed} does not make sense: it must be 0 or more, and below 2^63")
-    asked: dict[str, Any] = {"method": method}
-    if method == "random":
-        asked["seed"] = seed
-    elif method == "tfidf":
-        asked |= {"k": k, "mode": "exact" if arguments.exact else "pruned"}
-    found = read_json(there) if there.is_file() else {}
-    if found and any(found.get(key) != value for key, value in asked.items()):
-        made = " ".join(f"{key} {found[key]}" for key in ("method", "seed", "k", "mode") if key in found)
-        raise ValueError(f"{store.path} has a graph {name!r} already, made with {made}; give this one another --name")
-    if is_whole(store.path, name):
-        print(f"{there.parent} is made already")
-    else:
-        workers = arguments.workers or os.cpu_count() or 1
-        with locked(store.path), LiveLine() as line:
-            if method == "hyperlink":
-                with make_executor(workers, arguments.dask) as executor:
-                    share = memory // (1 if arguments.dask else workers)
-                    build_hyperlinks(store, name=name, executor=executor, memory=share)
-            elif method == "random":
-                build_random(store, name=name, seed=seed)
-            else:
-                from linkbert.graph.tfidf import build_tfidf
-
-                build_tfidf(store, k=k, exact=bool(arguments.exact), name=name, memory=memory, workers=workers,
-                            dask=arguments.dask, progress=stage_progress(line))  # fmt: skip
-    meta = read_json(there)
+    options = {key: getattr(arguments, key, None) for key in graph_options(method)}
+    options = {key: value for key, value in options.items() if value is not None}
+    there = graph_folder(store.path, name)
+    whole = is_whole(store.path, name)
+    workers = arguments.workers or os.cpu_count() or 1
+    with locked(store.path), LiveLine() as line, make_executor(workers, arguments.dask) as executor:
+        meta = add_graph(store, name, method, options, executor=executor, progress=stage_progress(line))
+    if whole:
+        print(f"{there} is made already")
     recall = f", {meta['recall']:.1%} of the exact ones" if "recall" in meta else ""
-    print(f"{there.parent}: {meta['edges']:,} edges among {meta['documents']:,} documents{recall}")
+    print(f"{there}: {meta['edges']:,} edges among {meta['documents']:,} documents{recall}")
     return 0
 
 

@@ -25,7 +25,11 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "text": "linkbert.corpora.readers.text:READER",
         "zim": "linkbert.corpora.readers.zim:READER",
     },
-    "graphs": {},
+    "graphs": {
+        "hyperlink": "linkbert.graph.hyperlinks:build",
+        "tfidf": "linkbert.graph.tfidf:build",
+        "random": "linkbert.graph.random_graph:build",
+    },
     "objectives": {},
     "tasks": {},
 }

@@ -13,7 +13,7 @@ from linkbert.corpora.reader import Skipped
 from linkbert.corpora.readers import html
 from linkbert.corpora.readers.hrefs import Place, find_place, resolve
 from linkbert.corpora.sources import find_reader, read_source
-from linkbert.graph.hyperlinks import build_hyperlinks
+from linkbert.graph.links import add_graph
 from linkbert.records import Document, Redirect
 
 
@@ -157,7 +157,7 @@ def test_links_find_pages_whatever_they_are_called(tmp_path):
         },
     )
     store = build_documents([tmp_path / "site"], tmp_path / "store")
-    counts = build_hyperlinks(store)
+    counts = add_graph(store, "hyperlink", "hyperlink")
     assert store.manifest["documents"] == 3
     assert (counts["found"], counts["dead"]) == (len(links), 1)
     assert (counts["fragments"], counts["fragments_found"]) == (2, 2)

@@ -14,7 +14,7 @@ from lxml import etree
 from linkbert.corpora.build import build_documents
 from linkbert.corpora.reader import CUT, Skipped
 from linkbert.corpora.sources import find_reader, read_source
-from linkbert.graph.hyperlinks import build_hyperlinks
+from linkbert.graph.links import add_graph
 from linkbert.records import Document
 
 
@@ -136,7 +136,7 @@ def test_pubmed_and_pmc_make_one_store(tmp_path):
     store = build_documents([pubmed, full], tmp_path / "store")
     assert [(document.id, document.title) for document in store.documents()] == [
         ("2", "Abstract 2"), ("3", "Abstract 3"), ("1", "Full text")]  # fmt: skip
-    meta = build_hyperlinks(store)
+    meta = add_graph(store, "hyperlink", "hyperlink")
     assert (meta["found"], meta["resolved"], meta["self"], meta["redirected"]) == (5, 5, 1, 2)
 
 

@@ -22,7 +22,7 @@ from linkbert.corpora.readers import markdown
 from linkbert.corpora.readers.markdown import FRONT_FAULT, LARGEST, NESTED, PIECE, read_page
 from linkbert.corpora.sources import find_reader, read_source
 from linkbert.corpora.tree import TOO_LARGE
-from linkbert.graph.hyperlinks import build_hyperlinks
+from linkbert.graph.links import add_graph
 from linkbert.records import Document, Redirect
 
 
@@ -229,7 +229,7 @@ def test_a_vault_resolves_as_its_reader_would_expect(tmp_path):
             archive.write(tmp_path / "vault" / name, name)
     for source in ("vault", "vault.zip"):
         store = build_documents([tmp_path / source], tmp_path / f"{source}.store")
-        graph = build_hyperlinks(store)
+        graph = add_graph(store, "hyperlink", "hyperlink")
         assert (graph["found"], graph["resolved"], graph["fragments_found"]) == (11, 9, 1)
         ids = [document.id for document in store.documents()]
         targets = np.fromfile(store.path / "graphs" / "hyperlink" / "targets.bin", np.int32)

@@ -13,7 +13,7 @@ from linkbert.corpora.build import build_documents
 from linkbert.corpora.reader import CUT, Skipped
 from linkbert.corpora.readers import pubmed
 from linkbert.corpora.sources import read_source
-from linkbert.graph.hyperlinks import build_hyperlinks
+from linkbert.graph.links import add_graph
 from linkbert.records import Document
 
 DATA = Path(os.environ.get("LINKBERT_DATA", Path(__file__).parents[3] / "shared" / "data"))
@@ -58,7 +58,7 @@ def test_later_files_replace_and_delete(tmp_path):
     assert [(d.id, d.title) for d in store.documents()] == [
         ("2", "Two"), ("5", "Five, second"), ("1", "One, new"), ("3", "Three"), ("4", "Four, again")]  # fmt: skip
     assert store.manifest["skipped"] == {"deleted": 1, "older version": 2}
-    meta = build_hyperlinks(store)
+    meta = add_graph(store, "hyperlink", "hyperlink")
     assert (meta["found"], meta["resolved"], meta["self"], meta["redirected"]) == (3, 3, 1, 1)
     store = build_documents(sources[:2], tmp_path / "two")
     assert "4" not in [d.id for d in store.documents()]

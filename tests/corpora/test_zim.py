@@ -13,7 +13,7 @@ from linkbert.corpora.build import build_documents
 from linkbert.corpora.reader import CUT, Skipped
 from linkbert.corpora.readers import html, zim
 from linkbert.corpora.sources import find_reader, read_source
-from linkbert.graph.hyperlinks import build_hyperlinks
+from linkbert.graph.links import add_graph
 from linkbert.records import Document, Redirect
 
 
@@ -51,7 +51,7 @@ def test_every_article_is_read_once_whatever_its_cluster(tmp_path, write_zim, mo
         number = int(document.id.removeprefix("page "))
         assert (document.title, link.target) == (f"Page {number}", f"page {(number + 1) % 60}")
         assert (document.text[link.start : link.end], link.fragment) == ("next", "x")
-    meta = build_hyperlinks(store)
+    meta = add_graph(store, "hyperlink", "hyperlink")
     assert (meta["found"], meta["resolved"]) == (60, 60)
     assert {Redirect("other", "page 7"), Redirect("again", "other")} <= set(read(path)[0])
 

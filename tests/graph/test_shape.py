@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from linkbert.graph.links import LinkGraph, write_graph
+from linkbert.graph.links import Edges, LinkGraph, write_graph
 from linkbert.views import shape
 from linkbert.views.shape import describe_graph
 
@@ -17,8 +17,8 @@ lists = numbers.flatmap(lambda n: st.lists(st.lists(st.integers(0, n - 1), max_s
 def make_graph(folder, targets):
     source = np.repeat(np.arange(len(targets)), [len(each) for each in targets])
     flat = np.array([target for each in targets for target in each], np.int32)
-    chunk = {"source": source, "targets": flat, "links": np.arange(len(flat)), "sections": np.full(len(flat), -1)}
-    write_graph(folder, "hyperlink", len(targets), [chunk], {"method": "hyperlink"})
+    edges = Edges(source, flat, np.arange(len(flat)))
+    write_graph(folder, "hyperlink", len(targets), [edges], {"method": "hyperlink"})
     return LinkGraph.open(folder)
 
 

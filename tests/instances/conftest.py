@@ -10,8 +10,7 @@ import pytest
 from linkbert.corpora.reader import Skipped
 from linkbert.corpora.store import DROPPED, Store, write_shard
 from linkbert.files import write_json
-from linkbert.graph.hyperlinks import build_hyperlinks
-from linkbert.graph.links import LinkGraph
+from linkbert.graph.links import LinkGraph, add_graph
 from linkbert.instances.tokens import TokenStore, tokenise
 from linkbert.instances.vocabulary import SPECIAL, Vocabulary
 from linkbert.records import Document, Link, Redirect
@@ -104,7 +103,7 @@ def write_store(path, shards, vocabulary=TOY, *, workers=1):
     store = Store.open(path)
     with make_executor(workers) as executor:
         tokenise(store, vocabulary, executor=executor)
-    build_hyperlinks(store)
+    add_graph(store, "hyperlink", "hyperlink")
     return store
 
 

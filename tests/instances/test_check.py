@@ -7,8 +7,7 @@ import pytest
 
 from linkbert.config import Config
 from linkbert.files import read_json, write_json
-from linkbert.graph.links import LinkGraph, write_graph
-from linkbert.graph.random_graph import build_random
+from linkbert.graph.links import Edges, LinkGraph, add_graph, write_graph
 from linkbert.instances.sampler import Sampler
 from linkbert.instances.tokens import DTYPES, TokenStore
 from linkbert.records import LINKED, RANDOM
@@ -21,7 +20,7 @@ GRAPH_DTYPES = {"offsets": "<i8", "targets": "<i4", "links": "<i8", "sections": 
 def test_a_sound_store_keeps_every_promise(tmp_path, small_store):
     path = tmp_path / "s"
     shutil.copytree(small_store.path, path)
-    build_random(small_store.open(path))
+    add_graph(small_store.open(path), "random", "random")
     findings = list(check(path))
     assert [(promise, detail) for promise, ok, detail in findings if not ok] == []
     assert any("graph random" in promise for promise, _, _ in findings)
@@ -91,7 +90,7 @@ def test_a_link_that_is_called_dead_and_is_not_is_found(tmp_path, small_store):
     gone = int((~kept).sum())
     counts = {"resolved": graph.meta["resolved"] - gone, "dead": graph.meta["dead"] + gone}
     meta = {key: value for key, value in graph.meta.items() if key not in ("edges", "in_degree")} | counts
-    write_graph(path, "hyperlink", len(graph.in_degree), [{"source": source[kept], **arrays}], meta)
+    write_graph(path, "hyperlink", len(graph.in_degree), [Edges(source[kept], **arrays)], meta)
     assert broken(path) == ["graph hyperlink: links lead where they name, and nowhere else"]
 
 
@@ -161,7 +160,7 @@ def test_a_held_out_document_in_training_is_found(small_store):
 @pytest.mark.data
 def test_a_real_corpus_keeps_every_promise(data, tmp_path):
     from linkbert.corpora.build import build_documents
-    from linkbert.graph.hyperlinks import build_hyperlinks
+    from linkbert.graph.links import add_graph
     from linkbert.instances.tokens import tokenise
     from linkbert.instances.vocabulary import load_vocabulary
     from linkbert.workers import make_executor
@@ -169,5 +168,5 @@ def test_a_real_corpus_keeps_every_promise(data, tmp_path):
     with make_executor(1) as executor:
         store = build_documents([data / "corpora" / "computing-dictionary.jsonl.xz"], tmp_path / "s", executor=executor)
         tokenise(store, load_vocabulary(data / "vocab" / "bert-base-uncased.txt"), executor=executor)
-        build_hyperlinks(store)
+        add_graph(store, "hyperlink", "hyperlink")
     assert broken(tmp_path / "s") == []

@@ -7,7 +7,7 @@ import pytest
 
 from linkbert.corpora.reader import Skipped
 from linkbert.corpora.store import DROPPED, Store, write_shard
-from linkbert.graph.links import write_graph
+from linkbert.graph.links import Edges, write_graph
 
 
 @pytest.fixture(scope="session")
@@ -23,9 +23,7 @@ def make_store(tmp_path_factory):
         count = sum(map(len, shards)) - len(rows)
         (path / "store.json").write_text(json.dumps({"format": 1, "documents": count, "shards": len(shards)}))
         source, targets = np.array(sorted(edges), np.int64).reshape(-1, 2).T
-        nothing = np.full(len(source), -1)
-        chunk = {"source": source, "targets": targets, "links": nothing, "sections": nothing}
-        write_graph(path, "hyperlink", count, [chunk], {"method": "hyperlink"})
+        write_graph(path, "hyperlink", count, [Edges(source, targets)], {"method": "hyperlink"})
         return Store.open(path)
 
     return make

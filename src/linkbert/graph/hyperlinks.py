@@ -34,7 +34,6 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from concurrent.futures import Executor
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -49,7 +48,7 @@ from linkbert import __version__
 from linkbert.corpora.sentences import split_sentences
 from linkbert.corpora.store import Store, open_parquet, shard_path
 from linkbert.files import read_json, remove, replacing, write_json
-from linkbert.graph.links import write_graph
+from linkbert.graph.links import Edges
 from linkbert.workers import make_executor, run_shards
 
 log = logging.getLogger(__name__)
@@ -85,22 +84,23 @@ class _Join:
         return self.folder / kind / f"{number:05d}.arrow"
 
 
-def build_hyperlinks(
+def build(
     store: Store,
     *,
-    name: str = "hyperlink",
-    executor: Executor | None = None,
     memory: int = MEMORY,
+    executor: Executor,
+    counts: dict[str, Any],
+    folder: Path,
     partitions: int | None = None,
-) -> dict[str, Any]:
-    """Resolve a store's links into STORE/graphs/NAME and return the counts that its graph.json holds.
+) -> Iterator[Edges]:
+    """Resolve a store's links.
 
     `memory`, in bytes, is what one worker may use; the numbers of partitions and ranges follow from it. The same store
     gives the same bytes, whatever the executor, the memory and the `partitions`.
     """
-    join = _plan(store, name, memory, partitions)
+    join = _plan(store, folder / "join", memory, partitions)
     ranges, parts = len(join.ranges), join.partitions
-    if executor is None or ranges == parts == 1:  # then no worker could help another
+    if ranges == parts == 1:  # then no worker could help another
         executor = make_executor(1)
 
     def run(step: Callable[[_Join, int], None], shards: int, *kinds: str) -> None:
@@ -126,15 +126,11 @@ def build_hyperlinks(
     run(partial(_answer, last), parts, "answers")
     run(_resolve, ranges, "edges", "counts", "fragments")
     run(partial(_find_sections, store), ranges, "sections")
-    meta = {"method": "hyperlink"} | _count(join)
-    write_graph(store.path, name, len(store), _read_edges(join), meta)
-    remove(join.folder)
-    with suppress(OSError):  # another graph's may be there
-        join.folder.parent.rmdir()
-    return meta
+    counts |= _count(join)
+    yield from _read_edges(join)
 
 
-def _plan(store: Store, name: str, memory: int, partitions: int | None) -> _Join:
+def _plan(store: Store, folder: Path, memory: int, partitions: int | None) -> _Join:
     """Cut the documents into ranges, choose the number of partitions, and clear away files of another plan."""
     sizes = [_size(store, shard) for shard in range(store.shards)]
     room = min(memory // SHARE + 1, MOST)
@@ -146,7 +142,6 @@ def _plan(store: Store, name: str, memory: int, partitions: int | None) -> _Join
     owner = (middles * partitions / max(sum(sizes), 1)).astype(int)
     firsts = np.flatnonzero(np.diff(owner, prepend=-1)).tolist()
     ranges = tuple(zip(firsts, [*firsts[1:], store.shards], strict=True))
-    folder = store.path / "joins" / name
     plan = {
         "linkbert": __version__,
         "duckdb": duckdb.__version__,  # its hash may change
@@ -492,7 +487,7 @@ def _count(join: _Join) -> dict[str, int]:
     return dict(counts)
 
 
-def _read_edges(join: _Join) -> Iterator[dict[str, np.ndarray]]:
+def _read_edges(join: _Join) -> Iterator[Edges]:
     first = 0  # number of the range's first link
     for number in range(len(join.ranges)):
         table = _read(join.path("edges", number))
@@ -500,5 +495,5 @@ def _read_edges(join: _Join) -> Iterator[dict[str, np.ndarray]]:
         sections = np.full(len(table), -1, np.int32)
         sentences = pa.concat_tables(_gather(join, "sections", len(join.ranges), number))["sentence"].to_numpy()
         sections[_read(join.path("fragments", number))["edge"].to_numpy()] = sentences
-        yield edges | {"links": edges["links"] + first, "sections": sections}
+        yield Edges(edges["source"], edges["targets"], edges["links"] + first, sections)
         first += len(_read(join.path("links", number)))

@@ -6,30 +6,40 @@
     STORE/graphs/NAME/sections.bin    int32 (edges): the sentence of the target where the section named by the link
                                       starts, -1 for none
     STORE/graphs/NAME/in_degree.bin   int32 (documents): distinct documents with an edge to this one
-    STORE/graphs/NAME/graph.json      counts, see the module that builds the graph
+    STORE/graphs/NAME/graph.json      the method, its options and counts, see the module of the method
 
-A document's edges are in the order of its links, or, where they come from none, the best first. Whatever made it, a
-graph has this form.
+A document's edges are in the order of its links, or, where they come from none, the best first. Every method, ours or a
+plugin's, is a callable `build(store, **options)` that returns Edges or yields blocks of them; its options are its
+keyword-only parameters, and some names among them (see GIVEN) are not options but what `add_graph` hands over.
 """
 
 from __future__ import annotations
 
+import inspect
 import logging
 import os
 import re
-from collections.abc import Iterable
+import typing
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+from scipy.sparse import csr_matrix
 
-from linkbert.files import map_array, read_json, replacing, write_json
+from linkbert import __version__, registry
+from linkbert.config import nearest
+from linkbert.corpora.store import Store
+from linkbert.files import map_array, read_json, remove, replacing, write_json
+from linkbert.workers import make_executor
 
 log = logging.getLogger(__name__)
 FORMAT = 1
-PARTS = (".part", ".parts")  # how folders end that are no graphs yet
+PARTS = (".part", ".parts")  # how folders end that are not finished graphs
 EDGE_ARRAYS: dict[str, np.dtype[Any]] = {
     "targets": np.dtype("<i4"),
     "links": np.dtype("<i8"),
@@ -37,6 +47,23 @@ EDGE_ARRAYS: dict[str, np.dtype[Any]] = {
 }
 ARRAYS: dict[str, np.dtype[Any]] = {"offsets": np.dtype("<i8"), **EDGE_ARRAYS, "in_degree": np.dtype("<i4")}
 QUANTILES = (0.5, 0.9, 0.99, 1.0)
+BLOCK = 1 << 22  # edges read together
+
+# What a method may ask for by a keyword of that name: where to run, whom to report to (stage, done, total), a dict to
+# fill with counts for graph.json, and a folder for shards, kept after an interruption and removed at the end.
+GIVEN = ("executor", "progress", "counts", "folder")
+
+Progress = Callable[[str, int, int | None], None]
+
+
+@dataclass(frozen=True)
+class Edges:
+    """A block of edges: integer arrays of one length, in any order; all edges of a source document in one block."""
+
+    source: np.ndarray  # document numbers
+    targets: np.ndarray  # document numbers
+    links: np.ndarray | None = None  # the store's numbers of links, -1 (all of them, for None) where there is none
+    sections: np.ndarray | None = None  # sentences of the target, -1 likewise
 
 
 @dataclass(frozen=True)
@@ -72,9 +99,48 @@ class LinkGraph:
         """Whether every target is the number of a document; looked at once."""
         return not len(self.targets) or bool(0 <= self.targets.min() <= self.targets.max() < len(self.in_degree))
 
+    def edges_out(self, document: int) -> np.ndarray:
+        """Return the documents that this one's edges lead to, in the order of its links: int32, some perhaps twice."""
+        return self.targets[self.offsets[document] : self.offsets[document + 1]]
+
+    def edges_in(self, document: int) -> np.ndarray:
+        """Return the documents with an edge to this one, ascending, each once: int32 (in_degree[document],).
+
+        The first call turns the whole graph around: 12 bytes an edge, in memory.
+        """
+        return self._incoming.indices[self._incoming.indptr[document] : self._incoming.indptr[document + 1]]
+
+    @cached_property
+    def _incoming(self) -> Any:
+        return self.to_scipy().tocsc()
+
+    def to_scipy(self) -> csr_matrix:
+        """Return the (N, N) matrix of how many edges lead from a row's document to a column's: int32, in memory."""
+        size = len(self.in_degree)
+        matrix = csr_matrix((np.ones(len(self.targets), np.int32), self.targets, self.offsets), (size, size), copy=True)
+        matrix.sum_duplicates()
+        return matrix
+
+    def to_arrow(self) -> pa.Table:
+        """Return an edge a row: source and target (int32, documents), link (int64) and section (int32), -1 for none."""
+        source = np.repeat(np.arange(len(self.in_degree), dtype=np.int32), np.diff(self.offsets))
+        columns = {"source": source, "target": self.targets, "link": self.links, "section": self.sections}
+        return pa.table({name: pa.array(column) for name, column in columns.items()})
+
+    def share_with_place(self, link_tokens: np.ndarray) -> float:
+        """Return the share of edges whose link stands in the text, 0.0 for a graph without edges.
+
+        `link_tokens` is tokens/links.bin, int32: the token at which each link stands, -1 for a document-level link.
+        """
+        placed = 0
+        for start in range(0, len(self.links), BLOCK):
+            links = self.links[start : start + BLOCK]
+            placed += int(np.count_nonzero(link_tokens[links[links >= 0]] >= 0))
+        return placed / max(len(self.links), 1)
+
 
 def is_whole(store: Path, name: str) -> bool:
-    """Say whether a graph is there as it was written; one that is damaged is told of, and may be made again."""
+    """Check that a graph is there as it was written; one that is damaged is reported, and may be made again."""
     if not (graph_folder(store, name) / "graph.json").is_file():
         return False
     try:
@@ -92,6 +158,85 @@ def graph_folder(store: Path, name: str) -> Path:
     return store / "graphs" / name
 
 
+def graph_options(method: str) -> dict[str, tuple[Any, Any]]:
+    """Read the options of a graph method from its signature: name -> (type, default).
+
+    They are the keyword-only parameters, except those in GIVEN; one without a default is a ValueError.
+    """
+    build = registry.find("graphs", method)
+    kinds, options = typing.get_type_hints(build), {}
+    for name, parameter in inspect.signature(build).parameters.items():
+        if parameter.kind is parameter.KEYWORD_ONLY and name not in GIVEN:
+            if parameter.default is parameter.empty:
+                raise ValueError(f"graph method {method}: its option {name!r} has no default")
+            options[name] = kinds.get(name, type(parameter.default)), parameter.default
+    return options
+
+
+def add_graph(
+    store: Store,
+    name: str,
+    method: str,
+    options: Mapping[str, Any] | None = None,
+    *,
+    executor: Executor | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Make STORE/graphs/NAME by a method of the registry, or by `package.module:name`; return its graph.json.
+
+    A graph that is there stays as it is, since runs may refer to it; made otherwise, it is a ValueError. So is an
+    option that the method does not have.
+    """
+    known, options = graph_options(method), dict(options or {})
+    for option in options.keys() - known:
+        raise ValueError(f"graph method {method} has no option {option!r}; {nearest(option, known)}")
+    options = {key: default for key, (_, default) in known.items()} | options
+    asked = {"method": method} | {key: value for key, value in options.items() if key != "memory"}
+    folder = graph_folder(store.path, name)
+    if is_whole(store.path, name):
+        meta = read_json(folder / "graph.json")
+        if any(meta.get(key) != value for key, value in asked.items()):
+            made = ", ".join(f"{key} {meta[key]}" for key in asked if key in meta)
+            raise ValueError(f"{store.path} has a graph {name!r} already, made with {made}; give this one another --name")
+        return meta
+    parts, counts = folder.with_name(name + ".parts"), dict[str, Any]()
+    plan = asked | {"linkbert": __version__, "documents": len(store)}
+    if not (parts / "plan.json").is_file() or read_json(parts / "plan.json") != plan:
+        remove(parts)
+        write_json(parts / "plan.json", plan)
+    build = registry.find("graphs", method)
+    given = {"executor": executor or make_executor(1), "progress": progress, "counts": counts, "folder": parts}
+    edges = build(store, **options, **{key: given[key] for key in given if key in inspect.signature(build).parameters})
+    write_graph(store.path, name, len(store), [edges] if isinstance(edges, Edges) else edges, asked, counts)
+    remove(parts)
+    return read_json(folder / "graph.json")
+
+
+def _checked(blocks: Iterable[Edges], documents: int) -> Iterator[dict[str, np.ndarray]]:
+    """Yield the arrays of blocks, sorted by source; what cannot be edges of documents is a ValueError."""
+    last = -1
+    for block in blocks:
+        if not isinstance(block, Edges):
+            raise ValueError(f"a graph method must return Edges, got {type(block).__name__}")
+        nothing = np.full(len(block.source), -1, np.int32)
+        arrays = {key: nothing if (array := getattr(block, key)) is None else array for key in ("source", *EDGE_ARRAYS)}
+        for key, array in arrays.items():
+            least, most = (0, documents) if key in ("source", "targets") else (-1, 2**63)
+            if array.shape != nothing.shape or array.dtype.kind not in "iu":
+                raise ValueError(f"edges: {key} must be {len(nothing)} integers, got {array.shape} {array.dtype}")
+            if len(array) and not least <= array.min() <= array.max() < most:
+                raise ValueError(f"edges: {key} must be {least} to {most - 1}, got {array.min()} to {array.max()}")
+        if np.any(arrays["source"] == arrays["targets"]):
+            raise ValueError("edges: a document has an edge to itself")
+        if np.any(arrays["source"][1:] < arrays["source"][:-1]):
+            order = np.argsort(block.source, kind="stable")
+            arrays = {key: array[order] for key, array in arrays.items()}
+        if len(nothing) and arrays["source"][0] <= last:
+            raise ValueError(f"edges: blocks must be in order of their source, got {arrays['source'][0]} after {last}")
+        last = arrays["source"][-1] if len(nothing) else last
+        yield arrays
+
+
 def _create(path: Path, dtype: np.dtype, size: int) -> np.ndarray:
     """Map a new file of zeros into memory, for writing; its room on the disk is taken at once, or refused."""
     with path.open("wb") as file:
@@ -104,14 +249,14 @@ def write_graph(
     store: Path,
     name: str,
     documents: int,
-    edges: Iterable[dict[str, np.ndarray]],
-    meta: dict[str, Any],
+    edges: Iterable[Edges],
+    meta: Mapping[str, Any],
+    counts: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write a graph from chunks of edges in order of their source.
+    """Write a graph from blocks of edges, one after the other in order of their source.
 
-    A chunk holds equally long arrays "source" (document numbers, never falling), "targets", "links" and "sections"; the
-    edges of a document are all in one chunk, so that a target it names twice counts once in the in-degree. Chunks
-    are what memory must hold; numbers a document each are mapped.
+    A target that a document names twice counts once in the in-degree. Blocks are what memory must hold; arrays of a
+    number a document are mapped. `counts` is read after the last block, so that a generator may fill it.
     """
     with replacing(graph_folder(store, name)) as folder:
         folder.mkdir()
@@ -119,13 +264,13 @@ def write_graph(
         in_degree = _create(folder / "in_degree.bin", ARRAYS["in_degree"], documents)
         files = {key: (folder / f"{key}.bin").open("wb") for key in EDGE_ARRAYS}
         try:
-            for chunk in edges:
-                np.add.at(offsets[1:], chunk["source"], 1)
+            for block in _checked(edges, documents):
+                np.add.at(offsets[1:], block["source"], 1)
                 for key, dtype in EDGE_ARRAYS.items():
-                    files[key].write(chunk[key].astype(dtype).tobytes())
+                    files[key].write(block[key].astype(dtype).tobytes())
                 # Sorted by hand: unique of numpy hashes, and takes seconds on evenly spaced numbers. By target: to add
                 # here and there in a large array takes five times as long as in order.
-                pairs = np.sort(chunk["targets"].astype(np.int64) * documents + chunk["source"])
+                pairs = np.sort(block["targets"].astype(np.int64) * documents + block["source"])
                 targets = pairs[np.diff(pairs, prepend=-1) > 0] // max(documents, 1)
                 firsts = np.flatnonzero(np.diff(targets, prepend=-1))
                 in_degree[targets[firsts]] += np.diff(firsts, append=len(targets)).astype(in_degree.dtype)
@@ -136,4 +281,4 @@ def write_graph(
         spread = np.quantile(in_degree, QUANTILES, method="inverted_cdf") if documents else np.zeros(len(QUANTILES))
         quantiles = {f"{q:g}": int(value) for q, value in zip(QUANTILES, spread, strict=True)}
         head = {"format": FORMAT, "documents": documents, "edges": int(offsets[-1])}
-        write_json(folder / "graph.json", head | meta | {"in_degree": quantiles})
+        write_json(folder / "graph.json", {**meta, **(counts or {}), **head, "in_degree": quantiles})

@@ -6,41 +6,27 @@ What differs from the graph it is made from is the relevance of a link, and noth
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 
 from linkbert.corpora.store import Store
-from linkbert.graph.links import LinkGraph, write_graph
+from linkbert.graph.links import Edges, LinkGraph
 
 CHUNK = 1 << 20  # edges drawn at a time, then filled up to the end of a document
 
 
-def build_random(store: Store, *, source: str = "hyperlink", seed: int = 0, name: str = "random") -> dict[str, Any]:
-    """Write STORE/graphs/NAME with the edges of the graph `source` led elsewhere, never to their own document.
-
-    The same seed gives the same bytes. Returns the counts that its graph.json holds.
-    """
-    graph = LinkGraph.open(store.path, source)
-    meta = {"method": "random", "source": source, "seed": seed}
-    write_graph(store.path, name, len(store), _draw(graph, len(store), seed), meta)
-    return meta
-
-
-def _draw(graph: LinkGraph, documents: int, seed: int) -> Iterator[dict[str, np.ndarray]]:
+def build(store: Store, *, source: str = "hyperlink", seed: int = 0) -> Iterator[Edges]:
+    """Yield the edges of the graph `source` with other targets, never their own document; a seed is 0 or more."""
+    if not 0 <= seed < 2**63:
+        raise ValueError(f"seed must be 0 to 2^63 - 1, got {seed}")
+    graph, documents = LinkGraph.open(store.path, source), len(store)
     rng = np.random.Generator(np.random.Philox(seed))
     start = 0
     while start < documents:
         stop = int(np.searchsorted(graph.offsets, graph.offsets[start] + CHUNK, side="right")) - 1
         stop = max(stop, start + 1)
-        edges = slice(int(graph.offsets[start]), int(graph.offsets[stop]))
-        source = np.repeat(np.arange(start, stop), np.diff(graph.offsets[start : stop + 1]))
-        targets = rng.integers(0, max(documents - 1, 1), len(source))
-        targets += targets >= source  # of the others: its own number is left out
-        yield {
-            "source": source,
-            "targets": targets,
-            "links": graph.links[edges],
-            "sections": np.full(len(source), -1, np.int32),
-        }
+        sources = np.repeat(np.arange(start, stop), np.diff(graph.offsets[start : stop + 1]))
+        targets = rng.integers(0, max(documents - 1, 1), len(sources))
+        targets += targets >= sources  # of the others: its own number is left out
+        yield Edges(sources, targets, graph.links[graph.offsets[start] : graph.offsets[stop]])
         start = stop

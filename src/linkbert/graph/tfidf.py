@@ -31,10 +31,10 @@ from typing import Any
 import numpy as np
 
 from linkbert.corpora.store import Store
-from linkbert.files import map_array, read_json, remove, replacing, write_json
+from linkbert.files import map_array, read_json, remove, replacing
 from linkbert.graph import kernels
-from linkbert.graph.links import graph_folder, write_graph
-from linkbert.workers import make_executor, run_shards
+from linkbert.graph.links import Edges
+from linkbert.workers import run_shards
 
 BITS = 24  # of a term
 FREQUENT = 3_000  # documents; a term of more is not looked up
@@ -87,21 +87,21 @@ class Job:
     rules: Rules
 
 
-def build_tfidf(
+def build(
     store: Store,
     *,
     k: int = 5,
     exact: bool = False,
-    name: str = "tfidf",
     memory: int = 4_000_000_000,
-    workers: int = 1,
-    dask: str | None = None,
+    executor: Executor,
+    counts: dict[str, Any],
+    folder: Path,
     bits: int = BITS,
     frequent: int = FREQUENT,
     budget: int = BUDGET,
     progress: Progress | None = None,
-) -> dict[str, Any]:
-    """Write STORE/graphs/NAME, an edge from each document to each of the `k` others most like it, the likest first.
+) -> Iterator[Edges]:
+    """Yield an edge from each document to each of the `k` others most like it, the likest first.
 
     Documents without a term in common with another have no edges. `memory` is in bytes, for this process and its
     `workers` together (with `dask`, for each of the workers). Neither changes a byte of the graph. Returns
@@ -122,26 +122,12 @@ def build_tfidf(
         vocabulary_sha256=made["vocabulary_sha256"],
         tokens=made["tokens"],
     )
-    folder = graph_folder(store.path, name)
-    job = Job(store.path, folder.with_name(name + ".parts"), cut_parts(documents), rules)
-    room = postings_room(memory, 1 if dask else workers, len(store), bits)
-    plan = job.parts / "plan.json"
-    if plan.is_file() and read_json(plan) != asdict(rules):
-        remove(job.parts)
-    job.parts.mkdir(parents=True, exist_ok=True)
-    write_json(plan, asdict(rules))
-    with make_executor(workers, dask) as executor:
-        _make_parts(job, room, executor, progress)
-        meta: dict[str, Any] = {
-            "method": "tfidf",
-            **{key: value for key, value in asdict(rules).items() if key not in ("frequent", "budget") or not exact},
-            "without_neighbour": sum(int((_nearest(job, part)[:, 0] < 0).sum()) for part in range(len(job.starts) - 1)),
-        }
-        if not exact:
-            meta |= measure_recall(job)
-        write_graph(store.path, name, len(store), _read_edges(job), meta)
-    remove(job.parts)
-    return meta
+    job = Job(store.path, folder, cut_parts(documents), rules)
+    _make_parts(job, postings_room(memory, 1, len(store), bits), executor, progress)
+    counts |= asdict(rules)
+    if not exact:
+        counts |= measure_recall(job)
+    yield from _read_edges(job)
 
 
 def open_tokens(store: Path) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
@@ -357,17 +343,11 @@ def measure_recall(job: Job) -> dict[str, Any]:
     return {"recall": round(float(np.mean(shares)), 4) if shares else 1.0, "recall_documents": len(shares)}
 
 
-def _read_edges(job: Job) -> Iterator[dict[str, np.ndarray]]:
+def _read_edges(job: Job) -> Iterator[Edges]:
     for part in range(len(job.starts) - 1):
         nearest = _nearest(job, part)
         row, column = np.nonzero(nearest >= 0)
-        nothing = np.full(len(row), -1, np.int32)
-        yield {
-            "source": row + job.starts[part],
-            "targets": nearest[row, column],
-            "links": nothing,
-            "sections": nothing,
-        }
+        yield Edges(row + job.starts[part], nearest[row, column])
 
 
 def _tables(job: Job) -> tuple[np.ndarray, np.ndarray]:
