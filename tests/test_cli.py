@@ -210,7 +210,7 @@ def test_a_tfidf_graph_stands_beside_the_hyperlinks_and_a_run_at_scope_document_
     assert "made already" in capsys.readouterr().out
     for other in (["--k", "4"], ["--k", "3", "--exact"]):
         assert cli.main([*words, *other]) == 1
-        assert "made with method tfidf k 3 mode pruned; give this one another --name" in capsys.readouterr().err
+        assert "made with method tfidf, k 3, " in capsys.readouterr().err
     assert (store / "graphs" / "tfidf" / "targets.bin").read_bytes() == targets
     run = ["pretrain", str(store), *TINY, "--to", str(tmp_path / "run"), "max_steps=1", "graph=tfidf"]
     assert cli.main([*run, "scope=document"]) == 0
@@ -379,7 +379,7 @@ def test_long_texts_are_related_by_their_beginnings(folder, capsys):
         (["graph", "{}/store", "--method", "random", "--name", ".."], "cannot name a graph"),
         (["graph", "{}/store", "--method", "random", "--name", "../../x"], "cannot name a graph"),
         (["graph", "{}/store", "--method", "random", "--name", "hyperlink"], "made with method hyperlink"),
-        (["graph", "{}/store", "--method", "random", "--seed", "-1"], "it must be 0 or more"),
+        (["graph", "{}/store", "--method", "random", "--seed", "-1", "--name", "x"], "seed must be 0 to"),
         (["graph", "{}/store", "--method", "tfidf", "--k", "0"], "--k 0 does not make sense"),
         (
             ["graph", "{}/store", "--method", "random", "--k", "3"],
