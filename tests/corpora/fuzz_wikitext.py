@@ -92,13 +92,13 @@ SITES = [Site(), Site("de", namespaces={"datei": 6}), Site("zh")]
 def check(data: bytes) -> None:
     """Build a page from bytes and hold it to the laws."""
     provider = atheris.FuzzedDataProvider(data)
-    site, cells = provider.PickValueInList(SITES), provider.ConsumeBool()
+    site = provider.PickValueInList(SITES)
     page = ""
     while provider.remaining_bytes():
         page += (
             provider.ConsumeUnicode(4) if provider.ConsumeIntInRange(0, 9) == 0 else provider.PickValueInList(PIECES)
         )
-    text, links = parse(page, site, table_cells=cells)
+    text, links = parse(page, site)
     end = 0
     for link in links:
         assert link.target

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from lxml import etree
 
 from linkbert.corpora.build import build_documents
 from linkbert.corpora.reader import CUT, Skipped
@@ -122,6 +121,14 @@ def test_whole_records_before_a_cut_are_kept(tmp_path):
         assert skipped[CUT] == 1
 
 
+def test_every_record_before_a_broken_one_is_read(tmp_path):
+    path = tmp_path / "a.xml"
+    path.write_bytes(file_of(record(1, "One"), record(2, "Two"), record(3, "Three </b>"), record(4, "Four")))
+    found, skipped = read(path)
+    assert [document.id for document in found] == ["1", "2"]
+    assert skipped == {CUT: 1}
+
+
 def test_one_bad_file_of_many_is_reported_and_the_others_are_built(tmp_path):
     (tmp_path / "1.xml.gz").write_bytes(gzip.compress(file_of(record(1, "One"))))
     (tmp_path / "2.xml.gz").write_bytes(b"\x1f\x8b\x08 this is no gzip")
@@ -169,135 +176,6 @@ def test_any_xml_is_read_without_an_error(tmp_path, text):
         assert document.id
 
 
-def read_plainly(path):
-    """The oracle: what a plain reading of the whole file by lxml gives, up to its damage; and whether it is whole."""
-    found = []
-    try:
-        for _, element in etree.iterparse(
-            path, tag=("PubmedArticle", "PubmedBookArticle", "DeleteCitation"), resolve_entities=False,
-            no_network=True, huge_tree=True, remove_comments=True, remove_pis=True,
-        ):  # fmt: skip
-            found += pubmed._read_element(element, Skipped())
-    except etree.XMLSyntaxError:
-        return found, False
-    return found, True
-
-
-# The parts of a record in the order of the DTD: how they are usually written, and how they may be, too.
-FRONT = [
-    (["<PubmedArticle>"], []),
-    (['\n <MedlineCitation Status="MEDLINE" Owner="NLM">'], ["<MedlineCitation a='b'>", '<MedlineCitation a=">">']),
-    (['<PMID Version="1">1</PMID>', '\n<PMID Version="2">1</PMID>\n', "<PMID>2</PMID>"],
-     ["<PMID> 3 </PMID>", "<PMID/>"]),
-    (["", "<DateRevised><Year>2021</Year>\n<Month>06</Month></DateRevised>"], ["<!-- a -->"]),
-    (['<Article PubModel="Print">'], ["<Article>\n<Journal><Title>The &amp; A</Title></Journal>"]),
-    (["", "<Journal><JournalIssue><PubDate><Year>2019</Year> <Month>Nov</Month></PubDate></JournalIssue></Journal>",
-      "<Journal><JournalIssue><PubDate><MedlineDate>1998 Dec</MedlineDate></PubDate></JournalIssue></Journal>"], []),
-    (["<ArticleTitle>A\n b\u2009 é</ArticleTitle>", "<ArticleTitle> a<sub>2</sub> </ArticleTitle>",
-      '<ArticleTitle book="x">&amp;lt; <i><u>c</u></i> &#233;</ArticleTitle>'],
-     ["", "<ArticleTitle/>", "<ArticleTitle>&nbsp;b</ArticleTitle>"]),
-]  # fmt: skip
-ABSTRACT = [
-    (["<Abstract>\n"], []),
-    (["", "<AbstractText>\u200ba  b\u00a0</AbstractText> ",
-      '<AbstractText Label="A &amp; B" N="M">x &lt; y</AbstractText>'],
-     ["<AbstractText/>", "<AbstractText >x</AbstractText>", "<AbstractText Label='C'>z</AbstractText>"]),
-    (["", '<AbstractText Label="UNLABELLED">u<b> v</b></AbstractText>\n<AbstractText N="X" Label="two  w">'
-      '<m:math xmlns:m="http://www.w3.org/1998/Math/MathML"><m:i>p</m:i></m:math> &gt;0</AbstractText>'],
-     ["<!-- b -->"]),
-    (["</Abstract>", "<CopyrightInformation>(c) &amp;</CopyrightInformation></Abstract>"], []),
-]  # fmt: skip
-BACK = [
-    (["", "<AuthorList><Author><LastName>O'B&amp;</LastName></Author></AuthorList>"], []),
-    (["", '<ArticleDate DateType="Electronic"><Year>2020</Year><Month>01</Month></ArticleDate>'], []),
-    (["</Article>"], ["</Article >"]),
-    (["", '<CommentsCorrectionsList>\n<CommentsCorrections RefType="Cites"><RefSource>S &amp;</RefSource>'
-      '<PMID Version="1">8</PMID></CommentsCorrections><CommentsCorrections RefType="ErratumIn"><RefSource/>'
-      "</CommentsCorrections></CommentsCorrectionsList>"], []),
-    (["", "<OtherAbstract><AbstractText>no</AbstractText></OtherAbstract>"], []),
-    (["</MedlineCitation>"], []),
-]  # fmt: skip
-DATA_PARTS = [
-    (["\n  <PubmedData>"], ["<PubmedData><!-- </PubmedData> -->"]),
-    (["", '<History><PubMedPubDate PubStatus="entrez"><Year>1</Year></PubMedPubDate>'
-      '<PubMedPubDate PubStatus="pubmed"><Year>2018</Year><Month>2</Month></PubMedPubDate></History>'], []),
-    (["", '<ArticleIdList>\n<ArticleId IdType="doi">10.1/A&lt;b</ArticleId></ArticleIdList>',
-      '<ArticleIdList><ArticleId IdType="doi">10.1/é</ArticleId>\n'
-      '<ArticleId IdType="pmc">PMC1</ArticleId>\n</ArticleIdList>'],
-     ["<ArticleIdList/>", "<ArticleIdList><ArticleId IdType='doi'>10.1/b</ArticleId></ArticleIdList>"]),
-    (["", "<ReferenceList><Title>T</Title><Reference><Citation>c <i>d</i></Citation><ArticleIdList>"
-      '<ArticleId IdType="pubmed">5</ArticleId></ArticleIdList></Reference></ReferenceList>'],
-     ["<ReferenceList/>",
-      "<ReferenceList><Reference><Citation><x>e</x></Citation></Reference><Reference/></ReferenceList>"]),
-    (["", '<ReferenceList>\n<Reference> <ArticleIdList><ArticleId IdType="doi">10.1/&#65;</ArticleId></ArticleIdList>'
-      "</Reference><ReferenceList><Reference><Citation>e</Citation></Reference><Reference>\n<ArticleIdList>"
-      '<ArticleId IdType="doi">10.1/c</ArticleId><ArticleId IdType="pmid">6</ArticleId></ArticleIdList></Reference>'
-      "</ReferenceList></ReferenceList>"], []),
-    (["</PubmedData>\n"], []),
-]  # fmt: skip
-
-
-def written(parts, *, usual):
-    ways = [st.sampled_from(known if usual else known + odd) for known, odd in parts]
-    return st.tuples(*ways).map("".join)
-
-
-def records(*, usual):
-    front, abstract, back, data = (written(parts, usual=usual) for parts in (FRONT, ABSTRACT, BACK, DATA_PARTS))
-    nothing = st.just("")
-    return st.tuples(front, abstract | nothing, back, data | nothing, st.just("</PubmedArticle>")).map("".join)
-
-
-HEAD = (
-    ["", '<?xml version="1.0" encoding="utf-8"?>\n<!DOCTYPE PubmedArticleSet PUBLIC "-//N" "https://example.org/">\n'],
-    ["<!-- a -->", '<!DOCTYPE PubmedArticleSet [<!ENTITY nbsp "boom">]>', "<?xml version='1.0'?>\n"],
-)
-BETWEEN = (
-    ["", "\n", "<PubmedBookArticle/>", "<DeleteCitation>\n<PMID>9</PMID></DeleteCitation>"],
-    ["text", "<!-- <PubmedArticle> -->", "<?p <PubmedArticle>?>", "<PubmedArticle a='b'></PubmedArticle>", "<!-- ",
-     "</PubmedArticle>", "</PubmedArticleSet>"],
-)  # fmt: skip
-JUNK = [
-    "<!-- </PubmedArticle> -->", "<![CDATA[</PubmedArticle>]]>", "<?p </PubmedArticle>?>", "<![CDATA[", "&amp;", "&u;",
-    "<!-- <PubmedArticle> <PMID>3</PMID> -->", "<i>x</i>", "<x a='>'/>", "</x>", "<PMID>4</PMID>", " ", "\r\n", "<", "",
-    "<PubmedArticle>",
-]  # fmt: skip
-
-
-def files(*, usual):
-    parts = st.tuples(written([BETWEEN], usual=usual), records(usual=usual))
-    return st.tuples(written([HEAD], usual=usual), st.lists(parts.map("".join), min_size=1, max_size=4).map("".join))
-
-
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    files(usual=True) | files(usual=False),
-    st.just([]) | st.lists(st.tuples(st.integers(0, 300), st.sampled_from(JUNK)), max_size=2),
-)
-def test_the_quick_way_reads_what_a_parser_reads(tmp_path, file, junk):
-    text = f"{file[0]}<PubmedArticleSet>{file[1]}</PubmedArticleSet>"
-    for number, piece in junk:  # before some tag, or, if it is "", instead of a "<"
-        tags = text.split("<")
-        number %= len(tags)
-        text = "<".join(tags[:number]) + piece + "<" * bool(piece) + "<".join(tags[number:])
-    path = tmp_path / "a.xml"
-    path.write_text(text, encoding="utf-8", newline="")
-    skipped = Skipped()
-    found = list(pubmed._read_file(path, pubmed.Options(before="2020-01"), skipped))
-    expected, whole = read_plainly(path)
-    assert found[: len(expected)] == expected  # it may read on behind damage in a part that it has no use for
-    assert not whole or (len(found) == len(expected) and not skipped[CUT])
-
-
-def test_usual_records_are_read_the_quick_way(monkeypatch, tmp_path):
-    path = tmp_path / "a.xml"
-    usual = record(1, "A <i>b</i>", cites=[("pubmed", "2")], doi="10.1/x&lt;", abstract="x &amp; y")
-    path.write_bytes(file_of(usual, deleted=[3]))
-    expected = read_plainly(path)[0]
-    monkeypatch.setattr(pubmed, "_read_element", lambda *_: [])
-    assert list(pubmed._read_file(path, pubmed.Options(before="2020-01"), Skipped())) == expected[:1]
-
-
 @pytest.mark.data
 @pytest.mark.skipif(not DATA.is_dir(), reason=f"no real data at {DATA}")
 def test_a_real_sample():
@@ -305,13 +183,3 @@ def test_a_real_sample():
     ids = {document.id for document in found}
     assert len(ids) == 708
     assert len(found) + skipped["older version"] == 711
-
-
-@pytest.mark.data
-def test_the_quick_way_reads_real_files_as_a_parser_does(data, tmp_path):
-    files = sorted((data / "corpora" / "pubmed").rglob("*pubmed*.xml*"))
-    assert len(files) >= 8
-    for path in files:
-        plain = tmp_path / "plain.xml"
-        plain.write_bytes(gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes())
-        assert list(pubmed._read_file(path, pubmed.Options(before="2020-01"), Skipped())) == read_plainly(plain)[0]

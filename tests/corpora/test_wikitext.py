@@ -17,13 +17,13 @@ EN = Site()
 DE = Site("de", namespaces={"datei": 6, "kategorie": 14, "spezial": -1})
 
 
-def text_of(wikitext, site=EN, **options):
-    return parse(wikitext, site, **options)[0]
+def text_of(wikitext, site=EN):
+    return parse(wikitext, site)[0]
 
 
-def links_of(wikitext, site=EN, **options):
+def links_of(wikitext, site=EN):
     """[(anchor or None, target)] or, with a fragment, [(anchor or None, target, fragment)]."""
-    text, links = parse(wikitext, site, **options)
+    text, links = parse(wikitext, site)
     return [
         (
             text[link.start : link.end] if link.start >= 0 else None,
@@ -150,14 +150,12 @@ def test_links(wikitext, expected):
     assert links_of(wikitext) == expected
 
 
-def test_table_cells_are_kept_when_asked_for():
-    table = '{| class="x"\n|+ caption\n! A !! B\n|-\n| style="y" | [[a]] || b\n|-\n|\n* c\n|}\nafter'
-    assert text_of(table, table_cells=True) == "caption\nA | B\na | b\nc\nafter"
-    assert links_of(table, table_cells=True) == [("a", "A")]
-    assert text_of("[[<table>]]</table>a", table_cells=True) == "a"
-    assert text_of("<table><tr><td>a<td>b</table>c", table_cells=True) == "a\nb\nc"
-    assert text_of("a\n{|[[,]]\n|}b", table_cells=True) == "a\nb"
-    assert links_of("{|\n| [[x]]=1 | [[y]]\n|}", table_cells=True) == [("y", "Y"), (None, "X")]
+def test_a_table_without_an_end_stays_as_text():
+    table = 'a\n{| class="x"\n|+ caption\n! A !! B\n|-\n| style="y" | [[c]] || d\n|-\n|\n* e\n'
+    assert text_of(table) == "a\ncaption\nA | B\nc | d\ne"
+    assert links_of(table) == [("c", "C")]
+    assert text_of(f"{table}|}}\nafter") == "a\nafter"
+    assert links_of("{|\n| [[x]]=1 | [[y]]\n") == [("y", "Y"), (None, "X")]
 
 
 def test_trails_and_namespaces_follow_the_site():
@@ -218,9 +216,9 @@ WIKITEXT = st.lists(
 ).map("".join)
 
 
-@given(WIKITEXT, st.sampled_from([EN, DE, Site("zh")]), st.booleans())
-def test_any_text_gives_whole_links(wikitext, site, table_cells):
-    text, links = parse(wikitext, site, table_cells=table_cells)
+@given(WIKITEXT, st.sampled_from([EN, DE, Site("zh")]))
+def test_any_text_gives_whole_links(wikitext, site):
+    text, links = parse(wikitext, site)
     placed = [link for link in links if link.start >= 0]
     assert all(link.start == link.end == -1 for link in links[len(placed) :])
     assert all(0 <= link.start < link.end <= len(text) for link in placed)
@@ -281,7 +279,6 @@ def test_time_is_linear(piece):
     for wikitext in (piece * 16_000, piece * 8_000 + closing * 8_000):
         start = time.process_time()
         parse(wikitext, EN)
-        parse(wikitext, EN, table_cells=True)
         assert time.process_time() - start < 3  # measured: below 0.2 s
 
 

@@ -40,17 +40,17 @@ OPEN, CLOSE = "\x02", "\x03"  # around an anchor; the k-th pair is the k-th of t
 HOLE = "\x04"  # a template or an address stood here: the words around it may need mending
 NOTHING = "\x05"  # a reference or a tag stood here: keeps neighbours apart, leaves no hole
 BREAK = "\x06"  # a line break that is not the wikitext's own
-TABLE, END = "\x0e", "\x0f"  # around a table whose cells are kept
+TABLE = "\x0e"  # a table begins here whose end is missing
 
-_OWN = (OPEN, CLOSE, HOLE, NOTHING, BREAK, TABLE, END, "\0", "\r")
+_OWN = (OPEN, CLOSE, HOLE, NOTHING, BREAK, TABLE, "\x0f", "\0", "\r")
 _OTHERS = re.compile("[\x00-\x08\x0b-\x1f\x7f]")
-_BREAKING = (BREAK, TABLE, END, "\n")  # what may not stand in an anchor
-_BREAKS = re.compile("[\x06\x0e\x0f\n]")
+_BREAKING = (BREAK, TABLE, "\n")  # what may not stand in an anchor
+_BREAKS = re.compile("[\x06\x0e\n]")
 _EMPTY_ANCHOR = OPEN + CLOSE
 Target = tuple[str, str]  # title and fragment
 
 
-def parse(wikitext: str, site: Site, *, table_cells: bool = False) -> tuple[str, tuple[Link, ...]]:
+def parse(wikitext: str, site: Site) -> tuple[str, tuple[Link, ...]]:
     """Turn a page's wikitext into its text and its links; text[link.start:link.end] is the anchor, always.
 
     Links in the text come first, in order; then those without a place (start = end = -1), from dropped parts. Links to
@@ -67,13 +67,13 @@ def parse(wikitext: str, site: Site, *, table_cells: bool = False) -> tuple[str,
     if "{{" in wikitext or "}}" in wikitext:
         wikitext = _drop_templates(wikitext, site, placeless)
     if "{" in wikitext and "{|" in wikitext:
-        wikitext = _drop_tables(wikitext, site, placeless, table_cells)
+        wikitext = _drop_tables(wikitext, site, placeless)
     marked, links = _match_links(wikitext, site, placeless)
     if "{" in marked and "-{" in marked:
         marked = _VARIANT.sub(_choose_variant, marked)
-    tables = TABLE in marked or END in marked
-    if tables:
-        marked = _write_tables(marked)
+    open_table = TABLE in marked
+    if open_table:
+        marked = _write_open_table(marked)
     if "[" in marked:
         marked = _EXTERNAL.sub(_label, marked)
     if "://" in marked:
@@ -82,7 +82,7 @@ def parse(wikitext: str, site: Site, *, table_cells: bool = False) -> tuple[str,
         marked = _SWITCH.sub(_switch, marked)
     if "\t" in marked or "\xa0" in marked:
         marked = marked.replace("\t", " ").replace("\xa0", " ")
-    return _place("\n".join(_blocks(marked, tables)), links, placeless)
+    return _place("\n".join(_blocks(marked, open_table)), links, placeless)
 
 
 def _place(marked: str, links: list[Target], placeless: list[Target]) -> tuple[str, tuple[Link, ...]]:
@@ -220,8 +220,8 @@ def _cut(out: list[str], base: int, site: Site, placeless: list[Target]) -> None
     del out[base:]
 
 
-def _drop_tables(text: str, site: Site, placeless: list[Target], table_cells: bool) -> str:
-    """Cut out tables, or put marks around them where their cells are kept; links in them join `placeless`.
+def _drop_tables(text: str, site: Site, placeless: list[Target]) -> str:
+    """Cut out tables; links in them join `placeless`.
 
     A table whose end is missing is kept, since all the rest of the page may stand in it.
     """
@@ -239,12 +239,8 @@ def _drop_tables(text: str, site: Site, placeless: list[Target], table_cells: bo
             if not _starts_line(out[-1]):
                 out.append("|}")
             elif bases:
-                base = bases.pop()
-                if table_cells:
-                    out.append(END)
-                else:
-                    _cut(out, base, site, placeless)
-                    out.append(NOTHING)
+                _cut(out, bases.pop(), site, placeless)
+                out.append(NOTHING)
             out.append(after)
     return "".join(out)
 
@@ -252,7 +248,7 @@ def _drop_tables(text: str, site: Site, placeless: list[Target], table_cells: bo
 def _starts_line(before: str) -> bool:
     """Tell whether only indentation stands on a line behind `before` (looking back a little: it may be long)."""
     before = before[-40:].rstrip(" \t:*#\x05\x06")
-    return not before or before[-1] in "\n\x0e\x0f"
+    return not before or before[-1] in "\n\x0e"
 
 
 # ---- 3. links
@@ -402,44 +398,36 @@ def _choose_variant(match: re.Match[str]) -> str:
     return next(written, body)
 
 
-def _write_tables(marked: str) -> str:
-    """Write the tables that stand between marks as text: a row a line, its cells joined by " | "."""
-    out: list[str] = []
+def _write_open_table(marked: str) -> str:
+    """Write a table whose end is missing as text: a row a line, its cells joined by " | "."""
+    before, *tables = marked.split(TABLE)
+    out = [before]
     row: list[str] = []
-    depth = 0
-    head = False  # on the line that begins a table: attributes
-    caption = False  # `row` is the caption
 
     def finish() -> None:
         cells = [cell.strip() for cell in row if cell.strip(_UNSEEN)]
         out.append(f"{BREAK}{' | '.join(cells)}{BREAK}\n" if cells else "\n")
         row.clear()
-        nonlocal caption
-        caption = False
 
-    for piece in re.split("(\n|[\x0e\x0f])", marked):
-        bare = piece.strip(" \x05\x06")
-        if piece in (TABLE, END):
-            finish()
-            head = piece == TABLE
-            depth = depth + 1 if head else max(0, depth - 1)
-        elif not depth:
-            out.append(piece)
-        elif piece == "\n":
-            head = False
-        elif head or bare.startswith("|-"):
-            finish()
-            row.append(_EMPTY_ANCHOR * piece.count(OPEN))
-        elif bare.startswith("|+"):
-            finish()
-            row.append(_cell(bare[2:]))
-            caption = True
-        elif bare[:1] in ("|", "!"):
-            if caption:
+    for table in tables:
+        finish()
+        head, *lines = table.split("\n")
+        row.append(_EMPTY_ANCHOR * head.count(OPEN))  # attributes
+        caption = False  # `row` is the caption
+        for line in lines:
+            bare = line.strip(" \x05\x06")
+            mark = bare[:2]
+            if mark in ("|-", "|+") or (caption and bare[:1] in ("|", "!")):
                 finish()
-            row.extend(map(_cell, re.split(r"\|\||!!" if bare[0] == "!" else r"\|\|", bare[1:])))
-        elif bare:
-            row.append(f"{row.pop() if row else ''} {bare.lstrip('*#:; ')}")
+                caption = mark == "|+"
+            if mark == "|-":
+                row.append(_EMPTY_ANCHOR * line.count(OPEN))
+            elif mark == "|+":
+                row.append(_cell(bare[2:]))
+            elif bare[:1] in ("|", "!"):
+                row.extend(map(_cell, re.split(r"\|\||!!" if mark[0] == "!" else r"\|\|", bare[1:])))
+            elif bare:
+                row.append(f"{row.pop() if row else ''} {bare.lstrip('*#:; ')}")
     finish()
     return "".join(out)
 
