@@ -1,4 +1,4 @@
-"""SQuAD fine-tuning beside transformers' own example: Trainer, fp32, rows padded to 384, the same windows and steps.
+"""SQuAD fine-tuning next to transformers' own example: Trainer, fp32, rows padded to 384, the same windows and steps.
 
     python benchmarks/finetuning.py ENCODER DATA [--steps 8] [--rounds 3] [--batch 16] [--threads 1]
     python benchmarks/finetuning.py ENCODER DATA --steps 400 --rounds 1 --score
@@ -23,11 +23,10 @@ from transformers import AutoModelForQuestionAnswering, Trainer, TrainingArgumen
 
 from linkbert.model.step import choose_precision
 from linkbert.tasks.finetune import load_model, open_folder, predict, train_model
-from linkbert.tasks.metrics import score
+from linkbert.tasks.kinds import RowForm, kind_of
 from linkbert.tasks.settings import FineTuneConfig
 from linkbert.tasks.splits import read_splits
 from linkbert.tasks.table import find_task
-from linkbert.tasks.windows import question_features
 
 CPU = torch.device("cpu")
 
@@ -43,9 +42,10 @@ def main() -> None:
     asked = parser.parse_args()
     torch.set_num_threads(asked.threads)
     task = find_task("squad1")
+    kind = kind_of(task)
     splits = read_splits(task, asked.data)
     tokenizer, _ = open_folder(asked.encoder)
-    rows: Any = question_features(splits.train, tokenizer, training=True)
+    rows: Any = kind.rows(splits.train, RowForm(tokenizer, 384, 128), training=True)
     count = len(rows.lengths)
     precision = choose_precision("auto", CPU)
     epochs = asked.steps * asked.batch / count
@@ -54,7 +54,7 @@ def main() -> None:
 
     def ours(seed: int) -> Any:
         torch.manual_seed(seed)
-        model, _ = load_model(task, asked.encoder, open_folder(asked.encoder)[1], (), settings)
+        model, _ = load_model(kind, asked.encoder, open_folder(asked.encoder)[1], (), settings)
         train_model(model, rows, settings.replace(seed=seed), CPU)
         return model
 
@@ -72,14 +72,14 @@ def main() -> None:
     seconds: dict[str, list[float]] = {"ours": [], "Trainer": []}
     for seed in range(asked.rounds):
         for name, train in (("ours", ours), ("Trainer", theirs)):
-            begun = time.process_time()
+            start = time.process_time()
             model = train(seed)
-            seconds[name].append(time.process_time() - begun)
+            seconds[name].append(time.process_time() - start)
             print(f"{name:<8} {asked.steps * asked.batch / seconds[name][-1]:7.2f} windows/s", flush=True)
             if asked.score:
-                dev: Any = question_features(splits.dev, tokenizer, training=False)
-                answers = dev.decode(predict(model, dev, settings, CPU))
-                print(f"{name:<8} {score(task.metrics, splits.dev, answers)}", flush=True)
+                dev: Any = kind.rows(splits.dev, RowForm(tokenizer, 384, 128), training=False)
+                answers = kind.decode(dev, predict(model, dev, settings, CPU))
+                print(f"{name:<8} {kind.score(splits.dev, answers)}", flush=True)
     ratios = [b / a for a, b in zip(seconds["ours"], seconds["Trainer"], strict=True)]
     print(f"ours is {statistics.median(ratios):.2f} times as fast ({min(ratios):.2f} to {max(ratios):.2f})")
 

@@ -1,4 +1,4 @@
-"""Windows of a question set: ours beside a plain Python loop over a fast tokenizer's overflowing rows.
+"""Windows of a question set: ours next to a plain Python loop over a fast tokenizer's overflowing rows.
 
     python benchmarks/questions.py squad-v1.1.json.xz VOCAB_FOLDER [--threads 1] [--repeat 3]
 
@@ -88,9 +88,9 @@ def main() -> None:
     os.environ["RAYON_NUM_THREADS"] = arguments.threads
     from transformers import AutoTokenizer
 
+    from linkbert.tasks.features import windows
     from linkbert.tasks.formats import Source
     from linkbert.tasks.questions import read_squad
-    from linkbert.tasks.windows import question_features
 
     tokenizer = AutoTokenizer.from_pretrained(arguments.tokenizer)
     with lzma.open(arguments.file, "rt") as stream:
@@ -99,7 +99,7 @@ def main() -> None:
         theirs, slow, slow_clock = measure(lambda t=training: plain(examples, tokenizer, training=t), arguments.repeat)
 
         def ours(training: bool = training) -> Any:
-            features = question_features(examples, tokenizer, training=training)
+            features = windows(examples, tokenizer, 384, 128, training=training)
             rows = len(features.sizes)
             return features, [features.batch(range(i, min(i + 32, rows))) for i in range(0, rows, 32)]
 

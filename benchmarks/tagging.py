@@ -3,8 +3,8 @@
     python benchmarks/tagging.py DATA VOCABULARY [--rounds 3]
 
 DATA holds the files as docs/tasks.md says, VOCABULARY is a folder or a vocab.txt. The tags compared are the gold ones
-with one in ten drawn anew. "scoring" starts from tags; "prediction and scoring" from a float32 score of each token and
-tag, as a model puts them out: for seqeval the usual way, the best tag of each token, those of no word left out in a
+with one in ten drawn at random. "scoring" starts from tags; "prediction and scoring" from a float32 score of each token
+and tag, as a model puts them out: for seqeval the usual way, the best tag of each token, those of no word left out in a
 loop. The two ways take turns; printed is the best of the rounds.
 """
 
@@ -21,7 +21,8 @@ from seqeval.metrics import f1_score
 
 from linkbert.instances.vocabulary import load_vocabulary
 from linkbert.tasks.examples import Prediction
-from linkbert.tasks.features import Rows, labels_of, make_features
+from linkbert.tasks.features import Rows
+from linkbert.tasks.kinds import RowForm, kind_of
 from linkbert.tasks.metrics import score
 from linkbert.tasks.splits import read_splits
 from linkbert.tasks.table import find_task
@@ -41,12 +42,13 @@ def main() -> None:
     totals = np.zeros(4)
     for name in SETS:
         task = find_task(name)
+        kind = kind_of(task)
         examples = read_splits(task, arguments.data).test
-        labels = labels_of(task, examples)
+        labels = kind.labels(examples)
         gold = [list(example.tags) for example in examples]
         drawn = [np.where(rng.random(len(tags)) < 0.1, rng.choice(labels, len(tags)), tags).tolist() for tags in gold]
         said = [Prediction(each.id, tuple(tags)) for each, tags in zip(examples, drawn, strict=True)]
-        rows: Any = make_features(task, examples, tokenizer, labels, max_length=512, training=True)
+        rows: Any = kind.rows(examples, RowForm(tokenizer, 512, labels=labels), training=True)
         outputs = [rng.random((length, len(labels)), dtype=np.float32) for length in rows.lengths]
         for output, begin, tags in zip(outputs, rows.offsets, drawn, strict=False):  # the same tags as scores
             word = rows.words[begin : begin + len(output)]
@@ -56,7 +58,7 @@ def main() -> None:
         ways = (
             lambda e=examples, s=said: score(["entity_f1"], e, s)["entity_f1"],
             lambda g=gold, d=drawn: f1_score(g, d),
-            lambda e=examples, r=rows, o=outputs: score(["entity_f1"], e, r.decode(o))["entity_f1"],
+            lambda k=kind, e=examples, r=rows, o=outputs: k.score(e, k.decode(r, o))["entity_f1"],
             lambda r=rows, o=outputs, names=labels: usual(r, o, names),
         )
         seconds, found = np.full(4, np.inf), [0.0] * 4
@@ -74,7 +76,7 @@ def usual(rows: Rows, outputs: list[np.ndarray], names: tuple[str, ...]) -> floa
     """Take the best tag of each token, leave out those of no word, and ask seqeval."""
     gold, said = [], []
     for i, output in enumerate(outputs):
-        known = rows.labels[rows.offsets[i] : rows.offsets[i + 1]].tolist()
+        known = rows.token_labels[rows.offsets[i] : rows.offsets[i + 1]].tolist()
         best = output.argmax(1).tolist()
         gold.append([names[label] for label in known if label != -100])
         said.append([names[tag] for tag, label in zip(best, known, strict=True) if label != -100])

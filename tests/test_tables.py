@@ -4,7 +4,7 @@ import json
 import re
 
 from linkbert import cli
-from linkbert.tasks.scores import choose_scores, model_names, variation
+from linkbert.tasks.results import choose_scores, model_names, variation
 from linkbert.tasks.suite import summary
 from linkbert.tasks.table import suite
 from linkbert.views.page import Section, Table, text_lines, write_report

@@ -253,7 +253,7 @@ def make_parser() -> argparse.ArgumentParser:
         add = begin(name, run_finetune, help, **fine_tuning)
         add("model", metavar="MODEL", help="a RUN, a checkpoint, a Hugging Face folder or a hub name")
         if name == "finetune":
-            add("tasks", metavar="TASK", help="see linkbert tasks")
+            add("tasks", metavar="TASK", help="see linkbert tasks; or your own table, FILE.toml or FILE.toml:NAME")
         else:
             add("--suite", help="mrqa, glue, blurb, medqa, mmlu or further")
             add("--tasks", metavar="A,B", help="datasets by name; one of the two is needed")
@@ -536,7 +536,7 @@ def run_report(arguments: argparse.Namespace) -> int:
             sections.append(Section("Runs", list(runs_table(runs)), curves))
             sections += [Section(run.name, run_lines(run), []) for run in runs if arguments.to]
         if of_results:
-            from linkbert.tasks.scores import read_folders
+            from linkbert.tasks.results import read_folders
             from linkbert.views.tables import results_sections
 
             sections += results_sections(read_folders(of_results), Path(folder) if arguments.to else None)
@@ -551,7 +551,7 @@ def run_report(arguments: argparse.Namespace) -> int:
 def run_compare(arguments: argparse.Namespace) -> int:
     """Compare two models on every task that both have a score of."""
     from linkbert.tasks.compare import compare, comparison_lines, find_bridges, question_of
-    from linkbert.tasks.scores import scores_of
+    from linkbert.tasks.results import scores_of
     from linkbert.tasks.table import find_task
 
     if arguments.top < 0:
@@ -585,7 +585,7 @@ def run_overlap(arguments: argparse.Namespace) -> int:
     """Look for a task's test contexts in a store; on dev where there is no test set."""
     from linkbert.corpora.store import Store
     from linkbert.progress import LiveLine, count_text
-    from linkbert.tasks.overlap import context_of, find_overlap, overlap_lines
+    from linkbert.tasks.overlap import find_overlap, overlap_lines
     from linkbert.tasks.splits import find_data, read_splits
     from linkbert.tasks.table import find_task
 
@@ -594,7 +594,7 @@ def run_overlap(arguments: argparse.Namespace) -> int:
     store, task = Store.open(arguments.store), find_task(arguments.task)
     splits = read_splits(task, find_data(str(arguments.data), [task]))
     split = "test" if splits.test else "dev"
-    contexts = {example.id: context_of(example) for example in splits.test or splits.dev}
+    contexts = {example.id: example.passage for example in splits.test or splits.dev}
     with LiveLine() as line:
         found = find_overlap(store, contexts, worst=arguments.top, progress=lambda done, total: line.update(
             f"  {count_text(done)} of {count_text(total)} documents"))  # fmt: skip
@@ -704,11 +704,8 @@ def run_finetune(arguments: argparse.Namespace) -> int:
 
     if bool(arguments.tasks) == bool(getattr(arguments, "suite", None)):
         raise ValueError("say what to evaluate on, one of --suite S and --tasks A,B; linkbert tasks lists them")
-    if arguments.seeds < 1 or arguments.parallel < 1:
-        raise ValueError("--seeds and --parallel take 1 or more")
     if arguments.tasks:
-        tasks = [table.find_task(name) for name in arguments.tasks.split(",")]
-        data = find_data(str(arguments.data), tasks)
+        tasks, data = table.find_tasks(arguments.tasks), arguments.data
     else:
         tasks = table.suite(arguments.suite)
         tasks = [task for task in tasks if task.hub == str(arguments.data)] or tasks  # others have files of those names
@@ -718,16 +715,16 @@ def run_finetune(arguments: argparse.Namespace) -> int:
         if not tasks:
             raise ValueError(f"no dataset of {arguments.suite} is at hand in {arguments.data}: see linkbert tasks")
     with LiveLine() as line:
-        records = suite.run_tasks(
+        records = suite.finetune(
+            arguments.model,
             tasks,
-            suite.find(arguments.model),
-            arguments.settings,
             data=data,
             to=arguments.to,
+            settings=arguments.settings,
             seeds=arguments.seeds,
             grid=arguments.grid,
             parallel=arguments.parallel,
-            keep=arguments.keep_model,
+            keep_model=arguments.keep_model,
             progress=lambda text, left: line.update(f"{text}, {seconds_text(left)} left"),
         )
     print(json.dumps(records, indent=1, ensure_ascii=False) if arguments.json else "\n".join(suite.summary(records)))

@@ -31,7 +31,12 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "random": "linkbert.graph.random_graph:build",
     },
     "objectives": {},
-    "tasks": {},
+    "tasks": {
+        "question": "linkbert.tasks.kinds:Question",
+        "text": "linkbert.tasks.kinds:Text",
+        "tags": "linkbert.tasks.kinds:Tags",
+        "choice": "linkbert.tasks.kinds:Choice",
+    },
 }
 
 

@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -10,9 +11,10 @@ from hypothesis import strategies as st
 from linkbert import cli
 from linkbert.graph.links import LinkGraph
 from linkbert.records import Document
-from linkbert.tasks.compare import bootstrap, compare, comparison_lines, find_bridges, mcnemar, question_of, snippet
-from linkbert.tasks.grams import Runs, hash_texts
-from linkbert.tasks.scores import Column, scores_of
+from linkbert.tasks.compare import compare, comparison_lines, find_bridges, mcnemar, question_of, snippet, two_sided
+from linkbert.tasks.metrics import bootstrap, interval_of
+from linkbert.tasks.overlap import Grams, hash_texts, only_words
+from linkbert.tasks.results import Column, scores_of
 
 QUESTION = "Which river passes the market of Town Two?"
 
@@ -116,12 +118,13 @@ def test_mcnemar_sums_the_tails_of_coins(b, c):
 
 def test_the_bootstrap_agrees_with_the_normal_interval():
     gap = np.random.default_rng(1).normal(0.1, 1, 400)
-    low, high, p = bootstrap(gap)
+    means = bootstrap(gap[:, None], lambda sums: sums[..., 0] / 400, samples=10_000)
+    low, high = interval_of(means)
     error = gap.std() / 20
     assert (low, high) == pytest.approx((gap.mean() - 1.96 * error, gap.mean() + 1.96 * error), abs=0.01)
     from scipy.stats import ttest_1samp
 
-    assert p == pytest.approx(ttest_1samp(gap, 0).pvalue, abs=0.02)
+    assert two_sided(means) == pytest.approx(ttest_1samp(gap, 0).pvalue, abs=0.02)
 
 
 @pytest.fixture(scope="module")
@@ -152,12 +155,13 @@ def test_bridges_lead_from_the_question_s_words_to_the_answer(towns):
 
 
 def test_words_of_python_and_of_the_kernel_are_in_the_same_order():
-    from linkbert.tasks.compare import _words
-
     text = "İstanbul's Σίσυφος, twice: twice_again 12.5"
-    words, starts = hash_texts(__import__("pyarrow").array([text, *_words(text)], "large_string"))
+    found = only_words(text).split()
+    assert found == ["istanbul", "s", "σίσυφος", "twice", "twice", "again", "12", "5"]
+    assert len(only_words(text)) == len(text)
+    words, starts = hash_texts(pa.array([text, *found], "large_string"))
     assert words[: starts[1]].tolist() == words[starts[1] :].tolist()
-    assert len(Runs.of_texts([text], 1).of) == len(_words(text))
+    assert len(Grams.of_texts([text], 1).of) == len(found)
 
 
 def test_a_snippet_shows_where_the_words_stand_closest():

@@ -6,7 +6,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from linkbert.instances.vocabulary import SPECIAL, Vocabulary
 from linkbert.tasks.examples import ChoiceExample, TaggedExample, TextExample
-from linkbert.tasks.features import labels_of, make_features, problem_type
+from linkbert.tasks.kinds import RowForm, kind_of
 from linkbert.tasks.table import Task
 
 WORDS = ("low", "dose", "##s", "of", "iron", "is", "it", "?", "yes", "no", "help", "##ing", "a", "b")
@@ -38,6 +38,18 @@ def task(kind, *metrics, labels=()):
     return Task(name="made", title="", kind=kind, format="", metrics=metrics, suite="", labels=labels)
 
 
+def make_rows(task, examples, tokenizer, labels, *, max_length, training):
+    return kind_of(task).rows(examples, RowForm(tokenizer, max_length, labels=labels), training=training)
+
+
+def labels_of(task, examples):
+    return kind_of(task).labels(examples)
+
+
+def decode(task, rows, outputs):
+    return kind_of(task).decode(rows, outputs)
+
+
 def same(batch, **expected):
     assert {name: values.tolist() for name, values in batch.items()} == expected
 
@@ -49,7 +61,7 @@ def test_two_texts(tokenizer):
         TextExample("3", "is it", "", "yes"),
     ]
     pair = task("text", "accuracy")
-    rows = make_features(pair, examples, tokenizer, labels_of(pair, examples), max_length=9, training=True)
+    rows = make_rows(pair, examples, tokenizer, labels_of(pair, examples), max_length=9, training=True)
     same(
         rows.batch(
             [0, 1]
@@ -65,20 +77,20 @@ def test_two_texts(tokenizer):
     ]
     assert rows.lengths.tolist() == [9, 6, 5]
     assert rows.counts == {"texts cut to 9 tokens": 1}
-    told = rows.decode([np.log(np.array(p, dtype=np.float32)) for p in ([0.25, 0.75], [0.6, 0.4], [0.5, 0.5])])
-    assert [(each.id, each.value) for each in told] == [("1", "yes"), ("2", "no"), ("3", "no")]
-    assert told[0].details == {"scores": [0.25, 0.75]}
+    found = decode(pair, rows, [np.log(np.array(p, dtype=np.float32)) for p in ([0.25, 0.75], [0.6, 0.4], [0.5, 0.5])])
+    assert [(each.id, each.value) for each in found] == [("1", "yes"), ("2", "no"), ("3", "no")]
+    assert found[0].details == {"scores": [0.25, 0.75]}
 
 
 def test_numbers_to_regress_on(tokenizer):
     likeness = task("text", "pearson")
     examples = [TextExample("1", "a", "b", 3.5), TextExample("2", "b", "b", 4.0)]
     assert labels_of(likeness, examples) == ()
-    assert problem_type(likeness, ()) == "regression"
-    rows = make_features(likeness, examples, tokenizer, (), max_length=16, training=True)
+    assert kind_of(likeness).problem(()) == "regression"
+    rows = make_rows(likeness, examples, tokenizer, (), max_length=16, training=True)
     labels = rows.batch([1, 0])["labels"]
     assert (labels.dtype, labels.tolist()) == (np.float32, [4.0, 3.5])
-    assert [each.value for each in rows.decode([np.array([0.5]), np.array([-1.0])])] == [0.5, -1.0]
+    assert [each.value for each in decode(likeness, rows, [np.array([0.5]), np.array([-1.0])])] == [0.5, -1.0]
 
 
 def test_several_labels(tokenizer):
@@ -89,12 +101,12 @@ def test_several_labels(tokenizer):
         TextExample("3", "b", label=("1",)),
     ]
     labels = labels_of(marks, examples)
-    assert (labels, problem_type(marks, labels)) == (("0", "1", "2"), "multi_label_classification")
-    rows = make_features(marks, examples, tokenizer, labels, max_length=16, training=True)
+    assert (labels, kind_of(marks).problem(labels)) == (("0", "1", "2"), "multi_label_classification")
+    rows = make_rows(marks, examples, tokenizer, labels, max_length=16, training=True)
     known = rows.batch([0, 1])["labels"]
     assert (known.dtype, known.tolist()) == (np.float32, [[1, 0, 1], [0, 0, 0]])
-    told = rows.decode([np.array(logits) for logits in ([0.1, -0.1, 0.0], [-1, -1, -1], [9, 9, 9])])
-    assert [each.value for each in told] == [("0",), (), ("0", "1", "2")]  # positive when the logit is above 0
+    found = decode(marks, rows, [np.array(logits) for logits in ([0.1, -0.1, 0.0], [-1, -1, -1], [9, 9, 9])])
+    assert [each.value for each in found] == [("0",), (), ("0", "1", "2")]  # positive when the logit is above 0
 
 
 def test_tags_stand_on_the_first_token_of_a_word(tokenizer):
@@ -106,7 +118,7 @@ def test_tags_stand_on_the_first_token_of_a_word(tokenizer):
     ]
     labels = labels_of(tagging, examples)
     assert labels == ("B", "I", "O")
-    rows = make_features(tagging, examples, tokenizer, labels, max_length=7, training=True)
+    rows = make_rows(tagging, examples, tokenizer, labels, max_length=7, training=True)
     same(
         rows.batch([0, 1]),  # the third word has no token; the last is beyond seven tokens
         input_ids=[[CLS, LOW, DOSE, S, OF, IRON, SEP], [CLS, SEP, PAD, PAD, PAD, PAD, PAD]],
@@ -116,8 +128,8 @@ def test_tags_stand_on_the_first_token_of_a_word(tokenizer):
     )
     assert rows.counts == {"texts cut to 7 tokens": 1, "words without a token": 2}
     logits = np.eye(3)[[1, 1, 0, 2, 2, 1, 1]]  # of every token, also of those that carry no tag
-    told = rows.decode([logits, np.zeros((2, 3)), np.eye(3)[[0, 2, 0]]])
-    assert [each.value for each in told] == [("I", "B", "", "O", "I", ""), (), ("O",)]
+    found = decode(tagging, rows, [logits, np.zeros((2, 3)), np.eye(3)[[0, 2, 0]]])
+    assert [each.value for each in found] == [("I", "B", "", "O", "I", ""), (), ("O",)]
 
 
 def test_a_choice_is_a_row_for_each_option(tokenizer):
@@ -126,7 +138,7 @@ def test_a_choice_is_a_row_for_each_option(tokenizer):
         ChoiceExample("1", "is it iron?", ("yes", "no", "a b"), 2),
         ChoiceExample("2", "is it?", ("a", "b", "no"), 0),
     ]
-    rows = make_features(choice, examples, tokenizer, labels_of(choice, examples), max_length=32, training=True)
+    rows = make_rows(choice, examples, tokenizer, labels_of(choice, examples), max_length=32, training=True)
     batch = rows.batch([1])
     assert batch["input_ids"].tolist() == [[[CLS, IS, IT, ASK, SEP, x, SEP, PAD] for x in (A, B, NO)]]
     assert batch["token_type_ids"].tolist() == [[[0, 0, 0, 0, 0, 1, 1, 0]] * 3]
@@ -134,20 +146,18 @@ def test_a_choice_is_a_row_for_each_option(tokenizer):
     assert rows.batch([0, 1])["input_ids"][0, 2].tolist() == [CLS, IS, IT, IRON, ASK, SEP, A, B, SEP] + [PAD] * 7
     assert rows.batch([0, 1])["labels"].tolist() == [2, 0]
     assert rows.lengths.tolist() == [9, 7]
-    assert [each.value for each in rows.decode([np.array([0, 2, 1.0]), np.array([0, 0, 0.5])])] == [1, 2]
+    assert [each.value for each in decode(choice, rows, [np.array([0, 2, 1.0]), np.array([0, 0, 0.5])])] == [1, 2]
 
 
 def test_without_training_there_are_no_labels_and_none_are_needed(tokenizer):
-    rows = make_features(
-        task("text", "accuracy"), [TextExample("1", "a")], tokenizer, ("x",), max_length=8, training=False
-    )
+    rows = make_rows(task("text", "accuracy"), [TextExample("1", "a")], tokenizer, ("x",), max_length=8, training=False)
     assert set(rows.batch([0])) == {"input_ids", "attention_mask", "token_type_ids"}
 
 
 @pytest.mark.parametrize("kind", ["text", "tags", "choice"])
 def test_no_examples_are_no_rows(tokenizer, kind):
-    rows = make_features(task(kind, "accuracy"), [], tokenizer, ("x",), max_length=8, training=False)
-    assert (rows.lengths.tolist(), rows.decode([])) == ([], [])
+    rows = make_rows(task(kind, "accuracy"), [], tokenizer, ("x",), max_length=8, training=False)
+    assert (rows.lengths.tolist(), decode(task(kind, "accuracy"), rows, [])) == ([], [])
 
 
 @pytest.mark.parametrize("kind", ["bpe", "unigram"])
@@ -155,14 +165,14 @@ def test_other_tokenizers(pieces, kind):
     """RoBERTa's and DeBERTa's kinds: every word begins a word, and the tags line up with what was said of words."""
     tokenizer = pieces(kind)
     words = ("A", "quick", "fox", "isn't", "Café")
-    rows = make_features(
+    rows = make_rows(
         task("tags", "entity_f1"), [TaggedExample("1", words)], tokenizer, ("B", "O"), max_length=99, training=False
     )
     first = rows.tokens[rows.words >= 0]
     begins = "Ġ" if kind == "bpe" else "▁"
     assert all(tokenizer.convert_ids_to_tokens(int(token)).startswith(begins) for token in first)
     assert rows.words[rows.words >= 0].tolist() == [0, 1, 2, 3, 4]
-    pair = make_features(
+    pair = make_rows(
         task("text", "accuracy"),
         [TextExample("1", "A fox", "isn't it")],
         tokenizer,
@@ -181,7 +191,7 @@ TEXT = st.lists(st.sampled_from(["low", "doses", "helping", "iron", "zinc", "?"]
 def test_batches_are_those_of_the_tokenizer_itself(tokenizer, texts, max_length, data):
     """The reference is Hugging Face's own call, padded to a multiple of eight."""
     examples = [TextExample(str(i), a, b) for i, (a, b) in enumerate(texts)]
-    rows = make_features(task("text", "accuracy"), examples, tokenizer, ("0",), max_length=max_length, training=False)
+    rows = make_rows(task("text", "accuracy"), examples, tokenizer, ("0",), max_length=max_length, training=False)
     chosen = data.draw(st.lists(st.integers(0, len(texts) - 1), min_size=1))
     pairs = any(b for _, b in texts)
     a, b = [texts[i][0] for i in chosen], [texts[i][1] for i in chosen] if pairs else None
@@ -193,7 +203,7 @@ def test_batches_are_those_of_the_tokenizer_itself(tokenizer, texts, max_length,
 
 def test_what_cannot_be_trained_on_is_said(tokenizer):
     def make(made, examples, labels=("yes",), reader=tokenizer):
-        make_features(made, examples, reader, labels, max_length=8, training=True)
+        make_rows(made, examples, reader, labels, max_length=8, training=True)
 
     with pytest.raises(ValueError, match="made: 1 examples have no label to train on, the first is 7"):
         make(task("text", "accuracy"), [TextExample("7", "a")])

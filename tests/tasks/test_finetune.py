@@ -12,8 +12,8 @@ from transformers import BertConfig, BertModel
 
 from linkbert.instances.vocabulary import SPECIAL, Vocabulary
 from linkbert.tasks.examples import ChoiceExample, QuestionExample, Splits, TaggedExample, TextExample
-from linkbert.tasks.features import make_features
 from linkbert.tasks.finetune import batches_of_epoch, cut, fine_tune, load_model, open_folder, predict, train_model
+from linkbert.tasks.kinds import RowForm, kind_of
 from linkbert.tasks.metrics import score
 from linkbert.tasks.settings import FineTuneConfig
 from linkbert.tasks.table import Task
@@ -84,7 +84,7 @@ def test_a_small_set_is_learnt_by_heart(encoder, name):
     assert [each.id for each in result.predictions["test"]] == [each.id for each in examples[:2]]
     assert result.epochs[-1]["loss"] < result.epochs[0]["loss"] / 2
     assert result.epochs[0]["rows"] == len(examples)
-    assert ("the pooler starts anew: the encoder has none" in result.notes) == (made.kind in ("text", "choice"))
+    assert ("the pooler starts from scratch: the encoder has none" in result.notes) == (made.kind in ("text", "choice"))
     assert any("chosen on dev" in note for note in result.notes) == (name == "question")
 
 
@@ -117,8 +117,8 @@ def test_a_padded_row_is_answered_as_alone(encoder):
     made, examples = KINDS["tags"]
     examples = [*examples, TaggedExample("long", ("the", "big", "red", "box", "is", "it"), ("O",) * 6)]
     tokenizer, config = open_folder(encoder)
-    model, _ = load_model(made, encoder, config, ("B", "I", "O"), FAST)
-    rows = make_features(made, examples, tokenizer, ("B", "I", "O"), max_length=24, training=False)
+    model, _ = load_model(kind_of(made), encoder, config, ("B", "I", "O"), FAST)
+    rows = kind_of(made).rows(examples, RowForm(tokenizer, 24, labels=("B", "I", "O")), training=False)
     together = predict(model, rows, FAST, CPU)
     alone = predict(model, rows, FAST.replace(micro_batch_size=1), CPU)
     for i, (a, b) in enumerate(zip(together, alone, strict=True)):
@@ -142,8 +142,8 @@ def test_an_epoch_has_every_row_once_in_batches_of_like_length(lengths, size, ep
 def test_early_stop_takes_the_best_epoch(encoder):
     made, examples = KINDS["classes"]
     tokenizer, config = open_folder(encoder)
-    model, _ = load_model(made, encoder, config, COLOURS, FAST)
-    rows = make_features(made, examples, tokenizer, COLOURS, max_length=24, training=True)
+    model, _ = load_model(kind_of(made), encoder, config, COLOURS, FAST)
+    rows = kind_of(made).rows(examples, RowForm(tokenizer, 24, labels=COLOURS), training=True)
     kept, dev = [], iter((0.5, 0.9, 0.7, 0.8, 0.99))
 
     def evaluate():
@@ -170,7 +170,7 @@ def test_words_that_no_token_stands_for_have_no_loss(encoder):
     assert np.isfinite(result.epochs[0]["loss"])
 
 
-def test_the_schedule_comes_down_with_the_budget(encoder, monkeypatch):
+def test_the_schedule_ends_with_the_budget(encoder, monkeypatch):
     made, examples = KINDS["classes"]
     ticks, rates = iter(range(10_000)), []
     monkeypatch.setattr("linkbert.tasks.finetune.time.perf_counter", lambda: float(next(ticks)))

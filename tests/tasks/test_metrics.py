@@ -7,12 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from linkbert.tasks.examples import ChoiceExample, Prediction, QuestionExample, TaggedExample, TextExample
+from linkbert.tasks.kinds import kind_of
 from linkbert.tasks.metrics import (
     METRICS,
     SUBMISSIONS,
-    baselines,
     intervals,
-    majority,
     per_example,
     score,
     suite_score,
@@ -134,13 +133,13 @@ def test_words_that_were_not_read_do_not_count():
 def test_how_well_each_example_is_answered():
     right = texts(["0", "1", "1"]), answers(["0", "1", "0"])
     for name in ("accuracy", "matthews", "f1", "relation_f1"):
-        assert per_example([name, "accuracy"], *right).tolist() == [1, 1, 0], name
+        assert per_example(name, *right).tolist() == [1, 1, 0], name
     several = texts([(), ("a", "b"), ()]), answers([(), ("a",), ("a",)])
-    assert per_example(["multilabel_f1"], *several) == pytest.approx([1, 2 / 3, 0])
+    assert per_example("multilabel_f1", *several) == pytest.approx([1, 2 / 3, 0])
     sentences = tagged([["O"], ["B", "B"], ["O"]]), answers([("O",), ("B", "O"), ("B",)])
-    assert per_example(["entity_f1"], *sentences) == pytest.approx([1, 2 / 3, 0])
-    assert per_example(["token_macro_f1"], *sentences) == pytest.approx([1, 2 / 3, 0])
-    assert per_example(["spearman"], texts([1.0, 3.0]), answers([1.5, 1.0])).tolist() == [-0.5, -2]
+    assert per_example("entity_f1", *sentences) == pytest.approx([1, 2 / 3, 0])
+    assert per_example("token_macro_f1", *sentences) == pytest.approx([1, 2 / 3, 0])
+    assert per_example("spearman", texts([1.0, 3.0]), answers([1.5, 1.0])).tolist() == [-0.5, -2]
 
 
 def test_intervals_hold_the_truth_as_often_as_they_say():
@@ -260,12 +259,11 @@ def test_the_glue_average():
 def test_the_commonest_label_of_train_and_a_guess():
     relation = made("text", "relation_f1", "accuracy")
     train, test = texts("0010020"), texts("0122")
-    assert [each.value for each in majority(relation, train, test)] == ["0"] * 4
-    found = baselines(relation, train, test)
+    found = kind_of(relation).baselines(train, test)
     assert found["majority"] == {"relation_f1": 0, "accuracy": 0.25}
     # A guess among three classes is right in 1 of 3; of four guesses 8 / 3 are no "0", of three gold ones 1 is met.
     assert found["chance"] == pytest.approx({"relation_f1": 2 * 1 / (8 / 3 + 3), "accuracy": 1 / 3})
-    assert baselines(relation, [], test)["majority"]["accuracy"] == 0.5  # without train, of the examples themselves
+    assert kind_of(relation).baselines([], test)["majority"]["accuracy"] == 0.5  # without train, of test
 
 
 @pytest.mark.parametrize(
@@ -285,7 +283,7 @@ def test_the_commonest_label_of_train_and_a_guess():
     ],
 )
 def test_baselines_of_each_kind(task, train, test, majority_score, chance):
-    found = baselines(task, train, test)
+    found = kind_of(task).baselines(train, test)
     assert [found[name][task.metrics[0]] for name in ("majority", "chance")] == pytest.approx([majority_score, chance])
 
 
@@ -299,7 +297,7 @@ def test_what_the_commonest_label_scores_on_real_data(data, name, share):
 
     task = find_task(name)
     splits = read_splits(task, data / "tasks")
-    found = baselines(task, splits.train, splits.test or splits.dev)
+    found = kind_of(task).baselines(splits.train, splits.test or splits.dev)
     assert found["majority"][task.metrics[0]] == pytest.approx(share)
     if task.metrics == ("accuracy",):
         assert found["chance"]["accuracy"] == pytest.approx(1 / len({example.label for example in splits.train}))

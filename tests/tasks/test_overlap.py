@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from linkbert import cli
 from linkbert.records import Document
 from linkbert.tasks.examples import ChoiceExample, QuestionExample, TaggedExample, TextExample
-from linkbert.tasks.overlap import context_of, find_overlap, overlap_lines
+from linkbert.tasks.overlap import find_overlap, overlap_lines
 
 # Few words, so that runs repeat; letters of one to four bytes, of other cases, and some that grow when lower-cased.
 words = st.sampled_from(["a", "B", "b", "É", "é", "İ", "Σ", "東", "𝔸", "x2", "_", "-", "—", "\n", "🙂", "a"])
@@ -72,7 +72,7 @@ def test_an_example_by_hand(make_store):
     ],
 )
 def test_every_kind_of_example_has_a_context(example, context):
-    assert context_of(example) == context
+    assert example.passage == context
 
 
 def test_the_command_reads_a_task_and_looks_for_its_contexts(make_store, tmp_path, capsys):

@@ -13,8 +13,7 @@ from linkbert import cli
 from linkbert.files import UMASK, locked
 from linkbert.instances.vocabulary import SPECIAL, Vocabulary
 from linkbert.tasks import metrics, suite, table
-from linkbert.tasks.results import read_results
-from linkbert.tasks.scores import choose_scores
+from linkbert.tasks.results import choose_scores, read_results
 from linkbert.tasks.table import Task
 
 WORDS = ("red", "blue", "the", "box", "is", "not")
@@ -128,7 +127,7 @@ def test_another_setting_seed_or_file_is_another_run(folder):
     with (folder / "data" / "train.tsv").open("a") as file:
         file.write("more\tred\tred\n")
     suite._sha256.cache_clear()
-    suite._splits.cache_clear()
+    suite._read.cache_clear()
     assert run(folder, "num_train_epochs=2", "seed=5") == 0
     assert [(r["settings"]["num_train_epochs"], r["seed"]) for r in read_results(folder / "to")] == [
         (1, 0),

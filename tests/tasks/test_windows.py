@@ -11,9 +11,10 @@ from tokenizers import Tokenizer
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from linkbert.instances.vocabulary import SPECIAL, Vocabulary
-from linkbert.tasks import windows
+from linkbert.tasks import kinds
 from linkbert.tasks.examples import QuestionExample
-from linkbert.tasks.windows import question_features
+from linkbert.tasks.kinds import RowForm, kind_of
+from linkbert.tasks.table import Task
 
 WORDS = ("who", "fell", "?", "rome", "in", "four", "seven", "six", "e", "##s", "##e", "-", "日", "a", "##b")
 PAD, UNK, CLS, SEP, _, WHO, FELL, ASK, ROME, IN, FOUR, SEVEN, SIX = range(13)
@@ -31,6 +32,13 @@ def tokenizers(tmp_path_factory, other_vocabulary):
     return {"bert": AutoTokenizer.from_pretrained(folder), "bpe": other}
 
 
+TASK = Task(name="made", title="", kind="question", format="", metrics=("answer_f1",), suite="")
+
+
+def make_rows(examples, tokenizer, *, max_length=384, stride=128, training):
+    return kind_of(TASK).rows(examples, RowForm(tokenizer, max_length, stride), training=training)
+
+
 def rome(answer="four seven", **fields):
     context = "Rome fell in four seven six"
     spans = () if answer not in context else ((context.index(answer), context.index(answer) + len(answer)),)
@@ -39,7 +47,7 @@ def rome(answer="four seven", **fields):
 
 def test_windows_by_hand(tokenizers):
     # 10 tokens, 3 special ones and 3 of the question leave 4, of which a window shares 1 with the one before it.
-    features = question_features([rome()], tokenizers["bert"], max_length=10, stride=1, training=True)
+    features = make_rows([rome()], tokenizers["bert"], max_length=10, stride=1, training=True)
     assert {name: values.tolist() for name, values in features.batch([0, 1]).items()} == {
         "input_ids": [
             [CLS, WHO, FELL, ASK, SEP, ROME, FELL, IN, FOUR, SEP],
@@ -54,13 +62,12 @@ def test_windows_by_hand(tokenizers):
 
 
 def decode(features, logits):
-    return features.decode(
-        [np.float32(each)[:, :length] for each, length in zip(logits, features.lengths, strict=True)]
-    )
+    rows = [np.float32(each)[:, :length] for each, length in zip(logits, features.lengths, strict=True)]
+    return kind_of(TASK).decode(features, rows)
 
 
 def test_an_answer_by_hand(tokenizers):
-    features = question_features([rome()], tokenizers["bert"], max_length=10, stride=1, training=False)
+    features = make_rows([rome()], tokenizers["bert"], max_length=10, stride=1, training=False)
     logits = np.zeros((2, 2, 10))
     logits[0, :, 0] = 2, 1  # [CLS]: no answer, 3 in the first window and 1 in the second
     logits[1, :, 0] = 1, 0
@@ -80,26 +87,26 @@ def test_what_training_leaves_out_is_scored(tokenizers):
         QuestionExample("3", "Who fell?", "Rome", (), ()),
         QuestionExample("4", "who " * 80, "Rome", ("Rome",), ((0, 4),)),
     ]
-    training = question_features(examples, tokenizers["bert"], training=True)
+    training = make_rows(examples, tokenizers["bert"], training=True)
     assert [each.id for each in training.examples] == ["3", "4"]
     assert training.counts == {
         "answers not in their context": 1, "empty contexts": 1, "questions cut to 64 tokens": 1,
     }  # fmt: skip
     assert training.lengths.tolist() == [3 + 3 + 1, 64 + 3 + 1]
-    assert training.labels.tolist() == [[0, 0], [66, 66]]
-    scored = question_features(examples, tokenizers["bert"], training=False)
+    assert [each.tolist() for each in training.labels.values()] == [[0, 66], [0, 66]]
+    scored = make_rows(examples, tokenizers["bert"], training=False)
     values = [each.value for each in decode(scored, np.zeros((4, 2, 80)))]
     assert values[1:] == ["", "Rome", "Rome"]
-    assert question_features([], tokenizers["bert"], training=False).decode([]) == []
+    assert decode(make_rows([], tokenizers["bert"], training=False), []) == []
 
 
 def test_a_window_that_cannot_hold_the_question(tokenizers):
     message = r"question 1: its 3 tokens leave 2 of max_length=8 .* stride=2 .* raise max_length"
     with pytest.raises(ValueError, match=message):
-        question_features([rome()], tokenizers["bert"], max_length=8, stride=2, training=False)
+        make_rows([rome()], tokenizers["bert"], max_length=8, stride=2, training=False)
     plain = PreTrainedTokenizerFast(tokenizer_object=tokenizers["bert"].backend_tokenizer, cls_token="who")
     with pytest.raises(ValueError, match=r"no \[CLS\] before a question"):
-        question_features([rome()], plain, training=False)
+        make_rows([rome()], plain, training=False)
 
 
 @st.composite
@@ -117,7 +124,7 @@ def questions(draw):
 @hypothesis.example([QuestionExample("0", "???\u200b", "?" * 14 + "\xa0" + "\u200b" * 4 + " ??")], "bpe", 2)
 def test_rows_are_the_fast_tokenizers_own(tokenizers, examples, kind, stride):
     tokenizer = tokenizers[kind]
-    features = question_features(examples, tokenizer, max_length=40, stride=stride, training=False)
+    features = make_rows(examples, tokenizer, max_length=40, stride=stride, training=False)
     theirs = tokenizer(
         [each.question for each in examples],
         [each.context for each in examples],
@@ -133,7 +140,7 @@ def test_rows_are_the_fast_tokenizers_own(tokenizers, examples, kind, stride):
         assert made.keys() == set(tokenizer.model_input_names)
         for name, values in made.items():
             assert values[0, : len(ids)].tolist() == theirs[name][row]
-        first = features.contexts.offsets[features.context[features.example[row]]] + features.starts[row]
+        first = features.begins[row]
         places = [
             place
             for place, side in zip(theirs["offset_mapping"][row], theirs.sequence_ids(row), strict=True)
@@ -142,7 +149,7 @@ def test_rows_are_the_fast_tokenizers_own(tokenizers, examples, kind, stride):
         text = features.examples[features.example[row]].context  # theirs keep the space before a window's first token
         ours, theirs_ = (
             [[i for i in range(*place) if text[i] != " "] for place in each]
-            for each in (features.contexts.chars[first : first + features.sizes[row]].tolist(), places)
+            for each in (features.chars[first : first + features.sizes[row]].tolist(), places)
         )
         assert ours == theirs_
 
@@ -150,31 +157,28 @@ def test_rows_are_the_fast_tokenizers_own(tokenizers, examples, kind, stride):
 @settings(max_examples=60, deadline=None)
 @given(st.lists(questions(), min_size=1, max_size=4), st.sampled_from(["bert", "bpe"]), st.integers(0, 8))
 def test_windows_cover_every_token_and_answers_map_back(tokenizers, examples, kind, stride):
-    features = question_features(examples, tokenizers[kind], max_length=40, stride=stride, training=True)
+    features = make_rows(examples, tokenizers[kind], max_length=40, stride=stride, training=True)
     for number, example in enumerate(features.examples):
         rows = np.flatnonzero(features.example == number)
-        seen = {t for r in rows for t in range(features.starts[r], features.starts[r] + features.sizes[r])}
-        offset, stop = features.contexts.offsets[features.context[number] :][:2]
-        assert seen == set(range(stop - offset))
-        for row, (first, last) in zip(rows, features.labels[rows], strict=True):
+        seen = {t for r in rows for t in range(features.begins[r], features.begins[r] + features.sizes[r])}
+        inside = features.chars[sorted(seen)]
+        encoding = tokenizers[kind].backend_tokenizer.encode(example.context, add_special_tokens=False)
+        assert len(seen) == len(inside) == len(encoding)
+        starts, ends = features.labels.values()
+        for row, first, last in zip(rows, starts[rows], ends[rows], strict=True):
             if last == features.cls:
                 continue
-            shift = offset + features.starts[row] - features._first[row]
-            chars = features.contexts.chars[[first + shift, last + shift]]
+            chars = features.chars[np.array([first, last]) + features.begins[row] - features.first[row]]
             begin, end = example.spans[0]
             # The tokens hold every character of the answer that a token stands for, and each shares one with it.
             assert chars[0, 0] < end
             assert chars[1, 1] > begin
-            inside = features.contexts.chars[offset:stop]
-            told = inside[(inside[:, 0] < end) & (inside[:, 1] > begin)]
-            assert told[0].tolist() == chars[0].tolist()
-            assert told[-1].tolist() == chars[1].tolist()
-        told = features.contexts.chars[offset:stop]
-        whole = (
-            (told[:, 0] < example.spans[0][1]) & (told[:, 1] > example.spans[0][0]) if example.spans else np.zeros(0)
-        )
+            shared = inside[(inside[:, 0] < end) & (inside[:, 1] > begin)]
+            assert shared[[0, -1]].tolist() == chars.tolist()
+        begin, end = example.spans[0] if example.spans else (0, 0)
+        whole = (inside[:, 0] < end) & (inside[:, 1] > begin)
         if 0 < whole.sum() <= stride:  # what two windows share, one of them has as a whole
-            assert (features.labels[rows] != features.cls).any()
+            assert (ends[rows] != features.cls).any()
 
 
 @settings(max_examples=40, deadline=None)
@@ -182,14 +186,13 @@ def test_windows_cover_every_token_and_answers_map_back(tokenizers, examples, ki
 def test_the_answer_is_the_best_of_all_spans(tokenizers, data):
     words = data.draw(st.lists(st.sampled_from(WORDS[3:8]), min_size=1, max_size=30))
     example = QuestionExample("1", "Who?", " ".join(words))
-    features = question_features([example], tokenizers["bert"], max_length=14, stride=3, training=False)
+    features = make_rows([example], tokenizers["bert"], max_length=14, stride=3, training=False)
     seed = data.draw(st.integers(0, 1000))
     logits = np.random.default_rng(seed).normal(size=(len(features.sizes), 2, 14)).astype(np.float32)
     scores = {}
     for row, size in enumerate(features.sizes):
         for a, b in itertools.combinations_with_replacement(range(size), 2):
-            at = features.starts[row]
-            column = features._first[row]
+            at, column = features.begins[row], features.first[row]
             text = " ".join(words[at + a : at + b + 1])
             score = logits[row, 0, column + a] + logits[row, 1, column + b]
             scores[text] = max(score, scores.get(text, -np.inf))
@@ -201,14 +204,14 @@ def test_the_answer_is_the_best_of_all_spans(tokenizers, data):
     null = logits[:, :, 0].sum(1).min() - best[0]
     assert found.details["null"] == pytest.approx(null, abs=1e-3)
     assert [text for text, _ in found.details["nbest"]] == sorted(scores, key=scores.__getitem__)[
-        : -windows.KEPT - 1 : -1
+        : -kinds.KEPT - 1 : -1
     ]
 
 
 def test_an_answer_has_at_most_thirty_tokens(tokenizers):
     example = QuestionExample("1", "Who?", " ".join(["rome"] * 40))
-    features = question_features([example], tokenizers["bert"], training=False)
+    features = make_rows([example], tokenizers["bert"], training=False)
     logits = np.zeros((1, 2, 50))
-    first = features._first[0]
+    first = features.first[0]
     logits[0, 0, first], logits[0, 1, first + 30], logits[0, 1, first + 29] = 9, 9, 5
     assert decode(features, logits)[0].value == " ".join(["rome"] * 30)

@@ -20,12 +20,12 @@ _PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
 def normalise(text: str) -> str:
-    """Give what is compared: "The U.S., a state" -> "us state"."""
+    """Return what is compared: "The U.S., a state" -> "us state"."""
     return " ".join(re.sub(r"\b(a|an|the)\b", " ", text.lower().translate(_PUNCTUATION)).split())
 
 
 def score_answer(answers: Sequence[str], predicted: str, *, refusable: bool = False) -> tuple[float, float]:
-    """Give exact match (0 or 1) and the F1 of words: the best against any of the answers, each by itself.
+    """Return exact match (0 or 1) and the F1 of words: the best against any of the answers, each by itself.
 
     F1 is of words as often as they stand in both: ("cat sat", "a cat") -> 0.0, 2/3. Without answers, "" is right.
     `refusable` is SQuAD 2.0's script: an answer of which nothing is compared ("the", ".") is none.
@@ -47,7 +47,7 @@ def score_answer(answers: Sequence[str], predicted: str, *, refusable: bool = Fa
 
 
 def answer_scores(examples: Sequence[QuestionExample], predictions: Sequence[Prediction]) -> np.ndarray:
-    """Give exact match and F1 of each prediction, (N, 2) float64; where some have no answer, as SQuAD 2.0's script."""
+    """Return exact match and F1 of each prediction, (N, 2) float64; as SQuAD 2.0's script where some have no answer."""
     pairs, refusable = zip(examples, predictions, strict=True), not all(e.answers for e in examples)
     scores = [score_answer(e.answers, p.value, refusable=refusable) for e, p in pairs]
     return np.array(scores, np.float64).reshape(-1, 2)

@@ -22,8 +22,10 @@ import pyarrow as pa
 
 from linkbert.corpora.store import Store
 from linkbert.files import read_json_lines
-from linkbert.tasks.grams import Runs, hash_texts, store_words
-from linkbert.tasks.scores import Column, Result, Score, differences, split_of
+from linkbert.tasks.kinds import kind_of
+from linkbert.tasks.metrics import bootstrap, interval_of
+from linkbert.tasks.overlap import Grams, hash_texts, only_words, store_words
+from linkbert.tasks.results import Column, Result, Score, differences, split_of
 
 FREQUENT = 100_000  # documents; a word of more is not looked for
 SOURCES = 1_000  # documents with the most of a question's words, whose links are followed
@@ -57,7 +59,7 @@ def read_predictions(run: Result, split: str) -> list[dict[str, Any]]:
 
 
 def answers_of(score: Score, split: str) -> dict[str, dict[str, Any]]:
-    """Give the answer that most runs gave to each example, by its id, and the mean of its scores."""
+    """Return the answer that most runs gave to each example, by its id, and the mean of its scores."""
     found: dict[str, list[dict[str, Any]]] = {}
     for run in score.runs:
         for line in read_predictions(run, split):
@@ -87,10 +89,11 @@ def compare(a: Score, b: Score) -> dict[str, Any]:
     right = scores > 0.5
     only_a, only_b = int((right[:, 0] & ~right[:, 1]).sum()), int((right[:, 1] & ~right[:, 0]).sum())
     gap = np.round(scores[:, 0] - scores[:, 1], 9)  # thirds of seeds, so that equal ones are
-    low, high, p = bootstrap(gap)
+    means = bootstrap(gap[:, None], lambda sums: sums[..., 0] / len(gap), samples=SAMPLES)
+    low, high = interval_of(means)
     whole = scores * [len(a.runs), len(b.runs)]  # sums of noughts and ones are whole numbers
     binary = bool(np.isclose(whole, whole.round()).all())
-    p = mcnemar(only_a, only_b) if binary else p
+    p = mcnemar(only_a, only_b) if binary else two_sided(means)
     names = [each.model if a.model != b.model else f"{each.runs[0]['folder']}:{each.model}" for each in (a, b)]
     order = [i for i in np.argsort(-abs(gap), kind="stable").tolist() if gap[i]]
     return {
@@ -123,38 +126,31 @@ def compare(a: Score, b: Score) -> dict[str, Any]:
 
 
 def _same(one: Mapping[str, Any], other: Mapping[str, Any] | None) -> bool:
-    """Say whether two answers are to one example; ids may be but the numbers of rows."""
+    """Check whether two answers are to one example; ids may be but the numbers of rows."""
     return other is not None and all(one[key] == other[key] for key in ("input", "gold"))
 
 
 def mcnemar(only_a: int, only_b: int) -> float:
-    """Give the two-sided p of McNemar's exact test: 3 against 0 -> 0.25."""
+    """Return the two-sided p of McNemar's exact test: 3 against 0 -> 0.25."""
     from scipy.stats import binomtest
 
     return float(binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0
 
 
-def bootstrap(gap: np.ndarray, seed: int = 0) -> tuple[float, float, float]:
-    """Resample differences (N,): the 95 % interval of their mean, and the two-sided p that it is 0."""
-    rng = np.random.default_rng(seed)
-    means = np.array([gap[rng.integers(len(gap), size=len(gap))].mean() for _ in range(SAMPLES)])
-    low, high = np.percentile(means, (2.5, 97.5))
-    side = min((means <= 0).sum(), (means >= 0).sum())
-    return float(low), float(high), float(min(1.0, 2 * (side + 1) / (SAMPLES + 1)))
+def two_sided(values: np.ndarray) -> float:
+    """Return the two-sided p that a bootstrapped value is 0: twice the smaller share on one side of it."""
+    side = min((values <= 0).sum(), (values >= 0).sum())
+    return float(min(1.0, 2 * (side + 1) / (len(values) + 1)))
 
 
 def question_of(column: Column, example: Mapping[str, Any]) -> tuple[str, list[str]]:
-    """Give the question of a prediction and its answers as texts; ValueError for a task that has none.
+    """Return the question of a prediction and its answers as texts; ValueError for a task that has none.
 
     >>> question_of(Column("medqa"), {"input": "Which?", "options": ["this", "that"], "gold": 1})
     ('Which?', ['that'])
     """
-    text, gold = example["input"], example["gold"]
-    match column.task.kind:
-        case "question":
-            return text, list(gold)
-        case "choice":
-            return text, [*(example.get("options") or ())][gold : gold + 1]
+    if found := kind_of(column.task).question(example):
+        return found
     raise ValueError(f"--store joins questions with their answers, and {column.title} has none: name another --task")
 
 
@@ -168,50 +164,29 @@ def find_bridges(
     words; of these the best have the largest sum within WIDTH characters, as a long document has many words by chance.
     Memory holds the documents of words that at most FREQUENT have.
     """
-    words = Runs.of_texts([question for question, _ in questions], 1)
     flat = [(i, answer) for i, (_, answers) in enumerate(questions) for answer in answers]
     lengths = np.diff(hash_texts(pa.array([answer for _, answer in flat], pa.large_string()))[1])
-    sizes = [int(size) for size in np.unique(lengths) if size]
-    owners = [[i for (i, _), length in zip(flat, lengths, strict=True) if length == size] for size in sizes]
-    answers = [
-        Runs.of_texts([answer for (_, answer), length in zip(flat, lengths, strict=True) if length == size], size)
-        for size in sizes
+    alike = [
+        [each for each, length in zip(flat, lengths, strict=True) if length == size] for size in set(lengths) - {0}
     ]
-    wanted = [words, *answers]
-    found: list[list[np.ndarray]] = [[] for _ in wanted]
-    df = [np.zeros(len(runs.hashes), np.int64) for runs in wanted]
-    for hashed, starts, documents, _ in store_words(store):
-        for number, runs in enumerate(wanted):
-            where, what = runs.find(hashed, starts)
-            where, what = where[documents[where] >= 0], what[documents[where] >= 0]
-            pairs = np.unique(where.astype(np.int64) << 32 | what)
-            which = pairs & 0xFFFFFFFF
-            df[number] += np.bincount(which, minlength=len(df[number]))
-            kept = df[number][which] <= FREQUENT
-            found[number].append(np.stack([documents[pairs[kept] >> 32], which[kept]]))
-    places = []  # by kind of run: documents in the order of runs, and where those of each run begin
-    for parts, counts in zip(found, df, strict=True):
-        documents, which = np.concatenate([np.zeros((2, 0), np.int64), *parts], axis=1)
-        order = np.argsort(which, kind="stable")
-        places.append((documents[order], np.searchsorted(which[order], np.arange(len(counts) + 1))))
-    idf = np.log((len(store) - df[0] + 0.5) / (df[0] + 0.5)).clip(0) * (df[0] <= FREQUENT)
+    words = Grams.of_texts([question for question, _ in questions], 1)
+    answers = [Grams.of_texts([answer for _, answer in each], len(only_words(each[0][1]).split())) for each in alike]
+    (documents, df), *places = _documents_with(store, [words, *answers])
+    idf = np.log((len(store) - df + 0.5) / (df + 0.5)).clip(0) * (df <= FREQUENT)
     holders: list[list[np.ndarray]] = [[] for _ in questions]
-    for runs, owner, (documents, starts) in zip(answers, owners, places[1:], strict=True):
-        for text, i in enumerate(owner):
-            run = runs.of[runs.begins[text]]
-            holders[i].append(documents[starts[run] : starts[run + 1]])
-    documents, starts = places[0]
+    for grams, each, (found, _) in zip(answers, alike, places, strict=True):
+        for text, (i, _) in enumerate(each):
+            holders[i].append(found[grams.of[grams.begins[text]]])
     bridges = []
     for i, (question, texts) in enumerate(questions):
         own = words.of[words.begins[i] : words.begins[i + 1]]
-        weights = np.zeros(len(store))
+        weights, holds = np.zeros(len(store)), np.zeros(len(store), bool)
         for word in np.unique(own):
-            weights[documents[starts[word] : starts[word + 1]]] += idf[word]
-        holds = np.zeros(len(store), bool)
+            weights[documents[word]] += idf[word]
         holds[np.concatenate([np.zeros(0, np.int64), *holders[i]])] = True
         weights[holds] = 0
         best = np.argsort(-weights, kind="stable")[:SOURCES]
-        value = {word: worth for word, worth in zip(_words(question), idf[own].tolist(), strict=True) if worth}
+        value = {w: worth for w, worth in zip(only_words(question).split(), idf[own].tolist(), strict=True) if worth}
         edges = islice(_edges(graph, best[weights[best] > 0], holds), BRIDGES)
         near = [(snippet(store.document(source).text, value), source, target) for source, target in edges]
         chosen = sorted(near, key=lambda each: -each[0][0])[:top]
@@ -219,8 +194,31 @@ def find_bridges(
     return bridges
 
 
+def _documents_with(store: Store, wanted: Sequence[Grams]) -> list[tuple[list[np.ndarray], np.ndarray]]:
+    """Return for each collection the documents of each of its n-grams, and how many have it, (G,).
+
+    Of one that more than FREQUENT have, some documents only.
+    """
+    found: list[list[np.ndarray]] = [[np.zeros((2, 0), np.int64)] for _ in wanted]
+    df = [np.zeros(len(grams.hashes), np.int64) for grams in wanted]
+    for hashed, starts, documents, _ in store_words(store):
+        for number, grams in enumerate(wanted):
+            where, which = grams.find(hashed, starts)
+            where, which = np.unique(np.stack([documents[where], which])[:, documents[where] >= 0], axis=1)
+            df[number] += np.bincount(which, minlength=len(df[number]))
+            kept = df[number][which] <= FREQUENT
+            found[number].append(np.stack([where[kept], which[kept]]))
+    collected = []
+    for parts, counts in zip(found, df, strict=True):
+        documents, which = np.concatenate(parts, axis=1)
+        order = np.argsort(which, kind="stable")
+        ends = np.searchsorted(which[order], np.arange(1, len(counts)))
+        collected.append((np.split(documents[order], ends), counts))
+    return collected
+
+
 def _edges(graph: Graph, sources: np.ndarray, holds: np.ndarray) -> Iterator[tuple[int, int]]:
-    """Give the first edge of each source to a document that holds an answer."""
+    """Yield the first edge of each source to a document that holds an answer."""
     for source in sources.tolist():
         targets = np.unique(graph.targets[graph.offsets[source] : graph.offsets[source + 1]])
         yield from ((source, target) for target in targets[holds[targets]][:1].tolist())
@@ -231,23 +229,15 @@ def _bridge(
 ) -> dict[str, Any]:
     score, text = part
     end = store.document(target)
-    answer = next(each for each in answers if _runs(each) & _runs(end.text, len(_words(each))))
-    words = sorted({*_words(text)} & {*value}, key=lambda word: (-value[word], word))
+    held = " ".join(["", *only_words(end.text).split(), ""])
+    answer, own = next(
+        (each, own) for each in answers if (own := only_words(each).split()) and " ".join(["", *own, ""]) in held
+    )
+    words = sorted({*only_words(text).split()} & {*value}, key=lambda word: (-value[word], word))
     return {
         "score": score, "words": words, "answer": answer, "from": store.document(source).id, "from_text": text,
-        "to": end.id, "to_text": snippet(end.text, dict.fromkeys(_words(answer), 1.0))[1],
+        "to": end.id, "to_text": snippet(end.text, dict.fromkeys(own, 1.0))[1],
     }  # fmt: skip
-
-
-def _words(text: str) -> list[str]:
-    """Find the words as grams.hash_words does."""
-    return re.findall(r"[^\W_]+", "".join(c.lower()[0] if c.isalnum() else " " for c in text))
-
-
-def _runs(text: str, n: int = 0) -> set[tuple[str, ...]]:
-    words = _words(text)
-    n = n or len(words)
-    return {tuple(words[i : i + n]) for i in range(len(words) - n + 1)}
 
 
 def snippet(text: str, value: Mapping[str, float], width: int = WIDTH) -> tuple[float, str]:
@@ -256,7 +246,7 @@ def snippet(text: str, value: Mapping[str, float], width: int = WIDTH) -> tuple[
     >>> snippet("Nothing here. The river Leth is long. Nothing there.", {"leth": 2.0, "long": 1.0}, 20)
     (3.0, '… river Leth is long. …')
     """
-    places = [(m.start(), m.end(), m[0].lower()) for m in re.finditer(r"[^\W_]+", text) if m[0].lower() in value]
+    places = [(m.start(), m.end(), m[0]) for m in re.finditer(r"\S+", only_words(text)) if m[0] in value]
     best, start, stop = 0.0, 0, 0
     for i, (begin, end, _) in enumerate(places):
         inside = [place for place in places[i : i + width] if place[1] <= max(begin + width, end)]

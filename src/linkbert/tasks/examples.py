@@ -1,80 +1,101 @@
-"""The nouns of the tasks: what a reader of a dataset's files gives, and what a model answers.
+"""The nouns of the tasks: what a reader of a dataset's files returns, and what a model answers.
 
-A format (formats.py, questions.py) turns files into examples; features turn examples into rows of tokens, and a model's
-outputs back into Predictions; metrics compare Predictions with examples. Nothing here knows of models or files.
+A format (formats.py, questions.py) turns files into examples; a kind of task (kinds.py) turns examples into rows of
+tokens, and a model's outputs back into Predictions; metrics compare Predictions with examples. Nothing here knows of
+models or files.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
-
-import numpy as np
+from operator import attrgetter
+from typing import Any, ClassVar
 
 Label = str | float | tuple[str, ...] | None  # a class, a number to regress on, classes that hold together, not known
 
 
 @dataclass(frozen=True, slots=True)
-class TextExample:
-    """One text or two, and a label: classification, regression, or several labels at once."""
+class Example:
+    """What every example has, whatever its fields; a new kind of task may add a class of its own."""
 
     id: str
-    a: str
-    b: str = ""
-    label: Label = None
-    group: str = ""  # examples that are scored or split together: a document, a table
+
+    reports_groups: ClassVar[bool] = False  # its `group` is a kind of question, whose score is reported apart
+    group = ""  # what examples are scored or split together by: a document, a table
+    gold: ClassVar[Any]  # the right answer in the form of a Prediction's value, None where it is not known
+    classes: ClassVar[Any] = ()  # the names of the classes that it has: tuple[str, ...]
+    texts: ClassVar[Any]  # all its texts: tuple[str, ...]
+    shown = property(lambda self: "\n".join(self.texts))  # its input for people
+    passage = property(lambda self: " ".join(self.texts))  # what of it a corpus may hold
 
 
 @dataclass(frozen=True, slots=True)
-class TaggedExample:
+class TextExample(Example):
+    """One text or two, and a label: classification, regression, or several labels at once."""
+
+    a: str
+    b: str = ""
+    label: Label = None
+    group: str = ""
+
+    gold = property(attrgetter("label"))
+    texts = property(lambda self: (self.a, self.b) if self.b else (self.a,))
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Return its label or labels, none where it is a number."""
+        return (self.label,) if isinstance(self.label, str) else self.label if isinstance(self.label, tuple) else ()
+
+
+@dataclass(frozen=True, slots=True)
+class TaggedExample(Example):
     """Words and a tag for each: B, I and O, with or without a type (`B-INT`)."""
 
-    id: str
     words: tuple[str, ...]
     tags: tuple[str, ...] | None = None
     group: str = ""
 
+    gold = property(attrgetter("tags"))
+    classes = property(lambda self: self.tags or ())
+    texts = property(attrgetter("words"))
+    shown = property(lambda self: " ".join(self.words))
+
 
 @dataclass(frozen=True, slots=True)
-class ChoiceExample:
+class ChoiceExample(Example):
     """A question and its options; `label` is the number of the right one."""
 
-    id: str
     question: str
     options: tuple[str, ...]
     label: int | None = None
     group: str = ""
 
+    gold = property(attrgetter("label"))
+    texts = property(lambda self: (self.question, *self.options))
+    shown = passage = property(attrgetter("question"))
+
 
 @dataclass(frozen=True, slots=True)
-class QuestionExample:
+class QuestionExample(Example):
     """A question whose answer is to be found in a context.
 
     `spans` are the places of answers, `context[start:end]`. No `answers`: it has none (SQuAD 2). Answers but no spans:
     the answer is not in the context, which training leaves out and scoring keeps.
     """
 
-    id: str
     question: str
     context: str
     answers: tuple[str, ...] = ()
     spans: tuple[tuple[int, int], ...] = ()
-    group: str = ""  # what is reported apart: `1 hop`, `2 hops`
+    group: str = ""  # `1 hop`, `2 hops`
     title: str = ""  # the document, for splits by document
 
-
-Example = TextExample | TaggedExample | ChoiceExample | QuestionExample
-
-
-def gold(example: Example) -> Any:
-    """Give the right answer in the form of a Prediction's value, None where it is not known; of a question all."""
-    match example:
-        case QuestionExample():
-            return example.answers
-        case TaggedExample():
-            return example.tags
-    return example.label
+    reports_groups: ClassVar[bool] = True
+    gold = property(attrgetter("answers"))
+    texts = property(attrgetter("question", "context"))
+    shown = property(attrgetter("question"))
+    passage = property(attrgetter("context"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,35 +107,20 @@ class Prediction:
     details: Mapping[str, Any] = field(default_factory=dict)  # scores, n-best lists: whatever JSON holds
 
 
-class Features(Protocol):
-    """Rows of tokens of some examples, for one kind of task."""
-
-    @property
-    def lengths(self) -> np.ndarray:
-        """Tokens of each row, (R,) int64; a question has a row a window, a choice the longest of its options."""
-
-    @property
-    def counts(self) -> Mapping[str, int]:
-        """Say what was odd about the examples, by name: questions that were cut, words that no row holds."""
-
-    def batch(self, rows: Sequence[int] | np.ndarray) -> dict[str, np.ndarray]:
-        """Give the arrays that a Hugging Face model takes, by its names, padded; labels are made for training only."""
-
-    def decode(self, outputs: Sequence[np.ndarray]) -> list[Prediction]:
-        """Turn the outputs of all rows, in order, into a Prediction for each example, in order.
-
-        An output is float32: (C,) of a text, (tokens, C) of tags, (options,) of a choice, (2, tokens) of a question,
-        where tokens are the row's `lengths`.
-        """
-
-
 @dataclass(frozen=True)
 class Splits:
     """The examples of a task as it is trained and scored, and what is to be said about them."""
 
-    train: Sequence[Example]
-    dev: Sequence[Example]
-    test: Sequence[Example]  # empty: the task is scored on dev, and says so
+    train: Sequence[Any]
+    dev: Sequence[Any]
+    test: Sequence[Any]  # empty: the task is scored on dev, and says so
     notes: tuple[str, ...] = ()  # a split of our own, a set that is missing, answers not in their context
     counts: Mapping[str, int] = field(default_factory=dict)  # examples, and what was odd about them, by name
     hashes: Mapping[str, str] = field(default_factory=dict)  # SHA-256 of each file read, by its path under DIR
+
+
+def known_gold(example: Example) -> Any:
+    """Return the right answer; an example without one is a ValueError."""
+    if example.gold is None:
+        raise ValueError(f"example {example.id} has no label: its split can be predicted, not scored")
+    return example.gold

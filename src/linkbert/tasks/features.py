@@ -1,53 +1,58 @@
-"""Texts, tags and choices as rows of tokens, and a model's outputs as Predictions (of questions: windows.py).
+"""Examples as rows of tokens, for any fast tokenizer of Hugging Face: its Rust half encodes, cuts and makes windows.
 
-All rows lie in flat arrays with offsets; a batch is padded when it is asked for. Any fast tokenizer of Hugging Face
-will do: its Rust half encodes in parallel.
+All rows lie in flat arrays with offsets; a batch is padded when it is asked for. A kind of task (kinds.py) has its
+texts, pairs or words encoded here (`encode`), its questions in windows (`windows`).
+
+A question's row is `[CLS] question [SEP] window of the context [SEP]`; a context that does not fit is read in windows
+of which two neighbours share `stride` tokens, as in the paper's scripts (384 and 128; Hugging Face's `stride`). BERT's
+own windows *start* 128 tokens apart: those read a long context almost twice as often.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from scipy.special import expit, softmax
-from tokenizers import Tokenizer
+from tokenizers import Encoding, Tokenizer
 
 from linkbert.records import IGNORED
-from linkbert.tasks.examples import Example, Features, Prediction, TaggedExample
-from linkbert.tasks.table import Task
+from linkbert.tasks.examples import Example, QuestionExample
 
-AT_ONCE = 4096  # texts given to the tokenizer at a time: its answers take far more room than the arrays
+AT_ONCE = 2048  # texts given to the tokenizer at a time: its answers take far more memory than the arrays
 MULTIPLE = 8  # a batch's width is a multiple of this
-DIGITS = 4  # of a probability
-
-Decode = Callable[[Sequence[np.ndarray]], list[Prediction]]
+MAX_QUESTION = 64  # tokens of a question that are read, as in BERT's script
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Rows:
-    """Rows of tokens: see examples.Features. A choice's row is as many sequences as it has options."""
+    """Rows of tokens of some examples; a row is one sequence, or (`options`) as many as an example has options."""
 
+    examples: Sequence[Any]
+    classes: tuple[str, ...] = ()  # in the order of the model's outputs
     tokens: np.ndarray  # (T,) int32, all sequences one after the other
     types: np.ndarray | None  # (T,) uint8: 1 in the second text; None where the model takes no token_type_ids
-    words: np.ndarray  # (T,) int32: of tags, the word that a token is the first of, else -1; of others empty
+    words: np.ndarray | None = None  # (T,) int32: the word that a token is the first of, else -1
     offsets: np.ndarray  # (S + 1,) int64
     pad: int
     max_length: int
-    counts: Mapping[str, int]  # what was cut off, by name
-    decode: Decode = lambda _: []
+    counts: Mapping[str, int] = field(default_factory=dict)  # what was odd about the examples, by name
     options: int = 0  # sequences a row; 0: one, and arrays without that dimension
-    labels: np.ndarray | None = None  # (R,) int64 or float32, (R, C) float32; of tags (T,) int64
+    labels: Mapping[str, np.ndarray] = field(default_factory=dict)  # of training, (R, ...), by Hugging Face's name
+    token_labels: np.ndarray | None = None  # of training, (T,) int64
 
     @property
     def lengths(self) -> np.ndarray:
-        """Tokens of each row, (R,)."""
+        """Tokens of each row, (R,) int64; a choice has the longest of its options."""
         return np.diff(self.offsets).reshape(-1, max(self.options, 1)).max(1)
 
     def batch(self, rows: Sequence[int] | np.ndarray) -> dict[str, np.ndarray]:
-        """Give input_ids, attention_mask, token_type_ids (B, T), or (B, options, T); labels as they are in training."""
+        """Return the arrays that a Hugging Face model takes, padded; labels as they are in training.
+
+        input_ids, attention_mask, token_type_ids are int64 (B, T), or (B, options, T); T is the longest row, rounded
+        up to a multiple of 8, at most `max_length`.
+        """
         chosen = np.asarray(rows, dtype=np.int64)
         shape = (len(chosen), self.options, -1) if self.options else (len(chosen), -1)
         sequences = (chosen[:, None] * max(self.options, 1) + np.arange(max(self.options, 1))).ravel()
@@ -64,144 +69,44 @@ class Rows:
         batch = {"input_ids": padded(self.tokens, self.pad), "attention_mask": inside.astype(np.int64).reshape(shape)}
         if self.types is not None:
             batch["token_type_ids"] = padded(self.types, 0)
-        if self.labels is not None:
-            batch["labels"] = padded(self.labels, IGNORED) if len(self.words) else self.labels[chosen]
-        return batch
+        if self.token_labels is not None:
+            batch["labels"] = padded(self.token_labels, IGNORED)
+        return batch | {name: values[chosen] for name, values in self.labels.items()}
 
 
-def labels_of(task: Task, train: Sequence[Example]) -> tuple[str, ...]:
-    """List the classes that train has, or tasks.toml says, in the order of their ids; none for numbers and options."""
-    return task.labels or tuple(sorted(_classes(train)))
+@dataclass(frozen=True, kw_only=True)
+class Windows(Rows):
+    """The windows of some questions."""
+
+    example: np.ndarray  # (R,) int64, the number of each row's example
+    first: np.ndarray  # (R,) int64, the column of its first token of the context
+    sizes: np.ndarray  # (R,) int64, how many it has of the context
+    begins: np.ndarray  # (R,) int64, where those stand in `chars`
+    chars: np.ndarray  # (N, 2) int32, the characters of its context for which a token stands
+    cls: int  # the column of [CLS]
 
 
-def _classes(examples: Sequence[Any]) -> set[str]:
-    found: set[str] = set()
-    for example in examples:
-        held = example.tags if isinstance(example, TaggedExample) else getattr(example, "label", None)
-        found.update((held,) if isinstance(held, str) else held if isinstance(held, tuple) else ())
-    return found
-
-
-def problem_type(task: Task, labels: Sequence[str]) -> str:
-    """Say what a task of texts is in Hugging Face's words, by which its models choose their loss."""
-    if not labels:
-        return "regression"
-    return "multi_label_classification" if "multilabel_f1" in task.metrics else "single_label_classification"
-
-
-def make_features(
-    task: Task, examples: Sequence[Example], tokenizer: Any, labels: Sequence[str], *, max_length: int, training: bool
-) -> Features:
-    """Tokenise examples of texts, tags or choices; `labels` are those of `labels_of`; a batch has them in training.
-
-    Two texts are cut to `max_length` tokens from the longer one. A choice is "question, option" for each option. Of a
-    word of several tokens the first one carries the tag. A word that no token stands for, beyond `max_length` or of
-    control characters, has the prediction "", and counts neither in the loss nor in the score, as with the authors.
-
-        words Low doses, tags O B    ->    tokens [CLS] low dose ##s [SEP], labels -100 1 0 -100 -100
-
-    In training an example without a label, or with one that is not in `labels`, and a single class are ValueErrors.
-    """
-    if training:
-        bare = [each.id for each in examples if (each.tags if task.kind == "tags" else each.label) is None]  # type: ignore
-        if bare:
-            raise ValueError(f"{task.name}: {len(bare)} examples have no label to train on, the first is {bare[0]}")
-        held = _classes(examples) if labels else set()
-        if strange := sorted(held - set(labels)):
-            raise ValueError(f"{task.name}: the label {strange[0]!r} is none of {', '.join(labels)}")
-        if len(held) == 1 and problem_type(task, labels) == "single_label_classification":
-            raise ValueError(
-                f"{task.name}: all of train ({len(examples)} examples) has the one label {min(held)!r}, from which "
-                "nothing can be learnt: is the file whole, and fraction not too small?"
-            )
-    if not examples:  # a dev set that a task scored with another's model may lack
-        return _encode([], tokenizer, max_length)
-    make = {"text": _text_rows, "choice": _choice_rows, "tags": _tag_rows}[task.kind]
-    return make(task, examples, tokenizer, labels, max_length, training)
-
-
-def _text_rows(
-    task: Task, examples: Sequence[Any], tokenizer: Any, labels: Sequence[str], max_length: int, training: bool
+def encode(
+    inputs: Sequence[Any], examples: Sequence[Example], tokenizer: Any, max_length: int, *, words: bool = False
 ) -> Rows:
-    pairs = any(example.b for example in examples)
-    rows = _encode([(each.a, each.b) if pairs else each.a for each in examples], tokenizer, max_length)
-    problem = problem_type(task, labels)
-    if training:
-        given = [example.label for example in examples]
-        if problem == "single_label_classification":
-            known = np.array([labels.index(label) for label in given])
-        elif problem == "regression":
-            known = np.array(given, dtype=np.float32)
-        else:
-            known = np.array([[label in held for label in labels] for held in given], dtype=np.float32)
-    return replace(
-        rows,
-        decode=partial(DECODERS[problem], [example.id for example in examples], labels),
-        labels=known if training else None,
-    )
-
-
-def _choice_rows(
-    task: Task, examples: Sequence[Any], tokenizer: Any, _: Sequence[str], max_length: int, training: bool
-) -> Rows:
-    sizes = {len(example.options) for example in examples}
-    if len(sizes) > 1:
-        raise ValueError(f"{task.name}: questions of {min(sizes)} and of {max(sizes)} options cannot share a model")
-    # A space, as the authors' empty header leaves one: a byte-level BPE tells "yes" from " yes".
-    texts = [(example.question, f" {option}") for example in examples for option in example.options]
-    return replace(
-        _encode(texts, tokenizer, max_length),
-        options=sizes.pop(),
-        decode=partial(_decode_classes, [example.id for example in examples], range(len(examples[0].options))),
-        labels=np.array([example.label for example in examples]) if training else None,
-    )
-
-
-def _tag_rows(
-    _: Task, examples: Sequence[Any], tokenizer: Any, labels: Sequence[str], max_length: int, training: bool
-) -> Rows:
-    # A space, lest a byte-level BPE take every word for the rest of one.
-    rows = _encode([[f" {word}" for word in each.words] for each in examples], tokenizer, max_length, words=True)
-    sizes = np.array([len(example.words) for example in examples])
-    first = rows.words >= 0
-    places = (np.repeat(np.cumsum(sizes) - sizes, np.diff(rows.offsets)) + rows.words)[first]  # among all the words
-    left, known = int(sizes.sum() - first.sum()), None
-    if training:
-        number = {tag: i for i, tag in enumerate(labels)}
-        known = np.full(len(first), IGNORED)
-        known[first] = np.array([number[tag] for example in examples for tag in example.tags])[places]
-    return replace(
-        rows,
-        counts={**rows.counts, **({"words without a token": left} if left else {})},
-        decode=partial(
-            _decode_tags, [example.id for example in examples], labels, sizes, np.flatnonzero(first), places
-        ),
-        labels=known,
-    )
-
-
-def _encode(inputs: Sequence[Any], tokenizer: Any, max_length: int, *, words: bool = False) -> Rows:
-    """Tokenise texts, pairs, or lists of words; without labels, and nothing to decode with."""
-    if not tokenizer.is_fast:
-        raise ValueError(f"{type(tokenizer).__name__} is not a fast tokenizer: its folder needs a tokenizer.json")
-    rust = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
-    rust.no_padding()
+    """Tokenise texts, pairs (cut to `max_length` tokens from the longer one), or lists of words; without labels."""
+    rust = _rust_half(tokenizer)
     rust.enable_truncation(max_length, strategy="longest_first")
     none = np.zeros(0, dtype=np.int32)
     tokens, types, first, sizes, cut = [none], [none.astype(np.uint8)], [none], [0], 0
-    for begin in range(0, len(inputs), AT_ONCE):
-        for each in rust.encode_batch(inputs[begin : begin + AT_ONCE], is_pretokenized=words):
-            tokens.append(np.array(each.ids, dtype=np.int32))
-            types.append(np.array(each.type_ids, dtype=np.uint8))
-            sizes.append(len(tokens[-1]))
-            cut += bool(each.overflowing)
-            if words:
-                word = np.array([-1 if word is None else word for word in each.word_ids], dtype=np.int32)
-                first.append(np.where(np.diff(word, prepend=-1) != 0, word, -1))
+    for each in _encoded(rust, inputs, is_pretokenized=words):
+        tokens.append(np.array(each.ids, dtype=np.int32))
+        types.append(np.array(each.type_ids, dtype=np.uint8))
+        sizes.append(len(tokens[-1]))
+        cut += bool(each.overflowing)
+        if words:
+            word = np.array([-1 if word is None else word for word in each.word_ids], dtype=np.int32)
+            first.append(np.where(np.diff(word, prepend=-1) != 0, word, -1))
     return Rows(
+        examples=examples,
         tokens=np.concatenate(tokens),
         types=np.concatenate(types) if "token_type_ids" in tokenizer.model_input_names else None,
-        words=np.concatenate(first),
+        words=np.concatenate(first) if words else None,
         offsets=np.cumsum(sizes),
         pad=tokenizer.pad_token_id,
         max_length=max_length,
@@ -209,41 +114,107 @@ def _encode(inputs: Sequence[Any], tokenizer: Any, max_length: int, *, words: bo
     )
 
 
-def _decode_classes(ids: Sequence[str], labels: Sequence[Any], outputs: Sequence[np.ndarray]) -> list[Prediction]:
-    logits = np.stack(outputs)
-    scores = np.round(softmax(logits, axis=1), DIGITS).tolist()
-    best = logits.argmax(1).tolist()
-    return [Prediction(i, labels[n], {"scores": each}) for i, n, each in zip(ids, best, scores, strict=True)]
+def windows(
+    examples: Sequence[QuestionExample], tokenizer: Any, max_length: int, stride: int, *, training: bool
+) -> Windows:
+    """Cut questions with their contexts into windows of at most `max_length` tokens, special ones included.
+
+    In training an answer is its first span; a window in which it does not stand as a whole, and every window of a
+    question without an answer, points to [CLS]. Questions whose answer is not in their context, and empty contexts,
+    are left out of training and counted. ValueError for a question that leaves no room for a second window.
+
+    A context of 5 tokens, where 3 have room and 1 is shared, has the windows (0 1 2) and (2 3 4).
+    """
+    plain, framed = _rust_half(tokenizer), _rust_half(tokenizer)
+    framed.enable_truncation(max_length, stride=stride, strategy="only_second")
+    pair = plain.encode("a", "a")
+    if tokenizer.cls_token_id not in pair.ids[: pair.sequence_ids.index(0)]:
+        raise ValueError("the tokenizer puts no [CLS] before a question: an encoder of BERT's kind is needed")
+    cls, end = pair.ids.index(tokenizer.cls_token_id), pair.sequence_ids[::-1].index(1)
+    special = plain.num_special_tokens_to_add(True)
+    counts = {"answers not in their context": sum(bool(e.answers) and not e.spans for e in examples)}
+    counts["empty contexts"] = sum(not e.context.strip() for e in examples)
+    if training:
+        examples = [e for e in examples if bool(e.answers) == bool(e.spans) and e.context.strip()]
+    long, without, known = 0, 0, 0
+    tokens, types, chars = [np.zeros(0, np.int32)], [np.zeros(0, np.uint8)], [np.zeros((0, 2), np.int32)]
+    rows: list[tuple[int, ...]] = []  # example, first, size, begin in chars, first and last token of the answer
+    places: dict[str, tuple[int, np.ndarray]] = {}  # by context, where its tokens begin in chars, and its part
+    for number, (example, question, context) in enumerate(_questions(plain, examples)):
+        if len(question) > MAX_QUESTION:
+            text = example.question[: question.offsets[MAX_QUESTION - 1][1]]
+            question, long = plain.encode(text, add_special_tokens=False), long + 1
+        room, count = max_length - special - len(question), len(context)
+        if count > room and room <= stride:
+            raise ValueError(
+                f"question {example.id}: its {len(question)} tokens leave {max(0, room)} of max_length={max_length} "
+                f"to a context of {count}, and stride={stride} of them are shared; raise max_length or lower stride"
+            )
+        if example.context not in places:
+            chars.append(np.array(context.offsets, np.int32).reshape(-1, 2))
+            places[example.context], known = (known, chars[-1]), known + count
+        begin, own = places[example.context]
+        answer = (1, 0)
+        if training and example.spans:
+            answer = _answer_tokens(own, example.spans[0])
+            without += answer[0] > answer[1]
+        whole = framed.post_process(question, context)
+        first = len(whole) - end - min(room, count)
+        for turn, row in enumerate([whole, *whole.overflowing]):
+            start, size = turn * (room - stride), len(row) - first - end
+            tokens.append(np.array(row.ids, np.int32))
+            types.append(np.array(whole.type_ids[:first] + whole.type_ids[-1:] * (size + end), np.uint8))
+            here = start <= answer[0] <= answer[1] < start + size
+            shown = (first + answer[0] - start, first + answer[1] - start) if here else (cls, cls)
+            rows.append((number, first, size, begin + start, *shown))
+    counts |= {f"questions cut to {MAX_QUESTION} tokens": long, "answers without a token": without}
+    table = np.array(rows, np.int64).reshape(-1, 6).T
+    return Windows(
+        examples=examples,
+        tokens=np.concatenate(tokens),
+        types=np.concatenate(types) if "token_type_ids" in tokenizer.model_input_names else None,
+        offsets=np.cumsum([len(each) for each in tokens]),
+        pad=tokenizer.pad_token_id,
+        max_length=max_length,
+        counts={name: count for name, count in counts.items() if count},
+        labels={"start_positions": table[4], "end_positions": table[5]} if training else {},
+        example=table[0],
+        first=table[1],
+        sizes=table[2],
+        begins=table[3],
+        chars=np.concatenate(chars),
+        cls=cls,
+    )
 
 
-def _decode_numbers(ids: Sequence[str], _: Sequence[str], outputs: Sequence[np.ndarray]) -> list[Prediction]:
-    return [Prediction(i, float(output[0])) for i, output in zip(ids, outputs, strict=True)]
+def _questions(
+    rust: Tokenizer, examples: Sequence[QuestionExample]
+) -> Iterator[tuple[QuestionExample, Encoding, Encoding]]:
+    """Tokenise questions, and each context once however many questions are asked about it."""
+    for begin in range(0, len(examples), AT_ONCE):
+        part = examples[begin : begin + AT_ONCE]
+        contexts = list(dict.fromkeys(each.context for each in part))
+        found = dict(zip(contexts, rust.encode_batch(contexts, add_special_tokens=False), strict=True))
+        questions = rust.encode_batch([each.question for each in part], add_special_tokens=False)
+        yield from ((each, question, found[each.context]) for each, question in zip(part, questions, strict=True))
 
 
-def _decode_labels(ids: Sequence[str], labels: Sequence[str], outputs: Sequence[np.ndarray]) -> list[Prediction]:
-    logits = np.stack(outputs)
-    scores = np.round(expit(logits), DIGITS).tolist()
-    held = [tuple(label for label, value in zip(labels, row, strict=True) if value > 0) for row in logits]
-    return [Prediction(i, value, {"scores": each}) for i, value, each in zip(ids, held, scores, strict=True)]
+def _answer_tokens(chars: np.ndarray, span: tuple[int, int]) -> tuple[int, int]:
+    """Return the first and the last token that share a character with a span; chars are the tokens' places, (N, 2)."""
+    first, last = chars[:, 1].searchsorted(span[0], side="right"), chars[:, 0].searchsorted(span[1]) - 1
+    return int(first), int(last)
 
 
-DECODERS: dict[str, Callable[[Sequence[str], Sequence[str], Sequence[np.ndarray]], list[Prediction]]] = {
-    "single_label_classification": _decode_classes,
-    "multi_label_classification": _decode_labels,
-    "regression": _decode_numbers,
-}
+def _encoded(rust: Tokenizer, inputs: Sequence[Any], **options: Any) -> Iterator[Encoding]:
+    for begin in range(0, len(inputs), AT_ONCE):
+        yield from rust.encode_batch(inputs[begin : begin + AT_ONCE], **options)
 
 
-def _decode_tags(
-    ids: Sequence[str],
-    labels: Sequence[str],
-    sizes: np.ndarray,
-    tokens: np.ndarray,
-    places: np.ndarray,
-    outputs: Sequence[np.ndarray],
-) -> list[Prediction]:
-    """Tag an example's `sizes` words, of which those of numbers `places` have their first tokens at `tokens`, (W,)."""
-    tags = np.full(sizes.sum(), "", dtype=object)
-    tags[places] = np.array(labels, dtype=object)[np.concatenate(outputs).take(tokens, axis=0).argmax(1)]
-    values, ends = tags.tolist(), np.cumsum(sizes).tolist()
-    return [Prediction(i, tuple(values[a:b])) for i, a, b in zip(ids, [0, *ends], ends, strict=False)]
+def _rust_half(tokenizer: Any) -> Tokenizer:
+    """Copy what does the work in a fast tokenizer, so that its settings here are nobody else's."""
+    if not tokenizer.is_fast:
+        raise ValueError(f"{type(tokenizer).__name__} is not a fast tokenizer: its folder needs a tokenizer.json")
+    rust = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+    rust.no_padding()
+    rust.no_truncation()
+    return rust

@@ -15,7 +15,8 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,25 +39,17 @@ from linkbert.model.step import DTYPES, choose_precision
 from linkbert.pretraining.distributed import choose_device
 from linkbert.pretraining.loop import deterministic
 from linkbert.records import IGNORED
-from linkbert.tasks.answers import best_threshold, refuse
-from linkbert.tasks.examples import Features, Prediction, Splits
-from linkbert.tasks.features import labels_of, make_features, problem_type
-from linkbert.tasks.metrics import score
+from linkbert.tasks.examples import Prediction, Splits
+from linkbert.tasks.features import Rows
+from linkbert.tasks.kinds import Kind, RowForm, kind_of
 from linkbert.tasks.settings import FineTuneConfig
 from linkbert.tasks.table import Task
-from linkbert.tasks.windows import question_features
 
 POOL = 50  # batches whose rows are sorted by length together
 SPARE = 128  # rows of the word embeddings beyond the vocabulary, or one in a hundred: padding for fast kernels
-CLASSES = {
-    "text": transformers.AutoModelForSequenceClassification,
-    "tags": transformers.AutoModelForTokenClassification,
-    "question": transformers.AutoModelForQuestionAnswering,
-    "choice": transformers.AutoModelForMultipleChoice,
-}
 DROPOUTS = ("hidden_dropout_prob", "classifier_dropout", "hidden_dropout", "embedding_dropout", "mlp_dropout")
 ATTENTION_DROPOUTS = ("attention_probs_dropout_prob", "attention_dropout")
-Progress = Callable[[str, int, int, float], None]  # what is done; steps done, of how many; seconds in them
+Progress = Callable[[str, int, int, float], None]  # what is done; steps or rows done, of how many; seconds in them
 
 
 @dataclass
@@ -66,10 +59,10 @@ class FineTuned:
     model: nn.Module
     tokenizer: Any
     labels: tuple[str, ...]
-    predictions: dict[str, list[Prediction]]  # of dev, of test
     notes: list[str]
-    counts: dict[str, int]
-    epochs: list[dict[str, float]]  # loss of each, and its score on dev where early_stop asks for it
+    predictions: dict[str, Sequence[Prediction]] = field(default_factory=dict)  # of dev, of test
+    counts: dict[str, int] = field(default_factory=dict)
+    epochs: list[dict[str, float]] = field(default_factory=list)  # loss of each; its score on dev with early_stop
     steps: int = 0
     seconds: float = 0.0  # of training, without evaluations
     examples_per_second: float = 0.0  # rows trained on
@@ -97,69 +90,53 @@ def fine_tune(
     micro_batch = settings.micro_batch_size or (16_384 if device.type == "cuda" else 1_024)  # docs/log.md, 2026-11-27
     settings = settings.replace(precision=choose_precision(settings.precision, device), micro_batch_size=micro_batch)
     torch.manual_seed(settings.seed)
-    tokenizer, config = open_folder(folder)
-    labels = tuple(config.id2label.values()) if trained else labels_of(task, splits.train)
-    if task.kind in ("choice", "question") or (trained and config.problem_type == "regression"):
-        labels = ()
-    model, notes = load_model(task, folder, config, labels, settings)
+    kind, (tokenizer, config) = kind_of(task), open_folder(folder)
+    labels = kind.labels(splits.train)
+    if trained and not kind.outputs:
+        labels = () if config.problem_type == "regression" else tuple(config.id2label.values())
+    model, notes = load_model(kind, folder, config, labels, settings)
     notes.append(f"computed in {settings.precision}")
     model.to(device)
     length = min(settings.max_length, getattr(tokenizer, "model_max_length", settings.max_length))
     if length < settings.max_length:
         notes.append(f"rows of at most {length} tokens: the encoder reads no more")
+    result = FineTuned(model, tokenizer, labels, notes)
 
-    def features(examples: Sequence[Any], *, training: bool = False) -> Features:
-        if task.kind == "question":
-            return question_features(examples, tokenizer, max_length=length, stride=settings.stride, training=training)
-        return make_features(task, examples, tokenizer, labels, max_length=length, training=training)
+    def tokenise(split: str, *, training: bool = False) -> Rows:
+        form = RowForm(tokenizer, length, settings.stride, labels)
+        rows = kind.rows(getattr(splits, split), form, training=training)
+        result.counts |= {f"{split}: {name}": count for name, count in rows.counts.items()}
+        return rows
 
-    result = FineTuned(model, tokenizer, labels, {}, notes, {}, [])
+    def answer(split: str, rows: Rows) -> list[Prediction]:
+        return kind.decode(rows, predict(model, rows, settings, device, partial(progress, split)))
 
-    def answer(split: str, rows: Features) -> list[Prediction]:
-        told = lambda done, count, seconds: progress(split, done, count, seconds)  # noqa: E731
-        return rows.decode(predict(model, rows, settings, device, told))
+    def score_on_dev() -> float:
+        predictions: Sequence[Prediction] = answer("dev", dev)
+        if decided := kind.decide(splits.dev, predictions):
+            predictions = decided[0](predictions)
+        return kind.score(splits.dev, predictions, task.metrics[:1])[task.metrics[0]]
 
     with deterministic(device):
-        dev: Any = features(splits.dev) if splits.dev else None
-        if not trained:
-            train = features(splits.train, training=True)
-            result.counts |= {f"train: {name}": count for name, count in train.counts.items()}
-            evaluate = None
-            if settings.early_stop:
-                evaluate = lambda: score_on_dev(task, splits, answer("dev", dev))  # noqa: E731
+        train = None if trained else tokenise("train", training=True)
+        dev = tokenise("dev")
+        if train:
+            evaluate = score_on_dev if settings.early_stop else None
             result.steps, result.seconds, result.epochs = train_model(
                 model, train, settings, device, evaluate=evaluate, progress=progress
             )
             if evaluate:
                 best = int(np.argmax([each["dev"] for each in result.epochs])) + 1
                 notes.append(f"the model of epoch {best} of {len(result.epochs)}, the best on dev")
-            rows = sum(each["rows"] for each in result.epochs)
-            result.examples_per_second = rows / max(result.seconds, 1e-9)
+            result.examples_per_second = sum(each["rows"] for each in result.epochs) / max(result.seconds, 1e-9)
         if splits.dev:
             result.predictions["dev"] = answer("dev", dev)
-            result.counts |= {f"dev: {name}": count for name, count in dev.counts.items()}
         if test and splits.test:
-            rows_of_test = features(splits.test)
-            result.predictions["test"] = answer("test", rows_of_test)
-            result.counts |= {f"test: {name}": count for name, count in rows_of_test.counts.items()}
-    if task.kind == "question" and splits.dev:
-        refuse_on_dev(splits, result)
+            result.predictions["test"] = answer("test", tokenise("test"))
+    if splits.dev and (decided := kind.decide(splits.dev, result.predictions["dev"])):
+        notes.append(decided[1])
+        result.predictions = {name: decided[0](each) for name, each in result.predictions.items()}
     return result
-
-
-def score_on_dev(task: Task, splits: Splits, predictions: Sequence[Any]) -> float:
-    """Give the first metric of dev, at the threshold of no answer that is the best for it where there is one."""
-    if task.kind == "question":
-        predictions = refuse(predictions, best_threshold(splits.dev, predictions))  # type: ignore[arg-type]
-    return score(task.metrics[:1], splits.dev, predictions)[task.metrics[0]]
-
-
-def refuse_on_dev(splits: Splits, result: FineTuned) -> None:
-    """Choose on dev the score above which a question has no answer, where some have none, and use it on test, too."""
-    threshold = best_threshold(splits.dev, result.predictions["dev"])  # type: ignore[arg-type]
-    if math.isfinite(threshold):
-        result.notes.append(f"no answer where its score is above {threshold:.4g}, chosen on dev")
-        result.predictions = {name: refuse(each, threshold) for name, each in result.predictions.items()}
 
 
 def open_folder(folder: Path) -> tuple[Any, Any]:
@@ -168,8 +145,8 @@ def open_folder(folder: Path) -> tuple[Any, Any]:
     transformers.utils.logging.disable_progress_bar()
     vocabulary = load_vocabulary(folder)
     known = (folder / "tokenizer_config.json").is_file() or (folder / "tokenizer.json").is_file()
-    told = {} if known else {"do_lower_case": vocabulary.lowercase}
-    tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **told)
+    more = {} if known else {"do_lower_case": vocabulary.lowercase}
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **more)
     config = transformers.AutoConfig.from_pretrained(folder)
     rows = config.vocab_size
     if not len(tokenizer) <= rows <= max(len(tokenizer) + SPARE, 1.01 * len(tokenizer)):
@@ -183,30 +160,25 @@ def open_folder(folder: Path) -> tuple[Any, Any]:
 
 
 def load_model(
-    task: Task, folder: Path, config: Any, labels: Sequence[str], settings: FineTuneConfig
+    kind: Kind, folder: Path, config: Any, labels: Sequence[str], settings: FineTuneConfig
 ) -> tuple[nn.Module, list[str]]:
-    """Load an encoder under the head that a kind of task takes; say what of it starts anew besides the head."""
-    config.id2label = (
-        {0: "LABEL_0", 1: "LABEL_1"} if task.kind == "question" else dict(enumerate(labels or ["LABEL_0"]))
-    )
+    """Load an encoder under the head of a kind of task; return it, and notes on what else of it is initialised."""
+    config.id2label = dict(enumerate(labels or [f"LABEL_{i}" for i in range(max(kind.outputs, 1))]))
     config.label2id = {label: i for i, label in config.id2label.items()}
-    config.problem_type = problem_type(task, labels) if task.kind == "text" else None
-    for knobs, rate in (
-        (DROPOUTS, settings.hidden_dropout_prob),
-        (ATTENTION_DROPOUTS, settings.attention_probs_dropout_prob),
-    ):
-        for name in knobs:
-            if hasattr(config, name):
-                setattr(config, name, rate)
+    config.problem_type = kind.problem(labels)
+    rates = dict.fromkeys(DROPOUTS, settings.hidden_dropout_prob)
+    for name, rate in (rates | dict.fromkeys(ATTENTION_DROPOUTS, settings.attention_probs_dropout_prob)).items():
+        if hasattr(config, name):
+            setattr(config, name, rate)
     find_weights(folder)  # says what is missing
-    model, found = CLASSES[task.kind].from_pretrained(
+    model, found = getattr(transformers, kind.head).from_pretrained(
         folder, config=config, dtype=torch.float32, use_safetensors=True, output_loading_info=True
     )
     missing = [name for name in found["missing_keys"] if name.startswith(f"{model.base_model_prefix}.")]
     pooler = [name for name in missing if ".pooler." in name]
     if len(missing) > len(pooler):
         raise ValueError(f"{folder} lacks weights of its encoder, such as {min(set(missing) - set(pooler))}")
-    return model, ["the pooler starts anew: the encoder has none"] if pooler else []
+    return model, ["the pooler starts from scratch: the encoder has none"] if pooler else []
 
 
 def batches_of_epoch(lengths: np.ndarray, size: int, *, seed: int, epoch: int) -> list[np.ndarray]:
@@ -233,14 +205,14 @@ def cut(rows: np.ndarray, lengths: np.ndarray, most: int) -> Iterator[np.ndarray
 
 def train_model(
     model: Any,
-    features: Features,
+    features: Rows,
     settings: FineTuneConfig,
     device: torch.device,
     *,
     evaluate: Callable[[], float] | None = None,
     progress: Progress = lambda *_: None,
 ) -> tuple[int, float, list[dict[str, float]]]:
-    """Train a model in place: give the steps, the seconds in them, and each epoch's rows, loss and dev score."""
+    """Train a model in place; return the steps, the seconds in them, and each epoch's rows, loss and dev score."""
     lengths = np.asarray(features.lengths)
     if not len(lengths):
         raise ValueError("no example can be trained on: train has none, or none whose answer stands in its context")
@@ -261,7 +233,7 @@ def train_model(
     epochs: list[dict[str, float]] = []
     while place < steps:
         model.train()
-        begun, before, total, trained = time.perf_counter(), seconds, 0.0, 0
+        start, before, total, trained = time.perf_counter(), seconds, 0.0, 0
         for batch in batches_of_epoch(lengths, settings.batch_size, seed=settings.seed, epoch=len(epochs)):
             rate = learning_rate(place, peak=settings.learning_rate, warmup=warmup, steps=steps)
             set_learning_rate(optimizer, rate)
@@ -283,8 +255,8 @@ def train_model(
             scaler.step(optimizer)
             scaler.update()
             optimizer.zero_grad(set_to_none=True)
-            step, trained, seconds = step + 1, trained + len(batch), before + time.perf_counter() - begun
-            # With a budget the schedule comes down in its time, if that is over sooner.
+            step, trained, seconds = step + 1, trained + len(batch), before + time.perf_counter() - start
+            # With a budget the schedule ends with its time, if that is over sooner.
             place = max(step, steps * seconds / settings.budget_seconds) if settings.budget_seconds else step
             progress("training", step, steps if place <= step else math.ceil(steps * step / place), seconds)
             if place >= steps:
@@ -312,24 +284,23 @@ def weight(batch: Mapping[str, np.ndarray]) -> int:
 
 def predict(
     model: Any,
-    features: Features,
+    features: Rows,
     settings: FineTuneConfig,
     device: torch.device,
     progress: Callable[[int, int, float], None] = lambda *_: None,
 ) -> list[np.ndarray]:
-    """Give the model's output of every row, float32, as `Features.decode` takes it; rows of one length go together."""
+    """Return the model's output of every row, float32, as `Kind.decode` takes it; rows of one length go together."""
     lengths = np.asarray(features.lengths)
     outputs: list[Any] = [None] * len(lengths)
     if not outputs:
         return outputs
     sequences = math.prod(features.batch([0])["input_ids"].shape[:-1])
-    begun, done = time.perf_counter(), 0
+    start, done = time.perf_counter(), 0
     model.eval()
     with torch.inference_mode(), autocast(device, settings):
         for rows in cut(np.argsort(-lengths, kind="stable"), sequences * lengths, settings.micro_batch_size):
             batch = features.batch(rows)
-            labels = ("labels", "start_positions", "end_positions")
-            output = model(**to_tensors({name: each for name, each in batch.items() if name not in labels}, device))
+            output = model(**to_tensors(batch, device))
             logits = [output.start_logits, output.end_logits] if "start_logits" in output else [output.logits]
             found = [each.float().cpu().numpy() for each in logits]
             for number, row in enumerate(rows):
@@ -340,12 +311,12 @@ def predict(
                 else:
                     outputs[row] = found[0][number]
             done += len(rows)
-            progress(done, len(lengths), time.perf_counter() - begun)
+            progress(done, len(lengths), time.perf_counter() - start)
     return outputs
 
 
 def autocast(device: torch.device, settings: FineTuneConfig) -> torch.autocast:
-    """Give the context of a forward pass in the precision asked for."""
+    """Return the context of a forward pass in the precision asked for."""
     return torch.autocast(device.type, DTYPES[settings.precision], enabled=settings.precision != "fp32")
 
 

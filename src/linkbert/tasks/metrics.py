@@ -1,4 +1,4 @@
-"""Scores as the official scorers have them, with intervals; averages of suites; what one scores without a model.
+"""Scores as the official scorers have them, with intervals, and averages of suites.
 
 A metric is a row of numbers for each example and a function of their sum: `value(statistics.sum(0))`. So the score of
 any selection of examples, a bootstrap's or a group's, costs one sum, and a thousand of them one product of matrices.
@@ -8,27 +8,21 @@ prediction) is 0, as scikit-learn and seqeval have it.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from linkbert.config import nearest
 from linkbert.files import replacing
 from linkbert.tasks.answers import answer_scores
-from linkbert.tasks.examples import (
-    ChoiceExample,
-    Example,
-    Prediction,
-    QuestionExample,
-    TaggedExample,
-    TextExample,
-    gold,
-)
-from linkbert.tasks.table import Task
+from linkbert.tasks.examples import Example, Prediction, known_gold
+
+if TYPE_CHECKING:
+    from linkbert.tasks.table import Task
 
 NEGATIVE = "0"  # the class of "no relation" in ChemProt, DDI and GAD
 POSITIVE = "1"  # of paraphrases, in MRPC and QQP
@@ -47,170 +41,6 @@ class Metric:
     each: Callable[[np.ndarray], np.ndarray]  # (N, K) -> (N,): how well one example is answered, higher is better
 
 
-def score(names: Sequence[str], examples: Sequence[Example], predictions: Sequence[Prediction]) -> dict[str, float]:
-    """Score predictions, which stand in the order of the examples, by each of the metrics named.
-
-    An example without a label, and a prediction of another id, are ValueErrors.
-    """
-    return {name: float(metric.value(found.sum(0))) for name, metric, found in _found(names, examples, predictions)}
-
-
-def per_example(names: Sequence[str], examples: Sequence[Example], predictions: Sequence[Prediction]) -> np.ndarray:
-    """Give how well each example is answered by the first metric, (N,) float64, to compare two models.
-
-    Right or wrong (1, 0) for classes and options; the F1 of a sentence's entities, or of an abstract's labels, 1 where
-    there is nothing to find and nothing found; for a number, minus its distance from the gold one.
-    """
-    ((_, metric, found),) = _found(names[:1], examples, predictions)
-    return metric.each(found)
-
-
-def intervals(
-    names: Sequence[str],
-    examples: Sequence[Example],
-    predictions: Sequence[Prediction],
-    *,
-    samples: int = 1000,
-    seed: int = 0,
-) -> dict[str, tuple[float, float]]:
-    """Give the 95 % interval of each score: the bootstrap's percentiles over examples, or over groups of them.
-
-    Sentences of one document, which share their `group`, are drawn together; not so questions, whose group is a kind.
-    Ranks (spearman) are those of the whole sample.
-    """
-    rng = np.random.default_rng(seed)
-    keys = [
-        i if isinstance(example, QuestionExample) or not example.group else example.group
-        for i, example in enumerate(examples)
-    ]
-    numbers = {key: i for i, key in enumerate(dict.fromkeys(keys))}
-    group, size = np.array([numbers[key] for key in keys], dtype=np.int64), len(numbers)
-    found = [(name, metric, _sums(each, group, size)) for name, metric, each in _found(names, examples, predictions)]
-    scores: dict[str, list[np.ndarray]] = {name: [] for name in names}
-    step = max(1, DRAWN // max(size, 1))
-    for begin in range(0, samples, step):
-        count = min(step, samples - begin)
-        drawn = rng.integers(size, size=(count, size)) + size * np.arange(count)[:, None]
-        times = np.bincount(drawn.ravel(), minlength=count * size).reshape(count, size)  # how often each is drawn
-        for name, metric, sums in found:
-            scores[name].append(metric.value(times @ sums))
-    ends = {name: np.percentile(np.concatenate(values), (2.5, 97.5)) for name, values in scores.items()}
-    return {name: (float(low), float(high)) for name, (low, high) in ends.items()}
-
-
-def counted_metrics(task: Task) -> tuple[str, ...]:
-    """Give the metrics whose mean is a task's score: in GLUE all, else the first."""
-    return task.metrics if task.suite == "glue" else task.metrics[:1]
-
-
-def suite_score(scored: Sequence[tuple[Task, Mapping[str, float]]]) -> float:
-    """Average the scores of a suite's tasks as its authors do; which tasks it takes is the caller's affair.
-
-    A task counts with the mean of its `counted_metrics`. Tasks of one group (MNLI's two sets,
-    BLURB's kinds) are averaged first, then the groups and the tasks without one.
-    """
-    groups: dict[str, list[float]] = {}
-    for task, scores in scored:
-        value = float(np.mean([scores[name] for name in counted_metrics(task)]))
-        groups.setdefault(task.group or task.name, []).append(value)
-    return float(np.mean([np.mean(values) for values in groups.values()]))
-
-
-def majority(task: Task, train: Sequence[Example], examples: Sequence[Example]) -> list[Prediction]:
-    """Answer without reading: the commonest label of train (of the examples, where there is no train).
-
-    A number: their mean. Tags: O. A question: no answer, which is right where there is none.
-    """
-    labels = [_gold(example) for example in train or examples]
-    if task.kind in ("tags", "question"):
-        return [_constant(example, "O" if task.kind == "tags" else "") for example in examples]
-    if isinstance(labels[0], float):
-        common: Any = float(np.mean(labels))
-    else:
-        common = min(Counter(labels).items(), key=lambda item: (-item[1], item[0]))[0]
-    return [_constant(example, common) for example in examples]
-
-
-def baselines(task: Task, train: Sequence[Example], examples: Sequence[Example]) -> dict[str, dict[str, float]]:
-    """Score `majority`, and `chance`: every answer the same number of times, that is the expected sums of a guess.
-
-    For several labels, each holds with probability 1/2; for tags, a sentence gets one tag; numbers and questions, which
-    cannot be guessed so, get majority's score.
-    """
-    first = majority(task, train, examples)
-    answers: list[Any] = []
-    if isinstance(examples[0], ChoiceExample):
-        answers = list(range(len(examples[0].options)))
-    elif isinstance(examples[0], TaggedExample):
-        answers = sorted({tag for example in train or examples for tag in _gold(example)})
-    elif isinstance(examples[0], TextExample) and not isinstance(_gold(examples[0]), float):
-        gold = [_gold(example) for example in train or examples]
-        answers = [(), tuple(sorted(set().union(*gold)))] if isinstance(gold[0], tuple) else sorted(set(gold))
-    guessed = [_constant(example, answer) for answer in answers for example in examples]
-    return {
-        "majority": score(task.metrics, examples, first),
-        "chance": score(task.metrics, list(examples) * len(answers) or examples, guessed or first),
-    }
-
-
-def write_submission(task: Task, predictions: Sequence[Prediction], folder: Path) -> Path:
-    """Write a file for GLUE's server, `folder/RTE.tsv`: `index<TAB>prediction`, the label's word or a number of 0 to 5.
-
-    The index counts the lines of the test file, whose order the predictions keep.
-    """
-    if task.name not in SUBMISSIONS:
-        raise ValueError(f"GLUE's server takes no {task.name}; it takes {', '.join(SUBMISSIONS)}")
-    path = folder / f"{SUBMISSIONS[task.name]}.tsv"
-    words = [
-        f"{min(max(each.value, 0.0), 5.0):.3f}" if isinstance(each.value, float) else each.value for each in predictions
-    ]
-    with replacing(path) as part:
-        lines = ["index\tprediction", *(f"{i}\t{word}" for i, word in enumerate(words))]
-        part.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return path
-
-
-SUBMISSIONS = {  # the names that GLUE's server wants, by the names of tasks.toml
-    "cola": "CoLA",
-    "sst2": "SST-2",
-    "mrpc": "MRPC",
-    "qqp": "QQP",
-    "stsb": "STS-B",
-    "mnli-matched": "MNLI-m",
-    "mnli-mismatched": "MNLI-mm",
-    "qnli": "QNLI",
-    "rte": "RTE",
-}
-
-
-def _found(
-    names: Sequence[str], examples: Sequence[Example], predictions: Sequence[Prediction]
-) -> list[tuple[str, Metric, np.ndarray]]:
-    """Give the statistics of each metric, (N, K)."""
-    if [example.id for example in examples] != [each.id for each in predictions]:
-        raise ValueError(
-            f"{len(predictions)} predictions are not those of the {len(examples)} examples, in their order"
-        )
-    return [(name, METRICS[name], METRICS[name].statistics(examples, predictions)) for name in names]
-
-
-def _gold(example: Example) -> Any:
-    known = gold(example)
-    if known is None:
-        raise ValueError(f"example {example.id} has no label: its split can be predicted, not scored")
-    return known
-
-
-def _constant(example: Example, answer: Any) -> Prediction:
-    return Prediction(example.id, (answer,) * len(example.words) if isinstance(example, TaggedExample) else answer)
-
-
-def _sums(rows: np.ndarray, group: np.ndarray, size: int) -> np.ndarray:
-    """Add the rows (N, K) up by the group (N,) they belong to: (size, K)."""
-    columns = [np.bincount(group, column, size) for column in rows.T]
-    return np.stack(columns, axis=1)
-
-
 def _divide(part: np.ndarray, whole: np.ndarray, empty: float = 0.0) -> np.ndarray:
     """Divide; `empty` where there is nothing to divide by."""
     part, whole = np.asarray(part, dtype=float), np.asarray(whole, dtype=float)
@@ -222,7 +52,7 @@ def _divide(part: np.ndarray, whole: np.ndarray, empty: float = 0.0) -> np.ndarr
 
 def _right(examples: Sequence[Any], predictions: Sequence[Prediction]) -> np.ndarray:
     """Columns: right, 1."""
-    right = [_gold(example) == each.value for example, each in zip(examples, predictions, strict=True)]
+    right = [known_gold(example) == each.value for example, each in zip(examples, predictions, strict=True)]
     return np.stack([np.array(right, dtype=float), np.ones(len(right))], axis=1)
 
 
@@ -244,7 +74,7 @@ def _of_answers(column: int) -> Statistics:
 
 def _confusion(examples: Sequence[Any], predictions: Sequence[Prediction]) -> np.ndarray:
     """Columns: the cells of the confusion matrix, gold by predicted."""
-    gold, predicted = [_gold(example) for example in examples], [each.value for each in predictions]
+    gold, predicted = [known_gold(example) for example in examples], [each.value for each in predictions]
     numbers = {label: i for i, label in enumerate(sorted({*gold, *predicted}))}
     cell = [numbers[g] * len(numbers) + numbers[p] for g, p in zip(gold, predicted, strict=True)]
     return np.eye(len(numbers) ** 2)[cell]
@@ -283,7 +113,7 @@ def _of_class(counts: Callable[[str], bool]) -> Statistics:
     """Columns of _f1, over the classes that count."""
 
     def statistics(examples: Sequence[Any], predictions: Sequence[Prediction]) -> np.ndarray:
-        pairs = [(_gold(example), each.value) for example, each in zip(examples, predictions, strict=True)]
+        pairs = [(known_gold(example), each.value) for example, each in zip(examples, predictions, strict=True)]
         rows = [(counts(p) and p == g, counts(p), counts(g)) for g, p in pairs]
         return np.array(rows, dtype=float).reshape(-1, 3)
 
@@ -291,7 +121,7 @@ def _of_class(counts: Callable[[str], bool]) -> Statistics:
 
 
 def _of_labels(examples: Sequence[Any], predictions: Sequence[Prediction]) -> np.ndarray:
-    pairs = [(set(_gold(example)), set(each.value)) for example, each in zip(examples, predictions, strict=True)]
+    pairs = [(set(known_gold(example)), set(each.value)) for example, each in zip(examples, predictions, strict=True)]
     return np.array([(len(p & g), len(p), len(g)) for g, p in pairs], dtype=float).reshape(-1, 3)
 
 
@@ -315,7 +145,7 @@ def _tag_codes(
     Returned: the types of gold and predicted tags, (W,), 0 for O; whether they are a B, (W,); the example of each word,
     (W,); the number of types, with O.
     """
-    gold, predicted = [_gold(example) for example in examples], [each.value for each in predictions]
+    gold, predicted = [known_gold(example) for example in examples], [each.value for each in predictions]
     lengths = np.fromiter(map(len, gold), np.int64, len(gold))
     other = np.flatnonzero(lengths != np.fromiter(map(len, predicted), np.int64, len(gold)))
     if len(other):
@@ -337,7 +167,7 @@ def _tag_codes(
 
 
 def _entities(types: np.ndarray, begins: np.ndarray, example: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Give a number for each entity's place and type, ascending, and the example it is in, both (E,).
+    """Return a number for each entity's place and type, ascending, and the example it is in, both (E,).
 
     As CoNLL's script and seqeval do: an I after O, or after another type, starts an entity, too.
     """
@@ -389,7 +219,7 @@ def _moments(gold: np.ndarray, predicted: np.ndarray) -> np.ndarray:
 
 
 def _numbers(examples: Sequence[Any], predictions: Sequence[Prediction]) -> tuple[np.ndarray, np.ndarray]:
-    gold = np.array([_gold(example) for example in examples], dtype=float)
+    gold = np.array([known_gold(example) for example in examples], dtype=float)
     return gold, np.array([each.value for each in predictions], dtype=float)
 
 
@@ -433,3 +263,140 @@ METRICS = {
         Metric("spearman", _of_ranks, _correlation, _nearness),
     )
 }
+
+
+def score(
+    names: Sequence[str],
+    examples: Sequence[Example],
+    predictions: Sequence[Prediction],
+    *,
+    metrics: Mapping[str, Metric] = METRICS,
+) -> dict[str, float]:
+    """Score predictions, which stand in the order of the examples, by each of the metrics named.
+
+    An example without a label, and a prediction of another id, are ValueErrors.
+    """
+    found = _statistics(names, examples, predictions, metrics)
+    return {name: float(metrics[name].value(rows.sum(0))) for name, rows in found.items()}
+
+
+def per_example(
+    name: str,
+    examples: Sequence[Example],
+    predictions: Sequence[Prediction],
+    *,
+    metrics: Mapping[str, Metric] = METRICS,
+) -> np.ndarray:
+    """Return how well each example is answered by a metric, (N,) float64, to compare two models.
+
+    Right or wrong (1, 0) for classes and options; the F1 of a sentence's entities, or of an abstract's labels, 1 where
+    there is nothing to find and nothing found; for a number, minus its distance from the gold one.
+    """
+    return metrics[name].each(_statistics([name], examples, predictions, metrics)[name])
+
+
+def intervals(
+    names: Sequence[str],
+    examples: Sequence[Example],
+    predictions: Sequence[Prediction],
+    *,
+    samples: int = 1000,
+    metrics: Mapping[str, Metric] = METRICS,
+) -> dict[str, tuple[float, float]]:
+    """Return the 95 % interval of each score: the bootstrap's percentiles over examples, or over groups of them.
+
+    Sentences of one document, which share their `group`, are drawn together; not so questions, whose group is a kind.
+    Ranks (spearman) are those of the whole sample.
+    """
+    keys = [i if each.reports_groups or not each.group else each.group for i, each in enumerate(examples)]
+    numbers = {key: i for i, key in enumerate(dict.fromkeys(keys))}
+    group = np.array([numbers[key] for key in keys], dtype=np.int64)
+    ends = {}
+    for name, rows in _statistics(names, examples, predictions, metrics).items():
+        sums = np.stack([np.bincount(group, column, len(numbers)) for column in rows.T], axis=1)
+        ends[name] = interval_of(bootstrap(sums, metrics[name].value, samples=samples))
+    return ends
+
+
+def bootstrap(
+    rows: np.ndarray, value: Callable[[np.ndarray], np.ndarray], *, samples: int, seed: int = 0
+) -> np.ndarray:
+    """Draw as many rows (N, K) as there are, with replacement, `samples` times: the `value` of each sum, (samples,)."""
+    rng, size, found = np.random.default_rng(seed), len(rows), []
+    step = max(1, DRAWN // max(size, 1))
+    for begin in range(0, samples, step):
+        count = min(step, samples - begin)
+        drawn = rng.integers(size, size=(count, size)) + size * np.arange(count)[:, None]
+        times = np.bincount(drawn.ravel(), minlength=count * size).reshape(count, size)  # how often each is drawn
+        found.append(value(times @ rows))
+    return np.concatenate(found)
+
+
+def interval_of(values: np.ndarray) -> tuple[float, float]:
+    """Return the 95 % interval of a bootstrap's values: its percentiles."""
+    low, high = np.percentile(values, (2.5, 97.5))
+    return float(low), float(high)
+
+
+def counted_metrics(task: Task) -> tuple[str, ...]:
+    """Return the metrics whose mean is a task's score: in GLUE all, else the first."""
+    return task.metrics if task.suite == "glue" else task.metrics[:1]
+
+
+def suite_score(scored: Sequence[tuple[Task, Mapping[str, float]]]) -> float:
+    """Average the scores of a suite's tasks as its authors do; which tasks it takes is the caller's affair.
+
+    A task counts with the mean of its `counted_metrics`. Tasks of one group (MNLI's two sets,
+    BLURB's kinds) are averaged first, then the groups and the tasks without one.
+    """
+    groups: dict[str, list[float]] = {}
+    for task, scores in scored:
+        value = float(np.mean([scores[name] for name in counted_metrics(task)]))
+        groups.setdefault(task.group or task.name, []).append(value)
+    return float(np.mean([np.mean(values) for values in groups.values()]))
+
+
+def write_submission(task: Task, predictions: Sequence[Prediction], folder: Path) -> Path:
+    """Write a file for GLUE's server, `folder/RTE.tsv`: `index<TAB>prediction`, the label's word or a number of 0 to 5.
+
+    The index counts the lines of the test file, whose order the predictions keep.
+    """
+    if task.name not in SUBMISSIONS:
+        raise ValueError(f"GLUE's server takes no {task.name}; it takes {', '.join(SUBMISSIONS)}")
+    path = folder / f"{SUBMISSIONS[task.name]}.tsv"
+    words = [
+        f"{min(max(each.value, 0.0), 5.0):.3f}" if isinstance(each.value, float) else each.value for each in predictions
+    ]
+    with replacing(path) as part:
+        lines = ["index\tprediction", *(f"{i}\t{word}" for i, word in enumerate(words))]
+        part.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+SUBMISSIONS = {  # the names that GLUE's server wants, by the names of tasks.toml
+    "cola": "CoLA",
+    "sst2": "SST-2",
+    "mrpc": "MRPC",
+    "qqp": "QQP",
+    "stsb": "STS-B",
+    "mnli-matched": "MNLI-m",
+    "mnli-mismatched": "MNLI-mm",
+    "qnli": "QNLI",
+    "rte": "RTE",
+}
+
+
+def _statistics(
+    names: Sequence[str],
+    examples: Sequence[Example],
+    predictions: Sequence[Prediction],
+    metrics: Mapping[str, Metric],
+) -> dict[str, np.ndarray]:
+    """Return the statistics of each metric, (N, K)."""
+    if [example.id for example in examples] != [each.id for each in predictions]:
+        raise ValueError(
+            f"{len(predictions)} predictions are not those of the {len(examples)} examples, in their order"
+        )
+    if unknown := sorted(set(names) - set(metrics)):
+        raise ValueError(f"unknown metric {unknown[0]!r}; {nearest(unknown[0], metrics)}")
+    return {name: metrics[name].statistics(examples, predictions) for name in names}

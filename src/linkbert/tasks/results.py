@@ -1,4 +1,4 @@
-"""What fine-tuning leaves behind: a folder with a line for each finished run, and the predictions behind it.
+"""What fine-tuning leaves behind, a folder with a line for each finished run, and the scores that are read from it.
 
     DIR/results.jsonl               a JSON object a run: task, model, settings, seed, scores, intervals, counts ...
     DIR/grid.jsonl                  the same, of runs that chose settings; they have scores on dev alone
@@ -9,6 +9,9 @@
 
 KEY is a hash of what decides a run. A line is written in one piece under a lock, after everything it names: a run that
 is killed leaves no line, whoever else is writing. Scores are in [0, 1].
+
+Runs that differ in their seed only make one Score. Where a model has been run with several settings, as by a grid, the
+score is that of the most seeds, then of the best mean on dev; the test set chooses nothing.
 """
 
 from __future__ import annotations
@@ -17,14 +20,21 @@ import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from linkbert.files import read_json_lines, replacing
-from linkbert.tasks.examples import ChoiceExample, Example, Prediction, QuestionExample, TaggedExample, gold
+from linkbert.tasks.examples import ChoiceExample, Example, Prediction
+from linkbert.tasks.metrics import suite_score
+from linkbert.tasks.table import Task, find_task, task_of, tasks
 
 RESULTS, GRID = "results.jsonl", "grid.jsonl"
+VARIATIONS = {"distract": "0", "distract_in": "all", "fraction": "1"}  # settings that make another task, if not these
+Result = dict[str, Any]  # a line of results.jsonl; `folder` is where it stands
 
 
 def run_key(decisive: Mapping[str, Any]) -> str:
@@ -33,7 +43,7 @@ def run_key(decisive: Mapping[str, Any]) -> str:
 
 
 def read_results(folder: Path, name: str = RESULTS) -> list[dict[str, Any]]:
-    """Read the finished runs of a folder, the last of each key; a line that was cut off is passed over."""
+    """Read the finished runs of a folder, the last of each key; a line that was cut off is skipped."""
     return list({record["key"]: record for record in read_json_lines(folder / name, "key", "task")}.values())
 
 
@@ -57,9 +67,9 @@ def write_predictions(
         for example, answer, score in zip(examples, predictions, scores, strict=True):
             line = {
                 "id": example.id,
-                "input": shown(example),
+                "input": example.shown,
                 **({"options": example.options} if isinstance(example, ChoiceExample) else {}),
-                "gold": gold(example),
+                "gold": example.gold,
                 "prediction": answer.value,
                 "score": score,
                 "details": answer.details,
@@ -67,11 +77,164 @@ def write_predictions(
             file.write(json.dumps(line, ensure_ascii=False) + "\n")
 
 
-def shown(example: Example) -> str:
-    """Write an example's input for people: of a question without its options or its context."""
-    match example:
-        case QuestionExample() | ChoiceExample():
-            return example.question
-        case TaggedExample():
-            return " ".join(example.words)
-    return "\n".join(filter(None, (example.a, example.b)))
+@dataclass(frozen=True)
+class Column:
+    """A task, or a variation of it: `squad distract=1..2`."""
+
+    name: str
+    variation: str = ""
+    own: Task | None = field(default=None, compare=False)  # where it is not known by its name
+
+    @property
+    def task(self) -> Task:
+        """Return its table."""
+        return self.own or find_task(self.name)
+
+    @property
+    def title(self) -> str:
+        """Name it in the head of a table."""
+        return f"{self.task.title} {self.variation}".strip()
+
+
+@dataclass(frozen=True)
+class Score:
+    """What the runs of one model say of one task."""
+
+    model: str
+    column: Column
+    runs: Sequence[Result]  # of one model, task and settings, by seed
+    others: int  # settings that were not chosen
+
+    @property
+    def wanted(self) -> str:
+        """Return the set on which the paper reads it."""
+        return wanted_split(self.column.task)
+
+    @property
+    def split(self) -> str:
+        """Return the set on which it is read."""
+        return split_of(self.column.task, self.runs)
+
+    def of(self, metric: str) -> np.ndarray:
+        """Return a metric of every run: float64 (runs,)."""
+        return np.array([run["scores"][self.split][metric] for run in self.runs])
+
+    @property
+    def values(self) -> np.ndarray:
+        """Return the score of every run that a table shows: the first metric, in GLUE the mean of all; (runs,)."""
+        return np.array([suite_score([(self.column.task, run["scores"][self.split])]) for run in self.runs])
+
+    def interval(self, metric: str) -> tuple[float, float] | None:
+        """Return the mean of the runs' 95 % intervals over the examples, where every run has one."""
+        known = [run["intervals"].get(self.split, {}).get(metric) for run in self.runs]
+        return tuple(np.mean(known, axis=0).tolist()) if all(known) else None
+
+    @property
+    def baselines(self) -> dict[str, dict[str, float]]:
+        """Return what the commonest answer and chance score on the same set."""
+        return self.runs[0]["baselines"].get(self.split, {})
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Return what the runs were made with."""
+        return self.runs[0]["settings"]
+
+
+def wanted_split(task: Task) -> str:
+    """Return the set on which the paper reads a task: GLUE's on dev."""
+    return "dev" if task.suite == "glue" else "test"
+
+
+def split_of(task: Task, runs: Sequence[Mapping[str, Any]]) -> str:
+    """Return the set on which runs of a task are read: the paper's, where every one has it."""
+    wanted = wanted_split(task)
+    return wanted if all(run["scores"].get(wanted) for run in runs) else {"dev": "test", "test": "dev"}[wanted]
+
+
+def read_folders(folders: Iterable[Path]) -> list[Result]:
+    """Read every finished run of results folders."""
+    return [{**result, "folder": folder} for folder in folders for result in read_results(folder)]
+
+
+def is_scored(run: Mapping[str, Any]) -> bool:
+    """Check whether a run has any score; one whose only set is a test set without public labels has none."""
+    return any(run["scores"].values())
+
+
+def choose_scores(results: Sequence[Result]) -> list[Score]:
+    """Group runs by model, task, variation and settings, and choose the settings that count; in the tasks' order.
+
+    Runs without a score are left out. An unknown task is a ValueError.
+    """
+    names = model_names(results)
+    found: dict[tuple[str, Column], dict[str, dict[int, Result]]] = {}
+    for result in results:
+        if not is_scored(result):
+            continue
+        task = task_of(result)
+        key = names[result["model_hash"]], Column(task.name, variation(result["settings"]), task if task.file else None)
+        settings = json.dumps([result["settings"], result["hashes"]], sort_keys=True)
+        found.setdefault(key, {}).setdefault(settings, {})[result["seed"]] = result  # a seed again: the later run
+
+    def worth(runs: Mapping[int, Result]) -> tuple[int, float]:
+        scores = [run["scores"]["dev"] for run in runs.values() if run["scores"].get("dev")]
+        first = [next(iter(each.values())) for each in scores]
+        return len(runs), float(np.mean(first)) if first else 0.0
+
+    scores = []
+    for (model, column), groups in found.items():
+        runs = max(groups.values(), key=worth)
+        chosen = [runs[seed] for seed in sorted(runs)]
+        scores.append(Score(model, column, chosen, len(groups) - 1))
+    order = {name: number for number, name in enumerate(tasks())}  # others stand behind
+    return sorted(scores, key=lambda score: (order.get(score.column.name, len(order)), score.column.variation))
+
+
+def scores_of(words: str, task: str | None = None) -> dict[Column, Score]:
+    """Find the scores that words name: "DIR" where it has one model, or "DIR:MODEL"; ValueErrors say what there is."""
+    folder, _, model = (words, "", "") if Path(words).is_dir() else words.rpartition(":")
+    if not (Path(folder or words) / "results.jsonl").is_file():
+        raise ValueError(f"{folder or words} has no results: fine-tune a model with `linkbert finetune ... --to DIR`")
+    scores = [score for score in choose_scores(read_folders([Path(folder)])) if not task or score.column.name == task]
+    names = list(dict.fromkeys(score.model for score in scores))
+    if not names:
+        raise ValueError(f"{folder} has no results of {task or 'any task'}: name another --task or folder")
+    if not model and len(names) == 1:
+        model = names[0]
+    if model not in names:
+        raise ValueError(f"name one model of {folder} as {folder}:MODEL, of {', '.join(names)}")
+    return {score.column: score for score in scores if score.model == model}
+
+
+def model_names(results: Iterable[Result]) -> dict[str, str]:
+    """Name models by the last part of their path, by all of it where two have one, with their hash where that is one.
+
+    A RUN's model is named as the RUN is.
+
+    >>> model_names([{"model": "runs/a", "model_hash": "12"}, {"model": "other/a/model", "model_hash": "34"}])
+    {'12': 'runs/a', '34': 'other/a'}
+    """
+    paths = {result["model_hash"]: str(result["model"]).rstrip("/").removesuffix("/model") for result in results}
+    names = {key: path.rpartition("/")[2] for key, path in paths.items()}
+    for longer in (paths, {key: f"{path} {key[:6]}" for key, path in paths.items()}):
+        taken = list(names.values())
+        names = {key: name if taken.count(name) == 1 else longer[key] for key, name in names.items()}
+    return names
+
+
+def variation(settings: Mapping[str, Any]) -> str:
+    """Say which other task the settings make of one: {"fraction": 0.1, "epochs": 3} -> "fraction=0.1"."""
+    given = ((key, f"{settings[key]:g}" if isinstance(settings[key], float) else str(settings[key] or usual))
+             for key, usual in VARIATIONS.items() if key in settings)  # fmt: skip
+    return " ".join(f"{key}={value}" for key, value in given if value != VARIATIONS[key])
+
+
+def differences(scores: Sequence[Score]) -> Iterator[str]:
+    """Say in which settings and data files scores of one column differ: "epochs 3 (a), 10 (b)"."""
+    for what, name in (("settings", ""), ("hashes", "the file ")):
+        tables = [score.runs[0][what] for score in scores]
+        for key in dict.fromkeys(key for table in tables for key in table):
+            values = [str(table.get(key, "-"))[:12] for table in tables]
+            if len(set(values)) > 1:
+                said = ", ".join(f"{value} ({score.model})" for value, score in zip(values, scores, strict=True))
+                yield f"{name}{key} {said}"

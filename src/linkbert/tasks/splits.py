@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import io
+import lzma
 import re
 import tarfile
 import zipfile
@@ -19,24 +20,30 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import IO, cast
+from typing import Any
 
+import fsspec  # type: ignore[import-untyped]
 import numpy as np
+from fsspec.utils import infer_compression  # type: ignore[import-untyped]
+from zstandard import ZstdError
 
+from linkbert import registry
 from linkbert.config import nearest
-from linkbert.files import COMPRESSIONS, DecompressedFile, fetch_from_hub, sha256
-from linkbert.tasks.examples import ChoiceExample, Example, QuestionExample, Splits, TaggedExample, TextExample, gold
-from linkbert.tasks.formats import FORMATS, Source
+from linkbert.files import COMPRESSIONS, fetch_from_hub, sha256
+from linkbert.tasks.examples import ChoiceExample, Example, QuestionExample, Splits, TaggedExample, TextExample
+from linkbert.tasks.formats import FORMATS, Format, Source
 from linkbert.tasks.questions import QUESTION_FORMATS, distracted, halve
 from linkbert.tasks.table import SPLITS, Task, find_task
 
 LONG = 5  # words of a text that two examples do not share by chance
 Files = tuple[tuple[str, Path], ...]  # a candidate: names as tasks.toml has them, and where they lie
+DAMAGE = (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, tarfile.TarError, ZstdError, RuntimeError)
+Data = Path | Mapping[str, Sequence[Example]]  # a folder, or the examples of each split
 
 
 def read_splits(
     task: Task,
-    data: Path,
+    data: Data,
     *,
     fraction: float = 1.0,
     dev_split: Path | None = None,
@@ -51,67 +58,84 @@ def read_splits(
     Examples without a label are left out, save of a test set that has none at all. An id that comes again in a split
     gets a number. ValueError: a file that is missing or cut, or that is not of its form.
     """
-    found, made = _plan(task, data)
-    counts, notes, hashes = Counter[str](), list[str](), dict[str, str]()
-    parts: dict[str, list[Example]] = {split: [] for split in SPLITS}
-    for split, files in found.items():
-        hashes |= {path.relative_to(data).as_posix(): sha256(path) for _, path in files}
-        odd = Counter[str]()
-        parts[split] = _checked(read_files(task, files, odd), odd, split == "test")
-        if not parts[split]:
-            column = task.options.get("columns", {}).get("label", "")
-            named = f" (looked for in column {column!r})" if odd["without a label"] and column else ""
-            raise ValueError(
-                f"{task.title}: {files[0][1]} holds no example with a label{named}: is it the {split} set?"
-            )
-        counts.update({f"{split}: {what}": number for what, number in odd.items()})
-    questions = cast(dict[str, list[QuestionExample]], parts)
+    parts, made, counts, hashes = _read_parts(task, data)
+    notes: list[str] = []
     if dev_split:
         if task.format != "mrqa":
             raise ValueError(
                 f"dev_split is for MRQA's dev sets, whose lines it numbers; {task.title} is not of that form"
             )
-        parts |= cast(dict[str, list[Example]], halve(questions["dev"], dev_split))
+        parts |= halve(parts["dev"], dev_split)
         notes.append("dev and test: MRQA's dev set, parted by dev_split")
     elif made:
-        source, by = task.split["from"], task.split.get("by", "id")
-        parts |= divide(parts[source], {split: task.split[split] for split in made}, rest=source, by=by)
-        whole = {"id": "examples", "texts": "texts"}.get(by, f"{by}s")
-        for split in {*made, source}:
-            if not parts[split]:
-                raise ValueError(f"{task.title}: {source} is too small to be divided by {by}: {split} is empty")
-        notes.append(f"{' and '.join(made)}: a split of our own, of {source}, by a hash of its {whole}")
+        notes.append(_divide_missing(task, parts, made))
     if fraction != 1 and parts["train"]:
         total = len(parts["train"])
         parts["train"] = sample(parts["train"], fraction)
         notes.append(f"train: {len(parts['train'])} of {total} examples ({fraction:g})")
     _count(parts, counts)
     if distract != "0":
-        if task.kind != "question":
-            raise ValueError(f"distract={distract} is for questions with a context; {task.title} has none")
-        found_bounds = re.fullmatch(r"(\d+)(?:\.\.(\d+))?", distract)
-        bounds = [int(each) for each in found_bounds.groups() if each] if found_bounds else []
-        if not bounds or bounds != sorted(bounds) or distract_in not in ("all", "eval"):
-            raise ValueError(f"distract={distract} distract_in={distract_in}: give such as 1..2, in all or eval")
-        for split in SPLITS[distract_in == "eval" :]:
-            parts[split] = [*distracted(questions[split], bounds[0], bounds[-1], others=questions[split])]
-        notes.append(
-            f"{distract} distracting documents before or after each context"
-            + " of dev and test" * (distract_in == "eval")
-        )
-    with suppress(ValueError):  # whose files are at hand; a model of it may be all the same
-        if task.model_of:
+        notes.append(_distract(task, parts, distract, distract_in))
+    if isinstance(data, Path) and task.model_of:
+        with suppress(ValueError):  # whose files are at hand; a model of it may be all the same
             model_of = model_task(task, data)
             notes.append(f"scored with the model of {model_of.title}")
             notes += _shared(model_of, data, parts)
     if not parts["test"]:
         notes.append("no test set: scored on dev")
-    elif task.kind != "question" and all(gold(example) is None for example in parts["test"]):
+    elif all(example.gold is None for example in parts["test"]):
         notes.append("the test set's labels are not public: scored on dev")
     if parts["train"]:
         notes += _unknown_labels(task, parts)
     found_counts = {what: number for what, number in sorted(counts.items()) if number}
     return Splits(parts["train"], parts["dev"], parts["test"], tuple(notes), found_counts, hashes)
+
+
+def _read_parts(task: Task, data: Data) -> tuple[dict[str, list[Any]], list[str], Counter[str], dict[str, str]]:
+    """Read the sets that are there; return them, the names of those to be made, counts, and hashes of the files."""
+    parts: dict[str, list[Any]] = {split: [] for split in SPLITS}
+    counts, hashes = Counter[str](), dict[str, str]()
+    found, made = (dict[str, Files](), list[str]()) if isinstance(data, Mapping) else _plan(task, data)
+    for split in SPLITS:
+        odd = Counter[str]()
+        if isinstance(data, Mapping):
+            parts[split] = _checked(data.get(split, ()), odd, split == "test")
+        elif split in found:
+            hashes |= {path.relative_to(data).as_posix(): sha256(path) for _, path in found[split]}
+            parts[split] = _checked(read_files(task, found[split], odd), odd, split == "test")
+            if not parts[split]:
+                column = task.options.get("columns", {}).get("label", "")
+                named = f" (looked for in column {column!r})" if odd["without a label"] and column else ""
+                raise ValueError(
+                    f"{task.title}: {found[split][0][1]} holds no example with a label{named}: is it the {split} set?"
+                )
+        counts.update({f"{split}: {what}": number for what, number in odd.items()})
+    return parts, made, counts, hashes
+
+
+def _divide_missing(task: Task, parts: dict[str, list[Any]], made: Sequence[str]) -> str:
+    """Make the sets that are missing of another one, as the table says; return the note on it."""
+    source, by = task.split["from"], task.split.get("by", "id")
+    parts |= divide(parts[source], {split: task.split[split] for split in made}, rest=source, by=by)
+    for split in {*made, source}:
+        if not parts[split]:
+            raise ValueError(f"{task.title}: {source} is too small to be divided by {by}: {split} is empty")
+    whole = {"id": "examples", "texts": "texts"}.get(by, f"{by}s")
+    return f"{' and '.join(made)}: a split of our own, of {source}, by a hash of its {whole}"
+
+
+def _distract(task: Task, parts: dict[str, list[Any]], distract: str, distract_in: str) -> str:
+    """Put other contexts before or after each, as `distract` says; return the note on it."""
+    if not any(isinstance(example, QuestionExample) for part in parts.values() for example in part):
+        raise ValueError(f"distract={distract} is for questions with a context; {task.title} has none")
+    bounds = [int(each) for each in distract.split("..")] if re.fullmatch(r"\d+(\.\.\d+)?", distract) else []
+    if not bounds or bounds != sorted(bounds):
+        raise ValueError(f"distract={distract}: give a number, or two such as 1..2")
+    for split in SPLITS[distract_in == "eval" :]:
+        parts[split] = [*distracted(parts[split], bounds[0], bounds[-1], others=parts[split])]
+    return f"{distract} distracting documents before or after each context" + " of dev and test" * (
+        distract_in == "eval"
+    )
 
 
 def find_data(name: str, tasks: Sequence[Task]) -> Path:
@@ -136,7 +160,7 @@ def find_data(name: str, tasks: Sequence[Task]) -> Path:
 
 
 def check_folder(data: Path) -> None:
-    """Refuse what is no folder."""
+    """Refuse what is not a folder."""
     if not data.is_dir():
         raise ValueError(f"--data {data} is no folder: check the path")
 
@@ -177,8 +201,8 @@ def _plan(task: Task, data: Path) -> tuple[dict[str, Files], list[str]]:
     lacking = [] if task.model_of and ready else [split for split in ("train", "dev") if split not in ready]
     if task.model_of and not ready:
         lacking = list(task.files)[:1]
-    for split in lacking:
-        raise ValueError(_missing(task, split if split in task.files else source or "train", data))
+    if lacking:
+        raise ValueError(_missing(task, lacking[0] if lacking[0] in task.files else source or "train", data))
     return {split: found[split] for split in SPLITS if split in found}, made
 
 
@@ -218,31 +242,20 @@ def _missing(task: Task, split: str, data: Path) -> str:
 
 def open_file(path: Path, inside: str, stack: ExitStack) -> list[Source]:
     """Open a file, or those of an archive whose names are like `inside` (`*/dev.csv`), in the order of their names."""
-    files: dict[str, IO[bytes]] = {}
-    try:
-        if not inside:
-            files[""] = io.BufferedReader(DecompressedFile(path))
-        elif path.suffix == ".zip":
-            with zipfile.ZipFile(path) as archive:
-                for name in archive.namelist():
-                    if fnmatchcase(name, inside):
-                        files[name] = io.BytesIO(archive.read(name))
-        else:
-            with tarfile.open(fileobj=DecompressedFile(path), mode="r|") as tar:
-                for member in tar:
-                    if fnmatchcase(member.name, inside) and (file := tar.extractfile(member)):
-                        files[member.name] = io.BytesIO(file.read())
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, tarfile.TarError) as error:
-        raise ValueError(f"{path} is not a whole archive ({error}): fetch it again") from None
+    if not inside:
+        files = {str(path): fsspec.open(path, compression="infer").open()}
+    else:
+        tar = {"protocol": "tar", "compression": "gzip" if path.suffix == ".tgz" else infer_compression(path.name)}
+        archive = fsspec.filesystem(**({"protocol": "zip"} if path.suffix == ".zip" else tar), fo=str(path))
+        names = sorted(name for name in archive.find("") if fnmatchcase(name, inside))
+        files = {f"{path}!{name}": io.BytesIO(archive.cat_file(name)) for name in names}
     if not files:
         raise ValueError(f"{path} holds no {inside}: is it the published archive?")
-    return [
-        Source(
-            f"{path}!{name}" if name else str(path),
-            stack.enter_context(io.TextIOWrapper(cast(IO[bytes], file), encoding="utf-8-sig", newline="\n")),
-        )
-        for name, file in sorted(files.items())
-    ]
+    opened = {
+        name: stack.enter_context(io.TextIOWrapper(file, encoding="utf-8-sig", newline="\n"))
+        for name, file in files.items()
+    }
+    return [Source(name, stream) for name, stream in opened.items()]
 
 
 def read_files(task: Task, files: Files, counts: Counter[str]) -> list[Example]:
@@ -252,25 +265,36 @@ def read_files(task: Task, files: Files, counts: Counter[str]) -> list[Example]:
         if fnmatchcase(files[0][0], pattern):
             options |= form
             break
-    name = options.get("format", task.format)
-    formats = FORMATS | QUESTION_FORMATS
-    if name not in formats:
-        raise ValueError(f"tasks.toml: [{task.name}] has an unknown format {name!r}; {nearest(name, formats)}")
+    read, sources = find_format(options.get("format", task.format), task.name), list[Source]()
     with ExitStack() as stack:
-        sources = [each for name, path in files for each in open_file(path, name.partition("!")[2], stack)]
         try:
-            return list(formats[name](sources, options, counts))
+            for name, path in files:
+                sources += open_file(path, name.partition("!")[2], stack)
+            return list(read(sources, options, counts))
         except UnicodeDecodeError as error:
             raise ValueError(f"{files[0][1]} is not UTF-8 ({error.reason}): convert it") from None
+        except DAMAGE as error:
+            if isinstance(error, OSError) and error.errno:  # the system's, not a library's word on damage
+                raise
+            names = ", ".join(str(path) for _, path in files)
+            raise ValueError(f"{names}: damaged or cut off ({error}): fetch it again") from None
         except (KeyError, IndexError, TypeError, AttributeError) as error:  # of JSON with other keys or values
             where = next((source.item for source in sources if source.item), files[0][1])
             raise ValueError(f"{where} is not of this form ({type(error).__name__}: {error})") from None
 
 
-def _checked(examples: Iterable[Example], counts: Counter[str], is_test: bool) -> list[Example]:
+def find_format(name: str, of: str) -> Format:
+    """Look a format up by its name, or as "package.module:function"."""
+    formats = FORMATS | QUESTION_FORMATS
+    if name not in formats and ":" not in name:
+        raise ValueError(f"the table [{of}] has an unknown format {name!r}; {nearest(name, formats)}")
+    return formats[name] if name in formats else registry.find("tasks", name)
+
+
+def _checked(examples: Iterable[Any], counts: Counter[str], is_test: bool) -> list[Any]:
     """Leave out what has no label, and tell ids that come again apart."""
     examples, seen = list(examples), Counter[str]()
-    labelled = [example for example in examples if gold(example) is not None]
+    labelled = [example for example in examples if example.gold is not None]
     if len(labelled) < len(examples):
         counts["without a label"] = len(examples) - len(labelled)
         examples = labelled if labelled or not is_test else examples
@@ -282,29 +306,26 @@ def _checked(examples: Iterable[Example], counts: Counter[str], is_test: bool) -
     return examples
 
 
-def _count(parts: Mapping[str, Sequence[Example]], counts: Counter[str]) -> None:
+def _count(parts: Mapping[str, Sequence[Any]], counts: Counter[str]) -> None:
     """Count the examples of each split, their entities, and what a reader of their scores should know."""
-    trained = {_texts(example) for example in parts["train"]}
+    trained = {example.texts for example in parts["train"]}
     for split, examples in parts.items():
         pairs = any(isinstance(example, TextExample) and example.b for example in examples)
         counts[f"{split}: examples"] = len(examples)
         for example in examples:
-            texts = _texts(example)
             if isinstance(example, TaggedExample):
                 counts[f"{split}: entities"] += sum(tag[0] == "B" for tag in example.tags or ())
-            elif isinstance(example, QuestionExample):
+            if isinstance(example, QuestionExample):
                 counts[f"{split}: answers not in their context"] += bool(example.answers) and not example.spans
-            elif isinstance(example, TextExample) and pairs:
-                texts = (example.a, example.b)
-            counts[f"{split}: empty texts"] += not all(texts)
-            counts[f"{split}: texts that train has, too"] += split != "train" and _texts(example) in trained
+            counts[f"{split}: empty texts"] += not all((example.a, example.b) if pairs else example.texts)
+            counts[f"{split}: texts that train has, too"] += split != "train" and example.texts in trained
 
 
 def _shared(source: Task, data: Path, parts: Mapping[str, Sequence[Example]]) -> Iterator[str]:
     """Say how many examples share a text with what another task's model was trained on, whatever case and marks."""
 
     def long_texts(example: Example) -> set[str]:
-        texts = (example.question,) if isinstance(example, ChoiceExample) else _texts(example)
+        texts = example.texts[:1] if isinstance(example, ChoiceExample) else example.texts
         words = (re.findall(r"\w+", text.lower()) for text in texts)
         return {" ".join(each) for each in words if len(each) >= LONG}
 
@@ -317,34 +338,13 @@ def _shared(source: Task, data: Path, parts: Mapping[str, Sequence[Example]]) ->
             )
 
 
-def _texts(example: Example) -> tuple[str, ...]:
-    """List the texts of an example."""
-    match example:
-        case TextExample():
-            return (example.a, example.b) if example.b else (example.a,)
-        case ChoiceExample():
-            return (example.question, *example.options)
-        case QuestionExample():
-            return (example.question, example.context)
-    return example.words
-
-
 def _unknown_labels(task: Task, parts: Mapping[str, Sequence[Example]]) -> list[str]:
-    def labels(split: str) -> Counter[str]:
-        found = Counter[str]()
-        for example in parts[split]:
-            if isinstance(example, TaggedExample):
-                found.update(example.tags or ())
-            elif isinstance(example, TextExample):
-                found.update([example.label] if isinstance(example.label, str) else ())
-        return found
-
-    known = {*task.labels, *labels("train")}
+    found = {split: Counter(label for each in examples for label in each.classes) for split, examples in parts.items()}
     return [
         f"{split}: label {label!r} of {number} is not in train: never predicted, scored as wrong"
         for split in ("dev", "test")
-        for label, number in sorted(labels(split).items())
-        if label not in known
+        for label, number in sorted(found[split].items())
+        if label not in {*task.labels, *found["train"]}
     ]
 
 
@@ -393,7 +393,7 @@ def _components(examples: Sequence[Example]) -> list[str]:
     from scipy.sparse.csgraph import connected_components
 
     numbers: dict[str, int] = {}
-    edges = [[numbers.setdefault(text, len(numbers)) for text in _texts(example)] for example in examples]
+    edges = [[numbers.setdefault(text, len(numbers)) for text in example.texts] for example in examples]
     ends = np.array([(each[0], other) for each in edges for other in each])
     graph = coo_array((np.ones(len(ends)), (ends[:, 0], ends[:, 1])), shape=(len(numbers), len(numbers)))
     component = connected_components(graph, directed=False)[1]

@@ -1,4 +1,4 @@
-"""Tasks, settings and seeds as runs, each done once: what is finished is read from DIR, what is not is run.
+"""Fine-tuning on tasks, by settings and seeds, as runs, each done once: what is finished is read from DIR.
 
 First the grids of all tasks, on dev alone; then, with the best settings of each, the seeds; then the tasks that are
 scored with another one's models. A run is a Run, a plain value, so it may go to another process; torch is imported
@@ -25,18 +25,27 @@ import numpy as np
 import linkbert
 from linkbert.config import current_name, show_value
 from linkbert.files import locked, read_json, replacing, sha256
-from linkbert.tasks.examples import Splits, gold
-from linkbert.tasks.metrics import SUBMISSIONS, baselines, intervals, per_example, score, write_submission
-from linkbert.tasks.results import GRID, RESULTS, add_result, read_results, run_key, write_predictions
-from linkbert.tasks.scores import is_scored, split_of
+from linkbert.tasks.examples import Example, Prediction, Splits
+from linkbert.tasks.kinds import kind_of
+from linkbert.tasks.metrics import SUBMISSIONS, intervals, per_example, write_submission
+from linkbert.tasks.results import (
+    GRID,
+    RESULTS,
+    add_result,
+    is_scored,
+    read_results,
+    run_key,
+    split_of,
+    write_predictions,
+)
 from linkbert.tasks.settings import FineTuneConfig
-from linkbert.tasks.splits import check_folder, find_files, model_task, read_splits
-from linkbert.tasks.table import Task, find_task
+from linkbert.tasks.splits import Data, check_folder, find_data, find_files, model_task, read_splits
+from linkbert.tasks.table import Task, find_tasks, task_of
 from linkbert.workers import make_executor, run_shards
 
-UNDECIDED = ("seed", "threads", "device")  # settings that do not make another run; the seed is told apart
-SUITE_OF = {"question": "mrqa", "text": "glue", "tags": "blurb", "choice": "medqa"}  # whose grid other tasks take
-Told = Callable[[str, float], None]  # what is done; the seconds that it still takes
+NOT_IN_KEY = ("seed", "threads", "device")  # settings that do not make another run; the seed has a place of its own
+IN_KEY = ("kind", "format", "metrics", "files", "options", "split", "labels")  # of a task's table
+Progress = Callable[[str, float], None]  # what is done; the seconds that it still takes
 
 
 @dataclass(frozen=True)
@@ -52,10 +61,10 @@ class Model:
 class Run:
     """One fine-tuning, or one scoring with the model of another (`source`, that run's key)."""
 
-    task: str
+    task: Task
     model: Model
     settings: FineTuneConfig
-    data: Path
+    data: Data
     to: Path
     hashes: tuple[tuple[str, str], ...]  # of the data files, by path; those of `source`, too
     grid: bool = False
@@ -66,13 +75,9 @@ class Run:
     @property
     def decisive(self) -> dict[str, Any]:
         """What makes it another run: the task as its table has it, model, settings, seed, data."""
-        table = {
-            item.name: getattr(find_task(self.task), item.name)
-            for item in dataclasses.fields(Task)
-            if item.name in ("kind", "format", "metrics", "files", "options", "split", "labels")
-        }
-        settings = self.settings.model_dump() | dict.fromkeys(UNDECIDED[1:])
-        return {"task": self.task, "table": table, "model": self.model.hash, "settings": settings,
+        table = {name: getattr(self.task, name) for name in IN_KEY}
+        settings = self.settings.model_dump() | dict.fromkeys(NOT_IN_KEY[1:])
+        return {"task": self.task.name, "table": table, "model": self.model.hash, "settings": settings,
                 "hashes": self.hashes, "grid": self.grid, "source": self.source}  # fmt: skip
 
     @functools.cached_property
@@ -81,7 +86,7 @@ class Run:
         return run_key(self.decisive)
 
     def finished(self) -> bool:
-        """Say whether it need not be done: its line is there, and its model where it is to be kept."""
+        """Check whether it need not be done: its line is there, and its model where it is to be kept."""
         known = self.key in _lines(self.to, GRID if self.grid else RESULTS)
         return known and (not self.keep or (self.to / "models" / self.key / "config.json").is_file())
 
@@ -116,7 +121,7 @@ def read_grid(words: str | None, task: Task, hidden: int, given: Collection[str]
     if words == "paper":
         text = resources.files("linkbert.tasks").joinpath("grids.toml").read_text(encoding="utf-8")
         grids = tomllib.loads(text)
-        sizes = grids.get(task.suite, grids[SUITE_OF[task.kind]])
+        sizes = grids.get(task.suite, grids[kind_of(task).grid])
         size = "tiny" if hidden <= 512 else "base" if hidden < 1024 else "large"
         axes = {key: values for key, values in sizes.get(size, sizes["base"]).items() if key not in given}
     elif words is not None:
@@ -125,7 +130,7 @@ def read_grid(words: str | None, task: Task, hidden: int, given: Collection[str]
             key = current_name(key)
             if not texts:
                 raise ValueError(f"--grid {words!r} cannot be read: it takes paper, or such as learning_rate=1e-5,3e-5")
-            if key in UNDECIDED:
+            if key in NOT_IN_KEY:
                 raise ValueError(f"--grid {words!r}: {key} is not for dev to choose; for more seeds there is --seeds N")
             if key in given:
                 raise ValueError(f"--grid {words!r}: {key} is a setting of all runs, too: leave one of the two out")
@@ -134,65 +139,126 @@ def read_grid(words: str | None, task: Task, hidden: int, given: Collection[str]
     return [dict(zip(axes, point, strict=True)) for point in itertools.product(*axes.values())]
 
 
-def run_tasks(
-    tasks: Sequence[Task],
-    model: Model,
-    words: Sequence[str] = (),
+def finetune(
+    model: str | Path,
+    tasks: str | Task | Mapping[str, Any] | Sequence[str | Task],
     *,
-    data: Path,
-    to: Path,
+    data: str | Path | Mapping[str, Sequence[Example]],
+    to: str | Path,
+    settings: Sequence[str] | Mapping[str, Any] = (),
     seeds: int = 1,
     grid: str | None = None,
     parallel: int = 1,
-    keep: bool = False,
-    progress: Told = lambda *_: None,
+    keep_model: bool = False,
+    progress: Progress = lambda *_: None,
 ) -> list[dict[str, Any]]:
-    """Fine-tune and score a model on tasks; give the records of DIR, those of a task by seed.
+    """Fine-tune a model on tasks, score it, and return the records of `to`/results.jsonl, those of a task by seed.
 
-    `words` are settings for all tasks. The best point of a grid is that of the highest dev score, the first of equal
-    ones. ValueError where a task's files are missing, before any run.
+    `model` is a RUN, a Hugging Face folder or a hub name. `tasks` are names, FILE.toml or FILE.toml:NAME, Tasks, or a
+    table: {"name": "colour", "kind": "text", "metrics": ["accuracy"]}. `data` is the folder of their files, a dataset
+    of the hub, or the examples themselves: {"train": [...], "dev": [...], "test": [...]}. `settings` are those of
+    FineTuneConfig, {"learning_rate": 1e-4} or ["learning_rate=1e-4"], over the tasks' own; `seeds` are so many runs,
+    from the setting `seed` on. `grid` ("paper", or "learning_rate=1e-5,3e-5;batch_size=16,32") is tried with one seed;
+    the best on dev is then run. What is finished in `to` is not done again. ValueError before any run where a file is
+    missing or a setting is wrong.
+
+    A record has "task", "model", "settings", "seed", "scores" ({"test": {"accuracy": 0.9}}, in [0, 1]), "intervals",
+    "baselines", "notes", "counts", "predictions" (paths under `to`) and more: docs/finetuning.md.
+
+    >>> from linkbert.tasks.examples import TextExample
+    >>> warm = [TextExample(str(i), f"{word} as a fire", label="warm") for i, word in enumerate(["red", "hot"])]
+    >>> cold = [TextExample(str(i + 2), f"{word} as ice", label="cold") for i, word in enumerate(["blue", "still"])]
+    >>> table = {"name": "warmth", "kind": "text", "metrics": ["accuracy"]}
+    >>> records = finetune(
+    ...     "path/to/encoder", table, data={"train": warm + cold, "dev": warm + cold}, to="results", seeds=2,
+    ...     settings={"num_train_epochs": 20, "learning_rate": 3e-4},
+    ... )  # doctest: +SKIP
+    >>> records[0]["scores"]["dev"]  # doctest: +SKIP
+    {'accuracy': 1.0}
     """
-    hidden = int(read_json(model.folder / "config.json").get("hidden_size", 768))
-    sources = {task.name: model_task(task, data) for task in tasks}
-    trained = {source.name: source for source in sources.values()}
-    first, given = FineTuneConfig.from_words(words).seed, {current_name(word.partition("=")[0]) for word in words}
+    if seeds < 1 or parallel < 1:
+        raise ValueError("--seeds and --parallel take 1 or more")
+    found = find_tasks(tasks)
+    if isinstance(settings, Mapping):
+        settings = [f"{key}={show_value(value)}" for key, value in settings.items()]
+    where = data if isinstance(data, Mapping) else find_data(str(data), found)
+    plan = Plan(found, find(str(model)), where, Path(to), settings, seeds, grid, keep_model)
+    return run_plan(plan, parallel, progress)
 
-    def make(task: Task, point: Mapping[str, Any], **more: Any) -> Run:
-        source = sources.get(task.name, task)  # whose settings and files the model has
+
+@dataclass(frozen=True)
+class Plan:
+    """What `finetune` was asked for, looked up; it makes the runs."""
+
+    tasks: Sequence[Task]
+    model: Model
+    data: Data
+    to: Path
+    words: Sequence[str]
+    seeds: int
+    grid: str | None
+    keep: bool
+
+    @functools.cached_property
+    def sources(self) -> dict[str, Task]:
+        """The task whose model scores each: itself, mostly."""
+        own = isinstance(self.data, Mapping)
+        return {task.name: task if own else model_task(task, self.data) for task in self.tasks}  # type: ignore[arg-type]
+
+    @functools.cached_property
+    def hashes(self) -> dict[str, str]:
+        """Of data that are examples."""
+        examples = self.data if isinstance(self.data, Mapping) else {}
+        return {split: run_key({"examples": list(map(repr, each))}) for split, each in examples.items()}
+
+    def points(self, task: Task) -> list[dict[str, Any]]:
+        """Return the settings of each point of the task's grid."""
+        hidden = int(read_json(self.model.folder / "config.json").get("hidden_size", 768))
+        return read_grid(self.grid, task, hidden, {current_name(word.partition("=")[0]) for word in self.words})
+
+    def run(self, task: Task, point: Mapping[str, Any], **more: Any) -> Run:
+        """Make a run; a task that is scored with another one's model takes that one's settings and files, too."""
+        source = self.sources.get(task.name, task)
         own = {key: value for key, value in task.settings.items() if key in ("max_length", "stride")}
-        settings = FineTuneConfig.from_words(words, base={**source.settings, **own}).replace(**point)
-        split = settings.dev_split
-        read = _hashes(source, data) | _hashes(task, data)
-        read |= {split: _sha256(Path(split))} if split != "none" else {}
-        return Run(task.name, model, settings, data, to, tuple(sorted(read.items())), **more)
+        settings = FineTuneConfig.from_words(self.words, base={**source.settings, **own}).replace(**point)
+        read = self.hashes or _hashes(source, self.data) | _hashes(task, self.data)  # type: ignore[arg-type]
+        if settings.dev_split != "none":
+            read[settings.dev_split] = _sha256(Path(settings.dev_split))
+        return Run(task, self.model, settings, self.data, self.to, tuple(sorted(read.items())), **more)
 
-    def seeded(task: Task, point: Mapping[str, Any], **more: Any) -> list[Run]:
-        return [make(task, {**point, "seed": first + i}, **more) for i in range(seeds)]
+    def seeded(self, task: Task, point: Mapping[str, Any], **more: Any) -> list[Run]:
+        """Make a run for each seed."""
+        first = FineTuneConfig.from_words(self.words).seed
+        return [self.run(task, {**point, "seed": first + i}, **more) for i in range(self.seeds)]
 
-    points = {name: read_grid(grid, task, hidden, given) for name, task in trained.items()}
-    tried = {name: [make(trained[name], point, grid=True) for point in each] if len(each) > 1 else []
+
+def run_plan(plan: Plan, parallel: int, progress: Progress) -> list[dict[str, Any]]:
+    """Do the runs of a plan that are not finished: grids, then seeds, then tasks scored with another one's models."""
+    trained = {source.name: source for source in plan.sources.values()}
+    points = {name: plan.points(task) for name, task in trained.items()}
+    tried = {name: [plan.run(trained[name], point, grid=True) for point in each] if len(each) > 1 else []
              for name, each in points.items()}  # fmt: skip
-    for task in tasks:
-        make(task, {})  # so that missing files are said before any run
-    to.mkdir(parents=True, exist_ok=True)  # a file in its place is said before any run
+    for task in plan.tasks:
+        plan.run(task, {})  # so that missing files are said before any run
+    plan.to.mkdir(parents=True, exist_ok=True)  # a file in its place is said before any run
     _do([run for each in tried.values() for run in each], parallel, "runs of grids", progress)
-    chosen, notes = {}, {}
+    asked = {plan.sources[task.name].name for task in plan.tasks if plan.keep or plan.sources[task.name] is not task}
+    chosen, runs = {}, {}
     for name, each in points.items():
-        chosen[name], notes[name] = choose(trained[name], each, tried[name])
-    asked = {sources[task.name].name for task in tasks if keep or sources[task.name] is not task}
-    runs = {name: seeded(task, chosen[name], keep=name in asked, notes=notes[name]) for name, task in trained.items()}
+        chosen[name], notes = choose(trained[name], each, tried[name])
+        runs[name] = plan.seeded(trained[name], chosen[name], keep=name in asked, notes=notes)
     _do([run for each in runs.values() for run in each], parallel, "runs", progress)
-    for task in tasks:
-        if (source := sources[task.name]) is not task:
-            pairs = zip(seeded(task, chosen[source.name]), runs[source.name], strict=True)
+    for task in plan.tasks:
+        if (source := plan.sources[task.name]) is not task:
+            pairs = zip(plan.seeded(task, chosen[source.name]), runs[source.name], strict=True)
             runs[task.name] = [dataclasses.replace(run, source=of.key) for run, of in pairs]
-    _do([run for task in tasks for run in runs[task.name]], parallel, "runs", progress)
-    lines = _lines(to, RESULTS)
-    return [lines[run.key] for task in tasks for run in runs[task.name]]
+    _do([run for task in plan.tasks for run in runs[task.name]], parallel, "runs", progress)
+    lines = _lines(plan.to, RESULTS)
+    return [lines[run.key] for task in plan.tasks for run in runs[task.name]]
 
 
 def at_hand(tasks: Sequence[Task], data: Path) -> tuple[list[Task], list[str]]:
-    """Part tasks into those whose files are there, and one line about each of the others; no folder is a ValueError."""
+    """Split tasks into those whose files are there, and a line about each of the others; ValueError for no folder."""
     check_folder(data)
     found, lacking = [], []
     for task in tasks:
@@ -214,32 +280,31 @@ def _hashes(task: Task, data: Path) -> dict[str, str]:
 _sha256 = functools.cache(sha256)  # two tasks may read one file
 
 
-def _do(runs: Sequence[Run], parallel: int, what: str, progress: Told) -> None:
+def _do(runs: Sequence[Run], parallel: int, what: str, progress: Progress) -> None:
     """Do the runs that are not finished."""
     left = [run for run in runs if not run.finished()]
     if not left:
         return
-    done, begun = 0, time.monotonic()
+    done, start = 0, time.monotonic()
     parallel = min(parallel, len(left))
 
-    def told(run: Run) -> None:
+    def report(run: Run) -> None:
         nonlocal done
         done += 1
-        mean = (time.monotonic() - begun) / done
-        progress(
-            f"{done} of {len(left)} {what} done, {run.task} just now, {mean:.0f} s each", mean * (len(left) - done)
-        )
+        mean = (time.monotonic() - start) / done
+        text = f"{done} of {len(left)} {what} done, {run.task.name} just now, {mean:.0f} s each"
+        progress(text, mean * (len(left) - done))
 
-    if parallel > 1 and any(not run.settings.threads for run in left):
-        share = max(1, (os.cpu_count() or 1) // parallel)
-        left = [dataclasses.replace(run, settings=run.settings.replace(threads=share)) for run in left]
-    if parallel > 1:
-        with make_executor(parallel) as executor:
-            run_shards(do_run, left, executor, progress=told)
-    else:
+    if parallel == 1:
         for run in left:
             do_run(run, lambda text, rest: progress(f"{done + 1} of {len(left)} {what}: {text}", rest))
-            told(run)
+            report(run)
+        return
+    if any(not run.settings.threads for run in left):
+        share = max(1, (os.cpu_count() or 1) // parallel)
+        left = [dataclasses.replace(run, settings=run.settings.replace(threads=share)) for run in left]
+    with make_executor(parallel) as executor:
+        run_shards(do_run, left, executor, progress=report)
 
 
 def choose(task: Task, points: Sequence[dict[str, Any]], runs: Sequence[Run]) -> tuple[dict[str, Any], tuple[str, ...]]:
@@ -261,14 +326,12 @@ def choose(task: Task, points: Sequence[dict[str, Any]], runs: Sequence[Run]) ->
 
 
 @functools.lru_cache(maxsize=1)
-def _splits(name: str, data: Path, fraction: float, dev_split: str, distract: str, distract_in: str) -> Splits:
+def _read(task: Task, data: Path, fraction: float, dev_split: str, distract: str, distract_in: str) -> Splits:
     path = None if dev_split == "none" else Path(dev_split)
-    return read_splits(
-        find_task(name), data, fraction=fraction, dev_split=path, distract=distract, distract_in=distract_in
-    )
+    return read_splits(task, data, fraction=fraction, dev_split=path, distract=distract, distract_in=distract_in)
 
 
-def do_run(run: Run, progress: Told = lambda *_: None) -> None:
+def do_run(run: Run, progress: Progress = lambda *_: None) -> None:
     """Do one run, and write its predictions, its model where it is to be kept, and last its line.
 
     A ValueError where another process is at the same one.
@@ -277,27 +340,29 @@ def do_run(run: Run, progress: Told = lambda *_: None) -> None:
         _do_run(run, progress)
 
 
-def _do_run(run: Run, progress: Told) -> None:
+def _do_run(run: Run, progress: Progress) -> None:
     from linkbert.tasks.finetune import fine_tune
 
-    task, settings = find_task(run.task), run.settings
-    splits = _splits(run.task, run.data, settings.fraction, settings.dev_split, settings.distract, settings.distract_in)
+    task, settings = run.task, run.settings
+    read = _read.__wrapped__ if isinstance(run.data, Mapping) else _read
+    splits = read(task, run.data, settings.fraction, settings.dev_split, settings.distract, settings.distract_in)
 
-    def told(what: str, done: int, count: int, seconds: float) -> None:
+    def report(what: str, done: int, count: int, seconds: float) -> None:
         rate = done / max(seconds, 1e-9)
         unit = "steps" if what == "training" else "rows"
         text = f"{task.name}, seed {settings.seed}: {what} {done:,} of {count:,} {unit}, {rate:.1f}/s"
         progress(text, (count - done) / max(rate, 1e-9))
 
     folder = run.to / "models" / run.source if run.source else run.model.folder
-    result = fine_tune(task, splits, folder, settings, trained=bool(run.source), test=not run.grid, progress=told)
+    result = fine_tune(task, splits, folder, settings, trained=bool(run.source), test=not run.grid, progress=report)
     record: dict[str, Any] = {
         "key": run.key,
-        "task": run.task,
+        "task": task.name,
+        **({"table": dataclasses.asdict(task)} if task.file else {}),
         "model": run.model.name,
         "model_hash": run.model.hash,
         "source": run.source,
-        "settings": {key: value for key, value in settings.model_dump().items() if key not in UNDECIDED},
+        "settings": {key: value for key, value in settings.model_dump().items() if key not in NOT_IN_KEY},
         "seed": settings.seed,
         "scores": {},
         "groups": {},
@@ -317,28 +382,7 @@ def _do_run(run: Run, progress: Told) -> None:
         "predictions": {},
     }
     for split, predictions in result.predictions.items():
-        examples = getattr(splits, split)
-        known = gold(examples[0]) is not None
-        scores = per_example(task.metrics, examples, predictions).tolist() if known else [None] * len(examples)
-        path = Path("predictions") / f"{run.key}-{split}.jsonl"
-        write_predictions(run.to / path, examples, predictions, scores)
-        record["predictions"][split] = path.as_posix()
-        if not known:
-            if task.name in SUBMISSIONS:
-                write_submission(task, predictions, run.to / "submissions" / run.key)
-            continue
-        record["scores"][split] = score(task.metrics, examples, predictions)
-        record["intervals"][split] = intervals(task.metrics, examples, predictions)
-        record["baselines"][split] = baselines(task, splits.train, examples)
-        groups: dict[str, list[int]] = {}
-        for i, example in enumerate(examples if task.kind == "question" else ()):
-            groups.setdefault(example.group, []).append(i)
-        if len(groups) > 1:
-            record["groups"][split] = {
-                name: {"examples": len(rows)}
-                | score(task.metrics, [examples[i] for i in rows], [predictions[i] for i in rows])
-                for name, rows in sorted(groups.items())
-            }
+        _score(run, splits, split, predictions, record)
     if run.keep:
         record["kept"] = f"models/{run.key}"
         with replacing(run.to / "models" / run.key) as part:
@@ -348,13 +392,39 @@ def _do_run(run: Run, progress: Told) -> None:
     add_result(run.to, record, GRID if run.grid else RESULTS)
 
 
+def _score(run: Run, splits: Splits, split: str, predictions: Sequence[Prediction], record: dict[str, Any]) -> None:
+    """Write the predictions of a set, and put its scores into the record; without labels, write a submission."""
+    task, kind, examples = run.task, kind_of(run.task), getattr(splits, split)
+    known = examples[0].gold is not None
+    own = per_example(task.metrics[0], examples, predictions, metrics=kind.metrics).tolist() if known else []
+    path = Path("predictions") / f"{run.key}-{split}.jsonl"
+    write_predictions(run.to / path, examples, predictions, own or [None] * len(examples))
+    record["predictions"][split] = path.as_posix()
+    if not known:
+        if task.name in SUBMISSIONS:
+            write_submission(task, predictions, run.to / "submissions" / run.key)
+        return
+    record["scores"][split] = kind.score(examples, predictions)
+    record["intervals"][split] = intervals(task.metrics, examples, predictions, metrics=kind.metrics)
+    record["baselines"][split] = kind.baselines(splits.train, examples)
+    groups: dict[str, list[int]] = {}
+    for i, example in enumerate(examples):
+        groups.setdefault(example.group if example.reports_groups else "", []).append(i)
+    if len(groups) > 1:
+        record["groups"][split] = {
+            name: {"examples": len(rows)} | kind.score([examples[i] for i in rows], [predictions[i] for i in rows])
+            for name, rows in sorted(groups.items())
+        }
+
+
 def summary(records: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """Write scores for people, in %: mean and standard deviation over seeds, the mean interval, baselines.
 
     Below them stand a run's notes, and what it counted as odd. The set is the one that `linkbert report` shows.
     """
-    for name, each in itertools.groupby(records, key=lambda record: record["task"]):
-        runs, task = list(each), find_task(name)
+    for _, each in itertools.groupby(records, key=lambda record: record["task"]):
+        runs = list(each)
+        task = task_of(runs[0])
         split = split_of(task, runs)
         yield f"{task.title}, {split}, {len(runs)} run{'s' * (len(runs) > 1)} of {runs[0]['model']}"
         scored = is_scored(runs[0])

@@ -1,18 +1,24 @@
-"""The tables of tasks.toml as Task records: every dataset is declared there, and none of them has code of its own."""
+"""Datasets as tables of a TOML file, and as Task records: none has code of its own.
+
+Ours are tasks.toml. An installed package adds a file of its own through the entry points linkbert.tasks (a path, or a
+function that returns one); on the command line a word may be a file: FILE.toml, or one of its tables, FILE.toml:NAME.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
+from linkbert import registry
 from linkbert.config import nearest
 
-KINDS = ("question", "text", "tags", "choice")
 SPLITS = ("train", "dev", "test")
 
 
@@ -22,9 +28,9 @@ class Task:
 
     name: str
     title: str
-    kind: str  # one of KINDS
-    format: str  # how its files are read: a name of formats.FORMATS or questions.QUESTION_FORMATS
-    metrics: tuple[str, ...]  # names of metrics.METRICS; the first decides
+    kind: str  # text, tags, choice, question, one of an installed package, or "package.module:Class"
+    format: str  # how its files are read: a name of splits.FORMATS, or "package.module:function"
+    metrics: tuple[str, ...]  # names of metrics.METRICS, or of the kind's own; the first decides
     suite: str  # mrqa, glue, blurb, medqa, mmlu or further
     group: str = ""  # of a suite whose score is a mean over groups (BLURB), or of sets that are averaged first (MNLI)
     files: Mapping[str, tuple[str | tuple[str, ...], ...]] = field(default_factory=dict)
@@ -40,16 +46,70 @@ class Task:
     hub: str = ""  # the dataset of Hugging Face's hub that has them in a form of `files`
     licence: str = ""
     note: str = ""
+    file: str = ""  # of its table, where it is not in tasks.toml
+
+    def __hash__(self) -> int:
+        return hash(self.name)
 
 
 @cache
 def tasks() -> dict[str, Task]:
-    """Read every table of tasks.toml, by name, in its order; what it does not say is that of the one it is `like`."""
-    tables = tomllib.loads(resources.files("linkbert.tasks").joinpath("tasks.toml").read_text(encoding="utf-8"))
-    for table in tables.values():
-        if table.get("like") in tables:
-            table.update(tables[table.pop("like")] | table)
-    return {name: _task(name, table) for name, table in tables.items()}
+    """Read every table of tasks.toml and of installed packages, by name, in their order."""
+    found = read_tables(resources.files("linkbert.tasks").joinpath("tasks.toml"))
+    for name, reference in registry.references("tasks").items():
+        if reference == registry.BUILT_IN["tasks"].get(name):
+            continue
+        value = registry.find("tasks", name)
+        if not isinstance(value, type):  # else a kind
+            path = value() if callable(value) else value
+            found |= {key: task for key, task in read_tables(Path(path), found).items() if key not in found}
+    return found
+
+
+def read_tables(path: Any, known: Mapping[str, Task] | None = None) -> dict[str, Task]:
+    """Read the tables of a file; what one does not say is that of the table it is `like`, of the file or a known one.
+
+    ValueError: a file that is not TOML, a table with an unknown key or kind, or with the name of a known one.
+    """
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not a TOML file of tables: {error}") from None
+    found: dict[str, Task] = {}
+    for name, table in tables.items():
+        if not isinstance(table, dict):
+            raise ValueError(f"{path}: {name} is not a table: a dataset is [NAME] and what stands below it")
+        if known and name in known:
+            raise ValueError(f"{path}: [{name}] has the name of one of linkbert's datasets: give it another one")
+        if like := table.get("like"):
+            base = found.get(like) or (known or {}).get(like)
+            if base is None:
+                raise ValueError(f"{path}: [{name}] is like {like!r}; {nearest(like, {*found, *(known or ())})}")
+            own = {key: value for key, value in table.items() if key != "like"}
+            table = {**{item.name: getattr(base, item.name) for item in dataclasses.fields(Task)[1:]}, **own}
+        found[name] = make_task(name, {**table, "file": str(path) if known is not None else ""}, f"{path}: [{name}]")
+    return found
+
+
+def make_task(name: str, table: Mapping[str, Any], where: str) -> Task:
+    """Make a Task of a table; `where` it stands is said of what is wrong with it."""
+    known = [item.name for item in dataclasses.fields(Task)]
+    if unknown := [key for key in table if key not in known]:
+        raise ValueError(f"{where} has an unknown key {unknown[0]!r}; {nearest(unknown[0], known)}")
+    values: dict[str, Any] = {"title": name, "suite": "further", "format": ""}
+    values |= {key: tuple(value) if isinstance(value, list) else value for key, value in table.items()}
+    values["files"] = {
+        split: tuple(tuple(each) if isinstance(each, list) else each for each in found)
+        for split, found in table.get("files", {}).items()
+    }
+    if lacking := [key for key in ("kind", "metrics") if not values.get(key)]:
+        raise ValueError(f"{where} has no {lacking[0]}")
+    kinds = registry.references("tasks")
+    if values["kind"] not in kinds and ":" not in values["kind"]:
+        raise ValueError(f"{where} has kind {values['kind']!r}; {nearest(values['kind'], kinds)}")
+    if not set(values["files"]) <= set(SPLITS):
+        raise ValueError(f"{where} has files of {', '.join(values['files'])}: there are {', '.join(SPLITS)}")
+    return Task(**{**values, "name": name})
 
 
 def find_task(name: str) -> Task:
@@ -60,25 +120,38 @@ def find_task(name: str) -> Task:
     return known[name]
 
 
+def find_tasks(wanted: str | Task | Mapping[str, Any] | Sequence[str | Task | Mapping[str, Any]]) -> list[Task]:
+    """Find tasks: names ("rte,mrpc"), FILE.toml, FILE.toml:NAME, Tasks, or tables ({"name": ..., "kind": ..., ...})."""
+    if isinstance(wanted, Task):
+        return [wanted]
+    if isinstance(wanted, Mapping):
+        name = str(wanted.get("name", "made"))
+        return [make_task(name, {"file": "(a table)", **wanted}, f"the table of {name}")]
+    if not isinstance(wanted, str):
+        return [task for each in wanted for task in find_tasks(each)]
+    found: list[Task] = []
+    for word in wanted.split(","):
+        file = re.fullmatch(r"(.+\.toml)(?::(.+))?", word)
+        if not file:
+            found.append(find_task(word))
+            continue
+        own = read_tables(Path(file[1]), tasks())
+        if file[2] and file[2] not in own:
+            raise ValueError(f"{file[1]} has no table {file[2]!r}; {nearest(file[2], own)}")
+        found += [own[file[2]]] if file[2] else own.values()
+    return found
+
+
+def task_of(record: Mapping[str, Any]) -> Task:
+    """Return the task of a record of results: by its name, or from its own table."""
+    if "table" in record:
+        return make_task(record["task"], record["table"], f"the table of {record['task']}")
+    return find_task(record["task"])
+
+
 def suite(name: str) -> list[Task]:
     """List the tasks of a suite in the order of the paper's tables."""
     found = [task for task in tasks().values() if task.suite == name]
     if not found:
         raise ValueError(f"unknown suite {name!r}; {nearest(name, {task.suite for task in tasks().values()})}")
     return found
-
-
-def _task(name: str, table: dict[str, Any]) -> Task:
-    known = [item.name for item in dataclasses.fields(Task)]
-    for key in table:
-        if key not in known:
-            raise ValueError(f"tasks.toml: [{name}] has an unknown key {key!r}; {nearest(key, known)}")
-    values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in table.items()}
-    values["files"] = {
-        split: tuple(tuple(each) if isinstance(each, list) else each for each in found)
-        for split, found in table.get("files", {}).items()
-    }
-    task = Task(name=name, **values)
-    if task.kind not in KINDS or not set(task.files) <= set(SPLITS):
-        raise ValueError(f"tasks.toml: [{name}] has kind {task.kind!r} and files {sorted(task.files)}")
-    return task

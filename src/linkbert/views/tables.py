@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 
 from linkbert.tasks.metrics import counted_metrics, suite_score
-from linkbert.tasks.scores import Column, Result, Score, choose_scores, differences, is_scored
-from linkbert.tasks.table import find_task, suite
+from linkbert.tasks.results import Column, Result, Score, choose_scores, differences, is_scored
+from linkbert.tasks.table import suite, task_of
 from linkbert.views.page import Section, Table
 from linkbert.views.plots import plot_scores
 
@@ -84,7 +84,7 @@ def results_sections(results: Sequence[Result], plots: Path | None = None) -> It
         yield Section(further.title, list(notes(left)), [], [Table(head, rows)])
     if scores:
         yield Section("Every score", [], [], [details_table(scores)])
-    if unscored := dict.fromkeys(find_task(result["task"]).title for result in results if not is_scored(result)):
+    if unscored := dict.fromkeys(task_of(result).title for result in results if not is_scored(result)):
         yield Section(
             "Not scored", [f"{title}: not scored, the labels of its only set are not public" for title in unscored]
         )

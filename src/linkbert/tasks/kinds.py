@@ -1,0 +1,372 @@
+"""Kinds of tasks: one class each, with the rows, the head and the answers of its examples, and metrics of its own.
+
+A dataset of a known kind is a table in a TOML file and needs no code. A new kind is a subclass of Kind: a table names
+it as `kind = "package.module:Class"`, or by the name that a package registers in the entry points linkbert.tasks.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from scipy.special import expit, softmax
+
+from linkbert import registry
+from linkbert.records import IGNORED
+from linkbert.tasks.answers import best_threshold, refuse
+from linkbert.tasks.examples import Prediction, TextExample, known_gold
+from linkbert.tasks.features import Rows, Windows, encode, windows
+from linkbert.tasks.metrics import METRICS, Metric, score
+
+if TYPE_CHECKING:
+    from linkbert.tasks.table import Task
+
+DIGITS = 4  # of a probability
+MAX_ANSWER = 30  # tokens of an answer, as in BERT's script
+N_BEST = 20  # starts and ends that are tried with each other in a window, likewise
+KEPT = 5  # answers of a question that are written down
+AT_ONCE = 2048  # windows decoded in one go
+
+Outputs = Sequence[np.ndarray]  # what a model says of each row, float32; see Kind.decode
+Decision = Callable[[Sequence[Prediction]], Sequence[Prediction]]
+
+
+@dataclass(frozen=True)
+class RowForm:
+    """How examples become rows: by a fast tokenizer, with the model's classes, of at most so many tokens."""
+
+    tokenizer: Any
+    max_length: int
+    stride: int = 0  # tokens that two windows of a context share
+    labels: tuple[str, ...] = ()
+
+
+class Kind:
+    """What is done with the examples of a task; this one does what kinds have in common."""
+
+    head: ClassVar[str] = "AutoModelForSequenceClassification"  # a class of transformers; the loss is its own
+    outputs: ClassVar[int] = 0  # of a head that has no classes
+    grid: ClassVar[str] = "glue"  # the suite whose grid of the paper tasks of further suites take
+    metrics: ClassVar[Mapping[str, Metric]] = METRICS  # by name; a kind may add to them
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+
+    def labels(self, train: Sequence[Any]) -> tuple[str, ...]:
+        """Return the classes that the table says, or train has, in the order of the model's outputs; () for none."""
+        found = {label for example in train for label in example.classes}
+        return () if self.outputs else self.task.labels or tuple(sorted(found))
+
+    def problem(self, labels: Sequence[str]) -> str | None:
+        """Return Hugging Face's problem_type, by which some of its heads choose their loss."""
+
+    def rows(self, examples: Sequence[Any], form: RowForm, *, training: bool) -> Rows:
+        """Tokenise examples; the rows have labels in training, and ValueErrors say what cannot be trained on."""
+        raise NotImplementedError
+
+    def decode(self, rows: Rows, outputs: Outputs) -> list[Prediction]:
+        """Turn the model's outputs of all rows, in order, into a Prediction for each example, in order.
+
+        An output is (C,) of a sequence, (tokens, C) of a head that answers for each token, (options,) of a choice,
+        (2, tokens) of a start and an end, where tokens are the row's `lengths`.
+        """
+        raise NotImplementedError
+
+    def decide(self, dev: Sequence[Any], predictions: Sequence[Prediction]) -> tuple[Decision, str] | None:
+        """Choose on dev what training has not: return what to do with the predictions of every set, and a note."""
+
+    def constant(self, example: Any, answer: Any) -> Prediction:
+        """Answer an example without reading it."""
+        return Prediction(example.id, answer)
+
+    def unread(self, known: Sequence[Any]) -> tuple[Any, Sequence[Any]]:
+        """Return the commonest answer of examples (the first by name of equals), and those of a guess, if there is one.
+
+        The answers of a guess are each as likely as another.
+        """
+        counts = Counter(known_gold(example) for example in known)
+        return min(counts.items(), key=lambda item: (-item[1], item[0]))[0], sorted(counts)
+
+    def score(
+        self, examples: Sequence[Any], predictions: Sequence[Prediction], names: Sequence[str] = ()
+    ) -> dict[str, float]:
+        """Score predictions by the metrics of the task, or by those named."""
+        return score(names or self.task.metrics, examples, predictions, metrics=self.metrics)
+
+    def baselines(self, train: Sequence[Any], examples: Sequence[Any]) -> dict[str, dict[str, float]]:
+        """Score `majority` of train (of the examples, where there is no train), and `chance`.
+
+        Chance is every guess the same number of times, that is the expected sums of a guess; numbers and questions,
+        which cannot be guessed so, have majority's score.
+        """
+        common, guesses = self.unread(train or examples)
+        first = [self.constant(example, common) for example in examples]
+        guessed = [self.constant(example, answer) for answer in guesses for example in examples]
+        return {
+            "majority": self.score(examples, first),
+            "chance": self.score([*examples] * len(guesses) or examples, guessed or first),
+        }
+
+    def question(self, line: Mapping[str, Any]) -> tuple[str, list[str]] | None:
+        """Return question and right answers, as texts, of a line of predictions; None where there is no question."""
+
+    def check_labels(self, examples: Sequence[Any], labels: Sequence[str] = ()) -> None:
+        """Refuse to train on examples without a label, with one that is not of `labels`, or all of one class."""
+        name = self.task.name
+        if bare := [each.id for each in examples if each.gold is None]:
+            raise ValueError(f"{name}: {len(bare)} examples have no label to train on, the first is {bare[0]}")
+        held = {label for example in examples for label in example.classes} if labels else set()
+        if strange := sorted(held - set(labels)):
+            raise ValueError(f"{name}: the label {strange[0]!r} is none of {', '.join(labels)}")
+        if len(held) == 1 and self.problem(labels) in (None, "single_label_classification"):
+            raise ValueError(
+                f"{name}: all of train ({len(examples)} examples) has the one label {min(held)!r}, from which "
+                "nothing can be learnt: is the file whole, and fraction not too small?"
+            )
+
+
+class Text(Kind):
+    """One text or two; one class of several, several at once (`multilabel_f1`), or a number.
+
+    Two texts are cut to `max_length` tokens from the longer one.
+    """
+
+    def problem(self, labels: Sequence[str]) -> str:
+        """Return Hugging Face's word for it."""
+        if not labels:
+            return "regression"
+        return "multi_label_classification" if "multilabel_f1" in self.task.metrics else "single_label_classification"
+
+    def rows(self, examples: Sequence[TextExample], form: RowForm, *, training: bool) -> Rows:
+        """Tokenise texts or pairs."""
+        pairs = any(example.b for example in examples)
+        inputs = [(each.a, each.b) if pairs else each.a for each in examples]
+        rows = replace(encode(inputs, examples, form.tokenizer, form.max_length), classes=form.labels)
+        if not training:
+            return rows
+        labels, problem = form.labels, self.problem(form.labels)
+        self.check_labels(examples, labels)
+        given: Any = [example.label for example in examples]
+        if problem == "regression":
+            known = np.array(given, dtype=np.float32)
+        elif problem == "multi_label_classification":
+            known = np.array([[label in held for label in labels] for held in given], dtype=np.float32)
+        else:
+            known = np.array([labels.index(label) for label in given])
+        return replace(rows, labels={"labels": known})
+
+    def decode(self, rows: Rows, outputs: Outputs) -> list[Prediction]:
+        """Answer the best class; or the labels whose logit is above 0; or the number."""
+        problem = self.problem(rows.classes)
+        if not outputs:
+            return []
+        if problem == "single_label_classification":
+            return best_of(rows, rows.classes, outputs)
+        if problem == "regression":
+            return [Prediction(e.id, float(output[0])) for e, output in zip(rows.examples, outputs, strict=True)]
+        logits = np.stack(outputs)
+        scores = np.round(expit(logits), DIGITS).tolist()
+        held = [tuple(label for label, value in zip(rows.classes, row, strict=True) if value > 0) for row in logits]
+        found = zip(rows.examples, held, scores, strict=True)
+        return [Prediction(example.id, value, {"scores": each}) for example, value, each in found]
+
+    def unread(self, known: Sequence[Any]) -> tuple[Any, Sequence[Any]]:
+        """Answer numbers with their mean; guess of several labels none and all, as each holds with probability 1/2."""
+        golds = [known_gold(example) for example in known]
+        if isinstance(golds[0], float):
+            return float(np.mean(golds)), ()
+        common, guesses = super().unread(known)
+        if isinstance(golds[0], tuple):
+            guesses = [(), tuple(sorted({label for held in golds for label in held}))]
+        return common, guesses
+
+
+class Tags(Kind):
+    """A tag for each word, which the first token of the word carries.
+
+    A word that no token stands for, beyond `max_length` or of control characters, has the prediction "", and counts
+    neither in the loss nor in the score, as with the authors.
+
+        words Low doses, tags O B    ->    tokens [CLS] low dose ##s [SEP], labels -100 1 0 -100 -100
+    """
+
+    head = "AutoModelForTokenClassification"
+    grid = "blurb"
+
+    def rows(self, examples: Sequence[Any], form: RowForm, *, training: bool) -> Rows:
+        """Tokenise lists of words."""
+        # A space, lest a byte-level BPE take every word for the rest of one.
+        words = [[f" {word}" for word in each.words] for each in examples]
+        rows = replace(encode(words, examples, form.tokenizer, form.max_length, words=True), classes=form.labels)
+        first, places, count = self._places(rows)
+        left, known = count - len(places), None
+        if training:
+            self.check_labels(examples, form.labels)
+            number = {tag: i for i, tag in enumerate(form.labels)}
+            known = np.full(len(rows.tokens), IGNORED)
+            known[first] = np.array([number[tag] for example in examples for tag in example.tags], np.int64)[places]
+        return replace(
+            rows, counts={**rows.counts, **({"words without a token": left} if left else {})}, token_labels=known
+        )
+
+    def decode(self, rows: Rows, outputs: Outputs) -> list[Prediction]:
+        """Answer the best tag of each word's first token."""
+        if not outputs:
+            return []
+        first, places, count = self._places(rows)
+        tags = np.full(count, "", dtype=object)
+        tags[places] = np.array(rows.classes, dtype=object)[np.concatenate(outputs).take(first, axis=0).argmax(1)]
+        values, ends = tags.tolist(), np.cumsum([len(example.words) for example in rows.examples]).tolist()
+        return [Prediction(e.id, tuple(values[a:b])) for e, a, b in zip(rows.examples, [0, *ends], ends, strict=False)]
+
+    @staticmethod
+    def _places(rows: Rows) -> tuple[np.ndarray, np.ndarray, int]:
+        """Find the tokens that begin a word, the numbers of their words among all, and how many words there are."""
+        sizes = np.array([len(example.words) for example in rows.examples], np.int64)
+        words: Any = rows.words
+        first = np.flatnonzero(words >= 0)
+        before = np.repeat(np.cumsum(sizes) - sizes, np.diff(rows.offsets))
+        return first, (before + words)[first], int(sizes.sum())
+
+    def constant(self, example: Any, answer: Any) -> Prediction:
+        """Tag every word alike."""
+        return Prediction(example.id, (answer,) * len(example.words))
+
+    def unread(self, known: Sequence[Any]) -> tuple[str, Sequence[str]]:
+        """Answer O; guess one tag for a whole sentence."""
+        return "O", sorted({tag for example in known for tag in known_gold(example)})
+
+
+class Choice(Kind):
+    """A question and its options: "question, option" for each, of which the best is chosen."""
+
+    head = "AutoModelForMultipleChoice"
+    outputs = 1
+    grid = "medqa"
+
+    def rows(self, examples: Sequence[Any], form: RowForm, *, training: bool) -> Rows:
+        """Tokenise each question with each of its options."""
+        sizes = {len(example.options) for example in examples} or {1}
+        if len(sizes) > 1:
+            raise ValueError(
+                f"{self.task.name}: questions of {min(sizes)} and of {max(sizes)} options cannot share a model"
+            )
+        # A space, as the authors' empty header leaves one: a byte-level BPE tells "yes" from " yes".
+        texts = [(example.question, f" {option}") for example in examples for option in example.options]
+        rows = replace(encode(texts, examples, form.tokenizer, form.max_length), options=sizes.pop())
+        if not training:
+            return rows
+        self.check_labels(examples)
+        return replace(rows, labels={"labels": np.array([example.label for example in examples])})
+
+    def decode(self, rows: Rows, outputs: Outputs) -> list[Prediction]:
+        """Answer the number of the best option."""
+        return best_of(rows, range(rows.options), outputs)
+
+    def unread(self, known: Sequence[Any]) -> tuple[int, Sequence[int]]:
+        """Answer the commonest number; guess any option."""
+        return super().unread(known)[0], range(len(known[0].options))
+
+    def question(self, line: Mapping[str, Any]) -> tuple[str, list[str]]:
+        """Return the question and its right option."""
+        return line["input"], [*(line.get("options") or ())][line["gold"] : line["gold"] + 1]
+
+
+class Question(Kind):
+    """A question whose answer is a part of its context, which is read in windows."""
+
+    head = "AutoModelForQuestionAnswering"
+    outputs = 2
+    grid = "mrqa"
+
+    def rows(self, examples: Sequence[Any], form: RowForm, *, training: bool) -> Windows:
+        """Cut questions with their contexts into windows."""
+        return windows(examples, form.tokenizer, form.max_length, form.stride, training=training)
+
+    def decode(self, rows: Rows, outputs: Outputs) -> list[Prediction]:
+        """Answer the best pair of a start and an end over the windows of a question, `context[start:end]`.
+
+        It is "" only where no window has a token. details: its `score` (the sum of two logits), `null` (the score of
+        having no answer, the lowest of the windows' at [CLS], minus `score`) and `nbest`, [text, score] of the best
+        KEPT.
+        """
+        assert isinstance(rows, Windows)
+        null = np.full(len(rows.examples), np.inf)
+        np.minimum.at(null, rows.example, np.array([output[:, rows.cls].sum() for output in outputs], np.float32))
+        parts = [np.arange(i, min(i + AT_ONCE, len(outputs))) for i in range(0, len(outputs), AT_ONCE)]
+        empty = (np.zeros(0, np.int64),) * 4
+        found = zip(empty, *(best_spans(rows, part, outputs) for part in parts), strict=True)
+        example, first, last, score = (np.concatenate(each) for each in found)
+        order = np.lexsort((-score, example))
+        begin = np.searchsorted(example[order], np.arange(len(rows.examples) + 1))
+        predictions = []
+        for number, item in enumerate(rows.examples):
+            best: dict[str, float] = {}
+            for i in order[begin[number] : begin[number + 1]]:
+                text = item.context[rows.chars[first[i], 0] : rows.chars[last[i], 1]]
+                best.setdefault(text, round(float(score[i]), 4))
+                if len(best) == KEPT:
+                    break
+            text, top = next(iter(best.items()), ("", 0.0))
+            nbest = [list(each) for each in best.items()]
+            details = {"score": top, "null": round(float(null[number]) - top, 4), "nbest": nbest}
+            predictions.append(Prediction(item.id, text, details))
+        return predictions
+
+    def decide(self, dev: Sequence[Any], predictions: Sequence[Prediction]) -> tuple[Decision, str] | None:
+        """Choose the score above which a question has no answer, where some have none."""
+        threshold = best_threshold(dev, predictions)
+        if not np.isfinite(threshold):
+            return None
+        note = f"no answer where its score is above {threshold:.4g}, chosen on dev"
+        return partial(refuse, threshold=threshold), note
+
+    def unread(self, _known: Sequence[Any]) -> tuple[str, Sequence[str]]:
+        """Answer nothing, which is right where there is no answer; a guess cannot be made."""
+        return "", ()
+
+    def question(self, line: Mapping[str, Any]) -> tuple[str, list[str]]:
+        """Return the question and its answers."""
+        return line["input"], list(line["gold"])
+
+
+def kind_of(task: Task) -> Kind:
+    """Find a task's kind by its name; one that is unknown or cannot be imported is a ValueError."""
+    found = registry.find("tasks", task.kind)
+    if not isinstance(found, type) or not issubclass(found, Kind):
+        raise ValueError(f"{task.kind} of {task.name} is not a kind of task: it must be a subclass of kinds.Kind")
+    return found(task)
+
+
+def best_of(rows: Rows, answers: Sequence[Any], outputs: Outputs) -> list[Prediction]:
+    """Answer each row's example with the best of the model's outputs; details have the probabilities of all."""
+    logits = np.stack(outputs) if outputs else np.zeros((0, 1), np.float32)
+    scores, best = np.round(softmax(logits, axis=1), DIGITS).tolist(), logits.argmax(1).tolist()
+    found = zip(rows.examples, best, scores, strict=True)
+    return [Prediction(example.id, answers[n], {"scores": each}) for example, n, each in found]
+
+
+def best_spans(rows: Windows, part: np.ndarray, outputs: Outputs) -> tuple[np.ndarray, ...]:
+    """Return the N_BEST best spans of some rows: their example, first and last token among `chars`, and score."""
+    width = max(int(rows.sizes[part].max()), 1)
+    logits = np.full((2, len(part), width), -np.inf, np.float32)
+    for i, (row, column, size) in enumerate(
+        zip(part.tolist(), rows.first[part].tolist(), rows.sizes[part].tolist(), strict=True)
+    ):
+        logits[:, i, :size] = outputs[row][:, column : column + size]
+    some = min(N_BEST, width)
+    top = np.argpartition(-logits, some - 1, axis=2)[..., :some]  # (2, rows, some)
+    value = np.take_along_axis(logits, top, axis=2)
+    length = top[1][:, None, :] - top[0][:, :, None]  # (rows, starts, ends)
+    score = np.where((length >= 0) & (length < MAX_ANSWER), value[0][:, :, None] + value[1][:, None, :], -np.inf)
+    score = score.reshape(len(part), -1)
+    best = np.argpartition(-score, min(N_BEST, score.shape[1]) - 1, axis=1)[:, :N_BEST]
+    row, kept = np.repeat(np.arange(len(part)), best.shape[1]), best.reshape(-1)
+    row, kept = (each[np.isfinite(score[row, kept])] for each in (row, kept))
+    begin = rows.begins[part][row]
+    first, last = begin + top[0][row, kept // some], begin + top[1][row, kept % some]
+    return rows.example[part][row], first, last, score[row, kept]
