@@ -363,8 +363,12 @@ def test_whole_words_are_masked_whole(toy, masking):
                     assert masked[row, at] == masked[row, at - 1]
 
 
-def special_of(continues):
-    return kernels.Special(0, 2, 3, 4, len(continues), np.arange(5), np.array(continues))
+def line_of(ids, tokens, middle, wanted):
+    """A line of token 5, which starts a word, and token 6, which goes on with one."""
+    continues = np.arange(7) == 6
+    return kernels.Line(
+        ids, tokens, middle, wanted, continues, np.zeros(len(ids), np.int64), np.zeros(len(ids), np.uint8)
+    )
 
 
 @given(st.data(), st.integers(1, 60), st.integers(0, 2**64 - 1))
@@ -375,9 +379,8 @@ def test_spans_are_whole_words_of_one_segment(data, tokens, key):
     words = data.draw(st.lists(st.sampled_from([5, 6]), min_size=tokens, max_size=tokens))
     wanted = data.draw(st.integers(1, tokens))
     ids = np.array([2, *words[:middle], 3, *words[middle:], 3])
-    order, chosen = np.zeros(len(ids), np.int64), np.zeros(len(ids), np.uint8)
-    special = special_of([False] * 6 + [True])
-    marked = kernels.choose_spans(ids, tokens, middle, wanted, np.uint64(key), special, order, chosen)
+    line = line_of(ids, tokens, middle, wanted)
+    chosen, marked = line.chosen, kernels.choose_spans(line, np.uint64(key))
     assert 1 <= marked == (chosen > 0).sum() <= wanted
     assert not chosen[ids == 3].any()
     assert not chosen[0]
@@ -396,11 +399,11 @@ def test_spans_are_whole_words_of_one_segment(data, tokens, key):
 def test_spans_have_the_lengths_of_spanbert():
     """P(n) = 0.2 * 0.8^(n - 1) over 1 to 10, renormalised; few of a long text's spans meet another or its end."""
     ids = np.array([2, *[5] * 60_000, 3, *[5] * 60_000, 3])
-    order, chosen = np.zeros(len(ids), np.int64), np.zeros(len(ids), np.uint8)
-    lengths = []
+    line = line_of(ids, 120_000, 60_000, 4_000)
+    chosen, lengths = line.chosen, []
     for key in range(10):
         chosen[:] = 0
-        kernels.choose_spans(ids, 120_000, 60_000, 4_000, np.uint64(key), special_of([False] * 7), order, chosen)
+        kernels.choose_spans(line, np.uint64(key))
         starts = np.flatnonzero(chosen == 1)
         ends = np.append(starts[1:], len(ids))
         lengths += [int((chosen[a:b] > 0).sum()) for a, b in zip(starts, ends, strict=True)]

@@ -18,10 +18,9 @@ from linkbert.records import CONTIGUOUS, LINKED, RANDOM
 
 # What an instance is drawn for; each purpose has random numbers of its own.
 _ORDER, _CUT, _RELATION, _PAIR, _MASK = range(5)
-# Which segment of a linked document.
+# Which segment of a linked document, and the names of these settings.
 ANY, LEAD, SECTION = range(3)
-# What is masked.
-TOKENS, WORDS, SPANS = range(3)
+SEGMENTS = ("random", "lead", "section")
 # Why an instance has another relation than the one drawn for it (bits).
 NO_LINK, ONE_SENTENCE, NO_RANDOM, NO_PAIR = 1, 2, 4, 8
 _FATE = 1 << 20  # draws from here on decide what takes a token's place; the ones before, which are masked
@@ -63,6 +62,7 @@ class Plan(NamedTuple):
     contiguous: float  # chance of contiguous where linked did not come out and the document has more than one sentence
     scope_segment: bool
     segment: int  # ANY, LEAD or SECTION
+    masking: int  # a place in MASKING
     only_a: bool  # masks are in A alone
     usable_only: bool  # the anchors are a list of those that can have every relation with the cut of epoch 0
 
@@ -366,62 +366,76 @@ def survey(corpus: Corpus, plan: Plan, anchors: np.ndarray, linkable: np.ndarray
         continuable[i] = after >= 0
 
 
-@compiled
-def choose_tokens(tokens: int, middle: int, wanted: int, key: np.uint64, order: np.ndarray, chosen: np.ndarray) -> int:
-    """Mark `wanted` of the positions of A and B in `chosen` (uint8), without replacement; give how many."""
-    for i in range(tokens):
-        order[i] = i + 1 + (i >= middle)
-    for i in range(wanted):
-        j = i + below(draw(key, i), tokens - i)
-        order[i], order[j] = order[j], order[i]
-        chosen[order[i]] = 1
-    return wanted
+class Line(NamedTuple):
+    """An instance that is being masked, `[CLS] A [SEP] B [SEP]`, as a kernel of masking gets it."""
+
+    ids: np.ndarray  # int64 (3 + tokens of A and B,)
+    tokens: int  # how many of A and B may be masked, from the first of A
+    middle: int  # tokens of A
+    wanted: int  # places to mark, at most
+    continues: np.ndarray  # bool, see Special
+    order: np.ndarray  # int64, room to work in
+    chosen: np.ndarray  # uint8, to be marked: 1, or 2 at a place that shares the fate of the last 1 before it
 
 
 @compiled
-def find_words(ids: np.ndarray, tokens: int, middle: int, special: Special, order: np.ndarray) -> int:
-    """List in `order` where the words of A and B begin; give how many there are."""
+def choose_tokens(line: Line, key: np.uint64) -> int:
+    """Mark `wanted` of the places of A and B, without replacement; return how many."""
+    for i in range(line.tokens):
+        line.order[i] = i + 1 + (i >= line.middle)
+    for i in range(line.wanted):
+        line.chosen[draw_next(line.order, i, line.tokens, key)] = 1
+    return line.wanted
+
+
+@compiled
+def draw_next(order: np.ndarray, i: int, stop: int, key: np.uint64) -> int:
+    """Draw one of order[i:stop], and move it to i."""
+    j = i + below(draw(key, i), stop - i)
+    order[i], order[j] = order[j], order[i]
+    return order[i]
+
+
+@compiled
+def find_words(line: Line) -> int:
+    """List in `order` where the words of A and B start; return how many there are."""
     words = 0
-    for i in range(tokens):
-        at = i + 1 + (i >= middle)
-        if i == 0 or i == middle or not special.continues[ids[at]]:
-            order[words] = at
+    for i in range(line.tokens):
+        at = i + 1 + (i >= line.middle)
+        if i == 0 or i == line.middle or not line.continues[line.ids[at]]:
+            line.order[words] = at
             words += 1
     return words
 
 
 @compiled
-def word_end(ids: np.ndarray, start: int, special: Special) -> int:
-    """Give the position after a word's last token."""
+def word_end(line: Line, start: int) -> int:
+    """Return the place after a word's last token."""
     stop = start + 1
-    while special.continues[ids[stop]]:  # ends at [SEP] at the latest
+    while line.continues[line.ids[stop]]:  # ends at [SEP] at the latest
         stop += 1
     return stop
 
 
 @compiled
-def choose_words(
-    ids: np.ndarray, tokens: int, middle: int, wanted: int, key: np.uint64, special: Special, order: np.ndarray,
-    chosen: np.ndarray,
-) -> int:  # fmt: skip
-    """Mark whole words in random order until `wanted` positions are marked, passing over words that are too long.
+def choose_words(line: Line, key: np.uint64) -> int:
+    """Mark whole words in random order until `wanted` places are marked, skipping words that are too long.
 
     Where every word is too long, the beginning of the first one drawn is masked: no instance goes without a mask.
     """
-    words = find_words(ids, tokens, middle, special, order)
+    words = find_words(line)
     marked = 0
     for i in range(words):
-        j = i + below(draw(key, i), words - i)
-        order[i], order[j] = order[j], order[i]
-        stop = word_end(ids, order[i], special)
-        if marked + stop - order[i] <= wanted:
-            chosen[order[i] : stop] = 1
-            marked += stop - order[i]
-        if marked == wanted:
+        start = draw_next(line.order, i, words, key)
+        stop = word_end(line, start)
+        if marked + stop - start <= line.wanted:
+            line.chosen[start:stop] = 1
+            marked += stop - start
+        if marked == line.wanted:
             break
     if marked == 0:
-        chosen[order[0] : order[0] + wanted] = 1
-        marked = wanted
+        line.chosen[line.order[0] : line.order[0] + line.wanted] = 1
+        marked = line.wanted
     return marked
 
 
@@ -441,25 +455,22 @@ def span_words(chance: float) -> int:
 
 
 @compiled
-def choose_spans(
-    ids: np.ndarray, tokens: int, middle: int, wanted: int, key: np.uint64, special: Special, order: np.ndarray,
-    chosen: np.ndarray,
-) -> int:  # fmt: skip
-    """Mark spans of whole words (SpanBERT) until `wanted` positions are marked; the first of each is 1, the others 2.
+def choose_spans(line: Line, key: np.uint64) -> int:
+    """Mark spans of whole words (SpanBERT) until `wanted` places are marked; the first of each is 1, the others 2.
 
-    A span begins at a word drawn uniformly, and ends early at the end of its segment, at another span, or before a word
+    A span starts at a word drawn uniformly, and ends early at the end of its segment, at another span, or before a word
     for which there is no room. Where no word has room, the beginning of one is masked.
     """
-    words = find_words(ids, tokens, middle, special, order)
+    words, wanted, chosen = find_words(line), line.wanted, line.chosen
     marked = 0
     for turn in range(4 * words):
         first = below(draw(key, 2 * turn), words)
         last = min(words, first + span_words(unit(draw(key, 2 * turn + 1))))
-        start = stop = order[first]
+        start = stop = line.order[first]
         for word in range(first, last):
-            if order[word] != stop or chosen[stop]:
+            if line.order[word] != stop or chosen[stop]:
                 break
-            end = word_end(ids, stop, special)
+            end = word_end(line, stop)
             if marked + end - start > wanted:
                 break
             stop = end
@@ -470,33 +481,54 @@ def choose_spans(
         if marked == wanted:
             break
     if marked == 0:
-        first = order[below(draw(key, 0), words)]
+        first = line.order[below(draw(key, 0), words)]
         chosen[first] = 1
         chosen[first + 1 : first + wanted] = 2
         marked = wanted
     return marked
 
 
+MASKING = ("token", "word", "span")  # a kind of masking is a row here, its number the place, and a line in `choose`
+
+
+@compiled
+def choose(masking: int, line: Line, key: np.uint64) -> int:
+    """Mark the places to mask by one kind of masking; return how many."""
+    if masking == 0:
+        return choose_tokens(line, key)
+    if masking == 1:
+        return choose_words(line, key)
+    return choose_spans(line, key)
+
+
+class Drawn(NamedTuple):
+    """Drawn instances, and where they go."""
+
+    numbers: np.ndarray  # int64 (B,)
+    pairs: np.ndarray  # int64 (B, 6)
+    wanted: np.ndarray  # int64 (B,), how many tokens to mask, at most
+    starts: np.ndarray  # int64 (B,), the place of each [CLS] in flat arrays
+
+
 @compiled
 def write_instances(
-    corpus: Corpus, plan: Plan, special: Special, numbers: np.ndarray, pairs: np.ndarray, wanted: np.ndarray,
-    masking: int, starts: np.ndarray, ids: np.ndarray, types: np.ndarray, positions: np.ndarray, labels: np.ndarray,
-) -> int:  # fmt: skip
-    """Write the tokens of drawn pairs, `[CLS] A [SEP] B [SEP]`, and mask them; give the number of masks.
+    corpus: Corpus, plan: Plan, special: Special, drawn: Drawn, ids: np.ndarray, types: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Write the tokens of drawn pairs, `[CLS] A [SEP] B [SEP]`, and mask them.
 
-    wanted: int64 (B,), how many to mask at most. starts: int64 (B,), the place of each [CLS] in the flat arrays ids and
-    types, int64, of which nothing else is touched. Filled: positions int64 (M,), masked places, ascending where starts
-    are, and labels int64 (M,), what stood there; M at most what was allocated.
+    ids and types: int64, flat; nothing else of them is touched. Returned: masked places, int64 (M,), ascending where
+    the starts are, and what stood there.
     """
-    order = np.empty(plan.room, np.int64)
-    chosen = np.zeros(plan.room + 3, np.uint8)
-    masks = 0
-    choices = special.size - len(special.reserved)
-    for row in range(len(numbers)):
-        a_start, a_stop, b_start, b_stop = pairs[row, 1], pairs[row, 2], pairs[row, 4], pairs[row, 5]
+    positions, labels = np.empty(drawn.wanted.sum(), np.int64), np.empty(drawn.wanted.sum(), np.int64)
+    order, chosen = np.empty(plan.room, np.int64), np.zeros(plan.room + 3, np.uint8)
+    masks, choices = 0, special.size - len(special.reserved)
+    for row in range(len(drawn.numbers)):
+        pair = drawn.pairs[row]
+        a_start, a_stop, b_start, b_stop = pair[1], pair[2], pair[4], pair[5]
         middle = a_stop - a_start
         tokens = middle + b_stop - b_start
-        line = ids[starts[row] : starts[row] + 3 + tokens]
+        start = drawn.starts[row]
+        line, kinds = ids[start : start + 3 + tokens], types[start : start + 3 + tokens]
         line[0] = special.cls
         for i in range(middle):
             line[1 + i] = corpus.tokens[a_start + i]
@@ -504,19 +536,14 @@ def write_instances(
         for i in range(b_stop - b_start):
             line[2 + middle + i] = corpus.tokens[b_start + i]
         line[2 + tokens] = special.sep
-        kinds = types[starts[row] : starts[row] + 3 + tokens]
         kinds[: 2 + middle] = 0
         kinds[2 + middle :] = 1
 
-        epoch, index = numbers[row] // plan.anchors, numbers[row] % plan.anchors
+        epoch, index = drawn.numbers[row] // plan.anchors, drawn.numbers[row] % plan.anchors
         key = draw(make_key(plan.seed, epoch, _MASK), index)
         eligible = middle if plan.only_a else tokens
-        if masking == TOKENS:
-            marked = choose_tokens(eligible, middle, wanted[row], key, order, chosen)
-        elif masking == WORDS:
-            marked = choose_words(line, eligible, middle, wanted[row], key, special, order, chosen)
-        else:
-            marked = choose_spans(line, eligible, middle, wanted[row], key, special, order, chosen)
+        asked = Line(line, eligible, middle, drawn.wanted[row], special.continues, order, chosen)
+        marked = choose(plan.masking, asked, key)
         at = first = 0
         while marked:
             at += 1
@@ -526,7 +553,7 @@ def write_instances(
                 first = at  # the tokens of a span have one fate
             chosen[at] = 0
             marked -= 1
-            positions[masks] = starts[row] + at
+            positions[masks] = start + at
             labels[masks] = line[at]
             masks += 1
             bits = draw(key, _FATE + at)
@@ -538,4 +565,4 @@ def write_instances(
                 for reserved in special.reserved:
                     token += token >= reserved
                 line[at] = token
-    return masks
+    return positions[:masks], labels[:masks]

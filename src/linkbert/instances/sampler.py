@@ -124,7 +124,8 @@ class Sampler:
             linked=0.0,
             contiguous=0.0,
             scope_segment=config.scope == "segment",
-            segment={"random": kernels.ANY, "lead": kernels.LEAD, "section": kernels.SECTION}[config.linked_segment],
+            segment=kernels.SEGMENTS.index(config.linked_segment),
+            masking=kernels.MASKING.index(config.masking),
             only_a=False,
             usable_only=anchors == "usable",
         )
@@ -217,14 +218,8 @@ class Sampler:
         `starts`, int64 (B,), is where each [CLS] goes; ids and types, int64, are as a batch without instances has them:
         what no instance covers stays as it is. An instance's masks do not depend on where it stands, nor on the others.
         """
-        wanted = self._wanted(numbers, pairs)
-        positions, labels = np.empty((2, int(wanted.sum())), np.int64)
-        masking = {"token": kernels.TOKENS, "word": kernels.WORDS, "span": kernels.SPANS}[self.config.masking]
-        masks = kernels.write_instances(
-            self.corpus, self.plan, self.special, numbers, pairs, wanted, masking,
-            starts, ids, types, positions, labels,
-        )  # fmt: skip
-        return positions[:masks], labels[:masks]
+        drawn = kernels.Drawn(numbers, np.ascontiguousarray(pairs), self._wanted(numbers, pairs), starts)
+        return kernels.write_instances(self.corpus, self.plan, self.special, drawn, ids, types)
 
     def count_masks(self, numbers: np.ndarray, pairs: np.ndarray) -> int:
         """Count the masks of drawn instances without keeping any: they are all written over each other."""
