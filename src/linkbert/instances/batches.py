@@ -21,8 +21,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from linkbert.instances.mixture import Mixture
 from linkbert.instances.packing import Packing, Shape, choose_shape, pack, round_up
-from linkbert.instances.sampler import Filler, lengths_of, mask_counts
+from linkbert.instances.sampler import Sampler, lengths_of, mask_counts
 from linkbert.records import IGNORED, RELATIONS
 
 MULTIPLE = 8  # a row that is not of a fixed shape is as wide as a multiple of this, which kernels like
@@ -118,7 +119,7 @@ class Batches:
     what a wide row costs (see `choose_shape`); without it rows are as wide as the longest pair may be.
     """
 
-    def __init__(self, sampler: Filler, *, fixed: bool = False, row_cost: float | None = None) -> None:
+    def __init__(self, sampler: Sampler | Mixture, *, fixed: bool = False, row_cost: float | None = None) -> None:
         self.sampler, self.config = sampler, sampler.config
         self.fixed, self.row_cost = fixed, row_cost
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="batches")

@@ -23,6 +23,7 @@ ANY, LEAD, SECTION = range(3)
 SEGMENTS = ("random", "lead", "section")
 # Why an instance has another relation than the one drawn for it (bits).
 NO_LINK, ONE_SENTENCE, NO_RANDOM, NO_PAIR = 1, 2, 4, 8
+CAUSES = {"no_usable_link": NO_LINK, "one_sentence": ONE_SENTENCE, "random_gave_up": NO_RANDOM, "no_partner": NO_PAIR}
 _FATE = 1 << 20  # draws from here on decide what takes a token's place; the ones before, which are masked
 _LONGEST_SPAN = 10  # words
 _TRIES = 64  # documents drawn before a random partner is given up
@@ -248,16 +249,8 @@ def pick_linked(
     target = targets[at]
     if plan.segment != SECTION:
         return target, -1
-    named = 0
-    for i in range(count):
-        named += corpus.edge_targets[found[i]] == target
-    wanted = below(choice, named)
-    for i in range(count):
-        if corpus.edge_targets[found[i]] == target:
-            if wanted == 0:
-                return target, corpus.edge_sections[found[i]]
-            wanted -= 1
-    return target, -1
+    leading = found[:count][corpus.edge_targets[found[:count]] == target]
+    return target, corpus.edge_sections[leading[below(choice, len(leading))]]
 
 
 @compiled
@@ -277,26 +270,19 @@ def pick_random(corpus: Corpus, doc: int, key: np.uint64) -> int:
 
 
 @compiled
-def anchor_of(corpus: Corpus, plan: Plan, number: int) -> tuple[int, int, int]:
-    """Give the anchor, the epoch and the index in the epoch of an instance number."""
-    epoch, index = number // plan.anchors, number % plan.anchors
-    anchor = permute(index, plan.anchors, make_key(plan.seed, epoch, _ORDER))
-    if len(corpus.listed):
-        anchor = corpus.listed[anchor]
-    return anchor, epoch, index
+def draw_pairs(corpus: Corpus, plan: Plan, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Draw the segments of instances, int64 (B,).
 
-
-@compiled
-def draw_pairs(
-    corpus: Corpus, plan: Plan, numbers: np.ndarray, pairs: np.ndarray, relations: np.ndarray, causes: np.ndarray
-) -> None:
-    """Draw the segments of instances.
-
-    numbers: int64 (B,). Filled: pairs int64 (B, 6), the document, first token and token after the last of A and of B,
-    tokens counted from the first of the store; relations int64 (B,); causes uint8 (B,).
+    Returned: pairs int64 (B, 6), the document, first token and token after the last of A and of B, tokens counted from
+    the first of the store; relations int64 (B,); causes uint8 (B,).
     """
+    pairs, relations = np.empty((len(numbers), 6), np.int64), np.empty(len(numbers), np.int64)
+    causes = np.empty(len(numbers), np.uint8)
     for row in range(len(numbers)):
-        anchor, epoch, index = anchor_of(corpus, plan, numbers[row])
+        epoch, index = numbers[row] // plan.anchors, numbers[row] % plan.anchors
+        anchor = permute(index, plan.anchors, make_key(plan.seed, epoch, _ORDER))
+        if len(corpus.listed):
+            anchor = corpus.listed[anchor]
         doc, start, stop, after = place_anchor(corpus, plan, anchor, epoch)
         if plan.usable_only and not has_link(corpus, plan, doc, start, stop):
             doc, start, stop, after = place_anchor(corpus, plan, anchor, 0)
@@ -355,15 +341,19 @@ def draw_pairs(
         pairs[row, 3], pairs[row, 4], pairs[row, 5] = other, b_start, b_stop
         relations[row] = relation
         causes[row] = cause
+    return pairs, relations, causes
 
 
 @compiled
-def survey(corpus: Corpus, plan: Plan, anchors: np.ndarray, linkable: np.ndarray, continuable: np.ndarray) -> None:
-    """Say of anchors (int64) whether, in epoch 0, A has a usable link and whether it can be continued (bool arrays)."""
+def survey(corpus: Corpus, plan: Plan, step: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return of every `step`-th anchor whether, in epoch 0, A has a usable link, and whether text follows it (bool)."""
+    anchors = np.arange(0, plan.anchors, step)
+    linkable, continuable = np.zeros(len(anchors), np.bool_), np.zeros(len(anchors), np.bool_)
     for i in range(len(anchors)):
         doc, start, stop, after = place_anchor(corpus, plan, anchors[i], 0)
         linkable[i] = has_link(corpus, plan, doc, start, stop)
         continuable[i] = after >= 0
+    return linkable, continuable
 
 
 class Line(NamedTuple):

@@ -14,16 +14,19 @@ import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from linkbert.config import Config, make_config
-from linkbert.graph.links import LinkGraph
+from linkbert.graph.links import ARRAYS, LinkGraph
 from linkbert.instances import draw as kernels
 from linkbert.instances.tokens import TokenStore
 from linkbert.instances.vocabulary import CLS, MASK, PAD, SEP
 from linkbert.records import CONTIGUOUS, LINKED, RANDOM, RELATIONS, Pair, Segment
+
+if TYPE_CHECKING:
+    from linkbert.instances.mixture import Mixture
 
 SURVEYED = 1 << 18  # anchors at which usable links are counted, where there are more
 _BLOCK = 1 << 22  # edges looked at together
@@ -96,7 +99,7 @@ class Sampler:
             )
         if anchors == "usable" and graph is None:
             raise ValueError("anchors=usable needs a graph: an anchor is usable where it has a link to follow")
-        offsets, targets, links, sections, in_degree = _edges(graph, store)
+        offsets, targets, links, sections, in_degree = _edges(graph or _without_edges(len(store)), store)
         if config.linked_segment == "section":
             sections = store.find_sentences(targets, sections).astype(np.int32)
             sections.setflags(write=False)
@@ -135,7 +138,7 @@ class Sampler:
             reserved=store.vocabulary.reserved, continues=store.vocabulary.continues,
         )  # fmt: skip
         if anchors == "usable":
-            linkable, continuable = self._survey(np.arange(self.plan.anchors))
+            linkable, continuable = kernels.survey(self.corpus, self.plan, 1)
             listed = np.flatnonzero(linkable & continuable)
             if len(listed) == 0:
                 raise NoUsableAnchorError(
@@ -148,7 +151,7 @@ class Sampler:
             linked, contiguous = config.shares[LINKED], _first_share(config.shares)
         else:
             step = -(-self.plan.anchors // SURVEYED)  # every k-th anchor stands for all
-            linkable, continuable = self._survey(np.arange(0, self.plan.anchors, step))
+            linkable, continuable = kernels.survey(self.corpus, self.plan, step)
             self.linkable, self.continuable = float(linkable.mean()), float(continuable.mean())
             self.both = float((linkable & continuable).mean())
             linked, contiguous = split_shares(config.shares, self.linkable, self.continuable, self.both)
@@ -192,11 +195,6 @@ class Sampler:
         other.plan = self.plan._replace(linked=linked, contiguous=contiguous, only_a=True)
         return other
 
-    def _survey(self, anchors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        linkable, continuable = np.zeros((2, len(anchors)), np.bool_)
-        kernels.survey(self.corpus, self.plan, anchors, linkable, continuable)
-        return linkable, continuable
-
     @property
     def pad(self) -> int:
         """The number of [PAD]."""
@@ -204,11 +202,7 @@ class Sampler:
 
     def draw(self, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Draw the segments of instances, int64 (B,): (pairs (B, 6), relations (B,), causes (B,)); see Instances."""
-        pairs = np.empty((len(numbers), 6), np.int64)
-        relations = np.empty(len(numbers), np.int64)
-        causes = np.empty(len(numbers), np.uint8)
-        kernels.draw_pairs(self.corpus, self.plan, numbers, pairs, relations, causes)
-        return pairs, relations, causes
+        return kernels.draw_pairs(self.corpus, self.plan, numbers)
 
     def write(
         self, numbers: np.ndarray, pairs: np.ndarray, starts: np.ndarray, ids: np.ndarray, types: np.ndarray
@@ -291,10 +285,7 @@ class Sampler:
             "realised": realised.tolist(),
             "missing": np.maximum(np.array(self.config.shares) - realised, 0).tolist(),
             "instances_counted": counted,
-            "no_usable_link": int((causes & kernels.NO_LINK > 0).sum()),
-            "one_sentence": int((causes & kernels.ONE_SENTENCE > 0).sum()),
-            "random_gave_up": int((causes & kernels.NO_RANDOM > 0).sum()),
-            "no_partner": int((causes & kernels.NO_PAIR > 0).sum()),
+            **{cause: int((causes & bit > 0).sum()) for cause, bit in kernels.CAUSES.items()},
         }
 
 
@@ -310,18 +301,11 @@ def describe_relations(sampler: Sampler) -> list[str]:
             f"{policy['anchors_with_usable_link']:,} have a link to follow (scope={scope}) and "
             f"{policy['anchors_that_go_on']:,} have text after them"
         )
-    if unpaired := policy["random_gave_up"]:
-        lines.append(
-            f"for {unpaired:,} of {policy['instances_counted']:,} pairs, almost every document is linked from A"
-        )
     edges = len(sampler.graph.targets)
     unplaced = edges - sum(_placed_edges(sampler.graph, sampler.store))
-    if scope == "document":
-        lines.append(f"scope=document: of {edges:,} links, {unplaced / edges:.1%} are document-level; all are followed")
-    else:
-        remedy = "; these are not followed (scope=document follows all)" if unplaced else ""
-        lines.append(f"scope=segment: of {edges:,} links, {unplaced / edges:.1%} are document-level{remedy}")
-    return lines
+    rest = "all are followed" if scope == "document" else "these are not followed (scope=document follows all)"
+    said = f"; {rest}" if scope == "document" or unplaced else ""
+    return [*lines, f"scope={scope}: of {edges:,} links, {unplaced / edges:.1%} are document-level{said}"]
 
 
 def _shares_text(shares: list[float]) -> str:
@@ -355,31 +339,7 @@ def describe_instances(sampler: Sampler, numbers: np.ndarray) -> list[dict[str, 
     return found
 
 
-class Filler(Protocol):
-    """What makes instances from their numbers: the Sampler of one store, or a Mixture of several."""
-
-    config: Config
-
-    @property
-    def pad(self) -> int:
-        """The number of [PAD]."""
-
-    def draw(self, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Draw the segments of instances; see `Sampler.draw`."""
-
-    def write(
-        self, numbers: np.ndarray, pairs: np.ndarray, starts: np.ndarray, ids: np.ndarray, types: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Write drawn instances, masked, into flat arrays; see `Sampler.write`."""
-
-    def count_masks(self, numbers: np.ndarray, pairs: np.ndarray) -> int:
-        """Count the masks of drawn instances; see `Sampler.count_masks`."""
-
-    def name(self, start: int, stop: int) -> list[dict[str, Any]]:
-        """Name instances for a reader; see `Sampler.name`."""
-
-
-def fill(filler: Filler, numbers: np.ndarray) -> Instances:
+def fill(filler: Sampler | Mixture, numbers: np.ndarray) -> Instances:
     """Make instances, masked, each in a row of `sequence_length` places."""
     numbers = np.ascontiguousarray(numbers, np.int64)
     pairs, relations, causes = filler.draw(numbers)
@@ -476,24 +436,21 @@ def _first_share(shares: tuple[float, float, float]) -> float:
     return shares[CONTIGUOUS] / rest if rest else 0.5
 
 
-_EDGES = ("offsets", "targets", "links", "sections", "in_degree")
+def _without_edges(documents: int) -> LinkGraph:
+    sizes = {"offsets": documents + 1, "in_degree": documents}
+    return LinkGraph(**{name: np.zeros(sizes.get(name, 0), dtype) for name, dtype in ARRAYS.items()}, meta={})
 
 
-def _edges(graph: LinkGraph | None, store: TokenStore) -> list[np.ndarray]:
-    if graph is not None:
-        if len(graph.offsets) != len(store) + 1:
-            raise ValueError(
-                f"the graph has {len(graph.offsets) - 1} documents, the tokens of {store.path} have {len(store)}: "
-                "build the graph again"
-            )
-        arrays = [np.asarray(getattr(graph, name)).view() for name in _EDGES]
-        if not graph.leads_to_documents:
-            raise ValueError(
-                f"a graph of {store.path} is damaged: it has targets that are no documents; build it again"
-            )
-    else:
-        kinds = (np.int64, np.int32, np.int64, np.int32, np.int32)
-        arrays = [np.zeros(size, kind) for size, kind in zip((len(store) + 1, 0, 0, 0, len(store)), kinds, strict=True)]
-    for array in arrays:
+def _edges(graph: LinkGraph, store: TokenStore) -> Iterator[np.ndarray]:
+    """Yield the arrays of a graph as the kernels read them; those of a damaged one are a ValueError."""
+    if len(graph.offsets) != len(store) + 1:
+        raise ValueError(
+            f"the graph has {len(graph.offsets) - 1} documents, the tokens of {store.path} have {len(store)}: "
+            "build the graph again"
+        )
+    if not graph.leads_to_documents:
+        raise ValueError(f"a graph of {store.path} is damaged: it has targets that are no documents; build it again")
+    for name in ARRAYS:
+        array = np.asarray(getattr(graph, name)).view()
         array.setflags(write=False)  # as mapped ones, so that compiled code sees one type
-    return arrays
+        yield array
