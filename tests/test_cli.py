@@ -223,7 +223,7 @@ def test_a_tfidf_graph_stands_beside_the_hyperlinks_and_a_run_at_scope_document_
     (store / "graphs" / "half.parts").mkdir()  # a build that goes on
     assert cli.main(["check", str(store)]) == 0
     seen = capsys.readouterr().out
-    assert "instances (tfidf, document), train: relations have the expected shares" in seen
+    assert "graph tfidf: pairs can be drawn" in seen
     assert "half" not in seen
     assert cli.main(["stats", str(store), "--json", "--set", "graph=tfidf", "--set", "scope=document"]) == 0
     shares = json.loads(capsys.readouterr().out)["shares"]

@@ -618,7 +618,11 @@ def run_check(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps(results, indent=1))
     else:
-        print(f"{len(results) - broken} of {len(results)} promises hold")
+        print(
+            f"{broken} of {len(results)} checks failed: see BROKEN above"
+            if broken
+            else f"the store is consistent ({len(results)} checks); it says nothing on whether links were understood"
+        )
     return 1 if broken else 0
 
 

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from judge import judge
 from linkbert.config import Config
 from linkbert.instances import draw as kernels
 from linkbert.instances.sampler import (
@@ -20,7 +21,6 @@ from linkbert.instances.sampler import (
     split_shares,
 )
 from linkbert.records import CONTIGUOUS, LINKED, RANDOM, Segment
-from linkbert.views.check import judge
 
 THIRDS = (1 / 3, 1 / 3, 1 / 3)
 LAWS = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -1,9 +1,8 @@
 """Every promise of a store, verified on what is on disk: a store comes in, (promise, kept or not, detail) goes out.
 
-In the order of the road: documents, tokens, graphs, and the instances drawn from them. It reads everything once (some
-MB/s), block by block, so that only what a document has one of is in memory whole, and repeats what can be repeated:
-counts, in-degrees, and on samples the tokens and the resolution of links. It trusts no code that made the store: what a
-sampler draws is judged here by plain reading, not by the sampler's tables.
+In the order of the road: documents, tokens, graphs, and that pairs can be drawn. It reads everything once (some MB/s),
+block by block, so that only what a document has one of is in memory whole, and repeats what can be repeated: counts,
+in-degrees, and on samples the tokens. That pairs are what they should be is held by the tests of instances/.
 """
 
 from __future__ import annotations
@@ -11,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +22,12 @@ from linkbert.config import Config
 from linkbert.corpora.store import Store, shard_path
 from linkbert.files import read_json
 from linkbert.graph.links import PARTS, LinkGraph
-from linkbert.instances import draw as kernels
-from linkbert.instances.sampler import Instances, Sampler, fit_config, held_out, mask_counts
+from linkbert.instances.sampler import Sampler
 from linkbert.instances.tokens import LONGEST_SENTENCE, TokenStore, hash_id, make_pieces, never_falls
-from linkbert.instances.vocabulary import CLS, MASK, PAD, SEP, UNK
-from linkbert.records import CONTIGUOUS, LINKED, RANDOM, Document
+from linkbert.instances.vocabulary import UNK
+from linkbert.records import RELATIONS
 
-SAMPLE = 500  # documents that are tokenised again, and whose links are followed again
-INSTANCES = 2_000  # instances drawn of each graph, scope and split
+SAMPLE = 500  # documents that are tokenised again
 BLOCK = 1 << 22
 
 Finding = tuple[str, bool, str]
@@ -50,32 +48,29 @@ def check(path: str | Path) -> Iterator[Finding]:
     if len(opened) < 2:
         return
     tokens = opened[1]
-    sound = True
-    notes = _Notes(max(len(store), len(tokens)))
-    for finding in _surely("the arrays", _check_arrays(store, tokens)):
+    disambiguation, sound = np.zeros(max(len(store), len(tokens)), bool), True
+    stages = [
+        ("the arrays", _check_arrays(store, tokens)),
+        ("documents", _check_documents(store, tokens, disambiguation)),
+    ]
+    for finding in chain.from_iterable(_surely(*stage) for stage in stages):
         sound &= finding[1]
         yield finding
-    for finding in _surely("the documents", _check_documents(store, tokens, notes)):
-        sound &= finding[1]
-        yield finding
-    for folder in sorted((path / "graphs").glob("*/")):
-        name = folder.name
-        if name.endswith(PARTS):
-            continue
+    names = [folder.name for folder in sorted((path / "graphs").glob("*/")) if not folder.name.endswith(PARTS)]
+    for name in names:
         graphs: list[Any] = []
         yield from _guarded(f"graph {name}: opens", partial(_open_graph, graphs, path, name))
-        if not graphs:
-            continue
-        good = sound
-        for finding in _surely("the arrays", _check_graph(store, tokens, graphs[0], notes)):
+        good = sound and bool(graphs)
+        for finding in _surely("the arrays", _check_graph(tokens, graphs[0], disambiguation)) if graphs else ():
             good &= finding[1]
             yield f"graph {name}: {finding[0]}", finding[1], finding[2]
         if good:
-            config = Config(graph=name, sequence_length=128)
-            for scope in dict.fromkeys((fit_config(config, tokens, graphs[0]).scope, "document")):
-                yield from _check_instances(tokens, graphs[0], config.replace(scope=scope))
+            drawing = _surely("pairs", _check_drawing(tokens, graphs[0], Config(graph=name, held_out=0.0)))
+            yield from ((f"graph {name}: {promise}", ok, detail) for promise, ok, detail in drawing)
+    if not names:
+        yield "there is no graph", True, "no linked pairs; `linkbert graph` makes one"
     if sound:
-        yield from _check_instances(tokens, None, Config(shares=(0.5, 0.5, 0.0), masking="word"))
+        yield from _surely("pairs", _check_drawing(tokens, None, Config(held_out=0.0)))
 
 
 def _open_graph(graphs: list[Any], path: Path, name: str) -> None:
@@ -114,14 +109,6 @@ class _Wrong(dict[str, np.ndarray]):
 
     def add(self, promise: str, numbers: np.ndarray) -> None:
         self[promise] = np.append(self[promise], numbers)
-
-
-class _Notes:
-    """What the pass over the documents leaves for the graphs."""
-
-    def __init__(self, documents: int) -> None:
-        self.disambiguation = np.zeros(documents, bool)
-        self.sample: dict[int, Document] = {}
 
 
 def _check_arrays(store: Store, tokens: TokenStore) -> Iterator[Finding]:
@@ -199,12 +186,12 @@ def _spans(offsets: np.ndarray) -> Iterator[tuple[int, int, slice]]:
         start = stop
 
 
-def _check_documents(store: Store, tokens: TokenStore, notes: _Notes) -> Iterator[Finding]:
+def _check_documents(store: Store, tokens: TokenStore, disambiguation: np.ndarray) -> Iterator[Finding]:
     """Read every document once, and hold the arrays to it."""
     wrong: dict[str, list[str]] = {key: [] for key in ("read", "hash", "link", "count", "place", "tokens", "counters")}
     pieces = make_pieces(tokens.vocabulary)
     every = max(1, len(store) // SAMPLE)
-    number = links = 0
+    number = links = sampled = 0
     counted: Counter[str] = Counter()
     for shard in range(store.shards):
         try:
@@ -213,7 +200,7 @@ def _check_documents(store: Store, tokens: TokenStore, notes: _Notes) -> Iterato
                 if number >= len(tokens) or number >= len(store):
                     break
                 links += len(document.links)
-                notes.disambiguation[number] = document.disambiguation
+                disambiguation[number] = document.disambiguation
                 name = f"document {number} ({document.id!r})"
                 if hash_id(document.id) != tokens.hashes[number]:
                     wrong["hash"].append(name)
@@ -228,7 +215,7 @@ def _check_documents(store: Store, tokens: TokenStore, notes: _Notes) -> Iterato
                 elif np.any((tokens.links[first:last] >= 0) & ~placed):
                     wrong["place"].append(name)
                 if number % every == 0:
-                    notes.sample[number] = document
+                    sampled += 1
                     made = pieces.tokenise(document.text, document.links)
                     begin, end = tokens.document_sentences[number : number + 2]
                     same = (
@@ -265,10 +252,10 @@ def _check_documents(store: Store, tokens: TokenStore, notes: _Notes) -> Iterato
     yield _finding("links have an anchor within the text, or no place", wrong["link"], f"{links:,} links")
     yield _finding("links.bin has every link of every document", wrong["count"])
     yield _finding("a link without a place in the text has none in the tokens", wrong["place"])
-    yield _finding("tokenising again gives the same tokens", wrong["tokens"], f"{len(notes.sample)} documents")
+    yield _finding("tokenising again gives the same tokens", wrong["tokens"], f"{sampled} documents")
 
 
-def _check_graph(store: Store, tokens: TokenStore, graph: LinkGraph, notes: _Notes) -> Iterator[Finding]:
+def _check_graph(tokens: TokenStore, graph: LinkGraph, disambiguation: np.ndarray) -> Iterator[Finding]:
     """Check a graph's arrays, and follow the links of some documents again."""
     offsets, targets, meta = np.asarray(graph.offsets), np.asarray(graph.targets), graph.meta
     size = len(tokens)
@@ -295,7 +282,7 @@ def _check_graph(store: Store, tokens: TokenStore, graph: LinkGraph, notes: _Not
         sections = tokens.find_sentences(target, np.asarray(graph.sections[rows]))
         sentences = tokens.document_sentences[target + 1] - tokens.document_sentences[target]
         found.add("sections", rows.start + np.flatnonzero((sections < -1) | (sections >= np.maximum(sentences, 1))))
-        found.add("lists", rows.start + np.flatnonzero(notes.disambiguation[target]))
+        found.add("lists", rows.start + np.flatnonzero(disambiguation[target]))
         keys = np.sort(source * size + target)
         np.add.at(degrees, keys[np.diff(keys, prepend=-1) > 0] % size, 1)
     yield _finding("no document links to itself", found["self"])
@@ -309,165 +296,12 @@ def _check_graph(store: Store, tokens: TokenStore, graph: LinkGraph, notes: _Not
     sums = meta["found"] == meta["resolved"] + meta["dead"] and meta["resolved"] == sum(
         meta[key] for key in ("edges", "self", "disambiguation")
     )
-    yield "every link has one fate", sums and meta["found"] == len(tokens.links), f"{meta['found']:,} links"
-    yield _finding("links lead where they name, and nowhere else", *_follow_again(store, tokens, graph, notes))
+    yield "every link has one outcome", sums and meta["found"] == len(tokens.links), f"{meta['found']:,} links"
 
 
-def _follow_again(store: Store, tokens: TokenStore, graph: LinkGraph, notes: _Notes) -> tuple[list[str], str]:
-    """Resolve the links of the sampled documents by their names, redirect by redirect.
-
-    A link with an edge must come to its target; one without must come to no document, its own, or a disambiguation.
-    """
-    order = np.argsort(tokens.hashes)
-    ordered = tokens.hashes[order]
-
-    def find(name: str) -> int:
-        at = int(np.searchsorted(ordered, np.uint64(hash_id(name))))
-        return int(order[at]) if at < len(ordered) and ordered[at] == hash_id(name) else -1
-
-    waiting: dict[str, list[tuple[int, int, str]]] = {}  # by name: (target or -1, document, what to say)
-    for number, document in notes.sample.items():
-        edges = slice(int(graph.offsets[number]), int(graph.offsets[number + 1]))
-        places = (graph.links[edges] - tokens.document_links[number]).tolist()
-        targets = dict(zip(places, graph.targets[edges].tolist(), strict=True))
-        for place, link in enumerate(document.links):
-            what = targets.get(place, -1), number, f"{document.id!r}: {link}"
-            waiting.setdefault(link.target, []).append(what)
-    followed = sum(map(len, waiting.values()))
-    wrong: list[str] = []
-    for _ in range(1 << 10):
-        left: dict[str, list[tuple[int, int, str]]] = {}
-        for name, links in waiting.items():
-            found = find(name)
-            if found < 0:
-                left[name] = links
-                continue
-            nowhere = notes.disambiguation[found]
-            wrong += [what for target, own, what in links if target != (-1 if nowhere or found == own else found)]
-        aliases: dict[str, str] = {}
-        for shard in range(store.shards if left else 0):
-            table = pq.read_table(shard_path(store.path, "redirects", shard), columns=["source", "target"])
-            for row in table.filter(pa.compute.is_in(table["source"], pa.array(list(left), pa.string()))).to_pylist():
-                aliases.setdefault(row["source"], row["target"])
-        waiting = {}
-        for name, links in left.items():
-            if name in aliases:
-                waiting.setdefault(aliases[name], []).extend(links)
-            else:
-                wrong += [what for target, _, what in links if target >= 0]
-        if not waiting:
-            break
-    wrong += [what for links in waiting.values() for target, _, what in links if target >= 0]  # round in a circle
-    return wrong, f"{followed:,} links of {len(notes.sample)} documents"
-
-
-def _check_instances(tokens: TokenStore, graph: LinkGraph | None, config: Config) -> Iterator[Finding]:
-    """Draw instances of both splits and judge each by reading the arrays."""
-    name = f"instances ({config.graph}, {config.scope})" if graph is not None else "instances (no graph, whole words)"
-    share, with_text = config.held_out, np.diff(tokens.documents) > 0
-    while share < 0.5 and not (held_out(tokens.hashes, share) & with_text).any():
-        share *= 2  # a small store
-    if not (~held_out(tokens.hashes, share) & with_text).any():
-        share = 0.0  # one so small that nothing would be left to train on
-    config = config.replace(held_out=share)
-    for split in ("train", "held-out"):
-        try:
-            sampler = Sampler(tokens, graph, config, split=split)
-        except ValueError as error:
-            if "no document with text" not in str(error):
-                raise
-            yield f"{name}, {split}: there are documents for it", split == "held-out", str(error)
-            continue
-        made = sampler.fill(np.arange(INSTANCES))
-        for promise, wrong in judge(sampler, made, graph).items():
-            yield _finding(f"{name}, {split}: {promise}", np.flatnonzero(wrong) if wrong.ndim else bool(wrong))
-        policy = sampler.policy()
-        sigma = np.sqrt(np.array(policy["expected"]) * (1 - np.array(policy["expected"])) / policy["instances_counted"])
-        far = np.abs(np.array(policy["realised"]) - policy["expected"]) > 6 * sigma + 2 / policy["instances_counted"]
-        realised = ", ".join(f"{value:.1%}" for value in policy["realised"])
-        yield (
-            f"{name}, {split}: relations have the expected shares",
-            policy["random_gave_up"] > 0 or not far.any(),
-            realised,
-        )
-    index = np.arange(1_000)
-    key = np.uint64(config.seed)
-    moved = np.array([kernels.permute(i, len(index), key) for i in index])
-    yield f"{name}: the order is a permutation", np.array_equal(np.sort(moved), index), ""
-
-
-def _among(values: np.ndarray, ordered: np.ndarray) -> np.ndarray:
-    # Not np.isin, whose hash table takes seconds for numbers as evenly spaced as these.
-    return ordered[np.minimum(np.searchsorted(ordered, values), len(ordered) - 1)] == values
-
-
-def judge(sampler: Sampler, made: Instances, graph: LinkGraph | None) -> dict[str, np.ndarray]:
-    """Hold instances to every promise: for each, a bool (B,) array of the instances that break it."""
-    store, config, vocabulary = sampler.store, sampler.config, sampler.store.vocabulary
-    count, width = made.input_ids.shape
-    a, a_start, a_stop, b, b_start, b_stop = made.pairs.T
-    with_b = b >= 0
-    other = np.where(with_b, b, 0)
-    promises = {
-        name: np.zeros(count, bool)
-        for name in (
-            "A and B are runs of whole sentences that fit",
-            "contiguous follows A, random is no linked document, linked is linked from A",
-            "held-out documents are neither A nor B in training, A in evaluation",
-            "tokens are [CLS] A [SEP] B [SEP], masks apart",
-            "masks spare special tokens and have the asked number",
-            "an instance depends on its number alone",
-        )
-    }
-    whole, related, kept, laid_out, masked, pure = promises.values()
-    starts, end = store.sentences, store.documents[-1]
-    half, room = (config.sequence_length - 3) // 2, config.sequence_length - 3
-    for start, stop, doc, longest in ((a_start, a_stop, a, half), (b_start, b_stop, other, room - (a_stop - a_start))):
-        size = stop - start
-        inside = (start >= store.documents[doc]) & (stop <= store.documents[doc + 1]) & (size > 0) & (size <= longest)
-        begins, ends = _among(start, starts), _among(stop, starts) | (stop == end)
-        uncut = begins & ends
-        cut = (begins | ends) & (size == longest)  # one sentence that is too long
-        whole |= ~(inside & (uncut | cut)) & (with_b | (doc is a))
-    contiguous = made.relations == CONTIGUOUS
-    related |= contiguous & ~((b == a) & (b_start == a_stop))
-    related |= ~with_b & (made.relations != RANDOM)
-    if config.shares[LINKED] == 0:
-        related |= made.relations == LINKED
-    for row in np.flatnonzero(~contiguous & with_b).tolist():
-        edges = slice(0, 0) if graph is None else slice(int(graph.offsets[a[row]]), int(graph.offsets[a[row] + 1]))
-        to_b = np.flatnonzero(graph.targets[edges] == b[row]) if graph is not None else np.zeros(0, int)
-        if made.relations[row] == LINKED and graph is not None and config.scope == "segment":
-            links = graph.links[edges][to_b]
-            at = store.documents[a[row]] + store.links[links[links >= 0]]
-            place = store.links[links[links >= 0]]
-            to_b = np.flatnonzero((place >= 0) & (at >= a_start[row]) & (at < a_stop[row]))
-        related[row] |= b[row] == a[row] or (len(to_b) > 0) != (made.relations[row] == LINKED)
-    out = held_out(store.hashes, config.held_out)
-    kept |= (out[a] | (out[other] & with_b)) if sampler.split == "train" else ~out[a]
-
-    clean = made.input_ids.copy()
-    clean.flat[made.masked_positions] = made.masked_labels
-    ids = vocabulary.special_ids
-    sizes = (a_stop - a_start) + (b_stop - b_start)
-    for row in range(count):
-        first, second = store.tokens[a_start[row] : a_stop[row]], store.tokens[b_start[row] : b_stop[row]]
-        line = np.full(width, ids[PAD])
-        line[: 3 + sizes[row]] = [ids[CLS], *first, ids[SEP], *second, ids[SEP]]
-        kinds = np.zeros(width, int)
-        kinds[2 + len(first) : 3 + sizes[row]] = 1
-        same = np.array_equal(line, clean[row]) and np.array_equal(kinds, made.token_type_ids[row])
-        laid_out[row] = not same or made.lengths[row] != 3 + sizes[row]
-    rows = made.masked_positions // width
-    masked[rows[np.isin(made.masked_labels, [ids[token] for token in (CLS, SEP, PAD, MASK)])]] = True
-    number, asked = np.bincount(rows, minlength=count), mask_counts(sizes, sampler.mask_rates(made.numbers))
-    masked |= (number > asked) | (number < 1) if config.masking != "token" else number != asked
-    if np.any(np.diff(made.masked_positions) <= 0):
-        masked[:] = True
-    seen = made.input_ids.ravel()[made.masked_positions]
-    changed = seen[seen != made.masked_labels]
-    masked[rows[seen != made.masked_labels][np.isin(changed, [ids[token] for token in (CLS, SEP, PAD, UNK)])]] = True
-
-    again = sampler.fill(made.numbers[::-1])
-    pure |= np.any(again.input_ids[::-1] != made.input_ids, axis=1) | (again.relations[::-1] != made.relations)
-    return promises
+def _check_drawing(tokens: TokenStore, graph: LinkGraph | None, config: Config) -> Iterator[Finding]:
+    """Draw pairs, and give the realised shares of relations."""
+    policy = Sampler(tokens, graph, config).policy()
+    shares = zip(RELATIONS, policy["realised"], strict=True)
+    detail = ", ".join(f"{name} {share:.1%}" for name, share in shares)
+    yield "pairs can be drawn", True, f"{policy['anchors']:,} places for segment A: {detail}"
