@@ -11,7 +11,7 @@ from linkbert.cli import main
 from linkbert.corpora.build import build_documents
 from linkbert.corpora.reader import Skipped
 from linkbert.corpora.readers import html
-from linkbert.corpora.readers.hrefs import Place, find_place, resolve
+from linkbert.corpora.resolve import Place, find_place, resolve
 from linkbert.corpora.sources import find_reader, read_source
 from linkbert.graph.links import add_graph
 from linkbert.records import Document, Redirect
@@ -71,7 +71,6 @@ def test_links_keep_their_text_and_have_a_place_if_it_is_in_the_text():
 def test_tables_of_data_are_dropped_and_tables_that_lay_a_page_out_are_not():
     source = "<table><tr><th>a<td>b<tr><td>c<td>d</table><table><tr><td><p>e<td>f<table><tr><td>g</table></table>"
     assert html.parse(source).text == "e\nf"
-    assert html.parse(source, table_cells=True).text == "a b\nc d\ne\nf\ng"
 
 
 def test_selectors_choose_the_text():
@@ -260,7 +259,7 @@ PARTS = st.sampled_from([*TAGS.replace("_", "\0").split(), " ", "\n", "\x03", "\
 def test_any_soup_of_tags_keeps_the_law_of_anchors(parts, drop):
     source = "".join(parts).encode("utf-8", "replace")
     skipped = Skipped()
-    page = html.parse(html.decode(source)[0], drop=drop, table_cells=True)
+    page = html.parse(html.decode(source)[0], drop=drop)
     assert page.text == "\n".join(" ".join(line.split()) for line in page.text.split("\n"))
     before = 0
     for start, end, href in page.links:

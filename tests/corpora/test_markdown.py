@@ -66,11 +66,9 @@ def test_marks_go_and_words_stay(source, text):
     assert read_page(source, "a").text == text
 
 
-def test_cells_are_kept_where_they_are_asked_for():
+def test_links_of_tables_are_kept_without_a_place():
     source = "| a | b |\n|---|---|\n| [c](d.md) | `\\|` |\n| | e<br>f |\n"
-    page = read_page(source, "a", table_cells=True)
-    assert page.text == "a | b\nc | |\ne f"
-    assert links_of(source, table_cells=True) == [("c", "a/d", "")]
+    assert read_page(source, "a").text == ""
     assert links_of(source) == [("-", "a/d", "")]
 
 
@@ -312,12 +310,10 @@ PARTS = st.sampled_from(
 ).map(lambda part: part.replace(".", " ").replace("N", "\n"))
 
 
-@given(
-    st.lists(PARTS | st.characters(exclude_categories=["Cs"]), max_size=40).map("".join), st.booleans(), st.booleans()
-)
+@given(st.lists(PARTS | st.characters(exclude_categories=["Cs"]), max_size=40).map("".join), st.booleans())
 @settings(max_examples=150, deadline=None)
-def test_nothing_is_an_error(source, mdx, table_cells):
-    page = read_page(source, "a/b", mdx=mdx, table_cells=table_cells)
+def test_nothing_is_an_error(source, mdx):
+    page = read_page(source, "a/b", mdx=mdx)
     for link in page.links:
         anchor = page.text[link.start : link.end] if link.start >= 0 else "anchor"
         assert anchor == anchor.strip(" \n") != ""

@@ -6,25 +6,25 @@ into tags and runs of text, and one loop over these writes the text and reads th
 the tree would make a Python object of every node.)
 
 The id of a page is its path in the tree. What else a link may call it (its folder, its address on the web) comes out as
-Redirects; see hrefs.py.
+Redirects; see corpora/resolve.py.
 """
 
 from __future__ import annotations
 
 import codecs
 import re
-from collections.abc import Container, Iterator
+from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from html import unescape
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
+import webencodings
 from selectolax.lexbor import LexborHTMLParser, LexborNode, SelectolaxError
 
 from linkbert.corpora.reader import Reader, Record, Skipped, option
-from linkbert.corpora.readers.hrefs import SUFFIXES, Place, find_place, names, resolve
 from linkbert.corpora.readers.site import words
+from linkbert.corpora.resolve import SUFFIXES, Place, find_place, names, resolve
 from linkbert.records import Document, Link, Redirect
 
 NO_BODY = "page without the body that was asked for (left out)"
@@ -70,7 +70,7 @@ class Page(NamedTuple):
     refresh: str  # where the page sends its reader
 
 
-def parse(source: str, *, body: str = "", drop: str = "", table_cells: bool = False) -> Page | None:
+def parse(source: str, *, body: str = "", drop: str = "") -> Page | None:
     r"""Read a page; None where `body`, a CSS selector, is not in it. text[start:end] is a link's anchor, always.
 
     Without `body` the main text is <main>, else the only <article>, else the whole body. `drop` selects what is left
@@ -84,7 +84,7 @@ def parse(source: str, *, body: str = "", drop: str = "", table_cells: bool = Fa
     if roots is None:
         return None
     title, base, canonical, refresh = _read_head(tree)
-    selector = ", ".join(filter(None, (_DROPPED, "" if table_cells else _TABLES, drop)))
+    selector = ", ".join(filter(None, (_DROPPED, _TABLES, drop)))
     placeless: list[str] = []
     kept = []
     for root in roots:
@@ -129,18 +129,13 @@ def check_selector(selector: str) -> str:
 
 def read_file(name: str, data: bytes, options: Options, skipped: Skipped) -> Iterator[Record]:
     """Read a page; `skipped` counts what is mended and what is left out, by cause."""
-    source = to_source(name, data, skipped)
-    if source is None:
-        return
-    page = parse(source, body=options.body, drop=options.drop)
-    if page is None:
-        skipped.note(NO_BODY, name)
-    else:
+    page = read_page(name, data, skipped, lambda source: parse(source, body=options.body, drop=options.drop))
+    if page is not None:
         yield from _to_records(name, page, skipped)
 
 
-def to_source(name: str, data: bytes, skipped: Skipped) -> str | None:
-    """Decode a page; None, counted by cause, for what is no page or not safe to parse."""
+def read_page(name: str, data: bytes, skipped: Skipped, parse_page: Callable[[str], Page | None]) -> Page | None:
+    """Decode and parse a page; None, counted by cause, for what is no page, not safe to parse, or without its body."""
     if _is_binary(data):
         skipped.note("no web page but another kind of file (left out)", name)
         return None
@@ -150,7 +145,16 @@ def to_source(name: str, data: bytes, skipped: Skipped) -> str | None:
     if not is_bounded(source):
         skipped.note("page with tags nested too deeply (left out)", name)
         return None
-    return source
+    page = parse_page(source)
+    if page is None:
+        skipped.note(NO_BODY, name)
+    return page
+
+
+def to_document(id_: str, title: str, page: Page, place: Place) -> Document:
+    """Make a Document of a page; its links are resolved, and those that lead to no page are left out."""
+    links = tuple(Link(start, end, *to) for start, end, href in page.links if (to := resolve(href, place)))
+    return Document(id_, title, page.text, links, sections=page.sections)
 
 
 def find_move(page: Page, place: Place) -> tuple[str, str] | None:
@@ -182,8 +186,7 @@ def _to_records(name: str, page: Page, skipped: Skipped) -> Iterator[Document | 
         id_ = inside[0]
         yield Redirect(name, id_)
     yield from (Redirect(other, id_) for other in known)
-    links = [Link(start, end, *to) for start, end, href in page.links if (to := resolve(href, place))]
-    yield Document(id_, page.title or PurePosixPath(name).stem, page.text, tuple(links), sections=page.sections)
+    yield to_document(id_, page.title or PurePosixPath(name).stem, page, place)
 
 
 def _find_roots(tree: LexborHTMLParser, body: str) -> list[LexborNode] | None:
@@ -301,53 +304,37 @@ def _write(html: str) -> tuple[str, list[tuple[int, int, str]], list[tuple[str, 
 
 _MAGIC = (b"%PDF", b"\x89PNG", b"GIF8", b"\xff\xd8\xff", b"PK\x03\x04", b"\x1f\x8b")
 _TEXT = bytes(range(32, 256)) + b"\t\n\v\f\r\x1b"
-_BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
 _DECLARED = re.compile(
     rb"""<meta\s[^>]*?charset\s*=\s*["']?\s*([\w.:-]+)|<\?xml\s[^>]*?encoding\s*=\s*["']([\w.:-]+)""", re.IGNORECASE
 )
-# What browsers read where a page names another, older encoding; the rest as Python has them.
-_ENCODINGS = {
-    "ascii": "cp1252", "iso8859-1": "cp1252", "iso8859-9": "cp1254", "iso8859-11": "cp874", "tis-620": "cp874",
-    "gb2312": "gb18030", "gbk": "gb18030", "shift_jis": "cp932", "euc_kr": "cp949", "big5": "big5hkscs",
-    "utf-16": "utf-8", "utf-16-le": "utf-8", "utf-16-be": "utf-8",
-}  # fmt: skip
-_USUAL = re.compile(
-    r"utf-8|gb18030|cp(125\d|866|874|932|949)|iso8859-\d+|koi8-[ru]|mac-roman|euc_jp|iso2022_jp|big5hkscs"
-)
+# UTF-16 cannot be declared in ASCII, GB 18030 holds GBK; the other two are for the safety of browsers.
+_MEANT = {"utf-16le": "utf-8", "utf-16be": "utf-8", "gbk": "gb18030", "replacement": "", "x-user-defined": ""}
 _EMPTY = re.compile(
     r"<(?!(?:area|base|br|col|embed|hr|img|input|link|meta|param|source|track|wbr)\b)([a-zA-Z][^\s<>/]*+)([^<>]*)/>"
 )
 
 
 def decode(data: bytes) -> tuple[str, str]:
-    """Decode a page and say what was amiss, "" if nothing: by its BOM, by what it declares, else as UTF-8.
+    """Decode a page and return what was amiss, "" if nothing: by its BOM, by what it declares, else as UTF-8.
 
-    What is not UTF-8 and declares nothing is read as Windows-1252, as browsers do.
+    Names of encodings mean what they mean to browsers. What is not UTF-8 and declares nothing is Windows-1252 to them.
     """
-    head = data[:4096]
-    encoding = next((name for bom, name in _BOMS if head.startswith(bom)), "")
-    if not encoding and (found := _DECLARED.search(head)):
-        encoding = _known_encoding((found[1] or found[2]).decode("ascii", "replace"))
+    found = _DECLARED.search(data[:4096])
+    label = webencodings.lookup((found[1] or found[2]).decode("ascii", "replace")) if found else None
+    declared = _MEANT.get(label.name, label.name) if label else ""
     fault = ""
     try:
-        text = data.decode(encoding or "utf-8")
+        text, _ = webencodings.decode(data, declared or "utf-8", "strict")
     except UnicodeDecodeError:
-        fault = f"invalid {encoding.upper()} (replaced)" if encoding else "undeclared encoding (read as Windows-1252)"
-        text = data.decode(encoding or "cp1252", errors="replace")
+        text, used = webencodings.decode(data, declared or "windows-1252")
+        undeclared = not declared and used.name == "windows-1252"
+        fault = (
+            "undeclared encoding (read as Windows-1252)" if undeclared else f"invalid {used.name.upper()} (replaced)"
+        )
     text = text.removeprefix("\ufeff")
     if text[:100].lstrip().startswith("<?xml"):
         text = _EMPTY.sub(r"<\1\2></\1>", text)  # of XML; HTML takes the slash for nothing
     return text, fault
-
-
-@lru_cache(256)
-def _known_encoding(label: str) -> str:
-    try:
-        name = codecs.lookup(label).name
-    except (LookupError, ValueError):
-        return ""
-    name = _ENCODINGS.get(name, name)
-    return name if _USUAL.fullmatch(name) else ""
 
 
 def _is_binary(data: bytes) -> bool:

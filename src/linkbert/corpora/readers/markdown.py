@@ -19,10 +19,8 @@ import re
 from bisect import bisect_left
 from collections.abc import Iterator
 from pathlib import PurePosixPath
-from posixpath import join, normpath
 from typing import Any, NamedTuple
 from unicodedata import normalize
-from urllib.parse import unquote
 
 import yaml
 from markdown_it import MarkdownIt
@@ -31,6 +29,7 @@ from markdown_it.rules_inline import StateInline
 from markdown_it.token import Token
 
 from linkbert.corpora.reader import NoOptions, Reader, Record, Skipped
+from linkbert.corpora.resolve import note_name, note_names, note_path, resolve_in_note, resolve_wiki_link
 from linkbert.corpora.tree import TOO_LARGE, decode_text
 from linkbert.records import Document, Link, Redirect
 
@@ -43,7 +42,6 @@ TAG = 2_000  # characters of a tag
 FRONT_FAULT = "front matter is not YAML, or has anchors (left out)"
 NESTED = "lists or quotes nested too deeply (what is inside is left out)"
 
-_FOLDER_NAMES = ("readme", "index")  # files that stand for their folder
 _NEW_LINE = frozenset(
     re.findall(
         r"\w+", "br p div blockquote center hr li ul ol dl dt dd h1 h2 h3 h4 h5 h6 table tr td th summary details"
@@ -51,11 +49,6 @@ _NEW_LINE = frozenset(
 )
 _LOADER = getattr(yaml, "CBaseLoader", yaml.BaseLoader)  # makes strings, lists and dicts, and nothing else
 
-_SUFFIX = re.compile(r"\.(?:md|mdx|markdown|html?)\Z", re.IGNORECASE)
-_MEDIA = re.compile(
-    r"\.(?:png|jpe?g|gif|svg|webp|bmp|avif|tiff?|ico|mp3|mp4|m4a|ogg|wav|flac|webm|mov|mkv|canvas)\Z", re.IGNORECASE
-)
-_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:|//")
 _FRONT = re.compile(r"---[ \t]*\n(.*?)^(?:---|\.\.\.)[ \t]*$", re.DOTALL | re.MULTILINE)
 _SPACE = re.compile(r"[ \t\n\r\f\v]+")
 _ITEM_MARK, _QUOTE_MARK = re.compile(r"\[[ xX]\]\s+"), re.compile(r"\[![\w-]+\][+-]?[ \t]*")
@@ -86,22 +79,7 @@ def read_file(name: str, data: bytes, _: NoOptions, skipped: Skipped) -> Iterato
         skipped.note("no text in the file", name)
         return
     yield Document(id_, page.title or path.stem, page.text, page.links, sections=page.sections)
-    yield from (Redirect(other, id_) for other in dict.fromkeys([*_other_names(id_), *page.aliases]))
-
-
-def _other_names(id_: str) -> Iterator[str]:
-    """Name a file as wiki links do, and by its folder if it stands for that.
-
-    >>> list(_other_names("Trees/Oak"))
-    ['[[oak]]', '[[trees/oak]]']
-    """
-    parts = id_.split("/")
-    last = len(parts) - 1
-    if parts[last].lower() in _FOLDER_NAMES:
-        yield "/".join(parts[:last]) or "."
-        last = max(last - 1, 0)  # there are many of that name
-    for first in range(last, -1, -1):
-        yield _wiki_name("/".join(parts[first:]))
+    yield from (Redirect(other, id_) for other in dict.fromkeys([*note_names(id_), *page.aliases]))
 
 
 class Page(NamedTuple):
@@ -115,7 +93,7 @@ class Page(NamedTuple):
     faults: tuple[str, ...]
 
 
-def read_page(source: str, id_: str, *, mdx: bool = False, table_cells: bool = False) -> Page:
+def read_page(source: str, id_: str, *, mdx: bool = False) -> Page:
     r"""Read a file's text; `id_` is its path without the suffix, from which its relative links start.
 
     >>> page = read_page("# Oak\n\nA *tall* [tree](../index.md#what), see [[Acorn|its fruit]]. ^a1", "trees/Oak")
@@ -131,7 +109,7 @@ def read_page(source: str, id_: str, *, mdx: bool = False, table_cells: bool = F
     if any(token.level >= BLOCK_NESTING - 1 for token in tokens):
         faults += (NESTED,)
     writer = _Writer(id_.rpartition("/")[0])
-    heading = _write_blocks(tokens, env, writer, table_cells)
+    heading = _write_blocks(tokens, env, writer)
     title = title or heading
     text = "".join(writer.parts).removesuffix("\n")
     cut = len(title) + 1 if title and f"{text}\n".startswith(f"{title}\n") else 0  # the title is no part of the text
@@ -164,51 +142,13 @@ def _read_front_matter(source: str) -> tuple[str, tuple[str, ...], int, tuple[st
     title, aliases = values.get("title"), values.get("aliases") or values.get("alias")
     aliases = aliases.split(",") if isinstance(aliases, str) else aliases if isinstance(aliases, list) else []
     names = [_clean(alias) for alias in aliases if isinstance(alias, str) and alias.strip()]
-    sources = tuple(_page_path(name, "") if name[0] == "/" else _wiki_name(name) for name in names)
+    sources = tuple(note_path(name, "") if name[0] == "/" else note_name(name) for name in names)
     return _clean(title) if isinstance(title, str) else "", sources, found.end(), ()
 
 
 def _clean(value: str) -> str:
     # YAML may escape half of a surrogate pair, which no file of text can hold.
     return _SPACE.sub(" ", value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")).strip()
-
-
-def _target(address: str, folder: str) -> tuple[str, str] | None:
-    """Bring the address of a link into normal form, with its fragment; None where it leads to no document."""
-    path, _, fragment = address.partition("#")
-    if _SCHEME.match(path):
-        web = path.lower().startswith(("http:", "https:", "ftp:", "//"))
-        return (path, unquote(fragment)) if web and not _MEDIA.search(path) else None
-    path = unquote(path.partition("?")[0])
-    if not path or _MEDIA.search(path):
-        return None
-    return _page_path(path, folder), unquote(fragment)
-
-
-def _page_path(path: str, folder: str) -> str:
-    """Write a path as ids are written.
-
-    >>> _page_path("../Oak.md", "trees/old"), _page_path("/trees/", "trees"), _page_path("..", "trees")
-    ('trees/Oak', 'trees', '.')
-    """
-    whole = path.lstrip("/") if path.startswith("/") else join(folder, path)
-    return normalize("NFC", _SUFFIX.sub("", normpath(whole or ".")))
-
-
-def _wiki_target(inside: str, folder: str) -> tuple[str, str, str]:
-    """Split what a wiki link names into the target ("" for this page), the fragment, and the words that stand for both.
-
-    >>> _wiki_target("Trees/Oak#Fruit#Acorn", "")
-    ('[[trees/oak]]', 'Acorn', 'Trees/Oak > Fruit > Acorn')
-    """
-    name, *places = (part.strip() for part in inside.rstrip("\\").split("#"))
-    shown = " > ".join(word for word in (name, *places) if word and word[0] != "^")
-    path = _page_path(name, folder) if name.startswith((".", "/")) else _SUFFIX.sub("", name)
-    return path and _wiki_name(path), places[-1] if places else "", shown
-
-
-def _wiki_name(name: str) -> str:
-    return f"[[{normalize('NFC', name).casefold()}]]"
 
 
 class _Writer:
@@ -262,27 +202,20 @@ class _Writer:
                 break
 
 
-def _write_blocks(tokens: list[Token], env: dict[str, Any], writer: _Writer, table_cells: bool) -> str:
+def _write_blocks(tokens: list[Token], env: dict[str, Any], writer: _Writer) -> str:
     """Write the text of all blocks; return the first heading, "" if there is none."""
     heading = ""
-    hiding = ("footnote",) if table_cells else ("footnote", "table")
-    cell = False
     for i, token in enumerate(tokens):
         kind, _, side = token.type.rpartition("_")
-        if kind in hiding:
+        if kind in ("footnote", "table"):
             writer.hidden += 1 if side == "open" else -1
-        elif kind in ("td", "th"):
-            cell = side == "open"
-        elif token.type == "tr_close":
-            writer.end_line()
         elif token.type == "inline":
             before = tokens[i - 1].type
-            _write_inline(_take_marks(token.content, tokens[max(i - 2, 0)].type, before, writer), env, writer,
-                          breaks=before == "paragraph_open", cell=cell)  # fmt: skip
+            content = _take_marks(token.content, tokens[max(i - 2, 0)].type, before, writer)
+            _write_inline(content, env, writer, breaks=before == "paragraph_open")
             if before == "heading_open" and not heading and writer.size > writer.line:
                 heading = "".join(writer.parts)[writer.line :].strip(" ")
-            if not cell:
-                writer.end_line()
+            writer.end_line()
     return heading
 
 
@@ -300,10 +233,8 @@ def _take_marks(content: str, around: str, before: str, writer: _Writer) -> str:
     return content
 
 
-def _write_inline(content: str, env: dict[str, Any], writer: _Writer, *, breaks: bool, cell: bool) -> None:
-    """Write a block's text; `breaks`: its line breaks stay, `cell`: it goes on in the line."""
-    if cell and content and not writer.blank:
-        writer.add(" | ")
+def _write_inline(content: str, env: dict[str, Any], writer: _Writer, *, breaks: bool) -> None:
+    """Write a block's text; `breaks`: its line breaks stay."""
     for piece in _pieces(content):
         for token in _INLINES.inline.parse(piece, _INLINES, env, []):
             match token.type:
@@ -314,7 +245,7 @@ def _write_inline(content: str, env: dict[str, Any], writer: _Writer, *, breaks:
                 case "hardbreak":
                     _break(writer, breaks)
                 case "link_open":
-                    writer.open_link("link", _target(str(token.attrs["href"]), writer.folder))
+                    writer.open_link("link", resolve_in_note(str(token.attrs["href"]), writer.folder))
                 case "link_close":
                     writer.close_link("link")
                 case "wiki":
@@ -345,9 +276,9 @@ def _break(writer: _Writer, breaks: bool) -> None:
 def _write_wiki_link(source: str, writer: _Writer) -> None:
     found = _WIKI.fullmatch(source)
     assert found
-    target, fragment, shown = _wiki_target(found[1], writer.folder)
+    to, shown = resolve_wiki_link(found[1], writer.folder)
     embedded = source[0] == "!"
-    writer.open_link("wiki", None if _MEDIA.search(target[:-2]) else (target, fragment))
+    writer.open_link("wiki", to)
     if not embedded:
         writer.add((found[2] or "").strip() or shown)
     writer.close_link("wiki")
@@ -364,7 +295,7 @@ def _write_tag(source: str, writer: _Writer, breaks: bool) -> None:
     elif name in ("a", "A", "Link") and ends:
         writer.close_link("tag")
     elif name in ("a", "A", "Link") and (address := attributes.get("href") or attributes.get("to")):
-        writer.open_link("tag", _target(address, writer.folder))
+        writer.open_link("tag", resolve_in_note(address, writer.folder))
     writer.sections += [(attributes[key], writer.size) for key in ("id", "name") if attributes.get(key)]
 
 

@@ -18,9 +18,9 @@ import numpy as np
 
 from linkbert.corpora.reader import CUT, Reader, Record, Shard, Skipped
 from linkbert.corpora.readers import html
-from linkbert.corpora.readers.hrefs import Place, resolve
+from linkbert.corpora.resolve import Place
 from linkbert.files import has_address
-from linkbert.records import Document, Link, Redirect
+from linkbert.records import Document, Redirect
 
 CLUSTERS, ENTRIES = 4, 10_000  # of a shard, at most; a cluster is some 2 MB of text
 REDIRECT = 0xFFFF  # instead of the number of a media type
@@ -59,13 +59,8 @@ def read(shard: Shard, options: html.Options, skipped: Skipped) -> Iterator[Reco
             continue
         if other is not None:
             yield Redirect(path, other)
-            continue
-        source = html.to_source(path, data, skipped)
-        page = None if source is None else _parse(source, options)
-        if page is not None:
+        elif page := html.read_page(path, data, skipped, lambda source: _parse(source, options)):
             yield from _to_records(path, title, page, skipped)
-        elif source is not None:
-            skipped.note(html.NO_BODY, path)
 
 
 def _to_records(path: str, title: str, page: html.Page, skipped: Skipped) -> Iterator[Document | Redirect]:
@@ -74,8 +69,7 @@ def _to_records(path: str, title: str, page: html.Page, skipped: Skipped) -> Ite
     if moved and moved[0] != path:
         yield Redirect(path, *moved)
     elif page.text:
-        links = [Link(start, end, *to) for start, end, href in page.links if (to := resolve(href, place))]
-        yield Document(path, title or page.title, page.text, tuple(links), sections=page.sections)
+        yield html.to_document(path, title or page.title, page, place)
     else:
         skipped.note("page without text", path)
 

@@ -1,15 +1,21 @@
-"""The addresses in links of a tree of pages to the names of its files, so that a link and the page it means agree.
+"""What links write to what documents are called, so that a link and the page or note that it means agree.
 
-A link comes in as it is written, with the Place of its page; out comes a path in the tree ("guide/a b.html") or, for
-what stands elsewhere, a whole address. Nothing is fetched, and nothing is looked up in the tree: a page says by names()
-what else it is called, and the graph resolves those as redirects.
+A page of a site has a Place, from which its addresses start; out comes a path in the tree ("guide/a b.html") or, for
+what stands elsewhere, a whole address. A note has its folder and no suffix ("trees/Oak"), and a wiki link may name one
+by the end of its path alone, in capitals or not: so "[[oak]]", in small letters, is a target as it is.
+
+Nothing is fetched, and nothing is looked up in the tree: a page or note says by names() or note_names() what else it is
+called, and the graph resolves those as redirects.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from functools import lru_cache
+from posixpath import join, normpath
 from typing import NamedTuple
+from unicodedata import normalize
 from urllib.parse import unquote
 
 SUFFIXES = (".html", ".htm", ".xhtml", ".shtml")
@@ -161,3 +167,70 @@ def _without_dots(path: str) -> str:
             parts.append(part)
     last = path[path.rfind("/") + 1 :]
     return "/".join(parts) + ("/" if parts and last in ("", ".", "..") else "")
+
+
+# ---- notes
+
+_FOLDER_NAMES = ("readme", "index")  # files that stand for their folder
+_NOTE_SUFFIX = re.compile(r"\.(?:md|mdx|markdown|html?)\Z", re.IGNORECASE)
+_MEDIA = re.compile(
+    r"\.(?:png|jpe?g|gif|svg|webp|bmp|avif|tiff?|ico|mp3|mp4|m4a|ogg|wav|flac|webm|mov|mkv|canvas)\Z", re.IGNORECASE
+)
+_SCHEME_OR_HOST = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:|//")
+
+
+def note_names(note: str) -> Iterator[str]:
+    """Yield what else a note is called: as wiki links name it, and its folder if it stands for that.
+
+    >>> list(note_names("Trees/Oak"))
+    ['[[oak]]', '[[trees/oak]]']
+    """
+    parts = note.split("/")
+    last = len(parts) - 1
+    if parts[last].lower() in _FOLDER_NAMES:
+        yield "/".join(parts[:last]) or "."
+        last = max(last - 1, 0)  # there are many of that name
+    for first in range(last, -1, -1):
+        yield note_name("/".join(parts[first:]))
+
+
+def note_name(name: str) -> str:
+    """Write a name as wiki links lead to it: "Oak" -> "[[oak]]"."""
+    return f"[[{normalize('NFC', name).casefold()}]]"
+
+
+def note_path(path: str, folder: str) -> str:
+    """Write a path, seen from a folder, as notes are called.
+
+    >>> note_path("../Oak.md", "trees/old"), note_path("/trees/", "trees"), note_path("..", "trees")
+    ('trees/Oak', 'trees', '.')
+    """
+    whole = path.lstrip("/") if path.startswith("/") else join(folder, path)
+    return normalize("NFC", _NOTE_SUFFIX.sub("", normpath(whole or ".")))
+
+
+def resolve_in_note(address: str, folder: str) -> tuple[str, str] | None:
+    """Return what an address in a note means, and its fragment; None where it leads to no document."""
+    path, _, fragment = address.partition("#")
+    if _SCHEME_OR_HOST.match(path):
+        web = path.lower().startswith(("http:", "https:", "ftp:", "//"))
+        return (path, unquote(fragment)) if web and not _MEDIA.search(path) else None
+    path = unquote(path.partition("?")[0])
+    if not path or _MEDIA.search(path):
+        return None
+    return note_path(path, folder), unquote(fragment)
+
+
+def resolve_wiki_link(inside: str, folder: str) -> tuple[tuple[str, str] | None, str]:
+    """Return what a wiki link means, and its fragment, and the words that stand for both.
+
+    None for a picture and the like; a target of "" is the note itself.
+
+    >>> resolve_wiki_link("Trees/Oak#Fruit#Acorn", "")
+    (('[[trees/oak]]', 'Acorn'), 'Trees/Oak > Fruit > Acorn')
+    """
+    name, *places = (part.strip() for part in inside.rstrip("\\").split("#"))
+    shown = " > ".join(word for word in (name, *places) if word and word[0] != "^")
+    path = note_path(name, folder) if name.startswith((".", "/")) else _NOTE_SUFFIX.sub("", name)
+    target = path and note_name(path)
+    return None if _MEDIA.search(target[:-2]) else (target, places[-1] if places else ""), shown
