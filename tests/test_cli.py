@@ -210,7 +210,7 @@ def test_a_tfidf_graph_stands_beside_the_hyperlinks_and_a_run_at_scope_document_
     assert "made already" in capsys.readouterr().out
     for other in (["--k", "4"], ["--k", "3", "--exact"]):
         assert cli.main([*words, *other]) == 1
-        assert "made with method tfidf, k 3, " in capsys.readouterr().err
+        assert "(method tfidf, k 3, " in capsys.readouterr().err
     assert (store / "graphs" / "tfidf" / "targets.bin").read_bytes() == targets
     run = ["pretrain", str(store), *TINY, "--to", str(tmp_path / "run"), "max_steps=1", "graph=tfidf"]
     assert cli.main([*run, "scope=document"]) == 0

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from linkbert.corpora.build import build_documents
 from linkbert.corpora.reader import Skipped
 from linkbert.corpora.store import DROPPED, Store, write_shard
+from linkbert.graph import hyperlinks
 from linkbert.graph.hyperlinks import find_sections
 from linkbert.graph.links import LinkGraph, add_graph
 from linkbert.records import Document, Link, Redirect
-from linkbert.workers import make_executor
 
 names = st.sampled_from([f"n{i}" for i in range(9)])
 fragments = st.sampled_from(["", "", "part_One", "Nowhere"])
@@ -81,8 +81,8 @@ def reference(store: Store, records: list[list[Document | Redirect]]) -> tuple[l
     return edges, counts
 
 
-def build_hyperlinks(store: Store, *, name: str = "hyperlink", executor=None, **options) -> dict:
-    meta = add_graph(store, name, "hyperlink", options, executor=executor)
+def build_hyperlinks(store: Store, *, name: str = "hyperlink", **options) -> dict:
+    meta = add_graph(store, name, "hyperlink", options)
     return {key: meta[key] for key in meta if key not in ("format", "documents", "edges", "in_degree", "partitions")}
 
 
@@ -100,13 +100,15 @@ def hasty(monkeypatch):
     monkeypatch.setattr(os, "fsync", lambda file: None)
 
 
-@given(shards, st.sampled_from([2, 3, 7]))
+@given(shards, st.sampled_from([1, 3]))
 @settings(deadline=None, max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_the_graph_is_what_a_dictionary_resolves_in_any_number_of_pieces(tmp_path_factory, hasty, records, partitions):
+def test_the_graph_is_what_a_dictionary_resolves_in_any_chunks(tmp_path_factory, hasty, records, chunk):
     store = make_store(tmp_path_factory.mktemp("graph"), records)
     edges, counts = reference(store, records)
     meta = build_hyperlinks(store)
-    assert build_hyperlinks(store, name="again", partitions=partitions) == meta  # with one range to three
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(hyperlinks, "CHUNK", chunk)
+        assert build_hyperlinks(store, name="again") == meta
     assert content(store, "again") == content(store, "hyperlink")
     graph = LinkGraph.open(store.path)
     assert {key: meta[key] for key in counts} == counts
@@ -159,7 +161,7 @@ def test_chains_of_redirects_are_followed_to_their_end(tmp_path, hasty, length):
     links = tuple(Link(-1, -1, name) for name in ("r0", "n0", "c0", f"r{length - 1}"))
     end = Document(f"r{length}", "", "f0\nf1")
     store = make_store(tmp_path, [[Document("a", "A", "", links), *chain], [*nowhere, end, *circle]])
-    meta = build_hyperlinks(store, partitions=3)
+    meta = build_hyperlinks(store)
     assert (meta["redirected"], meta["dead"], meta["cycles"], meta["fragments"]) == (2, 2, 1, 1 + (length <= 2))
     assert LinkGraph.open(store.path).sections[0] == min(length, 2) - 1
 
@@ -171,46 +173,15 @@ def test_a_chain_over_1024_redirects_counts_as_a_circle(tmp_path, hasty):
     assert (meta["redirected"], meta["cycles"]) == (1, 1)
 
 
-def make_records(shard: int) -> list[Document | Redirect]:
-    records: list[Document | Redirect] = []
-    for i in range(shard, 60, 3):
-        links = [Link(-1, -1, f"{'drx'[j % 3]}{i * j % 60}", "part-one" * (j % 2)) for j in range(9)]
-        records += [
-            Document(f"d{i}", "", "Part one\nText.", tuple(links)),
-            Redirect(f"r{i}", f"{'dr'[i % 2]}{i * 7 % 60}"),
-        ]
-    return records
-
-
-RECORDS = [make_records(shard) for shard in range(3)]
-
-
-@pytest.mark.slow
-def test_processes_and_dask_give_the_same_bytes(tmp_path):
-    distributed = pytest.importorskip("distributed", reason="the extra dask is not installed")
-    store = make_store(tmp_path, RECORDS)
-    build_hyperlinks(store, name="one")
-    with make_executor(2) as executor:
-        build_hyperlinks(store, name="two", executor=executor, partitions=3)
-    with (
-        distributed.LocalCluster(
-            n_workers=1, threads_per_worker=2, processes=False, dashboard_address=":0", protocol="inproc://"
-        ) as cluster,
-        make_executor(dask=cluster.scheduler_address) as executor,
-    ):
-        build_hyperlinks(store, name="three", executor=executor, partitions=3)
-    assert content(store, "one") == content(store, "two") == content(store, "three")
-
-
-def test_memory_decides_how_many_pieces_there_are(tmp_path):
-    store = make_store(tmp_path, RECORDS)
-    for partitions in (0, 1 << 16):
-        with pytest.raises(ValueError, match=rf"^{partitions} partitions do not make sense: take 1 to 65,535"):
-            build_hyperlinks(store, partitions=partitions)
-    with pytest.raises(
-        ValueError, match=r"^a partition of the join in .*mine.* needs more than 1e-06 GB of memory: give it"
-    ):
-        build_hyperlinks(store, name="mine", memory=1000)
+def test_what_does_not_fit_into_memory_goes_to_disk_and_changes_nothing(tmp_path):
+    links = [tuple(Link(-1, -1, f"some document or other {i * j % 20_000}") for j in range(20)) for i in range(20_000)]
+    store = make_store(tmp_path, [[Document(f"some document or other {i}", "", "", links[i]) for i in range(20_000)]])
+    build_hyperlinks(store)
+    build_hyperlinks(store, name="small", memory=100_000_000)
+    assert content(store, "small") == content(store, "hyperlink")
+    with pytest.raises(ValueError, match=r"^the join over .* needs more than 1000000B of memory or more disk"):
+        build_hyperlinks(store, name="less", memory=1_000_000)
+    assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == ["documents", "graphs", "redirects"]
 
 
 def test_the_same_store_and_seed_give_the_same_bytes(tmp_path):

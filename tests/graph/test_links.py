@@ -75,7 +75,7 @@ def test_a_graph_that_is_there_stays_and_is_not_taken_for_another(store):
     date = (store.path / "graphs" / "mine" / "graph.json").stat().st_mtime_ns
     assert add_graph(store, "mine", f"{ME}:ring", {"step": 1}) == meta
     assert (store.path / "graphs" / "mine" / "graph.json").stat().st_mtime_ns == date
-    with pytest.raises(ValueError, match=r"has a graph 'mine' already, made with method .*:ring, step 1, twice False"):
+    with pytest.raises(ValueError, match=r"has a graph 'mine' already \(method .*:ring, step 1, twice False"):
         add_graph(store, "mine", f"{ME}:ring", {"step": 2})
 
 

@@ -197,7 +197,7 @@ def add_graph(
         meta = read_json(folder / "graph.json")
         if any(meta.get(key) != value for key, value in asked.items()):
             made = ", ".join(f"{key} {meta[key]}" for key in asked if key in meta)
-            raise ValueError(f"{store.path} has a graph {name!r} already, made with {made}; give this one another --name")
+            raise ValueError(f"{store.path} has a graph {name!r} already ({made}); give this one another --name")
         return meta
     parts, counts = folder.with_name(name + ".parts"), dict[str, Any]()
     plan = asked | {"linkbert": __version__, "documents": len(store)}
