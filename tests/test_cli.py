@@ -378,7 +378,7 @@ def test_long_texts_are_related_by_their_beginnings(folder, capsys):
         (["fill", "a [MASK]", "--model", "{}/run", "--top", "-1"], "--top -1 does not make sense"),
         (["graph", "{}/store", "--method", "random", "--name", ".."], "cannot name a graph"),
         (["graph", "{}/store", "--method", "random", "--name", "../../x"], "cannot name a graph"),
-        (["graph", "{}/store", "--method", "random", "--name", "hyperlink"], "made with method hyperlink"),
+        (["graph", "{}/store", "--method", "random", "--name", "hyperlink"], "already (method hyperlink"),
         (["graph", "{}/store", "--method", "random", "--seed", "-1", "--name", "x"], "seed must be 0 to"),
         (["graph", "{}/store", "--method", "tfidf", "--k", "0"], "--k 0 does not make sense"),
         (
