@@ -8,7 +8,6 @@ sum (forward and backward), a Progress and its row, memory, and a line of journa
 """
 
 import argparse
-import io
 import tempfile
 import time
 from pathlib import Path
@@ -21,7 +20,7 @@ from linkbert.pretraining.checkpoint import State
 from linkbert.pretraining.journal import Journal
 from linkbert.pretraining.loop import Progress, journal_entry, peak_memory
 from linkbert.pretraining.run import pretrain_store
-from linkbert.progress import LiveLine, training_progress
+from linkbert.progress import training_text
 from linkbert.records import RELATIONS
 
 CALLS = 2_000
@@ -65,7 +64,7 @@ def main():
         step = (ends[-2] - ends[1]) / (len(ends) - 3)  # the last one is of the checkpoint
         scores = torch.randn(config.micro_batch_size, 3, requires_grad=True)
         relations = torch.arange(config.micro_batch_size) % 3
-        progress = training_progress(LiveLine(io.StringIO(), every=0.0))
+        smooth: dict[str, float] = {}
         told = Progress(
             "training", 7, 10_000, 1e-3, 5.0, 1.0, (0.5, 0.5, 0.5), 1.0, 1e4, 0.97, 0.5, 0.01, 10**9, 1.0, 9e3
         )
@@ -74,7 +73,7 @@ def main():
             costs = {
                 "losses by relation": seconds(lambda: by_relation(scores, relations))
                 - seconds(lambda: summed(scores, relations)),
-                "row on the terminal": seconds(lambda: progress(told)),
+                "row on the terminal": seconds(lambda: training_text(told, smooth)),
                 "memory": seconds(lambda: peak_memory(torch.device("cpu"))),
                 "line of the journal": seconds(lambda: journal.write(journal_entry(state, 1e-3))),
             }

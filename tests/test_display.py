@@ -1,40 +1,58 @@
+"""What is shown while a command works: a bar on a terminal, plain lines elsewhere."""
+
 import io
 import math
 
+from rich.console import Console
+
 from linkbert.pretraining.loop import Progress
-from linkbert.progress import HEADER_EVERY, TRAINING, LiveLine, training_progress
+from linkbert.progress import reporting, training_text
 
-
-def rows(*told, every=0.0):
-    stream = io.StringIO()
-    progress = training_progress(LiveLine(stream, every=every))
-    for each in told:
-        progress(each)
-    return stream.getvalue().splitlines()
-
-
-LARGE = Progress("training", 61_234, 62_500, 3e-4, 10.314, 1.0986, (0.8, 0.7, math.nan), 12.34, 221_500, 0.974, 0.456,
+LARGE = Progress("training", 61_234, 62_500, 3e-4, 10.314, 1.0986, (0.8, 0.7, math.nan), 12.34, 221_500, 0.974, 1.69,
                  0.02, 31_000_000_000, 1.0, 86_340.0)  # fmt: skip
 
 
-def test_a_row_of_a_large_run_stays_under_its_columns_and_within_100():
-    header, row = rows(LARGE)
-    assert header == TRAINING
-    assert len(row) == len(header) < 100
-    assert row.split() == ["61,234/62,500", "23h59m", "10.31", "1.10", "80", "70", "-", "12.34", "3.0e-04", "221.5k",
-                           "97", "46", "2", "31.0GB"]  # fmt: skip
-    ends = [header.index(name) + len(name) for name in header.split()]
-    assert all(row[end - 1] != " " and row[end : end + 1] in ("", " ") for end in ends)
+def shown(*updates, terminal=False, every=0.0):
+    stream = io.StringIO()
+    with reporting(Console(file=stream, force_terminal=terminal, width=90), every=every) as reporter:
+        for update in updates:
+            reporter.update(*update)
+    return stream.getvalue()
 
 
-def test_what_is_not_known_yet_is_a_dash_and_the_header_comes_again():
-    told = [Progress("training", step, 90) for step in range(HEADER_EVERY + 1)]
-    shown = rows(*told)
-    assert [i for i, line in enumerate(shown) if line == TRAINING] == [0, HEADER_EVERY + 1]
-    assert shown[1].split()[4:7] == ["-", "-", "-"]
+def test_a_row_of_training_names_what_it_counts_and_no_share_is_over_100():
+    assert training_text(LARGE, {}) == (
+        "step 61,234 of 62,500, 23h59m left, MLM loss 10.31, relation loss 1.10 (80 70 - %), 221.5k tokens/s, "
+        "learning rate 3.0e-04, gradient norm 12.34, packing 97 %, peak 100 %, waiting for data 2 %, memory 31.0GB"
+    )
 
 
 def test_a_step_without_a_linked_pair_leaves_the_share_as_it_was():
-    before = Progress("training", 1, 9, relation_accuracies=(1.0, 1.0, 0.5))
+    smooth: dict[str, float] = {}
+    training_text(Progress("training", 1, 9, relation_accuracies=(1.0, 1.0, 0.5)), smooth)
     after = Progress("training", 2, 9, relation_accuracies=(1.0, 1.0, math.nan))
-    assert rows(before, after)[-1].split()[6] == "50"
+    assert "(100 100 50 %)" in training_text(after, smooth)
+
+
+def test_elsewhere_than_on_a_terminal_a_line_is_printed_now_and_then_and_the_last_of_each_stage():
+    updates = [("documents", "1 of 2", 1, 2), ("documents", "2 of 2", 2, 2), ("tokens [bold]", "5", 5, None)]
+    assert shown(*updates).splitlines() == ["  documents: 1 of 2", "  documents: 2 of 2", "  tokens [bold]: 5"]
+    assert shown(*updates, every=99).splitlines() == [
+        "  documents: 1 of 2",
+        "  documents: 2 of 2",
+        "  tokens [bold]: 5",
+    ]
+    many = [("documents", f"{i}", i, 9) for i in range(9)]
+    assert shown(*many, every=99).splitlines() == ["  documents: 0", "  documents: 8"]
+
+
+def test_on_a_terminal_every_stage_has_a_bar():
+    text = shown(("documents", "1 of 2", 1, 2), ("tokens [bold]", "5 of 5", 5, 5), terminal=True)
+    last = text[text.rindex("documents") :]
+    assert "━" in last
+    assert "tokens [bold]" in last
+    assert "5 of 5" in last
+
+
+def test_nothing_is_shown_of_nothing():
+    assert shown() == ""

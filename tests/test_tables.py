@@ -167,5 +167,6 @@ def test_cells_are_escaped(tmp_path):
     assert "<td>&lt;b&gt;</td>" in page
     assert '<tr class="said"><td>said</td>' in page
     write_report([section], tmp_path / "page.md")
-    assert "| model | x\\|y |\n| --- | ---: |\n| <b> | 1 |" in (tmp_path / "page.md").read_text()
-    assert list(text_lines(section)) == ["", "<T>", "model  x|y", "<b>      1", "said     2", "a < b"]
+    page = re.sub(" +", " ", (tmp_path / "page.md").read_text())
+    assert "| model | x\\|y |\n|:--------|-------:|\n| <b> | 1 |" in page
+    assert list(text_lines(section)) == ["", "<T>", "model      x|y", "<b>          1", "said         2", "a < b"]

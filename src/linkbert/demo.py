@@ -35,9 +35,9 @@ from linkbert.pretraining.distributed import choose_device, join_processes
 from linkbert.pretraining.evaluation import evaluate, held_out_batches
 from linkbert.pretraining.run import pretrain_store
 from linkbert.pretraining.scores import Scores
-from linkbert.progress import LiveLine, seconds_text, stage_progress, training_progress
+from linkbert.progress import report_stages, report_training, seconds_text
 from linkbert.views.show import one_of_each, show_instances, show_scores
-from linkbert.views.stats import statistics_table, store_statistics
+from linkbert.views.stats import statistics_lines, store_statistics
 
 MARK = "linkbert-demo.json"  # says that a folder is a demo's own and may be replaced
 CANDIDATES = 160  # sentences of unseen documents, of which the demo shows the surest masks
@@ -74,16 +74,16 @@ def demo(
     write_json(to / MARK, {"source": str(source), "init": init})
 
     chapter(console, 2, "Build: documents, links, tokens, graph", started)
-    with LiveLine() as line:
+    with report_stages() as progress:
         build_store(
             [source],
             to / "store",
             vocabulary="train:8192" if init == "none" else init,
             workers=1,
-            progress=stage_progress(line),
+            progress=progress,
         )
     config = make_config("demo", [*settings, f"init={init}"])
-    for text in statistics_table(store_statistics(to / "store", config)):
+    for text in statistics_lines(store_statistics(to / "store", config)):
         console.print(text)
 
     chapter(console, 3, "What the model will see", started)
@@ -99,8 +99,8 @@ def demo(
     if "max_steps" not in chosen:
         config = config.replace(max_steps=max(20, int(minutes * 60 / seconds)))
     console.print(f"{config.max_steps:,} steps of {config.batch_size} pairs in {config.precision}")
-    with LiveLine() as line:
-        result = pretrain_store(to / "store", to / "run", config, progress=training_progress(line))
+    with report_training() as progress:
+        result = pretrain_store(to / "store", to / "run", config, progress=progress)
     if not result.finished:
         console.print(f"stopped after step {result.step:,}")
         return

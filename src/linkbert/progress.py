@@ -1,20 +1,23 @@
-"""What a person sees while a command works: one live line on a terminal, a plain line now and then elsewhere.
+"""What a person sees while a command works: a bar with rate and time left on a terminal, plain lines elsewhere.
 
-Colours come through rich, which leaves them out where the output is no terminal or NO_COLOR is set.
+Each function here is a context that gives the callback of one kind of work; what is shown goes to stderr.
 """
 
 from __future__ import annotations
 
-import shutil
-import sys
 import time
-from collections.abc import Callable
-from types import TracebackType
-from typing import Any, TextIO
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+
+EVERY = 10.0  # seconds between plain lines
 
 
 def seconds_text(seconds: float) -> str:
-    """Write a duration shortly: 7.2 -> '7s', 85 -> '1m25s', 7300 -> '2h02m', not a number -> '?'."""
+    """Write a duration: 7.2 -> '7s', 85 -> '1m25s', 7300 -> '2h02m', not a number -> '?'."""
     if seconds != seconds:
         return "?"
     whole = int(seconds)
@@ -33,118 +36,104 @@ def count_text(number: float) -> str:
     return f"{number:.0f}"
 
 
-HEADER_EVERY = 40
+class Reporter:
+    """A bar for each stage of the work on a terminal; elsewhere its text as a plain line, every EVERY seconds."""
+
+    def __init__(self, console: Console, every: float) -> None:
+        self.every, self.shown, self.last, self.written = every, time.monotonic() - every, "", ""
+        text = TextColumn("{task.fields[text]}", markup=False)
+        columns = (TextColumn("  {task.description}", markup=False), BarColumn(20), text)
+        self.bars = Progress(*columns, console=console, disable=not console.is_terminal)
+        self.stages: dict[str, TaskID] = {}
+
+    def update(self, stage: str, text: str, done: float = 0, total: float | None = None) -> None:
+        """Show how far a stage is; a new one leaves the last text of the one before standing."""
+        if stage not in self.stages:
+            self.flush()
+            self.stages[stage] = self.bars.add_task(stage, total=total, text="")
+        self.bars.update(self.stages[stage], completed=done, total=total, text=text)
+        self.last = f"  {stage}: {text}"
+        if time.monotonic() - self.shown >= self.every:
+            self.flush()
+
+    def flush(self) -> None:
+        """Print the last plain line, if it was not."""
+        if self.bars.disable and self.last != self.written:
+            self.bars.console.print(self.last, markup=False, highlight=False, soft_wrap=True)
+            self.shown, self.written = time.monotonic(), self.last
 
 
-class LiveLine:
-    """One line that is written over while work goes on; elsewhere than on a terminal, a line every `every` seconds.
-
-    `header` names the columns of what follows; it stands above the first line and again every HEADER_EVERY lines.
-    """
-
-    def __init__(self, stream: TextIO | None = None, *, every: float = 10.0) -> None:
-        self.stream = stream or sys.stderr
-        self.live = self.stream.isatty()
-        self.every = 0.1 if self.live else every
-        self.shown = 0.0
-        self.last = self.written = self.header = ""
-        self.open = False
-        self.lines = 0
-
-    def update(self, text: str) -> None:
-        """Show a text, if the last one has stood long enough."""
-        self.last = text
-        now = time.monotonic()
-        if now - self.shown >= self.every:
-            self.shown = now
-            self._write(text)
-
-    def _write(self, text: str) -> None:
-        self.written = text
-        if self.header and not self.open and self.lines % HEADER_EVERY == 0:
-            self.stream.write(self.header + "\n")
-        self.lines += not self.open
-        if self.live:
-            width = shutil.get_terminal_size().columns - 1
-            self.stream.write("\r\x1b[K" + text[:width])
-            self.open = True
-        else:
-            self.stream.write(text + "\n")
-        self.stream.flush()
-
-    def rest(self) -> None:
-        """Leave the last text standing and begin a new line."""
-        if self.last and (self.live or self.last != self.written):
-            self._write(self.last)
-        if self.open:
-            self.stream.write("\n")
-            self.stream.flush()
-        self.last, self.open, self.shown = "", False, 0.0
-
-    def __enter__(self) -> LiveLine:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Leave the last text standing."""
-        self.rest()
+@contextmanager
+def reporting(console: Console | None = None, *, every: float = EVERY) -> Iterator[Reporter]:
+    """Give a Reporter; what it showed last stays."""
+    reporter = Reporter(console or Console(stderr=True), every)
+    with reporter.bars:
+        try:
+            yield reporter
+        finally:
+            reporter.flush()
 
 
-def stage_progress(line: LiveLine) -> Callable[[str, int, int | None], None]:
-    """Make the progress callback that build stages take: (stage, done, in all or None), in bytes or shards."""
+@contextmanager
+def report_stages() -> Iterator[Callable[[str, int, int | None], None]]:
+    """Give the callback that stages of a build take: (stage, done, in all or None); of documents, in bytes."""
     started: dict[str, float] = {}
+    with reporting() as reporter:
 
-    def progress(stage: str, done: int, total: int | None) -> None:
-        if stage not in started:
-            line.rest()
-            started[stage] = time.monotonic()
-        elapsed = time.monotonic() - started[stage]
-        unit = "B" if stage == "documents" else " parts"
-        text = f"  {stage}: {count_text(done)}" + (f" of {count_text(total)}{unit}" if total is not None else unit)
-        text += f", {seconds_text(elapsed)}"
-        if done and elapsed > 1:
-            text += f", {count_text(done / elapsed)}{unit}/s"
-            if total and done < total:
-                text += f", {seconds_text(elapsed / done * (total - done))} left"
-        line.update(text)
+        def progress(stage: str, done: int, total: int | None) -> None:
+            elapsed = time.monotonic() - started.setdefault(stage, time.monotonic())
+            unit = "B" if stage == "documents" else " parts"
+            text = f"{count_text(done)}" + (f" of {count_text(total)}{unit}" if total is not None else unit)
+            text += f", {seconds_text(elapsed)}"
+            if done and elapsed > 1:
+                text += f", {count_text(done / elapsed)}{unit}/s"
+                if total and done < total:
+                    text += f", {seconds_text(elapsed / done * (total - done))} left"
+            reporter.update(stage, text, done, total)
 
-    return progress
+        yield progress
 
 
-TRAINING = "           step   left   MLM rel. contig rand link  norm      lr tokens/s full peak wait memory"
+@contextmanager
+def report_text() -> Iterator[Callable[[str, float], None]]:
+    """Give the callback of fine-tuning: (what is done, seconds left)."""
+    with reporting() as reporter:
+        yield lambda text, left: reporter.update("fine-tuning", f"{text}, {seconds_text(left)} left")
 
 
-def training_progress(line: LiveLine) -> Callable[..., None]:
-    """Make the progress callback of a run: a row of at most 99 columns under TRAINING.
+@contextmanager
+def report_training() -> Iterator[Callable[[Any], None]]:
+    """Give the callback of a pretraining run, which takes its state after every update."""
+    with reporting() as reporter:
+        smooth: dict[str, float] = {}
+        yield lambda state: reporter.update("training", training_text(state, smooth), state.step, state.steps)
 
-    Time left; both losses, relations right by relation in % and the gradient's norm, all smoothed over about the last
-    twenty steps; the learning rate; tokens a second without padding; of places, those with tokens, in %; speed in % of
-    the peak; % of the time waited for batches; memory at its peak.
+
+def training_text(state: Any, smooth: dict[str, float]) -> str:
+    """Write the state of a run, the most wanted first, since a narrow terminal cuts off the rest.
+
+    Losses, accuracies by relation and the gradient's norm are smoothed over about the last twenty steps, in `smooth`;
+    packing is the share of the batch that is not padding, peak the share of the peak FLOP/s.
     """
-    smooth: dict[str, float] = {}
 
     def average(name: str, value: float) -> float:
         if value == value:
             smooth[name] = 0.95 * smooth.get(name, value) + 0.05 * value
         return smooth.get(name, value)
 
-    def share(value: float) -> str:
+    def percent(value: float) -> str:
         return "-" if value != value else f"{100 * value:.0f}"
 
-    def progress(state: Any) -> None:
-        if state.stage != "training":
-            line.update(f"step {state.step:,} of {state.steps:,}: {state.stage} ...")
-            return
-        line.header = TRAINING
-        right = [share(average(f"right {i}", value)) for i, value in enumerate(state.relation_accuracies)]
-        contiguous, random, linked = right or ["-"] * 3
-        line.update(
-            f"{f'{state.step:,}/{state.steps:,}':>15} {seconds_text(state.seconds_left):>6}"
-            f" {average('mlm', state.mlm_loss):5.2f} {average('relation', state.relation_loss):4.2f}"
-            f" {contiguous:>6} {random:>4} {linked:>4} {average('norm', state.gradient_norm):5.2f}"
-            f" {state.learning_rate:7.1e} {count_text(state.tokens_per_second):>8} {share(state.utilisation):>4}"
-            f" {share(state.peak_share):>4} {share(state.loader_share):>4} {count_text(state.memory):>5}B"
-        )
-
-    return progress
+    step = f"step {state.step:,} of {state.steps:,}"
+    if state.stage != "training":
+        return f"{step}: {state.stage} ..."
+    right = " ".join(percent(average(f"right {i}", value)) for i, value in enumerate(state.relation_accuracies))
+    accuracies = f" ({right} %)" if right else ""
+    return (
+        f"{step}, {seconds_text(state.seconds_left)} left, MLM loss {average('mlm', state.mlm_loss):.2f}, "
+        f"relation loss {average('relation', state.relation_loss):.2f}{accuracies}, "
+        f"{count_text(state.tokens_per_second)} tokens/s, learning rate {state.learning_rate:.1e}, "
+        f"gradient norm {average('norm', state.gradient_norm):.2f}, packing {percent(state.utilisation)} %, "
+        f"peak {percent(min(state.peak_share, 1.0))} %, waiting for data {percent(state.loader_share)} %, "
+        f"memory {count_text(state.memory)}B"
+    )

@@ -60,24 +60,28 @@ def write_report(sections: Iterable[Section], to: Path) -> None:
         part.write_text(page.format(sections="\n".join(parts)), encoding="utf-8")
 
 
+def lay_out(table: Table, form: str = "plain", *, right: bool = True) -> list[str]:
+    """Lay a table out as lines of text ("plain") or Markdown ("pipe"); all columns but the first stand at the right."""
+    from tabulate import tabulate
+
+    aligned = ["left", *["right" if right else "left"] * (len(table.head or table.rows[0]) - 1)]
+    text = tabulate(table.rows, table.head, form, colalign=aligned, disable_numparse=True, preserve_whitespace=True)
+    return [line.rstrip() for line in text.splitlines()]
+
+
 def text_lines(section: Section) -> Iterator[str]:
     """Lay a section out for the terminal; a heading stands where there are tables."""
     for table in section.tables:
-        rows = [table.head, *table.rows]
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         yield from ("", section.title) if table is section.tables[0] else ("",)
-        for first, *others in rows:
-            cells = (cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True))
-            yield "  ".join([first.ljust(widths[0]), *cells]).rstrip()
+        yield from lay_out(table)
     yield from section.lines
 
 
 def _markdown(section: Section) -> Iterator[str]:
     yield f"## {section.title}\n"
     for table in section.tables:
-        for row in (table.head, ["---", *["---:"] * (len(table.head) - 1)], *table.rows):
-            yield "| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |"
-        yield ""
+        rows = [[cell.replace("|", "\\|") for cell in row] for row in (table.head, *table.rows)]
+        yield "\n".join([*lay_out(Table(rows[0], rows[1:]), "pipe"), ""])
     if section.lines:
         yield "\n".join(["```", *section.lines, "```\n"])
 

@@ -1,8 +1,7 @@
-"""The counts of a store: what was found, what became of it, and the shares that the sampler will realise.
+"""The counts of a store: what was found, what became of it, and the shares of relations that training gets.
 
 In: a STORE, and a Config where its shares are wanted. Out: one dictionary that is stable for programs
-(`linkbert stats --json`), and its lines for people. All but the shares is read from the small JSON files that every
-stage leaves beside its arrays.
+(`linkbert stats --json`), and its lines for people. What a store lacks, such as a graph, is a line too.
 """
 
 from __future__ import annotations
@@ -19,9 +18,16 @@ from linkbert.files import read_json
 from linkbert.graph.links import LinkGraph
 from linkbert.instances.sampler import Sampler, count_anchors
 from linkbert.instances.tokens import TokenStore
+from linkbert.views.page import Table, lay_out
 from linkbert.views.shape import describe_graph
 
-LINK_FATES = ("found", "resolved", "dead", "self", "disambiguation")
+OUTCOMES = {  # keys of graph.json, and of `links` in the JSON -> what people read
+    "found": "links found",
+    "resolved": "links to documents here",
+    "dead": "links to missing documents and other sites",
+    "self": "links of a document to itself",
+    "disambiguation": "links to disambiguation pages",
+}
 
 
 def store_statistics(path: Path, config: Config | None = None) -> dict[str, Any]:
@@ -49,60 +55,66 @@ def store_statistics(path: Path, config: Config | None = None) -> dict[str, Any]
         graph = read_json(file)
         result["graphs"][file.parent.name] = graph
         if graph["method"] == "hyperlink" and (file.parent.name == "hyperlink" or len(result["links"]) == 1):
-            result["links"] = {key: graph[key] for key in LINK_FATES}
-    if config is not None:
-        result["shares"] = Sampler.open(path, config, anchors=config.anchors).policy()
+            result["links"] = {key: graph[key] for key in OUTCOMES}
+    if config is not None and result["graphs"] and "tokens" in result:
+        if config.graph in result["graphs"]:
+            result["shares"] = Sampler.open(path, config, anchors=config.anchors).policy()
         anchors = count_anchors(np.diff(TokenStore.open(path).documents), config)
         result["shapes"] = {name: describe_graph(LinkGraph.open(path, name), anchors) for name in result["graphs"]}
     return result
 
 
-def statistics_table(statistics: dict[str, Any]) -> Iterator[str]:
-    """Lay the counts out for reading, a line each."""
-    yield f"{statistics['path']} ({statistics['reader']})"
-    rows: list[tuple[str, Any]] = [("documents", statistics["documents"]), ("redirects", statistics["redirects"])]
-    rows += [(key, statistics[key]) for key in ("tokens", "sentences") if key in statistics]
-    rows += [(f"links {fate}", count) for fate, count in statistics["links"].items()]
-    rows += [(f"skipped: {cause}", count) for cause, count in statistics["skipped"].items()]
-    for name, value in rows:
-        yield f"  {name:<36}{value:>14,}"
+def statistics_lines(statistics: dict[str, Any]) -> list[str]:
+    """Lay the counts out for reading, a line each; what is absent is a line as well."""
+    rows: list[tuple[str, Any]] = [("  documents", statistics["documents"])]
+    rows.append(("  names and aliases", statistics["redirects"]))
+    rows += [(f"  {key}", statistics[key]) for key in ("tokens", "sentences") if key in statistics]
+    rows += [(f"  {OUTCOMES[outcome]}", count) for outcome, count in statistics["links"].items()]
+    rows += [(f"  skipped: {cause}", count) for cause, count in statistics["skipped"].items()]
     for name, graph in statistics["graphs"].items():
-        yield f"graph {name}"
-        yield f"  {'edges':<36}{graph['edges']:>14,}"
-        for quantile, degree in graph["in_degree"].items():
-            label = "largest in-degree" if quantile == "1" else f"in-degree, {float(quantile):.0%} of documents at most"
-            yield f"  {label:<36}{degree:>14,}"
-        if name in statistics.get("shapes", ()):
-            yield from _shape_lines(statistics["shapes"][name])
+        rows += [(f"graph {name}", ""), ("  edges", graph["edges"]), *_degrees(graph)]
+        rows += _shape_rows(statistics["shapes"][name]) if name in statistics.get("shapes", ()) else []
     if "shares" in statistics:
-        yield "relations (contiguous, random, linked)"
-        for key, value in statistics["shares"].items():
-            shown = ", ".join(f"{100 * share:.1f} %" for share in value) if isinstance(value, list) else f"{value:,}"
-            yield f"  {key.replace('_', ' '):<36}{shown:>14}"
+        rows.append(("relations in training (contiguous, random, linked)", ""))
+        rows += [(f"  {key.replace('_', ' ')}", _share_text(value)) for key, value in statistics["shares"].items()]
+    lines = lay_out(Table((), [[name, f"{value:,}" if isinstance(value, int) else value] for name, value in rows]))
+    if "tokens" not in statistics:
+        lines.append("no tokens: run the same `linkbert build` again to finish the store")
+    if not statistics["graphs"]:
+        lines.append("no graph: without one a run has no linked pairs; make one with `linkbert graph`")
+    elif "shapes" in statistics and "shares" not in statistics:
+        lines.append(f"no shares of relations: name a graph, such as --set graph={next(iter(statistics['graphs']))}")
+    return [f"{statistics['path']} ({statistics['reader']})", *lines]
 
 
-def _shape_lines(shape: dict[str, Any]) -> Iterator[str]:
+def _share_text(value: Any) -> str:
+    return ", ".join(f"{100 * share:.1f} %" for share in value) if isinstance(value, list) else f"{value:,}"
+
+
+def _degrees(graph: dict[str, Any]) -> Iterator[tuple[str, int]]:
+    for quantile, degree in graph["in_degree"].items():
+        label = "largest in-degree" if quantile == "1" else f"in-degree, {float(quantile):.0%} of documents at most"
+        yield f"  {label}", degree
+
+
+def _shape_rows(shape: dict[str, Any]) -> Iterator[tuple[str, str]]:
     documents = shape["documents"]
-    drawn = "" if shape["reciprocity_of"] == shape["distinct_edges"] else f" (of {shape['reciprocity_of']:,} drawn)"
-    rows = [
-        ("documents nothing links to", shape["without_in"] / documents),
+    sample = "" if shape["reciprocity_of"] == shape["distinct_edges"] else f" (of {shape['reciprocity_of']:,} drawn)"
+    for label, share in (
+        ("documents that nothing links to", shape["without_in"] / documents),
         ("documents that link to nothing", shape["without_out"] / documents),
-        (f"edges with an opposite{drawn}", shape["reciprocity"]),
+        (f"mutual links{sample}", shape["reciprocity"]),
         ("documents in the largest component", shape["largest_component"]),
-    ]
-    rows += [
-        (f"documents that get half of the linked pairs, alpha {alpha}", coverage["half"])
-        for alpha, coverage in shape["coverage"].items()
-    ]
-    for label, share in rows:
-        yield f"  {label:<52}{100 * share:>8.1f} %"
+        *((f"spread of linked targets, alpha {a}", each["half"]) for a, each in shape["coverage"].items()),
+    ):
+        yield f"  {label}", f"{100 * share:.1f} %"
 
 
 def write_plots(statistics: dict[str, Any], folder: Path) -> list[Path]:
     """Draw the degrees of all graphs, and for each graph what alpha does, into FOLDER; return the PNG files."""
     from linkbert.views.plots import plot_coverage, plot_degrees
 
-    shapes = statistics["shapes"]
+    shapes = statistics.get("shapes")
     if not shapes:
         raise ValueError(f"{statistics['path']} has no graph to plot: make one with `linkbert graph`")
     plot_degrees(shapes, folder / "degrees.png")

@@ -17,11 +17,13 @@ from typing import Any
 
 import numpy as np
 
+from linkbert.config import Config
 from linkbert.tasks.metrics import counted_metrics, suite_score
-from linkbert.tasks.results import Column, Result, Score, choose_scores, differences, is_scored
-from linkbert.tasks.table import suite, task_of
-from linkbert.views.page import Section, Table
-from linkbert.views.plots import plot_scores
+from linkbert.tasks.results import Column, Result, Score, choose_scores, differences, is_scored, read_folders
+from linkbert.tasks.suite import at_hand
+from linkbert.tasks.table import Task, suite, task_of, tasks
+from linkbert.views.page import Section, Table, lay_out
+from linkbert.views.plots import plot_runs, plot_scores
 
 Row = list[float | None]
 
@@ -59,6 +61,51 @@ def _layout(number: str, table: Mapping[str, Any]) -> Layout:
         paper[model] = row
     columns = tuple(Column(task.name) for task in tasks)
     return Layout(title, columns, table.get("digits", 1), len(tasks) > 1, paper)
+
+
+def report_sections(folders: Sequence[Path], config: Config, plots: Path | None = None) -> list[Section]:
+    """Lay out stores, runs and results of fine-tuning; plots go into the folder `plots`, where one is given."""
+    from linkbert.views.runs import read_runs, run_curves, run_lines, runs_table
+    from linkbert.views.stats import statistics_lines, store_statistics, write_plots
+
+    found: dict[str, list[Path]] = {"store.json": [], "run.json": [], "results.jsonl": []}
+    for folder in folders:
+        kind = next((name for name in found if (folder / name).is_file()), None)
+        if kind is None and not (folder / "plan.json").is_file():
+            raise ValueError(
+                f"{folder} is neither a STORE, a RUN nor RESULTS (it has no {', '.join(found)}); check the path"
+            )
+        found[kind or "store.json"].append(folder)
+    sections = []
+    for number, store in enumerate(found["store.json"]):
+        statistics = store_statistics(store, config)
+        drawn = write_plots(statistics, plots / str(number)) if plots and statistics.get("shapes") else []
+        sections.append(Section(store.resolve().name, list(statistics_lines(statistics)), drawn))
+    if runs := read_runs(found["run.json"]):
+        curves = [plots / "runs.png"] if plots else []
+        for path in curves:
+            plot_runs({run.name: run_curves(run) for run in runs}, path)
+        sections.append(Section("Runs", list(runs_table(runs)), curves))
+        sections += [Section(run.name, run_lines(run), []) for run in runs if plots]
+    return [*sections, *results_sections(read_folders(found["results.jsonl"]), plots)]
+
+
+def list_tasks(data: Path | None) -> list[dict[str, Any]]:
+    """List the datasets, a dictionary each, and which have their files in `data`, a folder or a dataset of the hub."""
+    known = list(tasks().values())
+    here: list[Task] = []
+    if data:
+        here = [task for task in known if task.hub == str(data) and not data.is_dir()] or at_hand(known, data)[0]
+    keys = ("name", "title", "suite", "kind", "metrics", "where", "hub", "licence")
+    return [{key: getattr(t, key) for key in keys} | ({"files": t in here} if data else {}) for t in known]
+
+
+def tasks_lines(listed: list[dict[str, Any]]) -> list[str]:
+    """Lay the datasets out, a line each."""
+    there = {True: "found", False: "not found", None: ""}
+    rows = [[each["name"], each["suite"], each["kind"], ", ".join(each["metrics"]), there[each.get("files")],
+             each["title"], each["hub"]] for each in listed]  # fmt: skip
+    return lay_out(Table(["name", "suite", "kind", "metrics", "files", "title", "hub"], rows), right=False)
 
 
 def results_sections(results: Sequence[Result], plots: Path | None = None) -> Iterator[Section]:
