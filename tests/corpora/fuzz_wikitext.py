@@ -10,7 +10,8 @@ import sys
 import atheris
 
 with atheris.instrument_imports(include=["linkbert.corpora"]):
-    from linkbert.corpora.readers.wikitext import Site, parse
+    from linkbert.corpora.readers.site import Site
+    from linkbert.corpora.readers.wikitext import parse
 
 PIECES = [
     *(

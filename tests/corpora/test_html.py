@@ -84,11 +84,11 @@ def test_selectors_choose_the_text():
 @pytest.mark.parametrize("selector", ["p[", ":::", "p >", "div#", "p:no", "p,"])
 def test_a_selector_that_is_none_is_refused_before_anything_is_built(selector, tmp_path, capsys):
     site = write(tmp_path / "site", {"a.html": "<p>a"})
-    with pytest.raises(ValueError, match="is no CSS selector such as"):
+    with pytest.raises(ValueError, match="is not a CSS selector such as"):
         build_documents([site], tmp_path / "store", options={"drop": selector})
     assert not (tmp_path / "store").exists()
     assert main(["build", str(site), "--to", str(tmp_path / "store"), "--body", selector]) == 1
-    assert "is no CSS selector such as" in capsys.readouterr().err
+    assert "is not a CSS selector such as" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -67,7 +67,7 @@ def test_body_and_drop_choose_what_is_read(write_zim):
     assert texts() == ({"a": "One two\nthree", "b": "five"}, {})
     assert texts(drop=".x") == ({"a": "One two", "b": "five"}, {})
     assert texts(body="#y") == ({"a": "four"}, {"page without the body that was asked for (left out)": 1})
-    with pytest.raises(ValueError, match="is no CSS selector"):
+    with pytest.raises(ValueError, match="is not a CSS selector"):
         texts(body="p[")
 
 

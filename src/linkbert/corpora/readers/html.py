@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import codecs
 import re
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from html import unescape
 from pathlib import PurePosixPath
@@ -115,16 +115,12 @@ class Options:
 
     def __post_init__(self) -> None:
         for selector in filter(None, (self.body, self.drop)):
-            check_selector(selector)
-
-
-def check_selector(selector: str) -> str:
-    """Return a CSS selector as it is; ValueError if it cannot be used."""
-    try:
-        LexborHTMLParser("<p>").css(selector)
-    except SelectolaxError:
-        raise ValueError(f"{selector!r} is no CSS selector such as 'div#content' or 'table, p.note'") from None
-    return selector
+            try:
+                LexborHTMLParser("<p>").css(selector)
+            except SelectolaxError:
+                raise ValueError(
+                    f"{selector!r} is not a CSS selector such as 'div#content' or 'table, p.note'"
+                ) from None
 
 
 def read_file(name: str, data: bytes, options: Options, skipped: Skipped) -> Iterator[Record]:
@@ -190,27 +186,19 @@ def _to_records(name: str, page: Page, skipped: Skipped) -> Iterator[Document | 
 
 
 def _find_roots(tree: LexborHTMLParser, body: str) -> list[LexborNode] | None:
-    """Find the elements that hold the main text, none of them inside another."""
-    if not body:
-        mains = [node for node in tree.css(_MAIN) if node.text().strip()]
-        articles = [] if mains else tree.css("article")
-        whole = [] if tree.body is None else [tree.body]
-        found = mains or (articles if len(articles) == 1 else whole)
-    else:
-        found = tree.css(body)
+    """Find the elements that hold the main text, none of them inside another; None where `body` is not there."""
+    found = tree.css(body) if body else [node for node in tree.css(_MAIN) if node.text().strip()]
+    if body and not found:
+        return None
     if not found:
-        return None if body else []
-    nodes = {node.mem_id: node for node in found}
-    if len(nodes) > 1:
-        nodes = {key: node for key, node in nodes.items() if not _is_inside(node, nodes)}
+        articles = tree.css("article")
+        found = articles if len(articles) == 1 else [] if tree.body is None else [tree.body]
+    nodes = {node.mem_id: node for node in found}  # a node may match twice
+    for node in found if len(nodes) > 1 else ():
+        for inner in node.css(body or _MAIN):
+            if inner.mem_id != node.mem_id:
+                nodes.pop(inner.mem_id, None)
     return list(nodes.values())
-
-
-def _is_inside(node: LexborNode, others: Container[int]) -> bool:
-    above = node.parent
-    while above is not None and above.mem_id not in others:
-        above = above.parent
-    return above is not None
 
 
 def _read_head(tree: LexborHTMLParser) -> tuple[str, str, str, str]:

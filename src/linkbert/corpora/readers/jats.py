@@ -18,7 +18,7 @@ from urllib.parse import unquote
 from lxml import etree
 
 from linkbert.corpora.reader import CUT, NoOptions, Reader, Record, Skipped
-from linkbert.corpora.readers.pubmed import aliases
+from linkbert.corpora.readers.pubmed import XML, aliases
 from linkbert.records import Document, Link, Redirect
 
 SUFFIXES = (".nxml",)
@@ -60,19 +60,15 @@ _RANGE = re.compile(rf"[\[(]?([0-9]{{1,6}}) ?[{DASHES}] ?([0-9]{{1,6}})[\])]?")
 
 def read_file(name: str, data: bytes, _: NoOptions, skipped: Skipped) -> Iterator[Record]:
     """Read the articles of a file; what is left out is counted in `skipped` by its cause."""
-    parser = etree.XMLParser(
-        huge_tree=True, resolve_entities=False, no_network=True, remove_comments=True, remove_pis=True
-    )
     try:
-        root = etree.fromstring(data, parser)
+        root = etree.fromstring(data, etree.XMLParser(**XML))
     except etree.XMLSyntaxError as error:
         skipped.note(CUT, f"{name} ({error})")
         return
-    found = False
-    for article in root.iter("{*}article"):
-        found = True
+    articles = list(root.iter("{*}article"))
+    for article in articles:
         yield from _read_article(article, name, skipped)
-    if not found:
+    if not articles:
         skipped.note("XML that holds no article", name)
 
 
@@ -140,7 +136,10 @@ class _Writer:
         self.blocks: list[_Block] = []
         self.sections: list[tuple[str, int]] = []  # a name, and the number of the block that it stands before
         self.placeless: list[str] = []
-        self._start_block()
+        self.pieces: list[str] = []  # of the open block
+        self.size = 0  # characters of `pieces`
+        self.citations: list[_Citation] = []
+        self.pointers: list[Link] = []
 
     def write(self, root: Any) -> None:
         """Write all the text in an element."""
@@ -197,12 +196,6 @@ class _Writer:
     def _cites(self, xref: Any) -> list[int]:
         return [self.numbers[each] for each in (xref.get("rid") or "").split() if each in self.numbers]
 
-    def _start_block(self) -> None:
-        self.pieces: list[str] = []
-        self.size = 0  # characters of `pieces`
-        self.citations: list[_Citation] = []
-        self.pointers: list[Link] = []
-
     def _add(self, text: str) -> None:
         """Add to the open block, white space folded."""
         text = _SPACE.sub(" ", text)
@@ -247,7 +240,7 @@ class _Writer:
         if text:
             placed.sort(key=lambda link: (link.start, link.end))
             self.blocks.append(_Block(text, placed, heading))
-        self._start_block()
+        self.pieces, self.size, self.citations, self.pointers = [], 0, [], []
 
 
 def _with_ranges(text: str, citations: list[_Citation], references: int) -> Iterator[_Citation]:

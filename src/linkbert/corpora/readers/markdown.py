@@ -43,9 +43,7 @@ FRONT_FAULT = "front matter is not YAML, or has anchors (left out)"
 NESTED = "lists or quotes nested too deeply (what is inside is left out)"
 
 _NEW_LINE = frozenset(
-    re.findall(
-        r"\w+", "br p div blockquote center hr li ul ol dl dt dd h1 h2 h3 h4 h5 h6 table tr td th summary details"
-    )
+    "br p div blockquote center hr li ul ol dl dt dd h1 h2 h3 h4 h5 h6 table tr td th summary details".split()  # noqa: SIM905
 )
 _LOADER = getattr(yaml, "CBaseLoader", yaml.BaseLoader)  # makes strings, lists and dicts, and nothing else
 

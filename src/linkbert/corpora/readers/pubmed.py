@@ -24,6 +24,7 @@ from linkbert.records import Document, Link, Redirect
 
 MONTHS = {name: i for i, name in enumerate("jan feb mar apr may jun jul aug sep oct nov dec".split(), 1)}  # noqa: SIM905
 SEASONS = {"winter": 1, "spring": 4, "summer": 7, "autumn": 10, "fall": 10}
+XML = {"huge_tree": True, "resolve_entities": False, "no_network": True, "remove_comments": True, "remove_pis": True}
 UNNAMED = ("[Not Available].", "[Not Available]")  # what stands for a missing title
 
 
@@ -99,10 +100,8 @@ def _read_record(
 
 def _read_elements(path: Path, skipped: Skipped) -> Iterator[Any]:
     """Yield the records of a file one by one; where it is damaged, those before the damage."""
-    parser = etree.XMLPullParser(
-        ("end",), tag=("PubmedArticle", "PubmedBookArticle", "DeleteCitation"),
-        huge_tree=True, resolve_entities=False, no_network=True, remove_comments=True, remove_pis=True,
-    )  # fmt: skip
+    kinds = ("PubmedArticle", "PubmedBookArticle", "DeleteCitation")
+    parser = etree.XMLPullParser(("end",), tag=kinds, **XML)
     where = f"{path} ends too early"
     try:
         for block, position in decompressed_blocks(path):

@@ -27,13 +27,10 @@ from linkbert.corpora.readers.site import (
     decode_entities,
     find_targets,
     first_letter,
-    normal_title,
     resolve,
     words,
 )
 from linkbert.records import Link
-
-__all__ = ["Site", "normal_title", "parse"]
 
 # One character each, removed from the input first.
 OPEN, CLOSE = "\x02", "\x03"  # around an anchor; the k-th pair is the k-th of the links
@@ -489,45 +486,17 @@ _QUOTES = re.compile("('{2,})")
 
 
 def _blocks(marked: str, hollow: bool = False) -> list[str]:
-    """Cut the page into paragraphs, list items and headings, cleaned; a heading with no text under it is left out.
-
-    The anchors of what is left out stay behind as empty ones, so that the k-th anchor is that of the k-th link;
-    `hollow` says that there may be some already.
-    """
-    blocks: list[str] = []
-    waiting: list[tuple[int, str]] = []  # (level, heading) without text under it so far; (0, empty anchors)
+    """Cut the page into paragraphs, list items and headings, cleaned; `hollow`: there may be empty anchors already."""
+    found: list[tuple[int, str]] = []  # level of a heading, else 0; text
     paragraph: list[str] = []
 
     def write(lines: list[str]) -> None:
         block = lines[0] if len(lines) == 1 else " ".join(lines)
         block = _clean(" ".join(map(_drop_quotes, lines)) if "''" in block else block)
         if hollow and not block.replace(_EMPTY_ANCHOR, ""):
-            leave(block)
+            found.append((LEFT_OUT, block))
         elif block:
-            if waiting:
-                release()
-                block = waiting.pop()[1] + block if waiting else block
-            blocks.append(block)
-
-    def leave(block: str) -> None:
-        if OPEN in block:
-            waiting.append((0, _EMPTY_ANCHOR * block.count(OPEN)))
-
-    def release() -> None:
-        """Write the headings that wait; what is left of `waiting` are the anchors behind the last one."""
-        anchors = ""
-        for level, text in waiting:
-            if level and text:
-                blocks.append(anchors + text)
-            anchors = "" if level and text else anchors + text
-        waiting[:] = [(0, anchors)] if anchors else []
-
-    def forget(level: int) -> None:
-        """Leave out the headings of this level and below that wait."""
-        anchors: list[str] = []
-        while waiting and (not waiting[-1][0] or waiting[-1][0] >= level):
-            anchors.append(_EMPTY_ANCHOR * waiting.pop()[1].count(OPEN))
-        leave("".join(anchors))
+            found.append((0, block))
 
     for line in marked.split("\n"):
         if not line:
@@ -547,22 +516,47 @@ def _blocks(marked: str, hollow: bool = False) -> list[str]:
             write(paragraph)
             paragraph = []
         if first == "|":
-            leave(bare)  # of a table whose beginning a template holds
+            found.append((LEFT_OUT, bare))  # of a table whose beginning a template holds
         elif first == "=" and bare[-1] == "=" and bare.strip("="):
             level = min(len(bare) - len(bare.lstrip("=")), len(bare) - len(bare.rstrip("=")), 6)
-            forget(level)
             title = bare[level:-level].replace(BREAK, " ")
-            waiting.append((level, _clean(_drop_quotes(title) if "''" in title else title)))
+            found.append((level, _clean(_drop_quotes(title) if "''" in title else title)))
         elif bare:
             write([bare.lstrip("*#:;- ") if first in "*#:;-" else bare])
     if paragraph:
         write(paragraph)
-    forget(0)
-    return (
-        [*blocks, *(anchors for _, anchors in waiting)]
-        if not blocks or not waiting
-        else [*blocks[:-1], blocks[-1] + waiting[0][1]]
-    )
+    return _drop_empty_sections(found)
+
+
+LEFT_OUT = 7  # instead of the level of a heading, which is 1 to 6
+
+
+def _drop_empty_sections(found: list[tuple[int, str]]) -> list[str]:
+    """Leave out headings with no text under them.
+
+    The anchors of what is left out stay as empty ones before the next block, or at the end of the last, so that the
+    k-th anchor is that of the k-th link.
+
+    >>> _drop_empty_sections([(2, "See also"), (2, "Diet"), (3, "Fish"), (0, "Cats eat fish."), (3, "Birds")])
+    ['Diet', 'Fish', 'Cats eat fish.']
+    """
+    blocks: list[str] = []  # backwards
+    behind = ""  # empty anchors behind the last block
+    above = 0  # headings of a level less than this one have text under them
+    for level, text in reversed(found):
+        if text and (not level or level < above):
+            blocks.append(text)
+        elif OPEN in text:
+            anchors = _EMPTY_ANCHOR * text.count(OPEN)
+            if blocks:
+                blocks[-1] = anchors + blocks[-1]
+            else:
+                behind = anchors + behind
+        above = min(above, level) if level else LEFT_OUT
+    blocks.reverse()
+    if behind:
+        blocks[-1:] = [blocks[-1] + behind if blocks else behind]
+    return blocks
 
 
 def _drop_quotes(line: str) -> str:
