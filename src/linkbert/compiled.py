@@ -1,15 +1,29 @@
-"""How the stages compile their kernels: numba, with the result kept on disk; and the one hash that they share.
+"""What is compiled and kept on disk: numba's kernels of the stages, the hash they share, and torch's cache.
 
-numba's cache looks at the date of a function's own file only: what is compiled here must never change.
+numba's cache looks at the date of a function's own file only: what is compiled here must never change. torch's cache
+gets a folder for each version and processor, and is checked before it is used: an interrupted compiler leaves half a
+library there, which torch would load for ever after.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import ctypes
+import fcntl
+import hashlib
+import os
+import platform
+import struct
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import numba
 import numpy as np
+
+import linkbert
+from linkbert.files import cache_folder
 
 _U = np.uint64
 
@@ -28,3 +42,66 @@ def mix(x: np.uint64) -> np.uint64:
     x = (x ^ (x >> _U(30))) * _U(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> _U(27))) * _U(0x94D049BB133111EB)
     return x ^ (x >> _U(31))
+
+
+def torch_cache_folder() -> Path:
+    """Return the folder in which torch compiles, and set it: ours, unless TORCHINDUCTOR_CACHE_DIR names another.
+
+    torch sets that variable as well when it is imported, to a folder torchinductor_USER that all its versions share.
+    """
+    named = Path(os.environ.get("TORCHINDUCTOR_CACHE_DIR", "torchinductor_"))
+    folder = cache_folder() / "torch" / _versions() if named.name.startswith("torchinductor_") else named
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder)
+    return folder
+
+
+@contextmanager
+def checked_torch_cache() -> Iterator[None]:
+    """Let torch compile in its folder, once the broken libraries in it are removed.
+
+    Several processes may do this at once: only one that compiles alone removes anything.
+    """
+    folder = torch_cache_folder()
+    with ExitStack() as stack, suppress(OSError):  # where it cannot be written, compiling fails and says so
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = stack.enter_context((folder / "compiling.lock").open("w"))
+        with suppress(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            for library in folder.rglob("*.so"):
+                if not is_whole_library(library):
+                    library.unlink()
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        stack = stack.pop_all()
+    with stack:
+        yield
+
+
+def is_whole_library(path: Path) -> bool:
+    """Return whether a shared library has all its bytes and can be loaded.
+
+    The table of sections ends an ELF file: one that ends before it is short, and would kill the process that loads it.
+    """
+    with path.open("rb") as file:
+        head = file.read(64)
+    if head[:5] == b"\x7fELF\2":  # 64 bits
+        (start,), (size, count) = (
+            struct.unpack_from("=Q", head.ljust(64, b"\0"), 40),
+            struct.unpack_from("=HH", head.ljust(64, b"\0"), 58),
+        )
+        if len(head) < 64 or start + size * count > path.stat().st_size:
+            return False
+    try:
+        ctypes.CDLL(str(path))
+    except OSError:
+        return False
+    return True
+
+
+def _versions() -> str:
+    """Name what compiled code depends on: "linkbert-0.1-torch-2.13.0-4f0c21aa", the last of the processor."""
+    processor = [platform.machine(), platform.processor()]
+    with suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        processor += sorted({line for line in lines if line.startswith(("model name", "flags", "Features"))})
+    digest = hashlib.blake2b("\n".join(processor).encode(), digest_size=4).hexdigest()
+    return f"linkbert-{linkbert.__version__}-torch-{version('torch')}-{digest}"

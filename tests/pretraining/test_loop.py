@@ -171,7 +171,7 @@ def test_a_damaged_checkpoint_is_passed_over(train, name, damage, caplog):
             path.write_text('{"format": 1}')
     folder, state = last_checkpoint(run)
     assert (folder.name, state.step) == ("step-0000008", 8)
-    assert "step-0000012 is passed over" in caplog.text
+    assert "step-0000012 is skipped" in caplog.text
 
 
 def test_a_damaged_newest_checkpoint_does_not_cost_the_ones_before_it(train, small, make_toy):

@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from linkbert.compiled import checked_torch_cache, torch_cache_folder
 from linkbert.config import Config
 from linkbert.model.fast_bert import Mode
 from linkbert.model.heads import Inputs, LinkBert, Output, TwoLosses
@@ -36,12 +37,20 @@ WORTHWHILE = {"cpu": 2e14, "cuda": 1e17}
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # of glibc's malloc.h
 
 
-def step_function(model: TwoLosses, config: Config, called: nn.Module | None = None) -> Callable[[Any], Output]:
+def step_function(
+    model: TwoLosses,
+    config: Config,
+    called: nn.Module | None = None,
+    *,
+    before_compiling: Callable[[], None] = lambda: None,
+) -> Callable[[Any], Output]:
     """Give the function that maps a Batch to its losses; compiled, its batches have one shape.
 
     Dropout follows from torch's generator at the time of the call, so `torch.manual_seed` before a step decides it;
     in eval mode there is none. The same seed gives the same losses and gradients bit for bit, on as many threads.
     `called` is what is called in the model's place: a wrapper of it that sums gradients over processes.
+    `before_compiling` is called once, before the first step compiles. Where that fails, for whatever reason, one line
+    says so and the run continues uncompiled.
     """
     device = next(model.parameters()).device
     if device.type == "cpu":
@@ -55,24 +64,51 @@ def step_function(model: TwoLosses, config: Config, called: nn.Module | None = N
                 config.attention_probs_dropout_prob,
             )
     dtype = DTYPES[choose_precision(config.precision, device)]
-    compiled = compiles(model, config)
-    if compiled:
+    parts = model.parts_to_compile() if compiles(model, config) else []
+    if parts:
+        torch_cache_folder()
+        # A backward pass that does not compile must be known before it is called: the loop calls it.
+        torch._functorch.config.force_non_lazy_backward_lowering = True
         torch._dynamo.config.optimize_ddp = False  # it would split the graph, where only the last of many passes sums
         # The compiler looks at the gradients of all that goes into a part.
         warnings.filterwarnings("ignore", "The .grad attribute of a Tensor that is not a leaf")
-        for part in model.parts_to_compile():
+        for part in parts:
             part.compile(dynamic=False, fullgraph=True)
     forward: Callable[..., Output] = called or model
+    in_cache = bool(parts)  # until the first step has compiled
 
-    def step(batch: Any) -> Output:
-        seed = torch.randint(-(2**31), 2**31, (), dtype=torch.int32).to(batch.input_ids.device)
-        slots = query_slots(batch, config, fixed=compiled)
+    def compute(batch: Any, seed: torch.Tensor) -> Output:
+        slots = query_slots(batch, config, fixed=bool(parts))
         keys = dropout_keys(seed, 3 * len(model.layers) + 1) if model.training else ()
-        written_out = compiled and not seed.is_cuda
+        written_out = bool(parts) and not seed.is_cuda
         mode = Mode(dtype, keys, written_out, slots, recompute=config.gradient_checkpointing and model.training)
         return forward(Inputs.of(batch), batch.masked_labels, batch.relations, mode)
 
+    def step(batch: Any) -> Output:
+        nonlocal in_cache
+        seed = torch.randint(-(2**31), 2**31, (), dtype=torch.int32).to(batch.input_ids.device)
+        if not parts:
+            return compute(batch, seed)
+        try:
+            with checked_torch_cache() if in_cache else contextlib.nullcontext():
+                if in_cache:
+                    before_compiling()
+                in_cache = False
+                return compute(batch, seed)
+        except Exception as error:  # the compiler's own errors are of a dozen kinds
+            log.warning("compiling failed (%s): training continues uncompiled, about a third slower", in_short(error))
+            for part in parts:
+                part._compiled_call_impl = None
+            parts.clear()
+            return compute(batch, seed)
+
     return step
+
+
+def in_short(error: Exception) -> str:
+    """Write the first lines of an error that say something in one of at most 200 letters."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {' '.join(lines)}"[:200]
 
 
 def query_slots(batch: Any, config: Config, *, fixed: bool) -> int:

@@ -1,40 +1,41 @@
-"""Checkpoints of a run: all that the next update depends on, in files that nothing unpickles.
+"""Checkpoints of a run: all that the next update depends on, in files that are never unpickled.
 
 In: a model, its optimizer and the State of the run. Out: RUN/checkpoints/step-0000100/, a Hugging Face folder (weights,
-config, vocabulary, card) with a folder training/ beside: optimizer.safetensors (AdamW's two moments of every parameter,
-fp32) and state.json (step, sums since the last journal line, counts, and size and sha256 of every file). Of a sharded
-model each process writes the moments that it holds, optimizer-00001-of-00004.safetensors, with the first row of each in
-the file's head; any number of processes goes on from them. A folder is written by a thread, from copies, under a
-temporary name, flushed to disk and renamed; so a crash leaves whole checkpoints, and a checkpoint that time or a disk
-has spoilt is noticed and passed over for the one before it.
+config, vocabulary, card) with a folder training/ in it: AdamW's two moments of every parameter, fp32, as safetensors,
+and state.json (step, sums since the last journal line, counts, and size and sha256 of every file). Where the model is
+sharded, each process writes its rows of the moments by torch.distributed.checkpoint; any number of processes resumes
+from them. A folder is written by a thread, from copies, under a temporary name, flushed to disk and renamed; so a crash
+leaves whole checkpoints, and one that a disk has damaged since is noticed and skipped for the one before it.
 
 Pairs, masks, dropout and learning rate follow from (store, config, step), so the step is all the position there is.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import shutil
-import threading
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, nullcontext, suppress
+from contextlib import nullcontext, suppress
 from copy import deepcopy
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+import torch.distributed as dist
+import torch.distributed.checkpoint as dcp
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from torch.distributed import Store
-from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.distributed.checkpoint import HuggingFaceStorageReader, HuggingFaceStorageWriter
+from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.tensor import DTensor
 
 from linkbert.files import read_json, remove, replacing, sha256, write_json
 from linkbert.model.checkpoint import model_folder, tied_names
+from linkbert.pretraining import distributed
 from linkbert.pretraining.distributed import DistributedContext, broadcast, broadcast_object
 
 FORMAT = 1
@@ -85,9 +86,9 @@ def checkpoints(run: Path) -> list[Path]:
 
 
 class Checkpoints:
-    """Writes a run's checkpoints in a thread, while training goes on; one at a time.
+    """Writes a run's checkpoints in a thread, while training continues; one at a time.
 
-    What is written is copied at the step, to the CPU; so a run needs room for one more model and its moments there.
+    What is written is copied to the CPU at the step; so a run needs memory for one more model and its moments there.
     A write that fails is raised by the next `begin` or `check`. As a context manager it waits for the last write.
     """
 
@@ -96,29 +97,33 @@ class Checkpoints:
         run: Path,
         model: nn.Module,
         optimizer: torch.optim.Optimizer,
-        processes: DistributedContext,
+        context: DistributedContext,
         *,
         save: Callable[[Path, State, dict[str, Tensor]], None],
         keep: int = 0,
         keep_best: bool = True,
     ) -> None:
         """Keep the `keep` newest (0: all), and the best; `save` writes the Hugging Face folder from copied weights."""
-        self.run, self.model, self.optimizer, self.processes = run, model, optimizer, processes
+        self.run, self.model, self.optimizer, self.context = run, model, optimizer, context
         self.save, self.keep, self.keep_best = save, keep, keep_best
         self.thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self.writing: Future[None] | None = None
-        self.given_up = threading.Event()
+        # The thread needs a group of its own: training uses the other one at the same time.
+        self.group = dist.new_group(backend="gloo", timeout=distributed.TIMEOUT) if is_sharded(model) else None
 
     def begin(self, state: State) -> None:
-        """Copy what a checkpoint of `state` holds and begin to write it, once the one before is whole.
+        """Copy what a checkpoint of `state` holds and start to write it, once the one before is whole.
 
         All processes of a run call this at the same step.
         """
         self.wait()
-        weights = copy_weights(self.model, keep=self.processes.is_main_process)
-        shard = copy_moments(self.model, self.optimizer, self.processes)
-        if shard is not None:
-            self.writing = self.thread.submit(self._write, deepcopy(state), weights, shard)
+        weights = copy_weights(self.model, keep=self.context.is_main_process)
+        if self.group or self.context.is_main_process:
+            moments = {
+                name: moment.detach().to("cpu", copy=True)
+                for name, moment in named_moments(self.model, self.optimizer).items()
+            }
+            self.writing = self.thread.submit(self._write, deepcopy(state), weights, moments)
 
     def check(self) -> None:
         """Raise what a write that is over failed with."""
@@ -131,93 +136,69 @@ class Checkpoints:
         if writing is not None:
             writing.result()
 
-    def _write(self, state: State, weights: dict[str, Tensor], shard: Shard) -> None:
+    def _write(self, state: State, weights: dict[str, Tensor], moments: dict[str, Tensor]) -> None:
         folder = checkpoint_folder(self.run, state.step)
         try:
-            if self.processes.is_main_process:
-                self._write_folder(folder, state, weights, shard)
-            else:
-                self._write_shard(folder, state, shard)
+            if not self.context.is_main_process:
+                self._write_moments(folder.with_name(folder.name + ".part") / "training", moments)
+                return
+            with replacing(folder) as part:
+                (part / "training").mkdir(parents=True)
+                self._write_moments(part / "training", moments)
+                self.save(part, state, weights)
+                seal(part, state)
+            self._remove_old(state)
         except Exception as error:  # safetensors has an error class of its own for a full disk
             last = checkpoints(self.run)
             rest = f"the last good checkpoint is {last[-1]}" if last else "there is no earlier checkpoint"
             if isinstance(error, OSError) or "os error" in str(error):
                 why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-                raise ValueError(f"cannot write {folder}: {why}; {rest}; make room and go on with --resume") from error
+                raise ValueError(f"cannot write {folder}: {why}; {rest}; free some space and add --resume") from error
             raise
 
-    def _write_folder(self, folder: Path, state: State, weights: dict[str, Tensor], shard: Shard) -> None:
-        """Write all but the shards of others, see that those are there, and remove what need not be kept."""
-        with replacing(folder) as part:
-            (part / "training").mkdir(parents=True)
-            if shard.count > 1:
-                self._store.set(f"checkpoint/{state.step}", "begun")
-            self.save(part, state, weights)
-            save_file(shard.tensors, str(part / "training" / shard.name), metadata=shard.rows)
-            others = [replace(shard, index=i) for i in range(1, shard.count)]
-            told = {f"training/{each.name}": self._hear(f"checkpoint/{state.step}/{each.index}") for each in others}
-            files = {str(path.relative_to(part)): describe_file(path) for path in files_under(part)}
-            if files != files | {name: json.loads(described) for name, described in told.items()}:
-                raise ValueError(f"{folder} lacks shards of other processes: RUN must lie on a disk that all share")
-            write_json(part / "training" / "state.json", {"format": FORMAT, **asdict(state), "files": files})
-            flush_to_disk(part)
-        # Later ones are those that a resumed run has passed over as damaged; they do not count, and are written again.
+    def _write_moments(self, folder: Path, moments: dict[str, Tensor]) -> None:
+        """Write all moments, or of a sharded model this process's rows of them; then all processes are done."""
+        if self.group is None:
+            save_file(moments, str(folder / OPTIMIZER))
+            return
+        dist.barrier(self.group)  # until the main process has made the folder
+        try:
+            writer = HuggingFaceStorageWriter(str(folder), save_distributed=True)
+            dcp.save(moments, storage_writer=writer, process_group=self.group)
+        except CheckpointException as error:
+            raise next(iter(error.failures.values()))[0] from error
+        if self.context.is_main_process:
+            written: Any = HuggingFaceStorageReader(str(folder)).read_metadata().state_dict_metadata
+            for name, value in moments.items():
+                if name not in written or sum(chunk.sizes.numel() for chunk in written[name].chunks) < value.numel():
+                    raise ValueError(f"{folder} lacks shards of other processes: RUN must be on a disk that all share")
+
+    def _remove_old(self, state: State) -> None:
+        # Later ones are those that a resumed run has skipped as damaged; they do not count, and are written again.
         before = [each for each in checkpoints(self.run) if int(each.name[5:]) <= state.step]
         best = best_checkpoint(before) if self.keep_best else None
         for old in before[: -self.keep] if self.keep else []:
             if old != best:
                 discard(old)
 
-    def _write_shard(self, folder: Path, state: State, shard: Shard) -> None:
-        self._hear(f"checkpoint/{state.step}")
-        path = folder.with_name(folder.name + ".part") / "training" / shard.name
-        path.parent.mkdir(parents=True, exist_ok=True)  # of a RUN that is not shared: process 0 tells
-        save_file(shard.tensors, str(path), metadata=shard.rows)
-        flush_to_disk(path.parent)
-        self._store.set(f"checkpoint/{state.step}/{shard.index}", json.dumps(describe_file(path)))
-
-    @property
-    def _store(self) -> Store:
-        assert self.processes.store is not None
-        return self.processes.store
-
-    def _hear(self, key: str) -> str:
-        """Wait for a word of another process."""
-        while not self._store.check([key]):
-            if self.given_up.wait(0.05):
-                raise ValueError("the run ended before a checkpoint was whole")
-        return self._store.get(key).decode()
-
     def __enter__(self) -> Checkpoints:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is not None and self.processes.world_size > 1:
-            self.given_up.set()
         with nullcontext() if kind is None else suppress(Exception):
             self.wait()
         self.thread.shutdown()
 
 
-@dataclass(frozen=True)
-class Shard:
-    """What one process writes of the optimizer: the moments of some rows of every parameter."""
-
-    index: int
-    count: int
-    tensors: dict[str, Tensor]  # {"exp_avg.bert.pooler.dense.weight": (rows, H) fp32, ...}
-    rows: dict[str, str]  # the first row of each, where that is not 0
-
-    @property
-    def name(self) -> str:
-        """The name of its file."""
-        return f"optimizer-{self.index + 1:05d}-of-{self.count:05d}.safetensors" if self.count > 1 else OPTIMIZER
+def is_sharded(model: nn.Module) -> bool:
+    """Return whether each process holds its rows of the weights only."""
+    return isinstance(next(model.parameters()), DTensor)
 
 
 def copy_weights(model: nn.Module, *, keep: bool = True) -> dict[str, Tensor]:
     """Copy a model's weights to the CPU, whole, tied ones once.
 
-    Of a sharded model all processes must ask; those with `keep` get them.
+    All processes of a sharded model must call this; those with `keep` get the weights.
     """
     weights, again = {}, tied_names(model)
     for name, value in model.state_dict().items():
@@ -229,28 +210,24 @@ def copy_weights(model: nn.Module, *, keep: bool = True) -> dict[str, Tensor]:
     return weights
 
 
-def copy_moments(model: nn.Module, optimizer: torch.optim.Optimizer, processes: DistributedContext) -> Shard | None:
-    """Copy what this process writes of AdamW's moments: all in process 0, or its rows where the model is sharded.
+def named_moments(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Name AdamW's moments: {"exp_avg.bert.pooler.dense.weight": (H, H) fp32}; a parameter without gradients has none.
 
-    None is nothing. A parameter that never had a gradient has no moments.
+    By hand, as torch's get_optimizer_state_dict takes a step where there are none yet, and has values that are no
+    tensors, which safetensors cannot hold.
     """
-    first = next(model.parameters())
-    index, count, mine = 0, 1, processes.is_main_process
-    if isinstance(first, DTensor):
-        *machine, index = first.device_mesh.get_coordinate() or [0]
-        count, mine = first.device_mesh.size(-1), not any(machine)
-    if not mine:
-        return None
-    tensors, rows = {}, {}
-    for name, parameter in model.named_parameters():
-        for moment in MOMENTS if optimizer.state.get(parameter) else ():
-            value = optimizer.state[parameter][moment]
-            local = value.to_local() if isinstance(value, DTensor) else value
-            if local.numel():
-                tensors[f"{moment}.{name}"] = local.detach().to("cpu", copy=True)
-                if count > 1:  # cut as torch.chunk cuts
-                    rows[f"{moment}.{name}"] = str(index * -(-len(value) // count))
-    return Shard(index, count, tensors, rows)
+    return {
+        f"{moment}.{name}": optimizer.state[parameter][moment]
+        for name, parameter in model.named_parameters()
+        for moment in (MOMENTS if optimizer.state.get(parameter) else ())
+    }
+
+
+def seal(folder: Path, state: State) -> None:
+    """Write the State with size and sha256 of all that a checkpoint holds, and wait until all of it is on disk."""
+    files = {str(path.relative_to(folder)): describe_file(path) for path in files_under(folder)}
+    write_json(folder / "training" / "state.json", {"format": FORMAT, **asdict(state), "files": files})
+    flush_to_disk(folder)
 
 
 def best_checkpoint(folders: Sequence[Path]) -> Path | None:
@@ -276,12 +253,12 @@ def save_final_model(run: Path, checkpoint: Path) -> Path:
 
 
 def last_checkpoint(run: Path) -> tuple[Path, State] | None:
-    """Find the newest checkpoint that is whole; each that is not is passed over with a warning."""
+    """Find the newest checkpoint that is whole; each that is not is skipped with a warning."""
     for folder in reversed(checkpoints(run)):
         try:
             return folder, read_state(folder)
         except (ValueError, OSError) as error:
-            log.warning("%s is passed over: %s", folder, error)
+            log.warning("%s is skipped: %s", folder, error)
     return None
 
 
@@ -308,37 +285,35 @@ def restore_optimizer(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     step: int,
-    processes: DistributedContext | None = None,
+    context: DistributedContext | None = None,
 ) -> None:
-    """Give AdamW the moments that a checkpoint holds, however many processes wrote it; process 0 alone reads it."""
-    processes = processes or DistributedContext()
-    with ExitStack() as stack:
-        files = sorted(folder.glob("training/optimizer*.safetensors")) if folder else []
-        opened = [stack.enter_context(safe_open(path, framework="pt")) for path in files]
-        names = {key.partition(".")[2] for file in opened for key in file.keys()}  # noqa: SIM118
-        held = set(broadcast_object(processes, sorted(names)))
-        for name, parameter in model.named_parameters():
-            if name not in held:
-                continue
-            held.discard(name)
-            moments = {}
-            for moment in MOMENTS:
-                whole = join_rows(opened, f"{moment}.{name}") if opened else torch.empty(parameter.shape)
-                whole = whole.to(parameter.device)
-                broadcast(processes, [whole])
-                if isinstance(parameter, DTensor):
-                    whole = distribute_tensor(whole, parameter.device_mesh, parameter.placements, src_data_rank=None)
-                moments[moment] = whole
+    """Give AdamW the moments that a checkpoint holds, however many processes wrote it.
+
+    The main process names the folder. It alone reads it, unless the model is sharded: then each reads its rows.
+    """
+    context = context or DistributedContext()
+    training = broadcast_object(context, str(folder / "training") if folder else "")
+    if not training:
+        return
+    written: set[str] = set()
+    if context.is_main_process:
+        written = set(HuggingFaceStorageReader(training).read_metadata().state_dict_metadata)
+    written = set(broadcast_object(context, sorted(written)))
+    moments: dict[str, Tensor] = {}
+    for name, parameter in model.named_parameters():
+        own = {moment: torch.zeros_like(parameter.detach()) for moment in MOMENTS if f"{moment}.{name}" in written}
+        if own:
             # The fused kernel wants its counter where the parameter is.
-            optimizer.state[parameter] = {"step": torch.tensor(float(step), device=parameter.device), **moments}
-    if held:
-        raise ValueError(f"{folder} holds moments of {min(held)}, which this model does not have")
-
-
-def join_rows(files: Sequence[Any], key: str) -> Tensor:
-    """Put a tensor together from the shards that hold some of its rows."""
-    parts = [((file.metadata() or {}).get(key, "0"), file.get_tensor(key)) for file in files if key in file.keys()]  # noqa: SIM118
-    return torch.cat([part for _, part in sorted(parts, key=lambda each: int(each[0]))])
+            optimizer.state[parameter] = {"step": torch.tensor(float(step), device=parameter.device), **own}
+            moments |= {f"{moment}.{name}": value for moment, value in own.items()}
+    if foreign := sorted(written - moments.keys()):
+        raise ValueError(f"{folder} holds {foreign[0]}, which this model does not have")
+    if context.is_main_process or is_sharded(model):
+        with warnings.catch_warnings():  # each process reads by itself, which torch takes for a mistake
+            warnings.filterwarnings("ignore", "torch.distributed is disabled")
+            dcp.load(moments, storage_reader=HuggingFaceStorageReader(training), no_dist=True)
+    if not is_sharded(model):
+        broadcast(context, moments.values())
 
 
 def describe_file(path: Path) -> dict[str, Any]:

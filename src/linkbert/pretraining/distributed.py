@@ -277,8 +277,8 @@ def unsharded(model: nn.Module) -> Iterator[None]:
 class Stop:
     """Whether the run is asked to stop: by a signal, or as the end of a Slurm job is `margin` seconds away."""
 
-    def __init__(self, margin: float = 0.0) -> None:
-        self.asked = False
+    def __init__(self, margin: float = 0.0, *, at_once: bool = False) -> None:
+        self.asked, self.at_once = False, at_once
         self.end = float(os.environ.get("SLURM_JOB_END_TIME", "inf")) - margin
 
     @property
@@ -291,18 +291,22 @@ class Stop:
 
 
 @contextmanager
-def stop_on_signals(margin: float = 0.0) -> Iterator[Stop]:
+def stop_on_signals(margin: float = 0.0, *, at_once: bool = False) -> Iterator[Stop]:
     """Turn SIGINT, SIGTERM and SIGUSR1 into a request; a second SIGINT acts as usual. Only the main thread can do this.
 
-    A second SIGTERM does nothing: torchrun and Slurm both send one, and kill in the end what does not leave.
+    While `Stop.at_once` is set each of them is a KeyboardInterrupt: in a first step, which may compile for a minute,
+    there is nothing to save. A second SIGTERM does nothing: torchrun and Slurm both send one, and kill in the end what
+    does not leave.
     """
-    stop = Stop(margin)
+    stop = Stop(margin, at_once=at_once)
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)}
 
     def request(number: int, _: FrameType | None) -> None:
+        if stop.at_once:
+            raise KeyboardInterrupt
         if not stop.asked:
             log.warning("stopping at %s: a checkpoint is written first", signal.Signals(number).name)
         stop.asked = True

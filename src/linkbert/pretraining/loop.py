@@ -113,7 +113,13 @@ def pretrain(
         run, model, optimizer, processes, save=save, keep=config.save_total_limit, keep_best=config.keep_best
     )
 
-    with stop_on_signals(config.stop_before) as stop, deterministic(processes.device), journal or nullcontext(), writer:
+    alone = processes.world_size == 1
+    with (
+        stop_on_signals(config.stop_before, at_once=alone) as stop,
+        deterministic(processes.device),
+        journal or nullcontext(),
+        writer,
+    ):
         while not state.finished:
             step = state.step
             timer.start()
@@ -157,6 +163,7 @@ def pretrain(
             if not fault:
                 optimizer.step()
             optimizer.zero_grad(set_to_none=True)
+            stop.at_once = False
 
             seconds = timer.stop(tokens)
             state.step = step + 1

@@ -160,6 +160,10 @@ def pretrain_store(
             vocabulary_folder = opened[0].part.path / "vocabulary"
             write_model(model, folder, vocabulary_folder=vocabulary_folder, card=card, weights=weights)
 
+        def say_compiling() -> None:
+            if processes.is_main_process:
+                progress(Progress("compiling, about a minute", state.step, config.max_steps))
+
         peak = matrix_peak(processes.device, DTYPES[config.precision])
         state = pretrain(
             model,
@@ -167,7 +171,7 @@ def pretrain_store(
             batches,
             config,
             run=run_path,
-            forward=step_function(model, config, called),
+            forward=step_function(model, config, called, before_compiling=say_compiling),
             save=save,
             evaluate=score if held_out else None,
             state=state,
