@@ -17,7 +17,7 @@ from pathlib import Path
 from linkbert.config import make_config
 from linkbert.instances.mixture import Part
 from linkbert.pretraining.journal import read_journal
-from linkbert.pretraining.run import pretrain_store
+from linkbert.pretraining.run import pretrain
 
 SETTINGS = {"tiny": ["batch_size=256"], "demo": []}
 
@@ -33,7 +33,7 @@ def main() -> None:
         config = make_config(preset, [*words, "logging_steps=1", "warmup_steps=0.1", "eval_pairs=16"])
         config = config.replace(max_steps=arguments.steps + 1)
         with tempfile.TemporaryDirectory() as folder:
-            pretrain_store(parts, Path(folder) / "run", config)
+            pretrain(parts, Path(folder) / "run", config)
             lines = [line for line in read_journal(Path(folder) / "run" / "journal.jsonl") if "loader_share" in line]
         share, speed = (
             statistics.median(line[key] for line in lines[1:]) for key in ("loader_share", "tokens_per_second")

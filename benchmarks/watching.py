@@ -19,7 +19,7 @@ from linkbert.config import make_config
 from linkbert.pretraining.checkpoint import State
 from linkbert.pretraining.journal import Journal
 from linkbert.pretraining.loop import Progress, journal_entry, peak_memory
-from linkbert.pretraining.run import pretrain_store
+from linkbert.pretraining.run import pretrain
 from linkbert.progress import training_text
 from linkbert.records import RELATIONS
 
@@ -58,9 +58,7 @@ def main():
     torch.set_num_threads(config.threads or 1)
     with tempfile.TemporaryDirectory() as folder:
         ends = []
-        pretrain_store(
-            arguments.store, Path(folder, "run"), config, progress=lambda _: ends.append(time.process_time())
-        )
+        pretrain(arguments.store, Path(folder, "run"), config, progress=lambda _: ends.append(time.process_time()))
         step = (ends[-2] - ends[1]) / (len(ends) - 3)  # the last one is of the checkpoint
         scores = torch.randn(config.micro_batch_size, 3, requires_grad=True)
         relations = torch.arange(config.micro_batch_size) % 3

@@ -14,7 +14,7 @@ from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer
 from linkbert.build import build_store
 from linkbert.config import make_config
 from linkbert.pretraining.journal import read_journal
-from linkbert.pretraining.run import pretrain_store
+from linkbert.pretraining.run import pretrain
 
 ANIMALS = ["fox", "crow", "wolf", "lamb", "lion", "mouse", "hare", "tortoise", "ant", "bee", "stork", "frog"]
 DEEDS = ["runs", "sleeps", "sings", "hides", "waits", "laughs"]
@@ -53,7 +53,7 @@ def test_a_corpus_becomes_an_encoder(corpus, tmp_path):
         intermediate_size=64 hidden_dropout_prob=0
         initializer_range=0.1 held_out=0.2 warmup=0.1 learning_rate=1e-2 eval_pairs=240 compile=off threads=1"""
     config = make_config("tiny", words.split())
-    result = pretrain_store(tmp_path / "store", tmp_path / "run", config)
+    result = pretrain(tmp_path / "store", tmp_path / "run", config)
 
     lines = [line for line in read_journal(tmp_path / "run" / "journal.jsonl") if "mlm_loss" in line]
     assert lines[-1]["mlm_loss"] < 0.6 * lines[0]["mlm_loss"]

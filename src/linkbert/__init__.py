@@ -20,7 +20,7 @@ _PUBLIC = {
     "PairDataset": "linkbert.instances.dataset",
     "PairCollator": "linkbert.instances.dataset",
     "Sampler": "linkbert.instances.sampler",
-    "pretrain": "linkbert.api",
+    "pretrain": "linkbert.pretraining.run",
     "load_model": "linkbert.api",
     "finetune": "linkbert.tasks.suite",
 }

@@ -22,7 +22,7 @@ import typer
 from typer import Argument, Option
 
 import linkbert
-from linkbert.config import STORE_SETTINGS, Config, make_config, presets
+from linkbert.config import STORE_SETTINGS, Config, choose_config, make_config, presets
 from linkbert.tasks.settings import FineTuneConfig
 
 if TYPE_CHECKING:
@@ -491,18 +491,17 @@ def pretrain(
 ) -> int:
     """Train an encoder on a store."""
     from linkbert.pretraining.journal import read_record
-    from linkbert.pretraining.run import pretrain_store
-    from linkbert.progress import report_training
-    from linkbert.views.show import show_result
 
     before = read_record(to) if resume and (to / "run.json").is_file() else {}
     stores, words = choose_stores(mix, settings or [], before)
-    if before and preset is None:
-        config = make_config(None, words, base=before["config"])
-    else:
-        config = make_config(preset or "tiny", words)
+    config, name = choose_config(preset, words, before)
+    # After the settings, so that a wrong word costs no import of torch.
+    from linkbert.pretraining import run
+    from linkbert.progress import report_training
+    from linkbert.views.show import show_result
+
     with report_training() as progress:
-        result = pretrain_store(stores, to, config, resume=resume, progress=progress, report=print)
+        result = run.pretrain(stores, to, config, preset=name, resume=resume, progress=progress, report=print)
     if result.is_main_process:  # of several processes, one prints
         show_result(make_console(), result)
     return 0 if result.finished else 130

@@ -389,6 +389,21 @@ def make_config(
     return Config.from_words(expanded, settings)
 
 
+def choose_config(preset: str | None, words: Iterable[str], before: Mapping[str, Any]) -> tuple[Config, str]:
+    """Return the settings of a run and the preset that run.json is to name; `before` is the run.json of a resumed run.
+
+    The run's own settings win: the preset that it started with adds nothing, whatever words it was given then. Another
+    preset counts as settings of its own.
+    """
+    words = list(words)
+    asked = [preset, *(word for word in words if word.startswith("recipe="))] if preset else []
+    if before and set(asked) <= set(before.get("preset", "").split()):
+        return make_config(None, [word for word in words if word not in asked], base=before["config"]), before["preset"]
+    if before and not asked:
+        return make_config(None, words, base=before["config"]), ""
+    return make_config(preset or "tiny", words), " ".join(asked or ["tiny"])
+
+
 def to_dict(settings: Settings) -> dict[str, Any]:
     """Return settings as JSON holds them; `Config(**...)` is the inverse."""
     return settings.model_dump(mode="json")

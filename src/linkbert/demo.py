@@ -33,7 +33,7 @@ from linkbert.model.optimizer import make_optimizer
 from linkbert.model.step import choose_precision, compiles, step_function
 from linkbert.pretraining.distributed import choose_device, join_processes
 from linkbert.pretraining.evaluation import evaluate, held_out_batches
-from linkbert.pretraining.run import pretrain_store
+from linkbert.pretraining.run import pretrain
 from linkbert.pretraining.scores import Scores
 from linkbert.progress import report_stages, report_training, seconds_text
 from linkbert.views.show import one_of_each, show_instances, show_scores
@@ -100,7 +100,7 @@ def demo(
         config = config.replace(max_steps=max(20, int(minutes * 60 / seconds)))
     console.print(f"{config.max_steps:,} steps of {config.batch_size} pairs in {config.precision}")
     with report_training() as progress:
-        result = pretrain_store(to / "store", to / "run", config, progress=progress)
+        result = pretrain(to / "store", to / "run", config, progress=progress)
     if not result.finished:
         console.print(f"stopped after step {result.step:,}")
         return

@@ -19,7 +19,7 @@ from linkbert.instances.vocabulary import SPECIAL
 from linkbert.model.checkpoint import make_model, write_model
 from linkbert.model.optimizer import make_optimizer
 from linkbert.model.step import step_function
-from linkbert.pretraining.loop import pretrain
+from linkbert.pretraining import loop
 from linkbert.records import IGNORED
 
 VOCABULARY = 40
@@ -27,14 +27,14 @@ SCRIPT = """
 import os, warnings
 from datetime import timedelta
 from linkbert.pretraining import distributed
-from linkbert.pretraining.run import pretrain_store
+from linkbert.pretraining.run import pretrain
 
 warnings.simplefilter("error")
 os.environ.update(environment)
 distributed.TIMEOUT = timedelta(seconds=timeout)
 os.dup2(os.open(f"{run}.errors", os.O_WRONLY | os.O_CREAT | os.O_APPEND), 2)
 try:
-    pretrain_store(store, run, config, resume=True, progress=lambda p: told.send(f"{p.stage} {p.step}"))
+    pretrain(store, run, config, resume=True, progress=lambda p: told.send(f"{p.stage} {p.step}"))
     told.send("ended")
 except ValueError as error:
     told.send(str(error))
@@ -163,7 +163,7 @@ def train(make_toy, tmp_path):
         model = model or make_toy(config)
         optimizer = optimizer or make_optimizer(model, learning_rate=config.learning_rate)
         (tmp_path / run).mkdir(exist_ok=True)
-        state = pretrain(
+        state = loop.pretrain(
             model,
             optimizer,
             batches or ToyBatches(config),

@@ -15,7 +15,7 @@ from linkbert.config import Config
 from linkbert.pretraining.checkpoint import checkpoints, read_state
 from linkbert.pretraining.distributed import join_processes, read_launch_env
 from linkbert.pretraining.journal import _numbers
-from linkbert.pretraining.run import pretrain_store
+from linkbert.pretraining.run import pretrain
 
 
 def flat(line):
@@ -47,7 +47,7 @@ def smooth(settings):
 @pytest.mark.slow
 @pytest.mark.parametrize(("count", "sharding"), [(2, "none"), (4, "none"), (4, "hybrid"), (4, "full")])
 def test_many_processes_train_as_one(store, run, smooth, together, count, sharding):
-    pretrain_store(store, run.with_name("one"), smooth)
+    pretrain(store, run.with_name("one"), smooth)
     assert_ended(together(store, run, smooth.replace(sharding=sharding), count), run)
     assert_close(run, run.with_name("one"), rel=1e-6)
     for name, value in weights(run).items():
@@ -56,7 +56,7 @@ def test_many_processes_train_as_one(store, run, smooth, together, count, shardi
 
 @pytest.mark.slow
 def test_two_processes_train_on_a_mixture_as_one(mix, run, smooth, together):
-    pretrain_store(mix, run.with_name("one"), smooth)
+    pretrain(mix, run.with_name("one"), smooth)
     assert_ended(together(mix, run, smooth), run)
     assert_close(run, run.with_name("one"), rel=1e-6)
     counts = [
@@ -85,7 +85,7 @@ def test_four_processes_go_on_to_the_same_bits(store, run, settings, together, s
 def test_stopped_on_four_it_goes_on_with_two_and_one(store, run, smooth, together):
     """SIGTERM to one process stops all at one step; four sharded moments become two halves and then a whole."""
     smooth = smooth.replace(max_steps=24, eval_steps=0)
-    pretrain_store(store, run.with_name("one"), smooth)
+    pretrain(store, run.with_name("one"), smooth)
     reached = []
     for count, sharding, moment in ((4, "hybrid", "training 3"), (4, "full", "training 9"), (2, "full", "training 15")):
         started = together(store, run, smooth.replace(sharding=sharding), count)
@@ -97,7 +97,7 @@ def test_stopped_on_four_it_goes_on_with_two_and_one(store, run, smooth, togethe
         shards = 2 if sharding == "hybrid" else count
         assert len(list((folder / "training").glob("shard-*"))) == shards
     assert 3 <= reached[0] < 9 <= reached[1] < 15 <= reached[2] < 24
-    assert pretrain_store(store, run, smooth, resume=True).finished
+    assert pretrain(store, run, smooth, resume=True).finished
     assert_close(run, run.with_name("one"), rel=1e-5)
 
 
@@ -142,7 +142,7 @@ def test_killed_ten_times_equals_unbroken(store, run, settings, start):
     settings = settings.replace(
         max_steps=60, logging_steps=4, save_steps=3, eval_steps=5, eval_pairs=24, save_total_limit=2
     )
-    pretrain_store(store, run.with_name("unbroken"), settings)
+    pretrain(store, run.with_name("unbroken"), settings)
     draw = random.Random(0)
     for number in range(10):
         stage = ("training", "checkpoint", "evaluation")[number % 3]
@@ -152,18 +152,18 @@ def test_killed_ten_times_equals_unbroken(store, run, settings, start):
         time.sleep(draw.random() * 0.02)
         sitting.kill()
         assert sitting.process.exitcode == -signal.SIGKILL
-    assert pretrain_store(store, run, settings, resume=True).finished
+    assert pretrain(store, run, settings, resume=True).finished
     assert_same(run, run.with_name("unbroken"))
 
 
 @pytest.mark.slow
 def test_a_mixture_killed_and_resumed_equals_unbroken(mix, run, settings, start):
     settings = settings.replace(max_steps=20, logging_steps=4, save_steps=7, eval_steps=10)
-    pretrain_store(mix, run.with_name("unbroken"), settings)
+    pretrain(mix, run.with_name("unbroken"), settings)
     sitting = start(mix, run, settings)
     assert sitting.listen(until="training 9")[-1] == "training 9"
     sitting.kill()
-    assert pretrain_store(mix, run, settings, resume=True).finished
+    assert pretrain(mix, run, settings, resume=True).finished
     assert_same(run, run.with_name("unbroken"))
 
 

@@ -12,7 +12,7 @@ from linkbert.cli import main
 from linkbert.model.checkpoint import load_model
 from linkbert.model.fill import alone
 from linkbert.pretraining.checkpoint import checkpoints
-from linkbert.pretraining.run import pretrain_store
+from linkbert.pretraining.run import pretrain
 
 TOKENIZERS = {
     "roberta": "bpe",
@@ -49,7 +49,7 @@ def settings(config):
 def test_a_run_of_every_kind(tmp_path, stores_of_kinds, settings, kind, capsys):
     store, run = stores_of_kinds[TOKENIZERS[kind]], tmp_path / "run"
     config = settings.replace(architecture=kind)
-    result = pretrain_store(store, run, config)
+    result = pretrain(store, run, config)
     assert result.finished
     assert set(result.scores.relations) == {"contiguous", "random", "linked"}
 
@@ -57,7 +57,7 @@ def test_a_run_of_every_kind(tmp_path, stores_of_kinds, settings, kind, capsys):
     for name in ("model", "checkpoints/step-0000004"):  # as if it had stopped after step 2
         shutil.rmtree(run / name)
     assert [folder.name for folder in checkpoints(run)] == ["step-0000002"]
-    resumed = pretrain_store(store, run, config, resume=True).model
+    resumed = pretrain(store, run, config, resume=True).model
     again = load_file(resumed / "model.safetensors")
     assert all(torch.equal(again[name], value) for name, value in unbroken.items())
 
@@ -91,9 +91,9 @@ def test_a_run_of_every_kind(tmp_path, stores_of_kinds, settings, kind, capsys):
 
 def test_an_encoder_of_another_kind_is_continued_on_its_own_vocabulary_alone(tmp_path, stores_of_kinds, settings):
     run = tmp_path / "run"
-    pretrain_store(stores_of_kinds["bpe"], run, settings.replace(architecture="roberta", steps=1))
+    pretrain(stores_of_kinds["bpe"], run, settings.replace(architecture="roberta", steps=1))
     more = settings.replace(init=str(run / "model"), objective="none", steps=1)
-    assert pretrain_store(stores_of_kinds["bpe"], tmp_path / "more", more).finished
+    assert pretrain(stores_of_kinds["bpe"], tmp_path / "more", more).finished
     assert load_model(tmp_path / "more" / "model").objective == "none"
     with pytest.raises(ValueError, match="vocabulary is not that of"):
-        pretrain_store(stores_of_kinds["words"], tmp_path / "other", settings.replace(init=str(run / "model")))
+        pretrain(stores_of_kinds["words"], tmp_path / "other", settings.replace(init=str(run / "model")))

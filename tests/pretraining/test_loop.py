@@ -31,7 +31,7 @@ def same(a, b):
 
 
 def resume(train, config, run, **options):
-    """Go on from the run's last whole checkpoint, as `pretrain_store` does."""
+    """Go on from the run's last whole checkpoint, as `pretrain` does."""
     folder, state = last_checkpoint(run)
     model = load_model(folder)
     optimizer = make_optimizer(model, learning_rate=config.learning_rate)

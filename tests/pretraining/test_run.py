@@ -1,8 +1,15 @@
 """Whole runs from a store's folder: files, refusals, going on, many processes, `kill -9`."""
 
+import doctest
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,12 +17,13 @@ from transformers import AutoModelForMaskedLM, AutoTokenizer, BertForPreTraining
 
 from helpers import assert_same, journal
 from linkbert.build import build_store
-from linkbert.config import Config
+from linkbert.compiled import is_whole_library
+from linkbert.config import Config, choose_config
 from linkbert.files import read_json
 from linkbert.instances.tokens import hash_id
 from linkbert.model import step as steps
 from linkbert.pretraining.checkpoint import checkpoints, read_state
-from linkbert.pretraining.run import fingerprint, pretrain_store
+from linkbert.pretraining.run import fingerprint, pretrain
 from linkbert.pretraining.scores import describe
 
 CARD = [
@@ -40,7 +48,7 @@ CARD = [
 
 
 def test_a_run_leaves_what_the_documentation_says(store, run, settings):
-    result = pretrain_store(store, run, settings)
+    result = pretrain(store, run, settings)
     assert (result.finished, result.step, result.model) == (True, 12, run / "model")
     assert {path.name for path in run.iterdir()} == {"run.json", "journal.jsonl", "tensorboard", "checkpoints", "model"}
     assert {path.name for path in (run / "model").iterdir()} == {
@@ -50,7 +58,7 @@ def test_a_run_leaves_what_the_documentation_says(store, run, settings):
         "state.json",
     }
     record = json.loads((run / "run.json").read_text())
-    assert set(record) == {"format", "created", "config", "store", "versions", "processes", "resumed"}
+    assert set(record) == {"format", "created", "preset", "config", "store", "versions", "processes", "resumed"}
     assert result.scores.pairs == 48
     assert result.scores.mlm_accuracy.count > 0
     assert journal(run)[-1]["evaluation"]["pairs"] == 48
@@ -58,7 +66,7 @@ def test_a_run_leaves_what_the_documentation_says(store, run, settings):
 
 
 def test_the_model_opens_in_hugging_face(store, run, settings):
-    pretrain_store(store, run, settings)
+    pretrain(store, run, settings)
     tokenizer = AutoTokenizer.from_pretrained(run / "model")
     assert tokenizer.mask_token_id == 4
     assert tokenizer("word13 word14")["input_ids"] == [2, 8, 9, 3]
@@ -68,7 +76,7 @@ def test_the_model_opens_in_hugging_face(store, run, settings):
 
 
 def test_the_card_is_written_from_the_run(store, run, settings):
-    pretrain_store(store, run, settings)
+    pretrain(store, run, settings)
     card = (run / "model" / "README.md").read_text()
     for words in CARD:
         assert words in card, words
@@ -79,11 +87,11 @@ def test_the_card_is_written_from_the_run(store, run, settings):
 
 
 def test_a_run_that_is_there_is_not_overwritten(store, run, settings):
-    pretrain_store(store, run, settings)
+    pretrain(store, run, settings)
     with pytest.raises(ValueError, match=r"is not empty; add --resume to go on") as caught:
-        pretrain_store(store, run, settings)
+        pretrain(store, run, settings)
     assert "\n" not in str(caught.value)
-    again = pretrain_store(store, run, settings, resume=True)
+    again = pretrain(store, run, settings, resume=True)
     assert (again.finished, again.step) == (True, 12)
     assert again.scores is not None
 
@@ -91,12 +99,12 @@ def test_a_run_that_is_there_is_not_overwritten(store, run, settings):
 def test_what_is_refused_leaves_no_folder(store, run, settings):
     for change in ({"init": "/nowhere"}, {"graph": "tfidf"}, {"batch_size": 1, "device": "gpu"}):
         with pytest.raises(ValueError):
-            pretrain_store(store, run, settings.replace(**change))
+            pretrain(store, run, settings.replace(**change))
         assert not run.exists()
 
 
 def test_a_run_on_usable_anchors_is_scored_on_such(store, run, settings):
-    result = pretrain_store(store, run, settings.replace(anchors="usable", eval_pairs=300))
+    result = pretrain(store, run, settings.replace(anchors="usable", eval_pairs=300))
     assert all(70 < share.count < 130 for share in result.scores.relations.values())
 
 
@@ -107,7 +115,7 @@ def test_where_no_held_out_anchor_is_usable_all_are_scored(tmp_path, run, settin
         lines.append(json.dumps({"id": str(number), "text": "There it is. It goes on. It ends.", "links": links}))
     (tmp_path / "few.jsonl").write_text("\n".join(lines))
     build_store([tmp_path / "few.jsonl"], tmp_path / "few", vocabulary="train:100")
-    result = pretrain_store(tmp_path / "few", run, settings.replace(anchors="usable", steps=1))
+    result = pretrain(tmp_path / "few", run, settings.replace(anchors="usable", steps=1))
     assert result.scores.pairs == 48
     assert "so there is no link gain, and scores are of all anchors" in caplog.text
 
@@ -116,36 +124,36 @@ def test_a_folder_of_other_things_is_left_alone(store, run, settings):
     run.mkdir()
     (run / "thesis.tex").write_text("")
     with pytest.raises(ValueError, match=r"no run.json"):
-        pretrain_store(store, run, settings, resume=True)
+        pretrain(store, run, settings, resume=True)
     assert [path.name for path in run.iterdir()] == ["thesis.tex"]
 
 
 def test_resume_without_a_checkpoint_starts_at_step_0(store, run, settings):
-    pretrain_store(store, run.with_name("other"), settings)
-    pretrain_store(store, run, settings, resume=True)
+    pretrain(store, run.with_name("other"), settings)
+    pretrain(store, run, settings, resume=True)
     assert_same(run, run.with_name("other"))
     shutil.rmtree(run / "checkpoints")
-    pretrain_store(store, run, settings, resume=True)
+    pretrain(store, run, settings, resume=True)
     assert_same(run, run.with_name("other"))
 
 
 def test_resume_does_not_begin_anew_over_damaged_checkpoints(store, run, settings):
-    pretrain_store(store, run, settings)
+    pretrain(store, run, settings)
     before, folders = (run / "journal.jsonl").read_bytes(), checkpoints(run)
     for folder in folders:
         (folder / "model.safetensors").write_bytes(b"")
     names = ", ".join(folder.name for folder in folders)
     with pytest.raises(ValueError, match=rf"is damaged \({names}\): bring one back, or delete them from .* to begin"):
-        pretrain_store(store, run, settings, resume=True)
+        pretrain(store, run, settings, resume=True)
     assert (run / "journal.jsonl").read_bytes() == before
     shutil.rmtree(run / "checkpoints")
     (run / "checkpoints").write_text("")
     with pytest.raises(ValueError, match="is a file where the run's checkpoints are to lie: move it away"):
-        pretrain_store(store, run, settings, resume=True)
+        pretrain(store, run, settings, resume=True)
 
 
 def test_another_setting_is_refused_by_name(store, run, settings):
-    pretrain_store(store, run, settings)
+    pretrain(store, run, settings)
     before = (run / "run.json").read_bytes()
     for change, message in (
         ({"learning_rate": 0.5}, "was begun with learning_rate=0.01, not learning_rate=0.5"),
@@ -155,15 +163,15 @@ def test_another_setting_is_refused_by_name(store, run, settings):
         ({"batch_size": 16}, "batch_size=8"),
     ):
         with pytest.raises(ValueError) as caught:
-            pretrain_store(store, run, settings.replace(**change), resume=True)
+            pretrain(store, run, settings.replace(**change), resume=True)
         assert message in str(caught.value)
         assert "\n" not in str(caught.value)
     assert (run / "run.json").read_bytes() == before
 
 
 def test_what_is_harmless_may_change_and_is_written_down(store, run, settings):
-    pretrain_store(store, run, settings)
-    pretrain_store(store, run, settings.replace(keep=1, precision="bf16", micro_batch_size=8), resume=True)
+    pretrain(store, run, settings)
+    pretrain(store, run, settings.replace(keep=1, precision="bf16", micro_batch_size=8), resume=True)
     resumed = json.loads((run / "run.json").read_text())["resumed"]
     assert resumed[0]["step"] == 12
     assert resumed[0]["changed"] == {"save_total_limit": 1, "precision": "bf16", "micro_batch_size": 8}
@@ -171,7 +179,7 @@ def test_what_is_harmless_may_change_and_is_written_down(store, run, settings):
 
 def test_a_run_of_an_earlier_version_goes_on(store, run, settings):
     """Its run.json has older words and fewer settings, its checkpoint's state fewer entries."""
-    pretrain_store(store, run, settings.replace(masking="word"))
+    pretrain(store, run, settings.replace(masking="word"))
     whole, last = journal(run), checkpoints(run)[-1]
     last.with_name("step-0000008").joinpath("README.md").write_text("damaged")  # so that the first one counts
     shutil.rmtree(last)
@@ -196,17 +204,17 @@ def test_a_run_of_an_earlier_version_goes_on(store, run, settings):
         del state[key]
     path.write_text(json.dumps(state))
     with pytest.raises(ValueError, match="was begun with masking=word, not masking=token"):
-        pretrain_store(store, run, settings, resume=True)
-    assert pretrain_store(store, run, settings.replace(masking="word"), resume=True).finished
+        pretrain(store, run, settings, resume=True)
+    assert pretrain(store, run, settings.replace(masking="word"), resume=True).finished
     assert journal(run) == whole
 
 
 def test_another_store_is_refused_and_a_moved_one_is_not(store, make_store, run, settings):
-    pretrain_store(store, run, settings)
+    pretrain(store, run, settings)
     with pytest.raises(ValueError, match="was begun on another store"):
-        pretrain_store(make_store("second", seed=1), run, settings, resume=True)
+        pretrain(make_store("second", seed=1), run, settings, resume=True)
     moved = store.rename(store.with_name("moved"))
-    assert pretrain_store(moved, run, settings, resume=True).finished
+    assert pretrain(moved, run, settings, resume=True).finished
 
 
 def test_a_fingerprint_sees_contents_not_dates(store, make_store):
@@ -215,16 +223,16 @@ def test_a_fingerprint_sees_contents_not_dates(store, make_store):
 
 
 def test_nothing_held_out_means_no_scores(store, run, settings, caplog):
-    result = pretrain_store(store, run, settings.replace(held_out=0.0))
+    result = pretrain(store, run, settings.replace(held_out=0.0))
     assert result.scores is None
     assert "it goes without scores" in caplog.text
     assert "Not scored." in (run / "model" / "README.md").read_text()
 
 
 def test_a_run_continues_an_encoder(store, run, settings):
-    pretrain_store(store, run, settings)
+    pretrain(store, run, settings)
     second = settings.replace(init=str(run / "model"), steps=3, objective="nsp", shares=(0.5, 0.5, 0.0))
-    result = pretrain_store(store, run.with_name("second"), second)
+    result = pretrain(store, run.with_name("second"), second)
     assert list(result.scores.confusion) == ["contiguous", "random"]
 
 
@@ -233,29 +241,29 @@ def test_scope_auto_is_decided_by_the_links_and_a_run_goes_on_with_what_it_came_
     (tmp_path / "cited.jsonl").write_text("\n".join(map(json.dumps, cited)))
     build_store([tmp_path / "cited.jsonl"], tmp_path / "store", vocabulary="train:200")
     settings, said = settings.replace(scope="auto", max_steps=1), []
-    pretrain_store(tmp_path / "store", run, settings, report=said.append)
+    pretrain(tmp_path / "store", run, settings, report=said.append)
     assert said[0] == "relations asked: contiguous 33.3%, random 33.3%, linked 33.3%"
     assert said[-1] == "scope=document: of 20 links, 100.0% are document-level; all are followed"
     record = read_json(run / "run.json")
     assert (record["config"]["scope"], record["store"]["scope"]) == ("auto", "document")
     assert read_state(checkpoints(run)[-1]).relations[2] > 0
-    pretrain_store(tmp_path / "store", run, settings.replace(scope="document"), resume=True)
+    pretrain(tmp_path / "store", run, settings.replace(scope="document"), resume=True)
     for path in (run, tmp_path / "other"):
         with pytest.raises(ValueError, match=r"no link of graph 'hyperlink' of .* has a place in the text"):
-            pretrain_store(tmp_path / "store", path, settings.replace(scope="segment"), resume=path == run)
+            pretrain(tmp_path / "store", path, settings.replace(scope="segment"), resume=path == run)
     assert not (tmp_path / "other").exists()
 
 
 def test_a_store_without_links_says_that_this_is_bert(make_store, run, settings):
     said = []
-    pretrain_store(make_store("books", seed=2), run, settings.replace(max_steps=1), report=said.append)
+    pretrain(make_store("books", seed=2), run, settings.replace(max_steps=1), report=said.append)
     assert said == ["no links: no linked pairs; this is BERT"]
 
 
 def test_a_mixture_is_trained_and_scored_by_name(mix, run, settings):
-    result = pretrain_store(mix, run, settings)
+    result = pretrain(mix, run, settings)
     record = json.loads((run / "run.json").read_text())
-    assert set(record) == {"format", "created", "config", "stores", "versions", "processes", "resumed"}
+    assert set(record) == {"format", "created", "preset", "config", "stores", "versions", "processes", "resumed"}
     assert record["stores"] == {
         "books": {
             "path": str(mix[0].path),
@@ -292,7 +300,7 @@ def test_a_mixture_is_trained_and_scored_by_name(mix, run, settings):
 
 def test_a_mixture_goes_on_only_as_it_was(mix, make_store, run, settings):
     settings = settings.replace(max_steps=2)
-    pretrain_store(mix, run, settings)
+    pretrain(mix, run, settings)
     books, wiki = mix
     for parts, message in (
         ([replace(books, weight=2), wiki], "the weight of books=0.25, not the weight of books=0.4"),
@@ -302,17 +310,126 @@ def test_a_mixture_goes_on_only_as_it_was(mix, make_store, run, settings):
         (wiki.path, r"begun on books=.*, not on /"),
     ):
         with pytest.raises(ValueError, match=message) as caught:
-            pretrain_store(parts, run, settings, resume=True)
+            pretrain(parts, run, settings, resume=True)
         assert "\n" not in str(caught.value)
-    assert pretrain_store([replace(books, weight=10), replace(wiki, weight=30)], run, settings, resume=True).finished
+    assert pretrain([replace(books, weight=10), replace(wiki, weight=30)], run, settings, resume=True).finished
 
 
 def test_a_run_chooses_its_arithmetic_once(store, run, settings, monkeypatch):
     """What is quicker at the start stays the run's, whatever is quicker when it goes on."""
     quick = {torch.bfloat16: 1.0, torch.float32: 2.0}
     monkeypatch.setattr(steps, "matrix_peak", lambda _, dtype: quick[dtype])
-    pretrain_store(store, run, settings.replace(precision="auto", steps=2))
+    pretrain(store, run, settings.replace(precision="auto", steps=2))
     assert read_json(run / "run.json")["config"]["precision"] == "fp32"
     quick[torch.float32] = 0.5
     assert steps.choose_precision("auto", torch.device("cpu")) == "bf16"
     assert steps.choose_precision("fp16", torch.device("cpu")) == "fp16"
+
+
+def test_the_example_of_the_documentation_runs(store, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert store == tmp_path / "store"
+    (example,) = doctest.DocTestFinder().find(pretrain, "pretrain", globs={})
+    assert doctest.DocTestRunner().run(example) == doctest.TestResults(failed=0, attempted=4)
+
+
+def test_the_settings_of_a_run_win_over_its_preset(store, run):
+    """With the same preset, with or without the words; another preset or value is refused by name."""
+    words = ["max_steps=2", "batch_size=8", "sequence_length=32", "eval_pairs=8", "held_out=0.2", "learning_rate=1e-3"]
+    first = pretrain(store, run, words, preset="tiny")
+    assert (first.finished, read_json(run / "run.json")["preset"]) == (True, "tiny")
+    before = read_json(run / "run.json")["config"]
+    for preset, again in ((None, []), ("tiny", []), ("tiny", words), ("tiny", words[-1:])):
+        assert pretrain(store, run, again, preset=preset, resume=True).finished
+        assert read_json(run / "run.json")["config"] == before
+    with pytest.raises(ValueError, match=r"with learning_rate=0\.001, not learning_rate=0\.5"):
+        pretrain(store, run, ["learning_rate=0.5"], preset="tiny", resume=True)
+    with pytest.raises(ValueError, match=r"with learning_rate=0\.001, not learning_rate=0\.5"):
+        pretrain(store, run, {"learning_rate": 0.5}, resume=True)
+    with pytest.raises(ValueError, match=r"with .*, not "):
+        pretrain(store, run, [], preset="base", resume=True)
+
+
+def test_a_recipe_is_part_of_the_preset():
+    config, preset = choose_config("tiny", ["recipe=paper", "seed=3"], {})
+    before = {"config": config.model_dump(), "preset": preset}
+    assert preset == "tiny recipe=paper"
+    assert choose_config("tiny", [], before) == (config, preset)
+    assert choose_config("tiny", ["recipe=paper"], before) == (config, preset)
+    plain, preset = choose_config("tiny", [], {})
+    other, _ = choose_config("tiny", ["recipe=paper"], {"config": plain.model_dump(), "preset": preset})
+    assert other.batch_size != plain.batch_size
+
+
+def test_a_library_that_is_short_or_empty_is_not_whole(tmp_path):
+    whole = next(path for path in Path(torch.__path__[0]).glob("lib/*.so") if is_whole_library(path))
+    content = whole.read_bytes()
+    for name, part in (("empty", b""), ("head", content[:30]), ("half", content[: len(content) // 2])):
+        (tmp_path / f"{name}.so").write_bytes(part)
+        assert not is_whole_library(tmp_path / f"{name}.so"), name
+
+
+@pytest.fixture
+def command(store, run, tmp_path):
+    """Start compiled training in a process of its own, with torch's cache in the test's folder."""
+
+    def go(**environment):
+        words = ["max_steps=2", "batch_size=4", "micro_batch_size=2", "sequence_length=16", "eval_pairs=8",
+                 "held_out=0.2", "num_hidden_layers=1", "hidden_size=16", "intermediate_size=16",
+                 "precision=fp32", "threads=1", "compile=on"]  # fmt: skip
+        command = [sys.executable, "-m", "linkbert", "pretrain", str(store), "--to", str(run), "--resume", *words]
+        names = os.environ | {"XDG_CACHE_HOME": str(tmp_path / "cache")} | environment
+        names.pop("TORCHINDUCTOR_CACHE_DIR", None)
+        return subprocess.Popen(command, env=names, stderr=subprocess.PIPE, text=True, start_new_session=True)
+
+    return go
+
+
+@pytest.mark.slow
+def test_a_cut_library_in_the_cache_is_compiled_again(command, run, tmp_path):
+    process = command()
+    process.communicate()
+    assert process.returncode == 0
+    libraries = [*(tmp_path / "cache" / "linkbert" / "torch").rglob("*.so")]
+    sizes = [path.stat().st_size for path in libraries]
+    assert sizes
+    for path in libraries:
+        path.write_bytes(path.read_bytes()[:1000])
+    shutil.rmtree(run)
+    process = command()
+    _, errors = process.communicate()
+    assert process.returncode == 0
+    assert "compiling, about a minute" in errors
+    assert "uncompiled" not in errors
+    assert [path.stat().st_size for path in libraries] == sizes
+
+
+@pytest.mark.slow
+def test_a_compiler_that_fails_leaves_training_uncompiled_with_one_line(command, run, tmp_path):
+    compiler = tmp_path / "g++"
+    compiler.write_text("#!/bin/sh\necho 'fatal error: Python.h: No such file or directory' >&2\nexit 1\n")
+    compiler.chmod(0o755)
+    process = command(CXX=str(compiler))
+    _, errors = process.communicate()
+    assert process.returncode == 0, errors
+    assert (run / "model").is_dir()
+    assert errors.count("training continues uncompiled") == 1
+    assert len(errors.splitlines()) < 8, errors
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_compiling_ends_the_run_with_one_line(command, run, tmp_path, number):
+    """To the whole process group, as a terminal sends it: the compiler dies of it, too."""
+    slow = tmp_path / "g++"
+    slow.write_text(f'#!/bin/sh\ntouch {tmp_path}/compiling\nsleep 1\nexec g++ "$@"\n')
+    slow.chmod(0o755)
+    process = command(CXX=str(slow))
+    while not (tmp_path / "compiling").exists() and process.poll() is None:
+        time.sleep(0.05)
+    os.killpg(process.pid, number)
+    _, errors = process.communicate()
+    assert process.returncode == 130
+    assert errors.splitlines()[-1] == "linkbert: interrupted"
+    assert len(errors.splitlines()) < 5, errors
+    assert not (run / "model").exists()

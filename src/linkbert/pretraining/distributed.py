@@ -41,9 +41,9 @@ from torch.nn.parallel import DistributedDataParallel
 from linkbert.config import Config
 
 CPU = torch.device("cpu")
-# A process may keep the others waiting for so long: while it alone compiles (1 to 2 minutes on two busy cores), or the
-# main process checks a checkpoint's hashes, or waits for a slow disk to take the one before (4 GB at 50 MB/s: 80 s).
-TIMEOUT = timedelta(minutes=5)
+# A process may keep the others waiting for so long: while it alone compiles (40 to 60 s on two quiet cores, 10 times
+# that on busy ones), or the main process waits for a slow disk to take the checkpoint before (4 GB at 50 MB/s: 80 s).
+TIMEOUT = timedelta(minutes=10)
 
 T = TypeVar("T")
 KEPT: list[Any] = []  # the last process group

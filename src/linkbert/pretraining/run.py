@@ -18,7 +18,7 @@ import hashlib
 import json
 import logging
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -30,7 +30,7 @@ import transformers
 from torch import Tensor
 
 import linkbert
-from linkbert.config import STORE_SETTINGS, Config, migrate, show_value, to_dict
+from linkbert.config import STORE_SETTINGS, Config, choose_config, migrate, show_value, to_dict
 from linkbert.files import locked, read_json, remove, write_json
 from linkbert.instances.batches import Batches
 from linkbert.instances.mixture import OpenPart, Part, count_tokens, describe_mixture, make_sampler, open_parts
@@ -46,6 +46,7 @@ from linkbert.model.step import (
     row_cost,
     step_function,
 )
+from linkbert.pretraining import loop
 from linkbert.pretraining.card import Learnt, model_card
 from linkbert.pretraining.checkpoint import (
     State,
@@ -66,7 +67,7 @@ from linkbert.pretraining.distributed import (
 )
 from linkbert.pretraining.evaluation import ask_of, evaluate_stores, held_out_pairs
 from linkbert.pretraining.journal import FORMAT, read_record
-from linkbert.pretraining.loop import Progress, pretrain
+from linkbert.pretraining.loop import Progress
 from linkbert.pretraining.scores import Scores, from_json, to_json
 
 # Settings that may change when a run goes on: they decide neither what is learnt nor by which updates.
@@ -93,19 +94,45 @@ class Result:
     is_main_process: bool = True  # the one of several that prints
 
 
-def pretrain_store(
-    stores: Path | Sequence[Part],
-    run_path: Path,
-    config: Config,
+def pretrain(
+    stores: Path | str | Sequence[Part],
+    to: Path | str,
+    settings: Config | Mapping[str, Any] | Sequence[str] = (),
     *,
+    preset: str | None = None,
     resume: bool = False,
     progress: Callable[[Progress], None] = lambda _: None,
     report: Callable[[str], None] = log.info,
 ) -> Result:
-    """Pretrain an encoder on a store, or on several, into RUN; go on from RUN's last checkpoint with `resume`.
+    """Pretrain an encoder on a store, or on several (Parts), into the folder `to`; `linkbert pretrain` calls this.
 
-    `report` is called with the lines that come before the first step: the realised shares of relations.
+    `settings` override those of `preset` (default: tiny): a mapping, `key=value` words, or a whole Config, which needs
+    no preset. With `resume` the run in `to` continues from its last checkpoint with its own settings; without, `to`
+    must be empty or absent. `progress` is called after every update and when an evaluation or a checkpoint starts,
+    `report` with the lines that come before the first step: the realised shares of relations. SIGINT and SIGTERM end
+    the run with a checkpoint; a bad setting or store is a ValueError, and leaves no folder behind.
+
+    >>> from linkbert.pretraining.run import pretrain
+    >>> settings = {"max_steps": 4, "batch_size": 8, "sequence_length": 32, "eval_pairs": 16, "held_out": 0.2}
+    >>> result = pretrain("store", "run", settings, preset="tiny", progress=lambda now: print(now.stage, now.step))
+    training 1
+    training 2
+    training 3
+    training 4
+    evaluation 4
+    checkpoint 4
+    >>> result.finished, str(result.model)
+    (True, 'run/model')
     """
+    run_path = Path(to)
+    stores = Path(stores) if isinstance(stores, str) else stores
+    if isinstance(settings, Config):
+        config, preset = settings, preset or ""
+    else:
+        before = read_record(run_path) if resume and (run_path / "run.json").is_file() else {}
+        words, changes = ((), settings) if isinstance(settings, Mapping) else (settings, {})
+        config, preset = choose_config(preset, words, before)
+        config = config.replace(**changes)
     with ExitStack() as stack:
         processes = stack.enter_context(join_processes(config))
         precision = choose_precision(config.precision, processes.device) if processes.is_main_process else ""
@@ -116,7 +143,7 @@ def pretrain_store(
 
         def prepare() -> tuple[tuple[Path, State] | None, dict[str, Any]]:
             stack.enter_context(locked(run_path))
-            return prepare_run(run_path, opened, config, resume=resume, processes=processes)
+            return prepare_run(run_path, opened, config, preset, resume=resume, processes=processes)
 
         found, record = run_on_main(processes, prepare) or (None, {})
         if found:
@@ -165,7 +192,7 @@ def pretrain_store(
                 progress(Progress("compiling, about a minute", state.step, config.max_steps))
 
         peak = matrix_peak(processes.device, DTYPES[config.precision])
-        state = pretrain(
+        state = loop.pretrain(
             model,
             optimizer,
             batches,
@@ -203,7 +230,7 @@ def learnt_from(opened: OpenPart) -> Learnt:
 
 
 def prepare_run(
-    run: Path, opened: Sequence[OpenPart], config: Config, *, resume: bool, processes: DistributedContext
+    run: Path, opened: Sequence[OpenPart], config: Config, preset: str, *, resume: bool, processes: DistributedContext
 ) -> tuple[tuple[Path, State] | None, dict[str, Any]]:
     """See that RUN may begin or go on; give the checkpoint to go on from, if there is one, and run.json's content."""
     there = [path.name for path in run.iterdir() if not path.name.endswith(".part")] if run.is_dir() else []
@@ -216,6 +243,7 @@ def prepare_run(
     now: dict[str, Any] = {
         "format": FORMAT,
         "created": today(),
+        "preset": preset,
         "config": to_dict(config),
         **describe_stores(opened),
         "versions": versions(),
@@ -238,7 +266,8 @@ def prepare_run(
         )
     changed = {key: value for key, value in now["config"].items() if value != migrate(before["config"]).get(key)}
     sitting = {"date": today(), "step": found[1].step if found else 0, "changed": changed}
-    return found, now | {"created": before["created"], "resumed": [*before["resumed"], sitting]}
+    kept = {"created": before["created"], "preset": before.get("preset", "")}
+    return found, now | kept | {"resumed": [*before["resumed"], sitting]}
 
 
 def describe_stores(opened: Sequence[OpenPart]) -> dict[str, Any]:
