@@ -106,9 +106,8 @@ def step_function(
 
 
 def in_short(error: Exception) -> str:
-    """Write the first lines of an error that say something in one of at most 200 letters."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {' '.join(lines)}"[:200]
+    """Write an error's class and first line, at most 200 letters: the rest of a compiler's is its command."""
+    return f"{type(error).__name__}: {next(iter(str(error).strip().splitlines()), '')}"[:200]
 
 
 def query_slots(batch: Any, config: Config, *, fixed: bool) -> int:
