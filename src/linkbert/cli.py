@@ -437,6 +437,21 @@ def check(store: StorePath, json_: Json = False) -> int:
 
 
 @app.command()
+def export(
+    store: StorePath,
+    to: Annotated[Path, Option(metavar="DIR", help="folder for the files; it must not exist")],
+    format: Annotated[Literal["jsonl", "parquet"], Option(help="the form of the files")] = "jsonl",  # noqa: A002
+) -> None:
+    """Write documents, links with their outcomes, and edges as files that other tools read."""
+    from linkbert.api import export_store
+    from linkbert.progress import report_stages
+
+    with report_stages() as progress:
+        counts = export_store(store, to, format=format, progress=progress)
+    print(f"{to}: " + ", ".join(f"{count:,} {name}" for name, count in counts.items()))
+
+
+@app.command()
 def report(
     folders: Annotated[list[Path], Argument(metavar="STORE|RUN|RESULTS...")],
     to: Annotated[

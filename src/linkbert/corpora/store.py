@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import duckdb
 import numpy as np
@@ -196,7 +196,7 @@ class Store:
     manifest: dict[str, Any]
 
     @classmethod
-    def open(cls, path: str | Path) -> Store:
+    def open(cls, path: str | Path) -> Self:
         """Open the store in a folder; anything else is a ValueError that says what is wrong and what to do."""
         path = Path(path)
         if not (path / "store.json").is_file():

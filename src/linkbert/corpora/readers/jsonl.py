@@ -4,7 +4,9 @@
 
 One object a line. `id` and `text` are needed; `title` is the id where absent; a link needs `target` alone (then it has
 no place), may have `start` and `end` (characters of `text`) and `fragment`; `"disambiguation": true` marks a page that
-lists meanings. A broken line is skipped and counted with its number.
+lists meanings, `"sections": [{"name": "History", "start": 40}]` names places that fragments lead to. A line
+{"redirect": "Old A", "target": "a"} is another name of a document. A broken line is skipped and counted with its
+number.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from typing import Any
 
 from linkbert.corpora.reader import CUT, NoOptions, Reader, Shard, Skipped
 from linkbert.files import CutFileError, decompressed_blocks, source_size
-from linkbert.records import Document, Link
+from linkbert.records import Document, Link, Redirect
 
 SHARD_BYTES = 4 << 20
 LONGEST_LINE = 1 << 28
@@ -52,7 +54,7 @@ def plan(path: Path, _: NoOptions) -> Iterator[Shard]:
         yield Shard(str(path), start, source_size(path), bytes(pending), line, ((CUT, cut),) if cut else ())
 
 
-def read(shard: Shard, _: NoOptions, skipped: Skipped) -> Iterator[Document]:
+def read(shard: Shard, _: NoOptions, skipped: Skipped) -> Iterator[Document | Redirect]:
     """Read the Documents of a shard; `skipped` counts lines and links that are not as they should be."""
     name = PurePosixPath(shard.path).name
     lines = (shard.data or b"").split(b"\n")
@@ -73,8 +75,13 @@ def read(shard: Shard, _: NoOptions, skipped: Skipped) -> Iterator[Document]:
         except ValueError:
             skipped.note(CUT if number == last and not shard.faults else "not JSON", where)
             continue
-        document = make_document(record, skipped, where)
-        if document:
+        if isinstance(record, dict) and "redirect" in record and "text" not in record:
+            values = record["redirect"], record.get("target"), record.get("fragment") or ""
+            if all(isinstance(value, str) for value in values) and all(values[:2]):
+                yield Redirect(*values)
+            else:
+                skipped.note("redirect without a name or a target", where)
+        elif document := make_document(record, skipped, where):
             yield document
 
 
@@ -98,7 +105,10 @@ def make_document(record: Any, skipped: Skipped, where: str) -> Document | None:
         return None
     id_, body, title = str(record["id"]), record["text"], record.get("title")
     links = _links(record.get("links") or [], len(body), skipped, where)
-    return Document(id_, id_ if title is None else str(title), body, links, bool(record.get("disambiguation")))
+    sections = tuple((str(each["name"]), int(each["start"])) for each in record.get("sections") or ())
+    return Document(
+        id_, id_ if title is None else str(title), body, links, bool(record.get("disambiguation")), sections
+    )
 
 
 def _fault(record: Any) -> str:
@@ -119,7 +129,13 @@ def _fault(record: Any) -> str:
         return "links are not a list"
     if not isinstance(record.get("disambiguation"), bool | None):
         return "disambiguation is not true or false"
+    if not all(map(_is_section, sections if isinstance(sections := record.get("sections") or [], list) else [None])):
+        return "sections are not a list of names and starts"
     return ""
+
+
+def _is_section(value: Any) -> bool:
+    return isinstance(value, dict) and isinstance(value.get("name"), str) and type(value.get("start")) is int
 
 
 def _links(values: list[Any], size: int, skipped: Skipped, where: str) -> tuple[Link, ...]:

@@ -1,0 +1,144 @@
+"""The public names: their examples run as they stand, and what is exported builds the same store again."""
+
+import contextlib
+import doctest
+import importlib
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import linkbert
+from linkbert import api, cli
+from linkbert.build import build_store
+
+WORDS = ["oak", "elm", "ash", "fir", "Oak"]
+
+
+@pytest.fixture(scope="module")
+def towns(tmp_path_factory):
+    """48 towns that link to their countries, as in the examples; built without a command line."""
+    folder = tmp_path_factory.mktemp("api")
+    lines = []
+    for country in ("arland", "borland", "corland", "dorland"):
+        text = f"{country.title()} is a country. It has twelve towns. Its people like words. The sea is near."
+        lines.append({"id": country, "title": country.title(), "text": text})
+    for i in range(48):
+        country = ("arland", "borland", "corland", "dorland")[i % 4]
+        text = f"Town {i} lies in {country}. It has a market and a mill. Its river is near.\nHistory\nIt is old."
+        start = text.index(country)
+        links = [{"start": start, "end": start + len(country), "target": country}, {"target": "nowhere"}]
+        lines.append({"id": f"town {i}", "title": f"Town {i}", "text": text, "links": links})
+    (folder / "towns.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    build_store([folder / "towns.jsonl"], folder / "store", vocabulary="train:300")
+    return folder
+
+
+def test_importing_the_package_imports_nothing_heavy():
+    code = (
+        "import sys, linkbert; linkbert.Document; print({'torch', 'numpy', 'pyarrow', 'pydantic'} & sys.modules.keys())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
+    with pytest.raises(AttributeError, match="linkbert has no 'Documents'"):
+        _ = linkbert.Documents
+
+
+@pytest.mark.parametrize("name", linkbert.__all__)
+def test_every_public_name_says_what_it_is(name):
+    assert getattr(linkbert, name).__doc__.strip()
+    assert name in dir(linkbert)
+
+
+def test_the_examples_of_the_public_names_run(towns, tmp_path):
+    found = [each for name in ("Store", "pretrain") for each in doctest.DocTestFinder(recurse=False).find(
+        getattr(linkbert, name), name, globs={})]  # fmt: skip
+    found += doctest.DocTestFinder(recurse=False).find(api.export_store, "export_store", globs={})
+    runner = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE)
+    for i, example in enumerate(found):
+        module = importlib.import_module(getattr(linkbert, example.name, api.export_store).__module__)
+        example.globs = vars(module) | {"store": towns / "store", "folder": tmp_path / str(i)}
+        with contextlib.redirect_stderr(None):
+            runner.run(example)
+    assert runner.summarize(verbose=False) == (0, sum(len(each.examples) for each in found))
+    assert len(found) >= 3
+
+
+texts = st.lists(st.sampled_from([*WORDS, "é", "東京", "\u2028", '"', "\\"]), min_size=1, max_size=9).map(" ".join)
+
+
+@st.composite
+def records(draw):
+    """Documents with links (placed or not, to others, to itself, to nothing), and other names of documents."""
+    made = []
+    for id_ in draw(st.lists(st.sampled_from(WORDS), min_size=1, max_size=5, unique=True)):
+        text, links = draw(texts), []
+        for target in draw(st.lists(st.sampled_from([*WORDS, "alias", "gone", "circle"]), max_size=4)):
+            start = draw(st.integers(-1, len(text) - 1))
+            stop = draw(st.integers(start + 1, len(text))) if start >= 0 else -1
+            links.append(
+                {"start": start, "end": stop, "target": target, "fragment": draw(st.sampled_from(["", "oak"]))}
+            )
+        sections = [{"name": "oak", "start": draw(st.integers(0, len(text)))}]
+        page = {"id": id_, "title": draw(texts), "text": text, "links": links, "sections": sections}
+        made.append(page | {"disambiguation": draw(st.booleans())})
+    for name, target in draw(
+        st.lists(st.tuples(st.sampled_from(["alias", "circle"]), st.sampled_from([*WORDS, "circle"])))
+    ):
+        made.append({"redirect": name, "target": target, "fragment": "oak"})
+    return made
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(records())
+def test_what_is_exported_builds_the_same_store_again(towns, tmp_path_factory, made):
+    folder = tmp_path_factory.mktemp("law")
+    (folder / "in.jsonl").write_text("".join(json.dumps(line) + "\n" for line in made))
+    vocabulary = str(towns / "store" / "vocabulary")
+    build_store([folder / "in.jsonl"], folder / "a", vocabulary=vocabulary)
+    counts = api.export_store(folder / "a", folder / "out")
+    build_store([folder / "out" / "documents.jsonl"], folder / "b", vocabulary=vocabulary)
+    a, b = (api.Store.open(folder / name) for name in "ab")
+    assert list(a.documents()) == list(b.documents())
+    assert list(a.redirects()) == list(b.redirects())
+    for name in ("offsets", "targets", "links", "sections", "in_degree"):
+        assert np.array_equal(getattr(a.graph(), name), getattr(b.graph(), name)), name
+    meta = a.graph().meta
+    outcomes = [link["outcome"] for line in (folder / "out" / "documents.jsonl").read_text("utf-8").split("\n")[:-1]
+                for link in json.loads(line).get("links", ())]  # fmt: skip
+    found = {key: outcomes.count(key) for key in ("resolved", "missing", "self", "disambiguation")}
+    assert found == {"resolved": meta["edges"], "missing": meta["dead"], "self": meta["self"],
+                     "disambiguation": meta["disambiguation"]}  # fmt: skip
+    assert counts["edges"] == meta["edges"]
+
+
+def test_parquet_has_what_jsonl_has(towns, tmp_path):
+    for form in ("jsonl", "parquet"):
+        assert cli.main(["export", str(towns / "store"), "--to", str(tmp_path / form), "--format", form]) == 0
+    for name in ("documents", "edges-hyperlink"):
+        lines = [json.loads(line) for line in (tmp_path / "jsonl" / f"{name}.jsonl").read_text().splitlines()]
+        assert pq.read_table(tmp_path / "parquet" / f"{name}.parquet").to_pylist() == lines
+    assert pq.read_table(tmp_path / "parquet" / "redirects.parquet").num_rows == 0
+    assert lines[0] == {"source": "town 0", "target": "arland", "link": 0, "section": -1}
+
+
+def test_an_export_replaces_nothing_and_leaves_nothing_half(towns, tmp_path, capsys, monkeypatch):
+    (tmp_path / "there").mkdir()
+    assert cli.main(["export", str(towns / "store"), "--to", str(tmp_path / "there")]) == 1
+    assert "is there already: name a new folder" in capsys.readouterr().err
+    monkeypatch.setattr(api.Store, "links", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        api.export_store(towns / "store", tmp_path / "half")
+    assert [path.name for path in tmp_path.iterdir()] == ["there"]
+
+
+def test_a_store_without_a_graph_is_exported_with_unknown_outcomes(towns, tmp_path):
+    store = tmp_path / "store"
+    build_store([towns / "towns.jsonl"], store, vocabulary=str(towns / "store" / "vocabulary"), graph=False)
+    assert api.export_store(store, tmp_path / "out") == {"documents": 52, "links": 96, "redirects": 0, "edges": 0}
+    assert {outcome for _, outcome, _ in api.Store.open(store).links(5)} == {"unknown"}
