@@ -13,7 +13,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from linkbert.config import Config, make_config
 from linkbert.corpora import store as stores
 from linkbert.corpora.store import open_parquet, shard_path
 from linkbert.files import locked, replacing
@@ -202,30 +201,12 @@ def _write_rows(path: Path, rows: Iterator[dict[str, Any]], schema: pa.Schema, s
             writer.write_table(pa.Table.from_pylist(some, schema))
 
 
-def pretrain(
-    store: str | Path, to: str | Path, config: Config | str = "tiny", *, resume: bool = False, **settings: Any
-) -> Any:
-    """Train an encoder on a store into the folder `to`, as `linkbert pretrain` does; return how the run ended.
-
-    `config` is a Config or the name of a preset, `settings` are changes to it. The result has `finished`, `step`,
-    `scores` (on held-out documents) and `model` (the Hugging Face folder).
-
-    >>> small = {"hidden_size": 16, "num_hidden_layers": 1, "sequence_length": 32, "batch_size": 8, "eval_pairs": 8}
-    >>> result = pretrain(store, folder, "tiny", max_steps=2, compile="off", **small)
-    >>> result.finished, result.step
-    (True, 2)
-    """
-    from linkbert.pretraining.run import pretrain_store
-
-    config = (config if isinstance(config, Config) else make_config(config)).replace(**settings)
-    return pretrain_store(Path(store), Path(to), config, resume=resume)
-
-
 def load_model(path: str | Path) -> nn.Module:
     """Open a run, a checkpoint or a Hugging Face folder as a model with its heads for masked tokens and relations.
 
-    >>> model = load_model(run)
-    >>> sorted({name.split(".")[0] for name, _ in model.named_children()}) != []
+    >>> model = load_model("run")
+    >>> import torch
+    >>> isinstance(model, torch.nn.Module)
     True
     """
     from linkbert.model import checkpoint

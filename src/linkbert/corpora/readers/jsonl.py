@@ -76,7 +76,7 @@ def read(shard: Shard, _: NoOptions, skipped: Skipped) -> Iterator[Document | Re
             skipped.note(CUT if number == last and not shard.faults else "not JSON", where)
             continue
         if isinstance(record, dict) and "redirect" in record and "text" not in record:
-            values = record["redirect"], record.get("target"), record.get("fragment") or ""
+            values: list[Any] = [record["redirect"], record.get("target"), record.get("fragment") or ""]
             if all(isinstance(value, str) for value in values) and all(values[:2]):
                 yield Redirect(*values)
             else:
