@@ -729,10 +729,7 @@ def compare(
     from linkbert.tasks.compare import compare as compare_scores
     from linkbert.tasks.compare import comparison_lines, find_bridges, question_of
     from linkbert.tasks.results import scores_of
-    from linkbert.tasks.table import find_task
 
-    if task:
-        find_task(task)  # an unknown name is an error that names the nearest
     scores = [scores_of(word, task) for word in (a, b)]
     columns = [column for column in scores[0] if column in scores[1]]
     if not columns:

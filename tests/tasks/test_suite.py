@@ -1,5 +1,6 @@
 """Suites from the command line: runs done once, grids on dev alone, models of other tasks, several processes, kills."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -12,7 +13,7 @@ import pytest
 from linkbert import cli
 from linkbert.files import UMASK, locked
 from linkbert.instances.vocabulary import SPECIAL, Vocabulary
-from linkbert.tasks import metrics, suite, table
+from linkbert.tasks import suite, table
 from linkbert.tasks.results import choose_scores, read_results
 from linkbert.tasks.table import Task
 
@@ -323,7 +324,8 @@ def test_runs_side_by_side_give_what_they_give_one_after_the_other(folder):
 
 
 def test_a_test_set_without_labels_becomes_a_file_for_glue_s_server(folder, monkeypatch):
-    monkeypatch.setitem(metrics.SUBMISSIONS, "colour", "Colour")
+    colour = dataclasses.replace(tables()["colour"], submission="Colour")
+    monkeypatch.setattr(table, "tasks", lambda: {"colour": colour})
     (folder / "data" / "test.tsv").write_text("id\ta\n0\tthe box is red\n1\tthe box is not blue\n")
     assert run(folder, "num_train_epochs=40") == 0
     record = read_results(folder / "to")[0]

@@ -51,10 +51,13 @@ class Kind:
     head: ClassVar[str] = "AutoModelForSequenceClassification"  # a class of transformers; the loss is its own
     outputs: ClassVar[int] = 0  # of a head that has no classes
     grid: ClassVar[str] = "glue"  # the suite whose grid of the paper tasks of further suites take
-    metrics: ClassVar[Mapping[str, Metric]] = METRICS  # by name; a kind may add to them
+    metrics: ClassVar[Sequence[Metric]] = ()  # of its own, besides those of metrics.METRICS
 
     def __init__(self, task: Task) -> None:
         self.task = task
+
+    def __init_subclass__(cls) -> None:
+        METRICS.update({metric.name: metric for metric in cls.metrics})
 
     def labels(self, train: Sequence[Any]) -> tuple[str, ...]:
         """Return the classes that the table says, or train has, in the order of the model's outputs; () for none."""
@@ -95,7 +98,7 @@ class Kind:
         self, examples: Sequence[Any], predictions: Sequence[Prediction], names: Sequence[str] = ()
     ) -> dict[str, float]:
         """Score predictions by the metrics of the task, or by those named."""
-        return score(names or self.task.metrics, examples, predictions, metrics=self.metrics)
+        return score(names or self.task.metrics, examples, predictions)
 
     def baselines(self, train: Sequence[Any], examples: Sequence[Any]) -> dict[str, dict[str, float]]:
         """Score `majority` of train (of the examples, where there is no train), and `chance`.

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,13 +61,9 @@ def _mean(sums: np.ndarray) -> np.ndarray:
     return _divide(sums[..., 0], sums[..., 1])
 
 
-def _of_answers(column: int) -> Statistics:
-    """Columns: exact match or F1, 1."""
-
-    def statistics(examples: Sequence[Any], predictions: Sequence[Prediction]) -> np.ndarray:
-        return np.stack([answer_scores(examples, predictions)[:, column], np.ones(len(examples))], axis=1)
-
-    return statistics
+def _of_answers(examples: Sequence[Any], predictions: Sequence[Prediction], *, column: int) -> np.ndarray:
+    """Columns: exact match (0) or F1 (1), 1."""
+    return np.stack([answer_scores(examples, predictions)[:, column], np.ones(len(examples))], axis=1)
 
 
 # ---- Matthews' correlation, of any number of classes ----
@@ -105,23 +102,16 @@ def _f1(sums: np.ndarray, empty: float = 0.0) -> np.ndarray:
     return _divide(2 * sums[..., 0], sums[..., 1] + sums[..., 2], empty)
 
 
-def _f1_each(found: np.ndarray) -> np.ndarray:
-    return _f1(found, 1.0)
+def _of_labels(
+    examples: Sequence[Any], predictions: Sequence[Prediction], *, only: str = "", never: str = ""
+) -> np.ndarray:
+    """Columns of _f1, over the labels that count: `only` one, or all but the one that `never` does."""
 
+    def counted(held: str | tuple[str, ...]) -> set[str]:
+        labels = held if isinstance(held, tuple) else (held,)
+        return {label for label in labels if label != never and only in ("", label)}
 
-def _of_class(counts: Callable[[str], bool]) -> Statistics:
-    """Columns of _f1, over the classes that count."""
-
-    def statistics(examples: Sequence[Any], predictions: Sequence[Prediction]) -> np.ndarray:
-        pairs = [(known_gold(example), each.value) for example, each in zip(examples, predictions, strict=True)]
-        rows = [(counts(p) and p == g, counts(p), counts(g)) for g, p in pairs]
-        return np.array(rows, dtype=float).reshape(-1, 3)
-
-    return statistics
-
-
-def _of_labels(examples: Sequence[Any], predictions: Sequence[Prediction]) -> np.ndarray:
-    pairs = [(set(known_gold(example)), set(each.value)) for example, each in zip(examples, predictions, strict=True)]
+    pairs = [(counted(known_gold(e)), counted(each.value)) for e, each in zip(examples, predictions, strict=True)]
     return np.array([(len(p & g), len(p), len(g)) for g, p in pairs], dtype=float).reshape(-1, 3)
 
 
@@ -205,34 +195,17 @@ def _macro(sums: np.ndarray, empty: float = 0.0) -> np.ndarray:
     return _f1(sums.reshape(*sums.shape[:-1], -1, 3), empty).mean(-1)
 
 
-def _macro_each(found: np.ndarray) -> np.ndarray:
-    return _macro(found, 1.0)
-
-
 # ---- correlations ----
 
 
-def _moments(gold: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-    """Columns: 1, x, y, xx, yy, xy, with x and y moved by their medians, so that a constant is 0."""
-    x, y = gold - np.median(gold), predicted - np.median(predicted)
-    return np.stack([np.ones(len(x)), x, y, x * x, y * y, x * y], axis=1)
-
-
-def _numbers(examples: Sequence[Any], predictions: Sequence[Prediction]) -> tuple[np.ndarray, np.ndarray]:
-    gold = np.array([known_gold(example) for example in examples], dtype=float)
-    return gold, np.array([each.value for each in predictions], dtype=float)
-
-
-def _of_numbers(examples: Sequence[Any], predictions: Sequence[Prediction]) -> np.ndarray:
-    gold, predicted = _numbers(examples, predictions)
-    return np.column_stack([_moments(gold, predicted), abs(gold - predicted)])
-
-
-def _of_ranks(examples: Sequence[Any], predictions: Sequence[Prediction]) -> np.ndarray:
+def _of_numbers(examples: Sequence[Any], predictions: Sequence[Prediction], *, ranks: bool = False) -> np.ndarray:
+    """Columns: 1, x, y, xx, yy, xy of numbers or their ranks, moved by their medians (a constant is 0); distance."""
     from scipy.stats import rankdata
 
-    gold, predicted = _numbers(examples, predictions)
-    return np.column_stack([_moments(rankdata(gold), rankdata(predicted)), abs(gold - predicted)])
+    gold = np.array([known_gold(example) for example in examples], dtype=float)
+    predicted = np.array([each.value for each in predictions], dtype=float)
+    x, y = (each - np.median(each) for each in ((rankdata(gold), rankdata(predicted)) if ranks else (gold, predicted)))
+    return np.stack([np.ones(len(x)), x, y, x * x, y * y, x * y, abs(gold - predicted)], axis=1)
 
 
 def _correlation(sums: np.ndarray) -> np.ndarray:
@@ -252,47 +225,35 @@ METRICS = {
     for metric in (
         Metric("accuracy", _right, _mean, _mean),
         Metric("matthews", _confusion, _matthews, _diagonal),
-        Metric("f1", _of_class(lambda label: label == POSITIVE), _f1, _f1_each),
-        Metric("relation_f1", _of_class(lambda label: label != NEGATIVE), _f1, _f1_each),
-        Metric("multilabel_f1", _of_labels, _f1, _f1_each),
-        Metric("entity_f1", _of_entities, _f1, _f1_each),
-        Metric("token_macro_f1", _of_words, _macro, _macro_each),
-        Metric("exact", _of_answers(0), _mean, _mean),
-        Metric("answer_f1", _of_answers(1), _mean, _mean),
+        Metric("f1", partial(_of_labels, only=POSITIVE), _f1, partial(_f1, empty=1.0)),
+        Metric("relation_f1", partial(_of_labels, never=NEGATIVE), _f1, partial(_f1, empty=1.0)),
+        Metric("multilabel_f1", _of_labels, _f1, partial(_f1, empty=1.0)),
+        Metric("entity_f1", _of_entities, _f1, partial(_f1, empty=1.0)),
+        Metric("token_macro_f1", _of_words, _macro, partial(_macro, empty=1.0)),
+        Metric("exact", partial(_of_answers, column=0), _mean, _mean),
+        Metric("answer_f1", partial(_of_answers, column=1), _mean, _mean),
         Metric("pearson", _of_numbers, _correlation, _nearness),
-        Metric("spearman", _of_ranks, _correlation, _nearness),
+        Metric("spearman", partial(_of_numbers, ranks=True), _correlation, _nearness),
     )
 }
 
 
-def score(
-    names: Sequence[str],
-    examples: Sequence[Example],
-    predictions: Sequence[Prediction],
-    *,
-    metrics: Mapping[str, Metric] = METRICS,
-) -> dict[str, float]:
+def score(names: Sequence[str], examples: Sequence[Example], predictions: Sequence[Prediction]) -> dict[str, float]:
     """Score predictions, which stand in the order of the examples, by each of the metrics named.
 
     An example without a label, and a prediction of another id, are ValueErrors.
     """
-    found = _statistics(names, examples, predictions, metrics)
-    return {name: float(metrics[name].value(rows.sum(0))) for name, rows in found.items()}
+    found = _statistics(names, examples, predictions)
+    return {name: float(METRICS[name].value(rows.sum(0))) for name, rows in found.items()}
 
 
-def per_example(
-    name: str,
-    examples: Sequence[Example],
-    predictions: Sequence[Prediction],
-    *,
-    metrics: Mapping[str, Metric] = METRICS,
-) -> np.ndarray:
+def per_example(name: str, examples: Sequence[Example], predictions: Sequence[Prediction]) -> np.ndarray:
     """Return how well each example is answered by a metric, (N,) float64, to compare two models.
 
     Right or wrong (1, 0) for classes and options; the F1 of a sentence's entities, or of an abstract's labels, 1 where
     there is nothing to find and nothing found; for a number, minus its distance from the gold one.
     """
-    return metrics[name].each(_statistics([name], examples, predictions, metrics)[name])
+    return METRICS[name].each(_statistics([name], examples, predictions)[name])
 
 
 def intervals(
@@ -301,7 +262,6 @@ def intervals(
     predictions: Sequence[Prediction],
     *,
     samples: int = 1000,
-    metrics: Mapping[str, Metric] = METRICS,
 ) -> dict[str, tuple[float, float]]:
     """Return the 95 % interval of each score: the bootstrap's percentiles over examples, or over groups of them.
 
@@ -312,9 +272,9 @@ def intervals(
     numbers = {key: i for i, key in enumerate(dict.fromkeys(keys))}
     group = np.array([numbers[key] for key in keys], dtype=np.int64)
     ends = {}
-    for name, rows in _statistics(names, examples, predictions, metrics).items():
+    for name, rows in _statistics(names, examples, predictions).items():
         sums = np.stack([np.bincount(group, column, len(numbers)) for column in rows.T], axis=1)
-        ends[name] = interval_of(bootstrap(sums, metrics[name].value, samples=samples))
+        ends[name] = interval_of(bootstrap(sums, METRICS[name].value, samples=samples))
     return ends
 
 
@@ -361,9 +321,7 @@ def write_submission(task: Task, predictions: Sequence[Prediction], folder: Path
 
     The index counts the lines of the test file, whose order the predictions keep.
     """
-    if task.name not in SUBMISSIONS:
-        raise ValueError(f"GLUE's server takes no {task.name}; it takes {', '.join(SUBMISSIONS)}")
-    path = folder / f"{SUBMISSIONS[task.name]}.tsv"
+    path = folder / f"{task.submission}.tsv"
     words = [
         f"{min(max(each.value, 0.0), 5.0):.3f}" if isinstance(each.value, float) else each.value for each in predictions
     ]
@@ -373,30 +331,14 @@ def write_submission(task: Task, predictions: Sequence[Prediction], folder: Path
     return path
 
 
-SUBMISSIONS = {  # the names that GLUE's server wants, by the names of tasks.toml
-    "cola": "CoLA",
-    "sst2": "SST-2",
-    "mrpc": "MRPC",
-    "qqp": "QQP",
-    "stsb": "STS-B",
-    "mnli-matched": "MNLI-m",
-    "mnli-mismatched": "MNLI-mm",
-    "qnli": "QNLI",
-    "rte": "RTE",
-}
-
-
 def _statistics(
-    names: Sequence[str],
-    examples: Sequence[Example],
-    predictions: Sequence[Prediction],
-    metrics: Mapping[str, Metric],
+    names: Sequence[str], examples: Sequence[Example], predictions: Sequence[Prediction]
 ) -> dict[str, np.ndarray]:
     """Return the statistics of each metric, (N, K)."""
     if [example.id for example in examples] != [each.id for each in predictions]:
         raise ValueError(
             f"{len(predictions)} predictions are not those of the {len(examples)} examples, in their order"
         )
-    if unknown := sorted(set(names) - set(metrics)):
-        raise ValueError(f"unknown metric {unknown[0]!r}; {nearest(unknown[0], metrics)}")
-    return {name: metrics[name].statistics(examples, predictions) for name in names}
+    if unknown := sorted(set(names) - set(METRICS)):
+        raise ValueError(f"unknown metric {unknown[0]!r}; {nearest(unknown[0], METRICS)}")
+    return {name: METRICS[name].statistics(examples, predictions) for name in names}

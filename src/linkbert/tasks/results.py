@@ -27,6 +27,7 @@ from typing import Any
 
 import numpy as np
 
+from linkbert.config import nearest
 from linkbert.files import read_json_lines, replacing
 from linkbert.tasks.examples import ChoiceExample, Example, Prediction
 from linkbert.tasks.metrics import suite_score
@@ -195,10 +196,12 @@ def scores_of(words: str, task: str | None = None) -> dict[Column, Score]:
     folder, _, model = (words, "", "") if Path(words).is_dir() else words.rpartition(":")
     if not (Path(folder or words) / "results.jsonl").is_file():
         raise ValueError(f"{folder or words} has no results: fine-tune a model with `linkbert finetune ... --to DIR`")
-    scores = [score for score in choose_scores(read_folders([Path(folder)])) if not task or score.column.name == task]
+    every = choose_scores(read_folders([Path(folder)]))
+    scores = [score for score in every if not task or score.column.name == task]
     names = list(dict.fromkeys(score.model for score in scores))
     if not names:
-        raise ValueError(f"{folder} has no results of {task or 'any task'}: name another --task or folder")
+        near = nearest(task, {score.column.name for score in every}) if task and every else "name another folder"
+        raise ValueError(f"{folder} has no results of {task or 'any task'}: {near}")
     if not model and len(names) == 1:
         model = names[0]
     if model not in names:

@@ -27,7 +27,7 @@ from linkbert.config import current_name, show_value
 from linkbert.files import locked, read_json, replacing, sha256
 from linkbert.tasks.examples import Example, Prediction, Splits
 from linkbert.tasks.kinds import kind_of
-from linkbert.tasks.metrics import SUBMISSIONS, intervals, per_example, write_submission
+from linkbert.tasks.metrics import intervals, per_example, write_submission
 from linkbert.tasks.results import (
     GRID,
     RESULTS,
@@ -396,16 +396,16 @@ def _score(run: Run, splits: Splits, split: str, predictions: Sequence[Predictio
     """Write the predictions of a set, and put its scores into the record; without labels, write a submission."""
     task, kind, examples = run.task, kind_of(run.task), getattr(splits, split)
     known = examples[0].gold is not None
-    own = per_example(task.metrics[0], examples, predictions, metrics=kind.metrics).tolist() if known else []
+    own = per_example(task.metrics[0], examples, predictions).tolist() if known else []
     path = Path("predictions") / f"{run.key}-{split}.jsonl"
     write_predictions(run.to / path, examples, predictions, own or [None] * len(examples))
     record["predictions"][split] = path.as_posix()
     if not known:
-        if task.name in SUBMISSIONS:
+        if task.submission:
             write_submission(task, predictions, run.to / "submissions" / run.key)
         return
     record["scores"][split] = kind.score(examples, predictions)
-    record["intervals"][split] = intervals(task.metrics, examples, predictions, metrics=kind.metrics)
+    record["intervals"][split] = intervals(task.metrics, examples, predictions)
     record["baselines"][split] = kind.baselines(splits.train, examples)
     groups: dict[str, list[int]] = {}
     for i, example in enumerate(examples):

@@ -46,6 +46,7 @@ class Task:
     hub: str = ""  # the dataset of Hugging Face's hub that has them in a form of `files`
     licence: str = ""
     note: str = ""
+    submission: str = ""  # the name of its file on GLUE's server
     file: str = ""  # of its table, where it is not in tasks.toml
 
     def __hash__(self) -> int:
