@@ -323,7 +323,7 @@ def test_lines_of_files_side_by_side(tmp_path):
     texts = dict(zip(names, ('A "b\n\n', "C\nD\n", "neutral\nentailment\n"), strict=True))
     examples, _ = read(tmp_path, "mnli-hard", texts)
     assert examples == [TextExample("0", 'A "b', "C", "neutral"), TextExample("1", "", "D", "entailment")]
-    with pytest.raises(ValueError, match=r"HardTest/s2.test ends at line 1, before the files beside it"):
+    with pytest.raises(ValueError, match=r"HardTest/s2.test ends at line 1, before the files next to it"):
         read(tmp_path, "mnli-hard", texts | {names[1]: "C\n"})
 
 

@@ -15,7 +15,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -32,18 +32,6 @@ SOURCES = 1_000  # documents with the most of a question's words, whose links ar
 SAMPLES = 10_000  # of the bootstrap
 BRIDGES = 30  # for each question, of which the best are shown
 WIDTH = 200  # characters of a snippet
-
-
-class Graph(Protocol):
-    """Edges of documents: those of document d lead to targets[offsets[d]:offsets[d + 1]]."""
-
-    @property
-    def offsets(self) -> np.ndarray:
-        """int64 (N + 1,)."""
-
-    @property
-    def targets(self) -> np.ndarray:
-        """int32 (E,)."""
 
 
 def read_predictions(run: Result, split: str) -> list[dict[str, Any]]:
@@ -155,14 +143,15 @@ def question_of(column: Column, example: Mapping[str, Any]) -> tuple[str, list[s
 
 
 def find_bridges(
-    store: Store, graph: Graph, questions: Sequence[tuple[str, Sequence[str]]], *, top: int = 3
+    store: Store, graph: Any, questions: Sequence[tuple[str, Sequence[str]]], *, top: int = 3
 ) -> list[list[dict[str, Any]]]:
     """Find for each (question, answers) the linked documents that join its words with an answer, the best first.
 
     A bridge leads from a document without the answer to one that has it, word for word. The first BRIDGES are those
     whose first documents have the largest summed idf, max(0, log((N - df + 0.5) / (df + 0.5))), of the question's
     words; of these the best have the largest sum within WIDTH characters, as a long document has many words by chance.
-    Memory holds the documents of words that at most FREQUENT have.
+    Memory holds the documents of words that at most FREQUENT have. `graph` is a LinkGraph: the edges of document d lead
+    to targets[offsets[d] : offsets[d + 1]].
     """
     flat = [(i, answer) for i, (_, answers) in enumerate(questions) for answer in answers]
     lengths = np.diff(hash_texts(pa.array([answer for _, answer in flat], pa.large_string()))[1])
@@ -217,7 +206,7 @@ def _documents_with(store: Store, wanted: Sequence[Grams]) -> list[tuple[list[np
     return collected
 
 
-def _edges(graph: Graph, sources: np.ndarray, holds: np.ndarray) -> Iterator[tuple[int, int]]:
+def _edges(graph: Any, sources: np.ndarray, holds: np.ndarray) -> Iterator[tuple[int, int]]:
     """Yield the first edge of each source to a document that holds an answer."""
     for source in sources.tolist():
         targets = np.unique(graph.targets[graph.offsets[source] : graph.offsets[source + 1]])

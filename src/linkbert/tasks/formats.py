@@ -72,7 +72,7 @@ def read_table(
 
 
 def read_rows(source: Source, separator: str, *, quotes: bool) -> Iterator[tuple[int, list[str]]]:
-    """Yield the rows of a delimited file, each with the line at which it begins; empty lines are passed over."""
+    """Yield the rows of a delimited file, each with the line at which it begins; empty lines are skipped."""
     if quotes:
         reader, begin = csv.reader(source.stream, delimiter=separator, strict=True), 1
         try:
@@ -112,7 +112,7 @@ def read_lines(sources: Sequence[Source], options: Mapping[str, Any], _counts: C
     streams = (source.stream for source in sources)
     for number, texts in enumerate(itertools.zip_longest(*streams, fillvalue=missing)):
         if missing in texts:
-            raise ValueError(f"{sources[texts.index(missing)].name} ends at line {number}, before the files beside it")
+            raise ValueError(f"{sources[texts.index(missing)].name} ends at line {number}, before the files next to it")
         values = dict(zip(options["roles"], (str(text).rstrip("\r\n") for text in texts), strict=True))
         yield _example(values, options, f"{sources[0].name}, line {number + 1}", number)
 

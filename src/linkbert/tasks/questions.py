@@ -123,8 +123,8 @@ def read_subjqa(sources: Sequence[Source], _options: Options, counts: Counter[st
         texts = [row["human_ans_spans"] for row in rows if row["human_ans_spans"] != "ANSWERNOTFOUND"]
         counts["annotators disagree whether there is an answer"] += 0 < len(texts) < len(rows)
         places = [tuple(map(int, re.findall(r"\d+", row["human_ans_indices"]))) for row in rows]
-        told = {re.sub(r"\W", "", text) for text in texts}  # they are written as words: "ca n't"
-        exact = tuple((a, b) for a, b in places if re.sub(r"\W", "", context[a:b]) in told)
+        written = {re.sub(r"\W", "", text) for text in texts}  # they are written as words: "ca n't"
+        exact = tuple((a, b) for a, b in places if re.sub(r"\W", "", context[a:b]) in written)
         answers, group = tuple(dict.fromkeys([*(context[a:b] for a, b in exact), *texts])), rows[0]["domain"]
         spans = exact or find_answers(context, answers)
         yield QuestionExample(id_, rows[0]["question"], context, answers, spans, group, rows[0]["item_id"])
@@ -159,7 +159,7 @@ def read_traced(sources: Sequence[Source], options: Options, counts: Counter[str
             pieces |= {documents[link]["text"]: link in traced for link in links if link in documents}
         pieces |= {documents[link]["text"]: True for link in sorted(traced) if link in documents}
         group = "answer in a passage" if traced else "answer in the table"
-        whole = [(text, told) for text, told in pieces.items() if text]
+        whole = [(text, holds) for text, holds in pieces.items() if text]
         yield _joined(item["question_id"], item["question"], (item["answer-text"],), whole, group, item["table_id"])
 
 
@@ -180,10 +180,10 @@ def _joined(
 ) -> QuestionExample:
     """Join pieces of text to a context; answers are searched in those that are said to hold one."""
     context, spans = "", Spans()
-    for text, told in pieces:
+    for text, holds in pieces:
         begin = len(context) + len(BREAK) if context else 0
         context = f"{context}{BREAK}{text}" if context else text
-        if told:
+        if holds:
             spans += tuple((begin + first, begin + last) for first, last in find_answers(text, answers))
     return QuestionExample(id_, question, context, answers, spans, group, title)
 
@@ -217,7 +217,7 @@ def distracted(
         title = example.title or example.id
         if len(contexts) - titles[title] < most:
             raise ValueError(
-                f"distract={least}..{most}: beside the document of question {example.id} its split has "
+                f"distract={least}..{most}: besides the document of question {example.id} its split has "
                 f"{len(contexts) - titles[title]} contexts; ask for no more"
             )
         drawn = _numbers(f"{seed} {example.id}")

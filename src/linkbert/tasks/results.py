@@ -135,11 +135,6 @@ class Score:
         """Return what the commonest answer and chance score on the same set."""
         return self.runs[0]["baselines"].get(self.split, {})
 
-    @property
-    def settings(self) -> dict[str, Any]:
-        """Return what the runs were made with."""
-        return self.runs[0]["settings"]
-
 
 def wanted_split(task: Task) -> str:
     """Return the set on which the paper reads a task: GLUE's on dev."""
