@@ -11,7 +11,7 @@ linkbert build "$dump" --to demo-store --vocab "$encoder"
 linkbert check demo-store
 linkbert show demo-store --instances 3
 
-# `steps` sets how long; any setting of `linkbert pretrain --help` may follow.
-linkbert pretrain demo-store --preset demo --to demo-run init="$encoder" steps=300
+# `max_steps` sets how long; any setting of `linkbert pretrain --help` may follow.
+linkbert pretrain demo-store --preset demo --to demo-run init="$encoder" max_steps=300
 
 linkbert fill "The [MASK] of the country is elected every four years." --model demo-run

@@ -13,7 +13,7 @@ linkbert check simplewiki
 linkbert stats simplewiki
 
 # The paper's tiny from scratch, by our recipe for two cores (docs/log.md, "what a tiny encoder needs"): 200 M tokens, so give it a
-# night. With GPUs, the paper's batches: recipe=paper start=neighbours (never measured).
+# night. With GPUs, the paper's batches: recipe=paper weight_init=positional (never measured).
 linkbert pretrain simplewiki --preset tiny --to simplewiki-tiny
 
 # The same without links, the baseline that the paper compares with.
