@@ -54,7 +54,7 @@ def names(page: str) -> list[str]:
 
 
 def find_place(page: str, canonical: str = "", base: str = "") -> Place:
-    """Say where the links of a page start from, given its path in the tree, its canonical address and its <base>.
+    """Return where the links of a page start from, given its path in the tree, its canonical address and its <base>.
 
     A tree whose top folder is the name of a host mirrors it. Else a canonical address that ends with the page's own
     path, or with that path in the tree's top folder, tells the address of the tree.

@@ -71,7 +71,7 @@ def split_sentences(text: str) -> list[int]:
 
 
 def _holds(text: str, point: int, after: str) -> bool:
-    """Say whether `text[point]` belongs to the word before it, given the character after the white space."""
+    """Return whether `text[point]` belongs to the word before it, given the character after the white space."""
     if text[point + 1] == ".":
         return False  # an ellipsis
     word = text[max(text.rfind(" ", max(point - 16, 0), point) + 1, point - 16, 0) : point]

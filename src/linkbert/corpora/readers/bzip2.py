@@ -1,6 +1,6 @@
 """Blocks of a .bz2 file, decompressed one by one from any place: so workers share an archive.
 
-A path and a byte offset come in, decompressed blocks come out. Every block (at most 900 kB of text) begins with the
+A path and a byte offset come in, decompressed blocks come out. Every block (at most 900 kB of text) starts with the
 same 48 bits, at any bit; cut out, shifted and wrapped as an archive of its own, it decompresses alone. So it does not
 matter whether the archive is one stream (as `bzip2` writes it) or many (as Wikimedia's multistream dumps), and a
 damaged or missing block costs only itself. A chance occurrence of the 48 bits would have to happen in 1 of 10^14 bits;
@@ -17,13 +17,13 @@ from pathlib import Path
 
 from linkbert.files import open_source
 
-_BLOCK, _END = 0x314159265359, 0x177245385090  # what begins a block, what ends a stream
+_BLOCK, _END = 0x314159265359, 0x177245385090  # what starts a block, what ends a stream
 _STEP = 1 << 20
 _LONGEST = 5 << 18  # bytes of a block; 900 kB of text that cannot be compressed make some 904 kB
 
 
 def _needles(magic: int) -> list[tuple[bytes, int]]:
-    """Say how the whole bytes inside a magic number look when it begins at bit 0..7 of a byte: [(bytes, bit)]."""
+    """Return how the whole bytes inside a magic number look when it starts at bit 0..7 of a byte: [(bytes, bit)]."""
     return [((magic << (8 - bit)).to_bytes(7, "big")[1 if bit else 0 : 6], bit) for bit in range(8)]
 
 
@@ -37,7 +37,7 @@ def _bits(data: bytes, start: int, stop: int) -> int:
 
 
 def _find_marks(data: bytes) -> list[tuple[int, bool]]:
-    """Find where blocks begin and streams end in `data`: [(bit, begins a block)], in order."""
+    """Find where blocks start and streams end in `data`: [(bit, starts a block)], in order."""
     marks = []
     for needle, bit, magic in _NEEDLES:
         at = data.find(needle)
@@ -61,7 +61,7 @@ def _decompress(data: bytes, start: int, stop: int) -> bytes | None:
 
 
 def read_blocks(path: Path, start: int, stop: float = math.inf) -> Iterator[tuple[int, bytes | None]]:
-    """Yield (byte at which it begins, decompressed block) for every block that begins at or after byte `start`.
+    """Yield (byte at which it starts, decompressed block) for every block that starts at or after byte `start`.
 
     A damaged block, and one that the end of the file cuts off, comes as None. The file is read as the caller asks, and
     from byte `stop` on only as long as block follows block: what is no bzip2 there (zeros of a file that was made

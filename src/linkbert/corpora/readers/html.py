@@ -1,7 +1,7 @@
 r"""A folder, a tar or a zip of web pages in, one Document a page out: main text, links at their places, named places.
 
 The parser (Lexbor, through selectolax) repairs a page as browsers do. What is not prose is taken out of its tree, the
-main text is written as HTML again, and that is well formed: every "<" begins a tag. So one regular expression cuts it
+main text is written as HTML again, and that is well formed: every "<" starts a tag. So one regular expression cuts it
 into tags and runs of text, and one loop over these writes the text and reads the offsets off as it goes. (A walk over
 the tree would make a Python object of every node.)
 
@@ -85,16 +85,16 @@ def parse(source: str, *, body: str = "", drop: str = "") -> Page | None:
         return None
     title, base, canonical, refresh = _read_head(tree)
     selector = ", ".join(filter(None, (_DROPPED, _TABLES, drop)))
-    placeless: list[str] = []
+    unanchored: list[str] = []
     kept = []
     for root in roots:
         left, hrefs = _drop(root, selector)
-        placeless += hrefs
+        unanchored += hrefs
         if left:
             kept.append(root.html or "")
     text, links, sections = _write("".join(kept))
     places = [link for link in links if link[0] < link[1]]
-    rest = [href for start, end, href in links if start >= end] + placeless
+    rest = [href for start, end, href in links if start >= end] + unanchored
     return Page(
         title or text.partition("\n")[0],
         text,
@@ -154,7 +154,7 @@ def to_document(id_: str, title: str, page: Page, place: Place) -> Document:
 
 
 def find_move(page: Page, place: Place) -> tuple[str, str] | None:
-    """Say where a page sends its reader, as a target and a fragment, if that is all that it does."""
+    """Return where a page sends its reader, as a target and a fragment, if that is all that it does."""
     return resolve(page.refresh, place) if page.refresh and page.text.count(" ") < MOVED else None
 
 
@@ -219,7 +219,7 @@ def _read_head(tree: LexborHTMLParser) -> tuple[str, str, str, str]:
 
 
 def _drop(root: LexborNode, selector: str) -> tuple[bool, list[str]]:
-    """Take out of a tree what the selector matches; say whether anything is left, and which links were taken out."""
+    """Take out of a tree what the selector matches; return whether anything is left, and which links were taken out."""
     hrefs: list[str] = []
     nodes = {node.mem_id: node for node in root.css(selector)}  # a node may match twice
     for node in reversed(nodes.values()):  # inner ones first: what is in a node is gone with it
@@ -238,7 +238,7 @@ def _write(html: str) -> tuple[str, list[tuple[int, int, str]], list[tuple[str, 
     out: list[str] = []
     links: list[tuple[int, int, str]] = []
     sections: list[tuple[str, int]] = []
-    waiting: list[str] = []  # names whose place is where the next text begins
+    waiting: list[str] = []  # names whose place is where the next text starts
     length = 0
     gap = ""  # what belongs between the text so far and the next: nothing, a space or a line break
     href = None  # of the link that is open
@@ -326,7 +326,7 @@ def decode(data: bytes) -> tuple[str, str]:
 
 
 def _is_binary(data: bytes) -> bool:
-    """Say whether a file is no page: by what other kinds of files begin with, or by its control characters."""
+    """Return whether a file is not a page: by what other kinds of files start with, or by its control characters."""
     head = data[:1024]
     if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return False
@@ -341,7 +341,7 @@ _IMPLIED = words("p li dt dd tr td th tbody thead tfoot option optgroup rp rt a 
 
 
 def is_bounded(source: str) -> bool:
-    """Say whether a page is safe to parse: a browser's tree costs tags times depth, or more, whoever builds it.
+    """Return whether a page is safe to parse: a browser's tree costs tags times depth, or more, whoever builds it.
 
     Deep nesting makes the parser search its stack at each tag, and marks left open ("<p><b><i>...<p>...") are copied
     into each paragraph, so that 23 kB become 58 MB. Both are bounded by the sum of the depths of all tags. Few tags
@@ -371,5 +371,5 @@ def is_bounded(source: str) -> bool:
     return True
 
 
-# No marks: what is named as something else and begins with <html> is a server's word that it was not found.
+# No marks: what is named as something else and starts with <html> is a server's word that it was not found.
 READER = Reader(read_file=read_file, options=Options, suffixes=SUFFIXES)

@@ -135,7 +135,7 @@ class _Writer:
             skipped["reference without a PMID, PMCID or DOI"] += nameless
         self.blocks: list[_Block] = []
         self.sections: list[tuple[str, int]] = []  # a name, and the number of the block that it stands before
-        self.placeless: list[str] = []
+        self.unanchored: list[str] = []
         self.pieces: list[str] = []  # of the open block
         self.size = 0  # characters of `pieces`
         self.citations: list[_Citation] = []
@@ -173,7 +173,7 @@ class _Writer:
     def drop(self, element: Any) -> None:
         """Leave out an element; keep the papers that it points at (those of a reference list are known already)."""
         if _local(element) != "ref-list":
-            self.placeless += (target for each in element.iter(*POINTERS) for target in _names([each])[:1])
+            self.unanchored += (target for each in element.iter(*POINTERS) for target in _names([each])[:1])
 
     def finish(self, id_: str, title: str) -> Document:
         """Join the blocks; papers to which nothing in the text leads are links without a place."""
@@ -184,13 +184,13 @@ class _Writer:
             links += (Link(link.start + at, link.end + at, link.target) for link in block.links)
             starts.append(at + len(block.text) + 1)
         placed = {link.target for link in links}
-        others = dict.fromkeys([*(target for entry in self.references for target in entry), *self.placeless])
+        others = dict.fromkeys([*(target for entry in self.references for target in entry), *self.unanchored])
         links += (Link(-1, -1, target) for target in others if target not in placed)
         sections = tuple((name, starts[number]) for name, number in self.sections)
         return Document(id_, title, "\n".join(block.text for block in self.blocks), tuple(links), sections=sections)
 
     def _is_mark(self, xref: Any) -> bool:
-        """Say whether a cross-reference is but the mark of a footnote or an affiliation, not a citation."""
+        """Return whether a cross-reference is but the mark of a footnote or an affiliation, not a citation."""
         return xref.get("ref-type") in FOOTNOTES and not self._cites(xref)
 
     def _cites(self, xref: Any) -> list[int]:
@@ -211,7 +211,7 @@ class _Writer:
             self._end_block(heading=tag == "title")
         if tag in CONTAINERS:
             while len(self.blocks) > blocks and self.blocks[-1].heading:  # nothing stands under it
-                self.placeless += (link.target for link in self.blocks.pop().links)
+                self.unanchored += (link.target for link in self.blocks.pop().links)
             while self.sections and self.sections[-1][1] >= len(self.blocks):
                 self.sections.pop()
         start = start if len(self.blocks) == blocks else self.size  # an anchor that goes over several blocks has none
@@ -236,7 +236,7 @@ class _Writer:
             if anchor.strip():
                 placed.append(Link(start, start + len(anchor.strip()), link.target))
             else:
-                self.placeless.append(link.target)
+                self.unanchored.append(link.target)
         if text:
             placed.sort(key=lambda link: (link.start, link.end))
             self.blocks.append(_Block(text, placed, heading))
@@ -247,7 +247,7 @@ def _with_ranges(text: str, citations: list[_Citation], references: int) -> Iter
     """Add what a range leaves out: of "3-7", where 3 and 7 are citations, the three between, with "3-7" as anchor.
 
     The numbers must agree with the places in the reference list. Where "3-7" is one citation of 3 (or of 3 and 7), the
-    list must begin with 1.
+    list must start with 1.
     """
     for start, end, cited in citations:
         if found := _RANGE.fullmatch(text[start:end]):
@@ -291,7 +291,7 @@ def _names(elements: Iterable[Any]) -> list[str]:
 
 
 def _local(element: Any) -> str:
-    """Give an element's name without its namespace, "" for what is no element."""
+    """Return an element's name without its namespace, "" for what is no element."""
     return element.tag.rpartition("}")[2] if isinstance(element.tag, str) else ""
 
 

@@ -1,7 +1,7 @@
 r"""A tree of Markdown files in, a Document a file out, with its links: notes, an Obsidian vault, documentation, books.
 
 markdown-it-py reads CommonMark, tables, struck text and reference links. A few rules here add `[[wiki links]]`,
-footnotes, comments, tags, and what MDX has besides. HTML is not kept apart as CommonMark does it: tags go, their text
+footnotes, comments, tags, and what MDX adds. HTML is not kept apart as CommonMark does it: tags go, their text
 stays, `<a>` is a link, and what stands between tags is Markdown. Each paragraph, heading and list item is a line of the
 text; tables, code blocks, images, embedded notes and footnotes are dropped, their links kept without a place.
 
@@ -156,8 +156,8 @@ class _Writer:
         self.folder = folder
         self.parts: list[str] = []
         self.size = 0  # characters of all parts
-        self.blank = True  # a line begins, or the last character is a space
-        self.line = self.last_line = 0  # where this line begins, and the one before
+        self.blank = True  # a line starts, or the last character is a space
+        self.line = self.last_line = 0  # where this line starts, and the one before
         self.hidden = 0  # tables and footnotes around: their text is dropped
         self.links: list[Link] = []
         self.sections: list[tuple[str, int]] = []
@@ -350,7 +350,7 @@ def _marks_rule(state: StateInline, silent: bool) -> bool:
 
 
 def _end_of(unseen: re.Match[str], source: str, stop: int) -> int:
-    """Say where a comment or an element ends whose inside is not seen; -1 where it does not."""
+    """Return where a comment or an element ends whose inside is not seen; -1 where it does not."""
     at = source.find(f"</{unseen[1]}" if unseen[1] else "-->", unseen.end(), stop)
     return source.find(">", at, stop) + 1 or -1 if at >= 0 else -1
 

@@ -2,7 +2,7 @@
 
 A dump comes in; the pages of its article namespace come out, each with its plain text and its links. Where a file can
 be entered anywhere (plain XML, and .bz2 block by block), a shard is a range of its bytes and workers decompress for
-themselves; a page belongs to the shard in which its `<page>` begins. Else the parent decompresses and cuts between
+themselves; a page belongs to the shard in which its `<page>` starts. Else the parent decompresses and cuts between
 pages.
 
 Pages are found by their tags, not by an XML parser: in a dump every `<` of the text is written `&lt;`, so this is safe,
@@ -34,11 +34,11 @@ from linkbert.records import Document, Redirect
 ARCHIVE_BYTES = 1 << 20  # of a .bz2 file to a shard: some 4 MB of XML
 XML_BYTES = 1 << 22  # of XML to a shard
 _STEP = 1 << 18
-_HEAD_BYTES = 1 << 20  # within which the first page begins
+_HEAD_BYTES = 1 << 20  # within which the first page starts
 
 
 def plan(path: Path, _: NoOptions) -> Iterator[Shard]:
-    """Cut a dump into shards; ValueError if it is no dump. The same file always gives the same shards.
+    """Cut a dump into shards; ValueError if it is not a dump. The same file always gives the same shards.
 
     `extra` is the head of the dump, which says what holds for all of it, and whether the shard is the last.
     """
@@ -61,7 +61,7 @@ READER = Reader(plan=plan, read=read, marks=(b"<mediawiki",))
 
 
 def _read_head(path: Path) -> bytes:
-    """Read what stands before the first page; ValueError if the file is no dump."""
+    """Read what stands before the first page; ValueError if the file is not a dump."""
     head = b""
     try:
         for block, _ in decompressed_blocks(path):
@@ -75,7 +75,7 @@ def _read_head(path: Path) -> bytes:
         raise ValueError(f"{path} is empty: there is no dump in it, download it again")
     if b"<mediawiki" not in head[:4096]:
         raise ValueError(
-            f"{path} is not a MediaWiki dump (it does not begin with <mediawiki>): "
+            f"{path} is not a MediaWiki dump (it does not start with <mediawiki>): "
             "take a pages-articles XML file, or name the format with --format"
         )
     return head.partition(b"<page>")[0]
@@ -128,9 +128,9 @@ def _pieces(shard: Shard) -> Iterator[tuple[bytes | None, bool]]:
 
 
 def _split_pages(pieces: Iterable[tuple[bytes | None, bool]], shard: Shard, skipped: Skipped) -> Iterator[bytes]:
-    """Cut XML into the pages that begin in our pieces: b"<page>...", without the closing tag."""
+    """Cut XML into the pages that start in our pieces: b"<page>...", without the closing tag."""
     where = f"{shard.path}, bytes {shard.start} to {shard.stop}"
-    data, ours = bytearray(), 0  # a page that begins in data[:ours] is ours
+    data, ours = bytearray(), 0  # a page that starts in data[:ours] is ours
     searched = 0  # there is no </page> before here
     whole = False  # some of the source was seen, and nothing is missing in front of `data`
     for piece, is_ours in pieces:
@@ -170,7 +170,7 @@ def _split_pages(pieces: Iterable[tuple[bytes | None, bool]], shard: Shard, skip
 
 
 def _waits(data: bytearray, ours: int) -> bool:
-    """Tell whether a page of ours, or the first letters of its tag, wait for the rest."""
+    """Return whether a page of ours, or the first letters of its tag, wait for the rest."""
     waiting = bytes(data[:ours][-6:])
     return data.startswith(b"<page>") or any(waiting.endswith(b"<page>"[:length]) for length in range(1, 6))
 

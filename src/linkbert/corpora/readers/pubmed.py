@@ -55,7 +55,7 @@ def plan(path: Path, _: Options) -> Iterator[Shard]:
     if not head:
         raise ValueError(f"{path} is empty: there is no record in it, download it again")
     if b"<PubmedArticleSet" not in head:
-        raise ValueError(f"{path} is not a PubMed file (it does not begin with <PubmedArticleSet>)")
+        raise ValueError(f"{path} is not a PubMed file (it does not start with <PubmedArticleSet>)")
     return iter([Shard(str(path), 0, source_size(path))])
 
 

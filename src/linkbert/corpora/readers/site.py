@@ -145,7 +145,7 @@ _is_plain = re.compile(PLAIN).fullmatch
 
 
 def find_targets(targets: Iterable[str], site: Site) -> list[tuple[str, str] | None]:
-    """Say where links lead, None where not to an article: ["cat#Diet", "fr:Chat"] -> [("Cat", "Diet"), None].
+    """Return where links lead, None where not to an article: ["cat#Diet", "fr:Chat"] -> [("Cat", "Diet"), None].
 
     The short way for titles that need no thought, nearly all; `resolve` for the others.
     """
@@ -163,7 +163,7 @@ def find_targets(targets: Iterable[str], site: Site) -> list[tuple[str, str] | N
 
 @lru_cache(1 << 16)
 def resolve(target: str, site: Site) -> Title:
-    """Say where the target of a link leads: "cat#Diet" -> ("article", "Cat", "Diet"); "fr:Chat" -> ("gone", "", "").
+    """Return where the target of a link leads: "cat#Diet" -> ("article", "Cat", "Diet"); "fr:Chat" -> ("gone", "", "").
 
     "2001: A Space Odyssey" is an article: "2001" is no namespace and no other wiki.
     """
@@ -193,7 +193,7 @@ def resolve(target: str, site: Site) -> Title:
 
 
 def is_disambiguation(title: str, wikitext: str, site: Site) -> bool:
-    """Tell whether a page only lists meanings: by a template, by __DISAMBIG__, or by its title."""
+    """Return whether a page only lists meanings: by a template, by __DISAMBIG__, or by its title."""
     if _DISAMBIGUATION_TITLE.search(title) or ("__" in wikitext and _DISAMBIGUATION_SWITCH.search(wikitext)):
         return True
     return any(_means_disambiguation(template, site.language) for template in set(_TEMPLATE_NAME.findall(wikitext)))

@@ -37,7 +37,7 @@ OPEN, CLOSE = "\x02", "\x03"  # around an anchor; the k-th pair is the k-th of t
 HOLE = "\x04"  # a template or an address stood here: the words around it may need mending
 NOTHING = "\x05"  # a reference or a tag stood here: keeps neighbours apart, leaves no hole
 BREAK = "\x06"  # a line break that is not the wikitext's own
-TABLE = "\x0e"  # a table begins here whose end is missing
+TABLE = "\x0e"  # a table starts here whose end is missing
 
 _OWN = (OPEN, CLOSE, HOLE, NOTHING, BREAK, TABLE, "\x0f", "\0", "\r")
 _OTHERS = re.compile("[\x00-\x08\x0b-\x1f\x7f]")
@@ -58,14 +58,14 @@ def parse(wikitext: str, site: Site) -> tuple[str, tuple[Link, ...]]:
     """
     if any(character in wikitext for character in _OWN):
         wikitext = _OTHERS.sub("", wikitext.replace("\r\n", "\n").replace("\r", "\n"))
-    placeless: list[Target] = []
+    unanchored: list[Target] = []
     if "<" in wikitext:
-        wikitext = _drop_tags(wikitext, site, placeless)
+        wikitext = _drop_tags(wikitext, site, unanchored)
     if "{{" in wikitext or "}}" in wikitext:
-        wikitext = _drop_templates(wikitext, site, placeless)
+        wikitext = _drop_templates(wikitext, site, unanchored)
     if "{" in wikitext and "{|" in wikitext:
-        wikitext = _drop_tables(wikitext, site, placeless)
-    marked, links = _match_links(wikitext, site, placeless)
+        wikitext = _drop_tables(wikitext, site, unanchored)
+    marked, links = _match_links(wikitext, site, unanchored)
     if "{" in marked and "-{" in marked:
         marked = _VARIANT.sub(_choose_variant, marked)
     open_table = TABLE in marked
@@ -79,18 +79,18 @@ def parse(wikitext: str, site: Site) -> tuple[str, tuple[Link, ...]]:
         marked = _SWITCH.sub(_switch, marked)
     if "\t" in marked or "\xa0" in marked:
         marked = marked.replace("\t", " ").replace("\xa0", " ")
-    return _place("\n".join(_blocks(marked, open_table)), links, placeless)
+    return _place("\n".join(_blocks(marked, open_table)), links, unanchored)
 
 
-def _place(marked: str, links: list[Target], placeless: list[Target]) -> tuple[str, tuple[Link, ...]]:
+def _place(marked: str, links: list[Target], unanchored: list[Target]) -> tuple[str, tuple[Link, ...]]:
     """Take the marks out of the text and say where they stood; an anchor that came out empty has no place."""
     parts = marked.replace(CLOSE, OPEN).split(OPEN)  # text, anchor, text, anchor, ..., text
     places = list(accumulate(map(len, parts)))
     found = list(map(Link, places[::2], places[1::2], *zip(*links, strict=True))) if links else []
     if not all(parts[1::2]):
-        placeless += [link for link, anchor in zip(links, parts[1::2], strict=True) if not anchor]
+        unanchored += [link for link, anchor in zip(links, parts[1::2], strict=True) if not anchor]
         found = [link for link in found if link.start < link.end]
-    found += [Link(-1, -1, title, fragment) for title, fragment in placeless]
+    found += [Link(-1, -1, title, fragment) for title, fragment in unanchored]
     return "".join(parts), tuple(found)
 
 
@@ -126,8 +126,8 @@ def _closer(name: str) -> re.Pattern[str]:
     return re.compile(rf"</{name}\s*>", re.IGNORECASE)
 
 
-def _drop_tags(text: str, site: Site, placeless: list[Target]) -> str:
-    """Remove comments, tags, and the content of tags that hold no wikitext; article links in there join `placeless`."""
+def _drop_tags(text: str, site: Site, unanchored: list[Target]) -> str:
+    """Remove comments, tags, and the content of tags that hold no wikitext; links in there join `unanchored`."""
     out: list[str] = []
     unclosed: set[str] = set()  # names that have no closer in the rest of the page: looked for once
     last = 0
@@ -161,25 +161,25 @@ def _drop_tags(text: str, site: Site, placeless: list[Target]) -> str:
                         mark = decode_entities(content).translate(_LITERAL)
                     elif name == "poem":
                         content = content.strip("\n").replace("\n", BREAK)
-                        mark = BREAK + _drop_tags(content, site, placeless) + BREAK
+                        mark = BREAK + _drop_tags(content, site, unanchored) + BREAK
                     else:
                         mark = HOLE if name in _FORMULA else NOTHING
                         if "[[" in content:
-                            _collect(content, site, placeless)
+                            _collect(content, site, unanchored)
         out.append(text[last:start])
         out.append(mark)
         last = stop
     out.append(text[last:])
-    return "".join(out).replace("</ref>", NOTHING)  # one without a beginning; all others went with theirs
+    return "".join(out).replace("</ref>", NOTHING)  # one without a start; all others went with theirs
 
 
 _LOOSE_LINK = re.compile(r"\[\[([^\[\]{}|<>\n]++)(?=\||\]\])")
 
 
-def _collect(content: str, site: Site, placeless: list[Target]) -> None:
+def _collect(content: str, site: Site, unanchored: list[Target]) -> None:
     if "<!--" in content:
         content = _drop_comments(content)
-    placeless.extend(filter(None, find_targets(_LOOSE_LINK.findall(content), site)))
+    unanchored.extend(filter(None, find_targets(_LOOSE_LINK.findall(content), site)))
 
 
 # ---- 2. templates and tables
@@ -189,12 +189,12 @@ def _collect(content: str, site: Site, placeless: list[Target]) -> None:
 _PLAIN_TEMPLATE = re.compile(r"\{\{(?<!\{\{\{)(?!\{)[^{}\[\]]{13,}+\}\}(?!\})")
 
 
-def _drop_templates(text: str, site: Site, placeless: list[Target]) -> str:
-    """Cut out templates, whatever stands in them; article links in there join `placeless`."""
+def _drop_templates(text: str, site: Site, unanchored: list[Target]) -> str:
+    """Cut out templates, whatever stands in them; article links in there join `unanchored`."""
     text = _PLAIN_TEMPLATE.sub(HOLE, _PLAIN_TEMPLATE.sub(HOLE, text))
     first, *segments = text.split("{{")
     out = [first.replace("}}", "")]
-    bases: list[int] = []  # where the output of each open template begins
+    bases: list[int] = []  # where the output of each open template starts
     for segment in segments:
         bases.append(len(out))
         piece, *behind = segment.split("}}")
@@ -203,27 +203,27 @@ def _drop_templates(text: str, site: Site, placeless: list[Target]) -> str:
             if bases:
                 base = bases.pop()
                 name = out[base].strip().lower() if len(out) == base + 1 else ""
-                _cut(out, base, site, placeless)
+                _cut(out, base, site, unanchored)
                 out.append(CHARACTERS.get(name, HOLE))
                 after = after.removeprefix("}")  # of a parameter: {{{1|}}}
             out.append(after)
     return "".join(out)
 
 
-def _cut(out: list[str], base: int, site: Site, placeless: list[Target]) -> None:
+def _cut(out: list[str], base: int, site: Site, unanchored: list[Target]) -> None:
     for piece in out[base:]:
         if "[[" in piece:
-            _collect(piece, site, placeless)
+            _collect(piece, site, unanchored)
     del out[base:]
 
 
-def _drop_tables(text: str, site: Site, placeless: list[Target]) -> str:
-    """Cut out tables; links in them join `placeless`.
+def _drop_tables(text: str, site: Site, unanchored: list[Target]) -> str:
+    """Cut out tables; links in them join `unanchored`.
 
     A table whose end is missing is kept, since all the rest of the page may stand in it.
     """
     out: list[str] = []
-    bases: list[int] = []  # where the output of each open table begins
+    bases: list[int] = []  # where the output of each open table starts
     for number, segment in enumerate(text.split("{|")):
         if number and _starts_line(out[-1]):
             bases.append(len(out))
@@ -236,14 +236,14 @@ def _drop_tables(text: str, site: Site, placeless: list[Target]) -> str:
             if not _starts_line(out[-1]):
                 out.append("|}")
             elif bases:
-                _cut(out, bases.pop(), site, placeless)
+                _cut(out, bases.pop(), site, unanchored)
                 out.append(NOTHING)
             out.append(after)
     return "".join(out)
 
 
 def _starts_line(before: str) -> bool:
-    """Tell whether only indentation stands on a line behind `before` (looking back a little: it may be long)."""
+    """Return whether only indentation stands on a line behind `before` (looking back a little: it may be long)."""
     before = before[-40:].rstrip(" \t:*#\x05\x06")
     return not before or before[-1] in "\n\x0e"
 
@@ -259,7 +259,7 @@ def _plain_link(trail: str) -> re.Pattern[str]:
     )
 
 
-def _match_links(text: str, site: Site, placeless: list[Target]) -> tuple[str, list[Target]]:
+def _match_links(text: str, site: Site, unanchored: list[Target]) -> tuple[str, list[Target]]:
     """Write what links show; return the text with marks around the anchors of articles, and the targets of the marks.
 
     First the links that have no brackets inside, then those around them.
@@ -278,15 +278,17 @@ def _match_links(text: str, site: Site, placeless: list[Target]) -> tuple[str, l
             out.append(f"\x02{shown}{trail}\x03{after}")
             links.append((plain if plain[0] <= "Z" else first_letter(plain, site), ""))
     text = "".join(out)
-    return _match_outer_links(text, links, site, placeless) if "[[" in text or "]]" in text else (text, links)
+    return _match_outer_links(text, links, site, unanchored) if "[[" in text or "]]" in text else (text, links)
 
 
-def _match_outer_links(text: str, inner: list[Target], site: Site, placeless: list[Target]) -> tuple[str, list[Target]]:
+def _match_outer_links(
+    text: str, inner: list[Target], site: Site, unanchored: list[Target]
+) -> tuple[str, list[Target]]:
     """Write the links that have brackets inside, such as files with links in their captions; `inner`: links so far."""
     trail = re.compile(site.trail)
     out: list[str] = []
     links: list[Target] = []
-    opens: list[tuple[int, int, int]] = []  # "[[" that wait: (where their output begins, their links, `closed`)
+    opens: list[tuple[int, int, int]] = []  # "[[" that wait: (where their output starts, their links, `closed`)
     taken = closed = 0  # how many of `inner` came by; how many links were closed
 
     def add(piece: str) -> None:
@@ -308,7 +310,7 @@ def _match_outer_links(text: str, inner: list[Target], site: Site, placeless: li
                 add(after)
                 continue
             base, first_link, before = opens.pop()
-            # Only the beginning is looked at, lest many brackets around one long text make it slow.
+            # Only the start is looked at, lest many brackets around one long text make it slow.
             head, pipe, _ = out[base][:400].partition("|") if base < len(out) else ("", "", "")
             gone = (pipe or ":" in head) and resolve(head, site).kind == "gone"
             if closed > before and not gone:  # a link cannot hold a link: the inner one counts, this leaves its label
@@ -322,7 +324,7 @@ def _match_outer_links(text: str, inner: list[Target], site: Site, placeless: li
             if after[:1] == "]" and content.count("[") > content.count("]"):  # [[a|[b]]]
                 content, after = content + "]", after[1:]
             if gone:
-                placeless += links[first_link:]
+                unanchored += links[first_link:]
                 del links[first_link:]
                 add(NOTHING + after)
                 continue
@@ -516,7 +518,7 @@ def _blocks(marked: str, hollow: bool = False) -> list[str]:
             write(paragraph)
             paragraph = []
         if first == "|":
-            found.append((LEFT_OUT, bare))  # of a table whose beginning a template holds
+            found.append((LEFT_OUT, bare))  # of a table whose start a template holds
         elif first == "=" and bare[-1] == "=" and bare.strip("="):
             level = min(len(bare) - len(bare.lstrip("=")), len(bare) - len(bare.rstrip("=")), 6)
             title = bare[level:-level].replace(BREAK, " ")
