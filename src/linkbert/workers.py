@@ -35,15 +35,19 @@ def run_shards(
     *,
     done: Callable[[Item], bool] | None = None,
     progress: Callable[[Item], None] | None = None,
+    at_once: int | None = None,
 ) -> None:
     """Run `function(item)` for every item that is not `done`; `progress(item)` is told of each one that is finished.
 
-    At most two items a worker wait at any time. A worker that dies is replaced and what it had in hand is made again, a
-    few times; then that is an error. The first error stops the run once the shards in flight have ended, and is raised
-    here; a full disk and a worker killed again and again are a ValueError of one line.
+    At most two items a worker wait at any time, and at most `at_once` are in flight on this machine. A worker that dies
+    is replaced and what it had in hand is made again, a few times; then that is an error. The first error stops the run
+    once the shards in flight have ended, and is raised here; a full disk and a worker killed again and again are a
+    ValueError of one line.
     """
     flying: dict[Future[Any], tuple[Item, int]] = {}  # the item, and how often it was in the hands of a dying worker
     room = _room(executor)
+    if at_once is not None and not isinstance(executor, _Cluster):
+        room = min(room, at_once)
     with _noted_interrupts(executor) as interrupted:
 
         def land(most: int) -> None:

@@ -2,49 +2,41 @@
 
 Alike is the cosine of DrQA's vectors, which the paper compares with: words and pairs of words that stand side by side,
 none of them a stop word, hashed to 2^24 terms; weight log(1 + count) times the larger of 0 and
-log((N - df + 0.5) / (df + 0.5)). The words are the store's WordPieces, joined: no second tokeniser, and a vocabulary
-that folds capitals makes a graph that does.
+log((N - df + 0.5) / (df + 0.5)). The words are the store's WordPieces, joined.
 
-A document's *candidates* are the 50 others with the largest sums over its chosen terms, found in inverted indexes; of
-these the cosine is computed over all terms, in double precision, and the best k stay, equal ones by their numbers. In
-mode "exact" all terms are chosen. In mode "pruned" those of more than FREQUENT documents are not, and of the others
-the heaviest, until their postings are BUDGET: the time is then linear in the number of documents. What that misses is
-measured on a sample, and stands in graph.json as its recall.
-
-Three rounds of shards, each a folder or file in STORE/graphs/NAME.parts/ that a later run does not make again:
-
-    terms-00007            rows of terms of one part of the documents (16,384, or 4 M tokens)
-    index-00000-00012      inverted index of as many parts as the memory allows
-    nearest-00007.bin      int32 (documents of the part, k), -1 where there is none; nearest-sample.bin is exact
-
-How many parts an index has follows from the memory, and changes nothing in the graph.
+A document's *candidates* are the 50 others with the largest sums over the terms of at most FREQUENT documents, found by
+sparse-dot-topn; of these the cosine over all terms decides, and equal ones come by their numbers. `exact` looks up all
+terms. Documents are cut into parts; every part is a shard of each of three rounds, whose files a later run does not
+make again. The graph depends neither on the parts nor on the workers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.sparse import csr_matrix, load_npz, save_npz, vstack
+from sparse_dot_topn import sp_matmul_topn  # type: ignore[import-untyped]
 
+from linkbert.compiled import mix
 from linkbert.corpora.store import Store
-from linkbert.files import map_array, read_json, remove, replacing
-from linkbert.graph import kernels
-from linkbert.graph.links import Edges
+from linkbert.files import map_array, read_json, replacing
+from linkbert.graph.links import Edges, Progress
 from linkbert.workers import run_shards
 
-BITS = 24  # of a term
+TERMS = 1 << 24
 FREQUENT = 3_000  # documents; a term of more is not looked up
-BUDGET = 20_000  # postings read for a document
 CANDIDATES = 50  # a document; twice k where that is more
-MOST = 100  # neighbours of a document
-SAMPLE = 500  # documents whose neighbours are found exactly, to know the recall
+SAMPLE = 200  # documents whose neighbours are found exactly, to know the recall
 PART_DOCUMENTS, PART_TOKENS = 1 << 14, 1 << 22  # a part has no more, unless it is one document
-PROCESS = 300 << 20  # bytes that a process has before it does anything
-POSTING = 8  # bytes
+PAIRS = 1 << 12  # of documents compared at a time
+WORKER = 1_000_000_000  # bytes that a worker takes with parts of this size
+WORD, REST, OTHER, STOP = range(4)  # a token starts a word, continues one, is no word, is a stop word if alone
 
 # NLTK's list, which DrQA takes. In other languages frequent words weigh little, and nothing above N / 2 documents.
 STOP_WORDS = frozenset(
@@ -60,31 +52,23 @@ STOP_WORDS = frozenset(
 )
 SPECIAL = frozenset(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"])
 
-Progress = Callable[[str, int, int | None], None]
-
 
 @dataclass(frozen=True)
-class Rules:
-    """What decides a graph beside the tokens; parts made by others are not used."""
-
-    k: int
-    mode: str  # "pruned" or "exact"
-    bits: int
-    frequent: int
-    budget: int
-    candidates: int
-    vocabulary_sha256: str
-    tokens: int
-
-
-@dataclass(frozen=True)
-class Job:
-    """What a worker must know of all the shards; it pickles."""
+class _Job:
+    """What a worker must know of all the shards."""
 
     store: Path
-    parts: Path
+    folder: Path
     starts: tuple[int, ...]  # first document of each part, and the number of documents
-    rules: Rules
+    k: int
+    frequent: int
+    terms: int
+
+    def path(self, kind: str, part: int) -> Path:
+        return self.folder / f"{kind}-{part:05d}.npz"
+
+    def load(self, kind: str, part: int) -> csr_matrix:
+        return load_npz(self.path(kind, part))
 
 
 def build(
@@ -94,40 +78,47 @@ def build(
     exact: bool = False,
     memory: int = 4_000_000_000,
     executor: Executor,
+    progress: Progress | None = None,
     counts: dict[str, Any],
     folder: Path,
-    bits: int = BITS,
-    frequent: int = FREQUENT,
-    budget: int = BUDGET,
-    progress: Progress | None = None,
 ) -> Iterator[Edges]:
-    """Yield an edge from each document to each of the `k` others most like it, the likest first.
+    """Yield an edge from each document to each of the `k` others most like it, the best first.
 
-    Documents without a term in common with another have no edges. `memory` is in bytes, for this process and its
-    `workers` together (with `dask`, for each of the workers). Neither changes a byte of the graph. Returns
-    the counts that its graph.json holds.
+    Documents without a term in common with another have no edges. As many workers run at once as fit into `memory`,
+    in bytes (on a Dask cluster, all of them).
     """
-    if not 1 <= k <= MOST:
-        raise ValueError(f"--k {k} does not make sense: a document has 1 to {MOST} neighbours")
     made, _, documents = open_tokens(store.path)
+    if k < 1:
+        raise ValueError(f"k must be >= 1, got {k}")
+    if memory < WORKER:
+        raise ValueError(f"memory must be at least {WORKER / 1e9:g}GB for a TF-IDF graph, got {memory / 1e9:g}GB")
     if len(documents) != len(store) + 1:
         raise ValueError(f"{store.path}/tokens has {len(documents) - 1} documents, not {len(store)}: build it again")
-    rules = Rules(
-        k=k,
-        mode="exact" if exact else "pruned",
-        bits=bits,
-        frequent=len(store) if exact else frequent,
-        budget=2**62 if exact else budget,
-        candidates=max(CANDIDATES, 2 * k),
-        vocabulary_sha256=made["vocabulary_sha256"],
-        tokens=made["tokens"],
-    )
-    job = Job(store.path, folder, cut_parts(documents), rules)
-    _make_parts(job, postings_room(memory, 1, len(store), bits), executor, progress)
-    counts |= asdict(rules)
+    starts = cut_parts(documents)
+    # Parts made of other tokens lie in another folder.
+    folder /= f"{made['vocabulary_sha256'][:8]}-{made['tokens']}"
+    job = _Job(store.path, folder, starts, k, len(store) if exact else FREQUENT, TERMS)
+    parts = range(len(starts) - 1)
+
+    def run(kind: str, function: Callable[[_Job, int], None]) -> None:
+        done = lambda part: job.path(kind, part).exists()  # noqa: E731
+        finished = iter(range(1, len(parts) + 1))
+        report = (lambda _: progress(kind, next(finished), len(parts))) if progress else None
+        run_shards(partial(function, job), parts, executor, done=done, progress=report, at_once=memory // WORKER)
+
+    run("terms", write_terms)
+    df = np.zeros(TERMS, np.int32)
+    for part in parts:
+        df += np.bincount(job.load("terms", part).indices, minlength=TERMS).astype(np.int32)
+    _save(folder / "df.npz", csr_matrix(df))
+    run("index", write_index)
+    run("nearest", write_nearest)
+    counts["frequent"] = job.frequent
     if not exact:
         counts |= measure_recall(job)
-    yield from _read_edges(job)
+    for part in parts:
+        nearest = job.load("nearest", part)  # numbers, from 1 on; the rank is the column
+        yield Edges(np.repeat(np.arange(starts[part], starts[part + 1]), np.diff(nearest.indptr)), nearest.data - 1)
 
 
 def open_tokens(store: Path) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
@@ -156,234 +147,143 @@ def cut_parts(documents: np.ndarray) -> tuple[int, ...]:
     return tuple(starts)
 
 
-def postings_room(memory: int, workers: int, documents: int, bits: int) -> int:
-    """Say how many postings an index may have where so many workers share the memory; too little is a ValueError.
-
-    A process holds its libraries, three tables of 4 bytes a term, one of 8 bytes a document, a part, and one index.
-    """
-    fixed = PROCESS + 3 * 4 * 2**bits + 8 * documents + 8 * 2 * PART_TOKENS
-    needed = (PROCESS if workers > 1 else 0) + workers * (fixed + POSTING * 2 * PART_TOKENS)
-    if memory < needed:
-        fewer = " or fewer --workers" if workers > 1 else ""
-        raise ValueError(
-            f"--memory {memory / 1e9:.2g}GB is too little for {workers} "
-            f"{'workers' if workers > 1 else 'worker'}: give {needed / 1e9 + 0.05:.1f}GB{fewer}"
-        )
-    share = (memory - PROCESS) // workers if workers > 1 else memory
-    return min((share - fixed) // POSTING, 2**31 - 1)
+def _save(path: Path, matrix: csr_matrix) -> None:
+    with replacing(path) as part, part.open("wb") as file:
+        save_npz(file, csr_matrix(matrix), compressed=False)
 
 
-def _make_parts(job: Job, room: int, executor: Executor, progress: Progress | None) -> None:
-    """Run the three rounds of shards."""
-    count = len(job.starts) - 1
-
-    def run(stage: str, function: Callable[..., None], items: list[tuple[Any, Path]]) -> None:
-        finished = 0
-
-        def report(_: Any) -> None:
-            nonlocal finished
-            finished += 1
-            if progress:
-                progress(stage, finished, len(items))
-
-        asked = [(job, item, path) for item, path in items]
-        run_shards(function, asked, executor, done=lambda item: item[2].exists(), progress=report)
-
-    run("terms", write_terms, [(part, _terms_path(job, part)) for part in range(count)])
-    if not (job.parts / "df.bin").is_file():
-        df = np.zeros(1 << job.rules.bits, "<i4")
-        for part in range(count):
-            df += np.bincount(map_array(_terms_path(job, part) / "terms.bin", "<i4"), minlength=len(df)).astype("<i4")
-        _write(job.parts / "df.bin", df)
-    blocks = []
-    first = size = 0
-    for part in range(count):
-        more = (_terms_path(job, part) / "terms.bin").stat().st_size // 4
-        if part > first and size + more > room:
-            blocks.append((first, part))
-            first, size = part, 0
-        size += more
-    blocks += [(first, count)] if count else []
-    # Made with other memory, they would be read beside these.
-    names = {_index_path(job, block).name for block in blocks}
-    for old in job.parts.glob("index-*"):
-        if old.name not in names:
-            remove(old)
-    run("index", write_index, [(block, _index_path(job, block)) for block in blocks])
-    sought: list[int | None] = [*range(count)]
-    if job.rules.mode == "pruned":
-        sought.append(None)
-    run("nearest", write_nearest, [((part, blocks), _nearest_path(job, part)) for part in sought])
-
-
-def write_terms(item: tuple[Job, int, Path]) -> None:
-    """Count the terms of one part's documents: rows.bin, terms.bin, tf.bin."""
-    job, part, folder = item
+def write_terms(job: _Job, part: int) -> None:
+    """Write log(1 + count) of every term of a part's documents, (documents, TERMS) float32."""
     _, tokens, documents = open_tokens(job.store)
     starts = documents[job.starts[part] : job.starts[part + 1] + 1]
-    tokens = tokens[starts[0] : starts[-1]]
+    tokens = np.asarray(tokens[starts[0] : starts[-1]])
     kinds = token_kinds(job.store)
     if len(tokens) and tokens.max() >= len(kinds):
         raise ValueError(
             f"{job.store}/tokens/tokens.bin is damaged: it holds a token {tokens.max()}, not in the vocabulary; remove "
             "tokens/ and build the store again"
         )
-    rows = np.empty(len(starts), np.int64)
-    terms, tf = np.empty(2 * len(tokens), np.int32), np.empty(2 * len(tokens), np.float32)
-    filled = kernels.count_terms(tokens, starts - starts[0], kinds, job.rules.bits, rows, terms, tf)
-    with replacing(folder) as made:
-        made.mkdir()
-        for name, array in (("rows", rows), ("terms", terms[:filled]), ("tf", tf[:filled])):
-            _write(made / f"{name}.bin", array)
+    document = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
+    kind = kinds[tokens]
+    first = np.flatnonzero((kind != REST) | (np.diff(document, prepend=-1) > 0))  # token of each word
+    sizes = np.diff(first, append=len(tokens))
+    place = np.arange(len(tokens)) - np.repeat(first, sizes)
+    hashes = np.add.reduceat(mix(tokens + (place.astype(np.uint64) << np.uint64(32))), first) if len(first) else first
+    hashes, document = mix(hashes.astype(np.uint64)), document[first]
+    word = (sizes > 1) | ~np.isin(kind[first], (OTHER, STOP))
+    pair = word[:-1] & word[1:] & (document[:-1] == document[1:])
+    pairs = mix(hashes[:-1][pair] * np.uint64(3) + hashes[1:][pair])
+    terms = (np.concatenate([hashes[word], pairs]) % np.uint64(job.terms)).astype(np.int32)
+    rows = np.concatenate([document[word], document[:-1][pair]])
+    counted = csr_matrix((np.ones(len(rows), np.float32), (rows, terms)), (len(starts) - 1, job.terms))
+    counted.data = np.log1p(counted.data)
+    _save(job.path("terms", part), counted)
 
 
 def token_kinds(store: Path) -> np.ndarray:
-    """Say what each token of a store's vocabulary is (kernels.WORD and so on): uint8 (V,)."""
+    """Return what each token of a store's vocabulary is (WORD and so on): uint8 (V,)."""
     folder = store / "vocabulary"
     path = folder / ("pieces.txt" if (folder / "pieces.txt").is_file() else "vocab.txt")
     if not path.is_file():
         raise ValueError(f"{path} is not there: the store is damaged, build it again")
     tokens = path.read_bytes().decode().removesuffix("\n").split("\n")
-    kinds = np.full(len(tokens), kernels.WORD, np.uint8)
+    kinds = np.full(len(tokens), WORD, np.uint8)
     for number, token in enumerate(tokens):
         if token.startswith("##") and len(token) > 2:
-            kinds[number] = kernels.REST
+            kinds[number] = REST
         elif token in SPECIAL or not any(map(str.isalnum, token)):
-            kinds[number] = kernels.OTHER
+            kinds[number] = OTHER
         elif token.lower() in STOP_WORDS:
-            kinds[number] = kernels.STOP
+            kinds[number] = STOP
     return kinds
 
 
-def write_index(item: tuple[Job, tuple[int, int], Path]) -> None:
-    """Invert the rows of some parts: offsets.bin, docs.bin, weights.bin; and lengths.bin, of their vectors."""
-    job, (first, stop), folder = item
-    df, idf = _tables(job)
-    lengths = []
-    offsets = np.zeros(len(df) + 1, np.int32)
-    for part in range(first, stop):
-        rows = _rows(job, part)
-        lengths.append(kernels.measure(*rows, df, idf))
-        kernels.count_postings(rows[1], df, idf, offsets)
-    np.cumsum(offsets, dtype=np.int32, out=offsets)
-    docs, weights = np.empty(offsets[-1], np.int32), np.empty(offsets[-1], np.float32)
-    ends = offsets[:-1].copy()
-    for part in range(first, stop):
-        before = job.starts[part] - job.starts[first]
-        kernels.write_postings(before, *_rows(job, part), lengths[part - first], df, idf, ends, docs, weights)
-    with replacing(folder) as made:
-        made.mkdir()
-        arrays = {"offsets": offsets, "docs": docs, "weights": weights, "lengths": np.concatenate(lengths)}
-        for name, array in arrays.items():
-            _write(made / f"{name}.bin", array)
+def write_index(job: _Job, part: int) -> None:
+    """Write a part's vectors, of length 1, float64: of all terms by document, of those looked up by term."""
+    documents, df = job.starts[-1], load_npz(job.folder / "df.npz").toarray()[0]
+    vectors = job.load("terms", part).astype(np.float64)
+    times = df[vectors.indices]
+    vectors.data *= np.maximum(0, np.log((documents - times + 0.5) / (times + 0.5)))
+    lengths = np.sqrt(np.add.reduceat(np.append(vectors.data**2, 0), vectors.indptr[:-1]))
+    lengths[np.diff(vectors.indptr) == 0] = 1
+    vectors.data /= np.repeat(np.where(lengths > 0, lengths, 1), np.diff(vectors.indptr))
+    vectors.eliminate_zeros()
+    _save(job.path("vectors", part), vectors)
+    chosen = np.cumsum((df > 1) & (df <= job.frequent), dtype=np.int32)  # a term's row in the index, from 1 on
+    rows = np.where((df > 1) & (df <= job.frequent), chosen - 1, -1)[vectors.indices]
+    vectors.data[rows < 0] = 0
+    shape = (vectors.shape[0], int(chosen[-1]))
+    index = csr_matrix((vectors.data, np.maximum(rows, 0), vectors.indptr), shape)
+    index.eliminate_zeros()
+    _save(job.path("index", part), index.T)
 
 
-def write_nearest(item: tuple[Job, tuple[int | None, list[tuple[int, int]]], Path]) -> None:
-    """Find the nearest documents to those of a part, or (None) to the sample, exactly: int32 (n, k)."""
-    job, (own, blocks), path = item
-    rules = job.rules
-    df, idf = _tables(job)
-    if own is None:
-        numbers, rows = _sample(job)
-        frequent, budget = job.starts[-1], 2**62
-    else:
-        numbers, rows = np.arange(job.starts[own], job.starts[own + 1]), _rows(job, own)
-        frequent, budget = rules.frequent, rules.budget
-    found = np.full((len(numbers), rules.candidates), -1, np.int32)
-    scores = np.zeros(found.shape, np.float32)
-    for first, stop in blocks:
-        offsets, docs, weights = (
-            map_array(_index_path(job, (first, stop)) / f"{name}.bin", kind)
-            for name, kind in (("offsets", "<i4"), ("docs", "<i4"), ("weights", "<f4"))
-        )
-        sums = np.zeros(job.starts[stop] - job.starts[first], np.float32)
-        kernels.search(
-            numbers, *rows, df, idf, frequent, budget, job.starts[first], offsets, docs, weights, sums, found, scores
-        )
-    cosines = np.full(found.shape, -1.0)
-    lengths = kernels.measure(*rows, df, idf)
-    for first, stop in blocks:
-        others = map_array(_index_path(job, (first, stop)) / "lengths.bin", "<f8")
-        for part in range(first, stop):
-            start = job.starts[part]
-            inside = others[start - job.starts[first] : job.starts[part + 1] - job.starts[first]]
-            kernels.rescore(*rows, lengths, df, idf, found, start, *_rows(job, part), inside, cosines)
-    order = np.lexsort((found, -cosines), axis=1)[:, : rules.k]
-    _write(path, np.take_along_axis(found, order, axis=1))
+def write_nearest(job: _Job, part: int) -> None:
+    """Find the nearest documents to those of a part: a row a document, its columns the ranks, numbers from 1 on."""
+    size, count = job.starts[part + 1] - job.starts[part], max(CANDIDATES, 2 * job.k)
+    vectors, own = job.load("vectors", part), csr_matrix(job.load("index", part).T)
+    found, scores = np.full((size, count), -1), np.zeros((size, count))
+    for other, start in enumerate(job.starts[:-1]):
+        numbers, sums = find_candidates(own, job.load("index", other), count, job.starts[part] - start)
+        numbers = np.where(numbers >= 0, numbers + start, -1)
+        found, scores = best(np.hstack([found, numbers]), np.hstack([scores, sums]), count)
+    scores = np.zeros((size, count))
+    for other, start in enumerate(job.starts[:-1]):
+        others = job.load("vectors", other)
+        row, rank = np.nonzero((found >= start) & (found < job.starts[other + 1]))
+        for at in range(0, len(row), PAIRS):
+            a, c = row[at : at + PAIRS], rank[at : at + PAIRS]
+            products = vectors[a].multiply(others[found[a, c] - start])
+            scores[a, c] = np.asarray(products.sum(axis=1))[:, 0]
+    found, scores = best(found, scores, job.k)
+    row, rank = np.nonzero(scores > 0)
+    _save(job.path("nearest", part), csr_matrix((found[row, rank] + 1, (row, rank)), (size, job.k)))
 
 
-def _sample(job: Job) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Choose documents, the same ones for a store's size, and gather their rows."""
+def find_candidates(own: csr_matrix, index: csr_matrix, count: int, shift: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the `count` columns of the largest sums, equal ones by number, and the sums: (n, count), -1 for none.
+
+    Row i is the document of column i + shift, which is left out.
+    """
+    top = count + 2  # with the document itself, and one more to see whether equal ones were cut off
+    made = sp_matmul_topn(own, index, top_n=top, threshold=0.0, sort=True)
+    held = np.diff(made.indptr)
+    row, rank = np.repeat(np.arange(len(held)), held), np.arange(len(made.data)) - np.repeat(made.indptr[:-1], held)
+    numbers, sums = np.full((len(held), top), -1), np.zeros((len(held), top))
+    numbers[row, rank], sums[row, rank] = made.indices, made.data
+    itself = numbers == np.arange(len(held))[:, None] + shift
+    numbers[itself], sums[itself] = -1, 0
+    numbers, sums = best(numbers, sums, top)
+    cut = np.flatnonzero((held == top) & (sums[:, count - 1] <= np.maximum(sums[:, count], sums[:, count + 1])))
+    for i in cut.tolist():
+        all_of_it = own[i] @ index
+        other = all_of_it.indices != i + shift
+        columns, values = all_of_it.indices[other], all_of_it.data[other]
+        (numbers[i, :count],), (sums[i, :count],) = best(columns[None], values[None], count)
+    return numbers[:, :count], sums[:, :count]
+
+
+def best(numbers: np.ndarray, scores: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the `count` largest scores of each row, equal ones by number."""
+    order = np.lexsort((numbers, -scores), axis=1)[:, :count]
+    return np.take_along_axis(numbers, order, axis=1), np.take_along_axis(scores, order, axis=1)
+
+
+def measure_recall(job: _Job) -> dict[str, Any]:
+    """Return what share of the exact neighbours of a sample was found, the mean over documents that have any."""
     rng = np.random.Generator(np.random.Philox(0))
-    numbers = np.sort(rng.choice(job.starts[-1], min(SAMPLE, job.starts[-1]), replace=False))
-    sizes, terms, tf = [0], [np.zeros(0, np.int32)], [np.zeros(0, np.float32)]
-    for part in np.unique(np.searchsorted(job.starts, numbers, side="right") - 1).tolist():
-        rows, all_terms, all_tf = _rows(job, part)
-        for row in numbers[(numbers >= job.starts[part]) & (numbers < job.starts[part + 1])] - job.starts[part]:
-            places = slice(rows[row], rows[row + 1])
-            sizes.append(rows[row + 1] - rows[row])
-            terms.append(all_terms[places])
-            tf.append(all_tf[places])
-    arrays = np.cumsum(sizes), np.concatenate(terms), np.concatenate(tf)
-    for array in arrays:
-        array.setflags(write=False)  # as mapped ones, so that compiled code sees one type
-    return numbers, arrays
-
-
-def measure_recall(job: Job) -> dict[str, Any]:
-    """Say what share of the exact neighbours of the sample was found, the mean over documents that have any."""
-    numbers = _sample(job)[0]
-    exact = map_array(_nearest_path(job, None), "<i4").reshape(len(numbers), job.rules.k)
-    shares = []
-    for part in np.unique(np.searchsorted(job.starts, numbers, side="right") - 1).tolist():
-        inside = (numbers >= job.starts[part]) & (numbers < job.starts[part + 1])
-        for found, true in zip(_nearest(job, part)[numbers[inside] - job.starts[part]], exact[inside], strict=True):
-            if true[0] >= 0:
-                shares.append(np.isin(true[true >= 0], found).mean())
+    sample = np.sort(rng.choice(job.starts[-1], min(SAMPLE, job.starts[-1]), replace=False))
+    parts = range(len(job.starts) - 1)
+    inside = [
+        sample[(sample >= job.starts[part]) & (sample < job.starts[part + 1])] - job.starts[part] for part in parts
+    ]
+    wanted = vstack([job.load("vectors", part)[inside[part]] for part in parts]).tocsr()
+    found = vstack([job.load("nearest", part)[inside[part]] for part in parts]).toarray() - 1
+    exact, scores = np.full(found.shape, -1), np.zeros(found.shape)
+    for part in parts:
+        sums = (job.load("vectors", part) @ wanted.T).toarray().T
+        numbers = np.broadcast_to(np.arange(job.starts[part], job.starts[part + 1]), sums.shape)
+        sums[numbers == sample[:, None]] = 0
+        exact, scores = best(np.hstack([exact, numbers]), np.hstack([scores, sums]), job.k)
+    shares = [np.isin(a[s > 0], b).mean() for a, s, b in zip(exact, scores, found, strict=True) if s[0] > 0]
     return {"recall": round(float(np.mean(shares)), 4) if shares else 1.0, "recall_documents": len(shares)}
-
-
-def _read_edges(job: Job) -> Iterator[Edges]:
-    for part in range(len(job.starts) - 1):
-        nearest = _nearest(job, part)
-        row, column = np.nonzero(nearest >= 0)
-        yield Edges(row + job.starts[part], nearest[row, column])
-
-
-def _tables(job: Job) -> tuple[np.ndarray, np.ndarray]:
-    """Give the documents of each term, int32, and what a term of 0, 1, 2, ... N documents weighs, float64."""
-    documents = job.starts[-1]
-    df = np.arange(documents + 1)
-    idf = np.maximum(0.0, np.log((documents - df + 0.5) / (df + 0.5)))
-    return map_array(job.parts / "df.bin", "<i4"), idf
-
-
-def _terms_path(job: Job, part: int) -> Path:
-    return job.parts / f"terms-{part:05d}"
-
-
-def _index_path(job: Job, block: tuple[int, int]) -> Path:
-    return job.parts / f"index-{block[0]:05d}-{block[1]:05d}"
-
-
-def _nearest_path(job: Job, part: int | None) -> Path:
-    return job.parts / ("nearest-sample.bin" if part is None else f"nearest-{part:05d}.bin")
-
-
-def _rows(job: Job, part: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    folder = _terms_path(job, part)
-    return (
-        map_array(folder / "rows.bin", "<i8"),
-        map_array(folder / "terms.bin", "<i4"),
-        map_array(folder / "tf.bin", "<f4"),
-    )
-
-
-def _nearest(job: Job, part: int) -> np.ndarray:
-    return map_array(_nearest_path(job, part), "<i4").reshape(job.starts[part + 1] - job.starts[part], job.rules.k)
-
-
-def _write(path: Path, array: np.ndarray) -> None:
-    """Write an array without a copy of it; whole or not at all."""
-    with replacing(path) as part, part.open("wb") as file:
-        file.write(np.ascontiguousarray(array).data)
