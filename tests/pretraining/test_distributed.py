@@ -94,8 +94,7 @@ def test_stopped_on_four_it_goes_on_with_two_and_one(store, run, smooth, togethe
         assert_ended(started, run)
         folder = checkpoints(run)[-1]
         reached.append(read_state(folder).step)
-        shards = 2 if sharding == "hybrid" else count
-        assert len(list((folder / "training").glob("shard-*"))) == shards
+        assert len(list((folder / "training").glob("shard-*"))) == count  # with hybrid, each writes a part of its rows
     assert 3 <= reached[0] < 9 <= reached[1] < 15 <= reached[2] < 24
     assert pretrain(store, run, smooth, resume=True).finished
     assert_close(run, run.with_name("one"), rel=1e-5)
