@@ -34,8 +34,8 @@ import pyarrow.parquet as pq
 
 from linkbert.corpora.store import DOCUMENTS, DROPPED, FORMAT, REDIRECTS, Store, shard_path
 from linkbert.files import remove
-from linkbert.graph.hyperlinks import build_hyperlinks, find_sections
-from linkbert.graph.links import ARRAYS, graph_folder
+from linkbert.graph.hyperlinks import find_sections
+from linkbert.graph.links import ARRAYS, add_graph, graph_folder
 from linkbert.workers import make_executor
 
 SHARD = 100_000  # documents
@@ -90,7 +90,7 @@ def join(store: Store, workers: int, memory: float) -> None:
     logging.getLogger("linkbert.graph").setLevel(logging.DEBUG)
     begin, cpu = time.perf_counter(), time.process_time()
     with make_executor(workers) as executor:
-        meta = build_hyperlinks(store, executor=executor, memory=int(memory * 1e9))
+        meta = add_graph(store, "hyperlink", "hyperlink", {"memory": int(memory * 1e9)}, executor=executor)
         seconds, cpu = time.perf_counter() - begin, time.process_time() - cpu
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     others = usage.ru_utime + usage.ru_stime
