@@ -11,13 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from linkbert.corpora.build import build_documents
+from linkbert.corpora.reader import Reader, load_reader
 from linkbert.corpora.store import Store
 from linkbert.files import locked
 from linkbert.graph.links import add_graph
 from linkbert.instances.tokens import tokenise
 from linkbert.instances.vocabulary import check_vocabulary_source, make_vocabulary
+from linkbert.registry import references
 from linkbert.workers import make_executor
 
+KINDS = 10  # suffixes of skipped files that are named
 Progress = Callable[[str, int, int | None], None]
 
 
@@ -59,3 +62,27 @@ def build_store(
             if progress:
                 progress("graph", 1, 1)
     return store
+
+
+def describe_build(store: Store) -> list[str]:
+    """Say in lines what each source was read as, and which files of other kinds were skipped."""
+    sources: dict[str, list[str]] = {}
+    for source in store.manifest["sources"]:
+        sources.setdefault(source["reader"] or "nothing that could be read", []).append(source["path"])
+    lines = []
+    for reader, paths in sources.items():
+        shown = ", ".join(paths[:3]) + f" and {len(paths) - 3:,} more" * (len(paths) > 3)
+        row = load_reader(reader) if reader in references("readers") else Reader(read=iter)
+        suffixes = ", ".join(f"*{suffix}" for suffix in row.suffixes + row.inside)
+        files = f" (files {suffixes}, compressed or not)" if any(Path(path).is_dir() for path in paths) else ""
+        options = store.manifest["options"].get(reader, {})
+        given = "".join(f" --{key.replace('_', '-')} {value}" for key, value in options.items() if value)
+        lines.append(f"{shown}: read as {reader}{files}{given}")
+    if links := store.manifest["links_read"]:
+        lines.append(links)
+    if others := store.manifest["other_files"]:
+        kinds = ", ".join(f"{suffix} {count:,}" for suffix, count in [*others.items()][:KINDS])
+        more = f" and {len(others) - KINDS} other kinds" * (len(others) > KINDS)
+        count = sum(others.values())
+        lines.append(f"skipped {count:,} file{'s' * (count != 1)}: {kinds}{more}")
+    return lines

@@ -227,7 +227,7 @@ def build(
     **options: Any,
 ) -> None:
     """Build a store from a dump or a tree of documents; run it again to finish what was interrupted."""
-    from linkbert.build import build_store
+    from linkbert.build import build_store, describe_build
     from linkbert.corpora.reader import DAMAGE
     from linkbert.progress import report_stages
     from linkbert.views.stats import statistics_lines, store_statistics
@@ -246,7 +246,7 @@ def build(
             dask=dask,
             progress=progress,
         )
-    print(*statistics_lines(store_statistics(store.path)), sep="\n")
+    print(*describe_build(store), *statistics_lines(store_statistics(store.path)), sep="\n")
     damaged = sum(count for cause, count in store.manifest["skipped"].items() if cause in DAMAGE)
     if damaged and not keep_going:
         raise ValueError(

@@ -20,7 +20,8 @@ import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from pathlib import Path
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
 from typing import IO, Any, cast
 
 import numpy as np
@@ -47,9 +48,30 @@ def source_path(source: str | Path) -> Path:
         raise ValueError(f"{source} cannot be read here: {_reason(error)}") from None
 
 
+@dataclass(frozen=True)
+class Member:
+    """A file of an archive with its bytes, which is read as a Path is."""
+
+    path: str
+    data: bytes
+
+    def __str__(self) -> str:
+        return self.path
+
+    @property
+    def name(self) -> str:
+        """The last part of its path."""
+        return PurePosixPath(self.path).name
+
+    @property
+    def suffix(self) -> str:
+        """The last suffix of its name."""
+        return PurePosixPath(self.path).suffix
+
+
 def has_address(path: Path) -> bool:
-    """Say whether a source has an address, rather than a place on this machine."""
-    return not isinstance(path, Path)
+    """Return whether a source has an address, rather than a place on this machine."""
+    return not isinstance(path, Path | Member)
 
 
 def fetch_from_hub(name: str, patterns: Sequence[str], said: str, remedy: str, **options: Any) -> Path:
@@ -65,6 +87,8 @@ def fetch_from_hub(name: str, patterns: Sequence[str], said: str, remedy: str, *
 
 def source_size(path: Path) -> int:
     """Return the bytes of a file, 0 where a server does not say; ValueError where there is none to be had."""
+    if isinstance(path, Member):
+        return len(path.data)
     if not has_address(path):
         return path.stat().st_size
     try:
@@ -77,6 +101,8 @@ def source_size(path: Path) -> int:
 
 def open_source(path: Path) -> IO[bytes]:
     """Open a source for reading, at any byte."""
+    if isinstance(path, Member):
+        return io.BytesIO(path.data)
     return io.BufferedReader(_Remote(path)) if has_address(path) else path.open("rb")
 
 

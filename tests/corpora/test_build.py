@@ -1,5 +1,6 @@
 """A build gives the same bytes however often it is killed, with however many workers; what does not fit is refused."""
 
+import bz2
 import errno
 import gzip
 import json
@@ -7,6 +8,7 @@ import lzma
 import multiprocessing
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,13 +16,18 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+import zstandard
 
+from linkbert.build import describe_build
 from linkbert.corpora import build
 from linkbert.corpora.build import build_documents
-from linkbert.corpora.reader import Reader, list_options, make_options
+from linkbert.corpora.link_table import add_links, load_links
+from linkbert.corpora.reader import CUT, Reader, Skipped, list_options, make_options
 from linkbert.corpora.readers import jsonl
-from linkbert.corpora.sources import find_reader
+from linkbert.corpora.sources import find_reader, read_source
 from linkbert.corpora.store import Store
 from linkbert.records import Document, Link, Redirect
 from linkbert.registry import BUILT_IN
@@ -172,7 +179,7 @@ def test_a_table_of_links_joins_the_documents_it_names(tmp_path, compress):
     }
     assert f"{table.name} line 3: links table: not two columns" in store.manifest["examples"]
     (tmp_path / "none.tsv").write_text("source\ttarget\n")
-    with pytest.raises(ValueError, match=r"none\.tsv holds no links: each line must be a source, a tab and a target"):
+    with pytest.raises(ValueError, match=r"none\.tsv holds no links: each line must be a source, a tab or a comma"):
         build_documents([tmp_path / "a.jsonl"], tmp_path / "other", links_table=tmp_path / "none.tsv")
     assert not (tmp_path / "other").exists()
 
@@ -233,7 +240,7 @@ def test_a_cut_source_is_built_and_the_cut_is_reported(tmp_path):
         ("a.xml.bz2", b"not bzip2", "is damaged near byte 9"),
         ("a.bin", b"what is this", r"in no format that is known here: name one with --format \(jsonl, "),
         ("a.bin", b"", "is empty"),
-        ("folder/a.png", b"", "holds nothing that is known here: no file in it ends in"),
+        ("folder/a.png", b"", r"holds nothing that is known here \(.jsonl, .*\): it holds .png 1$"),
     ],
 )
 def test_bad_sources_are_one_line_and_leave_nothing(tmp_path, name, data, message):
@@ -363,3 +370,109 @@ def test_options_are_listed_with_their_readers():
     rows = {(row.reader, row.name): row for row in list_options()}
     assert rows["pubmed", "min_words"][2:] == (int, 0, "only abstracts of so many words or more")
     assert {reader for reader, name in rows if name == "drop"} == {"html", "zim"}
+
+
+LINES = ['{"id": 101, "text": "one", "links": [102.0, "a"]}\n', '{"id": 102.0, "text": "two", "links": []}\n']
+PUBMED = """<PubmedArticleSet><PubmedArticle><MedlineCitation><PMID>{}</PMID><Article><ArticleTitle>One</ArticleTitle>
+</Article></MedlineCitation></PubmedArticle></PubmedArticleSet>"""
+WIKI = """<mediawiki><page><title>{}</title><ns>0</ns><revision><text>Text.</text></revision></page></mediawiki>"""
+JATS = """<article><front><article-meta><article-id pub-id-type="pmid">{}</article-id></article-meta></front>
+<body><p>One.</p></body></article>"""
+COMPRESS = {"": bytes, ".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress, ".zst": zstandard.compress}
+
+
+def pack(folder: Path, kind: str) -> Path:
+    """Put a folder into an archive, or leave it as it is."""
+    return folder if kind == "folder" else Path(shutil.make_archive(f"{folder}-{kind}", kind, folder))
+
+
+@pytest.mark.parametrize("kind", ["folder", "zip", "tar", "gztar"])
+@pytest.mark.parametrize("compression", COMPRESS)
+@pytest.mark.parametrize(
+    ("reader", "suffix", "contents", "ids"),
+    [
+        ("jsonl", ".ndjson", LINES, ["101", "102"]),
+        ("pubmed", ".xml", [PUBMED.format(7), PUBMED.format(8)], ["7", "8"]),
+        ("mediawiki", ".xml", [WIKI.format("Ab"), WIKI.format("Cd")], ["Ab", "Cd"]),
+        ("jats", ".nxml", [JATS.format(5), JATS.format(6)], ["5", "6"]),
+        ("text", ".txt", ["one", "two"], ["nested/a0", "nested/a1"]),
+    ],
+)
+def test_a_tree_of_any_kind_of_files_is_read(tmp_path, kind, compression, reader, suffix, contents, ids):
+    folder = tmp_path / "source"
+    (folder / "nested").mkdir(parents=True)
+    for number, content in enumerate(contents):
+        name = f"nested/a{number}{suffix}{compression}"
+        (folder / name).write_bytes(COMPRESS[compression](content.encode()))
+    (folder / "one.tid").write_text("other")
+    source, skipped = pack(folder, kind), Skipped()
+    assert find_reader(source) == reader
+    records = [record for record in read_source(reader, source, None, skipped) if isinstance(record, Document)]
+    assert sorted(record.id for record in records) == ids  # make_archive does not sort
+    assert skipped == {"file of another kind: .tid": 1}
+
+
+@pytest.mark.parametrize("kind", ["folder", "zip", "tar"])
+@pytest.mark.parametrize("compression", ["", ".gz"])
+def test_a_tree_of_tables_is_read(tmp_path, kind, compression):
+    folder = tmp_path / "source"
+    folder.mkdir()
+    for number, ids in enumerate([[1, 2], [3.0, 4.0]]):
+        table = pa.table({"id": ids, "text": ["x", "y"], "links": [[4.0], [3.0]]})
+        pq.write_table(table, tmp_path / "one")
+        (folder / f"{number}.parquet{compression}").write_bytes(COMPRESS[compression]((tmp_path / "one").read_bytes()))
+    records = list(read_source("parquet", pack(folder, kind)))
+    links = [(record.id, record.links[0].target) for record in records]
+    assert sorted(links) == [("1", "4"), ("2", "3"), ("3", "4"), ("4", "3")]
+
+
+def test_the_build_says_what_was_read_and_what_was_skipped(tmp_path):
+    folder = tmp_path / "source"
+    folder.mkdir()
+    for name in ("a.tid", "b.tid", "c.PNG", "Makefile"):
+        (folder / name).write_text("other")
+    (folder / "a.jsonl.gz").write_bytes(gzip.compress(LINES[0].encode()))
+    (folder / "b.jsonl").write_bytes(b"")
+    store = build_documents([folder], tmp_path / "store", options={"columns": "title=id"})
+    assert store.manifest["skipped"] == {"empty file": 1}
+    assert describe_build(store) == [
+        f"{folder}: read as jsonl (files *.jsonl, *.ndjson, compressed or not) --columns title=id",
+        "skipped 4 files: .tid 2, .png 1, no suffix 1",
+    ]
+
+
+def test_a_bad_file_of_a_tree_costs_only_itself(tmp_path):
+    folder = tmp_path / "source"
+    folder.mkdir()
+    (folder / "a.jsonl.gz").write_bytes(gzip.compress("".join(LINES).encode() * 500)[:-40])
+    (folder / "b.jsonl").write_text(LINES[1])
+    (folder / "c.jsonl.xz").write_bytes(b"not xz")
+    store = build_documents([folder], tmp_path / "store")
+    assert (len(store), store.manifest["skipped"][CUT]) == (2, 2)
+
+
+@pytest.mark.parametrize(
+    ("table", "edges"),
+    [
+        ('"source"\t"target"\n"a"\t"b"\n"b"\t"c d"\n', [("a", "b"), ("b", "c d")]),
+        ('"","source","target"\n"1","a","b"\n', [("a", "b")]),
+        ('"source" "target"\n"1" "a" "b"\n', [("a", "b")]),  # as R's write.table has it
+        ('source,target\na,"c, d"\n"say ""x""",b\n', [("a", "c, d"), ('say "x"', "b")]),
+        ("a,b\nb,a\n", [("a", "b"), ("b", "a")]),
+        ("year,target,source\n2001,b,a\n", [("a", "b")]),
+        ('"Heroes"\ta\na\t"Heroes"\na\t"""Heroes"" (song)"\n',
+         [('"Heroes"', "a"), ("a", '"Heroes"'), ("a", '"Heroes" (song)')]),
+        ("101.0,102\n102.0,1e+05\nnan,101\n", [("101", "102"), ("102", "100000"), ("nan", "101")]),
+        ("007\t1.0\nb\t2.0\n", [("007", "1"), ("b", "2")]),
+        ("1.0\ta\nb\t1.0\n", [("1.0", "a"), ("b", "1.0")]),  # names of versions
+        ("123456789012345678901,b\n", [("123456789012345678901", "b")]),
+    ],
+)  # fmt: skip
+def test_a_table_of_links_is_read_as_people_write_them(tmp_path, table, edges):
+    (tmp_path / "links.csv").write_text(table)
+    skipped, described = load_links(tmp_path / "links.csv", tmp_path)
+    assert not skipped
+    assert described.startswith(f"{tmp_path / 'links.csv'}: {len(edges)} link")
+    documents = [Document(id_, "", "") for id_ in dict.fromkeys(source for source, _ in edges)]
+    found = add_links(iter(documents), tmp_path)
+    assert [(document.id, link.target) for document in found for link in document.links] == edges

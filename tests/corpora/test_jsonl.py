@@ -108,8 +108,9 @@ def test_every_broken_line_is_counted_and_the_others_are_read(tmp_path):
     placeless = Link(-1, -1, "b")
     assert found == [
         Document("a", "a", "one two", (placeless, Link(0, 3, "7"))),
+        Document("c", "c", ""),
         Document("12", "12", ""),
-        Document("d", "D", "abc", (placeless,) * 5),
+        Document("d", "D", "abc", (placeless,) * 6),
         Document("e", "e", "\ufffdx", (Link(1, 2, "b"),)),
         Document("f", "f", "last\ufffd, without a line break", disambiguation=True),
     ]
@@ -121,10 +122,10 @@ def test_every_broken_line_is_counted_and_the_others_are_read(tmp_path):
         "id is not a string": 1,
         "text is not a string": 1,
         "title is not a string": 1,
-        "links are not a list": 1,
+        "links are not a list (left out)": 1,
         "disambiguation is not true or false": 1,
         "link out of range (kept without its place)": 4,
-        "link without target": 2,
+        "link without target": 1,
         "invalid UTF-8 (replaced)": 1,
     }
     assert skipped.examples[0] == "a.jsonl line 3: not JSON"

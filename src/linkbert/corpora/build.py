@@ -16,11 +16,9 @@ import dataclasses
 import datetime
 import hashlib
 import logging
-import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,13 +28,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 import linkbert
-from linkbert.corpora.reader import CUT, TABLE_CUT, Record, Shard, Skipped, load_reader, make_options
+from linkbert.corpora.link_table import COUNTS, SQLITE, add_links, count_by_source, load_links
+from linkbert.corpora.reader import CUT, OTHER, Shard, Skipped, load_reader, make_options
 from linkbert.corpora.sources import find_reader, plan_source, read_shard
 from linkbert.corpora.store import DROPPED, FORMAT, Store, querying, shard_path, write_shard
 from linkbert.corpora.tree import is_tree, walk_folder
 from linkbert.files import (
-    CutFileError,
-    decompressed_blocks,
     has_address,
     read_json,
     remove,
@@ -45,13 +42,12 @@ from linkbert.files import (
     source_size,
     write_json,
 )
-from linkbert.records import Document, Link
 from linkbert.workers import make_executor, run_shards
 
 log = logging.getLogger(__name__)
 END = 1 << 16  # bytes at either end of a file that tell it from another one of its size
 EXAMPLES = 20  # places of skipped records that the manifest keeps
-SCAFFOLD = ("plan.json", "links.sqlite", "links.json")  # what only an unfinished build has
+SCAFFOLD = ("plan.json", SQLITE, COUNTS)  # what only an unfinished build has
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +59,7 @@ class Job:
     shard: Shard
     options: dict[str, Any]
     store: Path
-    table: Path | None
+    has_table: bool
 
 
 def build_documents(
@@ -79,9 +75,8 @@ def build_documents(
     """Build a store from sources, or go on with a build of the same that was interrupted.
 
     `format` names the reader (else each source is looked at); `options` are {name: value} of the readers' options;
-    `links_table` is a file of lines "source TAB target".
-    `progress` is called with ("documents", bytes read of the sources, bytes in all). A store that is there already is
-    opened if it was built from the same, else refused.
+    `links_table` is a table of source and target, see link_table. `progress` is called with ("documents", bytes read of
+    the sources, bytes in all). A store that is there already is opened if it was built from the same, else refused.
     """
     to, table = Path(to), None if links_table is None else Path(links_table)
     plan = _make_plan([source_path(source) for source in sources], format, options or {}, table)
@@ -109,9 +104,9 @@ def build_documents(
         raise ValueError(f"{to} is in the way: it is neither a store nor an empty folder")
     write_json(to / "plan.json", plan | {"linkbert": linkbert.__version__})
     try:
-        skipped = _load_table(table, to) if table else Skipped()
+        skipped, links_read = load_links(table, to) if table else (Skipped(), "")
         _run(plan, to, executor or make_executor(1), progress)
-        return _finish(plan, to, skipped)
+        return _finish(plan | {"links_read": links_read}, to, skipped)
     except ValueError:
         if not any((to / "documents").glob("*.json")):
             remove(to)  # the sources are not what they claim to be: nothing is worth going on with
@@ -125,15 +120,14 @@ def describe_sources(sources: Sequence[Path], name: str | None = None) -> list[d
     """
     if not sources:
         raise ValueError("no source was given: name a dump, a file of JSON lines, a folder or a tar")
-    row = load_reader(name) if name else None
+    if name:
+        load_reader(name)
     described = []
     for path in sources:
         if not has_address(path) and not path.exists():
             raise ValueError(f"{path} is not there: check the path")
         if not has_address(path) and not path.is_file() and not path.is_dir():
             raise ValueError(f"{path} is neither a file nor a folder: write what comes out of it to a file first")
-        if row and row.plan and name != "parquet" and is_tree(path):
-            raise ValueError(f"{path} is a folder or an archive, and {name} reads files: name them, or give a glob")
         measured, reader = {"bytes": 0, "mark": ""}, ""
         try:
             measured = _measure(path)
@@ -154,7 +148,7 @@ def describe_sources(sources: Sequence[Path], name: str | None = None) -> list[d
 
 def _make_plan(sources: list[Path], name: str | None, options: Mapping[str, Any], table: Path | None) -> dict[str, Any]:
     if table and not table.is_file():
-        raise ValueError(f"{table} is no file: a links table is lines of source, tab, target")
+        raise ValueError(f"{table} is not a file: a links table is lines of source, tab or comma, target")
     described = describe_sources(sources, name)
     made = make_options((source["reader"] for source in described if source["reader"]), options)
     return {
@@ -174,7 +168,7 @@ def _measure(path: Path) -> dict[str, Any]:
     if has_address(path):
         return {"bytes": source_size(path), "mark": ""}
     if path.is_dir():
-        files = sorted((file.name, file.size) for file in walk_folder(path, lambda _: True))
+        files = sorted((file.name, file.size) for file in walk_folder(path) if not file.cause)
         size, seen = sum(size for _, size in files), repr(files).encode()
     else:
         size = source_size(path)
@@ -191,7 +185,6 @@ def _run(
     executor: Executor,
     progress: Callable[[str, int, int | None], None] | None,
 ) -> None:
-    table = to / "links.sqlite" if plan["links_table"] else None
     total = sum(source["bytes"] for source in plan["sources"])
     read = 0
 
@@ -204,13 +197,13 @@ def _run(
         except ValueError as error:
             if len(plan["sources"]) == 1:
                 raise
-            yield "", Shard(str(path), 0, source["bytes"], faults=((CUT, str(error)),))
+            yield "", Shard("", 0, source["bytes"], faults=((CUT, str(error)),))
 
     def jobs() -> Iterator[Job]:
         number = 0
         for source in plan["sources"]:
             for reader, shard in shards(source):
-                yield Job(number, reader, shard, plan["options"].get(reader, {}), to, table)
+                yield Job(number, reader, shard, plan["options"].get(reader, {}), to, bool(plan["links_table"]))
                 number += 1
 
     def tell(job: Job) -> None:
@@ -230,82 +223,11 @@ def _run(
 
 def _make_shard(job: Job) -> None:
     skipped = Skipped()
-    records: Iterator[Record] = iter(())
-    if job.reader:
-        options = load_reader(job.reader).options(**job.options)
-        records = read_shard(job.reader, job.shard, options, skipped)
-    else:
-        skipped.note_all(job.shard.faults)
-    if job.table is None:
-        write_shard(job.store, job.number, records, skipped)
-        return
-    with closing(sqlite3.connect(f"{job.table.absolute().as_uri()}?mode=ro&immutable=1", uri=True)) as database:
-        write_shard(job.store, job.number, _add_links(records, database), skipped)
-
-
-def _add_links(records: Iterator[Record], database: sqlite3.Connection) -> Iterator[Record]:
-    for record in records:
-        if isinstance(record, Document):
-            rows = database.execute("SELECT target FROM links WHERE source = ? ORDER BY rowid", (record.id,))
-            links = tuple(Link(-1, -1, target) for (target,) in rows)
-            record = dataclasses.replace(record, links=record.links + links) if links else record
-        yield record
-
-
-def _load_table(path: Path, to: Path) -> Skipped:
-    """Put a table of links into STORE/links.sqlite, if it is not there yet; return what was skipped."""
-    skipped, rows = Skipped(), 0
-
-    def pairs() -> Iterator[tuple[str, str]]:
-        nonlocal rows
-        for number, line in enumerate(_lines(path, skipped), 1):
-            try:
-                text = line.decode()
-            except UnicodeDecodeError:
-                skipped.note("links table: invalid UTF-8 (replaced)", f"{path.name} line {number}")
-                text = line.decode(errors="replace")
-            source, _, rest = text.rstrip("\r").partition("\t")
-            target = rest.partition("\t")[0]
-            if number == 1 and (source.removeprefix("\ufeff").lower(), target.lower()) == ("source", "target"):
-                continue
-            if source and target:
-                rows += 1
-                yield source, target
-            elif text.strip():
-                skipped.note("links table: not two columns", f"{path.name} line {number}")
-
-    if not (to / "links.json").exists():
-        with replacing(to / "links.sqlite") as part, closing(sqlite3.connect(part)) as database:
-            try:
-                database.execute("PRAGMA journal_mode = OFF")
-                database.execute("CREATE TABLE links (source TEXT, target TEXT)")
-                database.executemany("INSERT INTO links VALUES (?, ?)", pairs())
-                database.execute("CREATE INDEX by_source ON links (source)")
-                database.commit()
-            except sqlite3.OperationalError as error:
-                raise ValueError(f"{path} could not be put into {to}: {error}") from None
-        if not rows:
-            raise ValueError(f"{path} holds no links: each line must be a source, a tab and a target")
-        write_json(to / "links.json", {"skipped": skipped, "examples": skipped.examples})
-    saved = read_json(to / "links.json")
-    skipped = Skipped()
-    skipped.update(saved["skipped"])
-    skipped.examples = saved["examples"]
-    return skipped
-
-
-def _lines(path: Path, skipped: Skipped) -> Iterator[bytes]:
-    pending = b""
-    try:
-        for block, _ in decompressed_blocks(path):
-            *lines, pending = (pending + block).split(b"\n")
-            yield from lines
-            if len(pending) > 1 << 24:
-                raise ValueError(f"{path} is not a table of links: it has a line of more than 16 MB")
-    except CutFileError as error:
-        skipped.note(TABLE_CUT, str(error))
-    if pending:
-        yield pending
+    options = load_reader(job.reader).options(**job.options) if job.reader else None
+    records = read_shard(job.reader, job.shard, options, skipped)
+    if job.has_table:
+        records = add_links(records, job.store)
+    write_shard(job.store, job.number, records, skipped)
 
 
 def _finish(plan: dict[str, Any], to: Path, skipped: Skipped) -> Store:
@@ -338,11 +260,12 @@ def _finish(plan: dict[str, Any], to: Path, skipped: Skipped) -> Store:
                 if count := database.execute(f"SELECT {query}").fetchall()[0][0]:
                     skipped[cause] += count
         if plan["links_table"]:
-            _count_unknown(to / "links.sqlite", database, skipped)
+            _count_unknown(to, database, skipped)
     with replacing(to / "dropped.parquet") as part:
         pq.write_table(dropped.select(DROPPED.names).cast(DROPPED), part)
     for example in skipped.examples[:EXAMPLES]:
         log.warning("%s", example)
+    others = {cause.removeprefix(OTHER): skipped.pop(cause) for cause in [*skipped] if cause.startswith(OTHER)}
     manifest = plan | {
         "created": datetime.date.today().isoformat(),
         "linkbert": linkbert.__version__,
@@ -352,6 +275,7 @@ def _finish(plan: dict[str, Any], to: Path, skipped: Skipped) -> Store:
         "shards": shards,
         "links_found": counts["links"],
         "skipped": dict(sorted(skipped.items())),
+        "other_files": dict(sorted(others.items(), key=lambda item: (-item[1], item[0]))),
         "examples": skipped.examples[:EXAMPLES],
         "vocabulary": None,
     }
@@ -392,14 +316,12 @@ def _clear(to: Path) -> None:
         remove(to / name)
 
 
-def _count_unknown(table: Path, database: Any, skipped: Skipped) -> None:
+def _count_unknown(to: Path, database: Any, skipped: Skipped) -> None:
     """Count the rows of the table whose source is no document."""
     database.execute("CREATE TABLE sources (source VARCHAR, rows BIGINT)")
-    with closing(sqlite3.connect(table)) as links:
-        cursor = links.execute("SELECT source, count(*) FROM links GROUP BY source")
-        while rows := cursor.fetchmany(100_000):
-            chunk = pa.table(list(zip(*rows, strict=True)), names=["source", "rows"])  # noqa: F841 - DuckDB finds it by its name
-            database.execute("INSERT INTO sources SELECT * FROM chunk")
+    for rows in count_by_source(to):
+        chunk = pa.table(list(zip(*rows, strict=True)), names=["source", "rows"])  # noqa: F841 - DuckDB finds it by its name
+        database.execute("INSERT INTO sources SELECT * FROM chunk")
     unknown = database.execute("""
         SELECT source, rows FROM sources WHERE source NOT IN (SELECT id FROM document_rows) ORDER BY source""")
     while rows := unknown.fetchmany(100_000):

@@ -17,18 +17,23 @@ Only the reader's name and plain values of its options go to worker processes.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from linkbert import registry
 from linkbert.config import nearest
+from linkbert.files import Member, source_path, source_size
 from linkbert.records import Document, Redirect
 
 CUT, TABLE_CUT, PAGE_CUT = "source cut off or damaged", "links table: cut off or damaged", "page cut off"
 DAMAGE = (CUT, TABLE_CUT, PAGE_CUT)  # causes that say that a source is not whole
+EMPTY = "empty file"
+OTHER = "file of another kind: "  # and its suffix
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +52,8 @@ class Shard:
 
     `start` and `stop` are bytes of the file on disk (stop -1: its end): a build's progress counts them. `data` holds
     the part itself where only the planner can cut it out (a compressed stream). `faults` are what the planner found
-    amiss, each a cause and a place, counted with the shard: CUT says that the source breaks off after it.
+    amiss, each a cause and a place, counted with the shard: CUT says that the source breaks off after it. One without
+    a path has only faults.
     """
 
     path: str
@@ -56,7 +62,41 @@ class Shard:
     data: bytes | None = None
     first_line: int = 0
     faults: tuple[tuple[str, str], ...] = ()
+    others: Mapping[str, int] = dataclasses.field(default_factory=dict)  # causes of what is only counted
     extra: Any = None  # what a reader's plan hands to its read, such as the declarations at the head of a dump
+
+    @classmethod
+    def whole(cls, path: Path, **more: Any) -> Shard:
+        """Make the shard that is a whole file; one in an archive travels with its bytes."""
+        return cls(str(path), 0, source_size(path), getattr(path, "data", None), **more)
+
+    @property
+    def source(self) -> Path:
+        """The file of a shard that is a whole one."""
+        return source_path(self.path) if self.data is None else cast(Path, Member(self.path, self.data))
+
+
+def number_as_text(value: Any) -> str | None:
+    """Return an id as text, a number without its ".0"; None for what is neither text nor a finite number.
+
+    >>> number_as_text(102.0), number_as_text(7), number_as_text("007"), number_as_text(1.5), number_as_text(True)
+    ('102', '7', '007', '1.5', None)
+    """
+    if isinstance(value, float | Decimal):
+        if not math.isfinite(value):
+            return None
+        value = int(value) if value == int(value) else value
+    elif isinstance(value, bool) or not isinstance(value, str | int):
+        return None
+    return str(value)
+
+
+class FaultError(ValueError):
+    """A file cannot be read: the error of a source of one file; among others it is counted under its `cause`."""
+
+    def __init__(self, cause: str, message: str) -> None:
+        super().__init__(message)
+        self.cause = cause
 
 
 class Skipped(Counter[str]):
@@ -72,10 +112,11 @@ class Skipped(Counter[str]):
             self.examples.append(f"{where}: {cause}")
         self[cause] += 1
 
-    def note_all(self, faults: Iterable[tuple[str, str]]) -> None:
-        """Count faults, each a cause and a place."""
-        for cause, where in faults:
+    def add(self, shard: Shard) -> None:
+        """Count what the planner of a shard found amiss."""
+        for cause, where in shard.faults:
             self.note(cause, where)
+        self.update(shard.others)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,30 +1,62 @@
 """JSON lines in, Documents out: the format for a corpus of one's own.
 
-    {"id": "a", "title": "A", "text": "See B.", "links": [{"start": 4, "end": 5, "target": "b"}, {"target": "c"}]}
+    {"id": "a", "title": "A", "text": "See B.", "links": [{"start": 4, "end": 5, "target": "b"}, {"target": "c"}, "d"]}
 
-One object a line. `id` and `text` are needed; `title` is the id where absent; a link needs `target` alone (then it has
-no place), may have `start` and `end` (characters of `text`) and `fragment`; `"disambiguation": true` marks a page that
-lists meanings, `"sections": [{"name": "History", "start": 40}]` names places that fragments lead to. A line
-{"redirect": "Old A", "target": "a"} is another name of a document. A broken line is skipped and counted with its
-number.
+One object a line. `id` and `text` are needed; `title` is the id where absent. A link is a target alone, or an object
+with `target` and perhaps `start` and `end` (characters of `text`; without them it has no place) and `fragment`;
+`"disambiguation": true` marks a page that lists meanings, `"sections": [{"name": "History", "start": 40}]` names
+places that fragments lead to. A line {"redirect": "Old A", "target": "a"} is another name of a document. Ids and targets may be numbers: 7 and 7.0 are "7".
+`--columns id=url,text=body` names the keys that hold them, where those have other names. A broken line is skipped and
+counted with its number.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from linkbert.corpora.reader import CUT, NoOptions, Reader, Shard, Skipped
+from linkbert.config import nearest
+from linkbert.corpora.reader import CUT, EMPTY, FaultError, Reader, Shard, Skipped, number_as_text, option
 from linkbert.files import CutFileError, decompressed_blocks, source_size
 from linkbert.records import Document, Link, Redirect
 
 SHARD_BYTES = 4 << 20
 LONGEST_LINE = 1 << 28
+KEYS = ("id", "text", "title", "links")
 
 
-def plan(path: Path, _: NoOptions) -> Iterator[Shard]:
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Which keys or columns are what."""
+
+    columns: str = option("", "which columns or keys are id, text, title and links, such as id=url,text=body")
+
+    def __post_init__(self) -> None:
+        parse_columns(self.columns)
+
+
+def parse_columns(text: str) -> dict[str, str]:
+    """Read what --columns says.
+
+    >>> parse_columns("id=url, text=body")
+    {'id': 'url', 'text': 'body'}
+    """
+    columns = {}
+    for word in text.split(",") if text else ():
+        key, _, name = (part.strip() for part in word.partition("="))
+        if key not in KEYS:
+            raise ValueError(f"--columns: unknown {key!r}; {nearest(key, KEYS)}")
+        if not name:
+            raise ValueError(f"--columns: {key} is which column? Say {key}=NAME, several with commas between them")
+        columns[key] = name
+    return columns
+
+
+def plan(path: Path, _: Options) -> Iterator[Shard]:
     """Cut a file into runs of whole lines of about SHARD_BYTES, decompressed."""
     pending = bytearray()
     line, start, position, cut = 1, 0, 0, ""
@@ -49,14 +81,14 @@ def plan(path: Path, _: NoOptions) -> Iterator[Shard]:
         elif len(pending) > LONGEST_LINE:
             raise ValueError(f"{path} is not JSON lines: line {line} is longer than {LONGEST_LINE >> 20} MB")
     if not position and not pending:
-        raise ValueError(cut or f"{path} is empty: there is no document in it")
+        raise FaultError(CUT if cut else EMPTY, cut or f"{path} is empty: there is no document in it")
     if pending or cut:
         yield Shard(str(path), start, source_size(path), bytes(pending), line, ((CUT, cut),) if cut else ())
 
 
-def read(shard: Shard, _: NoOptions, skipped: Skipped) -> Iterator[Document | Redirect]:
+def read(shard: Shard, options: Options, skipped: Skipped) -> Iterator[Document | Redirect]:
     """Read the Documents of a shard; `skipped` counts lines and links that are not as they should be."""
-    name = PurePosixPath(shard.path).name
+    name, columns = PurePosixPath(shard.path).name, parse_columns(options.columns)
     lines = (shard.data or b"").split(b"\n")
     last = shard.first_line + len(lines) - 1  # nothing, where the last line ends as it should
     for number, line in enumerate(lines, shard.first_line):
@@ -75,6 +107,8 @@ def read(shard: Shard, _: NoOptions, skipped: Skipped) -> Iterator[Document | Re
         except ValueError:
             skipped.note(CUT if number == last and not shard.faults else "not JSON", where)
             continue
+        if columns and isinstance(record, dict):
+            record |= {key: record.get(column) for key, column in columns.items()}
         if isinstance(record, dict) and "redirect" in record and "text" not in record:
             values: list[Any] = [record["redirect"], record.get("target"), record.get("fragment") or ""]
             if all(isinstance(value, str) for value in values) and all(values[:2]):
@@ -103,30 +137,27 @@ def make_document(record: Any, skipped: Skipped, where: str) -> Document | None:
     if fault:
         skipped.note(fault, where)
         return None
-    id_, body, title = str(record["id"]), record["text"], record.get("title")
-    links = _links(record.get("links") or [], len(body), skipped, where)
+    id_, body, title = number_as_text(record["id"]), record["text"], number_as_text(record.get("title"))
+    links = _links(record.get("links"), len(body), skipped, where)
     sections = tuple((str(each["name"]), int(each["start"])) for each in record.get("sections") or ())
-    return Document(
-        id_, id_ if title is None else str(title), body, links, bool(record.get("disambiguation")), sections
-    )
+    title = str(id_ if title is None else title)
+    return Document(str(id_), title, body, links, bool(record.get("disambiguation")), sections)
 
 
 def _fault(record: Any) -> str:
     if not isinstance(record, dict):
         return "not an object"
     id_, text, title = record.get("id"), record.get("text"), record.get("title")
-    if id_ is None or id_ == "":
+    if id_ is None or id_ == "" or id_ != id_:  # what pandas writes for nothing is not equal to itself
         return "no id"
     if text is None:
         return "no text"
-    if isinstance(id_, bool) or not isinstance(id_, str | int | float) or id_ != id_:
+    if number_as_text(id_) is None:
         return "id is not a string"
     if not isinstance(text, str):
         return "text is not a string"
     if not isinstance(title, str | int | float | None):
         return "title is not a string"
-    if not isinstance(record.get("links"), list | None):
-        return "links are not a list"
     if not isinstance(record.get("disambiguation"), bool | None):
         return "disambiguation is not true or false"
     if not all(map(_is_section, sections if isinstance(sections := record.get("sections") or [], list) else [None])):
@@ -138,14 +169,23 @@ def _is_section(value: Any) -> bool:
     return isinstance(value, dict) and isinstance(value.get("name"), str) and type(value.get("start")) is int
 
 
-def _links(values: list[Any], size: int, skipped: Skipped, where: str) -> tuple[Link, ...]:
+def _links(values: Any, size: int, skipped: Skipped, where: str) -> tuple[Link, ...]:
+    """Read links: a list of targets and of objects, or one written as JSON."""
+    if isinstance(values, str) and values:
+        with suppress(ValueError):
+            values = load_json(values)
+    if not isinstance(values, list):
+        if values not in (None, "") and values == values:
+            skipped.note("links are not a list (left out)", where)
+        return ()
     links = []
     for value in values:
-        target = value.get("target") if isinstance(value, dict) else None
-        if isinstance(target, bool) or not isinstance(target, str | int | float) or target == "":
+        link = value if isinstance(value, dict) else {"target": value}
+        target = number_as_text(link.get("target"))
+        if not target:
             skipped.note("link without target", where)
             continue
-        start, end, fragment = value.get("start"), value.get("end"), value.get("fragment")
+        start, end, fragment = link.get("start"), link.get("end"), link.get("fragment")
         if type(start) is not int or type(end) is not int or not 0 <= start < end <= size:
             if not (start is end is None or start == end == -1):
                 skipped.note("link out of range (kept without its place)", where)
@@ -153,7 +193,7 @@ def _links(values: list[Any], size: int, skipped: Skipped, where: str) -> tuple[
         if not isinstance(fragment, str | None):
             skipped.note("fragment is not a string (left out)", where)
             fragment = None
-        links.append(Link(start, end, str(target), fragment or ""))
+        links.append(Link(start, end, target, fragment or ""))
     return tuple(links)
 
 
@@ -168,4 +208,4 @@ def _without_surrogates(value: Any) -> Any:
     return value
 
 
-READER = Reader(plan=plan, read=read, suffixes=(".jsonl", ".ndjson"), marks=(b"{",))
+READER = Reader(plan=plan, read=read, options=Options, suffixes=(".jsonl", ".ndjson"), marks=(b"{",))

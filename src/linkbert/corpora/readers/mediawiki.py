@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
 
-from linkbert.corpora.reader import CUT, PAGE_CUT, NoOptions, Reader, Shard, Skipped
+from linkbert.corpora.reader import CUT, EMPTY, PAGE_CUT, FaultError, NoOptions, Reader, Shard, Skipped
 from linkbert.corpora.readers.bzip2 import read_blocks
 from linkbert.corpora.readers.site import (
     REDIRECT_WORDS,
@@ -28,7 +28,15 @@ from linkbert.corpora.readers.site import (
     resolve,
 )
 from linkbert.corpora.readers.wikitext import parse
-from linkbert.files import COMPRESSIONS, CutFileError, decompressed_blocks, open_source, source_path, source_size
+from linkbert.files import (
+    COMPRESSIONS,
+    CutFileError,
+    Member,
+    decompressed_blocks,
+    open_source,
+    source_path,
+    source_size,
+)
 from linkbert.records import Document, Redirect
 
 ARCHIVE_BYTES = 1 << 20  # of a .bz2 file to a shard: some 4 MB of XML
@@ -43,6 +51,8 @@ def plan(path: Path, _: NoOptions) -> Iterator[Shard]:
     `extra` is the head of the dump, which says what holds for all of it, and whether the shard is the last.
     """
     head = _read_head(path)
+    if isinstance(path, Member):
+        return _chunks(path, head)
     if path.suffix == ".bz2":
         return _ranges(path, head, ARCHIVE_BYTES)
     return _chunks(path, head) if path.suffix in COMPRESSIONS else _ranges(path, head, XML_BYTES)
@@ -57,7 +67,7 @@ def read(shard: Shard, _: NoOptions, skipped: Skipped) -> Iterator[Document | Re
             yield record
 
 
-READER = Reader(plan=plan, read=read, marks=(b"<mediawiki",))
+READER = Reader(plan=plan, read=read, inside=(".xml",), marks=(b"<mediawiki",))
 
 
 def _read_head(path: Path) -> bytes:
@@ -72,7 +82,7 @@ def _read_head(path: Path) -> bytes:
         if not head:
             raise ValueError(f"{error}; nothing can be read of it, download it again") from None
     if not head:
-        raise ValueError(f"{path} is empty: there is no dump in it, download it again")
+        raise FaultError(EMPTY, f"{path} is empty: there is no dump in it, download it again")
     if b"<mediawiki" not in head[:4096]:
         raise ValueError(
             f"{path} is not a MediaWiki dump (it does not start with <mediawiki>): "

@@ -18,8 +18,8 @@ from typing import Any
 
 from lxml import etree
 
-from linkbert.corpora.reader import CUT, Deletion, Reader, Record, Shard, Skipped, option
-from linkbert.files import CutFileError, decompressed_blocks, source_path, source_size
+from linkbert.corpora.reader import CUT, EMPTY, Deletion, FaultError, Reader, Record, Shard, Skipped, option
+from linkbert.files import CutFileError, decompressed_blocks
 from linkbert.records import Document, Link, Redirect
 
 MONTHS = {name: i for i, name in enumerate("jan feb mar apr may jun jul aug sep oct nov dec".split(), 1)}  # noqa: SIM905
@@ -53,16 +53,16 @@ def plan(path: Path, _: Options) -> Iterator[Shard]:
     """Make a shard of a file; ValueError if it is not one of PubMed's."""
     head = next(decompressed_blocks(path), (b"", 0))[0]
     if not head:
-        raise ValueError(f"{path} is empty: there is no record in it, download it again")
+        raise FaultError(EMPTY, f"{path} is empty: there is no record in it, download it again")
     if b"<PubmedArticleSet" not in head:
         raise ValueError(f"{path} is not a PubMed file (it does not start with <PubmedArticleSet>)")
-    return iter([Shard(str(path), 0, source_size(path))])
+    return iter([Shard.whole(path)])
 
 
 def read(shard: Shard, options: Options, skipped: Skipped) -> Iterator[Record]:
     """Read the records of a file; what is skipped is counted in `skipped` by its cause."""
     newest: dict[str, tuple[int, bool]] = {}  # version, and whether it is left out: of records that have several
-    for element in _read_elements(source_path(shard.path), skipped):
+    for element in _read_elements(shard.source, skipped):
         if element.tag == "PubmedBookArticle":
             skipped["book"] += 1
         elif element.tag == "DeleteCitation":
@@ -210,4 +210,4 @@ def _number(text: str) -> int:
     return int(text) if text.isdecimal() else 1
 
 
-READER = Reader(plan=plan, read=read, options=Options, marks=(b"<PubmedArticleSet",), latest=True)
+READER = Reader(plan=plan, read=read, options=Options, inside=(".xml",), marks=(b"<PubmedArticleSet",), latest=True)

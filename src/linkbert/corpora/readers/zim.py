@@ -19,7 +19,6 @@ import numpy as np
 from linkbert.corpora.reader import CUT, Reader, Record, Shard, Skipped
 from linkbert.corpora.readers import html
 from linkbert.corpora.resolve import Place
-from linkbert.files import has_address
 from linkbert.records import Document, Redirect
 
 CLUSTERS, ENTRIES = 4, 10_000  # of a shard, at most; a cluster is some 2 MB of text
@@ -30,7 +29,7 @@ WIKI_DROP = "sup.reference, .references, .reflist, .navbox, .mw-editsection, .no
 
 def plan(path: Path, _: html.Options) -> Iterator[Shard]:
     """Cut a file into shards of articles by the clusters they are in; ValueError if it is no whole ZIM file."""
-    if has_address(path):
+    if not isinstance(path, Path):
         raise ValueError(f"{path} is read from disk only: fetch it first")
     _open(path)
     numbers, clusters = _list_articles(path)
