@@ -1,6 +1,8 @@
 """A store gives back the Documents that were written, by shard, by number and by id."""
 
+import hashlib
 import json
+import re
 from pathlib import Path
 
 import pyarrow as pa
@@ -12,6 +14,7 @@ from hypothesis import strategies as st
 from linkbert.corpora import store as module
 from linkbert.corpora.reader import Deletion, Skipped
 from linkbert.corpora.store import DROPPED, Store, shard_path, write_shard
+from linkbert.instances.tokens import hash_id
 from linkbert.records import Document, Link, Redirect
 
 words = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
@@ -91,3 +94,10 @@ def test_what_is_no_store_is_refused(tmp_path):
     (tmp_path / "store.json").write_text("{")
     with pytest.raises(ValueError, match="not valid JSON"):
         Store.open(tmp_path)
+
+
+def test_the_documented_hash_of_an_id_is_the_one_that_is_computed():
+    text = (Path(__file__).parents[2] / "docs" / "formats.md").read_text(encoding="utf-8")
+    id_, value = re.search(r'of "(\w+)": (\d+)\. A document is held out', text).groups()
+    assert hash_id(id_) == int(value)
+    assert int(value) != int.from_bytes(hashlib.blake2b(id_.encode()).digest()[:8], "little")
