@@ -4,10 +4,10 @@
 
 One object a line. `id` and `text` are needed; `title` is the id where absent. A link is a target alone, or an object
 with `target` and perhaps `start` and `end` (characters of `text`; without them it has no place) and `fragment`;
-`"disambiguation": true` marks a page that lists meanings, `"sections": [{"name": "History", "start": 40}]` names
-places that fragments lead to. A line {"redirect": "Old A", "target": "a"} is another name of a document. Ids and targets may be numbers: 7 and 7.0 are "7".
-`--columns id=url,text=body` names the keys that hold them, where those have other names. A broken line is skipped and
-counted with its number.
+`"disambiguation": true` marks a page that lists meanings, `"sections": [{"name": "History", "start": 40}]` names places
+that fragments lead to. A line {"redirect": "Old A", "target": "a"} is another name of a document. Ids and targets may
+be numbers: 7 and 7.0 are "7". `--columns id=url,text=body` names the keys that hold them, where those have other names.
+A broken line is skipped and counted with its number.
 """
 
 from __future__ import annotations
