@@ -1,0 +1,38 @@
+"""Train on linked pairs, with masked tokens and the three relations, by transformers.Trainer.
+
+    python examples/trainer.py STORE MODEL OUT [STEPS]
+
+STORE is what `linkbert build` wrote; MODEL a folder or a hub name of a BERT with the store's vocabulary.
+"""
+
+import sys
+
+from transformers import Trainer, TrainerCallback, TrainingArguments
+
+import linkbert
+
+
+class NextEpoch(TrainerCallback):
+    """Draw other masks and partners in every epoch."""
+
+    def on_epoch_begin(self, args, state, control, train_dataloader=None, **_):
+        train_dataloader.dataset.set_epoch(int(state.epoch or 0))
+
+
+def main(store: str, model: str, out: str, steps: str = "100") -> None:
+    """Train for some steps and save a Hugging Face folder."""
+    pairs = linkbert.PairDataset(store, sequence_length=128)
+    arguments = TrainingArguments(
+        out, max_steps=int(steps), per_device_train_batch_size=16, learning_rate=1e-4, logging_steps=10,
+        report_to="none", remove_unused_columns=False, save_strategy="no",
+    )  # fmt: skip
+    trainer = Trainer(
+        linkbert.load_model(model), arguments, train_dataset=pairs, data_collator=linkbert.PairCollator(pairs),
+        callbacks=[NextEpoch()],
+    )  # fmt: skip
+    trainer.train()
+    trainer.save_model(out)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
