@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from transformers import AutoModelForQuestionAnswering, Trainer, TrainingArguments
 
-from linkbert.model.step import choose_precision
+from linkbert.model.device import choose_precision
 from linkbert.tasks.finetune import load_model, open_folder, predict, train_model
 from linkbert.tasks.kinds import RowForm, kind_of
 from linkbert.tasks.settings import FineTuneConfig

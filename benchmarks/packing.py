@@ -133,7 +133,7 @@ def train(sampler, config, rounds: int) -> None:
         for name, batches in contenders.items():
             begin = time.process_time()
             output = step(batches[turn])
-            (output.mlm_loss + output.relation_loss).backward()
+            (output["mlm_loss"][0] + output["relation_loss"][0].sum()).backward()
             if turn:  # the first one warms up
                 rates[name].append(batches[turn].tokens / (time.process_time() - begin))
     for name, each in rates.items():

@@ -133,25 +133,25 @@ def our_update(bert_config, batch, config, without=""):
     from linkbert.model import step
 
     changes = {
-        "logits kept": (linkbert.LinkBert, "masked_loss", linkbert.TwoLosses.masked_loss),
+        "logits kept": (linkbert.LinkBertForPreTraining, "masked_loss", linkbert.PretrainingModel.masked_loss),
         "all places": (step, "query_slots", lambda *_, **__: 0),
         "torch's attention": (
             step,
             "Mode",
-            lambda *given, **more: linkbert.Mode(*given, **more)._replace(written_out=False),
+            lambda *given, **more: linkbert.ForwardOptions(*given, **more)._replace(written_out=False),
         ),
         "memory given back": (step, "keep_memory", lambda: None),
     }
     if without in changes:
         setattr(*changes[without])
-    model = linkbert.LinkBert(bert_config).train()
+    model = linkbert.LinkBertForPreTraining(bert_config).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=without != "AdamW by loops")
     step = step.step_function(model, config)
     masked, pairs = len(batch.masked_labels), len(batch.relations)
 
     def update():
         output = step(batch)
-        (output.mlm_loss / masked + output.relation_loss / pairs).backward()
+        (output["mlm_loss"][0] / masked + output["relation_loss"][0].sum() / pairs).backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
 
@@ -222,7 +222,7 @@ def contend(name, size, arguments, pipe):
         words = [f"precision={ours[0]}", f"compile={ours[1]}"] if ours else []
         config, bert_config, batch = setting(size, arguments, words)
         if name == "reference kept":
-            from linkbert.model.step import keep_memory
+            from linkbert.model.device import keep_memory
 
             keep_memory()
         before = resident()
@@ -257,13 +257,13 @@ def measure(size, contenders, arguments):
     """Time the contenders in turns and print a table."""
     import torch
 
-    from linkbert.model.heads import LinkBert
+    from linkbert.model.fast_bert import LinkBertForPreTraining
     from linkbert.model.step import operations_a_token
 
     config, bert_config, batch = setting(size, arguments)
     places, tokens = batch.input_ids.numel(), int((batch.pairs >= 0).sum())
     with torch.device("meta"):
-        operations = operations_a_token(LinkBert(bert_config), config)
+        operations = operations_a_token(LinkBertForPreTraining(bert_config), config)
     print(
         f"\n{size}: {tuple(batch.input_ids.shape)} places, {tokens} tokens, {operations / 1e6:.1f} M operations a place"
     )

@@ -1,4 +1,7 @@
-"""Train on linked pairs in a loop of your own, with Accelerate: python examples/accelerate_loop.py STORE MODEL OUT [STEPS]."""
+"""Train on linked pairs in a loop of your own, with Accelerate.
+
+python examples/accelerate_loop.py STORE MODEL OUT [STEPS]
+"""
 
 import sys
 

@@ -15,7 +15,8 @@ import linkbert
 class NextEpoch(TrainerCallback):
     """Draw other masks and partners in every epoch."""
 
-    def on_epoch_begin(self, args, state, control, train_dataloader=None, **_):
+    def on_epoch_begin(self, _args, state, _control, train_dataloader=None, **_):
+        """Set the epoch of the pairs."""
         train_dataloader.dataset.set_epoch(int(state.epoch or 0))
 
 

@@ -29,9 +29,10 @@ from linkbert.instances.batches import Batches
 from linkbert.instances.sampler import Sampler, held_out, open_graph
 from linkbert.instances.tokens import TokenStore
 from linkbert.model.checkpoint import start_model
+from linkbert.model.device import choose_device, choose_precision
 from linkbert.model.optimizer import make_optimizer
-from linkbert.model.step import choose_precision, compiles, step_function
-from linkbert.pretraining.distributed import choose_device, join_processes
+from linkbert.model.step import compiles, step_function
+from linkbert.pretraining.distributed import join_processes
 from linkbert.pretraining.evaluation import evaluate, held_out_batches
 from linkbert.pretraining.run import pretrain
 from linkbert.pretraining.scores import Scores
@@ -169,7 +170,7 @@ def seconds_a_step(store: Path, config: Config) -> float:
         begin = time.monotonic()
         for batch in batches.micro_batches(step):
             output = forward(batch.to(device))
-            (output.mlm_loss + output.relation_loss).backward()
+            (output["mlm_loss"][0] + output["relation_loss"][0].sum()).backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         times.append(time.monotonic() - begin)

@@ -30,7 +30,11 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "tfidf": "linkbert.graph.tfidf:build",
         "random": "linkbert.graph.random_graph:build",
     },
-    "objectives": {},
+    "objectives": {
+        "drp": "linkbert.model.heads:DRP",
+        "nsp": "linkbert.model.heads:NSP",
+        "none": "linkbert.model.heads:NONE",
+    },
     "tasks": {
         "question": "linkbert.tasks.kinds:Question",
         "text": "linkbert.tasks.kinds:Text",

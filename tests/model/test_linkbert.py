@@ -10,9 +10,9 @@ from torch.nn import functional
 from transformers import BertConfig, BertForPreTraining
 
 from linkbert.config import make_config
-from linkbert.model.fast_bert import Mode
-from linkbert.model.heads import Inputs, LinkBert
-from linkbert.model.parts import drop, dropout_keys
+from linkbert.model.dropout import drop, dropout_keys
+from linkbert.model.fast_bert import LinkBertForPreTraining
+from linkbert.model.heads import ForwardOptions, Inputs
 from linkbert.model.step import compiles, operations_a_token, step_function
 from linkbert.records import IGNORED
 
@@ -49,7 +49,7 @@ def given(batch) -> tuple[Inputs, torch.Tensor, torch.Tensor]:
 @pytest.mark.parametrize("act", ["gelu", "relu"])
 def test_losses_and_gradients_equal_hugging_face(act):
     torch.manual_seed(1)
-    model = LinkBert(small_config(hidden_act=act, initializer_range=0.3), objective="nsp").eval()
+    model = LinkBertForPreTraining(small_config(hidden_act=act, initializer_range=0.3), objective="nsp").eval()
     reference = BertForPreTraining(model.config).eval()
     reference.load_state_dict(model.state_dict())
     batch = make_batch(relations=2)
@@ -61,16 +61,18 @@ def test_losses_and_gradients_equal_hugging_face(act):
     their_nsp = functional.cross_entropy(theirs.seq_relationship_logits, batch.relations, reduction="sum")
 
     ours = model(*given(batch))
-    torch.testing.assert_close(ours.mlm_loss, their_mlm, rtol=1e-6, atol=1e-5)
-    torch.testing.assert_close(ours.relation_loss, their_nsp, rtol=1e-6, atol=1e-5)
-    assert ours.relation_correct.sum() == (theirs.seq_relationship_logits.argmax(-1) == batch.relations).sum()
+    torch.testing.assert_close(ours["mlm_loss"][0], their_mlm, rtol=1e-6, atol=1e-5)
+    torch.testing.assert_close(ours["relation_loss"][0].sum(), their_nsp, rtol=1e-6, atol=1e-5)
+    assert ours["relation_accuracy"][0].sum() == (theirs.seq_relationship_logits.argmax(-1) == batch.relations).sum()
 
     count, pairs = len(batch.masked_labels), len(batch.relations)
-    (ours.mlm_loss / count + ours.relation_loss / pairs).backward()
+    (ours["mlm_loss"][0] / count + ours["relation_loss"][0].sum() / pairs).backward()
     own = reference(
         batch.input_ids, attended, batch.token_type_ids, labels=labels.view(5, 24), next_sentence_label=batch.relations
     )
-    torch.testing.assert_close(ours.mlm_loss / count + ours.relation_loss / pairs, own.loss, rtol=1e-6, atol=1e-5)
+    torch.testing.assert_close(
+        ours["mlm_loss"][0] / count + ours["relation_loss"][0].sum() / pairs, own.loss, rtol=1e-6, atol=1e-5
+    )
     own.loss.backward()
     gradients = {name: weight.grad for name, weight in reference.named_parameters()}
     for name, weight in model.named_parameters():
@@ -80,7 +82,7 @@ def test_losses_and_gradients_equal_hugging_face(act):
 
 
 def test_three_relations_by_hand():
-    model = LinkBert(small_config(), objective="drp").eval()
+    model = LinkBertForPreTraining(small_config(), objective="drp").eval()
     head = model.cls
     with torch.no_grad():
         head.seq_relationship.weight.zero_()
@@ -91,26 +93,26 @@ def test_three_relations_by_hand():
     batch.relations = torch.tensor([0, 1, 2, 2])
     output = model(*given(batch))
     by_hand = -torch.tensor([1 / 8, 2 / 8, 5 / 8, 5 / 8]).log().sum()  # the three logits are log 1, log 2, log 5
-    torch.testing.assert_close(output.relation_loss, by_hand)
-    torch.testing.assert_close(output.relation_losses.detach(), torch.tensor([8.0, 4.0, (8 / 5) ** 2]).log())
-    assert output.relation_correct.tolist() == [0, 0, 2]
+    torch.testing.assert_close(output["relation_loss"][0].sum(), by_hand)
+    torch.testing.assert_close(output["relation_loss"][0].detach(), torch.tensor([8.0, 4.0, (8 / 5) ** 2]).log())
+    assert output["relation_accuracy"][0].tolist() == [0, 0, 2]
     found = model.predict(*given(batch)[:-1])
     torch.testing.assert_close(found.relations, torch.tensor([[1 / 8, 2 / 8, 5 / 8]]).expand(4, 3))
 
 
 def test_predictions_go_with_the_losses():
-    model = LinkBert(small_config())
+    model = LinkBertForPreTraining(small_config())
     batch = make_batch()
     batch.masked_labels[3] = IGNORED
     found = model.predict(*given(batch)[:-1])
     output = model(*given(batch))
-    torch.testing.assert_close(found.mlm_losses.sum(), output.mlm_loss.detach())
+    torch.testing.assert_close(found.mlm_losses.sum(), output["mlm_loss"][0].detach())
     assert found.mlm_losses[3] == 0
-    assert (found.relations.argmax(-1) == batch.relations).sum() == output.relation_correct.sum()
+    assert (found.relations.argmax(-1) == batch.relations).sum() == output["relation_accuracy"][0].sum()
 
 
 def test_a_pair_does_not_see_beyond_its_length():
-    model = LinkBert(small_config())
+    model = LinkBertForPreTraining(small_config())
     batch = make_batch()
     before = model.predict(*given(batch)[:-1])
     batch.input_ids[batch.pairs < 0] = 13
@@ -120,12 +122,12 @@ def test_a_pair_does_not_see_beyond_its_length():
 
 
 def test_decoder_is_tied_and_relations_can_be_off():
-    model = LinkBert(small_config(), objective="none")
+    model = LinkBertForPreTraining(small_config(), objective="none")
     assert model.cls.predictions.decoder.weight is model.bert.embeddings.word_embeddings.weight
     assert model.cls.predictions.decoder.bias is model.cls.predictions.bias
     output = model(*given(make_batch()))
-    assert output.relation_loss == 0
-    (output.mlm_loss + output.relation_loss).backward()
+    assert list(output) == ["mlm_loss"]
+    output["mlm_loss"][0].backward()
     without = {name for name, weight in model.named_parameters() if weight.requires_grad and weight.grad is None}
     assert not without
     assert model.cls.linked_relationship is None
@@ -141,7 +143,7 @@ def test_sizes_of_the_presets(preset, millions):
         intermediate_size=config.intermediate_size,
     )
     with torch.device("meta"):
-        model = LinkBert(bert_config)
+        model = LinkBertForPreTraining(bert_config)
     count = sum(weight.numel() for weight in model.parameters()) / 1e6
     assert count == pytest.approx(millions, rel=0.02)
 
@@ -164,14 +166,14 @@ def step_results(step, model, batch, seed):
     torch.manual_seed(seed)
     model.zero_grad()
     output = step(batch)
-    (output.mlm_loss + output.relation_loss).backward()
-    return [output.mlm_loss.detach(), *(weight.grad.clone() for weight in model.parameters())]
+    (output["mlm_loss"][0] + output["relation_loss"][0].sum()).backward()
+    return [output["mlm_loss"][0].detach(), *(weight.grad.clone() for weight in model.parameters())]
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_the_same_seed_gives_the_same_bits(precision):
     torch.manual_seed(0)
-    model = LinkBert(small_config()).train()
+    model = LinkBertForPreTraining(small_config()).train()
     step = step_function(model, make_config("tiny", ["compile=off", f"precision={precision}"]))
     batch = make_batch(pairs=64)
     batch.input_ids[:, ::2] = 11  # many gradients of one word meet
@@ -187,7 +189,7 @@ def test_the_same_seed_gives_the_same_bits(precision):
 def test_compiled_repeats_bit_for_bit_and_equals_uncompiled():
     torch.manual_seed(0)
     torch._dynamo.reset()
-    model = LinkBert(small_config(num_hidden_layers=5)).train()
+    model = LinkBertForPreTraining(small_config(num_hidden_layers=5)).train()
     twin = copy.deepcopy(model)
     compiled, plain = (
         step_function(each, make_config("tiny", [f"compile={word}", "precision=fp32"]))
@@ -209,17 +211,17 @@ def test_compiled_repeats_bit_for_bit_and_equals_uncompiled():
 
 def test_bf16_is_close_to_fp32():
     torch.manual_seed(0)
-    model = LinkBert(small_config(initializer_range=0.1)).eval()
+    model = LinkBertForPreTraining(small_config(initializer_range=0.1)).eval()
     batch = make_batch(pairs=32)
     exact = model(*given(batch))
-    coarse = model(*given(batch), Mode(torch.bfloat16))
-    assert coarse.mlm_loss.dtype == torch.float32
-    torch.testing.assert_close(coarse.mlm_loss, exact.mlm_loss, rtol=0.01, atol=0)
-    torch.testing.assert_close(coarse.relation_loss, exact.relation_loss, rtol=0.01, atol=0.01)
+    coarse = model(*given(batch), ForwardOptions(torch.bfloat16))
+    assert coarse["mlm_loss"][0].dtype == torch.float32
+    torch.testing.assert_close(coarse["mlm_loss"][0], exact["mlm_loss"][0], rtol=0.01, atol=0)
+    torch.testing.assert_close(coarse["relation_loss"][0].sum(), exact["relation_loss"][0].sum(), rtol=0.01, atol=0.01)
 
 
 def test_compile_where_it_pays_back(caplog, monkeypatch):
-    model = LinkBert(small_config())
+    model = LinkBertForPreTraining(small_config())
     assert operations_a_token(model, make_config("tiny")) == pytest.approx(
         3 * (2 * (2 * 3 * 32 * 32 + 4 * 512 * 32) + 1.15 * 2 * (32 * 32 + 2 * 32 * 64) + 0.15 * 2 * 32 * (32 + 97))
     )

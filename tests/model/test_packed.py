@@ -11,9 +11,9 @@ from transformers import BertConfig, BertForPreTraining
 
 from linkbert.config import make_config
 from linkbert.model import loss
-from linkbert.model.attention import attend, who_sees
-from linkbert.model.fast_bert import Mode, give_slots
-from linkbert.model.heads import Inputs, LinkBert
+from linkbert.model.attention import make_attention_mask, packed_attention
+from linkbert.model.fast_bert import LinkBertForPreTraining, give_slots
+from linkbert.model.heads import ForwardOptions, Inputs
 from linkbert.model.step import query_slots, step_function
 from linkbert.records import IGNORED
 
@@ -76,10 +76,12 @@ def pack(pairs, rows, *, width):
 @pytest.fixture
 def model():
     torch.manual_seed(3)
-    return LinkBert(BertConfig(**SIZES, initializer_range=0.3), objective="nsp").eval()
+    return LinkBertForPreTraining(BertConfig(**SIZES, initializer_range=0.3), objective="nsp").eval()
 
 
-@pytest.mark.parametrize("mode", [Mode(), Mode(written_out=True, slots=16), Mode(recompute=True, slots=16)])
+@pytest.mark.parametrize(
+    "mode", [ForwardOptions(), ForwardOptions(written_out=True, slots=16), ForwardOptions(recompute=True, slots=16)]
+)
 def test_packed_rows_equal_hugging_face_pair_by_pair(model, mode, monkeypatch):
     monkeypatch.setattr(loss, "compiled_powers_of", lambda: loss.powers_of)
     reference = BertForPreTraining(model.config).eval()
@@ -95,7 +97,7 @@ def test_packed_rows_equal_hugging_face_pair_by_pair(model, mode, monkeypatch):
 
     batch = pack(pairs, [[1], [0, 2, 5], [3], [4], []], width=24)
     ours = model(Inputs.of(batch), batch.masked_labels, batch.relations, mode)
-    total = ours.mlm_loss + ours.relation_loss
+    total = ours["mlm_loss"][0] + ours["relation_loss"][0].sum()
     torch.testing.assert_close(total, their_loss, rtol=1e-5, atol=1e-5)
     (total / count).backward()
     theirs = dict(reference.named_parameters())
@@ -142,10 +144,10 @@ def test_attention_written_out_equals_torch(queries):
     pairs = torch.tensor([[0, 0, 0, 1, 1, -1], [2, 2, 2, 2, 2, 2]])
     asked = torch.arange(6).expand(2, 6) if queries is None else torch.tensor(queries)
     asking = query.gather(2, asked[:, None, :, None].expand(2, 3, -1, 4))
-    mask = who_sees(pairs.gather(1, asked), pairs)
+    mask = make_attention_mask(pairs.gather(1, asked), pairs)
     outcomes = []
     for written_out in (True, False):
-        mixed = attend(asking, key, value, mask, written_out=written_out)
+        mixed = packed_attention(asking, key, value, mask, written_out=written_out)
         wanted = (mixed * torch.linspace(-1, 1, mixed.numel(), dtype=torch.float64).view_as(mixed)).sum()
         outcomes.append([mixed, *torch.autograd.grad(wanted, (query, key, value), retain_graph=True)])
     for ours, theirs in zip(*outcomes, strict=True):

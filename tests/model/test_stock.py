@@ -6,9 +6,9 @@ from torch.nn import functional
 from transformers import MODEL_FOR_MASKED_LM_MAPPING as CLASSES
 from transformers import BertConfig, ModernBertConfig
 
-from linkbert.model.fast_bert import Mode
-from linkbert.model.heads import Inputs, LinkBert
-from linkbert.model.hf_encoder import KINDS, Stock, longest, new_config
+from linkbert.model.fast_bert import LinkBertForPreTraining
+from linkbert.model.heads import ForwardOptions, Inputs
+from linkbert.model.hf_encoder import ARCHITECTURES, HFEncoder, longest, new_config
 from linkbert.records import IGNORED
 
 SIZES = {"vocab_size": 60, "hidden_size": 32, "num_hidden_layers": 4, "num_attention_heads": 4, "intermediate_size": 48}
@@ -28,7 +28,7 @@ def config_of(kind, **more):
     return config
 
 
-CONFIGS = {config.model_type: config() for config in CLASSES if config.model_type in KINDS}
+CONFIGS = {config.model_type: config() for config in CLASSES if config.model_type in ARCHITECTURES}
 
 
 def packed_batch():
@@ -51,14 +51,14 @@ def packed_batch():
     return inputs, labels, torch.tensor([0, 1, 2, 2, 1, 0])
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "bert"] + ["legacy deberta"])
+@pytest.mark.parametrize("kind", [kind for kind in ARCHITECTURES if kind != "bert"] + ["legacy deberta"])
 def test_packed_rows_equal_one_pair_a_row_in_transformers(kind):
     torch.manual_seed(0)
     config = config_of(kind.removeprefix("legacy "), **({"legacy": True} if "legacy" in kind else {}))
-    model = Stock(config).eval()
+    model = HFEncoder(config).eval()
     (ids, types, _, pairs, first, masked), labels, relations = packed_batch()
     ours = model(*packed_batch())
-    (ours.mlm_loss + ours.relation_loss).backward()
+    (ours["mlm_loss"][0] + ours["relation_loss"][0].sum()).backward()
 
     theirs = CLASSES[type(config)](config).eval()
     weights = {name: value for name, value in model.state_dict().items() if name in theirs.state_dict()}
@@ -80,8 +80,8 @@ def test_packed_rows_equal_one_pair_a_row_in_transformers(kind):
         start = getattr(theirs, theirs.base_model_prefix)(**inputs).last_hidden_state[:, 0]
         scores = model.relation_logits(start)
         losses.append(functional.cross_entropy(scores, relations[number : number + 1], reduction="sum"))
-    torch.testing.assert_close(ours.mlm_loss, sum(losses[::2]), rtol=1e-5, atol=1e-5)
-    torch.testing.assert_close(ours.relation_loss, sum(losses[1::2]), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(ours["mlm_loss"][0], sum(losses[::2]), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(ours["relation_loss"][0].sum(), sum(losses[1::2]), rtol=1e-5, atol=1e-5)
     gradients = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
     model.zero_grad()
     sum(losses).backward()
@@ -93,8 +93,8 @@ def test_packed_rows_equal_one_pair_a_row_in_transformers(kind):
 
 def test_the_stock_bert_equals_ours():
     torch.manual_seed(0)
-    ours = LinkBert(BertConfig(**SIZES, max_position_embeddings=80, initializer_range=0.2)).eval()
-    stock = Stock(ours.config).eval()
+    ours = LinkBertForPreTraining(BertConfig(**SIZES, max_position_embeddings=80, initializer_range=0.2)).eval()
+    stock = HFEncoder(ours.config).eval()
     stock.load_state_dict(ours.state_dict(), strict=False)
     heads, rows = stock.linkbert["relation"], ours.cls
     heads.weight.data = torch.cat([rows.seq_relationship.weight, rows.linked_relationship.weight]).data
@@ -102,7 +102,7 @@ def test_the_stock_bert_equals_ours():
     batch = packed_batch()
     outputs = [model(*batch) for model in (ours, stock)]
     for output in outputs:
-        (output.mlm_loss + output.relation_loss).backward()
+        (output["mlm_loss"][0] + output["relation_loss"][0].sum()).backward()
     torch.testing.assert_close(outputs[0], outputs[1], rtol=1e-5, atol=1e-5)
     theirs = dict(stock.named_parameters())
     for name, parameter in ours.named_parameters():
@@ -116,22 +116,22 @@ def test_the_stock_bert_equals_ours():
 def test_bf16_is_close_and_dropout_follows_the_seed(kind):
     torch.manual_seed(0)
     config = config_of(kind)
-    model = Stock(config).eval()
-    exact, rough = model(*packed_batch()), model(*packed_batch(), Mode(torch.bfloat16))
-    assert rough.mlm_loss.item() == pytest.approx(exact.mlm_loss.item(), rel=0.1)
-    assert rough.mlm_loss != exact.mlm_loss
+    model = HFEncoder(config).eval()
+    exact, rough = model(*packed_batch()), model(*packed_batch(), ForwardOptions(torch.bfloat16))
+    assert rough["mlm_loss"][0].item() == pytest.approx(exact["mlm_loss"][0].item(), rel=0.1)
+    assert rough["mlm_loss"][0] != exact["mlm_loss"][0]
     for name in ("hidden_dropout_prob", "mlp_dropout"):
         if hasattr(config, name):
             setattr(config, name, 0.1)
-    model = Stock(config).train()
+    model = HFEncoder(config).train()
     found = []
     for seed in (1, 1, 2):
         torch.manual_seed(seed)
-        found.append(model(*packed_batch()).mlm_loss.item())
+        found.append(model(*packed_batch())["mlm_loss"][0].item())
     assert found[0] == found[1] != found[2]
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "bert"])
+@pytest.mark.parametrize("kind", [kind for kind in ARCHITECTURES if kind != "bert"])
 def test_recomputed_layers_give_the_same_gradients(kind):
     config = config_of(kind)
     for name in ("hidden_dropout_prob", "mlp_dropout"):
@@ -140,23 +140,23 @@ def test_recomputed_layers_give_the_same_gradients(kind):
     found, calls = [], [0, 0]
     for again in (False, True):
         torch.manual_seed(0)
-        model = Stock(config).train()
+        model = HFEncoder(config).train()
         for layer in model.layers:
             next(layer.children()).register_forward_pre_hook(
                 lambda *_, i=int(again): calls.__setitem__(i, calls[i] + 1)
             )
-        output = model(*packed_batch(), Mode(recompute=again))
-        (output.mlm_loss + output.relation_loss).backward()
+        output = model(*packed_batch(), ForwardOptions(recompute=again))
+        (output["mlm_loss"][0] + output["relation_loss"][0].sum()).backward()
         found.append(torch.cat([weight.grad.flatten() for weight in model.parameters() if weight.grad is not None]))
     assert calls == [len(model.layers), 2 * len(model.layers)]
     assert torch.equal(*found)
 
 
 def test_objectives_and_positions():
-    none = Stock(config_of("roberta"), objective="none")
-    assert none(*packed_batch()).relation_loss == 0
+    none = HFEncoder(config_of("roberta"), objective="none")
+    assert list(none(*packed_batch())) == ["mlm_loss"]
     assert not any(p.requires_grad for name, p in none.named_parameters() if "linkbert" in name or "pooler" in name)
-    assert Stock(config_of("electra"), objective="nsp").relation_logits(torch.zeros(2, 32)).shape == (2, 2)
-    assert {kind: longest(config_of(kind)) for kind in KINDS} == dict.fromkeys(KINDS, 80)
+    assert HFEncoder(config_of("electra"), objective="nsp").relation_logits(torch.zeros(2, 32)).shape == (2, 2)
+    assert {kind: longest(config_of(kind)) for kind in ARCHITECTURES} == dict.fromkeys(ARCHITECTURES, 80)
     with pytest.raises(ValueError, match="convolution over neighbouring places"):
-        Stock(config_of("deberta-v2", conv_kernel_size=3))
+        HFEncoder(config_of("deberta-v2", conv_kernel_size=3))

@@ -86,7 +86,7 @@ class Oracle:
     training = False
 
     def __init__(self, objective="drp"):
-        self.objective = objective
+        self.objective = find_objective(objective)
         self.config = type("Sizes", (), {"vocab_size": 40})
 
     def eval(self): ...
@@ -97,7 +97,7 @@ class Oracle:
         tokens = torch.full_like(inputs.masked_positions, 7)
         relation = torch.nn.functional.one_hot(self.answers.pop(0), 3).float()
         losses = torch.where(labels == IGNORED, 0.0, 2.0)
-        return Predictions(tokens, losses, relation[:, : 3 if self.objective == "drp" else 2])
+        return Predictions(tokens, losses, relation[:, : max(self.objective.relations, 2)])
 
 
 def test_scores_by_hand(toy_batches, small):

@@ -15,12 +15,12 @@ from torch import Tensor
 from torch.nn import functional
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
 
-from linkbert.model.parts import drop
+from linkbert.model.dropout import drop
 
 LOG2_E = 1.4426950408889634
 
 
-def who_sees(asking: Tensor, pairs: Tensor, *, dense: bool = False) -> Tensor | BlockMask:
+def make_attention_mask(asking: Tensor, pairs: Tensor, *, dense: bool = False) -> Tensor | BlockMask:
     """Tell which places are seen: the numbers of the pairs of Q queries (R, Q) and of all places (R, T) -> a mask.
 
     On a CPU, and where `dense` asks for it (for dropout on the weights), it is bool (R, 1, Q, T). Padding, of pair -1,
@@ -36,7 +36,7 @@ def who_sees(asking: Tensor, pairs: Tensor, *, dense: bool = False) -> Tensor | 
     return create_block_mask(same, rows, None, queries, pairs.shape[1], device=pairs.device)
 
 
-def attend(
+def packed_attention(
     query: Tensor,
     key: Tensor,
     value: Tensor,
@@ -49,8 +49,8 @@ def attend(
 ) -> Tensor:
     """Mix values by the likeness of queries and keys: (R, heads, Q, D), (R, heads, T, D) twice -> (R, heads, Q, D).
 
-    `mask` is that of `who_sees`, `scale` by default D^-1/2. A share `dropout` of the weights is dropped where there is
-    a `drop_key`, see `drop`. `written_out` is the way that is fast where it is compiled for a CPU.
+    `mask` is that of `make_attention_mask`, `scale` by default D^-1/2. A share `dropout` of the weights is dropped
+    where there is a `drop_key`, see `drop`. `written_out` is the way that is fast where it is compiled for a CPU.
     """
     scale = query.shape[-1] ** -0.5 if scale is None else scale
     if isinstance(mask, BlockMask):

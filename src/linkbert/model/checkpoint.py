@@ -1,15 +1,16 @@
 """Encoders on disk: Hugging Face folders, read and written; and the model a run starts from.
 
 In: a folder (ours, or any released BERT's, RoBERTa's, ELECTRA's, DeBERTa's or ModernBERT's) or a hub name. Out: a
-LinkBert (of a BERT) or a Stock (of any other), or a folder that `AutoModel`, `AutoModelForMaskedLM`, of a BERT also
-`BertForPreTraining`, and `AutoTokenizer` open. Weights are safetensors only: a pytorch_model.bin is a pickle, and a
-pickle can run code. Every weight is kept in fp32, whatever the arithmetic of the run.
+LinkBertForPreTraining (of a BERT) or an HFEncoder (of any other), or a folder that `AutoModel`, `AutoModelForMaskedLM`,
+of a BERT also `BertForPreTraining`, and `AutoTokenizer` open. Weights are safetensors only: a pytorch_model.bin is a
+pickle, and a pickle can run code. Every weight is kept in fp32, whatever the arithmetic of the run.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import math
 import re
 import shutil
 from collections.abc import Mapping
@@ -21,13 +22,13 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import CONFIG_MAPPING, MODEL_FOR_MASKED_LM_MAPPING, BertConfig, PretrainedConfig
+from transformers import CONFIG_MAPPING, MODEL_FOR_MASKED_LM_MAPPING, BertConfig, BertModel, PretrainedConfig
 
 from linkbert.config import Config
 from linkbert.files import fetch_from_hub, read_json, replacing, write_json
-from linkbert.model.heads import LinkBert, TwoLosses
-from linkbert.model.hf_encoder import KINDS, Stock, kind_of, longest, new_config
-from linkbert.model.start import look_at_neighbours
+from linkbert.model.fast_bert import LinkBertForPreTraining
+from linkbert.model.heads import PretrainingModel, find_objective
+from linkbert.model.hf_encoder import ARCHITECTURES, HFEncoder, longest, new_config, spec_of
 
 log = logging.getLogger(__name__)
 
@@ -35,14 +36,20 @@ log = logging.getLogger(__name__)
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 VOCABULARY_FILES = ("vocab.txt", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
 HUB_FILES = ("config.json", "model*.safetensors", INDEX, *VOCABULARY_FILES)
-RELATION_HEADS = ("cls.seq_relationship.weight", "linkbert.relation.weight")  # of a LinkBert, of a Stock
+RELATION_HEADS = (
+    "cls.seq_relationship.weight",
+    "linkbert.relation.weight",
+)  # of a BERT, of another
 LINKED_ROW = "cls.linked_relationship.weight"
 TOKENS = {"[PAD]": 0, "[CLS]": 2, "[SEP]": 3}  # where a trained vocabulary of ours has them
+
+SCORE = 12.0  # of the place looked at, before the softmax; by words alone others have up to about 8 among 512
+SPREAD = 1.25  # 1 would space frequencies evenly, and places 2 * hidden / heads apart would look alike
 
 
 def start_model(
     config: Config, vocabulary_size: int, *, counts: np.ndarray | None = None, tokens: Mapping[str, int] = TOKENS
-) -> TwoLosses:
+) -> PretrainingModel:
     """Make the model a run starts from, as `config.init` says: random (by `config.weight_init`), or one that exists.
 
     An encoder from a folder keeps its own sizes; whoever calls has seen that its vocabulary is the store's (its matrix
@@ -82,13 +89,13 @@ def start_model(
     setattr(own, "attention_dropout" if modern else "attention_probs_dropout_prob", config.attention_probs_dropout_prob)
     model = make_model(own, weights, objective=config.objective, seed=config.seed)
     if config.init == "none" and config.weight_init == "positional":
-        if isinstance(model, LinkBert):
-            look_at_neighbours(model.bert)
+        if isinstance(model, LinkBertForPreTraining):
+            init_positional(model.bert)
         else:
             log.info("start=neighbours is BERT's: %s starts with random weights", own.model_type)
-    if isinstance(model, Stock) and model.segments < 2:
+    if isinstance(model, HFEncoder) and model.segments < 2:
         log.info("%s has no segment ids: A and B are told apart by [SEP] alone", own.model_type)
-    kind = kind_of(own)
+    kind = spec_of(own)
     if counts is not None and kind.dense not in weights:
         shares = functional.pad(torch.from_numpy(counts + 1.0), (0, own.vocab_size - len(counts)), value=1.0)
         with torch.no_grad():
@@ -96,7 +103,9 @@ def start_model(
     return model
 
 
-def make_model(config: PretrainedConfig, weights: dict[str, Tensor], *, objective: str, seed: int = 0) -> TwoLosses:
+def make_model(
+    config: PretrainedConfig, weights: dict[str, Tensor], *, objective: str, seed: int = 0
+) -> PretrainingModel:
     """Build a model from weights under its masked-LM class's names; what they lack starts as `start_model` says.
 
     No weights at all is a random start. Weights of another shape, or an encoder with holes, are a ValueError.
@@ -104,9 +113,9 @@ def make_model(config: PretrainedConfig, weights: dict[str, Tensor], *, objectiv
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if isinstance(config, BertConfig):
-            model: TwoLosses = LinkBert(config, objective=objective)
+            model: PretrainingModel = LinkBertForPreTraining(config, objective=objective)
         else:
-            model = Stock(config, objective=objective)
+            model = HFEncoder(config, objective=objective)
     if not weights:
         return model
     own, again = model.state_dict(), tied_names(model)
@@ -123,7 +132,7 @@ def make_model(config: PretrainedConfig, weights: dict[str, Tensor], *, objectiv
             raise ValueError(f"the encoder's {name} has shape {shapes}; config.json and weights do not belong together")
     model.load_state_dict({name: value for name, value in weights.items() if name in own}, strict=False)
     with torch.no_grad():
-        dense = kind_of(config).dense
+        dense = spec_of(config).dense
         if dense in missing:
             if own[dense].shape[0] == own[dense].shape[1]:
                 model.get_parameter(dense).copy_(torch.eye(len(own[dense])))
@@ -161,15 +170,15 @@ def read_encoder(folder: Path) -> tuple[PretrainedConfig, dict[str, Tensor]]:
         raise ValueError(f"{folder} is not a Hugging Face folder: it has no config.json")
     settings = read_json(folder / "config.json")
     name = settings.get("model_type") if isinstance(settings, dict) else None
-    if name not in KINDS:
-        raise ValueError(f"{folder} holds a model of type {name!r}; linkbert continues {', '.join(KINDS)}")
+    if name not in ARCHITECTURES:
+        raise ValueError(f"{folder} holds a model of type {name!r}; linkbert continues {', '.join(ARCHITECTURES)}")
     if settings.get("position_embedding_type", "absolute") != "absolute" or settings.get("is_decoder"):
         raise ValueError(f"{folder} is not a plain encoder (relative positions added to a {name}, or a decoder)")
     config: Any = CONFIG_MAPPING[name].from_dict(settings)
     weights = plain_names(read_weights(folder), encoder_name(config))
     if name.startswith("deberta"):
         config.legacy = "cls.predictions.bias" in weights
-    kind = kind_of(config)
+    kind = spec_of(config)
     bias = weights.pop(kind.decoder.replace(".weight", ".bias"), None)
     if bias is not None:
         weights.setdefault(kind.bias, bias)
@@ -242,20 +251,26 @@ def plain_names(weights: dict[str, Tensor], encoder: str) -> dict[str, Tensor]:
     return plain
 
 
-def load_model(folder: Path) -> TwoLosses:
+def load_model(folder: Path) -> PretrainingModel:
     """Open a checkpoint with its relation head; a BERT's folder without a linked row has BERT's two relations."""
     config, weights = read_encoder(folder)
     return make_model(config, weights, objective=objective_of(config, weights))
 
 
 def objective_of(config: PretrainedConfig, weights: dict[str, Tensor]) -> str:
-    """Tell what a checkpoint was trained for: as its config.json says, else by the rows of its relation head."""
-    named = getattr(config, "linkbert_objective", None) or ("drp" if LINKED_ROW in weights else "nsp")
-    return "none" if named == "mlm" else named  # as an earlier version called it
+    """Return what a checkpoint was trained for: as its config.json says, else by the rows of its relation head."""
+    by_rows = "drp" if LINKED_ROW in weights else "nsp"
+    named = getattr(config, "linkbert_objective", None) or by_rows
+    try:
+        find_objective(named)
+    except ValueError as error:
+        log.warning("its objective %s is not installed (%s): the model is read as one of %s", named, error, by_rows)
+        return by_rows
+    return named
 
 
 def write_model(
-    model: TwoLosses,
+    model: PretrainingModel,
     folder: Path,
     *,
     vocabulary_folder: Path,
@@ -283,7 +298,7 @@ def write_model(
         (folder / "README.md").write_text(card, encoding="utf-8")
 
 
-def save_model(model: TwoLosses, folder: Path, *, vocabulary_folder: Path, card: str | None = None) -> None:
+def save_model(model: PretrainingModel, folder: Path, *, vocabulary_folder: Path, card: str | None = None) -> None:
     """Write a Hugging Face folder under a temporary name and rename it: it is whole or it is not there."""
     with replacing(folder) as part:
         part.mkdir()
@@ -306,3 +321,33 @@ def find_encoder(name: str, said: str = "") -> Path:
         raise ValueError(f"{said or name}: there is no such folder")
     remedy = "fetch config.json, model.safetensors and its tokenizer elsewhere and give their folder"
     return fetch_from_hub(name, HUB_FILES, said or name, remedy)
+
+
+@torch.no_grad()
+def init_positional(bert: BertModel) -> None:
+    """Set the position embeddings to waves and the first layer's heads to shifts of them, in place.
+
+    A place p has sin(w p) and cos(w p) for hidden / 2 frequencies w between 0 and pi, so close to evenly spread that
+    two places are nearly orthogonal. To look a step on is to turn each wave by its w: a rotation, which a query can
+    make. Waves are twice as large as the words that they are added to, so they are half of the normed input's square.
+    """
+    config, table = bert.config, bert.get_parameter("embeddings.position_embeddings.weight")  # (P, H)
+    waves, size = config.hidden_size // 2, config.hidden_size // config.num_attention_heads
+    frequencies = math.pi * ((torch.arange(waves) + 0.5) / waves) ** SPREAD
+    angles = torch.arange(len(table))[:, None] * frequencies  # (P, waves)
+    table[:, : 2 * waves] = 2 * config.initializer_range * torch.stack([angles.sin(), angles.cos()], -1).flatten(1)
+    query, key = (
+        bert.get_parameter(f"encoder.layer.0.attention.self.{name}.weight").view(-1, size, config.hidden_size)
+        for name in ("query", "key")
+    )
+    gain = math.sqrt(2 * SCORE / math.sqrt(size))  # in queries and in keys alike
+    for head in range(config.num_attention_heads):
+        shift = head // 2 + 1 if head % 2 else -(head // 2 + 1)
+        mine = torch.arange(head, waves, config.num_attention_heads)[: size // 2]  # waves of all lengths for each head
+        sine, cosine = 2 * mine, 2 * mine + 1  # columns
+        first = torch.arange(len(mine)) * 2  # rows
+        turn = frequencies[mine] * shift
+        query[head], key[head] = 0, 0
+        key[head, first, sine] = key[head, first + 1, cosine] = gain
+        query[head, first, sine] = query[head, first + 1, cosine] = gain * turn.cos()
+        query[head, first, cosine], query[head, first + 1, sine] = gain * turn.sin(), -gain * turn.sin()

@@ -8,41 +8,24 @@ arithmetic, which autocast would widen to fp32; and the last layer computes only
 
 from __future__ import annotations
 
+import copy
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional
 from torch.nn.attention.flex_attention import BlockMask
 from torch.utils.checkpoint import checkpoint
-from transformers import BertModel
-from transformers.models.bert.modeling_bert import BertEmbeddings, BertLayer
+from transformers import BertConfig, BertModel
+from transformers.models.bert.modeling_bert import BertEmbeddings, BertLayer, BertPredictionHeadTransform
 
-from linkbert.model.attention import attend, who_sees
-from linkbert.model.parts import drop, linear, look_up, norm
+from linkbert.model.attention import make_attention_mask, packed_attention
+from linkbert.model.dropout import drop
+from linkbert.model.heads import EXACT, ForwardOptions, Heads, Inputs, PretrainingModel
+from linkbert.model.loss import masked_token_loss
 
-
-class Mode(NamedTuple):
-    """How a forward pass computes.
-
-    `keys`, one and three for each layer, decide the dropout (see `dropout_keys`); none is no dropout. `written_out` is
-    how attention and loss are fast where they are compiled for a CPU (see attention.py and loss.py). `slots` is how
-    many places of a row somebody reads, at most: the last layer computes no others; 0 is all. `recompute` keeps for the
-    gradients only what enters a layer.
-    """
-
-    dtype: torch.dtype = torch.float32
-    keys: tuple[Tensor, ...] = ()
-    written_out: bool = False
-    slots: int = 0
-    recompute: bool = False
-
-    def of_layer(self, number: int) -> Mode:
-        """Give the mode of a layer: with its three keys alone, so that all layers' calls look the same."""
-        return self._replace(keys=self.keys[3 * number + 1 : 3 * number + 4])
-
-
-EXACT = Mode()
+FEW_LAYERS = 4  # so few are compiled as a whole, which saves a fifth of a step of tiny, and nothing of MiniLM's
 
 
 def encode(
@@ -53,7 +36,7 @@ def encode(
     pairs: Tensor,
     *,
     only: Tensor | None = None,
-    mode: Mode = EXACT,
+    mode: ForwardOptions = EXACT,
 ) -> Tensor:
     """Encode tokens, (R, T) -> (R, T, H) in the mode's arithmetic; a place sees the places of its own pair.
 
@@ -62,7 +45,7 @@ def encode(
     layer's attention is computed for them alone.
     """
     dense = bool(mode.keys) and bert.config.attention_probs_dropout_prob > 0
-    mask = who_sees(pairs, pairs, dense=dense)
+    mask = make_attention_mask(pairs, pairs, dense=dense)
     hidden = bert.embeddings(input_ids, token_type_ids, positions, mode)
     *layers, last = bert.encoder.layer
     for number, layer in enumerate(layers):
@@ -74,7 +57,7 @@ def encode(
     if not mode.slots:
         return last(hidden, mask, mode, only=only)
     asked, found = give_slots(only, pairs.shape, mode.slots)
-    mask = who_sees(pairs.gather(1, asked), pairs, dense=dense)
+    mask = make_attention_mask(pairs.gather(1, asked), pairs, dense=dense)
     return last(hidden, mask, mode, asked=asked, only=found)
 
 
@@ -100,7 +83,7 @@ class Embeddings(BertEmbeddings):
     """BertEmbeddings that compute as `encode` wants it; see `adopt`."""
 
     def forward(  # type: ignore[override]
-        self, input_ids: Tensor, token_type_ids: Tensor, positions: Tensor, mode: Mode
+        self, input_ids: Tensor, token_type_ids: Tensor, positions: Tensor, mode: ForwardOptions
     ) -> Tensor:
         """Look tokens, segments and positions up: (R, T) thrice -> (R, T, H)."""
         parts: Any = self  # torch types a module's parts as tensors
@@ -122,7 +105,7 @@ class Layer(BertLayer):
         self,
         hidden: Tensor,
         mask: Tensor | BlockMask,
-        mode: Mode,
+        mode: ForwardOptions,
         *,
         asked: Tensor | None = None,
         only: Tensor | None = None,
@@ -146,7 +129,7 @@ class Layer(BertLayer):
         )
         keys = mode.keys or (None, None, None)
         options = {"dropout": attention.dropout.p, "drop_key": keys[2], "written_out": mode.written_out}
-        seen = attend(query, key, value, mask, **options)
+        seen = packed_attention(query, key, value, mask, **options)
         seen = seen.transpose(1, 2).flatten(2)
         if only is not None:
             seen, asking = (each.flatten(0, 1).index_select(0, only) for each in (seen, asking))
@@ -163,3 +146,111 @@ def adopt(bert: BertModel) -> BertModel:
     for layer in bert.encoder.layer:
         layer.__class__ = Layer
     return bert
+
+
+class Transform(BertPredictionHeadTransform):
+    """A BertPredictionHeadTransform in the arithmetic of its input."""
+
+    def forward(self, states: Tensor) -> Tensor:  # type: ignore[override]
+        """Transform states: (M, H) -> (M, H)."""
+        return norm(self.LayerNorm, self.transform_act_fn(linear(self.dense, states)))
+
+
+class LinkBertForPreTraining(PretrainingModel):
+    """A BERT with the two losses, its forward pass written out."""
+
+    def __init__(self, bert_config: BertConfig, *, objective: str = "drp") -> None:
+        super().__init__()
+        self.config = copy.deepcopy(bert_config)
+        self.config._attn_implementation = "sdpa"
+        self.config.architectures = ["BertForPreTraining"]
+        self.set_objective(objective)
+        self.bert = adopt(BertModel(self.config))
+        self.cls = Heads(self.config, linked=self.objective.relations == 3)
+        self.cls.apply(self.bert._init_weights)
+        head = self.cls.predictions
+        head.transform.__class__ = Transform
+        if self.config.tie_word_embeddings:
+            head.decoder.weight = self.bert.embeddings.word_embeddings.weight
+        head.decoder.bias = head.bias
+        if not self.objective.relations:
+            self.bert.get_submodule("pooler").requires_grad_(False)
+            self.cls.seq_relationship.requires_grad_(False)
+
+    @property
+    def layers(self) -> nn.ModuleList:  # type: ignore[override]
+        """The layers of the encoder."""
+        return self.bert.encoder.layer
+
+    def encode(self, inputs: Inputs, *, mode: ForwardOptions = EXACT, every: bool = False) -> tuple[Tensor, ...]:
+        """Encode tokens; see `PretrainingModel.encode`."""
+        if every:
+            flat = encode(self.bert, *inputs[:4], mode=mode).flatten(0, 1)  # (R * T, H)
+            return flat.index_select(0, inputs.masked_positions), flat.index_select(0, inputs.first), flat
+        only = torch.cat([inputs.first, inputs.masked_positions])
+        states = encode(self.bert, *inputs[:4], only=only, mode=mode)
+        return states[len(inputs.first) :], states[: len(inputs.first)]
+
+    def parts_to_compile(self) -> list[nn.Module]:
+        """Give the modules that are compiled: the whole, or of a deep model its parts: start-up grows with layers."""
+        parts = [self.bert.embeddings, *self.layers, self.cls.predictions.transform]
+        return parts if len(self.layers) > FEW_LAYERS else [self]
+
+    def token_logits(self, states: Tensor) -> Tensor:
+        """Score the vocabulary: (M, H) -> (M, V)."""
+        head = self.cls.predictions
+        return linear(head.decoder, head.transform(states))
+
+    def masked_loss(self, states: Tensor, labels: Tensor, mode: ForwardOptions) -> Tensor:
+        """Sum the losses of masked tokens without their logits: (M, H), (M,) -> ()."""
+        head = self.cls.predictions
+        tokens, decoder = head.transform(states), head.decoder
+        return masked_token_loss(tokens, decoder.weight, decoder.bias, labels, compiled=mode.written_out)
+
+    def relation_logits(self, first: Tensor) -> Tensor:
+        """Score the relations of each pair from its [CLS]: (P, H) -> (P, 2), or (P, 3) with drp."""
+        return self.cls.relation_logits(self.bert.get_submodule("pooler")(first[:, None].float()))
+
+
+def linear(layer: nn.Linear, x: Tensor) -> Tensor:
+    """Apply a layer of fp32 weights in the arithmetic of its input."""
+    return functional.linear(x, layer.weight.to(x.dtype), layer.bias.to(x.dtype))
+
+
+def norm(layer: nn.LayerNorm, x: Tensor) -> Tensor:
+    """Normalise in fp32 and return to the arithmetic of the input."""
+    return functional.layer_norm(x.float(), layer.normalized_shape, layer.weight, layer.bias, layer.eps).to(x.dtype)
+
+
+@torch.library.custom_op("linkbert::look_up", mutates_args=())
+def look_up(table: Tensor, numbers: Tensor) -> Tensor:
+    """Take rows of a table, (V, H), (B, T) -> (B, T, H); opaque to the compiler, for the sake of its gradient."""
+    return functional.embedding(numbers, table)
+
+
+@torch.library.custom_op("linkbert::look_up_gradient", mutates_args=())
+def look_up_gradient(gradient: Tensor, numbers: Tensor, rows: int) -> Tensor:
+    """Add gradients up by row, in the order of their places."""
+    return torch.ops.aten.embedding_dense_backward(gradient, numbers, rows, -1, False)
+
+
+@look_up.register_fake
+def _(table: Tensor, numbers: Tensor) -> Tensor:
+    return table.new_empty((*numbers.shape, table.shape[1]))
+
+
+@look_up_gradient.register_fake
+def _(gradient: Tensor, numbers: Tensor, rows: int) -> Tensor:  # noqa: ARG001
+    return gradient.new_empty((rows, gradient.shape[-1]))
+
+
+def _keep(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:  # noqa: ARG001
+    ctx.save_for_backward(inputs[1])
+    ctx.rows = len(inputs[0])
+
+
+def _gradient(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+    return look_up_gradient(gradient, ctx.saved_tensors[0], ctx.rows), None
+
+
+look_up.register_autograd(_gradient, setup_context=_keep)

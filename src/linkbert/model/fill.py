@@ -13,8 +13,8 @@ from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from linkbert.model.checkpoint import RELATION_HEADS, VOCABULARY_FILES, make_model, objective_of, read_encoder
-from linkbert.model.heads import Inputs, TwoLosses
-from linkbert.model.hf_encoder import kind_of, longest
+from linkbert.model.heads import Inputs, PretrainingModel
+from linkbert.model.hf_encoder import longest, spec_of
 from linkbert.records import RELATIONS
 
 
@@ -76,12 +76,12 @@ def alone(input_ids: Tensor, token_type_ids: Tensor, masked: Tensor) -> Inputs:
     return Inputs(input_ids, token_type_ids, places, torch.zeros_like(input_ids), first, masked)
 
 
-def open_for(folder: Path, *, relations: bool) -> tuple[TwoLosses, PreTrainedTokenizerBase]:
+def open_for(folder: Path, *, relations: bool) -> tuple[PretrainingModel, PreTrainedTokenizerBase]:
     """Open a model and its tokenizer for a question about relations, or masks; a ValueError without that head."""
     config, weights = read_encoder(Path(folder))
     objective = objective_of(config, weights)
     there = objective != "none" and not weights.keys().isdisjoint(RELATION_HEADS)
-    if not (there if relations else kind_of(config).dense in weights):
+    if not (there if relations else spec_of(config).dense in weights):
         what = "relation head" if relations else "masked-token head"
         raise ValueError(f"{folder} has no trained {what}; pretrain it first: linkbert pretrain STORE init={folder}")
     if not any((Path(folder) / name).is_file() for name in VOCABULARY_FILES[:2]):  # transformers would make one up

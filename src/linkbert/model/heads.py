@@ -8,21 +8,18 @@ head runs at the masked positions only: they are 15 % of the tokens, and in a sm
 
 from __future__ import annotations
 
-import copy
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import BertConfig, BertModel, PretrainedConfig
-from transformers.models.bert.modeling_bert import BertLMPredictionHead, BertPredictionHeadTransform
+from transformers import BertConfig, PretrainedConfig
+from transformers.models.bert.modeling_bert import BertLMPredictionHead
 
-from linkbert.model.fast_bert import EXACT, Mode, adopt, encode
-from linkbert.model.loss import CHUNK, masked_token_loss
-from linkbert.model.parts import linear, norm
+from linkbert import registry
+from linkbert.model.loss import CHUNK
 from linkbert.records import IGNORED
-
-FEW_LAYERS = 4  # so few are compiled as a whole, which saves a fifth of a step of tiny, and nothing of MiniLM's
 
 
 class Inputs(NamedTuple):
@@ -41,28 +38,91 @@ class Inputs(NamedTuple):
         return cls(*(getattr(batch, name) for name in cls._fields))
 
 
-class Output(NamedTuple):
-    """What a training step needs: sums over the batch, fp32 scalars; whoever knows the global counts divides.
+class Labelled(NamedTuple):
+    """A batch with its labels, all int64; IGNORED where a slot is only padding."""
 
-    Those of the relations are by true relation (contiguous, random, linked), and 0 where the objective has none.
+    inputs: Inputs
+    masked_labels: Tensor  # (M,)
+    relations: Tensor  # (P,)
+
+
+Sums = dict[str, tuple[Tensor, Tensor]]  # of a batch by name: sum and count, () each, or (3,) by relation
+
+
+class Encoded(NamedTuple):
+    """What an objective sees: the states of a batch, and the model for its heads."""
+
+    model: PretrainingModel
+    masked: Tensor  # (M, H), at the masked places
+    first: Tensor  # (P, H), at each pair's [CLS]
+    every: Tensor | None  # (R * T, H), at all places, where the objective asks for them
+    options: ForwardOptions
+
+
+class Objective:
+    """What a model is trained for: BERT's masked tokens, by itself the objective `none`. Others are subclasses.
+
+    `reports` names what `loss` gives, each with its width: 1, or 3 for one by relation (contiguous, random, linked).
+    `over` names those that are minimised, and what each is averaged over in the global batch: masked (tokens), pairs,
+    or the pairs of a relation; the others are shown only. `relations` is how many rows of the relation head are
+    trained. `every` asks for the states of all places. A subclass that has weights of its own makes them in `modules`.
+
+    Of every name the journal, TensorBoard and the reports show the sums of `loss` divided by the counts.
     """
 
-    mlm_loss: Tensor  # () summed over masked tokens
-    relation_losses: Tensor  # (3,) summed over pairs
-    relation_correct: Tensor  # (3,) int64, pairs whose relation was ranked first
+    relations = 0
+    every = False
+    reports: Mapping[str, int] = {"mlm_loss": 1}
+    over: Mapping[str, str] = {"mlm_loss": "masked"}
 
-    @property
-    def relation_loss(self) -> Tensor:
-        """Sum the relation losses of all pairs: ()."""
-        return self.relation_losses.sum()
+    def modules(self, config: PretrainedConfig) -> nn.Module | None:  # noqa: ARG002
+        """Make the weights that the objective adds; a checkpoint has them as `objective_head.*`."""
+        return None
+
+    def loss(self, encoded: Encoded, batch: Labelled) -> Sums:
+        """Sum losses and metrics of a batch by name: {"mlm_loss": (sum (), count ())}, fp32 and int64."""
+        labels = batch.masked_labels
+        return {"mlm_loss": (encoded.model.masked_loss(encoded.masked, labels, encoded.options), count(labels))}
 
 
-def sum_by_relation(scores: Tensor, relations: Tensor) -> tuple[Tensor, Tensor]:
-    """Sum losses and right answers of pairs by true relation: (P, 2 or 3) fp32, (P,) -> (3,) fp32, (3,) int64."""
+class WithRelations(Objective):
+    """Masked tokens and the relation of two segments: three (DRP; paper, section 4.2) or BERT's two (NSP)."""
+
+    reports: Mapping[str, int] = {"mlm_loss": 1, "relation_loss": 3, "relation_accuracy": 3}
+    over: Mapping[str, str] = {"mlm_loss": "masked", "relation_loss": "pairs"}
+
+    def __init__(self, relations: int) -> None:
+        self.relations = relations
+
+    def loss(self, encoded: Encoded, batch: Labelled) -> Sums:
+        """Sum the losses, and the pairs whose relation was ranked first, by true relation."""
+        logits = encoded.model.relation_logits(encoded.first).float()
+        losses, correct, pairs = sum_by_relation(logits, batch.relations)
+        return super().loss(encoded, batch) | {"relation_loss": (losses, pairs), "relation_accuracy": (correct, pairs)}
+
+
+DRP, NSP, NONE = WithRelations(3), WithRelations(2), Objective()
+
+
+def find_objective(name: str) -> Objective:
+    """Return an objective by its name or `package.module:name`; ValueError where it is none."""
+    found = registry.find("objectives", name)
+    if not isinstance(found, Objective):
+        raise ValueError(f"objective={name} must name an object of a subclass of linkbert.model.heads.Objective")
+    return found
+
+
+def count(labels: Tensor) -> Tensor:
+    """Count the labels that are not IGNORED: ()."""
+    return (labels != IGNORED).sum()
+
+
+def sum_by_relation(scores: Tensor, relations: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Sum losses, right answers and pairs by true relation: (P, 2 or 3) fp32, (P,) -> (3,) fp32, (3,), (3,) int64."""
     losses = functional.cross_entropy(scores, relations, ignore_index=IGNORED, reduction="none")
     true = relations[:, None] == torch.arange(3, device=relations.device)  # (P, 3)
     right = scores.argmax(-1) == relations
-    return (losses[:, None] * true).sum(0), (right[:, None] & true).sum(0)
+    return (losses[:, None] * true).sum(0), (right[:, None] & true).sum(0), true.sum(0)
 
 
 class Predictions(NamedTuple):
@@ -88,33 +148,62 @@ class Heads(nn.Module):
         return rows if self.linked_relationship is None else torch.cat([rows, self.linked_relationship(pooled)], dim=-1)
 
 
-class TwoLosses(nn.Module):
+class ForwardOptions(NamedTuple):
+    """How a forward pass computes.
+
+    `keys`, one and three for each layer, decide the dropout (see `dropout_keys`); none is no dropout. `written_out` is
+    how attention and loss are fast where they are compiled for a CPU (see attention.py and loss.py). `slots` is how
+    many places of a row somebody reads, at most: the last layer computes no others; 0 is all. `recompute` keeps for the
+    gradients only what enters a layer.
+    """
+
+    dtype: torch.dtype = torch.float32
+    keys: tuple[Tensor, ...] = ()
+    written_out: bool = False
+    slots: int = 0
+    recompute: bool = False
+
+    def of_layer(self, number: int) -> ForwardOptions:
+        """Give the mode of a layer: with its three keys alone, so that all layers' calls look the same."""
+        return self._replace(keys=self.keys[3 * number + 1 : 3 * number + 4])
+
+
+EXACT = ForwardOptions()
+
+
+class PretrainingModel(nn.Module):
     """An encoder with a masked-token head and a relation head (paper, section 4), whatever its architecture.
 
-    `objective` is drp (three relations), nsp (BERT's two) or none (pooler and relation head stay as they start). A
+    Its objective says what is trained: pooler and relation head stay as they start where that has no relations. A
     subclass encodes, and scores what was encoded.
     """
 
     config: PretrainedConfig
-    objective: str
+    objective: Objective
     layers: nn.ModuleList  # of the encoder
 
+    def set_objective(self, name: str) -> None:
+        """Take an objective and make the weights that it adds; config.json keeps its name."""
+        self.objective = find_objective(name)
+        self.config.linkbert_objective = name  # Hugging Face carries what it does not know
+        self.objective_head = self.objective.modules(self.config)
+
     def parts_to_compile(self) -> list[nn.Module]:
-        """Give the modules that are compiled, each by itself; layers that are share what one is compiled to.
+        """Return the modules that are compiled, each by itself; layers that are share what one is compiled to.
 
         None where we never compiled the architecture: transformers' own forward passes.
         """
         return []
 
-    def encode(self, inputs: Inputs, *, mode: Mode = EXACT) -> tuple[Tensor, Tensor]:
-        """Encode tokens; give the states at the masked places and at each pair's [CLS]: (M, H), (P, H)."""
+    def encode(self, inputs: Inputs, *, mode: ForwardOptions = EXACT, every: bool = False) -> tuple[Tensor, ...]:
+        """Encode tokens; return states: of masked places (M, H), of each [CLS] (P, H), with `every` of all (R*T, H)."""
         raise NotImplementedError
 
     def token_logits(self, states: Tensor) -> Tensor:
         """Score the vocabulary: (M, H) -> (M, V)."""
         raise NotImplementedError
 
-    def masked_loss(self, states: Tensor, labels: Tensor, mode: Mode) -> Tensor:  # noqa: ARG002
+    def masked_loss(self, states: Tensor, labels: Tensor, mode: ForwardOptions) -> Tensor:  # noqa: ARG002
         """Sum the losses of masked tokens: (M, H), (M,) -> ()."""
         logits = self.token_logits(states).float()
         return functional.cross_entropy(logits, labels, ignore_index=IGNORED, reduction="sum")
@@ -123,22 +212,20 @@ class TwoLosses(nn.Module):
         """Score the relations of each pair from its [CLS]: (P, H) -> (P, 2), or (P, 3) with drp."""
         raise NotImplementedError
 
-    def forward(self, inputs: Inputs, masked_labels: Tensor, relations: Tensor, mode: Mode = EXACT) -> Output:
-        """Sum the losses of a batch; `mode` is the arithmetic and the dropout.
+    def forward(self, inputs: Inputs, masked_labels: Tensor, relations: Tensor, mode: ForwardOptions = EXACT) -> Sums:
+        """Sum what the objective reports of a batch; `mode` is the arithmetic and the dropout.
 
-        masked_labels (M,) and relations (P,) are IGNORED where a slot only fills up.
+        masked_labels (M,) and relations (P,) are IGNORED where a slot is only padding.
         """
-        states, first_states = self.encode(inputs, mode=mode)
-        mlm_loss = self.masked_loss(states, masked_labels, mode)
-        if self.objective == "none":
-            return Output(mlm_loss, mlm_loss.new_zeros(3), relations.new_zeros(3))
-        return Output(mlm_loss, *sum_by_relation(self.relation_logits(first_states).float(), relations))
+        states = self.encode(inputs, mode=mode, every=self.objective.every)
+        encoded = Encoded(self, states[0], states[1], states[2] if self.objective.every else None, mode)
+        return self.objective.loss(encoded, Labelled(inputs, masked_labels, relations))
 
     @torch.no_grad()
     @torch.compiler.set_stance("force_eager")  # its batches have many shapes
     def predict(self, inputs: Inputs, masked_labels: Tensor | None = None) -> Predictions:
         """Predict masked tokens and relations; in fp32, without dropout; masked_labels as in `forward`."""
-        states, first_states = self.encode(inputs)
+        states, first_states, *_ = self.encode(inputs)
         labels = torch.full_like(inputs.masked_positions, IGNORED) if masked_labels is None else masked_labels
         tokens, losses = torch.empty_like(labels), labels.new_empty(labels.shape, dtype=torch.float32)
         for part in torch.arange(len(labels), device=labels.device).split(CHUNK):
@@ -146,65 +233,3 @@ class TwoLosses(nn.Module):
             tokens[part] = logits.argmax(-1)
             losses[part] = functional.cross_entropy(logits, labels[part], ignore_index=IGNORED, reduction="none")
         return Predictions(tokens, losses, self.relation_logits(first_states).float().softmax(-1))
-
-
-class Transform(BertPredictionHeadTransform):
-    """A BertPredictionHeadTransform in the arithmetic of its input."""
-
-    def forward(self, states: Tensor) -> Tensor:  # type: ignore[override]
-        """Transform states: (M, H) -> (M, H)."""
-        return norm(self.LayerNorm, self.transform_act_fn(linear(self.dense, states)))
-
-
-class LinkBert(TwoLosses):
-    """A BERT with the two losses, its forward pass written out."""
-
-    def __init__(self, bert_config: BertConfig, *, objective: str = "drp") -> None:
-        super().__init__()
-        self.config = copy.deepcopy(bert_config)
-        self.config._attn_implementation = "sdpa"
-        self.config.architectures = ["BertForPreTraining"]
-        self.config.linkbert_objective = objective  # config.json keeps it; Hugging Face carries what it does not know
-        self.objective = objective
-        self.bert = adopt(BertModel(self.config))
-        self.cls = Heads(self.config, linked=objective == "drp")
-        self.cls.apply(self.bert._init_weights)
-        head = self.cls.predictions
-        head.transform.__class__ = Transform
-        if self.config.tie_word_embeddings:
-            head.decoder.weight = self.bert.embeddings.word_embeddings.weight
-        head.decoder.bias = head.bias
-        if objective == "none":
-            self.bert.get_submodule("pooler").requires_grad_(False)
-            self.cls.seq_relationship.requires_grad_(False)
-
-    @property
-    def layers(self) -> nn.ModuleList:  # type: ignore[override]
-        """The layers of the encoder."""
-        return self.bert.encoder.layer
-
-    def encode(self, inputs: Inputs, *, mode: Mode = EXACT) -> tuple[Tensor, Tensor]:
-        """Encode tokens; see `TwoLosses.encode`."""
-        only = torch.cat([inputs.first, inputs.masked_positions])
-        states = encode(self.bert, *inputs[:4], only=only, mode=mode)
-        return states[len(inputs.first) :], states[: len(inputs.first)]
-
-    def parts_to_compile(self) -> list[nn.Module]:
-        """Give the modules that are compiled: the whole, or of a deep model its parts: start-up grows with layers."""
-        parts = [self.bert.embeddings, *self.layers, self.cls.predictions.transform]
-        return parts if len(self.layers) > FEW_LAYERS else [self]
-
-    def token_logits(self, states: Tensor) -> Tensor:
-        """Score the vocabulary: (M, H) -> (M, V)."""
-        head = self.cls.predictions
-        return linear(head.decoder, head.transform(states))
-
-    def masked_loss(self, states: Tensor, labels: Tensor, mode: Mode) -> Tensor:
-        """Sum the losses of masked tokens without their logits: (M, H), (M,) -> ()."""
-        head = self.cls.predictions
-        tokens, decoder = head.transform(states), head.decoder
-        return masked_token_loss(tokens, decoder.weight, decoder.bias, labels, compiled=mode.written_out)
-
-    def relation_logits(self, first: Tensor) -> Tensor:
-        """Score the relations of each pair from its [CLS]: (P, H) -> (P, 2), or (P, 3) with drp."""
-        return self.cls.relation_logits(self.bert.get_submodule("pooler")(first[:, None].float()))

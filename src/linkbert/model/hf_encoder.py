@@ -1,9 +1,10 @@
-"""Encoders beyond BERT, as transformers has them, behind the interface of `LinkBert`.
+"""Encoders beyond BERT, as transformers has them, behind the interface of `LinkBertForPreTraining`.
 
-In: a batch of packed rows, as for `LinkBert`. Out: the same summed losses and predictions. The modules are those of
-transformers' masked-LM class, under its names, so a checkpoint opens there as it is; the relation head lies beside them
-as `linkbert.*`. Attention within a pair is handed to the encoder through transformers' AttentionInterface: every layer
-calls `attend_packed`, which is told the pair of each place. DeBERTa has an attention of its own, and takes a mask.
+In: a batch of packed rows, as for `LinkBertForPreTraining`. Out: the same summed losses and predictions. The modules
+are those of transformers' masked-LM class, under its names, so a checkpoint opens there as it is; the relation head
+lies next to them as `linkbert.*`. Attention within a pair is handed to the encoder through transformers'
+AttentionInterface: every layer calls `attend_packed`, which knows the pair of each place. DeBERTa has an attention of
+its own, and takes a mask.
 Positions count from each pair's start; learnt ones, rotary ones and relative ones follow from that.
 
 What an architecture lacks is done without: where there are no segment ids, A and B are told apart by [SEP] alone.
@@ -33,16 +34,15 @@ from transformers import (
     PretrainedConfig,
 )
 
-from linkbert.model.attention import attend, who_sees
-from linkbert.model.fast_bert import EXACT, Mode
-from linkbert.model.heads import Inputs, TwoLosses
+from linkbert.model.attention import make_attention_mask, packed_attention
+from linkbert.model.heads import EXACT, ForwardOptions, Inputs, PretrainingModel
 
 log = logging.getLogger(__name__)
 PACKED = "linkbert_packed"  # the attention's name in transformers
 
 
 @dataclass(frozen=True)
-class Kind:
+class ArchitectureSpec:
     """What differs between the architectures: where the masked-token head is, and who computes the attention."""
 
     head: Callable[[Any, Tensor], Tensor]  # (M, H) -> (M, V)
@@ -53,32 +53,32 @@ class Kind:
     first_position: Callable[[PretrainedConfig], int] = lambda config: 0  # noqa: ARG005
 
 
-_ROBERTA = Kind(
+_ROBERTA = ArchitectureSpec(
     lambda model, states: model.lm_head(states),
     "lm_head.dense.weight",
     "lm_head.bias",
     "lm_head.decoder.weight",
     first_position=lambda config: config.pad_token_id + 1,
 )
-_DEBERTA = Kind(
+_DEBERTA = ArchitectureSpec(
     lambda model, states: model.lm_predictions(states, model.deberta.embeddings.word_embeddings),
     "lm_predictions.lm_head.dense.weight",
     "lm_predictions.lm_head.bias",
     "lm_predictions.lm_head.decoder.weight",  # there is none: the head takes the word embeddings themselves
     own_attention=True,
 )
-_BERT = Kind(
+_BERT = ArchitectureSpec(
     lambda model, states: model.cls(states),
     "cls.predictions.transform.dense.weight",
     "cls.predictions.bias",
     "cls.predictions.decoder.weight",
 )
-KINDS = {
+ARCHITECTURES = {
     "bert": _BERT,
     "roberta": _ROBERTA,
     "xlm-roberta": _ROBERTA,
     "camembert": _ROBERTA,
-    "electra": Kind(
+    "electra": ArchitectureSpec(
         lambda model, states: model.generator_lm_head(model.generator_predictions(states)),
         "generator_predictions.dense.weight",
         "generator_lm_head.bias",
@@ -86,22 +86,22 @@ KINDS = {
     ),
     "deberta": _DEBERTA,
     "deberta-v2": _DEBERTA,
-    "modernbert": Kind(
+    "modernbert": ArchitectureSpec(
         lambda model, states: model.decoder(model.head(states)), "head.dense.weight", "decoder.bias", "decoder.weight"
     ),
 }
 
 
-def kind_of(config: PretrainedConfig) -> Kind:
+def spec_of(config: PretrainedConfig) -> ArchitectureSpec:
     """Find the kind; a DeBERTa with BERT's masked-token head is one, too."""
     if getattr(config, "legacy", False):
         return replace(_BERT, own_attention=True)
-    return KINDS[config.model_type]
+    return ARCHITECTURES[config.model_type]
 
 
 def longest(config: PretrainedConfig) -> int:
     """Say how many tokens a pair may have: RoBERTa's positions begin after the padding's."""
-    return config.max_position_embeddings - KINDS[config.model_type].first_position(config)
+    return config.max_position_embeddings - ARCHITECTURES[config.model_type].first_position(config)
 
 
 def attend_packed(
@@ -124,8 +124,8 @@ def attend_packed(
     (ModernBERT's local layers). A pair's places lie side by side, so their distance in the row is that in the pair.
     """
     if sliding_window is None and not dropout:
-        return attend(query, key, value, seen, scale=scaling).transpose(1, 2), None
-    mask: Any = who_sees(pairs, pairs, dense=True)
+        return packed_attention(query, key, value, seen, scale=scaling).transpose(1, 2), None
+    mask: Any = make_attention_mask(pairs, pairs, dense=True)
     if sliding_window is not None:
         places = torch.arange(pairs.shape[1], device=pairs.device)
         mask = mask & ((places[:, None] - places).abs() < sliding_window)
@@ -138,7 +138,7 @@ AttentionInterface.register(PACKED, attend_packed)
 AttentionMaskInterface.register(PACKED, lambda *_, **__: None)  # no mask is made: `pairs` says all
 
 
-class Stock(TwoLosses):
+class HFEncoder(PretrainingModel):
     """A masked-LM model of transformers with the two losses.
 
     The pooler is the encoder's own where its class has one, else a layer of the same form.
@@ -147,7 +147,7 @@ class Stock(TwoLosses):
     def __init__(self, config: PretrainedConfig, *, objective: str = "drp") -> None:
         super().__init__()
         config = copy.deepcopy(config)
-        self.kind, self.recomputes = kind_of(config), False
+        self.kind, self.recomputes = spec_of(config), False
         if getattr(config, "conv_kernel_size", 0):
             raise ValueError("this DeBERTa has a convolution over neighbouring places, which would mix packed pairs")
         config._attn_implementation = "eager" if self.kind.own_attention else PACKED
@@ -155,8 +155,8 @@ class Stock(TwoLosses):
         bare: Any = MODEL_MAPPING[type(config)]
         masked_lm = whole(config)
         config.architectures = [type(masked_lm).__name__]
-        config.linkbert_objective = objective  # config.json keeps it; Hugging Face carries what it does not know
-        self.config, self.objective, self.prefix = config, objective, masked_lm.base_model_prefix
+        self.config, self.prefix = config, masked_lm.base_model_prefix
+        self.set_objective(objective)
         for name, module in masked_lm.named_children():
             self.add_module(name, module)
         with torch.device("meta"):
@@ -168,7 +168,9 @@ class Stock(TwoLosses):
             self.encoder.pooler = type(pooler)(config)
         self.linkbert = heads
         for part in (heads, *([self.encoder.pooler] if pooler is not None else ())):
-            part.apply(lambda layer: start_anew(layer, config.initializer_range)).requires_grad_(objective != "none")
+            part.apply(lambda layer: init_weights(layer, config.initializer_range)).requires_grad_(
+                bool(self.objective.relations)
+            )
 
     @property
     def encoder(self) -> Any:
@@ -185,8 +187,8 @@ class Stock(TwoLosses):
         """How many segment ids the encoder tells apart."""
         return getattr(self.config, "type_vocab_size", 0)
 
-    def encode(self, inputs: Inputs, *, mode: Mode = EXACT) -> tuple[Tensor, Tensor]:
-        """Encode tokens; give the states at the masked places and at each pair's [CLS]; see `TwoLosses.encode`."""
+    def encode(self, inputs: Inputs, *, mode: ForwardOptions = EXACT, every: bool = False) -> tuple[Tensor, ...]:
+        """Encode tokens; see `PretrainingModel.encode`."""
         input_ids, types, positions, pairs, first, masked_positions = inputs
         given = {"input_ids": input_ids, "position_ids": positions + self.kind.first_position(self.config)}
         if self.segments:
@@ -198,12 +200,13 @@ class Stock(TwoLosses):
                 layer.forward = partial(checkpoint, layer.forward, use_reentrant=False)  # type: ignore[method-assign]
         with torch.autocast(input_ids.device.type, mode.dtype, enabled=mode.dtype != torch.float32):
             if self.kind.own_attention:
-                mask = who_sees(pairs, pairs, dense=True)[:, 0]
+                mask = make_attention_mask(pairs, pairs, dense=True)[:, 0]
                 output = encoder.encoder(encoder.embeddings(**given, mask=real), mask)
             else:
-                output = encoder(**given, attention_mask=real, pairs=pairs, seen=who_sees(pairs, pairs))
+                output = encoder(**given, attention_mask=real, pairs=pairs, seen=make_attention_mask(pairs, pairs))
         flat = output.last_hidden_state.flatten(0, 1)  # (R * T, H)
-        return flat.index_select(0, masked_positions), flat.index_select(0, first)
+        states = flat.index_select(0, masked_positions), flat.index_select(0, first)
+        return (*states, flat) if every else states
 
     def token_logits(self, states: Tensor) -> Tensor:
         """Score the vocabulary: (M, H) -> (M, V)."""
@@ -217,10 +220,10 @@ class Stock(TwoLosses):
         else:
             pooled = self.encoder.pooler(first[:, None].float())
         scores = self.linkbert["relation"](pooled)
-        return scores if self.objective == "drp" else scores[:, :2]
+        return scores if self.objective.relations == 3 else scores[:, :2]
 
 
-def start_anew(layer: nn.Module, deviation: float) -> None:
+def init_weights(layer: nn.Module, deviation: float) -> None:
     """Give a new layer random weights and no bias."""
     if isinstance(layer, nn.Linear):
         nn.init.normal_(layer.weight, std=deviation)

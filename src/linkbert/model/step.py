@@ -1,18 +1,14 @@
 """The forward pass of a training step, in the run's arithmetic, compiled where that pays back.
 
-In: a LinkBert and the run's Config. Out: a function from a batch to its summed losses. The loop needs to know nothing
-of arithmetic, dropout, compilers or the shapes they like. Weights, their gradients and the losses stay fp32.
+In: a PretrainingModel and the run's Config. Out: a function from a batch to its summed losses. The loop needs to know
+nothing of arithmetic, dropout, compilers or the shapes they like. Weights, their gradients and the losses stay fp32.
 """
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
-import functools
 import logging
 import os
 import shutil
-import time
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -22,28 +18,27 @@ from torch import nn
 
 from linkbert.compiled import checked_torch_cache, torch_cache_folder
 from linkbert.config import Config
-from linkbert.model.fast_bert import Mode
-from linkbert.model.heads import Inputs, LinkBert, Output, TwoLosses
-from linkbert.model.parts import dropout_keys
+from linkbert.model.device import DTYPES, choose_precision, keep_memory
+from linkbert.model.dropout import dropout_keys
+from linkbert.model.fast_bert import LinkBertForPreTraining
+from linkbert.model.heads import ForwardOptions, Inputs, PretrainingModel, Sums
 from linkbert.records import IGNORED
 
 log = logging.getLogger(__name__)
 
-DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 # Compiling costs 10 to 60 s and saves about a third of a step: it pays back from some minutes of training on. On two
 # cores those are 1e14 operations (at about 300 GFLOP/s), on a GPU 1e17 (never measured by us).
 WORTHWHILE_SECONDS = 300  # of a run with a budget, of which nobody knows how much it will compute
 WORTHWHILE = {"cpu": 2e14, "cuda": 1e17}
-M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # of glibc's malloc.h
 
 
 def step_function(
-    model: TwoLosses,
+    model: PretrainingModel,
     config: Config,
     called: nn.Module | None = None,
     *,
     before_compiling: Callable[[], None] = lambda: None,
-) -> Callable[[Any], Output]:
+) -> Callable[[Any], Sums]:
     """Give the function that maps a Batch to its losses; compiled, its batches have one shape.
 
     Dropout follows from torch's generator at the time of the call, so `torch.manual_seed` before a step decides it;
@@ -74,17 +69,18 @@ def step_function(
         warnings.filterwarnings("ignore", "The .grad attribute of a Tensor that is not a leaf")
         for part in parts:
             part.compile(dynamic=False, fullgraph=True)
-    forward: Callable[..., Output] = called or model
+    forward: Callable[..., Sums] = called or model
     in_cache = bool(parts)  # until the first step has compiled
 
-    def compute(batch: Any, seed: torch.Tensor) -> Output:
+    def compute(batch: Any, seed: torch.Tensor) -> Sums:
         slots = query_slots(batch, config, fixed=bool(parts))
         keys = dropout_keys(seed, 3 * len(model.layers) + 1) if model.training else ()
         written_out = bool(parts) and not seed.is_cuda
-        mode = Mode(dtype, keys, written_out, slots, recompute=config.gradient_checkpointing and model.training)
+        recompute = config.gradient_checkpointing and model.training
+        mode = ForwardOptions(dtype, keys, written_out, slots, recompute)
         return forward(Inputs.of(batch), batch.masked_labels, batch.relations, mode)
 
-    def step(batch: Any) -> Output:
+    def step(batch: Any) -> Sums:
         nonlocal in_cache
         seed = torch.randint(-(2**31), 2**31, (), dtype=torch.int32).to(batch.input_ids.device)
         if not parts:
@@ -123,18 +119,7 @@ def query_slots(batch: Any, config: Config, *, fixed: bool) -> int:
     return slots if most <= slots < width else 0
 
 
-def keep_memory() -> None:
-    """Have the C library keep freed memory for the next step instead of giving it back; Linux with glibc, else nothing.
-
-    It would map every large tensor anew, and the kernel would clear it page by page: a quarter of a step of tiny.
-    """
-    with contextlib.suppress(OSError, AttributeError):
-        mallopt = ctypes.CDLL(None).mallopt
-        for option, value in ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, -1), (M_TOP_PAD, 64 << 20)):
-            mallopt(option, value)
-
-
-def compiles(model: TwoLosses, config: Config) -> bool:
+def compiles(model: PretrainingModel, config: Config) -> bool:
     """Tell whether a run is compiled: as `config.compile` says, and auto by how much the whole run computes.
 
     The answer depends on the settings and on there being a compiler, never on a clock, so that a resumed run computes
@@ -159,13 +144,13 @@ def compiles(model: TwoLosses, config: Config) -> bool:
     return True
 
 
-def operations_a_token(model: TwoLosses, config: Config) -> float:
+def operations_a_token(model: PretrainingModel, config: Config) -> float:
     """Count the floating-point operations of training on one token: forward and, twice that, backward."""
     alone, seen = operations_forward(model, config)
     return 3 * (alone + config.sequence_length * seen)
 
 
-def operations_forward(model: TwoLosses, config: Config) -> tuple[float, float]:
+def operations_forward(model: PretrainingModel, config: Config) -> tuple[float, float]:
     """Count the floating-point operations of one place's forward pass: by itself, and for each place of its row.
 
     By itself 2 for each weight of a matrix product; for each place of the row 4 H a layer (attention's scores, sums).
@@ -181,45 +166,13 @@ def operations_forward(model: TwoLosses, config: Config) -> tuple[float, float]:
     return layers * before + (layers - 1) * after + masked * (after + head), layers * 4 * hidden
 
 
-def matrix_peak(device: torch.device, dtype: torch.dtype) -> float:
-    """Measure the operations a second of a matrix product, once a process: the best of what is seen in 0.3 s.
-
-    The product grows until it takes long enough to be timed, so a device without such arithmetic (bf16 on an older CPU)
-    is not kept busy for minutes. On a machine that is busy with other things, too little is measured.
-    """
-    return _measure_peak(device, dtype, torch.get_num_threads())
-
-
-@functools.cache
-def _measure_peak(device: torch.device, dtype: torch.dtype, _threads: int) -> float:
-    size, best, until = 256, 0.0, time.perf_counter() + 0.3
-    while time.perf_counter() < until:
-        a = torch.ones(size, size, dtype=dtype, device=device)
-        (a @ a)[0, 0].item()  # the first one warms up
-        begin = time.perf_counter()
-        (a @ a)[0, 0].item()  # waits for a GPU
-        taken = time.perf_counter() - begin
-        best = max(best, 2 * size**3 / taken)
-        size *= 2 if taken < 0.02 and size < 8192 else 1
-    return best
-
-
-def choose_precision(name: str, device: torch.device) -> str:
-    """Turn the knob `precision` into an arithmetic: auto is bf16, or fp32 where a product is quicker in that.
-
-    Measured, not looked up: a processor without such arithmetic does it all the same, hundreds of times as slowly.
-    """
-    if name != "auto":
-        return name
-    return max(("bf16", "fp32"), key=lambda each: matrix_peak(device, DTYPES[each]))
-
-
-def row_cost(model: TwoLosses, config: Config) -> float:
+def row_cost(model: PretrainingModel, config: Config) -> float:
     """Give what a place of a row costs for each place of the row, next to what it costs alone, for `choose_shape`.
 
-    On a CPU attention computes whole rows; so does a Stock anywhere. A LinkBert's place on CUDA meets its own pair.
+    On a CPU attention computes whole rows; so does an HFEncoder anywhere. On CUDA a place of LinkBertForPreTraining
+    meets its own pair alone.
     """
-    if isinstance(model, LinkBert) and next(model.parameters()).is_cuda:
+    if isinstance(model, LinkBertForPreTraining) and next(model.parameters()).is_cuda:
         return 0.0
     alone, seen = operations_forward(model, config)
     return seen / alone

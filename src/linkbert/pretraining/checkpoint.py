@@ -52,7 +52,7 @@ class State:
     step: int = 0
     tokens: int = 0  # seen in training, padding not counted
     relations: list[int] = field(default_factory=lambda: [0, 0, 0])  # pairs seen: contiguous, random, linked
-    window: list[float] = field(default_factory=list)  # sums since the last journal line (loop.py names them)
+    window: list[float] = field(default_factory=list)  # sums since the last journal line, see loop.journal_entry
     elapsed: float = 0.0  # seconds, over all sittings
     trained: float = 0.0  # seconds of those that steps took
     plan: list[Any] = field(default_factory=list)  # how fast the schedule is gone through (pace.Plan)

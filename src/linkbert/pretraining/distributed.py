@@ -39,6 +39,7 @@ from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forwar
 from torch.nn.parallel import DistributedDataParallel
 
 from linkbert.config import Config
+from linkbert.model.device import choose_device
 
 CPU = torch.device("cpu")
 # A process may keep the others waiting for so long: while it alone compiles (40 to 60 s on two quiet cores, 10 times
@@ -65,23 +66,6 @@ class DistributedContext:
     def is_main_process(self) -> bool:
         """Whether this is the process that writes files."""
         return self.rank == 0
-
-
-def choose_device(name: str, local_rank: int = 0) -> torch.device:
-    """Turn the knob `device` into a device: auto is this process's GPU where there is one, else the CPU."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name == "cuda":
-        name = f"cuda:{local_rank}"
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        device = torch.device("meta")
-    if device.type not in ("cpu", "cuda") or name.startswith("cpu:"):
-        raise ValueError(f"device={name} is not known; it must be auto, cpu, cuda or cuda:N")
-    if device.type == "cuda" and (not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count()):
-        raise ValueError(f"device={name} is not there; this machine has {torch.cuda.device_count()} CUDA devices")
-    return device
 
 
 def read_launch_env(environment: Mapping[str, str]) -> tuple[int, int, int, int]:

@@ -29,13 +29,12 @@ from linkbert.instances.sampler import held_out as held_out_documents
 from linkbert.instances.tokens import TokenStore
 from linkbert.instances.vocabulary import check_same_vocabulary, load_vocabulary
 from linkbert.model.checkpoint import load_model
-from linkbert.model.heads import Inputs, Predictions, TwoLosses
+from linkbert.model.heads import Inputs, Predictions, PretrainingModel
 from linkbert.model.hf_encoder import longest
 from linkbert.pretraining.distributed import DistributedContext, all_reduce, join_processes
 from linkbert.pretraining.scores import ENOUGH, Scores, clustered, clustered_gain
 from linkbert.records import CONTIGUOUS, IGNORED, LINKED, RANDOM, RELATIONS
 
-CLASSES = {"drp": 3, "nsp": 2, "none": 0}  # relations that a model of each objective tells apart
 GROUPS = 64  # documents of A are the units of an interval; their numbers modulo this, so that counts stay small
 
 log = logging.getLogger(__name__)
@@ -125,13 +124,18 @@ def ask_of(
     }
 
 
-def evaluate(model: TwoLosses, *questions: Iterable[Batch], processes: DistributedContext | None = None) -> Scores:
+def evaluate(
+    model: PretrainingModel, *questions: Iterable[Batch], processes: DistributedContext | None = None
+) -> Scores:
     """Score a model on this process's slice of what `held_out_batches` gives, and sum over all processes."""
     return evaluate_stores(model, {"": questions}, processes=processes)
 
 
 def evaluate_stores(
-    model: TwoLosses, stores: Mapping[str, Sequence[Iterable[Batch]]], *, processes: DistributedContext | None = None
+    model: PretrainingModel,
+    stores: Mapping[str, Sequence[Iterable[Batch]]],
+    *,
+    processes: DistributedContext | None = None,
 ) -> Scores:
     """Score a model on all stores' questions together, and (`Scores.stores`) on those of each store that has a name."""
     was_training = model.training
@@ -142,10 +146,10 @@ def evaluate_stores(
     return replace(whole, stores={name: to_scores(model, own) for name, own in answers.items() if name})
 
 
-def ask(model: TwoLosses, questions: Sequence[Iterable[Batch]], processes: DistributedContext) -> Answers:
+def ask(model: PretrainingModel, questions: Sequence[Iterable[Batch]], processes: DistributedContext) -> Answers:
     """Let a model guess, and sum what came over all processes."""
     device, vocabulary = processes.device, model.config.vocab_size
-    classes = CLASSES[model.objective]
+    classes = model.objective.relations
 
     def zeros(size: int, dtype: torch.dtype = torch.int64) -> Tensor:
         return torch.zeros(size, dtype=dtype, device=device)
@@ -179,14 +183,14 @@ def ask(model: TwoLosses, questions: Sequence[Iterable[Batch]], processes: Distr
     return Answers(losses, masked, *by_group, gain_masked, gain_pairs)
 
 
-def guess(model: TwoLosses, batch: Batch) -> tuple[Predictions, Tensor, Tensor]:
+def guess(model: PretrainingModel, batch: Batch) -> tuple[Predictions, Tensor, Tensor]:
     """Let a model guess a batch; also which slots hold a masked token, bool (M,), and the pairs of those, int64."""
     predictions = model.predict(Inputs.of(batch), batch.masked_labels)
     real = batch.masked_labels != IGNORED
     return predictions, real, batch.pairs.flatten()[batch.masked_positions[real]]
 
 
-def to_scores(model: TwoLosses, answers: Answers) -> Scores:
+def to_scores(model: PretrainingModel, answers: Answers) -> Scores:
     """Turn sums into Scores."""
     losses, masked_of, labels, right, cells, gains, gain_masked, gain_pairs = answers
     masked, worse = labels.sum(1).tolist(), gains[RANDOM].tolist()
@@ -195,7 +199,7 @@ def to_scores(model: TwoLosses, answers: Answers) -> Scores:
         for relation in (CONTIGUOUS, LINKED)
     }
     commonest = int(labels.sum(0).argmax())
-    confusion, names = cells.sum(0).tolist(), RELATIONS[: CLASSES[model.objective]]
+    confusion, names = cells.sum(0).tolist(), RELATIONS[: model.objective.relations]
     hits = cells.diagonal(dim1=1, dim2=2)  # (GROUPS, 3)
     known, found = cells[:, : len(names)], hits[:, : len(names)]  # two relations are not asked for the third
     relations = {name: clustered(hits[:, i].tolist(), cells[:, i].sum(1).tolist()) for i, name in enumerate(names)}

@@ -14,13 +14,12 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
-import os
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,7 +29,8 @@ from torch import Tensor, nn
 
 from linkbert.config import Config
 from linkbert.instances.batches import Batches
-from linkbert.model.heads import Output
+from linkbert.model.device import deterministic
+from linkbert.model.heads import Objective, PretrainingModel, Sums
 from linkbert.model.optimizer import clip_gradients, learning_rate, set_learning_rate, warmup_steps
 from linkbert.pretraining.checkpoint import Checkpoints, State, checkpoints
 from linkbert.pretraining.distributed import DistributedContext, all_reduce, gradient_divisor, no_sync, stop_on_signals
@@ -38,8 +38,6 @@ from linkbert.pretraining.guard import Fault, judge
 from linkbert.pretraining.journal import Journal
 from linkbert.pretraining.pace import FIRST, Pace, Plan, read_pace
 from linkbert.records import RELATIONS
-
-WITH_RELATIONS = ("drp", "nsp")  # objectives
 
 log = logging.getLogger(__name__)
 
@@ -52,10 +50,9 @@ class Progress:
     step: int
     steps: int
     learning_rate: float = 0.0
-    mlm_loss: float = 0.0  # of this step, as the four below
-    relation_loss: float = 0.0
-    relation_accuracies: tuple[float, ...] = ()  # of contiguous, random and linked pairs; nan where there was none
-    gradient_norm: float = 0.0  # before clipping
+    means: Mapping[str, float] = field(default_factory=dict)  # of this step, by the names of the objective
+    by_relation: Mapping[str, tuple[float, ...]] = field(default_factory=dict)  # contiguous, random, linked; nan: none
+    gradient_norm: float = 0.0  # of this step, before clipping
     tokens_per_second: float = 0.0  # padding not counted
     utilisation: float = 0.0  # tokens to places, of this step
     peak_share: float = math.nan  # of the operations a second that a matrix product reaches
@@ -64,15 +61,30 @@ class Progress:
     elapsed: float = 0.0  # seconds, over all sittings
     seconds_left: float = math.nan
 
+    @property
+    def mlm_loss(self) -> float:
+        """The masked-token loss of this step, nats."""
+        return self.means.get("mlm_loss", math.nan)
+
+    @property
+    def relation_loss(self) -> float:
+        """The relation loss of this step; nan where the objective has none."""
+        return self.means.get("relation_loss", math.nan)
+
+    @property
+    def relation_accuracies(self) -> tuple[float, ...]:
+        """The share of right relations of this step's contiguous, random and linked pairs."""
+        return self.by_relation.get("relation_accuracy", ())
+
 
 def pretrain(
-    model: nn.Module,
+    model: PretrainingModel,
     optimizer: torch.optim.Optimizer,
     batches: Batches,
     config: Config,
     *,
     run: Path,
-    forward: Callable[[Any], Output],
+    forward: Callable[[Any], Sums],
     save: Callable[[Path, State, dict[str, Tensor]], None],
     evaluate: Callable[[], dict[str, Any]] | None = None,
     state: State | None = None,
@@ -83,14 +95,15 @@ def pretrain(
 ) -> State:
     """Train until the last step, or until SIGINT or SIGTERM; `State.finished` says which.
 
-    `state` is where the run stands; model and optimizer must stand there too. `forward` is the model as a step calls it
+    `state` is where the run stands; model and optimizer must stand there too. The model's
+    objective names what `forward` gives and what of it is minimised. `forward` is the model as a step calls it
     (compiled, mixed precision), `save` writes a Hugging Face folder, `evaluate` scores the model on held-out documents.
     `wrapped` is what `forward` calls in the model's place where there are several processes.
     `fastest` is how many tokens a second all processes could train on if nothing but matrix products took time.
     A loss or a gradient that is not a number is a ValueError before the update, unless the settings have it left out;
     the last checkpoint stays.
     """
-    state, processes = state or State(), processes or DistributedContext()
+    state, processes, objective = state or State(), processes or DistributedContext(), model.objective
     if not processes.is_main_process:
         progress = lambda _: None  # noqa: E731
     rate_of = partial(
@@ -134,32 +147,34 @@ def pretrain(
             own = micro_batches.counts
             tally = torch.tensor([own.masked, own.pairs, own.tokens, own.places, *own.relations, end])
             *counts, end = all_reduce(processes, tally.to(processes.device)).tolist()
-            masked, pairs, tokens, places = max(counts[0], 1), counts[1], counts[2], counts[3]
+            tokens, places = counts[2:4]
+            divisors = dict(zip(("masked", "pairs", *RELATIONS), counts[:2] + counts[4:], strict=True))
             plan = plan.end_at(end, step=step, length=config.max_steps)
             rate = rate_of(plan.place_of(step, config.max_steps), stride=plan.stride(config.max_steps))
             set_learning_rate(optimizer, rate)
 
             model.train()
             scale = state.scale if config.precision == "fp16" else 1.0
-            sums = torch.zeros(8, dtype=torch.float64, device=processes.device)
+            sums = torch.zeros(size_of(objective) + 1, dtype=torch.float64, device=processes.device)
             for number, batch in enumerate(micro_batches, 1):
                 if stop.should_stop and processes.world_size == 1:
                     break
                 with no_sync(wrapped or model, number < len(micro_batches)):
-                    output = forward(batch.to(processes.device))
-                    (scale * (output.mlm_loss / masked + output.relation_loss / pairs)).backward()
-                sums[:7] += torch.cat([part.detach().double().view(-1) for part in output])
-            sums[7] = stop.should_stop
-            mlm_loss, *by_relation, stopping = all_reduce(processes, sums).tolist()
-            relation_loss, correct = sum(by_relation[:3]), by_relation[3:]
+                    found = forward(batch.to(processes.device))
+                    losses = [found[name][0].sum() / max(divisors[unit], 1) for name, unit in objective.over.items()]
+                    (scale * sum(losses)).backward()
+                sums[:-1] += flatten(found, objective)
+            sums[-1] = stop.should_stop
+            *values, stopping = all_reduce(processes, sums).tolist()
+            totals = by_name(values, objective)
             if stopping:  # asked of any process; this step is forgotten
                 break
             norm = clip_gradients(model, config.max_grad_norm, scale=scale / gradient_divisor(wrapped or model))
-            fault = judge(state, config, mlm_loss + relation_loss, norm)
+            fault = judge(state, config, sum(sum(totals[name][0]) for name in objective.over), norm)
             if fault and fault.stops:
                 writer.wait()
-                values = (mlm_loss / masked, relation_loss / pairs, norm)
-                raise ValueError(describe_fault(run, config, step + 1, fault, values, batches.name(step)))
+                said = {**means_of(totals), "gradient norm": norm}
+                raise ValueError(describe_fault(run, config, step + 1, fault, said, batches.name(step)))
             if not fault:
                 optimizer.step()
             optimizer.zero_grad(set_to_none=True)
@@ -177,9 +192,7 @@ def pretrain(
             if not fault:
                 state.tokens += tokens
                 state.relations = [a + b for a, b in zip(state.relations, counts[4:], strict=True)]
-                state.window = add(
-                    state.window, [1, norm, mlm_loss, *counts[:1], tokens, places, *by_relation, *counts[4:]]
-                )
+                state.window = add(state.window, [1, norm, tokens, places, *values])
             elif journal:
                 log.warning("step %d was left out: %s", state.step, fault.what)
                 skipped = {"skipped": fault.what, "instances": batches.name(step), "elapsed": timer.elapsed}
@@ -187,15 +200,13 @@ def pretrain(
             last = state.finished
             if processes.is_main_process:
                 left = timer.seconds_a_step * (plan.steps - state.step)
-                losses = (mlm_loss / masked, relation_loss / pairs)
-                learnt = config.objective in WITH_RELATIONS
-                right = tuple(ratio(a, b) if learnt else math.nan for a, b in zip(correct, counts[4:], strict=True))
+                shown = means_of(totals), accuracies_of(totals)
                 speed = (timer.tokens_per_second, tokens / places, timer.peak_share, timer.loader_share)
-                watched = (*losses, right, norm, *speed, peak_memory(processes.device), timer.elapsed, left)
+                watched = (*shown, norm, *speed, peak_memory(processes.device), timer.elapsed, left)
                 progress(Progress("training", state.step, plan.steps, rate, *watched))
             if last or state.step % config.logging_steps == 0:
                 if journal and state.window:
-                    entry = journal_entry(state, rate, relations=config.objective in WITH_RELATIONS)
+                    entry = journal_entry(state, rate, objective)
                     timings = timer.entry() | {"memory": peak_memory(processes.device)}
                     journal.write(entry | timings)
                 state.window = []
@@ -230,24 +241,57 @@ def add(sums: list[float], values: list[float]) -> list[float]:
     return [a + b for a, b in zip(sums, values, strict=True)] if sums else values
 
 
-def journal_entry(state: State, rate: float, *, relations: bool = True) -> dict[str, Any]:
-    """Average what gathered since the last line; gradient_norm is the mean, before clipping.
+def journal_entry(state: State, rate: float, objective: Objective) -> dict[str, Any]:
+    """Average what was summed since the last line; gradient_norm is the mean, before clipping.
 
-    By relation stand those alone of which there was a pair, and nothing where the objective has no `relations`.
+    By relation stand those alone of which there was a pair.
     """
-    steps, norm, mlm_loss, masked, tokens, places, *sums = state.window
-    there = {name: i for i, name in enumerate(RELATIONS) if relations and sums[6 + i]}
+    steps, norm, tokens, places, *values = state.window
+    entry: dict[str, Any] = {"step": state.step, "learning_rate": rate}
+    for name, (sums, counts) in by_name(values, objective).items():
+        entry[name] = sum(sums) / max(sum(counts), 1)
+        if len(sums) == len(RELATIONS):
+            rows = zip(RELATIONS, sums, counts, strict=True)
+            entry[plural(name)] = {relation: part / count for relation, part, count in rows if count}
+    return entry | {"gradient_norm": norm / steps, "utilisation": tokens / places, "tokens": state.tokens}
+
+
+def plural(name: str) -> str:
+    """Name what stands by relation: relation_loss -> relation_losses, relation_accuracy -> relation_accuracies."""
+    return name[:-1] + "ies" if name.endswith("y") else name + ("es" if name.endswith("s") else "s")
+
+
+def size_of(objective: Objective) -> int:
+    """Count the numbers that an objective reports of a batch: sums and counts."""
+    return 2 * sum(objective.reports.values())
+
+
+def flatten(found: Sums, objective: Objective) -> Tensor:
+    """Put sums and counts of a batch side by side, in the order of `reports`: float64 (size_of(objective),)."""
+    if found.keys() != objective.reports.keys():
+        wanted = ", ".join(objective.reports)
+        raise ValueError(f"the objective gave {', '.join(found)}; its `reports` says {wanted}: the two must agree")
+    return torch.cat([part.detach().double().view(-1) for name in objective.reports for part in found[name]])
+
+
+def by_name(values: list[float], objective: Objective) -> dict[str, tuple[list[float], list[float]]]:
+    """Take apart what `flatten` put together: the sums and counts of each name, one or three of each."""
+    totals, start = {}, 0
+    for name, width in objective.reports.items():
+        totals[name] = values[start : start + width], values[start + width : start + 2 * width]
+        start += 2 * width
+    return totals
+
+
+def means_of(totals: Mapping[str, tuple[list[float], list[float]]]) -> dict[str, float]:
+    """Divide sums by counts: {"mlm_loss": ([6.0], [2.0])} -> {"mlm_loss": 3.0}."""
+    return {name: ratio(sum(sums), sum(counts)) for name, (sums, counts) in totals.items()}
+
+
+def accuracies_of(totals: Mapping[str, tuple[list[float], list[float]]]) -> dict[str, tuple[float, ...]]:
+    """Divide by relation what is reported by relation; nan where there was no pair."""
     return {
-        "step": state.step,
-        "learning_rate": rate,
-        "mlm_loss": mlm_loss / max(masked, 1),
-        "relation_loss": sum(sums[:3]) / sum(sums[6:]),
-        "relation_losses": {name: sums[i] / sums[6 + i] for name, i in there.items()},
-        "relation_accuracy": sum(sums[3:6]) / sum(sums[6:]),
-        "relation_accuracies": {name: sums[3 + i] / sums[6 + i] for name, i in there.items()},
-        "gradient_norm": norm / steps,
-        "utilisation": tokens / places,
-        "tokens": state.tokens,
+        name: tuple(map(ratio, sums, counts)) for name, (sums, counts) in totals.items() if len(sums) == len(RELATIONS)
     }
 
 
@@ -265,15 +309,15 @@ def peak_memory(device: torch.device) -> int:
 
 
 def describe_fault(
-    run: Path, config: Config, step: int, fault: Fault, values: tuple[float, float, float], batch: list[dict[str, Any]]
+    run: Path, config: Config, step: int, fault: Fault, values: Mapping[str, float], batch: list[dict[str, Any]]
 ) -> str:
     """Say in one line that a step went wrong, what is kept, where to look, and what to try."""
-    said = "MLM loss {:.4g}, relation loss {:.4g}, gradient norm {:.4g}".format(*values)
+    said = ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in values.items())
     kept = checkpoints(run)
     start = f"the last checkpoint is {kept[-1]}" if kept else "there is no checkpoint yet"
     others = {"precision": "fp32", "on_spike": "skip"}.items()
     again = "".join(f"--resume {key}={value}, or " for key, value in others if getattr(config, key) != value)
-    remedy = "start anew with a lower learning_rate" + (f" and init={kept[-1]}" if kept else "")
+    remedy = "start a new run with a lower learning_rate" + (f" and init={kept[-1]}" if kept else "")
     where = ", ".join("epoch {} index {} to {} {} of ".format(*p["from"], *p["to"]) + p["store"] for p in batch)
     return (
         f"step {step} is {fault.what} ({said}) and was not applied; {start}; its pairs, {where}: linkbert show "
@@ -344,19 +388,3 @@ class Timer:
         entry = {name: value for name in names if not math.isnan(value := getattr(self, name))}
         self._clear()
         return entry
-
-
-@contextmanager
-def deterministic(device: torch.device) -> Iterator[None]:
-    """Have sums taken in one order, so that a repeated step gives the same bits; warn where a kernel cannot."""
-    if device.type == "cuda":
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    flags: Any = torch.utils.deterministic
-    before = torch.are_deterministic_algorithms_enabled(), flags.fill_uninitialized_memory
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    flags.fill_uninitialized_memory = False  # a guard against reading what was never written; it costs time
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(before[0])
-        flags.fill_uninitialized_memory = before[1]

@@ -36,16 +36,9 @@ from linkbert.instances.batches import Batches
 from linkbert.instances.mixture import OpenPart, Part, count_tokens, describe_mixture, make_sampler, open_parts
 from linkbert.instances.vocabulary import check_same_vocabulary, load_vocabulary
 from linkbert.model.checkpoint import find_encoder, load_model, start_model, write_model
+from linkbert.model.device import DTYPES, choose_precision, matrix_peak
 from linkbert.model.optimizer import make_optimizer
-from linkbert.model.step import (
-    DTYPES,
-    choose_precision,
-    compiles,
-    matrix_peak,
-    operations_a_token,
-    row_cost,
-    step_function,
-)
+from linkbert.model.step import compiles, operations_a_token, row_cost, step_function
 from linkbert.pretraining import loop
 from linkbert.pretraining.card import Learnt, model_card
 from linkbert.pretraining.checkpoint import (

@@ -27,7 +27,8 @@ from torch import nn
 
 from linkbert.instances.vocabulary import load_vocabulary
 from linkbert.model.checkpoint import find_weights
-from linkbert.model.hf_encoder import KINDS, longest
+from linkbert.model.device import DTYPES, choose_device, choose_precision, deterministic
+from linkbert.model.hf_encoder import ARCHITECTURES, longest
 from linkbert.model.optimizer import (
     clip_gradients,
     learning_rate,
@@ -35,9 +36,6 @@ from linkbert.model.optimizer import (
     set_learning_rate,
     warmup_steps,
 )
-from linkbert.model.step import DTYPES, choose_precision
-from linkbert.pretraining.distributed import choose_device
-from linkbert.pretraining.loop import deterministic
 from linkbert.records import IGNORED
 from linkbert.tasks.examples import Prediction, Splits
 from linkbert.tasks.features import Rows
@@ -154,7 +152,7 @@ def open_folder(folder: Path) -> tuple[Any, Any]:
             f"{folder} has a tokenizer of {len(tokenizer)} tokens and an encoder of {rows}: they are not of one model; "
             "put the encoder's own tokenizer there"
         )
-    most = longest(config) if config.model_type in KINDS else getattr(config, "max_position_embeddings", None)
+    most = longest(config) if config.model_type in ARCHITECTURES else getattr(config, "max_position_embeddings", None)
     tokenizer.model_max_length = most or tokenizer.model_max_length
     return tokenizer, config
 

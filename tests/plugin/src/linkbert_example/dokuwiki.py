@@ -24,8 +24,9 @@ def read_file(name: str, data: bytes, options: Options, skipped: Skipped) -> Ite
     """Read a page: its id is its address, "ferns:moss", its title the first heading.
 
     >>> text = b"====== Moss ======\\nGrows on [[trees:oak|oaks]]."
-    >>> next(read_file("ferns/moss.doku", text, Options(), Skipped()))
-    Document(id='ferns:moss', title='Moss', text='Moss\\nGrows on oaks.', links=(Link(start=14, end=18, target='trees:oak', fragment=''),))
+    >>> page = next(read_file("ferns/moss.doku", text, Options(), Skipped()))
+    >>> page.id, page.title, page.text, page.links[0].target
+    ('ferns:moss', 'Moss', 'Moss\\nGrows on oaks.', 'trees:oak')
     """
     page = name.removesuffix(".doku").replace("/", ":")
     if options.drop_namespace and page.startswith(f"{options.drop_namespace}:"):
