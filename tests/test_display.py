@@ -8,8 +8,9 @@ from rich.console import Console
 from linkbert.pretraining.loop import Progress
 from linkbert.progress import reporting, training_text
 
-LARGE = Progress("training", 61_234, 62_500, 3e-4, 10.314, 1.0986, (0.8, 0.7, math.nan), 12.34, 221_500, 0.974, 1.69,
-                 0.02, 31_000_000_000, 1.0, 86_340.0)  # fmt: skip
+MEANS = {"mlm_loss": 10.314, "relation_accuracy": 0.75, "contrastive_loss": 1.0986}
+LARGE = Progress("training", 61_234, 62_500, 3e-4, MEANS, {"relation_accuracy": (0.8, 0.7, math.nan)}, 12.34, 221_500,
+                 0.974, 1.69, 0.02, 31_000_000_000, 1.0, 86_340.0)  # fmt: skip
 
 
 def shown(*updates, terminal=False, every=0.0):
@@ -22,16 +23,20 @@ def shown(*updates, terminal=False, every=0.0):
 
 def test_a_row_of_training_names_what_it_counts_and_no_share_is_over_100():
     assert training_text(LARGE, {}) == (
-        "step 61,234 of 62,500, 23h59m left, MLM loss 10.31, relation loss 1.10 (80 70 - %), 221.5k tokens/s, "
-        "learning rate 3.0e-04, gradient norm 12.34, packing 97 %, peak 100 %, waiting for data 2 %, memory 31.0GB"
+        "step 61,234 of 62,500, 23h59m left, mlm loss 10.31, relation accuracy 75 % (80 70 -), contrastive loss 1.10, "
+        "221.5k tokens/s, learning rate 3.0e-04, gradient norm 12.34, packing 97 %, peak 100 %, "
+        "waiting for data 2 %, memory 31.0GB"
     )
 
 
 def test_a_step_without_a_linked_pair_leaves_the_share_as_it_was():
     smooth: dict[str, float] = {}
-    training_text(Progress("training", 1, 9, relation_accuracies=(1.0, 1.0, 0.5)), smooth)
-    after = Progress("training", 2, 9, relation_accuracies=(1.0, 1.0, math.nan))
-    assert "(100 100 50 %)" in training_text(after, smooth)
+    shares = [{"relation_accuracy": (1.0, 1.0, last)} for last in (0.5, math.nan)]
+    first, after = (
+        Progress("training", i, 9, 1e-3, {"relation_accuracy": 0.8}, share) for i, share in enumerate(shares)
+    )
+    training_text(first, smooth)
+    assert "relation accuracy 80 % (100 100 50)" in training_text(after, smooth)
 
 
 def test_elsewhere_than_on_a_terminal_a_line_is_printed_now_and_then_and_the_last_of_each_stage():

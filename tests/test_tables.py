@@ -83,8 +83,8 @@ def test_settings_are_chosen_on_dev_and_never_on_test():
         *(result("rte", 0.5, dev=0.6, model="b", settings={"epochs": 3}, seed=seed) for seed in (0, 1)),
     ]
     ours, b = choose_scores(results)
-    assert (ours.settings, ours.others) == ({"epochs": 2}, 1)
-    assert (b.settings, len(b.runs)) == ({"epochs": 3}, 2)
+    assert (ours.runs[0]["settings"], ours.others) == ({"epochs": 2}, 1)
+    assert (b.runs[0]["settings"], len(b.runs)) == ({"epochs": 3}, 2)
     lines = next(results_sections(results)).lines
     assert "RTE: epochs 2 (ours), 3 (b)" in lines
 

@@ -112,8 +112,8 @@ def report_training() -> Iterator[Callable[[Any], None]]:
 def training_text(state: Any, smooth: dict[str, float]) -> str:
     """Write the state of a run, the most wanted first, since a narrow terminal cuts off the rest.
 
-    Losses, accuracies by relation and the gradient's norm are smoothed over about the last twenty steps, in `smooth`;
-    packing is the share of the batch that is not padding, peak the share of the peak FLOP/s.
+    What the objective reports (by relation: contiguous, random, linked) and the gradient's norm are smoothed over
+    about the last twenty steps, in `smooth`; packing is the share of the batch that is not padding, peak the share of the peak FLOP/s.
     """
 
     def average(name: str, value: float) -> float:
@@ -127,11 +127,14 @@ def training_text(state: Any, smooth: dict[str, float]) -> str:
     step = f"step {state.step:,} of {state.steps:,}"
     if state.stage != "training":
         return f"{step}: {state.stage} ..."
-    right = " ".join(percent(average(f"right {i}", value)) for i, value in enumerate(state.relation_accuracies))
-    accuracies = f" ({right} %)" if right else ""
+    shown = []
+    for name, value in state.means.items():
+        accuracy, parts = name.endswith("accuracy"), state.by_relation.get(name, ())
+        text = f"{percent(average(name, value))} %" if accuracy else f"{average(name, value):.2f}"
+        by_relation = " ".join(percent(average(f"{name} {i}", part)) for i, part in enumerate(parts))
+        shown.append(f"{name.replace('_', ' ')} {text}" + f" ({by_relation})" * accuracy)
     return (
-        f"{step}, {seconds_text(state.seconds_left)} left, MLM loss {average('mlm', state.mlm_loss):.2f}, "
-        f"relation loss {average('relation', state.relation_loss):.2f}{accuracies}, "
+        f"{step}, {seconds_text(state.seconds_left)} left, {', '.join(shown)}, "
         f"{count_text(state.tokens_per_second)} tokens/s, learning rate {state.learning_rate:.1e}, "
         f"gradient norm {average('norm', state.gradient_norm):.2f}, packing {percent(state.utilisation)} %, "
         f"peak {percent(min(state.peak_share, 1.0))} %, waiting for data {percent(state.loader_share)} %, "

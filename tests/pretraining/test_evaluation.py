@@ -7,7 +7,7 @@ import torch
 
 from linkbert.instances.mixture import Part, open_parts
 from linkbert.model.checkpoint import write_model
-from linkbert.model.heads import Predictions
+from linkbert.model.heads import Predictions, find_objective
 from linkbert.pretraining.distributed import DistributedContext
 from linkbert.pretraining.evaluation import ask_of, evaluate, evaluate_stores, held_out_pairs, score_model
 from linkbert.pretraining.scores import (

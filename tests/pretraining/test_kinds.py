@@ -11,6 +11,7 @@ from linkbert.build import build_store
 from linkbert.cli import main
 from linkbert.model.checkpoint import load_model
 from linkbert.model.fill import alone
+from linkbert.model.heads import NONE
 from linkbert.pretraining.checkpoint import checkpoints
 from linkbert.pretraining.run import pretrain
 
@@ -94,6 +95,6 @@ def test_an_encoder_of_another_kind_is_continued_on_its_own_vocabulary_alone(tmp
     pretrain(stores_of_kinds["bpe"], run, settings.replace(architecture="roberta", steps=1))
     more = settings.replace(init=str(run / "model"), objective="none", steps=1)
     assert pretrain(stores_of_kinds["bpe"], tmp_path / "more", more).finished
-    assert load_model(tmp_path / "more" / "model").objective == "none"
+    assert load_model(tmp_path / "more" / "model").objective is NONE
     with pytest.raises(ValueError, match="vocabulary is not that of"):
         pretrain(stores_of_kinds["words"], tmp_path / "other", settings.replace(init=str(run / "model")))

@@ -21,7 +21,7 @@ from linkbert.compiled import is_whole_library
 from linkbert.config import Config, choose_config
 from linkbert.files import read_json
 from linkbert.instances.tokens import hash_id
-from linkbert.model import step as steps
+from linkbert.model import device
 from linkbert.pretraining.checkpoint import checkpoints, read_state
 from linkbert.pretraining.run import fingerprint, pretrain
 from linkbert.pretraining.scores import describe
@@ -318,12 +318,12 @@ def test_a_mixture_goes_on_only_as_it_was(mix, make_store, run, settings):
 def test_a_run_chooses_its_arithmetic_once(store, run, settings, monkeypatch):
     """What is quicker at the start stays the run's, whatever is quicker when it goes on."""
     quick = {torch.bfloat16: 1.0, torch.float32: 2.0}
-    monkeypatch.setattr(steps, "matrix_peak", lambda _, dtype: quick[dtype])
+    monkeypatch.setattr(device, "matrix_peak", lambda _, dtype: quick[dtype])
     pretrain(store, run, settings.replace(precision="auto", steps=2))
     assert read_json(run / "run.json")["config"]["precision"] == "fp32"
     quick[torch.float32] = 0.5
-    assert steps.choose_precision("auto", torch.device("cpu")) == "bf16"
-    assert steps.choose_precision("fp16", torch.device("cpu")) == "fp16"
+    assert device.choose_precision("auto", torch.device("cpu")) == "bf16"
+    assert device.choose_precision("fp16", torch.device("cpu")) == "fp16"
 
 
 def test_the_example_of_the_documentation_runs(store, tmp_path, monkeypatch):

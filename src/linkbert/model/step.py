@@ -6,6 +6,7 @@ nothing of arithmetic, dropout, compilers or the shapes they like. Weights, thei
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import shutil

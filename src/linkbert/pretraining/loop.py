@@ -61,21 +61,6 @@ class Progress:
     elapsed: float = 0.0  # seconds, over all sittings
     seconds_left: float = math.nan
 
-    @property
-    def mlm_loss(self) -> float:
-        """The masked-token loss of this step, nats."""
-        return self.means.get("mlm_loss", math.nan)
-
-    @property
-    def relation_loss(self) -> float:
-        """The relation loss of this step; nan where the objective has none."""
-        return self.means.get("relation_loss", math.nan)
-
-    @property
-    def relation_accuracies(self) -> tuple[float, ...]:
-        """The share of right relations of this step's contiguous, random and linked pairs."""
-        return self.by_relation.get("relation_accuracy", ())
-
 
 def pretrain(
     model: PretrainingModel,
