@@ -26,18 +26,25 @@ def encode(model: torch.nn.Module, texts: list[np.ndarray], pad: int) -> torch.T
 
 def main(store: str, model: str, out: str, steps: str = "100") -> None:
     """Train for some steps and save a Hugging Face folder."""
-    sampler = linkbert.Sampler.open(store, sequence_length=128)
+    sampler = linkbert.Sampler.open(store, sequence_length=128, shares="0,1/2,1/2")
     network = AutoModel.from_pretrained(model)
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-4)
     network.train()
     first = 0
     for step in range(1, int(steps) + 1):
-        linked: list[linkbert.Pair] = []
+        linked: list[np.ndarray] = []  # of each pair: document, first and last token of A and of B
         while len(linked) < 16:
-            linked += [pair for pair in sampler.pairs(np.arange(first, first + 64)) if pair.relation == 2]
+            pairs, relations, _ = sampler.draw(np.arange(first, first + 64))
+            linked += list(pairs[relations == 2])
             first += 64
-        a, b = (encode(network, [sampler.tokens(segment) for segment in side], sampler.pad)
-                for side in zip(*((pair.a, pair.b) for pair in linked[:16]), strict=True))  # fmt: skip
+        a, b = (
+            encode(
+                network,
+                [sampler.store.tokens[pair[i] : pair[i + 1]].astype(np.int64) for pair in linked[:16]],
+                sampler.pad,
+            )
+            for i in (1, 4)
+        )
         loss = cross_entropy(a @ b.T / 0.05, torch.arange(len(a)))
         loss.backward()
         optimizer.step()

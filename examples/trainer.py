@@ -7,6 +7,7 @@ STORE is what `linkbert build` wrote; MODEL a folder or a hub name of a BERT wit
 
 import sys
 
+import torch
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
 import linkbert
@@ -26,13 +27,14 @@ def main(store: str, model: str, out: str, steps: str = "100") -> None:
     arguments = TrainingArguments(
         out, max_steps=int(steps), per_device_train_batch_size=16, learning_rate=1e-4, logging_steps=10,
         report_to="none", remove_unused_columns=False, save_strategy="no",
+        dataloader_pin_memory=torch.cuda.is_available(),
     )  # fmt: skip
     trainer = Trainer(
         linkbert.load_model(model), arguments, train_dataset=pairs, data_collator=linkbert.PairCollator(pairs),
         callbacks=[NextEpoch()],
     )  # fmt: skip
     trainer.train()
-    trainer.save_model(out)
+    trainer.model.save_pretrained(out)
 
 
 if __name__ == "__main__":

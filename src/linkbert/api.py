@@ -204,12 +204,19 @@ def _write_rows(path: Path, rows: Iterator[dict[str, Any]], schema: pa.Schema, s
 def load_model(path: str | Path) -> nn.Module:
     """Open a run, a checkpoint or a Hugging Face folder as a model with its heads for masked tokens and relations.
 
+    Its `forward(input_ids, attention_mask, token_type_ids)`, int64 (B, T), gives `prediction_logits` (B, T, V) and
+    `seq_relationship_logits` (B, 3): contiguous, random, linked. With `labels` (B, T), -100 where nothing is masked,
+    and `next_sentence_label` (B,) it gives the `loss`, the sum of both means. So transformers.Trainer, Accelerate or a
+    plain loop can train it on the batches of a PairCollator; `save_pretrained(folder)` writes a Hugging Face folder.
+
     >>> model = load_model("run")
-    >>> import torch
-    >>> isinstance(model, torch.nn.Module)
-    True
+    >>> from linkbert import PairCollator, PairDataset
+    >>> pairs = PairDataset(store, sequence_length=32)
+    >>> output = model(**PairCollator(pairs)([pairs[i] for i in range(4)]))
+    >>> output.prediction_logits.shape[0], output.seq_relationship_logits.shape, output.loss.ndim
+    (4, torch.Size([4, 3]), 0)
     """
-    from linkbert.model import checkpoint
+    from linkbert.model.checkpoint import PairModel
     from linkbert.pretraining.checkpoint import find_model
 
-    return checkpoint.load_model(find_model(Path(path)))
+    return PairModel.open(find_model(Path(path)))

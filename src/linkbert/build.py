@@ -6,17 +6,22 @@ after an interruption does what is missing and no more, and the result does not 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from linkbert.corpora.build import build_documents
 from linkbert.corpora.reader import Reader, load_reader
 from linkbert.corpora.store import Store
-from linkbert.files import locked
+from linkbert.files import locked, remove, source_path
 from linkbert.graph.links import add_graph
 from linkbert.instances.tokens import tokenise
 from linkbert.instances.vocabulary import check_vocabulary_source, make_vocabulary
+from linkbert.records import Document
 from linkbert.registry import references
 from linkbert.workers import make_executor
 
@@ -25,10 +30,10 @@ Progress = Callable[[str, int, int | None], None]
 
 
 def build_store(
-    sources: Sequence[Path],
-    to: Path,
+    sources: str | Path | Iterable[str | Path] | Iterable[Document],
+    to: str | Path,
     *,
-    vocabulary: str,
+    vocabulary: str = "train:30522",
     format: str | None = None,  # noqa: A002 - the command line's word
     options: Mapping[str, Any] | None = None,
     links_table: Path | None = None,
@@ -38,12 +43,22 @@ def build_store(
     dask: str | None = None,
     progress: Progress | None = None,
 ) -> Store:
-    """Build a store, or finish one that was interrupted.
+    """Build a store from files or from Documents, or finish one that was interrupted.
 
+    `sources` is a path or an address, several of them, or an iterable of Documents, which is gone through once.
     `vocabulary` is a vocab.txt, a tokenizer folder, a hub name or 'train:SIZE'; `lowercase=None` leaves case to it.
+    `options` are those of the reader, `links_table` a file of source and target. ValueError for what cannot be read.
+
+    >>> from linkbert import Document, Link
+    >>> paris = Document("paris", "Paris", "Paris is the capital of France.", (Link(24, 30, "france"),))
+    >>> france = Document("france", "France", "France is a country. Its capital is Paris.")
+    >>> made = build_store([paris, france], "towns", vocabulary="train:200")
+    >>> [document.id for document in made.documents()]
+    ['paris', 'france']
     """
     check_vocabulary_source(vocabulary)
-    with locked(to), make_executor(workers, dask) as executor:
+    to = Path(to)
+    with locked(to), make_executor(workers, dask) as executor, _as_files(sources, to) as sources:
         store = build_documents(
             sources,
             to,
@@ -62,6 +77,28 @@ def build_store(
             if progress:
                 progress("graph", 1, 1)
     return store
+
+
+@contextmanager
+def _as_files(sources: str | Path | Iterable[Any], to: Path) -> Iterator[list[Path]]:
+    """Return sources as paths; Documents are first written to a file next to the store, which is removed at the end."""
+    given = iter([sources] if isinstance(sources, str | Path) else sources)
+    first = next(given, None)
+    if not isinstance(first, Document):
+        yield [source_path(str(path)) for path in (first, *given) if path is not None]
+        return
+    path = to.with_name(f"{to.name}.documents.jsonl")
+    with path.open("w", encoding="utf-8") as file:
+        for document in chain([first], given):
+            file.write(json.dumps(asdict(document) | {"sections": _sections(document)}, ensure_ascii=False) + "\n")
+    try:
+        yield [path]
+    finally:
+        remove(path)
+
+
+def _sections(document: Document) -> list[dict[str, Any]]:
+    return [{"name": name, "start": start} for name, start in document.sections]
 
 
 def describe_build(store: Store) -> list[str]:

@@ -113,7 +113,8 @@ def training_text(state: Any, smooth: dict[str, float]) -> str:
     """Write the state of a run, the most wanted first, since a narrow terminal cuts off the rest.
 
     What the objective reports (by relation: contiguous, random, linked) and the gradient's norm are smoothed over
-    about the last twenty steps, in `smooth`; packing is the share of the batch that is not padding, peak the share of the peak FLOP/s.
+    about the last twenty steps, in `smooth`; packing is the share of the batch that is not padding, peak the share of
+    the peak FLOP/s.
     """
 
     def average(name: str, value: float) -> float:

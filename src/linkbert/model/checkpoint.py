@@ -23,12 +23,15 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import CONFIG_MAPPING, MODEL_FOR_MASKED_LM_MAPPING, BertConfig, BertModel, PretrainedConfig
+from transformers.models.bert.modeling_bert import BertForPreTrainingOutput
 
 from linkbert.config import Config
 from linkbert.files import fetch_from_hub, read_json, replacing, write_json
+from linkbert.model.dropout import dropout_keys
 from linkbert.model.fast_bert import LinkBertForPreTraining
-from linkbert.model.heads import PretrainingModel, find_objective
+from linkbert.model.heads import EXACT, Inputs, PretrainingModel, find_objective
 from linkbert.model.hf_encoder import ARCHITECTURES, HFEncoder, longest, new_config, spec_of
+from linkbert.records import IGNORED
 
 log = logging.getLogger(__name__)
 
@@ -255,6 +258,66 @@ def load_model(folder: Path) -> PretrainingModel:
     """Open a checkpoint with its relation head; a BERT's folder without a linked row has BERT's two relations."""
     config, weights = read_encoder(folder)
     return make_model(config, weights, objective=objective_of(config, weights))
+
+
+class PairModel(nn.Module):
+    """A PretrainingModel behind the interface of transformers: padded pairs in, logits and a loss out.
+
+    The attention, positions and heads are the model's own, so it learns here what it learns in a run.
+    """
+
+    def __init__(self, model: PretrainingModel, vocabulary_folder: Path) -> None:
+        super().__init__()
+        self.model, self.config, self.vocabulary_folder = model, model.config, vocabulary_folder
+
+    @classmethod
+    def open(cls, folder: Path) -> PairModel:
+        """Open a Hugging Face folder; see `load_model`."""
+        return cls(load_model(folder), folder)
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        labels: Tensor | None = None,
+        next_sentence_label: Tensor | None = None,
+    ) -> BertForPreTrainingOutput:
+        """Score tokens and relations of padded pairs, all int64 (B, T), `next_sentence_label` (B,).
+
+        -> prediction_logits (B, T, V), seq_relationship_logits (B, 2 or 3), and the loss where there are labels: the
+        mean over masked tokens and, with an objective that has relations, the mean over pairs. Dropout is that of the
+        seed of torch, in training alone.
+        """
+        rows, width = input_ids.shape
+        real = torch.ones_like(input_ids) if attention_mask is None else attention_mask
+        numbers = torch.arange(rows, device=input_ids.device)
+        owner = torch.where(real.bool(), numbers[:, None], -1)
+        inputs = Inputs(
+            input_ids,
+            torch.zeros_like(input_ids) if token_type_ids is None else token_type_ids,
+            torch.arange(width, device=input_ids.device).expand(rows, width),
+            owner,
+            numbers * width,
+            numbers[:0],  # no masked place: all are read
+        )
+        options = EXACT
+        if self.training:
+            seed = torch.randint(-(2**31), 2**31, (), dtype=torch.int32, device=input_ids.device)
+            options = options._replace(keys=dropout_keys(seed, 3 * len(self.model.layers) + 1))
+        _, first, every = self.model.encode(inputs, mode=options, every=True)
+        tokens = self.model.token_logits(every).view(rows, width, -1)
+        relations = self.model.relation_logits(first)
+        loss = None
+        if labels is not None:
+            loss = functional.cross_entropy(tokens.flatten(0, 1).float(), labels.flatten(), ignore_index=IGNORED)
+            if next_sentence_label is not None and self.model.objective.relations:
+                loss = loss + functional.cross_entropy(relations.float(), next_sentence_label)
+        return BertForPreTrainingOutput(loss=loss, prediction_logits=tokens, seq_relationship_logits=relations)
+
+    def save_pretrained(self, folder: str | Path, **_: Any) -> None:
+        """Write a Hugging Face folder, with the vocabulary of the one that was opened."""
+        save_model(self.model, Path(folder), vocabulary_folder=self.vocabulary_folder)
 
 
 def objective_of(config: PretrainedConfig, weights: dict[str, Tensor]) -> str:
