@@ -133,7 +133,7 @@ def training_text(state: Any, smooth: dict[str, float]) -> str:
         accuracy, parts = name.endswith("accuracy"), state.by_relation.get(name, ())
         text = f"{percent(average(name, value))} %" if accuracy else f"{average(name, value):.2f}"
         by_relation = " ".join(percent(average(f"{name} {i}", part)) for i, part in enumerate(parts))
-        shown.append(f"{name.replace('_', ' ')} {text}" + f" ({by_relation})" * accuracy)
+        shown.append(f"{name.replace('_', ' ')} {text}" + f" ({by_relation})" * (accuracy and bool(parts)))
     return (
         f"{step}, {seconds_text(state.seconds_left)} left, {', '.join(shown)}, "
         f"{count_text(state.tokens_per_second)} tokens/s, learning rate {state.learning_rate:.1e}, "

@@ -72,6 +72,7 @@ class Objective:
 
     relations = 0
     every = False
+    learns = ""  # what a model card says of it
     reports: Mapping[str, int] = {"mlm_loss": 1}
     over: Mapping[str, str] = {"mlm_loss": "masked"}
 
@@ -92,7 +93,8 @@ class WithRelations(Objective):
     over: Mapping[str, str] = {"mlm_loss": "masked", "relation_loss": "pairs"}
 
     def __init__(self, relations: int) -> None:
-        self.relations = relations
+        named = {3: "three relations (contiguous, random, linked)", 2: "two relations (contiguous, random), as BERT"}
+        self.relations, self.learns = relations, f"masked tokens and {named[relations]}"
 
     def loss(self, encoded: Encoded, batch: Labelled) -> Sums:
         """Sum the losses, and the pairs whose relation was ranked first, by true relation."""
@@ -102,6 +104,7 @@ class WithRelations(Objective):
 
 
 DRP, NSP, NONE = WithRelations(3), WithRelations(2), Objective()
+NONE.learns = "masked tokens alone"
 
 
 def find_objective(name: str) -> Objective:

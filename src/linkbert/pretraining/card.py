@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from linkbert.config import Config, show_value
+from linkbert.model.heads import find_objective
 from linkbert.pretraining.checkpoint import State
 from linkbert.pretraining.scores import describe, from_json
 from linkbert.records import LINKED, RELATIONS
@@ -24,11 +25,6 @@ POLICY = {
     "self": "links to their own document, dropped",
     "disambiguation": "links to disambiguation pages, dropped",
     "edges": "edges of the graph",
-}
-HEADS = {
-    "drp": "masked tokens and three relations (contiguous, random, linked)",
-    "nsp": "masked tokens and two relations (contiguous, random), as BERT",
-    "none": "masked tokens alone",
 }
 USE = """\
 ```python
@@ -78,14 +74,16 @@ def model_card(
     run: dict[str, Any], state: State, config: Config, stores: Sequence[Learnt], *, kind: str = "bert"
 ) -> str:
     """Write the card from RUN/run.json, where the run stands, its settings, the stores it learns from, and its kind."""
-    use = USE + (USE_BERT if kind == "bert" else USE_OTHER if config.objective != "none" else "")
+    objective = find_objective(config.objective)
+    learnt = objective.learns or ", ".join(objective.over)
+    use = USE + (USE_BERT if kind == "bert" else USE_OTHER if objective.relations else "")
     sections = [
         _head(kind),
         f"# LinkBERT, {state.step:,} steps on " + "; ".join(_corpus(store.manifest) for store in stores),
-        f"An encoder of the kind `{kind}` that learnt {HEADS[config.objective]}, as LinkBERT does (Yasunaga, Leskovec "
+        f"An encoder of the kind `{kind}` that learnt {learnt}, as LinkBERT does (Yasunaga, Leskovec "
         f"and Liang, ACL 2022), with `linkbert` {run['versions']['linkbert']}. Written on {run['written']}.",
         _unfinished(state),
-        "## How to use it\n\n" + use + (USE_LINKED if config.objective == "drp" else ""),
+        "## How to use it\n\n" + use + (USE_LINKED if objective.relations == 3 else ""),
         "## What it learnt from\n\n" + _learnt_from(state, stores),
         "## Scores on documents it has not seen\n\n" + _scores(state),
         "## Settings\n\n" + _settings(config, run),

@@ -13,10 +13,17 @@ from pathlib import Path
 from typing import Any
 
 from linkbert.config import migrate, show_value
-from linkbert.pretraining.journal import read_journal, read_record
+from linkbert.pretraining.journal import TIMINGS, read_journal, read_record
 from linkbert.pretraining.scores import Gain, Scores, Share, describe, from_json
 from linkbert.progress import count_text, seconds_text
 from linkbert.records import RELATIONS
+
+NOT_REPORTED = (
+    "learning_rate",
+    "gradient_norm",
+    "utilisation",
+    *TIMINGS,
+)  # numbers of a journal line, not the objective's
 
 
 @dataclass(frozen=True)
@@ -65,7 +72,10 @@ def runs_table(runs: Sequence[Run]) -> Iterator[str]:
     row("step", (f"{line['step']:,}" if line else "" for line in last))
     row("tokens seen", (count_text(line["tokens"]) if line else "" for line in last))
     row("time", (seconds_text(line["elapsed"]) if line else "" for line in last))
-    row("training: MLM loss", (f"{line['mlm_loss']:.3f}" if line else "" for line in last))
+    for name in dict.fromkeys(name for line in last for name in line if isinstance(line[name], float)):
+        if name not in NOT_REPORTED:  # all else is of the objective
+            label = name.replace("_", " ").replace("mlm", "MLM")
+            row(f"training: {label}", (f"{line[name]:.3f}" if name in line else "" for line in last))
     row("scored after step", (f"{run.evaluations[-1][0]:,}" if run.evaluations else "" for run in runs))
     row("MLM loss", (f"{each.mlm_loss:.3f}" if each else "" for each in scores))
     for name in RELATIONS:

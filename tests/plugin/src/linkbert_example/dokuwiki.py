@@ -38,8 +38,9 @@ def read_file(name: str, data: bytes, options: Options, skipped: Skipped) -> Ite
     for match in LINK.finditer(source):
         text += source[end : match.start()]
         target, _, fragment = match[1].strip().partition("#")
+        rooted, target = target.startswith(":"), target.lstrip(":")
         anchor = match[2] if match[2] is not None else target
-        full = target if ":" in target or not namespace else f"{namespace}:{target}"
+        full = target if rooted or ":" in target or not namespace else f"{namespace}:{target}"
         links.append(Link(len(text), len(text) + len(anchor), full.lower().replace(" ", "_"), fragment))
         text += anchor
         end = match.end()
