@@ -43,7 +43,18 @@ CEILINGS = {  # lines of Python; (top) are the files beside the folders
     "views": 990,
 }
 
-MOVING = pytest.mark.xfail(reason="files are on their way to the places that the table gives them")
+
+OWED = {  # lines above the ceiling that are still to go; a change may only lower them
+    "(top)": 1_340,
+    "corpora": 667,
+    "corpora/readers": 177,
+    "graph": 228,
+    "instances": 421,
+    "model": 305,
+    "pretraining": 674,
+    "tasks": 567,
+    "views": 358,
+}
 
 
 def place_of(name: str) -> str:
@@ -60,12 +71,13 @@ def imports(tree: ast.AST, *, inside_functions: bool = True) -> set[str]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, "relative import"
             names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            pass
         elif inside_functions or not isinstance(node, ast.FunctionDef):
             names |= imports(node, inside_functions=inside_functions)
     return names
 
 
-@MOVING
 @pytest.mark.parametrize("name", FILES)
 def test_imports_point_one_way(name):
     tree = ast.parse(FILES[name].read_text(encoding="utf-8"))
@@ -78,7 +90,6 @@ def test_imports_point_one_way(name):
         assert path in BASE or place_of(path) in allowed, f"{name} imports {path}"
 
 
-@MOVING
 @pytest.mark.parametrize("name", FILES)
 def test_torch_stays_where_the_design_puts_it(name):
     if {name, place_of(name)} & WITH_TORCH:
@@ -88,16 +99,15 @@ def test_torch_stays_where_the_design_puts_it(name):
     assert not heavy & {"torch", "transformers"}, name
 
 
-@MOVING
 def test_every_folder_keeps_to_its_ceiling():
     lines: dict[str, int] = dict.fromkeys(CEILINGS, 0)
     for name, path in FILES.items():
         lines[name.rpartition("/")[0] or "(top)"] += len(path.read_text(encoding="utf-8").splitlines())
-    over = {folder: f"{count} of {CEILINGS[folder]}" for folder, count in lines.items() if count > CEILINGS[folder]}
+    most = {folder: ceiling + OWED.get(folder, 0) for folder, ceiling in CEILINGS.items()}
+    over = {folder: f"{count} of {most[folder]}" for folder, count in lines.items() if count > most[folder]}
     assert not over, over
 
 
-@MOVING
 def test_inits_are_empty():
     for name, path in FILES.items():
         if name.endswith("/__init__"):

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from linkbert import cli, demo, wheels
+from linkbert import cli, demo
 from linkbert.config import make_config
 from linkbert.corpora.store import Store
 from linkbert.instances.sampler import Sampler
@@ -571,9 +571,8 @@ def test_without_a_network_the_demo_says_how_to_go_on(tmp_path, monkeypatch, cap
     def no_network(files):
         raise ValueError("No matching distribution found")
 
-    monkeypatch.setattr(demo.wheels, "fetch", no_network)
-    monkeypatch.setattr(demo.wheels, "cached", lambda files: None)
-    assert wheels.fetch is no_network
+    monkeypatch.setattr(demo, "fetch_wheel", no_network)
+    monkeypatch.setattr(demo, "cached_wheel", lambda files: None)
     assert cli.main(["demo", "--to", str(tmp_path / "demo")]) == 1
     err = capsys.readouterr().err
     assert "gensim==4.4.0" in err

