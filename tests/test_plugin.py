@@ -82,6 +82,7 @@ def test_a_graph_method_takes_its_options_from_its_signature(site, store):
     assert "did you mean 'dimensions'" in run(site, "graph", store, "--method", "dense", "dimension=3", status=1)
 
 
+@pytest.mark.slow
 def test_an_objective_is_trained_resumed_and_shown_by_its_names(site, store):
     words = [
         "pretrain",
@@ -111,6 +112,7 @@ def test_an_objective_is_trained_resumed_and_shown_by_its_names(site, store):
     assert weights[0] == weights[1]
 
 
+@pytest.mark.slow
 def test_a_dataset_is_a_table_of_the_package(site, store):
     data = site / "data"
     data.mkdir()

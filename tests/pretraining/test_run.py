@@ -376,7 +376,7 @@ def command(store, run, tmp_path):
     def go(**environment):
         words = ["max_steps=2", "batch_size=4", "micro_batch_size=2", "sequence_length=16", "eval_pairs=8",
                  "held_out=0.2", "num_hidden_layers=1", "hidden_size=16", "intermediate_size=16",
-                 "precision=fp32", "threads=1", "compile=on"]  # fmt: skip
+                 "precision=fp32", "threads=1", "compile=on", "scope=document"]  # fmt: skip
         command = [sys.executable, "-m", "linkbert", "pretrain", str(store), "--to", str(run), "--resume", *words]
         names = os.environ | {"XDG_CACHE_HOME": str(tmp_path / "cache")} | environment
         names.pop("TORCHINDUCTOR_CACHE_DIR", None)
@@ -430,6 +430,15 @@ def test_a_signal_while_compiling_ends_the_run_with_one_line(command, run, tmp_p
     os.killpg(process.pid, number)
     _, errors = process.communicate()
     assert process.returncode == 130
-    assert errors.splitlines()[-1] == "linkbert: interrupted"
+    assert errors.splitlines()[-1] == "linkbert pretrain: interrupted"
     assert len(errors.splitlines()) < 5, errors
     assert not (run / "model").exists()
+
+
+def test_a_scope_that_can_link_nothing_is_refused_before_the_first_step(store, run, settings):
+    """Segments of one sentence, none of which holds a link that leads on."""
+    with pytest.raises(ValueError, match=r"scope=segment can link nothing: .* take scope=document, or a larger"):
+        pretrain(store, run, settings.replace(sequence_length=16))
+    assert pretrain(
+        store, run, settings.replace(sequence_length=16, scope="document", max_steps=1), resume=True
+    ).finished

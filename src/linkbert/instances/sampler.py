@@ -294,6 +294,9 @@ def describe_relations(sampler: Sampler) -> list[str]:
     if sampler.graph is None or not len(sampler.graph.targets):
         return ["no links: no linked pairs; this is BERT"]
     policy, scope = sampler.policy(), sampler.config.scope
+    if scope == "segment" and policy["asked"][LINKED] and not policy["anchors_with_usable_link"]:
+        remedy = "take scope=document, or a larger sequence_length"
+        raise ValueError(f"scope=segment can link nothing: no segment A of {sampler.store.path} has a link; {remedy}")
     lines = [f"relations {name}: {_shares_text(policy[name])}" for name in ("asked", "realised")]
     if max(policy["missing"]) >= 0.001:
         lines.append(
