@@ -123,3 +123,19 @@ def test_a_dataset_is_a_table_of_the_package(site, store):
     run(site, "pretrain", store, "--preset", "tiny", *SMALL, "--to", site / "plain")
     text = run(site, "finetune", site / "plain", "plants", "--data", data, "--to", site / "results", "max_length=16")
     assert "Plants" in text
+
+
+def test_a_function_in_a_file_of_the_current_folder_reads_documents(tmp_path):
+    """As the console script runs, which does not look for modules there by itself: -P."""
+    (tmp_path / "own.py").write_text(
+        "import linkbert\n\n\ndef read(source, options):\n"
+        "    for number, line in enumerate(source.read_text().splitlines()):\n"
+        "        yield linkbert.Document(str(number), line, line)\n"
+    )
+    for name in ("a.lines", "b.lines"):
+        (tmp_path / name).write_text(f"The oak of {name} is old.\nThe elm is not.\n")
+    words = ["build", "a.lines", "b.lines", "--format", "own:read", "--to", "store", "--vocab", "train:100"]
+    command = [sys.executable, "-P", "-m", "linkbert", *words, "--workers", "2"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "store/store.json").read_text())["documents"] == 2, "of equal ids the first counts"

@@ -90,15 +90,12 @@ def _as_files(sources: str | Path | Iterable[Any], to: Path) -> Iterator[list[Pa
     path = to.with_name(f"{to.name}.documents.jsonl")
     with path.open("w", encoding="utf-8") as file:
         for document in chain([first], given):
-            file.write(json.dumps(asdict(document) | {"sections": _sections(document)}, ensure_ascii=False) + "\n")
+            sections = [{"name": name, "start": start} for name, start in document.sections]
+            file.write(json.dumps(asdict(document) | {"sections": sections}, ensure_ascii=False) + "\n")
     try:
         yield [path]
     finally:
         remove(path)
-
-
-def _sections(document: Document) -> list[dict[str, Any]]:
-    return [{"name": name, "start": start} for name, start in document.sections]
 
 
 def describe_build(store: Store) -> list[str]:

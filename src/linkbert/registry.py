@@ -8,6 +8,8 @@ number of them. Nothing is imported before it is asked for.
 from __future__ import annotations
 
 import importlib
+import os
+import sys
 from importlib.metadata import entry_points
 from typing import Any
 
@@ -51,15 +53,16 @@ def references(group: str) -> dict[str, str]:
 
 
 def find(group: str, name: str) -> Any:
-    """Import what a name stands for; `package.module:name` needs no registration.
+    """Import what a name stands for; `package.module:name` needs no registration; it may lie in the current folder.
 
     An unknown name is a ValueError that names the nearest known one; so is a module that cannot be imported.
     """
-    known = references(group)
-    reference = known.get(name, name)
+    reference = (known := references(group)).get(name, name)
     module, colon, attribute = reference.partition(":")
     if not colon:
         raise ValueError(f"unknown {group.removesuffix('s')} {name!r}; {nearest(name, known)}")
+    if reference == name and os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())  # the console script does not look there; worker processes take over the path
     try:
         found = importlib.import_module(module)
         for part in attribute.split("."):
