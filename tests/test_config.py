@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from linkbert.config import Config, make_config, presets, to_dict
+from linkbert.config import Config, choose_config, make_config, presets, to_dict
 from linkbert.instances.mixture import Part, read_mix
 from linkbert.tasks.settings import FineTuneConfig
 
@@ -155,3 +155,10 @@ def test_a_switch_is_written_as_people_write_it(word, value):
 def test_a_switch_that_is_no_switch_is_refused():
     with pytest.raises(ValueError, match="keep_best must be true or false, got maybe"):
         make_config(None, ["keep_best=maybe"])
+
+
+def test_a_run_cannot_choose_the_code_that_is_imported():
+    before = {"config": {"objective": "evil:OBJECTIVE"}}
+    with pytest.raises(ValueError, match="give objective=evil:OBJECTIVE again"):
+        choose_config(None, [], before)
+    assert choose_config(None, ["objective=evil:OBJECTIVE"], before)[0].objective == "evil:OBJECTIVE"

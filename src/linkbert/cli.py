@@ -42,6 +42,8 @@ def main(words: Sequence[str] | None = None) -> int:
     """Run one command; return its exit status."""
     words = list(sys.argv[1:] if words is None else words)
     name = "linkbert"
+    if {"build", "graph", "pretrain", "finetune", "evaluate"} & set(words[:2]) and os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())  # for a module:name of the user's own; worker processes take over the path
     try:
         if "build" in words[:2]:
             declare_reader_options(words)

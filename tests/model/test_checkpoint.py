@@ -316,3 +316,14 @@ def test_objectives_have_their_rows():
     for objective, rows in (("drp", 3), ("nsp", 2), ("none", 2)):
         model = LinkBertForPreTraining(config, objective=objective)
         assert model.cls.relation_logits(torch.zeros(1, 16)).shape == (1, rows)
+
+
+def test_a_folder_cannot_have_code_imported(tmp_path, vocabulary, caplog, monkeypatch):
+    (tmp_path / "evil.py").write_text("raise SystemExit('imported')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    model = start_model(make_config("tiny", SETTINGS), len(VOCABULARY))
+    save_model(model, tmp_path / "model", vocabulary_folder=vocabulary)
+    path = tmp_path / "model" / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"linkbert_objective": "evil:OBJECTIVE"}))
+    assert load_model(tmp_path / "model").objective is find_objective("drp")
+    assert "its objective evil:OBJECTIVE is not of an installed package" in caplog.text

@@ -140,7 +140,7 @@ def pretrain(
 
         found, record = run_on_main(processes, prepare) or (None, {})
         if found:
-            model = load_model(found[0])
+            model = load_model(found[0], config.objective)
         else:
             start = config
             if config.init != "none":
