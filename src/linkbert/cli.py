@@ -42,7 +42,7 @@ def main(words: Sequence[str] | None = None) -> int:
     """Run one command; return its exit status."""
     words = list(sys.argv[1:] if words is None else words)
     name = "linkbert"
-    if {"build", "graph", "pretrain", "finetune", "evaluate"} & set(words[:2]) and os.getcwd() not in sys.path:
+    if any(re.search(r"(^|=)([A-Za-z_][\w.]*:[A-Za-z_]\w*|.+\.toml)$", word) for word in words):
         sys.path.append(os.getcwd())  # for a module:name of the user's own; worker processes take over the path
     try:
         if "build" in words[:2]:

@@ -234,8 +234,8 @@ class Sampler:
     def mask_rates(self, numbers: np.ndarray) -> np.ndarray:
         """Give the share of tokens that is masked in each instance: float64 (B,).
 
-        In training it goes in a line from mask_rate to mask_rate_end, where there is one; held-out instances have the
-        last one, so that scores along a run are of the same questions.
+        In training it goes linearly from mlm_probability to mlm_probability_end, where there is one; held-out instances
+        have the last one, so that scores along a run are of the same questions.
         """
         start, end = self.config.mlm_probability, self.config.mlm_probability_end or self.config.mlm_probability
         passed = np.minimum(numbers / self.planned, 1.0) if self.split == "train" else np.ones(len(numbers))
@@ -264,6 +264,12 @@ class Sampler:
             first = int(self.store.documents[doc]) if doc >= 0 else start
             segments.append(Segment(doc, start - first, stop - first))
         return Pair(segments[0], segments[1], relation)
+
+    def check_linkable(self) -> None:
+        """Refuse, with a ValueError, a scope=segment that is to link pairs where no segment A has a link."""
+        if self.config.scope == "segment" and self.config.shares[LINKED] and not self.linkable:
+            remedy = "take scope=document, or a larger sequence_length"
+            raise ValueError(f"scope=segment can link nothing: no segment A of {self.store.path} has a link; {remedy}")
 
     def policy(self) -> dict[str, Any]:
         """Count what becomes of the asked shares: in the first epoch, or so much of it as SURVEYED instances.
@@ -294,9 +300,6 @@ def describe_relations(sampler: Sampler) -> list[str]:
     if sampler.graph is None or not len(sampler.graph.targets):
         return ["no links: no linked pairs; this is BERT"]
     policy, scope = sampler.policy(), sampler.config.scope
-    if scope == "segment" and policy["asked"][LINKED] and not policy["anchors_with_usable_link"]:
-        remedy = "take scope=document, or a larger sequence_length"
-        raise ValueError(f"scope=segment can link nothing: no segment A of {sampler.store.path} has a link; {remedy}")
     lines = [f"relations {name}: {_shares_text(policy[name])}" for name in ("asked", "realised")]
     if max(policy["missing"]) >= 0.001:
         lines.append(
@@ -306,9 +309,9 @@ def describe_relations(sampler: Sampler) -> list[str]:
         )
     edges = len(sampler.graph.targets)
     unplaced = edges - sum(_placed_edges(sampler.graph, sampler.store))
-    rest = "all are followed" if scope == "document" else "these are not followed (scope=document follows all)"
-    said = f"; {rest}" if scope == "document" or unplaced else ""
-    return [*lines, f"scope={scope}: of {edges:,} links, {unplaced / edges:.1%} are document-level{said}"]
+    rest = "; these are not followed (scope=document follows all)" if unplaced else ""
+    rest = "; all are followed" if scope == "document" else rest
+    return [*lines, f"scope={scope}: of {edges:,} links, {unplaced / edges:.1%} are document-level{rest}"]
 
 
 def _shares_text(shares: list[float]) -> str:
@@ -371,16 +374,12 @@ def fit_config(config: Config, store: TokenStore, graph: LinkGraph | None) -> Co
     An asked scope=segment where no link of the graph has a place in the text is a ValueError: it can link nothing.
     """
     if graph is None or not len(graph.targets):
-        scope = "document" if config.scope == "auto" else config.scope
-        return config.replace(scope=scope, shares=without_links(config.shares))
-    if config.scope == "document" or any(_placed_edges(graph, store)):
-        return config.replace(scope="segment") if config.scope == "auto" else config
-    if config.scope == "segment" and config.shares[LINKED]:
-        raise ValueError(
-            f"no link of graph {config.graph!r} of {store.path} has a place in the text, so scope=segment can link "
-            "nothing: take scope=document, or scope=auto"
-        )
-    return config.replace(scope="document") if config.scope == "auto" else config
+        config, graph = config.replace(shares=without_links(config.shares)), None
+    usable = config.scope == "document" or (graph is not None and any(_placed_edges(graph, store)))
+    if config.scope == "segment" and not usable and config.shares[LINKED]:
+        where = f"no link of graph {config.graph!r} of {store.path} has a place in the text"
+        raise ValueError(f"{where}, so scope=segment can link nothing: take scope=document, or scope=auto")
+    return config.replace(scope="segment" if usable else "document") if config.scope == "auto" else config
 
 
 def without_links(shares: tuple[float, float, float]) -> tuple[float, float, float]:

@@ -60,7 +60,6 @@ class DistributedContext:
     world_size: int = 1
     device: torch.device = CPU
     local_world_size: int = 1
-    store: dist.Store | None = None
 
     @property
     def is_main_process(self) -> bool:
@@ -110,7 +109,7 @@ def join_processes(config: Config) -> Iterator[DistributedContext]:
         # DDP must not be the last to let go of the group: it would wait for gloo's threads with the interpreter's lock
         # held, and they may wait for that lock to free a tensor. The group itself lets go of the lock first.
         KEPT[:] = [dist.group.WORLD]
-        yield DistributedContext(rank, world_size, device, local_world_size, store.clone())
+        yield DistributedContext(rank, world_size, device, local_world_size)
         dist.barrier()
     except Exception as error:
         with suppress(ValueError):  # torchrun's SIGTERM must not cut off the message; only the main thread can do this

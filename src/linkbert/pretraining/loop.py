@@ -185,7 +185,7 @@ def pretrain(
             last = state.finished
             if processes.is_main_process:
                 left = timer.seconds_a_step * (plan.steps - state.step)
-                shown = means_of(totals), accuracies_of(totals)
+                shown = means_of(totals), by_relation_of(totals)
                 speed = (timer.tokens_per_second, tokens / places, timer.peak_share, timer.loader_share)
                 watched = (*shown, norm, *speed, peak_memory(processes.device), timer.elapsed, left)
                 progress(Progress("training", state.step, plan.steps, rate, *watched))
@@ -273,7 +273,7 @@ def means_of(totals: Mapping[str, tuple[list[float], list[float]]]) -> dict[str,
     return {name: ratio(sum(sums), sum(counts)) for name, (sums, counts) in totals.items()}
 
 
-def accuracies_of(totals: Mapping[str, tuple[list[float], list[float]]]) -> dict[str, tuple[float, ...]]:
+def by_relation_of(totals: Mapping[str, tuple[list[float], list[float]]]) -> dict[str, tuple[float, ...]]:
     """Divide by relation what is reported by relation; nan where there was no pair."""
     return {
         name: tuple(map(ratio, sums, counts)) for name, (sums, counts) in totals.items() if len(sums) == len(RELATIONS)

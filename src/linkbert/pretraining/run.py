@@ -118,12 +118,12 @@ def pretrain(
     (True, 'run/model')
     """
     run_path = Path(to)
-    stores = Path(stores) if isinstance(stores, str) else stores
     if isinstance(settings, Config):
         config, preset = settings, preset or ""
     else:
         before = read_record(run_path) if resume and (run_path / "run.json").is_file() else {}
-        words, changes = ((), settings) if isinstance(settings, Mapping) else (settings, {})
+        words, changes = (list[str](), settings) if isinstance(settings, Mapping) else (list(settings), {})
+        words += [f"objective={changes[key]}" for key in changes if key == "objective"]  # named again
         config, preset = choose_config(preset, words, before)
         config = config.replace(**changes)
     with ExitStack() as stack:
@@ -131,8 +131,10 @@ def pretrain(
         precision = choose_precision(config.precision, processes.device) if processes.is_main_process else ""
         config = config.replace(precision=broadcast_object(processes, precision))
         # What may be refused comes first: a refused run leaves no folder behind.
-        opened = open_parts([Part("", stores)] if isinstance(stores, Path) else stores, config)
-        vocabulary = opened[0].tokens.vocabulary
+        opened = open_parts([Part("", Path(stores))] if isinstance(stores, Path | str) else stores, config)
+        sampler, vocabulary = make_sampler(opened, config), opened[0].tokens.vocabulary
+        for each in getattr(sampler, "samplers", [sampler]):
+            each.check_linkable()
 
         def prepare() -> tuple[tuple[Path, State] | None, dict[str, Any]]:
             stack.enter_context(locked(run_path))
@@ -152,7 +154,6 @@ def pretrain(
         model.to(processes.device)
         broadcast(processes, [parameter.data for parameter in model.parameters()])
         called = parallelize(model, processes, config.sharding)
-        sampler = make_sampler(opened, config)
         if processes.is_main_process:
             for line in describe_mixture(sampler, [each.part.name for each in opened]):
                 report(line)
