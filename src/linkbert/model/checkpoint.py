@@ -96,7 +96,7 @@ def start_model(
         if isinstance(model, LinkBertForPreTraining):
             init_positional(model.bert)
         else:
-            log.info("start=neighbours is BERT's: %s starts with random weights", own.model_type)
+            log.info("weight_init=positional is BERT's: %s starts with random weights", own.model_type)
     if isinstance(model, HFEncoder) and model.segments < 2:
         log.info("%s has no segment ids: A and B are told apart by [SEP] alone", own.model_type)
     kind = spec_of(own)

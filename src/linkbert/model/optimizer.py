@@ -62,8 +62,8 @@ def learning_rate(
 
     A run with a budget goes through the schedule at another stride; `step` then need not be whole.
 
-    linear, the paper's: down a line that would reach 0. constant: level. wsd (warm-up, stable, decay): level until the
-    last `decay` of the steps, then down as 1 - sqrt, of which Haegele et al. (2024, arXiv 2405.18392) found that it
+    linear, the paper's: down a line that would reach 0. constant_with_warmup: level. warmup_stable_decay: level until
+    the last `decay` of the steps, then down as 1 - sqrt, of which Haegele et al. (2024, arXiv 2405.18392) found that it
     ends lower than a line and gains little from more than a fifth of the steps; ModernBERT came down so, too.
     No update is wasted on a rate of 0: peak=1, warmup=2, steps=6 gives 0.5, 1, 1, 0.75, 0.5, 0.25 with linear.
     """

@@ -54,7 +54,7 @@ class Answers(NamedTuple):
 
 
 def held_out_pairs(opened: OpenPart) -> list[Batches]:
-    """Give a store's held-out pairs, its share of `evaluate_pairs`; see `held_out_batches`."""
+    """Give a store's held-out pairs, its share of `eval_pairs`; see `held_out_batches`."""
     pairs = max(1, round(opened.config.eval_pairs * opened.weight))
     config = opened.config.replace(eval_pairs=pairs)
     return held_out_batches(opened.tokens, opened.graph, config, anchors=config.anchors)
