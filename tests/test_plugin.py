@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow  # pip and commands in processes of their own, half a minute
 PLUGIN = Path(__file__).parent / "plugin"
 SMALL = ["num_hidden_layers=1", "hidden_size=16", "num_attention_heads=2", "intermediate_size=32", "max_steps=4",
          "save_steps=2", "sequence_length=32", "batch_size=12", "micro_batch_size=32", "compile=off", "precision=fp32",
@@ -82,7 +83,6 @@ def test_a_graph_method_takes_its_options_from_its_signature(site, store):
     assert "did you mean 'dimensions'" in run(site, "graph", store, "--method", "dense", "dimension=3", status=1)
 
 
-@pytest.mark.slow
 def test_an_objective_is_trained_resumed_and_shown_by_its_names(site, store):
     words = [
         "pretrain",
@@ -112,7 +112,6 @@ def test_an_objective_is_trained_resumed_and_shown_by_its_names(site, store):
     assert weights[0] == weights[1]
 
 
-@pytest.mark.slow
 def test_a_dataset_is_a_table_of_the_package(site, store):
     data = site / "data"
     data.mkdir()
