@@ -1,11 +1,13 @@
-"""What `import linkbert` hands on, besides what the stages give themselves: stores to look into, training, models."""
+"""What `import linkbert` hands on, besides what the stages give themselves: stores to look into, export, models."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import astuple
 from functools import cached_property
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,16 +18,23 @@ import pyarrow.parquet as pq
 from linkbert.corpora import store as stores
 from linkbert.corpora.store import open_parquet, shard_path
 from linkbert.files import locked, replacing
+from linkbert.graph.hyperlinks import resolving
 from linkbert.graph.links import LinkGraph
-from linkbert.instances.tokens import TokenStore, hash_id
+from linkbert.instances.tokens import TokenStore
 from linkbert.records import Document, Redirect
 
 if TYPE_CHECKING:
     from torch import nn
 
+OUTCOMES = ("resolved", "missing", "self", "disambiguation", "unknown")
+TARGETS = """
+SELECT source, place, CASE WHEN target = source THEN -2 WHEN disambiguation THEN -3 ELSE target END AS target
+FROM resolved WHERE target IS NOT NULL"""
+OUTCOME = (("outcome", pa.string()), ("document", pa.string()))  # what a link has besides, exported
+REDIRECTS = pa.schema([(name, pa.string()) for name in ("redirect", "target", "fragment")])
 EDGES = pa.schema([("source", pa.string()), ("target", pa.string()), ("link", pa.int64()), ("section", pa.int32())])
-BLOCK = 1 << 16  # edges written together
-HOPS = 1 << 10  # redirects that are followed; longer chains are circles
+MEMORY = 4_000_000_000  # bytes of the join that resolves links
+BLOCK, GROUP = 1 << 16, 1_000  # edges, and rows of Parquet, that are written together
 
 
 class Store(stores.Store):
@@ -50,13 +59,13 @@ class Store(stores.Store):
         """Open a graph: its edges_out(n) and edges_in(n), to_arrow() and to_scipy()."""
         return LinkGraph.open(self.path, name)
 
-    def tables(self) -> Iterator[pa.Table]:
+    def tables(self, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
         """Yield the documents as Arrow tables, a row group each: id, title, text, disambiguation, links, sections."""
         for shard in range(self.shards):
             dropped, row = self.dropped.get(shard, np.zeros(0, np.int64)), 0
             with open_parquet(shard_path(self.path, "documents", shard)) as file:
                 for group in range(file.num_row_groups):
-                    table = file.read_row_group(group, use_threads=False)
+                    table = file.read_row_group(group, columns, use_threads=False)
                     kept = np.setdiff1d(np.arange(row, row + len(table)), dropped, assume_unique=True) - row
                     row += len(table)
                     yield table.take(kept)
@@ -72,49 +81,28 @@ class Store(stores.Store):
 
         An outcome is resolved, or why the link is in no graph: missing (no document here has that name), self (its own
         document) or disambiguation (a page that lists meanings). Where there is no hyperlink graph, it is "unknown".
+        The first call resolves the links of the whole store.
         """
-        document = document or self.document(number)
-        if self._names is None:
-            return [(link, "unknown", -1) for link in document.links]
-        graph, first = self._names.graph, int(self._names.first_links[number])
-        edges = slice(int(graph.offsets[number]), int(graph.offsets[number + 1]))
-        targets = dict(zip((graph.links[edges] - first).tolist(), graph.targets[edges].tolist(), strict=True))
-        return [
-            (link, "resolved", targets[i]) if i in targets else (link, self._names.why_lost(number, link.target), -1)
-            for i, link in enumerate(document.links)
-        ]
+        document, first = document or self.document(number), int(self.first_links[number])
+        found = self.link_targets[first : first + len(document.links)].tolist()
+        rows = zip(document.links, found, strict=True)
+        return [(link, OUTCOMES[max(-target, 0)], max(target, -1)) for link, target in rows]
 
     @cached_property
-    def _names(self) -> _Names | None:
-        found = (self.path / "graphs" / "hyperlink" / "graph.json").is_file()
-        return _Names(self) if found else None
+    def first_links(self) -> np.ndarray:
+        """The number of the first link of each document, and of all links: int64 (N + 1,)."""
+        return TokenStore.open(self.path).document_links
 
-
-class _Names:
-    """What a name means: arrays of a few numbers for each document and redirect, by the hashes of their names."""
-
-    def __init__(self, store: Store) -> None:
-        tokens = TokenStore.open(store.path)
-        self.graph, self.first_links = store.graph(), tokens.document_links
-        self.order = np.argsort(tokens.hashes, kind="stable")
-        self.ids = tokens.hashes[self.order]
-        self.disambiguation = np.concatenate([table["disambiguation"].to_numpy() for table in store.tables()])
-        pairs = np.array([(hash_id(r.source), hash_id(r.target)) for r in store.redirects()], np.uint64).reshape(-1, 2)
-        self.sources, first = np.unique(pairs[:, 0], return_index=True)  # the first of a name counts
-        self.targets = pairs[first, 1]
-
-    def why_lost(self, number: int, target: str) -> str:
-        """Say why a link of a document leads to no document."""
-        name = np.uint64(hash_id(target))
-        for _ in range(HOPS):
-            at = int(np.searchsorted(self.ids, name))
-            if at < len(self.ids) and self.ids[at] == name:
-                return "self" if self.order[at] == number else "disambiguation"
-            at = int(np.searchsorted(self.sources, name))
-            if at == len(self.sources) or self.sources[at] != name:
-                return "missing"
-            name = self.targets[at]
-        return "missing"
+    @cached_property
+    def link_targets(self) -> np.ndarray:
+        """What each link leads to: a document's number, or minus the place of its outcome in OUTCOMES: int32 (L,)."""
+        if not (self.path / "graphs" / "hyperlink" / "graph.json").is_file():
+            return np.full(self.first_links[-1], -OUTCOMES.index("unknown"), np.int32)
+        with resolving(self, MEMORY, Path(tempfile.mkdtemp())) as (database, first):
+            rows = database.execute(TARGETS).fetchnumpy()
+        targets = np.full(first[-1], -OUTCOMES.index("missing"), np.int32)
+        targets[first[rows["source"]] + rows["place"]] = rows["target"]
+        return targets
 
 
 def export_store(
@@ -140,65 +128,49 @@ def export_store(
     opened, to = Store.open(store), Path(to)
     if to.exists():
         raise ValueError(f"{to} is there already: name a new folder")
-    counts = dict.fromkeys(("documents", "links", "redirects", "edges"), 0)
-    ids = np.concatenate([table["id"].to_numpy(zero_copy_only=False) for table in opened.tables()])
+    ids = np.concatenate([table["id"].to_numpy(zero_copy_only=False) for table in opened.tables(["id"])])
+    graphs = {file.parent.name: opened.graph(file.parent.name) for file in opened.path.glob("graphs/*/graph.json")}
 
     def documents() -> Iterator[dict[str, Any]]:
-        for number, document in enumerate(opened.documents()):
-            links = [
-                {"start": link.start, "end": link.end, "target": link.target, "fragment": link.fragment,
-                 "outcome": outcome, "document": None if target < 0 else ids[target]}
-                for link, outcome, target in opened.links(number, document)
-            ]  # fmt: skip
-            counts["documents"] += 1
-            counts["links"] += len(links)
-            sections = [{"name": name, "start": start} for name, start in document.sections]
-            yield {"id": document.id, "title": document.title, "text": document.text,
-                   "disambiguation": document.disambiguation, "links": links, "sections": sections}  # fmt: skip
-            progress("documents written", number + 1, len(opened))
+        targets = iter(opened.link_targets.tolist())
+        for number, row in enumerate(chain.from_iterable(table.to_pylist() for table in opened.tables()), 1):
+            for link, target in zip(row["links"], targets, strict=False):
+                link |= {"outcome": OUTCOMES[max(-target, 0)], "document": None if target < 0 else ids[target]}
+            yield row
+            progress("documents written", number, len(opened))
 
-    def redirects() -> Iterator[dict[str, Any]]:
-        for each in opened.redirects():
-            counts["redirects"] += 1
-            yield {"redirect": each.source, "target": each.target, "fragment": each.fragment}
-
-    def edges(graph: LinkGraph, first_links: np.ndarray) -> Iterator[dict[str, Any]]:
-        for start in range(0, len(graph.targets), BLOCK):
-            rows = np.arange(start, min(start + BLOCK, len(graph.targets)))
-            source = np.searchsorted(graph.offsets, rows, side="right") - 1
-            link = np.where(graph.links[rows] < 0, -1, graph.links[rows] - first_links[source])
-            columns = ids[source], ids[graph.targets[rows]], link.tolist(), graph.sections[rows].tolist()
-            counts["edges"] += len(rows)
+    def edges(graph: LinkGraph) -> Iterator[dict[str, Any]]:
+        for batch in graph.to_arrow().to_batches(BLOCK):
+            source, target, links, sections = (column.to_numpy() for column in batch.columns)
+            places = np.where(links < 0, -1, links - opened.first_links[source])
+            columns = ids[source], ids[target], places.tolist(), sections.tolist()
             yield from (dict(zip(EDGES.names, row, strict=True)) for row in zip(*columns, strict=True))
 
-    fields = [*stores.DOCUMENTS.field("links").type.value_type, ("outcome", pa.string()), ("document", pa.string())]
-    links_at, of_links = stores.DOCUMENTS.get_field_index("links"), pa.list_(pa.struct(fields))
-    schema = stores.DOCUMENTS.set(links_at, pa.field("links", of_links))
-    redirect = pa.schema([("redirect", pa.string()), ("target", pa.string()), ("fragment", pa.string())])
+    redirects = (dict(zip(REDIRECTS.names, astuple(each), strict=True)) for each in opened.redirects())
+    lists = pa.list_(pa.struct([*stores.DOCUMENTS.field("links").type.value_type, *OUTCOME]))
+    schema = stores.DOCUMENTS.set(stores.DOCUMENTS.get_field_index("links"), pa.field("links", lists))
     with locked(to), replacing(to) as part:
         part.mkdir()
         if format == "jsonl":
-            _write_lines(part / "documents.jsonl", documents(), redirects())
+            _write(part / "documents.jsonl", chain(documents(), redirects))
         else:
-            _write_rows(part / "documents.parquet", documents(), schema)
-            _write_rows(part / "redirects.parquet", redirects(), redirect)
-        for file in sorted((opened.path / "graphs").glob("*/graph.json")):
-            name = f"edges-{file.parent.name}.{format}"
-            rows = edges(opened.graph(file.parent.name), TokenStore.open(opened.path).document_links)
-            _write_lines(part / name, rows) if format == "jsonl" else _write_rows(part / name, rows, EDGES)
-    return counts
+            _write(part / "documents.parquet", documents(), schema)
+            _write(part / "redirects.parquet", redirects, REDIRECTS)
+        for name, graph in graphs.items():
+            _write(part / f"edges-{name}.{format}", edges(graph), EDGES)
+    edge_count = sum(len(graph.targets) for graph in graphs.values())
+    counts = len(opened), len(opened.link_targets), opened.manifest["redirects"], edge_count
+    return dict(zip(("documents", "links", "redirects", "edges"), counts, strict=True))
 
 
-def _write_lines(path: Path, *parts: Iterator[dict[str, Any]]) -> None:
-    with path.open("w", encoding="utf-8") as file:
-        for part in parts:
-            file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in part)
-
-
-def _write_rows(path: Path, rows: Iterator[dict[str, Any]], schema: pa.Schema, size: int = 1_000) -> None:
-    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
-        while some := list(islice(rows, size)):
-            writer.write_table(pa.Table.from_pylist(some, schema))
+def _write(path: Path, rows: Iterator[dict[str, Any]], schema: pa.Schema | None = None) -> None:
+    if path.suffix == ".jsonl":
+        with path.open("w", encoding="utf-8") as file:
+            file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    else:
+        with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+            while some := list(islice(rows, GROUP)):
+                writer.write_table(pa.Table.from_pylist(some, schema))
 
 
 def load_model(path: str | Path) -> nn.Module:

@@ -150,13 +150,13 @@ def _from_lists(lists: pa.ListArray, kind: pa.StructType, make: Callable[..., An
 
 
 @contextmanager
-def querying(store: Path, *, memory: str = "4GB") -> Iterator[duckdb.DuckDBPyConnection]:
-    """Open a DuckDB over a store's rows; what does not fit into `memory` goes to a folder of the store, removed after.
+def querying(store: Path, memory: str = "4GB", folder: Path | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Open a DuckDB over a store's rows; what `memory` cannot hold goes to a `folder` (of the store), removed after.
 
     Views: `document_rows` (shard, row, and the columns of DOCUMENTS, dropped rows included) and `redirect_rows` (shard,
     row, and those of REDIRECTS).
     """
-    folder = store / "query.part"
+    folder = folder or store / "query.part"
     remove(folder)
     folder.mkdir(parents=True)
     settings: dict[str, Any] = {

@@ -11,7 +11,9 @@ All of it is SQL in DuckDB, which keeps on disk, in the store's folder, what doe
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,6 +26,8 @@ from linkbert.graph.links import Edges
 ROUNDS = 10  # of pointer jumping: a chain of up to 2^10 redirects is followed, what is left then is a circle
 CHUNK = 1 << 20  # edges handed over at a time
 DOCUMENTS = 1_000  # whose texts are in memory together
+RUNS = pa.schema([(name, pa.int32()) for name in ("shard", "first", "stop", "shift")])
+SECTIONS = pa.schema([("target", pa.int32()), ("fragment", pa.string()), ("sentence", pa.int32())])
 LONGEST_HEADING = 300  # characters of a line that a fragment may mean
 
 # Rows between dropped ones are runs: a document's number is its row and the shift of its run.
@@ -83,23 +87,27 @@ ORDER BY source, place"""
 
 def build(store: Store, *, memory: int = 4_000_000_000, counts: dict[str, Any]) -> Iterator[Edges]:
     """Resolve a store's links; `memory`, in bytes, bounds the join. The same store gives the same edges."""
-    with querying(store.path, memory=f"{memory}B") as database:
-        runs = [pa.array(column, pa.int32()) for column in zip(*_runs(store), strict=True)]
-        _create(database, "runs", dict(zip(("shard", "first", "stop", "shift"), runs, strict=True)))
-        for query in (_NUMBERED, _ALIASES):
-            database.execute(query)
+    with resolving(store, memory) as (database, first):
+        database.execute(_EDGES)
+        outcomes = database.sql(_COUNTS).to_arrow_table().to_pylist()[0]
+        counts |= {"found": int(first[-1]), "dead": int(first[-1]) - outcomes["resolved"]} | outcomes
+        _create(database, "sections", _find_all_sections(database), SECTIONS)
+        yield from _read_edges(database, first, counts)
+
+
+@contextmanager
+def resolving(store: Store, memory: int, folder: Path | None = None) -> Iterator[tuple[Any, np.ndarray]]:
+    """Open a DuckDB with the table `resolved`, and give the number of each document's first link: int64 (N + 1,)."""
+    with querying(store.path, f"{memory}B", folder) as database:
+        _create(database, "runs", _runs(store), RUNS)
+        database.execute(f"{_NUMBERED};{_ALIASES}")
         for _ in range(ROUNDS):
             if not database.execute("SELECT 1 FROM aliases WHERE target IN (SELECT source FROM aliases)").fetchone():
                 break
             database.execute(_JUMP)
-        for query in (_NAMES, _RESOLVED, _EDGES):
-            database.execute(query)
+        database.execute(f"{_NAMES};{_RESOLVED}")
         sizes = database.execute("SELECT len(links) AS links FROM numbered ORDER BY number").fetchnumpy()["links"]
-        first = np.cumsum(np.append(0, sizes), dtype=np.int64)  # (N + 1,) number of each document's first link
-        outcomes = database.sql(_COUNTS).to_arrow_table().to_pylist()[0]
-        counts |= {"found": int(first[-1]), "dead": int(first[-1]) - outcomes["resolved"]} | outcomes
-        _create(database, "sections", _find_all_sections(database))
-        yield from _read_edges(database, first, counts)
+        yield database, np.cumsum(np.append(0, sizes), dtype=np.int64)
 
 
 def _runs(store: Store) -> Iterator[tuple[int, int, int, int]]:
@@ -112,26 +120,19 @@ def _runs(store: Store) -> Iterator[tuple[int, int, int, int]]:
         yield shard, first, 2**31 - 1, start - len(store.dropped.get(shard, ()))
 
 
-def _create(database: Any, table: str, columns: dict[str, pa.Array]) -> None:
-    database.register("given", pa.table(columns))
+def _create(database: Any, table: str, rows: Iterable[tuple[Any, ...]], schema: pa.Schema) -> None:
+    named = [dict(zip(schema.names, row, strict=True)) for row in rows]
+    database.register("given", pa.Table.from_pylist(named, schema))
     database.execute(f"CREATE TABLE {table} AS SELECT * FROM given")  # noqa: S608 - our own names
-    database.unregister("given")
 
 
-def _find_all_sections(database: Any) -> dict[str, pa.Array]:
-    """List the sentence of each fragment that names a place of the document it leads into."""
-    found = []
+def _find_all_sections(database: Any) -> Iterator[tuple[int, str, int]]:
+    """Yield the sentence of each fragment that names a place of the document it leads into."""
     for batch in database.sql(_NAMED).to_arrow_reader(DOCUMENTS):
         for row in batch.to_pylist():
             named = {section["name"]: section["start"] for section in row["sections"]}
             places = find_sections(row["text"], row["fragments"], named)
-            found += [(row["target"], fragment, sentence) for fragment, sentence in places if sentence >= 0]
-    targets, fragments, sentences = zip(*found, strict=True) if found else ((), (), ())
-    return {
-        "target": pa.array(targets, pa.int32()),
-        "fragment": pa.array(fragments, pa.string()),
-        "sentence": pa.array(sentences, pa.int32()),
-    }
+            yield from ((row["target"], fragment, sentence) for fragment, sentence in places if sentence >= 0)
 
 
 def find_sections(text: str, fragments: list[str], named: Mapping[str, int] | None = None) -> list[tuple[str, int]]:
@@ -179,5 +180,4 @@ def _read_edges(database: Any, first: np.ndarray, counts: dict[str, Any]) -> Ite
 
 
 def _to_edges(rows: np.ndarray, first: np.ndarray) -> Edges:
-    source, place, target, sentence, _ = rows
-    return Edges(source, target, links=first[source] + place, sections=sentence)
+    return Edges(rows[0], rows[2], links=first[rows[0]] + rows[1], sections=rows[3])
