@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from linkbert.config import make_config, to_dict
+from linkbert.config import make_config
 from linkbert.pretraining.scores import Gain, Scores, to_json, wilson
 from linkbert.views.runs import read_runs, run_curves, run_lines, runs_table
 
@@ -22,7 +22,8 @@ def make_run(tmp_path):
     def make(name, *settings, steps=2, scores=()):
         run = tmp_path / name
         run.mkdir(parents=True)
-        record = {"format": 1, "config": to_dict(make_config("tiny", settings)), "store": {"path": "/data/wiki"},
+        config = make_config("tiny", settings).model_dump(mode="json")
+        record = {"format": 1, "config": config, "store": {"path": "/data/wiki"},
                   "versions": {"linkbert": "0"}, "created": "2026-01-01", "resumed": []}  # fmt: skip
         (run / "run.json").write_text(json.dumps(record))
         lines = [
@@ -66,7 +67,7 @@ def test_a_run_is_written_with_its_confusion_and_every_setting(make_run):
     lines = run_lines(run)
     assert "  random: 66.7 % (48.8 to 80.8; 20 of 30); taken for contiguous 10" in lines
     assert {"store=wiki", "shares=1/3,1/3,1/3", "seed=0"} <= set(lines)
-    assert len([line for line in lines if "=" in line]) == len(to_dict(make_config("tiny"))) + 1
+    assert len([line for line in lines if "=" in line]) == len(make_config("tiny").model_dump()) + 1
 
 
 def test_curves_are_what_the_journal_says(make_run):

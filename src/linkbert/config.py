@@ -1,7 +1,7 @@
 """Every setting of a pretraining run, its default and its meaning; named as in Hugging Face where it has it.
 
-A run is `preset`, then `key=value` words of the command line, then nothing: the resulting Config is written to
-RUN/run.json and decides, with the store, every batch and every update. Names and values of before are read, too.
+A run is a preset, then `key=value` words: the resulting Config is written to RUN/run.json and decides, with the store,
+every batch and every update. Names and values of earlier versions are read, too.
 """
 
 from __future__ import annotations
@@ -10,22 +10,17 @@ import difflib
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from fractions import Fraction
 from importlib import resources
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, FiniteFloat, ValidationError, model_validator
 
 SHORT = 32  # tokens: a compiled step has room for the [CLS]s of rows full of such pairs
-STORE_SETTINGS = (
-    "graph",
-    "scope",
-    "alpha",
-    "shares",
-    "anchors",
-    "linked_segment",
-    "held_out",
-)  # a store may have its own
+STORE_SETTINGS = ("graph", "scope", "alpha", "shares", "anchors", "linked_segment", "held_out")  # may differ by store
+PREFIXES = "Value error,|(Input|Tuple|Value) should (be|have)|Unable to parse input string as"  # pydantic's words
+SHORT_WORDS = {"baseline=bert": ["objective=nsp", "shares=1/2,1/2,0"]}
 OLD_NAMES = {
     "layers": "num_hidden_layers", "hidden": "hidden_size", "heads": "num_attention_heads",
     "feed_forward": "intermediate_size", "dropout": "hidden_dropout_prob",
@@ -35,66 +30,75 @@ OLD_NAMES = {
     "warmup": "warmup_steps", "beta1": "adam_beta1", "beta2": "adam_beta2", "epsilon": "adam_epsilon",
     "clip": "max_grad_norm", "recompute": "gradient_checkpointing", "log_every": "logging_steps",
     "checkpoint_every": "save_steps", "evaluate_every": "eval_steps", "evaluate_pairs": "eval_pairs",
-    "keep": "save_total_limit",
+    "keep": "save_total_limit", "whole_word": "masking",
 }  # fmt: skip
 OLD_VALUES = {
     ("weight_init", "neighbours"): "positional",
     ("lr_scheduler_type", "constant"): "constant_with_warmup",
     ("lr_scheduler_type", "wsd"): "warmup_stable_decay",
     ("objective", "mlm"): "none",
+    ("masking", "True"): "word",
+    ("masking", "False"): "token",
 }
 
 
 def number(value: Any) -> Any:
-    """Read a number as the command line writes it: "1/3", "1e5", "2_048"; what is none is left to the type.
-
-    >>> number("1/4"), number("1e3"), number("7"), number("many")
-    (0.25, 1000.0, 7, 'many')
-    """
-    if not isinstance(value, str):
-        return value
-    try:
-        if re.fullmatch(r"[+-]?\d[\d_]*", value):
-            return int(value)
-        return float(Fraction(value) if "/" in value else value)
-    except (ValueError, ZeroDivisionError, OverflowError):
-        return value
+    """Read a number as the command line writes it: "1/4" -> 0.25, "1e3" -> 1000.0; others are left to the type."""
+    if isinstance(value, str) and re.search("[/eE]", value):
+        with suppress(ValueError, ZeroDivisionError, OverflowError):
+            return float(Fraction(value) if "/" in value else value)
+    return value
 
 
 def three_shares(value: Any) -> Any:
-    """Read shares: "1/2,1/2" -> (0.5, 0.5, 0.0)."""
-    parts = [number(part.strip()) for part in value.split(",")] if isinstance(value, str) else list(value)
+    """Read shares: "1/2,1/2" -> ("1/2", "1/2", 0.0), whose parts are read as numbers."""
+    parts = value.split(",") if isinstance(value, str) else value
     return (*parts, 0.0) if len(parts) == 2 else tuple(parts)
+
+
+def in_seconds(text: str) -> float:
+    """Read a time: 2h -> 7200.0; none -> 0.0."""
+    if text == "none":
+        return 0.0
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text)
+    if not found or not float(found[1]):
+        raise ValueError("none, or a time such as 90s, 40m or 2h")
+    return float(found[1]) * {"s": 1, "m": 60, "h": 3_600, "d": 86_400}[found[2]]
+
+
+def check_time(text: str) -> str:
+    """Refuse what is neither a time nor none."""
+    in_seconds(text)
+    return text
 
 
 Int = Annotated[int, BeforeValidator(number)]
 Float = Annotated[FiniteFloat, BeforeValidator(number)]
 Count = Annotated[Int, Field(ge=1)]
+CountOrNone = Annotated[Int, Field(ge=0)]
+Amount = Annotated[Float, Field(ge=0)]
+Positive = Annotated[Float, Field(gt=0)]
 Probability = Annotated[Float, Field(ge=0, lt=1)]
-Seconds = Annotated[str, Field(pattern=r"^(none|\d+(\.\d+)?[smhd])$")]
+Share = Annotated[Float, Field(gt=0, lt=1)]
+Length = Annotated[Int, Field(ge=16, le=65_536)]
+Seed = Annotated[Int, Field(ge=0, lt=2**63)]
+Seconds = Annotated[str, AfterValidator(check_time)]
 Precision = Literal["auto", "bf16", "fp32", "fp16"]
 
 
-class Settings(BaseModel):
-    """Frozen settings with their meaning; what is wrong with them is a ValueError of one line."""
+def setting(default: Any, meaning: str) -> Any:
+    """Declare a setting by its default and its meaning; its type says what it may be."""
+    return Field(default, description=meaning)
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=False)
+
+class Settings(BaseModel, frozen=True, extra="forbid"):
+    """Frozen settings with their meaning; what is wrong with them is a ValueError of one line."""
 
     def __init__(self, **values: Any) -> None:
         try:
-            super().__init__(**values)
+            super().__init__(**migrate(values))
         except ValidationError as error:
-            raise ValueError(say(error.errors()[0], type(self))) from None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _read_old_names(cls, values: dict[str, Any]) -> dict[str, Any]:
-        return migrate(values)
-
-    @classmethod
-    def names(cls) -> list[str]:
-        """Return the names of all settings."""
-        return list(cls.model_fields)
+            raise ValueError(explain(error.errors()[0], type(self).model_fields)) from None
 
     @classmethod
     def from_words(cls, words: Iterable[str], base: Mapping[str, Any] | None = None) -> Self:
@@ -102,7 +106,13 @@ class Settings(BaseModel):
 
         An unknown key is a ValueError that names the nearest known one.
         """
-        return cls(**{**migrate(base or {}), **migrate(split_words(words))})
+        values = migrate(base or {})
+        for setting_ in (each for word in words for each in SHORT_WORDS.get(word, [word])):
+            key, equals, text = setting_.partition("=")
+            if not equals:
+                raise ValueError(f"{setting_!r} is not a setting; settings are written key=value, such as seed=3")
+            values[current_name(key)] = text
+        return cls(**values)
 
     @classmethod
     def parse(cls, key: str, text: Any) -> Any:
@@ -119,30 +129,16 @@ class Settings(BaseModel):
         return [(key, show_value(item.default), item.description or "") for key, item in cls.model_fields.items()]
 
 
-def split_words(words: Iterable[str]) -> dict[str, str]:
-    """Split `key=value` words: ["max_steps=9"] -> {"max_steps": "9"}."""
-    found = {}
-    for word in words:
-        key, equals, text = word.partition("=")
-        if not equals:
-            raise ValueError(f"{word!r} is not a setting; settings are written key=value, such as seed=3")
-        found[current_name(key)] = text
-    return found
-
-
-def say(error: Mapping[str, Any], of: type[Settings]) -> str:
+def explain(error: Mapping[str, Any], known: Iterable[str]) -> str:
     """Write what pydantic found wrong in one line: 'seed must be greater than or equal to 0, got -1'."""
-    key, value = ".".join(str(part) for part in error["loc"][:1]), error["input"]
+    if not error["loc"]:
+        return error["msg"].removeprefix("Value error, ")
+    key = str(error["loc"][0])
     if error["type"] == "extra_forbidden":
-        return f"unknown setting {key!r}; {nearest(key, of.names(), OLD_NAMES)}"
-    if error["type"] == "value_error":  # our own words
-        return str(error["ctx"]["error"])
-    if error["type"] == "string_pattern_mismatch":
-        return f"{key} must be none, or a time such as 90s, 40m or 2h, got {show_value(value)}"
-    kind = error["type"].partition("_")[0] if re.search("_(parsing|from_float|type)", error["type"]) else ""
-    plain = {"int": "a whole number", "float": "a number", "bool": "true or false"}
-    wanted = plain.get(kind) or re.sub(r"^(Input|Tuple|Value) should (be|have)|'", "", error["msg"]).strip()
-    return f"{key} must be {wanted}, got {show_value(value)}"
+        close = difflib.get_close_matches(key, OLD_NAMES, n=1, cutoff=0.8)
+        return f"unknown setting {key!r}; {nearest(OLD_NAMES[close[0]] if close else key, [*known, *SHORT_WORDS])}"
+    wanted = re.sub(rf"^({PREFIXES}) |'|, (unable|got|exceeded) .*$", "", error["msg"])
+    return f"{key} must be {wanted}, got {show_value(error['input'])}"
 
 
 def migrate(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -151,13 +147,8 @@ def migrate(values: Mapping[str, Any]) -> dict[str, Any]:
     >>> migrate({"layers": 2, "whole_word": True, "start": "neighbours"})
     {'num_hidden_layers': 2, 'masking': 'word', 'weight_init': 'positional'}
     """
-    found: dict[str, Any] = {}
-    for key, value in values.items():
-        if key == "whole_word":
-            key, value = "masking", "word" if value else "token"
-        key = current_name(key)
-        found[key] = OLD_VALUES.get((key, value), value) if isinstance(value, str) else value
-    return found
+    found = {current_name(key): value for key, value in values.items()}
+    return {key: OLD_VALUES.get((key, str(value)), value) for key, value in found.items()}
 
 
 def current_name(key: str) -> str:
@@ -165,156 +156,107 @@ def current_name(key: str) -> str:
     return OLD_NAMES.get(key, key)
 
 
-def nearest(word: str, known: Iterable[str], old_names: Mapping[str, str] | None = None) -> str:
-    """Answer an unknown word: 'did you mean X?', or the list of what there is; `old_names` are understood, too."""
-    names, old = sorted(known), {old: new for old, new in (old_names or {}).items() if new in set(known)}
-    close = difflib.get_close_matches(word, [*names, *old], n=1, cutoff=0.5)
-    return f"did you mean {old.get(close[0], close[0])!r}?" if close else "known are " + ", ".join(names)
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Answer an unknown word: 'did you mean X?', or the list of what there is."""
+    names = sorted(known)
+    close = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
+    return f"did you mean {close[0]!r}?" if close else "known are " + ", ".join(names)
 
 
 def show_value(value: Any) -> str:
     """Write a setting as the command line takes it: (0.5, 0.5, 0.0) -> '1/2,1/2,0'."""
     if isinstance(value, tuple | list):
         return ",".join(
-            part if isinstance(part, str) else str(Fraction(part).limit_denominator(1000)) for part in value
+            each if isinstance(each, str) else str(Fraction(each).limit_denominator(1000)) for each in value
         )
     if isinstance(value, bool):
         return str(value).lower()
     return str(value).removesuffix(".0") if isinstance(value, float) else str(value)
 
 
-def in_seconds(text: str) -> float:
-    """Read a time: 2h -> 7200.0; none -> 0.0."""
-    return 0.0 if text == "none" else float(text[:-1]) * {"s": 1, "m": 60, "h": 3_600, "d": 86_400}[text[-1]]
-
-
 class Config(Settings):
     """What a pretraining run does."""
 
     # What the run learns from
-    graph: str = Field("hyperlink", description="the graph of the store that linked pairs follow")
-    scope: Literal["auto", "segment", "document"] = Field(
+    graph: str = setting("hyperlink", "the graph of the store that linked pairs follow")
+    scope: Literal["auto", "segment", "document"] = setting(
         "auto",
-        description="linked from what: links standing in A (segment), any link of A's document (document), or segment "
-        "where the links of the graph have places in the text, and document where they have none (auto)",
+        "links that pairs follow: those in segment A, all of A's document, or segment where they have places (auto)",
     )
-    alpha: Float = Field(
-        1.0, ge=0, description="a linked document is drawn in proportion to in-degree^-alpha; 0 is 'no diversity'"
+    alpha: Amount = setting(1.0, "a linked document is drawn in proportion to in-degree^-alpha; 0: no diversity")
+    shares: Annotated[tuple[Float, Float, Float], BeforeValidator(three_shares)] = setting(
+        (1 / 3, 1 / 3, 1 / 3), "asked shares of contiguous, random, linked"
     )
-    shares: Annotated[tuple[Float, Float, Float], BeforeValidator(three_shares)] = Field(
-        (1 / 3, 1 / 3, 1 / 3), description="asked shares of contiguous, random, linked"
+    objective: str = setting("drp", "drp: masked tokens and three relations; nsp: two (BERT); none: masked tokens only")
+    anchors: Literal["all", "usable"] = setting(
+        "all", "which places become A: all, or those that can have all three relations, in exact shares (usable)"
     )
-    objective: str = Field(
-        "drp",
-        description="drp: masked tokens and three relations; nsp: masked tokens and two (BERT); none: masked tokens",
+    linked_segment: Literal["random", "lead", "section"] = setting(
+        "random", "segment of the linked document: any, its lead, or the section that the link names"
     )
-    anchors: Literal["all", "usable"] = Field(
-        "all",
-        description="which places become A: all, or (usable) those that can have all three relations, in exact shares",
-    )
-    linked_segment: Literal["random", "lead", "section"] = Field(
-        "random", description="which segment of the linked document: any, its lead, or the section that the link names"
-    )
-    held_out: Probability = Field(0.01, description="share of documents kept from training, by a hash of their id")
-    mlm_probability: Float = Field(0.15, gt=0, lt=1, description="share of tokens to predict")
-    mlm_probability_end: Probability = Field(
-        0.0, description="the share at the end of the run, reached linearly from mlm_probability; 0: the same"
-    )
-    masking: Literal["token", "word", "span"] = Field(
-        "token",
-        description="what is masked: single tokens, whole words, or spans of up to 10 words (span, as SpanBERT)",
-    )
-    sequence_length: Int = Field(
-        512, ge=16, le=65_536, description="tokens of an instance: [CLS] A [SEP] B [SEP] and padding"
-    )
+    held_out: Probability = setting(0.01, "share of documents kept from training, by a hash of their id")
+    mlm_probability: Share = setting(0.15, "share of tokens to predict")
+    mlm_probability_end: Probability = setting(0.0, "that share at the end of the run, reached linearly; 0: the same")
+    masking: Literal["token", "word", "span"] = setting("token", "what is masked: tokens, words, or spans of words")
+    sequence_length: Length = setting(512, "tokens of an instance: [CLS] A [SEP] B [SEP] and padding")
 
     # The encoder
-    init: str = Field("none", description="starting weights: none (random), a Hugging Face folder or a hub name")
-    architecture: Literal["bert", "roberta", "electra", "deberta", "deberta-v2", "modernbert"] = Field(
-        "bert", description="kind of encoder of a random start (ignored with init)"
+    init: str = setting("none", "starting weights: none (random), a Hugging Face folder or a hub name")
+    architecture: Literal["bert", "roberta", "electra", "deberta", "deberta-v2", "modernbert"] = setting(
+        "bert", "kind of encoder of a random start (ignored with init)"
     )
-    num_hidden_layers: Count = Field(2, description="transformer layers (ignored with init)")
-    hidden_size: Count = Field(128, description="width (ignored with init)")
-    num_attention_heads: Count = Field(2, description="attention heads (ignored with init)")
-    intermediate_size: Count = Field(512, description="width of the feed-forward layer (ignored with init)")
-    initializer_range: Float = Field(0.02, gt=0, description="standard deviation of random weights")
-    weight_init: Literal["random", "positional"] = Field(
-        "random",
-        description="random weights as BERT's, or such that the first layer attends to neighbours at the start "
-        "(positional; ignored with init)",
+    num_hidden_layers: Count = setting(2, "transformer layers (ignored with init)")
+    hidden_size: Count = setting(128, "width (ignored with init)")
+    num_attention_heads: Count = setting(2, "attention heads (ignored with init)")
+    intermediate_size: Count = setting(512, "width of the feed-forward layer (ignored with init)")
+    initializer_range: Positive = setting(0.02, "standard deviation of random weights")
+    weight_init: Literal["random", "positional"] = setting(
+        "random", "random weights as BERT's, or such that the first layer attends to neighbours (ignored with init)"
     )
-    hidden_dropout_prob: Probability = Field(0.1, description="dropout on hidden states and heads")
-    attention_probs_dropout_prob: Probability = Field(
-        0.0, description="dropout on attention weights; leaves the fast kernel on a CPU"
-    )
+    hidden_dropout_prob: Probability = setting(0.1, "dropout on hidden states and heads")
+    attention_probs_dropout_prob: Probability = setting(0.0, "dropout on attention weights; slow on a CPU")
 
     # The optimizer
-    max_steps: Count = Field(
-        10_000, description="updates of the weights; with a budget, of the schedule that is stretched to fill it"
+    max_steps: Count = setting(10_000, "updates of the weights; with a budget, of the schedule that is stretched to it")
+    budget: Seconds = setting(
+        "none", "time of training instead of max_steps, such as 90s, 40m or 2h, evaluations apart"
     )
-    budget: Seconds = Field(
-        "none", description="time of training instead of max_steps, such as 90s, 40m or 2h; evaluations are not counted"
+    pace: str = setting("none", "a run with a budget whose journal says how many steps to repeat")
+    batch_size: Count = setting(2_048, "pairs an update, over all processes")
+    micro_batch_size: Count = setting(32, "rows of sequence_length tokens, each full of pairs, of one forward pass")
+    learning_rate: Positive = setting(5e-3, "peak learning rate")
+    lr_scheduler_type: Literal["linear", "constant_with_warmup", "warmup_stable_decay"] = setting(
+        "linear", "after warm-up: linear decay to 0 (the paper), constant, or constant and then linear decay"
     )
-    pace: str = Field(
-        "none",
-        description="a run with a budget whose journal says how many steps the time had, to repeat it exactly",
-    )
-    batch_size: Count = Field(2_048, description="pairs an update, over all processes")
-    micro_batch_size: Count = Field(
-        32, description="rows of sequence_length tokens, each with as many pairs as fit, of one forward pass"
-    )
-    learning_rate: Float = Field(5e-3, gt=0, description="peak learning rate")
-    lr_scheduler_type: Literal["linear", "constant_with_warmup", "warmup_stable_decay"] = Field(
-        "linear",
-        description="after warm-up: linear decay to 0 (the paper), constant, or constant and then linear decay",
-    )
-    decay_ratio: Float = Field(
-        0.2, gt=0, lt=1, description="share of the steps, at the end, in which warmup_stable_decay decays"
-    )
-    warmup_steps: Float = Field(5_000.0, ge=0, description="steps of linear warm-up; below 1, a share of the steps")
-    adam_beta1: Float = Field(0.9, gt=0, lt=1, description="AdamW beta 1")
-    adam_beta2: Float = Field(0.98, gt=0, lt=1, description="AdamW beta 2")
-    adam_epsilon: Float = Field(1e-6, gt=0, description="AdamW epsilon")
-    weight_decay: Float = Field(0.01, ge=0, description="AdamW weight decay; none on biases and norms")
-    max_grad_norm: Float = Field(1.0, ge=0, description="gradients are clipped to this norm; 0: they are not")
-    spike: Float = Field(
-        0.0, ge=0, description="a gradient norm above so many times its running median is a spike; 0: there are none"
-    )
-    on_spike: Literal["stop", "skip"] = Field("stop", description="at a spike, or a loss that is not a number")
-    seed: Int = Field(0, ge=0, lt=2**63, description="decides weights, pairs, masks and dropout")
+    decay_ratio: Share = setting(0.2, "share of the steps, at the end, in which warmup_stable_decay decays")
+    warmup_steps: Amount = setting(5_000.0, "steps of linear warm-up; below 1, a share of the steps")
+    adam_beta1: Share = setting(0.9, "AdamW beta 1")
+    adam_beta2: Share = setting(0.98, "AdamW beta 2")
+    adam_epsilon: Positive = setting(1e-6, "AdamW epsilon")
+    weight_decay: Amount = setting(0.01, "AdamW weight decay; none on biases and norms")
+    max_grad_norm: Amount = setting(1.0, "gradients are clipped to this norm; 0: they are not")
+    spike: Amount = setting(0.0, "a gradient norm above so many times its running median is a spike; 0: there are none")
+    on_spike: Literal["stop", "skip"] = setting("stop", "at a spike, or a loss that is not a number")
+    seed: Seed = setting(0, "decides weights, pairs, masks and dropout")
 
     # How the run goes
-    device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
-    precision: Precision = Field(
-        "auto",
-        description="arithmetic of forward and backward pass: bf16, or fp32 where that is measured to be faster (auto)",
+    device: str = setting("auto", "auto, cpu, cuda or cuda:N")
+    precision: Precision = setting("auto", "arithmetic: bf16, or fp32 where that is measured to be faster (auto)")
+    gradient_checkpointing: bool = setting(False, "compute activations again for the gradients: less memory, more time")
+    compile: Literal["auto", "on", "off"] = setting(
+        "auto", "torch.compile; auto: where it saves more time than it costs"
     )
-    gradient_checkpointing: bool = Field(
-        False,
-        description="keep only what enters each layer and compute it again for the gradients: less memory, more time",
+    sharding: Literal["none", "full", "hybrid"] = setting(
+        "none", "each process has all weights, its part (full), or its part of those of its machine (hybrid)"
     )
-    compile: Literal["auto", "on", "off"] = Field(
-        "auto", description="torch.compile: auto is on where it saves more time than it costs"
-    )
-    sharding: Literal["none", "full", "hybrid"] = Field(
-        "none",
-        description="of several processes: each has the whole model (none), its part of the weights (full), or its "
-        "part among the processes of a machine (hybrid)",
-    )
-    threads: Int = Field(0, ge=0, le=512, description="CPU threads of one process; 0 leaves it to torch")
-    logging_steps: Count = Field(10, description="steps between lines of the journal")
-    save_steps: Count = Field(1_000, description="steps between checkpoints; the last step always has one")
-    save_total_limit: Int = Field(2, ge=0, description="checkpoints kept; 0 keeps all")
-    keep_best: bool = Field(
-        True, description="keep also the checkpoint with the lowest masked-token loss on held-out documents"
-    )
-    stop_before: Float = Field(
-        120.0, ge=0, description="seconds before the end of a Slurm job at which a run saves and stops"
-    )
-    eval_steps: Int = Field(
-        1_000, ge=0, description="steps between evaluations on held-out documents; 0 is only at the end"
-    )
-    eval_pairs: Count = Field(1_024, description="held-out pairs an evaluation scores, of all stores together")
+    threads: Annotated[Int, Field(ge=0, le=512)] = setting(0, "CPU threads of one process; 0 leaves it to torch")
+    logging_steps: Count = setting(10, "steps between lines of the journal")
+    save_steps: Count = setting(1_000, "steps between checkpoints; the last step always has one")
+    save_total_limit: CountOrNone = setting(2, "checkpoints kept; 0 keeps all")
+    keep_best: bool = setting(True, "keep also the checkpoint with the lowest held-out masked-token loss")
+    stop_before: Amount = setting(120.0, "seconds before the end of a Slurm job at which a run saves and stops")
+    eval_steps: CountOrNone = setting(1_000, "steps between evaluations on held-out documents; 0 is only at the end")
+    eval_pairs: Count = setting(1_024, "held-out pairs an evaluation scores, of all stores together")
 
     @model_validator(mode="after")
     def _fit_together(self) -> Self:
@@ -322,21 +264,17 @@ class Config(Settings):
             if not condition:
                 raise ValueError(f"{key} must be {wanted}, got {show_value(getattr(self, key))}")
 
+        shares_fit = min(self.shares) >= 0 and abs(sum(self.shares) - 1) < 1e-6
+        divides = self.hidden_size % self.num_attention_heads == 0
+        linear = self.mlm_probability_end == 0 or self.budget == "none"
         require(self.max_steps * self.batch_size < 2**63, "max_steps", f"below 2^63 / {self.batch_size} (batch_size)")
         require(self.spike == 0 or self.spike > 1, "spike", "0, or above 1")
-        require(
-            self.hidden_size % self.num_attention_heads == 0,
-            "num_attention_heads",
-            f"a divisor of hidden_size={self.hidden_size}",
-        )
-        shares_fit = min(self.shares) >= 0 and abs(sum(self.shares) - 1) < 1e-6
+        require(divides, "num_attention_heads", f"a divisor of hidden_size={self.hidden_size}")
         require(shares_fit, "shares", "three shares that sum to 1, such as 1/3,1/3,1/3 (contiguous, random, linked)")
-        require(self.budget == "none" or self.budget_seconds > 0, "budget", "none, or a time such as 90s, 40m or 2h")
         require(self.budget != "none" or self.pace == "none", "pace", "none where there is no budget")
-        linear = self.mlm_probability_end == 0 or self.budget == "none"
         require(linear, "mlm_probability_end", "0 with a budget: masks follow from steps, not from time")
-        if self.objective == "nsp":
-            require(self.shares[2] == 0, "shares", "without a linked share where objective=nsp, such as 1/2,1/2,0")
+        unlinked = self.objective != "nsp" or self.shares[2] == 0
+        require(unlinked, "shares", "without a linked share where objective=nsp, such as 1/2,1/2,0")
         return self
 
     @property
@@ -369,24 +307,16 @@ def make_config(
     `baseline=bert` is short for `objective=nsp shares=1/2,1/2,0`; `recipe=paper` takes a preset as the paper has it,
     without what we found better. An unknown preset or key is a ValueError that names the nearest known one.
     """
-    settings: dict[str, Any] = dict(base or {})
-    words = list(words)
+    words, settings, table = list(words), dict(base or {}), presets()
     if preset is not None:
-        table = presets()
         if preset not in table:
             raise ValueError(f"unknown preset {preset!r}; {nearest(preset, table)}")
         paper = table[preset].pop("paper", {})
         settings |= table[preset] | (paper if "recipe=paper" in words else {})
-    expanded: list[str] = []
-    for word in words:
-        key, _, text = word.partition("=")
-        if key == "baseline" and text != "bert":
-            raise ValueError(f"baseline={text} is not known; the one baseline is baseline=bert")
-        if key == "recipe" and (text != "paper" or preset is None):
-            raise ValueError(f"{word} is not known; there is recipe=paper, together with --preset")
-        short = {"baseline": ["objective=nsp", "shares=1/2,1/2,0"], "recipe": []}
-        expanded += short.get(key, [word])
-    return Config.from_words(expanded, settings)
+        words = [word for word in words if word != "recipe=paper"]
+    if recipes := [word for word in words if word.startswith("recipe=")]:
+        raise ValueError(f"{recipes[0]} is not known; there is recipe=paper, together with --preset")
+    return Config.from_words(words, settings)
 
 
 def choose_config(preset: str | None, words: Iterable[str], before: Mapping[str, Any]) -> tuple[Config, str]:
@@ -404,8 +334,3 @@ def choose_config(preset: str | None, words: Iterable[str], before: Mapping[str,
     if before and set(asked) <= set(own.split()):
         return make_config(None, [word for word in words if word not in asked], base=before["config"]), own
     return make_config(preset or "tiny", words), " ".join(asked or ["tiny"])
-
-
-def to_dict(settings: Settings) -> dict[str, Any]:
-    """Return settings as JSON holds them; `Config(**...)` is the inverse."""
-    return settings.model_dump(mode="json")

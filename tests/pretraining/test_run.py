@@ -80,7 +80,7 @@ def test_the_card_is_written_from_the_run(store, run, settings):
     card = (run / "model" / "README.md").read_text()
     for words in CARD:
         assert words in card, words
-    assert all(f"| {name} | `" in card for name in Config.names())
+    assert all(f"| {name} | `" in card for name in Config.model_fields)
     assert str(run.parent.parent) not in card
     assert "on the way" not in card
     assert "on the way, 4 of 12 steps" in (checkpoints(run)[0] / "README.md").read_text()

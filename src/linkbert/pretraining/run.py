@@ -30,7 +30,7 @@ import transformers
 from torch import Tensor
 
 import linkbert
-from linkbert.config import STORE_SETTINGS, Config, choose_config, migrate, show_value, to_dict
+from linkbert.config import STORE_SETTINGS, Config, choose_config, migrate, show_value
 from linkbert.files import locked, read_json, remove, write_json
 from linkbert.instances.batches import Batches
 from linkbert.instances.mixture import OpenPart, Part, count_tokens, describe_mixture, make_sampler, open_parts
@@ -238,7 +238,7 @@ def prepare_run(
         "format": FORMAT,
         "created": today(),
         "preset": preset,
-        "config": to_dict(config),
+        "config": config.model_dump(mode="json"),
         **describe_stores(opened),
         "versions": versions(),
         "processes": processes.world_size,
