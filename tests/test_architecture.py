@@ -32,7 +32,7 @@ MAY_IMPORT = {  # besides the base, and a folder's own files
 } | {name: set() for name in BASE}
 WITH_TORCH = {"model", "pretraining", "tasks", "instances/batches", "instances/dataset"}
 CEILINGS = {  # lines of Python; (top) are the files beside the folders
-    "(top)": 1_240,
+    "(top)": 1_610,
     "corpora": 1_050,
     "corpora/readers": 2_950,
     "graph": 560,
@@ -45,7 +45,7 @@ CEILINGS = {  # lines of Python; (top) are the files beside the folders
 
 
 OWED = {  # lines above the ceiling that are still to go; a change may only lower them
-    "(top)": 1_240,
+    "(top)": 1_235,
     "corpora": 667,
     "corpora/readers": 177,
     "graph": 228,
