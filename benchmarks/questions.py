@@ -88,7 +88,7 @@ def main() -> None:
     os.environ["RAYON_NUM_THREADS"] = arguments.threads
     from transformers import AutoTokenizer
 
-    from linkbert.tasks.features import windows
+    from linkbert.tasks.features import RowForm, windows
     from linkbert.tasks.formats import Source
     from linkbert.tasks.questions import read_squad
 
@@ -99,7 +99,7 @@ def main() -> None:
         theirs, slow, slow_clock = measure(lambda t=training: plain(examples, tokenizer, training=t), arguments.repeat)
 
         def ours(training: bool = training) -> Any:
-            features = windows(examples, tokenizer, 384, 128, training=training)
+            features = windows(examples, RowForm(tokenizer, 384, 128), training=training)
             rows = len(features.sizes)
             return features, [features.batch(range(i, min(i + 32, rows))) for i in range(0, rows, 32)]
 

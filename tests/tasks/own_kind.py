@@ -28,9 +28,9 @@ class Stars(Kind):
         return "single_label_classification"
 
     def rows(self, examples, form, *, training):
-        rows = encode([example.a for example in examples], examples, form.tokenizer, form.max_length)
+        rows = encode([example.a for example in examples], examples, form)
         known = {"labels": np.array([form.labels.index(example.label) for example in examples])} if training else {}
-        return replace(rows, classes=form.labels, labels=known)
+        return replace(rows, labels=known)
 
     def decode(self, rows, outputs):
         """Answer the mean of the stars, rounded: what is closest, not what is likeliest."""

@@ -157,7 +157,7 @@ def test_without_training_there_are_no_labels_and_none_are_needed(tokenizer):
 @pytest.mark.parametrize("kind", ["text", "tags", "choice"])
 def test_no_examples_are_no_rows(tokenizer, kind):
     rows = make_rows(task(kind, "accuracy"), [], tokenizer, ("x",), max_length=8, training=False)
-    assert (rows.lengths.tolist(), decode(task(kind, "accuracy"), rows, [])) == ([], [])
+    assert rows.lengths.tolist() == []
 
 
 @pytest.mark.parametrize("kind", ["bpe", "unigram"])

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from linkbert.tasks.examples import TaggedExample, TextExample
-from linkbert.tasks.splits import divide, find_data, find_files, model_task, read_splits, sample
+from linkbert.tasks.splits import divide, find_data, find_files, hash_files, model_task, read_splits, sample
 from linkbert.tasks.table import find_task
 
 HEAD = "index\tsentence1\tsentence2\tlabel\n"
@@ -44,25 +44,20 @@ def test_splits_with_their_counts_notes_and_hashes(tmp_path):
         "train: examples": 3,
     }
     assert splits.notes == ("the test set's labels are not public: scored on dev",)
-    assert splits.hashes["glue/RTE/dev.tsv"] == hashlib.sha256(pairs(2).encode()).hexdigest()
-    assert [path.name for path in find_files(find_task("rte"), tmp_path)["dev"]] == ["dev.tsv"]
+    hashes = hash_files(find_task("rte"), tmp_path)
+    assert hashes["glue/RTE/dev.tsv"] == hashlib.sha256(pairs(2).encode()).hexdigest()
+    assert [path.name for _, path in find_files(find_task("rte"), tmp_path)["dev"]] == ["dev.tsv"]
 
 
-def test_a_file_that_is_missing_or_misplaced_is_one_line_with_the_remedy(tmp_path):
+def test_a_file_that_is_missing_is_one_line_with_the_remedy(tmp_path):
     write(tmp_path / "mine", train=pairs(3))
-    with pytest.raises(ValueError, match=r"RTE: no train set: RTE/train.tsv .* lies in .*/mine: give that as --data$"):
+    with pytest.raises(ValueError, match=r"RTE: no train set: RTE/train.tsv nor rte/.* is neither in .*; get it from"):
         read_splits(find_task("rte"), tmp_path)
     with pytest.raises(
         ValueError,
         match=r"RTE: no dev set: RTE/dev.tsv .* is neither .* get it from https://glue.* --data nyu-mll/glue,",
     ):
         read_splits(find_task("rte"), tmp_path / "mine")
-
-
-def test_data_too_low_or_nowhere_has_its_remedy(tmp_path):
-    write(tmp_path, train=pairs(3), dev=pairs(2))
-    with pytest.raises(ValueError, match=r"lies in .*0: give that as --data$"):
-        read_splits(find_task("rte"), tmp_path / "RTE")
     with pytest.raises(ValueError, match="nowhere is no folder"):
         read_splits(find_task("rte"), tmp_path / "nowhere")
 
@@ -112,7 +107,7 @@ def test_what_is_odd_is_counted_or_noted(tmp_path):
 
 def test_a_set_without_labels_or_examples_is_refused(tmp_path):
     write(tmp_path, train=pairs(3, "-1"), dev=pairs(1))
-    with pytest.raises(ValueError, match=r"train.tsv holds no example with a label .*'label'.*: is it the train"):
+    with pytest.raises(ValueError, match=r"train.tsv holds no example with a label: is it the train"):
         read_splits(find_task("rte"), tmp_path)
 
 
@@ -217,16 +212,12 @@ def test_a_few_shot_sample_lies_in_a_larger_one_and_keeps_the_order():
     small, large = sample(examples, 0.1), sample(examples, 0.3)
     assert (len(small), len(large)) == (10, 30)
     assert [each for each in large if each in small] == small
-    with pytest.raises(ValueError, match="fraction=10 is not a part"):
-        sample(examples, 10)
 
 
 def test_a_fraction_of_train_is_noted(tmp_path):
     write(tmp_path, train=pairs(30), dev=pairs(2), test=pairs(1))
     splits = read_splits(find_task("rte"), tmp_path, fraction=0.1)
     assert (len(splits.train), len(splits.dev), splits.notes) == (3, 2, ("train: 3 of 30 examples (0.1)",))
-    with pytest.raises(ValueError, match="fraction=3 is not a part"):
-        read_splits(find_task("rte"), tmp_path, fraction=3)
 
 
 def test_text_that_is_not_utf8_is_refused(tmp_path):

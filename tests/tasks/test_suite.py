@@ -13,7 +13,7 @@ import pytest
 from linkbert import cli
 from linkbert.files import UMASK, locked
 from linkbert.instances.vocabulary import SPECIAL, Vocabulary
-from linkbert.tasks import suite, table
+from linkbert.tasks import splits, suite, table
 from linkbert.tasks.results import choose_scores, read_results
 from linkbert.tasks.table import Task
 
@@ -127,7 +127,7 @@ def test_another_setting_seed_or_file_is_another_run(folder):
     assert run(folder, "num_train_epochs=2", "seed=5") == 0
     with (folder / "data" / "train.tsv").open("a") as file:
         file.write("more\tred\tred\n")
-    suite._sha256.cache_clear()
+    splits._sha256.cache_clear()
     suite._read.cache_clear()
     assert run(folder, "num_train_epochs=2", "seed=5") == 0
     assert [(r["settings"]["num_train_epochs"], r["seed"]) for r in read_results(folder / "to")] == [
@@ -203,11 +203,11 @@ def test_the_papers_grids_are_those_of_suite_and_size():
         (["--grid", ""], "--grid '' cannot be read"),
         (
             ["--grid", "num_train_epochs=1,2;seed=1,2"],
-            "seed is not for dev to choose; for more seeds there is --seeds N",
+            "seed is a setting of all runs (more seeds: --seeds N); leave it out",
         ),
         (
             ["--grid", "num_train_epochs=1,2", "num_train_epochs=3"],
-            "epochs is a setting of all runs, too: leave one of the two out",
+            "epochs is a setting of all runs (more seeds: --seeds N); leave it out",
         ),
         (["epoch=3"], "unknown setting 'epoch'; did you mean 'num_train_epochs'?"),
         (["--seeds", "0"], "--seeds and --parallel take 1 or more"),
@@ -268,8 +268,8 @@ from linkbert.tasks import metrics, suite, table
 table.tasks = test_suite.tables
 if __name__ == "__main__":
     done = suite.do_run
-    def slow(run, *more):
-        done(run, *more)
+    def slow(run, **more):
+        done(run, **more)
         print("done", flush=True)
         time.sleep(60 * (run.settings.seed == 1))
     if "slow" in sys.argv:

@@ -2,9 +2,9 @@
 
 In: the predictions of two Scores, by example, over all their seeds. Out: plain values for JSON, and their lines.
 An example is right for a model where it is in more than half of its runs. Right and wrong are tested by McNemar's exact
-test, other scores (an F1 for each example) by a bootstrap of the mean difference; both take examples for independent.
+test, other scores (an F1 for each example) by a bootstrap of the mean difference; both take examples as independent.
 
-The paper's Figure 4 shows a question whose words stand in one document and whose answer in another that the first
+The paper's Figure 4 shows a question whose words are in one document and whose answer is in another that the first
 links to. `find_bridges` looks for such pairs in one pass through a store.
 """
 
@@ -18,44 +18,40 @@ from itertools import islice
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from linkbert.corpora.store import Store
 from linkbert.files import read_json_lines
 from linkbert.tasks.kinds import kind_of
 from linkbert.tasks.metrics import bootstrap, interval_of
-from linkbert.tasks.overlap import Grams, hash_texts, only_words, store_words
-from linkbert.tasks.results import Column, Result, Score, differences, split_of
+from linkbert.tasks.overlap import Grams, only_words, store_words
+from linkbert.tasks.results import Column, Score, differences, split_of
 
-FREQUENT = 100_000  # documents; a word of more is not looked for
+FREQUENT = 100_000  # documents; a word of more is not searched for
 SOURCES = 1_000  # documents with the most of a question's words, whose links are followed
 SAMPLES = 10_000  # of the bootstrap
 BRIDGES = 30  # for each question, of which the best are shown
 WIDTH = 200  # characters of a snippet
 
 
-def read_predictions(run: Result, split: str) -> list[dict[str, Any]]:
-    """Read what a run answered, a dictionary an example; ValueError where the file is gone or broken, or never was."""
-    if split not in run["predictions"]:
-        raise ValueError(
-            f"{run['folder']} has no answers on the {split} set of {run['task']}: run both on the same data"
-        )
-    path = run["folder"] / run["predictions"][split]
-    if not path.is_file():
-        raise ValueError(f"{path} is not there: remove its line in results.jsonl and run again")
-    return read_json_lines(path, "id", "prediction", "score")
-
-
 def answers_of(score: Score, split: str) -> dict[str, dict[str, Any]]:
-    """Return the answer that most runs gave to each example, by its id, and the mean of its scores."""
+    """Return the answer that most runs gave to each example, by its id, and the mean of its scores.
+
+    ValueError where a run has no answers on that set, or their file is gone or broken.
+    """
     found: dict[str, list[dict[str, Any]]] = {}
     for run in score.runs:
-        for line in read_predictions(run, split):
+        folder = run["folder"]
+        if split not in run["predictions"]:
+            raise ValueError(f"{folder} has no answers on the {split} set of {run['task']}: run both on the same data")
+        path = folder / run["predictions"][split]
+        if not path.is_file():
+            raise ValueError(f"{path} is not there: remove its line in results.jsonl and run again")
+        for line in read_json_lines(path, "id", "prediction", "score"):
             found.setdefault(line["id"], []).append(line)
     merged = {}
     for name, lines in found.items():
-        texts = [json.dumps(line["prediction"], ensure_ascii=False) for line in lines]
-        common = json.loads(Counter(texts).most_common(1)[0][0])
+        texts = Counter(json.dumps(line["prediction"], ensure_ascii=False) for line in lines)
+        common = json.loads(texts.most_common(1)[0][0])
         merged[name] = {**lines[0], "prediction": common, "score": float(np.mean([line["score"] for line in lines]))}
     return merged
 
@@ -66,55 +62,56 @@ def compare(a: Score, b: Score) -> dict[str, Any]:
     `examples` are those on which the scores differ, the farthest apart first; `difference` is the mean of a's score
     minus b's, with its 95 % `interval` and the two-sided `p` that there is none.
     """
-    split = split_of(a.column.task, [*a.runs, *b.runs])
+    task = a.column.task
+    split = split_of(task, [*a.runs, *b.runs])
     ours, theirs = answers_of(a, split), answers_of(b, split)
-    both = [name for name, answer in ours.items() if _same(answer, theirs.get(name))]
+    both = [(one, theirs[name]) for name, one in ours.items() if _same(one, theirs.get(name))]
     if not both:
         raise ValueError(
             f"{a.model} and {b.model} have no example of {a.column.title} in common: score them on one set"
         )
-    scores = np.array([[ours[name]["score"], theirs[name]["score"]] for name in both])  # (N, 2)
+    scores = np.array([[one["score"], other["score"]] for one, other in both])  # (N, 2)
     right = scores > 0.5
-    only_a, only_b = int((right[:, 0] & ~right[:, 1]).sum()), int((right[:, 1] & ~right[:, 0]).sum())
+    cells = np.bincount(2 * right[:, 0] + right[:, 1], minlength=4)
+    neither, only_b, only_a, both_right = cells.tolist()
     gap = np.round(scores[:, 0] - scores[:, 1], 9)  # thirds of seeds, so that equal ones are
     means = bootstrap(gap[:, None], lambda sums: sums[..., 0] / len(gap), samples=SAMPLES)
-    low, high = interval_of(means)
-    whole = scores * [len(a.runs), len(b.runs)]  # sums of noughts and ones are whole numbers
+    whole = scores * [len(a.runs), len(b.runs)]  # sums of zeros and ones are whole numbers
     binary = bool(np.isclose(whole, whole.round()).all())
-    p = mcnemar(only_a, only_b) if binary else two_sided(means)
     names = [each.model if a.model != b.model else f"{each.runs[0]['folder']}:{each.model}" for each in (a, b)]
-    order = [i for i in np.argsort(-abs(gap), kind="stable").tolist() if gap[i]]
+    examples = [
+        {key: both[i][0].get(key) for key in ("id", "input", "options", "gold")}
+        | {"a": both[i][0]["prediction"], "b": both[i][1]["prediction"], "scores": scores[i].tolist()}
+        for i in np.argsort(-abs(gap), kind="stable").tolist()
+        if gap[i]
+    ]
     return {
         "task": a.column.name,
         "variation": a.column.variation,
         "split": split,
-        "metric": a.column.task.metrics[0],
+        "metric": task.metrics[0],
         "a": names[0],
         "b": names[1],
         "runs": [len(a.runs), len(b.runs)],
         "count": len(both),
         "left_out": len(ours) + len(theirs) - 2 * len(both),
-        "both_right": int(right.all(1).sum()),
+        "both_right": both_right,
         "only_a": only_a,
         "only_b": only_b,
-        "neither": int((~right.any(1)).sum()),
-        "other_words": sum(ours[name]["prediction"] != theirs[name]["prediction"] for name in both),
+        "neither": neither,
+        "other_words": sum(one["prediction"] != other["prediction"] for one, other in both),
         "means": scores.mean(0).tolist(),
         "difference": float(gap.mean()),
-        "interval": [low, high],
-        "p": p,
+        "interval": list(interval_of(means)),
+        "p": mcnemar(only_a, only_b) if binary else two_sided(means),
         "test": "McNemar, exact" if binary else "bootstrap",
         "differences": list(differences([a, b])),
-        "examples": [
-            {**{key: ours[both[i]].get(key) for key in ("id", "input", "options", "gold")},
-             "a": ours[both[i]]["prediction"], "b": theirs[both[i]]["prediction"], "scores": scores[i].tolist()}
-            for i in order
-        ],
-    }  # fmt: skip
+        "examples": examples,
+    }
 
 
 def _same(one: Mapping[str, Any], other: Mapping[str, Any] | None) -> bool:
-    """Check whether two answers are to one example; ids may be but the numbers of rows."""
+    """Check whether two answers are to one example; ids may be row numbers only."""
     return other is not None and all(one[key] == other[key] for key in ("input", "gold"))
 
 
@@ -153,26 +150,26 @@ def find_bridges(
     Memory holds the documents of words that at most FREQUENT have. `graph` is a LinkGraph: the edges of document d lead
     to targets[offsets[d] : offsets[d + 1]].
     """
-    flat = [(i, answer) for i, (_, answers) in enumerate(questions) for answer in answers]
-    lengths = np.diff(hash_texts(pa.array([answer for _, answer in flat], pa.large_string()))[1])
-    alike = [
-        [each for each, length in zip(flat, lengths, strict=True) if length == size] for size in set(lengths) - {0}
-    ]
+    by_length: dict[int, list[tuple[int, str]]] = {}  # an answer's words -> number of its question, answer
+    for number, (_, texts) in enumerate(questions):
+        for answer in texts:
+            by_length.setdefault(len(only_words(answer).split()), []).append((number, answer))
+    by_length.pop(0, None)
     words = Grams.of_texts([question for question, _ in questions], 1)
-    answers = [Grams.of_texts([answer for _, answer in each], len(only_words(each[0][1]).split())) for each in alike]
+    answers = [Grams.of_texts([answer for _, answer in each], length) for length, each in by_length.items()]
     (documents, df), *places = _documents_with(store, [words, *answers])
     idf = np.log((len(store) - df + 0.5) / (df + 0.5)).clip(0) * (df <= FREQUENT)
     holders: list[list[np.ndarray]] = [[] for _ in questions]
-    for grams, each, (found, _) in zip(answers, alike, places, strict=True):
-        for text, (i, _) in enumerate(each):
-            holders[i].append(found[grams.of[grams.begins[text]]])
+    for grams, each, (found, _) in zip(answers, by_length.values(), places, strict=True):
+        for text, (number, _) in enumerate(each):
+            holders[number].append(found[grams.of[grams.begins[text]]])
     bridges = []
-    for i, (question, texts) in enumerate(questions):
-        own = words.of[words.begins[i] : words.begins[i + 1]]
+    for number, (question, texts) in enumerate(questions):
+        own = words.of[words.begins[number] : words.begins[number + 1]]
         weights, holds = np.zeros(len(store)), np.zeros(len(store), bool)
+        holds[np.concatenate([np.zeros(0, np.int64), *holders[number]])] = True
         for word in np.unique(own):
             weights[documents[word]] += idf[word]
-        holds[np.concatenate([np.zeros(0, np.int64), *holders[i]])] = True
         weights[holds] = 0
         best = np.argsort(-weights, kind="stable")[:SOURCES]
         value = {w: worth for w, worth in zip(only_words(question).split(), idf[own].tolist(), strict=True) if worth}
@@ -191,12 +188,12 @@ def _documents_with(store: Store, wanted: Sequence[Grams]) -> list[tuple[list[np
     found: list[list[np.ndarray]] = [[np.zeros((2, 0), np.int64)] for _ in wanted]
     df = [np.zeros(len(grams.hashes), np.int64) for grams in wanted]
     for hashed, starts, documents, _ in store_words(store):
-        for number, grams in enumerate(wanted):
+        for grams, parts, counts in zip(wanted, found, df, strict=True):
             where, which = grams.find(hashed, starts)
             where, which = np.unique(np.stack([documents[where], which])[:, documents[where] >= 0], axis=1)
-            df[number] += np.bincount(which, minlength=len(df[number]))
-            kept = df[number][which] <= FREQUENT
-            found[number].append(np.stack([where[kept], which[kept]]))
+            counts += np.bincount(which, minlength=len(counts))
+            kept = counts[which] <= FREQUENT
+            parts.append(np.stack([where[kept], which[kept]]))
     collected = []
     for parts, counts in zip(found, df, strict=True):
         documents, which = np.concatenate(parts, axis=1)
@@ -216,12 +213,10 @@ def _edges(graph: Any, sources: np.ndarray, holds: np.ndarray) -> Iterator[tuple
 def _bridge(
     store: Store, part: tuple[float, str], source: int, target: int, value: Mapping[str, float], answers: Sequence[str]
 ) -> dict[str, Any]:
-    score, text = part
-    end = store.document(target)
-    held = " ".join(["", *only_words(end.text).split(), ""])
-    answer, own = next(
-        (each, own) for each in answers if (own := only_words(each).split()) and " ".join(["", *own, ""]) in held
-    )
+    (score, text), end = part, store.document(target)
+    held = f" {' '.join(only_words(end.text).split())} "
+    spelled = ((each, only_words(each).split()) for each in answers)
+    answer, own = next((each, own) for each, own in spelled if own and f" {' '.join(own)} " in held)
     words = sorted({*only_words(text).split()} & {*value}, key=lambda word: (-value[word], word))
     return {
         "score": score, "words": words, "answer": answer, "from": store.document(source).id, "from_text": text,
@@ -254,15 +249,12 @@ def comparison_lines(found: Mapping[str, Any], top: int) -> Iterator[str]:
     a, b = (f"{found[key]} ({count} runs)" for key, count in zip("ab", found["runs"], strict=True))
     near = found["metric"] in ("pearson", "spearman")  # an example's score is minus its distance from gold
     unit, digits = (1, 4) if near else (100, 2)
-    mean_a, mean_b, gap, low, high = (
-        unit * each for each in (*found["means"], found["difference"], *found["interval"])
-    )
+    mean_a, mean_b = (f"{unit * each:.{digits}f}" for each in found["means"])
+    gap, low, high = (f"{unit * each:+.{digits}f}" for each in (found["difference"], *found["interval"]))
     title = f"{found['task']} {found['variation']}".strip()
     yield f"{title}, {found['split']}: {found['count']:,} examples; A: {a}, B: {b}"
-    what = "of minus the distance from gold" if near else "score of an example"
-    yield f"  mean {what}: A {mean_a:.{digits}f}, B {mean_b:.{digits}f}"
-    ends = f"{low:+.{digits}f} to {high:+.{digits}f}"
-    yield f"  A - B: {gap:+.{digits}f} ({ends}); p {found['p']:.3g} ({found['test']})"
+    yield f"  mean {'of minus the distance from gold' if near else 'score of an example'}: A {mean_a}, B {mean_b}"
+    yield f"  A - B: {gap} ({low} to {high}); p {found['p']:.3g} ({found['test']})"
     if not near:
         yield (
             f"  right: both {found['both_right']:,}, only A {found['only_a']:,}, only B {found['only_b']:,}, "
@@ -280,8 +272,7 @@ def comparison_lines(found: Mapping[str, Any], top: int) -> Iterator[str]:
             yield f"  {name}, {unit * score:.{2 if near else 0}f}: {_shown(each[key], options)}"
         for bridge in each.get("bridges", ()):
             yield f"  {bridge['from']} -> {bridge['to']} ({', '.join(bridge['words'][:6])} -> {bridge['answer']})"
-            yield f"    {bridge['from_text']}"
-            yield f"    -> {bridge['to_text']}"
+            yield f"    {bridge['from_text']}\n    -> {bridge['to_text']}"
         if not each.get("bridges", True):
             yield "  no two linked documents of the store join its words with the answer"
 

@@ -116,7 +116,6 @@ class Splits:
     test: Sequence[Any]  # empty: the task is scored on dev, and says so
     notes: tuple[str, ...] = ()  # a split of our own, a set that is missing, answers not in their context
     counts: Mapping[str, int] = field(default_factory=dict)  # examples, and what was odd about them, by name
-    hashes: Mapping[str, str] = field(default_factory=dict)  # SHA-256 of each file read, by its path under DIR
 
 
 def known_gold(example: Example) -> Any:

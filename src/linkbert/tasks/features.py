@@ -25,6 +25,16 @@ MULTIPLE = 8  # a batch's width is a multiple of this
 MAX_QUESTION = 64  # tokens of a question that are read, as in BERT's script
 
 
+@dataclass(frozen=True)
+class RowForm:
+    """How examples become rows: by a fast tokenizer, with the model's classes, of at most so many tokens."""
+
+    tokenizer: Any
+    max_length: int
+    stride: int = 0  # tokens that two windows of a context share
+    labels: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Rows:
     """Rows of tokens of some examples; a row is one sequence, or (`options`) as many as an example has options."""
@@ -86,37 +96,41 @@ class Windows(Rows):
     cls: int  # the column of [CLS]
 
 
-def encode(
-    inputs: Sequence[Any], examples: Sequence[Example], tokenizer: Any, max_length: int, *, words: bool = False
-) -> Rows:
+def encode(inputs: Sequence[Any], examples: Sequence[Example], form: RowForm, *, words: bool = False) -> Rows:
     """Tokenise texts, pairs (cut to `max_length` tokens from the longer one), or lists of words; without labels."""
-    rust = _rust_half(tokenizer)
-    rust.enable_truncation(max_length, strategy="longest_first")
+    rust = _rust_half(form.tokenizer)
+    rust.enable_truncation(form.max_length, strategy="longest_first")
     none = np.zeros(0, dtype=np.int32)
-    tokens, types, first, sizes, cut = [none], [none.astype(np.uint8)], [none], [0], 0
-    for each in _encoded(rust, inputs, is_pretokenized=words):
-        tokens.append(np.array(each.ids, dtype=np.int32))
-        types.append(np.array(each.type_ids, dtype=np.uint8))
-        sizes.append(len(tokens[-1]))
-        cut += bool(each.overflowing)
-        if words:
-            word = np.array([-1 if word is None else word for word in each.word_ids], dtype=np.int32)
-            first.append(np.where(np.diff(word, prepend=-1) != 0, word, -1))
+    tokens, types, first, cut = [none], [none.astype(np.uint8)], [none], 0
+    for begin in range(0, len(inputs), AT_ONCE):
+        for each in rust.encode_batch(inputs[begin : begin + AT_ONCE], is_pretokenized=words):
+            tokens.append(np.array(each.ids, dtype=np.int32))
+            types.append(np.array(each.type_ids, dtype=np.uint8))
+            cut += bool(each.overflowing)
+            if words:
+                word = np.array([-1 if word is None else word for word in each.word_ids], dtype=np.int32)
+                first.append(np.where(np.diff(word, prepend=-1) != 0, word, -1))
     return Rows(
+        **_arrays(form, tokens, types),
         examples=examples,
-        tokens=np.concatenate(tokens),
-        types=np.concatenate(types) if "token_type_ids" in tokenizer.model_input_names else None,
+        classes=form.labels,
         words=np.concatenate(first) if words else None,
-        offsets=np.cumsum(sizes),
-        pad=tokenizer.pad_token_id,
-        max_length=max_length,
-        counts={f"texts cut to {max_length} tokens": cut} if cut else {},
+        counts={f"texts cut to {form.max_length} tokens": cut} if cut else {},
     )
 
 
-def windows(
-    examples: Sequence[QuestionExample], tokenizer: Any, max_length: int, stride: int, *, training: bool
-) -> Windows:
+def _arrays(form: RowForm, tokens: Sequence[np.ndarray], types: Sequence[np.ndarray]) -> dict[str, Any]:
+    """Join the tokens of sequences, the first of which is empty."""
+    return {
+        "tokens": np.concatenate(tokens),
+        "types": np.concatenate(types) if "token_type_ids" in form.tokenizer.model_input_names else None,
+        "offsets": np.cumsum([len(each) for each in tokens]),
+        "pad": form.tokenizer.pad_token_id,
+        "max_length": form.max_length,
+    }
+
+
+def windows(examples: Sequence[QuestionExample], form: RowForm, *, training: bool) -> Windows:
     """Cut questions with their contexts into windows of at most `max_length` tokens, special ones included.
 
     In training an answer is its first span; a window in which it does not stand as a whole, and every window of a
@@ -125,6 +139,7 @@ def windows(
 
     A context of 5 tokens, where 3 have room and 1 is shared, has the windows (0 1 2) and (2 3 4).
     """
+    tokenizer, max_length, stride = form.tokenizer, form.max_length, form.stride
     plain, framed = _rust_half(tokenizer), _rust_half(tokenizer)
     framed.enable_truncation(max_length, stride=stride, strategy="only_second")
     pair = plain.encode("a", "a")
@@ -156,7 +171,8 @@ def windows(
         begin, own = places[example.context]
         answer = (1, 0)
         if training and example.spans:
-            answer = _answer_tokens(own, example.spans[0])
+            first_char, stop_char = example.spans[0]  # its tokens are those that share a character with it
+            answer = int(own[:, 1].searchsorted(first_char, "right")), int(own[:, 0].searchsorted(stop_char)) - 1
             without += answer[0] > answer[1]
         whole = framed.post_process(question, context)
         first = len(whole) - end - min(room, count)
@@ -170,12 +186,8 @@ def windows(
     counts |= {f"questions cut to {MAX_QUESTION} tokens": long, "answers without a token": without}
     table = np.array(rows, np.int64).reshape(-1, 6).T
     return Windows(
+        **_arrays(form, tokens, types),
         examples=examples,
-        tokens=np.concatenate(tokens),
-        types=np.concatenate(types) if "token_type_ids" in tokenizer.model_input_names else None,
-        offsets=np.cumsum([len(each) for each in tokens]),
-        pad=tokenizer.pad_token_id,
-        max_length=max_length,
         counts={name: count for name, count in counts.items() if count},
         labels={"start_positions": table[4], "end_positions": table[5]} if training else {},
         example=table[0],
@@ -197,17 +209,6 @@ def _questions(
         found = dict(zip(contexts, rust.encode_batch(contexts, add_special_tokens=False), strict=True))
         questions = rust.encode_batch([each.question for each in part], add_special_tokens=False)
         yield from ((each, question, found[each.context]) for each, question in zip(part, questions, strict=True))
-
-
-def _answer_tokens(chars: np.ndarray, span: tuple[int, int]) -> tuple[int, int]:
-    """Return the first and the last token that share a character with a span; chars are the tokens' places, (N, 2)."""
-    first, last = chars[:, 1].searchsorted(span[0], side="right"), chars[:, 0].searchsorted(span[1]) - 1
-    return int(first), int(last)
-
-
-def _encoded(rust: Tokenizer, inputs: Sequence[Any], **options: Any) -> Iterator[Encoding]:
-    for begin in range(0, len(inputs), AT_ONCE):
-        yield from rust.encode_batch(inputs[begin : begin + AT_ONCE], **options)
 
 
 def _rust_half(tokenizer: Any) -> Tokenizer:

@@ -107,7 +107,8 @@ def fine_tune(
         return rows
 
     def answer(split: str, rows: Rows) -> list[Prediction]:
-        return kind.decode(rows, predict(model, rows, settings, device, partial(progress, split)))
+        outputs = predict(model, rows, settings, device, partial(progress, split))
+        return kind.decode(rows, outputs) if outputs else []
 
     def score_on_dev() -> float:
         predictions: Sequence[Prediction] = answer("dev", dev)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -19,7 +19,7 @@ from linkbert import registry
 from linkbert.records import IGNORED
 from linkbert.tasks.answers import best_threshold, refuse
 from linkbert.tasks.examples import Prediction, TextExample, known_gold
-from linkbert.tasks.features import Rows, Windows, encode, windows
+from linkbert.tasks.features import RowForm, Rows, Windows, encode, windows
 from linkbert.tasks.metrics import METRICS, Metric, score
 
 if TYPE_CHECKING:
@@ -33,16 +33,6 @@ AT_ONCE = 2048  # windows decoded in one go
 
 Outputs = Sequence[np.ndarray]  # what a model says of each row, float32; see Kind.decode
 Decision = Callable[[Sequence[Prediction]], Sequence[Prediction]]
-
-
-@dataclass(frozen=True)
-class RowForm:
-    """How examples become rows: by a fast tokenizer, with the model's classes, of at most so many tokens."""
-
-    tokenizer: Any
-    max_length: int
-    stride: int = 0  # tokens that two windows of a context share
-    labels: tuple[str, ...] = ()
 
 
 class Kind:
@@ -146,36 +136,34 @@ class Text(Kind):
 
     def rows(self, examples: Sequence[TextExample], form: RowForm, *, training: bool) -> Rows:
         """Tokenise texts or pairs."""
-        pairs = any(example.b for example in examples)
-        inputs = [(each.a, each.b) if pairs else each.a for each in examples]
-        rows = replace(encode(inputs, examples, form.tokenizer, form.max_length), classes=form.labels)
+        pairs, labels = any(example.b for example in examples), form.labels
+        rows = encode([(each.a, each.b) if pairs else each.a for each in examples], examples, form)
         if not training:
             return rows
-        labels, problem = form.labels, self.problem(form.labels)
         self.check_labels(examples, labels)
         given: Any = [example.label for example in examples]
-        if problem == "regression":
-            known = np.array(given, dtype=np.float32)
-        elif problem == "multi_label_classification":
-            known = np.array([[label in held for label in labels] for held in given], dtype=np.float32)
-        else:
-            known = np.array([labels.index(label) for label in given])
+        match self.problem(labels):
+            case "regression":
+                known = np.array(given, dtype=np.float32)
+            case "multi_label_classification":
+                known = np.array([[label in held for label in labels] for held in given], dtype=np.float32)
+            case _:
+                known = np.array([labels.index(label) for label in given])
         return replace(rows, labels={"labels": known})
 
     def decode(self, rows: Rows, outputs: Outputs) -> list[Prediction]:
         """Answer the best class; or the labels whose logit is above 0; or the number."""
-        problem = self.problem(rows.classes)
-        if not outputs:
-            return []
-        if problem == "single_label_classification":
-            return best_of(rows, rows.classes, outputs)
-        if problem == "regression":
-            return [Prediction(e.id, float(output[0])) for e, output in zip(rows.examples, outputs, strict=True)]
-        logits = np.stack(outputs)
-        scores = np.round(expit(logits), DIGITS).tolist()
-        held = [tuple(label for label, value in zip(rows.classes, row, strict=True) if value > 0) for row in logits]
-        found = zip(rows.examples, held, scores, strict=True)
-        return [Prediction(example.id, value, {"scores": each}) for example, value, each in found]
+        pairs = zip(rows.examples, outputs, strict=True)
+        match self.problem(rows.classes):
+            case "single_label_classification":
+                return best_of(rows, rows.classes, outputs)
+            case "regression":
+                return [Prediction(example.id, float(output[0])) for example, output in pairs]
+        predictions = []
+        for example, logits in pairs:
+            held = tuple(label for label, value in zip(rows.classes, logits, strict=True) if value > 0)
+            predictions.append(Prediction(example.id, held, {"scores": np.round(expit(logits), DIGITS).tolist()}))
+        return predictions
 
     def unread(self, known: Sequence[Any]) -> tuple[Any, Sequence[Any]]:
         """Answer numbers with their mean; guess of several labels none and all, as each holds with probability 1/2."""
@@ -204,22 +192,19 @@ class Tags(Kind):
         """Tokenise lists of words."""
         # A space, lest a byte-level BPE take every word for the rest of one.
         words = [[f" {word}" for word in each.words] for each in examples]
-        rows = replace(encode(words, examples, form.tokenizer, form.max_length, words=True), classes=form.labels)
+        rows = encode(words, examples, form, words=True)
         first, places, count = self._places(rows)
-        left, known = count - len(places), None
-        if training:
-            self.check_labels(examples, form.labels)
-            number = {tag: i for i, tag in enumerate(form.labels)}
-            known = np.full(len(rows.tokens), IGNORED)
-            known[first] = np.array([number[tag] for example in examples for tag in example.tags], np.int64)[places]
-        return replace(
-            rows, counts={**rows.counts, **({"words without a token": left} if left else {})}, token_labels=known
-        )
+        if left := count - len(places):
+            rows = replace(rows, counts={**rows.counts, "words without a token": left})
+        if not training:
+            return rows
+        self.check_labels(examples, form.labels)
+        number, known = {tag: i for i, tag in enumerate(form.labels)}, np.full(len(rows.tokens), IGNORED)
+        known[first] = np.array([number[tag] for example in examples for tag in example.tags], np.int64)[places]
+        return replace(rows, token_labels=known)
 
     def decode(self, rows: Rows, outputs: Outputs) -> list[Prediction]:
         """Answer the best tag of each word's first token."""
-        if not outputs:
-            return []
         first, places, count = self._places(rows)
         tags = np.full(count, "", dtype=object)
         tags[places] = np.array(rows.classes, dtype=object)[np.concatenate(outputs).take(first, axis=0).argmax(1)]
@@ -260,7 +245,7 @@ class Choice(Kind):
             )
         # A space, as the authors' empty header leaves one: a byte-level BPE tells "yes" from " yes".
         texts = [(example.question, f" {option}") for example in examples for option in example.options]
-        rows = replace(encode(texts, examples, form.tokenizer, form.max_length), options=sizes.pop())
+        rows = replace(encode(texts, examples, form), options=sizes.pop())
         if not training:
             return rows
         self.check_labels(examples)
@@ -288,7 +273,7 @@ class Question(Kind):
 
     def rows(self, examples: Sequence[Any], form: RowForm, *, training: bool) -> Windows:
         """Cut questions with their contexts into windows."""
-        return windows(examples, form.tokenizer, form.max_length, form.stride, training=training)
+        return windows(examples, form, training=training)
 
     def decode(self, rows: Rows, outputs: Outputs) -> list[Prediction]:
         """Answer the best pair of a start and an end over the windows of a question, `context[start:end]`.
@@ -347,7 +332,7 @@ def kind_of(task: Task) -> Kind:
 
 def best_of(rows: Rows, answers: Sequence[Any], outputs: Outputs) -> list[Prediction]:
     """Answer each row's example with the best of the model's outputs; details have the probabilities of all."""
-    logits = np.stack(outputs) if outputs else np.zeros((0, 1), np.float32)
+    logits = np.stack(outputs)
     scores, best = np.round(softmax(logits, axis=1), DIGITS).tolist(), logits.argmax(1).tolist()
     found = zip(rows.examples, best, scores, strict=True)
     return [Prediction(example.id, answers[n], {"scores": each}) for example, n, each in found]

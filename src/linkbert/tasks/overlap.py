@@ -5,8 +5,8 @@ Thirteen words in a row, after GPT-3's rule, are seldom shared by chance; that a
 have seen its words, not that it has seen question and answer together.
 
 A word is a run of letters and digits (str.isalnum), lower-cased letter by letter; what stands between words does not
-matter, nor does the end of a line. An n-gram has the hash of 64 bits of a polynomial over its words' hashes. Two
-different ones of a corpus share a hash with a chance of about 1e-19 a pair.
+matter, nor does the end of a line. Words and n-grams are compared by polynomial hashes of 64 bits: two different ones
+of a corpus share a hash with a chance of about 1e-19 a pair.
 """
 
 from __future__ import annotations
@@ -19,9 +19,8 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
-from linkbert.compiled import compiled, mix
+from linkbert.compiled import mix
 from linkbert.corpora.store import Store, open_parquet, shard_path
 
 WORDS = 13  # of an n-gram
@@ -41,43 +40,19 @@ def only_words(text: str) -> str:
     return "".join(chr(code or 32) for code in letters()[list(map(ord, text))].tolist())
 
 
-@compiled
-def hash_words(data: np.ndarray, offsets: np.ndarray, letters: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Hash the words of texts: UTF-8 bytes and int64 (T + 1,) -> uint64 (W,), and where each text begins, (T + 1,)."""
-    words = np.empty((offsets[-1] - offsets[0]) // 2 + len(offsets), np.uint64)
-    starts = np.zeros(len(offsets), np.int64)
-    count = 0
-    for text in range(len(offsets) - 1):
-        at, stop, word = _U(offsets[text]), _U(offsets[text + 1]), _U(0)  # unsigned: no look for places below 0
-        while at < stop:
-            code = np.uint32(data[at])
-            at += _U(1)
-            if code >= 0x80:
-                more = int(code >= 0xE0) + int(code >= 0xF0)  # bytes beyond two
-                code = ((code & (np.uint32(0x1F) >> np.uint32(more))) << np.uint32(6)) | np.uint32(data[at] & 0x3F)
-                at += _U(1)
-                for _ in range(more):
-                    code = (code << np.uint32(6)) | np.uint32(data[at] & 0x3F)
-                    at += _U(1)
-            letter = letters[code]
-            if letter:
-                word = (word + _U(letter)) * _WORD
-            elif word:
-                words[count] = mix(word)
-                count += 1
-                word = _U(0)
-        if word:
-            words[count] = mix(word)
-            count += 1
-        starts[text + 1] = count
-    return words[:count], starts
+def hash_texts(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Hash the words of texts, one after the other: uint64 (W,), and where each text begins, int64 (T + 1,).
 
-
-def hash_texts(texts: pa.LargeStringArray) -> tuple[np.ndarray, np.ndarray]:
-    """Hash the words of texts that Arrow holds: uint64 (W,), and where each text begins, int64 (T + 1,)."""
-    _, offsets, data = texts.buffers()
-    places = np.frombuffer(offsets, np.int64)[texts.offset : texts.offset + len(texts) + 1]
-    return hash_words(np.frombuffer(data or b"", np.uint8), places, letters())
+    A word of letters a, b, c has the hash a * base^3 + b * base^2 + c * base, mixed.
+    """
+    letter = letters()[np.frombuffer("\n".join([*texts, ""]).encode("utf-32-le"), np.uint32)]
+    edges = np.flatnonzero(np.diff(letter > 0, prepend=False))  # a text ends with "\n", so each word has two
+    first, stop = edges[::2], edges[1::2]
+    sizes, places = stop - first, np.flatnonzero(letter)
+    powers = np.cumprod(np.full(sizes.max(initial=0), _WORD))
+    terms = letter[places] * powers[np.repeat(stop, sizes) - places - 1]
+    words = np.add.reduceat(terms, np.cumsum(sizes) - sizes) if len(terms) else terms
+    return mix(words), np.searchsorted(first, np.cumsum([0, *(len(text) + 1 for text in texts)]))
 
 
 def hash_grams(words: np.ndarray, starts: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
@@ -108,7 +83,7 @@ class Grams:
         >>> Grams.of_texts(["A cat, a Cat!", "cat"], 2).begins.tolist()  # "a cat", "cat a", "a cat"; none
         [0, 3, 3]
         """
-        grams, begins = hash_grams(*hash_texts(pa.array(texts, pa.large_string())), n)
+        grams, begins = hash_grams(*hash_texts(texts), n)
         hashes, of = np.unique(grams, return_inverse=True)
         marks = np.zeros(1 << max(16, (8 * len(hashes)).bit_length()), bool)
         marks[hashes >> _U(65 - len(marks).bit_length())] = True
@@ -119,13 +94,12 @@ class Grams:
         grams, begins = hash_grams(words, starts, self.n)
         places = np.flatnonzero(self.marks[grams >> _U(65 - len(self.marks).bit_length())])  # few are left to look up
         numbers = np.searchsorted(self.hashes, grams[places])
-        known = numbers < len(self.hashes)
-        known[known] = self.hashes[numbers[known]] == grams[places[known]]
+        known = self.hashes.take(numbers, mode="clip") == grams[places]
         return np.searchsorted(begins, places[known], side="right") - 1, numbers[known]
 
 
 def store_words(store: Store) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, int]]:
-    """Hash a store's texts once, a megabyte or so at a time: words, starts, each text's document number, bytes.
+    """Hash a store's texts once, a row group (a megabyte or so) at a time: words, starts, document numbers, bytes.
 
     A row that does not count has the number -1.
     """
@@ -134,12 +108,10 @@ def store_words(store: Store) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarr
             rows = file.metadata.num_rows
             counts = ~np.isin(np.arange(rows), store.dropped.get(shard, []))
             documents = np.where(counts, store.starts[shard] + np.cumsum(counts) - 1, -1).astype(np.int32)
-            row = 0
             for group in range(file.num_row_groups):
                 texts = file.read_row_group(group, columns=["text"], use_threads=False).column(0).combine_chunks()
-                numbers = documents[row : row + len(texts)]
-                row += len(texts)
-                yield *hash_texts(texts), numbers, texts.nbytes - 8 * (len(texts) + 1)
+                numbers, documents = documents[: len(texts)], documents[len(texts) :]
+                yield *hash_texts(texts.to_pylist()), numbers, texts.nbytes - 8 * (len(texts) + 1)
 
 
 def find_overlap(
@@ -148,7 +120,7 @@ def find_overlap(
     *,
     n: int = WORDS,
     worst: int = 10,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Callable[[int, int], None] = lambda *_: None,
 ) -> dict[str, Any]:
     """Find n-grams of contexts, {id: text}, in a store; a text that several ids have counts once.
 
@@ -168,14 +140,19 @@ def find_overlap(
         new = (first[found] < 0) & (documents[where] >= 0)
         first[found[new][::-1]] = documents[where[new]][::-1]  # of one found twice the first stays
         size += read
-        if progress:
-            progress(int(documents.max()) + 1, len(store))
+        progress(int(documents.max()) + 1, len(store))
     cpu = time.process_time() - cpu
     lengths = np.diff(grams.begins)
-    hits = np.concatenate([[0], np.cumsum(first[grams.of] >= 0)])
-    hits = hits[grams.begins[1:]] - hits[grams.begins[:-1]]
+    hits = np.diff(np.append(0, np.cumsum(first[grams.of] >= 0))[grams.begins])
     shares = hits / np.maximum(lengths, 1)
-    order = [i for i in np.argsort(-shares, kind="stable")[:worst].tolist() if hits[i]]
+
+    def describe(i: int) -> dict[str, Any]:
+        own = first[grams.of[grams.begins[i] : grams.begins[i + 1]]]
+        most = Counter(own[own >= 0].tolist()).most_common(3)
+        documents = [{"id": store.document(number).id, "runs": count} for number, count in most]
+        return {"id": ids[i], "share": float(shares[i]), "runs": int(lengths[i]), "documents": documents,
+                "text": texts[i]}  # fmt: skip
+
     return {
         "words": n,
         "contexts": len(texts),
@@ -185,38 +162,20 @@ def find_overlap(
         "runs_found": int((first >= 0).sum()),
         "corpus_bytes": size,
         "cpu_seconds": round(cpu, 3),
-        "worst": [
-            {
-                "id": ids[i],
-                "share": float(shares[i]),
-                "runs": int(lengths[i]),
-                "documents": _documents(store, first[grams.of[grams.begins[i] : grams.begins[i + 1]]]),
-                "text": texts[i],
-            }
-            for i in order
-        ],
+        "worst": [describe(i) for i in np.argsort(-shares, kind="stable")[:worst].tolist() if hits[i]],
     }
 
 
-def _documents(store: Store, found: np.ndarray) -> list[dict[str, Any]]:
-    most = Counter(found[found >= 0].tolist()).most_common(3)
-    return [{"id": store.document(number).id, "runs": count} for number, count in most]
-
-
 def overlap_lines(name: str, split: str, found: Mapping[str, Any]) -> Iterator[str]:
-    """Lay out what find_overlap gives for reading."""
-    long = found["contexts"] - found["short"]
+    """Lay out what find_overlap returns for reading."""
 
     def share(part: int, whole: int) -> str:
         return f"{part:,} of {whole:,}" + (f" ({100 * part / whole:.1f} %)" if whole else "")
 
-    n = found["words"]
+    n, long = found["words"], found["contexts"] - found["short"]
     yield f"{name}, {split}: {found['contexts']:,} contexts, {found['short']:,} of them with fewer than {n} words"
     yield f"  contexts with {n} words in a row that the corpus has: {share(found['with_overlap'], long)}"
     yield f"  runs of {n} words that the corpus has: {share(found['runs_found'], found['runs'])}"
-    if found["cpu_seconds"]:
-        speed = found["corpus_bytes"] / 1e6 / found["cpu_seconds"]
-        yield f"  read {found['corpus_bytes'] / 1e6:,.1f} MB of text at {speed:,.0f} MB a second of processor time"
     for each in found["worst"]:
         documents = ", ".join(f"{document['id']} ({document['runs']:,})" for document in each["documents"])
         yield f"  {100 * each['share']:5.1f} % of {each['runs']:,} runs: {each['id']} in {documents}"

@@ -147,6 +147,14 @@ def split_of(task: Task, runs: Sequence[Mapping[str, Any]]) -> str:
     return wanted if all(run["scores"].get(wanted) for run in runs) else {"dev": "test", "test": "dev"}[wanted]
 
 
+def mean_text(values: Any, digits: int = 1) -> str:
+    """Write the mean of values and their standard deviation, in per cent: [0.5, 0.52] -> '51.0 ± 1.4', [] -> '-'."""
+    if not len(values):
+        return "-"
+    spread = f" ± {100 * np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else ""
+    return f"{100 * np.mean(values):.{digits}f}{spread}"
+
+
 def read_folders(folders: Iterable[Path]) -> list[Result]:
     """Read every finished run of results folders."""
     return [{**result, "folder": folder} for folder in folders for result in read_results(folder)]

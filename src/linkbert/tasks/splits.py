@@ -1,8 +1,8 @@
 """A dataset's files -> its examples, as they are trained on and scored.
 
 Files are looked for under DIR and DIR/SUITE, in the forms that tasks.toml knows, compressed or in an archive. A set
-that is missing is made of another one where the table says how: by a hash, so that it is the same everywhere, and whole
-documents (or texts) at a time where it says so. Whatever a reader of the scores should know is counted or noted.
+that is missing is divided off another one where the table says how, by a hash of ids, documents or texts, so that it is
+the same everywhere. Whatever a reader of the scores should know is counted or noted.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from fnmatch import fnmatchcase
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ LONG = 5  # words of a text that two examples do not share by chance
 Files = tuple[tuple[str, Path], ...]  # a candidate: names as tasks.toml has them, and where they lie
 DAMAGE = (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, tarfile.TarError, ZstdError, RuntimeError)
 Data = Path | Mapping[str, Sequence[Example]]  # a folder, or the examples of each split
+Parts = dict[str, list[Any]]  # the examples of each split
 
 
 def read_splits(
@@ -46,26 +48,33 @@ def read_splits(
     data: Data,
     *,
     fraction: float = 1.0,
-    dev_split: Path | None = None,
+    dev_split: str = "none",
     distract: str = "0",
     distract_in: str = "all",
 ) -> Splits:
     """Read a task's examples from the files under `data`; `fraction` keeps that part of train (few-shot).
 
-    Of questions: `dev_split` is a file that parts MRQA's dev set (see `halve`); `distract`, such as "1..2", puts so
+    Of questions: `dev_split` is a file that divides MRQA's dev set (see `halve`); `distract`, such as "1..2", puts so
     many contexts of the split's other documents before or after each, in "all" splits or in dev and test ("eval").
 
-    Examples without a label are left out, save of a test set that has none at all. An id that comes again in a split
+    Examples without a label are left out, save of a test set that has none at all. An id that occurs again in a split
     gets a number. ValueError: a file that is missing or cut, or that is not of its form.
     """
-    parts, made, counts, hashes = _read_parts(task, data)
-    notes: list[str] = []
-    if dev_split:
+    counts, notes, parts = Counter[str](), list[str](), dict[str, list[Any]]()
+    found = {} if isinstance(data, Mapping) else find_files(task, data)
+    for split in SPLITS:
+        read = Counter[str]()
+        given = data.get(split, ()) if isinstance(data, Mapping) else ()
+        parts[split] = _checked(read_files(task, found[split], read) if split in found else given, read, split)
+        if split in found and not parts[split]:
+            path = found[split][0][1]
+            raise ValueError(f"{task.title}: {path} holds no example with a label: is it the {split} set?")
+        counts.update({f"{split}: {what}": number for what, number in read.items()})
+    made = [split for split in SPLITS if split in task.split and split not in found and task.split["from"] in found]
+    if dev_split != "none":
         if task.format != "mrqa":
-            raise ValueError(
-                f"dev_split is for MRQA's dev sets, whose lines it numbers; {task.title} is not of that form"
-            )
-        parts |= halve(parts["dev"], dev_split)
+            raise ValueError(f"dev_split is for MRQA's dev sets, whose lines it numbers; {task.title} is not one")
+        parts |= halve(parts["dev"], Path(dev_split))
         notes.append("dev and test: MRQA's dev set, parted by dev_split")
     elif made:
         notes.append(_divide_missing(task, parts, made))
@@ -77,44 +86,36 @@ def read_splits(
     if distract != "0":
         notes.append(_distract(task, parts, distract, distract_in))
     if isinstance(data, Path) and task.model_of:
-        with suppress(ValueError):  # whose files are at hand; a model of it may be all the same
+        with suppress(ValueError):  # without the other task's files, whose model may be there all the same
             model_of = model_task(task, data)
             notes.append(f"scored with the model of {model_of.title}")
-            notes += _shared(model_of, data, parts)
+            notes += _shared(read_splits(model_of, data).train, parts)
     if not parts["test"]:
         notes.append("no test set: scored on dev")
     elif all(example.gold is None for example in parts["test"]):
         notes.append("the test set's labels are not public: scored on dev")
     if parts["train"]:
         notes += _unknown_labels(task, parts)
-    found_counts = {what: number for what, number in sorted(counts.items()) if number}
-    return Splits(parts["train"], parts["dev"], parts["test"], tuple(notes), found_counts, hashes)
+    return Splits(**parts, notes=tuple(notes), counts={key: count for key, count in sorted(counts.items()) if count})
 
 
-def _read_parts(task: Task, data: Data) -> tuple[dict[str, list[Any]], list[str], Counter[str], dict[str, str]]:
-    """Read the sets that are there; return them, the names of those to be made, counts, and hashes of the files."""
-    parts: dict[str, list[Any]] = {split: [] for split in SPLITS}
-    counts, hashes = Counter[str](), dict[str, str]()
-    found, made = (dict[str, Files](), list[str]()) if isinstance(data, Mapping) else _plan(task, data)
-    for split in SPLITS:
-        odd = Counter[str]()
-        if isinstance(data, Mapping):
-            parts[split] = _checked(data.get(split, ()), odd, split == "test")
-        elif split in found:
-            hashes |= {path.relative_to(data).as_posix(): sha256(path) for _, path in found[split]}
-            parts[split] = _checked(read_files(task, found[split], odd), odd, split == "test")
-            if not parts[split]:
-                column = task.options.get("columns", {}).get("label", "")
-                named = f" (looked for in column {column!r})" if odd["without a label"] and column else ""
-                raise ValueError(
-                    f"{task.title}: {found[split][0][1]} holds no example with a label{named}: is it the {split} set?"
-                )
-        counts.update({f"{split}: {what}": number for what, number in odd.items()})
-    return parts, made, counts, hashes
+def _checked(read: Iterable[Any], counts: Counter[str], split: str) -> list[Any]:
+    """Leave out what has no label, and tell repeated ids apart."""
+    examples, seen = list(read), Counter[str]()
+    labelled = [example for example in examples if example.gold is not None]
+    counts["without a label"] += len(examples) - len(labelled)
+    if labelled or split != "test":
+        examples = labelled
+    for number, example in enumerate(examples):
+        seen[example.id] += 1
+        if seen[example.id] > 1:
+            counts["ids that come again"] += 1
+            examples[number] = dataclasses.replace(example, id=f"{example.id}#{seen[example.id]}")
+    return examples
 
 
-def _divide_missing(task: Task, parts: dict[str, list[Any]], made: Sequence[str]) -> str:
-    """Make the sets that are missing of another one, as the table says; return the note on it."""
+def _divide_missing(task: Task, parts: Parts, made: Sequence[str]) -> str:
+    """Divide the sets that are missing off another one, as the table says; return the note on it."""
     source, by = task.split["from"], task.split.get("by", "id")
     parts |= divide(parts[source], {split: task.split[split] for split in made}, rest=source, by=by)
     for split in {*made, source}:
@@ -124,7 +125,7 @@ def _divide_missing(task: Task, parts: dict[str, list[Any]], made: Sequence[str]
     return f"{' and '.join(made)}: a split of our own, of {source}, by a hash of its {whole}"
 
 
-def _distract(task: Task, parts: dict[str, list[Any]], distract: str, distract_in: str) -> str:
+def _distract(task: Task, parts: Parts, distract: str, distract_in: str) -> str:
     """Put other contexts before or after each, as `distract` says; return the note on it."""
     if not any(isinstance(example, QuestionExample) for part in parts.values() for example in part):
         raise ValueError(f"distract={distract} is for questions with a context; {task.title} has none")
@@ -133,9 +134,8 @@ def _distract(task: Task, parts: dict[str, list[Any]], distract: str, distract_i
         raise ValueError(f"distract={distract}: give a number, or two such as 1..2")
     for split in SPLITS[distract_in == "eval" :]:
         parts[split] = [*distracted(parts[split], bounds[0], bounds[-1], others=parts[split])]
-    return f"{distract} distracting documents before or after each context" + " of dev and test" * (
-        distract_in == "eval"
-    )
+    where = " of dev and test" if distract_in == "eval" else ""
+    return f"{distract} distracting documents before or after each context{where}"
 
 
 def find_data(name: str, tasks: Sequence[Task]) -> Path:
@@ -146,16 +146,14 @@ def find_data(name: str, tasks: Sequence[Task]) -> Path:
     """
     if Path(name).is_dir() or not re.fullmatch(r"\w[\w.-]*/[\w.-]+", name):
         return Path(name)
-    each = [*tasks, *(find_task(of) for task in tasks for of in task.model_of)]
-    tables = ((task.suite, candidate) for task in each for found in task.files.values() for candidate in found)
-    files = {(name, suite) for suite, candidate in tables for name in _names(candidate)}
-    patterns = sorted({place for file, suite in files for place in _places(file, suite)})
+    every = [*tasks, *(find_task(of) for task in tasks for of in task.model_of)]
+    patterns = {place for task in every for found in task.files.values() for candidate in found
+                for file in _names(candidate) for place in _places(file, task.suite)}  # fmt: skip
     remedy = "get the files elsewhere and give their folder: docs/tasks.md says which"
-    folder = fetch_from_hub(name, patterns, f"--data {name}", remedy, repo_type="dataset", token=False)
+    folder = fetch_from_hub(name, sorted(patterns), f"--data {name}", remedy, repo_type="dataset", token=False)
     if not folder.is_dir():
-        raise ValueError(
-            f"--data {name}: that dataset has no file for {', '.join(task.name for task in tasks)}; {remedy}"
-        )
+        of = ", ".join(task.name for task in tasks)
+        raise ValueError(f"--data {name}: that dataset has no file for {of}; {remedy}")
     return folder
 
 
@@ -165,45 +163,42 @@ def check_folder(data: Path) -> None:
         raise ValueError(f"--data {data} is no folder: check the path")
 
 
-def find_files(task: Task, data: Path) -> dict[str, tuple[Path, ...]]:
-    """List the files that a task would be read from, by split; ValueError where some are missing."""
-    return {split: tuple(path for _, path in files) for split, files in _plan(task, data)[0].items()}
+def find_files(task: Task, data: Path) -> dict[str, Files]:
+    """List the files that each split is read from; ValueError where some are missing that no other can stand for."""
+    check_folder(data)
+    found: dict[str, Files] = {}
+    for split in SPLITS:
+        for candidate in task.files.get(split, ()) if split != "train" or not task.model_of else ():
+            files = tuple((name, _find(name, task.suite, data)) for name in _names(candidate))
+            if all(path for _, path in files):
+                found.setdefault(split, files)  # type: ignore[arg-type]
+    source = task.split.get("from", "")
+    ready = {*found, *(task.split if source in found else ())}
+    wanted = list(task.files)[: not ready] if task.model_of else ["train", "dev"]
+    if lacking := [split for split in wanted if split not in ready]:
+        raise ValueError(_missing(task, lacking[0] if lacking[0] in task.files else source or "train", data))
+    return found
+
+
+def hash_files(task: Task, data: Path) -> dict[str, str]:
+    """Return the SHA-256 of each file that a task is read from, by its path under the folder."""
+    paths = (path for files in find_files(task, data).values() for _, path in files)
+    return {path.relative_to(data).as_posix(): _sha256(path) for path in paths}
+
+
+_sha256 = cache(sha256)  # two tasks may read one file
 
 
 def model_task(task: Task, data: Path) -> Task:
-    """Find the task whose model scores this one: itself, or the first of `model_of` whose files are at hand."""
+    """Find the task whose model scores this one: itself, or the first of `model_of` whose files are there."""
     sources = [find_task(name) for name in task.model_of]
     for source in sources:
-        try:
-            _plan(source, data)
-        except ValueError:
-            continue
-        return source
+        with suppress(ValueError):
+            find_files(source, data)
+            return source
     if sources:
-        _plan(sources[0], data)  # says what is missing
+        find_files(sources[0], data)  # says what is missing
     return task
-
-
-def _plan(task: Task, data: Path) -> tuple[dict[str, Files], list[str]]:
-    """Find the files of each split, and say which splits are to be made of another."""
-    check_folder(data)
-    found = {}
-    for split, candidates in task.files.items():
-        for candidate in candidates:
-            names = _names(candidate)
-            files = tuple((name, path) for name in names if (path := _find(name, task.suite, data)))
-            if len(files) == len(names) and not (split == "train" and task.model_of):
-                found[split] = files
-                break
-    source = task.split.get("from", "")
-    made = [split for split in SPLITS if split in task.split and split not in found] if source in found else []
-    ready = {*found, *made}
-    lacking = [] if task.model_of and ready else [split for split in ("train", "dev") if split not in ready]
-    if task.model_of and not ready:
-        lacking = list(task.files)[:1]
-    if lacking:
-        raise ValueError(_missing(task, lacking[0] if lacking[0] in task.files else source or "train", data))
-    return {split: found[split] for split in SPLITS if split in found}, made
 
 
 def _names(candidate: str | tuple[str, ...]) -> tuple[str, ...]:
@@ -222,22 +217,12 @@ def _find(name: str, suite: str, data: Path) -> Path | None:
 
 
 def _missing(task: Task, split: str, data: Path) -> str:
+    """Say that a split is missing: of each candidate the first file that is not there, and where it is to be had."""
     candidates = [_names(each) for each in task.files.get(split, ())]
-    first = [next((each for each in names if not _find(each, task.suite, data)), "") for names in candidates]
-    files = [name.partition("!")[0] for name in first]
-    file = files[0] if files else ""
-    others = f" (nor {', '.join(' + '.join(each) for each in candidates[1:])})" if candidates[1:] else ""
-    above = [data.absolute().parents[i] for i in range(min(2, len(data.absolute().parents)))]
-    parent = next((path for name in files for path in above if _find(name, task.suite, path)), None)
-    if not parent:
-        found = ((name, path) for name in files if name for path in sorted(data.rglob(name + "*")) if path.is_file())
-        parent = next((path.parents[name.count("/")] for name, path in found), None)
-    if parent and parent.name == task.suite:
-        parent = parent.parent  # where the other suites are, too
-    remedy = f"it lies in {parent}: give that as --data" if parent else f"get it from {task.where}"
-    if task.hub and not parent:
-        remedy += f", or give --data {task.hub}, which fetches it"
-    return f"{task.title}: no {split} set: {file}{others} is neither in {data} nor in {data / task.suite}; {remedy}"
+    lacking = [next(each for each in names if not _find(each, task.suite, data)) for names in candidates]
+    files = " nor ".join(dict.fromkeys(name.partition("!")[0] for name in lacking))
+    remedy = f"get it from {task.where}" + f", or give --data {task.hub}, which fetches it" * bool(task.hub)
+    return f"{task.title}: no {split} set: {files} is neither in {data} nor in {data / task.suite}; {remedy}"
 
 
 def open_file(path: Path, inside: str, stack: ExitStack) -> list[Source]:
@@ -251,20 +236,15 @@ def open_file(path: Path, inside: str, stack: ExitStack) -> list[Source]:
         files = {f"{path}!{name}": io.BytesIO(archive.cat_file(name)) for name in names}
     if not files:
         raise ValueError(f"{path} holds no {inside}: is it the published archive?")
-    opened = {
-        name: stack.enter_context(io.TextIOWrapper(file, encoding="utf-8-sig", newline="\n"))
-        for name, file in files.items()
-    }
-    return [Source(name, stream) for name, stream in opened.items()]
+    texts = ((name, io.TextIOWrapper(file, encoding="utf-8-sig", newline="\n")) for name, file in files.items())
+    return [Source(name, stack.enter_context(text)) for name, text in texts]
 
 
 def read_files(task: Task, files: Files, counts: Counter[str]) -> list[Example]:
     """Read the files of a candidate, (name in tasks.toml, path) each, in the form that the table has for the first."""
     options = {key: value for key, value in task.options.items() if key != "forms"}
-    for pattern, form in task.options.get("forms", {}).items():
-        if fnmatchcase(files[0][0], pattern):
-            options |= form
-            break
+    forms = task.options.get("forms", {}).items()
+    options |= next((form for pattern, form in forms if fnmatchcase(files[0][0], pattern)), {})
     read, sources = find_format(options.get("format", task.format), task.name), list[Source]()
     with ExitStack() as stack:
         try:
@@ -291,22 +271,7 @@ def find_format(name: str, of: str) -> Format:
     return formats[name] if name in formats else registry.find("tasks", name)
 
 
-def _checked(examples: Iterable[Any], counts: Counter[str], is_test: bool) -> list[Any]:
-    """Leave out what has no label, and tell ids that come again apart."""
-    examples, seen = list(examples), Counter[str]()
-    labelled = [example for example in examples if example.gold is not None]
-    if len(labelled) < len(examples):
-        counts["without a label"] = len(examples) - len(labelled)
-        examples = labelled if labelled or not is_test else examples
-    for number, example in enumerate(examples):
-        seen[example.id] += 1
-        if seen[example.id] > 1:
-            counts["ids that come again"] += 1
-            examples[number] = dataclasses.replace(example, id=f"{example.id}#{seen[example.id]}")
-    return examples
-
-
-def _count(parts: Mapping[str, Sequence[Any]], counts: Counter[str]) -> None:
+def _count(parts: Parts, counts: Counter[str]) -> None:
     """Count the examples of each split, their entities, and what a reader of their scores should know."""
     trained = {example.texts for example in parts["train"]}
     for split, examples in parts.items():
@@ -321,7 +286,7 @@ def _count(parts: Mapping[str, Sequence[Any]], counts: Counter[str]) -> None:
             counts[f"{split}: texts that train has, too"] += split != "train" and example.texts in trained
 
 
-def _shared(source: Task, data: Path, parts: Mapping[str, Sequence[Example]]) -> Iterator[str]:
+def _shared(train: Iterable[Example], parts: Parts) -> Iterator[str]:
     """Say how many examples share a text with what another task's model was trained on, whatever case and marks."""
 
     def long_texts(example: Example) -> set[str]:
@@ -329,16 +294,14 @@ def _shared(source: Task, data: Path, parts: Mapping[str, Sequence[Example]]) ->
         words = (re.findall(r"\w+", text.lower()) for text in texts)
         return {" ".join(each) for each in words if len(each) >= LONG}
 
-    trained = set().union(*map(long_texts, read_splits(source, data).train))
+    trained = set().union(*map(long_texts, train))
+    said = f"share a text of {LONG} words or more with what that model was trained on"
     for split, examples in parts.items():
         if count := sum(not trained.isdisjoint(long_texts(example)) for example in examples):
-            yield (
-                f"{split}: {count} of {len(examples)} share a text of {LONG} words or more with what that model was "
-                "trained on"
-            )
+            yield f"{split}: {count} of {len(examples)} {said}"
 
 
-def _unknown_labels(task: Task, parts: Mapping[str, Sequence[Example]]) -> list[str]:
+def _unknown_labels(task: Task, parts: Parts) -> list[str]:
     found = {split: Counter(label for each in examples for label in each.classes) for split, examples in parts.items()}
     return [
         f"{split}: label {label!r} of {number} is not in train: never predicted, scored as wrong"
@@ -358,27 +321,17 @@ def divide(
         1,000 examples, {"dev": 0.1}, rest="train"    ->    {"dev": about 100, "train": the others}, in their order
     """
     keys = _components(examples) if by == "texts" else [getattr(each, by) or each.id for each in examples]
-    sizes, position = Counter(keys), 0.0
-    part: dict[str, str] = {}
-    for key in sorted(sizes, key=_hash):
-        middle, reached = (position + sizes[key] / 2) / len(examples), 0.0
-        part[key] = rest
-        for split, share in shares.items():
-            reached += share
-            if middle < reached:
-                part[key] = split
-                break
-        position += sizes[key]
-    parts: dict[str, list[Example]] = {split: [] for split in (*shares, rest)}
-    for key, example in zip(keys, examples, strict=True):
-        parts[part[key]].append(example)
-    return parts
+    sizes = Counter(keys)
+    order, names = sorted(sizes, key=_hash), [*shares, rest]
+    size = np.array([sizes[key] for key in order])
+    middles = (np.cumsum(size) - size / 2) / len(examples)  # a key goes where the middle of its examples lies
+    which = np.searchsorted(np.cumsum([*shares.values()]), middles, side="right").tolist()
+    part = {key: names[number] for key, number in zip(order, which, strict=True)}
+    return {name: [each for key, each in zip(keys, examples, strict=True) if part[key] == name] for name in names}
 
 
 def sample(examples: Sequence[Example], fraction: float) -> list[Example]:
     """Keep that part of the examples, drawn by a hash of their ids; a smaller part lies in a larger one."""
-    if not 0 < fraction <= 1:
-        raise ValueError(f"fraction={fraction:g} is not a part: give one in (0, 1], such as 0.1")
     kept = sorted(range(len(examples)), key=lambda number: _hash("few-shot " + examples[number].id))
     return [examples[number] for number in sorted(kept[: max(1, round(fraction * len(examples)))])]
 
@@ -397,5 +350,5 @@ def _components(examples: Sequence[Example]) -> list[str]:
     ends = np.array([(each[0], other) for each in edges for other in each])
     graph = coo_array((np.ones(len(ends)), (ends[:, 0], ends[:, 1])), shape=(len(numbers), len(numbers)))
     component = connected_components(graph, directed=False)[1]
-    first = dict(zip(reversed(component.tolist()), reversed(list(numbers)), strict=True))
-    return [first[component[each[0]]] for each in edges]
+    texts, first = list(numbers), np.unique(component, return_index=True)[1]
+    return [texts[first[component[each[0]]]] for each in edges]

@@ -1,8 +1,8 @@
 """Fine-tuning on tasks, by settings and seeds, as runs, each done once: what is finished is read from DIR.
 
 First the grids of all tasks, on dev alone; then, with the best settings of each, the seeds; then the tasks that are
-scored with another one's models. A run is a Run, a plain value, so it may go to another process; torch is imported
-where one is done, not where all are found finished.
+scored with another one's models. A Run is a plain value, so it may go to another process; torch is imported where a run
+is done, not where all are found finished.
 """
 
 from __future__ import annotations
@@ -31,15 +31,17 @@ from linkbert.tasks.metrics import intervals, per_example, write_submission
 from linkbert.tasks.results import (
     GRID,
     RESULTS,
+    Column,
+    Score,
     add_result,
     is_scored,
+    mean_text,
     read_results,
     run_key,
-    split_of,
     write_predictions,
 )
 from linkbert.tasks.settings import FineTuneConfig
-from linkbert.tasks.splits import Data, check_folder, find_data, find_files, model_task, read_splits
+from linkbert.tasks.splits import Data, check_folder, find_data, find_files, hash_files, model_task, read_splits
 from linkbert.tasks.table import Task, find_tasks, task_of
 from linkbert.workers import make_executor, run_shards
 
@@ -72,18 +74,13 @@ class Run:
     keep: bool = False  # the fine-tuned model
     notes: tuple[str, ...] = ()
 
-    @property
-    def decisive(self) -> dict[str, Any]:
-        """What makes it another run: the task as its table has it, model, settings, seed, data."""
-        table = {name: getattr(self.task, name) for name in IN_KEY}
-        settings = self.settings.model_dump() | dict.fromkeys(NOT_IN_KEY[1:])
-        return {"task": self.task.name, "table": table, "model": self.model.hash, "settings": settings,
-                "hashes": self.hashes, "grid": self.grid, "source": self.source}  # fmt: skip
-
     @functools.cached_property
     def key(self) -> str:
-        """Its name in DIR."""
-        return run_key(self.decisive)
+        """Its name in DIR, by what makes it another run: the task as its table has it, model, settings, seed, data."""
+        table = {name: getattr(self.task, name) for name in IN_KEY}
+        settings = self.settings.model_dump() | dict.fromkeys(NOT_IN_KEY[1:])
+        return run_key({"task": self.task.name, "table": table, "model": self.model.hash, "settings": settings,
+                        "hashes": self.hashes, "grid": self.grid, "source": self.source})  # fmt: skip
 
     def finished(self) -> bool:
         """Check whether it need not be done: its line is there, and its model where it is to be kept."""
@@ -119,8 +116,7 @@ def read_grid(words: str | None, task: Task, hidden: int, given: Collection[str]
     """
     axes: dict[str, list[Any]] = {}
     if words == "paper":
-        text = resources.files("linkbert.tasks").joinpath("grids.toml").read_text(encoding="utf-8")
-        grids = tomllib.loads(text)
+        grids = tomllib.loads(resources.files("linkbert.tasks").joinpath("grids.toml").read_text(encoding="utf-8"))
         sizes = grids.get(task.suite, grids[kind_of(task).grid])
         size = "tiny" if hidden <= 512 else "base" if hidden < 1024 else "large"
         axes = {key: values for key, values in sizes.get(size, sizes["base"]).items() if key not in given}
@@ -130,11 +126,10 @@ def read_grid(words: str | None, task: Task, hidden: int, given: Collection[str]
             key = current_name(key)
             if not texts:
                 raise ValueError(f"--grid {words!r} cannot be read: it takes paper, or such as learning_rate=1e-5,3e-5")
-            if key in NOT_IN_KEY:
-                raise ValueError(f"--grid {words!r}: {key} is not for dev to choose; for more seeds there is --seeds N")
-            if key in given:
-                raise ValueError(f"--grid {words!r}: {key} is a setting of all runs, too: leave one of the two out")
-            FineTuneConfig.from_words([f"{key}={texts.split(',')[0]}"])  # says what is wrong
+            if key in NOT_IN_KEY or key in given:
+                raise ValueError(
+                    f"--grid {words!r}: {key} is a setting of all runs (more seeds: --seeds N); leave it out"
+                )
             axes[key] = [FineTuneConfig.parse(key, text) for text in texts.split(",")]
     return [dict(zip(axes, point, strict=True)) for point in itertools.product(*axes.values())]
 
@@ -178,83 +173,51 @@ def finetune(
     """
     if seeds < 1 or parallel < 1:
         raise ValueError("--seeds and --parallel take 1 or more")
-    found = find_tasks(tasks)
     if isinstance(settings, Mapping):
         settings = [f"{key}={show_value(value)}" for key, value in settings.items()]
-    where = data if isinstance(data, Mapping) else find_data(str(data), found)
-    plan = Plan(found, find(str(model)), where, Path(to), settings, seeds, grid, keep_model)
-    return run_plan(plan, parallel, progress)
+    asked, encoder, folder = find_tasks(tasks), find(str(model)), Path(to)
+    where = data if isinstance(data, Mapping) else find_data(str(data), asked)
+    own = where if isinstance(where, Mapping) else {}
+    examples = {split: run_key({"examples": list(map(repr, each))}) for split, each in own.items()}  # their hashes
+    # The task whose model scores each: itself, mostly.
+    sources = {task.name: task if isinstance(where, Mapping) else model_task(task, where) for task in asked}
 
+    def make(task: Task, point: Mapping[str, Any], **more: Any) -> Run:
+        source = sources.get(task.name, task)
+        widths = {key: value for key, value in task.settings.items() if key in ("max_length", "stride")}
+        whole = FineTuneConfig.from_words(settings, base={**source.settings, **widths}).replace(**point)
+        hashes = examples or hash_files(source, where) | hash_files(task, where)  # type: ignore[arg-type]
+        if whole.dev_split != "none":
+            hashes |= {whole.dev_split: sha256(Path(whole.dev_split))}
+        return Run(task, encoder, whole, where, folder, tuple(sorted(hashes.items())), **more)
 
-@dataclass(frozen=True)
-class Plan:
-    """What `finetune` was asked for, looked up; it makes the runs."""
+    def seeded(task: Task, point: Mapping[str, Any], **more: Any) -> list[Run]:
+        first = FineTuneConfig.from_words(settings).seed
+        return [make(task, {**point, "seed": first + i}, **more) for i in range(seeds)]
 
-    tasks: Sequence[Task]
-    model: Model
-    data: Data
-    to: Path
-    words: Sequence[str]
-    seeds: int
-    grid: str | None
-    keep: bool
-
-    @functools.cached_property
-    def sources(self) -> dict[str, Task]:
-        """The task whose model scores each: itself, mostly."""
-        own = isinstance(self.data, Mapping)
-        return {task.name: task if own else model_task(task, self.data) for task in self.tasks}  # type: ignore[arg-type]
-
-    @functools.cached_property
-    def hashes(self) -> dict[str, str]:
-        """Of data that are examples."""
-        examples = self.data if isinstance(self.data, Mapping) else {}
-        return {split: run_key({"examples": list(map(repr, each))}) for split, each in examples.items()}
-
-    def points(self, task: Task) -> list[dict[str, Any]]:
-        """Return the settings of each point of the task's grid."""
-        hidden = int(read_json(self.model.folder / "config.json").get("hidden_size", 768))
-        return read_grid(self.grid, task, hidden, {current_name(word.partition("=")[0]) for word in self.words})
-
-    def run(self, task: Task, point: Mapping[str, Any], **more: Any) -> Run:
-        """Make a run; a task that is scored with another one's model takes that one's settings and files, too."""
-        source = self.sources.get(task.name, task)
-        own = {key: value for key, value in task.settings.items() if key in ("max_length", "stride")}
-        settings = FineTuneConfig.from_words(self.words, base={**source.settings, **own}).replace(**point)
-        read = self.hashes or _hashes(source, self.data) | _hashes(task, self.data)  # type: ignore[arg-type]
-        if settings.dev_split != "none":
-            read[settings.dev_split] = _sha256(Path(settings.dev_split))
-        return Run(task, self.model, settings, self.data, self.to, tuple(sorted(read.items())), **more)
-
-    def seeded(self, task: Task, point: Mapping[str, Any], **more: Any) -> list[Run]:
-        """Make a run for each seed."""
-        first = FineTuneConfig.from_words(self.words).seed
-        return [self.run(task, {**point, "seed": first + i}, **more) for i in range(self.seeds)]
-
-
-def run_plan(plan: Plan, parallel: int, progress: Progress) -> list[dict[str, Any]]:
-    """Do the runs of a plan that are not finished: grids, then seeds, then tasks scored with another one's models."""
-    trained = {source.name: source for source in plan.sources.values()}
-    points = {name: plan.points(task) for name, task in trained.items()}
-    tried = {name: [plan.run(trained[name], point, grid=True) for point in each] if len(each) > 1 else []
-             for name, each in points.items()}  # fmt: skip
-    for task in plan.tasks:
-        plan.run(task, {})  # so that missing files are said before any run
-    plan.to.mkdir(parents=True, exist_ok=True)  # a file in its place is said before any run
+    width = int(read_json(encoder.folder / "config.json").get("hidden_size", 768))
+    given = {current_name(word.partition("=")[0]) for word in settings}
+    trained = {source.name: source for source in sources.values()}
+    points = {name: read_grid(grid, task, width, given) for name, task in trained.items()}
+    tried = {name: [make(trained[name], point, grid=True) for point in each] for name, each in points.items()
+             if len(each) > 1}  # fmt: skip
+    for task in asked:
+        make(task, {})  # so that missing files are reported before any run
+    folder.mkdir(parents=True, exist_ok=True)  # a file in its place is reported before any run
     _do([run for each in tried.values() for run in each], parallel, "runs of grids", progress)
-    asked = {plan.sources[task.name].name for task in plan.tasks if plan.keep or plan.sources[task.name] is not task}
+    kept = {sources[task.name].name for task in asked if keep_model or sources[task.name] is not task}
     chosen, runs = {}, {}
     for name, each in points.items():
-        chosen[name], notes = choose(trained[name], each, tried[name])
-        runs[name] = plan.seeded(trained[name], chosen[name], keep=name in asked, notes=notes)
+        chosen[name], notes = choose(trained[name], each, tried.get(name, ()))
+        runs[name] = seeded(trained[name], chosen[name], keep=name in kept, notes=notes)
     _do([run for each in runs.values() for run in each], parallel, "runs", progress)
-    for task in plan.tasks:
-        if (source := plan.sources[task.name]) is not task:
-            pairs = zip(plan.seeded(task, chosen[source.name]), runs[source.name], strict=True)
+    for task in asked:
+        if (source := sources[task.name]) is not task:
+            pairs = zip(seeded(task, chosen[source.name]), runs[source.name], strict=True)
             runs[task.name] = [dataclasses.replace(run, source=of.key) for run, of in pairs]
-    _do([run for task in plan.tasks for run in runs[task.name]], parallel, "runs", progress)
-    lines = _lines(plan.to, RESULTS)
-    return [lines[run.key] for task in plan.tasks for run in runs[task.name]]
+    _do([run for task in asked for run in runs[task.name]], parallel, "runs", progress)
+    lines = _lines(folder, RESULTS)
+    return [lines[run.key] for task in asked for run in runs[task.name]]
 
 
 def at_hand(tasks: Sequence[Task], data: Path) -> tuple[list[Task], list[str]]:
@@ -272,21 +235,12 @@ def at_hand(tasks: Sequence[Task], data: Path) -> tuple[list[Task], list[str]]:
     return found, lacking
 
 
-def _hashes(task: Task, data: Path) -> dict[str, str]:
-    paths = {path for files in find_files(task, data).values() for path in files}
-    return {path.relative_to(data).as_posix(): _sha256(path) for path in paths}
-
-
-_sha256 = functools.cache(sha256)  # two tasks may read one file
-
-
 def _do(runs: Sequence[Run], parallel: int, what: str, progress: Progress) -> None:
     """Do the runs that are not finished."""
     left = [run for run in runs if not run.finished()]
+    parallel, done, start = min(parallel, len(left)), 0, time.monotonic()
     if not left:
         return
-    done, start = 0, time.monotonic()
-    parallel = min(parallel, len(left))
 
     def report(run: Run) -> None:
         nonlocal done
@@ -295,40 +249,37 @@ def _do(runs: Sequence[Run], parallel: int, what: str, progress: Progress) -> No
         text = f"{done} of {len(left)} {what} done, {run.task.name} just now, {mean:.0f} s each"
         progress(text, mean * (len(left) - done))
 
+    work: Callable[[Run], None] = do_run
     if parallel == 1:
-        for run in left:
-            do_run(run, lambda text, rest: progress(f"{done + 1} of {len(left)} {what}: {text}", rest))
-            report(run)
-        return
-    if any(not run.settings.threads for run in left):
+        work = functools.partial(
+            do_run, progress=lambda text, rest: progress(f"{done + 1} of {len(left)} {what}: {text}", rest)
+        )
+    elif any(not run.settings.threads for run in left):
         share = max(1, (os.cpu_count() or 1) // parallel)
         left = [dataclasses.replace(run, settings=run.settings.replace(threads=share)) for run in left]
     with make_executor(parallel) as executor:
-        run_shards(do_run, left, executor, progress=report)
+        run_shards(work, left, executor, progress=report)
 
 
 def choose(task: Task, points: Sequence[dict[str, Any]], runs: Sequence[Run]) -> tuple[dict[str, Any], tuple[str, ...]]:
     """Choose a grid's best point by the first metric on dev, the first of equals; say what dev cannot tell apart."""
     if not runs:
         return points[0], ()
-    metric, lines = task.metrics[0], _lines(runs[0].to, GRID)
-    scores = [lines[run.key]["scores"]["dev"][metric] for run in runs]
+    metric, known = task.metrics[0], _lines(runs[0].to, GRID)
+    lines = [known[run.key] for run in runs]
+    scores = [line["scores"]["dev"][metric] for line in lines]
     best = int(np.argmax(scores))
-    low = lines[runs[best].key]["intervals"]["dev"][metric][0]
-    near, count = sum(value >= low for value in scores), lines[runs[best].key]["counts"].get("dev: examples", 0)
     words = " ".join(f"{key}={show_value(value)}" for key, value in points[best].items())
     notes = [f"settings chosen on dev among {len(runs)}: {words}"]
+    near = sum(value >= lines[best]["intervals"]["dev"][metric][0] for value in scores)
     if near > 1:
-        notes.append(
-            f"{near} of them lie within the best one's 95 % interval: {count} dev examples do not tell them apart"
-        )
+        count = lines[best]["counts"].get("dev: examples", 0)
+        apart = f"{count} dev examples do not tell them apart"
+        notes.append(f"{near} of them lie within the best one's 95 % interval: {apart}")
     return points[best], tuple(notes)
 
 
-@functools.lru_cache(maxsize=1)
-def _read(task: Task, data: Path, fraction: float, dev_split: str, distract: str, distract_in: str) -> Splits:
-    path = None if dev_split == "none" else Path(dev_split)
-    return read_splits(task, data, fraction=fraction, dev_split=path, distract=distract, distract_in=distract_in)
+_read = functools.lru_cache(maxsize=1)(read_splits)  # the seeds of a task read it once
 
 
 def do_run(run: Run, progress: Progress = lambda *_: None) -> None:
@@ -344,8 +295,9 @@ def _do_run(run: Run, progress: Progress) -> None:
     from linkbert.tasks.finetune import fine_tune
 
     task, settings = run.task, run.settings
-    read = _read.__wrapped__ if isinstance(run.data, Mapping) else _read
-    splits = read(task, run.data, settings.fraction, settings.dev_split, settings.distract, settings.distract_in)
+    read = read_splits if isinstance(run.data, Mapping) else _read
+    options = {key: getattr(settings, key) for key in ("fraction", "dev_split", "distract", "distract_in")}
+    splits = read(task, run.data, **options)
 
     def report(what: str, done: int, count: int, seconds: float) -> None:
         rate = done / max(seconds, 1e-9)
@@ -420,25 +372,22 @@ def _score(run: Run, splits: Splits, split: str, predictions: Sequence[Predictio
 def summary(records: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """Write scores for people, in %: mean and standard deviation over seeds, the mean interval, baselines.
 
-    Below them stand a run's notes, and what it counted as odd. The set is the one that `linkbert report` shows.
+    Below them are a run's notes, and what was counted. The set is the one that `linkbert report` shows.
     """
     for _, each in itertools.groupby(records, key=lambda record: record["task"]):
-        runs = list(each)
+        runs: list[Any] = list(each)
         task = task_of(runs[0])
-        split = split_of(task, runs)
-        yield f"{task.title}, {split}, {len(runs)} run{'s' * (len(runs) > 1)} of {runs[0]['model']}"
-        scored = is_scored(runs[0])
-        if not scored:
+        score = Score(runs[0]["model"], Column(task.name, own=task), runs, 0)
+        yield f"{task.title}, {score.split}, {len(runs)} run{'s' * (len(runs) > 1)} of {score.model}"
+        if not is_scored(runs[0]):
             yield "  not scored: its labels are not public"
-        for metric in task.metrics if scored else ():
-            values = 100 * np.array([run["scores"][split][metric] for run in runs])
-            spread = f" ± {values.std(ddof=1):.2f}" if len(runs) > 1 else ""
-            low, high = 100 * np.mean([run["intervals"][split][metric] for run in runs], axis=0)
-            usual = runs[0]["baselines"][split].items()
-            base = ", ".join(f"{kind} {100 * scores[metric]:.2f}" for kind, scores in usual)
-            yield f"  {metric:<15} {values.mean():6.2f}{spread}  95 % [{low:.2f}, {high:.2f}]  {base}"
-            for group, scores in runs[0]["groups"].get(split, {}).items():
-                mean = np.mean([run["groups"][split][group][metric] for run in runs])
+        for metric in task.metrics if is_scored(runs[0]) else ():
+            low, high = score.interval(metric) or (0.0, 0.0)
+            base = ", ".join(f"{name} {100 * scores[metric]:.2f}" for name, scores in score.baselines.items())
+            mean = mean_text(score.of(metric), 2)
+            yield f"  {metric:<15} {mean:>6}  95 % [{100 * low:.2f}, {100 * high:.2f}]  {base}"
+            for group, scores in runs[0]["groups"].get(score.split, {}).items():
+                mean = np.mean([run["groups"][score.split][group][metric] for run in runs])
                 yield f"    {group:<13} {100 * mean:6.2f}  of {scores['examples']} examples"
         yield from (f"  {note}" for note in runs[0]["notes"])
         if kept := [run["kept"] for run in runs if "kept" in run]:

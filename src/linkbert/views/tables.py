@@ -19,7 +19,7 @@ import numpy as np
 
 from linkbert.config import Config
 from linkbert.tasks.metrics import counted_metrics, suite_score
-from linkbert.tasks.results import Column, Result, Score, choose_scores, differences, is_scored, read_folders
+from linkbert.tasks.results import Column, Result, Score, choose_scores, differences, is_scored, mean_text, read_folders
 from linkbert.tasks.suite import at_hand
 from linkbert.tasks.table import Task, suite, task_of, tasks
 from linkbert.views.page import Section, Table, lay_out
@@ -170,14 +170,6 @@ def _average(layout: Layout, own: Mapping[Column, Score]) -> Sequence[float]:
     return [
         suite_score([(task, {name: each[i] for name, each in means.items()}) for task, means in found]) for i in seeds
     ]
-
-
-def mean_text(values: Any, digits: int = 1) -> str:
-    """Write the mean of values and their standard deviation, in per cent: [0.5, 0.52] -> '51.0 ± 1.4', [] -> '-'."""
-    if not len(values):
-        return "-"
-    spread = f" ± {100 * np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else ""
-    return f"{100 * np.mean(values):.{digits}f}{spread}"
 
 
 def notes(scores: Sequence[Score]) -> Iterator[str]:
