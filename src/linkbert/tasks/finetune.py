@@ -29,13 +29,7 @@ from linkbert.instances.vocabulary import load_vocabulary
 from linkbert.model.checkpoint import find_weights
 from linkbert.model.device import DTYPES, choose_device, choose_precision, deterministic
 from linkbert.model.hf_encoder import ARCHITECTURES, longest
-from linkbert.model.optimizer import (
-    clip_gradients,
-    learning_rate,
-    make_optimizer,
-    set_learning_rate,
-    warmup_steps,
-)
+from linkbert.model.optimizer import clip_gradients, learning_rate, make_optimizer, set_learning_rate, warmup_steps
 from linkbert.records import IGNORED
 from linkbert.tasks.examples import Prediction, Splits
 from linkbert.tasks.features import Rows
@@ -215,7 +209,7 @@ def train_model(
     lengths = np.asarray(features.lengths)
     if not len(lengths):
         raise ValueError("no example can be trained on: train has none, or none whose answer stands in its context")
-    sequences = math.prod(features.batch([0])["input_ids"].shape[:-1])  # of a row: a choice has one for each option
+    sizes = lengths * max(features.options, 1)  # a row of a choice has a sequence for each option
     per_epoch = math.ceil(len(lengths) / settings.batch_size)
     steps = max(1, round(settings.num_train_epochs * per_epoch))
     warmup = warmup_steps(settings.warmup_steps, steps)
@@ -236,13 +230,12 @@ def train_model(
         for batch in batches_of_epoch(lengths, settings.batch_size, seed=settings.seed, epoch=len(epochs)):
             rate = learning_rate(place, peak=settings.learning_rate, warmup=warmup, steps=steps)
             set_learning_rate(optimizer, rate)
-            parts = [features.batch(rows) for rows in cut(batch, sequences * lengths, settings.micro_batch_size)]
+            parts = [features.batch(rows) for rows in cut(batch, sizes, settings.micro_batch_size)]
             weights = [weight(part) for part in parts]
             for part, share in zip(parts, weights, strict=True):
                 if not share:  # tags of words that no token stands for: their loss is no number
                     continue
-                with autocast(device, settings):
-                    loss = model(**to_tensors(part, device)).loss * (share / max(sum(weights), 1))
+                loss = forward(model, part, settings, device).loss * (share / sum(weights))
                 scaler.scale(loss).backward()
                 total += loss.item() * len(batch)
             scaler.unscale_(optimizer)
@@ -276,9 +269,9 @@ def train_model(
 def weight(batch: Mapping[str, np.ndarray]) -> int:
     """Count what a loss is averaged over: labelled words of tags, else rows."""
     labels = batch.get("labels")
-    return (
-        int((labels != IGNORED).sum()) if labels is not None and labels.dtype == np.int64 else len(batch["input_ids"])
-    )
+    if labels is None or labels.dtype != np.int64:
+        return len(batch["input_ids"])
+    return int((labels != IGNORED).sum())
 
 
 def predict(
@@ -293,13 +286,12 @@ def predict(
     outputs: list[Any] = [None] * len(lengths)
     if not outputs:
         return outputs
-    sequences = math.prod(features.batch([0])["input_ids"].shape[:-1])
+    sizes, order = lengths * max(features.options, 1), np.argsort(-lengths, kind="stable")
     start, done = time.perf_counter(), 0
     model.eval()
-    with torch.inference_mode(), autocast(device, settings):
-        for rows in cut(np.argsort(-lengths, kind="stable"), sequences * lengths, settings.micro_batch_size):
-            batch = features.batch(rows)
-            output = model(**to_tensors(batch, device))
+    with torch.inference_mode():
+        for rows in cut(order, sizes, settings.micro_batch_size):
+            output = forward(model, features.batch(rows), settings, device)
             logits = [output.start_logits, output.end_logits] if "start_logits" in output else [output.logits]
             found = [each.float().cpu().numpy() for each in logits]
             for number, row in enumerate(rows):
@@ -314,11 +306,7 @@ def predict(
     return outputs
 
 
-def autocast(device: torch.device, settings: FineTuneConfig) -> torch.autocast:
-    """Return the context of a forward pass in the precision asked for."""
-    return torch.autocast(device.type, DTYPES[settings.precision], enabled=settings.precision != "fp32")
-
-
-def to_tensors(batch: Mapping[str, np.ndarray], device: torch.device) -> dict[str, torch.Tensor]:
-    """Move a batch to a device."""
-    return {name: torch.from_numpy(each).to(device) for name, each in batch.items()}
+def forward(model: Any, batch: Mapping[str, np.ndarray], settings: FineTuneConfig, device: torch.device) -> Any:
+    """Run a model on a batch, in the precision asked for."""
+    with torch.autocast(device.type, DTYPES[settings.precision], enabled=settings.precision != "fp32"):
+        return model(**{name: torch.from_numpy(each).to(device) for name, each in batch.items()})

@@ -2,16 +2,13 @@
 
     DIR/results.jsonl               a JSON object a run: task, model, settings, seed, scores, intervals, counts ...
     DIR/grid.jsonl                  the same, of runs that chose settings; they have scores on dev alone
-    DIR/predictions/KEY-dev.jsonl   {"id", "input", "gold", "prediction", "score", "details"} an example, in
-                                    order; of a choice "options", too
+    DIR/predictions/KEY-dev.jsonl   {"id", "input", "options", "gold", "prediction", "score", "details"} an example
     DIR/submissions/KEY/RTE.tsv     the same for GLUE's server, of a test set whose labels are not public
     DIR/models/KEY/                 the fine-tuned model, a Hugging Face folder, where it was to be kept
 
 KEY is a hash of what decides a run. A line is written in one piece under a lock, after everything it names: a run that
-is killed leaves no line, whoever else is writing. Scores are in [0, 1].
-
-Runs that differ in their seed only make one Score. Where a model has been run with several settings, as by a grid, the
-score is that of the most seeds, then of the best mean on dev; the test set chooses nothing.
+is killed leaves no line. Scores are in [0, 1]. Runs that differ only in their seed make one Score. Where a model has
+been run with several settings, the score is that of the most seeds, then of the best mean on dev, never on test.
 """
 
 from __future__ import annotations
@@ -27,7 +24,6 @@ from typing import Any
 
 import numpy as np
 
-from linkbert.config import nearest
 from linkbert.files import read_json_lines, replacing
 from linkbert.tasks.examples import ChoiceExample, Example, Prediction
 from linkbert.tasks.metrics import suite_score
@@ -66,15 +62,10 @@ def write_predictions(
     """Write what a model answered to each example; `scores` is how well, None where it is not known."""
     with replacing(path) as part, part.open("w", encoding="utf-8") as file:
         for example, answer, score in zip(examples, predictions, scores, strict=True):
-            line = {
-                "id": example.id,
-                "input": example.shown,
-                **({"options": example.options} if isinstance(example, ChoiceExample) else {}),
-                "gold": example.gold,
-                "prediction": answer.value,
-                "score": score,
-                "details": answer.details,
-            }
+            line = {"id": example.id, "input": example.shown}
+            if isinstance(example, ChoiceExample):
+                line["options"] = example.options
+            line |= {"gold": example.gold, "prediction": answer.value, "score": score, "details": answer.details}
             file.write(json.dumps(line, ensure_ascii=False) + "\n")
 
 
@@ -105,11 +96,6 @@ class Score:
     column: Column
     runs: Sequence[Result]  # of one model, task and settings, by seed
     others: int  # settings that were not chosen
-
-    @property
-    def wanted(self) -> str:
-        """Return the set on which the paper reads it."""
-        return wanted_split(self.column.task)
 
     @property
     def split(self) -> str:
@@ -181,16 +167,14 @@ def choose_scores(results: Sequence[Result]) -> list[Score]:
         found.setdefault(key, {}).setdefault(settings, {})[result["seed"]] = result  # a seed again: the later run
 
     def worth(runs: Mapping[int, Result]) -> tuple[int, float]:
-        scores = [run["scores"]["dev"] for run in runs.values() if run["scores"].get("dev")]
-        first = [next(iter(each.values())) for each in scores]
+        first = [next(iter(run["scores"]["dev"].values())) for run in runs.values() if run["scores"].get("dev")]
         return len(runs), float(np.mean(first)) if first else 0.0
 
     scores = []
     for (model, column), groups in found.items():
         runs = max(groups.values(), key=worth)
-        chosen = [runs[seed] for seed in sorted(runs)]
-        scores.append(Score(model, column, chosen, len(groups) - 1))
-    order = {name: number for number, name in enumerate(tasks())}  # others stand behind
+        scores.append(Score(model, column, [runs[seed] for seed in sorted(runs)], len(groups) - 1))
+    order = {name: number for number, name in enumerate(tasks())}  # other tasks come last
     return sorted(scores, key=lambda score: (order.get(score.column.name, len(order)), score.column.variation))
 
 
@@ -199,12 +183,10 @@ def scores_of(words: str, task: str | None = None) -> dict[Column, Score]:
     folder, _, model = (words, "", "") if Path(words).is_dir() else words.rpartition(":")
     if not (Path(folder or words) / "results.jsonl").is_file():
         raise ValueError(f"{folder or words} has no results: fine-tune a model with `linkbert finetune ... --to DIR`")
-    every = choose_scores(read_folders([Path(folder)]))
-    scores = [score for score in every if not task or score.column.name == task]
+    scores = [each for each in choose_scores(read_folders([Path(folder)])) if task in (None, each.column.name)]
     names = list(dict.fromkeys(score.model for score in scores))
     if not names:
-        near = nearest(task, {score.column.name for score in every}) if task and every else "name another folder"
-        raise ValueError(f"{folder} has no results of {task or 'any task'}: {near}")
+        raise ValueError(f"{folder} has no results of {task or 'any task'}: name another folder, or --task")
     if not model and len(names) == 1:
         model = names[0]
     if model not in names:

@@ -57,13 +57,11 @@ class Task:
 def tasks() -> dict[str, Task]:
     """Read every table of tasks.toml and of installed packages, by name, in their order."""
     found = read_tables(resources.files("linkbert.tasks").joinpath("tasks.toml"))
-    for name, reference in registry.references("tasks").items():
-        if reference == registry.BUILT_IN["tasks"].get(name):
-            continue
+    for name in (name for name in registry.references("tasks") if name not in registry.BUILT_IN["tasks"]):
         value = registry.find("tasks", name)
         if not isinstance(value, type):  # else a kind
-            path = value() if callable(value) else value
-            found |= {key: task for key, task in read_tables(Path(path), found).items() if key not in found}
+            installed = read_tables(Path(value() if callable(value) else value), found)
+            found |= {key: task for key, task in installed.items() if key not in found}
     return found
 
 
@@ -78,39 +76,38 @@ def read_tables(path: Any, known: Mapping[str, Task] | None = None) -> dict[str,
         raise ValueError(f"{path} is not a TOML file of tables: {error}") from None
     found: dict[str, Task] = {}
     for name, table in tables.items():
+        where, others = f"{path}: [{name}]", {**(known or {}), **found}
         if not isinstance(table, dict):
             raise ValueError(f"{path}: {name} is not a table: a dataset is [NAME] and what stands below it")
         if known and name in known:
-            raise ValueError(f"{path}: [{name}] has the name of one of linkbert's datasets: give it another one")
-        if like := table.get("like"):
-            base = found.get(like) or (known or {}).get(like)
-            if base is None:
-                raise ValueError(f"{path}: [{name}] is like {like!r}; {nearest(like, {*found, *(known or ())})}")
-            own = {key: value for key, value in table.items() if key != "like"}
-            table = {**{item.name: getattr(base, item.name) for item in dataclasses.fields(Task)[1:]}, **own}
-        found[name] = make_task(name, {**table, "file": str(path) if known is not None else ""}, f"{path}: [{name}]")
+            raise ValueError(f"{where} has the name of one of linkbert's datasets: give it another one")
+        if like := table.pop("like", ""):
+            if like not in others:
+                raise ValueError(f"{where} is like {like!r}; {nearest(like, others)}")
+            table = {item.name: getattr(others[like], item.name) for item in dataclasses.fields(Task)[1:]} | table
+        found[name] = make_task(name, {**table, "file": str(path) if known is not None else ""}, where)
     return found
 
 
 def make_task(name: str, table: Mapping[str, Any], where: str) -> Task:
-    """Make a Task of a table; `where` it stands is said of what is wrong with it."""
+    """Make a Task of a table; an error names `where` it stands."""
     known = [item.name for item in dataclasses.fields(Task)]
     if unknown := [key for key in table if key not in known]:
         raise ValueError(f"{where} has an unknown key {unknown[0]!r}; {nearest(unknown[0], known)}")
-    values: dict[str, Any] = {"title": name, "suite": "further", "format": ""}
-    values |= {key: tuple(value) if isinstance(value, list) else value for key, value in table.items()}
-    values["files"] = {
-        split: tuple(tuple(each) if isinstance(each, list) else each for each in found)
-        for split, found in table.get("files", {}).items()
-    }
+    values = {"title": name, "suite": "further", "format": "", **table, "name": name}
     if lacking := [key for key in ("kind", "metrics") if not values.get(key)]:
         raise ValueError(f"{where} has no {lacking[0]}")
-    kinds = registry.references("tasks")
+    kinds, files = registry.references("tasks"), table.get("files", {})
     if values["kind"] not in kinds and ":" not in values["kind"]:
         raise ValueError(f"{where} has kind {values['kind']!r}; {nearest(values['kind'], kinds)}")
-    if not set(values["files"]) <= set(SPLITS):
-        raise ValueError(f"{where} has files of {', '.join(values['files'])}: there are {', '.join(SPLITS)}")
-    return Task(**{**values, "name": name})
+    if not set(files) <= set(SPLITS):
+        raise ValueError(f"{where} has files of {', '.join(files)}: there are {', '.join(SPLITS)}")
+    values["files"] = {split: tuple(map(_as_tuple, found)) for split, found in files.items()}
+    return Task(**{key: _as_tuple(value) for key, value in values.items()})
+
+
+def _as_tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
 
 
 def find_task(name: str) -> Task:
@@ -133,13 +130,10 @@ def find_tasks(wanted: str | Task | Mapping[str, Any] | Sequence[str | Task | Ma
     found: list[Task] = []
     for word in wanted.split(","):
         file = re.fullmatch(r"(.+\.toml)(?::(.+))?", word)
-        if not file:
-            found.append(find_task(word))
-            continue
-        own = read_tables(Path(file[1]), tasks())
-        if file[2] and file[2] not in own:
+        own = read_tables(Path(file[1]), tasks()) if file else {word: find_task(word)}
+        if file and file[2] and file[2] not in own:
             raise ValueError(f"{file[1]} has no table {file[2]!r}; {nearest(file[2], own)}")
-        found += [own[file[2]]] if file[2] else own.values()
+        found += [own[file[2]]] if file and file[2] else own.values()
     return found
 
 
