@@ -122,14 +122,9 @@ class Score:
         return self.runs[0]["baselines"].get(self.split, {})
 
 
-def wanted_split(task: Task) -> str:
-    """Return the set on which the paper reads a task: GLUE's on dev."""
-    return "dev" if task.suite == "glue" else "test"
-
-
 def split_of(task: Task, runs: Sequence[Mapping[str, Any]]) -> str:
     """Return the set on which runs of a task are read: the paper's, where every one has it."""
-    wanted = wanted_split(task)
+    wanted = task.paper_split
     return wanted if all(run["scores"].get(wanted) for run in runs) else {"dev": "test", "test": "dev"}[wanted]
 
 

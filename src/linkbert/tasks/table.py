@@ -52,6 +52,11 @@ class Task:
     def __hash__(self) -> int:
         return hash(self.name)
 
+    @property
+    def paper_split(self) -> str:
+        """The set on which the paper reads it: GLUE's on dev."""
+        return "dev" if self.suite == "glue" else "test"
+
 
 @cache
 def tasks() -> dict[str, Task]:

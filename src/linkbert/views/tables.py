@@ -19,17 +19,7 @@ import numpy as np
 
 from linkbert.config import Config
 from linkbert.tasks.metrics import counted_metrics, suite_score
-from linkbert.tasks.results import (
-    Column,
-    Result,
-    Score,
-    choose_scores,
-    differences,
-    is_scored,
-    mean_text,
-    read_folders,
-    wanted_split,
-)
+from linkbert.tasks.results import Column, Result, Score, choose_scores, differences, is_scored, mean_text, read_folders
 from linkbert.tasks.suite import at_hand
 from linkbert.tasks.table import Task, suite, task_of, tasks
 from linkbert.views.page import Section, Table, lay_out
@@ -188,7 +178,7 @@ def notes(scores: Sequence[Score]) -> Iterator[str]:
     for column in dict.fromkeys(score.column for score in scores):
         own = [score for score in scores if score.column == column]
         said = [note for score in own for run in score.runs for note in run["notes"]]
-        other = {f"scored on {score.split}" for score in own if score.split != wanted_split(score.column.task)}
+        other = {f"scored on {score.split}" for score in own if score.split != score.column.task.paper_split}
         said += [words for words in other if not any(note.endswith(words) for note in said)]
         said += [f"{score.model}: chosen on dev of {score.others + 1} settings" for score in own if score.others]
         for note in [*said, *differences(own)]:
