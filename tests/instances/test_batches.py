@@ -53,7 +53,7 @@ def plain(sampler, numbers):
             places[rows == i].tolist(),
             made.masked_labels[rows == i].tolist(),
             int(made.relations[i]),
-            int(made.documents[i]),
+            int(made.pairs[i, 0]),
         )
         for i, length in enumerate(made.lengths)
     )

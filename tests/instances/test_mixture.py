@@ -19,7 +19,7 @@ from linkbert.instances.mixture import (
     round_weights,
     without_links,
 )
-from linkbert.instances.sampler import Sampler, fill
+from linkbert.instances.sampler import Sampler, fill, name_instances
 
 CONFIG = Config(sequence_length=64, held_out=0.1)
 
@@ -88,11 +88,11 @@ def test_a_mixture_makes_the_instances_of_its_stores(samplers):
 
 def test_instances_are_named_in_their_own_store(samplers):
     """Numbers 60 to 69 of an order 0 1 0 0 1: six from 36 on of the first store, four from 24 on of the second."""
-    first, second = Mixture(samplers, [3, 2], CONFIG).name(60, 70)
+    first, second = name_instances(Mixture(samplers, [3, 2], CONFIG), 60, 70)
     assert (first["first"], first["last"], second["first"], second["last"]) == (36, 41, 24, 27)
     assert first["from"] == [36 // len(samplers[0]), 36 % len(samplers[0])]
     assert second["to"] == [27 // len(samplers[1]), 27 % len(samplers[1])]
-    (alone,) = samplers[1].name(5, 6)
+    (alone,) = name_instances(samplers[1], 5, 6)
     assert (alone["first"], alone["last"], alone["from"], alone["to"]) == (5, 5, [0, 5], [0, 5])
     assert alone["store"] == str(samplers[1].store.path)
 
@@ -140,7 +140,7 @@ def test_what_open_parts_refuses(small_store, tmp_path, store_writer, records, t
     for other, message in (
         (Part("two", tmp_path / "cased", 0.5), "cased does not; rebuild .*cased with its vocabulary"),
         (Part("two", path), "no weight for two: give a weight to every store, or to none"),
-        (Part("two", path, 1e-9), r"a weight of 1e-09 beside 0.5 is below 1 in 10,000"),
+        (Part("two", path, 1e-9), r"a weight of 1e-09 next to 0.5 is below 1 in 10,000"),
         (Part("two", path, 1.0, {"shares": (1.0, 1.0, 0.0)}), r"^two.shares must be three shares that sum to 1"),
         (Part("two", path, 1.0, {"graph": "tfidf"}), "has no graph 'tfidf'"),
     ):

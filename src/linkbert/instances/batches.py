@@ -22,8 +22,8 @@ import numpy as np
 import torch
 
 from linkbert.instances.mixture import Mixture
-from linkbert.instances.packing import Packing, Shape, choose_shape, pack, round_up
-from linkbert.instances.sampler import Sampler, lengths_of, mask_counts
+from linkbert.instances.packing import Packing, Shape, choose_shape, pack, round_up, spread
+from linkbert.instances.sampler import Sampler, lengths_of, mask_counts, name_instances
 from linkbert.records import IGNORED, RELATIONS
 
 MULTIPLE = 8  # a row that is not of a fixed shape is as wide as a multiple of this, which kernels like
@@ -120,18 +120,17 @@ class Batches:
     """
 
     def __init__(self, sampler: Sampler | Mixture, *, fixed: bool = False, row_cost: float | None = None) -> None:
-        self.sampler, self.config = sampler, sampler.config
-        self.fixed, self.row_cost = fixed, row_cost
+        self.sampler, self.config, self.fixed, self.row_cost = sampler, sampler.config, fixed, row_cost
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="batches")
         self._coming: dict[tuple[int, int, int], Future[Share]] = {}
         self._shapes: dict[int, Shape] = {}
 
     def micro_batches(self, step: int, rank: int = 0, processes: int = 1) -> Share:
-        """Give the micro-batches that process `rank` of `processes` computes in a step; those of the next are begun."""
+        """Return the micro-batches that process `rank` of `processes` computes in a step, and start on the next."""
         asked = (step, rank, processes)
-        begun = self._coming.pop(asked, None) or self._thread.submit(self._begin, *asked)
-        share = begun.result()
-        self._coming = {(step + 1, rank, processes): self._thread.submit(self._begin, step + 1, rank, processes)}
+        coming = self._coming.pop(asked, None) or self._thread.submit(self._start, *asked)
+        share = coming.result()
+        self._coming = {(step + 1, rank, processes): self._thread.submit(self._start, step + 1, rank, processes)}
         return share
 
     def one_by_one(self, step: int, rank: int = 0, processes: int = 1) -> Iterator[Batch]:
@@ -140,23 +139,17 @@ class Batches:
         return (self.write(drawn, number) for number in range(drawn.passes))
 
     def name(self, step: int) -> list[dict[str, Any]]:
-        """Name a step's instances, all processes' together, for a reader; see `Sampler.name`."""
-        return self.sampler.name(step * self.config.batch_size, (step + 1) * self.config.batch_size)
+        """Name a step's instances, all processes' together, for a reader; see `name_instances`."""
+        return name_instances(self.sampler, step * self.config.batch_size, (step + 1) * self.config.batch_size)
 
     def shape(self, processes: int = 1) -> Shape:
         """Give the shape of micro-batches, which follows from the lengths of the run's first instances."""
         if processes not in self._shapes:
             size = -(-self.config.batch_size // processes)
-            shares = min(-(-SAMPLED // size), MOST_SHARES)
-            drawn = [self._lengths(np.arange(i * size, (i + 1) * size)) for i in range(shares)]
-            self._shapes[processes] = choose_shape(
-                [(lengths, masks) for _, lengths, masks in drawn],
-                longest=self.config.sequence_length,
-                micro_batch=self.config.micro_batch_size,
-                row_cost=self.row_cost,
-                fixed=self.fixed,
-                read_share=self.config.read_share,
-            )
+            starts = range(0, size * min(-(-SAMPLED // size), MOST_SHARES), size)
+            shares = [self._draw(np.arange(start, start + size))[1:] for start in starts]
+            shape = choose_shape(shares, self.config, row_cost=self.row_cost, fixed=self.fixed)
+            self._shapes[processes] = shape
         return self._shapes[processes]
 
     def draw(self, step: int, rank: int = 0, processes: int = 1) -> Drawn:
@@ -164,17 +157,16 @@ class Batches:
         size, first, shape = self.config.batch_size, step * self.config.batch_size, self.shape(processes)
         bounds = [first + size * each // processes for each in range(processes + 1)]
         shares = [np.arange(*span) for span in itertools.pairwise(bounds)]
-        drawn = [self._lengths(numbers) for numbers in shares]
+        drawn = [self._draw(numbers) for numbers in shares]
         packed = [pack(lengths, masks, shape) for _, lengths, masks in drawn]
         order, (pairs, relations, _) = packed[rank].order, drawn[rank][0]
-        passes = max(map(len, packed))
-        return Drawn(shares[rank][order], pairs[order], relations[order], packed[rank], passes, shape)
+        return Drawn(shares[rank][order], pairs[order], relations[order], packed[rank], max(map(len, packed)), shape)
 
     def count(self, drawn: Drawn) -> Counts:
         """Count what the micro-batches of a share will hold, before they are written."""
-        spans = [drawn.part(number) for number in range(drawn.passes)]
+        owners = self.sampler.owners(drawn.numbers)
         return Counts(
-            masked=sum(self.sampler.count_masks(drawn.numbers[span], drawn.pairs[span]) for span in spans),
+            masked=sum(sampler.count_masks(own, drawn.pairs[mine]) for sampler, mine, own in owners),
             pairs=len(drawn.numbers),
             tokens=int(lengths_of(drawn.pairs).sum()),
             places=sum(rows * width for rows, width in map(drawn.size, range(drawn.passes))),
@@ -188,11 +180,9 @@ class Batches:
         starts = packing.rows[mine] * width + packing.offsets[mine]
         ids, types = np.full(rows * width, self.sampler.pad, np.int64), np.zeros(rows * width, np.int64)
         positions, labels = self.sampler.write(numbers, pairs, starts, ids, types)
-        lengths = lengths_of(pairs)
-        within = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+        taken, within, owner = spread(starts, lengths_of(pairs))
         places, owners = np.zeros_like(ids), np.full_like(ids, -1)
-        places[np.repeat(starts, lengths) + within] = within
-        owners[np.repeat(starts, lengths) + within] = np.repeat(np.arange(len(numbers)), lengths)
+        places[taken], owners[taken] = within, owner
         shape, fixed = (rows, width), drawn.shape.fixed
         most_pairs, most_masks = (drawn.shape.pairs, drawn.shape.masks) if fixed else (len(numbers), len(positions))
         slots = ((starts, 0, most_pairs), (positions, 0, most_masks), (labels, IGNORED, most_masks),
@@ -201,11 +191,11 @@ class Batches:
         arrays += [fill_up(values, empty, max(most, 1)) for values, empty, most in slots]
         return Batch(*map(torch.from_numpy, arrays))
 
-    def _begin(self, step: int, rank: int, processes: int) -> Share:
+    def _start(self, step: int, rank: int, processes: int) -> Share:
         drawn = self.draw(step, rank, processes)
         return Share(drawn, self.count(drawn), lambda number: self._thread.submit(self.write, drawn, number))
 
-    def _lengths(self, numbers: np.ndarray) -> tuple[Any, np.ndarray, np.ndarray]:
+    def _draw(self, numbers: np.ndarray) -> tuple[Any, np.ndarray, np.ndarray]:
         drawn = self.sampler.draw(numbers)
         lengths = lengths_of(drawn[0])
         return drawn, lengths, mask_counts(lengths - 3, self.config.highest_mlm_probability)

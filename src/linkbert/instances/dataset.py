@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from linkbert.config import Config, make_config
-from linkbert.instances.packing import Shape, pack, round_up
+from linkbert.instances.packing import Shape, pack, round_up, spread
 from linkbert.instances.sampler import Sampler
 from linkbert.records import IGNORED
 
@@ -133,35 +133,28 @@ class PairCollator:
 
     def __call__(self, items: Sequence[Item]) -> Item:
         """Make one batch of items."""
-        batch = self._pack(items) if self.packed else self._pad(items)
+        lengths = np.array([len(item["input_ids"]) for item in items], np.int64)
+        if self.packed:
+            packing = pack(lengths, np.zeros_like(lengths), Shape(rows=len(items), width=self.width))
+            rows, width, firsts = int(packing.rows.max()) + 1, self.width, np.empty_like(lengths)
+            firsts[packing.order] = packing.rows * width + packing.offsets
+        else:
+            rows, width = len(items), min(self.width, round_up(lengths.max(), 8))
+            firsts = np.arange(rows) * width
+        taken, within, owner = map(torch.from_numpy, spread(firsts, lengths))
+
+        def laid_out(values: Tensor, empty: int) -> Tensor:
+            line = torch.full((rows * width,), empty)
+            line[taken] = values
+            return line.view(rows, width)
+
+        batch = {name: laid_out(torch.cat([item[name] for item in items]), empty) for name, empty in self.empty.items()}
+        if self.packed:
+            owners = laid_out(owner, -1)
+            same = owners[:, None, :, None] == owners[:, None, None, :]
+            batch["attention_mask"] = torch.zeros(same.shape).masked_fill_(~same, -torch.inf)
+            batch |= {"position_ids": laid_out(within, 0), "cls_positions": torch.from_numpy(firsts)}
+        else:
+            batch["attention_mask"] = laid_out(torch.ones_like(within), 0)
         names = ["next_sentence_label", *(["documents"] if self.documents else [])]
         return batch | {name: torch.stack([item[name] for item in items]) for name in names}
-
-    def _pad(self, items: Sequence[Item]) -> Item:
-        width = min(self.width, round_up(max(len(item["input_ids"]) for item in items), 8))
-        batch = {name: torch.full((len(items), width), empty) for name, empty in self.empty.items()}
-        batch["attention_mask"] = torch.zeros(len(items), width, dtype=torch.int64)
-        for row, item in enumerate(items):
-            length = len(item["input_ids"])
-            batch["attention_mask"][row, :length] = 1
-            for name in self.empty:
-                batch[name][row, :length] = item[name]
-        return batch
-
-    def _pack(self, items: Sequence[Item]) -> Item:
-        lengths = np.array([len(item["input_ids"]) for item in items], np.int64)
-        packing = pack(lengths, np.zeros_like(lengths), Shape(rows=len(items), width=self.width))
-        shape = int(packing.rows.max()) + 1, self.width
-        batch = {name: torch.full(shape, empty) for name, empty in (self.empty | {"position_ids": 0}).items()}
-        owners = torch.full(shape, -1)
-        for place, item in enumerate(packing.order.tolist()):
-            row, start, length = int(packing.rows[place]), int(packing.offsets[place]), int(lengths[item])
-            span = slice(start, start + length)
-            owners[row, span], batch["position_ids"][row, span] = item, torch.arange(length)
-            for name in self.empty:
-                batch[name][row, span] = items[item][name]
-        same = owners[:, None, :, None] == owners[:, None, None, :]
-        batch["attention_mask"] = torch.zeros(same.shape).masked_fill_(~same, -torch.inf)
-        firsts = np.empty_like(lengths)
-        firsts[packing.order] = packing.rows * self.width + packing.offsets
-        return batch | {"cls_positions": torch.from_numpy(firsts)}

@@ -1,10 +1,9 @@
 """The compiled half of the sampler: instance numbers come in, segments, tokens and masks go out.
 
-Everything random is a hash of (seed, epoch, index, purpose, draw number), so that an instance depends on nothing that
-happened before it: no generator has a state here. The functions work on one instance at a time over memory-mapped
-arrays, which numba turns into some millions of small random reads a second; they hold no lock (nogil), so that a loader
-can run beside a training step. All but `mix`, which never changes, live in this one file because numba's cache looks at
-one file's date only.
+Everything random is a hash of (seed, epoch, index, purpose, draw number): no generator has a state here. The functions
+work on one instance at a time over memory-mapped arrays, which numba turns into some millions of small random reads a
+second; they hold no lock (nogil), so that a loader can run next to a training step. All but `mix`, which never changes,
+live in this one file because numba's cache looks at one file's date only.
 """
 
 from __future__ import annotations
@@ -18,13 +17,12 @@ from linkbert.records import CONTIGUOUS, LINKED, RANDOM
 
 # What an instance is drawn for; each purpose has random numbers of its own.
 _ORDER, _CUT, _RELATION, _PAIR, _MASK = range(5)
-# Which segment of a linked document, and the names of these settings.
-ANY, LEAD, SECTION = range(3)
-SEGMENTS = ("random", "lead", "section")
+SEGMENTS = ("random", "lead", "section")  # of a linked document; a Plan has the place here
+LEAD, SECTION = 1, 2
 # Why an instance has another relation than the one drawn for it (bits).
 NO_LINK, ONE_SENTENCE, NO_RANDOM, NO_PAIR = 1, 2, 4, 8
 CAUSES = {"no_usable_link": NO_LINK, "one_sentence": ONE_SENTENCE, "random_gave_up": NO_RANDOM, "no_partner": NO_PAIR}
-_FATE = 1 << 20  # draws from here on decide what takes a token's place; the ones before, which are masked
+_REPLACE = 1 << 20  # draws from here on decide what takes a token's place; the ones before, which are masked
 _LONGEST_SPAN = 10  # words
 _TRIES = 64  # documents drawn before a random partner is given up
 
@@ -62,7 +60,7 @@ class Plan(NamedTuple):
     linked: float  # chance of linked where A has a usable link
     contiguous: float  # chance of contiguous where linked did not come out and the document has more than one sentence
     scope_segment: bool
-    segment: int  # ANY, LEAD or SECTION
+    segment: int  # a place in SEGMENTS
     masking: int  # a place in MASKING
     only_a: bool  # masks are in A alone
     usable_only: bool  # the anchors are a list of those that can have every relation with the cut of epoch 0
@@ -71,7 +69,6 @@ class Plan(NamedTuple):
 class Special(NamedTuple):
     """The vocabulary as masking sees it."""
 
-    pad: int
     cls: int
     sep: int
     mask: int
@@ -82,7 +79,7 @@ class Special(NamedTuple):
 
 @compiled
 def draw(key: np.uint64, number: int) -> np.uint64:
-    """Give draw `number` of a key: 64 random bits."""
+    """Return draw `number` of a key: 64 random bits."""
     return mix(key + (_U(number) + _U(1)) * _GOLDEN)
 
 
@@ -109,10 +106,9 @@ def below(bits: np.uint64, n: int) -> np.int64:
 
 @compiled
 def permute(index: int, n: int, key: np.uint64) -> np.int64:
-    """Give the place of `index` in a pseudo-random permutation of 0..n-1.
+    """Return the place of `index` in a pseudo-random permutation of 0..n-1.
 
-    A Feistel network permutes the next power of four; where it leads outside, it is walked on until it is inside again
-    (fewer than four steps on average).
+    A Feistel network permutes the next power of four, again and again until it is inside (under four times on average).
     """
     half = 1
     while (1 << (2 * half)) < n:
@@ -142,14 +138,12 @@ def last_not_above(table: np.ndarray, start: int, stop: int, value: float) -> in
 
 @compiled
 def run_forward(corpus: Corpus, doc: int, sentence: int, room: int) -> tuple[int, int]:
-    """Give the tokens [start, stop) of the whole sentences from `sentence` on that fit; of a longer one, its start."""
-    start = corpus.sentences[sentence]
-    end = corpus.documents[doc + 1]
-    last = corpus.document_sentences[doc + 1]
+    """Return the tokens [start, stop) of the whole sentences from `sentence` that fit; of a longer one, its start."""
+    start, end = corpus.sentences[sentence], corpus.documents[doc + 1]
     if end - start <= room:
         return start, end
     stop = start
-    for i in range(sentence + 1, last):
+    for i in range(sentence + 1, corpus.document_sentences[doc + 1]):
         if corpus.sentences[i] - start > room:
             break
         stop = corpus.sentences[i]
@@ -158,7 +152,7 @@ def run_forward(corpus: Corpus, doc: int, sentence: int, room: int) -> tuple[int
 
 @compiled
 def place_anchor(corpus: Corpus, plan: Plan, anchor: int, epoch: int) -> tuple[int, int, int, int]:
-    """Give an anchor's document, the tokens [start, stop) of A, and the sentence that follows A (-1: there is none).
+    """Return an anchor's document, the tokens [start, stop) of A, and the sentence that follows A (-1: there is none).
 
     The cut moves by epoch within the anchor's own stretch of the document; it is the same for every relation, so that
     nothing about A tells which one was drawn.
@@ -186,7 +180,7 @@ def place_anchor(corpus: Corpus, plan: Plan, anchor: int, epoch: int) -> tuple[i
 
 @compiled
 def follows(corpus: Corpus, plan: Plan, edge: int, doc: int, start: int, stop: int) -> bool:
-    """Say whether an edge of `doc` may be followed from A = tokens [start, stop)."""
+    """Check whether an edge of `doc` may be followed from A = tokens [start, stop)."""
     target = corpus.edge_targets[edge]
     if target == doc or not corpus.usable[target]:
         return False
@@ -200,7 +194,7 @@ def follows(corpus: Corpus, plan: Plan, edge: int, doc: int, start: int, stop: i
 
 @compiled
 def has_link(corpus: Corpus, plan: Plan, doc: int, start: int, stop: int) -> bool:
-    """Say whether any edge may be followed from A."""
+    """Check whether any edge may be followed from A."""
     for edge in range(corpus.edge_offsets[doc], corpus.edge_offsets[doc + 1]):
         if follows(corpus, plan, edge, doc, start, stop):
             return True
@@ -211,7 +205,7 @@ def has_link(corpus: Corpus, plan: Plan, doc: int, start: int, stop: int) -> boo
 def pick_linked(
     corpus: Corpus, plan: Plan, doc: int, start: int, stop: int, chance: float, choice: np.uint64
 ) -> tuple[int, int]:
-    """Draw one of the distinct documents linked from A by weight; give it and the section a link names (or -1, -1).
+    """Draw one of the distinct documents linked from A by weight, and the section a link to it names (or -1, -1).
 
     Linear in the document's edges, whatever their number: targets met before are known from a hash table.
     """
@@ -228,10 +222,8 @@ def pick_linked(
     while (1 << bits) < 2 * count:
         bits += 1
     met = np.full(1 << bits, -1, np.int32)
-    upto = np.empty(count)
-    targets = np.empty(count, np.int32)
-    distinct = 0
-    total = 0.0
+    upto, targets = np.empty(count), np.empty(count, np.int32)
+    distinct, total = 0, 0.0
     for i in range(count):
         target = corpus.edge_targets[found[i]]
         slot = np.int64(mix(_U(target)) & _U((1 << bits) - 1))
@@ -289,39 +281,31 @@ def draw_pairs(corpus: Corpus, plan: Plan, numbers: np.ndarray) -> tuple[np.ndar
         key = draw(make_key(plan.seed, epoch, _PAIR), index)
         # Steps of the golden ratio: the relations of any run of instances come close to their shares.
         chance = (index * _GOLDEN_RATIO + unit(make_key(plan.seed, epoch, _RELATION))) % 1.0
-        cause = 0
-        relation = RANDOM
-        other, section = -1, -1
+        relation, other, section, cause = RANDOM, -1, -1, 0
         if chance < plan.linked:
             other, section = pick_linked(corpus, plan, doc, start, stop, unit(draw(key, 0)), draw(key, 1))
             chance /= plan.linked
-            if other >= 0:
-                relation = LINKED
-            else:
+            if other < 0:
                 cause |= NO_LINK
         else:
             chance = (chance - plan.linked) / (1.0 - plan.linked)
-        if other < 0:
+        if other >= 0:
+            relation = LINKED
+        elif chance < plan.contiguous and after >= 0:
+            relation = CONTIGUOUS
+        else:
             if chance < plan.contiguous:
+                cause |= ONE_SENTENCE
+            other = pick_random(corpus, doc, key)
+            if other < 0:  # almost everything is linked from here, or there is nothing else
+                cause |= NO_RANDOM
                 if after >= 0:
                     relation = CONTIGUOUS
-                else:
-                    cause |= ONE_SENTENCE
-            if relation == RANDOM:
-                other = pick_random(corpus, doc, key)
-                if other < 0:  # almost everything is linked from here, or there is nothing else
-                    cause |= NO_RANDOM
-                    if after >= 0:
-                        relation = CONTIGUOUS
-                    else:
-                        if plan.linked > 0.0:  # a run without links has none, come what may
-                            other, section = pick_linked(
-                                corpus, plan, doc, start, stop, unit(draw(key, 0)), draw(key, 1)
-                            )
-                        if other >= 0:
-                            relation = LINKED
-                        else:
-                            cause |= NO_PAIR
+                elif plan.linked > 0.0:  # a run without links has none, come what may
+                    other, section = pick_linked(corpus, plan, doc, start, stop, unit(draw(key, 0)), draw(key, 1))
+                    relation = LINKED if other >= 0 else RANDOM
+                if relation == RANDOM:
+                    cause |= NO_PAIR
         room = plan.room - (stop - start)
         if relation == CONTIGUOUS:
             other = doc
@@ -330,12 +314,11 @@ def draw_pairs(corpus: Corpus, plan: Plan, numbers: np.ndarray) -> tuple[np.ndar
             b_start, b_stop = stop, stop
         else:
             first, last = corpus.document_sentences[other], corpus.document_sentences[other + 1]
+            sentence = first + below(draw(key, 2), last - first)
             if relation == LINKED and plan.segment == LEAD:
                 sentence = first
             elif relation == LINKED and section >= 0 and first + section < last:
                 sentence = first + section
-            else:
-                sentence = first + below(draw(key, 2), last - first)
             b_start, b_stop = run_forward(corpus, other, sentence, room)
         pairs[row, 0], pairs[row, 1], pairs[row, 2] = doc, start, stop
         pairs[row, 3], pairs[row, 4], pairs[row, 5] = other, b_start, b_stop
@@ -346,7 +329,7 @@ def draw_pairs(corpus: Corpus, plan: Plan, numbers: np.ndarray) -> tuple[np.ndar
 
 @compiled
 def survey(corpus: Corpus, plan: Plan, step: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return of every `step`-th anchor whether, in epoch 0, A has a usable link, and whether text follows it (bool)."""
+    """Check for every `step`-th anchor whether, in epoch 0, A has a usable link, and whether text follows it (bool)."""
     anchors = np.arange(0, plan.anchors, step)
     linkable, continuable = np.zeros(len(anchors), np.bool_), np.zeros(len(anchors), np.bool_)
     for i in range(len(anchors)):
@@ -365,7 +348,7 @@ class Line(NamedTuple):
     wanted: int  # places to mark, at most
     continues: np.ndarray  # bool, see Special
     order: np.ndarray  # int64, room to work in
-    chosen: np.ndarray  # uint8, to be marked: 1, or 2 at a place that shares the fate of the last 1 before it
+    chosen: np.ndarray  # uint8, to be marked: 1, or 2 at a place that is replaced as the last 1 before it
 
 
 @compiled
@@ -540,18 +523,17 @@ def write_instances(
             if not chosen[at]:
                 continue
             if chosen[at] == 1:
-                first = at  # the tokens of a span have one fate
+                first = at  # the tokens of a span are replaced alike
             chosen[at] = 0
             marked -= 1
             positions[masks] = start + at
             labels[masks] = line[at]
             masks += 1
-            bits = draw(key, _FATE + at)
-            fate = float(draw(key, _FATE + first) & _U(0xFFFFFFFF)) * 2.0**-32
-            if fate < 0.8:
+            chance = float(draw(key, _REPLACE + first) & _U(0xFFFFFFFF)) * 2.0**-32
+            if chance < 0.8:
                 line[at] = special.mask
-            elif fate < 0.9:
-                token = below(bits, choices)
+            elif chance < 0.9:
+                token = below(draw(key, _REPLACE + at), choices)
                 for reserved in special.reserved:
                     token += token >= reserved
                 line[at] = token

@@ -15,15 +15,14 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from linkbert.config import STORE_SETTINGS, Config, nearest
+from linkbert.config import STORE_SETTINGS, Config, nearest, number
 from linkbert.graph.links import LinkGraph
 from linkbert.instances.sampler import Sampler, describe_relations, fit_config, open_graph, without_links
 from linkbert.instances.tokens import TokenStore
@@ -42,7 +41,7 @@ class Part:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     def config(self, config: Config) -> Config:
-        """Give the run's Config with this store's own settings."""
+        """Return the run's Config with this store's own settings."""
         try:
             return config.replace(**self.settings)
         except ValueError as error:
@@ -54,53 +53,45 @@ def read_mix(
 ) -> tuple[list[Part], list[str]]:
     """Read the words of --mix, `NAME=STORE` or `NAME=STORE:WEIGHT`, and settings of the form `NAME.key=value`.
 
-    Gives the Parts, and the settings that name no store. `before` are the stores of a run that goes on, as run.json has
-    them: what is not said is as it was. Bad words are a ValueError.
+    Returned: the Parts, and the settings that name no store. `before` are the stores of a run that is resumed, as
+    run.json has them: what is not given is as it was. Bad words are a ValueError.
 
     >>> read_mix(["wiki=./w:0.8", "books=./b:1/5"], ["max_steps=9", "books.scope=document"])[0][1]
     Part(name='books', path=PosixPath('b'), weight=0.2, settings={'scope': 'document'})
     """
-    before, parts, rest = before or {}, {}, []
+    parts: dict[str, Part] = {}
+    rest = []
     for word in words:
         name, _, store = word.partition("=")
         if not store or not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_-]*", name):
-            raise ValueError(
-                f"--mix {word} cannot be read: it takes NAME=STORE or NAME=STORE:WEIGHT, as wiki=./wiki:0.8"
-            )
+            raise ValueError(f"--mix {word} cannot be read: it takes NAME=STORE or NAME=STORE:WEIGHT, as wiki=./w:0.8")
         if name in parts:
             raise ValueError(f"--mix names two stores {name!r}; give each a name of its own")
-        weight = before.get(name, {}).get("weight")
-        path, _, text = store.rpartition(":")
-        try:
-            if path:
-                weight, store = float(Fraction(text)), path
-        except ValueError:
-            pass  # the colon is the path's
-        except (ZeroDivisionError, OverflowError):
-            weight = math.inf
+        was = (before or {}).get(name, {})
+        weight, (path, _, text) = was.get("weight"), store.rpartition(":")
+        if path and isinstance(given := number(text), int | float):  # else the colon is the path's
+            weight, store = float(given), path
         if weight is not None and not 0 < weight < math.inf:
             raise ValueError(f"--mix {word}: a weight is a number above 0, such as 0.8")
-        parts[name] = Part(name, Path(store), weight, _parsed(before.get(name, {}).get("settings", {})))
+        own = {key: Config.parse(key, value) for key, value in was.get("settings", {}).items()}
+        parts[name] = Part(name, Path(store), weight, own)
     for word in settings:
-        key, _, text = word.partition("=")
-        name, dot, own = key.partition(".")
-        if not parts or not dot or key == word:
+        key, equals, text = word.partition("=")
+        name, dot, setting = key.partition(".")
+        if not parts or not dot or not equals:
             rest.append(word)
         elif name not in parts:
             raise ValueError(f"unknown setting {key!r}: no store of --mix is called {name!r}; {nearest(name, parts)}")
-        elif own not in STORE_SETTINGS:
-            raise ValueError(f"unknown setting {key!r}, not one that a store can have; {nearest(own, STORE_SETTINGS)}")
+        elif setting not in STORE_SETTINGS:
+            known = nearest(setting, STORE_SETTINGS)
+            raise ValueError(f"unknown setting {key!r}, not one that a store can have; {known}")
         else:
             try:
-                own_settings = {**parts[name].settings, own: Config.parse(own, text)}
+                own = {**parts[name].settings, setting: Config.parse(setting, text)}
             except ValueError as error:
                 raise ValueError(f"{name}.{error}") from None
-            parts[name] = dataclasses.replace(parts[name], settings=own_settings)
+            parts[name] = dataclasses.replace(parts[name], settings=own)
     return list(parts.values()), rest
-
-
-def _parsed(settings: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: Config.parse(key, value) for key, value in settings.items()}
 
 
 @dataclass(frozen=True)
@@ -123,73 +114,49 @@ class Mixture:
     """Makes instances of several stores by their shares; like Sampler, it holds tables, and no state that changes."""
 
     def __init__(self, samplers: Sequence[Sampler], shares: Sequence[int], config: Config) -> None:
-        self.samplers, self.config = samplers, config
-        self.shares = np.array(shares, np.int64)
-        self.order = interleave(shares)
+        self.samplers, self.config, self.pad = samplers, config, samplers[0].pad
+        self.shares, self.order = np.array(shares, np.int64), interleave(shares)
         self.ranks = np.zeros(len(self.order), np.int64)  # how many of the same store come before in the block
-        for store in range(len(shares)):
-            mine = self.order == store
-            self.ranks[mine] = np.arange(mine.sum())
+        for store, share in enumerate(shares):
+            self.ranks[self.order == store] = np.arange(share)
 
     def locate(self, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Give the store of each instance, and its number among the instances of that store: both int64 (B,)."""
+        """Return the store of each instance, and its number among the instances of that store: both int64 (B,)."""
         block, place = np.divmod(numbers, len(self.order))
         stores = self.order[place]
         return stores, block * self.shares[stores] + self.ranks[place]
 
-    def find(self, number: int) -> tuple[Sampler, int]:
-        """Give the sampler that draws an instance, and the instance's number there."""
-        (store,), (own,) = self.locate(np.array([number]))
-        return self.samplers[store], int(own)
-
-    @property
-    def pad(self) -> int:
-        """The number of [PAD]."""
-        return self.samplers[0].pad
+    def owners(self, numbers: np.ndarray) -> Iterator[tuple[Sampler, np.ndarray, np.ndarray]]:
+        """Yield each store's sampler, which instances it draws, bool (B,), and their numbers there, int64."""
+        stores, own = self.locate(numbers)
+        for store, sampler in enumerate(self.samplers):
+            yield sampler, stores == store, own[stores == store]
 
     def draw(self, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Draw the segments of instances, documents and tokens counted in their own store; see `Sampler.draw`."""
-        stores, own = self.locate(numbers)
         pairs, relations = np.empty((len(numbers), 6), np.int64), np.empty(len(numbers), np.int64)
         causes = np.empty(len(numbers), np.uint8)
-        for store, sampler in enumerate(self.samplers):
-            mine = stores == store
-            pairs[mine], relations[mine], causes[mine] = sampler.draw(own[mine])
+        for sampler, mine, own in self.owners(numbers):
+            pairs[mine], relations[mine], causes[mine] = sampler.draw(own)
         return pairs, relations, causes
 
     def write(
         self, numbers: np.ndarray, pairs: np.ndarray, starts: np.ndarray, ids: np.ndarray, types: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """Write drawn instances, masked, into flat arrays; see `Sampler.write`."""
-        stores, own = self.locate(numbers)
-        parts = []
-        for store, sampler in enumerate(self.samplers):
-            mine = stores == store
-            parts.append(sampler.write(own[mine], pairs[mine], starts[mine], ids, types))
-        positions, labels = (np.concatenate(each) for each in zip(*parts, strict=True))
+        owners = self.owners(numbers)
+        written = [sampler.write(own, pairs[mine], starts[mine], ids, types) for sampler, mine, own in owners]
+        positions, labels = (np.concatenate(each) for each in zip(*written, strict=True))
         ascending = np.argsort(positions)
         return positions[ascending], labels[ascending]
-
-    def count_masks(self, numbers: np.ndarray, pairs: np.ndarray) -> int:
-        """Count the masks of drawn instances; see `Sampler.count_masks`."""
-        stores, own = self.locate(numbers)
-        mine = [stores == store for store in range(len(self.samplers))]
-        return sum(sampler.count_masks(own[m], pairs[m]) for sampler, m in zip(self.samplers, mine, strict=True))
-
-    def name(self, start: int, stop: int) -> list[dict[str, Any]]:
-        """Name instances by their numbers in each store, which follow on each other; see `Sampler.name`."""
-        stores, own = self.locate(np.arange(start, stop))
-        found = [(sampler, own[stores == store].tolist()) for store, sampler in enumerate(self.samplers)]
-        return [named for sampler, mine in found if mine for named in sampler.name(mine[0], mine[-1] + 1)]
 
 
 def interleave(shares: Sequence[int]) -> np.ndarray:
     """Lay the stores of one block out evenly: int64 (sum of the shares,), the store of each place.
 
     Instance j of a store with share c of a block of n belongs to the places from floor(j * n / c) up to, and without,
-    ceil((j + 1) * n / c). Of those whose time has come, the one whose time ends first goes first: on one machine, and
-    for jobs of one step, that misses no end where any order would miss none (earliest deadline first); and none need be
-    missed, as a spread of c / n over every place keeps all. From the bounds follow the counts in the module's law.
+    ceil((j + 1) * n / c). Earliest deadline first keeps all these bounds, since some order does (c / n of every place);
+    and from them follow the counts in the module's law.
 
     >>> interleave([3, 2]).tolist()
     [0, 1, 0, 0, 1]
@@ -215,7 +182,7 @@ def round_weights(weights: Sequence[float]) -> list[int]:
     shares[np.argsort(shares - exact, kind="stable")[: BLOCK - shares.sum()]] += 1
     if shares.min() == 0:
         raise ValueError(
-            f"a weight of {min(weights):g} beside {max(weights):g} is below 1 in {BLOCK:,}: give each store a weight, "
+            f"a weight of {min(weights):g} next to {max(weights):g} is below 1 in {BLOCK:,}: give each store a weight, "
             "as in NAME=STORE:0.1, or leave the small one out"
         )
     return shares.tolist()

@@ -13,11 +13,13 @@ pairs, a place costs more in a wider row; `choose_shape` weighs the one against 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from linkbert.compiled import compiled
+from linkbert.config import Config
 
 UNBOUNDED = 1 << 62
 WIDER = (1, 2, 3, 4, 6, 8)  # how many times the longest pair's length a row may be wide
@@ -26,8 +28,7 @@ PASS = 0.07  # what a micro-batch costs beside its places, as a share of one of 
 SPARE = 1.02  # slots for so many times what the fullest micro-batch of a sample needs
 
 
-@dataclass(frozen=True)
-class Shape:
+class Shape(NamedTuple):
     """What a micro-batch holds at most; `fixed`: it always has exactly this shape, else it is cut to what it needs."""
 
     rows: int
@@ -55,20 +56,13 @@ class Packing:
 
 
 @compiled
-def best_fit(
-    lengths: np.ndarray,
-    masks: np.ndarray,
-    width: int,
-    most_pairs: int,
-    most_masks: int,
-    most_read: int,
-    rows: np.ndarray,
-) -> int:
-    """Give each pair (lengths and masks: int64 (B,)) its row, in `rows`, and the number of rows.
+def best_fit(lengths: np.ndarray, masks: np.ndarray, shape: Shape) -> tuple[np.ndarray, int]:
+    """Return each pair's row (lengths, masks and rows: int64 (B,)), and the number of rows.
 
-    A row holds at most `width` tokens, `most_pairs` pairs, `most_masks` masks, and `most_read` of both together, unless
-    it is a single pair. Open rows lie in lists by the room they have left.
+    A row holds no more tokens, pairs, masks, and [CLS]s and masks together, than the shape has, unless it is a single
+    pair. Open rows lie in lists by the room they have left.
     """
+    rows, width = np.empty(len(lengths), np.int64), shape.width
     heads = np.full(width + 1, -1, np.int64)
     following = np.empty(len(lengths), np.int64)
     pairs_in = np.zeros(len(lengths), np.int64)
@@ -83,7 +77,7 @@ def best_fit(
                 continue
             heads[room] = following[row]
             pairs_then, masks_then = pairs_in[row] + 1, masks_in[row] + masks[i]
-            if pairs_then <= most_pairs and masks_then <= most_masks and pairs_then + masks_then <= most_read:
+            if pairs_then <= shape.pairs and masks_then <= shape.masks and pairs_then + masks_then <= shape.read:
                 break  # else it stays closed
         if room > width:
             row, room = count, width
@@ -94,7 +88,7 @@ def best_fit(
         room -= lengths[i]
         following[row] = heads[room]
         heads[room] = row
-    return count
+    return rows, count
 
 
 def pack(lengths: np.ndarray, masks: np.ndarray, shape: Shape) -> Packing:
@@ -106,8 +100,7 @@ def pack(lengths: np.ndarray, masks: np.ndarray, shape: Shape) -> Packing:
     >>> packing.order.tolist(), packing.rows.tolist(), packing.offsets.tolist(), packing.bounds.tolist()
     ([0, 1, 2], [0, 0, 1], [0, 3, 0], [0, 3])
     """
-    row_of = np.empty(len(lengths), np.int64)
-    count = best_fit(lengths, masks, shape.width, shape.pairs, shape.masks, shape.read, row_of)
+    row_of, count = best_fit(lengths, masks, shape)
     of_row = [np.bincount(row_of, weights, count).astype(np.int64) for weights in (None, masks)]
     fullest = np.argsort(-of_row[0], kind="stable")  # dealt to and fro: 0 1 2, 2 1 0, 0 ...
     batches, wanted = np.empty((2, count), np.int64), max(1, -(-count // shape.rows))
@@ -131,40 +124,34 @@ def pack(lengths: np.ndarray, masks: np.ndarray, shape: Shape) -> Packing:
 
 
 def choose_shape(
-    shares: Sequence[tuple[np.ndarray, np.ndarray]],
-    *,
-    longest: int,
-    micro_batch: int,
-    row_cost: float | None,
-    fixed: bool,
-    read_share: float = 1.0,
+    shares: Sequence[tuple[np.ndarray, np.ndarray]], config: Config, *, row_cost: float | None, fixed: bool
 ) -> Shape:
     """Choose the shape of micro-batches that computes fastest, from the (lengths, masks) of some shares of a step.
 
-    A micro-batch has at most micro_batch * longest places. `row_cost` is what a place of a row costs for each place of
-    the same row, next to what it costs alone; None: rows are as wide as the longest pair. A fixed shape has as few rows
-    and slots as hold what was seen, and rows of which no more than `read_share` is read.
+    `row_cost` is what a place of a row costs for each place of the same row, next to what it costs alone; None: rows
+    are as wide as the longest pair. A fixed shape has as few rows and slots as hold what was seen, and rows of which no
+    more than `read_share` is read.
     """
     found = []
-    for width in [times * longest for times in (WIDER if row_cost is not None else (1,)) if times <= micro_batch]:
-        shape = Shape(micro_batch * longest // width, width, read=round(read_share * width) if fixed else UNBOUNDED)
-        limits = (width, UNBOUNDED, UNBOUNDED, shape.read)
-        rows = [best_fit(*share, *limits, np.empty(len(share[0]), np.int64)) for share in shares]
+    for times in (1,) if row_cost is None else [each for each in WIDER if each <= config.micro_batch_size]:
+        width = times * config.sequence_length
+        read = round(config.read_share * width) if fixed else UNBOUNDED
+        shape = Shape(config.micro_batch_size // times, width, read=read)
+        rows = [best_fit(*share, shape)[1] for share in shares]
         cost: float = sum(rows)
-        if fixed:
-            # Fewer rows waste less of the last micro-batch, and make more of them.
+        if fixed:  # fewer rows waste less of the last micro-batch, and make more of them
             costs = {
                 most: sum(-(-n // most) for n in rows) * (most + PASS * shape.rows)
                 for most in range(shape.rows, shape.rows // 2, -1)
             }
             fewest, cost = min(costs.items(), key=lambda each: each[1])
-            shape = replace(shape, rows=fewest)
+            shape = shape._replace(rows=fewest)
         found.append((cost * width * (1 + (row_cost or 0.0) * width), width, shape))
-    shape = min(found, key=lambda each: each[:2])[2]
-    return fit(shape, shares) if fixed else shape
+    shape = min(found)[2]
+    return _fit(shape, shares) if fixed else shape
 
 
-def fit(shape: Shape, shares: Sequence[tuple[np.ndarray, np.ndarray]]) -> Shape:
+def _fit(shape: Shape, shares: Sequence[tuple[np.ndarray, np.ndarray]]) -> Shape:
     """Fix a shape: with slots for what the fullest micro-batch of some shares needs, and a little to spare."""
     rows, pairs, masks = 1, 1, 1
     for lengths, masked in shares:
@@ -173,9 +160,19 @@ def fit(shape: Shape, shares: Sequence[tuple[np.ndarray, np.ndarray]]) -> Shape:
         rows = max(rows, 1 + int(packing.rows.max(initial=0)))
         pairs, masks = max(pairs, np.diff(packing.bounds).max()), max(masks, np.diff(upto).max())
     pairs, masks = round_up(pairs * SPARE, ROUND_PAIRS), round_up(masks * SPARE, ROUND_MASKS)
-    return replace(shape, rows=rows, pairs=pairs, masks=masks, fixed=True)
+    return shape._replace(rows=rows, pairs=pairs, masks=masks, fixed=True)
+
+
+def spread(starts: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the flat place of each token of pairs that start at some, its place in its pair, and the pair's number.
+
+    >>> [each.tolist() for each in spread(np.array([0, 8]), np.array([2, 3]))]
+    [[0, 1, 8, 9, 10], [0, 1, 0, 1, 2], [0, 0, 1, 1, 1]]
+    """
+    within = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    return np.repeat(starts, lengths) + within, within, np.repeat(np.arange(len(lengths)), lengths)
 
 
 def round_up(number: float, to: int) -> int:
-    """Give the next multiple: (17, 8) -> 24."""
+    """Return the next multiple: (17, 8) -> 24."""
     return -int(-number // to) * to

@@ -1,8 +1,8 @@
 """The sampler: instance numbers come in; segments, tokens, masks and relations go out.
 
 Instance i of epoch e has the number e * anchors + i and is a pure function of (store, config, seed, number). A run
-resumes from one number, and processes share a batch by taking other numbers of it. What an instance is, is in
-kernels.py; here are the tables made at load, and the policy: which relation is asked of how many anchors.
+resumes from one number, and processes share a batch by taking other numbers of it. What an instance is, is in draw.py;
+here are the tables made at load, and the policy: which relation is asked of how many anchors.
 
 An *anchor* is a place where A may be cut: a document of n tokens has ceil(n / half the room) of them. Documents that
 are held out (by a hash of their id) have theirs in the split "held-out".
@@ -23,7 +23,7 @@ from linkbert.graph.links import ARRAYS, LinkGraph
 from linkbert.instances import draw as kernels
 from linkbert.instances.tokens import TokenStore
 from linkbert.instances.vocabulary import CLS, MASK, PAD, SEP
-from linkbert.records import CONTIGUOUS, LINKED, RANDOM, RELATIONS, Pair, Segment
+from linkbert.records import CONTIGUOUS, LINKED, RANDOM, RELATIONS
 
 if TYPE_CHECKING:
     from linkbert.instances.mixture import Mixture
@@ -43,26 +43,21 @@ class Instances:
     numbers: np.ndarray  # int64 (B,)
     pairs: np.ndarray  # int64 (B, 6): document, start and stop of A and of B, tokens of the whole store
     relations: np.ndarray  # int64 (B,)
-    causes: np.ndarray  # uint8 (B,): why the relation is not the one drawn (kernels.NO_LINK and so on), as bits
+    causes: np.ndarray  # uint8 (B,): why the relation is not the one drawn (draw.CAUSES), as bits
     input_ids: np.ndarray  # int64 (B, T)
     token_type_ids: np.ndarray  # int64 (B, T): 0 in [CLS] A [SEP] and in padding, 1 in B [SEP]
     lengths: np.ndarray  # int64 (B,): real tokens, special ones included
     masked_positions: np.ndarray  # int64 (M,): places to predict in the flat (B * T) array, ascending
     masked_labels: np.ndarray  # int64 (M,): what stood there
 
-    @property
-    def documents(self) -> np.ndarray:
-        """The document of each A: int64 (B,)."""
-        return np.ascontiguousarray(self.pairs[:, 0])
-
 
 class Sampler:
     """Draws the instances of one store under one configuration; it holds tables, and no state that changes.
 
     split: "train" (A and B from documents that are not held out) or "held-out" (A held out, B any document).
-    anchors: "all", or "usable" for those alone where all three relations are possible: a link to follow and a text that
-    goes on, as the cuts of epoch 0 fall. Then the shares hold exactly. (In another epoch, an anchor whose cut would
-    leave it without a link is cut as in epoch 0.)
+    anchors: "all", or "usable" for those alone where all three relations are possible: a link to follow and text after
+    it, as the cuts of epoch 0 fall. Then the shares hold exactly. (In another epoch, an anchor whose cut would leave it
+    without a link is cut as in epoch 0.)
     share: the part of a run's instances that are this store's; a masking rate that changes does so over those.
     """
 
@@ -77,51 +72,16 @@ class Sampler:
         share: float = 1.0,
     ) -> None:
         if split not in ("train", "held-out") or anchors not in ("all", "usable"):
-            raise ValueError(
-                f"split={split!r} anchors={anchors!r}: a split is train or held-out, anchors all or usable"
-            )
+            raise ValueError(f"split must be train or held-out, anchors all or usable; got {split!r} and {anchors!r}")
         config = fit_config(config, store, graph)
         self.store, self.graph, self.config, self.split = store, graph, config, split
+        self.pad = store.vocabulary.special_ids[PAD]
         self.planned = config.max_steps * config.batch_size * share  # instances
-        store.check_order()  # compiled code would read anything, anywhere
+        self.corpus = _read_corpus(store, graph or _without_edges(len(store)), config, split)
         room = config.sequence_length - 3
-        self.held_out = held_out(store.hashes, config.held_out)
-        sizes = np.diff(store.documents)
-        usable = (sizes > 0) & ~self.held_out if split == "train" else sizes > 0
-        anchored = usable if split == "train" else usable & self.held_out
-        first = np.zeros(len(store) + 1, np.int64)
-        np.cumsum(np.where(anchored, count_anchors(sizes, config), 0), out=first[1:])
-        if first[-1] == 0:
-            remedy = "raise" if split == "held-out" else "lower"
-            raise ValueError(
-                f"{store.path} has no document with text in the split {split!r}: {remedy} held_out={config.held_out}, "
-                "or take more documents"
-            )
-        if anchors == "usable" and graph is None:
-            raise ValueError("anchors=usable needs a graph: an anchor is usable where it has a link to follow")
-        offsets, targets, links, sections, in_degree = _edges(graph or _without_edges(len(store)), store)
-        if config.linked_segment == "section":
-            sections = store.find_sentences(targets, sections).astype(np.int32)
-            sections.setflags(write=False)
-        self.corpus = kernels.Corpus(
-            tokens=store.tokens,
-            documents=store.documents,
-            sentences=store.sentences,
-            document_sentences=store.document_sentences,
-            link_tokens=store.links,
-            edge_offsets=offsets,
-            edge_targets=targets,
-            edge_links=links,
-            edge_sections=sections,
-            first_anchor=first,
-            usable=usable.view(np.uint8),
-            partners=np.flatnonzero(usable).astype(np.int32),
-            weights=np.maximum(in_degree, 1.0) ** -config.alpha,
-            listed=np.zeros(0, np.int64),
-        )
         self.plan = kernels.Plan(
             seed=config.seed,
-            anchors=int(first[-1]),
+            anchors=int(self.corpus.first_anchor[-1]),
             half=room // 2,
             room=room,
             linked=0.0,
@@ -132,30 +92,28 @@ class Sampler:
             only_a=False,
             usable_only=anchors == "usable",
         )
-        ids = store.vocabulary.special_ids
-        self.special = kernels.Special(
-            pad=ids[PAD], cls=ids[CLS], sep=ids[SEP], mask=ids[MASK], size=len(store.vocabulary),
-            reserved=store.vocabulary.reserved, continues=store.vocabulary.continues,
-        )  # fmt: skip
+        step = 1 if anchors == "usable" else -(-self.plan.anchors // SURVEYED)  # every k-th anchor stands for all
+        linkable, continuable = kernels.survey(self.corpus, self.plan, step)
+        self.linkable, self.continuable = float(linkable.mean()), float(continuable.mean())
+        self.both = float((linkable & continuable).mean())
+        linked, contiguous = split_shares(config.shares, self.linkable, self.continuable, self.both)
         if anchors == "usable":
-            linkable, continuable = kernels.survey(self.corpus, self.plan, 1)
             listed = np.flatnonzero(linkable & continuable)
             if len(listed) == 0:
                 raise NoUsableAnchorError(
                     f"no anchor of the split {split!r} of {store.path} is usable with scope={config.scope}: "
-                    "none has a link to follow and a text that goes on"
+                    "none has a link to follow and text after it"
                 )
             self.corpus = self.corpus._replace(listed=listed)
             self.plan = self.plan._replace(anchors=len(listed))
             self.linkable = self.continuable = self.both = 1.0
             linked, contiguous = config.shares[LINKED], _first_share(config.shares)
-        else:
-            step = -(-self.plan.anchors // SURVEYED)  # every k-th anchor stands for all
-            linkable, continuable = kernels.survey(self.corpus, self.plan, step)
-            self.linkable, self.continuable = float(linkable.mean()), float(continuable.mean())
-            self.both = float((linkable & continuable).mean())
-            linked, contiguous = split_shares(config.shares, self.linkable, self.continuable, self.both)
         self.plan = self.plan._replace(linked=linked, contiguous=contiguous)
+        ids = store.vocabulary.special_ids
+        self.special = kernels.Special(
+            cls=ids[CLS], sep=ids[SEP], mask=ids[MASK], size=len(store.vocabulary),
+            reserved=store.vocabulary.reserved, continues=store.vocabulary.continues,
+        )  # fmt: skip
 
     @classmethod
     def open(
@@ -195,11 +153,6 @@ class Sampler:
         other.plan = self.plan._replace(linked=linked, contiguous=contiguous, only_a=True)
         return other
 
-    @property
-    def pad(self) -> int:
-        """The number of [PAD]."""
-        return self.special.pad
-
     def draw(self, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Draw the segments of instances, int64 (B,): (pairs (B, 6), relations (B,), causes (B,)); see Instances."""
         return kernels.draw_pairs(self.corpus, self.plan, numbers)
@@ -223,7 +176,6 @@ class Sampler:
         return len(self.write(numbers, pairs, np.zeros(len(numbers), np.int64), ids, types)[0])
 
     def _wanted(self, numbers: np.ndarray, pairs: np.ndarray) -> np.ndarray:
-        """Say how many tokens of drawn instances are masked, at most: int64 (B,)."""
         tokens = pairs[:, 2] - pairs[:, 1] if self.plan.only_a else lengths_of(pairs) - 3
         return mask_counts(tokens, self.mask_rates(numbers))
 
@@ -241,29 +193,9 @@ class Sampler:
         passed = np.minimum(numbers / self.planned, 1.0) if self.split == "train" else np.ones(len(numbers))
         return start + (end - start) * passed
 
-    def name(self, start: int, stop: int) -> list[dict[str, Any]]:
-        """Name the instances numbered [start, stop) as `linkbert show` finds them, and by epoch and index of each end.
-
-        -> [{"store": "wiki", "first": 7000, "last": 7031, "from": [3, 214], "to": [3, 245]}]
-        """
-        first, last = ([*divmod(number, len(self))] for number in (start, stop - 1))
-        return [{"store": str(self.store.path), "first": start, "last": stop - 1, "from": first, "to": last}]
-
-    def find(self, number: int) -> tuple[Sampler, int]:
-        """Give the sampler that draws an instance, and the instance's number there: those of this one."""
-        return self, number
-
-    def pairs(self, numbers: np.ndarray) -> list[Pair]:
-        """Draw instances as Pairs: segments with tokens counted from their document's first."""
-        rows, relations, _ = self.draw(np.ascontiguousarray(numbers, np.int64))
-        return [self._pair(row, relation) for row, relation in zip(rows.tolist(), relations.tolist(), strict=True)]
-
-    def _pair(self, row: list[int], relation: int) -> Pair:
-        segments = []
-        for doc, start, stop in (row[:3], row[3:]):
-            first = int(self.store.documents[doc]) if doc >= 0 else start
-            segments.append(Segment(doc, start - first, stop - first))
-        return Pair(segments[0], segments[1], relation)
+    def owners(self, numbers: np.ndarray) -> Iterator[tuple[Sampler, Any, np.ndarray]]:
+        """Yield who draws instances, which of them, and their numbers there; see `Mixture.owners`."""
+        yield self, slice(None), numbers
 
     def check_linkable(self) -> None:
         """Refuse, with a ValueError, a scope=segment that is to link pairs where no segment A has a link."""
@@ -318,31 +250,18 @@ def _shares_text(shares: list[float]) -> str:
     return ", ".join(f"{name} {share:.1%}" for name, share in zip(RELATIONS, shares, strict=True))
 
 
-def describe_instances(sampler: Sampler, numbers: np.ndarray) -> list[dict[str, Any]]:
-    """Decode instances for reading, as plain values: {"number", "relation", "a", "b"}.
+def name_instances(sampler: Sampler | Mixture, start: int, stop: int) -> list[dict[str, Any]]:
+    """Name instances [start, stop) as `linkbert show` finds them: by number, and by epoch and index, in each store.
 
-    A segment is {"document": number, "start": token, "stop": token, "tokens": [(what stands there, what the model sees
-    in its place)]}, spelled as WordPieces; the latter None where the token is not to be predicted: ("paris", "[MASK]"),
-    ("is", None).
+    -> [{"store": "wiki", "first": 7000, "last": 7031, "from": [3, 214], "to": [3, 245]}]
     """
-    made = sampler.fill(numbers)
-    tokens = sampler.store.vocabulary.spelled
-    labels = dict(zip(made.masked_positions.tolist(), made.masked_labels.tolist(), strict=True))
-    width = made.input_ids.shape[1]
-    found = []
-    for row, number in enumerate(made.numbers.tolist()):
-        pair = sampler._pair(made.pairs[row].tolist(), int(made.relations[row]))
-        shown: dict[str, Any] = {"number": number, "relation": RELATIONS[pair.relation]}
-        at = 1
-        for name, segment in (("a", pair.a), ("b", pair.b)):
-            words = []
-            for i in range(at, at + segment.stop - segment.start):
-                seen, label = int(made.input_ids[row, i]), labels.get(row * width + i)
-                words.append((tokens[seen], None) if label is None else (tokens[label], tokens[seen]))
-            shown[name] = {"document": segment.doc, "start": segment.start, "stop": segment.stop, "tokens": words}
-            at += segment.stop - segment.start + 1
-        found.append(shown)
-    return found
+    named: list[dict[str, Any]] = []
+    for owner, _, own in sampler.owners(np.arange(start, stop)):
+        if len(own):
+            first, last = int(own[0]), int(own[-1])
+            ends = {"from": [*divmod(first, len(owner))], "to": [*divmod(last, len(owner))]}
+            named.append({"store": str(owner.store.path), "first": first, "last": last} | ends)
+    return named
 
 
 def fill(filler: Sampler | Mixture, numbers: np.ndarray) -> Instances:
@@ -443,8 +362,12 @@ def _without_edges(documents: int) -> LinkGraph:
     return LinkGraph(**{name: np.zeros(sizes.get(name, 0), dtype) for name, dtype in ARRAYS.items()}, meta={})
 
 
-def _edges(graph: LinkGraph, store: TokenStore) -> Iterator[np.ndarray]:
-    """Yield the arrays of a graph as the kernels read them; those of a damaged one are a ValueError."""
+def _read_corpus(store: TokenStore, graph: LinkGraph, config: Config, split: str) -> kernels.Corpus:
+    """Collect what the kernels read, and compute what they look up; damaged arrays are a ValueError.
+
+    Compiled code would read anything, anywhere.
+    """
+    store.check_order()
     if len(graph.offsets) != len(store) + 1:
         raise ValueError(
             f"the graph has {len(graph.offsets) - 1} documents, the tokens of {store.path} have {len(store)}: "
@@ -452,7 +375,34 @@ def _edges(graph: LinkGraph, store: TokenStore) -> Iterator[np.ndarray]:
         )
     if not graph.leads_to_documents:
         raise ValueError(f"a graph of {store.path} is damaged: it has targets that are no documents; build it again")
-    for name in ARRAYS:
-        array = np.asarray(getattr(graph, name)).view()
+    out, sizes = held_out(store.hashes, config.held_out), np.diff(store.documents)
+    usable = (sizes > 0) & ~out if split == "train" else sizes > 0
+    first = np.zeros(len(store) + 1, np.int64)
+    np.cumsum(np.where(usable & (out == (split == "held-out")), count_anchors(sizes, config), 0), out=first[1:])
+    if first[-1] == 0:
+        remedy = "raise" if split == "held-out" else "lower"
+        raise ValueError(
+            f"{store.path} has no document with text in the split {split!r}: {remedy} held_out={config.held_out}, "
+            "or take more documents"
+        )
+    edges = {name: np.asarray(getattr(graph, name)).view() for name in ARRAYS}
+    if config.linked_segment == "section":
+        edges["sections"] = store.find_sentences(graph.targets, graph.sections).astype(np.int32)
+    for array in edges.values():
         array.setflags(write=False)  # as mapped ones, so that compiled code sees one type
-        yield array
+    return kernels.Corpus(
+        tokens=store.tokens,
+        documents=store.documents,
+        sentences=store.sentences,
+        document_sentences=store.document_sentences,
+        link_tokens=store.links,
+        edge_offsets=edges["offsets"],
+        edge_targets=edges["targets"],
+        edge_links=edges["links"],
+        edge_sections=edges["sections"],
+        first_anchor=first,
+        usable=usable.view(np.uint8),
+        partners=np.flatnonzero(usable).astype(np.int32),
+        weights=np.maximum(edges["in_degree"], 1.0) ** -config.alpha,
+        listed=np.zeros(0, np.int64),
+    )

@@ -18,7 +18,7 @@ from rich.text import Text
 from linkbert.config import Config
 from linkbert.corpora.store import Store
 from linkbert.files import map_array
-from linkbert.records import Document
+from linkbert.records import RELATIONS, Document
 
 if TYPE_CHECKING:
     from linkbert.instances.mixture import Mixture
@@ -116,13 +116,15 @@ def choose_instances(
 
     They are those of a step (from 1), from a number or EPOCH:INDEX (`at`), or else one of each relation first.
     """
+    from linkbert.instances.sampler import name_instances
+
     if step is not None:
         if step < 1 or at is not None:
             raise ValueError("--step takes a step from 1 upwards, and not together with --at")
         if config.budget == "none" and step > config.max_steps:
             raise ValueError(f"--step {step}: the run has {config.max_steps} steps")
         start = (step - 1) * config.batch_size
-        named = sampler.name(start, start + config.batch_size)
+        named = name_instances(sampler, start, start + config.batch_size)
         return [_name(step, each) for each in named], range(start, start + min(count, config.batch_size))
     if at is not None:
         return [], range(_instance(at, sampler), _instance(at, sampler) + count)
@@ -161,15 +163,16 @@ def _instance(text: str, sampler: Any) -> int:
 
 def show_instances(console: Console, sampler: Sampler | Mixture, numbers: Iterable[int]) -> None:
     """Print decoded instances, each with its number in its store, its epoch and its index there."""
-    from linkbert.instances.sampler import describe_instances
-
     for number in numbers:
-        owner, own = sampler.find(number)
-        (shown,) = describe_instances(owner, np.array([own]))
-        store = Store.open(owner.store.path)
-        relation = shown["relation"]
-        numbers = [shown[side]["document"] for side in "ab"]
-        a, b = ("nowhere" if number < 0 else printable(store.document(number).title) for number in numbers)
+        owners = sampler.owners(np.array([number]))
+        owner, own = next((each, int(mine[0])) for each, _, mine in owners if len(mine))
+        made, words = owner.fill(np.array([own])), owner.store.vocabulary.spelled
+        labels = dict(zip(made.masked_positions.tolist(), made.masked_labels.tolist(), strict=True))
+        ids = made.input_ids[0, : int(made.lengths[0])].tolist()
+        shown = [(words[labels.get(at, id_)], words[id_] if at in labels else None) for at, id_ in enumerate(ids)]
+        doc_a, start, stop, doc_b, _, _ = made.pairs[0].tolist()
+        store, relation = Store.open(owner.store.path), RELATIONS[made.relations[0]]
+        a, b = ("nowhere" if doc < 0 else printable(store.document(doc).title) for doc in (doc_a, doc_b))
         meanings = {"contiguous": f"B follows A, in {a!r}", "random": f"B is from {b!r}, A from {a!r}",
                     "linked": f"A's document {a!r} links to B's, {b!r}"}  # fmt: skip
         console.print(
@@ -178,8 +181,8 @@ def show_instances(console: Console, sampler: Sampler | Mixture, numbers: Iterab
             .append(f"   instance {own:,} (epoch {own // len(owner)}, index {own % len(owner):,})", "dim not bold")
         )
         line = Text("[CLS] ", style="dim")
-        for side in "ab":
-            line.append_text(_segment_text(shown[side]["tokens"])).append(" [SEP] ", style="dim")
+        for segment in (shown[1 : 1 + stop - start], shown[2 + stop - start : -1]):
+            line.append_text(_segment_text(segment)).append(" [SEP] ", style="dim")
         console.print(line)
     console.print(
         Text("\nto be guessed: ", style="dim").append("[MASK]", "bold yellow").append(" (the word), ", "dim")
