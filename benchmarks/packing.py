@@ -101,7 +101,13 @@ def to_batch(made: Instances, *, trim: bool = False) -> Batch:
     arrays = (
         *(np.ascontiguousarray(each[:, :width]) for each in (made.input_ids, made.token_type_ids)),
         *(np.where(real, np.arange(width), 0), np.where(real, pairs[:, None], -1)),
-        *(pairs * width, rows * width + columns, made.masked_labels, made.relations, np.ascontiguousarray(made.pairs[:, 0])),
+        *(
+            pairs * width,
+            rows * width + columns,
+            made.masked_labels,
+            made.relations,
+            np.ascontiguousarray(made.pairs[:, 0]),
+        ),
     )
     return Batch(*map(torch.from_numpy, arrays))
 

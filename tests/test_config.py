@@ -113,7 +113,6 @@ def test_what_is_not_said_of_a_mixture_is_as_it_was():
         ("wiki=", "", "cannot be read"),
         ("wiki=a:0", "", "a weight is a number above 0"),
         ("wiki=a:-1", "", "a weight is a number above 0"),
-        ("wiki=a:1/0", "", "a weight is a number above 0"),
         ("books=b", "", "names two stores 'books'"),
         ("wiki=a", "wike.alpha=1", "no store of --mix is called 'wike'; did you mean 'wiki'?"),
         (

@@ -10,9 +10,9 @@
     tokens/hashes.bin              uint64 (N), hash of each document's id
     tokens/tokens.json             counts; written last
 
-Plain little-endian arrays, because a random document is then two additions away, any language can read them, and a
-process that maps them shares their memory with every other one. A document's title is not part of its text. A shard of
-documents becomes the same arrays, counted from its own first document, in tokens.parts/; these are joined in the end.
+Plain little-endian arrays: a random document is two additions away, any language can read them, and processes share
+their memory. A document's title is not part of its text. A shard of documents becomes the same arrays, counted from its
+own first document, in tokens.parts/; these are joined in the end.
 """
 
 from __future__ import annotations
@@ -21,14 +21,12 @@ import hashlib
 import logging
 import os
 import re
-import unicodedata
 from bisect import bisect_right
-from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
-from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -53,7 +51,14 @@ DTYPES = {
     "document_links": "<i8",
     "hashes": "<u8",
 }
-_BLOCK = 1 << 22  # numbers joined at a time
+COUNTED = {  # what the numbers of an array count, and so what is added to a shard's
+    "documents": "tokens",
+    "sentences": "tokens",
+    "document_sentences": "sentences",
+    "continued": "sentences",
+    "document_links": "links",
+}
+COUNTS = ("documents", "tokens", "sentences", "continued", "links", "empty_documents", "cut_sentences")
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,14 +101,9 @@ class TokenStore:
     def __len__(self) -> int:
         return len(self.documents) - 1
 
-    def ids(self, doc: int, start: int = 0, stop: int | None = None) -> np.ndarray:
-        """Give a document's token ids [start, stop), counted from its first token."""
-        begin, end = int(self.documents[doc]), int(self.documents[doc + 1])
-        return self.tokens[begin + start : end if stop is None else begin + stop]
-
-    def text(self, doc: int, start: int = 0, stop: int | None = None) -> str:
-        """Decode a document's tokens [start, stop) to readable text."""
-        return self.vocabulary.tokenizer.decode(self.ids(doc, start, stop).tolist(), skip_special_tokens=False)
+    def ids(self, doc: int) -> np.ndarray:
+        """Return a document's token ids."""
+        return self.tokens[self.documents[doc] : self.documents[doc + 1]]
 
     def count_tokens(self) -> np.ndarray:
         """Count how often each token occurs, in all or in 256 evenly spaced blocks of 65,536 tokens: (V,) int64."""
@@ -119,17 +119,10 @@ class TokenStore:
             counts += found
         return counts
 
-    def check_order(self) -> None:
-        """Refuse arrays of starts that do not rise; looked at once."""
-        if self._unordered:
-            raise ValueError(
-                f"{self.path}/tokens/{self._unordered}.bin is damaged: its numbers do not rise; build it again"
-            )
-
     @cached_property
-    def _unordered(self) -> str:
-        names = ("documents", "document_sentences", "sentences")
-        return next((name for name in names if not never_falls(getattr(self, name))), "")
+    def rises(self) -> bool:
+        """Whether the places where documents and sentences start rise; looked at once."""
+        return all(never_falls(each) for each in (self.documents, self.document_sentences, self.sentences))
 
     def find_sentences(self, docs: np.ndarray, numbers: np.ndarray) -> np.ndarray:
         """Turn the number of a sentence of a document's text (-1: none) into that among its sentences here, int64.
@@ -149,14 +142,17 @@ class TokenStore:
 
 
 def never_falls(numbers: np.ndarray) -> bool:
-    """Say whether each number is at least the one before it, looking at a block at a time."""
-    blocks = (numbers[at : at + _BLOCK + 1] for at in range(0, len(numbers) - 1, _BLOCK))
+    """Check that each number is at least the one before it, a block at a time."""
+    blocks = (numbers[at : at + (1 << 22) + 1] for at in range(0, len(numbers) - 1, 1 << 22))
     return all(bool((block[1:] >= block[:-1]).all()) for block in blocks)
 
 
 def hash_id(id_: str) -> int:
     """Hash a document's id to 64 bits; its place in [0, 2^64) decides whether the document is held out."""
     return int.from_bytes(hashlib.blake2b(id_.encode(), digest_size=8).digest(), "little")
+
+
+ENDS = frozenset(" !\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~")  # what is never part of a word of several characters
 
 
 class Tokenised(NamedTuple):
@@ -171,12 +167,13 @@ class Tokenised(NamedTuple):
     continued: list[int]
 
 
-class WordPieces:
-    """Turns text into token ids, over three times as fast as the tokenizers library alone, with the same result.
+class StoreTokenizer:
+    """Turns documents into token ids: WordPieces over three times as fast as the tokenizers library alone, and equal.
 
     BERT's WordPieces depend on nothing beyond white space, and in ASCII on nothing beyond a run of letters and digits.
     So every such word is given to the library once and remembered (9.3 MB/s against 2.5; docs/log.md). It holds a
-    memory of words, which changes how long an answer takes and never what it is.
+    memory of words, which changes how long an answer takes and never what it is. Any other tokenizer of the library is
+    given a document at a time, since spaces are part of its tokens.
     """
 
     WORD = re.compile(r"[A-Za-z0-9]+|[!-/:-@\[-`{-~]")
@@ -189,9 +186,9 @@ class WordPieces:
         self.known: dict[str, list[int]] = {}
 
     def encode(self, text: str) -> list[int]:
-        """Give the token ids of a text."""
+        """Return the WordPieces of a text."""
         if self.CONTROL.search(text):
-            return self._look_up(text)
+            return self._look_up(text).ids
         if text.isascii():
             words = self.WORD.findall(text.lower() if self.vocabulary.lowercase else text)
         else:
@@ -202,90 +199,59 @@ class WordPieces:
             try:
                 ids += known[word]
             except KeyError:
-                ids += (found := self._look_up(word))
+                ids += (found := self._look_up(word).ids)
                 if len(known) >= self.REMEMBERED:
                     known.clear()
                 if len(word) <= LONGEST_WORD:
                     known[word] = found
         return ids
 
-    def _look_up(self, text: str) -> list[int]:
-        return self.vocabulary.tokenizer.encode(text, add_special_tokens=False).ids
+    def _look_up(self, text: str) -> Any:
+        return self.vocabulary.tokenizer.encode(text, add_special_tokens=False)
 
     def tokenise(self, text: str, links: Sequence[Link]) -> Tokenised:
         """Tokenise a document: sentences without a token are left out, long ones count as several.
 
         A link stands at the first token that shares a character with its anchor. With a vocabulary of whole words:
 
-        >>> pieces.tokenise("One two. Three four.", [Link(15, 19, "Four"), Link(-1, -1, "Five")])
+        >>> tokenizer.tokenise("One two. Three four.", [Link(15, 19, "Four"), Link(-1, -1, "Five")])
         Tokenised(ids=[10, 11, 7, 12, 13, 7], sentences=[0, 3], links=[4, -1], continued=[])
-        """
-        starts = split_sentences(text)
-        cuts = set(starts)
-        places: list[tuple[int, int]] = []  # of each link: the cut before it, and tokens from there
-        word = 0, 0, [0]  # the last word a link stood in: where it starts and stops, and where its tokens end
-        for link in links:
-            if link.start < 0 or not text[link.start : link.end].strip():
-                places.append((-1, 0))
-                continue
-            place = link.start, 0
-            if link.start and not (_ends_word(text[link.start]) or _ends_word(text[link.start - 1])):
-                if not word[0] < link.start < word[1]:  # many links may stand in one long word
-                    word = self._word_around(text, link.start, starts[bisect_right(starts, link.start) - 1])
-                place = word[0], bisect_right(word[2], link.start)
-            cuts.add(place[0])
-            places.append(place)
-        ids: list[int] = []
-        token_at: dict[int, int] = {}
-        ordered = sorted(cuts)
-        for cut, following in zip(ordered, [*ordered[1:], len(text)], strict=False):
-            token_at[cut] = len(ids)
-            ids += self.encode(text[cut:following])
-        sentences, continued = _cut_sentences([token_at[start] for start in starts], len(ids))
-        stands = [token_at[cut] + inside if cut >= 0 else -1 for cut, inside in places]
-        return Tokenised(ids, sentences, [at if at < len(ids) else -1 for at in stands], continued)
-
-    def _word_around(self, text: str, place: int, sentence: int) -> tuple[int, int, list[int]]:
-        """Give where the word around a place starts and stops, and where each of its tokens ends."""
-        start = stop = place
-        while start > sentence and not _ends_word(text[start - 1]):
-            start -= 1
-        while stop < len(text) and not _ends_word(text[stop]):
-            stop += 1
-        spans = self.vocabulary.tokenizer.encode(text[start:stop], add_special_tokens=False).offsets
-        return start, stop, [start + end for _, end in spans]
-
-
-class Pieces:
-    """Turns text into token ids with any other tokenizer: a document at a time, since spaces are part of tokens."""
-
-    def __init__(self, vocabulary: Vocabulary) -> None:
-        self.vocabulary = vocabulary
-
-    def tokenise(self, text: str, links: Sequence[Link]) -> Tokenised:
-        """Tokenise a document as `WordPieces.tokenise` does; a place in the text is that of the token that covers it.
 
         "One. Two" in byte-level BPE is "One", ".", "ĠTwo": the second sentence starts at token 2, with its space.
         """
-        encoded = self.vocabulary.tokenizer.encode(text, add_special_tokens=False)
-        ends = np.maximum.accumulate(np.array([end for _, end in encoded.offsets], np.int64))
         starts = split_sentences(text)
-        sentences, continued = _cut_sentences(np.searchsorted(ends, starts, side="right").tolist(), len(ends))
-        seen = [link.start if link.start >= 0 and text[link.start : link.end].strip() else len(text) for link in links]
-        stands = np.searchsorted(ends, seen, side="right")
-        return Tokenised(encoded.ids, sentences, np.where(stands < len(ends), stands, -1).tolist(), continued)
+        places = [link.start if link.start >= 0 and text[link.start : link.end].strip() else -1 for link in links]
+        ids, begins, stands = (self._whole if self.vocabulary.definition else self._by_word)(text, starts, places)
+        sentences, continued = _cut_sentences(begins, len(ids))
+        return Tokenised(ids, sentences, [at if at < len(ids) else -1 for at in stands], continued)
 
+    def _by_word(self, text: str, starts: list[int], places: list[int]) -> tuple[list[int], list[int], list[int]]:
+        """Encode what lies between sentence starts and links; return ids, and the tokens at starts and at places."""
+        cuts: list[tuple[int, int]] = []  # of each link: a place before it where a word starts, and tokens from there
+        chunk, ends = -1, [0]
+        for place in places:
+            before, inside = place, 0
+            if place > 0 and text[place - 1] not in ENDS:
+                sentence = starts[bisect_right(starts, place) - 1]
+                before = max(sentence, text.rfind(" ", sentence, place) + 1)
+                if before < place and before != chunk:  # many links may stand in one long word
+                    chunk, stop = before, text.find(" ", place)
+                    ends = [end for _, end in self._look_up(text[chunk : stop if stop > 0 else len(text)]).offsets]
+                inside = bisect_right(ends, place - before) if before < place else 0
+            cuts.append((before, inside))
+        token_at = {-1: -1}
+        ids: list[int] = []
+        for cut, following in pairwise(sorted({*starts, *(cut for cut, _ in cuts if cut >= 0), len(text)})):
+            token_at[cut] = len(ids)
+            ids += self.encode(text[cut:following])
+        return ids, [token_at[start] for start in starts], [token_at[cut] + inside for cut, inside in cuts]
 
-def make_pieces(vocabulary: Vocabulary) -> WordPieces | Pieces:
-    """Make what turns text into a vocabulary's token ids."""
-    return Pieces(vocabulary) if vocabulary.definition else WordPieces(vocabulary)
-
-
-def _ends_word(character: str) -> bool:
-    """Say whether a character is never part of a word of several: white space, punctuation, a Chinese character."""
-    if character.isascii():
-        return not character.isalnum()
-    return character.isspace() or unicodedata.category(character)[0] == "P" or "\u4e00" <= character <= "\u9fff"
+    def _whole(self, text: str, starts: list[int], places: list[int]) -> tuple[list[int], list[int], list[int]]:
+        """Encode a document at once; a place is that of the token that covers it."""
+        encoded = self._look_up(text)
+        ends = np.maximum.accumulate(np.array([end for _, end in encoded.offsets], np.int64))
+        stands = np.where(np.array(places) < 0, -1, np.searchsorted(ends, places, side="right"))
+        return encoded.ids, np.searchsorted(ends, starts, side="right").tolist(), stands.tolist()
 
 
 def _cut_sentences(starts: list[int], tokens: int) -> tuple[list[int], list[int]]:
@@ -296,7 +262,7 @@ def _cut_sentences(starts: list[int], tokens: int) -> tuple[list[int], list[int]
     """
     result: list[int] = []
     continued: list[int] = []
-    for start, stop in zip(starts, [*starts[1:], tokens], strict=False):
+    for start, stop in pairwise([*starts, tokens]):
         if stop > start:
             result.append(start)
             for cut in range(start + LONGEST_SENTENCE, stop, LONGEST_SENTENCE):
@@ -317,16 +283,11 @@ def tokenise(
     The result does not depend on the executor. Tokens of another vocabulary are a ValueError. `progress` is told
     ("tokens", shards done, shards in all).
     """
-    folder, parts = store.path / "tokens", store.path / "tokens.parts"
+    folder, parts, rules = store.path / "tokens", store.path / "tokens.parts", _rules(vocabulary)
     if (folder / "tokens.json").is_file():
-        made = read_json(folder / "tokens.json")
-        if made.get("format") != FORMAT:
+        if not rules.items() <= read_json(folder / "tokens.json").items():
             raise ValueError(
-                f"{folder} is of format {made.get('format')}, this linkbert writes {FORMAT}: remove it first"
-            )
-        if not _rules(vocabulary).items() <= made.items():
-            raise ValueError(
-                f"{store.path} is tokenised with another vocabulary, and runs may rest on it: "
+                f"{store.path} is tokenised with another vocabulary or in another format, and runs may refer to it: "
                 f"build into another folder, or remove {folder} first"
             )
         try:
@@ -339,6 +300,10 @@ def tokenise(
         vocabulary.save(place)
     finished = 0
 
+    def is_made(item: tuple[Store, Vocabulary, int, Path]) -> bool:
+        file = item[3] / "tokens.json"
+        return file.is_file() and rules.items() <= read_json(file).items()
+
     def report(_: Any) -> None:
         nonlocal finished
         finished += 1
@@ -346,15 +311,10 @@ def tokenise(
             progress("tokens", finished, store.shards)
 
     items = [(store, vocabulary, shard, parts / f"{shard:05d}") for shard in range(store.shards)]
-    run_shards(tokenise_shard, items, executor, done=lambda item: _made_with(item[3], vocabulary), progress=report)
-    _join([part for *_, part in items], folder, vocabulary)
+    run_shards(tokenise_shard, items, executor, done=is_made, progress=report)
+    _join([part for *_, part in items], folder, rules)
     remove(parts)
     return TokenStore.open(store.path)
-
-
-def _made_with(folder: Path, vocabulary: Vocabulary) -> bool:
-    file = folder / "tokens.json"
-    return file.is_file() and _rules(vocabulary).items() <= read_json(file).items()
 
 
 def _rules(vocabulary: Vocabulary) -> dict[str, Any]:
@@ -369,71 +329,57 @@ def _rules(vocabulary: Vocabulary) -> dict[str, Any]:
     }
 
 
-_pieces = lru_cache(maxsize=1)(make_pieces)  # kept from shard to shard
+_tokenizer = lru_cache(maxsize=1)(StoreTokenizer)  # kept from shard to shard
 
 
 def tokenise_shard(item: tuple[Store, Vocabulary, int, Path]) -> None:
     """Tokenise one shard of documents into a folder of arrays, counted from the shard's first document."""
     store, vocabulary, shard, folder = item
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # one thread a worker, and no warning at a later fork
-    pieces = _pieces(vocabulary)
-    rules = _rules(vocabulary)
-    found: dict[str, list[Any]] = {name: [] for name in ("tokens", "sentences", "continued", "links", "hashes")}
-    sizes: dict[str, list[int]] = {"documents": [0], "document_sentences": [0], "document_links": [0]}
-    empty = cut = 0
+    tokenizer, rules = _tokenizer(vocabulary), _rules(vocabulary)
+    types = {"tokens": np.dtype(rules["dtype"]).str} | DTYPES
+    found: dict[str, list[np.ndarray]] = {name: [] for name in ("tokens", "sentences", "links", "continued")}
+    hashes = []
     for document in store.documents(shard):
-        made = pieces.tokenise(document.text, document.links)
-        first = sizes["documents"][-1]
-        found["tokens"].append(np.array(made.ids, rules["dtype"]))
-        found["sentences"].append(np.array(made.sentences, np.int64) + first)
-        found["continued"].append(np.array(made.continued, np.int64) + sizes["document_sentences"][-1])
-        found["links"].append(np.array(made.links, np.int32))
-        found["hashes"].append(hash_id(document.id))
-        for name, count in zip(sizes, map(len, made[:3]), strict=True):
-            sizes[name].append(sizes[name][-1] + count)
-        empty += not made.ids
-        cut += len(set(made.continued) - {i + 1 for i in made.continued})
-    arrays = {name: np.concatenate([np.zeros(0, int), *each]) for name, each in found.items() if name != "hashes"}
-    arrays |= {"hashes": np.array(found["hashes"], np.uint64)} | {n: np.array(size) for n, size in sizes.items()}
+        made = tokenizer.tokenise(document.text, document.links)
+        for name, numbers in zip(found, made, strict=True):
+            found[name].append(np.array(numbers, types[name]))
+        hashes.append(hash_id(document.id))
+    sizes = {name: np.array([len(each) for each in own], np.int64) for name, own in found.items()}
+    arrays: dict[str, Any] = {name: np.concatenate([np.zeros(0, types[name]), *own]) for name, own in found.items()}
+    arrays["hashes"] = np.array(hashes, np.uint64)
+    for name, counted in (("documents", "tokens"), ("document_sentences", "sentences"), ("document_links", "links")):
+        arrays[name] = np.concatenate([[0], np.cumsum(sizes[counted])])
+    arrays["sentences"] += np.repeat(arrays["documents"][:-1], sizes["sentences"])
+    arrays["continued"] += np.repeat(arrays["document_sentences"][:-1], sizes["continued"])
+    counts = {name: len(array) for name, array in arrays.items()} | {
+        "documents": len(hashes),
+        "empty_documents": int((sizes["tokens"] == 0).sum()),
+        "cut_sentences": int((np.diff(arrays["continued"], prepend=-1) != 1).sum()),
+    }
     with replacing(folder) as part:
         part.mkdir()
         for name, array in arrays.items():
             # Not tofile, which forgets why it failed: a full disk.
-            (part / f"{name}.bin").write_bytes(array.astype(DTYPES.get(name, np.dtype(rules["dtype"]).str)).tobytes())
-        counts = {key: len(arrays[key]) for key in ("tokens", "sentences", "continued", "links")}
-        counts |= {"documents": len(arrays["hashes"]), "empty_documents": empty, "cut_sentences": cut}
-        write_json(part / "tokens.json", rules | counts)
+            (part / f"{name}.bin").write_bytes(array.astype(types[name]).tobytes())
+        write_json(part / "tokens.json", rules | {key: counts[key] for key in COUNTS})
 
 
-def _join(parts: Sequence[Path], folder: Path, vocabulary: Vocabulary) -> None:
-    """Join the shards' arrays, a block at a time."""
-    counts = Counter(
-        dict.fromkeys(("documents", "tokens", "sentences", "continued", "links", "empty_documents", "cut_sentences"), 0)
-    )
-    rules = _rules(vocabulary)
-    # What each array counts, and so what is added to a shard's numbers.
-    counted = {
-        "documents": "tokens",
-        "sentences": "tokens",
-        "continued": "sentences",
-        "document_sentences": "sentences",
-        "document_links": "links",
-    }
+def _join(parts: Sequence[Path], folder: Path, rules: dict[str, Any]) -> None:
+    """Join the shards' arrays, an array and a shard at a time."""
+    made = [read_json(part / "tokens.json") for part in parts]
+    counts = {key: sum(each[key] for each in made) for key in COUNTS}
+    if not counts["tokens"]:
+        raise ValueError(f"no document of {folder.parent} has any text: there is nothing to learn from")
     with replacing(folder) as whole:
         whole.mkdir()
-        with ExitStack() as stack:
-            names = {"tokens": np.dtype(rules["dtype"]).str} | DTYPES
-            files = {name: stack.enter_context((whole / f"{name}.bin").open("wb")) for name in names}
-            for part in parts:
-                for name, dtype in names.items():
+        for name, dtype in ({"tokens": np.dtype(rules["dtype"]).str} | DTYPES).items():
+            before = 0
+            with (whole / f"{name}.bin").open("wb") as file:
+                for number, part in enumerate(parts):
                     array = map_array(part / f"{name}.bin", dtype)
-                    if name.startswith("document") and part != parts[0]:
+                    if number and name.startswith("document"):
                         array = array[1:]  # its 0 is the last number of the shard before
-                    before = np.array(counts[counted[name]] if name in counted else 0, dtype)
-                    for at in range(0, len(array), _BLOCK):
-                        files[name].write((array[at : at + _BLOCK] + before).tobytes())
-                made = read_json(part / "tokens.json")
-                counts.update({key: made[key] for key in counts})
-        if not counts["tokens"]:
-            raise ValueError(f"no document of {folder.parent} has any text: there is nothing to learn from")
+                    file.write((array + np.array(before, dtype)).tobytes())
+                    before += made[number][COUNTED[name]] if name in COUNTED else 0
         write_json(whole / "tokens.json", rules | counts)

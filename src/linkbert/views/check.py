@@ -23,7 +23,7 @@ from linkbert.corpora.store import Store, shard_path
 from linkbert.files import read_json
 from linkbert.graph.links import PARTS, LinkGraph
 from linkbert.instances.sampler import Sampler
-from linkbert.instances.tokens import LONGEST_SENTENCE, TokenStore, hash_id, make_pieces, never_falls
+from linkbert.instances.tokens import LONGEST_SENTENCE, StoreTokenizer, TokenStore, hash_id, never_falls
 from linkbert.instances.vocabulary import UNK
 from linkbert.records import RELATIONS
 
@@ -189,7 +189,7 @@ def _spans(offsets: np.ndarray) -> Iterator[tuple[int, int, slice]]:
 def _check_documents(store: Store, tokens: TokenStore, disambiguation: np.ndarray) -> Iterator[Finding]:
     """Read every document once, and hold the arrays to it."""
     wrong: dict[str, list[str]] = {key: [] for key in ("read", "hash", "link", "count", "place", "tokens", "counters")}
-    pieces = make_pieces(tokens.vocabulary)
+    pieces = StoreTokenizer(tokens.vocabulary)
     every = max(1, len(store) // SAMPLE)
     number = links = sampled = 0
     counted: Counter[str] = Counter()
