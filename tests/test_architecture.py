@@ -49,7 +49,7 @@ OWED = {  # lines above the ceiling that are still to go; a change may only lowe
     "corpora": 667,
     "corpora/readers": 177,
     "graph": 228,
-    "instances": 424,
+    "instances": 253,
     "model": 305,
     "pretraining": 674,
     "tasks": 377,

@@ -16,6 +16,7 @@ import dataclasses
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -69,8 +70,9 @@ def read_mix(
             raise ValueError(f"--mix names two stores {name!r}; give each a name of its own")
         was = (before or {}).get(name, {})
         weight, (path, _, text) = was.get("weight"), store.rpartition(":")
-        if path and isinstance(given := number(text), int | float):  # else the colon is the path's
-            weight, store = float(given), path
+        if path:
+            with suppress(ValueError):  # else the colon is the path's
+                weight, store = float(number(text)), path
         if weight is not None and not 0 < weight < math.inf:
             raise ValueError(f"--mix {word}: a weight is a number above 0, such as 0.8")
         own = {key: Config.parse(key, value) for key, value in was.get("settings", {}).items()}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -18,11 +18,9 @@ from rich.text import Text
 from linkbert.config import Config
 from linkbert.corpora.store import Store
 from linkbert.files import map_array
+from linkbert.instances.mixture import Mixture
+from linkbert.instances.sampler import Sampler, name_instances
 from linkbert.records import RELATIONS, Document
-
-if TYPE_CHECKING:
-    from linkbert.instances.mixture import Mixture
-    from linkbert.instances.sampler import Sampler
 
 RELATION_STYLES = {"contiguous": "bold green", "random": "bold magenta", "linked": "bold cyan"}
 
@@ -116,8 +114,6 @@ def choose_instances(
 
     They are those of a step (from 1), from a number or EPOCH:INDEX (`at`), or else one of each relation first.
     """
-    from linkbert.instances.sampler import name_instances
-
     if step is not None:
         if step < 1 or at is not None:
             raise ValueError("--step takes a step from 1 upwards, and not together with --at")
