@@ -353,9 +353,9 @@ def show(
     instances: Annotated[
         int | None, Option(min=1, metavar="N", help="decoded instances to show  [default: 3 if no DOCUMENT is named]")
     ] = None,
-    at: Annotated[str | None, Option(metavar="NUMBER", help="the first instance: its number, or EPOCH:INDEX")] = None,
+    at: Annotated[int | None, Option(min=0, max=1 << 62, metavar="N", help="the number of the first instance")] = None,
     run: Annotated[Path | None, Option(metavar="RUN", help="take settings and stores from this run")] = None,
-    step: Annotated[int | None, Option(metavar="S", help="start with the instances of a step of RUN")] = None,
+    step: Annotated[int | None, Option(min=1, metavar="S", help="start with the instances of a step of RUN")] = None,
     seed: Annotated[int | None, Option(metavar="N", help="seed of the instances  [default: 0, or RUN's]")] = None,
     preset: Preset = None,
     set_: Set = [],  # noqa: B006 - typer makes a new one
@@ -373,12 +373,9 @@ def show(
     words = [*set_, *([] if seed is None else [f"seed={seed}"])]
     parts, config = stores_and_settings(store, run, preset or ("" if run else "demo"), words)
     sampler = make_sampler(open_parts(parts, config), config)
-    if step is not None and run is None:
-        raise ValueError("--step is a step of a run: add --run RUN")
-    lines, numbers = choose_instances(sampler, config, instances or 3, at=at, step=step)
-    for line in lines:
-        console.print(line)
-    show_instances(console, sampler, numbers)
+    if step is not None and (run is None or at is not None):
+        raise ValueError("--step is a step of a run: add --run RUN, without --at")
+    show_instances(console, sampler, choose_instances(sampler, config, instances or 3, at=at, step=step))
 
 
 def stores_and_settings(
@@ -410,7 +407,8 @@ def stats(
     set_: Set = [],  # noqa: B006
 ) -> None:
     """Count the documents, links by outcome, graphs and relation shares of a store."""
-    from linkbert.views.stats import statistics_lines, store_statistics, write_plots
+    from linkbert.views.plots import write_plots
+    from linkbert.views.stats import statistics_lines, store_statistics
 
     statistics = store_statistics(store, make_config(preset or "tiny", set_))
     written = write_plots(statistics, plots) if plots else []

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from linkbert.files import read_json, write_json
-from linkbert.graph.links import add_graph
+from linkbert.graph.links import Edges, LinkGraph, add_graph, write_graph
 from linkbert.instances.tokens import DTYPES
 from linkbert.views import check as check_module
 from linkbert.views.check import check
@@ -88,6 +88,19 @@ def test_one_wrong_number_breaks_its_promise(tmp_path, small_store, file, place,
     array[place] = change(array[place])
     array.tofile(path / file)
     assert any(promise in each for each in broken(path))
+
+
+def test_a_link_that_was_wrongly_counted_as_lost_is_found(tmp_path, small_store):
+    """The graph lacks an edge, and everything else agrees with that."""
+    path = tmp_path / "s"
+    shutil.copytree(small_store.path, path)
+    graph = LinkGraph.open(path)
+    kept = np.delete(np.arange(len(graph.targets)), graph.offsets[7])
+    source = np.repeat(np.arange(200), np.diff(graph.offsets))[kept]
+    edges = Edges(source, graph.targets[kept], graph.links[kept], graph.sections[kept])
+    lost = {"resolved": graph.meta["resolved"] - 1, "dead": graph.meta["dead"] + 1}
+    write_graph(path, "hyperlink", 200, [edges], graph.meta | lost)
+    assert broken(path) == ["graph hyperlink: every link has one outcome"]
 
 
 @pytest.mark.parametrize(

@@ -1,16 +1,14 @@
-"""Every promise of a store, verified on what is on disk: a store comes in, (promise, kept or not, detail) goes out.
+"""Whether the files of a store are consistent: a store comes in, (promise, kept or not, detail) goes out.
 
-In the order of the road: documents, tokens, graphs, and that pairs can be drawn. It reads everything once (some MB/s),
-block by block, so that only what a document has one of is in memory whole, and repeats what can be repeated: counts,
-in-degrees, and on samples the tokens. That pairs are what they should be is held by the tests of instances/.
+In the order of the road: documents, tokens, graphs, and that pairs can be drawn. Everything is read block by block, so
+that only arrays of one number a document are in memory whole. Counts and in-degrees are counted again; a sample of
+documents is tokenised and its links are followed again. The tests of instances/ hold pairs to what they should be.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
-from functools import partial
-from itertools import chain
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,283 +23,245 @@ from linkbert.graph.links import PARTS, LinkGraph
 from linkbert.instances.sampler import Sampler
 from linkbert.instances.tokens import LONGEST_SENTENCE, StoreTokenizer, TokenStore, hash_id, never_falls
 from linkbert.instances.vocabulary import UNK
-from linkbert.records import RELATIONS
+from linkbert.records import RELATIONS, Document
+from linkbert.views.shape import distinct_edges
 
-SAMPLE = 500  # documents that are tokenised again
-BLOCK = 1 << 22
+SAMPLE = 500  # documents that are tokenised, and whose links are followed, again
+BLOCK = 1 << 22  # numbers of an array looked at together
+DAMAGE = (ValueError, OSError, KeyError, IndexError, TypeError, pa.ArrowException)
 
 Finding = tuple[str, bool, str]
+Documents = dict[int, Document]
 
 
 def check(path: str | Path) -> Iterator[Finding]:
     """Yield every promise, whether the store keeps it, and a number or the first thing that breaks it.
 
-    A store that cannot be read at all is one broken promise. Instances are only drawn from arrays that are sound.
+    A store that cannot be read at all is one broken promise. Pairs are only drawn from arrays that are sound.
     """
     path = Path(path)
-    opened: list[Any] = []
-    yield from _guarded("the store opens", lambda: opened.append(Store.open(path)))
-    if not opened:
+    store = yield from _opened("the store opens", Store.open, path)
+    tokens = None if store is None else (yield from _opened("the tokens open", TokenStore.open, path))
+    if tokens is None:
         return
-    store = opened[0]
-    yield from _guarded("the tokens open", lambda: opened.append(TokenStore.open(path)))
-    if len(opened) < 2:
-        return
-    tokens = opened[1]
-    disambiguation, sound = np.zeros(max(len(store), len(tokens)), bool), True
-    stages = [
-        ("the arrays", _check_arrays(store, tokens)),
-        ("documents", _check_documents(store, tokens, disambiguation)),
-    ]
-    for finding in chain.from_iterable(_surely(*stage) for stage in stages):
-        sound &= finding[1]
-        yield finding
+    lists, sample = np.zeros(max(len(store), len(tokens)), bool), Documents()
+    sound = yield from _looked_at("the arrays", _check_arrays(store, tokens))
+    sound &= yield from _looked_at("documents", _check_documents(store, tokens, lists, sample))
     names = [folder.name for folder in sorted((path / "graphs").glob("*/")) if not folder.name.endswith(PARTS)]
     for name in names:
-        graphs: list[Any] = []
-        yield from _guarded(f"graph {name}: opens", partial(_open_graph, graphs, path, name))
-        good = sound and bool(graphs)
-        for finding in _surely("the arrays", _check_graph(tokens, graphs[0], disambiguation)) if graphs else ():
-            good &= finding[1]
-            yield f"graph {name}: {finding[0]}", finding[1], finding[2]
-        if good:
-            drawing = _surely("pairs", _check_drawing(tokens, graphs[0], Config(graph=name, held_out=0.0)))
-            yield from ((f"graph {name}: {promise}", ok, detail) for promise, ok, detail in drawing)
+        prefix = f"graph {name}: "
+        graph = yield from _opened(f"{prefix}opens", LinkGraph.open, path, name)
+        if graph is not None:
+            good = yield from _looked_at("the arrays", _check_graph(tokens, graph, lists, sample), prefix)
+            if good and sound:
+                yield from _looked_at("pairs", _check_drawing(tokens, graph, name), prefix)
     if not names:
         yield "there is no graph", True, "no linked pairs; `linkbert graph` makes one"
     if sound:
-        yield from _surely("pairs", _check_drawing(tokens, None, Config(held_out=0.0)))
+        yield from _looked_at("pairs", _check_drawing(tokens, None, "hyperlink"))
 
 
-def _open_graph(graphs: list[Any], path: Path, name: str) -> None:
-    graphs.append(LinkGraph.open(path, name))
-
-
-def _guarded(promise: str, action: Callable[[], Any]) -> Iterator[Finding]:
+def _opened(promise: str, action: Callable[..., Any], *arguments: Any) -> Generator[Finding, None, Any]:
+    """Yield whether something opens, and return it, or None."""
     try:
-        action()
-    except (ValueError, OSError, KeyError, TypeError, pa.ArrowException) as error:
+        opened = action(*arguments)
+    except DAMAGE as error:
         yield promise, False, " ".join(str(error).split()) or type(error).__name__
-    else:
-        yield promise, True, ""
+        return None
+    yield promise, True, ""
+    return opened
 
 
-def _surely(what: str, findings: Iterator[Finding]) -> Iterator[Finding]:
-    """Pass findings on; where damage is such that the looking itself fails, that is a finding."""
+def _looked_at(what: str, findings: Iterator[Finding], prefix: str = "") -> Generator[Finding, None, bool]:
+    """Yield findings, and return whether all promises are kept; damage that ends the search is a finding too."""
+    sound = True
     try:
-        yield from findings
-    except (ValueError, OSError, KeyError, IndexError, TypeError, pa.ArrowException) as error:
-        yield f"{what} can be looked at", False, f"{type(error).__name__}: {' '.join(str(error).split())}"
+        for promise, kept, detail in findings:
+            sound &= kept
+            yield prefix + promise, kept, detail
+    except DAMAGE as error:
+        yield f"{prefix}{what} can be looked at", False, f"{type(error).__name__}: {' '.join(str(error).split())}"
+        return False
+    return sound
 
 
-def _finding(promise: str, wrong: Any, detail: str = "") -> Finding:
-    """Make a finding of the things that are wrong: an array of their numbers, a list, or a truth value."""
-    if isinstance(wrong, np.ndarray | list):
-        return promise, len(wrong) == 0, detail if len(wrong) == 0 else f"{len(wrong)} times not, first at {wrong[0]}"
-    return promise, not wrong, detail
+def _finding(promise: str, wrong: np.ndarray | list[str], detail: str = "") -> Finding:
+    """Make a finding of the things that are wrong, such as an array of their numbers."""
+    return promise, not len(wrong), f"{len(wrong)} times not, first at {wrong[0]}" if len(wrong) else detail
 
 
-class _Wrong(dict[str, np.ndarray]):
-    """The numbers that break each promise, int64, gathered block by block."""
+def _where(count: int, wrong: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """Find the numbers below `count` that are wrong, of which `wrong` is asked a block at a time."""
+    blocks = (np.arange(at, min(at + BLOCK, count)) for at in range(0, count, BLOCK))
+    return np.concatenate([np.zeros(0, np.int64), *(block[wrong(block)] for block in blocks)])
 
-    def __missing__(self, promise: str) -> np.ndarray:
-        return np.zeros(0, np.int64)
 
-    def add(self, promise: str, numbers: np.ndarray) -> None:
-        self[promise] = np.append(self[promise], numbers)
+def _rises(offsets: np.ndarray, end: int) -> bool:
+    return bool(len(offsets) and offsets[0] == 0 and offsets[-1] == end and never_falls(offsets))
 
 
 def _check_arrays(store: Store, tokens: TokenStore) -> Iterator[Finding]:
-    """Check the token arrays against each other."""
-    meta, docs = tokens.meta, tokens.documents
-    counts = {
-        "documents": len(docs) - 1,
-        "tokens": len(tokens.tokens),
-        "sentences": len(tokens.sentences),
-        "continued": len(tokens.continued),
-        "links": len(tokens.links),
-    }
-    wrong = [f"{key} ({meta[key]}, found {found})" for key, found in counts.items() if meta[key] != found]
-    wrong += [f"documents of the store ({len(store)})"] if len(store) != counts["documents"] else []
-    wrong += ["hashes"] if len(tokens.hashes) != counts["documents"] else []
+    """Check the token arrays against each other; that they are as long as tokens.json says held when they opened."""
+    docs, starts, continued = tokens.documents, tokens.sentences, tokens.continued
+    wrong = [f"documents of the store ({len(store)})"] if len(store) != len(tokens) else []
     yield _finding("tokens.json counts what the arrays hold", wrong, f"{len(tokens.tokens):,} tokens")
     for name, counted in (("documents", "tokens"), ("document_sentences", "sentences"), ("document_links", "links")):
-        array = getattr(tokens, name)
-        good = len(array) == len(docs) > 0 and array[0] == 0 and array[-1] == counts[counted]
-        yield f"{name}.bin runs from 0 to the number of {counted}", bool(good and never_falls(array)), ""
-    starts = tokens.sentences
-    if len(tokens.document_sentences) != len(docs) or not never_falls(tokens.document_sentences) or wrong:
+        rises = _rises(getattr(tokens, name), len(getattr(tokens, counted)))
+        wrong += [] if rises else [name]
+        yield f"{name}.bin runs from 0 to the number of {counted}", rises, ""
+    if wrong:
         yield "sentences lie in their documents", False, "not looked at: the arrays above do not fit"
         return
-    found = _Wrong()
-    for at in range(0, len(starts), BLOCK):
-        lengths = np.diff(starts[at : at + BLOCK + 1], append=[len(tokens.tokens)] if at + BLOCK >= len(starts) else [])
-        found.add("empty", at + np.flatnonzero(lengths <= 0))
-        found.add("long", at + np.flatnonzero(lengths > LONGEST_SENTENCE))
-    yield _finding("every sentence has a token", found["empty"])
-    yield _finding(f"no sentence has more than {LONGEST_SENTENCE} tokens", found["long"])
-    continued = tokens.continued
+
+    def length(sentence: np.ndarray) -> np.ndarray:
+        after = np.minimum(sentence + 1, len(starts) - 1)
+        return np.where(after > sentence, starts[after], len(tokens.tokens)) - starts[sentence]
+
+    def misplaced(doc: np.ndarray) -> np.ndarray:
+        begin, first, text = docs[doc], tokens.document_sentences[doc], docs[doc + 1] > docs[doc]
+        return (np.searchsorted(starts, begin) != first) | (np.searchsorted(starts, begin + text) != first + text)
+
+    def astray(link: np.ndarray) -> np.ndarray:
+        doc = np.searchsorted(tokens.document_links, link, side="right") - 1
+        return (tokens.links[link] < -1) | (tokens.links[link] >= docs[doc + 1] - docs[doc])
+
+    empty = _where(len(starts), lambda sentence: length(sentence) <= 0)
+    yield _finding("every sentence has a token", empty)
+    long = _where(len(starts), lambda sentence: length(sentence) > LONGEST_SENTENCE)
+    yield _finding(f"no sentence has more than {LONGEST_SENTENCE} tokens", long)
     late = (continued < 1) | (continued >= len(starts)) | (np.diff(continued, prepend=0) <= 0)
     if not late.any():
-        late = starts[continued] - starts[continued - 1] != LONGEST_SENTENCE
+        late = length(continued - 1) != LONGEST_SENTENCE
     yield _finding("a sentence that goes on with another follows one of full length", np.flatnonzero(late))
-    for at in range(0, len(docs) - 1, BLOCK):
-        begins, first = docs[at : at + BLOCK + 1], tokens.document_sentences[at : at + BLOCK + 1]
-        with_text, there = np.diff(begins) > 0, np.diff(first) > 0
-        found.add("first", at + np.flatnonzero(there != with_text))
-        both = np.flatnonzero(there & with_text)
-        found.add("first", at + both[starts[first[both]] != begins[both]])
-    yield _finding(
-        "a document's first sentence starts with its first token", found["first"], f"{len(starts):,} sentences"
-    )
+    first = _where(len(tokens), misplaced)
+    yield _finding("a document's first sentence starts with its first token", first, f"{len(starts):,} sentences")
     size, unknown = len(tokens.vocabulary), tokens.vocabulary.special_ids[UNK]
-    special = np.zeros(max(size, 1 << 16), bool)
-    special[size:] = True
-    special[tokens.vocabulary.reserved] = True
-    special[unknown] = False
-    bad = unknowns = 0
+    counts = np.zeros(size + 1, np.int64)  # the last place is for what is not in the vocabulary
     for at in range(0, len(tokens.tokens), BLOCK):
-        block = np.minimum(tokens.tokens[at : at + BLOCK], len(special) - 1)
-        bad += int(special[block].sum())
-        unknowns += int((block == unknown).sum())
-    share = f"{unknowns / max(1, len(tokens.tokens)):.3%} {UNK}"
-    yield (
-        "every token is in the vocabulary, and none but [UNK] is special",
-        bad == 0,
-        f"{bad} are not" if bad else share,
-    )
-    for start, stop, rows in _spans(tokens.document_links):
-        sizes = np.repeat(np.diff(docs[start : stop + 1]), np.diff(tokens.document_links[start : stop + 1]))
-        found.add("links", rows.start + np.flatnonzero((tokens.links[rows] < -1) | (tokens.links[rows] >= sizes)))
-    yield _finding("links stand at tokens of their documents", found["links"], f"{len(tokens.links):,} links")
+        counts += np.bincount(np.minimum(tokens.tokens[at : at + BLOCK].astype(np.int64), size), minlength=size + 1)
+    bad = int(counts[np.setdiff1d([*tokens.vocabulary.reserved, size], [unknown])].sum())
+    detail = f"{bad} are not" if bad else f"{counts[unknown] / max(1, len(tokens.tokens)):.3%} {UNK}"
+    yield "every token is in the vocabulary, and none but [UNK] is special", not bad, detail
+    links = _where(len(tokens.links), astray)
+    yield _finding("links stand at tokens of their documents", links, f"{len(tokens.links):,} links")
 
 
-def _spans(offsets: np.ndarray) -> Iterator[tuple[int, int, slice]]:
-    """Cut documents into runs of about BLOCK rows or documents: first, after the last, and their rows."""
-    start = 0
-    while start < len(offsets) - 1:
-        stop = int(np.searchsorted(offsets, offsets[start] + BLOCK, side="right")) - 1
-        stop = min(max(stop, start + 1), start + BLOCK)
-        yield start, stop, slice(int(offsets[start]), int(offsets[stop]))
-        start = stop
-
-
-def _check_documents(store: Store, tokens: TokenStore, disambiguation: np.ndarray) -> Iterator[Finding]:
-    """Read every document once, and hold the arrays to it."""
-    wrong: dict[str, list[str]] = {key: [] for key in ("read", "hash", "link", "count", "place", "tokens", "counters")}
-    pieces = StoreTokenizer(tokens.vocabulary)
-    every = max(1, len(store) // SAMPLE)
-    number = links = sampled = 0
-    counted: Counter[str] = Counter()
+def _check_documents(store: Store, tokens: TokenStore, lists: np.ndarray, sample: Documents) -> Iterator[Finding]:
+    """Read every document once, and hold the arrays to it; find those of a `sample`, and which are but `lists`."""
+    pieces, every = StoreTokenizer(tokens.vocabulary), max(1, len(store) // SAMPLE)
+    unread, counters, counted = list[str](), list[str](), Counter[str]()
+    wrong = np.zeros((len(lists), 5), bool)
+    documents = links = 0
     for shard in range(store.shards):
         try:
-            number = int(store.starts[shard])
-            for document in store.documents(shard):
-                if number >= len(tokens) or number >= len(store):
+            for number, document in enumerate(store.documents(shard), int(store.starts[shard])):
+                if number >= min(len(tokens), len(store)):
                     break
-                links += len(document.links)
-                disambiguation[number] = document.disambiguation
-                name = f"document {number} ({document.id!r})"
-                if hash_id(document.id) != tokens.hashes[number]:
-                    wrong["hash"].append(name)
-                size = len(document.text)
-                for link in document.links:
-                    if not (0 <= link.start < link.end <= size or link.start == link.end == -1):
-                        wrong["link"].append(f"{name}, {link}")
-                first, last = int(tokens.document_links[number]), int(tokens.document_links[number + 1])
-                placed = np.array([link.start >= 0 for link in document.links], bool)
-                if last - first != len(document.links):
-                    wrong["count"].append(name)
-                elif np.any((tokens.links[first:last] >= 0) & ~placed):
-                    wrong["place"].append(name)
+                documents, links = number + 1, links + len(document.links)
+                lists[number] = document.disambiguation
                 if number % every == 0:
-                    sampled += 1
-                    made = pieces.tokenise(document.text, document.links)
-                    begin, end = tokens.document_sentences[number : number + 2]
-                    same = (
-                        np.array_equal(made.ids, tokens.ids(number))
-                        and np.array_equal(made.links, tokens.links[first:last])
-                        and np.array_equal(
-                            made.continued,
-                            tokens.continued[
-                                np.searchsorted(tokens.continued, begin) : np.searchsorted(tokens.continued, end)
-                            ]
-                            - begin,
-                        )
-                        and np.array_equal(made.sentences, tokens.sentences[begin:end] - tokens.documents[number])
-                    )
-                    if not same:
-                        wrong["tokens"].append(name)
-                number += 1
-            counters = read_json(shard_path(store.path, "documents", shard, ".json"))
-            counted.update({key: counters[key] for key in ("documents", "redirects", "links")})
-            rows = pq.read_metadata(shard_path(store.path, "documents", shard)).num_rows
-            redirects = pq.read_metadata(shard_path(store.path, "redirects", shard)).num_rows
-            if (counters["documents"], counters["redirects"]) != (rows, redirects):
-                wrong["counters"].append(f"shard {shard}")
-        except (ValueError, OSError, KeyError, IndexError, pa.ArrowException) as error:
-            wrong["read"].append(f"shard {shard}: {' '.join(str(error).split())}")
+                    sample[number] = document
+                wrong[number] = _faults(tokens, number, document, pieces if number in sample else None)
+            kept = read_json(shard_path(store.path, "documents", shard, ".json"))
+            for part in ("documents", "redirects"):
+                counted[part] += kept[part]
+                if kept[part] != pq.read_metadata(shard_path(store.path, part, shard)).num_rows:
+                    counters.append(f"shard {shard}")
+        except DAMAGE as error:
+            unread.append(f"shard {shard}: {' '.join(str(error).split())}")
     dropped = sum(map(len, store.dropped.values()))
     if counted["documents"] - dropped != len(store) or counted["redirects"] != store.manifest["redirects"]:
-        wrong["counters"].append("store.json")
-    yield _finding("every document can be read", wrong["read"], f"{number:,} documents")
-    yield _finding("the counters of shards and store.json are right", wrong["counters"])
-    yield _finding("hashes.bin holds the hashes of the ids", wrong["hash"])
+        counters.append("store.json")
+    hashes, anchors, missing, placed, again = (np.flatnonzero(column) for column in wrong.T)
     ordered = np.sort(tokens.hashes)
+    yield _finding("every document can be read", unread, f"{documents:,} documents")
+    yield _finding("the counters of shards and store.json are right", counters)
+    yield _finding("hashes.bin holds the hashes of the ids", hashes)
     yield _finding("no id stands twice", ordered[1:][ordered[1:] == ordered[:-1]])
-    yield _finding("links have an anchor within the text, or no place", wrong["link"], f"{links:,} links")
-    yield _finding("links.bin has every link of every document", wrong["count"])
-    yield _finding("a link without a place in the text has none in the tokens", wrong["place"])
-    yield _finding("tokenising again gives the same tokens", wrong["tokens"], f"{sampled} documents")
+    yield _finding("links have an anchor within the text, or no place", anchors, f"{links:,} links")
+    yield _finding("links.bin has every link of every document", missing)
+    yield _finding("a link without a place in the text has none in the tokens", placed)
+    yield _finding("tokenising again gives the same tokens", again, f"{len(sample)} documents")
 
 
-def _check_graph(tokens: TokenStore, graph: LinkGraph, disambiguation: np.ndarray) -> Iterator[Finding]:
-    """Check a graph's arrays, and follow the links of some documents again."""
-    offsets, targets, meta = np.asarray(graph.offsets), np.asarray(graph.targets), graph.meta
-    size = len(tokens)
-    rising = len(offsets) == size + 1 and offsets[0] == 0 and offsets[-1] == len(targets) and never_falls(offsets)
-    yield "offsets.bin runs from 0 to the number of edges", bool(rising), f"{len(targets):,} edges"
-    if not rising:
+def _faults(tokens: TokenStore, number: int, document: Document, pieces: Any) -> tuple[bool, ...]:
+    """Say which of the last promises of `_check_documents` a document breaks; with `pieces` it is tokenised again."""
+    first, last = tokens.document_links[number : number + 2].tolist()
+    size, links, places, again = len(document.text), document.links, tokens.links[first:last], False
+    if pieces is not None:
+        start, stop = tokens.document_sentences[number : number + 2]
+        continued = tokens.continued[slice(*np.searchsorted(tokens.continued, (start, stop)))] - start
+        stored = tokens.ids(number), tokens.sentences[start:stop] - tokens.documents[number], places, continued
+        again = not all(map(np.array_equal, pieces.tokenise(document.text, links), stored))
+    return (
+        hash_id(document.id) != tokens.hashes[number],
+        any(not 0 <= link.start < link.end <= size and not link.start == link.end == -1 for link in links),
+        last - first != len(links),
+        any(place >= 0 > link.start for place, link in zip(places.tolist(), links, strict=False)),
+        again,
+    )
+
+
+def _check_graph(tokens: TokenStore, graph: LinkGraph, lists: np.ndarray, sample: Documents) -> Iterator[Finding]:
+    """Check a graph's arrays against the tokens and, where it is of hyperlinks, its links against the documents."""
+    offsets, targets, links, meta = graph.offsets, graph.targets, graph.links, graph.meta
+    rises, count = len(offsets) == len(tokens) + 1 and _rises(offsets, len(targets)), len(targets)
+    yield "offsets.bin runs from 0 to the number of edges", rises, f"{count:,} edges"
+    if rises:
+        yield "every target is a document", graph.leads_to_documents, ""
+    if not (rises and graph.leads_to_documents):
         return
-    found = _Wrong()
-    for at in range(0, len(targets), BLOCK):
-        block = targets[at : at + BLOCK]
-        found.add("outside", at + np.flatnonzero((block < 0) | (block >= size)))
-    yield _finding("every target is a document", found["outside"])
-    if len(found["outside"]):
-        return
-    degrees = np.zeros(size, np.int32)
-    for first, last, rows in _spans(offsets):
-        source = np.repeat(np.arange(first, last), np.diff(offsets[first : last + 1]))
-        target, links = targets[rows], np.asarray(graph.links[rows])
-        found.add("self", rows.start + np.flatnonzero(target == source))
-        lowest, highest = tokens.document_links[source], tokens.document_links[source + 1]
-        found.add("links", rows.start + np.flatnonzero((links >= 0) & ((links < lowest) | (links >= highest))))
-        falling = (np.diff(source) == 0) & (np.diff(links) <= 0) & (links[1:] >= 0)
-        found.add("order", rows.start + np.flatnonzero(falling))
-        sections = tokens.find_sentences(target, np.asarray(graph.sections[rows]))
-        sentences = tokens.document_sentences[target + 1] - tokens.document_sentences[target]
-        found.add("sections", rows.start + np.flatnonzero((sections < -1) | (sections >= np.maximum(sentences, 1))))
-        found.add("lists", rows.start + np.flatnonzero(disambiguation[target]))
-        keys = np.sort(source * size + target)
-        np.add.at(degrees, keys[np.diff(keys, prepend=-1) > 0] % size, 1)
-    yield _finding("no document links to itself", found["self"])
-    yield _finding("every edge's link is one of its document", found["links"])
-    yield _finding("a document's edges are in the order of its links", found["order"])
-    yield _finding("sections start at a sentence of the target", found["sections"])
+
+    def source(edge: np.ndarray) -> np.ndarray:
+        return np.searchsorted(offsets, edge, side="right") - 1
+
+    def foreign(edge: np.ndarray) -> np.ndarray:
+        doc = np.searchsorted(tokens.document_links, links[edge], side="right") - 1
+        return (links[edge] >= 0) & (doc != source(edge))
+
+    def unordered(edge: np.ndarray) -> np.ndarray:
+        before = edge - (edge > offsets[source(edge)])  # the first of a document is its own
+        return (before < edge) & (links[edge] >= 0) & (links[edge] <= links[before])
+
+    def beyond(edge: np.ndarray) -> np.ndarray:
+        sections = tokens.find_sentences(targets[edge], graph.sections[edge])
+        sizes = tokens.document_sentences[targets[edge] + 1] - tokens.document_sentences[targets[edge]]
+        return (sections < -1) | (sections >= np.maximum(sizes, 1))
+
+    yield _finding("no document links to itself", _where(count, lambda edge: targets[edge] == source(edge)))
+    yield _finding("every edge's link is one of its document", _where(count, foreign))
+    yield _finding("a document's edges are in the order of its links", _where(count, unordered))
+    yield _finding("sections start at a sentence of the target", _where(count, beyond))
+    degrees = np.zeros(len(tokens), np.int32)
+    for _, _, _, target in distinct_edges(graph):
+        np.add.at(degrees, target, 1)
     yield _finding("in_degree.bin counts distinct source documents", np.flatnonzero(degrees != graph.in_degree))
     if meta["method"] != "hyperlink":
         return
-    yield _finding("no edge leads to a disambiguation page", found["lists"])
-    sums = meta["found"] == meta["resolved"] + meta["dead"] and meta["resolved"] == sum(
-        meta[key] for key in ("edges", "self", "disambiguation")
-    )
-    yield "every link has one outcome", sums and meta["found"] == len(tokens.links), f"{meta['found']:,} links"
+    yield _finding("no edge leads to a disambiguation page", _where(count, lambda edge: lists[targets[edge]]))
+    outcomes = meta["edges"] + meta["self"] + meta["disambiguation"]
+    whole = len(tokens.links) == meta["found"] == meta["resolved"] + meta["dead"] and meta["resolved"] == outcomes
+    lost = _lost_links(tokens, graph, lists, sample)
+    detail = f"link {lost[0]} does not lead to the document that it names" if lost else f"{meta['found']:,} links"
+    yield "every link has one outcome", whole and not lost, detail
 
 
-def _check_drawing(tokens: TokenStore, graph: LinkGraph | None, config: Config) -> Iterator[Finding]:
+def _lost_links(tokens: TokenStore, graph: LinkGraph, lists: np.ndarray, sample: Documents) -> list[int]:
+    """List the links of sampled documents whose target is the id of a document here, and that do not lead there."""
+    lost, order = [], np.argsort(tokens.hashes)
+    for number, document in sample.items():
+        edges = slice(*graph.offsets[number : number + 2])
+        leads = dict(zip(graph.links[edges].tolist(), graph.targets[edges].tolist(), strict=True))
+        names = np.array([hash_id(link.target) for link in document.links], np.uint64)
+        named = order[np.searchsorted(tokens.hashes, names, sorter=order) % len(order)]
+        meant = (tokens.hashes[named] == names) & (named != number) & ~lists[named]
+        first = int(tokens.document_links[number])
+        lost += [first + i for i in np.flatnonzero(meant).tolist() if leads.get(first + i) != named[i]]
+    return lost
+
+
+def _check_drawing(tokens: TokenStore, graph: LinkGraph | None, name: str) -> Iterator[Finding]:
     """Draw pairs, and give the realised shares of relations."""
-    policy = Sampler(tokens, graph, config).policy()
-    shares = zip(RELATIONS, policy["realised"], strict=True)
-    detail = ", ".join(f"{name} {share:.1%}" for name, share in shares)
-    yield "pairs can be drawn", True, f"{policy['anchors']:,} places for segment A: {detail}"
+    policy = Sampler(tokens, graph, Config(graph=name, held_out=0.0)).policy()
+    shares = ", ".join(f"{relation} {s:.1%}" for relation, s in zip(RELATIONS, policy["realised"], strict=True))
+    yield "pairs can be drawn", True, f"{policy['anchors']:,} places for segment A: {shares}"

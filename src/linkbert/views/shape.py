@@ -1,8 +1,7 @@
 """The shape of a graph in numbers: a LinkGraph comes in, counts and curves for `linkbert stats` and its plots go out.
 
-Two edges of a document to the same target count once throughout, as they do in the in-degree and for the sampler.
-Edges are gone through in blocks, so only arrays of one number a document are held (and once the graph itself, for its
-largest component).
+Two edges of a document to the same target count once, as they do in the in-degree and for the sampler. Edges are read
+block by block; only the largest component and mutual links take the whole graph into memory.
 """
 
 from __future__ import annotations
@@ -23,25 +22,33 @@ POINTS = 101  # of a curve
 def describe_graph(graph: LinkGraph, weights: np.ndarray | None = None) -> dict[str, Any]:
     """Measure a graph; `weights` (N,) says how often each document is a source (its anchors; else each as often).
 
-    `in_degree` and `out_degree` are histograms, [[1, documents], [2, ...], [4, ...]]: the count of documents with a
-    degree of at least that number and less than the next; those of degree 0 are under `without_in` and `without_out`.
-    `reciprocity` is the share of edges whose opposite is there too (`reciprocity_of` edges looked up).
-    `largest_component` is a share of the documents, directions apart. `coverage` has for each alpha what the draw of
-    linked documents in proportion to in-degree^-alpha (section 4.2 of the paper) does: `curve`, 101 points of the
-    share of draws that lead to the 0, 1, ... 100 % most drawn documents; `half`, the share of documents that get half
-    of the draws.
+    `in_degree` and `out_degree` are histograms, [[1, documents], [2, ...], [4, ...]]: documents with a degree of at
+    least that number and less than the next; those of degree 0 are under `without_in` and `without_out`. `reciprocity`
+    is the share of edges whose opposite is there too (of `reciprocity_of` that were looked up), `largest_component` a
+    share of the documents, directions apart. `coverage` has for each alpha what the draw in proportion to
+    in-degree^-alpha (section 4.2 of the paper) does: `curve`, 101 points of the share of draws that lead to the 0, 1,
+    ... 100 % most drawn documents; `half`, the share of documents that get half of the draws.
     """
+    from scipy.sparse import csr_array
+    from scipy.sparse.csgraph import connected_components
+
     documents = len(graph.in_degree)
     out_degree = np.zeros(documents, np.int64)
     weights = np.ones(documents) if weights is None else weights.astype(np.float64)
     draws = {alpha: np.zeros(documents) for alpha in ALPHAS}
-    for start, stop, source, target in _blocks(graph):
+    for start, stop, source, target in distinct_edges(graph):
         out_degree[start:stop] = np.bincount(source - start, minlength=stop - start)
         for alpha, drawn in draws.items():
             chance = np.maximum(graph.in_degree[target], 1.0) ** -alpha
             total = np.bincount(source - start, chance, stop - start)
             drawn += np.bincount(target, weights[source] * chance / total[source - start], documents)
-    found, looked_up = _opposites(graph)
+    matrix = csr_array((np.ones(len(graph.targets), bool), graph.targets, graph.offsets), (documents, documents))
+    edges = np.arange(len(graph.targets))
+    if len(edges) > LOOKED_UP:
+        edges = np.sort(np.random.default_rng(0).choice(len(edges), LOOKED_UP, replace=False))
+    source = np.searchsorted(graph.offsets, edges, side="right") - 1
+    source, target = _distinct(source, graph.targets[edges], documents)
+    components = connected_components(matrix, connection="weak")[1]
     return {
         "documents": documents,
         "distinct_edges": int(out_degree.sum()),
@@ -49,58 +56,27 @@ def describe_graph(graph: LinkGraph, weights: np.ndarray | None = None) -> dict[
         "without_out": int((out_degree == 0).sum()),
         "in_degree": _histogram(graph.in_degree),
         "out_degree": _histogram(out_degree),
-        "reciprocity": found / max(looked_up, 1),
-        "reciprocity_of": looked_up,
-        "largest_component": _largest_component(graph),
+        "reciprocity": int(matrix[target, source].sum()) / max(len(source), 1),
+        "reciprocity_of": len(source),
+        "largest_component": float(np.bincount(components).max() / documents),
         "coverage": {f"{alpha:g}": _coverage(drawn) for alpha, drawn in draws.items()},
     }
 
 
-def _blocks(graph: LinkGraph) -> Iterator[tuple[int, int, np.ndarray, np.ndarray]]:
+def distinct_edges(graph: LinkGraph) -> Iterator[tuple[int, int, np.ndarray, np.ndarray]]:
     """Yield (first document, past the last, sources, targets) of distinct edges, block by block."""
     documents, start = len(graph.in_degree), 0
     while start < documents:
         stop = int(np.searchsorted(graph.offsets, graph.offsets[start] + BLOCK, side="right")) - 1
         stop = min(max(stop, start + 1), documents)
         source = np.repeat(np.arange(start, stop), np.diff(graph.offsets[start : stop + 1]))
-        pairs = np.sort(source * documents + graph.targets[graph.offsets[start] : graph.offsets[stop]])
-        pairs = pairs[np.diff(pairs, prepend=-1) > 0]
-        yield start, stop, pairs // documents, pairs % documents
+        yield start, stop, *_distinct(source, graph.targets[graph.offsets[start] : graph.offsets[stop]], documents)
         start = stop
 
 
-def _opposites(graph: LinkGraph) -> tuple[int, int]:
-    """Count the edges that have an opposite, among all or LOOKED_UP of them drawn: (found, looked up)."""
-    edges = np.arange(len(graph.targets))
-    if len(edges) > LOOKED_UP:
-        edges = np.sort(np.random.default_rng(0).choice(len(edges), LOOKED_UP, replace=False))
-    source = np.searchsorted(graph.offsets, edges, side="right") - 1
-    target = np.asarray(graph.targets[edges], np.int64)
-    pairs = np.sort(source * len(graph.in_degree) + target)
-    pairs = pairs[np.diff(pairs, prepend=-1) > 0]
-    source, target = np.divmod(pairs, max(len(graph.in_degree), 1))
-    found, start = 0, 0
-    sizes = graph.offsets[target + 1] - graph.offsets[target]
-    ends = np.cumsum(sizes)
-    while start < len(pairs):  # as many as have about BLOCK edges to compare with
-        stop = max(start + 1, int(np.searchsorted(ends, (ends[start - 1] if start else 0) + BLOCK, side="right")))
-        of = np.repeat(np.arange(start, stop), sizes[start:stop])
-        first = graph.offsets[target[start:stop]] - np.concatenate([[0], np.cumsum(sizes[start : stop - 1])])
-        at = np.arange(len(of)) + np.repeat(first, sizes[start:stop])
-        hits = of[graph.targets[at] == source[of]]
-        found += int(np.count_nonzero(np.diff(hits, prepend=-1)))
-        start = stop
-    return found, len(pairs)
-
-
-def _largest_component(graph: LinkGraph) -> float:
-    from scipy.sparse import csr_array
-    from scipy.sparse.csgraph import connected_components
-
-    documents = len(graph.in_degree)
-    matrix = csr_array((np.ones(len(graph.targets), np.int8), graph.targets, graph.offsets), (documents, documents))
-    labels = connected_components(matrix, directed=True, connection="weak")[1]
-    return float(np.bincount(labels).max() / documents)
+def _distinct(source: np.ndarray, target: np.ndarray, documents: int) -> tuple[np.ndarray, np.ndarray]:
+    pairs = np.sort(source * documents + target)  # sorted by hand, as np.unique hashes, which is slower
+    return np.divmod(pairs[np.diff(pairs, prepend=-1) > 0], max(documents, 1))
 
 
 def _histogram(degrees: np.ndarray) -> list[list[int]]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,10 +18,15 @@ from linkbert.config import Config
 from linkbert.corpora.store import Store
 from linkbert.files import map_array
 from linkbert.instances.mixture import Mixture
-from linkbert.instances.sampler import Sampler, name_instances
+from linkbert.instances.sampler import Sampler
 from linkbert.records import RELATIONS, Document
 
-RELATION_STYLES = {"contiguous": "bold green", "random": "bold magenta", "linked": "bold cyan"}
+RELATION_STYLES = dict(zip(RELATIONS, ("bold green", "bold magenta", "bold cyan"), strict=True))
+LEGEND = (
+    "\nto be guessed: [bold yellow]\\[MASK][/] (the word), [bold red]another word[/] (the word), [underline]word[/] "
+    "kept as it is; and the relation of the two segments"
+)
+LISTED = 20  # links of the whole document that are listed
 
 
 def show_document(console: Console, store: Store, name: str) -> None:
@@ -31,28 +35,23 @@ def show_document(console: Console, store: Store, name: str) -> None:
     if number is None:
         raise ValueError(f"{store.path} has no document {name!r}; ids are exact (for Wikipedia, titles)")
     document = store.document(number)
-    id_, title, text = map(printable, (document.id, document.title, document.text))
-    document = replace(document, id=id_, title=title, text=text)
-    console.print(Text(document.title, style="bold"), Text(f"({document.id}, document {number:,})", style="dim"))
+    targets = link_targets(store, number)
+    named = printable(f"({document.id}, document {number:,})")
+    console.print(Text(printable(document.title), "bold"), Text(named, "dim"))
     if document.disambiguation:
-        console.print(Text("a disambiguation page: links to it are dropped", style="dim"))
-    targets = link_targets(store, number, document)
-    console.print(marked_text(document, targets))
-    unanchored = [pair for pair in zip(document.links, targets, strict=True) if pair[0].start < 0]
-    placed = len(document.links) - len(unanchored)
-    console.print()
-    if (store.path / "graphs" / "hyperlink" / "graph.json").is_file():
-        known = sum(target is not None for target in targets)
-        console.print(f"{placed:,} links in the text, {known:,} of all to documents here")
-    else:
-        console.print(f"{placed:,} links in the text; no hyperlink graph, so their targets are not known")
+        console.print("a disambiguation page: links to it are dropped", style="dim")
+    console.print(marked_text(document, targets or {}))
+    unanchored = [i for i, link in enumerate(document.links) if link.start < 0]
+    known = "; no hyperlink graph, so their targets are not known"
+    known = known if targets is None else f", {len(targets):,} of all to documents here"
+    console.print(f"\n{len(document.links) - len(unanchored):,} links in the text{known}")
     if unanchored:
         console.print(f"{len(unanchored):,} links of the whole document:")
-        for link, target in unanchored[:20]:
-            leads = "" if target is None else f" -> {target}"
-            console.print(Text(printable(f"  {link.target}") + leads, style="" if leads else "dim"))
-        if len(unanchored) > 20:
-            console.print(f"  and {len(unanchored) - 20:,} more")
+    for i in unanchored[:LISTED]:
+        leads = f" -> {targets[i]}" if targets and i in targets else ""
+        console.print(printable(f"  {document.links[i].target}{leads}"), style="" if leads else "dim")
+    if len(unanchored) > LISTED:
+        console.print(f"  and {len(unanchored) - LISTED:,} more")
 
 
 def printable(text: str) -> str:
@@ -60,39 +59,31 @@ def printable(text: str) -> str:
     return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", "\ufffd", text)
 
 
-def link_targets(store: Store, number: int, document: Document) -> list[str | None]:
-    """Return the id of the document that each link leads to; None for a lost link, and for all without a graph."""
+def link_targets(store: Store, number: int) -> dict[int, str] | None:
+    """Return the ids of the documents that a document's links lead to, by link; None without a hyperlink graph."""
     from linkbert.graph.links import LinkGraph
 
-    found: list[str | None] = [None] * len(document.links)
     if not (store.path / "graphs" / "hyperlink" / "graph.json").is_file():
-        return found
+        return None
     graph = LinkGraph.open(store.path, "hyperlink")
     first = int(map_array(store.path / "tokens" / "document_links.bin", np.int64)[number])
-    edges = slice(int(graph.offsets[number]), int(graph.offsets[number + 1]))
-    for link, target in zip(graph.links[edges].tolist(), graph.targets[edges].tolist(), strict=True):
-        found[link - first] = printable(store.document(target).id)
-    return found
+    edges = slice(*graph.offsets[number : number + 2])
+    pairs = zip(graph.links[edges].tolist(), graph.targets[edges].tolist(), strict=True)
+    return {link - first: store.document(target).id for link, target in pairs}
 
 
-def marked_text(document: Document, targets: list[str | None]) -> Text:
+def marked_text(document: Document, targets: dict[int, str]) -> Text:
     """Mark the links of a text: '[anchor → target]', dim where the target is not in the store."""
     text, end = Text(), 0
-    placed = sorted((link.start, link.end, i) for i, link in enumerate(document.links) if link.start >= 0)
-    for start, stop, i in placed:
-        if start < end:
+    for start, stop, i in sorted((link.start, link.end, i) for i, link in enumerate(document.links)):
+        if start < end:  # in another link, or in no place
             continue
-        text.append(document.text[end:start])
-        anchor, target = document.text[start:stop], targets[i]
-        if target is None:
-            text.append(f"[{anchor}]", style="dim underline")
-        else:
-            text.append(
-                f"[{anchor}" + ("]" if target.lower() == anchor.lower() else f" → {target}]"), style="cyan underline"
-            )
+        anchor, target = document.text[start:stop], targets.get(i)
+        leads = f" → {target}" if target and target.lower() != anchor.lower() else ""
+        text.append(printable(document.text[end:start]))
+        text.append(printable(f"[{anchor}{leads}]"), "dim underline" if target is None else "cyan underline")
         end = stop
-    text.append(document.text[end:])
-    return text
+    return text.append(printable(document.text[end:]))
 
 
 def show_scores(console: Console, scores: Any, *, before: Any = None, vocabulary: tuple[str, ...] = ()) -> None:
@@ -108,53 +99,22 @@ def show_scores(console: Console, scores: Any, *, before: Any = None, vocabulary
 
 
 def choose_instances(
-    sampler: Sampler | Mixture, config: Config, count: int, *, at: str | None = None, step: int | None = None
-) -> tuple[list[str], Sequence[int]]:
-    """Choose instances to show: their numbers, and lines that name them.
-
-    They are those of a step (from 1), from a number or EPOCH:INDEX (`at`), or else one of each relation first.
-    """
-    if step is not None:
-        if step < 1 or at is not None:
-            raise ValueError("--step takes a step from 1 upwards, and not together with --at")
-        if config.budget == "none" and step > config.max_steps:
-            raise ValueError(f"--step {step}: the run has {config.max_steps} steps")
-        start = (step - 1) * config.batch_size
-        named = name_instances(sampler, start, start + config.batch_size)
-        return [_name(step, each) for each in named], range(start, start + min(count, config.batch_size))
-    if at is not None:
-        return [], range(_instance(at, sampler), _instance(at, sampler) + count)
-    return [], one_of_each(sampler, count)
+    sampler: Sampler | Mixture, config: Config, count: int, *, at: int | None = None, step: int | None = None
+) -> Sequence[int]:
+    """Choose the numbers of instances: of a step (from 1), from a number on (`at`), or one of each relation first."""
+    if step is None:
+        return one_of_each(sampler, count) if at is None else range(at, at + count)
+    if config.budget == "none" and step > config.max_steps:
+        raise ValueError(f"--step {step}: the run has {config.max_steps} steps")
+    start = (step - 1) * config.batch_size
+    return range(start, start + min(count, config.batch_size))
 
 
 def one_of_each(sampler: Sampler | Mixture, count: int) -> list[int]:
     """Choose so many instances: first one of each relation that the first few hundred have."""
     _, relations, _ = sampler.draw(np.arange(600))
     chosen = [int(np.argmax(relations == i)) for i in range(3) if (relations == i).any()]
-    chosen += [number for number in range(count + 3) if number not in chosen]
-    return chosen[:count]
-
-
-def _name(step: int, named: dict[str, Any]) -> str:
-    """Name the instances of a store that a step has."""
-    (epoch, index), (last_epoch, last) = named["from"], named["to"]
-    to = f"epoch {last_epoch}, index {last:,}" if last_epoch != epoch else f"{last:,}"
-    numbers = f"instances {named['first']:,} to {named['last']:,} of {named['store']}"
-    return f"step {step:,}: {numbers} (epoch {epoch}, index {index:,} to {to})"
-
-
-def _instance(text: str, sampler: Any) -> int:
-    """Read an instance: its number, or EPOCH:INDEX of a single store."""
-    found = re.fullmatch(r"(?:(\d+):)?(\d+)", text)
-    if not found or (found[1] and not hasattr(sampler, "plan")):
-        raise ValueError(f"--at {text} is no instance: it is a number, or EPOCH:INDEX if there is one store")
-    epoch, index = int(found[1] or 0), int(found[2])
-    if found[1] and index >= len(sampler):
-        raise ValueError(f"--at {text}: an epoch of {sampler.store.path} has {len(sampler):,} instances")
-    number = epoch * len(sampler) + index if found[1] else index
-    if number >= 2**62:
-        raise ValueError(f"--at {text} is too large")
-    return number
+    return list(dict.fromkeys([*chosen, *range(count)]))[:count]
 
 
 def show_instances(console: Console, sampler: Sampler | Mixture, numbers: Iterable[int]) -> None:
@@ -169,39 +129,28 @@ def show_instances(console: Console, sampler: Sampler | Mixture, numbers: Iterab
         doc_a, start, stop, doc_b, _, _ = made.pairs[0].tolist()
         store, relation = Store.open(owner.store.path), RELATIONS[made.relations[0]]
         a, b = ("nowhere" if doc < 0 else printable(store.document(doc).title) for doc in (doc_a, doc_b))
-        meanings = {"contiguous": f"B follows A, in {a!r}", "random": f"B is from {b!r}, A from {a!r}",
-                    "linked": f"A's document {a!r} links to B's, {b!r}"}  # fmt: skip
-        console.print(
-            Text(f"\n{relation}", RELATION_STYLES[relation])
-            .append(f"   {meanings[relation]}", "default not bold")
-            .append(f"   instance {own:,} (epoch {own // len(owner)}, index {own % len(owner):,})", "dim not bold")
-        )
-        line = Text("[CLS] ", style="dim")
-        for segment in (shown[1 : 1 + stop - start], shown[2 + stop - start : -1]):
-            line.append_text(_segment_text(segment)).append(" [SEP] ", style="dim")
-        console.print(line)
-    console.print(
-        Text("\nto be guessed: ", style="dim").append("[MASK]", "bold yellow").append(" (the word), ", "dim")
-        .append("another word", "bold red").append(" (the word), ", "dim").append("word", "underline")
-        .append(" kept as it is; and the relation of the two segments", "dim")
-    )  # fmt: skip
+        meaning = {"contiguous": f"B follows A, in {a!r}", "random": f"B is from {b!r}, A from {a!r}",
+                   "linked": f"A's document {a!r} links to B's, {b!r}"}[relation]  # fmt: skip
+        place = f"   instance {own:,} of {store.path} (epoch {own // len(owner)}, index {own % len(owner):,})"
+        console.print(Text.assemble((f"\n{relation}", RELATION_STYLES[relation]), f"   {meaning}", (place, "dim")))
+        first, second = (_segment_text(each) for each in (shown[1 : 1 + stop - start], shown[2 + stop - start : -1]))
+        end = (" [SEP] ", "dim")
+        console.print(Text.assemble(("[CLS] ", "dim"), *first, end, *second, end))
+    console.print(Text.from_markup(LEGEND, style="dim"))
 
 
-def _segment_text(tokens: list[tuple[str, str | None]]) -> Text:
+def _segment_text(tokens: list[tuple[str, str | None]]) -> list[tuple[str, str]]:
     """Write a segment with its masks: [('the', None), ('cat', '[MASK]')] -> 'the [MASK](cat)'; pieces are joined."""
-    text = Text()
+    parts: list[tuple[str, str]] = []
     for token, seen in tokens:
-        joined = token.startswith("##")
-        text.append("" if joined or not text else " ")
         word = token.removeprefix("##")
-        if seen is None:
-            text.append(word)
-        elif seen == token:
-            text.append(word, style="underline")
+        parts.append((" " if parts and not token.startswith("##") else "", ""))
+        if seen is None or seen == token:
+            parts.append((word, "" if seen is None else "underline"))
         else:
-            text.append(seen.removeprefix("##"), style="bold yellow" if seen == "[MASK]" else "bold red")
-            text.append(f"({word})", style="dim")
-    return text
+            style = "bold yellow" if seen == "[MASK]" else "bold red"
+            parts += [(seen.removeprefix("##"), style), (f"({word})", "dim")]
+    return parts
 
 
 def show_result(console: Console, result: Any) -> None:
