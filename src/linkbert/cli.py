@@ -353,7 +353,7 @@ def show(
     instances: Annotated[
         int | None, Option(min=1, metavar="N", help="decoded instances to show  [default: 3 if no DOCUMENT is named]")
     ] = None,
-    at: Annotated[int | None, Option(min=0, max=1 << 62, metavar="N", help="the number of the first instance")] = None,
+    at: Annotated[int | None, Option(min=0, max=10**15, metavar="N", help="the number of the first instance")] = None,
     run: Annotated[Path | None, Option(metavar="RUN", help="take settings and stores from this run")] = None,
     step: Annotated[int | None, Option(min=1, metavar="S", help="start with the instances of a step of RUN")] = None,
     seed: Annotated[int | None, Option(metavar="N", help="seed of the instances  [default: 0, or RUN's]")] = None,
