@@ -302,18 +302,16 @@ def graph(
     """Add a graph to a store: other links that a run can follow."""
     from linkbert.corpora.store import Store
     from linkbert.files import locked
-    from linkbert.graph.links import add_graph, graph_folder, is_whole
+    from linkbert.graph.links import add_graph, graph_folder
     from linkbert.progress import report_stages
     from linkbert.workers import make_executor
 
     opened, name = Store.open(store), name or method.rpartition(":")[2]
-    words, whole = read_graph_options(method, options or []), is_whole(store, name)
+    words = read_graph_options(method, options or [])
     count = workers or os.cpu_count() or 1
     with locked(store), report_stages() as progress, make_executor(count, dask) as executor:
         meta = add_graph(opened, name, method, words, executor=executor, progress=progress)
     there = graph_folder(store, name)
-    if whole:
-        print(f"{there} is made already")
     recall = f", {meta['recall']:.1%} of the exact ones" if "recall" in meta else ""
     print(f"{there}: {meta['edges']:,} edges among {meta['documents']:,} documents{recall}")
 

@@ -149,6 +149,8 @@ def make_executor(workers: int = 1, dask: str | None = None) -> Executor:
 class _ThisProcess(Executor):
     """Runs a call where it is submitted."""
 
+    workers = 1
+
     def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         future: Future[Any] = Future()
         try:

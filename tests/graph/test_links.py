@@ -133,14 +133,3 @@ def test_a_graph_is_read_as_edges_out_and_in_as_matrix_and_as_table(store):
         "source": [0, 3, 3], "target": [2, 1, 0], "link": [1, 7, -1], "section": [-1, 0, 2]}  # fmt: skip
     add_graph(store, "double", f"{ME}:ring", {"twice": True})
     assert (LinkGraph.open(store.path, "double").to_scipy().toarray() == 2 * np.roll(np.eye(5), 1, axis=1)).all()
-
-
-def test_the_share_of_edges_with_a_place_counts_links_that_stand_in_the_text(store):
-    add_graph(store, "mine", f"{ME}:backwards")  # links 1, 7 and none
-    graph = LinkGraph.open(store.path, "mine")
-    tokens = np.full(8, -1, np.int32)
-    assert graph.share_with_place(tokens) == 0
-    tokens[1] = 0
-    assert graph.share_with_place(tokens) == pytest.approx(1 / 3)
-    tokens[7] = 9
-    assert graph.share_with_place(tokens) == pytest.approx(2 / 3)

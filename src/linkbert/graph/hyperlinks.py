@@ -12,7 +12,9 @@ All of it is SQL in DuckDB, which keeps on disk, in the store's folder, what doe
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Executor
 from contextlib import contextmanager
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -85,9 +87,10 @@ FROM edges e LEFT JOIN sections s ON e.target = s.target AND e.fragment = s.frag
 ORDER BY source, place"""
 
 
-def build(store: Store, *, memory: int = 4_000_000_000, counts: dict[str, Any]) -> Iterator[Edges]:
+def build(store: Store, *, memory: int = 4_000_000_000, executor: Executor, counts: dict[str, Any]) -> Iterator[Edges]:
     """Resolve a store's links; `memory`, in bytes, bounds the join. The same store gives the same edges."""
-    with resolving(store, memory) as (database, first):
+    threads = getattr(executor, "workers", None)  # of a cluster none is here: as many as there are cores
+    with resolving(store, memory, threads=threads) as (database, first):
         database.execute(_EDGES)
         outcomes = database.sql(_COUNTS).to_arrow_table().to_pylist()[0]
         counts |= {"found": int(first[-1]), "dead": int(first[-1]) - outcomes["resolved"]} | outcomes
@@ -96,9 +99,12 @@ def build(store: Store, *, memory: int = 4_000_000_000, counts: dict[str, Any]) 
 
 
 @contextmanager
-def resolving(store: Store, memory: int, folder: Path | None = None) -> Iterator[tuple[Any, np.ndarray]]:
+def resolving(
+    store: Store, memory: int, folder: Path | None = None, threads: int | None = None
+) -> Iterator[tuple[Any, np.ndarray]]:
     """Open a DuckDB with the table `resolved`, and give the number of each document's first link: int64 (N + 1,)."""
     with querying(store.path, f"{memory}B", folder) as database:
+        database.execute(f"SET threads = {threads}" if threads else "RESET threads")
         _create(database, "runs", _runs(store), RUNS)
         database.execute(f"{_NUMBERED};{_ALIASES}")
         for _ in range(ROUNDS):
@@ -113,11 +119,9 @@ def resolving(store: Store, memory: int, folder: Path | None = None) -> Iterator
 def _runs(store: Store) -> Iterator[tuple[int, int, int, int]]:
     """Yield (shard, first row, row after the last, what to add to a row) of rows without a dropped one between."""
     for shard in range(store.shards):
-        start, first = int(store.starts[shard]), 0
-        for before, row in enumerate(store.dropped.get(shard, ())):
-            yield shard, first, int(row), start - before
-            first = int(row) + 1
-        yield shard, first, 2**31 - 1, start - len(store.dropped.get(shard, ()))
+        ends = [-1, *map(int, store.dropped.get(shard, ())), 2**31 - 1]
+        for dropped, (before, stop) in enumerate(pairwise(ends)):
+            yield shard, before + 1, stop, int(store.starts[shard]) - dropped
 
 
 def _create(database: Any, table: str, rows: Iterable[tuple[Any, ...]], schema: pa.Schema) -> None:
@@ -167,17 +171,13 @@ def _plain(name: str) -> str:
 def _read_edges(database: Any, first: np.ndarray, counts: dict[str, Any]) -> Iterator[Edges]:
     """Yield the edges in order, those of a document together, and count their fragments."""
     counts |= {"fragments": 0, "fragments_found": 0}
-    rest = np.zeros((5, 0), np.int32)  # of the last document of a batch, which the next may continue
-    for batch in database.sql(_ORDERED).to_arrow_reader(CHUNK):
-        rows = np.stack([column.to_numpy() for column in batch.columns])
-        counts["fragments"] += int(rows[4].sum())
-        counts["fragments_found"] += int((rows[3] >= 0).sum())
-        rows = np.concatenate([rest, rows], axis=1)
-        whole = int(np.searchsorted(rows[0], rows[0, -1])) if rows.size else 0
-        yield _to_edges(rows[:, :whole], first)
-        rest = rows[:, whole:]
-    yield _to_edges(rest, first)
-
-
-def _to_edges(rows: np.ndarray, first: np.ndarray) -> Edges:
-    return Edges(rows[0], rows[2], links=first[rows[0]] + rows[1], sections=rows[3])
+    rows = np.zeros((5, 0), np.int32)
+    for batch in chain(database.sql(_ORDERED).to_arrow_reader(CHUNK), [None]):
+        if batch is not None:  # which may continue the last document of the one before
+            rows = np.concatenate([rows, np.stack([column.to_numpy() for column in batch.columns])], axis=1)
+        whole = rows.shape[1] if batch is None else int(np.searchsorted(rows[0], rows[0, -1]))
+        source, place, target, sentence, named = rows[:, :whole]
+        counts["fragments"] += int(named.sum())
+        counts["fragments_found"] += int((sentence >= 0).sum())
+        yield Edges(source, target, links=first[source] + place, sections=sentence)
+        rows = rows[:, whole:]

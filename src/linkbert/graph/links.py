@@ -1,29 +1,23 @@
 """A graph on disk: edges of documents in compressed rows, memory-mapped for reading, written through a stream.
 
-    STORE/graphs/NAME/offsets.bin     int64 (documents + 1): the edges of document d are offsets[d] to offsets[d + 1]
-    STORE/graphs/NAME/targets.bin     int32 (edges): the document an edge leads to
-    STORE/graphs/NAME/links.bin       int64 (edges): the number of the link an edge comes from, -1 for none
-    STORE/graphs/NAME/sections.bin    int32 (edges): the sentence of the target where the section named by the link
-                                      starts, -1 for none
-    STORE/graphs/NAME/in_degree.bin   int32 (documents): distinct documents with an edge to this one
-    STORE/graphs/NAME/graph.json      the method, its options and counts, see the module of the method
-
-A document's edges are in the order of its links, or, where they come from none, the best first. Every method, ours or a
-plugin's, is a callable `build(store, **options)` that returns Edges or yields blocks of them; its options are its
-keyword-only parameters, and some names among them (see GIVEN) are not options but what `add_graph` hands over.
+The files of STORE/graphs/NAME are those of docs/formats.md: edges of document d are offsets[d] to offsets[d + 1], in
+the order of its links or, where they come from none, the best first. Every method, ours or a plugin's, is a callable
+`build(store, **options)` that returns Edges or yields blocks of them; its options are its keyword-only parameters, and
+some names among them (see GIVEN) are not options but what `add_graph` hands over.
 """
 
 from __future__ import annotations
 
 import inspect
-import logging
-import os
+import json
 import re
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import cached_property
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -37,17 +31,11 @@ from linkbert.corpora.store import Store
 from linkbert.files import map_array, read_json, remove, replacing, write_json
 from linkbert.workers import make_executor
 
-log = logging.getLogger(__name__)
 FORMAT = 1
 PARTS = (".part", ".parts")  # how folders end that are not finished graphs
-EDGE_ARRAYS: dict[str, np.dtype[Any]] = {
-    "targets": np.dtype("<i4"),
-    "links": np.dtype("<i8"),
-    "sections": np.dtype("<i4"),
-}
-ARRAYS: dict[str, np.dtype[Any]] = {"offsets": np.dtype("<i8"), **EDGE_ARRAYS, "in_degree": np.dtype("<i4")}
+EDGE_ARRAYS = {"targets": "<i4", "links": "<i8", "sections": "<i4"}
+ARRAYS = {"offsets": "<i8", **EDGE_ARRAYS, "in_degree": "<i4"}
 QUANTILES = (0.5, 0.9, 0.99, 1.0)
-BLOCK = 1 << 22  # edges read together
 
 # What a method may ask for by a keyword of that name: where to run, whom to report to (stage, done, total), a dict to
 # fill with counts for graph.json, and a folder for shards, kept after an interruption and removed at the end.
@@ -127,29 +115,6 @@ class LinkGraph:
         columns = {"source": source, "target": self.targets, "link": self.links, "section": self.sections}
         return pa.table({name: pa.array(column) for name, column in columns.items()})
 
-    def share_with_place(self, link_tokens: np.ndarray) -> float:
-        """Return the share of edges whose link stands in the text, 0.0 for a graph without edges.
-
-        `link_tokens` is tokens/links.bin, int32: the token at which each link stands, -1 for a document-level link.
-        """
-        placed = 0
-        for start in range(0, len(self.links), BLOCK):
-            links = self.links[start : start + BLOCK]
-            placed += int(np.count_nonzero(link_tokens[links[links >= 0]] >= 0))
-        return placed / max(len(self.links), 1)
-
-
-def is_whole(store: Path, name: str) -> bool:
-    """Check that a graph is there as it was written; one that is damaged is reported, and may be made again."""
-    if not (graph_folder(store, name) / "graph.json").is_file():
-        return False
-    try:
-        LinkGraph.open(store, name)
-    except ValueError as error:
-        log.warning("%s", error)
-        return False
-    return True
-
 
 def graph_folder(store: Path, name: str) -> Path:
     """Name the folder of a graph; a name that is not one plain word is a ValueError, as writing replaces the folder."""
@@ -159,10 +124,7 @@ def graph_folder(store: Path, name: str) -> Path:
 
 
 def graph_options(method: str) -> dict[str, tuple[Any, Any]]:
-    """Read the options of a graph method from its signature: name -> (type, default).
-
-    They are the keyword-only parameters, except those in GIVEN; one without a default is a ValueError.
-    """
+    """Read the options of a graph method, its keyword-only parameters: name -> (type, default); each has a default."""
     build = registry.find("graphs", method)
     kinds, options = typing.get_type_hints(build), {}
     for name, parameter in inspect.signature(build).parameters.items():
@@ -187,27 +149,28 @@ def add_graph(
     A graph that is there stays as it is, since runs may refer to it; made otherwise, it is a ValueError. So is an
     option that the method does not have.
     """
-    known, options = graph_options(method), dict(options or {})
-    for option in options.keys() - known:
+    known, given = graph_options(method), options or {}
+    for option in given.keys() - known:
         raise ValueError(f"graph method {method} has no option {option!r}; {nearest(option, known)}")
-    options = {key: default for key, (_, default) in known.items()} | options
-    asked = {"method": method} | {key: value for key, value in options.items() if key != "memory"}
-    folder = graph_folder(store.path, name)
-    if is_whole(store.path, name):
-        meta = read_json(folder / "graph.json")
-        if any(meta.get(key) != value for key, value in asked.items()):
-            made = ", ".join(f"{key} {meta[key]}" for key in asked if key in meta)
+    options = {key: default for key, (_, default) in known.items()} | dict(given)
+    meta = {"method": method} | {key: value for key, value in options.items() if key != "memory"}
+    folder, there = graph_folder(store.path, name), dict[str, Any]()
+    with suppress(ValueError):  # there is none, or it is damaged
+        there = LinkGraph.open(store.path, name).meta
+    if there:
+        if any(there.get(key) != value for key, value in meta.items()):
+            made = ", ".join(f"{key} {there[key]}" for key in meta if key in there)
             raise ValueError(f"{store.path} has a graph {name!r} already ({made}); give this one another --name")
-        return meta
-    parts, counts = folder.with_name(name + ".parts"), dict[str, Any]()
-    plan = asked | {"linkbert": __version__, "documents": len(store)}
-    if not (parts / "plan.json").is_file() or read_json(parts / "plan.json") != plan:
-        remove(parts)
-        write_json(parts / "plan.json", plan)
+        return there
+    parts = folder.with_name(name + ".parts")
+    plan = json.dumps([meta, __version__, len(store)], sort_keys=True)
+    own = parts / blake2b(plan.encode(), digest_size=4).hexdigest()  # parts made by another plan lie in another folder
+    own.mkdir(parents=True, exist_ok=True)
+    tools = dict(zip(GIVEN, (executor or make_executor(1), progress, meta, own), strict=True))
     build = registry.find("graphs", method)
-    given = {"executor": executor or make_executor(1), "progress": progress, "counts": counts, "folder": parts}
-    edges = build(store, **options, **{key: given[key] for key in given if key in inspect.signature(build).parameters})
-    write_graph(store.path, name, len(store), [edges] if isinstance(edges, Edges) else edges, asked, counts)
+    asked = inspect.signature(build).parameters
+    edges = build(store, **options, **{key: value for key, value in tools.items() if key in asked})
+    write_graph(store.path, name, len(store), [edges] if isinstance(edges, Edges) else edges, meta)
     remove(parts)
     return read_json(folder / "graph.json")
 
@@ -218,7 +181,7 @@ def _checked(blocks: Iterable[Edges], documents: int) -> Iterator[dict[str, np.n
     for block in blocks:
         if not isinstance(block, Edges):
             raise ValueError(f"a graph method must return Edges, got {type(block).__name__}")
-        nothing = np.full(len(block.source), -1, np.int32)
+        nothing = np.full(len(block.source), -1)
         arrays = {key: nothing if (array := getattr(block, key)) is None else array for key in ("source", *EDGE_ARRAYS)}
         for key, array in arrays.items():
             least, most = (0, documents) if key in ("source", "targets") else (-1, 2**63)
@@ -228,57 +191,35 @@ def _checked(blocks: Iterable[Edges], documents: int) -> Iterator[dict[str, np.n
                 raise ValueError(f"edges: {key} must be {least} to {most - 1}, got {array.min()} to {array.max()}")
         if np.any(arrays["source"] == arrays["targets"]):
             raise ValueError("edges: a document has an edge to itself")
-        if np.any(arrays["source"][1:] < arrays["source"][:-1]):
-            order = np.argsort(block.source, kind="stable")
-            arrays = {key: array[order] for key, array in arrays.items()}
+        order = np.argsort(block.source, kind="stable")
+        arrays = {key: array[order] for key, array in arrays.items()}
         if len(nothing) and arrays["source"][0] <= last:
             raise ValueError(f"edges: blocks must be in order of their source, got {arrays['source'][0]} after {last}")
         last = arrays["source"][-1] if len(nothing) else last
         yield arrays
 
 
-def _create(path: Path, dtype: np.dtype, size: int) -> np.ndarray:
-    """Map a new file of zeros into memory, for writing; its room on the disk is taken at once, or refused."""
-    with path.open("wb") as file:
-        if size:
-            os.posix_fallocate(file.fileno(), 0, size * dtype.itemsize)
-    return np.memmap(path, dtype, "r+") if size else np.zeros(0, dtype)
+def write_graph(store: Path, name: str, documents: int, edges: Iterable[Edges], meta: Mapping[str, Any]) -> None:
+    """Write a graph from blocks of edges; `meta` is read after the last one, so that a generator may fill it.
 
-
-def write_graph(
-    store: Path,
-    name: str,
-    documents: int,
-    edges: Iterable[Edges],
-    meta: Mapping[str, Any],
-    counts: Mapping[str, Any] | None = None,
-) -> None:
-    """Write a graph from blocks of edges, one after the other in order of their source.
-
-    A target that a document names twice counts once in the in-degree. Blocks are what memory must hold; arrays of a
-    number a document are mapped. `counts` is read after the last block, so that a generator may fill it.
+    In memory are a block and 12 bytes a document. A target that a document names twice counts once in the in-degree.
     """
-    with replacing(graph_folder(store, name)) as folder:
+    offsets, in_degree = np.zeros(documents + 1, ARRAYS["offsets"]), np.zeros(documents, ARRAYS["in_degree"])
+    with replacing(graph_folder(store, name)) as folder, ExitStack() as stack:
         folder.mkdir()
-        offsets = _create(folder / "offsets.bin", ARRAYS["offsets"], documents + 1)
-        in_degree = _create(folder / "in_degree.bin", ARRAYS["in_degree"], documents)
-        files = {key: (folder / f"{key}.bin").open("wb") for key in EDGE_ARRAYS}
-        try:
-            for block in _checked(edges, documents):
-                np.add.at(offsets[1:], block["source"], 1)
-                for key, dtype in EDGE_ARRAYS.items():
-                    files[key].write(block[key].astype(dtype).tobytes())
-                # Sorted by hand: unique of numpy hashes, and takes seconds on evenly spaced numbers. By target: to add
-                # here and there in a large array takes five times as long as in order.
-                pairs = np.sort(block["targets"].astype(np.int64) * documents + block["source"])
-                targets = pairs[np.diff(pairs, prepend=-1) > 0] // max(documents, 1)
-                firsts = np.flatnonzero(np.diff(targets, prepend=-1))
-                in_degree[targets[firsts]] += np.diff(firsts, append=len(targets)).astype(in_degree.dtype)
-        finally:
-            for file in files.values():
-                file.close()
+        files = {key: stack.enter_context((folder / f"{key}.bin").open("wb")) for key in EDGE_ARRAYS}
+        for block in _checked(edges, documents):
+            np.add.at(offsets[1:], block["source"], 1)
+            for key, dtype in EDGE_ARRAYS.items():
+                block[key].astype(dtype).tofile(files[key])
+            # Sorted by hand: unique of numpy hashes, and takes seconds on evenly spaced numbers. By target: to add
+            # here and there in a large array takes five times as long as in order.
+            pairs = np.sort(block["targets"].astype(np.int64) * documents + block["source"])
+            np.add.at(in_degree, pairs[np.diff(pairs, prepend=-1) > 0] // max(documents, 1), 1)
         np.cumsum(offsets, out=offsets)
+        offsets.tofile(folder / "offsets.bin")
+        in_degree.tofile(folder / "in_degree.bin")
         spread = np.quantile(in_degree, QUANTILES, method="inverted_cdf") if documents else np.zeros(len(QUANTILES))
         quantiles = {f"{q:g}": int(value) for q, value in zip(QUANTILES, spread, strict=True)}
         head = {"format": FORMAT, "documents": documents, "edges": int(offsets[-1])}
-        write_json(folder / "graph.json", {**meta, **(counts or {}), **head, "in_degree": quantiles})
+        write_json(folder / "graph.json", {**meta, **head, "in_degree": quantiles})

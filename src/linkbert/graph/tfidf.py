@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -87,16 +88,13 @@ def build(
     Documents without a term in common with another have no edges. As many workers run at once as fit into `memory`,
     in bytes (on a Dask cluster, all of them).
     """
-    made, _, documents = open_tokens(store.path)
     if k < 1:
         raise ValueError(f"k must be >= 1, got {k}")
     if memory < WORKER:
         raise ValueError(f"memory must be at least {WORKER / 1e9:g}GB for a TF-IDF graph, got {memory / 1e9:g}GB")
-    if len(documents) != len(store) + 1:
-        raise ValueError(f"{store.path}/tokens has {len(documents) - 1} documents, not {len(store)}: build it again")
+    made, _, documents = open_tokens(store.path, len(store))
     starts = cut_parts(documents)
-    # Parts made of other tokens lie in another folder.
-    folder /= f"{made['vocabulary_sha256'][:8]}-{made['tokens']}"
+    folder /= f"{made['vocabulary_sha256'][:8]}-{made['tokens']}"  # parts made of other tokens lie in another
     job = _Job(store.path, folder, starts, k, len(store) if exact else FREQUENT, TERMS)
     parts = range(len(starts) - 1)
 
@@ -121,21 +119,17 @@ def build(
         yield Edges(np.repeat(np.arange(starts[part], starts[part + 1]), np.diff(nearest.indptr)), nearest.data - 1)
 
 
-def open_tokens(store: Path) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
-    """Map a store's tokens: (tokens.json, uint16 or uint32 (T,), first token of each document int64 (N + 1,)).
-
-    A store that has none, or whose arrays cannot be right, is a ValueError. The files are those of docs/formats.md.
-    """
+def open_tokens(store: Path, documents: int) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
+    """Map a store's tokens: (tokens.json, uint16 or uint32 (T,), first token of each document int64 (N + 1,))."""
     folder = store / "tokens"
     if not (folder / "tokens.json").is_file():
         raise ValueError(f"{store} has no tokens, whose words a TF-IDF graph counts: finish it with `linkbert build`")
     made = read_json(folder / "tokens.json")
-    tokens = map_array(folder / "tokens.bin", np.dtype(made["dtype"]).newbyteorder("<"))
-    documents = map_array(folder / "documents.bin", np.dtype("<i8"))
-    rising = len(documents) and documents[0] == 0 and documents[-1] == len(tokens) and np.all(np.diff(documents) >= 0)
-    if not rising or len(tokens) != made["tokens"]:
+    tokens = map_array(folder / "tokens.bin", np.dtype(made["dtype"]).newbyteorder("<"), made["tokens"])
+    starts = map_array(folder / "documents.bin", "<i8", documents + 1)
+    if starts[0] or starts[-1] != len(tokens) or np.any(np.diff(starts) < 0):
         raise ValueError(f"{folder} is damaged: documents.bin and tokens.bin do not fit; build the store again")
-    return made, tokens, documents
+    return made, tokens, starts
 
 
 def cut_parts(documents: np.ndarray) -> tuple[int, ...]:
@@ -154,17 +148,14 @@ def _save(path: Path, matrix: csr_matrix) -> None:
 
 def write_terms(job: _Job, part: int) -> None:
     """Write log(1 + count) of every term of a part's documents, (documents, TERMS) float32."""
-    _, tokens, documents = open_tokens(job.store)
+    _, tokens, documents = open_tokens(job.store, job.starts[-1])
     starts = documents[job.starts[part] : job.starts[part + 1] + 1]
-    tokens = np.asarray(tokens[starts[0] : starts[-1]])
-    kinds = token_kinds(job.store)
+    tokens, kinds = np.asarray(tokens[starts[0] : starts[-1]]), token_kinds(job.store)
     if len(tokens) and tokens.max() >= len(kinds):
         raise ValueError(
-            f"{job.store}/tokens/tokens.bin is damaged: it holds a token {tokens.max()}, not in the vocabulary; remove "
-            "tokens/ and build the store again"
+            f"{job.store}/tokens holds a token {tokens.max()}, not in the vocabulary: remove tokens/ and build it again"
         )
-    document = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
-    kind = kinds[tokens]
+    document, kind = np.repeat(np.arange(len(starts) - 1), np.diff(starts)), kinds[tokens]
     first = np.flatnonzero((kind != REST) | (np.diff(document, prepend=-1) > 0))  # token of each word
     sizes = np.diff(first, append=len(tokens))
     place = np.arange(len(tokens)) - np.repeat(first, sizes)
@@ -182,11 +173,10 @@ def write_terms(job: _Job, part: int) -> None:
 
 def token_kinds(store: Path) -> np.ndarray:
     """Return what each token of a store's vocabulary is (WORD and so on): uint8 (V,)."""
-    folder = store / "vocabulary"
-    path = folder / ("pieces.txt" if (folder / "pieces.txt").is_file() else "vocab.txt")
-    if not path.is_file():
-        raise ValueError(f"{path} is not there: the store is damaged, build it again")
-    tokens = path.read_bytes().decode().removesuffix("\n").split("\n")
+    found = [path for name in ("pieces.txt", "vocab.txt") if (path := store / "vocabulary" / name).is_file()]
+    if not found:
+        raise ValueError(f"{store}/vocabulary has no vocab.txt: the store is damaged, build it again")
+    tokens = found[0].read_bytes().decode().removesuffix("\n").split("\n")
     kinds = np.full(len(tokens), WORD, np.uint8)
     for number, token in enumerate(tokens):
         if token.startswith("##") and len(token) > 2:
@@ -205,15 +195,14 @@ def write_index(job: _Job, part: int) -> None:
     times = df[vectors.indices]
     vectors.data *= np.maximum(0, np.log((documents - times + 0.5) / (times + 0.5)))
     lengths = np.sqrt(np.add.reduceat(np.append(vectors.data**2, 0), vectors.indptr[:-1]))
-    lengths[np.diff(vectors.indptr) == 0] = 1
     vectors.data /= np.repeat(np.where(lengths > 0, lengths, 1), np.diff(vectors.indptr))
     vectors.eliminate_zeros()
     _save(job.path("vectors", part), vectors)
-    chosen = np.cumsum((df > 1) & (df <= job.frequent), dtype=np.int32)  # a term's row in the index, from 1 on
-    rows = np.where((df > 1) & (df <= job.frequent), chosen - 1, -1)[vectors.indices]
-    vectors.data[rows < 0] = 0
-    shape = (vectors.shape[0], int(chosen[-1]))
-    index = csr_matrix((vectors.data, np.maximum(rows, 0), vectors.indptr), shape)
+    chosen = (df > 1) & (df <= job.frequent)
+    rows = np.cumsum(chosen, dtype=np.int32)  # of the index, by term, from 1 on
+    vectors.data[~chosen[vectors.indices]] = 0
+    places = (vectors.data, np.maximum(rows[vectors.indices] - 1, 0), vectors.indptr)
+    index = csr_matrix(places, (vectors.shape[0], int(rows[-1])))
     index.eliminate_zeros()
     _save(job.path("index", part), index.T)
 
@@ -227,7 +216,7 @@ def write_nearest(job: _Job, part: int) -> None:
         numbers, sums = find_candidates(own, job.load("index", other), count, job.starts[part] - start)
         numbers = np.where(numbers >= 0, numbers + start, -1)
         found, scores = best(np.hstack([found, numbers]), np.hstack([scores, sums]), count)
-    scores = np.zeros((size, count))
+    scores[:] = 0
     for other, start in enumerate(job.starts[:-1]):
         others = job.load("vectors", other)
         row, rank = np.nonzero((found >= start) & (found < job.starts[other + 1]))
@@ -248,9 +237,9 @@ def find_candidates(own: csr_matrix, index: csr_matrix, count: int, shift: int) 
     top = count + 2  # with the document itself, and one more to see whether equal ones were cut off
     made = sp_matmul_topn(own, index, top_n=top, threshold=0.0, sort=True)
     held = np.diff(made.indptr)
-    row, rank = np.repeat(np.arange(len(held)), held), np.arange(len(made.data)) - np.repeat(made.indptr[:-1], held)
-    numbers, sums = np.full((len(held), top), -1), np.zeros((len(held), top))
-    numbers[row, rank], sums[row, rank] = made.indices, made.data
+    filled = np.arange(top) < held[:, None]
+    numbers, sums = np.full(filled.shape, -1), np.zeros(filled.shape)
+    numbers[filled], sums[filled] = made.indices, made.data
     itself = numbers == np.arange(len(held))[:, None] + shift
     numbers[itself], sums[itself] = -1, 0
     numbers, sums = best(numbers, sums, top)
@@ -273,16 +262,16 @@ def measure_recall(job: _Job) -> dict[str, Any]:
     """Return what share of the exact neighbours of a sample was found, the mean over documents that have any."""
     rng = np.random.Generator(np.random.Philox(0))
     sample = np.sort(rng.choice(job.starts[-1], min(SAMPLE, job.starts[-1]), replace=False))
-    parts = range(len(job.starts) - 1)
+    parts = list(enumerate(pairwise(job.starts)))
     inside = [
-        sample[(sample >= job.starts[part]) & (sample < job.starts[part + 1])] - job.starts[part] for part in parts
+        sample[np.searchsorted(sample, start) : np.searchsorted(sample, stop)] - start for _, (start, stop) in parts
     ]
-    wanted = vstack([job.load("vectors", part)[inside[part]] for part in parts]).tocsr()
-    found = vstack([job.load("nearest", part)[inside[part]] for part in parts]).toarray() - 1
+    wanted, nearest = (vstack([job.load(k, part)[inside[part]] for part, _ in parts]) for k in ("vectors", "nearest"))
+    found = nearest.toarray() - 1
     exact, scores = np.full(found.shape, -1), np.zeros(found.shape)
-    for part in parts:
+    for part, (start, stop) in parts:
         sums = (job.load("vectors", part) @ wanted.T).toarray().T
-        numbers = np.broadcast_to(np.arange(job.starts[part], job.starts[part + 1]), sums.shape)
+        numbers = np.broadcast_to(np.arange(start, stop), sums.shape)
         sums[numbers == sample[:, None]] = 0
         exact, scores = best(np.hstack([exact, numbers]), np.hstack([scores, sums]), job.k)
     shares = [np.isin(a[s > 0], b).mean() for a, s, b in zip(exact, scores, found, strict=True) if s[0] > 0]
