@@ -21,11 +21,10 @@ from typing import Any
 
 from linkbert.config import nearest
 from linkbert.corpora.reader import CUT, EMPTY, FaultError, Reader, Shard, Skipped, number_as_text, option
-from linkbert.files import CutFileError, decompressed_blocks, source_size
+from linkbert.corpora.readers.streams import cut_stream, decode_utf8
 from linkbert.records import Document, Link, Redirect
 
 SHARD_BYTES = 4 << 20
-LONGEST_LINE = 1 << 28
 KEYS = ("id", "text", "title", "links")
 
 
@@ -58,32 +57,13 @@ def parse_columns(text: str) -> dict[str, str]:
 
 def plan(path: Path, _: Options) -> Iterator[Shard]:
     """Cut a file into runs of whole lines of about SHARD_BYTES, decompressed."""
-    pending = bytearray()
-    line, start, position, cut = 1, 0, 0, ""
-    blocks = decompressed_blocks(path)
-    while not cut:
-        try:
-            block, position = next(blocks)
-        except StopIteration:
-            break
-        except CutFileError as error:
-            cut = str(error)
-            break
-        pending += block
-        if len(pending) < SHARD_BYTES:
-            continue
-        stop = pending.rfind(b"\n", -len(block)) + 1
-        if stop:
-            yield Shard(str(path), start, position, bytes(pending[:stop]), line)
-            line += pending.count(b"\n", 0, stop)
-            start = position
-            del pending[:stop]
-        elif len(pending) > LONGEST_LINE:
-            raise ValueError(f"{path} is not JSON lines: line {line} is longer than {LONGEST_LINE >> 20} MB")
-    if not position and not pending:
-        raise FaultError(CUT if cut else EMPTY, cut or f"{path} is empty: there is no document in it")
-    if pending or cut:
-        yield Shard(str(path), start, source_size(path), bytes(pending), line, ((CUT, cut),) if cut else ())
+    line = 1
+    for data, start, stop, fault in cut_stream(path, b"\n", SHARD_BYTES):
+        if not data and line == 1:
+            raise FaultError(CUT if fault else EMPTY, fault or f"{path} is empty: there is no document in it")
+        if data or fault:
+            yield Shard(str(path), start, stop, data, line, ((CUT, fault),) if fault else ())
+        line += data.count(b"\n")
 
 
 def read(shard: Shard, options: Options, skipped: Skipped) -> Iterator[Document | Redirect]:
@@ -98,24 +78,20 @@ def read(shard: Shard, options: Options, skipped: Skipped) -> Iterator[Document 
             continue
         where = f"{name} line {number}"
         try:
-            text = line.decode()
-        except UnicodeDecodeError:
-            skipped.note("invalid UTF-8 (replaced)", where)
-            text = line.decode(errors="replace")
-        try:
-            record = load_json(text)
+            record = load_json(decode_utf8(line, skipped, where))
         except ValueError:
             skipped.note(CUT if number == last and not shard.faults else "not JSON", where)
             continue
-        if columns and isinstance(record, dict):
+        if isinstance(record, dict):
             record |= {key: record.get(column) for key, column in columns.items()}
-        if isinstance(record, dict) and "redirect" in record and "text" not in record:
-            values: list[Any] = [record["redirect"], record.get("target"), record.get("fragment") or ""]
-            if all(isinstance(value, str) for value in values) and all(values[:2]):
-                yield Redirect(*values)
-            else:
-                skipped.note("redirect without a name or a target", where)
-        elif document := make_document(record, skipped, where):
+            if "redirect" in record and "text" not in record:
+                values: list[Any] = [record["redirect"], record.get("target"), record.get("fragment") or ""]
+                if all(isinstance(value, str) for value in values) and all(values[:2]):
+                    yield Redirect(*values)
+                else:
+                    skipped.note("redirect without a name or a target", where)
+                continue
+        if document := make_document(record, skipped, where):
             yield document
 
 
@@ -133,36 +109,30 @@ def make_document(record: Any, skipped: Skipped, where: str) -> Document | None:
 
     Of its links one without a target is left out, one out of range kept without its place. All that is counted.
     """
-    fault = _fault(record)
-    if fault:
+    if fault := _fault(record):
         skipped.note(fault, where)
         return None
-    id_, body, title = number_as_text(record["id"]), record["text"], number_as_text(record.get("title"))
+    id_, body, title = str(number_as_text(record["id"])), record["text"], number_as_text(record.get("title"))
     links = _links(record.get("links"), len(body), skipped, where)
-    sections = tuple((str(each["name"]), int(each["start"])) for each in record.get("sections") or ())
-    title = str(id_ if title is None else title)
-    return Document(str(id_), title, body, links, bool(record.get("disambiguation")), sections)
+    sections = tuple((each["name"], each["start"]) for each in record.get("sections") or ())
+    return Document(id_, id_ if title is None else title, body, links, bool(record.get("disambiguation")), sections)
 
 
 def _fault(record: Any) -> str:
     if not isinstance(record, dict):
         return "not an object"
-    id_, text, title = record.get("id"), record.get("text"), record.get("title")
-    if id_ is None or id_ == "" or id_ != id_:  # what pandas writes for nothing is not equal to itself
-        return "no id"
-    if text is None:
-        return "no text"
-    if number_as_text(id_) is None:
-        return "id is not a string"
-    if not isinstance(text, str):
-        return "text is not a string"
-    if not isinstance(title, str | int | float | None):
-        return "title is not a string"
-    if not isinstance(record.get("disambiguation"), bool | None):
-        return "disambiguation is not true or false"
-    if not all(map(_is_section, sections if isinstance(sections := record.get("sections") or [], list) else [None])):
-        return "sections are not a list of names and starts"
-    return ""
+    id_, text, sections = record.get("id"), record.get("text"), record.get("sections") or []
+    faults = {
+        "no id": id_ is None or id_ == "" or id_ != id_,  # what pandas writes for nothing is not equal to itself
+        "no text": text is None,
+        "id is not a string": number_as_text(id_) is None,
+        "text is not a string": not isinstance(text, str),
+        "title is not a string": not isinstance(record.get("title"), str | int | float | None),
+        "disambiguation is not true or false": not isinstance(record.get("disambiguation"), bool | None),
+        "sections are not a list of names and starts": not isinstance(sections, list)
+        or not all(map(_is_section, sections)),
+    }
+    return next((fault for fault, is_so in faults.items() if is_so), "")
 
 
 def _is_section(value: Any) -> bool:

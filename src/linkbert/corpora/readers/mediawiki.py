@@ -27,16 +27,9 @@ from linkbert.corpora.readers.site import (
     normal_title,
     resolve,
 )
+from linkbert.corpora.readers.streams import cut_stream, decode_utf8
 from linkbert.corpora.readers.wikitext import parse
-from linkbert.files import (
-    COMPRESSIONS,
-    CutFileError,
-    Member,
-    decompressed_blocks,
-    open_source,
-    source_path,
-    source_size,
-)
+from linkbert.files import COMPRESSIONS, CutFileError, Member, decompressed_blocks, open_source, source_size
 from linkbert.records import Document, Redirect
 
 ARCHIVE_BYTES = 1 << 20  # of a .bz2 file to a shard: some 4 MB of XML
@@ -51,19 +44,16 @@ def plan(path: Path, _: NoOptions) -> Iterator[Shard]:
     `extra` is the head of the dump, which says what holds for all of it, and whether the shard is the last.
     """
     head = _read_head(path)
-    if isinstance(path, Member):
+    if isinstance(path, Member) or path.suffix in {*COMPRESSIONS} - {".bz2"}:
         return _chunks(path, head)
-    if path.suffix == ".bz2":
-        return _ranges(path, head, ARCHIVE_BYTES)
-    return _chunks(path, head) if path.suffix in COMPRESSIONS else _ranges(path, head, XML_BYTES)
+    return _ranges(path, head, ARCHIVE_BYTES if path.suffix == ".bz2" else XML_BYTES)
 
 
 def read(shard: Shard, _: NoOptions, skipped: Skipped) -> Iterator[Document | Redirect]:
     """Read the pages of one shard; what is skipped is counted in `skipped` by its cause."""
     site = read_site(shard.extra[0])
     for page in _split_pages(_pieces(shard), shard, skipped):
-        record = _read_page(page, site, skipped)
-        if record is not None:
+        if record := _read_page(page, site, skipped):
             yield record
 
 
@@ -102,34 +92,20 @@ def _ranges(path: Path, head: bytes, step: int) -> Iterator[Shard]:
 
 def _chunks(path: Path, head: bytes) -> Iterator[Shard]:
     """Decompress a file here and cut it between pages; memory stays at a chunk or at the longest page."""
-    data, start, position, searched = bytearray(), 0, 0, 0
-    try:
-        for block, position in decompressed_blocks(path):
-            data += block
-            if len(data) >= XML_BYTES:
-                end = data.rfind(b"</page>", searched) + 7
-                if end >= 7:
-                    yield Shard(str(path), start, position, data=bytes(data[:end]), extra=(head, False))
-                    del data[:end]
-                    start = position
-                searched = max(0, len(data) - 6)
-    except CutFileError as error:
-        stop, faults = source_size(path), ((CUT, str(error)),)
-        yield Shard(str(path), start, stop, data=bytes(data), faults=faults, extra=(head, True))
-    else:
-        yield Shard(str(path), start, position, data=bytes(data), extra=(head, True))
+    for data, start, stop, fault in cut_stream(path, b"</page>", XML_BYTES):
+        faults = ((CUT, fault),) if fault else ()
+        yield Shard(str(path), start, stop, data, faults=faults, extra=(head, fault is not None))
 
 
 def _pieces(shard: Shard) -> Iterator[tuple[bytes | None, bool]]:
     """Yield the shard's XML piece by piece, then what follows it, as (bytes or None for a damaged block, is ours)."""
-    path = source_path(shard.path)
     if shard.data is not None:
         yield shard.data, True
-    elif path.suffix == ".bz2":
-        for position, block in read_blocks(path, shard.start, shard.stop):
+    elif shard.path.endswith(".bz2"):
+        for position, block in read_blocks(shard.source, shard.start, shard.stop):
             yield block, position < shard.stop
     else:
-        with open_source(path) as file:
+        with open_source(shard.source) as file:
             file.seek(shard.start)
             while more := file.read(min(_STEP, max(shard.stop - file.tell(), 0))):
                 yield more, True
@@ -247,16 +223,8 @@ def _decode(raw: bytes, title: str, skipped: Skipped) -> str:
     """Decode the text of an XML element; invalid UTF-8 is replaced and counted."""
     if b"&" in raw:
         raw = raw.replace(b"&lt;", b"<").replace(b"&gt;", b">").replace(b"&quot;", b'"').replace(b"&apos;", b"'")
-        raw = _NUMERIC.sub(_numeric, raw).replace(b"&amp;", b"&")
-    try:
-        return raw.decode()
-    except UnicodeDecodeError:
-        skipped.note("invalid UTF-8 (replaced)", f"page {title!r}")
-        return raw.decode(errors="replace")
-
-
-def _numeric(match: re.Match[bytes]) -> bytes:
-    return decode_entities(match[0].decode()).encode()
+        raw = _NUMERIC.sub(lambda match: decode_entities(match[0].decode()).encode(), raw).replace(b"&amp;", b"&")
+    return decode_utf8(raw, skipped, f"page {title!r}")
 
 
 def _escape(match: re.Match[bytes]) -> bytes:

@@ -8,18 +8,20 @@ checked: damage costs a row group or a batch.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from itertools import islice, pairwise
 from pathlib import Path
-from typing import Any
-
-import pyarrow as pa
-import pyarrow.parquet as pq
+from typing import TYPE_CHECKING, Any
 
 from linkbert.corpora.reader import CUT, EMPTY, FaultError, Reader, Shard, Skipped
 from linkbert.corpora.readers.jsonl import KEYS, Options, make_document, parse_columns
+from linkbert.corpora.readers.streams import decode_utf8
 from linkbert.files import COMPRESSIONS, DecompressedFile, Member, open_source, source_size
 from linkbert.records import Document
+
+if TYPE_CHECKING:  # elsewhere where it is needed: every --help lists this reader's options
+    import pyarrow as pa
 
 LEFT_BEHIND = "cache-"  # what `map` and `filter` of datasets leave in a dataset: cache-0123456789.arrow
 SHARD_BYTES = 16 << 20  # as they are in memory
@@ -29,6 +31,8 @@ NO_COLUMN = "file without the columns (left out)"
 
 def plan(path: Path, options: Options) -> Iterator[Shard]:
     """Cut a file into shards whose `extra` is (first, stop, row): units [first, stop), from this row of the file on."""
+    import pyarrow as pa
+
     if path.name.startswith(LEFT_BEHIND):
         return
     data = path.data if isinstance(path, Member) else None
@@ -37,7 +41,7 @@ def plan(path: Path, options: Options) -> Iterator[Shard]:
     parts, damage = [(0, 0)], ""  # where each part ends: units, rows
     unit = rows = size = 0
     try:
-        for unit, (more, bytes_) in enumerate(_measure(Shard(str(path), data=data), options), 1):
+        for unit, (more, bytes_, _) in enumerate(_read_units(Shard(str(path), data=data), options), 1):
             rows, size = rows + more, size + bytes_
             if size >= SHARD_BYTES and data is None:
                 parts.append((unit, rows))
@@ -56,19 +60,35 @@ def plan(path: Path, options: Options) -> Iterator[Shard]:
 
 def read(shard: Shard, options: Options, skipped: Skipped) -> Iterator[Document]:
     """Read the Documents of a shard; `skipped` counts rows and links that are not as they should be, and damage."""
-    file = Path(shard.path).name
-    for row, batch in _read_batches(shard, options, skipped):
+    import pyarrow as pa
+
+    file, (first, stop, start) = Path(shard.path).name, shard.extra
+    for rows, _, read_batches in islice(_read_units(shard, options), first, stop):
+        row = start + 1
         try:
-            chosen = _choose(batch.schema.names, options, file)
-            columns = {key: _to_list(batch.column(name)) for key, name in chosen.items()}
-        except (pa.ArrowException, ValueError) as error:
-            skipped.note(CUT, f"{file} rows {row} to {row + batch.num_rows - 1} ({error})")
-            continue
-        for number, values in enumerate(zip(*columns.values(), strict=True), row):
-            where = f"{file} row {number}"
-            record = {key: _decode(value, skipped, where) for key, value in zip(columns, values, strict=True)}
-            if document := make_document(record, skipped, where):
-                yield document
+            for batch in read_batches():
+                yield from _read_rows(batch, options, skipped, file, row)
+                row += batch.num_rows
+        except (pa.ArrowException, OSError) as error:
+            skipped.note(CUT, f"{file} row {row} and on ({error})")
+        start += rows
+
+
+def _read_rows(batch: pa.RecordBatch, options: Options, skipped: Skipped, file: str, row: int) -> Iterator[Document]:
+    """Make Documents of a batch whose first row is this one of the file, from 1 on."""
+    import pyarrow as pa
+
+    try:
+        chosen = _choose(batch.schema.names, options, file)
+        columns = {key: _to_list(batch.column(name)) for key, name in chosen.items()}
+    except (pa.ArrowException, ValueError) as error:
+        skipped.note(CUT, f"{file} rows {row} to {row + batch.num_rows - 1} ({error})")
+        return
+    for number, values in enumerate(zip(*columns.values(), strict=True), row):
+        where = f"{file} row {number}"
+        texts = (decode_utf8(value, skipped, where) if isinstance(value, bytes) else value for value in values)
+        if document := make_document(dict(zip(columns, texts, strict=True)), skipped, where):
+            yield document
 
 
 def _choose(names: list[str], options: Options, file: str) -> dict[str, str]:
@@ -87,88 +107,49 @@ def _choose(names: list[str], options: Options, file: str) -> dict[str, str]:
     return chosen
 
 
-def _open(shard: Shard) -> pa.NativeFile:
-    if shard.data is not None:
-        return pa.BufferReader(shard.data)
+def _read_units(shard: Shard, options: Options) -> Iterator[tuple[int, int, Callable[[], Iterable[pa.RecordBatch]]]]:
+    """Yield each row group or record batch: its rows, its bytes, and what reads the columns needed, ROWS at a time."""
+    import pyarrow as pa
+    from pyarrow import ipc, parquet
+
     path = shard.source
-    return pa.OSFile(str(path)) if isinstance(path, Path) else pa.PythonFile(open_source(path), mode="r")
-
-
-def _open_parquet(source: pa.NativeFile) -> pq.ParquetFile | None:
-    is_parquet = source.read(4) == b"PAR1"
-    source.seek(0)
-    if not is_parquet:
-        return None
-    return pq.ParquetFile(source, pre_buffer=False, buffer_size=1 << 20, arrow_extensions_enabled=False)
-
-
-def _measure(shard: Shard, options: Options) -> Iterator[tuple[int, int]]:
-    """Yield rows and bytes of each row group or record batch."""
-    with _open(shard) as source:
-        if table := _open_parquet(source):
-            _choose(table.schema_arrow.names, options, shard.path)
-            groups = [table.metadata.row_group(i) for i in range(table.metadata.num_row_groups)]
-            yield from ((group.num_rows, group.total_byte_size) for group in groups)
-        else:
-            batches = _open_arrow(source, options, shard)
-            yield from ((batch.num_rows, batch.get_total_buffer_size()) for batch in batches)
-
-
-def _open_arrow(source: pa.NativeFile, options: Options, shard: Shard) -> Iterator[pa.RecordBatch]:
-    """Yield the record batches of an Arrow file, of the stream format or the file format, with the columns needed."""
-    is_stream = source.read(6) != b"ARROW1"
-    source.seek(0)
-    open_ = pa.ipc.open_stream if is_stream else pa.ipc.open_file
-    names = open_(source).schema.names
-    fields = [names.index(name) for name in _choose(names, options, shard.path).values()]
-    source.seek(0)
-    batches = open_(source, options=pa.ipc.IpcReadOptions(included_fields=fields, use_threads=False))
-    yield from batches if is_stream else map(batches.get_batch, range(batches.num_record_batches))
-
-
-def _read_batches(shard: Shard, options: Options, skipped: Skipped) -> Iterator[tuple[int, pa.RecordBatch]]:
-    """Yield batches of ROWS rows at most, each with the number of its first row in the file, from 1 on."""
-    first, stop, row = shard.extra
-    row += 1
-    with _open(shard) as source:
-        table = _open_parquet(source)
-        if table is None:
-            for whole in islice(_open_arrow(source, options, shard), first, stop):
-                yield from ((row + start, whole.slice(start, ROWS)) for start in range(0, whole.num_rows, ROWS))
-                row += whole.num_rows
+    file = pa.OSFile(str(path)) if isinstance(path, Path) else pa.PythonFile(open_source(path), mode="r")
+    with file as source:
+        mark = source.read(6)
+        source.seek(0)
+        if mark[:4] == b"PAR1":
+            table = parquet.ParquetFile(source, pre_buffer=False, buffer_size=1 << 20, arrow_extensions_enabled=False)
+            columns = list(_choose(table.schema_arrow.names, options, shard.path).values())
+            for number in range(table.metadata.num_row_groups):
+                group = table.metadata.row_group(number)
+                read_group = partial(table.iter_batches, ROWS, row_groups=[number], columns=columns, use_threads=False)
+                yield group.num_rows, group.total_byte_size, read_group
             return
-        columns = list(_choose(table.schema_arrow.names, options, shard.path).values())
-        for group in range(first, stop):
-            at = row
-            try:
-                for batch in table.iter_batches(ROWS, row_groups=[group], columns=columns, use_threads=False):
-                    yield at, batch
-                    at += batch.num_rows
-            except (pa.ArrowException, OSError) as error:
-                skipped.note(CUT, f"{Path(shard.path).name} row {at} and on, in row group {group} ({error})")
-            row += table.metadata.row_group(group).num_rows
+        open_ = ipc.open_file if mark == b"ARROW1" else ipc.open_stream
+        names = open_(source).schema.names
+        fields = [names.index(name) for name in _choose(names, options, shard.path).values()]
+        source.seek(0)
+        batches = open_(source, options=ipc.IpcReadOptions(included_fields=fields, use_threads=False))
+        for batch in map(batches.get_batch, range(batches.num_record_batches)) if mark == b"ARROW1" else batches:
+            yield batch.num_rows, batch.get_total_buffer_size(), partial(_slice, batch)
+
+
+def _slice(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+    return (batch.slice(start, ROWS) for start in range(0, batch.num_rows, ROWS))
 
 
 def _to_list(column: pa.Array) -> list[Any]:
     """Make Python values of a column, after a look at every offset; text stays bytes, since it may not be UTF-8."""
+    from pyarrow import large_binary, types
+
     column.validate()
-    if pa.types.is_dictionary(column.type):
+    if types.is_dictionary(column.type):
         column.validate(full=True)
         column = column.dictionary_decode()
-    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
-        column = column.cast(pa.large_binary())
+    if types.is_string(column.type) or types.is_large_string(column.type):
+        column = column.cast(large_binary())
     column.validate(full=True)
     return column.to_pylist()
-
-
-def _decode(value: Any, skipped: Skipped, where: str) -> Any:
-    if not isinstance(value, bytes):
-        return value
-    try:
-        return value.decode()
-    except UnicodeDecodeError:
-        skipped.note("invalid UTF-8 (replaced)", where)
-        return value.decode(errors="replace")
 
 
 READER = Reader(plan=plan, read=read, options=Options, suffixes=(".parquet", ".arrow"))
