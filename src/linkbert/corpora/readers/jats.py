@@ -11,11 +11,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from html.entities import html5
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Any, NamedTuple
 from urllib.parse import unquote
-
-from lxml import etree
 
 from linkbert.corpora.reader import CUT, NoOptions, Reader, Record, Skipped
 from linkbert.corpora.readers.pubmed import XML, aliases
@@ -36,6 +34,7 @@ DROPPED = frozenset(
 )
 FOOTNOTES = ("aff", "author-notes", "corresp", "fn", "table-fn")  # kinds of cross-references that are marks such as "*"
 SHORT = ("graphical", "teaser", "toc")  # kinds of abstracts that only advertise
+_Citation = tuple[int, int, list[int]]  # start and end in the block, places in the reference list
 POINTERS = ("{*}ext-link", "{*}related-article", "{*}uri")
 ANCHORS = ("ext-link", "related-article", "uri", "xref")
 CITATIONS = ("{*}mixed-citation", "{*}element-citation", "{*}citation", "{*}nlm-citation")
@@ -60,6 +59,8 @@ _RANGE = re.compile(rf"[\[(]?([0-9]{{1,6}}) ?[{DASHES}] ?([0-9]{{1,6}})[\])]?")
 
 def read_file(name: str, data: bytes, _: NoOptions, skipped: Skipped) -> Iterator[Record]:
     """Read the articles of a file; what is left out is counted in `skipped` by its cause."""
+    from lxml import etree
+
     try:
         root = etree.fromstring(data, etree.XMLParser(**XML))
     except etree.XMLSyntaxError as error:
@@ -90,11 +91,9 @@ def _read_article(article: Any, name: str, skipped: Skipped) -> Iterator[Record]
     for element in meta.iterfind("{*}abstract"):
         if element.get("abstract-type") not in SHORT:
             writer.write(element)
-    if "body" in parts:
-        writer.write(parts["body"])
-    if "back" in parts:
-        for element in parts["back"].iter("{*}app"):
-            writer.write(element)
+    appendices = parts["back"].iter("{*}app") if "back" in parts else ()
+    for element in (*([parts["body"]] if "body" in parts else ()), *appendices):
+        writer.write(element)
     for element in (*meta.iterfind("{*}related-article"), *article.iterfind("{*}floats-group")):
         writer.drop(element)
     if not writer.blocks:
@@ -107,13 +106,9 @@ def _read_article(article: Any, name: str, skipped: Skipped) -> Iterator[Record]
 def _title(meta: Any) -> str:
     """Write title and subtitle in a line, without the marks of footnotes."""
     writer = _Writer([], Skipped())
-    for tag in ("article-title", "subtitle"):
-        for element in meta.iterfind("{*}title-group/{*}" + tag):
-            writer.write(element)
+    for element in chain(*(meta.iterfind("{*}title-group/{*}" + tag) for tag in ("article-title", "subtitle"))):
+        writer.write(element)
     return ": ".join(block.text.rstrip(":") for block in writer.blocks)
-
-
-_Citation = tuple[int, int, list[int]]  # start and end in the block, places in the reference list
 
 
 class _Block(NamedTuple):
@@ -129,7 +124,8 @@ class _Writer:
 
     def __init__(self, references: list[Any], skipped: Skipped) -> None:
         self.references = [_cited(entry) for entry in references]  # in order, the papers that each names
-        self.numbers = {id_: i for i, entry in enumerate(references) for id_ in _ids(entry)}
+        named = ((i, each) for i, entry in enumerate(references) for each in (entry, *entry.iter(*CITATIONS)))
+        self.numbers = {each.get("id"): i for i, each in named}
         self.skipped = skipped
         if nameless := self.references.count(()):
             skipped["reference without a PMID, PMCID or DOI"] += nameless
@@ -150,12 +146,12 @@ class _Writer:
                 self._add(each)
             elif isinstance(each, tuple):
                 self._end(*each)
-            elif each.tag is etree.Entity:
+            elif not isinstance(each.tag, str):  # an entity: comments and instructions are not parsed
                 if not (letter := html5.get(f"{each.name};", "")):
                     self.skipped["entity of a DTD's own (left out)"] += 1
                 self._add(letter)
-            elif (tag := _local(each)) in DROPPED or (tag == "xref" and self._is_mark(each)):
-                self.drop(each)
+            elif (tag := _local(each)) in DROPPED or (each.get("ref-type") in FOOTNOTES and not self._cites(each)):
+                self.drop(each)  # of cross-references, the mark of a footnote or an affiliation
             elif tag == "break":
                 self._add(" ")
             else:
@@ -188,10 +184,6 @@ class _Writer:
         links += (Link(-1, -1, target) for target in others if target not in placed)
         sections = tuple((name, starts[number]) for name, number in self.sections)
         return Document(id_, title, "\n".join(block.text for block in self.blocks), tuple(links), sections=sections)
-
-    def _is_mark(self, xref: Any) -> bool:
-        """Return whether a cross-reference is but the mark of a footnote or an affiliation, not a citation."""
-        return xref.get("ref-type") in FOOTNOTES and not self._cites(xref)
 
     def _cites(self, xref: Any) -> list[int]:
         return [self.numbers[each] for each in (xref.get("rid") or "").split() if each in self.numbers]
@@ -267,10 +259,6 @@ def _cited(entry: Any) -> tuple[str, ...]:
     """Name the papers of an entry of the reference list: one, more where it lists several, none if nobody knows."""
     papers = [_names(paper.iter("{*}pub-id", *POINTERS))[:1] for paper in entry.iter(*CITATIONS)]
     return tuple(dict.fromkeys(name for names in papers for name in names))
-
-
-def _ids(entry: Any) -> list[str]:
-    return [each.get("id") for each in (entry, *entry.iter(*CITATIONS)) if each.get("id")]
 
 
 def _names(elements: Iterable[Any]) -> list[str]:

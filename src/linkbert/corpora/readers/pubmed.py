@@ -16,8 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lxml import etree
-
 from linkbert.corpora.reader import CUT, EMPTY, Deletion, FaultError, Reader, Record, Shard, Skipped, option
 from linkbert.files import CutFileError, decompressed_blocks
 from linkbert.records import Document, Link, Redirect
@@ -25,6 +23,11 @@ from linkbert.records import Document, Link, Redirect
 MONTHS = {name: i for i, name in enumerate("jan feb mar apr may jun jul aug sep oct nov dec".split(), 1)}  # noqa: SIM905
 SEASONS = {"winter": 1, "spring": 4, "summer": 7, "autumn": 10, "fall": 10}
 XML = {"huge_tree": True, "resolve_entities": False, "no_network": True, "remove_comments": True, "remove_pis": True}
+DATES = (
+    "MedlineCitation/Article/Journal/JournalIssue/PubDate",
+    "MedlineCitation/Article/ArticleDate",
+    "PubmedData/History/PubMedPubDate[@PubStatus='pubmed']",
+)
 UNNAMED = ("[Not Available].", "[Not Available]")  # what stands for a missing title
 
 
@@ -80,12 +83,17 @@ def _read_record(
     if number is None or article is None or not (pmid := (number.text or "").strip()):
         skipped.note("record without a PMID or an article", "?" if number is None else str(number.text))
         return
-    version = _number(number.get("Version", "1"))
+    written = number.get("Version", "1")
+    version = int(written) if written.isdecimal() else 1
     if version < newest.get(pmid, (1, False))[0]:
         skipped["older version"] += 1
         return
     abstract = [line for part in article.iterfind("Abstract/AbstractText") if (line := _section(part))]
-    cause = _filter(record, abstract, options)
+    cause = ""
+    if options.min_words and sum(len(line.split()) for line in abstract) < options.min_words:
+        cause = "fewer words than --min-words"
+    elif options.before and not _date(record) < year_and_month(options.before):
+        cause = "not published before --before, or of unknown date"
     if version > 1:
         newest[pmid] = version, bool(cause)
     if cause:
@@ -100,8 +108,9 @@ def _read_record(
 
 def _read_elements(path: Path, skipped: Skipped) -> Iterator[Any]:
     """Yield the records of a file one by one; where it is damaged, those before the damage."""
-    kinds = ("PubmedArticle", "PubmedBookArticle", "DeleteCitation")
-    parser = etree.XMLPullParser(("end",), tag=kinds, **XML)
+    from lxml import etree
+
+    parser = etree.XMLPullParser(("end",), tag=("PubmedArticle", "PubmedBookArticle", "DeleteCitation"), **XML)
     where = f"{path} ends too early"
     try:
         for block, position in decompressed_blocks(path):
@@ -119,15 +128,6 @@ def _read_elements(path: Path, skipped: Skipped) -> Iterator[Any]:
         skipped.note(CUT, f"{where} ({error.msg.partition(' line ')[0].rstrip(',')})")
     except CutFileError as error:
         skipped.note(CUT, f"{path} ({error})")
-
-
-def _filter(record: Any, abstract: list[str], options: Options) -> str:
-    """Return why the user's options leave a record out; "" if they do not."""
-    if options.min_words and sum(len(line.split()) for line in abstract) < options.min_words:
-        return "fewer words than --min-words"
-    if options.before and not _date(record) < year_and_month(options.before):
-        return "not published before --before, or of unknown date"
-    return ""
 
 
 def _targets(record: Any, options: Options) -> Iterator[str]:
@@ -150,13 +150,9 @@ def _identifiers(ids: Any) -> dict[str, str]:
 
 def aliases(ids: dict[str, str]) -> list[str]:
     """Write a DOI and a PMCID in one form each: {"doi": "10.1/A", "pmc": "pmc7"} -> ["doi:10.1/a", "PMC7"]."""
-    found = []
     doi, pmc = ids.get("doi", "").lower(), (ids.get("pmc") or ids.get("pmcid") or "").upper()
-    if doi:
-        found.append("doi:" + (doi if doi[0] == "1" else re.sub(r"^(?:https?://(?:dx\.)?doi\.org/|doi:)\s*", "", doi)))
-    if pmc:
-        found.append(pmc if pmc.startswith("PMC") else f"PMC{pmc}")
-    return found
+    found = ["doi:" + re.sub(r"^(?:https?://(?:dx\.)?doi\.org/|doi:)\s*", "", doi)] if doi else []
+    return found + ([f"PMC{pmc.removeprefix('PMC')}"] if pmc else [])
 
 
 def _section(part: Any) -> str:
@@ -189,12 +185,7 @@ def _date(record: Any) -> tuple[int, int]:
 
     The journal's date comes first, then that of the article, then when PubMed had it.
     """
-    article = record.find("MedlineCitation/Article")
-    places = [article.find("Journal/JournalIssue/PubDate"), article.find("ArticleDate")]
-    places += record.findall("PubmedData/History/PubMedPubDate[@PubStatus='pubmed']")
-    for place in places:
-        if place is None:
-            continue
+    for place in (each for path in DATES for each in record.iterfind(path)):
         parts = {part.tag: (part.text or "").strip().lower() for part in place.iterfind("*")}
         year, month, season, free = (parts.get(tag, "") for tag in ("Year", "Month", "Season", "MedlineDate"))
         if not year and (found := re.search(r"\b(1[5-9]|20)\d\d\b", free)):
@@ -204,10 +195,6 @@ def _date(record: Any) -> tuple[int, int]:
             by_season = next((number for word, number in SEASONS.items() if word in season), 12)
             return int(year), int(month) if month.isdecimal() else MONTHS.get(name, by_season)
     return 9999, 12
-
-
-def _number(text: str) -> int:
-    return int(text) if text.isdecimal() else 1
 
 
 READER = Reader(plan=plan, read=read, options=Options, inside=(".xml",), marks=(b"<PubmedArticleSet",), latest=True)
