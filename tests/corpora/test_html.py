@@ -273,7 +273,7 @@ def test_any_soup_of_tags_keeps_the_law_of_anchors(parts, drop):
     for name, at in page.sections:
         assert name
         assert not page.text[at].isspace()
-    for record in html._to_records("a/b.html", page, skipped):
+    for record in html.read_file("a/b.html", source, html.Options(drop=drop), skipped):
         assert isinstance(record, Document | Redirect)
 
 

@@ -22,12 +22,12 @@ _STEP = 1 << 20
 _LONGEST = 5 << 18  # bytes of a block; 900 kB of text that cannot be compressed make some 904 kB
 
 
-def _needles(magic: int) -> list[tuple[bytes, int]]:
-    """Return how the whole bytes inside a magic number look when it starts at bit 0..7 of a byte: [(bytes, bit)]."""
-    return [((magic << (8 - bit)).to_bytes(7, "big")[1 if bit else 0 : 6], bit) for bit in range(8)]
-
-
-_NEEDLES = [(needle, bit, magic) for magic in (_BLOCK, _END) for needle, bit in _needles(magic)]
+# How the whole bytes inside a magic number look when it starts at bit 0..7 of a byte: bytes, bit, magic number.
+_NEEDLES = [
+    ((magic << (8 - bit)).to_bytes(7, "big")[1 if bit else 0 : 6], bit, magic)
+    for magic in (_BLOCK, _END)
+    for bit in range(8)
+]
 
 
 def _bits(data: bytes, start: int, stop: int) -> int:
@@ -77,16 +77,10 @@ def read_blocks(path: Path, start: int, stop: float = math.inf) -> Iterator[tupl
             for (bit, is_block), (following, _) in pairwise(marks):
                 if is_block:
                     yield base + (bit >> 3), _decompress(data, bit, following)
-            if not more:
-                if marks and marks[-1][1]:
-                    yield base + (marks[-1][0] >> 3), None
+            waits = bool(more and marks) and len(data) - (marks[-1][0] >> 3) <= _LONGEST
+            keep = marks[-1][0] >> 3 if waits else max(0, len(data) - 7)
+            if not waits and marks and marks[-1][1]:  # its end is missing
+                yield base + (marks[-1][0] >> 3), None
+            if not more or (not waits and base + keep > stop):
                 return
-            if marks and len(data) - (marks[-1][0] >> 3) <= _LONGEST:
-                keep = marks[-1][0] >> 3
-            else:
-                if marks and marks[-1][1]:
-                    yield base + (marks[-1][0] >> 3), None
-                keep = max(0, len(data) - 7)
-                if base + keep > stop:
-                    return
             base, data = base + keep, data[keep:]

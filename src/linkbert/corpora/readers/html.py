@@ -17,15 +17,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from html import unescape
 from pathlib import PurePosixPath
-from typing import NamedTuple
-
-import webencodings
-from selectolax.lexbor import LexborHTMLParser, LexborNode, SelectolaxError
+from typing import TYPE_CHECKING, NamedTuple
 
 from linkbert.corpora.reader import Reader, Record, Skipped, option
 from linkbert.corpora.readers.site import words
 from linkbert.corpora.resolve import SUFFIXES, Place, find_place, names, resolve
 from linkbert.records import Document, Link, Redirect
+
+if TYPE_CHECKING:
+    from selectolax.lexbor import LexborHTMLParser, LexborNode
 
 NO_BODY = "page without the body that was asked for (left out)"
 MOVED = 30  # words of a page that only says where the page is now
@@ -79,31 +79,21 @@ def parse(source: str, *, body: str = "", drop: str = "") -> Page | None:
     >>> parse("<title>Rome</title><h1>Rome</h1> <p>By <a href='sea.html'>the <b>sea</b></a>.<p>Old.")[:3]
     ('Rome', 'Rome\nBy the sea.\nOld.', ((8, 15, 'sea.html'),))
     """
+    from selectolax.lexbor import LexborHTMLParser
+
     tree = LexborHTMLParser(source, scripting=True)
     roots = _find_roots(tree, body)
     if roots is None:
         return None
-    title, base, canonical, refresh = _read_head(tree)
+    title, *addresses = _read_head(tree)
     selector = ", ".join(filter(None, (_DROPPED, _TABLES, drop)))
     unanchored: list[str] = []
-    kept = []
     for root in roots:
-        left, hrefs = _drop(root, selector)
-        unanchored += hrefs
-        if left:
-            kept.append(root.html or "")
-    text, links, sections = _write("".join(kept))
-    places = [link for link in links if link[0] < link[1]]
+        unanchored += _drop(root, selector)
+    text, links, sections = _write("".join(root.html or "" for root in roots))
     rest = [href for start, end, href in links if start >= end] + unanchored
-    return Page(
-        title or text.partition("\n")[0],
-        text,
-        (*places, *((-1, -1, href) for href in rest)),
-        tuple(sections),
-        base,
-        canonical,
-        refresh,
-    )
+    places = (*(link for link in links if link[0] < link[1]), *((-1, -1, href) for href in rest))
+    return Page(title or text.partition("\n")[0], text, places, tuple(sections), *addresses)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,19 +105,43 @@ class Options:
 
     def __post_init__(self) -> None:
         for selector in filter(None, (self.body, self.drop)):
+            from selectolax.lexbor import LexborHTMLParser, SelectolaxError
+
             try:
                 LexborHTMLParser("<p>").css(selector)
             except SelectolaxError:
-                raise ValueError(
-                    f"{selector!r} is not a CSS selector such as 'div#content' or 'table, p.note'"
-                ) from None
+                message = f"{selector!r} is not a CSS selector such as 'div#content' or 'table, p.note'"
+                raise ValueError(message) from None
 
 
 def read_file(name: str, data: bytes, options: Options, skipped: Skipped) -> Iterator[Record]:
     """Read a page; `skipped` counts what is mended and what is left out, by cause."""
     page = read_page(name, data, skipped, lambda source: parse(source, body=options.body, drop=options.drop))
-    if page is not None:
-        yield from _to_records(name, page, skipped)
+    if page is None:
+        return
+    place = find_place(name, page.canonical, page.base)
+    known = names(name)
+    moved = find_move(page, place)
+    if moved and moved[0] not in (name, *known):
+        yield from (Redirect(other, name) for other in known)
+        yield Redirect(name, *moved)
+        return
+    if not page.text:
+        skipped.note("page without text", name)
+        return
+    id_ = name
+    whole = resolve(page.canonical, Place())
+    if whole and whole[0].startswith("https://"):
+        yield Redirect(whole[0], name)
+    # A page may say that it is a copy of another of the tree, which nobody can look for here. It takes that one's name:
+    # if both are there they are duplicates, and one is kept; if not, nothing is lost. (Not if the other is the index of
+    # a folder: there are sites whose every page claims to be the first.)
+    inside = resolve(page.canonical, place)
+    if inside and inside[0] not in (name, *known) and len(names(inside[0])) == 1 and "://" not in inside[0]:
+        id_ = inside[0]
+        yield Redirect(name, id_)
+    yield from (Redirect(other, id_) for other in known)
+    yield to_document(id_, page.title or PurePosixPath(name).stem, page, place)
 
 
 def read_page(name: str, data: bytes, skipped: Skipped, parse_page: Callable[[str], Page | None]) -> Page | None:
@@ -156,33 +170,6 @@ def to_document(id_: str, title: str, page: Page, place: Place) -> Document:
 def find_move(page: Page, place: Place) -> tuple[str, str] | None:
     """Return where a page sends its reader, as a target and a fragment, if that is all that it does."""
     return resolve(page.refresh, place) if page.refresh and page.text.count(" ") < MOVED else None
-
-
-def _to_records(name: str, page: Page, skipped: Skipped) -> Iterator[Document | Redirect]:
-    """Yield a page and its other names, or say where it has moved."""
-    place = find_place(name, page.canonical, page.base)
-    known = names(name)
-    moved = find_move(page, place)
-    if moved and moved[0] not in (name, *known):
-        yield from (Redirect(other, name) for other in known)
-        yield Redirect(name, *moved)
-        return
-    if not page.text:
-        skipped.note("page without text", name)
-        return
-    id_ = name
-    whole = resolve(page.canonical, Place())
-    if whole and whole[0].startswith("https://"):
-        yield Redirect(whole[0], name)
-    # A page may say that it is a copy of another of the tree, which nobody can look for here. It takes that one's name:
-    # if both are there they are duplicates, and one is kept; if not, nothing is lost. (Not if the other is the index of
-    # a folder: there are sites whose every page claims to be the first.)
-    inside = resolve(page.canonical, place)
-    if inside and inside[0] not in (name, *known) and len(names(inside[0])) == 1 and "://" not in inside[0]:
-        id_ = inside[0]
-        yield Redirect(name, id_)
-    yield from (Redirect(other, id_) for other in known)
-    yield to_document(id_, page.title or PurePosixPath(name).stem, page, place)
 
 
 def _find_roots(tree: LexborHTMLParser, body: str) -> list[LexborNode] | None:
@@ -218,19 +205,17 @@ def _read_head(tree: LexborHTMLParser) -> tuple[str, str, str, str]:
     return title, base, canonical, refresh
 
 
-def _drop(root: LexborNode, selector: str) -> tuple[bool, list[str]]:
-    """Take out of a tree what the selector matches; return whether anything is left, and which links were taken out."""
+def _drop(root: LexborNode, selector: str) -> list[str]:
+    """Take out of a tree what the selector matches; return which links were taken out."""
     hrefs: list[str] = []
     nodes = {node.mem_id: node for node in root.css(selector)}  # a node may match twice
     for node in reversed(nodes.values()):  # inner ones first: what is in a node is gone with it
         hrefs += reversed([link.attributes["href"] or "" for link in node.css("a[href], area[href]")])
-        if node.mem_id == root.mem_id:
-            break
-        if node.tag in _BREAKS:
+        if node.mem_id == root.mem_id or node.tag in _BREAKS:
             node.inner_html = ""  # it still keeps the words around it apart
         else:
             node.decompose()
-    return root.mem_id not in nodes, hrefs[::-1]
+    return hrefs[::-1]
 
 
 def _write(html: str) -> tuple[str, list[tuple[int, int, str]], list[tuple[str, int]]]:
@@ -307,6 +292,8 @@ def decode(data: bytes) -> tuple[str, str]:
 
     Names of encodings mean what they mean to browsers. What is not UTF-8 and declares nothing is Windows-1252 to them.
     """
+    import webencodings
+
     found = _DECLARED.search(data[:4096])
     label = webencodings.lookup((found[1] or found[2]).decode("ascii", "replace")) if found else None
     declared = _MEANT.get(label.name, label.name) if label else ""
@@ -315,10 +302,9 @@ def decode(data: bytes) -> tuple[str, str]:
         text, _ = webencodings.decode(data, declared or "utf-8", "strict")
     except UnicodeDecodeError:
         text, used = webencodings.decode(data, declared or "windows-1252")
-        undeclared = not declared and used.name == "windows-1252"
-        fault = (
-            "undeclared encoding (read as Windows-1252)" if undeclared else f"invalid {used.name.upper()} (replaced)"
-        )
+        fault = f"invalid {used.name.upper()} (replaced)"
+        if not declared and used.name == "windows-1252":
+            fault = "undeclared encoding (read as Windows-1252)"
     text = text.removeprefix("\ufeff")
     if text[:100].lstrip().startswith("<?xml"):
         text = _EMPTY.sub(r"<\1\2></\1>", text)  # of XML; HTML takes the slash for nothing

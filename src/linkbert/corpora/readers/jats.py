@@ -19,8 +19,6 @@ from linkbert.corpora.reader import CUT, NoOptions, Reader, Record, Skipped
 from linkbert.corpora.readers.pubmed import XML, aliases
 from linkbert.records import Document, Link, Redirect
 
-SUFFIXES = (".nxml",)
-INSIDE = (".xml",)  # how else the articles of a package are named
 PARTS = ("front", "body", "back", "floats-group")
 CONTAINERS = frozenset("abstract app body boxed-text disp-quote list sec".split())  # noqa: SIM905
 BLOCKS = CONTAINERS | set(
@@ -283,6 +281,5 @@ def _local(element: Any) -> str:
     return element.tag.rpartition("}")[2] if isinstance(element.tag, str) else ""
 
 
-READER = Reader(
-    read_file=read_file, suffixes=SUFFIXES, inside=INSIDE, marks=(b"<article", b"<!DOCTYPE article"), latest=True
-)
+MARKS = (b"<article", b"<!DOCTYPE article")
+READER = Reader(read_file=read_file, suffixes=(".nxml",), inside=(".xml",), marks=MARKS, latest=True)

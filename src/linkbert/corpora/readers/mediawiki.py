@@ -45,8 +45,15 @@ def plan(path: Path, _: NoOptions) -> Iterator[Shard]:
     """
     head = _read_head(path)
     if isinstance(path, Member) or path.suffix in {*COMPRESSIONS} - {".bz2"}:
-        return _chunks(path, head)
-    return _ranges(path, head, ARCHIVE_BYTES if path.suffix == ".bz2" else XML_BYTES)
+        for data, start, stop, fault in cut_stream(path, b"</page>", XML_BYTES):
+            faults = ((CUT, fault),) if fault else ()
+            yield Shard(str(path), start, stop, data, faults=faults, extra=(head, fault is not None))
+        return
+    step, size = ARCHIVE_BYTES if path.suffix == ".bz2" else XML_BYTES, source_size(path)
+    starts = range(0, max(1, size // step) * step, step)  # the last one is never short
+    for start in starts:
+        last = start == starts[-1]
+        yield Shard(str(path), start, size if last else start + step, extra=(head, last))
 
 
 def read(shard: Shard, _: NoOptions, skipped: Skipped) -> Iterator[Document | Redirect]:
@@ -55,9 +62,6 @@ def read(shard: Shard, _: NoOptions, skipped: Skipped) -> Iterator[Document | Re
     for page in _split_pages(_pieces(shard), shard, skipped):
         if record := _read_page(page, site, skipped):
             yield record
-
-
-READER = Reader(plan=plan, read=read, inside=(".xml",), marks=(b"<mediawiki",))
 
 
 def _read_head(path: Path) -> bytes:
@@ -79,22 +83,6 @@ def _read_head(path: Path) -> bytes:
             "take a pages-articles XML file, or name the format with --format"
         )
     return head.partition(b"<page>")[0]
-
-
-def _ranges(path: Path, head: bytes, step: int) -> Iterator[Shard]:
-    """Cut a file into ranges of about `step` bytes; the last one is never short."""
-    size = source_size(path)
-    count = max(1, size // step)
-    for number in range(count):
-        last = number == count - 1
-        yield Shard(str(path), number * step, size if last else (number + 1) * step, extra=(head, last))
-
-
-def _chunks(path: Path, head: bytes) -> Iterator[Shard]:
-    """Decompress a file here and cut it between pages; memory stays at a chunk or at the longest page."""
-    for data, start, stop, fault in cut_stream(path, b"</page>", XML_BYTES):
-        faults = ((CUT, fault),) if fault else ()
-        yield Shard(str(path), start, stop, data, faults=faults, extra=(head, fault is not None))
 
 
 def _pieces(shard: Shard) -> Iterator[tuple[bytes | None, bool]]:
@@ -251,3 +239,6 @@ def read_site(header: bytes) -> Site:
         first_letter=not case or case[1] != "case-sensitive",
         namespaces=namespaces,
     )
+
+
+READER = Reader(plan=plan, read=read, inside=(".xml",), marks=(b"<mediawiki",))

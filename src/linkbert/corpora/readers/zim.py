@@ -12,14 +12,15 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from linkbert.corpora.reader import CUT, Reader, Record, Shard, Skipped
 from linkbert.corpora.readers import html
 from linkbert.corpora.resolve import Place
-from linkbert.records import Document, Redirect
+from linkbert.records import Redirect
+
+if TYPE_CHECKING:
+    import numpy as np
 
 CLUSTERS, ENTRIES = 4, 10_000  # of a shard, at most; a cluster is some 2 MB of text
 REDIRECT = 0xFFFF  # instead of the number of a media type
@@ -29,6 +30,8 @@ WIKI_DROP = "sup.reference, .references, .reflist, .navbox, .mw-editsection, .no
 
 def plan(path: Path, _: html.Options) -> Iterator[Shard]:
     """Cut a file into shards of articles by the clusters they are in; ValueError if it is no whole ZIM file."""
+    import numpy as np
+
     if not isinstance(path, Path):
         raise ValueError(f"{path} is read from disk only: fetch it first")
     _open(path)
@@ -37,9 +40,8 @@ def plan(path: Path, _: html.Options) -> Iterator[Shard]:
         raise ValueError(f"{path} holds no articles (text/html)")
     size, start = path.stat().st_size, 0
     while start < len(numbers):
-        stop = int(np.searchsorted(clusters, clusters[start] + CLUSTERS))
-        stop = min(stop, start + ENTRIES)
-        begin, end = size * start // len(numbers), size * stop // len(numbers)
+        stop = min(int(np.searchsorted(clusters, clusters[start] + CLUSTERS)), start + ENTRIES)
+        begin, end = (size * number // len(numbers) for number in (start, stop))
         yield Shard(str(path), begin, end, extra=tuple(numbers[start:stop].tolist()))
         start = stop
 
@@ -59,28 +61,22 @@ def read(shard: Shard, options: html.Options, skipped: Skipped) -> Iterator[Reco
         if other is not None:
             yield Redirect(path, other)
         elif page := html.read_page(path, data, skipped, lambda source: _parse(source, options)):
-            yield from _to_records(path, title, page, skipped)
-
-
-def _to_records(path: str, title: str, page: html.Page, skipped: Skipped) -> Iterator[Document | Redirect]:
-    place = Place(folder=path[: path.rfind("/") + 1])
-    moved = html.find_move(page, place)
-    if moved and moved[0] != path:
-        yield Redirect(path, *moved)
-    elif page.text:
-        yield html.to_document(path, title or page.title, page, place)
-    else:
-        skipped.note("page without text", path)
+            place = Place(folder=path[: path.rfind("/") + 1])
+            moved = html.find_move(page, place)
+            if moved and moved[0] != path:
+                yield Redirect(path, *moved)
+            elif page.text:
+                yield html.to_document(path, title or page.title, page, place)
+            else:
+                skipped.note("page without text", path)
 
 
 def _parse(source: str, options: html.Options) -> html.Page | None:
     """Read a page; of MediaWiki's only the article, if nothing else was asked for."""
+    page = None
     if not options.body and ("mw-content-text" in source or "mw-parser-output" in source):
-        drop = ", ".join(filter(None, (WIKI_DROP, options.drop)))
-        page = html.parse(source, body=WIKI, drop=drop)
-        if page is not None:
-            return page
-    return html.parse(source, body=options.body, drop=options.drop)
+        page = html.parse(source, body=WIKI, drop=", ".join(filter(None, (WIKI_DROP, options.drop))))
+    return page or html.parse(source, body=options.body, drop=options.drop)
 
 
 def _open(path: Path) -> Any:
@@ -99,6 +95,8 @@ def _list_articles(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
     libzim knows the clusters but does not tell. The format: https://wiki.openzim.org/wiki/ZIM_file_format.
     """
+    import numpy as np
+
     file = np.memmap(path, np.uint8, "r")
     head = bytes(file[:80])
     minor, count, table, types = (struct.unpack_from(form, head, at)[0] for form, at in _HEADER)
