@@ -211,7 +211,7 @@ def test_a_page_without_its_end_does_not_swallow_the_next(written):
 )
 def test_what_is_no_dump_is_refused_in_one_line(written, data, name, message):
     with pytest.raises(ValueError, match=message) as error:
-        plan(written(data, name), NoOptions())
+        list(plan(written(data, name), NoOptions()))
     assert "\n" not in str(error.value)
     assert name in str(error.value)
 

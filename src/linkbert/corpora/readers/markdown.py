@@ -18,22 +18,22 @@ from __future__ import annotations
 import re
 from bisect import bisect_left
 from collections.abc import Iterator
+from functools import cache
 from pathlib import PurePosixPath
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from unicodedata import normalize
-
-import yaml
-from markdown_it import MarkdownIt
-from markdown_it.rules_block import StateBlock
-from markdown_it.rules_inline import StateInline
-from markdown_it.token import Token
 
 from linkbert.corpora.reader import NoOptions, Reader, Record, Skipped
 from linkbert.corpora.resolve import note_name, note_names, note_path, resolve_in_note, resolve_wiki_link
 from linkbert.corpora.tree import TOO_LARGE, decode_text
 from linkbert.records import Document, Link, Redirect
 
-SUFFIXES = (".md", ".mdx", ".markdown")
+if TYPE_CHECKING:
+    from markdown_it import MarkdownIt
+    from markdown_it.rules_block import StateBlock
+    from markdown_it.rules_inline import StateInline
+    from markdown_it.token import Token
+
 LARGEST = 8 << 20  # bytes of a file
 PIECE = 10_000  # characters of a paragraph that are read at once
 BLOCK_NESTING, INLINE_NESTING = 100, 10  # of lists and quotes; of brackets
@@ -45,8 +45,6 @@ NESTED = "lists or quotes nested too deeply (what is inside is left out)"
 _NEW_LINE = frozenset(
     "br p div blockquote center hr li ul ol dl dt dd h1 h2 h3 h4 h5 h6 table tr td th summary details".split()  # noqa: SIM905
 )
-_LOADER = getattr(yaml, "CBaseLoader", yaml.BaseLoader)  # makes strings, lists and dicts, and nothing else
-
 _FRONT = re.compile(r"---[ \t]*\n(.*?)^(?:---|\.\.\.)[ \t]*$", re.DOTALL | re.MULTILINE)
 _SPACE = re.compile(r"[ \t\n\r\f\v]+")
 _ITEM_MARK, _QUOTE_MARK = re.compile(r"\[[ xX]\]\s+"), re.compile(r"\[![\w-]+\][+-]?[ \t]*")
@@ -103,7 +101,7 @@ def read_page(source: str, id_: str, *, mdx: bool = False) -> Page:
     source = source.replace("\r\n", "\n").replace("\r", "\n")
     title, aliases, start, faults = _read_front_matter(source)
     env: dict[str, Any] = {"mdx": mdx, "unclosed": set()}
-    tokens = _BLOCKS.parse(source[start:], env)
+    tokens = _make_parser(BLOCK_NESTING).parse(source[start:], env)
     if any(token.level >= BLOCK_NESTING - 1 for token in tokens):
         faults += (NESTED,)
     writer = _Writer(id_.rpartition("/")[0])
@@ -111,14 +109,12 @@ def read_page(source: str, id_: str, *, mdx: bool = False) -> Page:
     title = title or heading
     text = "".join(writer.parts).removesuffix("\n")
     cut = len(title) + 1 if title and f"{text}\n".startswith(f"{title}\n") else 0  # the title is no part of the text
-    links = tuple(
-        Link(link.start - cut, link.end - cut, link.target, link.fragment)
-        if link.start >= cut
-        else Link(-1, -1, link.target, link.fragment)
-        for link in writer.links
-    )
-    sections = tuple((name, min(max(at - cut, 0), max(len(text) - cut, 0))) for name, at in writer.sections)
-    return Page(title, text[cut:], links, sections, aliases, faults)
+    text, links = text[cut:], []
+    for link in writer.links:
+        start, end = (link.start - cut, link.end - cut) if link.start >= cut else (-1, -1)
+        links.append(Link(start, end, link.target, link.fragment))
+    sections = tuple((name, min(max(at - cut, 0), len(text))) for name, at in writer.sections)
+    return Page(title, text, tuple(links), sections, aliases, faults)
 
 
 def _read_front_matter(source: str) -> tuple[str, tuple[str, ...], int, tuple[str, ...]]:
@@ -126,13 +122,16 @@ def _read_front_matter(source: str) -> tuple[str, tuple[str, ...], int, tuple[st
     found = _FRONT.match(source, 0, FRONT_MATTER)
     if not found:
         return "", (), 0, ()
+    import yaml
+
+    loader = getattr(yaml, "CBaseLoader", yaml.BaseLoader)  # makes strings, lists and dicts, and nothing else
     try:
         depth = 0
-        for event in yaml.parse(found[1], Loader=_LOADER):
+        for event in yaml.parse(found[1], Loader=loader):
             depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
             if depth > 20 or getattr(event, "anchor", None):
-                return "", (), found.end(), (FRONT_FAULT,)
-        values = yaml.load(found[1], Loader=_LOADER)  # noqa: S506 - see _LOADER
+                raise yaml.YAMLError
+        values = yaml.load(found[1], Loader=loader)  # noqa: S506
     except yaml.YAMLError:
         return "", (), found.end(), (FRONT_FAULT,)
     if not isinstance(values, dict):
@@ -233,8 +232,9 @@ def _take_marks(content: str, around: str, before: str, writer: _Writer) -> str:
 
 def _write_inline(content: str, env: dict[str, Any], writer: _Writer, *, breaks: bool) -> None:
     """Write a block's text; `breaks`: its line breaks stay."""
+    parser = _make_parser(INLINE_NESTING)
     for piece in _pieces(content):
-        for token in _INLINES.inline.parse(piece, _INLINES, env, []):
+        for token in parser.inline.parse(piece, parser, env, []):
             match token.type:
                 case "text" | "text_special" | "code_inline":
                     writer.add(token.content)
@@ -246,8 +246,12 @@ def _write_inline(content: str, env: dict[str, Any], writer: _Writer, *, breaks:
                     writer.open_link("link", resolve_in_note(str(token.attrs["href"]), writer.folder))
                 case "link_close":
                     writer.close_link("link")
-                case "wiki":
-                    _write_wiki_link(token.content, writer)
+                case "wiki" if found := _WIKI.fullmatch(token.content):
+                    to, shown = resolve_wiki_link(found[1], writer.folder)
+                    writer.open_link("wiki", to)
+                    if token.content[0] != "!":  # that one is embedded
+                        writer.add((found[2] or "").strip() or shown)
+                    writer.close_link("wiki")
                 case "tag":
                     _write_tag(token.content, writer, breaks)
     writer.close_link("")
@@ -271,17 +275,6 @@ def _break(writer: _Writer, breaks: bool) -> None:
         writer.add(" ")
 
 
-def _write_wiki_link(source: str, writer: _Writer) -> None:
-    found = _WIKI.fullmatch(source)
-    assert found
-    to, shown = resolve_wiki_link(found[1], writer.folder)
-    embedded = source[0] == "!"
-    writer.open_link("wiki", to)
-    if not embedded:
-        writer.add((found[2] or "").strip() or shown)
-    writer.close_link("wiki")
-
-
 def _write_tag(source: str, writer: _Writer, breaks: bool) -> None:
     found = _TAG.fullmatch(source)
     if not found or not found[1]:
@@ -297,27 +290,22 @@ def _write_tag(source: str, writer: _Writer, breaks: bool) -> None:
     writer.sections += [(attributes[key], writer.size) for key in ("id", "name") if attributes.get(key)]
 
 
-class _Markdown(MarkdownIt):
-    """CommonMark with our rules; addresses stay as they are written."""
+@cache
+def _make_parser(nesting: int) -> MarkdownIt:
+    """Make a parser of CommonMark with our rules; addresses stay as they are written."""
+    from markdown_it import MarkdownIt
 
-    def __init__(self, nesting: int) -> None:
-        super().__init__("commonmark", {"maxNesting": nesting})
-        self.enable(["table", "strikethrough"]).disable(["html_block", "html_inline"])
-        self.core.ruler.enableOnly(["normalize", "block"])  # the inside of blocks is read when they are written
-        interrupts: Any = {"alt": ["paragraph", "reference", "blockquote", "list"]}
-        self.block.ruler.before("reference", "footnote", _footnote_rule, interrupts)
-        self.block.ruler.before("reference", "unseen", _unseen_rule, interrupts)
-        self.block.ruler.before("reference", "module", _module_rule)
-        self.inline.ruler.push("marks", _marks_rule)  # after links: [[1]](x) is one
-
-    def normalizeLink(self, url: str) -> str:  # noqa: N802
-        return url
-
-    def normalizeLinkText(self, link: str) -> str:  # noqa: N802
-        return link
-
-    def validateLink(self, url: str) -> bool:  # noqa: ARG002, N802
-        return True
+    parser: Any = MarkdownIt("commonmark", {"maxNesting": nesting})
+    parser.enable(["table", "strikethrough"]).disable(["html_block", "html_inline"])
+    parser.core.ruler.enableOnly(["normalize", "block"])  # the inside of blocks is read when they are written
+    interrupts = {"alt": ["paragraph", "reference", "blockquote", "list"]}
+    parser.block.ruler.before("reference", "footnote", _footnote_rule, interrupts)
+    parser.block.ruler.before("reference", "unseen", _unseen_rule, interrupts)
+    parser.block.ruler.before("reference", "module", _module_rule)
+    parser.inline.ruler.push("marks", _marks_rule)  # after links: [[1]](x) is one
+    parser.normalizeLink = parser.normalizeLinkText = str
+    parser.validateLink = lambda _: True
+    return parser
 
 
 def _marks_rule(state: StateInline, silent: bool) -> bool:
@@ -411,5 +399,4 @@ def _push_inline(state: StateBlock, content: str) -> None:
     token.content, token.children = content, []
 
 
-_BLOCKS, _INLINES = _Markdown(BLOCK_NESTING), _Markdown(INLINE_NESTING)
-READER = Reader(read_file=read_file, suffixes=SUFFIXES)
+READER = Reader(read_file=read_file, suffixes=(".md", ".mdx", ".markdown"))
