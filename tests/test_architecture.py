@@ -47,8 +47,8 @@ CEILINGS = {  # lines of Python; (top) are the files beside the folders
 OWED = {  # lines above the ceiling that are still to go; a change may only lower them
     "(top)": 1_235,
     "corpora": 667,
-    "corpora/readers": 177,
-    "graph": 228,
+    "corpora/readers": 69,
+    "graph": 158,
     "instances": 253,
     "model": 305,
     "pretraining": 674,
