@@ -138,7 +138,7 @@ def test_what_open_parts_refuses(small_store, tmp_path, store_writer, records, t
     store_writer(tmp_path / "cased", [records(20, seed=3)], vocabulary)
     one, path = Part("one", small_store.path, 0.5), small_store.path
     for other, message in (
-        (Part("two", tmp_path / "cased", 0.5), "cased does not; rebuild .*cased with its vocabulary"),
+        (Part("two", tmp_path / "cased", 0.5), "cased do not lower-case alike; rebuild .*cased with its vocabulary"),
         (Part("two", path), "no weight for two: give a weight to every store, or to none"),
         (Part("two", path, 1e-9), r"a weight of 1e-09 next to 0.5 is below 1 in 10,000"),
         (Part("two", path, 1.0, {"shares": (1.0, 1.0, 0.0)}), r"^two.shares must be three shares that sum to 1"),

@@ -1,10 +1,9 @@
 """A vocabulary: from a file, a folder, a hub name, or trained on a store's text; a tokenizer goes out.
 
-Whatever it came from, a vocabulary of WordPieces is a list of tokens and three switches of BERT's normaliser, saved as
-`vocab.txt` and `tokenizer_config.json`: the two files that Hugging Face's BertTokenizerFast opens. Any other one (the
-byte-level BPE of RoBERTa and ModernBERT, the Unigram pieces of DeBERTa-v3) is its `tokenizer.json`, kept as it is. The
-tokenizers made here read text that happens to spell "[MASK]" or "</s>" as text: no special token can come out of a
-corpus.
+A vocabulary of WordPieces is a list of tokens and three switches of BERT's normaliser, saved as `vocab.txt` and
+`tokenizer_config.json`: what Hugging Face's BertTokenizerFast opens. Any other one (the byte-level BPE of RoBERTa and
+ModernBERT, the Unigram pieces of DeBERTa-v3) is its `tokenizer.json`, kept as it is. The tokenizers made here read text
+that happens to spell "[MASK]" or "</s>" as text: no special token can come out of a corpus.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ import numpy as np
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 from linkbert.corpora.store import Store
-from linkbert.files import read_json, replacing, write_json
+from linkbert.files import fetch_from_hub, read_json, replacing, write_json
 
 PAD, UNK, CLS, SEP, MASK = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"
 SPECIAL = (PAD, UNK, CLS, SEP, MASK)
@@ -49,10 +48,8 @@ class Vocabulary:
     definition: str = ""
 
     def __post_init__(self) -> None:
-        missing = [token for token in self.special if token not in self.ids]
-        if missing:
-            names = " ".join(self.special)
-            raise ValueError(f"the vocabulary has no {', '.join(missing)}: a BERT vocabulary holds {names}")
+        if missing := [token for token in self.special if token not in self.ids]:
+            raise ValueError(f"the vocabulary has no {', '.join(missing)}: it must hold {' '.join(self.special)}")
         if len(self.tokens) == len(SPECIAL):
             raise ValueError("the vocabulary has no token but the special ones: no text could be written with it")
         if len(self.ids) < len(self.tokens):
@@ -80,29 +77,27 @@ class Vocabulary:
 
     @cached_property
     def continues(self) -> np.ndarray:
-        """Whether each token goes on with the word before it ("##ing"): bool (size,)."""
+        """Whether each token continues the word before it ("##ing"): bool (size,)."""
         return np.array([token.startswith("##") and len(token) > 2 for token in self.spelled])
 
     @cached_property
     def spelled(self) -> tuple[str, ...]:
-        """Each token as WordPieces would write it: 'ing' of a byte-level BPE is '##ing', 'Ġthe' is 'the', ',' is ','.
+        """Each token in wordpiece form: 'ing' of a byte-level BPE is '##ing', 'Ġthe' is 'the', ',' is ','.
 
-        Whole words are told by this: a piece that begins with a letter or a digit, without a space before it, goes on
-        with the word before it. ("(Paris" is thus one word there, and two in BERT.)
+        A piece that starts with a letter or a digit, without a space before it, continues the word before it. ("(Paris"
+        is thus one word there, and two in BERT.)
         """
         if not self.definition:
             return self.tokens
-        rules = json.loads(self.definition)
+        rules, names = json.loads(self.definition), dict(zip(self.special, SPECIAL, strict=True))
         if "ByteLevel" in json.dumps([rules["pre_tokenizer"], rules["decoder"]]):
-            bytes_to_text = decoders.ByteLevel()
-            texts = [bytes_to_text.decode([token]) for token in self.tokens]
+            texts = [decoders.ByteLevel().decode([token]) for token in self.tokens]
         else:
             texts = [token.replace("▁", " ") for token in self.tokens]
-        names = dict(zip(self.special, SPECIAL, strict=True))
         spelled = []
         for token, text in zip(self.tokens, texts, strict=True):
-            goes_on = text[:1].isalnum() or text[:1] == "\ufffd"  # which stands for a part of a character
-            spelled.append(names.get(token) or "##" * goes_on + ("".join(text.split()) or "␣"))
+            continues = text[:1].isalnum() or text[:1] == "\ufffd"  # which stands for a part of a character
+            spelled.append(names.get(token) or "##" * continues + ("".join(text.split()) or "␣"))
         return tuple(spelled)
 
     @property
@@ -145,8 +140,8 @@ class Vocabulary:
     def save(self, folder: Path, *, trained: dict[str, Any] | None = None) -> None:
         """Write the folder that `load_vocabulary` and Hugging Face's BertTokenizerFast and AutoTokenizer open.
 
-        `trained` is how the vocabulary was trained, kept beside it. Beside a tokenizer.json lies pieces.txt, its tokens
-        as they are spelled: what a TF-IDF graph reads instead of vocab.txt.
+        `trained` is how the vocabulary was trained. Next to a tokenizer.json lies pieces.txt, its tokens as they are
+        spelled: what a TF-IDF graph reads instead of vocab.txt.
         """
         names = {f"{name[1:-1].lower()}_token": token for name, token in zip(SPECIAL, self.special, strict=True)}
         with replacing(folder) as part:
@@ -169,46 +164,37 @@ class Vocabulary:
 
 
 def make_vocabulary(source: str | Path, store: Store, *, lowercase: bool | None = None) -> Vocabulary:
-    """Give the vocabulary that a word of the command line names: `train:SIZE`, a file, a folder or a hub name.
+    """Return the vocabulary that --vocab names: `train:SIZE`, a file, a folder or a hub name.
 
-    `lowercase` overrules what the vocabulary says of itself; a trained one is lower-cased where nothing is said. One
-    that was trained on this store with the same words before is not trained again.
+    `lowercase` overrules what the vocabulary says of itself; a trained one is lower-cased unless it is False. One that
+    was trained on this store in the same way before is not trained again.
     """
-    word = str(source)
-    if not word.startswith("train:"):
+    size = check_vocabulary_source(source)
+    if not size:
         vocabulary = load_vocabulary(source)
         if lowercase is not None and vocabulary.definition:
             raise ValueError(f"--cased cannot change {source}: its tokenizer.json says what becomes of capitals")
         return vocabulary if lowercase is None else replace(vocabulary, lowercase=lowercase)
-    size, lowercase = trained_size(word), lowercase is not False
-    asked = {"size": size, "lowercase": lowercase}
-    trained, record = store.path / "vocabulary", store.path / "vocabulary" / "trained.json"
-    if record.is_file():
-        before = load_vocabulary(trained)
-        if read_json(record) == asked | {"sha256": before.sha256}:
+    folder, asked = store.path / "vocabulary", {"size": size, "lowercase": lowercase is not False}
+    if (folder / "trained.json").is_file():
+        before = load_vocabulary(folder)
+        if read_json(folder / "trained.json") == asked | {"sha256": before.sha256}:
             return before
-    vocabulary = train_vocabulary(lambda: sample_texts(store), size, lowercase=lowercase)
+    vocabulary = train_vocabulary(lambda: sample_texts(store), size, lowercase=lowercase is not False)
     if not (store.path / "tokens" / "tokens.json").is_file():
-        vocabulary.save(trained, trained=asked | {"sha256": vocabulary.sha256})
+        vocabulary.save(folder, trained=asked | {"sha256": vocabulary.sha256})
     return vocabulary
 
 
-def trained_size(word: str) -> int:
-    """Read the size in 'train:SIZE'."""
-    size = word.removeprefix("train:").replace("_", "")
-    if not size.isdecimal() or not SMALLEST <= int(size) <= LARGEST:
-        raise ValueError(
-            f"{word!r} does not make sense: train:SIZE takes a size from {SMALLEST} to {LARGEST}, such as train:30522"
-        )
-    return int(size)
-
-
-def check_vocabulary_source(source: str | Path) -> None:
-    """Refuse what `make_vocabulary` would refuse, before a dump is read for it."""
-    if str(source).startswith("train:"):
-        trained_size(str(source))
-    else:
+def check_vocabulary_source(source: str | Path) -> int:
+    """Refuse what `make_vocabulary` would refuse, before a dump is read for it; return SIZE of train:SIZE, or 0."""
+    if not str(source).startswith("train:"):
         load_vocabulary(source)
+        return 0
+    size = str(source).removeprefix("train:").replace("_", "")
+    if not size.isdecimal() or not SMALLEST <= int(size) <= LARGEST:
+        raise ValueError(f"train:SIZE must be from {SMALLEST} to {LARGEST}, such as train:30522, got {source}")
+    return int(size)
 
 
 def sample_texts(store: Store) -> Iterator[str]:
@@ -224,30 +210,22 @@ def load_vocabulary(source: str | Path) -> Vocabulary:
     A folder's `tokenizer.json` counts first, then `vocab.txt` with the switches of `tokenizer_config.json`. Where
     nothing says whether capitals are kept, they are if one token in a hundred has any.
     """
-    path = Path(source)
+    path, known = Path(source), ("tokenizer.json", "vocab.txt", "tokenizer_config.json")
     if path.is_dir():
-        if (path / "tokenizer.json").is_file():
-            return load_tokenizer(read_json(path / "tokenizer.json"), str(path / "tokenizer.json"))
-        if (path / "vocab.txt").is_file():
-            settings = path / "tokenizer_config.json"
-            return _read_tokens(path / "vocab.txt", read_json(settings) if settings.is_file() else {})
-        slow = any((path / name).is_file() for name in ("merges.txt", "spm.model", "sentencepiece.bpe.model"))
-        how = f"; AutoTokenizer.from_pretrained({str(path)!r}).save_pretrained({str(path)!r}) makes one" if slow else ""
-        raise ValueError(f"{path} holds no vocabulary: a tokenizer.json or a vocab.txt is needed{how}")
-    if path.is_file():
-        return load_tokenizer(read_json(path), str(path)) if path.suffix == ".json" else _read_tokens(path, {})
-    if path.suffix in (".txt", ".json") or not re.fullmatch(r"\w[\w.-]*(/[\w.-]+)?", str(source)):
-        raise ValueError(
-            f"{source} is not there; a vocabulary is a vocab.txt, a tokenizer folder, a hub name or train:SIZE"
-        )
-    try:
-        tokenizer = Tokenizer.from_pretrained(str(source))
-    except Exception as error:  # the library raises a bare Exception for a missing network, name or file
-        reason = " ".join(str(error).split())[:200]
-        raise ValueError(
-            f"{source} is neither a file nor a folder here, and the hub did not give it ({reason})"
-        ) from None
-    return load_tokenizer(json.loads(tokenizer.to_str()), str(source))
+        there = [path / name for name in known[:2] if (path / name).is_file()]
+        if not there:
+            remedy = f"AutoTokenizer.from_pretrained({str(path)!r}).save_pretrained({str(path)!r}) makes one"
+            raise ValueError(f"{path} holds no vocabulary: a tokenizer.json or a vocab.txt is needed; {remedy}")
+        path = there[0]
+    elif not path.is_file():
+        if path.suffix in (".txt", ".json") or not re.fullmatch(r"\w[\w.-]*(/[\w.-]+)?", str(source)):
+            kinds = "a vocab.txt, a tokenizer folder, a hub name or train:SIZE"
+            raise ValueError(f"{source} is not there; a vocabulary is {kinds}")
+        return load_vocabulary(fetch_from_hub(str(source), known, str(source), "give a vocab.txt or a folder"))
+    if path.suffix == ".json":
+        return load_tokenizer(read_json(path), str(path))
+    settings = Path(source) / "tokenizer_config.json"  # of a folder
+    return _read_tokens(path, read_json(settings) if settings.is_file() else {})
 
 
 def check_same_vocabulary(encoder: Vocabulary, store: Vocabulary, folder: Path, *, of: str = "the store") -> None:
@@ -261,20 +239,18 @@ def check_same_vocabulary(encoder: Vocabulary, store: Vocabulary, folder: Path, 
         first = next(places, min(len(encoder), len(store)))
         sizes = f"{len(store)} tokens against {len(encoder)}, the first difference at number {first}"
         raise ValueError(f"{of}'s vocabulary is not that of {folder} ({sizes}); {remedy}")
-    for what, rules in (
-        ("lower-cases", lambda v: v.lowercase),
-        ("strips accents", lambda v: v.lowercase if v.strip_accents is None else v.strip_accents),
-        ("sets Chinese characters apart", lambda v: v.chinese_characters),
+    for what, rule in (
+        ("lower-case", lambda v: v.lowercase),
+        ("strip accents", lambda v: v.lowercase if v.strip_accents is None else v.strip_accents),
+        ("set Chinese characters apart", lambda v: v.chinese_characters),
+        ("cut text into tokens (tokenizer.json)", _text_rules),
     ):
-        if rules(encoder) != rules(store):
-            one, other = (folder, of) if rules(encoder) else (of, folder)
-            raise ValueError(f"{one} {what} and {other} does not; {remedy}")
-    if _text_rules(encoder) != _text_rules(store):
-        raise ValueError(f"{folder} cuts text into tokens by other rules than {of} (tokenizer.json); {remedy}")
+        if rule(encoder) != rule(store):
+            raise ValueError(f"{folder} and {of} do not {what} alike; {remedy}")
 
 
 def _text_rules(vocabulary: Vocabulary) -> dict[str, Any]:
-    """Give what a tokenizer.json says of text, and not of what is put around it."""
+    """Return what a tokenizer.json says of text, and not of what is put around it."""
     rules = json.loads(vocabulary.definition or "{}")
     return {key: value for key, value in rules.items() if key not in ("version", "post_processor")}
 
@@ -296,32 +272,24 @@ def _read_tokens(path: Path, settings: dict[str, Any]) -> Vocabulary:
 
 
 def load_tokenizer(content: dict[str, Any], name: str) -> Vocabulary:
-    """Make the vocabulary that the content of a tokenizer.json describes; `name` is for messages."""
-    model, rules = content.get("model") or {}, content.get("normalizer") or {}
-    kinds = (model.get("type"), rules.get("type"), (content.get("pre_tokenizer") or {}).get("type"))
-    if kinds != ("WordPiece", "BertNormalizer", "BertPreTokenizer") or model["continuing_subword_prefix"] != "##":
-        return _read_definition(content, name)
-    ids = model["vocab"]
-    if sorted(ids.values()) != list(range(len(ids))):
-        raise ValueError(f"{name} is damaged: its token ids are not 0 to {len(ids) - 1}")
-    return _named(
-        name,
-        tuple(sorted(ids, key=ids.__getitem__)),
-        lowercase=rules["lowercase"],
-        strip_accents=rules["strip_accents"],
-        chinese_characters=rules["handle_chinese_chars"],
-    )
+    """Make the vocabulary that the content of a tokenizer.json describes; `name` is for messages.
 
-
-def _read_definition(content: dict[str, Any], name: str) -> Vocabulary:
-    """Read a tokenizer.json other than BERT's, brought to the form in which the installed library writes it."""
+    One other than BERT's is kept in the form in which the installed library writes it.
+    """
     try:
         tokenizer = Tokenizer.from_str(json.dumps(content | {"truncation": None, "padding": None}))
     except Exception as error:  # the library raises a bare Exception
         raise ValueError(f"{name} is no tokenizer.json that can be opened ({' '.join(str(error).split())})") from None
-    ids = tokenizer.get_vocab()
+    model, rules = content["model"], content.get("normalizer") or {}
+    kinds = (model.get("type"), rules.get("type"), (content.get("pre_tokenizer") or {}).get("type"))
+    bert = kinds == ("WordPiece", "BertNormalizer", "BertPreTokenizer") and model["continuing_subword_prefix"] == "##"
+    ids = model["vocab"] if bert else tokenizer.get_vocab()
     if sorted(ids.values()) != list(range(len(ids))):
         raise ValueError(f"{name} is damaged: its token ids are not 0 to {len(ids) - 1}")
+    tokens = tuple(sorted(ids, key=ids.__getitem__))
+    if bert:
+        accents, chinese = rules["strip_accents"], rules["handle_chinese_chars"]
+        return _named(name, tokens, lowercase=rules["lowercase"], strip_accents=accents, chinese_characters=chinese)
     special = tuple(a if a in ids else b if b in ids else a for a, b in zip(SPECIAL, ROBERTA, strict=True))
     _, _, cls, sep, _ = special
     if tokenizer.post_processor is None and {cls, sep} <= ids.keys():
@@ -329,10 +297,9 @@ def _read_definition(content: dict[str, Any], name: str) -> Vocabulary:
     definition = tokenizer.to_str()
     if not re.search("ByteLevel|▁", definition):
         raise ValueError(
-            f"{name} does not mark where words begin (it is {content['model'].get('type')}); "
+            f"{name} does not mark where words begin (it is {model.get('type')}); "
             "known are WordPieces (##), byte-level BPE (Ġ) and sentencepiece (▁)"
         )
-    tokens = tuple(sorted(ids, key=ids.__getitem__))
     return _named(name, tokens, lowercase=False, special=special, definition=definition)
 
 
@@ -347,9 +314,9 @@ def train_vocabulary(texts: Callable[[], Iterable[str]], size: int, *, lowercase
     """Train WordPieces on texts: at most `size` tokens, fewer where the texts do not hold so many.
 
     `texts` is called twice, for two passes. The same texts give the same vocabulary, whatever the number of threads:
-    the trainer numbers the characters that go on with a word in the order of a randomly seeded hash table, and breaks
-    ties by these numbers, so they are numbered here. At most a quarter of the vocabulary, and 1,000, are single
-    characters, the most frequent ones; others come out as [UNK], as in BERT.
+    the trainer numbers the characters within words in the order of a randomly seeded hash table, and breaks ties by
+    these numbers, so they are numbered here. At most a quarter of the vocabulary, and 1,000, are single characters, the
+    most frequent ones; others come out as [UNK], as in BERT.
     """
     rules = Vocabulary((*SPECIAL, "a"), lowercase=lowercase)  # for its rules; a vocabulary must hold some token
     tokenizer = rules._with_rules(Tokenizer(models.WordPiece(unk_token=UNK)))
