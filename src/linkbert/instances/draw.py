@@ -61,7 +61,7 @@ class Plan(NamedTuple):
     contiguous: float  # chance of contiguous where linked did not come out and the document has more than one sentence
     scope_segment: bool
     segment: int  # a place in SEGMENTS
-    masking: int  # a place in MASKING
+    spans: bool  # masks are spans of words
     only_a: bool  # masks are in A alone
     usable_only: bool  # the anchors are a list of those that can have every relation with the cut of epoch 0
 
@@ -74,7 +74,7 @@ class Special(NamedTuple):
     mask: int
     size: int
     reserved: np.ndarray  # int64, sorted ids that never replace a token
-    continues: np.ndarray  # bool (size,), whether a token goes on with the word before it ("##ing")
+    continues: np.ndarray  # bool (size,), whether a token continues the word before it ("##ing"); empty: none does
 
 
 @compiled
@@ -169,8 +169,7 @@ def place_anchor(corpus: Corpus, plan: Plan, anchor: int, epoch: int) -> tuple[i
     if after + 1 < last and corpus.sentences[after + 1] - cut < cut - corpus.sentences[after]:
         after += 1
     after = min(max(after, first + 1), last - 1)
-    stop = corpus.sentences[after]
-    start = stop
+    start = stop = corpus.sentences[after]
     for i in range(after - 1, first - 1, -1):
         if stop - corpus.sentences[i] > plan.half:
             break
@@ -251,13 +250,12 @@ def pick_random(corpus: Corpus, doc: int, key: np.uint64) -> int:
     first, last = corpus.edge_offsets[doc], corpus.edge_offsets[doc + 1]
     for attempt in range(_TRIES):
         other = corpus.partners[below(draw(key, 8 + attempt), len(corpus.partners))]
-        good = other != doc
         for edge in range(first, last):
             if corpus.edge_targets[edge] == other:
-                good = False
                 break
-        if good:
-            return other
+        else:
+            if other != doc:
+                return other
     return -1
 
 
@@ -352,30 +350,12 @@ class Line(NamedTuple):
 
 
 @compiled
-def choose_tokens(line: Line, key: np.uint64) -> int:
-    """Mark `wanted` of the places of A and B, without replacement; return how many."""
-    for i in range(line.tokens):
-        line.order[i] = i + 1 + (i >= line.middle)
-    for i in range(line.wanted):
-        line.chosen[draw_next(line.order, i, line.tokens, key)] = 1
-    return line.wanted
-
-
-@compiled
-def draw_next(order: np.ndarray, i: int, stop: int, key: np.uint64) -> int:
-    """Draw one of order[i:stop], and move it to i."""
-    j = i + below(draw(key, i), stop - i)
-    order[i], order[j] = order[j], order[i]
-    return order[i]
-
-
-@compiled
 def find_words(line: Line) -> int:
     """List in `order` where the words of A and B start; return how many there are."""
-    words = 0
+    words, whole = 0, len(line.continues) > 0
     for i in range(line.tokens):
         at = i + 1 + (i >= line.middle)
-        if i == 0 or i == line.middle or not line.continues[line.ids[at]]:
+        if i == 0 or i == line.middle or not (whole and line.continues[line.ids[at]]):
             line.order[words] = at
             words += 1
     return words
@@ -385,7 +365,7 @@ def find_words(line: Line) -> int:
 def word_end(line: Line, start: int) -> int:
     """Return the place after a word's last token."""
     stop = start + 1
-    while line.continues[line.ids[stop]]:  # ends at [SEP] at the latest
+    while len(line.continues) and line.continues[line.ids[stop]]:  # ends at [SEP] at the latest
         stop += 1
     return stop
 
@@ -396,10 +376,11 @@ def choose_words(line: Line, key: np.uint64) -> int:
 
     Where every word is too long, the beginning of the first one drawn is masked: no instance goes without a mask.
     """
-    words = find_words(line)
-    marked = 0
+    words, order, marked = find_words(line), line.order, 0
     for i in range(words):
-        start = draw_next(line.order, i, words, key)
+        j = i + below(draw(key, i), words - i)
+        order[i], order[j] = order[j], order[i]
+        start = order[i]
         stop = word_end(line, start)
         if marked + stop - start <= line.wanted:
             line.chosen[start:stop] = 1
@@ -407,17 +388,14 @@ def choose_words(line: Line, key: np.uint64) -> int:
         if marked == line.wanted:
             break
     if marked == 0:
-        line.chosen[line.order[0] : line.order[0] + line.wanted] = 1
+        line.chosen[order[0] : order[0] + line.wanted] = 1
         marked = line.wanted
     return marked
 
 
 @compiled
 def span_words(chance: float) -> int:
-    """Draw how many words a span has, as SpanBERT does: from a geometric distribution, p = 0.2, cut at 10.
-
-    Its mean is 3.8 words. `chance` is a number in [0, 1).
-    """
+    """Turn a number in [0, 1) into the words of a span, as SpanBERT does: geometric, p = 0.2, cut at 10; mean 3.8."""
     words, share = 1, 0.2
     left = chance * (1.0 - 0.8**_LONGEST_SPAN)
     while left >= share and words < _LONGEST_SPAN:
@@ -434,8 +412,7 @@ def choose_spans(line: Line, key: np.uint64) -> int:
     A span starts at a word drawn uniformly, and ends early at the end of its segment, at another span, or before a word
     for which there is no room. Where no word has room, the beginning of one is masked.
     """
-    words, wanted, chosen = find_words(line), line.wanted, line.chosen
-    marked = 0
+    words, wanted, chosen, marked = find_words(line), line.wanted, line.chosen, 0
     for turn in range(4 * words):
         first = below(draw(key, 2 * turn), words)
         last = min(words, first + span_words(unit(draw(key, 2 * turn + 1))))
@@ -459,19 +436,6 @@ def choose_spans(line: Line, key: np.uint64) -> int:
         chosen[first + 1 : first + wanted] = 2
         marked = wanted
     return marked
-
-
-MASKING = ("token", "word", "span")  # a kind of masking is a row here, its number the place, and a line in `choose`
-
-
-@compiled
-def choose(masking: int, line: Line, key: np.uint64) -> int:
-    """Mark the places to mask by one kind of masking; return how many."""
-    if masking == 0:
-        return choose_tokens(line, key)
-    if masking == 1:
-        return choose_words(line, key)
-    return choose_spans(line, key)
 
 
 class Drawn(NamedTuple):
@@ -498,9 +462,8 @@ def write_instances(
     for row in range(len(drawn.numbers)):
         pair = drawn.pairs[row]
         a_start, a_stop, b_start, b_stop = pair[1], pair[2], pair[4], pair[5]
-        middle = a_stop - a_start
+        middle, start = a_stop - a_start, drawn.starts[row]
         tokens = middle + b_stop - b_start
-        start = drawn.starts[row]
         line, kinds = ids[start : start + 3 + tokens], types[start : start + 3 + tokens]
         line[0] = special.cls
         for i in range(middle):
@@ -516,7 +479,7 @@ def write_instances(
         key = draw(make_key(plan.seed, epoch, _MASK), index)
         eligible = middle if plan.only_a else tokens
         asked = Line(line, eligible, middle, drawn.wanted[row], special.continues, order, chosen)
-        marked = choose(plan.masking, asked, key)
+        marked = choose_spans(asked, key) if plan.spans else choose_words(asked, key)
         at = first = 0
         while marked:
             at += 1

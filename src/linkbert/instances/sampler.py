@@ -88,7 +88,7 @@ class Sampler:
             contiguous=0.0,
             scope_segment=config.scope == "segment",
             segment=kernels.SEGMENTS.index(config.linked_segment),
-            masking=kernels.MASKING.index(config.masking),
+            spans=config.masking == "span",
             only_a=False,
             usable_only=anchors == "usable",
         )
@@ -109,11 +109,10 @@ class Sampler:
             self.linkable = self.continuable = self.both = 1.0
             linked, contiguous = config.shares[LINKED], _first_share(config.shares)
         self.plan = self.plan._replace(linked=linked, contiguous=contiguous)
-        ids = store.vocabulary.special_ids
-        self.special = kernels.Special(
-            cls=ids[CLS], sep=ids[SEP], mask=ids[MASK], size=len(store.vocabulary),
-            reserved=store.vocabulary.reserved, continues=store.vocabulary.continues,
-        )  # fmt: skip
+        ids, words = store.vocabulary.special_ids, config.masking != "token"
+        continues = store.vocabulary.continues if words else np.zeros(0, bool)
+        reserved, size = store.vocabulary.reserved, len(store.vocabulary)
+        self.special = kernels.Special(ids[CLS], ids[SEP], ids[MASK], size, reserved, continues)
 
     @classmethod
     def open(
@@ -144,9 +143,9 @@ class Sampler:
         return self.plan.anchors
 
     def forced(self, relation: int) -> Sampler:
-        """Give the sampler of the same anchors with B of one relation, and masks in A alone, the same for any relation.
+        """Return the sampler of the same anchors with B of one relation, and masks in A alone, the same for any.
 
-        Only where an anchor cannot have it, another takes its place; of usable anchors that is where `random` gives up.
+        Where an anchor cannot have the relation, it has another; of usable anchors that is where `random` gives up.
         """
         other = copy.copy(self)
         linked, contiguous = float(relation == LINKED), float(relation == CONTIGUOUS)
@@ -160,10 +159,10 @@ class Sampler:
     def write(
         self, numbers: np.ndarray, pairs: np.ndarray, starts: np.ndarray, ids: np.ndarray, types: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Write drawn instances, masked, into flat arrays; give the masked places and what stood there, int64 (M,).
+        """Write drawn instances, masked, into flat int64 arrays; return the masked places and what stood there, (M,).
 
-        `starts`, int64 (B,), is where each [CLS] goes; ids and types, int64, are as a batch without instances has them:
-        what no instance covers stays as it is. An instance's masks do not depend on where it stands, nor on the others.
+        `starts`, int64 (B,), is where each [CLS] goes; what no instance covers stays as it is. An instance's masks do
+        not depend on where it stands, nor on the others.
         """
         drawn = kernels.Drawn(numbers, np.ascontiguousarray(pairs), self._wanted(numbers, pairs), starts)
         return kernels.write_instances(self.corpus, self.plan, self.special, drawn, ids, types)
@@ -184,10 +183,10 @@ class Sampler:
         return fill(self, numbers)
 
     def mask_rates(self, numbers: np.ndarray) -> np.ndarray:
-        """Give the share of tokens that is masked in each instance: float64 (B,).
+        """Return the share of tokens that is masked in each instance: float64 (B,).
 
-        In training it goes linearly from mlm_probability to mlm_probability_end, where there is one; held-out instances
-        have the last one, so that scores along a run are of the same questions.
+        In training it changes linearly to mlm_probability_end, where there is one; held-out instances have that one, so
+        that scores along a run are of the same questions.
         """
         start, end = self.config.mlm_probability, self.config.mlm_probability_end or self.config.mlm_probability
         passed = np.minimum(numbers / self.planned, 1.0) if self.split == "train" else np.ones(len(numbers))
@@ -204,10 +203,10 @@ class Sampler:
             raise ValueError(f"scope=segment can link nothing: no segment A of {self.store.path} has a link; {remedy}")
 
     def policy(self) -> dict[str, Any]:
-        """Count what becomes of the asked shares: in the first epoch, or so much of it as SURVEYED instances.
+        """Count what becomes of the asked shares (contiguous, random, linked) in the first SURVEYED instances.
 
-        Shares are in the order contiguous, random, linked. `expected` follows from the shares of anchors that can be
-        linked and continued; `realised` was drawn; `missing` is what realised lacks to asked.
+        `expected` follows from the shares of anchors that can be linked and continued; `realised` was drawn; `missing`
+        is what realised lacks to asked.
         """
         counted = min(len(self), SURVEYED)
         _, relations, causes = self.draw(np.arange(counted))
@@ -228,7 +227,7 @@ class Sampler:
 
 
 def describe_relations(sampler: Sampler) -> list[str]:
-    """Say in lines what becomes of the asked shares of relations, and why: the first lines of a run."""
+    """Describe in lines what becomes of the asked shares of relations, and why: the first lines of a run."""
     if sampler.graph is None or not len(sampler.graph.targets):
         return ["no links: no linked pairs; this is BERT"]
     policy, scope = sampler.policy(), sampler.config.scope
@@ -315,17 +314,17 @@ def _placed_edges(graph: LinkGraph, store: TokenStore) -> Iterator[int]:
 
 
 def count_anchors(sizes: np.ndarray, config: Config) -> np.ndarray:
-    """Say how many anchors documents of so many tokens have: int64 (N,), one for each half of the room begun."""
+    """Count the anchors of documents of so many tokens: int64 (N,), one for each half of the room, rounded up."""
     return -(-sizes // ((config.sequence_length - 3) // 2))
 
 
 def held_out(hashes: np.ndarray, share: float) -> np.ndarray:
-    """Say which documents are held out: bool (N,); the same ones whatever else the store holds."""
+    """Return which documents are held out: bool (N,); the same ones whatever else the store holds."""
     return hashes < np.uint64(min(int(share * 2.0**64), 2**64 - 1))
 
 
 def mask_counts(tokens: np.ndarray, rate: np.ndarray | float) -> np.ndarray:
-    """Say how many tokens are masked, at most, in instances of so many (int64, special ones left out): int64.
+    """Return how many tokens are masked, at most, in instances of so many (int64, special ones left out): int64.
 
     >>> mask_counts(np.array([2, 10, 509]), 0.15)
     array([ 1,  2, 76])
@@ -338,10 +337,10 @@ def split_shares(
 ) -> tuple[float, float]:
     """Turn asked shares into chances: (linked where A has a usable link, contiguous among the others that can be).
 
-    `linkable`, `continuable` and `both` are the shares of anchors with a usable link, with a text that goes on, and
-    with both. Where not all anchors can have a relation, it is asked more often of those that can, until the totals are
-    as asked; but never in more than one half of the choices (linked or not; contiguous or random), unless more was
-    asked: else a model could tell the relation from A alone, by whether A has links, or is all of its document.
+    `linkable`, `continuable` and `both` are the shares of anchors with a usable link, with text after them, and with
+    both. Where not all anchors can have a relation, it is asked more often of those that can, until the totals are as
+    asked; but never in more than one half of the choices (linked or not; contiguous or random), unless more was asked:
+    else a model could read the relation off A alone, by whether A has links, or is all of its document.
 
     >>> split_shares((1 / 3, 1 / 3, 1 / 3), 0.5, 1.0, 0.5)  # half of the anchors have a link, half of those are linked
     (0.5, 0.5)
@@ -363,10 +362,7 @@ def _without_edges(documents: int) -> LinkGraph:
 
 
 def _read_corpus(store: TokenStore, graph: LinkGraph, config: Config, split: str) -> kernels.Corpus:
-    """Collect what the kernels read, and compute what they look up; damaged arrays are a ValueError.
-
-    Compiled code would read anything, anywhere.
-    """
+    """Collect what the kernels read; damaged arrays are a ValueError, since compiled code would read on anywhere."""
     if not store.rises:
         raise ValueError(
             f"{store.path}/tokens is damaged: the places where sentences start do not rise; build it again"
@@ -393,16 +389,11 @@ def _read_corpus(store: TokenStore, graph: LinkGraph, config: Config, split: str
         edges["sections"] = store.find_sentences(graph.targets, graph.sections).astype(np.int32)
     for array in edges.values():
         array.setflags(write=False)  # as mapped ones, so that compiled code sees one type
+    arrays = {name: getattr(store, name) for name in ("tokens", "documents", "sentences", "document_sentences")}
+    arrays |= {f"edge_{name}": edges[name] for name in ("offsets", "targets", "links", "sections")}
     return kernels.Corpus(
-        tokens=store.tokens,
-        documents=store.documents,
-        sentences=store.sentences,
-        document_sentences=store.document_sentences,
+        **arrays,
         link_tokens=store.links,
-        edge_offsets=edges["offsets"],
-        edge_targets=edges["targets"],
-        edge_links=edges["links"],
-        edge_sections=edges["sections"],
         first_anchor=first,
         usable=usable.view(np.uint8),
         partners=np.flatnonzero(usable).astype(np.int32),
