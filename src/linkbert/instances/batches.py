@@ -1,12 +1,12 @@
 """Batches for training: a step's number comes in, its instances go out as torch tensors, in micro-batches.
 
-The global batch of step s is instances s * batch_size and on; a process takes its contiguous share of them. Which
-instances a step has therefore depends neither on the number of processes nor on the micro-batch. A share is packed as a
-whole (packing.py), and every process has as many micro-batches as the others: empty ones fill up.
+The global batch of step s is instances s * batch_size and on; a process takes its contiguous share of them, whatever
+their number and the micro-batch. A share is packed as a whole (packing.py), and every process has as many micro-batches
+as the others: empty ones are added.
 
 A loop has to know how many masked tokens a step has before its first backward pass. That follows from the drawn
-segments, before a token is written; so micro-batches are made in a thread a few ahead of their use, also the first ones
-of the next step: the compiled sampler holds no lock. 8,192 pairs of 512 tokens would be 134 MB at once.
+segments; so micro-batches are written in a thread a few ahead of their use, also the first ones of the next step: the
+compiled sampler holds no lock. 8,192 pairs of 512 tokens would be 134 MB at once.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, fields
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -35,19 +36,19 @@ SAMPLED, MOST_SHARES = 8_192, 256  # pairs, and shares of a step, by whose lengt
 class Batch:
     """Pairs as the model takes them: R rows of T places, P pairs with M masks in all; every tensor is int64.
 
-    A row holds whole pairs, one after another, then padding. A place attends to the places of its own pair. Slots that
-    only fill up `first`, `masked_positions`, `masked_labels`, `relations` and `documents` stand at their end.
+    A row holds whole pairs, one after another, then padding. A place attends to the places of its own pair. The tensors
+    by pair and by mask have their padding at the end, too.
     """
 
     input_ids: torch.Tensor  # (R, T)
     token_type_ids: torch.Tensor  # (R, T)
     positions: torch.Tensor  # (R, T), place within its pair; 0 in padding
     pairs: torch.Tensor  # (R, T), number of the pair, from 0, in the order of places; -1 in padding
-    first: torch.Tensor  # (P,), place of each pair's [CLS] in the flat (R * T); 0 in a slot that fills up
-    masked_positions: torch.Tensor  # (M,), into the flat (R * T), ascending; 0 in a slot that fills up
-    masked_labels: torch.Tensor  # (M,), IGNORED in a slot that fills up
-    relations: torch.Tensor  # (P,), IGNORED in a slot that fills up
-    documents: torch.Tensor  # (P,), that of A; -1 in a slot that fills up
+    first: torch.Tensor  # (P,), place of each pair's [CLS] in the flat (R * T); 0 in padding
+    masked_positions: torch.Tensor  # (M,), into the flat (R * T), ascending; 0 in padding
+    masked_labels: torch.Tensor  # (M,), IGNORED in padding
+    relations: torch.Tensor  # (P,), IGNORED in padding
+    documents: torch.Tensor  # (P,), that of A; -1 in padding
 
     @property
     def tokens(self) -> int:
@@ -67,15 +68,15 @@ class Drawn:
     pairs: np.ndarray  # int64 (B, 6), as in Instances
     relations: np.ndarray  # int64 (B,)
     packing: Packing
-    passes: int  # micro-batches, the empty ones that fill up included
+    passes: int  # micro-batches, the empty ones included
     shape: Shape
 
     def part(self, number: int) -> slice:
-        """Say where the pairs of a micro-batch are; there are none in one that fills up."""
+        """Return where the pairs of a micro-batch are; an added one has none."""
         return slice(*self.packing.bounds[np.minimum([number, number + 1], len(self.packing))].tolist())
 
     def size(self, number: int) -> tuple[int, int]:
-        """Give the rows of a micro-batch and their width: those of the shape where it is fixed, else what it needs."""
+        """Return the rows of a micro-batch and their width: those of a fixed shape, else what it needs."""
         if self.shape.fixed:
             return self.shape.rows, self.shape.width
         mine = self.part(number)
@@ -123,7 +124,7 @@ class Batches:
         self.sampler, self.config, self.fixed, self.row_cost = sampler, sampler.config, fixed, row_cost
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="batches")
         self._coming: dict[tuple[int, int, int], Future[Share]] = {}
-        self._shapes: dict[int, Shape] = {}
+        self.shape = cache(self._choose_shape)
 
     def micro_batches(self, step: int, rank: int = 0, processes: int = 1) -> Share:
         """Return the micro-batches that process `rank` of `processes` computes in a step, and start on the next."""
@@ -142,15 +143,12 @@ class Batches:
         """Name a step's instances, all processes' together, for a reader; see `name_instances`."""
         return name_instances(self.sampler, step * self.config.batch_size, (step + 1) * self.config.batch_size)
 
-    def shape(self, processes: int = 1) -> Shape:
-        """Give the shape of micro-batches, which follows from the lengths of the run's first instances."""
-        if processes not in self._shapes:
-            size = -(-self.config.batch_size // processes)
-            starts = range(0, size * min(-(-SAMPLED // size), MOST_SHARES), size)
-            shares = [self._draw(np.arange(start, start + size))[1:] for start in starts]
-            shape = choose_shape(shares, self.config, row_cost=self.row_cost, fixed=self.fixed)
-            self._shapes[processes] = shape
-        return self._shapes[processes]
+    def _choose_shape(self, processes: int = 1) -> Shape:
+        """Choose the shape of micro-batches by the lengths of the run's first instances."""
+        size = -(-self.config.batch_size // processes)
+        starts = range(0, size * min(-(-SAMPLED // size), MOST_SHARES), size)
+        shares = [self._draw(np.arange(start, start + size))[1:] for start in starts]
+        return choose_shape(shares, self.config, row_cost=self.row_cost, fixed=self.fixed)
 
     def draw(self, step: int, rank: int = 0, processes: int = 1) -> Drawn:
         """Draw and pack the share of a process; and those of the others, to know how many micro-batches they have."""
@@ -183,11 +181,10 @@ class Batches:
         taken, within, owner = spread(starts, lengths_of(pairs))
         places, owners = np.zeros_like(ids), np.full_like(ids, -1)
         places[taken], owners[taken] = within, owner
-        shape, fixed = (rows, width), drawn.shape.fixed
-        most_pairs, most_masks = (drawn.shape.pairs, drawn.shape.masks) if fixed else (len(numbers), len(positions))
-        slots = ((starts, 0, most_pairs), (positions, 0, most_masks), (labels, IGNORED, most_masks),
-                 (drawn.relations[mine], IGNORED, most_pairs), (pairs[:, 0], -1, most_pairs))  # fmt: skip
-        arrays = [each.reshape(shape) for each in (ids, types, places, owners)]
+        shape = drawn.shape if drawn.shape.fixed else Shape(rows, width, len(numbers), len(positions))
+        slots = ((starts, 0, shape.pairs), (positions, 0, shape.masks), (labels, IGNORED, shape.masks),
+                 (drawn.relations[mine], IGNORED, shape.pairs), (pairs[:, 0], -1, shape.pairs))  # fmt: skip
+        arrays = [each.reshape(rows, width) for each in (ids, types, places, owners)]
         arrays += [fill_up(values, empty, max(most, 1)) for values, empty, most in slots]
         return Batch(*map(torch.from_numpy, arrays))
 
@@ -202,7 +199,7 @@ class Batches:
 
 
 def fill_up(values: np.ndarray, empty: int, size: int) -> np.ndarray:
-    """Fill up slots: ([7, 8], -1, 4) -> [7, 8, -1, -1]."""
+    """Add padding: ([7, 8], -1, 4) -> [7, 8, -1, -1]."""
     filled = np.full(size, empty, np.int64)
     filled[: len(values)] = values
     return filled

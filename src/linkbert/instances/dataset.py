@@ -95,12 +95,10 @@ class PairDataset(Dataset[Item]):
         labels = np.full_like(made.input_ids, IGNORED)
         labels.flat[made.masked_positions] = made.masked_labels
         places = {"input_ids": made.input_ids, "token_type_ids": made.token_type_ids, "labels": labels}
+        whole = {"next_sentence_label": made.relations, "documents": made.pairs[:, [0, 3]]}
         return [
             {name: torch.tensor(array[row, :length]) for name, array in places.items()}
-            | {
-                "next_sentence_label": torch.tensor(made.relations[row]),
-                "documents": torch.tensor(made.pairs[row, [0, 3]]),
-            }
+            | {name: torch.tensor(array[row]) for name, array in whole.items()}
             for row, length in enumerate(made.lengths.tolist())
         ]
 

@@ -1,13 +1,11 @@
 """A mixture: instances of several stores, in one sequence, each store with a sampler of its own.
 
-Instance n of the mixture is instance m of store s, and (s, m) follows from n and the weights alone; what instance m of
-a store is, follows from the store, its settings and the seed, as ever. So a run resumes from one number, and a batch
-does not depend on how many processes there are.
+Instance n of the mixture is instance m of store s, and (s, m) follows from n and the weights alone. So a run resumes
+from one number, and a batch does not depend on how many processes there are.
 
 The law: weights are rounded to BLOCK-ths (the shares). Any first n instances hold more than n * share - 1 and fewer
 than n * share + 1 of every store, and a store's own instances come as 0, 1, 2, ... So each runs through its epochs in
-its own permutation, without repeating or leaving out an anchor; one with a high weight simply has more of them.
-Independent draws would keep neither promise.
+its own permutation, without repeating or leaving out an anchor. Independent draws would keep neither promise.
 """
 
 from __future__ import annotations
@@ -60,8 +58,7 @@ def read_mix(
     >>> read_mix(["wiki=./w:0.8", "books=./b:1/5"], ["max_steps=9", "books.scope=document"])[0][1]
     Part(name='books', path=PosixPath('b'), weight=0.2, settings={'scope': 'document'})
     """
-    parts: dict[str, Part] = {}
-    rest = []
+    parts, rest = dict[str, Part](), []
     for word in words:
         name, _, store = word.partition("=")
         if not store or not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_-]*", name):
@@ -85,8 +82,8 @@ def read_mix(
         elif name not in parts:
             raise ValueError(f"unknown setting {key!r}: no store of --mix is called {name!r}; {nearest(name, parts)}")
         elif setting not in STORE_SETTINGS:
-            known = nearest(setting, STORE_SETTINGS)
-            raise ValueError(f"unknown setting {key!r}, not one that a store can have; {known}")
+            near = nearest(setting, STORE_SETTINGS)
+            raise ValueError(f"unknown setting {key!r}, not one that a store can have; {near}")
         else:
             try:
                 own = {**parts[name].settings, setting: Config.parse(setting, text)}
@@ -220,11 +217,11 @@ def make_sampler(opened: Sequence[OpenPart], config: Config) -> Sampler | Mixtur
     samplers = [
         Sampler(each.tokens, each.graph, each.config, anchors=each.config.anchors, share=each.weight) for each in opened
     ]
-    return samplers[0] if len(samplers) == 1 else Mixture(samplers, [each.share for each in opened], config)
+    return samplers[0] if len(opened) == 1 else Mixture(samplers, [each.share for each in opened], config)
 
 
 def describe_mixture(sampler: Sampler | Mixture, names: Sequence[str] = ()) -> list[str]:
-    """Say in lines what becomes of the asked shares of relations in each store; see `describe_relations`."""
+    """Describe in lines what becomes of the asked shares of relations in each store; see `describe_relations`."""
     if isinstance(sampler, Sampler):
         return describe_relations(sampler)
     each = zip(names, sampler.samplers, strict=True)

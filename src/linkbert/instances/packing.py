@@ -1,13 +1,11 @@
 """Packing: the lengths of pairs come in; where each stands, and the shape of the micro-batches that hold them, go out.
 
 Short pairs share a row. Rows are filled by best fit, the longest pair first: where it leaves the least room, or else in
-a new row. They are then dealt evenly over as few micro-batches as can hold them: each ends up with about as many pairs
-and masks as the others, so that a compiled step, whose shapes are fixed, wastes few slots on what only fills up.
-Packing decides where pairs stand, never what they are; and it follows from lengths and settings alone.
+a new row. They are then dealt evenly over as few micro-batches as can hold them, so that a compiled step, whose shapes
+are fixed, wastes few slots on padding. Packing decides where pairs stand, never what they are.
 
-A row may be wider than the longest pair: articles at length 128 have 111 tokens, and one alone fills its row by 87 %,
-where rows of 1,024 places are filled by 97 %. But where attention computes a whole row and masks what belongs to other
-pairs, a place costs more in a wider row; `choose_shape` weighs the one against the other.
+A row may be wider than the longest pair: articles at length 128 fill rows of their own by 87 %, rows of 1,024 places by
+97 %. But where attention computes a whole row, a place costs more in a wider one; `choose_shape` weighs the two.
 """
 
 from __future__ import annotations
@@ -24,7 +22,7 @@ from linkbert.config import Config
 UNBOUNDED = 1 << 62
 WIDER = (1, 2, 3, 4, 6, 8)  # how many times the longest pair's length a row may be wide
 ROUND_PAIRS, ROUND_MASKS = 8, 32  # slots of a fixed shape are a multiple of these, which compiled kernels like
-PASS = 0.07  # what a micro-batch costs beside its places, as a share of one of 4,096 (docs/log.md, 2026-11-27)
+PASS = 0.07  # what a micro-batch costs besides its places, as a share of one of 4,096 (docs/log.md, 2026-11-27)
 SPARE = 1.02  # slots for so many times what the fullest micro-batch of a sample needs
 
 
@@ -62,12 +60,9 @@ def best_fit(lengths: np.ndarray, masks: np.ndarray, shape: Shape) -> tuple[np.n
     A row holds no more tokens, pairs, masks, and [CLS]s and masks together, than the shape has, unless it is a single
     pair. Open rows lie in lists by the room they have left.
     """
-    rows, width = np.empty(len(lengths), np.int64), shape.width
+    width, count = shape.width, 0
     heads = np.full(width + 1, -1, np.int64)
-    following = np.empty(len(lengths), np.int64)
-    pairs_in = np.zeros(len(lengths), np.int64)
-    masks_in = np.zeros(len(lengths), np.int64)
-    count = 0
+    rows, following, pairs_in, masks_in = np.zeros((4, len(lengths)), np.int64)
     for i in np.argsort(-lengths, kind="mergesort"):
         room = lengths[i]
         while room <= width:

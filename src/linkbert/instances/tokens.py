@@ -42,22 +42,16 @@ from linkbert.workers import run_shards
 log = logging.getLogger(__name__)
 FORMAT = 1
 LONGEST_SENTENCE = 128  # tokens; a longer sentence counts as several, so that whole ones fit a short instance
-DTYPES = {
-    "documents": "<i8",
-    "sentences": "<i8",
-    "document_sentences": "<i8",
-    "continued": "<i8",
-    "links": "<i4",
-    "document_links": "<i8",
-    "hashes": "<u8",
+ARRAYS = {  # the type of each but the tokens, and what its numbers count: what is added to those of a shard
+    "documents": ("<i8", "tokens"),
+    "sentences": ("<i8", "tokens"),
+    "document_sentences": ("<i8", "sentences"),
+    "continued": ("<i8", "sentences"),
+    "links": ("<i4", ""),
+    "document_links": ("<i8", "links"),
+    "hashes": ("<u8", ""),
 }
-COUNTED = {  # what the numbers of an array count, and so what is added to a shard's
-    "documents": "tokens",
-    "sentences": "tokens",
-    "document_sentences": "sentences",
-    "continued": "sentences",
-    "document_links": "links",
-}
+DTYPES = {name: dtype for name, (dtype, _) in ARRAYS.items()}
 COUNTS = ("documents", "tokens", "sentences", "continued", "links", "empty_documents", "cut_sentences")
 
 
@@ -85,9 +79,8 @@ class TokenStore:
         if not (folder / "tokens.json").is_file():
             raise ValueError(f"{store} has no tokens: finish it with `linkbert build`")
         meta = read_json(folder / "tokens.json")
-        version = meta.get("format")
-        if version != FORMAT:
-            raise ValueError(f"{folder} is of format {version}, this linkbert reads {FORMAT}: build the store again")
+        if (found := meta.get("format")) != FORMAT:
+            raise ValueError(f"{folder} is of format {found}, this linkbert reads {FORMAT}: build the store again")
         vocabulary = load_vocabulary(store / "vocabulary")
         if vocabulary.sha256 != meta["vocabulary_sha256"]:
             raise ValueError(f"{store}/vocabulary is not the one its tokens were made with: build the store again")
@@ -107,15 +100,12 @@ class TokenStore:
 
     def count_tokens(self) -> np.ndarray:
         """Count how often each token occurs, in all or in 256 evenly spaced blocks of 65,536 tokens: (V,) int64."""
-        starts = range(0, len(self.tokens), max(1 << 16, len(self.tokens) // 256))
         counts = np.zeros(len(self.vocabulary), np.int64)
-        for start in starts:
+        for start in range(0, len(self.tokens), max(1 << 16, len(self.tokens) // 256)):
             found = np.bincount(self.tokens[start : start + (1 << 16)], minlength=len(counts))
             if len(found) > len(counts):
-                raise ValueError(
-                    f"{self.path}/tokens/tokens.bin is damaged: it holds a token {len(found) - 1}, not in the "
-                    "vocabulary; remove tokens/ and build the store again"
-                )
+                where = f"{self.path}/tokens/tokens.bin is damaged: {len(found) - 1} is not in the vocabulary"
+                raise ValueError(f"{where}; remove tokens/ and build the store again")
             counts += found
         return counts
 
@@ -127,8 +117,8 @@ class TokenStore:
     def find_sentences(self, docs: np.ndarray, numbers: np.ndarray) -> np.ndarray:
         """Turn the number of a sentence of a document's text (-1: none) into that among its sentences here, int64.
 
-        They differ in documents where an earlier sentence was cut. (An earlier line of combining marks or
-        U+FFFD alone is a sentence of the text that has no token: then the number is one too high.)
+        They differ where an earlier sentence was cut. (After a line of combining marks or U+FFFD alone, a sentence
+        without a token, the number is one too high.)
         """
         result = numbers.astype(np.int64)
         first, last = self.document_sentences[docs], self.document_sentences[docs + 1]
@@ -156,24 +146,20 @@ ENDS = frozenset(" !\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~")  # what is never part of
 
 
 class Tokenised(NamedTuple):
-    """One document as token ids, the tokens at which its sentences start, and those at which its links stand.
-
-    `continued` are the sentences (by their number here) that go on with the one before.
-    """
+    """One document in tokens."""
 
     ids: list[int]
-    sentences: list[int]
-    links: list[int]
-    continued: list[int]
+    sentences: list[int]  # the tokens at which they start
+    links: list[int]  # the tokens at which they stand
+    continued: list[int]  # sentences, by their number here, that continue the one before
 
 
 class StoreTokenizer:
     """Turns documents into token ids: WordPieces over three times as fast as the tokenizers library alone, and equal.
 
     BERT's WordPieces depend on nothing beyond white space, and in ASCII on nothing beyond a run of letters and digits.
-    So every such word is given to the library once and remembered (9.3 MB/s against 2.5; docs/log.md). It holds a
-    memory of words, which changes how long an answer takes and never what it is. Any other tokenizer of the library is
-    given a document at a time, since spaces are part of its tokens.
+    So every such word is given to the library once and remembered (9.3 MB/s against 2.5; docs/log.md). Any other
+    tokenizer is given a document at a time, since spaces are part of its tokens.
     """
 
     WORD = re.compile(r"[A-Za-z0-9]+|[!-/:-@\[-`{-~]")
@@ -255,7 +241,7 @@ class StoreTokenizer:
 
 
 def _cut_sentences(starts: list[int], tokens: int) -> tuple[list[int], list[int]]:
-    """Leave out sentences without a token and cut long ones; give the starts, and which of them a cut made.
+    """Leave out sentences without a token and cut long ones; return the starts, and which of them a cut made.
 
     >>> _cut_sentences([0, 5, 5, 300], 300)
     ([0, 5, 133, 261], [2, 3])
@@ -280,8 +266,7 @@ def tokenise(
 ) -> TokenStore:
     """Write a store's vocabulary/ and tokens/, shard by shard; finished shards are not made again.
 
-    The result does not depend on the executor. Tokens of another vocabulary are a ValueError. `progress` is told
-    ("tokens", shards done, shards in all).
+    Tokens of another vocabulary are a ValueError. `progress` is called with ("tokens", shards done, shards in all).
     """
     folder, parts, rules = store.path / "tokens", store.path / "tokens.parts", _rules(vocabulary)
     if (folder / "tokens.json").is_file():
@@ -373,7 +358,7 @@ def _join(parts: Sequence[Path], folder: Path, rules: dict[str, Any]) -> None:
         raise ValueError(f"no document of {folder.parent} has any text: there is nothing to learn from")
     with replacing(folder) as whole:
         whole.mkdir()
-        for name, dtype in ({"tokens": np.dtype(rules["dtype"]).str} | DTYPES).items():
+        for name, (dtype, counted) in ({"tokens": (np.dtype(rules["dtype"]).str, "")} | ARRAYS).items():
             before = 0
             with (whole / f"{name}.bin").open("wb") as file:
                 for number, part in enumerate(parts):
@@ -381,5 +366,5 @@ def _join(parts: Sequence[Path], folder: Path, rules: dict[str, Any]) -> None:
                     if number and name.startswith("document"):
                         array = array[1:]  # its 0 is the last number of the shard before
                     file.write((array + np.array(before, dtype)).tobytes())
-                    before += made[number][COUNTED[name]] if name in COUNTED else 0
+                    before += made[number].get(counted, 0)
         write_json(whole / "tokens.json", rules | counts)

@@ -12,7 +12,7 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -53,8 +53,8 @@ class Vocabulary:
         if len(self.tokens) == len(SPECIAL):
             raise ValueError("the vocabulary has no token but the special ones: no text could be written with it")
         if len(self.ids) < len(self.tokens):
-            twice = next(token for token, count in Counter(self.tokens).items() if count > 1)
-            raise ValueError(f"the vocabulary has {twice!r} twice: what its number is cannot be told")
+            [(twice, _)] = Counter(self.tokens).most_common(1)
+            raise ValueError(f"the vocabulary has {twice!r} twice, so its number is ambiguous")
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -91,7 +91,8 @@ class Vocabulary:
             return self.tokens
         rules, names = json.loads(self.definition), dict(zip(self.special, SPECIAL, strict=True))
         if "ByteLevel" in json.dumps([rules["pre_tokenizer"], rules["decoder"]]):
-            texts = [decoders.ByteLevel().decode([token]) for token in self.tokens]
+            bytes_to_text = decoders.ByteLevel()
+            texts = [bytes_to_text.decode([token]) for token in self.tokens]
         else:
             texts = [token.replace("▁", " ") for token in self.tokens]
         spelled = []
@@ -103,11 +104,7 @@ class Vocabulary:
     @property
     def sha256(self) -> str:
         """The hash of `vocab.txt`, or of `tokenizer.json`, as `save` writes it; hexadecimal."""
-        return hashlib.sha256((self.definition or self._text).encode()).hexdigest()
-
-    @property
-    def _text(self) -> str:
-        return "".join(f"{token}\n" for token in self.tokens)
+        return hashlib.sha256((self.definition or _lines(self.tokens)).encode()).hexdigest()
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
@@ -123,18 +120,13 @@ class Vocabulary:
             tokenizer = Tokenizer.from_str(json.dumps(rules))
             tokenizer.encode_special_tokens = True
             return tokenizer
-        tokenizer = Tokenizer(models.WordPiece(self.ids, unk_token=UNK, max_input_chars_per_word=LONGEST_WORD))
-        return self._with_rules(tokenizer)
+        model = models.WordPiece(self.ids, unk_token=UNK, max_input_chars_per_word=LONGEST_WORD)
+        return self._with_rules(Tokenizer(model))
 
     def _with_rules(self, tokenizer: Tokenizer) -> Tokenizer:
-        tokenizer.normalizer = normalizers.BertNormalizer(
-            clean_text=True,
-            handle_chinese_chars=self.chinese_characters,
-            strip_accents=self.strip_accents,
-            lowercase=self.lowercase,
-        )
-        tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-        tokenizer.decoder = decoders.WordPiece(prefix="##")
+        chinese, accents, lowercase = self.chinese_characters, self.strip_accents, self.lowercase
+        tokenizer.normalizer = normalizers.BertNormalizer(True, chinese, accents, lowercase)
+        tokenizer.pre_tokenizer, tokenizer.decoder = pre_tokenizers.BertPreTokenizer(), decoders.WordPiece(prefix="##")
         return tokenizer
 
     def save(self, folder: Path, *, trained: dict[str, Any] | None = None) -> None:
@@ -148,10 +140,10 @@ class Vocabulary:
             part.mkdir()
             if self.definition:
                 (part / "tokenizer.json").write_bytes(self.definition.encode())
-                (part / "pieces.txt").write_bytes("".join(f"{token}\n" for token in self.spelled).encode())
+                (part / "pieces.txt").write_bytes(_lines(self.spelled).encode())
                 settings: dict[str, Any] = {"tokenizer_class": "PreTrainedTokenizerFast"}
             else:
-                (part / "vocab.txt").write_bytes(self._text.encode())
+                (part / "vocab.txt").write_bytes(_lines(self.tokens).encode())
                 settings = {
                     "tokenizer_class": "BertTokenizer",
                     "do_lower_case": self.lowercase,
@@ -161,6 +153,10 @@ class Vocabulary:
             write_json(part / "tokenizer_config.json", settings | names)
             if trained:
                 write_json(part / "trained.json", trained)
+
+
+def _lines(tokens: Sequence[str]) -> str:
+    return "".join(f"{token}\n" for token in tokens)
 
 
 def make_vocabulary(source: str | Path, store: Store, *, lowercase: bool | None = None) -> Vocabulary:
@@ -198,7 +194,7 @@ def check_vocabulary_source(source: str | Path) -> int:
 
 
 def sample_texts(store: Store) -> Iterator[str]:
-    """Yield the texts to train a vocabulary on: all, or those of every k-th shard, some TRAINED_ON bytes in all."""
+    """Return the texts to train a vocabulary on: all, or those of every k-th shard, some TRAINED_ON bytes in all."""
     size = sum(file.stat().st_size for file in (store.path / "documents").glob("*.parquet"))
     shards = range(0, store.shards, max(1, round(size / TRAINED_ON)))
     return (document.text for shard in shards for document in store.documents(shard))
