@@ -410,8 +410,8 @@ def stats(
 
     statistics = store_statistics(store, make_config(preset or "tiny", set_))
     written = write_plots(statistics, plots) if plots else []
-    print_json(statistics) if json_ else print(*statistics_lines(statistics), sep="\n")
-    print(*(f"wrote {path}" for path in written if not json_), sep="\n", end="")
+    lines = [*statistics_lines(statistics), *(f"wrote {path}" for path in written)]
+    print_json(statistics) if json_ else print(*lines, sep="\n")
 
 
 @app.command()

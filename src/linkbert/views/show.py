@@ -87,7 +87,7 @@ def marked_text(document: Document, targets: dict[int, str]) -> Text:
 
 
 def show_scores(console: Console, scores: Any, *, before: Any = None, vocabulary: tuple[str, ...] = ()) -> None:
-    """Print Scores, as `evaluation.describe` writes them."""
+    """Print Scores, as `scores.describe` writes them."""
     from linkbert.pretraining.scores import describe
 
     for line in describe(scores, before=before, vocabulary=vocabulary):

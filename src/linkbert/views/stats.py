@@ -27,14 +27,23 @@ OUTCOMES = {  # keys of graph.json, and of `links` in the JSON -> what people re
     "self": "links of a document to itself",
     "disambiguation": "links to disambiguation pages",
 }
+SHARES = {  # keys of `shares`, likewise
+    "anchors": "places for segment A",
+    "anchors_with_usable_link": "of these, with a link to follow",
+    "anchors_that_go_on": "of these, with text after them",
+    "instances_counted": "pairs drawn to count relations",
+    "no_usable_link": "of these, not linked: no link to follow",
+    "one_sentence": "of these, not contiguous: no text after A",
+    "random_gave_up": "of these, not random: no such document found",
+    "no_partner": "of these, with no B at all",
+}
 
 
 def store_statistics(path: Path, config: Config | None = None) -> dict[str, Any]:
     """Collect a store's counts.
 
-    `links` are those of the graph `hyperlink`, or else of another that was made from hyperlinks; `shares` (where
-    `config` is given) are asked and realised shares of the relations under its settings, and `shapes` what
-    `describe_graph` says of every graph, documents weighted by their anchors.
+    `links` are those of the graph `hyperlink`, or else of another one of hyperlinks. With a `config`, `shares` are the
+    relations under its settings, and `shapes` is `describe_graph` of every graph, documents weighted by their anchors.
     """
     manifest = Store.open(path).manifest
     result = {"path": str(path)} | {key: manifest[key] for key in ("reader", "documents", "redirects", "skipped")}
@@ -62,11 +71,12 @@ def statistics_lines(statistics: dict[str, Any]) -> list[str]:
     counts |= {f"skipped: {cause}": count for cause, count in statistics["skipped"].items()}
     parts = {"": counts}
     parts |= {f"graph {name}": _graph_numbers(graph, shapes.get(name)) for name, graph in graphs.items()}
-    parts |= {"relations in training (contiguous, random, linked)": shares} if shares else {}
+    relations = {SHARES.get(key, key): value for key, value in shares.items()}
+    parts |= {"relations in training (contiguous, random, linked)": relations} if shares else {}
     rows = []
     for title, part in parts.items():
         rows += [[title, ""]] if title else []
-        rows += [[f"  {key.replace('_', ' ')}", _text(value)] for key, value in part.items()]
+        rows += [[f"  {key}", _text(value)] for key, value in part.items()]
     lines = [f"{statistics['path']} ({statistics['reader']})", *lay_out(rows)]
     if "tokens" not in statistics:
         lines.append("no tokens: run the same `linkbert build` again to finish the store")
