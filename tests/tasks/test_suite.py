@@ -149,7 +149,7 @@ def test_a_grid_is_chosen_on_dev_and_never_reads_test(folder, capsys, monkeypatc
     monkeypatch.setattr(suite, "do_run", watched)
     assert run(folder, "--grid", "learning_rate=1e-9,5e-3;epochs=40", "--seeds", "2") == 0
     assert asked == [(True, 1e-9, 0), (True, 5e-3, 0), (False, 5e-3, 0), (False, 5e-3, 1)]
-    tried = read_results(folder / "to", "grid.jsonl")
+    tried = read_results(folder / "to", grid=True)
     assert [list(record["scores"]) for record in tried] == [["dev"], ["dev"]]
     assert not list((folder / "to" / "predictions").glob(f"{tried[0]['key']}-test*"))
     assert "settings chosen on dev among 2: learning_rate=0.005 num_train_epochs=40" in capsys.readouterr().out

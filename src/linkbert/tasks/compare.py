@@ -157,19 +157,15 @@ def find_bridges(
     by_length.pop(0, None)
     words = Grams.of_texts([question for question, _ in questions], 1)
     answers = [Grams.of_texts([answer for _, answer in each], length) for length, each in by_length.items()]
-    (documents, df), *places = _documents_with(store, [words, *answers])
+    (having, df), *answered = _documents_with(store, [words, *answers])
     idf = np.log((len(store) - df + 0.5) / (df + 0.5)).clip(0) * (df <= FREQUENT)
-    holders: list[list[np.ndarray]] = [[] for _ in questions]
-    for grams, each, (found, _) in zip(answers, by_length.values(), places, strict=True):
-        for text, (number, _) in enumerate(each):
-            holders[number].append(found[grams.of[grams.begins[text]]])
     bridges = []
     for number, (question, texts) in enumerate(questions):
         own = words.of[words.begins[number] : words.begins[number + 1]]
-        weights, holds = np.zeros(len(store)), np.zeros(len(store), bool)
-        holds[np.concatenate([np.zeros(0, np.int64), *holders[number]])] = True
-        for word in np.unique(own):
-            weights[documents[word]] += idf[word]
+        weights, holds = idf[np.unique(own)] @ having[np.unique(own)], np.zeros(len(store), bool)
+        for grams, each, (held, _) in zip(answers, by_length.values(), answered, strict=True):
+            rows = [grams.of[grams.begins[i]] for i, (of, _) in enumerate(each) if of == number]
+            holds |= held[rows].sum(0) > 0
         weights[holds] = 0
         best = np.argsort(-weights, kind="stable")[:SOURCES]
         value = {w: worth for w, worth in zip(only_words(question).split(), idf[own].tolist(), strict=True) if worth}
@@ -180,27 +176,26 @@ def find_bridges(
     return bridges
 
 
-def _documents_with(store: Store, wanted: Sequence[Grams]) -> list[tuple[list[np.ndarray], np.ndarray]]:
-    """Return for each collection the documents of each of its n-grams, and how many have it, (G,).
+def _documents_with(store: Store, wanted: Sequence[Grams]) -> list[tuple[Any, np.ndarray]]:
+    """Return for each collection which documents have its n-grams, (G, documents) sparse, and how many do, (G,).
 
     Of one that more than FREQUENT have, some documents only.
     """
+    from scipy.sparse import csr_array
+
     found: list[list[np.ndarray]] = [[np.zeros((2, 0), np.int64)] for _ in wanted]
     df = [np.zeros(len(grams.hashes), np.int64) for grams in wanted]
     for hashed, starts, documents, _ in store_words(store):
         for grams, parts, counts in zip(wanted, found, df, strict=True):
             where, which = grams.find(hashed, starts)
-            where, which = np.unique(np.stack([documents[where], which])[:, documents[where] >= 0], axis=1)
-            counts += np.bincount(which, minlength=len(counts))
-            kept = counts[which] <= FREQUENT
-            parts.append(np.stack([where[kept], which[kept]]))
-    collected = []
-    for parts, counts in zip(found, df, strict=True):
-        documents, which = np.concatenate(parts, axis=1)
-        order = np.argsort(which, kind="stable")
-        ends = np.searchsorted(which[order], np.arange(1, len(counts)))
-        collected.append((np.split(documents[order], ends), counts))
-    return collected
+            pairs = np.unique(np.stack([which, documents[where]])[:, documents[where] >= 0], axis=1)
+            counts += np.bincount(pairs[0], minlength=len(counts))
+            parts.append(pairs[:, counts[pairs[0]] <= FREQUENT])
+    joined = [np.concatenate(parts, axis=1) for parts in found]
+    return [
+        (csr_array((np.ones(pairs.shape[1]), pairs), shape=(len(counts), len(store))), counts)
+        for pairs, counts in zip(joined, df, strict=True)
+    ]
 
 
 def _edges(graph: Any, sources: np.ndarray, holds: np.ndarray) -> Iterator[tuple[int, int]]:

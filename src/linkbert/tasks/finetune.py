@@ -25,6 +25,7 @@ import torch
 import transformers
 from torch import nn
 
+from linkbert.config import in_seconds
 from linkbert.instances.vocabulary import load_vocabulary
 from linkbert.model.checkpoint import find_weights
 from linkbert.model.device import DTYPES, choose_device, choose_precision, deterministic
@@ -212,7 +213,7 @@ def train_model(
     sizes = lengths * max(features.options, 1)  # a row of a choice has a sequence for each option
     per_epoch = math.ceil(len(lengths) / settings.batch_size)
     steps = max(1, round(settings.num_train_epochs * per_epoch))
-    warmup = warmup_steps(settings.warmup_steps, steps)
+    warmup, budget = warmup_steps(settings.warmup_steps, steps), in_seconds(settings.budget)
     optimizer = make_optimizer(
         model,
         learning_rate=settings.learning_rate,
@@ -249,7 +250,7 @@ def train_model(
             optimizer.zero_grad(set_to_none=True)
             step, trained, seconds = step + 1, trained + len(batch), before + time.perf_counter() - start
             # With a budget the schedule ends with its time, if that is over sooner.
-            place = max(step, steps * seconds / settings.budget_seconds) if settings.budget_seconds else step
+            place = max(step, steps * seconds / budget) if budget else step
             progress("training", step, steps if place <= step else math.ceil(steps * step / place), seconds)
             if place >= steps:
                 break
@@ -292,15 +293,12 @@ def predict(
     with torch.inference_mode():
         for rows in cut(order, sizes, settings.micro_batch_size):
             output = forward(model, features.batch(rows), settings, device)
-            logits = [output.start_logits, output.end_logits] if "start_logits" in output else [output.logits]
-            found = [each.float().cpu().numpy() for each in logits]
-            for number, row in enumerate(rows):
-                if len(found) == 2:  # (2, tokens)
-                    outputs[row] = np.stack([each[number, : lengths[row]] for each in found])
-                elif found[0].ndim == 3:  # (tokens, C)
-                    outputs[row] = found[0][number, : lengths[row]]
-                else:
-                    outputs[row] = found[0][number]
+            spans = "start_logits" in output
+            logits = torch.stack([output.start_logits, output.end_logits], dim=-1) if spans else output.logits
+            found = logits.float().cpu().numpy()  # (B, C) or (B, T, C)
+            for row, one in zip(rows, found, strict=True):
+                read = one[: lengths[row]] if found.ndim == 3 else one
+                outputs[row] = read.T if spans else read
             done += len(rows)
             progress(done, len(lengths), time.perf_counter() - start)
     return outputs

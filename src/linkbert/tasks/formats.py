@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cache, partial
 from io import TextIOWrapper
+from operator import itemgetter
 from typing import IO, Any, cast
 
 from linkbert.tasks.examples import ChoiceExample, Example, Label, TaggedExample, TextExample
@@ -35,6 +36,8 @@ class Source:
 
 Format = Callable[[Sequence[Source], Mapping[str, Any], Counter[str]], Iterator[Example]]
 Values = dict[str, Any]  # what an example is made of, by role: id, group, label; a, b or question, options
+OPTIONAL = ("id", "group", "label")  # roles whose column may be missing
+FORM = "is the file of this form?"
 
 
 def read_table(
@@ -48,23 +51,28 @@ def read_table(
 
         sentence\tlabel\n"Fine\t1\n    ->    TextExample("0", '"Fine', label="1")
     """
-    numbers = itertools.count()
+    numbers, columns = itertools.count(), options["columns"]
     for source in sources:
         rows = read_rows(source, separator, quotes=quotes)
         if (first := next(rows, None)) is None:
             raise ValueError(f"{source.name} is empty: fetch it again")
         header = first[1] if options.get("header", True) else []
-        rows = rows if header else itertools.chain([first], rows)
-        places = {role: _place(column, header, role, source) for role, column in options["columns"].items()}
-        for line, row in rows:
+        cells = {}
+        for role, column in columns.items():
+            wanted = column if isinstance(column, list) else [column]
+            if absent := [each for each in wanted if isinstance(each, str) and each not in header]:
+                if role not in OPTIONAL:
+                    raise ValueError(f"{source.name} has no column {absent[0]!r} but {', '.join(header)}: {FORM}")
+                continue
+            cells[role] = itemgetter(*(header.index(each) if isinstance(each, str) else each for each in wanted))
+        for line, row in rows if header else itertools.chain([first], rows):
             where = f"{source.name}, line {line}"
             try:
-                values = {role: _cell(row, place) for role, place in places.items()}
+                values = {role: cell(row) for role, cell in cells.items()}
             except IndexError:
-                if not options.get("skip_broken") or places.get("label") is None:  # a test set's rows are counted
+                if not options.get("skip_broken") or "label" not in cells:  # a test set's rows are counted
                     raise ValueError(
-                        f"{where} has {len(row)} columns, too few for {dict(options['columns'])}: is the file whole, "
-                        "and of this form?"
+                        f"{where} has {len(row)} columns, too few for {dict(columns)}: is it whole? {FORM}"
                     ) from None
                 counts["broken lines, skipped"] += 1
                 continue
@@ -88,24 +96,6 @@ def read_rows(source: Source, separator: str, *, quotes: bool) -> Iterator[tuple
                 yield line, text.split(separator)
 
 
-def _place(column: Any, header: list[str], role: str, source: Source) -> Any:
-    if isinstance(column, list):
-        return [_place(each, header, role, source) for each in column]
-    if isinstance(column, int):
-        return column
-    if column in header:
-        return header.index(column)
-    if role in ("id", "group", "label"):
-        return None
-    raise ValueError(f"{source.name} has no column {column!r} but {', '.join(header)}: is it of this form?")
-
-
-def _cell(row: list[str], place: Any) -> Any:
-    if isinstance(place, list):
-        return [row[each] for each in place]
-    return None if place is None else row[place]
-
-
 def read_lines(sources: Sequence[Source], options: Mapping[str, Any], _counts: Counter[str]) -> Iterator[Example]:
     """Read files whose lines belong together: first texts, second texts, labels; `roles` says which is which."""
     missing = object()
@@ -125,14 +115,14 @@ def read_records(
     `columns` gives the key for each role; a list of texts is joined. `items` is the key of the list where a file holds
     several. A second file, where there is one, has the labels by id (PubMedQA's test set).
     """
-    gold = _load(sources[1]) if len(sources) > 1 else {}
+    gold = _load(sources[1], sources[1].stream.read()) if len(sources) > 1 else {}
     for number, (where, key, record) in enumerate(records(sources[0], options, form)):
         values: Values = {"id": key}
         for role, column in options["columns"].items():
             wanted = column if isinstance(column, list) else [column]
-            found = [record.get(each) for each in wanted] if isinstance(record, dict) else [None]
-            if role in ("a", "b", "question", "options") and None in found:
-                raise ValueError(f"{where} has no {wanted[found.index(None)]!r}: is the file of this form?")
+            found = [record.get(each) for each in wanted]
+            if role not in OPTIONAL and None in found:
+                raise ValueError(f"{where} has no {wanted[found.index(None)]!r}: {FORM}")
             values[role] = found if isinstance(column, list) else found[0]
         if gold:
             values["label"] = gold.get(key)
@@ -141,32 +131,26 @@ def read_records(
 
 def records(source: Source, options: Mapping[str, Any], form: str) -> Iterator[tuple[str, str | None, Any]]:
     """Yield the objects of a file: where each stands, its key where the file is an object, and itself."""
-    for where, key, record in _records(source, options, form):
-        source.item = where
-        yield where, key, record
+    if form == "jsonl":
+        lines = enumerate(source.stream, 1)
+        found = ((f"line {number}", None, _load(source, line, number)) for number, line in lines if line.strip())
+    else:
+        whole = _parquet(source) if form == "parquet" else _load(source, source.stream.read())
+        if form == "json" and "items" in options:
+            whole = whole.get(options["items"], [])
+        pairs = whole.items() if isinstance(whole, dict) else enumerate(whole)
+        found = ((f"item {key}", key if isinstance(key, str) else None, record) for key, record in pairs)
+    for place, key, record in found:
+        source.item = f"{source.name}, {place}"
+        yield source.item, key, record
     source.item = ""
 
 
-def _records(source: Source, options: Mapping[str, Any], form: str) -> Iterator[tuple[str, str | None, Any]]:
-    if form == "jsonl":
-        for number, line in enumerate(source.stream, 1):
-            if line.strip():
-                yield f"{source.name}, line {number}", None, _load(source, line, number)
-        return
-    if form == "parquet":
-        found = _parquet(source)
-    else:
-        found = _load(source)
-        found = found.get(options["items"], []) if "items" in options else found
-    for key, record in found.items() if isinstance(found, dict) else enumerate(found):
-        yield f"{source.name}, item {key}", key if isinstance(key, str) else None, record
-
-
-def _load(source: Source, line: str | None = None, number: int = 0) -> Any:
+def _load(source: Source, text: str, line: int = 0) -> Any:
     try:
-        return json.load(source.stream) if line is None else json.loads(line)
+        return json.loads(text)
     except json.JSONDecodeError as error:
-        where = f"{source.name}, line {number or error.lineno}"
+        where = f"{source.name}, line {line or error.lineno}"
         raise ValueError(f"{where}, is not JSON ({error.msg}): is it whole?") from None
 
 
@@ -243,7 +227,7 @@ def _example(values: Values, options: Mapping[str, Any], where: str, number: int
 
 
 def _text(value: Any) -> str:
-    return " ".join(str(each).strip() for each in value) if isinstance(value, list) else str(value).strip()
+    return " ".join(str(each).strip() for each in value) if isinstance(value, list | tuple) else str(value).strip()
 
 
 def _label(value: Any, options: Mapping[str, Any], where: str) -> Label:

@@ -31,28 +31,21 @@ def read_mrqa(sources: Sequence[Source], options: Options, counts: Counter[str])
     """
     for source in sources:
         lines = (item for item in records(source, options, "jsonl") if "header" not in item[2])
-        for number, (where, _, line) in enumerate(lines):
-            context = _get(line, "context", where)
-            for asked in _get(line, "qas", where):
-                found = (span for each in asked["detected_answers"] for span in each["char_spans"])
-                spans = tuple((first, last + 1) for first, last in found)
+        for number, (_, _, line) in enumerate(lines):
+            context = line["context"]
+            for asked in line["qas"]:
+                spans = [(a, b + 1) for each in asked["detected_answers"] for a, b in each["char_spans"]]
                 inside = tuple(span for span in spans if 0 <= span[0] < span[1] <= len(context))
                 counts["spans outside of their context"] += len(spans) - len(inside)
-                yield QuestionExample(
-                    asked.get("qid") or asked["id"],
-                    asked["question"].strip(),
-                    context,
-                    tuple(asked["answers"]),
-                    inside,
-                    title=str(number),
-                )
+                id_, answers = asked.get("qid") or asked["id"], tuple(asked["answers"])
+                yield QuestionExample(id_, asked["question"].strip(), context, answers, inside, title=str(number))
 
 
 def read_squad(sources: Sequence[Source], options: Options, counts: Counter[str]) -> Iterator[QuestionExample]:
     """Read SQuAD's JSON, 1.1 or 2.0: articles, their paragraphs, questions and the places of answers."""
     for source in sources:
         for where, _, article in records(source, {"items": "data"} | dict(options), "json"):
-            for paragraph in _get(article, "paragraphs", where):
+            for paragraph in article["paragraphs"]:
                 context = paragraph["context"]
                 for asked in paragraph["qas"]:
                     places = [(each["answer_start"], each["text"]) for each in asked["answers"]]
@@ -62,8 +55,8 @@ def read_squad(sources: Sequence[Source], options: Options, counts: Counter[str]
 def read_squad_rows(sources: Sequence[Source], options: Options, counts: Counter[str]) -> Iterator[QuestionExample]:
     """Read SQuAD as Hugging Face's Parquet has it: a question a row, its answers' texts and starts as two lists."""
     for source in sources:
-        for where, _, row in records(source, options, "parquet"):
-            answers = _get(row, "answers", where)
+        for _, _, row in records(source, options, "parquet"):
+            answers = row["answers"]
             places = list(zip(answers["answer_start"], answers["text"], strict=True))
             yield _placed(row, row["context"], places, row["title"], counts)
 
@@ -80,26 +73,23 @@ def _placed(
 def read_oracle(sources: Sequence[Source], options: Options, _counts: Counter[str]) -> Iterator[QuestionExample]:
     """Read questions with their one gold passage (nq-open-oracle), a line each; the place of an answer is searched."""
     for where, _, line in records(sources[0], options, "jsonl"):
-        passage = _get(line, "ctxs", where)[0]
-        answers = tuple(line["answers"])
-        spans = find_answers(passage["text"], answers)
-        yield QuestionExample(
-            where.rpartition(" ")[2], line["question"], passage["text"], answers, spans, "", passage["title"]
-        )
+        passage, answers, id_ = line["ctxs"][0], tuple(line["answers"]), where.rpartition(" ")[2]
+        text, title = passage["text"], passage["title"]
+        yield QuestionExample(id_, line["question"], text, answers, find_answers(text, answers), title=title)
 
 
 def read_hotpot(sources: Sequence[Source], options: Options, _counts: Counter[str]) -> Iterator[QuestionExample]:
     """Read HotpotQA: ten paragraphs, two of which support the answer; it may be yes or no, which stands nowhere."""
-    for where, _, item in records(sources[0], options, "json"):
-        gold = {title for title, _ in _get(item, "supporting_facts", where)}
+    for _, _, item in records(sources[0], options, "json"):
+        gold = {title for title, _ in item["supporting_facts"]}
         pieces = [(f"{title}: {''.join(sentences)}", title in gold) for title, sentences in item["context"]]
         yield _joined(item["_id"], item["question"], (item["answer"],), pieces, _hops(len(gold)))
 
 
 def read_musique(sources: Sequence[Source], options: Options, _counts: Counter[str]) -> Iterator[QuestionExample]:
     """Read MuSiQue: twenty paragraphs; the last step of a question names the one that has the answer."""
-    for where, _, item in records(sources[0], options, "json"):
-        steps = _get(item, "question_decomposition", where)
+    for _, _, item in records(sources[0], options, "json"):
+        steps = item["question_decomposition"]
         last = steps[-1]["paragraph_support_idx"]
         pieces = [(f"{each['title']}: {each['paragraph_text']}", each["idx"] == last) for each in item["paragraphs"]]
         answers = (item["answer"], *item["answer_aliases"]) if item.get("answerable", True) else ()
@@ -137,14 +127,14 @@ def read_traced(sources: Sequence[Source], options: Options, counts: Counter[str
     there or not; spans are searched where the trace says only. A passage of the trace that its row does not link to
     stands at the end. Left out and counted: a question whose table is not among the documents, or that has no trace.
     """
-    asked = [(where, item) for where, _, item in records(sources[0], options, "json")]
-    tables = {_get(item, "table_id", where) for where, item in asked}
+    asked = [item for _, _, item in records(sources[0], options, "json")]
+    tables = {item["table_id"] for item in asked}
     documents = {
         line["id"]: line
         for _, _, line in records(sources[1], options, "jsonl")
         if line["id"] in tables or line["id"].startswith("/wiki/")
     }
-    for _, item in asked:
+    for item in asked:
         table, nodes = documents.get(item["table_id"]), item["answer-node"]
         if table is None or not nodes:
             counts["without a trace" if table else "tables that are not there"] += 1
@@ -260,12 +250,6 @@ def _numbers(key: str) -> Iterator[int]:
 
 def _hops(number: int) -> str:
     return f"{number} hop{'s' * (number != 1)}"
-
-
-def _get(item: Mapping[str, Any], key: str, where: str) -> Any:
-    if key not in item:
-        raise ValueError(f"{where} has no {key!r}: is the file of this form?")
-    return item[key]
 
 
 QUESTION_FORMATS: dict[str, Format] = {

@@ -29,7 +29,7 @@ from linkbert.tasks.examples import ChoiceExample, Example, Prediction
 from linkbert.tasks.metrics import suite_score
 from linkbert.tasks.table import Task, find_task, task_of, tasks
 
-RESULTS, GRID = "results.jsonl", "grid.jsonl"
+FILES = ("results.jsonl", "grid.jsonl")
 VARIATIONS = {"distract": "0", "distract_in": "all", "fraction": "1"}  # settings that make another task, if not these
 Result = dict[str, Any]  # a line of results.jsonl; `folder` is where it stands
 
@@ -39,15 +39,15 @@ def run_key(decisive: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(decisive, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
-def read_results(folder: Path, name: str = RESULTS) -> list[dict[str, Any]]:
+def read_results(folder: Path, *, grid: bool = False) -> list[dict[str, Any]]:
     """Read the finished runs of a folder, the last of each key; a line that was cut off is skipped."""
-    return list({record["key"]: record for record in read_json_lines(folder / name, "key", "task")}.values())
+    return list({record["key"]: record for record in read_json_lines(folder / FILES[grid], "key", "task")}.values())
 
 
-def add_result(folder: Path, record: Mapping[str, Any], name: str = RESULTS) -> None:
+def add_result(folder: Path, record: Mapping[str, Any], *, grid: bool = False) -> None:
     """Add a run's line; several processes may do so at once."""
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / name).open("ab+") as file:
+    with (folder / FILES[grid]).open("ab+") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         file.seek(0)
         file.truncate(file.read().rfind(b"\n") + 1)  # what a process left that was killed while it wrote

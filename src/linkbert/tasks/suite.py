@@ -29,8 +29,6 @@ from linkbert.tasks.examples import Example, Prediction, Splits
 from linkbert.tasks.kinds import kind_of
 from linkbert.tasks.metrics import intervals, per_example, write_submission
 from linkbert.tasks.results import (
-    GRID,
-    RESULTS,
     Column,
     Score,
     add_result,
@@ -84,12 +82,12 @@ class Run:
 
     def finished(self) -> bool:
         """Check whether it need not be done: its line is there, and its model where it is to be kept."""
-        known = self.key in _lines(self.to, GRID if self.grid else RESULTS)
+        known = self.key in _lines(self.to, self.grid)
         return known and (not self.keep or (self.to / "models" / self.key / "config.json").is_file())
 
 
-def _lines(folder: Path, name: str) -> dict[str, dict[str, Any]]:
-    return {record["key"]: record for record in read_results(folder, name)}
+def _lines(folder: Path, grid: bool) -> dict[str, dict[str, Any]]:
+    return {record["key"]: record for record in read_results(folder, grid=grid)}
 
 
 def find(name: str) -> Model:
@@ -216,7 +214,7 @@ def finetune(
             pairs = zip(seeded(task, chosen[source.name]), runs[source.name], strict=True)
             runs[task.name] = [dataclasses.replace(run, source=of.key) for run, of in pairs]
     _do([run for task in asked for run in runs[task.name]], parallel, "runs", progress)
-    lines = _lines(folder, RESULTS)
+    lines = _lines(folder, False)
     return [lines[run.key] for task in asked for run in runs[task.name]]
 
 
@@ -227,11 +225,10 @@ def at_hand(tasks: Sequence[Task], data: Path) -> tuple[list[Task], list[str]]:
     for task in tasks:
         try:
             find_files(task, data)
-            find_files(model_task(task, data), data)
+            model_task(task, data)
             found.append(task)
         except ValueError as error:
-            own = str(error).startswith(f"{task.title}: ")
-            lacking.append(str(error) if own else f"{task.title}, which takes another one's model: {error}")
+            lacking.append(f"{task.name}: {error}")
     return found, lacking
 
 
@@ -265,7 +262,7 @@ def choose(task: Task, points: Sequence[dict[str, Any]], runs: Sequence[Run]) ->
     """Choose a grid's best point by the first metric on dev, the first of equals; say what dev cannot tell apart."""
     if not runs:
         return points[0], ()
-    metric, known = task.metrics[0], _lines(runs[0].to, GRID)
+    metric, known = task.metrics[0], _lines(runs[0].to, True)
     lines = [known[run.key] for run in runs]
     scores = [line["scores"]["dev"][metric] for line in lines]
     best = int(np.argmax(scores))
@@ -341,7 +338,7 @@ def _do_run(run: Run, progress: Progress) -> None:
             part.mkdir()
             result.model.save_pretrained(part)  # type: ignore[operator]
             result.tokenizer.save_pretrained(part)
-    add_result(run.to, record, GRID if run.grid else RESULTS)
+    add_result(run.to, record, grid=run.grid)
 
 
 def _score(run: Run, splits: Splits, split: str, predictions: Sequence[Prediction], record: dict[str, Any]) -> None:
