@@ -14,7 +14,7 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cache, partial
@@ -131,11 +131,12 @@ def read_records(
 
 def records(source: Source, options: Mapping[str, Any], form: str) -> Iterator[tuple[str, str | None, Any]]:
     """Yield the objects of a file: where each stands, its key where the file is an object, and itself."""
+    found: Iterable[tuple[str, str | None, Any]]
     if form == "jsonl":
         lines = enumerate(source.stream, 1)
         found = ((f"line {number}", None, _load(source, line, number)) for number, line in lines if line.strip())
     else:
-        whole = _parquet(source) if form == "parquet" else _load(source, source.stream.read())
+        whole: Any = _parquet(source) if form == "parquet" else _load(source, source.stream.read())
         if form == "json" and "items" in options:
             whole = whole.get(options["items"], [])
         pairs = whole.items() if isinstance(whole, dict) else enumerate(whole)

@@ -116,10 +116,8 @@ class Kind:
         if strange := sorted(held - set(labels)):
             raise ValueError(f"{name}: the label {strange[0]!r} is none of {', '.join(labels)}")
         if len(held) == 1 and self.problem(labels) in (None, "single_label_classification"):
-            raise ValueError(
-                f"{name}: all of train ({len(examples)} examples) has the one label {min(held)!r}, from which "
-                "nothing can be learnt: is the file whole, and fraction not too small?"
-            )
+            same = f"{name}: all {len(examples)} examples of train have the label {min(held)!r}"
+            raise ValueError(f"{same}: is the file whole, and fraction not too small?")
 
 
 class Text(Kind):
@@ -240,9 +238,8 @@ class Choice(Kind):
         """Tokenise each question with each of its options."""
         sizes = {len(example.options) for example in examples} or {1}
         if len(sizes) > 1:
-            raise ValueError(
-                f"{self.task.name}: questions of {min(sizes)} and of {max(sizes)} options cannot share a model"
-            )
+            of = f"of {min(sizes)} and of {max(sizes)} options"
+            raise ValueError(f"{self.task.name}: questions {of} cannot share a model")
         # A space, as the authors' empty header leaves one: a byte-level BPE tells "yes" from " yes".
         texts = [(example.question, f" {option}") for example in examples for option in example.options]
         rows = replace(encode(texts, examples, form), options=sizes.pop())
@@ -342,9 +339,8 @@ def best_spans(rows: Windows, part: np.ndarray, outputs: Outputs) -> tuple[np.nd
     """Return the N_BEST best spans of some rows: their example, first and last token among `chars`, and score."""
     width = max(int(rows.sizes[part].max()), 1)
     logits = np.full((2, len(part), width), -np.inf, np.float32)
-    for i, (row, column, size) in enumerate(
-        zip(part.tolist(), rows.first[part].tolist(), rows.sizes[part].tolist(), strict=True)
-    ):
+    for i, row in enumerate(part.tolist()):
+        column, size = rows.first[row], rows.sizes[row]
         logits[:, i, :size] = outputs[row][:, column : column + size]
     some = min(N_BEST, width)
     top = np.argpartition(-logits, some - 1, axis=2)[..., :some]  # (2, rows, some)

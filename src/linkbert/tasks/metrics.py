@@ -48,13 +48,10 @@ def _divide(part: np.ndarray, whole: np.ndarray, empty: float = 0.0) -> np.ndarr
     return np.divide(part, whole, out=np.full(part.shape, empty), where=whole > 0)
 
 
-# ---- the share of right answers ----
-
-
 def _right(examples: Sequence[Any], predictions: Sequence[Prediction]) -> np.ndarray:
     """Columns: right, 1."""
-    right = [known_gold(example) == each.value for example, each in zip(examples, predictions, strict=True)]
-    return np.stack([np.array(right, dtype=float), np.ones(len(right))], axis=1)
+    pairs = zip(examples, predictions, strict=True)
+    return np.array([(known_gold(example) == each.value, 1) for example, each in pairs], float).reshape(-1, 2)
 
 
 def _mean(sums: np.ndarray) -> np.ndarray:
@@ -64,9 +61,6 @@ def _mean(sums: np.ndarray) -> np.ndarray:
 def _of_answers(examples: Sequence[Any], predictions: Sequence[Prediction], *, column: int) -> np.ndarray:
     """Columns: exact match (0) or F1 (1), 1."""
     return np.stack([answer_scores(examples, predictions)[:, column], np.ones(len(examples))], axis=1)
-
-
-# ---- Matthews' correlation, of any number of classes ----
 
 
 def _confusion(examples: Sequence[Any], predictions: Sequence[Prediction]) -> np.ndarray:
@@ -94,9 +88,6 @@ def _diagonal(cells: np.ndarray) -> np.ndarray:
     return np.trace(_square(cells), axis1=-2, axis2=-1)
 
 
-# ---- F1 ----
-
-
 def _f1(sums: np.ndarray, empty: float = 0.0) -> np.ndarray:
     """2 PR / (P + R) of the columns: found and right, found, to be found."""
     return _divide(2 * sums[..., 0], sums[..., 1] + sums[..., 2], empty)
@@ -113,9 +104,6 @@ def _of_labels(
 
     pairs = [(counted(known_gold(e)), counted(each.value)) for e, each in zip(examples, predictions, strict=True)]
     return np.array([(len(p & g), len(p), len(g)) for g, p in pairs], dtype=float).reshape(-1, 3)
-
-
-# ---- F1 of tags ----
 
 
 class _Numbers(dict[str, int]):
@@ -136,11 +124,10 @@ def _tag_codes(
     (W,); the number of types, with O.
     """
     gold, predicted = [known_gold(example) for example in examples], [each.value for each in predictions]
+    for each, tags, said in zip(examples, gold, predicted, strict=True):
+        if len(tags) != len(said):
+            raise ValueError(f"example {each.id} has {len(tags)} words and {len(said)} predicted tags")
     lengths = np.fromiter(map(len, gold), np.int64, len(gold))
-    other = np.flatnonzero(lengths != np.fromiter(map(len, predicted), np.int64, len(gold)))
-    if len(other):
-        id_, words, tags = (each[other[0]] for each in ([each.id for each in examples], lengths, predicted))
-        raise ValueError(f"example {id_} has {words} words and {len(tags)} predicted tags")
     numbers = _Numbers()
     g, p = (
         np.frombuffer(bytearray(map(numbers.__getitem__, chain.from_iterable(each))), np.uint8)
@@ -195,9 +182,6 @@ def _macro(sums: np.ndarray, empty: float = 0.0) -> np.ndarray:
     return _f1(sums.reshape(*sums.shape[:-1], -1, 3), empty).mean(-1)
 
 
-# ---- correlations ----
-
-
 def _of_numbers(examples: Sequence[Any], predictions: Sequence[Prediction], *, ranks: bool = False) -> np.ndarray:
     """Columns: 1, x, y, xx, yy, xy of numbers or their ranks, moved by their medians (a constant is 0); distance."""
     from scipy.stats import rankdata
@@ -248,20 +232,15 @@ def score(names: Sequence[str], examples: Sequence[Example], predictions: Sequen
 
 
 def per_example(name: str, examples: Sequence[Example], predictions: Sequence[Prediction]) -> np.ndarray:
-    """Return how well each example is answered by a metric, (N,) float64, to compare two models.
+    """Return how well each example is answered by a metric, (N,) float64: 1 or 0, an F1, or minus a distance.
 
-    Right or wrong (1, 0) for classes and options; the F1 of a sentence's entities, or of an abstract's labels, 1 where
-    there is nothing to find and nothing found; for a number, minus its distance from the gold one.
+    An F1 is 1 where there is nothing to find and nothing found.
     """
     return METRICS[name].each(_statistics([name], examples, predictions)[name])
 
 
 def intervals(
-    names: Sequence[str],
-    examples: Sequence[Example],
-    predictions: Sequence[Prediction],
-    *,
-    samples: int = 1000,
+    names: Sequence[str], examples: Sequence[Example], predictions: Sequence[Prediction], *, samples: int = 1000
 ) -> dict[str, tuple[float, float]]:
     """Return the 95 % interval of each score: the bootstrap's percentiles over examples, or over groups of them.
 
@@ -269,8 +248,8 @@ def intervals(
     Ranks (spearman) are those of the whole sample.
     """
     keys = [i if each.reports_groups or not each.group else each.group for i, each in enumerate(examples)]
-    numbers = {key: i for i, key in enumerate(dict.fromkeys(keys))}
-    group = np.array([numbers[key] for key in keys], dtype=np.int64)
+    numbers: dict[Any, int] = {}
+    group = np.array([numbers.setdefault(key, len(numbers)) for key in keys], dtype=np.int64)
     ends = {}
     for name, rows in _statistics(names, examples, predictions).items():
         sums = np.stack([np.bincount(group, column, len(numbers)) for column in rows.T], axis=1)
@@ -304,10 +283,9 @@ def counted_metrics(task: Task) -> tuple[str, ...]:
 
 
 def suite_score(scored: Sequence[tuple[Task, Mapping[str, float]]]) -> float:
-    """Average the scores of a suite's tasks as its authors do; which tasks it takes is the caller's affair.
+    """Average the scores of a suite's tasks as its authors do, a task by the mean of its `counted_metrics`.
 
-    A task counts with the mean of its `counted_metrics`. Tasks of one group (MNLI's two sets,
-    BLURB's kinds) are averaged first, then the groups and the tasks without one.
+    Tasks of one group (MNLI's two sets, BLURB's kinds) are averaged first, then the groups and the tasks without one.
     """
     groups: dict[str, list[float]] = {}
     for task, scores in scored:
@@ -321,12 +299,10 @@ def write_submission(task: Task, predictions: Sequence[Prediction], folder: Path
 
     The index counts the lines of the test file, whose order the predictions keep.
     """
-    path = folder / f"{task.submission}.tsv"
-    words = [
-        f"{min(max(each.value, 0.0), 5.0):.3f}" if isinstance(each.value, float) else each.value for each in predictions
-    ]
+    path, lines = folder / f"{task.submission}.tsv", ["index\tprediction"]
+    for i, value in enumerate(each.value for each in predictions):
+        lines.append(f"{i}\t{min(max(value, 0.0), 5.0):.3f}" if isinstance(value, float) else f"{i}\t{value}")
     with replacing(path) as part:
-        lines = ["index\tprediction", *(f"{i}\t{word}" for i, word in enumerate(words))]
         part.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
 

@@ -28,16 +28,7 @@ from linkbert.files import locked, read_json, replacing, sha256
 from linkbert.tasks.examples import Example, Prediction, Splits
 from linkbert.tasks.kinds import kind_of
 from linkbert.tasks.metrics import intervals, per_example, write_submission
-from linkbert.tasks.results import (
-    Column,
-    Score,
-    add_result,
-    is_scored,
-    mean_text,
-    read_results,
-    run_key,
-    write_predictions,
-)
+from linkbert.tasks.results import Column, Score, add_result, mean_text, read_results, run_key, write_predictions
 from linkbert.tasks.settings import FineTuneConfig
 from linkbert.tasks.splits import Data, check_folder, find_data, find_files, hash_files, model_task, read_splits
 from linkbert.tasks.table import Task, find_tasks, task_of
@@ -49,20 +40,13 @@ Progress = Callable[[str, float], None]  # what is done; the seconds that it sti
 
 
 @dataclass(frozen=True)
-class Model:
-    """An encoder: its name as given, its folder, and a hash of its files."""
-
-    name: str
-    folder: Path
-    hash: str
-
-
-@dataclass(frozen=True)
 class Run:
     """One fine-tuning, or one scoring with the model of another (`source`, that run's key)."""
 
     task: Task
-    model: Model
+    model: str  # the name of the encoder as given
+    encoder: Path  # its folder
+    model_hash: str  # of its files
     settings: FineTuneConfig
     data: Data
     to: Path
@@ -77,7 +61,7 @@ class Run:
         """Its name in DIR, by what makes it another run: the task as its table has it, model, settings, seed, data."""
         table = {name: getattr(self.task, name) for name in IN_KEY}
         settings = self.settings.model_dump() | dict.fromkeys(NOT_IN_KEY[1:])
-        return run_key({"task": self.task.name, "table": table, "model": self.model.hash, "settings": settings,
+        return run_key({"task": self.task.name, "table": table, "model": self.model_hash, "settings": settings,
                         "hashes": self.hashes, "grid": self.grid, "source": self.source})  # fmt: skip
 
     def finished(self) -> bool:
@@ -90,17 +74,17 @@ def _lines(folder: Path, grid: bool) -> dict[str, dict[str, Any]]:
     return {record["key"]: record for record in read_results(folder, grid=grid)}
 
 
-def find(name: str) -> Model:
-    """Find an encoder: a Hugging Face folder, a RUN, or a hub name; only the last two need torch."""
+def find_model(name: str) -> tuple[Path, str]:
+    """Find an encoder, a Hugging Face folder, a RUN, or a hub name: its folder, and a hash of its files."""
     path = Path(name)
     folder = next((each for each in (path, path / "model") if (each / "config.json").is_file()), None)
     if folder is None:
-        from linkbert.model.checkpoint import find_encoder
-        from linkbert.pretraining.checkpoint import find_model
+        from linkbert.model import checkpoint  # only here is torch needed
+        from linkbert.pretraining import checkpoint as runs
 
-        folder = find_model(path) if path.exists() else find_encoder(name)
+        folder = runs.find_model(path) if path.exists() else checkpoint.find_encoder(name)
     names = (each for each in sorted(folder.iterdir()) if each.suffix in (".json", ".safetensors", ".txt", ".model"))
-    return Model(name, folder, run_key({each.name: sha256(each) for each in names if each.is_file()}))
+    return folder, run_key({each.name: sha256(each) for each in names if each.is_file()})
 
 
 def read_grid(words: str | None, task: Task, hidden: int, given: Collection[str] = frozenset()) -> list[dict[str, Any]]:
@@ -173,7 +157,7 @@ def finetune(
         raise ValueError("--seeds and --parallel take 1 or more")
     if isinstance(settings, Mapping):
         settings = [f"{key}={show_value(value)}" for key, value in settings.items()]
-    asked, encoder, folder = find_tasks(tasks), find(str(model)), Path(to)
+    asked, encoder, folder = find_tasks(tasks), find_model(str(model)), Path(to)
     where = data if isinstance(data, Mapping) else find_data(str(data), asked)
     own = where if isinstance(where, Mapping) else {}
     examples = {split: run_key({"examples": list(map(repr, each))}) for split, each in own.items()}  # their hashes
@@ -184,16 +168,16 @@ def finetune(
         source = sources.get(task.name, task)
         widths = {key: value for key, value in task.settings.items() if key in ("max_length", "stride")}
         whole = FineTuneConfig.from_words(settings, base={**source.settings, **widths}).replace(**point)
-        hashes = examples or hash_files(source, where) | hash_files(task, where)  # type: ignore[arg-type]
+        hashes = dict(examples) or hash_files(source, where) | hash_files(task, where)  # type: ignore[arg-type]
         if whole.dev_split != "none":
             hashes |= {whole.dev_split: sha256(Path(whole.dev_split))}
-        return Run(task, encoder, whole, where, folder, tuple(sorted(hashes.items())), **more)
+        return Run(task, str(model), *encoder, whole, where, folder, tuple(sorted(hashes.items())), **more)
 
     def seeded(task: Task, point: Mapping[str, Any], **more: Any) -> list[Run]:
         first = FineTuneConfig.from_words(settings).seed
         return [make(task, {**point, "seed": first + i}, **more) for i in range(seeds)]
 
-    width = int(read_json(encoder.folder / "config.json").get("hidden_size", 768))
+    width = int(read_json(encoder[0] / "config.json").get("hidden_size", 768))
     given = {current_name(word.partition("=")[0]) for word in settings}
     trained = {source.name: source for source in sources.values()}
     points = {name: read_grid(grid, task, width, given) for name, task in trained.items()}
@@ -302,21 +286,18 @@ def _do_run(run: Run, progress: Progress) -> None:
         text = f"{task.name}, seed {settings.seed}: {what} {done:,} of {count:,} {unit}, {rate:.1f}/s"
         progress(text, (count - done) / max(rate, 1e-9))
 
-    folder = run.to / "models" / run.source if run.source else run.model.folder
+    folder = run.to / "models" / run.source if run.source else run.encoder
     result = fine_tune(task, splits, folder, settings, trained=bool(run.source), test=not run.grid, progress=report)
     record: dict[str, Any] = {
         "key": run.key,
         "task": task.name,
         **({"table": dataclasses.asdict(task)} if task.file else {}),
-        "model": run.model.name,
-        "model_hash": run.model.hash,
+        "model": run.model,
+        "model_hash": run.model_hash,
         "source": run.source,
         "settings": {key: value for key, value in settings.model_dump().items() if key not in NOT_IN_KEY},
         "seed": settings.seed,
-        "scores": {},
-        "groups": {},
-        "intervals": {},
-        "baselines": {},
+        **{key: {} for key in ("scores", "groups", "intervals", "baselines", "predictions")},
         "counts": dict(splits.counts) | result.counts,
         "hashes": dict(run.hashes),
         "labels": list(result.labels),
@@ -328,7 +309,6 @@ def _do_run(run: Run, progress: Progress) -> None:
         "threads": settings.threads,
         "version": linkbert.__version__,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "predictions": {},
     }
     for split, predictions in result.predictions.items():
         _score(run, splits, split, predictions, record)
@@ -376,9 +356,10 @@ def summary(records: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         task = task_of(runs[0])
         score = Score(runs[0]["model"], Column(task.name, own=task), runs, 0)
         yield f"{task.title}, {score.split}, {len(runs)} run{'s' * (len(runs) > 1)} of {score.model}"
-        if not is_scored(runs[0]):
+        scored = any(runs[0]["scores"].values())
+        if not scored:
             yield "  not scored: its labels are not public"
-        for metric in task.metrics if is_scored(runs[0]) else ():
+        for metric in task.metrics if scored else ():
             low, high = score.interval(metric) or (0.0, 0.0)
             base = ", ".join(f"{name} {100 * scores[metric]:.2f}" for name, scores in score.baselines.items())
             mean = mean_text(score.of(metric), 2)
