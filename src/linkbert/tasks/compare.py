@@ -67,9 +67,7 @@ def compare(a: Score, b: Score) -> dict[str, Any]:
     ours, theirs = answers_of(a, split), answers_of(b, split)
     both = [(one, theirs[name]) for name, one in ours.items() if _same(one, theirs.get(name))]
     if not both:
-        raise ValueError(
-            f"{a.model} and {b.model} have no example of {a.column.title} in common: score them on one set"
-        )
+        raise ValueError(f"{a.model} and {b.model} share no example of {a.column.title}: score them on one set")
     scores = np.array([[one["score"], other["score"]] for one, other in both])  # (N, 2)
     right = scores > 0.5
     cells = np.bincount(2 * right[:, 0] + right[:, 1], minlength=4)
@@ -251,10 +249,8 @@ def comparison_lines(found: Mapping[str, Any], top: int) -> Iterator[str]:
     yield f"  mean {'of minus the distance from gold' if near else 'score of an example'}: A {mean_a}, B {mean_b}"
     yield f"  A - B: {gap} ({low} to {high}); p {found['p']:.3g} ({found['test']})"
     if not near:
-        yield (
-            f"  right: both {found['both_right']:,}, only A {found['only_a']:,}, only B {found['only_b']:,}, "
-            f"neither {found['neither']:,}; other answers in {found['other_words']:,}"
-        )
+        right = "right: both {both_right:,}, only A {only_a:,}, only B {only_b:,}, neither {neither:,}"
+        yield f"  {right.format_map(found)}; other answers in {found['other_words']:,}"
     if found["left_out"]:
         yield f"  {found['left_out']:,} answers are left out: to examples that only one of the two has"
     if found["differences"]:

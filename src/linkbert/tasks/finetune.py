@@ -144,10 +144,8 @@ def open_folder(folder: Path) -> tuple[Any, Any]:
     config = transformers.AutoConfig.from_pretrained(folder)
     rows = config.vocab_size
     if not len(tokenizer) <= rows <= max(len(tokenizer) + SPARE, 1.01 * len(tokenizer)):
-        raise ValueError(
-            f"{folder} has a tokenizer of {len(tokenizer)} tokens and an encoder of {rows}: they are not of one model; "
-            "put the encoder's own tokenizer there"
-        )
+        sizes = f"a tokenizer of {len(tokenizer)} tokens and an encoder of {rows}"
+        raise ValueError(f"{folder} has {sizes}: they are not of one model; put the encoder's own tokenizer there")
     most = longest(config) if config.model_type in ARCHITECTURES else getattr(config, "max_position_embeddings", None)
     tokenizer.model_max_length = most or tokenizer.model_max_length
     return tokenizer, config
@@ -242,9 +240,8 @@ def train_model(
             scaler.unscale_(optimizer)
             norm = clip_gradients(model, settings.max_grad_norm)
             if not math.isfinite(norm) and not scaler.is_enabled():
-                raise ValueError(
-                    f"the gradient of step {step + 1} is not a number; take a lower learning_rate, or precision=fp32"
-                )
+                at = f"the gradient of step {step + 1}"
+                raise ValueError(f"{at} is not a number; take a lower learning_rate, or precision=fp32")
             scaler.step(optimizer)
             scaler.update()
             optimizer.zero_grad(set_to_none=True)

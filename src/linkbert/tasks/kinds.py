@@ -20,7 +20,7 @@ from linkbert.records import IGNORED
 from linkbert.tasks.answers import best_threshold, refuse
 from linkbert.tasks.examples import Prediction, TextExample, known_gold
 from linkbert.tasks.features import RowForm, Rows, Windows, encode, windows
-from linkbert.tasks.metrics import METRICS, Metric, score
+from linkbert.tasks.metrics import METRICS, Examples, Metric, Predictions, score
 
 if TYPE_CHECKING:
     from linkbert.tasks.table import Task
@@ -77,16 +77,11 @@ class Kind:
         return Prediction(example.id, answer)
 
     def unread(self, known: Sequence[Any]) -> tuple[Any, Sequence[Any]]:
-        """Return the commonest answer of examples (the first by name of equals), and those of a guess, if there is one.
-
-        The answers of a guess are each as likely as another.
-        """
+        """Return the commonest answer of examples (the first by name of equals), and equally likely guesses."""
         counts = Counter(known_gold(example) for example in known)
         return min(counts.items(), key=lambda item: (-item[1], item[0]))[0], sorted(counts)
 
-    def score(
-        self, examples: Sequence[Any], predictions: Sequence[Prediction], names: Sequence[str] = ()
-    ) -> dict[str, float]:
+    def score(self, examples: Examples, predictions: Predictions, names: Sequence[str] = ()) -> dict[str, float]:
         """Score predictions by the metrics of the task, or by those named."""
         return score(names or self.task.metrics, examples, predictions)
 

@@ -20,7 +20,7 @@ import numpy as np
 from linkbert.config import nearest
 from linkbert.files import replacing
 from linkbert.tasks.answers import answer_scores
-from linkbert.tasks.examples import Example, Prediction, known_gold
+from linkbert.tasks.examples import Prediction, known_gold
 
 if TYPE_CHECKING:
     from linkbert.tasks.table import Task
@@ -29,7 +29,9 @@ NEGATIVE = "0"  # the class of "no relation" in ChemProt, DDI and GAD
 POSITIVE = "1"  # of paraphrases, in MRPC and QQP
 DRAWN = 1 << 22  # examples drawn at a time by the bootstrap: 32 MB
 
-Statistics = Callable[[Sequence[Any], Sequence[Prediction]], np.ndarray]
+Examples = Sequence[Any]
+Predictions = Sequence[Prediction]
+Value = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -37,9 +39,9 @@ class Metric:
     """A score: `value` of the sum of the examples' `statistics`."""
 
     name: str
-    statistics: Statistics  # (examples, predictions) -> (N, K) float64
-    value: Callable[[np.ndarray], np.ndarray]  # (..., K) -> (...)
-    each: Callable[[np.ndarray], np.ndarray]  # (N, K) -> (N,): how well one example is answered, higher is better
+    statistics: Callable[[Examples, Predictions], np.ndarray]  # (examples, predictions) -> (N, K) float64
+    value: Value  # (..., K) -> (...)
+    each: Value  # (N, K) -> (N,): how well one example is answered, higher is better
 
 
 def _divide(part: np.ndarray, whole: np.ndarray, empty: float = 0.0) -> np.ndarray:
@@ -48,7 +50,7 @@ def _divide(part: np.ndarray, whole: np.ndarray, empty: float = 0.0) -> np.ndarr
     return np.divide(part, whole, out=np.full(part.shape, empty), where=whole > 0)
 
 
-def _right(examples: Sequence[Any], predictions: Sequence[Prediction]) -> np.ndarray:
+def _right(examples: Examples, predictions: Predictions) -> np.ndarray:
     """Columns: right, 1."""
     pairs = zip(examples, predictions, strict=True)
     return np.array([(known_gold(example) == each.value, 1) for example, each in pairs], float).reshape(-1, 2)
@@ -58,12 +60,12 @@ def _mean(sums: np.ndarray) -> np.ndarray:
     return _divide(sums[..., 0], sums[..., 1])
 
 
-def _of_answers(examples: Sequence[Any], predictions: Sequence[Prediction], *, column: int) -> np.ndarray:
+def _of_answers(examples: Examples, predictions: Predictions, *, column: int) -> np.ndarray:
     """Columns: exact match (0) or F1 (1), 1."""
     return np.stack([answer_scores(examples, predictions)[:, column], np.ones(len(examples))], axis=1)
 
 
-def _confusion(examples: Sequence[Any], predictions: Sequence[Prediction]) -> np.ndarray:
+def _confusion(examples: Examples, predictions: Predictions) -> np.ndarray:
     """Columns: the cells of the confusion matrix, gold by predicted."""
     gold, predicted = [known_gold(example) for example in examples], [each.value for each in predictions]
     numbers = {label: i for i, label in enumerate(sorted({*gold, *predicted}))}
@@ -93,9 +95,7 @@ def _f1(sums: np.ndarray, empty: float = 0.0) -> np.ndarray:
     return _divide(2 * sums[..., 0], sums[..., 1] + sums[..., 2], empty)
 
 
-def _of_labels(
-    examples: Sequence[Any], predictions: Sequence[Prediction], *, only: str = "", never: str = ""
-) -> np.ndarray:
+def _of_labels(examples: Examples, predictions: Predictions, *, only: str = "", never: str = "") -> np.ndarray:
     """Columns of _f1, over the labels that count: `only` one, or all but the one that `never` does."""
 
     def counted(held: str | tuple[str, ...]) -> set[str]:
@@ -115,9 +115,7 @@ class _Numbers(dict[str, int]):
         return self.setdefault(tag, len(self))
 
 
-def _tag_codes(
-    examples: Sequence[Any], predictions: Sequence[Prediction]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, int]:
+def _tag_codes(examples: Examples, predictions: Predictions) -> tuple[Any, ...]:
     """Flatten gold and predicted tags, without the words that the model did not read (their tag is "").
 
     Returned: the types of gold and predicted tags, (W,), 0 for O; whether they are a B, (W,); the example of each word,
@@ -158,7 +156,7 @@ def _entities(types: np.ndarray, begins: np.ndarray, example: np.ndarray) -> tup
     return places * (1 << 8) + types[starts], example[starts]
 
 
-def _of_entities(examples: Sequence[Any], predictions: Sequence[Prediction]) -> np.ndarray:
+def _of_entities(examples: Examples, predictions: Predictions) -> np.ndarray:
     """Columns of _f1, over entities: the same words, and the same type."""
     gold, predicted, gold_begins, predicted_begins, example, _ = _tag_codes(examples, predictions)
     g, g_in = _entities(gold, gold_begins, example)
@@ -167,7 +165,7 @@ def _of_entities(examples: Sequence[Any], predictions: Sequence[Prediction]) -> 
     return np.stack([np.bincount(each, minlength=len(examples)) for each in columns], axis=1).astype(float)
 
 
-def _of_words(examples: Sequence[Any], predictions: Sequence[Prediction]) -> np.ndarray:
+def _of_words(examples: Examples, predictions: Predictions) -> np.ndarray:
     """Columns of _f1 over words, for one type after the other."""
     gold, predicted, _, _, example, types = _tag_codes(examples, predictions)
     columns = [
@@ -182,7 +180,7 @@ def _macro(sums: np.ndarray, empty: float = 0.0) -> np.ndarray:
     return _f1(sums.reshape(*sums.shape[:-1], -1, 3), empty).mean(-1)
 
 
-def _of_numbers(examples: Sequence[Any], predictions: Sequence[Prediction], *, ranks: bool = False) -> np.ndarray:
+def _of_numbers(examples: Examples, predictions: Predictions, *, ranks: bool = False) -> np.ndarray:
     """Columns: 1, x, y, xx, yy, xy of numbers or their ranks, moved by their medians (a constant is 0); distance."""
     from scipy.stats import rankdata
 
@@ -222,7 +220,7 @@ METRICS = {
 }
 
 
-def score(names: Sequence[str], examples: Sequence[Example], predictions: Sequence[Prediction]) -> dict[str, float]:
+def score(names: Sequence[str], examples: Examples, predictions: Predictions) -> dict[str, float]:
     """Score predictions, which stand in the order of the examples, by each of the metrics named.
 
     An example without a label, and a prediction of another id, are ValueErrors.
@@ -231,7 +229,7 @@ def score(names: Sequence[str], examples: Sequence[Example], predictions: Sequen
     return {name: float(METRICS[name].value(rows.sum(0))) for name, rows in found.items()}
 
 
-def per_example(name: str, examples: Sequence[Example], predictions: Sequence[Prediction]) -> np.ndarray:
+def per_example(name: str, examples: Examples, predictions: Predictions) -> np.ndarray:
     """Return how well each example is answered by a metric, (N,) float64: 1 or 0, an F1, or minus a distance.
 
     An F1 is 1 where there is nothing to find and nothing found.
@@ -240,7 +238,7 @@ def per_example(name: str, examples: Sequence[Example], predictions: Sequence[Pr
 
 
 def intervals(
-    names: Sequence[str], examples: Sequence[Example], predictions: Sequence[Prediction], *, samples: int = 1000
+    names: Sequence[str], examples: Examples, predictions: Predictions, *, samples: int = 1000
 ) -> dict[str, tuple[float, float]]:
     """Return the 95 % interval of each score: the bootstrap's percentiles over examples, or over groups of them.
 
@@ -257,9 +255,7 @@ def intervals(
     return ends
 
 
-def bootstrap(
-    rows: np.ndarray, value: Callable[[np.ndarray], np.ndarray], *, samples: int, seed: int = 0
-) -> np.ndarray:
+def bootstrap(rows: np.ndarray, value: Value, *, samples: int, seed: int = 0) -> np.ndarray:
     """Draw as many rows (N, K) as there are, with replacement, `samples` times: the `value` of each sum, (samples,)."""
     rng, size, found = np.random.default_rng(seed), len(rows), []
     step = max(1, DRAWN // max(size, 1))
@@ -307,14 +303,11 @@ def write_submission(task: Task, predictions: Sequence[Prediction], folder: Path
     return path
 
 
-def _statistics(
-    names: Sequence[str], examples: Sequence[Example], predictions: Sequence[Prediction]
-) -> dict[str, np.ndarray]:
+def _statistics(names: Sequence[str], examples: Examples, predictions: Predictions) -> dict[str, np.ndarray]:
     """Return the statistics of each metric, (N, K)."""
     if [example.id for example in examples] != [each.id for each in predictions]:
-        raise ValueError(
-            f"{len(predictions)} predictions are not those of the {len(examples)} examples, in their order"
-        )
+        of = f"the {len(examples)} examples"
+        raise ValueError(f"{len(predictions)} predictions are not those of {of}, in their order")
     if unknown := sorted(set(names) - set(METRICS)):
         raise ValueError(f"unknown metric {unknown[0]!r}; {nearest(unknown[0], METRICS)}")
     return {name: METRICS[name].statistics(examples, predictions) for name in names}

@@ -205,11 +205,9 @@ def distracted(
     made = []
     for example in examples:
         title = example.title or example.id
-        if len(contexts) - titles[title] < most:
-            raise ValueError(
-                f"distract={least}..{most}: besides the document of question {example.id} its split has "
-                f"{len(contexts) - titles[title]} contexts; ask for no more"
-            )
+        if (left := len(contexts) - titles[title]) < most:
+            there = f"its split has {left} contexts besides the document of question {example.id}"
+            raise ValueError(f"distract={least}..{most}: {there}; ask for no more")
         drawn = _numbers(f"{seed} {example.id}")
         wanted, chosen = least + next(drawn) % (most - least + 1), dict[int, None]()
         before = next(drawn) % 2
@@ -233,10 +231,8 @@ def halve(examples: Sequence[QuestionExample], path: Path) -> dict[str, list[Que
     half = {str(number): split for split in ("dev", "test") for number in halves[split]}
     missing = {each.title for each in examples} ^ half.keys()
     if missing or len(half) < len(halves["dev"]) + len(halves["test"]):
-        raise ValueError(
-            f"dev_split={path}: of its {len(half)} contexts and the dev set's {len(missing)} are not in both, or one "
-            "stands twice: is it of this dataset?"
-        )
+        both = f"of its {len(half)} contexts and the dev set's {len(missing)} are not in both, or one is there twice"
+        raise ValueError(f"dev_split={path}: {both}: is it of this dataset?")
     return {split: [each for each in examples if half[each.title] == split] for split in ("dev", "test")}
 
 

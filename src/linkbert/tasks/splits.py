@@ -311,9 +311,7 @@ def _unknown_labels(task: Task, parts: Parts) -> list[str]:
     ]
 
 
-def divide(
-    examples: Sequence[Example], shares: Mapping[str, float], *, rest: str, by: str = "id"
-) -> dict[str, list[Example]]:
+def divide(examples: Sequence[Example], shares: Mapping[str, float], *, rest: str, by: str = "id") -> Parts:
     """Divide examples into shares, the `rest` apart, by a hash of `by`: what has it in common stays together.
 
     `by` is a field (id, group, title), or `texts`: examples that share a text, also over others, stay together.
