@@ -6,7 +6,7 @@ set -euo pipefail
 dump=${1:-simplewiki-latest-pages-articles-multistream.xml.bz2}
 workers=$(nproc)
 
-# Dumps are read in parallel, block by block. Never run by us, the dump is out of our reach; by the rates we measured on two cores (19 MB of XML
+# Dumps are read in parallel, block by block. We never ran this, as we had no such dump; by the rates we measured on two cores (19 MB of XML
 # and 18 MB of text a second, docs/log.md) about 1.3 GB of XML take two minutes, tokens and graph half a minute more.
 linkbert build "$dump" --to simplewiki --vocab train:30522 --workers "$workers"
 linkbert check simplewiki
