@@ -24,7 +24,7 @@ import torch
 
 from linkbert.config import make_config
 from linkbert.instances.batches import Batch, Batches
-from linkbert.instances.sampler import Instances, Sampler, fill
+from linkbert.instances.sampler import Instances, Sampler
 
 
 def main() -> None:
@@ -76,7 +76,7 @@ def count(sampler) -> None:
         rates["packed"].append(time.process_time() - begin)
         begin = time.process_time()
         for start in range(0, sampler.config.batch_size, 32):
-            to_batch(fill(sampler, step * sampler.config.batch_size + np.arange(start, start + 32)))
+            to_batch(sampler.fill(step * sampler.config.batch_size + np.arange(start, start + 32)))
         rates["one a row"].append(time.process_time() - begin)
     told = (f"{name} {sampler.config.batch_size / statistics.median(each):,.0f}" for name, each in rates.items())
     print(f"  pairs a second of CPU time: {', '.join(told)}", flush=True)
@@ -120,12 +120,12 @@ def train(sampler, config, rounds: int) -> None:
     model = start_model(config, len(sampler.store.vocabulary)).train()
     step = step_function(model, config)
     room = config.micro_batch_size * config.sequence_length
-    made = [fill(sampler, turn * 4096 + np.arange(config.micro_batch_size)) for turn in range(rounds + 1)]
+    made = [sampler.fill(turn * 4096 + np.arange(config.micro_batch_size)) for turn in range(rounds + 1)]
     trimmed = []
     for turn in range(rounds + 1):
         numbers = turn * 4096 + np.arange(4 * config.micro_batch_size)
-        wide = np.maximum.accumulate(fill(sampler, numbers).lengths) * np.arange(1, len(numbers) + 1)
-        trimmed.append(to_batch(fill(sampler, numbers[: max(1, int((wide <= room).sum()))]), trim=True))
+        wide = np.maximum.accumulate(sampler.fill(numbers).lengths) * np.arange(1, len(numbers) + 1)
+        trimmed.append(to_batch(sampler.fill(numbers[: max(1, int((wide <= room).sum()))]), trim=True))
     packed = Batches(sampler, fixed=True, row_cost=row_cost(model, config))
     contenders = {
         "padded": [to_batch(each) for each in made],

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from linkbert.config import Config
 from linkbert.instances.batches import AHEAD, Batches, Counts
 from linkbert.instances.mixture import Mixture
-from linkbert.instances.sampler import Sampler, fill
+from linkbert.instances.sampler import Sampler
 from linkbert.records import IGNORED
 
 CONFIG = Config(sequence_length=64, batch_size=22, micro_batch_size=4, held_out=0.1)
@@ -44,7 +44,7 @@ def unpack(batches):
 
 def plain(sampler, numbers):
     """The same of instances as `fill` makes them, each in its own row."""
-    made = fill(sampler, numbers)
+    made = Sampler.fill(sampler, numbers)
     rows, places = np.divmod(made.masked_positions, made.input_ids.shape[1])
     return sorted(
         (

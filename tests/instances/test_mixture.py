@@ -19,9 +19,10 @@ from linkbert.instances.mixture import (
     round_weights,
     without_links,
 )
-from linkbert.instances.sampler import Sampler, fill, name_instances
+from linkbert.instances.sampler import Sampler, name_instances
 
 CONFIG = Config(sequence_length=64, held_out=0.1)
+fill = Sampler.fill  # of a mixture, too
 
 
 @pytest.fixture(scope="module")

@@ -179,8 +179,14 @@ class Sampler:
         return mask_counts(tokens, self.mask_rates(numbers))
 
     def fill(self, numbers: np.ndarray) -> Instances:
-        """Make instances, masked, each in a row of its own; see `fill`."""
-        return fill(self, numbers)
+        """Make instances, masked, each in a row of `sequence_length` places."""
+        numbers = np.ascontiguousarray(numbers, np.int64)
+        pairs, relations, causes = self.draw(numbers)
+        shape = (len(numbers), self.config.sequence_length)
+        ids, types = np.full(shape, self.pad, np.int64), np.zeros(shape, np.int64)
+        starts = np.arange(len(numbers)) * shape[1]
+        positions, labels = self.write(numbers, pairs, starts, ids.reshape(-1), types.reshape(-1))
+        return Instances(numbers, pairs, relations, causes, ids, types, lengths_of(pairs), positions, labels)
 
     def mask_rates(self, numbers: np.ndarray) -> np.ndarray:
         """Return the share of tokens that is masked in each instance: float64 (B,).
@@ -261,17 +267,6 @@ def name_instances(sampler: Sampler | Mixture, start: int, stop: int) -> list[di
             ends = {"from": [*divmod(first, len(owner))], "to": [*divmod(last, len(owner))]}
             named.append({"store": str(owner.store.path), "first": first, "last": last} | ends)
     return named
-
-
-def fill(filler: Sampler | Mixture, numbers: np.ndarray) -> Instances:
-    """Make instances, masked, each in a row of `sequence_length` places."""
-    numbers = np.ascontiguousarray(numbers, np.int64)
-    pairs, relations, causes = filler.draw(numbers)
-    shape = (len(numbers), filler.config.sequence_length)
-    ids, types = np.full(shape, filler.pad, np.int64), np.zeros(shape, np.int64)
-    starts = np.arange(len(numbers)) * shape[1]
-    positions, labels = filler.write(numbers, pairs, starts, ids.reshape(-1), types.reshape(-1))
-    return Instances(numbers, pairs, relations, causes, ids, types, lengths_of(pairs), positions, labels)
 
 
 def lengths_of(pairs: np.ndarray) -> np.ndarray:

@@ -26,7 +26,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from itertools import pairwise
+from itertools import count, pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -120,15 +120,10 @@ class TokenStore:
         They differ where an earlier sentence was cut. (After a line of combining marks or U+FFFD alone, a sentence
         without a token, the number is one too high.)
         """
-        result = numbers.astype(np.int64)
-        first, last = self.document_sentences[docs], self.document_sentences[docs + 1]
-        before = np.searchsorted(self.continued, first)
-        for i in np.flatnonzero((np.searchsorted(self.continued, last) > before) & (numbers >= 0)).tolist():
-            for j in range(int(before[i]), len(self.continued)):
-                if self.continued[j] > first[i] + result[i]:
-                    break
-                result[i] += 1
-        return result
+        first, cuts = self.document_sentences[docs], self.continued
+        rank = first - np.searchsorted(cuts, first) + numbers  # among the sentences that start no later part of another
+        moved = np.searchsorted(cuts - np.arange(len(cuts)), rank, side="right")
+        return np.where(numbers < 0, -1, rank + moved - first)
 
 
 def never_falls(numbers: np.ndarray) -> bool:
@@ -283,20 +278,16 @@ def tokenise(
     place = store.path / "vocabulary"
     if not place.is_dir() or load_vocabulary(place) != vocabulary:
         vocabulary.save(place)
-    finished = 0
+    finished, tell = count(1), progress or (lambda *_: None)
 
     def is_made(item: tuple[Store, Vocabulary, int, Path]) -> bool:
         file = item[3] / "tokens.json"
         return file.is_file() and rules.items() <= read_json(file).items()
 
-    def report(_: Any) -> None:
-        nonlocal finished
-        finished += 1
-        if progress:
-            progress("tokens", finished, store.shards)
-
     items = [(store, vocabulary, shard, parts / f"{shard:05d}") for shard in range(store.shards)]
-    run_shards(tokenise_shard, items, executor, done=is_made, progress=report)
+    run_shards(
+        tokenise_shard, items, executor, done=is_made, progress=lambda _: tell("tokens", next(finished), store.shards)
+    )
     _join([part for *_, part in items], folder, rules)
     remove(parts)
     return TokenStore.open(store.path)
