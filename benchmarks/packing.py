@@ -112,6 +112,11 @@ def to_batch(made: Instances, *, trim: bool = False) -> Batch:
     return Batch(*map(torch.from_numpy, arrays))
 
 
+def tokens_of(batch: Batch) -> int:
+    """How many places hold a real token."""
+    return int((batch.pairs >= 0).sum())
+
+
 def train(sampler, config, rounds: int) -> None:
     """Train a few micro-batches each way, in turns, and print useful tokens a second."""
     from linkbert.model.checkpoint import start_model
@@ -141,10 +146,10 @@ def train(sampler, config, rounds: int) -> None:
             output = step(batches[turn])
             (output["mlm_loss"][0] + output["relation_loss"][0].sum()).backward()
             if turn:  # the first one warms up
-                rates[name].append(batches[turn].tokens / (time.process_time() - begin))
+                rates[name].append(tokens_of(batches[turn]) / (time.process_time() - begin))
     for name, each in rates.items():
         batch, ratios = contenders[name][1], [a / b for a, b in zip(each, rates["padded"], strict=True)]
-        print(f"  {name:16} {tuple(batch.input_ids.shape)!s:12} {batch.tokens / batch.input_ids.numel():6.1%} full "
+        print(f"  {name:16} {tuple(batch.input_ids.shape)!s:12} {tokens_of(batch) / batch.input_ids.numel():6.1%} full "
               f"{statistics.median(each):9,.0f} tokens/s {statistics.median(ratios):6.2f} x "
               f"({min(ratios):.2f} to {max(ratios):.2f})", flush=True)  # fmt: skip
 

@@ -49,6 +49,6 @@ def other_vocabulary():
                 vocab_size=200, special_tokens=special, unk_token="[UNK]", show_progress=False
             )
         tokenizer.train_from_iterator(lines, trainer)
-        return load_tokenizer(json.loads(tokenizer.to_str()), kind)
+        return load_tokenizer(json.loads(tokenizer.to_str()))
 
     return train

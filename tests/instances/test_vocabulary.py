@@ -124,8 +124,8 @@ def test_a_bare_file_is_cased_where_its_tokens_have_capitals(tmp_path):
     ("name", "content", "message"),
     [
         ("vocab.txt", "[PAD]\n[UNK]\nword\n", r"has no \[CLS\], \[SEP\], \[MASK\]"),
-        ("vocab.txt", b"\xff\xfe\x00", "not UTF-8"),
-        ("tokenizer.json", '{"model": {"type": "BPE"}}', "no tokenizer.json that can be opened"),
+        ("vocab.txt", b"\xff\xfe\x00", "is not a vocabulary: 'utf-8' codec"),
+        ("tokenizer.json", '{"model": {"type": "BPE"}}', "library cannot open it"),
         ("tokenizer.json", "{", "not valid JSON"),
     ],
 )

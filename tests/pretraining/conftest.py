@@ -71,7 +71,10 @@ class Toys(list):
     def counts(self):
         relations = torch.cat([batch.relations for batch in self]).bincount(minlength=3).tolist()
         masked = sum(int((batch.masked_labels != IGNORED).sum()) for batch in self)
-        tokens, places = sum(batch.tokens for batch in self), sum(batch.input_ids.numel() for batch in self)
+        tokens, places = (
+            sum(int((batch.pairs >= 0).sum()) for batch in self),
+            sum(batch.input_ids.numel() for batch in self),
+        )
         return Counts(masked, sum(relations), tokens, places, tuple(relations))
 
 

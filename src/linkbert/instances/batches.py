@@ -50,11 +50,6 @@ class Batch:
     relations: torch.Tensor  # (P,), IGNORED in padding
     documents: torch.Tensor  # (P,), that of A; -1 in padding
 
-    @property
-    def tokens(self) -> int:
-        """How many places hold a real token."""
-        return int((self.pairs >= 0).sum())
-
     def to(self, device: torch.device | str) -> Batch:
         """Copy to a device."""
         return Batch(*(getattr(self, field.name).to(device, non_blocking=True) for field in fields(self)))
@@ -116,8 +111,8 @@ class Share:
 class Batches:
     """The batches of a run; see the module.
 
-    `fixed`: all micro-batches have one shape, for a compiled step; else each is as large as it must be. `row_cost` says
-    what a wide row costs (see `choose_shape`); without it rows are as wide as the longest pair may be.
+    `fixed`: all micro-batches have one shape, for a compiled step; else each is as large as it must be. `row_cost`: see
+    `choose_shape`.
     """
 
     def __init__(self, sampler: Sampler | Mixture, *, fixed: bool = False, row_cost: float | None = None) -> None:

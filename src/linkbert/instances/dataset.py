@@ -32,8 +32,7 @@ class PairDataset(Dataset[Item]):
     `next_sentence_label` (), 0 contiguous, 1 random, 2 linked; `documents` (2,), the numbers of those of A and B.
 
     Call `set_epoch` before each epoch (Trainer and Accelerate do): else it repeats the masks and partners of the first.
-    Workers that persist see it, too. It pickles as a path, settings and the epoch. `shuffle=True` of a DataLoader is
-    not needed, as an epoch is in an order of its own.
+    It pickles as a path, settings and the epoch. An epoch is in an order of its own: `shuffle=True` is not needed.
 
     >>> from torch.utils.data import DataLoader
     >>> dataset = PairDataset(store, "tiny", sequence_length=64)

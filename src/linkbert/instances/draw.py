@@ -64,17 +64,12 @@ class Plan(NamedTuple):
     spans: bool  # masks are spans of words
     only_a: bool  # masks are in A alone
     usable_only: bool  # the anchors are a list of those that can have every relation with the cut of epoch 0
-
-
-class Special(NamedTuple):
-    """The vocabulary as masking sees it."""
-
     cls: int
     sep: int
     mask: int
-    size: int
-    reserved: np.ndarray  # int64, sorted ids that never replace a token
-    continues: np.ndarray  # bool (size,), whether a token continues the word before it ("##ing"); empty: none does
+    reserved: np.ndarray  # int64, sorted tokens that never replace another
+    others: int  # how many tokens are not reserved
+    continues: np.ndarray  # bool (V,), whether a token continues the word before it ("##ing"); empty: none does
 
 
 @compiled
@@ -154,8 +149,7 @@ def run_forward(corpus: Corpus, doc: int, sentence: int, room: int) -> tuple[int
 def place_anchor(corpus: Corpus, plan: Plan, anchor: int, epoch: int) -> tuple[int, int, int, int]:
     """Return an anchor's document, the tokens [start, stop) of A, and the sentence that follows A (-1: there is none).
 
-    The cut moves by epoch within the anchor's own stretch of the document; it is the same for every relation, so that
-    nothing about A tells which one was drawn.
+    The cut moves by epoch within the anchor's own stretch of the document, whatever the relation that is drawn.
     """
     doc = last_not_above(corpus.first_anchor, 0, len(corpus.first_anchor), anchor)
     first, last = corpus.document_sentences[doc], corpus.document_sentences[doc + 1]
@@ -263,8 +257,7 @@ def pick_random(corpus: Corpus, doc: int, key: np.uint64) -> int:
 def draw_pairs(corpus: Corpus, plan: Plan, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Draw the segments of instances, int64 (B,).
 
-    Returned: pairs int64 (B, 6), the document, first token and token after the last of A and of B, tokens counted from
-    the first of the store; relations int64 (B,); causes uint8 (B,).
+    Returned: pairs int64 (B, 6), relations int64 (B,), causes uint8 (B,), as Instances has them.
     """
     pairs, relations = np.empty((len(numbers), 6), np.int64), np.empty(len(numbers), np.int64)
     causes = np.empty(len(numbers), np.uint8)
@@ -344,7 +337,7 @@ class Line(NamedTuple):
     tokens: int  # how many of A and B may be masked, from the first of A
     middle: int  # tokens of A
     wanted: int  # places to mark, at most
-    continues: np.ndarray  # bool, see Special
+    continues: np.ndarray  # bool, see Plan
     order: np.ndarray  # int64, room to work in
     chosen: np.ndarray  # uint8, to be marked: 1, or 2 at a place that is replaced as the last 1 before it
 
@@ -374,7 +367,7 @@ def word_end(line: Line, start: int) -> int:
 def choose_words(line: Line, key: np.uint64) -> int:
     """Mark whole words in random order until `wanted` places are marked, skipping words that are too long.
 
-    Where every word is too long, the beginning of the first one drawn is masked: no instance goes without a mask.
+    Where every word is too long, the beginning of the first one drawn is masked.
     """
     words, order, marked = find_words(line), line.order, 0
     for i in range(words):
@@ -409,8 +402,8 @@ def span_words(chance: float) -> int:
 def choose_spans(line: Line, key: np.uint64) -> int:
     """Mark spans of whole words (SpanBERT) until `wanted` places are marked; the first of each is 1, the others 2.
 
-    A span starts at a word drawn uniformly, and ends early at the end of its segment, at another span, or before a word
-    for which there is no room. Where no word has room, the beginning of one is masked.
+    A span starts at a word drawn uniformly, and ends early at the end of its segment, at another span, or where there
+    is no room. Where no word has room, the beginning of one is masked.
     """
     words, wanted, chosen, marked = find_words(line), line.wanted, line.chosen, 0
     for turn in range(4 * words):
@@ -449,36 +442,35 @@ class Drawn(NamedTuple):
 
 @compiled
 def write_instances(
-    corpus: Corpus, plan: Plan, special: Special, drawn: Drawn, ids: np.ndarray, types: np.ndarray
+    corpus: Corpus, plan: Plan, drawn: Drawn, ids: np.ndarray, types: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Write the tokens of drawn pairs, `[CLS] A [SEP] B [SEP]`, and mask them.
 
-    ids and types: int64, flat; nothing else of them is touched. Returned: masked places, int64 (M,), ascending where
-    the starts are, and what stood there.
+    ids and types: int64, flat. Returned: masked places, int64 (M,), ascending where the starts are, and what stood there.
     """
     positions, labels = np.empty(drawn.wanted.sum(), np.int64), np.empty(drawn.wanted.sum(), np.int64)
     order, chosen = np.empty(plan.room, np.int64), np.zeros(plan.room + 3, np.uint8)
-    masks, choices = 0, special.size - len(special.reserved)
+    masks = 0
     for row in range(len(drawn.numbers)):
         pair = drawn.pairs[row]
         a_start, a_stop, b_start, b_stop = pair[1], pair[2], pair[4], pair[5]
         middle, start = a_stop - a_start, drawn.starts[row]
         tokens = middle + b_stop - b_start
         line, kinds = ids[start : start + 3 + tokens], types[start : start + 3 + tokens]
-        line[0] = special.cls
+        line[0] = plan.cls
         for i in range(middle):
             line[1 + i] = corpus.tokens[a_start + i]
-        line[1 + middle] = special.sep
+        line[1 + middle] = plan.sep
         for i in range(b_stop - b_start):
             line[2 + middle + i] = corpus.tokens[b_start + i]
-        line[2 + tokens] = special.sep
+        line[2 + tokens] = plan.sep
         kinds[: 2 + middle] = 0
         kinds[2 + middle :] = 1
 
         epoch, index = drawn.numbers[row] // plan.anchors, drawn.numbers[row] % plan.anchors
         key = draw(make_key(plan.seed, epoch, _MASK), index)
         eligible = middle if plan.only_a else tokens
-        asked = Line(line, eligible, middle, drawn.wanted[row], special.continues, order, chosen)
+        asked = Line(line, eligible, middle, drawn.wanted[row], plan.continues, order, chosen)
         marked = choose_spans(asked, key) if plan.spans else choose_words(asked, key)
         at = first = 0
         while marked:
@@ -494,10 +486,10 @@ def write_instances(
             masks += 1
             chance = float(draw(key, _REPLACE + first) & _U(0xFFFFFFFF)) * 2.0**-32
             if chance < 0.8:
-                line[at] = special.mask
+                line[at] = plan.mask
             elif chance < 0.9:
-                token = below(draw(key, _REPLACE + at), choices)
-                for reserved in special.reserved:
+                token = below(draw(key, _REPLACE + at), plan.others)
+                for reserved in plan.reserved:
                     token += token >= reserved
                 line[at] = token
     return positions[:masks], labels[:masks]

@@ -85,11 +85,8 @@ def read_mix(
             near = nearest(setting, STORE_SETTINGS)
             raise ValueError(f"unknown setting {key!r}, not one that a store can have; {near}")
         else:
-            try:
-                own = {**parts[name].settings, setting: Config.parse(setting, text)}
-            except ValueError as error:
-                raise ValueError(f"{name}.{error}") from None
-            parts[name] = dataclasses.replace(parts[name], settings=own)
+            value = getattr(Part(name, Path(), settings={setting: text}).config(Config()), setting)
+            parts[name] = dataclasses.replace(parts[name], settings={**parts[name].settings, setting: value})
     return list(parts.values()), rest
 
 
@@ -153,9 +150,8 @@ class Mixture:
 def interleave(shares: Sequence[int]) -> np.ndarray:
     """Lay the stores of one block out evenly: int64 (sum of the shares,), the store of each place.
 
-    Instance j of a store with share c of a block of n belongs to the places from floor(j * n / c) up to, and without,
-    ceil((j + 1) * n / c). Earliest deadline first keeps all these bounds, since some order does (c / n of every place);
-    and from them follow the counts in the module's law.
+    Instance j of a store with share c of a block of n belongs to the places from floor(j * n / c) to ceil((j + 1) * n /
+    c): from that follows the module's law. Earliest deadline first keeps all these bounds, as some order does.
 
     >>> interleave([3, 2]).tolist()
     [0, 1, 0, 0, 1]
@@ -190,8 +186,8 @@ def round_weights(weights: Sequence[float]) -> list[int]:
 def open_parts(parts: Sequence[Part], config: Config) -> list[OpenPart]:
     """Open the stores of a run, in order of their names; they must share one vocabulary.
 
-    A store without links, whose shares nobody set, is asked for its other two relations alone. Without a weight, a
-    store counts by its tokens (the paper says no more than that Wikipedia and BookCorpus are combined).
+    A store without links, whose shares nobody set, is asked for the other two relations. Without a weight, a store
+    counts by its tokens.
     """
     opened: list[OpenPart] = []
     for part in sorted(parts, key=lambda part: part.name):

@@ -57,8 +57,7 @@ class Packing:
 def best_fit(lengths: np.ndarray, masks: np.ndarray, shape: Shape) -> tuple[np.ndarray, int]:
     """Return each pair's row (lengths, masks and rows: int64 (B,)), and the number of rows.
 
-    A row holds no more tokens, pairs, masks, and [CLS]s and masks together, than the shape has, unless it is a single
-    pair. Open rows lie in lists by the room they have left.
+    A row holds no more than the shape has, unless it is a single pair. Open rows lie in lists by the room they have.
     """
     width, count = shape.width, 0
     heads = np.full(width + 1, -1, np.int64)
@@ -88,8 +87,6 @@ def best_fit(lengths: np.ndarray, masks: np.ndarray, shape: Shape) -> tuple[np.n
 
 def pack(lengths: np.ndarray, masks: np.ndarray, shape: Shape) -> Packing:
     """Pack pairs into micro-batches of a shape: int64 (B,) each, the tokens of a pair and how many are masked at most.
-
-    Three pairs of 5, 3 and 3 tokens in rows of 8, two a micro-batch: the first two share a row, the third has its own.
 
     >>> packing = pack(np.array([3, 5, 3]), np.array([1, 1, 1]), Shape(rows=2, width=8))
     >>> packing.order.tolist(), packing.rows.tolist(), packing.offsets.tolist(), packing.bounds.tolist()
@@ -124,8 +121,7 @@ def choose_shape(
     """Choose the shape of micro-batches that computes fastest, from the (lengths, masks) of some shares of a step.
 
     `row_cost` is what a place of a row costs for each place of the same row, next to what it costs alone; None: rows
-    are as wide as the longest pair. A fixed shape has as few rows and slots as hold what was seen, and rows of which no
-    more than `read_share` is read.
+    are as wide as the longest pair. A fixed shape has as few rows and slots as hold what was seen.
     """
     found = []
     for times in (1,) if row_cost is None else [each for each in WIDER if each <= config.micro_batch_size]:

@@ -55,9 +55,8 @@ class Sampler:
     """Draws the instances of one store under one configuration; it holds tables, and no state that changes.
 
     split: "train" (A and B from documents that are not held out) or "held-out" (A held out, B any document).
-    anchors: "all", or "usable" for those alone where all three relations are possible: a link to follow and text after
-    it, as the cuts of epoch 0 fall. Then the shares hold exactly. (In another epoch, an anchor whose cut would leave it
-    without a link is cut as in epoch 0.)
+    anchors: "all", or "usable" for those that can have all three relations, cut as in epoch 0 (as they are in another
+    epoch whose cut has no link): then the shares hold exactly.
     share: the part of a run's instances that are this store's; a masking rate that changes does so over those.
     """
 
@@ -75,10 +74,10 @@ class Sampler:
             raise ValueError(f"split must be train or held-out, anchors all or usable; got {split!r} and {anchors!r}")
         config = fit_config(config, store, graph)
         self.store, self.graph, self.config, self.split = store, graph, config, split
-        self.pad = store.vocabulary.special_ids[PAD]
+        vocabulary, ids, room = store.vocabulary, store.vocabulary.special_ids, config.sequence_length - 3
+        self.pad = ids[PAD]
         self.planned = config.max_steps * config.batch_size * share  # instances
         self.corpus = _read_corpus(store, graph or _without_edges(len(store)), config, split)
-        room = config.sequence_length - 3
         self.plan = kernels.Plan(
             seed=config.seed,
             anchors=int(self.corpus.first_anchor[-1]),
@@ -91,6 +90,12 @@ class Sampler:
             spans=config.masking == "span",
             only_a=False,
             usable_only=anchors == "usable",
+            cls=ids[CLS],
+            sep=ids[SEP],
+            mask=ids[MASK],
+            reserved=vocabulary.reserved,
+            others=len(vocabulary) - len(vocabulary.reserved),
+            continues=np.zeros(0, bool) if config.masking == "token" else vocabulary.continues,
         )
         step = 1 if anchors == "usable" else -(-self.plan.anchors // SURVEYED)  # every k-th anchor stands for all
         linkable, continuable = kernels.survey(self.corpus, self.plan, step)
@@ -109,10 +114,6 @@ class Sampler:
             self.linkable = self.continuable = self.both = 1.0
             linked, contiguous = config.shares[LINKED], _first_share(config.shares)
         self.plan = self.plan._replace(linked=linked, contiguous=contiguous)
-        ids, words = store.vocabulary.special_ids, config.masking != "token"
-        continues = store.vocabulary.continues if words else np.zeros(0, bool)
-        reserved, size = store.vocabulary.reserved, len(store.vocabulary)
-        self.special = kernels.Special(ids[CLS], ids[SEP], ids[MASK], size, reserved, continues)
 
     @classmethod
     def open(
@@ -165,7 +166,7 @@ class Sampler:
         not depend on where it stands, nor on the others.
         """
         drawn = kernels.Drawn(numbers, np.ascontiguousarray(pairs), self._wanted(numbers, pairs), starts)
-        return kernels.write_instances(self.corpus, self.plan, self.special, drawn, ids, types)
+        return kernels.write_instances(self.corpus, self.plan, drawn, ids, types)
 
     def count_masks(self, numbers: np.ndarray, pairs: np.ndarray) -> int:
         """Count the masks of drawn instances without keeping any: they are all written over each other."""
@@ -191,8 +192,7 @@ class Sampler:
     def mask_rates(self, numbers: np.ndarray) -> np.ndarray:
         """Return the share of tokens that is masked in each instance: float64 (B,).
 
-        In training it changes linearly to mlm_probability_end, where there is one; held-out instances have that one, so
-        that scores along a run are of the same questions.
+        It changes linearly to mlm_probability_end, which held-out instances have: all scores are of the same questions.
         """
         start, end = self.config.mlm_probability, self.config.mlm_probability_end or self.config.mlm_probability
         passed = np.minimum(numbers / self.planned, 1.0) if self.split == "train" else np.ones(len(numbers))
@@ -211,8 +211,7 @@ class Sampler:
     def policy(self) -> dict[str, Any]:
         """Count what becomes of the asked shares (contiguous, random, linked) in the first SURVEYED instances.
 
-        `expected` follows from the shares of anchors that can be linked and continued; `realised` was drawn; `missing`
-        is what realised lacks to asked.
+        `expected` follows from the anchors that can be linked and continued; `realised` was drawn.
         """
         counted = min(len(self), SURVEYED)
         _, relations, causes = self.draw(np.arange(counted))
@@ -333,9 +332,8 @@ def split_shares(
     """Turn asked shares into chances: (linked where A has a usable link, contiguous among the others that can be).
 
     `linkable`, `continuable` and `both` are the shares of anchors with a usable link, with text after them, and with
-    both. Where not all anchors can have a relation, it is asked more often of those that can, until the totals are as
-    asked; but never in more than one half of the choices (linked or not; contiguous or random), unless more was asked:
-    else a model could read the relation off A alone, by whether A has links, or is all of its document.
+    both. What some anchors cannot have is asked more often of the others; but never in more than one half of the
+    choices (linked or not; contiguous or random), unless more was asked: else A alone would tell the relation.
 
     >>> split_shares((1 / 3, 1 / 3, 1 / 3), 0.5, 1.0, 0.5)  # half of the anchors have a link, half of those are linked
     (0.5, 0.5)

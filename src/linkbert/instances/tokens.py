@@ -299,9 +299,7 @@ def _rules(vocabulary: Vocabulary) -> dict[str, Any]:
         "dtype": "uint16" if len(vocabulary) <= 1 << 16 else "uint32",
         "vocabulary_size": len(vocabulary),
         "vocabulary_sha256": vocabulary.sha256,
-        "lowercase": vocabulary.lowercase,
-        "strip_accents": vocabulary.strip_accents,
-        "chinese_characters": vocabulary.chinese_characters,
+        **{name: getattr(vocabulary, name) for name in ("lowercase", "strip_accents", "chinese_characters")},
     }
 
 

@@ -84,8 +84,7 @@ class Vocabulary:
     def spelled(self) -> tuple[str, ...]:
         """Each token in wordpiece form: 'ing' of a byte-level BPE is '##ing', 'Ġthe' is 'the', ',' is ','.
 
-        A piece that starts with a letter or a digit, without a space before it, continues the word before it. ("(Paris"
-        is thus one word there, and two in BERT.)
+        A piece that starts with a letter or a digit, and not with a space, continues the word before it.
         """
         if not self.definition:
             return self.tokens
@@ -130,10 +129,9 @@ class Vocabulary:
         return tokenizer
 
     def save(self, folder: Path, *, trained: dict[str, Any] | None = None) -> None:
-        """Write the folder that `load_vocabulary` and Hugging Face's BertTokenizerFast and AutoTokenizer open.
+        """Write the folder that `load_vocabulary` and AutoTokenizer open; `trained` is how the vocabulary was trained.
 
-        `trained` is how the vocabulary was trained. Next to a tokenizer.json lies pieces.txt, its tokens as they are
-        spelled: what a TF-IDF graph reads instead of vocab.txt.
+        A TF-IDF graph reads vocab.txt, or else pieces.txt: the tokens as they are spelled.
         """
         names = {f"{name[1:-1].lower()}_token": token for name, token in zip(SPECIAL, self.special, strict=True)}
         with replacing(folder) as part:
@@ -162,8 +160,7 @@ def _lines(tokens: Sequence[str]) -> str:
 def make_vocabulary(source: str | Path, store: Store, *, lowercase: bool | None = None) -> Vocabulary:
     """Return the vocabulary that --vocab names: `train:SIZE`, a file, a folder or a hub name.
 
-    `lowercase` overrules what the vocabulary says of itself; a trained one is lower-cased unless it is False. One that
-    was trained on this store in the same way before is not trained again.
+    `lowercase` overrules what the vocabulary says of itself. One that was trained on this store is not trained again.
     """
     size = check_vocabulary_source(source)
     if not size:
@@ -203,8 +200,8 @@ def sample_texts(store: Store) -> Iterator[str]:
 def load_vocabulary(source: str | Path) -> Vocabulary:
     """Load a vocabulary from a `vocab.txt`, a folder with a fast tokenizer, or a name on the Hugging Face hub.
 
-    A folder's `tokenizer.json` counts first, then `vocab.txt` with the switches of `tokenizer_config.json`. Where
-    nothing says whether capitals are kept, they are if one token in a hundred has any.
+    A folder's `tokenizer.json` counts first, then `vocab.txt` with `tokenizer_config.json`. Where nothing says whether
+    capitals are kept, they are if one token in a hundred has any.
     """
     path, known = Path(source), ("tokenizer.json", "vocab.txt", "tokenizer_config.json")
     if path.is_dir():
@@ -218,17 +215,16 @@ def load_vocabulary(source: str | Path) -> Vocabulary:
             kinds = "a vocab.txt, a tokenizer folder, a hub name or train:SIZE"
             raise ValueError(f"{source} is not there; a vocabulary is {kinds}")
         return load_vocabulary(fetch_from_hub(str(source), known, str(source), "give a vocab.txt or a folder"))
-    if path.suffix == ".json":
-        return load_tokenizer(read_json(path), str(path))
-    settings = Path(source) / "tokenizer_config.json"  # of a folder
-    return _read_tokens(path, read_json(settings) if settings.is_file() else {})
+    config = path if path.suffix == ".json" else Path(source) / "tokenizer_config.json"  # of a folder
+    settings = read_json(config) if config.is_file() else {}
+    try:
+        return load_tokenizer(settings) if config == path else _read_tokens(path, settings)
+    except ValueError as error:
+        raise ValueError(f"{path} is not a vocabulary: {error}") from None
 
 
 def check_same_vocabulary(encoder: Vocabulary, store: Vocabulary, folder: Path, *, of: str = "the store") -> None:
-    """Refuse to train on a store (called `of`) of another vocabulary than that in `folder`, an encoder's or a store's.
-
-    The message says how to rebuild it.
-    """
+    """Refuse to train on a store (called `of`) of another vocabulary than that of `folder`, where `encoder` is from."""
     remedy = f"rebuild {of} with its vocabulary: linkbert build SOURCE --to STORE --vocab {folder}"
     if encoder.tokens != store.tokens:
         places = (i for i, (a, b) in enumerate(zip(encoder.tokens, store.tokens, strict=False)) if a != b)
@@ -252,58 +248,37 @@ def _text_rules(vocabulary: Vocabulary) -> dict[str, Any]:
 
 
 def _read_tokens(path: Path, settings: dict[str, Any]) -> Vocabulary:
-    try:
-        text = path.read_text(encoding="utf-8").removesuffix("\n")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not a vocabulary: it is not UTF-8 text ({error})") from None
+    text = path.read_text(encoding="utf-8").removesuffix("\n")
     tokens = tuple(line.removesuffix("\r") for line in text.split("\n"))  # not splitlines: U+2028 may be a token
     capitals = sum(token != token.lower() for token in tokens if not token.startswith("["))
-    return _named(
-        path,
-        tokens,
-        lowercase=settings.get("do_lower_case", capitals < len(tokens) / 100),
-        strip_accents=settings.get("strip_accents"),
-        chinese_characters=settings.get("tokenize_chinese_chars", True),
-    )
+    lowercase = settings.get("do_lower_case", capitals < len(tokens) / 100)
+    return Vocabulary(tokens, lowercase, settings.get("strip_accents"), settings.get("tokenize_chinese_chars", True))
 
 
-def load_tokenizer(content: dict[str, Any], name: str) -> Vocabulary:
-    """Make the vocabulary that the content of a tokenizer.json describes; `name` is for messages.
-
-    One other than BERT's is kept in the form in which the installed library writes it.
-    """
+def load_tokenizer(content: dict[str, Any]) -> Vocabulary:
+    """Read the content of a tokenizer.json; one other than BERT's is kept as the installed library writes it."""
     try:
         tokenizer = Tokenizer.from_str(json.dumps(content | {"truncation": None, "padding": None}))
     except Exception as error:  # the library raises a bare Exception
-        raise ValueError(f"{name} is no tokenizer.json that can be opened ({' '.join(str(error).split())})") from None
+        raise ValueError(f"the tokenizers library cannot open it ({' '.join(str(error).split())})") from None
     model, rules = content["model"], content.get("normalizer") or {}
     kinds = (model.get("type"), rules.get("type"), (content.get("pre_tokenizer") or {}).get("type"))
     bert = kinds == ("WordPiece", "BertNormalizer", "BertPreTokenizer") and model["continuing_subword_prefix"] == "##"
     ids = model["vocab"] if bert else tokenizer.get_vocab()
     if sorted(ids.values()) != list(range(len(ids))):
-        raise ValueError(f"{name} is damaged: its token ids are not 0 to {len(ids) - 1}")
+        raise ValueError(f"its token ids are not 0 to {len(ids) - 1}")
     tokens = tuple(sorted(ids, key=ids.__getitem__))
     if bert:
-        accents, chinese = rules["strip_accents"], rules["handle_chinese_chars"]
-        return _named(name, tokens, lowercase=rules["lowercase"], strip_accents=accents, chinese_characters=chinese)
+        return Vocabulary(tokens, rules["lowercase"], rules["strip_accents"], rules["handle_chinese_chars"])
     special = tuple(a if a in ids else b if b in ids else a for a, b in zip(SPECIAL, ROBERTA, strict=True))
     _, _, cls, sep, _ = special
     if tokenizer.post_processor is None and {cls, sep} <= ids.keys():
         tokenizer.post_processor = processors.BertProcessing((sep, ids[sep]), (cls, ids[cls]))
     definition = tokenizer.to_str()
     if not re.search("ByteLevel|▁", definition):
-        raise ValueError(
-            f"{name} does not mark where words begin (it is {model.get('type')}); "
-            "known are WordPieces (##), byte-level BPE (Ġ) and sentencepiece (▁)"
-        )
-    return _named(name, tokens, lowercase=False, special=special, definition=definition)
-
-
-def _named(name: str | Path, tokens: tuple[str, ...], **rules: Any) -> Vocabulary:
-    try:
-        return Vocabulary(tokens, **rules)
-    except ValueError as error:
-        raise ValueError(f"{name}: {error}") from None
+        known = "WordPieces (##), byte-level BPE (Ġ) and sentencepiece (▁)"
+        raise ValueError(f"it does not mark where words begin (it is {model.get('type')}); known are {known}")
+    return Vocabulary(tokens, lowercase=False, special=special, definition=definition)
 
 
 def train_vocabulary(texts: Callable[[], Iterable[str]], size: int, *, lowercase: bool = True) -> Vocabulary:
