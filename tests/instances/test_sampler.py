@@ -262,7 +262,7 @@ def test_usable_anchors_have_the_exact_shares(toy):
             assert not wrong.any(), promise
         seen.append({tuple(row[:3]) for row in made.pairs.tolist()})
     assert seen[0] != seen[1] != seen[2]
-    with pytest.raises(ValueError, match="no anchor of the split 'train' of toy is usable"):
+    with pytest.raises(ValueError, match="no anchor of the split 'train' of toy has a link"):
         Sampler(store, None, Config(), anchors="usable")
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -58,16 +59,13 @@ class PairDataset(Dataset[Item]):
         base = config if isinstance(config, Config) else make_config(config)
         self.store, self.config, self.split = Path(store), base.replace(**settings), split
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # one for all worker processes
-        self._sampler: Sampler | None = None
         self.set_epoch(epoch)
         self._length = len(self.sampler)
 
-    @property
+    @cached_property
     def sampler(self) -> Sampler:
         """The Sampler that draws the items, opened once in each process."""
-        if self._sampler is None:
-            self._sampler = Sampler.open(self.store, self.config, split=self.split)
-        return self._sampler
+        return Sampler.open(self.store, self.config, split=self.split)
 
     @property
     def epoch(self) -> int:
@@ -102,7 +100,7 @@ class PairDataset(Dataset[Item]):
         ]
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_sampler": None}
+        return {name: value for name, value in self.__dict__.items() if name != "sampler"}
 
 
 class PairCollator:

@@ -446,7 +446,7 @@ def write_instances(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Write the tokens of drawn pairs, `[CLS] A [SEP] B [SEP]`, and mask them.
 
-    ids and types: int64, flat. Returned: masked places, int64 (M,), ascending where the starts are, and what stood there.
+    ids and types: int64, flat. Returned: masked places, int64 (M,), in the order of the starts, and what stood there.
     """
     positions, labels = np.empty(drawn.wanted.sum(), np.int64), np.empty(drawn.wanted.sum(), np.int64)
     order, chosen = np.empty(plan.room, np.int64), np.zeros(plan.room + 3, np.uint8)

@@ -105,10 +105,8 @@ class Sampler:
         if anchors == "usable":
             listed = np.flatnonzero(linkable & continuable)
             if len(listed) == 0:
-                raise NoUsableAnchorError(
-                    f"no anchor of the split {split!r} of {store.path} is usable with scope={config.scope}: "
-                    "none has a link to follow and text after it"
-                )
+                where = f"no anchor of the split {split!r} of {store.path}"
+                raise NoUsableAnchorError(f"{where} has a link to follow and text after it, scope={config.scope}")
             self.corpus = self.corpus._replace(listed=listed)
             self.plan = self.plan._replace(anchors=len(listed))
             self.linkable = self.continuable = self.both = 1.0
@@ -135,8 +133,7 @@ class Sampler:
         ((8, 64), dtype('int64'), (8,))
         >>> pairs, relations, causes = sampler.draw(np.arange(1_000))  # the segments alone: (1000, 6), (1000,), (1000,)
         """
-        base = config if isinstance(config, Config) else make_config(config)
-        config = base.replace(**settings) if settings else base
+        config = (config if isinstance(config, Config) else make_config(config)).replace(**settings)
         tokens, graph = TokenStore.open(store), open_graph(Path(store), config)
         return cls(tokens, graph, config, split=split, anchors=anchors or config.anchors)
 
@@ -357,14 +354,10 @@ def _without_edges(documents: int) -> LinkGraph:
 def _read_corpus(store: TokenStore, graph: LinkGraph, config: Config, split: str) -> kernels.Corpus:
     """Collect what the kernels read; damaged arrays are a ValueError, since compiled code would read on anywhere."""
     if not store.rises:
-        raise ValueError(
-            f"{store.path}/tokens is damaged: the places where sentences start do not rise; build it again"
-        )
+        raise ValueError(f"{store.path}/tokens is damaged: where sentences start does not rise; build it again")
     if len(graph.offsets) != len(store) + 1:
-        raise ValueError(
-            f"the graph has {len(graph.offsets) - 1} documents, the tokens of {store.path} have {len(store)}: "
-            "build the graph again"
-        )
+        found = f"{len(store)} documents, its graph {len(graph.offsets) - 1}"
+        raise ValueError(f"{store.path} has {found}: build the graph again")
     if not graph.leads_to_documents:
         raise ValueError(f"a graph of {store.path} is damaged: it has targets that are no documents; build it again")
     out, sizes = held_out(store.hashes, config.held_out), np.diff(store.documents)
@@ -373,10 +366,8 @@ def _read_corpus(store: TokenStore, graph: LinkGraph, config: Config, split: str
     np.cumsum(np.where(usable & (out == (split == "held-out")), count_anchors(sizes, config), 0), out=first[1:])
     if first[-1] == 0:
         remedy = "raise" if split == "held-out" else "lower"
-        raise ValueError(
-            f"{store.path} has no document with text in the split {split!r}: {remedy} held_out={config.held_out}, "
-            "or take more documents"
-        )
+        where = f"{store.path} has no document with text in the split {split!r}"
+        raise ValueError(f"{where}: {remedy} held_out={config.held_out}, or take more documents")
     edges = {name: np.asarray(getattr(graph, name)).view() for name in ARRAYS}
     if config.linked_segment == "section":
         edges["sections"] = store.find_sentences(graph.targets, graph.sections).astype(np.int32)

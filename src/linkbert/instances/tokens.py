@@ -266,10 +266,8 @@ def tokenise(
     folder, parts, rules = store.path / "tokens", store.path / "tokens.parts", _rules(vocabulary)
     if (folder / "tokens.json").is_file():
         if not rules.items() <= read_json(folder / "tokens.json").items():
-            raise ValueError(
-                f"{store.path} is tokenised with another vocabulary or in another format, and runs may refer to it: "
-                f"build into another folder, or remove {folder} first"
-            )
+            where = f"{store.path} is tokenised with another vocabulary or in another format, and runs may refer to it"
+            raise ValueError(f"{where}: build into another folder, or remove {folder} first")
         try:
             return TokenStore.open(store.path)
         except ValueError as error:

@@ -12,7 +12,7 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -103,7 +103,7 @@ class Vocabulary:
     @property
     def sha256(self) -> str:
         """The hash of `vocab.txt`, or of `tokenizer.json`, as `save` writes it; hexadecimal."""
-        return hashlib.sha256((self.definition or _lines(self.tokens)).encode()).hexdigest()
+        return hashlib.sha256((self.definition or "\n".join((*self.tokens, ""))).encode()).hexdigest()
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
@@ -138,10 +138,10 @@ class Vocabulary:
             part.mkdir()
             if self.definition:
                 (part / "tokenizer.json").write_bytes(self.definition.encode())
-                (part / "pieces.txt").write_bytes(_lines(self.spelled).encode())
+                (part / "pieces.txt").write_bytes("\n".join((*self.spelled, "")).encode())
                 settings: dict[str, Any] = {"tokenizer_class": "PreTrainedTokenizerFast"}
             else:
-                (part / "vocab.txt").write_bytes(_lines(self.tokens).encode())
+                (part / "vocab.txt").write_bytes("\n".join((*self.tokens, "")).encode())
                 settings = {
                     "tokenizer_class": "BertTokenizer",
                     "do_lower_case": self.lowercase,
@@ -151,10 +151,6 @@ class Vocabulary:
             write_json(part / "tokenizer_config.json", settings | names)
             if trained:
                 write_json(part / "trained.json", trained)
-
-
-def _lines(tokens: Sequence[str]) -> str:
-    return "".join(f"{token}\n" for token in tokens)
 
 
 def make_vocabulary(source: str | Path, store: Store, *, lowercase: bool | None = None) -> Vocabulary:
@@ -173,7 +169,13 @@ def make_vocabulary(source: str | Path, store: Store, *, lowercase: bool | None 
         before = load_vocabulary(folder)
         if read_json(folder / "trained.json") == asked | {"sha256": before.sha256}:
             return before
-    vocabulary = train_vocabulary(lambda: sample_texts(store), size, lowercase=lowercase is not False)
+    stored = sum(file.stat().st_size for file in (store.path / "documents").glob("*.parquet"))
+    shards = range(0, store.shards, max(1, round(stored / TRAINED_ON)))  # all, or every k-th
+
+    def texts() -> Iterable[str]:
+        return (document.text for shard in shards for document in store.documents(shard))
+
+    vocabulary = train_vocabulary(texts, size, lowercase=lowercase is not False)
     if not (store.path / "tokens" / "tokens.json").is_file():
         vocabulary.save(folder, trained=asked | {"sha256": vocabulary.sha256})
     return vocabulary
@@ -188,13 +190,6 @@ def check_vocabulary_source(source: str | Path) -> int:
     if not size.isdecimal() or not SMALLEST <= int(size) <= LARGEST:
         raise ValueError(f"train:SIZE must be from {SMALLEST} to {LARGEST}, such as train:30522, got {source}")
     return int(size)
-
-
-def sample_texts(store: Store) -> Iterator[str]:
-    """Return the texts to train a vocabulary on: all, or those of every k-th shard, some TRAINED_ON bytes in all."""
-    size = sum(file.stat().st_size for file in (store.path / "documents").glob("*.parquet"))
-    shards = range(0, store.shards, max(1, round(size / TRAINED_ON)))
-    return (document.text for shard in shards for document in store.documents(shard))
 
 
 def load_vocabulary(source: str | Path) -> Vocabulary:
