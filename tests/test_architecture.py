@@ -49,7 +49,7 @@ OWED = {  # lines above the ceiling that are still to go; a change may only lowe
     "corpora": 667,
     "corpora/readers": 69,
     "graph": 158,
-    "instances": 142,
+    "instances": 59,
     "model": 305,
     "pretraining": 674,
     "tasks": 250,
