@@ -72,7 +72,7 @@ def parse(wikitext: str, site: Site) -> tuple[str, tuple[Link, ...]]:
     if open_table:
         marked = _write_open_table(marked)
     if "[" in marked:
-        marked = _EXTERNAL.sub(_label, marked)
+        marked = _EXTERNAL.sub(lambda match: match[1].strip(" ") or HOLE, marked)
     if "://" in marked:
         marked = _drop_addresses(marked)
     if "_" in marked and "__" in marked:
@@ -113,12 +113,6 @@ _HELD = _OPAQUE | {"nowiki", "poem"}  # MediaWiki looks for their closing tag be
 _MARKS = dict.fromkeys(_INLINE | _HELD, NOTHING) | dict.fromkeys(_NEW_LINE, BREAK) | {"table": "\n{|\n"}
 _COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
 _LITERAL = {ord(character): f"&#{ord(character)};" for character in "&[]{}|<>='*#:;_-"}
-
-
-def _drop_comments(text: str) -> str:
-    """Remove comments; one that is not closed stays as it is."""
-    end = text.rfind("-->") + 3  # behind it none is closed, and looking for its end again and again would be slow
-    return _COMMENT.sub("", text[:end]) + text[end:] if end > 2 else text
 
 
 @lru_cache(256)
@@ -178,7 +172,8 @@ _LOOSE_LINK = re.compile(r"\[\[([^\[\]{}|<>\n]++)(?=\||\]\])")
 
 def _collect(content: str, site: Site, unanchored: list[Target]) -> None:
     if "<!--" in content:
-        content = _drop_comments(content)
+        end = content.rfind("-->") + 3  # behind it none is closed, and looking for its end again would be slow
+        content = _COMMENT.sub("", content[:end]) + content[end:]
     unanchored.extend(filter(None, find_targets(_LOOSE_LINK.findall(content), site)))
 
 
@@ -457,11 +452,6 @@ def _switch(match: re.Match[str]) -> str:
     return match[0] if word and (word.isascii() or word != word.upper()) else NOTHING
 
 
-def _label(match: re.Match[str]) -> str:
-    label = match[1].strip(" ")
-    return label or HOLE
-
-
 def _drop_addresses(text: str) -> str:
     r"""Cut out addresses that stand in the text as they are: "at http://a.org/b, and" -> "at \x04, and"."""
     out = [""]
@@ -568,34 +558,20 @@ def _drop_quotes(line: str) -> str:
     parts = _QUOTES.split(line)
     bold = italic = 0
     for i in range(1, len(parts), 2):
-        length = len(parts[i])
-        if length == 4 or length > 5:  # the surplus in front is text
-            kept = 3 if length == 4 else 5
-            parts[i - 1] += "'" * (length - kept)
-            parts[i] = "'" * kept
-            length = kept
-        bold += length != 2
-        italic += length != 3
-    if bold % 2 and italic % 2:  # one bold is an apostrophe and italics: the one that looks most like it
-        chosen = _odd_bold(parts)
-        if chosen:
+        kept = 3 if len(parts[i]) == 4 else min(len(parts[i]), 5)
+        parts[i - 1] += parts[i][kept:]  # the surplus in front is text
+        parts[i] = parts[i][:kept]
+        bold += kept != 2
+        italic += kept != 3
+    if bold % 2 and italic % 2:  # one bold is an apostrophe and italics: l'''amour''
+
+        def rank(i: int) -> int:
+            """Prefer one behind a single letter to one behind a word, and that to one behind a space."""
+            return 2 if parts[i - 1][-1:] == " " else int(parts[i - 1][-2:-1] != " ")
+
+        if chosen := min((i for i in range(1, len(parts), 2) if len(parts[i]) == 3), key=rank, default=0):
             parts[chosen - 1] += "'"
     return "".join(parts[::2])
-
-
-def _odd_bold(parts: list[str]) -> int:
-    multi = space = 0
-    for i in range(1, len(parts), 2):
-        if len(parts[i]) != 3:
-            continue
-        before = parts[i - 1]
-        if before[-1:] == " ":
-            space = space or i
-        elif before[-2:-1] == " ":
-            return i  # a single letter before it: l'''amour''
-        else:
-            multi = multi or i
-    return multi or space
 
 
 def _clean(block: str) -> str:
