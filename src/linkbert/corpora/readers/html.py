@@ -181,11 +181,9 @@ def _find_roots(tree: LexborHTMLParser, body: str) -> list[LexborNode] | None:
         articles = tree.css("article")
         found = articles if len(articles) == 1 else [] if tree.body is None else [tree.body]
     nodes = {node.mem_id: node for node in found}  # a node may match twice
-    for node in found if len(nodes) > 1 else ():
-        for inner in node.css(body or _MAIN):
-            if inner.mem_id != node.mem_id:
-                nodes.pop(inner.mem_id, None)
-    return list(nodes.values())
+    outer = nodes if len(nodes) > 1 else {}
+    inner = {each.mem_id for key, node in outer.items() for each in node.css(body or _MAIN) if each.mem_id != key}
+    return [node for key, node in nodes.items() if key not in inner]
 
 
 def _read_head(tree: LexborHTMLParser) -> tuple[str, str, str, str]:

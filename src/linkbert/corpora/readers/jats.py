@@ -17,18 +17,19 @@ from urllib.parse import unquote
 
 from linkbert.corpora.reader import CUT, NoOptions, Reader, Record, Skipped
 from linkbert.corpora.readers.pubmed import XML, aliases
+from linkbert.corpora.readers.site import words
 from linkbert.records import Document, Link, Redirect
 
 PARTS = ("front", "body", "back", "floats-group")
-CONTAINERS = frozenset("abstract app body boxed-text disp-quote list sec".split())  # noqa: SIM905
-BLOCKS = CONTAINERS | set(
-    "answer attrib def def-item def-list list-item p question sig-block speaker speech statement term title"  # noqa: SIM905
-    " verse-group verse-line".split()
+CONTAINERS = words("abstract app body boxed-text disp-quote list sec")
+BLOCKS = CONTAINERS | words(
+    "answer attrib def def-item def-list list-item p question sig-block speaker speech statement term title "
+    "verse-group verse-line"
 )
-DROPPED = frozenset(
-    "ack array bio chem-struct chem-struct-wrap code disp-formula disp-formula-group fig fig-group fn fn-group glossary"  # noqa: SIM905
-    " graphic index-term inline-formula inline-graphic label math media notes object-id preformat private-char ref-list"
-    " sec-meta supplementary-material table table-wrap table-wrap-group tex-math".split()
+DROPPED = words(
+    "ack array bio chem-struct chem-struct-wrap code disp-formula disp-formula-group fig fig-group fn fn-group "
+    "glossary graphic index-term inline-formula inline-graphic label math media notes object-id preformat private-char "
+    "ref-list sec-meta supplementary-material table table-wrap table-wrap-group tex-math"
 )
 FOOTNOTES = ("aff", "author-notes", "corresp", "fn", "table-fn")  # kinds of cross-references that are marks such as "*"
 SHORT = ("graphical", "teaser", "toc")  # kinds of abstracts that only advertise
@@ -77,9 +78,9 @@ def _read_article(article: Any, name: str, skipped: Skipped) -> Iterator[Record]
         if (tag := _local(part)) in ("sub-article", "response"):
             skipped["sub-article or response (left out)"] += 1
         parts.setdefault(tag, part)
-    meta = parts["front"].find("{*}article-meta") if "front" in parts else None
+    meta: Any = parts["front"].find("{*}article-meta") if "front" in parts else None
     own = _names(meta.iterfind("{*}article-id")) if meta is not None else []
-    if meta is None or not own:
+    if not own:
         skipped.note("article without a PMID, PMCID or DOI", name)
         return
     writer = _Writer([entry for tag in PARTS if tag in parts for entry in parts[tag].iter("{*}ref")], skipped)
@@ -178,7 +179,7 @@ class _Writer:
             links += (Link(link.start + at, link.end + at, link.target) for link in block.links)
             starts.append(at + len(block.text) + 1)
         placed = {link.target for link in links}
-        others = dict.fromkeys([*(target for entry in self.references for target in entry), *self.unanchored])
+        others = dict.fromkeys([*chain(*self.references), *self.unanchored])
         links += (Link(-1, -1, target) for target in others if target not in placed)
         sections = tuple((name, starts[number]) for name, number in self.sections)
         return Document(id_, title, "\n".join(block.text for block in self.blocks), tuple(links), sections=sections)

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from unicodedata import normalize
 
 from linkbert.corpora.reader import NoOptions, Reader, Record, Skipped
+from linkbert.corpora.readers.site import words
 from linkbert.corpora.resolve import note_name, note_names, note_path, resolve_in_note, resolve_wiki_link
 from linkbert.corpora.tree import TOO_LARGE, decode_text
 from linkbert.records import Document, Link, Redirect
@@ -42,9 +43,7 @@ TAG = 2_000  # characters of a tag
 FRONT_FAULT = "front matter is not YAML, or has anchors (left out)"
 NESTED = "lists or quotes nested too deeply (what is inside is left out)"
 
-_NEW_LINE = frozenset(
-    "br p div blockquote center hr li ul ol dl dt dd h1 h2 h3 h4 h5 h6 table tr td th summary details".split()  # noqa: SIM905
-)
+_NEW_LINE = words("br p div blockquote center hr li ul ol dl dt dd h1 h2 h3 h4 h5 h6 table tr td th summary details")
 _FRONT = re.compile(r"---[ \t]*\n(.*?)^(?:---|\.\.\.)[ \t]*$", re.DOTALL | re.MULTILINE)
 _SPACE = re.compile(r"[ \t\n\r\f\v]+")
 _ITEM_MARK, _QUOTE_MARK = re.compile(r"\[[ xX]\]\s+"), re.compile(r"\[![\w-]+\][+-]?[ \t]*")
@@ -69,13 +68,11 @@ def read_file(name: str, data: bytes, _: NoOptions, skipped: Skipped) -> Iterato
     path = PurePosixPath(normalize("NFC", name))
     id_, mdx = str(path.with_suffix("")), path.suffix.lower() == ".mdx"
     page = read_page(decode_text(data, name, skipped), id_, mdx=mdx)
-    for fault in page.faults:
+    for fault in page.faults + ("no text in the file",) * (not page.text):
         skipped.note(fault, name)
-    if not page.text:
-        skipped.note("no text in the file", name)
-        return
-    yield Document(id_, page.title or path.stem, page.text, page.links, sections=page.sections)
-    yield from (Redirect(other, id_) for other in dict.fromkeys([*note_names(id_), *page.aliases]))
+    if page.text:
+        yield Document(id_, page.title or path.stem, page.text, page.links, sections=page.sections)
+        yield from (Redirect(other, id_) for other in dict.fromkeys([*note_names(id_), *page.aliases]))
 
 
 class Page(NamedTuple):
@@ -181,6 +178,12 @@ class _Writer:
             self.last_line = self.line
         self.line, self.blank = self.size, True
 
+    def break_line(self, breaks: bool) -> None:
+        if breaks and not self.open:
+            self.end_line()
+        else:
+            self.add(" ")
+
     def open_link(self, kind: str, target: tuple[str, str] | None) -> None:
         if kind == "tag":
             self.close_link(kind)  # a link of HTML holds no other: a forgotten end
@@ -241,7 +244,7 @@ def _write_inline(content: str, env: dict[str, Any], writer: _Writer, *, breaks:
                 case "softbreak":
                     writer.add(" ")
                 case "hardbreak":
-                    _break(writer, breaks)
+                    writer.break_line(breaks)
                 case "link_open":
                     writer.open_link("link", resolve_in_note(str(token.attrs["href"]), writer.folder))
                 case "link_close":
@@ -268,13 +271,6 @@ def _pieces(text: str) -> Iterator[str]:
     yield text[start:]
 
 
-def _break(writer: _Writer, breaks: bool) -> None:
-    if breaks and not writer.open:
-        writer.end_line()
-    else:
-        writer.add(" ")
-
-
 def _write_tag(source: str, writer: _Writer, breaks: bool) -> None:
     found = _TAG.fullmatch(source)
     if not found or not found[1]:
@@ -282,7 +278,7 @@ def _write_tag(source: str, writer: _Writer, breaks: bool) -> None:
     attributes = {name: a or b or c for name, a, b, c in _ATTRIBUTE.findall(found[2])}
     name, ends = found[1], source[1] == "/"
     if name.lower() in _NEW_LINE:
-        _break(writer, breaks)
+        writer.break_line(breaks)
     elif name in ("a", "A", "Link") and ends:
         writer.close_link("tag")
     elif name in ("a", "A", "Link") and (address := attributes.get("href") or attributes.get("to")):

@@ -189,15 +189,13 @@ def _read_page(page: bytes, site: Site, skipped: Skipped) -> Document | Redirect
         return None
     text = _TEXT.search(revision)
     wikitext = _decode(text[1] or b"", title, skipped) if text else ""
-    declared = _REDIRECT.search(page)
-    written = _REDIRECT_TEXT.match(wikitext)
-    if declared or written:
-        target = resolve(written[1], site) if written else None
-        if declared:
-            title_only = resolve(_decode(declared[1] or declared[2] or b"", title, skipped), site)
-            target = title_only._replace(fragment=title_only.fragment or (target.fragment if target else ""))
-        if target is not None and target.kind == "article":
-            return Redirect(title, target.title, target.fragment)
+    declared, written = _REDIRECT.search(page), _REDIRECT_TEXT.match(wikitext)
+    targets = [_decode(declared[1] or declared[2] or b"", title, skipped)] if declared else []
+    targets += [written[1]] if written else []
+    if targets:
+        first, last = resolve(targets[0], site), resolve(targets[-1], site)  # only the text may name a section
+        if first.kind == "article":
+            return Redirect(title, first.title, first.fragment or last.fragment)
         skipped["redirect out of the articles"] += 1
         return None
     if text is None or _DELETED.search(revision):

@@ -131,11 +131,11 @@ def _read_units(shard: Shard, options: Options) -> Iterator[tuple[int, int, Call
         source.seek(0)
         batches = open_(source, options=ipc.IpcReadOptions(included_fields=fields, use_threads=False))
         for batch in map(batches.get_batch, range(batches.num_record_batches)) if mark == b"ARROW1" else batches:
-            yield batch.num_rows, batch.get_total_buffer_size(), partial(_slice, batch)
-
-
-def _slice(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
-    return (batch.slice(start, ROWS) for start in range(0, batch.num_rows, ROWS))
+            yield (
+                batch.num_rows,
+                batch.get_total_buffer_size(),
+                partial(pa.Table.from_batches([batch]).to_batches, ROWS),
+            )
 
 
 def _to_list(column: pa.Array) -> list[Any]:

@@ -66,10 +66,8 @@ class Site:
     def namespace(self, prefix: str) -> int | None:
         """Return the number of the namespace called `prefix`, or None: "File" -> 6, "2001" -> None."""
         name = prefix.replace("_", " ").strip().lower()
-        for known in (self.namespaces, _NAMESPACES, _ALIASES if self.language not in ("en", "simple") else {}):
-            if name in known:
-                return known[name]
-        return None
+        aliases = _ALIASES if self.language not in ("en", "simple") else {}
+        return self.namespaces.get(name, _NAMESPACES.get(name, aliases.get(name)))
 
     @property
     def trail(self) -> str:
@@ -98,7 +96,7 @@ def _entity(match: re.Match[str]) -> str:
 
 _SPACES = re.compile(r"[ _\t\n\r\u00a0\u1680\u180e\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]+")
 _MARKS = re.compile("[\u200e\u200f\u202a-\u202e]")  # direction marks are ignored in titles
-_INVALID = re.compile(r"[\[\]{}|<>\x00-\x1f\x7f\ufffd]|~~~|%[0-9A-Fa-f]{2}")
+_INVALID = re.compile(r"[\[\]{}|<>\x00-\x1f\x7f\ufffd]|~~~|%[0-9A-Fa-f]{2}|^.{0,9}://|^(?:\.{1,2}|/)/|^\.{1,2}$")
 
 
 def normal_title(title: str, site: Site) -> str:
@@ -121,9 +119,9 @@ def normal_title(title: str, site: Site) -> str:
 
 @lru_cache(256)
 def _local_name(site: Site, key: int) -> str:
-    names = [name for name, number in site.namespaces.items() if number == key]
-    names += [name for name, number in _NAMESPACES.items() if number == key]
-    return names[0][:1].upper() + names[0][1:] if names else ""
+    names = (name for known in (site.namespaces, _NAMESPACES) for name, number in known.items() if number == key)
+    name = next(names, "")
+    return name[:1].upper() + name[1:]
 
 
 def first_letter(title: str, site: Site) -> str:
@@ -185,9 +183,7 @@ def resolve(target: str, site: Site) -> Title:
         if code in PROJECTS or not code:
             return Title("text", "", "")
     title = normal_title(name, site)
-    if not title or len(title) > 255 or _INVALID.search(title) or title in (".", "..") or title[:2] in ("./", "//"):
-        return Title("text", "", "")
-    if title.startswith("../") or "://" in title[:12]:
+    if not title or len(title) > 255 or _INVALID.search(title):
         return Title("text", "", "")
     return Title("article", title, fragment.replace("_", " ").strip())
 

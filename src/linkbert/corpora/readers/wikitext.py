@@ -213,10 +213,7 @@ def _cut(out: list[str], base: int, site: Site, unanchored: list[Target]) -> Non
 
 
 def _drop_tables(text: str, site: Site, unanchored: list[Target]) -> str:
-    """Cut out tables; links in them join `unanchored`.
-
-    A table whose end is missing is kept, since all the rest of the page may stand in it.
-    """
+    """Cut out tables, their links join `unanchored`; one without an end stays, as all the page may stand in it."""
     out: list[str] = []
     bases: list[int] = []  # where the output of each open table starts
     for number, segment in enumerate(text.split("{|")):
@@ -395,25 +392,18 @@ def _choose_variant(match: re.Match[str]) -> str:
 def _write_open_table(marked: str) -> str:
     """Write a table whose end is missing as text: a row a line, its cells joined by " | "."""
     before, *tables = marked.split(TABLE)
-    out = [before]
-    row: list[str] = []
-
-    def finish() -> None:
-        cells = [cell.strip() for cell in row if cell.strip(_UNSEEN)]
-        out.append(f"{BREAK}{' | '.join(cells)}{BREAK}\n" if cells else "\n")
-        row.clear()
-
+    rows: list[list[str]] = [[]]
     for table in tables:
-        finish()
         head, *lines = table.split("\n")
-        row.append(_EMPTY_ANCHOR * head.count(OPEN))  # attributes
-        caption = False  # `row` is the caption
+        rows.append([_EMPTY_ANCHOR * head.count(OPEN)])  # attributes
+        caption = False  # the last row is the caption
         for line in lines:
             bare = line.strip(" \x05\x06")
             mark = bare[:2]
             if mark in ("|-", "|+") or (caption and bare[:1] in ("|", "!")):
-                finish()
+                rows.append([])
                 caption = mark == "|+"
+            row = rows[-1]
             if mark == "|-":
                 row.append(_EMPTY_ANCHOR * line.count(OPEN))
             elif mark == "|+":
@@ -422,8 +412,8 @@ def _write_open_table(marked: str) -> str:
                 row.extend(map(_cell, re.split(r"\|\||!!" if mark[0] == "!" else r"\|\|", bare[1:])))
             elif bare:
                 row.append(f"{row.pop() if row else ''} {bare.lstrip('*#:; ')}")
-    finish()
-    return "".join(out)
+    shown = ([cell.strip() for cell in row if cell.strip(_UNSEEN)] for row in rows)
+    return before + "".join(f"{BREAK}{' | '.join(cells)}{BREAK}\n" if cells else "\n" for cells in shown)
 
 
 def _cell(cell: str) -> str:
