@@ -1,12 +1,9 @@
 r"""A folder, a tar or a zip of web pages in, one Document a page out: main text, links at their places, named places.
 
 The parser (Lexbor, through selectolax) repairs a page as browsers do. What is not prose is taken out of its tree, the
-main text is written as HTML again, and that is well formed: every "<" starts a tag. So one regular expression cuts it
-into tags and runs of text, and one loop over these writes the text and reads the offsets off as it goes. (A walk over
-the tree would make a Python object of every node.)
-
-The id of a page is its path in the tree. What else a link may call it (its folder, its address on the web) comes out as
-Redirects; see corpora/resolve.py.
+main text is written as HTML again, and that is well formed: so one regular expression cuts it into tags and runs of
+text, and one loop over these writes the text and its offsets. (A walk over the tree makes a Python object a node.)
+An id is a page's path in the tree. What else a link may call it is a Redirect; see corpora/resolve.py.
 """
 
 from __future__ import annotations

@@ -1,13 +1,8 @@
 r"""A tree of Markdown files in, a Document a file out, with its links: notes, an Obsidian vault, documentation, books.
 
 markdown-it-py reads CommonMark, tables, struck text and reference links. A few rules here add `[[wiki links]]`,
-footnotes, comments, tags, and what MDX adds. HTML is not kept apart as CommonMark does it: tags go, their text
-stays, `<a>` is a link, and what stands between tags is Markdown. Each paragraph, heading and list item is a line of the
-text; tables, code blocks, images, embedded notes and footnotes are dropped, their links kept without a place.
-
-An id is the path of the file without its suffix. A target is such a path, too, or the address of another site. A wiki
-link may name a file by the end of its path alone, in capitals or not: so "[[note]]", in small letters, is a target as
-it is, and every file redirects its names to itself. The first of a name counts; trees are read from the top down.
+footnotes, comments, tags (their text stays, `<a>` is a link, what stands between tags is Markdown) and what MDX adds.
+An id is the path of the file without its suffix; what links call it: corpora/resolve.py.
 
 Time and memory are bounded: a file over LARGEST is left out, a long paragraph is read in pieces (a link across such a
 cut is text), brackets and blocks nest only so deep. 200,000 characters of any one mark take 2 s.

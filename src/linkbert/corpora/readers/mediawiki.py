@@ -1,13 +1,9 @@
 """MediaWiki dumps (pages-articles XML; plain, .bz2, .gz, .xz, .zst) to Documents and Redirects.
 
-A dump comes in; the pages of its article namespace come out, each with its plain text and its links. Where a file can
-be entered anywhere (plain XML, and .bz2 block by block), a shard is a range of its bytes and workers decompress for
-themselves; a page belongs to the shard in which its `<page>` starts. Else the parent decompresses and cuts between
-pages.
-
-Pages are found by their tags, not by an XML parser: in a dump every `<` of the text is written `&lt;`, so this is safe,
-fast, and a damaged page costs only itself. Only the five named entities and numeric ones are replaced; what a DOCTYPE
-declares is never expanded and nothing is ever fetched.
+Where a file can be entered anywhere (plain XML, and .bz2 block by block), a shard is a range of its bytes and workers
+decompress for themselves; a page belongs to the shard in which its `<page>` starts. Else the parent decompresses and
+cuts between pages. Pages are found by their tags, not by an XML parser: in a dump every `<` of the text is written
+`&lt;`, so this is safe, fast, and a damaged page costs only itself. Entities of a DOCTYPE are never expanded.
 """
 
 from __future__ import annotations

@@ -1,10 +1,8 @@
 """PubMed's baseline and update files (PubmedArticleSet XML; .xml.gz or any other compression) to Documents.
 
-A record comes in; its title and abstract come out, a line each, with its references as links of the whole document. A
-file is a shard: it holds at most 30,000 records, and what a record means depends on the files before it. Newer versions
-of a record replace older ones and deletions delete, in the order of the files; that is settled when the build ends.
-
-A citation names a PMID, or else a DOI or a PMCID; so a record's own DOI and PMCID are Redirects to its PMID. Entities
+A record's title and abstract are its text, its references links of the whole document, to a PMID, or else a DOI or a
+PMCID: so a record's own are Redirects to its PMID. A file is a shard: what a record means depends on the files before
+it. Newer versions replace older ones and deletions delete, in the order of the files, when the build ends. Entities
 that a DOCTYPE declares are not expanded and nothing is fetched.
 """
 

@@ -1,16 +1,11 @@
-r"""Wikitext to plain text with links: the scanner at the heart of the MediaWiki reader.
-
-Wikitext and a Site come in; prose, headings and list items come out, one block a line, with the links at their places.
-Templates, references, tables, files and code are dropped, and the article links inside them are kept without a place.
+r"""Wikitext and a Site come in; prose, headings and list items come out, one block a line, links at their places.
 
 Four steps, in the order of MediaWiki, each linear in the page whatever it holds. (1) Tags: comments and tags whose
 content is not wikitext go first, since nothing inside them counts. (2) Templates, then tables, (3) links: a regular
 expression takes all that have no brackets inside; for the rest the text is split at the brackets, a stack keeps what is
 open, and whatever closes is cut off the end of the output. An opener without its closer is dropped and the text behind
 it stays. (4) Lines: lists, headings, quotes, entities, and the holes that dropped templates leave ("( ; born 1950)").
-
-An anchor travels through all of it between two marks, \x02 and \x03, and offsets are read off at the very end: no step
-has to keep them right.
+An anchor travels through all of it between two marks, \x02 and \x03; offsets are read off at the very end.
 """
 
 from __future__ import annotations
