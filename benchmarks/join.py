@@ -1,42 +1,33 @@
-"""The join of links with titles and redirects: seconds by stage, memory and edges, and whether it is right.
+"""The join of links with titles and redirects: seconds, memory and edges, and whether it is right.
 
     python benchmarks/join.py [--documents 7000000] [--redirects 10000000] [--links 20000000] [--workers 2 1]
     python benchmarks/join.py --documents 200000 --redirects 300000 --links 1000000 --compare
 
 A store with the shape of Wikipedia's names is written first, the same bytes for the same sizes: names of 8 to 60
 letters, targets by Zipf's law, links that are dead (8 %), go through a redirect (15 %) or name a section (4 %);
-redirects of which a few lead to another, round in a circle, or stand beside a document or redirect of their name; tiny
-texts. Its folder stays if it is named (`--store`). Every join is a process of its own; memory is the resident size of
-that process and its workers, added up 20 times a second; "alone" is the time of a machine that does nothing else (the
-first process and then an equal part of the workers'). `--compare` resolves every link again, one after the other, in
-dictionaries, and compares the graph's files byte for byte.
+redirects of which a few lead to another, round in a circle, or have the name of a document or another redirect; tiny
+texts. Its folder stays if it is named (`--store`). Every join is `linkbert graph` in a process of its own. `--compare`
+resolves every link again, one after the other, in dictionaries, and compares the graph's files byte for byte.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import logging
-import resource
-import subprocess
-import sys
 import tempfile
-import threading
 import time
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from linkbert.corpora.store import DOCUMENTS, DROPPED, FORMAT, REDIRECTS, Store, shard_path
-from linkbert.files import remove
+from linkbert.files import read_json, remove
 from linkbert.graph.hyperlinks import find_sections
-from linkbert.graph.links import ARRAYS, add_graph, graph_folder
-from linkbert.workers import make_executor
+from linkbert.graph.links import ARRAYS, graph_folder
+from watched import run_watched
 
 SHARD = 100_000  # documents
 HOW: dict[str, Any] = {"compression": "zstd", "use_dictionary": False}  # as a store is written
@@ -52,75 +43,29 @@ def main() -> None:
     parser.add_argument("--documents", type=int, default=7_000_000)
     parser.add_argument("--redirects", type=int, default=10_000_000)
     parser.add_argument("--links", type=int, default=20_000_000)
-    parser.add_argument("--workers", type=int, nargs="+", default=[2, 1])
-    parser.add_argument("--memory", type=float, default=4, help="GB, of a worker")
+    parser.add_argument("--workers", type=int, nargs="+", default=[2, 1], help="threads of the join")
+    parser.add_argument("--memory", default="4GB")
     parser.add_argument("--store", type=Path, help="where the store is written, or lies already")
     parser.add_argument("--compare", action="store_true")
-    parser.add_argument("--child", type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.child:
-        join(Store.open(arguments.store), arguments.child, arguments.memory)
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        path = arguments.store or Path(folder) / "store"
+    with tempfile.TemporaryDirectory() as temporary:
+        path = arguments.store or Path(temporary) / "store"
         if not (path / "store.json").exists():
-            begin = time.perf_counter()
+            start = time.perf_counter()
             write_store(path, arguments.documents, arguments.redirects, arguments.links)
-            print(f"store written in {time.perf_counter() - begin:.0f} s")
+            print(f"store written in {time.perf_counter() - start:.0f} s")
+        folder = graph_folder(path, "hyperlink")
         for workers in arguments.workers:
-            remove(graph_folder(path, "hyperlink"))
-            command = [sys.executable, __file__, "--store", str(path), "--memory", str(arguments.memory)]
-            begin = time.perf_counter()
-            child = subprocess.Popen([*command, "--child", str(workers)])
-            peak = watch(child)
-            print(f"{workers} workers: {time.perf_counter() - begin:.1f} s, {peak / 1e9:.2f} GB at most", flush=True)
+            remove(folder)
+            words = ["graph", str(path), "--method", "hyperlink", f"memory={arguments.memory}"]
+            seconds, cpu, peak = run_watched([*words, "--workers", str(workers)])
+            print(f"{workers} workers: {seconds:.1f} s ({cpu:.1f} of CPU), peak {peak / 1e9:.2f} GB", flush=True)
+        print(", ".join(f"{name} {value}" for name, value in read_json(folder / "graph.json").items()))
         if arguments.compare:
-            store = Store.open(path)
-            expected = resolve(store)
+            expected = resolve(Store.open(path))
             for key, dtype in ARRAYS.items():
-                same = (graph_folder(path, "hyperlink") / f"{key}.bin").read_bytes() == expected[key].astype(
-                    dtype
-                ).tobytes()
+                same = (folder / f"{key}.bin").read_bytes() == expected[key].astype(dtype).tobytes()
                 print(f"{key}: {'the same bytes' if same else 'DIFFERENT'}, {len(expected[key]):,} numbers")
-
-
-def join(store: Store, workers: int, memory: float) -> None:
-    """Make the graph and tell the seconds from stage to stage."""
-    logging.basicConfig(format="%(relativeCreated)8d ms  %(message)s")
-    logging.getLogger("linkbert.graph").setLevel(logging.DEBUG)
-    begin, cpu = time.perf_counter(), time.process_time()
-    with make_executor(workers) as executor:
-        meta = add_graph(store, "hyperlink", "hyperlink", {"memory": int(memory * 1e9)}, executor=executor)
-        seconds, cpu = time.perf_counter() - begin, time.process_time() - cpu
-    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    others = usage.ru_utime + usage.ru_stime
-    print(f"{seconds:.1f} s; CPU {cpu:.1f} s here and {others:.1f} s in workers: {cpu + others / workers:.1f} s alone")
-    print(", ".join(f"{name} {value:,}" for name, value in meta.items() if name != "method"))
-
-
-def watch(child: subprocess.Popen[bytes]) -> int:
-    """Return the most bytes that a process and its children had in memory at one time."""
-    peak = 0
-    done = threading.Event()
-
-    def look() -> None:
-        nonlocal peak
-        first = psutil.Process(child.pid)
-        while not done.wait(0.05):
-            total = 0
-            with suppress(psutil.NoSuchProcess):  # it ended just now
-                for process in [first, *first.children(recursive=True)]:
-                    total += process.memory_info().rss
-            peak = max(peak, total)
-
-    thread = threading.Thread(target=look)
-    thread.start()
-    status = child.wait()
-    done.set()
-    thread.join()
-    if status:
-        raise SystemExit(status)
-    return peak
 
 
 def mix(numbers: np.ndarray) -> np.ndarray:

@@ -1,39 +1,33 @@
 """The TF-IDF graph of a store: time, recall and peak memory of `linkbert graph`, at a quarter, a half and all of it.
 
-    python benchmarks/tfidf.py STORE [--exact] [--workers 2] [--memory 4GB] [--shares 0.25 0.5 1]
+    python benchmarks/tfidf.py STORE [--workers 2] [--shares 0.25 0.5 1] [option=value ...]
 
-Of a share, every so-many-th document is taken, tokens and vocabulary only, into a temporary folder. The graph is made
-by the command itself, in processes of its own. Printed: seconds of the clock and of CPU, recall, the largest sum of the
-resident sizes of all its processes (memory that two of them share counts twice); at last the power of the number of
-documents that time grows with.
+Of a share, every so-many-th document is taken, tokens and vocabulary only, into a temporary folder. The options are
+those of the method, such as memory=2GB or exact=true. Printed: seconds of the clock and of CPU, recall, the largest sum
+of the resident sizes of all processes; at last the power of the number of documents that time grows with.
 """
 
 from __future__ import annotations
 
 import argparse
 import math
-import resource
-import subprocess
-import sys
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
-import psutil
 
 from linkbert.corpora.store import Store
 from linkbert.files import read_json, write_json
 from linkbert.graph.tfidf import open_tokens
+from watched import run_watched
 
 
 def main() -> None:
     """Make the graphs, print a line for each."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("store", type=Path)
-    parser.add_argument("--exact", action="store_true")
+    parser.add_argument("options", nargs="*", metavar="option=value")
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--memory", default="4GB")
     parser.add_argument("--shares", type=float, nargs="+", default=[0.25, 0.5, 1.0])
     arguments = parser.parse_args()
     measured = []
@@ -41,9 +35,8 @@ def main() -> None:
         for share in arguments.shares:
             folder = Path(name) / f"{share:g}"
             documents = take(arguments.store, folder, share)
-            words = ["--workers", str(arguments.workers), "--memory", arguments.memory]
-            words += ["--exact"] if arguments.exact else []
-            seconds, cpu, peak = run([str(folder), "--method", "tfidf", *words])
+            words = ["graph", str(folder), "--method", "tfidf", "--workers", str(arguments.workers), *arguments.options]
+            seconds, cpu, peak = run_watched(words)
             meta = read_json(folder / "graphs" / "tfidf" / "graph.json")
             measured.append((documents, seconds, cpu))
             print(
@@ -58,7 +51,7 @@ def main() -> None:
 
 def take(store: Path, folder: Path, share: float) -> int:
     """Write the tokens of a share of a store's documents; return their number."""
-    made, tokens, documents = open_tokens(Store.open(store).path)
+    made, tokens, documents = open_tokens(store, len(Store.open(store)))
     chosen = np.unique((np.arange(int(share * (len(documents) - 1))) / share).astype(np.int64))
     (folder / "tokens").mkdir(parents=True)
     (folder / "vocabulary").symlink_to((store / "vocabulary").resolve())
@@ -70,36 +63,6 @@ def take(store: Path, folder: Path, share: float) -> int:
     write_json(folder / "tokens" / "tokens.json", made | {"tokens": int(starts[-1]), "documents": len(chosen)})
     write_json(folder / "store.json", {"format": 1, "documents": len(chosen), "shards": 0})
     return len(chosen)
-
-
-def run(words: list[str]) -> tuple[float, float, int]:
-    """Run `linkbert graph`: seconds by the clock, seconds of CPU, the most bytes resident at a time."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    start, peak = time.perf_counter(), 0
-    with subprocess.Popen([sys.executable, "-m", "linkbert.cli", "graph", *words], stdout=subprocess.PIPE) as child:
-        parent = psutil.Process(child.pid)
-        while child.poll() is None:
-            size = 0
-            for process in (parent, *children(parent)):
-                try:
-                    size += process.memory_info().rss
-                except psutil.NoSuchProcess:
-                    continue
-            peak = max(peak, size)
-            time.sleep(0.05)
-    seconds = time.perf_counter() - start
-    if child.returncode:
-        raise SystemExit(child.returncode)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return seconds, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, peak
-
-
-def children(process: psutil.Process) -> list[psutil.Process]:
-    """List a process's children, none when it has just ended."""
-    try:
-        return process.children(recursive=True)
-    except psutil.NoSuchProcess:
-        return []
 
 
 if __name__ == "__main__":
