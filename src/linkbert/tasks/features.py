@@ -185,15 +185,13 @@ def windows(examples: Sequence[QuestionExample], form: RowForm, *, training: boo
             rows.append((number, first, size, begin + start, *shown))
     counts |= {f"questions cut to {MAX_QUESTION} tokens": long, "answers without a token": without}
     table = np.array(rows, np.int64).reshape(-1, 6).T
+    columns: dict[str, Any] = dict(zip(("example", "first", "sizes", "begins"), table, strict=False))
     return Windows(
         **_arrays(form, tokens, types),
         examples=examples,
         counts={name: count for name, count in counts.items() if count},
         labels={"start_positions": table[4], "end_positions": table[5]} if training else {},
-        example=table[0],
-        first=table[1],
-        sizes=table[2],
-        begins=table[3],
+        **columns,
         chars=np.concatenate(chars),
         cls=cls,
     )

@@ -116,10 +116,7 @@ class Kind:
 
 
 class Text(Kind):
-    """One text or two; one class of several, several at once (`multilabel_f1`), or a number.
-
-    Two texts are cut to `max_length` tokens from the longer one.
-    """
+    """One text or two; one class of several, several at once (`multilabel_f1`), or a number."""
 
     def problem(self, labels: Sequence[str]) -> str:
         """Return Hugging Face's word for it."""
@@ -200,7 +197,7 @@ class Tags(Kind):
         """Answer the best tag of each word's first token."""
         first, places, count = self._places(rows)
         tags = np.full(count, "", dtype=object)
-        tags[places] = np.array(rows.classes, dtype=object)[np.concatenate(outputs).take(first, axis=0).argmax(1)]
+        tags[places] = np.array(rows.classes, dtype=object)[np.concatenate(outputs)[first].argmax(1)]
         values, ends = tags.tolist(), np.cumsum([len(example.words) for example in rows.examples]).tolist()
         return [Prediction(e.id, tuple(values[a:b])) for e, a, b in zip(rows.examples, [0, *ends], ends, strict=False)]
 

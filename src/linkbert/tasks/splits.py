@@ -197,12 +197,11 @@ def model_task(task: Task, data: Path) -> Task:
             find_files(source, data)
             return source
     if sources:
-        find_files(sources[0], data)  # says what is missing
+        find_files(sources[0], data)  # raises an error that names what is missing
     return task
 
 
-def _names(candidate: str | tuple[str, ...]) -> tuple[str, ...]:
-    """List the files of a candidate, which is one or several together."""
+def _names(candidate: str | tuple[str, ...]) -> tuple[str, ...]:  # one file, or several together
     return (candidate,) if isinstance(candidate, str) else candidate
 
 
