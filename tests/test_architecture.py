@@ -52,7 +52,7 @@ OWED = {  # lines above the ceiling that are still to go; a change may only lowe
     "instances": 59,
     "model": 305,
     "pretraining": 674,
-    "tasks": 250,
+    "tasks": 244,
 }
 
 
