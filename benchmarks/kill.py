@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from linkbert.files import sha256
-from linkbert.pretraining.journal import read_journal, without_timings
+from linkbert.pretraining.journal import TIMINGS, read_journal
 
 SETTINGS = ["max_steps=200", "batch_size=16", "micro_batch_size=16", "sequence_length=128", "warmup_steps=0.1",
             "scope=document", "learning_rate=1e-3", "save_steps=7", "eval_steps=10", "eval_pairs=64", "logging_steps=3",
@@ -55,7 +55,8 @@ def state(run: Path) -> tuple[list[str], list[dict[str, Any]]]:
     """Hash weights and moments of the last checkpoint, and read the journal."""
     folder = max((run / "checkpoints").glob("step-*[0-9]"))
     files = [folder / "model.safetensors", *sorted((folder / "training").glob("*.safetensors"))]
-    return [sha256(file) for file in files], without_timings(read_journal(run / "journal.jsonl"))
+    lines = read_journal(run / "journal.jsonl")
+    return [sha256(file) for file in files], [{k: v for k, v in line.items() if k not in TIMINGS} for line in lines]
 
 
 def main() -> None:

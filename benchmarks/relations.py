@@ -24,6 +24,7 @@ from linkbert.instances.batches import Batches
 from linkbert.instances.sampler import Sampler, open_graph
 from linkbert.instances.tokens import TokenStore
 from linkbert.model.checkpoint import load_model
+from linkbert.pretraining.distributed import DistributedContext
 from linkbert.pretraining.evaluation import GROUPS, evaluate
 from linkbert.pretraining.scores import clustered, describe, percent
 from linkbert.records import RELATIONS
@@ -56,7 +57,7 @@ def main() -> None:
             regressions(store, arguments.store, config, arguments.fit)
         graph, asked = open_graph(arguments.store, config), config.replace(batch_size=arguments.pairs)
         batches = Batches(Sampler(store, graph, asked, split="held-out", anchors="usable"))
-        scores = evaluate(load_model(run / "model"), batches.one_by_one(0))
+        scores = evaluate(load_model(run / "model"), {"": [batches]}, DistributedContext())
         print(run.name)
         for line in describe(scores):
             print("  " + line)

@@ -4,11 +4,13 @@ import torch
 from safetensors.torch import load_file
 
 from linkbert.pretraining.checkpoint import find_model
-from linkbert.pretraining.journal import read_journal, without_timings
+from linkbert.pretraining.journal import TIMINGS, read_journal
 
 
 def journal(run):
-    return without_timings(read_journal(run / "journal.jsonl"))
+    """Read a run's journal without what a repetition cannot equal."""
+    entries = read_journal(run / "journal.jsonl")
+    return [{key: value for key, value in entry.items() if key not in TIMINGS} for entry in entries]
 
 
 def weights(run):

@@ -51,7 +51,7 @@ OWED = {  # lines above the ceiling that are still to go; a change may only lowe
     "graph": 158,
     "instances": 59,
     "model": 305,
-    "pretraining": 674,
+    "pretraining": 168,
     "tasks": 244,
 }
 

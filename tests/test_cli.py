@@ -293,7 +293,7 @@ def test_a_run_goes_on_with_its_own_settings(folder, tmp_path, capsys):
     assert cli.main([*words, "--resume", "logging_steps=2"]) == 0
     capsys.readouterr()
     assert cli.main([*words, "--resume", "seed=7"]) == 1
-    assert "was begun with seed=0, not seed=7" in capsys.readouterr().err
+    assert "was started with seed=0, not seed=7" in capsys.readouterr().err
     (tmp_path / "run" / "journal.jsonl").write_text("{broken\n")
     assert cli.main([*words, "--resume"]) == 1
     assert "journal.jsonl is damaged" in capsys.readouterr().err

@@ -191,4 +191,4 @@ def load_model(path: str | Path) -> nn.Module:
     from linkbert.model.checkpoint import PairModel
     from linkbert.pretraining.checkpoint import find_model
 
-    return PairModel.open(find_model(Path(path)))
+    return PairModel.open(find_model(path))

@@ -557,14 +557,13 @@ def score(
     set_: Set = [],  # noqa: B006
 ) -> None:
     """Score a model on held-out documents: masked tokens, relations, and what links add."""
-    from linkbert.model.checkpoint import find_encoder
     from linkbert.pretraining.checkpoint import find_model
     from linkbert.pretraining.evaluation import score_model
     from linkbert.pretraining.scores import to_json
     from linkbert.views.show import show_scores
 
     path = Path(model)
-    folder = find_model(path) if path.exists() else find_encoder(model)
+    folder = find_model(model)
     run = next((each for each in (path, *path.resolve().parents[:2]) if (each / "run.json").is_file()), None)
     words = [*set_, *([] if pairs is None else [f"eval_pairs={pairs}"])]
     scores = score_model(folder, *stores_and_settings(store, run, preset or ("" if run else "tiny"), words))
@@ -582,7 +581,7 @@ def fill(
     from linkbert.model.fill import fill_mask
     from linkbert.pretraining.checkpoint import find_model
 
-    masks = fill_mask(find_model(Path(model)), text, top=top)
+    masks = fill_mask(find_model(model), text, top=top)
     if json_:
         print_json([[{"word": word, "probability": p} for word, p in mask] for mask in masks])
         return
@@ -608,7 +607,7 @@ def relate(
             texts.append(path.read_text(encoding="utf-8"))
         except UnicodeDecodeError:
             raise ValueError(f"{path} is not UTF-8 text; convert it first") from None
-    probabilities = run(find_model(Path(model)), *texts)
+    probabilities = run(find_model(model), *texts)
     if json_:
         print_json(probabilities)
     else:

@@ -32,6 +32,7 @@ OLD_NAMES = {
     "checkpoint_every": "save_steps", "evaluate_every": "eval_steps", "evaluate_pairs": "eval_pairs",
     "keep": "save_total_limit", "whole_word": "masking",
 }  # fmt: skip
+REMOVED = ("pace", "stop_before")  # of earlier runs
 OLD_VALUES = {
     ("weight_init", "neighbours"): "positional",
     ("lr_scheduler_type", "constant"): "constant_with_warmup",
@@ -96,7 +97,7 @@ class Settings(BaseModel, frozen=True, extra="forbid"):
 
     def __init__(self, **values: Any) -> None:
         try:
-            super().__init__(**migrate(values))
+            super().__init__(**rename(values))
         except ValidationError as error:
             raise ValueError(explain(error.errors()[0], type(self).model_fields)) from None
 
@@ -142,11 +143,16 @@ def explain(error: Mapping[str, Any], known: Iterable[str]) -> str:
 
 
 def migrate(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Bring settings of an earlier version to today's names and values; today's stay as they are.
+    """Bring settings of an earlier version's run to today's names and values, without those that are gone.
 
     >>> migrate({"layers": 2, "whole_word": True, "start": "neighbours"})
     {'num_hidden_layers': 2, 'masking': 'word', 'weight_init': 'positional'}
     """
+    return {key: value for key, value in rename(values).items() if key not in REMOVED}
+
+
+def rename(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Bring settings to today's names and values; today's stay as they are."""
     found = {current_name(key): value for key, value in values.items()}
     return {key: OLD_VALUES.get((key, str(value)), value) for key, value in found.items()}
 
@@ -218,10 +224,7 @@ class Config(Settings):
 
     # The optimizer
     max_steps: Count = setting(10_000, "updates of the weights; with a budget, of the schedule that is stretched to it")
-    budget: Seconds = setting(
-        "none", "time of training instead of max_steps, such as 90s, 40m or 2h, evaluations apart"
-    )
-    pace: str = setting("none", "a run with a budget whose journal says how many steps to repeat")
+    budget: Seconds = setting("none", "time of training instead of max_steps, such as 90s, 40m or 2h")
     batch_size: Count = setting(2_048, "pairs an update, over all processes")
     micro_batch_size: Count = setting(32, "rows of sequence_length tokens, each full of pairs, of one forward pass")
     learning_rate: Positive = setting(5e-3, "peak learning rate")
@@ -254,7 +257,6 @@ class Config(Settings):
     save_steps: Count = setting(1_000, "steps between checkpoints; the last step always has one")
     save_total_limit: CountOrNone = setting(2, "checkpoints kept; 0 keeps all")
     keep_best: bool = setting(True, "keep also the checkpoint with the lowest held-out masked-token loss")
-    stop_before: Amount = setting(120.0, "seconds before the end of a Slurm job at which a run saves and stops")
     eval_steps: CountOrNone = setting(1_000, "steps between evaluations on held-out documents; 0 is only at the end")
     eval_pairs: Count = setting(1_024, "held-out pairs an evaluation scores, of all stores together")
 
@@ -271,7 +273,6 @@ class Config(Settings):
         require(self.spike == 0 or self.spike > 1, "spike", "0, or above 1")
         require(divides, "num_attention_heads", f"a divisor of hidden_size={self.hidden_size}")
         require(shares_fit, "shares", "three shares that sum to 1, such as 1/3,1/3,1/3 (contiguous, random, linked)")
-        require(self.budget != "none" or self.pace == "none", "pace", "none where there is no budget")
         require(linear, "mlm_probability_end", "0 with a budget: masks follow from steps, not from time")
         unlinked = self.objective != "nsp" or self.shares[2] == 0
         require(unlinked, "shares", "without a linked share where objective=nsp, such as 1/2,1/2,0")

@@ -29,6 +29,7 @@ from linkbert.corpora.sentences import split_sentences
 from linkbert.corpora.store import Store
 from linkbert.files import cache_folder, remove, replacing, sha256, write_json
 from linkbert.instances.batches import Batches
+from linkbert.instances.mixture import Part, open_parts
 from linkbert.instances.sampler import Sampler, held_out, open_graph
 from linkbert.instances.tokens import TokenStore
 from linkbert.model.checkpoint import start_model
@@ -148,13 +149,13 @@ def fetch(console: Console, files: WheelFiles, what: str, instead: str) -> Path:
 
 def score(store: Path, config: Config) -> Scores | None:
     """Score the model as it starts, on the same held-out pairs as after training."""
-    tokens = TokenStore.open(store)
-    pairs = held_out_batches(tokens, open_graph(store, config), config)
+    (opened,) = open_parts([Part("", store)], config)
+    pairs, tokens = held_out_batches(opened), opened.tokens
     if not pairs:
         return None
     with join_processes(config) as processes:
         model = start_model(config, len(tokens.vocabulary), counts=tokens.count_tokens()).to(processes.device)
-        return evaluate(model, *(each.one_by_one(0) for each in pairs), processes=processes)
+        return evaluate(model, {"": pairs}, processes)
 
 
 def seconds_a_step(store: Path, config: Config) -> float:

@@ -20,6 +20,8 @@ from linkbert.model.checkpoint import make_model, write_model
 from linkbert.model.optimizer import make_optimizer
 from linkbert.model.step import step_function
 from linkbert.pretraining import loop
+from linkbert.pretraining.checkpoint import State
+from linkbert.pretraining.distributed import DistributedContext
 from linkbert.records import IGNORED
 
 VOCABULARY = 40
@@ -98,6 +100,9 @@ class ToyBatches:
         size = self.config.batch_size
         return [{"store": "TOY", "first": step * size, "last": (step + 1) * size - 1, "from": [0, 1], "to": [2, 3]}]
 
+    def one_by_one(self, step, rank=0, processes=1):
+        return self.micro_batches(step, rank, processes)
+
     def micro_batches(self, step, rank=0, processes=1):
         size = self.config.batch_size
         start, stop = (step * size + size * r // processes for r in (rank, rank + 1))
@@ -166,6 +171,7 @@ def train(make_toy, tmp_path):
         model = model or make_toy(config)
         optimizer = optimizer or make_optimizer(model, learning_rate=config.learning_rate)
         (tmp_path / run).mkdir(exist_ok=True)
+        options = {"state": State(), "processes": DistributedContext()} | options
         state = loop.pretrain(
             model,
             optimizer,

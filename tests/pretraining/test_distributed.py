@@ -1,4 +1,4 @@
-"""Several processes that train as one, and runs that are cut off: by `kill -9`, by a signal, by Slurm."""
+"""Several processes that train as one, and runs that are cut off: by `kill -9` or by a signal."""
 
 import os
 import random
@@ -11,9 +11,7 @@ import pytest
 import torch
 
 from helpers import assert_ended, assert_same, journal, weights
-from linkbert.config import Config
 from linkbert.pretraining.checkpoint import checkpoints, read_state
-from linkbert.pretraining.distributed import join_processes, read_launch_env
 from linkbert.pretraining.journal import _numbers
 from linkbert.pretraining.run import pretrain
 
@@ -164,32 +162,6 @@ def test_a_mixture_killed_and_resumed_equals_unbroken(mix, run, settings, start)
     sitting.kill()
     assert pretrain(mix, run, settings, resume=True).finished
     assert_same(run, run.with_name("unbroken"))
-
-
-def test_a_slurm_job_that_ends_soon_is_left_in_time(train, config, monkeypatch):
-    monkeypatch.setenv("SLURM_JOB_END_TIME", str(time.time() + 60))
-    _, state, run = train()  # stop_before is 120
-    assert state.step == 0
-    assert [folder.name for folder in checkpoints(run)] == []
-    monkeypatch.setenv("SLURM_JOB_END_TIME", str(time.time() + 3600))
-    assert train()[1].step == 12
-
-
-def test_torchrun_tells_a_process_its_place():
-    torchrun = {"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "node1"}
-    assert read_launch_env(torchrun | {"SLURM_PROCID": "1"}) == (3, 4, 1, 2)
-    assert read_launch_env({"SLURM_PROCID": "0", "SLURM_NTASKS": "8"}) == (0, 1, 0, 1)  # a batch script's own process
-
-
-def test_tasks_of_srun_without_torchrun_are_refused():
-    with pytest.raises(ValueError, match="start with srun torchrun"):
-        read_launch_env({"SLURM_PROCID": "5", "SLURM_NTASKS": "8"})
-
-
-def test_a_rank_that_is_no_number_is_refused(monkeypatch):
-    monkeypatch.setenv("WORLD_SIZE", "two")
-    with pytest.raises(ValueError, match="WORLD_SIZE=two in the environment is not a number"), join_processes(Config()):
-        pass
 
 
 def test_training_goes_on_while_a_checkpoint_is_written(train, small, make_toy, monkeypatch):

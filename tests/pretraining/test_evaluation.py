@@ -9,7 +9,7 @@ from linkbert.instances.mixture import Part, open_parts
 from linkbert.model.checkpoint import write_model
 from linkbert.model.heads import Predictions, find_objective
 from linkbert.pretraining.distributed import DistributedContext
-from linkbert.pretraining.evaluation import ask_of, evaluate, evaluate_stores, held_out_pairs, score_model
+from linkbert.pretraining.evaluation import evaluate, held_out_batches, score_model
 from linkbert.pretraining.scores import (
     clustered,
     clustered_gain,
@@ -80,6 +80,9 @@ def test_an_interval_over_documents_holds_the_truth_as_often_as_it_says():
     assert held[wilson] < 800
 
 
+ALONE = DistributedContext()
+
+
 class Oracle:
     """Predicts token 7 everywhere, and relation 2 for what is 1."""
 
@@ -101,13 +104,15 @@ class Oracle:
 
 
 def test_scores_by_hand(toy_batches, small):
-    batches = toy_batches(small(batch_size=40, micro_batch_size=16)).micro_batches(0)
+    toys = toy_batches(small(batch_size=40, micro_batch_size=16))
+    batches = toys.micro_batches(0)
+    toys.one_by_one = lambda *_: batches
     batches[0].masked_labels[:5] = 7
     batches[0].masked_labels[5] = IGNORED
     labels = torch.cat([batch.masked_labels for batch in batches])
     model = Oracle()
     model.answers = [torch.where(batch.relations == 1, 2, batch.relations) for batch in batches]
-    scores = evaluate(model, batches)
+    scores = evaluate(model, {"": [toys]}, ALONE)
     counted = labels[labels != IGNORED]
     assert scores.pairs == 40
     assert scores.mlm_loss == 2.0
@@ -134,9 +139,7 @@ def test_scores_by_hand(toy_batches, small):
 def test_scores_do_not_depend_on_the_micro_batch_nor_on_dropout(make_toy, toy_batches, small):
     config = small(batch_size=60)
     model = make_toy().train()
-    scores = [
-        evaluate(model, toy_batches(config.replace(micro_batch_size=size)).micro_batches(0)) for size in (60, 7, 7)
-    ]
+    scores = [evaluate(model, {"": [toy_batches(config.replace(micro_batch_size=size))]}, ALONE) for size in (60, 7, 7)]
     assert scores[1] == scores[2]
     assert scores[0].confusion == scores[1].confusion
     assert scores[0].mlm_accuracy == scores[1].mlm_accuracy
@@ -145,12 +148,14 @@ def test_scores_do_not_depend_on_the_micro_batch_nor_on_dropout(make_toy, toy_ba
 
 
 def test_other_objectives(make_toy, toy_batches, small):
-    pairs = toy_batches(small(batch_size=6)).micro_batches(0)
-    mlm = evaluate(make_toy(small(objective="none")), pairs)
+    toys = toy_batches(small(batch_size=6))
+    pairs = toys.micro_batches(0)
+    toys.one_by_one = lambda *_: pairs
+    mlm = evaluate(make_toy(small(objective="none")), {"": [toys]}, ALONE)
     assert (mlm.relation_accuracy, mlm.relations, mlm.confusion, mlm.pairs) == (None, {}, {}, 6)
     for batch in pairs:
         batch.relations.clamp_(max=1)
-    nsp = evaluate(make_toy(small(objective="nsp", shares=(0.5, 0.5, 0.0))), pairs)
+    nsp = evaluate(make_toy(small(objective="nsp", shares=(0.5, 0.5, 0.0))), {"": [toys]}, ALONE)
     assert list(nsp.confusion) == list(nsp.relations) == ["contiguous", "random"]
     assert nsp.relation_accuracy.count == 6
 
@@ -188,7 +193,17 @@ def asked(store, small):
     """What a store is scored on: pairs, then the same A with B contiguous, random and linked."""
     config = small(sequence_length=32, held_out=0.3, eval_pairs=60, batch_size=8, seed=3)
     (opened,) = open_parts([Part("", store)], config)
-    return held_out_pairs(opened)
+    return held_out_batches(opened)
+
+
+class Half:
+    """What process `rank` of two is asked."""
+
+    def __init__(self, batches, rank):
+        self.batches, self.rank = batches, rank
+
+    def one_by_one(self, *_):
+        return self.batches.one_by_one(0, self.rank, 2)
 
 
 class Reader(Oracle):
@@ -205,7 +220,7 @@ def test_gains_by_hand(asked):
     batches = [batch for each in asked for batch in each.one_by_one(0)]
     model.answers = [batch.relations.clamp_min(0) for batch in batches]
     model.losses = [loss for count, loss in zip(counts, (9.0, 1.0, 3.0, 2.0), strict=True) for _ in range(count)]
-    scores = evaluate(model, *(each.one_by_one(0) for each in asked))
+    scores = evaluate(model, {"": asked}, ALONE)
     assert scores.mlm_loss == 9.0
     assert (scores.link_gain.value, scores.link_gain.low, scores.link_gain.high) == (1.0, 1.0, 1.0)
     assert (scores.context_gain.value, scores.context_gain.low) == (2.0, 2.0)
@@ -231,18 +246,17 @@ def test_gains_ask_the_same_of_a_beside_three_bs(asked):
 def test_a_link_that_is_no_better_than_chance_gains_nothing(asked, make_toy, small):
     model = make_toy(small(objective="none", sequence_length=32), vocabulary=len(asked[0].sampler.store.vocabulary))
     pairs, contiguous, random_, linked = asked
-    scores = evaluate(model, *(each.one_by_one(0) for each in (pairs, contiguous, random_, random_)))
+    scores = evaluate(model, {"": [pairs, contiguous, random_, random_]}, ALONE)
     assert (scores.link_gain.value, scores.link_gain.low, scores.link_gain.high) == (0.0, 0.0, 0.0)
-    there = evaluate(model, *(each.one_by_one(0) for each in asked)).link_gain
-    back = evaluate(model, *(each.one_by_one(0) for each in (pairs, contiguous, linked, random_))).link_gain
+    there = evaluate(model, {"": asked}, ALONE).link_gain
+    back = evaluate(model, {"": [pairs, contiguous, linked, random_]}, ALONE).link_gain
     assert there.value == -back.value != 0
 
 
 def test_several_stores_and_processes_are_scored_as_one(asked, make_toy, small):
     model = make_toy(small(sequence_length=32), vocabulary=len(asked[0].sampler.store.vocabulary))
-    whole = evaluate(model, *(each.one_by_one(0) for each in asked))
-    parts = {str(rank): ask_of({"": asked}, DistributedContext(rank, 2))[""] for rank in range(2)}
-    both = evaluate_stores(model, parts)
+    whole = evaluate(model, {"": asked}, ALONE)
+    both = evaluate(model, {name: [Half(each, rank) for each in asked] for rank, name in enumerate("ab")}, ALONE)
     assert both.link_gain.value == pytest.approx(whole.link_gain.value, rel=1e-5)
     assert (both.link_gain.pairs, both.confusion) == (20, whole.confusion)
     assert sum(store.link_gain.pairs for store in both.stores.values()) == 20

@@ -1,6 +1,6 @@
 import pytest
 
-from linkbert.pretraining.journal import Journal, cut_journal, read_journal, read_record, without_timings
+from linkbert.pretraining.journal import Journal, read_journal, read_record
 
 
 def test_what_is_written_is_read(tmp_path):
@@ -15,10 +15,9 @@ def test_what_is_written_is_read(tmp_path):
 def test_later_lines_and_torn_lines_are_cut(tmp_path):
     path = tmp_path / "journal.jsonl"
     path.write_text('{"step": 1}\n{"step": 2}\n{"step": 2, "evaluation": {}}\n{"step": 3}\n{"ste')
-    cut_journal(path, 2)
-    assert path.read_text() == '{"step": 1}\n{"step": 2}\n{"step": 2, "evaluation": {}}\n'
-    cut_journal(path, 0)
-    assert path.read_text() == ""
+    for step, kept in ((2, '{"step": 1}\n{"step": 2}\n{"step": 2, "evaluation": {}}\n'), (0, "")):
+        with Journal(tmp_path, step=step):
+            assert path.read_text() == kept
 
 
 @pytest.mark.parametrize("line", ["{oops", "5", "{}"])
@@ -33,10 +32,6 @@ def test_a_run_json_that_no_run_wrote_is_refused(tmp_path, text):
     (tmp_path / "run.json").write_text(text)
     with pytest.raises(ValueError, match=r"run\.json is not of format 1; it is damaged"):
         read_record(tmp_path)
-
-
-def test_timings_are_left_out_of_comparisons():
-    assert without_timings([{"step": 1, "elapsed": 3.2, "loader_share": 0.1}]) == [{"step": 1}]
 
 
 def test_tensorboard_reads_what_the_journal_says(tmp_path):

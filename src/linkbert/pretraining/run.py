@@ -1,15 +1,9 @@
 """A run: everything put together from stores' folders and a Config, and the RUN folder around it.
 
-In: STORE (or several, as Parts), RUN and a Config. Out: RUN/model and the scores. The folder:
-
-    RUN/run.json                        settings, stores with their fingerprints, versions, date; written first
-    RUN/journal.jsonl, RUN/tensorboard/ losses and scores, see journal.py
-    RUN/checkpoints/step-0000100/       see checkpoint.py
-    RUN/model/                          the last checkpoint without its training state; written last
-
-A run goes on only as what it was: with another setting that decides batches or updates, or another store, `resume` is
-refused by name. What merely decides speed, files or scoring may change; so may precision, spike and on_spike, the
-remedies for a loss that is not a number, and the pace that a budget follows.
+In: STORE (or several, as Parts), RUN and a Config. Out: RUN/model, the last checkpoint without its training state,
+written last, and the scores; next to it run.json (settings, stores with their fingerprints, versions; written first),
+journal.jsonl, tensorboard/ and checkpoints/. A run resumes only as what it was: another setting that decides batches or
+updates, or another store, is refused by name. What decides speed, files or scoring alone may change (FREE).
 """
 
 from __future__ import annotations
@@ -20,8 +14,9 @@ import logging
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,41 +26,27 @@ from torch import Tensor
 
 import linkbert
 from linkbert.config import STORE_SETTINGS, Config, choose_config, migrate, show_value
-from linkbert.files import locked, read_json, remove, write_json
+from linkbert.files import locked, remove, write_json
 from linkbert.instances.batches import Batches
 from linkbert.instances.mixture import OpenPart, Part, count_tokens, describe_mixture, make_sampler, open_parts
-from linkbert.instances.vocabulary import check_same_vocabulary, load_vocabulary
+from linkbert.instances.vocabulary import Vocabulary, check_same_vocabulary, load_vocabulary
 from linkbert.model.checkpoint import find_encoder, load_model, start_model, write_model
 from linkbert.model.device import DTYPES, choose_precision, matrix_peak
+from linkbert.model.heads import PretrainingModel
 from linkbert.model.optimizer import make_optimizer
 from linkbert.model.step import compiles, operations_a_token, row_cost, step_function
 from linkbert.pretraining import loop
-from linkbert.pretraining.card import Learnt, model_card
-from linkbert.pretraining.checkpoint import (
-    State,
-    checkpoint_folder,
-    checkpoints,
-    last_checkpoint,
-    restore_optimizer,
-    save_final_model,
-)
-from linkbert.pretraining.distributed import (
-    DistributedContext,
-    broadcast,
-    broadcast_object,
-    join_processes,
-    parallelize,
-    run_on_main,
-    unsharded,
-)
-from linkbert.pretraining.evaluation import ask_of, evaluate_stores, held_out_pairs
+from linkbert.pretraining.card import model_card
+from linkbert.pretraining.checkpoint import State, checkpoints, last_checkpoint, restore_optimizer, save_final_model
+from linkbert.pretraining.distributed import broadcast, join_processes, run_on_main, shard, unsharded
+from linkbert.pretraining.evaluation import evaluate, held_out_batches
 from linkbert.pretraining.journal import FORMAT, read_record
 from linkbert.pretraining.loop import Progress
 from linkbert.pretraining.scores import Scores, from_json, to_json
 
-# Settings that may change when a run goes on: they decide neither what is learnt nor by which updates.
-FREE = ("device", "precision", "pace", "spike", "on_spike", "gradient_checkpointing", "compile", "sharding", "threads",
-        "micro_batch_size", "logging_steps", "save_steps", "save_total_limit", "keep_best", "stop_before", "eval_steps",
+# Settings that may change when a run is resumed: they decide neither what is learnt nor by which updates.
+FREE = ("device", "precision", "spike", "on_spike", "gradient_checkpointing", "compile", "sharding", "threads",
+        "micro_batch_size", "logging_steps", "save_steps", "save_total_limit", "keep_best", "eval_steps",
         "eval_pairs")  # fmt: skip
 BLOCKS, BLOCK = 64, 4096  # a fingerprint reads so many blocks, of so many bytes, of each file
 
@@ -74,7 +55,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Result:
-    """How a run ended: `finished`, or stopped by a signal after `step` of `steps` and ready to go on."""
+    """How a run ended: `finished`, or stopped by a signal after `step` of `steps` and ready to be resumed."""
 
     run: Path
     step: int
@@ -82,7 +63,7 @@ class Result:
     finished: bool
     model: Path | None  # RUN/model of a finished run
     scores: Scores | None  # of the last evaluation; None where no documents are held out
-    elapsed: float  # seconds, over all sittings
+    elapsed: float  # seconds, over all sessions
     tokens: int  # seen in training
     is_main_process: bool = True  # the one of several that prints
 
@@ -128,37 +109,30 @@ def pretrain(
         config = config.replace(**changes)
     with ExitStack() as stack:
         processes = stack.enter_context(join_processes(config))
-        precision = choose_precision(config.precision, processes.device) if processes.is_main_process else ""
-        config = config.replace(precision=broadcast_object(processes, precision))
+        precision = run_on_main(processes, lambda: choose_precision(config.precision, processes.device))
+        config = config.replace(precision=precision)
+        if not processes.is_main_process:
+            progress, report = (lambda _: None), (lambda _: None)
         # What may be refused comes first: a refused run leaves no folder behind.
         opened = open_parts([Part("", Path(stores))] if isinstance(stores, Path | str) else stores, config)
         sampler, vocabulary = make_sampler(opened, config), opened[0].tokens.vocabulary
         for each in getattr(sampler, "samplers", [sampler]):
             each.check_linkable()
 
-        def prepare() -> tuple[tuple[Path, State] | None, dict[str, Any]]:
+        def prepare() -> tuple[Path | None, State, dict[str, Any]]:
             stack.enter_context(locked(run_path))
-            return prepare_run(run_path, opened, config, preset, resume=resume, processes=processes)
+            return prepare_run(run_path, describe_run(opened, config, preset, processes.world_size), resume=resume)
 
-        found, record = run_on_main(processes, prepare) or (None, {})
-        if found:
-            model = load_model(found[0], config.objective)
+        found, state, record = run_on_main(processes, prepare)
+        if found and processes.is_main_process:  # the others need not see RUN
+            model = load_model(found, config.objective)
         else:
-            start = config
-            if config.init != "none":
-                folder = find_encoder(config.init, f"init={config.init}")
-                check_same_vocabulary(load_vocabulary(folder), vocabulary, folder)
-                start = config.replace(init=str(folder))
-            tokens = vocabulary.special_ids
-            model = start_model(start, len(vocabulary), counts=count_tokens(opened), tokens=tokens)
+            model = new_model(config, vocabulary, opened)
         model.to(processes.device)
         broadcast(processes, [parameter.data for parameter in model.parameters()])
-        called = parallelize(model, processes, config.sharding)
-        if processes.is_main_process:
-            for line in describe_mixture(sampler, [each.part.name for each in opened]):
-                report(line)
+        shard(model, processes, config.sharding)
         batches = Batches(sampler, fixed=compiles(model, config), row_cost=row_cost(model, config))
-        held_out = {each.part.name: pairs for each in opened if (pairs := held_out_pairs(each))}
+        held_out = {each.part.name: pairs for each in opened if (pairs := held_out_batches(each))}
         optimizer = make_optimizer(
             model,
             learning_rate=config.learning_rate,
@@ -166,25 +140,22 @@ def pretrain(
             epsilon=config.adam_epsilon,
             weight_decay=config.weight_decay,
         )
-        state = State(**broadcast_object(processes, asdict(found[1] if found else State())))
-        restore_optimizer(found[0] if found else None, model, optimizer, state.updates, processes)
+        restore_optimizer(found, model, optimizer, state.step - state.skipped, processes)
+        for line in describe_mixture(sampler, [each.part.name for each in opened]):
+            report(line)
         if processes.is_main_process:
             write_json(run_path / "run.json", record)
 
         def score() -> dict[str, Any]:
             with unsharded(model):
-                return to_json(evaluate_stores(model, ask_of(held_out, processes), processes=processes))
+                return to_json(evaluate(model, held_out, processes))
 
         def save(folder: Path, state: State, weights: dict[str, Tensor]) -> None:
-            learnt, kind = [learnt_from(each) for each in opened], model.config.model_type
-            card = model_card(record | {"written": today()}, state, config, learnt, kind=kind)
+            card = model_card(record | {"written": today()}, state, config, opened, kind=model.config.model_type)
             vocabulary_folder = opened[0].part.path / "vocabulary"
             write_model(model, folder, vocabulary_folder=vocabulary_folder, card=card, weights=weights)
 
-        def say_compiling() -> None:
-            if processes.is_main_process:
-                progress(Progress("compiling, about a minute", state.step, config.max_steps))
-
+        compiling = Progress("compiling, about a minute", state.step, config.max_steps)
         peak = matrix_peak(processes.device, DTYPES[config.precision])
         state = loop.pretrain(
             model,
@@ -192,21 +163,20 @@ def pretrain(
             batches,
             config,
             run=run_path,
-            forward=step_function(model, config, called, before_compiling=say_compiling),
+            forward=step_function(model, config, before_compiling=partial(progress, compiling)),
             save=save,
             evaluate=score if held_out else None,
             state=state,
             processes=processes,
-            wrapped=called,
             fastest=processes.world_size * peak / operations_a_token(model, config),
             progress=progress,
         )
         if processes.is_main_process and state.finished:
-            save_final_model(run_path, checkpoint_folder(run_path, state.step))
+            save_final_model(run_path, state.step)
     return Result(
         run_path,
         state.step,
-        state.plan[2],
+        state.planned,
         state.finished,
         run_path / "model" if state.finished else None,
         from_json(state.evaluation) if state.evaluation else None,
@@ -216,102 +186,94 @@ def pretrain(
     )
 
 
-def learnt_from(opened: OpenPart) -> Learnt:
-    """Collect what a model card says of a store."""
-    manifest, links = read_json(opened.part.path / "store.json"), opened.graph.meta if opened.graph else {}
-    name, weight = opened.part.name, opened.weight
-    return Learnt(name, weight, opened.config, manifest=manifest, tokens=opened.tokens.meta, graph=links)
+def new_model(config: Config, vocabulary: Vocabulary, opened: Sequence[OpenPart]) -> PretrainingModel:
+    """Make the model a run starts from: random, or that of `init`, whose vocabulary must be the stores'."""
+    if config.init != "none":
+        folder = find_encoder(config.init, f"init={config.init}")
+        check_same_vocabulary(load_vocabulary(folder), vocabulary, folder)
+        config = config.replace(init=str(folder))
+    return start_model(config, len(vocabulary), counts=count_tokens(opened), tokens=vocabulary.special_ids)
 
 
-def prepare_run(
-    run: Path, opened: Sequence[OpenPart], config: Config, preset: str, *, resume: bool, processes: DistributedContext
-) -> tuple[tuple[Path, State] | None, dict[str, Any]]:
-    """See that RUN may begin or go on; give the checkpoint to go on from, if there is one, and run.json's content."""
-    there = [path.name for path in run.iterdir() if not path.name.endswith(".part")] if run.is_dir() else []
+def prepare_run(run: Path, now: dict[str, Any], *, resume: bool) -> tuple[Path | None, State, dict[str, Any]]:
+    """Check that RUN may start or be resumed; return its last checkpoint, where the run stands, and its run.json."""
     if run.exists() and not run.is_dir():
         raise ValueError(f"{run} is a file; name a folder for the run")
-    if there and not resume:
-        raise ValueError(f"{run} is not empty; add --resume to go on with the run in it, or name another folder")
-    if there and not (run / "run.json").is_file():
-        raise ValueError(f"{run} holds other things than a run (no run.json); name another folder")
-    now: dict[str, Any] = {
-        "format": FORMAT,
-        "created": today(),
-        "preset": preset,
-        "config": config.model_dump(mode="json"),
-        **describe_stores(opened),
-        "versions": versions(),
-        "processes": processes.world_size,
-        "resumed": [],
-    }
+    there = [path.name for path in run.iterdir() if not path.name.endswith(".part")] if run.is_dir() else []
     if not there:
-        return None, now
+        return None, State(), now
+    if not resume:
+        raise ValueError(f"{run} is not empty; add --resume to continue the run in it, or name another folder")
+    if not (run / "run.json").is_file():
+        raise ValueError(f"{run} holds other things than a run (no run.json); name another folder")
     before = read_record(run)
     check_same_run(run, before, now)
     for part in (run / "checkpoints").glob("*.part"):
         remove(part)
-    if (run / "checkpoints").is_file():
-        raise ValueError(f"{run / 'checkpoints'} is a file where the run's checkpoints are to lie: move it away")
-    found = last_checkpoint(run)
+    found, state = last_checkpoint(run) or (None, State())
     if not found and (damaged := [path.name for path in checkpoints(run)]):
-        raise ValueError(
-            f"every checkpoint of {run} is damaged ({', '.join(damaged)}): bring one back, or delete them from "
-            f"{run / 'checkpoints'} to begin anew, at step 0"
-        )
-    changed = {key: value for key, value in now["config"].items() if value != migrate(before["config"]).get(key)}
-    sitting = {"date": today(), "step": found[1].step if found else 0, "changed": changed}
+        rest = f"bring one back, or delete them from {run / 'checkpoints'} to start again at step 0"
+        raise ValueError(f"every checkpoint of {run} is damaged ({', '.join(damaged)}): {rest}")
+    old = migrate(before["config"])
+    changed = {key: value for key, value in now["config"].items() if value != old.get(key)}
+    session = {"date": today(), "step": state.step, "changed": changed}
     kept = {"created": before["created"], "preset": before.get("preset", "")}
-    return found, now | kept | {"resumed": [*before["resumed"], sitting]}
+    return found, state, now | kept | {"resumed": [*before["resumed"], session]}
 
 
-def describe_stores(opened: Sequence[OpenPart]) -> dict[str, Any]:
-    """Say what stores a run reads: {"store": {"path", "fingerprint"}}, or {"stores": {name: {...}}} for a mixture.
+def describe_run(opened: Sequence[OpenPart], config: Config, preset: str, world_size: int) -> dict[str, Any]:
+    """Return the run.json of a new run.
 
-    Of a mixture, also what each weighs, all of them together 1, and the settings that are its own.
+    {"store": {"path", "fingerprint", "scope"}}, or of a mixture {"stores": {name: {...}}}, also with what each weighs,
+    all of them together 1, and the settings that are its own.
     """
     stores: dict[str, Any] = {}
     for each in opened:
-        path = each.part.path
         stores[each.part.name] = {
-            "path": str(path.resolve()),
-            "fingerprint": fingerprint(path, each.config.graph),
+            "path": str(each.part.path.resolve()),
+            "fingerprint": fingerprint(each.part.path, each.config.graph),
             "scope": each.config.scope,  # as decided, where auto was asked
         }
         if each.part.name:
             settings = json.loads(json.dumps(each.part.settings))
             stores[each.part.name] |= {"weight": each.weight, "settings": settings}
-    return {"store": stores[""]} if "" in stores else {"stores": stores}
+    return {
+        "format": FORMAT,
+        "created": today(),
+        "preset": preset,
+        "config": config.model_dump(mode="json"),
+        **({"store": stores[""]} if "" in stores else {"stores": stores}),
+        "versions": {  # what the arithmetic depends on
+            "linkbert": linkbert.__version__,
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "transformers": transformers.__version__,
+        },
+        "processes": world_size,
+        "resumed": [],
+    }
 
 
 def check_same_run(run: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
-    """Refuse to go on with another setting or another store than RUN began with; the message names the first."""
-    model = f"init={run}/model" if (run / "model").is_dir() else "init=CHECKPOINT"
+    """Refuse to resume with another setting or another store than RUN started with; the message names the first."""
+    anew = f"or start a new run with init={run / 'model' if (run / 'model').is_dir() else 'CHECKPOINT'}"
     stores, others = (each.get("stores") or {"": each["store"]} for each in (before, now))
     if stores.keys() != others.keys():
-        raise ValueError(f"{run} was begun on {_named(stores)}, not on {_named(others)}: resume with the same stores")
-    began = _all_settings(before)
-    for key, value in _all_settings(now).items():
-        old = began.get(key, value)
-        if key in FREE or old == value:
-            continue
-        old, value = (show_value(v) for v in (old, value))
-        steers = key in ("max_steps", "warmup_steps", "lr_scheduler_type", "decay_ratio")
-        why = "; the learning rate of every step depends on it" if steers else ""
-        raise ValueError(
-            f"{run} was begun with {key}={old}, not {key}={value}{why}: resume with {key}={old}, "
-            f"or start a new run with {model}"
-        )
-    for name, was in stores.items():
-        other = others[name]
-        if was["fingerprint"] != other["fingerprint"]:
-            raise ValueError(
-                f"{run} was begun on another store ({was['path']}) than {other['path']}: "
-                f"resume with that one, or start a new run with {model}"
-            )
+        was, given = (", ".join(f"{n}={each['path']}".lstrip("=") for n, each in s.items()) for s in (stores, others))
+        raise ValueError(f"{run} was started on {was}, not on {given}: resume with the same stores")
+    old = decisive_settings(before)
+    for key, value in decisive_settings(now).items():
+        if old.get(key, value) != value:
+            was = f"{key}={show_value(old[key])}"
+            raise ValueError(f"{run} was started with {was}, not {key}={show_value(value)}: resume with {was}, {anew}")
+    for name, store in stores.items():
+        if store["fingerprint"] != others[name]["fingerprint"]:
+            was, given = store["path"], others[name]["path"]
+            raise ValueError(f"{run} was started on another store ({was}) than {given}: resume with that one, {anew}")
 
 
-def _all_settings(record: dict[str, Any]) -> dict[str, Any]:
-    """Give what decides a run's batches and updates, each store's own settings and weight among it."""
+def decisive_settings(record: dict[str, Any]) -> dict[str, Any]:
+    """Return what decides a run's batches and updates, each store's own settings and weight among it."""
     found = migrate(record["config"])
     for name, store in record.get("stores", {}).items():
         found |= {f"{name}.{key}": store["settings"].get(key, found.get(key)) for key in STORE_SETTINGS}
@@ -320,11 +282,7 @@ def _all_settings(record: dict[str, Any]) -> dict[str, Any]:
     asked = found.pop("scope", None)  # what it came to counts
     if "store" in record:
         found["scope"] = record["store"].get("scope", asked)
-    return found
-
-
-def _named(stores: dict[str, Any]) -> str:
-    return " and ".join(f"{name}={store['path']}".removeprefix("=") for name, store in stores.items())
+    return {key: value for key, value in found.items() if key not in FREE}
 
 
 def fingerprint(store: Path, graph: str) -> str:
@@ -342,16 +300,6 @@ def fingerprint(store: Path, graph: str) -> str:
     return digest.hexdigest()
 
 
-def versions() -> dict[str, str]:
-    """Name what the arithmetic depends on."""
-    return {
-        "linkbert": linkbert.__version__,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
-    }
-
-
 def today() -> str:
-    """Give the date, UTC: 2026-01-31."""
+    """Return the date, UTC: 2026-01-31."""
     return datetime.now(UTC).date().isoformat()

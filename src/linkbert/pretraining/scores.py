@@ -1,17 +1,19 @@
 """Scores of a model as plain values: shares and means with their intervals, as JSON and as lines of text.
 
 Every share has its count and its 95 % interval, because a demo scores a few hundred pairs and a bare percentage would
-claim more than they can say. Pairs of one document, and tokens of one segment, are not independent draws; where few
-documents are held out they come again and again. So an interval is as wide as the values of the documents of A, taken
-as the units, spread. `describe` is the one writer of scores: for terminal, model card and report.
+claim more than they can say. Pairs of one document are not independent draws: an interval is as wide as the values of
+the documents of A, taken as the units, spread. `describe` is the one writer of scores: terminal, model card, report.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 from typing import Any
+
+from pydantic import TypeAdapter
+from pydantic.dataclasses import dataclass
 
 ENOUGH = 30  # pairs of a class, below which its accuracy says next to nothing
 NORMAL_95 = 1.959963984540054  # the 97.5 % quantile of the normal distribution
@@ -56,7 +58,7 @@ class Scores:
     too_few: list[str]
     mlm_losses: dict[str, float] = field(default_factory=dict)  # per true relation of the pair that a token is in
     link_gain: Gain | None = None  # B linked against B random; None where no held-out document has a usable link
-    context_gain: Gain | None = None  # B that goes on where A ends against B random, for comparison
+    context_gain: Gain | None = None  # B that follows A in its document against B random, for comparison
     stores: dict[str, Scores] = field(default_factory=dict)  # of each store alone, where there are several
 
 
@@ -78,8 +80,8 @@ def clustered(correct: Sequence[int], count: Sequence[int]) -> Share:
     """Give the share of all groups together, with an interval in which the groups are the independent draws.
 
     The variance between groups over that of as many single draws is what a count is overrated by (the design effect of
-    survey sampling, never taken below 1); few groups widen the interval further, by Student's t (Korn and Graubard).
-    Three groups of ten, of which 10, 10 and 0 are right, say less than 20 of 30 drawn one by one:
+    survey sampling, at least 1); few groups widen the interval further, by Student's t (Korn and Graubard). Three
+    groups of ten, of which 10, 10 and 0 are right, say less than 20 of 30 drawn one by one:
 
     >>> percent(clustered([10, 10, 0], [10, 10, 10])), percent(wilson(20, 30))
     ('66.7 % (4.6 to 98.8; 20 of 30)', '66.7 % (48.8 to 80.8; 20 of 30)')
@@ -129,44 +131,29 @@ def to_json(scores: Scores) -> dict[str, Any]:
 
 
 def from_json(content: dict[str, Any]) -> Scores:
-    """Rebuild Scores from the evaluation in a journal line or a checkpoint's state, whose `step` is passed over."""
-    values = {key: value for key, value in content.items() if key != "step"}
-    for key in ("mlm_accuracy", "baseline_accuracy", "relation_accuracy"):
-        values[key] = Share(**values[key]) if values[key] else None
-    values["relations"] = {name: Share(**share) for name, share in values["relations"].items()}
-    for key in ("link_gain", "context_gain"):
-        values[key] = Gain(**values[key]) if values.get(key) else None
-    values["stores"] = {name: from_json(scores) for name, scores in values.get("stores", {}).items()}
-    return Scores(**values)
+    """Rebuild Scores from the evaluation in a journal line or a checkpoint's state, whose `step` is left out."""
+    return TypeAdapter(Scores).validate_python(content)
 
 
 def describe(scores: Scores, *, before: Scores | None = None, vocabulary: Sequence[str] = ()) -> list[str]:
-    """Write Scores as lines of text, for a terminal, a log or a model card; what belongs under a line is indented.
-
-    `before` are the Scores of the same pairs before training; `vocabulary` names the commonest token.
-    """
+    """Write Scores as lines of text; `before` are those before training, `vocabulary` names the commonest token."""
     token = f" ({vocabulary[scores.baseline_token]!r})" if vocabulary else ""
-    lines = [f"masked tokens right: {percent(scores.mlm_accuracy)}"]
-    if before is not None:
-        lines.append(f"  before training: {percent(before.mlm_accuracy)}")
-    lines.append(f"  always the commonest token{token}: {percent(scores.baseline_accuracy)}")
     by_relation = ", ".join(f"{name} {loss:.3f}" for name, loss in scores.mlm_losses.items())
+    lines = [f"masked tokens right: {percent(scores.mlm_accuracy)}"]
+    lines += [f"  before training: {percent(before.mlm_accuracy)}"] if before else []
+    lines.append(f"  always the commonest token{token}: {percent(scores.baseline_accuracy)}")
     lines.append(f"  mean loss: {scores.mlm_loss:.3f}" + (f" (in pairs {by_relation})" if by_relation else ""))
-    if scores.relation_accuracy is not None:
+    if scores.relation_accuracy:
         lines.append(f"relations right: {percent(scores.relation_accuracy)}")
     for name, share in scores.relations.items():
-        if not share.count:
-            lines.append(f"  {name}: no pairs")
-            continue
         wrong = [f"{other} {count:,}" for other, count in scores.confusion[name].items() if count and other != name]
         taken = f"; taken for {', '.join(wrong)}" if wrong else ""
-        lines.append(
-            f"  {name}: {percent(share)}{taken}" + "; too few pairs to say anything" * (name in scores.too_few)
-        )
-    if scores.link_gain is not None:
+        few = "; too few pairs to say anything" if name in scores.too_few else ""
+        lines.append(f"  {name}: {percent(share)}{taken}{few}" if share.count else f"  {name}: no pairs")
+    if scores.link_gain:
         lines.append(f"link gain, nats a masked token of A: {nats(scores.link_gain)}")
-    if scores.context_gain is not None:
-        lines.append(f"  of text that goes on instead of a link: {nats(scores.context_gain)}")
+    if scores.context_gain:
+        lines.append(f"  of text that follows instead of a link: {nats(scores.context_gain)}")
     for name, own in scores.stores.items():
         lines += [f"{name}, {own.pairs:,} pairs:", *("  " + line for line in describe(own, vocabulary=vocabulary))]
     return lines

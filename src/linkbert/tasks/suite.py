@@ -79,10 +79,9 @@ def find_model(name: str) -> tuple[Path, str]:
     path = Path(name)
     folder = next((each for each in (path, path / "model") if (each / "config.json").is_file()), None)
     if folder is None:
-        from linkbert.model import checkpoint  # only here is torch needed
-        from linkbert.pretraining import checkpoint as runs
+        from linkbert.pretraining import checkpoint  # only here is torch needed
 
-        folder = runs.find_model(path) if path.exists() else checkpoint.find_encoder(name)
+        folder = checkpoint.find_model(name)
     names = (each for each in sorted(folder.iterdir()) if each.suffix in (".json", ".safetensors", ".txt", ".model"))
     return folder, run_key({each.name: sha256(each) for each in names if each.is_file()})
 

@@ -6,40 +6,40 @@ import pytest
 
 from linkbert.config import Config
 from linkbert.pretraining.checkpoint import State
-from linkbert.pretraining.guard import ENOUGH, GROWTH, IN_A_ROW, judge
+from linkbert.pretraining.loop import ENOUGH, GROWTH, IN_A_ROW, check_step
 
 
 def test_a_spike_is_told_by_the_median_of_what_came_before():
     state, config = State(), Config(spike=5.0, on_spike="skip")
-    assert judge(state, config, 1.0, 1e9) is None, "nothing to compare with yet"
+    assert check_step(state, config, 1.0, 1e9) is None, "nothing to compare with yet"
     for norm in [1.0] * (ENOUGH - 1):
-        assert judge(state, config, 1.0, norm) is None
-    assert judge(state, config, 1.0, 5.0) is None
-    fault = judge(state, config, 1.0, 5.1)
+        assert check_step(state, config, 1.0, norm) is None
+    assert check_step(state, config, 1.0, 5.0) is None
+    fault = check_step(state, config, 1.0, 5.1)
     assert not fault.stops
     assert "5.1 times the median" in fault.what
     assert 5.1 not in state.norms
     assert (state.skipped, state.faults_in_a_row) == (1, 1)
-    assert judge(state, Config(spike=5.0), 1.0, 5.1).stops
-    assert judge(state, Config(), 1.0, 5.1) is None, "spike=0 knows none"
+    assert check_step(state, Config(spike=5.0), 1.0, 5.1).stops
+    assert check_step(state, Config(), 1.0, 5.1) is None, "spike=0 knows none"
     assert state.faults_in_a_row == 0
 
 
 @pytest.mark.parametrize(("loss", "norm"), [(math.nan, 1.0), (1.0, math.inf), (1.0, math.nan)])
 def test_what_is_no_number_stops_or_is_left_out_ten_times_in_a_row(loss, norm):
-    assert judge(State(), Config(), loss, norm).stops
+    assert check_step(State(), Config(), loss, norm).stops
     state, config = State(), Config(on_spike="skip")
-    assert [judge(state, config, loss, norm).stops for _ in range(IN_A_ROW + 1)] == [False] * IN_A_ROW + [True]
+    assert [check_step(state, config, loss, norm).stops for _ in range(IN_A_ROW + 1)] == [False] * IN_A_ROW + [True]
 
 
 def test_the_scale_of_fp16_falls_at_once_and_rises_slowly():
     state, config = State(), Config(precision="fp16")
     for scale in [2.0**k for k in range(15, -1, -1)]:
-        fault = judge(state, config, 1.0, math.inf)
+        fault = check_step(state, config, 1.0, math.inf)
         assert (fault.stops, state.scale) == (False, scale)
         assert "overflow" in fault.what
-    assert judge(state, config, 1.0, math.inf).stops, "a scale of 1 cannot fall"
+    assert check_step(state, config, 1.0, math.inf).stops, "a scale of 1 cannot fall"
     for _ in range(GROWTH):
-        assert judge(state, config, 1.0, 1.0) is None
+        assert check_step(state, config, 1.0, 1.0) is None
     assert state.scale == 2.0
-    assert judge(state, config, math.nan, 1.0).stops, "a loss that is no number has nothing to do with the scale"
+    assert check_step(state, config, math.nan, 1.0).stops, "a loss that is no number has nothing to do with the scale"
