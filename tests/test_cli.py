@@ -312,7 +312,7 @@ def test_stores_are_mixed_and_a_run_knows_them_when_it_goes_on(folder, tmp_path,
     assert cli.main(["pretrain", "--to", run, "--resume", "--mix", f"b={store}", "--mix", f"a={store}"]) == 0
     capsys.readouterr()
     assert cli.main(["pretrain", "--to", run, "--resume", "--mix", f"b={store}:9", "--mix", f"a={store}:1"]) == 1
-    assert "begun with the weight of a=0.75, not the weight of a=0.1" in capsys.readouterr().err
+    assert "started with the weight of a=0.75, not the weight of a=0.1" in capsys.readouterr().err
 
 
 def test_a_cut_source_is_built_and_ends_with_status_1_unless_one_keeps_going(folder, tmp_path, capsys, caplog):
