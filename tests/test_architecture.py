@@ -47,8 +47,7 @@ CEILINGS = {  # lines of Python; (top) are the files beside the folders
 OWED = {  # lines above the ceiling that are still to go; a change may only lower them
     "(top)": 1_235,
     "corpora": 667,
-    "corpora/readers": 3,
-    "graph": 158,
+    "graph": 156,
     "instances": 59,
     "model": 305,
     "pretraining": 168,

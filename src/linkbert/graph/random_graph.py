@@ -19,12 +19,10 @@ def build(store: Store, *, source: str = "hyperlink", seed: int = 0) -> Iterator
     """Yield the edges of the graph `source` with other targets, never their own document; a seed is 0 or more."""
     if not 0 <= seed < 2**63:
         raise ValueError(f"seed must be 0 to 2^63 - 1, got {seed}")
-    graph, documents = LinkGraph.open(store.path, source), len(store)
+    graph, documents, start = LinkGraph.open(store.path, source), len(store), 0
     rng = np.random.Generator(np.random.Philox(seed))
-    start = 0
     while start < documents:
-        stop = int(np.searchsorted(graph.offsets, graph.offsets[start] + CHUNK, side="right")) - 1
-        stop = max(stop, start + 1)
+        stop = max(int(np.searchsorted(graph.offsets, graph.offsets[start] + CHUNK, side="right")) - 1, start + 1)
         sources = np.repeat(np.arange(start, stop), np.diff(graph.offsets[start : stop + 1]))
         targets = rng.integers(0, max(documents - 1, 1), len(sources))
         targets += targets >= sources  # of the others: its own number is left out

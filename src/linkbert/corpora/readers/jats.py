@@ -207,8 +207,7 @@ class _Writer:
                 self.sections.pop()
         start = start if len(self.blocks) == blocks else self.size  # an anchor that goes over several blocks has none
         if tag == "xref":
-            cited = self._cites(element)
-            if cited:
+            if cited := self._cites(element):
                 self.citations.append((start, self.size, cited))
             elif element.get("ref-type") == "bibr":
                 self.skipped["citation of nothing in the reference list"] += 1

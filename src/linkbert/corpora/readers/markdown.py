@@ -220,11 +220,10 @@ def _take_marks(content: str, around: str, before: str, writer: _Writer) -> str:
         content = content[mark.end() :]
     elif around == "blockquote_open" and (mark := _QUOTE_MARK.match(content)):
         content = content[mark.end() :].replace("\n", "\\\n", 1)  # the title is a line of its own
-    name = (_HEADING_ID if before == "heading_open" else _BLOCK_ID).search(content, max(len(content) - 200, 0))
-    if name:
-        content = content[: name.start()]
-        at = writer.line if content else writer.last_line
-        writer.sections.append((name[1] if before == "heading_open" else f"^{name[1]}", at))
+    mark, sign = (_HEADING_ID, "") if before == "heading_open" else (_BLOCK_ID, "^")
+    if found := mark.search(content, max(len(content) - 200, 0)):
+        content = content[: found.start()]
+        writer.sections.append((sign + found[1], writer.line if content else writer.last_line))
     return content
 
 

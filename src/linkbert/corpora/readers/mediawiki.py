@@ -225,8 +225,7 @@ def read_site(header: bytes) -> Site:
     case = re.search(r"<case>\s*([\w-]+)", head)
     namespaces = {}
     for attributes, name in _DECLARED.findall(head):
-        key = _KEY.search(attributes)
-        if key and name.strip():
+        if (key := _KEY.search(attributes)) and name.strip():
             namespaces[decode_entities(name).replace("_", " ").strip().lower()] = int(key[1])
     return Site(
         language=language[1].lower() if language else "en",

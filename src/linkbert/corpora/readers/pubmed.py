@@ -44,8 +44,7 @@ class Options:
 
 def year_and_month(text: str) -> tuple[int, int]:
     """Read a month: "2020-02" -> (2020, 2)."""
-    found = re.fullmatch(r"(\d{4})-(0?[1-9]|1[0-2])", text)
-    if not found:
+    if not (found := re.fullmatch(r"(\d{4})-(0?[1-9]|1[0-2])", text)):
         raise ValueError(f"{text!r} is not a month such as 2020-02")
     return int(found[1]), int(found[2])
 

@@ -19,8 +19,7 @@ WRAPPED = range(45, 101)  # characters of a line that was broken because it was 
 def read_file(name: str, data: bytes, _: NoOptions, skipped: Skipped) -> Iterator[Document]:
     """Read the Document of a file; `skipped` counts files that are not UTF-8 or hold no text."""
     path = PurePosixPath(name)
-    text = join_lines(decode_text(data, name, skipped))
-    if text:
+    if text := join_lines(decode_text(data, name, skipped)):
         yield Document(str(path.with_suffix("")), path.stem, text)
     else:
         skipped.note("no text in the file", name)
