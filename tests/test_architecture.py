@@ -47,7 +47,7 @@ CEILINGS = {  # lines of Python; (top) are the files beside the folders
 OWED = {  # lines above the ceiling that are still to go; a change may only lower them
     "(top)": 1_235,
     "corpora": 667,
-    "graph": 156,
+    "graph": 154,
     "instances": 59,
     "model": 305,
     "pretraining": 168,

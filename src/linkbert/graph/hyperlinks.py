@@ -1,12 +1,11 @@
 """The hyperlink graph: a store's links come in, edges between its documents go out.
 
-A target means the document of that id, or else what a redirect of that name leads to, over as many redirects as there
-are. (No guessing beyond that: a reader gives targets and ids the same normal form.) Every link has one outcome:
+A target means the document of that id, or else what redirects of that name lead to. Every link has one outcome:
 
     found = resolved + dead            dead: no document and no redirect has the name, or redirects go round in a circle
     resolved = edges + self + disambiguation          (cycles is that part of dead, redirected a part of resolved)
 
-All of it is SQL in DuckDB, which keeps on disk, in the store's folder, what does not fit into the memory.
+All of it is SQL in DuckDB, which keeps on disk what does not fit into memory.
 """
 
 from __future__ import annotations

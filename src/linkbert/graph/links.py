@@ -168,8 +168,8 @@ def add_graph(
     own.mkdir(parents=True, exist_ok=True)
     tools = dict(zip(GIVEN, (executor or make_executor(1), progress, meta, own), strict=True))
     build = registry.find("graphs", method)
-    asked = inspect.signature(build).parameters
-    edges = build(store, **options, **{key: value for key, value in tools.items() if key in asked})
+    asked = tools.keys() & inspect.signature(build).parameters
+    edges = build(store, **options, **{key: tools[key] for key in asked})
     write_graph(store.path, name, len(store), [edges] if isinstance(edges, Edges) else edges, meta)
     remove(parts)
     return read_json(folder / "graph.json")
@@ -219,7 +219,7 @@ def write_graph(store: Path, name: str, documents: int, edges: Iterable[Edges], 
         np.cumsum(offsets, out=offsets)
         offsets.tofile(folder / "offsets.bin")
         in_degree.tofile(folder / "in_degree.bin")
-        spread = np.quantile(in_degree, QUANTILES, method="inverted_cdf") if documents else np.zeros(len(QUANTILES))
+        spread = np.quantile(in_degree if documents else [0], QUANTILES, method="inverted_cdf")
         quantiles = {f"{q:g}": int(value) for q, value in zip(QUANTILES, spread, strict=True)}
         head = {"format": FORMAT, "documents": documents, "edges": int(offsets[-1])}
         write_json(folder / "graph.json", {**meta, **head, "in_degree": quantiles})

@@ -4,10 +4,9 @@ Alike is the cosine of DrQA's vectors, which the paper compares with: words and 
 none of them a stop word, hashed to 2^24 terms; weight log(1 + count) times the larger of 0 and
 log((N - df + 0.5) / (df + 0.5)). The words are the store's WordPieces, joined.
 
-A document's *candidates* are the 50 others with the largest sums over the terms of at most FREQUENT documents, found by
-sparse-dot-topn; of these the cosine over all terms decides, and equal ones come by their numbers. `exact` looks up all
-terms. Documents are cut into parts; every part is a shard of each of three rounds, whose files a later run does not
-make again. The graph depends neither on the parts nor on the workers.
+The 50 candidates of a document have the largest sums over the terms of at most FREQUENT documents (sparse-dot-topn); of
+these the cosine over all terms decides, and equal ones come by their numbers. `exact` looks up all terms. Each part of
+the documents is a shard of three rounds. The graph depends neither on the parts nor on the workers.
 """
 
 from __future__ import annotations
@@ -214,7 +213,7 @@ def write_nearest(job: _Job, part: int) -> None:
     found, scores = np.full((size, count), -1), np.zeros((size, count))
     for other, start in enumerate(job.starts[:-1]):
         numbers, sums = find_candidates(own, job.load("index", other), count, job.starts[part] - start)
-        numbers = np.where(numbers >= 0, numbers + start, -1)
+        numbers[numbers >= 0] += start
         found, scores = best(np.hstack([found, numbers]), np.hstack([scores, sums]), count)
     scores[:] = 0
     for other, start in enumerate(job.starts[:-1]):

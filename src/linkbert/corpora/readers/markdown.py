@@ -220,8 +220,8 @@ def _take_marks(content: str, around: str, before: str, writer: _Writer) -> str:
         content = content[mark.end() :]
     elif around == "blockquote_open" and (mark := _QUOTE_MARK.match(content)):
         content = content[mark.end() :].replace("\n", "\\\n", 1)  # the title is a line of its own
-    mark, sign = (_HEADING_ID, "") if before == "heading_open" else (_BLOCK_ID, "^")
-    if found := mark.search(content, max(len(content) - 200, 0)):
+    pattern, sign = (_HEADING_ID, "") if before == "heading_open" else (_BLOCK_ID, "^")
+    if found := pattern.search(content, max(len(content) - 200, 0)):
         content = content[: found.start()]
         writer.sections.append((sign + found[1], writer.line if content else writer.last_line))
     return content
