@@ -98,7 +98,9 @@ def write_store(path, shards, vocabulary=TOY, *, workers=1):
 
     pq.write_table(pa.table([[], [], []], schema=DROPPED), path / "dropped.parquet")
     redirects = sum(len(shard) for shard in shards) - documents
-    manifest = {"format": 1, "documents": documents, "redirects": redirects, "shards": len(shards), "reader": "test"}
+    links = sum(len(record.links) for shard in shards for record in shard if isinstance(record, Document))
+    counts = {"documents": documents, "redirects": redirects, "links_found": links}
+    manifest = {"format": 1, **counts, "shards": len(shards), "reader": "test"}
     write_json(path / "store.json", manifest)
     store = Store.open(path)
     with make_executor(workers) as executor:

@@ -113,6 +113,7 @@ def test_a_link_that_was_wrongly_counted_as_lost_is_found(tmp_path, small_store)
         ("graphs/hyperlink/graph.json", {"found": 1}, "every link has one outcome"),
         ("graphs/hyperlink/graph.json", {"edges": 1}, "graph hyperlink: opens"),
         ("documents/00001.json", {"documents": 5}, "counters"),
+        ("documents/00001.json", {"links": 5}, "counters"),
     ],
 )
 def test_a_wrong_count_breaks_its_promise(tmp_path, small_store, file, change, promise):

@@ -163,14 +163,15 @@ def _check_documents(store: Store, tokens: TokenStore, lists: np.ndarray, sample
                     sample[number] = document
                 wrong[number] = _faults(tokens, number, document, pieces if number in sample else None)
             kept = read_json(shard_path(store.path, "documents", shard, ".json"))
+            counted.update({key: kept[key] for key in ("documents", "redirects", "links")})
             for part in ("documents", "redirects"):
-                counted[part] += kept[part]
                 if kept[part] != pq.read_metadata(shard_path(store.path, part, shard)).num_rows:
                     counters.append(f"shard {shard}")
         except DAMAGE as error:
             unread.append(f"shard {shard}: {' '.join(str(error).split())}")
-    dropped = sum(map(len, store.dropped.values()))
-    if counted["documents"] - dropped != len(store) or counted["redirects"] != store.manifest["redirects"]:
+    counted["documents"] -= sum(map(len, store.dropped.values()))
+    names = {"documents": "documents", "redirects": "redirects", "links": "links_found"}
+    if any(counted[key] != store.manifest[name] for key, name in names.items()):
         counters.append("store.json")
     hashes, anchors, missing, placed, again = (np.flatnonzero(column) for column in wrong.T)
     ordered = np.sort(tokens.hashes)

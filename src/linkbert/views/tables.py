@@ -64,8 +64,7 @@ def report_sections(folders: Sequence[Path], config: Config, plots: Path | None 
     for folder in folders:
         kind = next((name for name in found if (folder / name).is_file()), None)
         if kind is None and not (folder / "plan.json").is_file():
-            kinds = ", ".join(found)
-            raise ValueError(f"{folder} is neither a STORE, a RUN nor RESULTS (it has no {kinds}); check the path")
+            raise ValueError(f"{folder} is neither a STORE, a RUN nor RESULTS: it has no {', '.join(found)}")
         found[kind or "store.json"].append(folder)
     sections = []
     for number, store in enumerate(found["store.json"]):
