@@ -402,7 +402,7 @@ def test_long_texts_are_related_by_their_beginnings(folder, capsys):
         (["build", "{}/towns.jsonl", "--to", "{}/x", "--vocab", "train:5"], "train:5"),
         (["build", "{}/towns.jsonl", "--to", "{}/x", "--links", "{}"], "is not a file: a links table"),
         (["build", "", "--to", "{}/x"], "a SOURCE is empty"),
-        (["build", "{}/towns.jsonl", "--to", "{}/x", "--vocab", "train:99999999999"], "a size from 100 to 10000000"),
+        (["build", "{}/towns.jsonl", "--to", "{}/x", "--vocab", "train:99999999999"], "must be from 100 to 10000000"),
         (["show", "{}/store", "--seed", "99999999999999999999"], "seed must be less than"),
         (["show"], "there is no store to look at: name a STORE"),
         (["show", "{}/store", "--step", "3"], "--step is a step of a run: add --run RUN"),
