@@ -17,10 +17,10 @@ from pathlib import Path
 
 from bs4 import BeautifulSoup, NavigableString, Tag
 from bs4.element import PreformattedString
+from linkbert.corpora.tree import plan_tree, read_tree
 
 from linkbert.corpora.reader import Skipped
 from linkbert.corpora.readers import html
-from linkbert.corpora.tree import plan_tree, read_tree
 from linkbert.records import Document
 
 Found = tuple[str, list[tuple[str, str]]]  # text; address and anchor of each link in it

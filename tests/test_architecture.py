@@ -45,8 +45,8 @@ CEILINGS = {  # lines of Python; (top) are the files beside the folders
 
 
 OWED = {  # lines above the ceiling that are still to go; a change may only lower them
-    "(top)": 1_235,
-    "corpora": 667,
+    "(top)": 1_012,
+    "corpora": 513,
     "graph": 154,
     "instances": 59,
     "model": 305,

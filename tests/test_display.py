@@ -15,9 +15,9 @@ LARGE = Progress("training", 61_234, 62_500, 3e-4, MEANS, {"relation_accuracy": 
 
 def shown(*updates, terminal=False, every=0.0):
     stream = io.StringIO()
-    with reporting(Console(file=stream, force_terminal=terminal, width=90), every=every) as reporter:
+    with reporting(Console(file=stream, force_terminal=terminal, width=90), every=every) as show:
         for update in updates:
-            reporter.update(*update)
+            show(*update)
     return stream.getvalue()
 
 

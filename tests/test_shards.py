@@ -37,10 +37,11 @@ def test_workers_never_hear_ctrl_c_not_even_while_they_start():
 def test_ctrl_c_ends_a_run_where_it_can_be_ended(tmp_path):
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
     threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT)).start()
-    finished = []
+    finished: list[float] = []
+    naps = itertools.chain(itertools.repeat(0.05, 4), itertools.repeat(600))  # which nobody waits for
     with pytest.raises(KeyboardInterrupt), make_executor(2) as executor:
-        run_shards(time.sleep, itertools.repeat(0.05), executor, progress=finished.append)
-    assert finished
+        run_shards(time.sleep, naps, executor, progress=finished.append)
+    assert set(finished) <= {0.05}
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
@@ -75,11 +76,11 @@ def test_errors_are_one_clear_line():
             run_shards(fail, range(9), executor)
         with pytest.raises(ValueError, match=r"^the disk is full \(/store/documents/00000.parquet.part\): make"):
             run_shards(fill_disk, range(9), executor)
-    with pytest.raises(ValueError, match=r"^workers=0 does not make sense"):
+    with pytest.raises(ValueError, match=r"^workers must be >= 1, got 0"):
         make_executor(0)
     with (
         make_executor(2) as executor,
-        pytest.raises(ValueError, match=r"^a worker was killed again and again"),
+        pytest.raises(ValueError, match=r"^a worker was killed, perhaps for want of memory: use fewer"),
     ):
         run_shards(signal.raise_signal, [signal.SIGKILL] * 3, executor)
     with (

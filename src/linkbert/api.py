@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import astuple
 from functools import cached_property
 from itertools import chain, islice
@@ -58,17 +58,6 @@ class Store(stores.Store):
     def graph(self, name: str = "hyperlink") -> LinkGraph:
         """Open a graph: its edges_out(n) and edges_in(n), to_arrow() and to_scipy()."""
         return LinkGraph.open(self.path, name)
-
-    def tables(self, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
-        """Yield the documents as Arrow tables, a row group each: id, title, text, disambiguation, links, sections."""
-        for shard in range(self.shards):
-            dropped, row = self.dropped.get(shard, np.zeros(0, np.int64)), 0
-            with open_parquet(shard_path(self.path, "documents", shard)) as file:
-                for group in range(file.num_row_groups):
-                    table = file.read_row_group(group, columns, use_threads=False)
-                    kept = np.setdiff1d(np.arange(row, row + len(table)), dropped, assume_unique=True) - row
-                    row += len(table)
-                    yield table.take(kept)
 
     def redirects(self) -> Iterator[Redirect]:
         """Yield the other names of documents, in the order of the sources."""

@@ -2,7 +2,7 @@
 
 numba's cache looks at the date of a function's own file only: what is compiled here must never change. torch's cache
 gets a folder for each version and processor, and is checked before it is used: an interrupted compiler leaves half a
-library there, which torch would load for ever after.
+library there, which every later run would load.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import os
 import platform
 import struct
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -49,8 +49,15 @@ def torch_cache_folder() -> Path:
 
     torch sets that variable as well when it is imported, to a folder torchinductor_USER that all its versions share.
     """
-    named = Path(os.environ.get("TORCHINDUCTOR_CACHE_DIR", "torchinductor_"))
-    folder = cache_folder() / "torch" / _versions() if named.name.startswith("torchinductor_") else named
+    folder = Path(os.environ.get("TORCHINDUCTOR_CACHE_DIR", "torchinductor_"))
+    if folder.name.startswith("torchinductor_"):
+        processor = platform.machine()
+        with suppress(OSError):
+            lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+            processor += str(sorted({line for line in lines if line.startswith(("model name", "flags", "Features"))}))
+        digest = hashlib.blake2b(processor.encode(), digest_size=4).hexdigest()
+        name = f"linkbert-{linkbert.__version__}-torch-{version('torch')}-{digest}"
+        folder = cache_folder() / "torch" / name
     os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder)
     return folder
 
@@ -62,17 +69,14 @@ def checked_torch_cache() -> Iterator[None]:
     Several processes may do this at once: only one that compiles alone removes anything.
     """
     folder = torch_cache_folder()
-    with ExitStack() as stack, suppress(OSError):  # where it cannot be written, compiling fails and says so
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = stack.enter_context((folder / "compiling.lock").open("w"))
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "compiling.lock").open("w") as lock:
         with suppress(BlockingIOError):
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             for library in folder.rglob("*.so"):
                 if not is_whole_library(library):
                     library.unlink()
         fcntl.flock(lock, fcntl.LOCK_SH)
-        stack = stack.pop_all()
-    with stack:
         yield
 
 
@@ -84,24 +88,11 @@ def is_whole_library(path: Path) -> bool:
     with path.open("rb") as file:
         head = file.read(64)
     if head[:5] == b"\x7fELF\2":  # 64 bits
-        (start,), (size, count) = (
-            struct.unpack_from("=Q", head.ljust(64, b"\0"), 40),
-            struct.unpack_from("=HH", head.ljust(64, b"\0"), 58),
-        )
-        if len(head) < 64 or start + size * count > path.stat().st_size:
+        start, size, count = struct.unpack_from("=40xQ10xHH", head.ljust(64))
+        if start + size * count > path.stat().st_size:
             return False
     try:
         ctypes.CDLL(str(path))
     except OSError:
         return False
     return True
-
-
-def _versions() -> str:
-    """Name what compiled code depends on: "linkbert-0.1-torch-2.13.0-4f0c21aa", the last of the processor."""
-    processor = [platform.machine(), platform.processor()]
-    with suppress(OSError):
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        processor += sorted({line for line in lines if line.startswith(("model name", "flags", "Features"))})
-    digest = hashlib.blake2b("\n".join(processor).encode(), digest_size=4).hexdigest()
-    return f"linkbert-{linkbert.__version__}-torch-{version('torch')}-{digest}"

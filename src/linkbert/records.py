@@ -1,8 +1,7 @@
-"""The nouns of the project: what the stages hand to each other.
+"""The nouns of the project: Documents come out of a reader, Pairs out of the sampler; between them are arrays on disk.
 
-A Document comes out of a reader, a Pair out of the sampler; everything between is arrays on disk. A relation is a small
-integer so that it can be a class of the model: the first two are BERT's next-sentence labels (0: B follows A, 1: B is
-random), which lets a BERT's two-row head start the first two rows of ours.
+A relation is a class of the model: the first two are BERT's next-sentence labels (0: B follows A, 1: B is random), so
+that a BERT's two-row head can start the first two rows of ours.
 """
 
 from __future__ import annotations
@@ -16,11 +15,9 @@ IGNORED = -100  # a label or relation that counts for nothing: what fills a batc
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A link of a document: `text[start:end]` is its anchor.
+    """A link of a document: `text[start:end]` is its anchor, and `start = end = -1` a link of the whole document.
 
-    `start = end = -1` is a link of the whole document, one that has no place in the text (a citation, or a link that
-    stood in a table or a template). `target` is in the source's own normal form (a title, a PMID, a path); `fragment`
-    is the section it names, or "".
+    `target` is in the source's own normal form (a title, a PMID, a path); `fragment` is the section it names, or "".
     """
 
     start: int
@@ -33,9 +30,8 @@ class Link:
 class Document:
     """A text and its links; `id` is unique in a store and is what links resolve to.
 
-    `disambiguation` marks a page that only lists meanings: links to it lead nowhere in particular and are dropped.
-    `sections` names places of the text that a link's fragment may lead to, each a name and a character: the ids of a
-    web page, say. A line of the text (a heading) may be named too, without standing here.
+    `disambiguation` marks a page that only lists meanings: links to it are dropped. `sections` are places that a link's
+    fragment may name, each a name and a character (ids of a web page, say); a line of the text may be named without.
     """
 
     id: str

@@ -74,7 +74,7 @@ def small_shards(monkeypatch):
 
 
 @pytest.mark.parametrize("kind", ["processes", pytest.param("dask", marks=pytest.mark.slow)])
-def test_a_worker_that_dies_is_replaced_and_its_shard_made_again(tmp_path, kind):
+def test_a_worker_that_dies_costs_no_finished_shard(tmp_path, kind):
     path = write_source(tmp_path / "a.jsonl")
     build_documents([path], tmp_path / "here")
     killed = []
@@ -94,7 +94,12 @@ def test_a_worker_that_dies_is_replaced_and_its_shard_made_again(tmp_path, kind)
             cluster = distributed.LocalCluster(n_workers=3, threads_per_worker=1, dashboard_address=":0")
             address = stack.enter_context(cluster).scheduler_address
         executor = stack.enter_context(make_executor(2, address))
-        build_documents([path], tmp_path / "there", executor=executor, progress=kill_one)
+        try:
+            build_documents([path], tmp_path / "there", executor=executor, progress=kill_one)
+        except ValueError as error:  # Dask starts another worker by itself
+            assert kind == "processes"
+            assert str(error).startswith("a worker was killed")  # noqa: PT017
+    build_documents([path], tmp_path / "there")
     assert killed
     assert content(tmp_path / "there") == content(tmp_path / "here")
 

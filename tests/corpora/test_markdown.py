@@ -19,8 +19,7 @@ from hypothesis import strategies as st
 from linkbert.corpora.build import build_documents
 from linkbert.corpora.reader import Skipped
 from linkbert.corpora.readers.markdown import FRONT_FAULT, LARGEST, NESTED, PIECE, read_page
-from linkbert.corpora.sources import find_reader, read_source
-from linkbert.corpora.tree import TOO_LARGE
+from linkbert.corpora.sources import TOO_LARGE, find_reader, read_source
 from linkbert.graph.links import add_graph
 from linkbert.records import Document, Redirect
 

@@ -89,7 +89,7 @@ def test_what_is_no_store_is_refused(tmp_path):
     with pytest.raises(ValueError, match="is an unfinished build: run the same"):
         Store.open(tmp_path)
     (tmp_path / "store.json").write_text('{"format": 99}')
-    with pytest.raises(ValueError, match="is a store of format 99, this linkbert reads format 1"):
+    with pytest.raises(ValueError, match="is a store of format 99, this linkbert reads 1"):
         Store.open(tmp_path)
     (tmp_path / "store.json").write_text("{")
     with pytest.raises(ValueError, match="not valid JSON"):

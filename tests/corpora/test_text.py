@@ -9,8 +9,7 @@ import pytest
 
 from linkbert.corpora.reader import CUT, Skipped
 from linkbert.corpora.readers import text
-from linkbert.corpora.sources import find_reader, read_source
-from linkbert.corpora.tree import LINK, OUTSIDE
+from linkbert.corpora.sources import LINK, OUTSIDE, find_reader, read_source
 from linkbert.records import Document
 
 

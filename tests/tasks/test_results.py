@@ -42,7 +42,7 @@ def test_a_line_that_was_cut_off_is_passed_over_and_goes_with_the_next(tmp_path)
 @pytest.mark.parametrize("line", ["not json", "3", '{"key": "a"}', ""])
 def test_a_line_that_is_no_result_is_named(tmp_path, line):
     (tmp_path / "results.jsonl").write_text(f'{{"key": "a", "task": "rte"}}\n{line}\n')
-    with pytest.raises(ValueError, match=r"results.jsonl is damaged: line 2 is none of linkbert's"):
+    with pytest.raises(ValueError, match=r"results.jsonl is damaged: line 2 is not linkbert's"):
         read_results(tmp_path)
 
 

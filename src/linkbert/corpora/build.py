@@ -5,9 +5,9 @@
     finish   second documents of an id and deleted ones are dropped, the counts added up, and store.json says that the
              store is whole
 
-Until then STORE/plan.json says what is being built: only the same command may go on, and the result is the same, bit
-for bit, as if it had never stopped. The table of links, where there is one, is put into a SQLite file first, so that
-each shard can ask for its own ids, whatever the sizes.
+Until then STORE/plan.json says what is being built: only the same command can resume, and the result is the same, bit
+for bit, as if it had never stopped. A table of links is put into a SQLite file first, in which each shard looks up its
+own ids.
 """
 
 from __future__ import annotations
@@ -15,51 +15,39 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import hashlib
+import itertools
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 import linkbert
-from linkbert.corpora.link_table import COUNTS, SQLITE, add_links, count_by_source, load_links
+from linkbert.corpora.link_table import COUNTS, SQLITE, add_links, count_unknown, load_links
 from linkbert.corpora.reader import CUT, OTHER, Shard, Skipped, load_reader, make_options
-from linkbert.corpora.sources import find_reader, plan_source, read_shard
+from linkbert.corpora.sources import find_reader, is_tree, plan_source, read_shard, walk_folder
 from linkbert.corpora.store import DROPPED, FORMAT, Store, querying, shard_path, write_shard
-from linkbert.corpora.tree import is_tree, walk_folder
-from linkbert.files import (
-    has_address,
-    read_json,
-    remove,
-    replacing,
-    source_path,
-    source_size,
-    write_json,
-)
+from linkbert.files import has_address, read_json, remove, replacing, source_path, source_size, write_json
 from linkbert.workers import make_executor, run_shards
 
 log = logging.getLogger(__name__)
 END = 1 << 16  # bytes at either end of a file that tell it from another one of its size
 EXAMPLES = 20  # places of skipped records that the manifest keeps
 SCAFFOLD = ("plan.json", SQLITE, COUNTS)  # what only an unfinished build has
+DIFFERENT = "of other sources or options, or its sources have changed since"
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
-    """One shard of a build, with all a worker needs for it; without a `reader` there are only faults to report."""
+class Job(NamedTuple):
+    """One shard of a build; without a `reader` it has only faults to report."""
 
     number: int
     reader: str
     shard: Shard
-    options: dict[str, Any]
-    store: Path
-    has_table: bool
 
 
 def build_documents(
@@ -72,62 +60,59 @@ def build_documents(
     executor: Executor | None = None,
     progress: Callable[[str, int, int | None], None] | None = None,
 ) -> Store:
-    """Build a store from sources, or go on with a build of the same that was interrupted.
+    """Build a store from sources, or resume a build of the same that was interrupted.
 
     `format` names the reader (else each source is looked at); `options` are {name: value} of the readers' options;
     `links_table` is a table of source and target, see link_table. `progress` is called with ("documents", bytes read of
     the sources, bytes in all). A store that is there already is opened if it was built from the same, else refused.
     """
     to, table = Path(to), None if links_table is None else Path(links_table)
-    plan = _make_plan([source_path(source) for source in sources], format, options or {}, table)
-    for source in map(source_path, sources):
-        if not has_address(source) and source.is_dir() and to.resolve().is_relative_to(source.resolve()):
-            raise ValueError(f"{to} lies in {source}, which is to be read: put the store elsewhere")
+    plan = _make_plan([source_path(source) for source in sources], to, format, options or {}, table)
+    started = plan | {"linkbert": linkbert.__version__}
     if (to / "store.json").exists():
         store = Store.open(to)
         if {key: store.manifest.get(key) for key in plan} != plan:
-            raise ValueError(
-                f"{to} holds a store of other sources or options, or its sources have changed: choose another folder, "
-                "or remove it first"
-            )
+            raise ValueError(f"{to} holds a store {DIFFERENT}: choose another folder, or remove it first")
         log.info("%s is built already", to)
         _clear(to)
         return store
     if (to / "plan.json").exists():
-        if read_json(to / "plan.json") != plan | {"linkbert": linkbert.__version__}:
-            raise ValueError(
-                f"{to} holds an unfinished build of other sources or options, or its sources have changed since: "
-                "run that one again, or remove the folder"
-            )
-        log.info("%s: going on with an unfinished build", to)
+        if read_json(to / "plan.json") != started:
+            raise ValueError(f"{to} holds an unfinished build {DIFFERENT}: run that one again, or remove the folder")
+        log.info("%s: resuming an unfinished build", to)
     elif to.exists() and (not to.is_dir() or any(to.iterdir())):
         raise ValueError(f"{to} is in the way: it is neither a store nor an empty folder")
-    write_json(to / "plan.json", plan | {"linkbert": linkbert.__version__})
+    write_json(to / "plan.json", started)
     try:
         skipped, links_read = load_links(table, to) if table else (Skipped(), "")
-        _run(plan, to, executor or make_executor(1), progress)
+        _make_shards(plan, to, executor or make_executor(1), progress)
         return _finish(plan | {"links_read": links_read}, to, skipped)
     except ValueError:
         if not any((to / "documents").glob("*.json")):
-            remove(to)  # the sources are not what they claim to be: nothing is worth going on with
+            remove(to)  # the sources are not what they claim to be: nothing is worth resuming
         raise
 
 
-def describe_sources(sources: Sequence[Path], name: str | None = None) -> list[dict[str, Any]]:
-    """Say what each source is: {"path", "bytes", "mark", "reader"}; `name` is the reader of all, or they are looked at.
+def _make_plan(
+    sources: list[Path], to: Path, name: str | None, options: Mapping[str, Any], table: Path | None
+) -> dict[str, Any]:
+    """Describe what is to be built; `name` is the reader of all sources, else they are looked at.
 
     A ValueError where there is nothing to be read; but one bad source of many has the reader "".
     """
+    if table and not table.is_file():
+        raise ValueError(f"{table} is not a file: a links table is lines of source, tab or comma, target")
     if not sources:
         raise ValueError("no source was given: name a dump, a file of JSON lines, a folder or a tar")
     if name:
         load_reader(name)
-    described = []
+    described: list[dict[str, Any]] = []
     for path in sources:
-        if not has_address(path) and not path.exists():
-            raise ValueError(f"{path} is not there: check the path")
         if not has_address(path) and not path.is_file() and not path.is_dir():
-            raise ValueError(f"{path} is neither a file nor a folder: write what comes out of it to a file first")
+            reason = "is neither a file nor a folder: write what comes out of it to a file first"
+            raise ValueError(f"{path} {reason if path.exists() else 'is not there: check the path'}")
+        if not has_address(path) and path.is_dir() and to.resolve().is_relative_to(path.resolve()):
+            raise ValueError(f"{to} lies in {path}, which is to be read: put the store elsewhere")
         measured, reader = {"bytes": 0, "mark": ""}, ""
         try:
             measured = _measure(path)
@@ -136,20 +121,12 @@ def describe_sources(sources: Sequence[Path], name: str | None = None) -> list[d
             if len(sources) == 1:
                 raise
         described.append({"path": str(path), **measured, "reader": reader})
-    trees = [path for path in sources if is_tree(path)]
-    if len(trees) > 1:
+    if (trees := sum(map(is_tree, sources))) > 1:
         log.warning(
             "%s trees are read as one: ids are paths, so files of the same path count once and links cross over; "
             "put them into one folder to keep them apart",
-            len(trees),
+            trees,
         )
-    return described
-
-
-def _make_plan(sources: list[Path], name: str | None, options: Mapping[str, Any], table: Path | None) -> dict[str, Any]:
-    if table and not table.is_file():
-        raise ValueError(f"{table} is not a file: a links table is lines of source, tab or comma, target")
-    described = describe_sources(sources, name)
     made = make_options((source["reader"] for source in described if source["reader"]), options)
     return {
         "format": FORMAT,
@@ -160,10 +137,10 @@ def _make_plan(sources: list[Path], name: str | None, options: Mapping[str, Any]
 
 
 def _measure(path: Path) -> dict[str, Any]:
-    """Give a source's bytes, and a hash that tells it from another one of as many, without reading it whole.
+    """Return a source's bytes, and a hash that tells it from another one of as many, without reading it whole.
 
     The hash is of a file's two ends (archives and compressed files end in checksums) or of the names and sizes of a
-    files that reading a folder would find; what has an address has none.
+    folder's files; what has an address has none.
     """
     if has_address(path):
         return {"bytes": source_size(path), "mark": ""}
@@ -179,7 +156,7 @@ def _measure(path: Path) -> dict[str, Any]:
     return {"bytes": size, "mark": hashlib.sha256(seen).hexdigest()[:16]}
 
 
-def _run(
+def _make_shards(
     plan: dict[str, Any],
     to: Path,
     executor: Executor,
@@ -188,46 +165,43 @@ def _run(
     total = sum(source["bytes"] for source in plan["sources"])
     read = 0
 
-    def shards(source: dict[str, Any]) -> Iterator[tuple[str, Shard]]:
-        path = source_path(source["path"])
-        try:
-            reader = source["reader"] or find_reader(path)
-            options = load_reader(reader).options(**plan["options"].get(reader, {}))
-            yield from ((reader, shard) for shard in plan_source(reader, path, options))
-        except ValueError as error:
-            if len(plan["sources"]) == 1:
-                raise
-            yield "", Shard("", 0, source["bytes"], faults=((CUT, str(error)),))
-
-    def jobs() -> Iterator[Job]:
-        number = 0
-        for source in plan["sources"]:
-            for reader, shard in shards(source):
-                yield Job(number, reader, shard, plan["options"].get(reader, {}), to, bool(plan["links_table"]))
-                number += 1
-
-    def tell(job: Job) -> None:
+    def report(job: Job) -> None:
         nonlocal read
         read += max(job.shard.stop - job.shard.start, 0)
         if progress is not None:
             progress("documents", read, total)
 
     run_shards(
-        _make_shard,
-        jobs(),
+        partial(_make_shard, to, plan["options"], has_table=bool(plan["links_table"])),
+        _plan_jobs(plan),
         executor,
         done=lambda job: shard_path(to, "documents", job.number, ".json").exists(),
-        progress=tell,
+        progress=report,
     )
 
 
-def _make_shard(job: Job) -> None:
+def _plan_jobs(plan: dict[str, Any]) -> Iterator[Job]:
+    numbers = itertools.count()
+    for source in plan["sources"]:
+        try:
+            path = source_path(source["path"])
+            reader = source["reader"] or find_reader(path)
+            for shard in plan_source(reader, path, _options(plan["options"], reader)):
+                yield Job(next(numbers), reader, shard)
+        except ValueError as error:
+            if len(plan["sources"]) == 1:
+                raise
+            yield Job(next(numbers), "", Shard("", 0, source["bytes"], faults=((CUT, str(error)),)))
+
+
+def _options(options: dict[str, dict[str, Any]], reader: str) -> Any:
+    return load_reader(reader).options(**options.get(reader, {})) if reader else None
+
+
+def _make_shard(store: Path, options: dict[str, dict[str, Any]], job: Job, *, has_table: bool) -> None:
     skipped = Skipped()
-    options = load_reader(job.reader).options(**job.options) if job.reader else None
-    records = read_shard(job.reader, job.shard, options, skipped)
-    if job.has_table:
-        records = add_links(records, job.store)
-    write_shard(job.store, job.number, records, skipped)
+    records = read_shard(job.reader, job.shard, _options(options, job.reader), skipped)
+    write_shard(store, job.number, add_links(records, store) if has_table else records, skipped)
 
 
 def _finish(plan: dict[str, Any], to: Path, skipped: Skipped) -> Store:
@@ -244,23 +218,19 @@ def _finish(plan: dict[str, Any], to: Path, skipped: Skipped) -> Store:
     if not counts["documents"]:
         causes = "; ".join(f"{cause}: {count}" for cause, count in skipped.items()) or "nothing was skipped"
         remove(to)
-        raise ValueError(
-            f"no document was found in {', '.join(source['path'] for source in plan['sources'])} ({causes})"
-        )
-    latest = any(load_reader(source["reader"]).latest for source in plan["sources"] if source["reader"])
+        paths = ", ".join(source["path"] for source in plan["sources"])
+        raise ValueError(f"no document was found in {paths} ({causes})")
+    readers = list(dict.fromkeys(source["reader"] for source in plan["sources"] if source["reader"]))
     with querying(to, memory="2GB") as database:
-        dropped = _find_dropped(database, deleted, latest=latest)
-        for cause in dropped["cause"].unique().to_pylist():
-            ids = dropped.filter(pc.equal(dropped["cause"], cause))["id"]
-            for id_ in ids[:3].to_pylist():
-                skipped.note(cause, repr(id_))
-            skipped[cause] += max(0, len(ids) - 3)
-        if counts["redirects"]:
-            for cause, query in _REDIRECTS.items():
-                if count := database.execute(f"SELECT {query}").fetchall()[0][0]:
-                    skipped[cause] += count
+        dropped = _find_dropped(database, deleted, latest=any(load_reader(reader).latest for reader in readers))
+        for cause, id_ in zip(dropped["cause"].to_pylist(), dropped["id"].to_pylist(), strict=True):
+            skipped.note(cause, repr(id_))
+        for cause, query in _REDIRECTS.items() if counts["redirects"] else ():
+            if count := database.execute(f"SELECT {query}").fetchall()[0][0]:
+                skipped[cause] += count
         if plan["links_table"]:
-            _count_unknown(to, database, skipped)
+            ids = database.execute("SELECT id FROM document_rows")
+            count_unknown(to, iter(ids.fetchone, None), skipped)
     with replacing(to / "dropped.parquet") as part:
         pq.write_table(dropped.select(DROPPED.names).cast(DROPPED), part)
     for example in skipped.examples[:EXAMPLES]:
@@ -269,7 +239,7 @@ def _finish(plan: dict[str, Any], to: Path, skipped: Skipped) -> Store:
     manifest = plan | {
         "created": datetime.date.today().isoformat(),
         "linkbert": linkbert.__version__,
-        "reader": ", ".join(dict.fromkeys(source["reader"] for source in plan["sources"] if source["reader"])),
+        "reader": ", ".join(readers),
         "documents": counts["documents"] - len(dropped),
         "redirects": counts["redirects"],
         "shards": shards,
@@ -314,17 +284,3 @@ def _find_dropped(database: Any, deleted: list[tuple[str, int]], *, latest: bool
 def _clear(to: Path) -> None:
     for name in SCAFFOLD:
         remove(to / name)
-
-
-def _count_unknown(to: Path, database: Any, skipped: Skipped) -> None:
-    """Count the rows of the table whose source is no document."""
-    database.execute("CREATE TABLE sources (source VARCHAR, rows BIGINT)")
-    for rows in count_by_source(to):
-        chunk = pa.table(list(zip(*rows, strict=True)), names=["source", "rows"])  # noqa: F841 - DuckDB finds it by its name
-        database.execute("INSERT INTO sources SELECT * FROM chunk")
-    unknown = database.execute("""
-        SELECT source, rows FROM sources WHERE source NOT IN (SELECT id FROM document_rows) ORDER BY source""")
-    while rows := unknown.fetchmany(100_000):
-        for source, count in rows:
-            skipped.note("links table: unknown source", repr(source))
-            skipped["links table: unknown source"] += count - 1

@@ -11,7 +11,7 @@ import csv
 import dataclasses
 import re
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from decimal import Decimal
 from pathlib import Path
@@ -22,13 +22,13 @@ from linkbert.records import Document, Link
 
 SQLITE, COUNTS = "links.sqlite", "links.json"  # in the folder of an unfinished store
 LONGEST_LINE = 1 << 24
-NO_COLUMNS = "links table: not two columns"
+UNKNOWN = "links table: unknown source"
 _INTEGER = re.compile(r"-?(?:0|[1-9]\d*)(?:\.0)?|\d(?:\.\d+)?e\+\d+|nan|NA", re.IGNORECASE)
 
 
 def load_links(path: Path, to: Path) -> tuple[Skipped, str]:
-    """Put a table of links into a store's folder, if it is not there yet; return what was skipped, and read how."""
-    skipped, form = Skipped(), _Form()
+    """Put a table of links into a store's folder, if it is not there yet; return what was skipped, and read."""
+    skipped = Skipped()
     if (to / COUNTS).exists():
         saved = read_json(to / COUNTS)
         skipped.update(saved["skipped"])
@@ -37,7 +37,7 @@ def load_links(path: Path, to: Path) -> tuple[Skipped, str]:
     integers = [True, True]  # whether all sources, all targets are
 
     def pairs() -> Iterator[tuple[str, str]]:
-        for pair in _read_pairs(path, form, skipped):
+        for pair in _read_pairs(path, skipped):
             for i in range(2):
                 integers[i] = integers[i] and _INTEGER.fullmatch(pair[i]) is not None
             yield pair
@@ -57,7 +57,7 @@ def load_links(path: Path, to: Path) -> tuple[Skipped, str]:
             raise ValueError(f"{path} could not be put into {to}: {error}") from None
         if rows < 1:
             raise ValueError(f"{path} holds no links: each line must be a source, a tab or a comma, and a target")
-    read = f"{path}: {rows:,} link{'s' * (rows != 1)}" + ", fields in quotes" * form.quoted
+    read = f"{path}: {rows:,} link{'s' * (rows != 1)}"
     write_json(to / COUNTS, {"skipped": skipped, "examples": skipped.examples, "read": read})
     return skipped, read
 
@@ -73,52 +73,39 @@ def add_links(records: Iterator[Record], to: Path) -> Iterator[Record]:
             yield record
 
 
-def count_by_source(to: Path) -> Iterator[list[tuple[str, int]]]:
-    """Yield the sources of the table and their numbers of links, some at a time."""
-    with closing(sqlite3.connect(to / SQLITE)) as links:
-        cursor = links.execute("SELECT source, count(*) FROM links GROUP BY source")
-        while rows := cursor.fetchmany(100_000):
-            yield rows
+def count_unknown(to: Path, ids: Iterable[tuple[str]], skipped: Skipped) -> None:
+    """Count the rows of the table whose source is not the id of a document."""
+    with closing(sqlite3.connect(to / SQLITE)) as database:
+        database.execute("CREATE TABLE IF NOT EXISTS documents (id TEXT PRIMARY KEY) WITHOUT ROWID")
+        database.executemany("INSERT OR IGNORE INTO documents VALUES (?)", ids)
+        of_source = "SELECT source, count(*) FROM links WHERE source NOT IN documents GROUP BY source ORDER BY source"
+        for source, count in database.execute(of_source):
+            skipped.note(UNKNOWN, repr(source))
+            skipped[UNKNOWN] += count - 1
 
 
-@dataclasses.dataclass
-class _Form:
-    """How a table is written: what its first line shows, and the next one where that is a header."""
-
-    delimiter: str = ""
-    quoted: bool = False  # all text is in quotes, or may be (CSV)
-    columns: tuple[int, int] = (0, 1)  # of source and target
-    width: int = 0  # columns of the header
-
-    def look_at(self, text: str) -> None:
-        self.delimiter = next((each for each in ("\t", '" "', ",") if each in text), "\t").strip('"')
-        fields = text.split(self.delimiter)
-        in_quotes = any(map(_is_quoted, fields)) and all(
-            _is_quoted(each) or _INTEGER.fullmatch(each) for each in fields
-        )
-        self.quoted = self.delimiter == "," or in_quotes
-
-
-def _read_pairs(path: Path, form: _Form, skipped: Skipped) -> Iterator[tuple[str, str]]:
+def _read_pairs(path: Path, skipped: Skipped) -> Iterator[tuple[str, str]]:
     """Yield source and target of each line that has both."""
+    delimiter, quoted = "", False  # as the first line shows, and the next one where that is a header
+    columns, width = (0, 1), 0  # of source and target; of the header
     for number, text in _read_lines(path, skipped):
-        if not form.delimiter:
-            form.look_at(text)
-        fields = _split(text, form.delimiter, quoted=form.quoted)
+        if not delimiter:
+            delimiter = next((each for each in ("\t", '" "', ",") if each in text), "\t").strip('"')
+            in_quotes = [_is_quoted(field) for field in text.split(delimiter)]
+            plain = (field for field in text.split(delimiter) if not _is_quoted(field))
+            quoted = delimiter == "," or (any(in_quotes) and all(map(_INTEGER.fullmatch, plain)))
+        fields = _split(text, delimiter, quoted=quoted)
         names = [field.strip().lower() for field in fields]
-        if not form.width and {"source", "target"} <= {*names}:
-            form.columns, form.width, form.delimiter = (names.index("source"), names.index("target")), len(names), ""
+        if not width and {"source", "target"} <= {*names}:
+            columns, width, delimiter = (names.index("source"), names.index("target")), len(names), ""
             continue
-        shift = len(fields) == form.width + 1  # R writes the numbers of rows, without a name, first
-        form.width = form.width or -1
-        try:
-            source, target = (fields[column + shift] for column in form.columns)
-        except IndexError:
-            source = target = ""
-        if source and target:
-            yield source, target
+        shift = len(fields) == width + 1  # R writes the numbers of rows, without a name, first
+        width = width or -1
+        pair = [fields[column + shift] for column in columns if column + shift < len(fields)]
+        if len(pair) == 2 and all(pair):
+            yield pair[0], pair[1]
         else:
-            skipped.note(NO_COLUMNS, f"{path.name} line {number}")
+            skipped.note("links table: not two columns", f"{path.name} line {number}")
 
 
 def _is_quoted(field: str) -> bool:
@@ -131,9 +118,7 @@ def _split(text: str, delimiter: str, *, quoted: bool) -> list[str]:
     >>> _split('"Heroes"\t"the ""King"" Elvis"', "\t", quoted=False)
     ['"Heroes"', 'the "King" Elvis']
     """
-    if '"' not in text:
-        return text.split(delimiter)
-    if quoted:
+    if quoted and '"' in text:
         escape = "\\" if '\\"' in text and '""' not in text else None  # as R does
         try:
             return next(csv.reader([text], delimiter=delimiter, escapechar=escape))
@@ -145,26 +130,26 @@ def _split(text: str, delimiter: str, *, quoted: bool) -> list[str]:
 
 def _read_lines(path: Path, skipped: Skipped) -> Iterator[tuple[int, str]]:
     """Yield the number and the text of each line that is not empty."""
-    for number, line in enumerate(_cut_lines(path, skipped), 1):
+
+    def blocks() -> Iterator[bytes]:
         try:
-            text = line.decode()
-        except UnicodeDecodeError:
-            skipped.note("links table: invalid UTF-8 (replaced)", f"{path.name} line {number}")
-            text = line.decode(errors="replace")
-        text = text.removeprefix("\ufeff" if number == 1 else "").rstrip("\r")
-        if text.strip():
-            yield number, text
+            yield from (block for block, _ in decompressed_blocks(path))
+        except CutFileError as error:
+            skipped.note(TABLE_CUT, str(error))
+        yield b"\n"
 
-
-def _cut_lines(path: Path, skipped: Skipped) -> Iterator[bytes]:
-    pending = b""
-    try:
-        for block, _ in decompressed_blocks(path):
-            *lines, pending = (pending + block).split(b"\n")
-            yield from lines
-            if len(pending) > LONGEST_LINE:
-                raise ValueError(f"{path} is not a table of links: it has a line of more than 16 MB")
-    except CutFileError as error:
-        skipped.note(TABLE_CUT, str(error))
-    if pending:
-        yield pending
+    pending, number = b"", 0
+    for block in blocks():
+        *lines, pending = (pending + block).split(b"\n")
+        for line in lines:
+            number += 1
+            try:
+                text = line.decode()
+            except UnicodeDecodeError:
+                skipped.note("links table: invalid UTF-8 (replaced)", f"{path.name} line {number}")
+                text = line.decode(errors="replace")
+            text = text.removeprefix("\ufeff" if number == 1 else "").rstrip("\r")
+            if text.strip():
+                yield number, text
+        if len(pending) > LONGEST_LINE:
+            raise ValueError(f"{path} is not a table of links: it has a line of more than 16 MB")

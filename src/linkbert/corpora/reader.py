@@ -25,6 +25,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
+from pydantic import TypeAdapter, ValidationError
+
 from linkbert import registry
 from linkbert.config import nearest
 from linkbert.files import Member, source_path, source_size
@@ -51,9 +53,8 @@ class Shard:
     """A part of a source that one worker reads; it pickles.
 
     `start` and `stop` are bytes of the file on disk (stop -1: its end): a build's progress counts them. `data` holds
-    the part itself where only the planner can cut it out (a compressed stream). `faults` are what the planner found
-    amiss, each a cause and a place, counted with the shard: CUT says that the source breaks off after it. One without
-    a path has only faults.
+    the part itself where only the planner can cut it out (a compressed stream). `faults` are what the planner found,
+    each a cause and a place: CUT says that the source breaks off after the shard. One without a path has only faults.
     """
 
     path: str
@@ -112,12 +113,6 @@ class Skipped(Counter[str]):
             self.examples.append(f"{where}: {cause}")
         self[cause] += 1
 
-    def add(self, shard: Shard) -> None:
-        """Count what the planner of a shard found amiss."""
-        for cause, where in shard.faults:
-            self.note(cause, where)
-        self.update(shard.others)
-
 
 @dataclass(frozen=True, slots=True)
 class NoOptions:
@@ -141,10 +136,9 @@ class Reader:
     `read_file(name, data, options, skipped)` reads the bytes of one file, named by its path in the source. With `plan`,
     `plan(path, options)` yields Shards and `read(shard, options, skipped)` reads one; else `read(path, options)` reads
     a whole source. All of them yield Records. `options` is a frozen dataclass of `option` fields, whose __post_init__
-    may refuse values with a ValueError.
-
-    `suffixes` are the ends of the names of its files, `marks` what stands near the head of one, `inside` other suffixes
-    that its files may have. Of several documents of one id the first counts, or (`latest`) the last.
+    may refuse values with a ValueError. `suffixes` are the ends of the names of its files, `marks` what stands near the
+    head of one, `inside` other suffixes that they may have. Of several documents of one id the first counts, or
+    (`latest`) the last.
     """
 
     read: Callable[..., Iterator[Record]] | None = None
@@ -183,11 +177,11 @@ class ReaderOption(NamedTuple):
 
 def list_options(readers: Iterable[str] | None = None) -> list[ReaderOption]:
     """List the options of some readers, or of all that are registered, in the order of their names."""
-    rows = []
-    for reader in sorted(registry.references("readers")) if readers is None else readers:
-        for field in dataclasses.fields(load_reader(reader).options):
-            rows.append(ReaderOption(reader, field.name, type(field.default), field.default, field.metadata["help"]))
-    return rows
+    return [
+        ReaderOption(reader, field.name, type(field.default), field.default, field.metadata["help"])
+        for reader in (sorted(registry.references("readers")) if readers is None else readers)
+        for field in dataclasses.fields(load_reader(reader).options)
+    ]
 
 
 def make_options(readers: Iterable[str], values: Mapping[str, Any]) -> dict[str, Any]:
@@ -195,33 +189,22 @@ def make_options(readers: Iterable[str], values: Mapping[str, Any]) -> dict[str,
 
     An option that none of these readers takes is a ValueError that names the readers that take it.
     """
-    made = {}
-    rows = list_options(readers := list(dict.fromkeys(readers)))
-    for name in values:
-        if not any(row.name == name for row in rows):
+    taken: dict[str, dict[str, Any]] = {reader: {} for reader in readers}
+    for name, value in values.items():
+        flag = f"--{name.replace('_', '-')}"
+        rows = [row for row in list_options(taken) if row.name == name]
+        if not rows:
             everyone = list_options()
-            takers = [row.reader for row in everyone if row.name == name]
+            takers = " and ".join(row.reader for row in everyone if row.name == name)
             if not takers:
-                raise ValueError(f"unknown option {_flag(name)}; {nearest(name, [row.name for row in everyone])}")
+                raise ValueError(f"unknown option {flag}; {nearest(name, [row.name for row in everyone])}")
             raise ValueError(
-                f"{_flag(name)} is an option of {' and '.join(takers)}, not of {', '.join(readers) or 'this source'}: "
+                f"{flag} is an option of {takers}, not of {', '.join(taken) or 'this source'}: "
                 "leave it out, or name another --format"
             )
-    for reader in readers:
-        own = {row.name: _convert(values[row.name], row) for row in rows if row.reader == reader and row.name in values}
-        made[reader] = load_reader(reader).options(**own)
-    return made
-
-
-def _flag(name: str) -> str:
-    return f"--{name.replace('_', '-')}"
-
-
-def _convert(value: Any, row: ReaderOption) -> Any:
-    """Read an option's value where it is text: ("3", int) -> 3."""
-    if isinstance(value, row.type):
-        return value
-    try:
-        return {"true": True, "false": False}[str(value).lower()] if row.type is bool else row.type(value)
-    except (ValueError, TypeError, KeyError):
-        raise ValueError(f"{_flag(row.name)} must be of type {row.type.__name__}, got {value!r}") from None
+        for row in rows:
+            try:
+                taken[row.reader][name] = TypeAdapter(row.type).validate_python(value)
+            except ValidationError:
+                raise ValueError(f"{flag} must be of type {row.type.__name__}, got {value!r}") from None
+    return {reader: load_reader(reader).options(**own) for reader, own in taken.items()}

@@ -1,11 +1,9 @@
-"""What links write to what documents are called, so that a link and the page or note that it means agree.
+"""What links of pages and notes say comes in, what the documents they mean are called goes out.
 
-A page of a site has a Place, from which its addresses start; out comes a path in the tree ("guide/a b.html") or, for
-what stands elsewhere, a whole address. A note has its folder and no suffix ("trees/Oak"), and a wiki link may name one
-by the end of its path alone, in capitals or not: so "[[oak]]", in small letters, is a target as it is.
-
-Nothing is fetched, and nothing is looked up in the tree: a page or note says by names() or note_names() what else it is
-called, and the graph resolves those as redirects.
+A page's links start from its Place; out comes a path in the tree ("guide/a b.html") or, for what stands elsewhere, a
+whole address. A note has its folder and no suffix ("trees/Oak"); a wiki link may name the end of its path alone, in
+capitals or not, so "[[oak]]" is a target as it is. Nothing is fetched or looked up: a page or note says by names() or
+note_names() what else it is called, and the graph resolves those as redirects.
 """
 
 from __future__ import annotations
@@ -21,9 +19,7 @@ from urllib.parse import unquote
 SUFFIXES = (".html", ".htm", ".xhtml", ".shtml")
 _INDEX = re.compile(r"(?:^|(?<=/))(?:index|default)\.(?:x|s)?html?$", re.IGNORECASE)
 _SCHEME = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*):")
-_HOST = re.compile(
-    r"(?:[a-z0-9_-]+\.)+(?!html?$)[a-z]{2,}(?::\d+)?", re.IGNORECASE
-)  # a folder such as "www.example.org"
+_HOST = re.compile(r"(?:[a-z0-9_-]+\.)+(?!html?$)[a-z]{2,}(?::\d+)?", re.IGNORECASE)  # such as "www.example.org"
 _NO_HOST = re.compile(r"[\s<>\[\]^|%\x00-\x1f]")
 _CUT = re.compile(r"[\t\n\r]")
 
@@ -56,8 +52,8 @@ def names(page: str) -> list[str]:
 def find_place(page: str, canonical: str = "", base: str = "") -> Place:
     """Return where the links of a page start from, given its path in the tree, its canonical address and its <base>.
 
-    A tree whose top folder is the name of a host mirrors it. Else a canonical address that ends with the page's own
-    path, or with that path in the tree's top folder, tells the address of the tree.
+    A top folder with the name of a host mirrors it. Else a canonical address that ends with the page's own path, or
+    with that path in the top folder, shows the address of the tree.
 
     >>> find_place("html/library/os.html", "https://docs.python.org/3/library/os.html")
     Place(host='docs.python.org', folder='3/library/', root='docs.python.org/3/', top='html/')
@@ -83,9 +79,9 @@ def find_place(page: str, canonical: str = "", base: str = "") -> Place:
 def resolve(href: str, place: Place) -> tuple[str, str] | None:
     """Return what a link means, a path in the tree or an https address, and its fragment.
 
-    None for what is no address of a page ("mailto:x", "http://[") and for a place in the page itself ("#notes").
-    `..` beyond the top of the tree stays in front: such a link leads out. Of an address elsewhere "http", "www.", the
-    usual port, the name of an index page and the last slash are taken off, as these seldom tell pages apart.
+    None for what names no page ("mailto:x", "http://[") and for a place in the page itself ("#notes"). `..` beyond the
+    top of the tree stays in front: such a link leads out. Of an address elsewhere "http", "www.", the usual port, the
+    name of an index page and the last slash are taken off, as these seldom tell pages apart.
 
     >>> resolve("../a%20b.html?print=1#top", Place(folder="guide/deep/"))
     ('guide/a b.html', 'top')
@@ -156,17 +152,9 @@ def _folder(path: str) -> str:
 def _without_dots(path: str) -> str:
     if "." not in path and "//" not in path:
         return path
-    parts: list[str] = []
-    for part in path.split("/"):
-        if part == "..":
-            if parts and parts[-1] != "..":
-                parts.pop()
-            else:
-                parts.append("..")
-        elif part not in ("", "."):
-            parts.append(part)
-    last = path[path.rfind("/") + 1 :]
-    return "/".join(parts) + ("/" if parts and last in ("", ".", "..") else "")
+    plain = normpath(path.lstrip("/"))
+    is_folder = path[path.rfind("/") + 1 :] in ("", ".", "..")
+    return "" if plain == "." else plain + "/" * is_folder
 
 
 # ---- notes

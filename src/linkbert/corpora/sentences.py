@@ -1,10 +1,8 @@
-"""A text comes in, the places where its sentences start go out.
+"""A text comes in, the places where its sentences start go out; by rules, about 35 MB/s of Wikipedia on one core.
 
-Rules, no model: a line break ends a sentence (so headings and list items stand alone), and so does a terminator that
-is not part of an abbreviation, an initial or a number. Segments are cut at sentence starts, so a boundary too few only
-makes a segment a little longer; where English is ambiguous ("in the U.S. The ...") the text is left whole. One pass:
-every match of the pattern consumes what it looked at, so the time is linear in the text whatever stands in it (about
-35 MB/s of Wikipedia on one core).
+A line break ends a sentence, and so does a terminator that is not part of an abbreviation, an initial or a number. A
+boundary too few only makes a segment a little longer, so where English is ambiguous ("in the U.S. The ...") the text is
+left whole. Every match of the pattern consumes what it looked at: the time is linear in the text.
 """
 
 from __future__ import annotations

@@ -1,47 +1,168 @@
-"""A source comes in: which reader it is for, its shards, and the Records of each shard go out."""
+"""A source comes in (a file, a folder, a tar or a zip); its reader, its shards and the Records of a shard go out.
+
+Archives are decompressed and cut by the planner, and nothing of them is written to disk; files of a folder are opened
+by whoever reads their shard. Names that lead out of the tree, symbolic links and devices are refused and counted, files
+that a reader does not read are counted by their suffix, hidden files and folders (".git") are left out.
+"""
 
 from __future__ import annotations
 
+import codecs
 import logging
+import os
+import tarfile
+import zipfile
+import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import islice
-from pathlib import Path
-from typing import Any, cast
+from pathlib import Path, PurePosixPath
+from typing import IO, Any, NamedTuple, cast
 
 from linkbert import registry
-from linkbert.corpora.reader import CUT, Reader, Record, Shard, Skipped, load_reader
-from linkbert.corpora.tree import File, is_tree, list_files, plain_name, plan_dumps, plan_files, read_files, suffix_of
-from linkbert.files import CutFileError, Member, decompressed_blocks, source_path, source_size
+from linkbert.corpora.reader import CUT, OTHER, Reader, Record, Shard, Skipped, load_reader
+from linkbert.files import (
+    COMPRESSIONS,
+    CutFileError,
+    Member,
+    decompressed_blocks,
+    has_address,
+    open_source,
+    source_path,
+    source_size,
+)
 
 log = logging.getLogger(__name__)
 LOOKED_AT, SNIFFED = 1_000, 3  # files of a tree that decide what it holds; of one suffix, whose heads are looked at
+SHARD_BYTES = 4 << 20
+LARGEST = 256 << 20  # bytes of one file that is held in memory
+OUTSIDE = "name or link that leads out of the tree (refused)"
+LINK = "link to another file (left out)"
+TOO_LARGE = "file too large (left out)"
+_DAMAGE = (zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError, EOFError)  # of a file in a zip
+
+
+class File(NamedTuple):
+    """A file of a tree, or a fault: then `cause` is set."""
+
+    name: str
+    data: bytes | None = None  # None: to be read from the folder
+    size: int = 0
+    position: int = 0  # bytes of the source, up to the end of this file
+    cause: str = ""
+
+    def source(self, tree: Path) -> Path:
+        """Make what it is opened by."""
+        return tree / self.name if self.data is None else cast(Path, Member(f"{tree}/{self.name}", self.data))
+
+
+def is_tree(path: Path) -> bool:
+    """Return whether a source is a folder or an archive: "site.tar.xz" and "pages.zip" are."""
+    return (not has_address(path) and path.is_dir()) or ".tar" in path.suffixes or path.suffix in (".tgz", ".zip")
+
+
+def plain_name(name: str) -> str:
+    """Take off the suffix of a compression: "a/b.xml.gz" -> "a/b.xml"."""
+    return name[: -len(suffix)] if (suffix := PurePosixPath(name).suffix).lower() in COMPRESSIONS else name
+
+
+def suffix_of(name: str) -> str:
+    """Return the suffix of a file's name, with that of a compression: "a.TID" -> ".tid", "Makefile" -> "no suffix"."""
+    return (PurePosixPath(plain_name(name)).suffix + name[len(plain_name(name)) :]).lower() or "no suffix"
 
 
 def plan_source(reader: str, path: Path, options: Any) -> Iterator[Shard]:
     """Cut a source into shards; ValueError where it is not what its reader reads."""
     row = load_reader(reader)
-    if row.read_file:
-        return plan_files(path, row.suffixes + row.inside)
-    if row.plan is None:
+    if row.read and not row.plan:
         return iter([Shard(str(path), 0, 0 if path.is_dir() else source_size(path))])
-    plan = row.plan
-    if is_tree(path):
-        return plan_dumps(path, row.suffixes + row.inside, lambda file: plan(file, options))
-    return plan(path, options)
+    return row.plan(path, options) if row.plan and not is_tree(path) else _plan_tree(path, row, options)
+
+
+def _plan_tree(path: Path, row: Reader, options: Any) -> Iterator[Shard]:
+    """Cut every file of a tree by the reader's plan, a bad one is a fault; or put small files together, or one."""
+    suffixes = row.suffixes + row.inside
+    faults: list[tuple[str, str]] = []
+    others: Counter[str] = Counter()
+    files: list[tuple[str, bytes | None]] = []
+    start = stop = size = count = 0
+
+    def wanted(name: str) -> bool:
+        return plain_name(name).lower().endswith(suffixes)
+
+    def add_faults(shard: Shard) -> Shard:
+        shard = replace(shard, faults=(*faults, *shard.faults), others=dict(others))
+        faults.clear()
+        others.clear()
+        return shard
+
+    for file in list_files(path, wanted) if is_tree(path) else [File(path.name, size=1, position=source_size(path))]:
+        if file.cause != CUT and is_tree(path) and not file.name.endswith("/") and not wanted(file.name):
+            others[OTHER + suffix_of(file.name)] += 1
+        elif file.cause:
+            faults.append((file.cause, file.name))
+        elif row.plan:
+            try:
+                for shard in row.plan(file.source(path), options):
+                    yield add_faults(shard)
+                    count += 1
+            except ValueError as error:
+                faults.append((getattr(error, "cause", CUT), str(error)))
+        else:
+            files.append((file.name, file.data))
+            stop, size, count = max(file.position, stop), size + file.size, count + 1
+            if size >= SHARD_BYTES:
+                yield add_faults(Shard(str(path), start, stop, extra=tuple(files)))
+                files, size, start = [], 0, stop
+    if not count and faults:
+        cause, where = next((fault for fault in faults if fault[0] == CUT), faults[0])
+        raise ValueError(where if cause not in (OUTSIDE, LINK, TOO_LARGE) else f"{where}: {cause}")
+    if not count:
+        there = ", ".join(f"{kind.removeprefix(OTHER)} {number}" for kind, number in others.most_common(10))
+        there = f" (it holds {there})" * bool(there)
+        raise ValueError(f"{path} holds nothing to read: no file in it ends in {', '.join(suffixes)}{there}")
+    if files or faults or others:
+        yield add_faults(Shard("" if row.plan else str(path), start, stop, extra=tuple(files)))
 
 
 def read_shard(reader: str, shard: Shard, options: Any, skipped: Skipped) -> Iterator[Record]:
     """Read the Records of a shard; what is skipped or mended, and the shard's faults, are counted in `skipped`."""
-    skipped.add(shard)
-    row = load_reader(reader) if shard.path and reader else Reader(read=lambda *_: iter(()))
+    for cause, where in shard.faults:
+        skipped.note(cause, where)
+    skipped.update(shard.others)
+    if not shard.path:
+        return
+    row = load_reader(reader)
     if row.read_file:
-        for name, data in read_files(shard, skipped):
+        for name, data in _read_files(shard, skipped):
             yield from row.read_file(name, data, options, skipped)
-    elif row.read and row.plan:
-        yield from row.read(shard, options, skipped)
     elif row.read:
-        yield from row.read(source_path(shard.path), options)
+        yield from row.read(shard, options, skipped) if row.plan else row.read(source_path(shard.path), options)
+
+
+def _read_files(shard: Shard, skipped: Skipped) -> Iterator[tuple[str, bytes]]:
+    """Yield the name (its path in the tree, valid Unicode) and the decompressed bytes of each file of a shard."""
+    path = source_path(shard.path)
+    for name, data in shard.extra:
+        shown = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+        whole = bytearray()
+        try:
+            for block, _ in decompressed_blocks(File(name, data).source(path) if is_tree(path) else path):
+                whole += block
+                if len(whole) > LARGEST:
+                    break
+        except CutFileError as error:
+            skipped.note(CUT, str(error))
+        except OSError as error:
+            if isinstance(error, ConnectionError):
+                raise
+            skipped.note(CUT, f"{path}: {shown} ({error})")
+        else:
+            if len(whole) > LARGEST:
+                skipped.note(TOO_LARGE, shown)
+            else:
+                yield plain_name(shown), bytes(whole)
 
 
 def read_source(reader: str, path: Path, options: Any = None, skipped: Skipped | None = None) -> Iterator[Record]:
@@ -50,6 +171,108 @@ def read_source(reader: str, path: Path, options: Any = None, skipped: Skipped |
     skipped = Skipped() if skipped is None else skipped
     for shard in plan_source(reader, path, options):
         yield from read_shard(reader, shard, options, skipped)
+
+
+def decode_text(data: bytes, name: str, skipped: Skipped) -> str:
+    """Decode a file that should be UTF-8, or begins with the mark of UTF-16; one that is neither is counted."""
+    try:
+        return data.decode("utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig")
+    except UnicodeDecodeError:
+        skipped.note("not UTF-8 (read as Latin-1)", name)
+        return data.decode("latin-1")
+
+
+def list_files(path: Path, wanted: Callable[[str], bool]) -> Iterator[File]:
+    """Yield all files of a tree; those of an archive that are `wanted` with their data."""
+    if not has_address(path) and path.is_dir():
+        return walk_folder(path)
+    return _list_zip(path, wanted) if path.suffix == ".zip" else _list_tar(path, wanted)
+
+
+def walk_folder(folder: Path) -> Iterator[File]:
+    """Yield the files of a folder, and what is refused: first what lies less deep, by name."""
+    position, root, places = 0, folder.resolve(), [folder]
+    for place in places:  # they become more: the tree is read from the top down
+        _, folders, names = next(os.walk(place), ("", [], []))
+        folders = sorted(name for name in folders if name[0] != ".")
+        places += [inner for name in folders if not (inner := place / name).is_symlink()]
+        for file in (place / name for name in [*folders, *sorted(names)] if name[0] != "."):
+            inside = file.relative_to(folder).as_posix()
+            if file.is_symlink():
+                cause = LINK if file.resolve().is_relative_to(root) else OUTSIDE
+                yield File(inside + "/" * file.is_dir(), cause=cause)
+            elif file.is_file():
+                size = file.stat().st_size
+                position += size
+                yield File(inside, None, size, position)
+
+
+def _list_zip(path: Path, wanted: Callable[[str], bool]) -> Iterator[File]:
+    try:
+        with open_source(path) as file, zipfile.ZipFile(file) as archive:
+            for member in sorted(archive.infolist(), key=lambda each: each.filename.count("/")):  # as a folder is read
+                name, data = member.filename, None
+                if member.is_dir() or _is_hidden(name):
+                    continue
+                cause = _find_fault(name, "" if member.external_attr >> 28 == 0o12 else None, member.file_size)
+                if wanted(name) and not cause:
+                    try:
+                        data = archive.read(member)
+                    except _DAMAGE as error:
+                        name, cause = f"{path}: {name} ({error})", CUT
+                yield File(name, data, member.file_size, member.header_offset + member.compress_size, cause)
+    except zipfile.BadZipFile as error:
+        raise ValueError(f"{path} is not a whole zip file ({error}): fetch it again") from None
+
+
+class _Stream:
+    """The decompressed bytes of a file; `position` says how far the file on disk is read for them."""
+
+    def __init__(self, path: Path) -> None:
+        self.blocks, self.pending, self.position = decompressed_blocks(path), bytearray(), 0
+
+    def read(self, size: int) -> bytes:
+        while len(self.pending) < size:
+            block, position = next(self.blocks, (b"", 0))
+            if not block:
+                break
+            self.pending += block
+            self.position = position
+        data = bytes(self.pending[:size])
+        del self.pending[:size]
+        return data
+
+
+def _list_tar(path: Path, wanted: Callable[[str], bool]) -> Iterator[File]:
+    stream = _Stream(path)
+    try:
+        with tarfile.open(fileobj=cast(IO[bytes], stream), mode="r|") as archive:
+            for member in archive:
+                cast(Any, archive).members = []  # else it keeps them all
+                name, link, data = str(PurePosixPath(member.name)).lstrip("/"), None, None
+                if member.issym() or member.islnk():
+                    place = os.path.dirname(name) if member.issym() else ""
+                    link = os.path.normpath(os.path.join(place, member.linkname))
+                if _is_hidden(name) or not (member.isfile() or link):
+                    continue
+                cause = _find_fault(name, link, member.size)
+                if wanted(name) and not cause:
+                    data = cast(IO[bytes], archive.extractfile(member)).read()
+                yield File(name, data, member.size, stream.position, cause)
+    except (CutFileError, tarfile.TarError) as error:
+        what = str(error) if isinstance(error, CutFileError) else f"{path} is not a whole tar file ({error})"
+        yield File(what, position=stream.position, cause=CUT)
+
+
+def _find_fault(name: str, link: str | None, size: int) -> str:
+    """Return why a member of an archive is left out, "" if it is not; `link` is where one leads that is a link."""
+    if any(each.startswith("/") or ".." in each.replace("\\", "/").split("/") for each in (name, link or "")):
+        return OUTSIDE
+    return LINK if link is not None else TOO_LARGE * (size > LARGEST)
+
+
+def _is_hidden(name: str) -> bool:
+    return any(part[0] == "." and part != ".." for part in PurePosixPath(name).parts)
 
 
 def find_reader(path: Path) -> str:
@@ -77,32 +300,29 @@ def find_reader(path: Path) -> str:
 
 
 def _find_in_tree(path: Path, readers: dict[str, Reader]) -> str:
-    files: dict[str, list[File]] = {}  # the first ones, by suffix
     unsure = tuple(suffix for row in readers.values() for suffix in row.inside)
-    for file in islice(list_files(path, lambda name: plain_name(name).lower().endswith(unsure), load=True), LOOKED_AT):
-        if file.cause == CUT and not files:
-            raise ValueError(file.name)
+    first = list(islice(list_files(path, lambda name: plain_name(name).lower().endswith(unsure)), LOOKED_AT))
+    groups: dict[str, list[File]] = {}  # by suffix
+    for file in first:
         if not file.cause:
-            files.setdefault(suffix_of(file.name), []).append(file)
+            groups.setdefault(suffix_of(file.name), []).append(file)
     count: Counter[str] = Counter()
     size: Counter[str] = Counter()
-    for group in files.values():
+    for group in groups.values():
         if reader := _by_suffix(group[0].name, readers) or _sniff(path, group[:SNIFFED], readers):
             count[reader] += len(group)
             size[reader] += sum(file.size for file in group) if readers[reader].plan else 0
     if not count:
         known = ", ".join(dict.fromkeys(suffix for row in readers.values() for suffix in row.suffixes + row.inside))
-        there = ", ".join(f"{suffix} {len(group)}" for suffix, group in list(files.items())[:10]) or "no file"
-        raise ValueError(f"{path} holds nothing that is known here ({known}): it holds {there}")
-    most = sum(file.size for group in files.values() for file in group) / 2
+        there = ", ".join(f"{suffix} {len(group)}" for suffix, group in list(groups.items())[:10]) or "no file"
+        cut = next((file.name for file in first if file.cause == CUT), "")
+        raise ValueError(cut or f"{path} holds nothing that is known here ({known}): it holds {there}")
+    most = sum(file.size for group in groups.values() for file in group) / 2
     found = next((reader for reader, bytes_ in size.most_common(1) if bytes_ > most), count.most_common(1)[0][0])
-    if others := [f"{number} for {other}" for other, number in count.most_common() if other != found]:
-        log.warning(
-            "%s is read as %s; of its first files are also %s: name it again with --format for those",
-            path,
-            found,
-            ", ".join(others),
-        )
+    others = [f"{number} for {other}" for other, number in count.most_common() if other != found]
+    if others:
+        also = ", ".join(others)
+        log.warning("%s is read as %s; of its first files are also %s: name it again with --format", path, found, also)
     return found
 
 
@@ -112,8 +332,7 @@ def _sniff(path: Path, group: list[File], readers: dict[str, Reader]) -> str:
     readers = {name: row for name, row in readers.items() if row.inside and plain.endswith(row.inside)}
     for file in group if readers else ():
         try:
-            source = path / file.name if file.data is None else cast(Path, Member(file.name, file.data))
-            if found := _by_mark(_head(source), readers):
+            if found := _by_mark(_head(file.source(path)), readers):
                 return found
         except (CutFileError, OSError):
             continue

@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Self
 
@@ -36,17 +37,17 @@ FORMAT = 1
 GROUP_DOCUMENTS = 1_000  # a row group ends after so many documents,
 GROUP_CHARACTERS = 1 << 20  # or so many characters of text
 
-_SECTION = pa.struct([("name", pa.string()), ("start", pa.int32())])
 _LINK = pa.struct([("start", pa.int32()), ("end", pa.int32()), ("target", pa.string()), ("fragment", pa.string())])
+_SECTION = pa.struct([("name", pa.string()), ("start", pa.int32())])
 DOCUMENTS = pa.schema(
-    [
-        ("id", pa.string()),
-        ("title", pa.string()),
-        ("text", pa.large_string()),
-        ("disambiguation", pa.bool_()),
-        ("links", pa.list_(_LINK)),
-        ("sections", pa.list_(_SECTION)),
-    ]
+    {
+        "id": pa.string(),
+        "title": pa.string(),
+        "text": pa.large_string(),
+        "disambiguation": pa.bool_(),
+        "links": pa.list_(_LINK),
+        "sections": pa.list_(_SECTION),
+    }
 )
 REDIRECTS = pa.schema([("source", pa.string()), ("target", pa.string()), ("fragment", pa.string())])
 DROPPED = pa.schema([("shard", pa.int32()), ("row", pa.int32()), ("cause", pa.string())])
@@ -85,57 +86,34 @@ def write_shard(store: Path, shard: int, records: Iterable[Record], skipped: Ski
         for record in records:
             if isinstance(record, Redirect):
                 redirects.append(record)
-                continue
-            if isinstance(record, Deletion):
+            elif isinstance(record, Deletion):
                 deleted.append(record.id)
-                continue
-            group.append(record)
-            characters += len(record.text)
-            counts["documents"] += 1
-            counts["links"] += len(record.links)
-            if len(group) >= GROUP_DOCUMENTS or characters >= GROUP_CHARACTERS:
-                writer.write_table(_to_table(group))
-                group, characters = [], 0
+            else:
+                group.append(record)
+                characters += len(record.text)
+                counts["documents"] += 1
+                counts["links"] += len(record.links)
+                if len(group) >= GROUP_DOCUMENTS or characters >= GROUP_CHARACTERS:
+                    writer.write_table(_to_table(group, DOCUMENTS))
+                    group, characters = [], 0
         if group:
-            writer.write_table(_to_table(group))
+            writer.write_table(_to_table(group, DOCUMENTS))
     counts["redirects"] = len(redirects)
     with replacing(shard_path(store, "redirects", shard)) as part:
-        columns = [[getattr(redirect, name) for redirect in redirects] for name in REDIRECTS.names]
-        pq.write_table(pa.table(columns, schema=REDIRECTS), part, compression="zstd", use_dictionary=False)
-    write_json(
-        shard_path(store, "documents", shard, ".json"),
-        {
-            **counts,
-            "deleted": deleted,
-            "skipped": dict(sorted(skipped.items())),
-            "examples": skipped.examples,
-        },
-    )
+        pq.write_table(_to_table(redirects, REDIRECTS), part, compression="zstd", use_dictionary=False)
+    more = {"deleted": deleted, "skipped": dict(sorted(skipped.items())), "examples": skipped.examples}
+    write_json(shard_path(store, "documents", shard, ".json"), {**counts, **more})
 
 
-def _to_table(documents: list[Document]) -> pa.Table:
-    links = [link for document in documents for link in document.links]
-    fields = [[getattr(link, name) for link in links] for name in _LINK.names]
-    sections = [section for document in documents for section in document.sections]
-    columns = [
-        pa.array([getattr(document, name) for document in documents], DOCUMENTS.field(name).type)
-        for name in ("id", "title", "text", "disambiguation")
-    ]
-    columns.append(_to_lists([len(document.links) for document in documents], fields, _LINK))
-    fields = [[section[i] for section in sections] for i in range(len(_SECTION.names))]
-    columns.append(_to_lists([len(document.sections) for document in documents], fields, _SECTION))
-    return pa.table(columns, schema=DOCUMENTS)
+def _to_table(records: list[Any], schema: pa.Schema) -> pa.Table:
+    columns: dict[str, list[Any]] = {name: [getattr(record, name) for record in records] for name in schema.names}
+    if "links" in columns:
+        columns["links"] = [list(map(attrgetter(*_LINK.names), links)) for links in columns["links"]]
+    return pa.table(columns, schema=schema)
 
 
-def _to_lists(sizes: list[int], columns: Iterable[Sequence[Any]], kind: pa.StructType) -> pa.ListArray:
-    values = [pa.array(column, field.type) for column, field in zip(columns, kind, strict=True)]
-    offsets = np.cumsum([0, *sizes], dtype=np.int32)
-    return pa.ListArray.from_arrays(offsets, pa.StructArray.from_arrays(values, fields=list(kind)))
-
-
-def _from_table(table: pa.Table | pa.RecordBatch) -> Iterator[Document]:
-    table = pa.table(table) if isinstance(table, pa.RecordBatch) else table.combine_chunks()
-    for batch in table.to_batches():
+def _from_table(table: pa.Table) -> Iterator[Document]:
+    for batch in table.combine_chunks().to_batches():
         ids, titles, texts, flags = (batch.column(name).to_pylist() for name in DOCUMENTS.names[:4])
         links = _from_lists(batch.column("links"), _LINK, Link)
         sections = _from_lists(batch.column("sections"), _SECTION, lambda *pair: pair)
@@ -164,27 +142,24 @@ def querying(store: Path, memory: str = "4GB", folder: Path | None = None) -> It
         "temp_directory": str(folder),
         "preserve_insertion_order": False,
     }
-    connection = duckdb.connect(":memory:", config=settings)
     try:
-        connection.execute("SET enable_progress_bar = false")
-        for part in ("documents", "redirects"):
-            files = (glob.escape(str(store / part)) + "/*.parquet").replace("'", "''")
-            view = rf"""
-                CREATE VIEW {part[:-1]}_rows AS
-                SELECT CAST(regexp_extract(filename, '(\d+)\.parquet$', 1) AS INTEGER) AS shard,
-                       CAST(file_row_number AS INTEGER) AS row, * EXCLUDE (filename, file_row_number)
-                FROM read_parquet('{files}', filename = true, file_row_number = true)"""  # noqa: S608
-            connection.execute(view)
-        yield connection
-    except duckdb.OutOfMemoryException as error:
+        with duckdb.connect(":memory:", config=settings) as connection:
+            connection.execute("SET enable_progress_bar = false")
+            for part in ("documents", "redirects"):
+                files = (glob.escape(str(store / part)) + "/*.parquet").replace("'", "''")
+                view = rf"""
+                    CREATE VIEW {part[:-1]}_rows AS
+                    SELECT CAST(regexp_extract(filename, '(\d+)\.parquet$', 1) AS INTEGER) AS shard,
+                           CAST(file_row_number AS INTEGER) AS row, * EXCLUDE (filename, file_row_number)
+                    FROM read_parquet('{files}', filename = true, file_row_number = true)"""  # noqa: S608
+                connection.execute(view)
+            yield connection
+    except (duckdb.OutOfMemoryException, duckdb.IOException) as error:
+        reason = str(error).splitlines()[0]
         raise ValueError(
-            f"the join over {store} needs more than {memory} of memory or more disk than there is beside it "
-            f"({str(error).splitlines()[0]}): give it more"
+            f"the join over {store} failed ({reason}): give it more memory or disk than {memory}"
         ) from None
-    except duckdb.IOException as error:
-        raise ValueError(f"the join over {store} failed: {str(error).splitlines()[0]}") from None
     finally:
-        connection.close()
         remove(folder)
 
 
@@ -200,17 +175,14 @@ class Store:
         """Open the store in a folder; anything else is a ValueError that says what is wrong and what to do."""
         path = Path(path)
         if not (path / "store.json").is_file():
-            if not path.exists():
-                raise ValueError(f"{path} is not there; check the path, or make a store with `linkbert build`")
             if (path / "plan.json").is_file():
                 raise ValueError(f"{path} is an unfinished build: run the same `linkbert build` again to finish it")
-            raise ValueError(f"{path} is not a store (it has no store.json): make one with `linkbert build`")
+            what = "is not a store (it has no store.json)" if path.exists() else "is not there"
+            raise ValueError(f"{path} {what}: check the path, or make a store with `linkbert build`")
         manifest = read_json(path / "store.json")
         version = manifest.get("format") if isinstance(manifest, dict) else None
         if version != FORMAT:
-            raise ValueError(
-                f"{path} is a store of format {version}, this linkbert reads format {FORMAT}: build it again"
-            )
+            raise ValueError(f"{path} is a store of format {version}, this linkbert reads {FORMAT}: build it again")
         return cls(path, manifest)
 
     def __len__(self) -> int:
@@ -225,33 +197,35 @@ class Store:
     def dropped(self) -> dict[int, np.ndarray]:
         """The rows of each shard that do not count, ascending, int64 (shards without any are absent)."""
         with open_parquet(self.path / "dropped.parquet") as file:
-            table = file.read(columns=["shard", "row"])
+            table = file.read().sort_by([("shard", "ascending"), ("row", "ascending")])
         shards, rows = (table.column(name).to_numpy().astype(np.int64) for name in ("shard", "row"))
-        order = np.lexsort((rows, shards))
-        shards, rows = shards[order], rows[order]
         first = np.flatnonzero(np.diff(shards, prepend=-1))
         return dict(zip(shards[first].tolist(), np.split(rows, first[1:]), strict=False))  # split gives one of none
 
     @cached_property
     def starts(self) -> np.ndarray:
         """The number of the first document of each shard, and of all documents: int64 (shards + 1)."""
-        sizes = []
+        starts = np.zeros(self.shards + 1, np.int64)
         for shard in range(self.shards):  # not the footers of Parquet, which take eight times as long
             counted = read_json(shard_path(self.path, "documents", shard, ".json"))["documents"]
-            sizes.append(counted - len(self.dropped.get(shard, ())))
-        return np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)]).astype(np.int64)
+            starts[shard + 1] = counted - len(self.dropped.get(shard, ()))
+        return starts.cumsum()
+
+    def tables(self, columns: Sequence[str] | None = None, shard: int | None = None) -> Iterator[pa.Table]:
+        """Yield the documents, those of all shards or of one, as Arrow tables of DOCUMENTS, a row group each."""
+        for number in range(self.shards) if shard is None else [shard]:
+            dropped, row = self.dropped.get(number, np.zeros(0, np.int64)), 0
+            with open_parquet(shard_path(self.path, "documents", number)) as file:
+                for group in range(file.num_row_groups):
+                    table = file.read_row_group(group, columns, use_threads=False)
+                    kept = np.setdiff1d(np.arange(row, row + len(table)), dropped, assume_unique=True) - row
+                    row += len(table)
+                    yield table if len(kept) == len(table) else table.take(kept)
 
     def documents(self, shard: int | None = None) -> Iterator[Document]:
         """Yield the documents in the order of their numbers, those of all shards or of one."""
-        for number in range(self.shards) if shard is None else [shard]:
-            dropped = set(self.dropped.get(number, np.zeros(0)).tolist())
-            row = 0
-            with open_parquet(shard_path(self.path, "documents", number)) as file:
-                for group in range(file.num_row_groups):
-                    for document in _from_table(file.read_row_group(group, use_threads=False)):
-                        if row not in dropped:
-                            yield document
-                        row += 1
+        for table in self.tables(shard=shard):
+            yield from _from_table(table)
 
     def document(self, number: int) -> Document:
         """Read one document by its number; one row group is decompressed (a few milliseconds)."""
@@ -270,14 +244,11 @@ class Store:
         raise ValueError(f"{self.path} is damaged: shard {shard} is shorter than store.json says; build it again")
 
     def find(self, id_: str) -> int | None:
-        """Return the number of the document of this id, or None; reads the id column (about a second for millions)."""
-        for shard in range(self.shards):
-            dropped = self.dropped.get(shard, np.zeros(0, np.int64))
-            row = 0
-            with open_parquet(shard_path(self.path, "documents", shard)) as file:
-                for batch in file.iter_batches(columns=["id"], use_threads=False):
-                    found = row + np.flatnonzero(pc.equal(batch.column("id"), id_).to_numpy(zero_copy_only=False))
-                    for at in np.setdiff1d(found, dropped):  # one at most: of several rows of an id one counts
-                        return int(self.starts[shard] + at - np.searchsorted(dropped, at))
-                    row += len(batch)
+        """Return the number of the document of this id, or None; reads the id column (seconds for millions)."""
+        first = 0
+        for table in self.tables(["id"]):
+            at = pc.index(table["id"], id_).as_py()
+            if at >= 0:
+                return first + at
+            first += len(table)
         return None

@@ -21,7 +21,7 @@ from unicodedata import normalize
 from linkbert.corpora.reader import NoOptions, Reader, Record, Skipped
 from linkbert.corpora.readers.site import words
 from linkbert.corpora.resolve import note_name, note_names, note_path, resolve_in_note, resolve_wiki_link
-from linkbert.corpora.tree import TOO_LARGE, decode_text
+from linkbert.corpora.sources import TOO_LARGE, decode_text
 from linkbert.records import Document, Link, Redirect
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from linkbert.corpora.reader import CUT, EMPTY, FaultError, Reader, Shard, Skipped
 from linkbert.corpora.readers.jsonl import KEYS, Options, make_document, parse_columns
 from linkbert.corpora.readers.streams import decode_utf8
-from linkbert.files import COMPRESSIONS, DecompressedFile, Member, open_source, source_size
+from linkbert.files import COMPRESSIONS, Member, decompressed_blocks, open_source, source_size
 from linkbert.records import Document
 
 if TYPE_CHECKING:  # elsewhere where it is needed: every --help lists this reader's options
@@ -37,7 +37,7 @@ def plan(path: Path, options: Options) -> Iterator[Shard]:
         return
     data = path.data if isinstance(path, Member) else None
     if path.suffix in COMPRESSIONS:  # there is no way into the middle of it
-        data = DecompressedFile(path).read()
+        data = b"".join(block for block, _ in decompressed_blocks(path))
     parts, damage = [(0, 0)], ""  # where each part ends: units, rows
     unit = rows = size = 0
     try:
@@ -112,9 +112,7 @@ def _read_units(shard: Shard, options: Options) -> Iterator[tuple[int, int, Call
     import pyarrow as pa
     from pyarrow import ipc, parquet
 
-    path = shard.source
-    file = pa.OSFile(str(path)) if isinstance(path, Path) else pa.PythonFile(open_source(path), mode="r")
-    with file as source:
+    with open_source(shard.source) as file, pa.PythonFile(file, mode="r") as source:
         mark = source.read(6)
         source.seek(0)
         if mark[:4] == b"PAR1":

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 
 from linkbert.corpora.reader import NoOptions, Reader, Skipped
-from linkbert.corpora.tree import decode_text
+from linkbert.corpora.sources import decode_text
 from linkbert.records import Document
 
 WRAPPED = range(45, 101)  # characters of a line that was broken because it was full
