@@ -180,4 +180,4 @@ def load_model(path: str | Path) -> nn.Module:
     from linkbert.model.checkpoint import PairModel
     from linkbert.pretraining.checkpoint import find_model
 
-    return PairModel.open(find_model(path))
+    return PairModel(find_model(path))

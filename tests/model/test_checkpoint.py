@@ -315,7 +315,7 @@ def test_objectives_have_their_rows():
     config = BertConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, vocab_size=15)
     for objective, rows in (("drp", 3), ("nsp", 2), ("none", 2)):
         model = LinkBertForPreTraining(config, objective=objective)
-        assert model.cls.relation_logits(torch.zeros(1, 16)).shape == (1, rows)
+        assert model.relation_logits(torch.zeros(1, 16)).shape == (1, rows)
 
 
 def test_a_folder_cannot_have_code_imported(tmp_path, vocabulary, caplog, monkeypatch):

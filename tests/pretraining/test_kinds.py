@@ -10,8 +10,7 @@ from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer
 from linkbert.build import build_store
 from linkbert.cli import main
 from linkbert.model.checkpoint import load_model
-from linkbert.model.fill import alone
-from linkbert.model.heads import NONE
+from linkbert.model.heads import NONE, Inputs
 from linkbert.pretraining.checkpoint import checkpoints
 from linkbert.pretraining.run import pretrain
 
@@ -72,7 +71,7 @@ def test_a_run_of_every_kind(tmp_path, stores_of_kinds, settings, kind, capsys):
     assert ids[0, 0] == tokenizer.cls_token_id
     with torch.no_grad():
         everywhere = torch.arange(ids.shape[1])
-        states, first = model.encode(alone(ids, torch.zeros_like(ids), everywhere))
+        states, first = model.encode(Inputs.padded(ids)._replace(masked_positions=everywhere))
         torch.testing.assert_close(theirs(input_ids=ids).logits[0], model.token_logits(states), rtol=1e-4, atol=1e-5)
         bare = AutoModel.from_pretrained(resumed)
         output = bare(input_ids=ids)

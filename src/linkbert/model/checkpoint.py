@@ -22,7 +22,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import CONFIG_MAPPING, MODEL_FOR_MASKED_LM_MAPPING, BertConfig, BertModel, PretrainedConfig
+from transformers import CONFIG_MAPPING, MODEL_FOR_MASKED_LM_MAPPING, BertModel, PretrainedConfig
 from transformers.models.bert.modeling_bert import BertForPreTrainingOutput
 
 from linkbert.config import Config
@@ -36,15 +36,12 @@ from linkbert.registry import references
 
 log = logging.getLogger(__name__)
 
-
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 VOCABULARY_FILES = ("vocab.txt", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
 HUB_FILES = ("config.json", "model*.safetensors", INDEX, *VOCABULARY_FILES)
-RELATION_HEADS = (
-    "cls.seq_relationship.weight",
-    "linkbert.relation.weight",
-)  # of a BERT, of another
+RELATION_HEADS = ("cls.seq_relationship.weight", "linkbert.relation.weight")  # of a BERT, of another
 LINKED_ROW = "cls.linked_relationship.weight"
+SIZES = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
 TOKENS = {"[PAD]": 0, "[CLS]": 2, "[SEP]": 3}  # where a trained vocabulary of ours has them
 
 SCORE = 12.0  # of the place looked at, before the softmax; by words alone others have up to about 8 among 512
@@ -56,22 +53,14 @@ def start_model(
 ) -> PretrainingModel:
     """Make the model a run starts from, as `config.init` says: random (by `config.weight_init`), or one that exists.
 
-    An encoder from a folder keeps its own sizes; whoever calls has seen that its vocabulary is the store's (its matrix
-    may have rows to spare). What it lacks starts anew: a masked-token head as identity over the tied decoder, a pooler
-    and a relation head at random; of a BERT's two-row relation head the rows stay, and the linked row starts at zero.
-    `counts` (V,) int64 are how often the corpus has each token: a masked-token head that starts anew has their
-    logarithms as its bias, and so need not spend its first steps on learning how common words are. `tokens` are the ids
-    of [PAD], [CLS] and [SEP].
+    An encoder from a folder keeps its own sizes; the caller has checked that its vocabulary is the store's (its matrix
+    may have rows to spare). `counts` (V,) int64 are how often the corpus has each token: a new masked-token head has
+    their logarithms as its bias, and need not spend its first steps on learning how common words are. `tokens` are the
+    ids of [PAD], [CLS] and [SEP].
     """
     weights: dict[str, Tensor] = {}
     if config.init == "none":
-        sizes = {
-            "vocab_size": vocabulary_size,
-            "hidden_size": config.hidden_size,
-            "num_hidden_layers": config.num_hidden_layers,
-            "num_attention_heads": config.num_attention_heads,
-            "intermediate_size": config.intermediate_size,
-        }
+        sizes = {"vocab_size": vocabulary_size} | {name: getattr(config, name) for name in SIZES}
         ids = {f"{name[1:-1].lower()}_token_id": tokens[name] for name in TOKENS}
         own = new_config(config.architecture, sizes, ids, longest=max(config.sequence_length, 512))
     else:
@@ -81,10 +70,10 @@ def start_model(
                 f"{config.init} has {own.vocab_size} tokens by its config.json, the store {vocabulary_size}: "
                 "its config.json and its vocabulary do not belong together"
             )
-        if longest(own) < config.sequence_length:
+        if (most := longest(own)) < config.sequence_length:
             raise ValueError(
-                f"{config.init} has {longest(own)} positions, fewer than "
-                f"sequence_length={config.sequence_length}; set sequence_length={longest(own)}"
+                f"{config.init} has {most} positions, fewer than sequence_length={config.sequence_length}; "
+                f"set sequence_length={most}"
             )
     own.initializer_range = config.initializer_range
     modern = own.model_type == "modernbert"
@@ -98,68 +87,61 @@ def start_model(
         else:
             log.info("weight_init=positional is BERT's: %s starts with random weights", own.model_type)
     if isinstance(model, HFEncoder) and model.segments < 2:
-        log.info("%s has no segment ids: A and B are told apart by [SEP] alone", own.model_type)
-    kind = spec_of(own)
-    if counts is not None and kind.dense not in weights:
+        log.info("%s has no segment ids: only [SEP] separates A and B", own.model_type)
+    spec = spec_of(own)
+    if counts is not None and f"{spec.dense}.weight" not in weights:
         shares = functional.pad(torch.from_numpy(counts + 1.0), (0, own.vocab_size - len(counts)), value=1.0)
-        with torch.no_grad():
-            model.get_parameter(kind.bias).copy_((shares / shares.sum()).log())
+        model.get_parameter(f"{spec.bias}.bias").data.copy_((shares / shares.sum()).log())
     return model
 
 
 def make_model(
     config: PretrainedConfig, weights: dict[str, Tensor], *, objective: str, seed: int = 0
 ) -> PretrainingModel:
-    """Build a model from weights under its masked-LM class's names; what they lack starts as `start_model` says.
+    """Build a model from weights under the names of its masked-LM class; no weights at all is a random start.
 
-    No weights at all is a random start. Weights of another shape, or an encoder with holes, are a ValueError.
+    What they lack is initialised: a masked-token head as identity over the tied decoder, a pooler and a relation head
+    at random; of a BERT's two-row relation head the rows stay, and the linked row starts at zero. Weights of another
+    shape, or an encoder with holes, are a ValueError.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        if isinstance(config, BertConfig):
-            model: PretrainingModel = LinkBertForPreTraining(config, objective=objective)
-        else:
-            model = HFEncoder(config, objective=objective)
+        kind: Any = LinkBertForPreTraining if config.model_type == "bert" else HFEncoder
+        model: PretrainingModel = kind(config, objective=objective)
     if not weights:
         return model
-    own, again = model.state_dict(), tied_names(model)
-    missing = [name for name in own if name not in weights and name not in again]
-    encoder = f"{encoder_name(config)}."
-    holes = [name for name in missing if name.startswith(encoder) and ".pooler." not in name]
-    if holes:
-        raise ValueError(
-            f"the encoder lacks {len(holes)} weights, {holes[0]} first; it is not a whole {config.model_type}"
-        )
+    own = model.state_dict()
     for name in own.keys() & weights.keys():
         if own[name].shape != weights[name].shape:
             shapes = f"{tuple(weights[name].shape)} where config.json asks for {tuple(own[name].shape)}"
             raise ValueError(f"the encoder's {name} has shape {shapes}; config.json and weights do not belong together")
-    model.load_state_dict({name: value for name, value in weights.items() if name in own}, strict=False)
-    with torch.no_grad():
-        dense = spec_of(config).dense
-        if dense in missing:
-            if own[dense].shape[0] == own[dense].shape[1]:
-                model.get_parameter(dense).copy_(torch.eye(len(own[dense])))
-            log.info("no masked-token head: it starts as identity over the tied decoder")
-        if LINKED_ROW in missing and RELATION_HEADS[0] in weights:
-            model.get_parameter(LINKED_ROW).zero_()
-            log.info("a two-class relation head: its rows stay contiguous and random, the linked row starts at zero")
+    missing = own.keys() - weights.keys() - tied_names(model)
+    encoder = f"{encoder_name(config)}."
+    if holes := sorted(name for name in missing if name.startswith(encoder) and ".pooler." not in name):
+        raise ValueError(
+            f"the encoder lacks {len(holes)} weights, {holes[0]} first; it is not a whole {config.model_type}"
+        )
+    model.load_state_dict(weights, strict=False)
+    dense = f"{spec_of(config).dense}.weight"
+    if dense in missing:
+        if own[dense].shape[0] == own[dense].shape[1]:
+            nn.init.eye_(model.get_parameter(dense))
+        log.info("no masked-token head: it starts as identity over the tied decoder")
+    if LINKED_ROW in missing and RELATION_HEADS[0] in weights:
+        nn.init.zeros_(model.get_parameter(LINKED_ROW))
+        log.info("a two-class relation head: its rows stay contiguous and random, the linked row starts at zero")
     return model
 
 
 def tied_names(model: nn.Module) -> set[str]:
     """Name the weights that are others under a second name: the decoder, where it is the word embeddings."""
-    seen: set[int] = set()
-    again = set()
-    for name, value in model.state_dict(keep_vars=True).items():
-        if id(value) in seen:
-            again.add(name)
-        seen.add(id(value))
-    return again
+    names = {name: id(value) for name, value in model.state_dict(keep_vars=True).items()}
+    first = {value: name for name, value in reversed(names.items())}
+    return names.keys() - first.values()
 
 
 def encoder_name(config: PretrainedConfig) -> str:
-    """Give the name of the encoder within its masked-LM class: 'bert', 'roberta', 'model'."""
+    """Return the name of the encoder within its masked-LM class: 'bert', 'roberta', 'model'."""
     kind: Any = MODEL_FOR_MASKED_LM_MAPPING[type(config)]
     return kind.base_model_prefix
 
@@ -168,7 +150,7 @@ def read_encoder(folder: Path) -> tuple[PretrainedConfig, dict[str, Tensor]]:
     """Read a config.json and safetensors, names brought to those of the masked-LM class, values to fp32.
 
     'embeddings.LayerNorm.gamma' -> 'bert.embeddings.LayerNorm.weight'. A decoder that is the word embeddings is left
-    out; where it is not, `tie_word_embeddings` is False. A kind that is not known is a ValueError.
+    out; where it is not, `tie_word_embeddings` is False. An unknown architecture is a ValueError.
     """
     if not (folder / "config.json").is_file():
         raise ValueError(f"{folder} is not a Hugging Face folder: it has no config.json")
@@ -182,77 +164,63 @@ def read_encoder(folder: Path) -> tuple[PretrainedConfig, dict[str, Tensor]]:
     weights = plain_names(read_weights(folder), encoder_name(config))
     if name.startswith("deberta"):
         config.legacy = "cls.predictions.bias" in weights
-    kind = spec_of(config)
-    bias = weights.pop(kind.decoder.replace(".weight", ".bias"), None)
-    if bias is not None:
-        weights.setdefault(kind.bias, bias)
+    spec = spec_of(config)
+    if (bias := weights.pop(f"{spec.decoder}.bias", None)) is not None:
+        weights.setdefault(f"{spec.bias}.bias", bias)
     words = next((value for key, value in weights.items() if re.search(r"(word|tok)_embeddings\.weight$", key)), None)
-    decoder = weights.get(kind.decoder)
+    decoder = weights.get(f"{spec.decoder}.weight")
     config.tie_word_embeddings = decoder is None or (words is not None and torch.equal(decoder, words))
     if config.tie_word_embeddings:
-        weights.pop(kind.decoder, None)
+        weights.pop(f"{spec.decoder}.weight", None)
     else:
         log.info("%s has a decoder apart from its word embeddings; it stays so", folder)
     return config, weights
 
 
-def find_weights(folder: Path) -> tuple[list[str], dict[str, str]]:
-    """List the safetensors of a folder, one file or the shards that its index names, and what that says they hold.
+def find_weights(folder: Path) -> tuple[list[Path], set[str]]:
+    """List the safetensors of a folder, one file or the shards that its index names, and what the index says they hold.
 
     No weights, and a shard that is absent, are ValueErrors.
     """
-    wanted: dict[str, str] = {}
     if (folder / WEIGHTS).is_file():
-        files = [WEIGHTS]
-    elif (folder / INDEX).is_file():
+        return [folder / WEIGHTS], set()
+    if (folder / INDEX).is_file():
         content = read_json(folder / INDEX)
-        wanted = content.get("weight_map", {}) if isinstance(content, dict) else {}
-        files = sorted(set(wanted.values()))
-        absent = [file for file in files if Path(file).name != file or not (folder / file).is_file()]
+        held = content.get("weight_map", {}) if isinstance(content, dict) else {}
+        files = [folder / Path(file).name for file in sorted(set(held.values()))]
+        absent = [file.name for file in files if not file.is_file()]
         if absent or not files:
-            raise ValueError(
-                f"{folder} lacks {(absent or ['the shards'])[0]}, named by {INDEX}; fetch the folder again"
-            )
-    else:
-        pickled = (folder / "pytorch_model.bin").exists()
+            raise ValueError(f"{folder} lacks {[*absent, 'shards'][0]}, named by {INDEX}; fetch the folder again")
+        return files, set(held)
+    if (folder / "pytorch_model.bin").exists():
         raise ValueError(
             f"{folder} has its weights only as pytorch_model.bin, a pickle, which linkbert never opens; "
             "save it once with safetensors: AutoModelForPreTraining.from_pretrained(DIR).save_pretrained(DIR)"
-            if pickled
-            else f"{folder} has no {WEIGHTS}"
         )
-    return files, wanted
+    raise ValueError(f"{folder} has no {WEIGHTS}")
 
 
 def read_weights(folder: Path) -> dict[str, Tensor]:
     """Read the weights that `find_weights` finds, values to fp32; ValueError where they are not those of the index."""
-    files, wanted = find_weights(folder)
-    weights: dict[str, Tensor] = {}
-    held: dict[str, str] = {}
+    files, held = find_weights(folder)
+    stored: dict[str, Tensor] = {}
     for file in files:
         try:
-            stored = load_file(folder / file)
+            stored |= load_file(file)
         except Exception as error:
-            raise ValueError(
-                f"{folder / file} cannot be read as safetensors ({error}); fetch or write it again"
-            ) from None
-        held |= dict.fromkeys(stored, file)
-        weights |= {name: value.float() for name, value in stored.items() if value.is_floating_point()}
-    if wanted and held != wanted:
-        other = min(name for name in held.keys() | wanted.keys() if held.get(name) != wanted.get(name))
-        raise ValueError(f"the shards of {folder} do not hold what {INDEX} says ({other}); fetch the folder again")
-    return weights
+            raise ValueError(f"{file} cannot be read as safetensors ({error}); fetch or write it again") from None
+    if held and (other := held ^ stored.keys()):
+        raise ValueError(f"the shards of {folder} do not hold what {INDEX} says ({min(other)}); fetch the folder again")
+    return {name: value.float() for name, value in stored.items() if value.is_floating_point()}
 
 
 def plain_names(weights: dict[str, Tensor], encoder: str) -> dict[str, Tensor]:
     """Bring names to those of the masked-LM class: older norms are gamma and beta, bare encoders have no 'bert.'."""
-    plain = {}
-    for name, value in weights.items():
-        name = re.sub(r"\.gamma$", ".weight", re.sub(r"\.beta$", ".bias", name.removeprefix("module.")))
-        plain[name] = value
-    if not any(name.startswith(f"{encoder}.") for name in plain):
-        plain = {f"{encoder}.{name}": value for name, value in plain.items()}
-    return plain
+    old = ((r"^module\.", ""), (r"\.gamma$", ".weight"), (r"\.beta$", ".bias"))
+    for pattern, new in old:
+        weights = {re.sub(pattern, new, name): value for name, value in weights.items()}
+    prefix = "" if any(name.startswith(f"{encoder}.") for name in weights) else f"{encoder}."
+    return {prefix + name: value for name, value in weights.items()}
 
 
 def load_model(folder: Path, objective: str | None = None) -> PretrainingModel:
@@ -267,14 +235,10 @@ class PairModel(nn.Module):
     The attention, positions and heads are the model's own, so it learns here what it learns in a run.
     """
 
-    def __init__(self, model: PretrainingModel, vocabulary_folder: Path) -> None:
+    def __init__(self, folder: Path) -> None:
         super().__init__()
-        self.model, self.config, self.vocabulary_folder = model, model.config, vocabulary_folder
-
-    @classmethod
-    def open(cls, folder: Path) -> PairModel:
-        """Open a Hugging Face folder; see `load_model`."""
-        return cls(load_model(folder), folder)
+        self.model, self.folder = load_model(folder), folder
+        self.config = self.model.config
 
     def forward(
         self,
@@ -287,29 +251,17 @@ class PairModel(nn.Module):
         """Score tokens and relations of padded pairs, all int64 (B, T), `next_sentence_label` (B,).
 
         -> prediction_logits (B, T, V), seq_relationship_logits (B, 2 or 3), and the loss where there are labels: the
-        mean over masked tokens and, with an objective that has relations, the mean over pairs. Dropout is that of the
-        seed of torch, in training alone.
+        mean over masked tokens and, with an objective that has relations, the mean over pairs. Dropout follows from
+        torch's seed, in training alone.
         """
-        rows, width = input_ids.shape
-        real = torch.ones_like(input_ids) if attention_mask is None else attention_mask
-        numbers = torch.arange(rows, device=input_ids.device)
-        owner = torch.where(real.bool(), numbers[:, None], -1)
-        inputs = Inputs(
-            input_ids,
-            torch.zeros_like(input_ids) if token_type_ids is None else token_type_ids,
-            torch.arange(width, device=input_ids.device).expand(rows, width),
-            owner,
-            numbers * width,
-            numbers[:0],  # no masked place: all are read
-        )
         options = EXACT
         if self.training:
             seed = torch.randint(-(2**31), 2**31, (), dtype=torch.int32, device=input_ids.device)
             options = options._replace(keys=dropout_keys(seed, 3 * len(self.model.layers) + 1))
+        inputs = Inputs.padded(input_ids, token_type_ids, attention_mask)
         _, first, every = self.model.encode(inputs, mode=options, every=True)
-        tokens = self.model.token_logits(every).view(rows, width, -1)
-        relations = self.model.relation_logits(first)
-        loss = None
+        tokens = self.model.token_logits(every).view(*input_ids.shape, -1)
+        relations, loss = self.model.relation_logits(first), None
         if labels is not None:
             loss = functional.cross_entropy(tokens.flatten(0, 1).float(), labels.flatten(), ignore_index=IGNORED)
             if next_sentence_label is not None and self.model.objective.relations:
@@ -318,7 +270,7 @@ class PairModel(nn.Module):
 
     def save_pretrained(self, folder: str | Path, **_: Any) -> None:
         """Write a Hugging Face folder, with the vocabulary of the one that was opened."""
-        save_model(self.model, Path(folder), vocabulary_folder=self.vocabulary_folder)
+        save_model(self.model, Path(folder), vocabulary_folder=self.folder)
 
 
 def objective_of(config: PretrainedConfig, weights: dict[str, Tensor]) -> str:
@@ -336,7 +288,7 @@ def write_model(
     folder: Path,
     *,
     vocabulary_folder: Path,
-    card: str | None = None,
+    card: str = "",
     weights: dict[str, Tensor] | None = None,
 ) -> None:
     """Write config.json, weights, the vocabulary's files and README.md (`card`) into a folder that is there.
@@ -353,14 +305,14 @@ def write_model(
     for name in VOCABULARY_FILES:
         if (vocabulary_folder / name).is_file():
             shutil.copyfile(vocabulary_folder / name, folder / name)
-    options = read_json(folder / "tokenizer_config.json") if (folder / "tokenizer_config.json").is_file() else {}
-    options = {"tokenizer_class": "BertTokenizer"} | options
-    write_json(folder / "tokenizer_config.json", options | {"model_max_length": longest(model.config)})
-    if card is not None:
+    path = folder / "tokenizer_config.json"
+    options = {"tokenizer_class": "BertTokenizer"} | (read_json(path) if path.is_file() else {})
+    write_json(path, options | {"model_max_length": longest(model.config)})
+    if card:
         (folder / "README.md").write_text(card, encoding="utf-8")
 
 
-def save_model(model: PretrainingModel, folder: Path, *, vocabulary_folder: Path, card: str | None = None) -> None:
+def save_model(model: PretrainingModel, folder: Path, *, vocabulary_folder: Path, card: str = "") -> None:
     """Write a Hugging Face folder under a temporary name and rename it: it is whole or it is not there."""
     with replacing(folder) as part:
         part.mkdir()
@@ -368,7 +320,7 @@ def save_model(model: PretrainingModel, folder: Path, *, vocabulary_folder: Path
 
 
 def model_folder(path: Path) -> Path | None:
-    """Give the Hugging Face folder that a path means: itself, or RUN/model; None where there is neither."""
+    """Return the Hugging Face folder that a path means: itself, or RUN/model; None where there is neither."""
     return next((folder for folder in (path, path / "model") if (folder / "config.json").is_file()), None)
 
 

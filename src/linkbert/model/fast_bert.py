@@ -1,9 +1,9 @@
-"""The forward pass of a BERT encoder over Hugging Face's weights, written for training.
+"""The forward pass of a BERT over Hugging Face's weights, written for training.
 
-In: a `BertModel`, whose weights it uses where they are, and rows of pairs. Out: hidden states, equal to those of the
-`BertModel` itself on each pair alone (a test holds it). Written out for reasons that were measured on two cores: see
-parts.py for look-ups and dropout, attention.py for attention; the states between the layers are kept in the run's
-arithmetic, which autocast would widen to fp32; and the last layer computes only what somebody reads.
+In: a configuration, and rows of pairs. Out: losses and predictions, equal to those of `BertForPreTraining` on each pair
+alone (a test holds it); every weight has its name, and the *linked* row of the relation head one of its own. Written
+out because it was measured to be faster on two cores: look-ups, dropout and attention that compile well, states between
+the layers in the run's arithmetic, which autocast would widen to fp32, and a last layer that computes what is read.
 """
 
 from __future__ import annotations
@@ -18,69 +18,23 @@ from torch.nn import functional
 from torch.nn.attention.flex_attention import BlockMask
 from torch.utils.checkpoint import checkpoint
 from transformers import BertConfig, BertModel
-from transformers.models.bert.modeling_bert import BertEmbeddings, BertLayer, BertPredictionHeadTransform
+from transformers.models.bert.modeling_bert import (
+    BertEmbeddings,
+    BertLayer,
+    BertPredictionHeadTransform,
+    BertPreTrainingHeads,
+)
 
 from linkbert.model.attention import make_attention_mask, packed_attention
 from linkbert.model.dropout import drop
-from linkbert.model.heads import EXACT, ForwardOptions, Heads, Inputs, PretrainingModel
+from linkbert.model.heads import EXACT, ForwardOptions, Inputs, PretrainingModel
 from linkbert.model.loss import masked_token_loss
 
 FEW_LAYERS = 4  # so few are compiled as a whole, which saves a fifth of a step of tiny, and nothing of MiniLM's
 
 
-def encode(
-    bert: BertModel,
-    input_ids: Tensor,
-    token_type_ids: Tensor,
-    positions: Tensor,
-    pairs: Tensor,
-    *,
-    only: Tensor | None = None,
-    mode: ForwardOptions = EXACT,
-) -> Tensor:
-    """Encode tokens, (R, T) -> (R, T, H) in the mode's arithmetic; a place sees the places of its own pair.
-
-    `positions` and `pairs` (R, T) are as in a Batch: places counted within a pair, and the number of the pair, -1 in
-    padding. `only`, (K,) counted in R*T, are the places that somebody reads: -> (K, H), and what follows the last
-    layer's attention is computed for them alone.
-    """
-    dense = bool(mode.keys) and bert.config.attention_probs_dropout_prob > 0
-    mask = make_attention_mask(pairs, pairs, dense=dense)
-    hidden = bert.embeddings(input_ids, token_type_ids, positions, mode)
-    *layers, last = bert.encoder.layer
-    for number, layer in enumerate(layers):
-        call = partial(checkpoint, layer, use_reentrant=False) if mode.recompute else layer
-        hidden = call(hidden, mask, mode.of_layer(number))
-    mode = mode.of_layer(len(layers))
-    if only is None:
-        return last(hidden, mask, mode)
-    if not mode.slots:
-        return last(hidden, mask, mode, only=only)
-    asked, found = give_slots(only, pairs.shape, mode.slots)
-    mask = make_attention_mask(pairs.gather(1, asked), pairs, dense=dense)
-    return last(hidden, mask, mode, asked=asked, only=found)
-
-
-def give_slots(only: Tensor, shape: torch.Size, slots: int) -> tuple[Tensor, Tensor]:
-    """Give places their slots: (K,) flat in R*T -> places of each row (R, slots), and each place's slot (K,), flat.
-
-    A slot that is free asks for its row's place 0. The same place twice has one slot. No row may ask for more than
-    `slots` places.
-
-    >>> give_slots(torch.tensor([5, 7, 1]), torch.Size([2, 4]), 3)
-    (tensor([[1, 0, 0], [1, 3, 0]]), tensor([3, 4, 0]))
-    """
-    rows, length = shape
-    wanted = torch.zeros(rows * length, dtype=torch.int64, device=only.device).index_fill(0, only, 1).view(shape)
-    rank = wanted.cumsum(1) - 1
-    slot = torch.where(wanted == 1, rank, slots)  # (R, T); what nobody wants goes to a slot beyond the last
-    places = torch.arange(length, device=only.device).expand(shape)
-    asked = torch.zeros(rows, slots + 1, dtype=torch.int64, device=only.device).scatter(1, slot, places)[:, :slots]
-    return asked, (only // length * slots) + rank.flatten()[only]
-
-
 class Embeddings(BertEmbeddings):
-    """BertEmbeddings that compute as `encode` wants it; see `adopt`."""
+    """BertEmbeddings in the arithmetic of a step."""
 
     def forward(  # type: ignore[override]
         self, input_ids: Tensor, token_type_ids: Tensor, positions: Tensor, mode: ForwardOptions
@@ -96,10 +50,7 @@ class Embeddings(BertEmbeddings):
 
 
 class Layer(BertLayer):
-    """A BertLayer that computes as `encode` wants it: called as a module, so that hooks (FSDP's) see it.
-
-    It has no weights or state of its own: `adopt` makes one of a BertLayer where it stands.
-    """
+    """A BertLayer in the arithmetic of a step; called as a module, so that hooks (FSDP's) see it."""
 
     def forward(  # type: ignore[override]
         self,
@@ -140,14 +91,6 @@ class Layer(BertLayer):
         return norm(parts.output.LayerNorm, narrow + hidden)
 
 
-def adopt(bert: BertModel) -> BertModel:
-    """Make `Embeddings` and `Layer`s of a BertModel's, in place; what they hold stays. Only `encode` calls it then."""
-    bert.embeddings.__class__ = Embeddings
-    for layer in bert.encoder.layer:
-        layer.__class__ = Layer
-    return bert
-
-
 class Transform(BertPredictionHeadTransform):
     """A BertPredictionHeadTransform in the arithmetic of its input."""
 
@@ -157,7 +100,7 @@ class Transform(BertPredictionHeadTransform):
 
 
 class LinkBertForPreTraining(PretrainingModel):
-    """A BERT with the two losses, its forward pass written out."""
+    """A BERT whose modules keep their weights and compute as the classes above: nothing here has a state of its own."""
 
     def __init__(self, bert_config: BertConfig, *, objective: str = "drp") -> None:
         super().__init__()
@@ -165,14 +108,19 @@ class LinkBertForPreTraining(PretrainingModel):
         self.config._attn_implementation = "sdpa"
         self.config.architectures = ["BertForPreTraining"]
         self.set_objective(objective)
-        self.bert = adopt(BertModel(self.config))
-        self.cls = Heads(self.config, linked=self.objective.relations == 3)
+        self.bert: Any = BertModel(self.config)
+        self.cls: Any = BertPreTrainingHeads(self.config)
+        linked = nn.Linear(self.config.hidden_size, 1) if self.objective.relations == 3 else None
+        self.cls.add_module("linked_relationship", linked)
         self.cls.apply(self.bert._init_weights)
         head = self.cls.predictions
-        head.transform.__class__ = Transform
         if self.config.tie_word_embeddings:
             head.decoder.weight = self.bert.embeddings.word_embeddings.weight
         head.decoder.bias = head.bias
+        self.bert.embeddings.__class__ = Embeddings
+        head.transform.__class__ = Transform
+        for layer in self.layers:
+            layer.__class__ = Layer
         if not self.objective.relations:
             self.bert.get_submodule("pooler").requires_grad_(False)
             self.cls.seq_relationship.requires_grad_(False)
@@ -182,19 +130,34 @@ class LinkBertForPreTraining(PretrainingModel):
         """The layers of the encoder."""
         return self.bert.encoder.layer
 
-    def encode(self, inputs: Inputs, *, mode: ForwardOptions = EXACT, every: bool = False) -> tuple[Tensor, ...]:
-        """Encode tokens; see `PretrainingModel.encode`."""
-        if every:
-            flat = encode(self.bert, *inputs[:4], mode=mode).flatten(0, 1)  # (R * T, H)
-            return flat.index_select(0, inputs.masked_positions), flat.index_select(0, inputs.first), flat
-        only = torch.cat([inputs.first, inputs.masked_positions])
-        states = encode(self.bert, *inputs[:4], only=only, mode=mode)
-        return states[len(inputs.first) :], states[: len(inputs.first)]
-
     def parts_to_compile(self) -> list[nn.Module]:
-        """Give the modules that are compiled: the whole, or of a deep model its parts: start-up grows with layers."""
+        """Return the whole, or of a deep model its parts: the time to compile grows with the layers."""
         parts = [self.bert.embeddings, *self.layers, self.cls.predictions.transform]
         return parts if len(self.layers) > FEW_LAYERS else [self]
+
+    def encode(self, inputs: Inputs, *, mode: ForwardOptions = EXACT, every: bool = False) -> tuple[Tensor, ...]:
+        """Encode tokens in the arithmetic of `mode`; see `PretrainingModel.encode`.
+
+        What follows the last layer's attention is computed for the places that are read alone, unless `every` is asked.
+        """
+        input_ids, types, positions, pairs, first, masked = inputs
+        dense = bool(mode.keys) and self.config.attention_probs_dropout_prob > 0
+        mask = make_attention_mask(pairs, pairs, dense=dense)
+        hidden = self.bert.embeddings(input_ids, types, positions, mode)
+        *layers, last = self.layers
+        for number, layer in enumerate(layers):
+            call = partial(checkpoint, layer, use_reentrant=False) if mode.recompute else layer
+            hidden = call(hidden, mask, mode.of_layer(number))
+        mode = mode.of_layer(len(layers))
+        if every:
+            flat = last(hidden, mask, mode).flatten(0, 1)  # (R * T, H)
+            return flat.index_select(0, masked), flat.index_select(0, first), flat
+        only, asked = torch.cat([first, masked]), None
+        if mode.slots:
+            asked, only = give_slots(only, pairs.shape, mode.slots)
+            mask = make_attention_mask(pairs.gather(1, asked), pairs, dense=dense)
+        states = last(hidden, mask, mode, asked=asked, only=only)
+        return states[len(first) :], states[: len(first)]
 
     def token_logits(self, states: Tensor) -> Tensor:
         """Score the vocabulary: (M, H) -> (M, V)."""
@@ -209,7 +172,27 @@ class LinkBertForPreTraining(PretrainingModel):
 
     def relation_logits(self, first: Tensor) -> Tensor:
         """Score the relations of each pair from its [CLS]: (P, H) -> (P, 2), or (P, 3) with drp."""
-        return self.cls.relation_logits(self.bert.get_submodule("pooler")(first[:, None].float()))
+        pooled, linked = self.bert.pooler(first[:, None].float()), self.cls.linked_relationship
+        rows = self.cls.seq_relationship(pooled)
+        return rows if linked is None else torch.cat([rows, linked(pooled)], dim=-1)
+
+
+def give_slots(only: Tensor, shape: torch.Size, slots: int) -> tuple[Tensor, Tensor]:
+    """Give places their slots: (K,) flat in R*T -> places of each row (R, slots), and each place's slot (K,), flat.
+
+    A slot that is free asks for its row's place 0. The same place twice has one slot. No row may ask for more than
+    `slots` places.
+
+    >>> give_slots(torch.tensor([5, 7, 1]), torch.Size([2, 4]), 3)
+    (tensor([[1, 0, 0], [1, 3, 0]]), tensor([3, 4, 0]))
+    """
+    rows, length = shape
+    wanted = torch.zeros(rows * length, dtype=torch.int64, device=only.device).index_fill(0, only, 1).view(shape)
+    rank = wanted.cumsum(1) - 1
+    slot = torch.where(wanted == 1, rank, slots)  # (R, T); what nobody wants goes to a slot beyond the last
+    places = torch.arange(length, device=only.device).expand(shape)
+    asked = torch.zeros(rows, slots + 1, dtype=torch.int64, device=only.device).scatter(1, slot, places)[:, :slots]
+    return asked, (only // length * slots) + rank.flatten()[only]
 
 
 def linear(layer: nn.Linear, x: Tensor) -> Tensor:

@@ -1,9 +1,8 @@
-"""A BERT with LinkBERT's two losses: masked tokens and the relation of two segments.
+"""What all models share: a masked-token head, a relation head on [CLS], and an objective that says what is trained.
 
-In: a batch of token numbers with some places masked. Out: summed losses, or predictions. The encoder is Hugging Face's
-`BertModel` and every weight has the name it has in `BertForPreTraining`, so that a checkpoint opens there as it is;
-the one weight that BERT does not have, the *linked* row of the relation head, has a name of its own. The vocabulary
-head runs at the masked positions only: they are 15 % of the tokens, and in a small model the head is most of the work.
+In: a batch of token ids with some of them masked. Out: summed losses, or predictions. The masked-token head runs at the
+masked places only: they are 15 % of the tokens, and in a small model the head is most of the work. Subclasses encode
+and score: LinkBertForPreTraining (fast_bert.py) for a BERT, HFEncoder (hf_encoder.py) for any other.
 """
 
 from __future__ import annotations
@@ -14,8 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import BertConfig, PretrainedConfig
-from transformers.models.bert.modeling_bert import BertLMPredictionHead
+from transformers import PretrainedConfig
 
 from linkbert import registry
 from linkbert.model.loss import CHUNK
@@ -34,8 +32,19 @@ class Inputs(NamedTuple):
 
     @classmethod
     def of(cls, batch: Any) -> Inputs:
-        """Take them out of a Batch."""
+        """Take them from a Batch."""
         return cls(*(getattr(batch, name) for name in cls._fields))
+
+    @classmethod
+    def padded(
+        cls, input_ids: Tensor, token_type_ids: Tensor | None = None, attention_mask: Tensor | None = None
+    ) -> Inputs:
+        """Make them of a tokenizer's output, one pair a row, all (B, T); no place is masked."""
+        rows, places = (torch.arange(size, device=input_ids.device) for size in input_ids.shape)
+        types = torch.zeros_like(input_ids) if token_type_ids is None else token_type_ids
+        real = torch.ones_like(input_ids) if attention_mask is None else attention_mask
+        pairs = torch.where(real.bool(), rows[:, None], -1)
+        return cls(input_ids, types, places.expand_as(input_ids), pairs, rows * len(places), rows[:0])
 
 
 class Labelled(NamedTuple):
@@ -46,6 +55,21 @@ class Labelled(NamedTuple):
     relations: Tensor  # (P,)
 
 
+class ForwardOptions(NamedTuple):
+    """How a forward pass computes."""
+
+    dtype: torch.dtype = torch.float32
+    keys: tuple[Tensor, ...] = ()  # of the dropout, one and three for each layer (see `dropout_keys`); none: no dropout
+    written_out: bool = False  # attention and loss as they are fast when compiled for a CPU
+    slots: int = 0  # places of a row whose states are read, at most: the last layer computes no others; 0: all
+    recompute: bool = False  # keep for the gradients only what enters a layer
+
+    def of_layer(self, number: int) -> ForwardOptions:
+        """Return the options of a layer: with its three keys alone, so that the calls of all layers look the same."""
+        return self._replace(keys=self.keys[3 * number + 1 : 3 * number + 4])
+
+
+EXACT = ForwardOptions()
 Sums = dict[str, tuple[Tensor, Tensor]]  # of a batch by name: sum and count, () each, or (3,) by relation
 
 
@@ -83,7 +107,8 @@ class Objective:
     def loss(self, encoded: Encoded, batch: Labelled) -> Sums:
         """Sum losses and metrics of a batch by name: {"mlm_loss": (sum (), count ())}, fp32 and int64."""
         labels = batch.masked_labels
-        return {"mlm_loss": (encoded.model.masked_loss(encoded.masked, labels, encoded.options), count(labels))}
+        summed = encoded.model.masked_loss(encoded.masked, labels, encoded.options)
+        return {"mlm_loss": (summed, (labels != IGNORED).sum())}
 
 
 class WithRelations(Objective):
@@ -92,40 +117,31 @@ class WithRelations(Objective):
     reports: Mapping[str, int] = {"mlm_loss": 1, "relation_loss": 3, "relation_accuracy": 3}
     over: Mapping[str, str] = {"mlm_loss": "masked", "relation_loss": "pairs"}
 
-    def __init__(self, relations: int) -> None:
-        named = {3: "three relations (contiguous, random, linked)", 2: "two relations (contiguous, random), as BERT"}
-        self.relations, self.learns = relations, f"masked tokens and {named[relations]}"
+    def __init__(self, relations: int, learns: str) -> None:
+        self.relations, self.learns = relations, learns
 
     def loss(self, encoded: Encoded, batch: Labelled) -> Sums:
         """Sum the losses, and the pairs whose relation was ranked first, by true relation."""
-        logits = encoded.model.relation_logits(encoded.first).float()
-        losses, correct, pairs = sum_by_relation(logits, batch.relations)
-        return super().loss(encoded, batch) | {"relation_loss": (losses, pairs), "relation_accuracy": (correct, pairs)}
+        logits, relations = encoded.model.relation_logits(encoded.first).float(), batch.relations  # (P, 2 or 3)
+        losses = functional.cross_entropy(logits, relations, ignore_index=IGNORED, reduction="none")
+        true = relations[:, None] == torch.arange(3, device=relations.device)  # (P, 3)
+        right = logits.argmax(-1) == relations
+        summed, correct, pairs = (losses[:, None] * true).sum(0), (right[:, None] & true).sum(0), true.sum(0)
+        return super().loss(encoded, batch) | {"relation_loss": (summed, pairs), "relation_accuracy": (correct, pairs)}
 
 
-DRP, NSP, NONE = WithRelations(3), WithRelations(2), Objective()
+DRP = WithRelations(3, "masked tokens and three relations (contiguous, random, linked)")
+NSP = WithRelations(2, "masked tokens and two relations (contiguous, random), as BERT")
+NONE = Objective()
 NONE.learns = "masked tokens alone"
 
 
 def find_objective(name: str) -> Objective:
-    """Return an objective by its name or `package.module:name`; ValueError where it is none."""
+    """Return an objective by its name or `package.module:name`; ValueError if it is not an Objective."""
     found = registry.find("objectives", name)
     if not isinstance(found, Objective):
         raise ValueError(f"objective={name} must name an object of a subclass of linkbert.model.heads.Objective")
     return found
-
-
-def count(labels: Tensor) -> Tensor:
-    """Count the labels that are not IGNORED: ()."""
-    return (labels != IGNORED).sum()
-
-
-def sum_by_relation(scores: Tensor, relations: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Sum losses, right answers and pairs by true relation: (P, 2 or 3) fp32, (P,) -> (3,) fp32, (3,), (3,) int64."""
-    losses = functional.cross_entropy(scores, relations, ignore_index=IGNORED, reduction="none")
-    true = relations[:, None] == torch.arange(3, device=relations.device)  # (P, 3)
-    right = scores.argmax(-1) == relations
-    return (losses[:, None] * true).sum(0), (right[:, None] & true).sum(0), true.sum(0)
 
 
 class Predictions(NamedTuple):
@@ -136,49 +152,10 @@ class Predictions(NamedTuple):
     relations: Tensor  # (P, 2 or 3) fp32 probabilities of contiguous, random and, with drp, linked
 
 
-class Heads(nn.Module):
-    """The heads under BERT's names; rows 0 and 1 of the relation head are BERT's own, row 2 stands apart."""
-
-    def __init__(self, config: BertConfig, *, linked: bool) -> None:
-        super().__init__()
-        self.predictions = BertLMPredictionHead(config)
-        self.seq_relationship = nn.Linear(config.hidden_size, 2)
-        self.linked_relationship = nn.Linear(config.hidden_size, 1) if linked else None
-
-    def relation_logits(self, pooled: Tensor) -> Tensor:
-        """Score the relations of each pair: (P, H) -> (P, 2 or 3)."""
-        rows = self.seq_relationship(pooled)
-        return rows if self.linked_relationship is None else torch.cat([rows, self.linked_relationship(pooled)], dim=-1)
-
-
-class ForwardOptions(NamedTuple):
-    """How a forward pass computes.
-
-    `keys`, one and three for each layer, decide the dropout (see `dropout_keys`); none is no dropout. `written_out` is
-    how attention and loss are fast where they are compiled for a CPU (see attention.py and loss.py). `slots` is how
-    many places of a row somebody reads, at most: the last layer computes no others; 0 is all. `recompute` keeps for the
-    gradients only what enters a layer.
-    """
-
-    dtype: torch.dtype = torch.float32
-    keys: tuple[Tensor, ...] = ()
-    written_out: bool = False
-    slots: int = 0
-    recompute: bool = False
-
-    def of_layer(self, number: int) -> ForwardOptions:
-        """Give the mode of a layer: with its three keys alone, so that all layers' calls look the same."""
-        return self._replace(keys=self.keys[3 * number + 1 : 3 * number + 4])
-
-
-EXACT = ForwardOptions()
-
-
 class PretrainingModel(nn.Module):
     """An encoder with a masked-token head and a relation head (paper, section 4), whatever its architecture.
 
-    Its objective says what is trained: pooler and relation head stay as they start where that has no relations. A
-    subclass encodes, and scores what was encoded.
+    Pooler and relation head stay as initialised where the objective has no relations.
     """
 
     config: PretrainedConfig
@@ -186,16 +163,13 @@ class PretrainingModel(nn.Module):
     layers: nn.ModuleList  # of the encoder
 
     def set_objective(self, name: str) -> None:
-        """Take an objective and make the weights that it adds; config.json keeps its name."""
+        """Set the objective and make the weights that it adds; config.json keeps its name."""
         self.objective = find_objective(name)
         self.config.linkbert_objective = name  # Hugging Face carries what it does not know
         self.objective_head = self.objective.modules(self.config)
 
     def parts_to_compile(self) -> list[nn.Module]:
-        """Return the modules that are compiled, each by itself; layers that are share what one is compiled to.
-
-        None where we never compiled the architecture: transformers' own forward passes.
-        """
+        """Return the modules to compile, each by itself (equal layers share the code); none: it is not compiled."""
         return []
 
     def encode(self, inputs: Inputs, *, mode: ForwardOptions = EXACT, every: bool = False) -> tuple[Tensor, ...]:
@@ -206,20 +180,17 @@ class PretrainingModel(nn.Module):
         """Score the vocabulary: (M, H) -> (M, V)."""
         raise NotImplementedError
 
+    def relation_logits(self, first: Tensor) -> Tensor:
+        """Score the relations of each pair from its [CLS]: (P, H) -> (P, 2), or (P, 3) with drp."""
+        raise NotImplementedError
+
     def masked_loss(self, states: Tensor, labels: Tensor, mode: ForwardOptions) -> Tensor:  # noqa: ARG002
         """Sum the losses of masked tokens: (M, H), (M,) -> ()."""
         logits = self.token_logits(states).float()
         return functional.cross_entropy(logits, labels, ignore_index=IGNORED, reduction="sum")
 
-    def relation_logits(self, first: Tensor) -> Tensor:
-        """Score the relations of each pair from its [CLS]: (P, H) -> (P, 2), or (P, 3) with drp."""
-        raise NotImplementedError
-
     def forward(self, inputs: Inputs, masked_labels: Tensor, relations: Tensor, mode: ForwardOptions = EXACT) -> Sums:
-        """Sum what the objective reports of a batch; `mode` is the arithmetic and the dropout.
-
-        masked_labels (M,) and relations (P,) are IGNORED where a slot is only padding.
-        """
+        """Sum what the objective reports of a batch; masked_labels (M,) and relations (P,) are IGNORED in padding."""
         states = self.encode(inputs, mode=mode, every=self.objective.every)
         encoded = Encoded(self, states[0], states[1], states[2] if self.objective.every else None, mode)
         return self.objective.loss(encoded, Labelled(inputs, masked_labels, relations))

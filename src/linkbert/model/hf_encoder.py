@@ -1,21 +1,16 @@
-"""Encoders beyond BERT, as transformers has them, behind the interface of `LinkBertForPreTraining`.
+"""Encoders beyond BERT: transformers' masked-LM classes behind the interface of `LinkBertForPreTraining`.
 
-In: a batch of packed rows, as for `LinkBertForPreTraining`. Out: the same summed losses and predictions. The modules
-are those of transformers' masked-LM class, under its names, so a checkpoint opens there as it is; the relation head
-lies next to them as `linkbert.*`. Attention within a pair is handed to the encoder through transformers'
-AttentionInterface: every layer calls `attend_packed`, which knows the pair of each place. DeBERTa has an attention of
-its own, and takes a mask.
-Positions count from each pair's start; learnt ones, rotary ones and relative ones follow from that.
-
-What an architecture lacks is done without: where there are no segment ids, A and B are told apart by [SEP] alone.
-Dropout is torch's own, so it follows from the seed of a step as elsewhere, but not from the place.
+In: a batch of packed rows. Out: the same summed losses and predictions. The modules keep transformers' names, so a
+checkpoint opens there as it is; the relation head is stored next to them as `linkbert.*`. Attention within a pair is
+handed to every layer through transformers' AttentionInterface (`attend_packed`); DeBERTa has an attention of its own
+and takes a mask. Positions count from each pair's start. Where there are no segment ids, only [SEP] separates A and B.
+Dropout is torch's own: it follows from the seed of a step, but not from the place.
 """
 
 from __future__ import annotations
 
 import copy
-import logging
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -28,88 +23,105 @@ from torch.utils.checkpoint import checkpoint
 from transformers import (
     CONFIG_MAPPING,
     MODEL_FOR_MASKED_LM_MAPPING,
-    MODEL_MAPPING,
     AttentionInterface,
     AttentionMaskInterface,
     PretrainedConfig,
 )
+from transformers.models.bert.modeling_bert import BertPooler
 
 from linkbert.model.attention import make_attention_mask, packed_attention
 from linkbert.model.heads import EXACT, ForwardOptions, Inputs, PretrainingModel
 
-log = logging.getLogger(__name__)
 PACKED = "linkbert_packed"  # the attention's name in transformers
 
 
 @dataclass(frozen=True)
 class ArchitectureSpec:
-    """What differs between the architectures: where the masked-token head is, and who computes the attention."""
+    """What differs between the architectures, as the names of modules in transformers' masked-LM class."""
 
-    head: Callable[[Any, Tensor], Tensor]  # (M, H) -> (M, V)
-    dense: str  # the weight that is the identity in a head that starts anew
-    bias: str  # the bias of each token of the vocabulary
-    decoder: str  # the weight that is tied to the word embeddings
+    heads: tuple[str, ...]  # score the vocabulary, one after the other
+    dense: str  # the layer that starts as identity where a folder has no masked-token head
+    bias: str  # has the bias of each token of the vocabulary
+    decoder: str  # its weight is tied to the word embeddings
+    pooler: bool = False  # the encoder has one of its own
     own_attention: bool = False
-    first_position: Callable[[PretrainedConfig], int] = lambda config: 0  # noqa: ARG005
+    positions_after_padding: bool = False  # they start after the padding's id
 
 
-_ROBERTA = ArchitectureSpec(
-    lambda model, states: model.lm_head(states),
-    "lm_head.dense.weight",
-    "lm_head.bias",
-    "lm_head.decoder.weight",
-    first_position=lambda config: config.pad_token_id + 1,
-)
-_DEBERTA = ArchitectureSpec(
-    lambda model, states: model.lm_predictions(states, model.deberta.embeddings.word_embeddings),
-    "lm_predictions.lm_head.dense.weight",
-    "lm_predictions.lm_head.bias",
-    "lm_predictions.lm_head.decoder.weight",  # there is none: the head takes the word embeddings themselves
-    own_attention=True,
-)
 _BERT = ArchitectureSpec(
-    lambda model, states: model.cls(states),
-    "cls.predictions.transform.dense.weight",
-    "cls.predictions.bias",
-    "cls.predictions.decoder.weight",
+    ("cls",), "cls.predictions.transform.dense", "cls.predictions", "cls.predictions.decoder", pooler=True
+)
+_ROBERTA = ArchitectureSpec(
+    ("lm_head",), "lm_head.dense", "lm_head", "lm_head.decoder", pooler=True, positions_after_padding=True
+)
+_DEBERTA = ArchitectureSpec(  # no decoder: the head takes the word embeddings themselves
+    ("lm_predictions",), "lm_predictions.lm_head.dense", "lm_predictions.lm_head", "", own_attention=True
+)
+_ELECTRA = ArchitectureSpec(
+    ("generator_predictions", "generator_lm_head"),
+    "generator_predictions.dense",
+    "generator_lm_head",
+    "generator_lm_head",
 )
 ARCHITECTURES = {
     "bert": _BERT,
     "roberta": _ROBERTA,
     "xlm-roberta": _ROBERTA,
     "camembert": _ROBERTA,
-    "electra": ArchitectureSpec(
-        lambda model, states: model.generator_lm_head(model.generator_predictions(states)),
-        "generator_predictions.dense.weight",
-        "generator_lm_head.bias",
-        "generator_lm_head.weight",
-    ),
+    "electra": _ELECTRA,
     "deberta": _DEBERTA,
     "deberta-v2": _DEBERTA,
-    "modernbert": ArchitectureSpec(
-        lambda model, states: model.decoder(model.head(states)), "head.dense.weight", "decoder.bias", "decoder.weight"
-    ),
+    "modernbert": ArchitectureSpec(("head", "decoder"), "head.dense", "decoder", "decoder"),
+}
+_RELATIVE = {"relative_attention": True, "position_biased_input": False, "pos_att_type": ["c2p", "p2c"]}
+_RELATIVE |= {"legacy": False, "type_vocab_size": 0, "max_relative_positions": -1}
+AS_RELEASED = {  # where the defaults of a configuration are not those of the released models
+    "roberta": {"type_vocab_size": 1},
+    "deberta": _RELATIVE,
+    "deberta-v2": _RELATIVE | {"position_buckets": 256, "share_att_key": True, "norm_rel_ebd": "layer_norm"},
 }
 
 
 def spec_of(config: PretrainedConfig) -> ArchitectureSpec:
-    """Find the kind; a DeBERTa with BERT's masked-token head is one, too."""
+    """Return what is special about a configuration's architecture; a DeBERTa may have BERT's masked-token head."""
     if getattr(config, "legacy", False):
-        return replace(_BERT, own_attention=True)
+        return replace(_BERT, own_attention=True, pooler=False)
     return ARCHITECTURES[config.model_type]
 
 
+def first_position(config: PretrainedConfig) -> int:
+    """Return the position of a pair's first token."""
+    return config.pad_token_id + 1 if ARCHITECTURES[config.model_type].positions_after_padding else 0
+
+
 def longest(config: PretrainedConfig) -> int:
-    """Say how many tokens a pair may have: RoBERTa's positions begin after the padding's."""
-    return config.max_position_embeddings - ARCHITECTURES[config.model_type].first_position(config)
+    """Return how many tokens a pair may have."""
+    return config.max_position_embeddings - first_position(config)
+
+
+def new_config(kind: str, sizes: Mapping[str, int], tokens: Mapping[str, int], *, longest: int) -> PretrainedConfig:
+    """Describe a random start: as released, but for `sizes` (by their names in a configuration) and special tokens.
+
+    `tokens`: pad, cls and sep_token_id. `longest`: tokens of a pair.
+    """
+    own: dict[str, Any] = {"pad_token_id": tokens["pad_token_id"], "max_position_embeddings": longest}
+    if kind in ("roberta", "modernbert"):
+        own |= {"bos_token_id": tokens["cls_token_id"], "eos_token_id": tokens["sep_token_id"]}
+    if kind == "modernbert":
+        own |= tokens
+    if kind == "electra":
+        own["embedding_size"] = sizes["hidden_size"]
+    config = CONFIG_MAPPING[kind](**own, **sizes, **AS_RELEASED.get(kind, {}))  # type: ignore[arg-type]
+    config.max_position_embeddings += first_position(config)
+    return config
 
 
 def attend_packed(
-    module: nn.Module,  # noqa: ARG001
+    _layer: nn.Module,
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    attention_mask: Tensor | None,  # noqa: ARG001
+    _mask: Tensor | None,
     *,
     seen: Tensor | BlockMask,
     pairs: Tensor,
@@ -121,7 +133,7 @@ def attend_packed(
     """Attend within each pair: (R, heads, T, D) -> (R, T, heads, D), as AttentionInterface asks.
 
     `seen` is the mask of `pairs` (R, T). `sliding_window` is the distance at which two places no longer see each other
-    (ModernBERT's local layers). A pair's places lie side by side, so their distance in the row is that in the pair.
+    (ModernBERT's local layers); the places of a pair are adjacent, so their distance in the row is that in the pair.
     """
     if sliding_window is None and not dropout:
         return packed_attention(query, key, value, seen, scale=scaling).transpose(1, 2), None
@@ -129,7 +141,6 @@ def attend_packed(
     if sliding_window is not None:
         places = torch.arange(pairs.shape[1], device=pairs.device)
         mask = mask & ((places[:, None] - places).abs() < sliding_window)
-    # With torch's own dropout, as in the rest of these encoders.
     mixed = functional.scaled_dot_product_attention(query, key, value, mask, dropout, scale=scaling)
     return mixed.transpose(1, 2), None
 
@@ -139,38 +150,33 @@ AttentionMaskInterface.register(PACKED, lambda *_, **__: None)  # no mask is mad
 
 
 class HFEncoder(PretrainingModel):
-    """A masked-LM model of transformers with the two losses.
-
-    The pooler is the encoder's own where its class has one, else a layer of the same form.
-    """
+    """A masked-LM model of transformers with a relation head, and a pooler of BERT's form where it has none."""
 
     def __init__(self, config: PretrainedConfig, *, objective: str = "drp") -> None:
         super().__init__()
         config = copy.deepcopy(config)
-        self.kind, self.recomputes = spec_of(config), False
+        self.spec, self.recomputes = spec_of(config), False
         if getattr(config, "conv_kernel_size", 0):
             raise ValueError("this DeBERTa has a convolution over neighbouring places, which would mix packed pairs")
-        config._attn_implementation = "eager" if self.kind.own_attention else PACKED
-        whole: Any = MODEL_FOR_MASKED_LM_MAPPING[type(config)]
-        bare: Any = MODEL_MAPPING[type(config)]
-        masked_lm = whole(config)
+        config._attn_implementation = "eager" if self.spec.own_attention else PACKED
+        masked_lm: Any = MODEL_FOR_MASKED_LM_MAPPING[type(config)](config)  # type: ignore[operator]
         config.architectures = [type(masked_lm).__name__]
         self.config, self.prefix = config, masked_lm.base_model_prefix
         self.set_objective(objective)
         for name, module in masked_lm.named_children():
             self.add_module(name, module)
-        with torch.device("meta"):
-            pooler = getattr(bare(config), "pooler", None)
-        heads = nn.ModuleDict({"relation": nn.Linear(config.hidden_size, 3)})
-        if pooler is None:
-            heads["pooler"] = nn.Sequential(nn.Linear(config.hidden_size, config.hidden_size), nn.Tanh())
+        width = config.hidden_size
+        self.linkbert = nn.ModuleDict({"relation": nn.Linear(width, 3)})
+        if self.spec.pooler:
+            self.encoder.pooler = BertPooler(config)
         else:
-            self.encoder.pooler = type(pooler)(config)
-        self.linkbert = heads
-        for part in (heads, *([self.encoder.pooler] if pooler is not None else ())):
-            part.apply(lambda layer: init_weights(layer, config.initializer_range)).requires_grad_(
-                bool(self.objective.relations)
-            )
+            self.linkbert["pooler"] = nn.Sequential(nn.Linear(width, width), nn.Tanh())
+        added = [*self.linkbert.modules(), *(self.encoder.pooler.modules() if self.spec.pooler else ())]
+        for layer in added:
+            layer.requires_grad_(bool(self.objective.relations))
+            if isinstance(layer, nn.Linear):
+                nn.init.normal_(layer.weight, std=config.initializer_range)
+                nn.init.zeros_(layer.bias)
 
     @property
     def encoder(self) -> Any:
@@ -184,22 +190,22 @@ class HFEncoder(PretrainingModel):
 
     @property
     def segments(self) -> int:
-        """How many segment ids the encoder tells apart."""
+        """How many segment ids the encoder distinguishes."""
         return getattr(self.config, "type_vocab_size", 0)
 
     def encode(self, inputs: Inputs, *, mode: ForwardOptions = EXACT, every: bool = False) -> tuple[Tensor, ...]:
         """Encode tokens; see `PretrainingModel.encode`."""
         input_ids, types, positions, pairs, first, masked_positions = inputs
-        given = {"input_ids": input_ids, "position_ids": positions + self.kind.first_position(self.config)}
+        given = {"input_ids": input_ids, "position_ids": positions + first_position(self.config)}
         if self.segments:
             given["token_type_ids"] = types if self.segments > 1 else torch.zeros_like(types)
-        encoder, real = self.encoder, pairs >= 0
         if mode.recompute and not self.recomputes:
             self.recomputes = True
             for layer in self.layers:
                 layer.forward = partial(checkpoint, layer.forward, use_reentrant=False)  # type: ignore[method-assign]
+        encoder, real = self.encoder, pairs >= 0
         with torch.autocast(input_ids.device.type, mode.dtype, enabled=mode.dtype != torch.float32):
-            if self.kind.own_attention:
+            if self.spec.own_attention:
                 mask = make_attention_mask(pairs, pairs, dense=True)[:, 0]
                 output = encoder.encoder(encoder.embeddings(**given, mask=real), mask)
             else:
@@ -211,44 +217,13 @@ class HFEncoder(PretrainingModel):
     def token_logits(self, states: Tensor) -> Tensor:
         """Score the vocabulary: (M, H) -> (M, V)."""
         with torch.autocast(states.device.type, states.dtype, enabled=states.dtype != torch.float32):
-            return self.kind.head(self, states)
+            words = (self.encoder.get_input_embeddings(),) if "lm_predictions" in self.spec.heads else ()
+            for name in self.spec.heads:
+                states = self.get_submodule(name)(states, *words)
+        return states
 
     def relation_logits(self, first: Tensor) -> Tensor:
         """Score the relations of each pair from its [CLS], in fp32: (P, H) -> (P, 2), or (P, 3) with drp."""
-        if "pooler" in self.linkbert:
-            pooled = self.linkbert["pooler"](first.float())
-        else:
-            pooled = self.encoder.pooler(first[:, None].float())
-        scores = self.linkbert["relation"](pooled)
+        pooler = self.encoder.pooler if self.spec.pooler else lambda states: self.linkbert["pooler"](states[:, 0])
+        scores = self.linkbert["relation"](pooler(first[:, None].float()))
         return scores if self.objective.relations == 3 else scores[:, :2]
-
-
-def init_weights(layer: nn.Module, deviation: float) -> None:
-    """Give a new layer random weights and no bias."""
-    if isinstance(layer, nn.Linear):
-        nn.init.normal_(layer.weight, std=deviation)
-        nn.init.zeros_(layer.bias)
-
-
-def new_config(kind: str, sizes: dict[str, int], tokens: dict[str, int], *, longest: int) -> PretrainedConfig:
-    """Describe a random start of a kind, as it was released where `sizes` and `tokens` do not say otherwise.
-
-    `sizes`: vocab_size, hidden_size, num_hidden_layers, num_attention_heads, intermediate_size. `tokens`: pad, cls and
-    sep_token_id. `longest`: tokens of a pair.
-    """
-    own: dict[str, Any] = {"pad_token_id": tokens["pad_token_id"], "max_position_embeddings": longest}
-    if kind == "modernbert":
-        own |= tokens
-    if kind in ("roberta", "modernbert"):
-        own |= {"bos_token_id": tokens["cls_token_id"], "eos_token_id": tokens["sep_token_id"]}
-    if kind == "roberta":
-        own |= {"type_vocab_size": 1, "max_position_embeddings": longest + tokens["pad_token_id"] + 1}
-    elif kind == "electra":
-        own["embedding_size"] = sizes["hidden_size"]
-    elif kind.startswith("deberta"):
-        own |= {"relative_attention": True, "position_biased_input": False, "pos_att_type": ["c2p", "p2c"]}
-        own |= {"legacy": False, "type_vocab_size": 0, "max_relative_positions": -1}
-        if kind == "deberta-v2":
-            own |= {"position_buckets": 256, "share_att_key": True, "norm_rel_ebd": "layer_norm"}
-    made: Any = CONFIG_MAPPING[kind]
-    return made(**sizes, **own)

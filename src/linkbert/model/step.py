@@ -6,12 +6,12 @@ nothing of arithmetic, dropout, compilers or the shapes they like. Weights, thei
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import shutil
 import warnings
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -40,60 +40,45 @@ def step_function(
     *,
     before_compiling: Callable[[], None] = lambda: None,
 ) -> Callable[[Any], Sums]:
-    """Give the function that maps a Batch to its losses; compiled, its batches have one shape.
+    """Return the function that maps a Batch to its losses; compiled, its batches have one shape.
 
     Dropout follows from torch's generator at the time of the call, so `torch.manual_seed` before a step decides it;
     in eval mode there is none. The same seed gives the same losses and gradients bit for bit, on as many threads.
-    `called` is what is called in the model's place: a wrapper of it that sums gradients over processes.
-    `before_compiling` is called once, before the first step compiles. Where that fails, for whatever reason, one line
-    says so and the run continues uncompiled.
+    `called` is called in the model's place: a wrapper that sums gradients over processes. `before_compiling` is called
+    once, before the first step compiles. Where that fails, one line says so and the run continues uncompiled.
     """
-    device = next(model.parameters()).device
-    if device.type == "cpu":
+    if next(model.parameters()).device.type == "cpu":
         keep_memory()
-        if config.precision == "fp16":
-            log.warning("precision=fp16 on a CPU is for tests: bf16 was 20 times as fast")
-        if config.attention_probs_dropout_prob:
-            log.warning(
-                "attention_probs_dropout_prob=%g leaves the fast kernel of a CPU and costs about a third of the speed; "
-                "attention_probs_dropout_prob=0 keeps it",
-                config.attention_probs_dropout_prob,
-            )
-    dtype = DTYPES[choose_precision(config.precision, device)]
-    parts = model.parts_to_compile() if compiles(model, config) else []
-    if parts:
-        torch_cache_folder()
-        # A backward pass that does not compile must be known before it is called: the loop calls it.
-        torch._functorch.config.force_non_lazy_backward_lowering = True
-        torch._dynamo.config.optimize_ddp = False  # it would split the graph, where only the last of many passes sums
-        # The compiler looks at the gradients of all that goes into a part.
-        warnings.filterwarnings("ignore", "The .grad attribute of a Tensor that is not a leaf")
-        for part in parts:
-            part.compile(dynamic=False, fullgraph=True)
-    forward: Callable[..., Sums] = called or model
+        if rate := config.attention_probs_dropout_prob:
+            log.warning("attention_probs_dropout_prob=%g leaves the fast kernel of a CPU: about a third slower", rate)
+    dtype = DTYPES[choose_precision(config.precision, next(model.parameters()).device)]
+    parts = compiled_parts(model, config)
     in_cache = bool(parts)  # until the first step has compiled
 
     def compute(batch: Any, seed: torch.Tensor) -> Sums:
-        slots = query_slots(batch, config, fixed=bool(parts))
-        keys = dropout_keys(seed, 3 * len(model.layers) + 1) if model.training else ()
-        written_out = bool(parts) and not seed.is_cuda
-        recompute = config.gradient_checkpointing and model.training
-        mode = ForwardOptions(dtype, keys, written_out, slots, recompute)
-        return forward(Inputs.of(batch), batch.masked_labels, batch.relations, mode)
+        mode = ForwardOptions(
+            dtype,
+            keys=dropout_keys(seed, 3 * len(model.layers) + 1) if model.training else (),
+            written_out=bool(parts) and not seed.is_cuda,
+            slots=query_slots(batch, config, fixed=bool(parts)),
+            recompute=config.gradient_checkpointing and model.training,
+        )
+        return (called or model)(Inputs.of(batch), batch.masked_labels, batch.relations, mode)  # type: ignore[no-any-return]
 
     def step(batch: Any) -> Sums:
         nonlocal in_cache
         seed = torch.randint(-(2**31), 2**31, (), dtype=torch.int32).to(batch.input_ids.device)
-        if not parts:
-            return compute(batch, seed)
         try:
-            with checked_torch_cache() if in_cache else contextlib.nullcontext():
+            with checked_torch_cache() if in_cache else nullcontext():
                 if in_cache:
                     before_compiling()
                 in_cache = False
                 return compute(batch, seed)
         except Exception as error:  # the compiler's own errors are of a dozen kinds
-            log.warning("compiling failed (%s): training continues uncompiled, about a third slower", in_short(error))
+            if not parts:
+                raise
+            why = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+            log.warning("compiling failed (%s): training continues uncompiled, about a third slower", why)
             for part in parts:
                 part._compiled_call_impl = None
             parts.clear()
@@ -102,9 +87,20 @@ def step_function(
     return step
 
 
-def in_short(error: Exception) -> str:
-    """Write an error's class and first line, at most 200 letters: the rest of a compiler's is its command."""
-    return f"{type(error).__name__}: {next(iter(str(error).strip().splitlines()), '')}"[:200]
+def compiled_parts(model: PretrainingModel, config: Config) -> list[nn.Module]:
+    """Have torch compile the parts of a model at their first call, and return them; none where it is not worthwhile."""
+    if not compiles(model, config):
+        return []
+    torch_cache_folder()
+    # A backward pass that does not compile must be known before it is called: the loop calls it.
+    torch._functorch.config.force_non_lazy_backward_lowering = True
+    torch._dynamo.config.optimize_ddp = False  # it would split the graph, where only the last of many passes sums
+    # The compiler looks at the gradients of all that goes into a part.
+    warnings.filterwarnings("ignore", "The .grad attribute of a Tensor that is not a leaf")
+    parts = model.parts_to_compile()
+    for part in parts:
+        part.compile(dynamic=False, fullgraph=True)
+    return parts
 
 
 def query_slots(batch: Any, config: Config, *, fixed: bool) -> int:
@@ -115,13 +111,12 @@ def query_slots(batch: Any, config: Config, *, fixed: bool) -> int:
     width = batch.input_ids.shape[1]
     read = torch.cat([batch.first[batch.relations != IGNORED], batch.masked_positions[batch.masked_labels != IGNORED]])
     most = int(torch.bincount(read // width, minlength=1).max())
-    room = round(width * config.read_share) if fixed else most
-    slots = -(-room // 16) * 16
+    slots = -(-(round(width * config.read_share) if fixed else most) // 16) * 16
     return slots if most <= slots < width else 0
 
 
 def compiles(model: PretrainingModel, config: Config) -> bool:
-    """Tell whether a run is compiled: as `config.compile` says, and auto by how much the whole run computes.
+    """Return whether a run is compiled: as `config.compile` says, and auto by how much the whole run computes.
 
     The answer depends on the settings and on there being a compiler, never on a clock, so that a resumed run computes
     as it did before. A compiled run wants batches of one length; one that is not gains from trimmed batches.
@@ -130,17 +125,15 @@ def compiles(model: PretrainingModel, config: Config) -> bool:
     # Weights that come and go do not fit into one graph.
     if config.compile == "off" or config.sharding != "none" or not model.parts_to_compile():
         return False
-    if config.compile == "auto" and config.budget_seconds:
-        if config.budget_seconds < WORTHWHILE_SECONDS:
-            return False
-    elif config.compile == "auto":
+    if config.compile == "auto":
         tokens = config.max_steps * config.batch_size * config.sequence_length
-        if tokens * operations_a_token(model, config) < WORTHWHILE.get(device, float("inf")):
+        long_enough = tokens * operations_a_token(model, config) >= WORTHWHILE[device]
+        if config.budget_seconds:
+            long_enough = config.budget_seconds >= WORTHWHILE_SECONDS
+        if not long_enough:
             return False
     if device == "cpu" and not shutil.which(os.environ.get("CXX", "g++")):
-        log.warning(
-            "no C++ compiler (g++, or the one that CXX names): training goes on uncompiled, about a third slower"
-        )
+        log.warning("no C++ compiler (g++, or the one that CXX names): training is not compiled, about a third slower")
         return False
     return True
 
@@ -155,23 +148,21 @@ def operations_forward(model: PretrainingModel, config: Config) -> tuple[float, 
     """Count the floating-point operations of one place's forward pass: by itself, and for each place of its row.
 
     By itself 2 for each weight of a matrix product; for each place of the row 4 H a layer (attention's scores, sums).
-    The masked tokens' head, H * (H + V) weights, and what follows the last layer's attention are reckoned at the share
-    of tokens that are masked. Norms, activations, the pooler and the optimizer are left out.
+    The masked tokens' head, H * (H + V) weights, and what follows the last layer's attention count at the share of
+    tokens that are masked. Norms, activations, the pooler and the optimizer are left out.
     """
-    bert = model.config
-    hidden, wide, layers = bert.hidden_size, bert.intermediate_size, bert.num_hidden_layers
+    hidden, layers = model.config.hidden_size, model.config.num_hidden_layers
     before = 2 * 3 * hidden * hidden
-    after = 2 * (hidden * hidden + 2 * hidden * wide)
-    head = 2 * hidden * (hidden + bert.vocab_size)
+    after = 2 * (hidden * hidden + 2 * hidden * model.config.intermediate_size)
+    head = 2 * hidden * (hidden + model.config.vocab_size)
     masked = (config.mlm_probability + (config.mlm_probability_end or config.mlm_probability)) / 2
     return layers * before + (layers - 1) * after + masked * (after + head), layers * 4 * hidden
 
 
 def row_cost(model: PretrainingModel, config: Config) -> float:
-    """Give what a place of a row costs for each place of the row, next to what it costs alone, for `choose_shape`.
+    """Return what a place costs for each place of its row, as a share of what it costs alone, for `choose_shape`.
 
-    On a CPU attention computes whole rows; so does an HFEncoder anywhere. On CUDA a place of LinkBertForPreTraining
-    meets its own pair alone.
+    Attention computes whole rows, but for LinkBertForPreTraining on CUDA, where a place meets its own pair alone.
     """
     if isinstance(model, LinkBertForPreTraining) and next(model.parameters()).is_cuda:
         return 0.0
