@@ -18,7 +18,7 @@ from transformers import (
 )
 
 from linkbert.config import make_config
-from linkbert.model.checkpoint import find_encoder, load_model, read_encoder, save_model, start_model
+from linkbert.model.checkpoint import find_encoder, load_model, read_encoder, start_model, write_model
 from linkbert.model.fast_bert import LinkBertForPreTraining
 from linkbert.model.fill import fill_mask, relate
 from linkbert.model.heads import Inputs, find_objective
@@ -76,7 +76,7 @@ def same_weights(ours, theirs):
 def test_a_checkpoint_comes_back_bit_for_bit(tmp_path, vocabulary, objective):
     shares = [] if objective == "drp" else ["shares=1/2,1/2,0"]
     model = start_model(make_config("tiny", [*SETTINGS, f"objective={objective}", *shares]), len(VOCABULARY))
-    save_model(model, tmp_path / "model", vocabulary_folder=vocabulary, card="# A card\n")
+    write_model(model, tmp_path / "model", vocabulary=vocabulary, card="# A card\n")
     back = load_model(tmp_path / "model")
     assert back.objective is find_objective(objective)
     assert back.state_dict().keys() == model.state_dict().keys()
@@ -110,7 +110,7 @@ def test_a_head_that_starts_anew_knows_how_common_words_are(vocabulary, encoder_
 def test_hugging_face_opens_a_checkpoint(tmp_path, vocabulary):
     model = start_model(make_config("tiny", SETTINGS), len(VOCABULARY)).eval()
     folder = tmp_path / "model"
-    save_model(model, folder, vocabulary_folder=vocabulary)
+    write_model(model, folder, vocabulary=vocabulary)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     inputs = tokenizer(
         ["The moon pulls the [MASK].", "bread"], ["tides", "of the sea"], return_tensors="pt", padding=True
@@ -218,7 +218,7 @@ def test_an_untied_decoder_stays_apart(encoder_folder, tmp_path, vocabulary):
     model = start(folder, vocabulary)
     assert torch.equal(model.cls.predictions.decoder.weight, torch.ones(15, 16))
     assert model.bert.embeddings.word_embeddings.weight.std() > 0
-    save_model(model, tmp_path / "again", vocabulary_folder=vocabulary)
+    write_model(model, tmp_path / "again", vocabulary=vocabulary)
     assert not same_weights(load_model(tmp_path / "again"), model)
     theirs = AutoModelForMaskedLM.from_pretrained(tmp_path / "again")
     assert torch.equal(theirs.cls.predictions.decoder.weight, torch.ones(15, 16))
@@ -247,7 +247,7 @@ def test_shards_are_held_to_their_index(encoder_folder, vocabulary):
     with pytest.raises(ValueError, match="do not hold what"):
         start(folder, vocabulary)
     shards[1].unlink()
-    with pytest.raises(ValueError, match=f"lacks {shards[1].name}, named by model.safetensors.index.json"):
+    with pytest.raises(ValueError, match=f"{shards[1].name} cannot be read as safetensors"):
         start(folder, vocabulary)
 
 
@@ -260,7 +260,7 @@ def test_a_matrix_of_words_may_have_rows_to_spare(encoder_folder, tmp_path):
     bias = model.cls.predictions.bias
     assert bias.shape == (24,)
     assert (bias[15:] == bias[0]).all()
-    save_model(model, tmp_path / "wide", vocabulary_folder=folder)
+    write_model(model, tmp_path / "wide", vocabulary=folder)
     assert len(fill_mask(tmp_path / "wide", "[MASK]", top=99)[0]) == 15
 
 
@@ -282,7 +282,7 @@ def test_a_config_of_another_size_than_the_vocabulary_is_refused(encoder_folder)
 
 def test_ask_a_model(encoder_folder, tmp_path, vocabulary):
     model = start_model(make_config("tiny", SETTINGS), len(VOCABULARY))
-    save_model(model, tmp_path / "model", vocabulary_folder=vocabulary)
+    write_model(model, tmp_path / "model", vocabulary=vocabulary)
     guesses = fill_mask(tmp_path / "model", "The [MASK] pulls the [MASK].", top=3)
     assert [len(each) for each in guesses] == [3, 3]
     assert all(word in VOCABULARY for each in guesses for word, _ in each)
@@ -322,7 +322,7 @@ def test_a_folder_cannot_have_code_imported(tmp_path, vocabulary, caplog, monkey
     (tmp_path / "evil.py").write_text("raise SystemExit('imported')\n")
     monkeypatch.syspath_prepend(tmp_path)
     model = start_model(make_config("tiny", SETTINGS), len(VOCABULARY))
-    save_model(model, tmp_path / "model", vocabulary_folder=vocabulary)
+    write_model(model, tmp_path / "model", vocabulary=vocabulary)
     path = tmp_path / "model" / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"linkbert_objective": "evil:OBJECTIVE"}))
     assert load_model(tmp_path / "model").objective is find_objective("drp")

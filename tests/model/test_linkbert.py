@@ -220,7 +220,7 @@ def test_bf16_is_close_to_fp32():
     torch.testing.assert_close(coarse["relation_loss"][0].sum(), exact["relation_loss"][0].sum(), rtol=0.01, atol=0.01)
 
 
-def test_compile_where_it_pays_back(caplog, monkeypatch):
+def test_compile_where_it_pays_back():
     model = LinkBertForPreTraining(small_config())
     assert operations_a_token(model, make_config("tiny")) == pytest.approx(
         3 * (2 * (2 * 3 * 32 * 32 + 4 * 512 * 32) + 1.15 * 2 * (32 * 32 + 2 * 32 * 64) + 0.15 * 2 * 32 * (32 + 97))
@@ -229,6 +229,4 @@ def test_compile_where_it_pays_back(caplog, monkeypatch):
     assert compiles(model, make_config("tiny", ["recipe=paper"]))
     assert not compiles(model, make_config("tiny", ["budget=2m"]))
     assert compiles(model, make_config("tiny", ["budget=2h", "max_steps=10"]))
-    monkeypatch.setenv("CXX", "no-such-compiler")
-    assert not compiles(model, make_config("tiny", ["compile=on"]))
-    assert "no C++ compiler" in caplog.text
+    assert compiles(model, make_config("tiny", ["compile=on", "max_steps=10"]))

@@ -117,7 +117,7 @@ def test_the_loss_without_logits_equals_cross_entropy(places, ignored, seed):
     ours, theirs = ([each.clone().requires_grad_() for each in draw] for _ in range(2))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loss, "CHUNK", 16)  # so that there are several, and a last one that is not full
-        found = loss.masked_token_loss(*ours, labels)
+        found, *_ = loss.masked_token_loss(*ours, labels)
     states, weight, bias = theirs
     logits = states @ weight.t() + bias
     wanted = functional.cross_entropy(logits, labels, ignore_index=IGNORED, reduction="sum")

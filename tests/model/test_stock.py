@@ -12,7 +12,7 @@ from linkbert.model.hf_encoder import ARCHITECTURES, HFEncoder, longest, new_con
 from linkbert.records import IGNORED
 
 SIZES = {"vocab_size": 60, "hidden_size": 32, "num_hidden_layers": 4, "num_attention_heads": 4, "intermediate_size": 48}
-TOKENS = {"pad_token_id": 1, "cls_token_id": 0, "sep_token_id": 2}
+TOKENS = {"[PAD]": 1, "[CLS]": 0, "[SEP]": 2}
 ROWS = [[20, 13, 30], [40, 9], [25]]  # tokens of each pair
 
 

@@ -179,7 +179,7 @@ def train(make_toy, tmp_path):
             config,
             run=tmp_path / run,
             forward=options.pop("forward", None) or step_function(model, config),
-            save=lambda folder, _, weights: write_model(model, folder, vocabulary_folder=tmp_path, weights=weights),
+            save=lambda folder, _, weights: write_model(model, folder, vocabulary=tmp_path, weights=weights),
             **options,
         )
         return model, state, tmp_path / run

@@ -267,7 +267,7 @@ def test_a_checkpoint_is_scored_on_any_store_of_its_vocabulary(store, make_toy, 
     (tmp_path / "model").mkdir()
     vocabulary = store / "vocabulary"
     model = make_toy(config, vocabulary=len((vocabulary / "vocab.txt").read_text().split()))
-    write_model(model, tmp_path / "model", vocabulary_folder=vocabulary)
+    write_model(model, tmp_path / "model", vocabulary=vocabulary)
     scores = score_model(tmp_path / "model", [Part("", store)], config)
     assert (scores.pairs, scores.link_gain.pairs, list(scores.mlm_losses)) == (60, 19, ["contiguous", "random"])
     with pytest.raises(ValueError, match="has 32 positions, fewer than sequence_length=64; set sequence_length=32"):

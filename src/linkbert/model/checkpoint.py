@@ -1,9 +1,8 @@
 """Encoders on disk: Hugging Face folders, read and written; and the model a run starts from.
 
-In: a folder (ours, or any released BERT's, RoBERTa's, ELECTRA's, DeBERTa's or ModernBERT's) or a hub name. Out: a
-LinkBertForPreTraining (of a BERT) or an HFEncoder (of any other), or a folder that `AutoModel`, `AutoModelForMaskedLM`,
-of a BERT also `BertForPreTraining`, and `AutoTokenizer` open. Weights are safetensors only: a pytorch_model.bin is a
-pickle, and a pickle can run code. Every weight is kept in fp32, whatever the arithmetic of the run.
+In: a folder (ours, or of a released encoder) or a hub name. Out: a PretrainingModel, or a folder that `AutoModel`,
+`AutoModelForMaskedLM`, of a BERT also `BertForPreTraining`, and `AutoTokenizer` open. Weights are safetensors only (a
+pytorch_model.bin is a pickle, and a pickle can run code), in fp32 whatever the arithmetic of the run.
 """
 
 from __future__ import annotations
@@ -54,15 +53,13 @@ def start_model(
     """Make the model a run starts from, as `config.init` says: random (by `config.weight_init`), or one that exists.
 
     An encoder from a folder keeps its own sizes; the caller has checked that its vocabulary is the store's (its matrix
-    may have rows to spare). `counts` (V,) int64 are how often the corpus has each token: a new masked-token head has
-    their logarithms as its bias, and need not spend its first steps on learning how common words are. `tokens` are the
-    ids of [PAD], [CLS] and [SEP].
+    may have rows to spare). `counts` (V,) int64 are how often the corpus has each token: their logarithms are the bias
+    of a new masked-token head, which need not learn how common words are. `tokens` are the ids of special tokens.
     """
     weights: dict[str, Tensor] = {}
     if config.init == "none":
         sizes = {"vocab_size": vocabulary_size} | {name: getattr(config, name) for name in SIZES}
-        ids = {f"{name[1:-1].lower()}_token_id": tokens[name] for name in TOKENS}
-        own = new_config(config.architecture, sizes, ids, longest=max(config.sequence_length, 512))
+        own = new_config(config.architecture, sizes, tokens, longest=max(config.sequence_length, 512))
     else:
         own, weights = read_encoder(find_encoder(config.init, f"init={config.init}"))
         if own.vocab_size < vocabulary_size:
@@ -81,11 +78,8 @@ def start_model(
         setattr(own, name, config.hidden_dropout_prob)
     setattr(own, "attention_dropout" if modern else "attention_probs_dropout_prob", config.attention_probs_dropout_prob)
     model = make_model(own, weights, objective=config.objective, seed=config.seed)
-    if config.init == "none" and config.weight_init == "positional":
-        if isinstance(model, LinkBertForPreTraining):
-            init_positional(model.bert)
-        else:
-            log.info("weight_init=positional is BERT's: %s starts with random weights", own.model_type)
+    if isinstance(model, LinkBertForPreTraining) and config.init == "none" and config.weight_init == "positional":
+        init_positional(model.bert)
     if isinstance(model, HFEncoder) and model.segments < 2:
         log.info("%s has no segment ids: only [SEP] separates A and B", own.model_type)
     spec = spec_of(own)
@@ -116,8 +110,8 @@ def make_model(
             shapes = f"{tuple(weights[name].shape)} where config.json asks for {tuple(own[name].shape)}"
             raise ValueError(f"the encoder's {name} has shape {shapes}; config.json and weights do not belong together")
     missing = own.keys() - weights.keys() - tied_names(model)
-    encoder = f"{encoder_name(config)}."
-    if holes := sorted(name for name in missing if name.startswith(encoder) and ".pooler." not in name):
+    encoder = (name for name in missing if name.startswith(f"{model.prefix}."))
+    if holes := sorted(name for name in encoder if ".pooler." not in name):
         raise ValueError(
             f"the encoder lacks {len(holes)} weights, {holes[0]} first; it is not a whole {config.model_type}"
         )
@@ -140,12 +134,6 @@ def tied_names(model: nn.Module) -> set[str]:
     return names.keys() - first.values()
 
 
-def encoder_name(config: PretrainedConfig) -> str:
-    """Return the name of the encoder within its masked-LM class: 'bert', 'roberta', 'model'."""
-    kind: Any = MODEL_FOR_MASKED_LM_MAPPING[type(config)]
-    return kind.base_model_prefix
-
-
 def read_encoder(folder: Path) -> tuple[PretrainedConfig, dict[str, Tensor]]:
     """Read a config.json and safetensors, names brought to those of the masked-LM class, values to fp32.
 
@@ -161,37 +149,29 @@ def read_encoder(folder: Path) -> tuple[PretrainedConfig, dict[str, Tensor]]:
     if settings.get("position_embedding_type", "absolute") != "absolute" or settings.get("is_decoder"):
         raise ValueError(f"{folder} is not a plain encoder (relative positions added to a {name}, or a decoder)")
     config: Any = CONFIG_MAPPING[name].from_dict(settings)
-    weights = plain_names(read_weights(folder), encoder_name(config))
+    kind: Any = MODEL_FOR_MASKED_LM_MAPPING[type(config)]
+    weights = plain_names(read_weights(folder), kind.base_model_prefix)
     if name.startswith("deberta"):
         config.legacy = "cls.predictions.bias" in weights
     spec = spec_of(config)
-    if (bias := weights.pop(f"{spec.decoder}.bias", None)) is not None:
-        weights.setdefault(f"{spec.bias}.bias", bias)
+    decoder = spec.decoder or spec.bias
+    if f"{decoder}.bias" in weights:
+        weights.setdefault(f"{spec.bias}.bias", weights.pop(f"{decoder}.bias"))
+    untied = weights.get(f"{decoder}.weight")
     words = next((value for key, value in weights.items() if re.search(r"(word|tok)_embeddings\.weight$", key)), None)
-    decoder = weights.get(f"{spec.decoder}.weight")
-    config.tie_word_embeddings = decoder is None or (words is not None and torch.equal(decoder, words))
+    config.tie_word_embeddings = untied is None or (words is not None and torch.equal(untied, words))
     if config.tie_word_embeddings:
-        weights.pop(f"{spec.decoder}.weight", None)
-    else:
-        log.info("%s has a decoder apart from its word embeddings; it stays so", folder)
+        weights.pop(f"{decoder}.weight", None)
     return config, weights
 
 
 def find_weights(folder: Path) -> tuple[list[Path], set[str]]:
-    """List the safetensors of a folder, one file or the shards that its index names, and what the index says they hold.
-
-    No weights, and a shard that is absent, are ValueErrors.
-    """
+    """List the safetensors of a folder: one file, or the shards of its index with the names that it says they hold."""
     if (folder / WEIGHTS).is_file():
         return [folder / WEIGHTS], set()
     if (folder / INDEX).is_file():
-        content = read_json(folder / INDEX)
-        held = content.get("weight_map", {}) if isinstance(content, dict) else {}
-        files = [folder / Path(file).name for file in sorted(set(held.values()))]
-        absent = [file.name for file in files if not file.is_file()]
-        if absent or not files:
-            raise ValueError(f"{folder} lacks {[*absent, 'shards'][0]}, named by {INDEX}; fetch the folder again")
-        return files, set(held)
+        shards = read_json(folder / INDEX)["weight_map"]
+        return [folder / Path(file).name for file in sorted(set(shards.values()))], set(shards)
     if (folder / "pytorch_model.bin").exists():
         raise ValueError(
             f"{folder} has its weights only as pytorch_model.bin, a pickle, which linkbert never opens; "
@@ -207,7 +187,7 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
     for file in files:
         try:
             stored |= load_file(file)
-        except Exception as error:
+        except Exception as error:  # one that is absent, too
             raise ValueError(f"{file} cannot be read as safetensors ({error}); fetch or write it again") from None
     if held and (other := held ^ stored.keys()):
         raise ValueError(f"the shards of {folder} do not hold what {INDEX} says ({min(other)}); fetch the folder again")
@@ -230,10 +210,7 @@ def load_model(folder: Path, objective: str | None = None) -> PretrainingModel:
 
 
 class PairModel(nn.Module):
-    """A PretrainingModel behind the interface of transformers: padded pairs in, logits and a loss out.
-
-    The attention, positions and heads are the model's own, so it learns here what it learns in a run.
-    """
+    """A PretrainingModel behind the interface of transformers: padded pairs in, logits and a loss out."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__()
@@ -251,8 +228,7 @@ class PairModel(nn.Module):
         """Score tokens and relations of padded pairs, all int64 (B, T), `next_sentence_label` (B,).
 
         -> prediction_logits (B, T, V), seq_relationship_logits (B, 2 or 3), and the loss where there are labels: the
-        mean over masked tokens and, with an objective that has relations, the mean over pairs. Dropout follows from
-        torch's seed, in training alone.
+        mean over masked tokens and, with an objective that has relations, that over pairs. Dropout by torch's seed.
         """
         options = EXACT
         if self.training:
@@ -270,7 +246,8 @@ class PairModel(nn.Module):
 
     def save_pretrained(self, folder: str | Path, **_: Any) -> None:
         """Write a Hugging Face folder, with the vocabulary of the one that was opened."""
-        save_model(self.model, Path(folder), vocabulary_folder=self.folder)
+        with replacing(Path(folder)) as part:
+            write_model(self.model, part, vocabulary=self.folder)
 
 
 def objective_of(config: PretrainedConfig, weights: dict[str, Tensor]) -> str:
@@ -284,39 +261,27 @@ def objective_of(config: PretrainedConfig, weights: dict[str, Tensor]) -> str:
 
 
 def write_model(
-    model: PretrainingModel,
-    folder: Path,
-    *,
-    vocabulary_folder: Path,
-    card: str = "",
-    weights: dict[str, Tensor] | None = None,
+    model: PretrainingModel, folder: Path, *, vocabulary: Path, card: str = "", weights: dict[str, Tensor] | None = None
 ) -> None:
-    """Write config.json, weights, the vocabulary's files and README.md (`card`) into a folder that is there.
+    """Write config.json, weights, the files of a `vocabulary` folder and README.md (`card`) into a folder.
 
     `weights` are a copy of the model's without the tied ones, where the model itself learns on meanwhile: a thread must
     not ask a sharded model for its state, which would take the gathered weights away from a forward pass.
     """
+    folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "config.json", json.loads(model.config.to_json_string()) | {"dtype": "float32"})
     if weights is None:
         again = tied_names(model)  # Hugging Face ties them when it loads
-        weights = {name: value for name, value in model.state_dict().items() if name not in again}
-    weights = {name: value.detach().to("cpu", torch.float32).contiguous() for name, value in weights.items()}
+        weights = {name: value.float().cpu() for name, value in model.state_dict().items() if name not in again}
     save_file(weights, folder / WEIGHTS, metadata={"format": "pt"})
     for name in VOCABULARY_FILES:
-        if (vocabulary_folder / name).is_file():
-            shutil.copyfile(vocabulary_folder / name, folder / name)
+        if (vocabulary / name).is_file():
+            shutil.copyfile(vocabulary / name, folder / name)
     path = folder / "tokenizer_config.json"
     options = {"tokenizer_class": "BertTokenizer"} | (read_json(path) if path.is_file() else {})
     write_json(path, options | {"model_max_length": longest(model.config)})
     if card:
         (folder / "README.md").write_text(card, encoding="utf-8")
-
-
-def save_model(model: PretrainingModel, folder: Path, *, vocabulary_folder: Path, card: str = "") -> None:
-    """Write a Hugging Face folder under a temporary name and rename it: it is whole or it is not there."""
-    with replacing(folder) as part:
-        part.mkdir()
-        write_model(model, part, vocabulary_folder=vocabulary_folder, card=card)
 
 
 def model_folder(path: Path) -> Path | None:
@@ -325,10 +290,7 @@ def model_folder(path: Path) -> Path | None:
 
 
 def find_encoder(name: str, said: str = "") -> Path:
-    """Find the folder of an encoder: a path as it is, or a hub name fetched into Hugging Face's own cache.
-
-    `said` is how the user named it, where that is more than the name.
-    """
+    """Find an encoder's folder: a path, or a hub name fetched into Hugging Face's cache; `said` is the user's word."""
     if Path(name).is_dir():
         return model_folder(Path(name)) or Path(name)
     if name.startswith((".", "/", "~")) or name.count("/") > 1:
@@ -358,8 +320,7 @@ def init_positional(bert: BertModel) -> None:
     for head in range(config.num_attention_heads):
         shift = head // 2 + 1 if head % 2 else -(head // 2 + 1)
         mine = torch.arange(head, waves, config.num_attention_heads)[: size // 2]  # waves of all lengths for each head
-        sine, cosine = 2 * mine, 2 * mine + 1  # columns
-        first = torch.arange(len(mine)) * 2  # rows
+        sine, cosine, first = 2 * mine, 2 * mine + 1, 2 * torch.arange(len(mine))  # two columns, a row
         turn = frequencies[mine] * shift
         query[head], key[head] = 0, 0
         key[head, first, sine] = key[head, first + 1, cosine] = gain

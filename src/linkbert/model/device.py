@@ -1,7 +1,6 @@
-"""The device of a run, its arithmetic, and what makes it repeatable.
+"""The device of a run, its arithmetic, and what makes it repeatable; CUDA was never run by us.
 
 In: settings as the user writes them. Out: torch's own devices and dtypes, and switches that are set back at the end.
-CUDA is handled where it differs (deterministic kernels), but was never run by us.
 """
 
 from __future__ import annotations
@@ -10,6 +9,7 @@ import contextlib
 import ctypes
 import functools
 import os
+import re
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -21,60 +21,44 @@ M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # of glibc's malloc.h
 
 
 def choose_device(name: str, local_rank: int = 0) -> torch.device:
-    """Turn the setting `device` into a device: auto is this process's GPU where there is one, else the CPU."""
+    """Return the device of the setting `device`: auto is this process's GPU where there is one, else the CPU."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name == "cuda":
-        name = f"cuda:{local_rank}"
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        device = torch.device("meta")
-    if device.type not in ("cpu", "cuda") or name.startswith("cpu:"):
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
         raise ValueError(f"device={name} is not known; it must be auto, cpu, cuda or cuda:N")
-    if device.type == "cuda" and (not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count()):
+    device = torch.device(f"cuda:{local_rank}" if name == "cuda" else name)
+    if device.type == "cuda" and device.index >= torch.cuda.device_count():
         raise ValueError(f"device={name} is not there; this machine has {torch.cuda.device_count()} CUDA devices")
     return device
 
 
 def choose_precision(name: str, device: torch.device) -> str:
-    """Turn the setting `precision` into an arithmetic: auto is bf16, or fp32 where a product is quicker in that.
-
-    Measured, not looked up: a processor without such arithmetic does it all the same, hundreds of times as slowly.
-    """
+    """Return the arithmetic of the setting `precision`: auto is bf16, or fp32 where a product is measured faster."""
     if name != "auto":
         return name
     return max(("bf16", "fp32"), key=lambda each: matrix_peak(device, DTYPES[each]))
 
 
+@functools.cache
 def matrix_peak(device: torch.device, dtype: torch.dtype) -> float:
     """Measure the operations a second of a matrix product, once a process: the best of what is seen in 0.3 s.
 
-    The product grows until it takes long enough to be timed, so a device without such arithmetic (bf16 on an older CPU)
-    is not kept busy for minutes. On a machine that is busy with other things, too little is measured.
+    The product grows until it takes long enough to be timed: one that is slow (bf16 on an older CPU) stays small.
     """
-    return _measure_peak(device, dtype, torch.get_num_threads())
-
-
-@functools.cache
-def _measure_peak(device: torch.device, dtype: torch.dtype, _threads: int) -> float:
     size, best, until = 256, 0.0, time.perf_counter() + 0.3
     while time.perf_counter() < until:
         a = torch.ones(size, size, dtype=dtype, device=device)
         (a @ a)[0, 0].item()  # the first one warms up
-        begin = time.perf_counter()
+        start = time.perf_counter()
         (a @ a)[0, 0].item()  # waits for a GPU
-        taken = time.perf_counter() - begin
+        taken = time.perf_counter() - start
         best = max(best, 2 * size**3 / taken)
         size *= 2 if taken < 0.02 and size < 8192 else 1
     return best
 
 
 def keep_memory() -> None:
-    """Have the C library keep freed memory for the next step instead of giving it back; Linux with glibc, else nothing.
-
-    It would map every large tensor anew, and the kernel would clear it page by page: a quarter of a step of tiny.
-    """
+    """Have glibc keep freed memory: mapping every large tensor again costs a quarter of a step of tiny."""
     with contextlib.suppress(OSError, AttributeError):
         mallopt = ctypes.CDLL(None).mallopt
         for option, value in ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, -1), (M_TOP_PAD, 64 << 20)):

@@ -1,7 +1,4 @@
-"""Dropout that a compiler fuses: a pure function of a key and the place, the same on every device, compiled or not.
-
-It takes a tenth of the time of a random stream.
-"""
+"""Dropout as a pure function of a key and the place: the same on every device, and ten times as fast when compiled."""
 
 from __future__ import annotations
 

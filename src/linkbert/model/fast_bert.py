@@ -1,9 +1,9 @@
 """The forward pass of a BERT over Hugging Face's weights, written for training.
 
 In: a configuration, and rows of pairs. Out: losses and predictions, equal to those of `BertForPreTraining` on each pair
-alone (a test holds it); every weight has its name, and the *linked* row of the relation head one of its own. Written
-out because it was measured to be faster on two cores: look-ups, dropout and attention that compile well, states between
-the layers in the run's arithmetic, which autocast would widen to fp32, and a last layer that computes what is read.
+alone; every weight has its name, and the *linked* row of the relation head one of its own. Written out because it was
+measured to be faster on two cores: look-ups, dropout and attention that compile well, states between the layers in the
+run's arithmetic, which autocast would widen to fp32, and a last layer that computes what is read.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.nn.attention.flex_attention import BlockMask
 from torch.utils.checkpoint import checkpoint
 from transformers import BertConfig, BertModel
 from transformers.models.bert.modeling_bert import (
@@ -55,7 +54,7 @@ class Layer(BertLayer):
     def forward(  # type: ignore[override]
         self,
         hidden: Tensor,
-        mask: Tensor | BlockMask,
+        mask: Tensor,
         mode: ForwardOptions,
         *,
         asked: Tensor | None = None,
@@ -102,6 +101,8 @@ class Transform(BertPredictionHeadTransform):
 class LinkBertForPreTraining(PretrainingModel):
     """A BERT whose modules keep their weights and compute as the classes above: nothing here has a state of its own."""
 
+    prefix = "bert"
+
     def __init__(self, bert_config: BertConfig, *, objective: str = "drp") -> None:
         super().__init__()
         self.config = copy.deepcopy(bert_config)
@@ -141,8 +142,7 @@ class LinkBertForPreTraining(PretrainingModel):
         What follows the last layer's attention is computed for the places that are read alone, unless `every` is asked.
         """
         input_ids, types, positions, pairs, first, masked = inputs
-        dense = bool(mode.keys) and self.config.attention_probs_dropout_prob > 0
-        mask = make_attention_mask(pairs, pairs, dense=dense)
+        mask = make_attention_mask(pairs, pairs)
         hidden = self.bert.embeddings(input_ids, types, positions, mode)
         *layers, last = self.layers
         for number, layer in enumerate(layers):
@@ -155,7 +155,7 @@ class LinkBertForPreTraining(PretrainingModel):
         only, asked = torch.cat([first, masked]), None
         if mode.slots:
             asked, only = give_slots(only, pairs.shape, mode.slots)
-            mask = make_attention_mask(pairs.gather(1, asked), pairs, dense=dense)
+            mask = make_attention_mask(pairs.gather(1, asked), pairs)
         states = last(hidden, mask, mode, asked=asked, only=only)
         return states[len(first) :], states[: len(first)]
 
@@ -168,7 +168,7 @@ class LinkBertForPreTraining(PretrainingModel):
         """Sum the losses of masked tokens without their logits: (M, H), (M,) -> ()."""
         head = self.cls.predictions
         tokens, decoder = head.transform(states), head.decoder
-        return masked_token_loss(tokens, decoder.weight, decoder.bias, labels, compiled=mode.written_out)
+        return masked_token_loss(tokens, decoder.weight, decoder.bias, labels, mode.written_out)[0]
 
     def relation_logits(self, first: Tensor) -> Tensor:
         """Score the relations of each pair from its [CLS]: (P, H) -> (P, 2), or (P, 3) with drp."""

@@ -153,12 +153,10 @@ class Predictions(NamedTuple):
 
 
 class PretrainingModel(nn.Module):
-    """An encoder with a masked-token head and a relation head (paper, section 4), whatever its architecture.
-
-    Pooler and relation head stay as initialised where the objective has no relations.
-    """
+    """An encoder with a masked-token head and a relation head (trained where the objective has relations)."""
 
     config: PretrainedConfig
+    prefix: str  # of the names of the encoder's weights
     objective: Objective
     layers: nn.ModuleList  # of the encoder
 

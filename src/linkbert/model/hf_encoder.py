@@ -1,10 +1,9 @@
 """Encoders beyond BERT: transformers' masked-LM classes behind the interface of `LinkBertForPreTraining`.
 
 In: a batch of packed rows. Out: the same summed losses and predictions. The modules keep transformers' names, so a
-checkpoint opens there as it is; the relation head is stored next to them as `linkbert.*`. Attention within a pair is
-handed to every layer through transformers' AttentionInterface (`attend_packed`); DeBERTa has an attention of its own
-and takes a mask. Positions count from each pair's start. Where there are no segment ids, only [SEP] separates A and B.
-Dropout is torch's own: it follows from the seed of a step, but not from the place.
+checkpoint opens there as it is; the relation head is stored next to them as `linkbert.*`. The encoders take a mask of
+who sees whom, and positions that count from each pair's start. Dropout is torch's own: it follows from the seed of a
+step, but not from the place.
 """
 
 from __future__ import annotations
@@ -17,22 +16,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
-from torch.nn.attention.flex_attention import BlockMask
 from torch.utils.checkpoint import checkpoint
-from transformers import (
-    CONFIG_MAPPING,
-    MODEL_FOR_MASKED_LM_MAPPING,
-    AttentionInterface,
-    AttentionMaskInterface,
-    PretrainedConfig,
-)
+from transformers import CONFIG_MAPPING, MODEL_FOR_MASKED_LM_MAPPING, PretrainedConfig
 from transformers.models.bert.modeling_bert import BertPooler
 
-from linkbert.model.attention import make_attention_mask, packed_attention
+from linkbert.model.attention import make_attention_mask
 from linkbert.model.heads import EXACT, ForwardOptions, Inputs, PretrainingModel
-
-PACKED = "linkbert_packed"  # the attention's name in transformers
 
 
 @dataclass(frozen=True)
@@ -42,7 +31,7 @@ class ArchitectureSpec:
     heads: tuple[str, ...]  # score the vocabulary, one after the other
     dense: str  # the layer that starts as identity where a folder has no masked-token head
     bias: str  # has the bias of each token of the vocabulary
-    decoder: str  # its weight is tied to the word embeddings
+    decoder: str = ""  # has the weight that is tied to the word embeddings, where that is not in `bias`
     pooler: bool = False  # the encoder has one of its own
     own_attention: bool = False
     positions_after_padding: bool = False  # they start after the padding's id
@@ -55,23 +44,19 @@ _ROBERTA = ArchitectureSpec(
     ("lm_head",), "lm_head.dense", "lm_head", "lm_head.decoder", pooler=True, positions_after_padding=True
 )
 _DEBERTA = ArchitectureSpec(  # no decoder: the head takes the word embeddings themselves
-    ("lm_predictions",), "lm_predictions.lm_head.dense", "lm_predictions.lm_head", "", own_attention=True
-)
-_ELECTRA = ArchitectureSpec(
-    ("generator_predictions", "generator_lm_head"),
-    "generator_predictions.dense",
-    "generator_lm_head",
-    "generator_lm_head",
+    ("lm_predictions",), "lm_predictions.lm_head.dense", "lm_predictions.lm_head", own_attention=True
 )
 ARCHITECTURES = {
     "bert": _BERT,
     "roberta": _ROBERTA,
     "xlm-roberta": _ROBERTA,
     "camembert": _ROBERTA,
-    "electra": _ELECTRA,
+    "electra": ArchitectureSpec(
+        ("generator_predictions", "generator_lm_head"), "generator_predictions.dense", "generator_lm_head"
+    ),
     "deberta": _DEBERTA,
     "deberta-v2": _DEBERTA,
-    "modernbert": ArchitectureSpec(("head", "decoder"), "head.dense", "decoder", "decoder"),
+    "modernbert": ArchitectureSpec(("head", "decoder"), "head.dense", "decoder"),
 }
 _RELATIVE = {"relative_attention": True, "position_biased_input": False, "pos_att_type": ["c2p", "p2c"]}
 _RELATIVE |= {"legacy": False, "type_vocab_size": 0, "max_relative_positions": -1}
@@ -102,51 +87,18 @@ def longest(config: PretrainedConfig) -> int:
 def new_config(kind: str, sizes: Mapping[str, int], tokens: Mapping[str, int], *, longest: int) -> PretrainedConfig:
     """Describe a random start: as released, but for `sizes` (by their names in a configuration) and special tokens.
 
-    `tokens`: pad, cls and sep_token_id. `longest`: tokens of a pair.
+    `tokens`: the ids of [PAD], [CLS] and [SEP]. `longest`: tokens of a pair.
     """
-    own: dict[str, Any] = {"pad_token_id": tokens["pad_token_id"], "max_position_embeddings": longest}
+    own: dict[str, Any] = {"pad_token_id": tokens["[PAD]"], "max_position_embeddings": longest}
     if kind in ("roberta", "modernbert"):
-        own |= {"bos_token_id": tokens["cls_token_id"], "eos_token_id": tokens["sep_token_id"]}
+        own |= {"bos_token_id": tokens["[CLS]"], "eos_token_id": tokens["[SEP]"]}
     if kind == "modernbert":
-        own |= tokens
+        own |= {"cls_token_id": tokens["[CLS]"], "sep_token_id": tokens["[SEP]"]}
     if kind == "electra":
         own["embedding_size"] = sizes["hidden_size"]
     config = CONFIG_MAPPING[kind](**own, **sizes, **AS_RELEASED.get(kind, {}))  # type: ignore[arg-type]
     config.max_position_embeddings += first_position(config)
     return config
-
-
-def attend_packed(
-    _layer: nn.Module,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    _mask: Tensor | None,
-    *,
-    seen: Tensor | BlockMask,
-    pairs: Tensor,
-    scaling: float | None = None,
-    dropout: float = 0.0,
-    sliding_window: int | None = None,
-    **_: Any,
-) -> tuple[Tensor, None]:
-    """Attend within each pair: (R, heads, T, D) -> (R, T, heads, D), as AttentionInterface asks.
-
-    `seen` is the mask of `pairs` (R, T). `sliding_window` is the distance at which two places no longer see each other
-    (ModernBERT's local layers); the places of a pair are adjacent, so their distance in the row is that in the pair.
-    """
-    if sliding_window is None and not dropout:
-        return packed_attention(query, key, value, seen, scale=scaling).transpose(1, 2), None
-    mask: Any = make_attention_mask(pairs, pairs, dense=True)
-    if sliding_window is not None:
-        places = torch.arange(pairs.shape[1], device=pairs.device)
-        mask = mask & ((places[:, None] - places).abs() < sliding_window)
-    mixed = functional.scaled_dot_product_attention(query, key, value, mask, dropout, scale=scaling)
-    return mixed.transpose(1, 2), None
-
-
-AttentionInterface.register(PACKED, attend_packed)
-AttentionMaskInterface.register(PACKED, lambda *_, **__: None)  # no mask is made: `pairs` says all
 
 
 class HFEncoder(PretrainingModel):
@@ -158,10 +110,11 @@ class HFEncoder(PretrainingModel):
         self.spec, self.recomputes = spec_of(config), False
         if getattr(config, "conv_kernel_size", 0):
             raise ValueError("this DeBERTa has a convolution over neighbouring places, which would mix packed pairs")
-        config._attn_implementation = "eager" if self.spec.own_attention else PACKED
+        config._attn_implementation = "eager" if self.spec.own_attention else "sdpa"
         masked_lm: Any = MODEL_FOR_MASKED_LM_MAPPING[type(config)](config)  # type: ignore[operator]
         config.architectures = [type(masked_lm).__name__]
         self.config, self.prefix = config, masked_lm.base_model_prefix
+        self.segments: int = getattr(config, "type_vocab_size", 0)  # how many segment ids it distinguishes
         self.set_objective(objective)
         for name, module in masked_lm.named_children():
             self.add_module(name, module)
@@ -188,11 +141,6 @@ class HFEncoder(PretrainingModel):
         """The layers of the encoder."""
         return self.encoder.layers if self.config.model_type == "modernbert" else self.encoder.encoder.layer
 
-    @property
-    def segments(self) -> int:
-        """How many segment ids the encoder distinguishes."""
-        return getattr(self.config, "type_vocab_size", 0)
-
     def encode(self, inputs: Inputs, *, mode: ForwardOptions = EXACT, every: bool = False) -> tuple[Tensor, ...]:
         """Encode tokens; see `PretrainingModel.encode`."""
         input_ids, types, positions, pairs, first, masked_positions = inputs
@@ -203,13 +151,17 @@ class HFEncoder(PretrainingModel):
             self.recomputes = True
             for layer in self.layers:
                 layer.forward = partial(checkpoint, layer.forward, use_reentrant=False)  # type: ignore[method-assign]
-        encoder, real = self.encoder, pairs >= 0
+        encoder, mask = self.encoder, make_attention_mask(pairs, pairs)  # (R, 1, T, T)
         with torch.autocast(input_ids.device.type, mode.dtype, enabled=mode.dtype != torch.float32):
             if self.spec.own_attention:
-                mask = make_attention_mask(pairs, pairs, dense=True)[:, 0]
-                output = encoder.encoder(encoder.embeddings(**given, mask=real), mask)
+                output = encoder.encoder(encoder.embeddings(**given, mask=pairs >= 0), mask[:, 0])
+            elif self.config.model_type == "modernbert":
+                places = torch.arange(pairs.shape[1], device=pairs.device)  # a pair's are adjacent
+                near = (places[:, None] - places).abs() <= self.config.sliding_window
+                masks = {"full_attention": mask, "sliding_attention": mask & near}
+                output = encoder(**given, attention_mask=masks)
             else:
-                output = encoder(**given, attention_mask=real, pairs=pairs, seen=make_attention_mask(pairs, pairs))
+                output = encoder(**given, attention_mask=mask)
         flat = output.last_hidden_state.flatten(0, 1)  # (R * T, H)
         states = flat.index_select(0, masked_positions), flat.index_select(0, first)
         return (*states, flat) if every else states

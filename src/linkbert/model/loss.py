@@ -1,16 +1,13 @@
 """The masked-token loss, without the matrix of all logits: cross-entropy over the vocabulary, some places at a time.
 
 In: the states of masked places, the (tied) embedding, the bias and the labels. Out: the summed loss; its gradients are
-computed on the way, while the logits of CHUNK places are there, so that neither pass ever holds those of more. The
-exponentials are taken once, in base 2, and never divided: what a softmax would divide is scaled in the products' small
-operands instead. Exact: in fp32 it equals `cross_entropy` to rounding (a test holds it). Measured on one thread: five
-sixths of the time of the compiled linear layer and cross-entropy (docs/log.md). It is opaque to the compiler, which
-would compute all chunks side by side; only `powers_of` is compiled, by itself.
+computed with it, while the logits of CHUNK places are there. The exponentials are taken once, in base 2, and never
+divided: the products' small operands are scaled instead. It equals `cross_entropy` to rounding, in five sixths of the
+time (docs/log.md). It is opaque to the compiler, which would compute all chunks side by side.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -22,38 +19,29 @@ from linkbert.model.attention import LOG2_E
 from linkbert.records import IGNORED
 
 CHUNK = 512  # places whose logits are there at once: 31 MB of bf16 for BERT's vocabulary
-EXTRA = 16  # columns beside the weight's gradient: the first is the bias's, the others keep the rows aligned
-
-
-def masked_token_loss(
-    states: Tensor, weight: Tensor, bias: Tensor, labels: Tensor, *, compiled: bool = False
-) -> Tensor:
-    """Sum -log softmax(states @ weight.T + bias)[label] over the places: (M, H), (V, H), (V,), (M,) int64 -> () fp32.
-
-    The products are computed in the arithmetic of `states`, all else in fp32. A label IGNORED counts for nothing.
-    """
-    return _loss(states, weight, bias, labels, compiled)[0]
+EXTRA = 16  # columns next to the weight's gradient: the first is the bias's, the others keep the rows aligned
 
 
 def powers_of(logits: Tensor, bias: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Turn logits (m, V) into powers 2^(score - top), score = logit log2(e) + bias; give top and sum (m, 1), too."""
+    """Turn logits (m, V) into powers 2^(score - top), score = logit log2(e) + bias; also return top and sum (m, 1)."""
     scores = logits.float() * LOG2_E + bias
     top = scores.amax(-1, keepdim=True)
     powers = (scores - top).exp2()
     return powers.to(logits.dtype), top, powers.sum(-1, keepdim=True)
 
 
-@cache
-def compiled_powers_of() -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]:
-    """Compile `powers_of`, for any number of places."""
-    return torch.compile(powers_of, fullgraph=True)
+compiled_powers_of = cache(lambda: torch.compile(powers_of, fullgraph=True))  # for any number of places
 
 
 @torch.library.custom_op("linkbert::masked_token_loss", mutates_args=())
-def _loss(
-    states: Tensor, weight: Tensor, bias: Tensor, labels: Tensor, compiled: bool
+def masked_token_loss(
+    states: Tensor, weight: Tensor, bias: Tensor, labels: Tensor, compiled: bool = False
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Give the loss and the gradients of states (M, H) and, side by side, of weight and bias: (V, H + EXTRA)."""
+    """Sum -log softmax(states @ weight.T + bias)[label] over the places: (M, H), (V, H), (V,), (M,) int64 -> () fp32.
+
+    Also returns the gradients of states (M, H) and, side by side, of weight and bias: (V, H + EXTRA). The products are
+    computed in the arithmetic of `states`, all else in fp32. A label IGNORED counts for nothing.
+    """
     narrow, scaled_bias = weight.to(states.dtype), bias.float() * LOG2_E
     counts = (labels != IGNORED).float()[:, None]
     asked = labels.clamp(min=0)
@@ -74,7 +62,7 @@ def _loss(
     return loss, of_states, of_both.index_add_(0, asked, given, alpha=-1)
 
 
-@_loss.register_fake
+@masked_token_loss.register_fake
 def _(states: Tensor, weight: Tensor, bias: Tensor, labels: Tensor, compiled: bool) -> tuple[Tensor, ...]:  # noqa: ARG001
     loss = states.new_empty((), dtype=torch.float32)
     return loss, torch.empty_like(states), loss.new_empty(len(weight), weight.shape[1] + EXTRA)
@@ -90,4 +78,4 @@ def _gradient(ctx: Any, gradient: Tensor, *_: Any) -> tuple[Tensor, Tensor, Tens
     return (of_states * gradient).to(of_states.dtype), of_weight, of_bias, None, None
 
 
-_loss.register_autograd(_gradient, setup_context=_keep)
+masked_token_loss.register_autograd(_gradient, setup_context=_keep)

@@ -1,8 +1,7 @@
-"""The optimizer of pretraining: AdamW, its schedule, and clipping.
+"""The optimizer of pretraining: AdamW, its schedule, and clipping; fine-tuning shares these functions.
 
-In: a model and plain numbers. Out: updated parameters. The numbers follow the paper (section 4: AdamW with betas 0.9
-and 0.98, weight decay 0.01, linear warm-up, then linear decay); what it leaves open follows BERT: no decay on biases
-and norms, gradients clipped to a global norm of 1. Fine-tuning shares these functions.
+The numbers follow the paper (section 4: AdamW with betas 0.9 and 0.98, weight decay 0.01, linear warm-up, then linear
+decay); what it leaves open follows BERT: no decay on biases and norms, gradients clipped to a global norm of 1.
 """
 
 from __future__ import annotations
@@ -37,8 +36,7 @@ def make_optimizer(
 def warmup_steps(warmup: float, steps: int) -> int:
     """Count the steps of warm-up: 0.1 of 200 -> 20; 50 of 200 -> 50; 5000 of 200 -> 100.
 
-    A count that leaves no step for the decay is cut to half of the steps, the paper's own share for tiny (5,000 of
-    10,000): a short trial of a preset then still reaches its peak and comes down.
+    A count that leaves no step for the decay is cut to half of the steps, the paper's own share for tiny.
     """
     if warmup < 1:
         return round(warmup * steps)
@@ -58,14 +56,12 @@ def learning_rate(
     decay: float = 0.2,
     stride: float = 1.0,
 ) -> float:
-    """Give the rate of update `step`, from 0: up a line to the peak, then by `schedule`, which ends at `steps`.
+    """Return the rate of update `step`, from 0: linear warm-up to the peak, then by `schedule`, which ends at `steps`.
 
-    A run with a budget goes through the schedule at another stride; `step` then need not be whole.
-
-    linear, the paper's: down a line that would reach 0. constant_with_warmup: level. warmup_stable_decay: level until
-    the last `decay` of the steps, then down as 1 - sqrt, of which Haegele et al. (2024, arXiv 2405.18392) found that it
-    ends lower than a line and gains little from more than a fifth of the steps; ModernBERT came down so, too.
-    No update is wasted on a rate of 0: peak=1, warmup=2, steps=6 gives 0.5, 1, 1, 0.75, 0.5, 0.25 with linear.
+    linear, the paper's, would reach 0 at `steps`; constant_with_warmup stays; warmup_stable_decay stays until the last
+    `decay` of the steps, then goes down as 1 - sqrt (Haegele et al. 2024, arXiv 2405.18392; a fifth is enough). A run
+    with a budget goes through the schedule at another `stride`; `step` then need not be whole. No update is wasted on
+    a rate of 0: peak=1, warmup=2, steps=6 gives 0.5, 1, 1, 0.75, 0.5, 0.25 with linear.
     """
     rise = (step + stride) / warmup if warmup else 1.0
     fall = 1.0
@@ -88,10 +84,7 @@ def gradients(model: nn.Module) -> list[Tensor]:
 
 
 def clip_gradients(model: nn.Module, largest: float, *, scale: float = 1.0) -> float:
-    """Divide the gradients, in place, by `scale`, then to a norm of at most `largest` (0: no limit).
-
-    Gives the norm before that limit.
-    """
+    """Divide the gradients, in place, by `scale`, then to a norm of at most `largest` (0: any); return that before."""
     if scale != 1:
         for gradient in gradients(model):
             gradient.mul_(1 / scale)

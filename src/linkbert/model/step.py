@@ -7,8 +7,6 @@ nothing of arithmetic, dropout, compilers or the shapes they like. Weights, thei
 from __future__ import annotations
 
 import logging
-import os
-import shutil
 import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -21,16 +19,14 @@ from linkbert.compiled import checked_torch_cache, torch_cache_folder
 from linkbert.config import Config
 from linkbert.model.device import DTYPES, choose_precision, keep_memory
 from linkbert.model.dropout import dropout_keys
-from linkbert.model.fast_bert import LinkBertForPreTraining
 from linkbert.model.heads import ForwardOptions, Inputs, PretrainingModel, Sums
 from linkbert.records import IGNORED
 
 log = logging.getLogger(__name__)
 
-# Compiling costs 10 to 60 s and saves about a third of a step: it pays back from some minutes of training on. On two
-# cores those are 1e14 operations (at about 300 GFLOP/s), on a GPU 1e17 (never measured by us).
+# Compiling costs 10 to 60 s and saves about a third of a step: it pays back from some minutes of training on.
 WORTHWHILE_SECONDS = 300  # of a run with a budget, of which nobody knows how much it will compute
-WORTHWHILE = {"cpu": 2e14, "cuda": 1e17}
+WORTHWHILE = {"cpu": 2e14, "cuda": 1e17}  # operations; the first as on two cores, the second never measured by us
 
 
 def step_function(
@@ -53,7 +49,7 @@ def step_function(
             log.warning("attention_probs_dropout_prob=%g leaves the fast kernel of a CPU: about a third slower", rate)
     dtype = DTYPES[choose_precision(config.precision, next(model.parameters()).device)]
     parts = compiled_parts(model, config)
-    in_cache = bool(parts)  # until the first step has compiled
+    starting = [checked_torch_cache()] if parts else []  # until the first step has compiled
 
     def compute(batch: Any, seed: torch.Tensor) -> Sums:
         mode = ForwardOptions(
@@ -66,13 +62,11 @@ def step_function(
         return (called or model)(Inputs.of(batch), batch.masked_labels, batch.relations, mode)  # type: ignore[no-any-return]
 
     def step(batch: Any) -> Sums:
-        nonlocal in_cache
         seed = torch.randint(-(2**31), 2**31, (), dtype=torch.int32).to(batch.input_ids.device)
+        if starting:
+            before_compiling()
         try:
-            with checked_torch_cache() if in_cache else nullcontext():
-                if in_cache:
-                    before_compiling()
-                in_cache = False
+            with starting.pop() if starting else nullcontext():
                 return compute(batch, seed)
         except Exception as error:  # the compiler's own errors are of a dozen kinds
             if not parts:
@@ -118,24 +112,18 @@ def query_slots(batch: Any, config: Config, *, fixed: bool) -> int:
 def compiles(model: PretrainingModel, config: Config) -> bool:
     """Return whether a run is compiled: as `config.compile` says, and auto by how much the whole run computes.
 
-    The answer depends on the settings and on there being a compiler, never on a clock, so that a resumed run computes
-    as it did before. A compiled run wants batches of one length; one that is not gains from trimmed batches.
+    The answer follows from the settings, never from a clock, so that a resumed run computes as it did before. A
+    compiled run wants batches of one length; one that is not gains from trimmed batches.
     """
-    device = next(model.parameters()).device.type
     # Weights that come and go do not fit into one graph.
     if config.compile == "off" or config.sharding != "none" or not model.parts_to_compile():
         return False
-    if config.compile == "auto":
-        tokens = config.max_steps * config.batch_size * config.sequence_length
-        long_enough = tokens * operations_a_token(model, config) >= WORTHWHILE[device]
-        if config.budget_seconds:
-            long_enough = config.budget_seconds >= WORTHWHILE_SECONDS
-        if not long_enough:
-            return False
-    if device == "cpu" and not shutil.which(os.environ.get("CXX", "g++")):
-        log.warning("no C++ compiler (g++, or the one that CXX names): training is not compiled, about a third slower")
-        return False
-    return True
+    if config.compile == "on":
+        return True
+    if config.budget_seconds:
+        return config.budget_seconds >= WORTHWHILE_SECONDS
+    tokens = config.max_steps * config.batch_size * config.sequence_length
+    return tokens * operations_a_token(model, config) >= WORTHWHILE[next(model.parameters()).device.type]
 
 
 def operations_a_token(model: PretrainingModel, config: Config) -> float:
@@ -160,11 +148,6 @@ def operations_forward(model: PretrainingModel, config: Config) -> tuple[float, 
 
 
 def row_cost(model: PretrainingModel, config: Config) -> float:
-    """Return what a place costs for each place of its row, as a share of what it costs alone, for `choose_shape`.
-
-    Attention computes whole rows, but for LinkBertForPreTraining on CUDA, where a place meets its own pair alone.
-    """
-    if isinstance(model, LinkBertForPreTraining) and next(model.parameters()).is_cuda:
-        return 0.0
+    """Return what a place costs for each place of its row, as a share of what it costs alone, for `choose_shape`."""
     alone, seen = operations_forward(model, config)
     return seen / alone

@@ -152,8 +152,7 @@ def pretrain(
 
         def save(folder: Path, state: State, weights: dict[str, Tensor]) -> None:
             card = model_card(record | {"written": today()}, state, config, opened, kind=model.config.model_type)
-            vocabulary_folder = opened[0].part.path / "vocabulary"
-            write_model(model, folder, vocabulary_folder=vocabulary_folder, card=card, weights=weights)
+            write_model(model, folder, vocabulary=opened[0].part.path / "vocabulary", card=card, weights=weights)
 
         compiling = Progress("compiling, about a minute", state.step, config.max_steps)
         peak = matrix_peak(processes.device, DTYPES[config.precision])
