@@ -129,22 +129,23 @@ def our_update(bert_config, batch, config, without=""):
     """Give a function that makes one update of ours, without one of its parts."""
     import torch
 
-    from linkbert.model import heads as linkbert
     from linkbert.model import step
+    from linkbert.model.fast_bert import LinkBertForPreTraining
+    from linkbert.model.heads import ForwardOptions, PretrainingModel
 
     changes = {
-        "logits kept": (linkbert.LinkBertForPreTraining, "masked_loss", linkbert.PretrainingModel.masked_loss),
+        "logits kept": (LinkBertForPreTraining, "masked_loss", PretrainingModel.masked_loss),
         "all places": (step, "query_slots", lambda *_, **__: 0),
         "torch's attention": (
             step,
-            "Mode",
-            lambda *given, **more: linkbert.ForwardOptions(*given, **more)._replace(written_out=False),
+            "ForwardOptions",
+            lambda *given, **more: ForwardOptions(*given, **more)._replace(written_out=False),
         ),
         "memory given back": (step, "keep_memory", lambda: None),
     }
     if without in changes:
         setattr(*changes[without])
-    model = linkbert.LinkBertForPreTraining(bert_config).train()
+    model = LinkBertForPreTraining(bert_config).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=without != "AdamW by loops")
     step = step.step_function(model, config)
     masked, pairs = len(batch.masked_labels), len(batch.relations)

@@ -112,9 +112,7 @@ def make_model(
     missing = own.keys() - weights.keys() - tied_names(model)
     encoder = (name for name in missing if name.startswith(f"{model.prefix}."))
     if holes := sorted(name for name in encoder if ".pooler." not in name):
-        raise ValueError(
-            f"the encoder lacks {len(holes)} weights, {holes[0]} first; it is not a whole {config.model_type}"
-        )
+        raise ValueError(f"the encoder lacks {len(holes)} weights, {holes[0]} first: fetch a whole {config.model_type}")
     model.load_state_dict(weights, strict=False)
     dense = f"{spec_of(config).dense}.weight"
     if dense in missing:
