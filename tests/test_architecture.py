@@ -49,7 +49,6 @@ OWED = {  # lines above the ceiling that are still to go; a change may only lowe
     "corpora": 513,
     "graph": 154,
     "instances": 59,
-    "model": 305,
     "pretraining": 168,
     "tasks": 244,
 }
