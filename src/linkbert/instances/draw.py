@@ -57,19 +57,17 @@ class Plan(NamedTuple):
     anchors: int
     half: int  # longest A
     room: int  # longest A and B together
-    linked: float  # chance of linked where A has a usable link
-    contiguous: float  # chance of contiguous where linked did not come out and the document has more than one sentence
     scope_segment: bool
     segment: int  # a place in SEGMENTS
     spans: bool  # masks are spans of words
-    only_a: bool  # masks are in A alone
     usable_only: bool  # the anchors are a list of those that can have every relation with the cut of epoch 0
-    cls: int
-    sep: int
-    mask: int
+    special: tuple[int, int, int]  # [CLS], [SEP] and [MASK]
     reserved: np.ndarray  # int64, sorted tokens that never replace another
     others: int  # how many tokens are not reserved
     continues: np.ndarray  # bool (V,), whether a token continues the word before it ("##ing"); empty: none does
+    linked: float = 0.0  # chance of linked where A has a usable link
+    contiguous: float = 0.0  # chance of contiguous where linked did not come out and A is followed by a sentence
+    only_a: bool = False  # masks are in A alone
 
 
 @compiled
@@ -92,20 +90,14 @@ def unit(bits: np.uint64) -> float:
 
 @compiled
 def below(bits: np.uint64, n: int) -> np.int64:
-    """Turn the upper 32 random bits into a whole number in [0, n), n < 2^32.
-
-    Signed, as all indices are here: numba makes a float of uint64 + int64.
-    """
+    """Turn the upper 32 random bits into an index in [0, n), n < 2^32; signed: numba adds uint64 to int64 as floats."""
     return np.int64(((bits >> _U(32)) * _U(n)) >> _U(32))
 
 
 @compiled
 def permute(index: int, n: int, key: np.uint64) -> np.int64:
-    """Return the place of `index` in a pseudo-random permutation of 0..n-1.
-
-    A Feistel network permutes the next power of four, again and again until it is inside (under four times on average).
-    """
-    half = 1
+    """Return the place of `index` in a pseudo-random permutation of 0..n-1."""
+    half = 1  # a Feistel network permutes the next power of four, again and again until it is inside
     while (1 << (2 * half)) < n:
         half += 1
     low = (_U(1) << _U(half)) - _U(1)
@@ -147,15 +139,13 @@ def run_forward(corpus: Corpus, doc: int, sentence: int, room: int) -> tuple[int
 
 @compiled
 def place_anchor(corpus: Corpus, plan: Plan, anchor: int, epoch: int) -> tuple[int, int, int, int]:
-    """Return an anchor's document, the tokens [start, stop) of A, and the sentence that follows A (-1: there is none).
-
-    The cut moves by epoch within the anchor's own stretch of the document, whatever the relation that is drawn.
-    """
+    """Return an anchor's document, the tokens [start, stop) of A, and the sentence that follows A (-1: none)."""
     doc = last_not_above(corpus.first_anchor, 0, len(corpus.first_anchor), anchor)
     first, last = corpus.document_sentences[doc], corpus.document_sentences[doc + 1]
     begin, end = corpus.documents[doc], corpus.documents[doc + 1]
     if last - first == 1:
         return doc, max(begin, end - plan.half), end, -1
+    # The cut moves by epoch within the anchor's own stretch of the document, whatever the relation that is drawn.
     stretch = (end - begin) / (corpus.first_anchor[doc + 1] - corpus.first_anchor[doc])
     shift = unit(draw(make_key(plan.seed, epoch, _CUT), doc))
     cut = begin + (anchor - corpus.first_anchor[doc] + shift) * stretch
@@ -198,10 +188,7 @@ def has_link(corpus: Corpus, plan: Plan, doc: int, start: int, stop: int) -> boo
 def pick_linked(
     corpus: Corpus, plan: Plan, doc: int, start: int, stop: int, chance: float, choice: np.uint64
 ) -> tuple[int, int]:
-    """Draw one of the distinct documents linked from A by weight, and the section a link to it names (or -1, -1).
-
-    Linear in the document's edges, whatever their number: targets met before are known from a hash table.
-    """
+    """Draw one of the distinct documents linked from A by weight, and the section a link to it names (or -1, -1)."""
     first, last = corpus.edge_offsets[doc], corpus.edge_offsets[doc + 1]
     found = np.empty(last - first, np.int64)
     count = 0
@@ -214,7 +201,7 @@ def pick_linked(
     bits = 2
     while (1 << bits) < 2 * count:
         bits += 1
-    met = np.full(1 << bits, -1, np.int32)
+    met = np.full(1 << bits, -1, np.int32)  # a hash table, so that a hub's time is linear in its edges
     upto, targets = np.empty(count), np.empty(count, np.int32)
     distinct, total = 0, 0.0
     for i in range(count):
@@ -255,10 +242,7 @@ def pick_random(corpus: Corpus, doc: int, key: np.uint64) -> int:
 
 @compiled
 def draw_pairs(corpus: Corpus, plan: Plan, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Draw the segments of instances, int64 (B,).
-
-    Returned: pairs int64 (B, 6), relations int64 (B,), causes uint8 (B,), as Instances has them.
-    """
+    """Draw the segments of instances, int64 (B,): pairs (B, 6), relations (B,) and causes (B,), as in Instances."""
     pairs, relations = np.empty((len(numbers), 6), np.int64), np.empty(len(numbers), np.int64)
     causes = np.empty(len(numbers), np.uint8)
     for row in range(len(numbers)):
@@ -365,10 +349,7 @@ def word_end(line: Line, start: int) -> int:
 
 @compiled
 def choose_words(line: Line, key: np.uint64) -> int:
-    """Mark whole words in random order until `wanted` places are marked, skipping words that are too long.
-
-    Where every word is too long, the beginning of the first one drawn is masked.
-    """
+    """Mark whole words in random order, skipping those too long; where all are, the beginning of the first one."""
     words, order, marked = find_words(line), line.order, 0
     for i in range(words):
         j = i + below(draw(key, i), words - i)
@@ -444,26 +425,23 @@ class Drawn(NamedTuple):
 def write_instances(
     corpus: Corpus, plan: Plan, drawn: Drawn, ids: np.ndarray, types: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Write the tokens of drawn pairs, `[CLS] A [SEP] B [SEP]`, and mask them.
-
-    ids and types: int64, flat. Returned: masked places, int64 (M,), in the order of the starts, and what stood there.
-    """
+    """Write drawn pairs, masked, into flat int64 arrays; return the masked places and what stood there, int64 (M,)."""
     positions, labels = np.empty(drawn.wanted.sum(), np.int64), np.empty(drawn.wanted.sum(), np.int64)
     order, chosen = np.empty(plan.room, np.int64), np.zeros(plan.room + 3, np.uint8)
-    masks = 0
+    masks, (cls, sep, mask) = 0, plan.special
     for row in range(len(drawn.numbers)):
         pair = drawn.pairs[row]
         a_start, a_stop, b_start, b_stop = pair[1], pair[2], pair[4], pair[5]
         middle, start = a_stop - a_start, drawn.starts[row]
         tokens = middle + b_stop - b_start
         line, kinds = ids[start : start + 3 + tokens], types[start : start + 3 + tokens]
-        line[0] = plan.cls
+        line[0] = cls
         for i in range(middle):
             line[1 + i] = corpus.tokens[a_start + i]
-        line[1 + middle] = plan.sep
+        line[1 + middle] = sep
         for i in range(b_stop - b_start):
             line[2 + middle + i] = corpus.tokens[b_start + i]
-        line[2 + tokens] = plan.sep
+        line[2 + tokens] = sep
         kinds[: 2 + middle] = 0
         kinds[2 + middle :] = 1
 
@@ -486,7 +464,7 @@ def write_instances(
             masks += 1
             chance = float(draw(key, _REPLACE + first) & _U(0xFFFFFFFF)) * 2.0**-32
             if chance < 0.8:
-                line[at] = plan.mask
+                line[at] = mask
             elif chance < 0.9:
                 token = below(draw(key, _REPLACE + at), plan.others)
                 for reserved in plan.reserved:

@@ -116,17 +116,13 @@ class Mixture:
         for store, share in enumerate(shares):
             self.ranks[self.order == store] = np.arange(share)
 
-    def locate(self, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the store of each instance, and its number among the instances of that store: both int64 (B,)."""
-        block, place = np.divmod(numbers, len(self.order))
-        stores = self.order[place]
-        return stores, block * self.shares[stores] + self.ranks[place]
-
     def owners(self, numbers: np.ndarray) -> Iterator[tuple[Sampler, np.ndarray, np.ndarray]]:
         """Yield each store's sampler, which instances it draws, bool (B,), and their numbers there, int64."""
-        stores, own = self.locate(numbers)
+        block, place = np.divmod(numbers, len(self.order))
+        own = block * self.shares[self.order[place]] + self.ranks[place]
         for store, sampler in enumerate(self.samplers):
-            yield sampler, stores == store, own[stores == store]
+            mine = self.order[place] == store
+            yield sampler, mine, own[mine]
 
     def draw(self, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Draw the segments of instances, documents and tokens counted in their own store; see `Sampler.draw`."""
@@ -176,10 +172,8 @@ def round_weights(weights: Sequence[float]) -> list[int]:
     shares = np.floor(exact).astype(np.int64)
     shares[np.argsort(shares - exact, kind="stable")[: BLOCK - shares.sum()]] += 1
     if shares.min() == 0:
-        raise ValueError(
-            f"a weight of {min(weights):g} next to {max(weights):g} is below 1 in {BLOCK:,}: give each store a weight, "
-            "as in NAME=STORE:0.1, or leave the small one out"
-        )
+        small = f"a weight of {min(weights):g} next to {max(weights):g} is below 1 in {BLOCK:,}"
+        raise ValueError(f"{small}: give each store a weight, as in NAME=STORE:0.1, or leave the small one out")
     return shares.tolist()
 
 

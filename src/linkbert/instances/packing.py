@@ -39,15 +39,12 @@ class Shape(NamedTuple):
 
 @dataclass(frozen=True)
 class Packing:
-    """Where pairs stand: pair order[i] is in row rows[i] of its micro-batch, `offsets[i]` places from its beginning.
-
-    Micro-batch k has those from bounds[k] up to, and without, bounds[k + 1], in the order of places.
-    """
+    """Where pairs stand: pair order[i] is in row rows[i] of its micro-batch, `offsets[i]` places from its start."""
 
     order: np.ndarray  # int64 (B,)
     rows: np.ndarray  # int64 (B,)
     offsets: np.ndarray  # int64 (B,)
-    bounds: np.ndarray  # int64 (K + 1,)
+    bounds: np.ndarray  # int64 (K + 1,), micro-batch k has those from bounds[k] to bounds[k + 1]
 
     def __len__(self) -> int:
         return len(self.bounds) - 1

@@ -83,16 +83,11 @@ class Sampler:
             anchors=int(self.corpus.first_anchor[-1]),
             half=room // 2,
             room=room,
-            linked=0.0,
-            contiguous=0.0,
             scope_segment=config.scope == "segment",
             segment=kernels.SEGMENTS.index(config.linked_segment),
             spans=config.masking == "span",
-            only_a=False,
             usable_only=anchors == "usable",
-            cls=ids[CLS],
-            sep=ids[SEP],
-            mask=ids[MASK],
+            special=(ids[CLS], ids[SEP], ids[MASK]),
             reserved=vocabulary.reserved,
             others=len(vocabulary) - len(vocabulary.reserved),
             continues=np.zeros(0, bool) if config.masking == "token" else vocabulary.continues,
@@ -141,10 +136,7 @@ class Sampler:
         return self.plan.anchors
 
     def forced(self, relation: int) -> Sampler:
-        """Return the sampler of the same anchors with B of one relation, and masks in A alone, the same for any.
-
-        Where an anchor cannot have the relation, it has another; of usable anchors that is where `random` gives up.
-        """
+        """Return the sampler of the same anchors with B of one relation, where it can be, and masks in A alone."""
         other = copy.copy(self)
         linked, contiguous = float(relation == LINKED), float(relation == CONTIGUOUS)
         other.plan = self.plan._replace(linked=linked, contiguous=contiguous, only_a=True)
@@ -159,8 +151,7 @@ class Sampler:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Write drawn instances, masked, into flat int64 arrays; return the masked places and what stood there, (M,).
 
-        `starts`, int64 (B,), is where each [CLS] goes; what no instance covers stays as it is. An instance's masks do
-        not depend on where it stands, nor on the others.
+        `starts`, int64 (B,), is where each [CLS] goes; what no instance covers stays as it is.
         """
         drawn = kernels.Drawn(numbers, np.ascontiguousarray(pairs), self._wanted(numbers, pairs), starts)
         return kernels.write_instances(self.corpus, self.plan, drawn, ids, types)
@@ -202,8 +193,10 @@ class Sampler:
     def check_linkable(self) -> None:
         """Refuse, with a ValueError, a scope=segment that is to link pairs where no segment A has a link."""
         if self.config.scope == "segment" and self.config.shares[LINKED] and not self.linkable:
-            remedy = "take scope=document, or a larger sequence_length"
-            raise ValueError(f"scope=segment can link nothing: no segment A of {self.store.path} has a link; {remedy}")
+            where = f"no segment A of {self.store.path} has a link"
+            raise ValueError(
+                f"scope=segment can link nothing: {where}; take scope=document or a larger sequence_length"
+            )
 
     def policy(self) -> dict[str, Any]:
         """Count what becomes of the asked shares (contiguous, random, linked) in the first SURVEYED instances.

@@ -115,11 +115,7 @@ class TokenStore:
         return all(never_falls(each) for each in (self.documents, self.document_sentences, self.sentences))
 
     def find_sentences(self, docs: np.ndarray, numbers: np.ndarray) -> np.ndarray:
-        """Turn the number of a sentence of a document's text (-1: none) into that among its sentences here, int64.
-
-        They differ where an earlier sentence was cut. (After a line of combining marks or U+FFFD alone, a sentence
-        without a token, the number is one too high.)
-        """
+        """Turn the number of a sentence of a document's text (-1: none) into that among its sentences here, int64."""
         first, cuts = self.document_sentences[docs], self.continued
         rank = first - np.searchsorted(cuts, first) + numbers  # among the sentences that start no later part of another
         moved = np.searchsorted(cuts - np.arange(len(cuts)), rank, side="right")
@@ -241,8 +237,7 @@ def _cut_sentences(starts: list[int], tokens: int) -> tuple[list[int], list[int]
     >>> _cut_sentences([0, 5, 5, 300], 300)
     ([0, 5, 133, 261], [2, 3])
     """
-    result: list[int] = []
-    continued: list[int] = []
+    result, continued = list[int](), list[int]()
     for start, stop in pairwise([*starts, tokens]):
         if stop > start:
             result.append(start)
@@ -324,11 +319,9 @@ def tokenise_shard(item: tuple[Store, Vocabulary, int, Path]) -> None:
         arrays[name] = np.concatenate([[0], np.cumsum(sizes[counted])])
     arrays["sentences"] += np.repeat(arrays["documents"][:-1], sizes["sentences"])
     arrays["continued"] += np.repeat(arrays["document_sentences"][:-1], sizes["continued"])
-    counts = {name: len(array) for name, array in arrays.items()} | {
-        "documents": len(hashes),
-        "empty_documents": int((sizes["tokens"] == 0).sum()),
-        "cut_sentences": int((np.diff(arrays["continued"], prepend=-1) != 1).sum()),
-    }
+    counts = {name: len(array) for name, array in arrays.items()}
+    counts |= {"documents": len(hashes), "empty_documents": int((sizes["tokens"] == 0).sum())}
+    counts["cut_sentences"] = int((np.diff(arrays["continued"], prepend=-1) != 1).sum())
     with replacing(folder) as part:
         part.mkdir()
         for name, array in arrays.items():

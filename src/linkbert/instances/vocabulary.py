@@ -82,10 +82,7 @@ class Vocabulary:
 
     @cached_property
     def spelled(self) -> tuple[str, ...]:
-        """Each token in wordpiece form: 'ing' of a byte-level BPE is '##ing', 'Ġthe' is 'the', ',' is ','.
-
-        A piece that starts with a letter or a digit, and not with a space, continues the word before it.
-        """
+        """Each token in wordpiece form: 'ing' of a byte-level BPE is '##ing', 'Ġthe' is 'the', ',' is ','."""
         if not self.definition:
             return self.tokens
         rules, names = json.loads(self.definition), dict(zip(self.special, SPECIAL, strict=True))
@@ -96,7 +93,7 @@ class Vocabulary:
             texts = [token.replace("▁", " ") for token in self.tokens]
         spelled = []
         for token, text in zip(self.tokens, texts, strict=True):
-            continues = text[:1].isalnum() or text[:1] == "\ufffd"  # which stands for a part of a character
+            continues = text[:1].isalnum() or text[:1] == "\ufffd"  # no space first; \ufffd is a part of a character
             spelled.append(names.get(token) or "##" * continues + ("".join(text.split()) or "␣"))
         return tuple(spelled)
 
@@ -142,12 +139,8 @@ class Vocabulary:
                 settings: dict[str, Any] = {"tokenizer_class": "PreTrainedTokenizerFast"}
             else:
                 (part / "vocab.txt").write_bytes("\n".join((*self.tokens, "")).encode())
-                settings = {
-                    "tokenizer_class": "BertTokenizer",
-                    "do_lower_case": self.lowercase,
-                    "strip_accents": self.strip_accents,
-                    "tokenize_chinese_chars": self.chinese_characters,
-                }
+                settings = {"tokenizer_class": "BertTokenizer", "do_lower_case": self.lowercase}
+                settings |= {"strip_accents": self.strip_accents, "tokenize_chinese_chars": self.chinese_characters}
             write_json(part / "tokenizer_config.json", settings | names)
             if trained:
                 write_json(part / "trained.json", trained)
@@ -164,18 +157,17 @@ def make_vocabulary(source: str | Path, store: Store, *, lowercase: bool | None 
         if lowercase is not None and vocabulary.definition:
             raise ValueError(f"--cased cannot change {source}: its tokenizer.json says what becomes of capitals")
         return vocabulary if lowercase is None else replace(vocabulary, lowercase=lowercase)
-    folder, asked = store.path / "vocabulary", {"size": size, "lowercase": lowercase is not False}
+    folder, lower = store.path / "vocabulary", lowercase is not False
+    asked = {"size": size, "lowercase": lower}
     if (folder / "trained.json").is_file():
         before = load_vocabulary(folder)
         if read_json(folder / "trained.json") == asked | {"sha256": before.sha256}:
             return before
     stored = sum(file.stat().st_size for file in (store.path / "documents").glob("*.parquet"))
     shards = range(0, store.shards, max(1, round(stored / TRAINED_ON)))  # all, or every k-th
-
-    def texts() -> Iterable[str]:
-        return (document.text for shard in shards for document in store.documents(shard))
-
-    vocabulary = train_vocabulary(texts, size, lowercase=lowercase is not False)
+    vocabulary = train_vocabulary(
+        lambda: (document.text for shard in shards for document in store.documents(shard)), size, lowercase=lower
+    )
     if not (store.path / "tokens" / "tokens.json").is_file():
         vocabulary.save(folder, trained=asked | {"sha256": vocabulary.sha256})
     return vocabulary
@@ -207,8 +199,7 @@ def load_vocabulary(source: str | Path) -> Vocabulary:
         path = there[0]
     elif not path.is_file():
         if path.suffix in (".txt", ".json") or not re.fullmatch(r"\w[\w.-]*(/[\w.-]+)?", str(source)):
-            kinds = "a vocab.txt, a tokenizer folder, a hub name or train:SIZE"
-            raise ValueError(f"{source} is not there; a vocabulary is {kinds}")
+            raise ValueError(f"{source} is not there: give a vocab.txt, a tokenizer folder, a hub name or train:SIZE")
         return load_vocabulary(fetch_from_hub(str(source), known, str(source), "give a vocab.txt or a folder"))
     config = path if path.suffix == ".json" else Path(source) / "tokenizer_config.json"  # of a folder
     settings = read_json(config) if config.is_file() else {}
@@ -299,15 +290,10 @@ def train_vocabulary(texts: Callable[[], Iterable[str]], size: int, *, lowercase
     alphabet = set(sorted(frequency, key=lambda c: (-frequency[c], c))[: min(1000, size // 4)])
     within_word = [c for c in sorted(alphabet) if len(tokenizer.pre_tokenizer.pre_tokenize_str(f"a{c}a")) == 1]
     known = "".join(raw for raw, characters in normal.items() if alphabet.issuperset(characters))
-    # Words that BERT reads as [UNK] whatever the vocabulary; the trainer's time is quadratic in their length.
-    # (Chinese characters are words of their own.)
+    # Long words, other than Chinese, that BERT reads as [UNK] whatever the vocabulary; training is quadratic in them.
     foreign = re.compile(rf"[^{re.escape(known)}]|[^\W\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]{{{LONGEST_WORD + 1},}}")
-    trainer = trainers.WordPieceTrainer(
-        vocab_size=size,
-        special_tokens=[*SPECIAL, *(f"##{c}" for c in within_word)],
-        show_progress=False,
-        continuing_subword_prefix="##",
-    )
+    special = [*SPECIAL, *(f"##{c}" for c in within_word)]
+    trainer = trainers.WordPieceTrainer(vocab_size=size, special_tokens=special, show_progress=False)
     tokenizer.train_from_iterator((foreign.sub(" ", text) for text in texts()), trainer)
     ids = tokenizer.get_vocab()
     return Vocabulary(tuple(sorted(ids, key=ids.__getitem__)), lowercase=lowercase)
