@@ -61,13 +61,18 @@ class Plan(NamedTuple):
     segment: int  # a place in SEGMENTS
     spans: bool  # masks are spans of words
     usable_only: bool  # the anchors are a list of those that can have every relation with the cut of epoch 0
-    special: tuple[int, int, int]  # [CLS], [SEP] and [MASK]
-    reserved: np.ndarray  # int64, sorted tokens that never replace another
-    others: int  # how many tokens are not reserved
-    continues: np.ndarray  # bool (V,), whether a token continues the word before it ("##ing"); empty: none does
     linked: float = 0.0  # chance of linked where A has a usable link
     contiguous: float = 0.0  # chance of contiguous where linked did not come out and A is followed by a sentence
     only_a: bool = False  # masks are in A alone
+
+
+class Special(NamedTuple):
+    """The vocabulary as masking sees it; not in the Plan, as arrays there would slow down every call of drawing."""
+
+    tokens: tuple[int, int, int]  # [CLS], [SEP] and [MASK]
+    reserved: np.ndarray  # int64, sorted tokens that never replace another
+    others: int  # how many tokens are not reserved
+    continues: np.ndarray  # bool (V,), whether a token continues the word before it ("##ing"); empty: none does
 
 
 @compiled
@@ -321,7 +326,7 @@ class Line(NamedTuple):
     tokens: int  # how many of A and B may be masked, from the first of A
     middle: int  # tokens of A
     wanted: int  # places to mark, at most
-    continues: np.ndarray  # bool, see Plan
+    continues: np.ndarray  # bool, see Special
     order: np.ndarray  # int64, room to work in
     chosen: np.ndarray  # uint8, to be marked: 1, or 2 at a place that is replaced as the last 1 before it
 
@@ -423,12 +428,12 @@ class Drawn(NamedTuple):
 
 @compiled
 def write_instances(
-    corpus: Corpus, plan: Plan, drawn: Drawn, ids: np.ndarray, types: np.ndarray
+    corpus: Corpus, plan: Plan, special: Special, drawn: Drawn, ids: np.ndarray, types: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Write drawn pairs, masked, into flat int64 arrays; return the masked places and what stood there, int64 (M,)."""
     positions, labels = np.empty(drawn.wanted.sum(), np.int64), np.empty(drawn.wanted.sum(), np.int64)
     order, chosen = np.empty(plan.room, np.int64), np.zeros(plan.room + 3, np.uint8)
-    masks, (cls, sep, mask) = 0, plan.special
+    masks, (cls, sep, mask) = 0, special.tokens
     for row in range(len(drawn.numbers)):
         pair = drawn.pairs[row]
         a_start, a_stop, b_start, b_stop = pair[1], pair[2], pair[4], pair[5]
@@ -448,7 +453,7 @@ def write_instances(
         epoch, index = drawn.numbers[row] // plan.anchors, drawn.numbers[row] % plan.anchors
         key = draw(make_key(plan.seed, epoch, _MASK), index)
         eligible = middle if plan.only_a else tokens
-        asked = Line(line, eligible, middle, drawn.wanted[row], plan.continues, order, chosen)
+        asked = Line(line, eligible, middle, drawn.wanted[row], special.continues, order, chosen)
         marked = choose_spans(asked, key) if plan.spans else choose_words(asked, key)
         at = first = 0
         while marked:
@@ -466,8 +471,8 @@ def write_instances(
             if chance < 0.8:
                 line[at] = mask
             elif chance < 0.9:
-                token = below(draw(key, _REPLACE + at), plan.others)
-                for reserved in plan.reserved:
+                token = below(draw(key, _REPLACE + at), special.others)
+                for reserved in special.reserved:
                     token += token >= reserved
                 line[at] = token
     return positions[:masks], labels[:masks]

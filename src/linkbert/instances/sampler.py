@@ -87,11 +87,10 @@ class Sampler:
             segment=kernels.SEGMENTS.index(config.linked_segment),
             spans=config.masking == "span",
             usable_only=anchors == "usable",
-            special=(ids[CLS], ids[SEP], ids[MASK]),
-            reserved=vocabulary.reserved,
-            others=len(vocabulary) - len(vocabulary.reserved),
-            continues=np.zeros(0, bool) if config.masking == "token" else vocabulary.continues,
         )
+        continues = np.zeros(0, bool) if config.masking == "token" else vocabulary.continues
+        tokens, reserved = (ids[CLS], ids[SEP], ids[MASK]), vocabulary.reserved
+        self.special = kernels.Special(tokens, reserved, len(vocabulary) - len(reserved), continues)
         step = 1 if anchors == "usable" else -(-self.plan.anchors // SURVEYED)  # every k-th anchor stands for all
         linkable, continuable = kernels.survey(self.corpus, self.plan, step)
         self.linkable, self.continuable = float(linkable.mean()), float(continuable.mean())
@@ -154,7 +153,7 @@ class Sampler:
         `starts`, int64 (B,), is where each [CLS] goes; what no instance covers stays as it is.
         """
         drawn = kernels.Drawn(numbers, np.ascontiguousarray(pairs), self._wanted(numbers, pairs), starts)
-        return kernels.write_instances(self.corpus, self.plan, drawn, ids, types)
+        return kernels.write_instances(self.corpus, self.plan, self.special, drawn, ids, types)
 
     def count_masks(self, numbers: np.ndarray, pairs: np.ndarray) -> int:
         """Count the masks of drawn instances without keeping any: they are all written over each other."""
