@@ -36,8 +36,7 @@ SAMPLED, MOST_SHARES = 8_192, 256  # pairs, and shares of a step, by whose lengt
 class Batch:
     """Pairs as the model takes them: R rows of T places, P pairs with M masks in all; every tensor is int64.
 
-    A row holds whole pairs, one after another, then padding. A place attends to the places of its own pair. The tensors
-    by pair and by mask have their padding at the end, too.
+    A row holds whole pairs, one after another, then padding. A place attends to the places of its own pair.
     """
 
     input_ids: torch.Tensor  # (R, T)
@@ -111,8 +110,7 @@ class Share:
 class Batches:
     """The batches of a run; see the module.
 
-    `fixed`: all micro-batches have one shape, for a compiled step; else each is as large as it must be. `row_cost`: see
-    `choose_shape`.
+    `fixed`: all micro-batches have one shape, for a compiled step. `row_cost`: see `choose_shape`.
     """
 
     def __init__(self, sampler: Sampler | Mixture, *, fixed: bool = False, row_cost: float | None = None) -> None:

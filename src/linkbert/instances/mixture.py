@@ -180,8 +180,7 @@ def round_weights(weights: Sequence[float]) -> list[int]:
 def open_parts(parts: Sequence[Part], config: Config) -> list[OpenPart]:
     """Open the stores of a run, in order of their names; they must share one vocabulary.
 
-    A store without links, whose shares nobody set, is asked for the other two relations. Without a weight, a store
-    counts by its tokens.
+    Without links and shares of its own, a store is asked for two relations; without a weight, it counts by its tokens.
     """
     opened: list[OpenPart] = []
     for part in sorted(parts, key=lambda part: part.name):

@@ -36,8 +36,7 @@ LONGEST_WORD = 100  # characters; BERT reads a longer word as [UNK]
 class Vocabulary:
     """The tokens in the order of their ids, and how text is normalised before it is looked up.
 
-    `strip_accents=None` is BERT's own rule: accents go where capitals go. `special` are this vocabulary's names of
-    SPECIAL. `definition` is the tokenizer.json of one that is not BERT's; the three switches then say nothing.
+    `strip_accents=None`: where capitals go. `definition` is the tokenizer.json of one that is not BERT's.
     """
 
     tokens: tuple[str, ...]
