@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from fractions import Fraction
 from importlib import resources
@@ -130,16 +130,17 @@ class Settings(BaseModel, frozen=True, extra="forbid"):
         return [(key, show_value(item.default), item.description or "") for key, item in cls.model_fields.items()]
 
 
-def explain(error: Mapping[str, Any], known: Iterable[str]) -> str:
+def explain(error: Mapping[str, Any], known: Collection[str]) -> str:
     """Write what pydantic found wrong in one line: 'seed must be greater than or equal to 0, got -1'."""
     if not error["loc"]:
         return error["msg"].removeprefix("Value error, ")
     key = str(error["loc"][0])
     if error["type"] == "extra_forbidden":
         close = difflib.get_close_matches(key, OLD_NAMES, n=1, cutoff=0.8)
-        return f"unknown setting {key!r}; {nearest(OLD_NAMES[close[0]] if close else key, [*known, *SHORT_WORDS])}"
-    wanted = re.sub(rf"^({PREFIXES}) |'|, (unable|got|exceeded) .*$", "", error["msg"])
-    return f"{key} must be {wanted}, got {show_value(error['input'])}"
+        names = [*known, *(SHORT_WORDS if "objective" in known else ())]
+        return f"unknown setting {key!r}; {nearest(OLD_NAMES[close[0]] if close else key, names)}"
+    wanted = re.sub(r"'|, (unable|got|exceeded) .*$", "", re.sub(f"^({PREFIXES}) ", "must be ", error["msg"]))
+    return f"{key} {wanted}, got {show_value(error['input'])}"
 
 
 def migrate(values: Mapping[str, Any]) -> dict[str, Any]:
