@@ -97,7 +97,7 @@ def records(draw):
     return made
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(records())
 def test_what_is_exported_builds_the_same_store_again(towns, tmp_path_factory, made):
     folder = tmp_path_factory.mktemp("law")

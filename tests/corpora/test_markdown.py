@@ -288,16 +288,11 @@ UNITS = re.findall(  # "." is a space, N a line break
 def test_time_is_linear_in_hostile_markdown(unit):
     # Quadratic time would be fourfold; at 200,000 characters it is 2 seconds at most.
     unit = unit.replace(".", " ").replace("N", "\n")
-    short, long = (
-        # The better of two, and no collection of others' garbage in between.
-        min(
-            timeit.repeat(
-                partial(read_page, unit * (size // len(unit)), "a", mdx=True), time.process_time, number=1, repeat=2
-            )
-        )
-        for size in (10_000, 20_000)
-    )
-    assert long < 3 * short + 0.3
+
+    def seconds(size):  # no collection of others' garbage in between
+        return timeit.timeit(partial(read_page, unit * (size // len(unit)), "a", mdx=True), time.process_time, number=1)
+
+    assert any(seconds(20_000) < 3 * seconds(10_000) + 0.3 for _ in range(3))  # a busy machine may need another try
 
 
 PARTS = st.sampled_from(

@@ -52,6 +52,7 @@ def written(tmp_path):
     return write
 
 
+LONG = [page(f"Seite {number}", f"{number} " + str(number**1500)) for number in range(400)]  # more than one block
 MANY = [page(f"Seite {number}", f"Text {number} mit [[Ziel]]. " + "äöü " * (number % 50)) for number in range(400)]
 
 
@@ -126,7 +127,7 @@ def test_every_container_cut_anywhere_gives_the_same_pages(written, monkeypatch,
     assert list(plan(path, NoOptions())) == list(plan(path, NoOptions()))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(size=st.integers(30, 4000), step=st.integers(1, 200))
 def test_plain_ranges_lose_and_double_no_page(tmp_path_factory, size, step):
     path = tmp_path_factory.mktemp("ranges") / "dump.xml"
@@ -171,8 +172,7 @@ def test_zeros_behind_an_archive_are_not_searched_again_and_again(tmp_path):
 def test_whole_pages_before_a_cut_are_kept_and_the_cut_is_counted(written, monkeypatch, name, size):
     monkeypatch.setattr(mediawiki, "ARCHIVE_BYTES", size)
     monkeypatch.setattr(mediawiki, "XML_BYTES", size)
-    pages = [page(f"Seite {number}", f"{number} " + str(number**1500)) for number in range(400)]  # more than one block
-    data = CONTAINERS[name](dump(*pages))
+    data = CONTAINERS[name](dump(*LONG))
     records, skipped = read_all(written(data[: len(data) * 3 // 4], name))
     assert len(records) > 100
     assert titles(records) == [f"Seite {number}" for number in range(len(records))]
@@ -181,8 +181,7 @@ def test_whole_pages_before_a_cut_are_kept_and_the_cut_is_counted(written, monke
 
 
 def test_a_damaged_block_costs_only_itself(written):
-    pages = [page(f"Seite {number}", f"{number} " + str(number**1500)) for number in range(400)]
-    data = bytearray(bz2.compress(dump(*pages), 1))
+    data = bytearray(bz2.compress(dump(*LONG), 1))
     data[len(data) // 2] ^= 255
     records, skipped = read_all(written(bytes(data), "dump.xml.bz2"))
     assert 300 < len(records) < 400

@@ -61,7 +61,7 @@ def make_table(records: list[Document]) -> pa.Table:
         [pa.string(), pa.large_string(), pa.string_view(), pa.binary(), pa.dictionary(pa.int32(), pa.string())]
     ),
 )
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=20)
 def test_what_is_written_comes_back_from_any_kind_of_column(tmp_path_factory, records, name, kind):
     table = make_table(records).cast(
         pa.schema([(f.name, kind if f.type == pa.string() else f.type) for f in make_table(records).schema])

@@ -172,7 +172,7 @@ def test_as_many_workers_run_as_the_memory_allows(tmp_path, monkeypatch):
     monkeypatch.setattr(tfidf, "PART_DOCUMENTS", 50)
     with make_executor(8) as executor:
         add_graph(store, "eight", "tfidf", {"memory": 2 * tfidf.WORKER}, executor=executor)
-        assert 1 <= len(executor.pool._processes) <= 2
+        assert 1 <= len(executor._processes) <= 2
     assert content(store, "eight") == content(store, "one")
     with pytest.raises(ValueError, match=r"memory must be at least 1GB for a TF-IDF graph, got 0\.9GB"):
         build_tfidf(store, name="less", memory=900_000_000)

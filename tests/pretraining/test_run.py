@@ -436,7 +436,7 @@ def test_a_signal_while_compiling_ends_the_run_with_one_line(command, run, tmp_p
 
 def test_a_scope_that_can_link_nothing_is_refused_before_the_first_step(store, run, settings):
     """Segments of one sentence, none of which holds a link that leads on."""
-    with pytest.raises(ValueError, match=r"scope=segment can link nothing: .* take scope=document, or a larger"):
+    with pytest.raises(ValueError, match=r"scope=segment can link nothing: .* take scope=document or a larger"):
         pretrain(store, run, settings.replace(sequence_length=16))
     assert pretrain(
         store, run, settings.replace(sequence_length=16, scope="document", max_steps=1), resume=True
