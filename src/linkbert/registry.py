@@ -14,18 +14,9 @@ from typing import Any
 
 from linkbert.config import nearest
 
+READERS = ("jsonl", "markdown", "mediawiki", "parquet", "pubmed", "html", "jats", "text", "zim")
 BUILT_IN: dict[str, dict[str, str]] = {
-    "readers": {
-        "jsonl": "linkbert.corpora.readers.jsonl:READER",
-        "markdown": "linkbert.corpora.readers.markdown:READER",
-        "mediawiki": "linkbert.corpora.readers.mediawiki:READER",
-        "parquet": "linkbert.corpora.readers.parquet:READER",
-        "pubmed": "linkbert.corpora.readers.pubmed:READER",
-        "html": "linkbert.corpora.readers.html:READER",
-        "jats": "linkbert.corpora.readers.jats:READER",
-        "text": "linkbert.corpora.readers.text:READER",
-        "zim": "linkbert.corpora.readers.zim:READER",
-    },
+    "readers": {name: f"linkbert.corpora.readers.{name}:READER" for name in READERS},
     "graphs": {
         "hyperlink": "linkbert.graph.hyperlinks:build",
         "tfidf": "linkbert.graph.tfidf:build",
