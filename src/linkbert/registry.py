@@ -37,10 +37,15 @@ BUILT_IN: dict[str, dict[str, str]] = {
 
 
 @cache  # to look at every installed package takes 20 ms
+def installed(group: str) -> dict[str, str]:
+    """Return what installed packages add to a group."""
+    return {each.name: each.value for each in entry_points(group=f"linkbert.{group}")}
+
+
 def references(group: str) -> dict[str, str]:
     """Return what a group holds, name -> "module:attribute"; an installed package may not take a name of ours."""
     ours = BUILT_IN[group]  # which are asked first
-    return ours | {each.name: each.value for each in entry_points(group=f"linkbert.{group}") if each.name not in ours}
+    return ours | {name: value for name, value in installed(group).items() if name not in ours}
 
 
 def find(group: str, name: str) -> Any:
