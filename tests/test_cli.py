@@ -554,7 +554,7 @@ def test_the_demo_runs_on_a_file_of_ones_own(folder, tmp_path, capsys):
     ]
     assert cli.main(words) == 0
     out = capsys.readouterr().out
-    for heading in ("1. Fetch", "3. What the model will see", "5. Scores", "6. Reopened", "7. Where to go"):
+    for heading in ("1. Fetch", "3. What the model will see", "5. Scores", "6. Where to go"):
         assert heading in out
     assert "too few pairs to say anything" in out
     assert cli.main(words) == 0, "a demo's own folder is replaced"

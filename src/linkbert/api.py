@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import astuple
 from functools import cached_property
 from itertools import chain, islice
 from pathlib import Path
@@ -135,7 +134,8 @@ def export_store(
             columns = ids[source], ids[target], places.tolist(), sections.tolist()
             yield from (dict(zip(EDGES.names, row, strict=True)) for row in zip(*columns, strict=True))
 
-    redirects = (dict(zip(REDIRECTS.names, astuple(each), strict=True)) for each in opened.redirects())
+    redirects = ({"redirect": each.source, "target": each.target, "fragment": each.fragment}
+                 for each in opened.redirects())  # fmt: skip
     lists = pa.list_(pa.struct([*stores.DOCUMENTS.field("links").type.value_type, *OUTCOME]))
     schema = stores.DOCUMENTS.set(stores.DOCUMENTS.get_field_index("links"), pa.field("links", lists))
     with locked(to), replacing(to) as part:

@@ -10,19 +10,17 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
-from itertools import chain
+from itertools import chain, groupby
 from pathlib import Path
 from typing import Any
 
 from linkbert.corpora.build import build_documents
-from linkbert.corpora.reader import Reader, load_reader
 from linkbert.corpora.store import Store
 from linkbert.files import locked, remove, source_path
 from linkbert.graph.links import add_graph
 from linkbert.instances.tokens import tokenise
 from linkbert.instances.vocabulary import check_vocabulary_source, make_vocabulary
 from linkbert.records import Document
-from linkbert.registry import references
 from linkbert.workers import make_executor
 
 KINDS = 10  # suffixes of skipped files that are named
@@ -41,7 +39,7 @@ def build_store(
     graph: bool = True,
     workers: int = 1,
     dask: str | None = None,
-    progress: Progress | None = None,
+    progress: Progress = lambda *_: None,
 ) -> Store:
     """Build a store from files or from Documents, or finish one that was interrupted.
 
@@ -59,23 +57,14 @@ def build_store(
     check_vocabulary_source(vocabulary)
     to = Path(to)
     with locked(to), make_executor(workers, dask) as executor, _as_files(sources, to) as sources:
-        store = build_documents(
-            sources,
-            to,
-            format=format,
-            options=options,
-            links_table=links_table,
-            executor=executor,
-            progress=progress,
-        )
+        how: dict[str, Any] = {"format": format, "options": options, "links_table": links_table}
+        store = build_documents(sources, to, **how, executor=executor, progress=progress)
         words = make_vocabulary(vocabulary, store, lowercase=lowercase)
         tokenise(store, words, executor=executor, progress=progress)
         if graph:
-            if progress:
-                progress("graph", 0, 1)
+            progress("graph", 0, 1)
             add_graph(store, "hyperlink", "hyperlink", executor=executor)
-            if progress:
-                progress("graph", 1, 1)
+            progress("graph", 1, 1)
     return store
 
 
@@ -100,23 +89,18 @@ def _as_files(sources: str | Path | Iterable[Any], to: Path) -> Iterator[list[Pa
 
 def describe_build(store: Store) -> list[str]:
     """Say in lines what each source was read as, and which files of other kinds were skipped."""
-    sources: dict[str, list[str]] = {}
-    for source in store.manifest["sources"]:
-        sources.setdefault(source["reader"] or "nothing that could be read", []).append(source["path"])
     lines = []
-    for reader, paths in sources.items():
-        shown = ", ".join(paths[:3]) + f" and {len(paths) - 3:,} more" * (len(paths) > 3)
-        row = load_reader(reader) if reader in references("readers") else Reader(read=iter)
-        suffixes = ", ".join(f"*{suffix}" for suffix in row.suffixes + row.inside)
-        files = f" (files {suffixes}, compressed or not)" if any(Path(path).is_dir() for path in paths) else ""
-        options = store.manifest["options"].get(reader, {})
-        given = "".join(f" --{key.replace('_', '-')} {value}" for key, value in options.items() if value)
-        lines.append(f"{shown}: read as {reader}{files}{given}")
+    by_reader = sorted(store.manifest["sources"], key=lambda source: source["reader"] or "")
+    for reader, found in groupby(by_reader, lambda source: source["reader"] or ""):
+        paths = [source["path"] for source in found]
+        options = store.manifest["options"].get(reader, {}).items()
+        given = "".join(f" --{key.replace('_', '-')} {value}" for key, value in options if value)
+        more = f" and {len(paths) - 3:,} more" * (len(paths) > 3)
+        lines.append(f"{', '.join(paths[:3])}{more}: read as {reader or 'nothing that could be read'}{given}")
     if links := store.manifest["links_read"]:
         lines.append(links)
     if others := store.manifest["other_files"]:
         kinds = ", ".join(f"{suffix} {count:,}" for suffix, count in [*others.items()][:KINDS])
         more = f" and {len(others) - KINDS} other kinds" * (len(others) > KINDS)
-        count = sum(others.values())
-        lines.append(f"skipped {count:,} file{'s' * (count != 1)}: {kinds}{more}")
+        lines.append(f"skipped {sum(others.values()):,} files: {kinds}{more}")
     return lines

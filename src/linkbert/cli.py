@@ -15,20 +15,21 @@ import logging
 import os
 import re
 import sys
+import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import typer
+from rich.console import Console
 from typer import Argument, Option
 from typer.core import TyperCommand
 
 import linkbert
 from linkbert.config import STORE_SETTINGS, Config, Settings, choose_config, make_config, presets
+from linkbert.progress import report_stages, report_text, report_training
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from linkbert.instances.mixture import Part
 
 app = typer.Typer(
@@ -93,31 +94,27 @@ class WithSettings(TyperCommand):
         """List the settings, and the presets of pretraining, as options are listed."""
         from linkbert.tasks.settings import FineTuneConfig
 
-        pretraining = self.name == "pretrain"
-        kind: type[Settings] = Config if pretraining else FineTuneConfig
-        rows = [(f"{name}={value}", meaning) for name, value, meaning in kind.describe()]
-        if pretraining:
+        kind: type[Settings] = Config if self.name == "pretrain" else FineTuneConfig
+        heading, rows = "Settings (key=value), with their defaults", kind.describe()
+        if kind is Config:
+            with formatter.section("Presets"):
+                formatter.write_dl([(name, describe_preset(name)) for name in presets()])
             rows += [
                 ("baseline=bert", "short for objective=nsp shares=1/2,1/2,0"),
                 ("recipe=paper", "a preset's settings as in the paper, without what we found better"),
                 ("NAME.key=value", f"of one store of --mix: {', '.join(STORE_SETTINGS)}"),
             ]
-            with formatter.section("Presets"):
-                formatter.write_dl([(name, describe_preset(name)) for name in presets()])
-        with formatter.section(
-            "Settings (key=value), with their defaults" + "; a task's own come first" * (not pretraining)
-        ):
+        else:
+            heading += "; a task's own come first"
+        with formatter.section(heading):
             formatter.write_dl(rows)
 
 
 def describe_preset(name: str) -> str:
     """Name the size of a preset's encoder and the length of its training."""
-    config, paper = make_config(name), make_config(name, ["recipe=paper"])
-    tokens = config.max_steps * config.batch_size * config.sequence_length / 1e9
+    config = make_config(name)
     size = f"{config.num_hidden_layers} layers of {config.hidden_size}"
-    length = f"{config.max_steps:,} steps of {config.batch_size:,} pairs, {tokens:.3g} G tokens at most"
-    other = f"; with recipe=paper {paper.max_steps:,} steps of {paper.batch_size:,} pairs" * (paper != config)
-    return f"{size}, {length}{other}"
+    return f"{size}, {config.max_steps:,} steps of {config.batch_size:,} pairs of {config.sequence_length} tokens"
 
 
 # Options of several commands
@@ -129,16 +126,20 @@ JSON: Any = Option(False, "--json", help="print JSON, for programs")
 PRESET: Any = Option(None, metavar="P", help="the preset whose settings decide how pairs are drawn")
 SET: Any = Option([], "--set", metavar="key=value", help="one of these settings; may be repeated")
 TOP: Any = Option(10, min=0, metavar="N", help="how many are shown; --json has all")
+GRAPH_OPTIONS = "of tfidf: k=5 exact=false memory=4GB; of random: seed=0 source=hyperlink; of hyperlink: memory=4GB"
 WORKERS: Any = Option(0, metavar="N", min=0, help="worker processes; 0: one per core")
 DASK: Any = Option(None, metavar="ADDRESS", help="a Dask scheduler to send the work to: tcp://host:8786")
-DATA: Any = Option(
-    metavar="DIR", help="the data files, or a dataset of the hub such as nyu-mll/glue; see docs/tasks.md"
-)
-RESULTS: Any = Option(metavar="DIR", help="folder of the results; finished ones there are not repeated")
-SEEDS: Any = Option(1, metavar="N", help="runs with different seeds, from seed= upwards")
-GRID: Any = Option(None, metavar="G", help='settings to choose from on dev: paper, or "learning_rate=..,..;..."')
-PARALLEL: Any = Option(1, metavar="N", help="runs at the same time; they share the CPU's threads")
-KEEP_MODEL: Any = Option(False, "--keep-model", help="keep the fine-tuned models, as Hugging Face folders")
+DATA: Any = Option(metavar="DIR", help="the data files, or a dataset of the hub such as nyu-mll/glue")
+FINE_TUNING: dict[str, tuple[Any, Any]] = {  # options of finetune and evaluate
+    "settings": (list[str], WORDS),
+    "data": (Path, DATA),
+    "to": (Path, Option(metavar="DIR", help="folder of the results; finished ones there are not repeated")),
+    "seeds": (int, Option(1, metavar="N", help="runs with different seeds, from seed= upwards")),
+    "grid": (str | None, Option(None, metavar="G", help='paper, or "learning_rate=..,..;...": the best on dev counts')),
+    "parallel": (int, Option(1, metavar="N", help="runs at the same time; they share the CPU's threads")),
+    "keep_model": (bool, Option(False, "--keep-model", help="keep the fine-tuned models, as Hugging Face folders")),
+    "json_": (bool, JSON),
+}
 
 
 @app.callback(invoke_without_command=True)
@@ -177,13 +178,12 @@ def expand(sources: Iterable[str]) -> list[Path]:
 
     paths: list[Path] = []
     for source in sources:
-        path = source_path(source)
-        if "://" not in source:
-            found = [path] if source and path.exists() else [Path(match) for match in sorted(glob.glob(source))]
-        elif glob.has_magic(path.name) and not source.startswith(("http://", "https://")):  # "?" is theirs
+        path, local = source_path(source), "://" not in source
+        found = [path]
+        if local and not (source and path.exists()):
+            found = [Path(match) for match in sorted(glob.glob(source))]
+        elif not local and glob.has_magic(path.name) and not source.startswith("http"):  # "?" is a query there
             found = sorted(path.parent.glob(path.name), key=str)
-        else:
-            found = [path]
         if not found:
             raise ValueError(f"SOURCE {source!r} is not there and matches no file; check the path")
         paths += found
@@ -207,7 +207,6 @@ def build(
     """Build a store from a dump or a tree of documents; run it again to finish what was interrupted."""
     from linkbert.build import build_store, describe_build
     from linkbert.corpora.reader import DAMAGE
-    from linkbert.progress import report_stages
     from linkbert.views.stats import statistics_lines, store_statistics
 
     with report_stages() as progress:
@@ -227,10 +226,8 @@ def build(
     print(*describe_build(store), *statistics_lines(store_statistics(store.path)), sep="\n")
     damaged = sum(count for cause, count in store.manifest["skipped"].items() if cause in DAMAGE)
     if damaged and not keep_going:
-        raise ValueError(
-            f"{damaged} times a source is cut off or damaged (see above). What is whole is in {store.path}, ready for "
-            "use; fetch the source again for the rest, or take it as it is with --keep-going"
-        )
+        found = f"{damaged} times a source is cut off or damaged (see above); what is whole is in {store.path}"
+        raise ValueError(f"{found}. Fetch the source again for the rest, or take it as it is with --keep-going")
 
 
 def declare_reader_options(words: Sequence[str]) -> None:
@@ -240,20 +237,29 @@ def declare_reader_options(words: Sequence[str]) -> None:
 
     named = re.findall(r"--format[ =](\S+:\S+)", " ".join(words))
     rows = list_options([*sorted(references("readers")), *named])
-    parameters = inspect.signature(build, eval_str=True).parameters.values()
-    found = {each.name: each for each in parameters if each.kind is each.POSITIONAL_OR_KEYWORD}
+    options: dict[str, tuple[Any, Any]] = {}
     for row in rows:
         takers = ", ".join(each.reader for each in rows if each.name == row.name)
-        option = Option(None, f"--{row.name.replace('_', '-')}", help=f"{takers}: {row.help}")
-        kind: Any = row.type | None
-        found[row.name] = inspect.Parameter(row.name, inspect.Parameter.KEYWORD_ONLY, default=option, annotation=kind)
-    build.__signature__ = inspect.Signature([*found.values()])  # type: ignore[attr-defined]
+        kind: Any = row.type
+        options[row.name] = kind | None, Option(None, f"--{row.name.replace('_', '-')}", help=f"{takers}: {row.help}")
+    declare(build, options)
+
+
+def declare(command: Any, options: Mapping[str, tuple[Any, Any]]) -> None:
+    """Add options, name -> (type, default), to those of a command that takes them as **options."""
+    own = inspect.signature(command, eval_str=True).parameters.values()
+    kept = [each for each in own if each.kind is each.POSITIONAL_OR_KEYWORD]
+    kind = inspect.Parameter.KEYWORD_ONLY
+    more = [
+        inspect.Parameter(name, kind, default=option, annotation=type_) for name, (type_, option) in options.items()
+    ]
+    command.__signature__ = inspect.Signature([*kept, *more])
 
 
 @app.command()
 def graph(
     store: Path = STORE,
-    options: list[str] = Argument([], metavar="[option=value]...", help="of the method, such as k=5 or seed=3"),
+    options: list[str] = Argument([], metavar="[option=value]...", help=GRAPH_OPTIONS),
     method: str = Option(metavar="M", help="hyperlink, random, tfidf or package.module:name"),
     name: str | None = Option(None, metavar="NAME", help="the graph's name in the store  [default: METHOD]"),
     workers: int = WORKERS,
@@ -265,7 +271,6 @@ def graph(
     from linkbert.corpora.store import Store
     from linkbert.files import locked
     from linkbert.graph.links import add_graph, graph_folder, graph_options
-    from linkbert.progress import report_stages
     from linkbert.workers import make_executor
 
     opened, name = Store.open(store), name or method.rpartition(":")[2]
@@ -377,11 +382,9 @@ def check(store: Path = STORE, json_: bool = JSON) -> int:
     broken = sum(not result["ok"] for result in results)
     if json_:
         print_json(results)
-    elif broken:
-        print(f"the store is not consistent: {broken} of {len(results)} checks failed")
     else:
-        print(f"the store is consistent ({len(results)} checks); it says nothing on whether links were understood")
-    return 1 if broken else 0
+        print(f"{len(results)} checks, {broken} failed; none says whether the reader understood all links")
+    return int(broken > 0)
 
 
 @app.command()
@@ -392,7 +395,6 @@ def export(
 ) -> None:
     """Write documents, links with their outcomes, and edges as files that other tools read."""
     from linkbert.api import export_store
-    from linkbert.progress import report_stages
 
     with report_stages() as progress:
         counts = export_store(store, to, format=format, progress=progress)
@@ -402,15 +404,11 @@ def export(
 @app.command()
 def report(
     folders: list[Path] = Argument(metavar="STORE|RUN|RESULTS..."),
-    to: Path | None = Option(
-        None, metavar="REPORT.html|.md", help="the file to write  [default: text on the terminal]"
-    ),
+    to: Path | None = Option(None, metavar="FILE.html|.md", help="the file to write  [default: text on the terminal]"),
     preset: str | None = PRESET,
     set_: list[str] = SET,
 ) -> None:
     """Compare stores, runs and results of fine-tuning with each other and the paper, on one page."""
-    import tempfile
-
     from linkbert.views.page import text_lines, write_report
     from linkbert.views.tables import report_sections
 
@@ -439,7 +437,6 @@ def pretrain(
     config, name = choose_config(preset, words, before)
     # After the settings, so that a wrong word costs no import of torch.
     from linkbert.pretraining import run
-    from linkbert.progress import report_training
     from linkbert.views.show import show_result
 
     with report_training() as progress:
@@ -520,57 +517,53 @@ def tasks(
     print_json(listed) if json_ else print(*tasks_lines(listed), sep="\n")
 
 
+def fine_tune(model: str, chosen: Sequence[Any], json_: bool, **options: Any) -> None:
+    """Fine-tune an encoder on tasks and print the scores."""
+    from linkbert.tasks.suite import finetune, summary
+
+    with report_text() as progress:
+        records = finetune(model, chosen, **options, progress=progress)
+    print_json(records) if json_ else print(*summary(records), sep="\n")
+
+
 @app.command(cls=WithSettings)
 def finetune(
     model: str = ENCODER,
     task: str = Argument(metavar="TASK", help="a name of `linkbert tasks`, or your own: FILE.toml or FILE.toml:NAME"),
-    settings: list[str] = WORDS,
-    data: Path = DATA,
-    to: Path = RESULTS,
-    seeds: int = SEEDS,
-    grid: str | None = GRID,
-    parallel: int = PARALLEL,
-    keep_model: bool = KEEP_MODEL,
-    json_: bool = JSON,
+    **options: Any,
 ) -> None:
     """Fine-tune an encoder on a dataset and score it."""
-    evaluate(model, settings, None, task, data, to, seeds, grid, parallel, keep_model, json_)
+    from linkbert.tasks.table import find_tasks
+
+    fine_tune(model, find_tasks(task), **options)
 
 
 @app.command(cls=WithSettings)
 def evaluate(
     model: str = ENCODER,
-    settings: list[str] = WORDS,
     suite: str | None = Option(None, metavar="S", help="mrqa, glue, blurb, medqa, mmlu or further"),
     tasks: str | None = Option(None, metavar="A,B", help="datasets by name, in place of --suite"),
-    data: Path = DATA,
-    to: Path = RESULTS,
-    seeds: int = SEEDS,
-    grid: str | None = GRID,
-    parallel: int = PARALLEL,
-    keep_model: bool = KEEP_MODEL,
-    json_: bool = JSON,
+    **options: Any,
 ) -> None:
     """Fine-tune and score an encoder on every dataset of a suite."""
-    from linkbert.progress import report_text
-    from linkbert.tasks import table
-    from linkbert.tasks.splits import find_data
-    from linkbert.tasks.suite import at_hand, summary
-    from linkbert.tasks.suite import finetune as run
+    from linkbert.tasks import splits, table
+    from linkbert.tasks.suite import at_hand
 
     if bool(tasks) == bool(suite):
         raise ValueError("name what to evaluate on by one of --suite S and --tasks A,B; `linkbert tasks` lists them")
     chosen = table.find_tasks(tasks) if tasks else table.suite(suite or "")
     if suite:
-        chosen = [task for task in chosen if task.hub == str(data)] or chosen  # others have files of those names
-        chosen, lacking = at_hand(chosen, find_data(str(data), chosen))
+        data = str(options["data"])
+        chosen = [task for task in chosen if task.hub == data] or chosen  # others have files of those names
+        chosen, lacking = at_hand(chosen, splits.find_data(data, chosen))
         print(*(f"left out: {line}\n" for line in lacking), sep="", end="", file=sys.stderr)
         if not chosen:
             raise ValueError(f"no dataset of {suite} has its files in {data}: see `linkbert tasks`")
-    options: dict[str, Any] = {"seeds": seeds, "grid": grid, "parallel": parallel, "keep_model": keep_model}
-    with report_text() as progress:
-        records = run(model, chosen, data=data, to=to, settings=settings, progress=progress, **options)
-    print_json(records) if json_ else print(*summary(records), sep="\n")
+    fine_tune(model, chosen, **options)
+
+
+declare(finetune, FINE_TUNING)
+declare(evaluate, FINE_TUNING)
 
 
 @app.command()
@@ -613,7 +606,6 @@ def overlap(
 ) -> None:
     """Find test contexts of a dataset that occur in a store."""
     from linkbert.corpora.store import Store
-    from linkbert.progress import report_stages
     from linkbert.tasks.overlap import find_overlap, overlap_lines
     from linkbert.tasks.splits import find_data, read_splits
     from linkbert.tasks.table import find_task
@@ -630,8 +622,6 @@ def overlap(
 
 def make_console() -> Console:
     """Make the console that commands print to: colours on a terminal, none elsewhere, text as it is, never wrapped."""
-    from rich.console import Console
-
     return Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
 
 

@@ -59,12 +59,10 @@ def three_shares(value: Any) -> Any:
 
 def in_seconds(text: str) -> float:
     """Read a time: 2h -> 7200.0; none -> 0.0."""
-    if text == "none":
-        return 0.0
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text)
-    if not found or not float(found[1]):
+    if text != "none" and not (found and float(found[1])):
         raise ValueError("none, or a time such as 90s, 40m or 2h")
-    return float(found[1]) * {"s": 1, "m": 60, "h": 3_600, "d": 86_400}[found[2]]
+    return float(found[1]) * {"s": 1, "m": 60, "h": 3_600, "d": 86_400}[found[2]] if found else 0.0
 
 
 def check_time(text: str) -> str:
@@ -81,6 +79,7 @@ Amount = Annotated[Float, Field(ge=0)]
 Positive = Annotated[Float, Field(gt=0)]
 Probability = Annotated[Float, Field(ge=0, lt=1)]
 Share = Annotated[Float, Field(gt=0, lt=1)]
+Shares = Annotated[tuple[Float, Float, Float], BeforeValidator(three_shares)]
 Length = Annotated[Int, Field(ge=16, le=65_536)]
 Seed = Annotated[Int, Field(ge=0, lt=2**63)]
 Seconds = Annotated[str, AfterValidator(check_time)]
@@ -92,7 +91,7 @@ def setting(default: Any, meaning: str) -> Any:
     return Field(default, description=meaning)
 
 
-class Settings(BaseModel, frozen=True, extra="forbid"):
+class Settings(BaseModel, frozen=True, extra="forbid", defer_build=True):
     """Frozen settings with their meaning; what is wrong with them is a ValueError of one line."""
 
     def __init__(self, **values: Any) -> None:
@@ -125,9 +124,9 @@ class Settings(BaseModel, frozen=True, extra="forbid"):
         return type(self)(**{**self.model_dump(), **changes})
 
     @classmethod
-    def describe(cls) -> list[tuple[str, str, str]]:
-        """List every setting as (name, default as written on the command line, meaning)."""
-        return [(key, show_value(item.default), item.description or "") for key, item in cls.model_fields.items()]
+    def describe(cls) -> list[tuple[str, str]]:
+        """List every setting as ("name=default", as the command line takes it, and its meaning)."""
+        return [(f"{key}={show_value(each.default)}", each.description or "") for key, each in cls.model_fields.items()]
 
 
 def explain(error: Mapping[str, Any], known: Collection[str]) -> str:
@@ -174,7 +173,7 @@ def show_value(value: Any) -> str:
     """Write a setting as the command line takes it: (0.5, 0.5, 0.0) -> '1/2,1/2,0'."""
     if isinstance(value, tuple | list):
         return ",".join(
-            each if isinstance(each, str) else str(Fraction(each).limit_denominator(1000)) for each in value
+            str(each if isinstance(each, str) else Fraction(each).limit_denominator(1000)) for each in value
         )
     if isinstance(value, bool):
         return str(value).lower()
@@ -187,13 +186,11 @@ class Config(Settings):
     # What the run learns from
     graph: str = setting("hyperlink", "the graph of the store that linked pairs follow")
     scope: Literal["auto", "segment", "document"] = setting(
-        "auto",
-        "links that pairs follow: those in segment A, all of A's document, or segment where they have places (auto)",
-    )
+        "auto", "segment: only links whose anchor text stands in segment A; document: any link of A's document; "
+        "auto: segment where the graph's links have places in the text, else document",
+    )  # fmt: skip
     alpha: Amount = setting(1.0, "a linked document is drawn in proportion to in-degree^-alpha; 0: no diversity")
-    shares: Annotated[tuple[Float, Float, Float], BeforeValidator(three_shares)] = setting(
-        (1 / 3, 1 / 3, 1 / 3), "asked shares of contiguous, random, linked"
-    )
+    shares: Shares = setting((1 / 3, 1 / 3, 1 / 3), "asked shares of contiguous, random, linked")
     objective: str = setting("drp", "drp: masked tokens and three relations; nsp: two (BERT); none: masked tokens only")
     anchors: Literal["all", "usable"] = setting(
         "all", "which places become A: all, or those that can have all three relations, in exact shares (usable)"
@@ -247,9 +244,7 @@ class Config(Settings):
     device: str = setting("auto", "auto, cpu, cuda or cuda:N")
     precision: Precision = setting("auto", "arithmetic: bf16, or fp32 where that is measured to be faster (auto)")
     gradient_checkpointing: bool = setting(False, "compute activations again for the gradients: less memory, more time")
-    compile: Literal["auto", "on", "off"] = setting(
-        "auto", "torch.compile; auto: where it saves more time than it costs"
-    )
+    compile: Literal["auto", "on", "off"] = setting("auto", "torch.compile; auto: where it saves more than it costs")
     sharding: Literal["none", "full", "hybrid"] = setting(
         "none", "each process has all weights, its part (full), or its part of those of its machine (hybrid)"
     )
@@ -278,11 +273,6 @@ class Config(Settings):
         unlinked = self.objective != "nsp" or self.shares[2] == 0
         require(unlinked, "shares", "without a linked share where objective=nsp, such as 1/2,1/2,0")
         return self
-
-    @property
-    def budget_seconds(self) -> float:
-        """The budget in seconds: 2h -> 7200.0; none -> 0.0."""
-        return in_seconds(self.budget)
 
     @property
     def highest_mlm_probability(self) -> float:

@@ -15,24 +15,15 @@ from typing import Any
 from linkbert.config import nearest
 
 READERS = ("jsonl", "markdown", "mediawiki", "parquet", "pubmed", "html", "jats", "text", "zim")
-BUILT_IN: dict[str, dict[str, str]] = {
+BUILT_IN = {
     "readers": {name: f"linkbert.corpora.readers.{name}:READER" for name in READERS},
     "graphs": {
         "hyperlink": "linkbert.graph.hyperlinks:build",
         "tfidf": "linkbert.graph.tfidf:build",
         "random": "linkbert.graph.random_graph:build",
     },
-    "objectives": {
-        "drp": "linkbert.model.heads:DRP",
-        "nsp": "linkbert.model.heads:NSP",
-        "none": "linkbert.model.heads:NONE",
-    },
-    "tasks": {
-        "question": "linkbert.tasks.kinds:Question",
-        "text": "linkbert.tasks.kinds:Text",
-        "tags": "linkbert.tasks.kinds:Tags",
-        "choice": "linkbert.tasks.kinds:Choice",
-    },
+    "objectives": {name: f"linkbert.model.heads:{name.upper()}" for name in ("drp", "nsp", "none")},
+    "tasks": {name: f"linkbert.tasks.kinds:{name.title()}" for name in ("question", "text", "tags", "choice")},
 }
 
 
@@ -44,8 +35,7 @@ def installed(group: str) -> dict[str, str]:
 
 def references(group: str) -> dict[str, str]:
     """Return what a group holds, name -> "module:attribute"; an installed package may not take a name of ours."""
-    ours = BUILT_IN[group]  # which are asked first
-    return ours | {name: value for name, value in installed(group).items() if name not in ours}
+    return BUILT_IN[group] | installed(group) | BUILT_IN[group]  # in this order, and ours stay
 
 
 def find(group: str, name: str) -> Any:

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForMaskedLM
 
 from helpers import journal
-from linkbert.config import make_config
+from linkbert.config import in_seconds, make_config
 from linkbert.instances.batches import Batches
 from linkbert.instances.sampler import Sampler
 from linkbert.model.checkpoint import load_model, start_model
@@ -362,7 +362,7 @@ def test_what_is_wrong_with_a_budget_is_refused():
     for words in (["budget=2 hours"], ["budget=0s"], ["budget=2h", "mlm_probability_end=0.3"]):
         with pytest.raises(ValueError, match=r"(budget|mlm_probability_end) must be"):
             make_config("tiny", words)
-    assert make_config("tiny", ["budget=1.5h"]).budget_seconds == 5_400
+    assert in_seconds(make_config("tiny", ["budget=1.5h"]).budget) == 5_400
 
 
 def failing(forward, steps, wrong=math.nan):

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from linkbert.compiled import checked_torch_cache, torch_cache_folder
-from linkbert.config import Config
+from linkbert.config import Config, in_seconds
 from linkbert.model.device import DTYPES, choose_precision, keep_memory
 from linkbert.model.dropout import dropout_keys
 from linkbert.model.heads import ForwardOptions, Inputs, PretrainingModel, Sums
@@ -120,8 +120,8 @@ def compiles(model: PretrainingModel, config: Config) -> bool:
         return False
     if config.compile == "on":
         return True
-    if config.budget_seconds:
-        return config.budget_seconds >= WORTHWHILE_SECONDS
+    if in_seconds(config.budget):
+        return in_seconds(config.budget) >= WORTHWHILE_SECONDS
     tokens = config.max_steps * config.batch_size * config.sequence_length
     return tokens * operations_a_token(model, config) >= WORTHWHILE[next(model.parameters()).device.type]
 

@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 from torch.distributed.fsdp import FSDPModule
 
-from linkbert.config import Config
+from linkbert.config import Config, in_seconds
 from linkbert.instances.batches import Batches
 from linkbert.model.device import deterministic
 from linkbert.model.heads import Objective, PretrainingModel, Sums
@@ -97,7 +97,7 @@ def pretrain(
         decay=config.decay_ratio,
     )
     journal = Journal(run, step=state.step) if processes.is_main_process else None
-    timer, budget = Timer(state.elapsed, fastest), config.budget_seconds
+    timer, budget = Timer(state.elapsed, fastest), in_seconds(config.budget)
     state.planned = planned_steps(state, config)
     writer = Checkpoints(run, model, optimizer, processes, config, save, saved=state.step)
 
@@ -200,9 +200,9 @@ def pretrain(
 
 def planned_steps(state: State, config: Config) -> int:
     """Return how many steps the run has in all: with a budget, as many as its time has room for at this speed."""
-    if not config.budget_seconds:
+    if not in_seconds(config.budget):
         return config.max_steps
-    share = min(state.trained / config.budget_seconds, 1.0)
+    share = min(state.trained / in_seconds(config.budget), 1.0)
     if not share:
         return max(config.max_steps, state.step + 1)  # not known yet
     return state.step + math.ceil((1 / share - 1) * max(state.step - 2, 1))  # the first and the last do not count yet
