@@ -8,7 +8,7 @@ from linkbert import cli, demo
 from linkbert.demo import Wheel, fetch
 
 CONTENT = b"a small file"
-THING = Wheel("thing==1.0", "1 MB", "thing", "thing", {"a.txt": hashlib.sha256(CONTENT).hexdigest()}, "--init none")
+THING = Wheel("thing==1.0", "thing", "thing", {"a.txt": hashlib.sha256(CONTENT).hexdigest()})
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def test_a_damaged_cache_is_fetched_again(calls):
 
 
 def test_a_wheel_with_another_content_is_refused_and_nothing_stays(calls, tmp_path):
-    other = Wheel("thing==1.0", "1 MB", "thing", "thing", {"a.txt": "0" * 64}, "--init none")
+    other = Wheel("thing==1.0", "thing", "thing", {"a.txt": "0" * 64})
     with pytest.raises(ValueError, match="SHA-256 differs"):
         fetch(cli.make_console(), other)
     assert not (tmp_path / "cache" / "linkbert" / "thing").exists()

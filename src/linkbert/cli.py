@@ -138,7 +138,6 @@ FINE_TUNING: dict[str, tuple[Any, Any]] = {  # options of finetune and evaluate
     "grid": (str | None, Option(None, metavar="G", help='paper, or "learning_rate=..,..;...": the best on dev counts')),
     "parallel": (int, Option(1, metavar="N", help="runs at the same time; they share the CPU's threads")),
     "keep_model": (bool, Option(False, "--keep-model", help="keep the fine-tuned models, as Hugging Face folders")),
-    "json_": (bool, JSON),
 }
 
 
@@ -247,13 +246,11 @@ def declare_reader_options(words: Sequence[str]) -> None:
 
 def declare(command: Any, options: Mapping[str, tuple[Any, Any]]) -> None:
     """Add options, name -> (type, default), to those of a command that takes them as **options."""
-    own = inspect.signature(command, eval_str=True).parameters.values()
-    kept = [each for each in own if each.kind is each.POSITIONAL_OR_KEYWORD]
-    kind = inspect.Parameter.KEYWORD_ONLY
-    more = [
-        inspect.Parameter(name, kind, default=option, annotation=type_) for name, (type_, option) in options.items()
-    ]
-    command.__signature__ = inspect.Signature([*kept, *more])
+    own, kind = inspect.signature(command, eval_str=True).parameters.values(), inspect.Parameter.KEYWORD_ONLY
+    found = [each for each in own if each.kind is each.POSITIONAL_OR_KEYWORD]
+    for name, (annotation, default) in options.items():
+        found.append(inspect.Parameter(name, kind, default=default, annotation=annotation))
+    command.__signature__ = inspect.Signature(found)
 
 
 @app.command()
@@ -363,10 +360,7 @@ def stats(
 
     statistics = store_statistics(store, make_config(preset or "tiny", set_))
     written = write_plots(statistics, plots) if plots else []
-    if json_:
-        print_json(statistics)
-    else:
-        print(*statistics_lines(statistics), *(f"wrote {path}" for path in written), sep="\n")
+    print_result(json_, statistics, [*statistics_lines(statistics), *(f"wrote {path}" for path in written)])
 
 
 @app.command()
@@ -380,10 +374,8 @@ def check(store: Path = STORE, json_: bool = JSON) -> int:
         if not json_:
             print(f"{'ok    ' if ok else 'BROKEN'} {promise}" + (f": {detail}" if detail else ""), flush=True)
     broken = sum(not result["ok"] for result in results)
-    if json_:
-        print_json(results)
-    else:
-        print(f"{len(results)} checks, {broken} failed; none says whether the reader understood all links")
+    summary = f"{len(results)} checks, {broken} failed; none says whether the reader understood all links"
+    print_result(json_, results, [summary])
     return int(broken > 0)
 
 
@@ -463,7 +455,7 @@ def score(
     path = Path(model)
     run = next((each for each in (path, *path.resolve().parents[:2]) if (each / "run.json").is_file()), None)
     scores = score_model(find_model(model), *stores_and_settings(store, run, preset, "tiny", set_))
-    print_json(to_json(scores)) if json_ else show_scores(make_console(), scores)
+    print_result(True, to_json(scores), ()) if json_ else show_scores(make_console(), scores)
 
 
 @app.command()
@@ -478,12 +470,8 @@ def fill(
     from linkbert.pretraining.checkpoint import find_model
 
     masks = fill_mask(find_model(model), text, top=top)
-    if json_:
-        print_json([[{"word": word, "probability": p} for word, p in mask] for mask in masks])
-        return
-    for number, mask in enumerate(masks, 1):
-        words = "   ".join(f"{word} {probability:.1%}" for word, probability in mask)
-        print(f"mask {number}: {words}" if len(masks) > 1 else words)
+    value = [[{"word": word, "probability": p} for word, p in mask] for mask in masks]
+    print_result(json_, value, ("   ".join(f"{word} {p:.1%}" for word, p in mask) for mask in masks))
 
 
 @app.command()
@@ -502,7 +490,7 @@ def relate(
     except UnicodeDecodeError:
         raise ValueError(f"{a} or {b} is not UTF-8 text; convert it first") from None
     found = run(find_model(model), *texts)
-    print_json(found) if json_ else print(*(f"{name:<11} {p:6.1%}" for name, p in found.items()), sep="\n")
+    print_result(json_, found, (f"{name:<11} {p:6.1%}" for name, p in found.items()))
 
 
 @app.command()
@@ -514,28 +502,18 @@ def tasks(
     from linkbert.views.tables import list_tasks, tasks_lines
 
     listed = list_tasks(data)
-    print_json(listed) if json_ else print(*tasks_lines(listed), sep="\n")
-
-
-def fine_tune(model: str, chosen: Sequence[Any], json_: bool, **options: Any) -> None:
-    """Fine-tune an encoder on tasks and print the scores."""
-    from linkbert.tasks.suite import finetune, summary
-
-    with report_text() as progress:
-        records = finetune(model, chosen, **options, progress=progress)
-    print_json(records) if json_ else print(*summary(records), sep="\n")
+    print_result(json_, listed, tasks_lines(listed))
 
 
 @app.command(cls=WithSettings)
 def finetune(
     model: str = ENCODER,
     task: str = Argument(metavar="TASK", help="a name of `linkbert tasks`, or your own: FILE.toml or FILE.toml:NAME"),
+    json_: bool = JSON,
     **options: Any,
 ) -> None:
     """Fine-tune an encoder on a dataset and score it."""
-    from linkbert.tasks.table import find_tasks
-
-    fine_tune(model, find_tasks(task), **options)
+    evaluate(model, None, task, json_, **options)
 
 
 @app.command(cls=WithSettings)
@@ -543,11 +521,13 @@ def evaluate(
     model: str = ENCODER,
     suite: str | None = Option(None, metavar="S", help="mrqa, glue, blurb, medqa, mmlu or further"),
     tasks: str | None = Option(None, metavar="A,B", help="datasets by name, in place of --suite"),
+    json_: bool = JSON,
     **options: Any,
 ) -> None:
     """Fine-tune and score an encoder on every dataset of a suite."""
     from linkbert.tasks import splits, table
-    from linkbert.tasks.suite import at_hand
+    from linkbert.tasks.suite import at_hand, summary
+    from linkbert.tasks.suite import finetune as run
 
     if bool(tasks) == bool(suite):
         raise ValueError("name what to evaluate on by one of --suite S and --tasks A,B; `linkbert tasks` lists them")
@@ -559,7 +539,9 @@ def evaluate(
         print(*(f"left out: {line}\n" for line in lacking), sep="", end="", file=sys.stderr)
         if not chosen:
             raise ValueError(f"no dataset of {suite} has its files in {data}: see `linkbert tasks`")
-    fine_tune(model, chosen, **options)
+    with report_text() as progress:
+        records = run(model, chosen, **options, progress=progress)
+    print_result(json_, records, summary(records))
 
 
 declare(finetune, FINE_TUNING)
@@ -576,24 +558,23 @@ def compare(
     json_: bool = JSON,
 ) -> None:
     """Show where two fine-tuned models differ, with a paired test."""
-    from linkbert.tasks.compare import compare as compare_scores
-    from linkbert.tasks.compare import comparison_lines, find_bridges, question_of
+    from linkbert.corpora.store import Store
+    from linkbert.graph.links import LinkGraph
+    from linkbert.tasks import compare as comparing
     from linkbert.tasks.results import scores_of
 
     ours, theirs = (scores_of(word, task) for word in (a, b))
     columns = [column for column in ours if column in theirs]
     if not columns:
         raise ValueError(f"{a} and {b} have no task in common: name two with results of the same")
-    found = [compare_scores(ours[column], theirs[column]) for column in columns]
+    found = [comparing.compare(ours[column], theirs[column]) for column in columns]
     if store:
-        from linkbert.corpora.store import Store
-        from linkbert.graph.links import LinkGraph
-
         shown = [(c, each) for c, one in zip(columns, found, strict=True) for each in one["examples"][:top]]
-        bridges = find_bridges(Store.open(store), LinkGraph.open(store), [question_of(*pair) for pair in shown])
+        questions = [comparing.question_of(*pair) for pair in shown]
+        bridges = comparing.find_bridges(Store.open(store), LinkGraph.open(store), questions)
         for (_, each), own in zip(shown, bridges, strict=True):
             each["bridges"] = own
-    print_json(found) if json_ else print(*(line for each in found for line in comparison_lines(each, top)), sep="\n")
+    print_result(json_, found, (line for each in found for line in comparing.comparison_lines(each, top)))
 
 
 @app.command()
@@ -616,8 +597,8 @@ def overlap(
     contexts = {example.id: example.passage for example in splits.test or splits.dev}
     with report_stages() as progress:
         found = find_overlap(opened, contexts, worst=top, progress=lambda *done: progress("documents read", *done))
-    lines = overlap_lines(known.title, split, found)
-    print_json({"task": known.name, "split": split, **found}) if json_ else print(*lines, sep="\n")
+    value = {"task": known.name, "split": split, **found}
+    print_result(json_, value, overlap_lines(known.title, split, found))
 
 
 def make_console() -> Console:
@@ -625,9 +606,9 @@ def make_console() -> Console:
     return Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
 
 
-def print_json(value: Any) -> None:
-    """Print a value for programs."""
-    print(json.dumps(value, indent=1, ensure_ascii=False))
+def print_result(json_: bool, value: Any, lines: Iterable[str]) -> None:
+    """Print a value for programs, or its lines for people."""
+    print(*([json.dumps(value, indent=1, ensure_ascii=False)] if json_ else lines), sep="\n")
 
 
 if __name__ == "__main__":

