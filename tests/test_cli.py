@@ -11,8 +11,10 @@ import pytest
 from linkbert import cli
 from linkbert.config import make_config
 from linkbert.corpora.store import Store
+from linkbert.graph.links import graph_options
 from linkbert.instances.sampler import Sampler
 from linkbert.pretraining.journal import read_journal
+from linkbert.registry import BUILT_IN
 
 COUNTRIES = ("arland", "borland", "corland", "dorland")
 TINY = ["num_hidden_layers=1", "hidden_size=16", "num_attention_heads=2", "intermediate_size=32",
@@ -475,6 +477,8 @@ def test_every_help_names_its_options_and_settings_as_they_are_written(command, 
     assert {"pretrain": "hidden_dropout_prob=0.1", "finetune": "num_train_epochs=3", "build": "--min-words"}.get(
         command, ""
     ) in out
+    if command == "graph":
+        assert all(f"{option}=" in out for method in BUILT_IN["graphs"] for option in graph_options(method))
 
 
 def test_a_reader_of_ones_own_brings_its_options(folder, tmp_path, capsys, monkeypatch):

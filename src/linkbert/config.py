@@ -300,15 +300,15 @@ def make_config(
     without what we found better. An unknown preset or key is a ValueError that names the nearest known one.
     """
     words, settings, table = list(words), dict(base or {}), presets()
+    recipes = {word for word in words if word.startswith("recipe=")}
+    if recipes - {"recipe=paper"} or (recipes and preset is None):
+        raise ValueError(f"{max(recipes)} is not known; there is recipe=paper, together with --preset")
     if preset is not None:
         if preset not in table:
             raise ValueError(f"unknown preset {preset!r}; {nearest(preset, table)}")
         paper = table[preset].pop("paper", {})
-        settings |= table[preset] | (paper if "recipe=paper" in words else {})
-        words = [word for word in words if word != "recipe=paper"]
-    if recipes := [word for word in words if word.startswith("recipe=")]:
-        raise ValueError(f"{recipes[0]} is not known; there is recipe=paper, together with --preset")
-    return Config.from_words(words, settings)
+        settings |= table[preset] | (paper if recipes else {})
+    return Config.from_words([word for word in words if word not in recipes], settings)
 
 
 def choose_config(preset: str | None, words: Iterable[str], before: Mapping[str, Any]) -> tuple[Config, str]:
