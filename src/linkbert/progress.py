@@ -1,6 +1,6 @@
-"""What a person sees while a command works: a bar with rate and time left on a terminal, plain lines elsewhere.
+"""What a person sees while a command works: a bar on a terminal, plain lines elsewhere; all of it goes to stderr.
 
-Each `report_...` is a context that gives the callback of one kind of work; what is shown goes to stderr.
+Each `report_...` is a context that gives the callback of one kind of work.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 EVERY = 10.0  # seconds between plain lines
 Show = Callable[..., None]
@@ -41,11 +41,8 @@ def reporting(console: Console | None = None, *, every: float = EVERY) -> Iterat
     On a terminal each stage has a bar; elsewhere its text is a plain line, every `every` seconds.
     """
     console = console or Console(stderr=True)
-    columns = (
-        TextColumn("  {task.description}", markup=False),
-        BarColumn(20),
-        TextColumn("{task.fields[text]}", markup=False),
-    )
+    text = TextColumn("{task.fields[text]}", markup=False)
+    columns = (TextColumn("  {task.description}", markup=False), BarColumn(20), TimeElapsedColumn(), text)
     stages: dict[str, TaskID] = {}
     written, last, shown = "", "", time.monotonic() - every
 
@@ -82,7 +79,6 @@ def report_stages() -> Iterator[Callable[[str, int, int | None], None]]:
             elapsed = time.monotonic() - started.setdefault(stage, time.monotonic())
             unit = "B" if stage == "documents" else " parts"
             text = count_text(done) + (f" of {count_text(total)}" if total is not None else "") + unit
-            text += f", {seconds_text(elapsed)}"
             if done and elapsed > 1:
                 text += f", {count_text(done / elapsed)}{unit}/s"
                 if total and done < total:
@@ -108,33 +104,16 @@ def report_training() -> Iterator[Callable[[Any], None]]:
 
 
 def training_text(state: Any, smooth: dict[str, float]) -> str:
-    """Write the state of a run, the most wanted first, since a narrow terminal cuts off the rest.
-
-    What the objective reports (by relation: contiguous, random, linked) is smoothed over about the last twenty steps,
-    in `smooth`; packing is the share of the batch that is not padding, peak the share of the peak FLOP/s.
-    """
-
-    def average(name: str, value: float) -> float:
-        if value == value:
-            smooth[name] = 0.95 * smooth.get(name, value) + 0.05 * value
-        return smooth.get(name, value)
-
-    def percent(value: float) -> str:
-        return "-" if value != value else f"{100 * value:.0f}"
-
+    """Write the state of a run; what the objective reports is smoothed over about twenty steps, in `smooth`."""
     step = f"step {state.step:,} of {state.steps:,}"
     if state.stage != "training":
         return f"{step}: {state.stage} ..."
     shown = []
     for name, value in state.means.items():
-        accuracy, parts = name.endswith("accuracy"), state.by_relation.get(name, ())
-        text = f"{percent(average(name, value))} %" if accuracy else f"{average(name, value):.2f}"
-        by_relation = " ".join(percent(average(f"{name} {i}", part)) for i, part in enumerate(parts))
-        shown.append(f"{name.replace('_', ' ')} {text}" + f" ({by_relation})" * (accuracy and bool(parts)))
-    return (
-        f"{step}, {seconds_text(state.seconds_left)} left, {', '.join(shown)}, "
-        f"{count_text(state.tokens_per_second)} tokens/s, learning rate {state.learning_rate:.1e}, "
-        f"gradient norm {state.gradient_norm:.2f}, packing {percent(state.utilisation)} %, "
-        f"peak {percent(min(state.peak_share, 1.0))} %, waiting for data {percent(state.loader_share)} %, "
-        f"memory {count_text(state.memory)}B"
-    )
+        if value == value:
+            smooth[name] = 0.95 * smooth.get(name, value) + 0.05 * value
+        average = smooth.get(name, value)
+        number = f"{100 * average:.0f} %" if name.endswith("accuracy") else f"{average:.2f}"
+        shown.append(f"{name.replace('_', ' ')} {number}")
+    speed = f"{count_text(state.tokens_per_second)} tokens/s"
+    return ", ".join([step, f"{seconds_text(state.seconds_left)} left", *shown, speed])

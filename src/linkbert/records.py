@@ -1,4 +1,4 @@
-"""The nouns of the project: Documents come out of a reader, Pairs out of the sampler; between them are arrays on disk.
+"""The nouns of the project: a reader gives Documents and Redirects; a pair of segments has one of three relations.
 
 A relation is a class of the model: the first two are BERT's next-sentence labels (0: B follows A, 1: B is random), so
 that a BERT's two-row head can start the first two rows of ours.
@@ -49,21 +49,3 @@ class Redirect:
     source: str
     target: str
     fragment: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Segment:
-    """A run of whole sentences of one document: tokens [start, stop) counted from the document's first token."""
-
-    doc: int
-    start: int
-    stop: int
-
-
-@dataclass(frozen=True, slots=True)
-class Pair:
-    """Two segments and their relation (CONTIGUOUS, RANDOM or LINKED)."""
-
-    a: Segment
-    b: Segment
-    relation: int

@@ -1,8 +1,8 @@
 """A table of links comes in, a SQLite file goes out, in which each shard of a build looks up its own documents.
 
-The table is lines of source and target: tab-separated or CSV, with a header that names the two columns or without, with
-fields in quotes or without, compressed or not. A column in which every value is a number holds numbers as pandas and R
-write them: 102.0 and 1.02e+02 are the id "102".
+The table is lines of source and target: tab-separated or CSV, with a header that names the two columns or without,
+compressed or not. A column in which every value is a number holds numbers as pandas writes them: 102.0 and 1.02e+02
+are the id "102".
 """
 
 from __future__ import annotations
@@ -34,22 +34,15 @@ def load_links(path: Path, to: Path) -> tuple[Skipped, str]:
         skipped.update(saved["skipped"])
         skipped.examples = saved["examples"]
         return skipped, saved["read"]
-    integers = [True, True]  # whether all sources, all targets are
-
-    def pairs() -> Iterator[tuple[str, str]]:
-        for pair in _read_pairs(path, skipped):
-            for i in range(2):
-                integers[i] = integers[i] and _INTEGER.fullmatch(pair[i]) is not None
-            yield pair
-
     with replacing(to / SQLITE) as part, closing(sqlite3.connect(part)) as database:
         try:
             database.execute("PRAGMA journal_mode = OFF")
             database.execute("CREATE TABLE links (source TEXT, target TEXT)")
-            rows = database.executemany("INSERT INTO links VALUES (?, ?)", pairs()).rowcount
+            rows = database.executemany("INSERT INTO links VALUES (?, ?)", _read_pairs(path, skipped)).rowcount
+            database.create_function("is_integer", 1, lambda text: _INTEGER.fullmatch(text) is not None)
             database.create_function("plain", 1, lambda text: number_as_text(Decimal(text)) or text)
-            for column, is_integer in zip(("source", "target"), integers, strict=True):
-                if is_integer:
+            for column in ("source", "target"):
+                if not database.execute(f"SELECT 1 FROM links WHERE NOT is_integer({column}) LIMIT 1").fetchall():  # noqa: S608
                     database.execute(f"UPDATE links SET {column} = plain({column}) WHERE {column} GLOB '*[.eE]*'")  # noqa: S608
             database.execute("CREATE INDEX by_source ON links (source)")
             database.commit()
@@ -85,47 +78,35 @@ def count_unknown(to: Path, ids: Iterable[tuple[str]], skipped: Skipped) -> None
 
 
 def _read_pairs(path: Path, skipped: Skipped) -> Iterator[tuple[str, str]]:
-    """Yield source and target of each line that has both."""
-    delimiter, quoted = "", False  # as the first line shows, and the next one where that is a header
-    columns, width = (0, 1), 0  # of source and target; of the header
+    """Yield source and target of each line that has both; a header may name them, among other columns.
+
+    In CSV, and below a header in quotes, quotation marks are the table's; else they are part of a name ("Heroes").
+    """
+    delimiter, quoted, columns = "", True, (0, 1)
     for number, text in _read_lines(path, skipped):
         if not delimiter:
-            delimiter = next((each for each in ("\t", '" "', ",") if each in text), "\t").strip('"')
-            in_quotes = [_is_quoted(field) for field in text.split(delimiter)]
-            plain = (field for field in text.split(delimiter) if not _is_quoted(field))
-            quoted = delimiter == "," or (any(in_quotes) and all(map(_INTEGER.fullmatch, plain)))
+            delimiter = "," if "," in text and "\t" not in text else "\t"
+            names = [name.strip().lower() for name in _split(text, delimiter, quoted=True)]
+            has_header = {"source", "target"} <= {*names}
+            quoted = delimiter == "," or (has_header and text.startswith('"'))
+            if has_header:
+                columns = (names.index("source"), names.index("target"))
+                continue
         fields = _split(text, delimiter, quoted=quoted)
-        names = [field.strip().lower() for field in fields]
-        if not width and {"source", "target"} <= {*names}:
-            columns, width, delimiter = (names.index("source"), names.index("target")), len(names), ""
-            continue
-        shift = len(fields) == width + 1  # R writes the numbers of rows, without a name, first
-        width = width or -1
-        pair = [fields[column + shift] for column in columns if column + shift < len(fields)]
+        pair = [fields[column] for column in columns if column < len(fields)]
         if len(pair) == 2 and all(pair):
             yield pair[0], pair[1]
         else:
             skipped.note("links table: not two columns", f"{path.name} line {number}")
 
 
-def _is_quoted(field: str) -> bool:
-    return len(field) > 1 and field[0] == field[-1] == '"'
-
-
 def _split(text: str, delimiter: str, *, quoted: bool) -> list[str]:
-    r"""Split a line; of a table without quotes, only what cannot be meant otherwise is in quotes.
-
-    >>> _split('"Heroes"\t"the ""King"" Elvis"', "\t", quoted=False)
-    ['"Heroes"', 'the "King" Elvis']
-    """
-    if quoted and '"' in text:
-        escape = "\\" if '\\"' in text and '""' not in text else None  # as R does
-        try:
-            return next(csv.reader([text], delimiter=delimiter, escapechar=escape))
-        except csv.Error:
-            return []
-    fields = text.split(delimiter)
-    return [field[1:-1].replace('""', '"') if _is_quoted(field) and '""' in field[1:-1] else field for field in fields]
+    if not quoted or '"' not in text:
+        return text.split(delimiter)
+    try:
+        return next(csv.reader([text], delimiter=delimiter))
+    except csv.Error:  # a field of more than 128 KB
+        return []
 
 
 def _read_lines(path: Path, skipped: Skipped) -> Iterator[tuple[int, str]]:
@@ -141,8 +122,7 @@ def _read_lines(path: Path, skipped: Skipped) -> Iterator[tuple[int, str]]:
     pending, number = b"", 0
     for block in blocks():
         *lines, pending = (pending + block).split(b"\n")
-        for line in lines:
-            number += 1
+        for number, line in enumerate(lines, number + 1):
             try:
                 text = line.decode()
             except UnicodeDecodeError:
