@@ -1,8 +1,7 @@
 """What is compiled and kept on disk: numba's kernels of the stages, the hash they share, and torch's cache.
 
 numba's cache looks at the date of a function's own file only: what is compiled here must never change. torch's cache
-gets a folder for each version and processor, and is checked before it is used: an interrupted compiler leaves half a
-library there, which every later run would load.
+has a folder for each version and processor, without the half libraries that an interrupted compiler leaves there.
 """
 
 from __future__ import annotations
@@ -51,23 +50,19 @@ def torch_cache_folder() -> Path:
     """
     folder = Path(os.environ.get("TORCHINDUCTOR_CACHE_DIR", "torchinductor_"))
     if folder.name.startswith("torchinductor_"):
-        processor = platform.machine()
+        processor = {platform.machine()}
         with suppress(OSError):
             lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-            processor += str(sorted({line for line in lines if line.startswith(("model name", "flags", "Features"))}))
-        digest = hashlib.blake2b(processor.encode(), digest_size=4).hexdigest()
-        name = f"linkbert-{linkbert.__version__}-torch-{version('torch')}-{digest}"
-        folder = cache_folder() / "torch" / name
+            processor |= {line for line in lines if line.startswith(("model name", "flags", "Features"))}
+        digest = hashlib.sha256(str(sorted(processor)).encode()).hexdigest()[:8]
+        folder = cache_folder() / "torch" / f"linkbert-{linkbert.__version__}-torch-{version('torch')}-{digest}"
     os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder)
     return folder
 
 
 @contextmanager
 def checked_torch_cache() -> Iterator[None]:
-    """Let torch compile in its folder, once the broken libraries in it are removed.
-
-    Several processes may do this at once: only one that compiles alone removes anything.
-    """
+    """Let torch compile in its folder; a process that compiles there alone first removes broken libraries."""
     folder = torch_cache_folder()
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "compiling.lock").open("w") as lock:
@@ -81,18 +76,14 @@ def checked_torch_cache() -> Iterator[None]:
 
 
 def is_whole_library(path: Path) -> bool:
-    """Return whether a shared library has all its bytes and can be loaded.
-
-    The table of sections ends an ELF file: one that ends before it is short, and would kill the process that loads it.
-    """
+    """Return whether a shared library has all its bytes and can be loaded."""
     with path.open("rb") as file:
         head = file.read(64)
-    if head[:5] == b"\x7fELF\2":  # 64 bits
+    if head[:5] == b"\x7fELF\2":  # of 64 bits; the table of sections ends it: a short one kills who loads it
         start, size, count = struct.unpack_from("=40xQ10xHH", head.ljust(64))
         if start + size * count > path.stat().st_size:
             return False
-    try:
+    with suppress(OSError):
         ctypes.CDLL(str(path))
-    except OSError:
-        return False
-    return True
+        return True
+    return False

@@ -31,6 +31,7 @@ DECOMPRESSORS: dict[str, Callable[[], Any]] = {
     ".zst": lambda: zstandard.ZstdDecompressor(max_window_size=2**31).decompressobj(),
 }
 COMPRESSIONS = tuple(DECOMPRESSORS)
+KEPT = "run the same command again (finished shards are kept)"
 
 
 @dataclass(frozen=True)
@@ -89,8 +90,7 @@ def open_source(path: Path) -> Iterator[IO[bytes]]:
             raise
         if isinstance(error, FileNotFoundError):
             raise ValueError(_unreadable(path, error, "check the address")) from None
-        remedy = "run the same command again (finished shards are kept)"
-        raise ConnectionError(_unreadable(path, error, remedy)) from error
+        raise ConnectionError(_unreadable(path, error, KEPT)) from error
 
 
 def _unreadable(path: Path | str, error: BaseException, remedy: str) -> str:
@@ -211,12 +211,11 @@ def read_json_lines(path: Path, *keys: str) -> list[dict[str, Any]]:
 def map_array(path: Path, dtype: Any, size: int | None = None) -> np.ndarray:
     """Map a file of plain numbers for reading: (n,) of `dtype`; ValueError where it does not hold (`size`) such."""
     kind = np.dtype(dtype)
-    bytes_ = path.stat().st_size if path.is_file() else -1
-    if bytes_ < 0 or bytes_ % kind.itemsize or size not in (None, bytes_ // kind.itemsize):
-        wanted = f"{size * kind.itemsize}" if size is not None else f"a multiple of {kind.itemsize}"
-        found = f"has {bytes_} bytes, not {wanted}" if bytes_ >= 0 else "is not there"
-        raise ValueError(f"{path} is damaged: it {found}; build it again")
-    array = np.memmap(path, kind, "r") if bytes_ else np.zeros(0, kind)  # an empty file cannot be mapped
+    count, rest = divmod(path.stat().st_size, kind.itemsize) if path.is_file() else (0, 1)
+    if rest or size not in (None, count):
+        wanted = "numbers" if size is None else f"{size} numbers"
+        raise ValueError(f"{path} is damaged: it is no file of {wanted} of {kind.itemsize} bytes; build it again")
+    array = np.memmap(path, kind, "r") if count else np.zeros(0, kind)  # an empty file cannot be mapped
     array.setflags(write=False)  # as a mapped one, so that compiled code sees one type
     return np.asarray(array)
 

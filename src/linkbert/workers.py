@@ -1,8 +1,7 @@
 """One function over many shards: in this process, in several, or on a Dask cluster.
 
-Shards and a `concurrent.futures.Executor` come in; nothing goes out but files, each renamed when whole, so that a
-stage can stop anywhere and be run again. Shards are taken from their iterator only as workers become free: what a
-planner cuts out of a stream stays a bounded amount of memory.
+Nothing comes back but files, each renamed when whole, so that a stage can stop anywhere and be run again. Shards are
+taken from their iterator only as workers become free: what a planner cuts out of a stream stays bounded in memory.
 """
 
 from __future__ import annotations
@@ -20,9 +19,9 @@ from multiprocessing import resource_tracker
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
+from linkbert.files import KEPT
+
 Item = TypeVar("Item")
-KEPT = "run the same command again (finished shards are kept)"
-KILLED = f"a worker was killed, perhaps for want of memory: use fewer workers, and {KEPT}"
 
 
 def run_shards(
@@ -64,28 +63,28 @@ def run_shards(
             future.add_done_callback(landed.put)
             land(room - 1)
         land(0)
-    except (KeyboardInterrupt, BrokenProcessPool) as error:
-        if isinstance(executor, _Processes):
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt | BrokenProcessPool) and isinstance(executor, _Processes):
             for process in [*executor._processes.values()]:
                 process.kill()
             wait(flying)  # its thread fails on a future that is cancelled while it reports the dead to all
-        if isinstance(error, KeyboardInterrupt):
-            raise
-        raise ValueError(KILLED) from None
-    except CancelledError:
-        raise ValueError(f"the Dask cluster is gone: start it and {KEPT}") from None
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        place = f" ({error.filename})" if error.filename else ""
-        raise ValueError(f"the disk is full{place}: make room and {KEPT}") from None
-    except Exception as error:
-        if type(error).__name__ != "KilledWorker":  # Dask's word, after it has tried it on several workers
-            raise
-        raise ValueError(KILLED) from None
+        if said := _explain(error):
+            raise ValueError(f"{said} {KEPT}") from None
+        raise
     finally:
         # A cancelled one is not waited for: who would notify the waiting may be gone (Dask, after an error).
         wait([future for future in flying if not future.cancel()])
+
+
+def _explain(error: BaseException) -> str:
+    """Say in one line what stopped a run, and what to do before it is run again; "" for an error of the function."""
+    if isinstance(error, BrokenProcessPool) or type(error).__name__ == "KilledWorker":  # Dask's, after several tries
+        return "a worker was killed, perhaps for want of memory: use fewer workers, and"
+    if isinstance(error, CancelledError):
+        return "the Dask cluster is gone: start it and"
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"the disk is full{f' ({error.filename})' * bool(error.filename)}: make room and"
+    return ""
 
 
 def make_executor(workers: int = 1, dask: str | None = None) -> Executor:
@@ -132,10 +131,10 @@ class _Processes(ProcessPoolExecutor):
 
 
 def _follow_parent() -> None:
-    # A worker whose parent was killed would wait for work for ever, and finish a shard that a second run makes too.
+    """End this worker with its parent, even a killed one: it would finish a shard that a second run makes too."""
+
     def watch() -> None:
-        parent = multiprocessing.parent_process()
-        if parent is not None:
+        if parent := multiprocessing.parent_process():
             parent.join()
             os._exit(1)
 
@@ -148,14 +147,12 @@ def _connect(address: str) -> Executor:
         from distributed.cfexecutor import ClientExecutor
     except ImportError:
         raise ValueError("--dask needs the package distributed: pip install 'linkbert[dask]'") from None
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what goes wrong is said in one line
     try:
-        logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what goes wrong is said in one line
         client = Client(address)
     except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(
-            f"no Dask scheduler answers at {address} ({reason}); start one with `dask scheduler`"
-        ) from None
+        reason = f"{address} ({str(error).splitlines()[0]})"
+        raise ValueError(f"no Dask scheduler answers at {reason}; start one with `dask scheduler`") from None
 
     class Cluster(ClientExecutor):  # type: ignore[misc] # distributed has no types
         workers = max(1, sum(client.ncores().values()))

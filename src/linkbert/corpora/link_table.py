@@ -122,7 +122,8 @@ def _read_lines(path: Path, skipped: Skipped) -> Iterator[tuple[int, str]]:
     pending, number = b"", 0
     for block in blocks():
         *lines, pending = (pending + block).split(b"\n")
-        for number, line in enumerate(lines, number + 1):
+        for line in lines:
+            number += 1
             try:
                 text = line.decode()
             except UnicodeDecodeError:

@@ -15,6 +15,7 @@ import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path, PurePosixPath
@@ -34,7 +35,7 @@ from linkbert.files import (
 )
 
 log = logging.getLogger(__name__)
-LOOKED_AT, SNIFFED = 1_000, 3  # files of a tree that decide what it holds; of one suffix, whose heads are looked at
+LOOKED_AT = 1_000  # files of a tree that decide what it holds
 SHARD_BYTES = 4 << 20
 LARGEST = 256 << 20  # bytes of one file that is held in memory
 OUTSIDE = "name or link that leads out of the tree (refused)"
@@ -82,14 +83,14 @@ def plan_source(reader: str, path: Path, options: Any) -> Iterator[Shard]:
 
 def _plan_tree(path: Path, row: Reader, options: Any) -> Iterator[Shard]:
     """Cut every file of a tree by the reader's plan, a bad one is a fault; or put small files together, or one."""
-    suffixes = row.suffixes + row.inside
+    suffixes, tree = row.suffixes + row.inside, is_tree(path)
     faults: list[tuple[str, str]] = []
     others: Counter[str] = Counter()
     files: list[tuple[str, bytes | None]] = []
     start = stop = size = count = 0
 
     def wanted(name: str) -> bool:
-        return plain_name(name).lower().endswith(suffixes)
+        return not tree or plain_name(name).lower().endswith(suffixes)
 
     def add_faults(shard: Shard) -> Shard:
         shard = replace(shard, faults=(*faults, *shard.faults), others=dict(others))
@@ -97,8 +98,8 @@ def _plan_tree(path: Path, row: Reader, options: Any) -> Iterator[Shard]:
         others.clear()
         return shard
 
-    for file in list_files(path, wanted) if is_tree(path) else [File(path.name, size=1, position=source_size(path))]:
-        if file.cause != CUT and is_tree(path) and not file.name.endswith("/") and not wanted(file.name):
+    for file in list_files(path, wanted) if tree else [File(path.name, size=1, position=source_size(path))]:
+        if file.cause != CUT and not file.name.endswith("/") and not wanted(file.name):
             others[OTHER + suffix_of(file.name)] += 1
         elif file.cause:
             faults.append((file.cause, file.name))
@@ -120,8 +121,8 @@ def _plan_tree(path: Path, row: Reader, options: Any) -> Iterator[Shard]:
         raise ValueError(where if cause not in (OUTSIDE, LINK, TOO_LARGE) else f"{where}: {cause}")
     if not count:
         there = ", ".join(f"{kind.removeprefix(OTHER)} {number}" for kind, number in others.most_common(10))
-        there = f" (it holds {there})" * bool(there)
-        raise ValueError(f"{path} holds nothing to read: no file in it ends in {', '.join(suffixes)}{there}")
+        known = f"files that end in {', '.join(suffixes)}"
+        raise ValueError(f"{path} holds nothing to read ({known}): it holds {there or 'no file'}")
     if files or faults or others:
         yield add_faults(Shard("" if row.plan else str(path), start, stop, extra=tuple(files)))
 
@@ -151,18 +152,14 @@ def _read_files(shard: Shard, skipped: Skipped) -> Iterator[tuple[str, bytes]]:
             for block, _ in decompressed_blocks(File(name, data).source(path) if is_tree(path) else path):
                 whole += block
                 if len(whole) > LARGEST:
+                    skipped.note(TOO_LARGE, shown)
                     break
-        except CutFileError as error:
-            skipped.note(CUT, str(error))
-        except OSError as error:
-            if isinstance(error, ConnectionError):
-                raise
-            skipped.note(CUT, f"{path}: {shown} ({error})")
-        else:
-            if len(whole) > LARGEST:
-                skipped.note(TOO_LARGE, shown)
             else:
                 yield plain_name(shown), bytes(whole)
+        except ConnectionError:
+            raise
+        except (CutFileError, OSError) as error:
+            skipped.note(CUT, str(error) if isinstance(error, CutFileError) else f"{path}: {shown} ({error})")
 
 
 def read_source(reader: str, path: Path, options: Any = None, skipped: Skipped | None = None) -> Iterator[Record]:
@@ -232,12 +229,9 @@ class _Stream:
         self.blocks, self.pending, self.position = decompressed_blocks(path), bytearray(), 0
 
     def read(self, size: int) -> bytes:
-        while len(self.pending) < size:
-            block, position = next(self.blocks, (b"", 0))
-            if not block:
-                break
-            self.pending += block
-            self.position = position
+        while len(self.pending) < size and (found := next(self.blocks, None)):
+            self.pending += found[0]
+            self.position = found[1]
         data = bytes(self.pending[:size])
         del self.pending[:size]
         return data
@@ -300,8 +294,9 @@ def find_reader(path: Path) -> str:
 
 
 def _find_in_tree(path: Path, readers: dict[str, Reader]) -> str:
-    unsure = tuple(suffix for row in readers.values() for suffix in row.inside)
-    first = list(islice(list_files(path, lambda name: plain_name(name).lower().endswith(unsure)), LOOKED_AT))
+    unsure = {name: row for name, row in readers.items() if row.inside}
+    inside = tuple(suffix for row in unsure.values() for suffix in row.inside)
+    first = list(islice(list_files(path, lambda name: plain_name(name).lower().endswith(inside)), LOOKED_AT))
     groups: dict[str, list[File]] = {}  # by suffix
     for file in first:
         if not file.cause:
@@ -309,7 +304,12 @@ def _find_in_tree(path: Path, readers: dict[str, Reader]) -> str:
     count: Counter[str] = Counter()
     size: Counter[str] = Counter()
     for group in groups.values():
-        if reader := _by_suffix(group[0].name, readers) or _sniff(path, group[:SNIFFED], readers):
+        reader, plain = _by_suffix(group[0].name, readers), plain_name(group[0].name).lower()
+        if not reader and plain.endswith(inside):
+            candidates = {name: row for name, row in unsure.items() if plain.endswith(row.inside)}
+            with suppress(CutFileError, OSError):
+                reader = _by_mark(_head(max(group, key=lambda file: file.size).source(path)), candidates)
+        if reader:
             count[reader] += len(group)
             size[reader] += sum(file.size for file in group) if readers[reader].plan else 0
     if not count:
@@ -317,26 +317,11 @@ def _find_in_tree(path: Path, readers: dict[str, Reader]) -> str:
         there = ", ".join(f"{suffix} {len(group)}" for suffix, group in list(groups.items())[:10]) or "no file"
         cut = next((file.name for file in first if file.cause == CUT), "")
         raise ValueError(cut or f"{path} holds nothing that is known here ({known}): it holds {there}")
-    most = sum(file.size for group in groups.values() for file in group) / 2
+    most = sum(file.size for file in first if not file.cause) / 2
     found = next((reader for reader, bytes_ in size.most_common(1) if bytes_ > most), count.most_common(1)[0][0])
-    others = [f"{number} for {other}" for other, number in count.most_common() if other != found]
-    if others:
-        also = ", ".join(others)
+    if also := ", ".join(f"{number} for {other}" for other, number in count.most_common() if other != found):
         log.warning("%s is read as %s; of its first files are also %s: name it again with --format", path, found, also)
     return found
-
-
-def _sniff(path: Path, group: list[File], readers: dict[str, Reader]) -> str:
-    """Name the reader that the heads of some files are for, "" for none."""
-    plain = plain_name(group[0].name).lower()
-    readers = {name: row for name, row in readers.items() if row.inside and plain.endswith(row.inside)}
-    for file in group if readers else ():
-        try:
-            if found := _by_mark(_head(file.source(path)), readers):
-                return found
-        except (CutFileError, OSError):
-            continue
-    return ""
 
 
 def _head(path: Path) -> bytes:
