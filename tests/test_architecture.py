@@ -45,8 +45,8 @@ CEILINGS = {  # lines of Python; (top) are the files beside the folders
 
 
 OWED = {  # lines above the ceiling that are still to go; a change may only lower them
-    "(top)": 612,
-    "corpora": 513,
+    "(top)": 560,
+    "corpora": 479,
     "graph": 154,
     "pretraining": 168,
     "tasks": 244,
