@@ -2,12 +2,10 @@
 
     plan     a reader cuts each source, in the given order, into shards numbered through
     read     each shard becomes three files of the store; a shard whose counters are there is not made again
-    finish   second documents of an id and deleted ones are dropped, the counts added up, and store.json says that the
-             store is whole
+    finish   second documents of an id and deleted ones are dropped, counts added up, and store.json written, the last
 
 Until then STORE/plan.json says what is being built: only the same command can resume, and the result is the same, bit
-for bit, as if it had never stopped. A table of links is put into a SQLite file first, in which each shard looks up its
-own ids.
+for bit, as if it had never stopped.
 """
 
 from __future__ import annotations
@@ -36,9 +34,9 @@ from linkbert.files import has_address, read_json, remove, replacing, source_pat
 from linkbert.workers import make_executor, run_shards
 
 log = logging.getLogger(__name__)
+Progress = Callable[[str, int, int | None], None]
 END = 1 << 16  # bytes at either end of a file that tell it from another one of its size
 EXAMPLES = 20  # places of skipped records that the manifest keeps
-SCAFFOLD = ("plan.json", SQLITE, COUNTS)  # what only an unfinished build has
 DIFFERENT = "of other sources or options, or its sources have changed since"
 
 
@@ -58,7 +56,7 @@ def build_documents(
     options: Mapping[str, Any] | None = None,
     links_table: str | Path | None = None,
     executor: Executor | None = None,
-    progress: Callable[[str, int, int | None], None] | None = None,
+    progress: Progress = lambda *_: None,
 ) -> Store:
     """Build a store from sources, or resume a build of the same that was interrupted.
 
@@ -109,8 +107,8 @@ def _make_plan(
     described: list[dict[str, Any]] = []
     for path in sources:
         if not has_address(path) and not path.is_file() and not path.is_dir():
-            reason = "is neither a file nor a folder: write what comes out of it to a file first"
-            raise ValueError(f"{path} {reason if path.exists() else 'is not there: check the path'}")
+            reason = "is neither a file nor a folder" if path.exists() else "is not there"
+            raise ValueError(f"{path} {reason}: check the path")
         if not has_address(path) and path.is_dir() and to.resolve().is_relative_to(path.resolve()):
             raise ValueError(f"{to} lies in {path}, which is to be read: put the store elsewhere")
         measured, reader = {"bytes": 0, "mark": ""}, ""
@@ -122,11 +120,7 @@ def _make_plan(
                 raise
         described.append({"path": str(path), **measured, "reader": reader})
     if (trees := sum(map(is_tree, sources))) > 1:
-        log.warning(
-            "%s trees are read as one: ids are paths, so files of the same path count once and links cross over; "
-            "put them into one folder to keep them apart",
-            trees,
-        )
+        log.warning("%s trees are read as one: put them into one folder if they hold files of the same path", trees)
     made = make_options((source["reader"] for source in described if source["reader"]), options)
     return {
         "format": FORMAT,
@@ -156,28 +150,19 @@ def _measure(path: Path) -> dict[str, Any]:
     return {"bytes": size, "mark": hashlib.sha256(seen).hexdigest()[:16]}
 
 
-def _make_shards(
-    plan: dict[str, Any],
-    to: Path,
-    executor: Executor,
-    progress: Callable[[str, int, int | None], None] | None,
-) -> None:
-    total = sum(source["bytes"] for source in plan["sources"])
-    read = 0
+def _make_shards(plan: dict[str, Any], to: Path, executor: Executor, progress: Progress) -> None:
+    total, read = sum(source["bytes"] for source in plan["sources"]), 0
 
     def report(job: Job) -> None:
         nonlocal read
         read += max(job.shard.stop - job.shard.start, 0)
-        if progress is not None:
-            progress("documents", read, total)
+        progress("documents", read, total)
 
-    run_shards(
-        partial(_make_shard, to, plan["options"], has_table=bool(plan["links_table"])),
-        _plan_jobs(plan),
-        executor,
-        done=lambda job: shard_path(to, "documents", job.number, ".json").exists(),
-        progress=report,
-    )
+    def is_done(job: Job) -> bool:
+        return shard_path(to, "documents", job.number, ".json").exists()
+
+    make = partial(_make_shard, to, plan["options"], has_table=bool(plan["links_table"]))
+    run_shards(make, _plan_jobs(plan), executor, done=is_done, progress=report)
 
 
 def _plan_jobs(plan: dict[str, Any]) -> Iterator[Job]:
@@ -194,14 +179,14 @@ def _plan_jobs(plan: dict[str, Any]) -> Iterator[Job]:
             yield Job(next(numbers), "", Shard("", 0, source["bytes"], faults=((CUT, str(error)),)))
 
 
-def _options(options: dict[str, dict[str, Any]], reader: str) -> Any:
-    return load_reader(reader).options(**options.get(reader, {})) if reader else None
-
-
 def _make_shard(store: Path, options: dict[str, dict[str, Any]], job: Job, *, has_table: bool) -> None:
     skipped = Skipped()
     records = read_shard(job.reader, job.shard, _options(options, job.reader), skipped)
     write_shard(store, job.number, add_links(records, store) if has_table else records, skipped)
+
+
+def _options(options: dict[str, dict[str, Any]], reader: str) -> Any:
+    return load_reader(reader).options(**options.get(reader, {})) if reader else None
 
 
 def _finish(plan: dict[str, Any], to: Path, skipped: Skipped) -> Store:
@@ -233,7 +218,8 @@ def _finish(plan: dict[str, Any], to: Path, skipped: Skipped) -> Store:
             count_unknown(to, iter(ids.fetchone, None), skipped)
     with replacing(to / "dropped.parquet") as part:
         pq.write_table(dropped.select(DROPPED.names).cast(DROPPED), part)
-    for example in skipped.examples[:EXAMPLES]:
+    examples = skipped.examples[:EXAMPLES]
+    for example in examples:
         log.warning("%s", example)
     others = {cause.removeprefix(OTHER): skipped.pop(cause) for cause in [*skipped] if cause.startswith(OTHER)}
     manifest = plan | {
@@ -246,7 +232,7 @@ def _finish(plan: dict[str, Any], to: Path, skipped: Skipped) -> Store:
         "links_found": counts["links"],
         "skipped": dict(sorted(skipped.items())),
         "other_files": dict(sorted(others.items(), key=lambda item: (-item[1], item[0]))),
-        "examples": skipped.examples[:EXAMPLES],
+        "examples": examples,
         "vocabulary": None,
     }
     write_json(to / "store.json", manifest)
@@ -282,5 +268,5 @@ def _find_dropped(database: Any, deleted: list[tuple[str, int]], *, latest: bool
 
 
 def _clear(to: Path) -> None:
-    for name in SCAFFOLD:
+    for name in ("plan.json", SQLITE, COUNTS):  # what only an unfinished build has
         remove(to / name)

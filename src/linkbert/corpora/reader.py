@@ -83,17 +83,13 @@ def number_as_text(value: Any) -> str | None:
     >>> number_as_text(102.0), number_as_text(7), number_as_text("007"), number_as_text(1.5), number_as_text(True)
     ('102', '7', '007', '1.5', None)
     """
-    if isinstance(value, float | Decimal):
-        if not math.isfinite(value):
-            return None
-        value = int(value) if value == int(value) else value
-    elif isinstance(value, bool) or not isinstance(value, str | int):
-        return None
-    return str(value)
+    if isinstance(value, float | Decimal) and math.isfinite(value):
+        return str(int(value) if value == int(value) else value)
+    return str(value) if isinstance(value, str | int) and not isinstance(value, bool) else None
 
 
 class FaultError(ValueError):
-    """A file cannot be read: the error of a source of one file; among others it is counted under its `cause`."""
+    """A file cannot be read; one among others is counted under its `cause`."""
 
     def __init__(self, cause: str, message: str) -> None:
         super().__init__(message)
@@ -194,14 +190,11 @@ def make_options(readers: Iterable[str], values: Mapping[str, Any]) -> dict[str,
         flag = f"--{name.replace('_', '-')}"
         rows = [row for row in list_options(taken) if row.name == name]
         if not rows:
-            everyone = list_options()
-            takers = " and ".join(row.reader for row in everyone if row.name == name)
-            if not takers:
-                raise ValueError(f"unknown option {flag}; {nearest(name, [row.name for row in everyone])}")
-            raise ValueError(
-                f"{flag} is an option of {takers}, not of {', '.join(taken) or 'this source'}: "
-                "leave it out, or name another --format"
-            )
+            known = list_options()
+            if not (takers := " and ".join(row.reader for row in known if row.name == name)):
+                raise ValueError(f"unknown option {flag}; {nearest(name, [row.name for row in known])}")
+            others = ", ".join(taken) or "this source"
+            raise ValueError(f"{flag} is an option of {takers}, not of {others}: leave it out or name a --format")
         for row in rows:
             try:
                 taken[row.reader][name] = TypeAdapter(row.type).validate_python(value)

@@ -1,8 +1,8 @@
 """A source comes in (a file, a folder, a tar or a zip); its reader, its shards and the Records of a shard go out.
 
-Archives are decompressed and cut by the planner, and nothing of them is written to disk; files of a folder are opened
-by whoever reads their shard. Names that lead out of the tree, symbolic links and devices are refused and counted, files
-that a reader does not read are counted by their suffix, hidden files and folders (".git") are left out.
+The planner decompresses archives in memory and cuts them; files of a folder are opened by whoever reads their shard.
+Links and names that lead out of the tree are refused and counted, files that a reader does not read are counted by
+suffix, hidden files and folders (".git") are left out.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class File(NamedTuple):
     cause: str = ""
 
     def source(self, tree: Path) -> Path:
-        """Make what it is opened by."""
+        """Make the path by which it is opened."""
         return tree / self.name if self.data is None else cast(Path, Member(f"{tree}/{self.name}", self.data))
 
 

@@ -137,13 +137,9 @@ def querying(store: Path, memory: str = "4GB", folder: Path | None = None) -> It
     folder = folder or store / "query.part"
     remove(folder)
     folder.mkdir(parents=True)
-    settings: dict[str, Any] = {
-        "memory_limit": memory,
-        "temp_directory": str(folder),
-        "preserve_insertion_order": False,
-    }
+    limits: dict[str, Any] = {"memory_limit": memory, "temp_directory": str(folder), "preserve_insertion_order": False}
     try:
-        with duckdb.connect(":memory:", config=settings) as connection:
+        with duckdb.connect(":memory:", config=limits) as connection:
             connection.execute("SET enable_progress_bar = false")
             for part in ("documents", "redirects"):
                 files = (glob.escape(str(store / part)) + "/*.parquet").replace("'", "''")
@@ -155,10 +151,8 @@ def querying(store: Path, memory: str = "4GB", folder: Path | None = None) -> It
                 connection.execute(view)
             yield connection
     except (duckdb.OutOfMemoryException, duckdb.IOException) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(
-            f"the join over {store} failed ({reason}): give it more memory or disk than {memory}"
-        ) from None
+        failed = f"the join over {store} failed ({str(error).splitlines()[0]})"
+        raise ValueError(f"{failed}: give it more memory or disk than {memory}") from None
     finally:
         remove(folder)
 
