@@ -111,13 +111,8 @@ class Settings(BaseModel, frozen=True, extra="forbid", defer_build=True):
             key, equals, text = setting_.partition("=")
             if not equals:
                 raise ValueError(f"{setting_!r} is not a setting; settings are written key=value, such as seed=3")
-            values[current_name(key)] = text
+            values[OLD_NAMES.get(key, key)] = text
         return cls(**values)
-
-    @classmethod
-    def parse(cls, key: str, text: Any) -> Any:
-        """Read one setting: ("learning_rate", "1e-3") -> 0.001."""
-        return getattr(cls(**{key: text}), current_name(key))
 
     def replace(self, **changes: Any) -> Self:
         """Return these settings with some changed, checked again."""
@@ -153,13 +148,8 @@ def migrate(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def rename(values: Mapping[str, Any]) -> dict[str, Any]:
     """Bring settings to today's names and values; today's stay as they are."""
-    found = {current_name(key): value for key, value in values.items()}
+    found = {OLD_NAMES.get(key, key): value for key, value in values.items()}
     return {key: OLD_VALUES.get((key, str(value)), value) for key, value in found.items()}
-
-
-def current_name(key: str) -> str:
-    """Return today's name of a setting: "layers" -> "num_hidden_layers"."""
-    return OLD_NAMES.get(key, key)
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

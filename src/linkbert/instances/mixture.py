@@ -72,7 +72,7 @@ def read_mix(
                 weight, store = float(number(text)), path
         if weight is not None and not 0 < weight < math.inf:
             raise ValueError(f"--mix {word}: a weight is a number above 0, such as 0.8")
-        own = {key: Config.parse(key, value) for key, value in was.get("settings", {}).items()}
+        own = {key: getattr(Config(**{key: value}), key) for key, value in was.get("settings", {}).items()}
         parts[name] = Part(name, Path(store), weight, own)
     for word in settings:
         key, equals, text = word.partition("=")

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 import linkbert
-from linkbert.config import current_name, show_value
+from linkbert.config import OLD_NAMES, show_value
 from linkbert.files import locked, read_json, replacing, sha256
 from linkbert.tasks.examples import Example, Prediction, Splits
 from linkbert.tasks.kinds import kind_of
@@ -104,14 +104,14 @@ def read_grid(words: str | None, task: Task, hidden: int, given: Collection[str]
     elif words is not None:
         for word in words.split(";"):
             key, _, texts = word.strip().partition("=")
-            key = current_name(key)
+            key = OLD_NAMES.get(key, key)
             if not texts:
                 raise ValueError(f"--grid {words!r} cannot be read: it takes paper, or such as learning_rate=1e-5,3e-5")
             if key in NOT_IN_KEY or key in given:
                 raise ValueError(
                     f"--grid {words!r}: {key} is a setting of all runs (more seeds: --seeds N); leave it out"
                 )
-            axes[key] = [FineTuneConfig.parse(key, text) for text in texts.split(",")]
+            axes[key] = [getattr(FineTuneConfig(**{key: text}), key) for text in texts.split(",")]
     return [dict(zip(axes, point, strict=True)) for point in itertools.product(*axes.values())]
 
 
@@ -177,7 +177,7 @@ def finetune(
         return [make(task, {**point, "seed": first + i}, **more) for i in range(seeds)]
 
     width = int(read_json(encoder[0] / "config.json").get("hidden_size", 768))
-    given = {current_name(word.partition("=")[0]) for word in settings}
+    given = {OLD_NAMES.get(key, key) for key in (word.partition("=")[0] for word in settings)}
     trained = {source.name: source for source in sources.values()}
     points = {name: read_grid(grid, task, width, given) for name, task in trained.items()}
     tried = {name: [make(trained[name], point, grid=True) for point in each] for name, each in points.items()
