@@ -29,7 +29,6 @@ DIGITS = 4  # of a probability
 MAX_ANSWER = 30  # tokens of an answer, as in BERT's script
 N_BEST = 20  # starts and ends that are tried with each other in a window, likewise
 KEPT = 5  # answers of a question that are written down
-AT_ONCE = 2048  # windows decoded in one go
 
 Outputs = Sequence[np.ndarray]  # what a model says of each row, float32; see Kind.decode
 Decision = Callable[[Sequence[Prediction]], Sequence[Prediction]]
@@ -272,25 +271,22 @@ class Question(Kind):
         KEPT.
         """
         assert isinstance(rows, Windows)
-        null = np.full(len(rows.examples), np.inf)
-        np.minimum.at(null, rows.example, np.array([output[:, rows.cls].sum() for output in outputs], np.float32))
-        parts = [np.arange(i, min(i + AT_ONCE, len(outputs))) for i in range(0, len(outputs), AT_ONCE)]
-        empty = (np.zeros(0, np.int64),) * 4
-        found = zip(empty, *(best_spans(rows, part, outputs) for part in parts), strict=True)
-        example, first, last, score = (np.concatenate(each) for each in found)
-        order = np.lexsort((-score, example))
-        begin = np.searchsorted(example[order], np.arange(len(rows.examples) + 1))
+        null, spans = [np.inf] * len(rows.examples), [list[tuple[float, int, int]]() for _ in rows.examples]
+        columns = (each.tolist() for each in (rows.example, rows.first, rows.sizes, rows.begins))
+        for output, number, first, size, begin in zip(outputs, *columns, strict=True):
+            null[number] = min(null[number], float(output[:, rows.cls].sum()))
+            spans[number] += best_spans(output[:, first : first + size], begin)
         predictions = []
         for number, item in enumerate(rows.examples):
             best: dict[str, float] = {}
-            for i in order[begin[number] : begin[number + 1]]:
-                text = item.context[rows.chars[first[i], 0] : rows.chars[last[i], 1]]
-                best.setdefault(text, round(float(score[i]), 4))
+            for value, begin, end in sorted(spans[number], key=lambda span: -span[0]):
+                text = item.context[rows.chars[begin, 0] : rows.chars[end, 1]]
+                best.setdefault(text, round(value, 4))
                 if len(best) == KEPT:
                     break
             text, top = next(iter(best.items()), ("", 0.0))
             nbest = [list(each) for each in best.items()]
-            details = {"score": top, "null": round(float(null[number]) - top, 4), "nbest": nbest}
+            details = {"score": top, "null": round(null[number] - top, 4), "nbest": nbest}
             predictions.append(Prediction(item.id, text, details))
         return predictions
 
@@ -327,22 +323,12 @@ def best_of(rows: Rows, answers: Sequence[Any], outputs: Outputs) -> list[Predic
     return [Prediction(example.id, answers[n], {"scores": each}) for example, n, each in found]
 
 
-def best_spans(rows: Windows, part: np.ndarray, outputs: Outputs) -> tuple[np.ndarray, ...]:
-    """Return the N_BEST best spans of some rows: their example, first and last token among `chars`, and score."""
-    width = max(int(rows.sizes[part].max()), 1)
-    logits = np.full((2, len(part), width), -np.inf, np.float32)
-    for i, row in enumerate(part.tolist()):
-        column, size = rows.first[row], rows.sizes[row]
-        logits[:, i, :size] = outputs[row][:, column : column + size]
-    some = min(N_BEST, width)
-    top = np.argpartition(-logits, some - 1, axis=2)[..., :some]  # (2, rows, some)
-    value = np.take_along_axis(logits, top, axis=2)
-    length = top[1][:, None, :] - top[0][:, :, None]  # (rows, starts, ends)
-    score = np.where((length >= 0) & (length < MAX_ANSWER), value[0][:, :, None] + value[1][:, None, :], -np.inf)
-    score = score.reshape(len(part), -1)
-    best = np.argpartition(-score, min(N_BEST, score.shape[1]) - 1, axis=1)[:, :N_BEST]
-    row, kept = np.repeat(np.arange(len(part)), best.shape[1]), best.reshape(-1)
-    row, kept = (each[np.isfinite(score[row, kept])] for each in (row, kept))
-    begin = rows.begins[part][row]
-    first, last = begin + top[0][row, kept // some], begin + top[1][row, kept % some]
-    return rows.example[part][row], first, last, score[row, kept]
+def best_spans(logits: np.ndarray, begin: int) -> list[tuple[float, int, int]]:
+    """Return the N_BEST best spans of a window, (2, tokens): score, first and last token, counted from `begin`."""
+    starts, ends = np.argsort(-logits, axis=1, kind="stable")[:, :N_BEST]
+    length = ends - starts[:, None]
+    rows, columns = np.nonzero((length >= 0) & (length < MAX_ANSWER))
+    first, last = starts[rows], ends[columns]
+    scores = logits[0, first] + logits[1, last]
+    best = np.argsort(-scores, kind="stable")[:N_BEST]
+    return list(zip(*(each[best].tolist() for each in (scores, begin + first, begin + last)), strict=True))

@@ -8,9 +8,10 @@ prediction) is 0, as scikit-learn and seqeval have it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -106,74 +107,55 @@ def _of_labels(examples: Examples, predictions: Predictions, *, only: str = "", 
     return np.array([(len(p & g), len(p), len(g)) for g, p in pairs], dtype=float).reshape(-1, 3)
 
 
-class _Numbers(dict[str, int]):
-    """Numbers of tags, in the order in which they are met."""
-
-    def __missing__(self, tag: str) -> int:
-        if tag not in ("O", "") and tag.partition("-")[0] not in ("B", "I"):
-            raise ValueError(f"the tag {tag!r} is none of O, B, I, B-TYPE and I-TYPE")
-        return self.setdefault(tag, len(self))
-
-
-def _tag_codes(examples: Examples, predictions: Predictions) -> tuple[Any, ...]:
-    """Flatten gold and predicted tags, without the words that the model did not read (their tag is "").
-
-    Returned: the types of gold and predicted tags, (W,), 0 for O; whether they are a B, (W,); the example of each word,
-    (W,); the number of types, with O.
-    """
-    gold, predicted = [known_gold(example) for example in examples], [each.value for each in predictions]
-    for each, tags, said in zip(examples, gold, predicted, strict=True):
-        if len(tags) != len(said):
-            raise ValueError(f"example {each.id} has {len(tags)} words and {len(said)} predicted tags")
-    lengths = np.fromiter(map(len, gold), np.int64, len(gold))
-    numbers = _Numbers()
-    g, p = (
-        np.frombuffer(bytearray(map(numbers.__getitem__, chain.from_iterable(each))), np.uint8)
-        for each in (gold, predicted)
-    )
-    example = np.repeat(np.arange(len(gold)), lengths)
-    if "" in numbers:
-        read = p != numbers[""]
-        g, p, example = g[read], p[read], example[read]
-    types = sorted({tag[2:] for tag in numbers if tag not in ("O", "")})
-    kind = {tag: 0 if tag in ("O", "") else types.index(tag[2:]) + 1 for tag in numbers}
-    type_, begins = np.array([*kind.values()], np.int16), np.array([tag[:1] == "B" for tag in numbers], bool)
-    return type_[g], type_[p], begins[g], begins[p], example, len(types) + 1
+def _read_tags(examples: Examples, predictions: Predictions) -> Iterator[tuple[list[str], list[str]]]:
+    """Yield gold and predicted tags of each example, without the words that were not read (predicted as "")."""
+    for example, prediction in zip(examples, predictions, strict=True):
+        gold, predicted = known_gold(example), prediction.value
+        if len(gold) != len(predicted):
+            raise ValueError(f"example {example.id} has {len(gold)} words and {len(predicted)} predicted tags")
+        read = [pair for pair in zip(gold, predicted, strict=True) if pair[1]]
+        yield [tag for tag, _ in read], [tag for _, tag in read]
 
 
-def _entities(types: np.ndarray, begins: np.ndarray, example: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return a number for each entity's place and type, ascending, and the example it is in, both (E,).
+@cache
+def _type_of(tag: str) -> str | None:
+    """Return the type of an entity's tag, "INT" of B-INT and "" of B; None for O."""
+    if not re.fullmatch("O|[BI](-.*)?", tag):
+        raise ValueError(f"the tag {tag!r} is none of O, B, I, B-TYPE and I-TYPE")
+    return None if tag == "O" else tag[2:]
+
+
+def _entities(tags: Sequence[str]) -> set[tuple[int, int, str]]:
+    """Return begin, end and type of each entity.
 
     As CoNLL's script and seqeval do: an I after O, or after another type, starts an entity, too.
     """
-    first = begins.copy()
-    first[1:] |= (types[1:] != types[:-1]) | (example[1:] != example[:-1])
-    first[:1] = True
-    starts = np.flatnonzero(first)
-    ends = np.append(starts[1:], len(types))
-    places = (starts * (len(types) + 1) + ends)[types[starts] > 0]
-    starts = starts[types[starts] > 0]
-    return places * (1 << 8) + types[starts], example[starts]
+    found, begin, before = set(), 0, None
+    for place, tag in enumerate([*tags, "O"]):
+        kind = _type_of(tag)
+        if kind != before or tag[0] == "B":
+            if before is not None:
+                found.add((begin, place, before))
+            begin, before = place, kind
+    return found
 
 
 def _of_entities(examples: Examples, predictions: Predictions) -> np.ndarray:
     """Columns of _f1, over entities: the same words, and the same type."""
-    gold, predicted, gold_begins, predicted_begins, example, _ = _tag_codes(examples, predictions)
-    g, g_in = _entities(gold, gold_begins, example)
-    p, p_in = _entities(predicted, predicted_begins, example)
-    columns = (g_in[np.isin(g, p, assume_unique=True)], p_in, g_in)
-    return np.stack([np.bincount(each, minlength=len(examples)) for each in columns], axis=1).astype(float)
+    pairs = (map(_entities, tags) for tags in _read_tags(examples, predictions))
+    return np.array([(len(g & p), len(p), len(g)) for g, p in pairs], float).reshape(-1, 3)
 
 
 def _of_words(examples: Examples, predictions: Predictions) -> np.ndarray:
     """Columns of _f1 over words, for one type after the other."""
-    gold, predicted, _, _, example, types = _tag_codes(examples, predictions)
-    columns = [
-        np.bincount(example[which], minlength=len(examples))
-        for each in range(1, types)
-        for which in ((gold == each) & (predicted == each), predicted == each, gold == each)
-    ]
-    return np.stack(columns, axis=1).astype(float) if columns else np.zeros((len(examples), 3))
+    tags = chain(*(known_gold(example) for example in examples), *(each.value for each in predictions))
+    types = sorted({_type_of(tag) for tag in set(tags) - {"O", ""}}) or [""]
+    rows = []
+    for gold, predicted in _read_tags(examples, predictions):
+        g, p = ([_type_of(tag) for tag in each] for each in (gold, predicted))
+        both = [a for a, b in zip(g, p, strict=True) if a == b]
+        rows.append([each.count(kind) for kind in types for each in (both, p, g)])
+    return np.array(rows, float).reshape(len(examples), -1)
 
 
 def _macro(sums: np.ndarray, empty: float = 0.0) -> np.ndarray:
@@ -273,19 +255,15 @@ def interval_of(values: np.ndarray) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def counted_metrics(task: Task) -> tuple[str, ...]:
-    """Return the metrics whose mean is a task's score: in GLUE all, else the first."""
-    return task.metrics if task.suite == "glue" else task.metrics[:1]
-
-
 def suite_score(scored: Sequence[tuple[Task, Mapping[str, float]]]) -> float:
-    """Average the scores of a suite's tasks as its authors do, a task by the mean of its `counted_metrics`.
+    """Average the scores of a suite's tasks as its authors do, a task by its first metric, in GLUE the mean of all.
 
     Tasks of one group (MNLI's two sets, BLURB's kinds) are averaged first, then the groups and the tasks without one.
     """
     groups: dict[str, list[float]] = {}
     for task, scores in scored:
-        value = float(np.mean([scores[name] for name in counted_metrics(task)]))
+        counted = task.metrics if task.suite == "glue" else task.metrics[:1]
+        value = float(np.mean([scores[name] for name in counted]))
         groups.setdefault(task.group or task.name, []).append(value)
     return float(np.mean([np.mean(values) for values in groups.values()]))
 
