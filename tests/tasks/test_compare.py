@@ -4,13 +4,11 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from linkbert import cli
 from linkbert.graph.links import LinkGraph
 from linkbert.records import Document
-from linkbert.tasks.compare import compare, comparison_lines, find_bridges, mcnemar, question_of, snippet, two_sided
+from linkbert.tasks.compare import compare, comparison_lines, find_bridges, question_of, snippet, two_sided
 from linkbert.tasks.metrics import bootstrap, interval_of
 from linkbert.tasks.overlap import Grams, hash_texts, only_words
 from linkbert.tasks.results import Column, scores_of
@@ -104,15 +102,6 @@ def test_a_score_that_is_no_yes_or_no_is_bootstrapped(tmp_path):
     found = compare(*pair(tmp_path))
     assert (found["test"], found["interval"]) == ("bootstrap", [0.5, 0.5])
     assert found["p"] < 0.001
-
-
-@given(st.integers(0, 30), st.integers(0, 30))
-@settings(deadline=None)
-def test_mcnemar_sums_the_tails_of_coins(b, c):
-    from math import comb
-
-    tail = sum(comb(b + c, k) for k in range(min(b, c) + 1)) / 2 ** (b + c)
-    assert mcnemar(b, c) == pytest.approx(min(1, 2 * tail))
 
 
 def test_the_bootstrap_agrees_with_the_normal_interval():

@@ -62,10 +62,13 @@ def compare(a: Score, b: Score) -> dict[str, Any]:
     `examples` are those on which the scores differ, the farthest apart first; `difference` is the mean of a's score
     minus b's, with its 95 % `interval` and the two-sided `p` that there is none.
     """
+    from scipy.stats import binomtest  # half a second
+
     task = a.column.task
     split = split_of(task, [*a.runs, *b.runs])
     ours, theirs = answers_of(a, split), answers_of(b, split)
-    both = [(one, theirs[name]) for name, one in ours.items() if _same(one, theirs.get(name))]
+    both = [(ours[name], theirs[name]) for name in ours if name in theirs]
+    both = [pair for pair in both if all(pair[0][key] == pair[1][key] for key in ("input", "gold"))]  # not the row only
     if not both:
         raise ValueError(f"{a.model} and {b.model} share no example of {a.column.title}: score them on one set")
     scores = np.array([[one["score"], other["score"]] for one, other in both])  # (N, 2)
@@ -76,6 +79,7 @@ def compare(a: Score, b: Score) -> dict[str, Any]:
     means = bootstrap(gap[:, None], lambda sums: sums[..., 0] / len(gap), samples=SAMPLES)
     whole = scores * [len(a.runs), len(b.runs)]  # sums of zeros and ones are whole numbers
     binary = bool(np.isclose(whole, whole.round()).all())
+    p = float(binomtest(only_a, max(1, only_a + only_b)).pvalue) if binary else two_sided(means)
     names = [each.model if a.model != b.model else f"{each.runs[0]['folder']}:{each.model}" for each in (a, b)]
     examples = [
         {key: both[i][0].get(key) for key in ("id", "input", "options", "gold")}
@@ -101,23 +105,11 @@ def compare(a: Score, b: Score) -> dict[str, Any]:
         "means": scores.mean(0).tolist(),
         "difference": float(gap.mean()),
         "interval": list(interval_of(means)),
-        "p": mcnemar(only_a, only_b) if binary else two_sided(means),
+        "p": p,
         "test": "McNemar, exact" if binary else "bootstrap",
         "differences": list(differences([a, b])),
         "examples": examples,
     }
-
-
-def _same(one: Mapping[str, Any], other: Mapping[str, Any] | None) -> bool:
-    """Check whether two answers are to one example; ids may be row numbers only."""
-    return other is not None and all(one[key] == other[key] for key in ("input", "gold"))
-
-
-def mcnemar(only_a: int, only_b: int) -> float:
-    """Return the two-sided p of McNemar's exact test: 3 against 0 -> 0.25."""
-    from scipy.stats import binomtest
-
-    return float(binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0
 
 
 def two_sided(values: np.ndarray) -> float:
@@ -167,8 +159,9 @@ def find_bridges(
         weights[holds] = 0
         best = np.argsort(-weights, kind="stable")[:SOURCES]
         value = {w: worth for w, worth in zip(only_words(question).split(), idf[own].tolist(), strict=True) if worth}
-        edges = islice(_edges(graph, best[weights[best] > 0], holds), BRIDGES)
-        near = [(snippet(store.document(source).text, value), source, target) for source, target in edges]
+        links = ((s, graph.targets[graph.offsets[s] : graph.offsets[s + 1]]) for s in best[weights[best] > 0].tolist())
+        edges = ((s, int(targets[holds[targets]].min())) for s, targets in links if holds[targets].any())
+        near = [(snippet(store.document(s).text, value), s, target) for s, target in islice(edges, BRIDGES)]
         chosen = sorted(near, key=lambda each: -each[0][0])[:top]
         bridges.append([_bridge(store, part, source, target, value, texts) for part, source, target in chosen])
     return bridges
@@ -183,7 +176,7 @@ def _documents_with(store: Store, wanted: Sequence[Grams]) -> list[tuple[Any, np
 
     found: list[list[np.ndarray]] = [[np.zeros((2, 0), np.int64)] for _ in wanted]
     df = [np.zeros(len(grams.hashes), np.int64) for grams in wanted]
-    for hashed, starts, documents, _ in store_words(store):
+    for hashed, starts, documents in store_words(store):
         for grams, parts, counts in zip(wanted, found, df, strict=True):
             where, which = grams.find(hashed, starts)
             pairs = np.unique(np.stack([which, documents[where]])[:, documents[where] >= 0], axis=1)
@@ -194,13 +187,6 @@ def _documents_with(store: Store, wanted: Sequence[Grams]) -> list[tuple[Any, np
         (csr_array((np.ones(pairs.shape[1]), pairs), shape=(len(counts), len(store))), counts)
         for pairs, counts in zip(joined, df, strict=True)
     ]
-
-
-def _edges(graph: Any, sources: np.ndarray, holds: np.ndarray) -> Iterator[tuple[int, int]]:
-    """Yield the first edge of each source to a document that holds an answer."""
-    for source in sources.tolist():
-        targets = np.unique(graph.targets[graph.offsets[source] : graph.offsets[source + 1]])
-        yield from ((source, target) for target in targets[holds[targets]][:1].tolist())
 
 
 def _bridge(

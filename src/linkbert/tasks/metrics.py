@@ -149,7 +149,7 @@ def _of_entities(examples: Examples, predictions: Predictions) -> np.ndarray:
 def _of_words(examples: Examples, predictions: Predictions) -> np.ndarray:
     """Columns of _f1 over words, for one type after the other."""
     tags = chain(*(known_gold(example) for example in examples), *(each.value for each in predictions))
-    types = sorted({_type_of(tag) for tag in set(tags) - {"O", ""}}) or [""]
+    types = sorted({tag[2:] for tag in set(tags) - {"O", ""}}) or [""]
     rows = []
     for gold, predicted in _read_tags(examples, predictions):
         g, p = ([_type_of(tag) for tag in each] for each in (gold, predicted))

@@ -11,7 +11,6 @@ of a corpus share a hash with a chance of about 1e-19 a pair.
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -98,20 +97,17 @@ class Grams:
         return np.searchsorted(begins, places[known], side="right") - 1, numbers[known]
 
 
-def store_words(store: Store) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, int]]:
-    """Hash a store's texts once, a row group (a megabyte or so) at a time: words, starts, document numbers, bytes.
-
-    A row that does not count has the number -1.
-    """
+def store_words(store: Store) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Hash a store's texts, a row group at a time: words, starts, document numbers (-1: it does not count)."""
     for shard in range(store.shards):
         with open_parquet(shard_path(store.path, "documents", shard)) as file:
             rows = file.metadata.num_rows
             counts = ~np.isin(np.arange(rows), store.dropped.get(shard, []))
             documents = np.where(counts, store.starts[shard] + np.cumsum(counts) - 1, -1).astype(np.int32)
             for group in range(file.num_row_groups):
-                texts = file.read_row_group(group, columns=["text"], use_threads=False).column(0).combine_chunks()
+                texts = file.read_row_group(group, columns=["text"], use_threads=False).column(0).to_pylist()
                 numbers, documents = documents[: len(texts)], documents[len(texts) :]
-                yield *hash_texts(texts.to_pylist()), numbers, texts.nbytes - 8 * (len(texts) + 1)
+                yield *hash_texts(texts), numbers
 
 
 def find_overlap(
@@ -134,14 +130,11 @@ def find_overlap(
     texts, ids = list(names), list(names.values())
     grams = Grams.of_texts(texts, n)
     first = np.full(len(grams.hashes), -1, np.int32)  # the document in which an n-gram is found first
-    size, cpu = 0, time.process_time()
-    for words, starts, documents, read in store_words(store):
+    for words, starts, documents in store_words(store):
         where, found = grams.find(words, starts)
         new = (first[found] < 0) & (documents[where] >= 0)
         first[found[new][::-1]] = documents[where[new]][::-1]  # of one found twice the first stays
-        size += read
         progress(int(documents.max()) + 1, len(store))
-    cpu = time.process_time() - cpu
     lengths = np.diff(grams.begins)
     hits = np.diff(np.append(0, np.cumsum(first[grams.of] >= 0))[grams.begins])
     shares = hits / np.maximum(lengths, 1)
@@ -160,8 +153,6 @@ def find_overlap(
         "with_overlap": int((hits > 0).sum()),
         "runs": len(first),
         "runs_found": int((first >= 0).sum()),
-        "corpus_bytes": size,
-        "cpu_seconds": round(cpu, 3),
         "worst": [describe(i) for i in np.argsort(-shares, kind="stable")[:worst].tolist() if hits[i]],
     }
 

@@ -250,13 +250,11 @@ def read_files(task: Task, files: Files, counts: Counter[str]) -> list[Example]:
             for name, path in files:
                 sources += open_file(path, name.partition("!")[2], stack)
             return list(read(sources, options, counts))
-        except UnicodeDecodeError as error:
-            raise ValueError(f"{files[0][1]} is not UTF-8 ({error.reason}): convert it") from None
-        except DAMAGE as error:
+        except (*DAMAGE, UnicodeDecodeError) as error:
             if isinstance(error, OSError) and error.errno:  # the system's, not a library's word on damage
                 raise
             names = ", ".join(str(path) for _, path in files)
-            raise ValueError(f"{names}: damaged or cut off ({error}): fetch it again") from None
+            raise ValueError(f"{names}: damaged, cut off or not UTF-8 ({error}): fetch it again") from None
         except (KeyError, IndexError, TypeError, AttributeError) as error:  # of JSON with other keys or values
             where = next((source.item for source in sources if source.item), files[0][1])
             raise ValueError(f"{where} is not of this form ({type(error).__name__}: {error})") from None
