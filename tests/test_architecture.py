@@ -49,7 +49,7 @@ OWED = {  # lines above the ceiling that are still to go; a change may only lowe
     "corpora": 452,
     "graph": 154,
     "pretraining": 168,
-    "tasks": 244,
+    "tasks": 182,
 }
 
 
