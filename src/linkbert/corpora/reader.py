@@ -83,9 +83,11 @@ def number_as_text(value: Any) -> str | None:
     >>> number_as_text(102.0), number_as_text(7), number_as_text("007"), number_as_text(1.5), number_as_text(True)
     ('102', '7', '007', '1.5', None)
     """
+    if isinstance(value, str):
+        return value
     if isinstance(value, float | Decimal) and math.isfinite(value):
         return str(int(value) if value == int(value) else value)
-    return str(value) if isinstance(value, str | int) and not isinstance(value, bool) else None
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 class FaultError(ValueError):

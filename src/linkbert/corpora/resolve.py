@@ -1,9 +1,8 @@
 """What links of pages and notes say comes in, what the documents they mean are called goes out.
 
-A page's links start from its Place; out comes a path in the tree ("guide/a b.html") or, for what stands elsewhere, a
-whole address. A note has its folder and no suffix ("trees/Oak"); a wiki link may name the end of its path alone, in
-capitals or not, so "[[oak]]" is a target as it is. Nothing is fetched or looked up: a page or note says by names() or
-note_names() what else it is called, and the graph resolves those as redirects.
+Of a page's link that is a path in the tree ("guide/a b.html") or, elsewhere, a whole address. A note has no suffix
+("trees/Oak"); a wiki link may name the end of its path alone, so "[[oak]]" is a target as it is. Nothing is looked up:
+a page or note says by names() or note_names() what else it is called, and the graph resolves those as redirects.
 """
 
 from __future__ import annotations
@@ -65,9 +64,9 @@ def find_place(page: str, canonical: str = "", base: str = "") -> Place:
     elif (known := _locate(canonical, Place())) and known[0]:
         host, path, *_ = known
         for own, inside in ((page, ""), (rest, f"{top}/")) if rest else ((page, ""),):
-            form = next((form for form in (own, *names(own)) if f"/{path}".endswith(f"/{form.lstrip('/')}")), None)
-            if form is not None:
-                root = path[: len(path) - len(form.lstrip("/"))]
+            forms = [form.lstrip("/") for form in (own, *names(own))]
+            if (form := next((form for form in forms if f"/{path}".endswith(f"/{form}")), None)) is not None:
+                root = path.removesuffix(form)
                 place = Place(host, root + _folder(own), f"{host}/{root}", inside)
                 break
     if base and (start := _locate(base, place)):
@@ -126,15 +125,11 @@ def _locate(href: str, place: Place) -> tuple[str, str, str, str] | None:
         path += address
     elif not query:
         return None
-    path = _without_dots(_decode(path))
+    path = _without_dots(unquote(path))
     if host:
         while path.startswith("../"):  # as browsers do: nothing is above a host
             path = path[3:]
-    return host, path, _decode(query), _decode(fragment.partition(":~:")[0])
-
-
-def _decode(text: str) -> str:
-    return unquote(text, errors="replace") if "%" in text else text
+    return host, path, unquote(query), unquote(fragment.partition(":~:")[0])
 
 
 def _normal_host(written: str) -> str:

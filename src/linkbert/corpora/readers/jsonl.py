@@ -16,6 +16,7 @@ import json
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import compress
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -132,7 +133,7 @@ def _fault(record: Any) -> str:
         "sections are not a list of names and starts": not isinstance(sections, list)
         or not all(map(_is_section, sections)),
     }
-    return next((fault for fault, is_so in faults.items() if is_so), "")
+    return next(compress(faults, faults.values()), "")
 
 
 def _is_section(value: Any) -> bool:

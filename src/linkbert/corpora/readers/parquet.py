@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from linkbert.corpora.reader import CUT, EMPTY, FaultError, Reader, Shard, Skipped
 from linkbert.corpora.readers.jsonl import KEYS, Options, make_document, parse_columns
 from linkbert.corpora.readers.streams import decode_utf8
-from linkbert.files import COMPRESSIONS, Member, decompressed_blocks, has_address, open_source, source_size
+from linkbert.files import COMPRESSIONS, Member, decompressed_blocks, open_source, source_size
 from linkbert.records import Document
 
 if TYPE_CHECKING:  # elsewhere where it is needed: every --help lists this reader's options
@@ -86,7 +86,7 @@ def _read_rows(batch: pa.RecordBatch, options: Options, skipped: Skipped, file: 
         return
     for number, values in enumerate(zip(*columns.values(), strict=True), row):
         where = f"{file} row {number}"
-        texts = (decode_utf8(value, skipped, where) if isinstance(value, bytes) else value for value in values)
+        texts = [decode_utf8(value, skipped, where) if isinstance(value, bytes) else value for value in values]
         if document := make_document(dict(zip(columns, texts, strict=True)), skipped, where):
             yield document
 
@@ -112,8 +112,7 @@ def _read_units(shard: Shard, options: Options) -> Iterator[tuple[int, int, Call
     import pyarrow as pa
     from pyarrow import ipc, parquet
 
-    local = shard.data is None and not has_address(shard.source)
-    with open_source(shard.source) as file, pa.OSFile(shard.path) if local else pa.PythonFile(file, mode="r") as source:
+    with open_source(shard.source) as file, pa.PythonFile(file, mode="r") as source:
         mark = source.read(6)
         source.seek(0)
         if mark[:4] == b"PAR1":
