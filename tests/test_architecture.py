@@ -46,7 +46,7 @@ CEILINGS = {  # lines of Python; (top) are the files beside the folders
 
 OWED = {  # lines above the ceiling that are still to go; a change may only lower them
     "(top)": 550,
-    "corpora": 452,
+    "corpora": 449,
     "graph": 154,
     "pretraining": 168,
     "tasks": 182,
