@@ -83,6 +83,7 @@ def make_bad(kind):
     zero, one = np.zeros(2, int), np.ones(2, int)
     return {
         "text": "edges",
+        "nothing": None,
         "float": Edges(zero, one * 1.0),
         "long": Edges(zero, np.ones(3, int)),
         "outside": Edges(zero, one * 5),
@@ -93,7 +94,11 @@ def make_bad(kind):
 
 
 def bad(store, *, kind: str = ""):
-    return [make_bad(kind)]
+    return make_bad(kind) if kind == "nothing" else [make_bad(kind)]
+
+
+def lists(store):
+    return Edges([3, 0], np.array([1, 2], np.uint64), links=[7, -1])
 
 
 def falling(store):
@@ -105,6 +110,7 @@ def falling(store):
     ("kind", "message"),
     [
         ("text", "must return Edges, got str"),
+        ("nothing", "must return Edges, got NoneType"),
         ("float", r"targets must be 2 integers, got \(2,\) float64"),
         ("long", r"targets must be 2 integers, got \(3,\) int64"),
         ("outside", "targets must be 0 to 4, got 5 to 5"),
@@ -117,6 +123,13 @@ def test_what_cannot_be_edges_is_one_line_and_leaves_no_graph(store, kind, messa
     with pytest.raises(ValueError, match=message):
         add_graph(store, "mine", f"{ME}:bad", {"kind": kind})
     assert not (store.path / "graphs" / "mine").exists()
+
+
+def test_lists_and_unsigned_numbers_are_edges_too(store):
+    assert add_graph(store, "mine", f"{ME}:lists")["edges"] == 2
+    assert LinkGraph.open(store.path, "mine").to_arrow()["target"].to_pylist() == [2, 1]
+    with pytest.raises(ValueError, match="has no option 'k'"):
+        add_graph(store, "other", f"{ME}:lists", {"k": 3})
 
 
 def test_a_document_has_its_edges_in_one_block(store):

@@ -168,9 +168,8 @@ def add_graph(
     own.mkdir(parents=True, exist_ok=True)
     tools = dict(zip(GIVEN, (executor or make_executor(1), progress, meta, own), strict=True))
     build = registry.find("graphs", method)
-    asked = tools.keys() & inspect.signature(build).parameters
-    edges = build(store, **options, **{key: tools[key] for key in asked})
-    write_graph(store.path, name, len(store), [edges] if isinstance(edges, Edges) else edges, meta)
+    edges = build(store, **options, **{key: tools[key] for key in tools.keys() & inspect.signature(build).parameters})
+    write_graph(store.path, name, len(store), edges if isinstance(edges, Iterable) else [edges], meta)
     remove(parts)
     return read_json(folder / "graph.json")
 
@@ -181,17 +180,18 @@ def _checked(blocks: Iterable[Edges], documents: int) -> Iterator[dict[str, np.n
     for block in blocks:
         if not isinstance(block, Edges):
             raise ValueError(f"a graph method must return Edges, got {type(block).__name__}")
-        nothing = np.full(len(block.source), -1)
-        arrays = {key: nothing if (array := getattr(block, key)) is None else array for key in ("source", *EDGE_ARRAYS)}
-        for key, array in arrays.items():
+        nothing, arrays = np.full(len(block.source), -1), {}
+        for key in ("source", *EDGE_ARRAYS):
+            array = nothing if getattr(block, key) is None else np.asarray(getattr(block, key))
             least, most = (0, documents) if key in ("source", "targets") else (-1, 2**63)
-            if array.shape != nothing.shape or array.dtype.kind not in "iu":
+            if array.shape != nothing.shape or (array.dtype.kind not in "iu" and len(array)):
                 raise ValueError(f"edges: {key} must be {len(nothing)} integers, got {array.shape} {array.dtype}")
             if len(array) and not least <= array.min() <= array.max() < most:
                 raise ValueError(f"edges: {key} must be {least} to {most - 1}, got {array.min()} to {array.max()}")
+            arrays[key] = array.astype(np.int64)
         if np.any(arrays["source"] == arrays["targets"]):
             raise ValueError("edges: a document has an edge to itself")
-        order = np.argsort(block.source, kind="stable")
+        order = np.argsort(arrays["source"], kind="stable")
         arrays = {key: array[order] for key, array in arrays.items()}
         if len(nothing) and arrays["source"][0] <= last:
             raise ValueError(f"edges: blocks must be in order of their source, got {arrays['source'][0]} after {last}")
