@@ -120,6 +120,15 @@ def test_what_is_exported_builds_the_same_store_again(towns, tmp_path_factory, m
     assert counts["edges"] == meta["edges"]
 
 
+def test_a_store_just_built_has_its_links_and_graphs(tmp_path):
+    made = linkbert.build_store(
+        [linkbert.Document("a", "A", "See B.", (linkbert.Link(4, 5, "b"),)), linkbert.Document("b", "B", "Nothing.")],
+        tmp_path / "store", vocabulary="train:100",
+    )  # fmt: skip
+    assert [(outcome, target) for _, outcome, target in made.links(0)] == [("resolved", 1)]
+    assert made.graph().edges_in(1).tolist() == [0]
+
+
 def test_parquet_has_what_jsonl_has(towns, tmp_path):
     for form in ("jsonl", "parquet"):
         assert cli.main(["export", str(towns / "store"), "--to", str(tmp_path / form), "--format", form]) == 0

@@ -539,7 +539,7 @@ def test_a_store_without_hyperlinks_is_shown_as_far_as_it_goes(folder, tmp_path,
 
 
 def test_the_installed_command_answers():
-    done = subprocess.run([sys.executable, "-m", "linkbert.cli"], capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-m", "linkbert"], capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "pretrain" in done.stdout
 

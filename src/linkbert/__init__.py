@@ -15,7 +15,7 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "Document": "linkbert.records",
     "Link": "linkbert.records",
-    "build_store": "linkbert.build",
+    "build_store": "linkbert.api",
     "Store": "linkbert.api",
     "PairDataset": "linkbert.instances.dataset",
     "PairCollator": "linkbert.instances.dataset",

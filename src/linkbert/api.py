@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Callable, Iterator
-from functools import cached_property
+from functools import cached_property, wraps
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from linkbert import build
 from linkbert.corpora import store as stores
 from linkbert.corpora.store import open_parquet, shard_path
 from linkbert.files import locked, replacing
@@ -93,6 +94,11 @@ class Store(stores.Store):
         return targets
 
 
+@wraps(build.build_store)
+def build_store(*arguments: Any, **options: Any) -> Store:  # noqa: D103
+    return Store.open(build.build_store(*arguments, **options).path)
+
+
 def export_store(
     store: str | Path,
     to: str | Path,
@@ -134,8 +140,7 @@ def export_store(
             columns = ids[source], ids[target], places.tolist(), sections.tolist()
             yield from (dict(zip(EDGES.names, row, strict=True)) for row in zip(*columns, strict=True))
 
-    redirects = ({"redirect": each.source, "target": each.target, "fragment": each.fragment}
-                 for each in opened.redirects())  # fmt: skip
+    redirects = ({"redirect": row.source, "target": row.target, "fragment": row.fragment} for row in opened.redirects())
     lists = pa.list_(pa.struct([*stores.DOCUMENTS.field("links").type.value_type, *OUTCOME]))
     schema = stores.DOCUMENTS.set(stores.DOCUMENTS.get_field_index("links"), pa.field("links", lists))
     with locked(to), replacing(to) as part:
@@ -147,9 +152,8 @@ def export_store(
             _write(part / "redirects.parquet", redirects, REDIRECTS)
         for name, graph in graphs.items():
             _write(part / f"edges-{name}.{format}", edges(graph), EDGES)
-    edge_count = sum(len(graph.targets) for graph in graphs.values())
-    counts = len(opened), len(opened.link_targets), opened.manifest["redirects"], edge_count
-    return dict(zip(("documents", "links", "redirects", "edges"), counts, strict=True))
+    return {"documents": len(opened), "links": len(opened.link_targets), "redirects": opened.manifest["redirects"],
+            "edges": sum(len(graph.targets) for graph in graphs.values())}  # fmt: skip
 
 
 def _write(path: Path, rows: Iterator[dict[str, Any]], schema: pa.Schema | None = None) -> None:

@@ -265,7 +265,7 @@ def graph(
     """Add a graph to a store: other links that a run can follow."""
     from pydantic import ByteSize, create_model
 
-    from linkbert.corpora.store import Store
+    from linkbert.api import Store
     from linkbert.files import locked
     from linkbert.graph.links import add_graph, graph_folder, graph_options
     from linkbert.workers import make_executor
@@ -609,7 +609,3 @@ def make_console() -> Console:
 def print_result(json_: bool, value: Any, lines: Iterable[str]) -> None:
     """Print a value for programs, or its lines for people."""
     print(*([json.dumps(value, indent=1, ensure_ascii=False)] if json_ else lines), sep="\n")
-
-
-if __name__ == "__main__":
-    sys.exit(main())
