@@ -174,8 +174,8 @@ def question_sets(draw):
 @settings(max_examples=60)
 @given(question_sets(), st.integers(0, 99))
 def test_distractors_are_of_other_documents_and_keep_the_answer(examples, seed):
-    made = distracted(examples, 1, 2, others=examples, seed=seed)
-    assert made == distracted(examples, 1, 2, others=examples, seed=seed)
+    made = distracted(examples, 1, 2, seed=seed)
+    assert made == distracted(examples, 1, 2, seed=seed)
     for before, after in zip(examples, made, strict=True):
         assert [after.context[a:b] for a, b in after.spans] == list(before.answers)
         first, count = after.context.partition(before.context)[0], after.context.count("\n") + 1
@@ -189,13 +189,13 @@ def test_distractors_are_of_other_documents_and_keep_the_answer(examples, seed):
 
 def test_distractors_differ_and_are_refused_where_there_are_too_few():
     examples = [QuestionExample(str(i), "?", f"text {i}", title=str(i)) for i in range(200)]
-    made = distracted(examples, 1, 2, others=examples)
+    made = distracted(examples, 1, 2)
     untitled = [dataclasses.replace(each, title="") for each in examples]  # each question is its own document then
-    assert [each.context for each in distracted(untitled, 1, 2, others=untitled)] == [each.context for each in made]
+    assert [each.context for each in distracted(untitled, 1, 2)] == [each.context for each in made]
     counts = Counter((each.context.count("\n"), each.context.startswith(f"text {i}\n")) for i, each in enumerate(made))
     assert min(counts[n, side] for n in (1, 2) for side in (False, True)) > 30  # of 50 expected
     with pytest.raises(ValueError, match=r"distract=1..2: its split has \d contexts besides the document"):
-        distracted(examples[:2], 1, 2, others=examples[:2])
+        distracted(examples[:2], 1, 2)
 
 
 @pytest.fixture

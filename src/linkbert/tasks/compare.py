@@ -21,7 +21,7 @@ import numpy as np
 
 from linkbert.corpora.store import Store
 from linkbert.files import read_json_lines
-from linkbert.tasks.kinds import kind_of
+from linkbert.tasks.kinds import Choice, Question, kind_of
 from linkbert.tasks.metrics import bootstrap, interval_of
 from linkbert.tasks.overlap import Grams, only_words, store_words
 from linkbert.tasks.results import Column, Score, differences, split_of
@@ -124,8 +124,9 @@ def question_of(column: Column, example: Mapping[str, Any]) -> tuple[str, list[s
     >>> question_of(Column("medqa"), {"input": "Which?", "options": ["this", "that"], "gold": 1})
     ('Which?', ['that'])
     """
-    if found := kind_of(column.task).question(example):
-        return found
+    kind, gold = kind_of(column.task), example["gold"]
+    if isinstance(kind, Choice | Question):
+        return example["input"], list(gold) if isinstance(kind, Question) else [example["options"][gold]]
     raise ValueError(f"--store joins questions with their answers, and {column.title} has none: name another --task")
 
 

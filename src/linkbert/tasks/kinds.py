@@ -7,7 +7,7 @@ it as `kind = "package.module:Class"`, or by the name that a package registers i
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -98,9 +98,6 @@ class Kind:
             "chance": self.score([*examples] * len(guesses) or examples, guessed or first),
         }
 
-    def question(self, line: Mapping[str, Any]) -> tuple[str, list[str]] | None:
-        """Return question and right answers, as texts, of a line of predictions; None where there is no question."""
-
     def check_labels(self, examples: Sequence[Any], labels: Sequence[str] = ()) -> None:
         """Refuse to train on examples without a label, with one that is not of `labels`, or all of one class."""
         name = self.task.name
@@ -131,25 +128,21 @@ class Text(Kind):
             return rows
         self.check_labels(examples, labels)
         given: Any = [example.label for example in examples]
-        match self.problem(labels):
-            case "regression":
-                known = np.array(given, dtype=np.float32)
-            case "multi_label_classification":
-                known = np.array([[label in held for label in labels] for held in given], dtype=np.float32)
-            case _:
-                known = np.array([labels.index(label) for label in given])
-        return replace(rows, labels={"labels": known})
+        if self.problem(labels) == "single_label_classification":
+            return replace(rows, labels={"labels": np.array([labels.index(label) for label in given])})
+        if labels:
+            given = [[label in held for label in labels] for held in given]
+        return replace(rows, labels={"labels": np.array(given, dtype=np.float32)})
 
     def decode(self, rows: Rows, outputs: Outputs) -> list[Prediction]:
         """Answer the best class; or the labels whose logit is above 0; or the number."""
-        pairs = zip(rows.examples, outputs, strict=True)
-        match self.problem(rows.classes):
-            case "single_label_classification":
-                return best_of(rows, rows.classes, outputs)
-            case "regression":
-                return [Prediction(example.id, float(output[0])) for example, output in pairs]
-        predictions = []
-        for example, logits in pairs:
+        problem, predictions = self.problem(rows.classes), []
+        if problem == "single_label_classification":
+            return best_of(rows, rows.classes, outputs)
+        for example, logits in zip(rows.examples, outputs, strict=True):
+            if problem == "regression":
+                predictions.append(Prediction(example.id, float(logits[0])))
+                continue
             held = tuple(label for label, value in zip(rows.classes, logits, strict=True) if value > 0)
             predictions.append(Prediction(example.id, held, {"scores": np.round(expit(logits), DIGITS).tolist()}))
         return predictions
@@ -247,10 +240,6 @@ class Choice(Kind):
         """Answer the commonest number; guess any option."""
         return super().unread(known)[0], range(len(known[0].options))
 
-    def question(self, line: Mapping[str, Any]) -> tuple[str, list[str]]:
-        """Return the question and its right option."""
-        return line["input"], [*(line.get("options") or ())][line["gold"] : line["gold"] + 1]
-
 
 class Question(Kind):
     """A question whose answer is a part of its context, which is read in windows."""
@@ -301,10 +290,6 @@ class Question(Kind):
     def unread(self, _known: Sequence[Any]) -> tuple[str, Sequence[str]]:
         """Answer nothing, which is right where there is no answer; a guess cannot be made."""
         return "", ()
-
-    def question(self, line: Mapping[str, Any]) -> tuple[str, list[str]]:
-        """Return the question and its answers."""
-        return line["input"], list(line["gold"])
 
 
 def kind_of(task: Task) -> Kind:

@@ -190,17 +190,15 @@ def find_answers(context: str, answers: Sequence[str]) -> Spans:
     return ()
 
 
-def distracted(
-    examples: Sequence[QuestionExample], least: int, most: int, *, others: Sequence[QuestionExample], seed: int = 0
-) -> list[QuestionExample]:
+def distracted(examples: Sequence[QuestionExample], least: int, most: int, *, seed: int = 0) -> list[QuestionExample]:
     r"""Put contexts of other documents before or after each context: `least` to `most` of them.
 
-    How many, which of the contexts of `others` (whose title must be another one) and which side follow from the seed
+    How many, which of the other contexts (whose title must be another one) and which side follow from the seed
     and the question's id. Spans move with their context.
 
         "Rome fell .", span (0, 4), and "A cat ."    ->    "A cat .\nRome fell .", (8, 12), or "Rome fell .\nA cat ."
     """
-    contexts = list(dict.fromkeys((each.title or each.id, each.context) for each in others))
+    contexts = list(dict.fromkeys((each.title or each.id, each.context) for each in examples))
     titles = Counter(title for title, _ in contexts)
     made = []
     for example in examples:

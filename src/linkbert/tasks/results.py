@@ -180,13 +180,10 @@ def scores_of(words: str, task: str | None = None) -> dict[Column, Score]:
         raise ValueError(f"{folder or words} has no results: fine-tune a model with `linkbert finetune ... --to DIR`")
     scores = [each for each in choose_scores(read_folders([Path(folder)])) if task in (None, each.column.name)]
     names = list(dict.fromkeys(score.model for score in scores))
-    if not names:
-        raise ValueError(f"{folder} has no results of {task or 'any task'}: name another folder, or --task")
-    if not model and len(names) == 1:
-        model = names[0]
-    if model not in names:
-        raise ValueError(f"name one model of {folder} as {folder}:MODEL, of {', '.join(names)}")
-    return {score.column: score for score in scores if score.model == model}
+    if (model or len(names) != 1) and model not in names:
+        of = f", of {', '.join(names)}" if names else f": it has no results of {task or 'any task'}"
+        raise ValueError(f"name one model of {folder} as {folder}:MODEL{of}")
+    return {score.column: score for score in scores if score.model == (model or names[0])}
 
 
 def model_names(results: Iterable[Result]) -> dict[str, str]:

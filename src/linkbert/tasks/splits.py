@@ -133,7 +133,7 @@ def _distract(task: Task, parts: Parts, distract: str, distract_in: str) -> str:
     if not bounds or bounds != sorted(bounds):
         raise ValueError(f"distract={distract}: give a number, or two such as 1..2")
     for split in SPLITS[distract_in == "eval" :]:
-        parts[split] = [*distracted(parts[split], bounds[0], bounds[-1], others=parts[split])]
+        parts[split] = [*distracted(parts[split], bounds[0], bounds[-1])]
     where = " of dev and test" if distract_in == "eval" else ""
     return f"{distract} distracting documents before or after each context{where}"
 

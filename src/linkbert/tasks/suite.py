@@ -82,8 +82,8 @@ def find_model(name: str) -> tuple[Path, str]:
         from linkbert.pretraining import checkpoint  # only here is torch needed
 
         folder = checkpoint.find_model(name)
-    names = (each for each in sorted(folder.iterdir()) if each.suffix in (".json", ".safetensors", ".txt", ".model"))
-    return folder, run_key({each.name: sha256(each) for each in names if each.is_file()})
+    files = [each for each in folder.iterdir() if each.suffix in (".json", ".safetensors", ".txt", ".model")]
+    return folder, run_key({each.name: sha256(each) for each in files if each.is_file()})
 
 
 def read_grid(words: str | None, task: Task, hidden: int, given: Collection[str] = frozenset()) -> list[dict[str, Any]]:
