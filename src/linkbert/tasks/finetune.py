@@ -106,10 +106,10 @@ def fine_tune(
         return kind.decode(rows, outputs) if outputs else []
 
     def score_on_dev() -> float:
-        predictions: Sequence[Prediction] = answer("dev", dev)
-        if decided := kind.decide(splits.dev, predictions):
-            predictions = decided[0](predictions)
-        return kind.score(splits.dev, predictions, task.metrics[:1])[task.metrics[0]]
+        predictions = answer("dev", dev)
+        decided = kind.decide(splits.dev, predictions)
+        scored = decided[0](predictions) if decided else predictions
+        return kind.score(splits.dev, scored, task.metrics[:1])[task.metrics[0]]
 
     with deterministic(device):
         train = None if trained else tokenise("train", training=True)
@@ -145,7 +145,7 @@ def open_folder(folder: Path) -> tuple[Any, Any]:
     rows = config.vocab_size
     if not len(tokenizer) <= rows <= max(len(tokenizer) + SPARE, 1.01 * len(tokenizer)):
         sizes = f"a tokenizer of {len(tokenizer)} tokens and an encoder of {rows}"
-        raise ValueError(f"{folder} has {sizes}: they are not of one model; put the encoder's own tokenizer there")
+        raise ValueError(f"{folder} has {sizes}, not of one model: put the encoder's own tokenizer there")
     most = longest(config) if config.model_type in ARCHITECTURES else getattr(config, "max_position_embeddings", None)
     tokenizer.model_max_length = most or tokenizer.model_max_length
     return tokenizer, config
@@ -240,8 +240,8 @@ def train_model(
             scaler.unscale_(optimizer)
             norm = clip_gradients(model, settings.max_grad_norm)
             if not math.isfinite(norm) and not scaler.is_enabled():
-                at = f"the gradient of step {step + 1}"
-                raise ValueError(f"{at} is not a number; take a lower learning_rate, or precision=fp32")
+                remedy = "take a lower learning_rate, or precision=fp32"
+                raise ValueError(f"the gradient of step {step + 1} is not a number; {remedy}")
             scaler.step(optimizer)
             scaler.update()
             optimizer.zero_grad(set_to_none=True)
@@ -255,8 +255,7 @@ def train_model(
         if evaluate:
             epochs[-1]["dev"] = value = evaluate()
             if value > best[0]:
-                weights_now = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-                best = value, len(epochs), weights_now
+                best = value, len(epochs), {name: tensor.clone() for name, tensor in model.state_dict().items()}
             elif len(epochs) - best[1] >= settings.early_stop:
                 break
     if evaluate:

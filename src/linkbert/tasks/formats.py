@@ -15,6 +15,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cache, partial
@@ -239,13 +240,10 @@ def _label(value: Any, options: Mapping[str, Any], where: str) -> Label:
             break
     if not label or not options.get("number"):
         return label or None
-    try:
-        number = float(label)
-        if not math.isfinite(number):
-            raise ValueError
-        return number
-    except ValueError:
-        raise ValueError(f"{where}: the label {label!r} is not a number") from None
+    with suppress(ValueError):
+        if math.isfinite(number := float(label)):
+            return number
+    raise ValueError(f"{where}: the label {label!r} is not a number")
 
 
 def _choice(value: Any, texts: list[str], options: Mapping[str, Any], where: str) -> int | None:

@@ -82,9 +82,8 @@ def _square(cells: np.ndarray) -> np.ndarray:
 def _matthews(sums: np.ndarray) -> np.ndarray:
     table = _square(sums)
     gold, predicted, count = table.sum(-1), table.sum(-2), sums.sum(-1)
-    right = np.trace(table, axis1=-2, axis2=-1)
     spread = (count**2 - (gold**2).sum(-1)) * (count**2 - (predicted**2).sum(-1))
-    return _divide(right * count - (gold * predicted).sum(-1), np.sqrt(spread))
+    return _divide(_diagonal(sums) * count - (gold * predicted).sum(-1), np.sqrt(spread))
 
 
 def _diagonal(cells: np.ndarray) -> np.ndarray:

@@ -108,9 +108,8 @@ def read_grid(words: str | None, task: Task, hidden: int, given: Collection[str]
             if not texts:
                 raise ValueError(f"--grid {words!r} cannot be read: it takes paper, or such as learning_rate=1e-5,3e-5")
             if key in NOT_IN_KEY or key in given:
-                raise ValueError(
-                    f"--grid {words!r}: {key} is a setting of all runs (more seeds: --seeds N); leave it out"
-                )
+                of = f"{key} is a setting of all runs (more seeds: --seeds N)"
+                raise ValueError(f"--grid {words!r}: {of}; leave it out")
             axes[key] = [getattr(FineTuneConfig(**{key: text}), key) for text in texts.split(",")]
     return [dict(zip(axes, point, strict=True)) for point in itertools.product(*axes.values())]
 
