@@ -1,12 +1,12 @@
 """Runs whose files are written by hand."""
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 
 from linkbert.config import make_config
-from linkbert.pretraining.scores import Gain, Scores, to_json, wilson
+from linkbert.pretraining.scores import Gain, Scores, wilson
 from linkbert.views.page import lay_out
 from linkbert.views.runs import runs_table
 
@@ -32,9 +32,7 @@ def make_run(tmp_path):
              "tokens": 1_000 * step, "elapsed": 60.0 * step}
             for step in range(1, steps + 1)
         ]  # fmt: skip
-        lines += [
-            {"step": step, "evaluation": {"step": step, **to_json(each)}, "elapsed": 0.0} for step, each in scores
-        ]
+        lines += [{"step": step, "evaluation": {"step": step, **asdict(each)}, "elapsed": 0.0} for step, each in scores]
         (run / "journal.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
         return run
 

@@ -17,6 +17,7 @@ import re
 import sys
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -449,13 +450,12 @@ def score(
     """Score a model on held-out documents: masked tokens, relations, and what links add."""
     from linkbert.pretraining.checkpoint import find_model
     from linkbert.pretraining.evaluation import score_model
-    from linkbert.pretraining.scores import to_json
     from linkbert.views.show import show_scores
 
     path = Path(model)
     run = next((each for each in (path, *path.resolve().parents[:2]) if (each / "run.json").is_file()), None)
     scores = score_model(find_model(model), *stores_and_settings(store, run, preset, "tiny", set_))
-    print_result(True, to_json(scores), ()) if json_ else show_scores(make_console(), scores)
+    print_result(True, asdict(scores), ()) if json_ else show_scores(make_console(), scores)
 
 
 @app.command()

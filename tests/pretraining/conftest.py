@@ -169,7 +169,7 @@ def train(make_toy, tmp_path):
 
     def go(config=CONFIG, *, run="run", model=None, optimizer=None, batches=None, **options):
         model = model or make_toy(config)
-        optimizer = optimizer or make_optimizer(model, learning_rate=config.learning_rate)
+        optimizer = optimizer or make_optimizer(model, config)
         (tmp_path / run).mkdir(exist_ok=True)
         options = {"state": State(), "processes": DistributedContext()} | options
         state = loop.pretrain(

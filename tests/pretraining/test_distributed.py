@@ -1,5 +1,6 @@
 """Several processes that train as one, and runs that are cut off: by `kill -9` or by a signal."""
 
+import multiprocessing
 import os
 import random
 import shutil
@@ -40,6 +41,35 @@ def smooth(settings):
     return settings.replace(
         hidden_dropout_prob=0.0, learning_rate=1e-3, adam_epsilon=1e-3, max_steps=8, logging_steps=1, eval_steps=6
     )
+
+
+SUM = """
+import torch, torch.distributed as dist
+from linkbert.pretraining.distributed import DistributedContext, broadcast_object, sum_gradients
+
+dist.init_process_group("gloo", init_method=f"file://{path}", rank=rank, world_size=2)
+context = DistributedContext(rank, 2)
+model = torch.nn.ParameterList(torch.ones(2, 3) for _ in range(4))
+for number in {0: (0, 1), 1: (0, 2)}[rank]:
+    model[number].grad = torch.full((2, 3), 10.0 * number + rank + 1)
+sum_gradients(context, model)
+told.send([None if each.grad is None else each.grad.tolist() for each in model])
+told.send(broadcast_object(context, ["a", 1.5, None] if context.is_main_process else object()))
+"""
+
+
+def test_gradients_that_one_process_or_none_has(tmp_path):
+    """Of four parameters both have a gradient for the first, one for the second and third, and none for the last."""
+    server, pipes = multiprocessing.get_context("forkserver"), []
+    for rank in range(2):
+        heard, told = server.Pipe(duplex=False)
+        server.Process(target=exec, args=(SUM, {"path": tmp_path / "store", "rank": rank, "told": told})).start()
+        told.close()
+        pipes.append(heard)
+    for heard in pipes:
+        assert heard.poll(60)
+        assert heard.recv() == [[[3.0] * 3] * 2, [[11.0] * 3] * 2, [[22.0] * 3] * 2, None]
+        assert heard.recv() == ["a", 1.5, None]
 
 
 @pytest.mark.slow

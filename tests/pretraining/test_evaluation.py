@@ -1,5 +1,5 @@
 import random
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -18,7 +18,6 @@ from linkbert.pretraining.scores import (
     nats,
     percent,
     student_95,
-    to_json,
     wilson,
 )
 from linkbert.records import IGNORED
@@ -125,7 +124,7 @@ def test_scores_by_hand(toy_batches, small):
     assert scores.relations["linked"].value == 1.0
     assert scores.relation_accuracy.correct == 27
     assert scores.too_few == ["contiguous", "random", "linked"]
-    assert from_json(to_json(scores)) == scores
+    assert from_json(asdict(scores)) == scores
     lines = describe(scores, before=scores, vocabulary=["word"] * 40)
     assert lines[-4].startswith("relations right: 67.5 % (")
     assert lines[-2].startswith("  random: 0.0 % (")
@@ -225,7 +224,7 @@ def test_gains_by_hand(asked):
     assert (scores.link_gain.value, scores.link_gain.low, scores.link_gain.high) == (1.0, 1.0, 1.0)
     assert (scores.context_gain.value, scores.context_gain.low) == (2.0, 2.0)
     assert scores.link_gain.pairs == len(asked[3].sampler.draw(np.arange(20))[0]) == 20
-    assert from_json(to_json(scores)) == scores
+    assert from_json(asdict(scores)) == scores
     assert "link gain, nats a masked token of A: +1.000 (+1.000 to +1.000; 20 pairs)" in describe(scores)
 
 

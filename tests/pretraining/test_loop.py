@@ -34,7 +34,7 @@ def resume(train, config, run, **options):
     """Go on from the run's last whole checkpoint, as `pretrain` does."""
     folder, state = last_checkpoint(run)
     model = load_model(folder)
-    optimizer = make_optimizer(model, learning_rate=config.learning_rate)
+    optimizer = make_optimizer(model, config)
     restore_optimizer(folder, model, optimizer, state.step - state.skipped, DistributedContext())
     return train(config, run=run.name, model=model, optimizer=optimizer, state=state, **options)
 

@@ -7,33 +7,39 @@ from torch import nn
 from linkbert.model.optimizer import clip_gradients, learning_rate, make_optimizer, warmup_steps
 
 
-def test_the_schedule_by_hand():
-    rates = [learning_rate(step, peak=1.0, warmup=2, steps=6) for step in range(6)]
-    assert rates == [0.5, 1.0, 1.0, 0.75, 0.5, 0.25]
+@pytest.fixture
+def rates(config):
+    """List the rates of a run of `steps` updates with a warm-up of `warmup`."""
+
+    def make(warmup, steps, peak=1.0, **settings):
+        settings = config.replace(learning_rate=peak, warmup_steps=float(warmup), **settings)
+        return [learning_rate(settings, step, steps) for step in range(steps)]
+
+    return make
 
 
-def test_the_schedule_of_the_paper_for_tiny():
-    rate = [learning_rate(step, peak=5e-3, warmup=5000, steps=10_000) for step in range(10_000)]
+def test_the_schedule_by_hand(rates):
+    assert rates(2, 6) == [0.5, 1.0, 1.0, 0.75, 0.5, 0.25]
+
+
+def test_the_schedule_of_the_paper_for_tiny(rates):
+    rate = rates(5000, 10_000, 5e-3)
     assert rate[0] == pytest.approx(1e-6)
     assert max(rate) == rate[4999] == 5e-3
     assert rate[7500] == pytest.approx(2.5e-3)
     assert rate[-1] == pytest.approx(1e-6)
 
 
-def test_no_warmup_and_nothing_but_warmup():
-    assert [learning_rate(step, peak=1.0, warmup=0, steps=2) for step in range(2)] == [1.0, 0.5]
-    assert [learning_rate(step, peak=1.0, warmup=2, steps=2) for step in range(2)] == [0.5, 1.0]
+def test_no_warmup_and_a_longer_one_than_the_run(rates):
+    assert rates(0, 2) == [1.0, 0.5]
+    assert rates(4, 4) == [0.5, 1.0, 1.0, 0.5]
 
 
-def test_other_schedules_by_hand():
-    """wsd over 12 steps of which the last third decays: 1 - sqrt of 0, 1/4, 2/4 and 3/4."""
-    constant = [learning_rate(step, peak=2.0, warmup=2, steps=4, schedule="constant_with_warmup") for step in range(4)]
-    assert constant == [1.0, 2.0, 2.0, 2.0]
-    wsd = [
-        learning_rate(step, peak=1.0, warmup=2, steps=12, schedule="warmup_stable_decay", decay=1 / 3)
-        for step in range(12)
-    ]
-    assert wsd == pytest.approx([0.5, *[1.0] * 8, 0.5, 1 - math.sqrt(0.5), 1 - math.sqrt(0.75)])
+def test_other_schedules_by_hand(rates):
+    """warmup_stable_decay over 12 steps of which the last third decays: 1 - sqrt of 0, 1/4, 2/4 and 3/4."""
+    assert rates(2, 4, 2.0, lr_scheduler_type="constant_with_warmup") == [1.0, 2.0, 2.0, 2.0]
+    decayed = rates(2, 12, lr_scheduler_type="warmup_stable_decay", decay_ratio=1 / 3)
+    assert decayed == pytest.approx([0.5, *[1.0] * 8, 0.5, 1 - math.sqrt(0.5), 1 - math.sqrt(0.75)])
 
 
 @pytest.mark.parametrize(
@@ -43,21 +49,21 @@ def test_warmup_is_a_count_or_a_share(warmup, steps, count):
     assert warmup_steps(warmup, steps) == count
 
 
-def test_an_update_by_hand():
+def test_an_update_by_hand(config):
     """Decoupled decay, then the bias-corrected step: 1 - 0.1 * 0.5 * 1 - 0.1 * g / (|g| + eps) on the first update."""
     model = nn.Linear(1, 1)
     nn.init.ones_(model.weight)
     nn.init.ones_(model.bias)
-    optimizer = make_optimizer(model, learning_rate=0.1, betas=(0.9, 0.98), epsilon=1e-6, weight_decay=0.5)
+    optimizer = make_optimizer(model, config.replace(learning_rate=0.1, weight_decay=0.5))
     model(torch.full((1, 1), 2.0)).sum().backward()  # gradients: 2 and 1
     optimizer.step()
     assert model.weight.item() == pytest.approx(1 - 0.1 * 0.5 - 0.1 * 2 / (2 + 1e-6))
     assert model.bias.item() == pytest.approx(1 - 0.1 * 1 / (1 + 1e-6))  # no decay
 
 
-def test_decay_spares_biases_and_norms(make_toy):
+def test_decay_spares_biases_and_norms(make_toy, config):
     model = make_toy()
-    optimizer = make_optimizer(model, learning_rate=0.1)
+    optimizer = make_optimizer(model, config)
     spared = {id(p) for group in optimizer.param_groups if group["weight_decay"] == 0 for p in group["params"]}
     for name, parameter in model.named_parameters():
         assert (id(parameter) in spared) == (name.endswith("bias") or "LayerNorm" in name), name

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import logging
 import math
+from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,23 +18,18 @@ from torch.distributed.tensor import DTensor
 log = logging.getLogger(__name__)
 
 
-def make_optimizer(
-    model: nn.Module,
-    *,
-    learning_rate: float,
-    betas: tuple[float, float] = (0.9, 0.98),
-    epsilon: float = 1e-6,
-    weight_decay: float = 0.01,
-) -> torch.optim.AdamW:
-    """Build AdamW over a model's parameters: weight decay on matrices, none on biases and norms (one dimension)."""
+def make_optimizer(model: nn.Module, settings: Any) -> torch.optim.AdamW:
+    """Build AdamW from a Config or FineTuneConfig; decay on matrices, none on biases and norms (one dimension)."""
     parameters = [p for p in model.parameters() if p.requires_grad]
     groups = [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": settings.weight_decay},
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=learning_rate, betas=betas, eps=epsilon, fused=True)
+    betas, epsilon = (settings.adam_beta1, settings.adam_beta2), settings.adam_epsilon
+    return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=betas, eps=epsilon, fused=True)
 
 
+@cache  # a cut is logged once
 def warmup_steps(warmup: float, steps: int) -> int:
     """Count the steps of warm-up: 0.1 of 200 -> 20; 50 of 200 -> 50; 5000 of 200 -> 100.
 
@@ -46,30 +43,22 @@ def warmup_steps(warmup: float, steps: int) -> int:
     return min(round(warmup), steps)
 
 
-def learning_rate(
-    step: float,
-    *,
-    peak: float,
-    warmup: int,
-    steps: int,
-    schedule: str = "linear",
-    decay: float = 0.2,
-    stride: float = 1.0,
-) -> float:
-    """Return the rate of update `step`, from 0: linear warm-up to the peak, then by `schedule`, which ends at `steps`.
+def learning_rate(settings: Any, step: float, steps: int) -> float:
+    """Return the rate of update `step`, from 0: linear warm-up to the peak, then a schedule that ends at `steps`.
 
-    linear, the paper's, would reach 0 at `steps`; constant_with_warmup stays; warmup_stable_decay stays until the last
-    `decay` of the steps, then goes down as 1 - sqrt (Haegele et al. 2024, arXiv 2405.18392; a fifth is enough). A run
-    with a budget goes through the schedule at another `stride`; `step` then need not be whole. No update is wasted on
-    a rate of 0: peak=1, warmup=2, steps=6 gives 0.5, 1, 1, 0.75, 0.5, 0.25 with linear.
+    `lr_scheduler_type` linear, the paper's, would reach 0 at `steps`; constant_with_warmup stays; warmup_stable_decay
+    stays until the last `decay_ratio` of the steps, then decays as 1 - sqrt (Haegele et al. 2024, arXiv 2405.18392; a
+    fifth is enough). With a budget `step` need not be whole. No update is wasted on a rate of 0: a peak of 1, 2 steps
+    of warm-up and 6 in all give 0.5, 1, 1, 0.75, 0.5, 0.25 with linear.
     """
-    rise = (step + stride) / warmup if warmup else 1.0
+    warmup = warmup_steps(settings.warmup_steps, steps)
+    rise = (step + 1) / warmup if warmup else 1.0
     fall = 1.0
-    if schedule == "linear" and steps > warmup:
+    if settings.lr_scheduler_type == "linear" and steps > warmup:
         fall = (steps - step) / (steps - warmup)
-    elif schedule == "warmup_stable_decay":
-        fall = 1 - math.sqrt(max(0.0, 1 - (steps - step) / (decay * steps)))
-    return peak * min(rise, fall, 1.0)
+    elif settings.lr_scheduler_type == "warmup_stable_decay":
+        fall = 1 - math.sqrt(max(0.0, 1 - (steps - step) / (settings.decay_ratio * steps)))
+    return settings.learning_rate * min(rise, fall, 1.0)
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:

@@ -32,7 +32,6 @@ WORTHWHILE = {"cpu": 2e14, "cuda": 1e17}  # operations; the first as on two core
 def step_function(
     model: PretrainingModel,
     config: Config,
-    called: nn.Module | None = None,
     *,
     before_compiling: Callable[[], None] = lambda: None,
 ) -> Callable[[Any], Sums]:
@@ -40,8 +39,8 @@ def step_function(
 
     Dropout follows from torch's generator at the time of the call, so `torch.manual_seed` before a step decides it;
     in eval mode there is none. The same seed gives the same losses and gradients bit for bit, on as many threads.
-    `called` is called in the model's place: a wrapper that sums gradients over processes. `before_compiling` is called
-    once, before the first step compiles. Where that fails, one line says so and the run continues uncompiled.
+    `before_compiling` is called once, before the first step compiles. Where that fails, one line says so and the run
+    continues uncompiled.
     """
     if next(model.parameters()).device.type == "cpu":
         keep_memory()
@@ -59,7 +58,7 @@ def step_function(
             slots=query_slots(batch, config, fixed=bool(parts)),
             recompute=config.gradient_checkpointing and model.training,
         )
-        return (called or model)(Inputs.of(batch), batch.masked_labels, batch.relations, mode)  # type: ignore[no-any-return]
+        return model(Inputs.of(batch), batch.masked_labels, batch.relations, mode)  # type: ignore[no-any-return]
 
     def step(batch: Any) -> Sums:
         seed = torch.randint(-(2**31), 2**31, (), dtype=torch.int32).to(batch.input_ids.device)

@@ -223,20 +223,16 @@ def read_state(folder: Path) -> State:
 
 
 def restore_optimizer(
-    folder: Path | None,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    updates: int,
-    context: DistributedContext,
+    folder: Path | str, model: nn.Module, optimizer: torch.optim.Optimizer, updates: int, context: DistributedContext
 ) -> None:
-    """Give AdamW the moments that a checkpoint holds after so many updates, however many processes wrote it.
+    """Give AdamW the moments that a checkpoint ("": none) holds after so many updates, however many processes wrote it.
 
-    The main process names the folder. It alone reads it, unless the model is sharded: then each reads its rows.
+    The main process alone reads it, unless the model is sharded: then each reads its rows.
     """
-    written: set[str] = set()
+    names: list[str] = []
     if context.is_main_process and folder:
-        written = set(HuggingFaceStorageReader(str(folder / "training")).read_metadata().state_dict_metadata)
-    folder, written = broadcast_object(context, (folder, written))
+        names = list(HuggingFaceStorageReader(f"{folder}/training").read_metadata().state_dict_metadata)
+    written = set(broadcast_object(context, names))
     moments: dict[str, Tensor] = {}
     for name, parameter in model.named_parameters():
         own = {moment: torch.zeros_like(parameter.detach()) for moment in MOMENTS if f"{moment}.{name}" in written}

@@ -8,6 +8,7 @@ processes, so a resumed run would differ. gloo on CPUs is tested; nccl was never
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import signal
@@ -28,7 +29,6 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from linkbert.config import Config
 from linkbert.model.device import choose_device
-from linkbert.model.optimizer import gradients
 
 CPU = torch.device("cpu")
 # A process may keep the others waiting for so long: while it alone compiles (40 to 60 s on two quiet cores, 10 times
@@ -126,15 +126,19 @@ def broadcast(context: DistributedContext, tensors: Iterable[Tensor]) -> None:
 
 
 def broadcast_object(context: DistributedContext, value: T) -> T:
-    """Return what the main process has, in every process."""
-    values = [value]
-    if context.world_size > 1:
-        dist.broadcast_object_list(values, src=0, device=context.device)
-    return values[0]
+    """Return what the main process has, in every process, as JSON holds it: torch's own function would pickle."""
+    if context.world_size == 1:
+        return value
+    content = json.dumps(value).encode() if context.is_main_process else b""
+    size = torch.tensor(len(content), device=context.device)
+    broadcast(context, [size])
+    letters = torch.tensor(list(content or bytes(int(size))), dtype=torch.uint8, device=context.device)
+    broadcast(context, [letters])
+    return json.loads(bytes(letters.tolist()))  # type: ignore[no-any-return]
 
 
 def run_on_main(context: DistributedContext, function: Callable[[], T]) -> T:
-    """Call a function in the main process and return its result in all; where it refuses, all processes stop."""
+    """Call a function in the main process and return its result, as JSON, in all; where it refuses, all stop."""
     result, failure = None, None
     if context.is_main_process:
         try:
@@ -148,16 +152,22 @@ def run_on_main(context: DistributedContext, function: Callable[[], T]) -> T:
 
 
 def sum_gradients(context: DistributedContext, model: nn.Module) -> None:
-    """Sum gradients over all processes, in place; of a sharded model the last backward pass has done that."""
+    """Sum gradients over all processes, in place; of a sharded model the last backward pass has done that.
+
+    One vector holds all of them, 0 where there is none, and then a flag for each that there is. Flags are read, and the
+    device waited for, only where this process lacks a gradient: it stays None if every process lacks it.
+    """
     if context.world_size == 1 or isinstance(model, FSDPModule):
         return
     parameters = list(model.parameters())
-    there = torch.tensor([each.grad is not None for each in parameters], dtype=torch.int64, device=context.device)
-    for parameter, count in zip(parameters, all_reduce(context, there).tolist(), strict=True):
-        if count and parameter.grad is None:
-            parameter.grad = torch.zeros_like(parameter)
-    found = gradients(model)
-    vector_to_parameters(all_reduce(context, parameters_to_vector(found)), found)
+    parts = [torch.zeros_like(each) if each.grad is None else each.grad for each in parameters]
+    no, yes = torch.arange(2, dtype=parts[0].dtype, device=context.device).split(1)
+    flags = [no if each.grad is None else yes for each in parameters]
+    total = all_reduce(context, parameters_to_vector([*parts, *flags]))
+    vector_to_parameters(total, parts)
+    if any(flag is no for flag in flags):
+        for parameter, part, count in zip(parameters, parts, total[-len(flags) :].tolist(), strict=True):
+            parameter.grad = part if count else None
 
 
 def shard(model: nn.Module, context: DistributedContext, sharding: str) -> None:

@@ -31,7 +31,7 @@ from linkbert.config import Config, in_seconds
 from linkbert.instances.batches import Batches
 from linkbert.model.device import deterministic
 from linkbert.model.heads import Objective, PretrainingModel, Sums
-from linkbert.model.optimizer import clip_gradients, learning_rate, set_learning_rate, warmup_steps
+from linkbert.model.optimizer import clip_gradients, learning_rate, set_learning_rate
 from linkbert.pretraining.checkpoint import Checkpoints, State, checkpoints
 from linkbert.pretraining.distributed import DistributedContext, all_reduce, stop_on_signals, sum_gradients
 from linkbert.pretraining.journal import Journal
@@ -88,14 +88,6 @@ def pretrain(
     or a gradient that is not a number is a ValueError before the update, unless the settings have it left out.
     """
     objective = model.objective
-    rate_of = partial(
-        learning_rate,
-        peak=config.learning_rate,
-        warmup=warmup_steps(config.warmup_steps, config.max_steps),
-        steps=config.max_steps,
-        schedule=config.lr_scheduler_type,
-        decay=config.decay_ratio,
-    )
     journal = Journal(run, step=state.step) if processes.is_main_process else None
     timer, budget = Timer(state.elapsed, fastest), in_seconds(config.budget)
     state.planned = planned_steps(state, config)
@@ -125,7 +117,8 @@ def pretrain(
             tally = torch.tensor([own.tokens, own.places, own.masked, own.pairs, *own.relations])
             tokens, places, *counts = all_reduce(processes, tally.to(processes.device)).tolist()
             divisors = dict(zip(("masked", "pairs", *RELATIONS), counts, strict=True))
-            rate = rate_of(config.max_steps * state.trained / budget if budget else step)
+            place = config.max_steps * state.trained / budget if budget else step
+            rate = learning_rate(config, place, config.max_steps)
             set_learning_rate(optimizer, rate)
 
             model.train()

@@ -14,7 +14,7 @@ import logging
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -42,7 +42,7 @@ from linkbert.pretraining.distributed import broadcast, join_processes, run_on_m
 from linkbert.pretraining.evaluation import evaluate, held_out_batches
 from linkbert.pretraining.journal import FORMAT, read_record
 from linkbert.pretraining.loop import Progress
-from linkbert.pretraining.scores import Scores, from_json, to_json
+from linkbert.pretraining.scores import Scores, from_json
 
 # Settings that may change when a run is resumed: they decide neither what is learnt nor by which updates.
 FREE = ("device", "precision", "spike", "on_spike", "gradient_checkpointing", "compile", "sharding", "threads",
@@ -119,13 +119,16 @@ def pretrain(
         for each in getattr(sampler, "samplers", [sampler]):
             each.check_linkable()
 
-        def prepare() -> tuple[Path | None, State, dict[str, Any]]:
+        def prepare() -> tuple[str, dict[str, Any], dict[str, Any]]:
             stack.enter_context(locked(run_path))
-            return prepare_run(run_path, describe_run(opened, config, preset, processes.world_size), resume=resume)
+            now = describe_run(opened, config, preset, processes.world_size)
+            found, state, record = prepare_run(run_path, now, resume=resume)
+            return str(found or ""), asdict(state), record
 
-        found, state, record = run_on_main(processes, prepare)
+        found, where, record = run_on_main(processes, prepare)
+        state = State(**where)
         if found and processes.is_main_process:  # the others need not see RUN
-            model = load_model(found, config.objective)
+            model = load_model(Path(found), config.objective)
         else:
             model = new_model(config, vocabulary, opened)
         model.to(processes.device)
@@ -133,13 +136,7 @@ def pretrain(
         shard(model, processes, config.sharding)
         batches = Batches(sampler, fixed=compiles(model, config), row_cost=row_cost(model, config))
         held_out = {each.part.name: pairs for each in opened if (pairs := held_out_batches(each))}
-        optimizer = make_optimizer(
-            model,
-            learning_rate=config.learning_rate,
-            betas=(config.adam_beta1, config.adam_beta2),
-            epsilon=config.adam_epsilon,
-            weight_decay=config.weight_decay,
-        )
+        optimizer = make_optimizer(model, config)
         restore_optimizer(found, model, optimizer, state.step - state.skipped, processes)
         for line in describe_mixture(sampler, [each.part.name for each in opened]):
             report(line)
@@ -148,7 +145,7 @@ def pretrain(
 
         def score() -> dict[str, Any]:
             with unsharded(model):
-                return to_json(evaluate(model, held_out, processes))
+                return asdict(evaluate(model, held_out, processes))
 
         def save(folder: Path, state: State, weights: dict[str, Tensor]) -> None:
             card = model_card(record | {"written": today()}, state, config, opened, kind=model.config.model_type)

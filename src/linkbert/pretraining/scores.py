@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, field
+from dataclasses import field
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -125,13 +125,8 @@ def clustered_gain(worse: Sequence[float], better: Sequence[float], tokens: Sequ
     return Gain(value, value - half, value + half, pairs)
 
 
-def to_json(scores: Scores) -> dict[str, Any]:
-    """Turn Scores into what JSON holds; `from_json` is its inverse."""
-    return asdict(scores)
-
-
 def from_json(content: dict[str, Any]) -> Scores:
-    """Rebuild Scores from the evaluation in a journal line or a checkpoint's state, whose `step` is left out."""
+    """Rebuild Scores from what `asdict` made of them; the `step` of a journal line or of a State is left out."""
     return TypeAdapter(Scores).validate_python(content)
 
 

@@ -30,7 +30,7 @@ from linkbert.instances.vocabulary import load_vocabulary
 from linkbert.model.checkpoint import find_weights
 from linkbert.model.device import DTYPES, choose_device, choose_precision, deterministic
 from linkbert.model.hf_encoder import ARCHITECTURES, longest
-from linkbert.model.optimizer import clip_gradients, learning_rate, make_optimizer, set_learning_rate, warmup_steps
+from linkbert.model.optimizer import clip_gradients, learning_rate, make_optimizer, set_learning_rate
 from linkbert.records import IGNORED
 from linkbert.tasks.examples import Prediction, Splits
 from linkbert.tasks.features import Rows
@@ -211,14 +211,8 @@ def train_model(
     sizes = lengths * max(features.options, 1)  # a row of a choice has a sequence for each option
     per_epoch = math.ceil(len(lengths) / settings.batch_size)
     steps = max(1, round(settings.num_train_epochs * per_epoch))
-    warmup, budget = warmup_steps(settings.warmup_steps, steps), in_seconds(settings.budget)
-    optimizer = make_optimizer(
-        model,
-        learning_rate=settings.learning_rate,
-        betas=(0.9, settings.adam_beta2),
-        epsilon=settings.adam_epsilon,
-        weight_decay=settings.weight_decay,
-    )
+    budget = in_seconds(settings.budget)
+    optimizer = make_optimizer(model, settings)
     scaler = torch.amp.GradScaler(device.type, enabled=settings.precision == "fp16")
     best: tuple[float, int, dict[str, torch.Tensor]] = (-math.inf, 0, {})
     step, place, seconds = 0, 0.0, 0.0
@@ -227,8 +221,7 @@ def train_model(
         model.train()
         start, before, total, trained = time.perf_counter(), seconds, 0.0, 0
         for batch in batches_of_epoch(lengths, settings.batch_size, seed=settings.seed, epoch=len(epochs)):
-            rate = learning_rate(place, peak=settings.learning_rate, warmup=warmup, steps=steps)
-            set_learning_rate(optimizer, rate)
+            set_learning_rate(optimizer, learning_rate(settings, place, steps))
             parts = [features.batch(rows) for rows in cut(batch, sizes, settings.micro_batch_size)]
             weights = [weight(part) for part in parts]
             for part, share in zip(parts, weights, strict=True):

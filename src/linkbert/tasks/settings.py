@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -14,6 +14,8 @@ class FineTuneConfig(config.Settings):
     """How an encoder is fine-tuned on a task: the authors' settings where the paper's grids say no other."""
 
     # The optimizer
+    adam_beta1: ClassVar[float] = 0.9
+    lr_scheduler_type: ClassVar[str] = "linear"
     learning_rate: config.Positive = setting(3e-5, "peak learning rate; a small encoder wants more, 1e-4 or 3e-4")
     batch_size: config.Count = setting(32, "examples an update; of questions, windows")
     num_train_epochs: config.Positive = setting(3.0, "passes over the training set")
