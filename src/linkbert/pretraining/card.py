@@ -19,6 +19,7 @@ from linkbert.pretraining.checkpoint import State
 from linkbert.pretraining.scores import describe, from_json
 from linkbert.records import LINKED, RELATIONS
 
+LICENCE = {"license": "other", "license_name": "see-the-licence-of-the-corpus"}
 GRAPH_ROWS = {
     "found": "links found",
     "resolved": "links resolved to a document",
@@ -29,18 +30,11 @@ GRAPH_ROWS = {
     "edges": "edges of the graph",
 }
 CARD = """\
-{%- macro table(rows) %}
-| | |
-|---|---|
-{%- for name, value in rows.items() %}
-| {{ name }} | {{ value }} |
-{%- endfor %}
-{% endmacro -%}
 ---
 {{ card_data }}
 ---
 
-# LinkBERT, {{ "{:,}".format(state.step) }} steps on {{ stores | map(attribute="sources") | join("; ") }}
+# LinkBERT, {{ "{:,}".format(state.step) }} steps on {{ sources }}
 
 An encoder of the kind `{{ kind }}` that learnt {{ objective.learns or ", ".join(objective.over) }}, as LinkBERT does
 (Yasunaga, Leskovec and Liang, ACL 2022), with `linkbert` {{ run.versions.linkbert }}. Written on {{ run.written }}.
@@ -59,36 +53,29 @@ model = AutoModelForMaskedLM.from_pretrained("DIR")
 ```
 
 `AutoModel` gives the encoder for fine-tuning.
-{%- if kind == "bert" %}
-`BertForPreTraining` gives the masked-token head and the rows *contiguous* and *random* of the relation head; the third,
-*linked*, where it was learnt, is `cls.linked_relationship` in model.safetensors.
-{%- elif objective.relations %}
-The relation head is `linkbert.relation` in model.safetensors (rows: contiguous, random, linked), over the [CLS] that
-the pooler has seen: the encoder's own, or else `linkbert.pooler`. Transformers names them as unexpected when it loads.
+{%- if kind == "bert" %} `BertForPreTraining` also has the rows *contiguous* and *random* of the relation head; the
+third, *linked*, where it was learnt, is `cls.linked_relationship` in model.safetensors.
+{%- elif objective.relations %} The relation head is `linkbert.relation` in model.safetensors (rows: contiguous, random,
+linked), over the [CLS] that the pooler has seen: the encoder's own, or else `linkbert.pooler`.
 {%- endif %}
 {%- if objective.relations == 3 %}
 `linkbert relate A.txt B.txt --model DIR`, or in Python `linkbert.load_model("DIR")`, scores all three relations.
 {%- endif %}
 
 ## What it learnt from
-{{ table(seen) }}
-{%- for store in stores %}
-{{ "### " + store.name + "\n" if store.name }}
-{{- table(store.rows) }}
-{{ store.policy }}
-{% endfor %}
-## Scores on documents it has not seen
-{% if scores %}
-After step {{ "{:,}".format(state.evaluation.step) }}, on {{ "{:,}".format(state.evaluation.pairs) }} held-out pairs; \
-in brackets 95 % intervals, of which documents are the units.
 
-{{ scores | join("\n") }}
-{%- else %}
-Not scored.
-{%- endif %}
+{{ seen }}
+
+{{ stores }}
+
+## Scores on documents it has not seen
+
+{{ scores }}
 
 ## Settings
-{{ table(settings) }}
+
+{{ settings }}
+
 Made with {% for name, version in run.versions.items() %}{{ name }} {{ version }}, {% endfor -%}
 {{ run.processes }} process(es).
 
@@ -110,52 +97,48 @@ def model_card(run: dict[str, Any], state: State, config: Config, stores: Sequen
     for i, (name, count) in enumerate(zip(RELATIONS, state.relations, strict=True)):
         asked = sum(each.weight * each.config.shares[i] for each in stores)
         seen[f"share of {name} pairs"] = f"{count / max(pairs, 1):.1%} (asked: {asked:.1%})"
-    scores = describe(from_json(state.evaluation)) if state.evaluation else []
-    head = ModelCardData(
-        license="other",
-        license_name="see-the-licence-of-the-corpus",
-        library_name="transformers",
-        pipeline_tag="fill-mask",
-        tags=["linkbert", kind, "fill-mask", "pretraining"],
-    )
-    values: dict[str, Any] = {
-        "run": run,
-        "state": state,
-        "config": config,
-        "kind": kind,
-        "objective": find_objective(config.objective),
-        "seen": seen,
-        "stores": [describe_store(each) for each in stores],
-        "scores": [re.sub(r"^( *)", r"\1* ", line) for line in scores],
-        # A path by its last part, as other people's disks are nobody's business.
-        "settings": {k: f"`{plain(v) if isinstance(v, str) else show_value(v)}`" for k, v in config},
-    }
+    scores = "Not scored."
+    if state.evaluation:
+        scores = (
+            "After step {step:,}, on {pairs:,} held-out pairs; in brackets 95 % intervals by document.\n".format_map(
+                state.evaluation
+            )
+        )
+        for line in describe(from_json(state.evaluation)):
+            scores += re.sub(r"^( *)", r"\n\1* ", line)
+    # A path by its last part, as other people's disks are nobody's business.
+    settings = {k: f"`{plain(v) if isinstance(v, str) else show_value(v)}`" for k, v in config}
+    sources, described = zip(*(describe_store(each) for each in stores), strict=True)
+    tags = ["linkbert", kind, "fill-mask", "pretraining"]
+    head = ModelCardData(**LICENCE, library_name="transformers", pipeline_tag="fill-mask", tags=tags)
+    values = {"kind": kind, "run": run, "state": state, "config": config, "scores": scores, "seen": table(seen)}
+    values |= {"sources": "; ".join(sources), "stores": "\n\n".join(described), "settings": table(settings)}
+    values["objective"] = find_objective(config.objective)
     return str(ModelCard.from_template(head, template_str=CARD, **values)).strip() + "\n"
 
 
-def describe_store(store: OpenPart) -> dict[str, Any]:
-    """Name a store and its sources, count what it holds, and describe how pairs are drawn from it."""
+def describe_store(store: OpenPart) -> tuple[str, str]:
+    """Name a store's sources; also count, in Markdown, what it holds, and describe how pairs are drawn from it."""
     manifest, config = read_json(store.part.path / "store.json"), store.config
     graph = store.graph.meta if store.graph else {}
-    sources = [each["path"] for each in manifest["sources"]]
-    names = [plain(source) for source in sources[:3]] or ["its corpus"]
+    names = [plain(each["path"]) for each in manifest["sources"]] or ["its corpus"]
+    sources = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
     shares = ", ".join(f"{name} {part:.1%}" for name, part in zip(RELATIONS, config.shares, strict=True))
-    rows = {
-        "sources": ", ".join(names) + (f" and {len(sources) - 3} more" if len(sources) > 3 else ""),
-        "store built on": plain(manifest["created"]),
-        **{name: f"{store.tokens.meta[name]:,}" for name in ("documents", "tokens")},
-        **{meaning: f"{graph[key]:,}" for key, meaning in GRAPH_ROWS.items() if graph.get(key) is not None},
-        "share of the pairs": f"{store.weight:.2%}",
-        "asked of them": shares,
-    }
+    rows = {"sources": sources, "store built on": plain(manifest["created"])}
+    rows |= {name: f"{store.tokens.meta[name]:,}" for name in ("documents", "tokens")}
+    rows |= {meaning: f"{graph[key]:,}" for key, meaning in GRAPH_ROWS.items() if graph.get(key) is not None}
+    rows |= {"share of the pairs": f"{store.weight:.2%}", "asked of them": shares}
     scope = "links that stand in the first segment" if config.scope == "segment" else "any link of the first document"
-    drawn = (
-        f"A linked pair follows {scope}; its document is drawn in proportion to in-degree^-{config.alpha:g} and a "
-        "target named twice counts once."
-    )
-    policy = drawn if config.shares[LINKED] else "No pair was linked."
+    drawn = f"A linked pair follows {scope}; its document is drawn in proportion to in-degree^-{config.alpha:g} and a"
+    policy = f"{drawn} target named twice counts once." if config.shares[LINKED] else "No pair was linked."
     policy += f" Documents held out: {config.held_out:.1%}, by a hash of their id."
-    return {"name": plain(store.part.name), "sources": rows["sources"], "rows": rows, "policy": policy}
+    name = f"### {plain(store.part.name)}\n\n" if store.part.name else ""
+    return sources, f"{name}{table(rows)}\n\n{policy}"
+
+
+def table(rows: dict[str, str]) -> str:
+    """Lay out names and values as a Markdown table without a head."""
+    return "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows.items())])
 
 
 def plain(text: str) -> str:

@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from types import FrameType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
@@ -65,12 +65,14 @@ def join_processes(config: Config) -> Iterator[DistributedContext]:
     world_size = int(os.environ.get("WORLD_SIZE", "1"))
     if config.threads:
         torch.set_num_threads(config.threads)
-    if world_size == 1:
-        yield DistributedContext(device=use_device(config.device))
-        return
-    store, _, _ = next(dist.rendezvous("env://", rank=rank, world_size=world_size))
+    store = next(dist.rendezvous("env://", rank=rank, world_size=world_size))[0] if world_size > 1 else None
     try:
-        device = use_device(config.device, local_rank)
+        device = choose_device(config.device, local_rank)
+        if device.type == "cuda":
+            torch.cuda.set_device(device)
+        if store is None:
+            yield DistributedContext(device=device)
+            return
         if config.batch_size < world_size:
             raise ValueError(f"batch_size must be >= {world_size}, a pair for each process, got {config.batch_size}")
         backend = "nccl" if device.type == "cuda" else "gloo"
@@ -78,37 +80,23 @@ def join_processes(config: Config) -> Iterator[DistributedContext]:
         yield DistributedContext(rank, world_size, device, int(os.environ.get("LOCAL_WORLD_SIZE", world_size)))
         dist.barrier()
     except Exception as error:
+        if store is None:
+            raise
         with suppress(ValueError):  # torchrun's SIGTERM must not cut off the message; only the main thread can do this
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        if not reports_failure(store, local_rank):
+        reports = local_rank == 0  # where the store is gone with its machine, one process of every other machine does
+        with suppress(RuntimeError, dist.DistError):
+            reports = store.add("failed", 1) == 1
+        if not reports:
             raise SystemExit(1) from error
         if isinstance(error, dist.DistError) or (type(error) is RuntimeError and "gloo" in str(error).lower()):
-            raise ValueError(
-                "another process of this run ended or does not answer; resume from the last checkpoint with --resume"
-            ) from error
+            text = "another process of this run ended or does not answer; resume from the last checkpoint with --resume"
+            raise ValueError(text) from error
         raise
     finally:
-        with suppress(Exception):
-            dist.destroy_process_group()
-
-
-def use_device(name: str, local_rank: int = 0) -> torch.device:
-    """Choose this process's device and make it the current one."""
-    device = choose_device(name, local_rank)
-    if device.type == "cuda":
-        torch.cuda.set_device(device)
-    return device
-
-
-def reports_failure(store: dist.Store, local_rank: int) -> bool:
-    """Return whether this process prints why the run failed: the first that asks torchrun's store.
-
-    Where the store is gone with its machine, one process of every other machine does.
-    """
-    try:
-        return store.add("failed", 1) == 1
-    except (RuntimeError, dist.DistError):
-        return local_rank == 0
+        if store is not None:
+            with suppress(Exception):
+                dist.destroy_process_group()
 
 
 def all_reduce(context: DistributedContext, tensor: Tensor) -> Tensor:
@@ -140,11 +128,10 @@ def broadcast_object(context: DistributedContext, value: T) -> T:
 def run_on_main(context: DistributedContext, function: Callable[[], T]) -> T:
     """Call a function in the main process and return its result, as JSON, in all; where it refuses, all stop."""
     result, failure = None, None
-    if context.is_main_process:
-        try:
-            result = function()
-        except (ValueError, OSError) as error:
-            failure = error
+    try:
+        result = function() if context.is_main_process else None
+    except (ValueError, OSError) as error:
+        failure = error
     result, failed = broadcast_object(context, (result, failure is not None))
     if failed:
         raise failure or SystemExit(1)
@@ -184,8 +171,7 @@ def shard(model: nn.Module, context: DistributedContext, sharding: str) -> None:
         raise ValueError(f"sharding=hybrid needs as many processes on every machine, got {world_size} by {local}")
     shape = (world_size // local, local) if sharding == "hybrid" else (world_size,)
     mesh = init_device_mesh(context.device.type, shape, mesh_dim_names=("machine", "rows")[-len(shape) :])
-    layers: Any = model.layers
-    for part in [*layers, model]:
+    for part in [*cast(Any, model.layers), model]:
         sharded = fully_shard(part, mesh=mesh)
         sharded.set_gradient_divide_factor(1.0)
         sharded.set_force_sum_reduction_for_comms(True)
@@ -209,7 +195,7 @@ def unsharded(model: nn.Module) -> Iterator[None]:
 
 @dataclass
 class Stop:
-    """Whether the run is asked to stop: after this step, or (`at_once`) by a KeyboardInterrupt."""
+    """Whether the run is asked to stop after this step; a signal that comes while it is `at_once` interrupts it."""
 
     should_stop: bool = False
     at_once: bool = False

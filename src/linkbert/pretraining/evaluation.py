@@ -13,19 +13,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from linkbert.config import Config
-from linkbert.instances.batches import Batch, Batches
+from linkbert.instances.batches import Batches
 from linkbert.instances.mixture import OpenPart, Part, open_parts
 from linkbert.instances.sampler import NoUsableAnchorError, Sampler, held_out
 from linkbert.instances.vocabulary import check_same_vocabulary, load_vocabulary
 from linkbert.model.checkpoint import load_model
-from linkbert.model.heads import Inputs, Predictions, PretrainingModel
+from linkbert.model.heads import Inputs, PretrainingModel
 from linkbert.model.hf_encoder import longest
 from linkbert.pretraining.distributed import DistributedContext, all_reduce, join_processes
 from linkbert.pretraining.scores import ENOUGH, Scores, clustered, clustered_gain
@@ -36,17 +35,8 @@ GROUPS = 64  # documents of A are the units of an interval; their numbers modulo
 log = logging.getLogger(__name__)
 
 
-class Answers(NamedTuple):
-    """Sums over the pairs of an evaluation, by group of documents; those of two stores may be added."""
-
-    losses: Tensor  # float64 (3,), over masked tokens, by relation of their pair
-    masked: Tensor  # int64 (3,), how many those are
-    asked: Tensor  # int64 (GROUPS, V), how often each token was masked
-    right: Tensor  # int64 (GROUPS,), masked tokens guessed right
-    table: Tensor  # int64 (GROUPS, 3, 3), true by predicted relation
-    gains: Tensor  # float64 (3, GROUPS), loss on tokens of A next to a B of each relation, the same A for all three
-    gain_masked: Tensor  # int64 (GROUPS,), tokens masked there, for each relation
-    gain_pairs: Tensor  # int64 (), how many A
+# Sums over the pairs of an evaluation, most by group of documents; those of two stores may be added.
+Answers = dict[str, Tensor]
 
 
 def held_out_batches(opened: OpenPart) -> list[Batches]:
@@ -105,43 +95,48 @@ def evaluate(model: PretrainingModel, stores: Mapping[str, Sequence[Batches]], p
     model.eval()
     answers = {name: ask(model, questions, processes) for name, questions in stores.items()}
     model.train(was_training)
-    whole = to_scores(model, Answers(*(torch.stack(sums).sum(0) for sums in zip(*answers.values(), strict=True))))
-    return replace(whole, stores={name: to_scores(model, own) for name, own in answers.items() if name})
+    names = next(iter(answers.values()))
+    whole = {name: torch.stack([own[name] for own in answers.values()]).sum(0) for name in names}
+    return replace(
+        to_scores(model, whole), stores={name: to_scores(model, own) for name, own in answers.items() if name}
+    )
 
 
 def ask(model: PretrainingModel, questions: Sequence[Batches], processes: DistributedContext) -> Answers:
     """Let a model guess, and sum what came over all processes."""
     vocabulary, classes = model.config.vocab_size, model.objective.relations
-    zeros, of_floats = partial(torch.zeros, dtype=torch.int64, device=processes.device), {"dtype": torch.float64}
-    answers = Answers(
-        losses=zeros(3, **of_floats),
-        masked=zeros(3),
-        asked=zeros(GROUPS, vocabulary),
-        right=zeros(GROUPS),
-        table=zeros(GROUPS, 3, 3),
-        gains=zeros(3, GROUPS, **of_floats),
-        gain_masked=zeros(GROUPS),
-        gain_pairs=zeros(()),
-    )
+    zeros = partial(torch.zeros, dtype=torch.int64, device=processes.device)
+    answers = {
+        "losses": zeros(3, dtype=torch.float64),  # over masked tokens, by relation of their pair
+        "masked": zeros(3),  # how many those are
+        "asked": zeros(GROUPS, vocabulary),  # how often each token was masked
+        "right": zeros(GROUPS),  # masked tokens guessed right
+        "table": zeros(GROUPS, 3, 3),  # true by predicted relation
+        "gains": zeros(3, GROUPS, dtype=torch.float64),  # loss on tokens of A by the relation of B, A the same for all
+        "gain_masked": zeros(GROUPS),  # tokens masked there, for each relation
+        "gain_pairs": zeros(()),  # how many A
+    }
     for number, batches in enumerate(questions):
         for batch in batches.one_by_one(0, processes.rank, processes.world_size):
             batch = batch.to(processes.device)
-            predictions, real, pair = guess(model, batch)
+            predictions = model.predict(Inputs.of(batch), batch.masked_labels)
+            real = batch.masked_labels != IGNORED  # slots that hold a masked token
+            pair = batch.pairs.flatten()[batch.masked_positions[real]]  # of each of those
             labels, relations, group = batch.masked_labels[real], batch.relations, batch.documents % GROUPS
             losses, asked_of = predictions.mlm_losses[real].double(), relations != IGNORED
             if number:  # one of the three that are for the gains
-                answers.gains[number - 1].index_add_(0, group[pair], losses)
+                answers["gains"][number - 1].index_add_(0, group[pair], losses)
                 if number - 1 == LINKED:
-                    add_counts(answers.gain_masked, group[pair])
-                    answers.gain_pairs.add_(asked_of.sum())
+                    add_counts(answers["gain_masked"], group[pair])
+                    answers["gain_pairs"].add_(asked_of.sum())
                 continue
-            answers.losses.index_add_(0, relations[pair], losses)
-            add_counts(answers.masked, relations[pair])
-            add_counts(answers.asked, group[pair] * vocabulary + labels)
-            add_counts(answers.right, group[pair][predictions.tokens[real] == labels])
+            answers["losses"].index_add_(0, relations[pair], losses)
+            add_counts(answers["masked"], relations[pair])
+            add_counts(answers["asked"], group[pair] * vocabulary + labels)
+            add_counts(answers["right"], group[pair][predictions.tokens[real] == labels])
             guessed = predictions.relations.argmax(-1) if classes else 0
-            add_counts(answers.table, (group * 9 + relations * 3 + guessed)[asked_of])
-    for tensor in answers:
+            add_counts(answers["table"], (group * 9 + relations * 3 + guessed)[asked_of])
+    for tensor in answers.values():
         all_reduce(processes, tensor)
     return answers
 
@@ -151,16 +146,9 @@ def add_counts(counts: Tensor, numbers: Tensor) -> None:
     counts += torch.bincount(numbers, minlength=counts.numel()).view_as(counts)
 
 
-def guess(model: PretrainingModel, batch: Batch) -> tuple[Predictions, Tensor, Tensor]:
-    """Let a model guess a batch; also which slots hold a masked token, bool (M,), and the pairs of those, int64."""
-    predictions = model.predict(Inputs.of(batch), batch.masked_labels)
-    real = batch.masked_labels != IGNORED
-    return predictions, real, batch.pairs.flatten()[batch.masked_positions[real]]
-
-
 def to_scores(model: PretrainingModel, answers: Answers) -> Scores:
     """Turn sums into Scores."""
-    losses, masked_of, labels, right, cells, gains, gain_masked, gain_pairs = answers
+    losses, masked_of, labels, right, cells, gains, gain_masked, gain_pairs = answers.values()
     masked, commonest = labels.sum(1).tolist(), int(labels.sum(0).argmax())
     link_gain, context_gain = (
         clustered_gain(gains[RANDOM].tolist(), gains[relation].tolist(), gain_masked.tolist(), int(gain_pairs))

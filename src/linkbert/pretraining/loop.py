@@ -98,13 +98,8 @@ def pretrain(
             journal.sync()
         writer.start(state)
 
-    alone = processes.world_size == 1
-    with (
-        stop_on_signals(at_once=alone) as stop,
-        deterministic(processes.device),
-        journal or nullcontext(),
-        writer.thread,
-    ):
+    device, alone = processes.device, processes.world_size == 1
+    with stop_on_signals(at_once=alone) as stop, deterministic(device), journal or nullcontext(), writer.thread:
         while not state.finished:
             step = state.step
             start = time.perf_counter()
@@ -115,21 +110,21 @@ def pretrain(
             ready = time.perf_counter()
             own = micro_batches.counts
             tally = torch.tensor([own.tokens, own.places, own.masked, own.pairs, *own.relations])
-            tokens, places, *counts = all_reduce(processes, tally.to(processes.device)).tolist()
-            divisors = dict(zip(("masked", "pairs", *RELATIONS), counts, strict=True))
+            tokens, places, masked, pairs, *relations = all_reduce(processes, tally.to(device)).tolist()
+            divisors = {"masked": masked, "pairs": pairs} | dict(zip(RELATIONS, relations, strict=True))
             place = config.max_steps * state.trained / budget if budget else step
             rate = learning_rate(config, place, config.max_steps)
             set_learning_rate(optimizer, rate)
 
             model.train()
             scale = state.scale if config.precision == "fp16" else 1.0
-            sums = torch.zeros(2 * sum(objective.reports.values()) + 2, dtype=torch.float64, device=processes.device)
+            sums = torch.zeros(2 * sum(objective.reports.values()) + 2, dtype=torch.float64, device=device)
             for number, batch in enumerate(micro_batches, 1):
                 if stop.should_stop and alone:
                     break
                 if isinstance(model, FSDPModule):  # sums gradients with the last backward pass
                     model.set_requires_gradient_sync(number == len(micro_batches))
-                found = forward(batch.to(processes.device))
+                found = forward(batch.to(device))
                 losses = [found[name][0].sum() / max(divisors[unit], 1) for name, unit in objective.over.items()]
                 (scale * sum(losses)).backward()
                 sums[:-2] += flatten(found, objective)
@@ -156,17 +151,18 @@ def pretrain(
             stage = partial(Progress, step=state.step, steps=state.planned)
             if not fault:
                 state.tokens += tokens
-                state.relations = [a + b for a, b in zip(state.relations, counts[2:], strict=True)]
+                state.relations = [a + b for a, b in zip(state.relations, relations, strict=True)]
                 new = [1, norm, tokens, places, *values]
                 state.window = [a + b for a, b in zip(state.window or [0] * len(new), new, strict=True)]
             elif journal:
                 log.warning("step %d was left out: %s", state.step, fault.what)
                 skipped = {"skipped": fault.what, "instances": batches.name(step), "elapsed": timer.elapsed}
-                journal.write({"step": state.step} | skipped)
+                journal.write({"step": state.step, **skipped})
             if journal:
-                measured = timer.rates() | {"memory": peak_memory(processes.device)}
+                measured = timer.rates() | {"memory": peak_memory(device)}
                 three = {n: tuple(part.get(r, math.nan) for r in RELATIONS) for n, part in by_relation.items()}
-                left = timer.seconds_a_step * (state.planned - state.step)
+                mean = timer.training / (timer.steps - 1) if timer.steps > 1 else timer.spent
+                left = mean * (state.planned - state.step)
                 shown = {"gradient_norm": norm, "utilisation": tokens / places, "seconds_left": left, **measured}
                 progress(stage("training", learning_rate=rate, means=means, by_relation=three, **shown))
             if state.finished or state.step % config.logging_steps == 0:
@@ -296,7 +292,7 @@ class Timer:
     """Times steps: how long batches were waited for, and how fast the rest went."""
 
     def __init__(self, elapsed: float, fastest: float) -> None:
-        self.before, self.fastest, self.origin = elapsed, fastest, time.perf_counter()
+        self.fastest, self.origin = fastest, time.perf_counter() - elapsed
         self.steps, self.training, self.last = 0, 0.0, 0.0  # of this session; seconds but for its first step's
         self.clear()
 
@@ -308,21 +304,13 @@ class Timer:
         """Count a step that ends now; from `ready` on it had its batches."""
         seconds = time.perf_counter() - start
         self.last = seconds if self.steps else 0.0  # the first one compiles
-        self.training += self.last
-        self.steps += 1
-        self.waited += ready - start
-        self.spent += seconds
-        self.tokens += tokens
+        self.training, self.steps = self.training + self.last, self.steps + 1
+        self.waited, self.spent, self.tokens = self.waited + ready - start, self.spent + seconds, self.tokens + tokens
 
     @property
     def elapsed(self) -> float:
         """Seconds since the run started, over all its sessions."""
-        return self.before + time.perf_counter() - self.origin
-
-    @property
-    def seconds_a_step(self) -> float:
-        """Mean seconds of a step in this session."""
-        return self.training / (self.steps - 1) if self.steps > 1 else self.spent
+        return time.perf_counter() - self.origin
 
     def rates(self) -> dict[str, Any]:
         """Return the speed since the last journal line, evaluations and checkpoints left out, and the time in all."""

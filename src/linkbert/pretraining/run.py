@@ -125,8 +125,8 @@ def pretrain(
             found, state, record = prepare_run(run_path, now, resume=resume)
             return str(found or ""), asdict(state), record
 
-        found, where, record = run_on_main(processes, prepare)
-        state = State(**where)
+        found, saved, record = run_on_main(processes, prepare)
+        state = State(**saved)
         if found and processes.is_main_process:  # the others need not see RUN
             model = load_model(Path(found), config.objective)
         else:
@@ -169,17 +169,10 @@ def pretrain(
         )
         if processes.is_main_process and state.finished:
             save_final_model(run_path, state.step)
-    return Result(
-        run_path,
-        state.step,
-        state.planned,
-        state.finished,
-        run_path / "model" if state.finished else None,
-        from_json(state.evaluation) if state.evaluation else None,
-        state.elapsed,
-        state.tokens,
-        processes.is_main_process,
-    )
+    final = run_path / "model" if state.finished else None
+    scores = from_json(state.evaluation) if state.evaluation else None
+    where = (state.step, state.planned, state.finished)
+    return Result(run_path, *where, final, scores, state.elapsed, state.tokens, processes.is_main_process)
 
 
 def new_model(config: Config, vocabulary: Vocabulary, opened: Sequence[OpenPart]) -> PretrainingModel:
@@ -233,18 +226,15 @@ def describe_run(opened: Sequence[OpenPart], config: Config, preset: str, world_
         if each.part.name:
             settings = json.loads(json.dumps(each.part.settings))
             stores[each.part.name] |= {"weight": each.weight, "settings": settings}
+    versions = {each.__name__: each.__version__ for each in (linkbert, torch, transformers)}
+    versions["python"] = platform.python_version()
     return {
         "format": FORMAT,
         "created": today(),
         "preset": preset,
         "config": config.model_dump(mode="json"),
         **({"store": stores[""]} if "" in stores else {"stores": stores}),
-        "versions": {  # what the arithmetic depends on
-            "linkbert": linkbert.__version__,
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "transformers": transformers.__version__,
-        },
+        "versions": versions,
         "processes": world_size,
         "resumed": [],
     }
