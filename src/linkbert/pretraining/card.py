@@ -38,10 +38,7 @@ CARD = """\
 
 An encoder of the kind `{{ kind }}` that learnt {{ objective.learns or ", ".join(objective.over) }}, as LinkBERT does
 (Yasunaga, Leskovec and Liang, ACL 2022), with `linkbert` {{ run.versions.linkbert }}. Written on {{ run.written }}.
-{%- if not state.finished %}
-
-This is a checkpoint on the way, {{ state.step }} of {{ state.planned }} steps: the learning rate is still high.
-{%- endif %}
+{%- if not state.finished %} This is a checkpoint on the way, {{ state.step }} of {{ state.planned }} steps.{% endif %}
 
 ## How to use it
 
@@ -57,16 +54,11 @@ model = AutoModelForMaskedLM.from_pretrained("DIR")
 third, *linked*, where it was learnt, is `cls.linked_relationship` in model.safetensors.
 {%- elif objective.relations %} The relation head is `linkbert.relation` in model.safetensors (rows: contiguous, random,
 linked), over the [CLS] that the pooler has seen: the encoder's own, or else `linkbert.pooler`.
-{%- endif %}
-{%- if objective.relations == 3 %}
-`linkbert relate A.txt B.txt --model DIR`, or in Python `linkbert.load_model("DIR")`, scores all three relations.
-{%- endif %}
+{%- endif %} All relations that were learnt are scored by `linkbert relate A.txt B.txt --model DIR`.
 
 ## What it learnt from
 
-{{ seen }}
-
-{{ stores }}
+{{ learnt_from }}
 
 ## Scores on documents it has not seen
 
@@ -94,16 +86,13 @@ def model_card(run: dict[str, Any], state: State, config: Config, stores: Sequen
     """Write the card from run.json and its date, where the run stands, its settings, its stores and its model_type."""
     pairs = sum(state.relations)
     seen = {"pairs seen": f"{pairs:,}", "tokens seen": f"{state.tokens:,}"}
-    for i, (name, count) in enumerate(zip(RELATIONS, state.relations, strict=True)):
+    for i, name in enumerate(RELATIONS):
         asked = sum(each.weight * each.config.shares[i] for each in stores)
-        seen[f"share of {name} pairs"] = f"{count / max(pairs, 1):.1%} (asked: {asked:.1%})"
+        seen[f"share of {name} pairs"] = f"{state.relations[i] / max(pairs, 1):.1%} (asked: {asked:.1%})"
     scores = "Not scored."
     if state.evaluation:
-        scores = (
-            "After step {step:,}, on {pairs:,} held-out pairs; in brackets 95 % intervals by document.\n".format_map(
-                state.evaluation
-            )
-        )
+        pairs, step = state.evaluation["pairs"], state.evaluation["step"]
+        scores = f"After step {step:,}, on {pairs:,} held-out pairs; in brackets 95 % intervals, by document.\n"
         for line in describe(from_json(state.evaluation)):
             scores += re.sub(r"^( *)", r"\n\1* ", line)
     # A path by its last part, as other people's disks are nobody's business.
@@ -111,9 +100,9 @@ def model_card(run: dict[str, Any], state: State, config: Config, stores: Sequen
     sources, described = zip(*(describe_store(each) for each in stores), strict=True)
     tags = ["linkbert", kind, "fill-mask", "pretraining"]
     head = ModelCardData(**LICENCE, library_name="transformers", pipeline_tag="fill-mask", tags=tags)
-    values = {"kind": kind, "run": run, "state": state, "config": config, "scores": scores, "seen": table(seen)}
-    values |= {"sources": "; ".join(sources), "stores": "\n\n".join(described), "settings": table(settings)}
-    values["objective"] = find_objective(config.objective)
+    values = {"kind": kind, "run": run, "state": state, "config": config, "objective": find_objective(config.objective)}
+    values |= {"sources": "; ".join(sources), "learnt_from": "\n\n".join([table(seen), *described])}
+    values |= {"scores": scores, "settings": table(settings)}
     return str(ModelCard.from_template(head, template_str=CARD, **values)).strip() + "\n"
 
 

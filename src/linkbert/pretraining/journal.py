@@ -45,7 +45,7 @@ class Journal:
         path = run / "journal.jsonl"
         kept = [line for line in read_journal(path) if line["step"] <= step]
         with replacing(path) as part:
-            part.write_text("".join(_line(entry) for entry in kept), encoding="utf-8")
+            part.write_text("".join(json.dumps(entry) + "\n" for entry in kept), encoding="utf-8")
         self.start = time.time() - max((entry.get("elapsed", 0.0) for entry in kept), default=0.0)
         remove(run / "tensorboard")
         self.board = SummaryWriter(run / "tensorboard")
@@ -55,7 +55,7 @@ class Journal:
 
     def write(self, entry: dict[str, Any]) -> None:
         """Write one entry; its numbers, also those of nested tables, become TensorBoard scalars."""
-        self.file.write(_line(entry))
+        self.file.write(json.dumps(entry, allow_nan=False) + "\n")
         self.file.flush()
         self._show(entry)
 
@@ -74,10 +74,6 @@ class Journal:
         for file in (self.file, self.board):
             with suppress(OSError):  # a full disk, at which `write` has failed
                 file.close()
-
-
-def _line(entry: dict[str, Any]) -> str:
-    return json.dumps(entry, allow_nan=False) + "\n"
 
 
 def _numbers(entry: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:

@@ -121,9 +121,7 @@ def pretrain(
 
         def prepare() -> tuple[str, dict[str, Any], dict[str, Any]]:
             stack.enter_context(locked(run_path))
-            now = describe_run(opened, config, preset, processes.world_size)
-            found, state, record = prepare_run(run_path, now, resume=resume)
-            return str(found or ""), asdict(state), record
+            return prepare_run(run_path, describe_run(opened, config, preset, processes.world_size), resume=resume)
 
         found, saved, record = run_on_main(processes, prepare)
         state = State(**saved)
@@ -184,13 +182,13 @@ def new_model(config: Config, vocabulary: Vocabulary, opened: Sequence[OpenPart]
     return start_model(config, len(vocabulary), counts=count_tokens(opened), tokens=vocabulary.special_ids)
 
 
-def prepare_run(run: Path, now: dict[str, Any], *, resume: bool) -> tuple[Path | None, State, dict[str, Any]]:
-    """Check that RUN may start or be resumed; return its last checkpoint, where the run stands, and its run.json."""
+def prepare_run(run: Path, now: dict[str, Any], *, resume: bool) -> tuple[str, dict[str, Any], dict[str, Any]]:
+    """Check that RUN may start or be resumed; return its last checkpoint ("": none), its State, and its run.json."""
     if run.exists() and not run.is_dir():
         raise ValueError(f"{run} is a file; name a folder for the run")
     there = [path.name for path in run.iterdir() if not path.name.endswith(".part")] if run.is_dir() else []
     if not there:
-        return None, State(), now
+        return "", {}, now
     if not resume:
         raise ValueError(f"{run} is not empty; add --resume to continue the run in it, or name another folder")
     if not (run / "run.json").is_file():
@@ -207,7 +205,7 @@ def prepare_run(run: Path, now: dict[str, Any], *, resume: bool) -> tuple[Path |
     changed = {key: value for key, value in now["config"].items() if value != old.get(key)}
     session = {"date": today(), "step": state.step, "changed": changed}
     kept = {"created": before["created"], "preset": before.get("preset", "")}
-    return found, state, now | kept | {"resumed": [*before["resumed"], session]}
+    return str(found or ""), asdict(state), now | kept | {"resumed": [*before["resumed"], session]}
 
 
 def describe_run(opened: Sequence[OpenPart], config: Config, preset: str, world_size: int) -> dict[str, Any]:

@@ -32,10 +32,7 @@ class Share:
 
 @dataclass(frozen=True)
 class Gain:
-    """How much better tokens of A are guessed with one B than with another, with its 95 % interval.
-
-    Each of `pairs` anchors A was scored with both, under the same masks, which are in A alone.
-    """
+    """How much better tokens of the same `pairs` A are guessed with one B than with another, with its 95 % interval."""
 
     value: float  # nats a masked token
     low: float
@@ -86,11 +83,8 @@ def clustered(correct: Sequence[int], count: Sequence[int]) -> Share:
     >>> percent(clustered([10, 10, 0], [10, 10, 10])), percent(wilson(20, 30))
     ('66.7 % (4.6 to 98.8; 20 of 30)', '66.7 % (48.8 to 80.8; 20 of 30)')
     """
-    groups = sum(size > 0 for size in count)
-    total, right = sum(count), sum(correct)
-    if total == 0:
-        return wilson(0, 0)
-    if groups == 1:
+    groups, total, right = sum(size > 0 for size in count), sum(count), sum(correct)
+    if groups < 2:
         return wilson(right, total, effective=1.0)
     share = right / total
     spread = sum((got - share * size) ** 2 for got, size in zip(correct, count, strict=True)) * groups / (groups - 1)
