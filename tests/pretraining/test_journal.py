@@ -8,7 +8,6 @@ def test_what_is_written_is_read(tmp_path):
     with Journal(tmp_path) as journal:
         for entry in entries:
             journal.write(entry)
-        journal.sync()
     assert read_journal(tmp_path / "journal.jsonl") == entries
 
 

@@ -49,12 +49,9 @@ tokenizer = AutoTokenizer.from_pretrained("DIR")
 model = AutoModelForMaskedLM.from_pretrained("DIR")
 ```
 
-`AutoModel` gives the encoder for fine-tuning.
-{%- if kind == "bert" %} `BertForPreTraining` also has the rows *contiguous* and *random* of the relation head; the
-third, *linked*, where it was learnt, is `cls.linked_relationship` in model.safetensors.
-{%- elif objective.relations %} The relation head is `linkbert.relation` in model.safetensors (rows: contiguous, random,
-linked), over the [CLS] that the pooler has seen: the encoder's own, or else `linkbert.pooler`.
-{%- endif %} All relations that were learnt are scored by `linkbert relate A.txt B.txt --model DIR`.
+`AutoModel` gives the encoder for fine-tuning. {%- if objective.relations %} The relation head, of which transformers
+knows at most the rows *contiguous* and *random* (`BertForPreTraining`), is used by `linkbert relate --model DIR`.
+{%- endif %}
 
 ## What it learnt from
 
@@ -73,8 +70,7 @@ Made with {% for name, version in run.versions.items() %}{{ name }} {{ version }
 
 ## Limits
 
-* It repeats the views, gaps and errors of its corpus: who and what is written about, in which words, and what was later
-  found wrong. Check it for your purpose before people depend on it.
+* It repeats the views, gaps and errors of its corpus; check it for your purpose before people depend on it.
 * It fills masks and compares texts; it does not know facts, and a likely word is not a true one.
 * In biomedicine it is for research, not for clinical use: not for diagnosis, treatment or advice to patients.
 * It reads at most {{ config.sequence_length }} tokens as it was trained, in the languages of its corpus.
@@ -118,8 +114,8 @@ def describe_store(store: OpenPart) -> tuple[str, str]:
     rows |= {meaning: f"{graph[key]:,}" for key, meaning in GRAPH_ROWS.items() if graph.get(key) is not None}
     rows |= {"share of the pairs": f"{store.weight:.2%}", "asked of them": shares}
     scope = "links that stand in the first segment" if config.scope == "segment" else "any link of the first document"
-    drawn = f"A linked pair follows {scope}; its document is drawn in proportion to in-degree^-{config.alpha:g} and a"
-    policy = f"{drawn} target named twice counts once." if config.shares[LINKED] else "No pair was linked."
+    drawn = f"A linked pair follows {scope}; a document is drawn in proportion to in-degree^-{config.alpha:g}."
+    policy = drawn if config.shares[LINKED] else "No pair was linked."
     policy += f" Documents held out: {config.held_out:.1%}, by a hash of their id."
     name = f"### {plain(store.part.name)}\n\n" if store.part.name else ""
     return sources, f"{name}{table(rows)}\n\n{policy}"

@@ -27,6 +27,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.distributed.checkpoint import HuggingFaceStorageReader, HuggingFaceStorageWriter
 from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
 
 from linkbert.config import Config
@@ -77,10 +78,7 @@ def checkpoints(run: Path) -> list[Path]:
 
 @dataclass
 class Checkpoints:
-    """Writes a run's checkpoints in a thread, one at a time, while training continues, from copies on the CPU.
-
-    A write that fails is raised by the next `start` or `check`.
-    """
+    """Writes a run's checkpoints in a thread, one at a time; what fails is raised by the next `start` or `check`."""
 
     run: Path
     model: nn.Module
@@ -92,9 +90,10 @@ class Checkpoints:
     writing: Future[None] | None = None
 
     def __post_init__(self) -> None:
+        sharded = isinstance(self.model, FSDPModule)
         self.thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         # The thread needs a group of its own: training uses the other one at the same time.
-        self.group = dist.new_group(backend="gloo", timeout=distributed.TIMEOUT) if is_sharded(self.model) else None
+        self.group = dist.new_group(backend="gloo", timeout=distributed.TIMEOUT) if sharded else None
 
     def start(self, state: State) -> None:
         """Copy what a checkpoint of `state` holds and start to write it; all processes call this at the same step."""
@@ -127,6 +126,7 @@ class Checkpoints:
                 self.save(part, state, weights)
                 content = {"format": FORMAT, **asdict(state), "files": flush_and_describe(part)}
                 write_json(part / "training" / "state.json", content)
+                flush(self.run / "journal.jsonl")  # a checkpoint must not know more than its journal
             self._remove_old(state)
         except Exception as error:  # safetensors has an error class of its own for a full disk
             if not isinstance(error, OSError) and "os error" not in str(error):
@@ -160,16 +160,8 @@ class Checkpoints:
                 remove(old.rename(gone))
 
 
-def is_sharded(model: nn.Module) -> bool:
-    """Return whether each process holds its rows of the weights only."""
-    return isinstance(next(model.parameters()), DTensor)
-
-
 def copy_weights(model: nn.Module, *, keep: bool = True) -> dict[str, Tensor]:
-    """Copy a model's weights to the CPU, whole, tied ones once.
-
-    All processes of a sharded model must call this; those with `keep` get the weights.
-    """
+    """Copy weights to the CPU, whole, tied ones once, of processes that `keep` them; if sharded, all must call this."""
     weights, again = {}, tied_names(model)
     for name, value in model.state_dict().items():
         if name not in again:
@@ -225,9 +217,9 @@ def read_state(folder: Path) -> State:
 def restore_optimizer(
     folder: Path | str, model: nn.Module, optimizer: torch.optim.Optimizer, updates: int, context: DistributedContext
 ) -> None:
-    """Give AdamW the moments that a checkpoint ("": none) holds after so many updates, however many processes wrote it.
+    """Give AdamW the moments that a checkpoint ("": none) holds after so many updates.
 
-    The main process alone reads it, unless the model is sharded: then each reads its rows.
+    The main process alone reads it, unless the model is sharded: then each reads its rows, whoever wrote them.
     """
     names: list[str] = []
     if context.is_main_process and folder:
@@ -242,11 +234,11 @@ def restore_optimizer(
             moments |= {f"{moment}.{name}": value for moment, value in own.items()}
     if foreign := sorted(written - moments.keys()):
         raise ValueError(f"{folder} holds {foreign[0]}, which this model does not have")
-    if moments and (context.is_main_process or is_sharded(model)):
+    if moments and (context.is_main_process or isinstance(model, FSDPModule)):
         with warnings.catch_warnings():  # each process reads by itself, which torch takes for a mistake
             warnings.filterwarnings("ignore", "torch.distributed is disabled")
             dcp.load(moments, storage_reader=HuggingFaceStorageReader(f"{folder}/training"), no_dist=True)
-    if not is_sharded(model):
+    if not isinstance(model, FSDPModule):
         broadcast(context, moments.values())
 
 
@@ -255,12 +247,17 @@ def describe_file(path: Path) -> dict[str, Any]:
     return {"bytes": path.stat().st_size, "sha256": sha256(path)}
 
 
+def flush(path: Path) -> None:
+    """Wait until a file is on disk."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
 def flush_and_describe(folder: Path) -> dict[str, Any]:
     """Wait until the files below a folder are on disk, so that no rename overtakes them; describe each by its name."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     for path in files:
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
+        flush(path)
     return {str(path.relative_to(folder)): describe_file(path) for path in files}
 
 

@@ -42,12 +42,11 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class DistributedContext:
-    """This process among those of the run; `local_world_size` processes share its machine."""
+    """This process among those of the run."""
 
     rank: int = 0
     world_size: int = 1
     device: torch.device = CPU
-    local_world_size: int = 1
 
     @property
     def is_main_process(self) -> bool:
@@ -57,12 +56,9 @@ class DistributedContext:
 
 @contextmanager
 def join_processes(config: Config) -> Iterator[DistributedContext]:
-    """Join the other processes of this run, if torchrun started several; leave them at the end, all together.
-
-    Of those that fail, the first raises its error, the others SystemExit without a message.
-    """
-    rank, local_rank = (int(os.environ.get(name, "0")) for name in ("RANK", "LOCAL_RANK"))
+    """Join the other processes of this run, if there are several; of those that fail, one alone says why."""
     world_size = int(os.environ.get("WORLD_SIZE", "1"))
+    rank, local_rank = (int(os.environ.get(name, "0")) if world_size > 1 else 0 for name in ("RANK", "LOCAL_RANK"))
     if config.threads:
         torch.set_num_threads(config.threads)
     store = next(dist.rendezvous("env://", rank=rank, world_size=world_size))[0] if world_size > 1 else None
@@ -70,15 +66,14 @@ def join_processes(config: Config) -> Iterator[DistributedContext]:
         device = choose_device(config.device, local_rank)
         if device.type == "cuda":
             torch.cuda.set_device(device)
-        if store is None:
-            yield DistributedContext(device=device)
-            return
         if config.batch_size < world_size:
             raise ValueError(f"batch_size must be >= {world_size}, a pair for each process, got {config.batch_size}")
-        backend = "nccl" if device.type == "cuda" else "gloo"
-        dist.init_process_group(backend, store=store, rank=rank, world_size=world_size, timeout=TIMEOUT)
-        yield DistributedContext(rank, world_size, device, int(os.environ.get("LOCAL_WORLD_SIZE", world_size)))
-        dist.barrier()
+        if store is not None:
+            backend = "nccl" if device.type == "cuda" else "gloo"
+            dist.init_process_group(backend, store=store, rank=rank, world_size=world_size, timeout=TIMEOUT)
+        yield DistributedContext(rank, world_size, device)
+        if store is not None:
+            dist.barrier()
     except Exception as error:
         if store is None:
             raise
@@ -94,7 +89,7 @@ def join_processes(config: Config) -> Iterator[DistributedContext]:
             raise ValueError(text) from error
         raise
     finally:
-        if store is not None:
+        if dist.is_initialized():
             with suppress(Exception):
                 dist.destroy_process_group()
 
@@ -141,8 +136,8 @@ def run_on_main(context: DistributedContext, function: Callable[[], T]) -> T:
 def sum_gradients(context: DistributedContext, model: nn.Module) -> None:
     """Sum gradients over all processes, in place; of a sharded model the last backward pass has done that.
 
-    One vector holds all of them, 0 where there is none, and then a flag for each that there is. Flags are read, and the
-    device waited for, only where this process lacks a gradient: it stays None if every process lacks it.
+    One vector holds them, 0 where there is none, and a flag for each that there is: read, which waits for the device,
+    only where this process lacks a gradient. One that every process lacks stays None.
     """
     if context.world_size == 1 or isinstance(model, FSDPModule):
         return
@@ -160,11 +155,11 @@ def sum_gradients(context: DistributedContext, model: nn.Module) -> None:
 def shard(model: nn.Module, context: DistributedContext, sharding: str) -> None:
     """Split a model's weights over processes, in place (FSDP2), as the setting `sharding` says: none, full or hybrid.
 
-    Of every layer, and of what is no layer, each process holds its rows of weights, gradients and moments; what it
-    computes with is gathered before and dropped after. With `hybrid` the processes of a machine share the rows, and
-    machines sum their gradients. Weights are gathered in fp32, as the run's arithmetic casts them itself.
+    Each process holds its rows of weights, gradients and moments; a layer is gathered, in fp32, before it computes and
+    dropped after. With `hybrid` the processes of a machine share the rows, and machines sum their gradients.
     """
-    world_size, local = context.world_size, context.local_world_size
+    world_size = context.world_size
+    local = int(os.environ.get("LOCAL_WORLD_SIZE", world_size))  # processes of this machine
     if world_size == 1 or sharding == "none":
         return
     if sharding == "hybrid" and world_size % local:
@@ -205,9 +200,8 @@ class Stop:
 def stop_on_signals(*, at_once: bool = False) -> Iterator[Stop]:
     """Turn SIGINT, SIGTERM and SIGUSR1 into a request; a second SIGINT acts as usual. Only the main thread can do this.
 
-    While `Stop.at_once` is set each of them is a KeyboardInterrupt: in a first step, which may compile for a minute,
-    there is nothing to save. A second SIGTERM does nothing: torchrun and Slurm both send one, and kill in the end what
-    does not leave.
+    While `Stop.at_once` is set each is a KeyboardInterrupt: in a first step, which may compile, there is nothing to
+    save. A second SIGTERM does nothing: torchrun and Slurm both send one, and kill in the end what does not leave.
     """
     stop = Stop(at_once=at_once)
     before: dict[signal.Signals, Any] = {}

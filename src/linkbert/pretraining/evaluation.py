@@ -35,10 +35,6 @@ GROUPS = 64  # documents of A are the units of an interval; their numbers modulo
 log = logging.getLogger(__name__)
 
 
-# Sums over the pairs of an evaluation, most by group of documents; those of two stores may be added.
-Answers = dict[str, Tensor]
-
-
 def held_out_batches(opened: OpenPart) -> list[Batches]:
     """Give what a store is scored on, all of it in the micro-batches of step 0: nothing where no document is held out.
 
@@ -87,23 +83,19 @@ def score_model(folder: Path, stores: Sequence[Part], config: Config) -> Scores:
 
 
 def evaluate(model: PretrainingModel, stores: Mapping[str, Sequence[Batches]], processes: DistributedContext) -> Scores:
-    """Score a model on what `held_out_batches` gives of stores, each process on its slice.
-
-    All stores' questions count together, and (`Scores.stores`) those of each store that has a name alone.
-    """
+    """Score a model on what `held_out_batches` gives of all stores, and (`Scores.stores`) of each that has a name."""
     was_training = model.training
     model.eval()
     answers = {name: ask(model, questions, processes) for name, questions in stores.items()}
     model.train(was_training)
     names = next(iter(answers.values()))
     whole = {name: torch.stack([own[name] for own in answers.values()]).sum(0) for name in names}
-    return replace(
-        to_scores(model, whole), stores={name: to_scores(model, own) for name, own in answers.items() if name}
-    )
+    by_store = {name: to_scores(model, own) for name, own in answers.items() if name}
+    return replace(to_scores(model, whole), stores=by_store)
 
 
-def ask(model: PretrainingModel, questions: Sequence[Batches], processes: DistributedContext) -> Answers:
-    """Let a model guess, and sum what came over all processes."""
+def ask(model: PretrainingModel, questions: Sequence[Batches], processes: DistributedContext) -> dict[str, Tensor]:
+    """Let a model guess; sum what came over its pairs, each process's slice, most of it by group of documents."""
     vocabulary, classes = model.config.vocab_size, model.objective.relations
     zeros = partial(torch.zeros, dtype=torch.int64, device=processes.device)
     answers = {
@@ -146,14 +138,12 @@ def add_counts(counts: Tensor, numbers: Tensor) -> None:
     counts += torch.bincount(numbers, minlength=counts.numel()).view_as(counts)
 
 
-def to_scores(model: PretrainingModel, answers: Answers) -> Scores:
+def to_scores(model: PretrainingModel, answers: dict[str, Tensor]) -> Scores:
     """Turn sums into Scores."""
     losses, masked_of, labels, right, cells, gains, gain_masked, gain_pairs = answers.values()
     masked, commonest = labels.sum(1).tolist(), int(labels.sum(0).argmax())
-    link_gain, context_gain = (
-        clustered_gain(gains[RANDOM].tolist(), gains[relation].tolist(), gain_masked.tolist(), int(gain_pairs))
-        for relation in (LINKED, CONTIGUOUS)
-    )
+    random, *rest = (gains[relation].tolist() for relation in (RANDOM, LINKED, CONTIGUOUS))
+    link_gain, context_gain = (clustered_gain(random, own, gain_masked.tolist(), int(gain_pairs)) for own in rest)
     confusion, names = cells.sum(0).tolist(), RELATIONS[: model.objective.relations]
     hits = cells.diagonal(dim1=1, dim2=2)  # (GROUPS, 3)
     known, found = cells[:, : len(names)], hits[:, : len(names)]  # two relations are not asked for the third

@@ -8,7 +8,6 @@ lines are the record; the event file is a view of them, written again from the l
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -49,19 +48,14 @@ class Journal:
         self.start = time.time() - max((entry.get("elapsed", 0.0) for entry in kept), default=0.0)
         remove(run / "tensorboard")
         self.board = SummaryWriter(run / "tensorboard")
-        self.file = path.open("a", encoding="utf-8")
+        self.file = path.open("a", buffering=1, encoding="utf-8")
         for entry in kept:
             self._show(entry)
 
     def write(self, entry: dict[str, Any]) -> None:
         """Write one entry; its numbers, also those of nested tables, become TensorBoard scalars."""
         self.file.write(json.dumps(entry, allow_nan=False) + "\n")
-        self.file.flush()
         self._show(entry)
-
-    def sync(self) -> None:
-        """Make sure that what was written is on disk: a checkpoint must not know more than its journal."""
-        os.fsync(self.file.fileno())
 
     def _show(self, entry: dict[str, Any]) -> None:
         for name, value in _numbers(entry):

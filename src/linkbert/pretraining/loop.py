@@ -82,22 +82,15 @@ def pretrain(
 ) -> State:
     """Train until the last step, or until SIGINT or SIGTERM; `State.finished` says which.
 
-    `state` is where the run stands, and model and optimizer too. The model's objective names what `forward`, the model
-    as a step calls it (compiled, mixed precision), gives and what of it is minimised. `save` writes a Hugging Face
-    folder. `fastest` is how many tokens a second all processes could train on if only matrix products took time. A loss
-    or a gradient that is not a number is a ValueError before the update, unless the settings have it left out.
+    `forward` is the model as a step calls it (compiled, mixed precision); its objective says what that gives and what
+    of it is minimised. `save` writes a Hugging Face folder. `fastest`: tokens a second if only matrix products took
+    time. A loss or gradient that is not a number is a ValueError before the update, unless settings have it left out.
     """
     objective = model.objective
     journal = Journal(run, step=state.step) if processes.is_main_process else None
     timer, budget = Timer(state.elapsed, fastest), in_seconds(config.budget)
     state.planned = planned_steps(state, config)
     writer = Checkpoints(run, model, optimizer, processes, config, save, saved=state.step)
-
-    def save_checkpoint() -> None:
-        if journal:
-            journal.sync()
-        writer.start(state)
-
     device, alone = processes.device, processes.world_size == 1
     with stop_on_signals(at_once=alone) as stop, deterministic(device), journal or nullcontext(), writer.thread:
         while not state.finished:
@@ -156,8 +149,8 @@ def pretrain(
                 state.window = [a + b for a, b in zip(state.window or [0] * len(new), new, strict=True)]
             elif journal:
                 log.warning("step %d was left out: %s", state.step, fault.what)
-                skipped = {"skipped": fault.what, "instances": batches.name(step), "elapsed": timer.elapsed}
-                journal.write({"step": state.step, **skipped})
+                what = {"skipped": fault.what, "instances": batches.name(step)}
+                journal.write({"step": state.step, **what, "elapsed": timer.elapsed})
             if journal:
                 measured = timer.rates() | {"memory": peak_memory(device)}
                 three = {n: tuple(part.get(r, math.nan) for r in RELATIONS) for n, part in by_relation.items()}
@@ -180,9 +173,9 @@ def pretrain(
             writer.check()
             if state.finished or state.step % config.save_steps == 0:
                 progress(stage("checkpoint"))
-                save_checkpoint()
+                writer.start(state)
         if writer.saved != state.step:
-            save_checkpoint()
+            writer.start(state)
         writer.check(wait=True)
     return state
 
@@ -253,7 +246,7 @@ def flatten(found: Sums, objective: Objective) -> Tensor:
 
 
 def averages(values: list[float], objective: Objective) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
-    """Divide the sums that `flatten` joined by their counts, by name in all, and by relation where there was a pair.
+    """Divide sums by counts, as `flatten` joined them, by name in all, and by relation where there was a pair.
 
     [6.0, 2.0, ...] -> {"mlm_loss": 3.0, ...}, {"relation_loss": {"random": 0.7, ...}, ...}; nothing of nothing is 0.
     """

@@ -209,21 +209,16 @@ def prepare_run(run: Path, now: dict[str, Any], *, resume: bool) -> tuple[str, d
 
 
 def describe_run(opened: Sequence[OpenPart], config: Config, preset: str, world_size: int) -> dict[str, Any]:
-    """Return the run.json of a new run.
-
-    {"store": {"path", "fingerprint", "scope"}}, or of a mixture {"stores": {name: {...}}}, also with what each weighs,
-    all of them together 1, and the settings that are its own.
-    """
+    """Return the run.json of a new run; of a mixture with what each store weighs, together 1, and its own settings."""
     stores: dict[str, Any] = {}
     for each in opened:
+        own = {"weight": each.weight, "settings": json.loads(json.dumps(each.part.settings))} if each.part.name else {}
         stores[each.part.name] = {
             "path": str(each.part.path.resolve()),
             "fingerprint": fingerprint(each.part.path, each.config.graph),
             "scope": each.config.scope,  # as decided, where auto was asked
+            **own,
         }
-        if each.part.name:
-            settings = json.loads(json.dumps(each.part.settings))
-            stores[each.part.name] |= {"weight": each.weight, "settings": settings}
     versions = {each.__name__: each.__version__ for each in (linkbert, torch, transformers)}
     versions["python"] = platform.python_version()
     return {

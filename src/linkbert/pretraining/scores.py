@@ -76,9 +76,9 @@ def wilson(correct: int, count: int, *, effective: float | None = None) -> Share
 def clustered(correct: Sequence[int], count: Sequence[int]) -> Share:
     """Give the share of all groups together, with an interval in which the groups are the independent draws.
 
-    The variance between groups over that of as many single draws is what a count is overrated by (the design effect of
-    survey sampling, at least 1); few groups widen the interval further, by Student's t (Korn and Graubard). Three
-    groups of ten, of which 10, 10 and 0 are right, say less than 20 of 30 drawn one by one:
+    A count is overrated by the design effect of survey sampling, at least 1: the variance between groups over that of
+    single draws; few groups widen the interval by Student's t (Korn and Graubard). Three groups of ten, of which 10, 10
+    and 0 are right, say less than 20 of 30 drawn one by one:
 
     >>> percent(clustered([10, 10, 0], [10, 10, 10])), percent(wilson(20, 30))
     ('66.7 % (4.6 to 98.8; 20 of 30)', '66.7 % (48.8 to 80.8; 20 of 30)')
