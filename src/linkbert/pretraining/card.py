@@ -19,7 +19,7 @@ from linkbert.pretraining.checkpoint import State
 from linkbert.pretraining.scores import describe, from_json
 from linkbert.records import LINKED, RELATIONS
 
-LICENCE = {"license": "other", "license_name": "see-the-licence-of-the-corpus"}
+LICENCE: dict[str, Any] = {"license": "other", "license_name": "see-the-licence-of-the-corpus"}
 GRAPH_ROWS = {
     "found": "links found",
     "resolved": "links resolved to a document",
@@ -96,9 +96,9 @@ def model_card(run: dict[str, Any], state: State, config: Config, stores: Sequen
     sources, described = zip(*(describe_store(each) for each in stores), strict=True)
     tags = ["linkbert", kind, "fill-mask", "pretraining"]
     head = ModelCardData(**LICENCE, library_name="transformers", pipeline_tag="fill-mask", tags=tags)
-    values = {"kind": kind, "run": run, "state": state, "config": config, "objective": find_objective(config.objective)}
+    values: dict[str, Any] = {"kind": kind, "run": run, "state": state, "config": config, "scores": scores}
     values |= {"sources": "; ".join(sources), "learnt_from": "\n\n".join([table(seen), *described])}
-    values |= {"scores": scores, "settings": table(settings)}
+    values |= {"settings": table(settings), "objective": find_objective(config.objective)}
     return str(ModelCard.from_template(head, template_str=CARD, **values)).strip() + "\n"
 
 
