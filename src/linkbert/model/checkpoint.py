@@ -68,7 +68,8 @@ def start_model(
                 "its config.json and its vocabulary do not belong together"
             )
         if (most := longest(own)) < config.sequence_length:
-            raise ValueError(f"{config.init} has {most} positions, fewer than asked; set sequence_length={most}")
+            wanted = f"fewer than sequence_length={config.sequence_length}; set sequence_length={most}"
+            raise ValueError(f"{config.init} has {most} positions, {wanted}")
     own.initializer_range = config.initializer_range
     modern = own.model_type == "modernbert"
     for name in ("embedding_dropout", "mlp_dropout") if modern else ("hidden_dropout_prob",):

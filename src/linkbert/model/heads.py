@@ -27,17 +27,16 @@ JOURNAL |= {"evaluation", "elapsed", "tokens_per_second", "peak_share", "loader_
 class Inputs(NamedTuple):
     """What an encoder reads, all int64: R rows of T places with P pairs, of which M places are masked; see Batch.
 
-    (R, T): input_ids, [PAD] in padding; token_type_ids, 0 in A and padding, 1 in B; positions in the pair, 0 in padding;
-    pairs, the number of each place's pair, -1 in padding: a place attends to those of the same number. Places in the
-    flat R * T, 0 in padding: first (P,), of each pair's [CLS]; masked_positions (M,).
+    Of (R, T) are input_ids, token_type_ids (0 in A, 1 in B), positions (in the pair) and pairs (the number of a place's
+    pair); padding has [PAD], 0, 0, -1. first (P,), of [CLS], and masked_positions (M,) are places in the flat R * T.
     """
 
-    input_ids: Tensor
-    token_type_ids: Tensor
-    positions: Tensor
-    pairs: Tensor
-    first: Tensor
-    masked_positions: Tensor
+    input_ids: Tensor  # (R, T)
+    token_type_ids: Tensor  # (R, T)
+    positions: Tensor  # (R, T), counted within a pair
+    pairs: Tensor  # (R, T), number of each place's pair, -1 in padding; a place attends to those of the same number
+    first: Tensor  # (P,), place of each [CLS] in R * T
+    masked_positions: Tensor  # (M,), in R * T
 
     @classmethod
     def of(cls, batch: Any) -> Inputs:
@@ -57,11 +56,11 @@ class Inputs(NamedTuple):
 
 
 class Labelled(NamedTuple):
-    """Inputs, masked_labels (M,) and relations (P,) 0 contiguous, 1 random, 2 linked; int64, IGNORED = -100 in padding."""
+    """Inputs, masked_labels (M,) and relations (P,): 0 contiguous, 1 random, 2 linked; IGNORED, -100, in padding."""
 
     inputs: Inputs
-    masked_labels: Tensor
-    relations: Tensor
+    masked_labels: Tensor  # (M,)
+    relations: Tensor  # (P,)
 
 
 class ForwardOptions(NamedTuple):
@@ -83,12 +82,12 @@ Sums = dict[str, tuple[Tensor, Tensor]]  # of a batch by name: sum and count, ()
 
 
 class Encoded(NamedTuple):
-    """The model, and states masked (M, H), first (P, H) at each [CLS] and, None without `every = True`, every (R*T, H)."""
+    """The model, and states: masked (M, H), first (P, H) at each [CLS], every (R * T, H) or None (`every = False`)."""
 
     model: PretrainingModel
-    masked: Tensor
-    first: Tensor
-    every: Tensor | None
+    masked: Tensor  # (M, H), at the masked places
+    first: Tensor  # (P, H), at each pair's [CLS]
+    every: Tensor | None  # (R * T, H), at all places, where the objective asks for them
     options: ForwardOptions
 
 
@@ -163,9 +162,7 @@ def find_objective(name: str) -> Objective:
 def flatten(found: Sums, objective: Objective, name: str) -> Tensor:
     """Join sums and counts in the order of `reports`: float64. ValueError if `loss` gave other than is declared."""
     if found.keys() != objective.reports.keys():
-        raise ValueError(
-            f"objective {name}: `loss` gave {', '.join(found)}; `reports` has {', '.join(objective.reports)}"
-        )
+        raise ValueError(f"objective {name}: `loss` gave {', '.join(found)}, `reports` {', '.join(objective.reports)}")
     for key, width in objective.reports.items():
         parts: Any = found[key] if isinstance(found[key], tuple) else (found[key],)
         if [part.numel() if isinstance(part, Tensor) else 0 for part in parts] != [width, width]:
@@ -173,7 +170,7 @@ def flatten(found: Sums, objective: Objective, name: str) -> Tensor:
             raise ValueError(f"objective {name}: {key} must be (sum, count), two tensors of size {width}; got {got}")
         if key in objective.over and not parts[0].requires_grad and parts[1].any():
             raise ValueError(f"objective {name}: {key} is minimised (`over`), but its sum has no gradient")
-    return torch.cat([part.detach().double().view(-1) for name in objective.reports for part in found[name]])
+    return torch.cat([part.detach().double().view(-1) for key in objective.reports for part in found[key]])
 
 
 class Predictions(NamedTuple):
