@@ -23,7 +23,6 @@ from linkbert.instances.vocabulary import check_vocabulary_source, make_vocabula
 from linkbert.records import Document
 from linkbert.workers import make_executor
 
-KINDS = 10  # suffixes of skipped files that are named
 Progress = Callable[[str, int, int | None], None]
 
 
@@ -46,6 +45,7 @@ def build_store(
     `sources` is a path or an address, several of them, or an iterable of Documents, which is gone through once.
     `vocabulary` is a vocab.txt, a tokenizer folder, a hub name or 'train:SIZE'; `lowercase=None` leaves case to it.
     `options` are those of the reader, `links_table` a file of source and target. ValueError for what cannot be read.
+    A script that asks for several workers must start under `if __name__ == "__main__":`.
 
     >>> from linkbert import Document, Link
     >>> paris = Document("paris", "Paris", "Paris is the capital of France.", (Link(24, 30, "france"),))
@@ -73,6 +73,8 @@ def _as_files(sources: str | Path | Iterable[Any], to: Path) -> Iterator[list[Pa
     """Return sources as paths; Documents are first written to a file next to the store, which is removed at the end."""
     given = iter([sources] if isinstance(sources, str | Path) else sources)
     first = next(given, None)
+    if isinstance(first, Mapping):
+        raise ValueError("sources are paths or Documents, not dicts: give linkbert.Document objects")
     if not isinstance(first, Document):
         yield [source_path(str(path)) for path in (first, *given) if path is not None]
         return
@@ -94,13 +96,12 @@ def describe_build(store: Store) -> list[str]:
     for reader, found in groupby(by_reader, lambda source: source["reader"] or ""):
         paths = [source["path"] for source in found]
         options = store.manifest["options"].get(reader, {}).items()
-        given = "".join(f" --{key.replace('_', '-')} {value}" for key, value in options if value)
+        given = "".join(f" --{key.replace('_', '-')} {value}".removesuffix(" True") for key, value in options if value)
         more = f" and {len(paths) - 3:,} more" * (len(paths) > 3)
         lines.append(f"{', '.join(paths[:3])}{more}: read as {reader or 'nothing that could be read'}{given}")
     if links := store.manifest["links_read"]:
         lines.append(links)
     if others := store.manifest["other_files"]:
-        kinds = ", ".join(f"{suffix} {count:,}" for suffix, count in [*others.items()][:KINDS])
-        more = f" and {len(others) - KINDS} other kinds" * (len(others) > KINDS)
-        lines.append(f"skipped {sum(others.values()):,} files: {kinds}{more}")
+        kinds = ", ".join(f"{suffix} {count:,}" for suffix, count in [*others.items()][:10])
+        lines.append(f"skipped {sum(others.values()):,} files: {kinds}" + " and others" * (len(others) > 10))
     return lines

@@ -233,10 +233,8 @@ def build(
 def declare_reader_options(words: Sequence[str]) -> None:
     """Declare the options of all readers, and of one that is named `--format module:name`, as options of `build`."""
     from linkbert.corpora.reader import list_options
-    from linkbert.registry import references
 
-    named = re.findall(r"--format[ =](\S+:\S+)", " ".join(words))
-    rows = list_options([*sorted(references("readers")), *named])
+    rows = list_options() + list_options(re.findall(r"--format[ =](\S+:\S+)", " ".join(words)))
     options: dict[str, tuple[Any, Any]] = {}
     for row in rows:
         takers = ", ".join(each.reader for each in rows if each.name == row.name)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 from functools import cache
 from importlib.metadata import entry_points
+from operator import attrgetter
 from typing import Any
 
 from linkbert.config import nearest
@@ -48,9 +49,7 @@ def find(group: str, name: str) -> Any:
     if not colon:
         raise ValueError(f"unknown {group.removesuffix('s')} {name!r}; {nearest(name, known)}")
     try:
-        found = importlib.import_module(module)
-        for part in attribute.split("."):
-            found = getattr(found, part)
-    except (ImportError, AttributeError) as error:
-        raise ValueError(f"{name} cannot be imported ({error}); give package.module:name") from error
-    return found
+        return attrgetter(attribute)(importlib.import_module(module))
+    except Exception as error:  # a module of others may fail in any way
+        remedy = "; give package.module:name" * (":" not in name)
+        raise ValueError(f"{name} cannot be imported ({error}){remedy}") from error

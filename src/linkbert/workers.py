@@ -79,7 +79,9 @@ def run_shards(
 def _explain(error: BaseException) -> str:
     """Say in one line what stopped a run, and what to do before it is run again; "" for an error of the function."""
     if isinstance(error, BrokenProcessPool) or type(error).__name__ == "KilledWorker":  # Dask's, after several tries
-        return "a worker was killed, perhaps for want of memory: use fewer workers, and"
+        return (
+            'a worker was killed (no memory, or a script without `if __name__ == "__main__":`?): use fewer workers, and'
+        )
     if isinstance(error, CancelledError):
         return "the Dask cluster is gone: start it and"
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):

@@ -7,6 +7,7 @@ import json
 import lzma
 import multiprocessing
 import os
+import pickle
 import random
 import shutil
 import signal
@@ -21,11 +22,11 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 
-from linkbert.build import describe_build
+from linkbert.build import build_store, describe_build
 from linkbert.corpora import build
 from linkbert.corpora.build import build_documents
 from linkbert.corpora.link_table import add_links, load_links
-from linkbert.corpora.reader import CUT, Reader, Skipped, list_options, make_options
+from linkbert.corpora.reader import CUT, FaultError, Reader, Skipped, list_options, make_options
 from linkbert.corpora.readers import jsonl
 from linkbert.corpora.sources import find_reader, read_source
 from linkbert.corpora.store import Store
@@ -357,11 +358,81 @@ def test_a_reader_of_ones_own_works_with_any_number_of_workers(tmp_path, monkeyp
         build_documents([tmp_path / "notes"], tmp_path / "three", format="own_plugin:nothing")
 
 
+BAD_PLUGIN = """
+from linkbert.corpora.reader import FaultError, Reader
+from linkbert.records import Document, Link
+
+
+class TwoError(ValueError):
+    def __init__(self, one, two):
+        super().__init__(one + two)
+
+
+def fail():
+    raise TwoError("one", "two")
+
+
+def read_file(name, data, options, skipped):
+    if data == b"links":
+        links = (Link(0, 5, "x"), Link(0, 6, "x"), Link(3, 2, "x"), Link(-1, -1, "x"))
+        yield Document(name, "", "links", links)
+    yield {b"dict": {}, b"int": Document(1, "", "")}.get(data) or eval(data)
+
+
+FILES, BARE = Reader(read_file=read_file, suffixes=(".org",)), Reader(read_file=read_file)
+"""
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        ("int('x')", "invalid literal"),
+        ("nothing", "NameError: name 'nothing' is not defined (run with -v for the traceback)"),
+        ("fail()", "onetwo"),
+        ("[][0]", "IndexError: list index out of range"),
+        ("dict", "TypeError: a reader yields Documents and Redirects"),
+        ("int", "TypeError: a reader yields Documents and Redirects whose texts are str"),
+    ],
+)
+def test_an_error_of_a_reader_of_ones_own_names_it_and_the_file(tmp_path, monkeypatch, data, said, workers):
+    (tmp_path / "bad_plugin.py").write_text(BAD_PLUGIN)
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "gamma.org").write_text(data)
+    with (
+        pytest.raises(ValueError, match=r"bad_plugin:FILES, .*/notes/gamma\.org: ") as error,
+        make_executor(workers) as executor,
+    ):
+        build_documents([tmp_path / "notes"], tmp_path / "store", format="bad_plugin:FILES", executor=executor)
+    assert said in str(error.value)
+
+
+def test_links_out_of_range_lose_their_place_and_a_tree_needs_suffixes(tmp_path, monkeypatch):
+    (tmp_path / "bad_plugin.py").write_text(BAD_PLUGIN.replace("    yield {", "    return\n    yield {"))
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "bad_plugin", raising=False)
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "a.org").write_text("links")
+    store = build_documents([tmp_path / "notes"], tmp_path / "store", format="bad_plugin:FILES")
+    assert [(link.start, link.end) for link in store.document(0).links] == [(0, 5), (-1, -1), (-1, -1), (-1, -1)]
+    assert store.manifest["skipped"] == {"link out of range (kept without its place)": 2}
+    with pytest.raises(ValueError, match="the reader bad_plugin:BARE names no suffixes; give Reader"):
+        build_documents([tmp_path / "notes"], tmp_path / "bare", format="bad_plugin:BARE")
+
+
+def test_a_fault_pickles_and_dicts_are_no_documents(tmp_path):
+    fault = pickle.loads(pickle.dumps(FaultError("cause", "message")))
+    assert (fault.cause, str(fault)) == ("cause", "message")
+    with pytest.raises(ValueError, match=r"give linkbert\.Document objects"):
+        build_store([{"id": "a", "text": "one"}], tmp_path / "store")
+
+
 def test_an_option_that_the_reader_does_not_take_is_refused_and_its_readers_are_named(tmp_path):
     source = write_source(tmp_path / "a.jsonl", 3)
     with pytest.raises(ValueError, match=r"--before is an option of pubmed, not of jsonl: leave it out"):
         build_documents([source], tmp_path / "store", options={"before": "2020-01"})
-    with pytest.raises(ValueError, match=r"unknown option --befor; did you mean 'before'"):
+    with pytest.raises(ValueError, match=r"unknown option --befor; did you mean '--before'"):
         build_documents([source], tmp_path / "store", options={"befor": "2020-01"})
     with pytest.raises(ValueError, match=r"--min-words must be of type int, got 'many'"):
         make_options(["pubmed"], {"min_words": "many"})

@@ -1,11 +1,8 @@
 """Sources come in, a store of Documents goes out, shard by shard.
 
-    plan     a reader cuts each source, in the given order, into shards numbered through
-    read     each shard becomes three files of the store; a shard whose counters are there is not made again
-    finish   second documents of an id and deleted ones are dropped, counts added up, and store.json written, the last
-
-Until then STORE/plan.json says what is being built: only the same command can resume, and the result is the same, bit
-for bit, as if it had never stopped.
+A reader cuts each source into shards numbered through; each becomes three files of the store, unless its counters are
+there; then second documents of an id and deleted ones are dropped and store.json is written. Until then plan.json says
+what is being built: only the same command can resume, and the result is the same, bit for bit.
 """
 
 from __future__ import annotations
@@ -71,13 +68,11 @@ def build_documents(
         store = Store.open(to)
         if {key: store.manifest.get(key) for key in plan} != plan:
             raise ValueError(f"{to} holds a store {DIFFERENT}: choose another folder, or remove it first")
-        log.info("%s is built already", to)
         _clear(to)
         return store
     if (to / "plan.json").exists():
         if read_json(to / "plan.json") != started:
             raise ValueError(f"{to} holds an unfinished build {DIFFERENT}: run that one again, or remove the folder")
-        log.info("%s: resuming an unfinished build", to)
     elif to.exists() and (not to.is_dir() or any(to.iterdir())):
         raise ValueError(f"{to} is in the way: it is neither a store nor an empty folder")
     write_json(to / "plan.json", started)
@@ -94,10 +89,7 @@ def build_documents(
 def _make_plan(
     sources: list[Path], to: Path, name: str | None, options: Mapping[str, Any], table: Path | None
 ) -> dict[str, Any]:
-    """Describe what is to be built; `name` is the reader of all sources, else they are looked at.
-
-    A ValueError where there is nothing to be read; but one bad source of many has the reader "".
-    """
+    """Describe what is to be built; `name` is the reader of all, else one bad source of many has the reader ""."""
     if table and not table.is_file():
         raise ValueError(f"{table} is not a file: a links table is lines of source, tab or comma, target")
     if not sources:
@@ -131,11 +123,7 @@ def _make_plan(
 
 
 def _measure(path: Path) -> dict[str, Any]:
-    """Return a source's bytes, and a hash that tells it from another one of as many, without reading it whole.
-
-    The hash is of a file's two ends (archives and compressed files end in checksums) or of the names and sizes of a
-    folder's files; what has an address has none.
-    """
+    """Return a source's bytes, and a hash: of a file's ends, or of the names and sizes of a folder's files."""
     if has_address(path):
         return {"bytes": source_size(path), "mark": ""}
     if path.is_dir():

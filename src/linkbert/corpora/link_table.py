@@ -1,8 +1,7 @@
 """A table of links comes in, a SQLite file goes out, in which each shard of a build looks up its own documents.
 
-The table is lines of source and target: tab-separated or CSV, with a header that names the two columns or without,
-compressed or not. A column in which every value is a number holds numbers as pandas writes them: 102.0 and 1.02e+02
-are the id "102".
+The table is lines of source and target: tab-separated or CSV, with a header that names the two columns or without.
+A column in which every value is a number holds numbers as pandas writes them: 102.0 and 1.02e+02 are the id "102".
 """
 
 from __future__ import annotations

@@ -1,17 +1,10 @@
-"""What a reader is: an object that turns a source into Documents, and the options that it takes.
+"""What a reader is: an object that turns a source into Documents, and its options; its name goes to workers.
 
-The shortest one is a function, named on the command line as `--format package.module:read`:
-
-    def read(source: Path, options: NoOptions) -> Iterator[Document]: ...
-
-A module of this package or of a plugin wraps one of three ways of reading in a `Reader`, and registers that in the
-entry-point group linkbert.readers:
+A function read(source, options) is one, or a Reader, which a plugin registers in the entry points linkbert.readers:
 
     Reader(read=read)                   one source, one worker
     Reader(read_file=read_file)         small files; this package walks folders and archives, and cuts them into shards
     Reader(plan=plan, read=read_shard)  large files, which `plan` cuts into shards: lazily, the same way every time
-
-Only the reader's name and plain values of its options go to worker processes.
 """
 
 from __future__ import annotations
@@ -91,11 +84,12 @@ def number_as_text(value: Any) -> str | None:
 
 
 class FaultError(ValueError):
-    """A file cannot be read; one among others is counted under its `cause`."""
+    """FaultError(cause, message): a file cannot be read; one among others is counted under its `cause`."""
 
-    def __init__(self, cause: str, message: str) -> None:
-        super().__init__(message)
-        self.cause = cause
+    cause = property(lambda self: self.args[0])
+
+    def __str__(self) -> str:
+        return str(self.args[1])
 
 
 class Skipped(Counter[str]):
@@ -194,7 +188,8 @@ def make_options(readers: Iterable[str], values: Mapping[str, Any]) -> dict[str,
         if not rows:
             known = list_options()
             if not (takers := " and ".join(row.reader for row in known if row.name == name)):
-                raise ValueError(f"unknown option {flag}; {nearest(name, [row.name for row in known])}")
+                flags = [f"--{row.name.replace('_', '-')}" for row in known]
+                raise ValueError(f"unknown option {flag}; {nearest(flag, flags)}")
             others = ", ".join(taken) or "this source"
             raise ValueError(f"{flag} is an option of {takers}, not of {others}: leave it out or name a --format")
         for row in rows:

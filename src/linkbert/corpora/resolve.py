@@ -24,15 +24,12 @@ _CUT = re.compile(r"[\t\n\r]")
 
 
 class Place(NamedTuple):
-    """Where a page's links start from: its folder, on a host, or ("") in a tree of which no more is known.
-
-    What lies under the address `root` ("example.org/docs/") is in the tree, under its folder `top` ("html/").
-    """
+    """Where a page's links start from: its folder, on a host, or ("") in a tree of which no more is known."""
 
     host: str = ""
     folder: str = ""
-    root: str = ""
-    top: str = ""
+    root: str = ""  # what lies under this address, "example.org/docs/", is in the tree,
+    top: str = ""  # under this folder, "html/"
 
 
 def names(page: str) -> list[str]:
@@ -51,8 +48,7 @@ def names(page: str) -> list[str]:
 def find_place(page: str, canonical: str = "", base: str = "") -> Place:
     """Return where the links of a page start from, given its path in the tree, its canonical address and its <base>.
 
-    A top folder with the name of a host mirrors it. Else a canonical address that ends with the page's own path, or
-    with that path in the top folder, shows the address of the tree.
+    A top folder with a host's name mirrors it; else a canonical address that ends with the page's path shows its tree.
 
     >>> find_place("html/library/os.html", "https://docs.python.org/3/library/os.html")
     Place(host='docs.python.org', folder='3/library/', root='docs.python.org/3/', top='html/')
@@ -78,9 +74,8 @@ def find_place(page: str, canonical: str = "", base: str = "") -> Place:
 def resolve(href: str, place: Place) -> tuple[str, str] | None:
     """Return what a link means, a path in the tree or an https address, and its fragment.
 
-    None for what names no page ("mailto:x", "http://[") and for a place in the page itself ("#notes"). `..` beyond the
-    top of the tree stays in front: such a link leads out. Of an address elsewhere "http", "www.", the usual port, the
-    name of an index page and the last slash are taken off, as these seldom tell pages apart.
+    None for what names no page ("mailto:x") and for a place in the page itself ("#notes"). `..` beyond the top of the
+    tree stays in front. Of an address elsewhere "http", "www.", the usual port, "index.html" and the last slash go.
 
     >>> resolve("../a%20b.html?print=1#top", Place(folder="guide/deep/"))
     ('guide/a b.html', 'top')

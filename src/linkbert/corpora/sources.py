@@ -16,13 +16,13 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import fields, replace
 from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, NamedTuple, cast
 
 from linkbert import registry
-from linkbert.corpora.reader import CUT, OTHER, Reader, Record, Shard, Skipped, load_reader
+from linkbert.corpora.reader import CUT, OTHER, Deletion, Reader, Record, Shard, Skipped, load_reader
 from linkbert.files import (
     COMPRESSIONS,
     CutFileError,
@@ -33,6 +33,7 @@ from linkbert.files import (
     source_path,
     source_size,
 )
+from linkbert.records import Document, Redirect
 
 log = logging.getLogger(__name__)
 LOOKED_AT = 1_000  # files of a tree that decide what it holds
@@ -78,6 +79,8 @@ def plan_source(reader: str, path: Path, options: Any) -> Iterator[Shard]:
     row = load_reader(reader)
     if row.read and not row.plan:
         return iter([Shard(str(path), 0, 0 if path.is_dir() else source_size(path))])
+    if is_tree(path) and not row.suffixes + row.inside:
+        raise ValueError(f'the reader {reader} names no suffixes; give Reader(suffixes=(".org",))')
     return row.plan(path, options) if row.plan and not is_tree(path) else _plan_tree(path, row, options)
 
 
@@ -134,12 +137,36 @@ def read_shard(reader: str, shard: Shard, options: Any, skipped: Skipped) -> Ite
     skipped.update(shard.others)
     if not shard.path:
         return
-    row = load_reader(reader)
-    if row.read_file:
-        for name, data in _read_files(shard, skipped):
-            yield from row.read_file(name, data, options, skipped)
-    elif row.read:
-        yield from row.read(shard, options, skipped) if row.plan else row.read(source_path(shard.path), options)
+    row, path, place = load_reader(reader), source_path(shard.path), shard.path
+    try:
+        for name, data in _read_files(shard, skipped) if row.read_file else [("", b"")]:
+            if row.read_file:
+                place = f"{shard.path}/{name}" if is_tree(path) else shard.path
+                records = row.read_file(name, data, options, skipped)
+            elif row.read:
+                records = row.read(shard, options, skipped) if row.plan else row.read(path, options)
+            for record in records:
+                yield _check(record, skipped, place)
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:  # of a plugin any; a plain one pickles
+        more = f"{type(error).__name__}: {error} (run with -v for the traceback)"
+        text = str(error) if isinstance(error, ValueError) else more
+        raise ValueError(text if place in text else f"{reader}, {place}: {text}") from error
+
+
+def _check(record: Any, skipped: Skipped, place: str) -> Record:
+    """Return a record that a store can hold: a link out of range loses its place; TypeError for what is no record."""
+    links, kinds = getattr(record, "links", ()), Document | Redirect | Deletion
+    texts = [getattr(record, field.name) for field in fields(record)[:3]] if isinstance(record, kinds) else [None]
+    if not all(isinstance(text, str) for text in (*texts, *(link.target for link in links))):
+        raise TypeError(f"a reader yields Documents and Redirects whose texts are str, not {str(record)[:80]}")
+    size = len(getattr(record, "text", ""))
+    wrong = [link for link in links if not (0 <= link.start < link.end <= size or link.start == link.end == -1)]
+    for _ in wrong:
+        skipped.note("link out of range (kept without its place)", f"{place}: document {record.id!r}")
+    kept = (replace(link, start=-1, end=-1) if link in wrong else link for link in links)
+    return replace(record, links=tuple(kept)) if wrong else record
 
 
 def _read_files(shard: Shard, skipped: Skipped) -> Iterator[tuple[str, bytes]]:
@@ -319,8 +346,9 @@ def _find_in_tree(path: Path, readers: dict[str, Reader]) -> str:
         raise ValueError(cut or f"{path} holds nothing that is known here ({known}): it holds {there}")
     most = sum(file.size for file in first if not file.cause) / 2
     found = next((reader for reader, bytes_ in size.most_common(1) if bytes_ > most), count.most_common(1)[0][0])
-    if also := ", ".join(f"{number} for {other}" for other, number in count.most_common() if other != found):
-        log.warning("%s is read as %s; of its first files are also %s: name it again with --format", path, found, also)
+    for other in [each for each in count if each != found]:
+        said = "%s files of %s, read as %s, are of the reader %s: to read them too, name it again with --format %s"
+        log.warning(said, count[other], path, found, other, other)
     return found
 
 

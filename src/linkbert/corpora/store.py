@@ -131,8 +131,7 @@ def _from_lists(lists: pa.ListArray, kind: pa.StructType, make: Callable[..., An
 def querying(store: Path, memory: str = "4GB", folder: Path | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
     """Open a DuckDB over a store's rows; what `memory` cannot hold goes to a `folder` (of the store), removed after.
 
-    Views: `document_rows` (shard, row, and the columns of DOCUMENTS, dropped rows included) and `redirect_rows` (shard,
-    row, and those of REDIRECTS).
+    Views: `document_rows` and `redirect_rows`: shard, row, and the columns of DOCUMENTS (also dropped) or REDIRECTS.
     """
     folder = folder or store / "query.part"
     remove(folder)
@@ -182,10 +181,7 @@ class Store:
     def __len__(self) -> int:
         return self.manifest["documents"]
 
-    @property
-    def shards(self) -> int:
-        """How many shards the documents lie in; they are numbered from 0."""
-        return self.manifest["shards"]
+    shards = property(lambda self: self.manifest["shards"])  # how many the documents lie in, numbered from 0
 
     @cached_property
     def dropped(self) -> dict[int, np.ndarray]:
