@@ -55,6 +55,14 @@ def test_the_table_compares_scores_and_names_the_settings_that_differ(make_run):
     assert not {"linked", "learning_rate", "training: learning rate", "alpha"} & found.keys()
 
 
+def test_an_objective_without_masked_tokens_is_shown(make_run):
+    run = make_run("own")
+    path = run / "journal.jsonl"
+    path.write_text(path.read_text().replace("mlm_loss", "x_loss"))
+    found = dict(runs_table([run])[1:])
+    assert (found["step"], found["training: x loss"]) == ("2", "7.000")
+
+
 def test_a_run_that_has_just_started_and_two_of_one_name(make_run):
     rows = runs_table([make_run("a/run", steps=0), make_run("b/run", steps=1)])
     assert [name[-5:] for name in rows[0][1:]] == ["a/run", "b/run"]

@@ -325,5 +325,5 @@ def test_a_folder_cannot_have_code_imported(tmp_path, vocabulary, caplog, monkey
     write_model(model, tmp_path / "model", vocabulary=vocabulary)
     path = tmp_path / "model" / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"linkbert_objective": "evil:OBJECTIVE"}))
-    assert load_model(tmp_path / "model").objective is find_objective("drp")
-    assert "its objective evil:OBJECTIVE is not of an installed package" in caplog.text
+    assert load_model(tmp_path / "model").objective is find_objective("none")
+    assert "the objective evil:OBJECTIVE is not installed: only masked tokens are scored" in caplog.text

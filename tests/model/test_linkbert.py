@@ -10,7 +10,7 @@ from torch.nn import functional
 from transformers import BertConfig, BertForPreTraining
 
 from linkbert.config import make_config
-from linkbert.model.dropout import drop, dropout_keys
+from linkbert.model.attention import drop, dropout_keys
 from linkbert.model.fast_bert import LinkBertForPreTraining
 from linkbert.model.heads import ForwardOptions, Inputs
 from linkbert.model.step import compiles, operations_a_token, step_function

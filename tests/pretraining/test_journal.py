@@ -1,6 +1,6 @@
 import pytest
 
-from linkbert.pretraining.journal import Journal, read_journal, read_record
+from linkbert.pretraining.journal import Journal, read_journal, read_record, resume_words
 
 
 def test_what_is_written_is_read(tmp_path):
@@ -44,3 +44,7 @@ def test_tensorboard_reads_what_the_journal_says(tmp_path):
     board = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
     assert [(event.step, event.value) for event in board.Scalars("mlm_loss")] == [(1, 0.5), (2, 1.0), (3, 0.25)]
     assert [event.step for event in board.Scalars("evaluation/share/value")] == [1, 2]
+
+
+def test_code_of_ones_own_is_named_again_when_a_run_is_resumed():
+    assert [resume_words(name) for name in ("drp", "m:OBJ")] == ["--resume", "--resume objective=m:OBJ"]

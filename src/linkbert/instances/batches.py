@@ -36,7 +36,7 @@ SAMPLED, MOST_SHARES = 8_192, 256  # pairs, and shares of a step, by whose lengt
 class Batch:
     """Pairs as the model takes them: R rows of T places, P pairs with M masks in all; every tensor is int64.
 
-    A row holds whole pairs, one after another, then padding. A place attends to the places of its own pair.
+    A row holds whole pairs, then padding; a place attends to its own pair. IGNORED is -100; relations are 0, 1 and 2.
     """
 
     input_ids: torch.Tensor  # (R, T)

@@ -26,7 +26,7 @@ from transformers.models.bert.modeling_bert import BertForPreTrainingOutput
 
 from linkbert.config import Config
 from linkbert.files import fetch_from_hub, read_json, replacing, write_json
-from linkbert.model.dropout import dropout_keys
+from linkbert.model.attention import dropout_keys
 from linkbert.model.fast_bert import LinkBertForPreTraining
 from linkbert.model.heads import EXACT, Inputs, PretrainingModel
 from linkbert.model.hf_encoder import ARCHITECTURES, HFEncoder, longest, new_config, spec_of
@@ -68,10 +68,8 @@ def start_model(
                 "its config.json and its vocabulary do not belong together"
             )
         if (most := longest(own)) < config.sequence_length:
-            raise ValueError(
-                f"{config.init} has {most} positions, fewer than sequence_length={config.sequence_length}; "
-                f"set sequence_length={most}"
-            )
+            wanted = f"fewer than sequence_length={config.sequence_length}; set sequence_length={most}"
+            raise ValueError(f"{config.init} has {most} positions, {wanted}")
     own.initializer_range = config.initializer_range
     modern = own.model_type == "modernbert"
     for name in ("embedding_dropout", "mlp_dropout") if modern else ("hidden_dropout_prob",):
@@ -202,7 +200,7 @@ def plain_names(weights: dict[str, Tensor], encoder: str) -> dict[str, Tensor]:
 
 
 def load_model(folder: Path, objective: str | None = None) -> PretrainingModel:
-    """Open a checkpoint with its relation head; a BERT's folder without a linked row has BERT's two relations."""
+    """Open a checkpoint with its relation head: (B, 2) where the objective has two relations, as a stock BERT's has."""
     config, weights = read_encoder(folder)
     return make_model(config, weights, objective=objective or objective_of(config, weights))
 
@@ -250,11 +248,10 @@ class PairModel(nn.Module):
 
 def objective_of(config: PretrainedConfig, weights: dict[str, Tensor]) -> str:
     """Return what a checkpoint was trained for: as its config.json says, else by the rows of its relation head."""
-    by_rows = "drp" if LINKED_ROW in weights else "nsp"
-    named = getattr(config, "linkbert_objective", None) or by_rows
+    named = getattr(config, "linkbert_objective", None) or ("drp" if LINKED_ROW in weights else "nsp")
     if named not in references("objectives"):  # a folder must not choose what is imported
-        log.warning("its objective %s is not of an installed package: the model is read as one of %s", named, by_rows)
-        return by_rows
+        log.warning("the objective %s is not installed: only masked tokens are scored", named)
+        return "none"
     return named
 
 

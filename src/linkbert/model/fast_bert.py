@@ -24,8 +24,7 @@ from transformers.models.bert.modeling_bert import (
     BertPreTrainingHeads,
 )
 
-from linkbert.model.attention import make_attention_mask, packed_attention
-from linkbert.model.dropout import drop
+from linkbert.model.attention import drop, make_attention_mask, packed_attention
 from linkbert.model.heads import EXACT, ForwardOptions, Inputs, PretrainingModel
 from linkbert.model.loss import masked_token_loss
 

@@ -17,11 +17,19 @@ from transformers import PretrainedConfig
 
 from linkbert import registry
 from linkbert.model.loss import CHUNK
-from linkbert.records import IGNORED
+from linkbert.records import IGNORED, RELATIONS
+
+UNITS = {"masked", "pairs", *RELATIONS}  # what the values of `Objective.over` may be
+JOURNAL = {"step", "tokens", "learning_rate", "gradient_norm", "utilisation", "planned_steps", "skipped", "instances"}
+JOURNAL |= {"evaluation", "elapsed", "tokens_per_second", "peak_share", "loader_share", "memory"}  # its own names
 
 
 class Inputs(NamedTuple):
-    """What an encoder reads, all int64: R rows of T places with P pairs, of which M places are masked; see Batch."""
+    """What an encoder reads, all int64: R rows of T places with P pairs, of which M places are masked; see Batch.
+
+    Of (R, T) are input_ids, token_type_ids (0 in A, 1 in B), positions (in the pair) and pairs (the number of a place's
+    pair); padding has [PAD], 0, 0, -1. first (P,), of [CLS], and masked_positions (M,) are places in the flat R * T.
+    """
 
     input_ids: Tensor  # (R, T)
     token_type_ids: Tensor  # (R, T)
@@ -48,7 +56,7 @@ class Inputs(NamedTuple):
 
 
 class Labelled(NamedTuple):
-    """A batch with its labels, all int64; IGNORED where a slot is only padding."""
+    """Inputs, masked_labels (M,) and relations (P,): 0 contiguous, 1 random, 2 linked; IGNORED, -100, in padding."""
 
     inputs: Inputs
     masked_labels: Tensor  # (M,)
@@ -74,7 +82,7 @@ Sums = dict[str, tuple[Tensor, Tensor]]  # of a batch by name: sum and count, ()
 
 
 class Encoded(NamedTuple):
-    """What an objective sees: the states of a batch, and the model for its heads."""
+    """The model, and states: masked (M, H), first (P, H) at each [CLS], every (R * T, H) or None (`every = False`)."""
 
     model: PretrainingModel
     masked: Tensor  # (M, H), at the masked places
@@ -90,8 +98,6 @@ class Objective:
     `over` names those that are minimised, and what each is averaged over in the global batch: masked (tokens), pairs,
     or the pairs of a relation; the others are shown only. `relations` is how many rows of the relation head are
     trained. `every` asks for the states of all places. A subclass that has weights of its own makes them in `modules`.
-
-    Of every name the journal, TensorBoard and the reports show the sums of `loss` divided by the counts.
     """
 
     relations = 0
@@ -137,11 +143,34 @@ NONE.learns = "masked tokens alone"
 
 
 def find_objective(name: str) -> Objective:
-    """Return an objective by its name or `package.module:name`; ValueError if it is not an Objective."""
+    """Return an objective by its name or `package.module:name`; ValueError if it is none, or declares a wrong thing."""
     found = registry.find("objectives", name)
     if not isinstance(found, Objective):
         raise ValueError(f"objective={name} must name an object of a subclass of linkbert.model.heads.Objective")
+    over, reports = found.over, found.reports
+    for what, wrong, allowed in (
+        ("`over` names", over.keys() - reports.keys() if over else {"nothing"}, f"one or more of {', '.join(reports)}"),
+        ("`over` averages over", set(over.values()) - UNITS, ", ".join(sorted(UNITS))),
+        ("`reports` has a width of", set(reports.values()) - {1, 3}, "1, or 3 for one by relation"),
+        ("`reports` names", reports.keys() & JOURNAL, "names that the journal does not write itself"),
+    ):
+        if wrong:
+            raise ValueError(f"objective {name}: {what} {', '.join(map(str, wrong))}; allowed: {allowed}")
     return found
+
+
+def flatten(found: Sums, objective: Objective, name: str) -> Tensor:
+    """Join sums and counts in the order of `reports`: float64. ValueError if `loss` gave other than is declared."""
+    if found.keys() != objective.reports.keys():
+        raise ValueError(f"objective {name}: `loss` gave {', '.join(found)}, `reports` {', '.join(objective.reports)}")
+    for key, width in objective.reports.items():
+        parts: Any = found[key] if isinstance(found[key], tuple) else (found[key],)
+        if [part.numel() if isinstance(part, Tensor) else 0 for part in parts] != [width, width]:
+            got = ", ".join(f"{type(part).__name__} {list(getattr(part, 'shape', ()))}" for part in parts)
+            raise ValueError(f"objective {name}: {key} must be (sum, count), two tensors of size {width}; got {got}")
+        if key in objective.over and not parts[0].requires_grad and parts[1].any():
+            raise ValueError(f"objective {name}: {key} is minimised (`over`), but its sum has no gradient")
+    return torch.cat([part.detach().double().view(-1) for key in objective.reports for part in found[key]])
 
 
 class Predictions(NamedTuple):

@@ -12,7 +12,7 @@ from functools import cache
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.distributed.tensor import DTensor
 
 log = logging.getLogger(__name__)
@@ -67,17 +67,13 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
         group["lr"] = rate
 
 
-def gradients(model: nn.Module) -> list[Tensor]:
-    """List the gradients there are (a head that the objective leaves out has none)."""
-    return [p.grad for p in model.parameters() if p.grad is not None]
-
-
 def clip_gradients(model: nn.Module, largest: float, *, scale: float = 1.0) -> float:
     """Divide the gradients, in place, by `scale`, then to a norm of at most `largest` (0: any); return that before."""
+    gradients = [p.grad for p in model.parameters() if p.grad is not None]  # a head that is left out has none
     if scale != 1:
-        for gradient in gradients(model):
+        for gradient in gradients:
             gradient.mul_(1 / scale)
-    norm = torch.nn.utils.get_total_norm(gradients(model))
+    norm = torch.nn.utils.get_total_norm(gradients)
     if isinstance(norm, DTensor):
         norm = norm.full_tensor()
     if largest:

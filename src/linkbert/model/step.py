@@ -17,8 +17,8 @@ from torch import nn
 
 from linkbert.compiled import checked_torch_cache, torch_cache_folder
 from linkbert.config import Config, in_seconds
+from linkbert.model.attention import dropout_keys
 from linkbert.model.device import DTYPES, choose_precision, keep_memory
-from linkbert.model.dropout import dropout_keys
 from linkbert.model.heads import ForwardOptions, Inputs, PretrainingModel, Sums
 from linkbert.records import IGNORED
 
@@ -111,8 +111,7 @@ def query_slots(batch: Any, config: Config, *, fixed: bool) -> int:
 def compiles(model: PretrainingModel, config: Config) -> bool:
     """Return whether a run is compiled: as `config.compile` says, and auto by how much the whole run computes.
 
-    The answer follows from the settings, never from a clock, so that a resumed run computes as it did before. A
-    compiled run wants batches of one length; one that is not gains from trimmed batches.
+    The answer follows from the settings, never from a clock, so that a resumed run computes as it did before.
     """
     # Weights that come and go do not fit into one graph.
     if config.compile == "off" or config.sharding != "none" or not model.parts_to_compile():

@@ -35,6 +35,7 @@ from linkbert.files import read_json, remove, replacing, sha256, write_json
 from linkbert.model.checkpoint import find_encoder, model_folder, tied_names
 from linkbert.pretraining import distributed
 from linkbert.pretraining.distributed import DistributedContext, broadcast, broadcast_object
+from linkbert.pretraining.journal import resume_words
 
 FORMAT = 1
 MOMENTS = ("exp_avg", "exp_avg_sq")
@@ -132,7 +133,8 @@ class Checkpoints:
             if not isinstance(error, OSError) and "os error" not in str(error):
                 raise
             why = getattr(error, "strerror", None) or error
-            raise ValueError(f"cannot write {folder}: {why}; free some space, and resume with --resume") from error
+            words = resume_words(self.config.objective)
+            raise ValueError(f"cannot write {folder}: {why}; free some space, and resume with {words}") from error
 
     def _write_moments(self, folder: Path, moments: dict[str, Tensor]) -> None:
         """Write all moments, or of a sharded model this process's rows of them; then all processes are done."""

@@ -29,6 +29,11 @@ def read_record(run: Path) -> dict[str, Any]:
     return record
 
 
+def resume_words(objective: str) -> str:
+    """Write how a run is resumed: an objective that is not installed is named again."""
+    return f"--resume objective={objective}" if ":" in objective else "--resume"
+
+
 def read_journal(path: Path) -> list[dict[str, Any]]:
     """Read a journal's whole lines; a last line cut by a crash is left out."""
     return read_json_lines(path, "step")

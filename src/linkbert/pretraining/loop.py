@@ -30,11 +30,11 @@ from torch.distributed.fsdp import FSDPModule
 from linkbert.config import Config, in_seconds
 from linkbert.instances.batches import Batches
 from linkbert.model.device import deterministic
-from linkbert.model.heads import Objective, PretrainingModel, Sums
+from linkbert.model.heads import Objective, PretrainingModel, Sums, flatten
 from linkbert.model.optimizer import clip_gradients, learning_rate, set_learning_rate
 from linkbert.pretraining.checkpoint import Checkpoints, State, checkpoints
 from linkbert.pretraining.distributed import DistributedContext, all_reduce, stop_on_signals, sum_gradients
-from linkbert.pretraining.journal import Journal
+from linkbert.pretraining.journal import Journal, resume_words
 from linkbert.records import RELATIONS
 
 # CUDA is handled where it differs (device, deterministic kernels, non-blocking copies) but was never run by us.
@@ -118,9 +118,9 @@ def pretrain(
                 if isinstance(model, FSDPModule):  # sums gradients with the last backward pass
                     model.set_requires_gradient_sync(number == len(micro_batches))
                 found = forward(batch.to(device))
+                sums[:-2] += flatten(found, objective, config.objective)
                 losses = [found[name][0].sum() / max(divisors[unit], 1) for name, unit in objective.over.items()]
                 (scale * sum(losses)).backward()
-                sums[:-2] += flatten(found, objective)
             sums[-2] = timer.last if processes.is_main_process else 0.0  # one clock for all
             sums[-1] = stop.should_stop
             *values, seconds, stopping = all_reduce(processes, sums).tolist()
@@ -132,7 +132,7 @@ def pretrain(
             fault = check_step(state, config, sum(means[name] for name in objective.over), norm)
             if fault and fault.stops:
                 writer.check(wait=True)
-                raise ValueError(describe_fault(run, step + 1, fault, means | {"gradient norm": norm}))
+                raise ValueError(describe_fault(run, config, step + 1, fault.what, means | {"gradient norm": norm}))
             if not fault:
                 optimizer.step()
             optimizer.zero_grad(set_to_none=True)
@@ -166,7 +166,6 @@ def pretrain(
                 state.window = []
             if evaluate and (state.finished or (config.eval_steps and state.step % config.eval_steps == 0)):
                 progress(stage("evaluation"))
-                model.eval()
                 state.evaluation = {"step": state.step, **evaluate()}
                 if journal:
                     journal.write({"step": state.step, "evaluation": state.evaluation, "elapsed": timer.elapsed})
@@ -227,22 +226,15 @@ def check_step(state: State, config: Config, loss: float, norm: float) -> StepFa
     return StepFault(what, stops=config.on_spike == "stop" or state.faults_in_a_row > IN_A_ROW)
 
 
-def describe_fault(run: Path, step: int, fault: StepFault, values: Mapping[str, float]) -> str:
+def describe_fault(run: Path, config: Config, step: int, what: str, values: Mapping[str, float]) -> str:
     """Report in one line that a step went wrong, what is kept, where to look, and what to try."""
     shown = ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in values.items())
     last = f"the last checkpoint is {kept[-1]}" if (kept := checkpoints(run)) else "there is no checkpoint yet"
+    resume = resume_words(config.objective)
     return (
-        f"step {step} is {fault.what} ({shown}) and was not applied; {last}; its pairs: linkbert show --run {run} "
-        f"--step {step}; try --resume on_spike=skip, --resume precision=fp32, or a new run with a lower learning_rate"
+        f"step {step} is {what} ({shown}) and was not applied; {last}; its pairs: linkbert show --run {run} "
+        f"--step {step}; try {resume} on_spike=skip, {resume} precision=fp32, or a new run with a lower learning_rate"
     )
-
-
-def flatten(found: Sums, objective: Objective) -> Tensor:
-    """Join sums and counts of a batch in the order of the objective's `reports`, as `averages` takes them: float64."""
-    if found.keys() != objective.reports.keys():
-        wanted = ", ".join(objective.reports)
-        raise ValueError(f"the objective gave {', '.join(found)}; its `reports` says {wanted}: the two must agree")
-    return torch.cat([part.detach().double().view(-1) for name in objective.reports for part in found[name]])
 
 
 def averages(values: list[float], objective: Objective) -> tuple[dict[str, float], dict[str, dict[str, float]]]:

@@ -40,7 +40,7 @@ from linkbert.pretraining.card import model_card
 from linkbert.pretraining.checkpoint import State, checkpoints, last_checkpoint, restore_optimizer, save_final_model
 from linkbert.pretraining.distributed import broadcast, join_processes, run_on_main, shard, unsharded
 from linkbert.pretraining.evaluation import evaluate, held_out_batches
-from linkbert.pretraining.journal import FORMAT, read_record
+from linkbert.pretraining.journal import FORMAT, read_record, resume_words
 from linkbert.pretraining.loop import Progress
 from linkbert.pretraining.scores import Scores, from_json
 
@@ -65,6 +65,7 @@ class Result:
     scores: Scores | None  # of the last evaluation; None where no documents are held out
     elapsed: float  # seconds, over all sessions
     tokens: int  # seen in training
+    resume: str = "--resume"  # the words that resume it
     is_main_process: bool = True  # the one of several that prints
 
 
@@ -169,8 +170,8 @@ def pretrain(
             save_final_model(run_path, state.step)
     final = run_path / "model" if state.finished else None
     scores = from_json(state.evaluation) if state.evaluation else None
-    where = (state.step, state.planned, state.finished)
-    return Result(run_path, *where, final, scores, state.elapsed, state.tokens, processes.is_main_process)
+    where, how = (state.step, state.planned, state.finished), resume_words(config.objective)
+    return Result(run_path, *where, final, scores, state.elapsed, state.tokens, how, processes.is_main_process)
 
 
 def new_model(config: Config, vocabulary: Vocabulary, opened: Sequence[OpenPart]) -> PretrainingModel:

@@ -37,7 +37,7 @@ def runs_table(paths: Sequence[Path]) -> list[list[str]]:
 def _facts(entries: list[dict[str, Any]]) -> dict[str, str]:
     """Write what a journal says at its end, by label."""
     facts = {}
-    for last in [entry for entry in entries if "mlm_loss" in entry][-1:]:
+    for last in [entry for entry in entries if "learning_rate" in entry][-1:]:
         facts = {"step": f"{last['step']:,}", "tokens seen": count_text(last["tokens"])}
         facts["time"] = seconds_text(last["elapsed"])
         for name, value in last.items():

@@ -156,7 +156,7 @@ def _segment_text(tokens: list[tuple[str, str | None]]) -> list[tuple[str, str]]
 def show_result(console: Console, result: Any) -> None:
     """Print how a run ended."""
     if not result.finished:
-        console.print(f"stopped after step {result.step:,} of {result.steps:,}; resume with --resume")
+        console.print(f"stopped after step {result.step:,} of {result.steps:,}; resume with {result.resume}")
     if result.scores is not None:
         show_scores(console, result.scores)
     if result.model:
