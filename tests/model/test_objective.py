@@ -44,8 +44,8 @@ def test_the_names_of_the_journal_are_known():
     ("given", "message"),
     [
         ({"x_loss": 1.0}, "`loss` gave x_loss, `reports` mlm_loss"),
-        ({"mlm_loss": 1.0}, r"mlm_loss must be \(sum, count\), two tensors of size 1; got float"),
-        ({"mlm_loss": (torch.ones(()), 3)}, "got Tensor .*, int"),
+        ({"mlm_loss": 1.0}, r"mlm_loss must be \(sum, count\), two tensors of size 1; got 1.0"),
+        ({"mlm_loss": (torch.ones(()), 3)}, r"got Tensor \[\], 3"),
         ({"mlm_loss": (torch.ones(2), torch.ones(()))}, r"got Tensor \[2\]"),
         ({"mlm_loss": (torch.ones(()), torch.ones(()))}, "mlm_loss is minimised .* no gradient"),
     ],

@@ -166,7 +166,7 @@ def flatten(found: Sums, objective: Objective, name: str) -> Tensor:
     for key, width in objective.reports.items():
         parts: Any = found[key] if isinstance(found[key], tuple) else (found[key],)
         if [part.numel() if isinstance(part, Tensor) else 0 for part in parts] != [width, width]:
-            got = ", ".join(f"{type(part).__name__} {list(getattr(part, 'shape', ()))}" for part in parts)
+            got = ", ".join(f"Tensor {list(part.shape)}" if isinstance(part, Tensor) else repr(part) for part in parts)
             raise ValueError(f"objective {name}: {key} must be (sum, count), two tensors of size {width}; got {got}")
         if key in objective.over and not parts[0].requires_grad and parts[1].any():
             raise ValueError(f"objective {name}: {key} is minimised (`over`), but its sum has no gradient")
