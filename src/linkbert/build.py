@@ -1,7 +1,6 @@
 """The whole of `linkbert build`: documents, then vocabulary and tokens, then the graph of hyperlinks.
 
-In: sources on disk. Out: a finished STORE. Every stage leaves files that are whole or absent, so the same call again
-after an interruption does what is missing and no more, and the result does not tell the difference.
+Every stage leaves files that are whole or absent: the same call after an interruption does what is missing, no more.
 """
 
 from __future__ import annotations

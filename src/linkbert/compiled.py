@@ -1,7 +1,6 @@
 """What is compiled and kept on disk: numba's kernels of the stages, the hash they share, and torch's cache.
 
-numba's cache looks at the date of a function's own file only: what is compiled here must never change. torch's cache
-has a folder for each version and processor, without the half libraries that an interrupted compiler leaves there.
+numba's cache looks at the date of a function's own file only: what is compiled here must never change.
 """
 
 from __future__ import annotations

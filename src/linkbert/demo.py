@@ -1,8 +1,7 @@
 """`linkbert demo`: from nothing to a small trained encoder, in minutes, on real Wikipedia.
 
-In: two files from PyPI, or the user's own. Out: DEMO/store and DEMO/run, and on the screen what happened at every
-stage. It continues a released encoder of 22.7 M parameters because no encoder learns anything to look at from nothing
-in minutes; a budget of minutes makes a slower machine learn a little less instead of taking longer.
+In: two files from PyPI, or the user's own. Out: DEMO/store and DEMO/run. It continues a released encoder of 22.7 M
+parameters because none learns much from nothing in minutes; a slower machine learns a little less, in the same time.
 """
 
 from __future__ import annotations

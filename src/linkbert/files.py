@@ -1,7 +1,7 @@
 """Files as every stage reads and writes them: decompressed on the fly, renamed when whole.
 
-A source with an address (https://, s3://, gs:// and what else fsspec knows) is a UPath, which acts as a Path does. A
-folder or file with its final name is complete; a crash leaves at most a `.part` behind, which the next run overwrites.
+A source with an address (https://, s3://, what fsspec knows) is a UPath, which acts as a Path does. A folder or file
+with its final name is complete; a crash leaves at most a `.part` behind, which the next run overwrites.
 """
 
 from __future__ import annotations

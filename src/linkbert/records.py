@@ -1,7 +1,6 @@
 """The nouns of the project: a reader gives Documents and Redirects; a pair of segments has one of three relations.
 
-A relation is a class of the model: the first two are BERT's next-sentence labels (0: B follows A, 1: B is random), so
-that a BERT's two-row head can start the first two rows of ours.
+The first two are BERT's next-sentence labels (0: B follows A, 1: B is random): its head can start two rows of ours.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
 """Readers, graph methods, objectives and tasks by name: ours, those of installed packages, and `package.module:name`.
 
-A package registers its own in the entry-point groups linkbert.readers, linkbert.graphs, linkbert.objectives and
-linkbert.tasks. A name, never the object, goes to worker processes; each looks it up again, so a plugin works with any
-number of them. Nothing is imported before it is asked for.
+A package registers its own in the entry-point groups linkbert.readers, .graphs, .objectives and .tasks. A name, never
+the object, goes to worker processes; each looks it up again. Nothing is imported before it is asked for.
 """
 
 from __future__ import annotations
 
 import importlib
+import logging
 from functools import cache
 from importlib.metadata import entry_points
 from operator import attrgetter
@@ -29,27 +29,33 @@ BUILT_IN = {
 
 
 @cache  # to look at every installed package takes 20 ms
-def installed(group: str) -> dict[str, str]:
-    """Return what installed packages add to a group."""
-    return {each.name: each.value for each in entry_points(group=f"linkbert.{group}")}
-
-
 def references(group: str) -> dict[str, str]:
     """Return what a group holds, name -> "module:attribute"; an installed package may not take a name of ours."""
-    return BUILT_IN[group] | installed(group) | BUILT_IN[group]  # in this order, and ours stay
+    installed = {each.name: each.value for each in entry_points(group=f"linkbert.{group}")}
+    return BUILT_IN[group] | installed | BUILT_IN[group]  # in this order, and ours stay
+
+
+@cache  # so that each is warned of once
+def usable(group: str) -> list[str]:
+    """List what a group holds, without what of installed packages cannot be imported: that is warned of."""
+    names = [*BUILT_IN[group]]
+    for name in [name for name in references(group) if name not in names]:
+        try:
+            find(group, name)
+            names.append(name)
+        except ValueError as error:
+            logging.getLogger(__name__).warning("%s: it is left out", error)
+    return names
 
 
 def find(group: str, name: str) -> Any:
-    """Import what a name stands for; `package.module:name` needs no registration.
-
-    An unknown name is a ValueError that names the nearest known one; so is a module that cannot be imported.
-    """
-    reference = (known := references(group)).get(name, name)
-    module, colon, attribute = reference.partition(":")
+    """Import what a name or `package.module:name` stands for; ValueError for what is unknown or cannot be imported."""
+    kind, known = group.removesuffix("s"), references(group)
+    module, colon, attribute = known.get(name, name).partition(":")
     if not colon:
-        raise ValueError(f"unknown {group.removesuffix('s')} {name!r}; {nearest(name, known)}")
+        raise ValueError(f"unknown {kind} {name!r}; {nearest(name, known)}")
     try:
         return attrgetter(attribute)(importlib.import_module(module))
     except Exception as error:  # a module of others may fail in any way
-        remedy = "; give package.module:name" * (":" not in name)
-        raise ValueError(f"{name} cannot be imported ({error}){remedy}") from error
+        whose = "" if ":" in name else f"{kind} {name!r} of an installed package, "
+        raise ValueError(f"{whose}{known.get(name, name)} cannot be imported ({error})") from error

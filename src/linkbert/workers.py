@@ -1,7 +1,7 @@
 """One function over many shards: in this process, in several, or on a Dask cluster.
 
-Nothing comes back but files, each renamed when whole, so that a stage can stop anywhere and be run again. Shards are
-taken from their iterator only as workers become free: what a planner cuts out of a stream stays bounded in memory.
+Nothing comes back but files, each renamed when whole, so that a stage can be run again. Shards are taken from their
+iterator only as workers become free: what a planner cuts out of a stream stays bounded in memory.
 """
 
 from __future__ import annotations
@@ -79,9 +79,7 @@ def run_shards(
 def _explain(error: BaseException) -> str:
     """Say in one line what stopped a run, and what to do before it is run again; "" for an error of the function."""
     if isinstance(error, BrokenProcessPool) or type(error).__name__ == "KilledWorker":  # Dask's, after several tries
-        return (
-            'a worker was killed (no memory, or a script without `if __name__ == "__main__":`?): use fewer workers, and'
-        )
+        return 'a worker was killed (no memory, or a script lacks `if __name__ == "__main__"`): use fewer workers, and'
     if isinstance(error, CancelledError):
         return "the Dask cluster is gone: start it and"
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):

@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 
+from linkbert import registry
 from linkbert.build import build_store, describe_build
 from linkbert.corpora import build
 from linkbert.corpora.build import build_documents
@@ -32,6 +33,7 @@ from linkbert.corpora.sources import find_reader, read_source
 from linkbert.corpora.store import Store
 from linkbert.records import Document, Link, Redirect
 from linkbert.registry import BUILT_IN
+from linkbert.tasks import table
 from linkbert.workers import make_executor
 
 SCRIPT = """
@@ -156,6 +158,7 @@ def test_the_first_document_of_an_id_stays_and_wins_over_a_redirect(tmp_path, mo
     }
     fake = Reader(read=lambda path, options: iter(records[path.name]))
     monkeypatch.setattr(sys.modules[__name__], "FAKE", fake, raising=False)
+    monkeypatch.setattr(registry, "references", registry.references.__wrapped__)
     monkeypatch.setitem(BUILT_IN["readers"], "fake", f"{__name__}:FAKE")
     for name in records:
         (tmp_path / name).touch()
@@ -419,6 +422,32 @@ def test_links_out_of_range_lose_their_place_and_a_tree_needs_suffixes(tmp_path,
     assert store.manifest["skipped"] == {"link out of range (kept without its place)": 2}
     with pytest.raises(ValueError, match="the reader bad_plugin:BARE names no suffixes; give Reader"):
         build_documents([tmp_path / "notes"], tmp_path / "bare", format="bad_plugin:BARE")
+
+
+def test_a_broken_plugin_is_left_out_with_a_warning_and_raises_only_by_its_name(tmp_path, monkeypatch, caplog):
+    (tmp_path / "broken_plugin.py").write_text("import no_such_module")
+    metadata = tmp_path / "broken-1.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1\n")
+    groups = ("readers", "tasks")
+    (metadata / "entry_points.txt").write_text("".join(f"[linkbert.{g}]\nbrk = broken_plugin:X\n" for g in groups))
+    monkeypatch.syspath_prepend(tmp_path)
+    for cached in (registry.references, registry.usable, table.tasks):
+        cached.cache_clear()
+    try:
+        source = write_source(tmp_path / "a.jsonl", 3)
+        assert find_reader(source) == "jsonl"
+        assert list_options()
+        assert "rte" in table.tasks()
+        said = "of an installed package, broken_plugin:X cannot be imported (No module named 'no_such_module')"
+        lines = [f"{kind} 'brk' {said}: it is left out" for kind in ("reader", "task")]
+        assert [record.getMessage() for record in caplog.records] == lines
+        with pytest.raises(ValueError, match="reader 'brk' of an installed package"):
+            build_documents([source], tmp_path / "store", format="brk")
+    finally:
+        monkeypatch.undo()
+        for cached in (registry.references, registry.usable, table.tasks):
+            cached.cache_clear()
 
 
 def test_a_fault_pickles_and_dicts_are_no_documents(tmp_path):

@@ -66,7 +66,8 @@ def test_a_package_adds_datasets_and_a_kind_by_entry_points(monkeypatch):
         EntryPoint("mine", "own_kind:tables", "linkbert.tasks"),
         EntryPoint("stars", "own_kind:Stars", "linkbert.tasks"),
     ]
-    monkeypatch.setattr(registry, "installed", registry.installed.__wrapped__)
+    for name in ("references", "usable"):
+        monkeypatch.setattr(registry, name, getattr(registry, name).__wrapped__)
     monkeypatch.setattr(registry, "entry_points", lambda group: points if group == "linkbert.tasks" else [])
     table.tasks.cache_clear()
     try:

@@ -171,7 +171,7 @@ def list_options(readers: Iterable[str] | None = None) -> list[ReaderOption]:
     """List the options of some readers, or of all that are registered, in the order of their names."""
     return [
         ReaderOption(reader, field.name, type(field.default), field.default, field.metadata["help"])
-        for reader in (sorted(registry.references("readers")) if readers is None else readers)
+        for reader in (sorted(registry.usable("readers")) if readers is None else readers)
         for field in dataclasses.fields(load_reader(reader).options)
     ]
 

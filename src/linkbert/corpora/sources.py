@@ -304,7 +304,7 @@ def find_reader(path: Path) -> str:
     >>> find_reader(Path("notes.jsonl.xz"))
     'jsonl'
     """
-    readers = {name: load_reader(name) for name in registry.references("readers")}
+    readers = {name: load_reader(name) for name in registry.usable("readers")}
     if is_tree(path):
         return _find_in_tree(path, readers)
     if found := _by_suffix(path.name, readers):

@@ -62,7 +62,7 @@ class Task:
 def tasks() -> dict[str, Task]:
     """Read every table of tasks.toml and of installed packages, by name, in their order."""
     found = read_tables(resources.files("linkbert.tasks").joinpath("tasks.toml"))
-    for name in (name for name in registry.references("tasks") if name not in registry.BUILT_IN["tasks"]):
+    for name in (name for name in registry.usable("tasks") if name not in registry.BUILT_IN["tasks"]):
         value = registry.find("tasks", name)
         if not isinstance(value, type):  # else a kind
             installed = read_tables(Path(value() if callable(value) else value), found)
