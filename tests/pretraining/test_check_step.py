@@ -6,7 +6,7 @@ import pytest
 
 from linkbert.config import Config
 from linkbert.pretraining.checkpoint import State
-from linkbert.pretraining.loop import ENOUGH, GROWTH, IN_A_ROW, check_step
+from linkbert.pretraining.loop import ENOUGH, GROWTH, IN_A_ROW, check_step, describe_fault
 
 
 def test_a_spike_is_told_by_the_median_of_what_came_before():
@@ -43,3 +43,9 @@ def test_the_scale_of_fp16_falls_at_once_and_rises_slowly():
         assert check_step(state, config, 1.0, 1.0) is None
     assert state.scale == 2.0
     assert check_step(state, config, math.nan, 1.0).stops, "a loss that is no number has nothing to do with the scale"
+
+
+def test_a_fault_names_the_run_s_own_code_again(tmp_path):
+    text = describe_fault(tmp_path, Config(objective="mine:OBJ"), 3, "not a number", {"x_loss": math.nan})
+    assert "step 3 is not a number (x loss nan)" in text
+    assert "try --resume objective=mine:OBJ on_spike=skip, --resume objective=mine:OBJ precision=fp32" in text
