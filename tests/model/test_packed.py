@@ -169,3 +169,15 @@ def test_slots_by_hand_and_how_many_there_are():
 def test_dropout_of_attention_on_a_cpu_is_said(model, caplog):
     step_function(model, make_config("tiny", ["attention_probs_dropout_prob=0.1", "compile=off"]))
     assert "attention_probs_dropout_prob=0.1 leaves the fast kernel" in caplog.text
+
+
+def test_a_compiled_step_that_gives_no_numbers_is_left(model, monkeypatch, caplog):
+    """As torch 2.13 does in bf16 on a CPU with AVX-512 and AMX."""
+    batch = pack(pairs_of(lengths=[5, 24, 9]), [[1], [0, 2]], width=24)
+    nothing = {"mlm_loss": (torch.tensor(torch.nan), torch.tensor(1))}
+    monkeypatch.setattr(
+        LinkBertForPreTraining, "compile", lambda self, **_: setattr(self, "_compiled_call_impl", lambda *_: nothing)
+    )
+    step = step_function(model, make_config("tiny", ["compile=on", "precision=fp32"]))
+    assert all(summed.isfinite().all() for summed, _ in step(batch).values())
+    assert "compiling failed (FloatingPointError: losses are not numbers): training continues uncompiled" in caplog.text

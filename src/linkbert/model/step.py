@@ -30,17 +30,13 @@ WORTHWHILE = {"cpu": 2e14, "cuda": 1e17}  # operations; the first as on two core
 
 
 def step_function(
-    model: PretrainingModel,
-    config: Config,
-    *,
-    before_compiling: Callable[[], None] = lambda: None,
+    model: PretrainingModel, config: Config, *, before_compiling: Callable[[], None] = lambda: None
 ) -> Callable[[Any], Sums]:
     """Return the function that maps a Batch to its losses; compiled, its batches have one shape.
 
     Dropout follows from torch's generator at the time of the call, so `torch.manual_seed` before a step decides it;
     in eval mode there is none. The same seed gives the same losses and gradients bit for bit, on as many threads.
-    `before_compiling` is called once, before the first step compiles. Where that fails, one line says so and the run
-    continues uncompiled.
+    `before_compiling` is called before the first step compiles. Where that fails, the run continues uncompiled.
     """
     if next(model.parameters()).device.type == "cpu":
         keep_memory()
@@ -65,8 +61,11 @@ def step_function(
         if starting:
             before_compiling()
         try:
-            with starting.pop() if starting else nullcontext():
-                return compute(batch, seed)
+            with starting.pop() if starting else nullcontext(True) as known:
+                sums = compute(batch, seed)
+            if not known and not all(summed.isfinite().all() for summed, _ in sums.values()):
+                raise FloatingPointError("losses are not numbers")  # bf16 by torch 2.13 on a CPU with AVX-512 and AMX
+            return sums
         except Exception as error:  # the compiler's own errors are of a dozen kinds
             if not parts:
                 raise
