@@ -1,7 +1,4 @@
-"""The whole of `linkbert build`: documents, then vocabulary and tokens, then the graph of hyperlinks.
-
-Every stage leaves files that are whole or absent: the same call after an interruption does what is missing, no more.
-"""
+"""The whole of `linkbert build`: documents, vocabulary, tokens, graph; the same call again does what is missing."""
 
 from __future__ import annotations
 
@@ -14,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from linkbert.corpora.build import build_documents
+from linkbert.corpora.reader import load_reader
 from linkbert.corpora.store import Store
 from linkbert.files import locked, remove, source_path
 from linkbert.graph.links import add_graph
@@ -96,10 +94,11 @@ def describe_build(store: Store) -> list[str]:
         paths = [source["path"] for source in found]
         options = store.manifest["options"].get(reader, {}).items()
         given = "".join(f" --{key.replace('_', '-')} {value}".removesuffix(" True") for key, value in options if value)
-        more = f" and {len(paths) - 3:,} more" * (len(paths) > 3)
-        lines.append(f"{', '.join(paths[:3])}{more}: read as {reader or 'nothing that could be read'}{given}")
-    if links := store.manifest["links_read"]:
-        lines.append(links)
+        row = load_reader(reader) if reader and any(Path(path).is_dir() for path in paths) else None
+        files = f" (files *{', *'.join(row.suffixes + row.inside)}, compressed or not)" if row else ""
+        shown = ", ".join(paths[:3]) + f" and {len(paths) - 3:,} more" * (len(paths) > 3)
+        lines.append(f"{shown}: read as {reader or 'nothing that could be read'}{files}{given}")
+    lines += filter(None, [store.manifest["links_read"]])
     if others := store.manifest["other_files"]:
         kinds = ", ".join(f"{suffix} {count:,}" for suffix, count in [*others.items()][:10])
         lines.append(f"skipped {sum(others.values()):,} files: {kinds}" + " and others" * (len(others) > 10))

@@ -118,7 +118,6 @@ def describe_preset(name: str) -> str:
     return f"{size}, {config.max_steps:,} steps of {config.batch_size:,} pairs of {config.sequence_length} tokens"
 
 
-# Options of several commands
 ENCODER: Any = Argument(metavar="MODEL", help="a RUN, a checkpoint, a Hugging Face folder or a hub name")
 STORE: Any = Argument(metavar="STORE", help="a folder made by `linkbert build`")
 OPTIONAL_STORE: Any = Argument(None, metavar="[STORE]", help="a store; a run names its own")
