@@ -17,10 +17,10 @@ from pathlib import Path
 
 from bs4 import BeautifulSoup, NavigableString, Tag
 from bs4.element import PreformattedString
-from linkbert.corpora.tree import plan_tree, read_tree
 
 from linkbert.corpora.reader import Skipped
 from linkbert.corpora.readers import html
+from linkbert.corpora.sources import _read_files, plan_source
 from linkbert.records import Document
 
 Found = tuple[str, list[tuple[str, str]]]  # text; address and anchor of each link in it
@@ -36,7 +36,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
     options = html.Options(body=arguments.body, drop=arguments.drop)
-    pages = [page for shard in plan_tree(arguments.tree, html.SUFFIXES) for page in read_tree(shard, Skipped())]
+    shards = plan_source("html", arguments.tree, options)
+    pages = [page for shard in shards if shard.path for page in _read_files(shard, Skipped())]
     pages = pages[:: max(len(pages) // arguments.pages, 1)]
     size = sum(len(data) for _, data in pages)
     print(f"{len(pages):,} pages, {size / 1e6:.1f} MB")

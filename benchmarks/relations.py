@@ -10,7 +10,6 @@ on training pairs of the same sampler.
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -49,7 +48,7 @@ def main() -> None:
     store = TokenStore.open(arguments.store)
     scored = set()
     for run in arguments.runs:
-        config = replace(Config(**read_json(run / "run.json")["config"]), eval_pairs=arguments.pairs)
+        config = Config(**read_json(run / "run.json")["config"]).replace(eval_pairs=arguments.pairs)
         question = (config.sequence_length, config.seed, config.scope, config.held_out)
         if question not in scored and arguments.fit:
             scored.add(question)

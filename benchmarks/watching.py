@@ -16,6 +16,7 @@ import torch
 from torch.nn import functional
 
 from linkbert.config import make_config
+from linkbert.model.heads import find_objective
 from linkbert.pretraining.checkpoint import State
 from linkbert.pretraining.journal import Journal
 from linkbert.pretraining.loop import Progress, journal_entry, peak_memory
@@ -24,7 +25,8 @@ from linkbert.progress import training_text
 from linkbert.records import RELATIONS
 
 CALLS = 2_000
-WINDOW = [1, 1.5, 900.0, 150.0, 4_000, 4_096, 10.0, 11.0, 12.0, 3.0, 4.0, 5.0, 9.0, 10.0, 11.0]
+OBJECTIVE = find_objective("drp")
+WINDOW = [1, 1.5, 4_000, 4_096, *[1.0] * (2 * sum(OBJECTIVE.reports.values()))]  # steps, norm, tokens, places, sums
 
 
 def seconds(call):
@@ -63,9 +65,8 @@ def main():
         scores = torch.randn(config.micro_batch_size, 3, requires_grad=True)
         relations = torch.arange(config.micro_batch_size) % 3
         smooth: dict[str, float] = {}
-        told = Progress(
-            "training", 7, 10_000, 1e-3, 5.0, 1.0, (0.5, 0.5, 0.5), 1.0, 1e4, 0.97, 0.5, 0.01, 10**9, 1.0, 9e3
-        )
+        means = {"mlm_loss": 5.0, "relation_loss": 1.0, "relation_accuracy": 0.5}
+        told = Progress("training", 7, 10_000, means=means, tokens_per_second=1e4, seconds_left=9e3)
         state = State(step=7, tokens=10**6, window=WINDOW)
         with Journal(Path(folder, "run"), step=0) as journal:
             costs = {
@@ -73,7 +74,7 @@ def main():
                 - seconds(lambda: summed(scores, relations)),
                 "row on the terminal": seconds(lambda: training_text(told, smooth)),
                 "memory": seconds(lambda: peak_memory(torch.device("cpu"))),
-                "line of the journal": seconds(lambda: journal.write(journal_entry(state, 1e-3))),
+                "line of the journal": seconds(lambda: journal.write(journal_entry(state, 1e-3, OBJECTIVE))),
             }
     print(f"step: {1e3 * step:.1f} ms of CPU")
     for name, cost in [*costs.items(), ("all of them", sum(costs.values()))]:

@@ -16,7 +16,7 @@ from linkbert.corpora.store import Store
 from linkbert.files import locked, remove, source_path
 from linkbert.graph.links import add_graph
 from linkbert.instances.tokens import tokenise
-from linkbert.instances.vocabulary import check_vocabulary_source, make_vocabulary
+from linkbert.instances.vocabulary import load_vocabulary, make_vocabulary, trained_size
 from linkbert.records import Document
 from linkbert.workers import make_executor
 
@@ -51,7 +51,8 @@ def build_store(
     >>> [document.id for document in made.documents()]
     ['paris', 'france']
     """
-    check_vocabulary_source(vocabulary)
+    if not trained_size(vocabulary):
+        load_vocabulary(vocabulary)  # so that a wrong one is refused before a dump is read
     to = Path(to)
     with locked(to), make_executor(workers, dask) as executor, _as_files(sources, to) as sources:
         how: dict[str, Any] = {"format": format, "options": options, "links_table": links_table}

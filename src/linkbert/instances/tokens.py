@@ -209,11 +209,12 @@ class StoreTokenizer:
         for place in places:
             before, inside = place, 0
             if place > 0 and text[place - 1] not in ENDS:
-                sentence = starts[bisect_right(starts, place) - 1]
+                at = bisect_right(starts, place)
+                sentence, until = starts[at - 1], starts[at] if at < len(starts) else len(text)
                 before = max(sentence, text.rfind(" ", sentence, place) + 1)
                 if before < place and before != chunk:  # many links may stand in one long word
-                    chunk, stop = before, text.find(" ", place)
-                    ends = [end for _, end in self._look_up(text[chunk : stop if stop > 0 else len(text)]).offsets]
+                    chunk, stop = before, text.find(" ", place, until)
+                    ends = [end for _, end in self._look_up(text[chunk : stop if stop > 0 else until]).offsets]
                 inside = bisect_right(ends, place - before) if before < place else 0
             cuts.append((before, inside))
         token_at = {-1: -1}

@@ -150,7 +150,7 @@ def make_vocabulary(source: str | Path, store: Store, *, lowercase: bool | None 
 
     `lowercase` overrules what the vocabulary says of itself. One that was trained on this store is not trained again.
     """
-    size = check_vocabulary_source(source)
+    size = trained_size(source)
     if not size:
         vocabulary = load_vocabulary(source)
         if lowercase is not None and vocabulary.definition:
@@ -172,10 +172,9 @@ def make_vocabulary(source: str | Path, store: Store, *, lowercase: bool | None 
     return vocabulary
 
 
-def check_vocabulary_source(source: str | Path) -> int:
-    """Refuse what `make_vocabulary` would refuse, before a dump is read for it; return SIZE of train:SIZE, or 0."""
+def trained_size(source: str | Path) -> int:
+    """Return SIZE of train:SIZE, 0 for any other source."""
     if not str(source).startswith("train:"):
-        load_vocabulary(source)
         return 0
     size = str(source).removeprefix("train:").replace("_", "")
     if not size.isdecimal() or not SMALLEST <= int(size) <= LARGEST:

@@ -167,7 +167,10 @@ def find_weights(folder: Path) -> tuple[list[Path], set[str]]:
         return [folder / WEIGHTS], set()
     if (folder / INDEX).is_file():
         shards = read_json(folder / INDEX)["weight_map"]
-        return [folder / Path(file).name for file in sorted(set(shards.values()))], set(shards)
+        files = [folder / Path(file).name for file in sorted(set(shards.values()))]
+        if absent := [file for file in files if not file.is_file()]:
+            raise ValueError(f"{absent[0]} cannot be read as safetensors: it is not there; fetch it again")
+        return files, set(shards)
     if (folder / "pytorch_model.bin").exists():
         raise ValueError(
             f"{folder} has its weights only as pytorch_model.bin, a pickle, which linkbert never opens; "
@@ -183,7 +186,7 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
     for file in files:
         try:
             stored |= load_file(file)
-        except Exception as error:  # one that is absent, too
+        except Exception as error:
             raise ValueError(f"{file} cannot be read as safetensors ({error}); fetch or write it again") from None
     if held and (other := held ^ stored.keys()):
         raise ValueError(f"the shards of {folder} do not hold what {INDEX} says ({min(other)}); fetch the folder again")

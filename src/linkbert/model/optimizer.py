@@ -1,8 +1,4 @@
-"""The optimizer of pretraining: AdamW, its schedule, and clipping; fine-tuning shares these functions.
-
-The numbers follow the paper (section 4: AdamW with betas 0.9 and 0.98, weight decay 0.01, linear warm-up, then linear
-decay); what it leaves open follows BERT: no decay on biases and norms, gradients clipped to a global norm of 1.
-"""
+"""AdamW, its schedule and clipping, for pretraining and fine-tuning; what each is asked for stands in the settings."""
 
 from __future__ import annotations
 

@@ -60,10 +60,11 @@ def step_function(
         seed = torch.randint(-(2**31), 2**31, (), dtype=torch.int32).to(batch.input_ids.device)
         if starting:
             before_compiling()
+        first = bool(starting)
         try:
-            with starting.pop() if starting else nullcontext(True) as known:
+            with starting.pop() if first else nullcontext():
                 sums = compute(batch, seed)
-            if not known and not all(summed.isfinite().all() for summed, _ in sums.values()):
+            if first and not all(summed.isfinite().all() for summed, _ in sums.values()):
                 raise FloatingPointError("losses are not numbers")  # bf16 by torch 2.13 on a CPU with AVX-512 and AMX
             return sums
         except Exception as error:  # the compiler's own errors are of a dozen kinds

@@ -74,7 +74,8 @@ def checkpoint_folder(run: Path, step: int) -> Path:
 
 def checkpoints(run: Path) -> list[Path]:
     """List the checkpoints of a run, oldest first, whole or not."""
-    return sorted((run / "checkpoints").glob("step-*[0-9]"), key=lambda folder: int(folder.name[5:]))
+    folders = (folder for folder in (run / "checkpoints").glob("step-*") if folder.name[5:].isdecimal())
+    return sorted(folders, key=lambda folder: int(folder.name[5:]))
 
 
 @dataclass
@@ -190,8 +191,7 @@ def save_final_model(run: Path, step: int) -> None:
         part.mkdir()
         for path in checkpoint_folder(run, step).iterdir():
             if path.is_file():  # not training/; copytree would hide a full disk in a list
-                shutil.copy(path, part)
-        flush_and_describe(part)
+                flush(Path(shutil.copy(path, part)))
 
 
 def last_checkpoint(run: Path) -> tuple[Path, State] | None:

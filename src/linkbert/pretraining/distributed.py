@@ -141,7 +141,7 @@ def sum_gradients(context: DistributedContext, model: nn.Module) -> None:
     """
     if context.world_size == 1 or isinstance(model, FSDPModule):
         return
-    parameters = list(model.parameters())
+    parameters = [each for each in model.parameters() if each.requires_grad]
     parts = [torch.zeros_like(each) if each.grad is None else each.grad for each in parameters]
     no, yes = torch.arange(2, dtype=parts[0].dtype, device=context.device).split(1)
     flags = [no if each.grad is None else yes for each in parameters]

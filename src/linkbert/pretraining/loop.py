@@ -89,7 +89,7 @@ def pretrain(
     objective = model.objective
     journal = Journal(run, step=state.step) if processes.is_main_process else None
     timer, budget = Timer(state.elapsed, fastest), in_seconds(config.budget)
-    state.planned = planned_steps(state, config)
+    state.planned = planned_steps(state, config.max_steps, budget)
     writer = Checkpoints(run, model, optimizer, processes, config, save, saved=state.step)
     device, alone = processes.device, processes.world_size == 1
     with stop_on_signals(at_once=alone) as stop, deterministic(device), journal or nullcontext(), writer.thread:
@@ -140,7 +140,7 @@ def pretrain(
 
             timer.add(start, ready, tokens)
             state.step, state.elapsed, state.trained = step + 1, timer.elapsed, state.trained + seconds
-            state.planned = planned_steps(state, config)
+            state.planned = planned_steps(state, config.max_steps, budget)
             stage = partial(Progress, step=state.step, steps=state.planned)
             if not fault:
                 state.tokens += tokens
@@ -179,13 +179,13 @@ def pretrain(
     return state
 
 
-def planned_steps(state: State, config: Config) -> int:
-    """Return how many steps the run has in all: with a budget, as many as its time has room for at this speed."""
-    if not in_seconds(config.budget):
-        return config.max_steps
-    share = min(state.trained / in_seconds(config.budget), 1.0)
+def planned_steps(state: State, steps: int, budget: float) -> int:
+    """Return how many steps the run has in all: with a budget, in seconds, as many as there is time for."""
+    if not budget:
+        return steps
+    share = min(state.trained / budget, 1.0)
     if not share:
-        return max(config.max_steps, state.step + 1)  # not known yet
+        return max(steps, state.step + 1)  # not known yet
     return state.step + math.ceil((1 / share - 1) * max(state.step - 2, 1))  # the first and the last do not count yet
 
 

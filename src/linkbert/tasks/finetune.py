@@ -33,7 +33,7 @@ from linkbert.model.hf_encoder import ARCHITECTURES, longest
 from linkbert.model.optimizer import clip_gradients, learning_rate, make_optimizer, set_learning_rate
 from linkbert.records import IGNORED
 from linkbert.tasks.examples import Prediction, Splits
-from linkbert.tasks.features import Rows
+from linkbert.tasks.features import MULTIPLE, Rows
 from linkbert.tasks.kinds import Kind, RowForm, kind_of
 from linkbert.tasks.settings import FineTuneConfig
 from linkbert.tasks.table import Task
@@ -189,7 +189,7 @@ def cut(rows: np.ndarray, lengths: np.ndarray, most: int) -> Iterator[np.ndarray
     """Cut rows, the longest first, into parts of at most `most` tokens with padding, and of a row at least."""
     begin = 0
     while begin < len(rows):
-        width = -(-int(lengths[rows[begin]]) // 8) * 8
+        width = -(-int(lengths[rows[begin]]) // MULTIPLE) * MULTIPLE
         end = begin + max(1, most // width)
         yield rows[begin:end]
         begin = end

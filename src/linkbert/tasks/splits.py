@@ -183,10 +183,13 @@ def find_files(task: Task, data: Path) -> dict[str, Files]:
 def hash_files(task: Task, data: Path) -> dict[str, str]:
     """Return the SHA-256 of each file that a task is read from, by its path under the folder."""
     paths = (path for files in find_files(task, data).values() for _, path in files)
-    return {path.relative_to(data).as_posix(): _sha256(path) for path in paths}
+    stats = ((path, path.stat()) for path in paths)
+    return {path.relative_to(data).as_posix(): _sha256(path, stat.st_size, stat.st_mtime_ns) for path, stat in stats}
 
 
-_sha256 = cache(sha256)  # two tasks may read one file
+@cache  # two tasks may read one file; one that has changed is another
+def _sha256(path: Path, _size: int, _changed: int) -> str:
+    return sha256(path)
 
 
 def model_task(task: Task, data: Path) -> Task:

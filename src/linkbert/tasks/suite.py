@@ -28,7 +28,16 @@ from linkbert.files import locked, read_json, replacing, sha256
 from linkbert.tasks.examples import Example, Prediction, Splits
 from linkbert.tasks.kinds import kind_of
 from linkbert.tasks.metrics import intervals, per_example, write_submission
-from linkbert.tasks.results import Column, Score, add_result, mean_text, read_results, run_key, write_predictions
+from linkbert.tasks.results import (
+    Column,
+    Score,
+    add_result,
+    is_scored,
+    mean_text,
+    read_results,
+    run_key,
+    write_predictions,
+)
 from linkbert.tasks.settings import FineTuneConfig
 from linkbert.tasks.splits import Data, check_folder, find_data, find_files, hash_files, model_task, read_splits
 from linkbert.tasks.table import Task, find_tasks, task_of
@@ -258,7 +267,9 @@ def choose(task: Task, points: Sequence[dict[str, Any]], runs: Sequence[Run]) ->
     return points[best], tuple(notes)
 
 
-_read = functools.lru_cache(maxsize=1)(read_splits)  # the seeds of a task read it once
+@functools.lru_cache(maxsize=1)  # the seeds of a task read it once; another file has another hash
+def _read(_: Any, task: Task, data: Data, **options: Any) -> Splits:
+    return read_splits(task, data, **options)
 
 
 def do_run(run: Run, progress: Progress = lambda *_: None) -> None:
@@ -274,7 +285,7 @@ def _do_run(run: Run, progress: Progress) -> None:
     from linkbert.tasks.finetune import fine_tune
 
     task, settings = run.task, run.settings
-    read = read_splits if isinstance(run.data, Mapping) else _read
+    read = read_splits if isinstance(run.data, Mapping) else functools.partial(_read, run.hashes)
     options = {key: getattr(settings, key) for key in ("fraction", "dev_split", "distract", "distract_in")}
     splits = read(task, run.data, **options)
 
@@ -354,7 +365,7 @@ def summary(records: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         task = task_of(runs[0])
         score = Score(runs[0]["model"], Column(task.name, own=task), runs, 0)
         yield f"{task.title}, {score.split}, {len(runs)} run{'s' * (len(runs) > 1)} of {score.model}"
-        scored = any(runs[0]["scores"].values())
+        scored = is_scored(runs[0])
         if not scored:
             yield "  not scored: its labels are not public"
         for metric in task.metrics if scored else ():
