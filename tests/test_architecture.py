@@ -48,7 +48,7 @@ OWED = {  # lines above the ceiling that are still to go; a change may only lowe
     "(top)": 550,
     "corpora": 449,
     "graph": 154,
-    "pretraining": 29,
+    "pretraining": 24,
     "tasks": 158,
 }
 

@@ -2,7 +2,7 @@
 
 import copy
 import shutil
-import types
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,6 +10,7 @@ from torch.nn import functional
 from transformers import BertConfig, BertForPreTraining
 
 from linkbert.config import make_config
+from linkbert.instances.batches import Batch
 from linkbert.model.attention import drop, dropout_keys
 from linkbert.model.fast_bert import LinkBertForPreTraining
 from linkbert.model.heads import ForwardOptions, Inputs
@@ -23,14 +24,14 @@ def small_config(**changes) -> BertConfig:
     return BertConfig(**sizes | more | changes)
 
 
-def make_batch(pairs=5, length=24, *, relations=3, full=False, seed=0, vocabulary=97) -> types.SimpleNamespace:
+def make_batch(pairs=5, length=24, *, relations=3, full=False, seed=0, vocabulary=97) -> Batch:
     random = torch.Generator().manual_seed(seed)
     draw = lambda *size, low=0, high: torch.randint(low, high, size, generator=random)  # noqa: E731
     lengths = torch.full((pairs,), length) if full else draw(pairs, low=length // 2, high=length + 1)
     rows = [torch.randperm(int(n), generator=random)[:4].sort().values + i * length for i, n in enumerate(lengths)]
     positions = torch.cat(rows)
     real = torch.arange(length) < lengths[:, None]
-    return types.SimpleNamespace(
+    return Batch(
         input_ids=draw(pairs, length, low=1, high=vocabulary),
         token_type_ids=(torch.arange(length) >= length // 3).long().expand(pairs, length).contiguous(),
         positions=torch.where(real, torch.arange(length), 0),
@@ -39,6 +40,7 @@ def make_batch(pairs=5, length=24, *, relations=3, full=False, seed=0, vocabular
         masked_positions=positions,
         masked_labels=draw(len(positions), high=vocabulary),
         relations=draw(pairs, high=relations),
+        documents=torch.arange(pairs),
     )
 
 
@@ -90,7 +92,7 @@ def test_three_relations_by_hand():
         head.seq_relationship.bias.copy_(torch.tensor([1.0, 2.0]).log())
         head.linked_relationship.bias.copy_(torch.tensor([5.0]).log())
     batch = make_batch(pairs=4)
-    batch.relations = torch.tensor([0, 1, 2, 2])
+    batch = replace(batch, relations=torch.tensor([0, 1, 2, 2]))
     output = model(*given(batch))
     by_hand = -torch.tensor([1 / 8, 2 / 8, 5 / 8, 5 / 8]).log().sum()  # the three logits are log 1, log 2, log 5
     torch.testing.assert_close(output["relation_loss"][0].sum(), by_hand)

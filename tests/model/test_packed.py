@@ -1,6 +1,6 @@
 """Packed rows, the loss without logits and attention by pairs, each against what it replaces."""
 
-import types
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,6 +10,7 @@ from torch.nn import functional
 from transformers import BertConfig, BertForPreTraining
 
 from linkbert.config import make_config
+from linkbert.instances.batches import Batch
 from linkbert.model import loss
 from linkbert.model.attention import make_attention_mask, packed_attention
 from linkbert.model.fast_bert import LinkBertForPreTraining, give_slots
@@ -61,7 +62,7 @@ def pack(pairs, rows, *, width):
             labels += wanted.tolist()
             relations.append(int(relation))
             start += len(tokens)
-    return types.SimpleNamespace(
+    return Batch(
         input_ids=ids,
         token_type_ids=kinds,
         positions=positions,
@@ -70,6 +71,7 @@ def pack(pairs, rows, *, width):
         masked_positions=torch.tensor([*masked, 0, 0]),
         masked_labels=torch.tensor([*labels, IGNORED, IGNORED]),
         relations=torch.tensor([*relations, IGNORED, IGNORED]),
+        documents=torch.full((len(first) + 2,), -1),
     )
 
 
@@ -162,8 +164,8 @@ def test_slots_by_hand_and_how_many_there_are():
     batch = pack(pairs_of(lengths=[200, 300]), [[0, 1]], width=512)
     assert query_slots(batch, config, fixed=False) == 16  # 4 masks and a [CLS] of each
     assert query_slots(batch, config, fixed=True) == 96
-    batch.masked_positions, batch.masked_labels = torch.arange(1, 200), torch.zeros(199, dtype=torch.int64)
-    assert query_slots(batch, config, fixed=True) == 0  # rather slow than wrong
+    full = {"masked_positions": torch.arange(1, 200), "masked_labels": torch.zeros(199, dtype=torch.int64)}
+    assert query_slots(replace(batch, **full), config, fixed=True) == 0  # rather slow than wrong
 
 
 def test_dropout_of_attention_on_a_cpu_is_said(model, caplog):

@@ -139,8 +139,8 @@ class Batches:
     def _choose_shape(self, processes: int = 1) -> Shape:
         """Choose the shape of micro-batches by the lengths of the run's first instances."""
         size = -(-self.config.batch_size // processes)
-        starts = range(0, size * min(-(-SAMPLED // size), MOST_SHARES), size)
-        shares = [self._draw(np.arange(start, start + size))[1:] for start in starts]
+        few = min(-(-SAMPLED // size), MOST_SHARES) if self.fixed or self.row_cost is not None else 0
+        shares = [self._draw(size * number + np.arange(size))[1:] for number in range(few)]
         return choose_shape(shares, self.config, row_cost=self.row_cost, fixed=self.fixed)
 
     def draw(self, step: int, rank: int = 0, processes: int = 1) -> Drawn:

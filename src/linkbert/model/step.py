@@ -34,36 +34,38 @@ def step_function(
 ) -> Callable[[Any], Sums]:
     """Return the function that maps a Batch to its losses; compiled, its batches have one shape.
 
-    Dropout follows from torch's generator at the time of the call, so `torch.manual_seed` before a step decides it;
-    in eval mode there is none. The same seed gives the same losses and gradients bit for bit, on as many threads.
+    It copies the Batch to the model's device. Dropout follows from torch's generator (`torch.manual_seed` decides it),
+    in eval mode there is none; the same seed gives the same losses and gradients bit for bit, on as many threads.
     `before_compiling` is called before the first step compiles. Where that fails, the run continues uncompiled.
     """
-    if next(model.parameters()).device.type == "cpu":
+    device = next(model.parameters()).device
+    if device.type == "cpu":
         keep_memory()
-        if rate := config.attention_probs_dropout_prob:
-            log.warning("attention_probs_dropout_prob=%g leaves the fast kernel of a CPU: about a third slower", rate)
-    dtype = DTYPES[choose_precision(config.precision, next(model.parameters()).device)]
+    if rate := config.attention_probs_dropout_prob:
+        log.warning("attention_probs_dropout_prob=%g leaves the fast kernel: about a third slower, on a CPU", rate)
+    dtype = DTYPES[choose_precision(config.precision, device)]
     parts = compiled_parts(model, config)
     starting = [checked_torch_cache()] if parts else []  # until the first step has compiled
 
-    def compute(batch: Any, seed: torch.Tensor) -> Sums:
+    def compute(batch: Any, seed: torch.Tensor, slots: int) -> Sums:
         mode = ForwardOptions(
             dtype,
             keys=dropout_keys(seed, 3 * len(model.layers) + 1) if model.training else (),
             written_out=bool(parts) and not seed.is_cuda,
-            slots=query_slots(batch, config, fixed=bool(parts)),
+            slots=slots,
             recompute=config.gradient_checkpointing and model.training,
         )
         return model(Inputs.of(batch), batch.masked_labels, batch.relations, mode)  # type: ignore[no-any-return]
 
     def step(batch: Any) -> Sums:
-        seed = torch.randint(-(2**31), 2**31, (), dtype=torch.int32).to(batch.input_ids.device)
-        if starting:
+        slots = query_slots(batch, config, fixed=bool(parts))  # where the batch was made: nothing waits for a GPU
+        seed = torch.randint(-(2**31), 2**31, (), dtype=torch.int32).to(device)
+        batch = batch.to(device)
+        if first := bool(starting):
             before_compiling()
-        first = bool(starting)
         try:
             with starting.pop() if first else nullcontext():
-                sums = compute(batch, seed)
+                sums = compute(batch, seed, slots)
             if first and not all(summed.isfinite().all() for summed, _ in sums.values()):
                 raise FloatingPointError("losses are not numbers")  # bf16 by torch 2.13 on a CPU with AVX-512 and AMX
             return sums
@@ -72,10 +74,9 @@ def step_function(
                 raise
             why = f"{type(error).__name__}: {error}".splitlines()[0][:200]
             log.warning("compiling failed (%s): training continues uncompiled, about a third slower", why)
-            for part in parts:
-                part._compiled_call_impl = None
-            parts.clear()
-            return compute(batch, seed)
+            while parts:
+                parts.pop()._compiled_call_impl = None
+            return compute(batch, seed, query_slots(batch, config, fixed=False))
 
     return step
 

@@ -208,7 +208,8 @@ def read_state(folder: Path) -> State:
     """Read a checkpoint's State; a file that is missing is an OSError, one that is not as written a ValueError."""
     path = folder / "training" / "state.json"
     content = read_json(path)
-    if not isinstance(content, dict) or content.get("format") != FORMAT or not {"files", "step"} <= content.keys():
+    known = isinstance(content, dict) and content.get("format") == FORMAT and "step" in content
+    if not known or not isinstance(content.get("files"), dict):
         raise ValueError(f"{path} is not of format {FORMAT}; it is damaged, or of another version of linkbert")
     for name, described in content["files"].items():
         if describe_file(folder / name) != described:

@@ -117,7 +117,7 @@ def pretrain(
                     break
                 if isinstance(model, FSDPModule):  # sums gradients with the last backward pass
                     model.set_requires_gradient_sync(number == len(micro_batches))
-                found = forward(batch.to(device))
+                found = forward(batch)
                 sums[:-2] += flatten(found, objective, config.objective)
                 losses = [found[name][0].sum() / max(divisors[unit], 1) for name, unit in objective.over.items()]
                 (scale * sum(losses)).backward()
