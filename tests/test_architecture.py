@@ -49,7 +49,7 @@ OWED = {  # lines above the ceiling that are still to go; a change may only lowe
     "corpora": 449,
     "graph": 154,
     "pretraining": 24,
-    "tasks": 158,
+    "tasks": 154,
 }
 
 

@@ -4,8 +4,7 @@ import json
 import re
 
 from linkbert import cli
-from linkbert.tasks.results import choose_scores, model_names, variation
-from linkbert.tasks.suite import summary
+from linkbert.tasks.results import choose_scores, model_names, summary, variation
 from linkbert.tasks.table import suite
 from linkbert.views.page import Section, text_lines, write_report
 from linkbert.views.tables import layouts, results_sections

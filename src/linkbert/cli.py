@@ -522,8 +522,8 @@ def evaluate(
     **options: Any,
 ) -> None:
     """Fine-tune and score an encoder on every dataset of a suite."""
-    from linkbert.tasks import splits, table
-    from linkbert.tasks.suite import at_hand, summary
+    from linkbert.tasks import results, splits, table
+    from linkbert.tasks.suite import at_hand
     from linkbert.tasks.suite import finetune as run
 
     if bool(tasks) == bool(suite):
@@ -538,7 +538,7 @@ def evaluate(
             raise ValueError(f"no dataset of {suite} has its files in {data}: see `linkbert tasks`")
     with report_text() as progress:
         records = run(model, chosen, **options, progress=progress)
-    print_result(json_, records, summary(records))
+    print_result(json_, records, results.summary(records))
 
 
 declare(finetune, FINE_TUNING)

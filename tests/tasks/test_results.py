@@ -25,7 +25,7 @@ def test_several_processes_write_whole_lines(tmp_path):
         each.start()
     for each in writers:
         each.join()
-    assert {record["key"] for record in read_results(tmp_path)} == {f"{n}-{i}" for n in range(3) for i in range(20)}
+    assert set(read_results(tmp_path)) == {f"{n}-{i}" for n in range(3) for i in range(20)}
     assert (tmp_path / "results.jsonl").read_bytes().count(b"\n") == 60
 
 
@@ -33,7 +33,7 @@ def test_a_line_that_was_cut_off_is_passed_over_and_goes_with_the_next(tmp_path)
     add_result(tmp_path, {"key": "a", "task": "rte"})
     with (tmp_path / "results.jsonl").open("a") as file:
         file.write('{"key": "b", "sco')
-    assert read_results(tmp_path) == [{"key": "a", "task": "rte"}]
+    assert list(read_results(tmp_path).values()) == [{"key": "a", "task": "rte"}]
     add_result(tmp_path, {"key": "c", "task": "rte"})
     lines = (tmp_path / "results.jsonl").read_text()
     assert lines == '{"key": "a", "task": "rte"}\n{"key": "c", "task": "rte"}\n'
@@ -47,10 +47,10 @@ def test_a_line_that_is_no_result_is_named(tmp_path, line):
 
 
 def test_the_later_of_two_lines_of_a_run_counts(tmp_path):
-    assert read_results(tmp_path) == []
+    assert read_results(tmp_path) == {}
     for value in (1, 2):
         add_result(tmp_path, {"key": "a", "task": "rte", "value": value})
-    assert read_results(tmp_path) == [{"key": "a", "task": "rte", "value": 2}]
+    assert list(read_results(tmp_path).values()) == [{"key": "a", "task": "rte", "value": 2}]
 
 
 def test_predictions_stand_beside_gold_in_the_form_of_each_kind(tmp_path):

@@ -14,7 +14,7 @@ from linkbert import cli
 from linkbert.files import UMASK, locked
 from linkbert.instances.vocabulary import SPECIAL, Vocabulary
 from linkbert.tasks import splits, suite, table
-from linkbert.tasks.results import choose_scores, read_results
+from linkbert.tasks.results import choose_scores, read_results, summary
 from linkbert.tasks.table import Task
 
 WORDS = ("red", "blue", "the", "box", "is", "not")
@@ -63,7 +63,7 @@ def test_runs_are_scored_kept_and_not_done_again(folder, capsys, monkeypatch):
     out = capsys.readouterr().out
     assert "Colour, test, 2 runs of" in out
     assert "majority 50.00, chance 50.00" in out
-    records = read_results(folder / "to")
+    records = list(read_results(folder / "to").values())
     assert [record["seed"] for record in records] == [0, 1]
     first = records[0]
     assert first["scores"]["dev"] == {"accuracy": 1.0}
@@ -74,9 +74,12 @@ def test_runs_are_scored_kept_and_not_done_again(folder, capsys, monkeypatch):
     lines = (folder / "to" / first["predictions"]["test"]).read_text().splitlines()
     assert json.loads(lines[1])["gold"] == json.loads(lines[1])["prediction"] == "blue"
 
+    reads = []
+    monkeypatch.setattr(suite, "read_results", lambda *at, **of: reads.append(of["grid"]) or read_results(*at, **of))
     monkeypatch.setattr(suite, "do_run", None)  # nothing is left to do
     assert run(folder, "--seeds", "2", "num_train_epochs=40", "threads=2") == 0
     assert capsys.readouterr().out == out
+    assert reads == [True, False, False]  # the file is read once a stage, not once a run
 
 
 def test_a_dataset_of_the_hub_is_fetched_and_is_the_same_as_its_copy(folder, monkeypatch):
@@ -130,7 +133,7 @@ def test_another_setting_seed_or_file_is_another_run(folder):
     splits._sha256.cache_clear()
     suite._read.cache_clear()
     assert run(folder, "num_train_epochs=2", "seed=5") == 0
-    assert [(r["settings"]["num_train_epochs"], r["seed"]) for r in read_results(folder / "to")] == [
+    assert [(r["settings"]["num_train_epochs"], r["seed"]) for r in read_results(folder / "to").values()] == [
         (1, 0),
         (2, 0),
         (2, 5),
@@ -149,7 +152,7 @@ def test_a_grid_is_chosen_on_dev_and_never_reads_test(folder, capsys, monkeypatc
     monkeypatch.setattr(suite, "do_run", watched)
     assert run(folder, "--grid", "learning_rate=1e-9,5e-3;epochs=40", "--seeds", "2") == 0
     assert asked == [(True, 1e-9, 0), (True, 5e-3, 0), (False, 5e-3, 0), (False, 5e-3, 1)]
-    tried = read_results(folder / "to", grid=True)
+    tried = list(read_results(folder / "to", grid=True).values())
     assert [list(record["scores"]) for record in tried] == [["dev"], ["dev"]]
     assert not list((folder / "to" / "predictions").glob(f"{tried[0]['key']}-test*"))
     assert "settings chosen on dev among 2: learning_rate=0.005 num_train_epochs=40" in capsys.readouterr().out
@@ -157,7 +160,7 @@ def test_a_grid_is_chosen_on_dev_and_never_reads_test(folder, capsys, monkeypatc
 
 def test_a_run_that_another_process_is_at_is_refused(folder, capsys):
     assert run(folder, "num_train_epochs=1") == 0
-    (record,) = read_results(folder / "to")
+    (record,) = read_results(folder / "to").values()
     (folder / "to" / "results.jsonl").unlink()
     with locked(folder / "to" / "predictions" / record["key"]):
         assert run(folder, "num_train_epochs=1") == 1
@@ -173,7 +176,7 @@ def test_dev_examples_that_are_too_few_for_a_grid_are_named(folder, capsys):
 
 def test_a_task_without_a_model_of_its_own_takes_the_other_ones(folder):
     assert run(folder, "num_train_epochs=40", tasks="shade") == 0
-    trained, scored = read_results(folder / "to")
+    trained, scored = read_results(folder / "to").values()
     assert (trained["task"], scored["task"], scored["source"]) == ("colour", "shade", trained["key"])
     assert scored["scores"] == {"test": {"accuracy": 1.0}}
     assert (folder / "to" / "models" / trained["key"] / "model.safetensors").is_file()
@@ -245,7 +248,7 @@ def test_a_folder_that_cannot_be_written_is_said_before_any_run(folder, capsys, 
 
 def test_kept_models_are_named_and_anyone_s_to_read(folder, capsys):
     assert run(folder, "num_train_epochs=1", "early_stop=1", "--keep-model") == 0
-    (record,) = read_results(folder / "to")
+    (record,) = read_results(folder / "to").values()
     out = capsys.readouterr().out
     assert f"  kept: models/{record['key']}" in out
     assert "the model of epoch 1 of 1, the best on dev" in out
@@ -289,12 +292,12 @@ def test_a_kill_loses_at_most_the_run_in_progress(folder):
     process.send_signal(signal.SIGKILL)
     process.wait()
     process.stdout.close()
-    before = read_results(folder / "to")
+    before = list(read_results(folder / "to").values())
     assert [record["seed"] for record in before] == [0, 1]
     done = subprocess.run([sys.executable, str(script), *words, "--seeds", "3"], cwd=folder, check=True)
     assert done.returncode == 0
-    assert read_results(folder / "to")[:2] == before
-    assert [record["seed"] for record in read_results(folder / "to")] == [0, 1, 2]
+    assert list(read_results(folder / "to").values())[:2] == before
+    assert [record["seed"] for record in read_results(folder / "to").values()] == [0, 1, 2]
 
 
 def test_a_finished_suite_is_shown_without_torch(folder):
@@ -318,7 +321,7 @@ def test_runs_side_by_side_give_what_they_give_one_after_the_other(folder):
     for to, parallel in (("one", "1"), ("two", "2")):
         command = [sys.executable, str(script), *words, "--to", to, "--parallel", parallel]
         subprocess.run(command, cwd=folder, check=True, timeout=240)
-    one, two = ({r["key"]: r["scores"] for r in read_results(folder / name)} for name in ("one", "two"))
+    one, two = ({r["key"]: r["scores"] for r in read_results(folder / name).values()} for name in ("one", "two"))
     assert one == two
     assert len(one) == 2
 
@@ -328,10 +331,10 @@ def test_a_test_set_without_labels_becomes_a_file_for_glue_s_server(folder, monk
     monkeypatch.setattr(table, "tasks", lambda: {"colour": colour})
     (folder / "data" / "test.tsv").write_text("id\ta\n0\tthe box is red\n1\tthe box is not blue\n")
     assert run(folder, "num_train_epochs=40") == 0
-    record = read_results(folder / "to")[0]
+    record = next(iter(read_results(folder / "to").values()))
     assert "test" not in record["scores"]
     written = folder / "to" / "submissions" / record["key"] / "Colour.tsv"
     assert written.read_text() == "index\tprediction\n0\tred\n1\tblue\n"
     only = record | {"scores": {}}  # of a task without sets of its own but this one
-    assert "  not scored: its labels are not public" in list(suite.summary([only]))
+    assert "  not scored: its labels are not public" in list(summary([only]))
     assert choose_scores([only]) == []

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import itertools
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -39,9 +40,9 @@ def run_key(decisive: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(decisive, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
-def read_results(folder: Path, *, grid: bool = False) -> list[dict[str, Any]]:
+def read_results(folder: Path, *, grid: bool = False) -> dict[str, dict[str, Any]]:
     """Read the finished runs of a folder, the last of each key; a line that was cut off is skipped."""
-    return list({record["key"]: record for record in read_json_lines(folder / FILES[grid], "key", "task")}.values())
+    return {record["key"]: record for record in read_json_lines(folder / FILES[grid], "key", "task")}
 
 
 def add_result(folder: Path, record: Mapping[str, Any], *, grid: bool = False) -> None:
@@ -138,7 +139,7 @@ def mean_text(values: Any, digits: int = 1) -> str:
 
 def read_folders(folders: Iterable[Path]) -> list[Result]:
     """Read every finished run of results folders."""
-    return [{**result, "folder": folder} for folder in folders for result in read_results(folder)]
+    return [{**result, "folder": folder} for folder in folders for result in read_results(folder).values()]
 
 
 def is_scored(run: Mapping[str, Any]) -> bool:
@@ -218,3 +219,32 @@ def differences(scores: Sequence[Score]) -> Iterator[str]:
             if len(set(values)) > 1:
                 said = ", ".join(f"{value} ({score.model})" for value, score in zip(values, scores, strict=True))
                 yield f"{name}{key} {said}"
+
+
+def summary(records: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Write scores for people, in %: mean and standard deviation over seeds, the mean interval, baselines.
+
+    Below them are a run's notes, and what was counted. The set is the one that `linkbert report` shows.
+    """
+    for _, each in itertools.groupby(records, key=lambda record: record["task"]):
+        runs: list[Any] = list(each)
+        task = task_of(runs[0])
+        score = Score(runs[0]["model"], Column(task.name, own=task), runs, 0)
+        yield f"{task.title}, {score.split}, {len(runs)} run{'s' * (len(runs) > 1)} of {score.model}"
+        scored = is_scored(runs[0])
+        if not scored:
+            yield "  not scored: its labels are not public"
+        for metric in task.metrics if scored else ():
+            low, high = score.interval(metric) or (0.0, 0.0)
+            base = ", ".join(f"{name} {100 * scores[metric]:.2f}" for name, scores in score.baselines.items())
+            mean = mean_text(score.of(metric), 2)
+            yield f"  {metric:<15} {mean:>6}  95 % [{100 * low:.2f}, {100 * high:.2f}]  {base}"
+            for group, scores in runs[0]["groups"].get(score.split, {}).items():
+                mean = np.mean([run["groups"][score.split][group][metric] for run in runs])
+                yield f"    {group:<13} {100 * mean:6.2f}  of {scores['examples']} examples"
+        yield from (f"  {note}" for note in runs[0]["notes"])
+        if kept := [run["kept"] for run in runs if "kept" in run]:
+            yield f"  kept: {', '.join(kept)}"
+        counts = runs[0]["counts"].items()
+        if odd := [f"{what} {count:,}" for what, count in counts if not what.endswith((": examples", ": entities"))]:
+            yield f"  counted: {'; '.join(odd)}"

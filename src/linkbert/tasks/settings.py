@@ -19,21 +19,15 @@ class FineTuneConfig(config.Settings):
     learning_rate: config.Positive = setting(3e-5, "peak learning rate; a small encoder wants more, 1e-4 or 3e-4")
     batch_size: config.Count = setting(32, "examples an update; of questions, windows")
     num_train_epochs: config.Positive = setting(3.0, "passes over the training set")
-    budget: config.Seconds = setting(
-        "none", "time after which training ends, such as 20m; the learning rate decays in it"
-    )
-    warmup_steps: config.Amount = setting(
-        0.0, "steps of linear warm-up, below 1 a share of them; then linear decay to 0"
-    )
+    budget: config.Seconds = setting("none", "time of training, such as 20m; the learning rate decays to 0 in it")
+    warmup_steps: config.Amount = setting(0.0, "steps of linear warm-up, below 1 a share; then linear decay to 0")
     weight_decay: config.Amount = setting(0.0, "AdamW weight decay; none on biases and norms")
     adam_beta2: config.Share = setting(0.999, "AdamW beta 2")
     adam_epsilon: config.Positive = setting(1e-8, "AdamW epsilon")
     max_grad_norm: config.Amount = setting(1.0, "gradients are clipped to this norm; 0: they are not")
     hidden_dropout_prob: Probability = setting(0.1, "dropout on hidden states and heads")
     attention_probs_dropout_prob: Probability = setting(0.0, "dropout on attention weights; slow on a CPU")
-    early_stop: config.CountOrNone = setting(
-        0, "epochs without gain on dev before the best one is taken; 0: the last is"
-    )
+    early_stop: config.CountOrNone = setting(0, "epochs without gain on dev that end training with the best; 0: never")
     seed: config.Seed = setting(0, "decides new heads, the order of examples and dropout")
 
     # What is read

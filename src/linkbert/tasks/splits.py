@@ -85,11 +85,12 @@ def read_splits(
     _count(parts, counts)
     if distract != "0":
         notes.append(_distract(task, parts, distract, distract_in))
+    sources = list[Task]()
     if isinstance(data, Path) and task.model_of:
-        with suppress(ValueError):  # without the other task's files, whose model may be there all the same
-            model_of = model_task(task, data)
-            notes.append(f"scored with the model of {model_of.title}")
-            notes += _shared(read_splits(model_of, data).train, parts)
+        with suppress(ValueError):  # the other task's files are not there: its model may be all the same
+            sources = [model_task(task, data)]
+    for source in sources:
+        notes += [f"scored with the model of {source.title}", *_shared(read_splits(source, data).train, parts)]
     if not parts["test"]:
         notes.append("no test set: scored on dev")
     elif all(example.gold is None for example in parts["test"]):

@@ -13,7 +13,7 @@ import itertools
 import os
 import time
 import tomllib
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import resources
@@ -28,19 +28,10 @@ from linkbert.files import locked, read_json, replacing, sha256
 from linkbert.tasks.examples import Example, Prediction, Splits
 from linkbert.tasks.kinds import kind_of
 from linkbert.tasks.metrics import intervals, per_example, write_submission
-from linkbert.tasks.results import (
-    Column,
-    Score,
-    add_result,
-    is_scored,
-    mean_text,
-    read_results,
-    run_key,
-    write_predictions,
-)
+from linkbert.tasks.results import add_result, read_results, run_key, write_predictions
 from linkbert.tasks.settings import FineTuneConfig
 from linkbert.tasks.splits import Data, check_folder, find_data, find_files, hash_files, model_task, read_splits
-from linkbert.tasks.table import Task, find_tasks, task_of
+from linkbert.tasks.table import Task, find_tasks
 from linkbert.workers import make_executor, run_shards
 
 NOT_IN_KEY = ("seed", "threads", "device")  # settings that do not make another run; the seed has a place of its own
@@ -73,14 +64,9 @@ class Run:
         return run_key({"task": self.task.name, "table": table, "model": self.model_hash, "settings": settings,
                         "hashes": self.hashes, "grid": self.grid, "source": self.source})  # fmt: skip
 
-    def finished(self) -> bool:
-        """Check whether it need not be done: its line is there, and its model where it is to be kept."""
-        known = self.key in _lines(self.to, self.grid)
-        return known and (not self.keep or (self.to / "models" / self.key / "config.json").is_file())
-
-
-def _lines(folder: Path, grid: bool) -> dict[str, dict[str, Any]]:
-    return {record["key"]: record for record in read_results(folder, grid=grid)}
+    def finished(self, lines: Collection[str]) -> bool:
+        """Check whether it need not be done: its key is in `lines`, and its model where it is to be kept."""
+        return self.key in lines and (not self.keep or (self.to / "models" / self.key / "config.json").is_file())
 
 
 def find_model(name: str) -> tuple[Path, str]:
@@ -193,20 +179,20 @@ def finetune(
     for task in asked:
         make(task, {})  # so that missing files are reported before any run
     folder.mkdir(parents=True, exist_ok=True)  # a file in its place is reported before any run
-    _do([run for each in tried.values() for run in each], parallel, "runs of grids", progress)
+    lines = _do([run for each in tried.values() for run in each], folder, parallel, progress, grid=True)
     kept = {sources[task.name].name for task in asked if keep_model or sources[task.name] is not task}
     chosen, runs = {}, {}
     for name, each in points.items():
-        chosen[name], notes = choose(trained[name], each, tried.get(name, ()))
+        chosen[name], notes = choose(trained[name], each, [lines[run.key] for run in tried.get(name, ())])
         runs[name] = seeded(trained[name], chosen[name], keep=name in kept, notes=notes)
-    _do([run for each in runs.values() for run in each], parallel, "runs", progress)
+    _do([run for each in runs.values() for run in each], folder, parallel, progress)
     for task in asked:
         if (source := sources[task.name]) is not task:
             pairs = zip(seeded(task, chosen[source.name]), runs[source.name], strict=True)
             runs[task.name] = [dataclasses.replace(run, source=of.key) for run, of in pairs]
-    _do([run for task in asked for run in runs[task.name]], parallel, "runs", progress)
-    lines = _lines(folder, False)
-    return [lines[run.key] for task in asked for run in runs[task.name]]
+    wanted = [run for task in asked for run in runs[task.name]]
+    lines = _do(wanted, folder, parallel, progress)
+    return [lines[run.key] for run in wanted]
 
 
 def at_hand(tasks: Sequence[Task], data: Path) -> tuple[list[Task], list[str]]:
@@ -223,12 +209,15 @@ def at_hand(tasks: Sequence[Task], data: Path) -> tuple[list[Task], list[str]]:
     return found, lacking
 
 
-def _do(runs: Sequence[Run], parallel: int, what: str, progress: Progress) -> None:
-    """Do the runs that are not finished."""
-    left = [run for run in runs if not run.finished()]
-    parallel, done, start = min(parallel, len(left)), 0, time.monotonic()
+def _do(
+    runs: Sequence[Run], folder: Path, parallel: int, progress: Progress, *, grid: bool = False
+) -> dict[str, dict[str, Any]]:
+    """Do the runs of a folder that are not finished there; return its records by key."""
+    known = read_results(folder, grid=grid)
+    left = [run for run in runs if not run.finished(known)]
+    what, parallel, done, start = "runs of grids" if grid else "runs", min(parallel, len(left)), 0, time.monotonic()
     if not left:
-        return
+        return known
 
     def report(run: Run) -> None:
         nonlocal done
@@ -247,18 +236,20 @@ def _do(runs: Sequence[Run], parallel: int, what: str, progress: Progress) -> No
         left = [dataclasses.replace(run, settings=run.settings.replace(threads=share)) for run in left]
     with make_executor(parallel) as executor:
         run_shards(work, left, executor, progress=report)
+    return read_results(folder, grid=grid)
 
 
-def choose(task: Task, points: Sequence[dict[str, Any]], runs: Sequence[Run]) -> tuple[dict[str, Any], tuple[str, ...]]:
+def choose(
+    task: Task, points: Sequence[dict[str, Any]], lines: Sequence[Mapping[str, Any]]
+) -> tuple[dict[str, Any], tuple[str, ...]]:
     """Choose a grid's best point by the first metric on dev, the first of equals; say what dev cannot tell apart."""
-    if not runs:
+    if not lines:
         return points[0], ()
-    metric, known = task.metrics[0], _lines(runs[0].to, True)
-    lines = [known[run.key] for run in runs]
+    metric = task.metrics[0]
     scores = [line["scores"]["dev"][metric] for line in lines]
     best = int(np.argmax(scores))
     words = " ".join(f"{key}={show_value(value)}" for key, value in points[best].items())
-    notes = [f"settings chosen on dev among {len(runs)}: {words}"]
+    notes = [f"settings chosen on dev among {len(lines)}: {words}"]
     near = sum(value >= lines[best]["intervals"]["dev"][metric][0] for value in scores)
     if near > 1:
         count = lines[best]["counts"].get("dev: examples", 0)
@@ -353,32 +344,3 @@ def _score(run: Run, splits: Splits, split: str, predictions: Sequence[Predictio
             name: {"examples": len(rows)} | kind.score([examples[i] for i in rows], [predictions[i] for i in rows])
             for name, rows in sorted(groups.items())
         }
-
-
-def summary(records: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """Write scores for people, in %: mean and standard deviation over seeds, the mean interval, baselines.
-
-    Below them are a run's notes, and what was counted. The set is the one that `linkbert report` shows.
-    """
-    for _, each in itertools.groupby(records, key=lambda record: record["task"]):
-        runs: list[Any] = list(each)
-        task = task_of(runs[0])
-        score = Score(runs[0]["model"], Column(task.name, own=task), runs, 0)
-        yield f"{task.title}, {score.split}, {len(runs)} run{'s' * (len(runs) > 1)} of {score.model}"
-        scored = is_scored(runs[0])
-        if not scored:
-            yield "  not scored: its labels are not public"
-        for metric in task.metrics if scored else ():
-            low, high = score.interval(metric) or (0.0, 0.0)
-            base = ", ".join(f"{name} {100 * scores[metric]:.2f}" for name, scores in score.baselines.items())
-            mean = mean_text(score.of(metric), 2)
-            yield f"  {metric:<15} {mean:>6}  95 % [{100 * low:.2f}, {100 * high:.2f}]  {base}"
-            for group, scores in runs[0]["groups"].get(score.split, {}).items():
-                mean = np.mean([run["groups"][score.split][group][metric] for run in runs])
-                yield f"    {group:<13} {100 * mean:6.2f}  of {scores['examples']} examples"
-        yield from (f"  {note}" for note in runs[0]["notes"])
-        if kept := [run["kept"] for run in runs if "kept" in run]:
-            yield f"  kept: {', '.join(kept)}"
-        counts = runs[0]["counts"].items()
-        if odd := [f"{what} {count:,}" for what, count in counts if not what.endswith((": examples", ": entities"))]:
-            yield f"  counted: {'; '.join(odd)}"
