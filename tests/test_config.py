@@ -3,8 +3,9 @@ import re
 from pathlib import Path
 
 import pytest
+from pydantic import create_model
 
-from linkbert.config import Config, choose_config, make_config, presets
+from linkbert.config import Config, Settings, choose_config, make_config, presets
 from linkbert.instances.mixture import Part, read_mix
 from linkbert.tasks.settings import FineTuneConfig
 
@@ -56,6 +57,12 @@ def test_words_of_an_earlier_version_are_understood():
     old = {"objective": "mlm", "whole_word": True, "steps": 9}
     assert Config(**old) == Config(objective="none", masking="word", max_steps=9)
     assert Config(whole_word=False) == Config()
+
+
+def test_an_option_of_a_plugin_may_have_the_old_name_of_a_setting():
+    kind = create_model("Options", __base__=Settings, steps=(int, 3))
+    assert kind.from_words(["steps=4"]).steps == 4
+    assert kind(steps=5).replace(steps=6).steps == 6
 
 
 @pytest.mark.parametrize(

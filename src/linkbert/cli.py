@@ -7,7 +7,6 @@ that says what, where and the remedy), 2 (usage: one line that names the nearest
 
 from __future__ import annotations
 
-import errno
 import glob
 import inspect
 import json
@@ -39,11 +38,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
-OS_ERRORS = {
-    errno.ENOENT: "{} is not there; check the path",
-    errno.EEXIST: "{} cannot be a folder: it, or what it would lie in, is a file; name another path",
-    errno.ENOTDIR: "{} cannot be a folder: it, or what it would lie in, is a file; name another path",
-}
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -55,37 +49,24 @@ def main(words: Sequence[str] | None = None) -> int:
     try:
         if "build" in words[:2]:
             declare_reader_options(words)
-        command = typer.main.get_command(app)
-        with command.make_context("linkbert", words) as context:
-            return command.invoke(context) or 0
-    except typer.Exit as stop:
-        return stop.exit_code
+        status = typer.main.get_command(app).main(words, "linkbert", standalone_mode=False) or 0
+        text = "interrupted" if status == 130 else ""
     except typer.TyperException as error:
         name = getattr(getattr(error, "ctx", None), "command_path", "linkbert")
         text, status = f"{error.format_message().removesuffix('.')}; see `{name} --help`", 2
-    except KeyboardInterrupt:
-        text, status = "interrupted", 130
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except (ValueError, OSError, FloatingPointError) as error:
-        logging.debug("in full", exc_info=True)
+    except (ValueError, OSError, FloatingPointError, MemoryError, RuntimeError) as error:
+        from linkbert.files import one_line
+
         text, status = one_line(error), 1
-    except (MemoryError, RuntimeError) as error:  # torch raises RuntimeErrors
-        if not isinstance(error, MemoryError) and not re.search("out of memory|allocate memory", str(error)):
-            raise
-        remedy = "training needs less with a smaller micro_batch_size, or with gradient_checkpointing=true"
-        text, status = f"not enough memory ({one_line(error)}); {remedy}", 1
-    print(f"{name}: {text}", file=sys.stderr)
+        if isinstance(error, MemoryError | RuntimeError):  # torch raises RuntimeErrors
+            if not isinstance(error, MemoryError) and not re.search("out of memory|allocate memory", text):
+                raise
+            remedy = "training needs less with a smaller micro_batch_size, or with gradient_checkpointing=true"
+            text = f"not enough memory ({text}); {remedy}"
+        logging.debug("in full", exc_info=True)
+    if text:
+        print(f"{name}: {text}", file=sys.stderr)
     return status
-
-
-def one_line(error: Exception) -> str:
-    """Write an error in one line: what, where and the remedy."""
-    if isinstance(error, OSError) and error.filename and error.strerror and error.errno:
-        text = OS_ERRORS.get(error.errno, "{}: {}; check the path and who may read and write there")
-        return text.format(error.filename, error.strerror.lower())
-    return " ".join(str(error).split()) or type(error).__name__
 
 
 class WithSettings(TyperCommand):
@@ -93,22 +74,24 @@ class WithSettings(TyperCommand):
 
     def format_epilog(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002
         """List the settings, and the presets of pretraining, as options are listed."""
-        from linkbert.tasks.settings import FineTuneConfig
+        for heading, rows in list_settings(self.name == "pretrain").items():
+            with formatter.section(heading):
+                formatter.write_dl(rows)
 
-        kind: type[Settings] = Config if self.name == "pretrain" else FineTuneConfig
-        heading, rows = "Settings (key=value), with their defaults", kind.describe()
-        if kind is Config:
-            with formatter.section("Presets"):
-                formatter.write_dl([(name, describe_preset(name)) for name in presets()])
-            rows += [
-                ("baseline=bert", "short for objective=nsp shares=1/2,1/2,0"),
-                ("recipe=paper", "a preset's settings as in the paper, without what we found better"),
-                ("NAME.key=value", f"of one store of --mix: {', '.join(STORE_SETTINGS)}"),
-            ]
-        else:
-            heading += "; a task's own come first"
-        with formatter.section(heading):
-            formatter.write_dl(rows)
+
+def list_settings(pretraining: bool) -> dict[str, list[tuple[str, str]]]:
+    """List the presets and settings of pretraining, or the settings of fine-tuning: (name, meaning) by heading."""
+    from linkbert.tasks.settings import FineTuneConfig
+
+    heading = "Settings (key=value), with their defaults"
+    if not pretraining:
+        return {f"{heading}; a task's own come first": FineTuneConfig.describe()}
+    words = [
+        ("baseline=bert", "short for objective=nsp shares=1/2,1/2,0"),
+        ("recipe=paper", "a preset's settings as in the paper, without what we found better"),
+        ("NAME.key=value", f"of one store of --mix: {', '.join(STORE_SETTINGS)}"),
+    ]
+    return {"Presets": [(name, describe_preset(name)) for name in presets()], heading: Config.describe() + words}
 
 
 def describe_preset(name: str) -> str:
@@ -204,12 +187,12 @@ def build(
     **options: Any,
 ) -> None:
     """Build a store from a dump or a tree of documents; run it again to finish what was interrupted."""
-    from linkbert.build import build_store, describe_build
+    from linkbert.build import describe_build
     from linkbert.corpora.reader import DAMAGE
     from linkbert.views.stats import statistics_lines, store_statistics
 
     with report_stages() as progress:
-        store = build_store(
+        store = linkbert.build_store(
             expand(source),
             to,
             format=format,
@@ -263,12 +246,11 @@ def graph(
     """Add a graph to a store: other links that a run can follow."""
     from pydantic import ByteSize, create_model
 
-    from linkbert.api import Store
     from linkbert.files import locked
     from linkbert.graph.links import add_graph, graph_folder, graph_options
     from linkbert.workers import make_executor
 
-    opened, name = Store.open(store), name or method.rpartition(":")[2]
+    opened, name = linkbert.Store.open(store), name or method.rpartition(":")[2]
     known: Any = graph_options(method)
     if "memory" in known:
         known["memory"] = (ByteSize, known["memory"][1])  # "4GB"
@@ -293,13 +275,12 @@ def show(
     set_: list[str] = SET,
 ) -> None:
     """Show a document with its links, or training instances as the model gets them."""
-    from linkbert.corpora.store import Store
     from linkbert.instances.mixture import make_sampler, open_parts
     from linkbert.views.show import choose_instances, show_document, show_instances
 
     console = make_console()
     if document is not None and store is not None:
-        show_document(console, Store.open(store), document)
+        show_document(console, linkbert.Store.open(store), document)
         if instances is None:
             return
     if step is not None and (run is None or at is not None):
@@ -332,16 +313,16 @@ def choose_stores(
     named = next((word for word in words if "=" not in word or Path(word).exists()), None)
     if mix and named:
         raise ValueError(f"{named} and --mix are both given: name one STORE, or every store with --mix")
-    if named is not None:
+    if named:
         words.remove(named)
-    elif "store" in record and not mix:
-        named = record["store"]["path"]
-    if named is not None:
-        return [Part("", Path(named))], words
-    mix = mix or [f"{name}={store['path']}:{store['weight']}" for name, store in before.items()]
-    if not mix:
+    else:
+        mix = mix or [f"{name}={store['path']}:{store['weight']}" for name, store in before.items()]
+    if mix:
+        return read_mix(mix, words, before=before)
+    named = named or record.get("store", {}).get("path")
+    if not named:
         raise ValueError("there is no store: name a STORE, or several with --mix NAME=STORE, or a run that has one")
-    return read_mix(mix, words, before=before)
+    return [Part("", Path(named))], words
 
 
 @app.command()
@@ -425,12 +406,10 @@ def pretrain(
     before = read_record(to) if resume and (to / "run.json").is_file() else {}
     stores, words = choose_stores(settings, before, mix)
     config, name = choose_config(preset, words, before)
-    # After the settings, so that a wrong word costs no import of torch.
-    from linkbert.pretraining import run
-    from linkbert.views.show import show_result
+    from linkbert.views.show import show_result  # not before: a wrong word above costs no import of torch
 
     with report_training() as progress:
-        result = run.pretrain(stores, to, config, preset=name, resume=resume, progress=progress, report=print)
+        result = linkbert.pretrain(stores, to, config, preset=name, resume=resume, progress=progress, report=print)
     if result.is_main_process:  # of several processes, one prints
         show_result(make_console(), result)
     return 0 if result.finished else 130
@@ -524,7 +503,6 @@ def evaluate(
     """Fine-tune and score an encoder on every dataset of a suite."""
     from linkbert.tasks import results, splits, table
     from linkbert.tasks.suite import at_hand
-    from linkbert.tasks.suite import finetune as run
 
     if bool(tasks) == bool(suite):
         raise ValueError("name what to evaluate on by one of --suite S and --tasks A,B; `linkbert tasks` lists them")
@@ -537,7 +515,7 @@ def evaluate(
         if not chosen:
             raise ValueError(f"no dataset of {suite} has its files in {data}: see `linkbert tasks`")
     with report_text() as progress:
-        records = run(model, chosen, **options, progress=progress)
+        records = linkbert.finetune(model, chosen, **options, progress=progress)
     print_result(json_, records, results.summary(records))
 
 
@@ -555,7 +533,6 @@ def compare(
     json_: bool = JSON,
 ) -> None:
     """Show where two fine-tuned models differ, with a paired test."""
-    from linkbert.corpora.store import Store
     from linkbert.graph.links import LinkGraph
     from linkbert.tasks import compare as comparing
     from linkbert.tasks.results import scores_of
@@ -568,7 +545,7 @@ def compare(
     if store:
         shown = [(c, each) for c, one in zip(columns, found, strict=True) for each in one["examples"][:top]]
         questions = [comparing.question_of(*pair) for pair in shown]
-        bridges = comparing.find_bridges(Store.open(store), LinkGraph.open(store), questions)
+        bridges = comparing.find_bridges(linkbert.Store.open(store), LinkGraph.open(store), questions)
         for (_, each), own in zip(shown, bridges, strict=True):
             each["bridges"] = own
     print_result(json_, found, (line for each in found for line in comparing.comparison_lines(each, top)))
@@ -583,12 +560,11 @@ def overlap(
     json_: bool = JSON,
 ) -> None:
     """Find test contexts of a dataset that occur in a store."""
-    from linkbert.corpora.store import Store
     from linkbert.tasks.overlap import find_overlap, overlap_lines
     from linkbert.tasks.splits import find_data, read_splits
     from linkbert.tasks.table import find_task
 
-    opened, known = Store.open(store), find_task(task)
+    opened, known = linkbert.Store.open(store), find_task(task)
     splits = read_splits(known, find_data(str(data), [known]))
     split = "test" if splits.test else "dev"
     contexts = {example.id: example.passage for example in splits.test or splits.dev}

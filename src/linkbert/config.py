@@ -96,7 +96,7 @@ class Settings(BaseModel, frozen=True, extra="forbid", defer_build=True):
 
     def __init__(self, **values: Any) -> None:
         try:
-            super().__init__(**rename(values))
+            super().__init__(**rename(values, type(self).model_fields))
         except ValidationError as error:
             raise ValueError(explain(error.errors()[0], type(self).model_fields)) from None
 
@@ -111,7 +111,7 @@ class Settings(BaseModel, frozen=True, extra="forbid", defer_build=True):
             key, equals, text = setting_.partition("=")
             if not equals:
                 raise ValueError(f"{setting_!r} is not a setting; settings are written key=value, such as seed=3")
-            values[OLD_NAMES.get(key, key)] = text
+            values |= rename({key: text}, cls.model_fields)
         return cls(**values)
 
     def replace(self, **changes: Any) -> Self:
@@ -146,9 +146,9 @@ def migrate(values: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in rename(values).items() if key not in REMOVED}
 
 
-def rename(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Bring settings to today's names and values; today's stay as they are."""
-    found = {OLD_NAMES.get(key, key): value for key, value in values.items()}
+def rename(values: Mapping[str, Any], known: Collection[str] = ()) -> dict[str, Any]:
+    """Bring settings to today's names and values; today's, and names that are `known`, stay as they are."""
+    found = {key if key in known else OLD_NAMES.get(key, key): value for key, value in values.items()}
     return {key: OLD_VALUES.get((key, str(value)), value) for key, value in found.items()}
 
 

@@ -94,8 +94,15 @@ def open_source(path: Path) -> Iterator[IO[bytes]]:
 
 
 def _unreadable(path: Path | str, error: BaseException, remedy: str) -> str:
-    error = error.__cause__ or error  # fsspec's FileNotFoundError hides the server's answer
-    return f"{path} cannot be read ({' '.join(str(error).split()) or type(error).__name__}): {remedy}"
+    # fsspec's FileNotFoundError hides the server's answer, its cause
+    return f"{path} cannot be read ({one_line(error.__cause__ or error)}): {remedy}"
+
+
+def one_line(error: BaseException) -> str:
+    """Write an error in one line: what, and where; of a file on this machine, what to check."""
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        return f"{error.filename}: {error.strerror.lower()}; check the path and who may read and write there"
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 class CutFileError(ValueError):
@@ -238,5 +245,5 @@ def fetch_from_hub(name: str, patterns: Sequence[str], said: str, remedy: str, *
     try:
         return Path(huggingface_hub.snapshot_download(name, allow_patterns=list(patterns), **options))
     except Exception as error:  # many kinds: no network, no such name, gated, offline mode
-        cause = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ValueError(f"{said}: no such folder, and the hub did not give it ({cause[:200]}); {remedy}") from None
+        cause = one_line(error)[:200]
+        raise ValueError(f"{said}: no such folder, and the hub did not give it ({cause}); {remedy}") from None

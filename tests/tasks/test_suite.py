@@ -243,7 +243,7 @@ def test_a_folder_that_cannot_be_written_is_said_before_any_run(folder, capsys, 
     (folder / "to").mkdir()
     (folder / "to" / "predictions").write_text("")
     assert run(folder) == 1
-    assert "predictions cannot be a folder" in capsys.readouterr().err
+    assert "predictions: file exists; check the path" in capsys.readouterr().err
 
 
 def test_kept_models_are_named_and_anyone_s_to_read(folder, capsys):
@@ -259,7 +259,7 @@ def test_kept_models_are_named_and_anyone_s_to_read(folder, capsys):
 def test_a_file_in_place_of_the_results_is_said_before_any_run(folder, capsys):
     (folder / "to").write_text("")
     assert run(folder) == 1
-    assert "to cannot be a folder: it, or what it would lie in, is a file" in capsys.readouterr().err
+    assert "to: file exists; check the path" in capsys.readouterr().err
 
 
 SCRIPT = """

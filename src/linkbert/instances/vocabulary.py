@@ -22,7 +22,7 @@ import numpy as np
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 from linkbert.corpora.store import Store
-from linkbert.files import fetch_from_hub, read_json, replacing, write_json
+from linkbert.files import fetch_from_hub, one_line, read_json, replacing, write_json
 
 PAD, UNK, CLS, SEP, MASK = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"
 SPECIAL = (PAD, UNK, CLS, SEP, MASK)
@@ -244,7 +244,7 @@ def load_tokenizer(content: dict[str, Any]) -> Vocabulary:
     try:
         tokenizer = Tokenizer.from_str(json.dumps(content | {"truncation": None, "padding": None}))
     except Exception as error:  # the library raises a bare Exception
-        raise ValueError(f"the tokenizers library cannot open it ({' '.join(str(error).split())})") from None
+        raise ValueError(f"the tokenizers library cannot open it ({one_line(error)})") from None
     model, rules = content["model"], content.get("normalizer") or {}
     kinds = (model.get("type"), rules.get("type"), (content.get("pre_tokenizer") or {}).get("type"))
     bert = kinds == ("WordPiece", "BertNormalizer", "BertPreTokenizer") and model["continuing_subword_prefix"] == "##"

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from linkbert.config import Config
 from linkbert.corpora.store import Store, shard_path
-from linkbert.files import read_json
+from linkbert.files import one_line, read_json
 from linkbert.graph.links import PARTS, LinkGraph
 from linkbert.instances.sampler import Sampler
 from linkbert.instances.tokens import LONGEST_SENTENCE, StoreTokenizer, TokenStore, hash_id, never_falls
@@ -66,7 +66,7 @@ def _opened(promise: str, action: Callable[..., Any], *arguments: Any) -> Genera
     try:
         opened = action(*arguments)
     except DAMAGE as error:
-        yield promise, False, " ".join(str(error).split()) or type(error).__name__
+        yield promise, False, one_line(error)
         return None
     yield promise, True, ""
     return opened
@@ -80,7 +80,7 @@ def _looked_at(what: str, findings: Iterator[Finding], prefix: str = "") -> Gene
             sound &= kept
             yield prefix + promise, kept, detail
     except DAMAGE as error:
-        yield f"{prefix}{what} can be looked at", False, f"{type(error).__name__}: {' '.join(str(error).split())}"
+        yield f"{prefix}{what} can be looked at", False, f"{type(error).__name__}: {one_line(error)}"
         return False
     return sound
 
@@ -168,7 +168,7 @@ def _check_documents(store: Store, tokens: TokenStore, lists: np.ndarray, sample
                 if kept[part] != pq.read_metadata(shard_path(store.path, part, shard)).num_rows:
                     counters.append(f"shard {shard}")
         except DAMAGE as error:
-            unread.append(f"shard {shard}: {' '.join(str(error).split())}")
+            unread.append(f"shard {shard}: {one_line(error)}")
     counted["documents"] -= sum(map(len, store.dropped.values()))
     names = {"documents": "documents", "redirects": "redirects", "links": "links_found"}
     if any(counted[key] != store.manifest[name] for key, name in names.items()):
