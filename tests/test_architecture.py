@@ -45,7 +45,7 @@ CEILINGS = {  # lines of Python; (top) are the files beside the folders
 
 
 OWED = {  # lines above the ceiling that are still to go; a change may only lower them
-    "(top)": 550,
+    "(top)": 532,
     "corpora": 449,
     "graph": 154,
     "pretraining": 24,
