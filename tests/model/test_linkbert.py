@@ -41,6 +41,7 @@ def make_batch(pairs=5, length=24, *, relations=3, full=False, seed=0, vocabular
         masked_labels=draw(len(positions), high=vocabulary),
         relations=draw(pairs, high=relations),
         documents=torch.arange(pairs),
+        numbers=torch.arange(pairs),
     )
 
 

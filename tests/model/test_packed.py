@@ -72,6 +72,7 @@ def pack(pairs, rows, *, width):
         masked_labels=torch.tensor([*labels, IGNORED, IGNORED]),
         relations=torch.tensor([*relations, IGNORED, IGNORED]),
         documents=torch.full((len(first) + 2,), -1),
+        numbers=torch.full((len(first) + 2,), -1),
     )
 
 

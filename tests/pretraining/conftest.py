@@ -119,7 +119,18 @@ class ToyBatches:
             real = torch.arange(16) < lengths[:, None]
             places, owners = torch.where(real, torch.arange(16), 0), torch.where(real, rows[:, None], -1)
             made.append(
-                Batch(ids, types.contiguous(), places, owners, rows * 16, positions, labels, relations, documents)
+                Batch(
+                    ids,
+                    types.contiguous(),
+                    places,
+                    owners,
+                    rows * 16,
+                    positions,
+                    labels,
+                    relations,
+                    documents,
+                    documents,
+                )
             )
         return made
 

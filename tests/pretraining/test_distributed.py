@@ -13,13 +13,18 @@ import torch
 
 from helpers import assert_ended, assert_same, journal, weights
 from linkbert.pretraining.checkpoint import checkpoints, read_state
-from linkbert.pretraining.journal import _numbers
 from linkbert.pretraining.run import pretrain
 
 
 def flat(line):
     """Name every number of a journal line, those and of its tables, but utilisation, which follows the micro-batch."""
-    return {name: value for name, value in _numbers(line) if name != "utilisation"}
+    found = {}
+    for name, value in line.items():
+        if isinstance(value, dict):
+            found |= {f"{name}/{inner}": number for inner, number in flat(value).items()}
+        elif isinstance(value, int | float) and name not in ("step", "utilisation"):
+            found[name] = value
+    return found
 
 
 def assert_close(run, other, rel):

@@ -217,9 +217,40 @@ def test_gains_by_hand(asked):
     assert scores.mlm_loss == 9.0
     assert (scores.link_gain.value, scores.link_gain.low, scores.link_gain.high) == (1.0, 1.0, 1.0)
     assert (scores.context_gain.value, scores.context_gain.low) == (2.0, 2.0)
+    assert scores.shared_gain.value == 1.0
     assert scores.link_gain.pairs == len(asked[3].sampler.draw(np.arange(20))[0]) == 20
     assert from_json(asdict(scores)) == scores
     assert "link gain, nats a masked token of A: +1.000 (+1.000 to +1.000; 20 pairs)" in describe(scores)
+
+
+class Copier(Oracle):
+    """Loses 1 nat on a token that stands in B, 3 on any other."""
+
+    def predict(self, inputs, labels):
+        found = super().predict(inputs, labels)
+        ids, pairs, types = (
+            each.flatten().tolist() for each in (inputs.input_ids, inputs.pairs, inputs.token_type_ids)
+        )
+        in_b = {(pair, token) for pair, token, kind in zip(pairs, ids, types, strict=True) if kind}
+        asked = zip([pairs[place] for place in inputs.masked_positions.tolist()], labels.tolist(), strict=True)
+        return found._replace(mlm_losses=torch.tensor([1.0 if each in in_b else 3.0 for each in asked]))
+
+
+def test_the_gain_on_tokens_that_the_linked_text_holds(asked):
+    model = Copier()
+    model.answers = [batch.relations.clamp_min(0) for each in asked for batch in each.one_by_one(0)]
+    scores = evaluate(model, {"": asked}, ALONE)
+    random_, linked = (each.sampler.fill(np.arange(20)) for each in asked[2:])
+    losses = []  # beside a random B and beside the linked one
+    for label, position in zip(linked.masked_labels, linked.masked_positions, strict=True):
+        row = position // 32
+        b = [set(each.input_ids[row][each.token_type_ids[row] > 0]) for each in (random_, linked)]
+        losses.append([1.0 if label in tokens else 3.0 for tokens in b])
+    shared = [pair for pair in losses if pair[1] == 1.0]
+    assert 0 < len(shared) < len(losses)
+    assert scores.shared_gain.value == pytest.approx(np.mean([a - b for a, b in shared]))
+    assert scores.link_gain.value == pytest.approx(np.mean([a - b for a, b in losses]))
+    assert f"  of those that the linked text holds: {nats(scores.shared_gain)}" in describe(scores)
 
 
 def test_gains_ask_the_same_of_a_beside_three_bs(asked):

@@ -32,7 +32,7 @@ CARD = [
     "- linkbert",
     "| documents | 60 |",
     "| tokens | 2,520 |",
-    "| links dead, dropped | 2 |",
+    "| links: dead | 2 |",
     "| pairs seen | 96 |",
     "toys _b_.jsonl",
     "in-degree^-1",

@@ -48,6 +48,7 @@ class Batch:
     masked_labels: torch.Tensor  # (M,), IGNORED in padding
     relations: torch.Tensor  # (P,), IGNORED in padding
     documents: torch.Tensor  # (P,), that of A; -1 in padding
+    numbers: torch.Tensor  # (P,), of the instance; -1 in padding
 
     def to(self, device: torch.device | str) -> Batch:
         """Copy to a device."""
@@ -176,7 +177,8 @@ class Batches:
         places[taken], owners[taken] = within, owner
         shape = drawn.shape if drawn.shape.fixed else Shape(rows, width, len(numbers), len(positions))
         slots = ((starts, 0, shape.pairs), (positions, 0, shape.masks), (labels, IGNORED, shape.masks),
-                 (drawn.relations[mine], IGNORED, shape.pairs), (pairs[:, 0], -1, shape.pairs))  # fmt: skip
+                 (drawn.relations[mine], IGNORED, shape.pairs), (pairs[:, 0], -1, shape.pairs),
+                 (numbers, -1, shape.pairs))  # fmt: skip
         arrays = [each.reshape(rows, width) for each in (ids, types, places, owners)]
         arrays += [fill_up(values, empty, max(most, 1)) for values, empty, most in slots]
         return Batch(*map(torch.from_numpy, arrays))
@@ -193,6 +195,4 @@ class Batches:
 
 def fill_up(values: np.ndarray, empty: int, size: int) -> np.ndarray:
     """Add padding: ([7, 8], -1, 4) -> [7, 8, -1, -1]."""
-    filled = np.full(size, empty, np.int64)
-    filled[: len(values)] = values
-    return filled
+    return np.append(values, np.full(size - len(values), empty)).astype(np.int64, copy=False)

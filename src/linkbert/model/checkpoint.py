@@ -61,15 +61,12 @@ def start_model(
         sizes = {"vocab_size": vocabulary_size} | {name: getattr(config, name) for name in SIZES}
         own = new_config(config.architecture, sizes, tokens, longest=max(config.sequence_length, 512))
     else:
-        own, weights = read_encoder(find_encoder(config.init, f"init={config.init}"))
+        own, weights = read_encoder(find_encoder(config.init, f"init={config.init}"), config.sequence_length)
         if own.vocab_size < vocabulary_size:
             raise ValueError(
                 f"{config.init} has {own.vocab_size} tokens by its config.json, the store {vocabulary_size}: "
                 "its config.json and its vocabulary do not belong together"
             )
-        if (most := longest(own)) < config.sequence_length:
-            wanted = f"fewer than sequence_length={config.sequence_length}; set sequence_length={most}"
-            raise ValueError(f"{config.init} has {most} positions, {wanted}")
     own.initializer_range = config.initializer_range
     modern = own.model_type == "modernbert"
     for name in ("embedding_dropout", "mlp_dropout") if modern else ("hidden_dropout_prob",):
@@ -130,11 +127,11 @@ def tied_names(model: nn.Module) -> set[str]:
     return names.keys() - first.values()
 
 
-def read_encoder(folder: Path) -> tuple[PretrainedConfig, dict[str, Tensor]]:
+def read_encoder(folder: Path, sequence_length: int = 0) -> tuple[PretrainedConfig, dict[str, Tensor]]:
     """Read a config.json and safetensors, names brought to those of the masked-LM class, values to fp32.
 
     'embeddings.LayerNorm.gamma' -> 'bert.embeddings.LayerNorm.weight'. A decoder that is the word embeddings is left
-    out; where it is not, `tie_word_embeddings` is False. An unknown architecture is a ValueError.
+    out, else `tie_word_embeddings` is False. An unknown architecture, or too few positions, is a ValueError.
     """
     if not (folder / "config.json").is_file():
         raise ValueError(f"{folder} is not a Hugging Face folder: it has no config.json")
@@ -145,6 +142,9 @@ def read_encoder(folder: Path) -> tuple[PretrainedConfig, dict[str, Tensor]]:
     if settings.get("position_embedding_type", "absolute") != "absolute" or settings.get("is_decoder"):
         raise ValueError(f"{folder} is not a plain encoder (relative positions added to a {name}, or a decoder)")
     config: Any = CONFIG_MAPPING[name].from_dict(settings)
+    if (most := longest(config)) < sequence_length:
+        wanted = f"fewer than sequence_length={sequence_length}; set sequence_length={most}"
+        raise ValueError(f"{folder} has {most} positions, {wanted}")
     kind: Any = MODEL_FOR_MASKED_LM_MAPPING[type(config)]
     weights = plain_names(read_weights(folder), kind.base_model_prefix)
     if name.startswith("deberta"):
@@ -202,9 +202,9 @@ def plain_names(weights: dict[str, Tensor], encoder: str) -> dict[str, Tensor]:
     return {prefix + name: value for name, value in weights.items()}
 
 
-def load_model(folder: Path, objective: str | None = None) -> PretrainingModel:
+def load_model(folder: Path, objective: str | None = None, *, sequence_length: int = 0) -> PretrainingModel:
     """Open a checkpoint with its relation head: (B, 2) where the objective has two relations, as a stock BERT's has."""
-    config, weights = read_encoder(folder)
+    config, weights = read_encoder(folder, sequence_length)
     return make_model(config, weights, objective=objective or objective_of(config, weights))
 
 

@@ -20,15 +20,7 @@ from linkbert.pretraining.scores import describe, from_json
 from linkbert.records import LINKED, RELATIONS
 
 LICENCE: dict[str, Any] = {"license": "other", "license_name": "see-the-licence-of-the-corpus"}
-GRAPH_ROWS = {
-    "found": "links found",
-    "resolved": "links resolved to a document",
-    "redirected": "links that went through redirects",
-    "dead": "links dead, dropped",
-    "self": "links to their own document, dropped",
-    "disambiguation": "links to disambiguation pages, dropped",
-    "edges": "edges of the graph",
-}
+OUTCOMES = ("found", "resolved", "redirected", "dead", "self", "disambiguation", "edges")  # of links
 CARD = """\
 ---
 {{ card_data }}
@@ -111,14 +103,14 @@ def describe_store(store: OpenPart) -> tuple[str, str]:
     shares = ", ".join(f"{name} {part:.1%}" for name, part in zip(RELATIONS, config.shares, strict=True))
     rows = {"sources": sources, "store built on": plain(manifest["created"])}
     rows |= {name: f"{store.tokens.meta[name]:,}" for name in ("documents", "tokens")}
-    rows |= {meaning: f"{graph[key]:,}" for key, meaning in GRAPH_ROWS.items() if graph.get(key) is not None}
+    rows |= {f"links: {key}": f"{graph[key]:,}" for key in OUTCOMES if graph.get(key) is not None}
     rows |= {"share of the pairs": f"{store.weight:.2%}", "asked of them": shares}
     scope = "links that stand in the first segment" if config.scope == "segment" else "any link of the first document"
     drawn = f"A linked pair follows {scope}; a document is drawn in proportion to in-degree^-{config.alpha:g}."
     policy = drawn if config.shares[LINKED] else "No pair was linked."
-    policy += f" Documents held out: {config.held_out:.1%}, by a hash of their id."
     name = f"### {plain(store.part.name)}\n\n" if store.part.name else ""
-    return sources, f"{name}{table(rows)}\n\n{policy}"
+    held_out = f"Documents held out: {config.held_out:.1%}, by a hash of their id."
+    return sources, f"{name}{table(rows)}\n\n{policy} {held_out}"
 
 
 def table(rows: dict[str, str]) -> str:

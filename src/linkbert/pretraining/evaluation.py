@@ -25,7 +25,6 @@ from linkbert.instances.sampler import NoUsableAnchorError, Sampler, held_out
 from linkbert.instances.vocabulary import check_same_vocabulary, load_vocabulary
 from linkbert.model.checkpoint import load_model
 from linkbert.model.heads import Inputs, PretrainingModel
-from linkbert.model.hf_encoder import longest
 from linkbert.pretraining.distributed import DistributedContext, all_reduce, join_processes
 from linkbert.pretraining.scores import ENOUGH, Scores, clustered, clustered_gain
 from linkbert.records import CONTIGUOUS, IGNORED, LINKED, RANDOM, RELATIONS
@@ -72,10 +71,7 @@ def score_model(folder: Path, stores: Sequence[Part], config: Config) -> Scores:
     with join_processes(config) as processes:
         opened = open_parts(stores, config)
         check_same_vocabulary(load_vocabulary(folder), opened[0].tokens.vocabulary, folder)
-        model = load_model(folder).to(processes.device)
-        if (most := longest(model.config)) < config.sequence_length:
-            wanted = f"fewer than sequence_length={config.sequence_length}; set sequence_length={most}"
-            raise ValueError(f"{folder} has {most} positions, {wanted}")
+        model = load_model(folder, sequence_length=config.sequence_length).to(processes.device)
         questions = {each.part.name: batches for each in opened if (batches := held_out_batches(each))}
         if not questions:
             raise ValueError(f"held_out={config.held_out} leaves no document to score on; raise it")
@@ -104,10 +100,11 @@ def ask(model: PretrainingModel, questions: Sequence[Batches], processes: Distri
         "asked": zeros(GROUPS, vocabulary),  # how often each token was masked
         "right": zeros(GROUPS),  # masked tokens guessed right
         "table": zeros(GROUPS, 3, 3),  # true by predicted relation
-        "gains": zeros(3, GROUPS, dtype=torch.float64),  # loss on tokens of A by the relation of B, A the same for all
-        "gain_masked": zeros(GROUPS),  # tokens masked there, for each relation
+        "gains": zeros(2, 3, GROUPS, dtype=torch.float64),  # loss on tokens of A by the relation of B; of shared ones
+        "gain_masked": zeros(2, GROUPS, dtype=torch.float64),  # tokens masked there, for each relation
         "gain_pairs": zeros(()),  # how many A
     }
+    found: list[list[Tensor]] = [[], [], []]  # by relation of B, of each masked token of A: (what it is, K)
     for number, batches in enumerate(questions):
         for batch in batches.one_by_one(0, processes.rank, processes.world_size):
             batch = batch.to(processes.device)
@@ -117,10 +114,12 @@ def ask(model: PretrainingModel, questions: Sequence[Batches], processes: Distri
             labels, relations, group = batch.masked_labels[real], batch.relations, batch.documents % GROUPS
             losses, asked_of = predictions.mlm_losses[real].double(), relations != IGNORED
             if number:  # one of the three that are for the gains
-                answers["gains"][number - 1].index_add_(0, group[pair], losses)
-                if number - 1 == LINKED:
-                    add_counts(answers["gain_masked"], group[pair])
-                    answers["gain_pairs"].add_(asked_of.sum())
+                place = batch.positions.flatten()[batch.masked_positions[real]]
+                in_b = batch.token_type_ids.flatten() > 0
+                texts = (batch.pairs.flatten() * vocabulary + batch.input_ids.flatten())[in_b]
+                shared = torch.isin(pair * vocabulary + labels, texts)  # it stands in B, too
+                found[number - 1].append(torch.stack([batch.numbers[pair], place, group[pair], shared, losses]))
+                answers["gain_pairs"].add_(asked_of.sum() if number - 1 == LINKED else 0)
                 continue
             answers["losses"].index_add_(0, relations[pair], losses)
             add_counts(answers["masked"], relations[pair])
@@ -128,6 +127,14 @@ def ask(model: PretrainingModel, questions: Sequence[Batches], processes: Distri
             add_counts(answers["right"], group[pair][predictions.tokens[real] == labels])
             guessed = predictions.relations.argmax(-1) if classes else 0
             add_counts(answers["table"], (group * 9 + relations * 3 + guessed)[asked_of])
+    if found[LINKED]:
+        tables = [torch.cat(each, 1) for each in found]
+        tables = [each[:, (each[0] * 2**20 + each[1]).argsort()] for each in tables]  # by number and place of A
+        groups, shared = tables[LINKED][2].long(), tables[LINKED][3]
+        counts = torch.stack([torch.ones_like(shared), shared])
+        answers["gain_masked"].index_add_(1, groups, counts)
+        for relation, table in enumerate(tables):
+            answers["gains"][:, relation].index_add_(1, groups, table[4] * counts)
     for tensor in answers.values():
         all_reduce(processes, tensor)
     return answers
@@ -142,8 +149,10 @@ def to_scores(model: PretrainingModel, answers: dict[str, Tensor]) -> Scores:
     """Turn sums into Scores."""
     losses, masked_of, labels, right, cells, gains, gain_masked, gain_pairs = answers.values()
     masked, commonest = labels.sum(1).tolist(), int(labels.sum(0).argmax())
-    random, *rest = (gains[relation].tolist() for relation in (RANDOM, LINKED, CONTIGUOUS))
-    link_gain, context_gain = (clustered_gain(random, own, gain_masked.tolist(), int(gain_pairs)) for own in rest)
+    sums, counts, asked = gains.tolist(), gain_masked.tolist(), ((0, LINKED), (1, LINKED), (0, CONTIGUOUS))
+    link_gain, shared_gain, context_gain = (
+        clustered_gain(sums[which][RANDOM], sums[which][own], counts[which], int(gain_pairs)) for which, own in asked
+    )
     confusion, names = cells.sum(0).tolist(), RELATIONS[: model.objective.relations]
     hits = cells.diagonal(dim1=1, dim2=2)  # (GROUPS, 3)
     known, found = cells[:, : len(names)], hits[:, : len(names)]  # two relations are not asked for the third
@@ -160,6 +169,7 @@ def to_scores(model: PretrainingModel, answers: dict[str, Tensor]) -> Scores:
         confusion={name: dict(zip(names, confusion[i], strict=False)) for i, name in enumerate(names)},
         mlm_losses={name: loss / count for name, loss, count in by_relation if count},
         link_gain=link_gain,
+        shared_gain=shared_gain,
         context_gain=context_gain,
         too_few=[name for name, share in relations.items() if share.count < ENOUGH],
     )

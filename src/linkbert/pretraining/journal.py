@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -62,9 +61,14 @@ class Journal:
         self.file.write(json.dumps(entry, allow_nan=False) + "\n")
         self._show(entry)
 
-    def _show(self, entry: dict[str, Any]) -> None:
-        for name, value in _numbers(entry):
-            self.board.add_scalar(name, value, entry["step"], walltime=self.start + entry.get("elapsed", 0.0))
+    def _show(self, entry: dict[str, Any], prefix: str = "", **where: Any) -> None:
+        """Add scalars: {"a": 1, "b": {"c": 2}} -> a, b/c."""
+        where = where or {"global_step": entry["step"], "walltime": self.start + entry.get("elapsed", 0.0)}
+        for key, value in entry.items():
+            if isinstance(value, dict):
+                self._show(value, f"{prefix}{key}/", **where)
+            elif isinstance(value, int | float) and not isinstance(value, bool) and key != "step":
+                self.board.add_scalar(prefix + key, value, **where)
 
     def __enter__(self) -> Journal:
         return self
@@ -73,12 +77,3 @@ class Journal:
         for file in (self.file, self.board):
             with suppress(OSError):  # a full disk, at which `write` has failed
                 file.close()
-
-
-def _numbers(entry: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
-    """Flatten to named numbers: {"a": 1, "b": {"c": 2}} -> ("a", 1), ("b/c", 2)."""
-    for key, value in entry.items():
-        if isinstance(value, dict):
-            yield from _numbers(value, f"{prefix}{key}/")
-        elif isinstance(value, int | float) and not isinstance(value, bool) and key != "step":
-            yield prefix + key, value

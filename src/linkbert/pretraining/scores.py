@@ -56,6 +56,7 @@ class Scores:
     too_few: list[str]
     mlm_losses: dict[str, float] = field(default_factory=dict)  # per true relation of the pair that a token is in
     link_gain: Gain | None = None  # B linked against B random; None where no held-out document has a usable link
+    shared_gain: Gain | None = None  # the same, of tokens of A that stand in that linked B
     context_gain: Gain | None = None  # B that follows A in its document against B random, for comparison
     stores: dict[str, Scores] = field(default_factory=dict)  # of each store alone, where there are several
 
@@ -135,6 +136,8 @@ def describe(scores: Scores, *, before: Scores | None = None, vocabulary: Sequen
         lines.append(f"  {name}: {percent(share)}{taken}{few}" if share.count else f"  {name}: no pairs")
     if scores.link_gain:
         lines.append(f"link gain, nats a masked token of A: {nats(scores.link_gain)}")
+    if scores.shared_gain:
+        lines.append(f"  of those that the linked text holds: {nats(scores.shared_gain)}")
     if scores.context_gain:
         lines.append(f"  of text that follows instead of a link: {nats(scores.context_gain)}")
     for name, own in scores.stores.items():
