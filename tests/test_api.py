@@ -129,6 +129,16 @@ def test_a_store_just_built_has_its_links_and_graphs(tmp_path):
     assert made.graph().edges_in(1).tolist() == [0]
 
 
+def test_documents_that_break_off_leave_no_file_behind(tmp_path):
+    def documents():
+        yield linkbert.Document("a", "A", "One.")
+        raise OSError("the line broke")
+
+    with pytest.raises(OSError, match="the line broke"):
+        linkbert.build_store(documents(), tmp_path / "store")
+    assert not any(tmp_path.iterdir())
+
+
 def test_parquet_has_what_jsonl_has(towns, tmp_path):
     for form in ("jsonl", "parquet"):
         assert cli.main(["export", str(towns / "store"), "--to", str(tmp_path / form), "--format", form]) == 0

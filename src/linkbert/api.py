@@ -19,7 +19,7 @@ from linkbert.corpora import store as stores
 from linkbert.corpora.store import open_parquet, shard_path
 from linkbert.files import locked, replacing
 from linkbert.graph.hyperlinks import resolving
-from linkbert.graph.links import LinkGraph
+from linkbert.graph.links import LinkGraph, graph_names
 from linkbert.instances.tokens import TokenStore
 from linkbert.records import Document, Redirect
 
@@ -123,7 +123,7 @@ def export_store(
     if to.exists():
         raise ValueError(f"{to} is there already: name a new folder")
     ids = np.concatenate([table["id"].to_numpy(zero_copy_only=False) for table in opened.tables(["id"])])
-    graphs = {file.parent.name: opened.graph(file.parent.name) for file in opened.path.glob("graphs/*/graph.json")}
+    graphs = {name: opened.graph(name) for name in graph_names(opened.path)}
 
     def documents() -> Iterator[dict[str, Any]]:
         targets = iter(opened.link_targets.tolist())

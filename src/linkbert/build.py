@@ -77,11 +77,11 @@ def _as_files(sources: str | Path | Iterable[Any], to: Path) -> Iterator[list[Pa
         yield [source_path(str(path)) for path in (first, *given) if path is not None]
         return
     path = to.with_name(f"{to.name}.documents.jsonl")
-    with path.open("w", encoding="utf-8") as file:
-        for document in chain([first], given):
-            sections = [{"name": name, "start": start} for name, start in document.sections]
-            file.write(json.dumps(asdict(document) | {"sections": sections}, ensure_ascii=False) + "\n")
     try:
+        with path.open("w", encoding="utf-8") as file:
+            for document in chain([first], given):
+                sections = [{"name": name, "start": start} for name, start in document.sections]
+                file.write(json.dumps(asdict(document) | {"sections": sections}, ensure_ascii=False) + "\n")
         yield [path]
     finally:
         remove(path)

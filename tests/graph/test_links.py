@@ -1,10 +1,12 @@
 """Graphs from methods: ours by name, a reader's own by `module:name`; and what can be asked of a graph."""
 
+from shutil import copytree
+
 import numpy as np
 import pytest
 
 from linkbert.corpora.store import Store
-from linkbert.graph.links import Edges, LinkGraph, add_graph, graph_options
+from linkbert.graph.links import Edges, LinkGraph, add_graph, graph_names, graph_options
 from linkbert.workers import make_executor
 
 ME = "tests_of_graph_methods"
@@ -50,6 +52,8 @@ def test_a_method_of_ones_own_is_given_as_module_and_name(store, workers):
     assert graph.targets.tolist() == [1, 1, 2, 2, 3, 3, 4, 4, 0, 0]
     assert graph.in_degree.tolist() == [1] * 5
     assert [path.name for path in (store.path / "graphs").iterdir()] == ["mine"]
+    copytree(store.path / "graphs" / "mine", store.path / "graphs" / "mine.part")  # as it is while it is written
+    assert graph_names(store.path) == ["mine"]
 
 
 def test_options_are_read_from_the_signature():

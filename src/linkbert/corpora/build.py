@@ -221,7 +221,6 @@ def _finish(plan: dict[str, Any], to: Path, skipped: Skipped) -> Store:
         "skipped": dict(sorted(skipped.items())),
         "other_files": dict(sorted(others.items(), key=lambda item: (-item[1], item[0]))),
         "examples": examples,
-        "vocabulary": None,
     }
     write_json(to / "store.json", manifest)
     _clear(to)

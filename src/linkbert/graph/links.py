@@ -70,10 +70,8 @@ class LinkGraph:
         """Map a graph of a store into memory; a ValueError names the graphs there are when this one is not."""
         folder = graph_folder(Path(store), name)
         if not (folder / "graph.json").is_file():
-            there = sorted(path.parent.name for path in folder.parent.glob("*/graph.json"))
-            raise ValueError(
-                f"{store} has no graph {name!r} (it has: {', '.join(there) or 'none'}): make it with `linkbert graph`"
-            )
+            there = ", ".join(graph_names(Path(store))) or "none"
+            raise ValueError(f"{store} has no graph {name!r} (it has: {there}): make it with `linkbert graph`")
         meta = read_json(folder / "graph.json")
         if meta.get("format") != FORMAT:
             raise ValueError(f"{folder} is a graph of format {meta.get('format')}, this linkbert reads format {FORMAT}")
@@ -121,6 +119,12 @@ def graph_folder(store: Path, name: str) -> Path:
     if not re.fullmatch(r"[A-Za-z0-9_][\w.-]*", name) or name.endswith(PARTS):
         raise ValueError(f"{name!r} cannot name a graph: take letters, digits, '-' and '_', such as 'random-2'")
     return store / "graphs" / name
+
+
+def graph_names(store: Path) -> list[str]:
+    """List the finished graphs of a store."""
+    found = sorted(file.parent.name for file in (store / "graphs").glob("*/graph.json"))
+    return [name for name in found if not name.endswith(PARTS)]
 
 
 def graph_options(method: str) -> dict[str, tuple[Any, Any]]:

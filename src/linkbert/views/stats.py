@@ -14,7 +14,7 @@ import numpy as np
 from linkbert.config import Config
 from linkbert.corpora.store import Store
 from linkbert.files import read_json
-from linkbert.graph.links import LinkGraph
+from linkbert.graph.links import LinkGraph, graph_folder, graph_names
 from linkbert.instances.sampler import Sampler, count_anchors
 from linkbert.instances.tokens import TokenStore
 from linkbert.views.page import lay_out
@@ -47,7 +47,7 @@ def store_statistics(path: Path, config: Config | None = None) -> dict[str, Any]
     """
     manifest = Store.open(path).manifest
     result = {"path": str(path)} | {key: manifest[key] for key in ("reader", "documents", "redirects", "skipped")}
-    graphs = {file.parent.name: read_json(file) for file in sorted((path / "graphs").glob("*/graph.json"))}
+    graphs = {name: read_json(graph_folder(path, name) / "graph.json") for name in graph_names(path)}
     made = [name for name, graph in graphs.items() if graph["method"] == "hyperlink"]
     links = graphs["hyperlink" if "hyperlink" in made else made[0]] if made else {"found": manifest["links_found"]}
     result |= {"links": {key: links[key] for key in OUTCOMES if key in links}, "graphs": graphs}

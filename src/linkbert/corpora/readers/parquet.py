@@ -63,7 +63,7 @@ def read(shard: Shard, options: Options, skipped: Skipped) -> Iterator[Document]
     import pyarrow as pa
 
     file, (first, stop, start) = Path(shard.path).name, shard.extra
-    for rows, _, read_batches in islice(_read_units(shard, options), first, stop):
+    for rows, _, read_batches in islice(_read_units(shard, options, first), stop - first):
         row = start + 1
         try:
             for batch in read_batches():
@@ -107,8 +107,10 @@ def _choose(names: list[str], options: Options, file: str) -> dict[str, str]:
     return chosen
 
 
-def _read_units(shard: Shard, options: Options) -> Iterator[tuple[int, int, Callable[[], Iterable[pa.RecordBatch]]]]:
-    """Yield each row group or record batch: its rows, its bytes, and what reads the columns needed, ROWS at a time."""
+def _read_units(
+    shard: Shard, options: Options, first: int = 0
+) -> Iterator[tuple[int, int, Callable[[], Iterable[pa.RecordBatch]]]]:
+    """Yield each row group or record batch from the `first` on: its rows, its bytes, and what reads ROWS at a time."""
     import pyarrow as pa
     from pyarrow import ipc, parquet
 
@@ -118,7 +120,7 @@ def _read_units(shard: Shard, options: Options) -> Iterator[tuple[int, int, Call
         if mark[:4] == b"PAR1":
             table = parquet.ParquetFile(source, pre_buffer=False, buffer_size=1 << 20, arrow_extensions_enabled=False)
             columns = list(_choose(table.schema_arrow.names, options, shard.path).values())
-            for number in range(table.metadata.num_row_groups):
+            for number in range(first, table.metadata.num_row_groups):
                 group = table.metadata.row_group(number)
                 read_group = partial(table.iter_batches, ROWS, row_groups=[number], columns=columns, use_threads=False)
                 yield group.num_rows, group.total_byte_size, read_group
@@ -128,7 +130,9 @@ def _read_units(shard: Shard, options: Options) -> Iterator[tuple[int, int, Call
         fields = [names.index(name) for name in _choose(names, options, shard.path).values()]
         source.seek(0)
         batches = open_(source, options=ipc.IpcReadOptions(included_fields=fields, use_threads=False))
-        for batch in map(batches.get_batch, range(batches.num_record_batches)) if mark == b"ARROW1" else batches:
+        is_file = mark == b"ARROW1"
+        numbers = range(first, batches.num_record_batches if is_file else 0)
+        for batch in map(batches.get_batch, numbers) if is_file else islice(batches, first, None):
             yield (
                 batch.num_rows,
                 batch.get_total_buffer_size(),

@@ -17,7 +17,7 @@ from importlib.resources import files
 from typing import NamedTuple
 from urllib.parse import unquote
 
-MEDIA, FILE, CATEGORY = -2, 6, 14
+FILE, CATEGORY = 6, 14
 
 _WIKIS = tomllib.loads(files("linkbert.corpora.readers").joinpath("wikis.toml").read_text(encoding="utf-8"))
 
