@@ -46,8 +46,8 @@ CEILINGS = {  # lines of Python; (top) are the files beside the folders
 
 OWED = {  # lines above the ceiling that are still to go; a change may only lower them
     "(top)": 532,
-    "corpora": 449,
-    "graph": 154,
+    "corpora": 448,
+    "graph": 136,
     "pretraining": 24,
     "tasks": 154,
 }

@@ -31,20 +31,16 @@ def run_shards(
     *,
     done: Callable[[Item], bool] | None = None,
     progress: Callable[[Item], None] | None = None,
-    at_once: int | None = None,
 ) -> None:
     """Run `function(item)` for every item that is not `done`, and call `progress(item)` for each finished one.
 
-    Two items a worker are in flight, and at most `at_once` on this machine. The first error stops the run once the
-    shards in flight have ended, and is raised here; a killed worker and a full disk are a ValueError of one line.
-    Ctrl-C ends this machine's workers at once.
+    Two items a worker are in flight. The first error stops the run once the shards in flight have ended, and is raised
+    here; a killed worker and a full disk are a ValueError of one line. Ctrl-C ends this machine's workers at once.
     """
     flying: dict[Future[Any], Item] = {}
     landed: SimpleQueue[Future[Any]] = SimpleQueue()  # unlike `wait`, Ctrl-C leaves none of its locks taken
     report = progress or (lambda _: None)
     room = 1 if isinstance(executor, _ThisProcess) else 2 * getattr(executor, "workers", os.cpu_count() or 1)
-    if at_once and isinstance(executor, _Processes):
-        room = min(room, at_once)
 
     def land(most: int) -> None:
         while len(flying) > most:

@@ -1,4 +1,4 @@
-"""The TF-IDF graph against scikit-learn by brute force, and against itself however it is cut, stopped and spread."""
+"""The TF-IDF graph against scikit-learn by brute force, and against itself however it is cut."""
 
 import itertools
 import json
@@ -162,20 +162,14 @@ def test_parts_do_not_change_a_byte(tmp_path, monkeypatch, exact):
     build_tfidf(store, name="one", exact=exact)
     monkeypatch.setattr(tfidf, "PART_DOCUMENTS", 37)
     monkeypatch.setattr(tfidf, "PAIRS", 100)
-    build_tfidf(store, name="parts", exact=exact)
+    monkeypatch.setattr(tfidf, "TOKEN_BYTES", tfidf.MEMORY // 1_000)
+    seen = []
+    build_tfidf(
+        store, name="parts", exact=exact, workers=3, memory=tfidf.MEMORY, progress=lambda *row: seen.append(row)
+    )
     assert content(store, "parts") == content(store, "one")
-
-
-def test_as_many_workers_run_as_the_memory_allows(tmp_path, monkeypatch):
-    store = make_store(tmp_path / "store", make_texts(300, seed=2))
-    build_tfidf(store, name="one")
-    monkeypatch.setattr(tfidf, "PART_DOCUMENTS", 50)
-    with make_executor(8) as executor:
-        add_graph(store, "eight", "tfidf", {"memory": 2 * tfidf.WORKER}, executor=executor)
-        assert 1 <= len(executor._processes) <= 2
-    assert content(store, "eight") == content(store, "one")
-    with pytest.raises(ValueError, match=r"memory must be at least 1GB for a TF-IDF graph, got 0\.9GB"):
-        build_tfidf(store, name="less", memory=900_000_000)
+    assert seen[:-8] == [("candidates", done, 8 * 6) for done in range(1, 8 * 6 + 1)]  # six blocks of a thousand tokens
+    assert seen[-8:] == [("nearest", done, 8) for done in range(1, 9)]
 
 
 def test_the_recall_is_what_it_says(tmp_path, monkeypatch):
@@ -197,28 +191,13 @@ def test_the_recall_is_what_it_says(tmp_path, monkeypatch):
         assert np.all(np.diff(row[found]) < 1e-6)
 
 
-def test_an_interrupted_build_resumes_and_makes_nothing_twice(tmp_path, monkeypatch):
+def test_an_interrupted_build_is_made_again(tmp_path):
     store = make_store(tmp_path / "store", make_texts(200, seed=4))
-    monkeypatch.setattr(tfidf, "PART_DOCUMENTS", 50)
-    build_tfidf(store, name="unbroken")
-    with pytest.raises(RuntimeError):
-        build_tfidf(store, progress=lambda stage, done, _: (stage, done) == ("nearest", 2) and raise_())
-    again = []
-    for name in ("write_terms", "write_index", "write_nearest"):
-        function = getattr(tfidf, name)
-        record = lambda job, part, function=function, name=name: (again.append((name, part)), function(job, part))  # noqa: E731
-        monkeypatch.setattr(tfidf, name, record)
-    build_tfidf(store)
-    assert again == [("write_nearest", 2), ("write_nearest", 3)]
-    assert content(store, "tfidf") == content(store, "unbroken")
-
-
-def test_parts_made_with_other_rules_are_not_used(tmp_path):
-    store = make_store(tmp_path / "store", make_texts(60, seed=5))
     with pytest.raises(RuntimeError):
         build_tfidf(store, k=3, progress=lambda stage, *_: stage == "nearest" and raise_())
     build_tfidf(store, k=2)
     assert max(map(len, neighbours(LinkGraph.open(store.path, "tfidf")))) == 2
+    assert [path.name for path in (store.path / "graphs").iterdir()] == ["tfidf"]
 
 
 def raise_():
@@ -236,21 +215,19 @@ def test_what_words_are(tmp_path):
 @given(st.lists(st.integers(0, 30), max_size=40))
 def test_parts_follow_each_other_and_are_small(lengths):
     documents = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tfidf, "PART_DOCUMENTS", 7)
-        patch.setattr(tfidf, "PART_TOKENS", 40)
-        starts = cut_parts(documents)
-    assert starts[0] == 0
-    assert starts[-1] == len(lengths)
-    for start, stop in itertools.pairwise(starts):
-        assert 1 <= stop - start <= 7
-        assert documents[stop] - documents[start] <= 40 or stop - start == 1
+    parts = cut_parts(documents, 40, 7)
+    assert [number for part in parts for number in part] == [*range(len(lengths))]
+    for part in parts:
+        assert 1 <= len(part) <= 7
+        assert documents[part[-1] + 1] - documents[part[0]] <= 40 or len(part) == 1
 
 
 def test_bad_input_is_one_line(tmp_path):
     store = make_store(tmp_path / "store", ["w1 w2", "w2 w3"])
     with pytest.raises(ValueError, match="k must be >= 1, got 0"):
         build_tfidf(store, k=0)
+    with pytest.raises(ValueError, match=r"memory must be at least 1GB for a TF-IDF graph, got 0\.9GB"):
+        build_tfidf(store, memory=900_000_000)
     documents = store.path / "tokens" / "documents.bin"
     documents.write_bytes(np.array([0, 5, 4], "<i8").tobytes())
     with pytest.raises(ValueError, match="do not fit; build the store again"):

@@ -170,7 +170,7 @@ def add_graph(
     plan = json.dumps([meta, __version__, len(store)], sort_keys=True)
     own = parts / blake2b(plan.encode(), digest_size=4).hexdigest()  # parts made by another plan lie in another folder
     own.mkdir(parents=True, exist_ok=True)
-    tools = dict(zip(GIVEN, (executor or make_executor(1), progress, meta, own), strict=True))
+    tools = dict(zip(GIVEN, (executor or make_executor(1), progress or (lambda *_: None), meta, own), strict=True))
     build = registry.find("graphs", method)
     edges = build(store, **options, **{key: tools[key] for key in tools.keys() & inspect.signature(build).parameters})
     write_graph(store.path, name, len(store), edges if isinstance(edges, Iterable) else [edges], meta)

@@ -5,37 +5,35 @@ none of them a stop word, hashed to 2^24 terms; weight log(1 + count) times the 
 log((N - df + 0.5) / (df + 0.5)). The words are the store's WordPieces, joined.
 
 The 50 candidates of a document have the largest sums over the terms of at most FREQUENT documents (sparse-dot-topn); of
-these the cosine over all terms decides, and equal ones come by their numbers. `exact` looks up all terms. Each part of
-the documents is a shard of three rounds. The graph depends neither on the parts nor on the workers.
+these the cosine over all terms decides, and equal ones come by their numbers. `exact` looks up all terms. The vectors
+lie in mapped files, some of them in memory at a time; neither that nor the number of threads changes the graph.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from concurrent.futures import Executor
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.sparse import csr_matrix, load_npz, save_npz, vstack
+from scipy.sparse import csr_matrix
 from sparse_dot_topn import sp_matmul_topn  # type: ignore[import-untyped]
 
 from linkbert.compiled import mix
 from linkbert.corpora.store import Store
-from linkbert.files import map_array, read_json, replacing
+from linkbert.files import map_array, read_json
 from linkbert.graph.links import Edges, Progress
-from linkbert.workers import run_shards
 
 TERMS = 1 << 24
 FREQUENT = 3_000  # documents; a term of more is not looked up
 CANDIDATES = 50  # a document; twice k where that is more
 SAMPLE = 200  # documents whose neighbours are found exactly, to know the recall
-PART_DOCUMENTS, PART_TOKENS = 1 << 14, 1 << 22  # a part has no more, unless it is one document
+PART_DOCUMENTS, PART_TOKENS = 1 << 14, 1 << 22  # for which neighbours are searched at a time
 PAIRS = 1 << 12  # of documents compared at a time
-WORKER = 1_000_000_000  # bytes that a worker takes with parts of this size
+MEMORY, TOKEN_BYTES = 1_000_000_000, 100  # least memory; what a token takes of it that is searched in
 WORD, REST, OTHER, STOP = range(4)  # a token starts a word, continues one, is no word, is a stop word if alone
 
 # NLTK's list, which DrQA takes. In other languages frequent words weigh little, and nothing above N / 2 documents.
@@ -53,22 +51,29 @@ STOP_WORDS = frozenset(
 SPECIAL = frozenset(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"])
 
 
-@dataclass(frozen=True)
-class _Job:
-    """What a worker must know of all the shards."""
+class Vectors(NamedTuple):
+    """log(1 + count) of the terms of each document, in mapped arrays: starts[i] to starts[i + 1] are those of i."""
 
-    store: Path
-    folder: Path
-    starts: tuple[int, ...]  # first document of each part, and the number of documents
-    k: int
-    frequent: int
-    terms: int
+    starts: np.ndarray  # (N + 1,) int64
+    terms: np.ndarray  # int32
+    logs: np.ndarray  # float32
+    df: np.ndarray  # (TERMS,) int32: the documents of each term
 
-    def path(self, kind: str, part: int) -> Path:
-        return self.folder / f"{kind}-{part:05d}.npz"
-
-    def load(self, kind: str, part: int) -> csr_matrix:
-        return load_npz(self.path(kind, part))
+    def rows(self, documents: np.ndarray, frequent: int = 0) -> csr_matrix:
+        """Make vectors of length 1, float64 (n, TERMS); `frequent` leaves of them the terms that are looked up."""
+        sizes = self.starts[documents + 1] - self.starts[documents]
+        ends = np.cumsum(sizes)
+        places = np.arange(ends[-1]) + np.repeat(self.starts[documents] - ends + sizes, sizes)
+        terms, total = self.terms[places], len(self.starts) - 1
+        times = self.df[terms]
+        values = self.logs[places] * np.maximum(0, np.log((total - times + 0.5) / (times + 0.5)))
+        lengths = np.sqrt(np.add.reduceat(np.append(values**2, 0), ends - sizes))
+        values /= np.repeat(np.where(lengths > 0, lengths, 1), sizes)
+        if frequent:
+            values[(times == 1) | (times > frequent)] = 0
+        rows = csr_matrix((values, terms, np.append(0, ends)), (len(documents), len(self.df)))
+        rows.eliminate_zeros()
+        return rows
 
 
 def build(
@@ -78,44 +83,45 @@ def build(
     exact: bool = False,
     memory: int = 4_000_000_000,
     executor: Executor,
-    progress: Progress | None = None,
+    progress: Progress,
     counts: dict[str, Any],
     folder: Path,
 ) -> Iterator[Edges]:
     """Yield an edge from each document to each of the `k` others most like it, the best first.
 
-    Documents without a term in common with another have no edges. As many workers run at once as fit into `memory`,
-    in bytes (on a Dask cluster, all of them).
+    Documents without a term in common with another have no edges. `memory`, in bytes, bounds among how many documents
+    neighbours are searched at a time; the executor's workers are threads here.
     """
     if k < 1:
         raise ValueError(f"k must be >= 1, got {k}")
-    if memory < WORKER:
-        raise ValueError(f"memory must be at least {WORKER / 1e9:g}GB for a TF-IDF graph, got {memory / 1e9:g}GB")
-    made, _, documents = open_tokens(store.path, len(store))
-    starts = cut_parts(documents)
-    folder /= f"{made['vocabulary_sha256'][:8]}-{made['tokens']}"  # parts made of other tokens lie in another
-    job = _Job(store.path, folder, starts, k, len(store) if exact else FREQUENT, TERMS)
-    parts = range(len(starts) - 1)
-
-    def run(kind: str, function: Callable[[_Job, int], None]) -> None:
-        done = lambda part: job.path(kind, part).exists()  # noqa: E731
-        finished = iter(range(1, len(parts) + 1))
-        report = (lambda _: progress(kind, next(finished), len(parts))) if progress else None
-        run_shards(partial(function, job), parts, executor, done=done, progress=report, at_once=memory // WORKER)
-
-    run("terms", write_terms)
-    df = np.zeros(TERMS, np.int32)
-    for part in parts:
-        df += np.bincount(job.load("terms", part).indices, minlength=TERMS).astype(np.int32)
-    _save(folder / "df.npz", csr_matrix(df))
-    run("index", write_index)
-    run("nearest", write_nearest)
-    counts["frequent"] = job.frequent
+    if memory < MEMORY:
+        raise ValueError(f"memory must be at least {MEMORY / 1e9:g}GB for a TF-IDF graph, got {memory / 1e9:g}GB")
+    _, tokens, documents = open_tokens(store.path, len(store))
+    parts = cut_parts(documents, PART_TOKENS, PART_DOCUMENTS)
+    blocks = cut_parts(documents, memory // TOKEN_BYTES, len(store))
+    counts["frequent"] = frequent = len(store) if exact else FREQUENT
+    count, threads = max(CANDIDATES, 2 * k), getattr(executor, "workers", 1)
+    found, sums = np.zeros((len(store), count), np.int32), np.zeros((len(store), count))  # a sum of 0: none
+    nearest = np.full((len(store), k), -1, np.int32)
+    with ThreadPoolExecutor(threads) as pool:
+        counted = pool.map(partial(count_terms, tokens, documents, token_kinds(store.path)), parts)
+        vectors = write_vectors(counted, folder)
+        for number, block in enumerate(blocks):
+            index = vectors.rows(block, frequent).T.tocsr()
+            for done, part in enumerate(parts, 1):
+                numbers, more = find_candidates(vectors.rows(part, frequent), index, count, part[0] - block[0], threads)
+                merged = np.hstack([found[part], numbers + block[0]]), np.hstack([sums[part], more])
+                found[part], sums[part] = best(*merged, count)
+                progress("candidates", number * len(parts) + done, len(blocks) * len(parts))
+        rescored = pool.map(lambda part: rescore(vectors, part, found[part], sums[part]), parts)
+        for done, (part, (numbers, cosines)) in enumerate(zip(parts, rescored, strict=True), 1):
+            nearest[part] = np.where(cosines > 0, numbers, -1)[:, :k]
+            progress("nearest", done, len(parts))
     if not exact:
-        counts |= measure_recall(job)
+        counts |= measure_recall(vectors, nearest, parts)
     for part in parts:
-        nearest = job.load("nearest", part)  # numbers, from 1 on; the rank is the column
-        yield Edges(np.repeat(np.arange(starts[part], starts[part + 1]), np.diff(nearest.indptr)), nearest.data - 1)
+        row, rank = np.nonzero(nearest[part] >= 0)
+        yield Edges(part[row], nearest[part][row, rank])
 
 
 def open_tokens(store: Path, documents: int) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
@@ -131,28 +137,35 @@ def open_tokens(store: Path, documents: int) -> tuple[dict[str, Any], np.ndarray
     return made, tokens, starts
 
 
-def cut_parts(documents: np.ndarray) -> tuple[int, ...]:
-    """Cut documents, given by their first tokens, into parts: the first document of each, and their number."""
-    starts = [0]
-    while starts[-1] < len(documents) - 1:
-        full = int(np.searchsorted(documents, documents[starts[-1]] + PART_TOKENS, side="right")) - 1
-        starts.append(min(max(full, starts[-1] + 1), starts[-1] + PART_DOCUMENTS, len(documents) - 1))
-    return tuple(starts)
+def cut_parts(starts: np.ndarray, most_tokens: int, most_documents: int) -> list[np.ndarray]:
+    """Cut documents, given by their first tokens, into parts: their numbers; a larger one is a part of its own."""
+    bounds = [0]
+    while bounds[-1] < len(starts) - 1:
+        full = int(np.searchsorted(starts, starts[bounds[-1]] + most_tokens, side="right")) - 1
+        bounds.append(min(max(full, bounds[-1] + 1), bounds[-1] + most_documents, len(starts) - 1))
+    return [np.arange(start, stop) for start, stop in pairwise(bounds)]
 
 
-def _save(path: Path, matrix: csr_matrix) -> None:
-    with replacing(path) as part, part.open("wb") as file:
-        save_npz(file, csr_matrix(matrix), compressed=False)
+def write_vectors(counted: Iterable[csr_matrix], folder: Path) -> Vectors:
+    """Write what was counted of all documents, part by part, to files in a folder, and map them."""
+    df, sizes = np.zeros(TERMS, np.int32), [np.zeros(1, np.int64)]
+    with (folder / "terms.bin").open("wb") as terms, (folder / "logs.bin").open("wb") as logs:
+        for matrix in counted:
+            df += np.bincount(matrix.indices, minlength=TERMS).astype(np.int32)
+            sizes.append(np.diff(matrix.indptr))
+            matrix.indices.tofile(terms)
+            matrix.data.tofile(logs)
+    arrays = map_array(folder / "terms.bin", np.int32), map_array(folder / "logs.bin", np.float32)
+    return Vectors(np.cumsum(np.concatenate(sizes)), *arrays, df)
 
 
-def write_terms(job: _Job, part: int) -> None:
-    """Write log(1 + count) of every term of a part's documents, (documents, TERMS) float32."""
-    _, tokens, documents = open_tokens(job.store, job.starts[-1])
-    starts = documents[job.starts[part] : job.starts[part + 1] + 1]
-    tokens, kinds = np.asarray(tokens[starts[0] : starts[-1]]), token_kinds(job.store)
+def count_terms(tokens: np.ndarray, documents: np.ndarray, kinds: np.ndarray, part: np.ndarray) -> csr_matrix:
+    """Return log(1 + count) of every term of some documents: (documents, TERMS) float32."""
+    starts = documents[part[0] : part[-1] + 2]
+    tokens = np.asarray(tokens[starts[0] : starts[-1]])
     if len(tokens) and tokens.max() >= len(kinds):
         raise ValueError(
-            f"{job.store}/tokens holds a token {tokens.max()}, not in the vocabulary: remove tokens/ and build it again"
+            f"tokens/ holds a token {tokens.max()}, not in the vocabulary: remove it, build the store again"
         )
     document, kind = np.repeat(np.arange(len(starts) - 1), np.diff(starts)), kinds[tokens]
     first = np.flatnonzero((kind != REST) | (np.diff(document, prepend=-1) > 0))  # token of each word
@@ -163,11 +176,10 @@ def write_terms(job: _Job, part: int) -> None:
     word = (sizes > 1) | ~np.isin(kind[first], (OTHER, STOP))
     pair = word[:-1] & word[1:] & (document[:-1] == document[1:])
     pairs = mix(hashes[:-1][pair] * np.uint64(3) + hashes[1:][pair])
-    terms = (np.concatenate([hashes[word], pairs]) % np.uint64(job.terms)).astype(np.int32)
+    terms = (np.concatenate([hashes[word], pairs]) % np.uint64(TERMS)).astype(np.int32)
     rows = np.concatenate([document[word], document[:-1][pair]])
-    counted = csr_matrix((np.ones(len(rows), np.float32), (rows, terms)), (len(starts) - 1, job.terms))
-    counted.data = np.log1p(counted.data)
-    _save(job.path("terms", part), counted)
+    counted = csr_matrix((np.ones(len(rows), np.float32), (rows, terms)), (len(starts) - 1, TERMS))
+    return counted.log1p()
 
 
 def token_kinds(store: Path) -> np.ndarray:
@@ -187,68 +199,38 @@ def token_kinds(store: Path) -> np.ndarray:
     return kinds
 
 
-def write_index(job: _Job, part: int) -> None:
-    """Write a part's vectors, of length 1, float64: of all terms by document, of those looked up by term."""
-    documents, df = job.starts[-1], load_npz(job.folder / "df.npz").toarray()[0]
-    vectors = job.load("terms", part).astype(np.float64)
-    times = df[vectors.indices]
-    vectors.data *= np.maximum(0, np.log((documents - times + 0.5) / (times + 0.5)))
-    lengths = np.sqrt(np.add.reduceat(np.append(vectors.data**2, 0), vectors.indptr[:-1]))
-    vectors.data /= np.repeat(np.where(lengths > 0, lengths, 1), np.diff(vectors.indptr))
-    vectors.eliminate_zeros()
-    _save(job.path("vectors", part), vectors)
-    chosen = (df > 1) & (df <= job.frequent)
-    rows = np.cumsum(chosen, dtype=np.int32)  # of the index, by term, from 1 on
-    vectors.data[~chosen[vectors.indices]] = 0
-    places = (vectors.data, np.maximum(rows[vectors.indices] - 1, 0), vectors.indptr)
-    index = csr_matrix(places, (vectors.shape[0], int(rows[-1])))
-    index.eliminate_zeros()
-    _save(job.path("index", part), index.T)
-
-
-def write_nearest(job: _Job, part: int) -> None:
-    """Find the nearest documents to those of a part: a row a document, its columns the ranks, numbers from 1 on."""
-    size, count = job.starts[part + 1] - job.starts[part], max(CANDIDATES, 2 * job.k)
-    vectors, own = job.load("vectors", part), csr_matrix(job.load("index", part).T)
-    found, scores = np.full((size, count), -1), np.zeros((size, count))
-    for other, start in enumerate(job.starts[:-1]):
-        numbers, sums = find_candidates(own, job.load("index", other), count, job.starts[part] - start)
-        numbers[numbers >= 0] += start
-        found, scores = best(np.hstack([found, numbers]), np.hstack([scores, sums]), count)
-    scores[:] = 0
-    for other, start in enumerate(job.starts[:-1]):
-        others = job.load("vectors", other)
-        row, rank = np.nonzero((found >= start) & (found < job.starts[other + 1]))
-        for at in range(0, len(row), PAIRS):
-            a, c = row[at : at + PAIRS], rank[at : at + PAIRS]
-            products = vectors[a].multiply(others[found[a, c] - start])
-            scores[a, c] = np.asarray(products.sum(axis=1))[:, 0]
-    found, scores = best(found, scores, job.k)
-    row, rank = np.nonzero(scores > 0)
-    _save(job.path("nearest", part), csr_matrix((found[row, rank] + 1, (row, rank)), (size, job.k)))
-
-
-def find_candidates(own: csr_matrix, index: csr_matrix, count: int, shift: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the `count` columns of the largest sums, equal ones by number, and the sums: (n, count), -1 for none.
+def find_candidates(
+    own: csr_matrix, index: csr_matrix, count: int, shift: int, threads: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the `count` columns of the largest sums, equal ones by number, and the sums: (n, count), 0 for none.
 
     Row i is the document of column i + shift, which is left out.
     """
     top = count + 2  # with the document itself, and one more to see whether equal ones were cut off
-    made = sp_matmul_topn(own, index, top_n=top, threshold=0.0, sort=True)
+    made = sp_matmul_topn(own, index, top_n=top, threshold=0.0, sort=True, n_threads=threads)
     held = np.diff(made.indptr)
     filled = np.arange(top) < held[:, None]
-    numbers, sums = np.full(filled.shape, -1), np.zeros(filled.shape)
+    numbers, sums = np.zeros(filled.shape, np.int32), np.zeros(filled.shape)
     numbers[filled], sums[filled] = made.indices, made.data
-    itself = numbers == np.arange(len(held))[:, None] + shift
-    numbers[itself], sums[itself] = -1, 0
+    sums[numbers == np.arange(len(held))[:, None] + shift] = 0
     numbers, sums = best(numbers, sums, top)
     cut = np.flatnonzero((held == top) & (sums[:, count - 1] <= np.maximum(sums[:, count], sums[:, count + 1])))
     for i in cut.tolist():
         all_of_it = own[i] @ index
-        other = all_of_it.indices != i + shift
-        columns, values = all_of_it.indices[other], all_of_it.data[other]
-        (numbers[i, :count],), (sums[i, :count],) = best(columns[None], values[None], count)
+        all_of_it.data[all_of_it.indices == i + shift] = 0
+        (numbers[i, :count],), (sums[i, :count],) = best(all_of_it.indices[None], all_of_it.data[None], count)
     return numbers[:, :count], sums[:, :count]
+
+
+def rescore(vectors: Vectors, part: np.ndarray, found: np.ndarray, sums: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Sort the candidates of some documents, those of a sum above 0, by the cosine over all terms: (n, count) each."""
+    own, cosines = vectors.rows(part), np.zeros(found.shape)
+    row, rank = np.nonzero(sums > 0)
+    for at in range(0, len(row), PAIRS):
+        a, c = row[at : at + PAIRS], rank[at : at + PAIRS]
+        products = own[a].multiply(vectors.rows(found[a, c]))
+        cosines[a, c] = np.asarray(products.sum(axis=1))[:, 0]
+    return best(found, cosines, found.shape[1])
 
 
 def best(numbers: np.ndarray, scores: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -257,21 +239,16 @@ def best(numbers: np.ndarray, scores: np.ndarray, count: int) -> tuple[np.ndarra
     return np.take_along_axis(numbers, order, axis=1), np.take_along_axis(scores, order, axis=1)
 
 
-def measure_recall(job: _Job) -> dict[str, Any]:
+def measure_recall(vectors: Vectors, nearest: np.ndarray, parts: list[np.ndarray]) -> dict[str, Any]:
     """Return what share of the exact neighbours of a sample was found, the mean over documents that have any."""
     rng = np.random.Generator(np.random.Philox(0))
-    sample = np.sort(rng.choice(job.starts[-1], min(SAMPLE, job.starts[-1]), replace=False))
-    parts = list(enumerate(pairwise(job.starts)))
-    inside = [
-        sample[np.searchsorted(sample, start) : np.searchsorted(sample, stop)] - start for _, (start, stop) in parts
-    ]
-    wanted, nearest = (vstack([job.load(k, part)[inside[part]] for part, _ in parts]) for k in ("vectors", "nearest"))
-    found = nearest.toarray() - 1
-    exact, scores = np.full(found.shape, -1), np.zeros(found.shape)
-    for part, (start, stop) in parts:
-        sums = (job.load("vectors", part) @ wanted.T).toarray().T
-        numbers = np.broadcast_to(np.arange(start, stop), sums.shape)
+    sample = np.sort(rng.choice(len(nearest), min(SAMPLE, len(nearest)), replace=False))
+    found, wanted = nearest[sample], vectors.rows(sample).T.tocsr()
+    exact, scores = np.zeros(found.shape, np.int32), np.zeros(found.shape)
+    for part in parts:
+        sums = (vectors.rows(part) @ wanted).toarray().T
+        numbers = np.broadcast_to(part, sums.shape)
         sums[numbers == sample[:, None]] = 0
-        exact, scores = best(np.hstack([exact, numbers]), np.hstack([scores, sums]), job.k)
+        exact, scores = best(np.hstack([exact, numbers]), np.hstack([scores, sums]), found.shape[1])
     shares = [np.isin(a[s > 0], b).mean() for a, s, b in zip(exact, scores, found, strict=True) if s[0] > 0]
     return {"recall": round(float(np.mean(shares)), 4) if shares else 1.0, "recall_documents": len(shares)}
