@@ -133,11 +133,8 @@ def _read_units(
         is_file = mark == b"ARROW1"
         numbers = range(first, batches.num_record_batches if is_file else 0)
         for batch in map(batches.get_batch, numbers) if is_file else islice(batches, first, None):
-            yield (
-                batch.num_rows,
-                batch.get_total_buffer_size(),
-                partial(pa.Table.from_batches([batch]).to_batches, ROWS),
-            )
+            read_batch = partial(pa.Table.from_batches([batch]).to_batches, ROWS)
+            yield batch.num_rows, batch.get_total_buffer_size(), read_batch
 
 
 def _to_list(column: pa.Array) -> list[Any]:
