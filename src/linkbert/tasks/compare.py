@@ -14,6 +14,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
@@ -24,7 +25,7 @@ from linkbert.files import read_json_lines
 from linkbert.tasks.kinds import Choice, Question, kind_of
 from linkbert.tasks.metrics import bootstrap, interval_of
 from linkbert.tasks.overlap import Grams, only_words, store_words
-from linkbert.tasks.results import Column, Score, differences, split_of
+from linkbert.tasks.results import Column, Score, differences
 
 FREQUENT = 100_000  # documents; a word of more is not searched for
 SOURCES = 1_000  # documents with the most of a question's words, whose links are followed
@@ -65,7 +66,7 @@ def compare(a: Score, b: Score) -> dict[str, Any]:
     from scipy.stats import binomtest  # half a second
 
     task = a.column.task
-    split = split_of(task, [*a.runs, *b.runs])
+    split = replace(a, runs=[*a.runs, *b.runs]).split
     ours, theirs = answers_of(a, split), answers_of(b, split)
     both = [(ours[name], theirs[name]) for name in ours if name in theirs]
     both = [pair for pair in both if all(pair[0][key] == pair[1][key] for key in ("input", "gold"))]  # not the row only
@@ -177,10 +178,10 @@ def _documents_with(store: Store, wanted: Sequence[Grams]) -> list[tuple[Any, np
 
     found: list[list[np.ndarray]] = [[np.zeros((2, 0), np.int64)] for _ in wanted]
     df = [np.zeros(len(grams.hashes), np.int64) for grams in wanted]
-    for hashed, starts, documents in store_words(store):
+    for hashed, starts, first in store_words(store):
         for grams, parts, counts in zip(wanted, found, df, strict=True):
             where, which = grams.find(hashed, starts)
-            pairs = np.unique(np.stack([which, documents[where]])[:, documents[where] >= 0], axis=1)
+            pairs = np.unique(np.stack([which, first + where]), axis=1)
             counts += np.bincount(pairs[0], minlength=len(counts))
             parts.append(pairs[:, counts[pairs[0]] <= FREQUENT])
     joined = [np.concatenate(parts, axis=1) for parts in found]

@@ -58,7 +58,6 @@ class FineTuned:
     epochs: list[dict[str, float]] = field(default_factory=list)  # loss of each; its score on dev with early_stop
     steps: int = 0
     seconds: float = 0.0  # of training, without evaluations
-    examples_per_second: float = 0.0  # rows trained on
 
 
 def fine_tune(
@@ -122,7 +121,6 @@ def fine_tune(
             if evaluate:
                 best = int(np.argmax([each["dev"] for each in result.epochs])) + 1
                 notes.append(f"the model of epoch {best} of {len(result.epochs)}, the best on dev")
-            result.examples_per_second = sum(each["rows"] for each in result.epochs) / max(result.seconds, 1e-9)
         if splits.dev:
             result.predictions["dev"] = answer("dev", dev)
         if test and splits.test:

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from functools import cache, partial
+from functools import partial
 from io import TextIOWrapper
 from operator import itemgetter
 from typing import IO, Any, cast
@@ -178,11 +178,11 @@ def read_tags(sources: Sequence[Source], options: Mapping[str, Any], _counts: Co
         for line, text in enumerate(itertools.chain(source.stream, [""]), 1):
             if text.strip() and not text.startswith("-DOCSTART-"):
                 fields = text.rstrip("\r\n").split("\t") if "\t" in text else text.split()
-                if len(fields) < 2 or not fields[0].strip() or not _is_tag(fields[-1].strip()):
+                tag = fields[-1].strip()
+                if len(fields) < 2 or not fields[0].strip() or not re.fullmatch(r"O|[BI](-.+)?", tag):
                     raise ValueError(
                         f"{source.name}, line {line}: {text.strip()!r} is not a word and a tag (O, B or I)"
                     )
-                tag = fields[-1].strip()
                 words.append(fields[0].strip())
                 tags.append("B" + tag[1:] if options.get("begin") and tag[0] == "I" else tag)
                 continue
@@ -191,11 +191,6 @@ def read_tags(sources: Sequence[Source], options: Mapping[str, Any], _counts: Co
                 number, words, tags = number + 1, [], []
             if text.strip():
                 group = text.removeprefix("-DOCSTART-").strip(" ()\r\n\t")
-
-
-@cache
-def _is_tag(tag: str) -> bool:
-    return bool(re.fullmatch(r"O|[BI](-.+)?", tag))
 
 
 def read_hoc(sources: Sequence[Source], options: Mapping[str, Any], counts: Counter[str]) -> Iterator[Example]:

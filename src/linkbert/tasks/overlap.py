@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from linkbert.compiled import mix
-from linkbert.corpora.store import Store, open_parquet, shard_path
+from linkbert.corpora.store import Store
 
 WORDS = 13  # of an n-gram
 _U = np.uint64
@@ -97,17 +97,12 @@ class Grams:
         return np.searchsorted(begins, places[known], side="right") - 1, numbers[known]
 
 
-def store_words(store: Store) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Hash a store's texts, a row group at a time: words, starts, document numbers (-1: it does not count)."""
-    for shard in range(store.shards):
-        with open_parquet(shard_path(store.path, "documents", shard)) as file:
-            rows = file.metadata.num_rows
-            counts = ~np.isin(np.arange(rows), store.dropped.get(shard, []))
-            documents = np.where(counts, store.starts[shard] + np.cumsum(counts) - 1, -1).astype(np.int32)
-            for group in range(file.num_row_groups):
-                texts = file.read_row_group(group, columns=["text"], use_threads=False).column(0).to_pylist()
-                numbers, documents = documents[: len(texts)], documents[len(texts) :]
-                yield *hash_texts(texts), numbers
+def store_words(store: Store) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:
+    """Hash a store's texts, a row group at a time: words, starts, the number of the first document."""
+    first = 0
+    for table in store.tables(["text"]):
+        yield *hash_texts(table["text"].to_pylist()), first
+        first += len(table)
 
 
 def find_overlap(
@@ -130,11 +125,11 @@ def find_overlap(
     texts, ids = list(names), list(names.values())
     grams = Grams.of_texts(texts, n)
     first = np.full(len(grams.hashes), -1, np.int32)  # the document in which an n-gram is found first
-    for words, starts, documents in store_words(store):
+    for words, starts, begin in store_words(store):
         where, found = grams.find(words, starts)
-        new = (first[found] < 0) & (documents[where] >= 0)
-        first[found[new][::-1]] = documents[where[new]][::-1]  # of one found twice the first stays
-        progress(int(documents.max()) + 1, len(store))
+        new = first[found] < 0
+        first[found[new][::-1]] = begin + where[new][::-1]  # of one found twice the first stays
+        progress(begin + len(starts) - 1, len(store))
     lengths = np.diff(grams.begins)
     hits = np.diff(np.append(0, np.cumsum(first[grams.of] >= 0))[grams.begins])
     shares = hits / np.maximum(lengths, 1)

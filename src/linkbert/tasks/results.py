@@ -100,8 +100,9 @@ class Score:
 
     @property
     def split(self) -> str:
-        """Return the set on which it is read."""
-        return split_of(self.column.task, self.runs)
+        """Return the set on which it is read: the paper's, where every run has it."""
+        wanted = self.column.task.paper_split
+        return wanted if all(run["scores"].get(wanted) for run in self.runs) else {"dev": "test", "test": "dev"}[wanted]
 
     def of(self, metric: str) -> np.ndarray:
         """Return a metric of every run: float64 (runs,)."""
@@ -121,12 +122,6 @@ class Score:
     def baselines(self) -> dict[str, dict[str, float]]:
         """Return what the commonest answer and chance score on the same set."""
         return self.runs[0]["baselines"].get(self.split, {})
-
-
-def split_of(task: Task, runs: Sequence[Mapping[str, Any]]) -> str:
-    """Return the set on which runs of a task are read: the paper's, where every one has it."""
-    wanted = task.paper_split
-    return wanted if all(run["scores"].get(wanted) for run in runs) else {"dev": "test", "test": "dev"}[wanted]
 
 
 def mean_text(values: Any, digits: int = 1) -> str:
@@ -182,8 +177,9 @@ def scores_of(words: str, task: str | None = None) -> dict[Column, Score]:
     scores = [each for each in choose_scores(read_folders([Path(folder)])) if task in (None, each.column.name)]
     names = list(dict.fromkeys(score.model for score in scores))
     if (model or len(names) != 1) and model not in names:
-        of = f", of {', '.join(names)}" if names else f": it has no results of {task or 'any task'}"
-        raise ValueError(f"name one model of {folder} as {folder}:MODEL{of}")
+        if not names:
+            raise ValueError(f"{folder} has no results of {task or 'any task'}: name another folder or --task")
+        raise ValueError(f"name one model of {folder} as {folder}:MODEL, of {', '.join(names)}")
     return {score.column: score for score in scores if score.model == (model or names[0])}
 
 

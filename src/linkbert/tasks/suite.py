@@ -268,11 +268,6 @@ def do_run(run: Run, progress: Progress = lambda *_: None) -> None:
 
     A ValueError where another process is at the same one.
     """
-    with locked(run.to / "predictions" / run.key):
-        _do_run(run, progress)
-
-
-def _do_run(run: Run, progress: Progress) -> None:
     from linkbert.tasks.finetune import fine_tune
 
     task, settings = run.task, run.settings
@@ -286,39 +281,40 @@ def _do_run(run: Run, progress: Progress) -> None:
         text = f"{task.name}, seed {settings.seed}: {what} {done:,} of {count:,} {unit}, {rate:.1f}/s"
         progress(text, (count - done) / max(rate, 1e-9))
 
-    folder = run.to / "models" / run.source if run.source else run.encoder
-    result = fine_tune(task, splits, folder, settings, trained=bool(run.source), test=not run.grid, progress=report)
-    record: dict[str, Any] = {
-        "key": run.key,
-        "task": task.name,
-        **({"table": dataclasses.asdict(task)} if task.file else {}),
-        "model": run.model,
-        "model_hash": run.model_hash,
-        "source": run.source,
-        "settings": {key: value for key, value in settings.model_dump().items() if key not in NOT_IN_KEY},
-        "seed": settings.seed,
-        **{key: {} for key in ("scores", "groups", "intervals", "baselines", "predictions")},
-        "counts": dict(splits.counts) | result.counts,
-        "hashes": dict(run.hashes),
-        "labels": list(result.labels),
-        "notes": [*splits.notes, *run.notes, *result.notes],
-        "epochs": result.epochs,
-        "steps": result.steps,
-        "seconds": round(result.seconds, 2),
-        "examples_per_second": round(result.examples_per_second, 2),
-        "threads": settings.threads,
-        "version": linkbert.__version__,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
-    for split, predictions in result.predictions.items():
-        _score(run, splits, split, predictions, record)
-    if run.keep:
-        record["kept"] = f"models/{run.key}"
-        with replacing(run.to / "models" / run.key) as part:
-            part.mkdir()
-            result.model.save_pretrained(part)  # type: ignore[operator]
-            result.tokenizer.save_pretrained(part)
-    add_result(run.to, record, grid=run.grid)
+    with locked(run.to / "predictions" / run.key):
+        folder = run.to / "models" / run.source if run.source else run.encoder
+        result = fine_tune(task, splits, folder, settings, trained=bool(run.source), test=not run.grid, progress=report)
+        record: dict[str, Any] = {
+            "key": run.key,
+            "task": task.name,
+            **({"table": dataclasses.asdict(task)} if task.file else {}),
+            "model": run.model,
+            "model_hash": run.model_hash,
+            "source": run.source,
+            "settings": {key: value for key, value in settings.model_dump().items() if key not in NOT_IN_KEY},
+            "seed": settings.seed,
+            **{key: {} for key in ("scores", "groups", "intervals", "baselines", "predictions")},
+            "counts": dict(splits.counts) | result.counts,
+            "hashes": dict(run.hashes),
+            "labels": list(result.labels),
+            "notes": [*splits.notes, *run.notes, *result.notes],
+            "epochs": result.epochs,
+            "steps": result.steps,
+            "seconds": round(result.seconds, 2),
+            "examples_per_second": round(sum(each["rows"] for each in result.epochs) / max(result.seconds, 1e-9), 2),
+            "threads": settings.threads,
+            "version": linkbert.__version__,
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+        for split, predictions in result.predictions.items():
+            _score(run, splits, split, predictions, record)
+        if run.keep:
+            record["kept"] = f"models/{run.key}"
+            with replacing(run.to / "models" / run.key) as part:
+                part.mkdir()
+                result.model.save_pretrained(part)  # type: ignore[operator]
+                result.tokenizer.save_pretrained(part)
+        add_result(run.to, record, grid=run.grid)
 
 
 def _score(run: Run, splits: Splits, split: str, predictions: Sequence[Prediction], record: dict[str, Any]) -> None:

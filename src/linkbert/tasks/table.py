@@ -144,9 +144,7 @@ def find_tasks(wanted: str | Task | Mapping[str, Any] | Sequence[str | Task | Ma
 
 def task_of(record: Mapping[str, Any]) -> Task:
     """Return the task of a record of results: by its name, or from its own table."""
-    if "table" in record:
-        return make_task(record["task"], record["table"], f"the table of {record['task']}")
-    return find_task(record["task"])
+    return find_tasks(record.get("table", record["task"]))[0]
 
 
 def suite(name: str) -> list[Task]:
