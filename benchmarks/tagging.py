@@ -50,7 +50,8 @@ def main() -> None:
         said = [Prediction(each.id, tuple(tags)) for each, tags in zip(examples, drawn, strict=True)]
         rows: Any = kind.rows(examples, RowForm(tokenizer, 512, labels=labels), training=True)
         outputs = [rng.random((length, len(labels)), dtype=np.float32) for length in rows.lengths]
-        for output, begin, tags in zip(outputs, rows.offsets, drawn, strict=False):  # the same tags as scores
+        tags = [tag for each in drawn for tag in each]
+        for output, begin in zip(outputs, rows.offsets, strict=False):  # the same tags as scores
             word = rows.words[begin : begin + len(output)]
             at = np.flatnonzero(word >= 0)
             output[at, [labels.index(tags[w]) for w in word[at]]] += 1

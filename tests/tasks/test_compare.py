@@ -200,3 +200,9 @@ def test_lines_show_options_as_texts_and_numbers_as_distances(tmp_path):
         "  A - B: +1.0000 (+1.0000 to +1.0000); p 0.0002 (bootstrap)",
     ]
     assert lines[-2:] == ["  A, -0.50: 2.5", "  B, -1.50: 1.5"]
+
+
+def test_what_a_snippet_is_worth_does_not_follow_the_order_of_a_set():
+    value = {"a": 0.1, "b": 0.2, "c": 0.3}
+    assert snippet("a b c", value)[0] == 0.1 + 0.2 + 0.3
+    assert snippet("c b a", value)[0] == 0.3 + 0.2 + 0.1

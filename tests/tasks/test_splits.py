@@ -94,6 +94,18 @@ def test_questions_of_another_form_or_too_few_are_one_line(tmp_path, text, wrong
         read_splits(find_task("xquad-en"), tmp_path)
 
 
+def test_lists_of_another_length_are_one_line_with_its_place(tmp_path):
+    item = {"_id": "1", "question": "Who?", "answer": "he", "supporting_facts": [["T", 0, 1]], "context": []}
+    (tmp_path / "hotpotqa_train100_with_contexts.json").write_text(json.dumps([item]))
+    with pytest.raises(ValueError, match=r"contexts.json, item 0 is not of this form .ValueError: too many values"):
+        read_splits(find_task("hotpotqa-100"), tmp_path)
+    (tmp_path / "hotpotqa_train100_with_contexts.json").write_text(
+        json.dumps([item | {"supporting_facts": [], "_id": 7}])
+    )
+    with pytest.raises(ValueError, match=r"contexts.json is not of this form .TypeError: the id or a text of 7 is not"):
+        read_splits(find_task("hotpotqa-100"), tmp_path)
+
+
 def test_what_is_odd_is_counted_or_noted(tmp_path):
     odd = HEAD + "0\tA.\tB.\tmaybe\n0\t \tB.\tentailment\n1\tA.\t\tentailment\n2\tA.\tB.\t-1\n"
     write(tmp_path, train=pairs(3), dev=odd, test=pairs(1))

@@ -215,7 +215,7 @@ def snippet(text: str, value: Mapping[str, float], width: int = WIDTH) -> tuple[
     best, start, stop = 0.0, 0, 0
     for i, (begin, end, _) in enumerate(places):
         inside = [place for place in places[i : i + width] if place[1] <= max(begin + width, end)]
-        worth = sum(value[word] for word in {word for *_, word in inside})
+        worth = sum(value[word] for word in dict.fromkeys(word for *_, word in inside))  # always in one order
         if worth > best:
             best, start, stop = worth, begin, inside[-1][1]
     room = max(0, width - (stop - start)) // 2

@@ -43,7 +43,7 @@ class Rows:
     classes: tuple[str, ...] = ()  # in the order of the model's outputs
     tokens: np.ndarray  # (T,) int32, all sequences one after the other
     types: np.ndarray | None  # (T,) uint8: 1 in the second text; None where the model takes no token_type_ids
-    words: np.ndarray | None = None  # (T,) int32: the word that a token is the first of, else -1
+    words: Any = None  # (T,) int32: the number, among all words of all rows, that a token is the first of, else -1
     offsets: np.ndarray  # (S + 1,) int64
     pad: int
     max_length: int
@@ -101,15 +101,17 @@ def encode(inputs: Sequence[Any], examples: Sequence[Example], form: RowForm, *,
     rust = _rust_half(form.tokenizer)
     rust.enable_truncation(form.max_length, strategy="longest_first")
     none = np.zeros(0, dtype=np.int32)
-    tokens, types, first, cut = [none], [none.astype(np.uint8)], [none], 0
+    tokens, types, first, cut, before = [none], [none.astype(np.uint8)], [none], 0, 0
     for begin in range(0, len(inputs), AT_ONCE):
-        for each in rust.encode_batch(inputs[begin : begin + AT_ONCE], is_pretokenized=words):
+        part = inputs[begin : begin + AT_ONCE]
+        for text, each in zip(part, rust.encode_batch(part, is_pretokenized=words), strict=True):
             tokens.append(np.array(each.ids, dtype=np.int32))
             types.append(np.array(each.type_ids, dtype=np.uint8))
             cut += bool(each.overflowing)
             if words:
-                word = np.array([-1 if word is None else word for word in each.word_ids], dtype=np.int32)
+                word = np.array([-1 if word is None else before + word for word in each.word_ids], dtype=np.int32)
                 first.append(np.where(np.diff(word, prepend=-1) != 0, word, -1))
+                before += len(text)
     return Rows(
         **_arrays(form, tokens, types),
         examples=examples,

@@ -175,32 +175,25 @@ class Tags(Kind):
         # A space, lest a byte-level BPE take every word for the rest of one.
         words = [[f" {word}" for word in each.words] for each in examples]
         rows = encode(words, examples, form, words=True)
-        first, places, count = self._places(rows)
-        if left := count - len(places):
+        first = np.flatnonzero(rows.words >= 0)
+        if left := sum(map(len, words)) - len(first):
             rows = replace(rows, counts={**rows.counts, "words without a token": left})
         if not training:
             return rows
         self.check_labels(examples, form.labels)
         number, known = {tag: i for i, tag in enumerate(form.labels)}, np.full(len(rows.tokens), IGNORED)
-        known[first] = np.array([number[tag] for example in examples for tag in example.tags], np.int64)[places]
+        known[first] = np.array([number[tag] for example in examples for tag in example.tags], np.int64)[
+            rows.words[first]
+        ]
         return replace(rows, token_labels=known)
 
     def decode(self, rows: Rows, outputs: Outputs) -> list[Prediction]:
         """Answer the best tag of each word's first token."""
-        first, places, count = self._places(rows)
-        tags = np.full(count, "", dtype=object)
-        tags[places] = np.array(rows.classes, dtype=object)[np.concatenate(outputs)[first].argmax(1)]
-        values, ends = tags.tolist(), np.cumsum([len(example.words) for example in rows.examples]).tolist()
+        first, ends = np.flatnonzero(rows.words >= 0), np.cumsum([len(each.words) for each in rows.examples]).tolist()
+        tags = np.full(ends[-1], "", dtype=object)
+        tags[rows.words[first]] = np.array(rows.classes, dtype=object)[np.concatenate(outputs)[first].argmax(1)]
+        values = tags.tolist()
         return [Prediction(e.id, tuple(values[a:b])) for e, a, b in zip(rows.examples, [0, *ends], ends, strict=False)]
-
-    @staticmethod
-    def _places(rows: Rows) -> tuple[np.ndarray, np.ndarray, int]:
-        """Find the tokens that begin a word, the numbers of their words among all, and how many words there are."""
-        sizes = np.array([len(example.words) for example in rows.examples], np.int64)
-        words: Any = rows.words
-        first = np.flatnonzero(words >= 0)
-        before = np.repeat(np.cumsum(sizes) - sizes, np.diff(rows.offsets))
-        return first, (before + words)[first], int(sizes.sum())
 
     def constant(self, example: Any, answer: Any) -> Prediction:
         """Tag every word alike."""

@@ -253,13 +253,18 @@ def read_files(task: Task, files: Files, counts: Counter[str]) -> list[Example]:
         try:
             for name, path in files:
                 sources += open_file(path, name.partition("!")[2], stack)
-            return list(read(sources, options, counts))
+            examples = list(read(sources, options, counts))
+            if strange := [e.id for e in examples if not all(isinstance(text, str) for text in (e.id, *e.texts))]:
+                raise TypeError(f"the id or a text of {strange[0]!r} is not a string")
+            return examples
         except (*DAMAGE, UnicodeDecodeError) as error:
             if isinstance(error, OSError) and error.errno:  # the system's, not a library's word on damage
                 raise
             names = ", ".join(str(path) for _, path in files)
             raise ValueError(f"{names}: damaged, cut off or not UTF-8 ({error}): fetch it again") from None
-        except (KeyError, IndexError, TypeError, AttributeError) as error:  # of JSON with other keys or values
+        except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:  # other keys or values in JSON
+            if isinstance(error, ValueError) and any(str(path) in str(error) for _, path in files):
+                raise
             where = next((source.item for source in sources if source.item), files[0][1])
             raise ValueError(f"{where} is not of this form ({type(error).__name__}: {error})") from None
 
