@@ -77,6 +77,8 @@ def test_an_option_of_a_plugin_may_have_the_old_name_of_a_setting():
         ("max_steps=0", "must be greater than or equal to 1, got 0"),
         ("scope=paragraph", "scope must be auto, segment or document, got paragraph"),
         ("shares=1,1,1", "sum to 1"),
+        ("shares=5", "sum to 1"),
+        ("shares=1/2,1/4,1/8,1/8", "shares must be at most 3 items"),
         ("shares=1/0,0,0", "shares must be a valid number, got 1/0"),
         ("recipe=paper", "together with --preset"),
         ("lr_scheduler_type=cosine", "must be linear, constant_with_warmup or warmup_stable_decay"),
@@ -90,6 +92,11 @@ def test_a_wrong_word_says_what_and_how_to_mend_it(word, message):
     with pytest.raises(ValueError, match=re.escape(message)) as caught:
         make_config(None, [word])
     assert "\n" not in str(caught.value)
+
+
+def test_shares_of_another_type_are_one_line():
+    with pytest.raises(ValueError, match="^shares must be a valid tuple, got 5$"):
+        Config(shares=5)
 
 
 def test_a_mixture_is_read_with_the_settings_of_each_store():

@@ -533,7 +533,6 @@ def compare(
     json_: bool = JSON,
 ) -> None:
     """Show where two fine-tuned models differ, with a paired test."""
-    from linkbert.graph.links import LinkGraph
     from linkbert.tasks import compare as comparing
     from linkbert.tasks.results import scores_of
 
@@ -545,7 +544,8 @@ def compare(
     if store:
         shown = [(c, each) for c, one in zip(columns, found, strict=True) for each in one["examples"][:top]]
         questions = [comparing.question_of(*pair) for pair in shown]
-        bridges = comparing.find_bridges(linkbert.Store.open(store), LinkGraph.open(store), questions)
+        opened = linkbert.Store.open(store)
+        bridges = comparing.find_bridges(opened, opened.graph(), questions)
         for (_, each), own in zip(shown, bridges, strict=True):
             each["bridges"] = own
     print_result(json_, found, (line for each in found for line in comparing.comparison_lines(each, top)))

@@ -54,7 +54,7 @@ def number(value: Any) -> Any:
 def three_shares(value: Any) -> Any:
     """Read shares: "1/2,1/2" -> ("1/2", "1/2", 0.0), whose parts are read as numbers."""
     parts = value.split(",") if isinstance(value, str) else value
-    return (*parts, 0.0) if len(parts) == 2 else tuple(parts)
+    return (*parts, *[0.0] * (3 - len(parts))) if isinstance(parts, list | tuple) else parts
 
 
 def in_seconds(text: str) -> float:
