@@ -51,6 +51,8 @@ def main(words: Sequence[str] | None = None) -> int:
             declare_reader_options(words)
         status = typer.main.get_command(app).main(words, "linkbert", standalone_mode=False) or 0
         text = "interrupted" if status == 130 else ""
+    except KeyboardInterrupt:  # while readers are imported
+        text, status = "interrupted", 130
     except typer.TyperException as error:
         name = getattr(getattr(error, "ctx", None), "command_path", "linkbert")
         text, status = f"{error.format_message().removesuffix('.')}; see `{name} --help`", 2
