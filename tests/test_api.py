@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import linkbert
 from linkbert import api, cli
-from linkbert.build import build_store
+from linkbert.api import build_store
 from linkbert.corpora.build import build_documents
 
 WORDS = ["oak", "elm", "ash", "fir", "Oak"]

@@ -13,7 +13,7 @@ ROOT = Path(linkbert.__file__).parent
 FILES = {path.relative_to(ROOT).with_suffix("").as_posix(): path for path in ROOT.rglob("*.py")}
 BASE = {"records", "files", "workers", "registry", "config", "compiled", "progress"}
 STAGES = ["corpora", "corpora/readers", "graph", "instances", "model", "pretraining", "tasks", "views"]
-EVERYTHING = {*STAGES, "build", "api", "demo", "cli"}
+EVERYTHING = {*STAGES, "api", "demo", "cli"}
 MAY_IMPORT = {  # besides the base, and a folder's own files
     "corpora": set(),
     "corpora/readers": {"corpora"},
@@ -23,7 +23,6 @@ MAY_IMPORT = {  # besides the base, and a folder's own files
     "pretraining": {"instances", "model"},
     "tasks": {"corpora", "instances", "model", "pretraining"},
     "views": set(STAGES),
-    "build": {"corpora", "graph", "instances"},
     "api": EVERYTHING,
     "demo": EVERYTHING - {"cli"},
     "cli": EVERYTHING,

@@ -95,7 +95,7 @@ def test_a_wrong_word_says_what_and_how_to_mend_it(word, message):
 
 
 def test_shares_of_another_type_are_one_line():
-    with pytest.raises(ValueError, match="^shares must be a valid tuple, got 5$"):
+    with pytest.raises(ValueError, match=r"^shares must be a valid tuple, got 5$"):
         Config(shares=5)
 
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer
 
-from linkbert.build import build_store
+from linkbert.api import build_store
 from linkbert.config import make_config
 from linkbert.pretraining.journal import read_journal
 from linkbert.pretraining.run import pretrain

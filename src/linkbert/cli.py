@@ -189,7 +189,7 @@ def build(
     **options: Any,
 ) -> None:
     """Build a store from a dump or a tree of documents; run it again to finish what was interrupted."""
-    from linkbert.build import describe_build
+    from linkbert.api import describe_build
     from linkbert.corpora.reader import DAMAGE
     from linkbert.views.stats import statistics_lines, store_statistics
 

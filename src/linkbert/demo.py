@@ -15,7 +15,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from linkbert.build import build_store
+from linkbert.api import build_store
 from linkbert.config import Config, make_config
 from linkbert.files import cache_folder, remove, replacing, sha256, write_json
 from linkbert.instances.mixture import Part, open_parts

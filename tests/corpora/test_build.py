@@ -23,7 +23,7 @@ import pytest
 import zstandard
 
 from linkbert import registry
-from linkbert.build import build_store, describe_build
+from linkbert.api import build_store, describe_build
 from linkbert.corpora import build
 from linkbert.corpora.build import build_documents
 from linkbert.corpora.link_table import add_links, load_links

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from linkbert.build import build_store
+from linkbert.api import build_store
 from linkbert.config import make_config
 from linkbert.corpora.sentences import split_sentences
 from linkbert.files import read_json, remove, write_json

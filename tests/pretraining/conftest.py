@@ -11,7 +11,7 @@ import torch
 from torch.distributed import TCPStore
 from transformers import BertConfig
 
-from linkbert.build import build_store
+from linkbert.api import build_store
 from linkbert.config import Config
 from linkbert.instances.batches import Batch, Counts
 from linkbert.instances.mixture import Part

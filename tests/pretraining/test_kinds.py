@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer
 
-from linkbert.build import build_store
+from linkbert.api import build_store
 from linkbert.cli import main
 from linkbert.model.checkpoint import load_model
 from linkbert.model.heads import NONE, Inputs

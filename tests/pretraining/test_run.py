@@ -16,7 +16,7 @@ import torch
 from transformers import AutoModelForMaskedLM, AutoTokenizer, BertForPreTraining
 
 from helpers import assert_same, journal
-from linkbert.build import build_store
+from linkbert.api import build_store
 from linkbert.compiled import is_whole_library
 from linkbert.config import Config, choose_config
 from linkbert.files import read_json
