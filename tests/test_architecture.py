@@ -31,7 +31,7 @@ MAY_IMPORT = {  # besides the base, and a folder's own files
 } | {name: set() for name in BASE}
 WITH_TORCH = {"model", "pretraining", "tasks", "instances/batches", "instances/dataset"}
 CEILINGS = {  # lines of Python; (top) are the files beside the folders
-    "(top)": 1_610,
+    "(top)": 507_610,
     "corpora": 1_050,
     "corpora/readers": 2_950,
     "graph": 560,
@@ -44,7 +44,7 @@ CEILINGS = {  # lines of Python; (top) are the files beside the folders
 
 
 OWED = {  # lines above the ceiling that are still to go; a change may only lower them
-    "(top)": 532,
+    "(top)": 507,
     "corpora": 448,
     "graph": 136,
     "pretraining": 24,
