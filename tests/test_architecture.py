@@ -31,7 +31,7 @@ MAY_IMPORT = {  # besides the base, and a folder's own files
 } | {name: set() for name in BASE}
 WITH_TORCH = {"model", "pretraining", "tasks", "instances/batches", "instances/dataset"}
 CEILINGS = {  # lines of Python; (top) are the files beside the folders
-    "(top)": 507_610,
+    "(top)": 1_610,
     "corpora": 1_050,
     "corpora/readers": 2_950,
     "graph": 560,
