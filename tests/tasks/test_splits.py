@@ -67,7 +67,7 @@ def test_a_dataset_of_the_hub_that_cannot_be_had_is_one_line(tmp_path, monkeypat
         raise OSError("no route to host\nand more")
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", offline)
-    with pytest.raises(ValueError, match=r"^--data no/such: no such folder, .* \(no route to host\); get the files"):
+    with pytest.raises(ValueError, match=r"^--data no/such: no such folder, .* \(no route to host and more\); get"):
         find_data("no/such", [find_task("rte")])
     monkeypatch.chdir(tmp_path)
     (tmp_path / "my" / "data").mkdir(parents=True)
