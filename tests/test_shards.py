@@ -98,6 +98,8 @@ def test_a_dask_cluster_runs_shards(tmp_path):
         ) as cluster,
         make_executor(dask=cluster.scheduler_address) as executor,
     ):
+        assert executor.in_flight == 4
+        assert not hasattr(executor, "workers"), "this machine has none of them: a graph's threads are its cores"
         run_shards(partial(write, tmp_path), range(5), executor)
         with pytest.raises(ValueError, match=r"^shard 3 is bad$"):
             run_shards(fail, range(9), executor)

@@ -40,7 +40,7 @@ def run_shards(
     flying: dict[Future[Any], Item] = {}
     landed: SimpleQueue[Future[Any]] = SimpleQueue()  # unlike `wait`, Ctrl-C leaves none of its locks taken
     report = progress or (lambda _: None)
-    room = 1 if isinstance(executor, _ThisProcess) else 2 * getattr(executor, "workers", os.cpu_count() or 1)
+    room = getattr(executor, "in_flight", 2 * (os.cpu_count() or 1))
 
     def land(most: int) -> None:
         while len(flying) > most:
@@ -99,7 +99,7 @@ def make_executor(workers: int = 1, dask: str | None = None) -> Executor:
 class _ThisProcess(Executor):
     """Runs a call where it is submitted."""
 
-    workers = 1
+    workers = in_flight = 1
 
     def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         future: Future[Any] = Future()
@@ -116,7 +116,7 @@ class _Processes(ProcessPoolExecutor):
     def __init__(self, workers: int) -> None:
         resource_tracker.ensure_running()  # else the first worker starts it, which lets signals through
         super().__init__(workers, multiprocessing.get_context("spawn"), _follow_parent)
-        self.workers = workers
+        self.workers, self.in_flight = workers, 2 * workers  # the workers of this machine, which threads may be, too
 
     def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # a new process inherits this
@@ -151,7 +151,7 @@ def _connect(address: str) -> Executor:
         raise ValueError(f"no Dask scheduler answers at {reason}; start one with `dask scheduler`") from None
 
     class Cluster(ClientExecutor):  # type: ignore[misc] # distributed has no types
-        workers = max(1, sum(client.ncores().values()))
+        in_flight = 2 * max(1, sum(client.ncores().values()))
 
         def shutdown(self, wait: bool = True, **_: Any) -> None:
             super().shutdown(wait)
