@@ -11,6 +11,7 @@ lie in mapped files, some of them in memory at a time; neither that nor the numb
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from functools import partial
@@ -100,7 +101,7 @@ def build(
     parts = cut_parts(documents, PART_TOKENS, PART_DOCUMENTS)
     blocks = cut_parts(documents, memory // TOKEN_BYTES, len(store))
     counts["frequent"] = frequent = len(store) if exact else FREQUENT
-    count, threads = max(CANDIDATES, 2 * k), getattr(executor, "workers", 1)
+    count, threads = max(CANDIDATES, 2 * k), getattr(executor, "workers", os.cpu_count() or 1)
     found, sums = np.zeros((len(store), count), np.int32), np.zeros((len(store), count))  # a sum of 0: none
     nearest = np.full((len(store), k), -1, np.int32)
     with ThreadPoolExecutor(threads) as pool:
