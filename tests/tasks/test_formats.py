@@ -314,9 +314,7 @@ def test_a_damaged_member_of_a_zip_is_one_line(tmp_path):
         for name in ("in_domain_train", "in_domain_dev", "out_of_domain_dev"):
             archive.writestr(f"cola_public/raw/{name}.tsv", "x\t1\t\tA sentence.\n")
     path.write_bytes(path.read_bytes().replace(b"A sentence", b"B sentence"))
-    with pytest.raises(
-        ValueError, match=r"cola_public.zip: damaged, cut off or not UTF-8 .*Bad CRC-32.*: fetch it again"
-    ):
+    with pytest.raises(ValueError, match=r"cola_public.zip is damaged, not UTF-8 .*Bad CRC-32.*: fetch it again"):
         read_splits(find_task("cola"), tmp_path)
 
 
@@ -412,7 +410,7 @@ def test_sets_of_the_hub_as_they_are_published(tmp_path):
         ("hoc", HOC.replace("1_1", "yes"), "test.tsv: 77 has labels that are not like 0_0,1_1"),
         ("pubmedqa", json.dumps({"1": {"QUESTION": "Why?"}}), "item 1 has no 'CONTEXTS'"),
         ("advglue", '{"mnli": [', "dev.json, line 1, is not JSON"),
-        ("medqa list", "[[1]]", "item 0 is not of this form"),
+        ("medqa list", "[[1]]", "item 0 is .* not of this form"),
         ("rte", "\n", "RTE/train.tsv is empty: fetch it again"),
         ("mmlu", 'Why?,a,b,c,d,A\n"What?,a,b,c,d,A\nWho?,a,b,c,d,A\n', "line 2: unexpected end of data: is a quot"),
         ("mmlu", '"Why?,a' + 150_000 * "b", r"line 1: field larger than .*: is a quotation mark missing"),

@@ -82,7 +82,7 @@ def test_a_dataset_of_the_hub_that_cannot_be_had_is_one_line(tmp_path, monkeypat
     ("text", "wrong"),
     [
         ("[1]", "not of this form"),
-        ('{"data": [{"paragraphs": [{"qas": []}]}]}', "xquad.en.json, item 0 is not of this form .KeyError: 'context'"),
+        ('{"data": [{"paragraphs": [{"qas": []}]}]}', "item 0 is .* not of this form .KeyError: 'context'"),
         ('{"data": [{"title": "T", "paragraphs": [{"context": "Rome fell.", "qas": ['
          '{"id": "q", "question": "What?", "answers": [{"answer_start": 0, "text": "Rome"}]}]}]}]}', "is too small"),
     ],
@@ -97,12 +97,12 @@ def test_questions_of_another_form_or_too_few_are_one_line(tmp_path, text, wrong
 def test_lists_of_another_length_are_one_line_with_its_place(tmp_path):
     item = {"_id": "1", "question": "Who?", "answer": "he", "supporting_facts": [["T", 0, 1]], "context": []}
     (tmp_path / "hotpotqa_train100_with_contexts.json").write_text(json.dumps([item]))
-    with pytest.raises(ValueError, match=r"contexts.json, item 0 is not of this form .ValueError: too many values"):
+    with pytest.raises(ValueError, match=r"contexts.json, item 0 is .* not of this form .ValueError: too many values"):
         read_splits(find_task("hotpotqa-100"), tmp_path)
     (tmp_path / "hotpotqa_train100_with_contexts.json").write_text(
         json.dumps([item | {"supporting_facts": [], "_id": 7}])
     )
-    with pytest.raises(ValueError, match=r"contexts.json is not of this form .TypeError: the id or a text of 7 is not"):
+    with pytest.raises(ValueError, match=r"contexts.json is .* not of this form .TypeError: the id or a text of 7"):
         read_splits(find_task("hotpotqa-100"), tmp_path)
 
 
@@ -239,5 +239,5 @@ def test_a_fraction_of_train_is_noted(tmp_path):
 def test_text_that_is_not_utf8_is_refused(tmp_path):
     write(tmp_path, train=pairs(2), dev=pairs(2))
     (tmp_path / "RTE" / "train.tsv").write_bytes(HEAD.encode() + b"0\t\xff\tb\tentailment\n")
-    with pytest.raises(ValueError, match=r"train.tsv: .*not UTF-8 .*invalid start byte"):
+    with pytest.raises(ValueError, match=r"train.tsv is damaged, not UTF-8 .*invalid start byte"):
         read_splits(find_task("rte"), tmp_path)

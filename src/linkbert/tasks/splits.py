@@ -10,11 +10,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import io
-import lzma
 import re
-import tarfile
-import zipfile
-import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
@@ -26,7 +22,6 @@ from typing import Any
 import fsspec  # type: ignore[import-untyped]
 import numpy as np
 from fsspec.utils import infer_compression  # type: ignore[import-untyped]
-from zstandard import ZstdError
 
 from linkbert import registry
 from linkbert.config import nearest
@@ -38,7 +33,6 @@ from linkbert.tasks.table import SPLITS, Task, find_task
 
 LONG = 5  # words of a text that two examples do not share by chance
 Files = tuple[tuple[str, Path], ...]  # a candidate: names as tasks.toml has them, and where they lie
-DAMAGE = (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, tarfile.TarError, ZstdError, RuntimeError)
 Data = Path | Mapping[str, Sequence[Example]]  # a folder, or the examples of each split
 Parts = dict[str, list[Any]]  # the examples of each split
 
@@ -257,16 +251,14 @@ def read_files(task: Task, files: Files, counts: Counter[str]) -> list[Example]:
             if strange := [e.id for e in examples if not all(isinstance(text, str) for text in (e.id, *e.texts))]:
                 raise TypeError(f"the id or a text of {strange[0]!r} is not a string")
             return examples
-        except (*DAMAGE, UnicodeDecodeError) as error:
-            if isinstance(error, OSError) and error.errno:  # the system's, not a library's word on damage
+        except Exception as error:  # each library of compression has its own; JSON has other keys or values
+            if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno):  # the system's own
                 raise
-            names = ", ".join(str(path) for _, path in files)
-            raise ValueError(f"{names}: damaged, cut off or not UTF-8 ({error}): fetch it again") from None
-        except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:  # other keys or values in JSON
-            if isinstance(error, ValueError) and any(str(path) in str(error) for _, path in files):
+            if isinstance(error, ValueError) and any(str(path) in str(error) for _, path in files):  # says where
                 raise
-            where = next((source.item for source in sources if source.item), files[0][1])
-            raise ValueError(f"{where} is not of this form ({type(error).__name__}: {error})") from None
+            where = next((source.item for source in sources if source.item), " + ".join(str(path) for _, path in files))
+            cause = f"{type(error).__name__}: {error}"
+            raise ValueError(f"{where} is damaged, not UTF-8 or not of this form ({cause}): fetch it again") from None
 
 
 def find_format(name: str, of: str) -> Format:

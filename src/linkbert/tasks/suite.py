@@ -213,7 +213,7 @@ def _do(
     runs: Sequence[Run], folder: Path, parallel: int, progress: Progress, *, grid: bool = False
 ) -> dict[str, dict[str, Any]]:
     """Do the runs of a folder that are not finished there; return its records by key."""
-    known = read_results(folder, grid=grid)
+    known = read_results(folder, grid=grid) if runs else {}
     left = [run for run in runs if not run.finished(known)]
     what, parallel, done, start = "runs of grids" if grid else "runs", min(parallel, len(left)), 0, time.monotonic()
     if not left:
