@@ -170,6 +170,15 @@ def test_a_switch_that_is_no_switch_is_refused():
         make_config(None, ["keep_best=maybe"])
 
 
+def test_a_recipe_of_the_preset_that_is_not_named_is_part_of_the_record():
+    config, preset = choose_config(None, ["recipe=paper", "seed=3"], {})
+    assert preset == "tiny recipe=paper"
+    before = {"config": config.model_dump(), "preset": preset}
+    for named, words in ((None, []), (None, ["recipe=paper"]), ("tiny", []), ("tiny", ["recipe=paper"])):
+        assert choose_config(named, words, before) == (config, preset)
+    assert choose_config(None, [], before | {"preset": ""}) == (config, ""), "a run of a whole Config has no preset"
+
+
 def test_a_run_cannot_choose_the_code_that_is_imported():
     before = {"config": {"objective": "evil:OBJECTIVE"}}
     with pytest.raises(ValueError, match="give objective=evil:OBJECTIVE again"):

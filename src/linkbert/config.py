@@ -311,8 +311,8 @@ def choose_config(preset: str | None, words: Iterable[str], before: Mapping[str,
     named = before["config"].get("objective", "") if before else ""
     if ":" in named and not any(word.startswith("objective=") for word in words):  # a file must not choose what is run
         raise ValueError(f"the run was trained with code of your own: give objective={named} again to import it")
-    asked = [preset, *(word for word in words if word.startswith("recipe="))] if preset else []
+    recipes = [word for word in words if word.startswith("recipe=")]
     own = before.get("preset", "")
-    if before and set(asked) <= set(own.split()):
-        return make_config(None, [word for word in words if word not in asked], base=before["config"]), own
-    return make_config(preset or "tiny", words), " ".join(asked or ["tiny"])
+    if before and {preset, *recipes} - {None} <= set(own.split()):
+        return make_config(None, [word for word in words if word not in recipes], base=before["config"]), own
+    return make_config(preset or "tiny", words), " ".join([preset or "tiny", *recipes])
