@@ -116,7 +116,7 @@ def read_records(
     `columns` gives the key for each role; a list of texts is joined. `items` is the key of the list where a file holds
     several. A second file, where there is one, has the labels by id (PubMedQA's test set).
     """
-    gold = _load(sources[1], sources[1].stream.read()) if len(sources) > 1 else {}
+    gold = json.load(sources[1].stream) if len(sources) > 1 else {}
     for number, (where, key, record) in enumerate(records(sources[0], options, form)):
         values: Values = {"id": key}
         for role, column in options["columns"].items():
@@ -134,36 +134,23 @@ def records(source: Source, options: Mapping[str, Any], form: str) -> Iterator[t
     """Yield the objects of a file: where each stands, its key where the file is an object, and itself."""
     found: Iterable[tuple[str, str | None, Any]]
     if form == "jsonl":
-        lines = enumerate(source.stream, 1)
-        found = ((f"line {number}", None, _load(source, line, number)) for number, line in lines if line.strip())
+        found = ((f"line {number}", None, line) for number, line in enumerate(source.stream, 1) if line.strip())
     else:
-        whole: Any = _parquet(source) if form == "parquet" else _load(source, source.stream.read())
+        whole: Any = _parquet(source) if form == "parquet" else json.load(source.stream)
         if form == "json" and "items" in options:
             whole = whole.get(options["items"], [])
         pairs = whole.items() if isinstance(whole, dict) else enumerate(whole)
         found = ((f"item {key}", key if isinstance(key, str) else None, record) for key, record in pairs)
     for place, key, record in found:
         source.item = f"{source.name}, {place}"
-        yield source.item, key, record
+        yield source.item, key, json.loads(record) if form == "jsonl" else record
     source.item = ""
 
 
-def _load(source: Source, text: str, line: int = 0) -> Any:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        where = f"{source.name}, line {line or error.lineno}"
-        raise ValueError(f"{where}, is not JSON ({error.msg}): is it whole?") from None
-
-
 def _parquet(source: Source) -> list[dict[str, Any]]:
-    import pyarrow as pa
-    from pyarrow import parquet
+    from pyarrow import BufferReader, parquet
 
-    try:
-        return parquet.read_table(pa.BufferReader(cast(TextIOWrapper, source.stream).buffer.read())).to_pylist()
-    except pa.ArrowInvalid as error:
-        raise ValueError(f"{source.name} is not Parquet ({error}): is it whole?") from None
+    return parquet.read_table(BufferReader(cast(TextIOWrapper, source.stream).buffer.read())).to_pylist()
 
 
 def read_tags(sources: Sequence[Source], options: Mapping[str, Any], _counts: Counter[str]) -> Iterator[Example]:
