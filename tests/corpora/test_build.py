@@ -29,7 +29,7 @@ from linkbert.corpora.build import build_documents
 from linkbert.corpora.link_table import add_links, load_links
 from linkbert.corpora.reader import CUT, FaultError, Reader, Skipped, list_options, make_options
 from linkbert.corpora.readers import jsonl
-from linkbert.corpora.sources import find_reader, read_source
+from linkbert.corpora.sources import _check, find_reader, read_source
 from linkbert.corpora.store import Store
 from linkbert.records import Document, Link, Redirect
 from linkbert.registry import BUILT_IN
@@ -420,6 +420,8 @@ def test_links_out_of_range_lose_their_place_and_a_tree_needs_suffixes(tmp_path,
     store = build_documents([tmp_path / "notes"], tmp_path / "store", format="bad_plugin:FILES")
     assert [(link.start, link.end) for link in store.document(0).links] == [(0, 5), (-1, -1), (-1, -1), (-1, -1)]
     assert store.manifest["skipped"] == {"link out of range (kept without its place)": 2}
+    many = Document("many", "", "text", (Link(0, 9, "b"),) * 30_000)  # in linear time
+    assert {link.start for link in _check(many, Skipped(), "").links} == {-1}
     with pytest.raises(ValueError, match="the reader bad_plugin:BARE names no suffixes; give Reader"):
         build_documents([tmp_path / "notes"], tmp_path / "bare", format="bad_plugin:BARE")
 
@@ -570,6 +572,7 @@ def test_a_bad_file_of_a_tree_costs_only_itself(tmp_path):
         ("007\t1.0\nb\t2.0\n", [("007", "1"), ("b", "2")]),
         ("1.0\ta\nb\t1.0\n", [("1.0", "a"), ("b", "1.0")]),  # names of versions
         ("123456789012345678901,b\n", [("123456789012345678901", "b")]),
+        ("1e+999999999,b\n", [("1e+999999999", "b")]),  # a number that no memory holds
     ],
 )  # fmt: skip
 def test_a_table_of_links_is_read_as_people_write_them(tmp_path, table, edges):

@@ -22,7 +22,7 @@ from linkbert.records import Document, Link
 SQLITE, COUNTS = "links.sqlite", "links.json"  # in the folder of an unfinished store
 LONGEST_LINE = 1 << 24
 UNKNOWN = "links table: unknown source"
-_INTEGER = re.compile(r"-?(?:0|[1-9]\d*)(?:\.0)?|\d(?:\.\d+)?e\+\d+|nan|NA", re.IGNORECASE)
+_INTEGER = re.compile(r"-?(?:0|[1-9]\d*)(?:\.0)?|\d(?:\.\d+)?e\+\d\d?|nan|NA", re.IGNORECASE)
 
 
 def load_links(path: Path, to: Path) -> tuple[Skipped, str]:

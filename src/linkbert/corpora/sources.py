@@ -162,11 +162,11 @@ def _check(record: Any, skipped: Skipped, place: str) -> Record:
     if not all(isinstance(text, str) for text in (*texts, *(link.target for link in links))):
         raise TypeError(f"a reader yields Documents and Redirects whose texts are str, not {str(record)[:80]}")
     size = len(getattr(record, "text", ""))
-    wrong = [link for link in links if not (0 <= link.start < link.end <= size or link.start == link.end == -1)]
-    for _ in wrong:
+    wrong = [not (0 <= link.start < link.end <= size or link.start == link.end == -1) for link in links]
+    for _ in filter(None, wrong):
         skipped.note("link out of range (kept without its place)", f"{place}: document {record.id!r}")
-    kept = (replace(link, start=-1, end=-1) if link in wrong else link for link in links)
-    return replace(record, links=tuple(kept)) if wrong else record
+    kept = (replace(link, start=-1, end=-1) if bad else link for link, bad in zip(links, wrong, strict=True))
+    return replace(record, links=tuple(kept)) if any(wrong) else record
 
 
 def _read_files(shard: Shard, skipped: Skipped) -> Iterator[tuple[str, bytes]]:
