@@ -519,6 +519,13 @@ def test_a_tree_of_any_kind_of_files_is_read(tmp_path, kind, compression, reader
     assert skipped == {"file of another kind: .tid": 1}
 
 
+def test_a_large_file_of_no_known_kind_hides_no_reader(tmp_path):
+    files = {"a.xml": JATS.format(5), "b.xml": JATS.format(6), "index.xml": "<list>" + "<x/>" * 999}
+    for name, content in files.items():
+        (tmp_path / name).write_text(content)
+    assert find_reader(tmp_path) == "jats"
+
+
 @pytest.mark.parametrize("kind", ["folder", "zip", "tar"])
 @pytest.mark.parametrize("compression", ["", ".gz"])
 def test_a_tree_of_tables_is_read(tmp_path, kind, compression):

@@ -332,10 +332,10 @@ def _find_in_tree(path: Path, readers: dict[str, Reader]) -> str:
     size: Counter[str] = Counter()
     for group in groups.values():
         reader, plain = _by_suffix(group[0].name, readers), plain_name(group[0].name).lower()
-        if not reader and plain.endswith(inside):
-            candidates = {name: row for name, row in unsure.items() if plain.endswith(row.inside)}
+        candidates = {name: row for name, row in unsure.items() if plain.endswith(row.inside)}
+        for file in sorted(group, key=lambda file: -file.size) if candidates else ():
             with suppress(CutFileError, OSError):
-                reader = _by_mark(_head(max(group, key=lambda file: file.size).source(path)), candidates)
+                reader = reader or _by_mark(_head(file.source(path)), candidates)
         if reader:
             count[reader] += len(group)
             size[reader] += sum(file.size for file in group) if readers[reader].plan else 0

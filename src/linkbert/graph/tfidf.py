@@ -34,7 +34,7 @@ CANDIDATES = 50  # a document; twice k where that is more
 SAMPLE = 200  # documents whose neighbours are found exactly, to know the recall
 PART_DOCUMENTS, PART_TOKENS = 1 << 14, 1 << 22  # for which neighbours are searched at a time
 PAIRS = 1 << 12  # of documents compared at a time
-MEMORY, TOKEN_BYTES = 1_000_000_000, 100  # least memory; what a token takes of it that is searched in
+MEMORY, TOKEN_BYTES = 1_000_000_000, 100  # of a thread with parts of this size; of a token that is searched in
 WORD, REST, OTHER, STOP = range(4)  # a token starts a word, continues one, is no word, is a stop word if alone
 
 # NLTK's list, which DrQA takes. In other languages frequent words weigh little, and nothing above N / 2 documents.
@@ -90,8 +90,8 @@ def build(
 ) -> Iterator[Edges]:
     """Yield an edge from each document to each of the `k` others most like it, the best first.
 
-    Documents without a term in common with another have no edges. `memory`, in bytes, bounds among how many documents
-    neighbours are searched at a time; the executor's workers are threads here.
+    Documents without a term in common with another have no edges. The executor's workers are threads here; `memory`, in
+    bytes, bounds how many of them there are, and among how many documents they search at a time.
     """
     if k < 1:
         raise ValueError(f"k must be >= 1, got {k}")
@@ -101,7 +101,8 @@ def build(
     parts = cut_parts(documents, PART_TOKENS, PART_DOCUMENTS)
     blocks = cut_parts(documents, memory // TOKEN_BYTES, len(store))
     counts["frequent"] = frequent = len(store) if exact else FREQUENT
-    count, threads = max(CANDIDATES, 2 * k), getattr(executor, "workers", os.cpu_count() or 1)
+    workers = getattr(executor, "workers", os.cpu_count() or 1)
+    count, threads = max(CANDIDATES, 2 * k), min(workers, memory // MEMORY)
     found, sums = np.zeros((len(store), count), np.int32), np.zeros((len(store), count))  # a sum of 0: none
     nearest = np.full((len(store), k), -1, np.int32)
     with ThreadPoolExecutor(threads) as pool:
