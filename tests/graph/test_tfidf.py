@@ -168,7 +168,8 @@ def test_parts_do_not_change_a_byte(tmp_path, monkeypatch, exact):
         store, name="parts", exact=exact, workers=3, memory=tfidf.MEMORY, progress=lambda *row: seen.append(row)
     )
     assert content(store, "parts") == content(store, "one")
-    assert seen[:-8] == [("candidates", done, 8 * 6) for done in range(1, 8 * 6 + 1)]  # six blocks of a thousand tokens
+    assert seen[:8] == [("terms", done, 8) for done in range(1, 9)]
+    assert seen[8:-8] == [("candidates", done, 8 * 6) for done in range(1, 8 * 6 + 1)]  # six blocks
     assert seen[-8:] == [("nearest", done, 8) for done in range(1, 9)]
 
 

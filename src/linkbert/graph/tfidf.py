@@ -12,7 +12,7 @@ lie in mapped files, some of them in memory at a time; neither that nor the numb
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from functools import partial
 from itertools import pairwise
@@ -101,29 +101,28 @@ def build(
     parts = cut_parts(documents, PART_TOKENS, PART_DOCUMENTS)
     blocks = cut_parts(documents, memory // TOKEN_BYTES, len(store))
     counts["frequent"] = frequent = len(store) if exact else FREQUENT
-    workers = getattr(executor, "workers", os.cpu_count() or 1)
-    count, threads = max(CANDIDATES, 2 * k), min(workers, memory // MEMORY)
-    found, sums = np.zeros((len(store), count), np.int32), np.zeros((len(store), count))  # a sum of 0: none
-    nearest = np.full((len(store), k), -1, np.int32)
+    threads = min(getattr(executor, "workers", os.cpu_count() or 1), memory // MEMORY)
+    found = np.zeros((len(store), max(CANDIDATES, 2 * k)), np.int32)
+    sums = np.zeros(found.shape)  # 0 where there is no candidate
     with ThreadPoolExecutor(threads) as pool:
         counted = pool.map(partial(count_terms, tokens, documents, token_kinds(store.path)), parts)
-        vectors = write_vectors(counted, folder)
+        vectors = write_vectors(counted, folder, lambda done: progress("terms", done, len(parts)))
         for number, block in enumerate(blocks):
             index = vectors.rows(block, frequent).T.tocsr()
             for done, part in enumerate(parts, 1):
-                numbers, more = find_candidates(vectors.rows(part, frequent), index, count, part[0] - block[0], threads)
+                own, shift = vectors.rows(part, frequent), part[0] - block[0]
+                numbers, more = find_candidates(own, index, found.shape[1], shift, threads)
                 merged = np.hstack([found[part], numbers + block[0]]), np.hstack([sums[part], more])
-                found[part], sums[part] = best(*merged, count)
+                found[part], sums[part] = best(*merged, found.shape[1])
                 progress("candidates", number * len(parts) + done, len(blocks) * len(parts))
         rescored = pool.map(lambda part: rescore(vectors, part, found[part], sums[part]), parts)
         for done, (part, (numbers, cosines)) in enumerate(zip(parts, rescored, strict=True), 1):
-            nearest[part] = np.where(cosines > 0, numbers, -1)[:, :k]
+            found[part], sums[part] = numbers, cosines
+            row, rank = np.nonzero(cosines[:, :k] > 0)
+            yield Edges(part[row], numbers[row, rank])
             progress("nearest", done, len(parts))
     if not exact:
-        counts |= measure_recall(vectors, nearest, parts)
-    for part in parts:
-        row, rank = np.nonzero(nearest[part] >= 0)
-        yield Edges(part[row], nearest[part][row, rank])
+        counts |= measure_recall(vectors, np.where(sums > 0, found, -1)[:, :k], parts)
 
 
 def open_tokens(store: Path, documents: int) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
@@ -148,15 +147,16 @@ def cut_parts(starts: np.ndarray, most_tokens: int, most_documents: int) -> list
     return [np.arange(start, stop) for start, stop in pairwise(bounds)]
 
 
-def write_vectors(counted: Iterable[csr_matrix], folder: Path) -> Vectors:
+def write_vectors(counted: Iterable[csr_matrix], folder: Path, report: Callable[[int], None]) -> Vectors:
     """Write what was counted of all documents, part by part, to files in a folder, and map them."""
     df, sizes = np.zeros(TERMS, np.int32), [np.zeros(1, np.int64)]
     with (folder / "terms.bin").open("wb") as terms, (folder / "logs.bin").open("wb") as logs:
-        for matrix in counted:
+        for done, matrix in enumerate(counted, 1):
             df += np.bincount(matrix.indices, minlength=TERMS).astype(np.int32)
             sizes.append(np.diff(matrix.indptr))
             matrix.indices.tofile(terms)
             matrix.data.tofile(logs)
+            report(done)
     arrays = map_array(folder / "terms.bin", np.int32), map_array(folder / "logs.bin", np.float32)
     return Vectors(np.cumsum(np.concatenate(sizes)), *arrays, df)
 
@@ -180,8 +180,7 @@ def count_terms(tokens: np.ndarray, documents: np.ndarray, kinds: np.ndarray, pa
     pairs = mix(hashes[:-1][pair] * np.uint64(3) + hashes[1:][pair])
     terms = (np.concatenate([hashes[word], pairs]) % np.uint64(TERMS)).astype(np.int32)
     rows = np.concatenate([document[word], document[:-1][pair]])
-    counted = csr_matrix((np.ones(len(rows), np.float32), (rows, terms)), (len(starts) - 1, TERMS))
-    return counted.log1p()
+    return csr_matrix((np.ones(len(rows), np.float32), (rows, terms)), (len(starts) - 1, TERMS)).log1p()
 
 
 def token_kinds(store: Path) -> np.ndarray:
