@@ -48,7 +48,7 @@ OWED = {  # lines above the ceiling that are still to go; a change may only lowe
     "corpora": 448,
     "graph": 136,
     "pretraining": 24,
-    "tasks": 112,
+    "tasks": 104,
 }
 
 

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from linkbert.tasks.examples import ChoiceExample, QuestionExample, TaggedExample, TextExample
-from linkbert.tasks.formats import FORMATS, Source
-from linkbert.tasks.splits import find_files, hash_files, read_files, read_splits
+from linkbert.tasks.formats import Source
+from linkbert.tasks.splits import FORMATS, find_files, hash_files, read_files, read_splits
 from linkbert.tasks.table import find_task, tasks
 
 PUBMEDQA = {

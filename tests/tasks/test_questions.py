@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from linkbert.tasks.examples import QuestionExample
 from linkbert.tasks.formats import Source
-from linkbert.tasks.questions import QUESTION_FORMATS, distracted, find_answers, halve
-from linkbert.tasks.splits import read_splits
+from linkbert.tasks.questions import distracted, find_answers, halve
+from linkbert.tasks.splits import FORMATS, read_splits
 from linkbert.tasks.table import find_task, tasks
 
 HEADER = {"header": {"dataset": "Ours", "split": "dev"}}
@@ -35,7 +35,7 @@ def mrqa_line(number, context, *asked):
 def read(form, *texts, options=None):
     counts = Counter()
     sources = [Source(f"file {i}", io.StringIO(text, newline="\n")) for i, text in enumerate(texts)]
-    return list(QUESTION_FORMATS[form](sources, options or {}, counts)), +counts
+    return list(FORMATS[form](sources, options or {}, counts)), +counts
 
 
 def as_lines(*items):

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from linkbert.tasks.formats import FORMATS
-from linkbert.tasks.questions import QUESTION_FORMATS
+from linkbert.tasks.splits import FORMATS
 from linkbert.tasks.table import find_task, suite, tasks
 
 DOCS = Path(__file__).parents[2] / "docs" / "tasks.md"
@@ -57,7 +56,6 @@ def test_every_table_says_where_its_files_are_and_how_it_is_scored():
         assert task.licence, task.name
         assert {task.format, *(form.get("format", task.format) for form in task.options.get("forms", {}).values())} <= {
             *FORMATS,
-            *QUESTION_FORMATS,
         }
         assert all(find_task(name).files.get("train") or find_task(name).split for name in task.model_of)
 

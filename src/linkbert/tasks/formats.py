@@ -18,7 +18,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from functools import partial
 from io import TextIOWrapper
 from operator import itemgetter
 from typing import IO, Any, cast
@@ -242,15 +241,3 @@ def _choice(value: Any, texts: list[str], options: Mapping[str, Any], where: str
     if not 0 <= number < len(texts):
         raise ValueError(f"{where}: the answer {value!r} is none of its {len(texts)} options")
     return number
-
-
-FORMATS: dict[str, Format] = {
-    "tsv": partial(read_table, separator="\t", quotes=False),
-    "csv": partial(read_table, separator=",", quotes=True),
-    "lines": read_lines,
-    "json": partial(read_records, form="json"),
-    "jsonl": partial(read_records, form="jsonl"),
-    "parquet": partial(read_records, form="parquet"),
-    "tags": read_tags,
-    "hoc": read_hoc,
-}

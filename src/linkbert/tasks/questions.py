@@ -16,7 +16,7 @@ from typing import Any
 
 from linkbert.files import read_json
 from linkbert.tasks.examples import QuestionExample
-from linkbert.tasks.formats import Format, Source, read_rows, records
+from linkbert.tasks.formats import Source, read_rows, records
 
 BREAK = "\n"  # between the paragraphs of a context that is put together
 Spans = tuple[tuple[int, int], ...]
@@ -244,15 +244,3 @@ def _numbers(key: str) -> Iterator[int]:
 
 def _hops(number: int) -> str:
     return f"{number} hop{'s' * (number != 1)}"
-
-
-QUESTION_FORMATS: dict[str, Format] = {
-    "mrqa": read_mrqa,
-    "squad": read_squad,
-    "squad-rows": read_squad_rows,
-    "oracle": read_oracle,
-    "hotpot": read_hotpot,
-    "musique": read_musique,
-    "subjqa": read_subjqa,
-    "traced": read_traced,
-}

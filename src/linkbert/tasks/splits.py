@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from fnmatch import fnmatchcase
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -26,15 +26,33 @@ from fsspec.utils import infer_compression  # type: ignore[import-untyped]
 from linkbert import registry
 from linkbert.config import nearest
 from linkbert.files import COMPRESSIONS, fetch_from_hub, sha256
+from linkbert.tasks import formats, questions
 from linkbert.tasks.examples import ChoiceExample, Example, QuestionExample, Splits, TaggedExample, TextExample
-from linkbert.tasks.formats import FORMATS, Format, Source
-from linkbert.tasks.questions import QUESTION_FORMATS, distracted, halve
+from linkbert.tasks.formats import Format, Source
 from linkbert.tasks.table import SPLITS, Task, find_task
 
 LONG = 5  # words of a text that two examples do not share by chance
 Files = tuple[tuple[str, Path], ...]  # a candidate: names as tasks.toml has them, and where they lie
 Data = Path | Mapping[str, Sequence[Example]]  # a folder, or the examples of each split
 Parts = dict[str, list[Any]]  # the examples of each split
+FORMATS: dict[str, Format] = {
+    "tsv": partial(formats.read_table, separator="\t", quotes=False),
+    "csv": partial(formats.read_table, separator=",", quotes=True),
+    "lines": formats.read_lines,
+    "json": partial(formats.read_records, form="json"),
+    "jsonl": partial(formats.read_records, form="jsonl"),
+    "parquet": partial(formats.read_records, form="parquet"),
+    "tags": formats.read_tags,
+    "hoc": formats.read_hoc,
+    "mrqa": questions.read_mrqa,
+    "squad": questions.read_squad,
+    "squad-rows": questions.read_squad_rows,
+    "oracle": questions.read_oracle,
+    "hotpot": questions.read_hotpot,
+    "musique": questions.read_musique,
+    "subjqa": questions.read_subjqa,
+    "traced": questions.read_traced,
+}
 
 
 def read_splits(
@@ -48,7 +66,7 @@ def read_splits(
 ) -> Splits:
     """Read a task's examples from the files under `data`; `fraction` keeps that part of train (few-shot).
 
-    Of questions: `dev_split` is a file that divides MRQA's dev set (see `halve`); `distract`, such as "1..2", puts so
+    Of questions: `dev_split` is a file that divides MRQA's dev set (see questions.halve); `distract` ("1..2") puts so
     many contexts of the split's other documents before or after each, in "all" splits or in dev and test ("eval").
 
     Examples without a label are left out, save of a test set that has none at all. An id that occurs again in a split
@@ -68,7 +86,7 @@ def read_splits(
     if dev_split != "none":
         if task.format != "mrqa":
             raise ValueError(f"dev_split is for MRQA's dev sets, whose lines it numbers; {task.title} is not one")
-        parts |= halve(parts["dev"], Path(dev_split))
+        parts |= questions.halve(parts["dev"], Path(dev_split))
         notes.append("dev and test: MRQA's dev set, parted by dev_split")
     elif made:
         notes.append(_divide_missing(task, parts, made))
@@ -128,7 +146,7 @@ def _distract(task: Task, parts: Parts, distract: str, distract_in: str) -> str:
     if not bounds or bounds != sorted(bounds):
         raise ValueError(f"distract={distract}: give a number, or two such as 1..2")
     for split in SPLITS[distract_in == "eval" :]:
-        parts[split] = [*distracted(parts[split], bounds[0], bounds[-1])]
+        parts[split] = [*questions.distracted(parts[split], bounds[0], bounds[-1])]
     where = " of dev and test" if distract_in == "eval" else ""
     return f"{distract} distracting documents before or after each context{where}"
 
@@ -263,10 +281,9 @@ def read_files(task: Task, files: Files, counts: Counter[str]) -> list[Example]:
 
 def find_format(name: str, of: str) -> Format:
     """Look a format up by its name, or as "package.module:function"."""
-    formats = FORMATS | QUESTION_FORMATS
-    if name not in formats and ":" not in name:
-        raise ValueError(f"the table [{of}] has an unknown format {name!r}; {nearest(name, formats)}")
-    return formats[name] if name in formats else registry.find("tasks", name)
+    if name not in FORMATS and ":" not in name:
+        raise ValueError(f"the table [{of}] has an unknown format {name!r}; {nearest(name, FORMATS)}")
+    return FORMATS[name] if name in FORMATS else registry.find("tasks", name)
 
 
 def _count(parts: Parts, counts: Counter[str]) -> None:

@@ -29,7 +29,7 @@ class Task:
     name: str
     title: str
     kind: str  # text, tags, choice, question, one of an installed package, or "package.module:Class"
-    format: str  # how its files are read: of formats.FORMATS, questions.QUESTION_FORMATS, or "package.module:function"
+    format: str  # how its files are read: a name of splits.FORMATS, or "package.module:function"
     metrics: tuple[str, ...]  # names of metrics.METRICS, or of the kind's own; the first decides
     suite: str  # mrqa, glue, blurb, medqa, mmlu or further
     group: str = ""  # of a suite whose score is a mean over groups (BLURB), or of sets that are averaged first (MNLI)
