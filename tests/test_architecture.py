@@ -45,7 +45,7 @@ CEILINGS = {  # lines of Python; (top) are the files beside the folders
 
 OWED = {  # lines above the ceiling that are still to go; a change may only lower them
     "(top)": 507,
-    "corpora": 448,
+    "corpora": 447,
     "graph": 136,
     "pretraining": 24,
     "tasks": 104,
