@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from scipy.sparse import csr_matrix
 
 from linkbert.corpora.reader import Skipped
 from linkbert.corpora.store import DROPPED, Store, write_shard
@@ -199,6 +200,12 @@ def test_an_interrupted_build_is_made_again(tmp_path):
     build_tfidf(store, k=2)
     assert max(map(len, neighbours(LinkGraph.open(store.path, "tfidf")))) == 2
     assert [path.name for path in (store.path / "graphs").iterdir()] == ["tfidf"]
+
+
+def test_a_full_disk_says_so(tmp_path):
+    (tmp_path / "terms.bin").symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left on device"):
+        tfidf.write_vectors([csr_matrix(np.ones((1, tfidf.TERMS), np.float32))], tmp_path, lambda _: None)
 
 
 def raise_():

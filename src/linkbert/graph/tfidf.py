@@ -154,8 +154,8 @@ def write_vectors(counted: Iterable[csr_matrix], folder: Path, report: Callable[
         for done, matrix in enumerate(counted, 1):
             df += np.bincount(matrix.indices, minlength=TERMS).astype(np.int32)
             sizes.append(np.diff(matrix.indptr))
-            matrix.indices.tofile(terms)
-            matrix.data.tofile(logs)
+            terms.write(matrix.indices)  # tofile of numpy would not say that a disk is full
+            logs.write(matrix.data)
             report(done)
     arrays = map_array(folder / "terms.bin", np.int32), map_array(folder / "logs.bin", np.float32)
     return Vectors(np.cumsum(np.concatenate(sizes)), *arrays, df)
