@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoModel
+from transformers import AutoModel, Trainer, TrainingArguments
 
 import linkbert
 
@@ -69,3 +69,51 @@ def test_a_loaded_model_computes_what_the_run_computes(made):
     alone = model(**{key: value[:1] for key, value in batch.items()})
     torch.testing.assert_close(alone.prediction_logits, output.prediction_logits[:1])
     assert output.seq_relationship_logits.shape == (6, 3)
+
+
+@pytest.mark.filterwarnings("ignore:`gradient_checkpointing:FutureWarning")
+def test_trainer_saves_resumes_and_picks_the_best(made, tmp_path):
+    pairs = linkbert.PairDataset(made / "store", sequence_length=32)
+    held_out = linkbert.PairDataset(made / "store", sequence_length=32, held_out=0.2, split="held-out")
+
+    def trainer(steps, packed):
+        arguments = TrainingArguments(
+            tmp_path / "out", max_steps=steps, save_steps=2, eval_steps=2, eval_strategy="steps", use_cpu=True,
+            load_best_model_at_end=True, gradient_checkpointing=True, remove_unused_columns=False, report_to="none",
+            per_device_train_batch_size=4, disable_tqdm=True, dataloader_pin_memory=False,
+        )  # fmt: skip
+        collator = linkbert.PairCollator(pairs, packed=packed)
+        model = linkbert.load_model(made / "run")
+        return Trainer(model, arguments, train_dataset=pairs, eval_dataset=held_out, data_collator=collator)
+
+    trainer(4, packed=True).train()
+    again = trainer(6, packed=False)
+    again.train(resume_from_checkpoint=str(tmp_path / "out" / "checkpoint-4"))
+    again.save_model(str(tmp_path / "out"))
+    assert (tmp_path / "out" / "checkpoint-6" / "config.json").is_file()  # saving next to them leaves them there
+    saved, trained = linkbert.load_model(tmp_path / "out").state_dict(), again.model.state_dict()
+    assert saved.keys() == trained.keys()
+    assert all(torch.equal(saved[name], trained[name]) for name in saved)
+    assert AutoModel.from_pretrained(tmp_path / "out" / "checkpoint-6").config.model_type == "bert"
+
+
+def test_a_packed_batch_gives_what_a_padded_one_gives(made):
+    pairs = linkbert.PairDataset(made / "store", sequence_length=64)
+    items, model = [pairs[i] for i in range(9)], linkbert.load_model(made / "run").eval()
+    padded, packed = (model(**linkbert.PairCollator(pairs, packed=packed)(items)) for packed in (False, True))
+    torch.testing.assert_close(packed.loss, padded.loss)
+    torch.testing.assert_close(packed.seq_relationship_logits, padded.seq_relationship_logits)
+
+
+def test_a_loss_is_of_what_has_labels(made):
+    pairs = linkbert.PairDataset(made / "store", sequence_length=32)
+    batch, model = linkbert.PairCollator(pairs)([pairs[i] for i in range(8)]), linkbert.load_model(made / "run").eval()
+    labels, relations = batch.pop("labels"), batch.pop("next_sentence_label")
+    both, tokens, relation = (
+        model(**batch, **given).loss
+        for given in ({"labels": labels, "next_sentence_label": relations}, {"labels": labels},
+                      {"next_sentence_label": relations})
+    )  # fmt: skip
+    torch.testing.assert_close(both, tokens + relation)
+    assert model(**batch, labels=torch.full_like(labels, -100)).loss == 0
+    assert model(**batch).loss is None

@@ -59,7 +59,7 @@ def test_an_epoch_ends_and_no_second_one_repeats_it(dataset):
     assert len(texts[0] & texts[1]) < 0.05 * len(dataset)
     dataset.set_epoch(0)
     assert_items_equal(dataset[5], first[5])
-    with pytest.raises(ValueError, match="epoch must be >= 0, got -1"):
+    with pytest.raises(ValueError, match="epoch must be a whole number >= 0, got -1"):
         dataset.set_epoch(-1)
 
 
@@ -131,3 +131,20 @@ def test_the_examples_of_the_documentation_run(small_store, owner):
         if "store" in test.docstring and test.examples:
             assert runner.run(test).failed == 0, test.name
     assert runner.tries >= 2
+
+
+def test_held_out_pairs_are_the_same_in_every_epoch(small_store):
+    dataset = PairDataset(small_store.path, CONFIG, split="held-out")
+    before = [item["input_ids"].tolist() for item in dataset]
+    dataset.set_epoch(3)
+    assert [item["input_ids"].tolist() for item in dataset] == before
+
+
+def test_what_is_no_epoch_and_no_dataset_is_refused(small_store, monkeypatch, tmp_path):
+    dataset = PairDataset(small_store, CONFIG)  # the Store itself
+    with pytest.raises(ValueError, match=r"epoch must be a whole number >= 0, got 1\.5"):
+        dataset.set_epoch(1.5)
+    with pytest.raises(TypeError, match="PairCollator takes the PairDataset that items come from, got list"):
+        PairCollator([dataset[0]])
+    monkeypatch.chdir(tmp_path)
+    assert pickle.loads(pickle.dumps(dataset))[0]["input_ids"].tolist() == dataset[0]["input_ids"].tolist()

@@ -1,5 +1,6 @@
 """What a reader would doubt of the sampler: each promise as a law over made-up corpora, and one example by hand."""
 
+import dataclasses
 import itertools
 import math
 from contextlib import suppress
@@ -515,9 +516,11 @@ def test_without_links_the_linked_share_goes_to_the_others(toy):
     for graph in (None, empty):
         fitted = fit_config(Config(shares=(0.6, 0.2, 0.2)), store, graph)
         assert (fitted.scope, fitted.shares) == ("document", pytest.approx((0.75, 0.25, 0.0)))
-        assert describe_relations(Sampler(store, graph, Config(held_out=0.0))) == [
-            "no links: no linked pairs; this is BERT"
-        ]
+        (line,) = describe_relations(Sampler(store, graph, Config(held_out=0.0)))
+        assert line == "no links: no linked pairs; this is BERT"
+        linked = dataclasses.replace(store, links=np.zeros(30, np.int32))
+        (line,) = describe_relations(Sampler(linked, graph, Config(held_out=0.0)))
+        assert line.startswith("30 links but no graph (" if graph is None else "30 links, none to another document")
 
 
 def test_what_is_missing_to_the_asked_shares_is_said_with_its_cause(toy):

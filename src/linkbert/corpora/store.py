@@ -181,6 +181,9 @@ class Store:
     def __len__(self) -> int:
         return self.manifest["documents"]
 
+    def __fspath__(self) -> str:
+        return str(self.path)
+
     shards = property(lambda self: self.manifest["shards"])  # how many the documents lie in, numbered from 0
 
     @cached_property

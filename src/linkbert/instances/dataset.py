@@ -7,6 +7,7 @@ the settings and the epoch; each process maps the store's arrays for itself.
 from __future__ import annotations
 
 import operator
+import os
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -33,7 +34,8 @@ class PairDataset(Dataset[Item]):
     `next_sentence_label` (), 0 contiguous, 1 random, 2 linked; `documents` (2,), the numbers of those of A and B.
 
     Call `set_epoch` before each epoch (Trainer and Accelerate do): else it repeats the masks and partners of the first.
-    It pickles as a path, settings and the epoch. An epoch is in an order of its own: `shuffle=True` is not needed.
+    Of the split "held-out" `set_epoch` changes nothing, so that scores compare. It pickles as a path, settings and the
+    epoch. An epoch is in an order of its own: `shuffle=True` is not needed.
 
     >>> from torch.utils.data import DataLoader
     >>> dataset = PairDataset(store, "tiny", sequence_length=64)
@@ -49,7 +51,7 @@ class PairDataset(Dataset[Item]):
 
     def __init__(
         self,
-        store: str | Path,
+        store: str | os.PathLike[str],
         config: Config | str | None = None,
         *,
         split: str = "train",
@@ -57,8 +59,8 @@ class PairDataset(Dataset[Item]):
         **settings: Any,
     ) -> None:
         base = config if isinstance(config, Config) else make_config(config)
-        self.store, self.config, self.split = Path(store), base.replace(**settings), split
-        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # one for all worker processes
+        self.store, self.config, self.split = Path(store).absolute(), base.replace(**settings), split
+        self._epoch = torch.tensor(-1).share_memory_()  # one for all worker processes
         self.set_epoch(epoch)
         self._length = len(self.sampler)
 
@@ -74,9 +76,10 @@ class PairDataset(Dataset[Item]):
 
     def set_epoch(self, epoch: int) -> None:
         """Draw items for another epoch, from 0: other cuts, partners and masks, in another order."""
-        if epoch < 0:
-            raise ValueError(f"epoch must be >= 0, got {epoch}")
-        self._epoch.fill_(epoch)
+        if epoch != int(epoch) or epoch < 0:
+            raise ValueError(f"epoch must be a whole number >= 0, got {epoch}")
+        if self.split != "held-out" or self.epoch < 0:
+            self._epoch.fill_(int(epoch))
 
     def __len__(self) -> int:
         return self._length
@@ -123,6 +126,8 @@ class PairCollator:
     """
 
     def __init__(self, dataset: PairDataset, *, packed: bool = False, documents: bool = False) -> None:
+        if not isinstance(dataset, PairDataset):
+            raise TypeError(f"PairCollator takes the PairDataset that items come from, got {type(dataset).__name__}")
         self.empty = {"input_ids": dataset.sampler.pad, "token_type_ids": 0, "labels": IGNORED}
         self.width, self.packed, self.documents = dataset.config.sequence_length, packed, documents
 

@@ -223,7 +223,12 @@ class Sampler:
 def describe_relations(sampler: Sampler) -> list[str]:
     """Describe in lines what becomes of the asked shares of relations, and why: the first lines of a run."""
     if sampler.graph is None or not len(sampler.graph.targets):
-        return ["no links: no linked pairs; this is BERT"]
+        why, found = "no links", len(sampler.store.links)
+        if found and sampler.graph is None:
+            why = f"{found:,} links but no graph (`linkbert graph {sampler.store.path} --method hyperlink` makes one)"
+        elif found:
+            why = f"{found:,} links, none to another document of the store"
+        return [f"{why}: no linked pairs; this is BERT"]
     policy, scope = sampler.policy(), sampler.config.scope
     lines = [f"relations {name}: {_shares_text(policy[name])}" for name in ("asked", "realised")]
     if max(policy["missing"]) >= 0.001:

@@ -14,6 +14,7 @@ import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -21,11 +22,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import CONFIG_MAPPING, MODEL_FOR_MASKED_LM_MAPPING, BertModel, PretrainedConfig
+from transformers import CONFIG_MAPPING, MODEL_FOR_MASKED_LM_MAPPING, BertModel, PretrainedConfig, PreTrainedModel
 from transformers.models.bert.modeling_bert import BertForPreTrainingOutput
 
 from linkbert.config import Config
-from linkbert.files import fetch_from_hub, read_json, replacing, write_json
+from linkbert.files import fetch_from_hub, read_json, write_json
 from linkbert.model.attention import dropout_keys
 from linkbert.model.fast_bert import LinkBertForPreTraining
 from linkbert.model.heads import EXACT, Inputs, PretrainingModel
@@ -208,13 +209,18 @@ def load_model(folder: Path, objective: str | None = None, *, sequence_length: i
     return make_model(config, weights, objective=objective or objective_of(config, weights))
 
 
-class PairModel(nn.Module):
-    """A PretrainingModel behind the interface of transformers: padded pairs in, logits and a loss out."""
+class PairModel(PreTrainedModel):
+    """A PretrainingModel behind the interface of transformers: pairs in, logits and a loss out; Trainer saves it.
+
+    Its weights have the names that they have in a Hugging Face folder, tied ones once.
+    """
+
+    supports_gradient_checkpointing = _supports_sdpa = True
 
     def __init__(self, folder: Path) -> None:
-        super().__init__()
-        self.model, self.folder = load_model(folder), folder
-        self.config = self.model.config
+        model = load_model(folder)
+        super().__init__(model.config)
+        self.model, self.folder, self.gradient_checkpointing = model, folder, False
 
     def forward(
         self,
@@ -223,30 +229,52 @@ class PairModel(nn.Module):
         token_type_ids: Tensor | None = None,
         labels: Tensor | None = None,
         next_sentence_label: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        cls_positions: Tensor | None = None,
     ) -> BertForPreTrainingOutput:
-        """Score tokens and relations of padded pairs, all int64 (B, T), `next_sentence_label` (B,).
+        """Score tokens and relations of a batch as PairCollator makes it: int64 (B, T), or packed, with cls_positions.
 
-        -> prediction_logits (B, T, V), seq_relationship_logits (B, 2 or 3), and the loss where there are labels: the
-        mean over masked tokens and, with an objective that has relations, that over pairs. Dropout by torch's seed.
+        -> prediction_logits (B, T, V), seq_relationship_logits (P, 2 or 3) of the P pairs, and the loss of what has
+        labels: the mean over masked tokens, and that over pairs where the objective has relations (`labels`,
+        `next_sentence_label` (P,)). Dropout by torch's seed.
         """
-        options = EXACT
+        options = EXACT._replace(recompute=self.gradient_checkpointing and self.training)
         if self.training:
             seed = torch.randint(-(2**31), 2**31, (), dtype=torch.int32, device=input_ids.device)
             options = options._replace(keys=dropout_keys(seed, 3 * len(self.model.layers) + 1))
-        inputs = Inputs.padded(input_ids, token_type_ids, attention_mask)
+        inputs = Inputs.padded(input_ids, token_type_ids, attention_mask if cls_positions is None else None)
+        if cls_positions is not None and position_ids is not None:
+            inputs = inputs.packed(position_ids, cls_positions)
         _, first, every = self.model.encode(inputs, mode=options, every=True)
         tokens = self.model.token_logits(every).view(*input_ids.shape, -1)
-        relations, loss = self.model.relation_logits(first), None
-        if labels is not None:
-            loss = functional.cross_entropy(tokens.flatten(0, 1).float(), labels.flatten(), ignore_index=IGNORED)
-            if next_sentence_label is not None and self.model.objective.relations:
-                loss = loss + functional.cross_entropy(relations.float(), next_sentence_label)
+        relations, losses = self.model.relation_logits(first), []
+        for logits, true in ((tokens.flatten(0, 1), labels), (relations, next_sentence_label)):
+            if true is not None and (logits is not relations or self.model.objective.relations):
+                summed = functional.cross_entropy(logits.float(), true.flatten(), ignore_index=IGNORED, reduction="sum")
+                losses.append(summed / (true != IGNORED).sum().clamp_min(1))
+        loss = torch.stack(losses).sum() if losses else None
         return BertForPreTrainingOutput(loss=loss, prediction_logits=tokens, seq_relationship_logits=relations)
 
-    def save_pretrained(self, folder: str | Path, **_: Any) -> None:
-        """Write a Hugging Face folder, with the vocabulary of the one that was opened."""
-        with replacing(Path(folder)) as part:
-            write_model(self.model, part, vocabulary=self.folder)
+    def state_dict(self, *_: Any, prefix: str = "", **options: Any) -> dict[str, Any]:  # type: ignore[override]
+        """Return the weights under the names of a Hugging Face folder, tied ones once."""
+        again = {prefix + name for name in tied_names(self.model)}
+        found = self.model.state_dict(prefix=prefix, **options)
+        return {name: value for name, value in found.items() if name not in again}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """Take weights as `state_dict` gives them."""
+        own = self.model.state_dict()
+        tied = {name: own[name] for name in tied_names(self.model)}  # the same memory as those they are tied to
+        return self.model.load_state_dict(tied | dict(state_dict), strict, assign)
+
+    def save_pretrained(self, save_directory: str | Path, **_: Any) -> None:  # type: ignore[override]
+        """Write a Hugging Face folder, with the vocabulary of the one that was opened; other files there stay."""
+        folder = Path(save_directory)
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=folder, prefix=".") as part:
+            write_model(self.model, Path(part), vocabulary=self.folder)
+            for path in Path(part).iterdir():
+                path.replace(folder / path.name)
 
 
 def objective_of(config: PretrainedConfig, weights: dict[str, Tensor]) -> str:

@@ -54,6 +54,12 @@ class Inputs(NamedTuple):
         pairs = torch.where(real.bool(), rows[:, None], -1)
         return cls(input_ids, types, places.expand_as(input_ids), pairs, rows * len(places), rows[:0])
 
+    def packed(self, positions: Tensor, first: Tensor) -> Inputs:
+        """Have several pairs in a row; padding has position 0, as [CLS] has."""
+        starts = torch.zeros_like(self.input_ids).flatten().index_fill(0, first, 1)
+        pairs = (starts.cumsum(0) - 1).masked_fill(starts + positions.flatten() == 0, -1).view_as(positions)
+        return self._replace(positions=positions, pairs=pairs, first=first)
+
 
 class Labelled(NamedTuple):
     """Inputs, masked_labels (M,) and relations (P,): 0 contiguous, 1 random, 2 linked; IGNORED, -100, in padding."""

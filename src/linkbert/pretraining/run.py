@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -70,7 +71,7 @@ class Result:
 
 
 def pretrain(
-    stores: Path | str | Sequence[Part],
+    stores: str | os.PathLike[str] | Sequence[Part],
     to: Path | str,
     settings: Config | Mapping[str, Any] | Sequence[str] = (),
     *,
@@ -115,7 +116,8 @@ def pretrain(
         if not processes.is_main_process:
             progress, report = (lambda _: None), (lambda _: None)
         # What may be refused comes first: a refused run leaves no folder behind.
-        opened = open_parts([Part("", Path(stores))] if isinstance(stores, Path | str) else stores, config)
+        one = isinstance(stores, str | os.PathLike)
+        opened = open_parts([Part("", Path(stores))] if one else stores, config)  # type: ignore
         sampler, vocabulary = make_sampler(opened, config), opened[0].tokens.vocabulary
         for each in getattr(sampler, "samplers", [sampler]):
             each.check_linkable()
