@@ -230,6 +230,26 @@ def test_signals_end_with_a_checkpoint_and_handlers_come_back(train, config, toy
     assert signal.getsignal(number) is before
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_signal_whose_interrupt_is_lost_still_stops_the_first_step(train, make_toy, config):
+    """Raised in a finaliser, as those of the compiler, an exception is printed and forgotten by Python."""
+
+    class Finalised:
+        def __del__(self):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    model = make_toy()
+    step = step_function(model, config)
+
+    def forward(batch):
+        Finalised()
+        return step(batch)
+
+    _, state, run = train(config, model=model, forward=forward)
+    assert state.step == 0
+    assert checkpoints(run) == []
+
+
 def test_a_full_disk_is_one_line_and_the_last_checkpoint_stays(train, make_toy, monkeypatch, tmp_path):
     from linkbert.pretraining import checkpoint
 

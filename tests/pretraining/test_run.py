@@ -441,3 +441,10 @@ def test_a_scope_that_can_link_nothing_is_refused_before_the_first_step(store, r
     assert pretrain(
         store, run, settings.replace(sequence_length=16, scope="document", max_steps=1), resume=True
     ).finished
+
+
+def test_stores_by_path(store, make_store, run, settings):
+    result = pretrain([store, str(make_store("books", seed=2))], run, settings.replace(max_steps=1))
+    assert set(read_json(result.run / "run.json")["stores"]) == {"store", "books"}
+    with pytest.raises(ValueError, match="two of the stores have the same name; give Parts with names of their own"):
+        pretrain([store, store], run, settings, resume=True)

@@ -12,6 +12,7 @@ from linkbert.instances.vocabulary import SPECIAL, Vocabulary
 from linkbert.tasks import table
 from linkbert.tasks.examples import TextExample
 from linkbert.tasks.kinds import kind_of
+from linkbert.tasks.splits import read_splits
 from linkbert.tasks.suite import finetune
 from linkbert.tasks.table import Task, find_tasks, make_task
 
@@ -122,3 +123,11 @@ def test_examples_are_fine_tuned_on_from_python_as_the_documentation_says(folder
     assert records[0]["key"] != first["key"]  # another set of examples is another run
     with pytest.raises(ValueError, match="unknown setting 'epoch'"):
         finetune("encoder", names["table"], data=data, to="results", settings={"epoch": 3})
+
+
+def test_metrics_and_examples_of_another_kind_are_one_line():
+    with pytest.raises(ValueError, match=r"x has metric 'acuracy'; did you mean 'accuracy'"):
+        kind_of(Task("x", "", "text", "", ("acuracy",), ""))
+    own = Task("x", "x", "text", "", ("accuracy",), "")
+    with pytest.raises(ValueError, match="train holds a dict; examples are TextExample and others of"):
+        read_splits(own, {"train": [{"id": "1", "text": "red", "label": "w"}]})

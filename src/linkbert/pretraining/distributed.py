@@ -208,6 +208,7 @@ def stop_on_signals(*, at_once: bool = False) -> Iterator[Stop]:
 
     def request(number: int, _: FrameType | None) -> None:
         if stop.at_once:
+            stop.should_stop = True  # the interrupt may be lost: in a callback of the compiler, Python only prints it
             raise KeyboardInterrupt
         if not stop.should_stop:
             log.warning("stopping at %s: a checkpoint is written first", signal.Signals(number).name)

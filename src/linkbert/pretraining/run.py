@@ -71,7 +71,7 @@ class Result:
 
 
 def pretrain(
-    stores: str | os.PathLike[str] | Sequence[Part],
+    stores: str | os.PathLike[str] | Sequence[str | os.PathLike[str] | Part],
     to: Path | str,
     settings: Config | Mapping[str, Any] | Sequence[str] = (),
     *,
@@ -80,7 +80,7 @@ def pretrain(
     progress: Callable[[Progress], None] = lambda _: None,
     report: Callable[[str], None] = log.info,
 ) -> Result:
-    """Pretrain an encoder on a store, or on several (Parts), into the folder `to`; `linkbert pretrain` calls this.
+    """Pretrain an encoder on a store, or on several (paths or Parts), into the folder `to`, as `linkbert pretrain` does.
 
     `settings` override those of `preset` (default: tiny): a mapping, `key=value` words, or a whole Config, which needs
     no preset. With `resume` the run in `to` continues from its last checkpoint with its own settings; without, `to`
@@ -116,8 +116,11 @@ def pretrain(
         if not processes.is_main_process:
             progress, report = (lambda _: None), (lambda _: None)
         # What may be refused comes first: a refused run leaves no folder behind.
-        one = isinstance(stores, str | os.PathLike)
-        opened = open_parts([Part("", Path(stores))] if one else stores, config)  # type: ignore
+        given = [Part("", Path(stores))] if isinstance(stores, str | os.PathLike) else stores
+        parts = [each if isinstance(each, Part) else Part(Path(each).name, Path(each)) for each in given]
+        if len({each.name for each in parts}) < len(parts):
+            raise ValueError("two of the stores have the same name; give Parts with names of their own")
+        opened = open_parts(parts, config)
         sampler, vocabulary = make_sampler(opened, config), opened[0].tokens.vocabulary
         for each in getattr(sampler, "samplers", [sampler]):
             each.check_linkable()

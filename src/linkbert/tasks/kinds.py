@@ -16,6 +16,7 @@ import numpy as np
 from scipy.special import expit, softmax
 
 from linkbert import registry
+from linkbert.config import nearest
 from linkbert.records import IGNORED
 from linkbert.tasks.answers import best_threshold, refuse
 from linkbert.tasks.examples import Prediction, TextExample, known_gold
@@ -290,6 +291,8 @@ def kind_of(task: Task) -> Kind:
     found = registry.find("tasks", task.kind)
     if not isinstance(found, type) or not issubclass(found, Kind):
         raise ValueError(f"{task.kind} of {task.name} is not a kind of task: it must be a subclass of kinds.Kind")
+    if unknown := [name for name in task.metrics if name not in METRICS]:
+        raise ValueError(f"{task.name} has metric {unknown[0]!r}; {nearest(unknown[0], METRICS)}")
     return found(task)
 
 

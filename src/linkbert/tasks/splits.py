@@ -115,6 +115,8 @@ def read_splits(
 def _checked(read: Iterable[Any], counts: Counter[str], split: str) -> list[Any]:
     """Leave out what has no label, and tell repeated ids apart."""
     examples, seen = list(read), Counter[str]()
+    if other := [type(each).__name__ for each in examples if not isinstance(each, Example)]:
+        raise ValueError(f"{split} holds a {other[0]}; examples are TextExample and others of linkbert.tasks.examples")
     labelled = [example for example in examples if example.gold is not None]
     counts["without a label"] += len(examples) - len(labelled)
     if labelled or split != "test":
