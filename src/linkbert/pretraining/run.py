@@ -80,7 +80,7 @@ def pretrain(
     progress: Callable[[Progress], None] = lambda _: None,
     report: Callable[[str], None] = log.info,
 ) -> Result:
-    """Pretrain an encoder on a store, or on several (paths or Parts), into the folder `to`, as `linkbert pretrain` does.
+    """Pretrain an encoder on a store, or several (paths or Parts), into the folder `to`, as `linkbert pretrain` does.
 
     `settings` override those of `preset` (default: tiny): a mapping, `key=value` words, or a whole Config, which needs
     no preset. With `resume` the run in `to` continues from its last checkpoint with its own settings; without, `to`
