@@ -160,6 +160,9 @@ def test_the_words_of_the_command_line(small_store, tmp_path):
     trained.save(tmp_path / "v")
     assert make_vocabulary(tmp_path / "v", small_store) == trained
     assert not make_vocabulary(str(tmp_path / "v" / "vocab.txt"), small_store, lowercase=False).lowercase
+    with pytest.raises(ValueError, match=r"says by its tokenizer_config\.json what becomes of capitals"):
+        make_vocabulary(tmp_path / "v", small_store, lowercase=False)
+    assert make_vocabulary(tmp_path / "v", small_store, lowercase=True) == trained
     for word in ("train:", "train:many", "train:7"):
         with pytest.raises(ValueError, match="train:SIZE"):
             make_vocabulary(word, small_store)
@@ -226,7 +229,7 @@ def test_other_tokenizers_are_kept_as_they_are(other_vocabulary, tmp_path, kind)
     changed = json.loads(vocabulary.definition) | {"normalizer": {"type": "Lowercase"}}
     with pytest.raises(ValueError, match=r"do not cut text into tokens \(tokenizer.json\) alike"):
         check_same_vocabulary(replace(vocabulary, definition=json.dumps(changed)), vocabulary, tmp_path)
-    with pytest.raises(ValueError, match="--cased cannot change"):
+    with pytest.raises(ValueError, match="leave out --cased"):
         make_vocabulary(tmp_path / "v", None, lowercase=False)
 
 

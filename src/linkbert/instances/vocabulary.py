@@ -13,7 +13,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -148,14 +148,10 @@ class Vocabulary:
 def make_vocabulary(source: str | Path, store: Store, *, lowercase: bool | None = None) -> Vocabulary:
     """Return the vocabulary that --vocab names: `train:SIZE`, a file, a folder or a hub name.
 
-    `lowercase` overrules what the vocabulary says of itself. One that was trained on this store is not trained again.
+    `lowercase` is for train:SIZE and a plain vocab.txt. One that was trained on this store is not trained again.
     """
-    size = trained_size(source)
-    if not size:
-        vocabulary = load_vocabulary(source)
-        if lowercase is not None and vocabulary.definition:
-            raise ValueError(f"--cased cannot change {source}: its tokenizer.json says what becomes of capitals")
-        return vocabulary if lowercase is None else replace(vocabulary, lowercase=lowercase)
+    if not (size := trained_size(source)):
+        return load_vocabulary(source, lowercase)
     folder, lower = store.path / "vocabulary", lowercase is not False
     asked = {"size": size, "lowercase": lower}
     if (folder / "trained.json").is_file():
@@ -182,11 +178,11 @@ def trained_size(source: str | Path) -> int:
     return int(size)
 
 
-def load_vocabulary(source: str | Path) -> Vocabulary:
+def load_vocabulary(source: str | Path, lowercase: bool | None = None) -> Vocabulary:
     """Load a vocabulary from a `vocab.txt`, a folder with a fast tokenizer, or a name on the Hugging Face hub.
 
-    A folder's `tokenizer.json` counts first, then `vocab.txt` with `tokenizer_config.json`. Where nothing says whether
-    capitals are kept, they are if one token in a hundred has any.
+    A folder's `tokenizer.json` counts first, then `vocab.txt` with `tokenizer_config.json`. A vocab.txt
+    alone does not say whether capitals are kept: `lowercase` does, or else they are if one token in a hundred has any.
     """
     path, known = Path(source), ("tokenizer.json", "vocab.txt", "tokenizer_config.json")
     if path.is_dir():
@@ -198,13 +194,17 @@ def load_vocabulary(source: str | Path) -> Vocabulary:
     elif not path.is_file():
         if path.suffix in (".txt", ".json") or not re.fullmatch(r"\w[\w.-]*(/[\w.-]+)?", str(source)):
             raise ValueError(f"{source} is not there: give a vocab.txt, a tokenizer folder, a hub name or train:SIZE")
-        return load_vocabulary(fetch_from_hub(str(source), known, str(source), "give a vocab.txt or a folder"))
+        folder = fetch_from_hub(str(source), known, str(source), "give a vocab.txt or a folder")
+        return load_vocabulary(folder, lowercase)
     config = path if path.suffix == ".json" else Path(source) / "tokenizer_config.json"  # of a folder
     settings = read_json(config) if config.is_file() else {}
     try:
-        return load_tokenizer(settings) if config == path else _read_tokens(path, settings)
+        found = load_tokenizer(settings) if config == path else _read_tokens(path, settings, lowercase)
     except ValueError as error:
         raise ValueError(f"{path} is not a vocabulary: {error}") from None
+    if lowercase is not None and (found.definition or found.lowercase != lowercase):
+        raise ValueError(f"{source} says by its {config.name} what becomes of capitals: leave out --cased (lowercase)")
+    return found
 
 
 def check_same_vocabulary(encoder: Vocabulary, store: Vocabulary, folder: Path, *, of: str = "the store") -> None:
@@ -231,11 +231,11 @@ def _text_rules(vocabulary: Vocabulary) -> dict[str, Any]:
     return {key: value for key, value in rules.items() if key not in ("version", "post_processor")}
 
 
-def _read_tokens(path: Path, settings: dict[str, Any]) -> Vocabulary:
+def _read_tokens(path: Path, settings: dict[str, Any], lowercase: bool | None) -> Vocabulary:
     text = path.read_text(encoding="utf-8").removesuffix("\n")
     tokens = tuple(line.removesuffix("\r") for line in text.split("\n"))  # not splitlines: U+2028 may be a token
     capitals = sum(token != token.lower() for token in tokens if not token.startswith("["))
-    lowercase = settings.get("do_lower_case", capitals < len(tokens) / 100)
+    lowercase = settings.get("do_lower_case", capitals < len(tokens) / 100 if lowercase is None else lowercase)
     return Vocabulary(tokens, lowercase, settings.get("strip_accents"), settings.get("tokenize_chinese_chars", True))
 
 
