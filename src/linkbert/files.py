@@ -12,10 +12,11 @@ import hashlib
 import io
 import json
 import lzma
+import math
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, cast
@@ -114,10 +115,30 @@ def decompressed_blocks(path: Path) -> Iterator[tuple[bytes, int]]:
 
     Whatever can be decompressed is yielded before a CutFileError says that the file is cut or damaged.
     """
+    size = position = 0
+    try:
+        for data, position in _decompress(path):
+            size += len(data)
+            yield data, position
+    except CutFileError as error:
+        before, rest = size, bytearray()
+        with suppress(CutFileError):  # damage costs a whole block: once more, byte by byte at the end
+            for data, _ in _decompress(path, position) if error.__cause__ else ():
+                rest += data[before:]
+                before = max(before - len(data), 0)
+        if rest:
+            yield bytes(rest), position
+        elif error.__cause__ and not size:
+            raise CutFileError(f"{path} is not a {path.suffix} file, or damaged from its start") from None
+        raise
+
+
+def _decompress(path: Path, stop: float = math.inf) -> Iterator[tuple[bytes, int]]:
+    """Decompress a file, block by block up to the position `stop`, then byte by byte."""
     start = DECOMPRESSORS.get(".gz" if path.suffix == ".tgz" else path.suffix)
     stream, position = None, 0
     with open_source(path) as file:
-        while block := file.read(1 << 16):
+        while block := file.read(1 << 16 if position < stop else 1):
             position += len(block)
             if start is None:
                 yield block, position
@@ -128,7 +149,7 @@ def decompressed_blocks(path: Path) -> Iterator[tuple[bytes, int]]:
                 try:
                     data = stream.decompress(block)
                 except Exception as error:  # each library has its own: OSError, LZMAError, IsalError, ZstdError
-                    raise CutFileError(f"{path} is damaged near byte {position} ({error})") from None
+                    raise CutFileError(f"{path} is damaged near byte {position} ({error})") from error
                 if data:
                     yield data, position
                 block = stream.unused_data if stream.eof else b""
