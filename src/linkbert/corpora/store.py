@@ -1,13 +1,8 @@
 """A store of Documents on disk: Parquet shards come out of a build; graphs, tokens, `show` and the tasks read them.
 
-    STORE/store.json                the manifest, written last: a folder without it is an unfinished build
-    STORE/documents/00000.parquet   a Document a row, in row groups small enough that one document reads quickly
-    STORE/documents/00000.json      the shard's counters, written last of the three: with it the shard is finished
-    STORE/redirects/00000.parquet   the Redirects met on the way
-    STORE/dropped.parquet           rows of documents/ that do not count (a second document of one id)
-
-A *document number* counts the rows over all shards in order, dropped ones left out; it is what arrays index. Parquet,
-because DuckDB joins it where it lies and any tool can read it.
+docs/formats.md lists its files: store.json is written last, and a shard is finished with its counters. A *document
+number* counts the rows over all shards in order, dropped ones (a second document of one id) left out; it is what arrays
+index. Parquet, because DuckDB joins it where it lies and any tool can read it.
 """
 
 from __future__ import annotations
@@ -16,7 +11,7 @@ import glob
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
 from operator import attrgetter
@@ -29,6 +24,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from linkbert.config import nearest
 from linkbert.corpora.reader import Deletion, Record, Skipped
 from linkbert.files import read_json, remove, replacing, write_json
 from linkbert.records import Document, Link, Redirect
@@ -161,7 +157,7 @@ class Store:
     """A finished store, open for reading; it holds no file open and pickles, so that workers may have it."""
 
     path: Path
-    manifest: dict[str, Any]
+    manifest: dict[str, Any] = field(repr=False)
 
     @classmethod
     def open(cls, path: str | Path) -> Self:
@@ -206,6 +202,10 @@ class Store:
 
     def tables(self, columns: Sequence[str] | None = None, shard: int | None = None) -> Iterator[pa.Table]:
         """Yield the documents, those of all shards or of one, as Arrow tables of DOCUMENTS, a row group each."""
+        for column in {*(columns or ())} - {*DOCUMENTS.names}:
+            raise ValueError(f"{self.path} has no column {column!r}; {nearest(column, DOCUMENTS.names)}")
+        if shard is not None and not 0 <= shard < self.shards:
+            raise ValueError(f"{self.path} has no shard {shard}: they run from 0 to {self.shards - 1}")
         for number in range(self.shards) if shard is None else [shard]:
             dropped, row = self.dropped.get(number, np.zeros(0, np.int64)), 0
             with open_parquet(shard_path(self.path, "documents", number)) as file:

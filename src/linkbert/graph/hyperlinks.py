@@ -1,10 +1,7 @@
 """The hyperlink graph: a store's links come in, edges between its documents go out.
 
-A target means the document of that id, or else what redirects of that name lead to. Every link has one outcome:
-
-    found = resolved + dead            dead: no document and no redirect has the name, or redirects go round in a circle
-    resolved = edges + self + disambiguation          (cycles is that part of dead, redirected a part of resolved)
-
+A target means the document of that id, or else what redirects of that name lead to. Of the links found = resolved +
+dead, and resolved = edges + self + disambiguation; cycles (of redirects) are a part of dead, redirected of resolved.
 All of it is SQL in DuckDB, which keeps on disk what does not fit into memory.
 """
 

@@ -1,9 +1,8 @@
 """A graph on disk: edges of documents in compressed rows, memory-mapped for reading, written through a stream.
 
 The files of STORE/graphs/NAME are those of docs/formats.md: edges of document d are offsets[d] to offsets[d + 1], in
-the order of its links or, where they come from none, the best first. Every method, ours or a plugin's, is a callable
-`build(store, **options)` that returns Edges or yields blocks of them; its options are its keyword-only parameters, and
-some names among them (see GIVEN) are not options but what `add_graph` hands over.
+the order of its links or, where they come from none, the best first. Every method is a callable `build(store,
+**options)` that returns Edges or yields blocks of them; what its parameters named in GIVEN get, `add_graph` hands over.
 """
 
 from __future__ import annotations
@@ -87,17 +86,19 @@ class LinkGraph:
 
     def edges_out(self, document: int) -> np.ndarray:
         """Return the documents that this one's edges lead to, in the order of its links: int32, some perhaps twice."""
-        return self.targets[self.offsets[document] : self.offsets[document + 1]]
+        return self.targets[self._edges(self.offsets, document)]
 
     def edges_in(self, document: int) -> np.ndarray:
-        """Return the documents with an edge to this one, ascending, each once: int32 (in_degree[document],).
+        """Return the documents with an edge to this one, ascending, each once: int32 (in_degree[document],)."""
+        return self._incoming.indices[self._edges(self._incoming.indptr, document)]
 
-        The first call turns the whole graph around: 12 bytes an edge, in memory.
-        """
-        return self._incoming.indices[self._incoming.indptr[document] : self._incoming.indptr[document + 1]]
+    def _edges(self, offsets: np.ndarray, document: int) -> slice:
+        if 0 <= document < len(self.in_degree):
+            return slice(offsets[document], offsets[document + 1])
+        raise ValueError(f"there is no document {document}: numbers run from 0 to {len(self.in_degree) - 1}")
 
     @cached_property
-    def _incoming(self) -> Any:
+    def _incoming(self) -> Any:  # the whole graph turned around: 12 bytes an edge, in memory
         return self.to_scipy().tocsc()
 
     def to_scipy(self) -> csr_matrix:
