@@ -16,6 +16,8 @@ import linkbert
 from linkbert import api, cli
 from linkbert.api import build_store
 from linkbert.corpora.build import build_documents
+from linkbert.corpora.reader import CUT
+from linkbert.corpora.readers import parquet
 
 WORDS = ["oak", "elm", "ash", "fir", "Oak"]
 
@@ -97,23 +99,27 @@ def records(draw):
     return made
 
 
-@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(records())
-def test_what_is_exported_builds_the_same_store_again(towns, tmp_path_factory, made):
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(records(), st.sampled_from(["jsonl", "parquet"]))
+def test_a_folder_of_what_is_exported_builds_the_same_store_again(towns, tmp_path_factory, made, form):
     folder = tmp_path_factory.mktemp("law")
     (folder / "in.jsonl").write_text("".join(json.dumps(line) + "\n" for line in made))
     vocabulary = str(towns / "store" / "vocabulary")
     build_store([folder / "in.jsonl"], folder / "a", vocabulary=vocabulary)
-    counts = api.export_store(folder / "a", folder / "out")
-    build_store([folder / "out" / "documents.jsonl"], folder / "b", vocabulary=vocabulary)
+    counts = api.export_store(folder / "a", folder / "out", format=form)
+    b = build_store([folder / "out"], folder / "b", vocabulary=vocabulary)
+    assert not {CUT, parquet.NO_COLUMN, "no id"} & b.manifest["skipped"].keys()
     a, b = (api.Store.open(folder / name) for name in "ab")
     assert list(a.documents()) == list(b.documents())
     assert list(a.redirects()) == list(b.redirects())
     for name in ("offsets", "targets", "links", "sections", "in_degree"):
         assert np.array_equal(getattr(a.graph(), name), getattr(b.graph(), name)), name
     meta = a.graph().meta
-    outcomes = [link["outcome"] for line in (folder / "out" / "documents.jsonl").read_text("utf-8").split("\n")[:-1]
-                for link in json.loads(line).get("links", ())]  # fmt: skip
+    if form == "jsonl":
+        rows = map(json.loads, (folder / "out" / "documents.jsonl").read_text("utf-8").split("\n")[:-1])
+    else:
+        rows = pq.read_table(folder / "out" / "documents.parquet").to_pylist()
+    outcomes = [link["outcome"] for row in rows for link in row.get("links", ())]
     found = {key: outcomes.count(key) for key in ("resolved", "missing", "self", "disambiguation")}
     assert found == {"resolved": meta["edges"], "missing": meta["dead"], "self": meta["self"],
                      "disambiguation": meta["disambiguation"]}  # fmt: skip
@@ -127,6 +133,71 @@ def test_a_store_just_built_has_its_links_and_graphs(tmp_path):
     )  # fmt: skip
     assert [(outcome, target) for _, outcome, target in made.links(0)] == [("resolved", 1)]
     assert made.graph().edges_in(1).tolist() == [0]
+
+
+def test_what_is_wrong_with_documents_is_one_line_that_names_them(tmp_path):
+    good, how = linkbert.Document("f", "F", "France."), {"vocabulary": "train:100"}
+    for documents, options, said in (
+        ([good], {"format": "markdown"}, "of Documents no file is read: leave out format"),
+        ([good], {"options": {"columns": "id=a"}}, "leave out options"),
+        ([good, linkbert.Document("a", "A", b"abc")], {}, r"documents\[1\] \(id 'a'\): Object of type bytes"),
+        ([linkbert.Document("a", "A", "text", sections=("a",))], {}, r"documents\[0\] \(id 'a'\): "),
+        ([good, "path"], {}, r"documents\[1\] is 'path': give Documents only"),
+        ([tmp_path, good], {}, r"got Document\(.*: give linkbert.Document objects"),
+        ([linkbert.Document("a", "A", None)], {}, r"no document was found in the Documents \(no text: 1\)"),
+        ([], {}, "no source was given, and no Document"),
+        (None, {}, "no source was given, and no Document"),
+        ((each for each in ()), {}, "no source was given, and no Document"),
+        ([good], {"vocabulary": 200}, "vocabulary must be a path or a name, got 200"),
+        ([good], {"options": ["a=b"]}, "options must be a dict, got"),
+    ):
+        with pytest.raises(ValueError, match=said) as caught:
+            build_store(documents, tmp_path / "store", **how | options)
+        assert "\n" not in str(caught.value)
+        assert not any(tmp_path.iterdir())
+    with pytest.raises(ValueError, match="to must be a path"):
+        build_store([good], "")
+
+
+def test_documents_that_cannot_be_as_they_are_are_counted_and_named(tmp_path):
+    documents = [linkbert.Document("a\ud800", "\udfff", "half \ud83d pair", (linkbert.Link(5, 6, "f\ud800"),)),
+                 linkbert.Document("b", "B", None), linkbert.Document("c", "C", "C.", ((0, 1, "f"),))]  # fmt: skip
+    made = build_store(documents, tmp_path / "store", vocabulary="train:100")
+    assert made.document(0) == linkbert.Document(
+        "a\ufffd", "\ufffd", "half \ufffd pair", (linkbert.Link(5, 6, "f\ufffd"),)
+    )
+    assert made.manifest["skipped"] == {
+        "half of a surrogate pair (replaced)": 1, "no text": 1, "link without target": 1
+    }  # fmt: skip
+    assert made.manifest["examples"][1] == "documents[1] (id 'b'): no text"
+    one = build_store(linkbert.Document("a", "A", "One Document alone."), tmp_path / "one", vocabulary="train:100")
+    assert len(one) == 1
+
+
+def test_a_glob_is_one_for_the_command_line_and_for_python(tmp_path):
+    (tmp_path / "in" / "deep").mkdir(parents=True)
+    for name in ("a", "b", "deep/c"):
+        (tmp_path / "in" / f"{name}.jsonl").write_text(json.dumps({"id": name, "text": "Text."}) + "\n")
+    store = build_store(str(tmp_path / "in" / "*.jsonl"), tmp_path / "one", vocabulary="train:100")
+    assert [document.id for document in store.documents()] == ["a", "b"]
+    store = build_store([tmp_path / "in" / "**" / "*.jsonl"], tmp_path / "two", vocabulary="train:100")
+    assert [document.id for document in store.documents()] == ["a", "b", "deep/c"]
+    with pytest.raises(ValueError, match="is not there and matches no file"):
+        build_store(str(tmp_path / "*.md"), tmp_path / "three", vocabulary="train:100")
+
+
+def test_what_a_store_does_not_have_is_one_line(towns):
+    store = api.Store.open(towns / "store")
+    for ask, said in (
+        (lambda: list(store.documents(9)), r"has no shard 9: they run from 0 to 0"),
+        (lambda: list(store.documents(-1)), "has no shard -1"),
+        (lambda: list(store.tables(["id", "texts"])), "has no column 'texts'; did you mean 'text'"),
+        (lambda: store.graph().edges_in(-1), "no document -1: numbers run from 0 to 51"),
+        (lambda: store.graph().edges_out(52), "no document 52"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            ask()
+    assert len(repr(store)) < len(str(store.path)) + 40
 
 
 def test_documents_that_break_off_leave_no_file_behind(tmp_path):
@@ -145,7 +216,7 @@ def test_parquet_has_what_jsonl_has(towns, tmp_path):
     for name in ("documents", "edges-hyperlink"):
         lines = [json.loads(line) for line in (tmp_path / "jsonl" / f"{name}.jsonl").read_text().splitlines()]
         assert pq.read_table(tmp_path / "parquet" / f"{name}.parquet").to_pylist() == lines
-    assert pq.read_table(tmp_path / "parquet" / "redirects.parquet").num_rows == 0
+    assert not (tmp_path / "parquet" / "redirects.parquet").exists()  # there is none
     assert lines[0] == {"source": "town 0", "target": "arland", "link": 0, "section": -1}
 
 

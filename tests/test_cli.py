@@ -409,7 +409,7 @@ def test_long_texts_are_related_by_their_beginnings(folder, capsys):
         (["pretrain", "{}/store", "--to", "{}/y", "device=cpu:3"], "device=cpu:3 is not known"),
         (["build", "{}/towns.jsonl", "--to", "{}/x", "--vocab", "train:5"], "train:5"),
         (["build", "{}/towns.jsonl", "--to", "{}/x", "--links", "{}"], "is not a file: a links table"),
-        (["build", "", "--to", "{}/x"], "SOURCE '' is not there"),
+        (["build", "", "--to", "{}/x"], "'' is not there"),
         (["build", "{}/towns.jsonl", "--to", "{}/x", "--vocab", "train:99999999999"], "from 100 to 10000000"),
         (["show", "{}/store", "--set", "seed=99999999999999999999"], "seed must be less than"),
         (["show"], "there is no store: name a STORE"),

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import cached_property
-from itertools import chain, groupby, islice
+from itertools import chain, count, groupby, islice
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -18,9 +20,9 @@ import pyarrow.parquet as pq
 
 from linkbert.corpora import store as stores
 from linkbert.corpora.build import build_documents
-from linkbert.corpora.reader import load_reader
+from linkbert.corpora.readers.jsonl import DOCUMENTS
 from linkbert.corpora.store import open_parquet, shard_path
-from linkbert.files import locked, remove, replacing, source_path
+from linkbert.files import has_address, locked, remove, replacing, source_path
 from linkbert.graph.hyperlinks import resolving
 from linkbert.graph.links import LinkGraph, add_graph, graph_names
 from linkbert.instances.tokens import TokenStore, tokenise
@@ -38,6 +40,7 @@ FROM resolved WHERE target IS NOT NULL"""
 OUTCOME = (("outcome", pa.string()), ("document", pa.string()))  # what a link has besides, exported
 REDIRECTS = pa.schema([(name, pa.string()) for name in ("redirect", "target", "fragment")])
 EDGES = pa.schema([("source", pa.string()), ("target", pa.string()), ("link", pa.int64()), ("section", pa.int32())])
+PATH = str | PathLike
 MEMORY = 4_000_000_000  # bytes of the join that resolves links
 BLOCK, GROUP = 1 << 16, 1_000  # edges, and rows of Parquet, that are written together
 
@@ -56,8 +59,6 @@ class Store(stores.Store):
     ([0], [4, 8, 12])
     >>> graph.to_scipy().shape, graph.to_arrow().num_rows
     ((52, 52), 48)
-    >>> sum(table.num_rows for table in opened.tables())
-    52
     """
 
     def graph(self, name: str = "hyperlink") -> LinkGraph:
@@ -73,9 +74,8 @@ class Store(stores.Store):
     def links(self, number: int, document: Document | None = None) -> list[tuple[Any, str, int]]:
         """Return each link of a document, its outcome, and the number of the document it leads to, -1 for none.
 
-        An outcome is resolved, or why the link is in no graph: missing (no document here has that name), self (its own
-        document) or disambiguation (a page that lists meanings). Where there is no hyperlink graph, it is "unknown".
-        The first call resolves the links of the whole store.
+        An outcome is resolved, or why the link is in no graph: missing (no document has that name), self, or
+        disambiguation (a page of meanings); without a hyperlink graph "unknown". The first call resolves all links.
         """
         document, first = document or self.document(number), int(self.first_links[number])
         found = self.link_targets[first : first + len(document.links)].tolist()
@@ -115,8 +115,8 @@ def build_store(
 ) -> Store:
     """Build a store from files or from Documents, or finish one that was interrupted.
 
-    `sources` is a path or an address, several of them, or an iterable of Documents, which is gone through once.
-    `vocabulary` is a vocab.txt, a tokenizer folder, a hub name or 'train:SIZE'; `lowercase=None` leaves case to it.
+    `sources` is a path, a glob or an address, several of them, or an iterable of Documents, which is gone through once.
+    `vocabulary` is a vocab.txt, a tokenizer folder, a hub name or 'train:SIZE'; `lowercase` is for the first and last.
     `options` are those of the reader, `links_table` a file of source and target. ValueError for what cannot be read.
     A script that asks for several workers must start under `if __name__ == "__main__":`.
 
@@ -127,12 +127,15 @@ def build_store(
     >>> [document.id for document in made.documents()]
     ['paris', 'france']
     """
+    for name, value, kind in (("to", to, PATH), ("vocabulary", vocabulary, PATH), ("options", options or {}, Mapping)):
+        if not isinstance(value, kind) or value == "":
+            raise ValueError(f"{name} must be {'a dict' if kind is Mapping else 'a path or a name'}, got {value!r}")
     if not trained_size(vocabulary):
-        load_vocabulary(vocabulary)  # so that a wrong one is refused before a dump is read
-    to = Path(to)
-    with locked(to), make_executor(workers, dask) as executor, _as_files(sources, to) as sources:
-        how: dict[str, Any] = {"format": format, "options": options, "links_table": links_table}
-        store = build_documents(sources, to, **how, executor=executor, progress=progress)
+        load_vocabulary(vocabulary, lowercase)  # so that a wrong one is refused before a dump is read
+    to, how = Path(to), dict[str, Any](format=format, options=options)
+    with locked(to), make_executor(workers, dask) as executor, _as_files(sources, to, **how) as paths:
+        how |= {"links_table": links_table, "executor": executor, "progress": progress}
+        store = build_documents(paths, to, **how)
         words = make_vocabulary(vocabulary, store, lowercase=lowercase)
         tokenise(store, words, executor=executor, progress=progress)
         if graph:
@@ -143,24 +146,54 @@ def build_store(
 
 
 @contextmanager
-def _as_files(sources: str | Path | Iterable[Any], to: Path) -> Iterator[list[Path]]:
+def _as_files(sources: Any, to: Path, **for_files: Any) -> Iterator[list[Path]]:
     """Return sources as paths; Documents are first written to a file next to the store, which is removed at the end."""
-    given = iter([sources] if isinstance(sources, str | Path) else sources)
+    given = iter([sources] if isinstance(sources, PATH | Document) else sources or ())
     first = next(given, None)
-    if isinstance(first, Mapping):
-        raise ValueError("sources are paths or Documents, not dicts: give linkbert.Document objects")
     if not isinstance(first, Document):
-        yield [source_path(str(path)) for path in (first, *given) if path is not None]
+        yield find_sources(() if first is None else chain([first], given))
         return
-    path = to.with_name(f"{to.name}.documents.jsonl")
+    if asked := [name for name, value in for_files.items() if value]:
+        raise ValueError(f"of Documents no file is read: leave out {' and '.join(asked)}")
+    path = to.with_name(to.name + DOCUMENTS)
     try:
-        with path.open("w", encoding="utf-8") as file:
-            for document in chain([first], given):
-                sections = [{"name": name, "start": start} for name, start in document.sections]
-                file.write(json.dumps(asdict(document) | {"sections": sections}, ensure_ascii=False) + "\n")
+        with path.open("w", encoding="utf-8", errors="backslashreplace") as file:  # so JSON escapes a half surrogate
+            file.writelines(map(_write_line, count(), chain([first], given)))
         yield [path]
+    except ValueError as error:
+        said = str(error).replace(str(path), "the Documents")
+        raise error if said == str(error) else ValueError(said) from None
     finally:
         remove(path)
+
+
+def _write_line(index: int, document: Any) -> str:
+    """Write a Document as a line of JSON; ValueError where it is none."""
+    if not isinstance(document, Document):
+        raise ValueError(f"documents[{index}] is {document!r:.80}: give Documents only, or paths only")
+    try:
+        sections = [{"name": name, "start": start} for name, start in document.sections]
+        return json.dumps(asdict(document) | {"sections": sections}, ensure_ascii=False) + "\n"
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"documents[{index}] (id {document.id!r:.80}): {error}; see help(linkbert.Document)") from None
+
+
+def find_sources(sources: Iterable[Any]) -> list[Path]:
+    """Turn sources into paths: a glob gives its matches in order; any other must have an address or exist."""
+    paths: list[Path] = []
+    for source in sources:
+        if not isinstance(source, PATH):
+            raise ValueError(f"sources are paths or Documents, got {source!r:.80}: give linkbert.Document objects")
+        word = str(source)
+        path, found = source_path(word), [source_path(word)]
+        if "://" not in word and not (word and path.exists()):
+            found = [Path(match) for match in sorted(glob.glob(word, recursive=True))]
+        elif has_address(path) and glob.has_magic(path.name) and not word.startswith("http"):  # "?" is a query there
+            found = sorted(path.parent.glob(path.name), key=str)
+        if not found:
+            raise ValueError(f"{word!r} is not there and matches no file; check the path")
+        paths += found
+    return paths
 
 
 def describe_build(store: Store) -> list[str]:
@@ -171,10 +204,8 @@ def describe_build(store: Store) -> list[str]:
         paths = [source["path"] for source in found]
         options = store.manifest["options"].get(reader, {}).items()
         given = "".join(f" --{key.replace('_', '-')} {value}".removesuffix(" True") for key, value in options if value)
-        row = load_reader(reader) if reader and any(Path(path).is_dir() for path in paths) else None
-        files = f" (files *{', *'.join(row.suffixes + row.inside)}, compressed or not)" if row else ""
         shown = ", ".join(paths[:3]) + f" and {len(paths) - 3:,} more" * (len(paths) > 3)
-        lines.append(f"{shown}: read as {reader or 'nothing that could be read'}{files}{given}")
+        lines.append(f"{shown}: read as {reader or 'nothing that could be read'}{given}")
     lines += filter(None, [store.manifest["links_read"]])
     if others := store.manifest["other_files"]:
         kinds = ", ".join(f"{suffix} {count:,}" for suffix, count in [*others.items()][:10])
@@ -191,11 +222,7 @@ def export_store(
 ) -> dict[str, int]:
     """Write a store's documents, links with their outcomes, and edges into the new folder `to`; return their counts.
 
-    documents.FORMAT has a document a line, or row: id, title, text, disambiguation, sections and links, each with
-    start, end, target, fragment, outcome (see Store.links) and document (an id, or null). edges-GRAPH.FORMAT has source
-    and target (ids), link (its place among the links of the source, -1 for none) and section. Other names of documents
-    are redirects: lines at the end of documents.jsonl, or redirects.parquet. documents.jsonl builds the same store
-    again.
+    docs/formats.md says what is in them; `build_store(folder, ...)` makes the same store of either format again.
 
     >>> export_store(store, folder)
     {'documents': 52, 'links': 96, 'redirects': 0, 'edges': 48}
@@ -223,16 +250,17 @@ def export_store(
             columns = ids[source], ids[target], places.tolist(), sections.tolist()
             yield from (dict(zip(EDGES.names, row, strict=True)) for row in zip(*columns, strict=True))
 
-    redirects = ({"redirect": row.source, "target": row.target, "fragment": row.fragment} for row in opened.redirects())
+    others = ({"redirect": row.source, "target": row.target, "fragment": row.fragment} for row in opened.redirects())
     lists = pa.list_(pa.struct([*stores.DOCUMENTS.field("links").type.value_type, *OUTCOME]))
     schema = stores.DOCUMENTS.set(stores.DOCUMENTS.get_field_index("links"), pa.field("links", lists))
     with locked(to), replacing(to) as part:
         part.mkdir()
         if format == "jsonl":
-            _write(part / "documents.jsonl", chain(documents(), redirects))
+            _write(part / "documents.jsonl", chain(documents(), others))
         else:
             _write(part / "documents.parquet", documents(), schema)
-            _write(part / "redirects.parquet", redirects, REDIRECTS)
+            if first := [*islice(others, 1)]:
+                _write(part / "redirects.parquet", chain(first, others), REDIRECTS)
         for name, graph in graphs.items():
             _write(part / f"edges-{name}.{format}", edges(graph), EDGES)
     return {"documents": len(opened), "links": len(opened.link_targets), "redirects": opened.manifest["redirects"],

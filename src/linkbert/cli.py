@@ -7,7 +7,6 @@ that says what, where and the remedy), 2 (usage: one line that names the nearest
 
 from __future__ import annotations
 
-import glob
 import inspect
 import json
 import logging
@@ -27,7 +26,7 @@ from typer.core import TyperCommand
 
 import linkbert
 from linkbert.config import STORE_SETTINGS, Config, Settings, choose_config, make_config, presets
-from linkbert.progress import report_stages, report_text, report_training
+from linkbert.progress import report_stages, report_training, reporting, seconds_text
 
 if TYPE_CHECKING:
     from linkbert.instances.mixture import Part
@@ -93,14 +92,9 @@ def list_settings(pretraining: bool) -> dict[str, list[tuple[str, str]]]:
         ("recipe=paper", "a preset's settings as in the paper, without what we found better"),
         ("NAME.key=value", f"of one store of --mix: {', '.join(STORE_SETTINGS)}"),
     ]
-    return {"Presets": [(name, describe_preset(name)) for name in presets()], heading: Config.describe() + words}
-
-
-def describe_preset(name: str) -> str:
-    """Name the size of a preset's encoder and the length of its training."""
-    config = make_config(name)
-    size = f"{config.num_hidden_layers} layers of {config.hidden_size}"
-    return f"{size}, {config.max_steps:,} steps of {config.batch_size:,} pairs of {config.sequence_length} tokens"
+    size = "{0.num_hidden_layers} layers of {0.hidden_size}, {0.max_steps:,} steps of {0.batch_size:,} pairs"
+    sizes = [(name, (size + " of {0.sequence_length} tokens").format(make_config(name))) for name in presets()]
+    return {"Presets": sizes, heading: Config.describe() + words}
 
 
 ENCODER: Any = Argument(metavar="MODEL", help="a RUN, a checkpoint, a Hugging Face folder or a hub name")
@@ -156,24 +150,6 @@ def demo(
     run(make_console(), to, source=source, init=init, minutes=minutes, settings=settings)
 
 
-def expand(sources: Iterable[str]) -> list[Path]:
-    """Turn SOURCE words into paths: a glob gives its matches in order; any other word must have an address or exist."""
-    from linkbert.files import source_path
-
-    paths: list[Path] = []
-    for source in sources:
-        path, local = source_path(source), "://" not in source
-        found = [path]
-        if local and not (source and path.exists()):
-            found = [Path(match) for match in sorted(glob.glob(source))]
-        elif not local and glob.has_magic(path.name) and not source.startswith("http"):  # "?" is a query there
-            found = sorted(path.parent.glob(path.name), key=str)
-        if not found:
-            raise ValueError(f"SOURCE {source!r} is not there and matches no file; check the path")
-        paths += found
-    return paths
-
-
 @app.command()
 def build(
     source: list[str] = Argument(metavar="SOURCE...", help="paths, globs or addresses (https://, s3://), in order"),
@@ -181,7 +157,7 @@ def build(
     format: str | None = Option(None, metavar="F", help="the reader, or package.module:name  [default: by the files]"),
     links: Path | None = Option(None, metavar="FILE.tsv", help="a table of source and target: links besides"),
     vocab: str = Option("train:30522", metavar="V", help="a vocab.txt, a tokenizer folder, a hub name, or train:SIZE"),
-    cased: bool = Option(False, "--cased", help="keep capitals (train:SIZE only; others decide it themselves)"),
+    cased: bool = Option(False, "--cased", help="keep capitals (with train:SIZE or a vocab.txt; others decide it)"),
     graph: Literal["hyperlink", "none"] = Option("hyperlink", help="the graph to build"),
     workers: int = WORKERS,
     keep_going: bool = Option(False, "--keep-going", help="exit status 0 even if a source is cut off or damaged"),
@@ -195,7 +171,7 @@ def build(
 
     with report_stages() as progress:
         store = linkbert.build_store(
-            expand(source),
+            source,
             to,
             format=format,
             options={name: value for name, value in options.items() if value is not None},
@@ -210,7 +186,7 @@ def build(
     print(*describe_build(store), *statistics_lines(store_statistics(store.path)), sep="\n")
     damaged = sum(count for cause, count in store.manifest["skipped"].items() if cause in DAMAGE)
     if damaged and not keep_going:
-        found = f"{damaged} times a source is cut off or damaged (see above); what is whole is in {store.path}"
+        found = f"sources are cut off or damaged ({damaged:,}, see above); what is whole is in {store.path}"
         raise ValueError(f"{found}. Fetch the source again for the rest, or take it as it is with --keep-going")
 
 
@@ -516,7 +492,8 @@ def evaluate(
         print(*(f"left out: {line}\n" for line in lacking), sep="", end="", file=sys.stderr)
         if not chosen:
             raise ValueError(f"no dataset of {suite} has its files in {data}: see `linkbert tasks`")
-    with report_text() as progress:
+    with reporting() as show:
+        progress = lambda text, left: show("fine-tuning", f"{text}, {seconds_text(left)} left")  # noqa: E731
         records = linkbert.finetune(model, chosen, **options, progress=progress)
     print_result(json_, records, results.summary(records))
 

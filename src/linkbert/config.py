@@ -65,12 +65,6 @@ def in_seconds(text: str) -> float:
     return float(found[1]) * {"s": 1, "m": 60, "h": 3_600, "d": 86_400}[found[2]] if found else 0.0
 
 
-def check_time(text: str) -> str:
-    """Refuse what is neither a time nor none."""
-    in_seconds(text)
-    return text
-
-
 Int = Annotated[int, BeforeValidator(number)]
 Float = Annotated[FiniteFloat, BeforeValidator(number)]
 Count = Annotated[Int, Field(ge=1)]
@@ -82,7 +76,7 @@ Share = Annotated[Float, Field(gt=0, lt=1)]
 Shares = Annotated[tuple[Float, Float, Float], BeforeValidator(three_shares)]
 Length = Annotated[Int, Field(ge=16, le=65_536)]
 Seed = Annotated[Int, Field(ge=0, lt=2**63)]
-Seconds = Annotated[str, AfterValidator(check_time)]
+Seconds = Annotated[str, AfterValidator(lambda text: in_seconds(text) >= 0 and text)]
 Precision = Literal["auto", "bf16", "fp32", "fp16"]
 
 
@@ -138,11 +132,7 @@ def explain(error: Mapping[str, Any], known: Collection[str]) -> str:
 
 
 def migrate(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Bring settings of an earlier version's run to today's names and values, without those that are gone.
-
-    >>> migrate({"layers": 2, "whole_word": True, "start": "neighbours"})
-    {'num_hidden_layers': 2, 'masking': 'word', 'weight_init': 'positional'}
-    """
+    """Bring settings of an earlier version's run to today's names and values, without those that are gone."""
     return {key: value for key, value in rename(values).items() if key not in REMOVED}
 
 
@@ -162,9 +152,8 @@ def nearest(word: str, known: Iterable[str]) -> str:
 def show_value(value: Any) -> str:
     """Write a setting as the command line takes it: (0.5, 0.5, 0.0) -> '1/2,1/2,0'."""
     if isinstance(value, tuple | list):
-        return ",".join(
-            str(each if isinstance(each, str) else Fraction(each).limit_denominator(1000)) for each in value
-        )
+        parts = (each if isinstance(each, str) else Fraction(each).limit_denominator(1000) for each in value)
+        return ",".join(map(str, parts))
     if isinstance(value, bool):
         return str(value).lower()
     return str(value).removesuffix(".0") if isinstance(value, float) else str(value)
@@ -285,9 +274,8 @@ def make_config(
 ) -> Config:
     """Build a Config from a preset and `key=value` words; the last word wins.
 
-    `base` are settings to start from: those of a run that is resumed.
-    `baseline=bert` is short for `objective=nsp shares=1/2,1/2,0`; `recipe=paper` takes a preset as the paper has it,
-    without what we found better. An unknown preset or key is a ValueError that names the nearest known one.
+    `base` are the settings of a run that is resumed; `recipe=paper` takes a preset as the paper has it. An unknown
+    preset or key is a ValueError that names the nearest known one.
     """
     words, settings, table = list(words), dict(base or {}), presets()
     recipes = {word for word in words if word.startswith("recipe=")}
@@ -302,11 +290,7 @@ def make_config(
 
 
 def choose_config(preset: str | None, words: Iterable[str], before: Mapping[str, Any]) -> tuple[Config, str]:
-    """Return the settings of a run and the preset that run.json is to name; `before` is the run.json of a resumed run.
-
-    The run's own settings win: the preset that it started with adds nothing, whatever words it was given then. Another
-    preset counts as settings of its own.
-    """
+    """Return the settings of a run and the preset it is to name; those of a resumed run, `before`, win over that."""
     words = list(words)
     named = before["config"].get("objective", "") if before else ""
     if ":" in named and not any(word.startswith("objective=") for word in words):  # a file must not choose what is run

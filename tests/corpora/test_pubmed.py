@@ -136,7 +136,8 @@ def test_one_bad_file_of_many_is_reported_and_the_others_are_built(tmp_path):
     (tmp_path / "4.xml.gz").write_bytes(gzip.compress(file_of(record(4, "Four"))))
     store = build_documents([tmp_path / f"{i}.xml.gz" for i in (1, 2, 3, 4)], tmp_path / "store")
     assert [document.id for document in store.documents()] == ["1", "4"]
-    assert store.manifest["skipped"] == {CUT: 2}
+    assert store.manifest["skipped"] == {CUT: 1}
+    assert store.manifest["other_files"] == {".xml.gz": 1}
     assert sum("2.xml.gz" in example or "3.xml.gz" in example for example in store.manifest["examples"]) == 2
 
 

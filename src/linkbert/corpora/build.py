@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 
 import linkbert
 from linkbert.corpora.link_table import COUNTS, SQLITE, add_links, count_unknown, load_links
-from linkbert.corpora.reader import CUT, OTHER, Shard, Skipped, load_reader, make_options
+from linkbert.corpora.reader import CUT, OTHER, FaultError, Shard, Skipped, load_reader, make_options
 from linkbert.corpora.sources import find_reader, is_tree, plan_source, read_shard, walk_folder
 from linkbert.corpora.store import DROPPED, FORMAT, Store, querying, shard_path, write_shard
 from linkbert.files import has_address, read_json, remove, replacing, source_path, source_size, write_json
@@ -93,7 +93,7 @@ def _make_plan(
     if table and not table.is_file():
         raise ValueError(f"{table} is not a file: a links table is lines of source, tab or comma, target")
     if not sources:
-        raise ValueError("no source was given: name a dump, a file of JSON lines, a folder or a tar")
+        raise ValueError("no source was given, and no Document: name a dump, a file of JSON lines, a folder or a tar")
     if name:
         load_reader(name)
     described: list[dict[str, Any]] = []
@@ -112,7 +112,7 @@ def _make_plan(
                 raise
         described.append({"path": str(path), **measured, "reader": reader})
     if (trees := sum(map(is_tree, sources))) > 1:
-        log.warning("%s trees are read as one: put them into one folder if they hold files of the same path", trees)
+        log.warning("%s trees are read as one: where ids are paths, the first of files with one path is kept", trees)
     made = make_options((source["reader"] for source in described if source["reader"]), options)
     return {
         "format": FORMAT,
@@ -164,7 +164,9 @@ def _plan_jobs(plan: dict[str, Any]) -> Iterator[Job]:
         except ValueError as error:
             if len(plan["sources"]) == 1:
                 raise
-            yield Job(next(numbers), "", Shard("", 0, source["bytes"], faults=((CUT, str(error)),)))
+            other = isinstance(error, FaultError) and error.cause.startswith(OTHER)
+            fault = (error.args[0], source["path"]) if other else (CUT, str(error))
+            yield Job(next(numbers), "", Shard("", 0, source["bytes"], faults=(fault,)))
 
 
 def _make_shard(store: Path, options: dict[str, dict[str, Any]], job: Job, *, has_table: bool) -> None:
@@ -192,7 +194,7 @@ def _finish(plan: dict[str, Any], to: Path, skipped: Skipped) -> Store:
         causes = "; ".join(f"{cause}: {count}" for cause, count in skipped.items()) or "nothing was skipped"
         remove(to)
         paths = ", ".join(source["path"] for source in plan["sources"])
-        raise ValueError(f"no document was found in {paths} ({causes})")
+        raise ValueError("; ".join([f"no document was found in {paths} ({causes})", *skipped.examples[:1]]))
     readers = list(dict.fromkeys(source["reader"] for source in plan["sources"] if source["reader"]))
     with querying(to, memory="2GB") as database:
         dropped = _find_dropped(database, deleted, latest=any(load_reader(reader).latest for reader in readers))

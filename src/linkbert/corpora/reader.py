@@ -112,12 +112,7 @@ class NoOptions:
 
 
 def option(default: Any, help: str) -> Any:  # noqa: A002 - as argparse and typer call it
-    """Declare an option of a reader: a field of its frozen dataclass, of type str, int or bool.
-
-    >>> @dataclass(frozen=True)
-    ... class Options:
-    ...     min_words: int = option(0, "only abstracts of so many words or more")
-    """
+    """Declare an option of a reader: a field of its frozen dataclass, of type str, int or bool."""
     return dataclasses.field(default=default, metadata={"help": help})
 
 

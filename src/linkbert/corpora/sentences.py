@@ -8,19 +8,14 @@ from __future__ import annotations
 
 import re
 
-
-def _words(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
-
 # Titles and the like, which a capital may follow without a new sentence; words such as "etc." or "Inc." end one then.
-_ABBREVIATIONS = _words(
-    "adm al approx assoc bros brig ca capt cf cmdr col cpl dept dr ed eds est fr gen gov hon lt maj messrs mr mrs ms "
-    "mt mts op pres prof pvt rep reps rev sen sens sgt st ste supt univ viz vs"
+_ABBREVIATIONS = frozenset(
+    "adm al approx assoc bros brig ca capt cf cmdr col cpl dept dr ed eds est fr gen gov hon lt maj messrs mr mrs ms "  # noqa: SIM905
+    "mt mts op pres prof pvt rep reps rev sen sens sgt st ste supt univ viz vs".split()
 )
 # Words whose point belongs to a number that follows: "no. 5", "pp. 3-7", "Jan. 6".
-_BEFORE_NUMBER = _words(
-    "art bd ch chap eq fig figs jan feb mar apr jun jul aug sep sept oct nov dec no nos p par pp sec vol vols"
+_BEFORE_NUMBER = frozenset(
+    "art bd ch chap eq fig figs jan feb mar apr jun jul aug sep sept oct nov dec no nos p par pp sec vol vols".split()  # noqa: SIM905
 )
 _CLOSING = "\"'”’»›)\\]}」』】）》〉"
 _END = re.compile(

@@ -22,7 +22,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any, NamedTuple, cast
 
 from linkbert import registry
-from linkbert.corpora.reader import CUT, OTHER, Deletion, Reader, Record, Shard, Skipped, load_reader
+from linkbert.corpora.reader import CUT, EMPTY, OTHER, Deletion, FaultError, Reader, Record, Shard, Skipped, load_reader
 from linkbert.files import (
     COMPRESSIONS,
     CutFileError,
@@ -310,14 +310,16 @@ def find_reader(path: Path) -> str:
     if found := _by_suffix(path.name, readers):
         return found
     try:
-        head = _head(path)
+        if found := _by_mark(head := _head(path), readers):
+            return found
+        next(islice(decompressed_blocks(path), 1, None), None)  # what is damaged is not of another kind
     except CutFileError as error:
         raise ValueError(f"{error}: nothing can be read of it, fetch it again") from None
     if not head:
-        raise ValueError(f"{path} is empty: there is no document in it")
-    if found := _by_mark(head, readers):
-        return found
-    raise ValueError(f"{path} is in no format that is known here: name one with --format ({', '.join(readers)})")
+        raise FaultError(EMPTY, f"{path} is empty: there is no document in it")
+    remedy = "name one with --format" if head[:1] != b"[" else "of JSON, write one object a line, no array, and name"
+    message = f"{path} is in no format that is known here: {remedy} ({', '.join(readers)})"
+    raise FaultError(OTHER + suffix_of(path.name), message)
 
 
 def _find_in_tree(path: Path, readers: dict[str, Reader]) -> str:
@@ -330,7 +332,8 @@ def _find_in_tree(path: Path, readers: dict[str, Reader]) -> str:
             groups.setdefault(suffix_of(file.name), []).append(file)
     count: Counter[str] = Counter()
     size: Counter[str] = Counter()
-    for group in groups.values():
+    kinds: dict[str, list[str]] = {}
+    for suffix, group in groups.items():
         reader, plain = _by_suffix(group[0].name, readers), plain_name(group[0].name).lower()
         candidates = {name: row for name, row in unsure.items() if plain.endswith(row.inside)}
         for file in sorted(group, key=lambda file: -file.size) if candidates else ():
@@ -338,6 +341,7 @@ def _find_in_tree(path: Path, readers: dict[str, Reader]) -> str:
                 reader = reader or _by_mark(_head(file.source(path)), candidates)
         if reader:
             count[reader] += len(group)
+            kinds.setdefault(reader, []).append(suffix)
             size[reader] += sum(file.size for file in group) if readers[reader].plan else 0
     if not count:
         known = ", ".join(dict.fromkeys(suffix for row in readers.values() for suffix in row.suffixes + row.inside))
@@ -347,8 +351,11 @@ def _find_in_tree(path: Path, readers: dict[str, Reader]) -> str:
     most = sum(file.size for file in first if not file.cause) / 2
     found = next((reader for reader, bytes_ in size.most_common(1) if bytes_ > most), count.most_common(1)[0][0])
     for other in [each for each in count if each != found]:
-        said = "%s files of %s, read as %s, are of the reader %s: to read them too, name it again with --format %s"
-        log.warning(said, count[other], path, found, other, other)
+        remedy = "put them into a folder of their own and name it, too"
+        if readers[other].plan and path.is_dir():  # whose ids are not paths in the folder
+            remedy = f"name {' '.join(repr(f'{path}/**/*{suffix}') for suffix in kinds[other])}, too"
+        said = f"{count[other]:,} file{'s' * (count[other] > 1)} of {path} left out, which is read as {found}"
+        log.warning("%s: to read what the reader %s takes, %s", said, other, remedy)
     return found
 
 

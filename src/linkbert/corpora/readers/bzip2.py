@@ -1,10 +1,8 @@
 """Blocks of a .bz2 file, decompressed one by one from any place: so workers share an archive.
 
 A path and a byte offset come in, decompressed blocks come out. Every block (at most 900 kB of text) starts with the
-same 48 bits, at any bit; cut out, shifted and wrapped as an archive of its own, it decompresses alone. So it does not
-matter whether the archive is one stream (as `bzip2` writes it) or many (as Wikimedia's multistream dumps), and a
-damaged or missing block costs only itself. A chance occurrence of the 48 bits would have to happen in 1 of 10^14 bits;
-its block fails its checksum and is counted as damaged.
+same 48 bits, at any bit; cut out, shifted and wrapped as an archive of its own, it decompresses alone, be the archive
+one stream or many, and a damaged block costs only itself (as would a chance occurrence, 1 of 10^14 bits).
 """
 
 from __future__ import annotations

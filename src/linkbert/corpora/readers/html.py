@@ -2,8 +2,7 @@ r"""A folder, a tar or a zip of web pages in, one Document a page out: main text
 
 The parser (Lexbor, through selectolax) repairs a page as browsers do. What is not prose is taken out of its tree, the
 main text is written as HTML again, and that is well formed: so one regular expression cuts it into tags and runs of
-text, and one loop over these writes the text and its offsets. (A walk over the tree makes a Python object a node.)
-An id is a page's path in the tree. What else a link may call it is a Redirect; see corpora/resolve.py.
+text, and one loop writes the text and its offsets. An id is a page's path in the tree; see also corpora/resolve.py.
 """
 
 from __future__ import annotations

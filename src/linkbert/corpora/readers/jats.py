@@ -1,9 +1,8 @@
 """Full text in JATS, such as PMC's open-access packages (.nxml, .xml; a folder, tar or zip of them) to Documents.
 
-An article comes in; its title, abstract, paragraphs, headings and list items come out, a block a line, with a link at
-each citation. A citation leads to an entry of the reference list, and that to a paper, by PMID, else PMCID, else DOI.
-An article goes by the first of the same three, as a PubMed record does: read behind PubMed's files, a full text takes
-the place of its abstract. Entities that a DOCTYPE declares are not expanded and nothing is fetched.
+Title, abstract, paragraphs, headings and list items of an article come out, a block a line, with a link at each
+citation, which leads to a paper by PMID, else PMCID, else DOI. The id is the first of the same three: read behind
+PubMed's files, a full text takes the place of its abstract. Entities of a DOCTYPE are not expanded.
 """
 
 from __future__ import annotations

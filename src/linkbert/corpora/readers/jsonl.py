@@ -2,12 +2,7 @@
 
     {"id": "a", "title": "A", "text": "See B.", "links": [{"start": 4, "end": 5, "target": "b"}, {"target": "c"}, "d"]}
 
-One object a line. `id` and `text` are needed; `title` is the id where absent. A link is a target alone, or an object
-with `target` and perhaps `start` and `end` (characters of `text`; without them it has no place) and `fragment`;
-`"disambiguation": true` marks a page that lists meanings, `"sections": [{"name": "History", "start": 40}]` names places
-that fragments lead to. A line {"redirect": "Old A", "target": "a"} is another name of a document. Ids and targets may
-be numbers: 7 and 7.0 are "7". `--columns id=url,text=body` names the keys that hold them, where those have other names.
-A broken line is skipped and counted with its number.
+One object a line; `id` and `text` are needed. docs/formats.md has all keys. A broken line is skipped and counted.
 """
 
 from __future__ import annotations
@@ -27,6 +22,9 @@ from linkbert.records import Document, Link, Redirect
 
 SHARD_BYTES = 4 << 20
 KEYS = ("id", "text", "title", "links")
+DOCUMENTS = ".documents.jsonl"  # how the file ends in which build_store hands over Documents
+ONE_EACH = " (one object a line, no array over several lines: `jq -c '.[]'` makes such lines)"
+EDGE = {"source", "target", "link", "section"}  # the keys of an edge, as `linkbert export` writes it
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,41 +75,51 @@ def read(shard: Shard, options: Options, skipped: Skipped) -> Iterator[Document 
             line = line.removeprefix(b"\xef\xbb\xbf")
         if not line or line.isspace():
             continue
-        where = f"{name} line {number}"
+        where = f"documents[{number - 1}]" if name.endswith(DOCUMENTS) else f"{name} line {number}"
         try:
-            record = load_json(decode_utf8(line, skipped, where))
+            record = load_json(decode_utf8(line, skipped, where), skipped, where)
         except ValueError:
-            skipped.note(CUT if number == last and not shard.faults else "not JSON", where)
+            cause = CUT if number == last and not shard.faults else "not JSON"
+            skipped.note(cause, where + ONE_EACH * (number == 1))
             continue
         if isinstance(record, dict):
             record |= {key: record.get(column) for key, column in columns.items()}
-            if "redirect" in record and "text" not in record:
-                values: list[Any] = [record["redirect"], record.get("target"), record.get("fragment") or ""]
-                if all(isinstance(value, str) for value in values) and all(values[:2]):
-                    yield Redirect(*values)
-                else:
-                    skipped.note("redirect without a name or a target", where)
-                continue
-        if document := make_document(record, skipped, where):
-            yield document
+            where += f" (id {record.get('id')!r:.80})" * name.endswith(DOCUMENTS)
+        if made := make_record(record, skipped, where):
+            yield made
 
 
-def load_json(text: str) -> Any:
+def load_json(text: str, skipped: Skipped, where: str) -> Any:
     """Parse JSON into values that files can hold; ValueError where it is broken, or nested too deeply."""
     try:
         value = json.loads(text)
     except RecursionError:
         raise ValueError("JSON nested too deeply") from None
-    return _without_surrogates(value) if "\\ud" in text or "\\uD" in text else value
+    whole = _without_surrogates(value) if "\\ud" in text or "\\uD" in text else value
+    if whole != value:
+        skipped.note("half of a surrogate pair (replaced)", where)
+    return whole
 
 
-def make_document(record: Any, skipped: Skipped, where: str) -> Document | None:
+def make_record(record: Any, skipped: Skipped, where: str) -> Document | Redirect | None:
     """Make a Document of an object with `id`, `text`, `title` and `links`; None where it is not as it should be.
 
     Of its links one without a target is left out, one out of range kept without its place. All that is counted.
     """
+    keys = record.keys() if isinstance(record, dict) else set[str]()
+    if keys >= EDGE and record.get("text") is None:
+        skipped["edge of an export (left out)"] += 1
+        return None
+    if "redirect" in keys and "text" not in keys:
+        values: list[Any] = [record["redirect"], record.get("target"), record.get("fragment") or ""]
+        if all(isinstance(value, str) for value in values) and all(values[:2]):
+            return Redirect(*values)
+        skipped.note("redirect without a name or a target", where)
+        return None
     if fault := _fault(record):
-        skipped.note(fault, where)
+        if keys and not keys >= {"id", "text"}:
+            where += f", with the keys {', '.join(keys):.200} (--columns id=KEY,text=KEY takes others)"
+        skipped.note(fault, where + ONE_EACH * isinstance(record, list))
         return None
     id_, body, title = str(number_as_text(record["id"])), record["text"], number_as_text(record.get("title"))
     links = _links(record.get("links"), len(body), skipped, where)
@@ -144,7 +152,7 @@ def _links(values: Any, size: int, skipped: Skipped, where: str) -> tuple[Link, 
     """Read links: a list of targets and of objects, or one written as JSON."""
     if isinstance(values, str) and values:
         with suppress(ValueError):
-            values = load_json(values)
+            values = load_json(values, skipped, where)
     if not isinstance(values, list):
         if values not in (None, "") and values == values:
             skipped.note("links are not a list (left out)", where)

@@ -1,11 +1,8 @@
 r"""A tree of Markdown files in, a Document a file out, with its links: notes, an Obsidian vault, documentation, books.
 
-markdown-it-py reads CommonMark, tables, struck text and reference links. A few rules here add `[[wiki links]]`,
-footnotes, comments, tags (their text stays, `<a>` is a link, what stands between tags is Markdown) and what MDX adds.
-An id is the path of the file without its suffix; what links call it: corpora/resolve.py.
-
-Time and memory are bounded: a file over LARGEST is left out, a long paragraph is read in pieces (a link across such a
-cut is text), brackets and blocks nest only so deep. 200,000 characters of any one mark take 2 s.
+markdown-it-py reads CommonMark, tables, struck text and reference links; rules here add `[[wiki links]]`, footnotes,
+comments, tags and what MDX adds. An id is a file's path without its suffix; what links call it: corpora/resolve.py.
+Time and memory are bounded: 200,000 characters of any one mark take 2 s.
 """
 
 from __future__ import annotations

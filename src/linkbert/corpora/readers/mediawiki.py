@@ -1,9 +1,8 @@
 """MediaWiki dumps (pages-articles XML; plain, .bz2, .gz, .xz, .zst) to Documents and Redirects.
 
-Where a file can be entered anywhere (plain XML, and .bz2 block by block), a shard is a range of its bytes and workers
-decompress for themselves; a page belongs to the shard in which its `<page>` starts. Else the parent decompresses and
-cuts between pages. Pages are found by their tags, not by an XML parser: in a dump every `<` of the text is written
-`&lt;`, so this is safe, fast, and a damaged page costs only itself. Entities of a DOCTYPE are never expanded.
+Where a file can be entered anywhere (plain XML, and .bz2 block by block), a shard is a range of its bytes, with the
+pages whose `<page>` starts there. Else the parent decompresses and cuts between pages. Pages are found by their tags,
+not by an XML parser: in a dump every `<` of the text is `&lt;`, so this is safe, and a damaged page costs only itself.
 """
 
 from __future__ import annotations

@@ -1,24 +1,23 @@
 """Tables in, Documents out: Parquet files and the Arrow files of Hugging Face `datasets`.
 
-A row is a document, with the columns and options of JSON lines. A folder may be what `save_to_disk` wrote, what the hub
-keeps (data/train-0-of-7.parquet) or any other tree. A shard is a run of row groups or record batches of one file, read
-by a worker from the file itself: the columns that are needed, a few rows at a time. No offset is trusted before it is
-checked: damage costs a row group or a batch.
+A row is a document, with the columns and options of JSON lines. A shard is a run of row groups or record batches of one
+file, read by a worker from the file itself: the columns that are needed, a few rows at a time. No offset is trusted
+before it is checked: damage costs a row group or a batch.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import islice, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from linkbert.corpora.reader import CUT, EMPTY, FaultError, Reader, Shard, Skipped
-from linkbert.corpora.readers.jsonl import KEYS, Options, make_document, parse_columns
+from linkbert.corpora.reader import CUT, EMPTY, FaultError, Reader, Record, Shard, Skipped
+from linkbert.corpora.readers.jsonl import EDGE, KEYS, Options, make_record, parse_columns
 from linkbert.corpora.readers.streams import decode_utf8
 from linkbert.files import COMPRESSIONS, Member, decompressed_blocks, open_source, source_size
-from linkbert.records import Document
 
 if TYPE_CHECKING:  # elsewhere where it is needed: every --help lists this reader's options
     import pyarrow as pa
@@ -27,6 +26,8 @@ LEFT_BEHIND = "cache-"  # what `map` and `filter` of datasets leave in a dataset
 SHARD_BYTES = 16 << 20  # as they are in memory
 ROWS = 100  # taken at a time
 NO_COLUMN = "file without the columns (left out)"
+REDIRECT = ("redirect", "target", "fragment")  # the columns of other names of documents
+OWN = re.compile(r"disambiguation: bool|sections: (large_)?list<\w+: struct<name: (large_)?string, start: int\d+>>")
 
 
 def plan(path: Path, options: Options) -> Iterator[Shard]:
@@ -58,7 +59,7 @@ def plan(path: Path, options: Options) -> Iterator[Shard]:
         yield Shard(str(path), start, start := bytes_ * end // rows, data, faults=faults, extra=(first, stop, row))
 
 
-def read(shard: Shard, options: Options, skipped: Skipped) -> Iterator[Document]:
+def read(shard: Shard, options: Options, skipped: Skipped) -> Iterator[Record]:
     """Read the Documents of a shard; `skipped` counts rows and links that are not as they should be, and damage."""
     import pyarrow as pa
 
@@ -74,12 +75,12 @@ def read(shard: Shard, options: Options, skipped: Skipped) -> Iterator[Document]
         start += rows
 
 
-def _read_rows(batch: pa.RecordBatch, options: Options, skipped: Skipped, file: str, row: int) -> Iterator[Document]:
+def _read_rows(batch: pa.RecordBatch, options: Options, skipped: Skipped, file: str, row: int) -> Iterator[Record]:
     """Make Documents of a batch whose first row is this one of the file, from 1 on."""
     import pyarrow as pa
 
     try:
-        chosen = _choose(batch.schema.names, options, file)
+        chosen = _choose(batch.schema, options, file)
         columns = {key: _to_list(batch.column(name)) for key, name in chosen.items()}
     except (pa.ArrowException, ValueError) as error:
         skipped.note(CUT, f"{file} rows {row} to {row + batch.num_rows - 1} ({error})")
@@ -87,14 +88,19 @@ def _read_rows(batch: pa.RecordBatch, options: Options, skipped: Skipped, file: 
     for number, values in enumerate(zip(*columns.values(), strict=True), row):
         where = f"{file} row {number}"
         texts = [decode_utf8(value, skipped, where) if isinstance(value, bytes) else value for value in values]
-        if document := make_document(dict(zip(columns, texts, strict=True)), skipped, where):
-            yield document
+        if made := make_record(dict(zip(columns, texts, strict=True)), skipped, where):
+            yield made
 
 
-def _choose(names: list[str], options: Options, file: str) -> dict[str, str]:
+def _choose(schema: pa.Schema, options: Options, file: str) -> dict[str, str]:
     """Return {key: column} of a file; one that is neither needed nor asked for may be missing."""
-    wanted = parse_columns(options.columns)
-    chosen = {key: wanted.get(key, key) for key in KEYS}
+    names, wanted = schema.names, parse_columns(options.columns)
+    if {*names} == EDGE:
+        raise FaultError("edges of an export (left out)", f"{file} has edges and no documents")
+    if {*names} == {*REDIRECT}:
+        return dict(zip(REDIRECT, REDIRECT, strict=True))
+    own = [field.name for field in schema if OWN.fullmatch(f"{field.name}: {field.type}")]
+    chosen = {key: wanted.get(key, key) for key in (*KEYS, *own)}
     for key, name in list(chosen.items()):
         if names.count(name) != 1:
             if key in ("id", "text") or key in wanted:
@@ -119,15 +125,15 @@ def _read_units(
         source.seek(0)
         if mark[:4] == b"PAR1":
             table = parquet.ParquetFile(source, pre_buffer=False, buffer_size=1 << 20, arrow_extensions_enabled=False)
-            columns = list(_choose(table.schema_arrow.names, options, shard.path).values())
+            columns = list(_choose(table.schema_arrow, options, shard.path).values())
             for number in range(first, table.metadata.num_row_groups):
                 group = table.metadata.row_group(number)
                 read_group = partial(table.iter_batches, ROWS, row_groups=[number], columns=columns, use_threads=False)
                 yield group.num_rows, group.total_byte_size, read_group
             return
         open_ = ipc.open_file if mark == b"ARROW1" else ipc.open_stream
-        names = open_(source).schema.names
-        fields = [names.index(name) for name in _choose(names, options, shard.path).values()]
+        schema = open_(source).schema
+        fields = [schema.names.index(name) for name in _choose(schema, options, shard.path).values()]
         source.seek(0)
         batches = open_(source, options=ipc.IpcReadOptions(included_fields=fields, use_threads=False))
         is_file = mark == b"ARROW1"

@@ -1,9 +1,8 @@
 """PubMed's baseline and update files (PubmedArticleSet XML; .xml.gz or any other compression) to Documents.
 
 A record's title and abstract are its text, its references links of the whole document, to a PMID, or else a DOI or a
-PMCID: so a record's own are Redirects to its PMID. A file is a shard: what a record means depends on the files before
-it. Newer versions replace older ones and deletions delete, in the order of the files, when the build ends. Entities
-that a DOCTYPE declares are not expanded and nothing is fetched.
+PMCID: so a record's own are Redirects to its PMID. A file is a shard. Newer versions replace older ones and deletions
+delete, in the order of the files, when the build ends. Entities of a DOCTYPE are not expanded and nothing is fetched.
 """
 
 from __future__ import annotations

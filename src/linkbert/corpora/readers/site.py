@@ -1,8 +1,7 @@
 """What a wiki says about itself, and what follows from it: which links lead to articles, and to which title.
 
 The head of a dump (`<siteinfo>`) comes in as namespaces, case rule and language; titles in their normal form come out,
-the form in which a link, a page and a redirect of one name are equal. A dump does not declare aliases of namespaces,
-interwiki prefixes, the letters of link trails or the words for "redirect": those are the compact tables of wikis.toml.
+the form in which a link, a page and a redirect of one name are equal. What a dump does not declare is in wikis.toml.
 """
 
 from __future__ import annotations

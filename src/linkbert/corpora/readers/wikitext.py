@@ -1,10 +1,9 @@
 r"""Wikitext and a Site come in; prose, headings and list items come out, one block a line, links at their places.
 
-Four steps, in the order of MediaWiki, each linear in the page whatever it holds. (1) Tags: comments and tags whose
-content is not wikitext go first, since nothing inside them counts. (2) Templates, then tables, (3) links: a regular
-expression takes all that have no brackets inside; for the rest the text is split at the brackets, a stack keeps what is
-open, and whatever closes is cut off the end of the output. An opener without its closer is dropped and the text behind
-it stays. (4) Lines: lists, headings, quotes, entities, and the holes that dropped templates leave ("( ; born 1950)").
+Four steps, in the order of MediaWiki, each linear in the page. (1) Comments and tags whose content is not wikitext.
+(2) Templates, then tables, (3) links: a regular expression takes all that have no brackets inside; for the rest a stack
+keeps what is open, and whatever closes is cut off the end of the output. An opener without its closer is dropped. (4)
+Lines: lists, headings, quotes, entities, and the holes that dropped templates leave ("( ; born 1950)").
 An anchor travels through all of it between two marks, \x02 and \x03; offsets are read off at the very end.
 """
 

@@ -1,8 +1,7 @@
 """A Kiwix file (.zim) in, one Document an article out, by libzim; its HTML is read as the `html` reader does.
 
-Entries are packed into compressed clusters, in no order that their paths would tell, and of an article in a cluster not
-at hand libzim decompresses all before it; so the planner looks up in the file's own table which cluster each article is
-in, and articles are read cluster by cluster: 35 times as fast on a shuffled file. An id is an entry's path.
+Entries are packed into compressed clusters, in no order of their paths; the planner looks up which cluster each article
+is in, and articles are read cluster by cluster: 35 times as fast on a shuffled file. An id is an entry's path.
 """
 
 from __future__ import annotations
