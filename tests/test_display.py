@@ -6,7 +6,7 @@ import math
 from rich.console import Console
 
 from linkbert.pretraining.loop import Progress
-from linkbert.progress import reporting, training_text
+from linkbert.progress import report_stages, reporting, training_text
 
 MEANS = {"mlm_loss": 10.314, "relation_accuracy": 0.75, "contrastive_loss": 1.0986}
 LARGE = Progress("training", 61_234, 62_500, 3e-4, MEANS, {"relation_accuracy": (0.8, 0.7, math.nan)}, 12.34, 221_500,
@@ -57,3 +57,10 @@ def test_on_a_terminal_every_stage_has_a_bar():
 
 def test_nothing_is_shown_of_nothing():
     assert shown() == ""
+
+
+def test_documents_are_counted_as_documents(capsys):
+    with report_stages() as progress:
+        progress("documents written", 173, 173)
+        progress("tokens", 2, 2)
+    assert capsys.readouterr().err.splitlines() == ["  documents written: 173 of 173", "  tokens: 2 of 2 parts"]

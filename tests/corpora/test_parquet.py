@@ -229,3 +229,9 @@ def test_what_holds_no_table_is_refused(tmp_path):
     write(tmp_path / "a.parquet", make_table([]))
     with pytest.raises(ValueError, match=r"a\.parquet is empty: there is no row in it"):
         read(tmp_path / "a.parquet")
+
+
+def test_columns_of_other_meaning_are_not_read(tmp_path):
+    sections, flag = pa.array([["History"]]), pa.array(["yes"])
+    table = pa.table({"id": ["a"], "text": ["One."], "sections": sections, "disambiguation": flag, "redirect": [True]})
+    assert read(write(tmp_path / "a.parquet", table)) == ([Document("a", "a", "One.")], {})
