@@ -44,9 +44,9 @@ CEILINGS = {  # lines of Python; (top) are the files beside the folders
 
 
 OWED = {  # lines above the ceiling, docs/log.md says for what; a change may only lower them
-    "(top)": 507,
-    "corpora": 450,
-    "graph": 136,
+    "(top)": 505,
+    "corpora": 449,
+    "graph": 134,
     "instances": 10,
     "model": 34,
     "pretraining": 30,
