@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 
 from linkbert.corpora import store as stores
 from linkbert.corpora.build import build_documents
+from linkbert.corpora.reader import load_reader
 from linkbert.corpora.readers.jsonl import DOCUMENTS
 from linkbert.corpora.store import open_parquet, shard_path
 from linkbert.files import has_address, locked, remove, replacing, source_path
@@ -205,7 +206,9 @@ def describe_build(store: Store) -> list[str]:
         options = store.manifest["options"].get(reader, {}).items()
         given = "".join(f" --{key.replace('_', '-')} {value}".removesuffix(" True") for key, value in options if value)
         shown = ", ".join(paths[:3]) + f" and {len(paths) - 3:,} more" * (len(paths) > 3)
-        lines.append(f"{shown}: read as {reader or 'nothing that could be read'}{given}")
+        row = load_reader(reader) if reader and any(Path(path).is_dir() for path in paths) else None
+        files = f" (files *{', *'.join(row.suffixes + row.inside)}, compressed or not)" if row else ""
+        lines.append(f"{shown}: read as {reader or 'nothing that could be read'}{files}{given}")
     lines += filter(None, [store.manifest["links_read"]])
     if others := store.manifest["other_files"]:
         kinds = ", ".join(f"{suffix} {count:,}" for suffix, count in [*others.items()][:10])
