@@ -202,6 +202,9 @@ class Config(Settings):
     # The optimizer
     max_steps: Count = setting(10_000, "updates of the weights; with a budget, of the schedule that is stretched to it")
     budget: Seconds = setting("none", "time of training instead of max_steps, such as 90s, 40m or 2h")
+    max_time: Seconds = setting(
+        "none", "time of training at most: where max_steps take longer, the schedule is shorter"
+    )
     batch_size: Count = setting(2_048, "pairs an update, over all processes")
     micro_batch_size: Count = setting(32, "rows of sequence_length tokens, each full of pairs, of one forward pass")
     learning_rate: Positive = setting(5e-3, "peak learning rate")

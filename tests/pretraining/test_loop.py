@@ -378,6 +378,22 @@ def test_a_run_with_a_budget_that_is_cut_in_two_keeps_its_time(train, small, clo
     assert max(abs(math.log(a / b)) for a, b in itertools.pairwise(rates[5:-2])) < 1, "the rate never jumps"
 
 
+def test_max_time_shortens_the_schedule_only_where_the_machine_is_slow(train, small, clock):
+    config = small(max_time="25s", max_steps=12, logging_steps=1, save_steps=50)
+    clock(0.5)  # a step is 1.5 s
+    _, fast, run = train(config, run="fast")
+    _, plain, other = train(config.replace(max_time="none"), run="plain")
+    rates, plain_rates = ([line["learning_rate"] for line in journal(each)] for each in (run, other))
+    assert (fast.step, rates) == (plain.step, plain_rates)
+    clock(2.0)  # on a slower machine
+    _, slow, run = train(config, run="slow")
+    rates = [line["learning_rate"] for line in journal(run)]
+    assert slow.finished
+    assert slow.step == slow.planned < 12
+    assert rates[-1] < 0.35 * max(rates), "the rate falls to its end, it is not cut off"
+    assert slow.trained == pytest.approx(25, abs=7)
+
+
 def test_what_is_wrong_with_a_budget_is_refused():
     for words in (["budget=2 hours"], ["budget=0s"], ["budget=2h", "mlm_probability_end=0.3"]):
         with pytest.raises(ValueError, match=r"(budget|mlm_probability_end) must be"):

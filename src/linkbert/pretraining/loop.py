@@ -88,8 +88,8 @@ def pretrain(
     """
     objective = model.objective
     journal = Journal(run, step=state.step) if processes.is_main_process else None
-    timer, budget = Timer(state.elapsed, fastest), in_seconds(config.budget)
-    state.planned = planned_steps(state, config.max_steps, budget)
+    timer, clock = Timer(state.elapsed, fastest), in_seconds(config.budget) or in_seconds(config.max_time)
+    state.planned = planned_steps(state, config)
     writer = Checkpoints(run, model, optimizer, processes, config, save, saved=state.step)
     device, alone = processes.device, processes.world_size == 1
     with stop_on_signals(at_once=alone) as stop, deterministic(device), journal or nullcontext(), writer.thread:
@@ -105,7 +105,8 @@ def pretrain(
             tally = torch.tensor([own.tokens, own.places, own.masked, own.pairs, *own.relations])
             tokens, places, masked, pairs, *relations = all_reduce(processes, tally.to(device)).tolist()
             divisors = {"masked": masked, "pairs": pairs} | dict(zip(RELATIONS, relations, strict=True))
-            place = config.max_steps * state.trained / budget if budget else step
+            by_clock = config.max_steps * state.trained / clock if clock else 0.0
+            place = by_clock if config.budget != "none" else max(step, by_clock)
             rate = learning_rate(config, place, config.max_steps)
             set_learning_rate(optimizer, rate)
 
@@ -140,7 +141,7 @@ def pretrain(
 
             timer.add(start, ready, tokens)
             state.step, state.elapsed, state.trained = step + 1, timer.elapsed, state.trained + seconds
-            state.planned = planned_steps(state, config.max_steps, budget)
+            state.planned = planned_steps(state, config)
             stage = partial(Progress, step=state.step, steps=state.planned)
             if not fault:
                 state.tokens += tokens
@@ -160,7 +161,7 @@ def pretrain(
                 progress(stage("training", learning_rate=rate, means=means, by_relation=three, **shown))
             if state.finished or state.step % config.logging_steps == 0:
                 if journal and state.window:
-                    planned = {"planned_steps": state.planned} if budget else {}
+                    planned = {"planned_steps": state.planned} if clock else {}
                     journal.write(journal_entry(state, rate, objective) | planned | measured)
                     timer.clear()
                 state.window = []
@@ -179,14 +180,17 @@ def pretrain(
     return state
 
 
-def planned_steps(state: State, steps: int, budget: float) -> int:
-    """Return how many steps the run has in all: with a budget, in seconds, as many as there is time for."""
-    if not budget:
+def planned_steps(state: State, config: Config) -> int:
+    """Return how many steps the run has in all: with a budget as many as there is time for, with max_time at most."""
+    budget, steps = in_seconds(config.budget), config.max_steps
+    clock = budget or in_seconds(config.max_time)
+    if not clock:
         return steps
-    share = min(state.trained / budget, 1.0)
+    share = min(state.trained / clock, 1.0)
     if not share:
-        return max(steps, state.step + 1)  # not known yet
-    return state.step + math.ceil((1 / share - 1) * max(state.step - 2, 1))  # the first and the last do not count yet
+        return max(steps, state.step + 1) if budget else steps  # not known yet
+    more = math.ceil((1 / share - 1) * max(state.step - 2, 1))  # the first and the last do not count yet
+    return state.step + more if budget else min(state.step + more, steps)
 
 
 def dropout_seed(seed: int, step: int, rank: int) -> int:
