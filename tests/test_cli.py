@@ -417,7 +417,7 @@ def test_long_texts_are_related_by_their_beginnings(folder, capsys):
         (["pretrain", "{}/store", "--to", "{}/y", "threads=100000"], "less than or equal to 512"),
         (["pretrain", "{}/store", "--to", "{}/y", "alpha=inf"], "must be a finite number"),
         (["pretrain", "{}/store", "--to", "{}/y", "init=./nowhere"], "there is no such folder"),
-        (["demo", "--to", "{}/x", "--minutes", "nan"], "budget must be none, or a time"),
+        (["demo", "--to", "{}/x", "--minutes", "nan"], "max_time must be none, or a time"),
         (["demo", "--to", "{}/x", "stepz=3"], "did you mean 'max_steps'"),
         (["fill", "a [MASK]", "--model", "{}/store"], "holds no model"),
         (["relate", "{}", "{}", "--model", "{}/run"], "is a directory; check the path"),
@@ -558,7 +558,7 @@ def test_the_demo_runs_on_a_file_of_ones_own(folder, tmp_path, capsys):
     ]
     assert cli.main(words) == 0
     out = capsys.readouterr().out
-    for heading in ("1. Fetch", "3. What the model will see", "5. Scores", "6. Where to go"):
+    for heading in ("1. Fetch", "3. Train", "4. What it learnt", "5. Your own documents"):
         assert heading in out
     assert "too few pairs to say anything" in out
     assert cli.main(words) == 0, "a demo's own folder is replaced"
