@@ -22,6 +22,7 @@ from rich.console import Console
 from linkbert.api import build_store
 from linkbert.config import Config, make_config
 from linkbert.files import cache_folder, remove, replacing, sha256, write_json
+from linkbert.graph.links import graph_names
 from linkbert.instances.mixture import Part, open_parts
 from linkbert.instances.sampler import NoUsableAnchorError, Sampler
 from linkbert.instances.tokens import TokenStore
@@ -35,7 +36,6 @@ from linkbert.pretraining.scores import Scores, percent
 from linkbert.progress import report_stages, report_training
 from linkbert.views.gains import learnt_lines, learnt_words, picture_lines, pictures, write_page
 from linkbert.views.show import show_scores
-from linkbert.views.stats import statistics_lines, store_statistics
 
 MARK = "linkbert-demo.json"  # says that a folder is a demo's own and may be replaced
 CHOSEN = "The clearest of the first 300 held-out pairs; link gain is over all."
@@ -117,10 +117,11 @@ def demo(
     console.print("\n2. Build: documents, links, tokens, graph", style="bold")
     with report_stages() as progress:
         vocabulary = "train:8192" if encoder == "none" else encoder
-        build_store([corpus], to / "store", vocabulary=vocabulary, progress=progress)
-    config = make_config("demo", [*settings, f"init={encoder}"])
-    console.print("\n".join(statistics_lines(store_statistics(to / "store", config))))
+        store = build_store([corpus], to / "store", vocabulary=vocabulary, progress=progress)
+    edges = store.graph().to_arrow().num_rows if "hyperlink" in graph_names(store.path) else 0
+    console.print(f"{len(store):,} documents, {edges:,} links between them; more: linkbert stats {to / 'store'}")
 
+    config = make_config("demo", [*settings, f"init={encoder}"])
     tokens = config.max_steps * config.batch_size * config.sequence_length
     console.print(f"\n3. Train, on {tokens / 1e6:.1f} million tokens at most and for {minutes:g} minutes at most\n",
                   style="bold")  # fmt: skip
