@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import json
+import re
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -186,6 +187,9 @@ def find_sources(sources: Iterable[Any]) -> list[Path]:
         if not isinstance(source, PATH):
             raise ValueError(f"sources are paths or Documents, got {source!r:.80}: give linkbert.Document objects")
         word = str(source)
+        if re.fullmatch(r"https?://[^/]+(/|/.*/|/[^.]*)?", word):
+            mirror = f"`wget --mirror --no-parent {word}` makes a folder that can be built"
+            raise ValueError(f"{word} is a page of a site, not a file: {mirror}")
         path, found = source_path(word), [source_path(word)]
         if "://" not in word and not (word and path.exists()):
             found = [Path(match) for match in sorted(glob.glob(word, recursive=True))]

@@ -22,17 +22,43 @@ from typing import TYPE_CHECKING, Any, Literal
 import typer
 from rich.console import Console
 from typer import Argument, Option
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 
 import linkbert
-from linkbert.config import STORE_SETTINGS, Config, Settings, choose_config, make_config, presets
+from linkbert.config import STORE_SETTINGS, Config, Settings, choose_config, make_config, meant, nearest, presets
 from linkbert.progress import report_stages, report_training, reporting, seconds_text
 
 if TYPE_CHECKING:
-    from linkbert.instances.mixture import Part
+    from linkbert.instances.parts import Part
+
+EXAMPLES = """Pretrain BERT-like encoders on documents and the links between them.
+
+\b
+  linkbert demo                                 see in minutes what it does
+  linkbert build my-docs --to store             read documents and links
+  linkbert pretrain store --to run budget=10m   train an encoder on them
+"""
+ROAD = {  # the commands by what they are for
+    "Look": ("demo", "show", "stats", "check", "report"),
+    "Build": ("build", "graph", "export"),
+    "Train": ("pretrain", "settings"),
+    "Use": ("fill", "relate"),
+    "Score": ("score", "tasks", "finetune", "evaluate", "compare", "overlap"),
+}
+
+
+class Grouped(TyperGroup):
+    """The commands under the headings of ROAD, a line each."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002
+        """List the commands as options are listed."""
+        for heading, names in ROAD.items():
+            with formatter.section(heading):
+                formatter.write_dl([(name, self.commands[name].get_short_help_str(66)) for name in names])
+
 
 app = typer.Typer(
-    add_completion=False,
+    cls=Grouped,
     rich_markup_mode=None,  # brackets in our texts are not markup
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
@@ -54,7 +80,7 @@ def main(words: Sequence[str] | None = None) -> int:
         text, status = "interrupted", 130
     except typer.TyperException as error:
         name = getattr(getattr(error, "ctx", None), "command_path", "linkbert")
-        text, status = f"{error.format_message().removesuffix('.')}; see `{name} --help`", 2
+        text, status = explain_usage(error, words), 2
     except (ValueError, OSError, FloatingPointError, MemoryError, RuntimeError) as error:
         from linkbert.files import one_line
 
@@ -75,36 +101,81 @@ class WithSettings(TyperCommand):
 
     def format_epilog(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002
         """List the settings, and the presets of pretraining, as options are listed."""
-        for heading, rows in list_settings(self.name == "pretrain").items():
+        shown = {"Presets": [(name, describe_preset(name)) for name in presets()]} if self.name == "pretrain" else {}
+        for heading, rows in (shown | settings_of(self.name).describe()).items():
             with formatter.section(heading):
                 formatter.write_dl(rows)
 
 
-def list_settings(pretraining: bool) -> dict[str, list[tuple[str, str]]]:
-    """List the presets and settings of pretraining, or the settings of fine-tuning: (name, meaning) by heading."""
+def settings_of(command: str | None) -> Settings:
+    """Return the settings that a command takes, as they are where none is given."""
     from linkbert.tasks.settings import FineTuneConfig
 
-    heading = "Settings (key=value), with their defaults"
-    if not pretraining:
-        return {f"{heading}; a task's own come first": FineTuneConfig.describe()}
-    words = [
-        ("baseline=bert", "short for objective=nsp shares=1/2,1/2,0"),
-        ("recipe=paper", "a preset's settings as in the paper, without what we found better"),
-        ("NAME.key=value", f"of one store of --mix: {', '.join(STORE_SETTINGS)}"),
-    ]
-    size = "{0.num_hidden_layers} layers of {0.hidden_size}, {0.max_steps:,} steps of {0.batch_size:,} pairs"
-    sizes = [(name, (size + " of {0.sequence_length} tokens").format(make_config(name))) for name in presets()]
-    return {"Presets": sizes, heading: Config.describe() + words}
+    return FineTuneConfig() if command in ("finetune", "evaluate") else make_config("tiny")
 
 
-ENCODER: Any = Argument(metavar="MODEL", help="a RUN, a checkpoint, a Hugging Face folder or a hub name")
-STORE: Any = Argument(metavar="STORE", help="a folder made by `linkbert build`")
-OPTIONAL_STORE: Any = Argument(None, metavar="[STORE]", help="a store; a run names its own")
+def explain_usage(error: Any, words: Sequence[str]) -> str:
+    """Write what is wrong with a command's words: an option that is a setting is written as one."""
+    text, context, param = error.format_message().removesuffix("."), error.ctx, getattr(error, "param", None)
+    takes = {each.name for each in context.command.params} if context else set()
+    sets = "" if "settings" in takes else "--set " if "set_" in takes else None
+    option = getattr(error, "option_name", "")
+    if sets is not None and (key := meant(option.lstrip("-"), dict(settings_of(context.command.name)))):
+        at = next((i for i, word in enumerate(words) if word.partition("=")[0] == option), len(words))
+        value = " ".join(words[at : at + 2]).replace("=", " ").split()[1:2] or ["..."]
+        return f"{option} is a setting: write {sets}{key}={value[0]}; see `linkbert settings {key}`"
+    if found := re.search(r"extra argument\(s\) \((.*)\)", text):
+        text += f": write --set {found[1]}" if sets and "=" in found[1] else '; words that belong together take "..."'
+    elif param and param.help:
+        text += f" ({param.help})"
+    return f"{text}; see `{context.command_path if context else 'linkbert'} --help`"
+
+
+def describe_preset(name: str) -> str:
+    """Name the size of a preset's encoder and the length of its training."""
+    run = make_config(name)
+    pairs = f"{run.max_steps:,} steps of {run.batch_size:,} pairs of {run.sequence_length} tokens"
+    return f"{run.num_hidden_layers} layers of {run.hidden_size}, {pairs}"
+
+
+def check_store(store: Path | None) -> Path | None:
+    """Refuse what is not a store; nothing heavy is imported for that."""
+    if store is None or any((store / name).is_file() for name in ("store.json", "plan.json")):
+        return store
+    what = "is not a store (it has no store.json)" if store.exists() else "is not there"
+    near = [path.parent.name for path in store.absolute().parent.glob("*/store.json")]
+    remedy = f"; {nearest(store.name, near)}" if near else ": check the path, or make a store with `linkbert build`"
+    raise ValueError(f"{store} {what}{remedy}")
+
+
+def check_model(name: str) -> str:
+    """Refuse a MODEL that cannot be one; nothing heavy is imported for that."""
+    from linkbert.files import fetch_from_hub
+    from linkbert.tasks.table import tasks
+
+    path = Path(name)
+    if (path / "store.json").is_file():
+        raise ValueError(f"{name} is a store, it holds no model: `linkbert pretrain {name} --to RUN` makes one")
+    if not path.exists():
+        if name in tasks():
+            raise ValueError(f"{name} is a task: write MODEL first, then TASK, as in `linkbert finetune RUN {name}`")
+        fetch_from_hub(name, ["config.json"], name, "give a RUN or a Hugging Face folder")
+    elif not any((path / each).exists() for each in ("config.json", "model", "checkpoints")):
+        raise ValueError(f"{name} holds no model: it is neither a Hugging Face folder nor a run with a checkpoint")
+    return name
+
+
+MODEL_HELP = "a RUN, a checkpoint, a Hugging Face folder or a hub name"
+ENCODER: Any = Argument(metavar="MODEL", callback=check_model, help=MODEL_HELP)
+MODEL: Any = Option(metavar="MODEL", callback=check_model, help=MODEL_HELP)
+STORE: Any = Argument(metavar="STORE", callback=check_store, help="a folder made by `linkbert build`")
+OPTIONAL_STORE: Any = Argument(None, metavar="[STORE]", callback=check_store, help="a store; a run names its own")
 WORDS: Any = Argument([], metavar="[key=value]...", help="settings, see below")
 JSON: Any = Option(False, "--json", help="print JSON, for programs")
 PRESET: Any = Option(None, metavar="P", help="the preset whose settings decide how pairs are drawn")
 SET: Any = Option([], "--set", metavar="key=value", help="one of these settings; may be repeated")
 TOP: Any = Option(10, min=0, metavar="N", help="how many are shown; --json has all")
+MIX = f"for each store of a mixture; NAME.key=value is a setting of one store: {', '.join(STORE_SETTINGS)}"
 GRAPH_OPTIONS = "of tfidf: k=5 exact=false memory=4GB; of random: seed=0 source=hyperlink; of hyperlink: memory=4GB"
 WORKERS: Any = Option(0, metavar="N", min=0, help="worker processes; 0: one per core")
 DASK: Any = Option(None, metavar="ADDRESS", help="a Dask scheduler to send the work to: tcp://host:8786")
@@ -120,13 +191,13 @@ FINE_TUNING: dict[str, tuple[Any, Any]] = {  # options of finetune and evaluate
 }
 
 
-@app.callback(invoke_without_command=True)
+@app.callback(invoke_without_command=True, help=EXAMPLES)
 def choose_command(
     context: typer.Context,
     verbose: bool = Option(False, "--verbose", "-v", help="log more, and errors with their traceback"),
     version: bool = Option(False, "--version", help="print the version"),
 ) -> None:
-    """Pretrain BERT-like encoders on documents and the links between them."""
+    """Set up logging, and print the help where no command is named."""
     logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="linkbert: %(message)s")
     logging.getLogger().setLevel(logging.DEBUG if verbose else logging.WARNING)
     if version:
@@ -166,7 +237,7 @@ def build(
     dask: str | None = DASK,
     **options: Any,
 ) -> None:
-    """Build a store from a dump or a tree of documents; run it again to finish what was interrupted."""
+    """Build a store of documents and links; again, to finish one."""
     from linkbert.api import describe_build
     from linkbert.corpora.reader import DAMAGE
     from linkbert.views.stats import statistics_lines, store_statistics
@@ -246,7 +317,7 @@ def graph(
 @app.command()
 def show(
     store: Path | None = OPTIONAL_STORE,
-    document: str | None = Argument(None, metavar="[DOCUMENT]", help="an id (a title, for Wikipedia)"),
+    document: list[str] = Argument([], metavar="[DOCUMENT]", help="an id or a title"),
     instances: int | None = Option(None, min=1, metavar="N", help="decoded instances to show; 3 without a DOCUMENT"),
     at: int | None = Option(None, min=0, max=10**15, metavar="N", help="the number of the first instance"),
     run: Path | None = Option(None, metavar="RUN", help="take settings and stores from this run"),
@@ -254,13 +325,13 @@ def show(
     preset: str | None = PRESET,
     set_: list[str] = SET,
 ) -> None:
-    """Show a document with its links, or training instances as the model gets them."""
+    """Show a document with its links, or pairs as the model gets them."""
     from linkbert.instances.mixture import make_sampler, open_parts
     from linkbert.views.show import choose_instances, show_document, show_instances
 
     console = make_console()
-    if document is not None and store is not None:
-        show_document(console, linkbert.Store.open(store), document)
+    if document and store is not None:
+        show_document(console, linkbert.Store.open(store), " ".join(document))
         if instances is None:
             return
     if step is not None and (run is None or at is not None):
@@ -287,7 +358,7 @@ def choose_stores(
     words: Sequence[str], record: Mapping[str, Any], mix: Sequence[str] = ()
 ) -> tuple[list[Part], list[str]]:
     """Find the stores to read, and the words that remain: of --mix, the first word without "=", or those of a run."""
-    from linkbert.instances.mixture import Part, read_mix
+    from linkbert.instances.parts import Part, read_mix
 
     words, before = list(words), record.get("stores", {})
     named = next((word for word in words if "=" not in word or Path(word).exists()), None)
@@ -313,7 +384,7 @@ def stats(
     preset: str | None = PRESET,
     set_: list[str] = SET,
 ) -> None:
-    """Count the documents, links by outcome, graphs and relation shares of a store."""
+    """Count documents, links by outcome, graphs and relation shares."""
     from linkbert.views.plots import write_plots
     from linkbert.views.stats import statistics_lines, store_statistics
 
@@ -324,7 +395,7 @@ def stats(
 
 @app.command()
 def check(store: Path = STORE, json_: bool = JSON) -> int:
-    """Check that the files of a store are consistent; the exit status is 1 if they are not."""
+    """Check that a store is consistent; exit status 1 if it is not."""
     from linkbert.views.check import check as run
 
     results = []
@@ -344,7 +415,7 @@ def export(
     to: Path = Option(metavar="DIR", help="folder for the files; it must not exist"),
     format: Literal["jsonl", "parquet"] = Option("jsonl", help="the form of the files"),
 ) -> None:
-    """Write documents, links with their outcomes, and edges as files that other tools read."""
+    """Write documents, links and edges as files for other tools."""
     from linkbert.api import export_store
 
     with report_stages() as progress:
@@ -359,7 +430,7 @@ def report(
     preset: str | None = PRESET,
     set_: list[str] = SET,
 ) -> None:
-    """Compare stores, runs and results of fine-tuning with each other and the paper, on one page."""
+    """Lay stores, runs and results side by side, and the paper."""
     from linkbert.views.page import text_lines, write_report
     from linkbert.views.tables import report_sections
 
@@ -376,16 +447,27 @@ def report(
 def pretrain(
     settings: list[str] = Argument([], metavar="[STORE] [key=value]...", help="a store, and settings, see below"),
     to: Path = Option(metavar="RUN", help="the run's folder"),
-    preset: str | None = Option(None, metavar="P", help="settings to start from, see below  [default: tiny]"),
+    preset: str | None = Option(
+        None, metavar="P", help="settings to start from (recipe=paper: the paper's)  [default: tiny]"
+    ),
     resume: bool = Option(False, "--resume", help="resume from RUN's last checkpoint, with its settings and stores"),
-    mix: list[str] = Option([], metavar="NAME=STORE[:WEIGHT]", help="in place of STORE, for each store of a mixture"),
+    mix: list[str] = Option([], metavar="NAME=STORE[:WEIGHT]", help=MIX),
 ) -> int:
-    """Train an encoder on a store."""
+    """Train an encoder on a store, or resume a run."""
     from linkbert.pretraining.journal import read_record
+    from linkbert.registry import references
 
+    if not resume and to.is_dir() and any(path.suffix != ".part" for path in to.iterdir()):
+        raise ValueError(f"{to} is not empty; add --resume to continue the run in it, or name another folder")
     before = read_record(to) if resume and (to / "run.json").is_file() else {}
     stores, words = choose_stores(settings, before, mix)
     config, name = choose_config(preset, words, before)
+    for part in stores:
+        check_store(part.path)
+    if config.init != "none" and not before:
+        check_model(config.init)
+    if ":" not in config.objective and config.objective not in (known := references("objectives")):
+        raise ValueError(f"unknown objective {config.objective!r}; {nearest(config.objective, known)}")
     from linkbert.views.show import show_result  # not before: a wrong word above costs no import of torch
 
     with report_training() as progress:
@@ -393,6 +475,19 @@ def pretrain(
     if result.is_main_process:  # of several processes, one prints
         show_result(make_console(), result)
     return 0 if result.finished else 130
+
+
+@app.command("settings")
+def explain_settings(name: str | None = Argument(None, metavar="[NAME]", help="one of them, such as held_out")) -> None:
+    """Explain a setting of pretrain and finetune, or all of them."""
+    known = {command: settings_of(command) for command in ("pretrain", "finetune")}
+    asked = meant(name or "", [key for each in known.values() for key, _ in each])
+    if name and not asked:
+        raise ValueError(f"unknown setting {name!r}; `linkbert settings` lists all")
+    for command, each in known.items():
+        for heading, rows in each.describe().items():
+            found = [f"  {word}  {meaning}" for word, meaning in rows if word.startswith(f"{asked}=" if name else "")]
+            print(*([f"{command}: {heading}", *found] if found else []), sep="\n", end="\n" * bool(found))
 
 
 @app.command()
@@ -403,7 +498,7 @@ def score(
     preset: str | None = PRESET,
     set_: list[str] = SET,
 ) -> None:
-    """Score a model on held-out documents: masked tokens, relations, and what links add."""
+    """Score a model on held-out documents, and what links add."""
     from linkbert.pretraining.checkpoint import find_model
     from linkbert.pretraining.evaluation import score_model
     from linkbert.views.show import show_scores
@@ -417,11 +512,13 @@ def score(
 @app.command()
 def fill(
     text: str = Argument(metavar="TEXT", help='such as "The [MASK] of France is Paris."'),
-    model: str = Option(metavar="MODEL", help="a RUN, or a Hugging Face folder with a masked-token head"),
+    model: str = MODEL,
     top: int = Option(5, min=1, metavar="N", help="words for each mask"),
     json_: bool = JSON,
 ) -> None:
     """Fill the [MASK] of a sentence."""
+    if not re.search(r"\[MASK\]|<mask>", text):
+        raise ValueError("there is no [MASK] in the text: write it for the word that is asked for")
     from linkbert.model.fill import fill_mask
     from linkbert.pretraining.checkpoint import find_model
 
@@ -434,10 +531,10 @@ def fill(
 def relate(
     a: Path = Argument(metavar="A.txt"),
     b: Path = Argument(metavar="B.txt"),
-    model: str = Option(metavar="MODEL", help="a RUN, or a Hugging Face folder with a relation head"),
+    model: str = MODEL,
     json_: bool = JSON,
 ) -> None:
-    """Print how likely each relation of two texts is: contiguous, random or linked."""
+    """Print how likely two texts are contiguous, random or linked."""
     from linkbert.model.fill import relate as run
     from linkbert.pretraining.checkpoint import find_model
 

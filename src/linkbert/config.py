@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from fractions import Fraction
 from importlib import resources
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, FiniteFloat, ValidationError, model_validator
 
@@ -30,8 +30,10 @@ OLD_NAMES = {
     "warmup": "warmup_steps", "beta1": "adam_beta1", "beta2": "adam_beta2", "epsilon": "adam_epsilon",
     "clip": "max_grad_norm", "recompute": "gradient_checkpointing", "log_every": "logging_steps",
     "checkpoint_every": "save_steps", "evaluate_every": "eval_steps", "evaluate_pairs": "eval_pairs",
-    "keep": "save_total_limit", "whole_word": "masking",
+    "keep": "save_total_limit", "whole_word": "masking", "lr": "learning_rate", "length": "sequence_length",
 }  # fmt: skip
+MOST_USED = ("budget", "max_steps", "num_train_epochs", "batch_size", "learning_rate", "sequence_length", "max_length",
+             "init", "held_out", "fraction", "device", "threads", "seed")  # fmt: skip
 REMOVED = ("pace", "stop_before")  # of earlier runs
 OLD_VALUES = {
     ("weight_init", "neighbours"): "positional",
@@ -88,6 +90,8 @@ def setting(default: Any, meaning: str) -> Any:
 class Settings(BaseModel, frozen=True, extra="forbid", defer_build=True):
     """Frozen settings with their meaning; what is wrong with them is a ValueError of one line."""
 
+    headings: ClassVar[Mapping[str, str]] = {}  # by the first setting that stands under each
+
     def __init__(self, **values: Any) -> None:
         try:
             super().__init__(**rename(values, type(self).model_fields))
@@ -112,10 +116,16 @@ class Settings(BaseModel, frozen=True, extra="forbid", defer_build=True):
         """Return these settings with some changed, checked again."""
         return type(self)(**{**self.model_dump(), **changes})
 
-    @classmethod
-    def describe(cls) -> list[tuple[str, str]]:
-        """List every setting as ("name=default", as the command line takes it, and its meaning)."""
-        return [(f"{key}={show_value(each.default)}", each.description or "") for key, each in cls.model_fields.items()]
+    def describe(self) -> dict[str, list[tuple[str, str]]]:
+        """List the settings by heading, those that people change first, as ("name=value", "meaning [type]")."""
+        types, heading = self.model_json_schema()["properties"], ""
+        rows = {name: (f"{name}={show_value(value)}", describe_type(types[name])) for name, value in self}
+        found = {"Settings that people change first (key=value)": [rows[name] for name in MOST_USED if name in rows]}
+        for name in rows:
+            heading = self.headings.get(name, heading)
+            if name not in MOST_USED:
+                found.setdefault(heading, []).append(rows[name])
+        return found
 
 
 def explain(error: Mapping[str, Any], known: Collection[str]) -> str:
@@ -124,11 +134,23 @@ def explain(error: Mapping[str, Any], known: Collection[str]) -> str:
         return error["msg"].removeprefix("Value error, ")
     key = str(error["loc"][0])
     if error["type"] == "extra_forbidden":
-        close = difflib.get_close_matches(key, OLD_NAMES, n=1, cutoff=0.8)
         names = [*known, *(SHORT_WORDS if "objective" in known else ())]
-        return f"unknown setting {key!r}; {nearest(OLD_NAMES[close[0]] if close else key, names)}"
+        return f"unknown setting {key!r}; {nearest(meant(key, known) or key, names)}"
     wanted = re.sub(r"'|, (unable|got|exceeded) .*$", "", re.sub(f"^({PREFIXES}) ", "must be ", error["msg"]))
     return f"{key} {wanted}, got {show_value(error['input'])}"
+
+
+def meant(word: str, known: Collection[str]) -> str:
+    """Return the known setting that a word such as steps, learning-rate or stepz means, or ""."""
+    names = {name: name for name in known} | {old: new for old, new in OLD_NAMES.items() if new in known}
+    close = difflib.get_close_matches(word.replace("-", "_"), names, n=1, cutoff=0.75)
+    return names[close[0]] if close else ""
+
+
+def describe_type(schema: Mapping[str, Any]) -> str:
+    """Write a setting's meaning and what it may be, of its JSON schema: 'what is masked [token|word|span]'."""
+    words = {"boolean": "true|false", "array": "three numbers", "string": "text"}
+    return f"{schema['description']} [{'|'.join(schema.get('enum', [])) or words.get(schema['type'], schema['type'])}]"
 
 
 def migrate(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -162,7 +184,9 @@ def show_value(value: Any) -> str:
 class Config(Settings):
     """What a pretraining run does."""
 
-    # What the run learns from
+    headings: ClassVar = {"graph": "What the run learns from", "init": "The encoder", "max_steps": "The optimizer",
+                "device": "How the run goes"}  # fmt: skip
+
     graph: str = setting("hyperlink", "the graph of the store that linked pairs follow")
     scope: Literal["auto", "segment", "document"] = setting(
         "auto", "segment: only links whose anchor text stands in segment A; document: any link of A's document; "
@@ -170,7 +194,10 @@ class Config(Settings):
     )  # fmt: skip
     alpha: Amount = setting(1.0, "a linked document is drawn in proportion to in-degree^-alpha; 0: no diversity")
     shares: Shares = setting((1 / 3, 1 / 3, 1 / 3), "asked shares of contiguous, random, linked")
-    objective: str = setting("drp", "drp: masked tokens and three relations; nsp: two (BERT); none: masked tokens only")
+    objective: str = setting(
+        "drp",
+        "drp: masked tokens and three relations; nsp: two (BERT's: baseline=bert); none: no relations",
+    )
     anchors: Literal["all", "usable"] = setting(
         "all", "which places become A: all, or those that can have all three relations, in exact shares (usable)"
     )

@@ -23,7 +23,8 @@ from linkbert.api import build_store
 from linkbert.config import Config, make_config
 from linkbert.files import cache_folder, remove, replacing, sha256, write_json
 from linkbert.graph.links import graph_names
-from linkbert.instances.mixture import Part, open_parts
+from linkbert.instances.mixture import open_parts
+from linkbert.instances.parts import Part
 from linkbert.instances.sampler import NoUsableAnchorError, Sampler
 from linkbert.instances.tokens import TokenStore
 from linkbert.model.checkpoint import load_model, start_model

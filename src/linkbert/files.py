@@ -19,11 +19,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO, Any, cast
+from typing import IO, TYPE_CHECKING, Any, cast
 
-import numpy as np
 import zstandard
 from isal import igzip_lib
+
+if TYPE_CHECKING:
+    import numpy as np
 
 DECOMPRESSORS: dict[str, Callable[[], Any]] = {
     ".bz2": bz2.BZ2Decompressor,
@@ -238,6 +240,8 @@ def read_json_lines(path: Path, *keys: str) -> list[dict[str, Any]]:
 
 def map_array(path: Path, dtype: Any, size: int | None = None) -> np.ndarray:
     """Map a file of plain numbers for reading: (n,) of `dtype`; ValueError where it does not hold (`size`) such."""
+    import numpy as np  # not above: a wrong word on the command line needs none of it
+
     kind = np.dtype(dtype)
     count, rest = divmod(path.stat().st_size, kind.itemsize) if path.is_file() else (0, 1)
     if rest or size not in (None, count):
@@ -263,8 +267,13 @@ def fetch_from_hub(name: str, patterns: Sequence[str], said: str, remedy: str, *
     """Fetch those files of a hub's repository into Hugging Face's own cache; give their folder, or one clear line."""
     import huggingface_hub
 
+    options["allow_patterns"] = list(patterns)
     try:
-        return Path(huggingface_hub.snapshot_download(name, allow_patterns=list(patterns), **options))
+        asked: dict[str, Any] = {key: options.get(key) for key in ("repo_type", "token")}
+        huggingface_hub.HfApi().repo_info(name, timeout=2, **asked)  # a download would try for longer
+        return Path(huggingface_hub.snapshot_download(name, **options))
     except Exception as error:  # many kinds: no network, no such name, gated, offline mode
+        with suppress(Exception):
+            return Path(huggingface_hub.snapshot_download(name, local_files_only=True, **options))
         cause = one_line(error)[:200]
         raise ValueError(f"{said}: no such folder, and the hub did not give it ({cause}); {remedy}") from None

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+import os
+import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,7 +14,10 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 EVERY = 10.0  # seconds between plain lines
+LONG, MEASURED = 86_400, 5  # seconds from which on a run is long, and the steps after which that is known
 Show = Callable[..., None]
+
+log = logging.getLogger(__name__)
 
 
 def seconds_text(seconds: float) -> str:
@@ -39,7 +45,8 @@ def reporting(console: Console | None = None, *, every: float = EVERY) -> Iterat
     """
     console = console or Console(stderr=True)
     text = TextColumn("{task.fields[text]}", markup=False)
-    columns = (TextColumn("  {task.description}", markup=False), BarColumn(20), TimeElapsedColumn(), text)
+    bar = (BarColumn(console.width // 5 - 10), TimeElapsedColumn()) if console.width >= 100 else ()
+    columns = (TextColumn("  {task.description}", markup=False), *bar, text)
     stages: dict[str, TaskID] = {}
     written, last, shown = "", "", time.monotonic() - every
 
@@ -87,23 +94,55 @@ def report_stages() -> Iterator[Callable[[str, int, int | None], None]]:
 
 @contextmanager
 def report_training() -> Iterator[Callable[[Any], None]]:
-    """Give the callback of a pretraining run, which takes its state after every update."""
+    """Give the callback of a pretraining run, which takes its state after every update, and in a slow one.
+
+    While the run stops, a second Ctrl-C ends this process at once: a checkpoint has its name only when it is whole.
+    """
+    smooth, measured = dict[str, float](), 0
     with reporting() as show:
-        smooth: dict[str, float] = {}
-        yield lambda state: show("training", training_text(state, smooth), state.step, state.steps)
+
+        def progress(state: Any) -> None:
+            nonlocal measured
+            show("train", training_text(state, smooth), state.step, state.steps)
+            measured += state.seconds_left == state.seconds_left
+            if measured == MEASURED and state.seconds_left > LONG:
+                left, steps = seconds_text(state.seconds_left), state.steps * 86_400 / state.seconds_left
+                shorter = f"budget=1h, max_steps={steps:.0f} (a day) or sequence_length=128 (a quarter)"
+                log.warning("this run takes %s on this machine; shorter ones: %s", left, shorter)
+
+        def leave(*_: Any) -> None:
+            os.write(2, b"\x1b[?25h" * os.isatty(2) + b"linkbert: ended at once\n")  # shows the cursor
+            os._exit(130)
+
+        show("train", "opening the store and the model ...")
+        before = signal.signal(signal.SIGINT, leave)
+        try:
+            yield progress
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+
+def in_short(means: dict[str, float]) -> dict[str, float]:
+    """Take what an objective reports together: the sum of its losses, and its accuracy, if it has one."""
+    loss = sum(value for name, value in means.items() if name.endswith("loss"))
+    rates = [value for name, value in means.items() if name.endswith("accuracy")]
+    return {"loss": loss} | dict(zip(["accuracy"], rates, strict=False))
 
 
 def training_text(state: Any, smooth: dict[str, float]) -> str:
-    """Write the state of a run; what the objective reports is smoothed over about twenty steps, in `smooth`."""
-    step = f"step {state.step:,} of {state.steps:,}"
+    """Write the state of a run in 70 letters: `smooth` averages what the objective reports over some twenty steps.
+
+    The loss is the sum of those reported; with -v each is shown by itself.
+    """
+    step = f"{state.step:,}/{state.steps:,}"
     if state.stage != "training":
         return f"{step}: {state.stage} ..."
-    shown = []
     for name, value in state.means.items():
         if value == value:
             smooth[name] = 0.95 * smooth.get(name, value) + 0.05 * value
-        average = smooth.get(name, value)
-        number = f"{100 * average:.0f} %" if name.endswith("accuracy") else f"{average:.2f}"
-        shown.append(f"{name.replace('_', ' ')} {number}")
-    speed = f"{count_text(state.tokens_per_second)} tokens/s"
-    return ", ".join([step, f"{seconds_text(state.seconds_left)} left", *shown, speed])
+    numbers = [
+        f"{name.replace('_', ' ')} {value:{'.0%' if name.endswith('accuracy') else '.2f'}}"
+        for name, value in (smooth if logging.getLogger().isEnabledFor(logging.DEBUG) else in_short(smooth)).items()
+    ]
+    left = [f"{seconds_text(state.seconds_left)} left"] if state.seconds_left == state.seconds_left else []
+    return ", ".join([step, *numbers, f"{count_text(state.tokens_per_second)} tokens/s", *left])

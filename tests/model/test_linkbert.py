@@ -14,7 +14,7 @@ from linkbert.instances.batches import Batch
 from linkbert.model.attention import drop, dropout_keys
 from linkbert.model.fast_bert import LinkBertForPreTraining
 from linkbert.model.heads import ForwardOptions, Inputs
-from linkbert.model.step import compiles, operations_a_token, step_function
+from linkbert.model.step import AT_ONCE, compiles, operations_a_token, rows_at_once, step_function
 from linkbert.records import IGNORED
 
 
@@ -221,6 +221,14 @@ def test_bf16_is_close_to_fp32():
     assert coarse["mlm_loss"][0].dtype == torch.float32
     torch.testing.assert_close(coarse["mlm_loss"][0], exact["mlm_loss"][0], rtol=0.01, atol=0)
     torch.testing.assert_close(coarse["relation_loss"][0].sum(), exact["relation_loss"][0].sum(), rtol=0.01, atol=0.01)
+
+
+def test_a_micro_batch_on_a_cpu_is_so_small_that_a_stop_need_not_wait_for_it():
+    model, config = LinkBertForPreTraining(small_config()), make_config("tiny", ["micro_batch_size=32"])
+    assert rows_at_once(model, config) == 32
+    large = config.replace(sequence_length=8_192)
+    row = 8_192 * operations_a_token(model, large)
+    assert rows_at_once(model, large) == int(AT_ONCE / row) < 32
 
 
 def test_compile_where_it_pays_back():

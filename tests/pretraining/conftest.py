@@ -14,7 +14,7 @@ from transformers import BertConfig
 from linkbert.api import build_store
 from linkbert.config import Config
 from linkbert.instances.batches import Batch, Counts
-from linkbert.instances.mixture import Part
+from linkbert.instances.parts import Part
 from linkbert.instances.vocabulary import SPECIAL
 from linkbert.model.checkpoint import make_model, write_model
 from linkbert.model.optimizer import make_optimizer

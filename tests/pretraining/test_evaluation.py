@@ -1,11 +1,13 @@
 import random
+import re
 from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 import torch
 
-from linkbert.instances.mixture import Part, open_parts
+from linkbert.instances.mixture import open_parts
+from linkbert.instances.parts import Part
 from linkbert.model.checkpoint import write_model
 from linkbert.model.heads import Predictions, find_objective
 from linkbert.pretraining.distributed import DistributedContext
@@ -286,7 +288,7 @@ def test_several_stores_and_processes_are_scored_as_one(asked, make_toy, small):
     assert sum(store.link_gain.pairs for store in both.stores.values()) == 20
 
 
-def test_a_checkpoint_is_scored_on_any_store_of_its_vocabulary(store, make_toy, small, tmp_path):
+def test_a_checkpoint_is_scored_on_any_store_of_its_vocabulary(store, make_toy, small, tmp_path, caplog):
     config = small(sequence_length=32, held_out=0.3, eval_pairs=60, objective="nsp", shares=(0.5, 0.5, 0.0))
     (tmp_path / "model").mkdir()
     vocabulary = store / "vocabulary"
@@ -296,5 +298,8 @@ def test_a_checkpoint_is_scored_on_any_store_of_its_vocabulary(store, make_toy, 
     assert (scores.pairs, scores.link_gain.pairs, list(scores.mlm_losses)) == (60, 19, ["contiguous", "random"])
     with pytest.raises(ValueError, match="has 32 positions, fewer than sequence_length=64; set sequence_length=32"):
         score_model(tmp_path / "model", [Part("", store)], config.replace(sequence_length=64))
+    caplog.clear()
+    score_model(tmp_path / "model", [Part("", store)], config.replace(held_out=0.05, eval_pairs=9))
+    assert re.fullmatch(r"only \d documents of .* held out: scores say little; try held_out=0\.1", caplog.messages[0])
     with pytest.raises(ValueError, match=r"held_out=0\.0 leaves no document to score on; raise it"):
         score_model(tmp_path / "model", [Part("", store)], config.replace(held_out=0.0))

@@ -2,6 +2,7 @@ import itertools
 import json
 import math
 import os
+import re
 import signal
 
 import pytest
@@ -475,3 +476,19 @@ def test_fp16_learns_as_fp32(train, small):
     lines = [journal(train(small(precision=word, dropout=0.0), run=word)[2])[0] for word in ("fp32", "fp16")]
     for key in ("mlm_loss", "relation_loss", "gradient_norm"):
         assert lines[1][key] == pytest.approx(lines[0][key], rel=2e-2), key
+
+
+def test_a_slow_step_reports_its_parts_and_then_how_long_it_takes(train, small, monkeypatch):
+    monkeypatch.setattr("linkbert.pretraining.loop.SLOW", -1.0)
+    seen = []
+    train(small(steps=1, micro_batch_size=1), progress=lambda now: seen.append((now.step, now.stage)))
+    parts = [stage for step, stage in seen if step == 0]
+    assert parts[0].startswith("part 1 of ")
+    assert parts[1] == parts[0].replace("part 1", "part 2")
+    assert re.fullmatch(r"part 3 of \d+, \d+s a step", parts[2])
+
+
+def test_no_time_is_estimated_from_the_first_step_which_may_compile(train):
+    left = []
+    train(progress=lambda now: left.append(now.seconds_left) if now.stage == "training" else None)
+    assert [math.isnan(each) for each in left[:3]] == [True, False, False]

@@ -66,13 +66,14 @@ def test_a_dataset_of_the_hub_that_cannot_be_had_is_one_line(tmp_path, monkeypat
     def offline(*_, **__):
         raise OSError("no route to host\nand more")
 
-    monkeypatch.setattr("huggingface_hub.snapshot_download", offline)
+    monkeypatch.setattr("huggingface_hub.HfApi.repo_info", offline)
     with pytest.raises(ValueError, match=r"^--data no/such: no such folder, .* \(no route to host and more\); get"):
         find_data("no/such", [find_task("rte")])
     monkeypatch.chdir(tmp_path)
     (tmp_path / "my" / "data").mkdir(parents=True)
     for path in ("my/data", "my/data/", "./other", "../a/b", "nowhere", str(tmp_path / "nowhere")):  # not asked for
         assert find_data(path, [find_task("rte")]) == Path(path)
+    monkeypatch.setattr("huggingface_hub.HfApi.repo_info", lambda *_, **__: None)
     monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **__: str(tmp_path / "nothing-matched"))
     with pytest.raises(ValueError, match=r"^--data cais/mmlu: that dataset has no file for rte; get the files"):
         find_data("cais/mmlu", [find_task("rte")])

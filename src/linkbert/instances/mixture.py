@@ -10,84 +10,19 @@ its own permutation, without repeating or leaving out an anchor. Independent dra
 
 from __future__ import annotations
 
-import dataclasses
-import math
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from linkbert.config import STORE_SETTINGS, Config, nearest, number
+from linkbert.config import Config
 from linkbert.graph.links import LinkGraph
+from linkbert.instances.parts import Part
 from linkbert.instances.sampler import Sampler, describe_relations, fit_config, open_graph, without_links
 from linkbert.instances.tokens import TokenStore
 from linkbert.instances.vocabulary import check_same_vocabulary
 
 BLOCK = 10_000  # weights are rounded to so many parts, and the order of stores repeats after so many instances
-
-
-@dataclass(frozen=True)
-class Part:
-    """One store of a run: its name among several, and how it differs from the run's Config."""
-
-    name: str  # empty where there is but one
-    path: Path
-    weight: float | None = None  # None: its number of tokens
-    settings: Mapping[str, Any] = field(default_factory=dict)
-
-    def config(self, config: Config) -> Config:
-        """Return the run's Config with this store's own settings."""
-        try:
-            return config.replace(**self.settings)
-        except ValueError as error:
-            raise ValueError(f"{self.name}.{error}") from None
-
-
-def read_mix(
-    words: Iterable[str], settings: Iterable[str], *, before: Mapping[str, Mapping[str, Any]] | None = None
-) -> tuple[list[Part], list[str]]:
-    """Read the words of --mix, `NAME=STORE` or `NAME=STORE:WEIGHT`, and settings of the form `NAME.key=value`.
-
-    Returned: the Parts, and the settings that name no store. `before` are the stores of a run that is resumed, as
-    run.json has them: what is not given is as it was. Bad words are a ValueError.
-
-    >>> read_mix(["wiki=./w:0.8", "books=./b:1/5"], ["max_steps=9", "books.scope=document"])[0][1]
-    Part(name='books', path=PosixPath('b'), weight=0.2, settings={'scope': 'document'})
-    """
-    parts, rest = dict[str, Part](), []
-    for word in words:
-        name, _, store = word.partition("=")
-        if not store or not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_-]*", name):
-            raise ValueError(f"--mix {word} cannot be read: it takes NAME=STORE or NAME=STORE:WEIGHT, as wiki=./w:0.8")
-        if name in parts:
-            raise ValueError(f"--mix names two stores {name!r}; give each a name of its own")
-        was = (before or {}).get(name, {})
-        weight, (path, _, text) = was.get("weight"), store.rpartition(":")
-        if path:
-            with suppress(ValueError):  # else the colon is the path's
-                weight, store = float(number(text)), path
-        if weight is not None and not 0 < weight < math.inf:
-            raise ValueError(f"--mix {word}: a weight is a number above 0, such as 0.8")
-        own = {key: getattr(Config(**{key: value}), key) for key, value in was.get("settings", {}).items()}
-        parts[name] = Part(name, Path(store), weight, own)
-    for word in settings:
-        key, equals, text = word.partition("=")
-        name, dot, setting = key.partition(".")
-        if not parts or not dot or not equals:
-            rest.append(word)
-        elif name not in parts:
-            raise ValueError(f"unknown setting {key!r}: no store of --mix is called {name!r}; {nearest(name, parts)}")
-        elif setting not in STORE_SETTINGS:
-            near = nearest(setting, STORE_SETTINGS)
-            raise ValueError(f"unknown setting {key!r}, not one that a store can have; {near}")
-        else:
-            value = getattr(Part(name, Path(), settings={setting: text}).config(Config()), setting)
-            parts[name] = dataclasses.replace(parts[name], settings={**parts[name].settings, setting: value})
-    return list(parts.values()), rest
 
 
 @dataclass(frozen=True)
@@ -190,7 +125,7 @@ def open_parts(parts: Sequence[Part], config: Config) -> list[OpenPart]:
             first = opened[0].tokens
             check_same_vocabulary(first.vocabulary, tokens.vocabulary, first.path / "vocabulary", of=str(part.path))
         if "shares" not in part.settings and (graph is None or not len(graph.targets)):
-            part = dataclasses.replace(part, settings={**part.settings, "shares": without_links(own.shares)})
+            part = replace(part, settings={**part.settings, "shares": without_links(own.shares)})
         opened.append(OpenPart(part, fit_config(part.config(config), tokens, graph), tokens, graph))
     if len({part.weight is None for part in parts}) > 1:
         names = ", ".join(part.name for part in parts if part.weight is None)
@@ -198,7 +133,7 @@ def open_parts(parts: Sequence[Part], config: Config) -> list[OpenPart]:
     if len(opened) == 1:
         return opened
     shares = round_weights([each.part.weight or len(each.tokens.tokens) for each in opened])
-    return [dataclasses.replace(each, share=share) for each, share in zip(opened, shares, strict=True)]
+    return [replace(each, share=share) for each, share in zip(opened, shares, strict=True)]
 
 
 def make_sampler(opened: Sequence[OpenPart], config: Config) -> Sampler | Mixture:

@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 
 # Compiling costs 10 to 60 s and saves about a third of a step: it pays back from some minutes of training on.
 WORTHWHILE_SECONDS = 300  # of a run with a budget, of which nobody knows how much it will compute
+AT_ONCE = 5e11  # operations of a micro-batch on a CPU: 5 to 10 s of two cores
 WORTHWHILE = {"cpu": 2e14, "cuda": 1e17}  # operations; the first as on two cores, the second never measured by us
 
 
@@ -123,6 +124,14 @@ def compiles(model: PretrainingModel, config: Config) -> bool:
         return in_seconds(config.budget) >= WORTHWHILE_SECONDS
     tokens = config.max_steps * config.batch_size * config.sequence_length
     return tokens * operations_a_token(model, config) >= WORTHWHILE[next(model.parameters()).device.type]
+
+
+def rows_at_once(model: PretrainingModel, config: Config) -> int:
+    """Return the rows of a micro-batch: as set, but on a CPU so few that a stop waits for seconds."""
+    if next(model.parameters()).device.type != "cpu":
+        return config.micro_batch_size
+    most = AT_ONCE / (config.sequence_length * operations_a_token(model, config))
+    return max(1, min(config.micro_batch_size, int(most)))
 
 
 def operations_a_token(model: PretrainingModel, config: Config) -> float:

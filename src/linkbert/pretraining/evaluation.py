@@ -20,7 +20,8 @@ from torch import Tensor
 
 from linkbert.config import Config
 from linkbert.instances.batches import Batches
-from linkbert.instances.mixture import OpenPart, Part, open_parts
+from linkbert.instances.mixture import OpenPart, open_parts
+from linkbert.instances.parts import Part
 from linkbert.instances.sampler import NoUsableAnchorError, Sampler, held_out
 from linkbert.instances.vocabulary import check_same_vocabulary, load_vocabulary
 from linkbert.model.checkpoint import load_model
@@ -29,6 +30,7 @@ from linkbert.pretraining.distributed import DistributedContext, all_reduce, joi
 from linkbert.pretraining.scores import ENOUGH, Scores, clustered, clustered_gain
 from linkbert.records import CONTIGUOUS, IGNORED, LINKED, RANDOM, RELATIONS
 
+FEW = 10  # documents: scores of fewer say little
 GROUPS = 64  # documents of A are the units of an interval; their numbers modulo this, so that counts stay small
 
 log = logging.getLogger(__name__)
@@ -41,9 +43,13 @@ def held_out_batches(opened: OpenPart) -> list[Batches]:
     as many again for the gains: a third as many A, each with B contiguous, random and linked, in this order.
     """
     tokens, graph, config = opened.tokens, opened.graph, opened.config
-    if not (held_out(tokens.hashes, config.held_out) & (np.diff(tokens.documents) > 0)).any():
+    count = int((held_out(tokens.hashes, config.held_out) & (np.diff(tokens.documents) > 0)).sum())
+    if not count:
         log.warning("held_out=%g leaves no document of %s to score on: no scores", config.held_out, tokens.path)
         return []
+    if count < FEW:
+        more = max(0.1, min(0.5, 2 * config.held_out))
+        log.warning("only %d documents of %s held out: scores say little; try held_out=%g", count, tokens.path, more)
     config = config.replace(batch_size=max(1, round(config.eval_pairs * opened.weight)))
     wanted, usable = config.anchors == "usable", None
     try:

@@ -35,21 +35,23 @@ from linkbert.model.optimizer import clip_gradients, learning_rate, set_learning
 from linkbert.pretraining.checkpoint import Checkpoints, State, checkpoints
 from linkbert.pretraining.distributed import DistributedContext, all_reduce, stop_on_signals, sum_gradients
 from linkbert.pretraining.journal import Journal, resume_words
+from linkbert.progress import seconds_text
 from linkbert.records import RELATIONS
 
 # CUDA is handled where it differs (device, deterministic kernels, non-blocking copies) but was never run by us.
 GROWTH = 2_000  # steps without overflow after which the scale of fp16's losses is doubled
 REMEMBERED, ENOUGH = 128, 16  # gradient norms whose median defines a spike, and the fewest that have one
 IN_A_ROW = 10  # faults in a row that on_spike=skip bears
+SLOW = 5.0  # seconds of a step after which its parts are reported
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Progress:
-    """What a callback is given after every update, and when an evaluation or a checkpoint starts (`stage`)."""
+    """What a callback is given after every update, in a slow one, and when an evaluation or a checkpoint starts."""
 
-    stage: str  # training, evaluation or checkpoint
+    stage: str  # training, part 3 of 64, evaluation, checkpoint
     step: int
     steps: int
     learning_rate: float = 0.0
@@ -100,7 +102,7 @@ def pretrain(
 
             # What all micro-batches of the step hold comes first: MLM is averaged over their masked tokens together.
             micro_batches = batches.micro_batches(step, processes.rank, processes.world_size)
-            ready = time.perf_counter()
+            ready = second = time.perf_counter()
             own = micro_batches.counts
             tally = torch.tensor([own.tokens, own.places, own.masked, own.pairs, *own.relations])
             tokens, places, masked, pairs, *relations = all_reduce(processes, tally.to(device)).tolist()
@@ -116,6 +118,12 @@ def pretrain(
             for number, batch in enumerate(micro_batches, 1):
                 if stop.should_stop and alone:
                     break
+                now = time.perf_counter()
+                second = now if number <= 2 else second  # the first part may compile
+                if journal and now - start > SLOW:
+                    takes = (now - second) / max(number - 2, 1) * len(micro_batches)
+                    part = f"part {number} of {len(micro_batches)}" + f", {seconds_text(takes)} a step" * (number > 2)
+                    progress(Progress(part, step, state.planned))
                 if isinstance(model, FSDPModule):  # sums gradients with the last backward pass
                     model.set_requires_gradient_sync(number == len(micro_batches))
                 found = forward(batch)
@@ -155,7 +163,7 @@ def pretrain(
             if journal:
                 measured = timer.rates() | {"memory": peak_memory(device)}
                 three = {n: tuple(part.get(r, math.nan) for r in RELATIONS) for n, part in by_relation.items()}
-                mean = timer.training / (timer.steps - 1) if timer.steps > 1 else timer.spent
+                mean = timer.training / (timer.steps - 1) if timer.steps > 1 else math.nan  # the first one compiles
                 left = mean * (state.planned - state.step)
                 shown = {"gradient_norm": norm, "utilisation": tokens / places, "seconds_left": left, **measured}
                 progress(stage("training", learning_rate=rate, means=means, by_relation=three, **shown))

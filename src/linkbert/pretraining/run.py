@@ -29,13 +29,14 @@ import linkbert
 from linkbert.config import STORE_SETTINGS, Config, choose_config, migrate, show_value
 from linkbert.files import locked, remove, write_json
 from linkbert.instances.batches import Batches
-from linkbert.instances.mixture import OpenPart, Part, count_tokens, describe_mixture, make_sampler, open_parts
+from linkbert.instances.mixture import OpenPart, count_tokens, describe_mixture, make_sampler, open_parts
+from linkbert.instances.parts import Part
 from linkbert.instances.vocabulary import Vocabulary, check_same_vocabulary, load_vocabulary
 from linkbert.model.checkpoint import find_encoder, load_model, start_model, write_model
 from linkbert.model.device import DTYPES, choose_precision, matrix_peak
 from linkbert.model.heads import PretrainingModel
 from linkbert.model.optimizer import make_optimizer
-from linkbert.model.step import compiles, operations_a_token, row_cost, step_function
+from linkbert.model.step import compiles, operations_a_token, row_cost, rows_at_once, step_function
 from linkbert.pretraining import loop
 from linkbert.pretraining.card import model_card
 from linkbert.pretraining.checkpoint import State, checkpoints, last_checkpoint, restore_optimizer, save_final_model
@@ -139,6 +140,7 @@ def pretrain(
         broadcast(processes, [parameter.data for parameter in model.parameters()])
         shard(model, processes, config.sharding)
         batches = Batches(sampler, fixed=compiles(model, config), row_cost=row_cost(model, config))
+        batches.config = config.replace(micro_batch_size=rows_at_once(model, config))
         held_out = {each.part.name: pairs for each in opened if (pairs := held_out_batches(each))}
         optimizer = make_optimizer(model, config)
         restore_optimizer(found, model, optimizer, state.step - state.skipped, processes)

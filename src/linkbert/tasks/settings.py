@@ -13,7 +13,8 @@ from linkbert.config import Probability, setting
 class FineTuneConfig(config.Settings):
     """How an encoder is fine-tuned on a task: the authors' settings where the paper's grids say no other."""
 
-    # The optimizer
+    headings: ClassVar = {"learning_rate": "The optimizer", "max_length": "What is read",
+                          "micro_batch_size": "How the run goes"}  # fmt: skip
     adam_beta1: ClassVar[float] = 0.9
     lr_scheduler_type: ClassVar[str] = "linear"
     learning_rate: config.Positive = setting(3e-5, "peak learning rate; a small encoder wants more, 1e-4 or 3e-4")
@@ -30,7 +31,6 @@ class FineTuneConfig(config.Settings):
     early_stop: config.CountOrNone = setting(0, "epochs without gain on dev that end training with the best; 0: never")
     seed: config.Seed = setting(0, "decides new heads, the order of examples and dropout")
 
-    # What is read
     max_length: Annotated[config.Int, Field(ge=8, le=65_536)] = setting(
         384, "tokens of a row, longer ones are cut, or (questions) read in windows"
     )
@@ -42,7 +42,6 @@ class FineTuneConfig(config.Settings):
     distract_in: Literal["all", "eval"] = setting("all", "where: in training and scoring, or in scoring alone")
     dev_split: str = setting("none", "a file that says which dev items are dev and test: none is by a hash (MRQA)")
 
-    # How the run goes
     micro_batch_size: config.CountOrNone = setting(
         0, "tokens, with padding, of one forward pass; a larger batch is cut; 0: 16,384 (GPU) or 1,024"
     )

@@ -7,7 +7,9 @@ is no terminal; so brackets and words carry the meaning too.
 from __future__ import annotations
 
 import re
+import tempfile
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +17,7 @@ from rich.console import Console
 from rich.text import Text
 
 from linkbert.config import Config
-from linkbert.corpora.store import Store
+from linkbert.corpora.store import Store, querying
 from linkbert.files import map_array
 from linkbert.instances.mixture import Mixture
 from linkbert.instances.sampler import Sampler
@@ -26,14 +28,15 @@ LEGEND = (
     "\nto be guessed: [bold yellow]\\[MASK][/] (the word), [bold red]another word[/] (the word), [underline]word[/] "
     "kept as it is; and the relation of the two segments"
 )
+LIKE = """
+SELECT id, title, greatest(jaro_winkler_similarity(lower(id), name), jaro_winkler_similarity(lower(title), name)) near
+FROM document_rows, (SELECT lower(?) AS name) ORDER BY near DESC, id LIMIT 3"""
 LISTED = 20  # links of the whole document that are listed
 
 
 def show_document(console: Console, store: Store, name: str) -> None:
     """Print a document: its text with every link marked (dim if its target is missing), then the others."""
-    number = store.find(name)
-    if number is None:
-        raise ValueError(f"{store.path} has no document {name!r}; ids are exact (for Wikipedia, titles)")
+    number = find_document(store, name)
     document = store.document(number)
     targets = link_targets(store, number)
     named = printable(f"({document.id}, document {number:,})")
@@ -52,6 +55,18 @@ def show_document(console: Console, store: Store, name: str) -> None:
         console.print(printable(f"  {document.links[i].target}{leads}"), style="" if leads else "dim")
     if len(unanchored) > LISTED:
         console.print(f"  and {len(unanchored) - LISTED:,} more")
+
+
+def find_document(store: Store, name: str) -> int:
+    """Find the number of a document by its id, or its title; ValueError that names those that are like it."""
+    if (number := store.find(name)) is not None:
+        return number
+    with tempfile.TemporaryDirectory() as folder, querying(store.path, folder=Path(folder) / "query") as database:
+        found = database.execute(LIKE, [name]).fetchall()
+    if found and found[0][2] == 1 and (number := store.find(found[0][0])) is not None:
+        return number
+    near = ", ".join(f"{id_!r} ({title})" if title != id_ else repr(id_) for id_, title, _ in found)
+    raise ValueError(f"{store.path} has no document {name!r}; the nearest ids (and titles) are {near}")
 
 
 def printable(text: str) -> str:
