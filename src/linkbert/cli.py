@@ -128,7 +128,7 @@ def explain_usage(error: Any, words: Sequence[str]) -> str:
         text += f": write --set {found[1]}" if sets and "=" in found[1] else '; words that belong together take "..."'
     elif param and param.help:
         text += f" ({param.help})"
-    return f"{text}; see `{context.command_path if context else 'linkbert'} --help`"
+    return f"{text}; see `{context.command_path if context else 'linkbert'} --help`".replace("?; ", "? ")
 
 
 def describe_preset(name: str) -> str:
