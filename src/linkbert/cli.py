@@ -217,7 +217,7 @@ def demo(
     init: str = Option("bert-tiny", metavar="MODEL", help="encoder to continue: bert-tiny, minilm, none, or a folder"),
     minutes: float = Option(10.0, metavar="M", help="minutes of training at most"),
 ) -> None:
-    """Train a small encoder on linked documents in minutes, and see what the links add."""
+    """Train a small encoder in minutes, and see what links add."""
     from linkbert.demo import demo as run
 
     run(make_console(), to, source=source, init=init, minutes=minutes, settings=settings)

@@ -122,7 +122,8 @@ def demo(
     edges = store.graph().to_arrow().num_rows if "hyperlink" in graph_names(store.path) else 0
     console.print(f"{len(store):,} documents, {edges:,} links between them; more: linkbert stats {to / 'store'}")
 
-    config = make_config("demo", [*settings, f"init={encoder}"])
+    usable = ["anchors=usable"] if edges else []  # every place that becomes A has a link to follow
+    config = make_config("demo", [*usable, *settings, f"init={encoder}"])
     tokens = config.max_steps * config.batch_size * config.sequence_length
     console.print(f"\n3. Train, on {tokens / 1e6:.1f} million tokens at most and for {minutes:g} minutes at most\n",
                   style="bold")  # fmt: skip

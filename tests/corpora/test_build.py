@@ -576,7 +576,7 @@ def test_the_build_says_what_was_read_and_what_was_skipped(tmp_path):
     store = build_documents([folder], tmp_path / "store", options={"columns": "title=id"})
     assert store.manifest["skipped"] == {"empty file": 1}
     assert describe_build(store) == [
-        f"{folder}: read as jsonl --columns title=id",
+        f"{folder}: read as jsonl (files *.jsonl, *.ndjson, compressed or not) --columns title=id",
         "skipped 4 files: .tid 2, .png 1, no suffix 1",
     ]
 
