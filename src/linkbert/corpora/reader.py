@@ -57,6 +57,7 @@ class Shard:
     first_line: int = 0
     faults: tuple[tuple[str, str], ...] = ()
     others: Mapping[str, int] = dataclasses.field(default_factory=dict)  # causes of what is only counted
+    known: Any = None  # what a reader's survey returned
     extra: Any = None  # what a reader's plan hands to its read, such as the declarations at the head of a dump
 
     @classmethod
@@ -120,17 +121,18 @@ def option(default: Any, help: str) -> Any:  # noqa: A002 - as argparse and type
 class Reader:
     """A kind of source: how it is read, with which options, and how it is recognised.
 
-    `read_file(name, data, options, skipped)` reads the bytes of one file, named by its path in the source. With `plan`,
-    `plan(path, options)` yields Shards and `read(shard, options, skipped)` reads one; else `read(path, options)` reads
-    a whole source. All of them yield Records. `options` is a frozen dataclass of `option` fields, whose __post_init__
-    may refuse values with a ValueError. `suffixes` are the ends of the names of its files, `marks` what stands near the
-    head of one, `inside` other suffixes that they may have. Of several documents of one id the first counts, or
-    (`latest`) the last.
+    `read_file(name, data, options, skipped)` reads the bytes of one file, named by its path in the source; with
+    `survey(files)`, what that made of all files (name, data) comes in place of options. With `plan`, `plan(path,
+    options)` yields Shards and `read(shard, options, skipped)` reads one; else `read(path, options)` reads a whole
+    source. All of them yield Records. `options` is a frozen dataclass of `option` fields, whose __post_init__ may
+    refuse values with a ValueError. `suffixes` are the ends of the names of its files, `marks` what stands near the
+    head of one, `inside` other suffixes that they may have. Of documents of one id the first counts, or the `latest`.
     """
 
     read: Callable[..., Iterator[Record]] | None = None
     plan: Callable[[Path, Any], Iterator[Shard]] | None = None
     read_file: Callable[[str, bytes, Any, Skipped], Iterator[Record]] | None = None
+    survey: Callable[[Iterator[tuple[str, bytes]]], Any] | None = None
     options: type = NoOptions
     suffixes: tuple[str, ...] = ()
     inside: tuple[str, ...] = ()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import codecs
 import logging
 import os
+import re
 import tarfile
 import zipfile
 import zlib
@@ -41,6 +42,7 @@ SHARD_BYTES = 4 << 20
 LARGEST = 256 << 20  # bytes of one file that is held in memory
 OUTSIDE = "name or link that leads out of the tree (refused)"
 LINK = "link to another file (left out)"
+_HIDDEN = re.compile(r"(?:^|/)\.(?!\.?(?:/|$))")
 TOO_LARGE = "file too large (left out)"
 _DAMAGE = (zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError, EOFError)  # of a file in a zip
 
@@ -81,7 +83,12 @@ def plan_source(reader: str, path: Path, options: Any) -> Iterator[Shard]:
         return iter([Shard(str(path), 0, 0 if path.is_dir() else source_size(path))])
     if is_tree(path) and not row.suffixes + row.inside:
         raise ValueError(f'the reader {reader} names no suffixes; give Reader(suffixes=(".org",))')
-    return row.plan(path, options) if row.plan and not is_tree(path) else _plan_tree(path, row, options)
+    shards = row.plan(path, options) if row.plan and not is_tree(path) else _plan_tree(path, row, options)
+    if row.survey:
+        held = list(shards)
+        known = row.survey(file for shard in held for file in _read_files(shard, Skipped()))
+        return (replace(shard, known=known) for shard in held)
+    return shards
 
 
 def _plan_tree(path: Path, row: Reader, options: Any) -> Iterator[Shard]:
@@ -116,7 +123,7 @@ def _plan_tree(path: Path, row: Reader, options: Any) -> Iterator[Shard]:
         else:
             files.append((file.name, file.data))
             stop, size, count = max(file.position, stop), size + file.size, count + 1
-            if size >= SHARD_BYTES:
+            if size >= (SHARD_BYTES >> 3 if row.survey else SHARD_BYTES):
                 yield add_faults(Shard(str(path), start, stop, extra=tuple(files)))
                 files, size, start = [], 0, stop
     if not count and faults:
@@ -142,7 +149,7 @@ def read_shard(reader: str, shard: Shard, options: Any, skipped: Skipped) -> Ite
         for name, data in _read_files(shard, skipped) if row.read_file else [("", b"")]:
             if row.read_file:
                 place = f"{shard.path}/{name}" if is_tree(path) else shard.path
-                records = row.read_file(name, data, options, skipped)
+                records = row.read_file(name, data, shard.known or options, skipped)
             elif row.read:
                 records = row.read(shard, options, skipped) if row.plan else row.read(path, options)
             for record in records:
@@ -191,8 +198,7 @@ def _read_files(shard: Shard, skipped: Skipped) -> Iterator[tuple[str, bytes]]:
 
 def read_source(reader: str, path: Path, options: Any = None, skipped: Skipped | None = None) -> Iterator[Record]:
     """Read a whole source here, shard by shard."""
-    options = load_reader(reader).options() if options is None else options
-    skipped = Skipped() if skipped is None else skipped
+    options, skipped = options or load_reader(reader).options(), Skipped() if skipped is None else skipped
     for shard in plan_source(reader, path, options):
         yield from read_shard(reader, shard, options, skipped)
 
@@ -236,7 +242,7 @@ def _list_zip(path: Path, wanted: Callable[[str], bool]) -> Iterator[File]:
         with open_source(path) as file, zipfile.ZipFile(file) as archive:
             for member in sorted(archive.infolist(), key=lambda each: each.filename.count("/")):  # as a folder is read
                 name, data = member.filename, None
-                if member.is_dir() or _is_hidden(name):
+                if member.is_dir() or _HIDDEN.search(name):
                     continue
                 cause = _find_fault(name, "" if member.external_attr >> 28 == 0o12 else None, member.file_size)
                 if wanted(name) and not cause:
@@ -274,7 +280,7 @@ def _list_tar(path: Path, wanted: Callable[[str], bool]) -> Iterator[File]:
                 if member.issym() or member.islnk():
                     place = os.path.dirname(name) if member.issym() else ""
                     link = os.path.normpath(os.path.join(place, member.linkname))
-                if _is_hidden(name) or not (member.isfile() or link):
+                if _HIDDEN.search(name) or not (member.isfile() or link):
                     continue
                 cause = _find_fault(name, link, member.size)
                 if wanted(name) and not cause:
@@ -292,10 +298,6 @@ def _find_fault(name: str, link: str | None, size: int) -> str:
     return LINK if link is not None else TOO_LARGE * (size > LARGEST)
 
 
-def _is_hidden(name: str) -> bool:
-    return any(part[0] == "." and part != ".." for part in PurePosixPath(name).parts)
-
-
 def find_reader(path: Path) -> str:
     """Return the name of the reader that a source is for: by its name, else by its first bytes.
 
@@ -305,9 +307,7 @@ def find_reader(path: Path) -> str:
     'jsonl'
     """
     readers = {name: load_reader(name) for name in registry.usable("readers")}
-    if is_tree(path):
-        return _find_in_tree(path, readers)
-    if found := _by_suffix(path.name, readers):
+    if found := _find_in_tree(path, readers) if is_tree(path) else _by_suffix(path.name, readers):
         return found
     try:
         if found := _by_mark(head := _head(path), readers):
@@ -327,19 +327,17 @@ def _find_in_tree(path: Path, readers: dict[str, Reader]) -> str:
     inside = tuple(suffix for row in unsure.values() for suffix in row.inside)
     first = list(islice(list_files(path, lambda name: plain_name(name).lower().endswith(inside)), LOOKED_AT))
     groups: dict[str, list[File]] = {}  # by suffix
-    for file in first:
-        if not file.cause:
-            groups.setdefault(suffix_of(file.name), []).append(file)
-    count: Counter[str] = Counter()
-    size: Counter[str] = Counter()
+    for file in (each for each in first if not each.cause):
+        groups.setdefault(suffix_of(file.name), []).append(file)
+    count, size = Counter[str](), Counter[str]()
     kinds: dict[str, list[str]] = {}
     for suffix, group in groups.items():
-        reader, plain = _by_suffix(group[0].name, readers), plain_name(group[0].name).lower()
+        reader, plain = "", plain_name(group[0].name).lower()
         candidates = {name: row for name, row in unsure.items() if plain.endswith(row.inside)}
         for file in sorted(group, key=lambda file: -file.size) if candidates else ():
             with suppress(CutFileError, OSError):
                 reader = reader or _by_mark(_head(file.source(path)), candidates)
-        if reader:
+        if reader := reader or _by_suffix(group[0].name, readers):
             count[reader] += len(group)
             kinds.setdefault(reader, []).append(suffix)
             size[reader] += sum(file.size for file in group) if readers[reader].plan else 0

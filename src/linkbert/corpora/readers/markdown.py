@@ -93,17 +93,10 @@ def read_page(source: str, id_: str, *, mdx: bool = False) -> Page:
     tokens = _make_parser(BLOCK_NESTING).parse(source[start:], env)
     if any(token.level >= BLOCK_NESTING - 1 for token in tokens):
         faults += (NESTED,)
-    writer = _Writer(id_.rpartition("/")[0])
+    writer = Writer(id_.rpartition("/")[0])
     heading = _write_blocks(tokens, env, writer)
     title = title or heading
-    text = "".join(writer.parts).removesuffix("\n")
-    cut = len(title) + 1 if title and f"{text}\n".startswith(f"{title}\n") else 0  # the title is no part of the text
-    text, links = text[cut:], []
-    for link in writer.links:
-        start, end = (link.start - cut, link.end - cut) if link.start >= cut else (-1, -1)
-        links.append(Link(start, end, link.target, link.fragment))
-    sections = tuple((name, min(max(at - cut, 0), len(text))) for name, at in writer.sections)
-    return Page(title, text, tuple(links), sections, aliases, faults)
+    return Page(title, *writer.finish(title), aliases, faults)
 
 
 def _read_front_matter(source: str) -> tuple[str, tuple[str, ...], int, tuple[str, ...]]:
@@ -137,7 +130,7 @@ def _clean(value: str) -> str:
     return _SPACE.sub(" ", value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")).strip()
 
 
-class _Writer:
+class Writer:
     """The text of a page as far as it is written, a line a block, with its links and sections."""
 
     def __init__(self, folder: str) -> None:
@@ -152,6 +145,7 @@ class _Writer:
         self.open: list[tuple[str, int, tuple[str, str] | None]] = []  # links: what opened it, its first part, target
 
     def add(self, text: str) -> None:
+        """Add text to the line, white space folded."""
         text = "" if self.hidden else _SPACE.sub(" ", text)
         if self.blank:
             text = text.lstrip(" ")
@@ -161,6 +155,7 @@ class _Writer:
             self.blank = text[-1] == " "
 
     def end_line(self) -> None:
+        """End the line, if there is text in it."""
         if self.blank and self.size > self.line:
             self.parts[-1] = self.parts[-1][:-1]
             self.size -= 1
@@ -171,12 +166,14 @@ class _Writer:
         self.line, self.blank = self.size, True
 
     def break_line(self, breaks: bool) -> None:
+        """End the line, or in a link or where no line `breaks` add a space."""
         if breaks and not self.open:
             self.end_line()
         else:
             self.add(" ")
 
     def open_link(self, kind: str, target: tuple[str, str] | None) -> None:
+        """Start a link of a kind, which close_link ends."""
         if kind == "tag":
             self.close_link(kind)  # a link of HTML holds no other: a forgotten end
         self.open.append((kind, len(self.parts), target))
@@ -193,8 +190,18 @@ class _Writer:
             if opened == kind:
                 break
 
+    def finish(self, title: str) -> tuple[str, tuple[Link, ...], tuple[tuple[str, int], ...]]:
+        """Return text, links and sections; a first line that is the title is no part of the text."""
+        text = "".join(self.parts).removesuffix("\n")
+        cut = len(title) + 1 if title and f"{text}\n".startswith(f"{title}\n") else 0
+        text, links = text[cut:], []
+        for link in self.links:
+            start, end = (link.start - cut, link.end - cut) if link.start >= cut else (-1, -1)
+            links.append(Link(start, end, link.target, link.fragment))
+        return text, tuple(links), tuple((name, min(max(at - cut, 0), len(text))) for name, at in self.sections)
 
-def _write_blocks(tokens: list[Token], env: dict[str, Any], writer: _Writer) -> str:
+
+def _write_blocks(tokens: list[Token], env: dict[str, Any], writer: Writer) -> str:
     """Write the text of all blocks; return the first heading, "" if there is none."""
     heading = ""
     for i, token in enumerate(tokens):
@@ -211,7 +218,7 @@ def _write_blocks(tokens: list[Token], env: dict[str, Any], writer: _Writer) -> 
     return heading
 
 
-def _take_marks(content: str, around: str, before: str, writer: _Writer) -> str:
+def _take_marks(content: str, around: str, before: str, writer: Writer) -> str:
     """Take from a block's source the marks that are no words: of tasks and callouts, and its name."""
     if around == "list_item_open" and (mark := _ITEM_MARK.match(content)):
         content = content[mark.end() :]
@@ -224,7 +231,7 @@ def _take_marks(content: str, around: str, before: str, writer: _Writer) -> str:
     return content
 
 
-def _write_inline(content: str, env: dict[str, Any], writer: _Writer, *, breaks: bool) -> None:
+def _write_inline(content: str, env: dict[str, Any], writer: Writer, *, breaks: bool) -> None:
     """Write a block's text; `breaks`: its line breaks stay."""
     parser = _make_parser(INLINE_NESTING)
     for piece in _pieces(content):
@@ -262,7 +269,7 @@ def _pieces(text: str) -> Iterator[str]:
     yield text[start:]
 
 
-def _write_tag(source: str, writer: _Writer, breaks: bool) -> None:
+def _write_tag(source: str, writer: Writer, breaks: bool) -> None:
     found = _TAG.fullmatch(source)
     if not found or not found[1]:
         return

@@ -1,0 +1,476 @@
+r"""A tree of reStructuredText in (Sphinx's sources, or plain ones), a Document a file out, with its links.
+
+`survey` reads the whole tree by lines: labels, objects ("class:: X", "setting:: X"), glossaries, files that others
+include. So each page is then read alone, in any process, and its links name pages. docutils parses; nothing is executed
+or opened, and its tables of roles and directives stay as they are for other users.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import PurePosixPath
+from posixpath import dirname, join, normpath, splitext
+from typing import Any
+
+from linkbert.corpora.reader import OTHER, Reader, Record, Skipped
+from linkbert.corpora.readers.markdown import Writer
+from linkbert.corpora.readers.site import words
+from linkbert.corpora.resolve import resolve_in_note
+from linkbert.corpora.sources import TOO_LARGE, decode_text
+from linkbert.records import Document
+
+LARGEST, LONGEST_LINE, DEPTH = 8 << 20, 100_000, 8  # bytes of a file, characters of a line, includes in each other
+SUFFIXES = (".rst", ".rest")
+INCLUDED, LONG = "file that others include (no page of its own)", "line too long (page left out)"
+AMBIGUOUS, UNKNOWN = "reference that several pages describe", "reference to nothing in the tree"
+BROKEN = "page that docutils cannot parse (left out)"
+
+HIDDEN = words(
+    "code code-block sourcecode parsed-literal literalinclude highlight image figure toctree contents index raw math "
+    "productionlist list-table csv-table table tabularcolumns default-role role console prompt doctest testcode plot "
+    "testoutput testsetup testcleanup ipython graphviz digraph uml mermaid meta title include sectnum target-notes "
+    "header footer program cmake-module autosummary video literal inheritance-diagram unicode date replace"
+)
+NUMBERED = words(
+    "versionadded versionchanged versionremoved deprecated deprecated-removed versionextended "
+    "presets-versionadded codemodel-versionadded soft-deprecated"
+)
+UNSAID = words("container only rst-class tabs tab-set glossary hlist grid cssclass")  # their argument is no text
+PROSE = words(
+    "note warning tip hint important caution danger error attention admonition seealso todo tab tab-item rubric topic "
+    "sidebar epigraph highlights pull-quote compound centered details dropdown card grid-item"
+)
+PROSE |= NUMBERED | UNSAID
+CLASSES, FUNCTIONS = words("class exception autoclass autoexception"), words("function autofunction decorator")
+MODULES = words("module automodule currentmodule")
+MEMBERS = words("method attribute data property classmethod staticmethod decoratormethod automethod autoattribute type")
+PYTHON = {"class": CLASSES, "exc": CLASSES, "func": FUNCTIONS, "deco": FUNCTIONS, "mod": MODULES} | dict.fromkeys(
+    ("meth", "attr", "data", "const", "type"), MEMBERS | FUNCTIONS
+)
+ANYTHING = CLASSES | FUNCTIONS | MODULES | MEMBERS
+
+_RULE = r"([=\-~^\"'`*+#.:_])\{}{{2,}}[ ]*\n"
+_DIRECTIVE = re.compile(r"^([ \t]*)\.\.[ ]+(?:([a-z]+):)?([\w-]+)::[ \t]*(.*(?:\n\1[ \t]+[^:\s].*)*)", re.MULTILINE)
+_LABELS = re.compile(r"\.\. _(`[^`\n]+`|(?:\\.|[^:`\n\\])+):[ ]*\n")
+_TITLE = re.compile(rf"\s*(?:{_RULE.format(1)})?[ ]*(\S.*)\n{_RULE.format(3)}")
+_LABELLED = re.compile(rf"(?:^[ ]*{_LABELS.pattern}\s*)+", re.MULTILINE)
+_INCLUDE = re.compile(r"^([ \t]*)\.\. include::[ ]*(\S+)((?:\n\1[ ]+:.*)*)", re.MULTILINE)
+_CODE = re.compile(
+    r"^([ ]*)(?:\.\. (?:code-block|code|sourcecode|parsed-literal)::.*|(?!\.\. )\S.*::)\n(?:[ ]*\n|\1[ ]+.*\n)*", re.M
+)
+_ROLE = re.compile(r":(?:[a-z]+:)?([\w-]+):`(?:[^`<]*[^`<\s]\s*<([^`<>]+)>|[~!.]?([^`]+))`")
+_TITLED, _CLOSE = re.compile(r"(.+)\s+<(.+)>", re.DOTALL), re.compile(r"(.+?)<([^<>]+)>", re.DOTALL)
+_MARKUP = re.compile(r"^\.\. [\w:-]+::|^\.\. _[^:]+:|:[a-z]+:`|`_\b|^([=\-~^])\1{3,}\s*$", re.MULTILINE)
+_INLINE = re.compile(r":[\w:-]+:`~?([^`<]+?)(?:\s*<[^`]*)?`|``?(.+?)``?")
+_BEFORE = re.compile(r"(?:(?:async|class|static|abstract|final|classmethod|exception)\s+)+")
+_SPACE = re.compile(r"\s+")
+_LOCK = threading.Lock()
+Places = dict[str, list[tuple[str, str]]]  # of a name: pages, and the place there or a title
+
+
+@dataclass(slots=True)
+class Tree:
+    """What a tree holds, by name."""
+
+    pages: dict[str, str] = field(default_factory=dict)  # file: id
+    texts: dict[str, str] = field(default_factory=dict)  # files that others include
+    ends: dict[str, list[str]] = field(default_factory=dict)  # last part of an id: ids
+    folders: set[str] = field(default_factory=set)  # names of folders: what a role of that name means lies there
+    labels: Places = field(default_factory=dict)
+    titles: Places = field(default_factory=dict)
+    objects: dict[str, Places] = field(default_factory=dict)  # by directive
+    python: dict[str, list[tuple[str, str, str]]] = field(default_factory=dict)  # last part: name, page, directive
+    roles: dict[str, str] = field(default_factory=dict)  # the directive that describes what a role names
+
+
+def survey(files: Iterable[tuple[str, bytes]]) -> Tree:
+    """Read what the files of a tree define; its pages are the .rst files, or the .txt files where more have markup."""
+    tree, uses = Tree(), defaultdict[str, Counter[str]](Counter)
+    texts = {name: _decode(name, data, Skipped()) for name, data in files if len(data) <= LARGEST}
+    is_rst = {name: splitext(name)[1].lower() in SUFFIXES for name in texts}
+    marked = Counter(is_rst[name] for name, text in texts.items() if _MARKUP.search(text))
+    chosen = {name: text for name, text in texts.items() if is_rst[name] == (marked[True] >= marked[False])}
+    pending = list(chosen.items())
+    for name, text in pending:
+        for found in _INCLUDE.finditer(text):
+            if (inner := _path(found[2], name)) in texts and inner not in tree.texts:
+                tree.texts[inner] = texts[inner]
+                pending.append((inner, texts[inner]))
+    tree.pages = {name: splitext(name)[0] for name in chosen if name not in tree.texts}
+    for name, page in tree.pages.items():
+        tree.ends.setdefault(page.rpartition("/")[2].casefold(), []).append(page)
+        tree.folders.update(page.split("/")[:-1])
+        text = _CODE.sub("", _expand(chosen[name], name, tree.texts))
+        if title := re.search(rf"^(?:.*\n)*?{_TITLE.pattern}", text[:5000]):
+            tree.titles.setdefault(_normal(title[2]), []).append((page, ""))
+        for found in _LABELLED.finditer(text):
+            title = _TITLE.match(text, found.end())
+            for label in _LABELS.findall(found[0]):
+                shown = _INLINE.sub(r"\1\2", title[2]).strip() if title else ""
+                tree.labels.setdefault(_normal(label.strip("`")), []).append((page, shown))
+        _add_objects(text, page, tree)
+        for found in _ROLE.finditer(text):
+            uses[found[1]][_SPACE.sub(" ", found[2] or found[3])] += 1
+    for role, names in uses.items():
+        known = {kind: sum(n for name, n in names.items() if name in rows) for kind, rows in tree.objects.items()}
+        best = max(known, key=lambda kind: known[kind], default="")
+        if role not in known and best and 2 * known[best] >= names.total():
+            tree.roles[role] = best
+    return tree
+
+
+def _decode(name: str, data: bytes, skipped: Skipped) -> str:
+    return decode_text(data, name, skipped).replace("\r\n", "\n").replace("\r", "\n") + "\n"
+
+
+def _path(path: str, name: str) -> str:
+    return normpath(path[1:] if path[0] == "/" else join(dirname(name), path))
+
+
+def _expand(text: str, name: str, texts: dict[str, str], around: tuple[str, ...] = ()) -> str:
+    """Put included files into a text; not what lies outside the tree, nor a file that is around already."""
+
+    def put(found: re.Match[str]) -> str:
+        inner, options = _path(found[2], name), dict(re.findall(r":([\w-]+):[ ]*(.*)", found[3]))
+        if (
+            inner not in texts
+            or inner in (*around, name)
+            or len(around) >= DEPTH
+            or options.keys() & {"literal", "code"}
+        ):
+            return ""
+        body = texts[inner].partition(start)[2] if (start := options.get("start-after")) else texts[inner]
+        body = body.partition(end)[0] if (end := options.get("end-before")) else body
+        lines = _expand(body, inner, texts, (*around, name)).split("\n")
+        return "\n".join(found[1] + line if line.strip() else "" for line in lines)
+
+    return _INCLUDE.sub(put, text) if ".. include::" in text else text
+
+
+def _normal(name: str) -> str:
+    return _SPACE.sub(" ", name.replace("\\", "")).strip().lower()
+
+
+def _add_objects(text: str, page: str, tree: Tree) -> None:
+    module, program, classes = "", "", [(-1, "")]
+    for found in _DIRECTIVE.finditer(text):
+        indent, domain, kind, lines = len(found[1]), found[2] or "py", found[3], found[4].split("\n")
+        while indent <= classes[-1][0]:
+            classes.pop()
+        names = [name for line in lines for name in _names(line, domain)]
+        program = names[0] if names and kind in ("program", "django-admin") else program
+        if kind in MODULES:
+            module = names[0] if names and names[0] != "None" else ""
+        if kind == "glossary":
+            body = re.compile(rf"(?:\n[ ]*(?=\n)|\n[ ]{{{indent + 1},}}.*)*").match(text, found.end())
+            rows = [
+                row
+                for row in (found[4] + body[0] if body else "").split("\n")
+                if row.strip(" ") and row.lstrip()[0] != ":"
+            ]
+            least = min((len(row) - len(row.lstrip()) for row in rows), default=0)
+            for name in (_normal(row.partition(" : ")[0]) for row in rows if row[least : least + 1] != " "):
+                tree.objects.setdefault("term", {}).setdefault(name, []).append((page, name))
+        elif kind in ANYTHING and domain == "py":
+            for name in names if kind != "currentmodule" else ():
+                whole = name if kind in MODULES else ".".join(filter(None, (module, classes[-1][1], name)))
+                tree.python.setdefault(name.rpartition(".")[2], []).append((whole, page, kind))
+            if kind in CLASSES and names:
+                classes.append((indent, ".".join(filter(None, (classes[-1][1], names[0])))))
+        elif kind.endswith("option"):
+            for name in (name for line in lines for part in line.split(", ") for name in _names(part)):
+                for form in (name, f"{program} {name}"):
+                    tree.objects.setdefault("option", {}).setdefault(form, []).append((page, name))
+        elif kind not in PROSE | HIDDEN | ANYTHING or domain != "py":
+            for name in dict.fromkeys([*(line.strip() for line in lines), *names]):
+                tree.objects.setdefault(kind, {}).setdefault(name, []).append((page, name))
+
+
+def _names(line: str, domain: str = "py") -> list[str]:
+    """Return what a signature describes: "classmethod Model.save(x)" -> ["Model.save"]."""
+    line = line.strip()
+    if line[:2] == "$<":  # CMake's expressions
+        return re.findall(r"[^$<>:]+", line)[:1]
+    if domain in ("c", "cpp"):
+        return re.findall(r"^.*?([\w:.~]+)\s*(?:[(\[=;].*)?$", line)
+    return [name.rstrip(":>") for name in re.findall(r"^[^\s(=\[,]+", _BEFORE.sub("", line))]
+
+
+def resolve(
+    role: str, name: str, page: str, tree: Tree, around: tuple[str, str] = ("", "")
+) -> tuple[str, str, str] | str:
+    """Return the page that a reference means, the place there and its title; or the cause why there is none.
+
+    `around` is the module and the class that the reference stands in.
+    """
+    domain, _, role = role.rpartition(":")
+    python, found = role in PYTHON and domain in ("", "py"), list[tuple[str, str, str]]()
+    if role in ("ref", "numref", "any"):
+        rows = tree.labels.get(_normal(name), [])
+        found = [(to, _normal(name), title) for to, title in sorted(rows, key=lambda row: row[0] != page)[:1]]
+    if role in ("doc", "any") and not found:
+        found = [(to, "", "") for to in _find_page(name, page, tree)]
+    if (python or role == "any") and not found:
+        found = [(to, whole, "") for whole, to in _find_python(PYTHON.get(role, ANYTHING), name, tree, around)]
+    key = _normal(name) if role == "term" else name
+    for kind in () if python else (role, tree.roles.get(role, role), *(tree.objects if role == "any" else ())):
+        described = tree.objects.get(kind, {})
+        found = found or [
+            (*row, "")
+            for form in (key, key.partition(" ")[0], key.partition("(")[0])
+            for row in described.get(form, ())
+        ]
+    if not found and role in tree.folders:
+        plain = re.sub(r"[<>]", "", name)
+        for end in (plain, plain.partition("(")[0], re.sub(r"\((\w+)\)$", r".\1", plain), f"{plain}/index"):
+            found = found or [(to, "", "") for to in _ends_with(f"{role}/{end}", tree)]
+        named = tree.titles.get(_normal(name), [])
+        found = found or [(to, "", "") for to, _ in named if role in to.split("/")]
+    several = len({row[0] for row in found}) > 1
+    return next((row for row in found if row[0] == page or not several), AMBIGUOUS if several else UNKNOWN)
+
+
+def _find_page(name: str, page: str, tree: Tree) -> list[str]:
+    """Find a page by its path: from the page's folder, the top or a folder around it, or by the end of its path."""
+    path = re.sub(r"\.(?:rst|rest|txt|html)$", "", name) or "."
+    tops = [join(folder, path[1:]) for folder in map(str, PurePosixPath(page).parents)] if path[0] == "/" else []
+    tried = (_path(path, page), *map(normpath, tops))
+    return next(([each] for each in tried if each in _ends_with(each, tree)), _ends_with(tried[0], tree))
+
+
+def _ends_with(path: str, tree: Tree) -> list[str]:
+    end = f"/{path}".casefold()
+    return [page for page in tree.ends.get(end.rpartition("/")[2], ()) if f"/{page}".casefold().endswith(end)]
+
+
+def _find_python(kinds: frozenset[str], name: str, tree: Tree, around: tuple[str, str]) -> list[tuple[str, str]]:
+    """Look up as Sphinx does (in the class, in the module, whole), else by the end of the name."""
+    loose, name = name[:1] == ".", name.lstrip(".").partition("(")[0].strip()
+    rows = tree.python.get(name.rpartition(".")[2], [])
+    for scope in () if loose else (".".join(filter(None, around)), around[1], around[0], ""):
+        if found := [row for row in rows if row[0] == f"{scope}.{name}".lstrip(".")]:
+            return [row[:2] for row in found]
+    if found := [row for row in rows if f".{row[0]}".endswith(f".{name}") and row[2] in kinds]:
+        return [row[:2] for row in found]
+    owner = name.rpartition(".")[0]  # whose members a directive of autodoc lists
+    rows = tree.python.get(owner.rpartition(".")[2], [])
+    return [row[:2] for row in rows if f".{row[0]}".endswith(f".{owner}") and row[2][:4] == "auto"]
+
+
+@cache
+def _docutils() -> tuple[Any, Any]:
+    """Return docutils' nodes, and a function that parses a text into a tree of them, by our directives and roles."""
+    from docutils import frontend, nodes, utils
+    from docutils.parsers.rst import Directive, Parser, states
+
+    class AnyOption(dict[str, Any]):
+        def __bool__(self) -> bool:
+            return True
+
+        def __getitem__(self, key: str) -> Any:
+            return str
+
+    class AnyDirective(Directive):  # type: ignore[misc]
+        optional_arguments, final_argument_whitespace, has_content, option_spec = 1, True, True, AnyOption()
+
+        def run(self) -> list[Any]:
+            kind, first = self.name.rpartition(":")[2], (self.arguments or [""])[0]
+            if kind in HIDDEN:
+                return []
+            block = nodes.container("", kind=kind)
+            if kind not in PROSE:
+                lines = [line.strip() for line in first.split("\n")]
+                block["signs"] = [name for line in lines for name in _names(line, self.name.partition(":")[0])]
+                block += [nodes.paragraph("", line) for line in lines if kind not in MODULES]
+            elif kind not in UNSAID:
+                first = " ".join(first.split(None, 1)[1:]) if kind in NUMBERED else first
+                block += nodes.paragraph("", "", *self.state.inline_text(first, self.lineno)[0])
+            self.state.nested_parse(self.content, self.content_offset, block)
+            return [block]
+
+    def interpret(source: str, text: str, role: str, line: int) -> tuple[list[Any], list[Any]]:  # noqa: ARG001
+        return [nodes.inline("", utils.unescape(text), role=(role or "").lower())], []
+
+    find = states.directives.directive
+
+    def find_ours(name: str, language: Any, document: Any) -> Any:
+        ours = hasattr(document.settings, "linkbert") and name.lower() not in ("replace", "unicode")
+        return (AnyDirective, []) if ours else find(name, language, document)
+
+    def parse(text: str) -> Any:
+        settings, inliner = frontend.get_default_settings(Parser), states.Inliner()
+        safe = {"raw_enabled": False, "file_insertion_enabled": False, "line_length_limit": LONGEST_LINE}
+        for name, value in (
+            safe | {"report_level": 5, "halt_level": 6, "warning_stream": False, "linkbert": 1}
+        ).items():
+            setattr(settings, name, value)
+        document, inliner.interpreted = utils.new_document("page", settings), interpret
+        with _LOCK:  # docutils has one table of directives for all: other documents find in it what they always do
+            states.directives.directive = find_ours
+            try:
+                Parser(inliner=inliner).parse(text, document)
+            finally:
+                states.directives.directive = find
+        return document
+
+    return nodes, parse
+
+
+def read_file(name: str, data: bytes, tree: Tree, skipped: Skipped) -> Iterator[Record]:
+    """Read the Document of a file of a tree; what it cannot be is counted."""
+    if name not in tree.pages or len(data) > LARGEST:
+        other = INCLUDED if name in tree.texts else OTHER + splitext(name)[1]
+        skipped.note(TOO_LARGE if len(data) > LARGEST else other, name)
+        return
+    text = _expand(_decode(name, data, skipped), name, tree.texts)
+    page = _Page(tree.pages[name], tree, skipped)
+    try:
+        if fault := LONG if max(map(len, text.split("\n"))) > LONGEST_LINE else "":
+            raise ValueError(fault)
+        page.read(_docutils()[1](text))
+    except Exception:  # docutils raises whatever comes on damaged input: IndexError, AttributeError, RecursionError
+        skipped.note(fault or BROKEN, name)
+    else:
+        text, links, sections = page.writer.finish(page.title)
+        if text:
+            yield Document(page.id, page.title or page.id.rpartition("/")[2], text, links, sections=sections)
+        else:
+            skipped.note("no text in the file", name)
+
+
+class _Page:
+    """The text of a page as far as it is written, and what is around the place that is read."""
+
+    def __init__(self, id_: str, tree: Tree, skipped: Skipped) -> None:
+        self.id, self.tree, self.skipped, self.writer = id_, tree, skipped, Writer(dirname(id_))
+        self.title = self.module = ""
+        self.classes: tuple[str, ...] = ()
+        self.depth = 0  # of substitutions in each other
+
+    def read(self, document: Any) -> None:
+        """Write a document that docutils parsed."""
+        self.document, self.nodes = document, (nodes := _docutils()[0])
+        targets = list(document.findall(nodes.target))
+        self.named = {name: node for node in targets for name in node["names"]}
+        self.unnamed = (node for node in targets if node.get("anonymous"))
+        self.hidden = (
+            nodes.literal_block,
+            nodes.doctest_block,
+            nodes.comment,
+            nodes.table,
+            nodes.image,
+            nodes.figure,
+            nodes.substitution_definition,
+            nodes.system_message,
+            nodes.footnote,
+            nodes.citation,
+            nodes.raw,
+            nodes.math_block,
+            nodes.footnote_reference,
+            nodes.citation_reference,
+        )
+        self.write_block(document)
+
+    def write_block(self, node: Any) -> None:
+        nodes, writer, before = self.nodes, self.writer, self.classes
+        if isinstance(node, self.hidden) or (isinstance(node, nodes.field_list) and not writer.size):
+            return
+        if isinstance(node, nodes.target):
+            writer.sections += [(_normal(name), writer.size) for name in node["names"] if "refuri" not in node]
+        elif isinstance(node, nodes.TextElement):
+            self.write_inline(node)
+            if isinstance(node, nodes.title) and not self.title:
+                self.title = "".join(writer.parts)[writer.line :].strip(" ")
+            writer.end_line()
+        else:
+            kind, signs = node.get("kind"), node.get("signs", [])
+            writer.sections += [(".".join(filter(None, (self.module, *before, name))), writer.size) for name in signs]
+            writer.sections += [(name, writer.size) for name in signs]
+            if signs and kind in MODULES:
+                self.module = signs[0] if signs[0] != "None" else ""
+            self.classes += (signs[0],) if signs and kind in CLASSES else ()
+            for child in node.children:
+                self.write_block(child)
+            self.classes = before
+
+    def write_inline(self, node: Any) -> None:
+        for child in node.children:
+            if isinstance(child, self.nodes.Text):
+                self.writer.add(child.astext())
+            elif isinstance(child, self.nodes.substitution_reference):
+                defined = self.document.substitution_defs
+                name = self.document.substitution_names.get(_normal(child["refname"]), child["refname"])
+                if name in defined and self.depth < DEPTH:
+                    self.depth += 1
+                    self.write_inline(defined[name])
+                    self.depth -= 1
+            elif isinstance(child, self.nodes.reference):
+                self.write_link(self.find_address(child), child.astext())
+            elif "role" in child:
+                self.write_role(child["role"], child.astext())
+            elif not isinstance(child, self.hidden):
+                self.write_inline(child)
+
+    def write_link(self, target: tuple[str, str] | None, shown: str) -> None:
+        self.writer.open_link("rst", target)
+        self.writer.add(shown)
+        self.writer.close_link("rst")
+
+    def find_address(self, node: Any) -> tuple[str, str] | None:
+        """Return what a hyperlink means; None for a bare address, and for a place in the page itself."""
+        shown, steps = node.astext(), 0
+        while node is not None and "refuri" not in node and (steps := steps + 1) < DEPTH:  # names may mean names
+            node = (
+                next(self.unnamed, None)
+                if node.get("anonymous") and steps == 1
+                else self.named.get(node.get("refname"))
+            )
+        uri = node.get("refuri", "") if node is not None else ""
+        found = resolve_in_note(uri, dirname(self.id)) if uri and uri not in (shown, f"mailto:{shown}") else None
+        if found and "//" not in uri and len(pages := _find_page(uri.partition("#")[0], self.id, self.tree)) == 1:
+            return pages[0], found[1]
+        return found
+
+    def write_role(self, role: str, text: str) -> None:
+        """Write what interpreted text shows, as a link if its role is one that refers to something."""
+        domain, _, last = role.rpartition(":")
+        python = last in PYTHON and domain in ("", "py")
+        tight = python or last in ("ref", "doc", "term", "any", "numref")
+        if text[:1] == "!" or not (
+            tight or last in self.tree.objects or last in self.tree.roles.keys() | self.tree.folders
+        ):
+            found = _TITLED.fullmatch(text)
+            self.writer.add(found[1] if found else text.removeprefix("!"))
+            return
+        around = self.module, ".".join(self.classes)
+
+        def find(name: str) -> tuple[str, str, str] | str:
+            return resolve(role, _SPACE.sub(" ", name.lstrip("~").strip()), self.id, self.tree, around)
+
+        found = _TITLED.fullmatch(text)
+        if not found and (close := _CLOSE.fullmatch(text)) and (tight or not isinstance(find(close[2]), str)):
+            found = close
+        shown, name = found.groups() if found else (text, text)
+        to = find(name)
+        if not found and python:
+            name = name.lstrip(".")
+            shown = name[1:].rpartition(".")[2] if name[:1] == "~" else name
+        if isinstance(to, str):
+            self.skipped[to] += 1  # its target says which
+            self.write_link((f":{role}:`{name}`", ""), shown)
+        else:
+            self.write_link(to[:2], to[2] if to[2] and not found else shown)
+
+
+READER = Reader(
+    read_file=read_file,
+    survey=survey,
+    suffixes=SUFFIXES,
+    inside=(".txt",),
+    marks=(b"\n.. toctree::", b":doc:`", b":ref:`", b":class:`", b"\n.. _", b"\n.. code-block:: "),
+)

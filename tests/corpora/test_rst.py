@@ -1,0 +1,272 @@
+"""reStructuredText: what becomes of each mark, which page each reference means, and what damage costs."""
+
+import time
+from pathlib import Path
+
+import pytest
+from docutils.parsers.rst import states
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from linkbert.corpora.build import build_documents
+from linkbert.corpora.reader import Skipped
+from linkbert.corpora.readers import rst
+from linkbert.corpora.sources import find_reader, read_source
+from linkbert.graph.hyperlinks import build
+from linkbert.records import Document
+from linkbert.workers import make_executor
+
+TREES = """\
+.. _trees:
+
+Trees of the north
+==================
+
+Some *oaks*, see :ref:`the fruit <acorns>`, :ref:`acorns`, :doc:`/guide/moss` and :doc:`Moss <guide/moss>`.
+A |name| by `its maker`_ or `another <guide/moss.rst>`_, one__ and `anonymous`__; http://bare.example.org stays.
+
+.. |name| replace:: substituted *name*
+.. _its maker: https://maker.example.org/a
+__ guide/moss.html
+__ https://two.example.org
+
+.. code-block:: py
+
+   code = ":ref:`nothing`"
+
+.. note:: A note that
+   goes on.
+
+   - with an item
+
+.. versionadded:: 3.1
+   Leaves with :func:`~grove.Tree.leaf`.
+
+A literal::
+
+    .. class:: NoClass
+
+.. toctree::
+
+   guide/moss
+
+======  ======
+cell    cell
+======  ======
+"""
+MOSS = """\
+:orphan:
+
+Moss
+====
+
+.. module:: grove
+
+.. class:: Tree(name)
+           Tree()
+
+   A tree of :meth:`leaf` and :meth:`.Tree.root`, !plain :class:`!Tree`.
+
+   .. method:: leaf(at=0)
+
+      Return a :class:`Leaf`; :class:`Root` is elsewhere, :func:`open` unknown.
+
+.. class:: Leaf
+
+.. setting:: DEPTH
+
+Depth of roots, :pinch:`DEPTH`.
+
+.. _acorns:
+
+Fruit of ``oaks``
+-----------------
+
+.. glossary::
+
+   acorn
+      A nut.
+"""
+FILES = {
+    "index.rst": TREES,
+    "guide/moss.rst": MOSS,
+    "guide/other.rst": """.. class:: grove.Root
+
+:set:`DEPTH` :set:`DEPTH` :term:`Acorn` :class:`Twin` :command:`grow`
+""",
+    "guide/a.rst": ".. class:: x.Twin\n\n   Text.",
+    "guide/b.rst": ".. class:: y.Twin\n\n   Text of :class:`Twin`.",
+    "command/grow.rst": """Grow
+====
+
+.. include:: ../parts/loop.rst
+.. include:: /parts/part.rst
+.. include:: ../../up.rst
+""",
+    "parts/loop.rst": "Around.\n\n.. include:: loop.rst\n.. include:: part.rst\n",
+    "parts/part.rst": "A part with :ref:`trees`.\n\n",
+}
+
+
+def make_tree(path: Path, files: dict[str, str | bytes] = FILES) -> Path:
+    for name, text in files.items():
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        (path / name).write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+def read(path: Path) -> tuple[dict[str, Document], Skipped]:
+    skipped = Skipped()
+    return {each.id: each for each in read_source("rst", path, None, skipped) if isinstance(each, Document)}, skipped
+
+
+def links_of(page: Document) -> list[tuple[str, str, str]]:
+    return [(page.text[link.start : link.end], link.target, link.fragment) for link in page.links]
+
+
+def test_what_is_text_and_where_references_lead(tmp_path):
+    pages, skipped = read(make_tree(tmp_path))
+    assert sorted(pages) == ["command/grow", "guide/a", "guide/b", "guide/moss", "guide/other", "index"]
+    index = pages["index"]
+    assert index.title == "Trees of the north"
+    assert index.text == (
+        "Some oaks, see the fruit, Fruit of oaks, /guide/moss and Moss. "
+        "A substituted name by its maker or another, one and anonymous; "
+        "http://bare.example.org stays.\nA note that goes on.\nwith an item\nLeaves with leaf.\nA literal:"
+    )
+    assert links_of(index) == [
+        ("the fruit", "guide/moss", "acorns"),
+        ("Fruit of oaks", "guide/moss", "acorns"),
+        ("/guide/moss", "guide/moss", ""),
+        ("Moss", "guide/moss", ""),
+        ("its maker", "https://maker.example.org/a", ""),
+        ("another", "guide/moss", ""),
+        ("one", "guide/moss", ""),
+        ("anonymous", "https://two.example.org", ""),
+        ("leaf", "guide/moss", "grove.Tree.leaf"),
+    ]
+    moss = pages["guide/moss"]
+    assert moss.title == "Moss"
+    assert moss.text.startswith(
+        "Tree(name)\nTree()\nA tree of leaf and Tree.root, !plain Tree.\nleaf(at=0)\nReturn a Leaf;"
+    )
+    assert links_of(moss) == [
+        ("leaf", "guide/moss", "grove.Tree.leaf"),
+        ("Tree.root", ":meth:`Tree.root`", ""),
+        ("Leaf", "guide/moss", "grove.Leaf"),
+        ("Root", "guide/other", "grove.Root"),
+        ("open", ":func:`open`", ""),
+        ("DEPTH", "guide/moss", "DEPTH"),
+    ]
+    at = dict(moss.sections)
+    assert moss.text[at["grove.Tree.leaf"] :].startswith("leaf(at=0)")
+    assert moss.text[at["acorns"] :].startswith("Fruit of oaks")
+    assert links_of(pages["guide/other"]) == [
+        ("DEPTH", "guide/moss", "DEPTH"),
+        ("DEPTH", "guide/moss", "DEPTH"),
+        ("Acorn", "guide/moss", "acorn"),
+        ("Twin", ":class:`Twin`", ""),
+        ("grow", "command/grow", ""),
+    ]
+    assert links_of(pages["guide/b"]) == [("Twin", "guide/b", "y.Twin")]  # of several the one of its own page
+    assert pages["command/grow"].text == "Around.\nA part with Trees of the north.\nA part with Trees of the north."
+    assert (skipped[rst.AMBIGUOUS], skipped[rst.UNKNOWN], skipped[rst.INCLUDED]) == (1, 2, 2)
+
+
+def test_a_tree_is_found_by_itself(tmp_path):
+    many = {f"{i}.rst": f"Page {i}\n======\n\nText." for i in range(31)}
+    notes = {f"{i}.md": "# A note" for i in range(3)}
+    path = make_tree(tmp_path / "mixed", many | notes)
+    assert find_reader(path) == "rst"
+    store = build_documents([path], tmp_path / "store")
+    assert len(store) == 31
+    assert store.manifest["other_files"] == {".md": 3}
+    sphinx = {
+        "index.txt": "Docs\n====\n\n.. toctree::\n\n   a\n",
+        "a.txt": "See :doc:`index`.",
+        "README.rst": "Read me",
+    }
+    path = make_tree(tmp_path / "sphinx", sphinx)
+    assert find_reader(path) == "rst"
+    assert list(read(path)[0]) == ["a"]
+    assert find_reader(make_tree(tmp_path / "books", {"a.txt": "A book: its text.", "b.txt": "Another."})) == "text"
+
+
+def test_one_and_two_workers_give_the_same_store(tmp_path):
+    path = make_tree(
+        tmp_path / "tree", FILES | {f"many/{i}.rst": f"Page\n====\n\n:ref:`trees` {'x ' * 40_000}" for i in range(9)}
+    )
+    stores = [tmp_path / "one", tmp_path / "two"]
+    for workers, to in enumerate(stores, 1):
+        with make_executor(workers) as executor:
+            store = build_documents([path], to, executor=executor)
+            counts: dict[str, int] = {}
+            list(build(store, executor=executor, counts=counts))
+    files = [{each.name: each.read_bytes() for each in (to / "documents").iterdir()} for to in stores]
+    assert files[0] == files[1]
+    assert len(files[0]) > 3
+    assert counts["found"] == counts["resolved"] + counts["dead"]
+
+
+def test_bad_pages_cost_themselves_only(tmp_path, capfd):
+    files = {
+        "cut.rst": TREES[:400],
+        "latin.rst": "Caf\xe9\n====\n\nText, :ref:`x`.".encode("latin-1"),
+        "long.rst": "word " * 1_000_000,
+        "unknown.rst": ".. strange:: Argument\n   :option: 1\n\n   Body, `cut ``more\n\n|none| nowhere_ [1]_\n\nEnd.",
+        "raw.rst": """.. raw:: html
+   :file: /etc/passwd
+
+.. csv-table::
+   :file: /etc/passwd
+
+.. include:: /etc/passwd
+
+Text.""",
+        "twice.rst": ".. _x:\n\nOne\n===\n\n.. _x:\n\nTwo\n---\n\nText.",
+        "empty.rst": "",
+    }
+    pages, skipped = read(make_tree(tmp_path, files))
+    assert sorted(pages) == ["cut", "latin", "raw", "twice", "unknown"]
+    assert pages["raw"].text == "Text."
+    assert pages["latin"].title == "Café"
+    assert links_of(pages["latin"]) == [("One", "twice", "x")]
+    assert pages["unknown"].text.startswith("Argument\nBody")
+    assert pages["unknown"].text.endswith("End.")
+    assert skipped["not UTF-8 (read as Latin-1)"] == 1
+    assert skipped[rst.LONG] == 1
+    assert skipped["no text in the file"] == 1
+    assert capfd.readouterr() == ("", "")
+
+
+def test_docutils_is_left_as_it_is(tmp_path):
+    from docutils.core import publish_string
+
+    before = states.directives.directive
+    read(make_tree(tmp_path))
+    assert states.directives.directive is before
+    assert b"<em>x</em>" in publish_string(".. note:: :emphasis:`x`", writer="html5")
+    assert list(read(tmp_path)[0]) == list(read(tmp_path)[0])
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.sampled_from([*TREES.split("\n"), *MOSS.split("\n"), "`", "   ::", "====", "- a", "__ x", "\x00", "|a|_"])
+    )
+)
+def test_any_lines_give_links_in_the_text(lines):
+    tree = rst.survey([("a.rst", "\n".join(lines).encode())])
+    for page in rst.read_file("a.rst", "\n".join(lines).encode(), tree, Skipped()):
+        assert all(link.start == link.end == -1 or 0 <= link.start < link.end <= len(page.text) for link in page.links)
+        assert all(shown.strip() == shown and shown for shown, *_ in links_of(page))
+
+
+@pytest.mark.parametrize(
+    "mark", ["`", ":a:`", "*", "|", ".. _a: b\n", "- ", "  " * 50 + "x\n", "=\n", ".. class:: a\n"]
+)
+def test_no_mark_costs_more_than_its_share(mark):
+    data = (mark * (60_000 // len(mark))).encode()
+    start = time.perf_counter()
+    list(rst.read_file("a.rst", data, rst.survey([("a.rst", data)]), Skipped()))
+    assert time.perf_counter() - start < 30
