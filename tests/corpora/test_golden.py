@@ -21,6 +21,7 @@ GOLDEN = {
     "mediawiki": "wiki.xml",
     "parquet": "table.columns",  # as JSON, to be read by people
     "pubmed": "records.xml",
+    "rst": "manual",
     "text": "tale.txt",
     "zim": "guide.zim",
 }

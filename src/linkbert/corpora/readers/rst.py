@@ -389,8 +389,8 @@ class _Page:
             writer.end_line()
         else:
             kind, signs = node.get("kind"), node.get("signs", [])
-            writer.sections += [(".".join(filter(None, (self.module, *before, name))), writer.size) for name in signs]
-            writer.sections += [(name, writer.size) for name in signs]
+            forms = [form for name in signs for form in (".".join(filter(None, (self.module, *before, name))), name)]
+            writer.sections += [(form, writer.size) for form in dict.fromkeys(forms)]
             if signs and kind in MODULES:
                 self.module = signs[0] if signs[0] != "None" else ""
             self.classes += (signs[0],) if signs and kind in CLASSES else ()
