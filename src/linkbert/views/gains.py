@@ -62,7 +62,7 @@ def pictures(sampler: Sampler, guess: Guess, *, among: int = 300, count: int = 3
     in_b = [set(ids[types > 0].tolist()) for ids, types in zip(made.input_ids, made.token_type_ids, strict=True)]
     shared = np.array([label in in_b[i] for i, label in zip(row, made.masked_labels.tolist(), strict=True)], bool)
     told = shared & carries_meaning(sampler, made)
-    gains = np.bincount(row, np.where(told, np.log(np.maximum(near, 1e-9) / np.maximum(far, 1e-9)), 0), len(numbers))
+    gains = np.bincount(row, np.where(told, near - far, 0), len(numbers))
     best = [int(i) for i in np.argsort(-gains, kind="stable")[:count] if gains[i] > 0]
     return [_picture(sampler, made, i, np.flatnonzero(told & (row == i)), far, near) for i in best]
 
@@ -98,7 +98,8 @@ def learnt_words(sampler: Sampler, before: Guess, after: Guess, *, among: int = 
             continue
         around = range(max(1, place - 10), min(int(made.lengths[i]) - 1, place + 11))
         ids = whole[i].tolist()
-        context = "".join(" [MASK]" if at == place else _spaced(spelled[ids[at]]) for at in around).strip()
+        shown = [" [MASK]" if at == place else _spaced(spelled[ids[at]]) for at in around]
+        context = "".join(text for text in shown if text != " [SEP]").strip()
         told_by = [(spelled[tokens[k]], float(chances[k])) for tokens, chances in guesses]
         taken[document] = Learnt(printable(context), spelled[made.masked_labels[k]], *told_by)
     return list(taken.values())
