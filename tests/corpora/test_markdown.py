@@ -284,6 +284,7 @@ UNITS = re.findall(  # "." is a space, N a line break
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unit", UNITS)
 def test_time_is_linear_in_hostile_markdown(unit):
     # Quadratic time would be fourfold; at 200,000 characters it is 2 seconds at most.

@@ -262,6 +262,7 @@ def test_any_lines_give_links_in_the_text(lines):
         assert all(shown.strip() == shown and shown for shown, *_ in links_of(page))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "mark", ["`", ":a:`", "*", "|", ".. _a: b\n", "- ", "  " * 50 + "x\n", "=\n", ".. class:: a\n"]
 )

@@ -173,6 +173,7 @@ def test_a_chain_over_1024_redirects_counts_as_a_circle(tmp_path, hasty):
     assert (meta["redirected"], meta["cycles"]) == (1, 1)
 
 
+@pytest.mark.slow
 def test_what_does_not_fit_into_memory_goes_to_disk_and_changes_nothing(tmp_path):
     links = [tuple(Link(-1, -1, f"some document or other {i * j % 20_000}") for j in range(20)) for i in range(20_000)]
     store = make_store(tmp_path, [[Document(f"some document or other {i}", "", "", links[i]) for i in range(20_000)]])

@@ -74,7 +74,7 @@ def test_it_pickles_as_a_path_and_settings(dataset):
     assert len(pickle.dumps(PairCollator(dataset))) < 1_000
 
 
-@pytest.mark.parametrize("method", ["fork", "spawn"])
+@pytest.mark.parametrize("method", ["fork", pytest.param("spawn", marks=pytest.mark.slow)])
 def test_persistent_workers_see_another_epoch(dataset, method):
     collate = PairCollator(dataset)
     subset = DistributedSampler(dataset, num_replicas=len(dataset) // 16, rank=1, shuffle=False)

@@ -63,6 +63,7 @@ told.send(broadcast_object(context, ["a", 1.5, None] if context.is_main_process 
 """
 
 
+@pytest.mark.slow
 def test_gradients_that_one_process_or_none_has(tmp_path):
     """Of four parameters both have a gradient for the first, one for the second and third, and none for the last."""
     server, pipes = multiprocessing.get_context("forkserver"), []
