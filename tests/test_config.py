@@ -5,9 +5,11 @@ from pathlib import Path
 import pytest
 from pydantic import create_model
 
-from linkbert.config import Config, Settings, choose_config, make_config, presets
+from linkbert.config import OLD_NAMES, Config, Settings, choose_config, make_config, presets
 from linkbert.instances.parts import Part, read_mix
 from linkbert.tasks.settings import FineTuneConfig
+
+PAGE = Path(__file__).parents[1] / "docs" / "settings.md"
 
 
 @pytest.mark.parametrize("preset", [None, *presets()])
@@ -149,6 +151,37 @@ def test_an_unknown_preset_names_the_nearest():
         make_config("tinny")
 
 
+def settings_page():
+    """Write docs/settings.md from the settings themselves."""
+    old = {}
+    for name, new in OLD_NAMES.items():
+        old.setdefault(new, []).append(f"`{name}`")
+    lines = [
+        "# Settings",
+        "",
+        "Made from the code by `python tests/test_config.py`; a test compares. Values are those of no preset.",
+        "",
+    ]
+    for command, kind in (("pretrain", Config), ("finetune, evaluate", FineTuneConfig)):
+        lines += [f"## linkbert {command}", ""]
+        for heading, rows in kind().describe().items():
+            lines += [
+                f"### {heading.removesuffix(' (key=value)')}",
+                "",
+                "| setting | meaning | also read as |",
+                "|---|---|---|",
+            ]
+            for word, meaning in rows:
+                also = ", ".join(old.get(word.partition("=")[0], []))
+                lines.append(f"| `{word}` | {meaning.replace('|', ' / ')} | {also} |")
+            lines.append("")
+    return "\n".join(lines)
+
+
+def test_the_page_of_settings_is_that_of_the_code():
+    assert PAGE.read_text(encoding="utf-8") == settings_page(), "run python tests/test_config.py"
+
+
 @pytest.mark.parametrize("kind", [Config, FineTuneConfig])
 def test_every_setting_has_a_meaning(kind):
     table = kind().describe()
@@ -186,3 +219,7 @@ def test_a_run_cannot_choose_the_code_that_is_imported():
     with pytest.raises(ValueError, match="give objective=evil:OBJECTIVE again"):
         choose_config(None, [], before)
     assert choose_config(None, ["objective=evil:OBJECTIVE"], before)[0].objective == "evil:OBJECTIVE"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(settings_page(), encoding="utf-8")
