@@ -233,6 +233,7 @@ UNITS += [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unit", UNITS)
 def test_time_is_linear_in_hostile_pages(unit):
     started = time.perf_counter()

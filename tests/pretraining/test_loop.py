@@ -159,6 +159,7 @@ def test_a_resumed_run_forgets_what_came_after_its_checkpoint(train, config):
     assert same(weights(checkpoints(run)[-1]), last)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["model.safetensors", "training/optimizer.safetensors", "training/state.json"])
 @pytest.mark.parametrize("damage", ["cut", "flipped", "gone", "other"])
 def test_a_damaged_checkpoint_is_passed_over(train, name, damage, caplog):
