@@ -41,7 +41,7 @@ def count_text(number: float) -> str:
 def reporting(console: Console | None = None, *, every: float = EVERY) -> Iterator[Show]:
     """Give a function show(stage, text, done, total); what it showed last of each stage stays.
 
-    On a terminal each stage has a bar; elsewhere its text is a plain line, every `every` seconds.
+    On a terminal each stage has a bar; elsewhere its text is a plain line, every `every` seconds, or `now`.
     """
     console = console or Console(stderr=True)
     text = TextColumn("{task.fields[text]}", markup=False)
@@ -56,14 +56,14 @@ def reporting(console: Console | None = None, *, every: float = EVERY) -> Iterat
             console.print(last, markup=False, highlight=False, soft_wrap=True)
             shown, written = time.monotonic(), last
 
-    def show(stage: str, text: str, done: float = 0, total: float | None = None) -> None:
+    def show(stage: str, text: str, done: float = 0, total: float | None = None, *, now: bool = False) -> None:
         nonlocal last
         if stage not in stages:
             flush()
             stages[stage] = bars.add_task(stage, total=total, text="")
         bars.update(stages[stage], completed=done, total=total, text=text)
         last = f"  {stage}: {text}"
-        if time.monotonic() - shown >= every:
+        if now or time.monotonic() - shown >= every:
             flush()
 
     with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
@@ -103,7 +103,8 @@ def report_training() -> Iterator[Callable[[Any], None]]:
 
         def progress(state: Any) -> None:
             nonlocal measured
-            show("train", training_text(state, smooth), state.step, state.steps)
+            now = state.stage.startswith("compiling")  # nothing is shown for a minute after that
+            show("train", training_text(state, smooth), state.step, state.steps, now=now)
             measured += state.seconds_left == state.seconds_left
             if measured == MEASURED and state.seconds_left > LONG:
                 left, steps = seconds_text(state.seconds_left), state.steps * 86_400 / state.seconds_left
