@@ -111,6 +111,8 @@ def demo(
 
     console.print("1. Fetch", style="bold")
     corpus = fetch(console, SOURCES[source]) if source in SOURCES else Path(source)
+    if source in SOURCES and len(files := list(corpus.iterdir())) == 1:
+        corpus = files[0]  # a dump is recognised by its content, not by such a name in a folder
     encoder = str(fetch(console, ENCODERS[init])) if init in ENCODERS else init
     remove(to)
     write_json(to / MARK, {"source": source, "init": init})
@@ -122,7 +124,7 @@ def demo(
     edges = store.graph().to_arrow().num_rows if "hyperlink" in graph_names(store.path) else 0
     console.print(f"{len(store):,} documents, {edges:,} links between them; more: linkbert stats {to / 'store'}")
 
-    usable = ["anchors=usable"] if edges else []  # every place that becomes A has a link to follow
+    usable = ["anchors=usable"] if edges > 5 * len(store) else []  # where links are many, every A has one to follow
     config = make_config("demo", [*usable, *settings, f"init={encoder}"])
     tokens = config.max_steps * config.batch_size * config.sequence_length
     console.print(f"\n3. Train, on {tokens / 1e6:.1f} million tokens at most and for {minutes:g} minutes at most\n",
