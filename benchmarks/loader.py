@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 
 from linkbert.config import make_config
-from linkbert.instances.mixture import Part
+from linkbert.instances.parts import Part
 from linkbert.pretraining.journal import read_journal
 from linkbert.pretraining.run import pretrain
 

@@ -121,7 +121,7 @@ def demo(
     with report_stages() as progress:
         vocabulary = "train:8192" if encoder == "none" else encoder
         store = build_store([corpus], to / "store", vocabulary=vocabulary, progress=progress)
-    edges = store.graph().to_arrow().num_rows if "hyperlink" in graph_names(store.path) else 0
+    edges = len(store.graph().targets) if "hyperlink" in graph_names(store.path) else 0
     console.print(f"{len(store):,} documents, {edges:,} links between them; more: linkbert stats {to / 'store'}")
 
     usable = ["anchors=usable"] if edges > 5 * len(store) else []  # where links are many, every A has one to follow
