@@ -44,7 +44,7 @@ CEILINGS = {  # lines of Python; (top) are the files beside the folders
 
 
 OWED = {  # lines above the ceiling, docs/log.md says for what; what is not said there must go
-    "(top)": 757,
+    "(top)": 749,
     "corpora": 449,
     "graph": 134,
     "instances": 17,

@@ -608,7 +608,6 @@ def compare(
     a: str = Argument(metavar="A[:MODEL]", help="a folder of results, and one of its models"),
     b: str = Argument(metavar="B[:MODEL]", help="the other"),
     task: str | None = Option(None, metavar="T", help="only this dataset  [default: all that both have]"),
-    store: Path | None = Option(None, metavar="STORE", help="show its links that join a question with the answer"),
     top: int = TOP,
     json_: bool = JSON,
 ) -> None:
@@ -621,13 +620,6 @@ def compare(
     if not columns:
         raise ValueError(f"{a} and {b} have no task in common: name two with results of the same")
     found = [comparing.compare(ours[column], theirs[column]) for column in columns]
-    if store:
-        shown = [(c, each) for c, one in zip(columns, found, strict=True) for each in one["examples"][:top]]
-        questions = [comparing.question_of(*pair) for pair in shown]
-        opened = linkbert.Store.open(store)
-        bridges = comparing.find_bridges(opened, opened.graph(), questions)
-        for (_, each), own in zip(shown, bridges, strict=True):
-            each["bridges"] = own
     print_result(json_, found, (line for each in found for line in comparing.comparison_lines(each, top)))
 
 
