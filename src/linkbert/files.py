@@ -14,15 +14,19 @@ import json
 import lzma
 import math
 import os
+import re
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING, Any, cast
 
 import zstandard
 from isal import igzip_lib
+
+from linkbert.config import nearest
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,6 +38,8 @@ DECOMPRESSORS: dict[str, Callable[[], Any]] = {
     ".zst": lambda: zstandard.ZstdDecompressor(max_window_size=2**31).decompressobj(),
 }
 COMPRESSIONS = tuple(DECOMPRESSORS)
+VOCABULARY_FILES = ("vocab.txt", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
+HUB_FILES = ("config.json", "model*.safetensors", "model.safetensors.index.json", *VOCABULARY_FILES)  # of an encoder
 KEPT = "run the same command again (finished shards are kept)"
 
 
@@ -263,7 +269,41 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "linkbert"
 
 
-def fetch_from_hub(name: str, patterns: Sequence[str], said: str, remedy: str, **options: Any) -> Path:
+def check_store(store: Path) -> Path:
+    """Return the folder of a finished store, or raise a ValueError that says what is wrong and what to do."""
+    if (store / "store.json").is_file():
+        return store
+    if (store / "plan.json").is_file():
+        raise ValueError(f"{store} is an unfinished build: run the same `linkbert build` again to finish it")
+    what = "is not a store (it has no store.json)" if store.exists() else "is not there"
+    near = [path.parent.name for path in store.absolute().parent.glob("*/store.json")]
+    remedy = f"; {nearest(store.name, near)}" if near else ": check the path, or make a store with `linkbert build`"
+    raise ValueError(f"{store} {what}{remedy}")
+
+
+def find_encoder(name: str | Path, said: str = "") -> Path:
+    """Find what MODEL means: a Hugging Face folder, RUN/model, a RUN with checkpoints, or a hub name, which is fetched.
+
+    `said` is how the user named it. Anything else is a ValueError.
+    """
+    path = Path(name)
+    for folder in (path, path / "model"):
+        if (folder / "config.json").is_file():
+            return folder
+    if (path / "checkpoints").is_dir():
+        return path
+    if (path / "store.json").is_file():
+        raise ValueError(f"{name} is a store, it holds no model: `linkbert pretrain {name} --to RUN` makes one")
+    if path.exists():
+        raise ValueError(f"{name} holds no model: it is neither a Hugging Face folder nor a run with a checkpoint")
+    if not re.fullmatch(r"\w[^/]*(/[^/]+)?", str(name)):
+        raise ValueError(f"{said or name}: no such folder")
+    remedy = "fetch config.json, model.safetensors and its tokenizer elsewhere and give their folder"
+    return fetch_from_hub(str(name), HUB_FILES, said or str(name), remedy)
+
+
+@cache  # a command checks its words first, and opens the model later
+def fetch_from_hub(name: str, patterns: tuple[str, ...], said: str, remedy: str, **options: Any) -> Path:
     """Fetch those files of a hub's repository into Hugging Face's own cache; give their folder, or one clear line."""
     import huggingface_hub
 

@@ -18,7 +18,8 @@ from transformers import (
 )
 
 from linkbert.config import make_config
-from linkbert.model.checkpoint import find_encoder, load_model, read_encoder, start_model, write_model
+from linkbert.files import find_encoder
+from linkbert.model.checkpoint import load_model, read_encoder, start_model, write_model
 from linkbert.model.fast_bert import LinkBertForPreTraining
 from linkbert.model.fill import fill_mask, relate
 from linkbert.model.heads import Inputs, find_objective
@@ -208,7 +209,7 @@ def test_what_is_no_bert_or_does_not_fit_is_refused(encoder_folder, tmp_path, vo
             read_encoder(tmp_path / other)
     with pytest.raises(ValueError, match=r"no config\.json"):
         read_encoder(tmp_path)
-    with pytest.raises(ValueError, match="there is no such folder"):
+    with pytest.raises(ValueError, match="no such folder"):
         find_encoder("./nowhere")
 
 

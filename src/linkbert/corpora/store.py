@@ -26,7 +26,7 @@ import pyarrow.parquet as pq
 
 from linkbert.config import nearest
 from linkbert.corpora.reader import Deletion, Record, Skipped
-from linkbert.files import read_json, remove, replacing, write_json
+from linkbert.files import check_store, read_json, remove, replacing, write_json
 from linkbert.records import Document, Link, Redirect
 
 FORMAT = 1
@@ -162,12 +162,7 @@ class Store:
     @classmethod
     def open(cls, path: str | Path) -> Self:
         """Open the store in a folder; anything else is a ValueError that says what is wrong and what to do."""
-        path = Path(path)
-        if not (path / "store.json").is_file():
-            if (path / "plan.json").is_file():
-                raise ValueError(f"{path} is an unfinished build: run the same `linkbert build` again to finish it")
-            what = "is not a store (it has no store.json)" if path.exists() else "is not there"
-            raise ValueError(f"{path} {what}: check the path, or make a store with `linkbert build`")
+        path = check_store(Path(path))
         manifest = read_json(path / "store.json")
         version = manifest.get("format") if isinstance(manifest, dict) else None
         if version != FORMAT:

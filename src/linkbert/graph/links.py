@@ -22,10 +22,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from pydantic import ByteSize, create_model
 from scipy.sparse import csr_matrix
 
 from linkbert import __version__, registry
-from linkbert.config import nearest
+from linkbert.config import Settings
 from linkbert.corpora.store import Store
 from linkbert.files import map_array, read_json, remove, replacing, write_json
 from linkbert.workers import make_executor
@@ -128,16 +129,16 @@ def graph_names(store: Path) -> list[str]:
     return [name for name in found if not name.endswith(PARTS)]
 
 
-def graph_options(method: str) -> dict[str, tuple[Any, Any]]:
-    """Read the options of a graph method, its keyword-only parameters: name -> (type, default); each has a default."""
-    build = registry.find("graphs", method)
-    kinds, options = typing.get_type_hints(build), {}
+def graph_options(method: str) -> type[Settings]:
+    """Make the settings of a graph method: its keyword-only parameters, each with a default; `memory` may be "4GB"."""
+    build, options = registry.find("graphs", method), dict[str, Any]()
+    kinds = typing.get_type_hints(build) | {"memory": ByteSize}
     for name, parameter in inspect.signature(build).parameters.items():
         if parameter.kind is parameter.KEYWORD_ONLY and name not in GIVEN:
             if parameter.default is parameter.empty:
                 raise ValueError(f"graph method {method}: its option {name!r} has no default")
             options[name] = kinds.get(name, type(parameter.default)), parameter.default
-    return options
+    return create_model("Options", __base__=Settings, **options)
 
 
 def add_graph(
@@ -154,11 +155,8 @@ def add_graph(
     A graph that is there stays as it is, since runs may refer to it; made otherwise, it is a ValueError. So is an
     option that the method does not have.
     """
-    known, given = graph_options(method), options or {}
-    for option in given.keys() - known:
-        raise ValueError(f"graph method {method} has no option {option!r}; {nearest(option, known)}")
-    options = {key: default for key, (_, default) in known.items()} | dict(given)
-    meta = {"method": method} | {key: value for key, value in options.items() if key != "memory"}
+    chosen = graph_options(method)(**options or {}).model_dump()
+    meta = {"method": method} | {key: value for key, value in chosen.items() if key != "memory"}
     folder, there = graph_folder(store.path, name), dict[str, Any]()
     with suppress(ValueError):  # there is none, or it is damaged
         there = LinkGraph.open(store.path, name).meta
@@ -173,7 +171,7 @@ def add_graph(
     own.mkdir(parents=True, exist_ok=True)
     tools = dict(zip(GIVEN, (executor or make_executor(1), progress or (lambda *_: None), meta, own), strict=True))
     build = registry.find("graphs", method)
-    edges = build(store, **options, **{key: tools[key] for key in tools.keys() & inspect.signature(build).parameters})
+    edges = build(store, **chosen, **{key: tools[key] for key in tools.keys() & inspect.signature(build).parameters})
     write_graph(store.path, name, len(store), edges if isinstance(edges, Iterable) else [edges], meta)
     remove(parts)
     return read_json(folder / "graph.json")

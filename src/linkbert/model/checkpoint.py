@@ -26,7 +26,7 @@ from transformers import CONFIG_MAPPING, MODEL_FOR_MASKED_LM_MAPPING, BertModel,
 from transformers.models.bert.modeling_bert import BertForPreTrainingOutput
 
 from linkbert.config import Config
-from linkbert.files import fetch_from_hub, read_json, write_json
+from linkbert.files import VOCABULARY_FILES, find_encoder, read_json, write_json
 from linkbert.model.attention import dropout_keys
 from linkbert.model.fast_bert import LinkBertForPreTraining
 from linkbert.model.heads import EXACT, Inputs, PretrainingModel
@@ -37,8 +37,6 @@ from linkbert.registry import references
 log = logging.getLogger(__name__)
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
-VOCABULARY_FILES = ("vocab.txt", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
-HUB_FILES = ("config.json", "model*.safetensors", INDEX, *VOCABULARY_FILES)
 RELATION_HEADS = ("cls.seq_relationship.weight", "linkbert.relation.weight")  # of a BERT, of another
 LINKED_ROW = "cls.linked_relationship.weight"
 SIZES = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
@@ -308,21 +306,6 @@ def write_model(
     write_json(path, options | {"model_max_length": longest(model.config)})
     if card:
         (folder / "README.md").write_text(card, encoding="utf-8")
-
-
-def model_folder(path: Path) -> Path | None:
-    """Return the Hugging Face folder that a path means: itself, or RUN/model; None where there is neither."""
-    return next((folder for folder in (path, path / "model") if (folder / "config.json").is_file()), None)
-
-
-def find_encoder(name: str, said: str = "") -> Path:
-    """Find an encoder's folder: a path, or a hub name fetched into Hugging Face's cache; `said` is the user's word."""
-    if Path(name).is_dir():
-        return model_folder(Path(name)) or Path(name)
-    if name.startswith((".", "/", "~")) or name.count("/") > 1:
-        raise ValueError(f"{said or name}: there is no such folder")
-    remedy = "fetch config.json, model.safetensors and its tokenizer elsewhere and give their folder"
-    return fetch_from_hub(name, HUB_FILES, said or name, remedy)
 
 
 @torch.no_grad()

@@ -31,8 +31,8 @@ from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
 
 from linkbert.config import Config
-from linkbert.files import read_json, remove, replacing, sha256, write_json
-from linkbert.model.checkpoint import find_encoder, model_folder, tied_names
+from linkbert.files import find_encoder, read_json, remove, replacing, sha256, write_json
+from linkbert.model.checkpoint import tied_names
 from linkbert.pretraining import distributed
 from linkbert.pretraining.distributed import DistributedContext, broadcast, broadcast_object
 from linkbert.pretraining.journal import resume_words
@@ -266,11 +266,9 @@ def flush_and_describe(folder: Path) -> dict[str, Any]:
 
 def find_model(name: str | Path) -> Path:
     """Find the Hugging Face folder that MODEL means: itself, RUN/model, a RUN's last checkpoint, or a hub name's."""
-    path = Path(name)
-    if not path.exists():
-        return find_encoder(str(name))
-    if folder := model_folder(path):
+    folder = find_encoder(name)
+    if (folder / "config.json").is_file():
         return folder
-    if found := last_checkpoint(path):
+    if found := last_checkpoint(folder):
         return found[0]
-    raise ValueError(f"{path} holds no model: it is neither a Hugging Face folder nor a run with a checkpoint")
+    raise ValueError(f"{name} holds no model: no checkpoint of it is whole")

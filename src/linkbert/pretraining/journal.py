@@ -28,6 +28,17 @@ def read_record(run: Path) -> dict[str, Any]:
     return record
 
 
+def read_before(run: Path, *, resume: bool) -> dict[str, Any]:
+    """Read the record of a run that is to be resumed: {} where RUN is empty; ValueError where it may not be used."""
+    if not run.is_file() and all(path.suffix == ".part" for path in run.glob("*")):
+        return {}
+    if not (run / "run.json").is_file():
+        raise ValueError(f"{run} is a file, or holds other things than a run (no run.json); name another folder")
+    if not resume:
+        raise ValueError(f"{run} is not empty; add --resume to continue the run in it, or name another folder")
+    return read_record(run)
+
+
 def resume_words(objective: str) -> str:
     """Write how a run is resumed: an objective that is not installed is named again."""
     return f"--resume objective={objective}" if ":" in objective else "--resume"

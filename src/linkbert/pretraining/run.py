@@ -27,12 +27,12 @@ from torch import Tensor
 
 import linkbert
 from linkbert.config import STORE_SETTINGS, Config, choose_config, migrate, show_value
-from linkbert.files import locked, remove, write_json
+from linkbert.files import find_encoder, locked, remove, write_json
 from linkbert.instances.batches import Batches
 from linkbert.instances.mixture import OpenPart, count_tokens, describe_mixture, make_sampler, open_parts
 from linkbert.instances.parts import Part
 from linkbert.instances.vocabulary import Vocabulary, check_same_vocabulary, load_vocabulary
-from linkbert.model.checkpoint import find_encoder, load_model, start_model, write_model
+from linkbert.model.checkpoint import load_model, start_model, write_model
 from linkbert.model.device import DTYPES, choose_precision, matrix_peak
 from linkbert.model.heads import PretrainingModel
 from linkbert.model.optimizer import make_optimizer
@@ -42,7 +42,7 @@ from linkbert.pretraining.card import model_card
 from linkbert.pretraining.checkpoint import State, checkpoints, last_checkpoint, restore_optimizer, save_final_model
 from linkbert.pretraining.distributed import broadcast, join_processes, run_on_main, shard, unsharded
 from linkbert.pretraining.evaluation import evaluate, held_out_batches
-from linkbert.pretraining.journal import FORMAT, read_record, resume_words
+from linkbert.pretraining.journal import FORMAT, read_before, resume_words
 from linkbert.pretraining.loop import Progress
 from linkbert.pretraining.scores import Scores, from_json
 
@@ -105,10 +105,9 @@ def pretrain(
     if isinstance(settings, Config):
         config, preset = settings, preset or ""
     else:
-        before = read_record(run_path) if resume and (run_path / "run.json").is_file() else {}
         words, changes = (list[str](), settings) if isinstance(settings, Mapping) else (list(settings), {})
         words += [f"objective={changes[key]}" for key in changes if key == "objective"]  # named again
-        config, preset = choose_config(preset, words, before)
+        config, preset = choose_config(preset, words, read_before(run_path, resume=resume))
         config = config.replace(**changes)
     with ExitStack() as stack:
         processes = stack.enter_context(join_processes(config))
@@ -192,16 +191,8 @@ def new_model(config: Config, vocabulary: Vocabulary, opened: Sequence[OpenPart]
 
 def prepare_run(run: Path, now: dict[str, Any], *, resume: bool) -> tuple[str, dict[str, Any], dict[str, Any]]:
     """Check that RUN may start or be resumed; return its last checkpoint ("": none), its State, and its run.json."""
-    if run.exists() and not run.is_dir():
-        raise ValueError(f"{run} is a file; name a folder for the run")
-    there = [path.name for path in run.iterdir() if not path.name.endswith(".part")] if run.is_dir() else []
-    if not there:
+    if not (before := read_before(run, resume=resume)):
         return "", {}, now
-    if not resume:
-        raise ValueError(f"{run} is not empty; add --resume to continue the run in it, or name another folder")
-    if not (run / "run.json").is_file():
-        raise ValueError(f"{run} holds other things than a run (no run.json); name another folder")
-    before = read_record(run)
     check_same_run(run, before, now)
     for part in (run / "checkpoints").glob("*.part"):
         remove(part)

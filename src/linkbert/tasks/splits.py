@@ -165,7 +165,7 @@ def find_data(name: str, tasks: Sequence[Task]) -> Path:
     patterns = {place for task in every for found in task.files.values() for candidate in found
                 for file in _names(candidate) for place in _places(file, task.suite)}  # fmt: skip
     remedy = "get the files elsewhere and give their folder: docs/tasks.md says which"
-    folder = fetch_from_hub(name, sorted(patterns), f"--data {name}", remedy, repo_type="dataset", token=False)
+    folder = fetch_from_hub(name, (*sorted(patterns),), f"--data {name}", remedy, repo_type="dataset", token=False)
     if not folder.is_dir():
         of = ", ".join(task.name for task in tasks)
         raise ValueError(f"--data {name}: that dataset has no file for {of}; {remedy}")

@@ -24,7 +24,7 @@ import numpy as np
 
 import linkbert
 from linkbert.config import OLD_NAMES, show_value
-from linkbert.files import locked, read_json, replacing, sha256
+from linkbert.files import find_encoder, locked, read_json, replacing, sha256
 from linkbert.tasks.examples import Example, Prediction, Splits
 from linkbert.tasks.kinds import kind_of
 from linkbert.tasks.metrics import intervals, per_example, write_submission
@@ -71,9 +71,8 @@ class Run:
 
 def find_model(name: str) -> tuple[Path, str]:
     """Find an encoder, a Hugging Face folder, a RUN, or a hub name: its folder, and a hash of its files."""
-    path = Path(name)
-    folder = next((each for each in (path, path / "model") if (each / "config.json").is_file()), None)
-    if folder is None:
+    folder = find_encoder(name)
+    if not (folder / "config.json").is_file():
         from linkbert.pretraining import checkpoint  # only here is torch needed
 
         folder = checkpoint.find_model(name)

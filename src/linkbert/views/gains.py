@@ -159,7 +159,7 @@ def learnt_lines(learnt: Sequence[Learnt]) -> list[str]:
 
 
 def write_page(to: Path, values: Mapping[str, Any]) -> None:
-    """Write the page of a demo: `scores` and `before` (Scores), `pictures`, `learnt`, and lines of text by name."""
+    """Write the page of a demo: its `scores`, `pictures` and `learnt`, the function `percent`, and lines of text."""
     from jinja2 import Environment, StrictUndefined
 
     source = resources.files("linkbert.views").joinpath("demo.html").read_text(encoding="utf-8")
