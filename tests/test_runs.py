@@ -8,7 +8,7 @@ import pytest
 from linkbert.config import make_config
 from linkbert.pretraining.scores import Gain, Scores, wilson
 from linkbert.views.page import lay_out
-from linkbert.views.runs import runs_table
+from linkbert.views.runs import runs_section
 
 SCORES = Scores(
     pairs=90, mlm_loss=4.5, mlm_accuracy=wilson(30, 100), baseline_accuracy=wilson(5, 100), baseline_token=7,
@@ -41,7 +41,7 @@ def make_run(tmp_path):
 
 def test_the_table_compares_scores_and_names_the_settings_that_differ(make_run):
     first = make_run("with", scores=[(1, replace(SCORES, mlm_loss=5.0)), (2, SCORES)])
-    head, *rows = runs_table([first, make_run("without", "seed=3")])
+    head, *rows = runs_section([first, make_run("without", "seed=3")]).table
     assert head == ["", "with", "without"]
     found = {row[0].strip(): row[1:] for row in rows}
     assert found["step"] == ["2", "2"]
@@ -59,12 +59,24 @@ def test_an_objective_without_masked_tokens_is_shown(make_run):
     run = make_run("own")
     path = run / "journal.jsonl"
     path.write_text(path.read_text().replace("mlm_loss", "x_loss"))
-    found = dict(runs_table([run])[1:])
+    found = dict(runs_section([run]).table[1:])
     assert (found["step"], found["training: x loss"]) == ("2", "7.000")
 
 
 def test_a_run_that_has_just_started_and_two_of_one_name(make_run):
-    rows = runs_table([make_run("a/run", steps=0), make_run("b/run", steps=1)])
+    rows = runs_section([make_run("a/run", steps=0), make_run("b/run", steps=1)]).table
     assert [name[-5:] for name in rows[0][1:]] == ["a/run", "b/run"]
     assert rows[1] == ["step", "-", "1"]
-    assert lay_out(runs_table([make_run("c/run", steps=0)])) == ["    run"]
+    alone = runs_section([make_run("c/run", steps=0)])
+    assert (lay_out(alone.table), alone.lines, alone.plots) == (["    run"], ["run has no scores"], [])
+
+
+def test_curves_are_of_all_runs_and_need_two_points(make_run):
+    twice = make_run("twice", steps=3, scores=[(1, replace(SCORES, mlm_loss=5.0)), (3, SCORES)])
+    plots = {plot.title: plot.lines for plot in runs_section([make_run("once", steps=1), twice]).plots}
+    assert plots["training: MLM loss"] == {"once": ([1], [8.0]), "twice": ([1, 2, 3], [8.0, 7.0, 6.0])}
+    assert plots["held out: MLM loss"] == {"once": ([], []), "twice": ([1, 3], [5.0, 4.5])}
+    assert plots["held out: link gain, nats"]["twice"] == ([1, 3], [0.034, 0.034])
+    assert "held out: MLM loss" not in {
+        plot.title for plot in runs_section([make_run("a", scores=[(1, SCORES)])]).plots
+    }

@@ -162,7 +162,7 @@ def test_cells_are_escaped(tmp_path):
     section = Section("<T>", ["a < b"], table=[["model", "x|y"], ["<b>", "*1*"], ["other", "2"]])
     write_report([section], tmp_path / "page.html")
     page = (tmp_path / "page.html").read_text()
-    assert re.search("<td[^>]*>&lt;b&gt;</td>\n<td[^>]*>\\*1\\*</td>", page)
+    assert re.search("<th[^>]*>&lt;b&gt;</th>\n<td[^>]*>\\*1\\*</td>", page)
     assert "<h2>&lt;T&gt;</h2>" in page
     write_report([section], tmp_path / "page.md")
     page = re.sub(" +", " ", (tmp_path / "page.md").read_text())

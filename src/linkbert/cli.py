@@ -13,7 +13,6 @@ import logging
 import os
 import re
 import sys
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -411,10 +410,9 @@ def report(
 
     if to and to.suffix not in (".html", ".md"):
         raise ValueError(f"--to {to}: a report is HTML or Markdown; give a name that ends in .html or .md")
-    with tempfile.TemporaryDirectory() as plots:
-        sections = report_sections(folders, make_config(preset or "tiny", set_), Path(plots) if to else None)
-        if to:
-            write_report(sections, to)
+    sections = report_sections(folders, make_config(preset or "tiny", set_))
+    if to:
+        write_report(sections, to)
     print(f"wrote {to}" if to else "\n".join(line for section in sections for line in text_lines(section)))
 
 

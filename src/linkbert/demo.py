@@ -35,7 +35,8 @@ from linkbert.pretraining.evaluation import evaluate, held_out_batches
 from linkbert.pretraining.run import pretrain
 from linkbert.pretraining.scores import Scores, percent
 from linkbert.progress import report_stages, report_training
-from linkbert.views.gains import learnt_lines, learnt_words, picture_lines, pictures, write_page
+from linkbert.views.gains import learnt_lines, learnt_words, picture_lines, pictures
+from linkbert.views.page import write_page
 from linkbert.views.show import show_scores
 
 MARK = "linkbert-demo.json"  # says that a folder is a demo's own and may be replaced
@@ -148,7 +149,7 @@ def demo(
         about = SOURCES[source].about if source in SOURCES else source
         made = f"An encoder trained by linkbert on {about}: {tokens / 1e6:.1f} million tokens at most."
         words = {"made": made, "chosen": CHOSEN, "commands": next_commands(to)}
-        write_page(to / "demo.html", shown | words | {"scores": result.scores, "percent": percent})
+        write_page(to / "demo.html", "demo.html", shown | words | {"scores": result.scores, "percent": percent})
         console.print(f"\nthe same as a page: {to / 'demo.html'}")
 
     console.print("\n5. Your own documents", style="bold")

@@ -1,4 +1,4 @@
-"""What links add and what training taught, on held-out pairs, for the terminal and as a page of HTML.
+"""What links add and what training taught, on held-out pairs, for the terminal and a page.
 
 In: a sampler of held-out pairs, and functions that guess the masked tokens of instances. Out: pairs in which a linked
 text makes masked words easier, and masked words before and after training. Words are those that carry meaning: whole,
@@ -7,16 +7,12 @@ of four letters or more, and none of the corpus's commonest tokens.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib import resources
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from linkbert.corpora.store import Store
-from linkbert.files import replacing
 from linkbert.instances.sampler import Instances, Sampler
 from linkbert.records import LINKED, RANDOM
 from linkbert.views.page import lay_out
@@ -156,13 +152,3 @@ def learnt_lines(learnt: Sequence[Learnt]) -> list[str]:
         both = [(guess, f"{chance:.1%}") for guess, chance in (each.before, each.after)]
         rows.append([each.word, *both[0], *both[1]])
     return [*(f"  ... {each.context} ..." for each in learnt), *(f"  {line}" for line in lay_out(rows))]
-
-
-def write_page(to: Path, values: Mapping[str, Any]) -> None:
-    """Write the page of a demo: its `scores`, `pictures` and `learnt`, the function `percent`, and lines of text."""
-    from jinja2 import Environment, StrictUndefined
-
-    source = resources.files("linkbert.views").joinpath("demo.html").read_text(encoding="utf-8")
-    template = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True).from_string(source)
-    with replacing(to) as part:
-        part.write_text(template.render(values), encoding="utf-8")

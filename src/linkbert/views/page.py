@@ -1,44 +1,45 @@
-"""A report in three forms: text for the terminal, Markdown, or one page of HTML with its plots in it.
+"""A report in three forms: text for the terminal, Markdown, or one page of HTML.
 
-In: sections. Tabulate lays tables out; the page is the Markdown, rendered, with the plots in it, and fetches nothing.
+In: sections, which hold values. Tabulate lays their tables out as text; a page is a template that lies here, fetches
+nothing and escapes what it is given. The report and the demo share base.html: style, tables, values with intervals.
 """
 
 from __future__ import annotations
 
-from base64 import b64encode
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
+from typing import Any, Self
 
 from linkbert.files import replacing
+from linkbert.views.plots import Plot, svg
 
-_PAGE = """<!DOCTYPE html>
-<html lang="en">
-<head><meta charset="utf-8"><title>linkbert report</title>
-<style>
-body {{ font-family: sans-serif; max-width: 70em; margin: 2em auto; padding: 0 1em; }}
-pre, table {{ display: block; overflow-x: auto; border-collapse: collapse; }}
-img {{ max-width: 100%; }}
-th, td {{ padding: .2em .7em; white-space: nowrap; border-bottom: 1px solid #ddd; }}
-</style></head>
-<body>
-{}
-</body>
-</html>
-"""
+Table = Sequence[Sequence[str]]  # rows below one that heads them; the first column has names, a name alone heads a part
 
-Table = Sequence[Sequence[str]]  # rows of cells under a first row that heads them; the first column holds names
+
+class Measured(str):
+    """A cell, and what it writes, with `value`, `low` and `high`: a page draws them, from 0 to `whole` at least."""
+
+    found: Any
+    whole: float
+
+    def __new__(cls, words: str, found: Any, whole: float = 0.0) -> Self:
+        """Make a cell of its words."""
+        cell = super().__new__(cls, words)
+        cell.found, cell.whole = found, whole
+        return cell
 
 
 @dataclass(frozen=True)
 class Section:
-    """A part of a report: a heading, a table, lines as they stand on the terminal, PNG files."""
+    """A part of a report: a heading, a line above its table, the table, lines below; on a page plots, too."""
 
     title: str
     lines: Sequence[str] = ()
-    plots: Sequence[Path] = ()
     table: Table = ()
+    about: str = ""
+    caption: str = ""  # of the page's table, in place of `about`
+    plots: Sequence[Plot] = ()
 
 
 def lay_out(table: Table, form: str = "plain", *, right: bool = True) -> list[str]:
@@ -49,28 +50,35 @@ def lay_out(table: Table, form: str = "plain", *, right: bool = True) -> list[st
         return []
     aligned = ["left", *["right" if right else "left"] * (len(table[0]) - 1)]
     text = tabulate(table[1:], table[0], form, colalign=aligned, disable_numparse=True, preserve_whitespace=True)
-    return [line.rstrip() for line in text.splitlines()]
+    return [line.rstrip() for line in text.splitlines() if line.strip()]  # an empty head is no line
 
 
 def text_lines(section: Section) -> list[str]:
     """Lay a section out for the terminal."""
-    return ["", section.title, *lay_out(section.table), *section.lines]
+    return ["", section.title, *filter(None, [section.about]), *lay_out(section.table), *section.lines]
 
 
-def write_report(sections: Iterable[Section], to: Path) -> None:
+def write_report(sections: Sequence[Section], to: Path) -> None:
     """Write sections as Markdown, where the name ends so, or as a page of HTML with plots."""
-    from markdown_it import MarkdownIt
-
-    html = to.suffix != ".md"
-    render = MarkdownIt("zero").enable(["heading", "table", "fence"]).render if html else str
-    parts = [render("# linkbert report\n")]
+    if to.suffix != ".md":
+        write_page(to, "report.html", {"sections": sections, "svg": svg})
+        return
+    parts = ["# linkbert report", ""]
     for section in sections:
         table = [[cell.replace("|", "\\|") for cell in row] for row in section.table]
         lines = ["```", *section.lines, "```", ""] if section.lines else []
-        parts.append(render("\n".join([f"## {section.title}", "", *lay_out(table, "pipe"), "", *lines])))
-        for plot in section.plots if html else ():
-            data = b64encode(plot.read_bytes()).decode()
-            parts.append(f'<img alt="{escape(plot.stem)}" src="data:image/png;base64,{data}">')
-    page = "\n".join(parts)
+        about = [f"`{section.about}`", ""] if section.about else []
+        parts += [f"## {section.title}", "", *about, *lay_out(table, "pipe"), "", *lines]
     with replacing(to) as part:
-        part.write_text(_PAGE.format(page) if html else page, encoding="utf-8")
+        part.write_text("\n".join(parts), encoding="utf-8", errors="replace")
+
+
+def write_page(to: Path, template: str, values: Mapping[str, Any]) -> None:
+    """Write a page from a template of this folder."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    env = Environment(
+        loader=PackageLoader("linkbert", "views"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    with replacing(to) as part:  # a name that is not UTF-8 has no other form here
+        part.write_text(env.get_template(template).render(values), encoding="utf-8", errors="replace")

@@ -1,41 +1,79 @@
-"""Plots of a store's graphs: the numbers of `store_statistics` come in, PNG files go out."""
+"""Plots: values come in; PNG files (`linkbert stats --plots`) or SVG that stands in a page go out."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 from linkbert.files import replacing
 
 
-def write_plots(statistics: dict[str, Any], folder: Path) -> list[Path]:
-    """Draw the degrees of all graphs, and for each graph what alpha does, into FOLDER; return the PNG files.
+@dataclass(frozen=True)
+class Plot:
+    """Lines by name, each as x and y values, and the words at the axes, whose scale is "linear" or "log"."""
 
-    coverage-NAME.png has for each alpha which share of the linked pairs the most drawn documents get.
-    """
-    from matplotlib.figure import Figure  # not pyplot: no display, no global state
+    name: str  # of its file
+    title: str
+    x: str
+    y: str
+    lines: Mapping[str, tuple[Sequence[float], Sequence[float]]]
+    scale: str = "linear"
 
-    if not (shapes := statistics.get("shapes")):
-        raise ValueError(f"{statistics['path']} has no graph to plot: make one with `linkbert graph`")
-    figures = {"degrees": Figure(figsize=(11, 4), layout="constrained")}
-    meanings = {"in_degree": "documents that link here", "out_degree": "documents linked from here"}
-    for axis, (key, meaning) in zip(figures["degrees"].subplots(1, 2), meanings.items(), strict=True):
-        for name, shape in shapes.items():
+
+def graph_plots(shapes: Mapping[str, Mapping[str, Any]]) -> list[Plot]:
+    """Plot `describe_graph` of graphs: degrees, and which share of linked pairs the most drawn documents get."""
+    degrees = {}
+    for name, shape in shapes.items():
+        for key in ("in_degree", "out_degree"):
             # A bin holds `start` degrees, from start to 2 start - 1: so many documents to a single one.
             bins = [(start, count) for start, count in shape[key] if count]
             middles = [(start * (2 * start - 1)) ** 0.5 for start, _ in bins]
-            axis.loglog(middles, [count / start for start, count in bins], marker="o", label=name)
-        axis.set(xlabel=f"{key.replace('_', '-')}: {meaning}", ylabel="documents of this degree")
+            degrees[f"{name}, {key.replace('_', '-')}"] = (middles, [count / start for start, count in bins])
+    plots = [Plot("degrees", "Documents by degree", "links to or from a document", "documents", degrees, "log")]
+    axes = ("most drawn documents, % of all", "% of linked pairs")
     for name, shape in shapes.items():
-        figures[f"coverage-{name}"] = Figure(figsize=(5.5, 4), layout="constrained")
-        axis = figures[f"coverage-{name}"].subplots()
-        for alpha, coverage in shape["coverage"].items():
-            axis.plot([100 * share for share in coverage["curve"]], label=f"alpha = {alpha}")
-        axis.set(title=f"graph {name}", xlabel="most drawn documents, % of all", ylabel="% of linked pairs")
-        axis.set(xlim=(0, 100), ylim=(0, 100))
-    for name, figure in figures.items():
-        for axis in figure.axes:
-            axis.legend()
-        with replacing(folder / f"{name}.png") as part:
+        curves = {f"alpha = {alpha}": (range(101), [100 * share for share in coverage["curve"]])
+                  for alpha, coverage in shape["coverage"].items()}  # fmt: skip
+        plots.append(Plot(f"coverage-{name}", f"Graph {name}: spread of linked targets", *axes, curves))
+    return plots if shapes else []
+
+
+def draw(plot: Plot) -> Any:
+    """Draw a plot, without its title and the names of its lines; return matplotlib's Figure."""
+    from matplotlib.figure import Figure  # not pyplot: no display, no global state
+
+    figure = Figure(figsize=(5, 3.4), layout="constrained")
+    axis = figure.subplots()
+    for i, (name, (x, y)) in enumerate(plot.lines.items()):
+        dash = ("-", "--", "-.", ":")[i % 4]
+        axis.plot(x, y, dash, label=name, marker="o" if len(x) < 20 else "", markersize=4)
+    axis.set(xlabel=plot.x, ylabel=plot.y, xscale=plot.scale, yscale=plot.scale)
+    return figure
+
+
+def write_plots(statistics: Mapping[str, Any], folder: Path) -> list[Path]:
+    """Draw what `graph_plots` has of a store's statistics into FOLDER; return the PNG files."""
+    plots = {folder / f"{plot.name}.png": plot for plot in graph_plots(statistics.get("shapes", {}))}
+    if not plots:
+        raise ValueError(f"{statistics['path']} has no graph to plot: make one with `linkbert graph`")
+    for path, plot in plots.items():
+        figure = draw(plot)
+        figure.axes[0].legend(title=plot.title)
+        with replacing(path) as part:
             figure.savefig(part, format="png", dpi=120)
-    return [folder / f"{name}.png" for name in figures]
+    return list(plots)
+
+
+def svg(plot: Plot, prefix: str) -> str:
+    """Draw a plot as an SVG element whose ids start with `prefix`; base.html gives it the colours of the page."""
+    from matplotlib import rc_context
+
+    file, none = StringIO(), dict.fromkeys(("Date", "Creator", "Format", "Type"))
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": prefix}):
+        draw(plot).savefig(file, format="svg", transparent=True, metadata=none)
+    text = re.sub(r' (xmlns|xmlns:xlink|width|height)="[^"]*"', "", file.getvalue().partition("<svg")[2], count=4)
+    return "<svg" + re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{prefix}", text)

@@ -1,13 +1,12 @@
-"""Runs side by side: folders of runs come in, finished or not, and what run.json and journals say goes out as a table.
+"""Runs side by side: folders of runs come in, finished or not, and what run.json and journals say goes out.
 
 Rows are what is compared, columns are runs; below stand the settings in which they differ, because scores of runs that
-were asked other questions (other shares of relations, another length) are not to be compared. The curves of runs are
-TensorBoard's, all settings of a run and its confusion matrix are in its model card.
+were asked other questions are not to be compared. All settings and the confusion matrix are in a run's model card.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,44 +14,74 @@ from linkbert.config import migrate, show_value
 from linkbert.pretraining.journal import TIMINGS, read_journal, read_record
 from linkbert.pretraining.scores import from_json, nats, percent
 from linkbert.progress import count_text, seconds_text
+from linkbert.views.page import Measured, Section
+from linkbert.views.plots import Plot
 
 NOT_REPORTED = {"learning_rate", "gradient_norm", "utilisation", *TIMINGS}  # in a journal line, not by the objective
+HELD_OUT = {"relation_accuracy": "relations right", "link_gain": "link gain, nats"}  # of an evaluation, as curves
 
 
-def runs_table(paths: Sequence[Path]) -> list[list[str]]:
+def runs_section(paths: Sequence[Path]) -> Section:
     """Lay runs out side by side with their last scores, each under its folder's name, or its path if two share it."""
     names = [path.resolve().name for path in paths]
     names = [name if names.count(name) == 1 else str(path) for path, name in zip(paths, names, strict=True)]
-    facts = [_facts(read_journal(path / "journal.jsonl")) for path in paths]
+    journals = {name: read_journal(path / "journal.jsonl") for name, path in zip(names, paths, strict=True)}
+    facts = [_facts(journal) for journal in journals.values()]
     settings = [_settings(read_record(path)) for path in paths]
     rows = [["", *names]]
     for label in dict.fromkeys(label for each in sorted(facts, key=len, reverse=True) for label in each):
         rows.append([label, *(each.get(label, "-") for each in facts)])
+    rows += [["settings that differ", *[""] * len(names)]] if any(each != settings[0] for each in settings) else []
     for key in dict.fromkeys(key for each in settings for key in each):
         values = [each.get(key, "-") for each in settings]
         rows += [[key, *values]] if len(set(values)) > 1 else []
-    return rows
+    lines = [
+        f"{name} has no scores" for name, each in zip(names, facts, strict=True) if "scored after step" not in each
+    ]
+    caption = f"The journals' last lines and scores, and the settings that differ, of {', '.join(map(str, paths))}"
+    return Section("Runs", lines, rows, caption=caption, plots=_curves(journals))
 
 
-def _facts(entries: list[dict[str, Any]]) -> dict[str, str]:
+def _reported(entry: Mapping[str, Any]) -> dict[str, float]:
+    """Return what an objective reported in a line of a journal, or an evaluation found, by label."""
+    if scores := entry.get("evaluation"):
+        found = {f"held out: {HELD_OUT[key]}": scores[key]["value"] for key in HELD_OUT if scores.get(key)}
+        return {"held out: MLM loss": scores["mlm_loss"]} | found
+    names = [name for name, value in entry.items() if isinstance(value, float) and name not in NOT_REPORTED]
+    return {f"training: {name.replace('_', ' ').replace('mlm', 'MLM')}": entry[name] for name in names}
+
+
+def _facts(entries: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     """Write what a journal says at its end, by label."""
     facts = {}
     for last in [entry for entry in entries if "learning_rate" in entry][-1:]:
         facts = {"step": f"{last['step']:,}", "tokens seen": count_text(last["tokens"])}
         facts["time"] = seconds_text(last["elapsed"])
-        for name, value in last.items():
-            if isinstance(value, float) and name not in NOT_REPORTED:
-                facts[f"training: {name.replace('_', ' ').replace('mlm', 'MLM')}"] = f"{value:.3f}"
+        facts |= {label: f"{value:.3f}" for label, value in _reported(last).items()}
     for entry in [entry for entry in entries if "evaluation" in entry][-1:]:
         scores = from_json(entry["evaluation"])
         facts |= {"scored after step": f"{entry['step']:,}", "MLM loss": f"{scores.mlm_loss:.3f}"}
         facts |= {f"  in {name} pairs": f"{loss:.3f}" for name, loss in scores.mlm_losses.items()}
         accuracies = {"masked tokens right": scores.mlm_accuracy, "relations right": scores.relation_accuracy}
         accuracies |= {f"  {name}": share for name, share in scores.relations.items()}
-        facts |= {label: percent(share) for label, share in accuracies.items() if share}
-        gains = {"link gain, nats": scores.link_gain, "context gain, nats": scores.context_gain}
-        facts |= {label: nats(gain) for label, gain in gains.items() if gain}
+        facts |= {label: Measured(percent(share), share, 1.0) for label, share in accuracies.items() if share}
+        gains = {"link gain, nats": scores.link_gain, "  of words that the linked text holds": scores.shared_gain}
+        gains["context gain, nats"] = scores.context_gain
+        facts |= {label: Measured(nats(gain), gain) for label, gain in gains.items() if gain}
     return facts
+
+
+def _curves(journals: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Plot]:
+    """Plot over steps what runs reported and scored, where one has more than a point of it."""
+    found: dict[str, dict[str, tuple[list[float], list[float]]]] = {}
+    for name, entries in journals.items():
+        for entry in entries:
+            for label, value in _reported(entry).items():
+                steps, values = found.setdefault(label, {each: ([], []) for each in journals})[name]
+                steps.append(entry["step"])
+                values.append(value)
+    shown = {label: lines for label, lines in found.items() if any(len(steps) > 1 for steps, _ in lines.values())}
+    return [Plot(label, label, "step", label.partition(": ")[2], lines) for label, lines in shown.items()]
 
 
 def _settings(record: dict[str, Any]) -> dict[str, str]:

@@ -17,7 +17,8 @@ from linkbert.files import read_json
 from linkbert.graph.links import LinkGraph, graph_folder, graph_names
 from linkbert.instances.sampler import Sampler, count_anchors
 from linkbert.instances.tokens import TokenStore
-from linkbert.views.page import lay_out
+from linkbert.views.page import Section, text_lines
+from linkbert.views.plots import graph_plots
 from linkbert.views.shape import describe_graph
 
 OUTCOMES = {  # keys of graph.json, and of `links` in the JSON -> what people read
@@ -63,7 +64,12 @@ def store_statistics(path: Path, config: Config | None = None) -> dict[str, Any]
 
 
 def statistics_lines(statistics: dict[str, Any]) -> list[str]:
-    """Lay the counts out for reading, a line each; what is absent is a line as well."""
+    """Lay the counts out for reading, a line each."""
+    return text_lines(statistics_section(statistics))[2:]
+
+
+def statistics_section(statistics: dict[str, Any]) -> Section:
+    """Lay the counts out for a report; what is absent is a line as well."""
     graphs, shapes, shares = (statistics.get(key, {}) for key in ("graphs", "shapes", "shares"))
     counts = {"documents": statistics["documents"], "names and aliases": statistics["redirects"]}
     counts |= {key: statistics[key] for key in ("tokens", "sentences") if key in statistics}
@@ -73,18 +79,18 @@ def statistics_lines(statistics: dict[str, Any]) -> list[str]:
     parts |= {f"graph {name}": _graph_numbers(graph, shapes.get(name)) for name, graph in graphs.items()}
     relations = {SHARES.get(key, key): value for key, value in shares.items()}
     parts |= {"relations in training (contiguous, random, linked)": relations} if shares else {}
-    rows = []
+    rows, lines = [["", ""]], []
     for title, part in parts.items():
         rows += [[title, ""]] if title else []
         rows += [[f"  {key}", _text(value)] for key, value in part.items()]
-    lines = [f"{statistics['path']} ({statistics['reader']})", *lay_out(rows)]
     if "tokens" not in statistics:
         lines.append("no tokens: run the same `linkbert build` again to finish the store")
     if not graphs:
         lines.append("no graph: without one a run has no linked pairs; make one with `linkbert graph`")
     elif shapes and not shares:
         lines.append(f"no shares of relations: name a graph, such as --set graph={next(iter(graphs))}")
-    return lines
+    about = f"{statistics['path']} ({statistics['reader']})"
+    return Section(Path(statistics["path"]).resolve().name, lines, rows, about, plots=graph_plots(shapes))
 
 
 def _text(value: int | float | list[float]) -> str:

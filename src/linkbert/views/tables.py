@@ -20,7 +20,7 @@ from linkbert.tasks.metrics import suite_score
 from linkbert.tasks.results import Column, Result, Score, choose_scores, differences, is_scored, mean_text, read_folders
 from linkbert.tasks.suite import at_hand
 from linkbert.tasks.table import suite, task_of, tasks
-from linkbert.views.page import Section, lay_out
+from linkbert.views.page import Measured, Section, lay_out
 
 
 @dataclass(frozen=True)
@@ -54,11 +54,10 @@ def layouts() -> Iterator[Layout]:
         yield Layout(title, columns, table.get("digits", 1), len(tasks) > 1, paper)
 
 
-def report_sections(folders: Sequence[Path], config: Config, plots: Path | None = None) -> list[Section]:
-    """Lay out stores, runs and results of fine-tuning; plots go into the folder `plots`, where one is given."""
-    from linkbert.views.plots import write_plots
-    from linkbert.views.runs import runs_table
-    from linkbert.views.stats import statistics_lines, store_statistics
+def report_sections(folders: Sequence[Path], config: Config) -> list[Section]:
+    """Lay out stores, runs and results of fine-tuning."""
+    from linkbert.views.runs import runs_section
+    from linkbert.views.stats import statistics_section, store_statistics
 
     found: dict[str, list[Path]] = {"store.json": [], "run.json": [], "results.jsonl": []}
     for folder in folders:
@@ -66,13 +65,8 @@ def report_sections(folders: Sequence[Path], config: Config, plots: Path | None 
         if kind is None and not (folder / "plan.json").is_file():
             raise ValueError(f"{folder} is neither a STORE, a RUN nor RESULTS: it has no {', '.join(found)}")
         found[kind or "store.json"].append(folder)
-    sections = []
-    for number, store in enumerate(found["store.json"]):
-        statistics = store_statistics(store, config)
-        drawn = write_plots(statistics, plots / str(number)) if plots and statistics.get("shapes") else []
-        sections.append(Section(store.resolve().name, statistics_lines(statistics), drawn))
-    if found["run.json"]:
-        sections.append(Section("Runs", table=runs_table(found["run.json"])))
+    sections = [statistics_section(store_statistics(store, config)) for store in found["store.json"]]
+    sections += [runs_section(found["run.json"])] if found["run.json"] else []
     return [*sections, *results_sections(read_folders(found["results.jsonl"]))]
 
 
@@ -100,13 +94,13 @@ def results_sections(results: Sequence[Result]) -> Iterator[Section]:
     for layout in layouts():
         if found := [score for score in scores if score.column in layout.columns]:
             left = [score for score in left if score not in found]
-            yield Section(layout.title, notes(found), table=scores_table(layout, found))
+            yield Section(layout.title, notes(found), scores_table(layout, found), caption=_caption(found))
     if left:
         further = Layout("Not in the paper", tuple(dict.fromkeys(score.column for score in left)))
         table = list(zip(*scores_table(further, left), strict=True))  # models are columns, tasks rows
-        yield Section(further.title, notes(left), table=table)
+        yield Section(further.title, notes(left), table, caption=_caption(left))
     if scores:
-        yield Section("Every score", table=details_table(scores))
+        yield Section("Every score", table=details_table(scores), caption=_caption(scores))
     if unscored := dict.fromkeys(task_of(result).title for result in results if not is_scored(result)):
         lines = [f"{title}: not scored, the labels of its only set are not public" for title in unscored]
         yield Section("Not scored", lines)
@@ -128,6 +122,11 @@ def scores_table(layout: Layout, scores: Sequence[Score]) -> list[list[str]]:
     for model, row in layout.paper.items():
         rows.append([f"{model} (paper)", *("-" if value is None else f"{value:.{layout.digits}f}" for value in row)])
     return rows
+
+
+def _caption(scores: Sequence[Score]) -> str:
+    folders = dict.fromkeys(str(run["folder"]) for score in scores for run in score.runs if "folder" in run)
+    return f"In %, mean ± standard deviation over seeds, from {', '.join(folders)}; (paper): the paper's own numbers"
 
 
 def _average(layout: Layout, own: Mapping[Column, Score]) -> list[float]:
@@ -165,9 +164,10 @@ def details_table(scores: Sequence[Score]) -> list[list[str]]:
         for metric in score.column.task.metrics:
             head, values, ends = [score.model, score.split, metric], score.of(metric), score.interval(metric)
             interval = f"{100 * ends[0]:.1f} to {100 * ends[1]:.1f}" if ends else "-"
+            found = {"value": values.mean(), "low": ends[0], "high": ends[1]} if ends else None
             bases = [score.baselines.get(name, {}).get(metric) for name in ("majority", "chance")]
             cells = [mean_text([] if base is None else [base]) for base in bases]
-            rows.append([title, *head, mean_text(values), str(len(values)), interval, *cells])
+            rows.append([title, *head, mean_text(values), str(len(values)), Measured(interval, found, 1.0), *cells])
             for group in dict.fromkeys(name for part in parts for name in part):
                 own = [part[group][metric] for part in parts if group in part]
                 rows.append([f"{title}, {group}", *head, mean_text(own), str(len(own)), "-", "-", "-"])
