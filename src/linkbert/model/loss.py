@@ -3,7 +3,7 @@
 In: the states of masked places, the (tied) embedding, the bias and the labels. Out: the summed loss; its gradients are
 computed with it, while the logits of CHUNK places are there. The exponentials are taken once, in base 2, and never
 divided: the products' small operands are scaled instead. It equals `cross_entropy` to rounding, in five sixths of the
-time (docs/log.md). It is opaque to the compiler, which would compute all chunks side by side.
+time (docs/log/training.md). It is opaque to the compiler, which would compute all chunks side by side.
 """
 
 from __future__ import annotations
