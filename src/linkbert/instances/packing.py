@@ -22,7 +22,7 @@ from linkbert.config import Config
 UNBOUNDED = 1 << 62
 WIDER = (1, 2, 3, 4, 6, 8)  # how many times the longest pair's length a row may be wide
 ROUND_PAIRS, ROUND_MASKS = 8, 32  # slots of a fixed shape are a multiple of these, which compiled kernels like
-PASS = 0.07  # what a micro-batch costs besides its places, as a share of one of 4,096 (docs/log/training.md, 2026-11-27)
+PASS = 0.07  # what a micro-batch costs besides its places, as a share of one of 4,096 (docs/log/training.md)
 SPARE = 1.02  # slots for so many times what the fullest micro-batch of a sample needs
 
 

@@ -149,8 +149,8 @@ class StoreTokenizer:
     """Turns documents into token ids: WordPieces over three times as fast as the tokenizers library alone, and equal.
 
     BERT's WordPieces depend on nothing beyond white space, and in ASCII on nothing beyond a run of letters and digits.
-    So every such word is given to the library once and remembered (9.3 MB/s against 2.5; docs/log/instances.md). Any other
-    tokenizer is given a document at a time, since spaces are part of its tokens.
+    So every such word is given to the library once and remembered (9.3 MB/s against 2.5; docs/log/instances.md). Any
+    other tokenizer is given a document at a time, since spaces are part of its tokens.
     """
 
     WORD = re.compile(r"[A-Za-z0-9]+|[!-/:-@\[-`{-~]")

@@ -79,7 +79,7 @@ def fine_tune(
     device = choose_device(settings.device)
     if settings.threads:
         torch.set_num_threads(settings.threads)
-    micro_batch = settings.micro_batch_size or (16_384 if device.type == "cuda" else 1_024)  # docs/log/tasks.md, 2026-11-27
+    micro_batch = settings.micro_batch_size or (16_384 if device.type == "cuda" else 1_024)  # docs/log/tasks.md
     settings = settings.replace(precision=choose_precision(settings.precision, device), micro_batch_size=micro_batch)
     torch.manual_seed(settings.seed)
     kind, (tokenizer, config) = kind_of(task), open_folder(folder)
