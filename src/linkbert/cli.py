@@ -550,7 +550,6 @@ def evaluate(
 ) -> None:
     """Fine-tune and score an encoder on every dataset of a suite."""
     from linkbert.tasks import results, splits, table
-    from linkbert.tasks.suite import at_hand
 
     if bool(tasks) == bool(suite):
         raise ValueError("name what to evaluate on by one of --suite S and --tasks A,B; `linkbert tasks` lists them")
@@ -558,7 +557,7 @@ def evaluate(
     if suite:
         data = str(options["data"])
         chosen = [task for task in chosen if task.hub == data] or chosen  # others have files of those names
-        chosen, lacking = at_hand(chosen, splits.find_data(data, chosen))
+        chosen, lacking = splits.at_hand(chosen, splits.find_data(data, chosen))
         print(*(f"left out: {line}\n" for line in lacking), sep="", end="", file=sys.stderr)
         if not chosen:
             raise ValueError(f"no dataset of {suite} has its files in {data}: see `linkbert tasks`")

@@ -1,4 +1,4 @@
-"""Two models' answers, by hand; the tests against references; bridges between documents that were written for it."""
+"""Two models' answers, by hand; the tests against references."""
 
 import json
 
@@ -6,12 +6,9 @@ import numpy as np
 import pytest
 
 from linkbert import cli
-from linkbert.graph.links import LinkGraph
-from linkbert.records import Document
-from linkbert.tasks.compare import compare, comparison_lines, find_bridges, question_of, snippet, two_sided
+from linkbert.tasks.compare import compare, comparison_lines, two_sided
 from linkbert.tasks.metrics import bootstrap, interval_of
-from linkbert.tasks.overlap import Grams, hash_texts, only_words
-from linkbert.tasks.results import Column, scores_of
+from linkbert.tasks.results import scores_of
 
 QUESTION = "Which river passes the market of Town Two?"
 
@@ -66,13 +63,8 @@ def test_models_scored_on_different_sets_are_one_line(tmp_path):
         path = write(tmp_path / model, model, [[("1", 1)]]) / "results.jsonl"
         path.write_text(path.read_text().replace('"dev"', f'"{split}"'))
     a, b = (next(iter(scores_of(str(tmp_path / model)).values())) for model in "ab")
-    with pytest.raises(ValueError, match="b has no answers on the test set of rte: run both on the same data"):
+    with pytest.raises(ValueError, match="b has no scores on the test set of rte: run both on the same data"):
         compare(a, b)
-
-
-def test_a_question_with_options_has_the_right_one_as_its_answer():
-    example = {"input": "Which river\n3 passes?", "options": ["the Arl", "the Leth, or"], "gold": 1}
-    assert question_of(Column("medqa"), example) == ("Which river\n3 passes?", ["the Leth, or"])
 
 
 def test_answers_to_other_examples_of_the_same_number_are_left_out_and_differences_named(tmp_path):
@@ -115,52 +107,6 @@ def test_the_bootstrap_agrees_with_the_normal_interval():
     assert two_sided(means) == pytest.approx(ttest_1samp(gap, 0).pvalue, abs=0.02)
 
 
-@pytest.fixture(scope="module")
-def towns(make_store):
-    """Town Two links to the Leth, which links back; a page on markets links to a mill."""
-    texts = {
-        "town two": "Town Two has a market and a mill. A river passes it from the north.",
-        "leth": "It rises in the hills. The LETH is long.",
-        "market": "A market of towns.",
-        "mill": "The mill on the Leth.",
-        "other": "The hills of Arland: the Leth, Town Two.",
-    }
-    documents = [Document(name, name, text) for name, text in texts.items()]
-    return make_store([documents[:2], documents[2:]], edges=[(0, 1), (0, 2), (1, 0), (2, 3), (4, 1)])
-
-
-def test_bridges_lead_from_the_question_s_words_to_the_answer(towns):
-    graph = LinkGraph.open(towns.path)
-    (found, none, _) = find_bridges(
-        towns, graph, [(QUESTION, ["the Leth", "Leth"]), ("Which market?", ["the sea"]), ("?", [])]
-    )
-    assert [(each["from"], each["to"]) for each in found] == [("town two", "leth"), ("market", "mill")]
-    assert found[0]["answer"] == "the Leth"
-    # Of five documents one has "passes" and "river", two "two", "town" and "market", four "the".
-    assert found[0]["words"][:2] == ["passes", "river"]
-    assert found[0]["score"] == pytest.approx(2 * np.log(4.5 / 1.5) + 3 * np.log(3.5 / 2.5))
-    assert none == []
-
-
-def test_words_of_python_and_of_the_kernel_are_in_the_same_order():
-    text = "İstanbul's Σίσυφος, twice: twice_again 12.5"
-    found = only_words(text).split()
-    assert found == ["istanbul", "s", "σίσυφος", "twice", "twice", "again", "12", "5"]
-    assert len(only_words(text)) == len(text)
-    words, starts = hash_texts([text, *found])
-    assert words[: starts[1]].tolist() == words[starts[1] :].tolist()
-    assert len(Grams.of_texts([text], 1).of) == len(found)
-
-
-def test_a_snippet_shows_where_the_words_stand_closest():
-    text = "river " + "x " * 60 + "the river and the market of a town " + "y " * 60
-    worth, cut = snippet(text, {"river": 1.0, "market": 1.0}, 40)
-    assert worth == 2.0
-    assert "river and the market" in cut
-    assert cut.startswith("… ") and cut.endswith(" …")  # noqa: PT018
-    assert snippet("short", {"river": 1.0}) == (0.0, "short")
-
-
 def test_the_command_prints_examples(tmp_path, capsys):
     write(write(tmp_path, "a", [[("Leth", 1.0)]], "squad", QUESTION, ["the Leth"]),
           "b", [[("Arl", 0.0)]], "squad", QUESTION, ["the Leth"])  # fmt: skip
@@ -195,9 +141,3 @@ def test_lines_show_options_as_texts_and_numbers_as_distances(tmp_path):
         "  A - B: +1.0000 (+1.0000 to +1.0000); p 0.0002 (bootstrap)",
     ]
     assert lines[-2:] == ["  A, -0.50: 2.5", "  B, -1.50: 1.5"]
-
-
-def test_what_a_snippet_is_worth_does_not_follow_the_order_of_a_set():
-    value = {"a": 0.1, "b": 0.2, "c": 0.3}
-    assert snippet("a b c", value)[0] == 0.1 + 0.2 + 0.3
-    assert snippet("c b a", value)[0] == 0.3 + 0.2 + 0.1

@@ -10,8 +10,11 @@ import pytest
 from linkbert import cli, registry
 from linkbert.instances.vocabulary import SPECIAL, Vocabulary
 from linkbert.tasks import table
-from linkbert.tasks.examples import TextExample
+from linkbert.tasks.examples import ChoiceExample, TaggedExample, TextExample
+from linkbert.tasks.features import RowForm
+from linkbert.tasks.finetune import open_folder
 from linkbert.tasks.kinds import kind_of
+from linkbert.tasks.results import choose_scores, read_folders
 from linkbert.tasks.splits import read_splits
 from linkbert.tasks.suite import finetune
 from linkbert.tasks.table import Task, find_tasks, make_task
@@ -131,3 +134,68 @@ def test_metrics_and_examples_of_another_kind_are_one_line():
     own = Task("x", "x", "text", "", ("accuracy",), "")
     with pytest.raises(ValueError, match="train holds a dict; examples are TextExample and others of"):
         read_splits(own, {"train": [{"id": "1", "text": "red", "label": "w"}]})
+    with pytest.raises(ValueError, match="train: the id or a text of 7 is not a string"):
+        read_splits(own, {"train": [TextExample(7, "red", label="w")]})
+
+
+@pytest.mark.parametrize(
+    ("metric", "labels", "message"),
+    [
+        ("accuracy", (0, 1), "made: accuracy cannot score the label 0 of example 0: a class is a text, several"),
+        ("accuracy", (["a"], ["b"]), r"cannot score the label \['a'\] of example 0"),
+        ("accuracy", ("a", ("a", "b")), r"cannot score the label \('a', 'b'\) of example 1"),
+        ("f1", ("1", "0", 0), "cannot score the label 0 of example 2"),
+        ("multilabel_f1", (("a",), 1.5), r"cannot score the label 1.5 of example 1"),
+    ],
+)
+def test_labels_that_no_metric_of_the_task_scores_are_refused_before_training(metric, labels, message):
+    kind = kind_of(Task("made", "", "text", "", (metric,), ""))
+    examples = [TextExample(str(i), "red", label=label) for i, label in enumerate(labels)]
+    with pytest.raises(ValueError, match=message):
+        kind.check_labels(examples, kind.labels(examples))
+
+
+def test_one_label_of_several_is_no_part_of_a_word(folder):
+    kind, (tokenizer, _) = (
+        kind_of(Task("made", "", "text", "", ("multilabel_f1",), "")),
+        open_folder(folder / "encoder"),
+    )
+    examples = [TextExample("0", "red", label="10"), TextExample("1", "hot", label=("0", "1"))]
+    rows = kind.rows(examples, RowForm(tokenizer, 16, labels=("0", "1", "10")), training=True)
+    assert rows.labels["labels"].tolist() == [[0, 0, 1], [1, 1, 0]]
+
+
+def test_labels_that_do_not_fit_their_example_are_refused_where_it_is_made():
+    assert ChoiceExample("0", "which", ("a", "b"), 1).gold == 1
+    for label in (2, -1, "b"):
+        with pytest.raises(ValueError, match=f"example 0: the label {label!r} is not the number of one of its options"):
+            ChoiceExample("0", "which", ("a", "b"), label)
+    with pytest.raises(ValueError, match="example 0 has 2 words and 1 tags"):
+        TaggedExample("0", ("low", "dose"), ("O",))
+
+
+def test_sets_of_other_names_and_missing_ones_are_refused_before_any_run(folder):
+    table, examples = {"kind": "text", "metrics": ["accuracy"]}, [TextExample("0", "red", label="a")]
+    for data, more, message in (
+        ({"train": examples, "validation": examples}, {}, "data has a set 'validation'; known are dev, test, train"),
+        ({"train": examples}, {}, "data has no dev set to score on"),
+        ({"train": examples, "test": examples}, {"grid": "seed=1"}, "data has no dev set to choose settings on"),
+        ({"train": examples, "test": examples}, {"settings": {"early_stop": 1}}, "early_stop=1 needs a dev set"),
+        ({"train": examples, "dev": examples}, {"tasks": table | {"metrics": ["acc"]}}, "made has metric 'acc'"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            finetune("encoder", **({"tasks": table, "data": data, "to": "results"} | more))
+    assert not (folder / "results" / "results.jsonl").exists()
+
+
+def test_runs_of_a_table_that_has_changed_are_not_mixed_with_those_before(folder):
+    def run(metrics, **options):
+        words = [f"{key}={value}" for key, value in QUICK.items()]
+        examples = [TextExample(str(i), word, label="01"[i]) for i, word in enumerate(("red", "blue"))]
+        table = {"kind": "text", "metrics": metrics}
+        finetune("encoder", table, data={"train": examples, "dev": examples}, to="results", settings=words, **options)
+
+    run(["accuracy"], seeds=2)
+    run(["f1"])
+    (score,) = choose_scores(read_folders([folder / "results"]))
+    assert (score.column.task.metrics, len(score.runs), len(score.values)) == (("f1",), 1, 1)

@@ -56,6 +56,10 @@ class TaggedExample(Example):
     tags: tuple[str, ...] | None = None
     group: str = ""
 
+    def __post_init__(self) -> None:
+        if self.tags is not None and len(self.tags) != len(self.words):
+            raise ValueError(f"example {self.id} has {len(self.words)} words and {len(self.tags)} tags")
+
     gold = property(attrgetter("tags"))
     classes = property(lambda self: self.tags or ())
     texts = property(attrgetter("words"))
@@ -70,6 +74,10 @@ class ChoiceExample(Example):
     options: tuple[str, ...]
     label: int | None = None
     group: str = ""
+
+    def __post_init__(self) -> None:
+        if self.label is not None and self.label not in range(len(self.options)):
+            raise ValueError(f"example {self.id}: the label {self.label!r} is not the number of one of its options")
 
     gold = property(attrgetter("label"))
     texts = property(lambda self: (self.question, *self.options))

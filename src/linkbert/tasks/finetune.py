@@ -77,6 +77,8 @@ def fine_tune(
     ValueError: a folder without a tokenizer or with another one's, rows that cannot be, a loss that is not a number.
     """
     device = choose_device(settings.device)
+    if settings.early_stop and not splits.dev:
+        raise ValueError(f"early_stop={settings.early_stop} needs a dev set; {task.title} has none here")
     if settings.threads:
         torch.set_num_threads(settings.threads)
     micro_batch = settings.micro_batch_size or (16_384 if device.type == "cuda" else 1_024)  # docs/log/tasks.md

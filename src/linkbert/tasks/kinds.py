@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from numbers import Real
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from linkbert.tasks.table import Task
 
 DIGITS = 4  # of a probability
+OF_CLASSES = {"accuracy", "matthews", "f1", "relation_f1", "multilabel_f1"}  # metrics that score no numbers
 MAX_ANSWER = 30  # tokens of an answer, as in BERT's script
 N_BEST = 20  # starts and ends that are tried with each other in a window, likewise
 KEPT = 5  # answers of a question that are written down
@@ -132,8 +134,20 @@ class Text(Kind):
         if self.problem(labels) == "single_label_classification":
             return replace(rows, labels={"labels": np.array([labels.index(label) for label in given])})
         if labels:
-            given = [[label in held for label in labels] for held in given]
+            given = [[label in example.classes for label in labels] for example in examples]
         return replace(rows, labels={"labels": np.array(given, dtype=np.float32)})
+
+    def check_labels(self, examples: Sequence[Any], labels: Sequence[str] = ()) -> None:
+        """Refuse labels of another form than the metrics score, too: 1 is a number, "1" a class, ("1",) several."""
+        super().check_labels(examples, labels)
+        form = {"single_label_classification": str, "multi_label_classification": str | tuple, "regression": Real}
+        wrong = [each for each in examples if not isinstance(each.label, form[self.problem(labels)])]
+        if not labels and not OF_CLASSES.isdisjoint(self.task.metrics):
+            wrong = [*examples]
+        if wrong:
+            name, metrics, label = self.task.name, ", ".join(self.task.metrics), wrong[0].label
+            forms = "a class is a text, several (multilabel_f1) are a tuple, a number is for pearson or spearman"
+            raise ValueError(f"{name}: {metrics} cannot score the label {label!r} of example {wrong[0].id}: {forms}")
 
     def decode(self, rows: Rows, outputs: Outputs) -> list[Prediction]:
         """Answer the best class; or the labels whose logit is above 0; or the number."""

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -34,12 +33,7 @@ def letters() -> np.ndarray:
     return np.array([ord(c.lower()[0]) if (c := chr(i)).isalnum() else 0 for i in range(0x110000)], np.uint32)
 
 
-def only_words(text: str) -> str:
-    """Write a text as its words, each character at its place: "Town-Two." -> "town two "."""
-    return "".join(chr(code or 32) for code in letters()[list(map(ord, text))].tolist())
-
-
-def hash_texts(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+def hash_words(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     """Hash the words of texts, one after the other: uint64 (W,), and where each text begins, int64 (T + 1,).
 
     A word of letters a, b, c has the hash a * base^3 + b * base^2 + c * base, mixed.
@@ -54,8 +48,13 @@ def hash_texts(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     return mix(words), np.searchsorted(first, np.cumsum([0, *(len(text) + 1 for text in texts)]))
 
 
-def hash_grams(words: np.ndarray, starts: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """Hash the n-grams of texts, of their words' hashes: uint64 (G,), and where each text begins, int64 (T + 1,)."""
+def hash_grams(texts: Sequence[str], n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Hash the n-grams of texts, of their words' hashes: uint64 (G,), and where each text begins, int64 (T + 1,).
+
+    >>> hash_grams(["A cat, a Cat!", "cat"], 2)[1].tolist()  # "a cat", "cat a", "a cat"; none
+    [0, 3, 3]
+    """
+    words, starts = hash_words(texts)
     sizes = np.maximum(np.diff(starts) - n + 1, 0)
     begins = np.append(0, np.cumsum(sizes))
     places = np.arange(begins[-1]) + np.repeat(starts[:-1] - begins[:-1], sizes)
@@ -63,46 +62,6 @@ def hash_grams(words: np.ndarray, starts: np.ndarray, n: int) -> tuple[np.ndarra
     for word in range(n):
         grams = grams * _GRAM + words[places + word]
     return grams, begins
-
-
-@dataclass(frozen=True)
-class Grams:
-    """The distinct n-grams of some texts, to be found in others."""
-
-    n: int
-    hashes: np.ndarray  # uint64 (G,), ascending
-    of: np.ndarray  # int64, the number of each n-gram of the texts in order, repeated ones too
-    begins: np.ndarray  # int64 (texts + 1,), where each text begins in `of`
-    marks: np.ndarray  # bool (2^k,), by the first k bits of a hash: whether one of them begins so
-
-    @classmethod
-    def of_texts(cls, texts: Sequence[str], n: int) -> Grams:
-        """Collect the n-grams of texts.
-
-        >>> Grams.of_texts(["A cat, a Cat!", "cat"], 2).begins.tolist()  # "a cat", "cat a", "a cat"; none
-        [0, 3, 3]
-        """
-        grams, begins = hash_grams(*hash_texts(texts), n)
-        hashes, of = np.unique(grams, return_inverse=True)
-        marks = np.zeros(1 << max(16, (8 * len(hashes)).bit_length()), bool)
-        marks[hashes >> _U(65 - len(marks).bit_length())] = True
-        return cls(n, hashes, of, begins, marks)
-
-    def find(self, words: np.ndarray, starts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Find the n-grams in hashed texts: numbers of texts and of n-grams, for every time one stands there."""
-        grams, begins = hash_grams(words, starts, self.n)
-        places = np.flatnonzero(self.marks[grams >> _U(65 - len(self.marks).bit_length())])  # few are left to look up
-        numbers = np.searchsorted(self.hashes, grams[places])
-        known = self.hashes.take(numbers, mode="clip") == grams[places]
-        return np.searchsorted(begins, places[known], side="right") - 1, numbers[known]
-
-
-def store_words(store: Store) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:
-    """Hash a store's texts, a row group at a time: words, starts, the number of the first document."""
-    first = 0
-    for table in store.tables(["text"]):
-        yield *hash_texts(table["text"].to_pylist()), first
-        first += len(table)
 
 
 def find_overlap(
@@ -123,19 +82,29 @@ def find_overlap(
     for name, text in contexts.items():
         names.setdefault(text, name)
     texts, ids = list(names), list(names.values())
-    grams = Grams.of_texts(texts, n)
-    first = np.full(len(grams.hashes), -1, np.int32)  # the document in which an n-gram is found first
-    for words, starts, begin in store_words(store):
-        where, found = grams.find(words, starts)
+    hashes, begins = hash_grams(texts, n)
+    wanted, of = np.unique(hashes, return_inverse=True)
+    marks = np.zeros(1 << max(16, (8 * len(wanted)).bit_length()), bool)  # whether one of them has these first bits
+    bits = _U(65 - len(marks).bit_length())
+    marks[wanted >> bits] = True
+    first, read = np.full(len(wanted), -1, np.int32), 0  # the document in which an n-gram is found first
+    for table in store.tables(["text"]):
+        grams, starts = hash_grams(table["text"].to_pylist(), n)
+        places = np.flatnonzero(marks[grams >> bits])  # few are left to look up
+        found = np.searchsorted(wanted, grams[places])
+        new = wanted.take(found, mode="clip") == grams[places]
+        found, places = found[new], places[new]
         new = first[found] < 0
-        first[found[new][::-1]] = begin + where[new][::-1]  # of one found twice the first stays
-        progress(begin + len(starts) - 1, len(store))
-    lengths = np.diff(grams.begins)
-    hits = np.diff(np.append(0, np.cumsum(first[grams.of] >= 0))[grams.begins])
+        where = read + np.searchsorted(starts, places[new], side="right") - 1
+        first[found[new][::-1]] = where[::-1]  # of one found twice the first stays
+        read += len(table)
+        progress(read, len(store))
+    lengths = np.diff(begins)
+    hits = np.diff(np.append(0, np.cumsum(first[of] >= 0))[begins])
     shares = hits / np.maximum(lengths, 1)
 
     def describe(i: int) -> dict[str, Any]:
-        own = first[grams.of[grams.begins[i] : grams.begins[i + 1]]]
+        own = first[of[begins[i] : begins[i + 1]]]
         most = Counter(own[own >= 0].tolist()).most_common(3)
         documents = [{"id": store.document(number).id, "runs": count} for number, count in most]
         return {"id": ids[i], "share": float(shares[i]), "runs": int(lengths[i]), "documents": documents,

@@ -145,25 +145,30 @@ def is_scored(run: Mapping[str, Any]) -> bool:
 def choose_scores(results: Sequence[Result]) -> list[Score]:
     """Group runs by model, task, variation and settings, and choose the settings that count; in the tasks' order.
 
-    Runs without a score are left out. An unknown task is a ValueError.
+    Runs without a score are left out, and those with other metrics than the latest: their table has changed since. An
+    unknown task is a ValueError.
     """
-    names = model_names(results)
-    found: dict[tuple[str, Column], dict[str, dict[int, Result]]] = {}
+    names, known = model_names(results), dict[tuple[str, str, str], Any]()
+    found: dict[tuple[str, str, str], dict[str, dict[int, Result]]] = {}
     for result in results:
         if not is_scored(result):
             continue
-        task = task_of(result)
-        key = names[result["model_hash"]], Column(task.name, variation(result["settings"]), task if task.file else None)
+        key = names[result["model_hash"]], task_of(result).name, variation(result["settings"])
+        metrics = next(filter(None, result["scores"].values())).keys()
+        if metrics != known.get(key):
+            known[key], found[key] = metrics, {}
         settings = json.dumps([result["settings"], result["hashes"]], sort_keys=True)
-        found.setdefault(key, {}).setdefault(settings, {})[result["seed"]] = result  # a seed again: the later run
+        found[key].setdefault(settings, {})[result["seed"]] = result  # a seed again: the later run
 
     def worth(runs: Mapping[int, Result]) -> tuple[int, float]:
         first = [next(iter(run["scores"]["dev"].values())) for run in runs.values() if run["scores"].get("dev")]
         return len(runs), float(np.mean(first)) if first else 0.0
 
     scores = []
-    for (model, column), groups in found.items():
+    for (model, name, varied), groups in found.items():
         runs = max(groups.values(), key=worth)
+        task = task_of(next(reversed(runs.values())))
+        column = Column(name, varied, task if task.file else None)
         scores.append(Score(model, column, [runs[seed] for seed in sorted(runs)], len(groups) - 1))
     order = {name: number for number, name in enumerate(tasks())}  # other tasks come last
     return sorted(scores, key=lambda score: (order.get(score.column.name, len(order)), score.column.variation))

@@ -77,9 +77,10 @@ def read_splits(
     for split in SPLITS:
         read = Counter[str]()
         given = data.get(split, ()) if isinstance(data, Mapping) else ()
-        parts[split] = _checked(read_files(task, found[split], read) if split in found else given, read, split)
-        if split in found and not parts[split]:
-            path = found[split][0][1]
+        path = found[split][0][1] if split in found else None
+        examples = read_files(task, found[split], read) if path else given
+        parts[split] = _checked(examples, read, str(path or split), bare=split == "test")
+        if path and not parts[split]:
             raise ValueError(f"{task.title}: {path} holds no example with a label: is it the {split} set?")
         counts.update({f"{split}: {what}": number for what, number in read.items()})
     made = [split for split in SPLITS if split in task.split and split not in found and task.split["from"] in found]
@@ -112,14 +113,16 @@ def read_splits(
     return Splits(**parts, notes=tuple(notes), counts={key: count for key, count in sorted(counts.items()) if count})
 
 
-def _checked(read: Iterable[Any], counts: Counter[str], split: str) -> list[Any]:
-    """Leave out what has no label, and tell repeated ids apart."""
+def _checked(read: Iterable[Any], counts: Counter[str], where: str, *, bare: bool) -> list[Any]:
+    """Leave out what has no label, save of a `bare` set that has none, and tell repeated ids apart."""
     examples, seen = list(read), Counter[str]()
     if other := [type(each).__name__ for each in examples if not isinstance(each, Example)]:
-        raise ValueError(f"{split} holds a {other[0]}; examples are TextExample and others of linkbert.tasks.examples")
+        raise ValueError(f"{where} holds a {other[0]}; examples are TextExample and others of linkbert.tasks.examples")
+    if strange := [e.id for e in examples if not all(isinstance(text, str) for text in (e.id, *e.texts))]:
+        raise ValueError(f"{where}: the id or a text of {strange[0]!r} is not a string")
     labelled = [example for example in examples if example.gold is not None]
     counts["without a label"] += len(examples) - len(labelled)
-    if labelled or split != "test":
+    if labelled or not bare:
         examples = labelled
     for number, example in enumerate(examples):
         seen[example.id] += 1
@@ -172,6 +175,15 @@ def find_data(name: str, tasks: Sequence[Task]) -> Path:
     return folder
 
 
+def check_examples(data: Mapping[str, Sequence[Example]], *, choosing: bool) -> Data:
+    """Refuse examples of other sets than SPLITS, and a lack of those to score on; return them."""
+    if unknown := [name for name in data if name not in SPLITS]:
+        raise ValueError(f"data has a set {unknown[0]!r}; {nearest(unknown[0], SPLITS)}")
+    if not data.get("dev") and (choosing or not data.get("test")):
+        raise ValueError(f"data has no dev set to {'choose settings' if choosing else 'score'} on")
+    return data
+
+
 def check_folder(data: Path) -> None:
     """Refuse what is not a folder."""
     if not data.is_dir():
@@ -217,6 +229,20 @@ def model_task(task: Task, data: Path) -> Task:
     if sources:
         find_files(sources[0], data)  # raises an error that names what is missing
     return task
+
+
+def at_hand(tasks: Sequence[Task], data: Path) -> tuple[list[Task], list[str]]:
+    """Split tasks into those whose files are there, and a line about each of the others; ValueError for no folder."""
+    check_folder(data)
+    found, lacking = [], []
+    for task in tasks:
+        try:
+            find_files(task, data)
+            model_task(task, data)
+            found.append(task)
+        except ValueError as error:
+            lacking.append(f"{task.name}: {error}")
+    return found, lacking
 
 
 def _names(candidate: str | tuple[str, ...]) -> tuple[str, ...]:  # one file, or several together
@@ -267,10 +293,7 @@ def read_files(task: Task, files: Files, counts: Counter[str]) -> list[Example]:
         try:
             for name, path in files:
                 sources += open_file(path, name.partition("!")[2], stack)
-            examples = list(read(sources, options, counts))
-            if strange := [e.id for e in examples if not all(isinstance(text, str) for text in (e.id, *e.texts))]:
-                raise TypeError(f"the id or a text of {strange[0]!r} is not a string")
-            return examples
+            return list(read(sources, options, counts))
         except Exception as error:  # each library of compression has its own; JSON has other keys or values
             if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno):  # the system's own
                 raise

@@ -30,7 +30,7 @@ from linkbert.tasks.kinds import kind_of
 from linkbert.tasks.metrics import intervals, per_example, write_submission
 from linkbert.tasks.results import add_result, read_results, run_key, write_predictions
 from linkbert.tasks.settings import FineTuneConfig
-from linkbert.tasks.splits import Data, check_folder, find_data, find_files, hash_files, model_task, read_splits
+from linkbert.tasks.splits import Data, check_examples, find_data, hash_files, model_task, read_splits
 from linkbert.tasks.table import Task, find_tasks
 from linkbert.workers import make_executor, run_shards
 
@@ -150,8 +150,8 @@ def finetune(
     if isinstance(settings, Mapping):
         settings = [f"{key}={show_value(value)}" for key, value in settings.items()]
     asked, encoder, folder = find_tasks(tasks), find_model(str(model)), Path(to)
-    where = data if isinstance(data, Mapping) else find_data(str(data), asked)
-    own = where if isinstance(where, Mapping) else {}
+    own = {split: [*each] for split, each in data.items()} if isinstance(data, Mapping) else {}
+    where = check_examples(own, choosing=bool(grid)) if isinstance(data, Mapping) else find_data(str(data), asked)
     examples = {split: run_key({"examples": list(map(repr, each))}) for split, each in own.items()}  # their hashes
     # The task whose model scores each: itself, mostly.
     sources = {task.name: task if isinstance(where, Mapping) else model_task(task, where) for task in asked}
@@ -175,8 +175,8 @@ def finetune(
     points = {name: read_grid(grid, task, width, given) for name, task in trained.items()}
     tried = {name: [make(trained[name], point, grid=True) for point in each] for name, each in points.items()
              if len(each) > 1}  # fmt: skip
-    for task in asked:
-        make(task, {})  # so that missing files are reported before any run
+    for task in asked:  # so that missing files and unknown metrics are reported before any run
+        make(task, {}), kind_of(task)
     folder.mkdir(parents=True, exist_ok=True)  # a file in its place is reported before any run
     lines = _do([run for each in tried.values() for run in each], folder, parallel, progress, grid=True)
     kept = {sources[task.name].name for task in asked if keep_model or sources[task.name] is not task}
@@ -192,20 +192,6 @@ def finetune(
     wanted = [run for task in asked for run in runs[task.name]]
     lines = _do(wanted, folder, parallel, progress)
     return [lines[run.key] for run in wanted]
-
-
-def at_hand(tasks: Sequence[Task], data: Path) -> tuple[list[Task], list[str]]:
-    """Split tasks into those whose files are there, and a line about each of the others; ValueError for no folder."""
-    check_folder(data)
-    found, lacking = [], []
-    for task in tasks:
-        try:
-            find_files(task, data)
-            model_task(task, data)
-            found.append(task)
-        except ValueError as error:
-            lacking.append(f"{task.name}: {error}")
-    return found, lacking
 
 
 def _do(

@@ -18,7 +18,7 @@ from typing import Any
 from linkbert.config import Config
 from linkbert.tasks.metrics import suite_score
 from linkbert.tasks.results import Column, Result, Score, choose_scores, differences, is_scored, mean_text, read_folders
-from linkbert.tasks.suite import at_hand
+from linkbert.tasks.splits import at_hand
 from linkbert.tasks.table import suite, task_of, tasks
 from linkbert.views.page import Measured, Section, lay_out
 
