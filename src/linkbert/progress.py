@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
+from rich.filesize import pick_unit_and_suffix
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 EVERY = 10.0  # seconds between plain lines
@@ -32,9 +33,8 @@ def seconds_text(seconds: float) -> str:
 
 def count_text(number: float) -> str:
     """Write a count with few digits: 950 -> '950', 12_345 -> '12.3k', 6_500_000 -> '6.5M'."""
-    found = ((size, unit) for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")) if number >= size)
-    size, unit = next(found, (0, ""))
-    return f"{number / size:.1f}{unit}" if size else f"{number:.0f}"
+    size, unit = pick_unit_and_suffix(int(number), ["", "k", "M", "G"], 1_000)
+    return f"{number / size:.1f}{unit}" if unit else f"{number:.0f}"
 
 
 @contextmanager
@@ -123,13 +123,6 @@ def report_training() -> Iterator[Callable[[Any], None]]:
             signal.signal(signal.SIGINT, before)
 
 
-def in_short(means: dict[str, float]) -> dict[str, float]:
-    """Take what an objective reports together: the sum of its losses, and its accuracy, if it has one."""
-    loss = sum(value for name, value in means.items() if name.endswith("loss"))
-    rates = [value for name, value in means.items() if name.endswith("accuracy")]
-    return {"loss": loss} | dict(zip(["accuracy"], rates, strict=False))
-
-
 def training_text(state: Any, smooth: dict[str, float]) -> str:
     """Write the state of a run in 70 letters: `smooth` averages what the objective reports over some twenty steps.
 
@@ -141,9 +134,12 @@ def training_text(state: Any, smooth: dict[str, float]) -> str:
     for name, value in state.means.items():
         if value == value:
             smooth[name] = 0.95 * smooth.get(name, value) + 0.05 * value
+    means = smooth
+    if not logging.getLogger().isEnabledFor(logging.DEBUG):
+        means = {"loss": sum(value for name, value in smooth.items() if name.endswith("loss"))}
+        means |= dict([("accuracy", value) for name, value in smooth.items() if name.endswith("accuracy")][:1])
     numbers = [
-        f"{name.replace('_', ' ')} {value:{'.0%' if name.endswith('accuracy') else '.2f'}}"
-        for name, value in (smooth if logging.getLogger().isEnabledFor(logging.DEBUG) else in_short(smooth)).items()
+        f"{name.replace('_', ' ')} {value:{'.0%' if 'accuracy' in name else '.2f'}}" for name, value in means.items()
     ]
     left = [f"{seconds_text(state.seconds_left)} left"] if state.seconds_left == state.seconds_left else []
     return ", ".join([step, *numbers, f"{count_text(state.tokens_per_second)} tokens/s", *left])
