@@ -46,7 +46,7 @@ CEILINGS = {  # lines of Python; (top) are the files beside the folders
 OWED = {  # lines above the ceiling, docs/log/size.md says for what; what is not said there must go
     "(top)": 736,
     "corpora": 449,
-    "graph": 132,
+    "graph": 118,
     "instances": 17,
     "model": 54,
     "pretraining": 50,

@@ -102,27 +102,25 @@ def build(
     blocks = cut_parts(documents, memory // TOKEN_BYTES, len(store))
     counts["frequent"] = frequent = len(store) if exact else FREQUENT
     threads = min(getattr(executor, "workers", os.cpu_count() or 1), memory // MEMORY)
-    found = np.zeros((len(store), max(CANDIDATES, 2 * k)), np.int32)
-    sums = np.zeros(found.shape)  # 0 where there is no candidate
+    nearest = np.full((len(store), k), -1, np.int32)
     with ThreadPoolExecutor(threads) as pool:
         counted = pool.map(partial(count_terms, tokens, documents, token_kinds(store.path)), parts)
         vectors = write_vectors(counted, folder, lambda done: progress("terms", done, len(parts)))
-        for number, block in enumerate(blocks):
-            index = vectors.rows(block, frequent).T.tocsr()
-            for done, part in enumerate(parts, 1):
-                own, shift = vectors.rows(part, frequent), part[0] - block[0]
-                numbers, more = find_candidates(own, index, found.shape[1], shift, threads)
-                merged = np.hstack([found[part], numbers + block[0]]), np.hstack([sums[part], more])
-                found[part], sums[part] = best(*merged, found.shape[1])
-                progress("candidates", number * len(parts) + done, len(blocks) * len(parts))
-        rescored = pool.map(lambda part: rescore(vectors, part, found[part], sums[part]), parts)
+        search = partial(find_candidates, vectors, blocks=blocks, threads=threads)
+        found = search(parts, frequent=frequent, count=max(CANDIDATES, 2 * k), progress=progress)
+        rescored = pool.map(lambda part, near: rescore(vectors, part, *near), parts, found)
         for done, (part, (numbers, cosines)) in enumerate(zip(parts, rescored, strict=True), 1):
-            found[part], sums[part] = numbers, cosines
             row, rank = np.nonzero(cosines[:, :k] > 0)
+            nearest[part[row], rank] = numbers[row, rank]
             yield Edges(part[row], numbers[row, rank])
             progress("nearest", done, len(parts))
     if not exact:
-        counts |= measure_recall(vectors, np.where(sums > 0, found, -1)[:, :k], parts)
+        rng = np.random.Generator(np.random.Philox(0))
+        sample = np.sort(rng.choice(len(store), min(SAMPLE, len(store)), replace=False))
+        ((numbers, cosines),) = search([sample], frequent=len(store), count=k)
+        asked = zip(numbers, cosines > 0, nearest[sample], strict=True)
+        shares = [np.isin(wanted[real], had).mean() for wanted, real, had in asked if real.any()]
+        counts |= {"recall": round(float(np.mean(shares or [1])), 4), "recall_documents": len(shares)}
 
 
 def open_tokens(store: Path, documents: int) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
@@ -201,26 +199,29 @@ def token_kinds(store: Path) -> np.ndarray:
 
 
 def find_candidates(
-    own: csr_matrix, index: csr_matrix, count: int, shift: int, threads: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the `count` columns of the largest sums, equal ones by number, and the sums: (n, count), 0 for none.
+    vectors: Vectors, parts: list[np.ndarray], *, blocks: list[np.ndarray], frequent: int, count: int, threads: int,
+    progress: Progress = lambda *_: None,
+) -> list[tuple[np.ndarray, np.ndarray]]:  # fmt: skip
+    """Return for each part of documents the `count` others of the largest sums, equal ones by number, and the sums.
 
-    Row i is the document of column i + shift, which is left out.
+    Both are (n, count), a sum is 0 where there is no candidate. The sums are made smaller by a part in 2^44 for each
+    number, so that equal ones are cut off at the larger numbers, and the same ones in blocks of any size.
     """
-    top = count + 2  # with the document itself, and one more to see whether equal ones were cut off
-    made = sp_matmul_topn(own, index, top_n=top, threshold=0.0, sort=True, n_threads=threads)
-    held = np.diff(made.indptr)
-    filled = np.arange(top) < held[:, None]
-    numbers, sums = np.zeros(filled.shape, np.int32), np.zeros(filled.shape)
-    numbers[filled], sums[filled] = made.indices, made.data
-    sums[numbers == np.arange(len(held))[:, None] + shift] = 0
-    numbers, sums = best(numbers, sums, top)
-    cut = np.flatnonzero((held == top) & (sums[:, count - 1] <= np.maximum(sums[:, count], sums[:, count + 1])))
-    for i in cut.tolist():
-        all_of_it = own[i] @ index
-        all_of_it.data[all_of_it.indices == i + shift] = 0
-        (numbers[i, :count],), (sums[i, :count],) = best(all_of_it.indices[None], all_of_it.data[None], count)
-    return numbers[:, :count], sums[:, :count]
+    found = [(np.zeros((len(part), 0), np.int32), np.zeros((len(part), 0))) for part in parts]
+    for done, block in enumerate(blocks):
+        index = vectors.rows(block, frequent)
+        index.data *= np.repeat(1 - block * 2.0**-44, np.diff(index.indptr))
+        index = index.T.tocsr()
+        for i, part in enumerate(parts):
+            rows = vectors.rows(part, frequent)
+            made = sp_matmul_topn(rows, index, top_n=count + 1, threshold=0.0, sort=True, n_threads=threads)
+            filled = np.arange(count + 1) < np.diff(made.indptr)[:, None]
+            numbers, sums = np.zeros(filled.shape, np.int32), np.zeros(filled.shape)
+            numbers[filled], sums[filled] = made.indices + block[0], made.data
+            sums[numbers == part[:, None]] = 0  # of a document with itself
+            found[i] = best(np.hstack([found[i][0], numbers]), np.hstack([found[i][1], sums]), count)
+            progress("candidates", done * len(parts) + i + 1, len(blocks) * len(parts))
+    return found
 
 
 def rescore(vectors: Vectors, part: np.ndarray, found: np.ndarray, sums: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -238,18 +239,3 @@ def best(numbers: np.ndarray, scores: np.ndarray, count: int) -> tuple[np.ndarra
     """Return the `count` largest scores of each row, equal ones by number."""
     order = np.lexsort((numbers, -scores), axis=1)[:, :count]
     return np.take_along_axis(numbers, order, axis=1), np.take_along_axis(scores, order, axis=1)
-
-
-def measure_recall(vectors: Vectors, nearest: np.ndarray, parts: list[np.ndarray]) -> dict[str, Any]:
-    """Return what share of the exact neighbours of a sample was found, the mean over documents that have any."""
-    rng = np.random.Generator(np.random.Philox(0))
-    sample = np.sort(rng.choice(len(nearest), min(SAMPLE, len(nearest)), replace=False))
-    found, wanted = nearest[sample], vectors.rows(sample).T.tocsr()
-    exact, scores = np.zeros(found.shape, np.int32), np.zeros(found.shape)
-    for part in parts:
-        sums = (vectors.rows(part) @ wanted).toarray().T
-        numbers = np.broadcast_to(part, sums.shape)
-        sums[numbers == sample[:, None]] = 0
-        exact, scores = best(np.hstack([exact, numbers]), np.hstack([scores, sums]), found.shape[1])
-    shares = [np.isin(a[s > 0], b).mean() for a, s, b in zip(exact, scores, found, strict=True) if s[0] > 0]
-    return {"recall": round(float(np.mean(shares)), 4) if shares else 1.0, "recall_documents": len(shares)}
