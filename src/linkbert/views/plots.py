@@ -73,7 +73,7 @@ def svg(plot: Plot, prefix: str) -> str:
     from matplotlib import rc_context
 
     file, none = StringIO(), dict.fromkeys(("Date", "Creator", "Format", "Type"))
-    with rc_context({"svg.fonttype": "none", "svg.hashsalt": prefix}):
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": prefix, "axes.formatter.useoffset": False}):
         draw(plot).savefig(file, format="svg", transparent=True, metadata=none)
     text = re.sub(r' (xmlns|xmlns:xlink|width|height)="[^"]*"', "", file.getvalue().partition("<svg")[2], count=4)
     return "<svg" + re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{prefix}", text)
