@@ -111,7 +111,9 @@ def draw(picture: Picture, scores: Scores, about: str) -> Element:
     SubElement(svg, "path", {"d": f"M{start} {middle:g}h{WIDTH - 2 * start - 10}", "class": "arrow"})
     SubElement(svg, "path", {"d": f"M{WIDTH - start} {middle:g}l-14 -7v14z", "class": "link"})
     y = 90 + height + 34
-    write(svg, 30, y, "How likely the model finds the masked word", "head")
+    write(
+        svg, 30, y, "How likely the model finds the masked word, in one of the clearest of 300 held-out pairs", "head"
+    )
     for word, *chances in picture.words[:3]:
         for name, kind, chance in zip(("a random text", "the linked text"), ("far", "near"), chances, strict=True):
             y += 26
@@ -127,7 +129,7 @@ def draw(picture: Picture, scores: Scores, about: str) -> Element:
             y,
             f"All {gain.pairs:,} held-out pairs: {gain.value:+.3f} nats a masked word that B holds ({interval})",
         )
-    write(svg, 30, y + 24, f"One of the three clearest of the first 300 held-out pairs. {about}", "soft")
+    write(svg, 30, y + 24, about, "soft")
     svg.set("viewBox", f"0 0 {WIDTH} {y + 46:g}")
     svg.set("width", str(WIDTH))
     back.set("height", f"{y + 44:g}")
