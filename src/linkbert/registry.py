@@ -15,7 +15,7 @@ from typing import Any
 
 from linkbert.config import nearest
 
-READERS = ("jsonl", "markdown", "mediawiki", "parquet", "pubmed", "html", "jats", "rst", "text", "zim")
+READERS = ("jsonl", "csv", "markdown", "mediawiki", "parquet", "pubmed", "html", "jats", "rst", "text", "zim")
 BUILT_IN = {
     "readers": {name: f"linkbert.corpora.readers.{name}:READER" for name in READERS},
     "graphs": {

@@ -14,6 +14,7 @@ from linkbert.registry import BUILT_IN
 
 SOURCES = Path(__file__).parent / "golden" / "sources"
 GOLDEN = {
+    "csv": "table.csv",
     "html": "site",
     "jats": "article.nxml",
     "jsonl": "notes.jsonl",

@@ -7,6 +7,8 @@ import lzma
 import random
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import zstandard
 from hypothesis import given, settings
@@ -205,3 +207,84 @@ def test_a_file_that_is_not_what_its_name_says_is_refused(tmp_path):
     path.write_bytes(b"not gzip at all")
     with pytest.raises(ValueError, match=r"a\.jsonl\.gz is not a \.gz file, or damaged from its start"):
         read(path)
+
+
+S2ORC = {
+    "paper_id": "77",
+    "title": "On moss",
+    "body_text": [
+        {"section": "A", "text": "Moss grows [1].", "cite_spans": [
+            {"start": 11, "end": 14, "text": "[1]", "ref_id": "B0"},
+            {"start": 0, "end": 4, "text": "Fern", "ref_id": "B2"},
+        ]},
+        {"section": "B", "text": "It is green [2, 9].", "cite_spans": [
+            {"start": 12, "end": 15, "text": "[2,", "ref_id": "B1"}, {"start": 16, "end": 99, "ref_id": "B0"},
+            {"start": 16, "end": 18, "ref_id": "B9"},
+        ]},
+    ],
+    "bib_entries": {f"B{i}": {"link": link} for i, link in enumerate(["78", "79", "80", None, "81"])},
+}  # fmt: skip
+UNARXIVE = {
+    "paper_id": "2101.1",
+    "metadata": {"title": "Waves"},
+    "body_text": [
+        {"text": "A wave {{formula:f1}} moves {{cite:c2}}, see {{figure:x}}.", "cite_spans": []},
+        {"text": "So {{cite:c9}} and {{cite:c1}} say."},
+    ],
+    "bib_entries": {"c1": {"ids": {"arxiv_id": "2101.2"}}, "c2": {"ids": {"arxiv_id": "2101.3"}}},
+    "ref_entries": {"f1": {"type": "formula", "latex": "e^x"}, "x": {"type": "figure"}},
+}
+OPENALEX = {
+    "id": "https://openalex.org/W1",
+    "title": "Rain",
+    "abstract_inverted_index": {"the": [0, 3], "rain": [1], "wets": [2], "cat": [4]},
+    "referenced_works": ["https://openalex.org/W2", "https://openalex.org/W3"],
+}
+
+
+@pytest.mark.parametrize(
+    ("record", "columns", "text", "links"),
+    [
+        (S2ORC, "id=paper_id,text=body_text,links=bib_entries.*.link", "Moss grows [1].\nIt is green [2, 9].",
+         [("[1]", "78"), ("", "80"), ("[2,", "79"), ("", "78"), ("", "81")]),
+        (S2ORC, "id=paper_id,text=body_text.*.text,links=bib_entries.*.link", "Moss grows [1].\nIt is green [2, 9].",
+         [("", "78"), ("", "79"), ("", "80"), ("", "81")]),
+        (UNARXIVE, "id=paper_id,title=metadata.title,text=body_text,links=bib_entries.*.ids.arxiv_id",
+         "A wave e^x moves [2], see .\nSo  and [1] say.", [("[2]", "2101.3"), ("[1]", "2101.2")]),
+        (OPENALEX, "id=id,text=abstract_inverted_index,links=referenced_works", "the rain wets the cat",
+         [("", "https://openalex.org/W2"), ("", "https://openalex.org/W3")]),
+        ({"a.b": 1, "content": {"text": "x", "refs": '[{"to": {"id": 5}}, {"to": {}}]'}},
+         "id=a.b,text=content.text,links=content.refs.*.to.id", "x", [("", "5")]),
+    ],
+)  # fmt: skip
+def test_columns_may_be_paths_into_records_of_others(tmp_path, record, columns, text, links):
+    (tmp_path / "a.jsonl").write_text(json.dumps(record) + "\n")
+    skipped = Skipped()
+    (found,) = read_source("jsonl", tmp_path / "a.jsonl", jsonl.Options(columns), skipped)
+    assert found.text == text
+    assert [
+        (found.text[link.start : link.end] if link.start >= 0 else "", link.target) for link in found.links
+    ] == links
+    placeless = sum(not shown for shown, _ in links[:4]) if columns.endswith("link") and "body_text," in columns else 0
+    assert skipped["link out of range (kept without its place)"] == placeless
+    rows = tmp_path / "a.parquet"
+    pq.write_table(pa.Table.from_pylist([record]), rows)
+    if "{{formula" not in text and record is not OPENALEX and record is not UNARXIVE:
+        (again,) = read_source("parquet", rows, jsonl.Options(columns), Skipped())
+        assert again == found
+
+
+KEYS = ["text", "cite_spans", "start", "end", "ref_id", "a"]
+json_values = st.recursive(
+    st.none() | st.integers(-1, 5) | st.sampled_from(["a", "[1]", "{{cite:a}} x", '{"a": 1}']),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=5),
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(json_values, json_values, st.sampled_from(["a.*.a", "a", "a.*", "text.*.cite_spans.*.a", "*"]))
+def test_records_of_any_shape_are_read_or_counted(text, entries, path):
+    record = {"id": 1, "b": {"text": text}, "a": entries}
+    found = jsonl.make_record(record, Skipped(), "", {"id": "id", "text": "b.text", "links": path})
+    for link in found.links if found else ():
+        assert link.start == link.end == -1 or 0 <= link.start < link.end <= len(found.text)

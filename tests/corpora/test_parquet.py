@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from linkbert.corpora.build import build_documents
 from linkbert.corpora.reader import CUT, Skipped
-from linkbert.corpora.readers import parquet
+from linkbert.corpora.readers import jsonl, parquet
 from linkbert.corpora.sources import find_reader, read_source
 from linkbert.records import Document, Link
 
@@ -177,7 +177,7 @@ def test_a_damaged_file_of_many_costs_itself(tmp_path):
     assert found[:300] == records
     assert found[300:] == records[: len(found) - 300]
     assert 100 < len(found) - 300 < 200
-    assert skipped == {CUT: 4, parquet.NO_COLUMN: 1, "name or link that leads out of the tree (refused)": 1}
+    assert skipped == {CUT: 4, jsonl.NO_COLUMN: 1, "name or link that leads out of the tree (refused)": 1}
     for name, message in (("a.parquet", "is cut off, damaged or no table"), ("d.parquet", "d.parquet is cut off")):
         with pytest.raises(ValueError, match=message):
             read(folder / name)

@@ -7,8 +7,10 @@ One object a line; `id` and `text` are needed. docs/formats.md has all keys. A b
 
 from __future__ import annotations
 
+import ast
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import compress
@@ -24,6 +26,11 @@ SHARD_BYTES = 4 << 20
 KEYS = ("id", "text", "title", "links")
 DOCUMENTS = ".documents.jsonl"  # how the file ends in which build_store hands over Documents
 ONE_EACH = " (one object a line, no array over several lines: `jq -c '.[]'` makes such lines)"
+_SEMICOLON, _BAR = re.compile(r"(?<!CO);|\n"), re.compile(r"\|")  # not that of old DOIs, "(SICI)...3.0.CO;2-2"
+_COMMA, _ANY_COMMA, _NUMBERS = re.compile(r",(?!\s)"), re.compile(r"[,\s]+"), re.compile(r"[\d.]+(?:[,\s]+[\d.]+)+")
+_MARK = re.compile(r"\{\{(\w+):([^{}]*)\}\}")
+NO_COLUMN = "file without the columns (left out)"
+REDIRECT = ("redirect", "target", "fragment")  # the columns of other names of documents
 EDGE = {"source", "target", "link", "section"}  # the keys of an edge, as `linkbert export` writes it
 
 
@@ -31,7 +38,7 @@ EDGE = {"source", "target", "link", "section"}  # the keys of an edge, as `linkb
 class Options:
     """Which keys or columns are what."""
 
-    columns: str = option("", "which columns or keys are id, text, title and links, such as id=url,text=body")
+    columns: str = option("", "which columns or keys are id, text, title and links: id=url,text=body,links=refs.*.id")
 
     def __post_init__(self) -> None:
         parse_columns(self.columns)
@@ -52,6 +59,29 @@ def parse_columns(text: str) -> dict[str, str]:
             raise ValueError(f"--columns: {key} is which column? Say {key}=NAME, several with commas between them")
         columns[key] = name
     return columns
+
+
+def choose_columns(names: Sequence[str], options: Options, file: str, own: Iterable[str] = ()) -> dict[str, str]:
+    """Return {key: column, or a path in one} of a table; what is neither needed nor asked for may be missing."""
+    wanted = parse_columns(options.columns)
+    if {*names} == EDGE:
+        raise FaultError("edges of an export (left out)", f"{file} has edges and no documents")
+    if {*names} == {*REDIRECT}:
+        return {name: name for name in REDIRECT}
+    chosen = {key: wanted.get(key, key) for key in (*KEYS, *own)}
+    for key, path in list(chosen.items()):
+        if names.count(column_of(path, names)) != 1:
+            if key in ("id", "text") or key in wanted:
+                how = f"say --columns {key}=NAME with one of its columns, {', '.join(names)}"
+                how += "; a table of links is for --links" if {"source", "target"} <= {*names} else ""
+                raise FaultError(NO_COLUMN, f"{file} has no column {path!r} to be the {key}: {how}")
+            del chosen[key]
+    return chosen
+
+
+def column_of(path: str, names: Sequence[str]) -> str:
+    """Return the column that a path starts in: "refs.*.id" -> "refs"; a column may have points in its name."""
+    return path if path in names else path.partition(".")[0]
 
 
 def plan(path: Path, _: Options) -> Iterator[Shard]:
@@ -83,9 +113,8 @@ def read(shard: Shard, options: Options, skipped: Skipped) -> Iterator[Document 
             skipped.note(cause, where + ONE_EACH * (number == 1))
             continue
         if isinstance(record, dict):
-            record |= {key: record.get(column) for key, column in columns.items()}
             where += f" (id {record.get('id')!r:.80})" * name.endswith(DOCUMENTS)
-        if made := make_record(record, skipped, where):
+        if made := make_record(record, skipped, where, columns):
             yield made
 
 
@@ -101,12 +130,89 @@ def load_json(text: str, skipped: Skipped, where: str) -> Any:
     return whole
 
 
-def make_record(record: Any, skipped: Skipped, where: str) -> Document | Redirect | None:
+def pick(value: Any, path: str) -> Any:
+    """Return what stands at a path of an object: a key as it is, or keys with "." between them and "*" for every item.
+
+    >>> pick({"refs": {"b0": {"id": 7}, "b1": {}}, "a.b": 1}, "refs.*.id"), pick({"a.b": 1}, "a.b")
+    ([7], 1)
+    """
+    if isinstance(value, str) and value[:1] in ("[", "{"):  # JSON in JSON, as S2ORC has it
+        with suppress(ValueError, RecursionError):
+            value = json.loads(value)
+    if isinstance(value, dict) and path in value:
+        return value[path]
+    key, _, rest = path.partition(".")
+    if key != "*" or not rest:
+        inside = value if key == "*" else value.get(key) if isinstance(value, dict) else None
+        return pick(inside, rest) if rest and inside is not None else inside
+    found: list[Any] = []
+    for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        each = pick(item, rest)
+        found += each if "*" in rest.split(".") and isinstance(each, list) else [each] if each not in (None, "") else []
+    return found
+
+
+def select(record: dict[str, Any], columns: dict[str, str]) -> dict[str, Any]:
+    """Return a record under our own keys, by --columns; a text in pieces or as an inverted index becomes one text.
+
+    >>> select({"index": {"the": [0, 2], "cat": [1]}, "n": 1}, {"id": "n", "text": "index"})["text"]
+    'the cat the'
+    """
+    record = record | {key: pick(record, path) for key, path in columns.items()}
+    text = record.get("text") if "text" in columns else None
+    if isinstance(text, dict) and text and all(isinstance(places, list) for places in text.values()):
+        with suppress(TypeError):
+            record["text"] = " ".join(word for _, word in sorted((at, word) for word in text for at in text[word]))
+    elif isinstance(text, list) and text and all(isinstance(piece, str) for piece in text):
+        record["text"] = "\n".join(text)
+    elif isinstance(text, list) and all(isinstance(pick(piece, "text"), str) for piece in text):
+        record |= _join(text, record, columns.get("links", ""))
+    return record
+
+
+def _join(paragraphs: list[Any], record: dict[str, Any], path: str) -> dict[str, Any]:
+    """Join paragraphs of S2ORC's form; their `cite_spans` name entries of what `path` ("bib_entries.*.link") is in."""
+    entries, _, rest = path.partition(".*.")
+    known = found if isinstance(found := pick(record, entries), dict) and rest else {}
+    text, links, placed = "", list[dict[str, Any]](), set[str]()
+    for paragraph in paragraphs:
+        body, spans = _read_marks(paragraph["text"], known, record)
+        for span in spans or paragraph.get("cite_spans") or ():
+            target, places = pick(known.get(span.get("ref_id")), rest), [span.get("start"), span.get("end")]
+            if isinstance(target, str | int) and target:
+                shown = body[slice(*places)] if all(type(at) is int for at in places) else ""
+                right = shown and 0 <= places[0] < places[1] <= len(body) and span.get("text", shown) == shown
+                start, end = [len(text) + at for at in places] if right else ("?", "?")
+                links.append({"start": start, "end": end, "target": target})
+                placed.add(str(target))
+        text += body + "\n"
+    others = pick(record, path) if path else None
+    others = [each for each in others if str(each) not in placed] if isinstance(others, list) else []
+    return {"text": text.removesuffix("\n"), "links": links + others}
+
+
+def _read_marks(body: str, known: dict[str, Any], record: dict[str, Any]) -> tuple[str, list[dict[str, Any]]]:
+    """Write unarXive's marks as a paper shows them: "{{cite:ab}}" -> "[1]", a formula as LaTeX, figures as nothing."""
+    spans, out, numbers = list[dict[str, Any]](), "", {name: number for number, name in enumerate(known, 1)}
+    plain, *marks = _MARK.split(body)
+    out += plain
+    for kind, name, plain in zip(marks[::3], marks[1::3], marks[2::3], strict=True):
+        shown = f"[{numbers[name]}]" if kind == "cite" and name in numbers else ""
+        shown = str(pick(record, f"ref_entries.{name}.latex") or "") if kind == "formula" else shown
+        spans += [{"start": len(out), "end": len(out) + len(shown), "ref_id": name}] if kind == "cite" and shown else []
+        out += shown + plain
+    return out, spans
+
+
+def make_record(
+    record: Any, skipped: Skipped, where: str, columns: dict[str, str] | None = None
+) -> Document | Redirect | None:
     """Make a Document of an object with `id`, `text`, `title` and `links`; None where it is not as it should be.
 
     Of its links one without a target is left out, one out of range kept without its place. All that is counted.
     """
     keys = record.keys() if isinstance(record, dict) else set[str]()
+    record = select(record, columns) if columns and keys else record
     if keys >= EDGE and record.get("text") is None:
         skipped["edge of an export (left out)"] += 1
         return None
@@ -117,7 +223,8 @@ def make_record(record: Any, skipped: Skipped, where: str) -> Document | Redirec
         skipped.note("redirect without a name or a target", where)
         return None
     if fault := _fault(record):
-        if keys and not keys >= {"id", "text"}:
+        needed = {(columns or {}).get(key, key) for key in ("id", "text")}
+        if keys and not keys >= {path if path in keys else path.partition(".")[0] for path in needed}:
             where += f", with the keys {', '.join(keys):.200} (--columns id=KEY,text=KEY takes others)"
         skipped.note(fault, where + ONE_EACH * isinstance(record, list))
         return None
@@ -149,10 +256,9 @@ def _is_section(value: Any) -> bool:
 
 
 def _links(values: Any, size: int, skipped: Skipped, where: str) -> tuple[Link, ...]:
-    """Read links: a list of targets and of objects, or one written as JSON."""
-    if isinstance(values, str) and values:
-        with suppress(ValueError):
-            values = load_json(values, skipped, where)
+    """Read links: a list of targets and of objects, or one in a cell."""
+    if isinstance(values, str):
+        values = _split(values.strip(), skipped, where)
     if not isinstance(values, list):
         if values not in (None, "") and values == values:
             skipped.note("links are not a list (left out)", where)
@@ -174,6 +280,28 @@ def _links(values: Any, size: int, skipped: Skipped, where: str) -> tuple[Link, 
             fragment = None
         links.append(Link(start, end, target, fragment or ""))
     return tuple(links)
+
+
+def _split(cell: str, skipped: Skipped, where: str) -> Any:
+    """Split a cell: JSON, or a list as Python writes it, or targets with ";", "|" or "," between them.
+
+    A comma that a space follows may be part of a name ("Paris, Texas"), but not between numbers.
+
+    >>> _split("b; c", Skipped(), ""), _split("['b', 'c']", Skipped(), ""), _split("Paris, Texas|d", Skipped(), "")
+    (['b', 'c'], ['b', 'c'], ['Paris, Texas', 'd'])
+    """
+    if cell.lower() in ("null", "none", "nan"):
+        return []
+    if cell[:1] in ("[", "{"):
+        with suppress(ValueError):
+            values = load_json(cell, skipped, where)
+            return values if isinstance(values, list) else [values]
+        with suppress(ValueError, SyntaxError, MemoryError, RecursionError):
+            return values if isinstance(values := ast.literal_eval(cell), list) else cell
+        return cell
+    between = next((each for each in (_SEMICOLON, _BAR) if each.search(cell)), _COMMA)
+    between = _ANY_COMMA if _NUMBERS.fullmatch(cell) else between
+    return [part.strip() for part in between.split(cell) if part.strip()]
 
 
 def _without_surrogates(value: Any) -> Any:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from linkbert.corpora.reader import CUT, EMPTY, FaultError, Reader, Record, Shard, Skipped
-from linkbert.corpora.readers.jsonl import EDGE, KEYS, Options, make_record, parse_columns
+from linkbert.corpora.readers.jsonl import Options, choose_columns, column_of, make_record
 from linkbert.corpora.readers.streams import decode_utf8
 from linkbert.files import COMPRESSIONS, Member, decompressed_blocks, open_source, source_size
 
@@ -25,8 +25,6 @@ if TYPE_CHECKING:  # elsewhere where it is needed: every --help lists this reade
 LEFT_BEHIND = "cache-"  # what `map` and `filter` of datasets leave in a dataset: cache-0123456789.arrow
 SHARD_BYTES = 16 << 20  # as they are in memory
 ROWS = 100  # taken at a time
-NO_COLUMN = "file without the columns (left out)"
-REDIRECT = ("redirect", "target", "fragment")  # the columns of other names of documents
 OWN = re.compile(r"disambiguation: bool|sections: (large_)?list<\w+: struct<name: (large_)?string, start: int\d+>>")
 
 
@@ -81,36 +79,21 @@ def _read_rows(batch: pa.RecordBatch, options: Options, skipped: Skipped, file: 
 
     try:
         chosen = _choose(batch.schema, options, file)
-        columns = {key: _to_list(batch.column(name)) for key, name in chosen.items()}
+        used = dict.fromkeys(column_of(path, batch.schema.names) for path in chosen.values())
+        columns = {name: _to_list(batch.column(name)) for name in used}
     except (pa.ArrowException, ValueError) as error:
         skipped.note(CUT, f"{file} rows {row} to {row + batch.num_rows - 1} ({error})")
         return
     for number, values in enumerate(zip(*columns.values(), strict=True), row):
         where = f"{file} row {number}"
         texts = [decode_utf8(value, skipped, where) if isinstance(value, bytes) else value for value in values]
-        if made := make_record(dict(zip(columns, texts, strict=True)), skipped, where):
+        if made := make_record(dict(zip(columns, texts, strict=True)), skipped, where, chosen):
             yield made
 
 
 def _choose(schema: pa.Schema, options: Options, file: str) -> dict[str, str]:
-    """Return {key: column} of a file; one that is neither needed nor asked for may be missing."""
-    names, wanted = schema.names, parse_columns(options.columns)
-    if {*names} == EDGE:
-        raise FaultError("edges of an export (left out)", f"{file} has edges and no documents")
-    if {*names} == {*REDIRECT}:
-        return dict(zip(REDIRECT, REDIRECT, strict=True))
     own = [field.name for field in schema if OWN.fullmatch(f"{field.name}: {field.type}")]
-    chosen = {key: wanted.get(key, key) for key in (*KEYS, *own)}
-    for key, name in list(chosen.items()):
-        if names.count(name) != 1:
-            if key in ("id", "text") or key in wanted:
-                raise FaultError(
-                    NO_COLUMN,
-                    f"{file} has no column {name!r} to be the {key}: say --columns {key}=NAME with one of its columns, "
-                    + ", ".join(names),
-                )
-            del chosen[key]
-    return chosen
+    return choose_columns(schema.names, options, file, own)
 
 
 def _read_units(
@@ -125,7 +108,8 @@ def _read_units(
         source.seek(0)
         if mark[:4] == b"PAR1":
             table = parquet.ParquetFile(source, pre_buffer=False, buffer_size=1 << 20, arrow_extensions_enabled=False)
-            columns = list(_choose(table.schema_arrow, options, shard.path).values())
+            names = table.schema_arrow.names
+            columns = [column_of(path, names) for path in _choose(table.schema_arrow, options, shard.path).values()]
             for number in range(first, table.metadata.num_row_groups):
                 group = table.metadata.row_group(number)
                 read_group = partial(table.iter_batches, ROWS, row_groups=[number], columns=columns, use_threads=False)
@@ -133,7 +117,8 @@ def _read_units(
             return
         open_ = ipc.open_file if mark == b"ARROW1" else ipc.open_stream
         schema = open_(source).schema
-        fields = [schema.names.index(name) for name in _choose(schema, options, shard.path).values()]
+        chosen = _choose(schema, options, shard.path).values()
+        fields = [schema.names.index(column_of(path, schema.names)) for path in chosen]
         source.seek(0)
         batches = open_(source, options=ipc.IpcReadOptions(included_fields=fields, use_threads=False))
         is_file = mark == b"ARROW1"
