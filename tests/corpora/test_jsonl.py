@@ -282,8 +282,9 @@ json_values = st.recursive(
 
 
 @settings(max_examples=150, deadline=None)
-@given(json_values, json_values, st.sampled_from(["a.*.a", "a", "a.*", "text.*.cite_spans.*.a", "*"]))
-def test_records_of_any_shape_are_read_or_counted(text, entries, path):
+@given(json_values, json_values, st.sampled_from(["a.*.a", "a", "a.*", "text.*.cite_spans.*.a", "*"]), st.booleans())
+def test_records_of_any_shape_are_read_or_counted(text, entries, path, spans):
+    text = [{"text": "a paragraph", "cite_spans": text}] if spans else text
     record = {"id": 1, "b": {"text": text}, "a": entries}
     found = jsonl.make_record(record, Skipped(), "", {"id": "id", "text": "b.text", "links": path})
     for link in found.links if found else ():

@@ -177,11 +177,12 @@ def _join(paragraphs: list[Any], record: dict[str, Any], path: str) -> dict[str,
     text, links, placed = "", list[dict[str, Any]](), set[str]()
     for paragraph in paragraphs:
         body, spans = _read_marks(paragraph["text"], known, record)
-        for span in spans or paragraph.get("cite_spans") or ():
-            target, places = pick(known.get(span.get("ref_id")), rest), [span.get("start"), span.get("end")]
+        for span in spans or pick(paragraph, "cite_spans.*") or ():
+            places: list[Any] = [pick(span, "start"), pick(span, "end")]
+            target = pick(known.get(str(pick(span, "ref_id"))), rest)
             if isinstance(target, str | int) and target:
                 shown = body[slice(*places)] if all(type(at) is int for at in places) else ""
-                right = shown and 0 <= places[0] < places[1] <= len(body) and span.get("text", shown) == shown
+                right = shown and 0 <= places[0] < places[1] <= len(body) and pick(span, "text") in (None, shown)
                 start, end = [len(text) + at for at in places] if right else ("?", "?")
                 links.append({"start": start, "end": end, "target": target})
                 placed.add(str(target))
