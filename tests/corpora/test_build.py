@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import pickle
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -231,11 +232,11 @@ def test_a_source_that_changed_at_equal_size_is_another(tmp_path):
 
 
 def test_files_of_other_kinds_among_the_sources_are_counted_and_named(tmp_path):
-    (tmp_path / "data.csv.gz").write_bytes(gzip.compress(b"a,b"))
+    (tmp_path / "data.dat.gz").write_bytes(gzip.compress(b"a,b"))
     (tmp_path / "x.bin").write_bytes(bytes(10))
     source = write_source(tmp_path / "a.jsonl", 3)
-    store = build_documents([source, tmp_path / "data.csv.gz", tmp_path / "x.bin"], tmp_path / "store")
-    assert store.manifest["other_files"] == {".bin": 1, ".csv.gz": 1}
+    store = build_documents([source, tmp_path / "data.dat.gz", tmp_path / "x.bin"], tmp_path / "store")
+    assert store.manifest["other_files"] == {".bin": 1, ".dat.gz": 1}
     assert CUT not in store.manifest["skipped"]
     assert store.manifest["examples"][-1].endswith("x.bin: file of another kind: .bin")
 
@@ -275,7 +276,11 @@ def test_a_cut_source_is_built_and_the_cut_is_reported(tmp_path):
         ("a.xml.bz2", b"not bzip2", "is not a .bz2 file, or damaged from its start"),
         ("a.bin", b"what is this", r"in no format that is known here: name one with --format \(jsonl, "),
         ("a.bin", b"", "is empty"),
-        ("folder/a.png", b"", r"holds nothing that is known here \(.jsonl, .*\): it holds .png 1$"),
+        (
+            "folder/a.png",
+            b"",
+            r"holds nothing that is known here \(.jsonl, .*\): it holds .png 1; --format NAME .*:reader",
+        ),
     ],
 )
 def test_bad_sources_are_one_line_and_leave_nothing(tmp_path, name, data, message):
@@ -616,3 +621,50 @@ def test_a_table_of_links_is_read_as_people_write_them(tmp_path, table, edges):
     documents = [Document(id_, "", "") for id_ in dict.fromkeys(source for source, _ in edges)]
     found = add_links(iter(documents), tmp_path)
     assert [(document.id, link.target) for document in found for link in document.links] == edges
+
+
+@pytest.mark.parametrize(
+    ("files", "found"),
+    [
+        (
+            {".xyz": 3, ".txt": 1},
+            "mostly .xyz files, which no reader takes: it holds .txt 1, .xyz 3; --format text",
+        ),
+        ({".adoc": 31, ".md": 3}, "mostly .adoc files"),
+        ({".pdf": 4, ".html": 3}, "mostly .pdf files"),
+        ({"": 900, ".md": 2}, "mostly no suffix files"),
+        ({".adoc": 3, ".md": 4}, "markdown"),
+        ({".py": 90, ".json": 60, ".png": 300, ".md": 2}, "markdown"),
+        ({".json": 900, ".md": 2}, "mostly .json files"),
+        ({"": 9, ".md": 1}, "markdown"),  # LICENSE, Makefile
+        ({".csv": 2, ".md": 3}, "markdown"),
+        ({".csv": 2, ".md": 1}, "csv"),
+    ],
+)
+def test_a_tree_of_mostly_unknown_files_is_refused_with_the_ways_on(tmp_path, files, found):
+    for suffix, count in files.items():
+        for number in range(count):
+            (tmp_path / f"{number}{suffix}").write_text("a text of a few words,")
+    if found.startswith("mostly"):
+        with pytest.raises(ValueError, match=re.escape(found)) as raised:
+            find_reader(tmp_path)
+        assert "a reader of your own (docs/extending.md)" in str(raised.value)
+    else:
+        assert find_reader(tmp_path) == found
+
+
+@pytest.mark.parametrize(
+    ("table", "edges"),
+    [
+        ("citing;cited;year\na;b;2001\n", [("a", "b")]),
+        ("year,to,from\n2001,b,a\n", [("a", "b")]),
+        ('<?xml version="1.0"?>\n<postlinks>\n  <row Id="9" PostId="1" RelatedPostId="2" LinkTypeId="3" />\n'
+         "</postlinks>", [("1", "2")]),  # of Stack Exchange
+    ],
+)  # fmt: skip
+def test_tables_of_links_of_others(tmp_path, table, edges):
+    (tmp_path / "links").write_text(table)
+    skipped, _ = load_links(tmp_path / "links", tmp_path)
+    found = add_links(iter([Document(source, "", "") for source, _ in edges]), tmp_path)
+    assert [(document.id, link.target) for document in found for link in document.links] == edges
+    assert not skipped

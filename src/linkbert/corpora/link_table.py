@@ -11,7 +11,7 @@ import dataclasses
 import re
 import sqlite3
 from collections.abc import Iterable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from decimal import Decimal
 from pathlib import Path
 
@@ -22,6 +22,9 @@ from linkbert.records import Document, Link
 SQLITE, COUNTS = "links.sqlite", "links.json"  # in the folder of an unfinished store
 LONGEST_LINE = 1 << 24
 UNKNOWN = "links table: unknown source"
+SOURCES = ("source", "citing", "from", "citing_id", "source_id")  # what a header may call the columns
+TARGETS = ("target", "cited", "to", "cited_id", "target_id", "referenced")
+_POST_LINK = re.compile(r'\b(?:PostId|RelatedPostId)="(\d+)"')  # of PostLinks.xml of Stack Exchange
 _INTEGER = re.compile(r"-?(?:0|[1-9]\d*)(?:\.0)?|\d(?:\.\d+)?e\+\d\d?|nan|NA", re.IGNORECASE)
 
 
@@ -82,54 +85,40 @@ def _read_pairs(path: Path, skipped: Skipped) -> Iterator[tuple[str, str]]:
     In CSV, and below a header in quotes, quotation marks are the table's; else they are part of a name ("Heroes").
     """
     delimiter, quoted, columns = "", True, (0, 1)
-    for number, text in _read_lines(path, skipped):
-        if not delimiter:
-            delimiter = "," if "," in text and "\t" not in text else "\t"
+    for number, line in enumerate(_read_lines(path, skipped), 1):
+        text = line.decode("utf-8-sig" if number == 1 else "utf-8", "replace").rstrip("\r")
+        if "\ufffd" in text:
+            skipped.note("links table: invalid UTF-8 (replaced)", f"{path.name} line {number}")
+        if not delimiter and text.strip():
+            delimiter = "\t" if "\t" in text else max(",;", key=text.count)
             names = [name.strip().lower() for name in _split(text, delimiter, quoted=True)]
-            has_header = {"source", "target"} <= {*names}
-            quoted = delimiter == "," or (has_header and text.startswith('"'))
-            if has_header:
-                columns = (names.index("source"), names.index("target"))
+            ends = [names.index(name) for known in (SOURCES, TARGETS) for name in names if name in known]
+            quoted = delimiter != "\t" or (len(ends) == 2 and text.startswith('"'))
+            if len(ends) == 2:
+                columns = (ends[0], ends[1])
                 continue
-        fields = _split(text, delimiter, quoted=quoted)
-        pair = [fields[column] for column in columns if column < len(fields)]
+        fields = _split(text, delimiter, quoted=quoted) * bool(text.strip())
+        pair = _POST_LINK.findall(text) or [fields[column] for column in columns if column < len(fields)]
         if len(pair) == 2 and all(pair):
             yield pair[0], pair[1]
-        else:
+        elif fields and not text.lstrip("\ufeff").startswith(("<?xml", "<postlinks>", "</postlinks>")):
             skipped.note("links table: not two columns", f"{path.name} line {number}")
 
 
 def _split(text: str, delimiter: str, *, quoted: bool) -> list[str]:
-    if not quoted or '"' not in text:
-        return text.split(delimiter)
+    with suppress(csv.Error):  # a field of more than 128 KB
+        return next(csv.reader([text], delimiter=delimiter)) if quoted and '"' in text else text.split(delimiter)
+    return []
+
+
+def _read_lines(path: Path, skipped: Skipped) -> Iterator[bytes]:
+    pending = b""
     try:
-        return next(csv.reader([text], delimiter=delimiter))
-    except csv.Error:  # a field of more than 128 KB
-        return []
-
-
-def _read_lines(path: Path, skipped: Skipped) -> Iterator[tuple[int, str]]:
-    """Yield the number and the text of each line that is not empty."""
-
-    def blocks() -> Iterator[bytes]:
-        try:
-            yield from (block for block, _ in decompressed_blocks(path))
-        except CutFileError as error:
-            skipped.note(TABLE_CUT, str(error))
-        yield b"\n"
-
-    pending, number = b"", 0
-    for block in blocks():
-        *lines, pending = (pending + block).split(b"\n")
-        for line in lines:
-            number += 1
-            try:
-                text = line.decode()
-            except UnicodeDecodeError:
-                skipped.note("links table: invalid UTF-8 (replaced)", f"{path.name} line {number}")
-                text = line.decode(errors="replace")
-            text = text.removeprefix("\ufeff" if number == 1 else "").rstrip("\r")
-            if text.strip():
-                yield number, text
-        if len(pending) > LONGEST_LINE:
-            raise ValueError(f"{path} is not a table of links: it has a line of more than 16 MB")
+        for block, _ in decompressed_blocks(path):
+            *lines, pending = (pending + block).split(b"\n")
+            yield from lines
+            if len(pending) > LONGEST_LINE:
+                raise ValueError(f"{path} is not a table of links: it has a line of more than 16 MB")
+    except CutFileError as error:
+        skipped.note(TABLE_CUT, str(error))
+    yield pending

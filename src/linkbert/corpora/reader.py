@@ -125,8 +125,8 @@ class Reader:
     `survey(files)`, what that made of all files (name, data) comes in place of options. With `plan`, `plan(path,
     options)` yields Shards and `read(shard, options, skipped)` reads one; else `read(path, options)` reads a whole
     source. All of them yield Records. `options` is a frozen dataclass of `option` fields, whose __post_init__ may
-    refuse values with a ValueError. `suffixes` are the ends of the names of its files, `marks` what stands near the
-    head of one, `inside` other suffixes that they may have. Of documents of one id the first counts, or the `latest`.
+    refuse values with a ValueError. `suffixes` are the ends of the names of its files, `marks` patterns of the heads
+    of some, `inside` other suffixes that they may have. Of documents of one id the first counts, or the `latest`.
     """
 
     read: Callable[..., Iterator[Record]] | None = None

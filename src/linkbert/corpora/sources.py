@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import fields, replace
 from itertools import islice
+from operator import itemgetter
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, NamedTuple, cast
 
@@ -44,6 +45,10 @@ OUTSIDE = "name or link that leads out of the tree (refused)"
 LINK = "link to another file (left out)"
 _HIDDEN = re.compile(r"(?:^|/)\.(?!\.?(?:/|$))")
 TOO_LARGE = "file too large (left out)"
+SELDOM = re.compile(  # suffixes of what is seldom a document: 400 such files weigh as much as one that may be
+    r"\.(?:c|cpp|cs|css|eot|gif|go|h|ico|ini|ipynb|java|jpe?g|js|json|jsx|kt|lock|map|meta|mp[34]|php|png|po|py|rb|rs|scss|"
+    r"sh|sql|svg|swift|toml|ttf|tsx?|vue|webm|webp|woff2?|ya?ml)\b|no suffix"
+)
 _DAMAGE = (zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError, EOFError)  # of a file in a zip
 
 
@@ -131,8 +136,7 @@ def _plan_tree(path: Path, row: Reader, options: Any) -> Iterator[Shard]:
         raise ValueError(where if cause not in (OUTSIDE, LINK, TOO_LARGE) else f"{where}: {cause}")
     if not count:
         there = ", ".join(f"{kind.removeprefix(OTHER)} {number}" for kind, number in others.most_common(10))
-        known = f"files that end in {', '.join(suffixes)}"
-        raise ValueError(f"{path} holds nothing to read ({known}): it holds {there or 'no file'}")
+        raise ValueError(f"{path} has no file that ends in {', '.join(suffixes)}: it holds {there or 'no file'}")
     if files or faults or others:
         yield add_faults(Shard("" if row.plan else str(path), start, stop, extra=tuple(files)))
 
@@ -341,13 +345,23 @@ def _find_in_tree(path: Path, readers: dict[str, Reader]) -> str:
             count[reader] += len(group)
             kinds.setdefault(reader, []).append(suffix)
             size[reader] += sum(file.size for file in group) if readers[reader].plan else 0
-    if not count:
+    read = {suffix for suffixes in kinds.values() for suffix in suffixes}
+    weights = {
+        kind: len(group) / (400 if SELDOM.match(kind) else 1) for kind, group in groups.items() if kind not in read
+    }
+    strange, most = max(weights.items(), key=itemgetter(1), default=("", 0.0))
+    if not count or most > count.total():
         known = ", ".join(dict.fromkeys(suffix for row in readers.values() for suffix in row.suffixes + row.inside))
-        there = ", ".join(f"{suffix} {len(group)}" for suffix, group in list(groups.items())[:10]) or "no file"
+        there = ", ".join(f"{suffix} {len(group)}" for suffix, group in [*groups.items()][:10]) or "no file"
         cut = next((file.name for file in first if file.cause == CUT), "")
-        raise ValueError(cut or f"{path} holds nothing that is known here ({known}): it holds {there}")
-    most = sum(file.size for file in first if not file.cause) / 2
-    found = next((reader for reader, bytes_ in size.most_common(1) if bytes_ > most), count.most_common(1)[0][0])
+        what = f"mostly {strange} files, which no reader takes" if count else f"nothing that is known here ({known})"
+        name = f"{count.most_common(1)[0][0]} reads the others alone" if count else "NAME says how to read it"
+        ways = f"--format {name}, --format package.module:reader with a reader of your own (docs/extending.md)"
+        raise ValueError(cut or f"{path} holds {what}: it holds {there}; {ways}")
+    if 2 * count["csv"] < count.total():  # tables beside pages are data
+        del size["csv"]
+    half = sum(file.size for file in first if not file.cause) / 2
+    found = next((reader for reader, bytes_ in size.most_common(1) if bytes_ > half), count.most_common(1)[0][0])
     for other in [each for each in count if each != found]:
         remedy = "put them into a folder of their own and name it, too"
         if readers[other].plan and path.is_dir():  # whose ids are not paths in the folder
@@ -362,10 +376,8 @@ def _head(path: Path) -> bytes:
 
 
 def _by_mark(head: bytes, readers: dict[str, Reader]) -> str:
-    marks = ((reader, mark) for reader, row in readers.items() for mark in row.marks)
-    return next((name for name, mark in marks if (head.startswith(mark) if len(mark) == 1 else mark in head)), "")
+    return next((name for name, row in readers.items() if any(re.search(mark, head) for mark in row.marks)), "")
 
 
 def _by_suffix(name: str, readers: dict[str, Reader]) -> str:
-    plain = plain_name(name).lower()
-    return next((key for key, row in readers.items() if row.suffixes and plain.endswith(row.suffixes)), "")
+    return next((key for key, row in readers.items() if plain_name(name).lower().endswith(row.suffixes or "/")), "")

@@ -100,10 +100,10 @@ def _read_rows(lines: Iterable[bytes], delimiter: str, quoted: bool, number: int
     def decode(line: bytes) -> str:
         nonlocal fault
         try:
-            return line.decode("utf-8-sig" if number == 1 else "utf-8")
+            text = line.decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError:
-            fault = LATIN
-            return line.decode("cp1252", "replace")
+            text, fault = line.decode("cp1252", "replace"), LATIN
+        return text.replace("\r\n", "\n").replace("\r", " ") if "\r" in text else text
 
     def take() -> Iterator[str]:
         while line := pending.popleft() if pending else next(source, b""):

@@ -316,4 +316,4 @@ def _without_surrogates(value: Any) -> Any:
     return value
 
 
-READER = Reader(plan=plan, read=read, options=Options, suffixes=(".jsonl", ".ndjson"), marks=(b"{",))
+READER = Reader(plan=plan, read=read, options=Options, suffixes=(".jsonl", ".ndjson"), marks=(rb"\A\{",))
