@@ -17,7 +17,7 @@ from linkbert import api, cli
 from linkbert.api import build_store
 from linkbert.corpora.build import build_documents
 from linkbert.corpora.reader import CUT
-from linkbert.corpora.readers import parquet
+from linkbert.corpora.readers import jsonl
 
 WORDS = ["oak", "elm", "ash", "fir", "Oak"]
 
@@ -108,7 +108,7 @@ def test_a_folder_of_what_is_exported_builds_the_same_store_again(towns, tmp_pat
     build_store([folder / "in.jsonl"], folder / "a", vocabulary=vocabulary)
     counts = api.export_store(folder / "a", folder / "out", format=form)
     b = build_store([folder / "out"], folder / "b", vocabulary=vocabulary)
-    assert not {CUT, parquet.NO_COLUMN, "no id"} & b.manifest["skipped"].keys()
+    assert not {CUT, jsonl.NO_COLUMN, "no id"} & b.manifest["skipped"].keys()
     a, b = (api.Store.open(folder / name) for name in "ab")
     assert list(a.documents()) == list(b.documents())
     assert list(a.redirects()) == list(b.redirects())

@@ -333,8 +333,7 @@ def _find_in_tree(path: Path, readers: dict[str, Reader]) -> str:
     groups: dict[str, list[File]] = {}  # by suffix
     for file in (each for each in first if not each.cause):
         groups.setdefault(suffix_of(file.name), []).append(file)
-    count, size = Counter[str](), Counter[str]()
-    kinds: dict[str, list[str]] = {}
+    count, size, kinds = Counter[str](), Counter[str](), dict[str, list[str]]()
     for suffix, group in groups.items():
         reader, plain = "", plain_name(group[0].name).lower()
         candidates = {name: row for name, row in unsure.items() if plain.endswith(row.inside)}
