@@ -124,9 +124,17 @@ def test_a_bar_stands_where_its_numbers_are(tmp_path):
     gain, loss = {"value": 1.0, "low": 0.0, "high": 3.0}, {"value": -1.0, "low": -1.0, "high": -1.0}
     table = [["", "a"], ["x", Measured("50 %", share, 1.0)], ["y", Measured("+1", gain)], ["z", Measured("-1", loss)]]
     page_of([Section("Bars", table=[*table, ["w", Measured("-", None)]])], tmp_path)
-    bars = re.findall(r'<line x1="(.*?)%" x2="(.*?)%" y1="8".*?cx="(.*?)%"', (tmp_path / "page.html").read_text())
-    ends = [[(float(end) - 3) / 94 for end in bar] for bar in bars]
-    assert [[round(end, 3) for end in bar] for bar in ends] == [[0.25, 1, 0.5], [0.25, 1, 0.5], [0, 0, 0]]
+    assert bars(tmp_path) == [[0.25, 1, 0.5], [0.25, 1, 0.5], [0, 0, 0]]
+    correlation = {"value": -0.5, "low": -1.0, "high": 0.0}
+    page_of([Section("Below 0", table=[*table[:2], ["y", Measured("-50", correlation, 1.0)]])], tmp_path)
+    assert bars(tmp_path) == [[0.625, 1, 0.75], [0, 0.5, 0.25]]
+
+
+def bars(folder):
+    """Return low, high and value of a page's bars, as shares of their scale."""
+    text = (folder / "page.html").read_text()
+    found = re.findall(r'<line x1="(.*?)%" x2="(.*?)%" y1="8".*?cx="(.*?)%"', text)
+    return [[round((float(end) - 3) / 94, 3) for end in bar] for bar in found]
 
 
 def test_a_report_of_nothing_and_a_section_without_a_table(tmp_path):
