@@ -114,9 +114,8 @@ def explain_usage(error: Any, words: Sequence[str]) -> str:
     sets = "" if "settings" in takes else "--set " if "set_" in takes else None
     option = getattr(error, "option_name", "")
     if sets is not None and (key := meant(option.lstrip("-"), dict(settings_of(context.command.name)))):
-        at = next((i for i, word in enumerate(words) if word.partition("=")[0] == option), len(words))
-        value = " ".join(words[at : at + 2]).replace("=", " ").split()[1:2] or ["..."]
-        return f"{option} is a setting: write {sets}{key}={value[0]}; see `linkbert settings {key}`"
+        value = re.search(rf"(?<!\S){option}[= ](\S+)", " ".join(words))
+        return f"{option} is a setting: write {sets}{key}={value[1] if value else '...'}; see `linkbert settings {key}`"
     if found := re.search(r"extra argument\(s\) \((.*)\)", text):
         text += f": write --set {found[1]}" if sets and "=" in found[1] else '; words that belong together take "..."'
     elif param and param.help:
@@ -145,9 +144,8 @@ MODEL_HELP = "a RUN, a checkpoint, a Hugging Face folder or a hub name"
 ENCODER: Any = Argument(metavar="MODEL", callback=check_model, help=MODEL_HELP)
 MODEL: Any = Option(metavar="MODEL", callback=check_model, help=MODEL_HELP)
 STORE: Any = Argument(metavar="STORE", callback=check_store, help="a folder made by `linkbert build`")
-OPTIONAL_STORE: Any = Argument(
-    None, metavar="[STORE]", callback=lambda path: path and check_store(path), help="a store; a run names its own"
-)
+OWN = "a store; a run names its own"
+OPTIONAL_STORE: Any = Argument(None, metavar="[STORE]", callback=lambda store: store and check_store(store), help=OWN)
 WORDS: Any = Argument([], metavar="[key=value]...", help="settings, see below")
 JSON: Any = Option(False, "--json", help="print JSON, for programs")
 PRESET: Any = Option(None, metavar="P", help="the preset whose settings decide how pairs are drawn")
@@ -257,11 +255,10 @@ def declare_reader_options(words: Sequence[str]) -> None:
 
 def declare(command: Any, options: Mapping[str, tuple[Any, Any]]) -> None:
     """Add options, name -> (type, default), to those of a command that takes them as **options."""
-    own, kind = inspect.signature(command, eval_str=True).parameters.values(), inspect.Parameter.KEYWORD_ONLY
-    found = [each for each in own if each.kind is each.POSITIONAL_OR_KEYWORD]
-    for name, (annotation, default) in options.items():
-        found.append(inspect.Parameter(name, kind, default=default, annotation=annotation))
-    command.__signature__ = inspect.Signature(found)
+    found = [*inspect.signature(command, eval_str=True).parameters.values()]
+    kind = inspect.Parameter.KEYWORD_ONLY
+    more = [inspect.Parameter(name, kind, default=default, annotation=of) for name, (of, default) in options.items()]
+    command.__signature__ = inspect.Signature([each for each in found if each.kind < kind] + more)
 
 
 @app.command(rich_help_panel="Build")
@@ -416,7 +413,7 @@ def pretrain(
     settings: list[str] = Argument([], metavar="[STORE] [key=value]...", help="a store, and settings, see below"),
     to: Path = Option(metavar="RUN", help="the run's folder"),
     preset: str | None = Option(
-        None, metavar="P", help="settings to start from (recipe=paper: the paper's)  [default: tiny]"
+        None, metavar="P", help="see below; with recipe=paper as in the paper  [default: tiny]"
     ),
     resume: bool = Option(False, "--resume", help="resume from RUN's last checkpoint, with its settings and stores"),
     mix: list[str] = Option([], metavar="NAME=STORE[:WEIGHT]", help=MIX),

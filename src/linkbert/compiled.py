@@ -9,7 +9,6 @@ import ctypes
 import fcntl
 import hashlib
 import os
-import platform
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -17,6 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import llvmlite.binding  # type: ignore[import-untyped]
 import numba
 import numpy as np
 
@@ -49,11 +49,8 @@ def torch_cache_folder() -> Path:
     """
     folder = Path(os.environ.get("TORCHINDUCTOR_CACHE_DIR", "torchinductor_"))
     if folder.name.startswith("torchinductor_"):
-        processor = {platform.machine()}
-        with suppress(OSError):
-            lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-            processor |= {line for line in lines if line.startswith(("model name", "flags", "Features"))}
-        digest = hashlib.sha256(str(sorted(processor)).encode()).hexdigest()[:8]
+        processor = llvmlite.binding.get_host_cpu_name() + llvmlite.binding.get_host_cpu_features().flatten()
+        digest = hashlib.sha256(processor.encode()).hexdigest()[:8]
         folder = cache_folder() / "torch" / f"linkbert-{linkbert.__version__}-torch-{version('torch')}-{digest}"
     os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder)
     return folder

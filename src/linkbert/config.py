@@ -49,7 +49,7 @@ def number(value: Any) -> Any:
     """Read a number as the command line writes it: "1/4" -> 0.25, "1e3" -> 1000.0; others are left to the type."""
     if isinstance(value, str) and re.search("[/eE]", value):
         with suppress(ValueError, ZeroDivisionError, OverflowError):
-            return float(Fraction(value) if "/" in value else value)
+            return float(Fraction(value))
     return value
 
 
@@ -195,8 +195,7 @@ class Config(Settings):
     alpha: Amount = setting(1.0, "a linked document is drawn in proportion to in-degree^-alpha; 0: no diversity")
     shares: Shares = setting((1 / 3, 1 / 3, 1 / 3), "asked shares of contiguous, random, linked")
     objective: str = setting(
-        "drp",
-        "drp: masked tokens and three relations; nsp: two (BERT's: baseline=bert); none: no relations",
+        "drp", "drp: masked tokens and three relations; nsp: two (BERT's: baseline=bert); none: no relations"
     )
     anchors: Literal["all", "usable"] = setting(
         "all", "which places become A: all, or those that can have all three relations, in exact shares (usable)"
