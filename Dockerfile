@@ -2,6 +2,8 @@
 #
 #   docker build -t linkbert . && docker run --name demo linkbert
 #   docker cp demo:/home/linkbert/linkbert-demo/demo.html .
+#
+# Never built by us, for want of docker: read, linted (hadolint), and compared with README and tree by a test.
 FROM python:3.11-slim
 
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
