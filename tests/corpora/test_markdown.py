@@ -154,9 +154,10 @@ def test_code_and_pictures_hold_no_links():
 
 
 def test_titles():
-    assert read_page("text\n\n## *Head* {#h}\n\nmore", "a")[:2] == ("Head", "text\nHead\nmore")
+    assert read_page("text\n\n## *Head* {#h}\n\nmore", "a")[:2] == ("", "text\nHead\nmore")
+    assert read_page("text\n\n# *Head* {#h}\n\nmore", "a")[:2] == ("Head", "text\nHead\nmore")
     assert read_page("# Head\n\nmore", "a")[:2] == ("Head", "more")
-    assert read_page("---\ntitle: 2024-01-01\n---\n# Head\n", "a")[:2] == ("2024-01-01", "Head")
+    assert read_page("---\ntitle: 2024-01-01\n---\n## Head\n", "a")[:2] == ("2024-01-01", "Head")
     assert read_page("---\ntitle: Head\n---\n# [Head](b.md) #\nmore ^id", "a")[:2] == ("Head", "more")
     assert read_page("more", "a")[:2] == ("", "more")
 

@@ -122,7 +122,8 @@ class Reader:
     """A kind of source: how it is read, with which options, and how it is recognised.
 
     `read_file(name, data, options, skipped)` reads the bytes of one file, named by its path in the source; with
-    `survey(files)`, what that made of all files (name, data) comes in place of options. With `plan`, `plan(path,
+    `survey(files, options, unread)`, what that made of all files (name, data), and of the names of those that it does not
+    read, comes in place of options. With `plan`, `plan(path,
     options)` yields Shards and `read(shard, options, skipped)` reads one; else `read(path, options)` reads a whole
     source. All of them yield Records. `options` is a frozen dataclass of `option` fields, whose __post_init__ may
     refuse values with a ValueError. `suffixes` are the ends of the names of its files, `marks` patterns of the heads
@@ -132,7 +133,7 @@ class Reader:
     read: Callable[..., Iterator[Record]] | None = None
     plan: Callable[[Path, Any], Iterator[Shard]] | None = None
     read_file: Callable[[str, bytes, Any, Skipped], Iterator[Record]] | None = None
-    survey: Callable[[Iterator[tuple[str, bytes]]], Any] | None = None
+    survey: Callable[[Iterator[tuple[str, bytes]], Any, list[str]], Any] | None = None
     options: type = NoOptions
     suffixes: tuple[str, ...] = ()
     inside: tuple[str, ...] = ()

@@ -150,8 +150,8 @@ def _without_dots(path: str) -> str:
 # ---- notes
 
 _FOLDER_NAMES = ("readme", "index")  # files that stand for their folder
-_NOTE_SUFFIX = re.compile(r"\.(?:md|mdx|markdown|html?)\Z", re.IGNORECASE)
-_MEDIA = re.compile(
+NOTE_SUFFIX = re.compile(r"\.(?:md|mdx|markdown|html?)\Z", re.IGNORECASE)
+MEDIA = re.compile(
     r"\.(?:png|jpe?g|gif|svg|webp|bmp|avif|tiff?|ico|mp3|mp4|m4a|ogg|wav|flac|webm|mov|mkv|canvas)\Z", re.IGNORECASE
 )
 _SCHEME_OR_HOST = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:|//")
@@ -184,7 +184,7 @@ def note_path(path: str, folder: str) -> str:
     ('trees/Oak', 'trees', '.')
     """
     whole = path.lstrip("/") if path.startswith("/") else join(folder, path)
-    return normalize("NFC", _NOTE_SUFFIX.sub("", normpath(whole or ".")))
+    return normalize("NFC", NOTE_SUFFIX.sub("", normpath(whole or ".")))
 
 
 def resolve_in_note(address: str, folder: str) -> tuple[str, str] | None:
@@ -192,23 +192,8 @@ def resolve_in_note(address: str, folder: str) -> tuple[str, str] | None:
     path, _, fragment = address.partition("#")
     if _SCHEME_OR_HOST.match(path):
         web = path.lower().startswith(("http:", "https:", "ftp:", "//"))
-        return (path, unquote(fragment)) if web and not _MEDIA.search(path) else None
+        return (path, unquote(fragment)) if web and not MEDIA.search(path) else None
     path = unquote(path.partition("?")[0])
-    if not path or _MEDIA.search(path):
+    if not path or MEDIA.search(path):
         return None
     return note_path(path, folder), unquote(fragment)
-
-
-def resolve_wiki_link(inside: str, folder: str) -> tuple[tuple[str, str] | None, str]:
-    """Return what a wiki link means, and its fragment, and the words that stand for both.
-
-    None for a picture and the like; a target of "" is the note itself.
-
-    >>> resolve_wiki_link("Trees/Oak#Fruit#Acorn", "")
-    (('[[trees/oak]]', 'Acorn'), 'Trees/Oak > Fruit > Acorn')
-    """
-    name, *places = (part.strip() for part in inside.rstrip("\\").split("#"))
-    shown = " > ".join(word for word in (name, *places) if word and word[0] != "^")
-    path = note_path(name, folder) if name.startswith((".", "/")) else _NOTE_SUFFIX.sub("", name)
-    target = path and note_name(path)
-    return None if _MEDIA.search(target[:-2]) else (target, places[-1] if places else ""), shown

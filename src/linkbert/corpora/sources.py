@@ -88,16 +88,22 @@ def plan_source(reader: str, path: Path, options: Any) -> Iterator[Shard]:
         return iter([Shard(str(path), 0, 0 if path.is_dir() else source_size(path))])
     if is_tree(path) and not row.suffixes + row.inside:
         raise ValueError(f'the reader {reader} names no suffixes; give Reader(suffixes=(".org",))')
-    shards = row.plan(path, options) if row.plan and not is_tree(path) else _plan_tree(path, row, options)
+    unread: list[str] = []
+    shards = row.plan(path, options) if row.plan and not is_tree(path) else _plan_tree(path, row, options, unread)
     if row.survey:
         held = list(shards)
-        known = row.survey(file for shard in held for file in _read_files(shard, Skipped()))
+        if is_tree(path) and path.is_dir():  # hidden folders hold no pages, but say whose tree it is
+            unread += [each.relative_to(path).as_posix() for depth in (".*/*", "*/.*/*") for each in path.glob(depth)]
+        known = row.survey((file for shard in held for file in _read_files(shard, Skipped())), options, unread)
         return (replace(shard, known=known) for shard in held)
     return shards
 
 
-def _plan_tree(path: Path, row: Reader, options: Any) -> Iterator[Shard]:
-    """Cut every file of a tree by the reader's plan, a bad one is a fault; or put small files together, or one."""
+def _plan_tree(path: Path, row: Reader, options: Any, unread: list[str]) -> Iterator[Shard]:
+    """Cut every file of a tree by the reader's plan, a bad one is a fault; or put small files together, or one.
+
+    The names of other files are put into `unread`, if the reader has a survey.
+    """
     suffixes, tree = row.suffixes + row.inside, is_tree(path)
     faults: list[tuple[str, str]] = []
     others: Counter[str] = Counter()
@@ -116,6 +122,7 @@ def _plan_tree(path: Path, row: Reader, options: Any) -> Iterator[Shard]:
     for file in list_files(path, wanted) if tree else [File(path.name, size=1, position=source_size(path))]:
         if file.cause != CUT and not file.name.endswith("/") and not wanted(file.name):
             others[OTHER + suffix_of(file.name)] += 1
+            unread += [file.name] * bool(row.survey)
         elif file.cause:
             faults.append((file.cause, file.name))
         elif row.plan:

@@ -8,6 +8,7 @@ Time and memory are bounded: 200,000 characters of any one mark take 2 s.
 from __future__ import annotations
 
 import re
+import tomllib
 from bisect import bisect_left
 from collections.abc import Iterator
 from functools import cache
@@ -15,9 +16,11 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, NamedTuple
 from unicodedata import normalize
 
-from linkbert.corpora.reader import NoOptions, Reader, Record, Skipped
+from linkbert.corpora.reader import Reader, Record, Skipped
+from linkbert.corpora.readers.extensions import to_commonmark
+from linkbert.corpora.readers.pages import LARGEST, Options, Pages, survey
 from linkbert.corpora.readers.site import words
-from linkbert.corpora.resolve import note_name, note_names, note_path, resolve_in_note, resolve_wiki_link
+from linkbert.corpora.resolve import note_name, note_names, note_path
 from linkbert.corpora.sources import TOO_LARGE, decode_text
 from linkbert.records import Document, Link, Redirect
 
@@ -27,16 +30,17 @@ if TYPE_CHECKING:
     from markdown_it.rules_inline import StateInline
     from markdown_it.token import Token
 
-LARGEST = 8 << 20  # bytes of a file
 PIECE = 10_000  # characters of a paragraph that are read at once
 BLOCK_NESTING, INLINE_NESTING = 100, 10  # of lists and quotes; of brackets
 FRONT_MATTER = 1 << 16  # characters
 TAG = 2_000  # characters of a tag
-FRONT_FAULT = "front matter is not YAML, or has anchors (left out)"
+FRONT_FAULT = "front matter is neither YAML nor TOML, or has anchors (left out)"
 NESTED = "lists or quotes nested too deeply (what is inside is left out)"
 
 _NEW_LINE = words("br p div blockquote center hr li ul ol dl dt dd h1 h2 h3 h4 h5 h6 table tr td th summary details")
-_FRONT = re.compile(r"---[ \t]*\n(.*?)^(?:---|\.\.\.)[ \t]*$", re.DOTALL | re.MULTILINE)
+_FRONT = re.compile(
+    r"---[ \t]*\n(.*?)^(?:---|\.\.\.)[ \t]*$|\+\+\+[ \t]*\n(.*?)^\+\+\+[ \t]*$", re.DOTALL | re.MULTILINE
+)
 _SPACE = re.compile(r"[ \t\n\r\f\v]+")
 _ITEM_MARK, _QUOTE_MARK = re.compile(r"\[[ xX]\]\s+"), re.compile(r"\[![\w-]+\][+-]?[ \t]*")
 _BLOCK_ID = re.compile(r"(?:\A|\s)\^([A-Za-z0-9-]+)\s*\Z")
@@ -45,6 +49,18 @@ _WIKI = re.compile(r"!?\[\[([^\[\]|\n]{0,500})(?:\|([^\[\]\n]{0,500}))?\]\]")
 _FOOTNOTE = re.compile(r"\[\^[^\[\]\s]{1,100}\](:?)")
 _UNSEEN = re.compile(r"<!--|<(script|style|pre|svg|template)\b", re.IGNORECASE)
 _MODULE = re.compile(r"(?:import|export)\s")
+_IMPORT = re.compile(
+    r"""import\s(?:[^\n;]{1,200}|\{[^{};]{1,1000}\}\s*)from\s+(?:'[^'\n]+'|"[^"\n]+");?[ ]*$|export\s+(?:const|default)\s""",
+    re.M,
+)
+_PROPERTY = re.compile(r"[A-Za-z][\w./-]*::(?: |\Z)")
+_TEMPLATE = re.compile(
+    r"\{\{.*?\}\}+|\{%.*?%\}|\{::?[^{}\n]*\}|\{[ ]*(?:[.#][A-Za-z_][^{}\n]*|[\w-]+=[^{}\n]*)\}", re.DOTALL
+)
+_ICON = re.compile(r":(?:material|octicons|fontawesome|simple|custom)-[\w-]+:")
+_HIGHLIGHT = re.compile(r"(?<![A-Za-z0-9=])==(?=[^\s=].{0,500}?[^\s=]==(?!=))|(?<=[^\s=])==(?![A-Za-z0-9=])", re.DOTALL)
+_FORMULA = re.compile(r"(?<![\\\w$])(?:\$\$(?!\$).+?(?<!\\)\$\$|\$(?![\s$])[^$\n]*?[^\s\\$]\$(?![\w$]))", re.DOTALL)
+_PAGE_TAG = re.compile(r"(?<![^\s(,;>])#(?:\[\[([^\[\]\n]+)\]\]|([^\s#,;.!?()\[\]{}\"']+))")
 _TAG = re.compile(r"""
     </? ([A-Za-z][\w.:-]*) ((?: [^<>"'{}] | "[^"]*" | '[^']*' | \{[^{}]*(?:\{[^{}]*\}[^{}]*)*\} )*+) >
     | <[!?][A-Za-z][^<>]*> | </?>""", re.VERBOSE)  # fmt: skip
@@ -52,14 +68,15 @@ _ATTRIBUTE = re.compile(r"""(?<![\w-])(href|to|id|name)\s*=\s*(?:"([^"]*)"|'([^'
 _COMMENT, _EXPRESSION = re.compile(r"%%.+?%%", re.DOTALL), re.compile(r"\{(?:/\*.*?\*/|[^{}]*)\}", re.DOTALL)
 
 
-def read_file(name: str, data: bytes, _: NoOptions, skipped: Skipped) -> Iterator[Record]:
+def read_file(name: str, data: bytes, pages: Pages, skipped: Skipped) -> Iterator[Record]:
     """Read a file: a Document, and a Redirect for each other name it has."""
     if len(data) > LARGEST:
         skipped.note(TOO_LARGE, name)
         return
     path = PurePosixPath(normalize("NFC", name))
     id_, mdx = str(path.with_suffix("")), path.suffix.lower() == ".mdx"
-    page = read_page(decode_text(data, name, skipped), id_, mdx=mdx)
+    mdx |= pages.dialect.name == "docusaurus"  # which reads .md so, too
+    page = read_page(decode_text(data, name, skipped), id_, mdx=mdx, pages=pages)
     for fault in page.faults + ("no text in the file",) * (not page.text):
         skipped.note(fault, name)
     if page.text:
@@ -78,8 +95,8 @@ class Page(NamedTuple):
     faults: tuple[str, ...]
 
 
-def read_page(source: str, id_: str, *, mdx: bool = False) -> Page:
-    r"""Read a file's text; `id_` is its path without the suffix, from which its relative links start.
+def read_page(source: str, id_: str, *, mdx: bool = False, pages: Pages | None = None) -> Page:
+    r"""Read a file's text; `id_` is its path without the suffix, from which its links start, `pages` are where they lead.
 
     >>> page = read_page("# Oak\n\nA *tall* [tree](../index.md#what), see [[Acorn|its fruit]]. ^a1", "trees/Oak")
     >>> page.title, page.text, page.sections
@@ -89,13 +106,13 @@ def read_page(source: str, id_: str, *, mdx: bool = False) -> Page:
     """
     source = source.replace("\r\n", "\n").replace("\r", "\n")
     title, aliases, start, faults = _read_front_matter(source)
-    env: dict[str, Any] = {"mdx": mdx, "unclosed": set()}
-    tokens = _make_parser(BLOCK_NESTING).parse(source[start:], env)
+    env: dict[str, Any] = {"mdx": mdx, "unclosed": set(), "id": id_, "pages": pages or Pages()}
+    tokens = _make_parser(BLOCK_NESTING, mdx).parse(to_commonmark(source[start:]), env)
     if any(token.level >= BLOCK_NESTING - 1 for token in tokens):
         faults += (NESTED,)
     writer = Writer(id_.rpartition("/")[0])
     heading = _write_blocks(tokens, env, writer)
-    title = title or heading
+    title = heading or title
     return Page(title, *writer.finish(title), aliases, faults)
 
 
@@ -104,17 +121,9 @@ def _read_front_matter(source: str) -> tuple[str, tuple[str, ...], int, tuple[st
     found = _FRONT.match(source, 0, FRONT_MATTER)
     if not found:
         return "", (), 0, ()
-    import yaml
-
-    loader = getattr(yaml, "CBaseLoader", yaml.BaseLoader)  # makes strings, lists and dicts, and nothing else
     try:
-        depth = 0
-        for event in yaml.parse(found[1], Loader=loader):
-            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-            if depth > 20 or getattr(event, "anchor", None):
-                raise yaml.YAMLError
-        values = yaml.load(found[1], Loader=loader)  # noqa: S506
-    except yaml.YAMLError:
+        values = _read_yaml(found[1]) if found[2] is None else tomllib.loads(found[2])
+    except (ValueError, RecursionError):
         return "", (), found.end(), (FRONT_FAULT,)
     if not isinstance(values, dict):
         return "", (), found.end() if not values else 0, ()  # text between two rules
@@ -123,6 +132,21 @@ def _read_front_matter(source: str) -> tuple[str, tuple[str, ...], int, tuple[st
     names = [_clean(alias) for alias in aliases if isinstance(alias, str) and alias.strip()]
     sources = tuple(note_path(name, "") if name[0] == "/" else note_name(name) for name in names)
     return _clean(title) if isinstance(title, str) else "", sources, found.end(), ()
+
+
+def _read_yaml(text: str) -> Any:
+    import yaml
+
+    loader = getattr(yaml, "CBaseLoader", yaml.BaseLoader)  # makes strings, lists and dicts, and nothing else
+    depth = 0
+    try:
+        for event in yaml.parse(text, Loader=loader):
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > 20 or getattr(event, "anchor", None):
+                raise ValueError
+        return yaml.load(text, Loader=loader)  # noqa: S506
+    except yaml.YAMLError as error:
+        raise ValueError from error
 
 
 def _clean(value: str) -> str:
@@ -202,7 +226,7 @@ class Writer:
 
 
 def _write_blocks(tokens: list[Token], env: dict[str, Any], writer: Writer) -> str:
-    """Write the text of all blocks; return the first heading, "" if there is none."""
+    """Write the text of all blocks; return the first heading of the first level, "" if there is none."""
     heading = ""
     for i, token in enumerate(tokens):
         kind, _, side = token.type.rpartition("_")
@@ -212,7 +236,7 @@ def _write_blocks(tokens: list[Token], env: dict[str, Any], writer: Writer) -> s
             before = tokens[i - 1].type
             content = _take_marks(token.content, tokens[max(i - 2, 0)].type, before, writer)
             _write_inline(content, env, writer, breaks=before == "paragraph_open")
-            if before == "heading_open" and not heading and writer.size > writer.line:
+            if tokens[i - 1].tag == "h1" and not heading and writer.size > writer.line:
                 heading = "".join(writer.parts)[writer.line :].strip(" ")
             writer.end_line()
     return heading
@@ -233,9 +257,16 @@ def _take_marks(content: str, around: str, before: str, writer: Writer) -> str:
 
 def _write_inline(content: str, env: dict[str, Any], writer: Writer, *, breaks: bool) -> None:
     """Write a block's text; `breaks`: its line breaks stay."""
-    parser = _make_parser(INLINE_NESTING)
+    parser, pages, page = _make_parser(INLINE_NESTING), env["pages"], env["id"]
+    around = writer.hidden
     for piece in _pieces(content):
+        line_starts = True
         for token in parser.inline.parse(piece, parser, env, []):
+            if line_starts and token.type == "text" and _PROPERTY.match(token.content):
+                writer.hidden += 1  # up to the end of its line
+            line_starts = token.type in ("softbreak", "hardbreak")
+            if line_starts:
+                writer.hidden = around
             match token.type:
                 case "text" | "text_special" | "code_inline":
                     writer.add(token.content)
@@ -244,17 +275,18 @@ def _write_inline(content: str, env: dict[str, Any], writer: Writer, *, breaks: 
                 case "hardbreak":
                     writer.break_line(breaks)
                 case "link_open":
-                    writer.open_link("link", resolve_in_note(str(token.attrs["href"]), writer.folder))
+                    writer.open_link("link", pages.find_address(str(token.attrs["href"]), page))
                 case "link_close":
                     writer.close_link("link")
                 case "wiki" if found := _WIKI.fullmatch(token.content):
-                    to, shown = resolve_wiki_link(found[1], writer.folder)
+                    to, shown = pages.find_note(found[1], page, found[2] or "")
                     writer.open_link("wiki", to)
                     if token.content[0] != "!":  # that one is embedded
-                        writer.add((found[2] or "").strip() or shown)
+                        writer.add(shown)
                     writer.close_link("wiki")
                 case "tag":
-                    _write_tag(token.content, writer, breaks)
+                    _write_tag(token.content, writer, breaks, env)
+        writer.hidden = around
     writer.close_link("")
 
 
@@ -269,7 +301,7 @@ def _pieces(text: str) -> Iterator[str]:
     yield text[start:]
 
 
-def _write_tag(source: str, writer: Writer, breaks: bool) -> None:
+def _write_tag(source: str, writer: Writer, breaks: bool, env: dict[str, Any]) -> None:
     found = _TAG.fullmatch(source)
     if not found or not found[1]:
         return
@@ -280,17 +312,17 @@ def _write_tag(source: str, writer: Writer, breaks: bool) -> None:
     elif name in ("a", "A", "Link") and ends:
         writer.close_link("tag")
     elif name in ("a", "A", "Link") and (address := attributes.get("href") or attributes.get("to")):
-        writer.open_link("tag", resolve_in_note(address, writer.folder))
+        writer.open_link("tag", env["pages"].find_address(address, env["id"]))
     writer.sections += [(attributes[key], writer.size) for key in ("id", "name") if attributes.get(key)]
 
 
 @cache
-def _make_parser(nesting: int) -> MarkdownIt:
-    """Make a parser of CommonMark with our rules; addresses stay as they are written."""
+def _make_parser(nesting: int, mdx: bool = False) -> MarkdownIt:
+    """Make a parser of CommonMark with our rules; addresses stay as they are written. MDX has no indented code."""
     from markdown_it import MarkdownIt
 
     parser: Any = MarkdownIt("commonmark", {"maxNesting": nesting})
-    parser.enable(["table", "strikethrough"]).disable(["html_block", "html_inline"])
+    parser.enable(["table", "strikethrough"]).disable(["html_block", "html_inline", *["code"] * mdx])
     parser.core.ruler.enableOnly(["normalize", "block"])  # the inside of blocks is read when they are written
     interrupts = {"alt": ["paragraph", "reference", "blockquote", "list"]}
     parser.block.ruler.before("reference", "footnote", _footnote_rule, interrupts)
@@ -319,14 +351,24 @@ def _marks_rule(state: StateInline, silent: bool) -> bool:
                     return True
         case "%":
             found, kind = _COMMENT.match(state.src, start, stop), ""
-        case "{" if state.env["mdx"]:
-            found, kind = _EXPRESSION.match(state.src, start, stop), ""
+        case "{":
+            found, kind = _TEMPLATE.match(state.src, start, stop), ""
+            if not found and state.env["mdx"]:
+                found = _EXPRESSION.match(state.src, start, stop)
+        case ":":
+            found, kind = _ICON.match(state.src, start, stop), ""
+        case "=":
+            found, kind = _HIGHLIGHT.match(state.src, start, stop), ""
+        case "$":
+            found, kind = _FORMULA.match(state.src, start, stop), "text"
+        case "#" if state.env["pages"].dialect.outline:
+            found, kind = _PAGE_TAG.match(state.src, start, stop), "wiki"
         case _:
             return False
     if not found:
         return False
     if kind and not silent:
-        state.push(kind, "", 0).content = found[0]
+        state.push(kind, "", 0).content = f"[[{found[1] or found[2]}]]" if found[0][0] == "#" else found[0]
     state.pos = found.end()
     return True
 
@@ -379,8 +421,9 @@ def _footnote_rule(state: StateBlock, line: int, stop: int, silent: bool) -> boo
 
 
 def _module_rule(state: StateBlock, line: int, stop: int, silent: bool) -> bool:
-    """Drop MDX's lines of import and export, up to a blank line."""
-    if not state.env["mdx"] or state.level or silent or not _MODULE.match(state.src, state.bMarks[line]):
+    """Drop MDX's lines of import and export, up to a blank line; in other files only what cannot be a sentence."""
+    module = _MODULE if state.env["mdx"] else _IMPORT
+    if state.level or silent or not module.match(state.src, state.bMarks[line]):
         return False
     while line < stop and not state.isEmpty(line):
         line += 1
@@ -393,4 +436,4 @@ def _push_inline(state: StateBlock, content: str) -> None:
     token.content, token.children = content, []
 
 
-READER = Reader(read_file=read_file, suffixes=(".md", ".mdx", ".markdown"))
+READER = Reader(read_file=read_file, survey=survey, options=Options, suffixes=(".md", ".mdx", ".markdown"))

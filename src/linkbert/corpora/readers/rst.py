@@ -88,7 +88,7 @@ class Tree:
     roles: dict[str, str] = field(default_factory=dict)  # the directive that describes what a role names
 
 
-def survey(files: Iterable[tuple[str, bytes]]) -> Tree:
+def survey(files: Iterable[tuple[str, bytes]], *_: Any) -> Tree:
     """Read what the files of a tree define; its pages are the .rst files, or the .txt files where more have markup."""
     tree, uses = Tree(), defaultdict[str, Counter[str]](Counter)
     texts = {name: _decode(name, data, Skipped()) for name, data in files if len(data) <= LARGEST}

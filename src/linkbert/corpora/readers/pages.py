@@ -1,0 +1,405 @@
+"""Which page of a tree a link means: all its pages by all their names come in, the id of one, or nothing, goes out.
+
+The order: the path as written, in other capitals; a page of the link's own folder, the nearest, the least deep; a title;
+an alias. What pages are called besides their paths follows from their front matter, their file names and conventions.py.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import tomllib
+from calendar import month_abbr
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
+from functools import lru_cache
+from importlib.resources import files as package_files
+from posixpath import normpath
+from unicodedata import normalize
+from urllib.parse import unquote
+
+from linkbert.corpora.reader import option
+from linkbert.corpora.resolve import MEDIA, NOTE_SUFFIX, note_name, note_path, resolve_in_note
+
+log = logging.getLogger(__name__)
+INDEXES = ("index", "readme", "_index")  # files that stand for their folder
+HOST_PAGES = 3  # different addresses of a host that have to name pages, and half of all that are seen
+LOOKED_AT = 2_000  # wiki links with a label that say which side is the page
+LARGEST = 8 << 20  # bytes of a file
+HEAD = 1 << 16  # characters of a page in which it says its names
+
+_APART = re.compile(r"[\s_+-]+")
+_SAID = re.compile(
+    r"^[ \t-]*(permalink|slug|url|id|title|aliases|alias|redirect_from)[ \t]*(::|[:=])[ \t]*(.*(?:\n[ \t]*-[ \t].*)*)",
+    re.M,
+)
+_VALUE = re.compile(r"""[ \t]*(?:-[ \t]+)?("[^"]*"|'[^']*'|\[\[[^\]]*\]\]|[^,\[\]\n]+)""")
+_FRONT = re.compile(r"(---|\+\+\+)[ \t]*\n.*?^\1", re.DOTALL | re.MULTILINE)
+_H1 = re.compile(r"^(?:- )?# +(.+)$", re.MULTILINE)
+_DATED = re.compile(r"(\d{4})-(\d\d)-(\d\d)-(.+)")
+_JOURNAL = re.compile(r"(\d{4})[_-](\d\d)[_-](\d\d)")
+_NUMBERED = re.compile(r"\d+\s*[-_.]+\s*(?=[^\d\W])")
+_LANGUAGE = re.compile(r"\.[a-z]{2}(?:-[a-z]{2,4})?\Z")
+_ADDRESS = re.compile(
+    r"""(https?://[^\s<>()"'\]#?]+)|\]\(<?(/[^\s<>()#?]+)|^\[[^\]\n]+\]:[ ]*(/[^\s#?]+)|href="(/[^"#?]+)""", re.M
+)
+_LABELLED = re.compile(r"\[\[([^\[\]|\n#]++)(?:#[^\[\]|\n]*+)?\|([^\[\]|\n#]++)(?:#[^\[\]|\n]*+)?\]\]")
+_WEB = re.compile(r"(?:https?:)?//(?:www\.)?", re.IGNORECASE)
+REPOSITORIES = ("github.com", "gitlab.com")
+_REPOSITORY = re.compile(r"^(git(?:hub|lab)\.com/[^/]+/[^/]+)/(?:-/)?(?:((?:blob|tree|edit|raw)/[^/]+)|wikis?)/")
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """How a tool writes links and names; conventions.toml says what the fields mean."""
+
+    name: str = ""
+    signs: tuple[str, ...] = ()
+    label_first: bool | None = None
+    own_address: bool = False
+    flat: bool = False
+    outline: bool = False
+
+
+_TABLE = package_files("linkbert.corpora.readers").joinpath("conventions.toml").read_text(encoding="utf-8")
+DIALECTS = {name: Dialect(name, **row) for name, row in tomllib.loads(_TABLE).items()}
+
+
+def recognise(files: Iterable[str]) -> tuple[Dialect, str]:
+    """Find whose tree it is by its files: the dialect, and the sign that lies least deep.
+
+    >>> recognise(["site/book.toml", "site/src/SUMMARY.md", "site/src/a.md"])[0].name
+    'mdbook'
+    """
+    signs = [(sign, order, dialect) for order, dialect in enumerate(DIALECTS.values()) for sign in dialect.signs]
+    found = [
+        (file.count("/") - sign.count("/"), order, file, dialect)
+        for file in files
+        for sign, order, dialect in signs
+        if fnmatchcase(f"/{file}", f"*/{sign}")
+    ]
+    *_, file, dialect = min(found, key=lambda each: each[:3], default=("", Dialect()))
+    return dialect, file
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a user says of a tree of pages."""
+
+    root: str = option("", "folder of the tree at which addresses such as /guide start (docs)")
+    host: str = option("", "address under which the tree is published (example.org/docs)")
+    dialect: str = option("", f"whose notes or site it is: {', '.join(DIALECTS)}, or none")
+
+    def __post_init__(self) -> None:
+        if self.dialect not in ("", "none", *DIALECTS):
+            raise ValueError(f"--dialect {self.dialect} is not known: it is one of {', '.join(DIALECTS)}, or none")
+
+
+@lru_cache(1 << 16)
+def plain(name: str) -> str:
+    """Write a name in small letters, blanks and underscores as hyphens: "Getting_Started" -> "getting-started"."""
+    return _APART.sub("-", normalize("NFC", name).casefold())
+
+
+@dataclass(slots=True)
+class Pages:
+    """The pages of a tree, by their names; an empty one knows none, and leaves every target as it is written."""
+
+    dialect: Dialect = field(default_factory=Dialect)
+    exact: dict[str, str] = field(default_factory=dict)  # address in the tree: id; paths of files come first
+    folded: dict[str, str] = field(default_factory=dict)  # the same, plain
+    ends: dict[str, list[tuple[str, str]]] = field(default_factory=dict)  # last part, plain: addresses, ids
+    titles: dict[str, list[str]] = field(default_factory=dict)
+    aliases: dict[str, list[str]] = field(default_factory=dict)
+    own: dict[str, str] = field(default_factory=dict)  # id: where it is published, if it says so
+    roots: list[str] = field(default_factory=list)  # folders where addresses from "/" start, "docs/"
+    chosen: list[str] = field(default_factory=list)  # links that several pages as near are meant by, until counted
+    sites: list[str] = field(default_factory=list)  # what the tree's own addresses start with, "example.org/", "/en/"
+
+    def add(self, address: str, id_: str) -> None:
+        """Give a page another address in the tree."""
+        address = address.strip("/") or "."
+        self.exact.setdefault(address, id_)
+        self.folded.setdefault(plain(address), id_)
+        self.ends.setdefault(plain(address.rpartition("/")[2]), []).append((address, id_))
+
+    def find_address(self, address: str, page: str) -> tuple[str, str] | None:
+        """Return what an address in a page means, an id or else a path or an address elsewhere, and its fragment.
+
+        None where it leads to no document.
+        """
+        if address.startswith("[["):
+            return self.find_note(address.strip("[]"), page)[0]
+        if address.startswith(("dendron://", "((")):
+            return self.find_note(unquote(re.sub(r"dendron://[^/]*/|[()]", "", address)), page)[0]
+        found = resolve_in_note(address, page.rpartition("/")[0])
+        if found is None or not self.exact:
+            return found
+        target, fragment = found
+        return next((id_ for path in self.paths(address) if (id_ := self.find_path(path, page))), target), fragment
+
+    def paths(self, address: str) -> Iterator[str]:
+        """Yield an address as paths, from "/" where it is one of the tree's own site; none where it leads elsewhere."""
+        address = address.partition("#")[0].partition("?")[0]
+        path = outside(address) or ""
+        if not path:
+            yield (path := unquote(address))
+        for site in self.sites:  # the longest first: a host before "/en/"
+            if f"{path}/".startswith(site):
+                path = "/" + path[len(site) :]
+                yield path
+
+    def find_path(self, path: str, page: str) -> str | None:
+        """Return the id of the page that a path means, seen from a page; from "/" it is one in the tree."""
+        written = bool(NOTE_SUFFIX.search(path))
+        inside = note_path(f"/{path}", "")
+        while inside.startswith("../"):
+            inside = inside[3:]
+        addresses = [inside]
+        if path[0] != "/":
+            own = self.own.get(page, page)
+            folders = [page.rpartition("/")[0], own, own.strip("/").rpartition("/")[0]]
+            if page.rpartition("/")[2].lower() in INDEXES:
+                folders = [folders[0], folders[2]]
+            elif not written and (self.dialect.own_address or own[-1:] == "/"):
+                folders.insert(0, own)
+            addresses = [note_path(path, folder.strip("/")) for folder in folders]
+        roots = sorted(self.roots, key=lambda root: not page.startswith(root))
+        below = [root + address for root in roots for address in (*addresses, inside)]
+        tries = [(self.exact, addresses), (self.folded, [*map(plain, addresses)])]
+        tries.insert(1 if path[0] == "/" else 2, (self.exact, below))
+        for pages, names in (*tries, (self.folded, [*map(plain, below)])):
+            if found := next(filter(None, map(pages.get, names)), None):
+                return found
+        if not (path[0] == "/" or written or "/" in inside or self.dialect.flat):
+            return None
+        found, others = self._nearest(inside, page)
+        if not found and self.dialect.flat and "/" in inside:  # such as "../wiki/Page"
+            found, others = self._nearest(inside.rpartition("/")[2], page)
+        return None if others else found
+
+    def ending(self, name: str) -> Iterator[tuple[str, str]]:
+        """Yield the addresses that end with a name, and whose they are."""
+        key = plain(name)
+        for address, id_ in self.ends.get(key.rpartition("/")[2], ()):
+            if f"/{plain(address)}".endswith(f"/{key}"):
+                yield address, id_
+
+    def _nearest(self, name: str, page: str) -> tuple[str, list[str]]:
+        """Return the page that ends with a name, spelled like it, and nearest; and others that are as near."""
+        folder, own = f"{page.rpartition('/')[0]}/", normalize("NFC", name)
+        ranked: dict[str, tuple[int, ...]] = {}
+        for address, id_ in self.ending(name):
+            spelled = 0 if f"/{address}".endswith(f"/{own}") else 1 + (address.casefold() != own.casefold())
+            whole = len(address) == len(name)
+            rank = (spelled, address != id_, not whole, -_shared(folder, id_), address.count("/"))
+            ranked[id_] = min(rank, ranked.get(id_, rank))
+        order = sorted(ranked, key=ranked.__getitem__)  # stable: in order of reading
+        return (order[0] if order else ""), [id_ for id_ in order[1:] if ranked[id_] == ranked[order[0]]]
+
+    def find_note(self, inside: str, page: str, label: str = "") -> tuple[tuple[str, str] | None, str]:
+        """Return what a wiki link means, and its fragment, and the words that stand for both.
+
+        None for a picture and the like; a target of "" is the note itself.
+
+        >>> Pages().find_note("Trees/Oak#Fruit#Acorn", "")
+        (('[[trees/oak]]', 'Acorn'), 'Trees/Oak > Fruit > Acorn')
+        """
+        right = label.partition("#")[0]
+        if right and (right[:8] == "dendron:" or (self.dialect.label_first and self.find_name(right, page))):
+            inside, label = label, inside
+        inside = re.sub(r"^dendron://[^/]*/", "", inside.strip())
+        name, *places = (part.strip() for part in inside.rstrip("\\").split("#"))
+        shown = label.strip() or " > ".join(word for word in (name, *places) if word and word[0] != "^")
+        if MEDIA.search(name):
+            return None, shown
+        path = note_path(name, page.rpartition("/")[0]) if name.startswith((".", "/")) else NOTE_SUFFIX.sub("", name)
+        target = (self.find_name(name, page) or note_name(path)) if name else ""
+        return (target, places[-1] if places else ""), shown
+
+    def find_name(self, name: str, page: str) -> str:
+        """Return the id of the page that a wiki link names, "" for none."""
+        name = name.strip()
+        if not name or not self.exact:
+            return ""
+        if name[0] in "./" and (found := self.find_path(name, page)):
+            return found
+        name = name.lstrip("./") or name
+        for form in dict.fromkeys((name, NOTE_SUFFIX.sub("", name))):
+            if form in self.exact:
+                return self.exact[form]
+            found, others = self._nearest(form, page)
+            self.chosen += [f"[[{name}]] is {found}, not {other}" for other in others[:1]]
+            if found:
+                return found
+        folder = f"{page.rpartition('/')[0]}/"
+        for names in (self.titles, self.aliases):
+            if found := min(names.get(plain(name), ()), key=lambda id_: -_shared(folder, id_), default=""):
+                return found
+        return ""
+
+
+def outside(address: str) -> str | None:
+    """Return an address on the web without "https://www.", a repository's files alike in all its branches; else None.
+
+    >>> outside("https://github.com/o/r/blob/main/docs/a%20b.md")
+    'github.com/o/r/files/docs/a b.md'
+    """
+    if not (found := _WEB.match(address)):
+        return None
+    address = unquote(address[found.end() :])
+    return _REPOSITORY.sub(lambda found: f"{found[1]}/{'files' if found[2] else 'wiki'}/", address)
+
+
+def _shared(folder: str, path: str) -> int:
+    """Count the folders that two paths begin with."""
+    count = 0
+    for one, other in zip(folder.split("/"), path.split("/")[:-1], strict=False):
+        if one != other:
+            break
+        count += 1
+    return count
+
+
+def survey(files: Iterable[tuple[str, bytes]], options: Options, others: Collection[str]) -> Pages:
+    """Collect the names of a tree's pages, and what their links say about its roots and its site."""
+    pages, said, paths = Pages(), {}, list(others)
+    addresses, labelled = Counter[str](), Counter[tuple[str, str]]()
+    for name, data in files:
+        if len(data) > LARGEST:
+            continue
+        text = data.decode("utf-8", "replace").replace("\r\n", "\n")
+        id_ = NOTE_SUFFIX.sub("", normalize("NFC", name))
+        paths.append(name)
+        front = _FRONT.match(text, 0, HEAD)
+        heading = _H1.search(text, front.end() if front else 0, HEAD)
+        found = _SAID.findall(front[0] if front else text)
+        if not front:  # a property of an outline is one line
+            found = [(key, sign, value.partition("\n")[0]) for key, sign, value in found if sign == "::"]
+        said[id_] = [(key, value) for key, _, value in found]
+        said[id_].append(("title", heading[1].rstrip(" #") if heading else ""))
+        addresses.update({next(filter(None, found)) for found in _ADDRESS.findall(text)})
+        labelled.update(_LABELLED.findall(text))
+    pages.dialect, sign = recognise(paths)
+    if options.dialect:
+        pages.dialect, sign = DIALECTS.get(options.dialect, Dialect()), "as given"
+    for id_ in said:
+        pages.add(id_, id_)
+    for id_, rows in said.items():
+        for key, value in rows:
+            _add_said(pages, id_, key, value)
+    for id_ in said:
+        for address in _conventional(id_, pages.dialect):
+            pages.add(address, id_)
+    pages.roots = [f"{options.root.strip('/')}/"] if options.root else _find_roots(pages, addresses)
+    pages.sites = _find_sites(pages, addresses)
+    if options.host:
+        pages.sites = [f"{(outside(options.host) or options.host).strip('/')}/", *pages.sites]
+    if not options.root:
+        pages.roots = _find_roots(pages, (path for each in addresses for path in pages.paths(each)))
+    if pages.dialect.label_first is None and labelled:
+        votes = [(bool(pages.find_name(a, "")), bool(pages.find_name(b, ""))) for a, b in [*labelled][:LOOKED_AT]]
+        pages.dialect = replace(pages.dialect, label_first=votes.count((False, True)) > votes.count((True, False)))
+    _report(pages, sign)
+    return pages
+
+
+def _report(pages: Pages, sign: str) -> None:
+    lines = [f"links are read as {pages.dialect.name} writes them ({sign})"] if pages.dialect.name else []
+    if pages.dialect.label_first:
+        lines.append("of [[a|b]], b is the page")
+    lines += [f"addresses from / start at {', '.join(pages.roots[:3])}"] if pages.roots else []
+    lines += [f"{', '.join(pages.sites[:5])} is this tree"] if pages.sites else []
+    if lines:
+        log.warning("%s (--dialect, --root and --host say it otherwise)", "; ".join(lines))
+
+
+def _conventional(id_: str, dialect: Dialect) -> Iterator[str]:
+    """Yield the addresses that follow from a page's path.
+
+    >>> list(_conventional("docs/_posts/2020-01-31-first", Dialect()))
+    ['docs/2020/01/31/first', 'docs/first']
+    """
+    *folders, last = id_.split("/")
+    forms = [[*folders, last], [*folders, _LANGUAGE.sub("", last)]]
+    shown = [folder.removeprefix("_") for folder in folders if folder != "_posts"]
+    if dated := _DATED.fullmatch(last):
+        forms += [[*shown, *dated.groups()], [*shown, dated[4]]]
+    forms += [[*shown, last], [_NUMBERED.sub("", part) for part in (*shown, last)]]
+    if dialect.outline:
+        forms.append([*folders, unquote(last).replace("___", "/")])
+        if journal := _JOURNAL.fullmatch(last):
+            forms.append([*folders, _day(*map(int, journal.groups()))])
+    for form in forms:
+        address = "/".join(form)
+        if address != id_:
+            yield address
+        if form[-1].lower() in INDEXES:
+            yield "/".join(form[:-1]) or "."
+
+
+def _day(year: int, month: int, day: int) -> str:
+    """Write a date as Logseq calls the page of a day: (2022, 9, 14) -> "Sep 14th, 2022"."""
+    ending = "th" if day in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(day % 10, "th")
+    return f"{month_abbr[month % 13]} {day}{ending}, {year}"
+
+
+def _add_said(pages: Pages, id_: str, key: str, value: str) -> None:
+    """Add a name that a page gives itself: an address, a title or an alias."""
+    if key == "title":
+        values = [value.strip().strip("\"'")]
+    else:
+        values = [found.strip().strip("\"'[]").strip() for found in _VALUE.findall(value)]
+    folder = id_.rpartition("/")[0]
+    for name in filter(None, values):
+        if key in ("permalink", "url", "slug", "id"):
+            address = name if name[0] == "/" else note_path(name, folder) + "/" * name.endswith("/")
+            if ":" not in name and name != "/":
+                pages.add(unquote(address), id_)
+                if key != "id":
+                    pages.own[id_] = address
+        elif name[0] == "/":
+            pages.add(unquote(name), id_)
+        else:
+            ids = (pages.titles if key == "title" else pages.aliases).setdefault(plain(name), [])
+            ids += [id_] * (id_ not in ids)
+
+
+def _find_roots(pages: Pages, addresses: Iterable[str]) -> list[str]:
+    """Find the folders where addresses from "/" start: what stands before the one page that ends with such an address."""
+    votes = Counter[str]()
+    for address in addresses:
+        inside = note_path(unquote(address), "")
+        if address[0] == "/" and inside != "." and inside not in pages.exact:
+            found = [*pages.ending(inside)]
+            if len({id_ for _, id_ in found}) == 1:
+                votes[found[0][0][: -len(inside)]] += 1
+    return [root for root, count in votes.most_common(8) if root and count > 1 and 10 * count >= votes.total()]
+
+
+def _find_sites(pages: Pages, addresses: Counter[str]) -> list[str]:
+    """Find what the tree's own addresses start with: where most of what follows is the address of a page."""
+    seen, known, deep = Counter[str](), Counter[str](), Counter[str]()
+    for address in addresses:
+        address = outside(address) or unquote(address)
+        if address[0] == "/" and pages.find_path(address, ""):
+            continue
+        parts = address.split("/")
+        for site in {"/".join(parts[:count]) for count in ((1, 2, 4) if parts[0] in REPOSITORIES else (1, 2))} - {""}:
+            rest = address[len(site) + 1 :].strip("/")
+            if rest:
+                seen[f"{site}/"] += 1
+                flat = "/" not in rest and site.count("/") < 3  # "schema.org/Thing" names no page "notes/Thing"
+                there = bool(pages.find_path(f"/{rest}", "")) and not (flat and rest not in pages.exact)
+                known[f"{site}/"] += there
+                deep[f"{site}/"] += there and "/" in rest
+    found = [
+        site
+        for site, count in known.items()
+        if count >= (HOST_PAGES if site[0] != "/" else 1)
+        and count
+        >= (0.5 if 2 * deep[site] >= count or site.count("/") > 3 else 0.9) * seen[site]  # words are in any wiki
+    ]
+    return sorted(found, key=lambda site: (site[0] == "/", -len(site)))
