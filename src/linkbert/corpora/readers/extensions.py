@@ -1,7 +1,7 @@
-"""What tools add to Markdown comes in, CommonMark goes out: bodies of admonitions and tabs as text, template links as links.
+"""What tools add to Markdown comes in, CommonMark goes out: admonitions and tabs as text, links of templates as links.
 
-A source is changed by lines and by marks before it is parsed, code blocks too (they are dropped anyway). What can only be
-told from code spans, such as "{{ x }}", the parser's own rules take out: see markdown.py.
+A source is changed by lines and by marks before it is parsed, code too (which is dropped anyway). What can only be told
+from code spans, such as "{{ x }}", the rules of the parser take out: see markdown.py.
 """
 
 from __future__ import annotations
@@ -10,13 +10,16 @@ import re
 from collections.abc import Iterator
 
 _LINK = re.compile(  # a place for an address, and one that has marks of templates in it
-    r"""(\]\(\s*|^\[[^\]\n]+\]:[ ]*|(?:href|src|to)=["']?)<?([^\s<>(){}"']*(?:(?:\{\{.{0,300}?\}\}|\{%.{0,300}?%\})[^\s<>(){}"']*)+)>?""",
-    re.M,
+    r"""(\]\(\s*|^\[[^\]\n]+\]:[ ]*|(?:href|src|to)=["']?)"""
+    r"""<?([^\s<>(){}"']*(?:(?:\{\{.{0,300}?\}\}|\{%.{0,300}?%\})[^\s<>(){}"']*)+)>?""",
+    re.MULTILINE,
 )
 _PIECE = re.compile(r"\{[{%].*?[%}]\}")
 _CALL = re.compile(r"""\{[{%][<%-]?\s*(\w[\w.]*)?\s*["'`]?([^\s"'`|%>}]*)""")
 _BASE = re.compile(r"base_?url|site\.url|root|base\b|relative")
-_CODE = re.compile(r"\{[{%][<%-]?\s*(/|end)?\s*(highlight|code-toggle|code|mermaid|comment)\b[^}\n]{0,300}\}", re.IGNORECASE)
+_CODE = re.compile(
+    r"\{[{%][<%-]?\s*(/|end)?\s*(highlight|code-toggle|code|mermaid|comment)\b[^}\n]{0,300}\}", re.IGNORECASE
+)
 _ADMONITION = re.compile(r'( *)(?:(?:!!!|\?\?\?\+?)[ ]+[\w -]*(?:"(.*)")?|===[!+]*[ ]+"(.*)")\s*$')
 _ITEM = re.compile(r"[ \t]+[-*+] ")
 _LINES = re.compile(  # whole lines: colons of a directive and its title, or marks that are no text

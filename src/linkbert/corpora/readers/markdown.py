@@ -8,7 +8,6 @@ Time and memory are bounded: 200,000 characters of any one mark take 2 s.
 from __future__ import annotations
 
 import re
-import tomllib
 from bisect import bisect_left
 from collections.abc import Iterator
 from functools import cache
@@ -18,9 +17,9 @@ from unicodedata import normalize
 
 from linkbert.corpora.reader import Reader, Record, Skipped
 from linkbert.corpora.readers.extensions import to_commonmark
-from linkbert.corpora.readers.pages import LARGEST, Options, Pages, survey
+from linkbert.corpora.readers.pages import LARGEST, Options, Pages, read_said, survey
 from linkbert.corpora.readers.site import words
-from linkbert.corpora.resolve import note_name, note_names, note_path
+from linkbert.corpora.resolve import note_names
 from linkbert.corpora.sources import TOO_LARGE, decode_text
 from linkbert.records import Document, Link, Redirect
 
@@ -32,15 +31,10 @@ if TYPE_CHECKING:
 
 PIECE = 10_000  # characters of a paragraph that are read at once
 BLOCK_NESTING, INLINE_NESTING = 100, 10  # of lists and quotes; of brackets
-FRONT_MATTER = 1 << 16  # characters
 TAG = 2_000  # characters of a tag
-FRONT_FAULT = "front matter is neither YAML nor TOML, or has anchors (left out)"
 NESTED = "lists or quotes nested too deeply (what is inside is left out)"
 
 _NEW_LINE = words("br p div blockquote center hr li ul ol dl dt dd h1 h2 h3 h4 h5 h6 table tr td th summary details")
-_FRONT = re.compile(
-    r"---[ \t]*\n(.*?)^(?:---|\.\.\.)[ \t]*$|\+\+\+[ \t]*\n(.*?)^\+\+\+[ \t]*$", re.DOTALL | re.MULTILINE
-)
 _SPACE = re.compile(r"[ \t\n\r\f\v]+")
 _ITEM_MARK, _QUOTE_MARK = re.compile(r"\[[ xX]\]\s+"), re.compile(r"\[![\w-]+\][+-]?[ \t]*")
 _BLOCK_ID = re.compile(r"(?:\A|\s)\^([A-Za-z0-9-]+)\s*\Z")
@@ -50,8 +44,9 @@ _FOOTNOTE = re.compile(r"\[\^[^\[\]\s]{1,100}\](:?)")
 _UNSEEN = re.compile(r"<!--|<(script|style|pre|svg|template)\b", re.IGNORECASE)
 _MODULE = re.compile(r"(?:import|export)\s")
 _IMPORT = re.compile(
-    r"""import\s(?:[^\n;]{1,200}|\{[^{};]{1,1000}\}\s*)from\s+(?:'[^'\n]+'|"[^"\n]+");?[ ]*$|export\s+(?:const|default)\s""",
-    re.M,
+    r"""import\s(?:[^\n;]{1,200}|\{[^{};]{1,1000}\}\s*)from\s+(?:'[^'\n]+'|"[^"\n]+");?[ ]*$"""
+    r"|export\s+(?:const|default)\s",
+    re.MULTILINE,
 )
 _PROPERTY = re.compile(r"[A-Za-z][\w./-]*::(?: |\Z)")
 _TEMPLATE = re.compile(
@@ -81,7 +76,7 @@ def read_file(name: str, data: bytes, pages: Pages, skipped: Skipped) -> Iterato
         skipped.note(fault, name)
     if page.text:
         yield Document(id_, page.title or path.stem, page.text, page.links, sections=page.sections)
-        yield from (Redirect(other, id_) for other in dict.fromkeys([*note_names(id_), *page.aliases]))
+        yield from (Redirect(other, id_) for other in note_names(id_))
 
 
 class Page(NamedTuple):
@@ -91,12 +86,11 @@ class Page(NamedTuple):
     text: str
     links: tuple[Link, ...]
     sections: tuple[tuple[str, int], ...]
-    aliases: tuple[str, ...]  # sources of redirects
     faults: tuple[str, ...]
 
 
 def read_page(source: str, id_: str, *, mdx: bool = False, pages: Pages | None = None) -> Page:
-    r"""Read a file's text; `id_` is its path without the suffix, from which its links start, `pages` are where they lead.
+    r"""Read a file's text; `id_` is its path without the suffix, from which its links start; they lead to `pages`.
 
     >>> page = read_page("# Oak\n\nA *tall* [tree](../index.md#what), see [[Acorn|its fruit]]. ^a1", "trees/Oak")
     >>> page.title, page.text, page.sections
@@ -105,53 +99,14 @@ def read_page(source: str, id_: str, *, mdx: bool = False, pages: Pages | None =
     (Link(start=7, end=11, target='index', fragment='what'), Link(start=17, end=26, target='[[acorn]]', fragment=''))
     """
     source = source.replace("\r\n", "\n").replace("\r", "\n")
-    title, aliases, start, faults = _read_front_matter(source)
+    said, start = read_said(source)
     env: dict[str, Any] = {"mdx": mdx, "unclosed": set(), "id": id_, "pages": pages or Pages()}
     tokens = _make_parser(BLOCK_NESTING, mdx).parse(to_commonmark(source[start:]), env)
-    if any(token.level >= BLOCK_NESTING - 1 for token in tokens):
-        faults += (NESTED,)
+    faults = (NESTED,) * any(token.level >= BLOCK_NESTING - 1 for token in tokens)
     writer = Writer(id_.rpartition("/")[0])
     heading = _write_blocks(tokens, env, writer)
-    title = heading or title
-    return Page(title, *writer.finish(title), aliases, faults)
-
-
-def _read_front_matter(source: str) -> tuple[str, tuple[str, ...], int, tuple[str, ...]]:
-    """Return its title, the sources of redirects that its aliases are, where the text starts, and faults."""
-    found = _FRONT.match(source, 0, FRONT_MATTER)
-    if not found:
-        return "", (), 0, ()
-    try:
-        values = _read_yaml(found[1]) if found[2] is None else tomllib.loads(found[2])
-    except (ValueError, RecursionError):
-        return "", (), found.end(), (FRONT_FAULT,)
-    if not isinstance(values, dict):
-        return "", (), found.end() if not values else 0, ()  # text between two rules
-    title, aliases = values.get("title"), values.get("aliases") or values.get("alias")
-    aliases = aliases.split(",") if isinstance(aliases, str) else aliases if isinstance(aliases, list) else []
-    names = [_clean(alias) for alias in aliases if isinstance(alias, str) and alias.strip()]
-    sources = tuple(note_path(name, "") if name[0] == "/" else note_name(name) for name in names)
-    return _clean(title) if isinstance(title, str) else "", sources, found.end(), ()
-
-
-def _read_yaml(text: str) -> Any:
-    import yaml
-
-    loader = getattr(yaml, "CBaseLoader", yaml.BaseLoader)  # makes strings, lists and dicts, and nothing else
-    depth = 0
-    try:
-        for event in yaml.parse(text, Loader=loader):
-            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-            if depth > 20 or getattr(event, "anchor", None):
-                raise ValueError
-        return yaml.load(text, Loader=loader)  # noqa: S506
-    except yaml.YAMLError as error:
-        raise ValueError from error
-
-
-def _clean(value: str) -> str:
-    # YAML may escape half of a surrogate pair, which no file of text can hold.
-    return _SPACE.sub(" ", value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")).strip()
+    title = heading or next((value for key, value in said if key == "title"), "")
+    return Page(title, *writer.finish(title), faults)
 
 
 class Writer:

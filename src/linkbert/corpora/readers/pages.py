@@ -1,7 +1,7 @@
 """Which page of a tree a link means: all its pages by all their names come in, the id of one, or nothing, goes out.
 
-The order: the path as written, in other capitals; a page of the link's own folder, the nearest, the least deep; a title;
-an alias. What pages are called besides their paths follows from their front matter, their file names and conventions.py.
+The order: the path as written, in other capitals; a page of the link's own folder, the nearest, the least deep; a
+title; an alias. What pages are called besides follows from their front matter, their file names and conventions.toml.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from importlib.resources import files as package_files
-from posixpath import normpath
 from unicodedata import normalize
 from urllib.parse import unquote
 
@@ -32,11 +31,14 @@ HEAD = 1 << 16  # characters of a page in which it says its names
 
 _APART = re.compile(r"[\s_+-]+")
 _SAID = re.compile(
-    r"^[ \t-]*(permalink|slug|url|id|title|aliases|alias|redirect_from)[ \t]*(::|[:=])[ \t]*(.*(?:\n[ \t]*-[ \t].*)*)",
+    r"^([ \t-]*)(permalink|slug|url|id|title|alias(?:es)?|redirect_from)[ \t]*(::|[:=])[ \t]*(.*(?:\n[ \t]*-[ \t].*)*)",
     re.M,
 )
 _VALUE = re.compile(r"""[ \t]*(?:-[ \t]+)?("[^"]*"|'[^']*'|\[\[[^\]]*\]\]|[^,\[\]\n]+)""")
-_FRONT = re.compile(r"(---|\+\+\+)[ \t]*\n.*?^\1", re.DOTALL | re.MULTILINE)
+_FRONT = re.compile(r"(---|\+\+\+)[ \t]*\n(.*?)^(?:\1|\.\.\.)[ \t]*$", re.DOTALL | re.MULTILINE)
+_QUOTED = re.compile(r"""(["'])(.*)\1(?:\s+#.*)?|[|>][+-]?|(.*?)(?:\s+#.*)?""", re.DOTALL)
+_ITEM = re.compile(r"\n\s*(?:\n|- )")
+_KEY = re.compile(r"""\s*(?:#.*\s+)*(?:[\w"'. /-]+[:=]|[\[\t?]|\Z)""")
 _H1 = re.compile(r"^(?:- )?# +(.+)$", re.MULTILINE)
 _DATED = re.compile(r"(\d{4})-(\d\d)-(\d\d)-(.+)")
 _JOURNAL = re.compile(r"(\d{4})[_-](\d\d)[_-](\d\d)")
@@ -73,12 +75,11 @@ def recognise(files: Iterable[str]) -> tuple[Dialect, str]:
     >>> recognise(["site/book.toml", "site/src/SUMMARY.md", "site/src/a.md"])[0].name
     'mdbook'
     """
-    signs = [(sign, order, dialect) for order, dialect in enumerate(DIALECTS.values()) for sign in dialect.signs]
     found = [
-        (file.count("/") - sign.count("/"), order, file, dialect)
+        (file.count("/"), order, file, dialect)
         for file in files
-        for sign, order, dialect in signs
-        if fnmatchcase(f"/{file}", f"*/{sign}")
+        for order, dialect in enumerate(DIALECTS.values())
+        if any(fnmatchcase(f"/{file}", f"*/{sign}") for sign in dialect.signs)
     ]
     *_, file, dialect = min(found, key=lambda each: each[:3], default=("", Dialect()))
     return dialect, file
@@ -176,7 +177,7 @@ class Pages:
         if not (path[0] == "/" or written or "/" in inside or self.dialect.flat):
             return None
         found, others = self._nearest(inside, page)
-        if not found and self.dialect.flat and "/" in inside:  # such as "../wiki/Page"
+        if not found and self.dialect.flat and path[0] == ".":  # such as "../wiki/Page"
             found, others = self._nearest(inside.rpartition("/")[2], page)
         return None if others else found
 
@@ -263,6 +264,30 @@ def _shared(folder: str, path: str) -> int:
     return count
 
 
+def read_said(text: str) -> tuple[list[tuple[str, str]], int]:
+    r"""Return what a page says of its names, by key, in front matter or as properties, and where its text starts.
+
+    Only keys at the left count, and no YAML or TOML is parsed: what a list or a quote holds is all that is wanted.
+
+    >>> read_said("---\ntitle: 'Oak'\nmenu:\n  title: x\n---\nAn oak."), read_said("title:: Oak")
+    (([('title', 'Oak')], 37), ([('title', 'Oak')], 0))
+    """
+    front = _FRONT.match(text, 0, HEAD)
+    if front and _KEY.match(front[2]):
+        rows = [(key, value) for indent, key, sign, value in _SAID.findall(front[2]) if not indent and sign != "::"]
+        start = front.end()
+    else:  # properties of an outline are lines; those before its first item or blank line are the page's
+        own = _ITEM.split(text, maxsplit=1)[0]
+        found = [*_SAID.findall(own), *(row for row in _SAID.findall(text, len(own), HEAD) if row[1] == "id")]
+        rows, start = [(key, value.partition("\n")[0]) for _, key, sign, value in found if sign == "::"], 0
+    return [(key, _bare(value) if key == "title" else value) for key, value in rows], start
+
+
+def _bare(value: str) -> str:
+    found = _QUOTED.fullmatch(value.strip())
+    return " ".join((found[2] or found[3] or "").split()) if found else ""
+
+
 def survey(files: Iterable[tuple[str, bytes]], options: Options, others: Collection[str]) -> Pages:
     """Collect the names of a tree's pages, and what their links say about its roots and its site."""
     pages, said, paths = Pages(), {}, list(others)
@@ -273,12 +298,8 @@ def survey(files: Iterable[tuple[str, bytes]], options: Options, others: Collect
         text = data.decode("utf-8", "replace").replace("\r\n", "\n")
         id_ = NOTE_SUFFIX.sub("", normalize("NFC", name))
         paths.append(name)
-        front = _FRONT.match(text, 0, HEAD)
-        heading = _H1.search(text, front.end() if front else 0, HEAD)
-        found = _SAID.findall(front[0] if front else text)
-        if not front:  # a property of an outline is one line
-            found = [(key, sign, value.partition("\n")[0]) for key, sign, value in found if sign == "::"]
-        said[id_] = [(key, value) for key, _, value in found]
+        said[id_], start = read_said(text)
+        heading = _H1.search(text, start, HEAD)
         said[id_].append(("title", heading[1].rstrip(" #") if heading else ""))
         addresses.update({next(filter(None, found)) for found in _ADDRESS.findall(text)})
         labelled.update(_LABELLED.findall(text))
@@ -302,18 +323,16 @@ def survey(files: Iterable[tuple[str, bytes]], options: Options, others: Collect
     if pages.dialect.label_first is None and labelled:
         votes = [(bool(pages.find_name(a, "")), bool(pages.find_name(b, ""))) for a, b in [*labelled][:LOOKED_AT]]
         pages.dialect = replace(pages.dialect, label_first=votes.count((False, True)) > votes.count((True, False)))
-    _report(pages, sign)
+    known = {
+        f"links are read as {pages.dialect.name} writes them ({sign})": pages.dialect.name,
+        "of [[a|b]], b is the page": pages.dialect.label_first,
+        f"addresses from / start at {', '.join(pages.roots[:3])}": pages.roots,
+        f"this tree is published at {', '.join(pages.sites[:5])}": pages.sites,
+    }
+    if any(known.values()):
+        said_so = "; ".join(line for line, value in known.items() if value)
+        log.warning("%s (--dialect, --root and --host say otherwise)", said_so)
     return pages
-
-
-def _report(pages: Pages, sign: str) -> None:
-    lines = [f"links are read as {pages.dialect.name} writes them ({sign})"] if pages.dialect.name else []
-    if pages.dialect.label_first:
-        lines.append("of [[a|b]], b is the page")
-    lines += [f"addresses from / start at {', '.join(pages.roots[:3])}"] if pages.roots else []
-    lines += [f"{', '.join(pages.sites[:5])} is this tree"] if pages.sites else []
-    if lines:
-        log.warning("%s (--dialect, --root and --host say it otherwise)", "; ".join(lines))
 
 
 def _conventional(id_: str, dialect: Dialect) -> Iterator[str]:
@@ -331,7 +350,9 @@ def _conventional(id_: str, dialect: Dialect) -> Iterator[str]:
     if dialect.outline:
         forms.append([*folders, unquote(last).replace("___", "/")])
         if journal := _JOURNAL.fullmatch(last):
-            forms.append([*folders, _day(*map(int, journal.groups()))])
+            year, month, day = map(int, journal.groups())
+            ending = "th" if day in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(day % 10, "th")
+            forms.append([*folders, f"{month_abbr[month % 13]} {day}{ending}, {year}"])  # "Sep 14th, 2022"
     for form in forms:
         address = "/".join(form)
         if address != id_:
@@ -340,18 +361,9 @@ def _conventional(id_: str, dialect: Dialect) -> Iterator[str]:
             yield "/".join(form[:-1]) or "."
 
 
-def _day(year: int, month: int, day: int) -> str:
-    """Write a date as Logseq calls the page of a day: (2022, 9, 14) -> "Sep 14th, 2022"."""
-    ending = "th" if day in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(day % 10, "th")
-    return f"{month_abbr[month % 13]} {day}{ending}, {year}"
-
-
 def _add_said(pages: Pages, id_: str, key: str, value: str) -> None:
     """Add a name that a page gives itself: an address, a title or an alias."""
-    if key == "title":
-        values = [value.strip().strip("\"'")]
-    else:
-        values = [found.strip().strip("\"'[]").strip() for found in _VALUE.findall(value)]
+    values = [value] if key == "title" else [found.strip(" \t\"'[]") for found in _VALUE.findall(value)]
     folder = id_.rpartition("/")[0]
     for name in filter(None, values):
         if key in ("permalink", "url", "slug", "id"):
@@ -368,7 +380,7 @@ def _add_said(pages: Pages, id_: str, key: str, value: str) -> None:
 
 
 def _find_roots(pages: Pages, addresses: Iterable[str]) -> list[str]:
-    """Find the folders where addresses from "/" start: what stands before the one page that ends with such an address."""
+    """Find the folders where addresses from "/" start: what stands before the one page that ends with one."""
     votes = Counter[str]()
     for address in addresses:
         inside = note_path(unquote(address), "")
@@ -395,11 +407,9 @@ def _find_sites(pages: Pages, addresses: Counter[str]) -> list[str]:
                 there = bool(pages.find_path(f"/{rest}", "")) and not (flat and rest not in pages.exact)
                 known[f"{site}/"] += there
                 deep[f"{site}/"] += there and "/" in rest
-    found = [
-        site
-        for site, count in known.items()
-        if count >= (HOST_PAGES if site[0] != "/" else 1)
-        and count
-        >= (0.5 if 2 * deep[site] >= count or site.count("/") > 3 else 0.9) * seen[site]  # words are in any wiki
-    ]
+    found = []
+    for site, count in known.items():
+        share = 0.5 if 2 * deep[site] >= count or site.count("/") > 3 else 0.9  # words are addresses of any wiki
+        if count >= max(share * seen[site], 1 if site[0] == "/" else HOST_PAGES):
+            found.append(site)
     return sorted(found, key=lambda site: (site[0] == "/", -len(site)))
