@@ -1,6 +1,7 @@
 """Count which links of a public tree of Markdown reach the page that a careful person finds.
 
-    git clone https://github.com/vuejs/docs vuejs && python benchmarks/links.py vuejs vitepress --root src --host vuejs.org
+    git clone https://github.com/vuejs/docs vuejs
+    python benchmarks/links.py vuejs vitepress --root src --host vuejs.org
 
 What a link means is worked out here anew, from the raw files and the rules of the tool that the tree is written for; no
 line of linkbert's readers is used. Rules: code blocks, code spans, comments and front matter hold no links; pictures,
@@ -17,6 +18,7 @@ import argparse
 import random
 import re
 import tempfile
+from calendar import month_abbr
 from collections import Counter, defaultdict
 from pathlib import Path
 from posixpath import dirname, normpath
@@ -26,7 +28,7 @@ from urllib.parse import unquote
 import yaml
 
 from linkbert.corpora.build import build_documents
-from linkbert.graph.links import add_graph, LinkGraph
+from linkbert.graph.links import LinkGraph, add_graph
 from linkbert.workers import make_executor
 
 KINDS = ("vitepress", "hugo", "jekyll", "docusaurus", "mkdocs", "flat", "dendron", "logseq", "notes")
@@ -36,7 +38,8 @@ MEDIA = re.compile(
 )
 FENCE = re.compile(r"^([ \t>]*(?:[-*+][ \t]+|\d+[.)][ \t]+)?)(```+|~~~+).*?(?:^[ \t>]*\2[`~]*[ \t]*$|\Z)", re.M | re.S)
 UNSEEN = re.compile(
-    r"<!--.*?-->|%%.+?%%|<(script|style|pre|svg)\b.*?</\1>|\{% *highlight.*?endhighlight *%\}|\{\{[<%] *(code-toggle|highlight).*?\{\{[<%] */\2.*?\}\}",
+    r"<!--.*?-->|%%.+?%%|<(script|style|pre|svg)\b.*?</\1>|\{% *highlight.*?endhighlight *%\}"
+    r"|\{\{[<%] *(code-toggle|highlight).*?\{\{[<%] */\2.*?\}\}",
     re.S,
 )
 SPAN = re.compile(r"(?<!`)(`+)(?!`)(?:(?!\n\n).)*?(?<!`)\1(?!`)", re.S)
@@ -51,10 +54,13 @@ FRONT = re.compile(r"\A---[ \t]*\n(.*?)^---", re.M | re.S)
 
 
 def key(name: str) -> str:
+    """Write a name as wikis compare it: small letters, blanks as hyphens."""
     return re.sub(r"[\s_+-]+", "-", name.strip().lower())
 
 
 class Tree:
+    """The pages of a tree, read anew from its files, and where its links lead by the rules of its tool."""
+
     def __init__(self, folder: Path, kind: str, root: str, hosts: list[str], ids: set[str]) -> None:
         self.kind, self.hosts, self.root = (
             kind,
@@ -65,7 +71,8 @@ class Tree:
         for path in folder.rglob("*"):
             name = path.relative_to(folder).as_posix()
             if SUFFIX.search(name) and not re.search(r"(^|/)\.", name) and path.is_file():
-                if (id_ := SUFFIX.sub("", name)) in ids:
+                id_ = SUFFIX.sub("", name)
+                if id_ in ids:
                     text = path.read_text("utf-8", "replace").replace("\r\n", "\n")
                     found = FRONT.match(text)
                     try:
@@ -89,6 +96,7 @@ class Tree:
                 self.names[key(name)].append(id_)
 
     def addresses(self, id_: str):
+        """Yield where the site shows a page, its own address first."""
         front, path = self.front[id_], id_[len(self.root) :] if id_.startswith(self.root) else None
         said = [front.get(name) for name in ("permalink", "url", "slug") if isinstance(front.get(name), str)]
         for each in said:
@@ -118,6 +126,7 @@ class Tree:
                     yield each if each.startswith("/") else join_path(dirname(path or id_), each)
 
     def note_names(self, id_: str):
+        """Yield what wiki links call a page."""
         last = id_.rpartition("/")[2]
         yield last
         if self.kind == "logseq":
@@ -127,12 +136,13 @@ class Tree:
             if day := re.fullmatch(r"(\d{4})_(\d\d)_(\d\d)", last):
                 number = int(day[3])
                 end = "th" if number in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
-                yield f"{'Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec'.split()[int(day[2]) - 1]} {number}{end}, {day[1]}"
+                yield f"{month_abbr[int(day[2])]} {number}{end}, {day[1]}"
         elif self.kind in ("notes",):
             aliases = self.front[id_].get("aliases") or self.front[id_].get("alias") or []
             yield from [str(each) for each in aliases] if isinstance(aliases, list) else str(aliases).split(",")
 
     def links(self, id_: str):
+        """Yield what stands in the links of a page, and their sort."""
         text = UNSEEN.sub("", FENCE.sub("", self.texts[id_]))
         text = SPAN.sub(
             lambda span: "code" if "]" in span[0] or "[" in span[0] or "<" in span[0] or "(" in span[0] else span[0],
@@ -152,12 +162,14 @@ class Tree:
                 yield "address", to
 
     def page_of_name(self, name: str, page: str) -> str | None:
-        name = SUFFIX.sub("", name.strip().rstrip("\\").split("#")[0].strip())
+        """Return the pages that a name may mean, joined by a bar: nothing tells one from the other."""
+        name = name.strip().rstrip("\\").split("#")[0].strip()
+        name = name if key(name) in self.names else SUFFIX.sub("", name)
         if not name:
             return None
         if name.startswith((".", "/")) and "/" in name:
             return self.page_of_path(name, page)
-        found = [id_ for id_ in self.names.get(key(name), [])]
+        found = list(self.names.get(key(name), []))
         if not found and "/" in name:
             found = [
                 id_
@@ -170,7 +182,7 @@ class Tree:
         def rank(id_: str):
             last = id_.rpartition("/")[2]
             shared = 0
-            for a, b in zip(dirname(page).split("/"), dirname(id_).split("/")):
+            for a, b in zip(dirname(page).split("/"), dirname(id_).split("/"), strict=False):
                 if a != b:
                     break
                 shared += 1
@@ -182,6 +194,7 @@ class Tree:
         return "|".join(sorted({id_ for id_ in found if rank(id_) == best}))  # nothing tells one from the other
 
     def page_of_path(self, path: str, page: str) -> str | None:
+        """Return the page that a path means."""
         plain = re.sub(r"\.html?$", "", SUFFIX.sub("", path))
         rooted = path.startswith("/")
         forms = []
@@ -225,6 +238,7 @@ class Tree:
         return None
 
     def expected(self, sort: str, inside: str, page: str) -> str | None:
+        """Return the page that a careful person finds for a link."""
         if sort == "address" and inside.startswith("[["):
             sort, inside = "wiki", inside.strip("[]")
         if sort == "wiki":
@@ -247,6 +261,7 @@ class Tree:
         return self.page_of_path(address, page)
 
     def evaluate(self, address: str) -> str:
+        """Write what a template makes of an address."""
         if found := re.search(r"\{% *link +(\S+) *%\}", address):
             return "/" + found[1] + address[found.end() :]
         if found := re.search(r"\{% *post_url +(\S+) *%\}", address):
@@ -259,6 +274,7 @@ class Tree:
 
 
 def main() -> None:
+    """Build a tree's store, work out its links anew, and print what differs."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("kind", choices=KINDS)
@@ -291,15 +307,14 @@ def main() -> None:
             else:
                 missing.append((id_, inside, target))
         lost += missing
-        others = [other for other in rest.elements()]
+        others = list(rest.elements())
         for row in missing:  # a page that nothing here led to stands against one that is missing
             if others:
                 wrong.append((*row, others.pop()))
         more += [(id_, other) for other in others]
     total = counts["in the corpus"] or 1
-    print(
-        f"{given.folder} ({len(ids)} pages): {dict(counts)}, lost {len(lost)} = {100 * len(lost) / total:.2f} %, of these perhaps on a wrong page {len(wrong)} = {100 * len(wrong) / total:.2f} %, resolved by linkbert alone {len(more)}"
-    )
+    print(f"{given.folder} ({len(ids)} pages): {dict(counts)}, lost {len(lost)} = {100 * len(lost) / total:.2f} %,")
+    print(f"  perhaps on a wrong page {len(wrong)} = {100 * len(wrong) / total:.2f} %, by linkbert alone {len(more)}")
     draw = random.Random(1)
     for title, rows in (("lost", lost), ("wrong", wrong), ("alone", more)):
         for row in draw.sample(rows, min(given.show, len(rows))):

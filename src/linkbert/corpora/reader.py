@@ -122,11 +122,12 @@ class Reader:
     """A kind of source: how it is read, with which options, and how it is recognised.
 
     `read_file(name, data, options, skipped)` reads the bytes of one file, named by its path in the source; with
-    `survey(files, options, unread)`, what that made of all files (name, data) and of the names of those that are not
-    read comes in place of options. With `plan`, `plan(path, options)` yields Shards and `read(shard, options, skipped)` reads one; else `read(path, options)` reads a whole
-    source. All of them yield Records. `options` is a frozen dataclass of `option` fields, whose __post_init__ may
-    refuse values with a ValueError. `suffixes` are the ends of the names of its files, `marks` patterns of the heads
-    of some, `inside` other suffixes that they may have. Of documents of one id the first counts, or the `latest`.
+    `survey(files, options, unread)`, what that made of all files (name, data), and of the names of those that are not
+    read, comes in place of options. With `plan`, `plan(path, options)` yields Shards and `read(shard, options,
+    skipped)` reads one; else `read(path, options)` reads a whole source. All of them yield Records. `options` is a
+    frozen dataclass of `option` fields, whose __post_init__ may refuse values with a ValueError. `suffixes` are the
+    ends of the names of its files, `marks` patterns of the heads of some, `inside` other suffixes that they may have.
+    Of documents of one id the first counts, or the `latest`.
     """
 
     read: Callable[..., Iterator[Record]] | None = None
