@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from linkbert.files import locked, replacing
+from linkbert.corpora.store import Store
+from linkbert.files import find_encoder, locked, replacing
 
 
 def test_a_file_is_whole_or_not_there(tmp_path):
@@ -47,3 +48,35 @@ def test_one_process_at_a_time_writes_a_folder(tmp_path, monkeypatch):
     with locked(tmp_path / "store"):  # a killed process holds nothing
         pass
     assert list(tmp_path.iterdir()) == [tmp_path / "store"]
+
+
+def test_the_hub_is_asked_once_for_an_encoder(tmp_path, monkeypatch):
+    """A command checks MODEL before anything heavy is imported, and opens it later."""
+    asked = []
+    monkeypatch.setattr("huggingface_hub.HfApi.repo_info", lambda _, name, **__: asked.append(name))
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda name, **_: str(tmp_path))
+    assert find_encoder("some/encoder") == find_encoder(Path("some/encoder")) == tmp_path
+    assert asked == ["some/encoder"]
+
+
+def test_what_a_model_is_is_found_or_refused_alike(tmp_path):
+    for name, inside in (("folder", "config.json"), ("run", "model/config.json"), ("store", "store.json"), ("a", "b")):
+        path = tmp_path / name / inside
+        path.parent.mkdir(parents=True)
+        path.write_text("{}")
+    (tmp_path / "begun" / "checkpoints").mkdir(parents=True)
+    assert find_encoder(tmp_path / "folder") == tmp_path / "folder"
+    assert find_encoder(tmp_path / "run") == tmp_path / "run" / "model"
+    assert find_encoder(tmp_path / "begun") == tmp_path / "begun", "its last checkpoint is looked for by its readers"
+    for name, said in (("store", "is a store, it holds no model"), ("a", "holds no model"), ("no", "no such folder")):
+        with pytest.raises(ValueError, match=said):
+            find_encoder(tmp_path / name)
+
+
+def test_a_store_that_is_not_there_names_the_nearest_in_python_too(tmp_path):
+    for name, file in (("wiki", "store.json"), ("half", "plan.json")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / file).write_text("{}")
+    for name, said in (("wika", "is not there; did you mean 'wiki'"), ("half", "is an unfinished build: run the same")):
+        with pytest.raises(ValueError, match=said):
+            Store.open(tmp_path / name)

@@ -281,11 +281,8 @@ def check_store(store: Path) -> Path:
     raise ValueError(f"{store} {what}{remedy}")
 
 
-def find_encoder(name: str | Path, said: str = "") -> Path:
-    """Find what MODEL means: a Hugging Face folder, RUN/model, a RUN with checkpoints, or a hub name, which is fetched.
-
-    `said` is how the user named it. Anything else is a ValueError.
-    """
+def find_encoder(name: str | Path) -> Path:
+    """Find what MODEL means: a Hugging Face folder, RUN/model, a RUN with checkpoints, or a hub name (fetched)."""
     path = Path(name)
     for folder in (path, path / "model"):
         if (folder / "config.json").is_file():
@@ -297,9 +294,9 @@ def find_encoder(name: str | Path, said: str = "") -> Path:
     if path.exists():
         raise ValueError(f"{name} holds no model: it is neither a Hugging Face folder nor a run with a checkpoint")
     if not re.fullmatch(r"\w[^/]*(/[^/]+)?", str(name)):
-        raise ValueError(f"{said or name}: no such folder")
+        raise ValueError(f"{name}: no such folder")
     remedy = "fetch config.json, model.safetensors and its tokenizer elsewhere and give their folder"
-    return fetch_from_hub(str(name), HUB_FILES, said or str(name), remedy)
+    return fetch_from_hub(str(name), HUB_FILES, str(name), remedy)
 
 
 @cache  # a command checks its words first, and opens the model later

@@ -60,7 +60,7 @@ def start_model(
         sizes = {"vocab_size": vocabulary_size} | {name: getattr(config, name) for name in SIZES}
         own = new_config(config.architecture, sizes, tokens, longest=max(config.sequence_length, 512))
     else:
-        own, weights = read_encoder(find_encoder(config.init, f"init={config.init}"), config.sequence_length)
+        own, weights = read_encoder(find_encoder(config.init), config.sequence_length)
         if own.vocab_size < vocabulary_size:
             raise ValueError(
                 f"{config.init} has {own.vocab_size} tokens by its config.json, the store {vocabulary_size}: "

@@ -183,7 +183,7 @@ def pretrain(
 def new_model(config: Config, vocabulary: Vocabulary, opened: Sequence[OpenPart]) -> PretrainingModel:
     """Make the model a run starts from: random, or that of `init`, whose vocabulary must be the stores'."""
     if config.init != "none":
-        folder = find_encoder(config.init, f"init={config.init}")
+        folder = find_encoder(config.init)
         check_same_vocabulary(load_vocabulary(folder), vocabulary, folder)
         config = config.replace(init=str(folder))
     return start_model(config, len(vocabulary), counts=count_tokens(opened), tokens=vocabulary.special_ids)
