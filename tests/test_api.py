@@ -143,6 +143,9 @@ def test_what_is_wrong_with_documents_is_one_line_that_names_them(tmp_path):
         ([good, linkbert.Document("a", "A", b"abc")], {}, r"documents\[1\] \(id 'a'\): Object of type bytes"),
         ([linkbert.Document("a", "A", "text", sections=("a",))], {}, r"documents\[0\] \(id 'a'\): "),
         ([good, "path"], {}, r"documents\[1\] is 'path': give Documents only"),
+        (3, {}, "sources are paths or Documents, got 3"),
+        ([good], {"workers": 1.5}, r"workers must be an integer >= 1, got 1\.5"),
+        ([good], {"workers": "2"}, "workers must be an integer >= 1, got '2'"),
         ([tmp_path, good], {}, r"got Document\(.*: give linkbert.Document objects"),
         ([linkbert.Document("a", "A", None)], {}, r"no document was found in the Documents \(no text: 1\)"),
         ([], {}, "no source was given, and no Document"),
@@ -194,9 +197,14 @@ def test_what_a_store_does_not_have_is_one_line(towns):
         (lambda: list(store.tables(["id", "texts"])), "has no column 'texts'; did you mean 'text'"),
         (lambda: store.graph().edges_in(-1), "no document -1: numbers run from 0 to 51"),
         (lambda: store.graph().edges_out(52), "no document 52"),
+        (lambda: store.graph().edges_out("town 0"), "no document 'town 0': numbers run from 0 to 51"),
+        (lambda: store.document("town 0"), "has no document 'town 0': numbers run from 0 to 51"),
+        (lambda: store.document(1.5), r"has no document 1\.5"),
+        (lambda: list(store.documents("0")), "has no shard 0"),
     ):
         with pytest.raises(ValueError, match=said):
             ask()
+    assert store.find(5) is None
     assert len(repr(store)) < len(str(store.path)) + 40
 
 

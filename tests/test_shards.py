@@ -76,7 +76,7 @@ def test_errors_are_one_clear_line():
             run_shards(fail, range(9), executor)
         with pytest.raises(ValueError, match=r"^the disk is full \(/store/documents/00000.parquet.part\): make"):
             run_shards(fill_disk, range(9), executor)
-    with pytest.raises(ValueError, match=r"^workers must be >= 1, got 0"):
+    with pytest.raises(ValueError, match=r"^workers must be an integer >= 1, got 0"):
         make_executor(0)
     with (
         make_executor(2) as executor,

@@ -150,7 +150,8 @@ def build_store(
 @contextmanager
 def _as_files(sources: Any, to: Path, **for_files: Any) -> Iterator[list[Path]]:
     """Return sources as paths; Documents are first written to a file next to the store, which is removed at the end."""
-    given = iter([sources] if isinstance(sources, PATH | Document) else sources or ())
+    several = isinstance(sources, Iterable) and not isinstance(sources, PATH)
+    given = iter(sources if several else [] if sources is None else [sources])
     first = next(given, None)
     if not isinstance(first, Document):
         yield find_sources(() if first is None else chain([first], given))

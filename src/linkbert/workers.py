@@ -91,8 +91,8 @@ def make_executor(workers: int = 1, dask: str | None = None) -> Executor:
     """
     if dask is not None:
         return _connect(dask)
-    if workers < 1:
-        raise ValueError(f"workers must be >= 1, got {workers}")
+    if not isinstance(workers, int) or workers < 1:
+        raise ValueError(f"workers must be an integer >= 1, got {workers!r}")
     return _ThisProcess() if workers == 1 else _Processes(workers)
 
 

@@ -199,7 +199,7 @@ class Store:
         """Yield the documents, those of all shards or of one, as Arrow tables of DOCUMENTS, a row group each."""
         for column in {*(columns or ())} - {*DOCUMENTS.names}:
             raise ValueError(f"{self.path} has no column {column!r}; {nearest(column, DOCUMENTS.names)}")
-        if shard is not None and not 0 <= shard < self.shards:
+        if shard is not None and shard not in range(self.shards):
             raise ValueError(f"{self.path} has no shard {shard}: they run from 0 to {self.shards - 1}")
         for number in range(self.shards) if shard is None else [shard]:
             dropped, row = self.dropped.get(number, np.zeros(0, np.int64)), 0
@@ -217,8 +217,8 @@ class Store:
 
     def document(self, number: int) -> Document:
         """Read one document by its number; one row group is decompressed (a few milliseconds)."""
-        if not 0 <= number < len(self):
-            raise ValueError(f"{self.path} has no document {number}: numbers run from 0 to {len(self) - 1}")
+        if number not in range(len(self)):
+            raise ValueError(f"{self.path} has no document {number!r}: numbers run from 0 to {len(self) - 1}")
         shard = int(np.searchsorted(self.starts, number, side="right")) - 1
         row = number - int(self.starts[shard])
         for dropped in self.dropped.get(shard, ()):
@@ -235,7 +235,7 @@ class Store:
         """Return the number of the document of this id, or None; reads the id column (seconds for millions)."""
         first = 0
         for table in self.tables(["id"]):
-            at = pc.index(table["id"], id_).as_py()
+            at = pc.index(table["id"], str(id_)).as_py()  # of 5, "5"
             if at >= 0:
                 return first + at
             first += len(table)

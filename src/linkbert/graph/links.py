@@ -94,9 +94,9 @@ class LinkGraph:
         return self._incoming.indices[self._edges(self._incoming.indptr, document)]
 
     def _edges(self, offsets: np.ndarray, document: int) -> slice:
-        if 0 <= document < len(self.in_degree):
+        if document in range(len(self.in_degree)):
             return slice(offsets[document], offsets[document + 1])
-        raise ValueError(f"there is no document {document}: numbers run from 0 to {len(self.in_degree) - 1}")
+        raise ValueError(f"there is no document {document!r}: numbers run from 0 to {len(self.in_degree) - 1}")
 
     @cached_property
     def _incoming(self) -> Any:  # the whole graph turned around: 12 bytes an edge, in memory
