@@ -24,7 +24,7 @@ from linkbert.records import IGNORED
 
 log = logging.getLogger(__name__)
 
-# Compiling costs 10 to 60 s (minutes where others compute) and saves about a third of a step: it pays back from some minutes of training on.
+# Compiling costs 10 to 60 s (minutes on a busy machine) and saves a third of a step: it pays back from some minutes on.
 WORTHWHILE_SECONDS = 600  # of a run with a budget, of which nobody knows how much it will compute
 AT_ONCE = 5e11  # operations of a micro-batch on a CPU: 5 to 10 s of two cores
 WORTHWHILE = {"cpu": 2e14, "cuda": 1e17}  # operations; the first as on two cores, the second never measured by us
