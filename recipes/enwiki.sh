@@ -3,8 +3,8 @@
 # Fetch it yourself:
 #   https://dumps.wikimedia.org/enwiki/latest/enwiki-latest-pages-articles-multistream.xml.bz2
 # and an encoder to continue, as the paper does (config.json, model.safetensors, vocab.txt of bert-base-uncased).
-# We ran nothing of this recipe at this size. By the rates we measured on two cores (19 MB of XML and 18 MB of text a second, 20 M links
-# in 100 s; docs/log/readers.md) the build takes some 1.5 hours for the documents, 20 minutes for the tokens and 20 for the graph; more cores share the
+# We ran nothing of this recipe at this size. By the rates we measured on two cores (19 MB of XML and 18 MB of text a
+# second, docs/log/readers.md; the graph as in docs/scale.md) the build takes some 1.5 hours for the documents, 20 minutes for the tokens and 20 for the graph; more cores share the
 # first two. Training: the paper took 4 days on 4 x A100; our code has never run on a GPU.
 set -euo pipefail
 dump=${1:-enwiki-latest-pages-articles-multistream.xml.bz2}
