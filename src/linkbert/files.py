@@ -19,7 +19,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING, Any, cast
 
@@ -304,13 +304,12 @@ def fetch_from_hub(name: str, patterns: tuple[str, ...], said: str, remedy: str,
     """Fetch those files of a hub's repository into Hugging Face's own cache; give their folder, or one clear line."""
     import huggingface_hub
 
-    options["allow_patterns"] = list(patterns)
+    fetch = partial(huggingface_hub.snapshot_download, name, allow_patterns=[*patterns], **options)
     try:
-        asked: dict[str, Any] = {key: options.get(key) for key in ("repo_type", "token")}
-        huggingface_hub.HfApi().repo_info(name, timeout=2, **asked)  # a download would try for longer
-        return Path(huggingface_hub.snapshot_download(name, **options))
+        huggingface_hub.HfApi().repo_info(name, timeout=2, **options)  # a download would try for longer
+        return Path(fetch())
     except Exception as error:  # many kinds: no network, no such name, gated, offline mode
         with suppress(Exception):
-            return Path(huggingface_hub.snapshot_download(name, local_files_only=True, **options))
+            return Path(fetch(local_files_only=True))
         cause = one_line(error)[:200]
         raise ValueError(f"{said}: no such folder, and the hub did not give it ({cause}); {remedy}") from None
