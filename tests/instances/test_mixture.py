@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from linkbert.config import Config
+from linkbert.instances.batches import Batches
 from linkbert.instances.mixture import (
     BLOCK,
     Mixture,
@@ -19,7 +20,7 @@ from linkbert.instances.mixture import (
     round_weights,
     without_links,
 )
-from linkbert.instances.sampler import Sampler, name_instances
+from linkbert.instances.sampler import Sampler
 
 CONFIG = Config(sequence_length=64, held_out=0.1)
 fill = Sampler.fill  # of a mixture, too
@@ -97,11 +98,11 @@ def test_a_mixture_makes_the_instances_of_its_stores(samplers):
 
 def test_instances_are_named_in_their_own_store(samplers):
     """Numbers 60 to 69 of an order 0 1 0 0 1: six from 36 on of the first store, four from 24 on of the second."""
-    first, second = name_instances(Mixture(samplers, [3, 2], CONFIG), 60, 70)
+    first, second = Batches(Mixture(samplers, [3, 2], CONFIG), batch_size=10).name(6)
     assert (first["first"], first["last"], second["first"], second["last"]) == (36, 41, 24, 27)
     assert first["from"] == [36 // len(samplers[0]), 36 % len(samplers[0])]
     assert second["to"] == [27 // len(samplers[1]), 27 % len(samplers[1])]
-    (alone,) = name_instances(samplers[1], 5, 6)
+    (alone,) = Batches(samplers[1], batch_size=1).name(5)
     assert (alone["first"], alone["last"], alone["from"], alone["to"]) == (5, 5, [0, 5], [0, 5])
     assert alone["store"] == str(samplers[1].store.path)
 

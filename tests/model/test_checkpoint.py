@@ -19,7 +19,7 @@ from transformers import (
 
 from linkbert.config import make_config
 from linkbert.files import find_encoder
-from linkbert.model.checkpoint import load_model, read_encoder, start_model, write_model
+from linkbert.model.checkpoint import PairModel, load_model, read_encoder, start_model, write_model
 from linkbert.model.fast_bert import LinkBertForPreTraining
 from linkbert.model.fill import fill_mask, relate
 from linkbert.model.heads import Inputs, find_objective
@@ -328,3 +328,20 @@ def test_a_folder_cannot_have_code_imported(tmp_path, vocabulary, caplog, monkey
     path.write_text(json.dumps(json.loads(path.read_text()) | {"linkbert_objective": "evil:OBJECTIVE"}))
     assert load_model(tmp_path / "model").objective is find_objective("none")
     assert "the objective evil:OBJECTIVE is not installed: only masked tokens are scored" in caplog.text
+
+
+def test_a_pair_model_has_embeddings_keeps_its_vocabulary_and_refuses_half_a_packed_batch(encoder_folder):
+    folder, _ = encoder_folder(BertForPreTraining)
+    model, ids = PairModel(folder), torch.arange(5, 13)[None]
+    words = model.get_input_embeddings()
+    assert words.weight is model.model.get_parameter("bert.embeddings.word_embeddings.weight")
+    with pytest.raises(ValueError, match=r"keeps its 15 tokens; AutoModelForMaskedLM\.from_pretrained"):
+        model.resize_token_embeddings(16)
+    packed = {"position_ids": torch.arange(8)[None], "cls_positions": torch.tensor([0])}
+    for name, value in packed.items():
+        with pytest.raises(
+            ValueError, match="packed rows need both position_ids and cls_positions, padded ones neither"
+        ):
+            model(ids, **{name: value})
+    model.eval()
+    assert torch.allclose(model(ids, **packed).prediction_logits, model(ids).prediction_logits, atol=1e-6)

@@ -50,7 +50,7 @@ def smooth(settings):
 
 SUM = """
 import torch, torch.distributed as dist
-from linkbert.pretraining.distributed import DistributedContext, broadcast_object, sum_gradients
+from linkbert.pretraining.distributed import DistributedContext, run_on_main, sum_gradients
 
 dist.init_process_group("gloo", init_method=f"file://{path}", rank=rank, world_size=2)
 context = DistributedContext(rank, 2)
@@ -59,7 +59,7 @@ for number in {0: (0, 1), 1: (0, 2)}[rank]:
     model[number].grad = torch.full((2, 3), 10.0 * number + rank + 1)
 sum_gradients(context, model)
 told.send([None if each.grad is None else each.grad.tolist() for each in model])
-told.send(broadcast_object(context, ["a", 1.5, None] if context.is_main_process else object()))
+told.send(run_on_main(context, lambda: ["a", 1.5, None] if context.is_main_process else object()))
 """
 
 
@@ -132,6 +132,19 @@ def test_stopped_on_four_it_goes_on_with_two_and_one(store, run, smooth, togethe
     assert 3 <= reached[0] < 9 <= reached[1] < 15 <= reached[2] < 24
     assert pretrain(store, run, smooth, resume=True).finished
     assert_close(run, run.with_name("one"), rel=1e-5)
+
+
+@pytest.mark.slow
+def test_a_stop_of_one_process_ends_the_evaluation_of_all(store, run, settings, together):
+    started = together(store, run, settings.replace(eval_steps=5, eval_pairs=50_000))
+    started[0].listen(until="evaluation 5")
+    os.kill(started[1].process.pid, signal.SIGTERM)
+    assert_ended(started, run)
+    state = read_state(checkpoints(run)[-1])
+    assert (state.step, state.due, state.evaluation) == (5, True, None)
+    assert assert_ended(together(store, run, settings.replace(eval_steps=5)), run)[0][0] == "evaluation 5"
+    lines = [(line["step"], "evaluation" in line) for line in journal(run)]
+    assert lines == [(3, False), (5, True), (6, False), (9, False), (10, True), (12, False), (12, True)]
 
 
 @pytest.mark.slow

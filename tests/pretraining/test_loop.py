@@ -18,7 +18,7 @@ from linkbert.model.checkpoint import load_model, start_model
 from linkbert.model.optimizer import make_optimizer
 from linkbert.model.step import step_function
 from linkbert.pretraining.checkpoint import State, checkpoints, find_model, last_checkpoint, restore_optimizer
-from linkbert.pretraining.distributed import DistributedContext
+from linkbert.pretraining.distributed import DistributedContext, check_stop
 from linkbert.pretraining.journal import read_journal
 from linkbert.pretraining.loop import dropout_seed
 
@@ -304,6 +304,35 @@ def test_evaluation_is_written_and_does_not_change_the_run(train, small):
     assert [line["step"] for line in entries if "evaluation" in line] == [5, 10, 12]
     assert [line for line in entries if "evaluation" not in line] == journal(plain)
     assert state.evaluation["step"] == 12
+
+
+def test_a_stop_in_an_evaluation_ends_it_between_batches_and_a_resumed_run_starts_with_it(train, small):
+    """In the first evaluation, of a step without a checkpoint, and in the last one, after which nothing is trained."""
+    config, asked, stops = small(eval_steps=5), [], [2, 9]
+
+    def evaluate():
+        for _ in range(3):
+            check_stop(processes)
+            asked.append("a batch")
+            if len(asked) in stops:
+                os.kill(os.getpid(), signal.SIGTERM)
+        return {"mlm_loss": 1.0}
+
+    processes = DistributedContext()
+    _, state, run = train(config, evaluate=evaluate, processes=processes)
+    assert (len(asked), state.step, state.due, state.finished, state.evaluation) == (2, 5, True, False, None)
+    assert [folder.name for folder in checkpoints(run)] == ["step-0000004", "step-0000005"]
+    processes = DistributedContext()
+    _, state, _ = resume(train, config, run, evaluate=evaluate, processes=processes)
+    assert (len(asked), state.step, state.due, state.finished) == (2 + 3 + 3 + 1, 12, True, False)
+    processes = DistributedContext()
+    _, state, _ = resume(train, config, run, evaluate=evaluate, processes=processes)
+    assert (len(asked), state.due, state.finished) == (9 + 3, False, True)
+    processes = DistributedContext()
+    _, _, unbroken = train(config, run="unbroken", evaluate=evaluate, processes=processes)
+    assert journal(run) == journal(unbroken)
+    assert last_checkpoint(run)[1].evaluation == {"step": 12, "mlm_loss": 1.0}
+    assert same(weights(checkpoints(run)[-1]), weights(checkpoints(unbroken)[-1]))
 
 
 @pytest.mark.parametrize("objective", ["none", "nsp"])

@@ -448,3 +448,17 @@ def test_stores_by_path(store, make_store, run, settings):
     assert set(read_json(result.run / "run.json")["stores"]) == {"store", "books"}
     with pytest.raises(ValueError, match="two of the stores have the same name; give Parts with names of their own"):
         pretrain([store, store], run, settings, resume=True)
+
+
+def test_a_run_that_is_stopped_in_its_last_evaluation_is_finished_when_it_is_resumed(store, run, settings):
+    unbroken = pretrain(store, run.with_name("unbroken"), settings)
+
+    def stop(now):
+        if now.stage == "evaluation":
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    stopped = pretrain(store, run, settings, progress=stop)
+    assert (stopped.step, stopped.finished, stopped.model, stopped.scores) == (12, False, None, None)
+    result = pretrain(store, run, settings, resume=True)
+    assert (result.finished, result.scores) == (True, unbroken.scores)
+    assert_same(run, run.with_name("unbroken"))

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from transformers import BertConfig, BertModel
 
 from linkbert.instances.vocabulary import SPECIAL, Vocabulary
+from linkbert.model.optimizer import learning_rate
 from linkbert.tasks.examples import ChoiceExample, QuestionExample, Splits, TaggedExample, TextExample
 from linkbert.tasks.finetune import batches_of_epoch, cut, fine_tune, load_model, open_folder, predict, train_model
 from linkbert.tasks.kinds import RowForm, kind_of
@@ -174,7 +175,8 @@ def test_the_schedule_ends_with_the_budget(encoder, monkeypatch):
     made, examples = KINDS["classes"]
     ticks, rates = iter(range(10_000)), []
     monkeypatch.setattr("linkbert.tasks.finetune.time.perf_counter", lambda: float(next(ticks)))
-    monkeypatch.setattr("linkbert.tasks.finetune.set_learning_rate", lambda _, rate: rates.append(rate))
+    scheduled = lambda *given: rates.append(learning_rate(*given)) or rates[-1]  # noqa: E731
+    monkeypatch.setattr("linkbert.tasks.finetune.learning_rate", scheduled)
     settings = FAST.replace(epochs=1000, budget="20s", early_stop=0)
     result = fine_tune(made, Splits(examples, examples, ()), encoder, settings)
     assert result.steps < 25

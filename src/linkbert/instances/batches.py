@@ -1,12 +1,8 @@
 """Batches for training: a step's number comes in, its instances go out as torch tensors, in micro-batches.
 
-The global batch of step s is instances s * batch_size and on; a process takes its contiguous share of them, whatever
-their number and the micro-batch. A share is packed as a whole (packing.py), and every process has as many micro-batches
-as the others: empty ones are added.
-
-A loop has to know how many masked tokens a step has before its first backward pass. That follows from the drawn
-segments; so micro-batches are written in a thread a few ahead of their use, also the first ones of the next step: the
-compiled sampler holds no lock. 8,192 pairs of 512 tokens would be 134 MB at once.
+The global batch of step s is instances s * batch_size and on; a process takes its contiguous share of them, packed as a
+whole (packing.py), in as many micro-batches as every other: empty ones are added. Micro-batches are written in a thread
+a few ahead of their use, also the first ones of the next step: the compiled sampler holds no lock.
 """
 
 from __future__ import annotations
@@ -24,7 +20,7 @@ import torch
 
 from linkbert.instances.mixture import Mixture
 from linkbert.instances.packing import Packing, Shape, choose_shape, pack, round_up, spread
-from linkbert.instances.sampler import Sampler, lengths_of, mask_counts, name_instances
+from linkbert.instances.sampler import Sampler, lengths_of, mask_counts
 from linkbert.records import IGNORED, RELATIONS
 
 MULTIPLE = 8  # a row that is not of a fixed shape is as wide as a multiple of this, which kernels like
@@ -111,11 +107,15 @@ class Share:
 class Batches:
     """The batches of a run; see the module.
 
-    `fixed`: all micro-batches have one shape, for a compiled step. `row_cost`: see `choose_shape`.
+    `fixed`: all micro-batches have one shape, for a compiled step. `row_cost`: see `choose_shape`. `settings` are
+    changes to the sampler's: batch_size, micro_batch_size.
     """
 
-    def __init__(self, sampler: Sampler | Mixture, *, fixed: bool = False, row_cost: float | None = None) -> None:
-        self.sampler, self.config, self.fixed, self.row_cost = sampler, sampler.config, fixed, row_cost
+    def __init__(
+        self, sampler: Sampler | Mixture, *, fixed: bool = False, row_cost: float | None = None, **settings: int
+    ) -> None:
+        self.sampler, self.fixed, self.row_cost = sampler, fixed, row_cost
+        self.config = sampler.config.replace(**settings)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="batches")
         self._coming: dict[tuple[int, int, int], Future[Share]] = {}
         self.shape = cache(self._choose_shape)
@@ -134,8 +134,17 @@ class Batches:
         return (self.write(drawn, number) for number in range(drawn.passes))
 
     def name(self, step: int) -> list[dict[str, Any]]:
-        """Name a step's instances, all processes' together, for a reader; see `name_instances`."""
-        return name_instances(self.sampler, step * self.config.batch_size, (step + 1) * self.config.batch_size)
+        """Name a step's instances as `linkbert show` finds them: by number, and by epoch and index, in each store.
+
+        -> [{"store": "wiki", "first": 7000, "last": 7031, "from": [3, 214], "to": [3, 245]}]
+        """
+        size, named = self.config.batch_size, list[dict[str, Any]]()
+        for owner, _, own in self.sampler.owners(step * size + np.arange(size)):
+            if len(own):
+                first, last = int(own[0]), int(own[-1])
+                ends = {"from": [*divmod(first, len(owner))], "to": [*divmod(last, len(owner))]}
+                named.append({"store": str(owner.store.path), "first": first, "last": last} | ends)
+        return named
 
     def _choose_shape(self, processes: int = 1) -> Shape:
         """Choose the shape of micro-batches by the lengths of the run's first instances."""
@@ -180,7 +189,8 @@ class Batches:
                  (drawn.relations[mine], IGNORED, shape.pairs), (pairs[:, 0], -1, shape.pairs),
                  (numbers, -1, shape.pairs))  # fmt: skip
         arrays = [each.reshape(rows, width) for each in (ids, types, places, owners)]
-        arrays += [fill_up(values, empty, max(most, 1)) for values, empty, most in slots]
+        for values, empty, most in slots:
+            arrays.append(np.pad(values, (0, max(most, 1) - len(values)), constant_values=empty))
         return Batch(*map(torch.from_numpy, arrays))
 
     def _start(self, step: int, rank: int, processes: int) -> Share:
@@ -191,8 +201,3 @@ class Batches:
         drawn = self.sampler.draw(numbers)
         lengths = lengths_of(drawn[0])
         return drawn, lengths, mask_counts(lengths - 3, self.config.highest_mlm_probability)
-
-
-def fill_up(values: np.ndarray, empty: int, size: int) -> np.ndarray:
-    """Add padding: ([7, 8], -1, 4) -> [7, 8, -1, -1]."""
-    return np.append(values, np.full(size - len(values), empty)).astype(np.int64, copy=False)

@@ -1,9 +1,8 @@
 """The compiled half of the sampler: instance numbers come in, segments, tokens and masks go out.
 
 Everything random is a hash of (seed, epoch, index, purpose, draw number): no generator has a state here. The functions
-work on one instance at a time over memory-mapped arrays, which numba turns into some millions of small random reads a
-second; they hold no lock (nogil), so that a loader can run next to a training step. All but `mix`, which never changes,
-live in this one file because numba's cache looks at one file's date only.
+work on one instance at a time over memory-mapped arrays, and hold no lock (nogil), so that a loader can run next to a
+training step. All but `mix` live in this one file because numba's cache looks at one file's date only.
 """
 
 from __future__ import annotations

@@ -1,11 +1,8 @@
-"""A mixture: instances of several stores, in one sequence, each store with a sampler of its own.
+"""A mixture: instances of several stores in one sequence, by weights that are rounded to BLOCK-ths, the shares.
 
-Instance n of the mixture is instance m of store s, and (s, m) follows from n and the weights alone. So a run resumes
-from one number, and a batch does not depend on how many processes there are.
-
-The law: weights are rounded to BLOCK-ths (the shares). Any first n instances hold more than n * share - 1 and fewer
-than n * share + 1 of every store, and a store's own instances come as 0, 1, 2, ... So each runs through its epochs in
-its own permutation, without repeating or leaving out an anchor. Independent draws would keep neither promise.
+Instance n of the mixture is instance m of store s, and (s, m) follows from n and the shares alone. Any first n hold
+more than n * share - 1 and fewer than n * share + 1 of every store, and a store's own come as 0, 1, 2, ... So each runs
+through its epochs in its own permutation, without repeating or leaving out an anchor, as independent draws would not.
 """
 
 from __future__ import annotations

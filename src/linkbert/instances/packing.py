@@ -1,11 +1,9 @@
 """Packing: the lengths of pairs come in; where each stands, and the shape of the micro-batches that hold them, go out.
 
-Short pairs share a row. Rows are filled by best fit, the longest pair first: where it leaves the least room, or else in
-a new row. They are then dealt evenly over as few micro-batches as can hold them, so that a compiled step, whose shapes
-are fixed, wastes few slots on padding. Packing decides where pairs stand, never what they are.
-
-A row may be wider than the longest pair: articles at length 128 fill rows of their own by 87 %, rows of 1,024 places by
-97 %. But where attention computes a whole row, a place costs more in a wider one; `choose_shape` weighs the two.
+Rows are filled by best fit, the longest pair first, and dealt evenly over as few micro-batches as can hold them, so
+that a compiled step, whose shapes are fixed, wastes few slots on padding. A row may be wider than the longest pair:
+articles at length 128 fill rows of their own by 87 %, rows of 1,024 places by 97 %; but where attention computes a
+whole row, a place costs more in a wider one (`choose_shape`). Packing decides where pairs stand, never what they are.
 """
 
 from __future__ import annotations

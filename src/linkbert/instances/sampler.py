@@ -1,11 +1,8 @@
 """The sampler: instance numbers come in; segments, tokens, masks and relations go out.
 
-Instance i of epoch e has the number e * anchors + i and is a pure function of (store, config, seed, number). A run
-resumes from one number, and processes share a batch by taking other numbers of it. What an instance is, is in draw.py;
-here are the tables made at load, and the policy: which relation is asked of how many anchors.
-
-An *anchor* is a place where A may be cut: a document of n tokens has ceil(n / half the room) of them. Documents that
-are held out (by a hash of their id) have theirs in the split "held-out".
+Instance i of epoch e has the number e * anchors + i and is a pure function of (store, config, seed, number), drawn by
+draw.py; here are the tables made at load, and the policy: which relation is asked of how many anchors. An *anchor* is a
+place where A may be cut: a document of n tokens has ceil(n / half the room) of them.
 """
 
 from __future__ import annotations
@@ -14,7 +11,7 @@ import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -24,9 +21,6 @@ from linkbert.instances import draw as kernels
 from linkbert.instances.tokens import TokenStore
 from linkbert.instances.vocabulary import CLS, MASK, PAD, SEP
 from linkbert.records import CONTIGUOUS, LINKED, RANDOM, RELATIONS
-
-if TYPE_CHECKING:
-    from linkbert.instances.mixture import Mixture
 
 SURVEYED = 1 << 18  # anchors at which usable links are counted, where there are more
 _BLOCK = 1 << 22  # edges looked at together
@@ -248,18 +242,15 @@ def _shares_text(shares: list[float]) -> str:
     return ", ".join(f"{name} {share:.1%}" for name, share in zip(RELATIONS, shares, strict=True))
 
 
-def name_instances(sampler: Sampler | Mixture, start: int, stop: int) -> list[dict[str, Any]]:
-    """Name instances [start, stop) as `linkbert show` finds them: by number, and by epoch and index, in each store.
+def shared_tokens(made: Any, owners: np.ndarray) -> np.ndarray:
+    """Return which masked tokens of Instances, or a Batch, stand in the B of their pair, too: bool (M,).
 
-    -> [{"store": "wiki", "first": 7000, "last": 7031, "from": [3, 214], "to": [3, 245]}]
+    `owners` is the pair of each place, of the shape of `input_ids`.
     """
-    named: list[dict[str, Any]] = []
-    for owner, _, own in sampler.owners(np.arange(start, stop)):
-        if len(own):
-            first, last = int(own[0]), int(own[-1])
-            ends = {"from": [*divmod(first, len(owner))], "to": [*divmod(last, len(owner))]}
-            named.append({"store": str(owner.store.path), "first": first, "last": last} | ends)
-    return named
+    names = ("input_ids", "token_type_ids", "masked_positions", "masked_labels")
+    ids, types, positions, labels = (np.asarray(getattr(made, name)).reshape(-1) for name in names)
+    keys = owners.reshape(-1).astype(np.int64) << 32  # token ids lie below
+    return np.isin(keys[positions] + labels, (keys + ids)[types > 0])
 
 
 def lengths_of(pairs: np.ndarray) -> np.ndarray:

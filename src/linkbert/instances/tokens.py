@@ -1,18 +1,8 @@
 """The token store: every document's tokens in one memory-mapped array, with the places of sentences and links.
 
-    tokens/tokens.bin              uint16 or uint32, the documents one after the other, no special tokens
-    tokens/documents.bin           int64 (N + 1), first token of each document
-    tokens/sentences.bin           int64, first token of each sentence
-    tokens/document_sentences.bin  int64 (N + 1), first sentence of each document
-    tokens/continued.bin           int64, the sentences that go on with the one before: it was too long, and was cut
-    tokens/links.bin               int32, token within its document at which each link stands, -1 without a place
-    tokens/document_links.bin      int64 (N + 1), first link of each document
-    tokens/hashes.bin              uint64 (N), hash of each document's id
-    tokens/tokens.json             counts; written last
-
-Plain little-endian arrays: a random document is two additions away, any language can read them, and processes share
-their memory. A document's title is not part of its text. A shard of documents becomes the same arrays, counted from its
-own first document, in tokens.parts/; these are joined in the end.
+Plain little-endian arrays, tokens/NAME.bin (see ARRAYS), so a random document is two additions away and processes share
+their memory; tokens/tokens.json, written last, has the counts. A document's title is not part of its text. A shard of
+documents becomes the same arrays, counted from its own first document, in tokens.parts/; these are joined in the end.
 """
 
 from __future__ import annotations
@@ -43,13 +33,13 @@ log = logging.getLogger(__name__)
 FORMAT = 1
 LONGEST_SENTENCE = 128  # tokens; a longer sentence counts as several, so that whole ones fit a short instance
 ARRAYS = {  # the type of each but the tokens, and what its numbers count: what is added to those of a shard
-    "documents": ("<i8", "tokens"),
-    "sentences": ("<i8", "tokens"),
-    "document_sentences": ("<i8", "sentences"),
-    "continued": ("<i8", "sentences"),
-    "links": ("<i4", ""),
-    "document_links": ("<i8", "links"),
-    "hashes": ("<u8", ""),
+    "documents": ("<i8", "tokens"),  # (N + 1,), first token of each document
+    "sentences": ("<i8", "tokens"),  # first token of each sentence
+    "document_sentences": ("<i8", "sentences"),  # (N + 1,), first sentence of each document
+    "continued": ("<i8", "sentences"),  # those that continue the one before: it was too long, and was cut
+    "links": ("<i4", ""),  # token within its document at which each link stands, -1 without a place
+    "document_links": ("<i8", "links"),  # (N + 1,), first link of each document
+    "hashes": ("<u8", ""),  # (N,), of each document's id
 }
 DTYPES = {name: dtype for name, (dtype, _) in ARRAYS.items()}
 COUNTS = ("documents", "tokens", "sentences", "continued", "links", "empty_documents", "cut_sentences")

@@ -1,9 +1,8 @@
 """A vocabulary: from a file, a folder, a hub name, or trained on a store's text; a tokenizer goes out.
 
-A vocabulary of WordPieces is a list of tokens and three switches of BERT's normaliser, saved as `vocab.txt` and
-`tokenizer_config.json`: what Hugging Face's BertTokenizerFast opens. Any other one (the byte-level BPE of RoBERTa and
-ModernBERT, the Unigram pieces of DeBERTa-v3) is its `tokenizer.json`, kept as it is. The tokenizers made here read text
-that happens to spell "[MASK]" or "</s>" as text: no special token can come out of a corpus.
+WordPieces are a list of tokens and three switches of BERT's normaliser, saved as `vocab.txt` and
+`tokenizer_config.json`. Any other vocabulary (byte-level BPE, Unigram pieces) is its `tokenizer.json`, kept as it is.
+The tokenizers made here read "[MASK]" or "</s>" in a text as text: no special token can come out of a corpus.
 """
 
 from __future__ import annotations

@@ -240,6 +240,8 @@ class PairModel(PreTrainedModel):
         if self.training:
             seed = torch.randint(-(2**31), 2**31, (), dtype=torch.int32, device=input_ids.device)
             options = options._replace(keys=dropout_keys(seed, 3 * len(self.model.layers) + 1))
+        if (position_ids is None) != (cls_positions is None):
+            raise ValueError("packed rows need both position_ids and cls_positions, padded ones neither of them")
         inputs = Inputs.padded(input_ids, token_type_ids, attention_mask if cls_positions is None else None)
         if cls_positions is not None and position_ids is not None:
             inputs = inputs.packed(position_ids, cls_positions)
@@ -252,6 +254,15 @@ class PairModel(PreTrainedModel):
                 losses.append(summed / (true != IGNORED).sum().clamp_min(1))
         loss = torch.stack(losses).sum() if losses else None
         return BertForPreTrainingOutput(loss=loss, prediction_logits=tokens, seq_relationship_logits=relations)
+
+    def get_input_embeddings(self) -> nn.Module:
+        """Return the word embeddings, (V, H)."""
+        return self.model.get_submodule(self.model.prefix).get_input_embeddings()  # type: ignore[operator, no-any-return]
+
+    def resize_token_embeddings(self, *_: Any, **__: Any) -> Any:
+        """Refuse to: a head of pairs belongs to the vocabulary of its store."""
+        remedy = f"AutoModelForMaskedLM.from_pretrained({str(self.folder)!r}) can, without the relation head"
+        raise ValueError(f"this model keeps its {self.config.vocab_size} tokens; {remedy}")
 
     def state_dict(self, *_: Any, prefix: str = "", **options: Any) -> dict[str, Any]:  # type: ignore[override]
         """Return the weights under the names of a Hugging Face folder, tied ones once."""

@@ -1,9 +1,8 @@
 """The forward pass of a BERT over Hugging Face's weights, written for training.
 
 In: a configuration, and rows of pairs. Out: losses and predictions, equal to those of `BertForPreTraining` on each pair
-alone; every weight has its name, and the *linked* row of the relation head one of its own. Written out because it was
-measured to be faster on two cores: look-ups, dropout and attention that compile well, states between the layers in the
-run's arithmetic, which autocast would widen to fp32, and a last layer that computes what is read.
+alone. Written out because it was measured to be faster on two cores: look-ups, dropout and attention that compile well,
+states between the layers in the run's arithmetic, and a last layer that computes what is read.
 """
 
 from __future__ import annotations

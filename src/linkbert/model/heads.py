@@ -25,15 +25,11 @@ JOURNAL |= {"evaluation", "elapsed", "tokens_per_second", "peak_share", "loader_
 
 
 class Inputs(NamedTuple):
-    """What an encoder reads, all int64: R rows of T places with P pairs, of which M places are masked; see Batch.
+    """What an encoder reads, all int64: R rows of T places with P pairs, of which M places are masked; see Batch."""
 
-    Of (R, T) are input_ids, token_type_ids (0 in A, 1 in B), positions (in the pair) and pairs (the number of a place's
-    pair); padding has [PAD], 0, 0, -1. first (P,), of [CLS], and masked_positions (M,) are places in the flat R * T.
-    """
-
-    input_ids: Tensor  # (R, T)
-    token_type_ids: Tensor  # (R, T)
-    positions: Tensor  # (R, T), counted within a pair
+    input_ids: Tensor  # (R, T), [PAD] in padding
+    token_type_ids: Tensor  # (R, T), 0 in A and in padding, 1 in B
+    positions: Tensor  # (R, T), counted within a pair; 0 in padding
     pairs: Tensor  # (R, T), number of each place's pair, -1 in padding; a place attends to those of the same number
     first: Tensor  # (P,), place of each [CLS] in R * T
     masked_positions: Tensor  # (M,), in R * T

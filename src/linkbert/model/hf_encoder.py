@@ -1,9 +1,8 @@
 """Encoders beyond BERT: transformers' masked-LM classes behind the interface of `LinkBertForPreTraining`.
 
 In: a batch of packed rows. Out: the same summed losses and predictions. The modules keep transformers' names, so a
-checkpoint opens there as it is; the relation head is stored next to them as `linkbert.*`. The encoders take a mask of
-who sees whom, and positions that count from each pair's start. Dropout is torch's own: it follows from the seed of a
-step, but not from the place.
+checkpoint opens there as it is; the relation head is stored next to them as `linkbert.*`. Dropout is torch's own: it
+follows from the seed of a step, but not from the place.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
 """The masked-token loss, without the matrix of all logits: cross-entropy over the vocabulary, some places at a time.
 
-In: the states of masked places, the (tied) embedding, the bias and the labels. Out: the summed loss; its gradients are
-computed with it, while the logits of CHUNK places are there. The exponentials are taken once, in base 2, and never
-divided: the products' small operands are scaled instead. It equals `cross_entropy` to rounding, in five sixths of the
-time (docs/log/training.md). It is opaque to the compiler, which would compute all chunks side by side.
+The gradients are computed with the loss, while the logits of CHUNK places are there. The exponentials are taken once,
+in base 2, and never divided: the products' small operands are scaled instead. It equals `cross_entropy` to rounding, in
+five sixths of the time. It is opaque to the compiler, which would compute all chunks side by side.
 """
 
 from __future__ import annotations

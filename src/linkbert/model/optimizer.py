@@ -57,12 +57,6 @@ def learning_rate(settings: Any, step: float, steps: int) -> float:
     return settings.learning_rate * min(rise, fall, 1.0)
 
 
-def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Set the rate of the next update."""
-    for group in optimizer.param_groups:
-        group["lr"] = rate
-
-
 def clip_gradients(model: nn.Module, largest: float, *, scale: float = 1.0) -> float:
     """Divide the gradients, in place, by `scale`, then to a norm of at most `largest` (0: any); return that before."""
     gradients = [p.grad for p in model.parameters() if p.grad is not None]  # a head that is left out has none

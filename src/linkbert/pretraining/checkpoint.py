@@ -1,9 +1,8 @@
 """Checkpoints of a run: all that the next update depends on, in files that are never unpickled.
 
-In: a model, its optimizer and the State of the run; pairs, masks, dropout and learning rate follow from its step. Out:
-RUN/checkpoints/step-0000100/, a Hugging Face folder with training/ in it: AdamW's moments as safetensors (of a sharded
-model by torch.distributed.checkpoint), and state.json, with size and sha256 of every file. It is written in a thread
-under a temporary name, flushed to disk and renamed: a crash leaves whole ones; a damaged one is noticed and skipped.
+RUN/checkpoints/step-0000100/ is a Hugging Face folder with training/ in it: AdamW's moments as safetensors (of a
+sharded model by torch.distributed.checkpoint), and state.json, with size and sha256 of every file. It is written in a
+thread under a temporary name, flushed to disk and renamed: a crash leaves whole ones, and a damaged one is skipped.
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from copy import deepcopy
 from dataclasses import asdict, dataclass, field, fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ from linkbert.config import Config
 from linkbert.files import find_encoder, read_json, remove, replacing, sha256, write_json
 from linkbert.model.checkpoint import tied_names
 from linkbert.pretraining import distributed
-from linkbert.pretraining.distributed import DistributedContext, broadcast, broadcast_object
+from linkbert.pretraining.distributed import DistributedContext, broadcast, run_on_main
 from linkbert.pretraining.journal import resume_words
 
 FORMAT = 1
@@ -60,11 +60,12 @@ class State:
     scale: float = 65_536.0  # of losses in fp16
     since_overflow: int = 0  # updates made
     evaluation: dict[str, Any] | None = None  # the last one
+    due: bool = False  # an evaluation of this step, which was stopped; with it a resumed run starts
 
     @property
     def finished(self) -> bool:
         """Whether the run has come to its end."""
-        return 0 < self.planned <= self.step
+        return 0 < self.planned <= self.step and not self.due
 
 
 def checkpoint_folder(run: Path, step: int) -> Path:
@@ -224,11 +225,8 @@ def restore_optimizer(
 
     The main process alone reads it, unless the model is sharded: then each reads its rows, whoever wrote them.
     """
-    names: list[str] = []
-    if context.is_main_process and folder:
-        names = list(HuggingFaceStorageReader(f"{folder}/training").read_metadata().state_dict_metadata)
-    written = set(broadcast_object(context, names))
-    moments: dict[str, Tensor] = {}
+    reader, moments = partial(HuggingFaceStorageReader, f"{folder}/training"), dict[str, Tensor]()
+    written = {*run_on_main(context, lambda: [*reader().read_metadata().state_dict_metadata] if folder else [])}
     for name, parameter in model.named_parameters():
         own = {moment: torch.zeros_like(parameter.detach()) for moment in MOMENTS if f"{moment}.{name}" in written}
         if own:
@@ -240,7 +238,7 @@ def restore_optimizer(
     if moments and (context.is_main_process or isinstance(model, FSDPModule)):
         with warnings.catch_warnings():  # each process reads by itself, which torch takes for a mistake
             warnings.filterwarnings("ignore", "torch.distributed is disabled")
-            dcp.load(moments, storage_reader=HuggingFaceStorageReader(f"{folder}/training"), no_dist=True)
+            dcp.load(moments, storage_reader=reader(), no_dist=True)
     if not isinstance(model, FSDPModule):
         broadcast(context, moments.values())
 

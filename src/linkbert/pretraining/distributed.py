@@ -1,9 +1,8 @@
 """Several processes that train as one: who I am, sums over all, who holds the weights, and how a run ends.
 
-In: the environment that torchrun sets. Out: a DistributedContext, and sums in place. Every process takes its slice of
-the global batch; the main process alone writes files, shards aside. Gradients are summed as one vector after the last
-micro-batch, not by DDP: its buckets change after the first step, and with them the last bit of a sum over four
-processes, so a resumed run would differ. gloo on CPUs is tested; nccl was never run by us on more than one GPU.
+In: the environment that torchrun sets. Out: a DistributedContext, and sums in place. The main process alone writes
+files, shards aside. Gradients are summed as one vector after the last micro-batch, not by DDP, whose buckets change
+after the first step, and with them the last bit of a sum. gloo is tested; nccl was never run by us on several GPUs.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from types import FrameType
 from typing import Any, TypeVar, cast
@@ -40,6 +39,14 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 
+@dataclass
+class Stop:
+    """Whether the run is asked to stop after this step; a signal that comes while it is `at_once` interrupts it."""
+
+    should_stop: bool = False
+    at_once: bool = False
+
+
 @dataclass(frozen=True)
 class DistributedContext:
     """This process among those of the run."""
@@ -47,6 +54,7 @@ class DistributedContext:
     rank: int = 0
     world_size: int = 1
     device: torch.device = CPU
+    stop: Stop = field(default_factory=Stop)
 
     @property
     def is_main_process(self) -> bool:
@@ -108,29 +116,25 @@ def broadcast(context: DistributedContext, tensors: Iterable[Tensor]) -> None:
             dist.broadcast(tensor, src=0)
 
 
-def broadcast_object(context: DistributedContext, value: T) -> T:
-    """Return what the main process has, in every process, as JSON holds it: torch's own function would pickle."""
+def run_on_main(context: DistributedContext, function: Callable[[], T]) -> T:
+    """Call a function in the main process and return its result in all; where it refuses, all stop.
+
+    The others have it as JSON holds it: torch's own function would pickle.
+    """
     if context.world_size == 1:
-        return value
-    content = json.dumps(value).encode() if context.is_main_process else b""
+        return function()
+    content, failure = b"", None
+    try:
+        content = json.dumps(function()).encode() if context.is_main_process else b""
+    except (ValueError, OSError) as error:
+        failure = error
     size = torch.tensor(len(content), device=context.device)
     broadcast(context, [size])
+    if not size:
+        raise failure or SystemExit(1)
     letters = torch.tensor(list(content or bytes(int(size))), dtype=torch.uint8, device=context.device)
     broadcast(context, [letters])
     return json.loads(bytes(letters.tolist()))  # type: ignore[no-any-return]
-
-
-def run_on_main(context: DistributedContext, function: Callable[[], T]) -> T:
-    """Call a function in the main process and return its result, as JSON, in all; where it refuses, all stop."""
-    result, failure = None, None
-    try:
-        result = function() if context.is_main_process else None
-    except (ValueError, OSError) as error:
-        failure = error
-    result, failed = broadcast_object(context, (result, failure is not None))
-    if failed:
-        raise failure or SystemExit(1)
-    return result  # type: ignore[return-value]
 
 
 def sum_gradients(context: DistributedContext, model: nn.Module) -> None:
@@ -173,38 +177,22 @@ def shard(model: nn.Module, context: DistributedContext, sharding: str) -> None:
     register_fsdp_forward_method(model, "predict")
 
 
-@contextmanager
-def unsharded(model: nn.Module) -> Iterator[None]:
-    """Hold all weights of a sharded model while it is only read, so that processes need not make as many passes."""
-    parts = [part for part in model.modules() if isinstance(part, FSDPModule)]
-    for part in parts:
-        part.unshard()
-        part.set_reshard_after_forward(False, recurse=False)
-    try:
-        yield
-    finally:
-        for part in parts:
-            part.reshard()
-            part.set_reshard_after_forward(part is not model, recurse=False)
-
-
-@dataclass
-class Stop:
-    """Whether the run is asked to stop after this step; a signal that comes while it is `at_once` interrupts it."""
-
-    should_stop: bool = False
-    at_once: bool = False
+def check_stop(context: DistributedContext) -> None:
+    """Raise an InterruptedError, in all processes, where one of them is asked to stop."""
+    if all_reduce(context, torch.tensor(float(context.stop.should_stop), device=context.device)):
+        raise InterruptedError("the run is asked to stop")
 
 
 @contextmanager
-def stop_on_signals(*, at_once: bool = False) -> Iterator[Stop]:
+def stop_on_signals(context: DistributedContext) -> Iterator[Stop]:
     """Turn SIGINT, SIGTERM and SIGUSR1 into a request; a second SIGINT acts as usual. Only the main thread can do this.
 
-    While `Stop.at_once` is set each is a KeyboardInterrupt: in a first step, which may compile, there is nothing to
-    save. A second SIGTERM does nothing: torchrun and Slurm both send one, and kill in the end what does not leave.
+    While `Stop.at_once` is set each is a KeyboardInterrupt: in the first step of a process that is alone, which may
+    compile, there is nothing to save. A second SIGTERM does nothing: torchrun and Slurm both send one, and kill in the
+    end what does not leave.
     """
-    stop = Stop(at_once=at_once)
-    before: dict[signal.Signals, Any] = {}
+    stop, before = context.stop, dict[signal.Signals, Any]()
+    stop.at_once = context.world_size == 1
 
     def request(number: int, _: FrameType | None) -> None:
         if stop.at_once:

@@ -1,9 +1,8 @@
 """Evaluation of a model on documents that it has not seen, in fp32, so that scores do not depend on the micro-batch.
 
-In: a model and the batches of step 0 of held-out anchors, the same at every evaluation. Out: Scores (scores.py). Masked
-tokens stand next to the strongest guess that reads nothing, the commonest of the very tokens asked for. Link gain is
-what an encoder takes across a link: the same A under the same masks next to a linked B, and next to a random one. It
-needs no relation head, so a BERT that never saw a link can be asked as well.
+In: a model and the batches of step 0 of held-out anchors, the same at every evaluation. Out: Scores (scores.py). Link
+gain is what an encoder takes across a link: the same A under the same masks next to a linked B, and next to a random
+one. It needs no relation head, so a BERT that never saw a link can be asked as well.
 """
 
 from __future__ import annotations
@@ -22,11 +21,12 @@ from linkbert.config import Config
 from linkbert.instances.batches import Batches
 from linkbert.instances.mixture import OpenPart, open_parts
 from linkbert.instances.parts import Part
-from linkbert.instances.sampler import NoUsableAnchorError, Sampler, held_out
+from linkbert.instances.sampler import NoUsableAnchorError, Sampler, held_out, shared_tokens
 from linkbert.instances.vocabulary import check_same_vocabulary, load_vocabulary
 from linkbert.model.checkpoint import load_model
 from linkbert.model.heads import Inputs, PretrainingModel
-from linkbert.pretraining.distributed import DistributedContext, all_reduce, join_processes
+from linkbert.model.step import rows_at_once
+from linkbert.pretraining.distributed import DistributedContext, all_reduce, check_stop, join_processes
 from linkbert.pretraining.scores import ENOUGH, Scores, clustered, clustered_gain
 from linkbert.records import CONTIGUOUS, IGNORED, LINKED, RANDOM, RELATIONS
 
@@ -36,11 +36,12 @@ GROUPS = 64  # documents of A are the units of an interval; their numbers modulo
 log = logging.getLogger(__name__)
 
 
-def held_out_batches(opened: OpenPart) -> list[Batches]:
+def held_out_batches(opened: OpenPart, rows: int = 0) -> list[Batches]:
     """Give what a store is scored on, all of it in the micro-batches of step 0: nothing where no document is held out.
 
     First its share of `eval_pairs`, pairs as in training, but with A held out. Then, where there are links to follow,
-    as many again for the gains: a third as many A, each with B contiguous, random and linked, in this order.
+    as many again for the gains: a third as many A, each with B contiguous, random and linked, in this order. `rows` is
+    the size of a micro-batch (0: as the settings say).
     """
     tokens, graph, config = opened.tokens, opened.graph, opened.config
     count = int((held_out(tokens.hashes, config.held_out) & (np.diff(tokens.documents) > 0)).sum())
@@ -50,7 +51,8 @@ def held_out_batches(opened: OpenPart) -> list[Batches]:
     if count < FEW:
         more = max(0.1, min(0.5, 2 * config.held_out))
         log.warning("only %d documents of %s held out: scores say little; try held_out=%g", count, tokens.path, more)
-    config = config.replace(batch_size=max(1, round(config.eval_pairs * opened.weight)))
+    size = max(1, round(config.eval_pairs * opened.weight))
+    config = config.replace(batch_size=size, micro_batch_size=rows or config.micro_batch_size)
     wanted, usable = config.anchors == "usable", None
     try:
         usable = Sampler(tokens, graph, config, split="held-out", anchors="usable") if graph is not None else None
@@ -67,9 +69,7 @@ def gain_batches(usable: Sampler) -> list[Batches]:
     if any((each.draw(np.arange(count))[1] != relation).any() for relation, each in enumerate(forced)):
         log.warning("%s links almost everything with everything: there is no link gain", usable.store.path)
         return []
-    for each in forced:
-        each.config = each.config.replace(batch_size=count)
-    return [Batches(each) for each in forced]
+    return [Batches(each, batch_size=count) for each in forced]
 
 
 def score_model(folder: Path, stores: Sequence[Part], config: Config) -> Scores:
@@ -78,14 +78,18 @@ def score_model(folder: Path, stores: Sequence[Part], config: Config) -> Scores:
         opened = open_parts(stores, config)
         check_same_vocabulary(load_vocabulary(folder), opened[0].tokens.vocabulary, folder)
         model = load_model(folder, sequence_length=config.sequence_length).to(processes.device)
-        questions = {each.part.name: batches for each in opened if (batches := held_out_batches(each))}
+        rows = rows_at_once(model, config)
+        questions = {each.part.name: batches for each in opened if (batches := held_out_batches(each, rows))}
         if not questions:
             raise ValueError(f"held_out={config.held_out} leaves no document to score on; raise it")
         return evaluate(model, questions, processes)
 
 
 def evaluate(model: PretrainingModel, stores: Mapping[str, Sequence[Batches]], processes: DistributedContext) -> Scores:
-    """Score a model on what `held_out_batches` gives of all stores, and (`Scores.stores`) of each that has a name."""
+    """Score a model on what `held_out_batches` gives of all stores, and (`Scores.stores`) of each that has a name.
+
+    Where the run is asked to stop, it ends before the next batch with an InterruptedError.
+    """
     was_training = model.training
     model.eval()
     answers = {name: ask(model, questions, processes) for name, questions in stores.items()}
@@ -112,8 +116,9 @@ def ask(model: PretrainingModel, questions: Sequence[Batches], processes: Distri
     }
     found: list[list[Tensor]] = [[], [], []]  # by relation of B, of each masked token of A: (what it is, K)
     for number, batches in enumerate(questions):
-        for batch in batches.one_by_one(0, processes.rank, processes.world_size):
-            batch = batch.to(processes.device)
+        for made in batches.one_by_one(0, processes.rank, processes.world_size):
+            check_stop(processes)
+            batch = made.to(processes.device)
             predictions = model.predict(Inputs.of(batch), batch.masked_labels)
             real = batch.masked_labels != IGNORED  # slots that hold a masked token
             pair = batch.pairs.flatten()[batch.masked_positions[real]]  # of each of those
@@ -121,9 +126,7 @@ def ask(model: PretrainingModel, questions: Sequence[Batches], processes: Distri
             losses, asked_of = predictions.mlm_losses[real].double(), relations != IGNORED
             if number:  # one of the three that are for the gains
                 place = batch.positions.flatten()[batch.masked_positions[real]]
-                in_b = batch.token_type_ids.flatten() > 0
-                texts = (batch.pairs.flatten() * vocabulary + batch.input_ids.flatten())[in_b]
-                shared = torch.isin(pair * vocabulary + labels, texts)  # it stands in B, too
+                shared = torch.from_numpy(shared_tokens(made, made.pairs.numpy())).to(processes.device)[real]
                 found[number - 1].append(torch.stack([batch.numbers[pair], place, group[pair], shared, losses]))
                 answers["gain_pairs"].add_(asked_of.sum() if number - 1 == LINKED else 0)
                 continue

@@ -1,19 +1,18 @@
 """The journal of a run: one JSON object a line, and the same numbers for TensorBoard.
 
 In: plain dictionaries that hold at least `step`. Out: RUN/journal.jsonl and RUN/tensorboard/. A resumed run first cuts
-what was written after its checkpoint, so that the file reads as if the run had never stopped (timings aside). The JSON
-lines are the record; the event file is a view of them, written again from the lines when a run is resumed.
+what was written after its checkpoint, so that the file reads as if the run had never stopped (timings aside), and has
+TensorBoard forget it.
 """
 
 from __future__ import annotations
 
 import json
-import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from linkbert.files import read_json, read_json_lines, remove, replacing
+from linkbert.files import read_json, read_json_lines, replacing
 
 FORMAT = 1  # of run.json
 TIMINGS = ("elapsed", "tokens_per_second", "peak_share", "loader_share", "memory")  # differ when a run is repeated
@@ -52,34 +51,29 @@ def read_journal(path: Path) -> list[dict[str, Any]]:
 class Journal:
     """Appends lines to RUN/journal.jsonl and scalars to RUN/tensorboard/; use as a context manager."""
 
-    def __init__(self, run: Path, *, step: int = 0) -> None:
-        """Open the journal of a run that stands at `step`, and cut the lines of later steps."""
+    def __init__(self, run: Path, *, step: int = 0, due: bool = False) -> None:
+        """Open the journal of a run that stands at `step`, cut what comes later, and an evaluation that is `due`."""
         from torch.utils.tensorboard import SummaryWriter
 
         path = run / "journal.jsonl"
-        kept = [line for line in read_journal(path) if line["step"] <= step]
+        kept = [line for line in read_journal(path) if line["step"] + (due and "evaluation" in line) <= step]
         with replacing(path) as part:
             part.write_text("".join(json.dumps(entry) + "\n" for entry in kept), encoding="utf-8")
-        self.start = time.time() - max((entry.get("elapsed", 0.0) for entry in kept), default=0.0)
-        remove(run / "tensorboard")
-        self.board = SummaryWriter(run / "tensorboard")
+        self.board = SummaryWriter(run / "tensorboard", purge_step=step + 1)
         self.file = path.open("a", buffering=1, encoding="utf-8")
-        for entry in kept:
-            self._show(entry)
 
     def write(self, entry: dict[str, Any]) -> None:
         """Write one entry; its numbers, also those of nested tables, become TensorBoard scalars."""
         self.file.write(json.dumps(entry, allow_nan=False) + "\n")
-        self._show(entry)
+        self._show(entry, entry["step"])
 
-    def _show(self, entry: dict[str, Any], prefix: str = "", **where: Any) -> None:
+    def _show(self, entry: dict[str, Any], step: int, prefix: str = "") -> None:
         """Add scalars: {"a": 1, "b": {"c": 2}} -> a, b/c."""
-        where = where or {"global_step": entry["step"], "walltime": self.start + entry.get("elapsed", 0.0)}
         for key, value in entry.items():
             if isinstance(value, dict):
-                self._show(value, f"{prefix}{key}/", **where)
+                self._show(value, step, f"{prefix}{key}/")
             elif isinstance(value, int | float) and not isinstance(value, bool) and key != "step":
-                self.board.add_scalar(prefix + key, value, **where)
+                self.board.add_scalar(prefix + key, value, step)
 
     def __enter__(self) -> Journal:
         return self

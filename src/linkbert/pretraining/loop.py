@@ -1,10 +1,9 @@
 """The pretraining loop, from the first update to the last: read `pretrain` from top to bottom.
 
 In: a model, its optimizer, batches that are a pure function of the step, and the State of the run. Out: checkpoints, a
-journal, and the State after the last update. Losses are sums over all micro-batches of all processes divided by the
-global counts (masked tokens for MLM, pairs for the relation), so the update is the same however the batch is cut.
-Nothing random is carried from one step to the next: a run that stops anywhere resumes with the same losses, bit for bit
-(same processes, threads and micro-batch). With a budget the schedule is gone through by the clock.
+journal, and the last State. Losses are sums over all micro-batches of all processes divided by the global counts, so
+the update is the same however the batch is cut. Nothing random is carried from one step to the next: a run that stops
+anywhere resumes with the same losses, bit for bit (same processes, threads and micro-batch).
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -31,7 +30,7 @@ from linkbert.config import Config, in_seconds
 from linkbert.instances.batches import Batches
 from linkbert.model.device import deterministic
 from linkbert.model.heads import Objective, PretrainingModel, Sums, flatten
-from linkbert.model.optimizer import clip_gradients, learning_rate, set_learning_rate
+from linkbert.model.optimizer import clip_gradients, learning_rate
 from linkbert.pretraining.checkpoint import Checkpoints, State, checkpoints
 from linkbert.pretraining.distributed import DistributedContext, all_reduce, stop_on_signals, sum_gradients
 from linkbert.pretraining.journal import Journal, resume_words
@@ -89,13 +88,27 @@ def pretrain(
     time. A loss or gradient that is not a number is a ValueError before the update, unless settings have it left out.
     """
     objective = model.objective
-    journal = Journal(run, step=state.step) if processes.is_main_process else None
+    journal = Journal(run, step=state.step, due=state.due) if processes.is_main_process else None
     timer, clock = Timer(state.elapsed, fastest), in_seconds(config.budget) or in_seconds(config.max_time)
     state.planned = planned_steps(state, config)
     writer = Checkpoints(run, model, optimizer, processes, config, save, saved=state.step)
     device, alone = processes.device, processes.world_size == 1
-    with stop_on_signals(at_once=alone) as stop, deterministic(device), journal or nullcontext(), writer.thread:
-        while not state.finished:
+
+    def score(evaluate: Callable[[], dict[str, Any]]) -> None:
+        state.due = True
+        progress(Progress("evaluation", state.step, state.planned))
+        with suppress(InterruptedError):  # asked to stop: it stays due
+            state.evaluation = {"step": state.step, **evaluate()}
+            state.due = False
+            if journal:
+                journal.write({"step": state.step, "evaluation": state.evaluation, "elapsed": timer.elapsed})
+
+    with stop_on_signals(processes) as stop, deterministic(device), journal or nullcontext(), writer.thread:
+        if evaluate and state.due:
+            score(evaluate)
+            if not state.due:
+                writer.start(state)
+        while not state.finished and not state.due:
             step = state.step
             start = time.perf_counter()
             torch.manual_seed(dropout_seed(config.seed, step, processes.rank))
@@ -110,7 +123,8 @@ def pretrain(
             by_clock = config.max_steps * state.trained / clock if clock else 0.0
             place = by_clock if config.budget != "none" else max(step, by_clock)
             rate = learning_rate(config, place, config.max_steps)
-            set_learning_rate(optimizer, rate)
+            for group in optimizer.param_groups:
+                group["lr"] = rate
 
             model.train()
             scale = state.scale if config.precision == "fp16" else 1.0
@@ -171,13 +185,12 @@ def pretrain(
                 if journal and state.window:
                     planned = {"planned_steps": state.planned} if clock else {}
                     journal.write(journal_entry(state, rate, objective) | planned | measured)
-                    timer.clear()
+                    timer.waited, timer.spent, timer.tokens = 0.0, 0.0, 0
                 state.window = []
             if evaluate and (state.finished or (config.eval_steps and state.step % config.eval_steps == 0)):
-                progress(stage("evaluation"))
-                state.evaluation = {"step": state.step, **evaluate()}
-                if journal:
-                    journal.write({"step": state.step, "evaluation": state.evaluation, "elapsed": timer.elapsed})
+                score(evaluate)
+                if state.due:
+                    break
             writer.check()
             if state.finished or state.step % config.save_steps == 0:
                 progress(stage("checkpoint"))
@@ -291,11 +304,7 @@ class Timer:
     def __init__(self, elapsed: float, fastest: float) -> None:
         self.fastest, self.origin = fastest, time.perf_counter() - elapsed
         self.steps, self.training, self.last = 0, 0.0, 0.0  # of this session; seconds but for its first step's
-        self.clear()
-
-    def clear(self) -> None:
-        """Start the sums of the next journal line."""
-        self.waited, self.spent, self.tokens = 0.0, 0.0, 0
+        self.waited, self.spent, self.tokens = 0.0, 0.0, 0  # since the last journal line
 
     def add(self, start: float, ready: float, tokens: int) -> None:
         """Count a step that ends now; from `ready` on it had its batches."""

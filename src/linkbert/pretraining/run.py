@@ -1,9 +1,8 @@
 """A run: everything put together from stores' folders and a Config, and the RUN folder around it.
 
 In: STORE (or several, as Parts), RUN and a Config. Out: RUN/model, the last checkpoint without its training state,
-written last, and the scores; next to it run.json (settings, stores with their fingerprints, versions; written first),
-journal.jsonl, tensorboard/ and checkpoints/. A run resumes only as what it was: another setting that decides batches or
-updates, or another store, is refused by name. What decides speed, files or scoring alone may change (FREE).
+written last, and the scores; next to it run.json (written first), journal.jsonl, tensorboard/ and checkpoints/. A run
+resumes only as what it was: what decides speed, files or scoring alone may change (FREE); the rest is refused by name.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ from linkbert.model.step import compiles, operations_a_token, row_cost, rows_at_
 from linkbert.pretraining import loop
 from linkbert.pretraining.card import model_card
 from linkbert.pretraining.checkpoint import State, checkpoints, last_checkpoint, restore_optimizer, save_final_model
-from linkbert.pretraining.distributed import broadcast, join_processes, run_on_main, shard, unsharded
+from linkbert.pretraining.distributed import broadcast, join_processes, run_on_main, shard
 from linkbert.pretraining.evaluation import evaluate, held_out_batches
 from linkbert.pretraining.journal import FORMAT, read_before, resume_words
 from linkbert.pretraining.loop import Progress
@@ -138,9 +137,9 @@ def pretrain(
         model.to(processes.device)
         broadcast(processes, [parameter.data for parameter in model.parameters()])
         shard(model, processes, config.sharding)
-        batches = Batches(sampler, fixed=compiles(model, config), row_cost=row_cost(model, config))
-        batches.config = config.replace(micro_batch_size=rows_at_once(model, config))
-        held_out = {each.part.name: pairs for each in opened if (pairs := held_out_batches(each))}
+        rows, costs = rows_at_once(model, config), row_cost(model, config)
+        batches = Batches(sampler, fixed=compiles(model, config), row_cost=costs, micro_batch_size=rows)
+        held_out = {each.part.name: pairs for each in opened if (pairs := held_out_batches(each, rows))}
         optimizer = make_optimizer(model, config)
         restore_optimizer(found, model, optimizer, state.step - state.skipped, processes)
         for line in describe_mixture(sampler, [each.part.name for each in opened]):
@@ -149,8 +148,7 @@ def pretrain(
             write_json(run_path / "run.json", record)
 
         def score() -> dict[str, Any]:
-            with unsharded(model):
-                return asdict(evaluate(model, held_out, processes))
+            return asdict(evaluate(model, held_out, processes))
 
         def save(folder: Path, state: State, weights: dict[str, Tensor]) -> None:
             card = model_card(record | {"written": today()}, state, config, opened, kind=model.config.model_type)
@@ -185,7 +183,6 @@ def new_model(config: Config, vocabulary: Vocabulary, opened: Sequence[OpenPart]
     if config.init != "none":
         folder = find_encoder(config.init)
         check_same_vocabulary(load_vocabulary(folder), vocabulary, folder)
-        config = config.replace(init=str(folder))
     return start_model(config, len(vocabulary), counts=count_tokens(opened), tokens=vocabulary.special_ids)
 
 

@@ -134,12 +134,12 @@ def describe(scores: Scores, *, before: Scores | None = None, vocabulary: Sequen
         taken = f"; taken for {', '.join(wrong)}" if wrong else ""
         few = "; too few pairs to say anything" if name in scores.too_few else ""
         lines.append(f"  {name}: {percent(share)}{taken}{few}" if share.count else f"  {name}: no pairs")
-    if scores.link_gain:
-        lines.append(f"link gain, nats a masked token of A: {nats(scores.link_gain)}")
-    if scores.shared_gain:
-        lines.append(f"  of those that the linked text holds: {nats(scores.shared_gain)}")
-    if scores.context_gain:
-        lines.append(f"  of text that follows instead of a link: {nats(scores.context_gain)}")
+    for what, gain in (
+        ("link gain, nats a masked token of A", scores.link_gain),
+        ("  of those that the linked text holds", scores.shared_gain),
+        ("  of text that follows instead of a link", scores.context_gain),
+    ):
+        lines += [f"{what}: {nats(gain)}"] if gain else []
     for name, own in scores.stores.items():
         lines += [f"{name}, {own.pairs:,} pairs:", *("  " + line for line in describe(own, vocabulary=vocabulary))]
     return lines

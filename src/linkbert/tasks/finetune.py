@@ -30,7 +30,7 @@ from linkbert.instances.vocabulary import load_vocabulary
 from linkbert.model.checkpoint import find_weights
 from linkbert.model.device import DTYPES, choose_device, choose_precision, deterministic
 from linkbert.model.hf_encoder import ARCHITECTURES, longest
-from linkbert.model.optimizer import clip_gradients, learning_rate, make_optimizer, set_learning_rate
+from linkbert.model.optimizer import clip_gradients, learning_rate, make_optimizer
 from linkbert.records import IGNORED
 from linkbert.tasks.examples import Prediction, Splits
 from linkbert.tasks.features import MULTIPLE, Rows
@@ -221,7 +221,8 @@ def train_model(
         model.train()
         start, before, total, trained = time.perf_counter(), seconds, 0.0, 0
         for batch in batches_of_epoch(lengths, settings.batch_size, seed=settings.seed, epoch=len(epochs)):
-            set_learning_rate(optimizer, learning_rate(settings, place, steps))
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate(settings, place, steps)
             parts = [features.batch(rows) for rows in cut(batch, sizes, settings.micro_batch_size)]
             weights = [weight(part) for part in parts]
             for part, share in zip(parts, weights, strict=True):

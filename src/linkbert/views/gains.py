@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from linkbert.corpora.store import Store
-from linkbert.instances.sampler import Instances, Sampler
+from linkbert.instances.sampler import Instances, Sampler, shared_tokens
 from linkbert.records import LINKED, RANDOM
 from linkbert.views.page import lay_out
 from linkbert.views.show import link_targets, printable
@@ -55,9 +55,7 @@ def pictures(sampler: Sampler, guess: Guess, *, among: int = 300, count: int = 3
     near, far = guess(made)[1], guess(other)[1]  # the same masks, in the same order
     width = made.input_ids.shape[1]
     row = made.masked_positions // width
-    in_b = [set(ids[types > 0].tolist()) for ids, types in zip(made.input_ids, made.token_type_ids, strict=True)]
-    shared = np.array([label in in_b[i] for i, label in zip(row, made.masked_labels.tolist(), strict=True)], bool)
-    told = shared & carries_meaning(sampler, made)
+    told = shared_tokens(made, numbers.repeat(width)) & carries_meaning(sampler, made)
     gains = np.bincount(row, np.where(told, near - far, 0), len(numbers))
     best = [int(i) for i in np.argsort(-gains, kind="stable")[:count] if gains[i] > 0]
     return [_picture(sampler, made, i, np.flatnonzero(told & (row == i)), far, near) for i in best]
