@@ -15,9 +15,25 @@ from typing import Any
 
 from linkbert.config import nearest
 
-READERS = ("jsonl", "csv", "markdown", "mediawiki", "parquet", "pubmed", "html", "jats", "rst", "text", "zim")
+READERS = (
+    "jsonl",
+    "csv",
+    "markdown",
+    "mediawiki",
+    "parquet",
+    "pubmed",
+    "html",
+    "jats",
+    "rst",
+    "stackexchange",
+    "text",
+    "xml",
+    "zim",
+)
+WIKIS = ("dokuwiki", "tiddlywiki", "wikitext")  # of one module
 BUILT_IN = {
-    "readers": {name: f"linkbert.corpora.readers.{name}:READER" for name in READERS},
+    "readers": {name: f"linkbert.corpora.readers.{name}:READER" for name in READERS}
+    | {name: f"linkbert.corpora.readers.wikis:{name.upper()}" for name in WIKIS},
     "graphs": {
         "hyperlink": "linkbert.graph.hyperlinks:build",
         "tfidf": "linkbert.graph.tfidf:build",

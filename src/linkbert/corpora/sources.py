@@ -334,7 +334,7 @@ def find_reader(path: Path) -> str:
 
 
 def _find_in_tree(path: Path, readers: dict[str, Reader]) -> str:
-    unsure = {name: row for name, row in readers.items() if row.inside}
+    unsure = {name: row for name, row in readers.items() if row.inside and row.marks}
     inside = tuple(suffix for row in unsure.values() for suffix in row.inside)
     first = list(islice(list_files(path, lambda name: plain_name(name).lower().endswith(inside)), LOOKED_AT))
     groups: dict[str, list[File]] = {}  # by suffix
@@ -368,7 +368,7 @@ def _find_in_tree(path: Path, readers: dict[str, Reader]) -> str:
         del size["csv"]
     half = sum(file.size for file in first if not file.cause) / 2
     found = next((reader for reader, bytes_ in size.most_common(1) if bytes_ > half), count.most_common(1)[0][0])
-    for other in [each for each in count if each != found]:
+    for other in [each for each in count if each != found and not {*kinds[each]} <= {*readers[found].inside}]:
         remedy = "put them into a folder of their own and name it, too"
         if readers[other].plan and path.is_dir():  # whose ids are not paths in the folder
             remedy = f"name {' '.join(repr(f'{path}/**/*{suffix}') for suffix in kinds[other])}, too"

@@ -1,0 +1,252 @@
+r"""Trees of wiki pages in, a Document a page out: DokuWiki, TiddlyWiki (`.tid`), MediaWiki's wikitext in files.
+
+A survey reads what the pages are called, so that each link can name its page. DokuWiki and TiddlyWiki are read line by
+line: patterns say what their marks are. Wikitext is read as that of a dump; Markdown pages among it as others are.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from functools import partial
+from posixpath import basename, dirname, join, normpath, splitext
+from typing import Any
+from unicodedata import combining, normalize
+from urllib.parse import unquote
+
+from linkbert.corpora.reader import NoOptions, Reader, Record, Skipped
+from linkbert.corpora.readers import markdown, wikitext
+from linkbert.corpora.readers.site import Site
+from linkbert.corpora.sources import decode_text
+from linkbert.records import Document, Link, Redirect
+
+SYSTEM, NO_PAGE = "system tiddler (left out)", "tiddler that is not wikitext (left out)"
+NO_TEXT, OUTSIDE = "no text in the file", "file outside of data/pages (left out)"
+SITE = Site(first_letter=False)
+Target = tuple[str, str] | None
+_LETTERS = str.maketrans(
+    {"ä": "ae", "ö": "oe", "ü": "ue", "ł": "l", "ø": "o", "æ": "ae", "đ": "d"}
+)  # as DokuWiki names files
+_UP = re.compile(r"\[\[(\.\.?/[^\[\]|\n]*)")
+_MOVED = re.compile(r"\s*#redirect\s*:?\s*\[\[([^\[\]|#\n]+)", re.IGNORECASE)
+_TAGS = re.compile(r"\[\[(.*?)\]\]|(\S+)")
+
+# Blocks that are no text; what a line starts with; and marks inside it, of which these groups are kept: `raw` text, a
+# `link` and what is `shown` of it, what is `hidden`, but for its links; an `end` is that of the line.
+_DOKU = (
+    re.compile(r"<(code|file|html|php)\b[^<>]*>.{0,50000}?</\1>|~~[A-Z]+[^~\n]*~~", re.DOTALL | re.IGNORECASE),
+    re.compile(
+        r"(?P<heading>[ ]*={2,6}(?=.*==[ ]*$))|(?P<item>(?:[ ]{2,}|\t)[ \t]*[*-][ ]?|>+[ ]?)"
+        r"|(?P<table>[|^](?=.*[|^][ ]*$))|(?P<gone>(?:[ ]{2,}|\t)(?=\S).*|-{4,}[ ]*$)"
+    ),
+    re.compile(
+        r"%%(?P<raw>.*?)%%|\[\[(?P<link>[^\[\]|\n]+)(?:\|(?P<shown>[^\[\]\n]*))?\]\]|\(\((?P<hidden>[^()]*)\)\)"
+        r"|(?P<end>\\\\(?=\s|$))|\{\{(?:page|section)>(?P<included>[^{}#&|]+)[^{}]*\}\}|\{\{[^{}]*\}\}"
+        r"|</?[A-Za-z][^<>]*>|\*\*|(?<!:)//|__|''|==+[ ]*$"
+    ),
+)
+_TIDDLY = (
+    re.compile(
+        r"^(```|\$\$\$).{0,50000}?^\1[ ]*$|^\\(?:define|procedure|function|widget)\b[^\n]*\n.{0,50000}?^\\end\b[^\n]*"
+        r"|^\\\w[^\n]*|<!--.{0,50000}?-->|<(style|script|\$codeblock|svg)\b.{0,50000}?</\2>"
+        r"|<\$[\w.]+[^<>\n\"]*\n[^<>\"]*>|<\$[\w.]+[^<>\"]*\"\"\".{0,5000}?\"\"\"[^<>]*>",
+        re.DOTALL | re.MULTILINE,
+    ),
+    re.compile(
+        r"(?P<heading>!{1,6}[ ]*)|(?P<item>[*#:;>]+[ ]*|<<<.*$|\"\"\"|@@\S*$)|(?P<table>\|(?=.*\|))"
+        r"|(?P<gone>-{3,}[ ]*$)"
+    ),
+    re.compile(
+        r"``?(?P<raw>[^`\n]+)``?|\[\[(?:(?P<shown>[^\[\]|]*)\|)?(?P<link>[^\[\]|]+)\]\]|\{\{\{(?P<hidden>[^{}]*)\}\}\}"
+        r"|\[ext\[(?:(?P<label>[^\[\]|]*)\|)?[^\[\]]*\]\]|\[img[^\[\]]*\[[^\]]*\]\]|\{\{(?P<included>[^{}|!#]+)[^{}]*\}\}"
+        r"|<<[^<>]*>>|</?[$A-Za-z][^<>]*>|''|(?<!:)//|__|\^\^|,,|~~|@@(?:[.\w-]+[:;][^;@]{0,99};)*|(?<!\w)~(?=[A-Z])"
+        r"|(?<![\w$/.])(?P<camel>[A-Z]+[a-z]+[A-Z]\w*)"
+    ),
+)
+
+
+@dataclass(slots=True)
+class Pages:
+    """The pages of a tree, by their ids and by other forms of their names."""
+
+    ids: dict[str, str] = field(default_factory=dict)  # of each file
+    names: dict[str, set[str]] = field(default_factory=dict)
+    notes: Any = None  # what a survey makes of pages in Markdown
+    has_top: bool = False  # DokuWiki's pages lie in data/pages, and other files beside it
+
+    def find(self, *names: str) -> str:
+        """Return the page that one of the names is, else the one page with that name in another form; "" if none."""
+        known = self.names.get
+        found = [name for name in names if name in known(_fold(name), ())]
+        return next(
+            iter(found or [page for name in names if len(one := known(_fold(name), ())) == 1 for page in one]), ""
+        )
+
+
+def _fold(name: str) -> str:
+    plain = normalize("NFKD", name.casefold().translate(_LETTERS))
+    plain = "".join(letter for letter in plain if not combining(letter))
+    return "/".join(re.sub(r"[\W_]+", "_", part).strip("_") for part in plain.split("/"))
+
+
+def _survey(id_of: Callable[[str, bytes], str], files: Iterable[tuple[str, bytes]], *more: Any) -> Pages:
+    pages, notes = Pages(), list[tuple[str, bytes]]()
+    for name, data in files:
+        if page := id_of(name, data):
+            pages.ids[name], pages.has_top = page, pages.has_top or "data/pages/" in name
+            for first in range(
+                page.count("/") + 1 if id_of is _path_of else 1
+            ):  # of wikitext the end of a path will do
+                pages.names.setdefault(_fold("/".join(page.split("/")[first:])), set()).add(page)
+        notes += [(name, data)] if name.endswith(markdown.READER.suffixes) else []
+    if notes and markdown.READER.survey:
+        pages.notes = markdown.READER.survey(iter(notes), *more)
+    return pages
+
+
+def _write(
+    text: str, marks: tuple[re.Pattern[str], ...], find: Callable[[str, bool], tuple[Target, str]]
+) -> markdown.Writer:
+    """Write a page's lines; `find` returns what a link means, and what it shows where nothing else is said.
+
+    A link that is not a `sure` one, as it has no mark but its capitals, is none where there is no page of its name.
+    """
+    (gone, start, inline), writer = marks, markdown.Writer("")
+
+    def add(text: str) -> None:
+        end = 0
+        for found in inline.finditer(text):
+            groups: dict[str, str] = found.groupdict("")
+            writer.add(text[end : found.start()] + groups["raw"] + groups.get("label", ""))
+            end = found.end()
+            if name := groups["link"] or groups["included"] or groups.get("camel"):
+                target, shown = find(name.strip(), "camel" not in groups or not groups["camel"])
+                writer.open_link("wiki", target)
+                writer.add("" if groups["included"] else inline.sub(r"\g<raw>", groups["shown"]).strip() or shown)
+                writer.close_link("wiki")
+            elif groups["hidden"]:
+                writer.hidden += 1
+                add(groups["hidden"])
+                writer.hidden -= 1
+            elif groups.get("end"):
+                writer.end_line()
+        writer.add(text[end:])
+
+    for line in gone.sub("\n", text).split("\n"):
+        found = start.match(line)
+        if found or not line.strip():
+            writer.end_line()
+        if found and found.lastgroup == "gone":
+            continue
+        writer.hidden = int(found is not None and found.lastgroup == "table")
+        add(line[found.end() if found else 0 :] + " ")
+        writer.hidden = 0
+        if found and found.lastgroup == "heading":
+            writer.end_line()
+    writer.end_line()
+    return writer
+
+
+def _document(id_: str, title: str, writer: markdown.Writer, name: str, skipped: Skipped) -> Iterator[Record]:
+    text, links, _ = writer.finish(title)
+    if text:
+        yield Document(id_, title, text, links)
+    else:
+        skipped.note(NO_TEXT, name)
+
+
+def _path_of(name: str, _: bytes = b"") -> str:
+    """Return the id of a page: its path without the suffix, from the top of DokuWiki's pages where there is one."""
+    return splitext(normalize("NFC", unquote(name)))[0].rpartition("data/pages/")[2]
+
+
+def _read_dokuwiki(name: str, data: bytes, pages: Pages, skipped: Skipped) -> Iterator[Record]:
+    if pages.has_top and "data/pages/" not in name:
+        skipped[OUTSIDE] += 1
+        return
+    page, text = pages.ids[name], decode_text(data, name, skipped).replace("\r\n", "\n")
+
+    def find(link: str, _: bool) -> tuple[Target, str]:
+        path, place = link.partition("#")[::2]
+        if "://" in path or path.startswith("www."):
+            return (path, place), link
+        if not path or ">" in path or "@" in path or path.startswith("\\"):
+            return None, path.rpartition(">")[2] or place
+        path = re.sub(r"^(\.+)(?=[^./])", r"\1/", re.sub("[:;]", "/", path.partition("?")[0]))
+        whole = path if "/" in path.rstrip("/") and path[0] != "." else join(dirname(page), path)
+        whole = normpath(whole.strip("/"))
+        target = pages.find(whole, f"{whole}/start", f"{whole}/{basename(whole)}") or whole
+        return (target, place), basename(path.strip("/"))
+
+    heading = re.search(r"^[ ]*={2,6}[ ]*(.+?)[ ]*={2,6}[ ]*$", text, re.MULTILINE)
+    title = _write(heading[1], _DOKU, find).finish("")[0] if heading else basename(page)
+    yield from _document(page, title, _write(text, _DOKU, find), name, skipped)
+
+
+def _read_fields(name: str, data: bytes, skipped: Skipped) -> tuple[dict[str, str], str]:
+    text = decode_text(data, name, skipped).replace("\r\n", "\n")
+    head = re.match(r"(?:[^\s:]+:.*(?:\n|\Z))*", text)
+    fields = {
+        key: value.strip() for key, _, value in (line.partition(":") for line in (head[0] if head else "").split("\n"))
+    }
+    return {"title": basename(_path_of(name))} | fields, text[head.end() if head else 0 :]
+
+
+def _title_of(name: str, data: bytes) -> str:
+    return _read_fields(name, data, Skipped())[0]["title"]
+
+
+def _read_tiddler(name: str, data: bytes, pages: Pages, skipped: Skipped) -> Iterator[Record]:
+    fields, body = _read_fields(name, data, skipped)
+    title, kind = fields["title"], fields.get("type", "")
+    if title.startswith("$:/") or kind not in ("", "text/vnd.tiddlywiki"):
+        skipped[SYSTEM if title.startswith("$:/") else NO_PAGE] += 1
+        return
+
+    def find(link: str, sure: bool) -> tuple[Target, str]:
+        target: str = link if "://" in link else pages.find(link) or link * sure
+        return ((target, "") if target and not target.startswith("$:/") else None), link
+
+    writer = _write(body, _TIDDLY, find)
+    tags = [pages.find(one or other) for one, other in _TAGS.findall(fields.get("tags", ""))]
+    writer.links += [Link(-1, -1, tag) for tag in tags if tag and not tag.startswith("$:/")]
+    yield from _document(title, title, writer, name, skipped)
+
+
+def _read_wikitext(name: str, data: bytes, pages: Pages, skipped: Skipped) -> Iterator[Record]:
+    if name.endswith(markdown.READER.suffixes) and markdown.READER.read_file:
+        yield from markdown.READER.read_file(name, data, pages.notes or NoOptions(), skipped)
+        return
+    page, folder = pages.ids[name], dirname(name)
+
+    def find(target: str) -> str:
+        path = _path_of(target) if target.endswith((*WIKITEXT.suffixes, *WIKITEXT.inside)) else target
+        return pages.find(join(folder, path), path) or path
+
+    source = _UP.sub(lambda up: "[[" + normpath(join(folder, up[1])), decode_text(data, name, skipped))
+    if moved := _MOVED.match(source):
+        yield Redirect(page, find(moved[1].strip()))
+        return
+    text, links = wikitext.parse(source, SITE)
+    if text:
+        yield Redirect(name, page)
+        links = tuple(replace(link, target=find(link.target)) for link in links)
+        yield Document(page, basename(page).replace("_", " "), text, links)
+    else:
+        skipped.note(NO_TEXT, name)
+
+
+DOKUWIKI = Reader(
+    read_file=_read_dokuwiki,
+    survey=partial(_survey, lambda name, data: _path_of(name, data)),
+    inside=(".txt",),
+    marks=(rb"(?m)^[ ]*======[^=\n]*\w[^=\n]*======[ ]*\r?$",),
+)
+TIDDLYWIKI = Reader(read_file=_read_tiddler, survey=partial(_survey, _title_of), suffixes=(".tid",))
+WIKITEXT = Reader(
+    read_file=_read_wikitext,
+    survey=partial(_survey, _path_of),
+    suffixes=(".mediawiki", ".wikitext", ".wiki"),
+    inside=(".md", ".markdown"),
+)

@@ -1,0 +1,146 @@
+"""XML of any kind in, Documents out: XPath says what is a document, what is its text and what is a link.
+
+An element whose parent has no text of its own is a line, any other is part of its line. Names have no prefixes here: in
+`<akn:p xml:id="x">` they are `p` and `@id`. No entity is expanded, nothing is fetched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from functools import cache
+from posixpath import dirname
+from typing import Any
+
+from linkbert.corpora.reader import CUT, Reader, Record, Skipped, option
+from linkbert.corpora.readers.markdown import Writer
+from linkbert.corpora.readers.pubmed import XML
+from linkbert.corpora.resolve import Place, names, resolve
+from linkbert.records import Document, Link, Redirect
+
+NONE = "file without a document (left out)"
+NAMESPACES = {"re": "http://exslt.org/regular-expressions"}
+TARGETS = ("href", "target", "ref", "idref", "rid", "uri", "url", "cref", "corresp")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What is what, as XPath; names have no prefixes."""
+
+    document: str = option("", "XPath of the documents in a file  [default: its root]")
+    name: str = option("", "XPath in a document of its id, and of its other names  [default: the file's path]")
+    text: str = option("", "XPath in a document of its text, in order  [default: all]")
+    link: str = option(".//@href", "XPath in a document of its links: elements, or attributes of them")
+    target: str = option(
+        "", "XPath in a link of what it names  [default: its @href, @target or the like, else its text]"
+    )
+
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            if path := getattr(self, each.name):
+                _compile(path)
+
+
+@cache
+def _compile(path: str) -> Any:
+    from lxml import etree
+
+    try:
+        return etree.XPath(path, namespaces=NAMESPACES)
+    except etree.XPathError as error:
+        raise ValueError(f"{path!r} is not an XPath such as './/xref' ({error})") from None
+
+
+def _find(path: str, node: Any) -> list[Any]:
+    """Return what a path finds: elements, and strings; of a function its value."""
+    from lxml import etree
+
+    try:
+        found = _compile(path)(node)
+    except etree.XPathError as error:
+        raise ValueError(f"{path!r} cannot be evaluated ({error}); names have no prefixes here") from None
+    return found if isinstance(found, list) else [str(found)]
+
+
+def _string(found: Any) -> str:
+    return " ".join((found if isinstance(found, str) else "".join(found.itertext())).split())
+
+
+def read_file(name: str, data: bytes, options: Options, skipped: Skipped) -> Iterator[Record]:
+    """Read the documents of a file; what is not well-formed is counted as damage."""
+    from lxml import etree
+
+    try:
+        root = etree.fromstring(data, etree.XMLParser(**XML | {"huge_tree": False}))
+    except etree.XMLSyntaxError as error:
+        skipped.note(CUT, f"{name} ({error})")
+        return
+    for node in root.iter(etree.Element):
+        node.tag = etree.QName(node).localname
+        for key in [key for key in node.attrib if key[0] == "{"]:
+            node.set(etree.QName(key).localname, node.get(etree.QName(key).localname) or node.get(key))
+    if entities := sum(1 for _ in root.iter(etree.Entity)):
+        skipped["entity (left out)"] += entities
+    documents = _find(options.document, root) if options.document else [root]
+    if not documents:
+        skipped.note(NONE, name)
+    for number, node in enumerate(documents, 1):
+        own = list(dict.fromkeys(filter(None, map(_string, _find(options.name, node))))) if options.name else [name]
+        id_ = own[0] if own else name
+        if number > 1 and id_ == name:
+            id_, own = f"{name}#{number}", own[:0]
+        yield from _read_document(node, id_, name, options, skipped)
+        yield from (Redirect(other, id_) for other in (own[1:] if options.name else names(id_)))
+
+
+def _read_document(node: Any, id_: str, name: str, options: Options, skipped: Skipped) -> Iterator[Record]:
+    place = Place(folder=f"{dirname(name)}/".lstrip("/"))
+    links: dict[Any, list[tuple[str, str]]] = {}
+    for found in _find(options.link, node):
+        element: Any = found
+        if isinstance(found, str):  # an attribute knows its element
+            element = getattr(found, "getparent", lambda: None)()
+            if element is None:
+                raise ValueError(f"--link {options.link!r} finds no elements or attributes")
+        wanted = _find(options.target, element) if options.target else [found] if isinstance(found, str) else []
+        value = _string((wanted or [element.get(key) for key in TARGETS if element.get(key)] or [element])[0])
+        path, _, fragment = value.partition("#")
+        if to := ((path, fragment) if path else None) if options.name else resolve(value, place):
+            links.setdefault(element, []).append(to)
+    writer, titles = Writer(""), _find(".//title", node)
+    title = _string(titles[0]) if titles else ""
+    for root in _find(options.text, node) if options.text else [node]:
+        if isinstance(root, str):
+            writer.add(root)
+        else:
+            _write(root, writer, links)
+        writer.end_line()
+    writer.links += [Link(-1, -1, *to) for targets in links.values() for to in targets]  # those that no text is around
+    text, placed, sections = writer.finish(title)
+    if text:
+        yield Document(id_, title or id_, text, placed, sections=sections)
+    else:
+        skipped.note("document without text", name)
+
+
+def _write(node: Any, writer: Writer, links: dict[Any, list[tuple[str, str]]], inline: bool = True) -> None:
+    if not inline and not writer.open:
+        writer.end_line()
+    writer.sections += [(node.get("id"), writer.size)] if node.get("id") else []
+    targets = links.pop(node, [])
+    for to in targets:
+        writer.open_link("xml", to)
+    text = any(part and part.strip() for part in (node.text, *(child.tail for child in node)))
+    shown = targets[0][0] if targets and inline and not len(node) and not (node.text or "").strip() else ""
+    writer.add(shown * ("/" not in shown) or node.text or "")  # <xref target="RFC2119"/>
+    for child in node:
+        if isinstance(child.tag, str):
+            _write(child, writer, links, inline=text)
+        writer.add(child.tail or "")
+    for _ in targets:
+        writer.close_link("xml")
+    if not inline and not writer.open:
+        writer.end_line()
+
+
+READER = Reader(read_file=read_file, options=Options, inside=(".xml",))

@@ -1,0 +1,128 @@
+"""DokuWiki, TiddlyWiki and files of wikitext: which page a link means, what is text, what damage costs."""
+
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from linkbert.corpora.reader import Skipped
+from linkbert.corpora.readers import wikis
+from linkbert.corpora.sources import find_reader, read_source
+from linkbert.records import Document
+
+GOLDEN = Path(__file__).parent / "golden" / "sources"
+FORMATS = Path(__file__).parents[2] / "docs" / "formats.md"
+
+
+def read(path: Path, files: dict[str, str | bytes], reader: str) -> tuple[dict[str, Document], Skipped]:
+    for name, text in files.items():
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        (path / name).write_bytes(text if isinstance(text, bytes) else text.encode())
+    assert find_reader(path) == reader
+    skipped = Skipped()
+    return {each.id: each for each in read_source(reader, path, None, skipped) if isinstance(each, Document)}, skipped
+
+
+def links_of(page: Document) -> list[tuple[str, str]]:
+    return [(page.text[link.start : link.end] if link.start >= 0 else "", link.target) for link in page.links]
+
+
+def test_dokuwiki_links_follow_namespaces(tmp_path):
+    head = "====== T ======\n"
+    pages, _ = read(
+        tmp_path,
+        {
+            "a.txt": f"{head}[[x:]] [[b]] [[x:b|B]] [[:b#place]] [[#here]] [[x:b?do=edit]] [[mail@x.org]]",
+            "b.txt": head + "b",
+            "x/start.txt": f"{head}[[b]] [[.y:c]] [[..:a]] [[.:b]] [[y:c]] [[x:y:c]] [[x/y/c]]",
+            "x/b.txt": head + "xb",
+            "x/y/c.txt": f"{head}[[..:b]] [[..:..:a]] [[Grüße aus Łódź]]",
+            "x/y/gruesse_aus_lodz.txt": head + "text",
+        },
+        "dokuwiki",
+    )
+    assert links_of(pages["a"]) == [("x", "x/start"), ("b", "b"), ("B", "x/b"), ("b", "b"), ("b", "x/b")]
+    assert [to for _, to in links_of(pages["x/start"])] == ["x/b", "x/y/c", "a", "x/b", "y/c", "x/y/c", "x/y/c"]
+    assert [to for _, to in links_of(pages["x/y/c"])] == ["x/b", "a", "x/y/gruesse_aus_lodz"]
+
+
+def test_of_an_installation_of_dokuwiki_only_its_pages_are_read(tmp_path):
+    files = {f"data/pages/p{i}.txt": f"====== P{i} ======\n[[p0]]" for i in range(3)}
+    pages, skipped = read(tmp_path, files | {"inc/lang/de/admin.txt": "====== Verwaltung ======\nText"}, "dokuwiki")
+    assert sorted(pages) == ["p0", "p1", "p2"]
+    assert skipped == {wikis.OUTSIDE: 1}
+
+
+def test_tables_of_restructured_text_and_plain_text_are_no_dokuwiki(tmp_path):
+    (tmp_path / "a.txt").write_text("======  ======\ncell    cell\n======  ======\n")
+    assert find_reader(tmp_path) == "text"
+
+
+def test_a_tiddler_without_a_head_and_links_by_capitals(tmp_path):
+    files = {
+        "a.tid": "title: OneTwo\r\n\r\nSee ThreeFour and NoPage, `ThreeFour`.\r\n",
+        "ThreeFour.tid": "\nNo head. [[onetwo]] [img[x.png]] {{OneTwo}} $:/core",
+    }
+    pages, skipped = read(tmp_path, files, "tiddlywiki")
+    assert pages["OneTwo"].text == "See ThreeFour and NoPage, ThreeFour."
+    assert links_of(pages["OneTwo"]) == [("ThreeFour", "ThreeFour")]
+    assert links_of(pages["ThreeFour"]) == [("onetwo", "OneTwo"), ("", "OneTwo")]
+    assert not skipped
+
+
+def test_wikitext_and_markdown_of_one_tree_are_read_together(tmp_path, caplog):
+    files = {"one.mediawiki": "See [[two]] and [[a.md|it]].", "two.mediawiki": "Text.", "a.md": "[one](one.mediawiki)"}
+    pages, _ = read(tmp_path, files, "wikitext")
+    assert sorted(pages) == ["a", "one", "two"]
+    assert links_of(pages["one"]) == [("two", "two"), ("it", "a")]
+    assert not caplog.messages
+
+
+def test_pages_of_one_name_are_told_apart_by_their_folder(tmp_path):
+    files = {"x/a.wiki": "[[b]]", "x/b.wiki": "x", "y/a.wiki": "[[b]]", "y/b.wiki": "y", "c.wiki": "[[b]] [[x/b]]"}
+    pages, _ = read(tmp_path, files, "wikitext")
+    assert [links_of(pages[page])[0][1] for page in ("x/a", "y/a", "c")] == ["x/b", "y/b", "b"]  # the last: either
+    assert links_of(pages["c"])[1] == ("x/b", "x/b")
+
+
+def test_damage_costs_its_page(tmp_path):
+    files = {
+        "a.tid": b"title: A\n\nCaf\xe9 [[B",
+        "b.tid": b"",
+        "c.tid": "title: C\n\n" + "x" * 5_000_000,
+        "d.tid": "title: A\n\nagain",
+    }
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data if isinstance(data, bytes) else data.encode())
+    skipped = Skipped()
+    found = list(read_source("tiddlywiki", tmp_path, None, skipped))
+    assert [(each.id, each.text[:9]) for each in found] == [("A", "Café [[B"), ("C", "x" * 9), ("A", "again")]
+    assert skipped == {"not UTF-8 (read as Latin-1)": 1, wikis.NO_TEXT: 1}
+
+
+MARKS = ["[[", "]]", "|", "{{", "}}", "((", "))", "**", "//", "======", "<code>", "</code>", "\n", "  * ", "^", "```", "<<",
+         ">>", "<$x ", '"""', "%%", "CamelCase", "~", "\\define x()", "\\\\ ", "a", " ", "!"]  # fmt: skip
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.lists(st.sampled_from(MARKS), max_size=40), st.sampled_from(["dokuwiki", "tiddlywiki", "wikitext"]))
+def test_any_marks_give_links_in_the_text(marks, reader):
+    name = "a.tid" if reader == "tiddlywiki" else "a.txt"
+    row = getattr(wikis, reader.upper())
+    data = ("\n\n" * (reader == "tiddlywiki") + "".join(marks)).encode()
+    for page in row.read_file(name, data, row.survey([(name, data)]), Skipped()):
+        for link in getattr(page, "links", ()):
+            assert link.start == link.end == -1 or 0 <= link.start < link.end <= len(page.text)
+            assert link.start < 0 or page.text[link.start : link.end].strip() == page.text[link.start : link.end]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mark", [*MARKS, "<code>x", "~~A", "\\define a\n", '<$a """', "<!--", "[ext[", "[[a|"])
+def test_no_mark_costs_more_than_its_share(mark):
+    start = time.perf_counter()
+    for row, name in ((wikis.DOKUWIKI, "a.txt"), (wikis.TIDDLYWIKI, "a.tid")):
+        data = b"title: A\n\n" + (mark * (60_000 // len(mark))).encode()
+        list(row.read_file(name, data, row.survey([(name, data)]), Skipped()))
+    assert time.perf_counter() - start < 30

@@ -1,0 +1,144 @@
+"""XML by XPath: what is a line, where links stand, and what is refused."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from linkbert.corpora.build import build_documents
+from linkbert.corpora.reader import CUT, Skipped
+from linkbert.corpora.readers import xml
+from linkbert.corpora.readers.xml import Options
+from linkbert.corpora.sources import read_source
+from linkbert.records import Document, Redirect
+
+FORMATS = Path(__file__).parents[2] / "docs" / "formats.md"
+SAMPLES = {
+    "RFC XML": {
+        "a.xml": """<!DOCTYPE rfc [<!ENTITY nbsp "&#160;">]><rfc number="9110"><front><title>Semantics</title><abstract>
+            <t>What <em>it</em> means, see <xref target="RFC9111"/>.</t></abstract></front><middle><section anchor="s">
+            <name>Terms</name><t>As in <xref target="RFC9111">caching</xref> and <xref target="s">here</xref>.</t>
+            </section></middle><back><reference anchor="RFC9111"><front><title>Caching</title></front></reference></back>
+            </rfc>""",
+        "b.xml": """<rfc number="9111"><front><title>Caching</title></front><middle><t>Of <xref target="RFC9110"/>.</t>
+            </middle><back><reference anchor="RFC9110"/></back></rfc>""",
+    },
+    "Akoma Ntoso": {
+        "a.xml": """<akomaNtoso xmlns="http://docs.oasis-open.org/legaldocml/ns/akn/3.0"><act><meta><FRBRWork>
+            <FRBRthis value="/akn/xx/act/1/!main"/><FRBRuri value="/akn/xx/act/1"/></FRBRWork></meta><body>
+            <section eId="s1"><num>1.</num><heading>Terms</heading><content><p>As in <ref href="/akn/xx/act/2#s4">Act
+            2</ref> and <ref href="#s1">here</ref>.</p></content></section></body></act></akomaNtoso>""",
+        "b.xml": """<a:akomaNtoso xmlns:a="http://docs.oasis-open.org/legaldocml/ns/akn/3.0"><a:act><a:meta>
+            <a:FRBRWork><a:FRBRthis value="/akn/xx/act/2/!main"/><a:FRBRuri value="/akn/xx/act/2"/></a:FRBRWork>
+            </a:meta><a:body><a:p>Amends <a:ref href="/akn/xx/act/1">Act 1</a:ref>.</a:p></a:body></a:act>
+            </a:akomaNtoso>""",
+    },
+    "EUR-Lex": {
+        "a.xml": """<ACT><BIB.INSTANCE><DOCUMENT.REF><COLL>L</COLL><NO.OJ>12</NO.OJ><YEAR>2001</YEAR></DOCUMENT.REF>
+            <PAGE.FIRST>1</PAGE.FIRST></BIB.INSTANCE><TITLE><TI><P>Regulation</P></TI></TITLE><ENACTING.TERMS><ARTICLE>
+            <TI.ART>Article 1</TI.ART><ALINEA>As in Directive 9 (<REF.DOC.OJ COLL="L" NO.OJ="13" DATE.PUB="20010203"
+            PAGE.FIRST="5">OJ L 13</REF.DOC.OJ>).</ALINEA></ARTICLE></ENACTING.TERMS></ACT>""",
+        "b.xml": """<ACT><BIB.INSTANCE><DOCUMENT.REF><COLL>L</COLL><NO.OJ>13</NO.OJ><YEAR>2001</YEAR></DOCUMENT.REF>
+            <PAGE.FIRST>5 </PAGE.FIRST></BIB.INSTANCE><ENACTING.TERMS><ALINEA>Repeals <REF.DOC.OJ COLL="L" NO.OJ="12"
+            DATE.PUB="20010101" PAGE.FIRST="1">the other</REF.DOC.OJ>.</ALINEA></ENACTING.TERMS></ACT>""",
+    },
+}
+
+
+def read(path: Path, files: dict[str, str | bytes], **options: str) -> tuple[list[Document | Redirect], Skipped]:
+    for name, text in files.items():
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        (path / name).write_bytes(text if isinstance(text, bytes) else text.encode())
+    skipped = Skipped()
+    return list(read_source("xml", path, Options(**options), skipped)), skipped
+
+
+@pytest.mark.parametrize("kind", SAMPLES)
+def test_the_examples_of_the_documentation_are_right(tmp_path, kind):
+    section = FORMATS.read_text(encoding="utf-8").partition("### `xml`")[2].partition("\n### ")[0]
+    (row,) = [line for line in section.splitlines() if line.startswith(f"| {kind}")]
+    words = shlex.split(re.search(r"`(.*)`", row)[1].replace("\\|", "|"))
+    options = dict(zip((word[2:] for word in words[::2]), words[1::2], strict=True))
+    records, _ = read(tmp_path, SAMPLES[kind], **options)
+    first, second = (each for each in records if isinstance(each, Document))
+    names = {each.source: each.target for each in records if isinstance(each, Redirect)}
+    for one, other in ((first, second), (second, first)):
+        assert other.id in [names.get(link.target, link.target) for link in one.links]
+        assert all(link.start >= 0 for link in one.links)
+    assert "meta" not in first.text
+    assert len(first.links) == (2 if kind == "RFC XML" else 1)
+
+
+def test_lines_places_and_paths(tmp_path):
+    page = (
+        '<doc><title>Moss</title><p>Grows on <b>the <a href="b.xml#x">north</a></b> side.</p><ul><li>one</li>'
+        '<li><a href="../c.xml">two</a></li></ul><p xml:id="q">x <a href="https://www.x.org/"/></p></doc>'
+    )
+    (found,), skipped = read(tmp_path, {"a/a.xml": page})
+    assert (found.id, found.title) == ("a/a.xml", "Moss")
+    assert found.text == "Grows on the north side.\none\ntwo\nx"
+    shown = [
+        (found.text[link.start : link.end] if link.start >= 0 else "", *link.target.split("#")) for link in found.links
+    ]
+    assert shown == [("north", "a/b.xml"), ("two", "c.xml"), ("", "https://x.org/")]
+    assert found.links[0].fragment == "x"
+    assert dict(found.sections)["q"] == len("Grows on the north side.\none\ntwo\n")
+    assert not skipped
+    many, _ = read(tmp_path / "many", {"m.xml": "<d><r id='1'>A <c>2</c></r><r id='2'>B</r></d>"},
+                   document="r", name="@id", link="c")  # fmt: skip
+    assert [(each.id, [link.target for link in each.links]) for each in many] == [("1", ["2"]), ("2", [])]
+
+
+def test_bad_files_cost_themselves(tmp_path):
+    entities = "".join(f'<!ENTITY e{i + 1} "{f"&e{i};" * 10}">' for i in range(9))
+    files = {
+        "bomb.xml": f'<!DOCTYPE d [<!ENTITY e0 "ha">{entities}]><d>x &e9; y</d>',
+        "cut.xml": "<d><p>one</p><p>tw",
+        "deep.xml": "<d>" * 100_000,
+        "empty.xml": "",
+        "file.xml": '<!DOCTYPE d [<!ENTITY f SYSTEM "file:///etc/passwd">]><d>a &f; b</d>',
+        "latin.xml": '<?xml version="1.0" encoding="ISO-8859-1"?><d>Caf\xe9</d>'.encode("latin-1"),
+        "none.xml": "<d/>",
+        "wrong.xml": b"<d>Caf\xe9</d>",
+    }
+    found, skipped = read(tmp_path, files)
+    assert [each.text for each in found if isinstance(each, Document)] == ["a b", "Café"]
+    assert skipped == {CUT: 5, "entity (left out)": 1, "document without text": 1}
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"link": "//["}, "is not an XPath such as"),
+        ({"text": "//p:x"}, "cannot be evaluated .*names have no prefixes here"),
+        ({"link": "string(.)"}, "finds no elements or attributes"),
+    ],
+)
+def test_bad_paths_are_one_line(tmp_path, options, said):
+    (tmp_path / "a.xml").write_text("<d>x</d>")
+    with pytest.raises(ValueError, match=said) as raised:
+        build_documents([tmp_path / "a.xml"], tmp_path / "store", format="xml", options=options)
+    assert "\n" not in str(raised.value)
+
+
+trees = st.recursive(
+    st.sampled_from(["a", " ", "b c", "&amp;", "<e/>"]),
+    lambda inner: st.builds(
+        lambda tag, href, parts: f"<{tag}{href}>{''.join(parts)}</{tag}>",
+        st.sampled_from(["p", "a", "title"]),
+        st.sampled_from(["", ' href="x"', ' href="#y"', ' id="z"']),
+        st.lists(inner, max_size=4),
+    ),
+)
+
+
+@settings(max_examples=80, deadline=None)
+@given(trees, st.sampled_from(["", ".//p", ".//a | .//p"]))
+def test_any_tree_gives_links_in_the_text(inside, text):
+    for page in xml.read_file("a.xml", f"<d>{inside}</d>".encode(), Options(text=text), Skipped()):
+        for link in getattr(page, "links", ()):
+            assert link.start == link.end == -1 or 0 <= link.start < link.end <= len(page.text)
+            assert link.start < 0 or page.text[link.start : link.end].strip() == page.text[link.start : link.end]
