@@ -102,8 +102,8 @@ def test_damage_costs_its_page(tmp_path):
     assert skipped == {"not UTF-8 (read as Latin-1)": 1, wikis.NO_TEXT: 1}
 
 
-MARKS = ["[[", "]]", "|", "{{", "}}", "((", "))", "**", "//", "======", "<code>", "</code>", "\n", "  * ", "^", "```", "<<",
-         ">>", "<$x ", '"""', "%%", "CamelCase", "~", "\\define x()", "\\\\ ", "a", " ", "!"]  # fmt: skip
+MARKS = ["[[", "]]", "|", "{{", "}}", "((", "))", "**", "//", "======", "<code>", "</code>", "\n", "  * ", "^", "```",
+         "<<", ">>", "<$x ", '"""', "%%", "CamelCase", "~", "\\define x()", "\\\\ ", "a", " ", "!"]  # fmt: skip
 
 
 @settings(max_examples=80, deadline=None)

@@ -21,8 +21,8 @@ SAMPLES = {
         "a.xml": """<!DOCTYPE rfc [<!ENTITY nbsp "&#160;">]><rfc number="9110"><front><title>Semantics</title><abstract>
             <t>What <em>it</em> means, see <xref target="RFC9111"/>.</t></abstract></front><middle><section anchor="s">
             <name>Terms</name><t>As in <xref target="RFC9111">caching</xref> and <xref target="s">here</xref>.</t>
-            </section></middle><back><reference anchor="RFC9111"><front><title>Caching</title></front></reference></back>
-            </rfc>""",
+            </section></middle><back><reference anchor="RFC9111"><front><title>Caching</title></front></reference>
+            </back></rfc>""",
         "b.xml": """<rfc number="9111"><front><title>Caching</title></front><middle><t>Of <xref target="RFC9110"/>.</t>
             </middle><back><reference anchor="RFC9110"/></back></rfc>""",
     },

@@ -46,9 +46,15 @@ PROSE = words(
     "sidebar epigraph highlights pull-quote compound centered details dropdown card grid-item"
 )
 PROSE |= NUMBERED | UNSAID
-CLASSES, FUNCTIONS = words("class exception autoclass autoexception"), words("function autofunction decorator")
+CLASSES, FUNCTIONS = (
+    words("class exception autoclass autoexception"),
+    words("function autofunction decorator autodecorator"),
+)
 MODULES = words("module automodule currentmodule")
-MEMBERS = words("method attribute data property classmethod staticmethod decoratormethod automethod autoattribute type")
+MEMBERS = words(
+    "method attribute data property classmethod staticmethod decoratormethod type "
+    "automethod autoattribute autodata autoproperty"
+)
 PYTHON = {"class": CLASSES, "exc": CLASSES, "func": FUNCTIONS, "deco": FUNCTIONS, "mod": MODULES} | dict.fromkeys(
     ("meth", "attr", "data", "const", "type"), MEMBERS | FUNCTIONS
 )
@@ -56,6 +62,7 @@ ANYTHING = CLASSES | FUNCTIONS | MODULES | MEMBERS
 
 _RULE = r"([=\-~^\"'`*+#.:_])\{}{{2,}}[ ]*\n"
 _DIRECTIVE = re.compile(r"^([ \t]*)\.\.[ ]+(?:([a-z]+):)?([\w-]+)::[ \t]*(.*(?:\n\1[ \t]+[^:\s].*)*)", re.MULTILINE)
+_UNLISTED = re.compile(r"(?:\n[ \t]+:[\w-]+:.*)*?\n[ \t]+:no-?index:")  # another place describes it
 _LABELS = re.compile(r"\.\. _(`[^`\n]+`|(?:\\.|[^:`\n\\])+):[ ]*\n")
 _TITLE = re.compile(rf"\s*(?:{_RULE.format(1)})?[ ]*(\S.*)\n{_RULE.format(3)}")
 _LABELLED = re.compile(rf"(?:^[ ]*{_LABELS.pattern}\s*)+", re.MULTILINE)
@@ -160,6 +167,8 @@ def _add_objects(text: str, page: str, tree: Tree) -> None:
     module, program, classes = "", "", [(-1, "")]
     for found in _DIRECTIVE.finditer(text):
         indent, domain, kind, lines = len(found[1]), found[2] or "py", found[3], found[4].split("\n")
+        if _UNLISTED.match(text, found.end()):
+            continue
         while indent <= classes[-1][0]:
             classes.pop()
         names = [name for line in lines for name in _names(line, domain)]

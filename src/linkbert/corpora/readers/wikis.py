@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import chain
 from posixpath import basename, dirname, join, normpath, splitext
 from typing import Any
 from unicodedata import combining, normalize
@@ -25,9 +26,8 @@ SYSTEM, NO_PAGE = "system tiddler (left out)", "tiddler that is not wikitext (le
 NO_TEXT, OUTSIDE = "no text in the file", "file outside of data/pages (left out)"
 SITE = Site(first_letter=False)
 Target = tuple[str, str] | None
-_LETTERS = str.maketrans(
-    {"ä": "ae", "ö": "oe", "ü": "ue", "ł": "l", "ø": "o", "æ": "ae", "đ": "d"}
-)  # as DokuWiki names files
+Marks = tuple[re.Pattern[str], re.Pattern[str], re.Pattern[str]]
+_LETTERS = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "ł": "l", "ø": "o", "æ": "ae"})  # as DokuWiki names files
 _UP = re.compile(r"\[\[(\.\.?/[^\[\]|\n]*)")
 _MOVED = re.compile(r"\s*#redirect\s*:?\s*\[\[([^\[\]|#\n]+)", re.IGNORECASE)
 _TAGS = re.compile(r"\[\[(.*?)\]\]|(\S+)")
@@ -77,11 +77,9 @@ class Pages:
 
     def find(self, *names: str) -> str:
         """Return the page that one of the names is, else the one page with that name in another form; "" if none."""
-        known = self.names.get
-        found = [name for name in names if name in known(_fold(name), ())]
-        return next(
-            iter(found or [page for name in names if len(one := known(_fold(name), ())) == 1 for page in one]), ""
-        )
+        known = [(name, self.names.get(_fold(name), set())) for name in names]
+        exact, only = (name for name, ids in known if name in ids), (min(ids) for _, ids in known if len(ids) == 1)
+        return next(chain(exact, only), "")
 
 
 def _fold(name: str) -> str:
@@ -90,24 +88,21 @@ def _fold(name: str) -> str:
     return "/".join(re.sub(r"[\W_]+", "_", part).strip("_") for part in plain.split("/"))
 
 
-def _survey(id_of: Callable[[str, bytes], str], files: Iterable[tuple[str, bytes]], *more: Any) -> Pages:
+def _survey(id_of: Callable[[str, bytes], str], ends: bool, files: Iterable[tuple[str, bytes]], *more: Any) -> Pages:
+    """Read what pages are called; `ends`: also by the ends of their paths."""
     pages, notes = Pages(), list[tuple[str, bytes]]()
     for name, data in files:
-        if page := id_of(name, data):
-            pages.ids[name], pages.has_top = page, pages.has_top or "data/pages/" in name
-            for first in range(
-                page.count("/") + 1 if id_of is _path_of else 1
-            ):  # of wikitext the end of a path will do
-                pages.names.setdefault(_fold("/".join(page.split("/")[first:])), set()).add(page)
+        page = pages.ids[name] = id_of(name, data)
+        pages.has_top = pages.has_top or "data/pages/" in name
+        for first in range(page.count("/") + 1 if ends else 1):
+            pages.names.setdefault(_fold("/".join(page.split("/")[first:])), set()).add(page)
         notes += [(name, data)] if name.endswith(markdown.READER.suffixes) else []
     if notes and markdown.READER.survey:
         pages.notes = markdown.READER.survey(iter(notes), *more)
     return pages
 
 
-def _write(
-    text: str, marks: tuple[re.Pattern[str], ...], find: Callable[[str, bool], tuple[Target, str]]
-) -> markdown.Writer:
+def _write(text: str, marks: Marks, find: Callable[[str, bool], tuple[Target, str]]) -> markdown.Writer:
     """Write a page's lines; `find` returns what a link means, and what it shows where nothing else is said.
 
     A link that is not a `sure` one, as it has no mark but its capitals, is none where there is no page of its name.
@@ -187,9 +182,8 @@ def _read_dokuwiki(name: str, data: bytes, pages: Pages, skipped: Skipped) -> It
 def _read_fields(name: str, data: bytes, skipped: Skipped) -> tuple[dict[str, str], str]:
     text = decode_text(data, name, skipped).replace("\r\n", "\n")
     head = re.match(r"(?:[^\s:]+:.*(?:\n|\Z))*", text)
-    fields = {
-        key: value.strip() for key, _, value in (line.partition(":") for line in (head[0] if head else "").split("\n"))
-    }
+    lines = text[: head.end() if head else 0].split("\n")
+    fields = {key: value.strip() for key, _, value in (line.partition(":") for line in lines)}
     return {"title": basename(_path_of(name))} | fields, text[head.end() if head else 0 :]
 
 
@@ -239,14 +233,14 @@ def _read_wikitext(name: str, data: bytes, pages: Pages, skipped: Skipped) -> It
 
 DOKUWIKI = Reader(
     read_file=_read_dokuwiki,
-    survey=partial(_survey, lambda name, data: _path_of(name, data)),
+    survey=partial(_survey, _path_of, False),
     inside=(".txt",),
     marks=(rb"(?m)^[ ]*======[^=\n]*\w[^=\n]*======[ ]*\r?$",),
 )
-TIDDLYWIKI = Reader(read_file=_read_tiddler, survey=partial(_survey, _title_of), suffixes=(".tid",))
+TIDDLYWIKI = Reader(read_file=_read_tiddler, survey=partial(_survey, _title_of, False), suffixes=(".tid",))
 WIKITEXT = Reader(
     read_file=_read_wikitext,
-    survey=partial(_survey, _path_of),
+    survey=partial(_survey, _path_of, True),
     suffixes=(".mediawiki", ".wikitext", ".wiki"),
     inside=(".md", ".markdown"),
 )
