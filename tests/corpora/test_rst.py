@@ -276,7 +276,8 @@ def test_no_mark_costs_more_than_its_share(mark):
 def test_what_another_page_describes_again_without_an_index_is_no_second_place(tmp_path):
     files = {
         "a.rst": ".. module:: m\n\n.. data:: g\n\n   Text.\n\n.. autodata:: h\n\n.. confval:: x\n   :type: str\n",
-        "b.rst": ".. data:: g\n   :type: int\n   :noindex:\n\n.. confval:: x\n   :no-index:\n\n:data:`g` :confval:`x` :data:`m.h`",
+        "b.rst": ".. data:: g\n   :type: int\n   :noindex:\n\n.. confval:: x\n   :no-index:\n\n:data:`g` :confval:`x` "
+        ":data:`m.h`",
     }
     pages, skipped = read(make_tree(tmp_path, files))
     assert [to for _, to, _ in links_of(pages["b"])] == ["a", "a", "a"]

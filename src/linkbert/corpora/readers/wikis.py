@@ -239,6 +239,7 @@ DOKUWIKI = Reader(
 )
 TIDDLYWIKI = Reader(read_file=_read_tiddler, survey=partial(_survey, _title_of, False), suffixes=(".tid",))
 WIKITEXT = Reader(
+    options=markdown.READER.options,
     read_file=_read_wikitext,
     survey=partial(_survey, _path_of, True),
     suffixes=(".mediawiki", ".wikitext", ".wiki"),
