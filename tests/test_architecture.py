@@ -44,7 +44,7 @@ CEILINGS = {  # lines of Python; (top) are the files beside the folders
 
 
 OWED = {  # lines above the ceiling, docs/log/size.md says for what; what is not said there must go
-    "(top)": 679,
+    "(top)": 680,
     "corpora": 449,
     "graph": 118,
     "model": 35,

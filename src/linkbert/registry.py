@@ -15,29 +15,14 @@ from typing import Any
 
 from linkbert.config import nearest
 
-READERS = (
-    "jsonl",
-    "csv",
-    "markdown",
-    "mediawiki",
-    "parquet",
-    "pubmed",
-    "html",
-    "jats",
-    "rst",
-    "stackexchange",
-    "text",
-    "xml",
-    "zim",
-)
-WIKIS = ("dokuwiki", "tiddlywiki", "wikitext")  # of one module
+READERS = ("jsonl", "csv", "markdown", "mediawiki", "parquet", "pubmed", "html", "jats", "rst", "text", "zim")
+WIKIS = {name: f"linkbert.corpora.readers.wikis:{name.upper()}" for name in ("dokuwiki", "tiddlywiki", "wikitext")}
+XML = ("stackexchange", "xml")
 BUILT_IN = {
-    "readers": {name: f"linkbert.corpora.readers.{name}:READER" for name in READERS}
-    | {name: f"linkbert.corpora.readers.wikis:{name.upper()}" for name in WIKIS},
+    "readers": {name: f"linkbert.corpora.readers.{name}:READER" for name in READERS + XML} | WIKIS,
     "graphs": {
-        "hyperlink": "linkbert.graph.hyperlinks:build",
-        "tfidf": "linkbert.graph.tfidf:build",
-        "random": "linkbert.graph.random_graph:build",
+        name: f"linkbert.graph.{module}:build"
+        for name, module in (("hyperlink", "hyperlinks"), ("tfidf", "tfidf"), ("random", "random_graph"))
     },
     "objectives": {name: f"linkbert.model.heads:{name.upper()}" for name in ("drp", "nsp", "none")},
     "tasks": {name: f"linkbert.tasks.kinds:{name.title()}" for name in ("question", "text", "tags", "choice")},
@@ -47,8 +32,8 @@ BUILT_IN = {
 @cache  # to look at every installed package takes 20 ms
 def references(group: str) -> dict[str, str]:
     """Return what a group holds, name -> "module:attribute"; an installed package may not take a name of ours."""
-    installed = {each.name: each.value for each in entry_points(group=f"linkbert.{group}")}
-    return BUILT_IN[group] | installed | BUILT_IN[group]  # in this order, and ours stay
+    own, others = BUILT_IN[group], entry_points(group=f"linkbert.{group}")
+    return own | {each.name: each.value for each in others} | own  # in this order, and ours stay
 
 
 @cache  # so that each is warned of once
