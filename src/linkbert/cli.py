@@ -349,6 +349,7 @@ def stats(
     plots: Path | None = Option(None, metavar="FOLDER", help="draw degrees and the spread of targets as PNG files"),
     preset: str | None = PRESET,
     set_: list[str] = SET,
+    links: bool = Option(False, "--links", help="only what links lead to, and where most lost ones do"),
 ) -> None:
     """Count documents, links by outcome, graphs and relation shares."""
     from linkbert.views.plots import write_plots
@@ -356,7 +357,7 @@ def stats(
 
     statistics = store_statistics(store, make_config(preset or "tiny", set_))
     written = write_plots(statistics, plots) if plots else []
-    print_result(json_, statistics, [*statistics_lines(statistics), *(f"wrote {path}" for path in written)])
+    print_result(json_, statistics, [*statistics_lines(statistics, links), *(f"wrote {path}" for path in written)])
 
 
 @app.command(rich_help_panel="Look")

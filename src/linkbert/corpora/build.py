@@ -203,6 +203,8 @@ def _finish(plan: dict[str, Any], to: Path, skipped: Skipped) -> Store:
         for cause, query in _REDIRECTS.items() if counts["redirects"] else ():
             if count := database.execute(f"SELECT {query}").fetchall()[0][0]:
                 skipped[cause] += count
+        database.register("dropped", dropped)
+        lost = database.sql(_LOST).to_arrow_table().to_pylist()
         if plan["links_table"]:
             ids = database.execute("SELECT id FROM document_rows")
             count_unknown(to, iter(ids.fetchone, None), skipped)
@@ -220,6 +222,7 @@ def _finish(plan: dict[str, Any], to: Path, skipped: Skipped) -> Store:
         "redirects": counts["redirects"],
         "shards": shards,
         "links_found": counts["links"],
+        "links_lost": lost,
         "skipped": dict(sorted(skipped.items())),
         "other_files": dict(sorted(others.items(), key=lambda item: (-item[1], item[0]))),
         "examples": examples,
@@ -240,6 +243,19 @@ WITH marked AS (SELECT d.shard, row, d.id, coalesce(d.shard <= x.shard, false) A
 SELECT shard, row, 'deleted' AS cause, id FROM marked WHERE gone
 UNION ALL SELECT shard, row, '{cause}', id FROM ranked WHERE rank > 1
 ORDER BY shard, row"""
+# Targets that nothing is called: those most links lead to, by host where they lead elsewhere; and links without place.
+_LOST = r"""
+WITH links AS (SELECT id, link.target AS target, link.start AS place
+               FROM (SELECT id, unnest(links) AS link FROM document_rows ANTI JOIN dropped USING (shard, row))),
+     known AS (SELECT id AS target FROM document_rows UNION SELECT source FROM redirect_rows),
+     lost AS (SELECT id, target, regexp_extract(target, '^(?:\w+:)?//([^/?#]+)', 1) AS host
+              FROM links ANTI JOIN known USING (target)),
+     named AS (SELECT host = '' AS here, if(host = '', target, host) AS target, min(id) AS source, count(*) AS links
+               FROM lost GROUP BY 1, 2
+               UNION ALL SELECT NULL, min(target), min(id), count(*) FROM links WHERE place < 0)
+SELECT *, CAST(sum(links) OVER (PARTITION BY here) AS BIGINT) AS whole
+FROM named QUALIFY row_number() OVER (PARTITION BY here ORDER BY links DESC, target) <= 3
+ORDER BY here, links DESC, target"""
 _REDIRECTS = {
     "redirect shadowed by a document": "count(*) FROM redirect_rows WHERE source IN (SELECT id FROM document_rows)",
     "duplicate redirect": "count(DISTINCT hash(source, target)) - count(DISTINCT hash(source)) FROM redirect_rows",

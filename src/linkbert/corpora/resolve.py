@@ -1,14 +1,13 @@
 """What links of pages and notes say comes in, what the documents they mean are called goes out.
 
 Of a page's link that is a path in the tree ("guide/a b.html") or, elsewhere, a whole address. A note has no suffix
-("trees/Oak"); a wiki link may name the end of its path alone, so "[[oak]]" is a target as it is. Nothing is looked up:
-a page or note says by names() or note_names() what else it is called, and the graph resolves those as redirects.
+("trees/Oak"), and a wiki link that names none of the tree is a target as it is, "[[oak]]". Nothing is looked up: a page
+says by names() what else it is called, and the graph resolves those as redirects; of notes, see readers/pages.py.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from functools import lru_cache
 from posixpath import join, normpath
 from typing import NamedTuple
@@ -149,27 +148,11 @@ def _without_dots(path: str) -> str:
 
 # ---- notes
 
-_FOLDER_NAMES = ("readme", "index")  # files that stand for their folder
 NOTE_SUFFIX = re.compile(r"\.(?:md|mdx|markdown|html?)\Z", re.IGNORECASE)
 MEDIA = re.compile(
     r"\.(?:png|jpe?g|gif|svg|webp|bmp|avif|tiff?|ico|mp3|mp4|m4a|ogg|wav|flac|webm|mov|mkv|canvas)\Z", re.IGNORECASE
 )
 _SCHEME_OR_HOST = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:|//")
-
-
-def note_names(note: str) -> Iterator[str]:
-    """Yield what else a note is called: as wiki links name it, and its folder if it stands for that.
-
-    >>> list(note_names("Trees/Oak"))
-    ['[[oak]]', '[[trees/oak]]']
-    """
-    parts = note.split("/")
-    last = len(parts) - 1
-    if parts[last].lower() in _FOLDER_NAMES:
-        yield "/".join(parts[:last]) or "."
-        last = max(last - 1, 0)  # there are many of that name
-    for first in range(last, -1, -1):
-        yield note_name("/".join(parts[first:]))
 
 
 def note_name(name: str) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import glob
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -150,6 +150,17 @@ def querying(store: Path, memory: str = "4GB", folder: Path | None = None) -> It
         raise ValueError(f"{failed}: give it more memory or disk than {memory}") from None
     finally:
         remove(folder)
+
+
+def describe_lost(lost: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Say in lines what links lead to that are lost, as a manifest has it: how many, and where most of them lead."""
+    lines = []
+    kinds = {False: "other sites", True: "missing documents", None: "anything, without a place in the text"}
+    for here, what in kinds.items():
+        rows = [row for row in lost if row["here"] == here]
+        shown = ", ".join(f"{row['target']}" + f" ({row['links']:,}; in {row['source']})" for row in rows)
+        lines += [f"links to {what}: {rows[0]['whole']:,}, such as {shown}"] if rows and rows[0]["whole"] else []
+    return lines
 
 
 @dataclass(frozen=True)

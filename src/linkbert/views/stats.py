@@ -1,7 +1,6 @@
 """The counts of a store: what was found, what became of it, and the shares of relations that training gets.
 
-In: a STORE, and a Config where its shares are wanted. Out: one dictionary that is stable for programs
-(`linkbert stats --json`), and its lines for people. What a store lacks, such as a graph, is a line too.
+In: a STORE, and a Config for its shares. Out: a dictionary (`linkbert stats --json`, stable for programs), and lines.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from linkbert.config import Config
-from linkbert.corpora.store import Store
+from linkbert.corpora.store import Store, describe_lost
 from linkbert.files import read_json
 from linkbert.graph.links import LinkGraph, graph_folder, graph_names
 from linkbert.instances.sampler import Sampler, count_anchors
@@ -28,6 +27,7 @@ OUTCOMES = {  # keys of graph.json, and of `links` in the JSON -> what people re
     "self": "links of a document to itself",
     "disambiguation": "links to disambiguation pages",
 }
+SHOWN = ("reader", "documents", "redirects", "skipped", "links_lost")  # of the manifest
 SHARES = {  # keys of `shares`, likewise
     "anchors": "places for segment A",
     "anchors_with_usable_link": "of these, with a link to follow",
@@ -47,7 +47,7 @@ def store_statistics(path: Path, config: Config | None = None) -> dict[str, Any]
     relations under its settings, and `shapes` is `describe_graph` of every graph, documents weighted by their anchors.
     """
     manifest = Store.open(path).manifest
-    result = {"path": str(path)} | {key: manifest[key] for key in ("reader", "documents", "redirects", "skipped")}
+    result = {"path": str(path)} | {key: manifest.get(key) for key in SHOWN}
     graphs = {name: read_json(graph_folder(path, name) / "graph.json") for name in graph_names(path)}
     made = [name for name, graph in graphs.items() if graph["method"] == "hyperlink"]
     links = graphs["hyperlink" if "hyperlink" in made else made[0]] if made else {"found": manifest["links_found"]}
@@ -63,9 +63,9 @@ def store_statistics(path: Path, config: Config | None = None) -> dict[str, Any]
     return result
 
 
-def statistics_lines(statistics: dict[str, Any]) -> list[str]:
-    """Lay the counts out for reading, a line each."""
-    return text_lines(statistics_section(statistics))[2:]
+def statistics_lines(statistics: dict[str, Any], links: bool = False) -> list[str]:
+    """Lay the counts out for reading, a line each; of `links` alone, if wished."""
+    return [line for line in text_lines(statistics_section(statistics))[2:] if not links or "link" in line[:7]]
 
 
 def statistics_section(statistics: dict[str, Any]) -> Section:
@@ -74,12 +74,12 @@ def statistics_section(statistics: dict[str, Any]) -> Section:
     counts = {"documents": statistics["documents"], "names and aliases": statistics["redirects"]}
     counts |= {key: statistics[key] for key in ("tokens", "sentences") if key in statistics}
     counts |= {OUTCOMES[outcome]: count for outcome, count in statistics["links"].items()}
-    counts |= {f"skipped: {cause}": count for cause, count in statistics["skipped"].items()}
+    counts |= {cause if cause[:5] == "links" else f"skipped: {cause}": n for cause, n in statistics["skipped"].items()}
     parts = {"": counts}
     parts |= {f"graph {name}": _graph_numbers(graph, shapes.get(name)) for name, graph in graphs.items()}
     relations = {SHARES.get(key, key): value for key, value in shares.items()}
     parts |= {"relations in training (contiguous, random, linked)": relations} if shares else {}
-    rows, lines = [["", ""]], []
+    rows, lines = [["", ""]], describe_lost(statistics["links_lost"] or [])
     for title, part in parts.items():
         rows += [[title, ""]] if title else []
         rows += [[f"  {key}", _text(value)] for key, value in part.items()]

@@ -21,6 +21,7 @@ _CODE = re.compile(
     r"\{[{%][<%-]?\s*(/|end)?\s*(highlight|code-toggle|code|mermaid|comment)\b[^}\n]{0,300}\}", re.IGNORECASE
 )
 _ADMONITION = re.compile(r'( *)(?:(?:!!!|\?\?\?\+?)[ ]+[\w -]*(?:"(.*)")?|===[!+]*[ ]+"(.*)")\s*$')
+_INDENTED = re.compile(r'!!! |\?\?\?|=== ?"|===[!+]|#.*\n[ \t]+[-*+] ')
 _ITEM = re.compile(r"[ \t]+[-*+] ")
 _LINES = re.compile(  # whole lines: colons of a directive and its title, or marks that are no text
     r"^[ \t]*:{3,}[ \t]*(?:\{?[\w.-]+\}?)?(?:\[(?P<label>[^\]\n]*)\]|[ \t]+(?P<title>[^\n{:]+))?(?:\{.*)?$"
@@ -44,17 +45,23 @@ def to_commonmark(source: str) -> str:
         source = _BLOCK.sub(r"![[\1]]", source)
     if "]([[" in source:
         source = _NOTE_ADDRESS.sub(r"](<\1>)", source)
-    source = _LINES.sub(lambda line: f"\n{line['label'] or line['title'] or ''}\n", source)
-    return "\n".join(_dedent(source.split("\n")))
+    if any(mark in source for mark in (":::", "*[", "8<", "///", "TOC", "toc")):
+        source = _LINES.sub(lambda line: f"\n{line['label'] or line['title'] or ''}\n", source)
+    return "\n".join(_dedent(source.split("\n"))) if _INDENTED.search(source) else source
 
 
 def _put_address(found: re.Match[str]) -> str:
     address = _PIECE.sub(lambda piece: _evaluate(piece[0]), found[2])
+    if (
+        address[:1] in ("/", ".") and "\0" in address
+    ):  # such as "/docs/{{< version >}}/setup": the nearest page that ends so
+        address = "/" + address.rpartition("\0")[2].lstrip("/")
+    address = address.replace("\0", "https://template.invalid" if address[:1] == "\0" else "template")
     return f"{found[1]}<{address}>" if found[1][0] == "]" else found[1] + address
 
 
 def _evaluate(piece: str) -> str:
-    """Return the path that a template's mark stands for; an address elsewhere for what only the tool knows."""
+    r"""Return the path that a template's mark stands for, "\0" for what only the tool knows."""
     call = _CALL.match(piece)
     name, path = call.groups("") if call else ("", "")
     if name in ("ref", "relref"):
@@ -64,7 +71,7 @@ def _evaluate(piece: str) -> str:
         return f"/{path}" if name == "link" else f"/_posts/{path}.md"
     if quoted := re.search(r"""["'](/[^"']*)["']""", piece):
         return quoted[1]
-    return "" if _BASE.search(piece) else "https://template.invalid"
+    return "" if _BASE.search(piece) else "\0"
 
 
 def _without_code(source: str) -> str:

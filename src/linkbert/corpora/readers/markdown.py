@@ -19,9 +19,8 @@ from linkbert.corpora.reader import Reader, Record, Skipped
 from linkbert.corpora.readers.extensions import to_commonmark
 from linkbert.corpora.readers.pages import LARGEST, Options, Pages, read_said, survey
 from linkbert.corpora.readers.site import words
-from linkbert.corpora.resolve import note_names
 from linkbert.corpora.sources import TOO_LARGE, decode_text
-from linkbert.records import Document, Link, Redirect
+from linkbert.records import Document, Link
 
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
 PIECE = 10_000  # characters of a paragraph that are read at once
 BLOCK_NESTING, INLINE_NESTING = 100, 10  # of lists and quotes; of brackets
 TAG = 2_000  # characters of a tag
+SEVERAL = "links that several pages are meant by (one taken)"
 NESTED = "lists or quotes nested too deeply (what is inside is left out)"
 
 _NEW_LINE = words("br p div blockquote center hr li ul ol dl dt dd h1 h2 h3 h4 h5 h6 table tr td th summary details")
@@ -64,7 +64,7 @@ _COMMENT, _EXPRESSION = re.compile(r"%%.+?%%", re.DOTALL), re.compile(r"\{(?:/\*
 
 
 def read_file(name: str, data: bytes, pages: Pages, skipped: Skipped) -> Iterator[Record]:
-    """Read a file: a Document, and a Redirect for each other name it has."""
+    """Read a file: a Document, if there is text in it."""
     if len(data) > LARGEST:
         skipped.note(TOO_LARGE, name)
         return
@@ -74,9 +74,10 @@ def read_file(name: str, data: bytes, pages: Pages, skipped: Skipped) -> Iterato
     page = read_page(decode_text(data, name, skipped), id_, mdx=mdx, pages=pages)
     for fault in page.faults + ("no text in the file",) * (not page.text):
         skipped.note(fault, name)
+    for choice in pages.take_chosen():
+        skipped.note(SEVERAL, f"{name}: {choice}")
     if page.text:
         yield Document(id_, page.title or path.stem, page.text, page.links, sections=page.sections)
-        yield from (Redirect(other, id_) for other in note_names(id_))
 
 
 class Page(NamedTuple):

@@ -119,6 +119,11 @@ class Pages:
     chosen: list[str] = field(default_factory=list)  # links that several pages as near are meant by, until counted
     sites: list[str] = field(default_factory=list)  # what the tree's own addresses start with, "example.org/", "/en/"
 
+    def take_chosen(self) -> list[str]:
+        """Return the choices among several pages since the last call."""
+        chosen, self.chosen = self.chosen, []
+        return chosen
+
     def add(self, address: str, id_: str) -> None:
         """Give a page another address in the tree."""
         address = address.strip("/") or "."
@@ -193,7 +198,8 @@ class Pages:
         folder, own = f"{page.rpartition('/')[0]}/", normalize("NFC", name)
         ranked: dict[str, tuple[int, ...]] = {}
         for address, id_ in self.ending(name):
-            spelled = 0 if f"/{address}".endswith(f"/{own}") else 1 + (address.casefold() != own.casefold())
+            tail = address[-len(own) :]
+            spelled = (tail.casefold() != own.casefold()) + (_APART.sub("-", tail) != _APART.sub("-", own))
             whole = len(address) == len(name)
             rank = (spelled, address != id_, not whole, -_shared(folder, id_), address.count("/"))
             ranked[id_] = min(rank, ranked.get(id_, rank))
@@ -329,6 +335,7 @@ def survey(files: Iterable[tuple[str, bytes]], options: Options, others: Collect
         f"addresses from / start at {', '.join(pages.roots[:3])}": pages.roots,
         f"this tree is published at {', '.join(pages.sites[:5])}": pages.sites,
     }
+    pages.take_chosen()
     if any(known.values()):
         said_so = "; ".join(line for line, value in known.items() if value)
         log.warning("%s (--dialect, --root and --host say otherwise)", said_so)
