@@ -365,14 +365,13 @@ def check(store: Path = STORE, json_: bool = JSON) -> int:
     """Check that a store is consistent; exit status 1 if it is not."""
     from linkbert.views.check import check as run
 
-    results = []
+    rows = []
     for promise, ok, detail in run(store):
-        results.append({"promise": promise, "ok": ok, "detail": detail})
+        rows.append({"promise": promise, "ok": ok, "detail": detail})
         if not json_:
             print(f"{'ok    ' if ok else 'BROKEN'} {promise}" + (f": {detail}" if detail else ""), flush=True)
-    broken = sum(not result["ok"] for result in results)
-    summary = f"{len(results)} checks, {broken} failed; none says whether the reader understood all links"
-    print_result(json_, results, [summary])
+    broken = sum(not row["ok"] for row in rows)
+    print_result(json_, rows, [f"{len(rows)} checks, {broken} failed; none says whether all links were understood"])
     return int(broken > 0)
 
 
