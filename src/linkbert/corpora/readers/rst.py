@@ -46,6 +46,10 @@ PROSE = words(
     "sidebar epigraph highlights pull-quote compound centered details dropdown card grid-item"
 )
 PROSE |= NUMBERED | UNSAID
+UNSEEN = (  # nodes of docutils that are no text
+    "literal_block doctest_block comment table image figure substitution_definition system_message footnote citation "
+    "raw math_block footnote_reference citation_reference"
+)
 CLASSES, FUNCTIONS = (
     words("class exception autoclass autoexception"),
     words("function autofunction decorator autodecorator"),
@@ -144,12 +148,7 @@ def _expand(text: str, name: str, texts: dict[str, str], around: tuple[str, ...]
 
     def put(found: re.Match[str]) -> str:
         inner, options = _path(found[2], name), dict(re.findall(r":([\w-]+):[ ]*(.*)", found[3]))
-        if (
-            inner not in texts
-            or inner in (*around, name)
-            or len(around) >= DEPTH
-            or options.keys() & {"literal", "code"}
-        ):
+        if inner not in texts or inner in (*around, name) or len(around) >= DEPTH or {*options} & {"literal", "code"}:
             return ""
         body = texts[inner].partition(start)[2] if (start := options.get("start-after")) else texts[inner]
         body = body.partition(end)[0] if (end := options.get("end-before")) else body
@@ -177,11 +176,8 @@ def _add_objects(text: str, page: str, tree: Tree) -> None:
             module = names[0] if names and names[0] != "None" else ""
         if kind == "glossary":
             body = re.compile(rf"(?:\n[ ]*(?=\n)|\n[ ]{{{indent + 1},}}.*)*").match(text, found.end())
-            rows = [
-                row
-                for row in (found[4] + body[0] if body else "").split("\n")
-                if row.strip(" ") and row.lstrip()[0] != ":"
-            ]
+            rows = (found[4] + body[0] if body else "").split("\n")
+            rows = [row for row in rows if row.strip(" ") and row.lstrip()[0] != ":"]
             least = min((len(row) - len(row.lstrip()) for row in rows), default=0)
             for name in (_normal(row.partition(" : ")[0]) for row in rows if row[least : least + 1] != " "):
                 tree.objects.setdefault("term", {}).setdefault(name, []).append((page, name))
@@ -229,11 +225,8 @@ def resolve(
     key = _normal(name) if role == "term" else name
     for kind in () if python else (role, tree.roles.get(role, role), *(tree.objects if role == "any" else ())):
         described = tree.objects.get(kind, {})
-        found = found or [
-            (*row, "")
-            for form in (key, key.partition(" ")[0], key.partition("(")[0])
-            for row in described.get(form, ())
-        ]
+        forms = (key, key.partition(" ")[0], key.partition("(")[0])
+        found = found or [(*row, "") for form in forms for row in described.get(form, ())]
     if not found and role in tree.folders:
         plain = re.sub(r"[<>]", "", name)
         for end in (plain, plain.partition("(")[0], re.sub(r"\((\w+)\)$", r".\1", plain), f"{plain}/index"):
@@ -313,11 +306,9 @@ def _docutils() -> tuple[Any, Any]:
 
     def parse(text: str) -> Any:
         settings, inliner = frontend.get_default_settings(Parser), states.Inliner()
-        safe = {"raw_enabled": False, "file_insertion_enabled": False, "line_length_limit": LONGEST_LINE}
-        for name, value in (
-            safe | {"report_level": 5, "halt_level": 6, "warning_stream": False, "linkbert": 1}
-        ).items():
-            setattr(settings, name, value)
+        settings.raw_enabled = settings.file_insertion_enabled = settings.warning_stream = False
+        settings.line_length_limit, settings.report_level, settings.halt_level = LONGEST_LINE, 5, 6
+        settings.linkbert = True
         document, inliner.interpreted = utils.new_document("page", settings), interpret
         with _LOCK:  # docutils has one table of directives for all: other documents find in it what they always do
             states.directives.directive = find_ours
@@ -367,22 +358,7 @@ class _Page:
         targets = list(document.findall(nodes.target))
         self.named = {name: node for node in targets for name in node["names"]}
         self.unnamed = (node for node in targets if node.get("anonymous"))
-        self.hidden = (
-            nodes.literal_block,
-            nodes.doctest_block,
-            nodes.comment,
-            nodes.table,
-            nodes.image,
-            nodes.figure,
-            nodes.substitution_definition,
-            nodes.system_message,
-            nodes.footnote,
-            nodes.citation,
-            nodes.raw,
-            nodes.math_block,
-            nodes.footnote_reference,
-            nodes.citation_reference,
-        )
+        self.hidden = tuple(getattr(nodes, name) for name in UNSEEN.split())
         self.write_block(document)
 
     def write_block(self, node: Any) -> None:
@@ -434,11 +410,8 @@ class _Page:
         """Return what a hyperlink means; None for a bare address, and for a place in the page itself."""
         shown, steps = node.astext(), 0
         while node is not None and "refuri" not in node and (steps := steps + 1) < DEPTH:  # names may mean names
-            node = (
-                next(self.unnamed, None)
-                if node.get("anonymous") and steps == 1
-                else self.named.get(node.get("refname"))
-            )
+            anonymous = steps == 1 and node.get("anonymous")
+            node = next(self.unnamed, None) if anonymous else self.named.get(node.get("refname"))
         uri = node.get("refuri", "") if node is not None else ""
         found = resolve_in_note(uri, dirname(self.id)) if uri and uri not in (shown, f"mailto:{shown}") else None
         if found and "//" not in uri and len(pages := _find_page(uri.partition("#")[0], self.id, self.tree)) == 1:
@@ -450,9 +423,8 @@ class _Page:
         domain, _, last = role.rpartition(":")
         python = last in PYTHON and domain in ("", "py")
         tight = python or last in ("ref", "doc", "term", "any", "numref")
-        if text[:1] == "!" or not (
-            tight or last in self.tree.objects or last in self.tree.roles.keys() | self.tree.folders
-        ):
+        tree = self.tree
+        if text[:1] == "!" or not (tight or last in tree.objects or last in tree.roles or last in tree.folders):
             found = _TITLED.fullmatch(text)
             self.writer.add(found[1] if found else text.removeprefix("!"))
             return
