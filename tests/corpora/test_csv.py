@@ -64,6 +64,16 @@ def test_a_link_in_a_cell_has_its_place(tmp_path):
     assert document.text[4:5] == "b"
 
 
+def test_a_table_without_a_header_has_columns_by_their_places(tmp_path):
+    (tmp_path / "a.csv").write_text("1001,2000,Moss,grows here,1002\n1002,2001,Fern,and there,\n")
+    documents, skipped = read(tmp_path / "a.csv", "id=1,title=3,text=4,links=5")
+    assert [(each.id, each.title, each.text, links_of(each)) for each in documents] == [
+        ("1001", "Moss", "grows here", ["1002"]),
+        ("1002", "Fern", "and there", []),
+    ]
+    assert not skipped
+
+
 def test_what_is_wrong_costs_itself_and_is_counted_where_it_stands(tmp_path):
     rows = [
         b"id,title,text,links",

@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from linkbert.corpora.reader import CUT, EMPTY, FaultError, Reader, Record, Shard, Skipped
-from linkbert.corpora.readers.jsonl import Options, choose_columns, column_of, make_record
+from linkbert.corpora.readers.jsonl import Options, choose_columns, column_of, make_record, parse_columns
 from linkbert.corpora.readers.streams import cut_stream
 
 SHARD_BYTES = 4 << 20
@@ -37,6 +37,9 @@ def plan(path: Path, options: Options) -> Iterator[Shard]:
     if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise FaultError(CUT, f"{path} is UTF-16: `iconv -f UTF-16 -t UTF-8` makes of it what can be read")
     header, delimiter, quoted = _find_dialect(head)
+    wanted = parse_columns(options.columns).values()
+    if wanted and all(name.isdigit() and name not in header for name in wanted):  # places, from 1 on: without a header
+        header = tuple(map(str, range(1, len(header) + 1)))
     choose_columns(header, options, path.name)
 
     def read_lines() -> Iterator[bytes]:
@@ -65,7 +68,7 @@ def read(shard: Shard, options: Options, skipped: Skipped) -> Iterator[Record]:
         where = f"{name} line {number}"
         if fault:
             skipped.note(fault, where)
-        if number == 1 or not any(cells):
+        if (number == 1 and header[0] != "1") or not any(cells):
             continue
         if len(cells) != len(header):
             skipped.note(CELLS, where)
