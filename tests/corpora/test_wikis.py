@@ -92,6 +92,7 @@ def test_damage_costs_its_page(tmp_path):
         "a.tid": b"title: A\n\nCaf\xe9 [[B",
         "b.tid": b"",
         "c.tid": "title: C\n\n" + "x" * 5_000_000,
+        "e.tid": b"x" * (wikis.LARGEST + 1),
         "d.tid": "title: A\n\nagain",
     }
     for name, data in files.items():
@@ -99,7 +100,7 @@ def test_damage_costs_its_page(tmp_path):
     skipped = Skipped()
     found = list(read_source("tiddlywiki", tmp_path, None, skipped))
     assert [(each.id, each.text[:9]) for each in found] == [("A", "Café [[B"), ("C", "x" * 9), ("A", "again")]
-    assert skipped == {"not UTF-8 (read as Latin-1)": 1, wikis.NO_TEXT: 1}
+    assert skipped == {"not UTF-8 (read as Latin-1)": 1, wikis.NO_TEXT: 1, wikis.TOO_LARGE: 1}
 
 
 MARKS = ["[[", "]]", "|", "{{", "}}", "((", "))", "**", "//", "======", "<code>", "</code>", "\n", "  * ", "^", "```",

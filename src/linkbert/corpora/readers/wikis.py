@@ -19,11 +19,12 @@ from urllib.parse import unquote
 from linkbert.corpora.reader import NoOptions, Reader, Record, Skipped
 from linkbert.corpora.readers import markdown, wikitext
 from linkbert.corpora.readers.site import Site
-from linkbert.corpora.sources import decode_text
+from linkbert.corpora.sources import TOO_LARGE, decode_text
 from linkbert.records import Document, Link, Redirect
 
 SYSTEM, NO_PAGE = "system tiddler (left out)", "tiddler that is not wikitext (left out)"
 NO_TEXT, OUTSIDE = "no text in the file", "file outside of data/pages (left out)"
+LARGEST = 8 << 20  # bytes of a page
 SITE = Site(first_letter=False)
 Target = tuple[str, str] | None
 Marks = tuple[re.Pattern[str], re.Pattern[str], re.Pattern[str]]
@@ -231,16 +232,26 @@ def _read_wikitext(name: str, data: bytes, pages: Pages, skipped: Skipped) -> It
         skipped.note(NO_TEXT, name)
 
 
+def _bounded(read: Callable[..., Iterator[Record]]) -> Callable[..., Iterator[Record]]:
+    def read_file(name: str, data: bytes, pages: Pages, skipped: Skipped) -> Iterator[Record]:
+        if len(data) <= LARGEST:
+            return read(name, data, pages, skipped)
+        skipped.note(TOO_LARGE, name)
+        return iter(())
+
+    return read_file
+
+
 DOKUWIKI = Reader(
-    read_file=_read_dokuwiki,
+    read_file=_bounded(_read_dokuwiki),
     survey=partial(_survey, _path_of, False),
     inside=(".txt",),
     marks=(rb"(?m)^[ ]*======[^=\n]*\w[^=\n]*======[ ]*\r?$",),
 )
-TIDDLYWIKI = Reader(read_file=_read_tiddler, survey=partial(_survey, _title_of, False), suffixes=(".tid",))
+TIDDLYWIKI = Reader(read_file=_bounded(_read_tiddler), survey=partial(_survey, _title_of, False), suffixes=(".tid",))
 WIKITEXT = Reader(
     options=markdown.READER.options,
-    read_file=_read_wikitext,
+    read_file=_bounded(_read_wikitext),
     survey=partial(_survey, _path_of, True),
     suffixes=(".mediawiki", ".wikitext", ".wiki"),
     inside=(".md", ".markdown"),
