@@ -92,8 +92,7 @@ def _read_pairs(path: Path, skipped: Skipped) -> Iterator[tuple[str, str]]:
         if not delimiter and text.startswith("#"):  # as those of SNAP begin
             continue
         if not delimiter and text.strip():
-            delimiter = "\t" if "\t" in text else max(",;", key=text.count)
-            delimiter = delimiter if delimiter in text else " "
+            delimiter = "\t" if "\t" in text else max(",;", key=text.count) if re.search("[,;]", text) else " "
             names = [name.strip().lower() for name in _split(text, delimiter, quoted=True)]
             ends = [names.index(name) for known in (SOURCES, TARGETS) for name in names if name in known]
             quoted = delimiter != "\t" or (len(ends) == 2 and text.startswith('"'))
