@@ -121,12 +121,80 @@ def test_whole_records_before_a_cut_are_kept(tmp_path):
         assert skipped[CUT] == 1
 
 
-def test_every_record_before_a_broken_one_is_read(tmp_path):
+def test_a_broken_record_costs_itself_only(tmp_path):
     path = tmp_path / "a.xml"
-    path.write_bytes(file_of(record(1, "One"), record(2, "Two"), record(3, "Three </b>"), record(4, "Four")))
+    broken = "<PubmedArticle><MedlineCitation><PMID>5</PMID>"
+    path.write_bytes(file_of(record(1, "One"), record(2, "Two"), record(3, "Three </b>"), broken, record(4, "Four")))
     found, skipped = read(path)
-    assert [document.id for document in found] == ["1", "2"]
-    assert skipped == {CUT: 1}
+    assert [document.id for document in found] == ["1", "2", "4"]
+    assert skipped == {CUT: 2}
+    assert all("near byte" in example for example in skipped.examples)
+
+
+def test_a_file_may_hold_several_sets(tmp_path):
+    """Answers of a server written one behind the other, with and without their prologs."""
+    path = tmp_path / "a.xml"
+    prolog = b'<?xml version="1.0" encoding="utf-8"?>\n<!DOCTYPE PubmedArticleSet>\n'
+    sets = [file_of(record(1, "One")), file_of(record(2, "Two"), deleted=[9]), file_of(), file_of(record(3, "Three"))]
+    path.write_bytes(b"\n".join([prolog + sets[0], prolog + sets[1], sets[2], sets[3]]))
+    records = [*read_source("pubmed", path, pubmed.Options(), skipped := Skipped())]
+    assert [each.id for each in records] == ["1", "2", "9", "3"]
+    assert skipped == {}
+    path.write_bytes(sets[0] + sets[1].partition(b"Two")[0] + sets[3])  # the second is cut off
+    found, skipped = read(path)
+    assert ([document.id for document in found], skipped) == (["1", "3"], {CUT: 1})
+
+
+@pytest.mark.parametrize(
+    ("citation", "target"),
+    [
+        ("Marin P. Wells. Letters 2020. https://doi.org/10.1000/Coast.2", "doi:10.1000/coast.2"),
+        ("Marin P. Wells. doi:10.1000/coast.2.", "doi:10.1000/coast.2"),
+        ("Marin P. Wells (DOI 10.1000/coast(2)); 3", "doi:10.1000/coast(2)"),
+        ("Marin P. <i>Wells</i>. 10.1000/coast.2 [accessed 2020]", "doi:10.1000/coast.2"),
+        ("Marin P. Wells. https://www.doi.org/10.1000%2Fcoast.2", "doi:10.1000/coast.2"),
+        ("Marin P. Wells. PMID: 77. doi:10.1000/coast.2", "77"),
+        ("Marin P. Wells. https://www.ncbi.nlm.nih.gov/pmc/articles/PMC55/", "PMC55"),
+        ("Marin P. Wells 10.5/2, pages 210.1000/3", None),
+    ],
+)
+def test_a_citation_names_its_paper_in_words(tmp_path, citation, target):
+    path = tmp_path / "a.xml"
+    path.write_bytes(file_of(record(1, "One", cites=[("pii", "S1")])).replace(
+        b"<Reference>", f"<Reference><Citation>{citation}</Citation>".encode()))  # fmt: skip
+    assert [link.target for link in read(path)[0][0].links] == [target] * bool(target)
+
+
+MATH = '<m:math xmlns:m="http://www.w3.org/1998/Math/MathML">{}</m:math>'
+
+
+@pytest.mark.parametrize(
+    ("title", "text"),
+    [
+        ("10<sup>6</sup> cells and 10 <sup>-4</sup> a day", "10^6 cells and 10 -4 a day"),
+        ("10<sup>-4</sup>, 2<sup>−n</sup>, kg m<sup>-2</sup>", "10^-4, 2^−n, kg m^-2"),
+        ("H<sub>2</sub>O, CD4<sup>+</sup>, Ca<sup>2+</sup>, 1<sup>st</sup>", "H2O, CD4+, Ca2+, 1st"),
+        ("m<sup>2</sup>, as before<sup>12</sup> and.<sup>13</sup>", "m2, as before [12] and.[13]"),
+        (f"at {MATH.format('<m:msup><m:mn>10</m:mn><m:mn>6</m:mn></m:msup>')} Hz", "at 10^6 Hz"),
+        (f"if {MATH.format('<m:mi>P</m:mi><m:mo>&lt;</m:mo><m:mn>0.05</m:mn>')}.", "if P < 0.05."),
+        (f"{MATH.format('<m:mfrac><m:mrow><m:mi>a</m:mi><m:mo>+</m:mo><m:mi>b</m:mi></m:mrow><m:mn>2</m:mn></m:mfrac>')}",
+         "(a+b)/2"),
+        (f"{MATH.format('<m:msqrt><m:mi>x</m:mi></m:msqrt><m:mfenced><m:mi>y</m:mi></m:mfenced>')}", "√x(y)"),
+        (f"{MATH.format('<m:msub><m:mi>x</m:mi><m:mi>i</m:mi></m:msub><m:mi>y</m:mi>')}", "x_i y"),
+    ],
+)  # fmt: skip
+def test_exponents_and_formulas_read_as_they_are_meant(tmp_path, title, text):
+    path = tmp_path / "a.xml"
+    path.write_bytes(file_of(record(1, title)))
+    assert read(path)[0][0].title == text
+
+
+def test_a_label_may_be_all_the_text_there_is(tmp_path):
+    path = tmp_path / "a.xml"
+    labels = ("RESULTS", "LEVEL OF EVIDENCE: 4", "LEVEL OF EVIDENCE III", "TRIAL: NCT7", "CONCLUSIONS:")
+    parts = "".join(f'<AbstractText Label="{label}"/>' for label in labels)
+    path.write_bytes(file_of(record(1, "One", abstract=f"Few.</AbstractText>{parts}<AbstractText>")))
+    assert read(path)[0][0].text == "One\nFew.\nLEVEL OF EVIDENCE: 4\nLEVEL OF EVIDENCE III\nTRIAL: NCT7"
 
 
 def test_one_bad_file_of_many_is_reported_and_the_others_are_built(tmp_path):

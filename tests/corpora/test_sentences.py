@@ -46,6 +46,10 @@ def test_sentences_cover_the_text_and_none_is_empty(text):
         ("One.\n\u200b\nTwo. \u200b\n Three", ["One.\n\u200b\n", "Two. \u200b\n ", "Three"]),
         ("\ufeff\nOne.\n\u2060", ["\ufeff\nOne.\n\u2060"]),
         ("Spaced . Out ! Ok", ["Spaced . ", "Out ! ", "Ok"]),
+        (
+            "Old.[3, 4–6] In a [7]. So et al.[8] Say x[0].[1] y.",
+            ["Old.[3, 4–6] ", "In a [7]. ", "So et al.[8] Say x[0].[1] y."],
+        ),
         ("在这里。什么？“好！”他说。", ["在这里。", "什么？", "“好！”", "他说。"]),
         ("यह है। वह है। ما هذا؟ نعم", ["यह है। ", "वह है। ", "ما هذا؟ ", "نعم"]),
     ],

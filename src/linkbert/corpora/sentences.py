@@ -20,7 +20,7 @@ _BEFORE_NUMBER = frozenset(
 _CLOSING = "\"'”’»›)\\]}」』】）》〉"
 _END = re.compile(
     rf"\n\s*"
-    rf"|[.!?…‥]+[{_CLOSING}]*\s*"  # needs white space and a beginning after it
+    rf"|[.!?…‥]+[{_CLOSING}]*(?:\[[\d ,;–-]*\])?\s*"  # needs white space and a beginning after it; "old.[3, 4] In"
     rf"|[。！？｡．؟۔।॥։።፧፨។၊။།᠃᠉‼⁇⁈⁉]+[{_CLOSING}]*\s*"  # scripts whose terminators stand without a space
 )
 

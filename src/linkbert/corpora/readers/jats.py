@@ -8,14 +8,26 @@ PubMed's files, a full text takes the place of its abstract. Entities of a DOCTY
 from __future__ import annotations
 
 import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
 from html.entities import html5
 from itertools import chain, pairwise
 from typing import Any, NamedTuple
-from urllib.parse import unquote
 
-from linkbert.corpora.reader import CUT, NoOptions, Reader, Record, Skipped
-from linkbert.corpora.readers.pubmed import XML, aliases
+from linkbert.corpora.reader import CUT, Reader, Record, Skipped
+from linkbert.corpora.readers.papers import (
+    KINDS,
+    TOO_LATE,
+    UNDATED,
+    XML,
+    Options,
+    find_names,
+    local,
+    read_date,
+    superscript,
+    write_formula,
+    year_and_month,
+)
 from linkbert.corpora.readers.site import words
 from linkbert.records import Document, Link, Redirect
 
@@ -26,55 +38,75 @@ BLOCKS = CONTAINERS | words(
     "verse-group verse-line"
 )
 DROPPED = words(
-    "ack array bio chem-struct chem-struct-wrap code disp-formula disp-formula-group fig fig-group fn fn-group "
-    "glossary graphic index-term inline-formula inline-graphic label math media notes object-id preformat private-char "
-    "ref-list sec-meta supplementary-material table table-wrap table-wrap-group tex-math"
+    "ack array bio chem-struct chem-struct-wrap code fig fig-group fn fn-group glossary graphic index-term "
+    "inline-graphic label media notes object-id preformat private-char ref-list sec-meta supplementary-material table "
+    "table-wrap table-wrap-group"
 )
+FORMULAS = words("alternatives math tex-math")
+APART = words("abbrev disp-formula disp-formula-group disp-quote fig table-wrap")  # white space stands around them
 FOOTNOTES = ("aff", "author-notes", "corresp", "fn", "table-fn")  # kinds of cross-references that are marks such as "*"
 SHORT = ("graphical", "teaser", "toc")  # kinds of abstracts that only advertise
-_Citation = tuple[int, int, list[int]]  # start and end in the block, places in the reference list
+_Citation = tuple[
+    int, int, list[int], bool | None
+]  # start, end, places in the reference list; if it is a mark, whether raised
+_Edit = tuple[int, int, str]  # start and end in the block, what takes the place
 POINTERS = ("{*}ext-link", "{*}related-article", "{*}uri")
 ANCHORS = ("ext-link", "related-article", "uri", "xref")
-CITATIONS = ("{*}mixed-citation", "{*}element-citation", "{*}citation", "{*}nlm-citation")
+NAMED = ("{*}pub-id", "{*}object-id", *POINTERS)
+CITATIONS = ("{*}citation-alternatives", "{*}mixed-citation", "{*}element-citation", "{*}citation", "{*}nlm-citation")
 HREF = "{http://www.w3.org/1999/xlink}href"
-KINDS = {"pmid": "pmid", "pubmed": "pmid", "pmc": "pmc", "pmcid": "pmc", "doi": "doi"}
-FORMS = {
-    "pmid": re.compile(r"(?:pmid:?\s*)?(\d{1,9})", re.IGNORECASE),
-    "pmc": re.compile(r"(?:PMC)?(\d{1,9})", re.IGNORECASE),
-    "doi": re.compile(r"(?:doi:\s*|https?://(?:dx\.)?doi\.org/)?(10\.\S+)", re.IGNORECASE),
-}
-ADDRESS = re.compile(
-    r"(?:doi\.org/|^doi:\s*)(?P<doi>10\.\S+)"
-    r"|(?:/pubmed/|//pubmed\.ncbi\.nlm\.nih\.gov/)(?P<pmid>\d{1,9})|/articles/PMC(?P<pmc>\d{1,9})",
-    re.IGNORECASE,
-)
+DEPOSITED = ("nihms-submitted", "pmc-release")  # dates of an article that are not of its publication
+END = b"</article>"
+_ARTICLE = re.compile(rb"(?=<article[\s>])")
+_NAMESPACE = re.compile(rb"\sxmlns(?::[\w.-]+)?=(?:\"[^\"<]*\"|'[^'<]*')")
+_ENCODING = re.compile(rb"\s*<\?xml[^>]*?encoding=[\"']([A-Za-z][\w.-]*)")
 DASHES = "-\u2010\u2011\u2012\u2013\u2014\u2212"
 LONGEST = 200  # references that one range may name
+_MARK, _JOINT = re.compile(rf"[\d,;{DASHES} ]*\d[\d,;{DASHES} ]*[a-z]?"), re.compile(rf"[\s,;{DASHES}]{{0,3}}")
+_YEAR = re.compile(r"(?:1[5-9]|20)\d\d[a-z]?")
+_GLUED, _STOP = re.compile(r"(?:[\w)\]%”\"’']|[^\W\d][.,;:]|[)\]%”\"’][.,;:])$"), re.compile(r"[.,;:!?][”\"’')]?$")
 _SPACE = re.compile(r"\s+")
 _NUMBER = re.compile(r"[\[(]?([0-9]{1,6})[\])]?")
 _RANGE = re.compile(rf"[\[(]?([0-9]{{1,6}}) ?[{DASHES}] ?([0-9]{{1,6}})[\])]?")
 
 
-def read_file(name: str, data: bytes, _: NoOptions, skipped: Skipped) -> Iterator[Record]:
+def read_file(name: str, data: bytes, options: Options, skipped: Skipped) -> Iterator[Record]:
     """Read the articles of a file; what is left out is counted in `skipped` by its cause."""
+    for root in _parse(name, data, skipped):
+        articles = [*root.iter("{*}article")]
+        for article in articles:
+            yield from _read_article(article, name, options, skipped)
+        if not articles:
+            skipped.note("XML that holds no article", name)
+
+
+def _parse(name: str, data: bytes, skipped: Skipped) -> Iterator[Any]:
+    """Yield the roots of a file; where it is not well-formed, or holds several documents, article by article."""
     from lxml import etree
 
     try:
-        root = etree.fromstring(data, etree.XMLParser(**XML))
-    except etree.XMLSyntaxError as error:
-        skipped.note(CUT, f"{name} ({error})")
+        yield etree.fromstring(data, etree.XMLParser(**XML))
         return
-    articles = list(root.iter("{*}article"))
-    for article in articles:
-        yield from _read_article(article, name, skipped)
+    except etree.XMLSyntaxError as error:
+        whole = error
+    head, *articles = _ARTICLE.split(data)
     if not articles:
-        skipped.note("XML that holds no article", name)
+        skipped.note(CUT, f"{name} ({whole})")
+    declared = _ENCODING.match(data)
+    parser = etree.XMLParser(encoding=declared and declared[1].decode(), **XML)
+    opening = b'<!DOCTYPE set SYSTEM ""><set %b>' % b" ".join({*_NAMESPACE.findall(head)})
+    for number, article in enumerate(articles, 1):
+        stop = article.rfind(END)
+        try:
+            yield etree.fromstring(opening + article[: stop + len(END)] + b"</set>" if stop >= 0 else article, parser)
+        except etree.XMLSyntaxError as error:
+            skipped.note(CUT, f"{name}, article {number} of {len(articles)} ({error})")
 
 
-def _read_article(article: Any, name: str, skipped: Skipped) -> Iterator[Record]:
+def _read_article(article: Any, name: str, options: Options, skipped: Skipped) -> Iterator[Record]:
     parts: dict[str, Any] = {}
     for part in article:
-        if (tag := _local(part)) in ("sub-article", "response"):
+        if (tag := local(part)) in ("sub-article", "response"):
             skipped["sub-article or response (left out)"] += 1
         parts.setdefault(tag, part)
     meta: Any = parts["front"].find("{*}article-meta") if "front" in parts else None
@@ -82,6 +114,11 @@ def _read_article(article: Any, name: str, skipped: Skipped) -> Iterator[Record]
     if not own:
         skipped.note("article without a PMID, PMCID or DOI", name)
         return
+    if options.before:
+        dates = (read_date(each) for each in meta.iterfind("{*}pub-date") if each.get("pub-type") not in DEPOSITED)
+        if not min(dates, default=UNDATED) < year_and_month(options.before):
+            skipped[TOO_LATE] += 1
+            return
     writer = _Writer([entry for tag in PARTS if tag in parts for entry in parts[tag].iter("{*}ref")], skipped)
     title = _title(meta)
     if title:
@@ -120,20 +157,32 @@ class _Block(NamedTuple):
 class _Writer:
     """Turns an article's elements, one after the other, into blocks, and these into a Document."""
 
-    def __init__(self, references: list[Any], skipped: Skipped) -> None:
-        self.references = [_cited(entry) for entry in references]  # in order, the papers that each names
-        named = ((i, each) for i, entry in enumerate(references) for each in (entry, *entry.iter(*CITATIONS)))
-        self.numbers = {each.get("id"): i for i, each in named}
+    def __init__(self, entries: list[Any], skipped: Skipped) -> None:
+        papers = [_cited(entry) for entry in entries]  # of each entry in order, (its citation, the paper's name)
+        self.references = [tuple(dict.fromkeys(name for _, name in each if name)) for each in papers]
+        self.entries = len(entries)
+        self.numbers = {entry.get("id"): i for i, entry in enumerate(entries)}
+        for i, each in enumerate(papers):
+            for element, name in each:
+                self.numbers |= dict.fromkeys([one.get("id") for one in element.iter(*CITATIONS)], i)
+                if len(each) > 1 and element.get("id"):  # of several papers a mark may name its own
+                    self.numbers[element.get("id")] = len(self.references)
+                    self.references.append((name,) if name else ())
         self.skipped = skipped
-        if nameless := self.references.count(()):
+        if nameless := self.references[: self.entries].count(()):
             skipped["reference without a PMID, PMCID or DOI"] += nameless
         self.blocks: list[_Block] = []
         self.sections: list[tuple[str, int]] = []  # a name, and the number of the block that it stands before
         self.unanchored: list[str] = []
-        self.pieces: list[str] = []  # of the open block
+        self.inline = 0  # elements that are open, in which a paragraph is no block
+        self._start_block()
+
+    def _start_block(self) -> None:
+        self.pieces: list[str] = []
         self.size = 0  # characters of `pieces`
         self.citations: list[_Citation] = []
         self.pointers: list[Link] = []
+        self.holes: list[int] = []  # where something is left out, and the edges of formulas
 
     def write(self, root: Any) -> None:
         """Write all the text in an element."""
@@ -148,25 +197,43 @@ class _Writer:
                 if not (letter := html5.get(f"{each.name};", "")):
                     self.skipped["entity of a DTD's own (left out)"] += 1
                 self._add(letter)
-            elif (tag := _local(each)) in DROPPED or (each.get("ref-type") in FOOTNOTES and not self._cites(each)):
+            elif (tag := local(each)) in FORMULAS:
+                self._add_apart(write_formula(each))
+            elif (tag in DROPPED and not self._is_scanned(each)) or (
+                each.get("ref-type") in FOOTNOTES and not self._cites(each)
+            ):
                 self.drop(each)  # of cross-references, the mark of a footnote or an affiliation
+                self._add_apart("")
             elif tag == "break":
                 self._add(" ")
             else:
-                if tag in BLOCKS:
-                    self._end_block()
-                if tag in CONTAINERS and each.get("id"):
-                    self.sections.append((each.get("id"), len(self.blocks)))
-                if tag in BLOCKS or tag in ANCHORS:
-                    waiting.append((tag, each, len(self.blocks), self.size))
+                waiting.append((tag, each, len(self.blocks), *self._start(tag, each)))
                 for child in reversed(each):
                     waiting += [child.tail or "", child]
                 self._add(each.text or "")
         self._end_block()
 
+    def _start(self, tag: str, element: Any) -> tuple[int, str]:
+        """Start an element; return at which character of the open block, and what is to be written at its end."""
+        behind = ""
+        self.inline += tag == "abbrev"
+        if tag in APART or (tag in BLOCKS and self.inline):
+            behind = " "
+            self._add(" ")
+        elif tag in BLOCKS:
+            self._end_block()
+        elif tag == "sup" and not [*element.iter("{*}xref"), *element.iterancestors("{*}xref")]:
+            before, behind = superscript("".join(self.pieces[-8:]), element)
+            self._add(before)
+        elif tag == "inline-formula":
+            self._add_apart("")
+        if tag in CONTAINERS and element.get("id"):
+            self.sections.append((element.get("id"), len(self.blocks)))
+        return self.size, behind
+
     def drop(self, element: Any) -> None:
         """Leave out an element; keep the papers that it points at (those of a reference list are known already)."""
-        if _local(element) != "ref-list":
+        if local(element) != "ref-list":
             self.unanchored += (target for each in element.iter(*POINTERS) for target in _names([each])[:1])
 
     def finish(self, id_: str, title: str) -> Document:
@@ -186,6 +253,14 @@ class _Writer:
     def _cites(self, xref: Any) -> list[int]:
         return [self.numbers[each] for each in (xref.get("rid") or "").split() if each in self.numbers]
 
+    def _is_scanned(self, element: Any) -> bool:
+        """Return whether an element, set like code, is the text of scanned pages."""
+        kind = (element.get("preformat-type") or "").lower()
+        scanned = local(element) == "preformat" and ("ocr" in kind or local(element.getparent()) == "body")
+        if scanned:
+            self.skipped["OCR text of scanned pages (kept as one paragraph)"] += 1
+        return scanned
+
     def _add(self, text: str) -> None:
         """Add to the open block, white space folded."""
         text = _SPACE.sub(" ", text)
@@ -195,10 +270,17 @@ class _Writer:
             self.pieces.append(text)
             self.size += len(text)
 
-    def _end(self, tag: str, element: Any, blocks: int, start: int) -> None:
+    def _add_apart(self, text: str) -> None:
+        """Add what takes the place of an element; whether white space is missing around it is seen later."""
+        self.holes.append(self.size)
+        self._add(text)
+        self.holes.append(self.size)
+
+    def _end(self, tag: str, element: Any, blocks: int, start: int, behind: str) -> None:
         """End an element that began when there were so many blocks, at this character of the open one."""
-        if tag in BLOCKS:
+        if tag in BLOCKS and not self.inline:
             self._end_block(heading=tag == "title")
+        self.inline -= tag == "abbrev"
         if tag in CONTAINERS:
             while len(self.blocks) > blocks and self.blocks[-1].heading:  # nothing stands under it
                 self.unanchored += (link.target for link in self.blocks.pop().links)
@@ -207,17 +289,27 @@ class _Writer:
         start = start if len(self.blocks) == blocks else self.size  # an anchor that goes over several blocks has none
         if tag == "xref":
             if cited := self._cites(element):
-                self.citations.append((start, self.size, cited))
+                shown = "".join(element.itertext()).strip()
+                raised = bool([*element.iter("{*}sup"), *element.iterancestors("{*}sup")])
+                is_mark = raised or bool(_MARK.fullmatch(shown) and not _YEAR.fullmatch(shown))
+                self.holes += [] if is_mark else [start, self.size]
+                self.citations.append((start, self.size, cited, raised if is_mark else None))
             elif element.get("ref-type") == "bibr":
                 self.skipped["citation of nothing in the reference list"] += 1
         elif tag in ANCHORS:
             self.pointers += (Link(start, self.size, target) for target in _names([element])[:1])
+        if behind:
+            self._add(behind)
+        elif tag == "inline-formula" or start == self.size:
+            self._add_apart("")
 
     def _end_block(self, *, heading: bool = False) -> None:
         text = "".join(self.pieces).rstrip()
         links = list(self.pointers)
-        for start, end, cited in _with_ranges(text, self.citations, len(self.references)):
+        for start, end, cited, _ in _with_ranges(text, self.citations, self.entries):
             links += (Link(start, end, target) for number in cited for target in self.references[number])
+        if edits := [*_mend(text, self.holes), *_set_apart(text, self.citations)]:
+            text, links = _edit(text, links, sorted(edits))
         placed = []
         for link in links:
             anchor = text[link.start : link.end]
@@ -229,7 +321,69 @@ class _Writer:
         if text:
             placed.sort(key=lambda link: (link.start, link.end))
             self.blocks.append(_Block(text, placed, heading))
-        self.pieces, self.size, self.citations, self.pointers = [], 0, [], []
+        self._start_block()
+
+
+def _mend(text: str, holes: list[int]) -> Iterator[_Edit]:
+    """Close the holes of what is left out: "a well (|) is |, or" -> "a well is, or"; set words apart: "by|where"."""
+    for hole in dict.fromkeys(holes):
+        start = end = min(hole, len(text))
+        while True:
+            start = start - 1 if text[start - 1 : start] == " " else start
+            end = end + 1 if text[end : end + 1] == " " else end
+            before, after = text[max(start - 1, 0) : start], text[end : end + 1]
+            if before + after in ("()", "[]"):
+                start, end = start - 1, end + 1
+            elif after in (",", ";") and before in ("", "(", "["):
+                end += 1
+            elif before in (",", ";") and after in (")", "]"):
+                start -= 1
+            elif " " not in (before, after):
+                break
+        words_meet = end > start or (before.isalnum() and after.isalnum())
+        space = " " if words_meet and before not in ("", "(", "[") and after not in ("", *".,;:)]") else ""
+        if text[start:end] != space:
+            yield start, end, space
+
+
+def _set_apart(text: str, citations: list[_Citation]) -> Iterator[_Edit]:
+    """Set marks of citations apart from words and numbers: "years1,2" -> "years [1,2]", "old.3 In" -> "old.[3] In"."""
+    marks = [(start, end, raised) for start, end, _, raised in citations if raised is not None and start < end]
+    last, apart = -1, False  # where the mark before ends; whether its run is set apart
+    for (start, end, raised), (following, _, _) in pairwise([*marks, (len(text), 0, False)]):
+        before = text[max(start - 2, 0) : start]
+        if last >= 0 and _JOINT.fullmatch(text, last, start):  # of a run, with nothing but a comma or a dash between
+            if last == start:
+                yield start, start, ","
+        else:
+            apart = bool(raised or _GLUED.search(before)) and before[-1:] not in ("(", "[") and text[start] not in "(["
+            if apart:
+                yield start, start, "[" if before[-1:] in ("", " ") or _STOP.search(before) else " ["
+        last = end
+        if apart and not _JOINT.fullmatch(text, end, following):
+            yield end, end, "] " if text[end : end + 1].isalnum() else "]"
+
+
+def _edit(text: str, links: list[Link], edits: list[_Edit]) -> tuple[str, list[Link]]:
+    """Make changes to a text, in order (one that overlaps another is left out), and move the links with it."""
+    pieces, starts, ends, grown = [], [], [], [0]
+    last = 0
+    for start, end, new in edits:
+        if start >= last:
+            pieces += [text[last:start], new]
+            starts.append(start)
+            ends.append(end)
+            grown.append(grown[-1] + len(new) - (end - start))
+            last = end
+    moved = (
+        (
+            link.start + grown[bisect_right(ends, link.start)],
+            link.end + grown[bisect_left(starts, link.end)],
+            link.target,
+        )
+        for link in links
+    )
+    return "".join([*pieces, text[last:]]), [Link(*each) for each in moved]
 
 
 def _with_ranges(text: str, citations: list[_Citation], references: int) -> Iterator[_Citation]:
@@ -238,47 +392,41 @@ def _with_ranges(text: str, citations: list[_Citation], references: int) -> Iter
     The numbers must agree with the places in the reference list. Where "3-7" is one citation of 3 (or of 3 and 7), the
     list must start with 1.
     """
-    for start, end, cited in citations:
+    for start, end, cited, raised in citations:
         if found := _RANGE.fullmatch(text[start:end]):
             first, last = int(found[1]) - 1, int(found[2]) - 1
             if cited[0] == first < last < min(references, first + LONGEST) and {*cited} <= {first, last}:
                 cited = [*range(first, last + 1)]
-        yield start, end, cited
-    for (start, end, before), (next_start, next_end, after) in pairwise(citations):
+        yield start, end, cited, raised
+    for (start, end, before, raised), (next_start, next_end, after, _) in pairwise(citations):
         first, last = before[-1], after[0]
         if 1 < last - first < LONGEST and text[end:next_start].strip(" ()[]") in [*DASHES]:
             one, other = _NUMBER.fullmatch(text[start:end]), _NUMBER.fullmatch(text[next_start:next_end])
             if one and other and int(other[1]) - int(one[1]) == last - first:
-                yield start, next_end, [*range(first + 1, last)]
+                yield start, next_end, [*range(first + 1, last)], raised
 
 
-def _cited(entry: Any) -> tuple[str, ...]:
-    """Name the papers of an entry of the reference list: one, more where it lists several, none if nobody knows."""
-    papers = [_names(paper.iter("{*}pub-id", *POINTERS))[:1] for paper in entry.iter(*CITATIONS)]
-    return tuple(dict.fromkeys(name for names in papers for name in names))
+def _cited(entry: Any) -> list[tuple[Any, str]]:
+    """Name the papers of an entry of the reference list: (citation, name), "" for a name that nobody knows.
+
+    Forms of one citation are one. A name that no element declares may stand in the text.
+    """
+    papers = [each for each in entry.iter(*CITATIONS) if local(each.getparent()) != "citation-alternatives"]
+    return [(each, (_names(each.iter(*NAMED)) or find_names(each.itertext()) or [""])[0]) for each in papers]
 
 
 def _names(elements: Iterable[Any]) -> list[str]:
     """Write the PMID, PMCID and DOI that elements name, in one form each: ["21045829", "PMC2994229", "doi:10.1038/x"].
 
-    An element says what kind of name it holds, or is a link to a page of PubMed's, PMC's or doi.org.
+    An element says what kind of name it holds, or is a link to a page of PubMed's, PMC's or doi.org, or shows a name.
     """
-    ids: dict[str, str] = {}
+    texts = []
     for element in elements:
         kind = KINDS.get(element.get("pub-id-type") or element.get("ext-link-type") or "", "")
-        value = (element.get(HREF) or "".join(element.itertext())).strip()
-        if kind and (found := FORMS[kind].fullmatch(value)):
-            ids.setdefault(kind, found[1])
-        elif found := ADDRESS.search(unquote(value)):
-            ids.setdefault(str(found.lastgroup), found[found.lastgroup or 0].rstrip(".,;"))
-    pmid = [ids["pmid"]] if "pmid" in ids else []
-    return pmid + aliases(ids)[::-1]
-
-
-def _local(element: Any) -> str:
-    """Return an element's name without its namespace, "" for what is no element."""
-    return element.tag.rpartition("}")[2] if isinstance(element.tag, str) else ""
+        address, shown = element.get(HREF), "".join(element.itertext())
+        texts += [kind + (address or shown), shown]
+    return find_names(texts)
 
 
 MARKS = (b"<article", b"<!DOCTYPE article")
-READER = Reader(read_file=read_file, suffixes=(".nxml",), inside=(".xml",), marks=MARKS, latest=True)
+READER = Reader(read_file=read_file, suffixes=(".nxml",), inside=(".xml",), options=Options, marks=MARKS, latest=True)

@@ -10,42 +10,43 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from linkbert.corpora.reader import CUT, EMPTY, Deletion, FaultError, Reader, Record, Shard, Skipped, option
+from linkbert.corpora.readers import papers
+from linkbert.corpora.readers.papers import (
+    KINDS,
+    TOO_LATE,
+    UNDATED,
+    XML,
+    find_names,
+    local,
+    read_date,
+    superscript,
+    write_formula,
+    year_and_month,
+)
 from linkbert.files import CutFileError, decompressed_blocks
 from linkbert.records import Document, Link, Redirect
 
-MONTHS = {name: i for i, name in enumerate("jan feb mar apr may jun jul aug sep oct nov dec".split(), 1)}  # noqa: SIM905
-SEASONS = {"winter": 1, "spring": 4, "summer": 7, "autumn": 10, "fall": 10}
-XML = {"huge_tree": True, "resolve_entities": False, "no_network": True, "remove_comments": True, "remove_pis": True}
 DATES = (
     "MedlineCitation/Article/Journal/JournalIssue/PubDate",
     "MedlineCitation/Article/ArticleDate",
     "PubmedData/History/PubMedPubDate[@PubStatus='pubmed']",
 )
+RECORD = b"PubmedArticle"
+LONGEST = 1 << 26  # bytes of a record that are held
 UNNAMED = ("[Not Available].", "[Not Available]")  # what stands for a missing title
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class Options(papers.Options):
     """Which records a user wants, and which of their links."""
 
-    before: str = option("", "only what was published before this month, such as 2020-02")
     min_words: int = option(0, "only abstracts of so many words or more")
     comments: bool = option(False, "comments and errata are links too")
-
-    def __post_init__(self) -> None:
-        if self.before:
-            year_and_month(self.before)
-
-
-def year_and_month(text: str) -> tuple[int, int]:
-    """Read a month: "2020-02" -> (2020, 2)."""
-    if not (found := re.fullmatch(r"(\d{4})-(0?[1-9]|1[0-2])", text)):
-        raise ValueError(f"{text!r} is not a month such as 2020-02")
-    return int(found[1]), int(found[2])
 
 
 def plan(path: Path, _: Options) -> Iterator[Shard]:
@@ -89,7 +90,7 @@ def _read_record(
     if options.min_words and sum(len(line.split()) for line in abstract) < options.min_words:
         cause = "fewer words than --min-words"
     elif options.before and not _date(record) < year_and_month(options.before):
-        cause = "not published before --before, or of unknown date"
+        cause = TOO_LATE
     if version > 1:
         newest[pmid] = version, bool(cause)
     if cause:
@@ -99,66 +100,81 @@ def _read_record(
     title = "" if title in UNNAMED else title
     text = "\n".join([title, *abstract] if title else abstract)
     yield Document(pmid, title or pmid, text, tuple(Link(-1, -1, target) for target in _targets(record, options)))
-    yield from (Redirect(alias, pmid) for alias in aliases(_identifiers(record.find("PubmedData/ArticleIdList"))))
+    names = _identifiers(record.find("PubmedData/ArticleIdList"))
+    yield from (Redirect(name, pmid) for name in names if not name.isdecimal())
 
 
 def _read_elements(path: Path, skipped: Skipped) -> Iterator[Any]:
-    """Yield the records of a file one by one; where it is damaged, those before the damage."""
+    """Yield the records of a file one by one: a broken one costs only itself, and a file may hold several sets."""
     from lxml import etree
 
-    parser = etree.XMLPullParser(("end",), tag=("PubmedArticle", "PubmedBookArticle", "DeleteCitation"), **XML)
-    where = f"{path} ends too early"
+    where, rest, parser = str(path), b"", etree.XMLParser(**XML)
+
+    def parse(data: bytes, name: bytes) -> Iterator[Any]:
+        """Yield what is called so in some data; what has no end, or is broken, is damage."""
+        *whole, _ = data.split(b"</%b>" % name)
+        for piece in whole:
+            before, start, inside = piece.rpartition(b"<%b>" % name)
+            if name == RECORD and before.strip():
+                yield from chain(parse(before, b"PubmedBookArticle"), parse(before, b"DeleteCitation"))
+            if b"<%b>" % name in before:
+                skipped.note(CUT, f"{where} (a record has no end)")
+            try:
+                yield etree.fromstring(b'<!DOCTYPE a SYSTEM "">%b%b</%b>' % (start, inside, name), parser)
+            except etree.XMLSyntaxError as error:
+                skipped.note(CUT, f"{where} ({error.msg.partition(' line ')[0].rstrip(',')})")
+
     try:
         for block, position in decompressed_blocks(path):
-            where = f"{path} near byte {position}"
-            parser.feed(block)
-            for _, element in parser.read_events():
-                yield element
-                element.clear()
-                while element.getprevious() is not None:  # else the finished ones hang on their parent
-                    del element.getparent()[0]
-        where = f"{path} ends too early"
-        parser.close()
-    except etree.XMLSyntaxError as error:
-        yield from (element for _, element in parser.read_events())
-        skipped.note(CUT, f"{where} ({error.msg.partition(' line ')[0].rstrip(',')})")
+            where, rest = f"{path} near byte {position}", rest + block
+            yield from parse(rest, RECORD)
+            rest = rest[rest.rfind(b"</%b>" % RECORD) + 1 :]
+            if len(rest) > LONGEST:
+                skipped.note(CUT, f"{where} (a record has no end)")
+                rest = b""
     except CutFileError as error:
         skipped.note(CUT, f"{path} ({error})")
+    else:
+        yield from chain(parse(rest, b"PubmedBookArticle"), parse(rest, b"DeleteCitation"))
+        if not rest.rstrip().endswith(b"</PubmedArticleSet>"):
+            skipped.note(CUT, f"{path} ends too early")
 
 
 def _targets(record: Any, options: Options) -> Iterator[str]:
-    """Yield what a record cites: its references (their lists may be nested), then comments that are links."""
+    """Yield what a record cites: its references (their lists may be nested), then comments that are links.
+
+    A reference leads to its PMID, else PMCID, else DOI; where it has none of them, to what its citation names in words.
+    """
     data = record.find("PubmedData")
     for reference in () if data is None else data.iter("Reference"):
-        ids = _identifiers(reference.find("ArticleIdList"))
-        pmid = ids.get("pubmed") or ids.get("pmid")
-        yield from [pmid] if pmid else aliases(ids)[:1]
+        names = _identifiers(reference.find("ArticleIdList"))
+        if not names and (citation := reference.find("Citation")) is not None:
+            names = find_names(["".join(citation.itertext())])
+        yield from names[:1]
     for comment in record.iterfind("MedlineCitation/CommentsCorrectionsList/CommentsCorrections"):
         target = comment.findtext("PMID")
         if target and (options.comments or comment.get("RefType") == "Cites"):
             yield target.strip()
 
 
-def _identifiers(ids: Any) -> dict[str, str]:
-    """Return what an ArticleIdList holds by its kind, {"doi": "10.1/A"}; {} for None."""
-    return {} if ids is None else {each.get("IdType"): each.text.strip() for each in ids if each.text}
-
-
-def aliases(ids: dict[str, str]) -> list[str]:
-    """Write a DOI and a PMCID in one form each: {"doi": "10.1/A", "pmc": "pmc7"} -> ["doi:10.1/a", "PMC7"]."""
-    doi, pmc = ids.get("doi", "").lower(), (ids.get("pmc") or ids.get("pmcid") or "").upper()
-    found = ["doi:" + re.sub(r"^(?:https?://(?:dx\.)?doi\.org/|doi:)\s*", "", doi)] if doi else []
-    return found + ([f"PMC{pmc.removeprefix('PMC')}"] if pmc else [])
+def _identifiers(ids: Any) -> list[str]:
+    """Return the PMID, PMCID and DOI of an ArticleIdList; [] for None."""
+    return [] if ids is None else find_names(f"{KINDS.get(each.get('IdType'), '')}{each.text or ''}" for each in ids)
 
 
 def _section(part: Any) -> str:
-    """Write a part of an abstract with its label: <AbstractText Label="RESULTS">Few.</...> -> "RESULTS: Few."."""
+    """Write a part of an abstract with its label: <AbstractText Label="RESULTS">Few.</...> -> "RESULTS: Few.".
+
+    A label alone is text where it says more than a heading does: "LEVEL OF EVIDENCE: 4".
+    """
     text, label = _text(part), " ".join(part.get("Label", "").split())
-    return f"{label}: {text}" if text and label and label != "UNLABELLED" else text
+    if not text:
+        return label if re.search(r"\d|:\s*\S|\b[IV]+$", label) else ""
+    return f"{label}: {text}" if label and label != "UNLABELLED" else text
 
 
 def _text(element: Any) -> str:
-    """Join an element's text, inline marks and formulas left out, white space folded; "" for None."""
+    """Join an element's text, inline marks left out, superscripts and formulas in plain text, white space folded."""
     if element is None:
         return ""
     if len(element) == 0:
@@ -169,28 +185,21 @@ def _text(element: Any) -> str:
         each = waiting.pop()
         if isinstance(each, str):
             pieces.append(each)
-        elif isinstance(each.tag, str) and not each.tag.endswith("}math"):
-            pieces.append(each.text or "")
+        elif local(each) == "math":
+            pieces.append(write_formula(each))
+        elif isinstance(each.tag, str):
+            marks = superscript("".join(pieces[-4:]), each) if each.tag == "sup" else ("", "")
+            pieces += [marks[0], each.text or ""]
+            waiting.append(marks[1])
             for child in reversed(each):
                 waiting += [child.tail or "", child]
     return " ".join("".join(pieces).split())
 
 
 def _date(record: Any) -> tuple[int, int]:
-    """Return when a record was published: (year, month); a year alone counts as its December, no date as never.
-
-    The journal's date comes first, then that of the article, then when PubMed had it.
-    """
-    for place in (each for path in DATES for each in record.iterfind(path)):
-        parts = {part.tag: (part.text or "").strip().lower() for part in place.iterfind("*")}
-        year, month, season, free = (parts.get(tag, "") for tag in ("Year", "Month", "Season", "MedlineDate"))
-        if not year and (found := re.search(r"\b(1[5-9]|20)\d\d\b", free)):
-            year, month, season = found[0], free[found.end() :].split("-")[0], free
-        if year.isdecimal():
-            name = month.strip()[:3]
-            by_season = next((number for word, number in SEASONS.items() if word in season), 12)
-            return int(year), int(month) if month.isdecimal() else MONTHS.get(name, by_season)
-    return 9999, 12
+    """Return when a record was published: the journal's date, else that of the article, else when PubMed had it."""
+    dates = (read_date(each) for path in DATES for each in record.iterfind(path))
+    return next((date for date in dates if date != UNDATED), UNDATED)
 
 
 READER = Reader(plan=plan, read=read, options=Options, inside=(".xml",), marks=(b"<PubmedArticleSet",), latest=True)
