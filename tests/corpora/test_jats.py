@@ -13,6 +13,7 @@ from lxml import etree
 
 from linkbert.corpora.build import build_documents
 from linkbert.corpora.reader import CUT, Skipped
+from linkbert.corpora.readers import jats
 from linkbert.corpora.sources import find_reader, read_source
 from linkbert.graph.links import add_graph
 from linkbert.records import Document
@@ -76,6 +77,162 @@ def test_citations_stand_at_their_places(tmp_path, text, places):
     assert found == places
     assert others == [i for i in range(1, 9) if i not in {target for _, target in places}]
     assert skipped == {}
+
+
+@pytest.mark.parametrize(
+    ("body", "text", "anchors"),
+    [  # marks in superscripts, and bare ones behind words; an anchor is the mark without its brackets
+        (f"Dry years<sup>{cite('B1', 1)},{cite('B2', 2)}</sup>. We", "Dry years [1,2]. We", ["1", "2"]),
+        (f"Old maps.<sup>{cite('B1', 1)}</sup> In", "Old maps.[1] In", ["1"]),
+        (f"Old maps.{cite('B1', '<sup>1–3</sup>')} In", "Old maps.[1–3] In", ["1–3"] * 3),
+        (f"v2.0.6<sup>{cite('B1', 1)}</sup>a", "v2.0.6 [1] a", ["1"]),
+        (f"roles{cite('B1', 1)}–{cite('B3', 3)},{cite('B5', 5)}.", "roles [1–3,5].", ["1", "1–3", "3", "5"]),
+        (f"(PSQI){cite('B1', 1)} and 30%<sup>{cite('B2', 2)}</sup>", "(PSQI) [1] and 30% [2]", ["1", "2"]),
+        (f"salt <sup>{cite('B1', 1)}</sup> and “so.”<sup>{cite('B2', 2)}</sup>", "salt [1] and “so.”[2]", ["1", "2"]),
+        (f"a<sup>{cite('B1', 1)}</sup><sup>{cite('B2', 2)}</sup>b", "a [1,2] b", ["1", "2"]),
+        (f"<sup>{cite('B1', 1)}</sup>They", "[1] They", ["1"]),
+        # brackets that are there, names and years
+        (f"a ({cite('B1', 1)},{cite('B2', 2)}) and<sup>({cite('B3', 3)})</sup>", "a (1,2) and(3)", ["1", "2", "3"]),
+        (f"weeks{cite('B1', '[1]')}. See {cite('B2', 2)}.", "weeks[1]. See 2.", ["[1]", "2"]),
+        (f"roles{cite('B1', 1)},{cite('B2', 2)}.", "roles [1,2].", ["1", "2"]),
+        (f"by{cite('B1', 'Toad 2001')}and {cite('B2', 2002)}", "by Toad 2001 and 2002", ["Toad 2001", "2002"]),
+        # other superscripts
+        ("10<sup>6</sup> to 10<sup>-4</sup>, 2<sup>−n</sup>", "10^6 to 10^-4, 2^−n", []),
+        ("mg L<sup>−1</sup>, m<sup>2</sup>, Ca<sup>2+</sup>, 5<sup>th</sup>", "mg L^−1, m2, Ca2+, 5th", []),
+        ("a report<sup>34</sup>, the height<sup>2</sup>", "a report [34], the height^2", []),
+        (f"word<sup>{cite('x', '*')}</sup> H<sub>2</sub>O", "word* H2O", []),
+        # what is left out leaves no hole and joins no words
+        ("given by<disp-formula><graphic/></disp-formula>where", "given by where", []),
+        ("shown<fig><p>A map.</p></fig>below", "shown below", []),
+        ("a word<xref ref-type='fn' rid='f'>a</xref>Next", "a word Next", []),
+        ("a (<media/>) is <media/>, or [<xref ref-type='bibr' rid='B1'/>, <media/>].", "a is, or.", []),
+        ("call f() or g(<inline-graphic/>, <inline-graphic/>; b)", "call f() or g(b)", []),
+        # formulas
+        ("is <inline-formula><italic>P</italic> &lt; 0.05</inline-formula>.", "is P < 0.05.", []),
+        ("the<inline-formula><math><mi>n</mi></math></inline-formula>th", "the n th", []),
+        ("a (<inline-formula><alternatives><tex-math>n^2</tex-math><math><msup><mi>n</mi><mn>2</mn></msup></math>"
+         "</alternatives></inline-formula>)", "a (n^2)", []),
+        ("by<disp-formula><label>(1)</label><tex-math>\\begin{document}$$x = 2$$\\end{document}</tex-math>"
+         "</disp-formula>for", "by $x = 2$ for", []),
+        # paragraphs inside a line
+        ("maps of <abbrev><def><p>Coastal Office</p></def>(CO)</abbrev> and", "maps of Coastal Office (CO) and", []),
+        ("say <abbrev>CO<def><p>Coastal Office</p></def></abbrev>, too", "say CO Coastal Office, too", []),
+    ],
+)  # fmt: skip
+def test_marks_and_formulas_join_no_words(tmp_path, body, text, anchors):
+    path = tmp_path / "a.nxml"
+    references = "".join(reference(f"B{i}", pmid=i) for i in range(1, 9))
+    path.write_bytes(article({"pmid": 1}, f"<p>{body}</p>", references))
+    (document,), _ = read(path)
+    assert document.text == f"Title\n{text}"
+    assert [document.text[link.start : link.end] for link in document.links if link.start >= 0] == anchors
+
+
+@pytest.mark.parametrize(
+    ("citation", "target"),
+    [
+        ('<object-id pub-id-type="pmid">7</object-id>', "7"),
+        ('<pub-id pub-id-type="medline">7</pub-id>', "7"),
+        ('<pub-id pub-id-type="pmid">PMID: 7</pub-id>', "7"),
+        *((f'<pub-id pub-id-type="doi">{doi}</pub-id>', "doi:10.1000/one") for doi in (
+            "10.1000/one.", "DOI 10.1000/One", "doi:10.1000/one", "https://www.doi.org/10.1000/one", "10.1000%2Fone",
+            "http://dx.doi.org/10.1000/one;", "doi.org/10.1000/one", " 10.1000/ONE ")),
+        ("A paper. doi:10.1000/one", "doi:10.1000/one"),
+        ("A paper. <comment>(https://doi.org/10.1000/one)</comment>", "doi:10.1000/one"),
+        ('doi: <ext-link xlink:href="http://short.example/a">10.1000/one</ext-link>', "doi:10.1000/one"),
+        ("A paper <comment>[PubMed: 7]</comment>", "7"),
+        ('<ext-link xlink:href="http://europepmc.org/abstract/MED/7">a</ext-link>', "7"),
+        ("A paper, 10.5/12, in 2010.1000/x", None),
+    ],
+)  # fmt: skip
+def test_names_of_a_cited_paper(tmp_path, citation, target):
+    path = tmp_path / "a.nxml"
+    entry = f'<ref id="B1"><mixed-citation>A. {citation}</mixed-citation></ref>'
+    path.write_bytes(article({"pmid": 1}, f"<p>a {cite('B1', 1)}</p>", entry))
+    assert [link.target for link in read(path)[0][0].links] == [target] * bool(target)
+
+
+def test_forms_of_one_citation_are_one_and_papers_of_one_entry_are_told_apart(tmp_path):
+    path = tmp_path / "a.nxml"
+
+    def form(tag, kind, value, more=""):
+        return f'<{tag}{more}><pub-id pub-id-type="{kind}">{value}</pub-id></{tag}>'
+
+    both = form("element-citation", "doi", "10.1000/a") + form("mixed-citation", "pmid", 7, ' id="m1"')
+    several = form("mixed-citation", "pmid", 8, ' id="c2a"') + form("mixed-citation", "pmid", 9, ' id="c2b"')
+    entries = f"""<ref id="B1"><citation-alternatives>{both}</citation-alternatives></ref><ref id="B2">{several}</ref>
+        <ref id="B3"><mixed-citation id="c3a"/>{form("mixed-citation", "pmid", 5, ' id="c3b"')}</ref>"""
+    marks = ("B1", "m1", "B2", "c2a", "c2b", "c2b c2a", "c3a", "c3b")
+    path.write_bytes(article({"pmid": 1}, f"<p>{' and '.join(cite(rid, f'[{rid}]') for rid in marks)}</p>", entries))
+    (document,), skipped = read(path)
+    assert [(document.text[link.start : link.end], link.target) for link in document.links] == [
+        ("[B1]", "7"), ("[m1]", "7"), ("[B2]", "8"), ("[B2]", "9"), ("[c2a]", "8"), ("[c2b]", "9"), ("[c2b c2a]", "9"),
+        ("[c2b c2a]", "8"), ("[c3b]", "5")]  # fmt: skip
+    assert skipped == {}
+
+
+def test_a_broken_article_costs_itself_only_and_documents_may_follow_each_other(tmp_path):
+    path = tmp_path / "a.xml"
+    declaration = b'<?xml version="1.0" encoding="ISO-8859-1"?><!DOCTYPE pmc-articleset>'
+    articles = [article({"pmid": i}, f"<p>caf\xe9 &alpha; {i}</p>").decode().encode("latin-1") for i in range(3)]
+    articles = [each.replace(b' xmlns:xlink="http://www.w3.org/1999/xlink"', b"") for each in articles]
+    for i in range(3):
+        articles[i] = articles[i].replace(b"<p>", b'<p><ext-link xlink:href="x">a</ext-link> ')
+    articles[1] = articles[1].replace(b"</p>", b"<italic></bold></p>")
+    head = declaration + b'<pmc-articleset xmlns:xlink="http://www.w3.org/1999/xlink">'
+    path.write_bytes(head + b"".join(articles) + b"</pmc-articleset>")
+    documents, skipped = read(path)
+    assert [document.text for document in documents] == ["Title\na café α 0", "Title\na café α 2"]
+    assert skipped == {CUT: 1}
+    assert "article 2 of 3" in skipped.examples[0]
+    whole = [article({"pmid": i}, f"<p>{i}</p>") for i in range(3)]
+    path.write_bytes(b"\n".join(b'<?xml version="1.0"?>\n<!DOCTYPE article>\n' + each for each in whole))
+    documents, skipped = read(path)
+    assert ([document.id for document in documents], skipped) == (["0", "1", "2"], {})
+    path.write_bytes(whole[0] + whole[1] + whole[2][:-40])
+    documents, skipped = read(path)
+    assert ([document.id for document in documents], skipped) == (["0", "1"], {CUT: 1})
+
+
+def test_scanned_pages_are_text_and_code_is_not(tmp_path):
+    path = tmp_path / "a.nxml"
+    for body, text in (
+        ('<preformat preformat-type="pmc-ocr-text">Read in\n1921.</preformat>', "Read in 1921."),
+        ("<preformat>Read in 1921.</preformat>", "Read in 1921."),
+        ("<sec><p>a</p><preformat>x = 1</preformat></sec>", "a"),
+    ):
+        path.write_bytes(article({"pmid": 1}, body))
+        (document,), skipped = read(path)
+        assert document.text == f"Title\n{text}"
+        assert sum(skipped.values()) == (text != "a")
+
+
+@pytest.mark.parametrize(
+    ("dates", "month"),
+    [
+        ("<pub-date><year>2019</year><month>11</month></pub-date>", (2019, 11)),
+        ('<pub-date pub-type="collection"><year>2019</year></pub-date>'
+         '<pub-date pub-type="epub"><day>3</day><month>Mar</month><year>2019</year></pub-date>', (2019, 3)),
+        ('<pub-date pub-type="pmc-release"><year>2018</year></pub-date>'
+         '<pub-date pub-type="ppub"><season>Spring</season><year>2019</year></pub-date>', (2019, 4)),
+        ("<pub-date><string-date>Summer 2019</string-date></pub-date>", (2019, 7)),
+        ("", None),
+    ],
+)  # fmt: skip
+def test_only_what_was_published_before_a_month(tmp_path, dates, month):
+    path = tmp_path / "a.nxml"
+    path.write_bytes(article({"pmid": 1}, "<p>a</p>").replace(b"<title-group>", dates.encode() + b"<title-group>"))
+
+    def count(before):
+        found = read_source("jats", path, jats.Options(before), skipped := Skipped())
+        number = len([*found])
+        assert number + sum(skipped.values()) == 1
+        return number
+
+    year, number = month or (2100, 1)
+    assert count("") == 1
+    assert count(f"{year + number // 12}-{number % 12 + 1:02}") == bool(month)
+    assert count(f"{year}-{number:02}") == 0
 
 
 def test_a_package_gives_what_its_files_give(tmp_path):

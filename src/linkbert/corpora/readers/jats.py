@@ -62,7 +62,7 @@ _NAMESPACE = re.compile(rb"\sxmlns(?::[\w.-]+)?=(?:\"[^\"<]*\"|'[^'<]*')")
 _ENCODING = re.compile(rb"\s*<\?xml[^>]*?encoding=[\"']([A-Za-z][\w.-]*)")
 DASHES = "-\u2010\u2011\u2012\u2013\u2014\u2212"
 LONGEST = 200  # references that one range may name
-_MARK, _JOINT = re.compile(rf"[\d,;{DASHES} ]*\d[\d,;{DASHES} ]*[a-z]?"), re.compile(rf"[\s,;{DASHES}]{{0,3}}")
+_MARK, _JOINT = re.compile(rf"[{DASHES}\d,; ]*\d[{DASHES}\d,; ]*[a-z]?"), re.compile(rf"[{DASHES}\s,;]{{0,3}}")
 _YEAR = re.compile(r"(?:1[5-9]|20)\d\d[a-z]?")
 _GLUED, _STOP = re.compile(r"(?:[\w)\]%”\"’']|[^\W\d][.,;:]|[)\]%”\"’][.,;:])$"), re.compile(r"[.,;:!?][”\"’')]?$")
 _SPACE = re.compile(r"\s+")
@@ -219,7 +219,7 @@ class _Writer:
         self.inline += tag == "abbrev"
         if tag in APART or (tag in BLOCKS and self.inline):
             behind = " "
-            self._add(" ")
+            self._add_apart(" ")
         elif tag in BLOCKS:
             self._end_block()
         elif tag == "sup" and not [*element.iter("{*}xref"), *element.iterancestors("{*}xref")]:
@@ -298,10 +298,10 @@ class _Writer:
                 self.skipped["citation of nothing in the reference list"] += 1
         elif tag in ANCHORS:
             self.pointers += (Link(start, self.size, target) for target in _names([element])[:1])
-        if behind:
+        if behind.isspace() or tag == "inline-formula" or start == self.size:
+            self._add_apart(behind)
+        else:
             self._add(behind)
-        elif tag == "inline-formula" or start == self.size:
-            self._add_apart("")
 
     def _end_block(self, *, heading: bool = False) -> None:
         text = "".join(self.pieces).rstrip()
@@ -340,7 +340,7 @@ def _mend(text: str, holes: list[int]) -> Iterator[_Edit]:
                 start -= 1
             elif " " not in (before, after):
                 break
-        words_meet = end > start or (before.isalnum() and after.isalnum())
+        words_meet = end > start or re.match(r"[\w$]{2}", before + after)
         space = " " if words_meet and before not in ("", "(", "[") and after not in ("", *".,;:)]") else ""
         if text[start:end] != space:
             yield start, end, space
@@ -350,7 +350,7 @@ def _set_apart(text: str, citations: list[_Citation]) -> Iterator[_Edit]:
     """Set marks of citations apart from words and numbers: "years1,2" -> "years [1,2]", "old.3 In" -> "old.[3] In"."""
     marks = [(start, end, raised) for start, end, _, raised in citations if raised is not None and start < end]
     last, apart = -1, False  # where the mark before ends; whether its run is set apart
-    for (start, end, raised), (following, _, _) in pairwise([*marks, (len(text), 0, False)]):
+    for (start, end, raised), (following, _, _) in pairwise([*marks, (-1, 0, False)]):
         before = text[max(start - 2, 0) : start]
         if last >= 0 and _JOINT.fullmatch(text, last, start):  # of a run, with nothing but a comma or a dash between
             if last == start:
