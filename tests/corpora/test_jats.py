@@ -13,7 +13,7 @@ from lxml import etree
 
 from linkbert.corpora.build import build_documents
 from linkbert.corpora.reader import CUT, Skipped
-from linkbert.corpora.readers import jats
+from linkbert.corpora.readers import papers
 from linkbert.corpora.sources import find_reader, read_source
 from linkbert.graph.links import add_graph
 from linkbert.records import Document
@@ -224,7 +224,7 @@ def test_only_what_was_published_before_a_month(tmp_path, dates, month):
     path.write_bytes(article({"pmid": 1}, "<p>a</p>").replace(b"<title-group>", dates.encode() + b"<title-group>"))
 
     def count(before):
-        found = read_source("jats", path, jats.Options(before), skipped := Skipped())
+        found = read_source("jats", path, papers.Options(before), skipped := Skipped())
         number = len([*found])
         assert number + sum(skipped.values()) == 1
         return number

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from linkbert.corpora.readers.site import Site, find_targets, is_disambiguation, normal_title, resolve, words
 from linkbert.corpora.readers.wikitext import parse
+from linkbert.records import Link
 
 GOLDEN = Path(__file__).parent / "golden"
 EN = Site()
@@ -56,7 +57,7 @@ def links_of(wikitext, site=EN):
         ("a = b\n5 - 3", "a = b 5 - 3"),
         # dropped parts and the holes they leave
         ("a{{b|c={{d}}|e}}f", "af"),
-        ("Rome ({{lang|la|Roma}}) is", "Rome is"),
+        ("Rome ({{IPA|la|x}}) is", "Rome is"),
         ("Rome ({{x}}; born 1950)", "Rome (born 1950)"),
         ("Rome (born 1950; {{x}})", "Rome (born 1950)"),
         ("Rome ({{x}}, {{y}})", "Rome"),
@@ -194,6 +195,56 @@ def test_disambiguation_pages():
     assert is_disambiguation("x", "{{Begriffsklärung}}", DE)
     assert is_disambiguation("x", "{{dp}}", Site("nl"))
     assert not is_disambiguation("x", "a {{disambiguation needed}} {{about|x}} {{dp}}", EN)
+
+
+@pytest.mark.parametrize(
+    ("language", "wikitext", "expected"),
+    [
+        ("en", "an area of {{convert|468|km2|sqmi|abbr=on}} and lies in", "an area of 468 km² and lies in"),
+        ("en", "{{Cvt|3|to|5|km}}, {{convert|6|ft|2|in|cm}}, {{convert|3|-|5|C}}, {{convert|2|x|1.5|m}}",
+         "3 to 5 km, 6 ft 2 in, 3–5 °C, 2 × 1.5 m"),
+        ("en", "{{convert|1,200|mi|km|0}} by {{convert|3|e6carat}} of {{convert}}.", "1,200 mi by 3 million carat of."),
+        ("en", "in {{nowrap|the [[Old Valley|valley]] {{lang|fr|Vieux}}}}, {{nobr|a b}}", "in the valley Vieux, a b"),
+        ("en", "{{lang|fr|Vieux Val}} ({{lang-fr|Val}}), {{transl|ar|ALA|Allāh}}", "Vieux Val (Val), Allāh"),
+        ("en", "{{nihongo|Tower|塔|tō}}, {{Nihongo|''T''|塔}}; {{nihongo||塔}}", "Tower (塔, tō), T (塔); (塔)"),
+        ("en", "{{abbr|WHO|World Health Organization}} {{As of|2014|lc=y}}", "WHO as of 2014"),
+        ("en", "{{frac|3|2}} {{frac|1|1|2}} {{sfrac|2}} {{chem|C|2|H|6}} {{val|5|u=km}}", "3/2 1 1/2 1/2 C2H6 5 km"),
+        ("en", "{{formatnum:3003}} m, {{US$|2 billion}} {{circa|1500}} ({{circa}})", "3003 m, US$2 billion c. 1500"),
+        ("en", "a {{nowrap|b{{efn|note [[x]]}} {{unknown|y}} c}} d", "a b c d"),
+        ("en", "{{Nowrap|1=E = mc}} {{convert|[[x]]|km}} {{langue|fr}} {{nowraps|x}} e", "E = mc e"),
+        ("de", "{{nowrap|5 km}}, {{enS|lake}}, {{Höhe|12|DE-NHN|link=1}} hoch", "5 km, lake, 12 m hoch"),
+        ("fr", "{{unité|468|km|2}} et {{nombre|1200|habitants}} au {{s|XIX|e}}, {{citation|oui}}",
+         "468 km^2 et 1200 habitants au XIXe siècle, « oui »"),
+        ("fr", "{{date|1|janvier|1900}}, {{lang|en|lake}}, {{abréviation|HCR|Haut}}", "1 janvier 1900, lake, HCR"),
+        ("es", "{{unidad|468|km²}} en el {{siglo|XIX}}, {{convertir|5|km|mi}}", "468 km² en el siglo XIX, 5 km"),
+        ("ja", "{{ruby|漢字|かんじ}}と{{読み仮名|語|ご}}と{{lang|en|lake}}。", "漢字と語とlake。"),
+        ("zh", "在{{lang|en|lake}}和{{nowrap|5 公里}}。", "在lake和5 公里。"),
+        ("ru", "{{s|468 км²}}, {{lang-en|lake}}, {{число|5}}, {{comment|ВОЗ|организация}}", "468 км², lake, 5, ВОЗ"),
+        ("en", "{{s|XIX|e}} {{число|5}} {{Höhe|5}} a", "a"),  # the names of other languages
+    ],
+)  # fmt: skip
+def test_templates_that_are_words_of_the_sentence(language, wikitext, expected):
+    assert parse(wikitext, Site(language))[0] == expected
+
+
+@pytest.mark.parametrize(
+    ("language", "wikitext", "text", "target"),
+    [
+        ("en", "{{ill|Old Valley|de|Altes Tal}}", "Old Valley", "Old Valley"),
+        ("en", "{{ill|Old Valley (Ruhr)|de|Altes Tal|lt=valley}}", "valley", "Old Valley (Ruhr)"),
+        ("en", "{{ill|de|Old Valley|Altes Tal}}", "Old Valley", "Old Valley"),
+        ("en", "{{HMS|Ajax|22|6}}", "HMS Ajax", "HMS Ajax (22)"),
+        ("en", "{{USS|Monitor}}", "USS Monitor", "USS Monitor"),
+        ("fr", "{{lien|langue=en|trad=Old|fr=Vieux Val|texte=val}}", "val", "Vieux Val"),
+        ("fr", "{{Lien|Vieux Val|lang=en}}", "Vieux Val", "Vieux Val"),
+        ("ja", "{{仮リンク|古い谷|en|Old Valley}}", "古い谷", "古い谷"),
+        ("zh", "{{link-en|舊谷|Old Valley}}", "舊谷", "舊谷"),
+        ("zh", "{{tsl|en|Old Hill|舊山|山}}", "山", "舊山"),
+        ("ru", "{{нп5|Старая долина|Старой долине|en|Old}}", "Старой долине", "Старая долина"),
+    ],
+)
+def test_templates_that_are_links(language, wikitext, text, target):
+    assert parse(f"a {wikitext} b", Site(language)) == (f"a {text} b", (Link(2, 2 + len(text), target),))
 
 
 @pytest.mark.parametrize("path", sorted(GOLDEN.glob("*.wiki")), ids=lambda path: path.stem)

@@ -15,19 +15,7 @@ from itertools import chain, pairwise
 from typing import Any, NamedTuple
 
 from linkbert.corpora.reader import CUT, Reader, Record, Skipped
-from linkbert.corpora.readers.papers import (
-    KINDS,
-    TOO_LATE,
-    UNDATED,
-    XML,
-    Options,
-    find_names,
-    local,
-    read_date,
-    superscript,
-    write_formula,
-    year_and_month,
-)
+from linkbert.corpora.readers import papers
 from linkbert.corpora.readers.site import words
 from linkbert.records import Document, Link, Redirect
 
@@ -46,9 +34,7 @@ FORMULAS = words("alternatives math tex-math")
 APART = words("abbrev disp-formula disp-formula-group disp-quote fig table-wrap")  # white space stands around them
 FOOTNOTES = ("aff", "author-notes", "corresp", "fn", "table-fn")  # kinds of cross-references that are marks such as "*"
 SHORT = ("graphical", "teaser", "toc")  # kinds of abstracts that only advertise
-_Citation = tuple[
-    int, int, list[int], bool | None
-]  # start, end, places in the reference list; if it is a mark, whether raised
+_Citation = tuple[int, int, list[int], bool | None]  # its place, what it cites; if it is a mark, whether raised
 _Edit = tuple[int, int, str]  # start and end in the block, what takes the place
 POINTERS = ("{*}ext-link", "{*}related-article", "{*}uri")
 ANCHORS = ("ext-link", "related-article", "uri", "xref")
@@ -70,7 +56,7 @@ _NUMBER = re.compile(r"[\[(]?([0-9]{1,6})[\])]?")
 _RANGE = re.compile(rf"[\[(]?([0-9]{{1,6}}) ?[{DASHES}] ?([0-9]{{1,6}})[\])]?")
 
 
-def read_file(name: str, data: bytes, options: Options, skipped: Skipped) -> Iterator[Record]:
+def read_file(name: str, data: bytes, options: papers.Options, skipped: Skipped) -> Iterator[Record]:
     """Read the articles of a file; what is left out is counted in `skipped` by its cause."""
     for root in _parse(name, data, skipped):
         articles = [*root.iter("{*}article")]
@@ -85,7 +71,7 @@ def _parse(name: str, data: bytes, skipped: Skipped) -> Iterator[Any]:
     from lxml import etree
 
     try:
-        yield etree.fromstring(data, etree.XMLParser(**XML))
+        yield etree.fromstring(data, etree.XMLParser(**papers.XML))
         return
     except etree.XMLSyntaxError as error:
         whole = error
@@ -93,7 +79,7 @@ def _parse(name: str, data: bytes, skipped: Skipped) -> Iterator[Any]:
     if not articles:
         skipped.note(CUT, f"{name} ({whole})")
     declared = _ENCODING.match(data)
-    parser = etree.XMLParser(encoding=declared and declared[1].decode(), **XML)
+    parser = etree.XMLParser(encoding=declared and declared[1].decode(), **papers.XML)
     opening = b'<!DOCTYPE set SYSTEM ""><set %b>' % b" ".join({*_NAMESPACE.findall(head)})
     for number, article in enumerate(articles, 1):
         stop = article.rfind(END)
@@ -103,10 +89,10 @@ def _parse(name: str, data: bytes, skipped: Skipped) -> Iterator[Any]:
             skipped.note(CUT, f"{name}, article {number} of {len(articles)} ({error})")
 
 
-def _read_article(article: Any, name: str, options: Options, skipped: Skipped) -> Iterator[Record]:
+def _read_article(article: Any, name: str, options: papers.Options, skipped: Skipped) -> Iterator[Record]:
     parts: dict[str, Any] = {}
     for part in article:
-        if (tag := local(part)) in ("sub-article", "response"):
+        if (tag := papers.local(part)) in ("sub-article", "response"):
             skipped["sub-article or response (left out)"] += 1
         parts.setdefault(tag, part)
     meta: Any = parts["front"].find("{*}article-meta") if "front" in parts else None
@@ -115,9 +101,11 @@ def _read_article(article: Any, name: str, options: Options, skipped: Skipped) -
         skipped.note("article without a PMID, PMCID or DOI", name)
         return
     if options.before:
-        dates = (read_date(each) for each in meta.iterfind("{*}pub-date") if each.get("pub-type") not in DEPOSITED)
-        if not min(dates, default=UNDATED) < year_and_month(options.before):
-            skipped[TOO_LATE] += 1
+        dates = (
+            papers.read_date(each) for each in meta.iterfind("{*}pub-date") if each.get("pub-type") not in DEPOSITED
+        )
+        if not min(dates, default=papers.UNDATED) < papers.year_and_month(options.before):
+            skipped[papers.TOO_LATE] += 1
             return
     writer = _Writer([entry for tag in PARTS if tag in parts for entry in parts[tag].iter("{*}ref")], skipped)
     title = _title(meta)
@@ -126,8 +114,12 @@ def _read_article(article: Any, name: str, options: Options, skipped: Skipped) -
     for element in meta.iterfind("{*}abstract"):
         if element.get("abstract-type") not in SHORT:
             writer.write(element)
-    appendices = parts["back"].iter("{*}app") if "back" in parts else ()
-    for element in (*([parts["body"]] if "body" in parts else ()), *appendices):
+    bodies = [parts["body"]] if "body" in parts else []
+    for element in bodies[0].iter("{*}preformat") if bodies else ():
+        if "ocr" in element.get("preformat-type", "").lower() or element.getparent() is bodies[0]:
+            skipped["OCR text of scanned pages (kept as one paragraph)"] += 1
+            element.tag = "p"  # it is set like code
+    for element in (*bodies, *(parts["back"].iter("{*}app") if "back" in parts else ())):
         writer.write(element)
     for element in (*meta.iterfind("{*}related-article"), *article.iterfind("{*}floats-group")):
         writer.drop(element)
@@ -158,11 +150,11 @@ class _Writer:
     """Turns an article's elements, one after the other, into blocks, and these into a Document."""
 
     def __init__(self, entries: list[Any], skipped: Skipped) -> None:
-        papers = [_cited(entry) for entry in entries]  # of each entry in order, (its citation, the paper's name)
-        self.references = [tuple(dict.fromkeys(name for _, name in each if name)) for each in papers]
+        cited = [_cited(entry) for entry in entries]  # of each entry in order, (its citation, the paper's name)
+        self.references = [tuple(dict.fromkeys(name for _, name in each if name)) for each in cited]
         self.entries = len(entries)
         self.numbers = {entry.get("id"): i for i, entry in enumerate(entries)}
-        for i, each in enumerate(papers):
+        for i, each in enumerate(cited):
             for element, name in each:
                 self.numbers |= dict.fromkeys([one.get("id") for one in element.iter(*CITATIONS)], i)
                 if len(each) > 1 and element.get("id"):  # of several papers a mark may name its own
@@ -186,7 +178,9 @@ class _Writer:
 
     def write(self, root: Any) -> None:
         """Write all the text in an element."""
-        waiting = [root]  # elements, the texts between them, and their ends; a stack, as XML may be nested to any depth
+        waiting = [
+            root
+        ]  # elements, the texts between them, and their ends; a stack, as papers.XML may be nested to any depth
         while waiting:
             each = waiting.pop()
             if isinstance(each, str):
@@ -197,11 +191,9 @@ class _Writer:
                 if not (letter := html5.get(f"{each.name};", "")):
                     self.skipped["entity of a DTD's own (left out)"] += 1
                 self._add(letter)
-            elif (tag := local(each)) in FORMULAS:
-                self._add_apart(write_formula(each))
-            elif (tag in DROPPED and not self._is_scanned(each)) or (
-                each.get("ref-type") in FOOTNOTES and not self._cites(each)
-            ):
+            elif (tag := papers.local(each)) in FORMULAS:
+                self._add_apart(papers.write_formula(each))
+            elif tag in DROPPED or (each.get("ref-type") in FOOTNOTES and not self._cites(each)):
                 self.drop(each)  # of cross-references, the mark of a footnote or an affiliation
                 self._add_apart("")
             elif tag == "break":
@@ -223,7 +215,7 @@ class _Writer:
         elif tag in BLOCKS:
             self._end_block()
         elif tag == "sup" and not [*element.iter("{*}xref"), *element.iterancestors("{*}xref")]:
-            before, behind = superscript("".join(self.pieces[-8:]), element)
+            before, behind = papers.superscript("".join(self.pieces[-8:]), element)
             self._add(before)
         elif tag == "inline-formula":
             self._add_apart("")
@@ -233,7 +225,7 @@ class _Writer:
 
     def drop(self, element: Any) -> None:
         """Leave out an element; keep the papers that it points at (those of a reference list are known already)."""
-        if local(element) != "ref-list":
+        if papers.local(element) != "ref-list":
             self.unanchored += (target for each in element.iter(*POINTERS) for target in _names([each])[:1])
 
     def finish(self, id_: str, title: str) -> Document:
@@ -252,14 +244,6 @@ class _Writer:
 
     def _cites(self, xref: Any) -> list[int]:
         return [self.numbers[each] for each in (xref.get("rid") or "").split() if each in self.numbers]
-
-    def _is_scanned(self, element: Any) -> bool:
-        """Return whether an element, set like code, is the text of scanned pages."""
-        kind = (element.get("preformat-type") or "").lower()
-        scanned = local(element) == "preformat" and ("ocr" in kind or local(element.getparent()) == "body")
-        if scanned:
-            self.skipped["OCR text of scanned pages (kept as one paragraph)"] += 1
-        return scanned
 
     def _add(self, text: str) -> None:
         """Add to the open block, white space folded."""
@@ -366,8 +350,7 @@ def _set_apart(text: str, citations: list[_Citation]) -> Iterator[_Edit]:
 
 def _edit(text: str, links: list[Link], edits: list[_Edit]) -> tuple[str, list[Link]]:
     """Make changes to a text, in order (one that overlaps another is left out), and move the links with it."""
-    pieces, starts, ends, grown = [], [], [], [0]
-    last = 0
+    pieces, starts, ends, grown, moved, last = [], [], [], [0], [], 0
     for start, end, new in edits:
         if start >= last:
             pieces += [text[last:start], new]
@@ -375,15 +358,10 @@ def _edit(text: str, links: list[Link], edits: list[_Edit]) -> tuple[str, list[L
             ends.append(end)
             grown.append(grown[-1] + len(new) - (end - start))
             last = end
-    moved = (
-        (
-            link.start + grown[bisect_right(ends, link.start)],
-            link.end + grown[bisect_left(starts, link.end)],
-            link.target,
-        )
-        for link in links
-    )
-    return "".join([*pieces, text[last:]]), [Link(*each) for each in moved]
+    for link in links:
+        start = link.start + grown[bisect_right(ends, link.start)]
+        moved.append(Link(start, link.end + grown[bisect_left(starts, link.end)], link.target))
+    return "".join([*pieces, text[last:]]), moved
 
 
 def _with_ranges(text: str, citations: list[_Citation], references: int) -> Iterator[_Citation]:
@@ -411,8 +389,8 @@ def _cited(entry: Any) -> list[tuple[Any, str]]:
 
     Forms of one citation are one. A name that no element declares may stand in the text.
     """
-    papers = [each for each in entry.iter(*CITATIONS) if local(each.getparent()) != "citation-alternatives"]
-    return [(each, (_names(each.iter(*NAMED)) or find_names(each.itertext()) or [""])[0]) for each in papers]
+    citations = [each for each in entry.iter(*CITATIONS) if papers.local(each.getparent()) != "citation-alternatives"]
+    return [(each, (_names(each.iter(*NAMED)) or papers.find_names(each.itertext()) or [""])[0]) for each in citations]
 
 
 def _names(elements: Iterable[Any]) -> list[str]:
@@ -422,11 +400,13 @@ def _names(elements: Iterable[Any]) -> list[str]:
     """
     texts = []
     for element in elements:
-        kind = KINDS.get(element.get("pub-id-type") or element.get("ext-link-type") or "", "")
+        kind = papers.KINDS.get(element.get("pub-id-type") or element.get("ext-link-type") or "", "")
         address, shown = element.get(HREF), "".join(element.itertext())
         texts += [kind + (address or shown), shown]
-    return find_names(texts)
+    return papers.find_names(texts)
 
 
 MARKS = (b"<article", b"<!DOCTYPE article")
-READER = Reader(read_file=read_file, suffixes=(".nxml",), inside=(".xml",), options=Options, marks=MARKS, latest=True)
+READER = Reader(
+    read_file=read_file, suffixes=(".nxml",), inside=(".xml",), options=papers.Options, marks=MARKS, latest=True
+)

@@ -16,18 +16,6 @@ from typing import Any
 
 from linkbert.corpora.reader import CUT, EMPTY, Deletion, FaultError, Reader, Record, Shard, Skipped, option
 from linkbert.corpora.readers import papers
-from linkbert.corpora.readers.papers import (
-    KINDS,
-    TOO_LATE,
-    UNDATED,
-    XML,
-    find_names,
-    local,
-    read_date,
-    superscript,
-    write_formula,
-    year_and_month,
-)
 from linkbert.files import CutFileError, decompressed_blocks
 from linkbert.records import Document, Link, Redirect
 
@@ -89,8 +77,8 @@ def _read_record(
     cause = ""
     if options.min_words and sum(len(line.split()) for line in abstract) < options.min_words:
         cause = "fewer words than --min-words"
-    elif options.before and not _date(record) < year_and_month(options.before):
-        cause = TOO_LATE
+    elif options.before and not _date(record) < papers.year_and_month(options.before):
+        cause = papers.TOO_LATE
     if version > 1:
         newest[pmid] = version, bool(cause)
     if cause:
@@ -108,7 +96,7 @@ def _read_elements(path: Path, skipped: Skipped) -> Iterator[Any]:
     """Yield the records of a file one by one: a broken one costs only itself, and a file may hold several sets."""
     from lxml import etree
 
-    where, rest, parser = str(path), b"", etree.XMLParser(**XML)
+    where, rest, parser = str(path), b"", etree.XMLParser(**papers.XML)
 
     def parse(data: bytes, name: bytes) -> Iterator[Any]:
         """Yield what is called so in some data; what has no end, or is broken, is damage."""
@@ -149,7 +137,7 @@ def _targets(record: Any, options: Options) -> Iterator[str]:
     for reference in () if data is None else data.iter("Reference"):
         names = _identifiers(reference.find("ArticleIdList"))
         if not names and (citation := reference.find("Citation")) is not None:
-            names = find_names(["".join(citation.itertext())])
+            names = papers.find_names(["".join(citation.itertext())])
         yield from names[:1]
     for comment in record.iterfind("MedlineCitation/CommentsCorrectionsList/CommentsCorrections"):
         target = comment.findtext("PMID")
@@ -159,7 +147,8 @@ def _targets(record: Any, options: Options) -> Iterator[str]:
 
 def _identifiers(ids: Any) -> list[str]:
     """Return the PMID, PMCID and DOI of an ArticleIdList; [] for None."""
-    return [] if ids is None else find_names(f"{KINDS.get(each.get('IdType'), '')}{each.text or ''}" for each in ids)
+    rows = () if ids is None else ids
+    return papers.find_names(f"{papers.KINDS.get(each.get('IdType'), '')}{each.text or ''}" for each in rows)
 
 
 def _section(part: Any) -> str:
@@ -185,10 +174,10 @@ def _text(element: Any) -> str:
         each = waiting.pop()
         if isinstance(each, str):
             pieces.append(each)
-        elif local(each) == "math":
-            pieces.append(write_formula(each))
+        elif papers.local(each) == "math":
+            pieces.append(papers.write_formula(each))
         elif isinstance(each.tag, str):
-            marks = superscript("".join(pieces[-4:]), each) if each.tag == "sup" else ("", "")
+            marks = papers.superscript("".join(pieces[-4:]), each) if each.tag == "sup" else ("", "")
             pieces += [marks[0], each.text or ""]
             waiting.append(marks[1])
             for child in reversed(each):
@@ -198,8 +187,8 @@ def _text(element: Any) -> str:
 
 def _date(record: Any) -> tuple[int, int]:
     """Return when a record was published: the journal's date, else that of the article, else when PubMed had it."""
-    dates = (read_date(each) for path in DATES for each in record.iterfind(path))
-    return next((date for date in dates if date != UNDATED), UNDATED)
+    dates = (papers.read_date(each) for path in DATES for each in record.iterfind(path))
+    return next((date for date in dates if date != papers.UNDATED), papers.UNDATED)
 
 
 READER = Reader(plan=plan, read=read, options=Options, inside=(".xml",), marks=(b"<PubmedArticleSet",), latest=True)

@@ -1,8 +1,9 @@
 r"""Wikitext and a Site come in; prose, headings and list items come out, one block a line, links at their places.
 
 Four steps, in the order of MediaWiki, each linear in the page. (1) Comments and tags whose content is not wikitext.
-(2) Templates, then tables, (3) links: a regular expression takes all that have no brackets inside; for the rest a stack
-keeps what is open, and whatever closes is cut off the end of the output. An opener without its closer is dropped. (4)
+(2) Templates, which go unless templates.toml says what they show, then tables, (3) links: a regular expression takes
+all that have no brackets inside; for the rest a stack keeps what is open, and whatever closes is cut off the end of the
+output. An opener without its closer is dropped. (4)
 Lines: lists, headings, quotes, entities, and the holes that dropped templates leave ("( ; born 1950)").
 An anchor travels through all of it between two marks, \x02 and \x03; offsets are read off at the very end.
 """
@@ -10,12 +11,15 @@ An anchor travels through all of it between two marks, \x02 and \x03; offsets ar
 from __future__ import annotations
 
 import re
+import tomllib
 from collections.abc import Iterable
 from functools import lru_cache
-from itertools import accumulate
+from importlib.resources import files
+from itertools import accumulate, groupby
 
 from linkbert.corpora.readers.site import (
     CHARACTERS,
+    LANGUAGES,
     PLAIN,
     Site,
     decode_entities,
@@ -47,7 +51,7 @@ def parse(wikitext: str, site: Site) -> tuple[str, tuple[Link, ...]]:
     Links in the text come first, in order; then those without a place (start = end = -1), from dropped parts. Links to
     other namespaces and wikis leave their text and are no links; so is "[[#Section]]", a link of the page to itself.
 
-    >>> parse("'''Rome''' ({{lang|la|Roma}}) is a [[sea]]side [[Town|city]].{{see|[[Nile]]}}", Site())
+    >>> parse("'''Rome''' ({{IPA|/roːm/}}) is a [[sea]]side [[Town|city]].{{see|[[Nile]]}}", Site())
     ('Rome is a seaside city.', (Link(10, 17, 'Sea'), Link(18, 22, 'Town'), Link(-1, -1, 'Nile')))
     """
     if any(character in wikitext for character in _OWN):
@@ -173,14 +177,42 @@ def _collect(content: str, site: Site, unanchored: list[Target]) -> None:
 
 # ---- 2. templates and tables
 
-# A template with nothing nested in it and too long to stand for a character: nearly all of them, gone without a line of
-# Python. Done twice, for one inside another.
-_PLAIN_TEMPLATE = re.compile(r"\{\{(?<!\{\{\{)(?!\{)[^{}\[\]]{13,}+\}\}(?!\})")
+DEEPEST = 8  # templates in each other whose content is shown: so the time is linear
+_TABLE = tomllib.loads(files("linkbert.corpora.readers").joinpath("templates.toml").read_text(encoding="utf-8"))
+
+
+@lru_cache(64)
+def _read_table(language: str) -> tuple[dict[str, str], tuple[tuple[str, str], ...], re.Pattern[str]]:
+    """Read templates.toml for a language: {name: what is shown}, the same by starts of names, and a pattern.
+
+    The pattern is that of all other templates with nothing nested in them and too long to stand for a character: nearly
+    all there are, gone without a line of Python.
+    """
+    rows = [(name, shown) for shown, names in _TABLE["shown"].items() for name in words(names)]
+    own = [(name.partition(":")[2], shown) for name, shown in rows if name.startswith(f"{language}:")]
+    known = dict([row for row in rows if ":" not in row[0].rstrip(":*")] + own)
+    starts = tuple((name[:-1], shown) for name, shown in known.items() if name[-1] == "*")
+    first = (name[0].upper() + name[1:] for name in known)
+    names = _one_of([*known, *first])
+    plain = rf"\{{\{{(?<!\{{\{{\{{)(?!\{{)(?!\s*+{names})[^{{}}\[\]]{{13,}}+\}}\}}(?!\}})"
+    return {name.lower(): shown for name, shown in known.items()}, starts, re.compile(plain)
+
+
+def _one_of(names: list[str]) -> str:
+    """Write a pattern of names, letter by letter, so that a first letter tells most of them apart: ["ab", "ac*"]."""
+    letters = groupby(sorted(names), key=lambda name: name[:1])
+    tails = {"": r"\s*+[|}]", "*": "", " ": "[ _]"}
+    every = (
+        tails.get(each, re.escape(each)) + (_one_of([name[1:] for name in rest]) if each.strip("*") else "")
+        for each, rest in letters
+    )
+    return f"(?:{'|'.join(every)})"
 
 
 def _drop_templates(text: str, site: Site, unanchored: list[Target]) -> str:
-    """Cut out templates, whatever stands in them; article links in there join `unanchored`."""
-    text = _PLAIN_TEMPLATE.sub(HOLE, _PLAIN_TEMPLATE.sub(HOLE, text))
+    """Cut out templates, or write what they show; article links in what goes join `unanchored`."""
+    known, starts, plain = _read_table(site.language)
+    text = plain.sub(HOLE, plain.sub(HOLE, text))  # twice, for one inside another
     first, *segments = text.split("{{")
     out = [first.replace("}}", "")]
     bases: list[int] = []  # where the output of each open template starts
@@ -191,12 +223,63 @@ def _drop_templates(text: str, site: Site, unanchored: list[Target]) -> str:
         for after in behind:
             if bases:
                 base = bases.pop()
-                name = out[base].strip().lower() if len(out) == base + 1 else ""
-                _cut(out, base, site, unanchored)
-                out.append(CHARACTERS.get(name, HOLE))
+                whole = out[base].lower() if len(out) == base + 1 else ""
+                name = out[base].partition("|")[0].strip().replace("_", " ").lower()
+                shown = known.get(name) or next((shown for start, shown in starts if name.startswith(start)), "")
+                if shown and len(bases) < DEEPEST:
+                    written = _show(shown, "".join(out[base:]))
+                    del out[base:]
+                else:
+                    _cut(out, base, site, unanchored)
+                    written = CHARACTERS.get(whole.strip(), HOLE)
+                out.append(written)
                 after = after.removeprefix("}")  # of a parameter: {{{1|}}}
             out.append(after)
     return "".join(out)
+
+
+_WHOLE_LINK = re.compile(r"\[\[[^\[\]]*+\]\]")
+_NAMED = re.compile(r"\s*([\w-]{1,20})\s*=(.*)", re.DOTALL)
+_PLACE, _OPTIONAL = re.compile(r"\{([^{}]+)\}"), re.compile(r"<([^<>]*)>")
+_POWER = re.compile(r"(?<=\|)e(?:3|6|9|12)(?=[^\W\d])")
+_NUMBER = r"[-+−~]?[\d.,][\d.,/⁄+−eE -]*"
+_MEASURE = re.compile(
+    rf"{_NUMBER}(?:\|(?:to|and|or|by|to\(-\)|\+/-|[-–x×±&])\|{_NUMBER})*+(?:\|[^|]+(?:\|{_NUMBER}\|(?:in|oz|lb|ft|yd)\b)?)?"
+)
+
+
+def _show(shown: str, template: str) -> str:
+    """Write what a template shows: ("{2}", "lang|fr|Val") -> "Val", ("measure", "cvt|3|to|5|km2") -> "3 to 5 km²"."""
+    if "[[" in template:  # the pipes in a link are its own
+        template = _WHOLE_LINK.sub(lambda link: link[0].replace("|", "\x0f"), template)
+    if ":" in template.partition("|")[0]:
+        template = template.replace(":", ":|", 1)
+    parts = template.split("|")[1:]
+    values = {found[1]: found[2].strip() for part in parts if (found := _NAMED.match(part))}
+    listed = [part for part in parts if not _NAMED.match(part)]
+    values |= {str(i): part for i, part in enumerate(listed, 1)} | {"-1": listed[-1] if listed else ""}
+    if shown == "unit" and "".join(listed[2:3]).strip(" -−").isdecimal():
+        listed[1:3] = [f"{listed[1].strip()}^{listed[2].strip()}"]
+    if shown in ("measure", "unit"):
+        found = _MEASURE.match("|".join(part.strip() for part in listed))
+        parts = _POWER.sub(lambda power: _TABLE["powers"][power[0]], found[0]).split("|") if found else []
+        return " ".join(_TABLE["units"].get(part, part) for part in parts).replace(" – ", "–") or HOLE
+    if shown == "join":
+        return "".join(listed)
+    if shown == "fraction":
+        return " ".join([*listed[:-2], "/".join(["1", *listed][-2:])])
+    if shown.startswith("[[") and listed[1:] and listed[0].strip() in LANGUAGES:
+        values["1"] = values["2"]  # as the template was once written, the other wiki first
+
+    def value(place: re.Match[str]) -> str:
+        return next((each for key in place[1].split("|") if (each := values.get(key, "")).strip()), "")
+
+    while "<" in shown:
+        shown = _OPTIONAL.sub(lambda part: part[1] if all(map(value, _PLACE.finditer(part[1]))) else "", shown)
+    if not any(map(value, _PLACE.finditer(shown))):
+        return HOLE
+    text = _PLACE.sub(lambda place: value(place) or HOLE, shown).replace("\x0f", "|")
+    return text[:1].lower() + text[1:] if values.get("lc") else text
 
 
 def _cut(out: list[str], base: int, site: Site, unanchored: list[Target]) -> None:
