@@ -51,6 +51,7 @@ def read_date(place: Any) -> tuple[int, int]:
 
 # ---- names
 
+_HINT = re.compile(r"10\.\d|PM|pmid|pmc|ub[mM]ed|/MED/")  # without one there is no name: most texts
 KINDS = {"pmid": "PMID:", "pubmed": "PMID:", "medline": "PMID:", "pmc": "PMCID:", "pmcid": "PMCID:", "doi": "DOI:"}
 _NAME = re.compile(
     r"(?:\bDOI:?\s*|doi\.org/|(?<![\d.])(?=10\.\d{4}))(?P<doi>10\.\d+(?:\.\d+)*/[^\s\"“”]+)"
@@ -68,13 +69,19 @@ def find_names(texts: Iterable[str]) -> list[str]:
     """
     names: dict[str, str] = {}
     for text in texts:
-        for found in _NAME.finditer(unquote(text) if "%" in text else text):
+        text = unquote(text) if "%" in text else text
+        if (hint := _HINT.search(text)) is None:
+            continue
+        for found in _NAME.finditer(text, max(hint.start() - 8, 0)):
             names.setdefault(str(found.lastgroup), found[found.lastgroup or 0])
-    doi = names.get("doi", "").lower().rstrip(".,;:")
-    while doi[-1:] in (")", "]") and doi.count(doi[-1]) > doi.count("(" if doi[-1] == ")" else "["):
-        doi = doi[:-1].rstrip(".,;:")
-    forms = {"pmid": names.get("pmid", ""), "pmc": f"PMC{names.get('pmc', '')}", "doi": f"doi:{doi}"}
-    return [form for kind, form in forms.items() if kind in names]
+    found_names = [names["pmid"]] if "pmid" in names else []
+    if "pmc" in names:
+        found_names.append(f"PMC{names['pmc']}")
+    if doi := names.get("doi", "").lower().rstrip(".,;:"):
+        while doi[-1] in ")]" and doi.count(doi[-1]) > doi.count("(" if doi[-1] == ")" else "["):
+            doi = doi[:-1].rstrip(".,;:")
+        found_names.append(f"doi:{doi}")
+    return found_names
 
 
 # ---- text

@@ -88,7 +88,7 @@ def _read_record(
     title = "" if title in UNNAMED else title
     text = "\n".join([title, *abstract] if title else abstract)
     yield Document(pmid, title or pmid, text, tuple(Link(-1, -1, target) for target in _targets(record, options)))
-    names = _identifiers(record.find("PubmedData/ArticleIdList"))
+    names = _identifiers(record.iterfind("PubmedData/ArticleIdList/*"))
     yield from (Redirect(name, pmid) for name in names if not name.isdecimal())
 
 
@@ -135,9 +135,13 @@ def _targets(record: Any, options: Options) -> Iterator[str]:
     """
     data = record.find("PubmedData")
     for reference in () if data is None else data.iter("Reference"):
-        names = _identifiers(reference.find("ArticleIdList"))
-        if not names and (citation := reference.find("Citation")) is not None:
-            names = papers.find_names(["".join(citation.itertext())])
+        names: list[str] = []
+        for part in reversed(reference):  # the citation comes before the names: it counts if they are none
+            if part.tag == "ArticleIdList":
+                pmid = part[0].text if len(part) and part[0].get("IdType") == "pubmed" else ""  # of most; this is quick
+                names = [pmid] if pmid and pmid.isdecimal() else _identifiers(part)
+            elif part.tag == "Citation" and not names:
+                names = papers.find_names(["".join(part.itertext()) if len(part) else part.text or ""])
         yield from names[:1]
     for comment in record.iterfind("MedlineCitation/CommentsCorrectionsList/CommentsCorrections"):
         target = comment.findtext("PMID")
@@ -146,9 +150,8 @@ def _targets(record: Any, options: Options) -> Iterator[str]:
 
 
 def _identifiers(ids: Any) -> list[str]:
-    """Return the PMID, PMCID and DOI of an ArticleIdList; [] for None."""
-    rows = () if ids is None else ids
-    return papers.find_names(f"{papers.KINDS.get(each.get('IdType'), '')}{each.text or ''}" for each in rows)
+    """Return the PMID, PMCID and DOI of an ArticleIdList."""
+    return papers.find_names(f"{papers.KINDS.get(each.get('IdType'), '')}{each.text or ''}" for each in ids)
 
 
 def _section(part: Any) -> str:
