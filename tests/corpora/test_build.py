@@ -492,7 +492,7 @@ def test_a_fault_pickles_and_dicts_are_no_documents(tmp_path):
 
 def test_an_option_that_the_reader_does_not_take_is_refused_and_its_readers_are_named(tmp_path):
     source = write_source(tmp_path / "a.jsonl", 3)
-    with pytest.raises(ValueError, match=r"--before is an option of pubmed, not of jsonl: leave it out"):
+    with pytest.raises(ValueError, match=r"--before is an option of jats and pubmed, not of jsonl: leave it out"):
         build_documents([source], tmp_path / "store", options={"before": "2020-01"})
     with pytest.raises(ValueError, match=r"unknown option --befor; did you mean '--before'"):
         build_documents([source], tmp_path / "store", options={"befor": "2020-01"})

@@ -17,7 +17,7 @@ from typing import Any
 
 from linkbert.corpora.reader import CUT, Reader, Shard, Skipped, option
 from linkbert.corpora.readers import html, jsonl
-from linkbert.corpora.readers.pubmed import XML
+from linkbert.corpora.readers.papers import XML
 from linkbert.corpora.resolve import Place, resolve
 from linkbert.records import Document, Link
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from linkbert.corpora.reader import CUT, Reader, Record, Skipped, option
 from linkbert.corpora.readers.markdown import Writer
-from linkbert.corpora.readers.pubmed import XML
+from linkbert.corpora.readers.papers import XML
 from linkbert.corpora.resolve import Place, names, resolve
 from linkbert.records import Document, Link, Redirect
 
