@@ -282,3 +282,20 @@ def test_what_another_page_describes_again_without_an_index_is_no_second_place(t
     pages, skipped = read(make_tree(tmp_path, files))
     assert [to for _, to, _ in links_of(pages["b"])] == ["a", "a", "a"]
     assert skipped[rst.AMBIGUOUS] == 0
+
+
+def test_proposals_have_heads_and_numbers(tmp_path):
+    head = "PEP: 8\nTitle: Style\nAuthor: A B <a@b.org>,\n        C D\nStatus: Active\n\n"
+    files = {
+        "pep-0008.rst": f"{head}Introduction\n============\n\n:pep:`20#zen`, :pep:`the other <20>` and :rfc:`2119`.",
+        "pep-0020.rst": "Zen\n===\n\nPlain: a\nText: of lines\nis: text\n",
+    }
+    pages, _ = read(make_tree(tmp_path, files))
+    assert (pages["pep-0008"].title, pages["pep-0020"].title) == ("Style", "Zen")
+    assert pages["pep-0008"].text == "Introduction\nPEP 20, the other and RFC 2119."
+    assert links_of(pages["pep-0008"]) == [
+        ("PEP 20", "pep-0020", "zen"),
+        ("the other", "pep-0020", ""),
+        ("RFC 2119", "https://rfc-editor.org/rfc/rfc2119", ""),
+    ]
+    assert pages["pep-0020"].text == "Plain: a Text: of lines is: text"

@@ -62,6 +62,7 @@ MEMBERS = words(
 PYTHON = {"class": CLASSES, "exc": CLASSES, "func": FUNCTIONS, "deco": FUNCTIONS, "mod": MODULES} | dict.fromkeys(
     ("meth", "attr", "data", "const", "type"), MEMBERS | FUNCTIONS
 )
+NUMBERS = {"pep": "https://peps.python.org/pep-{:0>4}", "rfc": "https://rfc-editor.org/rfc/rfc{}"}  # roles of numbers
 ANYTHING = CLASSES | FUNCTIONS | MODULES | MEMBERS
 
 _RULE = r"([=\-~^\"'`*+#.:_])\{}{{2,}}[ ]*\n"
@@ -76,6 +77,7 @@ _CODE = re.compile(
 )
 _ROLE = re.compile(r":(?:[a-z]+:)?([\w-]+):`(?:[^`<]*[^`<\s]\s*<([^`<>]+)>|[~!.]?([^`]+))`")
 _TITLED, _CLOSE = re.compile(r"(.+)\s+<(.+)>", re.DOTALL), re.compile(r"(.+?)<([^<>]+)>", re.DOTALL)
+_HEADER = re.compile(r"\A(?:[A-Z][\w-]*:[ ].*\n(?:[ \t]+\S.*\n)*){3,}(?=[ ]*\n)")  # of a PEP, as of a mail
 _MARKUP = re.compile(r"^\.\. [\w:-]+::|^\.\. _[^:]+:|:[a-z]+:`|`_\b|^([=\-~^])\1{3,}\s*$", re.MULTILINE)
 _INLINE = re.compile(r":[\w:-]+:`~?([^`<]+?)(?:\s*<[^`]*)?`|``?(.+?)``?")
 _BEFORE = re.compile(r"(?:(?:async|class|static|abstract|final|classmethod|exception)\s+)+")
@@ -329,6 +331,9 @@ def read_file(name: str, data: bytes, tree: Tree, skipped: Skipped) -> Iterator[
         return
     text = _expand(_decode(name, data, skipped), name, tree.texts)
     page = _Page(tree.pages[name], tree, skipped)
+    if header := _HEADER.match(text):
+        page.title = next(iter(re.findall(r"^Title:[ ]*(.*)", header[0], re.MULTILINE)), "").strip()
+        text = text[header.end() :]
     try:
         if fault := LONG if max(map(len, text.split("\n"))) > LONGEST_LINE else "":
             raise ValueError(fault)
@@ -421,6 +426,13 @@ class _Page:
     def write_role(self, role: str, text: str) -> None:
         """Write what interpreted text shows, as a link if its role is one that refers to something."""
         domain, _, last = role.rpartition(":")
+        if last in NUMBERS:
+            found = _TITLED.fullmatch(text)
+            number, _, place = (found[2] if found else text).partition("#")
+            forms = (f"{last}-{number:0>4}", f"{last}-{number}", f"{last}{number}")
+            pages = [page for form in forms for page in _ends_with(form, self.tree)] or [NUMBERS[last].format(number)]
+            self.write_link((pages[0], place), found[1] if found else f"{last.upper()} {number}")
+            return
         python = last in PYTHON and domain in ("", "py")
         tight = python or last in ("ref", "doc", "term", "any", "numref")
         tree = self.tree

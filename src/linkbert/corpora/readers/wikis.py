@@ -38,7 +38,7 @@ _TAGS = re.compile(r"\[\[(.*?)\]\]|(\S+)")
 _DOKU = (
     re.compile(r"<(code|file|html|php)\b[^<>]*>.{0,50000}?</\1>|~~[A-Z]+[^~\n]*~~", re.DOTALL | re.IGNORECASE),
     re.compile(
-        r"(?P<heading>[ ]*={2,6}(?=.*==[ ]*$))|(?P<item>(?:[ ]{2,}|\t)[ \t]*[*-][ ]?|>+[ ]?)"
+        r"(?P<heading>[ ]*={2,6}(?=.*==[ ]*$))|(?P<item>(?:[ ]{2}|\t)[ \t]*[*-][ ]?|>+[ ]?)"
         r"|(?P<table>[|^](?=.*[|^][ ]*$))|(?P<gone>(?:[ ]{2,}|\t)(?=\S).*|-{4,}[ ]*$)"
     ),
     re.compile(
