@@ -58,6 +58,7 @@ class Shard:
     faults: tuple[tuple[str, str], ...] = ()
     others: Mapping[str, int] = dataclasses.field(default_factory=dict)  # causes of what is only counted
     known: Any = None  # what a reader's survey returned
+    also: tuple[tuple[str, str], ...] = ()  # names of links in a tree, and of the files that they lead to
     extra: Any = None  # what a reader's plan hands to its read, such as the declarations at the head of a dump
 
     @classmethod
@@ -127,14 +128,18 @@ class Reader:
     skipped)` reads one; else `read(path, options)` reads a whole source. All of them yield Records. `options` is a
     frozen dataclass of `option` fields, whose __post_init__ may refuse values with a ValueError. `suffixes` are the
     ends of the names of its files, `marks` patterns of the heads of some, `inside` other suffixes that they may have.
-    Of documents of one id the first counts, or the `latest`.
+    `called(name)` lists what links call the file of this name, its id first: so a symbolic link is another name. With
+    `sample`, a survey gets the data of so many files, evenly drawn, and None of the others. Of documents of one id the
+    first counts, or the `latest`.
     """
 
     read: Callable[..., Iterator[Record]] | None = None
     plan: Callable[[Path, Any], Iterator[Shard]] | None = None
     read_file: Callable[[str, bytes, Any, Skipped], Iterator[Record]] | None = None
-    survey: Callable[[Iterator[tuple[str, bytes]], Any, list[str]], Any] | None = None
+    survey: Callable[[Iterator[tuple[str, Any]], Any, list[str]], Any] | None = None
+    sample: int = 0
     options: type = NoOptions
+    called: Callable[[str], list[str]] | None = None
     suffixes: tuple[str, ...] = ()
     inside: tuple[str, ...] = ()
     marks: tuple[bytes, ...] = ()

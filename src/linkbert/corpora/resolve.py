@@ -16,6 +16,8 @@ from urllib.parse import unquote
 
 SUFFIXES = (".html", ".htm", ".xhtml", ".shtml")
 _INDEX = re.compile(r"(?:^|(?<=/))(?:index|default)\.(?:x|s)?html?$", re.IGNORECASE)
+_PACKINGS = (".gz", ".xz", "bz2", "zst")
+_PACKED = re.compile(r"(?<=html|.htm)\.(?:gz|bz2|xz|zst)$", re.IGNORECASE)
 _SCHEME = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*):")
 _HOST = re.compile(r"(?:[a-z0-9_-]+\.)+(?!html?$)[a-z]{2,}(?::\d+)?", re.IGNORECASE)  # such as "www.example.org"
 _NO_HOST = re.compile(r"[\s<>\[\]^|%\x00-\x1f]")
@@ -32,15 +34,17 @@ class Place(NamedTuple):
 
 
 def names(page: str) -> list[str]:
-    """List what else a page is called: without its suffix, and for an index page its folder.
+    """List what else a page is called: without its suffix, as a folder, and an index page as its folder.
 
     >>> names("guide/index.html"), names("index.htm"), names("guide/a.html")
-    (['guide/index', 'guide/', 'guide'], ['index', '/'], ['guide/a'])
+    (['guide/index', 'guide/', 'guide'], ['index', '/'], ['guide/a', 'guide/a/'])
     """
     found = [page.rpartition(".")[0]] if page.lower().endswith(SUFFIXES) else []
     if index := _INDEX.search(page):
         folder = page[: index.start()]
         found += [folder, folder[:-1]] if folder else ["/"]
+    else:
+        found += [f"{name}/" for name in found]
     return [name for name in found if name and name != page]
 
 
@@ -88,7 +92,8 @@ def resolve(href: str, place: Place) -> tuple[str, str] | None:
     address = f"{host}/{path}"
     inside = not host or (bool(place.root) and address.startswith(place.root))
     if inside:
-        target = place.top + address[len(place.root) :] if host else path
+        path = _PACKED.sub("", path) if path[-3:] in _PACKINGS else path
+        target = place.top + f"{host}/{path}"[len(place.root) :] if host else path
     else:
         path = _INDEX.sub("", path)
         target = f"https://{host}/{path}".rstrip("/") if path else f"https://{host}/"

@@ -14,11 +14,12 @@ import re
 import tarfile
 import zipfile
 import zlib
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import fields, replace
-from itertools import islice
+from itertools import chain, islice
 from operator import itemgetter
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, NamedTuple, cast
@@ -39,8 +40,9 @@ from linkbert.records import Document, Redirect
 
 log = logging.getLogger(__name__)
 LOOKED_AT = 1_000  # files of a tree that decide what it holds
-SHARD_BYTES = 4 << 20
+SHARD_BYTES, HELD = 4 << 20, 16  # of a shard; shards of an archive in memory for a survey of some of its files
 LARGEST = 256 << 20  # bytes of one file that is held in memory
+LONGEST_NAME, MOST = 4096, 1_000_000  # bytes of a path; other names by links in a tree
 OUTSIDE = "name or link that leads out of the tree (refused)"
 LINK = "link to another file (left out)"
 _HIDDEN = re.compile(r"(?:^|/)\.(?!\.?(?:/|$))")
@@ -60,6 +62,7 @@ class File(NamedTuple):
     size: int = 0
     position: int = 0  # bytes of the source, up to the end of this file
     cause: str = ""
+    leads_to: str = ""  # of a link: the path in the tree of what it is a name of
 
     def source(self, tree: Path) -> Path:
         """Make the path by which it is opened."""
@@ -91,12 +94,23 @@ def plan_source(reader: str, path: Path, options: Any) -> Iterator[Shard]:
     unread: list[str] = []
     shards = row.plan(path, options) if row.plan and not is_tree(path) else _plan_tree(path, row, options, unread)
     if row.survey:
-        held = list(shards)
+        held = list(islice(shards, HELD if row.sample and not path.is_dir() else None))
         if is_tree(path) and path.is_dir():  # hidden folders hold no pages, but say whose tree it is
             unread += [each.relative_to(path).as_posix() for depth in (".*/*", "*/.*/*") for each in path.glob(depth)]
-        known = row.survey((file for shard in held for file in _read_files(shard, Skipped())), options, unread)
-        return (replace(shard, known=known) for shard in held)
+        known = row.survey(_sample(held, row.sample), options, unread)
+        return (replace(shard, known=known) for shard in chain(held, shards))
     return shards
+
+
+def _sample(shards: list[Shard], size: int) -> Iterator[tuple[str, bytes | None]]:
+    """Yield the files of shards, names and data; with a `size` the data of about so many, evenly drawn, else None."""
+    every = max(sum(len(shard.extra or ()) for shard in shards) // size, 1) if size else 1
+    first = 0
+    for shard in shards:
+        drawn = tuple(file for number, file in enumerate(shard.extra, first) if not number % every)
+        yield from _read_files(replace(shard, extra=drawn), Skipped())
+        yield from ((plain_name(name), None) for number, (name, _) in enumerate(shard.extra, first) if number % every)
+        first += len(shard.extra)
 
 
 def _plan_tree(path: Path, row: Reader, options: Any, unread: list[str]) -> Iterator[Shard]:
@@ -108,6 +122,8 @@ def _plan_tree(path: Path, row: Reader, options: Any, unread: list[str]) -> Iter
     faults: list[tuple[str, str]] = []
     others: Counter[str] = Counter()
     files: list[tuple[str, bytes | None]] = []
+    names: list[str] = []
+    links: list[tuple[str, str]] = []
     start = stop = size = count = 0
 
     def wanted(name: str) -> bool:
@@ -120,7 +136,9 @@ def _plan_tree(path: Path, row: Reader, options: Any, unread: list[str]) -> Iter
         return shard
 
     for file in list_files(path, wanted) if tree else [File(path.name, size=1, position=source_size(path))]:
-        if file.cause != CUT and not file.name.endswith("/") and not wanted(file.name):
+        if file.cause == LINK and file.leads_to and row.called:
+            links.append((file.name.rstrip("/"), file.leads_to))
+        elif file.cause != CUT and not file.name.endswith("/") and not wanted(file.name):
             others[OTHER + suffix_of(file.name)] += 1
             unread += [file.name] * bool(row.survey)
         elif file.cause:
@@ -134,18 +152,43 @@ def _plan_tree(path: Path, row: Reader, options: Any, unread: list[str]) -> Iter
                 faults.append((getattr(error, "cause", CUT), str(error)))
         else:
             files.append((file.name, file.data))
+            names += [file.name] * bool(row.called)
             stop, size, count = max(file.position, stop), size + file.size, count + 1
-            if size >= (SHARD_BYTES >> 3 if row.survey else SHARD_BYTES):
+            if size >= (SHARD_BYTES >> 3 if row.survey and not row.sample else SHARD_BYTES):
                 yield add_faults(Shard(str(path), start, stop, extra=tuple(files)))
                 files, size, start = [], 0, stop
+    also, left = _follow(links, names)
+    for name in left:
+        if wanted(name):
+            faults.append((LINK, name))
+        else:
+            others[OTHER + suffix_of(name)] += 1
     if not count and faults:
         cause, where = next((fault for fault in faults if fault[0] == CUT), faults[0])
         raise ValueError(where if cause not in (OUTSIDE, LINK, TOO_LARGE) else f"{where}: {cause}")
     if not count:
         there = ", ".join(f"{kind.removeprefix(OTHER)} {number}" for kind, number in others.most_common(10))
         raise ValueError(f"{path} has no file that ends in {', '.join(suffixes)}: it holds {there or 'no file'}")
-    if files or faults or others:
-        yield add_faults(Shard("" if row.plan else str(path), start, stop, extra=tuple(files)))
+    if files or faults or others or also:
+        yield add_faults(Shard("" if row.plan else str(path), start, stop, extra=tuple(files), also=also))
+
+
+def _follow(links: list[tuple[str, str]], names: list[str]) -> tuple[tuple[tuple[str, str], ...], list[str]]:
+    """Return what else files are called by links to them or to their folders, and the links that name no file.
+
+    >>> _follow([("now", "v2"), ("a.html", "v2/a.html"), ("x", "y")], ["v2/a.html", "v1/a.html"])
+    ((('now/a.html', 'v2/a.html'), ('a.html', 'v2/a.html')), ['x'])
+    """
+    names, also, left = sorted(names), list[tuple[str, str]](), list[str]()
+    for link, to in links:
+        folder = "" if to == "." else f"{to}/"
+        first, last = bisect_left(names, folder), bisect_left(names, f"{folder[:-1]}0") if folder else len(names)
+        at = bisect_left(names, to)
+        inside = [to] if names[at : at + 1] == [to] else names[first:last]
+        also += [(link + name[len(to) :] if folder else f"{link}/{name}", name) for name in inside[:MOST]]
+        left += [link] * (not inside or len(also) > MOST)
+        del also[MOST:]
+    return tuple(also), left
 
 
 def read_shard(reader: str, shard: Shard, options: Any, skipped: Skipped) -> Iterator[Record]:
@@ -165,6 +208,10 @@ def read_shard(reader: str, shard: Shard, options: Any, skipped: Skipped) -> Ite
                 records = row.read(shard, options, skipped) if row.plan else row.read(path, options)
             for record in records:
                 yield _check(record, skipped, place)
+        if row.called:
+            for name, target in shard.also:
+                id_ = row.called(plain_name(target))[0]
+                yield from (Redirect(other, id_) for other in row.called(plain_name(name)))
     except (OSError, MemoryError):
         raise
     except Exception as error:  # of a plugin any; a plain one pickles
@@ -240,8 +287,11 @@ def walk_folder(folder: Path) -> Iterator[File]:
         for file in (place / name for name in [*folders, *sorted(names)] if name[0] != "."):
             inside = file.relative_to(folder).as_posix()
             if file.is_symlink():
-                cause = LINK if file.resolve().is_relative_to(root) else OUTSIDE
-                yield File(inside + "/" * file.is_dir(), cause=cause)
+                to, slash = file.resolve(), "/" * file.is_dir()
+                if to.is_relative_to(root):
+                    yield File(inside + slash, cause=LINK, leads_to=to.relative_to(root).as_posix())
+                else:
+                    yield File(inside + slash, cause=OUTSIDE)
             elif file.is_file():
                 size = file.stat().st_size
                 position += size
@@ -252,16 +302,20 @@ def _list_zip(path: Path, wanted: Callable[[str], bool]) -> Iterator[File]:
     try:
         with open_source(path) as file, zipfile.ZipFile(file) as archive:
             for member in sorted(archive.infolist(), key=lambda each: each.filename.count("/")):  # as a folder is read
-                name, data = member.filename, None
+                name, data, link = member.filename, None, None
                 if member.is_dir() or _HIDDEN.search(name):
                     continue
-                cause = _find_fault(name, "" if member.external_attr >> 28 == 0o12 else None, member.file_size)
+                if member.external_attr >> 28 == 0o12 and member.file_size < LONGEST_NAME:
+                    to = archive.read(member).decode("utf-8", "replace")
+                    link = os.path.normpath(os.path.join(os.path.dirname(name), to))
+                cause = _find_fault(name, link, member.file_size)
                 if wanted(name) and not cause:
                     try:
                         data = archive.read(member)
                     except _DAMAGE as error:
                         name, cause = f"{path}: {name} ({error})", CUT
-                yield File(name, data, member.file_size, member.header_offset + member.compress_size, cause)
+                position = member.header_offset + member.compress_size
+                yield File(name, data, member.file_size, position, cause, link or "")
     except zipfile.BadZipFile as error:
         raise ValueError(f"{path} is not a whole zip file ({error}): fetch it again") from None
 
@@ -296,7 +350,7 @@ def _list_tar(path: Path, wanted: Callable[[str], bool]) -> Iterator[File]:
                 cause = _find_fault(name, link, member.size)
                 if wanted(name) and not cause:
                     data = cast(IO[bytes], archive.extractfile(member)).read()
-                yield File(name, data, member.size, stream.position, cause)
+                yield File(name, data, member.size, stream.position, cause, link or "")
     except (CutFileError, tarfile.TarError) as error:
         what = str(error) if isinstance(error, CutFileError) else f"{path} is not a whole tar file ({error})"
         yield File(what, position=stream.position, cause=CUT)
@@ -368,6 +422,9 @@ def _find_in_tree(path: Path, readers: dict[str, Reader]) -> str:
         del size["csv"]
     half = sum(file.size for file in first if not file.cause) / 2
     found = next((reader for reader, bytes_ in size.most_common(1) if bytes_ > half), count.most_common(1)[0][0])
+    if found == "text":  # which has no links: pages that have some are meant, if there are a few
+        pages = (other for other, number in count.most_common() if readers[other].read_file and other != found)
+        found = next((other for other in pages if count[other] > 1 and 3 * count[other] >= count[found]), found)
     for other in [each for each in count if each != found and not {*kinds[each]} <= {*readers[found].inside}]:
         remedy = "put them into a folder of their own and name it, too"
         if readers[other].plan and path.is_dir():  # whose ids are not paths in the folder

@@ -8,9 +8,12 @@ text, and one loop writes the text and its offsets. An id is a page's path in th
 from __future__ import annotations
 
 import codecs
+import logging
 import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from functools import lru_cache, partial
 from html import unescape
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, NamedTuple
@@ -23,7 +26,9 @@ from linkbert.records import Document, Link, Redirect
 if TYPE_CHECKING:
     from selectolax.lexbor import LexborHTMLParser, LexborNode
 
+log = logging.getLogger(__name__)
 NO_BODY = "page without the body that was asked for (left out)"
+FEW = 3  # blanks of a text that is nothing
 MOVED = 30  # words of a page that only says where the page is now
 TAGS, DEPTH = 2_000, 64  # where more tags open, they may be nested so deep on average; see is_bounded
 ATTRIBUTES = 10_000  # of one tag
@@ -32,8 +37,9 @@ _MAIN = "main:not([hidden]), [role=main]:not([hidden])"
 # What is never prose; its links stay, without a place.
 _DROPPED = (
     "script, style, noscript, template, iframe, noembed, noframes, xmp, plaintext, object, svg, math, canvas, audio, "
-    "video, button, select, textarea, datalist, nav, footer, aside, dialog, body > header, [hidden], [role=banner], "
-    "[role=navigation], [role=contentinfo], [role=search], [role=complementary], form:not(:has(p, h1, h2, h3))"
+    "video, rt, rp, rtc, button, select, textarea, datalist, nav, footer, aside, dialog, body > header, [hidden], "
+    "[role=banner], [role=navigation], [role=contentinfo], [role=search], [role=complementary], "
+    "form:not(:has(p, h1, h2, h3))"
 )
 # Tables with headings or a caption, and those without any block in them; the others only lay a page out.
 _TABLES = (
@@ -47,11 +53,21 @@ _BREAKS = words(
 )
 _GAPS = dict.fromkeys(_BREAKS | {f"/{name}" for name in _BREAKS}, "\n") | dict.fromkeys(("td", "th"), " ")
 _TAG = re.compile(r"<(?:!--.*?-->|([^\s>]+)([^>]*)>)", re.DOTALL)
+_LEADS = re.compile(
+    r' (?:accesskey=|hreflang=|rel="(?:[^"]* )?(?:next|prev|previous|up|start|first|last|contents|index|home|top)[" ])'
+)
 _HREF, _NAME = re.compile(r' href="([^"]+)"'), re.compile(r' (?:id|name)="([^"]+)"')
 _CONTROL = bytes(range(9)) + bytes(range(14, 28)) + b"\x7f"
 _PRE, _RUN = re.compile(r"<pre[ >].*?</pre>", re.DOTALL), re.compile(r">[^<]*")
-_WORD = re.compile(r"\w")
+_WORD, _SKIP = re.compile(r"\w"), re.compile(r"(?:skip|jump) .{1,40}", re.IGNORECASE)
+_LONE = re.compile(r"\S+\.(?:[xs]?html|htm)(?:\.gz)?")
+_TRAIL = re.compile(r"\s*[>»›→]\s*")
 _REFRESH = re.compile(r"[\s\d.]*[;,]?\s*(?:url\s*=)?\s*[\"']?([^\"']*)", re.IGNORECASE)
+
+
+Common = Mapping[str, frozenset[str]]  # by folder, what most pages there have; see survey
+Links = list[tuple[int, int, str]]  # start, end, address; start = end without a place
+Sections = list[tuple[str, int]]
 
 
 class Page(NamedTuple):
@@ -66,11 +82,12 @@ class Page(NamedTuple):
     refresh: str  # where the page sends its reader
 
 
-def parse(source: str, *, body: str = "", drop: str = "") -> Page | None:
+def parse(source: str, *, body: str = "", drop: str = "", common: Container[str] = ()) -> Page | None:
     r"""Read a page; None where `body`, a CSS selector, is not in it. text[start:end] is a link's anchor, always.
 
     Without `body` the main text is <main>, else the only <article>, else the whole body. `drop` selects what is left
-    out besides what is no prose. An anchor that goes over several lines has its place in the first.
+    out besides what is no prose and, as far as known, what most pages have in `common`; links there have no place.
+    An anchor that goes over several lines has its place in the first.
 
     >>> parse("<title>Rome</title><h1>Rome</h1> <p>By <a href='sea.html'>the <b>sea</b></a>.<p>Old.")[:3]
     ('Rome', 'Rome\nBy the sea.\nOld.', ((8, 15, 'sea.html'),))
@@ -82,14 +99,25 @@ def parse(source: str, *, body: str = "", drop: str = "") -> Page | None:
     if roots is None:
         return None
     title, *addresses = _read_head(tree)
+    title = _find_title(title, tree, common)
     selector = ", ".join(filter(None, (_DROPPED, _TABLES, drop)))
-    unanchored: list[str] = []
-    for root in roots:
-        unanchored += _drop(root, selector)
-    text, links, sections = _write("".join(root.html or "" for root in roots))
+    unanchored = [href for root in roots for href in _drop(root, selector)]
+    html = whole = "".join(root.html or "" for root in roots)
+    gone: list[str] = []
+    if named := _find_named(html):
+        gone = [href for root in roots for href in _drop(root, named, is_name=True)]
+        html = "".join(root.html or "" for root in roots)
+    text, links, sections = _write(html, common)
+    if gone and text.count(" ") < FEW:  # what holds nearly all of a page is not its navigation
+        gone, (text, links, sections) = [], _write(whole, common)
+    unanchored += gone
+    if not body and tree.body is not None and all(root.mem_id != tree.body.mem_id for root in roots):
+        for root in roots:
+            root.inner_html = ""
+        unanchored += _find_hrefs(tree.body)
     rest = [href for start, end, href in links if start >= end] + unanchored
     places = (*(link for link in links if link[0] < link[1]), *((-1, -1, href) for href in rest))
-    return Page(title or text.partition("\n")[0], text, places, tuple(sections), *addresses)
+    return Page(title, text, places, tuple(sections), *addresses)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,11 +138,21 @@ class Options:
                 raise ValueError(message) from None
 
 
+@dataclass(frozen=True, slots=True)
+class Tree(Options):
+    """The options, and what the pages of a tree have in common."""
+
+    common: Common = field(default_factory=dict)
+
+
 def read_file(name: str, data: bytes, options: Options, skipped: Skipped) -> Iterator[Record]:
     """Read a page; `skipped` counts what is mended and what is left out, by cause."""
-    page = read_page(name, data, skipped, lambda source: parse(source, body=options.body, drop=options.drop))
+    common = _around(options.common, name) if isinstance(options, Tree) else ()
+    page = read_page(name, data, skipped, partial(parse, body=options.body, drop=options.drop, common=common))
     if page is None:
         return
+    if b"<" not in data and _LONE.fullmatch(page.text):  # so git writes a symbolic link where there are none
+        page = page._replace(refresh=page.text)
     place = find_place(name, page.canonical, page.base)
     known = names(name)
     moved = find_move(page, place)
@@ -133,7 +171,8 @@ def read_file(name: str, data: bytes, options: Options, skipped: Skipped) -> Ite
     # if both are there they are duplicates, and one is kept; if not, nothing is lost. (Not if the other is the index of
     # a folder: there are sites whose every page claims to be the first.)
     inside = resolve(page.canonical, place)
-    if inside and inside[0] not in (name, *known) and len(names(inside[0])) == 1 and "://" not in inside[0]:
+    index = inside and PurePosixPath(inside[0]).stem in ("", "index", "default")
+    if inside and inside[0] not in (name, *known) and not index and "://" not in inside[0]:
         id_ = inside[0]
         yield Redirect(name, id_)
     yield from (Redirect(other, id_) for other in known)
@@ -199,12 +238,30 @@ def _read_head(tree: LexborHTMLParser) -> tuple[str, str, str, str]:
     return title, base, canonical, refresh
 
 
-def _drop(root: LexborNode, selector: str) -> list[str]:
-    """Take out of a tree what the selector matches; return which links were taken out."""
+def _find_title(title: str, tree: LexborHTMLParser, common: Container[str]) -> str:
+    """Return a page's <title> without the ending that most have, else its first <h1> with text, else ""."""
+    if title and _TITLED + title not in common:
+        return next((title[:at] for at in _find_endings(title) if _ENDED + title[at:] in common), title)
+    headings = (" ".join(node.text().split()) for node in tree.css("h1"))
+    return next((found for heading in headings if (found := heading.rstrip(" ¶#§"))), "")
+
+
+def _find_endings(title: str) -> list[int]:
+    return [found.start() for found in _ENDING.finditer(title) if found.start()]
+
+
+def _find_hrefs(node: LexborNode) -> list[str]:
+    return [link.attributes["href"] or "" for link in node.css("a[href], area[href]")]
+
+
+def _drop(root: LexborNode, selector: str, *, is_name: bool = False) -> list[str]:
+    """Take out of a tree what the selector matches, of a name only what is navigation; return the links taken out."""
     hrefs: list[str] = []
     nodes = {node.mem_id: node for node in root.css(selector)}  # a node may match twice
+    if is_name:
+        nodes = {key: node for key, node in nodes.items() if _is_navigation(node)}
     for node in reversed(nodes.values()):  # inner ones first: what is in a node is gone with it
-        hrefs += reversed([link.attributes["href"] or "" for link in node.css("a[href], area[href]")])
+        hrefs += reversed(_find_hrefs(node))
         if node.mem_id == root.mem_id or node.tag in _BREAKS:
             node.inner_html = ""  # it still keeps the words around it apart
         else:
@@ -212,17 +269,82 @@ def _drop(root: LexborNode, selector: str) -> list[str]:
     return hrefs[::-1]
 
 
-def _write(html: str) -> tuple[str, list[tuple[int, int, str]], list[tuple[str, int]]]:
-    """Turn well-formed HTML into text, links (without a place: start = end) and named places, in one pass."""
+# ---- what is navigation
+
+_CLASS, _ID = re.compile(r' class="([^"]*)"'), re.compile(r' id="([^"]*)"')
+_HINT = re.compile(r"nav|menu|crumb|footer|sidebar|pag|prevnext|skip|related|banner|toolbar", re.IGNORECASE)
+_PART = re.compile(r"[A-Z]*[a-z]+|[A-Z]+")
+_WAY = re.compile(r"nav(?!y|al|aj|arr|v)[a-z]*|[a-z]+nav|[a-z]*crumbs?|pag(?:er|ination|inator)|prevnext|nextprev")
+_MAYBE = re.compile(
+    r"[a-z]*menus?|menu(?:bar|item|list)|[a-z]*sidebars?|skip(?:links?|to)?|related|banner|[a-z]*toolbar"
+)
+_FOOTER, FOOTER = re.compile(r"[a-z]*footers?"), 100
+_INLINE = words("a abbr b big cite code dfn em font i kbd label mark q s samp small strong sub sup tt u var")
+
+
+@lru_cache(1 << 16)
+def _find_room(token: str) -> int:
+    """Return how many words outside links an element of this class or id may have as navigation, -1 if it is none.
+
+    >>> [_find_room(token) for token in ("leftNav", "this-page-menu", "navy", "footnotes", "page-footer")]
+    [20, 4, -1, -1, 100]
+    """
+    parts = [part.lower() for part in _PART.findall(token)] if _HINT.search(token) else []
+    kinds = ((_FOOTER, FOOTER), (_WAY, 20), (_MAYBE, 4))
+    return next((room for kind, room in kinds for part in parts if kind.fullmatch(part)), -1)
+
+
+def _find_named(html: str) -> str:
+    """Select what may be navigation by its class or id, in a page as the parser writes it."""
+    classes = {token for value in set(_CLASS.findall(html)) for token in value.split() if _find_room(token) >= 0}
+    named = [f'[class~="{token}"]' for token in classes]
+    named += [f'[id="{value}"]' for value in _ID.findall(html) if _HINT.search(value) and _find_room(value) >= 0]
+    return ", ".join(each for each in named if "\\" not in each)
+
+
+def _is_navigation(node: LexborNode) -> bool:
+    """Judge an element by its class and id: it is none if it has the page's heading, or more words than links."""
+    room = max(map(_find_room, f"{node.attributes.get('class')} {node.attributes.get('id')}".split()))
+    if room < 0 or node.tag in _INLINE or node.css_first("h1"):
+        return False
+    inside = " ".join(link.text(separator=" ") for link in node.css("a[href]")).split()
+    count = len(node.text(separator=" ").split())
+    return count > 0 and bool(inside or room == FOOTER) and count - len(inside) <= len(inside) + room
+
+
+def _write(html: str, common: Container[str]) -> tuple[str, Links, Sections]:
+    """Turn well-formed HTML into text, links (without a place: start = end) and named places, in one pass.
+
+    Lines that are navigation are left out: those with links that are `common`, and see _is_navigation_line.
+    """
     out: list[str] = []
-    links: list[tuple[int, int, str]] = []
-    sections: list[tuple[str, int]] = []
+    links: Links = []
+    sections: Sections = []
+    ways: set[int] = set()  # numbers of the links that lead on or back
     waiting: list[str] = []  # names whose place is where the next text starts
     length = 0
     gap = ""  # what belongs between the text so far and the next: nothing, a space or a line break
     href = None  # of the link that is open
     start = end = -1  # of its text so far, as far as it is in one line
     before = (0, 0, "")  # what to go back to if the link is dropped with its text
+    line = (0, 0, 0, 0)  # where the line begins in `out`, the text, `links` and `sections`
+
+    def end_line() -> None:
+        """Leave out the line if it is navigation: its links lose their places, names wait for the next text."""
+        nonlocal length, before
+        at, begin, first, name = line
+        placed = [link for link in links[first:] if link[0] >= begin]
+        if not placed or (href is not None and start >= 0):  # which began in it
+            return
+        shown = "".join(out[at:])
+        anchors = [shown[link[0] - begin : link[1] - begin] for link in placed]
+        leads = not ways.isdisjoint(range(first, len(links)))
+        if _is_navigation_line(shown, anchors, leads, common):
+            links[first:] = [link if link[0] < begin else (-1, -1, link[2]) for link in links[first:]]
+            waiting[:0] = [section for section, _ in sections[name:]]
+            del out[at:], sections[name:]
+            length, before = begin, (at, begin, before[2])
+
     html = html.encode().translate(None, _CONTROL).decode()
     if "<pre" in html:
         html = _PRE.sub(lambda pre: _RUN.sub(lambda run: run[0].replace("\n", "<br>"), pre[0]), html)
@@ -230,13 +352,15 @@ def _write(html: str) -> tuple[str, list[tuple[int, int, str]], list[tuple[str, 
     for name, attributes, piece in zip(["", *pieces[1::3]], ["", *pieces[2::3]], pieces[::3], strict=True):
         if name in ("a", "/a"):
             if href is not None:  # an inner link ends the outer one
-                if href[0] == "#" and 0 <= start > length - 3 and not _WORD.search("".join(out[before[0] :])):
+                if href[0] == "#" and 0 <= start > length - 50 and _is_mark("".join(out[before[0] :])):
                     del out[before[0] :]  # a mark such as "¶", for copying the address of its heading
                     _, length, gap = before
                 else:
                     links.append((start, length if end < 0 else end, href) if start >= 0 else (-1, -1, href))
                 href = None
             if name == "a" and (found := _HREF.search(attributes)):
+                if len(attributes) > len(found[0]) and _LEADS.search(attributes):
+                    ways.add(len(links))
                 href, start, end, before = unescape(found[1]), -1, -1, (len(out), length, gap)
         elif name in _GAPS:
             gap = "\n" if gap == "\n" else _GAPS[name] if name != "br" or href is None else " "
@@ -252,10 +376,15 @@ def _write(html: str) -> tuple[str, list[tuple[int, int, str]], list[tuple[str, 
         if not run:
             continue
         if gap and out:
-            if gap == "\n" and start >= 0 > end:
-                end = length
-            out.append(gap)
-            length += 1
+            if gap == "\n":
+                if start >= 0 > end:
+                    end = length
+                if len(links) > line[2]:
+                    end_line()
+            if out and out[-1] != "\n":
+                out.append(gap)
+                length += 1
+                line = (len(out), length, len(links), len(sections)) if gap == "\n" else line
         if href is not None and start < 0:
             start = length
         if waiting:
@@ -264,7 +393,21 @@ def _write(html: str) -> tuple[str, list[tuple[int, int, str]], list[tuple[str, 
         out.append(run)
         length += len(run)
         gap = " " if piece[-1].isspace() else ""
-    return "".join(out), links, [section for section in sections if section[1] < length]
+    end_line()
+    return "".join(out).removesuffix("\n"), links, [section for section in sections if section[1] < length]
+
+
+def _is_mark(text: str) -> bool:
+    """Return whether a link into its own page is no text: a mark such as "¶", or "Skip to content"."""
+    return (len(text) < 3 and not _WORD.search(text)) or bool(_SKIP.fullmatch(text))
+
+
+def _is_navigation_line(line: str, anchors: list[str], leads: bool, common: Container[str]) -> bool:
+    """Judge a line by its links: most pages have it, one `leads` on or back, or they are a trail ("Home > Guide")."""
+    if (leads or line in common) and len(line.split()) <= 2 * len(" ".join(anchors).split()) + 8:
+        return True  # a sentence with a link is prose
+    trail = _TRAIL.split(line) if len(anchors) > 1 else []
+    return anchors in (trail, trail[:-1]) and len(trail) > 1 and len(trail[-1].split()) < 9
 
 
 # ---- before a page is parsed
@@ -313,11 +456,20 @@ def _is_binary(data: bytes) -> bool:
     return head.startswith(_MAGIC) or len(head.translate(None, _TEXT)) > len(head) / 10
 
 
-# An element without another in it is closed for sure; else a tag.
-_MARK = re.compile(r"<([a-zA-Z]++)[^<>]*+>[^<>]*+</\1>|<(/?)([a-zA-Z][^\s/>]*+)")
+# An element without another in it is closed for sure.
+_LEAF, _MARK = re.compile(r"<([a-zA-Z]++)[^<>]*+>[^<>]*+</\1>"), re.compile(r"<(/?)([a-zA-Z][^\s/>]*+)")
 _LONG, _QUOTED = re.compile(r"<[a-zA-Z][^<>]{20000,}+"), re.compile(r'"[^"]*"|\'[^\']*\'')
 _VOID = words("area base br col embed hr img input link meta param source track wbr")
 _IMPLIED = words("p li dt dd tr td th tbody thead tfoot option optgroup rp rt a nobr button")  # ends by itself
+# In SVG and MathML "/>" closes, up to what they hold of HTML (but plain text), and to HTML that ends them.
+_HELD = re.compile(r"<(title|desc|m[inos]|mtext)\b[^<>]*+>[^<>]*+</\1\s*+>", re.IGNORECASE)
+_FOREIGN = re.compile(
+    r"<(?:svg|math)\b(?:[^<]|<(?!/?(?:svg|math|title|desc|m[inos]|mtext|foreignobject|annotation-xml|b|big|blockquote|body|br|"
+    r"center|code|d[dlt]|div|em|embed|font|h[1-6r]|head|i|img|li|listing|menu|meta|nobr|ol|p|pre|ruby|s|small|span|strong|"
+    r"strike|su[bp]|table|tt|ul?|var)\b))*+",
+    re.IGNORECASE,
+)
+_CLOSED = re.compile(r"<[a-zA-Z][^\s<>=/]*+(?:\s(?:[^<>]*[\"'\s])?)?/>")
 
 
 def is_bounded(source: str) -> bool:
@@ -334,9 +486,12 @@ def is_bounded(source: str) -> bool:
         return True
     room = DEPTH * count + TAGS**2 // 2
     stack: list[str] = []
-    for leaf, slash, name in _MARK.findall(source):
+    if "<svg" in source or "<math" in source:
+        source = _FOREIGN.sub(lambda part: _CLOSED.sub("", part[0]), _HELD.sub("", source))
+    source = _LEAF.sub("", source)
+    for slash, name in _MARK.findall(source) if source.count("<") > TAGS else ():
         name = name.lower()
-        if leaf or name in _VOID:
+        if name in _VOID:
             continue
         at = len(stack)
         while at and len(stack) - at < 8 and stack[at - 1] in _IMPLIED and stack[at - 1] != name:
@@ -351,5 +506,60 @@ def is_bounded(source: str) -> bool:
     return True
 
 
+# ---- what most pages of a tree have in common
+
+MANY, EDGE = 8, 16_000  # pages of a folder that is looked at by itself; characters of a page at its start and its end
+_TITLED, _ENDED = "\0", "\1"  # before a title, and the ending of one; other things in common are lines with links
+_ENDING = re.compile(r"\s(?:[-—–|·•:»«<]|::)\s|\s\(|:\s")
+_TITLE = re.compile(r"<title[^>]*>([^<]*)", re.IGNORECASE)
+_BETWEEN = re.compile(rf"<(?!/?(?:t[dh]|span|img|{'|'.join(sorted(_INLINE))})[\s>])[^>]*>", re.IGNORECASE)
+_ANY = re.compile(r"<[^>]*>")
+
+
+def survey(files: Iterable[tuple[str, bytes | None]], options: Options, *_: object) -> Tree:
+    """Find what more than half of the pages of a tree, or of a folder, have in common; only files with data count."""
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
+    pages = Counter[str]()
+    for name, data in files:
+        source = "" if data is None or _is_binary(data) else decode(data)[0]
+        begin = max(source.find("<body"), 0)
+        folders = [str(folder) for folder in PurePosixPath(name).parents] if source else []
+        pages.update(folders)
+        found = _TITLE.search(source)
+        title = " ".join(unescape(found[1]).split()) if found else ""
+        common = {_ENDED + title[at:] for at in _find_endings(title)} | ({_TITLED + title} if title else set())
+        if len(source) - begin > 2 * EDGE:
+            source = f"{source[begin : begin + EDGE]}<hr>{source[-EDGE:]}"
+        for piece in _BETWEEN.split(source):
+            if len(piece) < 2000 and ("href" in piece or "HREF" in piece):
+                line = _ANY.sub("", piece.replace("<td", " <td").replace("<th", " <th"))
+                common.add(" ".join(unescape(line).split()))
+        for folder in folders:
+            counts[folder].update(common)
+    most: dict[str, frozenset[str]] = {}
+    for folder in sorted(counts, key=len):  # the outer ones first
+        if folder == "." or pages[folder] >= MANY:
+            own = {value for value, count in counts[folder].items() if value and count > max(pages[folder] / 2, 2)}
+            most[folder] = _around(most, folder) | own
+    if seen := sorted({value.lstrip(_TITLED + _ENDED) for values in most.values() for value in values}):
+        log.warning(
+            "left out where most pages have it: %s%s", ", ".join(map(repr, seen[:5])), ", ..." * (len(seen) > 5)
+        )
+    return Tree(**asdict(options), common=most)
+
+
+def _around(common: Common, name: str) -> frozenset[str]:
+    """Return what pages have in common around one, in the nearest of its folders of which something is known."""
+    folders = map(str, PurePosixPath(name).parents)
+    return next((common[folder] for folder in folders if folder in common), frozenset())
+
+
 # No marks: what is named as something else and starts with <html> is a server's word that it was not found.
-READER = Reader(read_file=read_file, options=Options, suffixes=SUFFIXES)
+READER = Reader(
+    read_file=read_file,
+    survey=survey,
+    sample=200,
+    options=Options,
+    called=lambda name: [name, *names(name)],
+    suffixes=SUFFIXES,
+)
