@@ -1,7 +1,9 @@
 """Web pages: what is text, where links stand, what addresses mean, encodings, damage. (A small site: golden.)"""
 
 import gzip
+import tarfile
 import time
+import zipfile
 
 import pytest
 from hypothesis import given, settings
@@ -15,6 +17,7 @@ from linkbert.corpora.resolve import Place, find_place, resolve
 from linkbert.corpora.sources import find_reader, read_source
 from linkbert.graph.links import add_graph
 from linkbert.records import Document, Redirect
+from linkbert.workers import make_executor
 
 
 def write(folder, files):
@@ -29,7 +32,7 @@ def read(path, **options):
     return list(read_source("html", path, html.Options(**options), skipped)), skipped
 
 
-def shown(page):
+def shown_links(page):
     return [(page.text[start:end] if start >= 0 else None, href) for start, end, href in page.links]
 
 
@@ -62,7 +65,7 @@ def test_links_keep_their_text_and_have_a_place_if_it_is_in_the_text():
         "<table><tr><td><a href='4'>j</a></table><nav><a href=5>k<a href=6>l</nav><a name=m href=7>m</a><a>n</a>"
     )
     assert page.text == "a b c d e f g\nh\ni\nmn"
-    assert shown(page) == [("b c", "1"), ("f g", "3"), ("h", "3"), ("i", "3"), ("m", "7")] + [
+    assert shown_links(page) == [("b c", "1"), ("f g", "3"), ("h", "3"), ("i", "3"), ("m", "7")] + [
         (None, href) for href in ("2", "4", "5", "6")
     ]
     assert page.sections == (("m", 18),)
@@ -76,7 +79,7 @@ def test_tables_of_data_are_dropped_and_tables_that_lay_a_page_out_are_not():
 def test_selectors_choose_the_text():
     source = "<div class=x>a<div class=x>b<p class=y><a href=1>c</a></p></div></div>d<div class=x>e</div>"
     page = html.parse(source, body="div.x, p", drop=".y")
-    assert (page.text, shown(page)) == ("a\nb\ne", [(None, "1")])
+    assert (page.text, shown_links(page)) == ("a\nb\ne", [(None, "1")])
     assert html.parse(source, body="h1") is None
     assert html.parse(source, body=".x", drop=".x").text == ""
 
@@ -219,6 +222,202 @@ def test_many_tags_that_end_by_themselves_are_no_nesting():
     source = "<ul>" + "<li><p>a<a name=b>" * 20_000 + "</ul><p><i>c</i>" * 20_000
     assert html.is_bounded(source)
     assert html.is_bounded("<div>" * 30 + "<div><p>a<p>b <i>c</i></div>" * 30_000)
+
+
+@pytest.mark.parametrize(
+    "inside",
+    [
+        "<path d='M0 0'/>",
+        '<g><title>a</title><circle r="1" /></g>',
+        "<desc>b</desc><a xlink:href='#c'/>",
+        "</svg><math><mi>x</mi><mspace width='1em'/></math><svg>",
+    ],
+)
+def test_what_closes_itself_in_a_drawing_is_no_nesting(inside):
+    drawing = f"<p>a<svg viewBox='0 0 9 9'>{inside * 9_000}</svg>b"
+    assert html.is_bounded(drawing)
+    assert html.parse(drawing).text == "ab"
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "<x/>",
+        "<svg><g a=b/>",
+        "<svg><div/>",
+        "<svg><p></p><x/>",
+        "<svg><title><x/>",
+        "<math><mi><x/>",
+        "<svg></svg><x/>",
+    ],
+)
+def test_what_does_not_close_itself_is_nesting(source):
+    assert not html.is_bounded(source + source[source.rindex("<") :] * 9_000)
+
+
+@pytest.mark.parametrize(
+    ("navigation", "kept"),
+    [
+        ("<p class=menu><a href=1>Home</a> | <a href=2>Index</a></p>", ""),
+        ("<div class='crumbs x'><a href=1>Top</a> &gt; Here</div>", ""),
+        ("<ul id=docNav><li><a href=1>Prev</a><li><a href=2>Next</a></ul>", ""),
+        ("<table><tr><td class=NavBarCell1><a href=1>Package</a></td></table>", ""),
+        ("<div id=page-footer>Copyright, by nobody. <a href=1>Imprint</a></div>", ""),
+        ("<p>Next: <a href=1 rel=next>B</a>, Up: <a href=2>C</a> [<a href=3>Index</a>]</p>", ""),
+        ("<p><a href=1>A</a> » <a href=2>B</a> » C</p>", ""),
+        ("<p><a href=1 hreflang=fr>fr</a> | <a href=2>de</a></p>", ""),
+        ("<p class=menu>Today there are <a href=1>oysters</a>, and a soup of the fish of the day.</p>", "oysters"),
+        (
+            "<div class=sidebar>A word on boats, which are longer than wide, and float. <a href=1>Why</a></div>",
+            "Why",
+        ),
+        ("<div class=navy><a href=1>Ships</a></div>", "Ships"),
+        ("<div class=footnotes><a href=1>Ships</a></div>", "Ships"),
+        ("<p>Choose <a class=menu-item href=1>Open</a> there.</p>", "Open"),
+        ("<div class=with-nav><h1><a href=1>Ships</a></h1></div>", "Ships"),
+        (
+            "<p>In the long run, and that is what counts, one comes <a href=1 rel=index>home</a> from the sea.</p>",
+            "home",
+        ),
+    ],
+)
+def test_navigation_is_told_by_names_roles_and_shape_and_prose_is_not(navigation, kept):
+    page = html.parse(f"<body><div><p id=a>Some prose about the sea.</p>{navigation}<p id=b>More prose.</p></div>")
+    assert ("prose about the sea." in page.text, page.text.endswith("More prose.")) == (True, True)
+    assert [shown for shown, _ in shown_links(page) if shown] == [kept] * bool(kept)
+    assert len(page.links) == navigation.count(" href=")
+    assert all(
+        page.text[at:].startswith(start) for (_, at), start in zip(page.sections, ("Some", "More"), strict=False)
+    )
+
+
+def test_a_page_that_is_nothing_but_navigation_stays():
+    assert html.parse("<div class=nav><a href=1>A</a> <a href=2>B</a></div>").text == "A B"
+
+
+def test_links_beside_the_main_text_stay_without_a_place():
+    page = html.parse("<a href=1>a</a><main><a href=2>b</a></main><nav><a href=3>c</a></nav>")
+    assert (page.text, shown_links(page)) == ("b", [("b", "2"), (None, "1"), (None, "3")])
+
+
+BOATS = [f"boat{number}" for number in range(12)]
+SEEN = "is a boat that has sailed on all of the seven seas, as all <a href=/y>boats</a> of it have."
+SITE = {
+    f"{folder}{name}.html": f"<title>{name.title()} - The Fleet{mark}</title><p><a href=/x>All boats</a> of {owner}"
+    f"<h1>{name}</h1><p>The {name} {SEEN}"
+    for folder, mark, owner in (("new/", "", "ours"), ("old/", " (old)", "theirs"))
+    for name in BOATS
+}
+
+
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_what_most_pages_have_is_neither_text_nor_title(workers, tmp_path):
+    files = SITE | {"new/index.html": "<title>The Fleet</title><h1>Boats</h1><p><a href=/x>All boats</a> of ours"}
+    write(tmp_path / "site", files)
+    with make_executor(workers) as executor:
+        store = build_documents([tmp_path / "site"], tmp_path / "store", executor=executor)
+    documents = {document.id: document for document in store.documents()}
+    for name in BOATS:
+        new, old = documents[f"new/{name}.html"], documents[f"old/{name}.html"]
+        assert (new.title, old.title) == (name.title(), name.title())
+        assert new.text.startswith(f"{name}\nThe {name} is a boat")
+        assert old.text.startswith(f"{name}\nThe {name} is a boat")
+        assert [new.text[link.start : link.end] for link in new.links if link.start >= 0] == ["boats"]
+        assert {link.target for link in new.links} == {"x", "y"}
+    assert (documents["new/index.html"].title, documents["new/index.html"].text) == ("The Fleet", "Boats")
+
+
+@pytest.mark.parametrize(
+    ("titles", "expected"),
+    [
+        (["Owl | Birds", "Crow | Birds", "Tit | Birds"], ["Owl", "Crow", "Tit"]),
+        (["Owl (Birds 1.0)", "Crow (Birds 1.0)", "Tit (Birds 1.0)"], ["Owl", "Crow", "Tit"]),
+        (
+            ["Owl - Night - Birds", "Crow - Day - Birds", "Tit: Birds"],
+            ["Owl - Night - Birds", "Crow - Day - Birds", "Tit: Birds"],
+        ),
+        (["Birds", "Birds", "Birds"], ["Heading"] * 3),
+        (["", "A", "B"], ["Heading", "A", "B"]),
+    ],
+)
+def test_titles(titles, expected, tmp_path):
+    pages = {
+        f"{i}.html": f"<title>{title}</title><a href=#x>Skip to text</a><h2>No</h2><h1>Heading ¶</h1>"
+        for i, title in enumerate(titles)
+    }
+    records, _ = read(write(tmp_path, pages))
+    documents = [record for record in records if isinstance(record, Document)]
+    assert [(document.title, document.text) for document in documents] == [
+        (title, "No\nHeading ¶") for title in expected
+    ]
+
+
+def test_a_page_without_title_or_h1_is_called_as_its_file(tmp_path):
+    records, _ = read(write(tmp_path, {"a/owls.html": "<a href=#x>Skip to content</a><h2>b</h2><p>c"}))
+    assert [(r.title, r.text) for r in records if isinstance(r, Document)] == [("owls", "b\nc")]
+
+
+@pytest.mark.parametrize(
+    "ruby",
+    [
+        "<ruby>漢<rt>かん</rt>字<rt>じ</rt></ruby>",
+        "<ruby>漢字<rp>(</rp><rt>かんじ</rt><rp>)</rp></ruby>",
+        "<ruby><rb>漢<rb>字<rt>かん<rt>じ<rtc>x</ruby>",
+    ],
+)
+def test_readings_are_no_text(ruby):
+    page = html.parse(f"<p>この<a href=1>{ruby}</a>は")
+    assert (page.text, shown_links(page)) == ("この漢字は", [("漢字", "1")])
+
+
+def test_symbolic_links_in_the_tree_are_other_names(tmp_path):
+    site = write(tmp_path / "site", {"en/mod.html": "<p>Mod", "v2/a/b.html": "<p>B", "flat.html": "en/mod.html\n"})
+    links = [
+        "tr/mod.html",
+        "now/a/b.html",
+        "chain.html",
+        "flat.html",
+        "en/mod.html.gz",
+        "en/mod/",
+        "gone.html",
+        "out.html",
+    ]
+    write(site, {"index.html": "".join(f'<p>See <a href="{link}">it</a>.' for link in links), "tr/x.txt": ""})
+    for name, to in {
+        "tr/mod.html": "../en/mod.html",
+        "now": "v2",
+        "chain.html": "tr/mod.html",
+        "gone.html": "none.html",
+        "out.html": "/etc/hosts",
+        "loop": ".",
+    }.items():
+        (site / name).symlink_to(to)
+    with tarfile.open(tmp_path / "site.tar", "w") as tar:
+        tar.add(site, "site")
+    with zipfile.ZipFile(tmp_path / "site.zip", "w") as archive:
+        for path in sorted(site.rglob("*")):
+            if path.is_symlink():
+                info = zipfile.ZipInfo(str(path.relative_to(tmp_path)))
+                info.external_attr = 0o120777 << 16
+                archive.writestr(info, str(path.readlink()))
+            elif path.is_file():
+                archive.write(path, path.relative_to(tmp_path))
+    for number, source in enumerate((site, tmp_path / "site.tar", tmp_path / "site.zip")):
+        store = build_documents([source], tmp_path / f"store{number}")
+        counts = add_graph(store, "hyperlink", "hyperlink")
+        assert store.manifest["documents"] == 3
+        assert (counts["found"], counts["dead"]) == (len(links), 2)
+        assert sorted(store.manifest["skipped"].items())[:1] == [("link to another file (left out)", 1)]
+
+
+def test_pages_are_meant_where_text_lies_beside_them(tmp_path):
+    texts = {f"{i}.txt": "Some text." for i in range(5)}
+    site = write(tmp_path / "site", texts | {"a.html": "<p>a", "b.html": "<p>b"})
+    assert find_reader(site) == "html"
+    assert build_documents([site], tmp_path / "store").manifest["other_files"] == {".txt": 5}
+    assert (
+        find_reader(write(tmp_path / "tales", {f"{i}.txt": "x" for i in range(9)} | {"index.html": "<p>a"})) == "text"
+    )
 
 
 UNITS = ["<div>", "<ul><li>", "<p>x", "<a href=x>y", "<table>", "<!--", "<", "&", "<svg>", "<pre>", "</p>", "<b x>x<p>"]

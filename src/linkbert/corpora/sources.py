@@ -42,7 +42,7 @@ log = logging.getLogger(__name__)
 LOOKED_AT = 1_000  # files of a tree that decide what it holds
 SHARD_BYTES, HELD = 4 << 20, 16  # of a shard; shards of an archive in memory for a survey of some of its files
 LARGEST = 256 << 20  # bytes of one file that is held in memory
-LONGEST_NAME, MOST = 4096, 1_000_000  # bytes of a path; other names by links in a tree
+LONGEST_NAME, MOST, CHAIN = 4096, 1_000_000, 8  # bytes of a path; other names by links, and links to links, in a tree
 OUTSIDE = "name or link that leads out of the tree (refused)"
 LINK = "link to another file (left out)"
 _HIDDEN = re.compile(r"(?:^|/)\.(?!\.?(?:/|$))")
@@ -179,8 +179,10 @@ def _follow(links: list[tuple[str, str]], names: list[str]) -> tuple[tuple[tuple
     >>> _follow([("now", "v2"), ("a.html", "v2/a.html"), ("x", "y")], ["v2/a.html", "v1/a.html"])
     ((('now/a.html', 'v2/a.html'), ('a.html', 'v2/a.html')), ['x'])
     """
-    names, also, left = sorted(names), list[tuple[str, str]](), list[str]()
+    names, also, left, ways = sorted(names), list[tuple[str, str]](), list[str](), dict(links)
     for link, to in links:
+        for _ in range(CHAIN):
+            to = ways.get(to, to)
         folder = "" if to == "." else f"{to}/"
         first, last = bisect_left(names, folder), bisect_left(names, f"{folder[:-1]}0") if folder else len(names)
         at = bisect_left(names, to)

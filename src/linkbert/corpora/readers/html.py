@@ -251,7 +251,8 @@ def _find_endings(title: str) -> list[int]:
 
 
 def _find_hrefs(node: LexborNode) -> list[str]:
-    return [link.attributes["href"] or "" for link in node.css("a[href], area[href]")]
+    found = (link.attributes for link in node.css("a[href], area[href]"))
+    return [each.get("href") or each.get("xlink:href") or "" for each in found]
 
 
 def _drop(root: LexborNode, selector: str, *, is_name: bool = False) -> list[str]:
