@@ -38,14 +38,16 @@ def test_dokuwiki_links_follow_namespaces(tmp_path):
             "b.txt": head + "b",
             "x/start.txt": f"{head}[[b]] [[.y:c]] [[..:a]] [[.:b]] [[y:c]] [[x:y:c]] [[x/y/c]]",
             "x/b.txt": head + "xb",
-            "x/y/c.txt": f"{head}[[..:b]] [[..:..:a]] [[Grüße aus Łódź]]",
+            "x/y/c.txt": f"{head}[[..:b]] [[..:..:a]] [[Grüße aus Łódź]] [[d/e]]",
+            "x/y/d_e.txt": f"{head}[[www.x.org|there]]",
             "x/y/gruesse_aus_lodz.txt": head + "text",
         },
         "dokuwiki",
     )
     assert links_of(pages["a"]) == [("x", "x/start"), ("b", "b"), ("B", "x/b"), ("b", "b"), ("b", "x/b")]
     assert [to for _, to in links_of(pages["x/start"])] == ["x/b", "x/y/c", "a", "x/b", "y/c", "x/y/c", "x/y/c"]
-    assert [to for _, to in links_of(pages["x/y/c"])] == ["x/b", "a", "x/y/gruesse_aus_lodz"]
+    assert [to for _, to in links_of(pages["x/y/c"])] == ["x/b", "a", "x/y/gruesse_aus_lodz", "x/y/d_e"]
+    assert links_of(pages["x/y/d_e"]) == [("there", "http://www.x.org")]
 
 
 def test_of_an_installation_of_dokuwiki_only_its_pages_are_read(tmp_path):
@@ -73,9 +75,10 @@ def test_a_tiddler_without_a_head_and_links_by_capitals(tmp_path):
 
 
 def test_wikitext_and_markdown_of_one_tree_are_read_together(tmp_path, caplog):
-    files = {"one.mediawiki": "See [[two]] and [[a.md|it]].", "two.mediawiki": "Text.", "a.md": "[one](one.mediawiki)"}
-    pages, _ = read(tmp_path, files, "wikitext")
-    assert sorted(pages) == ["a", "one", "two"]
+    files = {"one.mediawiki": "See [[two]] and [[a.md|it]].", "two.mediawiki": "Text.", "a.md": "[[one]]", "b.md": "b"}
+    pages, _ = read(tmp_path, files | {"c.md": "c"}, "wikitext")
+    assert sorted(pages) == ["a", "b", "c", "one", "two"]
+    assert links_of(pages["a"]) == [("one", "one")]
     assert links_of(pages["one"]) == [("two", "two"), ("it", "a")]
     assert not caplog.messages
 

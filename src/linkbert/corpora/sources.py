@@ -415,18 +415,18 @@ def _find_in_tree(path: Path, readers: dict[str, Reader]) -> str:
     if not count or most > count.total():
         known = ", ".join(dict.fromkeys(suffix for row in readers.values() for suffix in row.suffixes + row.inside))
         there = ", ".join(f"{suffix} {len(group)}" for suffix, group in [*groups.items()][:10]) or "no file"
-        cut = next((file.name for file in first if file.cause == CUT), "")
         what = f"mostly {strange} files, which no reader takes" if count else f"nothing that is known here ({known})"
         name = f"{count.most_common(1)[0][0]} reads the others alone" if count else "NAME says how to read it"
         ways = f"--format {name}, --format package.module:reader with a reader of your own (docs/extending.md)"
-        raise ValueError(cut or f"{path} holds {what}: it holds {there}; {ways}")
-    if 2 * count["csv"] < count.total():  # tables beside pages are data
-        del size["csv"]
-    half = sum(file.size for file in first if not file.cause) / 2
-    found = next((reader for reader, bytes_ in size.most_common(1) if bytes_ > half), count.most_common(1)[0][0])
+        said = f"{path} holds {what}: it holds {there}; {ways}"
+        raise ValueError(next((file.name for file in first if file.cause == CUT), said))
+    size["csv"] *= 2 * count["csv"] >= count.total()  # tables beside pages are data
+    total = sum(file.size for file in first if not file.cause)
+    found = next((reader for reader, bytes_ in size.most_common(1) if 2 * bytes_ > total), count.most_common(1)[0][0])
     if found == "text":  # which has no links: pages that have some are meant, if there are a few
         pages = (other for other, number in count.most_common() if readers[other].read_file and other != found)
         found = next((other for other in pages if count[other] > 1 and 3 * count[other] >= count[found]), found)
+    found = next((other for other in count if {*kinds[found]} <= {*readers[other].inside}), found)  # wikitext has .md
     for other in [each for each in count if each != found and not {*kinds[each]} <= {*readers[found].inside}]:
         remedy = "put them into a folder of their own and name it, too"
         if readers[other].plan and path.is_dir():  # whose ids are not paths in the folder

@@ -100,6 +100,8 @@ def _survey(id_of: Callable[[str, bytes], str], ends: bool, files: Iterable[tupl
         notes += [(name, data)] if name.endswith(markdown.READER.suffixes) else []
     if notes and markdown.READER.survey:
         pages.notes = markdown.READER.survey(iter(notes), *more)
+        for page in pages.ids.values():
+            pages.notes.add(page, page)
     return pages
 
 
@@ -166,13 +168,15 @@ def _read_dokuwiki(name: str, data: bytes, pages: Pages, skipped: Skipped) -> It
     def find(link: str, _: bool) -> tuple[Target, str]:
         path, place = link.partition("#")[::2]
         if "://" in path or path.startswith("www."):
-            return (path, place), link
+            return ("http://" * ("://" not in path) + path, place), link
         if not path or ">" in path or "@" in path or path.startswith("\\"):
             return None, path.rpartition(">")[2] or place
+        # A slash may be one of the letters of a name.
+        flat = join(dirname(page), re.sub("[:;]", "/", path.replace("/", "_"))) if "/" in path else ""
         path = re.sub(r"^(\.+)(?=[^./])", r"\1/", re.sub("[:;]", "/", path.partition("?")[0]))
         whole = path if "/" in path.rstrip("/") and path[0] != "." else join(dirname(page), path)
         whole = normpath(whole.strip("/"))
-        target = pages.find(whole, f"{whole}/start", f"{whole}/{basename(whole)}") or whole
+        target = pages.find(whole, f"{whole}/start", f"{whole}/{basename(whole)}", flat or whole) or whole
         return (target, place), basename(path.strip("/"))
 
     heading = re.search(r"^[ ]*={2,6}[ ]*(.+?)[ ]*={2,6}[ ]*$", text, re.MULTILINE)
