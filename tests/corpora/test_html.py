@@ -410,6 +410,26 @@ def test_symbolic_links_in_the_tree_are_other_names(tmp_path):
         assert sorted(store.manifest["skipped"].items())[:1] == [("link to another file (left out)", 1)]
 
 
+def test_a_tree_finds_its_own_address_and_pages_in_other_capitals(tmp_path):
+    site = "https://wiki.example.org/docs"
+    links = [f"{site}/sea/boat", f"{site}/sea/Boat.html", "http://www.wiki.example.org/docs/sea/", f"{site}/none.html"]
+    pages = {
+        "index.html": "".join(
+            f'<p>See <a href="{link}">it</a>.' for link in [*links, "https://other.example/sea/boat"]
+        ),
+        "sea/boat.html": "<p>B <a href='../Index.HTML'>b</a> <a href='../HARBOUR.html'>c</a> <a href=../Two.html>d</a>",
+        "sea/index.html": "<p>Sea",
+        "Harbour.html": "<p>Harbour",
+        "two.html": "<p>2",
+        "TWO.html": "<p>3",
+    }
+    store = build_documents([write(tmp_path / "site", pages)], tmp_path / "store")
+    counts = add_graph(store, "hyperlink", "hyperlink")
+    assert (counts["found"], counts["dead"]) == (8, 3)  # none.html, another site, one of two
+    targets = {link.target for document in store.documents() for link in document.links}
+    assert {"Harbour.html", "index.html", "none.html", "Two.html", "https://other.example/sea/boat"} <= targets
+
+
 def test_pages_are_meant_where_text_lies_beside_them(tmp_path):
     texts = {f"{i}.txt": "Some text." for i in range(5)}
     site = write(tmp_path / "site", texts | {"a.html": "<p>a", "b.html": "<p>b"})

@@ -15,8 +15,10 @@ from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache, partial
 from html import unescape
+from operator import itemgetter
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import unquote
 
 from linkbert.corpora.reader import Reader, Record, Skipped, option
 from linkbert.corpora.readers.site import words
@@ -28,7 +30,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 NO_BODY = "page without the body that was asked for (left out)"
-FEW = 3  # blanks of a text that is nothing
 MOVED = 30  # words of a page that only says where the page is now
 TAGS, DEPTH = 2_000, 64  # where more tags open, they may be nested so deep on average; see is_bounded
 ATTRIBUTES = 10_000  # of one tag
@@ -66,6 +67,7 @@ _REFRESH = re.compile(r"[\s\d.]*[;,]?\s*(?:url\s*=)?\s*[\"']?([^\"']*)", re.IGNO
 
 
 Common = Mapping[str, frozenset[str]]  # by folder, what most pages there have; see survey
+Find = Callable[[tuple[str, str]], tuple[str, str]]
 Links = list[tuple[int, int, str]]  # start, end, address; start = end without a place
 Sections = list[tuple[str, int]]
 
@@ -108,8 +110,8 @@ def parse(source: str, *, body: str = "", drop: str = "", common: Container[str]
         gone = [href for root in roots for href in _drop(root, named, is_name=True)]
         html = "".join(root.html or "" for root in roots)
     text, links, sections = _write(html, common)
-    if gone and text.count(" ") < FEW:  # what holds nearly all of a page is not its navigation
-        gone, (text, links, sections) = [], _write(whole, common)
+    if not text and (gone or common):  # what holds all of a page is not its navigation
+        gone, (text, links, sections) = [], _write(whole, ())
     unanchored += gone
     if not body and tree.body is not None and all(root.mem_id != tree.body.mem_id for root in roots):
         for root in roots:
@@ -140,20 +142,31 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Tree(Options):
-    """The options, and what the pages of a tree have in common."""
+    """The options, and what is known of a tree."""
 
     common: Common = field(default_factory=dict)
+    pages: Mapping[str, str] = field(default_factory=dict)  # by their names without capitals, where only one has it
+    root: str = ""  # the address at which it is published, "example.org/docs/"
+
+    def find(self, to: tuple[str, str]) -> tuple[str, str]:
+        """Return a target and its fragment; one in other capitals than its page means the page."""
+        page = self.pages.get(to[0].casefold(), "")
+        return (page, to[1]) if page and to[0] not in (page, *names(page)) else to
 
 
 def read_file(name: str, data: bytes, options: Options, skipped: Skipped) -> Iterator[Record]:
     """Read a page; `skipped` counts what is mended and what is left out, by cause."""
-    common = _around(options.common, name) if isinstance(options, Tree) else ()
+    tree = options if isinstance(options, Tree) else Tree(options.body, options.drop)
+    common = _around(tree.common, name)
     page = read_page(name, data, skipped, partial(parse, body=options.body, drop=options.drop, common=common))
     if page is None:
         return
     if b"<" not in data and _LONE.fullmatch(page.text):  # so git writes a symbolic link where there are none
         page = page._replace(refresh=page.text)
     place = find_place(name, page.canonical, page.base)
+    if tree.root and not place.host:
+        host, _, path = tree.root.partition("/")
+        place = place._replace(host=host, folder=path + place.folder, root=tree.root)
     known = names(name)
     moved = find_move(page, place)
     if moved and moved[0] not in (name, *known):
@@ -176,7 +189,7 @@ def read_file(name: str, data: bytes, options: Options, skipped: Skipped) -> Ite
         id_ = inside[0]
         yield Redirect(name, id_)
     yield from (Redirect(other, id_) for other in known)
-    yield to_document(id_, page.title or PurePosixPath(name).stem, page, place)
+    yield to_document(id_, page.title or PurePosixPath(name).stem, page, place, tree.find)
 
 
 def read_page(name: str, data: bytes, skipped: Skipped, parse_page: Callable[[str], Page | None]) -> Page | None:
@@ -196,9 +209,9 @@ def read_page(name: str, data: bytes, skipped: Skipped, parse_page: Callable[[st
     return page
 
 
-def to_document(id_: str, title: str, page: Page, place: Place) -> Document:
+def to_document(id_: str, title: str, page: Page, place: Place, find: Find = lambda to: to) -> Document:
     """Make a Document of a page; its links are resolved, and those that lead to no page are left out."""
-    links = tuple(Link(start, end, *to) for start, end, href in page.links if (to := resolve(href, place)))
+    links = tuple(Link(start, end, *find(to)) for start, end, href in page.links if (to := resolve(href, place)))
     return Document(id_, title, page.text, links, sections=page.sections)
 
 
@@ -514,15 +527,20 @@ _TITLED, _ENDED = "\0", "\1"  # before a title, and the ending of one; other thi
 _ENDING = re.compile(r"\s(?:[-—–|·•:»«<]|::)\s|\s\(|:\s")
 _TITLE = re.compile(r"<title[^>]*>([^<]*)", re.IGNORECASE)
 _BETWEEN = re.compile(rf"<(?!/?(?:t[dh]|span|img|{'|'.join(sorted(_INLINE))})[\s>])[^>]*>", re.IGNORECASE)
-_ANY = re.compile(r"<[^>]*>")
+_ANY, _ADDRESS = re.compile(r"<[^>]*>"), re.compile(r"""href=["']https?://([^"'#?]+)""", re.IGNORECASE)
+NAMES = 1_000_000  # of the pages of a tree, up to which links in other capitals find them
 
 
 def survey(files: Iterable[tuple[str, bytes | None]], options: Options, *_: object) -> Tree:
     """Find what more than half of the pages of a tree, or of a folder, have in common; only files with data count."""
     counts: dict[str, Counter[str]] = defaultdict(Counter)
-    pages = Counter[str]()
+    pages, found_pages, addresses = Counter[str](), dict[str, str](), set[str]()
     for name, data in files:
+        for other in (name, *names(name)):  # what two pages are called means neither
+            other = other.casefold()
+            found_pages[other] = name if found_pages.get(other, name) == name else ""
         source = "" if data is None or _is_binary(data) else decode(data)[0]
+        addresses.update(_ADDRESS.findall(source))
         begin = max(source.find("<body"), 0)
         folders = [str(folder) for folder in PurePosixPath(name).parents] if source else []
         pages.update(folders)
@@ -546,7 +564,23 @@ def survey(files: Iterable[tuple[str, bytes | None]], options: Options, *_: obje
         log.warning(
             "left out where most pages have it: %s%s", ", ".join(map(repr, seen[:5])), ", ..." * (len(seen) > 5)
         )
-    return Tree(**asdict(options), common=most)
+    root = _find_root(addresses, found_pages)
+    if root:
+        log.warning("%s is this tree", root)
+    return Tree(**asdict(options), common=most, pages=found_pages if len(found_pages) < NAMES else {}, root=root)
+
+
+def _find_root(addresses: set[str], pages: Mapping[str, str]) -> str:
+    """Find the address of a tree: where at least three, and half, of the addresses on a host are pages of it."""
+    hosts, roots = Counter[str](), Counter[str]()
+    for address in addresses:
+        host, *parts = unquote(address).casefold().removeprefix("www.").split("/")
+        hosts[host] += 1
+        ends = (number for number in range(len(parts)) if pages.get("/".join(parts[number:])))
+        if (number := next(ends, -1)) >= 0:
+            roots["/".join((host, *parts[:number], ""))] += 1
+    root, count = max(roots.items(), key=itemgetter(1), default=("", 0))
+    return root if count >= 3 and 2 * count >= hosts[root.partition("/")[0]] else ""
 
 
 def _around(common: Common, name: str) -> frozenset[str]:
