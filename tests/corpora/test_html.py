@@ -76,6 +76,13 @@ def test_tables_of_data_are_dropped_and_tables_that_lay_a_page_out_are_not():
     assert html.parse(source).text == "e\nf"
 
 
+def test_tables_that_frame_a_note_are_prose():
+    cells = "<tr><th>Note</th></tr><tr><td>Boats <a href=1>float</a>.</td></tr>"
+    for kind in ("admonitionblock tip", "note"):
+        page = html.parse(f"<p>a<div class='{kind}'><table>{cells}</table></div><table>{cells}</table>")
+        assert (page.text, shown_links(page)) == ("a\nNote\nBoats float.", [("float", "1"), (None, "1")])
+
+
 def test_selectors_choose_the_text():
     source = "<div class=x>a<div class=x>b<p class=y><a href=1>c</a></p></div></div>d<div class=x>e</div>"
     page = html.parse(source, body="div.x, p", drop=".y")

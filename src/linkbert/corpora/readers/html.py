@@ -47,6 +47,7 @@ _TABLES = (
     "table:has(> * > tr > th), table:has(> caption), "
     "table:not(:has(p, h1, h2, h3, h4, h5, h6, ul, ol, dl, blockquote, table))"
 )
+_NOTES = words("admonitionblock note tip important warning caution")
 _BREAKS = words(
     "address article aside blockquote body br caption center dd details dir div dl dt fieldset figcaption figure "
     "footer form h1 h2 h3 h4 h5 h6 header hgroup hr legend li main menu ol p pre search section summary table tbody "
@@ -268,10 +269,16 @@ def _find_hrefs(node: LexborNode) -> list[str]:
     return [each.get("href") or each.get("xlink:href") or "" for each in found]
 
 
+def _is_note(node: LexborNode) -> bool:
+    """Return whether a table is the frame of a note, as AsciiDoc and DocBook write one."""
+    frame = node.parent if node.tag == "table" else None
+    return frame is not None and not _NOTES.isdisjoint((frame.attributes.get("class") or "").split())
+
+
 def _drop(root: LexborNode, selector: str, *, is_name: bool = False) -> list[str]:
     """Take out of a tree what the selector matches, of a name only what is navigation; return the links taken out."""
     hrefs: list[str] = []
-    nodes = {node.mem_id: node for node in root.css(selector)}  # a node may match twice
+    nodes = {node.mem_id: node for node in root.css(selector) if not _is_note(node)}  # a node may match twice
     if is_name:
         nodes = {key: node for key, node in nodes.items() if _is_navigation(node)}
     for node in reversed(nodes.values()):  # inner ones first: what is in a node is gone with it
