@@ -64,7 +64,7 @@ def test_tables_of_restructured_text_and_plain_text_are_no_dokuwiki(tmp_path):
 
 def test_a_tiddler_without_a_head_and_links_by_capitals(tmp_path):
     files = {
-        "a.tid": "title: OneTwo\r\n\r\nSee ThreeFour and NoPage, `ThreeFour`.\r\n",
+        "a.tid": "my caption: x\r\ntitle: OneTwo\r\n\r\nSee ThreeFour and NoPage, `ThreeFour`.\r\n",
         "ThreeFour.tid": "\nNo head. [[onetwo]] [img[x.png]] {{OneTwo}} $:/core",
     }
     pages, skipped = read(tmp_path, files, "tiddlywiki")
@@ -84,10 +84,16 @@ def test_wikitext_and_markdown_of_one_tree_are_read_together(tmp_path, caplog):
 
 
 def test_pages_of_one_name_are_told_apart_by_their_folder(tmp_path):
-    files = {"x/a.wiki": "[[b]]", "x/b.wiki": "x", "y/a.wiki": "[[b]]", "y/b.wiki": "y", "c.wiki": "[[b]] [[x/b]]"}
+    files = {
+        "x/a.wiki": "[[b]]",
+        "x/b.wiki": "x",
+        "y/a.wiki": "[[b]]",
+        "y/b.wiki": "y",
+        "c.wiki": "[[b]] [[x/b]] [[/y/b.wiki|up]]",
+    }
     pages, _ = read(tmp_path, files, "wikitext")
     assert [links_of(pages[page])[0][1] for page in ("x/a", "y/a", "c")] == ["x/b", "y/b", "b"]  # the last: either
-    assert links_of(pages["c"])[1] == ("x/b", "x/b")
+    assert links_of(pages["c"])[1:] == [("x/b", "x/b"), ("up", "y/b")]
 
 
 def test_damage_costs_its_page(tmp_path):

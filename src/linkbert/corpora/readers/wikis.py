@@ -186,10 +186,12 @@ def _read_dokuwiki(name: str, data: bytes, pages: Pages, skipped: Skipped) -> It
 
 def _read_fields(name: str, data: bytes, skipped: Skipped) -> tuple[dict[str, str], str]:
     text = decode_text(data, name, skipped).replace("\r\n", "\n")
-    head = re.match(r"(?:[^\s:]+:.*(?:\n|\Z))*", text)
-    lines = text[: head.end() if head else 0].split("\n")
+    head, _, body = text.partition("\n\n")
+    lines = head.rstrip("\n").split("\n")
+    if not all(":" in line for line in lines):  # there is none
+        lines, body = [], text
     fields = {key: value.strip() for key, _, value in (line.partition(":") for line in lines)}
-    return {"title": basename(_path_of(name))} | fields, text[head.end() if head else 0 :]
+    return {"title": basename(_path_of(name))} | fields, body
 
 
 def _title_of(name: str, data: bytes) -> str:
@@ -221,7 +223,7 @@ def _read_wikitext(name: str, data: bytes, pages: Pages, skipped: Skipped) -> It
 
     def find(target: str) -> str:
         path = _path_of(target) if target.endswith((*WIKITEXT.suffixes, *WIKITEXT.inside)) else target
-        return pages.find(join(folder, path), path) or path
+        return pages.find(*([] if path[:1] == "/" else [join(folder, path)]), path.lstrip("/")) or path
 
     source = _UP.sub(lambda up: "[[" + normpath(join(folder, up[1])), decode_text(data, name, skipped))
     if moved := _MOVED.match(source):
