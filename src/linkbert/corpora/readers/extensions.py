@@ -18,7 +18,7 @@ _PIECE = re.compile(r"\{[{%].*?[%}]\}")
 _CALL = re.compile(r"""\{[{%][<%-]?\s*(\w[\w.]*)?\s*["'`]?([^\s"'`|%>}]*)""")
 _BASE = re.compile(r"base_?url|site\.url|root|base\b|relative")
 _CODE = re.compile(
-    r"\{[{%][<%-]?\s*(/|end)?\s*(highlight|code-toggle|code|mermaid|comment)\b[^}\n]{0,300}\}", re.IGNORECASE
+    r"\{[{%][<%-]?\s*(/|end)?\s*(highlight|code-toggle|code|mermaid|comment)\b[^}\n]{0,300}\}{1,2}", re.IGNORECASE
 )
 _ADMONITION = re.compile(r'( *)(?:(?:!!!|\?\?\?\+?)[ ]+[\w -]*(?:"(.*)")?|===[!+]*[ ]+"(.*)")\s*$')
 _INDENTED = re.compile(r'!!! |\?\?\?|=== ?"|===[!+]|#.*\n[ \t]+[-*+] ')

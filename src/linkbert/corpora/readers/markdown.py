@@ -53,7 +53,9 @@ _TEMPLATE = re.compile(
     r"\{\{.*?\}\}+|\{%.*?%\}|\{::?[^{}\n]*\}|\{[ ]*(?:[.#][A-Za-z_][^{}\n]*|[\w-]+=[^{}\n]*)\}", re.DOTALL
 )
 _ICON = re.compile(r":(?:material|octicons|fontawesome|simple|custom)-[\w-]+:")
-_HIGHLIGHT = re.compile(r"(?<![A-Za-z0-9=])==(?=[^\s=].{0,500}?[^\s=]==(?!=))|(?<=[^\s=])==(?![A-Za-z0-9=])", re.DOTALL)
+_HIGHLIGHT = re.compile(
+    r"(?<![A-Za-z0-9=])==(?=[^\s=](?:.{0,500}?[^\s=])?==(?!=))|(?<=[^\s=])==(?![A-Za-z0-9=])", re.DOTALL
+)
 _FORMULA = re.compile(r"(?<![\\\w$])(?:\$\$(?!\$).+?(?<!\\)\$\$|\$(?![\s$])[^$\n]*?[^\s\\$]\$(?![\w$]))", re.DOTALL)
 _PAGE_TAG = re.compile(r"(?<![^\s(,;>])#(?:\[\[([^\[\]\n]+)\]\]|([^\s#,;.!?()\[\]{}\"']+))")
 _TAG = re.compile(r"""

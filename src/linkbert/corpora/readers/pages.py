@@ -349,7 +349,7 @@ def _conventional(id_: str, dialect: Dialect) -> Iterator[str]:
     ['docs/2020/01/31/first', 'docs/first']
     """
     *folders, last = id_.split("/")
-    forms = [[*folders, last], [*folders, _LANGUAGE.sub("", last)]]
+    forms = [[*folders, each] for each in (last, _LANGUAGE.sub("", last), _NUMBERED.sub("", last))]
     shown = [folder.removeprefix("_") for folder in folders if folder != "_posts"]
     if dated := _DATED.fullmatch(last):
         forms += [[*shown, *dated.groups()], [*shown, dated[4]]]
@@ -377,6 +377,7 @@ def _add_said(pages: Pages, id_: str, key: str, value: str) -> None:
             address = name if name[0] == "/" else note_path(name, folder) + "/" * name.endswith("/")
             if ":" not in name and name != "/":
                 pages.add(unquote(address), id_)
+                pages.add(unquote(address).replace("/_", "/"), id_)
                 if key != "id":
                     pages.own[id_] = address
         elif name[0] == "/":

@@ -1,0 +1,280 @@
+"""Which page of a tree a link means, and what tools add to Markdown: small trees, each of one kind."""
+
+import json
+import time
+
+import pytest
+
+from linkbert import cli
+from linkbert.corpora.build import build_documents
+from linkbert.corpora.reader import Skipped, make_options
+from linkbert.corpora.readers.markdown import SEVERAL, read_page
+from linkbert.corpora.readers.pages import DIALECTS
+from linkbert.corpora.sources import read_source
+from linkbert.records import Document
+
+
+def read_tree(folder, files, skipped=None, **options):
+    """Write files, read them, and return the documents by id; every anchor is checked to be where it says."""
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text or "Words.", encoding="utf-8")
+    made = make_options(["markdown"], options)["markdown"]
+    records = read_source("markdown", folder, made, Skipped() if skipped is None else skipped)
+    return {record.id: record for record in records if isinstance(record, Document)}
+
+
+def led_to(document):
+    return [link.target for link in document.links]
+
+
+@pytest.mark.parametrize(
+    ("link", "page", "others"),
+    [
+        ("[[push]]", "push", ["Push"]),
+        ("[[Push]]", "Push", ["push"]),
+        ("[[PUSH it]]", "push-it", ["Pushes"]),
+        ("[[Plan]]", "en/Plan", ["de/Plan", "x/y/Plan"]),
+        ("[[Plan]]", "Plan", ["en/Plan"]),
+        ("[[sub/Plan]]", "en/sub/Plan", ["de/sub/Plan", "en/Plan"]),
+        ("[[Plan]]", "en/sub/Plan", ["de/Plan"]),
+        ("[[Minutes]]", "x/Minutes", ["x/y/Minutes"]),
+        ("[x](plan.md)", "en/Plan", ["Plan"]),
+        ("[x](Sub/Plan.md)", "en/sub/plan", []),
+        ("[x](/sub/plan)", "content/sub/plan", ["content/plan"]),
+        ("[x](../other/)", "en/other", []),
+        ("[x](../../other/#part)", "other", []),
+        ("[x](/guide/)", "docs/guide/index", []),
+        ("[x](/guide/page.html?x=1#y)", "src/guide/page", ["README"]),
+        ("[x](a%20b.md)", "en/a b", []),
+        ("[x](/fr-ca/some/page)", "some/page", []),
+        ("[x]([[night sky]])", "pages/night sky", []),
+        ("[x](../en/Note.md)", "en/Note", []),
+        ("[x](./03-more/setup)", "en/03-more/02-setup", []),
+        ("[x](more/setup)", "en/03-more/02-setup", []),
+        ('[x]({{< relref "sub/plan" >}})', "en/sub/plan", ["de/sub/plan"]),
+        ('[x]({{% ref "/sub/plan.md#y" %}})', "content/sub/plan", []),
+        ("[x]({% link _docs/plan.md %})", "site/_docs/plan", ["site/plan"]),
+        ("[x]({{ site.baseurl }}{% link _docs/plan.md %})", "_docs/plan", []),
+        ("[x]({% post_url 2020-01-02-first %})", "site/_posts/2020-01-02-first", []),
+        ("<a href=\"{{ '/docs/plan/' | relative_url }}\">x</a>", "docs/plan", []),
+        ("[x][p]\n\n[q]: https://x.org/{{ v }}.zip\n[p]: {{ '/docs/plan' | absolute_url }}", "docs/plan", []),
+        ("[x](/docs/{{< param v >}}/plan)", "en/docs/v2/plan", ["de/docs/v2/plan"]),
+    ],
+)
+def test_a_link_leads_to_the_page_that_a_careful_reader_finds(tmp_path, link, page, others):
+    files = {f"{name}.md": "" for name in (page, *others)}
+    documents = read_tree(tmp_path, files | {"en/from.md": f"See {link}"})
+    assert led_to(documents["en/from"])[0] == page
+
+
+@pytest.mark.parametrize(
+    "link", ["[x](plan)", "[[missing]]", "[x](/a/plan)", "[x](https://else.org/plan)", "[x](b.js)"]
+)
+def test_what_no_page_is_called_stays_as_it_is_written(tmp_path, link):
+    documents = read_tree(tmp_path, {"x/plan.md": "", "y/a/plan.md": "", "z/a/plan.md": "", "from.md": f"See {link}."})
+    assert not {*led_to(documents["from"])} & {*documents}
+
+
+def test_titles_come_before_aliases_and_files_before_both(tmp_path):
+    files = {
+        "one.md": "---\ntitle: Wood\naliases: [two, Log]\n---\nx",
+        "two.md": "# Trunk\n\nx",
+        "three.md": '---\naliases:\n  - Wood\n  - "Bark: outer"\nmenu:\n  title: Log\n---\nx',
+        "from.md": "[[two]] [[Wood]] [[Log]] [[trunk]] [[Bark: outer]]",
+    }
+    assert led_to(read_tree(tmp_path, files)["from"]) == ["two", "one", "one", "two", "three"]
+
+
+def test_pages_say_their_addresses(tmp_path):
+    files = {
+        "_config.yml": "",
+        "docs/_guide/assets.md": "---\npermalink: /guide/assets/\n---\n[next](../layouts/)",
+        "docs/_guide/layouts.md": "---\npermalink: /guide/layouts/\nredirect_from:\n  - /old/\n---\n[old](/old/)",
+        "docs/_posts/2021-03-04-news.md": "[a](/guide/assets/) [b](/2021/03/04/news.html) [c](/guide/tool)",
+        "docs/_guide/05-kit.md": "---\nslug: tool\n---\n[d](/old)",
+    }
+    documents = read_tree(tmp_path, files)
+    assert led_to(documents["docs/_guide/assets"]) == ["docs/_guide/layouts"]
+    assert led_to(documents["docs/_guide/layouts"]) == ["docs/_guide/layouts"]
+    assert led_to(documents["docs/_guide/05-kit"]) == ["docs/_guide/layouts"]
+    assert led_to(documents["docs/_posts/2021-03-04-news"]) == [
+        "docs/_guide/assets",
+        "docs/_posts/2021-03-04-news",
+        "docs/_guide/05-kit",
+    ]
+
+
+def test_hugo_starts_from_the_own_address_of_a_page(tmp_path):
+    files = {
+        "hugo.toml": "",
+        "content/docs/x.md": "",
+        "content/docs/ops/x.md": "",
+        "content/docs/ops/_index.md": "[a](../x)",
+    }
+    files |= {"content/docs/ops/y.md": "[b](../x/) [c](../x.md) [d](/docs/ops/)"}
+    documents = read_tree(tmp_path, files)
+    assert led_to(documents["content/docs/ops/y"]) == [
+        "content/docs/ops/x",
+        "content/docs/x",
+        "content/docs/ops/_index",
+    ]
+    assert led_to(documents["content/docs/ops/_index"]) == ["content/docs/x"]
+
+
+def test_a_tree_knows_its_own_host(tmp_path, caplog):
+    pages = ("guide/one", "guide/two", "api/three")
+    text = " ".join(f"[x](https://www.wiki.example.org/en/{page})" for page in (*pages, "gone"))
+    files = {f"docs/{page}.md": text + " [y](https://else.org/guide/one) [z](/guide/two)" for page in pages}
+    documents = read_tree(tmp_path, files)
+    found = led_to(documents["docs/api/three"])
+    assert found[:3] == [f"docs/{page}" for page in pages]
+    assert found[3:] == ["https://www.wiki.example.org/en/gone", "https://else.org/guide/one", "docs/guide/two"]
+    assert "published at wiki.example.org/en/" in caplog.text
+
+
+def test_words_at_any_wiki_are_no_pages_of_this_one(tmp_path):
+    there = " ".join(f"[x](https://words.org/{word})" for word in ("one", "two", "three", "four", "five"))
+    documents = read_tree(tmp_path, {"one.md": there, "two.md": "", "three.md": ""})
+    assert all(target.startswith("https:") for target in led_to(documents["one"]))
+
+
+def test_files_of_the_own_repository_are_pages(tmp_path):
+    there = [f"[x](https://github.com/o/r/{way}/docs/{page}.md)" for way in ("blob/main", "tree/v1") for page in "abc"]
+    documents = read_tree(tmp_path, {f"docs/{page}.md": " ".join(there) for page in "abc"})
+    assert led_to(documents["docs/a"]) == ["docs/a", "docs/b", "docs/c"] * 2
+
+
+@pytest.mark.parametrize(
+    ("sign", "link", "shown"),
+    [
+        ("dendron.yml", "[[left|right]]", "left"),
+        ("dendron.yml", "[[left|dendron://vault/right#part]]", "left"),
+        ("_Sidebar.md", "[[left|Right]]", "left"),
+        ("_Footer.md", "[[left|right]]", "left"),
+        (".obsidian/app.json", "[[right|left]]", "left"),
+        ("logseq/config.edn", "[[right|left]]", "left"),
+        ("logseq/config.edn", "#right", "right"),
+        ("logseq/config.edn", "#[[Some day]]", "Some day"),
+    ],
+)
+def test_a_dialect_says_which_side_is_the_page(tmp_path, sign, link, shown):
+    files = {"v/left.md": "", "v/right.md": "", "v/Some day.md": "", sign: "x", "v/from.md": f"See {link} now."}
+    page = read_tree(tmp_path, files)["v/from"]
+    assert led_to(page) == ["v/Some day" if "Some" in link else "v/right"]
+    assert [page.text[link.start : link.end] for link in page.links] == [shown]
+
+
+def test_a_dialect_can_be_given(tmp_path):
+    files = {"left.md": "", "right.md": "", "from.md": "[[left|right]] #right"}
+    assert led_to(read_tree(tmp_path, files)["from"]) == ["left"]
+    assert led_to(read_tree(tmp_path, files, dialect="wiki")["from"]) == ["right"]
+    assert led_to(read_tree(tmp_path, files, dialect="logseq")["from"]) == ["left", "right"]
+    with pytest.raises(ValueError, match="--dialect zettel is not known: it is one of logseq, dendron"):
+        read_tree(tmp_path, files, dialect="zettel")
+
+
+def test_without_a_sign_the_links_say_which_side_is_the_page(tmp_path):
+    files = {"a.md": "", "b.md": "", "one.md": "[[the first|a]] [[the second|b]] [[a|the first]]"}
+    assert led_to(read_tree(tmp_path, files)["one"]) == ["a", "b", "a"]
+
+
+def test_root_and_host_can_be_given(tmp_path):
+    files = {"x/guide/a.md": "", "y/guide/a.md": "", "z/from.md": "[a](/guide/a) [b](https://example.org/d/guide/a)"}
+    assert led_to(read_tree(tmp_path, files)["z/from"])[0] == "guide/a"
+    assert led_to(read_tree(tmp_path, files, root="y", host="example.org/d")["z/from"]) == ["y/guide/a"] * 2
+
+
+def test_names_of_logseq(tmp_path):
+    files = {
+        "logseq/config.edn": "{}",
+        "pages/birds___owl.md": "- x\n  id:: 64aa0000-0000-4000-8000-000000000001",
+        "pages/maps%2Fold.md": "- x",
+        "pages/file.md": "title:: Own title\nalias:: other, [[third]]\n\n- x\n- alias:: not this",
+        "journals/2022_09_01.md": "- x",
+        "journals/2021_11_12.md": "- x",
+        "pages/a.md": "- [[birds/owl]] [[maps/old]] [[own title]] [[Third]] [[Sep 1st, 2022]] [[Nov 12th, 2021]]\n"
+        "  tags:: [[file]]\n- ((64aa0000-0000-4000-8000-000000000001)) {{embed [[file]]}} [[not this]]",
+    }
+    documents = read_tree(tmp_path, files)
+    targets = ["birds___owl", "maps%2Fold", "file", "file", "file", "birds___owl", "file"]
+    found = [target.removeprefix("pages/") for target in led_to(documents["pages/a"]) if target.startswith("pages/")]
+    assert sorted(found) == sorted(targets)
+    assert documents["pages/file"].title == "Own title"
+    assert {"journals/2022_09_01", "journals/2021_11_12", "[[not this]]"} <= {*led_to(documents["pages/a"])}
+    assert documents["pages/a"].text.startswith("birds/owl maps/old own title Third Sep 1st, 2022 Nov 12th, 2021\n")
+
+
+@pytest.mark.parametrize("dialect", DIALECTS.values(), ids=DIALECTS)
+def test_every_dialect_is_said_when_it_is_recognised(tmp_path, caplog, dialect):
+    sign = dialect.signs[0].replace("*", "md")
+    read_tree(tmp_path, {"a.md": "", f"{sign}" if "." in sign[-5:] else f"{sign}.x": "x"})
+    assert f"read as {dialect.name} writes them ({sign}" in caplog.text
+
+
+def test_a_choice_among_several_pages_is_counted_and_shown(tmp_path):
+    skipped = Skipped()
+    read_tree(tmp_path, {"b/note.md": "", "c/note.md": "", "a/from.md": "[[note]]"}, skipped)
+    assert skipped[SEVERAL] == 1
+    assert skipped.examples == [f"a/from.md: [[note]] is b/note, not c/note: {SEVERAL}"]
+
+
+@pytest.mark.parametrize(
+    ("source", "text"),
+    [
+        ('a\n\n!!! note "Mind"\n\n    the [gap](b.md)\n\n    ```\n    code\n    ```\n\nb', "a\nMind\nthe gap\nb"),
+        ('??? tip\n    one\n\n    !!! note inline end "In"\n        two\n\nthree', "one\nIn\ntwo\nthree"),
+        ('=== "C"\n\n    - one\n\n        more\n\n=== "D"\n\n    two', "C\none\nmore\nD\ntwo"),
+        ("- item\n\n    !!! note\n        in it\n\n- other", "item\nin it\nother"),
+        (":::tip[Title]\nA\n:::\n\n:::: details More\n::: warning\nB\n:::\n::::\nC", "Title\nA\nMore\nB\nC"),
+        ("## H\n\t- one\n\t\t- two\n- three", "H\none\ntwo\nthree"),
+        ("{{< tabs >}}\nA {{% b %}}c{{% /b %}}\n{{< /tabs >}}", "A c"),
+        ("{{< highlight go >}}\n[[x]]\n{{< /highlight >}}\n{{< code-toggle />}}\nkept", "kept"),
+        ("{% highlight ruby %}\nx = [[y]]\n{% endhighlight %}\n{% raw %}kept{% endraw %} `{{ x }}`", "kept {{ x }}"),
+        ("A *b*{: .c}\n{: #d}\n\n> q\n{.is-info}\n\n[x](y){ .z } {width=3}", "A b\nq\nx"),
+        ("==a== b==c ==d== 1 == 2", "a b==c d 1 == 2"),
+        (":material-check: :smile: :octicons-x-16:", ":smile:"),
+        ('*[HTML]: Hyper\n\n--8<-- "x.md"\n\n[TOC]\n\n[[_TOC_]]\n\nx', "x"),
+        ("import A from 'a'\nimport {\n  B\n} from \"b\";\n\nImport wheat from abroad.", "Import wheat from abroad."),
+        ("a $x_1*y_2*z$ b $$\\sum_{i} *i*$$ costs $5 or $6", "a $x_1*y_2*z$ b $$\\sum_{i} *i*$$ costs $5 or $6"),
+        ("$$\na\n= b_1*c_2*d\n$$", "$$ a = b_1*c_2*d $$"),
+        ("type:: [[x]]\nkey:: v\n\n- a\n  id:: 1\n  more", "a more"),
+        ("{{#include x.rs}}\n\n{{#title A}}\n\nx", "x"),
+        ("Use std::vector and a::b.", "Use std::vector and a::b."),
+        ("<details>\n<summary>S</summary>\n\nbody\n\n</details>", "S\nbody"),
+    ],
+)
+def test_marks_of_tools_go_and_words_stay(source, text):
+    assert read_page(source, "a").text == text
+
+
+@pytest.mark.parametrize(
+    "mark", ["]({{", "{{< code ", "{% ", ":::", "!!! a\n    ", "==a", "$a", "::", "[a]: {{", "[[a|"]
+)
+def test_no_mark_costs_more_than_its_size(mark, tmp_path):
+    started = time.process_time()
+    assert read_tree(tmp_path, {"a.md": mark * (30_000 // len(mark)), "b.md": ""})["b"]
+    assert time.process_time() - started < 2
+
+
+def test_lost_links_are_said_by_what_they_lead_to(tmp_path, capsys):
+    for name, text in {
+        "a.md": "[b](b.md) [x](https://x.org/1) [y](https://x.org/2) [z](gone.md)",
+        "b.md": "[z](gone.md) [[lost]]\n\n| t |\n|---|\n| [a](a.md) |",
+    }.items():
+        (tmp_path / "in" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "in" / name).write_text(text)
+    store = build_documents([tmp_path / "in"], tmp_path / "store")
+    assert [(row["here"], row["target"], row["links"], row["whole"]) for row in store.manifest["links_lost"]] == [
+        (False, "x.org", 2, 2),
+        (True, "gone", 2, 3),
+        (True, "[[lost]]", 1, 3),
+        (None, "a", 1, 1),
+    ]
+    assert cli.main(["stats", str(store.path), "--links"]) == 0
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    assert "links to missing documents: 3, such as gone (2; in a), [[lost]] (1; in b)" in lines
+    assert "links to other sites: 2, such as x.org (2; in a)" in lines
+    assert not any(line.startswith("documents") for line in lines)
+    assert cli.main(["stats", str(store.path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["links_lost"] == store.manifest["links_lost"]
