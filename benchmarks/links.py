@@ -110,6 +110,8 @@ class Tree:
             last = path.rpartition("/")[2]
             dated = re.match(r"(\d{4})-(\d\d)-(\d\d)-(.*)", last)
             if self.kind == "docusaurus":
+                if path.startswith("versioned_docs/version-"):
+                    yield path.replace("versioned_docs/version-", "docs/")
                 path = "/".join(re.sub(r"^\d+\s*[-_.]+\s*(?=\D)", "", part) for part in path.split("/"))
                 if dated:
                     yield join_path(dirname(path), *dated.groups())
@@ -120,6 +122,8 @@ class Tree:
             if last.lower() in ("index", "_index", "readme"):
                 yield dirname(path)
             yield path
+        if self.kind == "docusaurus" and id_.startswith("docs/"):
+            yield id_.replace("docs/", "docs/next/", 1)
         for name in ("aliases", "redirect_from"):
             for each in front.get(name) or [] if isinstance(front.get(name), list) else []:
                 if isinstance(each, str) and "/" in each and self.kind in ("hugo", "jekyll"):

@@ -122,6 +122,14 @@ def test_hugo_starts_from_the_own_address_of_a_page(tmp_path):
     assert led_to(documents["content/docs/ops/_index"]) == ["content/docs/x"]
 
 
+def test_docusaurus_has_versions(tmp_path):
+    files = {"web/docusaurus.config.js": "", "docs/x.md": "", "docs/y.md": "[a](/docs/next/x)"}
+    files |= {"web/versioned_docs/version-0.1/x.md": "", "web/blog/2021-02-03-z.md": "[b](/docs/0.1/x) [c](/docs/x)"}
+    documents = read_tree(tmp_path, files)
+    assert led_to(documents["docs/y"]) == ["docs/x"]
+    assert led_to(documents["web/blog/2021-02-03-z"]) == ["web/versioned_docs/version-0.1/x", "docs/x"]
+
+
 def test_a_tree_knows_its_own_host(tmp_path, caplog):
     pages = ("guide/one", "guide/two", "api/three")
     text = " ".join(f"[x](https://www.wiki.example.org/en/{page})" for page in (*pages, "gone"))

@@ -354,6 +354,9 @@ def _conventional(id_: str, dialect: Dialect) -> Iterator[str]:
     if dated := _DATED.fullmatch(last):
         forms += [[*shown, *dated.groups()], [*shown, dated[4]]]
     forms += [[*shown, last], [_NUMBERED.sub("", part) for part in (*shown, last)]]
+    if dialect.name == "docusaurus":  # "docs/x" is at /docs/next/x, where there are versions
+        address = f"/{id_}".replace("/docs/", "/docs/next/").replace("/versioned_docs/version-", "/docs/")[1:]
+        forms.append(address.split("/"))
     if dialect.outline:
         forms.append([*folders, unquote(last).replace("___", "/")])
         if journal := _JOURNAL.fullmatch(last):
