@@ -97,7 +97,7 @@ def test_citations_stand_at_their_places(tmp_path, text, places):
         (f"roles{cite('B1', 1)},{cite('B2', 2)}.", "roles [1,2].", ["1", "2"]),
         (f"by{cite('B1', 'Toad 2001')}and {cite('B2', 2002)}", "by Toad 2001 and 2002", ["Toad 2001", "2002"]),
         # other superscripts
-        ("10<sup>6</sup> to 10<sup>-4</sup>, 2<sup>−n</sup>", "10^6 to 10^-4, 2^−n", []),
+        ("10<sup>6</sup> to 10<sup> -4</sup>, 2<sup>−n</sup>", "10^6 to 10^-4, 2^−n", []),
         ("mg L<sup>−1</sup>, m<sup>2</sup>, Ca<sup>2+</sup>, 5<sup>th</sup>", "mg L^−1, m2, Ca2+, 5th", []),
         ("a report<sup>34</sup>, the height<sup>2</sup>", "a report [34], the height^2", []),
         (f"word<sup>{cite('x', '*')}</sup> H<sub>2</sub>O", "word* H2O", []),

@@ -248,7 +248,7 @@ class _Writer:
     def _add(self, text: str) -> None:
         """Add to the open block, white space folded."""
         text = _SPACE.sub(" ", text)
-        if text[:1] == " " and (not self.pieces or self.pieces[-1][-1] == " "):
+        if text[:1] == " " and (not self.pieces or self.pieces[-1][-1] in " ^"):
             text = text[1:]
         if text:
             self.pieces.append(text)

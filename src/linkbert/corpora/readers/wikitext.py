@@ -198,6 +198,14 @@ def _read_table(language: str) -> tuple[dict[str, str], tuple[tuple[str, str], .
     return {name.lower(): shown for name, shown in known.items()}, starts, re.compile(plain)
 
 
+@lru_cache(1 << 14)
+def _find(name: str, language: str) -> str:
+    """Return what a template shows by the table, "" for one that is dropped."""
+    known, starts, _ = _read_table(language)
+    name = name.strip().replace("_", " ").lower()
+    return known.get(name) or next((shown for start, shown in starts if name.startswith(start)), "")
+
+
 def _one_of(names: list[str]) -> str:
     """Write a pattern of names, letter by letter, so that a first letter tells most of them apart: ["ab", "ac*"]."""
     letters = groupby(sorted(names), key=lambda name: name[:1])
@@ -211,7 +219,7 @@ def _one_of(names: list[str]) -> str:
 
 def _drop_templates(text: str, site: Site, unanchored: list[Target]) -> str:
     """Cut out templates, or write what they show; article links in what goes join `unanchored`."""
-    known, starts, plain = _read_table(site.language)
+    plain = _read_table(site.language)[2]
     text = plain.sub(HOLE, plain.sub(HOLE, text))  # twice, for one inside another
     first, *segments = text.split("{{")
     out = [first.replace("}}", "")]
@@ -223,15 +231,14 @@ def _drop_templates(text: str, site: Site, unanchored: list[Target]) -> str:
         for after in behind:
             if bases:
                 base = bases.pop()
-                whole = out[base].lower() if len(out) == base + 1 else ""
-                name = out[base].partition("|")[0].strip().replace("_", " ").lower()
-                shown = known.get(name) or next((shown for start, shown in starts if name.startswith(start)), "")
+                whole = out[base] if len(out) == base + 1 else ""
+                shown = _find(out[base][:80].partition("|")[0], site.language)
                 if shown and len(bases) < DEEPEST:
                     written = _show(shown, "".join(out[base:]))
                     del out[base:]
                 else:
                     _cut(out, base, site, unanchored)
-                    written = CHARACTERS.get(whole.strip(), HOLE)
+                    written = CHARACTERS.get(whole.strip().lower(), HOLE)
                 out.append(written)
                 after = after.removeprefix("}")  # of a parameter: {{{1|}}}
             out.append(after)
@@ -254,10 +261,13 @@ def _show(shown: str, template: str) -> str:
         template = _WHOLE_LINK.sub(lambda link: link[0].replace("|", "\x0f"), template)
     if ":" in template.partition("|")[0]:
         template = template.replace(":", ":|", 1)
-    parts = template.split("|")[1:]
-    values = {found[1]: found[2].strip() for part in parts if (found := _NAMED.match(part))}
-    listed = [part for part in parts if not _NAMED.match(part)]
-    values |= {str(i): part for i, part in enumerate(listed, 1)} | {"-1": listed[-1] if listed else ""}
+    listed, values = [], {}
+    for part in template.split("|")[1:]:
+        if "=" in part and (found := _NAMED.match(part)):
+            values[found[1]] = found[2].strip()
+        else:
+            listed.append(part)
+            values[str(len(listed))] = values["-1"] = part
     if shown == "unit" and "".join(listed[2:3]).strip(" -−").isdecimal():
         listed[1:3] = [f"{listed[1].strip()}^{listed[2].strip()}"]
     if shown in ("measure", "unit"):
@@ -274,6 +284,8 @@ def _show(shown: str, template: str) -> str:
     def value(place: re.Match[str]) -> str:
         return next((each for key in place[1].split("|") if (each := values.get(key, "")).strip()), "")
 
+    if shown in ("{1}", "{2}") and "1" in values:  # nearly all; the rest takes its time
+        return values.get(shown[1], "").replace("\x0f", "|") or HOLE
     while "<" in shown:
         shown = _OPTIONAL.sub(lambda part: part[1] if all(map(value, _PLACE.finditer(part[1]))) else "", shown)
     if not any(map(value, _PLACE.finditer(shown))):
