@@ -152,7 +152,7 @@ class Tree(Options):
     def find(self, to: tuple[str, str]) -> tuple[str, str]:
         """Return a target and its fragment; one in other capitals than its page means the page."""
         page = self.pages.get(to[0].casefold(), "")
-        return (page, to[1]) if page and to[0] not in (page, *names(page)) else to
+        return (page, to[1]) if page and to[0] != page and to[0] not in names(page) else to
 
 
 def read_file(name: str, data: bytes, options: Options, skipped: Skipped) -> Iterator[Record]:
