@@ -21,7 +21,8 @@ _CODE = re.compile(
     r"\{[{%][<%-]?\s*(/|end)?\s*(highlight|code-toggle|code|mermaid|comment)\b[^}\n]{0,300}\}{1,2}", re.IGNORECASE
 )
 _ADMONITION = re.compile(r'( *)(?:(?:!!!|\?\?\?\+?)[ ]+[\w -]*(?:"(.*)")?|===[!+]*[ ]+"(.*)")\s*$')
-_INDENTED = re.compile(r'!!! |\?\?\?|=== ?"|===[!+]|#.*\n[ \t]+[-*+] ')
+_INDENTED = ("!!! ", "???", '=== "', "===!", "===+")
+_OUTLINE = re.compile(r"#.*\n[ \t]+[-*+] ")
 _ITEM = re.compile(r"[ \t]+[-*+] ")
 _LINES = re.compile(  # whole lines: colons of a directive and its title, or marks that are no text
     r"^[ \t]*:{3,}[ \t]*(?:\{?[\w.-]+\}?)?(?:\[(?P<label>[^\]\n]*)\]|[ \t]+(?P<title>[^\n{:]+))?(?:\{.*)?$"
@@ -47,7 +48,9 @@ def to_commonmark(source: str) -> str:
         source = _NOTE_ADDRESS.sub(r"](<\1>)", source)
     if any(mark in source for mark in (":::", "*[", "8<", "///", "TOC", "toc")):
         source = _LINES.sub(lambda line: f"\n{line['label'] or line['title'] or ''}\n", source)
-    return "\n".join(_dedent(source.split("\n"))) if _INDENTED.search(source) else source
+    if any(mark in source for mark in _INDENTED) or _OUTLINE.search(source):
+        source = "\n".join(_dedent(source.split("\n")))
+    return source
 
 
 def _put_address(found: re.Match[str]) -> str:

@@ -44,9 +44,15 @@ _DATED = re.compile(r"(\d{4})-(\d\d)-(\d\d)-(.+)")
 _JOURNAL = re.compile(r"(\d{4})[_-](\d\d)[_-](\d\d)")
 _NUMBERED = re.compile(r"\d+\s*[-_.]+\s*(?=[^\d\W])")
 _LANGUAGE = re.compile(r"\.[a-z]{2}(?:-[a-z]{2,4})?\Z")
-_ADDRESS = re.compile(
-    r"""(https?://[^\s<>()"'\]#?]+)|\]\(<?(/[^\s<>()#?]+)|^\[[^\]\n]+\]:[ ]*(/[^\s#?]+)|href="(/[^"#?]+)""", re.M
-)
+_ADDRESSES = [  # of those that start with letters of their own the search is fast
+    re.compile(pattern)
+    for pattern in (
+        r"""https?://[^\s<>()"'\]#?]+""",
+        r"\]\(<?(/[^\s<>()#?]+)",
+        r"\]:[ ]*(/[^\s#?]+)",
+        r'href="(/[^"#?]+)',
+    )
+]
 _LABELLED = re.compile(r"\[\[([^\[\]|\n#]++)(?:#[^\[\]|\n]*+)?\|([^\[\]|\n#]++)(?:#[^\[\]|\n]*+)?\]\]")
 _WEB = re.compile(r"(?:https?:)?//(?:www\.)?", re.IGNORECASE)
 REPOSITORIES = ("github.com", "gitlab.com")
@@ -307,7 +313,7 @@ def survey(files: Iterable[tuple[str, bytes]], options: Options, others: Collect
         said[id_], start = read_said(text)
         heading = _H1.search(text, start, HEAD)
         said[id_].append(("title", heading[1].rstrip(" #") if heading else ""))
-        addresses.update({next(filter(None, found)) for found in _ADDRESS.findall(text)})
+        addresses.update({found for pattern in _ADDRESSES for found in pattern.findall(text)})
         labelled.update(_LABELLED.findall(text))
     pages.dialect, sign = recognise(paths)
     if options.dialect:
