@@ -33,7 +33,7 @@ WITH_TORCH = {"model", "pretraining", "tasks", "instances/batches", "instances/d
 CEILINGS = {  # lines of Python; (top) are the files beside the folders
     "(top)": 1_610,
     "corpora": 1_050,
-    "corpora/readers": 5_340,
+    "corpora/readers": 5_349,
     "graph": 560,
     "instances": 2_250,
     "model": 1_550,
