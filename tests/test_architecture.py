@@ -33,7 +33,7 @@ WITH_TORCH = {"model", "pretraining", "tasks", "instances/batches", "instances/d
 CEILINGS = {  # lines of Python; (top) are the files beside the folders
     "(top)": 1_610,
     "corpora": 1_050,
-    "corpora/readers": 5_349,
+    "corpora/readers": 3_900,
     "graph": 560,
     "instances": 2_250,
     "model": 1_550,
@@ -46,6 +46,7 @@ CEILINGS = {  # lines of Python; (top) are the files beside the folders
 OWED = {  # lines above the ceiling, docs/log/size.md says for what; what is not said there must go
     "(top)": 680,
     "corpora": 518,
+    "corpora/readers": 1_449,
     "graph": 118,
     "model": 35,
     "pretraining": 39,

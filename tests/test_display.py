@@ -9,7 +9,7 @@ import signal
 import pytest
 from rich.console import Console
 
-from linkbert.pretraining.distributed import stop_on_signals
+from linkbert.pretraining.distributed import DistributedContext, stop_on_signals
 from linkbert.pretraining.loop import Progress
 from linkbert.progress import report_stages, report_training, reporting, training_text
 
@@ -52,7 +52,8 @@ def test_no_time_is_estimated_before_the_first_steps_are_done_and_a_long_run_nam
 def test_a_second_ctrl_c_ends_the_process_at_once(monkeypatch, capfd):
     before, codes = signal.getsignal(signal.SIGINT), []
     monkeypatch.setattr("os._exit", codes.append)
-    with report_training(), stop_on_signals() as stop:
+    with report_training(), stop_on_signals(DistributedContext()) as stop:
+        stop.at_once = False  # as after the first step
         os.kill(os.getpid(), signal.SIGINT)
         assert (stop.should_stop, codes) == (True, [])
         os.kill(os.getpid(), signal.SIGINT)
