@@ -131,6 +131,33 @@ def headings_of(page):
     return {re.sub(r"[^\w -]", "", each.lower()).replace(" ", "-") for each in found}
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_the_objective_of_the_page_on_extending_trains(tmp_path, monkeypatch, precision):
+    import linkbert
+
+    page = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
+    code = re.search(r"^    import torch\n(?:    .*\n|\n)+", page, re.MULTILINE)[0]
+    name = f"shared_tokens_{precision}"
+    masked = """
+class OfMasked(SharedTokens):
+    def loss(self, encoded, batch):
+        twice = torch.cat([encoded.masked, encoded.masked], -1)
+        found = encoded.model.objective_head(torch.cat([twice, encoded.first.repeat(1, 2)]))
+        return super().loss(encoded, batch) | {"shared_loss": ((found**2).sum(), torch.tensor(1))}
+
+MASKED = OfMasked()
+"""
+    (tmp_path / f"{name}.py").write_text(textwrap.dedent(code) + masked)
+    monkeypatch.syspath_prepend(tmp_path)
+    towns = [linkbert.Document(f"{n}", f"Town {n}", f"Town {n} has a mill. It is old. It is small.") for n in range(9)]
+    linkbert.build_store(towns, tmp_path / "store", vocabulary="train:200")
+    words = "max_steps=2 batch_size=8 sequence_length=32 num_hidden_layers=1 hidden_size=16 intermediate_size=32 "
+    words += f"shares=1/2,1/2,0 held_out=0 compile=off threads=1 precision={precision}"
+    for each in ("SHARED", "MASKED"):
+        run = linkbert.pretrain(tmp_path / "store", tmp_path / each, [*words.split(), f"objective={name}:{each}"])
+        assert run.finished
+
+
 @pytest.mark.slow
 def test_the_examples_of_the_readme_run(tmp_path):
     write_notes(tmp_path / "my-notes")

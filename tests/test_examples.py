@@ -6,9 +6,19 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoModel, Trainer, TrainingArguments
+from transformers import (
+    AutoModel,
+    BertConfig,
+    BertForMaskedLM,
+    BertForPreTraining,
+    BertModel,
+    Trainer,
+    TrainingArguments,
+)
 
 import linkbert
+from linkbert.model.checkpoint import load_model
+from linkbert.model.fill import relate
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 SMALL = {"num_hidden_layers": 1, "hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 32, "max_steps": 2,
@@ -54,6 +64,45 @@ def test_an_example_trains_and_what_it_saves_opens_in_hugging_face(made, tmp_pat
         assert linkbert.load_model(tmp_path / "out").config.linkbert_objective == "drp"
         names = json.loads((tmp_path / "out" / "config.json").read_text())
         assert names["architectures"] == ["BertForPreTraining"]
+
+
+@pytest.mark.parametrize("kind", [BertModel, BertForMaskedLM, BertForPreTraining])
+def test_a_plain_bert_gets_the_rows_it_lacks_and_they_answer_only_once_they_are_trained(made, tmp_path, kind, caplog):
+    sizes = {name: SMALL[name] for name in ("num_hidden_layers", "hidden_size", "num_attention_heads")}
+    rows = len(AutoModel.from_pretrained(made / "run" / "model").get_input_embeddings().weight)
+    kind(BertConfig(vocab_size=rows, intermediate_size=32, **sizes)).save_pretrained(tmp_path / "plain")
+    for name in ("vocab.txt", "tokenizer_config.json"):
+        (tmp_path / "plain" / name).write_bytes((made / "run" / "model" / name).read_bytes())
+    model, two = linkbert.load_model(tmp_path / "plain"), kind is BertForPreTraining
+    assert f"has no {'linked row' if two else 'relation head'}: it must be trained" in caplog.text
+    model.save_pretrained(tmp_path / "untrained")
+    assert load_model(tmp_path / "untrained").objective.relations == (2 if two else 0)  # what `score` asks
+    if two:
+        assert list(relate(tmp_path / "untrained", "A", "B")) == ["contiguous", "random"]
+    else:
+        with pytest.raises(ValueError, match="no trained relation head"):
+            relate(tmp_path / "untrained", "A", "B")
+    same = linkbert.load_model(tmp_path / "untrained").state_dict()
+    assert all(torch.equal(value, same[name]) for name, value in model.state_dict().items())
+
+    pairs = linkbert.PairDataset(made / "store", sequence_length=32, shares="0,1/2,1/2")
+    batch = linkbert.PairCollator(pairs)([pairs[i] for i in range(16)])
+    assert batch["next_sentence_label"].max() == 2
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    model(**batch).loss.backward()
+    optimizer.step()
+    assert model.eval()(**batch).seq_relationship_logits.shape == (16, 3)
+    model.save_pretrained(tmp_path / "trained")
+    assert list(relate(tmp_path / "trained", "A", "B")) == ["contiguous", "random", "linked"]
+
+
+def test_a_run_with_two_relations_says_what_linked_pairs_need(made, tmp_path):
+    linkbert.load_model(made / "run", objective="nsp").save_pretrained(tmp_path / "two")
+    pairs = linkbert.PairDataset(made / "store", sequence_length=32, shares="0,0,1")
+    batch = linkbert.PairCollator(pairs)([pairs[i] for i in range(16)])
+    with pytest.raises(ValueError, match=r'two relations \(nsp\): open it with load_model\(..., objective="drp"\)'):
+        linkbert.load_model(tmp_path / "two")(**batch)
+    assert linkbert.load_model(tmp_path / "two", objective="drp")(**batch).loss > 0
 
 
 def test_a_loaded_model_computes_what_the_run_computes(made):

@@ -285,13 +285,17 @@ def _write(path: Path, rows: Iterator[dict[str, Any]], schema: pa.Schema | None 
                 writer.write_table(pa.Table.from_pylist(some, schema))
 
 
-def load_model(path: str | Path) -> nn.Module:
+def load_model(path: str | Path, *, objective: str | None = None) -> nn.Module:
     """Open a run, a checkpoint or a Hugging Face folder as a model with its heads for masked tokens and relations.
 
     Its `forward(input_ids, attention_mask, token_type_ids)`, int64 (B, T), gives `prediction_logits` (B, T, V) and
     `seq_relationship_logits` (B, 3): contiguous, random, linked. With `labels` (B, T), -100 where nothing is masked,
     and `next_sentence_label` (B,) it gives the `loss`, the sum of both means. So transformers.Trainer, Accelerate or a
     plain loop can train it on the batches of a PairCollator; `save_pretrained(folder)` writes a Hugging Face folder.
+
+    It is in training mode: call `eval()` to use it. `objective` is what it is trained for, by default what a run was
+    trained for (a run with objective=nsp has (B, 2)), and drp for any other folder: rows of the relation head that it
+    lacks are added, start as `pretrain` with `init=` starts them, and are named in a warning of the log.
 
     >>> model = load_model("run")
     >>> from linkbert import PairCollator, PairDataset
@@ -303,4 +307,4 @@ def load_model(path: str | Path) -> nn.Module:
     from linkbert.model.checkpoint import PairModel
     from linkbert.pretraining.checkpoint import find_model
 
-    return PairModel(find_model(path))
+    return PairModel(find_model(path), objective)

@@ -183,4 +183,4 @@ def test_a_compiled_step_that_gives_no_numbers_is_left(model, monkeypatch, caplo
     )
     step = step_function(model, make_config("tiny", ["compile=on", "precision=fp32"]))
     assert all(summed.isfinite().all() for summed, _ in step(batch).values())
-    assert "compiling failed (FloatingPointError: losses are not numbers): training continues uncompiled" in caplog.text
+    assert "on this processor; it is left, and nothing is lost): training continues uncompiled" in caplog.text

@@ -128,12 +128,19 @@ def test_a_folder_of_other_things_is_left_alone(store, run, settings):
     assert [path.name for path in run.iterdir()] == ["thesis.tex"]
 
 
-def test_resume_without_a_checkpoint_starts_at_step_0(store, run, settings):
+def test_resume_without_a_checkpoint_starts_at_step_0_and_says_so(store, run, settings, caplog):
     pretrain(store, run.with_name("other"), settings)
-    pretrain(store, run, settings, resume=True)
+    said = []
+    pretrain(store, run, settings, resume=True, report=said.append)
+    assert said[0] == f"{run} has no run to resume: one starts at step 0"
     assert_same(run, run.with_name("other"))
     shutil.rmtree(run / "checkpoints")
+    with pytest.raises(ValueError, match=r"a run without a checkpoint, which stopped early: delete it to start again"):
+        pretrain(store, run, settings)
+    with pytest.raises(ValueError, match=r"resume with seed=\d+, or delete it: it has no checkpoint"):
+        pretrain(store, run, settings.replace(seed=99), resume=True)
     pretrain(store, run, settings, resume=True)
+    assert f"{run} has a run without a checkpoint: it starts again at step 0" in caplog.text
     assert_same(run, run.with_name("other"))
 
 

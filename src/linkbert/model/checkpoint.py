@@ -31,7 +31,7 @@ from linkbert.model.attention import dropout_keys
 from linkbert.model.fast_bert import LinkBertForPreTraining
 from linkbert.model.heads import EXACT, Inputs, PretrainingModel
 from linkbert.model.hf_encoder import ARCHITECTURES, HFEncoder, longest, new_config, spec_of
-from linkbert.records import IGNORED
+from linkbert.records import IGNORED, LINKED
 from linkbert.registry import references
 
 log = logging.getLogger(__name__)
@@ -215,10 +215,16 @@ class PairModel(PreTrainedModel):
 
     supports_gradient_checkpointing = _supports_sdpa = True
 
-    def __init__(self, folder: Path) -> None:
-        model = load_model(folder)
+    def __init__(self, folder: Path, objective: str | None = None) -> None:
+        config, weights = read_encoder(folder)
+        model = make_model(config, weights, objective=objective or named_objective(config) or "drp")
         super().__init__(model.config)
         self.model, self.folder, self.gradient_checkpointing = model, folder, False
+        own = {name: value for name, value in model.state_dict().items() if re.search(r"\.\w*relation\w*\.", name)}
+        self.fresh = {name: value.clone() for name, value in own.items() if name not in weights}  # as they start
+        if self.fresh and model.objective.relations:
+            rows = "linked row" if self.fresh.keys() < own.keys() else "relation head"
+            log.warning("%s has no %s: it must be trained before it says anything", folder, rows)
 
     def forward(
         self,
@@ -248,6 +254,10 @@ class PairModel(PreTrainedModel):
         _, first, every = self.model.encode(inputs, mode=options, every=True)
         tokens = self.model.token_logits(every).view(*input_ids.shape, -1)
         relations, losses = self.model.relation_logits(first), []
+        two = self.model.objective.relations == 2
+        if two and next_sentence_label is not None and (next_sentence_label == LINKED).any():
+            remedy = 'open it with load_model(..., objective="drp"), or draw pairs with shares="1/2,1/2,0"'
+            raise ValueError(f"linked pairs, but this model was trained with two relations (nsp): {remedy}")
         for logits, true in ((tokens.flatten(0, 1), labels), (relations, next_sentence_label)):
             if true is not None and (logits is not relations or self.model.objective.relations):
                 summed = functional.cross_entropy(logits.float(), true.flatten(), ignore_index=IGNORED, reduction="sum")
@@ -277,22 +287,37 @@ class PairModel(PreTrainedModel):
         return self.model.load_state_dict(tied | dict(state_dict), strict, assign)
 
     def save_pretrained(self, save_directory: str | Path, **_: Any) -> None:  # type: ignore[override]
-        """Write a Hugging Face folder, with the vocabulary of the one that was opened; other files there stay."""
-        folder = Path(save_directory)
+        """Write a Hugging Face folder, with the vocabulary of the one that was opened; other files there stay.
+
+        Rows of the relation head that are as they started are left out: nothing is to take them for trained ones.
+        """
+        folder, found = Path(save_directory), self.state_dict()
+        same = {name for name, value in self.fresh.items() if torch.equal(found[name].cpu().float(), value)}
+        weights = {name: value.float().cpu() for name, value in found.items() if name not in same}
         folder.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(dir=folder, prefix=".") as part:
-            write_model(self.model, Path(part), vocabulary=self.folder)
+            write_model(self.model, Path(part), vocabulary=self.folder, weights=weights)
             for path in Path(part).iterdir():
                 path.replace(folder / path.name)
 
 
-def objective_of(config: PretrainedConfig, weights: dict[str, Tensor]) -> str:
-    """Return what a checkpoint was trained for: as its config.json says, else by the rows of its relation head."""
-    named = getattr(config, "linkbert_objective", None) or ("drp" if LINKED_ROW in weights else "nsp")
-    if named not in references("objectives"):  # a folder must not choose what is imported
+def named_objective(config: PretrainedConfig) -> str:
+    """Return the objective that a config.json names ("": none); "none" where it is not installed."""
+    named = getattr(config, "linkbert_objective", None) or ""
+    if named and named not in references("objectives"):  # a folder must not choose what is imported
         log.warning("the objective %s is not installed: only masked tokens are scored", named)
         return "none"
     return named
+
+
+def objective_of(config: PretrainedConfig, weights: dict[str, Tensor]) -> str:
+    """Return what a checkpoint can answer: what its config.json names, as far as the rows of its relation head go."""
+    named = named_objective(config)
+    if named not in ("", "drp", "nsp"):
+        return named
+    if weights.keys().isdisjoint(RELATION_HEADS):  # nothing that was not trained is asked
+        return "none"
+    return "drp" if LINKED_ROW in weights or (named == "drp" and RELATION_HEADS[1] in weights) else "nsp"
 
 
 def write_model(

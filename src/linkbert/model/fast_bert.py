@@ -165,7 +165,7 @@ class LinkBertForPreTraining(PretrainingModel):
     def masked_loss(self, states: Tensor, labels: Tensor, mode: ForwardOptions) -> Tensor:
         """Sum the losses of masked tokens without their logits: (M, H), (M,) -> ()."""
         head = self.cls.predictions
-        tokens, decoder = head.transform(states), head.decoder
+        tokens, decoder = head.transform(states.to(mode.dtype)), head.decoder
         return masked_token_loss(tokens, decoder.weight, decoder.bias, labels, mode.written_out)[0]
 
     def relation_logits(self, first: Tensor) -> Tensor:

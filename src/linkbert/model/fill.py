@@ -14,7 +14,7 @@ import torch
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from linkbert.model.checkpoint import RELATION_HEADS, VOCABULARY_FILES, make_model, objective_of, read_encoder
-from linkbert.model.heads import Inputs, PretrainingModel
+from linkbert.model.heads import Inputs, PretrainingModel, find_objective
 from linkbert.model.hf_encoder import longest, spec_of
 from linkbert.records import RELATIONS
 
@@ -80,7 +80,7 @@ def open_for(folder: Path, *, relations: bool) -> tuple[PretrainingModel, PreTra
     """Open a model and its tokenizer for a question about relations, or masks; a ValueError without that head."""
     config, weights = read_encoder(folder)
     objective = objective_of(config, weights)
-    trained = objective != "none" and not weights.keys().isdisjoint(RELATION_HEADS)
+    trained = find_objective(objective).relations and not weights.keys().isdisjoint(RELATION_HEADS)
     if not (trained if relations else f"{spec_of(config).dense}.weight" in weights):
         what = "relation head" if relations else "masked-token head"
         raise ValueError(f"{folder} has no trained {what}; pretrain it first: linkbert pretrain STORE init={folder}")

@@ -84,7 +84,10 @@ Sums = dict[str, tuple[Tensor, Tensor]]  # of a batch by name: sum and count, ()
 
 
 class Encoded(NamedTuple):
-    """The model, and states: masked (M, H), first (P, H) at each [CLS], every (R * T, H) or None (`every = False`)."""
+    """The model, and states: masked (M, H), first (P, H) at each [CLS], every (R * T, H) or None (`every = False`).
+
+    They are fp32 whatever the arithmetic of the run (`options.dtype`), as the weights of an objective are.
+    """
 
     model: PretrainingModel
     masked: Tensor  # (M, H), at the masked places
@@ -220,7 +223,7 @@ class PretrainingModel(nn.Module):
 
     def forward(self, inputs: Inputs, masked_labels: Tensor, relations: Tensor, mode: ForwardOptions = EXACT) -> Sums:
         """Sum what the objective reports of a batch; masked_labels (M,) and relations (P,) are IGNORED in padding."""
-        states = self.encode(inputs, mode=mode, every=self.objective.every)
+        states = [each.float() for each in self.encode(inputs, mode=mode, every=self.objective.every)]
         encoded = Encoded(self, states[0], states[1], states[2] if self.objective.every else None, mode)
         return self.objective.loss(encoded, Labelled(inputs, masked_labels, relations))
 

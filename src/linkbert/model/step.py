@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 # Compiling costs 10 to 60 s (minutes on a busy machine) and saves a third of a step: it pays back from some minutes on.
 WORTHWHILE_SECONDS = 600  # of a run with a budget, of which nobody knows how much it will compute
 AT_ONCE = 5e11  # operations of a micro-batch on a CPU: 5 to 10 s of two cores
+NO_NUMBERS = "the compiled code gives no numbers with this torch on this processor; it is left, and nothing is lost"
 WORTHWHILE = {"cpu": 2e14, "cuda": 1e17}  # operations; the first as on two cores, the second never measured by us
 
 
@@ -68,12 +69,13 @@ def step_function(
             with starting.pop() if first else nullcontext():
                 sums = compute(batch, seed, slots)
             if first and not all(summed.isfinite().all() for summed, _ in sums.values()):
-                raise FloatingPointError("losses are not numbers")  # bf16 by torch 2.13 on a CPU with AVX-512 and AMX
+                raise FloatingPointError(NO_NUMBERS)  # bf16 by torch 2.13 on a CPU with AVX-512 and AMX
             return sums
         except Exception as error:  # the compiler's own errors are of a dozen kinds
             if not parts:
                 raise
             why = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+            why = why.removeprefix("FloatingPointError: ")
             log.warning("compiling failed (%s): training continues uncompiled, about a third slower", why)
             while parts:
                 parts.pop()._compiled_call_impl = None

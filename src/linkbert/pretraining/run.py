@@ -86,7 +86,8 @@ def pretrain(
     no preset. With `resume` the run in `to` continues from its last checkpoint with its own settings; without, `to`
     must be empty or absent. `progress` is called after every update and when an evaluation or a checkpoint starts,
     `report` with the lines that come before the first step: the realised shares of relations. SIGINT and SIGTERM end
-    the run with a checkpoint; a bad setting or store is a ValueError, and leaves no folder behind.
+    the run with a checkpoint, and no error: look at `result.finished` before you use the model. With `resume` where no
+    run is, a new one starts, and a line says so. A bad setting or store is a ValueError, and leaves no folder behind.
 
     >>> from linkbert.pretraining.run import pretrain
     >>> settings = {"max_steps": 4, "batch_size": 8, "sequence_length": 32, "eval_pairs": 16, "held_out": 0.2}
@@ -130,6 +131,11 @@ def pretrain(
 
         found, saved, record = run_on_main(processes, prepare)
         state = State(**saved)
+        if resume and not found:
+            what = (
+                "a run without a checkpoint: it starts again" if record["resumed"] else "no run to resume: one starts"
+            )
+            (log.warning if report == log.info else report)(f"{run_path} has {what} at step 0")
         if found and processes.is_main_process:  # the others need not see RUN
             model = load_model(Path(found), config.objective)
         else:
@@ -232,6 +238,8 @@ def describe_run(opened: Sequence[OpenPart], config: Config, preset: str, world_
 def check_same_run(run: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
     """Refuse to resume with another setting or another store than RUN started with; the message names the first."""
     anew = f"or start a new run with init={run / 'model' if (run / 'model').is_dir() else 'CHECKPOINT'}"
+    if not checkpoints(run):
+        anew = "or delete it: it has no checkpoint"
     stores, others = (each.get("stores") or {"": each["store"]} for each in (before, now))
     if stores.keys() != others.keys():
         was, given = (", ".join(f"{n}={each['path']}".lstrip("=") for n, each in s.items()) for s in (stores, others))
