@@ -44,12 +44,12 @@ CEILINGS = {  # lines of Python; (top) are the files beside the folders
 
 
 OWED = {  # lines above the ceiling, docs/log/size.md says for what; what is not said there must go
-    "(top)": 680,
+    "(top)": 684,
     "corpora": 518,
     "corpora/readers": 1_449,
     "graph": 118,
-    "model": 35,
-    "pretraining": 39,
+    "model": 65,
+    "pretraining": 50,
 }
 
 
