@@ -240,7 +240,7 @@ def test_what_cannot_be_read_is_counted(tmp_path):
         ("a", "a", "Café"),
         ("e", "e", "E\nmac\ufffd"),
     ]
-    assert redirects == []
+    assert [(each.source, each.target) for each in redirects] == [("[[a]]", "a"), ("[[e]]", "e")]
     assert skipped == {"not UTF-8 (read as Latin-1)": 1, "no text in the file": 2, TOO_LARGE: 1, NESTED: 1}
 
 

@@ -1,17 +1,23 @@
 """Which page of a tree a link means, and what tools add to Markdown: small trees, each of one kind."""
 
 import json
+import pickle
 import time
+from concurrent.futures import Executor, Future
 
 import pytest
 
 from linkbert import cli
 from linkbert.corpora.build import build_documents
-from linkbert.corpora.reader import Skipped, make_options
-from linkbert.corpora.readers.markdown import SEVERAL, read_page
-from linkbert.corpora.readers.pages import DIALECTS
-from linkbert.corpora.sources import read_source
+from linkbert.corpora.reader import SEVERAL, Skipped, make_options
+from linkbert.corpora.readers.extensions import to_commonmark
+from linkbert.corpora.readers.markdown import read_page
+from linkbert.corpora.readers.pages import DIALECTS, Options, survey
+from linkbert.corpora.sources import plan_source, read_source
+from linkbert.graph.links import LinkGraph, add_graph
 from linkbert.records import Document
+from linkbert.views.show import find_document
+from linkbert.workers import make_executor
 
 
 def read_tree(folder, files, skipped=None, **options):
@@ -265,24 +271,135 @@ def test_no_mark_costs_more_than_its_size(mark, tmp_path):
     assert time.process_time() - started < 2
 
 
+def test_names_reach_pages_of_other_sources(tmp_path):
+    """By their paths and aliases, if these mean the page in its own tree; a file there comes before an alias."""
+    read_tree(tmp_path / "a", {"from.md": "[[oak]] [[Log]] [[wood]] [o](trees/) [p](/old/oak/) [[Big Tree]]"})
+    trees = {"trees/Oak.md": "# Big tree\n\n---", "trees/README.md": "", "Wood.md": "", "b/Wood.md": ""}
+    trees["trees/Oak.md"] = "---\naliases: [Log, Wood]\nredirect_from: /old/oak/\n---\n# Big tree\n\nAn oak."
+    read_tree(tmp_path / "b", trees)
+    store = build_documents([tmp_path / "a", tmp_path / "b"], tmp_path / "store")
+    with make_executor(1) as executor:
+        add_graph(store, "hyperlink", "hyperlink", executor=executor)
+    graph, ids = LinkGraph.open(store.path, "hyperlink"), [document.id for document in store.documents()]
+    found = [ids[at] for at in graph.targets[slice(*graph.offsets[ids.index("from") :][:2])]]
+    assert found == ["trees/Oak", "trees/Oak", "Wood", "trees/README", "trees/Oak", "trees/Oak"]
+    assert not store.manifest["skipped"]
+    assert [ids[find_document(store, name)] for name in ("log", "Wood", "Big Tree", "old/oak")] == [
+        "trees/Oak",
+        "Wood",
+        "trees/Oak",
+        "trees/Oak",
+    ]
+
+
+def test_a_survey_is_handed_over_by_a_file(tmp_path):
+    read_tree(tmp_path / "in", {f"p{i}/note.md": f"[[note]] [[p{i + 1}/note]] {'word ' * 300}" for i in range(600)})
+    sent = []
+
+    class Far(Executor):
+        def submit(self, function, *args):
+            sent.append(pickle.dumps((function, args)))
+            function, args = pickle.loads(sent[-1])
+            future = Future()
+            future.set_result(function(*args))
+            return future
+
+    store = build_documents([tmp_path / "in"], tmp_path / "store", executor=Far())
+    assert len(sent) == store.shards > 1
+    assert (
+        max(map(len, sent))
+        < 40_000
+        < len(pickle.dumps(next(plan_source("markdown", tmp_path / "in", Options())).known))
+    )
+    assert {link.target for document in store.documents() for link in document.links} <= {
+        f"p{i}/note" for i in range(601)
+    }
+    assert not [*store.path.glob("survey*")]
+
+
+@pytest.mark.parametrize("kind", ["names", "titles", "endings", "sites"])
+def test_thousands_of_pages_of_one_name_cost_no_more_than_others(kind):
+    """Of 5,000 pages each links to one that has the name of all: the time was the square of their number."""
+    count = 5_000
+    text = {
+        "names": "[[README]]",
+        "titles": "---\ntitle: One\n---\n[[One]]",
+        "endings": "[x](/gone{0}/README)",
+        "sites": "[x](/gone{0}/x/y) [z](https://x{0}.org/p1/README)",
+    }[kind]
+    name = "p{0}/n{0}" if kind == "titles" else "p{0}/README"
+    started = time.process_time()
+    pages = survey(((f"{name.format(i)}.md", text.format(i).encode()) for i in range(count)), Options(), [])
+    for i in range(count):
+        id_ = name.format(i)
+        assert pages.find_name(id_.rpartition("/")[2] if kind != "titles" else "one", id_) == id_
+        assert pages.find_address(f"/gone{i}/README", id_) == (f"gone{i}/README", "")
+        assert f"[[{id_.lower()}]]" in [*pages.names_of(id_, ["One"])]
+    assert time.process_time() - started < 5
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "---\n" + "# " * 40 + "\n!\n---\nx",
+        "---\naliases: " + "[[" * 30_000 + "\n---\nx",
+        "---\ntitle: a" + " " * 60_000 + "b\n---\nx",
+        "to=" * 30_000 + "{{ x }}",
+        "{{" + " " * 30_000 + "x}}",
+        "!!! " + " " * 30_000 + "!",
+        "::: " + " " * 30_000 + "a:",
+        "x\n\n!!! a\n" + "#" * 100_000,
+    ],
+    ids=range(8),
+)
+def test_long_lines_cost_no_more_than_their_size(text):
+    started = time.process_time()
+    survey([("a.md", text.encode())], Options(), [])
+    to_commonmark(text)
+    assert time.process_time() - started < 2
+
+
+def test_names_in_any_encoding_and_none_from_code(tmp_path):
+    (tmp_path / "mark.md").write_bytes(b"\xef\xbb\xbf---\ntitle: Owl\n---\nAn owl.")
+    (tmp_path / "wide.md").write_bytes("---\ntitle: Été\n---\nWarm.".encode("utf-16"))
+    files = {"code.md": "```sh\n# install\n```\n\n# Real\n\nx", "from.md": "[[Owl]] [[été]] [[install]] [[Real]]"}
+    assert led_to(read_tree(tmp_path, files)["from"]) == ["mark", "wide", "[[install]]", "code"]
+
+
+def test_one_dead_address_makes_no_site(tmp_path):
+    assert led_to(read_tree(tmp_path, {"intro.md": "", "from.md": "[x](/old/intro)"})["from"]) == ["old/intro"]
+
+
+def test_a_title_of_several_pages_is_said(tmp_path):
+    skipped = Skipped()
+    files = {"b/x.md": "# Same\n\nx", "c/y.md": "# Same\n\ny", "c/from.md": "[[Same]]", "from.md": "[[Same]]"}
+    documents = read_tree(tmp_path, files, skipped)
+    assert (led_to(documents["c/from"]), led_to(documents["from"])) == (["c/y"], ["b/x"])
+    assert skipped.examples == [f"from.md: [[Same]] is b/x, not c/y: {SEVERAL}"]
+
+
 def test_lost_links_are_said_by_what_they_lead_to(tmp_path, capsys):
     for name, text in {
         "a.md": "[b](b.md) [x](https://x.org/1) [y](https://x.org/2) [z](gone.md)",
-        "b.md": "[z](gone.md) [[lost]]\n\n| t |\n|---|\n| [a](a.md) |",
+        "c/same.md": "",
+        "d/same.md": "",
+        "b.md": "[z](gone.md) [[lost]] [[same]]\n\n| t |\n|---|\n| [a](a.md) |",
     }.items():
-        (tmp_path / "in" / name).parent.mkdir(exist_ok=True)
-        (tmp_path / "in" / name).write_text(text)
+        (tmp_path / "in" / name).parent.mkdir(exist_ok=True, parents=True)
+        (tmp_path / "in" / name).write_text(text or "Words.")
     store = build_documents([tmp_path / "in"], tmp_path / "store")
-    assert [(row["here"], row["target"], row["links"], row["whole"]) for row in store.manifest["links_lost"]] == [
-        (False, "x.org", 2, 2),
-        (True, "gone", 2, 3),
-        (True, "[[lost]]", 1, 3),
-        (None, "a", 1, 1),
+    assert [(row["cause"], row["target"], row["links"], row["whole"]) for row in store.manifest["links_lost"]] == [
+        ("elsewhere", "x.org", 2, 2),
+        ("missing", "gone", 2, 3),
+        ("missing", "[[lost]]", 1, 3),
+        ("no place", "a", 1, 1),
+        ("several", "[[same]] is c/same, not d/same", 1, 1),
     ]
     assert cli.main(["stats", str(store.path), "--links"]) == 0
     lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
     assert "links to missing documents: 3, such as gone (2; in a), [[lost]] (1; in b)" in lines
     assert "links to other sites: 2, such as x.org (2; in a)" in lines
+    assert f"{SEVERAL}: 1, such as [[same]] is c/same, not d/same (1; in b.md)" in lines
     assert not any(line.startswith("documents") for line in lines)
     assert cli.main(["stats", str(store.path), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["links_lost"] == store.manifest["links_lost"]

@@ -12,10 +12,11 @@ import datetime
 import hashlib
 import itertools
 import logging
+import pickle
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,7 +25,7 @@ import pyarrow.parquet as pq
 
 import linkbert
 from linkbert.corpora.link_table import COUNTS, SQLITE, add_links, count_unknown, load_links
-from linkbert.corpora.reader import CUT, OTHER, FaultError, Shard, Skipped, load_reader, make_options
+from linkbert.corpora.reader import CUT, OTHER, SEVERAL, FaultError, Shard, Skipped, load_reader, make_options
 from linkbert.corpora.sources import find_reader, is_tree, plan_source, read_shard, walk_folder
 from linkbert.corpora.store import DROPPED, FORMAT, Store, querying, shard_path, write_shard
 from linkbert.files import has_address, read_json, remove, replacing, source_path, source_size, write_json
@@ -33,6 +34,7 @@ from linkbert.workers import make_executor, run_shards
 log = logging.getLogger(__name__)
 Progress = Callable[[str, int, int | None], None]
 END = 1 << 16  # bytes at either end of a file that tell it from another one of its size
+SURVEY = "survey-"  # and a number: files of an unfinished store
 EXAMPLES = 20  # places of skipped records that the manifest keeps
 DIFFERENT = "of other sources or options, or its sources have changed since"
 
@@ -150,7 +152,33 @@ def _make_shards(plan: dict[str, Any], to: Path, executor: Executor, progress: P
         return shard_path(to, "documents", job.number, ".json").exists()
 
     make = partial(_make_shard, to, plan["options"], has_table=bool(plan["links_table"]))
-    run_shards(make, _plan_jobs(plan), executor, done=is_done, progress=report)
+    run_shards(make, _put_aside(_plan_jobs(plan), to), executor, done=is_done, progress=report)
+
+
+class Aside(NamedTuple):
+    """What a survey returned, in a file that each worker reads once: it may be as large as its source."""
+
+    path: Path
+    mark: str  # a hash of the file: nothing else is unpickled
+
+
+def _put_aside(jobs: Iterator[Job], to: Path) -> Iterator[Job]:
+    known, aside = None, None
+    for job in jobs:
+        if job.shard.known is not None and job.shard.known is not known:
+            known, data = job.shard.known, pickle.dumps(job.shard.known)
+            aside = Aside(to / f"{SURVEY}{job.number:05d}", hashlib.sha256(data).hexdigest())
+            with replacing(aside.path) as part:
+                part.write_bytes(data)
+        yield job if job.shard.known is None else job._replace(shard=dataclasses.replace(job.shard, known=aside))
+
+
+@lru_cache(1)
+def _read_aside(aside: Aside) -> Any:
+    data = aside.path.read_bytes()
+    if hashlib.sha256(data).hexdigest() != aside.mark:
+        raise ValueError(f"{aside.path} was changed while the store was built: run the same command again")
+    return pickle.loads(data)  # noqa: S301 - it is what this build wrote
 
 
 def _plan_jobs(plan: dict[str, Any]) -> Iterator[Job]:
@@ -170,8 +198,10 @@ def _plan_jobs(plan: dict[str, Any]) -> Iterator[Job]:
 
 
 def _make_shard(store: Path, options: dict[str, dict[str, Any]], job: Job, *, has_table: bool) -> None:
-    skipped = Skipped()
-    records = read_shard(job.reader, job.shard, _options(options, job.reader), skipped)
+    skipped, shard = Skipped(), job.shard
+    if isinstance(shard.known, Aside):
+        shard = dataclasses.replace(shard, known=_read_aside(shard.known))
+    records = read_shard(job.reader, shard, _options(options, job.reader), skipped)
     write_shard(store, job.number, add_links(records, store) if has_table else records, skipped)
 
 
@@ -184,10 +214,14 @@ def _finish(plan: dict[str, Any], to: Path, skipped: Skipped) -> Store:
     shards = len(list((to / "documents").glob("*.json")))
     counts: Counter[str] = Counter()
     deleted: list[tuple[str, int]] = []
+    chosen: list[str] = []
     for number in range(shards):
         saved = read_json(shard_path(to, "documents", number, ".json"))
         skipped.update(saved.pop("skipped"))
-        skipped.examples = (skipped.examples + saved.pop("examples"))[:EXAMPLES]
+        examples = saved.pop("examples")
+        chosen += [example for example in examples if example.endswith(SEVERAL)]
+        skipped.examples += [example for example in examples if not example.endswith(SEVERAL)]
+        del skipped.examples[EXAMPLES:]
         deleted += [(id_, number) for id_ in saved.pop("deleted")]
         counts.update(saved)
     if not counts["documents"]:
@@ -210,6 +244,9 @@ def _finish(plan: dict[str, Any], to: Path, skipped: Skipped) -> Store:
             count_unknown(to, iter(ids.fetchone, None), skipped)
     with replacing(to / "dropped.parquet") as part:
         pq.write_table(dropped.select(DROPPED.names).cast(DROPPED), part)
+    several = skipped.pop(SEVERAL, 0)  # they lead somewhere
+    for source, _, choice in (example.removesuffix(f": {SEVERAL}").partition(": [[") for example in chosen[:3]):
+        lost.append({"cause": "several", "target": f"[[{choice}", "source": source, "links": 1, "whole": several})
     examples = skipped.examples[:EXAMPLES]
     for example in examples:
         log.warning("%s", example)
@@ -250,12 +287,13 @@ WITH links AS (SELECT id, link.target AS target, link.start AS place
      known AS (SELECT id AS target FROM document_rows UNION SELECT source FROM redirect_rows),
      lost AS (SELECT id, target, regexp_extract(target, '^(?:\w+:)?//([^/?#]+)', 1) AS host
               FROM links ANTI JOIN known USING (target)),
-     named AS (SELECT host = '' AS here, if(host = '', target, host) AS target, min(id) AS source, count(*) AS links
+     named AS (SELECT if(host = '', 'missing', 'elsewhere') AS cause, if(host = '', target, host) AS target,
+                      min(id) AS source, count(*) AS links
                FROM lost GROUP BY 1, 2
-               UNION ALL SELECT NULL, min(target), min(id), count(*) FROM links WHERE place < 0)
-SELECT *, CAST(sum(links) OVER (PARTITION BY here) AS BIGINT) AS whole
-FROM named QUALIFY row_number() OVER (PARTITION BY here ORDER BY links DESC, target) <= 3
-ORDER BY here, links DESC, target"""
+               UNION ALL SELECT 'no place', target, min(id), count(*) FROM links WHERE place < 0 GROUP BY target)
+SELECT *, CAST(sum(links) OVER (PARTITION BY cause) AS BIGINT) AS whole
+FROM named QUALIFY row_number() OVER (PARTITION BY cause ORDER BY links DESC, target) <= 3
+ORDER BY cause, links DESC, target"""
 _REDIRECTS = {
     "redirect shadowed by a document": "count(*) FROM redirect_rows WHERE source IN (SELECT id FROM document_rows)",
     "duplicate redirect": "count(DISTINCT hash(source, target)) - count(DISTINCT hash(source)) FROM redirect_rows",
@@ -273,5 +311,10 @@ def _find_dropped(database: Any, deleted: list[tuple[str, int]], *, latest: bool
 
 
 def _clear(to: Path) -> None:
-    for name in ("plan.json", SQLITE, COUNTS):  # what only an unfinished build has
-        remove(to / name)
+    for path in (
+        to / "plan.json",
+        to / SQLITE,
+        to / COUNTS,
+        *to.glob(f"{SURVEY}*"),
+    ):  # what only an unfinished build has
+        remove(path)

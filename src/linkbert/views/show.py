@@ -28,6 +28,9 @@ LEGEND = (
     "\nto be guessed: [bold yellow]\\[MASK][/] (the word), [bold red]another word[/] (the word), [underline]word[/] "
     "kept as it is; and the relation of the two segments"
 )
+NAMED = """
+SELECT target, '', 1 FROM redirect_rows
+WHERE source IN (?, '[[' || lower(?) || ']]') AND target IN (SELECT id FROM document_rows) LIMIT 1"""
 LIKE = """
 SELECT id, title, greatest(jaro_winkler_similarity(lower(id), name), jaro_winkler_similarity(lower(title), name)) near
 FROM document_rows, (SELECT lower(?) AS name) ORDER BY near DESC, id LIMIT 3"""
@@ -58,11 +61,11 @@ def show_document(console: Console, store: Store, name: str) -> None:
 
 
 def find_document(store: Store, name: str) -> int:
-    """Find the number of a document by its id, or its title; ValueError that names those that are like it."""
+    """Find the number of a document by its id, another name or its title; ValueError that names what is like it."""
     if (number := store.find(name)) is not None:
         return number
     with tempfile.TemporaryDirectory() as folder, querying(store.path, folder=Path(folder) / "query") as database:
-        found = database.execute(LIKE, [name]).fetchall()
+        found = database.execute(NAMED, [name, name]).fetchall() or database.execute(LIKE, [name]).fetchall()
     if found and found[0][2] == 1 and (number := store.find(found[0][0])) is not None:
         return number
     near = ", ".join(f"{id_!r} ({title})" if title != id_ else repr(id_) for id_, title, _ in found)

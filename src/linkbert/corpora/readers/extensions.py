@@ -11,21 +11,21 @@ from collections.abc import Iterator
 
 _LINK = re.compile(  # a place for an address, and one that has marks of templates in it
     r"""(\]\(\s*|^\[[^\]\n]+\]:[ ]*|(?:href|src|to)=["']?)"""
-    r"""<?([^\s<>(){}"']*(?:(?:\{\{.{0,300}?\}\}|\{%.{0,300}?%\})[^\s<>(){}"']*)+)>?""",
+    r"""<?([^\s<>(){}"']{0,500}(?:(?:\{\{.{0,300}?\}\}|\{%.{0,300}?%\})[^\s<>(){}"']*)+)>?""",
     re.MULTILINE,
 )
 _PIECE = re.compile(r"\{[{%].*?[%}]\}")
 _CALL = re.compile(r"""\{[{%][<%-]?\s*(\w[\w.]*)?\s*["'`]?([^\s"'`|%>}]*)""")
 _BASE = re.compile(r"base_?url|site\.url|root|base\b|relative")
 _CODE = re.compile(
-    r"\{[{%][<%-]?\s*(/|end)?\s*(highlight|code-toggle|code|mermaid|comment)\b[^}\n]{0,300}\}{1,2}", re.IGNORECASE
+    r"\{[{%][<%-]?\s*+(/|end)?\s*+(highlight|code-toggle|code|mermaid|comment)\b[^}\n]{0,300}\}{1,2}", re.IGNORECASE
 )
-_ADMONITION = re.compile(r'( *)(?:(?:!!!|\?\?\?\+?)[ ]+[\w -]*(?:"(.*)")?|===[!+]*[ ]+"(.*)")\s*$')
+_ADMONITION = re.compile(r'( *)(?:(?:!!!|\?\?\?\+?)[ ]++[\w -]*+(?:"(.*)")?|===[!+]*+[ ]++"(.*)")\s*+$')
 _INDENTED = ("!!! ", "???", '=== "', "===!", "===+")
-_OUTLINE = re.compile(r"#.*\n[ \t]+[-*+] ")
+_OUTLINE = re.compile(r"^(?:- )?#.*\n[ \t]+[-*+] ", re.MULTILINE)
 _ITEM = re.compile(r"[ \t]+[-*+] ")
 _LINES = re.compile(  # whole lines: colons of a directive and its title, or marks that are no text
-    r"^[ \t]*:{3,}[ \t]*(?:\{?[\w.-]+\}?)?(?:\[(?P<label>[^\]\n]*)\]|[ \t]+(?P<title>[^\n{:]+))?(?:\{.*)?$"
+    r"^[ \t]*:{3,}+[ \t]*+(?:\{?[\w.-]++\}?)?+(?:\[(?P<label>[^\]\n]*)\]|(?P<title>[^\n{:]++))?(?:\{.*)?$"
     r"|^[ \t]*(?:\*\[[^\]\n]+\]:.*|;?-{1,2}8<-{1,2}.*|/{3,}.*|\[?\[_?TOC_?\]\]?)$",
     re.MULTILINE | re.IGNORECASE,
 )

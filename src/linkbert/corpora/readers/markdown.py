@@ -15,12 +15,12 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, NamedTuple
 from unicodedata import normalize
 
-from linkbert.corpora.reader import Reader, Record, Skipped
+from linkbert.corpora.reader import SEVERAL, Reader, Record, Skipped
 from linkbert.corpora.readers.extensions import to_commonmark
-from linkbert.corpora.readers.pages import LARGEST, Options, Pages, read_said, survey
+from linkbert.corpora.readers.pages import ADDRESSES, LARGEST, Options, Pages, read_said, split_names, survey
 from linkbert.corpora.readers.site import words
 from linkbert.corpora.sources import TOO_LARGE, decode_text
-from linkbert.records import Document, Link
+from linkbert.records import Document, Link, Redirect
 
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 PIECE = 10_000  # characters of a paragraph that are read at once
 BLOCK_NESTING, INLINE_NESTING = 100, 10  # of lists and quotes; of brackets
 TAG = 2_000  # characters of a tag
-SEVERAL = "links that several pages are meant by (one taken)"
 NESTED = "lists or quotes nested too deeply (what is inside is left out)"
 
 _NEW_LINE = words("br p div blockquote center hr li ul ol dl dt dd h1 h2 h3 h4 h5 h6 table tr td th summary details")
@@ -80,6 +79,7 @@ def read_file(name: str, data: bytes, pages: Pages, skipped: Skipped) -> Iterato
         skipped.note(SEVERAL, f"{name}: {choice}")
     if page.text:
         yield Document(id_, page.title or path.stem, page.text, page.links, sections=page.sections)
+        yield from (Redirect(name, id_) for name in pages.names_of(id_, page.names))
 
 
 class Page(NamedTuple):
@@ -90,6 +90,7 @@ class Page(NamedTuple):
     links: tuple[Link, ...]
     sections: tuple[tuple[str, int], ...]
     faults: tuple[str, ...]
+    names: tuple[str, ...] = ()  # its title, and what it says that it is called besides; from "/": addresses
 
 
 def read_page(source: str, id_: str, *, mdx: bool = False, pages: Pages | None = None) -> Page:
@@ -109,7 +110,8 @@ def read_page(source: str, id_: str, *, mdx: bool = False, pages: Pages | None =
     writer = Writer(id_.rpartition("/")[0])
     heading = _write_blocks(tokens, env, writer)
     title = heading or next((value for key, value in said if key == "title"), "")
-    return Page(title, *writer.finish(title), faults)
+    names = [name for key, value in said for name in split_names(key, value) if key not in ADDRESSES or name[0] == "/"]
+    return Page(title, *writer.finish(title), faults, (*[title] * bool(title), *names))
 
 
 class Writer:

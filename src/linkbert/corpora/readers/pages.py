@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import re
 import tomllib
+from bisect import bisect_left
 from calendar import month_abbr
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
@@ -19,13 +20,16 @@ from importlib.resources import files as package_files
 from unicodedata import normalize
 from urllib.parse import unquote
 
-from linkbert.corpora.reader import option
+from linkbert.corpora.reader import Skipped, option
 from linkbert.corpora.resolve import MEDIA, NOTE_SUFFIX, note_name, note_path, resolve_in_note
+from linkbert.corpora.sources import decode_text
 
 log = logging.getLogger(__name__)
+ADDRESSES = ("permalink", "url", "slug", "id")  # keys of front matter whose values are addresses
 INDEXES = ("index", "readme", "_index")  # files that stand for their folder
 HOST_PAGES = 3  # different addresses of a host that have to name pages, and half of all that are seen
 LOOKED_AT = 2_000  # wiki links with a label that say which side is the page
+MOST_SITES = 50  # of which so many have most links
 LARGEST = 8 << 20  # bytes of a file
 HEAD = 1 << 16  # characters of a page in which it says its names
 
@@ -34,12 +38,12 @@ _SAID = re.compile(
     r"^([ \t-]*)(permalink|slug|url|id|title|alias(?:es)?|redirect_from)[ \t]*(::|[:=])[ \t]*(.*(?:\n[ \t]*-[ \t].*)*)",
     re.M,
 )
-_VALUE = re.compile(r"""[ \t]*(?:-[ \t]+)?("[^"]*"|'[^']*'|\[\[[^\]]*\]\]|[^,\[\]\n]+)""")
+_VALUE = re.compile(r"""[ \t]*(?:-[ \t]+)?("[^"]*"|'[^']*'|\[\[[^\[\]]*\]\]|[^,\[\]\n]+)""")
 _FRONT = re.compile(r"(---|\+\+\+)[ \t]*\n(.*?)^(?:\1|\.\.\.)[ \t]*$", re.DOTALL | re.MULTILINE)
-_QUOTED = re.compile(r"""(["'])(.*)\1(?:\s+#.*)?|[|>][+-]?|(.*?)(?:\s+#.*)?""", re.DOTALL)
+_QUOTED = re.compile(r"""(["'])(.*)\1(?:\s++#.*)?|[|>][+-]?""", re.DOTALL)
 _ITEM = re.compile(r"\n\s*(?:\n|- )")
-_KEY = re.compile(r"""\s*(?:#.*\s+)*(?:[\w"'. /-]+[:=]|[\[\t?]|\Z)""")
-_H1 = re.compile(r"^(?:- )?# +(.+)$", re.MULTILINE)
+_KEY = re.compile(r"""\s*+(?:#.*+\s*+)*+(?:[\w"'. /-]+[:=]|[\[\t?]|\Z)""")
+_H1 = re.compile(r"^ {0,3}(```|~~~).*?^ {0,3}\1|^(?:- )?# +([^\n]+)$", re.MULTILINE | re.DOTALL)  # or code
 _DATED = re.compile(r"(\d{4})-(\d\d)-(\d\d)-(.+)")
 _JOURNAL = re.compile(r"(\d{4})[_-](\d\d)[_-](\d\d)")
 _NUMBERED = re.compile(r"\d+\s*[-_.]+\s*(?=[^\d\W])")
@@ -117,13 +121,13 @@ class Pages:
     dialect: Dialect = field(default_factory=Dialect)
     exact: dict[str, str] = field(default_factory=dict)  # address in the tree: id; paths of files come first
     folded: dict[str, str] = field(default_factory=dict)  # the same, plain
-    ends: dict[str, list[tuple[str, str]]] = field(default_factory=dict)  # last part, plain: addresses, ids
-    titles: dict[str, list[str]] = field(default_factory=dict)
-    aliases: dict[str, list[str]] = field(default_factory=dict)
+    ends: list[tuple[str, int, str, str]] = field(default_factory=list)  # sorted: end first, number, address, id
+    said: tuple[dict[str, list[str]], ...] = field(default_factory=lambda: ({}, {}))  # titles and aliases, plain: ids
     own: dict[str, str] = field(default_factory=dict)  # id: where it is published, if it says so
     roots: list[str] = field(default_factory=list)  # folders where addresses from "/" start, "docs/"
-    chosen: list[str] = field(default_factory=list)  # links that several pages as near are meant by, until counted
     sites: list[str] = field(default_factory=list)  # what the tree's own addresses start with, "example.org/", "/en/"
+    chosen: list[str] = field(default_factory=list)  # links that several pages as near are meant by, until counted
+    near: dict[tuple[str, int], dict[str, tuple[int, list[str]]]] = field(default_factory=dict)  # see _nearest
 
     def take_chosen(self) -> list[str]:
         """Return the choices among several pages since the last call."""
@@ -135,7 +139,19 @@ class Pages:
         address = address.strip("/") or "."
         self.exact.setdefault(address, id_)
         self.folded.setdefault(plain(address), id_)
-        self.ends.setdefault(plain(address.rpartition("/")[2]), []).append((address, id_))
+        self.ends.append((_end_first(address), len(self.ends), address, id_))
+
+    def names_of(self, id_: str, names: Iterable[str]) -> Iterator[str]:
+        """Yield what links of other sources call a page, by its path or by `names`: all that mean it in its tree."""
+        parts = id_.split("/")
+        if parts[-1].lower() in INDEXES:
+            names = ("/" + "/".join(parts[:-1]), *names)
+        addresses = {note_path(name, "") for name in names if name[:1] == "/"}
+        yield from (each for each in sorted(addresses) if each != id_ and self.exact.get(each) == id_)
+        named = ["/".join(parts[first:]) for first in range(len(parts))] + [name for name in names if name[:1] != "/"]
+        for name in dict.fromkeys(normalize("NFC", name).casefold() for name in named):
+            if self._look_up(name, "")[0] == id_:
+                yield note_name(name)
 
     def find_address(self, address: str, page: str) -> tuple[str, str] | None:
         """Return what an address in a page means, an id or else a path or an address elsewhere, and its fragment.
@@ -187,30 +203,53 @@ class Pages:
                 return found
         if not (path[0] == "/" or written or "/" in inside or self.dialect.flat):
             return None
-        found, others = self._nearest(inside, page)
+        found, other = self._nearest(inside, page)
         if not found and self.dialect.flat and path[0] == ".":  # such as "../wiki/Page"
-            found, others = self._nearest(inside.rpartition("/")[2], page)
-        return None if others else found
+            found, other = self._nearest(inside.rpartition("/")[2], page)
+        return None if other else found or None
 
-    def ending(self, name: str) -> Iterator[tuple[str, str]]:
-        """Yield the addresses that end with a name, and whose they are."""
-        key = plain(name)
-        for address, id_ in self.ends.get(key.rpartition("/")[2], ()):
-            if f"/{plain(address)}".endswith(f"/{key}"):
-                yield address, id_
+    def ending(self, name: str) -> list[tuple[str, str]]:
+        """List the addresses that end with a name, and whose they are, in order of reading."""
+        key, found = _end_first(name), []
+        for at in range(bisect_left(self.ends, (key,)), len(self.ends)):
+            if not self.ends[at][0].startswith(key):
+                break
+            found.append(self.ends[at][1:])
+        return [(address, id_) for _, address, id_ in sorted(found)]
 
-    def _nearest(self, name: str, page: str) -> tuple[str, list[str]]:
-        """Return the page that ends with a name, spelled like it, and nearest; and others that are as near."""
-        folder, own = f"{page.rpartition('/')[0]}/", normalize("NFC", name)
-        ranked: dict[str, tuple[int, ...]] = {}
-        for address, id_ in self.ending(name):
+    def _nearest(self, name: str, page: str, kind: int = 0) -> tuple[str, str]:
+        """Return the page nearest to a page that a name means by its path, title (1) or alias (2); and one as near.
+
+        Which page it is in each folder is worked out once a name: thousands of pages may have one name.
+        """
+        near = self.near.get((name, kind))
+        if near is None:
+            near = self.near[name, kind] = self._rank(name, kind)
+        folder = page.rpartition("/")[0]
+        while folder and folder not in near:
+            folder = folder.rpartition("/")[0]
+        first, other, *_ = *near.get(folder, (0, []))[1], "", ""
+        return first, other
+
+    def _rank(self, name: str, kind: int) -> dict[str, tuple[int, list[str]]]:
+        """Map every folder that has such a page below it to the depth of the least deep, and to the first two."""
+        own, ranks = normalize("NFC", name), dict[str, tuple[tuple[int, ...], int]]()
+        if kind:
+            ranks = {id_: ((), id_.count("/")) for id_ in self.said[kind - 1].get(plain(name), ())}
+        for address, id_ in self.ending(name) if not kind else ():
             tail = address[-len(own) :]
             spelled = (tail.casefold() != own.casefold()) + (_APART.sub("-", tail) != _APART.sub("-", own))
-            whole = len(address) == len(name)
-            rank = (spelled, address != id_, not whole, -_shared(folder, id_), address.count("/"))
-            ranked[id_] = min(rank, ranked.get(id_, rank))
-        order = sorted(ranked, key=ranked.__getitem__)  # stable: in order of reading
-        return (order[0] if order else ""), [id_ for id_ in order[1:] if ranked[id_] == ranked[order[0]]]
+            rank: tuple[int, ...] = (spelled, address != id_, len(address) != len(name))
+            ranks[id_] = min((rank, address.count("/")), ranks.get(id_, (rank, len(address))))
+        best, near = min(ranks.values(), default=((), 0))[0], dict[str, tuple[int, list[str]]]()
+        for folder, (rank, depth) in ranks.items():
+            id_ = folder
+            while rank == best and folder:
+                folder = folder.rpartition("/")[0]
+                least, ids = near.get(folder, (depth, []))
+                if depth < least or (len(ids) < 2 and depth == least):
+                    near[folder] = depth, [*ids * (depth == least), id_]
+        return near
 
     def find_note(self, inside: str, page: str, label: str = "") -> tuple[tuple[str, str] | None, str]:
         """Return what a wiki link means, and its fragment, and the words that stand for both.
@@ -233,25 +272,29 @@ class Pages:
         return (target, places[-1] if places else ""), shown
 
     def find_name(self, name: str, page: str) -> str:
-        """Return the id of the page that a wiki link names, "" for none."""
-        name = name.strip()
+        """Return the id of the page that a wiki link names, "" for none; a choice among several is noted."""
+        found, other = self._look_up(name.strip(), page)
+        self.chosen += [f"[[{name.strip()}]] is {found}, not {other}"] * bool(other)
+        return found
+
+    def _look_up(self, name: str, page: str) -> tuple[str, str]:
+        """Return the id of the page that a wiki link names, and another that is as near."""
         if not name or not self.exact:
-            return ""
+            return "", ""
         if name[0] in "./" and (found := self.find_path(name, page)):
-            return found
+            return found, ""
         name = name.lstrip("./") or name
         for form in dict.fromkeys((name, NOTE_SUFFIX.sub("", name))):
             if form in self.exact:
-                return self.exact[form]
-            found, others = self._nearest(form, page)
-            self.chosen += [f"[[{name}]] is {found}, not {other}" for other in others[:1]]
-            if found:
-                return found
-        folder = f"{page.rpartition('/')[0]}/"
-        for names in (self.titles, self.aliases):
-            if found := min(names.get(plain(name), ()), key=lambda id_: -_shared(folder, id_), default=""):
-                return found
-        return ""
+                return self.exact[form], ""
+            if (nearest := self._nearest(form, page))[0]:
+                return nearest
+        return next((nearest for kind in (1, 2) if (nearest := self._nearest(name, page, kind))[0]), ("", ""))
+
+
+def _end_first(address: str) -> str:
+    """Write an address so that those of one end stand together: "a/b" -> "b/a/"."""
+    return "/".join(reversed(plain(address).split("/"))) + "/"
 
 
 def outside(address: str) -> str | None:
@@ -264,16 +307,6 @@ def outside(address: str) -> str | None:
         return None
     address = unquote(address[found.end() :])
     return _REPOSITORY.sub(lambda found: f"{found[1]}/{'files' if found[2] else 'wiki'}/", address)
-
-
-def _shared(folder: str, path: str) -> int:
-    """Count the folders that two paths begin with."""
-    count = 0
-    for one, other in zip(folder.split("/"), path.split("/")[:-1], strict=False):
-        if one != other:
-            break
-        count += 1
-    return count
 
 
 def read_said(text: str) -> tuple[list[tuple[str, str]], int]:
@@ -296,25 +329,31 @@ def read_said(text: str) -> tuple[list[tuple[str, str]], int]:
 
 
 def _bare(value: str) -> str:
-    found = _QUOTED.fullmatch(value.strip())
-    return " ".join((found[2] or found[3] or "").split()) if found else ""
+    value = value.strip()
+    found = _QUOTED.fullmatch(value)
+    return " ".join(((found[2] or "") if found else re.split(r"\s#", value, maxsplit=1)[0]).split())
+
+
+def split_names(key: str, value: str) -> list[str]:
+    """List the names that a page gives itself by a key."""
+    values = [value] if key == "title" else [found.strip(" \t\"'[]") for found in _VALUE.findall(value)]
+    return [*filter(None, values)]
 
 
 def survey(files: Iterable[tuple[str, bytes]], options: Options, others: Collection[str]) -> Pages:
     """Collect the names of a tree's pages, and what their links say about its roots and its site."""
-    pages, said, paths = Pages(), {}, list(others)
-    addresses, labelled = Counter[str](), Counter[tuple[str, str]]()
+    pages, said, paths = Pages(), dict[str, list[tuple[str, str]]](), list(others)
+    addresses, labelled = dict[str, None](), dict[tuple[str, str], None]()  # in order
     for name, data in files:
         if len(data) > LARGEST:
             continue
-        text = data.decode("utf-8", "replace").replace("\r\n", "\n")
+        text = decode_text(data, name, Skipped()).replace("\r\n", "\n")
         id_ = NOTE_SUFFIX.sub("", normalize("NFC", name))
         paths.append(name)
         said[id_], start = read_said(text)
-        heading = _H1.search(text, start, HEAD)
-        said[id_].append(("title", heading[1].rstrip(" #") if heading else ""))
-        addresses.update({found for pattern in _ADDRESSES for found in pattern.findall(text)})
-        labelled.update(_LABELLED.findall(text))
+        said[id_] += [("title", found[2].rstrip(" #")) for found in _H1.finditer(text, start, HEAD) if found[2]][:1]
+        addresses |= dict.fromkeys(found for pattern in _ADDRESSES for found in pattern.findall(text))
+        labelled |= dict.fromkeys(_LABELLED.findall(text))
     pages.dialect, sign = recognise(paths)
     if options.dialect:
         pages.dialect, sign = DIALECTS.get(options.dialect, Dialect()), "as given"
@@ -326,11 +365,12 @@ def survey(files: Iterable[tuple[str, bytes]], options: Options, others: Collect
     for id_ in said:
         for address in _conventional(id_, pages.dialect):
             pages.add(address, id_)
+    pages.ends.sort()
     pages.roots = [f"{options.root.strip('/')}/"] if options.root else _find_roots(pages, addresses)
     pages.sites = _find_sites(pages, addresses)
     if options.host:
         pages.sites = [f"{(outside(options.host) or options.host).strip('/')}/", *pages.sites]
-    if not options.root:
+    if not options.root:  # again, with the addresses of the site
         pages.roots = _find_roots(pages, (path for each in addresses for path in pages.paths(each)))
     if pages.dialect.label_first is None and labelled:
         votes = [(bool(pages.find_name(a, "")), bool(pages.find_name(b, ""))) for a, b in [*labelled][:LOOKED_AT]]
@@ -338,13 +378,14 @@ def survey(files: Iterable[tuple[str, bytes]], options: Options, others: Collect
     known = {
         f"links are read as {pages.dialect.name} writes them ({sign})": pages.dialect.name,
         "of [[a|b]], b is the page": pages.dialect.label_first,
-        f"addresses from / start at {', '.join(pages.roots[:3])}": pages.roots,
-        f"this tree is published at {', '.join(pages.sites[:5])}": pages.sites,
+        f"addresses from / start at {', '.join(pages.roots)}": pages.roots,
+        f"this tree is published at {', '.join(pages.sites)}": pages.sites,
     }
-    pages.take_chosen()
     if any(known.values()):
         said_so = "; ".join(line for line, value in known.items() if value)
         log.warning("%s (--dialect, --root and --host say otherwise)", said_so)
+    pages.take_chosen()
+    pages.near.clear()
     return pages
 
 
@@ -379,10 +420,9 @@ def _conventional(id_: str, dialect: Dialect) -> Iterator[str]:
 
 def _add_said(pages: Pages, id_: str, key: str, value: str) -> None:
     """Add a name that a page gives itself: an address, a title or an alias."""
-    values = [value] if key == "title" else [found.strip(" \t\"'[]") for found in _VALUE.findall(value)]
     folder = id_.rpartition("/")[0]
-    for name in filter(None, values):
-        if key in ("permalink", "url", "slug", "id"):
+    for name in split_names(key, value):
+        if key in ADDRESSES:
             address = name if name[0] == "/" else note_path(name, folder) + "/" * name.endswith("/")
             if ":" not in name and name != "/":
                 pages.add(unquote(address), id_)
@@ -392,8 +432,8 @@ def _add_said(pages: Pages, id_: str, key: str, value: str) -> None:
         elif name[0] == "/":
             pages.add(unquote(name), id_)
         else:
-            ids = (pages.titles if key == "title" else pages.aliases).setdefault(plain(name), [])
-            ids += [id_] * (id_ not in ids)
+            ids = pages.said[key != "title"].setdefault(plain(name), [])
+            ids += [id_] * (id_ not in ids[-1:])
 
 
 def _find_roots(pages: Pages, addresses: Iterable[str]) -> list[str]:
@@ -402,13 +442,13 @@ def _find_roots(pages: Pages, addresses: Iterable[str]) -> list[str]:
     for address in addresses:
         inside = note_path(unquote(address), "")
         if address[0] == "/" and inside != "." and inside not in pages.exact:
-            found = [*pages.ending(inside)]
+            found = pages.ending(inside)
             if len({id_ for _, id_ in found}) == 1:
                 votes[found[0][0][: -len(inside)]] += 1
     return [root for root, count in votes.most_common(8) if root and count > 1 and 10 * count >= votes.total()]
 
 
-def _find_sites(pages: Pages, addresses: Counter[str]) -> list[str]:
+def _find_sites(pages: Pages, addresses: Iterable[str]) -> list[str]:
     """Find what the tree's own addresses start with: where most of what follows is the address of a page."""
     seen, known, deep = Counter[str](), Counter[str](), Counter[str]()
     for address in addresses:
@@ -425,8 +465,8 @@ def _find_sites(pages: Pages, addresses: Counter[str]) -> list[str]:
                 known[f"{site}/"] += there
                 deep[f"{site}/"] += there and "/" in rest
     found = []
-    for site, count in known.items():
+    for site, count in known.most_common():
         share = 0.5 if 2 * deep[site] >= count or site.count("/") > 3 else 0.9  # words are addresses of any wiki
-        if count >= max(share * seen[site], 1 if site[0] == "/" else HOST_PAGES):
+        if count >= max(share * seen[site], 1 if site[0] == "/" and deep[site] else HOST_PAGES):
             found.append(site)
-    return sorted(found, key=lambda site: (site[0] == "/", -len(site)))
+    return sorted(found[:MOST_SITES], key=lambda site: (site[0] == "/", -len(site)))
