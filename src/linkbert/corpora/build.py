@@ -155,29 +155,23 @@ def _make_shards(plan: dict[str, Any], to: Path, executor: Executor, progress: P
     run_shards(make, _put_aside(_plan_jobs(plan), to), executor, done=is_done, progress=report)
 
 
-class Aside(NamedTuple):
-    """What a survey returned, in a file that each worker reads once: it may be as large as its source."""
-
-    path: Path
-    mark: str  # a hash of the file: nothing else is unpickled
-
-
 def _put_aside(jobs: Iterator[Job], to: Path) -> Iterator[Job]:
+    """Put what a survey returned into a file, which a worker reads once: it may be as large as its source."""
     known, aside = None, None
     for job in jobs:
-        if job.shard.known is not None and job.shard.known is not known:
+        if job.shard.known is not known:
             known, data = job.shard.known, pickle.dumps(job.shard.known)
-            aside = Aside(to / f"{SURVEY}{job.number:05d}", hashlib.sha256(data).hexdigest())
-            with replacing(aside.path) as part:
+            aside = (to / f"{SURVEY}{job.number:05d}", hashlib.sha256(data).hexdigest())
+            with replacing(aside[0]) as part:
                 part.write_bytes(data)
-        yield job if job.shard.known is None else job._replace(shard=dataclasses.replace(job.shard, known=aside))
+        yield job._replace(shard=dataclasses.replace(job.shard, known=aside))
 
 
 @lru_cache(1)
-def _read_aside(aside: Aside) -> Any:
-    data = aside.path.read_bytes()
-    if hashlib.sha256(data).hexdigest() != aside.mark:
-        raise ValueError(f"{aside.path} was changed while the store was built: run the same command again")
+def _read_aside(path: Path, mark: str) -> Any:
+    data = path.read_bytes()
+    if hashlib.sha256(data).hexdigest() != mark:
+        raise ValueError(f"{path} was changed while the store was built: run the same command again")
     return pickle.loads(data)  # noqa: S301 - it is what this build wrote
 
 
@@ -198,9 +192,8 @@ def _plan_jobs(plan: dict[str, Any]) -> Iterator[Job]:
 
 
 def _make_shard(store: Path, options: dict[str, dict[str, Any]], job: Job, *, has_table: bool) -> None:
-    skipped, shard = Skipped(), job.shard
-    if isinstance(shard.known, Aside):
-        shard = dataclasses.replace(shard, known=_read_aside(shard.known))
+    skipped, known = Skipped(), job.shard.known
+    shard = dataclasses.replace(job.shard, known=known and _read_aside(*known))
     records = read_shard(job.reader, shard, _options(options, job.reader), skipped)
     write_shard(store, job.number, add_links(records, store) if has_table else records, skipped)
 
@@ -214,14 +207,10 @@ def _finish(plan: dict[str, Any], to: Path, skipped: Skipped) -> Store:
     shards = len(list((to / "documents").glob("*.json")))
     counts: Counter[str] = Counter()
     deleted: list[tuple[str, int]] = []
-    chosen: list[str] = []
     for number in range(shards):
         saved = read_json(shard_path(to, "documents", number, ".json"))
         skipped.update(saved.pop("skipped"))
-        examples = saved.pop("examples")
-        chosen += [example for example in examples if example.endswith(SEVERAL)]
-        skipped.examples += [example for example in examples if not example.endswith(SEVERAL)]
-        del skipped.examples[EXAMPLES:]
+        skipped.examples += saved.pop("examples")
         deleted += [(id_, number) for id_ in saved.pop("deleted")]
         counts.update(saved)
     if not counts["documents"]:
@@ -245,9 +234,10 @@ def _finish(plan: dict[str, Any], to: Path, skipped: Skipped) -> Store:
     with replacing(to / "dropped.parquet") as part:
         pq.write_table(dropped.select(DROPPED.names).cast(DROPPED), part)
     several = skipped.pop(SEVERAL, 0)  # they lead somewhere
-    for source, _, choice in (example.removesuffix(f": {SEVERAL}").partition(": [[") for example in chosen[:3]):
+    chosen = [example.removesuffix(f": {SEVERAL}") for example in skipped.examples if example.endswith(SEVERAL)]
+    for source, _, choice in (example.partition(": [[") for example in chosen[:3]):
         lost.append({"cause": "several", "target": f"[[{choice}", "source": source, "links": 1, "whole": several})
-    examples = skipped.examples[:EXAMPLES]
+    examples = [example for example in skipped.examples if not example.endswith(SEVERAL)][:EXAMPLES]
     for example in examples:
         log.warning("%s", example)
     others = {cause.removeprefix(OTHER): skipped.pop(cause) for cause in [*skipped] if cause.startswith(OTHER)}

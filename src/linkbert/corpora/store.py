@@ -46,12 +46,6 @@ DOCUMENTS = pa.schema(
     }
 )
 REDIRECTS = pa.schema([("source", pa.string()), ("target", pa.string()), ("fragment", pa.string())])
-CAUSES = {  # of links that may not be what a reader expects, in the order of the report
-    "elsewhere": "to other sites",
-    "missing": "to missing documents",
-    "several": "that several pages are meant by (one taken)",
-    "no place": "to anything, without a place in the text",
-}
 DROPPED = pa.schema([("shard", pa.int32()), ("row", pa.int32()), ("cause", pa.string())])
 
 
@@ -161,7 +155,10 @@ def querying(store: Path, memory: str = "4GB", folder: Path | None = None) -> It
 def describe_lost(lost: Iterable[Mapping[str, Any]]) -> list[str]:
     """Say in lines what links lead to that are lost, as a manifest has it: how many, and where most of them lead."""
     lines = []
-    for cause, what in CAUSES.items():
+    causes = {"elsewhere": "to other sites", "missing": "to missing documents"}
+    causes |= {"several": "that several pages are meant by (one taken)"}
+    causes |= {"no place": "to anything, without a place in the text"}
+    for cause, what in causes.items():
         rows = [row for row in lost if row["cause"] == cause]
         shown = ", ".join(f"{row['target']} ({row['links']:,}; in {row['source']})" for row in rows)
         lines += [f"links {what}: {rows[0]['whole']:,}, such as {shown}"] if rows else []

@@ -17,7 +17,7 @@ from unicodedata import normalize
 
 from linkbert.corpora.reader import SEVERAL, Reader, Record, Skipped
 from linkbert.corpora.readers.extensions import to_commonmark
-from linkbert.corpora.readers.pages import ADDRESSES, LARGEST, Options, Pages, read_said, split_names, survey
+from linkbert.corpora.readers.pages import ADDRESSES, LARGEST, Options, Pages, read_said, survey
 from linkbert.corpora.readers.site import words
 from linkbert.corpora.sources import TOO_LARGE, decode_text
 from linkbert.records import Document, Link, Redirect
@@ -75,8 +75,9 @@ def read_file(name: str, data: bytes, pages: Pages, skipped: Skipped) -> Iterato
     page = read_page(decode_text(data, name, skipped), id_, mdx=mdx, pages=pages)
     for fault in page.faults + ("no text in the file",) * (not page.text):
         skipped.note(fault, name)
-    for choice in pages.take_chosen():
+    for choice in pages.chosen:
         skipped.note(SEVERAL, f"{name}: {choice}")
+    pages.chosen.clear()
     if page.text:
         yield Document(id_, page.title or path.stem, page.text, page.links, sections=page.sections)
         yield from (Redirect(name, id_) for name in pages.names_of(id_, page.names))
@@ -110,7 +111,7 @@ def read_page(source: str, id_: str, *, mdx: bool = False, pages: Pages | None =
     writer = Writer(id_.rpartition("/")[0])
     heading = _write_blocks(tokens, env, writer)
     title = heading or next((value for key, value in said if key == "title"), "")
-    names = [name for key, value in said for name in split_names(key, value) if key not in ADDRESSES or name[0] == "/"]
+    names = [name for key, name in said if key not in ADDRESSES or name[0] == "/"]
     return Page(title, *writer.finish(title), faults, (*[title] * bool(title), *names))
 
 

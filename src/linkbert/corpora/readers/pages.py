@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from importlib.resources import files as package_files
+from itertools import islice
 from unicodedata import normalize
 from urllib.parse import unquote
 
@@ -121,25 +122,20 @@ class Pages:
     dialect: Dialect = field(default_factory=Dialect)
     exact: dict[str, str] = field(default_factory=dict)  # address in the tree: id; paths of files come first
     folded: dict[str, str] = field(default_factory=dict)  # the same, plain
-    ends: list[tuple[str, int, str, str]] = field(default_factory=list)  # sorted: end first, number, address, id
-    said: tuple[dict[str, list[str]], ...] = field(default_factory=lambda: ({}, {}))  # titles and aliases, plain: ids
+    ends: list[tuple[str, int, str, str]] = field(default_factory=list)  # sorted: key of _key, number, name, id
     own: dict[str, str] = field(default_factory=dict)  # id: where it is published, if it says so
     roots: list[str] = field(default_factory=list)  # folders where addresses from "/" start, "docs/"
     sites: list[str] = field(default_factory=list)  # what the tree's own addresses start with, "example.org/", "/en/"
     chosen: list[str] = field(default_factory=list)  # links that several pages as near are meant by, until counted
     near: dict[tuple[str, int], dict[str, tuple[int, list[str]]]] = field(default_factory=dict)  # see _nearest
 
-    def take_chosen(self) -> list[str]:
-        """Return the choices among several pages since the last call."""
-        chosen, self.chosen = self.chosen, []
-        return chosen
-
-    def add(self, address: str, id_: str) -> None:
-        """Give a page another address in the tree."""
-        address = address.strip("/") or "."
-        self.exact.setdefault(address, id_)
-        self.folded.setdefault(plain(address), id_)
-        self.ends.append((_end_first(address), len(self.ends), address, id_))
+    def add(self, name: str, id_: str, kind: int = 0) -> None:
+        """Give a page another address in the tree; or a title (kind 1) or an alias (2)."""
+        if not kind:
+            name = name.strip("/") or "."
+            self.exact.setdefault(name, id_)
+            self.folded.setdefault(plain(name), id_)
+        self.ends.append((_key(name, kind), len(self.ends), name, id_))
 
     def names_of(self, id_: str, names: Iterable[str]) -> Iterator[str]:
         """Yield what links of other sources call a page, by its path or by `names`: all that mean it in its tree."""
@@ -208,9 +204,9 @@ class Pages:
             found, other = self._nearest(inside.rpartition("/")[2], page)
         return None if other else found or None
 
-    def ending(self, name: str) -> list[tuple[str, str]]:
-        """List the addresses that end with a name, and whose they are, in order of reading."""
-        key, found = _end_first(name), []
+    def ending(self, name: str, kind: int = 0) -> list[tuple[str, str]]:
+        """List addresses that end with a name, or titles or aliases, and whose they are, in order of reading."""
+        key, found = _key(name, kind), []
         for at in range(bisect_left(self.ends, (key,)), len(self.ends)):
             if not self.ends[at][0].startswith(key):
                 break
@@ -234,13 +230,12 @@ class Pages:
     def _rank(self, name: str, kind: int) -> dict[str, tuple[int, list[str]]]:
         """Map every folder that has such a page below it to the depth of the least deep, and to the first two."""
         own, ranks = normalize("NFC", name), dict[str, tuple[tuple[int, ...], int]]()
-        if kind:
-            ranks = {id_: ((), id_.count("/")) for id_ in self.said[kind - 1].get(plain(name), ())}
-        for address, id_ in self.ending(name) if not kind else ():
+        for address, id_ in self.ending(name, kind):
             tail = address[-len(own) :]
             spelled = (tail.casefold() != own.casefold()) + (_APART.sub("-", tail) != _APART.sub("-", own))
-            rank: tuple[int, ...] = (spelled, address != id_, len(address) != len(name))
-            ranks[id_] = min((rank, address.count("/")), ranks.get(id_, (rank, len(address))))
+            rank: tuple[int, ...] = (0,) if kind else (spelled, address != id_, len(address) != len(name))
+            depth = (id_ if kind else address).count("/")
+            ranks[id_] = min((rank, depth), ranks.get(id_, (rank, depth)))
         best, near = min(ranks.values(), default=((), 0))[0], dict[str, tuple[int, list[str]]]()
         for folder, (rank, depth) in ranks.items():
             id_ = folder
@@ -292,9 +287,9 @@ class Pages:
         return next((nearest for kind in (1, 2) if (nearest := self._nearest(name, page, kind))[0]), ("", ""))
 
 
-def _end_first(address: str) -> str:
-    """Write an address so that those of one end stand together: "a/b" -> "b/a/"."""
-    return "/".join(reversed(plain(address).split("/"))) + "/"
+def _key(name: str, kind: int) -> str:
+    """Write an address so that those of one end stand together, "a/b" -> "b/a/"; titles and aliases by themselves."""
+    return f"{kind}:{plain(name)}/" if kind else "/".join(reversed(plain(name).split("/"))) + "/"
 
 
 def outside(address: str) -> str | None:
@@ -325,19 +320,16 @@ def read_said(text: str) -> tuple[list[tuple[str, str]], int]:
         own = _ITEM.split(text, maxsplit=1)[0]
         found = [*_SAID.findall(own), *(row for row in _SAID.findall(text, len(own), HEAD) if row[1] == "id")]
         rows, start = [(key, value.partition("\n")[0]) for _, key, sign, value in found if sign == "::"], 0
-    return [(key, _bare(value) if key == "title" else value) for key, value in rows], start
+    return [(key, name) for key, value in rows for name in _names(key, value) if name], start
 
 
-def _bare(value: str) -> str:
+def _names(key: str, value: str) -> list[str]:
+    """List the names in a value: of a title the whole, without its quotes or a comment."""
     value = value.strip()
+    if key != "title":
+        return [found.strip(" \t\"'[]") for found in _VALUE.findall(value)]
     found = _QUOTED.fullmatch(value)
-    return " ".join(((found[2] or "") if found else re.split(r"\s#", value, maxsplit=1)[0]).split())
-
-
-def split_names(key: str, value: str) -> list[str]:
-    """List the names that a page gives itself by a key."""
-    values = [value] if key == "title" else [found.strip(" \t\"'[]") for found in _VALUE.findall(value)]
-    return [*filter(None, values)]
+    return [" ".join(((found[2] or "") if found else re.split(r"\s#", value, maxsplit=1)[0]).split())]
 
 
 def survey(files: Iterable[tuple[str, bytes]], options: Options, others: Collection[str]) -> Pages:
@@ -351,7 +343,8 @@ def survey(files: Iterable[tuple[str, bytes]], options: Options, others: Collect
         id_ = NOTE_SUFFIX.sub("", normalize("NFC", name))
         paths.append(name)
         said[id_], start = read_said(text)
-        said[id_] += [("title", found[2].rstrip(" #")) for found in _H1.finditer(text, start, HEAD) if found[2]][:1]
+        headings = (found[2].rstrip(" #") for found in _H1.finditer(text, start, HEAD) if found[2])
+        said[id_] += [("title", heading) for heading in islice(headings, 1) if heading]
         addresses |= dict.fromkeys(found for pattern in _ADDRESSES for found in pattern.findall(text))
         labelled |= dict.fromkeys(_LABELLED.findall(text))
     pages.dialect, sign = recognise(paths)
@@ -360,8 +353,8 @@ def survey(files: Iterable[tuple[str, bytes]], options: Options, others: Collect
     for id_ in said:
         pages.add(id_, id_)
     for id_, rows in said.items():
-        for key, value in rows:
-            _add_said(pages, id_, key, value)
+        for key, name in rows:
+            _add_said(pages, id_, key, name)
     for id_ in said:
         for address in _conventional(id_, pages.dialect):
             pages.add(address, id_)
@@ -384,7 +377,7 @@ def survey(files: Iterable[tuple[str, bytes]], options: Options, others: Collect
     if any(known.values()):
         said_so = "; ".join(line for line, value in known.items() if value)
         log.warning("%s (--dialect, --root and --host say otherwise)", said_so)
-    pages.take_chosen()
+    pages.chosen.clear()
     pages.near.clear()
     return pages
 
@@ -418,22 +411,19 @@ def _conventional(id_: str, dialect: Dialect) -> Iterator[str]:
             yield "/".join(form[:-1]) or "."
 
 
-def _add_said(pages: Pages, id_: str, key: str, value: str) -> None:
+def _add_said(pages: Pages, id_: str, key: str, name: str) -> None:
     """Add a name that a page gives itself: an address, a title or an alias."""
-    folder = id_.rpartition("/")[0]
-    for name in split_names(key, value):
-        if key in ADDRESSES:
-            address = name if name[0] == "/" else note_path(name, folder) + "/" * name.endswith("/")
-            if ":" not in name and name != "/":
-                pages.add(unquote(address), id_)
-                pages.add(unquote(address).replace("/_", "/"), id_)
-                if key != "id":
-                    pages.own[id_] = address
-        elif name[0] == "/":
-            pages.add(unquote(name), id_)
-        else:
-            ids = pages.said[key != "title"].setdefault(plain(name), [])
-            ids += [id_] * (id_ not in ids[-1:])
+    if key in ADDRESSES:
+        address = name if name[0] == "/" else note_path(name, id_.rpartition("/")[0]) + "/" * name.endswith("/")
+        if ":" not in name and name != "/":
+            pages.add(unquote(address), id_)
+            pages.add(unquote(address).replace("/_", "/"), id_)
+            if key != "id":
+                pages.own[id_] = address
+    elif name[0] == "/":
+        pages.add(unquote(name), id_)
+    else:
+        pages.add(name, id_, 1 if key == "title" else 2)
 
 
 def _find_roots(pages: Pages, addresses: Iterable[str]) -> list[str]:
