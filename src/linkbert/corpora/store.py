@@ -159,7 +159,7 @@ def describe_lost(lost: Iterable[Mapping[str, Any]]) -> list[str]:
     causes |= {"several": "that several pages are meant by (one taken)"}
     causes |= {"no place": "to anything, without a place in the text"}
     for cause, what in causes.items():
-        rows = [row for row in lost if row["cause"] == cause]
+        rows = [row for row in lost if row.get("cause") == cause]
         shown = ", ".join(f"{row['target']} ({row['links']:,}; in {row['source']})" for row in rows)
         lines += [f"links {what}: {rows[0]['whole']:,}, such as {shown}"] if rows else []
     return lines

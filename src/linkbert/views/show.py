@@ -28,9 +28,7 @@ LEGEND = (
     "\nto be guessed: [bold yellow]\\[MASK][/] (the word), [bold red]another word[/] (the word), [underline]word[/] "
     "kept as it is; and the relation of the two segments"
 )
-NAMED = """
-SELECT target, '', 1 FROM redirect_rows
-WHERE source IN (?, '[[' || lower(?) || ']]') AND target IN (SELECT id FROM document_rows) LIMIT 1"""
+NAMED = "SELECT target, '', 1 FROM redirect_rows WHERE source IN (?, '[[' || lower(?) || ']]') LIMIT 1"
 LIKE = """
 SELECT id, title, greatest(jaro_winkler_similarity(lower(id), name), jaro_winkler_similarity(lower(title), name)) near
 FROM document_rows, (SELECT lower(?) AS name) ORDER BY near DESC, id LIMIT 3"""

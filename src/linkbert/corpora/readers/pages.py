@@ -154,10 +154,8 @@ class Pages:
 
         None where it leads to no document.
         """
-        if address.startswith("[["):
-            return self.find_note(address.strip("[]"), page)[0]
-        if address.startswith(("dendron://", "((")):
-            return self.find_note(unquote(re.sub(r"dendron://[^/]*/|[()]", "", address)), page)[0]
+        if address.startswith(("[[", "((", "dendron://")):
+            return self.find_note(unquote(address if address[0] == "d" else address[2:-2]), page)[0]
         found = resolve_in_note(address, page.rpartition("/")[0])
         if found is None or not self.exact:
             return found
@@ -446,9 +444,9 @@ def _find_sites(pages: Pages, addresses: Iterable[str]) -> list[str]:
         if address[0] == "/" and pages.find_path(address, ""):
             continue
         parts = address.split("/")
-        for site in {"/".join(parts[:count]) for count in ((1, 2, 4) if parts[0] in REPOSITORIES else (1, 2))} - {""}:
-            rest = address[len(site) + 1 :].strip("/")
-            if rest:
+        for count in (1, 2, 4) if parts[0] in REPOSITORIES else (1, 2):
+            site, rest = "/".join(parts[:count]), "/".join(parts[count:]).strip("/")
+            if site and rest:
                 seen[f"{site}/"] += 1
                 flat = "/" not in rest and site.count("/") < 3  # "schema.org/Thing" names no page "notes/Thing"
                 there = bool(pages.find_path(f"/{rest}", "")) and not (flat and rest not in pages.exact)
