@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from docutils.parsers.rst import states
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from linkbert.corpora.build import build_documents
@@ -255,11 +255,44 @@ def test_docutils_is_left_as_it_is(tmp_path):
         st.sampled_from([*TREES.split("\n"), *MOSS.split("\n"), "`", "   ::", "====", "- a", "__ x", "\x00", "|a|_"])
     )
 )
+@example(["=" * 40, "   Leaves with :func:`~grove.Tree.leaf`.", "=" * 40, "", "Of `moss <moss.rst>`_."])
 def test_any_lines_give_links_in_the_text(lines):
     tree = rst.survey([("a.rst", "\n".join(lines).encode())])
     for page in rst.read_file("a.rst", "\n".join(lines).encode(), tree, Skipped()):
-        assert all(link.start == link.end == -1 or 0 <= link.start < link.end <= len(page.text) for link in page.links)
-        assert all(shown.strip() == shown and shown for shown, *_ in links_of(page))
+        placed = [link for link in page.links if (link.start, link.end) != (-1, -1)]
+        assert all(0 <= link.start < link.end <= len(page.text) for link in placed)
+        anchors = [page.text[link.start : link.end] for link in placed]
+        assert anchors == [anchor.strip() for anchor in anchors]
+
+
+def test_a_reference_in_the_title_is_a_link_of_the_page():
+    files = {
+        "over": "==================\nOn :doc:`moss </b>`\n==================\n\nMore on :doc:`moss </b>`.",
+        "under": "On :doc:`moss </b>`\n===================\n\nMore on :doc:`moss </b>`.",
+        "named": "On `moss <b.rst>`_\n==================\n\nMore on :doc:`moss </b>`.",
+        "part": "On\n==\n\nOn :doc:`moss </b>`\n-------------------\n\nMore on :doc:`moss </b>`.",
+    }
+    data = {f"{name}.rst": text.encode() for name, text in (files | {"b": "Moss\n====\n\nGreen."}).items()}
+    tree = rst.survey([*data.items()])
+    for name in files:
+        (page,) = rst.read_file(f"{name}.rst", data[f"{name}.rst"], tree, Skipped())
+        first, second = links_of(page)
+        assert first == ("moss" if name == "part" else "", "b", "")  # the title is no part of the text
+        assert second == ("moss", "b", "")
+        assert page.title == ("On" if name == "part" else "On moss")
+
+
+def test_an_error_of_our_own_is_not_one_of_the_page(monkeypatch):
+    def fail(*_):
+        raise KeyError("ours")
+
+    tree = rst.survey([("a.rst", b"Text."), ("b.rst", b"\n\n".join(b" " * i + b"- x" for i in range(0, 1800, 2)))])
+    skipped = Skipped()
+    assert not list(rst.read_file("b.rst", b"\n\n".join(b" " * i + b"- x" for i in range(0, 1800, 2)), tree, skipped))
+    assert skipped == {rst.BROKEN: 1}
+    monkeypatch.setattr(rst._Page, "write_block", fail)
+    with pytest.raises(KeyError, match="ours"):
+        list(rst.read_file("a.rst", b"Text.", tree, skipped))
 
 
 @pytest.mark.slow

@@ -267,9 +267,9 @@ def _find_python(kinds: frozenset[str], name: str, tree: Tree, around: tuple[str
 
 
 @cache
-def _docutils() -> tuple[Any, Any]:
-    """Return docutils' nodes, and a function that parses a text into a tree of them, by our directives and roles."""
-    from docutils import frontend, nodes, utils
+def _docutils() -> tuple[Any, Any, tuple[type[Exception], ...]]:
+    """Return docutils' nodes, a function that parses a text by our directives and roles, and what it may raise."""
+    from docutils import ApplicationError, DataError, frontend, nodes, statemachine, utils
     from docutils.parsers.rst import Directive, Parser, states
 
     class AnyOption(dict[str, Any]):
@@ -320,7 +320,9 @@ def _docutils() -> tuple[Any, Any]:
                 states.directives.directive = find
         return document
 
-    return nodes, parse
+    # It asserts that its tree is well formed; a page that is nested too deeply ends in a RecursionError.
+    faults = (ApplicationError, DataError, statemachine.StateMachineError, AssertionError, RecursionError)
+    return nodes, parse, faults
 
 
 def read_file(name: str, data: bytes, tree: Tree, skipped: Skipped) -> Iterator[Record]:
@@ -334,18 +336,20 @@ def read_file(name: str, data: bytes, tree: Tree, skipped: Skipped) -> Iterator[
     if header := _HEADER.match(text):
         page.title = next(iter(re.findall(r"^Title:[ ]*(.*)", header[0], re.MULTILINE)), "").strip()
         text = text[header.end() :]
+    if max(map(len, text.split("\n"))) > LONGEST_LINE:
+        skipped.note(LONG, name)
+        return
+    _, parse, faults = _docutils()
     try:
-        if fault := LONG if max(map(len, text.split("\n"))) > LONGEST_LINE else "":
-            raise ValueError(fault)
-        page.read(_docutils()[1](text))
-    except Exception:  # docutils raises whatever comes on damaged input: IndexError, AttributeError, RecursionError
-        skipped.note(fault or BROKEN, name)
+        page.read(parse(text))
+    except faults:
+        skipped.note(BROKEN, name)
+        return
+    text, links, sections = page.writer.finish(page.title)
+    if text:
+        yield Document(page.id, page.title or page.id.rpartition("/")[2], text, links, sections=sections)
     else:
-        text, links, sections = page.writer.finish(page.title)
-        if text:
-            yield Document(page.id, page.title or page.id.rpartition("/")[2], text, links, sections=sections)
-        else:
-            skipped.note("no text in the file", name)
+        skipped.note("no text in the file", name)
 
 
 class _Page:
