@@ -178,9 +178,7 @@ class _Writer:
 
     def write(self, root: Any) -> None:
         """Write all the text in an element."""
-        waiting = [
-            root
-        ]  # elements, the texts between them, and their ends; a stack, as papers.XML may be nested to any depth
+        waiting = [root]  # elements, texts between them, and their ends; a stack, as XML may be nested to any depth
         while waiting:
             each = waiting.pop()
             if isinstance(each, str):

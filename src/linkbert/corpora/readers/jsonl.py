@@ -122,12 +122,15 @@ def load_json(text: str, skipped: Skipped, where: str) -> Any:
     """Parse JSON into values that files can hold; ValueError where it is broken, or nested too deeply."""
     try:
         value = json.loads(text)
+        if "\\ud" in text or "\\uD" in text:  # it may escape half of a surrogate pair, which no file of text can hold
+            written = json.dumps(value, ensure_ascii=False)
+            whole = written.encode("utf-16", "surrogatepass").decode("utf-16", "replace")  # one character for one
+            if whole != written:
+                skipped.note("half of a surrogate pair (replaced)", where)
+                value = json.loads(whole)
     except RecursionError:
         raise ValueError("JSON nested too deeply") from None
-    whole = _without_surrogates(value) if "\\ud" in text or "\\uD" in text else value
-    if whole != value:
-        skipped.note("half of a surrogate pair (replaced)", where)
-    return whole
+    return value
 
 
 def pick(value: Any, path: str) -> Any:
@@ -303,17 +306,6 @@ def _split(cell: str, skipped: Skipped, where: str) -> Any:
     between = next((each for each in (_SEMICOLON, _BAR) if each.search(cell)), _COMMA)
     between = _ANY_COMMA if _NUMBERS.fullmatch(cell) else between
     return [part.strip() for part in between.split(cell) if part.strip()]
-
-
-def _without_surrogates(value: Any) -> Any:
-    # JSON may escape half of a surrogate pair, which no file of text can hold; one character for one keeps offsets.
-    if isinstance(value, str):
-        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    if isinstance(value, list):
-        return [_without_surrogates(item) for item in value]
-    if isinstance(value, dict):
-        return {key: _without_surrogates(item) for key, item in value.items()}
-    return value
 
 
 READER = Reader(plan=plan, read=read, options=Options, suffixes=(".jsonl", ".ndjson"), marks=(rb"\A\{",))

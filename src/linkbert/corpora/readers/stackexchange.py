@@ -23,6 +23,7 @@ from linkbert.records import Document, Link
 
 QUESTION, ANSWER = "1", "2"
 OTHER_POST, BROKEN = "post that is neither question nor answer", "row that is not XML (left out)"
+NESTED = "page with tags nested too deeply (left out)"
 _HOST = re.compile(r"[\w-]+(?:\.[\w-]+)*\.[a-z]{2,4}")
 _ADDRESS = re.compile(rb"https?://(?:www\.)?([\w.-]+)/(?:questions|q|a)/\d")
 _POST = re.compile(r"https://([^/]+)/(?:(?:q|a)/(\d+)|questions/(\d+)(?:/[^/?]+/(\d+))?)(?![^/?])")
@@ -66,7 +67,9 @@ def read(shard: Shard, _: Options, skipped: Skipped) -> Iterator[Document]:
             continue
         if row.get("PostTypeId") not in (QUESTION, ANSWER):
             skipped[OTHER_POST] += 1
-        elif not (page := _parse(row.get("Body", ""), where, skipped)) or not page.text or not row.get("Id"):
+        elif not html.is_bounded(body := row.get("Body", "")):
+            skipped.note(NESTED, where)
+        elif not (page := html.parse(body)).text or not row.get("Id"):
             skipped.note("no text", where)
         else:
             place = Place(shard.extra, "questions/0/") if shard.extra else Place()
@@ -77,13 +80,6 @@ def read(shard: Shard, _: Options, skipped: Skipped) -> Iterator[Document]:
             yield Document(
                 row.get("Id"), row.get("Title") or row.get("Id"), page.text, tuple(links), sections=page.sections
             )
-
-
-def _parse(body: str, where: str, skipped: Skipped) -> html.Page | None:
-    if not html.is_bounded(body):
-        skipped.note("page with tags nested too deeply (left out)", where)
-        return None
-    return html.parse(body)
 
 
 def _number(href: str, place: Place) -> tuple[str, str] | None:

@@ -231,14 +231,15 @@ def _drop_templates(text: str, site: Site, unanchored: list[Target]) -> str:
         for after in behind:
             if bases:
                 base = bases.pop()
-                whole = out[base] if len(out) == base + 1 else ""
-                shown = _find(out[base][:80].partition("|")[0], site.language)
+                head, pipe, _ = out[base][:80].partition("|")
+                shown = _find(head, site.language)
                 if shown and len(bases) < DEEPEST:
                     written = _show(shown, "".join(out[base:]))
                     del out[base:]
                 else:
+                    alone = not pipe and len(out) == base + 1
+                    written = CHARACTERS.get(head.strip().lower(), HOLE) if alone else HOLE
                     _cut(out, base, site, unanchored)
-                    written = CHARACTERS.get(whole.strip().lower(), HOLE)
                 out.append(written)
                 after = after.removeprefix("}")  # of a parameter: {{{1|}}}
             out.append(after)
