@@ -101,10 +101,8 @@ def _read_article(article: Any, name: str, options: papers.Options, skipped: Ski
         skipped.note("article without a PMID, PMCID or DOI", name)
         return
     if options.before:
-        dates = (
-            papers.read_date(each) for each in meta.iterfind("{*}pub-date") if each.get("pub-type") not in DEPOSITED
-        )
-        if not min(dates, default=papers.UNDATED) < papers.year_and_month(options.before):
+        dates = [each for each in meta.iterfind("{*}pub-date") if each.get("pub-type") not in DEPOSITED]
+        if not min(map(papers.read_date, dates), default=papers.UNDATED) < papers.year_and_month(options.before):
             skipped[papers.TOO_LATE] += 1
             return
     writer = _Writer([entry for tag in PARTS if tag in parts for entry in parts[tag].iter("{*}ref")], skipped)

@@ -50,10 +50,8 @@ UNSEEN = (  # nodes of docutils that are no text
     "literal_block doctest_block comment table image figure substitution_definition system_message footnote citation "
     "raw math_block footnote_reference citation_reference"
 )
-CLASSES, FUNCTIONS = (
-    words("class exception autoclass autoexception"),
-    words("function autofunction decorator autodecorator"),
-)
+CLASSES = words("class exception autoclass autoexception")
+FUNCTIONS = words("function autofunction decorator autodecorator")
 MODULES = words("module automodule currentmodule")
 MEMBERS = words(
     "method attribute data property classmethod staticmethod decoratormethod type "
@@ -201,8 +199,6 @@ def _add_objects(text: str, page: str, tree: Tree) -> None:
 def _names(line: str, domain: str = "py") -> list[str]:
     """Return what a signature describes: "classmethod Model.save(x)" -> ["Model.save"]."""
     line = line.strip()
-    if line[:2] == "$<":  # CMake's expressions
-        return re.findall(r"[^$<>:]+", line)[:1]
     if domain in ("c", "cpp"):
         return re.findall(r"^.*?([\w:.~]+)\s*(?:[(\[=;].*)?$", line)
     return [name.rstrip(":>") for name in re.findall(r"^[^\s(=\[,]+", _BEFORE.sub("", line))]
@@ -272,15 +268,10 @@ def _docutils() -> tuple[Any, Any, tuple[type[Exception], ...]]:
     from docutils import ApplicationError, DataError, frontend, nodes, statemachine, utils
     from docutils.parsers.rst import Directive, Parser, states
 
-    class AnyOption(dict[str, Any]):
-        def __bool__(self) -> bool:
-            return True
-
-        def __getitem__(self, key: str) -> Any:
-            return str
+    any_option = defaultdict(lambda: str, {"": str})  # one that is empty would allow none
 
     class AnyDirective(Directive):  # type: ignore[misc]
-        optional_arguments, final_argument_whitespace, has_content, option_spec = 1, True, True, AnyOption()
+        optional_arguments, final_argument_whitespace, has_content, option_spec = 1, True, True, any_option
 
         def run(self) -> list[Any]:
             kind, first = self.name.rpartition(":")[2], (self.arguments or [""])[0]
@@ -429,9 +420,8 @@ class _Page:
 
     def write_role(self, role: str, text: str) -> None:
         """Write what interpreted text shows, as a link if its role is one that refers to something."""
-        domain, _, last = role.rpartition(":")
+        (domain, _, last), found = role.rpartition(":"), _TITLED.fullmatch(text)
         if last in NUMBERS:
-            found = _TITLED.fullmatch(text)
             number, _, place = (found[2] if found else text).partition("#")
             forms = (f"{last}-{number:0>4}", f"{last}-{number}", f"{last}{number}")
             pages = [page for form in forms for page in _ends_with(form, self.tree)] or [NUMBERS[last].format(number)]
@@ -441,7 +431,6 @@ class _Page:
         tight = python or last in ("ref", "doc", "term", "any", "numref")
         tree = self.tree
         if text[:1] == "!" or not (tight or last in tree.objects or last in tree.roles or last in tree.folders):
-            found = _TITLED.fullmatch(text)
             self.writer.add(found[1] if found else text.removeprefix("!"))
             return
         around = self.module, ".".join(self.classes)
@@ -449,7 +438,6 @@ class _Page:
         def find(name: str) -> tuple[str, str, str] | str:
             return resolve(role, _SPACE.sub(" ", name.lstrip("~").strip()), self.id, self.tree, around)
 
-        found = _TITLED.fullmatch(text)
         if not found and (close := _CLOSE.fullmatch(text)) and (tight or not isinstance(find(close[2]), str)):
             found = close
         shown, name = found.groups() if found else (text, text)

@@ -69,7 +69,7 @@ def read(shard: Shard, _: Options, skipped: Skipped) -> Iterator[Document]:
             skipped[OTHER_POST] += 1
         elif not html.is_bounded(body := row.get("Body", "")):
             skipped.note(NESTED, where)
-        elif not (page := html.parse(body)).text or not row.get("Id"):
+        elif not (page := html.parse(body)) or not page.text or not row.get("Id"):
             skipped.note("no text", where)
         else:
             place = Place(shard.extra, "questions/0/") if shard.extra else Place()
