@@ -46,7 +46,7 @@ CEILINGS = {  # lines of Python; (top) are the files beside the folders
 OWED = {  # lines above the ceiling, docs/log/size.md says for what; what is not said there must go
     "(top)": 684,
     "corpora": 554,
-    "corpora/readers": 1_457,
+    "corpora/readers": 1_458,
     "graph": 118,
     "model": 65,
     "pretraining": 50,

@@ -289,3 +289,11 @@ def test_records_of_any_shape_are_read_or_counted(text, entries, path, spans):
     found = jsonl.make_record(record, Skipped(), "", {"id": "id", "text": "b.text", "links": path})
     for link in found.links if found else ():
         assert link.start == link.end == -1 or 0 <= link.start < link.end <= len(found.text)
+
+
+@pytest.mark.parametrize("spans", [1, True, 0.5, "x", {"start": 0}, [1], None])
+def test_spans_that_are_no_list_of_spans_leave_the_text(spans):
+    pieces = [{"text": "One.", "cite_spans": spans}, json.dumps({"text": "Two.", "cite_spans": spans})]
+    record = {"id": 1, "body": pieces, "refs": {"a": {"link": "b"}}}
+    made = jsonl.make_record(record, Skipped(), "", {"text": "body", "links": "refs.*.link"})
+    assert made == Document("1", "1", "One.\nTwo.", (Link(-1, -1, "b"),))

@@ -179,8 +179,9 @@ def _join(paragraphs: list[Any], record: dict[str, Any], path: str) -> dict[str,
     known = found if isinstance(found := pick(record, entries), dict) and rest else {}
     text, links, placed = "", list[dict[str, Any]](), set[str]()
     for paragraph in paragraphs:
-        body, spans = _read_marks(paragraph["text"], known, record)
-        for span in spans or pick(paragraph, "cite_spans.*") or ():
+        body, spans = _read_marks(pick(paragraph, "text"), known, record)
+        cited = spans or pick(paragraph, "cite_spans.*")
+        for span in cited if isinstance(cited, list) else ():
             places: list[Any] = [pick(span, "start"), pick(span, "end")]
             target = pick(known.get(str(pick(span, "ref_id"))), rest)
             if isinstance(target, str | int) and target:
