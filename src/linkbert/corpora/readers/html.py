@@ -10,11 +10,13 @@ from __future__ import annotations
 import codecs
 import logging
 import re
+from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache, partial
 from html import unescape
+from itertools import accumulate
 from operator import itemgetter
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, NamedTuple
@@ -54,7 +56,12 @@ _BREAKS = words(
     "tfoot thead tr ul"
 )
 _GAPS = dict.fromkeys(_BREAKS | {f"/{name}" for name in _BREAKS}, "\n") | dict.fromkeys(("td", "th"), " ")
-_TAG = re.compile(r"<(?:!--.*?-->|([^\s>]+)([^>]*)>)", re.DOTALL)
+_INLINE = words("a abbr b big cite code dfn em font i kbd label mark q s samp small strong sub sup tt u var")
+_INERT = re.compile(  # tags that change nothing, and comments
+    rf'<(?:!--.*?-->|/?(?:{"|".join(sorted(_INLINE - {"a"}))}|span|img|wbr)(?=[ >])(?![^>]* (?:id|name)=")[^>]*>)',
+    re.DOTALL,
+)
+_TAG = re.compile(r"<([^\s>]+)([^>]*)>")
 _LEADS = re.compile(
     r' (?:accesskey=|hreflang=|rel="(?:[^"]* )?(?:next|prev|previous|up|start|first|last|contents|index|home|top)[" ])'
 )
@@ -70,7 +77,9 @@ _REFRESH = re.compile(r"[\s\d.]*[;,]?\s*(?:url\s*=)?\s*[\"']?([^\"']*)", re.IGNO
 Common = Mapping[str, frozenset[str]]  # by folder, what most pages there have; see survey
 Find = Callable[[tuple[str, str]], tuple[str, str]]
 Links = list[tuple[int, int, str]]  # start, end, address; start = end without a place
+Written = tuple[int, int, str, bool | None]  # also whether it leads on or back; None if it goes over several lines
 Sections = list[tuple[str, int]]
+Found = tuple[str, Links, Sections]
 
 
 class Page(NamedTuple):
@@ -110,9 +119,9 @@ def parse(source: str, *, body: str = "", drop: str = "", common: Container[str]
     if named := _find_named(html):
         gone = [href for root in roots for href in _drop(root, named, is_name=True)]
         html = "".join(root.html or "" for root in roots)
-    text, links, sections = _write(html, common)
+    text, links, sections = _cut_lines(*_write(html), common)
     if not text and (gone or common):  # what holds all of a page is not its navigation
-        gone, (text, links, sections) = [], _write(whole, ())
+        gone, (text, links, sections) = [], _cut_lines(*_write(whole), ())
     unanchored += gone
     if not body and tree.body is not None and all(root.mem_id != tree.body.mem_id for root in roots):
         for root in roots:
@@ -212,7 +221,9 @@ def read_page(name: str, data: bytes, skipped: Skipped, parse_page: Callable[[st
 
 def to_document(id_: str, title: str, page: Page, place: Place, find: Find = lambda to: to) -> Document:
     """Make a Document of a page; its links are resolved, and those that lead to no page are left out."""
-    links = tuple(Link(start, end, *find(to)) for start, end, href in page.links if (to := resolve(href, place)))
+    addresses = {href for _, _, href in page.links}
+    targets = {href: find(to) for href in addresses if (to := resolve(href, place))}
+    links = tuple(Link(start, end, *to) for start, end, href in page.links if (to := targets.get(href)))
     return Document(id_, title, page.text, links, sections=page.sections)
 
 
@@ -300,7 +311,6 @@ _MAYBE = re.compile(
     r"[a-z]*menus?|menu(?:bar|item|list)|[a-z]*sidebars?|skip(?:links?|to)?|related|banner|[a-z]*toolbar"
 )
 _FOOTER, FOOTER = re.compile(r"[a-z]*footers?"), 100
-_INLINE = words("a abbr b big cite code dfn em font i kbd label mark q s samp small strong sub sup tt u var")
 
 
 @lru_cache(1 << 16)
@@ -333,58 +343,38 @@ def _is_navigation(node: LexborNode) -> bool:
     return count > 0 and bool(inside or room == FOOTER) and count - len(inside) <= len(inside) + room
 
 
-def _write(html: str, common: Container[str]) -> tuple[str, Links, Sections]:
-    """Turn well-formed HTML into text, links (without a place: start = end) and named places, in one pass.
-
-    Lines that are navigation are left out: those with links that are `common`, and see _is_navigation_line.
-    """
+def _write(html: str) -> tuple[str, list[Written], Sections]:
+    """Turn well-formed HTML into text, links (without a place: start = end) and named places, in one pass."""
     out: list[str] = []
-    links: Links = []
+    links: list[Written] = []
     sections: Sections = []
-    ways: set[int] = set()  # numbers of the links that lead on or back
     waiting: list[str] = []  # names whose place is where the next text starts
     length = 0
     gap = ""  # what belongs between the text so far and the next: nothing, a space or a line break
-    href = None  # of the link that is open
+    href, way = None, False  # of the link that is open, and whether it leads on or back
     start = end = -1  # of its text so far, as far as it is in one line
     before = (0, 0, "")  # what to go back to if the link is dropped with its text
-    line = (0, 0, 0, 0)  # where the line begins in `out`, the text, `links` and `sections`
-
-    def end_line() -> None:
-        """Leave out the line if it is navigation: its links lose their places, names wait for the next text."""
-        nonlocal length, before
-        at, begin, first, name = line
-        placed = [link for link in links[first:] if link[0] >= begin]
-        if not placed or (href is not None and start >= 0):  # which began in it
-            return
-        shown = "".join(out[at:])
-        anchors = [shown[link[0] - begin : link[1] - begin] for link in placed]
-        leads = not ways.isdisjoint(range(first, len(links)))
-        if _is_navigation_line(shown, anchors, leads, common):
-            links[first:] = [link if link[0] < begin else (-1, -1, link[2]) for link in links[first:]]
-            waiting[:0] = [section for section, _ in sections[name:]]
-            del out[at:], sections[name:]
-            length, before = begin, (at, begin, before[2])
-
-    html = html.encode().translate(None, _CONTROL).decode()
+    html = _INERT.sub("", html.encode().translate(None, _CONTROL).decode())
     if "<pre" in html:
         html = _PRE.sub(lambda pre: _RUN.sub(lambda run: run[0].replace("\n", "<br>"), pre[0]), html)
     pieces = _TAG.split(html)  # text, name, attributes, text, ...
     for name, attributes, piece in zip(["", *pieces[1::3]], ["", *pieces[2::3]], pieces[::3], strict=True):
-        if name in ("a", "/a"):
+        if name in _GAPS:
+            if gap != "\n":
+                gap = _GAPS[name] if name != "br" or href is None else " "
+        elif name in ("a", "/a"):
             if href is not None:  # an inner link ends the outer one
                 if href[0] == "#" and 0 <= start > length - 50 and _is_mark("".join(out[before[0] :])):
                     del out[before[0] :]  # a mark such as "¶", for copying the address of its heading
                     _, length, gap = before
+                elif start < 0:
+                    links.append((length, length, href, way))
                 else:
-                    links.append((start, length if end < 0 else end, href) if start >= 0 else (-1, -1, href))
+                    links.append((start, length, href, way) if end < 0 else (start, end, href, None))
                 href = None
             if name == "a" and (found := _HREF.search(attributes)):
-                if len(attributes) > len(found[0]) and _LEADS.search(attributes):
-                    ways.add(len(links))
+                way = len(attributes) > len(found[0]) and _LEADS.search(attributes) is not None
                 href, start, end, before = unescape(found[1]), -1, -1, (len(out), length, gap)
-        elif name in _GAPS:
-            gap = "\n" if gap == "\n" else _GAPS[name] if name != "br" or href is None else " "
         if attributes and (' id="' in attributes or ' name="' in attributes) and (found := _NAME.search(attributes)):
             waiting.append(unescape(found[1]))
         if not piece:
@@ -397,15 +387,10 @@ def _write(html: str, common: Container[str]) -> tuple[str, Links, Sections]:
         if not run:
             continue
         if gap and out:
-            if gap == "\n":
-                if start >= 0 > end:
-                    end = length
-                if len(links) > line[2]:
-                    end_line()
-            if out and out[-1] != "\n":
-                out.append(gap)
-                length += 1
-                line = (len(out), length, len(links), len(sections)) if gap == "\n" else line
+            if gap == "\n" and start >= 0 > end:
+                end = length
+            out.append(gap)
+            length += 1
         if href is not None and start < 0:
             start = length
         if waiting:
@@ -414,8 +399,36 @@ def _write(html: str, common: Container[str]) -> tuple[str, Links, Sections]:
         out.append(run)
         length += len(run)
         gap = " " if piece[-1].isspace() else ""
-    end_line()
-    return "".join(out).removesuffix("\n"), links, [section for section in sections if section[1] < length]
+    return "".join(out), links, [section for section in sections if section[1] < length]
+
+
+def _cut_lines(text: str, links: list[Written], sections: Sections, common: Container[str]) -> Found:
+    """Leave out lines that are navigation: their links lose their places, names stand where the next text starts."""
+    lines = text.split("\n")
+    begins = [0, *accumulate(len(line) + 1 for line in lines)]
+    places = [start for start, _, _, way in links if way] + [found.start() for found in _TRAIL.finditer(text)]
+    looked_at = {bisect_right(begins, place) - 1 for place in places}
+    if common:
+        looked_at.update(number for number, line in enumerate(lines) if line in common)
+    cut = set()
+    for number in looked_at:
+        first, last = (bisect_left(links, (begin,)) for begin in begins[number : number + 2])
+        anchors = [text[start:end] for start, end, *_ in links[first:last] if start < end]
+        ways = [way for *_, way in links[first:last]]
+        if anchors and None not in ways and _is_navigation_line(lines[number], anchors, any(ways), common):
+            cut.add(number)
+    if not cut:
+        return text, [link[:3] for link in links], sections
+    text = "\n".join(line for number, line in enumerate(lines) if number not in cut)
+    lengths = (0 if number in cut else len(line) + 1 for number, line in enumerate(lines))
+    moved = [0, *accumulate(lengths)]
+
+    def move(at: int) -> int:
+        number = bisect_right(begins, at) - 1
+        return moved[number] if number in cut else moved[number] + at - begins[number]
+
+    sections = [(name, at) for name, old in sections if (at := move(old)) < len(text)]
+    return text, [(move(start), move(end), href) for start, end, href, _ in links], sections
 
 
 def _is_mark(text: str) -> bool:
