@@ -12,7 +12,7 @@ import logging
 import re
 from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache, partial
 from html import unescape
@@ -70,7 +70,7 @@ _CONTROL = bytes(range(9)) + bytes(range(14, 28)) + b"\x7f"
 _PRE, _RUN = re.compile(r"<pre[ >].*?</pre>", re.DOTALL), re.compile(r">[^<]*")
 _WORD, _SKIP = re.compile(r"\w"), re.compile(r"(?:skip|jump) .{1,40}", re.IGNORECASE)
 _LONE = re.compile(r"\S+\.(?:[xs]?html|htm)(?:\.gz)?")
-_TRAIL = re.compile(r"\s*[>»›→]\s*")
+_STEPS, _TRAIL = frozenset(">»›→"), re.compile(r" ?[>»›→] ?")
 _REFRESH = re.compile(r"[\s\d.]*[;,]?\s*(?:url\s*=)?\s*[\"']?([^\"']*)", re.IGNORECASE)
 
 
@@ -94,7 +94,7 @@ class Page(NamedTuple):
     refresh: str  # where the page sends its reader
 
 
-def parse(source: str, *, body: str = "", drop: str = "", common: Container[str] = ()) -> Page | None:
+def parse(source: str, *, body: str = "", drop: str = "", common: frozenset[str] = frozenset()) -> Page | None:
     r"""Read a page; None where `body`, a CSS selector, is not in it. text[start:end] is a link's anchor, always.
 
     Without `body` the main text is <main>, else the only <article>, else the whole body. `drop` selects what is left
@@ -121,7 +121,7 @@ def parse(source: str, *, body: str = "", drop: str = "", common: Container[str]
         html = "".join(root.html or "" for root in roots)
     text, links, sections = _cut_lines(*_write(html), common)
     if not text and (gone or common):  # what holds all of a page is not its navigation
-        gone, (text, links, sections) = [], _cut_lines(*_write(whole), ())
+        gone, (text, links, sections) = [], _cut_lines(*_write(whole), frozenset())
     unanchored += gone
     if not body and tree.body is not None and all(root.mem_id != tree.body.mem_id for root in roots):
         for root in roots:
@@ -263,7 +263,7 @@ def _read_head(tree: LexborHTMLParser) -> tuple[str, str, str, str]:
     return title, base, canonical, refresh
 
 
-def _find_title(title: str, tree: LexborHTMLParser, common: Container[str]) -> str:
+def _find_title(title: str, tree: LexborHTMLParser, common: frozenset[str]) -> str:
     """Return a page's <title> without the ending that most have, else its first <h1> with text, else ""."""
     if title and _TITLED + title not in common:
         return next((title[:at] for at in _find_endings(title) if _ENDED + title[at:] in common), title)
@@ -336,11 +336,10 @@ def _find_named(html: str) -> str:
 def _is_navigation(node: LexborNode) -> bool:
     """Judge an element by its class and id: it is none if it has the page's heading, or more words than links."""
     room = max(map(_find_room, f"{node.attributes.get('class')} {node.attributes.get('id')}".split()))
-    if room < 0 or node.tag in _INLINE or node.css_first("h1"):
+    if room < 0 or node.tag in _INLINE or not (count := len(node.text(separator=" ").split())):
         return False
-    inside = " ".join(link.text(separator=" ") for link in node.css("a[href]")).split()
-    count = len(node.text(separator=" ").split())
-    return count > 0 and bool(inside or room == FOOTER) and count - len(inside) <= len(inside) + room
+    inside = len(" ".join(link.text(separator=" ") for link in node.css("a[href]")).split())
+    return bool(inside or room == FOOTER) and count - inside <= inside + room and not node.css_first("h1")
 
 
 def _write(html: str) -> tuple[str, list[Written], Sections]:
@@ -402,14 +401,15 @@ def _write(html: str) -> tuple[str, list[Written], Sections]:
     return "".join(out), links, [section for section in sections if section[1] < length]
 
 
-def _cut_lines(text: str, links: list[Written], sections: Sections, common: Container[str]) -> Found:
+def _cut_lines(text: str, links: list[Written], sections: Sections, common: frozenset[str]) -> Found:
     """Leave out lines that are navigation: their links lose their places, names stand where the next text starts."""
     lines = text.split("\n")
+    places = [start for start, end, _, way in links if way or not _STEPS.isdisjoint(text[end : end + 2])]
+    if not places and common.isdisjoint(lines):
+        return text, [link[:3] for link in links], sections
     begins = [0, *accumulate(len(line) + 1 for line in lines)]
-    places = [start for start, _, _, way in links if way] + [found.start() for found in _TRAIL.finditer(text)]
     looked_at = {bisect_right(begins, place) - 1 for place in places}
-    if common:
-        looked_at.update(number for number, line in enumerate(lines) if line in common)
+    looked_at.update(number for number, line in enumerate(lines) if line in common)
     cut = set()
     for number in looked_at:
         first, last = (bisect_left(links, (begin,)) for begin in begins[number : number + 2])
@@ -436,7 +436,7 @@ def _is_mark(text: str) -> bool:
     return (len(text) < 3 and not _WORD.search(text)) or bool(_SKIP.fullmatch(text))
 
 
-def _is_navigation_line(line: str, anchors: list[str], leads: bool, common: Container[str]) -> bool:
+def _is_navigation_line(line: str, anchors: list[str], leads: bool, common: frozenset[str]) -> bool:
     """Judge a line by its links: most pages have it, one `leads` on or back, or they are a trail ("Home > Guide")."""
     if (leads or line in common) and len(line.split()) <= 2 * len(" ".join(anchors).split()) + 8:
         return True  # a sentence with a link is prose
@@ -498,12 +498,12 @@ _IMPLIED = words("p li dt dd tr td th tbody thead tfoot option optgroup rp rt a 
 # In SVG and MathML "/>" closes, up to what they hold of HTML (but plain text), and to HTML that ends them.
 _HELD = re.compile(r"<(title|desc|m[inos]|mtext)\b[^<>]*+>[^<>]*+</\1\s*+>", re.IGNORECASE)
 _FOREIGN = re.compile(
-    r"<(?:svg|math)\b(?:[^<]|<(?!/?(?:svg|math|title|desc|m[inos]|mtext|foreignobject|annotation-xml|b|big|blockquote|body|br|"
+    r"<(?:svg|math)\b(?:[^<]++|<(?!/?(?:svg|math|title|desc|m[inos]|mtext|foreignobject|annotation-xml|b|big|blockquote|body|br|"
     r"center|code|d[dlt]|div|em|embed|font|h[1-6r]|head|i|img|li|listing|menu|meta|nobr|ol|p|pre|ruby|s|small|span|strong|"
     r"strike|su[bp]|table|tt|ul?|var)\b))*+",
     re.IGNORECASE,
 )
-_CLOSED = re.compile(r"<[a-zA-Z][^\s<>=/]*+(?:\s(?:[^<>]*[\"'\s])?)?/>")
+_CLOSED = re.compile(r"<[a-zA-Z](?:[^\s<>=/]*+/|[^<>]*+(?<=[\"'\s]/))>")
 
 
 def is_bounded(source: str) -> bool:
@@ -513,10 +513,13 @@ def is_bounded(source: str) -> bool:
     into each paragraph, so that 23 kB become 58 MB. Both are bounded by the sum of the depths of all tags. Few tags
     need no look; of the others the nesting is estimated, from tags that are not closed by the next.
     """
-    if any(len(_QUOTED.sub("", tag).split()) > ATTRIBUTES for tag in _LONG.findall(source)):
+    windows = range(0, len(source) - ATTRIBUTES, ATTRIBUTES)  # a tag of so many attributes fills one
+    if any(source.find("<", at, at + ATTRIBUTES) < 0 for at in windows) and any(
+        len(_QUOTED.sub("", tag).split()) > ATTRIBUTES for tag in _LONG.findall(source)
+    ):
         return False  # each attribute is compared with those before it
-    count = source.count("<") - source.count("</")
-    if count <= TAGS:
+    count = source.count("<")
+    if count <= TAGS or (count := count - source.count("</")) <= TAGS:
         return True
     room = DEPTH * count + TAGS**2 // 2
     stack: list[str] = []
@@ -547,7 +550,7 @@ _TITLED, _ENDED = "\0", "\1"  # before a title, and the ending of one; other thi
 _ENDING = re.compile(r"\s(?:[-—–|·•:»«<]|::)\s|\s\(|:\s")
 _TITLE = re.compile(r"<title[^>]*>([^<]*)", re.IGNORECASE)
 _BETWEEN = re.compile(rf"<(?!/?(?:t[dh]|span|img|{'|'.join(sorted(_INLINE))})[\s>])[^>]*>", re.IGNORECASE)
-_ANY, _ADDRESS = re.compile(r"<[^>]*>"), re.compile(r"""href=["']https?://([^"'#?]+)""", re.IGNORECASE)
+_ANY, _ADDRESS = re.compile(r"<[^>]*>"), re.compile(r"""(?:href|HREF)=["']https?://([^"'#?]+)""")
 NAMES = 1_000_000  # of the pages of a tree, up to which links in other capitals find them
 
 
