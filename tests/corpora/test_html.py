@@ -207,6 +207,7 @@ def test_what_is_no_page_is_counted_and_left_out(tmp_path):
             "g.html": "<p>" + "".join(f"<b {i}>" for i in range(9_000)) + "<p>g" * 9_000,
             "h.html": "<p " + " ".join(f"a{i}" for i in range(100_000)) + ">h",
             "i.xhtml": "<html><body><h1>i</h1></body></html>",
+            "j.html": "<p>j " * (html.LARGEST // 5 + 1),
         },
     )
     records, skipped = read(tmp_path)
@@ -215,6 +216,7 @@ def test_what_is_no_page_is_counted_and_left_out(tmp_path):
         "no web page but another kind of file (left out)": 2,
         "page without text": 2,
         "page with tags nested too deeply (left out)": 3,
+        "file too large (left out)": 1,
     }
     records, skipped = read(tmp_path, body="h1")
     assert [record.id for record in records if isinstance(record, Document)] == ["i.xhtml"]
@@ -332,6 +334,17 @@ def test_what_most_pages_have_is_neither_text_nor_title(workers, tmp_path):
         assert [new.text[link.start : link.end] for link in new.links if link.start >= 0] == ["boats"]
         assert {link.target for link in new.links} == {"x", "y"}
     assert (documents["new/index.html"].title, documents["new/index.html"].text) == ("The Fleet", "Boats")
+
+
+def test_only_the_lines_that_are_navigation_are_cut():
+    ways = "<p>In <a hreflang=de href=1>Deutsch</a> <a hreflang=fr href=2>fr</a><img id=m>"
+    page = html.parse(
+        f"<h1>A</h1>{ways}<p id=n><a href=3>B</a><li><a href=4>C</a>{ways}<p id=o>D <a href=5>e<p>f</a> g{ways}"
+    )
+    assert page.text == "A\nB\nC\nD e\nf g"
+    assert shown_links(page)[:4] == [("B", "3"), ("C", "4"), ("e", "5"), ("f", "5")]
+    assert sorted(href for _, _, href in page.links[4:]) == ["1", "1", "1", "2", "2", "2"]
+    assert page.sections == (("m", 2), ("n", 2), ("m", 6), ("o", 6))
 
 
 @pytest.mark.parametrize(

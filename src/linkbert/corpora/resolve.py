@@ -104,7 +104,8 @@ def resolve(href: str, place: Place) -> tuple[str, str] | None:
 
 def _locate(href: str, place: Place) -> tuple[str, str, str, str] | None:
     """Split an address into host, path, query and fragment, decoded and without dots; None where it names no page."""
-    href = _CUT.sub("", href.strip())
+    href = href.strip()
+    href = href if href.isprintable() else _CUT.sub("", href)
     address, _, fragment = href.partition("#")
     address, _, query = address.partition("?")
     host, path = place.host, place.folder
@@ -144,7 +145,7 @@ def _folder(path: str) -> str:
 
 
 def _without_dots(path: str) -> str:
-    if "." not in path and "//" not in path:
+    if "./" not in path and "//" not in path and path[:1] != "/" and path[-1:] != ".":
         return path
     plain = normpath(path.lstrip("/"))
     is_folder = path[path.rfind("/") + 1 :] in ("", ".", "..")

@@ -25,6 +25,7 @@ from urllib.parse import unquote
 from linkbert.corpora.reader import Reader, Record, Skipped, option
 from linkbert.corpora.readers.site import words
 from linkbert.corpora.resolve import SUFFIXES, Place, find_place, names, resolve
+from linkbert.corpora.sources import TOO_LARGE
 from linkbert.records import Document, Link, Redirect
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ NO_BODY = "page without the body that was asked for (left out)"
 MOVED = 30  # words of a page that only says where the page is now
 TAGS, DEPTH = 2_000, 64  # where more tags open, they may be nested so deep on average; see is_bounded
 ATTRIBUTES = 10_000  # of one tag
+LARGEST = 16 << 20  # bytes of a page
 
 _MAIN = "main:not([hidden]), [role=main]:not([hidden])"
 # What is never prose; its links stay, without a place.
@@ -204,6 +206,9 @@ def read_file(name: str, data: bytes, options: Options, skipped: Skipped) -> Ite
 
 def read_page(name: str, data: bytes, skipped: Skipped, parse_page: Callable[[str], Page | None]) -> Page | None:
     """Decode and parse a page; None, counted by cause, for what is no page, not safe to parse, or without its body."""
+    if len(data) > LARGEST:
+        skipped.note(TOO_LARGE, name)
+        return None
     if _is_binary(data):
         skipped.note("no web page but another kind of file (left out)", name)
         return None
@@ -293,7 +298,8 @@ def _drop(root: LexborNode, selector: str, *, is_name: bool = False) -> list[str
     if is_name:
         nodes = {key: node for key, node in nodes.items() if _is_navigation(node)}
     for node in reversed(nodes.values()):  # inner ones first: what is in a node is gone with it
-        hrefs += reversed(_find_hrefs(node))
+        if node.tag not in ("script", "style"):
+            hrefs += reversed(_find_hrefs(node))
         if node.mem_id == root.mem_id or node.tag in _BREAKS:
             node.inner_html = ""  # it still keeps the words around it apart
         else:
@@ -410,25 +416,24 @@ def _cut_lines(text: str, links: list[Written], sections: Sections, common: froz
     begins = [0, *accumulate(len(line) + 1 for line in lines)]
     looked_at = {bisect_right(begins, place) - 1 for place in places}
     looked_at.update(number for number, line in enumerate(lines) if line in common)
-    cut = set()
-    for number in looked_at:
-        first, last = (bisect_left(links, (begin,)) for begin in begins[number : number + 2])
-        anchors = [text[start:end] for start, end, *_ in links[first:last] if start < end]
-        ways = [way for *_, way in links[first:last]]
+    starts, stops, lost = list[int](), [0], [0]  # of the lines that are cut, and characters cut so far
+    for number in sorted(looked_at):
+        begin, stop = begins[number : number + 2]
+        inside = links[bisect_left(links, (begin,)) : bisect_left(links, (stop,))]
+        anchors = [text[start:end] for start, end, *_ in inside if start < end]
+        ways = [way for *_, way in inside]
         if anchors and None not in ways and _is_navigation_line(lines[number], anchors, any(ways), common):
-            cut.add(number)
-    if not cut:
-        return text, [link[:3] for link in links], sections
-    text = "\n".join(line for number, line in enumerate(lines) if number not in cut)
-    lengths = (0 if number in cut else len(line) + 1 for number, line in enumerate(lines))
-    moved = [0, *accumulate(lengths)]
-
-    def move(at: int) -> int:
-        number = bisect_right(begins, at) - 1
-        return moved[number] if number in cut else moved[number] + at - begins[number]
-
-    sections = [(name, at) for name, old in sections if (at := move(old)) < len(text)]
-    return text, [(move(start), move(end), href) for start, end, href, _ in links], sections
+            starts.append(begin)
+            stops.append(stop)
+            lost.append(lost[-1] + stop - begin)
+    kept = "".join(map(text.__getitem__, map(slice, stops, [*starts, None]))).removesuffix("\n" * bool(starts))
+    left: Links = []
+    for start, end, href, _ in links:
+        gone = lost[number := bisect_right(starts, start)]
+        left.append((start - gone, end - gone, href) if start >= stops[number] else (-1, -1, href))
+    numbered = ((name, at, bisect_right(starts, at)) for name, at in sections)
+    moved = [(name, max(at, stops[number]) - lost[number]) for name, at, number in numbered]
+    return kept, left, [section for section in moved if section[1] < len(kept)]
 
 
 def _is_mark(text: str) -> bool:
@@ -550,7 +555,10 @@ _TITLED, _ENDED = "\0", "\1"  # before a title, and the ending of one; other thi
 _ENDING = re.compile(r"\s(?:[-—–|·•:»«<]|::)\s|\s\(|:\s")
 _TITLE = re.compile(r"<title[^>]*>([^<]*)", re.IGNORECASE)
 _BETWEEN = re.compile(rf"<(?!/?(?:t[dh]|span|img|{'|'.join(sorted(_INLINE))})[\s>])[^>]*>", re.IGNORECASE)
-_ANY, _ADDRESS = re.compile(r"<[^>]*>"), re.compile(r"""(?:href|HREF)=["']https?://([^"'#?]+)""")
+_ANY, _ADDRESS = (
+    re.compile(r"<[^>]*>"),
+    re.compile(r"""://(?:(?<=href=["']http://)|(?<=href=["']https://))([^"'#?]+)""", re.IGNORECASE),
+)
 NAMES = 1_000_000  # of the pages of a tree, up to which links in other capitals find them
 
 
@@ -562,7 +570,7 @@ def survey(files: Iterable[tuple[str, bytes | None]], options: Options, *_: obje
         for other in (name, *names(name)):  # what two pages are called means neither
             other = other.casefold()
             found_pages[other] = name if found_pages.get(other, name) == name else ""
-        source = "" if data is None or _is_binary(data) else decode(data)[0]
+        source = "" if data is None or len(data) > LARGEST or _is_binary(data) else decode(data)[0]
         addresses.update(_ADDRESS.findall(source))
         begin = max(source.find("<body"), 0)
         folders = [str(folder) for folder in PurePosixPath(name).parents] if source else []
@@ -572,10 +580,11 @@ def survey(files: Iterable[tuple[str, bytes | None]], options: Options, *_: obje
         common = {_ENDED + title[at:] for at in _find_endings(title)} | ({_TITLED + title} if title else set())
         if len(source) - begin > 2 * EDGE:
             source = f"{source[begin : begin + EDGE]}<hr>{source[-EDGE:]}"
-        for piece in _BETWEEN.split(source):
-            if len(piece) < 2000 and ("href" in piece or "HREF" in piece):
-                line = _ANY.sub("", piece.replace("<td", " <td").replace("<th", " <th"))
-                common.add(" ".join(unescape(line).split()))
+        pieces = (
+            piece for piece in _BETWEEN.split(source) if len(piece) < 2000 and ("href" in piece or "HREF" in piece)
+        )
+        shown = _ANY.sub("", "\0".join(pieces).replace("<td", " <td").replace("<th", " <th"))
+        common.update(" ".join(line.split()) for line in unescape(shown).split("\0"))
         for folder in folders:
             counts[folder].update(common)
     most: dict[str, frozenset[str]] = {}
