@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from selectolax.lexbor import LexborHTMLParser, LexborNode
 
 log = logging.getLogger(__name__)
+NO_PAGE = "no web page but another kind of file (left out)"
 NO_BODY = "page without the body that was asked for (left out)"
 MOVED = 30  # words of a page that only says where the page is now
 TAGS, DEPTH = 2_000, 64  # where more tags open, they may be nested so deep on average; see is_bounded
@@ -59,11 +60,7 @@ _BREAKS = words(
 )
 _GAPS = dict.fromkeys(_BREAKS | {f"/{name}" for name in _BREAKS}, "\n") | dict.fromkeys(("td", "th"), " ")
 _INLINE = words("a abbr b big cite code dfn em font i kbd label mark q s samp small strong sub sup tt u var")
-_INERT = re.compile(  # tags that change nothing, and comments
-    rf'<(?:!--.*?-->|/?(?:{"|".join(sorted(_INLINE - {"a"}))}|span|img|wbr)(?=[ >])(?![^>]* (?:id|name)=")[^>]*>)',
-    re.DOTALL,
-)
-_TAG = re.compile(r"<([^\s>]+)([^>]*)>")
+_TAG = re.compile(r"<(?:!--.*?-->|([^\s>]+)([^>]*)>)", re.DOTALL)
 _LEADS = re.compile(
     r' (?:accesskey=|hreflang=|rel="(?:[^"]* )?(?:next|prev|previous|up|start|first|last|contents|index|home|top)[" ])'
 )
@@ -206,11 +203,8 @@ def read_file(name: str, data: bytes, options: Options, skipped: Skipped) -> Ite
 
 def read_page(name: str, data: bytes, skipped: Skipped, parse_page: Callable[[str], Page | None]) -> Page | None:
     """Decode and parse a page; None, counted by cause, for what is no page, not safe to parse, or without its body."""
-    if len(data) > LARGEST:
-        skipped.note(TOO_LARGE, name)
-        return None
-    if _is_binary(data):
-        skipped.note("no web page but another kind of file (left out)", name)
+    if len(data) > LARGEST or _is_binary(data):
+        skipped.note(TOO_LARGE if len(data) > LARGEST else NO_PAGE, name)
         return None
     source, fault = decode(data)
     if fault:
@@ -309,7 +303,7 @@ def _drop(root: LexborNode, selector: str, *, is_name: bool = False) -> list[str
 
 # ---- what is navigation
 
-_CLASS, _ID = re.compile(r' class="([^"]*)"'), re.compile(r' id="([^"]*)"')
+_NAMED = re.compile(r' (class|id)="([^"]*)"')
 _HINT = re.compile(r"nav|menu|crumb|footer|sidebar|pag|prevnext|skip|related|banner|toolbar", re.IGNORECASE)
 _PART = re.compile(r"[A-Z]*[a-z]+|[A-Z]+")
 _WAY = re.compile(r"nav(?!y|al|aj|arr|v)[a-z]*|[a-z]+nav|[a-z]*crumbs?|pag(?:er|ination|inator)|prevnext|nextprev")
@@ -333,10 +327,9 @@ def _find_room(token: str) -> int:
 
 def _find_named(html: str) -> str:
     """Select what may be navigation by its class or id, in a page as the parser writes it."""
-    classes = {token for value in set(_CLASS.findall(html)) for token in value.split() if _find_room(token) >= 0}
-    named = [f'[class~="{token}"]' for token in classes]
-    named += [f'[id="{value}"]' for value in _ID.findall(html) if _HINT.search(value) and _find_room(value) >= 0]
-    return ", ".join(each for each in named if "\\" not in each)
+    tokens = ((key, token) for key, value in set(_NAMED.findall(html)) for token in value.split())
+    named = {f'[{key}~="{token}"]' for key, token in tokens if _find_room(token) >= 0 and "\\" not in token}
+    return ", ".join(named)
 
 
 def _is_navigation(node: LexborNode) -> bool:
@@ -359,7 +352,7 @@ def _write(html: str) -> tuple[str, list[Written], Sections]:
     href, way = None, False  # of the link that is open, and whether it leads on or back
     start = end = -1  # of its text so far, as far as it is in one line
     before = (0, 0, "")  # what to go back to if the link is dropped with its text
-    html = _INERT.sub("", html.encode().translate(None, _CONTROL).decode())
+    html = html.encode().translate(None, _CONTROL).decode()
     if "<pre" in html:
         html = _PRE.sub(lambda pre: _RUN.sub(lambda run: run[0].replace("\n", "<br>"), pre[0]), html)
     pieces = _TAG.split(html)  # text, name, attributes, text, ...
@@ -555,10 +548,8 @@ _TITLED, _ENDED = "\0", "\1"  # before a title, and the ending of one; other thi
 _ENDING = re.compile(r"\s(?:[-—–|·•:»«<]|::)\s|\s\(|:\s")
 _TITLE = re.compile(r"<title[^>]*>([^<]*)", re.IGNORECASE)
 _BETWEEN = re.compile(rf"<(?!/?(?:t[dh]|span|img|{'|'.join(sorted(_INLINE))})[\s>])[^>]*>", re.IGNORECASE)
-_ANY, _ADDRESS = (
-    re.compile(r"<[^>]*>"),
-    re.compile(r"""://(?:(?<=href=["']http://)|(?<=href=["']https://))([^"'#?]+)""", re.IGNORECASE),
-)
+_ANY = re.compile(r"<[^>]*>")
+_ADDRESS = re.compile(r"""://(?:(?<=href=["']http://)|(?<=href=["']https://))([^"'#?]+)""", re.IGNORECASE)
 NAMES = 1_000_000  # of the pages of a tree, up to which links in other capitals find them
 
 
@@ -580,9 +571,7 @@ def survey(files: Iterable[tuple[str, bytes | None]], options: Options, *_: obje
         common = {_ENDED + title[at:] for at in _find_endings(title)} | ({_TITLED + title} if title else set())
         if len(source) - begin > 2 * EDGE:
             source = f"{source[begin : begin + EDGE]}<hr>{source[-EDGE:]}"
-        pieces = (
-            piece for piece in _BETWEEN.split(source) if len(piece) < 2000 and ("href" in piece or "HREF" in piece)
-        )
+        pieces = [piece for piece in _BETWEEN.split(source) if len(piece) < 2000 and "href" in piece.lower()]
         shown = _ANY.sub("", "\0".join(pieces).replace("<td", " <td").replace("<th", " <th"))
         common.update(" ".join(line.split()) for line in unescape(shown).split("\0"))
         for folder in folders:
@@ -593,9 +582,8 @@ def survey(files: Iterable[tuple[str, bytes | None]], options: Options, *_: obje
             own = {value for value, count in counts[folder].items() if value and count > max(pages[folder] / 2, 2)}
             most[folder] = _around(most, folder) | own
     if seen := sorted({value.lstrip(_TITLED + _ENDED) for values in most.values() for value in values}):
-        log.warning(
-            "left out where most pages have it: %s%s", ", ".join(map(repr, seen[:5])), ", ..." * (len(seen) > 5)
-        )
+        shown = ", ".join(map(repr, seen[:5])) + ", ..." * (len(seen) > 5)
+        log.warning("left out where most pages have it: %s", shown)
     root = _find_root(addresses, found_pages)
     if root:
         log.warning("%s is this tree", root)
