@@ -104,8 +104,7 @@ def resolve(href: str, place: Place) -> tuple[str, str] | None:
 
 def _locate(href: str, place: Place) -> tuple[str, str, str, str] | None:
     """Split an address into host, path, query and fragment, decoded and without dots; None where it names no page."""
-    href = href.strip()
-    href = href if href.isprintable() else _CUT.sub("", href)
+    href = _CUT.sub("", href.strip())
     address, _, fragment = href.partition("#")
     address, _, query = address.partition("?")
     host, path = place.host, place.folder

@@ -67,7 +67,7 @@ _LEADS = re.compile(
 _HREF, _NAME = re.compile(r' href="([^"]+)"'), re.compile(r' (?:id|name)="([^"]+)"')
 _CONTROL = bytes(range(9)) + bytes(range(14, 28)) + b"\x7f"
 _PRE, _RUN = re.compile(r"<pre[ >].*?</pre>", re.DOTALL), re.compile(r">[^<]*")
-_WORD, _SKIP = re.compile(r"\w"), re.compile(r"(?:skip|jump) .{1,40}", re.IGNORECASE)
+_OWN = re.compile(r"\W{0,2}|(?:skip|jump) .{1,40}", re.IGNORECASE)  # a link into its own page that is no text
 _LONE = re.compile(r"\S+\.(?:[xs]?html|htm)(?:\.gz)?")
 _STEPS, _TRAIL = frozenset(">»›→"), re.compile(r" ?[>»›→] ?")
 _REFRESH = re.compile(r"[\s\d.]*[;,]?\s*(?:url\s*=)?\s*[\"']?([^\"']*)", re.IGNORECASE)
@@ -78,7 +78,6 @@ Find = Callable[[tuple[str, str]], tuple[str, str]]
 Links = list[tuple[int, int, str]]  # start, end, address; start = end without a place
 Written = tuple[int, int, str, bool | None]  # also whether it leads on or back; None if it goes over several lines
 Sections = list[tuple[str, int]]
-Found = tuple[str, Links, Sections]
 
 
 class Page(NamedTuple):
@@ -265,13 +264,10 @@ def _read_head(tree: LexborHTMLParser) -> tuple[str, str, str, str]:
 def _find_title(title: str, tree: LexborHTMLParser, common: frozenset[str]) -> str:
     """Return a page's <title> without the ending that most have, else its first <h1> with text, else ""."""
     if title and _TITLED + title not in common:
-        return next((title[:at] for at in _find_endings(title) if _ENDED + title[at:] in common), title)
+        endings = (found.start() for found in _ENDING.finditer(title))
+        return next((title[:at] for at in endings if _ENDED + title[at:] in common), title)
     headings = (" ".join(node.text().split()) for node in tree.css("h1"))
     return next((found for heading in headings if (found := heading.rstrip(" ¶#§"))), "")
-
-
-def _find_endings(title: str) -> list[int]:
-    return [found.start() for found in _ENDING.finditer(title) if found.start()]
 
 
 def _find_hrefs(node: LexborNode) -> list[str]:
@@ -288,9 +284,8 @@ def _is_note(node: LexborNode) -> bool:
 def _drop(root: LexborNode, selector: str, *, is_name: bool = False) -> list[str]:
     """Take out of a tree what the selector matches, of a name only what is navigation; return the links taken out."""
     hrefs: list[str] = []
-    nodes = {node.mem_id: node for node in root.css(selector) if not _is_note(node)}  # a node may match twice
-    if is_name:
-        nodes = {key: node for key, node in nodes.items() if _is_navigation(node)}
+    found = (node for node in root.css(selector) if (_is_navigation(node) if is_name else not _is_note(node)))
+    nodes = {node.mem_id: node for node in found}  # a node may match twice
     for node in reversed(nodes.values()):  # inner ones first: what is in a node is gone with it
         if node.tag not in ("script", "style"):
             hrefs += reversed(_find_hrefs(node))
@@ -362,8 +357,8 @@ def _write(html: str) -> tuple[str, list[Written], Sections]:
                 gap = _GAPS[name] if name != "br" or href is None else " "
         elif name in ("a", "/a"):
             if href is not None:  # an inner link ends the outer one
-                if href[0] == "#" and 0 <= start > length - 50 and _is_mark("".join(out[before[0] :])):
-                    del out[before[0] :]  # a mark such as "¶", for copying the address of its heading
+                if href[0] == "#" and 0 <= start > length - 50 and _OWN.fullmatch("".join(out[before[0] :])):
+                    del out[before[0] :]  # a mark such as "¶", for copying an address, or "Skip to content"
                     _, length, gap = before
                 elif start < 0:
                     links.append((length, length, href, way))
@@ -400,7 +395,9 @@ def _write(html: str) -> tuple[str, list[Written], Sections]:
     return "".join(out), links, [section for section in sections if section[1] < length]
 
 
-def _cut_lines(text: str, links: list[Written], sections: Sections, common: frozenset[str]) -> Found:
+def _cut_lines(
+    text: str, links: list[Written], sections: Sections, common: frozenset[str]
+) -> tuple[str, Links, Sections]:
     """Leave out lines that are navigation: their links lose their places, names stand where the next text starts."""
     lines = text.split("\n")
     places = [start for start, end, _, way in links if way or not _STEPS.isdisjoint(text[end : end + 2])]
@@ -427,11 +424,6 @@ def _cut_lines(text: str, links: list[Written], sections: Sections, common: froz
     numbered = ((name, at, bisect_right(starts, at)) for name, at in sections)
     moved = [(name, max(at, stops[number]) - lost[number]) for name, at, number in numbered]
     return kept, left, [section for section in moved if section[1] < len(kept)]
-
-
-def _is_mark(text: str) -> bool:
-    """Return whether a link into its own page is no text: a mark such as "¶", or "Skip to content"."""
-    return (len(text) < 3 and not _WORD.search(text)) or bool(_SKIP.fullmatch(text))
 
 
 def _is_navigation_line(line: str, anchors: list[str], leads: bool, common: frozenset[str]) -> bool:
@@ -568,7 +560,9 @@ def survey(files: Iterable[tuple[str, bytes | None]], options: Options, *_: obje
         pages.update(folders)
         found = _TITLE.search(source)
         title = " ".join(unescape(found[1]).split()) if found else ""
-        common = {_ENDED + title[at:] for at in _find_endings(title)} | ({_TITLED + title} if title else set())
+        common = {_ENDED + title[end.start() :] for end in _ENDING.finditer(title)} | (
+            {_TITLED + title} if title else set()
+        )
         if len(source) - begin > 2 * EDGE:
             source = f"{source[begin : begin + EDGE]}<hr>{source[-EDGE:]}"
         pieces = [piece for piece in _BETWEEN.split(source) if len(piece) < 2000 and "href" in piece.lower()]
@@ -584,8 +578,7 @@ def survey(files: Iterable[tuple[str, bytes | None]], options: Options, *_: obje
     if seen := sorted({value.lstrip(_TITLED + _ENDED) for values in most.values() for value in values}):
         shown = ", ".join(map(repr, seen[:5])) + ", ..." * (len(seen) > 5)
         log.warning("left out where most pages have it: %s", shown)
-    root = _find_root(addresses, found_pages)
-    if root:
+    if root := _find_root(addresses, found_pages):
         log.warning("%s is this tree", root)
     return Tree(**asdict(options), common=most, pages=found_pages if len(found_pages) < NAMES else {}, root=root)
 
