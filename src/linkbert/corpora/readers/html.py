@@ -36,8 +36,7 @@ NO_PAGE = "no web page but another kind of file (left out)"
 NO_BODY = "page without the body that was asked for (left out)"
 MOVED = 30  # words of a page that only says where the page is now
 TAGS, DEPTH = 2_000, 64  # where more tags open, they may be nested so deep on average; see is_bounded
-ATTRIBUTES = 10_000  # of one tag
-LARGEST = 16 << 20  # bytes of a page
+ATTRIBUTES, LARGEST = 10_000, 16 << 20  # of one tag; bytes of a page
 
 _MAIN = "main:not([hidden]), [role=main]:not([hidden])"
 # What is never prose; its links stay, without a place.
@@ -185,8 +184,7 @@ def read_file(name: str, data: bytes, options: Options, skipped: Skipped) -> Ite
         skipped.note("page without text", name)
         return
     id_ = name
-    whole = resolve(page.canonical, Place())
-    if whole and whole[0].startswith("https://"):
+    if (whole := resolve(page.canonical, Place())) and whole[0].startswith("https://"):
         yield Redirect(whole[0], name)
     # A page may say that it is a copy of another of the tree, which nobody can look for here. It takes that one's name:
     # if both are there they are duplicates, and one is kept; if not, nothing is lost. (Not if the other is the index of
@@ -421,8 +419,7 @@ def _cut_lines(
     for start, end, href, _ in links:
         gone = lost[number := bisect_right(starts, start)]
         left.append((start - gone, end - gone, href) if start >= stops[number] else (-1, -1, href))
-    numbered = ((name, at, bisect_right(starts, at)) for name, at in sections)
-    moved = [(name, max(at, stops[number]) - lost[number]) for name, at, number in numbered]
+    moved = [(name, max(at, stops[number := bisect_right(starts, at)]) - lost[number]) for name, at in sections]
     return kept, left, [section for section in moved if section[1] < len(kept)]
 
 
@@ -475,9 +472,8 @@ def decode(data: bytes) -> tuple[str, str]:
 def _is_binary(data: bytes) -> bool:
     """Return whether a file is not a page: by what other kinds of files start with, or by its control characters."""
     head = data[:1024]
-    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return False
-    return head.startswith(_MAGIC) or len(head.translate(None, _TEXT)) > len(head) / 10
+    is_wide = head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return head.startswith(_MAGIC) or (not is_wide and len(head.translate(None, _TEXT)) > len(head) / 10)
 
 
 # An element without another in it is closed for sure.
@@ -538,9 +534,8 @@ def is_bounded(source: str) -> bool:
 MANY, EDGE = 8, 16_000  # pages of a folder that is looked at by itself; characters of a page at its start and its end
 _TITLED, _ENDED = "\0", "\1"  # before a title, and the ending of one; other things in common are lines with links
 _ENDING = re.compile(r"\s(?:[-—–|·•:»«<]|::)\s|\s\(|:\s")
-_TITLE = re.compile(r"<title[^>]*>([^<]*)", re.IGNORECASE)
+_TITLE, _ANY = re.compile(r"<title[^>]*>([^<]*)", re.IGNORECASE), re.compile(r"<[^>]*>")
 _BETWEEN = re.compile(rf"<(?!/?(?:t[dh]|span|img|{'|'.join(sorted(_INLINE))})[\s>])[^>]*>", re.IGNORECASE)
-_ANY = re.compile(r"<[^>]*>")
 _ADDRESS = re.compile(r"""://(?:(?<=href=["']http://)|(?<=href=["']https://))([^"'#?]+)""", re.IGNORECASE)
 NAMES = 1_000_000  # of the pages of a tree, up to which links in other capitals find them
 
@@ -598,8 +593,7 @@ def _find_root(addresses: set[str], pages: Mapping[str, str]) -> str:
 
 def _around(common: Common, name: str) -> frozenset[str]:
     """Return what pages have in common around one, in the nearest of its folders of which something is known."""
-    folders = map(str, PurePosixPath(name).parents)
-    return next((common[folder] for folder in folders if folder in common), frozenset())
+    return next((common[str(folder)] for folder in PurePosixPath(name).parents if str(folder) in common), frozenset())
 
 
 # No marks: what is named as something else and starts with <html> is a server's word that it was not found.
