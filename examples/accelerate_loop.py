@@ -1,6 +1,8 @@
 """Train on linked pairs in a loop of your own, with Accelerate.
 
-python examples/accelerate_loop.py STORE MODEL OUT [STEPS]
+    python examples/accelerate_loop.py STORE MODEL OUT [STEPS]
+
+STORE and MODEL as in trainer.py. It needs accelerate: pip install "accelerate>=1.10".
 """
 
 import sys

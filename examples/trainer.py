@@ -3,22 +3,15 @@
     python examples/trainer.py STORE MODEL OUT [STEPS]
 
 STORE is what `linkbert build` wrote; MODEL a folder or a hub name of a BERT with the store's vocabulary.
+Trainer needs accelerate: pip install "accelerate>=1.10".
 """
 
 import sys
 
 import torch
-from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers import Trainer, TrainingArguments
 
 import linkbert
-
-
-class NextEpoch(TrainerCallback):
-    """Draw other masks and partners in every epoch."""
-
-    def on_epoch_begin(self, _args, state, _control, train_dataloader=None, **_):
-        """Set the epoch of the pairs."""
-        train_dataloader.dataset.set_epoch(int(state.epoch or 0))
 
 
 def main(store: str, model: str, out: str, steps: str = "100") -> None:
@@ -30,9 +23,8 @@ def main(store: str, model: str, out: str, steps: str = "100") -> None:
         dataloader_pin_memory=torch.cuda.is_available(),
     )  # fmt: skip
     trainer = Trainer(
-        linkbert.load_model(model), arguments, train_dataset=pairs, data_collator=linkbert.PairCollator(pairs),
-        callbacks=[NextEpoch()],
-    )  # fmt: skip
+        linkbert.load_model(model), arguments, train_dataset=pairs, data_collator=linkbert.PairCollator(pairs)
+    )  # Trainer calls pairs.set_epoch before each epoch: other masks and partners
     trainer.train()
     trainer.model.save_pretrained(out)
 

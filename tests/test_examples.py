@@ -1,7 +1,9 @@
 """The programs of examples/ run as they stand, on a small store and a small model."""
 
+import contextlib
 import importlib.util
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -166,3 +168,33 @@ def test_a_loss_is_of_what_has_labels(made):
     torch.testing.assert_close(both, tokens + relation)
     assert model(**batch, labels=torch.full_like(labels, -100)).loss == 0
     assert model(**batch).loss is None
+
+
+def test_a_trained_model_is_used_as_the_page_of_commands_shows(made, capsys):
+    page = (EXAMPLES.parent / "docs" / "commands.md").read_text(encoding="utf-8")
+    code = re.search(r"^## Use a trained model.*?^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)[1]
+    names = {}
+    with contextlib.chdir(made):
+        exec(compile(code, "commands.md", "exec"), names)
+    assert names["vectors"].shape == (2, 16)
+    assert "'linked': 0." in capsys.readouterr().out
+
+
+def test_accelerate_and_trainer_set_the_epoch_of_pairs(made, tmp_path):
+    from accelerate import Accelerator
+
+    loader = torch.utils.data.DataLoader(
+        linkbert.PairDataset(made / "store", {"sequence_length": 32}), 8, collate_fn=lambda items: {"x": items[0]}
+    )
+    loader = Accelerator(cpu=True).prepare(loader)
+    for _ in range(2):
+        list(loader)
+    assert loader.dataset.epoch == 1
+    pairs = linkbert.PairDataset(made / "store", sequence_length=32)
+    arguments = TrainingArguments(
+        tmp_path / "out", num_train_epochs=2, use_cpu=True, report_to="none", save_strategy="no", disable_tqdm=True,
+        remove_unused_columns=False, per_device_train_batch_size=32, dataloader_pin_memory=False,
+    )  # fmt: skip
+    collator = linkbert.PairCollator(pairs)
+    Trainer(linkbert.load_model(made / "run"), arguments, train_dataset=pairs, data_collator=collator).train()
+    assert pairs.epoch == 1

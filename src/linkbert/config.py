@@ -15,7 +15,7 @@ from fractions import Fraction
 from importlib import resources
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, FiniteFloat, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, FiniteFloat, ValidationError, model_validator
 
 SHORT = 32  # tokens: a compiled step has room for the [CLS]s of rows full of such pairs
 STORE_SETTINGS = ("graph", "scope", "alpha", "shares", "anchors", "linked_segment", "held_out")  # may differ by store
@@ -78,7 +78,7 @@ Share = Annotated[Float, Field(gt=0, lt=1)]
 Shares = Annotated[tuple[Float, Float, Float], BeforeValidator(three_shares)]
 Length = Annotated[Int, Field(ge=16, le=65_536)]
 Seed = Annotated[Int, Field(ge=0, lt=2**63)]
-Seconds = Annotated[str, AfterValidator(lambda text: in_seconds(text) >= 0 and text)]
+Seconds = Annotated[str, BeforeValidator(lambda value: in_seconds(str(value)) >= 0 and str(value))]
 Precision = Literal["auto", "bf16", "fp32", "fp16"]
 
 
@@ -137,7 +137,7 @@ def explain(error: Mapping[str, Any], known: Collection[str]) -> str:
         names = [*known, *(SHORT_WORDS if "objective" in known else ())]
         return f"unknown setting {key!r}; {nearest(meant(key, known) or key, names)}"
     wanted = re.sub(r"'|, (unable|got|exceeded) .*$", "", re.sub(f"^({PREFIXES}) ", "must be ", error["msg"]))
-    return f"{key} {wanted}, got {show_value(error['input'])}"
+    return f"{key} {wanted}, got {' '.join(show_value(error['input']).split()):.80}"
 
 
 def meant(word: str, known: Collection[str]) -> str:
@@ -167,7 +167,7 @@ def rename(values: Mapping[str, Any], known: Collection[str] = ()) -> dict[str, 
 def nearest(word: str, known: Iterable[str]) -> str:
     """Answer an unknown word: 'did you mean X?', or the list of what there is."""
     names = sorted(known)
-    close = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
+    close = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
     return f"did you mean {close[0]!r}?" if close else "known are " + ", ".join(names)
 
 

@@ -103,6 +103,23 @@ def test_what_is_refused_leaves_no_folder(store, run, settings):
         assert not run.exists()
 
 
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("tiny", "'tiny' is not a setting; settings are written key=value"),
+        ("seed=3 budget=soon", "budget must be none, or a time such as 90s, 40m or 2h, got soon"),
+        ({"budget": 0.001}, "budget must be none, or a time such as 90s, 40m or 2h, got 0.001"),
+        ({"init": torch.nn.Sequential(*[torch.nn.Linear(2, 2)] * 9)}, "init must be a valid string, got Sequential"),
+    ],
+)
+def test_settings_of_other_kinds_are_refused_in_one_line(store, run, given, said):
+    with pytest.raises(ValueError) as refusal:
+        pretrain(store, run, given)
+    assert said in str(refusal.value)
+    assert len(str(refusal.value)) < 160
+    assert "\n" not in str(refusal.value)
+
+
 def test_a_run_on_usable_anchors_is_scored_on_such(store, run, settings):
     result = pretrain(store, run, settings.replace(anchors="usable", eval_pairs=300))
     assert all(70 < share.count < 130 for share in result.scores.relations.values())
@@ -135,6 +152,9 @@ def test_resume_without_a_checkpoint_starts_at_step_0_and_says_so(store, run, se
     assert said[0] == f"{run} has no run to resume: one starts at step 0"
     assert_same(run, run.with_name("other"))
     shutil.rmtree(run / "checkpoints")
+    with pytest.raises(ValueError, match="is not empty"):  # it has a model, which is not to be deleted
+        pretrain(store, run, settings)
+    shutil.rmtree(run / "model")
     with pytest.raises(ValueError, match=r"a run without a checkpoint, which stopped early: delete it to start again"):
         pretrain(store, run, settings)
     with pytest.raises(ValueError, match=r"resume with seed=\d+, or delete it: it has no checkpoint"):

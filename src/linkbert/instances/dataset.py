@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import operator
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -29,11 +29,11 @@ Item = dict[str, Tensor]
 class PairDataset(Dataset[Item]):
     """The masked pairs of a store, a map-style torch Dataset; `len` is the instances of an epoch.
 
-    `config` is a Config or the name of a preset, and `settings` are changes to it. An item has no padding; its tensors
-    are int64: `input_ids`, `token_type_ids` and `labels` (T,), the last -100 where nothing is masked;
+    `config` is a Config, a preset's name or a dict of settings, and `settings` change it. An item has no padding; its
+    tensors are int64: `input_ids`, `token_type_ids` and `labels` (T,), the last -100 where nothing is masked;
     `next_sentence_label` (), 0 contiguous, 1 random, 2 linked; `documents` (2,), the numbers of those of A and B.
 
-    Call `set_epoch` before each epoch (Trainer and Accelerate do): else it repeats the masks and partners of the first.
+    Call `set_epoch` before each epoch (Trainer, and a loader that Accelerate prepared, do): else masks are repeated.
     Of the split "held-out" `set_epoch` changes nothing, so that scores compare. It pickles as a path, settings and the
     epoch. An epoch is in an order of its own: `shuffle=True` is not needed.
 
@@ -52,12 +52,15 @@ class PairDataset(Dataset[Item]):
     def __init__(
         self,
         store: str | os.PathLike[str],
-        config: Config | str | None = None,
+        config: Config | str | Mapping[str, Any] | None = None,
         *,
         split: str = "train",
         epoch: int = 0,
         **settings: Any,
     ) -> None:
+        if isinstance(config, Mapping):
+            settings = {**config, **settings}
+            config = None
         base = config if isinstance(config, Config) else make_config(config)
         self.store, self.config, self.split = Path(store).absolute(), base.replace(**settings), split
         self._epoch = torch.tensor(-1).share_memory_()  # one for all worker processes

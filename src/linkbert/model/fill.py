@@ -19,7 +19,7 @@ from linkbert.model.hf_encoder import longest, spec_of
 from linkbert.records import RELATIONS
 
 
-def fill_mask(model_folder: Path, text: str, *, top: int = 5) -> list[list[tuple[str, float]]]:
+def fill_mask(model_folder: str | Path, text: str, *, top: int = 5) -> list[list[tuple[str, float]]]:
     """Fill the masks of a text: for each, the likeliest tokens with their probabilities, likeliest first.
 
     'The capital of France is [MASK].' -> [[('paris', 0.41), ('lyon', 0.07), ...]]; '##s' continues the word before it.
@@ -55,7 +55,7 @@ def read_token(tokenizer: PreTrainedTokenizerBase, number: int) -> str:
     return token if token.startswith("##") else str(tokenizer.decode([number])).strip() or token
 
 
-def relate(model_folder: Path, text_a: str, text_b: str) -> dict[str, float]:
+def relate(model_folder: str | Path, text_a: str, text_b: str) -> dict[str, float]:
     """Return how likely each relation is: B continues A, B is from a random document, B is linked from A.
 
     -> {'contiguous': 0.08, 'random': 0.61, 'linked': 0.31}; a BERT, whose head has two rows, answers the first two.
@@ -76,9 +76,9 @@ def relate(model_folder: Path, text_a: str, text_b: str) -> dict[str, float]:
     return dict(zip(RELATIONS, found.relations[0].tolist(), strict=False))
 
 
-def open_for(folder: Path, *, relations: bool) -> tuple[PretrainingModel, PreTrainedTokenizerBase]:
+def open_for(folder: str | Path, *, relations: bool) -> tuple[PretrainingModel, PreTrainedTokenizerBase]:
     """Open a model and its tokenizer for a question about relations, or masks; a ValueError without that head."""
-    config, weights = read_encoder(folder)
+    config, weights = read_encoder(folder := Path(folder))
     objective = objective_of(config, weights)
     trained = find_objective(objective).relations and not weights.keys().isdisjoint(RELATION_HEADS)
     if not (trained if relations else f"{spec_of(config).dense}.weight" in weights):

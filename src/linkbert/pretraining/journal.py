@@ -33,7 +33,7 @@ def read_before(run: Path, *, resume: bool) -> dict[str, Any]:
         return {}
     if not (run / "run.json").is_file():
         raise ValueError(f"{run} is a file, or holds other things than a run (no run.json); name another folder")
-    if not resume and not any((run / "checkpoints").glob("step-*")):
+    if not resume and not [*run.glob("checkpoints/step-*"), *run.glob("model")]:
         remedy = "delete it to start again, or add --resume to start it with its own settings"
         raise ValueError(f"{run} is a run without a checkpoint, which stopped early: {remedy}")
     if not resume:

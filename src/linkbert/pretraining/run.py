@@ -106,6 +106,7 @@ def pretrain(
         config, preset = settings, preset or ""
     else:
         words, changes = (list[str](), settings) if isinstance(settings, Mapping) else (list(settings), {})
+        words = settings.split() if isinstance(settings, str) else words
         words += [f"objective={changes[key]}" for key in changes if key == "objective"]  # named again
         config, preset = choose_config(preset, words, read_before(run_path, resume=resume))
         config = config.replace(**changes)
@@ -116,8 +117,8 @@ def pretrain(
         if not processes.is_main_process:
             progress, report = (lambda _: None), (lambda _: None)
         # What may be refused comes first: a refused run leaves no folder behind.
-        given = [Part("", Path(stores))] if isinstance(stores, str | os.PathLike) else stores
-        parts = [each if isinstance(each, Part) else Part(Path(each).name, Path(each)) for each in given]
+        every = [Part("", Path(stores))] if isinstance(stores, str | os.PathLike) else stores
+        parts = [each if isinstance(each, Part) else Part(Path(each).name, Path(each)) for each in every]
         if len({each.name for each in parts}) < len(parts):
             raise ValueError("two of the stores have the same name; give Parts with names of their own")
         opened = open_parts(parts, config)
@@ -238,8 +239,7 @@ def describe_run(opened: Sequence[OpenPart], config: Config, preset: str, world_
 def check_same_run(run: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
     """Refuse to resume with another setting or another store than RUN started with; the message names the first."""
     anew = f"or start a new run with init={run / 'model' if (run / 'model').is_dir() else 'CHECKPOINT'}"
-    if not checkpoints(run):
-        anew = "or delete it: it has no checkpoint"
+    anew = anew if [*checkpoints(run), *run.glob("model")] else "or delete it: it has no checkpoint"
     stores, others = (each.get("stores") or {"": each["store"]} for each in (before, now))
     if stores.keys() != others.keys():
         was, given = (", ".join(f"{n}={each['path']}".lstrip("=") for n, each in s.items()) for s in (stores, others))
