@@ -44,12 +44,13 @@ CEILINGS = {  # lines of Python; (top) are the files beside the folders
 
 
 OWED = {  # lines above the ceiling, docs/log/size.md says for what; what is not said there must go
-    "(top)": 684,
+    "(top)": 716,
     "corpora": 554,
     "corpora/readers": 1_458,
     "graph": 118,
-    "model": 65,
-    "pretraining": 50,
+    "model": 67,
+    "pretraining": 53,
+    "views": 1,
 }
 
 

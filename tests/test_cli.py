@@ -420,7 +420,6 @@ def test_long_texts_are_related_by_their_beginnings(folder, capsys):
         (["pretrain", "{}/store", "--to", "{}/y", "threads=100000"], "less than or equal to 512"),
         (["pretrain", "{}/store", "--to", "{}/y", "alpha=inf"], "must be a finite number"),
         (["pretrain", "{}/store", "--to", "{}/y", "init=./nowhere"], "./nowhere: no such folder"),
-        (["demo", "--to", "{}/x", "--minutes", "nan"], "max_time must be none, or a time"),
         (["demo", "--to", "{}/x", "stepz=3"], "did you mean 'max_steps'"),
         (["fill", "a [MASK]", "--model", "{}/store"], "holds no model"),
         (["relate", "{}", "{}", "--model", "{}/run"], "is a directory; check the path"),
@@ -677,10 +676,16 @@ def test_the_demo_runs_on_a_file_of_ones_own(folder, tmp_path, capsys):
     for heading in ("1. Fetch", "3. Train", "4. What it learnt", "5. Your own documents"):
         assert heading in out
     assert "too few pairs to say anything" in out
-    assert cli.main(words) == 0, "a demo's own folder is replaced"
+    assert cli.main(words) == 1, "a finished one stays"
+    assert "is of a demo that is finished: delete" in capsys.readouterr().err
+    assert cli.main([*words, "--minutes", "0"]) == 2
+    assert "'--minutes': Input should be greater than or equal to 0.1" in capsys.readouterr().err
+    (tmp_path / "demo" / "demo.html").unlink()
+    assert cli.main(words) == 0, "one that was interrupted is continued"
     model = str(tmp_path / "demo" / "run" / "model")
     assert cli.main([*words, "--init", model]) == 1, "what it would continue is not removed"
     assert (tmp_path / "demo" / "run" / "model" / "model.safetensors").is_file()
+    words[2] = str(tmp_path / "other")
     assert cli.main([*words, "held_out=0"]) == 0
     assert "no document was held out to score on" in capsys.readouterr().out
     words[2] = str(folder)

@@ -117,7 +117,7 @@ def test_the_demo_shows_what_it_learnt_and_asks_no_host(tmp_path, capsys):
     for heading in (
         "1. Fetch",
         "2. Build",
-        "3. Train, on 0.0 million tokens at most",
+        "3. Train, on 0.0 million tokens; on fewer where",
         "4. What it learnt",
         "5. Your own",
     ):

@@ -175,7 +175,10 @@ def choose_command(
     version: bool = Option(False, "--version", help="print the version"),
 ) -> None:
     """Set up logging, and print the help where no command is named."""
-    logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="linkbert: %(message)s")
+    # This handler looks sys.stderr up at each line, so that the line stands above a bar that is shown.
+    if handler := logging.lastResort:
+        handler.setLevel(logging.NOTSET)
+        logging.basicConfig(handlers=[handler], format="linkbert: %(message)s")
     logging.getLogger().setLevel(logging.DEBUG if verbose else logging.WARNING)
     if version:
         print(f"linkbert {linkbert.__version__}")
@@ -190,14 +193,14 @@ def demo(
     to: Path = Option(Path("linkbert-demo"), metavar="DIR", help="folder for all that the demo makes"),
     source: str = Option("cmake", metavar="SOURCE", help="cmake (a manual), wikipedia (an excerpt), or your own path"),
     init: str = Option("bert-tiny", metavar="MODEL", help="encoder to continue: bert-tiny, minilm, none, or a folder"),
-    minutes: float = Option(10.0, metavar="M", help="minutes of training at most"),
-) -> None:
+    minutes: float = Option(10.0, min=0.1, metavar="M", help="minutes of training at most"),
+) -> int:
     """Train a small encoder in minutes, and see what links add."""
     console = make_console()
-    console.print("An encoder that learns from documents and their links: about four minutes on two cores.\n")
+    console.print("An encoder that learns from documents and their links: about four minutes on two idle cores.\n")
     from linkbert.demo import demo as run
 
-    run(console, to, source=source, init=init, minutes=minutes, settings=settings)
+    return run(console, to, source=source, init=init, minutes=minutes, settings=settings)
 
 
 @app.command(rich_help_panel="Build")

@@ -7,6 +7,8 @@ schedule faster, and ends within `minutes` of training.
 
 from __future__ import annotations
 
+import json
+import logging
 import subprocess
 import sys
 import tomllib
@@ -41,7 +43,7 @@ from linkbert.views.gains import learnt_lines, learnt_words, picture_lines, pict
 from linkbert.views.page import write_page
 from linkbert.views.show import show_scores
 
-MARK = "linkbert-demo.json"  # says that a folder is a demo's own and may be replaced
+MARK = "linkbert-demo.json"  # what a folder is the demo of; an unfinished one may be replaced
 CHOSEN = "The clearest of the first 300 held-out pairs; link gain is over all."
 
 
@@ -64,10 +66,12 @@ LINUX = ("--platform", "manylinux_2_28_x86_64", "--platform", "manylinux_2_24_x8
          "none")  # fmt: skip
 
 
-def demo(console: Console, to: Path, *, source: str, init: str, minutes: float, settings: Sequence[str]) -> None:
-    """Run the demo into the folder `to`, which is replaced where an earlier demo made it."""
+def demo(console: Console, to: Path, *, source: str, init: str, minutes: float, settings: Sequence[str]) -> int:
+    """Run the demo into the folder `to`, or continue one that was interrupted there; return the exit status."""
     if to.exists() and any(to.iterdir()) and not (to / MARK).is_file():
         raise ValueError(f"{to} is not empty and not a demo's folder; name another with --to")
+    if (to / "demo.html").is_file():
+        raise ValueError(f"{to / 'demo.html'} is of a demo that is finished: delete {to}, or name another with --to")
     for option, given in (("--source", Path(source)), ("--init", Path(init))):
         if given.exists() and given.resolve().is_relative_to(to.resolve()):
             raise ValueError(f"{option} {given} lies in {to}, which the demo replaces; name another folder with --to")
@@ -79,10 +83,14 @@ def demo(console: Console, to: Path, *, source: str, init: str, minutes: float, 
     console.print("1. Fetch", style="bold")
     corpus = fetch(console, SOURCES[source]) if source in SOURCES else Path(source)
     encoder = str(fetch(console, ENCODERS[init])) if init in ENCODERS else init
-    remove(to)
-    write_json(to / MARK, {"source": source, "init": init})
+    asked = {"source": source, "init": init, "settings": settings}
+    if not (to / MARK).is_file() or json.loads((to / MARK).read_text(encoding="utf-8")) != asked:
+        remove(to)
+        write_json(to / MARK, asked)
 
     console.print("\n2. Build: documents, links, tokens, graph", style="bold")
+    if source in SOURCES:  # what is skipped of these is known, and counted by `linkbert stats`
+        logging.getLogger("linkbert.corpora").setLevel(logging.ERROR)
     with report_stages() as progress:
         vocabulary = "train:8192" if encoder == "none" else encoder
         store = build_store([corpus], to / "store", vocabulary=vocabulary, progress=progress)
@@ -92,14 +100,18 @@ def demo(console: Console, to: Path, *, source: str, init: str, minutes: float, 
     usable = ["anchors=usable"] if edges > 5 * len(store) else []  # where links are many, every A has one to follow
     config = make_config("demo", [*usable, *settings, f"init={encoder}"])
     tokens = config.max_steps * config.batch_size * config.sequence_length
-    console.print(f"\n3. Train, on {tokens / 1e6:.1f} million tokens at most and for {minutes:g} minutes at most\n",
+    console.print(f"\n3. Train, on {tokens / 1e6:.1f} million tokens; on fewer where that takes over {minutes:g} min\n",
                   style="bold")  # fmt: skip
+    console.print("scoring the encoder before training ...", style="dim")
     before, model = score(to / "store", config)
     with report_training() as training:
-        result = pretrain(to / "store", to / "run", config, progress=training)
+        result = pretrain(to / "store", to / "run", config, progress=training, resume=(to / "run").exists())
     if not result.finished:
-        console.print(f"stopped after step {result.step:,}")
-        return
+        console.print(f"stopped after step {result.step:,}; the same command continues")
+        return 130
+    seen = f"{result.tokens / 1e6:.1f} million tokens, {result.step:,} of {config.max_steps:,} steps"
+    if result.step < config.max_steps:
+        console.print(f"This machine was too slow for all steps: {seen}. Scores are lower than after all of them.")
 
     console.print("\n4. What it learnt, on documents it has not seen", style="bold")
     if result.scores is None:
@@ -109,26 +121,40 @@ def demo(console: Console, to: Path, *, source: str, init: str, minutes: float, 
         shown = look(to / "store", config, model, trained)
         for picture in shown["pictures"][:1]:
             console.print("\n".join([*picture_lines(picture), f"  {CHOSEN}", ""]))
+        console.print(says(result.scores) + "\n")
         show_scores(console, result.scores, before=before, vocabulary=TokenStore.open(to / "store").vocabulary.tokens)
         if shown["learnt"]:
             console.print("\n".join(["", "masked words, before and after training:", *learnt_lines(shown["learnt"])]))
         about = SOURCES[source].about if source in SOURCES else source
-        made = f"An encoder trained by linkbert on {about}: {tokens / 1e6:.1f} million tokens at most."
-        words = {"made": made, "chosen": CHOSEN, "commands": next_commands(to)}
-        write_page(to / "demo.html", "demo.html", shown | words | {"scores": result.scores, "percent": percent})
+        words = {"made": f"An encoder trained by linkbert on {about}: {seen}.", "says": says(result.scores)}
+        shown |= words | {"chosen": CHOSEN, "commands": next_commands(to, source), "percent": percent}
+        write_page(to / "demo.html", "demo.html", shown | {"scores": result.scores, "before": before})
         console.print(f"\nthe same as a page: {to / 'demo.html'}")
 
     console.print("\n5. Your own documents", style="bold")
-    console.print("\n".join(next_commands(to)))
+    console.print("\n".join(next_commands(to, source)))
+    return 0
 
 
-def next_commands(to: Path) -> list[str]:
+def next_commands(to: Path, source: str) -> list[str]:
     """Write what to do next, a command a line."""
+    ours, own = ("FOLDER_OR_FILE", "The [MASK] command adds a library."), (source, "Words of yours with a [MASK].")
+    path, text = ours if source in SOURCES else own
     return [
-        "linkbert build FOLDER_OR_FILE --to store --vocab train:8192",
+        f"linkbert build {path} --to store --vocab train:8192",
         "linkbert pretrain store --to run budget=10m",
-        f'linkbert fill "The [MASK] command adds a library." --model {to / "run"}',
+        f'linkbert fill "{text}" --model {to / "run"}',
     ]
+
+
+def says(scores: Scores) -> str:
+    """Say in words what the gains show, and what they do not."""
+    gain = scores.shared_gain
+    shown = "makes" if gain and gain.low > 0 else "is not shown to make"
+    return (
+        f"Next to A, a linked text {shown} the words that it holds likelier than a random text does. Any text on the "
+        "same subject may do so; what training on links adds is told by the same run with baseline=bert."
+    )
 
 
 def look(store: Path, config: Config, before: PretrainingModel, after: PretrainingModel) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from typing import Any
 
 from linkbert.config import nearest
 
+log = logging.getLogger(__name__)
 READERS = ("jsonl", "csv", "markdown", "mediawiki", "parquet", "pubmed", "html", "jats", "rst", "text", "zim")
 WIKIS = {name: f"linkbert.corpora.readers.wikis:{name.upper()}" for name in ("dokuwiki", "tiddlywiki", "wikitext")}
 XML = ("stackexchange", "xml")
@@ -31,9 +32,11 @@ BUILT_IN = {
 
 @cache  # to look at every installed package takes 20 ms
 def references(group: str) -> dict[str, str]:
-    """Return what a group holds, name -> "module:attribute"; an installed package may not take a name of ours."""
-    own, others = BUILT_IN[group], entry_points(group=f"linkbert.{group}")
-    return own | {each.name: each.value for each in others} | own  # in this order, and ours stay
+    """Return what a group holds, name -> "module:attribute"; an installed package that has a name of ours is taken."""
+    others = {each.name: each.value for each in entry_points(group=f"linkbert.{group}")}
+    for name in others.keys() & BUILT_IN[group].keys():
+        log.warning("%s %r is that of an installed package, %s, not ours", group.removesuffix("s"), name, others[name])
+    return BUILT_IN[group] | others
 
 
 @cache  # so that each is warned of once
@@ -45,7 +48,7 @@ def usable(group: str) -> list[str]:
             find(group, name)
             names.append(name)
         except ValueError as error:
-            logging.getLogger(__name__).warning("%s: it is left out", error)
+            log.warning("%s: it is left out", error)
     return names
 
 

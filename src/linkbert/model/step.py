@@ -91,6 +91,8 @@ def compiled_parts(model: PretrainingModel, config: Config) -> list[nn.Module]:
     torch_cache_folder()
     # A backward pass that does not compile must be known before it is called: the loop calls it.
     torch._functorch.config.force_non_lazy_backward_lowering = True
+    if torch.cpu._is_amx_tile_supported():
+        torch._inductor.config.cpp.simdlen = 256  # with 512, torch 2.13's bf16 has gradients and losses of NaN there
     torch._dynamo.config.optimize_ddp = False  # it would split the graph, where only the last of many passes sums
     # The compiler looks at the gradients of all that goes into a part.
     warnings.filterwarnings("ignore", "The .grad attribute of a Tensor that is not a leaf")

@@ -134,12 +134,15 @@ def describe(scores: Scores, *, before: Scores | None = None, vocabulary: Sequen
         taken = f"; taken for {', '.join(wrong)}" if wrong else ""
         few = "; too few pairs to say anything" if name in scores.too_few else ""
         lines.append(f"  {name}: {percent(share)}{taken}{few}" if share.count else f"  {name}: no pairs")
-    for what, gain in (
-        ("link gain, nats a masked token of A", scores.link_gain),
-        ("  of those that the linked text holds", scores.shared_gain),
-        ("  of text that follows instead of a link", scores.context_gain),
+    for what, name in (
+        ("link gain, nats a masked token of A", "link_gain"),
+        ("  of those that the linked text holds", "shared_gain"),
+        ("  of text that follows instead of a link", "context_gain"),
     ):
-        lines += [f"{what}: {nats(gain)}"] if gain else []
+        gain, earlier = getattr(scores, name), getattr(before, name, None)
+        few = "; too few pairs to say anything" if gain and gain.pairs < ENOUGH else ""
+        lines += [f"{what}: {nats(gain)}{few}"] if gain else []
+        lines += [f"    before training: {nats(earlier)}"] if gain and earlier else []
     for name, own in scores.stores.items():
         lines += [f"{name}, {own.pairs:,} pairs:", *("  " + line for line in describe(own, vocabulary=vocabulary))]
     return lines

@@ -145,7 +145,7 @@ def picture_lines(picture: Picture) -> list[str]:
 
 def learnt_lines(learnt: Sequence[Learnt]) -> list[str]:
     """Write words before and after training for the terminal."""
-    rows = [["word", "guess before", "its probability", "guess after", "its probability"]]
+    rows = [["word", "guess before", "the word had", "guess after", "the word has"]]
     for each in learnt:
         both = [(guess, f"{chance:.1%}") for guess, chance in (each.before, each.after)]
         rows.append([each.word, *both[0], *both[1]])
