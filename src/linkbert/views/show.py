@@ -111,9 +111,7 @@ def show_scores(console: Console, scores: Any, *, before: Any = None, vocabulary
         for relation, style in RELATION_STYLES.items():
             text.highlight_regex(rf"^ +{relation}(?=:)", style)
         console.print(text)
-    console.print(
-        "in brackets: the 95 % interval, and the count; a nat is 1 in the logarithm of the probability", style="dim"
-    )
+    console.print("in brackets: the 95 % interval, and the count; a nat is 1 in log-probability", style="dim")
 
 
 def choose_instances(
