@@ -263,9 +263,9 @@ def _find_python(kinds: frozenset[str], name: str, tree: Tree, around: tuple[str
 
 
 @cache
-def _docutils() -> tuple[Any, Any, tuple[type[Exception], ...]]:
-    """Return docutils' nodes, a function that parses a text by our directives and roles, and what it may raise."""
-    from docutils import ApplicationError, DataError, frontend, nodes, statemachine, utils
+def _docutils() -> tuple[Any, Any]:
+    """Return docutils' nodes, and a function that parses a text by our directives and roles."""
+    from docutils import frontend, nodes, utils
     from docutils.parsers.rst import Directive, Parser, states
 
     any_option = defaultdict(lambda: str, {"": str})  # one that is empty would allow none
@@ -311,9 +311,7 @@ def _docutils() -> tuple[Any, Any, tuple[type[Exception], ...]]:
                 states.directives.directive = find
         return document
 
-    # It asserts that its tree is well formed; a page that is nested too deeply ends in a RecursionError.
-    faults = (ApplicationError, DataError, statemachine.StateMachineError, AssertionError, RecursionError)
-    return nodes, parse, faults
+    return nodes, parse
 
 
 def read_file(name: str, data: bytes, tree: Tree, skipped: Skipped) -> Iterator[Record]:
@@ -330,10 +328,14 @@ def read_file(name: str, data: bytes, tree: Tree, skipped: Skipped) -> Iterator[
     if max(map(len, text.split("\n"))) > LONGEST_LINE:
         skipped.note(LONG, name)
         return
-    _, parse, faults = _docutils()
     try:
-        page.read(parse(text))
-    except faults:
+        parsed = _docutils()[1](text)
+    except Exception:  # whatever docutils fails by, one page costs itself only
+        skipped.note(BROKEN, name)
+        return
+    try:
+        page.read(parsed)
+    except (AssertionError, RecursionError):  # nested too deeply
         skipped.note(BROKEN, name)
         return
     text, links, sections = page.writer.finish(page.title)
