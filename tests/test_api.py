@@ -151,7 +151,7 @@ def test_what_is_wrong_with_documents_is_one_line_that_names_them(tmp_path):
         ([], {}, "no source was given, and no Document"),
         (None, {}, "no source was given, and no Document"),
         ((each for each in ()), {}, "no source was given, and no Document"),
-        ([good], {"vocabulary": 200}, "vocabulary must be a path or a name, got 200"),
+        ([good], {"vocabulary": 200}, "vocabulary must be a path or a name, got a int"),
         ([good], {"options": ["a=b"]}, "options must be a dict, got"),
     ):
         with pytest.raises(ValueError, match=said) as caught:
@@ -253,3 +253,25 @@ def test_redirects_and_sections_that_are_not_as_they_should_be_are_counted(tmp_p
     assert store.manifest["skipped"] == {
         "redirect without a name or a target": 2, "sections are not a list of names and starts": 2
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda: linkbert.load_model(None), "a model must be a path or a name, got a NoneType"),
+        (lambda: linkbert.Store.open(7), "a store must be a path or a name, got a int"),
+        (lambda: linkbert.pretrain("store", None), "to must be a path or a name, got a NoneType"),
+        (
+            lambda: linkbert.pretrain([linkbert.Document("a", "A", "b")], "run"),
+            "a store must be a path or a name, got a Document",
+        ),
+        (lambda: linkbert.finetune(object(), "sst2", data=".", to="x"), "model must be a path or a name, got a object"),
+        (lambda: linkbert.build_store("a.txt", "s", format=print), "format must be a name, got <built-in"),
+        (lambda: linkbert.build_store("a.txt", ""), "to must be a path or a name, got an empty text"),
+    ],
+)
+def test_what_is_no_path_is_one_line(call, said, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=said):
+        call()
+    assert not any(tmp_path.iterdir())

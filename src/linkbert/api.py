@@ -24,7 +24,7 @@ from linkbert.corpora.build import build_documents
 from linkbert.corpora.reader import load_reader
 from linkbert.corpora.readers.jsonl import DOCUMENTS
 from linkbert.corpora.store import open_parquet, shard_path
-from linkbert.files import has_address, locked, remove, replacing, source_path
+from linkbert.files import as_path, has_address, locked, remove, replacing, source_path
 from linkbert.graph.hyperlinks import resolving
 from linkbert.graph.links import LinkGraph, add_graph, graph_names
 from linkbert.instances.tokens import TokenStore, tokenise
@@ -129,12 +129,13 @@ def build_store(
     >>> [document.id for document in made.documents()]
     ['paris', 'france']
     """
-    for name, value, kind in (("to", to, PATH), ("vocabulary", vocabulary, PATH), ("options", options or {}, Mapping)):
-        if not isinstance(value, kind) or value == "":
-            raise ValueError(f"{name} must be {'a dict' if kind is Mapping else 'a path or a name'}, got {value!r}")
+    to, vocabulary = as_path(to, "to"), str(as_path(vocabulary, "vocabulary"))
+    for name, value, kind in (("options", options or {}, Mapping), ("format", format or "", str)):
+        if not isinstance(value, kind):
+            raise ValueError(f"{name} must be {'a name' if kind is str else 'a dict'}, got {value!r:.80}")
     if not trained_size(vocabulary):
         load_vocabulary(vocabulary, lowercase)  # so that a wrong one is refused before a dump is read
-    to, how = Path(to), dict[str, Any](format=format, options=options)
+    how = dict[str, Any](format=format, options=options)
     with locked(to), make_executor(workers, dask) as executor, _as_files(sources, to, **how) as paths:
         how |= {"links_table": links_table, "executor": executor, "progress": progress}
         store = build_documents(paths, to, **how)

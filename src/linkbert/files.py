@@ -269,6 +269,14 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "linkbert"
 
 
+def as_path(value: Any, what: str) -> Path:
+    """Take a path from Python; ValueError, in one line, for what is none."""
+    if not isinstance(value, str | os.PathLike) or not str(value):
+        given = "an empty text" if isinstance(value, str) else f"a {type(value).__name__}"
+        raise ValueError(f"{what} must be a path or a name, got {given}")
+    return Path(value)
+
+
 def check_store(store: Path) -> Path:
     """Return the folder of a finished store, or raise a ValueError that says what is wrong and what to do."""
     if (store / "store.json").is_file():
@@ -283,7 +291,7 @@ def check_store(store: Path) -> Path:
 
 def find_encoder(name: str | Path) -> Path:
     """Find what MODEL means: a Hugging Face folder, RUN/model, a RUN with checkpoints, or a hub name (fetched)."""
-    path = Path(name)
+    path = as_path(name, "a model")
     for folder in (path, path / "model"):
         if (folder / "config.json").is_file():
             return folder

@@ -198,6 +198,17 @@ def test_damage_inside_a_parquet_file_costs_a_row_group(tmp_path):
     assert skipped == {CUT: 1}
 
 
+def test_a_length_of_any_size_is_damage(tmp_path, monkeypatch):
+    path = write(tmp_path / "stream.arrow", make_table([Document("0", "Title", "text")]), rows=10)
+
+    def fail(*_):
+        raise MemoryError  # as Arrow does where a damaged length cannot be had
+
+    monkeypatch.setattr(parquet, "_read_units", fail)
+    with pytest.raises(ValueError, match=r"stream\.arrow is cut off, damaged or no table"):
+        read(path)
+
+
 @given(st.data())
 @settings(deadline=None, max_examples=150)
 def test_no_damage_is_an_error_of_ours(tmp_path_factory, data):

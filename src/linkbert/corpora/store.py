@@ -26,7 +26,7 @@ import pyarrow.parquet as pq
 
 from linkbert.config import nearest
 from linkbert.corpora.reader import Deletion, Record, Skipped
-from linkbert.files import check_store, read_json, remove, replacing, write_json
+from linkbert.files import as_path, check_store, read_json, remove, replacing, write_json
 from linkbert.records import Document, Link, Redirect
 
 FORMAT = 1
@@ -175,7 +175,7 @@ class Store:
     @classmethod
     def open(cls, path: str | Path) -> Self:
         """Open the store in a folder; anything else is a ValueError that says what is wrong and what to do."""
-        path = check_store(Path(path))
+        path = check_store(as_path(path, "a store"))
         manifest = read_json(path / "store.json")
         version = manifest.get("format") if isinstance(manifest, dict) else None
         if version != FORMAT:

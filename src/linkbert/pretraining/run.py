@@ -26,7 +26,7 @@ from torch import Tensor
 
 import linkbert
 from linkbert.config import STORE_SETTINGS, Config, choose_config, migrate, show_value
-from linkbert.files import find_encoder, locked, remove, write_json
+from linkbert.files import as_path, find_encoder, locked, remove, write_json
 from linkbert.instances.batches import Batches
 from linkbert.instances.mixture import OpenPart, count_tokens, describe_mixture, make_sampler, open_parts
 from linkbert.instances.parts import Part
@@ -101,7 +101,7 @@ def pretrain(
     >>> result.finished, str(result.model)
     (True, 'run/model')
     """
-    run_path = Path(to)
+    run_path = as_path(to, "to")
     if isinstance(settings, Config):
         config, preset = settings, preset or ""
     else:
@@ -118,7 +118,7 @@ def pretrain(
             progress, report = (lambda _: None), (lambda _: None)
         # What may be refused comes first: a refused run leaves no folder behind.
         every = [Part("", Path(stores))] if isinstance(stores, str | os.PathLike) else stores
-        parts = [each if isinstance(each, Part) else Part(Path(each).name, Path(each)) for each in every]
+        parts = [each if isinstance(each, Part) else Part(as_path(each, "a store").name, Path(each)) for each in every]
         if len({each.name for each in parts}) < len(parts):
             raise ValueError("two of the stores have the same name; give Parts with names of their own")
         opened = open_parts(parts, config)

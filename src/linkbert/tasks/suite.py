@@ -24,7 +24,7 @@ import numpy as np
 
 import linkbert
 from linkbert.config import OLD_NAMES, show_value
-from linkbert.files import find_encoder, locked, read_json, replacing, sha256
+from linkbert.files import as_path, find_encoder, locked, read_json, replacing, sha256
 from linkbert.tasks.examples import Example, Prediction, Splits
 from linkbert.tasks.kinds import kind_of
 from linkbert.tasks.metrics import intervals, per_example, write_submission
@@ -145,6 +145,7 @@ def finetune(
     >>> records[0]["scores"]["dev"]  # doctest: +SKIP
     {'accuracy': 1.0}
     """
+    as_path(model, "model"), as_path(to, "to")
     if seeds < 1 or parallel < 1:
         raise ValueError("--seeds and --parallel take 1 or more")
     if isinstance(settings, Mapping):

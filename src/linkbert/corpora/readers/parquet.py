@@ -45,7 +45,7 @@ def plan(path: Path, options: Options) -> Iterator[Shard]:
             if size >= SHARD_BYTES and data is None:
                 parts.append((unit, rows))
                 size = 0
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, MemoryError) as error:  # damage may ask for any length
         damage = f"{path} is cut off, damaged or no table ({error})"
     if rows > parts[-1][1]:
         parts.append((unit, rows))
@@ -68,7 +68,7 @@ def read(shard: Shard, options: Options, skipped: Skipped) -> Iterator[Record]:
             for batch in read_batches():
                 yield from _read_rows(batch, options, skipped, file, row)
                 row += batch.num_rows
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, OSError, MemoryError) as error:  # damage may ask for any length
             skipped.note(CUT, f"{file} row {row} and on ({error})")
         start += rows
 
