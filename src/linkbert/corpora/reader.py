@@ -192,7 +192,8 @@ def make_options(readers: Iterable[str], values: Mapping[str, Any]) -> dict[str,
         if not rows:
             known = list_options()
             if not (takers := " and ".join(row.reader for row in known if row.name == name)):
-                flags = dict.fromkeys(f"--{row.name.replace('_', '-')}" for row in list_options(taken) or known)
+                near = list_options(taken) if ":" in "".join(taken) else known
+                flags = dict.fromkeys(f"--{row.name.replace('_', '-')}" for row in near)
                 raise ValueError(f"unknown option {flag}; {nearest(flag, flags)}")
             others = ", ".join(taken) or "this source"
             raise ValueError(f"{flag} is an option of {takers}, not of {others}: leave it out or name a --format")
