@@ -301,10 +301,5 @@ def _find_dropped(database: Any, deleted: list[tuple[str, int]], *, latest: bool
 
 
 def _clear(to: Path) -> None:
-    for path in (
-        to / "plan.json",
-        to / SQLITE,
-        to / COUNTS,
-        *to.glob(f"{SURVEY}*"),
-    ):  # what only an unfinished build has
+    for path in (to / "plan.json", to / SQLITE, to / COUNTS, *to.glob(f"{SURVEY}*")):  # of an unfinished build only
         remove(path)

@@ -27,7 +27,7 @@ from linkbert.records import Document, Redirect
 
 CUT, TABLE_CUT, PAGE_CUT = "source cut off or damaged", "links table: cut off or damaged", "page cut off"
 DAMAGE = (CUT, TABLE_CUT, PAGE_CUT)  # causes that say that a source is not whole
-EMPTY = "empty file"
+EMPTY, NO_TEXT = "empty file", "no text in the file"
 SEVERAL = "links that several pages are meant by (one taken)"
 OTHER = "file of another kind: "  # and its suffix
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 NO_PAGE = "no web page but another kind of file (left out)"
+NESTED = "page with tags nested too deeply (left out)"
 NO_BODY = "page without the body that was asked for (left out)"
 MOVED = 30  # words of a page that only says where the page is now
 TAGS, DEPTH = 2_000, 64  # where more tags open, they may be nested so deep on average; see is_bounded
@@ -207,7 +208,7 @@ def read_page(name: str, data: bytes, skipped: Skipped, parse_page: Callable[[st
     if fault:
         skipped.note(fault, name)
     if not is_bounded(source):
-        skipped.note("page with tags nested too deeply (left out)", name)
+        skipped.note(NESTED, name)
         return None
     page = parse_page(source)
     if page is None:

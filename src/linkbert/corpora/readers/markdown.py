@@ -15,7 +15,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, NamedTuple
 from unicodedata import normalize
 
-from linkbert.corpora.reader import SEVERAL, Reader, Record, Skipped
+from linkbert.corpora.reader import NO_TEXT, SEVERAL, Reader, Record, Skipped
 from linkbert.corpora.readers.extensions import to_commonmark
 from linkbert.corpora.readers.pages import ADDRESSES, LARGEST, Options, Pages, read_said, survey
 from linkbert.corpora.readers.site import words
@@ -73,7 +73,7 @@ def read_file(name: str, data: bytes, pages: Pages, skipped: Skipped) -> Iterato
     id_, mdx = str(path.with_suffix("")), path.suffix.lower() == ".mdx"
     mdx |= pages.dialect.name == "docusaurus"  # which reads .md so, too
     page = read_page(decode_text(data, name, skipped), id_, mdx=mdx, pages=pages)
-    for fault in page.faults + ("no text in the file",) * (not page.text):
+    for fault in page.faults + (NO_TEXT,) * (not page.text):
         skipped.note(fault, name)
     for choice in pages.chosen:
         skipped.note(SEVERAL, f"{name}: {choice}")

@@ -17,7 +17,7 @@ from pathlib import PurePosixPath
 from posixpath import dirname, join, normpath, splitext
 from typing import Any
 
-from linkbert.corpora.reader import OTHER, Reader, Record, Skipped
+from linkbert.corpora.reader import NO_TEXT, OTHER, Reader, Record, Skipped
 from linkbert.corpora.readers.markdown import Writer
 from linkbert.corpora.readers.site import words
 from linkbert.corpora.resolve import resolve_in_note
@@ -342,7 +342,7 @@ def read_file(name: str, data: bytes, tree: Tree, skipped: Skipped) -> Iterator[
     if text:
         yield Document(page.id, page.title or page.id.rpartition("/")[2], text, links, sections=sections)
     else:
-        skipped.note("no text in the file", name)
+        skipped.note(NO_TEXT, name)
 
 
 class _Page:

@@ -23,7 +23,6 @@ from linkbert.records import Document, Link
 
 QUESTION, ANSWER = "1", "2"
 OTHER_POST, BROKEN = "post that is neither question nor answer", "row that is not XML (left out)"
-NESTED = "page with tags nested too deeply (left out)"
 _HOST = re.compile(r"[\w-]+(?:\.[\w-]+)*\.[a-z]{2,4}")
 _ADDRESS = re.compile(rb"https?://(?:www\.)?([\w.-]+)/(?:questions|q|a)/\d")
 _POST = re.compile(r"https://([^/]+)/(?:(?:q|a)/(\d+)|questions/(\d+)(?:/[^/?]+/(\d+))?)(?![^/?])")
@@ -68,7 +67,7 @@ def read(shard: Shard, _: Options, skipped: Skipped) -> Iterator[Document]:
         if row.get("PostTypeId") not in (QUESTION, ANSWER):
             skipped[OTHER_POST] += 1
         elif not html.is_bounded(body := row.get("Body", "")):
-            skipped.note(NESTED, where)
+            skipped.note(html.NESTED, where)
         elif not (page := html.parse(body)) or not page.text or not row.get("Id"):
             skipped.note("no text", where)
         else:

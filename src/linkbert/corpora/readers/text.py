@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
-from linkbert.corpora.reader import NoOptions, Reader, Skipped
+from linkbert.corpora.reader import NO_TEXT, NoOptions, Reader, Skipped
 from linkbert.corpora.sources import decode_text
 from linkbert.records import Document
 
@@ -22,7 +22,7 @@ def read_file(name: str, data: bytes, _: NoOptions, skipped: Skipped) -> Iterato
     if text := join_lines(decode_text(data, name, skipped)):
         yield Document(str(path.with_suffix("")), path.stem, text)
     else:
-        skipped.note("no text in the file", name)
+        skipped.note(NO_TEXT, name)
 
 
 def join_lines(text: str) -> str:

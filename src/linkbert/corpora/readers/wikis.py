@@ -16,14 +16,14 @@ from typing import Any
 from unicodedata import combining, normalize
 from urllib.parse import unquote
 
-from linkbert.corpora.reader import NoOptions, Reader, Record, Skipped
+from linkbert.corpora.reader import NO_TEXT, NoOptions, Reader, Record, Skipped
 from linkbert.corpora.readers import markdown, wikitext
 from linkbert.corpora.readers.site import Site
 from linkbert.corpora.sources import TOO_LARGE, decode_text
 from linkbert.records import Document, Link, Redirect
 
 SYSTEM, NO_PAGE = "system tiddler (left out)", "tiddler that is not wikitext (left out)"
-NO_TEXT, OUTSIDE = "no text in the file", "file outside of data/pages (left out)"
+OUTSIDE = "file outside of data/pages (left out)"
 LARGEST = 8 << 20  # bytes of a page
 SITE = Site(first_letter=False)
 Target = tuple[str, str] | None
