@@ -332,3 +332,12 @@ def test_proposals_have_heads_and_numbers(tmp_path):
         ("RFC 2119", "https://rfc-editor.org/rfc/rfc2119", ""),
     ]
     assert pages["pep-0020"].text == "Plain: a Text: of lines is: text"
+
+
+def test_an_expression_of_cmake_is_named_without_its_arguments(tmp_path):
+    files = {
+        "manual/genex.rst": ".. genex:: $<TARGET_FILE:tgt>\n\n   Text.\n",
+        "command/install.rst": "See :genex:`TARGET_FILE` and :genex:`$<TARGET_FILE:x> <TARGET_FILE>`.",
+    }
+    pages, _ = read(make_tree(tmp_path, files))
+    assert [to for _, to, _ in links_of(pages["command/install"])] == ["manual/genex"] * 2

@@ -199,6 +199,8 @@ def _add_objects(text: str, page: str, tree: Tree) -> None:
 def _names(line: str, domain: str = "py") -> list[str]:
     """Return what a signature describes: "classmethod Model.save(x)" -> ["Model.save"]."""
     line = line.strip()
+    if line[:2] == "$<":  # "$<TARGET_FILE:tgt>", an expression of CMake
+        return re.findall(r"[^$<>:]+", line)[:1]
     if domain in ("c", "cpp"):
         return re.findall(r"^.*?([\w:.~]+)\s*(?:[(\[=;].*)?$", line)
     return [name.rstrip(":>") for name in re.findall(r"^[^\s(=\[,]+", _BEFORE.sub("", line))]
