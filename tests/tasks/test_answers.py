@@ -2,6 +2,7 @@
 
 import json
 import lzma
+import random
 from collections import Counter
 
 import numpy as np
@@ -74,3 +75,19 @@ def test_no_other_threshold_is_better(rows):
     tried = [answer_scores(examples, refuse(predictions, at))[:, 1].sum() for at in np.arange(-4, 4, 0.5)]
     assert answer_scores(examples, refuse(predictions, found))[:, 1].sum() == max(tried)
     assert np.isfinite(found)
+
+
+def test_answers_that_are_nothing_when_compared_count_as_none_for_the_threshold():
+    """The threshold is the best of all that there are, by the scores that answers get after it."""
+    rng = random.Random(1)
+    for _ in range(200):
+        size = rng.randint(1, 6)
+        examples = [QuestionExample(str(i), "?", "", rng.choice([(), ("",), ("the",), ("dog",), ("dog", ".")]))
+                    for i in range(size)]  # fmt: skip
+        predictions = [Prediction(str(i), rng.choice(["dog", "", "the", "cat"]), {"null": rng.choice([-1.0, 0.0, 2.0])})
+                       for i in range(size)]  # fmt: skip
+        if all(example.answers for example in examples):
+            continue
+        sums = [answer_scores(examples, refuse(predictions, at))[:, 1].sum() for at in (-2, -0.5, 1, 3)]
+        found = refuse(predictions, best_threshold(examples, predictions))
+        assert answer_scores(examples, found)[:, 1].sum() == max(sums)

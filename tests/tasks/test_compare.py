@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from linkbert import cli
-from linkbert.tasks.compare import compare, comparison_lines, two_sided
+from linkbert.tasks.compare import compare, comparison_lines, rows_of, two_sided
 from linkbert.tasks.metrics import bootstrap, interval_of
 from linkbert.tasks.results import scores_of
 
@@ -81,19 +81,64 @@ def test_answers_to_other_examples_of_the_same_number_are_left_out_and_differenc
 
 
 def test_seeds_vote(tmp_path):
-    runs = [[("1", 1), ("0", 0)], [("1", 1), ("0", 0)], [("0", 0), ("1", 1)]]
+    runs = [[("1", 1), ("0", 0)], [("1", 1), ("0", 0)], [("0", 0), ("1", 1)]]  # gold is 1
     write(write(tmp_path, "a", runs), "b", [[("0", 0), ("1", 1)]])
     found = compare(*pair(tmp_path))
     assert found["runs"] == [3, 1]
     assert [(each["a"], each["scores"][0]) for each in found["examples"]] == [("1", 2 / 3), ("0", 1 / 3)]
-    assert (found["only_a"], found["only_b"], found["test"]) == (1, 1, "McNemar, exact")
+    assert (found["only_a"], found["only_b"]) == (1, 1)
+    assert found["test"] == "paired bootstrap"  # the mean of three runs is no vote
+    assert found["means"] == pytest.approx([1 / 2, 1 / 2])  # runs of 1/2, 1/2, 1/2 against one of 1/2
 
 
-def test_a_score_that_is_no_yes_or_no_is_bootstrapped(tmp_path):
-    write(write(tmp_path, "a", [[("x", 0.9), ("y", 0.75)]]), "b", [[("x", 0.4), ("y", 0.25)]])
+def test_the_difference_is_that_of_the_metric_in_the_report_and_has_its_sign(tmp_path):
+    """Of 8 sentences 6 have no entity: A finds one there twice, B never; of the two entities A has both, B has one."""
+    gold = ["O", "O"]
+    found = {"a": [["B", "O"]] * 2 + [gold] * 4, "b": [gold] * 6}
+    for model, answers in found.items():
+        write(tmp_path, model, [[(each, float(each == gold)) for each in answers]], "bc2gm", gold=gold)
+        path = tmp_path / f"{model}-0.jsonl"
+        for i, mine in enumerate([["B", "I"], ["B", "I"]] if model == "a" else [["B", "I"], ["O", "O"]]):
+            line = {
+                "id": f"y{i}",
+                "input": "A text.",
+                "gold": ["B", "I"],
+                "prediction": mine,
+                "score": 1.0 * (mine[0] == "B"),
+            }
+            path.write_text(path.read_text() + json.dumps(line) + "\n")
+    a, b = pair(tmp_path)
+    found = compare(a, b)
+    assert found["means"] == pytest.approx([2 * 2 / (4 + 2), 2 * 1 / (1 + 2)])  # 2 TP / (found + gold), by hand
+    assert found["difference"] == pytest.approx(0)  # where the mean over sentences would say -1/8
+    assert (found["metric"], found["test"]) == ("entity_f1", "paired bootstrap")
+    assert found["interval"][0] < 0 < found["interval"][1]
+
+
+def test_sentences_of_one_document_are_drawn_together(tmp_path):
+    for model, answer in (("a", ("1", 1)), ("b", ("0", 0))):
+        write(tmp_path, model, [[answer, answer, ("1", 1), ("1", 1)]])
+        path = tmp_path / f"{model}-0.jsonl"
+        lines = [
+            json.loads(line) | {"group": "one" if i < 2 else "other"}
+            for i, line in enumerate(path.read_text().splitlines())
+        ]
+        path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    a, b = pair(tmp_path)
+    assert compare(a, b)["interval"] == [0, 1]  # two documents: drawn are both, or one of them twice
+
+
+def test_a_metric_of_one_s_own_is_the_mean_of_its_scores(tmp_path):
+    rows, value = rows_of("closeness", [{"score": 0.75}, {"score": 0.25}])
+    assert value(rows.sum(0)) == 0.5
+
+
+def test_of_glue_the_mean_of_a_task_s_metrics_is_compared(tmp_path):
+    for model, said in (("a", ["1", "1", "0"]), ("b", ["0", "0", "0"])):
+        write(tmp_path, model, [[(each, float(each == "1")) for each in said]], "mrpc")
     found = compare(*pair(tmp_path))
-    assert (found["test"], found["interval"]) == ("bootstrap", [0.5, 0.5])
-    assert found["p"] < 0.001
+    assert found["metric"] == "accuracy and f1"
+    assert found["means"] == pytest.approx([(2 / 3 + 4 / 5) / 2, 0])
 
 
 def test_the_bootstrap_agrees_with_the_normal_interval():
@@ -128,16 +173,14 @@ def test_lines_show_options_as_texts_and_numbers_as_distances(tmp_path):
         write(tmp_path, model, [[answer]], "medqa", "Which?", 1, options=["the Arl", "the Leth"])
     lines = list(comparison_lines(compare(*pair(tmp_path)), 1))
     assert lines[-4:] == ["\nx0: Which?", "  gold: 1 the Leth", "  A, 100: 1 the Leth", "  B, 0: 0 the Arl"]
-    write(
-        write(tmp_path / "numbers", "a", [[(2.5, -0.5)]], "biosses", gold=3.0),
-        "b",
-        [[(1.5, -1.5)]],
-        "biosses",
-        gold=3.0,
-    )
+    for model, said in (("a", [1.0, 2.0, 3.5]), ("b", [3.0, 2.0, 1.5])):
+        write(tmp_path / "numbers", model, [[(each, -0.5) for each in said]], "biosses")
+        path = tmp_path / "numbers" / f"{model}-0.jsonl"
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        for line, gold in zip(lines, [1.0, 2.0, 3.0], strict=True):
+            line |= {"gold": gold, "score": -abs(line["prediction"] - gold)}
+        path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     lines = list(comparison_lines(compare(*pair(tmp_path / "numbers")), 1))
-    assert lines[1:3] == [
-        "  mean of minus the distance from gold: A -0.5000, B -1.5000",
-        "  A - B: +1.0000 (+1.0000 to +1.0000); p 0.0002 (bootstrap)",
-    ]
-    assert lines[-2:] == ["  A, -0.50: 2.5", "  B, -1.50: 1.5"]
+    assert lines[1].startswith("  pearson, in %: A 99.34, B -98.20")
+    assert lines[2].startswith("  A - B: +197.54 (")
+    assert lines[-2:] == ["  A, 0.00 from gold: 1.0", "  B, 2.00 from gold: 3.0"]

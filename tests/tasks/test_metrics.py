@@ -1,4 +1,6 @@
 import dataclasses
+import math
+import random
 import warnings
 
 import numpy as np
@@ -10,9 +12,11 @@ from linkbert.tasks.examples import ChoiceExample, Prediction, QuestionExample, 
 from linkbert.tasks.kinds import kind_of
 from linkbert.tasks.metrics import (
     METRICS,
+    group_scores,
     intervals,
     per_example,
     score,
+    scores_by_type,
     suite_score,
     write_submission,
 )
@@ -320,3 +324,45 @@ def test_what_cannot_be_scored_is_said():
         score(["entity_f1"], tagged([["O", "O"]]), answers([("O",)]))
     with pytest.raises(ValueError, match="the tag 'S-X' is none of O, B, I, B-TYPE and I-TYPE"):
         score(["entity_f1"], tagged([["S-X"]]), answers([("O",)]))
+
+
+def test_a_prediction_that_is_not_a_number_is_an_error():
+    examples = [TextExample(str(i), "a", label=float(i)) for i in range(4)]
+    for bad in (math.nan, math.inf):
+        with pytest.raises(ValueError, match=r"1 of 4 predictions are not numbers: the first is .*, of example 1"):
+            score(["pearson", "spearman"], examples, answers([0.1, bad, 2.0, 3.0]))
+
+
+def test_precision_recall_and_f1_by_type_are_seqeval_s():
+    from seqeval.metrics import classification_report
+
+    rng = random.Random(3)
+    tags = ["O", "B-INT", "I-INT", "B-PAR", "I-PAR"]
+    gold, said = ([tuple(rng.choices(tags, k=6)) for _ in range(30)] for _ in range(2))
+    examples = [TaggedExample(str(i), ("w",) * 6, each) for i, each in enumerate(gold)]
+    found = scores_by_type("entity_f1", examples, answers(said))
+    known = classification_report([list(g) for g in gold], [list(p) for p in said], output_dict=True)
+    assert list(found) == ["INT", "PAR"]
+    for kind, row in found.items():
+        theirs = known[kind]
+        assert [row[key] for key in ("precision", "recall", "f1", "gold")] == pytest.approx(
+            [theirs[key] for key in ("precision", "recall", "f1-score", "support")]
+        )
+
+
+def test_precision_and_recall_of_labels_leave_out_the_class_of_no_relation():
+    examples = [TextExample(str(i), "a", label=label) for i, label in enumerate(["0", "CPR:3", "CPR:3", "CPR:4"])]
+    found = scores_by_type("relation_f1", examples, answers(["CPR:3", "CPR:3", "0", "CPR:3"]))
+    assert found["CPR:3"] == {"precision": 1 / 3, "recall": 1 / 2, "f1": 2 / 5, "gold": 2, "found": 3}
+    assert found["CPR:4"] == {"precision": 0, "recall": 0, "f1": 0, "gold": 1, "found": 0}
+    assert list(found) == ["CPR:3", "CPR:4"]
+    several = [TextExample("0", "a", label=("x", "y")), TextExample("1", "a", label=())]
+    assert scores_by_type("multilabel_f1", several, answers([("x",), ("y",)]))["y"]["precision"] == 0
+    assert scores_by_type("pearson", [TextExample("0", "a", label=1.0)], answers([1.0])) == {}
+
+
+def test_groups_are_scored_as_parts_of_the_whole():
+    """SQuAD 2.0's script takes "the" for no answer wherever some question has none; a group alone would not know."""
+    examples = [QuestionExample("0", "?", "", ("the",)), QuestionExample("1", "?", "")]
+    found = group_scores(["exact"], examples, answers(["a", ""]), {"HasAns": [0], "NoAns": [1]})
+    assert found == {"HasAns": {"exact": 1.0}, "NoAns": {"exact": 1.0}}

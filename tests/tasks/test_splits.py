@@ -235,6 +235,9 @@ def test_a_fraction_of_train_is_noted(tmp_path):
     write(tmp_path, train=pairs(30), dev=pairs(2), test=pairs(1))
     splits = read_splits(find_task("rte"), tmp_path, fraction=0.1)
     assert (len(splits.train), len(splits.dev), splits.notes) == (3, 2, ("train: 3 of 30 examples (0.1)",))
+    one, more = (read_splits(find_task("rte"), tmp_path, fraction=f, seed=1).train for f in (0.1, 0.5))
+    assert {each.id for each in one} < {each.id for each in more}
+    assert one != splits.train  # another seed, other examples: a ± of seeds holds the draw
 
 
 def test_text_that_is_not_utf8_is_refused(tmp_path):

@@ -15,7 +15,8 @@ from linkbert.files import UMASK, locked
 from linkbert.instances.vocabulary import SPECIAL, Vocabulary
 from linkbert.tasks import splits, suite, table
 from linkbert.tasks.results import choose_scores, read_results, summary
-from linkbert.tasks.table import Task
+from linkbert.tasks.settings import FineTuneConfig
+from linkbert.tasks.table import Task, find_task
 
 WORDS = ("red", "blue", "the", "box", "is", "not")
 QUICK = ["batch_size=8", "max_length=16", "threads=1", "precision=fp32", "learning_rate=5e-3", "hidden_dropout_prob=0"]
@@ -199,6 +200,22 @@ def test_the_papers_grids_are_those_of_suite_and_size():
     assert {point["learning_rate"] for point in choice} == {1e-5, 2e-5, 3e-5}
 
 
+def test_large_encoders_have_the_settings_of_the_authors_large_scripts():
+    large, base = (suite.own_settings(find_task("medqa"), width) for width in (1024, 768))
+    assert [large[key] for key in ("batch_size", "num_train_epochs", "warmup_steps", "max_length")] == [64, 6, 500, 512]
+    assert (base["batch_size"], base["warmup_steps"]) == (32, 100)
+    scripts = suite.read_grids()["scripts"]["large"]
+    named = [each.name for name in ("mrqa", "blurb", "medqa") for each in table.suite(name)]
+    assert sorted(scripts) == sorted(named)
+    for settings in scripts.values():
+        FineTuneConfig().replace(**settings)  # known names, allowed values
+    point = suite.read_grid("paper", find_task("pubmedqa"), 1024)[0]
+    assert (point["num_train_epochs"], point["warmup_steps"]) == (23, 0.5)
+    assert suite.read_grid("paper", find_task("pubmedqa"), 768, {"warmup_steps"})[0].keys() == {
+        "learning_rate", "batch_size", "num_train_epochs"
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -327,15 +344,20 @@ def test_runs_side_by_side_give_what_they_give_one_after_the_other(folder):
     assert len(one) == 2
 
 
-def test_a_test_set_without_labels_becomes_a_file_for_glue_s_server(folder, monkeypatch):
+def test_a_test_set_without_labels_becomes_a_file_for_glue_s_server(folder, monkeypatch, caplog):
     colour = dataclasses.replace(tables()["colour"], submission="Colour")
     monkeypatch.setattr(table, "tasks", lambda: {"colour": colour})
     (folder / "data" / "test.tsv").write_text("id\ta\n0\tthe box is red\n1\tthe box is not blue\n")
     assert run(folder, "num_train_epochs=40") == 0
     record = next(iter(read_results(folder / "to").values()))
     assert "test" not in record["scores"]
-    written = folder / "to" / "submissions" / record["key"] / "Colour.tsv"
+    written = folder / "to" / "submission" / "Colour.tsv"
     assert written.read_text() == "index\tprediction\n0\tred\n1\tblue\n"
+    (folder / "to" / "submission" / "RTE.tsv").touch()  # of another model: an archive is of one
+    assert run(folder, "num_train_epochs=1") == 0  # worse on dev
+    assert [path.name for path in written.parent.iterdir()] == ["Colour.tsv"]
+    assert written.read_text() == "index\tprediction\n0\tred\n1\tblue\n"
+    assert "submission lacks AX.tsv, " in caplog.text
     only = record | {"scores": {}}  # of a task without sets of its own but this one
     assert "  not scored: its labels are not public" in list(summary([only]))
     assert choose_scores([only]) == []

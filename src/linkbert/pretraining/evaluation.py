@@ -49,8 +49,8 @@ def held_out_batches(opened: OpenPart, rows: int = 0) -> list[Batches]:
         log.warning("held_out=%g leaves no document of %s to score on: no scores", config.held_out, tokens.path)
         return []
     if count < FEW:
-        more = max(0.1, min(0.5, 2 * config.held_out))
-        log.warning("only %d documents of %s held out: scores say little; try held_out=%g", count, tokens.path, more)
+        few = f"only {count} document{'s' * (count > 1)} of {tokens.path} held out"
+        log.warning("%s: scores say little; try held_out=%g", few, max(0.1, min(0.5, 2 * config.held_out)))
     size = max(1, round(config.eval_pairs * opened.weight))
     config = config.replace(batch_size=size, micro_batch_size=rows or config.micro_batch_size)
     wanted, usable = config.anchors == "usable", None

@@ -63,7 +63,7 @@ def best_threshold(examples: Sequence[QuestionExample], predictions: Sequence[Pr
     null = np.array([prediction.details["null"] for prediction in predictions])
     order = np.argsort(null, kind="stable")
     answered = answer_scores(examples, predictions)[order, 1]
-    refused = np.array([float(not example.answers) for example in examples])[order]
+    refused = np.array([score_answer(example.answers, "", refusable=True)[1] for example in examples])[order]
     total = np.append(0, np.cumsum(answered)) + np.append(np.cumsum(refused[::-1])[::-1], 0)  # of answering the first k
     ends = np.concatenate([[null.min() - 1], null[order], [np.inf]])
     places = np.flatnonzero(ends[1:] > ends[:-1])  # none lies between equal scores

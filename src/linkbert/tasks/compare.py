@@ -1,34 +1,46 @@
 """Where two models differ on a task: examples, counts and a paired test.
 
-In: the predictions of two Scores, by example, over all their seeds. Out: plain values for JSON, and their lines.
-An example is right for a model where it is in more than half of its runs. Right and wrong are tested by McNemar's exact
-test, other scores (an F1 for each example) by a bootstrap of the mean difference; both take examples as independent.
+In: the predictions of two Scores, by example, of all their seeds. Out: plain values for JSON, and their lines. What is
+compared is the number that a report shows: a draw of the bootstrap is the metric of A's answers minus that of B's on
+the same examples, each the mean over its runs. Where one run of each is right or wrong, p is McNemar's exact one.
+Sentences of one document are drawn together; other examples are taken as independent.
 """
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from linkbert.files import read_json_lines
-from linkbert.tasks.metrics import bootstrap, interval_of
+from linkbert.tasks.examples import Prediction
+from linkbert.tasks.metrics import METRICS, PUBLISHED, bootstrap, counted_metrics, interval_of, sum_groups
 from linkbert.tasks.results import Score, differences
 
 SAMPLES = 10_000  # of the bootstrap
 WIDTH = 200  # characters of a question or an answer that are shown
+Line = dict[str, Any]  # of a file of predictions
+Value = Callable[[np.ndarray], np.ndarray]
 
 
-def answers_of(score: Score, split: str) -> dict[str, dict[str, Any]]:
-    """Return the answer that most runs gave to each example, by its id, and the mean of its scores.
+class Written(NamedTuple):
+    """An example as a file of predictions has it."""
+
+    id: str
+    gold: Any
+    answers: Any  # the same, of a question
+
+
+def answers_of(score: Score, split: str) -> list[dict[str, Line]]:
+    """Return each run's answers by the example's id.
 
     ValueError where a run has no scores on that set, or the file of its answers is gone or broken.
     """
-    found: dict[str, list[dict[str, Any]]] = {}
+    found = []
     for run in score.runs:
         folder = run["folder"]
         if not run["scores"].get(split):
@@ -36,44 +48,86 @@ def answers_of(score: Score, split: str) -> dict[str, dict[str, Any]]:
         path = folder / run["predictions"][split]
         if not path.is_file():
             raise ValueError(f"{path} is not there: remove its line in results.jsonl and run again")
-        for line in read_json_lines(path, "id", "input", "gold", "prediction", "score"):
-            found.setdefault(line["id"], []).append(line)
-    merged = {}
-    for name, lines in found.items():
-        texts = Counter(json.dumps(line["prediction"], ensure_ascii=False) for line in lines)
-        common = json.loads(texts.most_common(1)[0][0])
-        merged[name] = {**lines[0], "prediction": common, "score": float(np.mean([line["score"] for line in lines]))}
-    return merged
+        found.append({line["id"]: line for line in read_json_lines(path, "id", "input", "gold", "prediction", "score")})
+    return found
 
 
-def compare(a: Score, b: Score) -> dict[str, Any]:
+def merge(lines: Sequence[Line]) -> Line:
+    """Merge the runs' answers to one example: the one that most of them gave, and the mean of their scores."""
+    texts = Counter(json.dumps(line["prediction"], ensure_ascii=False) for line in lines)
+    common = json.loads(texts.most_common(1)[0][0])
+    return {**lines[0], "prediction": common, "score": float(np.mean([line["score"] for line in lines]))}
+
+
+def rows_of(name: str, lines: Sequence[Line]) -> tuple[np.ndarray, Value]:
+    """Return a metric's statistics of one run (N, K), and its value of their sums.
+
+    A metric of one's own, which may read more of an example than is written down, is the mean of its scores by example.
+    """
+    if name not in PUBLISHED:
+        return np.array([(line["score"], 1) for line in lines], float), lambda sums: sums[..., 0] / sums[..., 1]
+    examples = [Written(line["id"], *[_frozen(line["gold"])] * 2) for line in lines]
+    predictions = [Prediction(line["id"], _frozen(line["prediction"])) for line in lines]
+    return METRICS[name].statistics(examples, predictions), METRICS[name].value
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def paired_values(sides: Sequence[Sequence[Sequence[tuple[np.ndarray, Value]]]]) -> tuple[np.ndarray, Value]:
+    """Join the statistics of sides, their runs and metrics: rows (N, all K), and the sides' means of sums, (..., 2)."""
+    rows = np.hstack([each for side in sides for run in side for each, _ in run])
+
+    def value(sums: np.ndarray) -> np.ndarray:
+        means, at = [], 0
+        for side in sides:
+            found = []
+            for each, of in (part for run in side for part in run):
+                found.append(of(sums[..., at : at + each.shape[1]]))
+                at += each.shape[1]
+            means.append(np.mean(found, axis=0))
+        return np.stack(means, axis=-1)
+
+    return rows, value
+
+
+def compare(a: Score, b: Score, *, samples: int = SAMPLES) -> dict[str, Any]:
     """Compare two scores of one task on the set that a report shows, or the other one where a run lacks that.
 
-    `examples` are those on which the scores differ, the farthest apart first; `difference` is the mean of a's score
-    minus b's, with its 95 % `interval` and the two-sided `p` that there is none.
+    `means` are the metric of a's answers and of b's to the examples that both have; `difference` is a's minus b's, with
+    its 95 % `interval` and the two-sided `p` that there is none. `examples` are those on which the answers' scores
+    differ, the farthest apart first.
     """
     from scipy.stats import binomtest  # half a second
 
     task = a.column.task
     split = replace(a, runs=[*a.runs, *b.runs]).split
     ours, theirs = answers_of(a, split), answers_of(b, split)
-    both = [(ours[name], theirs[name]) for name in ours if name in theirs]
-    both = [pair for pair in both if all(pair[0][key] == pair[1][key] for key in ("input", "gold"))]  # not the row only
+    everyone = [*ours, *theirs]
+    asked = [{key: (line["input"], line["gold"]) for key, line in run.items()} for run in everyone]
+    both = [key for key, what in asked[0].items() if all(run.get(key) == what for run in asked[1:])]  # not the row only
+    known = len(set().union(*ours)) + len(set().union(*theirs))
     if not both:
         raise ValueError(f"{a.model} and {b.model} share no example of {a.column.title}: score them on one set")
-    scores = np.array([[one["score"], other["score"]] for one, other in both])  # (N, 2)
+    metrics = counted_metrics(task)
+    sides = [[[rows_of(name, [run[key] for key in both]) for name in metrics] for run in side]
+             for side in (ours, theirs)]  # fmt: skip
+    rows, value = paired_values(sides)
+    means = value(rows.sum(0))
+    sums = sum_groups(rows, [ours[0][key].get("group") or (key,) for key in both])
+    draws = bootstrap(sums, lambda found: value(found) @ [1, -1], samples=samples)
+    merged = [[merge([run[key] for run in side]) for key in both] for side in (ours, theirs)]
+    scores = np.array([[line["score"] for line in side] for side in merged]).T  # (N, 2)
     right = scores > 0.5
-    cells = np.bincount(2 * right[:, 0] + right[:, 1], minlength=4)
-    neither, only_b, only_a, both_right = cells.tolist()
-    gap = np.round(scores[:, 0] - scores[:, 1], 9)  # thirds of seeds, so that equal ones are
-    means = bootstrap(gap[:, None], lambda sums: sums[..., 0] / len(gap), samples=SAMPLES)
-    whole = scores * [len(a.runs), len(b.runs)]  # sums of zeros and ones are whole numbers
-    binary = bool(np.isclose(whole, whole.round()).all())
-    p = float(binomtest(only_a, max(1, only_a + only_b)).pvalue) if binary else two_sided(means)
+    neither, only_b, only_a, both_right = np.bincount(2 * right[:, 0] + right[:, 1], minlength=4).tolist()
+    exact = len(everyone) == 2 and set(metrics) <= {"accuracy", "exact"}  # votes of seeds would be another question
+    p = float(binomtest(only_a, max(1, only_a + only_b)).pvalue) if exact else two_sided(draws)
     names = [each.model if a.model != b.model else f"{each.runs[0]['folder']}:{each.model}" for each in (a, b)]
+    gap = np.round(scores[:, 0] - scores[:, 1], 9)  # thirds of seeds, so that equal ones are
     examples = [
-        {key: both[i][0].get(key) for key in ("id", "input", "options", "gold")}
-        | {"a": both[i][0]["prediction"], "b": both[i][1]["prediction"], "scores": scores[i].tolist()}
+        {key: merged[0][i].get(key) for key in ("id", "input", "options", "gold")}
+        | {"a": merged[0][i]["prediction"], "b": merged[1][i]["prediction"], "scores": scores[i].tolist()}
         for i in np.argsort(-abs(gap), kind="stable").tolist()
         if gap[i]
     ]
@@ -81,22 +135,22 @@ def compare(a: Score, b: Score) -> dict[str, Any]:
         "task": a.column.name,
         "variation": a.column.variation,
         "split": split,
-        "metric": task.metrics[0],
+        "metric": " and ".join(metrics),
         "a": names[0],
         "b": names[1],
         "runs": [len(a.runs), len(b.runs)],
         "count": len(both),
-        "left_out": len(ours) + len(theirs) - 2 * len(both),
+        "left_out": known - 2 * len(both),
         "both_right": both_right,
         "only_a": only_a,
         "only_b": only_b,
         "neither": neither,
-        "other_words": sum(one["prediction"] != other["prediction"] for one, other in both),
-        "means": scores.mean(0).tolist(),
-        "difference": float(gap.mean()),
-        "interval": list(interval_of(means)),
+        "other_words": sum(one["prediction"] != other["prediction"] for one, other in zip(*merged, strict=True)),
+        "means": means.tolist(),
+        "difference": float(means[0] - means[1]),
+        "interval": list(interval_of(draws)),
         "p": p,
-        "test": "McNemar, exact" if binary else "bootstrap",
+        "test": "McNemar, exact" if exact else "paired bootstrap",
         "differences": list(differences([a, b])),
         "examples": examples,
     }
@@ -111,13 +165,12 @@ def two_sided(values: np.ndarray) -> float:
 def comparison_lines(found: Mapping[str, Any], top: int) -> Iterator[str]:
     """Lay a comparison out for reading: counts, the test, and the `top` examples that are farthest apart."""
     a, b = (f"{found[key]} ({count} runs)" for key, count in zip("ab", found["runs"], strict=True))
-    near = found["metric"] in ("pearson", "spearman")  # an example's score is minus its distance from gold
-    unit, digits = (1, 4) if near else (100, 2)
-    mean_a, mean_b = (f"{unit * each:.{digits}f}" for each in found["means"])
-    gap, low, high = (f"{unit * each:+.{digits}f}" for each in (found["difference"], *found["interval"]))
+    near = {"pearson", "spearman"} & set(found["metric"].split())  # an example's score is minus its distance from gold
+    mean_a, mean_b = (f"{100 * each:.2f}" for each in found["means"])
+    gap, low, high = (f"{100 * each:+.2f}" for each in (found["difference"], *found["interval"]))
     title = f"{found['task']} {found['variation']}".strip()
     yield f"{title}, {found['split']}: {found['count']:,} examples; A: {a}, B: {b}"
-    yield f"  mean {'of minus the distance from gold' if near else 'score of an example'}: A {mean_a}, B {mean_b}"
+    yield f"  {found['metric']}, in %: A {mean_a}, B {mean_b}"
     yield f"  A - B: {gap} ({low} to {high}); p {found['p']:.3g} ({found['test']})"
     if not near:
         right = "right: both {both_right:,}, only A {only_a:,}, only B {only_b:,}, neither {neither:,}"
@@ -131,7 +184,8 @@ def comparison_lines(found: Mapping[str, Any], top: int) -> Iterator[str]:
         yield f"\n{each['id']}: {' '.join(each['input'].split())[:WIDTH]}"
         yield f"  gold: {_shown(each['gold'], options)}"
         for name, key, score in zip("AB", ("a", "b"), each["scores"], strict=True):
-            yield f"  {name}, {unit * score:.{2 if near else 0}f}: {_shown(each[key], options)}"
+            how = f"{score:.2f} from gold" if near else f"{100 * score:.0f}"
+            yield f"  {name}, {how.removeprefix('-')}: {_shown(each[key], options)}"
 
 
 def _shown(value: Any, options: Sequence[str]) -> str:

@@ -286,6 +286,10 @@ def predict(
             spans = "start_logits" in output
             logits = torch.stack([output.start_logits, output.end_logits], dim=-1) if spans else output.logits
             found = logits.float().cpu().numpy()  # (B, C) or (B, T, C)
+            if not np.isfinite(found).all():
+                raise ValueError(
+                    "the model answers with what is not a number: are its weights whole? else precision=fp32"
+                )
             for row, one in zip(rows, found, strict=True):
                 read = one[: lengths[row]] if found.ndim == 3 else one
                 outputs[row] = read.T if spans else read

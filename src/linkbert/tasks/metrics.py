@@ -9,7 +9,8 @@ prediction) is 0, as scikit-learn and seqeval have it.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from itertools import chain
@@ -139,6 +140,10 @@ def _entities(tags: Sequence[str]) -> set[tuple[int, int, str]]:
     return found
 
 
+def _words(tags: Sequence[str]) -> set[tuple[int, str]]:
+    return {(place, kind) for place, kind in enumerate(map(_type_of, tags)) if kind is not None}
+
+
 def _of_entities(examples: Examples, predictions: Predictions) -> np.ndarray:
     """Columns of _f1, over entities: the same words, and the same type."""
     pairs = (map(_entities, tags) for tags in _read_tags(examples, predictions))
@@ -167,6 +172,9 @@ def _of_numbers(examples: Examples, predictions: Predictions, *, ranks: bool = F
 
     gold = np.array([known_gold(example) for example in examples], dtype=float)
     predicted = np.array([each.value for each in predictions], dtype=float)
+    if bad := np.flatnonzero(~np.isfinite(predicted)).tolist():
+        of = f"{len(bad)} of {len(predicted)} predictions are not numbers"
+        raise ValueError(f"{of}: the first is {predicted[bad[0]]}, of example {examples[bad[0]].id}")
     x, y = (each - np.median(each) for each in ((rankdata(gold), rankdata(predicted)) if ranks else (gold, predicted)))
     return np.stack([np.ones(len(x)), x, y, x * x, y * y, x * y, abs(gold - predicted)], axis=1)
 
@@ -199,6 +207,12 @@ METRICS = {
         Metric("spearman", partial(_of_numbers, ranks=True), _correlation, _nearness),
     )
 }
+PUBLISHED = frozenset(METRICS)  # those that need of an example only what is written down: its gold answer
+
+
+def counted_metrics(task: Task) -> Sequence[str]:
+    """Name the metrics whose mean is a task's number in a table: its first one, in GLUE all."""
+    return task.metrics if task.suite == "glue" else task.metrics[:1]
 
 
 def score(names: Sequence[str], examples: Examples, predictions: Predictions) -> dict[str, float]:
@@ -206,8 +220,45 @@ def score(names: Sequence[str], examples: Examples, predictions: Predictions) ->
 
     An example without a label, and a prediction of another id, are ValueErrors.
     """
-    found = _statistics(names, examples, predictions)
-    return {name: float(METRICS[name].value(rows.sum(0))) for name, rows in found.items()}
+    return group_scores(names, examples, predictions, {"": range(len(examples))})[""]
+
+
+def group_scores(
+    names: Sequence[str], examples: Examples, predictions: Predictions, groups: Mapping[str, Sequence[int]]
+) -> dict[str, dict[str, float]]:
+    """Score groups of examples, by their numbers; what decides how an example is scored is that of the whole set."""
+    found = statistics(names, examples, predictions)
+    return {
+        group: {name: float(METRICS[name].value(rows[[*numbers]].sum(0))) for name, rows in found.items()}
+        for group, numbers in groups.items()
+    }
+
+
+def scores_by_type(name: str, examples: Examples, predictions: Predictions) -> dict[str, dict[str, float]]:
+    """Return precision, recall and f1 of each class, tag or type of entity, and how many there are (`gold`, `found`).
+
+    What a metric leaves out (O, the class of no relation) has none; numbers, options and answers have no types. An
+    example of several is counted under each: [("a", "b")] found as [("a",)] -> a 1, 1, 1 and b 0, 0, 0.
+    """
+    if not any(isinstance(label, str) for example in examples for label in example.classes):
+        return {}
+    never, pairs = (NEGATIVE if name == "relation_f1" else None), list[tuple[set[Any], set[Any]]]()
+    of_tags: dict[str, Callable[[Sequence[str]], set[Any]]] = {"entity_f1": _entities, "token_macro_f1": _words}
+    if name in of_tags:
+        pairs += [(of_tags[name](gold), of_tags[name](said)) for gold, said in _read_tags(examples, predictions)]
+    else:
+        for example, prediction in zip(examples, predictions, strict=True):
+            held = [v if isinstance(v, tuple) else (v,) for v in (known_gold(example), prediction.value)]
+            gold, said = ({(label,) for label in labels if label != never} for labels in held)
+            pairs.append((gold, said))
+    right = Counter(thing[-1] for gold, said in pairs for thing in gold & said)
+    known, found = (Counter(thing[-1] for sets in pairs for thing in sets[side]) for side in (0, 1))
+    table = {}
+    for kind in sorted({*known, *found}):
+        precision, recall = _divide(np.full(2, right[kind]), np.array([found[kind], known[kind]])).tolist()
+        f1 = float(_f1(np.array([right[kind], found[kind], known[kind]])))
+        table[kind] = {"precision": precision, "recall": recall, "f1": f1, "gold": known[kind], "found": found[kind]}
+    return table
 
 
 def per_example(name: str, examples: Examples, predictions: Predictions) -> np.ndarray:
@@ -215,7 +266,7 @@ def per_example(name: str, examples: Examples, predictions: Predictions) -> np.n
 
     An F1 is 1 where there is nothing to find and nothing found.
     """
-    return METRICS[name].each(_statistics([name], examples, predictions)[name])
+    return METRICS[name].each(statistics([name], examples, predictions)[name])
 
 
 def intervals(
@@ -227,13 +278,18 @@ def intervals(
     Ranks (spearman) are those of the whole sample.
     """
     keys = [i if each.reports_groups or not each.group else each.group for i, each in enumerate(examples)]
-    numbers: dict[Any, int] = {}
+    found = statistics(names, examples, predictions).items()
+    return {
+        name: interval_of(bootstrap(sum_groups(rows, keys), METRICS[name].value, samples=samples))
+        for name, rows in found
+    }
+
+
+def sum_groups(rows: np.ndarray, keys: Sequence[Hashable]) -> np.ndarray:
+    """Add up the rows (N, K) of one key: (groups, K), in the order in which keys occur."""
+    numbers: dict[Hashable, int] = {}
     group = np.array([numbers.setdefault(key, len(numbers)) for key in keys], dtype=np.int64)
-    ends = {}
-    for name, rows in _statistics(names, examples, predictions).items():
-        sums = np.stack([np.bincount(group, column, len(numbers)) for column in rows.T], axis=1)
-        ends[name] = interval_of(bootstrap(sums, METRICS[name].value, samples=samples))
-    return ends
+    return np.stack([np.bincount(group, column, len(numbers)) for column in rows.T], axis=1)
 
 
 def bootstrap(rows: np.ndarray, value: Value, *, samples: int, seed: int = 0) -> np.ndarray:
@@ -261,8 +317,7 @@ def suite_score(scored: Sequence[tuple[Task, Mapping[str, float]]]) -> float:
     """
     groups: dict[str, list[float]] = {}
     for task, scores in scored:
-        counted = task.metrics if task.suite == "glue" else task.metrics[:1]
-        value = float(np.mean([scores[name] for name in counted]))
+        value = float(np.mean([scores[name] for name in counted_metrics(task)]))
         groups.setdefault(task.group or task.name, []).append(value)
     return float(np.mean([np.mean(values) for values in groups.values()]))
 
@@ -280,7 +335,7 @@ def write_submission(task: Task, predictions: Sequence[Prediction], folder: Path
     return path
 
 
-def _statistics(names: Sequence[str], examples: Examples, predictions: Predictions) -> dict[str, np.ndarray]:
+def statistics(names: Sequence[str], examples: Examples, predictions: Predictions) -> dict[str, np.ndarray]:
     """Return the statistics of each metric, (N, K)."""
     if [example.id for example in examples] != [each.id for each in predictions]:
         of = f"the {len(examples)} examples"

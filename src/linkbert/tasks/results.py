@@ -3,7 +3,7 @@
     DIR/results.jsonl               a JSON object a run: task, model, settings, seed, scores, intervals, counts ...
     DIR/grid.jsonl                  the same, of runs that chose settings; they have scores on dev alone
     DIR/predictions/KEY-dev.jsonl   {"id", "input", "options", "gold", "prediction", "score", "details"} an example
-    DIR/submissions/KEY/RTE.tsv     the same for GLUE's server, of a test set whose labels are not public
+    DIR/submission/RTE.tsv          the same for GLUE's server, of the model that was run last
     DIR/models/KEY/                 the fine-tuned model, a Hugging Face folder, where it was to be kept
 
 KEY is a hash of what decides a run. A line is written in one piece under a lock, after everything it names: a run that
@@ -17,6 +17,7 @@ import fcntl
 import hashlib
 import itertools
 import json
+import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,11 +28,12 @@ import numpy as np
 
 from linkbert.files import read_json_lines, replacing
 from linkbert.tasks.examples import ChoiceExample, Example, Prediction
-from linkbert.tasks.metrics import suite_score
+from linkbert.tasks.metrics import suite_score, write_submission
 from linkbert.tasks.table import Task, find_task, task_of, tasks
 
 FILES = ("results.jsonl", "grid.jsonl")
 VARIATIONS = {"distract": "0", "distract_in": "all", "fraction": "1"}  # settings that make another task, if not these
+log = logging.getLogger(__name__)
 Result = dict[str, Any]  # a line of results.jsonl; `folder` is where it stands
 
 
@@ -43,6 +45,31 @@ def run_key(decisive: Mapping[str, Any]) -> str:
 def read_results(folder: Path, *, grid: bool = False) -> dict[str, dict[str, Any]]:
     """Read the finished runs of a folder, the last of each key; a line that was cut off is skipped."""
     return {record["key"]: record for record in read_json_lines(folder / FILES[grid], "key", "task")}
+
+
+def gather_submission(folder: Path, model_hash: str) -> None:
+    """Write FOLDER/submission for GLUE's server from the runs of a model alone; log what its archive still lacks.
+
+    Of several seeds and settings it is the run that is the best on dev, the first of equals.
+    """
+    best: dict[str, tuple[float, Task, Result]] = {}
+    for run in read_results(folder).values():
+        task, split = task_of(run), "test"
+        if task.submission and run["model_hash"] == model_hash and split in run["predictions"].keys() - run["scores"]:
+            value = suite_score([(task, run["scores"]["dev"])]) if run["scores"].get("dev") else 0.0
+            if task.submission not in best or value > best[task.submission][0]:
+                best[task.submission] = value, task, run
+    if not best:
+        return
+    with (folder / FILES[0]).open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # another process may be at it
+        with replacing(folder / "submission") as part:
+            part.mkdir()
+            for _, task, run in best.values():
+                lines = read_json_lines(folder / run["predictions"]["test"], "id", "prediction")
+                write_submission(task, [Prediction(line["id"], line["prediction"]) for line in lines], part)
+    if lacking := sorted({"AX", "WNLI", *(task.submission for task in tasks().values())} - {"", *best}):
+        log.warning("%s/submission lacks %s.tsv: GLUE's server takes all of them", folder, ".tsv, ".join(lacking))
 
 
 def add_result(folder: Path, record: Mapping[str, Any], *, grid: bool = False) -> None:
@@ -66,6 +93,8 @@ def write_predictions(
             line = {"id": example.id, "input": example.shown}
             if isinstance(example, ChoiceExample):
                 line["options"] = example.options
+            if example.group and not example.reports_groups:
+                line["group"] = example.group  # of sentences that a bootstrap draws together
             line |= {"gold": example.gold, "prediction": answer.value, "score": score, "details": answer.details}
             file.write(json.dumps(line, ensure_ascii=False) + "\n")
 

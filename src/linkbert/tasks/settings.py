@@ -35,9 +35,7 @@ class FineTuneConfig(config.Settings):
         384, "tokens of a row, longer ones are cut, or (questions) read in windows"
     )
     stride: config.CountOrNone = setting(128, "tokens that two windows of a context share")
-    fraction: Annotated[config.Float, Field(gt=0, le=1)] = setting(
-        1.0, "share of train, drawn by a hash of ids (few-shot)"
-    )
+    fraction: Annotated[config.Float, Field(gt=0, le=1)] = setting(1.0, "share of train, drawn by the seed (few-shot)")
     distract: str = setting("0", "other articles' paragraphs before or after each context, such as 1..2 (questions)")
     distract_in: Literal["all", "eval"] = setting("all", "where: in training and scoring, or in scoring alone")
     dev_split: str = setting("none", "a file that says which dev items are dev and test: none is by a hash (MRQA)")

@@ -60,11 +60,12 @@ def read_splits(
     data: Data,
     *,
     fraction: float = 1.0,
+    seed: int = 0,
     dev_split: str = "none",
     distract: str = "0",
     distract_in: str = "all",
 ) -> Splits:
-    """Read a task's examples from the files under `data`; `fraction` keeps that part of train (few-shot).
+    """Read a task's examples from the files under `data`; `fraction` keeps that part of train (few-shot), by `seed`.
 
     Of questions: `dev_split` is a file that divides MRQA's dev set (see questions.halve); `distract` ("1..2") puts so
     many contexts of the split's other documents before or after each, in "all" splits or in dev and test ("eval").
@@ -93,7 +94,7 @@ def read_splits(
         notes.append(_divide_missing(task, parts, made))
     if fraction != 1 and parts["train"]:
         total = len(parts["train"])
-        parts["train"] = sample(parts["train"], fraction)
+        parts["train"] = sample(parts["train"], fraction, seed)
         notes.append(f"train: {len(parts['train'])} of {total} examples ({fraction:g})")
     _count(parts, counts)
     if distract != "0":
@@ -368,9 +369,10 @@ def divide(examples: Sequence[Example], shares: Mapping[str, float], *, rest: st
     return {name: [each for key, each in zip(keys, examples, strict=True) if part[key] == name] for name in names}
 
 
-def sample(examples: Sequence[Example], fraction: float) -> list[Example]:
-    """Keep that part of the examples, drawn by a hash of their ids; a smaller part lies in a larger one."""
-    kept = sorted(range(len(examples)), key=lambda number: _hash("few-shot " + examples[number].id))
+def sample(examples: Sequence[Example], fraction: float, seed: int = 0) -> list[Example]:
+    """Keep that part of the examples, drawn by a hash of seed and ids; a smaller part lies in a larger one."""
+    draw = f"few-shot {seed} " if seed else "few-shot "
+    kept = sorted(range(len(examples)), key=lambda number: _hash(draw + examples[number].id))
     return [examples[number] for number in sorted(kept[: max(1, round(fraction * len(examples)))])]
 
 

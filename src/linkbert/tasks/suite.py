@@ -27,8 +27,8 @@ from linkbert.config import OLD_NAMES, show_value
 from linkbert.files import as_path, find_encoder, locked, read_json, replacing, sha256
 from linkbert.tasks.examples import Example, Prediction, Splits
 from linkbert.tasks.kinds import kind_of
-from linkbert.tasks.metrics import intervals, per_example, write_submission
-from linkbert.tasks.results import add_result, read_results, run_key, write_predictions
+from linkbert.tasks.metrics import group_scores, intervals, per_example, scores_by_type
+from linkbert.tasks.results import add_result, gather_submission, read_results, run_key, write_predictions
 from linkbert.tasks.settings import FineTuneConfig
 from linkbert.tasks.splits import Data, check_examples, find_data, hash_files, model_task, read_splits
 from linkbert.tasks.table import Task, find_tasks
@@ -61,6 +61,7 @@ class Run:
         """Its name in DIR, by what makes it another run: the task as its table has it, model, settings, seed, data."""
         table = {name: getattr(self.task, name) for name in IN_KEY}
         settings = self.settings.model_dump() | dict.fromkeys(NOT_IN_KEY[1:])
+        settings |= {"draw": self.settings.seed} if self.settings.fraction != 1 and self.settings.seed else {}
         return run_key({"task": self.task.name, "table": table, "model": self.model_hash, "settings": settings,
                         "hashes": self.hashes, "grid": self.grid, "source": self.source})  # fmt: skip
 
@@ -80,21 +81,38 @@ def find_model(name: str) -> tuple[Path, str]:
     return folder, run_key({each.name: sha256(each) for each in files if each.is_file()})
 
 
+@functools.cache
+def read_grids() -> dict[str, Any]:
+    """Read grids.toml."""
+    return tomllib.loads(resources.files("linkbert.tasks").joinpath("grids.toml").read_text(encoding="utf-8"))
+
+
+def size_of(hidden: int) -> str:
+    """Name the paper's size of an encoder of that width: up to 512 is tiny, below 1024 base."""
+    return "tiny" if hidden <= 512 else "base" if hidden < 1024 else "large"
+
+
+def own_settings(task: Task, hidden: int) -> dict[str, Any]:
+    """Return a task's settings for an encoder of that width: its table's, or those of the authors' -large script."""
+    return {**task.settings, **read_grids()["scripts"].get(size_of(hidden), {}).get(task.name, {})}
+
+
 def read_grid(words: str | None, task: Task, hidden: int, given: Collection[str] = frozenset()) -> list[dict[str, Any]]:
     """Read a grid as the settings of each of its points; None is one point without any.
 
-    `paper` is the paper's for the task's suite and an encoder of that width, without the axes of `given` settings,
-    which another grid may not have.
+    `paper` is the paper's for the task's suite and an encoder of that width, with the epochs and the warm-up of the
+    authors' script where the paper has none, and without `given` settings, which another grid may not have.
 
     >>> read_grid("learning_rate=1e-5,3e-5;num_train_epochs=2", find_task("rte"), 768)
     [{'learning_rate': 1e-05, 'num_train_epochs': 2.0}, {'learning_rate': 3e-05, 'num_train_epochs': 2.0}]
     """
     axes: dict[str, list[Any]] = {}
     if words == "paper":
-        grids = tomllib.loads(resources.files("linkbert.tasks").joinpath("grids.toml").read_text(encoding="utf-8"))
-        sizes = grids.get(task.suite, grids[kind_of(task).grid])
-        size = "tiny" if hidden <= 512 else "base" if hidden < 1024 else "large"
-        axes = {key: values for key, values in sizes.get(size, sizes["base"]).items() if key not in given}
+        sizes = read_grids().get(task.suite, read_grids()[kind_of(task).grid])
+        script = own_settings(task, hidden).items()
+        axes = {key: [value] for key, value in script if key in ("num_train_epochs", "warmup_steps")}
+        axes |= sizes.get(size_of(hidden), sizes["base"])
+        axes = {key: values for key, values in axes.items() if key not in given}
     elif words is not None:
         for word in words.split(";"):
             key, _, texts = word.strip().partition("=")
@@ -160,7 +178,8 @@ def finetune(
     def make(task: Task, point: Mapping[str, Any], **more: Any) -> Run:
         source = sources.get(task.name, task)
         widths = {key: value for key, value in task.settings.items() if key in ("max_length", "stride")}
-        whole = FineTuneConfig.from_words(settings, base={**source.settings, **widths}).replace(**point)
+        base = {**own_settings(source, width), **widths}
+        whole = FineTuneConfig.from_words(settings, base=base).replace(**point)
         hashes = dict(examples) or hash_files(source, where) | hash_files(task, where)  # type: ignore[arg-type]
         if whole.dev_split != "none":
             hashes |= {whole.dev_split: sha256(Path(whole.dev_split))}
@@ -192,6 +211,7 @@ def finetune(
             runs[task.name] = [dataclasses.replace(run, source=of.key) for run, of in pairs]
     wanted = [run for task in asked for run in runs[task.name]]
     lines = _do(wanted, folder, parallel, progress)
+    gather_submission(folder, encoder[1])
     return [lines[run.key] for run in wanted]
 
 
@@ -259,6 +279,7 @@ def do_run(run: Run, progress: Progress = lambda *_: None) -> None:
     task, settings = run.task, run.settings
     read = read_splits if isinstance(run.data, Mapping) else functools.partial(_read, run.hashes)
     options = {key: getattr(settings, key) for key in ("fraction", "dev_split", "distract", "distract_in")}
+    options |= {"seed": settings.seed} if settings.fraction != 1 else {}
     splits = read(task, run.data, **options)
 
     def report(what: str, done: int, count: int, seconds: float) -> None:
@@ -277,9 +298,10 @@ def do_run(run: Run, progress: Progress = lambda *_: None) -> None:
             "model": run.model,
             "model_hash": run.model_hash,
             "source": run.source,
+            "size": size_of(read_json(run.encoder / "config.json").get("hidden_size", 768)),
             "settings": {key: value for key, value in settings.model_dump().items() if key not in NOT_IN_KEY},
             "seed": settings.seed,
-            **{key: {} for key in ("scores", "groups", "intervals", "baselines", "predictions")},
+            **{key: {} for key in ("scores", "groups", "types", "intervals", "baselines", "predictions")},
             "counts": dict(splits.counts) | result.counts,
             "hashes": dict(run.hashes),
             "labels": list(result.labels),
@@ -304,7 +326,7 @@ def do_run(run: Run, progress: Progress = lambda *_: None) -> None:
 
 
 def _score(run: Run, splits: Splits, split: str, predictions: Sequence[Prediction], record: dict[str, Any]) -> None:
-    """Write the predictions of a set, and put its scores into the record; without labels, write a submission."""
+    """Write the predictions of a set, and put its scores into the record."""
     task, kind, examples = run.task, kind_of(run.task), getattr(splits, split)
     known = examples[0].gold is not None
     own = per_example(task.metrics[0], examples, predictions).tolist() if known else []
@@ -312,17 +334,24 @@ def _score(run: Run, splits: Splits, split: str, predictions: Sequence[Predictio
     write_predictions(run.to / path, examples, predictions, own or [None] * len(examples))
     record["predictions"][split] = path.as_posix()
     if not known:
-        if task.submission:
-            write_submission(task, predictions, run.to / "submissions" / run.key)
         return
     record["scores"][split] = kind.score(examples, predictions)
     record["intervals"][split] = intervals(task.metrics, examples, predictions)
     record["baselines"][split] = kind.baselines(splits.train, examples)
+    record["types"][split] = scores_by_type(task.metrics[0], examples, predictions)
     groups: dict[str, list[int]] = {}
     for i, example in enumerate(examples):
         groups.setdefault(example.group if example.reports_groups else "", []).append(i)
-    if len(groups) > 1:
-        record["groups"][split] = {
-            name: {"examples": len(rows)} | kind.score([examples[i] for i in rows], [predictions[i] for i in rows])
-            for name, rows in sorted(groups.items())
-        }
+    groups = dict(sorted(groups.items())) if len(groups) > 1 else {}
+    if "answer_f1" in task.metrics and not all(example.answers for example in examples):
+        for i, example in enumerate(examples):  # the names of SQuAD 2.0's script
+            groups.setdefault("HasAns" if example.answers else "NoAns", []).append(i)
+    scored = group_scores(task.metrics, examples, predictions, groups) if groups else {}
+    found = {name: {"examples": len(groups[name])} | scores for name, scores in scored.items()}
+    if task.suite == "mrqa":  # the authors score what was found in the context, MRQA's script every answer
+        spans = [tuple(dict.fromkeys(each.context[a:b] for a, b in each.spans)) or each.answers for each in examples]
+        if any(set(own) != set(each.answers) for own, each in zip(spans, examples, strict=True)):
+            there = [dataclasses.replace(each, answers=own) for own, each in zip(spans, examples, strict=True)]
+            found["detected_answers"] = {"examples": len(there)} | kind.score(there, predictions)
+    if found:
+        record["groups"][split] = found
