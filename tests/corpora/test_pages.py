@@ -4,12 +4,14 @@ import json
 import pickle
 import time
 from concurrent.futures import Executor, Future
+from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
-from linkbert import cli
+from linkbert import cli, registry
 from linkbert.corpora.build import build_documents
-from linkbert.corpora.reader import SEVERAL, Skipped, make_options
+from linkbert.corpora.reader import SEVERAL, Reader, Skipped, make_options
 from linkbert.corpora.readers.extensions import to_commonmark
 from linkbert.corpora.readers.markdown import read_page
 from linkbert.corpora.readers.pages import DIALECTS, Options, survey
@@ -20,11 +22,15 @@ from linkbert.views.show import find_document
 from linkbert.workers import make_executor
 
 
-def read_tree(folder, files, skipped=None, **options):
-    """Write files, read them, and return the documents by id; every anchor is checked to be where it says."""
+def write_tree(folder, files):
     for name, text in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text or "Words.", encoding="utf-8")
+
+
+def read_tree(folder, files, skipped=None, **options):
+    """Write files, read them, and return the documents by id; every anchor is checked to be where it says."""
+    write_tree(folder, files)
     made = make_options(["markdown"], options)["markdown"]
     records = read_source("markdown", folder, made, Skipped() if skipped is None else skipped)
     return {record.id: record for record in records if isinstance(record, Document)}
@@ -292,25 +298,48 @@ def test_names_reach_pages_of_other_sources(tmp_path):
     ]
 
 
-def test_a_survey_is_handed_over_by_a_file(tmp_path):
-    read_tree(tmp_path / "in", {f"p{i}/note.md": f"[[note]] [[p{i // 2}/note]] {'word ' * 300}" for i in range(600)})
-    sent = []
+@pytest.mark.parametrize("reader", ["markdown", "html", "rst", "wikitext"])
+def test_a_survey_is_handed_over_by_a_file_of_json(tmp_path, reader):
+    page, suffix = {
+        "markdown": ("[[note]] [[p{0}/note]]", "md"),
+        "html": ("<title>{1} - Site</title><a href='/P{0}/note.html'>x</a>", "html"),
+        "rst": (":doc:`/p{0}/note` \n\n.. setting:: S{1}\n", "rst"),
+        "wikitext": ("[[p{0}/note]]", "mediawiki"),
+    }[reader]
+    pages = {f"p{i}/note.{suffix}": page.format(i // 2, i) + " word" * 1600 for i in range(600)}
+    write_tree(tmp_path / "in", pages)
+    sent, aside = [], set()
 
     class Far(Executor):
         def submit(self, function, *args):
             sent.append(pickle.dumps((function, args)))
+            aside.update(path.read_bytes() for path in (tmp_path / "store").glob("survey-*"))
             function, args = pickle.loads(sent[-1])
             future = Future()
             future.set_result(function(*args))
             return future
 
-    store = build_documents([tmp_path / "in"], tmp_path / "store", executor=Far())
+    store = build_documents([tmp_path / "in"], tmp_path / "store", executor=Far(), format=reader)
     assert len(sent) == store.shards > 1
-    assert not any(b"readers.pages" in each for each in sent)
-    assert {link.target for document in store.documents() for link in document.links} <= {
-        f"p{i}/note" for i in range(601)
-    }
+    assert [*store.documents()] == [r for r in read_source(reader, tmp_path / "in") if isinstance(r, Document)]
+    assert len(aside) == 1
+    assert "note" in json.dumps(json.loads(aside.pop()))
+    assert max(map(len, sent)) < 100_000
     assert not [*store.path.glob("survey*")]
+
+
+@dataclass
+class Vague:
+    names: Any
+
+
+@pytest.mark.parametrize("known", [{"a": (1, 2)}, {1: "a"}, Vague({"a"})])
+def test_a_survey_that_json_would_change_is_refused(tmp_path, monkeypatch, known):
+    fake = Reader(read_file=lambda *_: iter([Document("a", "", "Text.")]), survey=lambda *_: known, suffixes=(".x",))
+    monkeypatch.setattr(registry, "find", lambda *_: fake)
+    write_tree(tmp_path / "in", {"a.x": "text"})
+    with pytest.raises(ValueError, match="reader x: its survey must return what JSON holds"):
+        build_documents([tmp_path / "in"], tmp_path / "store", format="x")
 
 
 @pytest.mark.parametrize("kind", ["names", "titles", "endings", "sites"])

@@ -12,7 +12,6 @@ import datetime
 import hashlib
 import itertools
 import logging
-import pickle
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
@@ -22,6 +21,7 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import TypeAdapter
 
 import linkbert
 from linkbert.corpora.link_table import COUNTS, SQLITE, add_links, count_unknown, load_links
@@ -156,23 +156,26 @@ def _make_shards(plan: dict[str, Any], to: Path, executor: Executor, progress: P
 
 
 def _put_aside(jobs: Iterator[Job], to: Path) -> Iterator[Job]:
-    """Put what a survey returned into a file, which a worker reads once: it may be as large as its source."""
+    """Put what a survey returned into a file of JSON, which a worker reads once: it may be as large as its source."""
     known, aside = None, None
     for job in jobs:
         if job.shard.known is not known:
-            known, data = job.shard.known, pickle.dumps(job.shard.known)
-            aside = (to / f"{SURVEY}{job.number:05d}", hashlib.sha256(data).hexdigest())
+            known, kind = job.shard.known, type(job.shard.known)
+            data = TypeAdapter(kind).dump_json(known)
+            if TypeAdapter(kind).validate_json(data) != known:
+                raise ValueError(f"reader {job.reader}: its survey must return what JSON holds, or a dataclass of that")
+            aside = (to / f"{SURVEY}{job.number:05d}", hashlib.sha256(data).hexdigest(), kind)
             with replacing(aside[0]) as part:
                 part.write_bytes(data)
         yield job._replace(shard=dataclasses.replace(job.shard, known=aside))
 
 
 @lru_cache(1)
-def _read_aside(path: Path, mark: str) -> Any:
+def _read_aside(path: Path, mark: str, kind: type) -> Any:
     data = path.read_bytes()
     if hashlib.sha256(data).hexdigest() != mark:
         raise ValueError(f"{path} was changed while the store was built: run the same command again")
-    return pickle.loads(data)  # noqa: S301 - it is what this build wrote
+    return TypeAdapter(kind).validate_json(data)
 
 
 def _plan_jobs(plan: dict[str, Any]) -> Iterator[Job]:

@@ -158,11 +158,8 @@ def _plan_tree(path: Path, row: Reader, options: Any, unread: list[str]) -> Iter
                 yield add_faults(Shard(str(path), start, stop, extra=tuple(files)))
                 files, size, start = [], 0, stop
     also, left = _follow(links, names)
-    for name in left:
-        if wanted(name):
-            faults.append((LINK, name))
-        else:
-            others[OTHER + suffix_of(name)] += 1
+    faults += [(LINK, name) for name in left if wanted(name)]
+    others.update(OTHER + suffix_of(name) for name in left if not wanted(name))
     if not count and faults:
         cause, where = next((fault for fault in faults if fault[0] == CUT), faults[0])
         raise ValueError(where if cause not in (OUTSIDE, LINK, TOO_LARGE) else f"{where}: {cause}")

@@ -556,9 +556,7 @@ def survey(files: Iterable[tuple[str, bytes | None]], options: Options, *_: obje
         pages.update(folders)
         found = _TITLE.search(source)
         title = " ".join(unescape(found[1]).split()) if found else ""
-        common = {_ENDED + title[end.start() :] for end in _ENDING.finditer(title)} | (
-            {_TITLED + title} if title else set()
-        )
+        common = {_ENDED + title[end.start() :] for end in _ENDING.finditer(title)} | {_TITLED + title} - {_TITLED}
         if len(source) - begin > 2 * EDGE:
             source = f"{source[begin : begin + EDGE]}<hr>{source[-EDGE:]}"
         pieces = [piece for piece in _BETWEEN.split(source) if len(piece) < 2000 and "href" in piece.lower()]

@@ -18,6 +18,7 @@ from urllib.parse import unquote
 
 from linkbert.corpora.reader import NO_TEXT, NoOptions, Reader, Record, Skipped
 from linkbert.corpora.readers import markdown, wikitext
+from linkbert.corpora.readers.pages import Pages as Notes
 from linkbert.corpora.readers.site import Site
 from linkbert.corpora.sources import TOO_LARGE, decode_text
 from linkbert.records import Document, Link, Redirect
@@ -73,7 +74,7 @@ class Pages:
 
     ids: dict[str, str] = field(default_factory=dict)  # of each file
     names: dict[str, set[str]] = field(default_factory=dict)
-    notes: Any = None  # what a survey makes of pages in Markdown
+    notes: Notes | None = None  # what a survey makes of pages in Markdown
     has_top: bool = False  # DokuWiki's pages lie in data/pages, and other files beside it
 
     def find(self, *names: str) -> str:
