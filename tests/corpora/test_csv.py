@@ -110,7 +110,7 @@ def test_shards_end_between_rows(tmp_path, monkeypatch):
     monkeypatch.setattr(reader, "SHARD_BYTES", 500)
     shards = list(reader.plan(tmp_path / "a.csv", Options()))
     assert len(shards) > 50
-    assert b"".join(shard.data for shard in shards) == whole.encode()
+    assert [shard.start for shard in shards[1:]] == [shard.stop for shard in shards[:-1]]
     assert (shards[0].start, shards[-1].stop) == (0, len(whole))
     documents, skipped = read(tmp_path / "a.csv")
     assert [each.id for each in documents] == [str(i) for i in range(2_000)]

@@ -51,7 +51,7 @@ def test_bad_rows_cost_themselves(tmp_path, monkeypatch):
     rows = HEAD + row(1, "<p>One</p>") + '  <row Id="2" PostTypeId="1" Body="<p>" />\n' + row(3, "") + row(4, "<p>4")
     rows += row(5, "<b><i>" * 40_000 + "x" * 9) + row(1, "<p>Again") + row(6, "tags", 'PostTypeId="4"')
     rows += '<!DOCTYPE x [<!ENTITY a "b">]><row Id="7" PostTypeId="1" Body="&a;"/>\n' + row(8, "<p>8</p>")[:40]
-    monkeypatch.setattr(stackexchange.jsonl, "SHARD_BYTES", 100)
+    monkeypatch.setattr(stackexchange, "SHARD_BYTES", 100)
     found, skipped = read(tmp_path / "Posts.xml", rows)
     assert [*found] == ["1", "4", "7"]
     assert skipped == {

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from linkbert.corpora.reader import CUT, Reader, Record, Skipped
 from linkbert.corpora.readers import papers
 from linkbert.corpora.readers.site import words
+from linkbert.corpora.readers.streams import LARGEST_TREE, TOO_LARGE
 from linkbert.records import Document, Link, Redirect
 
 PARTS = ("front", "body", "back", "floats-group")
@@ -70,11 +71,13 @@ def _parse(name: str, data: bytes, skipped: Skipped) -> Iterator[Any]:
     """Yield the roots of a file; where it is not well-formed, or holds several documents, article by article."""
     from lxml import etree
 
+    whole = f"{len(data) >> 20} MB"
     try:
-        yield etree.fromstring(data, etree.XMLParser(**papers.XML))
-        return
+        if len(data) <= LARGEST_TREE:
+            yield etree.fromstring(data, etree.XMLParser(**papers.XML))
+            return
     except etree.XMLSyntaxError as error:
-        whole = error
+        whole = str(error)
     head, *articles = _ARTICLE.split(data)
     if not articles:
         skipped.note(CUT, f"{name} ({whole})")
@@ -83,6 +86,9 @@ def _parse(name: str, data: bytes, skipped: Skipped) -> Iterator[Any]:
     opening = b'<!DOCTYPE set SYSTEM ""><set %b>' % b" ".join({*_NAMESPACE.findall(head)})
     for number, article in enumerate(articles, 1):
         stop = article.rfind(END)
+        if len(article) > LARGEST_TREE:
+            skipped.note(TOO_LARGE, f"{name}, article {number} of {len(articles)}")
+            continue
         try:
             yield etree.fromstring(opening + article[: stop + len(END)] + b"</set>" if stop >= 0 else article, parser)
         except etree.XMLSyntaxError as error:

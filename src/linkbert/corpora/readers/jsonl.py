@@ -18,8 +18,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from linkbert.config import nearest
-from linkbert.corpora.reader import CUT, EMPTY, FaultError, Reader, Shard, Skipped, number_as_text, option
-from linkbert.corpora.readers.streams import cut_stream, decode_utf8
+from linkbert.corpora.reader import CUT, FaultError, Reader, Shard, Skipped, number_as_text, option
+from linkbert.corpora.readers.streams import cut_stream, decode_utf8, number_lines
 from linkbert.records import Document, Link, Redirect
 
 SHARD_BYTES = 4 << 20
@@ -86,34 +86,21 @@ def column_of(path: str, names: Sequence[str]) -> str:
 
 def plan(path: Path, _: Options) -> Iterator[Shard]:
     """Cut a file into runs of whole lines of about SHARD_BYTES, decompressed."""
-    line = 1
-    for data, start, stop, fault in cut_stream(path, b"\n", SHARD_BYTES):
-        if not data and line == 1:
-            raise FaultError(CUT if fault else EMPTY, fault or f"{path} is empty: there is no document in it")
-        if data or fault:
-            yield Shard(str(path), start, stop, data, line, ((CUT, fault),) if fault else ())
-        line += data.count(b"\n")
+    return (shard for shard in cut_stream(path, b"\n", SHARD_BYTES) if shard.data or shard.faults)
 
 
 def read(shard: Shard, options: Options, skipped: Skipped) -> Iterator[Document | Redirect]:
     """Read the Documents of a shard; `skipped` counts lines and links that are not as they should be."""
-    name, columns = PurePosixPath(shard.path).name, parse_columns(options.columns)
-    lines = (shard.data or b"").split(b"\n")
-    last = shard.first_line + len(lines) - 1  # nothing, where the last line ends as it should
-    for number, line in enumerate(lines, shard.first_line):
-        if number == 1:
-            line = line.removeprefix(b"\xef\xbb\xbf")
-        if not line or line.isspace():
-            continue
-        where = f"documents[{number - 1}]" if name.endswith(DOCUMENTS) else f"{name} line {number}"
+    columns, ours = parse_columns(options.columns), shard.path.endswith(DOCUMENTS)
+    for number, line, last in number_lines(shard):
+        where = f"documents[{number - 1}]" if ours else f"{PurePosixPath(shard.path).name} line {number}"
         try:
             record = load_json(decode_utf8(line, skipped, where), skipped, where)
         except ValueError:
-            cause = CUT if number == last and not shard.faults else "not JSON"
-            skipped.note(cause, where + ONE_EACH * (number == 1))
+            skipped.note(CUT if last else "not JSON", where + ONE_EACH * (number == 1))
             continue
-        if isinstance(record, dict):
-            where += f" (id {record.get('id')!r:.80})" * name.endswith(DOCUMENTS)
+        if ours and isinstance(record, dict):
+            where += f" (id {record.get('id')!r:.80})"
         if made := make_record(record, skipped, where, columns):
             yield made
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from linkbert.corpora.readers.site import (
     normal_title,
     resolve,
 )
-from linkbert.corpora.readers.streams import cut_stream, decode_utf8
+from linkbert.corpora.readers.streams import LARGEST, TOO_LARGE, cut_stream, decode_utf8
 from linkbert.corpora.readers.wikitext import parse
 from linkbert.files import COMPRESSIONS, CutFileError, Member, decompressed_blocks, open_source, source_size
 from linkbert.records import Document, Redirect
@@ -30,6 +31,7 @@ from linkbert.records import Document, Redirect
 ARCHIVE_BYTES = 1 << 20  # of a .bz2 file to a shard: some 4 MB of XML
 XML_BYTES = 1 << 22  # of XML to a shard
 _STEP = 1 << 18
+TAG, END = b"<page>", b"</page>"
 _HEAD_BYTES = 1 << 20  # within which the first page starts
 
 
@@ -40,9 +42,8 @@ def plan(path: Path, _: NoOptions) -> Iterator[Shard]:
     """
     head = _read_head(path)
     if isinstance(path, Member) or path.suffix in {*COMPRESSIONS} - {".bz2"}:
-        for data, start, stop, fault in cut_stream(path, b"</page>", XML_BYTES):
-            faults = ((CUT, fault),) if fault else ()
-            yield Shard(str(path), start, stop, data, faults=faults, extra=(head, fault is not None))
+        pieces = cut_stream(path, END, XML_BYTES)
+        yield from (replace(piece, extra=(head, piece.extra)) for piece in pieces)
         return
     step, size = ARCHIVE_BYTES if path.suffix == ".bz2" else XML_BYTES, source_size(path)
     starts = range(0, max(1, size // step) * step, step)  # the last one is never short
@@ -65,7 +66,7 @@ def _read_head(path: Path) -> bytes:
     try:
         for block, _ in decompressed_blocks(path):
             head += block
-            if b"<page>" in head or len(head) > _HEAD_BYTES or (len(head) > 4096 and b"<mediawiki" not in head[:4096]):
+            if TAG in head or len(head) > _HEAD_BYTES or (len(head) > 4096 and b"<mediawiki" not in head[:4096]):
                 break
     except CutFileError as error:
         if not head:
@@ -77,7 +78,7 @@ def _read_head(path: Path) -> bytes:
             f"{path} is not a MediaWiki dump (it does not start with <mediawiki>): "
             "take a pages-articles XML file, or name the format with --format"
         )
-    return head.partition(b"<page>")[0]
+    return head.partition(TAG)[0]
 
 
 def _pieces(shard: Shard) -> Iterator[tuple[bytes | None, bool]]:
@@ -99,49 +100,40 @@ def _pieces(shard: Shard) -> Iterator[tuple[bytes | None, bool]]:
 def _split_pages(pieces: Iterable[tuple[bytes | None, bool]], shard: Shard, skipped: Skipped) -> Iterator[bytes]:
     """Cut XML into the pages that start in our pieces: b"<page>...", without the closing tag."""
     where = f"{shard.path}, bytes {shard.start} to {shard.stop}"
-    data, ours = bytearray(), 0  # a page that starts in data[:ours] is ours
-    searched = 0  # there is no </page> before here
+    data, position, ours = bytearray(), 0, 0  # what is not yet read of all pieces, where it starts, where ours end
     whole = False  # some of the source was seen, and nothing is missing in front of `data`
+
+    def is_open() -> bool:
+        return data.find(TAG, 0, max(ours - position, 0) + len(TAG) - 1) >= 0
+
     for piece, is_ours in pieces:
-        if not is_ours and not _waits(data, ours):
+        if not (is_ours or is_open() or any(data.endswith(TAG[:length]) for length in range(1, len(TAG)))):
             return
+        before, whole = len(data), piece is not None
+        data += piece or b""
+        ours += len(piece or b"") * is_ours
         if piece is None:
             skipped.note(CUT, where)
-            if data.startswith(b"<page>") and ours:
+            if is_open():
                 skipped.note(PAGE_CUT, where)
+        elif data.find(END, max(before - len(END), 0)) >= 0:
+            *pages, data = data.split(END)
+            for page in pages:
+                begin, start = page.find(TAG), page.rfind(TAG)
+                if 0 <= begin < ours - position:
+                    if begin < start:
+                        skipped.note(PAGE_CUT, where)
+                    yield bytes(page[start:])
+                position += len(page) + len(END)
+        if piece is None or len(data) > LARGEST:
+            if whole and is_open():
+                skipped.note(TOO_LARGE, where)
+            position += len(data)
             data.clear()
-            ours, searched, whole = 0, 0, False
-            continue
-        whole = True
-        data += piece
-        if is_ours:
-            ours = len(data)
-        position = 0
-        while 0 <= (begin := data.find(b"<page>", position)) < ours:
-            end = data.find(b"</page>", max(begin, searched))
-            if end < 0:
-                position = begin
-                break
-            inner = data.rfind(b"<page>", begin, end)
-            if inner > begin:
-                skipped.note(PAGE_CUT, where)
-            yield bytes(data[inner:end])
-            position = end + 7
-        else:
-            position = max(position, len(data) - 64)  # a tag may be cut between two pieces
-        del data[:position]
-        ours = max(0, ours - position)
-        searched = max(0, len(data) - 6)
-    if data.startswith(b"<page>") and ours:
+    if is_open():
         skipped.note(PAGE_CUT, where)
     elif whole and not shard.faults and b"</mediawiki>" not in data and shard.extra[1]:
         skipped.note(CUT, f"{shard.path} does not end in </mediawiki>")
-
-
-def _waits(data: bytearray, ours: int) -> bool:
-    """Return whether a page of ours, or the first letters of its tag, wait for the rest."""
-    waiting = bytes(data[:ours][-6:])
-    return data.startswith(b"<page>") or any(waiting.endswith(b"<page>"[:length]) for length in range(1, 6))
 
 
 # ---- one page

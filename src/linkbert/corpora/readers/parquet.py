@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from linkbert.corpora.reader import CUT, EMPTY, FaultError, Reader, Record, Shard, Skipped
 from linkbert.corpora.readers.jsonl import Options, choose_columns, column_of, make_record
-from linkbert.corpora.readers.streams import decode_utf8
+from linkbert.corpora.readers.streams import LARGEST, TOO_LARGE, decode_utf8
 from linkbert.files import COMPRESSIONS, Member, decompressed_blocks, open_source, source_size
 
 if TYPE_CHECKING:  # elsewhere where it is needed: every --help lists this reader's options
@@ -80,15 +80,21 @@ def _read_rows(batch: pa.RecordBatch, options: Options, skipped: Skipped, file: 
     try:
         chosen = _choose(batch.schema, options, file)
         used = dict.fromkeys(column_of(path, batch.schema.names) for path in chosen.values())
-        columns = {name: _to_list(batch.column(name)) for name in used}
+        columns = {name: _check(batch.column(name)) for name in used}
     except (pa.ArrowException, ValueError) as error:
         skipped.note(CUT, f"{file} rows {row} to {row + batch.num_rows - 1} ({error})")
         return
-    for number, values in enumerate(zip(*columns.values(), strict=True), row):
-        where = f"{file} row {number}"
-        texts = [decode_utf8(value, skipped, where) if isinstance(value, bytes) else value for value in values]
-        if made := make_record(dict(zip(columns, texts, strict=True)), skipped, where, chosen):
-            yield made
+    if sum(column.nbytes for column in columns.values()) <= LARGEST:
+        for number, values in enumerate(zip(*map(pa.Array.to_pylist, columns.values()), strict=True), row):
+            where = f"{file} row {number}"
+            texts = [decode_utf8(value, skipped, where) if isinstance(value, bytes) else value for value in values]
+            if made := make_record(dict(zip(columns, texts, strict=True)), skipped, where, chosen):
+                yield made
+    elif batch.num_rows == 1:
+        skipped.note(TOO_LARGE, f"{file} row {row}")
+    else:
+        for at in range(batch.num_rows):
+            yield from _read_rows(batch.slice(at, 1), options, skipped, file, row + at)
 
 
 def _choose(schema: pa.Schema, options: Options, file: str) -> dict[str, str]:
@@ -112,7 +118,8 @@ def _read_units(
             columns = [column_of(path, names) for path in _choose(table.schema_arrow, options, shard.path).values()]
             for number in range(first, table.metadata.num_row_groups):
                 group = table.metadata.row_group(number)
-                read_group = partial(table.iter_batches, ROWS, row_groups=[number], columns=columns, use_threads=False)
+                rows = max(min(ROWS, LARGEST * group.num_rows // (group.total_byte_size or 1)), 1)
+                read_group = partial(table.iter_batches, rows, row_groups=[number], columns=columns, use_threads=False)
                 yield group.num_rows, group.total_byte_size, read_group
             return
         open_ = ipc.open_file if mark == b"ARROW1" else ipc.open_stream
@@ -128,8 +135,8 @@ def _read_units(
             yield batch.num_rows, batch.get_total_buffer_size(), read_batch
 
 
-def _to_list(column: pa.Array) -> list[Any]:
-    """Make Python values of a column, after a look at every offset; text stays bytes, since it may not be UTF-8."""
+def _check(column: pa.Array) -> pa.Array:
+    """Look at every offset of a column; text becomes bytes, since it may not be UTF-8."""
     from pyarrow import large_binary, types
 
     column.validate()
@@ -139,7 +146,7 @@ def _to_list(column: pa.Array) -> list[Any]:
     if types.is_string(column.type) or types.is_large_string(column.type):
         column = column.cast(large_binary())
     column.validate(full=True)
-    return column.to_pylist()
+    return column
 
 
 READER = Reader(plan=plan, read=read, options=Options, suffixes=(".parquet", ".arrow"))

@@ -16,7 +16,8 @@ from typing import Any
 
 from linkbert.corpora.reader import CUT, EMPTY, Deletion, FaultError, Reader, Record, Shard, Skipped, option
 from linkbert.corpora.readers import papers
-from linkbert.files import CutFileError, decompressed_blocks
+from linkbert.corpora.readers.streams import LARGEST_TREE, cut_stream
+from linkbert.files import decompressed_blocks
 from linkbert.records import Document, Link, Redirect
 
 DATES = (
@@ -25,7 +26,7 @@ DATES = (
     "PubmedData/History/PubMedPubDate[@PubStatus='pubmed']",
 )
 RECORD = b"PubmedArticle"
-LONGEST = 1 << 26  # bytes of a record that are held
+END, PIECE = b"</PubmedArticle>", 1 << 18  # bytes that are parsed at a time
 UNNAMED = ("[Not Available].", "[Not Available]")  # what stands for a missing title
 
 
@@ -96,12 +97,11 @@ def _read_elements(path: Path, skipped: Skipped) -> Iterator[Any]:
     """Yield the records of a file one by one: a broken one costs only itself, and a file may hold several sets."""
     from lxml import etree
 
-    where, rest, parser = str(path), b"", etree.XMLParser(**papers.XML)
+    parser, where, data = etree.XMLParser(**papers.XML), str(path), b""
 
     def parse(data: bytes, name: bytes) -> Iterator[Any]:
         """Yield what is called so in some data; what has no end, or is broken, is damage."""
-        *whole, _ = data.split(b"</%b>" % name)
-        for piece in whole:
+        for piece in data.split(b"</%b>" % name)[:-1]:
             before, start, inside = piece.rpartition(b"<%b>" % name)
             if name == RECORD and before.strip():
                 yield from chain(parse(before, b"PubmedBookArticle"), parse(before, b"DeleteCitation"))
@@ -112,20 +112,15 @@ def _read_elements(path: Path, skipped: Skipped) -> Iterator[Any]:
             except etree.XMLSyntaxError as error:
                 skipped.note(CUT, f"{where} ({error.msg.partition(' line ')[0].rstrip(',')})")
 
-    try:
-        for block, position in decompressed_blocks(path):
-            where, rest = f"{path} near byte {position}", rest + block
-            yield from parse(rest, RECORD)
-            rest = rest[rest.rfind(b"</%b>" % RECORD) + 1 :]
-            if len(rest) > LONGEST:
-                skipped.note(CUT, f"{where} (a record has no end)")
-                rest = b""
-    except CutFileError as error:
-        skipped.note(CUT, f"{path} ({error})")
-    else:
-        yield from chain(parse(rest, b"PubmedBookArticle"), parse(rest, b"DeleteCitation"))
-        if not rest.rstrip().endswith(b"</PubmedArticleSet>"):
-            skipped.note(CUT, f"{path} ends too early")
+    for piece in cut_stream(path, END, PIECE, LARGEST_TREE):
+        for fault in piece.faults:
+            skipped.note(*fault)
+        where, data = f"{path} near byte {piece.stop}", piece.data or b""
+        yield from parse(data.removeprefix(END) if piece.faults else data, RECORD)
+    rest = data.rpartition(END)[2]
+    yield from chain(parse(rest, b"PubmedBookArticle"), parse(rest, b"DeleteCitation"))
+    if not piece.faults and not rest.rstrip().endswith(b"</PubmedArticleSet>"):
+        skipped.note(CUT, f"{path} ends too early")
 
 
 def _targets(record: Any, options: Options) -> Iterator[str]:

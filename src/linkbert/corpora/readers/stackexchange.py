@@ -16,8 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from linkbert.corpora.reader import CUT, Reader, Shard, Skipped, option
-from linkbert.corpora.readers import html, jsonl
+from linkbert.corpora.readers import html
+from linkbert.corpora.readers.jsonl import SHARD_BYTES
 from linkbert.corpora.readers.papers import XML
+from linkbert.corpora.readers.streams import LARGEST_TREE, cut_stream, number_lines
 from linkbert.corpora.resolve import Place, resolve
 from linkbert.records import Document, Link
 
@@ -39,7 +41,7 @@ class Options:
 
 def plan(path: Path, options: Options) -> Iterator[Shard]:
     """Cut a dump into runs of lines; `extra` is the host that its links to itself have."""
-    shards = jsonl.plan(path, jsonl.Options())
+    shards = cut_stream(path, b"\n", SHARD_BYTES, LARGEST_TREE)
     first = next(shards)
     found = Counter(_ADDRESS.findall(first.data or b"")).most_common(1)
     site = options.site or (path.parent.name if _HOST.fullmatch(path.parent.name) else "")
@@ -53,16 +55,14 @@ def read(shard: Shard, _: Options, skipped: Skipped) -> Iterator[Document]:
     """Read the posts of a shard; what is left out is counted in `skipped`."""
     from lxml import etree
 
-    lines = (shard.data or b"").split(b"\n")
-    last = shard.first_line + len(lines) - 1
-    for number, line in enumerate(lines, shard.first_line):
-        if b"<row" not in line:
-            continue
+    for number, line, last in number_lines(shard):
         where = f"{Path(shard.path).name} line {number}"
         try:
-            row: Any = etree.fromstring(line, etree.XMLParser(**XML))
+            row: Any = etree.fromstring(line, etree.XMLParser(**XML)) if b"<row" in line else None
         except etree.XMLSyntaxError as error:
-            skipped.note(CUT if number == last and not shard.faults else BROKEN, f"{where} ({error})")
+            skipped.note(CUT if last else BROKEN, f"{where} ({error})")
+            continue
+        if row is None:
             continue
         if row.get("PostTypeId") not in (QUESTION, ANSWER):
             skipped[OTHER_POST] += 1

@@ -1,39 +1,66 @@
-"""What readers of large files share: a decompressed stream cut into pieces, and text that should be UTF-8."""
+"""What readers of large files share: a decompressed stream cut into shards of whole records, and text that is UTF-8.
+
+No record is held that is larger than a limit, of which these are all: it is passed over in flat memory, and counted.
+"""
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Iterator
 from pathlib import Path
 
-from linkbert.corpora.reader import Skipped
+from linkbert.corpora.reader import CUT, EMPTY, FaultError, Shard, Skipped
 from linkbert.files import CutFileError, decompressed_blocks, source_size
 
-LONGEST = 1 << 28  # bytes without an end
+LARGEST = 64 << 20  # bytes of a record: a line, a page, a row; and of a file of XML in which there may be many
+LARGEST_TREE = 16 << 20  # bytes of a record of XML: parsed, it takes up to sixteen times as much
+TOO_LARGE = "record too large (left out)"
 
 
-def cut_stream(path: Path, end: bytes, size: int) -> Iterator[tuple[bytes, int, int, str | None]]:
-    """Decompress a file and cut it behind some of its `end`s: (piece of about `size`, start, stop, fault).
+def cut_stream(path: Path, end: bytes, size: int, largest: int = LARGEST) -> Iterator[Shard]:
+    """Decompress a file and cut it behind some of its `end`s, into shards whose `data` has about this `size`.
 
-    `start` and `stop` are bytes of the file on disk. `fault` is None where more follows; of the last piece, which may
-    be empty, it says what is wrong with the file, or "".
+    `first_line` counts records from 1 on; of one over `largest` bytes only its `end` is left, and a fault. `extra` says
+    whether a shard is the last, which may be empty. A file without a byte is a FaultError.
     """
-    pending, start, position, fault = bytearray(), 0, 0, ""
+    pending, faults, start, position, number, passing = bytearray(), list[tuple[str, str]](), 0, 0, 1, False
+
+    def cut(length: int, stop: int, *, last: bool = False) -> Shard:
+        nonlocal start, number
+        shard = Shard(str(path), start, stop, bytes(pending[:length]), number, tuple(faults), extra=last)
+        start, number = stop, number + pending.count(end, 0, length)
+        del pending[:length]
+        faults.clear()
+        return shard
+
     try:
         for block, position in decompressed_blocks(path):
             pending += block
-            if len(pending) < size:
+            if passing:
+                found = pending.find(end)
+                del pending[: found if found >= 0 else 1 - len(end) or len(pending)]
+                passing = found < 0
+            if passing or len(pending) < size:
                 continue
-            found = pending.rfind(end, max(0, len(pending) - len(block) - len(end)))
+            found = pending.rfind(end, 0 if len(pending) > largest else max(0, len(pending) - len(block) - len(end)))
             if found >= 0:
-                stop = found + len(end)
-                yield bytes(pending[:stop]), start, position, None
-                start = position
-                del pending[:stop]
-            elif len(pending) > LONGEST:
-                raise ValueError(f"{path} is not in this format: it has {LONGEST >> 20} MB without {end.decode()!r}")
+                yield cut(found + len(end), position)
+            elif len(pending) > largest:
+                faults.append((TOO_LARGE, f"{path} near byte {position}"))
+                pending, passing = pending[:0], True
     except CutFileError as error:
-        fault = str(error)
-    yield bytes(pending), start, max(position, source_size(path)), fault
+        faults.append((CUT, str(error)))
+    if not position:
+        raise FaultError(*faults[0] if faults else (EMPTY, f"{path} is empty: there is no document in it"))
+    yield cut(len(pending), max(position, source_size(path)), last=True)
+
+
+def number_lines(shard: Shard) -> Iterator[tuple[int, bytes, bool]]:
+    """Yield the lines of a shard that are not blank: number, bytes, and whether the file seems to be cut off in it."""
+    lines = (shard.data or b"").removeprefix(codecs.BOM_UTF8 if shard.first_line == 1 else b"").split(b"\n")
+    for number, line in enumerate(lines, shard.first_line):
+        if line and not line.isspace():
+            yield number, line, number == shard.first_line + len(lines) - 1 and not shard.faults
 
 
 def decode_utf8(data: bytes, skipped: Skipped, where: str) -> str:

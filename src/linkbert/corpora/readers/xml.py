@@ -15,7 +15,9 @@ from typing import Any
 from linkbert.corpora.reader import CUT, Reader, Record, Skipped, option
 from linkbert.corpora.readers.markdown import Writer
 from linkbert.corpora.readers.papers import XML
+from linkbert.corpora.readers.streams import LARGEST
 from linkbert.corpora.resolve import Place, names, resolve
+from linkbert.corpora.sources import TOO_LARGE
 from linkbert.records import Document, Link, Redirect
 
 NONE = "file without a document (left out)"
@@ -70,6 +72,9 @@ def read_file(name: str, data: bytes, options: Options, skipped: Skipped) -> Ite
     """Read the documents of a file; what is not well-formed is counted as damage."""
     from lxml import etree
 
+    if len(data) > LARGEST:
+        skipped.note(TOO_LARGE, name)
+        return
     try:
         root = etree.fromstring(data, etree.XMLParser(**XML | {"huge_tree": False}))
     except etree.XMLSyntaxError as error:
