@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import islice, pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from linkbert.corpora.reader import CUT, EMPTY, FaultError, Reader, Record, Shard, Skipped
 from linkbert.corpora.readers.jsonl import Options, choose_columns, column_of, make_record
