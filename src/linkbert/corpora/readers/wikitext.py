@@ -15,7 +15,7 @@ import tomllib
 from collections.abc import Iterable
 from functools import lru_cache
 from importlib.resources import files
-from itertools import accumulate, groupby
+from itertools import accumulate
 
 from linkbert.corpora.readers.site import (
     CHARACTERS,
@@ -72,7 +72,8 @@ def parse(wikitext: str, site: Site) -> tuple[str, tuple[Link, ...]]:
     if "[" in marked:
         marked = _EXTERNAL.sub(lambda match: match[1].strip(" ") or HOLE, marked)
     if "://" in marked:
-        marked = _drop_addresses(marked)
+        lines = (_ADDRESS.sub(_drop_address, line) if "://" in line else line for line in marked.split("\n"))
+        marked = "\n".join(lines)
     if "_" in marked and "__" in marked:
         marked = _SWITCH.sub(_switch, marked)
     if "\t" in marked or "\xa0" in marked:
@@ -107,15 +108,16 @@ _INLINE = words(
     "small span strike strong sub sup thead tbody tfoot time tt u var wbr meta link img a section col colgroup "
     "translate tvar languages"
 )
-_HELD = _OPAQUE | {"nowiki", "poem"}  # MediaWiki looks for their closing tag before it looks at anything inside
-_MARKS = dict.fromkeys(_INLINE | _HELD, NOTHING) | dict.fromkeys(_NEW_LINE, BREAK) | {"table": "\n{|\n"}
+COMMENT = "!--"
+_HELD = _OPAQUE | {"nowiki", "poem", COMMENT}  # MediaWiki looks for their end before it looks at anything inside
+_MARKS = dict.fromkeys(_INLINE | _HELD, NOTHING) | dict.fromkeys(_NEW_LINE, BREAK) | {"table": "\n{|\n", COMMENT: ""}
 _COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
 _LITERAL = {ord(character): f"&#{ord(character)};" for character in "&[]{}|<>='*#:;_-"}
 
 
 @lru_cache(256)
 def _closer(name: str) -> re.Pattern[str]:
-    return re.compile(rf"</{name}\s*>", re.IGNORECASE)
+    return re.compile("-->" if name == COMMENT else rf"</{name}\s*>", re.IGNORECASE)
 
 
 def _drop_tags(text: str, site: Site, unanchored: list[Target]) -> str:
@@ -124,42 +126,33 @@ def _drop_tags(text: str, site: Site, unanchored: list[Target]) -> str:
     unclosed: set[str] = set()  # names that have no closer in the rest of the page: looked for once
     last = 0
     for match in _TAG.finditer(text):
-        start = match.start()
+        start, stop = match.span()
         if start < last:
             continue
-        slash, name, attributes = match.groups()
-        stop, mark = match.end(), NOTHING
-        if name is None:
-            end = -1 if "!" in unclosed else text.find("-->", stop)
-            if end < 0:
-                unclosed.add("!")
+        slash, name, attributes = match.groups("")
+        name = name or COMMENT
+        if name not in _MARKS and (name := name.lower()) not in _MARKS:
+            continue  # MediaWiki shows it as it stands
+        mark = "\n|}" if slash and name == "table" else _MARKS[name]
+        if name in _HELD and not slash and attributes[-1:] != "/" and name not in unclosed:
+            closer = _closer(name).search(text, stop)
+            if closer is None:
+                unclosed.add(name)
             else:
-                stop = end + 3
-                if text[stop : stop + 1] == "\n" and text[start - 1 : start] in ("\n", ""):
-                    stop += 1  # a comment alone on its line takes the line with it
-            mark = ""
-        else:
-            if name not in _MARKS and (name := name.lower()) not in _MARKS:
-                continue  # MediaWiki shows it as it stands
-            mark = "\n|}" if slash and name == "table" else _MARKS[name]
-            if name in _HELD and not slash and attributes[-1:] != "/" and name not in unclosed:
-                closer = _closer(name).search(text, stop)
-                if closer is None:
-                    unclosed.add(name)
+                content = text[stop : closer.start()]
+                stop = closer.end()
+                if name == COMMENT:  # alone on its line it takes the line with it
+                    stop += text[stop : stop + 1] == "\n" and text[start - 1 : start] in ("\n", "")
+                elif name == "nowiki":
+                    mark = decode_entities(content).translate(_LITERAL)
+                elif name == "poem":
+                    content = content.strip("\n").replace("\n", BREAK)
+                    mark = BREAK + _drop_tags(content, site, unanchored) + BREAK
                 else:
-                    content = text[stop : closer.start()]
-                    stop = closer.end()
-                    if name == "nowiki":
-                        mark = decode_entities(content).translate(_LITERAL)
-                    elif name == "poem":
-                        content = content.strip("\n").replace("\n", BREAK)
-                        mark = BREAK + _drop_tags(content, site, unanchored) + BREAK
-                    else:
-                        mark = HOLE if name in _FORMULA else NOTHING
-                        if "[[" in content:
-                            _collect(content, site, unanchored)
-        out.append(text[last:start])
-        out.append(mark)
+                    mark = HOLE if name in _FORMULA else NOTHING
+                    if "[[" in content:
+                        _collect(content, site, unanchored)
+        out += text[last:start], mark
         last = stop
     out.append(text[last:])
     return "".join(out).replace("</ref>", NOTHING)  # one without a start; all others went with theirs
@@ -181,46 +174,35 @@ DEEPEST = 8  # templates in each other whose content is shown: so the time is li
 _TABLE = tomllib.loads(files("linkbert.corpora.readers").joinpath("templates.toml").read_text(encoding="utf-8"))
 
 
-@lru_cache(64)
-def _read_table(language: str) -> tuple[dict[str, str], tuple[tuple[str, str], ...], re.Pattern[str]]:
-    """Read templates.toml for a language: {name: what is shown}, the same by starts of names, and a pattern.
+_PLAIN = re.compile(r"\{\{(?<!\{\{\{)(?!\{)([^{}\[\]|]*+)(?:\|[^{}\[\]]*+)?\}\}(?!\})")  # nothing is nested in it
 
-    The pattern is that of all other templates with nothing nested in them and too long to stand for a character: nearly
-    all there are, gone without a line of Python.
-    """
+
+@lru_cache(64)
+def _read_table(language: str) -> tuple[dict[str, str], tuple[tuple[str, str], ...]]:
+    """Read templates.toml for a language: {name: what is shown}, the same by starts of names."""
     rows = [(name, shown) for shown, names in _TABLE["shown"].items() for name in words(names)]
     own = [(name.partition(":")[2], shown) for name, shown in rows if name.startswith(f"{language}:")]
     known = dict([row for row in rows if ":" not in row[0].rstrip(":*")] + own)
     starts = tuple((name[:-1], shown) for name, shown in known.items() if name[-1] == "*")
-    first = (name[0].upper() + name[1:] for name in known)
-    names = _one_of([*known, *first])
-    plain = rf"\{{\{{(?<!\{{\{{\{{)(?!\{{)(?!\s*+{names})[^{{}}\[\]]{{13,}}+\}}\}}(?!\}})"
-    return {name.lower(): shown for name, shown in known.items()}, starts, re.compile(plain)
+    return {name.lower(): shown for name, shown in known.items()}, starts
 
 
 @lru_cache(1 << 14)
 def _find(name: str, language: str) -> str:
     """Return what a template shows by the table, "" for one that is dropped."""
-    known, starts, _ = _read_table(language)
+    known, starts = _read_table(language)
     name = name.strip().replace("_", " ").lower()
     return known.get(name) or next((shown for start, shown in starts if name.startswith(start)), "")
 
 
-def _one_of(names: list[str]) -> str:
-    """Write a pattern of names, letter by letter, so that a first letter tells most of them apart: ["ab", "ac*"]."""
-    letters = groupby(sorted(names), key=lambda name: name[:1])
-    tails = {"": r"\s*+[|}]", "*": "", " ": "[ _]"}
-    every = (
-        tails.get(each, re.escape(each)) + (_one_of([name[1:] for name in rest]) if each.strip("*") else "")
-        for each, rest in letters
-    )
-    return f"(?:{'|'.join(every)})"
-
-
 def _drop_templates(text: str, site: Site, unanchored: list[Target]) -> str:
     """Cut out templates, or write what they show; article links in what goes join `unanchored`."""
-    plain = _read_table(site.language)[2]
-    text = plain.sub(HOLE, plain.sub(HOLE, text))  # twice, for one inside another
+
+    def drop(match: re.Match[str]) -> str:
+        name = match[1]
+        return match[0] if _find(name, site.language) or name.strip().lower() in CHARACTERS else HOLE
+
+    text = _PLAIN.sub(drop, _PLAIN.sub(drop, text))  # twice, for one inside another; nearly all there are
     first, *segments = text.split("{{")
     out = [first.replace("}}", "")]
     bases: list[int] = []  # where the output of each open template starts
@@ -513,8 +495,7 @@ def _cell(cell: str) -> str:
 
 
 _PROTOCOL = r"(?i:https?|ftps?|gopher|ircs?|svn|git|mms|nntp|worldwind|ssh|sftp|telnet|redis)"
-_PROTOCOL_AT_END = re.compile(rf"(?<![a-zA-Z]){_PROTOCOL}$")
-_ADDRESS = re.compile(r"[^\s\[\]<>\"\x00-\x06]*")
+_ADDRESS = re.compile(rf"(?<![a-zA-Z]){_PROTOCOL}://[^\s\[\]<>\"\x00-\x06]*")
 _EXTERNAL = re.compile(
     rf"\[(?:{_PROTOCOL}://|//|(?i:mailto|news|tel|urn|geo|magnet|sms|bitcoin|xmpp|sips?|skype):)[^\s\[\]<>\"\x00-\x06]*+"
     r"((?:[^\[\]\n]++|\[[^\[\]\n]*+\])*+)\]"
@@ -532,20 +513,9 @@ def _switch(match: re.Match[str]) -> str:
     return match[0] if word and (word.isascii() or word != word.upper()) else NOTHING
 
 
-def _drop_addresses(text: str) -> str:
-    r"""Cut out addresses that stand in the text as they are: "at http://a.org/b, and" -> "at \x04, and"."""
-    out = [""]
-    for number, piece in enumerate(text.split("://")):
-        found = _PROTOCOL_AT_END.search(out[-1][-12:]) if number else None
-        if found:
-            out[-1] = out[-1][: -len(found[0])] + HOLE
-            address = _ADDRESS.match(piece)[0]  # type: ignore[index] # it may be empty
-            address = address.rstrip(",;.:!?'" if "(" in address else ",;.:!?')")
-            piece = piece[len(address) :]
-        elif number:
-            out.append("://")
-        out.append(piece)
-    return "".join(out)
+def _drop_address(match: re.Match[str]) -> str:
+    r"""Cut out an address that stands in the text, not what ends the sentence: "http://a.org/b," -> "\x04,"."""
+    return HOLE + match[0][len(match[0].rstrip(",;.:!?'" if "(" in match[0] else ",;.:!?')")) :]
 
 
 # ---- 4. lines
