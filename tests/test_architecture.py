@@ -50,7 +50,8 @@ OWED = {  # lines above the ceiling, docs/log/size.md says for what; what is not
     "graph": 118,
     "model": 67,
     "pretraining": 53,
-    "tasks": 165,
+    "tasks": 194,
+    "views": 103,
 }
 
 

@@ -3,17 +3,17 @@
 import json
 import re
 
+import pytest
+
 from linkbert import cli
 from linkbert.tasks.results import choose_scores, model_names, summary, variation
-from linkbert.tasks.table import suite
+from linkbert.tasks.table import find_task, suite
 from linkbert.views.page import Section, text_lines, write_report
 from linkbert.views.tables import layouts, results_sections
 
 
 def result(task, value, *, model="models/ours", seed=0, dev=None, **more):
-    metrics = {"rte": ["accuracy"], "medqa": ["accuracy"]}.get(task) or list(
-        next(each for name in ("glue", "blurb", "further", "mmlu") for each in suite(name) if each.name == task).metrics
-    )
+    metrics = find_task(task).metrics
     scores = {"dev": dict.fromkeys(metrics, value if dev is None else dev), "test": dict.fromkeys(metrics, value)}
     line = {
         "key": f"{task} {model} {seed}", "task": task,
@@ -64,14 +64,17 @@ def test_a_whole_suite_has_an_average_and_seeds_a_spread():
     section = next(results_sections(results))
     found, head = rows(section), list(section.table[0])
     assert found["ours"][head.index("RTE") - 1] == "66.7 ± 11.5"  # by hand: 60, 60, 80
-    assert found["ours"][-1] == "60.8"  # seven tasks of 60 and one of 66.7; RTE has other seeds, so no spread
-    assert found["b"][-1] == "-"
+    assert head[:3] == ["model", "average", "runs"]  # in sight on a phone, too
+    assert found["ours"][:2] == ["60.8", "3"]  # seven tasks of 60 and one of 66.7; RTE has other seeds, so no spread
+    assert found["ours"][head.index("CoLA") - 1] == "60.0 ± 0.0 (2)"  # fewer runs than the row says
+    assert found["b"][0] == "-"
     assert found["b"][head.index("CoLA") - 1] == "-"
     assert found["majority"][head.index("RTE") - 1] == "50.0"
-    assert found["LinkBERT-base (paper)"][-1] == "79.6"
+    assert found["LinkBERT-base (paper)"][:2] == ["79.6", "-"]
+    assert "on dev, the paper names no set" in section.lines[0]
     assert sum(name.endswith("(paper)") for name in found) == 6
     same = next(results_sections([each for each in results if each["seed"] < 2]))
-    assert rows(same)["ours"][-1] == "60.0 ± 0.0"
+    assert rows(same)["ours"][0] == "60.0 ± 0.0"
 
 
 def test_settings_are_chosen_on_dev_and_never_on_test():
@@ -116,9 +119,67 @@ def test_variations_and_sets_outside_the_paper_stand_apart():
     glue, further, every = results_sections(results)
     assert rows(glue)["ours"][list(glue.table[0]).index("RTE") - 1] == "60.0"
     assert rows(further)["RTE fraction=0.1"] == ["50.0", "50.0", "25.0"]  # ours, majority, chance
-    assert len(further.table) == 3
+    assert [row[0] for row in further.table] == ["model", "runs", "RTE fraction=0.1", "SICK entailment"]
     assert [row[5:7] for row in every.table if row[0] == "RTE"] == [["1", "50.0 to 70.0"]]
     assert variation({"fraction": 1.0, "distract": "", "epochs": 2}) == ""
+
+
+def test_a_drop_is_by_seed_and_the_paper_s_stands_below_it():
+    scores = [(0.9, 0.8, 0), (0.8, 0.76, 1)]
+    results = [each for plain, distracted, seed in scores for each in (
+        result("squad", plain, seed=seed),
+        result("squad", distracted, seed=seed, settings={"distract": "1..2"}))]  # fmt: skip
+    table = next(each for each in results_sections(results) if each.title.startswith("Table 3"))
+    assert table.table[0] == ["model", "runs", "SQuAD", "SQuAD distract=1..2", "drop"]
+    assert rows(table)["ours"][-1] == "-7.0 ± 4.2"  # of -10 and -4
+    assert rows(table)["BERT-base (paper)"][-1] == "-2.8"
+
+
+def test_a_base_sized_encoder_does_not_stand_under_tiny():
+    results = [result("hotpotqa", 0.5, model=name, size=size) for name, size in
+               (("a", "tiny"), ("b", "base"), ("my-tiny", ""), ("unknown", ""))]  # fmt: skip
+    found = {each.title[:7]: each for each in results_sections(results)}
+    assert [name for name in rows(found["Table 5"]) if "paper" not in name][1:4] == ["a", "my-tiny", "unknown"]
+    assert [name for name in rows(found["Table 6"]) if "paper" not in name][1:3] == ["b", "unknown"]
+    assert found["Table 6"].lines == ["unknown: of a size that its results do not have; these are base"]
+    assert {"a", "b", "my-tiny", "unknown"} <= rows(found["Table 1"]).keys()
+
+
+def test_gains_stand_beside_a_table_with_paired_intervals(tmp_path):
+    """A base and a model that is better in 4 of 10 examples of the same ids, and worse in none."""
+    results = []
+    for model, right in (("base", 4), ("ours", 8)):
+        lines = [{"id": str(i), "input": "?", "gold": "1", "prediction": "01"[i < right], "score": i < right}
+                 for i in range(10)]  # fmt: skip
+        (tmp_path / f"{model}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        results += [result(task.name, right / 10, model=model, folder=tmp_path, predictions={"dev": f"{model}.jsonl"})
+                    for task in suite("glue") if task.metrics == ("accuracy",)]  # fmt: skip
+    results += [result("rte", 0.5, model="gone", folder=tmp_path, predictions={"dev": "gone.jsonl"})]
+    _, gains, *_ = results_sections(results)
+    assert gains.title == "Table 2: gains"
+    cell = rows(gains)["RTE"][0]
+    assert cell.startswith("+40.0 (+10.0 to +70.0)")
+    assert rows(gains)["RTE"][1] == "-"
+    assert "gone.jsonl is not there" in gains.lines[0]
+    assert cell.found["value"] == pytest.approx(40)
+    assert "average" not in rows(gains)  # of a whole suite only
+
+
+def test_types_few_shot_and_learning_curves_are_shown():
+    kinds = {"test": {"": {"precision": 0.5, "recall": 0.25, "f1": 1 / 3, "gold": 4, "found": 2}}}
+    epochs = [{"rows": 8, "loss": 2.0, "dev": 0.1}, {"rows": 8, "loss": 1.0, "dev": 0.3}]
+    results = [
+        result("bc2gm", 0.3, types=kinds, epochs=epochs),
+        result("bc2gm", 0.3, seed=1, types=kinds, epochs=[*epochs, {"rows": 8, "loss": 0.5}]),
+        result("bc2gm", 0.2, settings={"fraction": 0.1}),
+    ]
+    *_, every = results_sections(results)
+    assert ["BC2GM, entity", "ours", "test", "F1 (precision, recall)", "33.3 ± 0.0 (50.0 ± 0.0, 25.0 ± 0.0)",
+            "2", "-", "-", "-"] in every.table  # fmt: skip
+    plots = {plot.title: plot.lines["ours"] for plot in every.plots}
+    assert plots["BC2GM: few-shot"] == ((10, 100), (20, 30))
+    assert [list(each) for each in plots["BC2GM: training loss"]] == [[1, 2, 3], [2.0, 1.0, 0.5]]
+    assert list(plots["BC2GM: score on dev"][1]) == [0.1, 0.3]
 
 
 def test_a_run_without_scores_is_named():

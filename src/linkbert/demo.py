@@ -149,11 +149,11 @@ def next_commands(to: Path, source: str) -> list[str]:
 
 def says(scores: Scores) -> str:
     """Say in words what the gains show, and what they do not."""
-    gain = scores.shared_gain
-    shown = "makes" if gain and gain.low > 0 else "is not shown to make"
+    shown = "makes" if scores.shared_gain and scores.shared_gain.low > 0 else "is not shown to make"
     return (
         f"Next to A, a linked text {shown} the words that it holds likelier than a random text does. Any text on the "
-        "same subject may do so; what training on links adds is told by the same run with baseline=bert."
+        "same subject may do so; what training on links adds is told by the same run with baseline=bert. A gain before "
+        "training says little: a word whose chance is near 0 moves by many nats and hardly in per cent."
     )
 
 

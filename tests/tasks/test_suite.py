@@ -14,6 +14,7 @@ from linkbert import cli
 from linkbert.files import UMASK, locked
 from linkbert.instances.vocabulary import SPECIAL, Vocabulary
 from linkbert.tasks import splits, suite, table
+from linkbert.tasks.examples import Prediction, QuestionExample, Splits
 from linkbert.tasks.results import choose_scores, read_results, summary
 from linkbert.tasks.settings import FineTuneConfig
 from linkbert.tasks.table import Task, find_task
@@ -361,3 +362,35 @@ def test_a_test_set_without_labels_becomes_a_file_for_glue_s_server(folder, monk
     only = record | {"scores": {}}  # of a task without sets of its own but this one
     assert "  not scored: its labels are not public" in list(summary([only]))
     assert choose_scores([only]) == []
+
+
+def scored(task, examples, answers):
+    """Score answers as a run does; return its record."""
+    splits = Splits(examples, examples, examples)
+    run = suite.Run(task, "m", Path(), "", FineTuneConfig(), {}, Path(), ())
+    record = {key: {} for key in ("scores", "groups", "types", "intervals", "baselines", "predictions")} | {"notes": []}
+    predictions = [Prediction(each.id, answer) for each, answer in zip(examples, answers, strict=True)]
+    suite._score(run, splits, "test", predictions, record)
+    return record
+
+
+def test_questions_with_and_without_an_answer_are_scored_apart(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    examples = [QuestionExample("0", "?", "a cat sat", ("cat",)), QuestionExample("1", "?", "a cat sat")]
+    record = scored(find_task("squad2"), examples, ["cat sat", ""])
+    assert record["groups"]["test"] == {
+        "HasAns": {"examples": 1, "answer_f1": pytest.approx(2 / 3), "exact": 0.0},
+        "NoAns": {"examples": 1, "answer_f1": 1.0, "exact": 1.0},
+    }
+
+
+def test_of_mrqa_both_kinds_of_answers_are_scored(tmp_path, monkeypatch):
+    """The file says "the cat", and "cat" is what was found in the context; where both agree there is one score."""
+    monkeypatch.chdir(tmp_path)
+    examples = [QuestionExample("0", "?", "a cat sat", ("cat sat",), ((2, 5),))]
+    record = scored(find_task("newsqa"), examples, ["cat"])
+    assert record["scores"]["test"] == {"answer_f1": pytest.approx(2 / 3), "exact": 0.0}
+    assert record["groups"]["test"] == {"detected_answers": {"examples": 1, "answer_f1": 1.0, "exact": 1.0}}
+    assert record["notes"][0].startswith("F1 of every answer, as MRQA's script scores")
+    record = scored(find_task("newsqa"), [dataclasses.replace(examples[0], answers=("cat",))], ["cat"])
+    assert (record["groups"], len(record["notes"])) == ({}, 1)

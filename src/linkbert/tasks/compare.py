@@ -92,7 +92,40 @@ def paired_values(sides: Sequence[Sequence[Sequence[tuple[np.ndarray, Value]]]])
     return rows, value
 
 
-def compare(a: Score, b: Score, *, samples: int = SAMPLES) -> dict[str, Any]:
+def read_pair(a: Score, b: Score) -> tuple[str, list[dict[str, Line]], list[dict[str, Line]], list[str]]:
+    """Return the set that two scores of one task share, the answers of both's runs, and the ids that all of them have.
+
+    An example counts where its input and gold answer are the same: ids may be numbers of rows only.
+    """
+    split = replace(a, runs=[*a.runs, *b.runs]).split
+    ours, theirs = answers_of(a, split), answers_of(b, split)
+    asked = [{key: (line["input"], line["gold"]) for key, line in run.items()} for run in [*ours, *theirs]]
+    both = [key for key, what in asked[0].items() if all(run.get(key) == what for run in asked[1:])]
+    if not both:
+        raise ValueError(f"{a.model} and {b.model} share no example of {a.column.title}: score them on one set")
+    return split, ours, theirs, both
+
+
+def paired_draws(
+    metrics: Sequence[str], ours: Sequence[dict[str, Line]], theirs: Sequence[dict[str, Line]], both: Sequence[str],
+    samples: int,
+) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+    """Return the two means over runs and metrics, (2,), and the bootstrap's draws of their difference, (samples,)."""
+    sides = [[[rows_of(name, [run[key] for key in both]) for name in metrics] for run in side]
+             for side in (ours, theirs)]  # fmt: skip
+    rows, value = paired_values(sides)
+    sums = sum_groups(rows, [ours[0][key].get("group") or (key,) for key in both])
+    return value(rows.sum(0)), bootstrap(sums, lambda found: value(found) @ [1, -1], samples=samples)
+
+
+def gain(a: Score, b: Score, *, samples: int = 1000) -> np.ndarray:
+    """Return by how much a's number is above b's on the examples that both have, and draws of it: (1 + samples,)."""
+    _, ours, theirs, both = read_pair(a, b)
+    means, draws = paired_draws(counted_metrics(a.column.task), ours, theirs, both, samples)
+    return np.append(means[0] - means[1], draws)
+
+
+def compare(a: Score, b: Score) -> dict[str, Any]:
     """Compare two scores of one task on the set that a report shows, or the other one where a run lacks that.
 
     `means` are the metric of a's answers and of b's to the examples that both have; `difference` is a's minus b's, with
@@ -101,27 +134,14 @@ def compare(a: Score, b: Score, *, samples: int = SAMPLES) -> dict[str, Any]:
     """
     from scipy.stats import binomtest  # half a second
 
-    task = a.column.task
-    split = replace(a, runs=[*a.runs, *b.runs]).split
-    ours, theirs = answers_of(a, split), answers_of(b, split)
-    everyone = [*ours, *theirs]
-    asked = [{key: (line["input"], line["gold"]) for key, line in run.items()} for run in everyone]
-    both = [key for key, what in asked[0].items() if all(run.get(key) == what for run in asked[1:])]  # not the row only
-    known = len(set().union(*ours)) + len(set().union(*theirs))
-    if not both:
-        raise ValueError(f"{a.model} and {b.model} share no example of {a.column.title}: score them on one set")
-    metrics = counted_metrics(task)
-    sides = [[[rows_of(name, [run[key] for key in both]) for name in metrics] for run in side]
-             for side in (ours, theirs)]  # fmt: skip
-    rows, value = paired_values(sides)
-    means = value(rows.sum(0))
-    sums = sum_groups(rows, [ours[0][key].get("group") or (key,) for key in both])
-    draws = bootstrap(sums, lambda found: value(found) @ [1, -1], samples=samples)
+    metrics = counted_metrics(a.column.task)
+    split, ours, theirs, both = read_pair(a, b)
+    means, draws = paired_draws(metrics, ours, theirs, both, SAMPLES)
     merged = [[merge([run[key] for run in side]) for key in both] for side in (ours, theirs)]
     scores = np.array([[line["score"] for line in side] for side in merged]).T  # (N, 2)
     right = scores > 0.5
     neither, only_b, only_a, both_right = np.bincount(2 * right[:, 0] + right[:, 1], minlength=4).tolist()
-    exact = len(everyone) == 2 and set(metrics) <= {"accuracy", "exact"}  # votes of seeds would be another question
+    exact = len(ours) == len(theirs) == 1 and set(metrics) <= {"accuracy", "exact"}  # seeds' votes are not their mean
     p = float(binomtest(only_a, max(1, only_a + only_b)).pvalue) if exact else two_sided(draws)
     names = [each.model if a.model != b.model else f"{each.runs[0]['folder']}:{each.model}" for each in (a, b)]
     gap = np.round(scores[:, 0] - scores[:, 1], 9)  # thirds of seeds, so that equal ones are
@@ -140,7 +160,7 @@ def compare(a: Score, b: Score, *, samples: int = SAMPLES) -> dict[str, Any]:
         "b": names[1],
         "runs": [len(a.runs), len(b.runs)],
         "count": len(both),
-        "left_out": known - 2 * len(both),
+        "left_out": len(set().union(*ours)) + len(set().union(*theirs)) - 2 * len(both),
         "both_right": both_right,
         "only_a": only_a,
         "only_b": only_b,

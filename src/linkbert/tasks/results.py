@@ -148,6 +148,12 @@ class Score:
         return tuple(np.mean(known, axis=0).tolist()) if all(known) else None
 
     @property
+    def size(self) -> str:
+        """Return the paper's size of the encoder, tiny, base or large; of old results by the model's name, or ""."""
+        named = [size for size in ("tiny", "base", "large") if size in self.model.lower()]
+        return str(self.runs[0].get("size", "")) or (named[0] if len(named) == 1 else "")
+
+    @property
     def baselines(self) -> dict[str, dict[str, float]]:
         """Return what the commonest answer and chance score on the same set."""
         return self.runs[0]["baselines"].get(self.split, {})

@@ -348,10 +348,13 @@ def _score(run: Run, splits: Splits, split: str, predictions: Sequence[Predictio
             groups.setdefault("HasAns" if example.answers else "NoAns", []).append(i)
     scored = group_scores(task.metrics, examples, predictions, groups) if groups else {}
     found = {name: {"examples": len(groups[name])} | scores for name, scores in scored.items()}
-    if task.suite == "mrqa":  # the authors score what was found in the context, MRQA's script every answer
+    if task.suite == "mrqa":
         spans = [tuple(dict.fromkeys(each.context[a:b] for a, b in each.spans)) or each.answers for each in examples]
+        note = "F1 of the answers found in the context (detected_answers), as the authors score"
         if any(set(own) != set(each.answers) for own, each in zip(spans, examples, strict=True)):
+            note = "F1 of every answer, as MRQA's script scores; of detected_answers, as the authors do, in Every score"
             there = [dataclasses.replace(each, answers=own) for own, each in zip(spans, examples, strict=True)]
             found["detected_answers"] = {"examples": len(there)} | kind.score(there, predictions)
+        record["notes"] += [note] if note not in record["notes"] else []
     if found:
         record["groups"][split] = found

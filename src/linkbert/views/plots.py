@@ -52,6 +52,8 @@ def draw(plot: Plot) -> Any:
         dash = ("-", "--", "-.", ":")[i % 4]
         axis.plot(x, y, dash, label=name, marker="o" if len(x) < 20 else "", markersize=4)
     axis.set(xlabel=plot.x, ylabel=plot.y, xscale=plot.scale, yscale=plot.scale)
+    if plot.scale == "linear":
+        axis.locator_params(axis="x", integer=True)  # epochs, steps
     return figure
 
 

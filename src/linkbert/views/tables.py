@@ -1,8 +1,9 @@
 """Results of fine-tuning -> the paper's tables, with the paper's numbers next to ours: sections of a report.
 
-A row is a model, a column a task, a cell the mean over runs ± their standard deviation (n - 1), times 100. An average
-is that of a whole suite, its deviation that of the averages of single seeds. What keeps two rows from being compared
-(settings, data files, another set) stands below them, as do the results' own notes.
+A row is a model, a column a task, a cell the mean over runs ± their standard deviation (n - 1), times 100; another
+count of runs than the row's stands in brackets. An average is that of a whole suite, its deviation that of the averages
+of single seeds. What keeps two rows from being compared (settings, data files, another set) stands below them, as do
+the results' own notes; then what each model gains over the first, with paired intervals.
 """
 
 from __future__ import annotations
@@ -12,15 +13,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from importlib import resources
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from linkbert.config import Config
-from linkbert.tasks.metrics import suite_score
+from linkbert.tasks.compare import gain
+from linkbert.tasks.metrics import interval_of, suite_score
 from linkbert.tasks.results import Column, Result, Score, choose_scores, differences, is_scored, mean_text, read_folders
 from linkbert.tasks.splits import at_hand
 from linkbert.tasks.table import suite, task_of, tasks
 from linkbert.views.page import Measured, Section, lay_out
+from linkbert.views.plots import Plot
 
 
 @dataclass(frozen=True)
@@ -31,6 +37,9 @@ class Layout:
     columns: tuple[Column, ...]
     digits: int = 1
     averaged: bool = False  # a whole suite, whose average is the last place of the paper's rows
+    drop: bool = False  # what the last column loses against the first is shown
+    size: str = ""  # of the encoders that are compared
+    note: str = ""
     paper: Mapping[str, list[float | None]] = field(default_factory=dict)  # by model, in per cent
 
 
@@ -39,9 +48,10 @@ def layouts() -> Iterator[Layout]:
     tables = tomllib.loads(resources.files("linkbert.views").joinpath("tables.toml").read_text(encoding="utf-8"))
     for number, table in tables.items():
         title = f"Table {number}. {table['title']}"
+        more = {key: table[key] for key in ("drop", "size", "note") if key in table}
         if "columns" in table:
             names = [name.partition(" ") for name in table["columns"]]
-            yield Layout(title, tuple(Column(task, varied) for task, _, varied in names), paper=table["paper"])
+            yield Layout(title, tuple(Column(task, varied) for task, _, varied in names), paper=table["paper"], **more)
             continue
         tasks, averages = suite(table["suite"]), table.get("average", {})
         paper = {}
@@ -51,7 +61,7 @@ def layouts() -> Iterator[Layout]:
                 whole = None not in paper[model] and [(t, dict.fromkeys(t.metrics, t.paper[model])) for t in tasks]
                 paper[model].append(averages.get(model, suite_score(whole) if whole else None))
         columns = tuple(Column(task.name) for task in tasks)
-        yield Layout(title, columns, table.get("digits", 1), len(tasks) > 1, paper)
+        yield Layout(title, columns, table.get("digits", 1), len(tasks) > 1, paper=paper, **more)
 
 
 def report_sections(folders: Sequence[Path], config: Config) -> list[Section]:
@@ -90,37 +100,52 @@ def tasks_lines(listed: list[dict[str, Any]]) -> list[str]:
 def results_sections(results: Sequence[Result]) -> Iterator[Section]:
     """Lay results out: the paper's tables that they have a part in, what is not in the paper, every score, no score."""
     scores = choose_scores(results)
-    left = list(scores)
+    left, known = list(scores), dict[Any, np.ndarray]()
     for layout in layouts():
-        if found := [score for score in scores if score.column in layout.columns]:
-            left = [score for score in left if score not in found]
-            yield Section(layout.title, notes(found), scores_table(layout, found), caption=_caption(found))
+        found = [score for score in scores if score.column in layout.columns]
+        left = [score for score in left if score not in found]
+        if found := [score for score in found if not layout.size or score.size in ("", layout.size)]:
+            lines = [*filter(None, [layout.note]), *notes(found)]
+            unknown = dict.fromkeys(score.model for score in found if layout.size and not score.size)
+            lines += [f"{name}: of a size that its results do not have; these are {layout.size}" for name in unknown]
+            yield Section(layout.title, lines, scores_table(layout, found), caption=_caption(found))
+            yield from gains_section(layout, found, known)
     if left:
         further = Layout("Not in the paper", tuple(dict.fromkeys(score.column for score in left)))
-        table = list(zip(*scores_table(further, left), strict=True))  # models are columns, tasks rows
-        yield Section(further.title, notes(left), table, caption=_caption(left))
+        turned = list(zip(*scores_table(further, left), strict=True))  # models are columns, tasks rows
+        yield Section(further.title, notes(left), turned, caption=_caption(left))
+        yield from gains_section(further, left, known)
     if scores:
-        yield Section("Every score", table=details_table(scores), caption=_caption(scores))
+        plots = [*few_shot_plots(scores), *learning_plots(scores)]
+        yield Section("Every score", table=details_table(scores), caption=_caption(scores), plots=plots)
     if unscored := dict.fromkeys(task_of(result).title for result in results if not is_scored(result)):
         lines = [f"{title}: not scored, the labels of its only set are not public" for title in unscored]
         yield Section("Not scored", lines)
 
 
 def scores_table(layout: Layout, scores: Sequence[Score]) -> list[list[str]]:
-    """Make a table of the scores: models, what one gets without a model, the paper's rows."""
-    columns, width = layout.columns, len(layout.columns) + layout.averaged
+    """Make a table of the scores: models, what one gets without a model, the paper's rows; an average stands first."""
+    columns = layout.columns
     shown = partial(mean_text, digits=layout.digits)
-    rows = [["model", *[*(column.title for column in columns), "average"][:width]]]
+    titles = [column.title for column in columns]
+    rows = [["model", *["average"] * layout.averaged, "runs", *titles, *["drop"] * layout.drop]]
     for model in dict.fromkeys(score.model for score in scores):
         own = {score.column: score for score in scores if score.model == model}
-        values = [own[each].values if each in own else () for each in columns]
-        rows.append([model, *map(shown, [*values, _average(layout, own)][:width])])
+        values: list[Any] = [own[each].values if each in own else () for each in columns]
+        most = max(map(len, values))
+        cells = [shown(each) + (f" ({len(each)})" if 0 < len(each) < most else "") for each in values]
+        ends = [_across(own, [columns[0], columns[-1]], lambda first, last: last - first)] * layout.drop
+        averages = [_average(layout, own)] * layout.averaged
+        rows.append([model, *map(shown, averages), str(most), *cells, *map(shown, ends)])
     for name in ("majority", "chance"):
         known = {score.column: score.baselines[name] for score in scores if name in score.baselines}
-        cells = [[suite_score([(each.task, known[each])])] if each in known else [] for each in columns]
-        rows.append([name, *map(shown, [*cells, ()][:width])])
+        cells = [shown([suite_score([(each.task, known[each])])] if each in known else []) for each in columns]
+        rows.append([name, *["-"] * layout.averaged, "-", *cells, *["-"] * layout.drop])
     for model, row in layout.paper.items():
-        rows.append([f"{model} (paper)", *("-" if value is None else f"{value:.{layout.digits}f}" for value in row)])
+        lost = [row[-1] - row[0]] if layout.drop and row[-1] and row[0] else []
+        numbers = [*row[len(columns) :], None, *row[: len(columns)], *lost]
+        cells = ["-" if value is None else f"{value:.{layout.digits}f}" for value in numbers]
+        rows.append([f"{model} (paper)", *cells])
     return rows
 
 
@@ -129,17 +154,60 @@ def _caption(scores: Sequence[Score]) -> str:
     return f"In %, mean ± standard deviation over seeds, from {', '.join(folders)}; (paper): the paper's own numbers"
 
 
-def _average(layout: Layout, own: Mapping[Column, Score]) -> list[float]:
-    """Average a whole suite, for each seed where all of its tasks have the same ones, else once; none if it is not."""
-    if any(column not in own for column in layout.columns):
+def _across(own: Mapping[Column, Score], columns: Sequence[Column], of: Any) -> list[float]:
+    """Apply `of` to the numbers of columns, by seed where all have the same ones, else once; none if one is lacking."""
+    if any(column not in own for column in columns):
         return []
-    scores = [own[column] for column in layout.columns]
+    scores = [own[column] for column in columns]
     same = len({tuple(run["seed"] for run in score.runs) for score in scores}) == 1
-    averages = []
-    for i in range(len(scores[0].runs)) if same else [slice(None)]:
-        tables = [{name: score.of(name)[i].mean() for name in score.column.task.metrics} for score in scores]
-        averages.append(suite_score([(score.column.task, each) for score, each in zip(scores, tables, strict=True)]))
-    return averages
+    table = [score.values if same else score.values.mean(keepdims=True) for score in scores]
+    return [float(of(*values)) for values in zip(*table, strict=True)]
+
+
+def _average(layout: Layout, own: Mapping[Column, Score]) -> list[float]:
+    """Average a whole suite."""
+    tasks = [column.task for column in layout.columns]
+    return _across(own, layout.columns, lambda *values: suite_score(
+        [(task, dict.fromkeys(task.metrics, value)) for task, value in zip(tasks, values, strict=True)]))  # fmt: skip
+
+
+def gains_section(layout: Layout, scores: Sequence[Score], known: dict[Any, np.ndarray]) -> Iterator[Section]:
+    """Show what each model gains over the first, with paired 95 % intervals over the examples that both have.
+
+    `known` keeps the gains of further tables with the same scores.
+    """
+    found = {(score.model, score.column): score for score in scores}
+    base, *models = dict.fromkeys(score.model for score in scores)
+    gains, lines = dict[tuple[str, Column], np.ndarray](), list[str]()
+    for (model, column), score in found.items():
+        if model != base and (base, column) in found:
+            try:
+                key = model, base, column
+                gains[model, column] = known[key] = known[key] if key in known else gain(score, found[base, column])
+            except (KeyError, ValueError) as error:
+                lines.append(f"{column.title}, {model}: no interval: {error}")
+    if not gains:
+        return
+    rows, columns, whole = [[f"gain over {base}", *models]], layout.columns, Column("average")
+    if layout.averaged:  # the sum of its tasks, each drawn by itself
+        weights = [suite_score([(of.task, dict.fromkeys(of.task.metrics, float(of == each))) for of in columns])
+                   for each in columns]  # fmt: skip
+        full = [model for model in models if all((model, column) in gains for column in columns)]
+        gains |= {(model, whole): weights @ np.stack([gains[model, each] for each in columns]) for model in full}
+    for column in [whole, *columns]:
+        if any((model, column) in gains for model in models):
+            cells = [_gain(gains.get((model, column)), layout.digits) for model in models]
+            rows.append([column.title if column != whole else column.name, *cells])
+    caption = f"By how much each model is above {base}, in %, and the 95 % interval of a paired bootstrap"
+    yield Section(f"{layout.title.partition('.')[0]}: gains", lines, rows, caption=caption)
+
+
+def _gain(draws: np.ndarray | None, digits: int) -> str:
+    if draws is None:
+        return "-"
+    value, low, high = (100 * each for each in (draws[0], *interval_of(draws[1:])))
+    words = f"{value:+.{digits}f} ({low:+.{digits}f} to {high:+.{digits}f})"
+    return Measured(words, {"value": value, "low": low, "high": high})
 
 
 def notes(scores: Sequence[Score]) -> list[str]:
@@ -157,7 +225,7 @@ def notes(scores: Sequence[Score]) -> list[str]:
 
 
 def details_table(scores: Sequence[Score]) -> list[list[str]]:
-    """List every metric of every score, its groups and its interval over the examples (the mean of the runs')."""
+    """List every metric of every score, its groups, its interval over the examples (the mean of the runs'); types."""
     rows = [["task", "model", "set", "metric", "score", "runs", "95 % interval", "majority", "chance"]]
     for score in scores:
         title, parts = score.column.title, [run["groups"].get(score.split, {}) for run in score.runs]
@@ -171,4 +239,38 @@ def details_table(scores: Sequence[Score]) -> list[list[str]]:
             for group in dict.fromkeys(name for part in parts for name in part):
                 own = [part[group][metric] for part in parts if group in part]
                 rows.append([f"{title}, {group}", *head, mean_text(own), str(len(own)), "-", "-", "-"])
+        kinds = [run.get("types", {}).get(score.split, {}) for run in score.runs]
+        for name in sorted({name for part in kinds for name in part}):
+            own = [part[name] for part in kinds if name in part]
+            f1, *both = (mean_text([each[key] for each in own]) for key in ("f1", "precision", "recall"))
+            head = [f"{title}, {name or 'entity'}", score.model, score.split, "F1 (precision, recall)"]
+            rows.append([*head, f"{f1} ({', '.join(both)})", str(len(own)), "-", "-", "-"])
     return rows
+
+
+def few_shot_plots(scores: Sequence[Score]) -> Iterator[Plot]:
+    """Plot scores over the fraction of train, where a task has several."""
+    found: dict[str, dict[str, dict[float, float]]] = {}
+    for score in scores:
+        key, _, share = (score.column.variation or "fraction=1").partition("=")
+        if key == "fraction" and "=" not in share:
+            models = found.setdefault(score.column.task.title, {})
+            models.setdefault(score.model, {})[100 * float(share)] = 100 * score.values.mean()
+    for title, models in found.items():
+        if len({share for line in models.values() for share in line}) > 1:
+            lines: Any = {name: tuple(zip(*sorted(line.items()), strict=True)) for name, line in models.items()}
+            yield Plot(f"few-shot {title}", f"{title}: few-shot", "% of train", "score, %", lines)
+
+
+def learning_plots(scores: Sequence[Score]) -> Iterator[Plot]:
+    """Plot the loss of each epoch, and the score on dev where it was taken, as means over the runs that reached it."""
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    for score in scores:
+        for key, name in (("loss", "training loss"), ("dev", "score on dev")):
+            values = [[epoch[key] for epoch in run.get("epochs", ()) if key in epoch] for run in score.runs]
+            columns = [[each for each in column if each is not None] for column in zip_longest(*values)]
+            if len(columns) > 1:
+                line = range(1, len(columns) + 1), [float(np.mean(column)) for column in columns]
+                found.setdefault((score.column.title, name), {})[score.model] = line
+    for (title, name), lines in found.items():
+        yield Plot(f"{title} {name}", f"{title}: {name}", "epoch", name, lines)
