@@ -1,12 +1,14 @@
 """The model card: README.md of a checkpoint, written from the run so that nothing in it has to be remembered.
 
-In: what run.json holds, the State, the settings and the opened stores. Out: Markdown with the YAML head of model hubs.
+In: what run.json holds, the State, the settings and the opened stores; card.md is its template. Out: Markdown with the
+YAML head of model hubs.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from importlib import resources
 from typing import Any
 
 from huggingface_hub import ModelCard, ModelCardData
@@ -21,53 +23,6 @@ from linkbert.records import LINKED, RELATIONS
 
 LICENCE: dict[str, Any] = {"license": "other", "license_name": "see-the-licence-of-the-corpus"}
 OUTCOMES = ("found", "resolved", "redirected", "dead", "self", "disambiguation", "edges")  # of links
-CARD = """\
----
-{{ card_data }}
----
-
-# LinkBERT, {{ "{:,}".format(state.step) }} steps on {{ sources }}
-
-An encoder of the kind `{{ kind }}` that learnt {{ objective.learns or ", ".join(objective.over) }}, as LinkBERT does
-(Yasunaga, Leskovec and Liang, ACL 2022), with `linkbert` {{ run.versions.linkbert }}. Written on {{ run.written }}.
-{%- if not state.finished %} This is a checkpoint on the way, {{ state.step }} of {{ state.planned }} steps.{% endif %}
-
-## How to use it
-
-```python
-from transformers import AutoModelForMaskedLM, AutoTokenizer
-
-tokenizer = AutoTokenizer.from_pretrained("DIR")
-model = AutoModelForMaskedLM.from_pretrained("DIR")
-```
-
-`AutoModel` gives the encoder for fine-tuning. {%- if objective.relations %} The relation head, of which transformers
-knows at most the rows *contiguous* and *random* (`BertForPreTraining`), is used by `linkbert relate --model DIR`.
-{%- endif %}
-
-## What it learnt from
-
-{{ learnt_from }}
-
-## Scores on documents it has not seen
-
-{{ scores }}
-
-## Settings
-
-{{ settings }}
-
-Made with {% for name, version in run.versions.items() %}{{ name }} {{ version }}, {% endfor -%}
-{{ run.processes }} process(es).
-
-## Limits
-
-* It repeats the views, gaps and errors of its corpus; check it for your purpose before people depend on it.
-* It fills masks and compares texts; it does not know facts, and a likely word is not a true one.
-* In biomedicine it is for research, not for clinical use: not for diagnosis, treatment or advice to patients.
-* It reads at most {{ config.sequence_length }} tokens as it was trained, in the languages of its corpus.
-* The licence of its weights follows those of the corpus and of the encoder it started from; see to both.
-"""
 
 
 def model_card(run: dict[str, Any], state: State, config: Config, stores: Sequence[OpenPart], *, kind: str) -> str:
@@ -91,7 +46,8 @@ def model_card(run: dict[str, Any], state: State, config: Config, stores: Sequen
     values: dict[str, Any] = {"kind": kind, "run": run, "state": state, "config": config, "scores": scores}
     values |= {"sources": "; ".join(sources), "learnt_from": "\n\n".join([table(seen), *described])}
     values |= {"settings": table(settings), "objective": find_objective(config.objective)}
-    return str(ModelCard.from_template(head, template_str=CARD, **values)).strip() + "\n"
+    template = resources.files("linkbert.pretraining").joinpath("card.md").read_text(encoding="utf-8")
+    return str(ModelCard.from_template(head, template_str=template, **values)).strip() + "\n"
 
 
 def describe_store(store: OpenPart) -> tuple[str, str]:

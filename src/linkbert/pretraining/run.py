@@ -133,14 +133,10 @@ def pretrain(
         found, saved, record = run_on_main(processes, prepare)
         state = State(**saved)
         if resume and not found:
-            what = (
-                "a run without a checkpoint: it starts again" if record["resumed"] else "no run to resume: one starts"
-            )
-            (log.warning if report == log.info else report)(f"{run_path} has {what} at step 0")
-        if found and processes.is_main_process:  # the others need not see RUN
-            model = load_model(Path(found), config.objective)
-        else:
-            model = new_model(config, vocabulary, opened)
+            has = "a run without a checkpoint: it starts again" if record["resumed"] else "no run to resume: one starts"
+            (log.warning if report == log.info else report)(f"{run_path} has {has} at step 0")
+        own = found if processes.is_main_process else ""  # the others need not see RUN
+        model = load_model(Path(own), config.objective) if own else new_model(config, vocabulary, opened)
         model.to(processes.device)
         broadcast(processes, [parameter.data for parameter in model.parameters()])
         shard(model, processes, config.sharding)
