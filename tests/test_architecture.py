@@ -45,7 +45,7 @@ CEILINGS = {  # lines of Python; (top) are the files beside the folders
 
 OWED = {  # lines above the ceiling, docs/log/size.md says for what; what is not said there must go
     "(top)": 725,
-    "corpora": 550,
+    "corpora": 539,
     "corpora/readers": 1_452,
     "graph": 118,
     "model": 67,

@@ -45,16 +45,16 @@ KEPT = "run the same command again (finished shards are kept)"
 
 @dataclass(frozen=True)
 class Member:
-    """A file of an archive with its bytes, which is read as a Path is."""
+    """A file of an archive with its bytes, which is read as a Path is: it has a name, a suffix, a parent and so on."""
 
     path: str
     data: bytes
 
-    name = property(lambda self: PurePosixPath(self.path).name)
-    suffix = property(lambda self: PurePosixPath(self.path).suffix)
-
     def __str__(self) -> str:
         return self.path
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(PurePosixPath(self.path), name)
 
 
 def source_path(source: str | Path) -> Path:

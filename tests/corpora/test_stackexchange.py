@@ -1,5 +1,6 @@
 """Posts of Stack Exchange: which links are the site's own, and what a bad row costs."""
 
+import tarfile
 from html import escape
 from pathlib import Path
 
@@ -61,3 +62,13 @@ def test_bad_rows_cost_themselves(tmp_path, monkeypatch):
         "page with tags nested too deeply (left out)": 1,
         CUT: 1,
     }
+
+
+def test_a_folder_of_dumps_in_an_archive_says_whose_each_is(tmp_path):
+    (tmp_path / "Posts.xml").write_text(
+        HEAD + row(1, '<p><a href="https://moss.example.org/q/2">It</a>.</p>') + "</posts>"
+    )
+    with tarfile.open(tmp_path / "dumps.tar", "w") as archive:
+        archive.add(tmp_path / "Posts.xml", "moss.example.org/Posts.xml")
+    (post,) = read_source("stackexchange", tmp_path / "dumps.tar")
+    assert [link.target for link in post.links] == ["2"]

@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 from pydantic import TypeAdapter
 
 import linkbert
-from linkbert.corpora.link_table import COUNTS, SQLITE, add_links, count_unknown, load_links
+from linkbert.corpora.link_table import SQLITE, add_links, count_unknown, load_links
 from linkbert.corpora.reader import CUT, OTHER, SEVERAL, FaultError, Shard, Skipped, load_reader, make_options
 from linkbert.corpora.sources import find_reader, is_tree, plan_source, read_shard, walk_folder
 from linkbert.corpora.store import DROPPED, FORMAT, Store, querying, shard_path, write_shard
@@ -304,5 +304,5 @@ def _find_dropped(database: Any, deleted: list[tuple[str, int]], *, latest: bool
 
 
 def _clear(to: Path) -> None:
-    for path in (to / "plan.json", to / SQLITE, to / COUNTS, *to.glob(f"{SURVEY}*")):  # of an unfinished build only
+    for path in (to / "plan.json", to / SQLITE, *to.glob(f"{SURVEY}*")):  # of an unfinished build only
         remove(path)

@@ -16,10 +16,10 @@ from decimal import Decimal
 from pathlib import Path
 
 from linkbert.corpora.reader import TABLE_CUT, Record, Skipped, number_as_text
-from linkbert.files import CutFileError, decompressed_blocks, read_json, replacing, write_json
+from linkbert.files import CutFileError, decompressed_blocks, replacing
 from linkbert.records import Document, Link
 
-SQLITE, COUNTS = "links.sqlite", "links.json"  # in the folder of an unfinished store
+SQLITE = "links.sqlite"  # in the folder of an unfinished store
 LONGEST_LINE = 1 << 24
 UNKNOWN = "links table: unknown source"
 SOURCES = ("source", "citing", "from", "citing_id", "source_id")  # what a header may call the columns
@@ -29,13 +29,8 @@ _INTEGER = re.compile(r"-?(?:0|[1-9]\d*)(?:\.0)?|\d(?:\.\d+)?e\+\d\d?|nan|NA", r
 
 
 def load_links(path: Path, to: Path) -> tuple[Skipped, str]:
-    """Put a table of links into a store's folder, if it is not there yet; return what was skipped, and read."""
+    """Put a table of links into a store's folder; return what was skipped, and say what was read."""
     skipped = Skipped()
-    if (to / COUNTS).exists():
-        saved = read_json(to / COUNTS)
-        skipped.update(saved["skipped"])
-        skipped.examples = saved["examples"]
-        return skipped, saved["read"]
     with replacing(to / SQLITE) as part, closing(sqlite3.connect(part)) as database:
         try:
             database.execute("PRAGMA journal_mode = OFF")
@@ -52,9 +47,7 @@ def load_links(path: Path, to: Path) -> tuple[Skipped, str]:
             raise ValueError(f"{path} could not be put into {to}: {error}") from None
         if rows < 1:
             raise ValueError(f"{path} holds no links: each line must be a source, a tab or a comma, and a target")
-    read = f"{path}: {rows:,} link{'s' * (rows != 1)}"
-    write_json(to / COUNTS, {"skipped": skipped, "examples": skipped.examples, "read": read})
-    return skipped, read
+    return skipped, f"{path}: {rows:,} link{'s' * (rows != 1)}"
 
 
 def add_links(records: Iterator[Record], to: Path) -> Iterator[Record]:

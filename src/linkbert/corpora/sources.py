@@ -19,9 +19,11 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import fields, replace
+from functools import partial
 from itertools import chain, islice
 from operator import itemgetter
 from pathlib import Path, PurePosixPath
+from posixpath import dirname, join, normpath
 from typing import IO, Any, NamedTuple, cast
 
 from linkbert import registry
@@ -270,10 +272,28 @@ def decode_text(data: bytes, name: str, skipped: Skipped) -> str:
 
 
 def list_files(path: Path, wanted: Callable[[str], bool]) -> Iterator[File]:
-    """Yield all files of a tree; those of an archive that are `wanted` with their data."""
+    """Yield all files of a tree, and what is refused; those of an archive that are `wanted` with their data."""
     if not has_address(path) and path.is_dir():
-        return walk_folder(path)
-    return _list_zip(path, wanted) if path.suffix == ".zip" else _list_tar(path, wanted)
+        yield from walk_folder(path)
+        return
+    try:
+        for name, size, position, link, open_ in _open_zip(path) if path.suffix == ".zip" else _open_tar(path):
+            if _HIDDEN.search(name):
+                continue
+            outside = any(each[:1] == "/" or ".." in each.replace("\\", "/").split("/") for each in (name, link))
+            cause = OUTSIDE if outside else LINK if link else TOO_LARGE * (size > LARGEST)
+            file = File(name, None, size, position, cause, link)
+            if wanted(name) and not cause:
+                try:
+                    file = file._replace(data=open_().read())
+                except _DAMAGE as error:
+                    file = File(f"{path}: {name} ({error})", cause=CUT)
+            yield file
+    except zipfile.BadZipFile as error:
+        raise ValueError(f"{path} is not a whole zip file ({error}): fetch it again") from None
+    except (CutFileError, tarfile.TarError) as error:
+        what = str(error) if isinstance(error, CutFileError) else f"{path} is not a whole tar file ({error})"
+        yield File(what, cause=CUT)
 
 
 def walk_folder(folder: Path) -> Iterator[File]:
@@ -297,26 +317,30 @@ def walk_folder(folder: Path) -> Iterator[File]:
                 yield File(inside, None, size, position)
 
 
-def _list_zip(path: Path, wanted: Callable[[str], bool]) -> Iterator[File]:
-    try:
-        with open_source(path) as file, zipfile.ZipFile(file) as archive:
-            for member in sorted(archive.infolist(), key=lambda each: each.filename.count("/")):  # as a folder is read
-                name, data, link = member.filename, None, None
-                if member.is_dir() or _HIDDEN.search(name):
-                    continue
-                if member.external_attr >> 28 == 0o12 and member.file_size < LONGEST_NAME:
-                    to = archive.read(member).decode("utf-8", "replace")
-                    link = os.path.normpath(os.path.join(os.path.dirname(name), to))
-                cause = _find_fault(name, link, member.file_size)
-                if wanted(name) and not cause:
-                    try:
-                        data = archive.read(member)
-                    except _DAMAGE as error:
-                        name, cause = f"{path}: {name} ({error})", CUT
-                position = member.header_offset + member.compress_size
-                yield File(name, data, member.file_size, position, cause, link or "")
-    except zipfile.BadZipFile as error:
-        raise ValueError(f"{path} is not a whole zip file ({error}): fetch it again") from None
+# What is in an archive: name, bytes, how far the file on disk is read, "" or where a link leads, what opens it.
+Members = Iterator[tuple[str, int, int, str, Callable[[], Any]]]
+
+
+def _open_zip(path: Path) -> Members:
+    with open_source(path) as file, zipfile.ZipFile(file) as archive:
+        for member in sorted(archive.infolist(), key=lambda each: each.filename.count("/")):  # as a folder is read
+            name, position = member.filename, member.header_offset + member.compress_size
+            is_link = member.external_attr >> 28 == 0o12 and member.file_size < LONGEST_NAME
+            to = archive.read(member).decode("utf-8", "replace") if is_link else ""
+            if not member.is_dir():
+                link = normpath(join(dirname(name), to)) if is_link else ""
+                yield name, member.file_size, position, link, partial(archive.open, member)
+
+
+def _open_tar(path: Path) -> Members:
+    stream = _Stream(path)
+    with tarfile.open(fileobj=cast(IO[bytes], stream), mode="r|") as archive:
+        for member in archive:
+            cast(Any, archive).members = []  # else it keeps them all
+            name, is_link = str(PurePosixPath(member.name)).lstrip("/"), member.issym() or member.islnk()
+            link = normpath(join(dirname(name) if member.issym() else "", member.linkname)) if is_link else ""
+            if member.isfile() or is_link:
+                yield name, member.size, stream.position, link, partial(archive.extractfile, member)
 
 
 class _Stream:
@@ -332,34 +356,6 @@ class _Stream:
         data = bytes(self.pending[:size])
         del self.pending[:size]
         return data
-
-
-def _list_tar(path: Path, wanted: Callable[[str], bool]) -> Iterator[File]:
-    stream = _Stream(path)
-    try:
-        with tarfile.open(fileobj=cast(IO[bytes], stream), mode="r|") as archive:
-            for member in archive:
-                cast(Any, archive).members = []  # else it keeps them all
-                name, link, data = str(PurePosixPath(member.name)).lstrip("/"), None, None
-                if member.issym() or member.islnk():
-                    place = os.path.dirname(name) if member.issym() else ""
-                    link = os.path.normpath(os.path.join(place, member.linkname))
-                if _HIDDEN.search(name) or not (member.isfile() or link):
-                    continue
-                cause = _find_fault(name, link, member.size)
-                if wanted(name) and not cause:
-                    data = cast(IO[bytes], archive.extractfile(member)).read()
-                yield File(name, data, member.size, stream.position, cause, link or "")
-    except (CutFileError, tarfile.TarError) as error:
-        what = str(error) if isinstance(error, CutFileError) else f"{path} is not a whole tar file ({error})"
-        yield File(what, position=stream.position, cause=CUT)
-
-
-def _find_fault(name: str, link: str | None, size: int) -> str:
-    """Return why a member of an archive is left out, "" if it is not; `link` is where one leads that is a link."""
-    if any(each.startswith("/") or ".." in each.replace("\\", "/").split("/") for each in (name, link or "")):
-        return OUTSIDE
-    return LINK if link is not None else TOO_LARGE * (size > LARGEST)
 
 
 def find_reader(path: Path) -> str:
