@@ -16,7 +16,7 @@ import math
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache, partial
@@ -38,8 +38,11 @@ DECOMPRESSORS: dict[str, Callable[[], Any]] = {
     ".zst": lambda: zstandard.ZstdDecompressor(max_window_size=2**31).decompressobj(),
 }
 COMPRESSIONS = tuple(DECOMPRESSORS)
-VOCABULARY_FILES = ("vocab.txt", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
-HUB_FILES = ("config.json", "model*.safetensors", "model.safetensors.index.json", *VOCABULARY_FILES)  # of an encoder
+VOCABULARY_FILES = ("vocab.txt", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
+                    "added_tokens.json")  # fmt: skip
+WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
+HUB_FILES = ("config.json", "README.md", "model*.safetensors", "pytorch_model*.bin", *WEIGHTS[1::2], *VOCABULARY_FILES)
+OTHERS = {".h5": "from_tf", ".msgpack": "from_flax", ".index": "from_tf"}  # weights of TensorFlow and Flax
 KEPT = "run the same command again (finished shards are kept)"
 
 
@@ -226,8 +229,16 @@ def read_json(path: Path) -> Any:
     """Read a JSON file; a broken one is a ValueError that names it."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+        refuse_pointer(path)
         raise ValueError(f"{path} is not valid JSON ({error}); it was not written by linkbert, or was edited") from None
+
+
+def refuse_pointer(path: Path) -> None:
+    """Refuse a file of which a clone without git-lfs has but a pointer."""
+    with path.open("rb") as file:
+        if file.read(30).startswith(b"version https://git-lfs."):
+            raise ValueError(f"{path} is a pointer of git-lfs, not the file itself: run `git lfs pull` in its folder")
 
 
 def read_json_lines(path: Path, *keys: str) -> list[dict[str, Any]]:
@@ -274,7 +285,7 @@ def as_path(value: Any, what: str) -> Path:
     if not isinstance(value, str | os.PathLike) or not str(value):
         given = "an empty text" if isinstance(value, str) else f"a {type(value).__name__}"
         raise ValueError(f"{what} must be a path or a name, got {given}")
-    return Path(value)
+    return Path(value).expanduser()
 
 
 def check_store(store: Path) -> Path:
@@ -307,17 +318,32 @@ def find_encoder(name: str | Path) -> Path:
     return fetch_from_hub(str(name), HUB_FILES, str(name), remedy)
 
 
+def choose_weights(names: Collection[str], where: str | Path) -> str:
+    """Return the first of WEIGHTS among names of files; ValueError where none is there, with the way to make them."""
+    for name in WEIGHTS:
+        if name in names:
+            return name
+    other = next((name for name in sorted(names) if PurePosixPath(name).suffix in OTHERS), "")
+    word = f"AutoModel.from_pretrained(DIR, {OTHERS.get(PurePosixPath(other).suffix)}=True).save_pretrained(DIR)"
+    made = f"; it has {other}: transformers 4 writes the encoder, without heads, by {word}" if other else ""
+    raise ValueError(f"{where} has no weights that linkbert reads ({', '.join(WEIGHTS[::2])}){made}")
+
+
 @cache  # a command checks its words first, and opens the model later
 def fetch_from_hub(name: str, patterns: tuple[str, ...], said: str, remedy: str, **options: Any) -> Path:
     """Fetch those files of a hub's repository into Hugging Face's own cache; give their folder, or one clear line."""
     import huggingface_hub
 
     fetch = partial(huggingface_hub.snapshot_download, name, allow_patterns=[*patterns], **options)
-    try:
-        huggingface_hub.HfApi().repo_info(name, timeout=2, **options)  # a download would try for longer
-        return Path(fetch())
+    try:  # a download would try for longer
+        listed = getattr(huggingface_hub.HfApi().repo_info(name, timeout=2, **options), "siblings", None)
+        names = [each.rfilename for each in listed or ()] if patterns == HUB_FILES else []
+        folder = Path(fetch(ignore_patterns=["*.bin*"] if {*names} & {*WEIGHTS[:2]} else None))
     except Exception as error:  # many kinds: no network, no such name, gated, offline mode
         with suppress(Exception):
             return Path(fetch(local_files_only=True))
         cause = one_line(error)[:200]
         raise ValueError(f"{said}: no such folder, and the hub did not give it ({cause}); {remedy}") from None
+    if names:
+        choose_weights(names, name)
+    return folder

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ import numpy as np
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 from linkbert.corpora.store import Store
-from linkbert.files import fetch_from_hub, one_line, read_json, replacing, write_json
+from linkbert.files import fetch_from_hub, one_line, read_json, refuse_pointer, replacing, write_json
 
 PAD, UNK, CLS, SEP, MASK = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"
 SPECIAL = (PAD, UNK, CLS, SEP, MASK)
@@ -29,6 +30,12 @@ ROBERTA = ("<pad>", "<unk>", "<s>", "</s>", "<mask>")  # the same, as RoBERTa na
 SMALLEST, LARGEST = 100, 10_000_000  # tokens of a trained vocabulary
 TRAINED_ON = 1 << 29  # compressed bytes of documents, some 1.5 GB of text
 LONGEST_WORD = 100  # characters; BERT reads a longer word as [UNK]
+KNOWN = ("tokenizer.json", "vocab.txt", "tokenizer_config.json", "added_tokens.json")
+SWITCHES = {"do_lower_case": "lowercase", "strip_accents": "strip_accents"}  # as the tokenizers library names them
+SWITCHES |= {"tokenize_chinese_chars": "handle_chinese_chars"}
+
+log = logging.getLogger(__name__)
+say_once = cache(log.warning)
 
 
 @dataclass(frozen=True)
@@ -81,9 +88,10 @@ class Vocabulary:
     @cached_property
     def spelled(self) -> tuple[str, ...]:
         """Each token in wordpiece form: 'ing' of a byte-level BPE is '##ing', 'Ġthe' is 'the', ',' is ','."""
-        if not self.definition:
+        rules = json.loads(self.definition or '{"model": {"type": "WordPiece"}}')
+        if rules["model"]["type"] == "WordPiece":
             return self.tokens
-        rules, names = json.loads(self.definition), dict(zip(self.special, SPECIAL, strict=True))
+        names = dict(zip(self.special, SPECIAL, strict=True))
         if "ByteLevel" in json.dumps([rules["pre_tokenizer"], rules["decoder"]]):
             bytes_to_text = decoders.ByteLevel()
             texts = [bytes_to_text.decode([token]) for token in self.tokens]
@@ -178,14 +186,17 @@ def trained_size(source: str | Path) -> int:
 
 
 def load_vocabulary(source: str | Path, lowercase: bool | None = None) -> Vocabulary:
-    """Load a vocabulary from a `vocab.txt`, a folder with a fast tokenizer, or a name on the Hugging Face hub.
+    """Load a vocabulary from a file, a folder (also a RUN or a STORE), or a hub name; every command does it here.
 
-    A folder's `tokenizer.json` counts first, then `vocab.txt` with `tokenizer_config.json`. A vocab.txt
-    alone does not say whether capitals are kept: `lowercase` does, or else they are if one token in a hundred has any.
+    A folder's `tokenizer.json` counts first, then `vocab.txt`. What becomes of capitals says the tokenizer_config.json
+    next to it, else the tokenizer.json; of a vocab.txt alone `lowercase` does, or else its own letters: capitals are
+    kept if one token in a hundred has any, and a line says so.
     """
-    path, known = Path(source), ("tokenizer.json", "vocab.txt", "tokenizer_config.json")
-    if path.is_dir():
-        there = [path / name for name in known[:2] if (path / name).is_file()]
+    path = Path(source).expanduser()
+    if whole := path.is_dir():
+        last = sorted(path.glob("checkpoints/step-*[0-9]"), reverse=True)
+        places = [path, path / "model", path / "vocabulary", *last]
+        there = [place / name for place in places for name in KNOWN[:2] if (place / name).is_file()]
         if not there:
             remedy = f"AutoTokenizer.from_pretrained({str(path)!r}).save_pretrained({str(path)!r}) makes one"
             raise ValueError(f"{path} holds no vocabulary: a tokenizer.json or a vocab.txt is needed; {remedy}")
@@ -193,16 +204,22 @@ def load_vocabulary(source: str | Path, lowercase: bool | None = None) -> Vocabu
     elif not path.is_file():
         if path.suffix in (".txt", ".json") or not re.fullmatch(r"\w[\w.-]*(/[\w.-]+)?", str(source)):
             raise ValueError(f"{source} is not there: give a vocab.txt, a tokenizer folder, a hub name or train:SIZE")
-        folder = fetch_from_hub(str(source), known, str(source), "give a vocab.txt or a folder")
+        folder = fetch_from_hub(str(source), KNOWN, str(source), "give a vocab.txt or a folder")
         return load_vocabulary(folder, lowercase)
-    config = path if path.suffix == ".json" else Path(source) / "tokenizer_config.json"  # of a folder
-    settings = read_json(config) if config.is_file() else {}
+    config = path.with_name(KNOWN[2])
     try:
-        found = load_tokenizer(settings) if config == path else _read_tokens(path, settings, lowercase)
-    except ValueError as error:
-        raise ValueError(f"{path} is not a vocabulary: {error}") from None
-    if lowercase is not None and (found.definition or found.lowercase != lowercase):
-        raise ValueError(f"{source} says by its {config.name} what becomes of capitals: leave out --cased (lowercase)")
+        said = read_json(config) if config.is_file() else {}
+        rules = {ours: said[name] for name, ours in SWITCHES.items() if said.get(name) is not None}
+        if wrong := [name for name, ours in SWITCHES.items() if not isinstance(rules.get(ours, True), bool)]:
+            raise ValueError(f"{config}: {wrong[0]} must be true or false, got {str(said[wrong[0]])[:60]}")
+        if free := lowercase is not None and path.suffix != ".json" and not (whole and "lowercase" in rules):
+            rules["lowercase"] = lowercase
+        found = load_tokenizer(read_json(path), rules) if path.suffix == ".json" else _read_tokens(path, said, rules)
+    except (ValueError, AttributeError, TypeError, KeyError) as error:  # what others write may have any form
+        raise ValueError(f"{path} is not a vocabulary: {one_line(error)}") from None
+    if lowercase is not None and not free and (found.definition or found.lowercase != lowercase):
+        name = (config if "lowercase" in rules else path).name
+        raise ValueError(f"{source} says by its {name} what becomes of capitals: leave out --cased (lowercase)")
     return found
 
 
@@ -230,35 +247,56 @@ def _text_rules(vocabulary: Vocabulary) -> dict[str, Any]:
     return {key: value for key, value in rules.items() if key not in ("version", "post_processor")}
 
 
-def _read_tokens(path: Path, settings: dict[str, Any], lowercase: bool | None) -> Vocabulary:
+def _read_tokens(path: Path, said: dict[str, Any], rules: dict[str, Any]) -> Vocabulary:
+    refuse_pointer(path)
+    if (kind := str(said.get("tokenizer_class"))).startswith(("BertJapanese", "Bertweet")):
+        raise ValueError(f"it belongs to a {kind}, which cuts words in another way than BERT's tokenizer")
     text = path.read_text(encoding="utf-8").removesuffix("\n")
     tokens = tuple(line.removesuffix("\r") for line in text.split("\n"))  # not splitlines: U+2028 may be a token
-    capitals = sum(token != token.lower() for token in tokens if not token.startswith("["))
-    lowercase = settings.get("do_lower_case", capitals < len(tokens) / 100 if lowercase is None else lowercase)
-    return Vocabulary(tokens, lowercase, settings.get("strip_accents"), settings.get("tokenize_chinese_chars", True))
+    if "lowercase" not in rules:
+        capitals = sum(token != token.lower() for token in tokens if not token.startswith("["))
+        rules["lowercase"] = capitals < len(tokens) / 100
+        kept = "lowered" if rules["lowercase"] else "kept"
+        say_once(f"{path} does not say what becomes of capitals: they are {kept}, as {capitals:,} tokens have any")
+    found = Vocabulary(tokens, rules["lowercase"], rules.get("strip_accents"), rules.get("handle_chinese_chars", True))
+    beside = path.with_name(KNOWN[3])
+    added = {each["content"]: int(number) for number, each in (said.get("added_tokens_decoder") or {}).items()}
+    added |= read_json(beside) if beside.is_file() else {}
+    more = sorted((number, token) for token, number in added.items() if token not in found.ids)
+    if [number for number, _ in more] != list(range(len(tokens), len(tokens) + len(more))):
+        raise ValueError(f"added tokens must have the numbers from {len(tokens)} on, got {more[:9]}")
+    whole = found._with_rules(Tokenizer(models.WordPiece(found.ids, unk_token=UNK)))
+    whole.add_tokens([token for _, token in more])
+    return load_tokenizer(json.loads(whole.to_str())) if more else found
 
 
-def load_tokenizer(content: dict[str, Any]) -> Vocabulary:
-    """Read the content of a tokenizer.json; one other than BERT's is kept as the installed library writes it."""
+def load_tokenizer(content: dict[str, Any], said: Mapping[str, bool] | None = None) -> Vocabulary:
+    """Read the content of a tokenizer.json; one other than BERT's is kept as the installed library writes it.
+
+    `said` are switches of BERT's normaliser that a tokenizer_config.json gives. Tokens that were added to WordPieces
+    are kept: each is one token, as in transformers.
+    """
     try:
+        model, rules = content["model"], content.get("normalizer") or {}
+        if rules.get("type") == "BertNormalizer":
+            rules |= said or {}
         tokenizer = Tokenizer.from_str(json.dumps(content | {"truncation": None, "padding": None}))
     except Exception as error:  # the library raises a bare Exception
         raise ValueError(f"the tokenizers library cannot open it ({one_line(error)})") from None
-    model, rules = content["model"], content.get("normalizer") or {}
     kinds = (model.get("type"), rules.get("type"), (content.get("pre_tokenizer") or {}).get("type"))
     bert = kinds == ("WordPiece", "BertNormalizer", "BertPreTokenizer") and model["continuing_subword_prefix"] == "##"
-    ids = model["vocab"] if bert else tokenizer.get_vocab()
+    ids = tokenizer.get_vocab()
     if sorted(ids.values()) != list(range(len(ids))):
         raise ValueError(f"its token ids are not 0 to {len(ids) - 1}")
     tokens = tuple(sorted(ids, key=ids.__getitem__))
-    if bert:
-        return Vocabulary(tokens, rules["lowercase"], rules["strip_accents"], rules["handle_chinese_chars"])
+    if bert and {each["content"] for each in content.get("added_tokens") or ()} <= {*SPECIAL}:
+        return Vocabulary(tokens, rules["lowercase"], rules.get("strip_accents"), rules["handle_chinese_chars"])
     special = tuple(a if a in ids else b if b in ids else a for a, b in zip(SPECIAL, ROBERTA, strict=True))
     _, _, cls, sep, _ = special
     if tokenizer.post_processor is None and {cls, sep} <= ids.keys():
         tokenizer.post_processor = processors.BertProcessing((sep, ids[sep]), (cls, ids[cls]))
     definition = tokenizer.to_str()
-    if not re.search("ByteLevel|▁", definition):
+    if not bert and not re.search("ByteLevel|▁", definition):
         known = "WordPieces (##), byte-level BPE (Ġ) and sentencepiece (▁)"
         raise ValueError(f"it does not mark where words begin (it is {model.get('type')}); known are {known}")
     return Vocabulary(tokens, lowercase=False, special=special, definition=definition)

@@ -19,24 +19,35 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
+from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import CONFIG_MAPPING, MODEL_FOR_MASKED_LM_MAPPING, BertModel, PretrainedConfig, PreTrainedModel
+from transformers import (
+    MODEL_FOR_MASKED_LM_MAPPING,
+    AutoTokenizer,
+    BertModel,
+    BertTokenizer,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
+)
 from transformers.models.bert.modeling_bert import BertForPreTrainingOutput
 
 from linkbert.config import Config
-from linkbert.files import VOCABULARY_FILES, find_encoder, read_json, write_json
+from linkbert.files import VOCABULARY_FILES, WEIGHTS, find_encoder, read_json, write_json
+from linkbert.instances.vocabulary import load_vocabulary
 from linkbert.model.attention import dropout_keys
 from linkbert.model.fast_bert import LinkBertForPreTraining
-from linkbert.model.heads import EXACT, Inputs, PretrainingModel
+from linkbert.model.heads import EXACT, Inputs, PretrainingModel, find_objective
 from linkbert.model.hf_encoder import ARCHITECTURES, HFEncoder, longest, new_config, spec_of
+from linkbert.model.weights import check_weights, guarded, plain_names, read_config, read_weights
 from linkbert.records import IGNORED, LINKED
 from linkbert.registry import references
 
 log = logging.getLogger(__name__)
 
-WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 RELATION_HEADS = ("cls.seq_relationship.weight", "linkbert.relation.weight")  # of a BERT, of another
 LINKED_ROW = "cls.linked_relationship.weight"
 SIZES = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
@@ -67,20 +78,31 @@ def start_model(
                 "its config.json and its vocabulary do not belong together"
             )
     own.initializer_range = config.initializer_range
-    modern = own.model_type == "modernbert"
-    for name in ("embedding_dropout", "mlp_dropout") if modern else ("hidden_dropout_prob",):
-        setattr(own, name, config.hidden_dropout_prob)
-    setattr(own, "attention_dropout" if modern else "attention_probs_dropout_prob", config.attention_probs_dropout_prob)
+    set_dropout(own, config)
     model = make_model(own, weights, objective=config.objective, seed=config.seed)
     if isinstance(model, LinkBertForPreTraining) and config.init == "none" and config.weight_init == "positional":
         init_positional(model.bert)
     if isinstance(model, HFEncoder) and model.segments < 2:
         log.info("%s has no segment ids: only [SEP] separates A and B", own.model_type)
     spec = spec_of(own)
+    if config.init != "none" and (parts := untrained_parts(model, weights)):
+        log.warning("%s has no %s: trained from scratch here", config.init, ", no ".join(parts))
     if counts is not None and f"{spec.dense}.weight" not in weights:
         shares = functional.pad(torch.from_numpy(counts + 1.0), (0, own.vocab_size - len(counts)), value=1.0)
         model.get_parameter(f"{spec.bias}.bias").data.copy_((shares / shares.sum()).log())
     return model
+
+
+def set_dropout(own: PretrainedConfig, config: Config) -> None:
+    """Train with the rates of a run; a config.json that is written keeps those that the encoder came with."""
+    modern = own.model_type == "modernbert"
+    names = ("embedding_dropout", "mlp_dropout") if modern else ("hidden_dropout_prob",)
+    rates = dict.fromkeys(names, config.hidden_dropout_prob)
+    rates["attention_dropout" if modern else "attention_probs_dropout_prob"] = config.attention_probs_dropout_prob
+    if config.init != "none":
+        own.linkbert_dropout = {name: getattr(own, name) for name in rates}
+    for name, rate in rates.items():
+        setattr(own, name, rate)
 
 
 def make_model(
@@ -89,34 +111,32 @@ def make_model(
     """Build a model from weights under the names of its masked-LM class; no weights at all is a random start.
 
     What they lack is initialised: a masked-token head as identity over the tied decoder, a pooler and a relation head
-    at random; of a BERT's two-row relation head the rows stay, and the linked row starts at zero. Weights of another
-    shape, or an encoder with holes, are a ValueError.
+    at random; of a BERT's two-row relation head the rows stay, and the linked row starts at zero.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        kind: Any = LinkBertForPreTraining if config.model_type == "bert" else HFEncoder
-        model: PretrainingModel = kind(config, objective=objective)
+        model: PretrainingModel = model_class(config)(config, objective=objective)
     if not weights:
         return model
-    own = model.state_dict()
-    for name in own.keys() & weights.keys():
-        if own[name].shape != weights[name].shape:
-            shapes = f"{tuple(weights[name].shape)} where config.json asks for {tuple(own[name].shape)}"
-            raise ValueError(f"the encoder's {name} has shape {shapes}; config.json and weights do not belong together")
-    missing = own.keys() - weights.keys() - tied_names(model)
-    encoder = (name for name in missing if name.startswith(f"{model.prefix}."))
-    if holes := sorted(name for name in encoder if ".pooler." not in name):
-        raise ValueError(f"the encoder lacks {len(holes)} weights, {holes[0]} first: fetch a whole {config.model_type}")
+    missing = model.state_dict().keys() - weights.keys() - tied_names(model)
     model.load_state_dict(weights, strict=False)
     dense = f"{spec_of(config).dense}.weight"
-    if dense in missing:
-        if own[dense].shape[0] == own[dense].shape[1]:
-            nn.init.eye_(model.get_parameter(dense))
-        log.info("no masked-token head: it starts as identity over the tied decoder")
+    if dense in missing and (matrix := model.get_parameter(dense)).shape[0] == matrix.shape[1]:
+        nn.init.eye_(matrix)
     if LINKED_ROW in missing and RELATION_HEADS[0] in weights:
         nn.init.zeros_(model.get_parameter(LINKED_ROW))
-        log.info("a two-class relation head: its rows stay contiguous and random, the linked row starts at zero")
     return model
+
+
+def untrained_parts(model: PretrainingModel, weights: Mapping[str, Tensor]) -> list[str]:
+    """Name the parts of a model that its weights lack, and that a run trains."""
+    lacking = model.state_dict().keys() - weights.keys()
+    parts = {"masked-token head": f"{spec_of(model.config).dense}.weight"}
+    if model.objective.relations:
+        parts |= {"pooler": "pooler.", "relation head": "relation"}
+        if RELATION_HEADS[0] in weights:
+            parts |= {"linked row": parts.pop("relation head")}
+    return [part for part, name in parts.items() if any(name in each for each in lacking)]
 
 
 def tied_names(model: nn.Module) -> set[str]:
@@ -127,84 +147,82 @@ def tied_names(model: nn.Module) -> set[str]:
 
 
 def read_encoder(folder: Path, sequence_length: int = 0) -> tuple[PretrainedConfig, dict[str, Tensor]]:
-    """Read a config.json and safetensors, names brought to those of the masked-LM class, values to fp32.
+    """Read a config.json and weights, names brought to those of the masked-LM class, values to fp32.
 
     'embeddings.LayerNorm.gamma' -> 'bert.embeddings.LayerNorm.weight'. A decoder that is the word embeddings is left
-    out, else `tie_word_embeddings` is False. An unknown architecture, or too few positions, is a ValueError.
+    out, else `tie_word_embeddings` is False. An unknown architecture, too few positions, weights that are not those of
+    config.json or an encoder with holes are a ValueError, before anything of the size of config.json is allocated.
     """
-    if not (folder / "config.json").is_file():
-        raise ValueError(f"{folder} is not a Hugging Face folder: it has no config.json")
-    settings = read_json(folder / "config.json")
-    name = settings.get("model_type") if isinstance(settings, dict) else None
-    if name not in ARCHITECTURES:
-        raise ValueError(f"{folder} holds a model of type {name!r}; linkbert continues {', '.join(ARCHITECTURES)}")
-    if settings.get("position_embedding_type", "absolute") != "absolute" or settings.get("is_decoder"):
-        raise ValueError(f"{folder} is not a plain encoder (relative positions added to a {name}, or a decoder)")
-    config: Any = CONFIG_MAPPING[name].from_dict(settings)
-    if (most := longest(config)) < sequence_length:
+    config: Any = read_config(folder)
+    if (most := guarded(folder / "config.json", lambda: longest(config))) < sequence_length:
         wanted = f"fewer than sequence_length={sequence_length}; set sequence_length={most}"
         raise ValueError(f"{folder} has {most} positions, {wanted}")
     kind: Any = MODEL_FOR_MASKED_LM_MAPPING[type(config)]
-    weights = plain_names(read_weights(folder), kind.base_model_prefix)
-    if name.startswith("deberta"):
+    prefix, heads = kind.base_model_prefix, {name for spec in ARCHITECTURES.values() for name in spec.heads}
+    try:
+        weights = plain_names(read_weights(folder), prefix, heads | {"linkbert", "objective_head"})
+    except ValueError as error:
+        raise ValueError(str(error) if str(folder) in str(error) else f"{folder}: {error}") from None
+    if config.model_type.startswith("deberta"):
         config.legacy = "cls.predictions.bias" in weights
+    layers = [int(found[1]) + 1 for name in weights if (found := re.search(r"\.layers?\.(\d{1,6})\.", name))]
+    if (said := config.num_hidden_layers) != (has := max(layers, default=0)):  # a deep model takes minutes to describe
+        wrong = f"num_hidden_layers={said}, the weights end at layer.{has - 1}"
+        raise ValueError(f"{folder}/config.json says {wrong}: write {has}, or fetch the weights that belong to it")
     spec = spec_of(config)
     decoder = spec.decoder or spec.bias
     if f"{decoder}.bias" in weights:
         weights.setdefault(f"{spec.bias}.bias", weights.pop(f"{decoder}.bias"))
+    words = f"{prefix}.embeddings.{'tok' if config.model_type == 'modernbert' else 'word'}_embeddings.weight"
+    if words not in weights and config.tie_word_embeddings and f"{decoder}.weight" in weights:
+        weights[words] = weights[f"{decoder}.weight"]  # safetensors keeps one of two names
+    with torch.device("meta"):
+        model = guarded(folder / "config.json", lambda: model_class(config)(config, objective="none"))
+    check_weights(model, weights, prefix, tied_names(model), folder)
     untied = weights.get(f"{decoder}.weight")
-    words = next((value for key, value in weights.items() if re.search(r"(word|tok)_embeddings\.weight$", key)), None)
-    config.tie_word_embeddings = untied is None or (words is not None and torch.equal(untied, words))
+    config.tie_word_embeddings = untied is None or torch.equal(untied, weights[words])
     if config.tie_word_embeddings:
         weights.pop(f"{decoder}.weight", None)
-    return config, weights
+    return config, {name: value.float() for name, value in weights.items()}
 
 
-def find_weights(folder: Path) -> tuple[list[Path], set[str]]:
-    """List the safetensors of a folder: one file, or the shards of its index with the names that it says they hold."""
-    if (folder / WEIGHTS).is_file():
-        return [folder / WEIGHTS], set()
-    if (folder / INDEX).is_file():
-        shards = read_json(folder / INDEX)["weight_map"]
-        files = [folder / Path(file).name for file in sorted(set(shards.values()))]
-        if absent := [file for file in files if not file.is_file()]:
-            raise ValueError(f"{absent[0]} cannot be read as safetensors: it is not there; fetch it again")
-        return files, set(shards)
-    if (folder / "pytorch_model.bin").exists():
-        raise ValueError(
-            f"{folder} has its weights only as pytorch_model.bin, a pickle, which linkbert never opens; "
-            "save it once with safetensors: AutoModelForPreTraining.from_pretrained(DIR).save_pretrained(DIR)"
-        )
-    raise ValueError(f"{folder} has no {WEIGHTS}")
+def model_class(config: PretrainedConfig) -> Any:
+    """Return our class for a configuration: a subclass of PretrainingModel."""
+    return LinkBertForPreTraining if config.model_type == "bert" else HFEncoder
 
 
-def read_weights(folder: Path) -> dict[str, Tensor]:
-    """Read the weights that `find_weights` finds, values to fp32; ValueError where they are not those of the index."""
-    files, held = find_weights(folder)
-    stored: dict[str, Tensor] = {}
-    for file in files:
-        try:
-            stored |= load_file(file)
-        except Exception as error:
-            raise ValueError(f"{file} cannot be read as safetensors ({error}); fetch or write it again") from None
-    if held and (other := held ^ stored.keys()):
-        raise ValueError(f"the shards of {folder} do not hold what {INDEX} says ({min(other)}); fetch the folder again")
-    return {name: value.float() for name, value in stored.items() if value.is_floating_point()}
+def load_model(
+    folder: Path, objective: str | None = None, *, sequence_length: int = 0, masked: bool = False
+) -> PretrainingModel:
+    """Open a checkpoint with its relation head: (B, 2) where the objective has two relations, as a stock BERT's has.
 
-
-def plain_names(weights: dict[str, Tensor], encoder: str) -> dict[str, Tensor]:
-    """Bring names to those of the masked-LM class: older norms are gamma and beta, bare encoders have no 'bert.'."""
-    old = ((r"^module\.", ""), (r"\.gamma$", ".weight"), (r"\.beta$", ".bias"))
-    for pattern, new in old:
-        weights = {re.sub(pattern, new, name): value for name, value in weights.items()}
-    prefix = "" if any(name.startswith(f"{encoder}.") for name in weights) else f"{encoder}."
-    return {prefix + name: value for name, value in weights.items()}
-
-
-def load_model(folder: Path, objective: str | None = None, *, sequence_length: int = 0) -> PretrainingModel:
-    """Open a checkpoint with its relation head: (B, 2) where the objective has two relations, as a stock BERT's has."""
+    `masked`: one without a trained masked-token head is a ValueError.
+    """
     config, weights = read_encoder(folder, sequence_length)
+    if masked:
+        check_head(folder, config, weights, relations=False)
     return make_model(config, weights, objective=objective or objective_of(config, weights))
+
+
+def check_head(folder: Path, config: PretrainedConfig, weights: Mapping[str, Tensor], *, relations: bool) -> None:
+    """Refuse to ask a head that was not trained: an untrained one would answer, but noise."""
+    trained = find_objective(objective_of(config, weights)).relations and not weights.keys().isdisjoint(RELATION_HEADS)
+    if not (trained if relations else f"{spec_of(config).dense}.weight" in weights):
+        what = "relation head" if relations else "masked-token head"
+        raise ValueError(f"{folder} has no trained {what}; pretrain it first: linkbert pretrain STORE init={folder}")
+
+
+def open_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """Open the tokenizer of a folder, as transformers has it, for the vocabulary that `load_vocabulary` reads there."""
+    vocabulary = load_vocabulary(folder)
+    if not vocabulary.definition:
+        accents, chinese = vocabulary.strip_accents, vocabulary.chinese_characters
+        options = {"strip_accents": accents, "tokenize_chinese_chars": chinese, "do_lower_case": vocabulary.lowercase}
+        return BertTokenizer(vocab=vocabulary.ids, **options)
+    if json.loads(vocabulary.definition)["model"]["type"] != "WordPiece":
+        return AutoTokenizer.from_pretrained(folder)
+    names = {f"{name.strip('[]').lower()}_token": name for name in vocabulary.special_ids}
+    return PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(vocabulary.definition), **names)
 
 
 class PairModel(PreTrainedModel):
@@ -310,7 +328,7 @@ def named_objective(config: PretrainedConfig) -> str:
     return named
 
 
-def objective_of(config: PretrainedConfig, weights: dict[str, Tensor]) -> str:
+def objective_of(config: PretrainedConfig, weights: Mapping[str, Tensor]) -> str:
     """Return what a checkpoint can answer: what its config.json names, as far as the rows of its relation head go."""
     named = named_objective(config)
     if named not in ("", "drp", "nsp"):
@@ -329,14 +347,17 @@ def write_model(
     not ask a sharded model for its state, which would take the gathered weights away from a forward pass.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / "config.json", json.loads(model.config.to_json_string()) | {"dtype": "float32"})
+    settings = json.loads(model.config.to_json_string())
+    write_json(folder / "config.json", settings | settings.pop("linkbert_dropout", {}) | {"dtype": "float32"})
     if weights is None:
         again = tied_names(model)  # Hugging Face ties them when it loads
         weights = {name: value.float().cpu() for name, value in model.state_dict().items() if name not in again}
-    save_file(weights, folder / WEIGHTS, metadata={"format": "pt"})
+    save_file(weights, folder / WEIGHTS[0], metadata={"format": "pt"})
     for name in VOCABULARY_FILES:
         if (vocabulary / name).is_file():
             shutil.copyfile(vocabulary / name, folder / name)
+    if (folder / "vocab.txt").is_file() and not (folder / "tokenizer.json").is_file():  # other programs read that alone
+        open_tokenizer(folder).backend_tokenizer.save(str(folder / "tokenizer.json"))  # type: ignore[attr-defined]
     path = folder / "tokenizer_config.json"
     options = {"tokenizer_class": "BertTokenizer"} | (read_json(path) if path.is_file() else {})
     write_json(path, options | {"model_max_length": longest(model.config)})

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
-from linkbert.model.checkpoint import RELATION_HEADS, VOCABULARY_FILES, make_model, objective_of, read_encoder
-from linkbert.model.heads import Inputs, PretrainingModel, find_objective
-from linkbert.model.hf_encoder import longest, spec_of
+from linkbert.model.checkpoint import check_head, make_model, objective_of, open_tokenizer, read_encoder
+from linkbert.model.heads import Inputs, PretrainingModel
+from linkbert.model.hf_encoder import longest
 from linkbert.records import RELATIONS
 
 
@@ -80,10 +80,6 @@ def open_for(folder: str | Path, *, relations: bool) -> tuple[PretrainingModel, 
     """Open a model and its tokenizer for a question about relations, or masks; a ValueError without that head."""
     config, weights = read_encoder(folder := Path(folder))
     objective = objective_of(config, weights)
-    trained = find_objective(objective).relations and not weights.keys().isdisjoint(RELATION_HEADS)
-    if not (trained if relations else f"{spec_of(config).dense}.weight" in weights):
-        what = "relation head" if relations else "masked-token head"
-        raise ValueError(f"{folder} has no trained {what}; pretrain it first: linkbert pretrain STORE init={folder}")
-    if not any((folder / name).is_file() for name in VOCABULARY_FILES[:2]):  # transformers would make one up
-        raise ValueError(f"{folder} holds no vocabulary: a tokenizer.json or a vocab.txt is needed")
-    return make_model(config, weights, objective=objective).eval(), AutoTokenizer.from_pretrained(folder)
+    check_head(folder, config, weights, relations=relations)
+    tokenizer = open_tokenizer(folder)
+    return make_model(config, weights, objective=objective).eval(), tokenizer

@@ -77,7 +77,7 @@ def score_model(folder: Path, stores: Sequence[Part], config: Config) -> Scores:
     with join_processes(config) as processes:
         opened = open_parts(stores, config)
         check_same_vocabulary(load_vocabulary(folder), opened[0].tokens.vocabulary, folder)
-        model = load_model(folder, sequence_length=config.sequence_length).to(processes.device)
+        model = load_model(folder, sequence_length=config.sequence_length, masked=True).to(processes.device)
         rows = rows_at_once(model, config)
         questions = {each.part.name: batches for each in opened if (batches := held_out_batches(each, rows))}
         if not questions:

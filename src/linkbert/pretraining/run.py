@@ -26,19 +26,26 @@ from torch import Tensor
 
 import linkbert
 from linkbert.config import STORE_SETTINGS, Config, choose_config, migrate, show_value
-from linkbert.files import as_path, find_encoder, locked, remove, write_json
+from linkbert.files import as_path, locked, remove, write_json
 from linkbert.instances.batches import Batches
 from linkbert.instances.mixture import OpenPart, count_tokens, describe_mixture, make_sampler, open_parts
 from linkbert.instances.parts import Part
 from linkbert.instances.vocabulary import Vocabulary, check_same_vocabulary, load_vocabulary
-from linkbert.model.checkpoint import load_model, start_model, write_model
+from linkbert.model.checkpoint import start_model, write_model
 from linkbert.model.device import DTYPES, choose_precision, matrix_peak
 from linkbert.model.heads import PretrainingModel
 from linkbert.model.optimizer import make_optimizer
 from linkbert.model.step import compiles, operations_a_token, row_cost, rows_at_once, step_function
 from linkbert.pretraining import loop
 from linkbert.pretraining.card import model_card
-from linkbert.pretraining.checkpoint import State, checkpoints, last_checkpoint, restore_optimizer, save_final_model
+from linkbert.pretraining.checkpoint import (
+    State,
+    checkpoints,
+    find_model,
+    last_checkpoint,
+    restore_optimizer,
+    save_final_model,
+)
 from linkbert.pretraining.distributed import broadcast, join_processes, run_on_main, shard
 from linkbert.pretraining.evaluation import evaluate, held_out_batches
 from linkbert.pretraining.journal import FORMAT, read_before, resume_words
@@ -136,7 +143,7 @@ def pretrain(
             has = "a run without a checkpoint: it starts again" if record["resumed"] else "no run to resume: one starts"
             (log.warning if report == log.info else report)(f"{run_path} has {has} at step 0")
         own = found if processes.is_main_process else ""  # the others need not see RUN
-        model = load_model(Path(own), config.objective) if own else new_model(config, vocabulary, opened)
+        model = new_model(config, vocabulary, opened, own)
         model.to(processes.device)
         broadcast(processes, [parameter.data for parameter in model.parameters()])
         shard(model, processes, config.sharding)
@@ -181,11 +188,14 @@ def pretrain(
     return Result(run_path, *where, final, scores, state.elapsed, state.tokens, how, processes.is_main_process)
 
 
-def new_model(config: Config, vocabulary: Vocabulary, opened: Sequence[OpenPart]) -> PretrainingModel:
-    """Make the model a run starts from: random, or that of `init`, whose vocabulary must be the stores'."""
-    if config.init != "none":
-        folder = find_encoder(config.init)
+def new_model(config: Config, vocabulary: Vocabulary, opened: Sequence[OpenPart], found: str) -> PretrainingModel:
+    """Make the model a run goes on from: random, that of `init`, whose vocabulary must be the stores', or `found`."""
+    if found:
+        config = config.replace(init=found)
+    elif config.init != "none":
+        folder = find_model(config.init)
         check_same_vocabulary(load_vocabulary(folder), vocabulary, folder)
+        config = config.replace(init=str(folder))
     return start_model(config, len(vocabulary), counts=count_tokens(opened), tokens=vocabulary.special_ids)
 
 

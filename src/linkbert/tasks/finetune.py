@@ -26,11 +26,11 @@ import transformers
 from torch import nn
 
 from linkbert.config import in_seconds
-from linkbert.instances.vocabulary import load_vocabulary
-from linkbert.model.checkpoint import find_weights
+from linkbert.model.checkpoint import open_tokenizer, read_encoder
 from linkbert.model.device import DTYPES, choose_device, choose_precision, deterministic
 from linkbert.model.hf_encoder import ARCHITECTURES, longest
 from linkbert.model.optimizer import clip_gradients, learning_rate, make_optimizer
+from linkbert.model.weights import read_config, read_weights
 from linkbert.records import IGNORED
 from linkbert.tasks.examples import Prediction, Splits
 from linkbert.tasks.features import MULTIPLE, Rows
@@ -137,11 +137,7 @@ def open_folder(folder: Path) -> tuple[Any, Any]:
     """Open a folder's tokenizer and configuration; one that does not fit the other is a ValueError."""
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
-    vocabulary = load_vocabulary(folder)
-    known = (folder / "tokenizer_config.json").is_file() or (folder / "tokenizer.json").is_file()
-    more = {} if known else {"do_lower_case": vocabulary.lowercase}
-    tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **more)
-    config = transformers.AutoConfig.from_pretrained(folder)
+    tokenizer, config = open_tokenizer(folder), read_config(folder, others=True)
     rows = config.vocab_size
     if not len(tokenizer) <= rows <= max(len(tokenizer) + SPARE, 1.01 * len(tokenizer)):
         sizes = f"a tokenizer of {len(tokenizer)} tokens and an encoder of {rows}"
@@ -162,9 +158,10 @@ def load_model(
     for name, rate in (rates | dict.fromkeys(ATTENTION_DROPOUTS, settings.attention_probs_dropout_prob)).items():
         if hasattr(config, name):
             setattr(config, name, rate)
-    find_weights(folder)  # says what is missing
-    model, found = getattr(transformers, kind.head).from_pretrained(
-        folder, config=config, dtype=torch.float32, use_safetensors=True, output_loading_info=True
+    weights = read_encoder(folder)[1] if config.model_type in ARCHITECTURES else read_weights(folder)
+    head = getattr(transformers, kind.head)._model_mapping[type(config)]  # the Auto classes take no weights
+    model, found = head.from_pretrained(
+        None, config=config, state_dict=weights, dtype=torch.float32, output_loading_info=True
     )
     missing = [name for name in found["missing_keys"] if name.startswith(f"{model.base_model_prefix}.")]
     pooler = [name for name in missing if ".pooler." in name]

@@ -77,7 +77,8 @@ def find_model(name: str) -> tuple[Path, str]:
         from linkbert.pretraining import checkpoint  # only here is torch needed
 
         folder = checkpoint.find_model(name)
-    files = [each for each in folder.iterdir() if each.suffix in (".json", ".safetensors", ".txt", ".model")]
+    suffixes = {".json", ".txt", ".model", ".safetensors" if [*folder.glob("*.safetensors")] else ".bin"}
+    files = [each for each in folder.iterdir() if each.suffix in suffixes]
     return folder, run_key({each.name: sha256(each) for each in files if each.is_file()})
 
 

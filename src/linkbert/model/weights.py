@@ -1,0 +1,183 @@
+"""What others have written: a config.json and weights of a Hugging Face folder, read without trust.
+
+In: a folder. Out: a configuration, and tensors under the names of its masked-LM class, of the shapes that it asks for.
+safetensors come first; a pytorch_model.bin is read by torch's reader for plain weights, which runs no code of it.
+Nothing is allocated by what config.json says before the weights that are there have been compared with it.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import warnings
+import zipfile
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import BaseModel, Field, ValidationError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from transformers import CONFIG_MAPPING, PretrainedConfig
+from transformers.activations import ACT2FN
+
+from linkbert.files import choose_weights, one_line, read_json, refuse_pointer
+from linkbert.model.hf_encoder import ARCHITECTURES
+
+NESTED = ("state_dict", "model_state_dict", "model", "module", "state")  # where a training program puts the weights
+WRAPPERS = re.compile(r"(^|(?<=\.))(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
+EMBEDDINGS = re.compile(r"^(.*?)embeddings\.(?:word_embeddings|tok_embeddings|LayerNorm|norm)\.(?:weight|gamma)$")
+NOT_KEPT = ("auto_map", "quantization_config")  # code of others, and another form of the weights
+FOREIGN = {"bert", "roberta", "electra", "deberta", "distilbert", "albert", "longformer", "mpnet", "xlm"}
+Count = Annotated[int, Field(strict=True, ge=1, le=10_000_000)]
+Rate = Annotated[float, Field(strict=True, ge=0, lt=1)]
+
+log = logging.getLogger(__name__)
+
+
+class Known(BaseModel):
+    """What a config.json must say, where it says it; the rest is Hugging Face's business."""
+
+    model_type: str = ""
+    architectures: list[str] | None = None
+    vocab_size: Count = 1
+    hidden_size: Count = 1
+    num_hidden_layers: Count = 1
+    num_attention_heads: Count = 1
+    intermediate_size: Count = 1
+    max_position_embeddings: Count = 1
+    type_vocab_size: Annotated[int, Field(strict=True, ge=0, le=1_000)] = 0
+    pad_token_id: Annotated[int, Field(strict=True, ge=0)] | None = None
+    hidden_act: Literal[*ACT2FN] = "gelu"  # type: ignore[valid-type]
+    hidden_dropout_prob: Rate = 0.0
+    attention_probs_dropout_prob: Rate = 0.0
+    layer_norm_eps: Annotated[float, Field(strict=True, gt=0, lt=1)] = 1e-12
+
+
+def read_config(folder: Path, *, others: bool = False) -> PretrainedConfig:
+    """Read a config.json; one line says what is not as it must be. Without a model_type, BERT's keys make a BERT.
+
+    `others`: also one of an architecture that transformers knows, and linkbert can only fine-tune.
+    """
+    path = folder / "config.json"
+    if not path.is_file():
+        raise ValueError(f"{folder} is not a Hugging Face folder: it has no config.json")
+    settings = read_json(path)
+    try:
+        known = Known.model_validate(settings)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "its content"
+        raise ValueError(f"{path}: {where} is {first['input']!r:.60}. {first['msg']:.120}") from None
+    name = known.model_type
+    for architecture in known.architectures or () if not name else ():
+        fits = [each for each in ARCHITECTURES if architecture.lower().startswith(each.replace("-", ""))]
+        name = name or max(fits, key=len, default="another")
+    if not name and settings.keys() >= {"hidden_size", "num_hidden_layers", "type_vocab_size", "hidden_act"}:
+        name = "bert"
+    if not name:
+        raise ValueError(f'{path} lacks "model_type", such as "model_type": "bert"; add the one of its encoder')
+    if name not in (CONFIG_MAPPING if others else ARCHITECTURES):
+        raise ValueError(f"{folder} holds a model of type {name!r}; linkbert continues {', '.join(ARCHITECTURES)}")
+    if settings.get("position_embedding_type", "absolute") != "absolute" or settings.get("is_decoder"):
+        raise ValueError(f"{folder} is not a plain encoder (relative positions added to a {name}, or a decoder)")
+    kept = {key: value for key, value in settings.items() if key not in NOT_KEPT} | {"model_type": name}
+    return guarded(path, lambda: CONFIG_MAPPING[name].from_dict(kept))
+
+
+def guarded(path: Path, call: Callable[[], Any]) -> Any:
+    """Call what Hugging Face makes of a config.json; whatever it does not stand is one line that names the file."""
+    try:
+        return call()
+    except Exception as error:  # each class has its own
+        raise ValueError(f"{path} describes no model that transformers can make ({one_line(error)[:200]})") from None
+
+
+def find_weights(folder: Path) -> tuple[list[Path], set[str]]:
+    """List the weights of a folder: one file, or the shards of its index with the names that it says they hold."""
+    name = choose_weights({path.name for path in folder.iterdir()}, folder)
+    if not name.endswith(".json"):
+        return [folder / name], set()
+    index = read_json(folder / name)
+    shards = index.get("weight_map") if isinstance(index, dict) else None
+    if not isinstance(shards, dict) or not shards or not all(isinstance(file, str) for file in shards.values()):
+        raise ValueError(f'{folder / name} must hold "weight_map", the file of each weight by its name')
+    files = [folder / Path(file).name for file in sorted(set(shards.values()))]
+    if absent := [file for file in files if not file.is_file()]:
+        raise ValueError(f"{absent[0]} cannot be read: it is not there; fetch it again")
+    return files, set(shards)
+
+
+def read_weights(folder: Path) -> dict[str, Tensor]:
+    """Read the weights that `find_weights` finds as they are stored; ValueError where they are not the index's."""
+    files, held = find_weights(folder)
+    stored: dict[str, Tensor] = {}
+    for file in files:
+        refuse_pointer(file)
+        form = "pickle of plain weights" if file.suffix == ".bin" else "safetensors"
+        try:
+            stored |= read_pickle(file) if file.suffix == ".bin" else load_file(file)
+        except Exception as error:  # of torch's, what follows the first sentence tells to load it unsafely
+            asked = re.search(r"GLOBAL ([\w.]+)", text := one_line(error))
+            cause = f"it asks for {asked[1]}, code and not weights" if asked else text.split(". ")[0][:200]
+            raise ValueError(f"{file} cannot be read as {form} ({cause}); fetch or write it again") from None
+    if held and (other := held ^ stored.keys()):
+        raise ValueError(f"the shards of {folder} do not hold what their index says ({min(other)}); fetch it again")
+    return {name: value for name, value in stored.items() if value.is_floating_point()}
+
+
+def read_pickle(file: Path) -> dict[str, Tensor]:
+    """Read a pytorch_model.bin, mapped where it is a zip file, as those of torch 1.6 and later are."""
+    if torch.__version__ < (2, 10):  # known holes
+        raise ValueError(f"torch {torch.__version__} does not read pickles safely: install torch >= 2.10")
+    with warnings.catch_warnings(action="ignore"):  # a pickle of another protocol is refused by itself
+        found: Any = torch.load(file, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file))
+    while isinstance(found, dict) and (inner := [found[key] for key in NESTED if isinstance(found.get(key), dict)]):
+        found = inner[0]
+    if not isinstance(found, dict):
+        raise ValueError(f"it holds a {type(found).__name__}, not weights by their names")
+    return {name: value for name, value in found.items() if isinstance(name, str) and isinstance(value, Tensor)}
+
+
+def plain_names(weights: dict[str, Tensor], encoder: str, heads: Collection[str]) -> dict[str, Tensor]:
+    """Bring names to those of the masked-LM class: older norms are gamma and beta, bare encoders have no 'bert.'.
+
+    Whatever a training program wrapped around the model goes, found by the name of the embeddings:
+    'model.module.bert.embeddings.LayerNorm.gamma' -> 'bert.embeddings.LayerNorm.weight'.
+    """
+    weights = {WRAPPERS.sub("", name): value for name, value in weights.items()}
+    places = sorted({found[1] for name in weights if (found := EMBEDDINGS.match(name))})
+    if len(places) > 1:
+        raise ValueError(f"the weights hold {len(places)} encoders ({', '.join(places)}): write one of them alone")
+    place = places[0] if places else ""
+    last = place.split(".")[-2] if place else ""
+    if last in FOREIGN and last != encoder:
+        raise ValueError(f"the weights are of a {last} by their names, and config.json is of another")
+    wrapper = place.removesuffix(f"{encoder}.")
+    plain: dict[str, Tensor] = {}
+    for name, value in weights.items():
+        own = re.sub(r"\.beta$", ".bias", re.sub(r"\.gamma$", ".weight", name.removeprefix(wrapper)))
+        bare = wrapper == place and name.startswith(place) and own.split(".")[0] not in heads
+        plain[f"{encoder}.{own}" if bare else own] = value
+    return plain
+
+
+def check_weights(model: nn.Module, weights: Mapping[str, Tensor], prefix: str, tied: set[str], folder: Path) -> None:
+    """Refuse weights that are not of a model (on torch's meta device): of other shapes, or an encoder with holes."""
+    own = model.state_dict()
+    for name in sorted(own.keys() & weights.keys()):
+        if own[name].shape != weights[name].shape:
+            shapes = f"{tuple(weights[name].shape)} where config.json asks for {tuple(own[name].shape)}"
+            raise ValueError(f"{folder}: {name} has shape {shapes}; config.json and weights do not belong together")
+    missing, unknown = (
+        sorted(name for name in names if name.startswith(f"{prefix}.") and ".pooler." not in name)
+        for names in (own.keys() - weights.keys() - tied, weights.keys() - own.keys())
+    )
+    if missing:
+        has = f", and has {unknown[0]}, which is none of its kind" if unknown else ""
+        raise ValueError(
+            f"the encoder of {folder} lacks {len(missing)} weights, {missing[0]} first{has}: fetch it whole"
+        )
+    if unknown:
+        log.warning("%s: %d weights of the encoder are not used, %s first", folder, len(unknown), unknown[0])

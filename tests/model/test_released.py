@@ -1,0 +1,271 @@
+"""Encoders in the forms in which they were released: random small BERTs, as folders and behind a stand-in hub."""
+
+import io
+import json
+import os
+import pickle
+import tarfile
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from transformers import BertConfig, BertForPreTraining
+
+from linkbert.config import make_config
+from linkbert.files import find_encoder
+from linkbert.instances.vocabulary import load_vocabulary
+from linkbert.model.checkpoint import load_model, make_model, open_tokenizer, read_encoder, start_model
+from linkbert.model.fill import fill_mask, open_for, relate
+
+SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+LOWER = [*SPECIAL, "the", "sea", "moon", "pulls", "tides", "##s", "."]
+CASED = [*SPECIAL, "The", "Sea", "Moon", "the", "sea", "moon", "."]
+SIZES = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32,
+         "max_position_embeddings": 40, "type_vocab_size": 2}  # fmt: skip
+REST = {"hidden_act": "gelu", "hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1}
+DROPOUTS = ("hidden_dropout_prob", "attention_probs_dropout_prob")
+SMALL = ["sequence_length=32"]
+POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"
+
+
+def bert(folder, *, form="bin", heads=True, words=LOWER, name=lambda name: name, files=None, **config):
+    """Write a random BERT; `config` changes config.json (None: left out), `files` are written besides."""
+    torch.manual_seed(3)
+    model = BertForPreTraining(BertConfig(vocab_size=len(words), **SIZES))
+    weights = {key: value.clone() for key, value in model.state_dict().items() if "decoder" not in key}
+    if not heads:
+        weights = {key[5:]: value for key, value in weights.items() if key.startswith("bert.")}
+    weights = {name(key): value for key, value in weights.items()}
+    folder.mkdir(parents=True)
+    if form == "safetensors":
+        save_file(weights, folder / "model.safetensors")
+    elif form == "shards":
+        parts = [f"pytorch_model-0000{i}-of-00002.bin" for i in (1, 2)]
+        places = {key: parts[i % 2] for i, key in enumerate(weights)}
+        for part in parts:
+            torch.save({key: value for key, value in weights.items() if places[key] == part}, folder / part)
+        (folder / "pytorch_model.bin.index.json").write_text(json.dumps({"weight_map": places}))
+    elif form:
+        torch.save(weights, folder / "pytorch_model.bin", _use_new_zipfile_serialization=form == "bin")
+    said = {"model_type": "bert", "vocab_size": len(words), **SIZES, **REST, **config}
+    written = {"config.json": json.dumps({key: value for key, value in said.items() if value is not None})}
+    for file, text in (written | {"vocab.txt": "\n".join(words) + "\n"} | (files or {})).items():
+        (folder / file).write_text(text)
+    return folder, model
+
+
+def lower(value):
+    return {"tokenizer_config.json": json.dumps({"do_lower_case": value})}
+
+
+FORMS = {  # of the thirteen in docs/formats.md
+    "LinkBERT-base": {"heads": False, "files": lower(True)},
+    "LinkBERT-large": {"heads": False, "form": "old", "files": lower(True)},
+    "BioLinkBERT": {"heads": False, "files": {"tokenizer_config.json": '{"tokenizer_class": "BertTokenizer"}'}},
+    "PubMedBERT-abstract": {"form": "old", "files": lower(True)},
+    "PubMedBERT-fulltext": {"form": "old"},
+    "SciBERT-uncased": {"form": "old", "model_type": None, "type_vocab_size": 2},
+    "SciBERT-cased": {"form": "old", "words": CASED},
+    "BioBERT-base": {"words": CASED, "form": "old", "architectures": ["BertModel"]},
+    "BioBERT-large": {"words": CASED, "model_type": None},
+    "LegalBERT": {"files": {**lower(True), "tf_model.h5": "x", "flax_model.msgpack": "x"}},
+    "bert-tiny": {
+        "form": "old",
+        "model_type": None,
+        "name": lambda key: key.replace("LayerNorm.weight", "LayerNorm.gamma"),
+    },
+    "L-2_H-128": {"form": "safetensors", "files": {"pytorch_model.bin": "never read"}},
+    "sharded": {"form": "shards"},
+}
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_every_released_form_loads_with_its_own_weights_and_capitals(tmp_path, name):
+    options = FORMS[name]
+    folder, theirs = bert(tmp_path / "m", **options)
+    model = start_model(make_config("tiny", [*SMALL, f"init={folder}"]), len(options.get("words", LOWER)))
+    ours = model.state_dict()
+    heads = options.get("heads", True)
+    for key, value in theirs.state_dict().items():
+        assert not (heads or key.startswith("bert.")) or torch.equal(ours[key], value), key
+    cased = options.get("words") is CASED
+    text = "The Moon" if cased else "The moons"
+    tokens = ["The", "Moon"] if cased else ["the", "moon", "##s"]
+    assert load_vocabulary(folder).tokenizer.encode(text).tokens == tokens
+    assert open_tokenizer(folder).tokenize(text) == tokens
+    if heads:
+        assert list(relate(folder, "the sea", "the moon")) == ["contiguous", "random"]
+    else:
+        for question in (lambda: fill_mask(folder, "[MASK]"), lambda: relate(folder, "sea", "moon")):
+            with pytest.raises(ValueError, match="has no trained"):
+                question()
+
+
+class Evil:
+    def __reduce__(self):
+        return os.system, ("touch ran",)
+
+
+@pytest.mark.parametrize("kind", ["zip", "old", "bare", "tar", "text", "cut", "list", "pointer"])
+def test_a_pickle_that_is_not_of_plain_weights_is_one_line_and_runs_nothing(tmp_path, monkeypatch, kind):
+    monkeypatch.chdir(tmp_path)
+    folder, _ = bert(tmp_path / "m")
+    file = folder / "pytorch_model.bin"
+    if kind in ("zip", "old"):
+        torch.save({"a": torch.ones(2), "b": Evil()}, file, _use_new_zipfile_serialization=kind == "zip")
+    elif kind == "bare":
+        file.write_bytes(pickle.dumps(Evil()))
+    elif kind == "tar":
+        with tarfile.open(file, "w") as archive:
+            for name in ("storages", "tensors", "pickle"):
+                info = tarfile.TarInfo(name)
+                info.size = 1
+                archive.addfile(info, io.BytesIO(b"\0"))
+    elif kind == "cut":
+        file.write_bytes(file.read_bytes()[:999])
+    elif kind == "list":
+        torch.save([torch.ones(2)], file)
+    else:
+        file.write_text(
+            "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n" if kind == "pointer" else "?"
+        )
+    wanted = {"pointer": "is a pointer of git-lfs", "list": "a list, not weights", "tar": r"legacy \.tar format",
+              "zip": "posix.system, code", "old": "posix.system, code"}  # fmt: skip
+    with pytest.raises(ValueError, match=wanted.get(kind, "cannot be read as pickle of plain weights")) as refusal:
+        read_encoder(folder)
+    assert str(file) in str(refusal.value)
+    assert not {"\n", "weights_only` argument"} & {
+        part for part in ("\n", "weights_only` argument") if part in str(refusal.value)
+    }
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("file", "word"), [("tf_model.h5", "from_tf"), ("model.ckpt.index", "from_tf"), ("flax_model.msgpack", "from_flax")]
+)
+def test_weights_of_other_programs_are_named_with_a_way_that_keeps_the_encoder_alone(tmp_path, file, word):
+    folder, _ = bert(tmp_path / "m", form="", files={file: "x"})
+    with pytest.raises(ValueError, match=rf"it has {file}: .*AutoModel\.from_pretrained\(DIR, {word}=True\)"):
+        read_encoder(folder)
+
+
+WRAPPED = [
+    "module.",
+    "_orig_mod.",
+    "model.",
+    "module._orig_mod.",
+    "model.module.",
+    "state.model.",
+    "encoder.0.auto_model.",
+]
+
+
+@pytest.mark.parametrize("prefix", WRAPPED)
+@pytest.mark.parametrize("heads", [True, False])
+def test_names_that_a_training_program_wrapped(tmp_path, prefix, heads):
+    folder, theirs = bert(tmp_path / "m", heads=heads, name=lambda key: prefix + key)
+    config, weights = read_encoder(folder)
+    model = make_model(config, weights, objective="none")
+    parts = (model, theirs) if heads else (model.bert, theirs.bert)
+    ours, wanted = (part.state_dict() for part in parts)
+    assert all(torch.equal(ours[key], value) for key, value in wanted.items())
+
+
+def test_a_compiled_layer_and_a_checkpoint_of_a_trainer(tmp_path):
+    folder, theirs = bert(tmp_path / "m", name=lambda key: key.replace("layer.1.", "layer.1._orig_mod."))
+    weights = torch.load(folder / "pytorch_model.bin")
+    torch.save({"epoch": 3, "state": {"model": weights}}, folder / "pytorch_model.bin")
+    model = load_model(folder)
+    assert torch.equal(
+        model.bert.encoder.layer[1].output.dense.weight, theirs.bert.encoder.layer[1].output.dense.weight
+    )
+
+
+def test_a_matrix_of_words_under_the_decoders_name(tmp_path):
+    words, decoder = "bert.embeddings.word_embeddings.weight", "cls.predictions.decoder.weight"
+    folder, theirs = bert(tmp_path / "m", form="safetensors", name=lambda key: decoder if key == words else key)
+    model = load_model(folder)
+    assert torch.equal(model.bert.embeddings.word_embeddings.weight, theirs.bert.embeddings.word_embeddings.weight)
+    assert model.config.tie_word_embeddings
+
+
+def test_weights_of_another_model_are_refused_by_what_differs(tmp_path):
+    many, few = 10**6, 1
+    for i, (config, message) in enumerate(
+        [
+            ({"num_hidden_layers": few}, r"num_hidden_layers=1, the weights end at layer\.1"),
+            ({"num_hidden_layers": many}, r"num_hidden_layers=1000000, the weights end at layer\.1"),
+            ({"hidden_size": 20_000}, r"shape .*16.* where config\.json asks for .*20000"),
+            ({"intermediate_size": 10**7}, "where config.json asks for"),
+            ({"max_position_embeddings": 10**7}, "where config.json asks for"),
+            ({"vocab_size": 10**7}, "where config.json asks for"),
+            ({"model_type": "roberta", "pad_token_id": 1}, "the weights are of a bert by their names"),
+        ]
+    ):
+        with pytest.raises(ValueError, match=message):
+            read_encoder(bert(tmp_path / str(i), **config)[0])
+    folder, _ = bert(tmp_path / "two")
+    weights = torch.load(folder / "pytorch_model.bin")
+    both = {f"{side}.{name}": value for side in ("question", "context") for name, value in weights.items()}
+    torch.save(both, folder / "pytorch_model.bin")
+    with pytest.raises(ValueError, match=r"hold 2 encoders \(context\.bert\., question\.bert\.\)"):
+        read_encoder(folder)
+    huge = torch.zeros(1).half().expand(10**6, 10**6)  # 4 TB in fp32, 2 bytes in the file
+    torch.save(weights | {"bert.pooler.dense.weight": huge}, folder / "pytorch_model.bin")
+    with pytest.raises(ValueError, match=r"\(1000000, 1000000\) where config"):
+        read_encoder(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"hidden_size": "16"}, r"hidden_size is '16'\. Input should be a valid integer"),
+        ({"num_attention_heads": 0}, "num_attention_heads is 0"),
+        ({"num_hidden_layers": -1}, "num_hidden_layers is -1"),
+        ({"vocab_size": [9]}, "vocab_size is "),
+        ({"hidden_act": "softmaxx"}, "hidden_act is 'softmaxx'. Input should be 'gelu'"),
+        ({"num_attention_heads": 3}, "multiple of the number of attention heads"),
+        ({"hidden_dropout_prob": 2}, "hidden_dropout_prob is 2"),
+        ({"model_type": 7}, "model_type is 7"),
+        ({"model_type": "gpt2"}, "of type 'gpt2'; linkbert continues bert"),
+        ({"model_type": None, "type_vocab_size": None}, 'lacks "model_type"'),
+        ({"model_type": None, "architectures": ["GPT2Model"]}, "of type 'another'"),
+    ],
+)
+def test_a_config_that_says_nonsense_is_one_line_with_file_and_key(tmp_path, change, message):
+    folder, _ = bert(tmp_path / "m", **change)
+    with pytest.raises(ValueError, match=message) as refusal:
+        read_encoder(folder)
+    assert str(folder) in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    "text", ["[]", "null", "{", '"x"', "[" * 100_000, "version https://git-lfs.github.com/spec/v1"]
+)
+def test_a_config_that_is_no_object_is_one_line(tmp_path, text):
+    folder, _ = bert(tmp_path / "m", files={"config.json": text})
+    with pytest.raises(ValueError, match=r"config\.json") as refusal:
+        read_encoder(folder)
+    assert "\n" not in str(refusal.value)
+
+
+def test_an_encoder_that_transformers_saved_again_has_lost_the_linked_row(tmp_path):
+    folder, _ = bert(tmp_path / "m", linkbert_objective="drp")
+    assert list(relate(folder, "the sea", "the moon")) == ["contiguous", "random"]
+
+
+def test_what_starts_at_random_is_said(tmp_path, caplog):
+    folder, _ = bert(tmp_path / "m", heads=False)
+    start_model(make_config("tiny", [*SMALL, f"init={folder}"]), len(LOWER))
+    assert f"{folder} has no masked-token head, no relation head: trained from scratch here" in caplog.text
+
+
+def test_a_hub_name_fetches_one_form_of_the_weights(tmp_path, hub):
+    bert(hub / "org" / "both", form="safetensors", files={"pytorch_model.bin": "never fetched"})
+    bert(hub / "org" / "old", form="shards")
+    bert(hub / "org" / "flax", form="", files={"flax_model.msgpack": "x"})
+    assert not (find_encoder("org/both") / "pytorch_model.bin").exists()
+    assert open_for(find_encoder("org/old"), relations=True)[1].tokenize("The moons") == ["the", "moon", "##s"]
+    with pytest.raises(ValueError, match=r"org/flax has no weights .*it has flax_model\.msgpack"):
+        find_encoder("org/flax")
