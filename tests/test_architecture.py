@@ -49,8 +49,8 @@ OWED = {  # lines above the ceiling, docs/log/size.md says for what; what is not
     "corpora/readers": 1_452,
     "graph": 118,
     "instances": 37,
-    "model": 267,
-    "pretraining": 19,
+    "model": 252,
+    "pretraining": 10,
     "tasks": 192,
     "views": 103,
 }

@@ -228,7 +228,7 @@ def test_weights_of_another_model_are_refused_by_what_differs(tmp_path):
         ({"hidden_dropout_prob": 2}, "hidden_dropout_prob is 2"),
         ({"model_type": 7}, "model_type is 7"),
         ({"model_type": "gpt2"}, "of type 'gpt2'; linkbert continues bert"),
-        ({"model_type": None, "type_vocab_size": None}, 'lacks "model_type"'),
+        ({"model_type": None, "intermediate_size": None}, 'lacks "model_type"'),
         ({"model_type": None, "architectures": ["GPT2Model"]}, "of type 'another'"),
     ],
 )
@@ -258,7 +258,9 @@ def test_an_encoder_that_transformers_saved_again_has_lost_the_linked_row(tmp_pa
 def test_what_starts_at_random_is_said(tmp_path, caplog):
     folder, _ = bert(tmp_path / "m", heads=False)
     start_model(make_config("tiny", [*SMALL, f"init={folder}"]), len(LOWER))
-    assert f"{folder} has no masked-token head, no relation head: trained from scratch here" in caplog.text
+    assert (
+        f"{folder} has no masked-token head, no relation head, no linked row: trained from scratch here" in caplog.text
+    )
 
 
 def test_a_hub_name_fetches_one_form_of_the_weights(tmp_path, hub):

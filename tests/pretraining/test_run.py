@@ -52,7 +52,8 @@ def test_a_run_leaves_what_the_documentation_says(store, run, settings):
     assert (result.finished, result.step, result.model) == (True, 12, run / "model")
     assert {path.name for path in run.iterdir()} == {"run.json", "journal.jsonl", "tensorboard", "checkpoints", "model"}
     assert {path.name for path in (run / "model").iterdir()} == {
-        "README.md", "config.json", "model.safetensors", "vocab.txt", "tokenizer_config.json"}  # fmt: skip
+        "README.md", "config.json", "model.safetensors", "vocab.txt", "tokenizer.json",
+        "tokenizer_config.json"}  # fmt: skip
     assert {path.name for path in (checkpoints(run)[-1] / "training").iterdir()} == {
         "optimizer.safetensors",
         "state.json",

@@ -12,7 +12,7 @@ import json
 import logging
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -270,7 +270,7 @@ def _read_tokens(path: Path, said: dict[str, Any], rules: dict[str, Any]) -> Voc
     return load_tokenizer(json.loads(whole.to_str())) if more else found
 
 
-def load_tokenizer(content: dict[str, Any], said: Mapping[str, bool] | None = None) -> Vocabulary:
+def load_tokenizer(content: dict[str, Any], said: dict[str, Any] | None = None) -> Vocabulary:
     """Read the content of a tokenizer.json; one other than BERT's is kept as the installed library writes it.
 
     `said` are switches of BERT's normaliser that a tokenizer_config.json gives. Tokens that were added to WordPieces

@@ -50,6 +50,8 @@ log = logging.getLogger(__name__)
 
 RELATION_HEADS = ("cls.seq_relationship.weight", "linkbert.relation.weight")  # of a BERT, of another
 LINKED_ROW = "cls.linked_relationship.weight"
+RELATION_PARTS = {"pooler": r"\.pooler\.", "relation head": r"seq_relationship|linkbert\.relation"}
+RELATION_PARTS |= {"linked row": "linked_relationship"}
 SIZES = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
 TOKENS = {"[PAD]": 0, "[CLS]": 2, "[SEP]": 3}  # where a trained vocabulary of ours has them
 
@@ -85,8 +87,10 @@ def start_model(
     if isinstance(model, HFEncoder) and model.segments < 2:
         log.info("%s has no segment ids: only [SEP] separates A and B", own.model_type)
     spec = spec_of(own)
-    if config.init != "none" and (parts := untrained_parts(model, weights)):
-        log.warning("%s has no %s: trained from scratch here", config.init, ", no ".join(parts))
+    lacking = " ".join(model.state_dict().keys() - weights.keys())
+    parts = {"masked-token head": f"{spec.dense}."} | (RELATION_PARTS if model.objective.relations else {})
+    if (absent := [part for part, name in parts.items() if re.search(name, lacking)]) and config.init != "none":
+        log.warning("%s has no %s: trained from scratch here", config.init, ", no ".join(absent))
     if counts is not None and f"{spec.dense}.weight" not in weights:
         shares = functional.pad(torch.from_numpy(counts + 1.0), (0, own.vocab_size - len(counts)), value=1.0)
         model.get_parameter(f"{spec.bias}.bias").data.copy_((shares / shares.sum()).log())
@@ -126,17 +130,6 @@ def make_model(
     if LINKED_ROW in missing and RELATION_HEADS[0] in weights:
         nn.init.zeros_(model.get_parameter(LINKED_ROW))
     return model
-
-
-def untrained_parts(model: PretrainingModel, weights: Mapping[str, Tensor]) -> list[str]:
-    """Name the parts of a model that its weights lack, and that a run trains."""
-    lacking = model.state_dict().keys() - weights.keys()
-    parts = {"masked-token head": f"{spec_of(model.config).dense}.weight"}
-    if model.objective.relations:
-        parts |= {"pooler": "pooler.", "relation head": "relation"}
-        if RELATION_HEADS[0] in weights:
-            parts |= {"linked row": parts.pop("relation head")}
-    return [part for part, name in parts.items() if any(name in each for each in lacking)]
 
 
 def tied_names(model: nn.Module) -> set[str]:
@@ -217,7 +210,11 @@ def open_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     vocabulary = load_vocabulary(folder)
     if not vocabulary.definition:
         accents, chinese = vocabulary.strip_accents, vocabulary.chinese_characters
-        options = {"strip_accents": accents, "tokenize_chinese_chars": chinese, "do_lower_case": vocabulary.lowercase}
+        options: Any = {
+            "strip_accents": accents,
+            "tokenize_chinese_chars": chinese,
+            "do_lower_case": vocabulary.lowercase,
+        }
         return BertTokenizer(vocab=vocabulary.ids, **options)
     if json.loads(vocabulary.definition)["model"]["type"] != "WordPiece":
         return AutoTokenizer.from_pretrained(folder)
@@ -333,7 +330,8 @@ def objective_of(config: PretrainedConfig, weights: Mapping[str, Tensor]) -> str
     named = named_objective(config)
     if named not in ("", "drp", "nsp"):
         return named
-    if weights.keys().isdisjoint(RELATION_HEADS):  # nothing that was not trained is asked
+    pooled = any(".pooler." in name for name in weights)
+    if weights.keys().isdisjoint(RELATION_HEADS) or not pooled:  # nothing that was not trained is asked
         return "none"
     return "drp" if LINKED_ROW in weights or (named == "drp" and RELATION_HEADS[1] in weights) else "nsp"
 

@@ -74,7 +74,7 @@ def read_config(folder: Path, *, others: bool = False) -> PretrainedConfig:
     for architecture in known.architectures or () if not name else ():
         fits = [each for each in ARCHITECTURES if architecture.lower().startswith(each.replace("-", ""))]
         name = name or max(fits, key=len, default="another")
-    if not name and settings.keys() >= {"hidden_size", "num_hidden_layers", "type_vocab_size", "hidden_act"}:
+    if not name and settings.keys() >= {"hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size"}:
         name = "bert"
     if not name:
         raise ValueError(f'{path} lacks "model_type", such as "model_type": "bert"; add the one of its encoder')
@@ -94,42 +94,31 @@ def guarded(path: Path, call: Callable[[], Any]) -> Any:
         raise ValueError(f"{path} describes no model that transformers can make ({one_line(error)[:200]})") from None
 
 
-def find_weights(folder: Path) -> tuple[list[Path], set[str]]:
-    """List the weights of a folder: one file, or the shards of its index with the names that it says they hold."""
-    name = choose_weights({path.name for path in folder.iterdir()}, folder)
-    if not name.endswith(".json"):
-        return [folder / name], set()
-    index = read_json(folder / name)
+def read_weights(folder: Path) -> dict[str, Tensor]:
+    """Read the weights of a folder as they are stored, of one file or of all shards that its index names."""
+    place = folder / choose_weights({path.name for path in folder.iterdir()}, folder)
+    index = read_json(place) if place.suffix == ".json" else {"weight_map": {"": place.name}}
     shards = index.get("weight_map") if isinstance(index, dict) else None
     if not isinstance(shards, dict) or not shards or not all(isinstance(file, str) for file in shards.values()):
-        raise ValueError(f'{folder / name} must hold "weight_map", the file of each weight by its name')
-    files = [folder / Path(file).name for file in sorted(set(shards.values()))]
-    if absent := [file for file in files if not file.is_file()]:
-        raise ValueError(f"{absent[0]} cannot be read: it is not there; fetch it again")
-    return files, set(shards)
-
-
-def read_weights(folder: Path) -> dict[str, Tensor]:
-    """Read the weights that `find_weights` finds as they are stored; ValueError where they are not the index's."""
-    files, held = find_weights(folder)
+        raise ValueError(f'{place} must hold "weight_map", the file of each weight by its name')
     stored: dict[str, Tensor] = {}
-    for file in files:
-        refuse_pointer(file)
+    for file in sorted({folder / Path(name).name for name in shards.values()}):
         form = "pickle of plain weights" if file.suffix == ".bin" else "safetensors"
         try:
+            refuse_pointer(file)
             stored |= read_pickle(file) if file.suffix == ".bin" else load_file(file)
         except Exception as error:  # of torch's, what follows the first sentence tells to load it unsafely
             asked = re.search(r"GLOBAL ([\w.]+)", text := one_line(error))
             cause = f"it asks for {asked[1]}, code and not weights" if asked else text.split(". ")[0][:200]
             raise ValueError(f"{file} cannot be read as {form} ({cause}); fetch or write it again") from None
-    if held and (other := held ^ stored.keys()):
+    if place.suffix == ".json" and (other := shards.keys() ^ stored.keys()):
         raise ValueError(f"the shards of {folder} do not hold what their index says ({min(other)}); fetch it again")
     return {name: value for name, value in stored.items() if value.is_floating_point()}
 
 
 def read_pickle(file: Path) -> dict[str, Tensor]:
     """Read a pytorch_model.bin, mapped where it is a zip file, as those of torch 1.6 and later are."""
-    if torch.__version__ < (2, 10):  # known holes
+    if not torch.__version__ >= "2.10":  # known holes
         raise ValueError(f"torch {torch.__version__} does not read pickles safely: install torch >= 2.10")
     with warnings.catch_warnings(action="ignore"):  # a pickle of another protocol is refused by itself
         found: Any = torch.load(file, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file))
@@ -176,8 +165,6 @@ def check_weights(model: nn.Module, weights: Mapping[str, Tensor], prefix: str, 
     )
     if missing:
         has = f", and has {unknown[0]}, which is none of its kind" if unknown else ""
-        raise ValueError(
-            f"the encoder of {folder} lacks {len(missing)} weights, {missing[0]} first{has}: fetch it whole"
-        )
+        raise ValueError(f"the encoder of {folder} lacks {len(missing)} weights, {missing[0]} first{has}: fetch all")
     if unknown:
         log.warning("%s: %d weights of the encoder are not used, %s first", folder, len(unknown), unknown[0])
