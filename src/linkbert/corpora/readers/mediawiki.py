@@ -123,7 +123,10 @@ def _split_pages(pieces: Iterable[tuple[bytes | None, bool]], shard: Shard, skip
                 if 0 <= begin < ours - position:
                     if begin < start:
                         skipped.note(PAGE_CUT, where)
-                    yield bytes(page[start:])
+                    if len(page) - start > LARGEST:
+                        skipped.note(TOO_LARGE, where)
+                    else:
+                        yield bytes(page[start:])
                 position += len(page) + len(END)
         if piece is None or len(data) > LARGEST:
             if whole and is_open():
@@ -132,7 +135,7 @@ def _split_pages(pieces: Iterable[tuple[bytes | None, bool]], shard: Shard, skip
             data.clear()
     if is_open():
         skipped.note(PAGE_CUT, where)
-    elif whole and not shard.faults and b"</mediawiki>" not in data and shard.extra[1]:
+    elif whole and CUT not in dict(shard.faults) and b"</mediawiki>" not in data and shard.extra[1]:
         skipped.note(CUT, f"{shard.path} does not end in </mediawiki>")
 
 

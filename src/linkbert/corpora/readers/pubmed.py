@@ -26,7 +26,7 @@ DATES = (
     "PubmedData/History/PubMedPubDate[@PubStatus='pubmed']",
 )
 RECORD = b"PubmedArticle"
-END, PIECE = b"</PubmedArticle>", 1 << 18  # bytes that are parsed at a time
+END, SHARD_BYTES = b"</PubmedArticle>", 1 << 18  # bytes that are parsed at a time
 UNNAMED = ("[Not Available].", "[Not Available]")  # what stands for a missing title
 
 
@@ -101,7 +101,7 @@ def _read_elements(path: Path, skipped: Skipped) -> Iterator[Any]:
 
     def parse(data: bytes, name: bytes) -> Iterator[Any]:
         """Yield what is called so in some data; what has no end, or is broken, is damage."""
-        for piece in data.split(b"</%b>" % name)[:-1]:
+        for piece in filter(None, data.split(b"</%b>" % name)[:-1]):  # nothing: one that was too large
             before, start, inside = piece.rpartition(b"<%b>" % name)
             if name == RECORD and before.strip():
                 yield from chain(parse(before, b"PubmedBookArticle"), parse(before, b"DeleteCitation"))
@@ -112,14 +112,14 @@ def _read_elements(path: Path, skipped: Skipped) -> Iterator[Any]:
             except etree.XMLSyntaxError as error:
                 skipped.note(CUT, f"{where} ({error.msg.partition(' line ')[0].rstrip(',')})")
 
-    for piece in cut_stream(path, END, PIECE, LARGEST_TREE):
+    for piece in cut_stream(path, END, SHARD_BYTES, LARGEST_TREE):
         for fault in piece.faults:
             skipped.note(*fault)
         where, data = f"{path} near byte {piece.stop}", piece.data or b""
-        yield from parse(data.removeprefix(END) if piece.faults else data, RECORD)
+        yield from parse(data, RECORD)
     rest = data.rpartition(END)[2]
     yield from chain(parse(rest, b"PubmedBookArticle"), parse(rest, b"DeleteCitation"))
-    if not piece.faults and not rest.rstrip().endswith(b"</PubmedArticleSet>"):
+    if CUT not in dict(piece.faults) and not rest.rstrip().endswith(b"</PubmedArticleSet>"):
         skipped.note(CUT, f"{path} ends too early")
 
 

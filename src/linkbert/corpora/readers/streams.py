@@ -17,18 +17,25 @@ LARGEST_TREE = 16 << 20  # bytes of a record of XML: parsed, it takes up to sixt
 TOO_LARGE = "record too large (left out)"
 
 
-def cut_stream(path: Path, end: bytes, size: int, largest: int = LARGEST) -> Iterator[Shard]:
+def cut_stream(path: Path, end: bytes, size: int, largest: int | None = None) -> Iterator[Shard]:
     """Decompress a file and cut it behind some of its `end`s, into shards whose `data` has about this `size`.
 
-    `first_line` counts records from 1 on; of one over `largest` bytes only its `end` is left, and a fault. `extra` says
-    whether a shard is the last, which may be empty. A file without a byte is a FaultError.
+    `first_line` counts records from 1 on. Of one over `largest` bytes (LARGEST) only its `end` is left, and a fault.
+    `extra` says whether a shard is the last, which may be empty. A file without a byte is a FaultError.
     """
+    largest = largest or LARGEST
     pending, faults, start, position, number, passing = bytearray(), list[tuple[str, str]](), 0, 0, 1, False
 
     def cut(length: int, stop: int, *, last: bool = False) -> Shard:
         nonlocal start, number
-        shard = Shard(str(path), start, stop, bytes(pending[:length]), number, tuple(faults), extra=last)
-        start, number = stop, number + pending.count(end, 0, length)
+        data = bytes(pending[:length])
+        if length > largest:
+            records = data.split(end)
+            too_large = [record for record in records if len(record) > largest]
+            faults.extend([(TOO_LARGE, f"{path} near byte {stop}")] * len(too_large))
+            data = end.join(b"" if len(record) > largest else record for record in records)
+        shard = Shard(str(path), start, stop, data, number, tuple(faults), extra=last)
+        start, number = stop, number + data.count(end)
         del pending[:length]
         faults.clear()
         return shard
@@ -60,7 +67,7 @@ def number_lines(shard: Shard) -> Iterator[tuple[int, bytes, bool]]:
     lines = (shard.data or b"").removeprefix(codecs.BOM_UTF8 if shard.first_line == 1 else b"").split(b"\n")
     for number, line in enumerate(lines, shard.first_line):
         if line and not line.isspace():
-            yield number, line, number == shard.first_line + len(lines) - 1 and not shard.faults
+            yield number, line, number == shard.first_line + len(lines) - 1 and CUT not in dict(shard.faults)
 
 
 def decode_utf8(data: bytes, skipped: Skipped, where: str) -> str:
