@@ -17,24 +17,37 @@ from linkbert.records import Document, Redirect
 
 FORMATS = Path(__file__).parents[2] / "docs" / "formats.md"
 SAMPLES = {
-    "RFC XML": {
+    "RFC XML": {  # an anchor may be a number or a word
         "a.xml": """<!DOCTYPE rfc [<!ENTITY nbsp "&#160;">]><rfc number="9110"><front><title>Semantics</title><abstract>
-            <t>What <em>it</em> means, see <xref target="RFC9111"/>.</t></abstract></front><middle><section anchor="s">
-            <name>Terms</name><t>As in <xref target="RFC9111">caching</xref> and <xref target="s">here</xref>.</t>
-            </section></middle><back><reference anchor="RFC9111"><front><title>Caching</title></front></reference>
-            </back></rfc>""",
+            <t>What <em>it</em> means, see <xref target="CACHING"/>.</t></abstract></front><middle><section anchor="s">
+            <name>Terms</name><t>As in <xref target="CACHING">caching</xref> and <xref target="s">here</xref>.</t>
+            </section></middle><back><reference anchor="CACHING"><front><title>Caching</title></front>
+            <seriesInfo name="STD" value="98"/><seriesInfo name="RFC" value="9111"/></reference></back></rfc>""",
         "b.xml": """<rfc number="9111"><front><title>Caching</title></front><middle><t>Of <xref target="RFC9110"/>.</t>
-            </middle><back><reference anchor="RFC9110"/></back></rfc>""",
+            </middle><back><reference anchor="RFC9110"><seriesInfo name="RFC" value="9110"/></reference></back>
+            </rfc>""",
     },
-    "Akoma Ntoso": {
+    "Akoma Ntoso": {  # a link may name a version of an act; a schedule has names of its own
         "a.xml": """<akomaNtoso xmlns="http://docs.oasis-open.org/legaldocml/ns/akn/3.0"><act><meta><FRBRWork>
-            <FRBRthis value="/akn/xx/act/1/!main"/><FRBRuri value="/akn/xx/act/1"/></FRBRWork></meta><body>
+            <FRBRthis value="/akn/xx/act/1/!main"/><FRBRuri value="/akn/xx/act/1"/><FRBRcountry value="xx"/></FRBRWork>
+            <FRBRExpression><FRBRthis value="/akn/xx/act/1/eng@2020-01-01/!main"/></FRBRExpression></meta><body>
             <section eId="s1"><num>1.</num><heading>Terms</heading><content><p>As in <ref href="/akn/xx/act/2#s4">Act
             2</ref> and <ref href="#s1">here</ref>.</p></content></section></body></act></akomaNtoso>""",
-        "b.xml": """<a:akomaNtoso xmlns:a="http://docs.oasis-open.org/legaldocml/ns/akn/3.0"><a:act><a:meta>
+        "b.xml": """<a:akomaNtoso xmlns:a="http://docs.oasis-open.org/legaldocml/ns/akn/3.0"><a:judgment><a:meta>
             <a:FRBRWork><a:FRBRthis value="/akn/xx/act/2/!main"/><a:FRBRuri value="/akn/xx/act/2"/></a:FRBRWork>
-            </a:meta><a:body><a:p>Amends <a:ref href="/akn/xx/act/1">Act 1</a:ref>.</a:p></a:body></a:act>
-            </a:akomaNtoso>""",
+            </a:meta><a:judgmentBody><a:p>On <a:ref href="/akn/xx/act/1/eng@2020-01-01/!main#s1">Act 1</a:ref>.</a:p>
+            </a:judgmentBody></a:judgment></a:akomaNtoso>""",
+    },
+    "TEI": {
+        "a.xml": """<TEI xmlns="http://www.tei-c.org/ns/1.0"><teiHeader><fileDesc><titleStmt><title>Moss</title>
+            </titleStmt><sourceDesc><biblStruct><idno type="MD5">77</idno><idno type="DOI">10.1/a</idno></biblStruct>
+            </sourceDesc></fileDesc><profileDesc><abstract><p>On moss.</p></abstract></profileDesc></teiHeader><text>
+            <body><div><head>Growth</head><p>Moss grows <ref type="bibr" target="#b0">[1]</ref>, see
+            <ref type="figure" target="#f0">1</ref>.</p></div></body><back><listBibl><biblStruct xml:id="b0"><analytic>
+            <idno type="DOI">10.1/b</idno></analytic></biblStruct></listBibl></back></text></TEI>""",
+        "b.xml": """<TEI xmlns="http://www.tei-c.org/ns/1.0"><teiHeader><sourceDesc><idno type="DOI">10.1/b</idno>
+            </sourceDesc></teiHeader><text><body><p>So does <ref type="bibr" target="#b3">(Toad)</ref>.</p></body><back>
+            <biblStruct xml:id="b3"><idno type="DOI">10.1/a</idno></biblStruct></back></text></TEI>""",
     },
     "EUR-Lex": {
         "a.xml": """<ACT><BIB.INSTANCE><DOCUMENT.REF><COLL>L</COLL><NO.OJ>12</NO.OJ><YEAR>2001</YEAR></DOCUMENT.REF>
@@ -69,6 +82,7 @@ def test_the_examples_of_the_documentation_are_right(tmp_path, kind):
         assert other.id in [names.get(link.target, link.target) for link in one.links]
         assert all(link.start >= 0 for link in one.links)
     assert "meta" not in first.text
+    assert kind != "RFC XML" or "see CACHING." in first.text
     assert len(first.links) == (2 if kind == "RFC XML" else 1)
 
 

@@ -34,7 +34,8 @@ class Options:
     text: str = option("", "XPath in a document of its text, in order  [default: all]")
     link: str = option(".//@href", "XPath in a document of its links: elements, or attributes of them")
     target: str = option(
-        "", "XPath in a link of what it names  [default: its @href, @target or the like, else its text]"
+        "",
+        "XPath in a link of what it names, where $link is the default  [default: its @href or the like, else its text]",
     )
 
     def __post_init__(self) -> None:
@@ -53,12 +54,12 @@ def _compile(path: str) -> Any:
         raise ValueError(f"{path!r} is not an XPath such as './/xref' ({error})") from None
 
 
-def _find(path: str, node: Any) -> list[Any]:
+def _find(path: str, node: Any, **variables: str) -> list[Any]:
     """Return what a path finds: elements, and strings; of a function its value."""
     from lxml import etree
 
     try:
-        found = _compile(path)(node)
+        found = _compile(path)(node, **variables)
     except etree.XPathError as error:
         raise ValueError(f"{path!r} cannot be evaluated ({error}); names have no prefixes here") from None
     return found if isinstance(found, list) else [str(found)]
@@ -107,8 +108,10 @@ def _read_document(node: Any, id_: str, name: str, options: Options, skipped: Sk
             element = getattr(found, "getparent", lambda: None)()
             if element is None:
                 raise ValueError(f"--link {options.link!r} finds no elements or attributes")
-        wanted = _find(options.target, element) if options.target else [found] if isinstance(found, str) else []
-        value = _string((wanted or [element.get(key) for key in TARGETS if element.get(key)] or [element])[0])
+        own = [found] if isinstance(found, str) else [element.get(key) for key in TARGETS if element.get(key)]
+        value = _string((own or [element])[0])
+        if options.target and (wanted := _find(options.target, element, link=value)):
+            value = _string(wanted[0])
         path, _, fragment = value.partition("#")
         if to := ((path, fragment) if path else None) if options.name else resolve(value, place):
             links.setdefault(element, []).append(to)
@@ -136,7 +139,8 @@ def _write(node: Any, writer: Writer, links: dict[Any, list[tuple[str, str]]], i
     for to in targets:
         writer.open_link("xml", to)
     text = any(part and part.strip() for part in (node.text, *(child.tail for child in node)))
-    shown = targets[0][0] if targets and inline and not len(node) and not (node.text or "").strip() else ""
+    empty = targets and inline and not len(node) and not (node.text or "").strip()
+    shown = next((node.get(key) for key in TARGETS if node.get(key)), targets[0][0]).partition("#")[0] if empty else ""
     writer.add(shown * ("/" not in shown) or node.text or "")  # <xref target="RFC2119"/>
     for child in node:
         if isinstance(child.tag, str):
