@@ -245,11 +245,11 @@ OPENALEX = {
 @pytest.mark.parametrize(
     ("record", "columns", "text", "links"),
     [
-        (S2ORC, "id=paper_id,text=body_text,links=bib_entries.*.link", "Moss grows [1].\nIt is green [2, 9].",
-         [("[1]", "78"), ("", "80"), ("[2,", "79"), ("", "78"), ("", "81")]),
+        (S2ORC, "id=paper_id,text=body_text,links=bib_entries.*.link",
+         "Moss grows [1].\nIt is green [2, 9].", [("[1]", "78"), ("", "80"), ("[2,", "79"), ("", "78"), ("", "81")]),
         ({"paper_id": "77", "pdf_parse": S2ORC},
-         "id=paper_id,text=pdf_parse.body_text,links=pdf_parse.bib_entries.*.link", "Moss grows [1].\nIt is green [2, 9].",
-         [("[1]", "78"), ("", "80"), ("[2,", "79"), ("", "78"), ("", "81")]),
+         "id=paper_id,text=pdf_parse.body_text,links=pdf_parse.bib_entries.*.link",
+         "Moss grows [1].\nIt is green [2, 9].", [("[1]", "78"), ("", "80"), ("[2,", "79"), ("", "78"), ("", "81")]),
         (S2ORC, "id=paper_id,text=body_text.*.text,links=bib_entries.*.link", "Moss grows [1].\nIt is green [2, 9].",
          [("", "78"), ("", "79"), ("", "80"), ("", "81")]),
         (UNARXIVE, "id=paper_id,title=metadata.title,text=body_text,links=bib_entries.*.ids.arxiv_id",
