@@ -95,7 +95,7 @@ def _survey(id_of: Callable[[str, bytes], str], ends: bool, files: Iterable[tupl
     pages, notes = Pages(), list[tuple[str, bytes]]()
     for name, data in files:
         page = pages.ids[name] = id_of(name, data)
-        pages.has_top = pages.has_top or "data/pages/" in name
+        pages.has_top |= "data/pages/" in name
         for first in range(page.count("/") + 1 if ends else 1):
             pages.names.setdefault(_fold("/".join(page.split("/")[first:])), set()).add(page)
         notes += [(name, data)] if name.endswith(markdown.READER.suffixes) else []
@@ -160,11 +160,8 @@ def _path_of(name: str, _: bytes = b"") -> str:
     return splitext(normalize("NFC", unquote(name)))[0].rpartition("data/pages/")[2]
 
 
-def _read_dokuwiki(name: str, data: bytes, pages: Pages, skipped: Skipped) -> Iterator[Record]:
-    if pages.has_top and "data/pages/" not in name:
-        skipped[OUTSIDE] += 1
-        return
-    page, text = pages.ids[name], decode_text(data, name, skipped).replace("\r\n", "\n")
+def _read_dokuwiki(name: str, text: str, pages: Pages, skipped: Skipped) -> Iterator[Record]:
+    page = pages.ids[name]
 
     def find(link: str, _: bool) -> tuple[Target, str]:
         path, place = link.partition("#")[::2]
@@ -185,8 +182,7 @@ def _read_dokuwiki(name: str, data: bytes, pages: Pages, skipped: Skipped) -> It
     yield from _document(page, title, _write(text, _DOKU, find), name, skipped)
 
 
-def _read_fields(name: str, data: bytes, skipped: Skipped) -> tuple[dict[str, str], str]:
-    text = decode_text(data, name, skipped).replace("\r\n", "\n")
+def _read_fields(name: str, text: str) -> tuple[dict[str, str], str]:
     head, _, body = text.partition("\n\n")
     lines = head.rstrip("\n").split("\n")
     if not all(":" in line for line in lines):  # there is none
@@ -196,11 +192,11 @@ def _read_fields(name: str, data: bytes, skipped: Skipped) -> tuple[dict[str, st
 
 
 def _title_of(name: str, data: bytes) -> str:
-    return _read_fields(name, data, Skipped())[0]["title"]
+    return _read_fields(name, decode_text(data, name, Skipped()).replace("\r\n", "\n"))[0]["title"]
 
 
-def _read_tiddler(name: str, data: bytes, pages: Pages, skipped: Skipped) -> Iterator[Record]:
-    fields, body = _read_fields(name, data, skipped)
+def _read_tiddler(name: str, text: str, pages: Pages, skipped: Skipped) -> Iterator[Record]:
+    fields, body = _read_fields(name, text)
     title, kind = fields["title"], fields.get("type", "")
     if title.startswith("$:/") or kind not in ("", "text/vnd.tiddlywiki"):
         skipped[SYSTEM if title.startswith("$:/") else NO_PAGE] += 1
@@ -216,17 +212,14 @@ def _read_tiddler(name: str, data: bytes, pages: Pages, skipped: Skipped) -> Ite
     yield from _document(title, title, writer, name, skipped)
 
 
-def _read_wikitext(name: str, data: bytes, pages: Pages, skipped: Skipped) -> Iterator[Record]:
-    if name.endswith(markdown.READER.suffixes) and markdown.READER.read_file:
-        yield from markdown.READER.read_file(name, data, pages.notes or NoOptions(), skipped)
-        return
+def _read_wikitext(name: str, text: str, pages: Pages, skipped: Skipped) -> Iterator[Record]:
     page, folder = pages.ids[name], dirname(name)
 
     def find(target: str) -> str:
         path = _path_of(target) if target.endswith((*WIKITEXT.suffixes, *WIKITEXT.inside)) else target
         return pages.find(*([] if path[:1] == "/" else [join(folder, path)]), path.lstrip("/")) or path
 
-    source = _UP.sub(lambda up: "[[" + normpath(join(folder, up[1])), decode_text(data, name, skipped))
+    source = _UP.sub(lambda up: "[[" + normpath(join(folder, up[1])), text)
     if moved := _MOVED.match(source):
         yield Redirect(page, find(moved[1].strip()))
         return
@@ -239,26 +232,31 @@ def _read_wikitext(name: str, data: bytes, pages: Pages, skipped: Skipped) -> It
         skipped.note(NO_TEXT, name)
 
 
-def _bounded(read: Callable[..., Iterator[Record]]) -> Callable[..., Iterator[Record]]:
-    def read_file(name: str, data: bytes, pages: Pages, skipped: Skipped) -> Iterator[Record]:
-        if len(data) <= LARGEST:
-            return read(name, data, pages, skipped)
+def _read(
+    read: Callable[..., Iterator[Record]], name: str, data: bytes, pages: Pages, skipped: Skipped
+) -> Iterator[Record]:
+    if name.endswith(markdown.READER.suffixes) and markdown.READER.read_file:
+        yield from markdown.READER.read_file(name, data, pages.notes or NoOptions(), skipped)
+    elif read is _read_dokuwiki and pages.has_top and "data/pages/" not in name:
+        skipped[OUTSIDE] += 1
+    elif len(data) > LARGEST:
         skipped.note(TOO_LARGE, name)
-        return iter(())
-
-    return read_file
+    else:
+        yield from read(name, decode_text(data, name, skipped).replace("\r\n", "\n"), pages, skipped)
 
 
 DOKUWIKI = Reader(
-    read_file=_bounded(_read_dokuwiki),
+    read_file=partial(_read, _read_dokuwiki),
     survey=partial(_survey, _path_of, False),
     inside=(".txt",),
     marks=(rb"(?m)^[ ]*======[^=\n]*\w[^=\n]*======[ ]*\r?$",),
 )
-TIDDLYWIKI = Reader(read_file=_bounded(_read_tiddler), survey=partial(_survey, _title_of, False), suffixes=(".tid",))
+TIDDLYWIKI = Reader(
+    read_file=partial(_read, _read_tiddler), survey=partial(_survey, _title_of, False), suffixes=(".tid",)
+)
 WIKITEXT = Reader(
     options=markdown.READER.options,
-    read_file=_bounded(_read_wikitext),
+    read_file=partial(_read, _read_wikitext),
     survey=partial(_survey, _path_of, True),
     suffixes=(".mediawiki", ".wikitext", ".wiki"),
     inside=(".md", ".markdown"),

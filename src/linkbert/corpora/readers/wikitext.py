@@ -95,19 +95,10 @@ def _place(marked: str, links: list[Target], unanchored: list[Target]) -> tuple[
 
 # ---- 1. tags
 
+_TABLE = tomllib.loads(files("linkbert.corpora.readers").joinpath("templates.toml").read_text(encoding="utf-8"))
 _TAG = re.compile(r"<(?!/ref>)(?:!--|(/?)([a-zA-Z][a-zA-Z0-9]*+)((?:[\s/\x05\x06][^<>]*+)?)>)")
-# Content up to the closing tag is not wikitext, or not prose.
-_FORMULA = words("math chem ce maplink")
-_OPAQUE = _FORMULA | words(
-    "ref references gallery imagemap templatestyles templatedata indicator categorytree inputbox graph mapframe "
-    "pagelist dynamicpagelist includeonly timeline hiero score charinsert syntaxhighlight source pre style script"
-)
-_NEW_LINE = words("br p div blockquote center hr li ul ol dl dt dd h1 h2 h3 h4 h5 h6 tr td th caption")
-_INLINE = words(
-    "abbr b bdi bdo big cite code data del dfn em font i ins kbd mark noinclude onlyinclude q rb rp rt rtc ruby s samp "
-    "small span strike strong sub sup thead tbody tfoot time tt u var wbr meta link img a section col colgroup "
-    "translate tvar languages"
-)
+_FORMULA, _NEW_LINE = words(_TABLE["tags"]["formulas"]), words(_TABLE["tags"]["lines"])
+_OPAQUE, _INLINE = _FORMULA | words(_TABLE["tags"]["opaque"]), words(_TABLE["tags"]["inline"])
 COMMENT = "!--"
 _HELD = _OPAQUE | {"nowiki", "poem", COMMENT}  # MediaWiki looks for their end before it looks at anything inside
 _MARKS = dict.fromkeys(_INLINE | _HELD, NOTHING) | dict.fromkeys(_NEW_LINE, BREAK) | {"table": "\n{|\n", COMMENT: ""}
@@ -171,7 +162,6 @@ def _collect(content: str, site: Site, unanchored: list[Target]) -> None:
 # ---- 2. templates and tables
 
 DEEPEST = 8  # templates in each other whose content is shown: so the time is linear
-_TABLE = tomllib.loads(files("linkbert.corpora.readers").joinpath("templates.toml").read_text(encoding="utf-8"))
 
 
 _PLAIN = re.compile(r"\{\{(?<!\{\{\{)(?!\{)([^{}\[\]|]*+)(?:\|[^{}\[\]]*+)?\}\}(?!\})")  # nothing is nested in it
@@ -501,9 +491,7 @@ _EXTERNAL = re.compile(
     r"((?:[^\[\]\n]++|\[[^\[\]\n]*+\])*+)\]"
 )
 _SWITCH = re.compile(
-    r"__(?:(?i:NOTOC|FORCETOC|TOC|NOEDITSECTION|NEWSECTIONLINK|NONEWSECTIONLINK|NOGALLERY|HIDDENCAT|INDEX|NOINDEX|START|"
-    r"END|EXPECTUNUSEDCATEGORY|EXPECTUNUSEDTEMPLATE|NOCONTENTCONVERT|NOCC|NOTITLECONVERT|NOTC|STATICREDIRECT|NOGLOBAL|"
-    r"DISAMBIG|ARCHIVEDTALK|NOTALK|EXPECTED_UNCONNECTED_PAGE)|([^\W\d_]{2,40})|(?<=\n__)[A-Z_]{3,40}(?=__\n))__"
+    rf"__(?:(?i:{'|'.join(_TABLE['tags']['switches'].split())})|([^\W\d_]{{2,40}})|(?<=\n__)[A-Z_]{{3,40}}(?=__\n))__"
 )
 
 
