@@ -147,20 +147,12 @@ def _write(text: str, marks: Marks, find: Callable[[str, bool], tuple[Target, st
     return writer
 
 
-def _document(id_: str, title: str, writer: markdown.Writer, name: str, skipped: Skipped) -> Iterator[Record]:
-    text, links, _ = writer.finish(title)
-    if text:
-        yield Document(id_, title, text, links)
-    else:
-        skipped.note(NO_TEXT, name)
-
-
 def _path_of(name: str, _: bytes = b"") -> str:
     """Return the id of a page: its path without the suffix, from the top of DokuWiki's pages where there is one."""
     return splitext(normalize("NFC", unquote(name)))[0].rpartition("data/pages/")[2]
 
 
-def _read_dokuwiki(name: str, text: str, pages: Pages, skipped: Skipped) -> Iterator[Record]:
+def _read_dokuwiki(name: str, text: str, pages: Pages, _: Skipped) -> Iterator[Record]:
     page = pages.ids[name]
 
     def find(link: str, _: bool) -> tuple[Target, str]:
@@ -179,7 +171,8 @@ def _read_dokuwiki(name: str, text: str, pages: Pages, skipped: Skipped) -> Iter
 
     heading = re.search(r"^[ ]*={2,6}[ ]*(.+?)[ ]*={2,6}[ ]*$", text, re.MULTILINE)
     title = _write(heading[1], _DOKU, find).finish("")[0] if heading else basename(page)
-    yield from _document(page, title, _write(text, _DOKU, find), name, skipped)
+    text, links = _write(text, _DOKU, find).finish(title)[:2]
+    yield Document(page, title, text, links)
 
 
 def _read_fields(name: str, text: str) -> tuple[dict[str, str], str]:
@@ -209,10 +202,11 @@ def _read_tiddler(name: str, text: str, pages: Pages, skipped: Skipped) -> Itera
     writer = _write(body, _TIDDLY, find)
     tags = [pages.find(one or other) for one, other in _TAGS.findall(fields.get("tags", ""))]
     writer.links += [Link(-1, -1, tag) for tag in tags if tag and not tag.startswith("$:/")]
-    yield from _document(title, title, writer, name, skipped)
+    text, links, _ = writer.finish(title)
+    yield Document(title, title, text, links)
 
 
-def _read_wikitext(name: str, text: str, pages: Pages, skipped: Skipped) -> Iterator[Record]:
+def _read_wikitext(name: str, text: str, pages: Pages, _: Skipped) -> Iterator[Record]:
     page, folder = pages.ids[name], dirname(name)
 
     def find(target: str) -> str:
@@ -224,12 +218,9 @@ def _read_wikitext(name: str, text: str, pages: Pages, skipped: Skipped) -> Iter
         yield Redirect(page, find(moved[1].strip()))
         return
     text, links = wikitext.parse(source, SITE)
-    if text:
-        yield Redirect(name, page)
-        links = tuple(replace(link, target=find(link.target)) for link in links)
-        yield Document(page, basename(page).replace("_", " "), text, links)
-    else:
-        skipped.note(NO_TEXT, name)
+    links = tuple(replace(link, target=find(link.target)) for link in links)
+    yield Redirect(name, page)
+    yield Document(page, basename(page).replace("_", " "), text, links)
 
 
 def _read(
@@ -242,7 +233,11 @@ def _read(
     elif len(data) > LARGEST:
         skipped.note(TOO_LARGE, name)
     else:
-        yield from read(name, decode_text(data, name, skipped).replace("\r\n", "\n"), pages, skipped)
+        records = [*read(name, decode_text(data, name, skipped).replace("\r\n", "\n"), pages, skipped)]
+        if all(getattr(record, "text", name) for record in records):
+            yield from records
+        else:
+            skipped.note(NO_TEXT, name)
 
 
 DOKUWIKI = Reader(

@@ -616,7 +616,8 @@ def _clean(block: str) -> str:
     """Decode entities, mend holes, collapse spaces; "" if no word is left and no link."""
     if "&" in block:
         block = decode_entities(block).replace("\xa0", " ").replace("\n", " ")
-        block = _outside(block) if OPEN in block else block
+        if OPEN in block:  # what are spaces now stand outside of an anchor
+            block = re.sub("(?<! )( +)\x03", "\x03\\1", re.sub("\x02( +)", "\\1\x02", block))
     if HOLE in block:
         block = _mend(block)
     if NOTHING in block:
@@ -638,15 +639,6 @@ def _join(lines: Iterable[str]) -> str:
         out.append("\n" + line if visible and shown else line)
         shown = shown or visible
     return "".join(out)
-
-
-def _outside(block: str) -> str:
-    """Move spaces at the edges of anchors outside them."""
-    if OPEN + " " in block:
-        block = re.sub("\x02( +)", "\\1\x02", block)
-    if " " + CLOSE in block:
-        block = re.sub("(?<! )( +)\x03", "\x03\\1", block)
-    return block
 
 
 _JOINT = " ,;:/–—-" + NOTHING
