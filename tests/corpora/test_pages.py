@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from pydantic import TypeAdapter
 
 from linkbert import cli, registry
 from linkbert.corpora.build import build_documents
 from linkbert.corpora.reader import SEVERAL, Reader, Skipped, make_options
 from linkbert.corpora.readers.extensions import to_commonmark
 from linkbert.corpora.readers.markdown import read_page
-from linkbert.corpora.readers.pages import DIALECTS, Options, survey
+from linkbert.corpora.readers.pages import DIALECTS, Dialect, Options, survey
 from linkbert.corpora.sources import read_source
 from linkbert.graph.links import LinkGraph, add_graph
 from linkbert.records import Document
@@ -230,6 +231,7 @@ def test_every_dialect_is_said_when_it_is_recognised(tmp_path, caplog, dialect):
     sign = dialect.signs[0].replace("*", "md")
     read_tree(tmp_path, {"a.md": "", f"{sign}" if "." in sign[-5:] else f"{sign}.x": "x"})
     assert f"read as {dialect.name} writes them ({sign}" in caplog.text
+    assert TypeAdapter(Dialect).validate_json(TypeAdapter(Dialect).dump_json(dialect)) == dialect  # as a build sends it
 
 
 def test_a_choice_among_several_pages_is_counted_and_shown(tmp_path):

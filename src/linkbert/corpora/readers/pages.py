@@ -77,7 +77,7 @@ class Dialect:
 
 
 _TABLE = package_files("linkbert.corpora.readers").joinpath("conventions.toml").read_text(encoding="utf-8")
-DIALECTS = {name: Dialect(name, **row) for name, row in tomllib.loads(_TABLE).items()}
+DIALECTS = {name: Dialect(name, tuple(row.pop("signs")), **row) for name, row in tomllib.loads(_TABLE).items()}
 
 
 def recognise(files: Iterable[str]) -> tuple[Dialect, str]:
