@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from linkbert.corpora.reader import Skipped
 from linkbert.corpora.readers import wikis
-from linkbert.corpora.sources import find_reader, read_source
+from linkbert.corpora.sources import TOO_LARGE, find_reader, read_source
 from linkbert.records import Document
 
 GOLDEN = Path(__file__).parent / "golden" / "sources"
@@ -109,7 +109,7 @@ def test_damage_costs_its_page(tmp_path):
     skipped = Skipped()
     found = list(read_source("tiddlywiki", tmp_path, None, skipped))
     assert [(each.id, each.text[:9]) for each in found] == [("A", "Café [[B"), ("C", "x" * 9), ("A", "again")]
-    assert skipped == {"not UTF-8 (read as Latin-1)": 1, wikis.NO_TEXT: 1, wikis.TOO_LARGE: 1}
+    assert skipped == {"not UTF-8 (read as Latin-1)": 1, wikis.NO_TEXT: 1, TOO_LARGE: 1}
 
 
 MARKS = ["[[", "]]", "|", "{{", "}}", "((", "))", "**", "//", "======", "<code>", "</code>", "\n", "  * ", "^", "```",

@@ -130,8 +130,8 @@ class Reader:
     frozen dataclass of `option` fields, whose __post_init__ may refuse values with a ValueError. `suffixes` are the
     ends of the names of its files, `marks` patterns of the heads of some, `inside` other suffixes that they may have.
     `called(name)` lists what links call the file of this name, its id first: so a symbolic link is another name. With
-    `sample`, a survey gets the data of so many files, evenly drawn, and None of the others. Of documents of one id the
-    first counts, or the `latest`.
+    `sample`, a survey gets the data of so many files, evenly drawn, and None of the others. Files of more
+    than `largest` bytes are left out. Of documents of one id the first counts, or the `latest`.
     """
 
     read: Callable[..., Iterator[Record]] | None = None
@@ -144,6 +144,7 @@ class Reader:
     suffixes: tuple[str, ...] = ()
     inside: tuple[str, ...] = ()
     marks: tuple[bytes, ...] = ()
+    largest: int = 256 << 20
     latest: bool = False
 
     def __post_init__(self) -> None:

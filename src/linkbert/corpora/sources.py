@@ -43,7 +43,7 @@ from linkbert.records import Document, Redirect
 log = logging.getLogger(__name__)
 LOOKED_AT = 1_000  # files of a tree that decide what it holds
 SHARD_BYTES, HELD = 4 << 20, 16  # of a shard; shards of an archive in memory for a survey of some of its files
-LARGEST = 256 << 20  # bytes of one file that is held in memory
+LARGEST = 256 << 20  # bytes of one file of an archive that is held in memory
 LONGEST_NAME, MOST, CHAIN = 4096, 1_000_000, 8  # bytes of a path; other names by links, and links to links, in a tree
 OUTSIDE = "name or link that leads out of the tree (refused)"
 LINK = "link to another file (left out)"
@@ -99,18 +99,18 @@ def plan_source(reader: str, path: Path, options: Any) -> Iterator[Shard]:
         held = list(islice(shards, HELD if row.sample and not path.is_dir() else None))
         if is_tree(path) and path.is_dir():  # hidden folders hold no pages, but say whose tree it is
             unread += [each.relative_to(path).as_posix() for depth in (".*/*", "*/.*/*") for each in path.glob(depth)]
-        known = row.survey(_sample(held, row.sample), options, unread)
+        known = row.survey(_sample(held, row), options, unread)
         return (replace(shard, known=known) for shard in chain(held, shards))
     return shards
 
 
-def _sample(shards: list[Shard], size: int) -> Iterator[tuple[str, bytes | None]]:
-    """Yield the files of shards, names and data; with a `size` the data of about so many, evenly drawn, else None."""
-    every = max(sum(len(shard.extra or ()) for shard in shards) // size, 1) if size else 1
+def _sample(shards: list[Shard], row: Reader) -> Iterator[tuple[str, bytes | None]]:
+    """Yield the files of shards, names and data; with row.sample the data of about so many, evenly drawn, else None."""
+    every = max(sum(len(shard.extra or ()) for shard in shards) // row.sample, 1) if row.sample else 1
     first = 0
     for shard in shards:
         drawn = tuple(file for number, file in enumerate(shard.extra, first) if not number % every)
-        yield from _read_files(replace(shard, extra=drawn), Skipped())
+        yield from _read_files(replace(shard, extra=drawn), row.largest, Skipped())
         yield from ((plain_name(name), None) for number, (name, _) in enumerate(shard.extra, first) if number % every)
         first += len(shard.extra)
 
@@ -201,7 +201,7 @@ def read_shard(reader: str, shard: Shard, options: Any, skipped: Skipped) -> Ite
         return
     row, path, place = load_reader(reader), source_path(shard.path), shard.path
     try:
-        for name, data in _read_files(shard, skipped) if row.read_file else [("", b"")]:
+        for name, data in _read_files(shard, row.largest, skipped) if row.read_file else [("", b"")]:
             if row.read_file:
                 place = f"{shard.path}/{name}" if is_tree(path) else shard.path
                 records = row.read_file(name, data, shard.known or options, skipped)
@@ -235,7 +235,7 @@ def _check(record: Any, skipped: Skipped, place: str) -> Record:
     return replace(record, links=tuple(kept)) if any(wrong) else record
 
 
-def _read_files(shard: Shard, skipped: Skipped) -> Iterator[tuple[str, bytes]]:
+def _read_files(shard: Shard, largest: int, skipped: Skipped) -> Iterator[tuple[str, bytes]]:
     """Yield the name (its path in the tree, valid Unicode) and the decompressed bytes of each file of a shard."""
     path = source_path(shard.path)
     for name, data in shard.extra:
@@ -244,7 +244,7 @@ def _read_files(shard: Shard, skipped: Skipped) -> Iterator[tuple[str, bytes]]:
         try:
             for block, _ in decompressed_blocks(File(name, data).source(path) if is_tree(path) else path):
                 whole += block
-                if len(whole) > LARGEST:
+                if len(whole) > largest:
                     skipped.note(TOO_LARGE, shown)
                     break
             else:

@@ -15,6 +15,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from functools import partial
+from importlib import resources
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -38,17 +39,7 @@ MEMORY, TOKEN_BYTES = 1_000_000_000, 100  # of a thread with parts of this size;
 WORD, REST, OTHER, STOP = range(4)  # a token starts a word, continues one, is no word, is a stop word if alone
 
 # NLTK's list, which DrQA takes. In other languages frequent words weigh little, and nothing above N / 2 documents.
-STOP_WORDS = frozenset(
-    """
-    a about above after again against ain all am an and any are aren as at be because been before being below between
-    both but by can couldn d did didn do does doesn doing don down during each few for from further had hadn has hasn
-    have haven having he her here hers herself him himself his how i if in into is isn it its itself just ll m ma me
-    mightn more most mustn my myself needn no nor not now o of off on once only or other our ours ourselves out over own
-    re s same shan she should shouldn so some such t than that the their theirs them themselves then there these they
-    this those through to too under until up ve very was wasn we were weren what when where which while who whom why
-    will with won wouldn y you your yours yourself yourselves
-    """.split()  # noqa: SIM905
-)
+STOP_WORDS = frozenset(resources.files("linkbert.graph").joinpath("stop_words.txt").read_text(encoding="utf-8").split())
 SPECIAL = frozenset(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"])
 
 

@@ -19,7 +19,7 @@ from linkbert.corpora.reader import NO_TEXT, SEVERAL, Reader, Record, Skipped
 from linkbert.corpora.readers.extensions import to_commonmark
 from linkbert.corpora.readers.pages import ADDRESSES, LARGEST, Options, Pages, read_said, survey
 from linkbert.corpora.readers.site import words
-from linkbert.corpora.sources import TOO_LARGE, decode_text
+from linkbert.corpora.sources import decode_text
 from linkbert.records import Document, Link, Redirect
 
 if TYPE_CHECKING:
@@ -66,9 +66,6 @@ _COMMENT, _EXPRESSION = re.compile(r"%%.+?%%", re.DOTALL), re.compile(r"\{(?:/\*
 
 def read_file(name: str, data: bytes, pages: Pages, skipped: Skipped) -> Iterator[Record]:
     """Read a file: a Document, if there is text in it."""
-    if len(data) > LARGEST:
-        skipped.note(TOO_LARGE, name)
-        return
     path = PurePosixPath(normalize("NFC", name))
     id_, mdx = str(path.with_suffix("")), path.suffix.lower() == ".mdx"
     mdx |= pages.dialect.name == "docusaurus"  # which reads .md so, too
@@ -397,4 +394,5 @@ def _push_inline(state: StateBlock, content: str) -> None:
     token.content, token.children = content, []
 
 
-READER = Reader(read_file=read_file, survey=survey, options=Options, suffixes=(".md", ".mdx", ".markdown"))
+SUFFIXES = (".md", ".mdx", ".markdown")
+READER = Reader(read_file=read_file, survey=survey, options=Options, suffixes=SUFFIXES, largest=LARGEST)

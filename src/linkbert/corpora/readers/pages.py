@@ -335,8 +335,6 @@ def survey(files: Iterable[tuple[str, bytes]], options: Options, others: Collect
     pages, said, paths = Pages(), dict[str, list[tuple[str, str]]](), list(others)
     addresses, labelled = dict[str, None](), dict[tuple[str, str], None]()  # in order
     for name, data in files:
-        if len(data) > LARGEST:
-            continue
         text = decode_text(data, name, Skipped()).replace("\r\n", "\n")
         id_ = NOTE_SUFFIX.sub("", normalize("NFC", name))
         paths.append(name)

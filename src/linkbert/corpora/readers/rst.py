@@ -21,7 +21,7 @@ from linkbert.corpora.reader import NO_TEXT, OTHER, Reader, Record, Skipped
 from linkbert.corpora.readers.markdown import Writer
 from linkbert.corpora.readers.site import words
 from linkbert.corpora.resolve import resolve_in_note
-from linkbert.corpora.sources import TOO_LARGE, decode_text
+from linkbert.corpora.sources import decode_text
 from linkbert.records import Document
 
 LARGEST, LONGEST_LINE, DEPTH = 8 << 20, 100_000, 8  # bytes of a file, characters of a line, includes in each other
@@ -102,7 +102,7 @@ class Tree:
 def survey(files: Iterable[tuple[str, bytes]], *_: Any) -> Tree:
     """Read what the files of a tree define; its pages are the .rst files, or the .txt files where more have markup."""
     tree, uses = Tree(), defaultdict[str, Counter[str]](Counter)
-    texts = {name: _decode(name, data, Skipped()) for name, data in files if len(data) <= LARGEST}
+    texts = {name: _decode(name, data, Skipped()) for name, data in files}
     is_rst = {name: splitext(name)[1].lower() in SUFFIXES for name in texts}
     marked = Counter(is_rst[name] for name, text in texts.items() if _MARKUP.search(text))
     chosen = {name: text for name, text in texts.items() if is_rst[name] == (marked[True] >= marked[False])}
@@ -318,9 +318,8 @@ def _docutils() -> tuple[Any, Any]:
 
 def read_file(name: str, data: bytes, tree: Tree, skipped: Skipped) -> Iterator[Record]:
     """Read the Document of a file of a tree; what it cannot be is counted."""
-    if name not in tree.pages or len(data) > LARGEST:
-        other = INCLUDED if name in tree.texts else OTHER + splitext(name)[1]
-        skipped.note(TOO_LARGE if len(data) > LARGEST else other, name)
+    if name not in tree.pages:
+        skipped.note(INCLUDED if name in tree.texts else OTHER + splitext(name)[1], name)
         return
     text = _expand(_decode(name, data, skipped), name, tree.texts)
     page = _Page(tree.pages[name], tree, skipped)
@@ -460,6 +459,7 @@ READER = Reader(
     read_file=read_file,
     survey=survey,
     suffixes=SUFFIXES,
+    largest=LARGEST,
     inside=(".txt",),
     marks=(b"\n.. toctree::", b":doc:`", b":ref:`", b":class:`", b"\n.. _", b"\n.. code-block:: "),
 )

@@ -20,7 +20,7 @@ from linkbert.corpora.reader import NO_TEXT, NoOptions, Reader, Record, Skipped
 from linkbert.corpora.readers import markdown, wikitext
 from linkbert.corpora.readers.pages import Pages as Notes
 from linkbert.corpora.readers.site import Site
-from linkbert.corpora.sources import TOO_LARGE, decode_text
+from linkbert.corpora.sources import decode_text
 from linkbert.records import Document, Link, Redirect
 
 SYSTEM, NO_PAGE = "system tiddler (left out)", "tiddler that is not wikitext (left out)"
@@ -230,8 +230,6 @@ def _read(
         yield from markdown.READER.read_file(name, data, pages.notes or NoOptions(), skipped)
     elif read is _read_dokuwiki and pages.has_top and "data/pages/" not in name:
         skipped[OUTSIDE] += 1
-    elif len(data) > LARGEST:
-        skipped.note(TOO_LARGE, name)
     else:
         records = [*read(name, decode_text(data, name, skipped).replace("\r\n", "\n"), pages, skipped)]
         if all(getattr(record, "text", name) for record in records):
@@ -244,10 +242,14 @@ DOKUWIKI = Reader(
     read_file=partial(_read, _read_dokuwiki),
     survey=partial(_survey, _path_of, False),
     inside=(".txt",),
+    largest=LARGEST,
     marks=(rb"(?m)^[ ]*======[^=\n]*\w[^=\n]*======[ ]*\r?$",),
 )
 TIDDLYWIKI = Reader(
-    read_file=partial(_read, _read_tiddler), survey=partial(_survey, _title_of, False), suffixes=(".tid",)
+    read_file=partial(_read, _read_tiddler),
+    survey=partial(_survey, _title_of, False),
+    suffixes=(".tid",),
+    largest=LARGEST,
 )
 WIKITEXT = Reader(
     options=markdown.READER.options,
@@ -255,4 +257,5 @@ WIKITEXT = Reader(
     survey=partial(_survey, _path_of, True),
     suffixes=(".mediawiki", ".wikitext", ".wiki"),
     inside=(".md", ".markdown"),
+    largest=LARGEST,
 )

@@ -17,7 +17,6 @@ from linkbert.corpora.readers.markdown import Writer
 from linkbert.corpora.readers.papers import XML
 from linkbert.corpora.readers.streams import LARGEST
 from linkbert.corpora.resolve import Place, names, resolve
-from linkbert.corpora.sources import TOO_LARGE
 from linkbert.records import Document, Link, Redirect
 
 NONE = "file without a document (left out)"
@@ -73,9 +72,6 @@ def read_file(name: str, data: bytes, options: Options, skipped: Skipped) -> Ite
     """Read the documents of a file; what is not well-formed is counted as damage."""
     from lxml import etree
 
-    if len(data) > LARGEST:
-        skipped.note(TOO_LARGE, name)
-        return
     try:
         root = etree.fromstring(data, etree.XMLParser(**XML | {"huge_tree": False}))
     except etree.XMLSyntaxError as error:
@@ -152,4 +148,4 @@ def _write(node: Any, writer: Writer, links: dict[Any, list[tuple[str, str]]], i
         writer.end_line()
 
 
-READER = Reader(read_file=read_file, options=Options, inside=(".xml",))
+READER = Reader(read_file=read_file, options=Options, inside=(".xml",), largest=LARGEST)
