@@ -51,8 +51,8 @@ OWED = {  # lines above the ceiling, docs/log/size.md says for what; what is not
     "instances": 37,
     "model": 252,
     "pretraining": 10,
-    "tasks": 192,
-    "views": 103,
+    "tasks": 179,
+    "views": 88,
 }
 
 

@@ -177,7 +177,7 @@ def test_types_few_shot_and_learning_curves_are_shown():
     assert ["BC2GM, entity", "ours", "test", "F1 (precision, recall)", "33.3 ± 0.0 (50.0 ± 0.0, 25.0 ± 0.0)",
             "2", "-", "-", "-"] in every.table  # fmt: skip
     plots = {plot.title: plot.lines["ours"] for plot in every.plots}
-    assert plots["BC2GM: few-shot"] == ((10, 100), (20, 30))
+    assert plots["BC2GM: few-shot score, %"] == ([10, 100], [20, 30])
     assert [list(each) for each in plots["BC2GM: training loss"]] == [[1, 2, 3], [2.0, 1.0, 0.5]]
     assert list(plots["BC2GM: score on dev"][1]) == [0.1, 0.3]
 

@@ -75,23 +75,6 @@ def _frozen(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def paired_values(sides: Sequence[Sequence[Sequence[tuple[np.ndarray, Value]]]]) -> tuple[np.ndarray, Value]:
-    """Join the statistics of sides, their runs and metrics: rows (N, all K), and the sides' means of sums, (..., 2)."""
-    rows = np.hstack([each for side in sides for run in side for each, _ in run])
-
-    def value(sums: np.ndarray) -> np.ndarray:
-        means, at = [], 0
-        for side in sides:
-            found = []
-            for each, of in (part for run in side for part in run):
-                found.append(of(sums[..., at : at + each.shape[1]]))
-                at += each.shape[1]
-            means.append(np.mean(found, axis=0))
-        return np.stack(means, axis=-1)
-
-    return rows, value
-
-
 def read_pair(a: Score, b: Score) -> tuple[str, list[dict[str, Line]], list[dict[str, Line]], list[str]]:
     """Return the set that two scores of one task share, the answers of both's runs, and the ids that all of them have.
 
@@ -107,21 +90,25 @@ def read_pair(a: Score, b: Score) -> tuple[str, list[dict[str, Line]], list[dict
 
 
 def paired_draws(
-    metrics: Sequence[str], ours: Sequence[dict[str, Line]], theirs: Sequence[dict[str, Line]], both: Sequence[str],
-    samples: int,
-) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
-    """Return the two means over runs and metrics, (2,), and the bootstrap's draws of their difference, (samples,)."""
-    sides = [[[rows_of(name, [run[key] for key in both]) for name in metrics] for run in side]
-             for side in (ours, theirs)]  # fmt: skip
-    rows, value = paired_values(sides)
-    sums = sum_groups(rows, [ours[0][key].get("group") or (key,) for key in both])
-    return value(rows.sum(0)), bootstrap(sums, lambda found: value(found) @ [1, -1], samples=samples)
+    metrics: Sequence[str], sides: Sequence[Sequence[dict[str, Line]]], both: Sequence[str], samples: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the two sides' means over runs and metrics, (2,), and the bootstrap's draws of their difference."""
+    parts = [[rows_of(name, [run[key] for key in both]) for run in side for name in metrics] for side in sides]
+    rows = np.hstack([each for side in parts for each, _ in side])
+    ends = np.cumsum([each.shape[1] for side in parts for each, _ in side])[:-1]
+
+    def means(sums: np.ndarray) -> np.ndarray:
+        pieces = iter(np.split(sums, ends, axis=-1))
+        return np.stack([np.mean([value(next(pieces)) for _, value in side], axis=0) for side in parts], axis=-1)
+
+    sums = sum_groups(rows, [sides[0][0][key].get("group") or (key,) for key in both])
+    return means(rows.sum(0)), bootstrap(sums, lambda found: means(found) @ [1, -1], samples=samples)
 
 
 def gain(a: Score, b: Score, *, samples: int = 1000) -> np.ndarray:
     """Return by how much a's number is above b's on the examples that both have, and draws of it: (1 + samples,)."""
-    _, ours, theirs, both = read_pair(a, b)
-    means, draws = paired_draws(counted_metrics(a.column.task), ours, theirs, both, samples)
+    _, *sides, both = read_pair(a, b)
+    means, draws = paired_draws(counted_metrics(a.column.task), sides, both, samples)
     return np.append(means[0] - means[1], draws)
 
 
@@ -136,7 +123,7 @@ def compare(a: Score, b: Score) -> dict[str, Any]:
 
     metrics = counted_metrics(a.column.task)
     split, ours, theirs, both = read_pair(a, b)
-    means, draws = paired_draws(metrics, ours, theirs, both, SAMPLES)
+    means, draws = paired_draws(metrics, (ours, theirs), both, SAMPLES)
     merged = [[merge([run[key] for run in side]) for key in both] for side in (ours, theirs)]
     scores = np.array([[line["score"] for line in side] for side in merged]).T  # (N, 2)
     right = scores > 0.5

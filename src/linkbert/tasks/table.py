@@ -54,7 +54,7 @@ class Task:
 
     @property
     def paper_split(self) -> str:
-        """The set on which the paper reads it: GLUE's on dev."""
+        """The set on which a report reads it: GLUE's on dev, as its test labels are not public, else test."""
         return "dev" if self.suite == "glue" else "test"
 
 

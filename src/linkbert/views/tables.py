@@ -9,11 +9,10 @@ the results' own notes; then what each model gains over the first, with paired i
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from importlib import resources
-from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -54,13 +53,12 @@ def layouts() -> Iterator[Layout]:
             yield Layout(title, tuple(Column(task, varied) for task, _, varied in names), paper=table["paper"], **more)
             continue
         tasks, averages = suite(table["suite"]), table.get("average", {})
-        paper = {}
+        paper, columns = {}, tuple(Column(task.name) for task in tasks)
         for model in dict.fromkeys([*(model for task in tasks for model in task.paper), *averages]):
             paper[model] = [task.paper.get(model) for task in tasks]
             if len(tasks) > 1:
-                whole = None not in paper[model] and [(t, dict.fromkeys(t.metrics, t.paper[model])) for t in tasks]
-                paper[model].append(averages.get(model, suite_score(whole) if whole else None))
-        columns = tuple(Column(task.name) for task in tasks)
+                whole = None if None in paper[model] else average(columns, paper[model])
+                paper[model].append(averages.get(model, whole))
         yield Layout(title, columns, table.get("digits", 1), len(tasks) > 1, paper=paper, **more)
 
 
@@ -100,23 +98,22 @@ def tasks_lines(listed: list[dict[str, Any]]) -> list[str]:
 def results_sections(results: Sequence[Result]) -> Iterator[Section]:
     """Lay results out: the paper's tables that they have a part in, what is not in the paper, every score, no score."""
     scores = choose_scores(results)
-    left, known = list(scores), dict[Any, np.ndarray]()
-    for layout in layouts():
-        found = [score for score in scores if score.column in layout.columns]
-        left = [score for score in left if score not in found]
-        if found := [score for score in found if not layout.size or score.size in ("", layout.size)]:
-            lines = [*filter(None, [layout.note]), *notes(found)]
+    papers = list(layouts())
+    listed = {column for layout in papers for column in layout.columns}
+    further = tuple(dict.fromkeys(score.column for score in scores if score.column not in listed))
+    for layout in [*papers, Layout("Not in the paper", further)]:
+        named = [score for score in scores if score.column in layout.columns]
+        if found := [score for score in named if not layout.size or score.size in ("", layout.size)]:
             unknown = dict.fromkeys(score.model for score in found if layout.size and not score.size)
-            lines += [f"{name}: of a size that its results do not have; these are {layout.size}" for name in unknown]
-            yield Section(layout.title, lines, scores_table(layout, found), caption=_caption(found))
-            yield from gains_section(layout, found, known)
-    if left:
-        further = Layout("Not in the paper", tuple(dict.fromkeys(score.column for score in left)))
-        turned = list(zip(*scores_table(further, left), strict=True))  # models are columns, tasks rows
-        yield Section(further.title, notes(left), turned, caption=_caption(left))
-        yield from gains_section(further, left, known)
+            sizes = [f"{name}: of a size that its results do not have; these are {layout.size}" for name in unknown]
+            table = scores_table(layout, found)
+            if not layout.paper:  # models are columns, tasks rows
+                table = [list(row) for row in zip(*table, strict=True)]
+            lines = [*filter(None, [layout.note]), *notes(found), *sizes]
+            yield Section(layout.title, lines, table, caption=_caption(found))
+            yield from gains_section(layout, found)
     if scores:
-        plots = [*few_shot_plots(scores), *learning_plots(scores)]
+        plots = list(score_plots(scores))
         yield Section("Every score", table=details_table(scores), caption=_caption(scores), plots=plots)
     if unscored := dict.fromkeys(task_of(result).title for result in results if not is_scored(result)):
         lines = [f"{title}: not scored, the labels of its only set are not public" for title in unscored]
@@ -134,8 +131,8 @@ def scores_table(layout: Layout, scores: Sequence[Score]) -> list[list[str]]:
         values: list[Any] = [own[each].values if each in own else () for each in columns]
         most = max(map(len, values))
         cells = [shown(each) + (f" ({len(each)})" if 0 < len(each) < most else "") for each in values]
-        ends = [_across(own, [columns[0], columns[-1]], lambda first, last: last - first)] * layout.drop
-        averages = [_average(layout, own)] * layout.averaged
+        ends = [_by_seed(own, columns, lambda each: each[-1] - each[0])] * layout.drop
+        averages = [_by_seed(own, columns, partial(average, columns))] * layout.averaged
         rows.append([model, *map(shown, averages), str(most), *cells, *map(shown, ends)])
     for name in ("majority", "chance"):
         known = {score.column: score.baselines[name] for score in scores if name in score.baselines}
@@ -154,44 +151,38 @@ def _caption(scores: Sequence[Score]) -> str:
     return f"In %, mean ± standard deviation over seeds, from {', '.join(folders)}; (paper): the paper's own numbers"
 
 
-def _across(own: Mapping[Column, Score], columns: Sequence[Column], of: Any) -> list[float]:
-    """Apply `of` to the numbers of columns, by seed where all have the same ones, else once; none if one is lacking."""
+def _by_seed(own: Mapping[Column, Score], columns: Sequence[Column], of: Callable[[list[float]], float]) -> list[float]:
+    """Apply `of` to the columns' numbers, by seed where all have the same ones, else once; [] where one is lacking."""
     if any(column not in own for column in columns):
         return []
     scores = [own[column] for column in columns]
     same = len({tuple(run["seed"] for run in score.runs) for score in scores}) == 1
     table = [score.values if same else score.values.mean(keepdims=True) for score in scores]
-    return [float(of(*values)) for values in zip(*table, strict=True)]
+    return [float(of(list(values))) for values in zip(*table, strict=True)]
 
 
-def _average(layout: Layout, own: Mapping[Column, Score]) -> list[float]:
-    """Average a whole suite."""
-    tasks = [column.task for column in layout.columns]
-    return _across(own, layout.columns, lambda *values: suite_score(
-        [(task, dict.fromkeys(task.metrics, value)) for task, value in zip(tasks, values, strict=True)]))  # fmt: skip
+def average(columns: Sequence[Column], values: Sequence[Any]) -> float:
+    """Average the numbers of a whole suite's tasks."""
+    pairs = zip((column.task for column in columns), values, strict=True)
+    return suite_score([(task, dict.fromkeys(task.metrics, value)) for task, value in pairs])
 
 
-def gains_section(layout: Layout, scores: Sequence[Score], known: dict[Any, np.ndarray]) -> Iterator[Section]:
-    """Show what each model gains over the first, with paired 95 % intervals over the examples that both have.
-
-    `known` keeps the gains of further tables with the same scores.
-    """
+def gains_section(layout: Layout, scores: Sequence[Score]) -> Iterator[Section]:
+    """Show what each model gains over the first, with paired 95 % intervals over the examples that both have."""
     found = {(score.model, score.column): score for score in scores}
     base, *models = dict.fromkeys(score.model for score in scores)
     gains, lines = dict[tuple[str, Column], np.ndarray](), list[str]()
     for (model, column), score in found.items():
         if model != base and (base, column) in found:
             try:
-                key = model, base, column
-                gains[model, column] = known[key] = known[key] if key in known else gain(score, found[base, column])
+                gains[model, column] = gain(score, found[base, column])
             except (KeyError, ValueError) as error:
                 lines.append(f"{column.title}, {model}: no interval: {error}")
     if not gains:
         return
     rows, columns, whole = [[f"gain over {base}", *models]], layout.columns, Column("average")
     if layout.averaged:  # the sum of its tasks, each drawn by itself
-        weights = [suite_score([(of.task, dict.fromkeys(of.task.metrics, float(of == each))) for of in columns])
-                   for each in columns]  # fmt: skip
+        weights = np.array([average(columns, [float(of == each) for of in columns]) for each in columns])
         full = [model for model in models if all((model, column) in gains for column in columns)]
         gains |= {(model, whole): weights @ np.stack([gains[model, each] for each in columns]) for model in full}
     for column in [whole, *columns]:
@@ -248,29 +239,23 @@ def details_table(scores: Sequence[Score]) -> list[list[str]]:
     return rows
 
 
-def few_shot_plots(scores: Sequence[Score]) -> Iterator[Plot]:
-    """Plot scores over the fraction of train, where a task has several."""
-    found: dict[str, dict[str, dict[float, float]]] = {}
+def score_plots(scores: Sequence[Score]) -> Iterator[Plot]:
+    """Plot few-shot scores over the fraction of train, losses and dev scores over epochs; means over runs."""
+    found: dict[tuple[str, str, str], dict[str, dict[float, list[float]]]] = {}
     for score in scores:
+        points = list[tuple[str, str, str, float, float]]()
+        for run in score.runs:
+            for number, epoch in enumerate(run.get("epochs", ()), 1):
+                for key, name in (("loss", "training loss"), ("dev", "score on dev")):
+                    points += [(score.column.title, "epoch", name, number, epoch[key])] if key in epoch else []
         key, _, share = (score.column.variation or "fraction=1").partition("=")
         if key == "fraction" and "=" not in share:
-            models = found.setdefault(score.column.task.title, {})
-            models.setdefault(score.model, {})[100 * float(share)] = 100 * score.values.mean()
-    for title, models in found.items():
-        if len({share for line in models.values() for share in line}) > 1:
-            lines: Any = {name: tuple(zip(*sorted(line.items()), strict=True)) for name, line in models.items()}
-            yield Plot(f"few-shot {title}", f"{title}: few-shot", "% of train", "score, %", lines)
-
-
-def learning_plots(scores: Sequence[Score]) -> Iterator[Plot]:
-    """Plot the loss of each epoch, and the score on dev where it was taken, as means over the runs that reached it."""
-    found: dict[tuple[str, str], dict[str, Any]] = {}
-    for score in scores:
-        for key, name in (("loss", "training loss"), ("dev", "score on dev")):
-            values = [[epoch[key] for epoch in run.get("epochs", ()) if key in epoch] for run in score.runs]
-            columns = [[each for each in column if each is not None] for column in zip_longest(*values)]
-            if len(columns) > 1:
-                line = range(1, len(columns) + 1), [float(np.mean(column)) for column in columns]
-                found.setdefault((score.column.title, name), {})[score.model] = line
-    for (title, name), lines in found.items():
-        yield Plot(f"{title} {name}", f"{title}: {name}", "epoch", name, lines)
+            shot = score.column.task.title, "% of train", "few-shot score, %", 100 * float(share)
+            points += [(*shot, 100 * value) for value in score.values]
+        for title, x, y, place, value in points:
+            found.setdefault((title, x, y), {}).setdefault(score.model, {}).setdefault(place, []).append(value)
+    for (title, x, y), models in found.items():
+        if any(len(line) > 1 for line in models.values()):
+            lines = {name: (sorted(line), [float(np.mean(line[at])) for at in sorted(line)])
+                     for name, line in models.items()}  # fmt: skip
+            yield Plot(f"{title} {y}", f"{title}: {y}", x, y, lines)
