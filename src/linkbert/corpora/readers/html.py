@@ -44,9 +44,9 @@ _MAIN = "main:not([hidden]), [role=main]:not([hidden])"
 _DROPPED = (
     "script, style, noscript, template, iframe, noembed, noframes, xmp, plaintext, object, svg, math, canvas, audio, "
     "video, rt, rp, rtc, button, select, textarea, datalist, nav, footer, aside, dialog, body > header, [hidden], "
-    "[role=banner], [role=navigation], [role=contentinfo], [role=search], [role=complementary], "
     "form:not(:has(p, h1, h2, h3))"
 )
+_ROLES = "[role=banner], [role=navigation], [role=contentinfo], [role=search], [role=complementary]"
 # Tables with headings or a caption, and those without any block in them; the others only lay a page out.
 _TABLES = (
     "table:has(> * > tr > th), table:has(> caption), "
@@ -110,13 +110,11 @@ def parse(source: str, *, body: str = "", drop: str = "", common: frozenset[str]
         return None
     title, *addresses = _read_head(tree)
     title = _find_title(title, tree, common)
-    selector = ", ".join(filter(None, (_DROPPED, _TABLES, drop)))
+    roles = _ROLES if "role" in source or "ROLE" in source else ""  # each selector costs a look at every element
+    selector = ", ".join(filter(None, (_DROPPED, _TABLES, roles, drop)))
     unanchored = [href for root in roots for href in _drop(root, selector)]
     html = whole = "".join(root.html or "" for root in roots)
-    gone: list[str] = []
-    if named := _find_named(html):
-        gone = [href for root in roots for href in _drop(root, named, is_name=True)]
-        html = "".join(root.html or "" for root in roots)
+    html, gone = _cut_named(roots, html)
     text, links, sections = _cut_lines(*_write(html), common)
     if not text and (gone or common):  # what holds all of a page is not its navigation
         gone, (text, links, sections) = [], _cut_lines(*_write(whole), frozenset())
@@ -280,11 +278,10 @@ def _is_note(node: LexborNode) -> bool:
     return frame is not None and not _NOTES.isdisjoint((frame.attributes.get("class") or "").split())
 
 
-def _drop(root: LexborNode, selector: str, *, is_name: bool = False) -> list[str]:
-    """Take out of a tree what the selector matches, of a name only what is navigation; return the links taken out."""
+def _drop(root: LexborNode, selector: str) -> list[str]:
+    """Take out of a tree what the selector matches; return the links taken out."""
     hrefs: list[str] = []
-    found = (node for node in root.css(selector) if (_is_navigation(node) if is_name else not _is_note(node)))
-    nodes = {node.mem_id: node for node in found}  # a node may match twice
+    nodes = {node.mem_id: node for node in root.css(selector) if not _is_note(node)}  # a node may match twice
     for node in reversed(nodes.values()):  # inner ones first: what is in a node is gone with it
         if node.tag not in ("script", "style"):
             hrefs += reversed(_find_hrefs(node))
@@ -319,11 +316,18 @@ def _find_room(token: str) -> int:
     return next((room for kind, room in kinds for part in parts if kind.fullmatch(part)), -1)
 
 
-def _find_named(html: str) -> str:
-    """Select what may be navigation by its class or id, in a page as the parser writes it."""
+def _cut_named(roots: list[LexborNode], html: str) -> tuple[str, list[str]]:
+    """Cut what is navigation by its class or id out of a page as the parser writes it; return the links, too."""
     tokens = ((key, token) for key, value in set(_NAMED.findall(html)) for token in value.split())
     named = {f'[{key}~="{token}"]' for key, token in tokens if _find_room(token) >= 0 and "\\" not in token}
-    return ", ".join(named)
+    hrefs: list[str] = []
+    nodes = (node for root in roots for node in root.css(", ".join(named))) if named else ()
+    for node in {node.mem_id: node for node in nodes if _is_navigation(node)}.values():
+        before, found, after = html.partition(node.html or "")
+        if found:  # what lies in another is gone with it
+            hrefs += _find_hrefs(node)
+            html = before + (f"{found[: found.index('>') + 1]}</{node.tag}>" if node.tag in _BREAKS else "") + after
+    return html, hrefs
 
 
 def _is_navigation(node: LexborNode) -> bool:
@@ -354,6 +358,8 @@ def _write(html: str) -> tuple[str, list[Written], Sections]:
         if name in _GAPS:
             if gap != "\n":
                 gap = _GAPS[name] if name != "br" or href is None else " "
+            if not attributes and (not piece or piece.isspace()):
+                continue
         elif name in ("a", "/a"):
             if href is not None:  # an inner link ends the outer one
                 if href[0] == "#" and 0 <= start > length - 50 and _OWN.fullmatch("".join(out[before[0] :])):
@@ -478,19 +484,18 @@ def _is_binary(data: bytes) -> bool:
 
 
 # An element without another in it is closed for sure.
-_LEAF, _MARK = re.compile(r"<([a-zA-Z]++)[^<>]*+>[^<>]*+</\1>"), re.compile(r"<(/?)([a-zA-Z][^\s/>]*+)")
+_LEAF, _MARK = re.compile(r"<([a-z]++)[^<>]*+>[^<>]*+</\1>"), re.compile(r"<(/?)([a-z][^\s/>]*+)")
 _LONG, _QUOTED = re.compile(r"<[a-zA-Z][^<>]{20000,}+"), re.compile(r'"[^"]*"|\'[^\']*\'')
 _VOID = words("area base br col embed hr img input link meta param source track wbr")
 _IMPLIED = words("p li dt dd tr td th tbody thead tfoot option optgroup rp rt a nobr button")  # ends by itself
 # In SVG and MathML "/>" closes, up to what they hold of HTML (but plain text), and to HTML that ends them.
-_HELD = re.compile(r"<(title|desc|m[inos]|mtext)\b[^<>]*+>[^<>]*+</\1\s*+>", re.IGNORECASE)
+_HELD = re.compile(r"<(title|desc|m[inos]|mtext)\b[^<>]*+>[^<>]*+</\1\s*+>")
 _FOREIGN = re.compile(
     r"<(?:svg|math)\b(?:[^<]++|<(?!/?(?:svg|math|title|desc|m[inos]|mtext|foreignobject|annotation-xml|b|big|blockquote|body|br|"
     r"center|code|d[dlt]|div|em|embed|font|h[1-6r]|head|i|img|li|listing|menu|meta|nobr|ol|p|pre|ruby|s|small|span|strong|"
-    r"strike|su[bp]|table|tt|ul?|var)\b))*+",
-    re.IGNORECASE,
+    r"strike|su[bp]|table|tt|ul?|var)\b))*+"
 )
-_CLOSED = re.compile(r"<[a-zA-Z](?:[^\s<>=/]*+/|[^<>]*+(?<=[\"'\s]/))>")
+_CLOSED = re.compile(r"<[a-z](?:[^\s<>=/]*+/|[^<>]*+(?<=[\"'\s]/))>")
 
 
 def is_bounded(source: str) -> bool:
@@ -508,13 +513,12 @@ def is_bounded(source: str) -> bool:
     count = source.count("<")
     if count <= TAGS or (count := count - source.count("</")) <= TAGS:
         return True
-    room = DEPTH * count + TAGS**2 // 2
+    room, source = DEPTH * count + TAGS**2 // 2, source.lower()
     stack: list[str] = []
     if "<svg" in source or "<math" in source:
         source = _FOREIGN.sub(lambda part: _CLOSED.sub("", part[0]), _HELD.sub("", source))
     source = _LEAF.sub("", source)
     for slash, name in _MARK.findall(source) if source.count("<") > TAGS else ():
-        name = name.lower()
         if name in _VOID:
             continue
         at = len(stack)
@@ -536,7 +540,8 @@ MANY, EDGE = 8, 16_000  # pages of a folder that is looked at by itself; charact
 _TITLED, _ENDED = "\0", "\1"  # before a title, and the ending of one; other things in common are lines with links
 _ENDING = re.compile(r"\s(?:[-—–|·•:»«<]|::)\s|\s\(|:\s")
 _TITLE, _ANY = re.compile(r"<title[^>]*>([^<]*)", re.IGNORECASE), re.compile(r"<[^>]*>")
-_BETWEEN = re.compile(rf"<(?!/?(?:t[dh]|span|img|{'|'.join(sorted(_INLINE))})[\s>])[^>]*>", re.IGNORECASE)
+_WITHIN = "|".join(sorted(_INLINE | {"td", "th", "span", "img"}))
+_BETWEEN = re.compile(rf"<(?!/?(?:{_WITHIN}|{_WITHIN.upper()})[\s>])[^>]*>")  # IGNORECASE takes twice the time
 _ADDRESS = re.compile(r"""://(?:(?<=href=["']http://)|(?<=href=["']https://))([^"'#?]+)""", re.IGNORECASE)
 NAMES = 1_000_000  # of the pages of a tree, up to which links in other capitals find them
 
