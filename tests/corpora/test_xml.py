@@ -106,6 +106,15 @@ def test_lines_places_and_paths(tmp_path):
     assert [(each.id, [link.target for link in each.links]) for each in many] == [("1", ["2"]), ("2", [])]
 
 
+@pytest.mark.parametrize("name", ["NOTE", "footnote", "authorialNote"])
+def test_a_footnote_does_not_cut_its_sentence(tmp_path, name):
+    note = f'<{name}><p>As in <ref href="c.xml">C</ref>.</p><p>Twice.</p></{name}>'
+    page = f'<d><p>The rule{note} holds in <a href="b.xml">B</a>.</p><note><p>Mind the gap.</p></note></d>'
+    (found,), _ = read(tmp_path, {"a.xml": page})
+    assert found.text == "The rule holds in B.\nMind the gap."
+    assert [(link.start, link.target) for link in found.links] == [(-1, "c.xml"), (18, "b.xml")]
+
+
 def test_bad_files_cost_themselves(tmp_path):
     entities = "".join(f'<!ENTITY e{i + 1} "{f"&e{i};" * 10}">' for i in range(9))
     files = {

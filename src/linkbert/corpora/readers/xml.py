@@ -1,7 +1,7 @@
 """XML of any kind in, Documents out: XPath says what is a document, what is its text and what is a link.
 
-An element whose parent has no text of its own is a line, any other is part of its line. Names have no prefixes here: in
-`<akn:p xml:id="x">` they are `p` and `@id`. No entity is expanded, nothing is fetched.
+An element whose parent has no text of its own is a line, any other is part of its line, but for footnotes. Names have
+no prefixes here: in `<akn:p xml:id="x">` they are `p` and `@id`. No entity is expanded, nothing is fetched.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from linkbert.corpora.readers.streams import LARGEST
 from linkbert.corpora.resolve import Place, names, resolve
 from linkbert.records import Document, Link, Redirect
 
+NOTES = ("note", "footnote", "fn", "authorialnote")  # in a line they are dropped, their links have no place
 NONE = "file without a document (left out)"
 NAMESPACES = {"re": "http://exslt.org/regular-expressions"}
 TARGETS = ("href", "target", "ref", "idref", "rid", "uri", "url", "cref", "corresp")
@@ -140,7 +141,10 @@ def _write(node: Any, writer: Writer, links: dict[Any, list[tuple[str, str]]], i
     writer.add(shown * ("/" not in shown) or node.text or "")  # <xref target="RFC2119"/>
     for child in node:
         if isinstance(child.tag, str):
-            _write(child, writer, links, inline=text)
+            is_note = text and child.tag.lower() in NOTES
+            writer.hidden += is_note
+            _write(child, writer, links, inline=text or writer.hidden > 0)
+            writer.hidden -= is_note
         writer.add(child.tail or "")
     for _ in targets:
         writer.close_link("xml")
