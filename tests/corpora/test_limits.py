@@ -1,5 +1,6 @@
 """One record that is too large, between two that are not, in every format: it is counted, and held by nobody."""
 
+import bz2
 import gzip
 import subprocess
 import sys
@@ -44,6 +45,7 @@ FORMS = {  # how a file is called, what stands before, in, between and behind it
     ),
     "wiki.xml": ('<mediawiki xml:lang="en">', page, "</mediawiki>"),
 }
+PACKED = {"": bytes, ".gz": gzip.compress, ".bz2": bz2.compress}
 
 
 @pytest.fixture
@@ -56,13 +58,13 @@ def small(monkeypatch):
         monkeypatch.setattr(module, "LARGEST_TREE", LIMIT)
 
 
-@pytest.mark.parametrize("packed", ["", ".gz"])
+@pytest.mark.parametrize("packed", PACKED)
 @pytest.mark.parametrize("name", FORMS)
 def test_a_record_too_large_is_counted_and_passed_over(tmp_path, small, name, packed):
     before, write, behind = FORMS[name]
     content = (before + "".join(write(number, text) for number, text in TEXTS.items()) + behind).encode()
     path = tmp_path / (name + packed)
-    path.write_bytes(gzip.compress(content) if packed else content)
+    path.write_bytes(PACKED[packed](content))
     skipped = Skipped()
     found = read_source(find_reader(path), path, None, skipped)
     assert [(each.id, each.text) for each in found] == [("1", "One."), ("3", "Three.")]
@@ -107,6 +109,12 @@ def test_a_file_of_any_xml_and_a_cell_have_limits(tmp_path, small, monkeypatch):
     skipped = Skipped()
     assert [each.id for each in read_source("csv", tmp_path / "a.csv", None, skipped)] == ["1", "3"]
     assert skipped == {streams.TOO_LARGE: 1}
+
+
+def test_a_header_too_large_is_named(tmp_path, small):
+    (tmp_path / "a.csv").write_text("id,text," + "x" * 2 * LIMIT + "\n1,One,y\n")
+    with pytest.raises(ValueError, match="its first line is too large"):
+        list(read_source("csv", tmp_path / "a.csv", None, Skipped()))
 
 
 MEASURE = """

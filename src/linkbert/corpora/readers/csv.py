@@ -34,8 +34,10 @@ def plan(path: Path, options: Options) -> Iterator[Shard]:
     pieces = cut_stream(path, b"\n", SHARD_BYTES)
     first = next(pieces)
     head, faults, start, stop = first.data or b"", list[tuple[str, str]](), 0, 0
-    if not head.strip(codecs.BOM_UTF8 + b"\r\n "):
+    if not head.strip(codecs.BOM_UTF8 + b"\r\n ") and not first.faults:
         raise FaultError(EMPTY, f"{path} is empty: there is no row in it")
+    if first.faults and head.startswith(b"\n"):
+        raise FaultError(TOO_LARGE, f"{path} has no header: its first line is too large, or it is no table")
     if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise FaultError(CUT, f"{path} is UTF-16: `iconv -f UTF-16 -t UTF-8` makes of it what can be read")
     header, delimiter, quoted = _find_dialect(head)
