@@ -4,6 +4,7 @@ import bz2
 import gzip
 import subprocess
 import sys
+from dataclasses import replace
 from html import escape
 
 import pyarrow as pa
@@ -52,7 +53,8 @@ PACKED = {"": bytes, ".gz": gzip.compress, ".bz2": bz2.compress}
 def small(monkeypatch):
     for module in (jsonl, csv, stackexchange, pubmed, mediawiki):
         monkeypatch.setattr(module, "XML_BYTES" if module is mediawiki else "SHARD_BYTES", 1_000)
-    for module in (streams, mediawiki, parquet, xml):
+    monkeypatch.setattr(xml, "READER", replace(xml.READER, largest=LIMIT))
+    for module in (streams, mediawiki, parquet):
         monkeypatch.setattr(module, "LARGEST", LIMIT)
     for module in (stackexchange, pubmed, jats):
         monkeypatch.setattr(module, "LARGEST_TREE", LIMIT)
