@@ -46,7 +46,7 @@ CEILINGS = {  # lines of Python; (top) are the files beside the folders
 OWED = {  # lines above the ceiling, docs/log/size.md says for what; what is not said there must go
     "(top)": 751,
     "corpora": 540,
-    "corpora/readers": 1_445,
+    "corpora/readers": 1_456,
     "graph": 109,
     "instances": 37,
     "model": 252,

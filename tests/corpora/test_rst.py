@@ -13,7 +13,7 @@ from linkbert.corpora.reader import Skipped
 from linkbert.corpora.readers import rst
 from linkbert.corpora.sources import find_reader, read_source
 from linkbert.graph.hyperlinks import build
-from linkbert.records import Document
+from linkbert.records import Document, Link
 from linkbert.workers import make_executor
 
 TREES = """\
@@ -341,3 +341,39 @@ def test_an_expression_of_cmake_is_named_without_its_arguments(tmp_path):
     }
     pages, _ = read(make_tree(tmp_path, files))
     assert [to for _, to, _ in links_of(pages["command/install"])] == ["manual/genex"] * 2
+
+
+def test_a_name_is_looked_up_in_the_package_that_it_says(tmp_path):
+    pages = {
+        "boats.rst": "Boats\n=====\n\n.. module:: boats\n\nWords.\n",
+        "tool.rst": "Tool\n====\n\n.. automodule:: boats.bin.boats\n\nWords.\n",
+        "hull.rst": "Hull\n====\n\n.. autoclass:: boats.parts.Hull\n\nWords.\n",
+        "a.rst": "A\n=\n\n:mod:`bin.boats`, :class:`boats.Oar`, :mod:`.bin.boats`, :meth:`Hull.float`, "
+        ":func:`boats.bin.boats.run`\n",
+    }
+    for name, text in pages.items():
+        (tmp_path / name).write_text(text)
+    page = next(each for each in read_source("rst", tmp_path) if each.id == "a")
+    targets = [link.target for link in page.links]
+    assert targets == [":mod:`bin.boats`", ":class:`boats.Oar`", "tool", "hull", "tool"]
+
+
+@pytest.mark.parametrize(
+    "aside",
+    [
+        "+---------+\n| :doc:`b`|\n+---------+",
+        "===== ========\n one  :doc:`b`\n===== ========",
+        ".. csv-table:: Title\n   :header: x, y\n\n   one, :doc:`b`",
+        ".. list-table:: Title\n\n   * - one\n     - :doc:`b`",
+        ".. table:: Title\n\n   ===== ========\n    one  :doc:`b`\n   ===== ========",
+        ".. figure:: x.png\n\n   one :doc:`b`",
+        ".. [1] one :doc:`b`",
+        ":one: :doc:`b`",
+    ],
+)
+def test_what_is_no_text_keeps_its_links(tmp_path, aside):
+    (tmp_path / "a.rst").write_text(f"A\n=\n\n{aside}\n\nWords.\n")
+    (tmp_path / "b.rst").write_text("B\n=\n\n.. sectionauthor:: One <one@example.org>\n\nWords.\n")
+    a, b = read_source("rst", tmp_path)
+    assert (a.title, a.text, b.text) == ("A", "Words.", "Words.")
+    assert a.links == (Link(-1, -1, "b"),)

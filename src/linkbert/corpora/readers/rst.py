@@ -31,11 +31,12 @@ AMBIGUOUS, UNKNOWN = "reference that several pages describe", "reference to noth
 BROKEN = "page that docutils cannot parse (left out)"
 
 HIDDEN = words(
-    "code code-block sourcecode parsed-literal literalinclude highlight image figure toctree contents index raw math "
-    "productionlist list-table csv-table table tabularcolumns default-role role console prompt doctest testcode plot "
+    "code code-block sourcecode parsed-literal literalinclude highlight image toctree contents index raw math plot "
+    "productionlist tabularcolumns default-role role console prompt doctest testcode moduleauthor sectionauthor "
     "testoutput testsetup testcleanup ipython graphviz digraph uml mermaid meta title include sectnum target-notes "
-    "header footer program cmake-module autosummary video literal inheritance-diagram unicode date replace"
+    "header footer program cmake-module autosummary video literal inheritance-diagram unicode date replace codeauthor"
 )
+ASIDE = words("table list-table csv-table figure")  # no text, but their links count
 NUMBERED = words(
     "versionadded versionchanged versionremoved deprecated deprecated-removed versionextended "
     "presets-versionadded codemodel-versionadded soft-deprecated"
@@ -47,8 +48,8 @@ PROSE = words(
 )
 PROSE |= NUMBERED | UNSAID
 UNSEEN = (  # nodes of docutils that are no text
-    "literal_block doctest_block comment table image figure substitution_definition system_message footnote citation "
-    "raw math_block footnote_reference citation_reference"
+    "literal_block doctest_block comment image substitution_definition system_message raw math_block "
+    "footnote_reference citation_reference"
 )
 CLASSES = words("class exception autoclass autoexception")
 FUNCTIONS = words("function autofunction decorator autodecorator")
@@ -257,11 +258,12 @@ def _find_python(kinds: frozenset[str], name: str, tree: Tree, around: tuple[str
     for scope in () if loose else (".".join(filter(None, around)), around[1], around[0], ""):
         if found := [row for row in rows if row[0] == f"{scope}.{name}".lstrip(".")]:
             return [row[:2] for row in found]
+    kinds = kinds if loose else kinds - MODULES  # "b" is no module "a.b"
     if found := [row for row in rows if f".{row[0]}".endswith(f".{name}") and row[2] in kinds]:
         return [row[:2] for row in found]
     owner = name.rpartition(".")[0]  # whose members a directive of autodoc lists
-    rows = tree.python.get(owner.rpartition(".")[2], [])
-    return [row[:2] for row in rows if f".{row[0]}".endswith(f".{owner}") and row[2][:4] == "auto"]
+    rows = [row for row in tree.python.get(owner.rpartition(".")[2], []) if row[2][:4] == "auto"]
+    return [row[:2] for row in rows if row[0] == owner or (row[2] in CLASSES and row[0].endswith(f".{owner}"))]
 
 
 @cache
@@ -280,7 +282,9 @@ def _docutils() -> tuple[Any, Any]:
             if kind in HIDDEN:
                 return []
             block = nodes.container("", kind=kind)
-            if kind not in PROSE:
+            if kind in ASIDE:
+                first = ""
+            elif kind not in PROSE:
                 lines = [line.strip() for line in first.split("\n")]
                 block["signs"] = [name for line in lines for name in _names(line, self.name.partition(":")[0])]
                 block += [nodes.paragraph("", line) for line in lines if kind not in MODULES]
@@ -362,13 +366,20 @@ class _Page:
         self.named = {name: node for node in targets for name in node["names"]}
         self.unnamed = (node for node in targets if node.get("anonymous"))
         self.hidden = tuple(getattr(nodes, name) for name in UNSEEN.split())
+        self.aside = nodes.table, nodes.footnote, nodes.citation
         self.write_block(document)
 
     def write_block(self, node: Any) -> None:
         nodes, writer, before = self.nodes, self.writer, self.classes
-        if isinstance(node, self.hidden) or (isinstance(node, nodes.field_list) and not writer.size):
+        if isinstance(node, self.hidden):
             return
-        if isinstance(node, nodes.target):
+        head = isinstance(node, nodes.field_list) and writer.size <= len(self.title) + 1
+        if head or isinstance(node, self.aside) or node.get("kind") in ASIDE:
+            writer.hidden += 1
+            for child in node.children:
+                self.write_block(child)
+            writer.hidden -= 1
+        elif isinstance(node, nodes.target):
             writer.sections += [(_normal(name), writer.size) for name in node["names"] if "refuri" not in node]
         elif isinstance(node, nodes.TextElement):
             self.write_inline(node)
