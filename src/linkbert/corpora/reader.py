@@ -22,7 +22,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from linkbert import registry
 from linkbert.config import nearest
-from linkbert.files import Member, source_path, source_size
+from linkbert.files import Member, source_path
 from linkbert.records import Document, Redirect
 
 CUT, TABLE_CUT, PAGE_CUT = "source cut off or damaged", "links table: cut off or damaged", "page cut off"
@@ -61,11 +61,6 @@ class Shard:
     known: Any = None  # what a reader's survey returned
     also: tuple[tuple[str, str], ...] = ()  # names of links in a tree, and of the files that they lead to
     extra: Any = None  # what a reader's plan hands to its read, such as the declarations at the head of a dump
-
-    @classmethod
-    def whole(cls, path: Path, **more: Any) -> Shard:
-        """Make the shard that is a whole file; one in an archive travels with its bytes."""
-        return cls(str(path), 0, source_size(path), getattr(path, "data", None), **more)
 
     @property
     def source(self) -> Path:

@@ -17,7 +17,7 @@ from typing import Any
 from linkbert.corpora.reader import CUT, EMPTY, Deletion, FaultError, Reader, Record, Shard, Skipped, option
 from linkbert.corpora.readers import papers
 from linkbert.corpora.readers.streams import LARGEST_TREE, cut_stream
-from linkbert.files import decompressed_blocks
+from linkbert.files import decompressed_blocks, source_size
 from linkbert.records import Document, Link, Redirect
 
 DATES = (
@@ -45,7 +45,7 @@ def plan(path: Path, _: Options) -> Iterator[Shard]:
         raise FaultError(EMPTY, f"{path} is empty: there is no record in it, download it again")
     if b"<PubmedArticleSet" not in head:
         raise ValueError(f"{path} is not a PubMed file (it does not start with <PubmedArticleSet>)")
-    return iter([Shard.whole(path)])
+    return iter([Shard(str(path), 0, source_size(path), getattr(path, "data", None))])
 
 
 def read(shard: Shard, options: Options, skipped: Skipped) -> Iterator[Record]:
