@@ -51,7 +51,7 @@ OWED = {  # lines above the ceiling, docs/log/size.md says for what; what is not
     "instances": 37,
     "model": 252,
     "pretraining": 10,
-    "tasks": 179,
+    "tasks": 180,
     "views": 88,
 }
 

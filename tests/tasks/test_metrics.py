@@ -331,6 +331,8 @@ def test_a_prediction_that_is_not_a_number_is_an_error():
     for bad in (math.nan, math.inf):
         with pytest.raises(ValueError, match=r"1 of 4 predictions are not numbers: the first is .*, of example 1"):
             score(["pearson", "spearman"], examples, answers([0.1, bad, 2.0, 3.0]))
+    with pytest.raises(ValueError, match=r"1 of 2 labels are not numbers: the first is nan, of example 1"):
+        score(["pearson"], texts([1.0, math.nan]), answers([1.0, 2.0]))
 
 
 def test_precision_recall_and_f1_by_type_are_seqeval_s():

@@ -172,9 +172,10 @@ def _of_numbers(examples: Examples, predictions: Predictions, *, ranks: bool = F
 
     gold = np.array([known_gold(example) for example in examples], dtype=float)
     predicted = np.array([each.value for each in predictions], dtype=float)
-    if bad := np.flatnonzero(~np.isfinite(predicted)).tolist():
-        of = f"{len(bad)} of {len(predicted)} predictions are not numbers"
-        raise ValueError(f"{of}: the first is {predicted[bad[0]]}, of example {examples[bad[0]].id}")
+    for what, values in (("labels", gold), ("predictions", predicted)):
+        if bad := np.flatnonzero(~np.isfinite(values)).tolist():
+            of = f"{len(bad)} of {len(values)} {what} are not numbers"
+            raise ValueError(f"{of}: the first is {values[bad[0]]}, of example {examples[bad[0]].id}")
     x, y = (each - np.median(each) for each in ((rankdata(gold), rankdata(predicted)) if ranks else (gold, predicted)))
     return np.stack([np.ones(len(x)), x, y, x * x, y * y, x * y, abs(gold - predicted)], axis=1)
 
