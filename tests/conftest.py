@@ -52,3 +52,12 @@ def other_vocabulary():
         return load_tokenizer(json.loads(tokenizer.to_str()))
 
     return train
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """Start a stand-in for the Hugging Face hub on the loopback; give its folder of repositories, ORG/NAME."""
+    from hub import stand_in_hub
+
+    with stand_in_hub(tmp_path, monkeypatch) as root:
+        yield root

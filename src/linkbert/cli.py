@@ -15,6 +15,7 @@ import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -62,7 +63,8 @@ app = typer.Typer(
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run one command; return its exit status."""
-    words = list(sys.argv[1:] if words is None else words)
+    home = partial(re.sub, r"^([\w.-]+=)?~(?=/\S*$|$)", rf"\1{Path.home()}")  # no shell sees it behind a "="
+    words = [home(word) for word in (sys.argv[1:] if words is None else words)]
     name = " ".join(["linkbert", *(word for word in words if not word.startswith("-"))][:2])
     if any(re.search(r"(^|=)([A-Za-z_][\w.]*:[A-Za-z_]\w*|.+\.toml)$", word) for word in words):
         sys.path.append(os.getcwd())  # for a module:name of the user's own; worker processes take over the path
@@ -491,6 +493,22 @@ def relate(
         raise ValueError(f"{a} or {b} is not UTF-8 text; convert it first") from None
     found = run(find_model(model), *texts)
     print_result(json_, found, (f"{name:<11} {p:6.1%}" for name, p in found.items()))
+
+
+@app.command(rich_help_panel="Use")
+def push(
+    model: str = ENCODER,
+    name: str = Argument(metavar="ORG/NAME", help="the repository on the hub; it is made where it is not there"),
+    card: list[str] = Argument([], metavar="[key=value]...", help="for its card: language=en license=mit datasets=a,b"),
+    private: bool = Option(False, "--private", help="for you and your organisation alone"),
+) -> None:
+    """Upload a model and its card to the Hugging Face hub."""
+    from linkbert.pretraining.card import push_model
+    from linkbert.pretraining.checkpoint import find_model
+
+    words = dict(word.partition("=")[::2] for word in card)
+    metadata = {key: text.split(",") if "," in text or key == "datasets" else text for key, text in words.items()}
+    print(push_model(find_model(model), name, metadata, private=private))
 
 
 @app.command(rich_help_panel="Score")

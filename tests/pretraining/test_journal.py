@@ -38,12 +38,14 @@ def test_tensorboard_reads_what_the_journal_says(tmp_path):
 
     with Journal(tmp_path) as journal:
         for step in (1, 2, 3):
-            journal.write({"step": step, "mlm_loss": step / 2, "evaluation": {"share": {"value": 1}}})
+            journal.write({"step": step, "mlm_loss": step / 2, "relation_losses": {"linked": 1}})
+            journal.write({"step": step, "evaluation": {"mlm_accuracy": {"value": 1, "low": 0}, "pairs": 9}})
     with Journal(tmp_path, step=2) as journal:
         journal.write({"step": 3, "mlm_loss": 0.25})
     board = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
-    assert [(event.step, event.value) for event in board.Scalars("mlm_loss")] == [(1, 0.5), (2, 1.0), (3, 0.25)]
-    assert [event.step for event in board.Scalars("evaluation/share/value")] == [1, 2]
+    assert [(event.step, event.value) for event in board.Scalars("train/mlm_loss")] == [(1, 0.5), (2, 1.0), (3, 0.25)]
+    assert [event.step for event in board.Scalars("eval/mlm_accuracy")] == [1, 2]
+    assert sorted(board.Tags()["scalars"]) == ["eval/mlm_accuracy", "train/mlm_loss"], "a few curves, in groups"
 
 
 def test_code_of_ones_own_is_named_again_when_a_run_is_resumed():

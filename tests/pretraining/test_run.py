@@ -3,6 +3,7 @@
 import doctest
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -13,16 +14,21 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoModelForMaskedLM, AutoTokenizer, BertForPreTraining
+from huggingface_hub import ModelCard
+from safetensors.torch import load_file
+from transformers import AutoModelForMaskedLM, AutoTokenizer, BertConfig, BertForPreTraining
 
 from helpers import assert_same, journal
 from linkbert.api import build_store
+from linkbert.cli import main
 from linkbert.compiled import is_whole_library
 from linkbert.config import Config, choose_config
 from linkbert.files import read_json
 from linkbert.instances.tokens import hash_id
+from linkbert.instances.vocabulary import load_vocabulary
 from linkbert.model import device
-from linkbert.pretraining.checkpoint import checkpoints, read_state
+from linkbert.model.fill import relate
+from linkbert.pretraining.checkpoint import checkpoints, find_model, read_state
 from linkbert.pretraining.run import fingerprint, pretrain
 from linkbert.pretraining.scores import describe
 
@@ -85,6 +91,83 @@ def test_the_card_is_written_from_the_run(store, run, settings):
     assert str(run.parent.parent) not in card
     assert "on the way" not in card
     assert "on the way, 4 of 12 steps" in (checkpoints(run)[0] / "README.md").read_text()
+
+
+def released(folder, store):
+    """Write a BERT of the store's vocabulary as a hub has it: a pickle, dropout of 0.1, and a card."""
+    folder.mkdir(parents=True)
+    shutil.copy(store / "vocabulary" / "vocab.txt", folder)
+    sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4, "intermediate_size": 48}
+    encoder = BertForPreTraining(BertConfig(vocab_size=54, max_position_embeddings=64, **sizes))
+    encoder.config.to_json_file(folder / "config.json", use_diff=False)
+    torch.save({name: value.clone() for name, value in encoder.state_dict().items()}, folder / "pytorch_model.bin")
+    (folder / "README.md").write_text("---\nlanguage: en\nlicense: apache-2.0\ndatasets: [org/words]\n---\nA card.\n")
+    return encoder
+
+
+def test_the_card_of_a_continued_encoder_has_its_sizes_name_licence_and_code_that_runs(
+    store, run, settings, hub, capsys
+):
+    released(hub / "org" / "base", store)
+    settings = settings.replace(init="org/base", max_steps=2, hidden_dropout_prob=0.0)
+    pretrain(store, run, settings)
+    card = ModelCard.load(run / "model" / "README.md")
+    said = card.data.to_dict()
+    wanted = {"base_model": "org/base", "language": "en", "license": "apache-2.0", "datasets": ["org/words"]}
+    assert said | wanted == said
+    for row in ("| hidden_size | `32` |", "| num_hidden_layers | `1` |", "| intermediate_size | `48` |"):
+        assert row in card.text
+    assert json.loads((run / "model" / "config.json").read_text())["hidden_dropout_prob"] == 0.1
+    fill, pairs = re.findall(r"```python\n(.*?)```", card.text.replace("DIR", str(run / "model")), re.S)
+    exec(fill, {})
+    capsys.readouterr()
+    exec(pairs, {})
+    shown = eval(capsys.readouterr().out)
+    assert shown == pytest.approx(relate(run / "model", "One text.", "Another."), abs=1e-5)
+    assert pretrain(store, run, settings, resume=True).finished
+
+
+def test_an_unfinished_run_is_an_encoder_to_start_from_and_a_vocabulary(store, run, settings, tmp_path):
+    pretrain(store, run, settings.replace(max_steps=4))
+    shutil.rmtree(run / "model")
+    assert pretrain(store, tmp_path / "next", settings.replace(max_steps=2, init=str(run))).finished
+    assert load_vocabulary(run) == load_vocabulary(store) == load_vocabulary(store / "vocabulary" / "vocab.txt")
+
+
+def test_a_model_is_uploaded_with_its_name_in_its_card(store, run, settings, hub, tmp_path):
+    pretrain(store, run, settings.replace(max_steps=2))
+    assert main(["push", str(run), "org/mine", "language=de", "license=mit", "datasets=a/b,c/d", "--private"]) == 0
+    there, here = hub / "org" / "mine", run / "model"
+    assert {path.name for path in there.iterdir()} == {path.name for path in here.iterdir()}
+    assert (there / "model.safetensors").read_bytes() == (here / "model.safetensors").read_bytes()
+    card = ModelCard.load(there / "README.md")
+    assert (card.data.language, card.data.license, card.data.datasets) == ("de", "mit", ["a/b", "c/d"])
+    assert 'AutoTokenizer.from_pretrained("org/mine")' in card.text
+    assert list(relate(find_model("org/mine"), "a", "b")) == ["contiguous", "random", "linked"]
+    (hub / "org" / "mine" / "config.json").unlink()
+    assert main(["push", str(tmp_path / "nothing"), "org/mine"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("schedule", "grows"),
+    [
+        ({"lr_scheduler_type": "constant", "warmup_steps": 2}, True),
+        ({"lr_scheduler_type": "wsd", "warmup_steps": 2, "decay_ratio": 0.5}, False),  # has decayed
+        ({"lr_scheduler_type": "constant", "warmup_steps": 0.5}, False),  # a share of the steps
+        ({"lr_scheduler_type": "linear", "warmup_steps": 2}, False),
+    ],
+)
+def test_a_run_whose_schedule_does_not_depend_on_its_length_may_get_longer(store, run, settings, schedule, grows):
+    short, whole = settings.replace(**schedule, max_steps=8), settings.replace(**schedule, max_steps=12)
+    pretrain(store, run, short)
+    if not grows:
+        with pytest.raises(ValueError, match="was started with max_steps=8, not max_steps=12"):
+            pretrain(store, run, whole, resume=True)
+        return
+    pretrain(store, run, whole, resume=True)
+    pretrain(store, run.with_name("whole"), whole)
+    ours, theirs = (load_file(each / "model" / "model.safetensors") for each in (run, run.with_name("whole")))
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 
 def test_a_run_that_is_there_is_not_overwritten(store, run, settings):

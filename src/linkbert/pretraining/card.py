@@ -1,6 +1,7 @@
 """The model card: README.md of a checkpoint, written from the run so that nothing in it has to be remembered.
 
-In: what run.json holds, the State, the settings and the opened stores; card.md is its template. Out: Markdown with the
+In: what run.json holds, the State, the settings and the opened stores; card.md is its template, with the sections of
+the hub's own. Out: Markdown with the
 YAML head of model hubs.
 """
 
@@ -8,14 +9,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
-from huggingface_hub import ModelCard, ModelCardData
+from huggingface_hub import CommitOperationAdd, HfApi, ModelCard, ModelCardData
+from transformers import PretrainedConfig
 
 from linkbert.config import Config, show_value
-from linkbert.files import read_json
+from linkbert.files import find_encoder, one_line, read_json
 from linkbert.instances.mixture import OpenPart
+from linkbert.model.checkpoint import SIZES
 from linkbert.model.heads import find_objective
 from linkbert.pretraining.checkpoint import State
 from linkbert.pretraining.scores import describe, from_json
@@ -25,8 +30,10 @@ LICENCE: dict[str, Any] = {"license": "other", "license_name": "see-the-licence-
 OUTCOMES = ("found", "resolved", "redirected", "dead", "self", "disambiguation", "edges")  # of links
 
 
-def model_card(run: dict[str, Any], state: State, config: Config, stores: Sequence[OpenPart], *, kind: str) -> str:
-    """Write the card from run.json and its date, where the run stands, its settings, its stores and its model_type."""
+def model_card(
+    run: dict[str, Any], state: State, config: Config, stores: Sequence[OpenPart], *, encoder: PretrainedConfig
+) -> str:
+    """Write the card from run.json and its date, where the run stands, its settings, its stores and its config.json."""
     pairs = sum(state.relations)
     seen = {"pairs seen": f"{pairs:,}", "tokens seen": f"{state.tokens:,}"}
     for i, name in enumerate(RELATIONS):
@@ -39,15 +46,47 @@ def model_card(run: dict[str, Any], state: State, config: Config, stores: Sequen
         for line in describe(from_json(state.evaluation)):
             scores += re.sub(r"^( *)", r"\n\1* ", line)
     # A path by its last part, as other people's disks are nobody's business.
-    settings = {k: f"`{plain(v) if isinstance(v, str) else show_value(v)}`" for k, v in config}
+    real = {name: getattr(encoder, name) for name in SIZES} | {"architecture": encoder.model_type}  # whatever `init` is
+    both = {**dict(config), **real}.items()
+    settings = {k: f"`{plain(v) if isinstance(v, str) else show_value(v)}`" for k, v in both}
     sources, described = zip(*(describe_store(each) for each in stores), strict=True)
-    tags = ["linkbert", kind, "fill-mask", "pretraining"]
-    head = ModelCardData(**LICENCE, library_name="transformers", pipeline_tag="fill-mask", tags=tags)
-    values: dict[str, Any] = {"kind": kind, "run": run, "state": state, "config": config, "scores": scores}
+    tags = ["linkbert", encoder.model_type, "fill-mask", "pretraining"]
+    head = ModelCardData(library_name="transformers", pipeline_tag="fill-mask", tags=tags, **describe_base(config.init))
+    base = head.base_model or (plain(config.init) if config.init != "none" else "none, from random weights")
+    values: dict[str, Any] = {"run": run, "state": state, "config": config, "scores": scores, "head": head}
+    values |= {"encoder": encoder, "base": base}
     values |= {"sources": "; ".join(sources), "learnt_from": "\n\n".join([table(seen), *described])}
     values |= {"settings": table(settings), "objective": find_objective(config.objective)}
     template = resources.files("linkbert.pretraining").joinpath("card.md").read_text(encoding="utf-8")
     return str(ModelCard.from_template(head, template_str=template, **values)).strip() + "\n"
+
+
+def describe_base(init: str) -> dict[str, Any]:
+    """Return what is known of the encoder a run started from: its hub name; its card's language, licence and data."""
+    found = dict(LICENCE)
+    with suppress(Exception):  # it may have no card, or one of any form
+        data = ModelCard.load(find_encoder(init) / "README.md", ignore_metadata_errors=True).data.to_dict()
+        found = {
+            name: data[name] for name in ("language", "license", "license_name", "datasets") if name in data
+        } or found
+    named = re.fullmatch(r"[\w.-]+(/[\w.-]+)?", init) and init != "none" and not Path(init).exists()
+    return found | ({"base_model": init} if named else {})
+
+
+def push_model(folder: Path, name: str, metadata: dict[str, Any], *, private: bool = False) -> str:
+    """Upload a model's files to the hub as `name`, its card with that name and more `metadata`; return the address."""
+    card = ModelCard((folder / "README.md").read_text("utf-8") if (folder / "README.md").is_file() else "---\n---\n")
+    for key, value in metadata.items():
+        setattr(card.data, key, value)
+    others = [path for path in folder.iterdir() if path.is_file() and path.name != "README.md"]
+    files = [CommitOperationAdd(path.name, str(path)) for path in others]
+    files.append(CommitOperationAdd("README.md", str(card).replace('"DIR"', f'"{name}"').encode()))
+    try:
+        address = HfApi().create_repo(name, private=private, exist_ok=True)
+        HfApi().create_commit(address.repo_id, files, commit_message="Upload by linkbert")
+    except Exception as error:  # no network, no token, no such organisation
+        raise ValueError(f"{name} is not uploaded ({one_line(error)[:200]}); log in first: hf auth login") from None
+    return str(address)
 
 
 def describe_store(store: OpenPart) -> tuple[str, str]:

@@ -15,6 +15,7 @@ from typing import Any
 from linkbert.files import read_json, read_json_lines, replacing
 
 FORMAT = 1  # of run.json
+UNDRAWN = {"step", "elapsed", "planned_steps", "pairs", "baseline_token"}  # say nothing as a curve
 TIMINGS = ("elapsed", "tokens_per_second", "peak_share", "loader_share", "memory")  # differ when a run is repeated
 
 
@@ -66,17 +67,13 @@ class Journal:
         self.file = path.open("a", buffering=1, encoding="utf-8")
 
     def write(self, entry: dict[str, Any]) -> None:
-        """Write one entry; its numbers, also those of nested tables, become TensorBoard scalars."""
+        """Write one entry; its own numbers become TensorBoard's train/ curves, those of an evaluation eval/."""
         self.file.write(json.dumps(entry, allow_nan=False) + "\n")
-        self._show(entry, entry["step"])
-
-    def _show(self, entry: dict[str, Any], step: int, prefix: str = "") -> None:
-        """Add scalars: {"a": 1, "b": {"c": 2}} -> a, b/c."""
-        for key, value in entry.items():
-            if isinstance(value, dict):
-                self._show(value, step, f"{prefix}{key}/")
-            elif isinstance(value, int | float) and not isinstance(value, bool) and key != "step":
-                self.board.add_scalar(prefix + key, value, step)
+        scored = entry.get("evaluation", {}).items()
+        values = {f"eval/{key}": value.get("value") if isinstance(value, dict) else value for key, value in scored}
+        for name, value in ({f"train/{key}": value for key, value in entry.items()} | values).items():
+            if isinstance(value, int | float) and name.partition("/")[2] not in UNDRAWN:
+                self.board.add_scalar(name, value, entry["step"])
 
     def __enter__(self) -> Journal:
         return self

@@ -161,7 +161,7 @@ def pretrain(
             return asdict(evaluate(model, held_out, processes))
 
         def save(folder: Path, state: State, weights: dict[str, Tensor]) -> None:
-            card = model_card(record | {"written": today()}, state, config, opened, kind=model.config.model_type)
+            card = model_card(record | {"written": today()}, state, config, opened, encoder=model.config)
             write_model(model, folder, vocabulary=opened[0].part.path / "vocabulary", card=card, weights=weights)
 
         compiling = Progress("compiling, about a minute", state.step, config.max_steps)
@@ -252,13 +252,23 @@ def check_same_run(run: Path, before: dict[str, Any], now: dict[str, Any]) -> No
         raise ValueError(f"{run} was started on {was}, not on {given}: resume with the same stores")
     old = decisive_settings(before)
     for key, value in decisive_settings(now).items():
-        if old.get(key, value) != value:
+        longer = key == "max_steps" and value > old[key] and may_grow(run, old)
+        if old.get(key, value) != value and not longer:
             was = f"{key}={show_value(old[key])}"
             raise ValueError(f"{run} was started with {was}, not {key}={show_value(value)}: resume with {was}, {anew}")
     for name, store in stores.items():
         if store["fingerprint"] != others[name]["fingerprint"]:
             was, given = store["path"], others[name]["path"]
             raise ValueError(f"{run} was started on another store ({was}) than {given}: resume with that one, {anew}")
+
+
+def may_grow(run: Path, old: Mapping[str, Any]) -> bool:
+    """Check whether a run may get more steps: nothing that it did so far depends on how many there are."""
+    done = max((int(folder.name[5:]) for folder in checkpoints(run)), default=0)
+    stable = {"constant_with_warmup": 1.0, "warmup_stable_decay": 1 - old["decay_ratio"]}.get(old["lr_scheduler_type"])
+    counted = not 0 < old["warmup_steps"] < 1 and old["warmup_steps"] < old["max_steps"]
+    same_masks = old["mlm_probability_end"] in (0, old["mlm_probability"])
+    return stable is not None and done <= stable * old["max_steps"] and counted and same_masks
 
 
 def decisive_settings(record: dict[str, Any]) -> dict[str, Any]:

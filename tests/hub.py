@@ -4,12 +4,9 @@ import base64
 import hashlib
 import json
 import threading
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote, urlparse
-
-import pytest
-
-from linkbert.files import fetch_from_hub
 
 COMMIT = "c" * 40
 
@@ -56,9 +53,11 @@ class Hub(BaseHTTPRequestHandler):
         parts = urlparse(self.path).path.strip("/").split("/")
         self.server.asked.append("/".join(parts))
         if parts[-1] == "create":
-            return self.answer(200, {"url": "http://127.0.0.1/" + json.loads(body)["name"]})
+            asked = json.loads(body)
+            return self.answer(200, {"url": f"{self.server.address}/{asked['organization']}/{asked['name']}"})
         if "preupload" in parts:
-            files = [{"path": each["path"], "uploadMode": "regular"} for each in json.loads(body)["files"]]
+            more = {"uploadMode": "regular", "shouldIgnore": False}
+            files = [{"path": each["path"], **more} for each in json.loads(body)["files"]]
             return self.answer(200, {"files": files})
         if "commit" in parts:
             for line in body.splitlines():
@@ -66,29 +65,34 @@ class Hub(BaseHTTPRequestHandler):
                     path = self.server.root.joinpath(*parts[2:4], row["value"]["path"])
                     path.parent.mkdir(parents=True, exist_ok=True)
                     path.write_bytes(base64.b64decode(row["value"]["content"]))
-            return self.answer(200, {"commitUrl": "http://127.0.0.1/c", "commitOid": COMMIT, "pullRequestUrl": None})
+            where = f"{self.server.address}/{'/'.join(parts[2:4])}/commit/{COMMIT}"
+            return self.answer(200, {"commitUrl": where, "commitOid": COMMIT, "pullRequestUrl": None})
         return self.answer(200, {"errors": [], "warnings": []})
 
 
-@pytest.fixture
-def hub(tmp_path, monkeypatch):
+@contextmanager
+def stand_in_hub(folder, monkeypatch):
     """Start it, for huggingface_hub of this process; give its folder of repositories."""
     from huggingface_hub import constants
 
+    from linkbert.files import fetch_from_hub
+
     server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
-    server.root, server.asked = tmp_path / "hub", []
-    address = f"http://127.0.0.1:{server.server_port}"
+    server.root, server.asked = folder / "hub", []
+    server.address = address = f"http://127.0.0.1:{server.server_port}"
     for name, value in {
         "ENDPOINT": address,
         "HUGGINGFACE_CO_URL_TEMPLATE": address + "/{repo_id}/resolve/{revision}/{filename}",
-        "HF_HUB_CACHE": str(tmp_path / "cache"),
+        "HF_HUB_CACHE": str(folder / "cache"),
         "HF_HUB_OFFLINE": False,
         "HF_HUB_DISABLE_XET": True,
     }.items():
         monkeypatch.setattr(constants, name, value)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     fetch_from_hub.cache_clear()
-    yield server.root
-    server.shutdown()
-    server.server_close()
-    fetch_from_hub.cache_clear()
+    try:
+        yield server.root
+    finally:
+        server.shutdown()
+        server.server_close()
+        fetch_from_hub.cache_clear()
