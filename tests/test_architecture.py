@@ -44,13 +44,13 @@ CEILINGS = {  # lines of Python; (top) are the files beside the folders
 
 
 OWED = {  # lines above the ceiling, docs/log/size.md says for what; what is not said there must go
-    "(top)": 751,
+    "(top)": 769,
     "corpora": 535,
     "corpora/readers": 1_456,
     "graph": 109,
     "instances": 37,
     "model": 252,
-    "pretraining": 10,
+    "pretraining": 56,
     "tasks": 180,
     "views": 88,
 }
