@@ -52,7 +52,7 @@ OWED = {  # lines above the ceiling, docs/log/size.md says for what; what is not
     "model": 252,
     "pretraining": 56,
     "tasks": 180,
-    "views": 88,
+    "views": 89,
 }
 
 

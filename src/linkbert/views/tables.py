@@ -171,15 +171,14 @@ def gains_section(layout: Layout, scores: Sequence[Score]) -> Iterator[Section]:
     """Show what each model gains over the first, with paired 95 % intervals over the examples that both have."""
     found = {(score.model, score.column): score for score in scores}
     base, *models = dict.fromkeys(score.model for score in scores)
-    gains, lines = dict[tuple[str, Column], np.ndarray](), list[str]()
+    gains, lacking = dict[tuple[str, Column], np.ndarray](), list[str]()
     for (model, column), score in found.items():
         if model != base and (base, column) in found:
             try:
                 gains[model, column] = gain(score, found[base, column])
-            except (KeyError, ValueError) as error:
-                lines.append(f"{column.title}, {model}: no interval: {error}")
-    if not gains:
-        return
+            except (KeyError, ValueError):
+                lacking.append(f"{column.title} of {model}")
+    why = f"no paired interval, as predictions are not there or of other examples: {'; '.join(lacking)}"
     rows, columns, whole = [[f"gain over {base}", *models]], layout.columns, Column("average")
     if layout.averaged:  # the sum of its tasks, each drawn by itself
         weights = np.array([average(columns, [float(of == each) for of in columns]) for each in columns])
@@ -190,7 +189,9 @@ def gains_section(layout: Layout, scores: Sequence[Score]) -> Iterator[Section]:
             cells = [_gain(gains.get((model, column)), layout.digits) for model in models]
             rows.append([column.title if column != whole else column.name, *cells])
     caption = f"By how much each model is above {base}, in %, and the 95 % interval of a paired bootstrap"
-    yield Section(f"{layout.title.partition('.')[0]}: gains", lines, rows, caption=caption)
+    if gains or lacking:
+        lines, name = [why] if lacking else [], layout.title.partition(".")[0]
+        yield Section(f"{name}: gains", lines, rows if gains else (), caption=caption)
 
 
 def _gain(draws: np.ndarray | None, digits: int) -> str:
