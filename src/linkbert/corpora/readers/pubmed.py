@@ -26,7 +26,7 @@ DATES = (
     "PubmedData/History/PubMedPubDate[@PubStatus='pubmed']",
 )
 RECORD = b"PubmedArticle"
-END, SHARD_BYTES = b"</PubmedArticle>", 1 << 18  # bytes that are parsed at a time
+END, SHARD_BYTES = b"</PubmedArticle>", 1 << 16  # bytes that are parsed at a time
 UNNAMED = ("[Not Available].", "[Not Available]")  # what stands for a missing title
 
 
