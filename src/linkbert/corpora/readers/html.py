@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote
 
 from linkbert.corpora.reader import Reader, Record, Skipped, option
-from linkbert.corpora.readers.site import words
+from linkbert.corpora.readers.site import read_table, words
 from linkbert.corpora.resolve import SUFFIXES, Place, find_place, names, resolve
 from linkbert.corpora.sources import TOO_LARGE
 from linkbert.records import Document, Link, Redirect
@@ -39,27 +39,12 @@ MOVED = 30  # words of a page that only says where the page is now
 TAGS, DEPTH = 2_000, 64  # where more tags open, they may be nested so deep on average; see is_bounded
 ATTRIBUTES, LARGEST = 10_000, 16 << 20  # of one tag; bytes of a page
 
-_MAIN = "main:not([hidden]), [role=main]:not([hidden])"
-# What is never prose; its links stay, without a place.
-_DROPPED = (
-    "script, style, noscript, template, iframe, noembed, noframes, xmp, plaintext, object, svg, math, canvas, audio, "
-    "video, rt, rp, rtc, button, select, textarea, datalist, nav, footer, aside, dialog, body > header, [hidden], "
-    "form:not(:has(p, h1, h2, h3))"
-)
-_ROLES = "[role=banner], [role=navigation], [role=contentinfo], [role=search], [role=complementary]"
-# Tables with headings or a caption, and those without any block in them; the others only lay a page out.
-_TABLES = (
-    "table:has(> * > tr > th), table:has(> caption), "
-    "table:not(:has(p, h1, h2, h3, h4, h5, h6, ul, ol, dl, blockquote, table))"
-)
-_NOTES = words("admonitionblock note tip important warning caution")
-_BREAKS = words(
-    "address article aside blockquote body br caption center dd details dir div dl dt fieldset figcaption figure "
-    "footer form h1 h2 h3 h4 h5 h6 header hgroup hr legend li main menu ol p pre search section summary table tbody "
-    "tfoot thead tr ul"
+_TABLE = read_table("html.toml")
+_MAIN, _DROPPED, _ROLES = (", ".join(_TABLE[key]) for key in ("main", "dropped", "roles"))
+_NOTES, _BREAKS, _INLINE, _VOID, _IMPLIED = (
+    words(_TABLE[key]) for key in ("notes", "breaks", "inline", "void", "implied")
 )
 _GAPS = dict.fromkeys(_BREAKS | {f"/{name}" for name in _BREAKS}, "\n") | dict.fromkeys(("td", "th"), " ")
-_INLINE = words("a abbr b big cite code dfn em font i kbd label mark q s samp small strong sub sup tt u var")
 _TAG = re.compile(r"<(?:!--.*?-->|([^\s>]+)([^>]*)>)", re.DOTALL)
 _LEADS = re.compile(
     r' (?:accesskey=|hreflang=|rel="(?:[^"]* )?(?:next|prev|previous|up|start|first|last|contents|index|home|top)[" ])'
@@ -111,7 +96,7 @@ def parse(source: str, *, body: str = "", drop: str = "", common: frozenset[str]
     title, *addresses = _read_head(tree)
     title = _find_title(title, tree, common)
     roles = _ROLES if "role" in source or "ROLE" in source else ""  # each selector costs a look at every element
-    selector = ", ".join(filter(None, (_DROPPED, _TABLES, roles, drop)))
+    selector = ", ".join(filter(None, (_DROPPED, roles, drop)))
     unanchored = [href for root in roots for href in _drop(root, selector)]
     html = whole = "".join(root.html or "" for root in roots)
     html, gone = _cut_named(roots, html)
@@ -486,8 +471,6 @@ def _is_binary(data: bytes) -> bool:
 # An element without another in it is closed for sure.
 _LEAF, _MARK = re.compile(r"<([a-z]++)[^<>]*+>[^<>]*+</\1>"), re.compile(r"<(/?)([a-z][^\s/>]*+)")
 _LONG, _QUOTED = re.compile(r"<[a-zA-Z][^<>]{20000,}+"), re.compile(r'"[^"]*"|\'[^\']*\'')
-_VOID = words("area base br col embed hr img input link meta param source track wbr")
-_IMPLIED = words("p li dt dd tr td th tbody thead tfoot option optgroup rp rt a nobr button")  # ends by itself
 # In SVG and MathML "/>" closes, up to what they hold of HTML (but plain text), and to HTML that ends them.
 _HELD = re.compile(r"<(title|desc|m[inos]|mtext)\b[^<>]*+>[^<>]*+</\1\s*+>")
 _FOREIGN = re.compile(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_left
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -62,6 +63,17 @@ _TAG = re.compile(r"""
     | <[!?][A-Za-z][^<>]*> | </?>""", re.VERBOSE)  # fmt: skip
 _ATTRIBUTE = re.compile(r"""(?<![\w-])(href|to|id|name)\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s"'<>{}]+))""")
 _COMMENT, _EXPRESSION = re.compile(r"%%.+?%%", re.DOTALL), re.compile(r"\{(?:/\*.*?\*/|[^{}]*)\}", re.DOTALL)
+_MARKS = {  # inside a block, by how they start, and what they are: "" is dropped
+    "[": ((_WIKI, "wiki"), (_FOOTNOTE, "")),
+    "!": ((_WIKI, "wiki"),),
+    "<": ((_TAG, "tag"),),
+    "%": ((_COMMENT, ""),),
+    "{": ((_TEMPLATE, ""), (_EXPRESSION, "")),
+    ":": ((_ICON, ""),),
+    "=": ((_HIGHLIGHT, ""),),
+    "$": ((_FORMULA, "text"),),
+    "#": ((_PAGE_TAG, "wiki"),),
+}
 
 
 def read_file(name: str, data: bytes, pages: Pages, skipped: Skipped) -> Iterator[Record]:
@@ -105,26 +117,27 @@ def read_page(source: str, id_: str, *, mdx: bool = False, pages: Pages | None =
     env: dict[str, Any] = {"mdx": mdx, "unclosed": set(), "id": id_, "pages": pages or Pages()}
     tokens = _make_parser(BLOCK_NESTING, mdx).parse(to_commonmark(source[start:]), env)
     faults = (NESTED,) * any(token.level >= BLOCK_NESTING - 1 for token in tokens)
-    writer = Writer(id_.rpartition("/")[0])
+    writer = Writer()
     heading = _write_blocks(tokens, env, writer)
     title = heading or next((value for key, value in said if key == "title"), "")
     names = [name for key, name in said if key not in ADDRESSES or name[0] == "/"]
     return Page(title, *writer.finish(title), faults, (*[title] * bool(title), *names))
 
 
+@dataclass(slots=True)
 class Writer:
     """The text of a page as far as it is written, a line a block, with its links and sections."""
 
-    def __init__(self, folder: str) -> None:
-        self.folder = folder
-        self.parts: list[str] = []
-        self.size = 0  # characters of all parts
-        self.blank = True  # a line starts, or the last character is a space
-        self.line = self.last_line = 0  # where this line starts, and the one before
-        self.hidden = 0  # tables and footnotes around: their text is dropped
-        self.links: list[Link] = []
-        self.sections: list[tuple[str, int]] = []
-        self.open: list[tuple[str, int, tuple[str, str] | None]] = []  # links: what opened it, its first part, target
+    parts: list[str] = field(default_factory=list)
+    size: int = 0  # characters of all parts
+    blank: bool = True  # a line starts, or the last character is a space
+    line: int = 0  # where this line starts, and the one before
+    last_line: int = 0
+    hidden: int = 0  # tables and footnotes around: their text is dropped
+    links: list[Link] = field(default_factory=list)
+    sections: list[tuple[str, int]] = field(default_factory=list)
+    # Links that are open: what opened it, its first part, target.
+    open: list[tuple[str, int, tuple[str, str] | None]] = field(default_factory=list)
 
     def add(self, text: str) -> None:
         """Add text to the line, white space folded."""
@@ -295,40 +308,18 @@ def _make_parser(nesting: int, mdx: bool = False) -> MarkdownIt:
 def _marks_rule(state: StateInline, silent: bool) -> bool:
     """Find inside a block what CommonMark does not know: wiki links, tags, and what is dropped."""
     start, stop = state.pos, min(state.pos + TAG, state.posMax)
-    match state.src[start]:
-        case "[" | "!":
-            found, kind = _WIKI.match(state.src, start, stop), "wiki"
-            if not found:
-                found, kind = _FOOTNOTE.match(state.src, start, stop), ""
-        case "<":
-            found, kind = _TAG.match(state.src, start, stop), "tag"
-            if unseen := _UNSEEN.match(state.src, start, stop):
-                end = _end_of(unseen, state.src, state.posMax)
-                if end > 0:
-                    state.pos = end
-                    return True
-        case "%":
-            found, kind = _COMMENT.match(state.src, start, stop), ""
-        case "{":
-            found, kind = _TEMPLATE.match(state.src, start, stop), ""
-            if not found and state.env["mdx"]:
-                found = _EXPRESSION.match(state.src, start, stop)
-        case ":":
-            found, kind = _ICON.match(state.src, start, stop), ""
-        case "=":
-            found, kind = _HIGHLIGHT.match(state.src, start, stop), ""
-        case "$":
-            found, kind = _FORMULA.match(state.src, start, stop), "text"
-        case "#" if state.env["pages"].dialect.outline:
-            found, kind = _PAGE_TAG.match(state.src, start, stop), "wiki"
-        case _:
-            return False
-    if not found:
-        return False
-    if kind and not silent:
-        state.push(kind, "", 0).content = f"[[{found[1] or found[2]}]]" if found[0][0] == "#" else found[0]
-    state.pos = found.end()
-    return True
+    unseen = _UNSEEN.match(state.src, start, stop)
+    if unseen and (end := _end_of(unseen, state.src, state.posMax)) > 0:
+        state.pos = end
+        return True
+    known = {_EXPRESSION: state.env["mdx"], _PAGE_TAG: state.env["pages"].dialect.outline}
+    for pattern, kind in _MARKS.get(state.src[start], ()):
+        if known.get(pattern, True) and (found := pattern.match(state.src, start, stop)):
+            if kind and not silent:
+                state.push(kind, "", 0).content = f"[[{found[1] or found[2]}]]" if found[0][0] == "#" else found[0]
+            state.pos = found.end()
+            return True
+    return False
 
 
 def _end_of(unseen: re.Match[str], source: str, stop: int) -> int:

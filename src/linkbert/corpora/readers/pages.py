@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import re
-import tomllib
 from bisect import bisect_left
 from calendar import month_abbr
 from collections import Counter
@@ -16,12 +15,12 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from functools import lru_cache
-from importlib.resources import files as package_files
 from itertools import islice
 from unicodedata import normalize
 from urllib.parse import unquote
 
 from linkbert.corpora.reader import Skipped, option
+from linkbert.corpora.readers.site import read_table
 from linkbert.corpora.resolve import MEDIA, NOTE_SUFFIX, note_name, note_path, resolve_in_note
 from linkbert.corpora.sources import decode_text
 
@@ -76,8 +75,7 @@ class Dialect:
     outline: bool = False
 
 
-_TABLE = package_files("linkbert.corpora.readers").joinpath("conventions.toml").read_text(encoding="utf-8")
-DIALECTS = {name: Dialect(name, tuple(row.pop("signs")), **row) for name, row in tomllib.loads(_TABLE).items()}
+DIALECTS = {name: Dialect(name, tuple(row.pop("signs")), **row) for name, row in read_table("conventions.toml").items()}
 
 
 def recognise(files: Iterable[str]) -> tuple[Dialect, str]:

@@ -19,7 +19,7 @@ from typing import Any
 
 from linkbert.corpora.reader import NO_TEXT, OTHER, Reader, Record, Skipped
 from linkbert.corpora.readers.markdown import Writer
-from linkbert.corpora.readers.site import words
+from linkbert.corpora.readers.site import read_table, words
 from linkbert.corpora.resolve import resolve_in_note
 from linkbert.corpora.sources import decode_text
 from linkbert.records import Document
@@ -30,34 +30,10 @@ INCLUDED, LONG = "file that others include (no page of its own)", "line too long
 AMBIGUOUS, UNKNOWN = "reference that several pages describe", "reference to nothing in the tree"
 BROKEN = "page that docutils cannot parse (left out)"
 
-HIDDEN = words(
-    "code code-block sourcecode parsed-literal literalinclude highlight image toctree contents index raw math plot "
-    "productionlist tabularcolumns default-role role console prompt doctest testcode moduleauthor sectionauthor "
-    "testoutput testsetup testcleanup ipython graphviz digraph uml mermaid meta title include sectnum target-notes "
-    "header footer program cmake-module autosummary video literal inheritance-diagram unicode date replace codeauthor"
-)
-ASIDE = words("table list-table csv-table figure")  # no text, but their links count
-NUMBERED = words(
-    "versionadded versionchanged versionremoved deprecated deprecated-removed versionextended "
-    "presets-versionadded codemodel-versionadded soft-deprecated"
-)
-UNSAID = words("container only rst-class tabs tab-set glossary hlist grid cssclass")  # their argument is no text
-PROSE = words(
-    "note warning tip hint important caution danger error attention admonition seealso todo tab tab-item rubric topic "
-    "sidebar epigraph highlights pull-quote compound centered details dropdown card grid-item"
-)
-PROSE |= NUMBERED | UNSAID
-UNSEEN = (  # nodes of docutils that are no text
-    "literal_block doctest_block comment image substitution_definition system_message raw math_block "
-    "footnote_reference citation_reference"
-)
-CLASSES = words("class exception autoclass autoexception")
-FUNCTIONS = words("function autofunction decorator autodecorator")
-MODULES = words("module automodule currentmodule")
-MEMBERS = words(
-    "method attribute data property classmethod staticmethod decoratormethod type "
-    "automethod autoattribute autodata autoproperty"
-)
+WORDS = {name: words(text) for name, text in read_table("rst.toml").items()}
+HIDDEN, ASIDE, NUMBERED, UNSAID = (WORDS[name] for name in ("hidden", "aside", "numbered", "unsaid"))
+PROSE = WORDS["prose"] | NUMBERED | UNSAID
+CLASSES, FUNCTIONS, MODULES, MEMBERS = (WORDS[name] for name in ("classes", "functions", "modules", "members"))
 PYTHON = {"class": CLASSES, "exc": CLASSES, "func": FUNCTIONS, "deco": FUNCTIONS, "mod": MODULES} | dict.fromkeys(
     ("meth", "attr", "data", "const", "type"), MEMBERS | FUNCTIONS
 )
@@ -354,7 +330,7 @@ class _Page:
     """The text of a page as far as it is written, and what is around the place that is read."""
 
     def __init__(self, id_: str, tree: Tree, skipped: Skipped) -> None:
-        self.id, self.tree, self.skipped, self.writer = id_, tree, skipped, Writer(dirname(id_))
+        self.id, self.tree, self.skipped, self.writer = id_, tree, skipped, Writer()
         self.title = self.module = ""
         self.classes: tuple[str, ...] = ()
         self.depth = 0  # of substitutions in each other
@@ -365,7 +341,7 @@ class _Page:
         targets = list(document.findall(nodes.target))
         self.named = {name: node for node in targets for name in node["names"]}
         self.unnamed = (node for node in targets if node.get("anonymous"))
-        self.hidden = tuple(getattr(nodes, name) for name in UNSEEN.split())
+        self.hidden = tuple(getattr(nodes, name.replace("-", "_")) for name in WORDS["unseen"])
         self.aside = nodes.table, nodes.footnote, nodes.citation
         self.write_block(document)
 

@@ -13,12 +13,15 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from html.entities import html5
 from importlib.resources import files
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 FILE, CATEGORY = 6, 14
 
-_WIKIS = tomllib.loads(files("linkbert.corpora.readers").joinpath("wikis.toml").read_text(encoding="utf-8"))
+
+def read_table(name: str) -> dict[str, Any]:
+    """Read a table of data of the readers: "wikis.toml"."""
+    return tomllib.loads(files("linkbert.corpora.readers").joinpath(name).read_text(encoding="utf-8"))
 
 
 def words(text: str) -> frozenset[str]:
@@ -26,6 +29,7 @@ def words(text: str) -> frozenset[str]:
     return frozenset(word.replace("_", " ") for word in text.split())
 
 
+_WIKIS = read_table("wikis.toml")
 LANGUAGES = words(_WIKIS["languages"])
 PROJECTS = words(_WIKIS["projects"])
 REDIRECT_WORDS = words(_WIKIS["redirect"])

@@ -111,7 +111,7 @@ def _write(text: str, marks: Marks, find: Callable[[str, bool], tuple[Target, st
 
     A link that is not a `sure` one, as it has no mark but its capitals, is none where there is no page of its name.
     """
-    (gone, start, inline), writer = marks, markdown.Writer("")
+    (gone, start, inline), writer = marks, markdown.Writer()
 
     def add(text: str) -> None:
         end = 0

@@ -112,7 +112,7 @@ def _read_document(node: Any, id_: str, name: str, options: Options, skipped: Sk
         path, _, fragment = value.partition("#")
         if to := ((path, fragment) if path else None) if options.name else resolve(value, place):
             links.setdefault(element, []).append(to)
-    writer, titles = Writer(""), _find(".//title", node)
+    writer, titles = Writer(), _find(".//title", node)
     title = _string(titles[0]) if titles else ""
     for root in _find(options.text, node) if options.text else [node]:
         if isinstance(root, str):
