@@ -52,6 +52,7 @@ def read(path: Path) -> tuple[list[Document], list[Redirect], Skipped]:
         ("a<br>b <b>c</b> <!-- d --> e <T a=\"<\" b='>'>f</T> 1 < 2 <!-- g", "a\nb c e f 1 < 2 <!-- g"),
         ("<ul>\n<li>a</li><li>b</li>\n</ul>\n<style>\np {}\n\nq {}</style>after", "a\nb\nafter"),
         ("a\n<!-- b\n\nc\n--> d\n\ne", "a\nd\ne"),
+        ("a [b][1] c\n<!-- links -->\n[1]: d.md\n\n- [e][2]\n<!-- links -->\n[2]: f.md", "a b c\ne"),
         ("a[^1] b\n[^1]: note\n\n    its second paragraph\n\nc", "a b\nc"),
         ("> [!warning]- Title\n> body", "Title\nbody"),
         ("a %%hidden%% b\tc", "a b c"),

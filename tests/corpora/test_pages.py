@@ -430,3 +430,17 @@ def test_lost_links_are_said_by_what_they_lead_to(tmp_path, capsys):
     assert not any(line.startswith("documents") for line in lines)
     assert cli.main(["stats", str(store.path), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["links_lost"] == store.manifest["links_lost"]
+
+
+def test_an_xref_names_a_page_by_its_uid_or_a_member_in_its_folder(tmp_path):
+    (tmp_path / "Mod.Core").mkdir()
+    files = {
+        "a.md": "[one](xref:my.page), [two](xref:Mod.Core.Get-It#notes), [three](xref:System.String?alt=x).",
+        "b.md": "---\nuid: my.page\n---\nOne.",
+        "Mod.Core/Get-It.md": "Two.",
+    }
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    page = next(record for record in read_source("markdown", tmp_path) if getattr(record, "id", "") == "a")
+    found = [(page.text[link.start : link.end], link.target, link.fragment) for link in page.links]
+    assert found == [("one", "b", ""), ("two", "Mod.Core/Get-It", "notes"), ("three", "xref:System.String", "")]

@@ -329,7 +329,7 @@ def _end_of(unseen: re.Match[str], source: str, stop: int) -> int:
 
 
 def _unseen_rule(state: StateBlock, line: int, stop: int, silent: bool) -> bool:
-    """Drop a comment or an element whose inside is not seen, if it has several lines (blank ones among them)."""
+    """Drop a comment or an element whose inside is not seen, if it has lines of its own (blank ones among them)."""
     unseen = _UNSEEN.match(state.src, state.bMarks[line] + state.tShift[line], state.eMarks[line])
     if not unseen or unseen[0] in state.env["unclosed"]:
         return False
@@ -337,10 +337,11 @@ def _unseen_rule(state: StateBlock, line: int, stop: int, silent: bool) -> bool:
     if end < 0:
         state.env["unclosed"].add(unseen[0])  # nor does a later one end
     last = bisect_left(state.eMarks, end, line, stop)
-    if end <= state.eMarks[line] or last >= stop:
+    rest = state.src[end : state.eMarks[last]].strip() if last < stop else ""
+    if last >= stop or (end <= state.eMarks[line] and (end < 0 or rest)):
         return False
     if not silent:
-        if rest := state.src[end : state.eMarks[last]].strip():
+        if rest:
             _push_inline(state, rest)
         state.line = last + 1
     return True

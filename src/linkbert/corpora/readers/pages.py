@@ -35,7 +35,7 @@ HEAD = 1 << 16  # characters of a page in which it says its names
 
 _APART = re.compile(r"[\s_+-]+")
 _SAID = re.compile(
-    r"^([ \t-]*)(permalink|slug|url|id|title|alias(?:es)?|redirect_from)[ \t]*(::|[:=])[ \t]*(.*(?:\n[ \t]*-[ \t].*)*)",
+    r"^([ \t-]*)(permalink|slug|url|id|title|uid|alias(?:es)?|redirect_from)[ \t]*(::|[:=])[ \t]*(.*(?:\n[ \t]*-[ \t].*)*)",
     re.M,
 )
 _VALUE = re.compile(r"""[ \t]*(?:-[ \t]+)?("[^"]*"|'[^']*'|\[\[[^\[\]]*\]\]|[^,\[\]\n]+)""")
@@ -154,6 +154,10 @@ class Pages:
         """
         if address.startswith(("[[", "((", "dendron://")):
             return self.find_note(unquote(address if address[0] == "d" else address[2:-2]), page)[0]
+        if address.startswith("xref:"):  # of DocFX: the uid of a page, or of a member in the folder of its module
+            uid, _, fragment = unquote(address[5:]).partition("#")
+            names = (uid := uid.partition("?")[0]), "/".join(uid.rsplit(".", 1))
+            return next(filter(None, (self.find_name(name, page) for name in names)), f"xref:{uid}"), fragment
         found = resolve_in_note(address, page.rpartition("/")[0])
         if found is None or not self.exact:
             return found
