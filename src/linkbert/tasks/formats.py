@@ -38,6 +38,7 @@ Format = Callable[[Sequence[Source], Mapping[str, Any], Counter[str]], Iterator[
 Values = dict[str, Any]  # what an example is made of, by role: id, group, label; a, b or question, options
 OPTIONAL = ("id", "group", "label")  # roles whose column may be missing
 FORM = "is the file of this form?"
+TAG = re.compile(r"O|[BIESLUM](-.+)?")
 
 
 def read_table(
@@ -113,10 +114,17 @@ def read_records(
     """Read a list of objects or an object of objects by id (`json`), an object a line (`jsonl`), or a `parquet` table.
 
     `columns` gives the key for each role; a list of texts is joined. `items` is the key of the list where a file holds
-    several. A second file, where there is one, has the labels by id (PubMedQA's test set).
+    several. A second file, where there is one, has the labels by id (PubMedQA's test set); `keep` leaves out the
+    objects that have none there ("known"), or those that have one, which keep their own ("others"). A Parquet set may
+    be of several files.
     """
-    gold = json.load(sources[1].stream) if len(sources) > 1 else {}
-    for number, (where, key, record) in enumerate(records(sources[0], options, form)):
+    if options.get("keep") == "known":
+        sources = sources[::-1]
+    gold = json.load(sources[1].stream) if len(sources) > 1 and form == "json" else {}
+    read = sources if form == "parquet" else sources[:1]
+    for number, (where, key, record) in enumerate(itertools.chain(*(records(each, options, form) for each in read))):
+        if "keep" in options and (key in gold) != (options["keep"] == "known"):
+            continue
         values: Values = {"id": key}
         for role, column in options["columns"].items():
             wanted = column if isinstance(column, list) else [column]
@@ -124,7 +132,7 @@ def read_records(
             if role not in OPTIONAL and None in found:
                 raise ValueError(f"{where} has no {wanted[found.index(None)]!r}: {FORM}")
             values[role] = found if isinstance(column, list) else found[0]
-        if gold:
+        if gold and options.get("keep") != "others":
             values["label"] = gold.get(key)
         yield _example(values, options, where, number)
 
@@ -146,16 +154,26 @@ def records(source: Source, options: Mapping[str, Any], form: str) -> Iterator[t
     source.item = ""
 
 
+def form_of(source: Source) -> str:
+    """Tell Parquet from its name, and a JSON list from JSON lines by its first letter."""
+    if source.name.endswith(".parquet"):
+        return "parquet"
+    first = source.stream.read(1)
+    source.stream.seek(0)
+    return "json" if first == "[" else "jsonl"
+
+
 def _parquet(source: Source) -> list[dict[str, Any]]:
     from pyarrow import BufferReader, parquet
 
     return parquet.read_table(BufferReader(cast(TextIOWrapper, source.stream).buffer.read())).to_pylist()
 
 
-def read_tags(sources: Sequence[Source], options: Mapping[str, Any], _counts: Counter[str]) -> Iterator[Example]:
+def read_tags(sources: Sequence[Source], options: Mapping[str, Any], counts: Counter[str]) -> Iterator[Example]:
     r"""Read a word and its tag a line, a blank line after each sentence; a -DOCSTART- line begins a document.
 
-    With `begin`, every I- becomes B-: each word is an entity of its own (EBM PICO).
+    With `begin`, every I- becomes B-: each word is an entity of its own (EBM PICO). BIOES and BILUO become
+    B and I.
 
         -DOCSTART- (7)\n\nLow\tI-INT\ndose\tO\n    ->    TaggedExample("0", ("Low", "dose"), ("B-INT", "O"), group="7")
     """
@@ -165,18 +183,48 @@ def read_tags(sources: Sequence[Source], options: Mapping[str, Any], _counts: Co
             if text.strip() and not text.startswith("-DOCSTART-"):
                 fields = text.rstrip("\r\n").split("\t") if "\t" in text else text.split()
                 tag = fields[-1].strip()
-                if len(fields) < 2 or not fields[0].strip() or not re.fullmatch(r"O|[BI](-.+)?", tag):
+                if len(fields) < 2 or not fields[0].strip() or not TAG.fullmatch(tag):
                     raise ValueError(
                         f"{source.name}, line {line}: {text.strip()!r} is not a word and a tag (O, B or I)"
                     )
                 words.append(fields[0].strip())
-                tags.append("B" + tag[1:] if options.get("begin") and tag[0] == "I" else tag)
+                tags.append(_tag(tag, options, counts))
                 continue
             if words:
                 yield TaggedExample(str(number), tuple(words), tuple(tags), group)
                 number, words, tags = number + 1, [], []
             if text.strip():
                 group = text.removeprefix("-DOCSTART-").strip(" ()\r\n\t")
+
+
+def read_tag_rows(sources: Sequence[Source], options: Mapping[str, Any], counts: Counter[str]) -> Iterator[Example]:
+    """Read sentences as JSON lines or Parquet: a list of words, and one of tags or of numbers of `tag_names`.
+
+    `columns` gives the keys of words, tags and id. Parquet that the datasets library wrote has the names itself.
+    """
+    columns, number = options["columns"], 0
+    for source in sources:
+        for where, _, row in records(source, options, form_of(source)):
+            if not isinstance(words := row.get(columns["words"]), list):
+                raise ValueError(f"{where} has no list {columns['words']!r}: {FORM}")
+            if (given := row.get(columns["tags"])) is not None:
+                names = options.get("tag_names") or [str(each) for each in given]
+                tags = [names[tag] if isinstance(tag, int) and tag < len(names) else str(tag) for tag in given]
+                if wrong := [tag for tag in tags if not TAG.fullmatch(tag)]:
+                    remedy = "options.tag_names lists the names of numbers" if wrong[0].isdecimal() else FORM
+                    raise ValueError(f"{where}: {wrong[0]!r} is not a tag (O, B or I); {remedy}")
+                given = tuple(_tag(tag, options, counts) for tag in tags)
+            id_ = str(row.get(columns.get("id", "id"), number))
+            yield TaggedExample(id_, tuple(map(str, words)), given)
+            number += 1
+
+
+def _tag(tag: str, options: Mapping[str, Any], counts: Counter[str]) -> str:
+    """Turn a tag of BIOES or BILUO into one of BIO: one word (S, U) is B, a last or middle one (E, L, M) is I."""
+    first = {"S": "B", "U": "B", "E": "I", "L": "I", "M": "I"}.get(tag[0])
+    counts["tags of BIOES or BILUO, read as B and I"] += first is not None
+    first = first or tag[0]
+    return ("B" if options.get("begin") and first == "I" else first) + tag[1:]
 
 
 def read_hoc(sources: Sequence[Source], options: Mapping[str, Any], counts: Counter[str]) -> Iterator[Example]:
@@ -213,7 +261,30 @@ def _text(value: Any) -> str:
     return " ".join(str(each).strip() for each in value) if isinstance(value, list | tuple) else str(value).strip()
 
 
+def _labels(values: Sequence[Any], options: Mapping[str, Any], where: str) -> tuple[str, ...]:
+    """Read several labels at once: names, or a 0 or 1 for each class, which has its name, its column's or its number.
+
+    [0, 1, 0, 0, 1]    ->    ("1", "4")        ["b", "a"]    ->    ("a", "b")
+    """
+    column = options.get("columns", {}).get("label")
+    names = column if isinstance(column, list) else options.get("classes") or [str(i) for i in range(len(values))]
+    flags = [str(value).strip().removesuffix(".0").lower() for value in values]
+    if len(values) > 1 and {"0", "1", "false", "true"}.issuperset(flags):
+        if len(flags) != len(names):
+            raise ValueError(f"{where} has {len(flags)} labels of 0 and 1 for {len(names)} classes")
+        return tuple(sorted(name for name, flag in zip(names, flags, strict=True) if flag in ("1", "true")))
+    if isinstance(column, list):
+        raise ValueError(f"{where}: the labels {', '.join(flags)} are not 0 or 1, one for each of {', '.join(column)}")
+    classes = options.get("classes", ())
+    found = (classes[each] if isinstance(each, int) and each < len(classes) else str(each).strip() for each in values)
+    return tuple(sorted(set(found)))
+
+
 def _label(value: Any, options: Mapping[str, Any], where: str) -> Label:
+    if "separator" in options and isinstance(value, str):
+        value = [each for each in value.split(options["separator"]) if each.strip()]
+    if isinstance(value, list | tuple):
+        return _labels(value, options, where)
     label = "" if value is None else str(value).strip()
     for pattern, name in options.get("labels", {}).items():  # "*false*" = "0"
         if fnmatchcase(label, pattern):

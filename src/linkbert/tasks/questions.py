@@ -11,12 +11,15 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 from linkbert.files import read_json
 from linkbert.tasks.examples import QuestionExample
-from linkbert.tasks.formats import Source, read_rows, records
+from linkbert.tasks.formats import Source, form_of, read_rows, records
 
 BREAK = "\n"  # between the paragraphs of a context that is put together
 Spans = tuple[tuple[int, int], ...]
@@ -28,10 +31,12 @@ def read_mrqa(sources: Sequence[Source], options: Options, counts: Counter[str])
 
     `title` is the number of the line, from 0 without the header: what the authors' halves of dev number. Spans, whose
     end is the last character in the file, stand in the file's order: training takes the first, as the authors do.
+    The hub's Parquet has a question a row, of all sets: those whose `subset` is like the option of that name are read.
     """
     for source in sources:
-        lines = (item for item in records(source, options, "jsonl") if "header" not in item[2])
-        for number, (_, _, line) in enumerate(lines):
+        rows = source.name.endswith(".parquet")
+        found = _mrqa_lines(source, options) if rows else (item[2] for item in records(source, options, "jsonl"))
+        for number, line in enumerate(item for item in found if "header" not in item):
             context = line["context"]
             for asked in line["qas"]:
                 spans = [(a, b + 1) for each in asked["detected_answers"] for a, b in each["char_spans"]]
@@ -39,6 +44,19 @@ def read_mrqa(sources: Sequence[Source], options: Options, counts: Counter[str])
                 counts["spans outside of their context"] += len(spans) - len(inside)
                 id_, answers = asked.get("qid") or asked["id"], tuple(asked["answers"])
                 yield QuestionExample(id_, asked["question"].strip(), context, answers, inside, title=str(number))
+
+
+def _mrqa_lines(source: Source, options: Options) -> Iterator[dict[str, Any]]:
+    """Make lines of the hub's rows: those of one context, which lie together, are one."""
+    wanted = options.get("subset", "*")
+    rows = (row for _, _, row in records(source, options, "parquet") if fnmatchcase(row["subset"], wanted))
+    for context, asked in groupby(rows, key=itemgetter("context")):
+        lines = []
+        for row in asked:
+            spans = row["detected_answers"]["char_spans"]
+            places = [{"char_spans": list(zip(each["start"], each["end"], strict=True))} for each in spans]
+            lines.append({**row, "detected_answers": places})
+        yield {"context": context, "qas": lines}
 
 
 def read_squad(sources: Sequence[Source], options: Options, counts: Counter[str]) -> Iterator[QuestionExample]:
@@ -53,12 +71,12 @@ def read_squad(sources: Sequence[Source], options: Options, counts: Counter[str]
 
 
 def read_squad_rows(sources: Sequence[Source], options: Options, counts: Counter[str]) -> Iterator[QuestionExample]:
-    """Read SQuAD as Hugging Face's Parquet has it: a question a row, its answers' texts and starts as two lists."""
+    """Read SQuAD as the hub's Parquet or the authors' JSON lines have it: a question a row, two lists of answers."""
     for source in sources:
-        for _, _, row in records(source, options, "parquet"):
+        for _, _, row in records(source, options, form_of(source)):
             answers = row["answers"]
             places = list(zip(answers["answer_start"], answers["text"], strict=True))
-            yield _placed(row, row["context"], places, row["title"], counts)
+            yield _placed(row, row["context"], places, row.get("title") or row["context"], counts)
 
 
 def _placed(
@@ -79,20 +97,28 @@ def read_oracle(sources: Sequence[Source], options: Options, _counts: Counter[st
 
 
 def read_hotpot(sources: Sequence[Source], options: Options, _counts: Counter[str]) -> Iterator[QuestionExample]:
-    """Read HotpotQA: ten paragraphs, two of which support the answer; it may be yes or no, which stands nowhere."""
-    for _, _, item in records(sources[0], options, "json"):
-        gold = {title for title, _ in item["supporting_facts"]}
-        pieces = [(f"{title}: {''.join(sentences)}", title in gold) for title, sentences in item["context"]]
-        yield _joined(item["_id"], item["question"], (item["answer"],), pieces, _hops(len(gold)))
+    """Read HotpotQA: ten paragraphs, two of which support the answer; it may be yes or no, which stands nowhere.
+
+    The group is the question's type, bridge or comparison, where the file has it. The hub's Parquet has lists.
+    """
+    for source in sources:
+        for _, _, item in records(source, options, "parquet" if source.name.endswith(".parquet") else "json"):
+            facts, context = item["supporting_facts"], item["context"]
+            gold = set(facts["title"] if isinstance(facts, Mapping) else [title for title, _ in facts])
+            if isinstance(context, Mapping):
+                context = zip(context["title"], context["sentences"], strict=True)
+            pieces = [(f"{title}: {''.join(sentences)}", title in gold) for title, sentences in context]
+            id_, group = item.get("_id") or item["id"], item.get("type") or _hops(len(gold))
+            yield _joined(id_, item["question"], (item["answer"],), pieces, group)
 
 
 def read_musique(sources: Sequence[Source], options: Options, _counts: Counter[str]) -> Iterator[QuestionExample]:
-    """Read MuSiQue: twenty paragraphs; the last step of a question names the one that has the answer."""
-    for _, _, item in records(sources[0], options, "json"):
+    """Read MuSiQue, a list or lines: twenty paragraphs; the last step of a question names the one with the answer."""
+    for _, _, item in records(sources[0], options, form_of(sources[0])):
         steps = item["question_decomposition"]
         last = steps[-1]["paragraph_support_idx"]
         pieces = [(f"{each['title']}: {each['paragraph_text']}", each["idx"] == last) for each in item["paragraphs"]]
-        answers = (item["answer"], *item["answer_aliases"]) if item.get("answerable", True) else ()
+        answers = (item["answer"], *item.get("answer_aliases", ())) if item.get("answerable", True) else ()
         yield _joined(item["id"], item["question"], answers, pieces, _hops(len(steps)))
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import io
+import itertools
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -31,6 +32,8 @@ from linkbert.tasks.examples import ChoiceExample, Example, QuestionExample, Spl
 from linkbert.tasks.formats import Format, Source
 from linkbert.tasks.table import SPLITS, Task, find_task
 
+ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
+DEV_NAMES = ("dev", "devel", "valid", "validation", "val", "development")  # how publishers name it
 LONG = 5  # words of a text that two examples do not share by chance
 Files = tuple[tuple[str, Path], ...]  # a candidate: names as tasks.toml has them, and where they lie
 Data = Path | Mapping[str, Sequence[Example]]  # a folder, or the examples of each split
@@ -43,6 +46,7 @@ FORMATS: dict[str, Format] = {
     "jsonl": partial(formats.read_records, form="jsonl"),
     "parquet": partial(formats.read_records, form="parquet"),
     "tags": formats.read_tags,
+    "tag-rows": formats.read_tag_rows,
     "hoc": formats.read_hoc,
     "mrqa": questions.read_mrqa,
     "squad": questions.read_squad,
@@ -86,9 +90,9 @@ def read_splits(
         counts.update({f"{split}: {what}": number for what, number in read.items()})
     made = [split for split in SPLITS if split in task.split and split not in found and task.split["from"] in found]
     if dev_split != "none":
-        if task.format != "mrqa":
-            raise ValueError(f"dev_split is for MRQA's dev sets, whose lines it numbers; {task.title} is not one")
-        parts |= questions.halve(parts["dev"], Path(dev_split))
+        if "test" in found:
+            raise ValueError(f"dev_split={dev_split}: {found['test'][0][1]} is the test set: dev is parted already")
+        parts |= questions.halve(parts["dev"], split_file(task, dev_split))
         notes.append("dev and test: MRQA's dev set, parted by dev_split")
     elif made:
         notes.append(_divide_missing(task, parts, made))
@@ -144,6 +148,20 @@ def _divide_missing(task: Task, parts: Parts, made: Sequence[str]) -> str:
     return f"{' and '.join(made)}: a split of our own, of {source}, by a hash of its {whole}"
 
 
+def split_file(task: Task, dev_split: str) -> Path:
+    """Find the file that parts a task's dev set: `dev_split`, or that of its name in a folder (the authors' names)."""
+    if task.format != "mrqa":
+        raise ValueError(f"dev_split is for MRQA's dev sets, whose lines it numbers; {task.title} is not one")
+    path = Path(dev_split).expanduser()
+    if not path.is_dir():
+        return path
+    stem = Path(task.authors).name.removesuffix("_hf") or task.name
+    names = [f"inhouse_split_{stem}.json", f"{stem}.json", f"inhouse_split_{task.name}.json", f"{task.name}.json"]
+    if not (found := [path / name for name in names if (path / name).is_file()]):
+        raise ValueError(f"dev_split={dev_split} has no file for {task.title}: it would be {names[0]}")
+    return found[0]
+
+
 def _distract(task: Task, parts: Parts, distract: str, distract_in: str) -> str:
     """Put other contexts before or after each, as `distract` says; return the note on it."""
     if not any(isinstance(example, QuestionExample) for part in parts.values() for example in part):
@@ -197,9 +215,9 @@ def find_files(task: Task, data: Path) -> dict[str, Files]:
     found: dict[str, Files] = {}
     for split in SPLITS:
         for candidate in task.files.get(split, ()) if split != "train" or not task.model_of else ():
-            files = tuple((name, _find(name, task.suite, data)) for name in _names(candidate))
-            if all(path for _, path in files):
-                found.setdefault(split, files)  # type: ignore[arg-type]
+            files = [_find(name, task.suite, data) for name in _names(candidate)]
+            if all(files):
+                found.setdefault(split, tuple(itertools.chain(*files)))
     source = task.split.get("from", "")
     ready = {*found, *(task.split if source in found else ())}
     wanted = list(task.files)[: not ready] if task.model_of else ["train", "dev"]
@@ -256,8 +274,51 @@ def _places(name: str, suite: str) -> Iterator[str]:
     return (folder + name + suffix for folder in ("", f"{suite}/") for suffix in ("", *COMPRESSIONS))
 
 
-def _find(name: str, suite: str, data: Path) -> Path | None:
-    return next((data / place for place in _places(name, suite) if (data / place).is_file()), None)
+def _find(name: str, suite: str, data: Path) -> Files:
+    """Find a file of `files`: as it is or compressed, in an archive of its folder's name, or under another name of dev.
+
+    A `*` stands for the shards of a set, which must all be there. No file is ().
+
+        RTE/dev.tsv    ->    RTE/dev.tsv, RTE/dev.tsv.gz, RTE.zip!RTE/dev.tsv, RTE/devel.tsv, RTE/valid.tsv, ...
+    """
+    path, _, inside = name.partition("!")
+    stem, end = re.fullmatch(r"(.*?)(\.[^/]*)?", path).groups("")  # type: ignore[union-attr]
+    others = DEV_NAMES if stem.rpartition("/")[2] == "dev" else ("",)
+    for spelled in (stem.removesuffix("dev") + other + end if other else path for other in others):
+        for place in _places(spelled, suite):
+            if (
+                found := sorted(data.glob(place))
+                if "*" in place
+                else [data / place]
+                if (data / place).is_file()
+                else []
+            ):
+                _check_shards(found)
+                return tuple((f"{spelled}!{inside}" if inside else spelled, each) for each in found)
+        for folder, kind in itertools.product((data, data / suite), ARCHIVES):
+            archive = folder / (spelled.partition("/")[0] + kind)
+            if not inside and "/" in spelled and archive.is_file() and spelled in _members(archive, archive.stat()):
+                return ((f"{archive.name}!{spelled}", archive),)
+    return ()
+
+
+@cache
+def _members(archive: Path, _: Any) -> frozenset[str]:
+    """List the names of an archive's files; one that is damaged has none."""
+    with suppress(Exception):  # each library has its own
+        return frozenset(_open_archive(archive).find(""))
+    return frozenset()
+
+
+def _check_shards(found: Sequence[Path]) -> None:
+    """Refuse a set of which shards (train-00000-of-00002.parquet) are missing."""
+    if (shards := re.search(r"-of-(\d+)\.", found[0].name)) and len(found) != int(shards[1]):
+        raise ValueError(f"{found[0].parent} has {len(found)} of {int(shards[1])} shards, such as {found[0].name}")
+
+
+def _open_archive(path: Path) -> Any:
+    tar = {"protocol": "tar", "compression": "gzip" if path.suffix == ".tgz" else infer_compression(path.name)}
+    return fsspec.filesystem(**({"protocol": "zip"} if path.suffix == ".zip" else tar), fo=str(path))
 
 
 def _missing(task: Task, split: str, data: Path) -> str:
@@ -274,8 +335,7 @@ def open_file(path: Path, inside: str, stack: ExitStack) -> list[Source]:
     if not inside:
         files = {str(path): fsspec.open(path, compression="infer").open()}
     else:
-        tar = {"protocol": "tar", "compression": "gzip" if path.suffix == ".tgz" else infer_compression(path.name)}
-        archive = fsspec.filesystem(**({"protocol": "zip"} if path.suffix == ".zip" else tar), fo=str(path))
+        archive = _open_archive(path)
         names = sorted(name for name in archive.find("") if fnmatchcase(name, inside))
         files = {f"{path}!{name}": io.BytesIO(archive.cat_file(name)) for name in names}
     if not files:
@@ -286,7 +346,7 @@ def open_file(path: Path, inside: str, stack: ExitStack) -> list[Source]:
 
 def read_files(task: Task, files: Files, counts: Counter[str]) -> list[Example]:
     """Read the files of a candidate, (name in tasks.toml, path) each, in the form that the table has for the first."""
-    options = {key: value for key, value in task.options.items() if key != "forms"}
+    options = {"classes": task.labels} | {key: value for key, value in task.options.items() if key != "forms"}
     forms = task.options.get("forms", {}).items()
     options |= next((form for pattern, form in forms if fnmatchcase(files[0][0], pattern)), {})
     read, sources = find_format(options.get("format", task.format), task.name), list[Source]()

@@ -30,7 +30,7 @@ from linkbert.tasks.kinds import kind_of
 from linkbert.tasks.metrics import group_scores, intervals, per_example, scores_by_type
 from linkbert.tasks.results import add_result, gather_submission, read_results, run_key, write_predictions
 from linkbert.tasks.settings import FineTuneConfig
-from linkbert.tasks.splits import Data, check_examples, find_data, hash_files, model_task, read_splits
+from linkbert.tasks.splits import Data, check_examples, find_data, hash_files, model_task, read_splits, split_file
 from linkbert.tasks.table import Task, find_tasks
 from linkbert.workers import make_executor, run_shards
 
@@ -183,7 +183,7 @@ def finetune(
         whole = FineTuneConfig.from_words(settings, base=base).replace(**point)
         hashes = dict(examples) or hash_files(source, where) | hash_files(task, where)  # type: ignore[arg-type]
         if whole.dev_split != "none":
-            hashes |= {whole.dev_split: sha256(Path(whole.dev_split))}
+            hashes |= {whole.dev_split: sha256(split_file(task, whole.dev_split))}
         return Run(task, str(model), *encoder, whole, where, folder, tuple(sorted(hashes.items())), **more)
 
     def seeded(task: Task, point: Mapping[str, Any], **more: Any) -> list[Run]:

@@ -20,6 +20,20 @@ from linkbert import registry
 from linkbert.config import nearest
 
 SPLITS = ("train", "dev", "test")
+AUTHORS: Mapping[str, Mapping[str, Any]] = {  # the forms of the authors' data.zip, by kind; all are JSON lines
+    "question": {"format": "squad-rows"},
+    "text": {"format": "jsonl"},
+    "tags": {"format": "tag-rows", "columns": {"id": "id", "words": "tokens", "tags": "ner_tags"}},
+    "choice": {
+        "format": "jsonl",
+        "columns": {
+            "id": "id",
+            "question": "sent1",
+            "options": ["ending0", "ending1", "ending2", "ending3"],
+            "label": "label",
+        },
+    },
+}
 
 
 @dataclass(frozen=True)
@@ -42,6 +56,7 @@ class Task:
     model_of: tuple[str, ...] = ()  # the tasks whose model scores this one, the first that is at hand (MMLU: medqa)
     settings: Mapping[str, Any] = field(default_factory=dict)  # of fine-tuning, apart from the defaults
     paper: Mapping[str, float] = field(default_factory=dict)  # scores in the paper, by model
+    authors: str = ""  # its folder in the authors' data.zip, whose files are candidates of `files`, too
     where: str = ""  # where the files are had
     hub: str = ""  # the dataset of Hugging Face's hub that has them in a form of `files`
     licence: str = ""
@@ -89,7 +104,8 @@ def read_tables(path: Any, known: Mapping[str, Task] | None = None) -> dict[str,
         if like := table.pop("like", ""):
             if like not in others:
                 raise ValueError(f"{where} is like {like!r}; {nearest(like, others)}")
-            table = {item.name: getattr(others[like], item.name) for item in dataclasses.fields(Task)[1:]} | table
+            own = {"authors": ""} if "files" in table else {}
+            table = {item.name: getattr(others[like], item.name) for item in dataclasses.fields(Task)[1:]} | own | table
         found[name] = make_task(name, {**table, "file": str(path) if known is not None else ""}, where)
     return found
 
@@ -108,7 +124,26 @@ def make_task(name: str, table: Mapping[str, Any], where: str) -> Task:
     if not set(files) <= set(SPLITS):
         raise ValueError(f"{where} has files of {', '.join(files)}: there are {', '.join(SPLITS)}")
     values["files"] = {split: tuple(map(_as_tuple, found)) for split, found in files.items()}
+    if values.get("authors"):
+        values |= _with_authors(values)
     return Task(**{key: _as_tuple(value) for key, value in values.items()})
+
+
+def _with_authors(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Add the files of the authors' data.zip (data/qa/squad_hf/train.json), and those that they are made of, and their form."""
+    folder, options, files = values["authors"], values.get("options", {}), {}
+    for split in SPLITS:
+        names = ("val", "dev") if split == "dev" else (split,)  # MMLU's `dev` are examples for a prompt
+        added = [f"{top}{folder}/{name}.json" for top in ("", "data/") for name in names]
+        if values["kind"] == "question":
+            added += [f"{top}{folder.removesuffix('_hf')}/{split}.jsonl" for top in ("", "data/")]
+        files[split] = tuple(dict.fromkeys((*values["files"].get(split, ()), *added)))
+    form = dict(AUTHORS[values["kind"]])
+    if values["kind"] == "text":
+        texts = {"a": "sentence1", "b": "sentence2"} if "b" in options["columns"] else {"a": "sentence"}
+        form["columns"] = {"id": "id", **texts, "label": "label"}
+    forms = {"*_hf/*.json": form} | options.get("forms", {})
+    return {"files": files, "options": {**options, "forms": forms}}
 
 
 def _as_tuple(value: Any) -> Any:

@@ -1,0 +1,239 @@
+"""Data sets as they lie where they are published: the authors' archive, the hub's shards, archives, other names."""
+
+import io
+import json
+import tarfile
+import zipfile
+
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+
+from linkbert.tasks.splits import find_files, read_splits
+from linkbert.tasks.table import find_task, make_task, tasks
+
+SPLITS = ("train", "dev", "test")
+ASKED = {
+    "id": "q",
+    "question": "What? ",
+    "context": "[PAR] A red kite .",
+    "answers": {"answer_start": [8], "text": ["red"]},
+}
+CHOICE = {"id": "c", "sent1": "Why?", "sent2": "", **{f"ending{i}": f"{i}" for i in range(4)}, "label": 2}
+ROWS = {
+    "question": ASKED,
+    "choice": CHOICE,
+    "tags": {"id": "t", "tokens": ["red", "kite"], "ner_tags": ["B", "I"]},
+    "text": {"id": "x", "sentence": "A @GENE$ .", "sentence1": "A", "sentence2": "B", "label": "yes"},
+}
+
+
+def write(path, rows):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def tagged(path, text):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text.replace("|", "\t"))
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+def test_all_twenty_one_sets_of_the_authors_archive_are_read_as_they_are(tmp_path, zipped):
+    known = [task for task in tasks().values() if task.authors]
+    assert len(known) == 21
+    for task in known:
+        row = ROWS[task.kind] | {"biosses": {"label": 3.5}, "hoc": {"label": [0, 1] * 5}}.get(task.name, {})
+        for split in SPLITS:
+            name = "val" if task.suite == "mmlu" and split == "dev" else split
+            write(tmp_path / "data" / task.authors / f"{name}.json", [row | {"id": f"{split}1"}])
+    if zipped:
+        with zipfile.ZipFile(tmp_path / "data.zip", "w") as archive:
+            for path in sorted((tmp_path / "data").rglob("*.json")):
+                archive.write(path, path.relative_to(tmp_path))
+    folder = tmp_path / "data"
+    if zipped:
+        folder.rename(tmp_path / "aside")
+        folder = tmp_path
+    for task in known:
+        splits = read_splits(task, folder)
+        assert [each.id for each in (*splits.dev, *splits.test)] == ["dev1", "test1"], task.name
+        assert not any("split of our own" in note for note in splits.notes)
+    assert read_splits(find_task("hoc"), folder).dev[0].label == ("1", "3", "5", "7", "9")
+    assert read_splits(find_task("biosses"), folder).dev[0].label == 3.5
+    (asked,) = read_splits(find_task("newsqa"), folder).test
+    assert (asked.answers, asked.context[slice(*asked.spans[0])]) == (("red",), "red")
+
+
+def test_a_table_with_files_of_its_own_has_not_the_authors_ones():
+    own = {"name": "mine", "kind": "question", "metrics": ["exact"], "format": "mrqa", "files": {"dev": ["d.jsonl"]}}
+    assert make_task("mine", own, "here").files == {"dev": ("d.jsonl",)}
+    assert not find_task("mrqa-drop").authors
+    assert not any("_hf" in name for names in find_task("mrqa-drop").files.values() for name in names)
+
+
+@pytest.mark.parametrize("other", ["devel", "valid", "validation", "val"])
+def test_a_dev_set_under_another_name(tmp_path, other):
+    for name in ("train", other, "test"):
+        tagged(tmp_path / "BC2GM" / f"{name}.tsv", f"{name}|O\n\n")
+    assert read_splits(find_task("bc2gm"), tmp_path).dev[0].words == (other,)
+
+
+@pytest.mark.parametrize(
+    ("given", "read"),
+    [
+        ("B-X E-X S-X O", "B-X I-X B-X O"),
+        ("B I E O S", "B I I O B"),
+        ("B-X M-X L-X U-Y", "B-X I-X I-X B-Y"),
+    ],
+)
+def test_tags_of_bioes_and_biluo_are_read_as_b_and_i_and_said(tmp_path, given, read):
+    text = "".join(f"w{i}|{tag}\n" for i, tag in enumerate(given.split()))
+    for name in SPLITS:
+        tagged(tmp_path / "BC2GM" / f"{name}.tsv", text)
+    splits = read_splits(find_task("bc2gm"), tmp_path)
+    assert splits.dev[0].tags == tuple(read.split())
+    assert splits.counts["dev: tags of BIOES or BILUO, read as B and I"] > 0
+
+
+def test_tags_that_are_numbers_need_their_names(tmp_path):
+    table = {"name": "mine", "kind": "tags", "metrics": ["entity_f1"], "format": "tag-rows",
+             "files": {split: [f"{split}.jsonl"] for split in SPLITS},
+             "options": {"columns": {"words": "tokens", "tags": "ner_tags"}}}  # fmt: skip
+    for name in SPLITS:
+        write(tmp_path / f"{name}.jsonl", [{"tokens": ["red", "kite"], "ner_tags": [1, 0]}])
+    with pytest.raises(ValueError, match=r"train.jsonl, line 1: '0' is not a tag .*; options.tag_names"):
+        read_splits(make_task("mine", table, "here"), tmp_path)
+    table["options"]["tag_names"] = ["O", "B"]
+    assert read_splits(make_task("mine", table, "here"), tmp_path).dev[0].tags == ("B", "O")
+
+
+@pytest.mark.parametrize(
+    ("label", "more", "read"),
+    [
+        ([0, 1, 0], {}, ("1",)),
+        ([0, 0, 0], {}, ()),
+        ([True, False, True], {"classes": ("a", "b", "c")}, ("a", "c")),
+        (["b", "a"], {}, ("a", "b")),
+        ([2], {"classes": ("a", "b", "c")}, ("c",)),
+        ("b|a", {"separator": "|"}, ("a", "b")),
+    ],
+)
+def test_several_labels_of_a_row(tmp_path, label, more, read):
+    write(tmp_path / "train.jsonl", [{"text": "A.", "label": label}])
+    table = {"name": "mine", "kind": "text", "metrics": ["multilabel_f1"], "format": "jsonl",
+             "files": {"train": ["train.jsonl"], "dev": ["train.jsonl"]},
+             "options": {"columns": {"a": "text", "label": "label"}, **more}}  # fmt: skip
+    assert read_splits(make_task("mine", table, "here"), tmp_path).train[0].label == read
+
+
+def hub_row(subset, context, number, start, end):
+    spans = {"text": ["x"], "char_spans": [{"start": [start], "end": [end]}]}
+    return {"subset": subset, "context": context, "qid": f"{subset}{number}", "question": "What?",
+            "detected_answers": spans, "answers": ["cat"]}  # fmt: skip
+
+
+def test_mrqa_of_the_hub_in_shards_of_all_sets_together(tmp_path):
+    (tmp_path / "plain_text").mkdir()
+    rows = [hub_row("SQuAD", "A cat .", 0, 2, 4), hub_row("TriviaQA-web", "The cat .", 1, 4, 6)]
+    for number in range(2):
+        path = tmp_path / "plain_text" / f"train-{number:05}-of-00002.parquet"
+        parquet.write_table(pa.Table.from_pylist(rows), path)
+    several = [hub_row("TriviaQA-web", f"Cat {i // 2} .", i, 0, 2) for i in range(8)]
+    parquet.write_table(
+        pa.Table.from_pylist(several + rows[:1]), tmp_path / "plain_text/validation-00000-of-00001.parquet"
+    )
+    splits = read_splits(find_task("triviaqa"), tmp_path)
+    assert [(each.context, each.context[slice(*each.spans[0])]) for each in splits.train] == [("The cat .", "cat")] * 2
+    assert len(splits.dev) + len(splits.test) == 8
+    assert not {each.context for each in splits.dev} & {each.context for each in splits.test}
+    path.unlink()
+    with pytest.raises(ValueError, match=r"has 1 of 2 shards, such as train-00000-of-00002.parquet"):
+        read_splits(find_task("triviaqa"), tmp_path)
+
+
+def mrqa(folder, name, contexts):
+    asked = [{"qid": "q", "question": "What?", "answers": ["cat"], "detected_answers": [{"char_spans": [[2, 4]]}]}]
+    lines = [{"header": {}}, *({"context": f"A cat {i} .", "qas": asked} for i in range(contexts))]
+    for split in ("train", "dev"):
+        write(folder / split / f"{name}.jsonl", lines)
+
+
+def test_a_folder_of_halves_has_a_file_for_each_set(tmp_path):
+    for name in ("SQuAD", "NewsQA", "NaturalQuestionsShort"):
+        mrqa(tmp_path / "mrqa", name, 4)
+    (tmp_path / "halves").mkdir()
+    for name, dev in {"squad": [0], "newsqa": [0, 1, 2], "naturalqa": [1, 3]}.items():
+        halves = {"dev": dev, "test": [i for i in range(4) if i not in dev]}
+        (tmp_path / "halves" / f"inhouse_split_{name}.json").write_text(json.dumps(halves))
+    sizes = {
+        name: len(read_splits(find_task(name), tmp_path, dev_split=str(tmp_path / "halves")).dev)
+        for name in ("squad", "newsqa", "naturalquestions")
+    }
+    assert sizes == {"squad": 1, "newsqa": 3, "naturalquestions": 2}
+    mrqa(tmp_path, "SearchQA", 4)
+    with pytest.raises(ValueError, match=r"halves has no file for SearchQA: it would be inhouse_split_searchqa.json"):
+        read_splits(find_task("searchqa"), tmp_path, dev_split=str(tmp_path / "halves"))
+
+
+def test_archives_are_read_unopened_and_another_archive_of_that_name_is_not_theirs(tmp_path):
+    question = b'Why?,a,b,c,d,"B"\n'
+    with tarfile.open(tmp_path / "data.tar", "w") as archive:
+        for split in ("val", "test"):
+            member = tarfile.TarInfo(f"data/{split}/anatomy_{split}.csv")
+            member.size = len(question)
+            archive.addfile(member, io.BytesIO(question))
+    with zipfile.ZipFile(tmp_path / "RTE.zip", "w") as archive:
+        for split in SPLITS:
+            archive.writestr(f"RTE/{split}.tsv", f"index\tsentence1\tsentence2\tlabel\n7\t{split}\tB.\tentailment\n")
+    with zipfile.ZipFile(tmp_path / "data.zip", "w") as archive:  # the authors' archive has no MMLU of this form
+        archive.writestr("data/readme.txt", "")
+    write(tmp_path / "phrases_no_exclude_train.jsonl", [])
+    found = find_files(find_task("mmlu-anatomy"), tmp_path)
+    assert [(name, path.name) for name, path in found["test"]] == [("data.tar!data/test/anatomy_test.csv", "data.tar")]
+    assert [each.a for each in read_splits(find_task("rte"), tmp_path).dev] == ["dev"]
+
+
+def test_stsbenchmark_and_multinli_as_their_archives_have_them(tmp_path):
+    line = 'main-captions|MSRvid|2012test|0001|2.500|A "kite.|A bird.|a licence\n'
+    for split in SPLITS:
+        tagged(tmp_path / "stsbenchmark" / f"sts-{split}.csv", line)
+    (one,) = read_splits(find_task("stsb"), tmp_path).test
+    assert (one.a, one.b, one.label) == ('A "kite.', "A bird.", 2.5)
+    pair = {"gold_label": "neutral", "sentence1": "A.", "sentence2": "B.", "pairID": "9n"}
+    for name in ("train", "dev_matched"):
+        write(tmp_path / "multinli_1.0" / f"multinli_1.0_{name}.jsonl", [pair, pair | {"gold_label": "-"}])
+    splits = read_splits(find_task("mnli-matched"), tmp_path)
+    assert [(each.id, each.label) for each in splits.dev] == [("9n", "neutral")]
+
+
+def test_pubmedqa_as_its_repository_has_it_keeps_the_official_test_set(tmp_path):
+    asked = {str(i): {"QUESTION": f"Is {i}?", "CONTEXTS": ["It was."], "final_decision": "yes"} for i in range(60)}
+    folder = tmp_path / "pubmedqa" / "data"
+    folder.mkdir(parents=True)
+    (folder / "ori_pqal.json").write_text(json.dumps(asked))
+    (folder / "test_ground_truth.json").write_text(json.dumps({str(i): "no" for i in range(0, 60, 2)}))
+    for data in (tmp_path, tmp_path / "pubmedqa"):
+        splits = read_splits(find_task("pubmedqa"), data)
+        assert {int(each.id) for each in splits.test} == {*range(0, 60, 2)}
+        assert {each.label for each in splits.test} == {"no"}
+        assert {int(each.id) for each in (*splits.train, *splits.dev)} == {*range(1, 60, 2)}
+        assert len(splits.dev) == 3
+
+
+def test_hotpotqa_and_musique_whole_by_type_and_hops(tmp_path):
+    item = {"_id": "h", "type": "comparison", "level": "hard", "question": "Who?", "answer": "Ida",
+            "supporting_facts": [["A", 0]], "context": [["A", ["Ida came."]], ["B", ["No."]]]}  # fmt: skip
+    (tmp_path / "hotpot_dev_distractor_v1.json").write_text(json.dumps([item, item | {"_id": "i"}]))
+    (tmp_path / "hotpot_train_v1.1.json").write_text(json.dumps([item]))
+    splits = read_splits(find_task("hotpotqa-distractor"), tmp_path)
+    assert [each.group for each in splits.dev] == ["comparison", "comparison"]
+    assert splits.dev[0].context[slice(*splits.dev[0].spans[0])] == "Ida"
+    steps = [{"paragraph_support_idx": 0}, {"paragraph_support_idx": 1}]
+    hops = {"id": "2hop__1", "question": "Who?", "answer": "Ida", "answer_aliases": [], "answerable": True,
+            "question_decomposition": steps,
+            "paragraphs": [{"idx": i, "title": "T", "paragraph_text": "Ida."} for i in range(2)]}  # fmt: skip
+    for name in ("train", "dev"):
+        write(tmp_path / "data" / f"musique_ans_v1.0_{name}.jsonl", [hops])
+    (one,) = read_splits(find_task("musique-ans"), tmp_path).dev
+    assert (one.group, len(one.spans)) == ("2 hops", 1)
