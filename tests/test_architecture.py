@@ -51,7 +51,7 @@ OWED = {  # lines above the ceiling, docs/log/size.md says for what; what is not
     "instances": 37,
     "model": 252,
     "pretraining": 56,
-    "tasks": 372,
+    "tasks": 367,
     "views": 89,
 }
 

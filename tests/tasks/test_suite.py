@@ -118,7 +118,7 @@ def test_of_a_suite_what_the_hubs_dataset_is_known_to_hold_is_fetched(tmp_path, 
     (tmp_path / "config.json").write_text("{}")
     assert cli.main(["evaluate", str(tmp_path), *words]) == 1
     assert capsys.readouterr().err.startswith("linkbert evaluate: --data rajpurkar/squad: no such folder")
-    assert "plain_text/train-00000-of-00001.parquet" in asked
+    assert "plain_text/train-*.parquet" in asked
     assert not [each for each in asked if "snli" in each]  # its files have the same names
     asked.clear()
     assert cli.main(["tasks", "--data", "cais/mmlu", "--json"]) == 0  # told without a look

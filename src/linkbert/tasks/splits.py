@@ -286,13 +286,8 @@ def _find(name: str, suite: str, data: Path) -> Files:
     others = DEV_NAMES if stem.rpartition("/")[2] == "dev" else ("",)
     for spelled in (stem.removesuffix("dev") + other + end if other else path for other in others):
         for place in _places(spelled, suite):
-            if (
-                found := sorted(data.glob(place))
-                if "*" in place
-                else [data / place]
-                if (data / place).is_file()
-                else []
-            ):
+            there = data.glob(place) if "*" in place else [data / place]
+            if found := sorted(each for each in there if each.is_file()):
                 _check_shards(found)
                 return tuple((f"{spelled}!{inside}" if inside else spelled, each) for each in found)
         for folder, kind in itertools.product((data, data / suite), ARCHIVES):

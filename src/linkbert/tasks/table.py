@@ -130,7 +130,7 @@ def make_task(name: str, table: Mapping[str, Any], where: str) -> Task:
 
 
 def _with_authors(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Add the files of the authors' data.zip (data/qa/squad_hf/train.json), and those that they are made of, and their form."""
+    """Add the files of the data.zip (data/qa/squad_hf/train.json), those of which they are made, and forms."""
     folder, options, files = values["authors"], values.get("options", {}), {}
     for split in SPLITS:
         names = ("val", "dev") if split == "dev" else (split,)  # MMLU's `dev` are examples for a prompt
