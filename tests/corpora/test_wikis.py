@@ -74,6 +74,51 @@ def test_a_tiddler_without_a_head_and_links_by_capitals(tmp_path):
     assert not skipped
 
 
+def test_marks_of_a_tiddler_that_hold_others(tmp_path):
+    files = {
+        "a.tid": "title: Alpha\nurl: over there\nsee: Read [[this|OneTwo]]\n\n[[a OneTwo here|Beta]], [[OneTwo|Beta]]: "
+        '{{!!url}}{{!!none}}, `{{!!url}}`.\n\n<<.x """Say\n<<y>> and "z".""">>\n<$m eg="""<<now>>"""/>\nEnd.',
+        "b.tid": "\ntags: OneTwo\ntitle: Beta\n\n\\rules except wikilink\nOneTwo is [[one|OneTwo]].",
+        "c.tid": "title: OneTwo\n\n\\rules only wikilink\nAlpha, OneTwo.",
+    }
+    pages, _ = read(tmp_path, files, "tiddlywiki")
+    assert pages["Alpha"].text == "a OneTwo here, OneTwo: over there, {{!!url}}.\nEnd."
+    assert links_of(pages["Alpha"]) == [("a OneTwo here", "Beta"), ("OneTwo", "Beta"), ("", "OneTwo")]
+    assert pages["Beta"].text == "OneTwo is one."
+    assert links_of(pages["Beta"]) == [("one", "OneTwo"), ("", "OneTwo")]
+    assert links_of(pages["OneTwo"]) == [("OneTwo", "OneTwo")]
+
+
+@pytest.mark.parametrize(
+    ("defined", "call", "text"),
+    [
+        ("\\define w(x) <b>$x$</b>", "<<w oak>>", "oak"),
+        ("\\define w(x, y:'the ash') $x$ by $(y)$", '<<w y:"an elm" x:oak>>', "oak by an elm"),
+        ("\\define w(x, y:'the ash') $x$ by $(y)$", "<<w [[an oak]]>>", "an oak by the ash"),
+        ("\\procedure w(x)\n<i><<x>></i>\n\\end", '<<w "an oak">>', "an oak"),
+        ("\\procedure w(to) <$link to=<<to>>><$text text=<<to>>/></$link>", "<<w Beta>>", "[Beta>Beta]"),
+        ("\\procedure w(a,to) <$link to=<<to>> ><<a>></$link>", '<$macrocall $name="w" a="it" to=Beta/>', "[it>Beta]"),
+        ("\\function f(x) [<x>] B +[join[ ]]\n\\define w(x) <$link to={{{ [f<x>] }}}>C</$link>", "<<w A>>", "[C>A B]"),
+        ("\\function w(x) [[(]] [<x>] =[[)]] +[join[]]", "<<w oak>>", "(oak)"),
+        ("\\function w(x) [tag<x>sort[]]", "an <<w oak>> elm", "an elm"),
+        ("\\define w() <$list filter='[tag[x]]'>each</$list>", "an <<w>> elm", "an elm"),
+        ("\\define v(x) ''$x$''\n\\define w(x) <<v $x$>>", "<<w oak>>", "oak"),
+        ("\\define w() <<w>> <<w>>", "an <<w>> elm", "an elm"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("place", ["own", "macros"])
+def test_macros_that_a_tree_defines(tmp_path, defined, call, text, place):
+    files = {
+        "a.tid": f"title: Alpha\n\n{(defined + chr(10)) * (place == 'own')}\nSee {call}.",
+        "m.tid": f"title: $:/m\ntags: {'$:/tags/Macro' * (place == 'macros')}\n\n{defined}",
+    }
+    page = read(tmp_path, files, "tiddlywiki")[0]["Alpha"]
+    shown = page.text
+    for link in reversed(page.links):
+        shown = f"{shown[: link.start]}[{shown[link.start : link.end]}>{link.target}]{shown[link.end :]}"
+    assert shown == f"See {text}."
+
+
 def test_wikitext_and_markdown_of_one_tree_are_read_together(tmp_path, caplog):
     files = {"one.mediawiki": "See [[two]] and [[a.md|it]].", "two.mediawiki": "Text.", "a.md": "[[one]]", "b.md": "b"}
     pages, _ = read(tmp_path, files | {"c.md": "c"}, "wikitext")

@@ -33,6 +33,7 @@ _LETTERS = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "ł": "l", "ø": "
 _UP = re.compile(r"\[\[(\.\.?/[^\[\]|\n]*)")
 _MOVED = re.compile(r"\s*#redirect\s*:?\s*\[\[([^\[\]|#\n]+)", re.IGNORECASE)
 _TAGS = re.compile(r"\[\[(.*?)\]\]|(\S+)")
+_NAMED = re.compile(r"\[\[(?:[^\[\]|]*\|)?([^\[\]|]+)\]\]")
 
 # Blocks that are no text; what a line starts with; and marks inside it, of which these groups are kept: `raw` text, a
 # `link` and what is `shown` of it, what is `hidden`, but for its links; an `end` is that of the line.
@@ -50,9 +51,9 @@ _DOKU = (
 )
 _TIDDLY = (
     re.compile(
-        r"^(```|\$\$\$).{0,50000}?^\1[ ]*$|^\\(?:define|procedure|function|widget)\b[^\n]*\n.{0,50000}?^\\end\b[^\n]*"
-        r"|^\\\w[^\n]*|<!--.{0,50000}?-->|<(style|script|\$codeblock|svg)\b.{0,50000}?</\2>"
-        r"|<\$[\w.]+[^<>\n\"]*\n[^<>\"]*>|<\$[\w.]+[^<>\"]*\"\"\".{0,5000}?\"\"\"[^<>]*>",
+        r"^(```|\$\$\$).{0,50000}?^\1[ ]*$"
+        r"|^\\(?:define|procedure|function|widget)\b[^\n()]*\([^()\n]*\)[ \t]*\n.{0,50000}?^\\end\b[^\n]*"
+        r"|^\\\w[^\n]*|<!--(?:(?!-->|<!--).){0,50000}+-->|<(style|script|\$codeblock|svg)\b.{0,50000}?</\2>",
         re.DOTALL | re.MULTILINE,
     ),
     re.compile(
@@ -67,6 +68,27 @@ _TIDDLY = (
     ),
 )
 
+# TiddlyWiki's macros: what defines one, calls one, is given to it, and is put into it.
+_GLOBAL = re.compile(rb"^tags:.*\$:/tags/(?:Macro|Global)\b", re.MULTILINE)
+_DEFINED = re.compile(
+    r"^\\(define|procedure|function)[ ]+([^\s()]+)\(([^()\n]*)\)[ \t]*(?:\n(.{0,2000}?)^\\end\b|(\S[^\n]*))",
+    re.DOTALL | re.MULTILINE,
+)
+_ACTIVE = re.compile(r"<\$(?:list|reveal|button|edit)")  # such a definition shows what only TiddlyWiki knows
+_STRING = r'"""(?:(?!""").){0,20000}+"""|"[^"]*"|(?<=[\s:=])\'[^\'\n]*\'|\{\{\{[^{}]*\}\}\}|`[^`]*`'
+_CALL = re.compile(
+    rf"``?[^`\n]+``?|\{{\{{!!(?P<field>[\w-]+)\}}\}}|<<(?P<macro>[^\s<>]+)(?P<given>(?:{_STRING}|[^<>])*+)>>|<%[^%]*%>"
+    rf"|<\$link\s(?P<to>(?:{_STRING}|<<[^<>]*>>|[^<>])*+)(?<!/)>(?P<label>.{{0,500}}?)</\$link>"
+    rf"|</?(?P<tag>[$A-Za-z][\w$.-]*)(?P<has>(?:{_STRING}|<<[^<>]*>>|[^<>])*+)>",
+    re.DOTALL,
+)
+_GIVEN = re.compile(rf"(?:([$\w-]+)\s*[:=]\s*)?({_STRING}|\[\[[^\[\]]*\]\]|<<[^<>]*>>|[^\s<>\"'`,]+)", re.DOTALL)
+_QUOTES = re.compile(r'("""|["\'`]|\[\[)(.*)(?:\1|\]\])', re.DOTALL)
+_FILTER = re.compile(r"\{\{\{ *\[([\w.-]+)\[(.*)\]\] *\}\}\}")  # a function of one value
+_USED = re.compile(r"=<<([\w-]+)>>|<([\w-]+)>(?=\])|<<([\w-]+)>>|\$\(([\w-]+)\)\$|\$([\w-]+)\$")
+_ITEM = re.compile(r"=?(?:\[\[([^\[\]]*)\]\]|\[<([\w-]+)>\]|([^\s\[\]<>+]+))\s*")  # of a function that joins them
+CALLS, DEPTH = 10_000, 8  # of macros in a page, and in each other
+
 
 @dataclass(slots=True)
 class Pages:
@@ -76,6 +98,7 @@ class Pages:
     names: dict[str, set[str]] = field(default_factory=dict)
     notes: Notes | None = None  # what a survey makes of pages in Markdown
     has_top: bool = False  # DokuWiki's pages lie in data/pages, and other files beside it
+    macros: dict[str, tuple[str, str]] = field(default_factory=dict)  # of TiddlyWiki: parameters and text
 
     def find(self, *names: str) -> str:
         """Return the page that one of the names is, else the one page with that name in another form; "" if none."""
@@ -99,6 +122,7 @@ def _survey(id_of: Callable[[str, bytes], str], ends: bool, files: Iterable[tupl
         for first in range(page.count("/") + 1 if ends else 1):
             pages.names.setdefault(_fold("/".join(page.split("/")[first:])), set()).add(page)
         notes += [(name, data)] if name.endswith(markdown.READER.suffixes) else []
+        pages.macros |= _definitions(decode_text(data, name, Skipped())) if _GLOBAL.search(data) else {}
     if notes and markdown.READER.survey:
         pages.notes = markdown.READER.survey(iter(notes), *more)
         for page in pages.ids.values():
@@ -106,10 +130,12 @@ def _survey(id_of: Callable[[str, bytes], str], ends: bool, files: Iterable[tupl
     return pages
 
 
-def _write(text: str, marks: Marks, find: Callable[[str, bool], tuple[Target, str]]) -> markdown.Writer:
+def _write(
+    text: str, marks: Marks, find: Callable[[str, bool], tuple[Target, str]], change: Callable[[str], str] = str
+) -> markdown.Writer:
     """Write a page's lines; `find` returns what a link means, and what it shows where nothing else is said.
 
-    A link that is not a `sure` one, as it has no mark but its capitals, is none where there is no page of its name.
+    What is no text goes first, then `change` changes the rest. A link that is not a `sure` one, as it has no mark but its capitals, is none where there is no page of its name.
     """
     (gone, start, inline), writer = marks, markdown.Writer()
 
@@ -122,7 +148,8 @@ def _write(text: str, marks: Marks, find: Callable[[str, bool], tuple[Target, st
             if name := groups["link"] or groups["included"] or groups.get("camel"):
                 target, shown = find(name.strip(), "camel" not in groups or not groups["camel"])
                 writer.open_link("wiki", target)
-                writer.add("" if groups["included"] else inline.sub(r"\g<raw>", groups["shown"]).strip() or shown)
+                label = groups["shown"] if "camel" in groups else inline.sub(r"\g<raw>", groups["shown"])
+                writer.add("" if groups["included"] else label.strip() or shown)
                 writer.close_link("wiki")
             elif groups["hidden"]:
                 writer.hidden += 1
@@ -132,7 +159,7 @@ def _write(text: str, marks: Marks, find: Callable[[str, bool], tuple[Target, st
                 writer.end_line()
         writer.add(text[end:])
 
-    for line in gone.sub("\n", text).split("\n"):
+    for line in change(gone.sub("\n", text)).split("\n"):
         found = start.match(line)
         if found or not line.strip():
             writer.end_line()
@@ -175,10 +202,79 @@ def _read_dokuwiki(name: str, text: str, pages: Pages, _: Skipped) -> Iterator[R
     yield Document(page, title, text, links)
 
 
+def _definitions(text: str) -> dict[str, tuple[str, str]]:
+    """Return the macros that a tiddler defines whose text is that of every call: parameters and text by name."""
+    macros: dict[str, tuple[str, str]] = {}
+    for found in _DEFINED.finditer(text.replace("\r\n", "\n")):
+        kind, name, given, body = found[1], found[2], found[3], found[4] or found[5]
+        if kind == "function":
+            items, joins, joint = body.partition("+[join[")
+            if _ITEM.sub("", items).strip():
+                continue
+            shown = [literal + word + f"<<{value}>>" * bool(value) for literal, value, word in _ITEM.findall(items)]
+            body = (joint.partition("]")[0] if joins else " ").join(shown)
+        if not _ACTIVE.search(body):
+            macros[name] = given, body.strip()
+    return macros
+
+
+def _expand(text: str, macros: dict[str, tuple[str, str]], fields: dict[str, str]) -> str:
+    """Put in what macros and fields show, and make links of the widgets that are; other macros and tags go.
+
+    >>> _expand('See <<.a "the oak" Oak>>.', {".a": ("_, to", "<$link to=<<to>>><b><<_>></b></$link>")}, {})
+    'See [[the oak|Oak]].'
+    """
+    left, depth = CALLS, 0
+
+    def value_of(written: str) -> str:
+        if found := _FILTER.fullmatch(written):
+            return call(found[1], [("", found[2])])
+        return _QUOTES.sub(r"\2", written)
+
+    def call(name: str, given: list[tuple[str, str]]) -> str:
+        parameters, body = macros.get(name, ("", ""))
+        named = {key: value_of(value) for key, value in given if key}
+        places = (value_of(value) for key, value in given if not key)
+        names = re.findall(r"([\w-]+)(?:\s*:\s*(\"[^\"]*\"|'[^']*'|[^\s,]+))?", parameters)
+        values = {key: named[key] if key in named else next(places, value_of(default)) for key, default in names}
+
+        def put_in(used: re.Match[str]) -> str:
+            value = values.get(used[used.lastindex or 0])
+            forms = {1: f'="""{value}"""', 2: f"[{value}]"}
+            return used[0] if value is None else forms.get(used.lastindex or 0, value)
+
+        return _USED.sub(put_in, body)
+
+    def put(found: re.Match[str]) -> str:
+        nonlocal left, depth
+        left -= 1
+        field, macro, given, to, label, tag, has = found.groups()
+        if found[0][0] == "`" or left < 0 or depth > DEPTH:
+            return found[0] if found[0][0] == "`" else ""
+        if field:
+            return fields.get(field, "")
+        rows = _GIVEN.findall(given or to or (has or "").rstrip("/"))
+        own = {key: value_of(value) for key, value in rows if key}
+        if label is not None:
+            shown, target = " ".join(_CALL.sub(put, label).split()), own.get("to", "")
+            return shown if not target or "[" in shown + target else f"[[{shown or target}|{target}]]"
+        if tag == "$text":
+            return own.get("text", "")
+        is_call = tag in ("$macrocall", "$transclude")
+        name = macro or (own.get("$name", own.get("$variable", "")) if is_call else "")
+        depth += 1
+        shown = _CALL.sub(put, call(name, rows))
+        depth -= 1
+        return shown
+
+    return _CALL.sub(put, text)
+
+
 def _read_fields(name: str, text: str) -> tuple[dict[str, str], str]:
-    head, _, body = text.partition("\n\n")
+    head, _, body = text.removeprefix("\n").partition("\n\n")
     lines = head.rstrip("\n").split("\n")
-    if not all(":" in line for line in lines):  # there is none
+    titled = text[:1] != "\n" or "\ntitle:" in f"\n{head}"
+    if not titled or not all(":" in line for line in lines):  # there is none
         lines, body = [], text
     fields = {key: value.strip() for key, _, value in (line.partition(":") for line in lines)}
     return {"title": basename(_path_of(name))} | fields, body
@@ -196,12 +292,16 @@ def _read_tiddler(name: str, text: str, pages: Pages, skipped: Skipped) -> Itera
         return
 
     def find(link: str, sure: bool) -> tuple[Target, str]:
-        target: str = link if "://" in link else pages.find(link) or link * sure
+        target: str = "" if plain and not sure else link if "://" in link else pages.find(link) or link * sure
         return ((target, "") if target and not target.startswith("$:/") else None), link
 
-    writer = _write(body, _TIDDLY, find)
-    tags = [pages.find(one or other) for one, other in _TAGS.findall(fields.get("tags", ""))]
-    writer.links += [Link(-1, -1, tag) for tag in tags if tag and not tag.startswith("$:/")]
+    plain = re.search(r"^\\rules (?:except .*\bwikilink\b|only (?!.*\bwikilink\b))", body, re.MULTILINE)
+    macros = pages.macros | _definitions(body)
+    writer = _write(body, _TIDDLY, find, lambda text: _expand(text, macros, fields))
+    named = [one or other for one, other in _TAGS.findall(fields.pop("tags", ""))]
+    named += [link for value in fields.values() for link in _NAMED.findall(value)]
+    known = (pages.find(name.strip()) for name in named)
+    writer.links += [Link(-1, -1, page) for page in known if page and not page.startswith("$:/")]
     text, links, _ = writer.finish(title)
     yield Document(title, title, text, links)
 
