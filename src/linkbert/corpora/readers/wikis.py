@@ -135,7 +135,8 @@ def _write(
 ) -> markdown.Writer:
     """Write a page's lines; `find` returns what a link means, and what it shows where nothing else is said.
 
-    What is no text goes first, then `change` changes the rest. A link that is not a `sure` one, as it has no mark but its capitals, is none where there is no page of its name.
+    What is no text goes first, then `change` changes the rest. A link that is not a `sure` one, as it has no mark but
+    its capitals, is none where there is no page of its name.
     """
     (gone, start, inline), writer = marks, markdown.Writer()
 
