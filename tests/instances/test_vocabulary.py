@@ -296,3 +296,47 @@ def test_the_tokenizers_of_released_encoders(tmp_path, kind, special):
     found = set(vocabulary.tokenizer.encode(text).ids)
     assert not found & set(vocabulary.reserved.tolist()) - {theirs.unk_token_id}
     assert vocabulary.spelled[theirs.convert_tokens_to_ids("x")] == "##x"
+
+
+def test_what_becomes_of_capitals_says_the_config_then_the_tokenizer_then_the_letters(trained, tmp_path, caplog):
+    trained.save(tmp_path)
+    words, config = tmp_path / "vocab.txt", tmp_path / "tokenizer_config.json"
+    for said, lowered in (("{}", True), ('{"do_lower_case": false}', False), ('{"do_lower_case": null}', True)):
+        config.write_text(said)
+        assert load_vocabulary(tmp_path).lowercase == load_vocabulary(words).lowercase == lowered
+    assert caplog.text.count("does not say what becomes of capitals: they are lowered") == 1, "a line, once"
+    tokenizer = trained._with_rules(trained.tokenizer.from_str(trained.tokenizer.to_str()))
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    for said, lowered in (("{}", True), ('{"do_lower_case": false}', False)):
+        config.write_text(said)
+        assert load_vocabulary(tmp_path).lowercase == lowered
+    config.write_text('{"do_lower_case": "yes"}')
+    with pytest.raises(ValueError, match=r"do_lower_case must be true or false, got yes"):
+        load_vocabulary(tmp_path)
+
+
+@pytest.mark.parametrize("form", ["tokenizer.json", "added_tokens.json", "tokenizer_config.json"])
+def test_added_tokens_are_kept_by_every_reader(trained, tmp_path, form):
+    trained.save(tmp_path)
+    number, config = len(trained), {"do_lower_case": True}
+    if form == "tokenizer.json":
+        theirs = AutoTokenizer.from_pretrained(tmp_path)
+        theirs.add_tokens(["lighthousekeeper"])
+        theirs.save_pretrained(tmp_path)
+    elif form == "added_tokens.json":
+        (tmp_path / form).write_text(json.dumps({"lighthousekeeper": number}))
+    else:
+        config["added_tokens_decoder"] = {number: {"content": "lighthousekeeper"}}
+        (tmp_path / form).write_text(json.dumps(config))
+    vocabulary = load_vocabulary(tmp_path)
+    assert vocabulary.ids["lighthousekeeper"] == number
+    assert vocabulary.tokenizer.encode("a Lighthousekeeper").ids[-1] == number
+    assert vocabulary.spelled[number] == "lighthousekeeper"
+    text = "Again, a lighthousekeeper [MASK]s"
+    assert [t for t in vocabulary.tokenizer.encode(text).tokens if "MASK" in t] == []
+    vocabulary.save(tmp_path / "again")
+    assert load_vocabulary(tmp_path / "again") == vocabulary
+    (tmp_path / "added_tokens.json").write_text(json.dumps({"x y": number + 7}))
+    if form != "tokenizer.json":
+        with pytest.raises(ValueError, match=f"added tokens must have the numbers from {number} on"):
+            load_vocabulary(tmp_path)

@@ -8,7 +8,7 @@ import tarfile
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from transformers import BertConfig, BertForPreTraining
 
 from linkbert.config import make_config
@@ -229,7 +229,8 @@ def test_weights_of_another_model_are_refused_by_what_differs(tmp_path):
         ({"model_type": 7}, "model_type is 7"),
         ({"model_type": "gpt2"}, "of type 'gpt2'; linkbert continues bert"),
         ({"model_type": None, "intermediate_size": None}, 'lacks "model_type"'),
-        ({"model_type": None, "architectures": ["GPT2Model"]}, "of type 'another'"),
+        ({"model_type": None, "architectures": ["RobertaModel"]}, "the weights are of a bert by their names"),
+        ({"num_labels": 10**30}, "num_labels is 1000000"),
     ],
 )
 def test_a_config_that_says_nonsense_is_one_line_with_file_and_key(tmp_path, change, message):
@@ -271,3 +272,19 @@ def test_a_hub_name_fetches_one_form_of_the_weights(tmp_path, hub):
     assert open_for(find_encoder("org/old"), relations=True)[1].tokenize("The moons") == ["the", "moon", "##s"]
     with pytest.raises(ValueError, match=r"org/flax has no weights .*it has flax_model\.msgpack"):
         find_encoder("org/flax")
+
+
+def test_a_pooler_that_is_not_there_answers_no_relation(tmp_path):
+    folder, _ = bert(tmp_path / "m", form="safetensors")
+    weights = {name: value for name, value in load_file(folder / "model.safetensors").items() if "pooler" not in name}
+    save_file(weights, folder / "model.safetensors")
+    with pytest.raises(ValueError, match="has no trained relation head"):
+        relate(folder, "the sea", "the moon")
+    assert fill_mask(folder, "the [MASK]")
+
+
+def test_a_home_folder_is_found_where_no_shell_looks(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    folder, _ = bert(tmp_path / "m", heads=False)
+    assert find_encoder("~/m") == folder
+    assert load_vocabulary("~/m/vocab.txt") == load_vocabulary(folder)

@@ -318,7 +318,7 @@ class PairModel(PreTrainedModel):
 
 def named_objective(config: PretrainedConfig) -> str:
     """Return the objective that a config.json names ("": none); "none" where it is not installed."""
-    named = getattr(config, "linkbert_objective", None) or ""
+    named = str(getattr(config, "linkbert_objective", None) or "")
     if named and named not in references("objectives"):  # a folder must not choose what is imported
         log.warning("the objective %s is not installed: only masked tokens are scored", named)
         return "none"

@@ -28,7 +28,7 @@ from linkbert.model.hf_encoder import ARCHITECTURES
 NESTED = ("state_dict", "model_state_dict", "model", "module", "state")  # where a training program puts the weights
 WRAPPERS = re.compile(r"(^|(?<=\.))(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
 EMBEDDINGS = re.compile(r"^(.*?)embeddings\.(?:word_embeddings|tok_embeddings|LayerNorm|norm)\.(?:weight|gamma)$")
-NOT_KEPT = ("auto_map", "quantization_config")  # code of others, and another form of the weights
+NOT_KEPT = ("auto_map", "quantization_config", "linkbert_dropout")  # code, another form of the weights, a run's own
 FOREIGN = {"bert", "roberta", "electra", "deberta", "distilbert", "albert", "longformer", "mpnet", "xlm"}
 Count = Annotated[int, Field(strict=True, ge=1, le=10_000_000)]
 Rate = Annotated[float, Field(strict=True, ge=0, lt=1)]
@@ -49,6 +49,7 @@ class Known(BaseModel):
     max_position_embeddings: Count = 1
     type_vocab_size: Annotated[int, Field(strict=True, ge=0, le=1_000)] = 0
     pad_token_id: Annotated[int, Field(strict=True, ge=0)] | None = None
+    num_labels: Annotated[int, Field(strict=True, ge=0, le=1_000_000)] | None = None
     hidden_act: Literal[*ACT2FN] = "gelu"  # type: ignore[valid-type]
     hidden_dropout_prob: Rate = 0.0
     attention_probs_dropout_prob: Rate = 0.0
@@ -71,9 +72,9 @@ def read_config(folder: Path, *, others: bool = False) -> PretrainedConfig:
         where = ".".join(map(str, first["loc"])) or "its content"
         raise ValueError(f"{path}: {where} is {first['input']!r:.60}. {first['msg']:.120}") from None
     name = known.model_type
-    for architecture in known.architectures or () if not name else ():
+    for architecture in () if name else known.architectures or ():
         fits = [each for each in ARCHITECTURES if architecture.lower().startswith(each.replace("-", ""))]
-        name = name or max(fits, key=len, default="another")
+        name = name or max(fits, key=len, default="")
     if not name and settings.keys() >= {"hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size"}:
         name = "bert"
     if not name:
