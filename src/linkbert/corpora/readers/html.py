@@ -519,7 +519,7 @@ def is_bounded(source: str) -> bool:
 
 # ---- what most pages of a tree have in common
 
-MANY, EDGE = 8, 16_000  # pages of a folder that is looked at by itself; characters of a page at its start and its end
+MANY, HEAD, FOOT = 8, 16_000, 4_000  # pages of a folder that is looked at by itself; characters of a page at its ends
 _TITLED, _ENDED = "\0", "\1"  # before a title, and the ending of one; other things in common are lines with links
 _ENDING = re.compile(r"\s(?:[-—–|·•:»«<]|::)\s|\s\(|:\s")
 _TITLE, _ANY = re.compile(r"<title[^>]*>([^<]*)", re.IGNORECASE), re.compile(r"<[^>]*>")
@@ -545,8 +545,8 @@ def survey(files: Iterable[tuple[str, bytes | None]], options: Options, *_: obje
         found = _TITLE.search(source)
         title = " ".join(unescape(found[1]).split()) if found else ""
         common = {_ENDED + title[end.start() :] for end in _ENDING.finditer(title)} | {_TITLED + title} - {_TITLED}
-        if len(source) - begin > 2 * EDGE:
-            source = f"{source[begin : begin + EDGE]}<hr>{source[-EDGE:]}"
+        if len(source) - begin > 2 * HEAD:
+            source = f"{source[begin : begin + HEAD]}<hr>{source[-FOOT:]}"
         pieces = [piece for piece in _BETWEEN.split(source) if len(piece) < 2000 and "href" in piece.lower()]
         shown = _ANY.sub("", "\0".join(pieces).replace("<td", " <td").replace("<th", " <th"))
         common.update(" ".join(line.split()) for line in unescape(shown).split("\0"))
