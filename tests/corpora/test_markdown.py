@@ -160,6 +160,17 @@ def test_titles():
     assert read_page("---\ntitle: 2024-01-01\n---\n## Head\n", "a")[:2] == ("2024-01-01", "Head")
     assert read_page("---\ntitle: Head\n---\n# [Head](b.md) #\nmore ^id", "a")[:2] == ("Head", "more")
     assert read_page("more", "a")[:2] == ("", "more")
+    assert read_page("---\ntitle: Oaks\n---\ntext\n\n# Head\n", "a")[:2] == ("Oaks", "text\nHead")
+    assert read_page("---\ntitle: Oaks\n---\n# Head\n\ntext\n\n# More", "a")[:2] == ("Head", "text\nMore")
+    assert read_page("---\ntitle: Oaks\n---\n&nbsp;\n\n<img src=x>\n\n# Head\n\ntext", "a")[:2] == ("Head", "text")
+    assert read_page("\n \n---\ntitle: Oaks\n---\ntext", "a")[:2] == ("Oaks", "text")
+    assert read_page("\n+++\ntitle = 'Oaks'\n+++\ntext", "a")[:2] == ("Oaks", "text")
+    assert read_page("\n---\nA sentence\n---\ntext", "a")[:2] == ("", "A sentence\ntext")
+
+
+@pytest.mark.parametrize("name", [":href", "v-bind:href", "x.href", ":to"])
+def test_an_expression_is_no_address(name):
+    assert read_page(f'<a class="x" {name}="page.link" id="here">shown</a>', "a")[1:4] == ("shown", (), (("here", 0),))
 
 
 def test_places_have_names():

@@ -151,7 +151,65 @@ def test_a_tree_knows_its_own_host(tmp_path, caplog):
     found = led_to(documents["docs/api/three"])
     assert found[:3] == [f"docs/{page}" for page in pages]
     assert found[3:] == ["https://www.wiki.example.org/en/gone", "https://else.org/guide/one", "docs/guide/two"]
-    assert "published at wiki.example.org/en/" in caplog.text
+    assert "addresses that start with wiki.example.org/en/" in caplog.text
+
+
+HOME = {"content/_index.md": "# Home", "content/docs/_index.md": "", "content/docs/b.md": "", "content/docs/c.md": ""}
+
+
+@pytest.mark.parametrize(
+    ("link", "page"),
+    [
+        ("/", "content/_index"),
+        ("/#top", "content/_index"),
+        ("https://x.example.org", "content/_index"),
+        ("https://x.example.org/", "content/_index"),
+        ("/docs/", "content/docs/_index"),
+        ("https://x.example.org/docs/", "content/docs/_index"),
+        ("https://github.com/o/r/tree/main/docs", "docs/README"),
+        ("https://github.com/o/r/blob/main/docs/README.md", "docs/README"),
+    ],
+)
+def test_the_home_of_a_site_is_not_the_readme_of_its_repository(tmp_path, link, page):
+    host = "https://x.example.org/docs/"
+    known = f"[b](/docs/b) [c](/docs/c) [b]({host}b/) [c]({host}c/) [d]({host})"
+    own = [f"docs/d/{name}.md" for name in "efg"]
+    links = " ".join(f"[x](https://github.com/o/r/blob/main/{name})" for name in own)
+    files = dict.fromkeys(own, "") | {"docs/README.md": links}
+    files |= HOME | {"README.md": "", "content/a.md": f"# A\n\n[x]({link}) {known}"}
+    assert led_to(read_tree(tmp_path, files)["content/a"])[0] == page
+
+
+def test_a_root_without_an_index_has_no_home(tmp_path):
+    files = {"README.md": "", "docs/b.md": "", "docs/c.md": "", "docs/a.md": "[x](/) [b](/b) [c](/c)"}
+    assert led_to(read_tree(tmp_path, files)["docs/a"]) == [".", "docs/b", "docs/c"]
+    (tmp_path / "flat").mkdir()
+    assert led_to(read_tree(tmp_path / "flat", {"README.md": "", "a.md": "[x](/)"})["a"]) == ["README"]
+
+
+@pytest.mark.parametrize(("dead", "own"), [(1, True), (6, False)])
+def test_a_host_that_others_publish_at_too_is_known_by_the_folders_of_the_tree(tmp_path, dead, own):
+    links = [f"docs/p{i}/" for i in range(5)] + [f"server/v{i}/x" for i in range(9)]
+    links += [f"docs/gone{i}" for i in range(dead)]
+    page = " ".join(f"[x](https://boats.example.org/{link})" for link in links)
+    documents = read_tree(tmp_path, {f"docs/p{i}.md": "" for i in range(5)} | {"a.md": page})
+    assert ("docs/p0" in led_to(documents["a"])) == own
+
+
+@pytest.mark.parametrize(
+    "mark",
+    [
+        '{{< relref "../Some%20Trees/Oak.md" >}}',
+        '{{< relref "../Some Trees/Oak" >}}',
+        "{{% ref '../Some Trees/Oak.md' %}}",
+        "{{< ref `../Some Trees/Oak.md` >}}",
+        '{{< ref path="../Some Trees/Oak.md" lang="en" >}}',
+        "{{< ref ../Some%20Trees/Oak.md >}}",
+    ],
+)
+def test_a_path_in_a_mark_of_a_template_may_have_blanks(tmp_path, mark):
+    documents = read_tree(tmp_path, {"Some Trees/Oak.md": "", "Some.md": "", "x/a.md": f"[x]({mark})"})
+    assert led_to(documents["x/a"]) == ["Some Trees/Oak"]
 
 
 def test_words_at_any_wiki_are_no_pages_of_this_one(tmp_path):

@@ -14,8 +14,10 @@ _LINK = re.compile(  # a place for an address, and one that has marks of templat
     r"""<?([^\s<>(){}"']{0,500}(?:(?:\{\{.{0,300}?\}\}|\{%.{0,300}?%\})[^\s<>(){}"']*)+)>?""",
     re.MULTILINE,
 )
-_PIECE = re.compile(r"\{[{%].*?[%}]\}")
-_CALL = re.compile(r"""\{[{%][<%-]?\s*(\w[\w.]*)?\s*["'`]?([^\s"'`|%>}]*)""")
+_PIECE = re.compile(r"\{[{%].*?[%}]\}+")
+_CALL = re.compile(
+    r"""\{[{%][<%-]?\s*(\w[\w.]*)?\s*(?:path=)?(?:"([^"]*)"|'([^']*)'|`([^`]*)`|["'`]?((?:[^\s"'`|%>}]|%[0-9A-Fa-f]{2})*))"""
+)
 _BASE = re.compile(r"base_?url|site\.url|root|base\b|relative")
 _CODE = re.compile(
     r"\{[{%][<%-]?\s*+(/|end)?\s*+(highlight|code-toggle|code|mermaid|comment)\b[^}\n]{0,300}\}{1,2}", re.IGNORECASE
@@ -66,7 +68,8 @@ def _put_address(found: re.Match[str]) -> str:
 def _evaluate(piece: str) -> str:
     r"""Return the path that a template's mark stands for, "\0" for what only the tool knows."""
     call = _CALL.match(piece)
-    name, path = call.groups("") if call else ("", "")
+    name, *paths = call.groups("") if call else ("", "")
+    path = "".join(paths)
     if name in ("ref", "relref"):
         page, mark, fragment = path.partition("#")
         return page + ".md" * bool(page and not re.search(r"\.\w+$|/$", page)) + mark + fragment

@@ -61,7 +61,7 @@ _PAGE_TAG = re.compile(r"(?<![^\s(,;>])#(?:\[\[([^\[\]\n]+)\]\]|([^\s#,;.!?()\[\
 _TAG = re.compile(r"""
     </? ([A-Za-z][\w.:-]*) ((?: [^<>"'{}] | "[^"]*" | '[^']*' | \{[^{}]*(?:\{[^{}]*\}[^{}]*)*\} )*+) >
     | <[!?][A-Za-z][^<>]*> | </?>""", re.VERBOSE)  # fmt: skip
-_ATTRIBUTE = re.compile(r"""(?<![\w-])(href|to|id|name)\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s"'<>{}]+))""")
+_ATTRIBUTE = re.compile(r"""(?<![\w:.-])(href|to|id|name)\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s"'<>{}]+))""")
 _COMMENT, _EXPRESSION = re.compile(r"%%.+?%%", re.DOTALL), re.compile(r"\{(?:/\*.*?\*/|[^{}]*)\}", re.DOTALL)
 _MARKS = {  # inside a block, by how they start, and what they are: "" is dropped
     "[": ((_WIKI, "wiki"), (_FOOTNOTE, "")),
@@ -118,8 +118,8 @@ def read_page(source: str, id_: str, *, mdx: bool = False, pages: Pages | None =
     tokens = _make_parser(BLOCK_NESTING, mdx).parse(to_commonmark(source[start:]), env)
     faults = (NESTED,) * any(token.level >= BLOCK_NESTING - 1 for token in tokens)
     writer = Writer()
-    heading = _write_blocks(tokens, env, writer)
-    title = heading or next((value for key, value in said if key == "title"), "")
+    leads, heading = _write_blocks(tokens, env, writer)
+    title = (heading if leads else "") or next((value for key, value in said if key == "title"), heading)
     names = [name for key, name in said if key not in ADDRESSES or name[0] == "/"]
     return Page(title, *writer.finish(title), faults, (*[title] * bool(title), *names))
 
@@ -196,21 +196,21 @@ class Writer:
         return text, tuple(links), tuple((name, min(max(at - cut, 0), len(text))) for name, at in self.sections)
 
 
-def _write_blocks(tokens: list[Token], env: dict[str, Any], writer: Writer) -> str:
-    """Write the text of all blocks; return the first heading of the first level, "" if there is none."""
-    heading = ""
+def _write_blocks(tokens: list[Token], env: dict[str, Any], writer: Writer) -> tuple[bool, str]:
+    """Write the text of all blocks; return whether a heading of the first level leads it, and the first, or ""."""
+    leads, heading = False, ""
     for i, token in enumerate(tokens):
         kind, _, side = token.type.rpartition("_")
         if kind in ("footnote", "table"):
             writer.hidden += 1 if side == "open" else -1
-        elif token.type == "inline":
+        elif token.type == "inline" and token.content.replace("&nbsp;", " ").strip():
             before = tokens[i - 1].type
             content = _take_marks(token.content, tokens[max(i - 2, 0)].type, before, writer)
             _write_inline(content, env, writer, breaks=before == "paragraph_open")
             if tokens[i - 1].tag == "h1" and not heading and writer.size > writer.line:
-                heading = "".join(writer.parts)[writer.line :].strip(" ")
+                leads, heading = not writer.line, "".join(writer.parts)[writer.line :].strip(" ")
             writer.end_line()
-    return heading
+    return leads, heading
 
 
 def _take_marks(content: str, around: str, before: str, writer: Writer) -> str:

@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 ADDRESSES = ("permalink", "url", "slug", "id")  # keys of front matter whose values are addresses
 INDEXES = ("index", "readme", "_index")  # files that stand for their folder
 HOST_PAGES = 3  # different addresses of a host that have to name pages, and half of all that are seen
+HOST_PART = 5  # or so many in folders of the tree, and four fifths of those in such folders
 LOOKED_AT = 2_000  # wiki links with a label that say which side is the page
 MOST_SITES = 50  # of which so many have most links
 LARGEST = 8 << 20  # bytes of a file
@@ -39,7 +40,7 @@ _SAID = re.compile(
     re.M,
 )
 _VALUE = re.compile(r"""[ \t]*(?:-[ \t]+)?("[^"]*"|'[^']*'|\[\[[^\[\]]*\]\]|[^,\[\]\n]+)""")
-_FRONT = re.compile(r"(---|\+\+\+)[ \t]*\n(.*?)^(?:\1|\.\.\.)[ \t]*$", re.DOTALL | re.MULTILINE)
+_FRONT = re.compile(r"(?:[ \t]*\n)*(---|\+\+\+)[ \t]*\n(.*?)^(?:\1|\.\.\.)[ \t]*$", re.DOTALL | re.MULTILINE)
 _QUOTED = re.compile(r"""(["'])(.*)\1(?:\s++#.*)?|[|>][+-]?""", re.DOTALL)
 _ITEM = re.compile(r"\n\s*(?:\n|- )")
 _KEY = re.compile(r"""\s*+(?:#.*+\s*+)*+(?:[\w"'. /-]+[:=]|[\[\t?]|\Z)""")
@@ -59,6 +60,7 @@ _ADDRESSES = [  # of those that start with letters of their own the search is fa
 ]
 _LABELLED = re.compile(r"\[\[([^\[\]|\n#]++)(?:#[^\[\]|\n]*+)?\|([^\[\]|\n#]++)(?:#[^\[\]|\n]*+)?\]\]")
 _WEB = re.compile(r"(?:https?:)?//(?:www\.)?", re.IGNORECASE)
+_FILES = re.compile(r"^git(?:hub|lab)\.com/.*/files/")  # whose root is the top of the tree
 REPOSITORIES = ("github.com", "gitlab.com")
 _REPOSITORY = re.compile(r"^(git(?:hub|lab)\.com/[^/]+/[^/]+)/(?:-/)?(?:((?:blob|tree|edit|raw)/[^/]+)|wikis?)/")
 
@@ -172,7 +174,7 @@ class Pages:
             yield (path := unquote(address))
         for site in self.sites:  # the longest first: a host before "/en/"
             if f"{path}/".startswith(site):
-                path = "/" + path[len(site) :]
+                path = ("/./" if _FILES.search(site) else "/") + path[len(site) :]
                 yield path
 
     def find_path(self, path: str, page: str) -> str | None:
@@ -191,13 +193,17 @@ class Pages:
                 folders.insert(0, own)
             addresses = [note_path(path, folder.strip("/")) for folder in folders]
         roots = sorted(self.roots, key=lambda root: not page.startswith(root))
-        below = [root + address for root in roots for address in (*addresses, inside)]
+        below = [(root + address).removesuffix("/.") for root in roots for address in (*addresses, inside)]
+        site = roots and path[0] == "/" and path[:3] != "/./"  # where the README of a repository is not the home,
+        addresses = [] if site and inside == "." else addresses
+        is_index = self.exact.get(inside, "").lower() in [note_path(index, inside.lower()) for index in INDEXES]
         tries = [(self.exact, addresses), (self.folded, [*map(plain, addresses)])]
-        tries.insert(1 if path[0] == "/" else 2, (self.exact, below))
+        first = 0 if site and is_index else 1  # nor that of a folder the index of the site's
+        tries.insert(first if path[0] == "/" else 2, (self.exact, below))
         for pages, names in (*tries, (self.folded, [*map(plain, below)])):
             if found := next(filter(None, map(pages.get, names)), None):
                 return found
-        if not (path[0] == "/" or written or "/" in inside or self.dialect.flat):
+        if inside == "." or not (path[0] == "/" or written or "/" in inside or self.dialect.flat):
             return None
         found, other = self._nearest(inside, page)
         if not found and self.dialect.flat and path[0] == ".":  # such as "../wiki/Page"
@@ -370,7 +376,7 @@ def survey(files: Iterable[tuple[str, bytes]], options: Options, others: Collect
         f"links are read as {pages.dialect.name} writes them ({sign})": pages.dialect.name,
         "of [[a|b]], b is the page": pages.dialect.label_first,
         f"addresses from / start at {', '.join(pages.roots)}": pages.roots,
-        f"this tree is published at {', '.join(pages.sites)}": pages.sites,
+        f"addresses that start with {', '.join(pages.sites)} are looked for in this tree": pages.sites,
     }
     if any(known.values()):
         said_so = "; ".join(line for line, value in known.items() if value)
@@ -437,8 +443,12 @@ def _find_roots(pages: Pages, addresses: Iterable[str]) -> list[str]:
 
 
 def _find_sites(pages: Pages, addresses: Iterable[str]) -> list[str]:
-    """Find what the tree's own addresses start with: where most of what follows is the address of a page."""
-    seen, known, deep = Counter[str](), Counter[str](), Counter[str]()
+    """Find what the tree's own addresses start with: where most of what follows is the address of a page.
+
+    Of a host where others publish, too, only what is in folders that the tree has counts.
+    """
+    seen, known, deep, near = Counter[str](), Counter[str](), Counter[str](), Counter[str]()
+    folders = {address.rpartition("/")[0] for address in pages.exact} - {""}
     for address in addresses:
         address = outside(address) or unquote(address)
         if address[0] == "/" and pages.find_path(address, ""):
@@ -452,9 +462,11 @@ def _find_sites(pages: Pages, addresses: Iterable[str]) -> list[str]:
                 there = bool(pages.find_path(f"/{rest}", "")) and not (flat and rest not in pages.exact)
                 known[f"{site}/"] += there
                 deep[f"{site}/"] += there and "/" in rest
+                near[f"{site}/"] += any(f"{root}{rest}".rpartition("/")[0] in folders for root in ("", *pages.roots))
     found = []
     for site, count in known.most_common():
         share = 0.5 if 2 * deep[site] >= count or site.count("/") > 3 else 0.9  # words are addresses of any wiki
-        if count >= max(share * seen[site], 1 if site[0] == "/" and deep[site] else HOST_PAGES):
+        is_part = site.count("/") == 1 and deep[site] >= max(HOST_PART, 0.8 * near[site])
+        if is_part or count >= max(share * seen[site], 1 if site[0] == "/" and deep[site] else HOST_PAGES):
             found.append(site)
     return sorted(found[:MOST_SITES], key=lambda site: (site[0] == "/", -len(site)))
