@@ -161,11 +161,12 @@ DASK: Any = Option(None, metavar="ADDRESS", help="a Dask scheduler to send the w
 DATA: Any = Option(metavar="DIR", help="the data files, or a dataset of the hub such as nyu-mll/glue")
 FINE_TUNING: dict[str, tuple[Any, Any]] = {  # options of finetune and evaluate
     "settings": (list[str], WORDS),
-    "data": (Path, DATA),
+    "data": (Path | None, Option(None, *DATA.param_decls, metavar=DATA.metavar, help=DATA.help)),
     "to": (Path, Option(metavar="DIR", help="folder of the results; finished ones there are not repeated")),
     "seeds": (int, Option(1, metavar="N", help="runs with different seeds, from seed= upwards")),
     "grid": (str | None, Option(None, metavar="G", help='paper, or "learning_rate=..,..;...": the best on dev counts')),
     "parallel": (int, Option(1, metavar="N", help="runs at the same time; they share the CPU's threads")),
+    "score_only": (bool, Option(False, "--score-only", help="MODEL is fine-tuned already: score it as it is")),
     "keep_model": (bool, Option(False, "--keep-model", help="keep the fine-tuned models, as Hugging Face folders")),
 }
 
@@ -546,11 +547,63 @@ def tasks(
 def finetune(
     model: str = ENCODER,
     task: str = Argument(metavar="TASK", help="a name of `linkbert tasks`, or your own: FILE.toml or FILE.toml:NAME"),
+    text: str = Option("", metavar="COL[,COL]", help="of a file of your own: the column of the text, or two"),
+    label: str = Option("", metavar="COL", help="and that of the label"),
+    kind: str = Option("", metavar="K", help="classification, regression, multilabel, tags, choice or question"),
+    dev: Path | None = Option(None, metavar="FILE", help="the dev set; else a tenth of the file"),
+    test: Path | None = Option(None, metavar="FILE", help="the test set, likewise"),
+    split_seed: int = Option(0, metavar="N", help="another seed divides the file otherwise"),
     json_: bool = JSON,
     **options: Any,
 ) -> None:
-    """Fine-tune an encoder on a dataset and score it."""
-    evaluate(model, None, task, json_, **options)
+    """Fine-tune an encoder on a dataset, or on a file or folder of your own, and score it."""
+    if Path(task).suffix != ".toml" and (Path(task).is_file() or (Path(task).is_dir() and (text or label or kind))):
+        from linkbert.tasks.own import own_task
+
+        of = {"text": text, "label": label, "kind": kind, "dev": dev, "test": test, "split_seed": split_seed}
+        own, folder = own_task(Path(task), **of)  # type: ignore[arg-type]
+        evaluate(model, None, own, json_, **{**options, "data": folder, "keep_model": True})  # type: ignore[arg-type]
+    elif text or label:
+        raise ValueError(f"--text and --label are for a file of your own: there is no file or folder {task}")
+    else:
+        evaluate(model, None, task, json_, **options)
+
+
+@app.command(rich_help_panel="Score")
+def predict(
+    model: Path = Argument(metavar="MODEL", help="a model that finetune kept, or its folder of results"),
+    file: Path = Argument(metavar="FILE", help="new inputs, with the columns that the model was trained on"),
+    to: Path | None = Option(None, metavar="FILE", help="write the answers there, as JSON lines"),
+) -> None:
+    """Answer new inputs with a fine-tuned model, one JSON object a line."""
+    from linkbert.tasks.own import predict_file
+    from linkbert.tasks.settings import FineTuneConfig
+
+    _, examples, found = predict_file(model, file, FineTuneConfig())
+    lines = [{"id": e.id, "prediction": p.value, **p.details} for e, p in zip(examples, found, strict=True)]
+    text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+    to.write_text(text, encoding="utf-8") if to else print(text, end="")
+
+
+@app.command(rich_help_panel="Score")
+def score_answers(
+    predictions: Path = Argument(metavar="PREDICTIONS", help="{id: answer}, or JSON lines of id and prediction"),
+    task: str = Option(metavar="T", help="a name of `linkbert tasks`, or FILE.toml:NAME"),
+    data: Path = DATA,
+    split: str | None = Option(None, metavar="S", help="dev or test  [default: test where its labels are known]"),
+    json_: bool = JSON,
+) -> None:
+    """Score anybody's answers to a dataset."""
+    from linkbert.tasks import kinds, own, splits, table
+
+    [known] = table.find_tasks(task)
+    read = splits.read_splits(known, splits.find_data(str(data), [known]))
+    split = split or ("test" if read.test and read.test[0].gold is not None else "dev")
+    if split not in ("dev", "test") or not (examples := getattr(read, split)) or examples[0].gold is None:
+        raise ValueError(f"{task} has no set {split!r} with labels here")
+    scores = kinds.kind_of(known).score(examples, own.read_answers(predictions, examples))
+    lines = [f"{known.title}, {split}, {len(examples):,} examples", *(f"{k} {100 * v:.2f}" for k, v in scores.items())]
+    print_result(json_, {"task": known.name, "split": split, "scores": scores}, lines)
 
 
 @app.command(cls=WithSettings, rich_help_panel="Score")
@@ -564,6 +617,8 @@ def evaluate(
     """Fine-tune and score an encoder on every dataset of a suite."""
     from linkbert.tasks import results, splits, table
 
+    if options["data"] is None:
+        raise ValueError("--data DIR is missing: the folder of the data files, or a dataset of the hub")
     if bool(tasks) == bool(suite):
         raise ValueError("name what to evaluate on by one of --suite S and --tasks A,B; `linkbert tasks` lists them")
     chosen = table.find_tasks(tasks) if tasks else table.suite(suite or "")

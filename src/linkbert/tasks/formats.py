@@ -143,7 +143,7 @@ def records(source: Source, options: Mapping[str, Any], form: str) -> Iterator[t
     if form == "jsonl":
         found = ((f"line {number}", None, line) for number, line in enumerate(source.stream, 1) if line.strip())
     else:
-        whole: Any = _parquet(source) if form == "parquet" else json.load(source.stream)
+        whole: Any = _parquet(source, named="names" in options) if form == "parquet" else json.load(source.stream)
         if form == "json" and "items" in options:
             whole = whole.get(options["items"], [])
         pairs = whole.items() if isinstance(whole, dict) else enumerate(whole)
@@ -156,17 +156,31 @@ def records(source: Source, options: Mapping[str, Any], form: str) -> Iterator[t
 
 def form_of(source: Source) -> str:
     """Tell Parquet from its name, and a JSON list from JSON lines by its first letter."""
-    if source.name.endswith(".parquet"):
+    if source.name.endswith((".parquet", ".arrow")):
         return "parquet"
     first = source.stream.read(1)
     source.stream.seek(0)
     return "json" if first == "[" else "jsonl"
 
 
-def _parquet(source: Source) -> list[dict[str, Any]]:
-    from pyarrow import BufferReader, parquet
+def _parquet(source: Source, *, named: bool = False) -> list[dict[str, Any]]:
+    from pyarrow import BufferReader, ipc, parquet
 
-    return parquet.read_table(BufferReader(cast(TextIOWrapper, source.stream).buffer.read())).to_pylist()
+    buffer = BufferReader(cast(TextIOWrapper, source.stream).buffer.read())
+    table = ipc.open_stream(buffer).read_all() if source.name.endswith(".arrow") else parquet.read_table(buffer)
+    rows: list[dict[str, Any]] = table.to_pylist()
+    about = json.loads((table.schema.metadata or {}).get(b"huggingface", b"{}")).get("info", {}).get("features", {})
+    for column, feature in about.items() if named else ():
+        of = feature.get("feature", feature) if isinstance(feature, dict) else {}
+        if isinstance(of, dict) and (names := of.get("names")):  # the names of a ClassLabel, whose -1 is no label
+            for row in rows:
+                value = row[column]
+                row[column] = [names[each] for each in value] if isinstance(value, list) else _named(names, value)
+    return rows
+
+
+def _named(names: Sequence[str], value: Any) -> Any:
+    return None if value is None or value < 0 else names[value]
 
 
 def read_tags(sources: Sequence[Source], options: Mapping[str, Any], counts: Counter[str]) -> Iterator[Example]:

@@ -140,7 +140,8 @@ def _checked(read: Iterable[Any], counts: Counter[str], where: str, *, bare: boo
 def _divide_missing(task: Task, parts: Parts, made: Sequence[str]) -> str:
     """Divide the sets that are missing off another one, as the table says; return the note on it."""
     source, by = task.split["from"], task.split.get("by", "id")
-    parts |= divide(parts[source], {split: task.split[split] for split in made}, rest=source, by=by)
+    shares, seed = {split: task.split[split] for split in made}, task.split.get("seed", 0)
+    parts |= divide(parts[source], shares, rest=source, by=by, seed=seed)
     for split in {*made, source}:
         if not parts[split]:
             raise ValueError(f"{task.title}: {source} is too small to be divided by {by}: {split} is empty")
@@ -407,8 +408,12 @@ def _unknown_labels(task: Task, parts: Parts) -> list[str]:
     ]
 
 
-def divide(examples: Sequence[Example], shares: Mapping[str, float], *, rest: str, by: str = "id") -> Parts:
+def divide(
+    examples: Sequence[Example], shares: Mapping[str, float], *, rest: str, by: str = "id", seed: int = 0
+) -> Parts:
     """Divide examples into shares, the `rest` apart, by a hash of `by`: what has it in common stays together.
+
+    Another `seed` divides them otherwise.
 
     `by` is a field (id, group, title), or `texts`: examples that share a text, also over others, stay together.
 
@@ -416,7 +421,8 @@ def divide(examples: Sequence[Example], shares: Mapping[str, float], *, rest: st
     """
     keys = _components(examples) if by == "texts" else [getattr(each, by) or each.id for each in examples]
     sizes = Counter(keys)
-    order, names = sorted(sizes, key=_hash), [*shares, rest]
+    order = sorted(sizes, key=lambda key: _hash(f"split {seed} {key}" if seed else key))
+    names = [*shares, rest]
     size = np.array([sizes[key] for key in order])
     middles = (np.cumsum(size) - size / 2) / len(examples)  # a key goes where the middle of its examples lies
     which = np.searchsorted(np.cumsum([*shares.values()]), middles, side="right").tolist()

@@ -24,7 +24,7 @@ import numpy as np
 
 import linkbert
 from linkbert.config import OLD_NAMES, show_value
-from linkbert.files import as_path, find_encoder, locked, read_json, replacing, sha256
+from linkbert.files import as_path, find_encoder, locked, read_json, replacing, sha256, write_json
 from linkbert.tasks.examples import Example, Prediction, Splits
 from linkbert.tasks.kinds import kind_of
 from linkbert.tasks.metrics import group_scores, intervals, per_example, scores_by_type
@@ -36,6 +36,7 @@ from linkbert.workers import make_executor, run_shards
 
 NOT_IN_KEY = ("seed", "threads", "device")  # settings that do not make another run; the seed has a place of its own
 IN_KEY = ("kind", "format", "metrics", "files", "options", "split", "labels")  # of a task's table
+GIVEN = "the model as given"  # the source of a run that trains nothing
 Progress = Callable[[str, float], None]  # what is done; the seconds that it still takes
 
 
@@ -138,6 +139,7 @@ def finetune(
     grid: str | None = None,
     parallel: int = 1,
     keep_model: bool = False,
+    score_only: bool = False,
     progress: Progress = lambda *_: None,
 ) -> list[dict[str, Any]]:
     """Fine-tune a model on tasks, score it, and return the records of `to`/results.jsonl, those of a task by seed.
@@ -148,7 +150,7 @@ def finetune(
     FineTuneConfig, {"learning_rate": 1e-4} or ["learning_rate=1e-4"], over the tasks' own; `seeds` are so many runs,
     from the setting `seed` on. `grid` ("paper", or "learning_rate=1e-5,3e-5;batch_size=16,32") is tried with one seed;
     the best on dev is then run. What is finished in `to` is not done again. ValueError before any run where a file is
-    missing or a setting is wrong.
+    missing or a setting is wrong. `score_only`: the model is fine-tuned already, and is scored as it is.
 
     A record has "task", "model", "settings", "seed", "scores" ({"test": {"accuracy": 0.9}}, in [0, 1]), "intervals",
     "baselines", "notes", "counts", "predictions" (paths under `to`) and more: docs/finetuning.md.
@@ -174,7 +176,10 @@ def finetune(
     where = check_examples(own, choosing=bool(grid)) if isinstance(data, Mapping) else find_data(str(data), asked)
     examples = {split: run_key({"examples": list(map(repr, each))}) for split, each in own.items()}  # their hashes
     # The task whose model scores each: itself, mostly.
-    sources = {task.name: task if isinstance(where, Mapping) else model_task(task, where) for task in asked}
+    alone = score_only or isinstance(where, Mapping)
+    sources = {task.name: task if alone else model_task(task, where) for task in asked}  # type: ignore[arg-type]
+    if score_only and (grid or seeds > 1):
+        raise ValueError("--score-only trains nothing: leave --grid and --seeds out")
 
     def make(task: Task, point: Mapping[str, Any], **more: Any) -> Run:
         source = sources.get(task.name, task)
@@ -187,6 +192,7 @@ def finetune(
         return Run(task, str(model), *encoder, whole, where, folder, tuple(sorted(hashes.items())), **more)
 
     def seeded(task: Task, point: Mapping[str, Any], **more: Any) -> list[Run]:
+        more |= {"source": GIVEN} if score_only else {}
         first = FineTuneConfig.from_words(settings).seed
         return [make(task, {**point, "seed": first + i}, **more) for i in range(seeds)]
 
@@ -290,7 +296,7 @@ def do_run(run: Run, progress: Progress = lambda *_: None) -> None:
         progress(text, (count - done) / max(rate, 1e-9))
 
     with locked(run.to / "predictions" / run.key):
-        folder = run.to / "models" / run.source if run.source else run.encoder
+        folder = run.to / "models" / run.source if run.source not in ("", GIVEN) else run.encoder
         result = fine_tune(task, splits, folder, settings, trained=bool(run.source), test=not run.grid, progress=report)
         record: dict[str, Any] = {
             "key": run.key,
@@ -323,6 +329,7 @@ def do_run(run: Run, progress: Progress = lambda *_: None) -> None:
                 part.mkdir()
                 result.model.save_pretrained(part)  # type: ignore[operator]
                 result.tokenizer.save_pretrained(part)
+                write_json(part / "task.json", dataclasses.asdict(task))
         add_result(run.to, record, grid=run.grid)
 
 
