@@ -44,14 +44,14 @@ CEILINGS = {  # lines of Python; (top) are the files beside the folders
 
 
 OWED = {  # lines above the ceiling, docs/log/size.md says for what; what is not said there must go
-    "(top)": 824,
+    "(top)": 786,
     "corpora": 535,
     "corpora/readers": 1_529,
     "graph": 109,
     "instances": 37,
     "model": 253,
     "pretraining": 56,
-    "tasks": 703,
+    "tasks": 548,
     "views": 89,
 }
 

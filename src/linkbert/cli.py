@@ -560,50 +560,12 @@ def finetune(
     if Path(task).suffix != ".toml" and (Path(task).is_file() or (Path(task).is_dir() and (text or label or kind))):
         from linkbert.tasks.own import own_task
 
-        of = {"text": text, "label": label, "kind": kind, "dev": dev, "test": test, "split_seed": split_seed}
-        own, folder = own_task(Path(task), **of)  # type: ignore[arg-type]
+        own, folder = own_task(Path(task), text, label, kind, dev, test, split_seed)
         evaluate(model, None, own, json_, **{**options, "data": folder, "keep_model": True})  # type: ignore[arg-type]
     elif text or label:
         raise ValueError(f"--text and --label are for a file of your own: there is no file or folder {task}")
     else:
         evaluate(model, None, task, json_, **options)
-
-
-@app.command(rich_help_panel="Score")
-def predict(
-    model: Path = Argument(metavar="MODEL", help="a model that finetune kept, or its folder of results"),
-    file: Path = Argument(metavar="FILE", help="new inputs, with the columns that the model was trained on"),
-    to: Path | None = Option(None, metavar="FILE", help="write the answers there, as JSON lines"),
-) -> None:
-    """Answer new inputs with a fine-tuned model, one JSON object a line."""
-    from linkbert.tasks.own import predict_file
-    from linkbert.tasks.settings import FineTuneConfig
-
-    _, examples, found = predict_file(model, file, FineTuneConfig())
-    lines = [{"id": e.id, "prediction": p.value, **p.details} for e, p in zip(examples, found, strict=True)]
-    text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
-    to.write_text(text, encoding="utf-8") if to else print(text, end="")
-
-
-@app.command(rich_help_panel="Score")
-def score_answers(
-    predictions: Path = Argument(metavar="PREDICTIONS", help="{id: answer}, or JSON lines of id and prediction"),
-    task: str = Option(metavar="T", help="a name of `linkbert tasks`, or FILE.toml:NAME"),
-    data: Path = DATA,
-    split: str | None = Option(None, metavar="S", help="dev or test  [default: test where its labels are known]"),
-    json_: bool = JSON,
-) -> None:
-    """Score anybody's answers to a dataset."""
-    from linkbert.tasks import kinds, own, splits, table
-
-    [known] = table.find_tasks(task)
-    read = splits.read_splits(known, splits.find_data(str(data), [known]))
-    split = split or ("test" if read.test and read.test[0].gold is not None else "dev")
-    if split not in ("dev", "test") or not (examples := getattr(read, split)) or examples[0].gold is None:
-        raise ValueError(f"{task} has no set {split!r} with labels here")
-    scores = kinds.kind_of(known).score(examples, own.read_answers(predictions, examples))
-    lines = [f"{known.title}, {split}, {len(examples):,} examples", *(f"{k} {100 * v:.2f}" for k, v in scores.items())]
-    print_result(json_, {"task": known.name, "split": split, "scores": scores}, lines)
 
 
 @app.command(cls=WithSettings, rich_help_panel="Score")

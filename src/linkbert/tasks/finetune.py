@@ -88,7 +88,7 @@ def fine_tune(
     labels = kind.labels(splits.train)
     if trained and not kind.outputs:
         known = kind.labels([*splits.train, *splits.dev, *splits.test])
-        labels = () if config.problem_type == "regression" else answers_of(folder, config, known)
+        labels = () if config.problem_type == "regression" else answers_of(folder, [*config.id2label.values()], known)
     model, notes = load_model(kind, folder, config, labels, settings, trained=trained)
     notes.append(f"computed in {settings.precision}")
     model.to(device)
@@ -148,47 +148,34 @@ def open_folder(folder: Path) -> tuple[Any, Any]:
     return tokenizer, config
 
 
-def answers_of(folder: Path, config: Any, known: Sequence[str]) -> tuple[str, ...]:
-    """Return the labels that a fine-tuned model answers, in its order, written as those of the data are.
-
-    ValueError: none of them is one of the data's.
-    """
-    written = {plain(label): label for label in known}
-    labels = tuple(written.get(plain(label), label) for label in config.id2label.values())
-    if known and set(labels).isdisjoint(known):
-        raise ValueError(f"{folder} answers {', '.join(labels)}; the labels of the data are {', '.join(known)}")
-    return labels
-
-
 def plain(label: str) -> str:
     """Return what labels are compared by: LABEL_1 is transformers' name of 1, and case does not count."""
     return label.casefold().removeprefix("label_")
 
 
-def fit_head(
-    head: Any, config: Any, weights: Mapping[str, torch.Tensor], old: Sequence[str], labels: Sequence[str]
-) -> tuple[dict[str, torch.Tensor], list[str]]:
-    """Move the rows of a trained head to the order of `labels`, by name; leave the head of `old`, other labels, out.
+def answers_of(folder: Path, old: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
+    """Return the labels that a fine-tuned model answers, written as the data's; ValueError: none is one of those."""
+    written = {plain(label): label for label in known}
+    labels = tuple(written.get(plain(label), label) for label in old)
+    if known and set(labels).isdisjoint(known):
+        raise ValueError(f"{folder} answers {', '.join(labels)}; the labels of the data are {', '.join(known)}")
+    return labels
 
-    Return the weights, and what is to be said of it.
-    """
-    with torch.device("meta"):
-        model = head(config)
-    own = {name for name in model.state_dict() if not name.startswith(f"{model.base_model_prefix}.")} & weights.keys()
-    last = [name for name in own if len(weights[name]) == len(old)] if labels else []
+
+def fit_head(model: nn.Module, weights: dict[str, Any], old: Sequence[str], labels: Sequence[str]) -> list[str]:
+    """Move the rows of a trained head in `weights` to the order of `labels`, by name; drop the head of others. Say so."""
+    shapes = {name: each.shape for name, each in model.state_dict().items() if name in weights}
+    own = [name for name in shapes if not name.startswith(f"{model.base_model_prefix}.")]
     before, after = [plain(each) for each in old], [plain(each) for each in labels]
-    shapes = {name: each.shape for name, each in model.state_dict().items()}
-    if last and sorted(before) == sorted(after):
-        if before == after:
-            return dict(weights), []
-        order = [before.index(each) for each in after]
-        return {**weights, **{name: weights[name][order] for name in last}}, [
-            "the head's rows are moved by their labels"
-        ]
-    if own and (labels or any(weights[name].shape != shapes[name] for name in own)):
-        new = f"a new head of {len(labels) or 1} outputs: that of the model was trained on {', '.join(old)}"
-        return {name: each for name, each in weights.items() if name not in own}, [new]
-    return dict(weights), []
+    if before == after or not own or not (labels or any(weights[name].shape != shapes[name] for name in own)):
+        return []
+    if sorted(before) != sorted(after):
+        for name in own:
+            del weights[name]
+        return [f"a new head of {len(labels) or 1} outputs: that of the model was trained on {', '.join(old)}"]
+    for name in (name for name in own if len(weights[name]) == len(old)):
+        weights[name] = weights[name][[before.index(each) for each in after]]
+    return ["the rows of the head are moved to the order of the labels, by name"]
 
 
 def load_model(
@@ -208,7 +195,9 @@ def load_model(
             setattr(config, name, rate)
     weights = read_encoder(folder)[1] if config.model_type in ARCHITECTURES else read_weights(folder)
     head = getattr(transformers, kind.head)._model_mapping[type(config)]  # the Auto classes take no weights
-    weights, notes = fit_head(head, config, weights, old, labels)
+    with torch.device("meta"):
+        bare = head(config)
+    notes = fit_head(bare, weights := dict(weights), old, labels)
     model, found = head.from_pretrained(
         None, config=config, state_dict=weights, dtype=torch.float32, output_loading_info=True
     )
@@ -216,9 +205,9 @@ def load_model(
     pooler = [name for name in missing if ".pooler." in name]
     if len(missing) > len(pooler):
         raise ValueError(f"{folder} lacks weights of its encoder, such as {min(set(missing) - set(pooler))}")
-    if trained and (bare := set(found["missing_keys"]) - set(missing)):
+    if trained and (lacking := set(found["missing_keys"]) - set(missing)):
         raise ValueError(
-            f"{folder} is not fine-tuned for a task of this kind: it lacks {min(bare)}; fine-tune it first"
+            f"{folder} is not fine-tuned for a task of this kind: it lacks {min(lacking)}; fine-tune it first"
         )
     return model, notes + ["the pooler starts from scratch: the encoder has none"] * bool(pooler)
 

@@ -171,16 +171,12 @@ def _parquet(source: Source, *, named: bool = False) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = table.to_pylist()
     about = json.loads((table.schema.metadata or {}).get(b"huggingface", b"{}")).get("info", {}).get("features", {})
     for column, feature in about.items() if named else ():
-        of = feature.get("feature", feature) if isinstance(feature, dict) else {}
-        if isinstance(of, dict) and (names := of.get("names")):  # the names of a ClassLabel, whose -1 is no label
+        if names := feature.get("feature", feature).get("names"):  # of a ClassLabel, whose -1 is no label
+            named_as: dict[int | None, str | None] = {None: None, -1: None, **dict(enumerate(names))}
             for row in rows:
-                value = row[column]
-                row[column] = [names[each] for each in value] if isinstance(value, list) else _named(names, value)
+                found = row[column]
+                row[column] = [named_as[each] for each in found] if isinstance(found, list) else named_as[found]
     return rows
-
-
-def _named(names: Sequence[str], value: Any) -> Any:
-    return None if value is None or value < 0 else names[value]
 
 
 def read_tags(sources: Sequence[Source], options: Mapping[str, Any], counts: Counter[str]) -> Iterator[Example]:

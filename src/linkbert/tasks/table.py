@@ -24,16 +24,9 @@ AUTHORS: Mapping[str, Mapping[str, Any]] = {  # the forms of the authors' data.z
     "question": {"format": "squad-rows"},
     "text": {"format": "jsonl"},
     "tags": {"format": "tag-rows", "columns": {"id": "id", "words": "tokens", "tags": "ner_tags"}},
-    "choice": {
-        "format": "jsonl",
-        "columns": {
-            "id": "id",
-            "question": "sent1",
-            "options": ["ending0", "ending1", "ending2", "ending3"],
-            "label": "label",
-        },
-    },
-}
+    "choice": {"format": "jsonl", "columns": {"id": "id", "question": "sent1", "label": "label",
+                                              "options": [f"ending{number}" for number in range(4)]}},
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
