@@ -115,7 +115,6 @@ def test_tags_that_are_numbers_need_their_names(tmp_path):
         ([0, 0, 0], {}, ()),
         ([True, False, True], {"classes": ("a", "b", "c")}, ("a", "c")),
         (["b", "a"], {}, ("a", "b")),
-        ([2], {"classes": ("a", "b", "c")}, ("c",)),
         ("b|a", {"separator": "|"}, ("a", "b")),
     ],
 )

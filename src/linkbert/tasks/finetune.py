@@ -163,7 +163,7 @@ def answers_of(folder: Path, old: Sequence[str], known: Sequence[str]) -> tuple[
 
 
 def fit_head(model: nn.Module, weights: dict[str, Any], old: Sequence[str], labels: Sequence[str]) -> list[str]:
-    """Move the rows of a trained head in `weights` to the order of `labels`, by name; drop the head of others. Say so."""
+    """Move the rows of a trained head in `weights` to the order of `labels`, by name; drop one of others; say so."""
     shapes = {name: each.shape for name, each in model.state_dict().items() if name in weights}
     own = [name for name in shapes if not name.startswith(f"{model.base_model_prefix}.")]
     before, after = [plain(each) for each in old], [plain(each) for each in labels]

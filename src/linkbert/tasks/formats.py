@@ -143,7 +143,7 @@ def records(source: Source, options: Mapping[str, Any], form: str) -> Iterator[t
     if form == "jsonl":
         found = ((f"line {number}", None, line) for number, line in enumerate(source.stream, 1) if line.strip())
     else:
-        whole: Any = _parquet(source, named="names" in options) if form == "parquet" else json.load(source.stream)
+        whole: Any = _parquet(source) if form == "parquet" else json.load(source.stream)
         if form == "json" and "items" in options:
             whole = whole.get(options["items"], [])
         pairs = whole.items() if isinstance(whole, dict) else enumerate(whole)
@@ -163,20 +163,12 @@ def form_of(source: Source) -> str:
     return "json" if first == "[" else "jsonl"
 
 
-def _parquet(source: Source, *, named: bool = False) -> list[dict[str, Any]]:
+def _parquet(source: Source) -> list[dict[str, Any]]:
     from pyarrow import BufferReader, ipc, parquet
 
     buffer = BufferReader(cast(TextIOWrapper, source.stream).buffer.read())
     table = ipc.open_stream(buffer).read_all() if source.name.endswith(".arrow") else parquet.read_table(buffer)
-    rows: list[dict[str, Any]] = table.to_pylist()
-    about = json.loads((table.schema.metadata or {}).get(b"huggingface", b"{}")).get("info", {}).get("features", {})
-    for column, feature in about.items() if named else ():
-        if names := feature.get("feature", feature).get("names"):  # of a ClassLabel, whose -1 is no label
-            named_as: dict[int | None, str | None] = {None: None, -1: None, **dict(enumerate(names))}
-            for row in rows:
-                found = row[column]
-                row[column] = [named_as[each] for each in found] if isinstance(found, list) else named_as[found]
-    return rows
+    return table.to_pylist()
 
 
 def read_tags(sources: Sequence[Source], options: Mapping[str, Any], counts: Counter[str]) -> Iterator[Example]:
@@ -285,9 +277,7 @@ def _labels(values: Sequence[Any], options: Mapping[str, Any], where: str) -> tu
         return tuple(sorted(name for name, flag in zip(names, flags, strict=True) if flag in ("1", "true")))
     if isinstance(column, list):
         raise ValueError(f"{where}: the labels {', '.join(flags)} are not 0 or 1, one for each of {', '.join(column)}")
-    classes = options.get("classes", ())
-    found = (classes[each] if isinstance(each, int) and each < len(classes) else str(each).strip() for each in values)
-    return tuple(sorted(set(found)))
+    return tuple(sorted({str(each).strip() for each in values}))
 
 
 def _label(value: Any, options: Mapping[str, Any], where: str) -> Label:

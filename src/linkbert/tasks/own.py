@@ -56,7 +56,7 @@ def own_task(
         names |= {"question": texts[0], "options": texts[1] if len(texts) == 2 else texts[1:]}
     else:
         names |= {"words": texts[0], "tags": label} if kind == "tags" else dict(zip("ab", texts, strict=False))
-    options = {"columns": names, "names": True, "number": kind == "regression"}
+    options = {"columns": names, "number": kind == "regression"}
     if kind == "multilabel" and files["train"].suffix in (".csv", ".tsv") and len(labels) == 1:
         options["separator"] = "|"
     where = Path(os.path.commonpath([each.parent for each in files.values()]))

@@ -99,17 +99,14 @@ def read_oracle(sources: Sequence[Source], options: Options, _counts: Counter[st
 def read_hotpot(sources: Sequence[Source], options: Options, _counts: Counter[str]) -> Iterator[QuestionExample]:
     """Read HotpotQA: ten paragraphs, two of which support the answer; it may be yes or no, which stands nowhere.
 
-    The group is the question's type, bridge or comparison, where the file has it. The hub's Parquet has lists.
+    The group is the question's type, bridge or comparison, where the file has it.
     """
     for source in sources:
-        for _, _, item in records(source, options, "parquet" if source.name.endswith(".parquet") else "json"):
-            facts, context = item["supporting_facts"], item["context"]
-            gold = set(facts["title"] if isinstance(facts, Mapping) else [title for title, _ in facts])
-            if isinstance(context, Mapping):
-                context = zip(context["title"], context["sentences"], strict=True)
-            pieces = [(f"{title}: {''.join(sentences)}", title in gold) for title, sentences in context]
-            id_, group = item.get("_id") or item["id"], item.get("type") or _hops(len(gold))
-            yield _joined(id_, item["question"], (item["answer"],), pieces, group)
+        for _, _, item in records(source, options, "json"):
+            gold = {title for title, _ in item["supporting_facts"]}
+            pieces = [(f"{title}: {''.join(sentences)}", title in gold) for title, sentences in item["context"]]
+            group = item.get("type") or _hops(len(gold))
+            yield _joined(item["_id"], item["question"], (item["answer"],), pieces, group)
 
 
 def read_musique(sources: Sequence[Source], options: Options, _counts: Counter[str]) -> Iterator[QuestionExample]:

@@ -157,10 +157,9 @@ def split_file(task: Task, dev_split: str) -> Path:
     if not path.is_dir():
         return path
     stem = Path(task.authors).name.removesuffix("_hf") or task.name
-    names = [f"inhouse_split_{stem}.json", f"{stem}.json", f"inhouse_split_{task.name}.json", f"{task.name}.json"]
-    if not (found := [path / name for name in names if (path / name).is_file()]):
-        raise ValueError(f"dev_split={dev_split} has no file for {task.title}: it would be {names[0]}")
-    return found[0]
+    if not (path := path / f"inhouse_split_{stem}.json").is_file():
+        raise ValueError(f"dev_split={dev_split} has no file for {task.title}: it would be {path.name}")
+    return path
 
 
 def _distract(task: Task, parts: Parts, distract: str, distract_in: str) -> str:
@@ -279,8 +278,6 @@ def _find(name: str, suite: str, data: Path) -> Files:
     """Find a file of `files`: as it is or compressed, in an archive of its folder's name, or under another name of dev.
 
     A `*` stands for the shards of a set, which must all be there. No file is ().
-
-        RTE/dev.tsv    ->    RTE/dev.tsv, RTE/dev.tsv.gz, RTE.zip!RTE/dev.tsv, RTE/devel.tsv, RTE/valid.tsv, ...
     """
     path, _, inside = name.partition("!")
     stem, end = re.fullmatch(r"(.*?)(\.[^/]*)?", path).groups("")  # type: ignore[union-attr]

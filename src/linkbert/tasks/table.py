@@ -123,13 +123,11 @@ def make_task(name: str, table: Mapping[str, Any], where: str) -> Task:
 
 
 def _with_authors(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Add the files of the data.zip (data/qa/squad_hf/train.json), those of which they are made, and forms."""
+    """Add the files of the data.zip (data/qa/squad_hf/train.json), and their form."""
     folder, options, files = values["authors"], values.get("options", {}), {}
     for split in SPLITS:
         names = ("val", "dev") if split == "dev" else (split,)  # MMLU's `dev` are examples for a prompt
         added = [f"{top}{folder}/{name}.json" for top in ("", "data/") for name in names]
-        if values["kind"] == "question":
-            added += [f"{top}{folder.removesuffix('_hf')}/{split}.jsonl" for top in ("", "data/")]
         files[split] = tuple(dict.fromkeys((*values["files"].get(split, ()), *added)))
     form = dict(AUTHORS[values["kind"]])
     if values["kind"] == "text":
