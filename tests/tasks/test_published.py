@@ -236,3 +236,12 @@ def test_hotpotqa_and_musique_whole_by_type_and_hops(tmp_path):
         write(tmp_path / "data" / f"musique_ans_v1.0_{name}.jsonl", [hops])
     (one,) = read_splits(find_task("musique-ans"), tmp_path).dev
     assert (one.group, len(one.spans)) == ("2 hops", 1)
+
+
+def test_a_table_without_a_format_or_columns_says_so(tmp_path):
+    table = {"kind": "text", "metrics": ["accuracy"], "files": {split: ["a.csv"] for split in ("train", "dev")}}
+    with pytest.raises(ValueError, match=r"here has no format: docs/tasks.md"):
+        make_task("mine", table, "here")
+    (tmp_path / "a.csv").write_text("t,c\na,b\n")
+    with pytest.raises(ValueError, match=r"the table \[mine\] has no options.columns"):
+        read_splits(make_task("mine", table | {"format": "csv"}, "here"), tmp_path)

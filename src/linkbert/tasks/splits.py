@@ -33,6 +33,7 @@ from linkbert.tasks.formats import Format, Source
 from linkbert.tasks.table import SPLITS, Task, find_task
 
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
+WITH_COLUMNS = {"tsv", "csv", "json", "jsonl", "parquet", "hoc", "tag-rows"}
 DEV_NAMES = ("dev", "devel", "valid", "validation", "val", "development")  # how publishers name it
 LONG = 5  # words of a text that two examples do not share by chance
 Files = tuple[tuple[str, Path], ...]  # a candidate: names as tasks.toml has them, and where they lie
@@ -343,6 +344,8 @@ def read_files(task: Task, files: Files, counts: Counter[str]) -> list[Example]:
     forms = task.options.get("forms", {}).items()
     options |= next((form for pattern, form in forms if fnmatchcase(files[0][0], pattern)), {})
     read, sources = find_format(options.get("format", task.format), task.name), list[Source]()
+    if options.get("format", task.format) in WITH_COLUMNS and not options.get("columns"):
+        raise ValueError(f"the table [{task.name}] has no options.columns, which say what is in each: a, b, label, ...")
     with ExitStack() as stack:
         try:
             for name, path in files:

@@ -109,9 +109,9 @@ def make_task(name: str, table: Mapping[str, Any], where: str) -> Task:
     if unknown := [key for key in table if key not in known]:
         raise ValueError(f"{where} has an unknown key {unknown[0]!r}; {nearest(unknown[0], known)}")
     values = {"title": name, "suite": "further", "format": "", **table, "name": name}
-    if lacking := [key for key in ("kind", "metrics") if not values.get(key)]:
-        raise ValueError(f"{where} has no {lacking[0]}")
     kinds, files = registry.references("tasks"), table.get("files", {})
+    if lacking := [key for key in ("kind", "metrics", "format")[: 3 if files else 2] if not values.get(key)]:
+        raise ValueError(f"{where} has no {lacking[0]}: docs/tasks.md lists what a table has")
     if values["kind"] not in kinds and ":" not in values["kind"]:
         raise ValueError(f"{where} has kind {values['kind']!r}; {nearest(values['kind'], kinds)}")
     if not set(files) <= set(SPLITS):
