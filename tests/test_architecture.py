@@ -51,7 +51,7 @@ OWED = {  # lines above the ceiling, docs/log/size.md says for what; what is not
     "instances": 37,
     "model": 253,
     "pretraining": 56,
-    "tasks": 530,
+    "tasks": 533,
     "views": 89,
 }
 
