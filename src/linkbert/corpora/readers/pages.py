@@ -36,7 +36,7 @@ HEAD = 1 << 16  # characters of a page in which it says its names
 
 _APART = re.compile(r"[\s_+-]+")
 _SAID = re.compile(
-    r"^([ \t-]*)(permalink|slug|url|u?id|title|alias(?:es)?|redirect_from)[ \t]*(::|[:=])[ \t]*(.*(?:\n[ \t]*-[ \t].*)*)",
+    r"^([ \t-]*)(permalink|slug|url|u?id|title|alias(?:es)?|redirect_from)[ \t]*(::?|=)[ \t]*(.*(?:\n[ \t]*-[ \t].*)*)",
     re.M,
 )
 _VALUE = re.compile(r"""[ \t]*(?:-[ \t]+)?("[^"]*"|'[^']*'|\[\[[^\[\]]*\]\]|[^,\[\]\n]+)""")
