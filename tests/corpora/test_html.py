@@ -356,6 +356,10 @@ def test_only_the_lines_that_are_navigation_are_cut():
             ["Owl - Night - Birds", "Crow - Day - Birds", "Tit: Birds"],
             ["Owl - Night - Birds", "Crow - Day - Birds", "Tit: Birds"],
         ),
+        (["Birds -- Owl", "Birds -- Crow", "Birds -- Tit (old)"], ["Owl", "Crow", "Tit (old)"]),
+        (["Qt 5: Owl - Day", "Qt 5: Crow", "Qt 5: Tit"], ["Owl - Day", "Crow", "Tit"]),
+        (["A - Owl | Site", "A - Crow | Site", "A - Tit | Site"], ["Owl", "Crow", "Tit"]),
+        (["Owl (a) x", "Owl (b) y", "Owl (c) z"], ["Owl (a) x", "Owl (b) y", "Owl (c) z"]),
         (["Birds", "Birds", "Birds"], ["Heading"] * 3),
         (["", "A", "B"], ["Heading", "A", "B"]),
     ],
@@ -370,6 +374,43 @@ def test_titles(titles, expected, tmp_path):
     assert [(document.title, document.text) for document in documents] == [
         (title, "No\nHeading ¶") for title in expected
     ]
+
+
+WORDS = "<p>" + "words " * 50
+
+
+@pytest.mark.parametrize(
+    ("page", "first"),
+    [
+        (f"<h1>Owl</h1>{WORDS}<article><h4>owl(x)</h4><p>Calls.</article>{WORDS}", "Owl"),
+        (f"<h1>Site</h1><article><h2>Owl</h2>{WORDS}</article><p>A comment.", "Owl"),
+        (f"<h2>Site</h2>{WORDS}<article><h1>Owl</h1><p>Short.</article>", "Owl"),
+        ("<h2>Site</h2><article>Owl</article>", "Owl"),
+    ],
+)
+def test_the_only_article_is_the_main_text_if_it_looks_like_it(page, first):
+    assert html.parse(page).text.split("\n")[0] == first
+
+
+def test_a_bar_at_the_top_does_not_say_the_heading_twice():
+    page = html.parse(
+        "<div><a href=x>Owls</a></div><h1 id=y>Owls</h1><p>They <a href=z>fly</a>.<p>They <a href=z>fly</a>."
+    )
+    assert page.text == "Owls\nThey fly.\nThey fly."
+    assert shown_links(page) == [("fly", "z"), ("fly", "z"), (None, "x")]
+    assert page.sections == (("y", 0),)
+
+
+def test_a_stub_that_a_script_leaves_is_a_redirect(tmp_path):
+    stub = "<link rel=canonical href=p/sum.html><noscript><meta http-equiv='Refresh' content='0;p/sum.html'></noscript>"
+    pages = {"index.html": f"<title>x</title>{stub}<main><a href=p/sum.html>p/sum.html</a></main>"}
+    pages["p/sum.html"] = (
+        "<p>Text. <a href='javascript:go(\"../\", \"owl.html\")'>Owl</a> <a href='javascript:top()'>top</a>"
+    )
+    records, skipped = read(write(tmp_path, pages))
+    assert [each.id for each in records if isinstance(each, Document)] == ["p/sum.html"]
+    assert Redirect("index.html", "p/sum.html") in records
+    assert skipped == {html.BY_SCRIPT: 1}
 
 
 def test_a_page_without_title_or_h1_is_called_as_its_file(tmp_path):

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 NO_PAGE = "no web page but another kind of file (left out)"
 NESTED = "page with tags nested too deeply (left out)"
+BY_SCRIPT = "link that a script follows (its text stays)"
 NO_BODY = "page without the body that was asked for (left out)"
 MOVED = 30  # words of a page that only says where the page is now
 TAGS, DEPTH = 2_000, 64  # where more tags open, they may be nested so deep on average; see is_bounded
@@ -56,6 +57,9 @@ _OWN = re.compile(r"\W{0,2}|(?:skip|jump) .{1,40}", re.IGNORECASE)  # a link int
 _LONE = re.compile(r"\S+\.(?:[xs]?html|htm)(?:\.gz)?")
 _STEPS, _TRAIL = frozenset(">»›→"), re.compile(r" ?[>»›→] ?")
 _REFRESH = re.compile(r"[\s\d.]*[;,]?\s*(?:url\s*=)?\s*[\"']?([^\"']*)", re.IGNORECASE)
+
+_SCRIPTED = re.compile(r"javascript:.*\.[xs]?html?\b", re.IGNORECASE)
+_NOSCRIPT = re.compile(r"""http-equiv=["']?refresh["']?\s[^<>]{0,99}content=["']([^"']*)""", re.IGNORECASE)  # as text
 
 
 Common = Mapping[str, frozenset[str]]  # by folder, what most pages there have; see survey
@@ -167,6 +171,8 @@ def read_file(name: str, data: bytes, options: Options, skipped: Skipped) -> Ite
     if not page.text:
         skipped.note("page without text", name)
         return
+    if scripted := sum(bool(_SCRIPTED.match(href)) for _, _, href in page.links):
+        skipped[BY_SCRIPT] += scripted
     id_ = name
     if (whole := resolve(page.canonical, Place())) and whole[0].startswith("https://"):
         yield Redirect(whole[0], name)
@@ -219,17 +225,25 @@ def _find_roots(tree: LexborHTMLParser, body: str) -> list[LexborNode] | None:
         return None
     if not found:
         articles = tree.css("article")
-        found = articles if len(articles) == 1 else [] if tree.body is None else [tree.body]
+        whole = [] if tree.body is None else [tree.body]
+        found = articles if len(articles) == 1 and _is_main(articles[0], tree) else whole
     nodes = {node.mem_id: node for node in found}  # a node may match twice
     outer = nodes if len(nodes) > 1 else {}
     inner = {each.mem_id for key, node in outer.items() for each in node.css(body or _MAIN) if each.mem_id != key}
     return [node for key, node in nodes.items() if key not in inner]
 
 
+def _is_main(article: LexborNode, tree: LexborHTMLParser) -> bool:
+    """Judge the only <article> of a page: the main text has its heading, or at least half of its paragraphs' text."""
+    inside, whole = (sum(len(part.text()) for part in node.css("p, pre, dd")) for node in (article, tree))
+    return article.css_first("h1") is not None or 2 * inside >= whole
+
+
 def _read_head(tree: LexborHTMLParser) -> tuple[str, str, str, str]:
     """Return title, base, canonical address and the address that the page refreshes to, each "" if there is none."""
     title = base = canonical = refresh = ""
-    for node in tree.head.css("title, base[href], link[rel][href], meta[http-equiv][content]") if tree.head else ():
+    known = "title, base[href], link[rel][href], meta[http-equiv][content], noscript"
+    for node in tree.head.css(known) if tree.head else ():
         values = node.attributes
         if node.tag == "title":
             title = title or " ".join(node.text().split())
@@ -237,17 +251,19 @@ def _read_head(tree: LexborHTMLParser) -> tuple[str, str, str, str]:
             base = base or values["href"] or ""
         elif node.tag == "link" and "canonical" in (values["rel"] or "").lower().split():
             canonical = canonical or values["href"] or ""
-        elif node.tag == "meta" and (values["http-equiv"] or "").strip().lower() == "refresh":
-            found = _REFRESH.match(values["content"] or "")
+        elif node.tag == "noscript" or (values.get("http-equiv") or "").strip().lower() == "refresh":
+            found = _REFRESH.match(values.get("content") or next(iter(_NOSCRIPT.findall(node.text())), ""))
             refresh = refresh or (found[1].strip() if found else "")
     return title, base, canonical, refresh
 
 
 def _find_title(title: str, tree: LexborHTMLParser, common: frozenset[str]) -> str:
-    """Return a page's <title> without the ending that most have, else its first <h1> with text, else ""."""
+    """Return a <title> without the ending and the beginning that most have, else the first <h1> with text, else ""."""
     if title and _TITLED + title not in common:
-        endings = (found.start() for found in _ENDING.finditer(title))
-        return next((title[:at] for at in endings if _ENDED + title[at:] in common), title)
+        gaps = [found.span() for found in _ENDING.finditer(title)]
+        title = next((title[:start] for start, _ in gaps if _ENDED + title[start:] in common), title)
+        starts = (end for _, end in reversed(gaps) if end < len(title) and _STARTED + title[:end] in common)
+        return title[next(starts, 0) :]
     headings = (" ".join(node.text().split()) for node in tree.css("h1"))
     return next((found for heading in headings if (found := heading.rstrip(" ¶#§"))), "")
 
@@ -391,18 +407,20 @@ def _cut_lines(
     """Leave out lines that are navigation: their links lose their places, names stand where the next text starts."""
     lines = text.split("\n")
     places = [start for start, end, _, way in links if way or not _STEPS.isdisjoint(text[end : end + 2])]
-    if not places and common.isdisjoint(lines):
+    repeats = lines[:1] == lines[1:2] != [""]  # a bar at the top that has the page's heading
+    if not places and not repeats and common.isdisjoint(lines):
         return text, [link[:3] for link in links], sections
     begins = [0, *accumulate(len(line) + 1 for line in lines)]
     looked_at = {bisect_right(begins, place) - 1 for place in places}
-    looked_at.update(number for number, line in enumerate(lines) if line in common)
+    looked_at.update([0] * repeats, (number for number, line in enumerate(lines) if line in common))
     starts, stops, lost = list[int](), [0], [0]  # of the lines that are cut, and characters cut so far
     for number in sorted(looked_at):
         begin, stop = begins[number : number + 2]
         inside = links[bisect_left(links, (begin,)) : bisect_left(links, (stop,))]
         anchors = [text[start:end] for start, end, *_ in inside if start < end]
         ways = [way for *_, way in inside]
-        if anchors and None not in ways and _is_navigation_line(lines[number], anchors, any(ways), common):
+        leads_away = anchors and None not in ways and _is_navigation_line(lines[number], anchors, any(ways), common)
+        if leads_away or (repeats and number == 0 and None not in ways):
             starts.append(begin)
             stops.append(stop)
             lost.append(lost[-1] + stop - begin)
@@ -520,8 +538,12 @@ def is_bounded(source: str) -> bool:
 # ---- what most pages of a tree have in common
 
 MANY, HEAD, FOOT = 8, 16_000, 4_000  # pages of a folder that is looked at by itself; characters of a page at its ends
-_TITLED, _ENDED = "\0", "\1"  # before a title, and the ending of one; other things in common are lines with links
-_ENDING = re.compile(r"\s(?:[-—–|·•:»«<]|::)\s|\s\(|:\s")
+_TITLED, _ENDED, _STARTED = (
+    "\0",
+    "\1",
+    "\2",
+)  # before a title, the ending and the beginning of one; other things in common are lines with links
+_ENDING = re.compile(r"\s(?:[-—–|·•:»«<]|::|--)\s|\s\(|:\s")
 _TITLE, _ANY = re.compile(r"<title[^>]*>([^<]*)", re.IGNORECASE), re.compile(r"<[^>]*>")
 _WITHIN = "|".join(sorted(_INLINE | {"td", "th", "span", "img"}))
 _BETWEEN = re.compile(rf"<(?!/?(?:{_WITHIN}|{_WITHIN.upper()})[\s>])[^>]*>")  # IGNORECASE takes twice the time
@@ -544,7 +566,9 @@ def survey(files: Iterable[tuple[str, bytes | None]], options: Options, *_: obje
         pages.update(folders)
         found = _TITLE.search(source)
         title = " ".join(unescape(found[1]).split()) if found else ""
-        common = {_ENDED + title[end.start() :] for end in _ENDING.finditer(title)} | {_TITLED + title} - {_TITLED}
+        gaps = [*_ENDING.finditer(title)]
+        common = {_ENDED + title[gap.start() :] for gap in gaps} | {_TITLED + title} - {_TITLED}
+        common |= {_STARTED + title[: gap.end()] for gap in gaps if "(" not in gap[0]}
         if len(source) - begin > 2 * HEAD:
             source = f"{source[begin : begin + HEAD]}<hr>{source[-FOOT:]}"
         pieces = [piece for piece in _BETWEEN.split(source) if len(piece) < 2000 and "href" in piece.lower()]
@@ -557,7 +581,7 @@ def survey(files: Iterable[tuple[str, bytes | None]], options: Options, *_: obje
         if folder == "." or pages[folder] >= MANY:
             own = {value for value, count in counts[folder].items() if value and count > max(pages[folder] / 2, 2)}
             most[folder] = _around(most, folder) | own
-    if seen := sorted({value.lstrip(_TITLED + _ENDED) for values in most.values() for value in values}):
+    if seen := sorted({value.lstrip(_TITLED + _ENDED + _STARTED) for values in most.values() for value in values}):
         shown = ", ".join(map(repr, seen[:5])) + ", ..." * (len(seen) > 5)
         log.warning("left out where most pages have it: %s", shown)
     if root := _find_root(addresses, found_pages):
