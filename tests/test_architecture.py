@@ -46,7 +46,7 @@ CEILINGS = {  # lines of Python; (top) are the files beside the folders
 OWED = {  # lines above the ceiling, docs/log/size.md says for what; what is not said there must go
     "(top)": 786,
     "corpora": 535,
-    "corpora/readers": 1_529,
+    "corpora/readers": 1_553,
     "graph": 109,
     "instances": 37,
     "model": 253,
