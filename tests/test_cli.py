@@ -3,6 +3,7 @@
 import gzip
 import json
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -15,8 +16,10 @@ from linkbert.corpora.store import Store
 from linkbert.graph.links import graph_options
 from linkbert.instances.sampler import Sampler
 from linkbert.pretraining.journal import read_journal
+from linkbert.pretraining.run import Result
 from linkbert.registry import BUILT_IN
 from linkbert.tasks.settings import FineTuneConfig
+from linkbert.views.show import show_result
 
 COUNTRIES = ("arland", "borland", "corland", "dorland")
 TINY = ["num_hidden_layers=1", "hidden_size=16", "num_attention_heads=2", "intermediate_size=32",
@@ -66,6 +69,12 @@ def folder(tmp_path_factory):
     assert (
         cli.main(["build", str(source), "--to", str(folder / "store"), "--vocab", "train:300", "--workers", "1"]) == 0
     )
+    nest = folder / "nest" / "cognition" / "model"
+    nest.mkdir(parents=True)
+    for name in ("config.json", "tokenizer.json"):
+        (nest / name).write_text("{}")
+    (folder / "unfinished" / "documents").mkdir(parents=True)
+    (folder / "unfinished" / "documents" / "00000.parquet").touch()
     words = ["pretrain", str(folder / "store"), *TINY, "--to", str(folder / "run"), "max_steps=6", "save_steps=3"]
     assert cli.main(words) == 0
     return folder
@@ -354,6 +363,10 @@ def test_a_run_ends_with_a_model_that_fills_and_relates(folder, capsys):
     (mask,) = json.loads(capsys.readouterr().out)
     assert len(mask) == 3
     assert mask[0]["probability"] >= mask[1]["probability"] > 0
+    assert (
+        cli.main(["fill", "it has a <mask> and a mill.", "--model", str(folder / "run"), "--top", "3", "--json"]) == 0
+    )
+    assert json.loads(capsys.readouterr().out) == [mask]
     (folder / "a.txt").write_text("Town 1 lies in borland.")
     (folder / "b.txt").write_text("Borland is a country.")
     texts = [str(folder / "a.txt"), str(folder / "b.txt")]
@@ -361,7 +374,31 @@ def test_a_run_ends_with_a_model_that_fills_and_relates(folder, capsys):
     relations = json.loads(capsys.readouterr().out)
     assert list(relations) == ["contiguous", "random", "linked"]
     assert sum(relations.values()) == pytest.approx(1)
+    named = ["relate", "town 1", "Borland", "--model", str(folder / "run"), "--json", "--store", str(folder / "store")]
+    assert cli.main(named) == 0
+    assert list(json.loads(capsys.readouterr().out)) == list(relations)
     assert "not for clinical use" in (folder / "run" / "model" / "README.md").read_text()
+
+
+def test_a_run_that_is_not_finished_says_where_it_stands_and_how_it_is_resumed(folder, capsys, caplog):
+    shutil.copytree(
+        folder / "run" / "checkpoints" / "step-0000003", folder / "half run" / "checkpoints" / "step-0000003"
+    )
+    shutil.copy(folder / "run" / "run.json", folder / "half run")
+    assert cli.main(["fill", "a [MASK]", "--model", str(folder / "half run")]) == 0
+    assert caplog.messages == [f"{folder / 'half run'} is not finished: this is its step 3 of 6"]
+    ended = Result(folder / "half run", 3, 6, False, None, None, 1.0, 9)
+    capsys.readouterr()
+    show_result(cli.make_console(), ended)
+    line = f"stopped after step 3 of 6; to resume: linkbert pretrain --to '{folder / 'half run'}' --resume"
+    assert capsys.readouterr().out == f"{line}\n"
+
+
+def test_score_says_on_a_pipe_what_it_does(folder, capsys):
+    assert cli.main(["score", str(folder / "run"), "--json", "--set", "eval_pairs=16"]) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)["pairs"] == 16
+    assert "score: opening the model, then 16 pairs of held-out documents ..." in err
 
 
 def test_long_texts_are_related_by_their_beginnings(folder, capsys):
@@ -422,7 +459,7 @@ def test_long_texts_are_related_by_their_beginnings(folder, capsys):
         (["pretrain", "{}/store", "--to", "{}/y", "init=./nowhere"], "./nowhere: no such folder"),
         (["demo", "--to", "{}/x", "stepz=3"], "did you mean 'max_steps'"),
         (["fill", "a [MASK]", "--model", "{}/store"], "holds no model"),
-        (["relate", "{}", "{}", "--model", "{}/run"], "is a directory; check the path"),
+        (["relate", "{}", "{}", "--model", "{}/run"], "is not a file: relate takes two files of text"),
         (["relate", "{}/latin.txt", "{}/latin.txt", "--model", "{}/run"], "is not UTF-8 text"),
     ],
 )
@@ -490,19 +527,46 @@ WRONG_CALLS = [
     ("finetune RUN sst2 --data . --to x epoch=3", "did you mean 'num_train_epochs'"),
     ("fill [MASK] --model STORE", "is a store, it holds no model: `linkbert pretrain"),
     ("fill Paris --model RUN", "there is no [MASK] in the text"),
+    ("fill A <mask> --model NEST", "config.json is in nest/cognition/model: name that folder"),
     ("fill A [MASK] --model RUN", 'words that belong together take "..."'),
     ("build https://example.org/docs/ --to x", "`wget --mirror --no-parent https://example.org/docs/`"),
     ("build towns --to x", "is not there and matches no file"),
+    ("pretrain STORE --to x init=NEST", "config.json is in nest/cognition/model: name that folder"),
+    ("build towns.jsonl --to x --vocab NEST", "tokenizer.json is in nest/cognition/model: name that folder"),
+    ("fill [MASK] --model NEST", "config.json is in nest/cognition/model: name that folder"),
+    ("score ./NEST", "config.json is in nest/cognition/model: name that folder"),
+    ("fill [MASK] --model ./ruun", "./ruun: no such folder; did you mean run?"),
+    ("pretrain UNFINISHED --to x", "unfinished is an unfinished build: run the same `linkbert build` again"),
+    ("stats UNFINISHED", "unfinished is an unfinished build"),
+    ("show Arland STORE", "store is a store: write it first, as in `linkbert show store Arland`"),
+    ("show Town 7 STORE", "as in `linkbert show store Town 7`"),
+    ("pretrain STORE --output x", "there is no --output: write --to x"),
+    ("pretrain STORE --output_dir=x", "there is no --output_dir: write --to x"),
+    ("build towns.jsonl -o x", "there is no -o: write --to x"),
+    ("build towns.jsonl --out x", "there is no --out: write --to x"),
+    ("build STORE --to x", "store is a store, no source of documents: name what it was made from"),
+    ("build NEST/cognitoin --to x", "is not there and matches no file; did you mean nest/cognition?"),
+    ("build nets/cognition --to x", "is not there and matches no file; did you mean nest?"),
+    ("pretrain STORE --to x mlm_probability=15", "mlm_probability must be a share below 1, got 15; 15 % is 0.15"),
+    ("pretrain STORE --to x held_out=10", "held_out must be a share below 1, got 10; 10 % is 0.1"),
+    ("relate Paris London --model RUN", "Paris is not a file: relate takes two files of text, or with --store STORE"),
+    ("relate town town --model RUN --store STORE", "has no document 'town'; the nearest ids"),
+    ("score NEST/cognition/model", "there is no store: name a STORE"),
     ("settings colour", "unknown setting 'colour'; `linkbert settings` lists all"),
 ]
+
+
+def as_typed(line):
+    """Put names of the fixture's folder into a line."""
+    return re.sub("STORE?|RUN|NEST|UNFINISHED", lambda name: name[0].lower(), line)
 
 
 @pytest.mark.parametrize(("line", "answer"), WRONG_CALLS)
 def test_a_wrong_call_ends_in_a_line_that_leads_to_the_right_one(folder, line, answer, capsys, monkeypatch):
     monkeypatch.chdir(folder)
-    assert cli.main(line.replace("STOR", "stor").replace("storE", "store").replace("RUN", "run").split()) in (1, 2)
+    assert cli.main(as_typed(line).split()) in (1, 2)
     out, err = capsys.readouterr()
-    assert answer in err.replace("STORE", "store")
+    assert answer.replace("STORE", "store") in err.replace("STORE", "store")
     assert (out, err.count("\n"), (folder / "x").exists()) == ("", 1, False)
 
 
@@ -515,8 +579,8 @@ for line in sys.argv[1:]:
     main(line.split())
     print({"torch", "transformers", "numba", "duckdb", "pyarrow"} & sys.modules.keys(), line)
 """
-    calls = [line.replace("STORE", "store").replace("RUN", "run") for line, _ in WRONG_CALLS]
-    calls = [line for line in calls if not line.startswith(("build", "show"))]
+    calls = [as_typed(line) for line, _ in WRONG_CALLS]
+    calls = [line for line in calls if not line.startswith(("build", "show")) and "--store" not in line]
     done = subprocess.run([sys.executable, "-c", code, *calls], cwd=folder, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines() == [f"set() {line}" for line in calls]
 

@@ -5,6 +5,7 @@ import io
 import math
 import os
 import signal
+import time
 
 import pytest
 from rich.console import Console
@@ -47,6 +48,23 @@ def test_no_time_is_estimated_before_the_first_steps_are_done_and_a_long_run_nam
     (line,) = caplog.messages
     assert line.startswith("this run takes 200h00m")
     assert [choice in line for choice in ("budget=1h", "max_steps=7500 ", "sequence_length=128")] == [True] * 3
+
+
+def test_what_takes_long_without_a_word_shows_how_long(caplog):
+    stream = io.StringIO()
+    with reporting(Console(file=stream), every=0.5) as show:
+        show("train", "0/9: compiling ...")
+        time.sleep(1.3)
+        show("train", "1/9, loss 7")
+        time.sleep(1.1)  # of a step nothing is added
+    assert stream.getvalue().splitlines() == [
+        "  train: 0/9: compiling ...",
+        "  train: 0/9: compiling ... 1s",
+        "  train: 1/9, loss 7",
+    ]
+    with report_training() as progress:
+        progress(dataclasses.replace(LARGE, stage="compiling"))
+    assert "a budget starts after it; compile=off starts at once" in caplog.text
 
 
 def test_a_second_ctrl_c_ends_the_process_at_once(monkeypatch, capfd):

@@ -24,7 +24,7 @@ from linkbert.corpora.build import build_documents
 from linkbert.corpora.reader import load_reader
 from linkbert.corpora.readers.jsonl import DOCUMENTS
 from linkbert.corpora.store import open_parquet, shard_path
-from linkbert.files import as_path, has_address, locked, remove, replacing, source_path
+from linkbert.files import as_path, has_address, like, locked, remove, replacing, source_path
 from linkbert.graph.hyperlinks import resolving
 from linkbert.graph.links import LinkGraph, add_graph, graph_names
 from linkbert.instances.tokens import TokenStore, tokenise
@@ -198,7 +198,10 @@ def find_sources(sources: Iterable[Any]) -> list[Path]:
         elif has_address(path) and glob.has_magic(path.name) and not word.startswith("http"):  # "?" is a query there
             found = sorted(path.parent.glob(path.name), key=str)
         if not found:
-            raise ValueError(f"{word!r} is not there and matches no file; check the path")
+            raise ValueError(f"{word!r} is not there and matches no file{like(path) or '; check the path'}")
+        if stored := next((each for each in found if not has_address(each) and (each / "store.json").is_file()), None):
+            remedy = f"name what it was made from, or the folder of `linkbert export {stored} --to DIR`"
+            raise ValueError(f"{stored} is a store, no source of documents: {remedy}")
         paths += found
     return paths
 

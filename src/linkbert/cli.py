@@ -115,6 +115,9 @@ def explain_usage(error: Any, words: Sequence[str]) -> str:
     takes = {each.name for each in context.command.params} if context else set()
     sets = "" if "settings" in takes else "--set " if "set_" in takes else None
     option = getattr(error, "option_name", "")
+    if "to" in takes and option.strip("-") in OUTPUT:
+        value = re.search(rf"(?<!\S){option}[= ](\S+)", " ".join(words))
+        return f"there is no {option}: write --to {value[1] if value else '...'}"
     if sets is not None and (key := meant(option.lstrip("-"), dict(settings_of(context.command.name)))):
         value = re.search(rf"(?<!\S){option}[= ](\S+)", " ".join(words))
         return f"{option} is a setting: write {sets}{key}={value[1] if value else '...'}; see `linkbert settings {key}`"
@@ -142,6 +145,7 @@ def check_model(name: str) -> str:
     return name
 
 
+OUTPUT = ("o", "out", "output", "output-dir", "output_dir", "out-dir", "out_dir", "save", "dest")  # meant: --to
 MODEL_HELP = "a RUN, a checkpoint, a Hugging Face folder or a hub name"
 ENCODER: Any = Argument(metavar="MODEL", callback=check_model, help=MODEL_HELP)
 MODEL: Any = Option(metavar="MODEL", callback=check_model, help=MODEL_HELP)
@@ -291,7 +295,7 @@ def graph(
 
 @app.command(rich_help_panel="Look")
 def show(
-    store: Path | None = OPTIONAL_STORE,
+    store: Path | None = Argument(None, metavar="[STORE]", help=OWN),
     document: list[str] = Argument([], metavar="[DOCUMENT]", help="an id or a title"),
     instances: int | None = Option(None, min=1, metavar="N", help="decoded instances to show; 3 without a DOCUMENT"),
     at: int | None = Option(None, min=0, max=10**15, metavar="N", help="the number of the first instance"),
@@ -301,6 +305,10 @@ def show(
     set_: list[str] = SET,
 ) -> None:
     """Show a document with its links, or pairs as the model gets them."""
+    if store and not store.exists() and document and Path(last := document[-1], "store.json").is_file():
+        raise ValueError(f"{last} is a store: write it first, as in `linkbert show {last} {store}`")
+    if store:
+        check_store(store)
     from linkbert.instances.mixture import make_sampler, open_parts
     from linkbert.views.show import choose_instances, show_document, show_instances
 
@@ -479,21 +487,34 @@ def fill(
 
 @app.command(rich_help_panel="Use")
 def relate(
-    a: Path = Argument(metavar="A.txt"),
-    b: Path = Argument(metavar="B.txt"),
+    a: str = Argument(metavar="A.txt", help="a file of text, or with --store a document's id or title"),
+    b: str = Argument(metavar="B.txt", help="the other"),
     model: str = MODEL,
+    store: Path | None = Option(None, metavar="STORE", callback=lambda at: at and check_store(at), help="of A and B"),
     json_: bool = JSON,
 ) -> None:
     """Print how likely two texts are contiguous, random or linked."""
+    texts = [read_text(name, store) for name in (a, b)]
     from linkbert.model.fill import relate as run
     from linkbert.pretraining.checkpoint import find_model
 
-    try:
-        texts = [path.read_text(encoding="utf-8") for path in (a, b)]
-    except UnicodeDecodeError:
-        raise ValueError(f"{a} or {b} is not UTF-8 text; convert it first") from None
     found = run(find_model(model), *texts)
     print_result(json_, found, (f"{name:<11} {p:6.1%}" for name, p in found.items()))
+
+
+def read_text(name: str, store: Path | None) -> str:
+    """Read a text to relate: of a file, or of a store's document."""
+    if store:
+        from linkbert.views.show import find_document
+
+        return (opened := linkbert.Store.open(store)).document(find_document(opened, name)).text
+    if not os.path.isfile(name):
+        wanted = "relate takes two files of text, or with --store STORE the ids or titles of two documents"
+        raise ValueError(f"{name:.60} is not a file: {wanted}")
+    try:
+        return Path(name).read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise ValueError(f"{name} is not UTF-8 text; convert it first") from None
 
 
 @app.command(rich_help_panel="Use")
@@ -521,13 +542,16 @@ def score(
     set_: list[str] = SET,
 ) -> None:
     """Score a model on held-out documents, and what links add."""
-    from linkbert.pretraining.checkpoint import find_model
-    from linkbert.pretraining.evaluation import score_model
-    from linkbert.views.show import show_scores
-
     path = Path(model)
     run = next((each for each in (path, *path.resolve().parents[:2]) if (each / "run.json").is_file()), None)
-    scores = score_model(find_model(model), *stores_and_settings(store, run, preset, "tiny", set_))
+    parts, config = stores_and_settings(store, run, preset, "tiny", set_)
+    with reporting() as show:
+        show("score", f"opening the model, then {config.eval_pairs:,} pairs of held-out documents ...")
+        from linkbert.pretraining.checkpoint import find_model
+        from linkbert.pretraining.evaluation import score_model
+        from linkbert.views.show import show_scores
+
+        scores = score_model(find_model(model), parts, config)
     print_result(True, asdict(scores), ()) if json_ else show_scores(make_console(), scores)
 
 

@@ -46,10 +46,10 @@ OLD_VALUES = {
 
 
 def number(value: Any) -> Any:
-    """Read a number as the command line writes it: "1/4" -> 0.25, "1e3" -> 1000.0; others are left to the type."""
-    if isinstance(value, str) and re.search("[/eE]", value):
+    """Read a number as the command line writes it: "1/4" -> 0.25, "15%" -> 0.15; others are left to the type."""
+    if isinstance(value, str) and re.search("[/eE%]", value):
         with suppress(ValueError, ZeroDivisionError, OverflowError):
-            return float(Fraction(value))
+            return float(Fraction(value.removesuffix("%")) / (100 if value.endswith("%") else 1))
     return value
 
 
@@ -136,6 +136,8 @@ def explain(error: Mapping[str, Any], known: Collection[str]) -> str:
     if error["type"] == "extra_forbidden":
         names = [*known, *(SHORT_WORDS if "objective" in known else ())]
         return f"unknown setting {key!r}; {nearest(meant(key, known) or key, names)}"
+    if error["type"] == "less_than" and error["ctx"]["lt"] == 1 < (given := float(error["input"])) < 100:
+        return f"{key} must be a share below 1, got {given:g}; {given:g} % is {given / 100:g}"
     wanted = re.sub(r"'|, (unable|got|exceeded) .*$", "", re.sub(f"^({PREFIXES}) ", "must be ", error["msg"]))
     return f"{key} {wanted}, got {' '.join(show_value(error['input']).split()):.80}"
 

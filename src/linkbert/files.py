@@ -7,6 +7,7 @@ with its final name is complete; a crash leaves at most a `.part` behind, which 
 from __future__ import annotations
 
 import bz2
+import difflib
 import fcntl
 import hashlib
 import io
@@ -292,7 +293,7 @@ def check_store(store: Path) -> Path:
     """Return the folder of a finished store, or raise a ValueError that says what is wrong and what to do."""
     if (store / "store.json").is_file():
         return store
-    if (store / "plan.json").is_file():
+    if (store / "plan.json").is_file() or [*store.glob("documents/*.parquet*")]:
         raise ValueError(f"{store} is an unfinished build: run the same `linkbert build` again to finish it")
     what = "is not a store (it has no store.json)" if store.exists() else "is not there"
     near = [path.parent.name for path in store.absolute().parent.glob("*/store.json")]
@@ -311,11 +312,26 @@ def find_encoder(name: str | Path) -> Path:
     if (path / "store.json").is_file():
         raise ValueError(f"{name} is a store, it holds no model: `linkbert pretrain {name} --to RUN` makes one")
     if path.exists():
-        raise ValueError(f"{name} holds no model: it is neither a Hugging Face folder nor a run with a checkpoint")
+        what = "it is neither a Hugging Face folder nor a run with a checkpoint"
+        raise ValueError(f"{name} holds no model: {below(path, 'config.json') or what}")
     if not re.fullmatch(r"\w[^/]*(/[^/]+)?", str(name)):
-        raise ValueError(f"{name}: no such folder")
+        raise ValueError(f"{name}: no such folder{like(path)}")
     remedy = "fetch config.json, model.safetensors and its tokenizer elsewhere and give their folder"
     return fetch_from_hub(str(name), HUB_FILES, str(name), remedy)
+
+
+def below(folder: Path, file: str) -> str:
+    """Write where below a folder, three levels at most, a file lies; "" where it does not."""
+    found = next((path for depth in ("*", "*/*", "*/*/*") for path in sorted(folder.glob(f"{depth}/{file}"))), None)
+    return f"{file} is in {found.parent}: name that folder" if found else ""
+
+
+def like(path: Path) -> str:
+    """Write the nearest name to the first part of a path that is not there: '; did you mean docs/tutorial?', or ""."""
+    while not path.parent.exists():
+        path = path.parent
+    close = difflib.get_close_matches(path.name, [each.name for each in path.parent.glob("*")], n=1)
+    return f"; did you mean {path.with_name(close[0])}?" if close else ""
 
 
 def choose_weights(names: Collection[str], where: str | Path) -> str:

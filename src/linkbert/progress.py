@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -41,7 +42,8 @@ def count_text(number: float) -> str:
 def reporting(console: Console | None = None, *, every: float = EVERY) -> Iterator[Show]:
     """Give a function show(stage, text, done, total); what it showed last of each stage stays.
 
-    On a terminal each stage has a bar; elsewhere its text is a plain line, every `every` seconds, or `now`.
+    On a terminal each stage has a bar; elsewhere its text is a plain line, every `every` seconds; after a text
+    that ends with "..." stands how long it is shown, as nothing calls back meanwhile.
     """
     console = console or Console(stderr=True)
     text = TextColumn("{task.fields[text]}", markup=False)
@@ -49,6 +51,7 @@ def reporting(console: Console | None = None, *, every: float = EVERY) -> Iterat
     columns = (TextColumn("  {task.description}", markup=False), *bar, text)
     stages: dict[str, TaskID] = {}
     written, last, shown = "", "", time.monotonic() - every
+    waiting, over = ("", "", shown), threading.Event()
 
     def flush() -> None:
         nonlocal written, shown
@@ -56,20 +59,36 @@ def reporting(console: Console | None = None, *, every: float = EVERY) -> Iterat
             console.print(last, markup=False, highlight=False, soft_wrap=True)
             shown, written = time.monotonic(), last
 
-    def show(stage: str, text: str, done: float = 0, total: float | None = None, *, now: bool = False) -> None:
+    def put(stage: str, text: str, **changes: Any) -> None:
         nonlocal last
+        bars.update(stages[stage], text=text, **changes)
+        last = f"  {stage}: {text}"
+        if time.monotonic() - shown >= every:
+            flush()
+
+    def show(stage: str, text: str, done: float = 0, total: float | None = None) -> None:
+        nonlocal waiting
+        if (stage, text) != waiting[:2]:
+            waiting = stage, text, time.monotonic()
         if stage not in stages:
             flush()
             stages[stage] = bars.add_task(stage, total=total, text="")
-        bars.update(stages[stage], completed=done, total=total, text=text)
-        last = f"  {stage}: {text}"
-        if now or time.monotonic() - shown >= every:
-            flush()
+        put(stage, text, completed=done, total=total)
+
+    def tick() -> None:
+        while not over.wait(1):
+            stage, text, since = waiting
+            if text.endswith("...") and (took := time.monotonic() - since) >= every:
+                put(stage, f"{text} {seconds_text(took)}")
 
     with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
+        thread = threading.Thread(target=tick, daemon=True)
+        thread.start()
         try:
             yield show
         finally:
+            over.set()
+            thread.join()
             flush()
 
 
@@ -103,8 +122,10 @@ def report_training() -> Iterator[Callable[[Any], None]]:
 
         def progress(state: Any) -> None:
             nonlocal measured
-            now = state.stage.startswith("compiling")  # nothing is shown for a minute after that
-            show("train", training_text(state, smooth), state.step, state.steps, now=now)
+            if state.stage == "compiling":
+                much = "compiling takes a minute on two idle cores, more on busy ones"
+                log.warning("%s; a budget starts after it; compile=off starts at once", much)
+            show("train", training_text(state, smooth), state.step, state.steps)
             measured += state.seconds_left == state.seconds_left
             if measured == MEASURED and state.seconds_left > LONG:
                 left, steps = seconds_text(state.seconds_left), state.steps * 86_400 / state.seconds_left

@@ -22,7 +22,7 @@ import numpy as np
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 from linkbert.corpora.store import Store
-from linkbert.files import fetch_from_hub, one_line, read_json, refuse_pointer, replacing, write_json
+from linkbert.files import below, fetch_from_hub, one_line, read_json, refuse_pointer, replacing, write_json
 
 PAD, UNK, CLS, SEP, MASK = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"
 SPECIAL = (PAD, UNK, CLS, SEP, MASK)
@@ -199,6 +199,7 @@ def load_vocabulary(source: str | Path, lowercase: bool | None = None) -> Vocabu
         there = [place / name for place in places for name in KNOWN[:2] if (place / name).is_file()]
         if not there:
             remedy = f"AutoTokenizer.from_pretrained({str(path)!r}).save_pretrained({str(path)!r}) makes one"
+            remedy = next(filter(None, (below(path, name) for name in KNOWN[:2])), remedy)
             raise ValueError(f"{path} holds no vocabulary: a tokenizer.json or a vocab.txt is needed; {remedy}")
         path = there[0]
     elif not path.is_file():

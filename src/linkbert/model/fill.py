@@ -25,7 +25,8 @@ def fill_mask(model_folder: str | Path, text: str, *, top: int = 5) -> list[list
     'The capital of France is [MASK].' -> [[('paris', 0.41), ('lyon', 0.07), ...]]; '##s' continues the word before it.
     """
     model, tokenizer = open_for(model_folder, relations=False)
-    ids = tokenizer(text.replace("[MASK]", tokenizer.mask_token), return_tensors="pt")["input_ids"]
+    text = text.replace("[MASK]", tokenizer.mask_token).replace("<mask>", tokenizer.mask_token)
+    ids = tokenizer(text, return_tensors="pt")["input_ids"]
     if ids.shape[1] > longest(model.config):
         raise ValueError(f"the text is longer than the model's {longest(model.config)} tokens; shorten it")
     masks = (ids[0] == tokenizer.mask_token_id).nonzero().flatten()

@@ -263,5 +263,7 @@ def find_model(name: str | Path) -> Path:
     if (folder / "config.json").is_file():
         return folder
     if found := last_checkpoint(folder):
-        return found[0]
+        path, state = found
+        log.warning("%s is not finished: this is its step %d of %d", name, state.step, state.planned)
+        return path
     raise ValueError(f"{name} holds no model: no checkpoint of it is whole")

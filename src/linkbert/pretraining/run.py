@@ -164,7 +164,7 @@ def pretrain(
             card = model_card(record | {"written": today()}, state, config, opened, encoder=model.config)
             write_model(model, folder, vocabulary=opened[0].part.path / "vocabulary", card=card, weights=weights)
 
-        compiling = Progress("compiling, about a minute", state.step, config.max_steps)
+        compiling = Progress("compiling", state.step, config.max_steps)
         peak = matrix_peak(processes.device, DTYPES[config.precision])
         state = loop.pretrain(
             model,

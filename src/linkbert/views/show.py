@@ -7,6 +7,7 @@ is no terminal; so brackets and words carry the meaning too.
 from __future__ import annotations
 
 import re
+import shlex
 import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -172,7 +173,8 @@ def _segment_text(tokens: list[tuple[str, str | None]]) -> list[tuple[str, str]]
 def show_result(console: Console, result: Any) -> None:
     """Print how a run ended."""
     if not result.finished:
-        console.print(f"stopped after step {result.step:,} of {result.steps:,}; resume with {result.resume}")
+        again = f"linkbert pretrain --to {shlex.quote(str(result.run))} {result.resume}"
+        console.print(f"stopped after step {result.step:,} of {result.steps:,}; to resume: {again}")
     if result.scores is not None:
         show_scores(console, result.scores)
     if result.model:
