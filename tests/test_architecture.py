@@ -44,15 +44,15 @@ CEILINGS = {  # lines of Python; (top) are the files beside the folders
 
 
 OWED = {  # lines above the ceiling, docs/log/size.md says for what; what is not said there must go
-    "(top)": 786,
+    "(top)": 853,
     "corpora": 535,
     "corpora/readers": 1_553,
     "graph": 109,
-    "instances": 37,
-    "model": 253,
-    "pretraining": 56,
+    "instances": 38,
+    "model": 254,
+    "pretraining": 58,
     "tasks": 533,
-    "views": 89,
+    "views": 91,
 }
 
 

@@ -306,7 +306,8 @@ def show(
 ) -> None:
     """Show a document with its links, or pairs as the model gets them."""
     if store and not store.exists() and document and Path(last := document[-1], "store.json").is_file():
-        raise ValueError(f"{last} is a store: write it first, as in `linkbert show {last} {store}`")
+        right = " ".join([last, str(store), *document[:-1]])
+        raise ValueError(f"{last} is a store: write it first, as in `linkbert show {right}`")
     if store:
         check_store(store)
     from linkbert.instances.mixture import make_sampler, open_parts

@@ -137,7 +137,7 @@ def explain(error: Mapping[str, Any], known: Collection[str]) -> str:
         names = [*known, *(SHORT_WORDS if "objective" in known else ())]
         return f"unknown setting {key!r}; {nearest(meant(key, known) or key, names)}"
     if error["type"] == "less_than" and error["ctx"]["lt"] == 1 < (given := float(error["input"])) < 100:
-        return f"{key} must be a share below 1, got {given:g}; {given:g} % is {given / 100:g}"
+        return f"{key} must be less than 1, got {given:g}; {given:g} % is {given / 100:g}"
     wanted = re.sub(r"'|, (unable|got|exceeded) .*$", "", re.sub(f"^({PREFIXES}) ", "must be ", error["msg"]))
     return f"{key} {wanted}, got {' '.join(show_value(error['input']).split()):.80}"
 
