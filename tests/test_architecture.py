@@ -45,7 +45,7 @@ CEILINGS = {  # lines of Python; (top) are the files beside the folders
 
 OWED = {  # lines above the ceiling, docs/log/size.md says for what; what is not said there must go
     "(top)": 853,
-    "corpora": 535,
+    "corpora": 544,
     "corpora/readers": 1_553,
     "graph": 109,
     "instances": 38,

@@ -254,7 +254,34 @@ def test_the_remedy_for_a_mixed_folder_reads_all_of_it(tmp_path, caplog):
     pattern = said.split("'")[1]
     store = build_store([tmp_path / "in", pattern], tmp_path / "two", vocabulary="train:100")
     assert [document.id for document in store.documents()] == ["a", "b", "c"]
-    assert "the reader markdown takes, put them into a folder of their own and name it, too" in caplog.text
+    notes = f"put them ({tmp_path / 'in'}/**/*.md) into a folder of their own and name it, too"
+    assert f"the reader markdown takes, {notes}" in caplog.text
+
+
+def test_what_is_left_out_is_shown_and_the_rest_counted(tmp_path, caplog):
+    lines = [json.dumps({"id": f"a{number}", "text": "Text."}) for number in range(30)]
+    links = [{"target": f"a{number}"} for number in range(2, 30)] * 40
+    first = json.dumps({"id": "b", "text": "Text.", "links": [{"start": 0, "end": 4, "target": "a1"}, *links]})
+    (tmp_path / "a.jsonl").write_text("\n".join([first, *lines, *lines]) + "\n")
+    build_documents([tmp_path / "a.jsonl"], tmp_path / "store")
+    assert "duplicate id" in caplog.text
+    assert f"and {30 - sum('duplicate id' in message for message in caplog.messages)} more, counted" in caplog.text
+    assert "of 1,121 links only 1 have a place in the text" in caplog.text
+
+
+def test_pages_beside_files_of_an_unknown_kind_are_read(tmp_path):
+    for number in range(6):
+        (tmp_path / f"p{number}.html").write_text(f"<p>Page {number}")
+        for part in range(2):
+            (tmp_path / f"p{number}-{part}.chunk").write_text("x")
+    assert find_reader(tmp_path) == "html"
+    (tmp_path / "more.chunk").write_text("x")
+    with pytest.raises(ValueError, match=r"holds mostly \.chunk files.*it holds \.(chunk 13|html 6), "):
+        find_reader(tmp_path)
+    for number in range(1_000):
+        (tmp_path / f"a{number}.chunk").touch()
+    with pytest.raises(ValueError, match="among the first 1,000 files are .chunk 1000"):
+        find_reader(tmp_path)
 
 
 def test_a_cut_source_is_built_and_the_cut_is_reported(tmp_path):

@@ -35,6 +35,7 @@ log = logging.getLogger(__name__)
 Progress = Callable[[str, int, int | None], None]
 END = 1 << 16  # bytes at either end of a file that tell it from another one of its size
 SURVEY = "survey-"  # and a number: files of an unfinished store
+MANY_LINKS = 1_000  # without a place: where they are nine tenths, that is said
 EXAMPLES = 20  # places of skipped records that the manifest keeps
 DIFFERENT = "of other sources or options, or its sources have changed since"
 
@@ -244,6 +245,12 @@ def _finish(plan: dict[str, Any], to: Path, skipped: Skipped) -> Store:
     for example in examples:
         log.warning("%s", example)
     others = {cause.removeprefix(OTHER): skipped.pop(cause) for cause in [*skipped] if cause.startswith(OTHER)}
+    if examples and (more := skipped.total() - len(examples)) > 0:
+        log.warning("and %s more, counted by cause below", f"{more:,}")
+    placeless = next((row["whole"] for row in lost if row["cause"] == "no place"), 0)
+    if 0 < (placed := counts["links"] - placeless) < placeless / 9 and placeless > MANY_LINKS:
+        said = "of %s links only %s have a place in the text (scope=segment follows these; the others fill in-degrees)"
+        log.warning(said, f"{counts['links']:,}", f"{placed:,}")
     manifest = plan | {
         "created": datetime.date.today().isoformat(),
         "linkbert": linkbert.__version__,

@@ -41,7 +41,7 @@ from linkbert.files import (
 from linkbert.records import Document, Redirect
 
 log = logging.getLogger(__name__)
-LOOKED_AT = 1_000  # files of a tree that decide what it holds
+LOOKED_AT, SOME = 1_000, 5  # files of a tree that decide what it holds; so many are no stray ones
 SHARD_BYTES, HELD = 4 << 20, 16  # of a shard; shards of an archive in memory for a survey of some of its files
 LARGEST = 256 << 20  # bytes of one file of an archive that is held in memory
 LONGEST_NAME, MOST, CHAIN = 4096, 1_000_000, 8  # bytes of a path; other names by links, and links to links, in a tree
@@ -405,13 +405,14 @@ def _find_in_tree(path: Path, readers: dict[str, Reader]) -> str:
         kind: len(group) / (400 if SELDOM.match(kind) else 1) for kind, group in groups.items() if kind not in read
     }
     strange, most = max(weights.items(), key=itemgetter(1), default=("", 0.0))
-    if not count or most > count.total():
+    if not count or most > count.total() * (2 if count.total() >= SOME else 1):
         known = ", ".join(dict.fromkeys(suffix for row in readers.values() for suffix in row.suffixes + row.inside))
         there = ", ".join(f"{suffix} {len(group)}" for suffix, group in [*groups.items()][:10]) or "no file"
         what = f"mostly {strange} files, which no reader takes" if count else f"nothing that is known here ({known})"
         name = f"{count.most_common(1)[0][0]} reads the others alone" if count else "NAME says how to read it"
         ways = f"--format {name}, --format package.module:reader with a reader of your own (docs/extending.md)"
-        said = f"{path} holds {what}: it holds {there}; {ways}"
+        part = f"among the first {LOOKED_AT:,} files are" if len(first) == LOOKED_AT else "it holds"
+        said = f"{path} holds {what}: {part} {there}; {ways}"
         raise ValueError(next((file.name for file in first if file.cause == CUT), said))
     size["csv"] *= 2 * count["csv"] >= count.total()  # tables beside pages are data
     total = sum(file.size for file in first if not file.cause)
@@ -421,7 +422,8 @@ def _find_in_tree(path: Path, readers: dict[str, Reader]) -> str:
         found = next((other for other in pages if count[other] > 1 and 3 * count[other] >= count[found]), found)
     found = next((other for other in count if {*kinds[found]} <= {*readers[other].inside}), found)  # wikitext has .md
     for other in [each for each in count if each != found and not {*kinds[each]} <= {*readers[found].inside}]:
-        remedy = "put them into a folder of their own and name it, too"
+        globs = " ".join(f"{path}/**/*{suffix}" for suffix in kinds[other])
+        remedy = f"put them ({globs}) into a folder of their own and name it, too"
         if readers[other].plan and path.is_dir():  # whose ids are not paths in the folder
             remedy = f"name {' '.join(repr(f'{path}/**/*{suffix}') for suffix in kinds[other])}, too"
         said = f"{count[other]:,} file{'s' * (count[other] > 1)} of {path} left out, which is read as {found}"

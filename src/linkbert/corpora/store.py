@@ -157,7 +157,7 @@ def describe_lost(lost: Iterable[Mapping[str, Any]]) -> list[str]:
     lines = []
     causes = {"elsewhere": "to other sites", "missing": "to missing documents"}
     causes |= {"several": "that several pages are meant by (one taken)"}
-    causes |= {"no place": "to anything, without a place in the text"}
+    causes |= {"no place": "that have no place in the text (tables, footnotes, navigation), wherever they lead"}
     for cause, what in causes.items():
         rows = [row for row in lost if row.get("cause") == cause]
         shown = ", ".join(f"{row['target']} ({row['links']:,}; in {row['source']})" for row in rows)
