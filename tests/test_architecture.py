@@ -44,15 +44,15 @@ CEILINGS = {  # lines of Python; (top) are the files beside the folders
 
 
 OWED = {  # lines above the ceiling, docs/log/size.md says for what; what is not said there must go
-    "(top)": 853,
-    "corpora": 544,
+    "(top)": 863,
+    "corpora": 539,
     "corpora/readers": 1_553,
-    "graph": 109,
+    "graph": 112,
     "instances": 38,
-    "model": 254,
-    "pretraining": 58,
-    "tasks": 533,
-    "views": 91,
+    "model": 271,
+    "pretraining": 69,
+    "tasks": 536,
+    "views": 94,
 }
 
 

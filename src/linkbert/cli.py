@@ -20,14 +20,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import typer
-from rich.console import Console
 from typer import Argument, Option
 from typer.core import TyperCommand, TyperGroup
 
 import linkbert
 from linkbert.config import STORE_SETTINGS, Config, Settings, choose_config, make_config, meant, nearest, presets
 from linkbert.files import check_store, find_encoder, one_line
-from linkbert.progress import report_stages, report_training, reporting, seconds_text
+from linkbert.progress import make_console, report_stages, report_training, reporting, seconds_text
 
 if TYPE_CHECKING:
     from linkbert.instances.parts import Part
@@ -446,7 +445,7 @@ def pretrain(
         check_model(config.init)
     if ":" not in config.objective and config.objective not in (known := references("objectives")):
         raise ValueError(f"unknown objective {config.objective!r}; {nearest(config.objective, known)}")
-    from linkbert.views.show import show_result  # not before: a wrong word above costs no import of torch
+    from linkbert.views.scores import show_result  # not before: a wrong word above costs no import of torch
 
     with report_training() as progress:
         result = linkbert.pretrain(stores, to, config, preset=name, resume=resume, progress=progress, report=print)
@@ -550,7 +549,7 @@ def score(
         show("score", f"opening the model, then {config.eval_pairs:,} pairs of held-out documents ...")
         from linkbert.pretraining.checkpoint import find_model
         from linkbert.pretraining.evaluation import score_model
-        from linkbert.views.show import show_scores
+        from linkbert.views.scores import show_scores
 
         scores = score_model(find_model(model), parts, config)
     print_result(True, asdict(scores), ()) if json_ else show_scores(make_console(), scores)
@@ -667,11 +666,6 @@ def overlap(
         found = find_overlap(opened, contexts, worst=top, progress=lambda *done: progress("documents read", *done))
     value = {"task": known.name, "split": split, **found}
     print_result(json_, value, overlap_lines(known.title, split, found))
-
-
-def make_console() -> Console:
-    """Make the console that commands print to: colours on a terminal, none elsewhere, text as it is, never wrapped."""
-    return Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
 
 
 def print_result(json_: bool, value: Any, lines: Iterable[str]) -> None:

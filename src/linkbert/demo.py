@@ -41,7 +41,7 @@ from linkbert.pretraining.scores import Scores, percent
 from linkbert.progress import report_stages, report_training
 from linkbert.views.gains import learnt_lines, learnt_words, picture_lines, pictures
 from linkbert.views.page import write_page
-from linkbert.views.show import show_scores
+from linkbert.views.scores import show_scores
 
 MARK = "linkbert-demo.json"  # what a folder is the demo of; an unfinished one may be replaced
 CHOSEN = "The clearest of the first 300 held-out pairs; link gain is over all."

@@ -21,11 +21,9 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache, partial
+from importlib import import_module
 from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING, Any, cast
-
-import zstandard
-from isal import igzip_lib
 
 from linkbert.config import nearest
 
@@ -34,11 +32,12 @@ if TYPE_CHECKING:
 
 DECOMPRESSORS: dict[str, Callable[[], Any]] = {
     ".bz2": bz2.BZ2Decompressor,
-    ".gz": lambda: igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP),
+    ".gz": lambda: (isal := import_module("isal.igzip_lib")).IgzipDecompressor(flag=isal.DECOMP_GZIP),
     ".xz": lzma.LZMADecompressor,
-    ".zst": lambda: zstandard.ZstdDecompressor(max_window_size=2**31).decompressobj(),
+    ".zst": lambda: import_module("zstandard").ZstdDecompressor(max_window_size=2**31).decompressobj(),
 }
 COMPRESSIONS = tuple(DECOMPRESSORS)
+STORE_FORMAT = 1
 VOCABULARY_FILES = ("vocab.txt", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
                     "added_tokens.json")  # fmt: skip
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
@@ -292,6 +291,11 @@ def as_path(value: Any, what: str) -> Path:
 def check_store(store: Path) -> Path:
     """Return the folder of a finished store, or raise a ValueError that says what is wrong and what to do."""
     if (store / "store.json").is_file():
+        found = read_json(store / "store.json")
+        version = found.get("format") if isinstance(found, dict) else None
+        if version != STORE_FORMAT:
+            other = f"of format {version}, this linkbert reads {STORE_FORMAT}"
+            raise ValueError(f"{store} is a store {other}: build it again")
         return store
     if (store / "plan.json").is_file() or [*store.glob("documents/*.parquet*")]:
         raise ValueError(f"{store} is an unfinished build: run the same `linkbert build` again to finish it")

@@ -1,19 +1,17 @@
-"""What a person sees while a command works: a bar on a terminal, plain lines elsewhere; all of it goes to stderr."""
+"""What a person sees, on stderr, while a command works: a bar on a terminal, plain lines elsewhere or without rich."""
 
 from __future__ import annotations
 
 import logging
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from types import SimpleNamespace
 from typing import Any
-
-from rich.console import Console
-from rich.filesize import pick_unit_and_suffix
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 EVERY = 10.0  # seconds between plain lines
 LONG, MEASURED = 86_400, 5  # seconds from which on a run is long, and the steps after which that is known
@@ -34,34 +32,48 @@ def seconds_text(seconds: float) -> str:
 
 def count_text(number: float) -> str:
     """Write a count with few digits: 950 -> '950', 12_345 -> '12.3k', 6_500_000 -> '6.5M'."""
-    size, unit = pick_unit_and_suffix(int(number), ["", "k", "M", "G"], 1_000)
+    size, unit = next(each for each in ((1e9, "G"), (1e6, "M"), (1e3, "k"), (0, "")) if number >= each[0])
     return f"{number / size:.1f}{unit}" if unit else f"{number:.0f}"
 
 
+def make_console(*, stderr: bool = False) -> Any:
+    """Make the console that commands print to: colours on a terminal, none elsewhere, text as it is, never wrapped."""
+    try:
+        from rich.console import Console
+    except ModuleNotFoundError:
+        plain = lambda *parts, **_: print(*parts, file=sys.stderr if stderr else sys.stdout)  # noqa: E731
+        return SimpleNamespace(is_terminal=False, print=plain)
+    return Console(stderr=stderr, highlight=False, soft_wrap=True, markup=False, emoji=False)
+
+
 @contextmanager
-def reporting(console: Console | None = None, *, every: float = EVERY) -> Iterator[Show]:
+def reporting(console: Any = None, *, every: float = EVERY) -> Iterator[Show]:
     """Give a function show(stage, text, done, total); what it showed last of each stage stays.
 
     On a terminal each stage has a bar; elsewhere its text is a plain line, every `every` seconds; after a text
     that ends with "..." stands how long it is shown, as nothing calls back meanwhile.
     """
-    console = console or Console(stderr=True)
-    text = TextColumn("{task.fields[text]}", markup=False)
-    bar = (BarColumn(console.width // 5 - 10), TimeElapsedColumn()) if console.width >= 100 else ()
-    columns = (TextColumn("  {task.description}", markup=False), *bar, text)
-    stages: dict[str, TaskID] = {}
+    console = console or make_console(stderr=True)
+    bars, stages = None, dict[str, Any]()
+    if console.is_terminal:
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+        bar = (BarColumn(console.width // 5 - 10), TimeElapsedColumn()) if console.width >= 100 else ()
+        text = TextColumn("{task.fields[text]}", markup=False)
+        bars = Progress(TextColumn("  {task.description}", markup=False), *bar, text, console=console)
     written, last, shown = "", "", time.monotonic() - every
     waiting, over = ("", "", shown), threading.Event()
 
     def flush() -> None:
         nonlocal written, shown
-        if bars.disable and last != written:
+        if not bars and last != written:
             console.print(last, markup=False, highlight=False, soft_wrap=True)
             shown, written = time.monotonic(), last
 
     def put(stage: str, text: str, **changes: Any) -> None:
         nonlocal last
-        bars.update(stages[stage], text=text, **changes)
+        if bars:
+            bars.update(stages[stage], text=text, **changes)
         last = f"  {stage}: {text}"
         if time.monotonic() - shown >= every:
             flush()
@@ -72,7 +84,7 @@ def reporting(console: Console | None = None, *, every: float = EVERY) -> Iterat
             waiting = stage, text, time.monotonic()
         if stage not in stages:
             flush()
-            stages[stage] = bars.add_task(stage, total=total, text="")
+            stages[stage] = bars.add_task(stage, total=total, text="") if bars else None
         put(stage, text, completed=done, total=total)
 
     def tick() -> None:
@@ -81,7 +93,7 @@ def reporting(console: Console | None = None, *, every: float = EVERY) -> Iterat
             if text.endswith("...") and (took := time.monotonic() - since) >= every:
                 put(stage, f"{text} {seconds_text(took)}")
 
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
+    with bars or nullcontext():
         thread = threading.Thread(target=tick, daemon=True)
         thread.start()
         try:

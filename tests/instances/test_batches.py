@@ -144,7 +144,6 @@ def test_tensors_are_as_promised(opened):
     made = list(share)
     for batch in made:
         assert {tensor.dtype for tensor in vars(batch).values()} == {torch.int64}
-        assert batch.to("cpu").input_ids.equal(batch.input_ids)
         assert batch.positions[batch.pairs < 0].eq(0).all()
         assert (batch.masked_positions.diff() > 0).all()
     assert len(made) == len(share) > 1

@@ -27,8 +27,8 @@ import linkbert
 from linkbert.corpora.link_table import SQLITE, add_links, count_unknown, load_links
 from linkbert.corpora.reader import CUT, OTHER, SEVERAL, FaultError, Shard, Skipped, load_reader, make_options
 from linkbert.corpora.sources import find_reader, is_tree, plan_source, read_shard, walk_folder
-from linkbert.corpora.store import DROPPED, FORMAT, Store, querying, shard_path, write_shard
-from linkbert.files import has_address, read_json, remove, replacing, source_path, source_size, write_json
+from linkbert.corpora.store import DROPPED, Store, querying, shard_path, write_shard
+from linkbert.files import STORE_FORMAT, has_address, read_json, remove, replacing, source_path, source_size, write_json
 from linkbert.workers import make_executor, run_shards
 
 log = logging.getLogger(__name__)
@@ -118,7 +118,7 @@ def _make_plan(
         log.warning("%s trees are read as one: where ids are paths, the first of files with one path is kept", trees)
     made = make_options((source["reader"] for source in described if source["reader"]), options)
     return {
-        "format": FORMAT,
+        "format": STORE_FORMAT,
         "sources": described,
         "options": {reader: dataclasses.asdict(each) for reader, each in made.items()},
         "links_table": table and {"path": str(table), **_measure(table)},

@@ -29,7 +29,6 @@ from linkbert.corpora.reader import Deletion, Record, Skipped
 from linkbert.files import as_path, check_store, read_json, remove, replacing, write_json
 from linkbert.records import Document, Link, Redirect
 
-FORMAT = 1
 GROUP_DOCUMENTS = 1_000  # a row group ends after so many documents,
 GROUP_CHARACTERS = 1 << 20  # or so many characters of text
 
@@ -176,11 +175,7 @@ class Store:
     def open(cls, path: str | Path) -> Self:
         """Open the store in a folder; anything else is a ValueError that says what is wrong and what to do."""
         path = check_store(as_path(path, "a store"))
-        manifest = read_json(path / "store.json")
-        version = manifest.get("format") if isinstance(manifest, dict) else None
-        if version != FORMAT:
-            raise ValueError(f"{path} is a store of format {version}, this linkbert reads {FORMAT}: build it again")
-        return cls(path, manifest)
+        return cls(path, read_json(path / "store.json"))
 
     def __len__(self) -> int:
         return self.manifest["documents"]

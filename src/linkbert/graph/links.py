@@ -18,18 +18,19 @@ from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
 from pydantic import ByteSize, create_model
 from scipy.sparse import csr_matrix
 
 from linkbert import __version__, registry
 from linkbert.config import Settings
-from linkbert.corpora.store import Store
 from linkbert.files import map_array, read_json, remove, replacing, write_json
 from linkbert.workers import make_executor
+
+if TYPE_CHECKING:
+    from linkbert.corpora.store import Store
 
 FORMAT = 1
 PARTS = (".part", ".parts")  # how folders end that are not finished graphs
@@ -109,8 +110,10 @@ class LinkGraph:
         matrix.sum_duplicates()
         return matrix
 
-    def to_arrow(self) -> pa.Table:
-        """Return an edge a row: source and target (int32, documents), link (int64) and section (int32), -1 for none."""
+    def to_arrow(self) -> Any:
+        """Return a pyarrow Table: source and target (int32, documents), link (int64), section (int32), -1 for none."""
+        import pyarrow as pa  # not above: training needs none of it
+
         source = np.repeat(np.arange(len(self.in_degree), dtype=np.int32), np.diff(self.offsets))
         columns = {"source": source, "target": self.targets, "link": self.links, "section": self.sections}
         return pa.table({name: pa.array(column) for name, column in columns.items()})

@@ -11,7 +11,7 @@ import itertools
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -45,10 +45,6 @@ class Batch:
     relations: torch.Tensor  # (P,), IGNORED in padding
     documents: torch.Tensor  # (P,), that of A; -1 in padding
     numbers: torch.Tensor  # (P,), of the instance; -1 in padding
-
-    def to(self, device: torch.device | str) -> Batch:
-        """Copy to a device."""
-        return Batch(*(getattr(self, field.name).to(device, non_blocking=True) for field in fields(self)))
 
 
 @dataclass(frozen=True)

@@ -18,16 +18,18 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import count, pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from linkbert.corpora.sentences import split_sentences
-from linkbert.corpora.store import Store
-from linkbert.files import map_array, read_json, remove, replacing, write_json
+from linkbert.files import as_path, check_store, map_array, read_json, remove, replacing, write_json
 from linkbert.instances.vocabulary import LONGEST_WORD, Vocabulary, load_vocabulary
 from linkbert.records import Link
 from linkbert.workers import run_shards
+
+if TYPE_CHECKING:
+    from linkbert.corpora.store import Store
 
 log = logging.getLogger(__name__)
 FORMAT = 1
@@ -64,7 +66,7 @@ class TokenStore:
     @classmethod
     def open(cls, store: str | Path) -> TokenStore:
         """Map the arrays of STORE/tokens; a ValueError where they are absent, unfinished or of another format."""
-        store = Store.open(store).path
+        store = check_store(as_path(store, "a store"))
         folder = store / "tokens"
         if not (folder / "tokens.json").is_file():
             raise ValueError(f"{store} has no tokens: finish it with `linkbert build`")

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
+from torch import Tensor
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # of glibc's malloc.h
@@ -63,6 +64,22 @@ def keep_memory() -> None:
         mallopt = ctypes.CDLL(None).mallopt
         for option, value in ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, -1), (M_TOP_PAD, 64 << 20)):
             mallopt(option, value)
+
+
+def send(tensor: Tensor, device: torch.device) -> Tensor:
+    """Copy a tensor to a device; to a GPU from pinned memory, so that nothing waits."""
+    pins = device.type == "cuda"
+    return (tensor.pin_memory() if pins else tensor).to(device, non_blocking=pins)
+
+
+def send_batch(batch: Any, device: torch.device) -> Any:
+    """Copy a Batch, or another record of int64 tensors, to a device: all of it in one piece."""
+    if device.type == "cpu":
+        return batch
+    flat = send(torch.cat([tensor.flatten() for tensor in vars(batch).values()]), device)
+    parts = flat.split([tensor.numel() for tensor in vars(batch).values()])
+    shaped = zip(vars(batch).items(), parts, strict=True)
+    return type(batch)(**{name: part.view(tensor.shape) for (name, tensor), part in shaped})
 
 
 @contextlib.contextmanager

@@ -18,7 +18,7 @@ from torch import nn
 from linkbert.compiled import checked_torch_cache, torch_cache_folder
 from linkbert.config import Config, in_seconds
 from linkbert.model.attention import dropout_keys
-from linkbert.model.device import DTYPES, choose_precision, keep_memory
+from linkbert.model.device import DTYPES, choose_precision, keep_memory, send, send_batch
 from linkbert.model.heads import ForwardOptions, Inputs, PretrainingModel, Sums
 from linkbert.records import IGNORED
 
@@ -61,8 +61,8 @@ def step_function(
 
     def step(batch: Any) -> Sums:
         slots = query_slots(batch, config, fixed=bool(parts))  # where the batch was made: nothing waits for a GPU
-        seed = torch.randint(-(2**31), 2**31, (), dtype=torch.int32).to(device)
-        batch = batch.to(device)
+        seed = send(torch.randint(-(2**31), 2**31, (), dtype=torch.int32), device)
+        batch = send_batch(batch, device)
         if first := bool(starting):
             before_compiling()
         try:

@@ -24,6 +24,7 @@ from linkbert.instances.parts import Part
 from linkbert.instances.sampler import NoUsableAnchorError, Sampler, held_out, shared_tokens
 from linkbert.instances.vocabulary import check_same_vocabulary, load_vocabulary
 from linkbert.model.checkpoint import load_model
+from linkbert.model.device import send_batch
 from linkbert.model.heads import Inputs, PretrainingModel
 from linkbert.model.step import rows_at_once
 from linkbert.pretraining.distributed import DistributedContext, all_reduce, check_stop, join_processes
@@ -118,7 +119,7 @@ def ask(model: PretrainingModel, questions: Sequence[Batches], processes: Distri
     for number, batches in enumerate(questions):
         for made in batches.one_by_one(0, processes.rank, processes.world_size):
             check_stop(processes)
-            batch = made.to(processes.device)
+            batch = send_batch(made, processes.device)
             predictions = model.predict(Inputs.of(batch), batch.masked_labels)
             real = batch.masked_labels != IGNORED  # slots that hold a masked token
             pair = batch.pairs.flatten()[batch.masked_positions[real]]  # of each of those

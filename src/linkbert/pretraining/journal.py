@@ -8,6 +8,7 @@ TensorBoard forget it.
 from __future__ import annotations
 
 import json
+import logging
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from linkbert.files import read_json, read_json_lines, replacing
 FORMAT = 1  # of run.json
 UNDRAWN = {"step", "elapsed", "planned_steps", "pairs", "baseline_token"}  # say nothing as a curve
 TIMINGS = ("elapsed", "tokens_per_second", "peak_share", "loader_share", "memory")  # differ when a run is repeated
+
+log = logging.getLogger(__name__)
 
 
 def read_record(run: Path) -> dict[str, Any]:
@@ -57,18 +60,24 @@ class Journal:
 
     def __init__(self, run: Path, *, step: int = 0, due: bool = False) -> None:
         """Open the journal of a run that stands at `step`, cut what comes later, and an evaluation that is `due`."""
-        from torch.utils.tensorboard import SummaryWriter
-
         path = run / "journal.jsonl"
         kept = [line for line in read_journal(path) if line["step"] + (due and "evaluation" in line) <= step]
         with replacing(path) as part:
             part.write_text("".join(json.dumps(entry) + "\n" for entry in kept), encoding="utf-8")
-        self.board = SummaryWriter(run / "tensorboard", purge_step=step + 1)
+        self.board: Any = None
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self.board = SummaryWriter(run / "tensorboard", purge_step=step + 1)
+        except ModuleNotFoundError:
+            log.warning("tensorboard is not installed: %s alone has the curves", path)
         self.file = path.open("a", buffering=1, encoding="utf-8")
 
     def write(self, entry: dict[str, Any]) -> None:
         """Write one entry; its own numbers become TensorBoard's train/ curves, those of an evaluation eval/."""
         self.file.write(json.dumps(entry, allow_nan=False) + "\n")
+        if not self.board:
+            return
         scored = entry.get("evaluation", {}).items()
         values = {f"eval/{key}": value.get("value") if isinstance(value, dict) else value for key, value in scored}
         for name, value in ({f"train/{key}": value for key, value in entry.items()} | values).items():
@@ -79,6 +88,6 @@ class Journal:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for file in (self.file, self.board):
+        for file in filter(None, (self.file, self.board)):
             with suppress(OSError):  # a full disk, at which `write` has failed
                 file.close()

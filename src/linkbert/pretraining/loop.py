@@ -28,7 +28,7 @@ from torch.distributed.fsdp import FSDPModule
 
 from linkbert.config import Config, in_seconds
 from linkbert.instances.batches import Batches
-from linkbert.model.device import deterministic
+from linkbert.model.device import deterministic, send
 from linkbert.model.heads import Objective, PretrainingModel, Sums, flatten
 from linkbert.model.optimizer import clip_gradients, learning_rate
 from linkbert.pretraining.checkpoint import Checkpoints, State, checkpoints
@@ -117,9 +117,9 @@ def pretrain(
             micro_batches = batches.micro_batches(step, processes.rank, processes.world_size)
             ready = second = time.perf_counter()
             own = micro_batches.counts
-            tally = torch.tensor([own.tokens, own.places, own.masked, own.pairs, *own.relations])
-            tokens, places, masked, pairs, *relations = all_reduce(processes, tally.to(device)).tolist()
-            divisors = {"masked": masked, "pairs": pairs} | dict(zip(RELATIONS, relations, strict=True))
+            tally = torch.tensor([own.masked, own.pairs, *own.relations, own.tokens, own.places])
+            tally = all_reduce(processes, send(tally, device))  # read when all is computed: until then nothing waits
+            divisors = dict(zip(("masked", "pairs", *RELATIONS), tally.clamp(min=1), strict=False))
             by_clock = config.max_steps * state.trained / clock if clock else 0.0
             place = by_clock if config.budget != "none" else max(step, by_clock)
             rate = learning_rate(config, place, config.max_steps)
@@ -142,11 +142,12 @@ def pretrain(
                     model.set_requires_gradient_sync(number == len(micro_batches))
                 found = forward(batch)
                 sums[:-2] += flatten(found, objective, config.objective)
-                losses = [found[name][0].sum() / max(divisors[unit], 1) for name, unit in objective.over.items()]
+                losses = [found[name][0].sum() / divisors[unit] for name, unit in objective.over.items()]
                 (scale * sum(losses)).backward()
             sums[-2] = timer.last if processes.is_main_process else 0.0  # one clock for all
             sums[-1] = stop.should_stop
             *values, seconds, stopping = all_reduce(processes, sums).tolist()
+            _, _, *relations, tokens, places = tally.tolist()
             if stopping:  # asked of any process; this step is forgotten
                 break
             means, by_relation = averages(values, objective)

@@ -17,12 +17,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from fnmatch import fnmatchcase
 from functools import cache, partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import fsspec  # type: ignore[import-untyped]
 import numpy as np
-from fsspec.utils import infer_compression  # type: ignore[import-untyped]
 
 from linkbert import registry
 from linkbert.config import nearest
@@ -311,7 +310,9 @@ def _check_shards(found: Sequence[Path]) -> None:
 
 
 def _open_archive(path: Path) -> Any:
-    tar = {"protocol": "tar", "compression": "gzip" if path.suffix == ".tgz" else infer_compression(path.name)}
+    fsspec = import_module("fsspec")
+    kind = "gzip" if path.suffix == ".tgz" else fsspec.utils.infer_compression(path.name)
+    tar = {"protocol": "tar", "compression": kind}
     return fsspec.filesystem(**({"protocol": "zip"} if path.suffix == ".zip" else tar), fo=str(path))
 
 
@@ -327,7 +328,9 @@ def _missing(task: Task, split: str, data: Path) -> str:
 def open_file(path: Path, inside: str, stack: ExitStack) -> list[Source]:
     """Open a file, or those of an archive whose names are like `inside` (`*/dev.csv`), in the order of their names."""
     if not inside:
-        files = {str(path): fsspec.open(path, compression="infer").open()}
+        plain = path.suffix not in (*COMPRESSIONS, ".zip")  # no library is needed
+        file: Any = path.open("rb") if plain else import_module("fsspec").open(path, compression="infer").open()
+        files = {str(path): file}
     else:
         archive = _open_archive(path)
         names = sorted(name for name in archive.find("") if fnmatchcase(name, inside))

@@ -1,17 +1,14 @@
-"""What `show`, `pretrain` and `demo` print: a document with its links, decoded instances, scores.
+"""What `show` prints: a document with its links, decoded instances; on a Console of rich.
 
-In: stores, instances and scores as plain values. Out: rich Text on a Console, which leaves the colours out where there
-is no terminal; so brackets and words carry the meaning too.
+There are no colours where there is no terminal; so brackets and words carry the meaning too.
 """
 
 from __future__ import annotations
 
 import re
-import shlex
 import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -23,8 +20,8 @@ from linkbert.files import map_array
 from linkbert.instances.mixture import Mixture
 from linkbert.instances.sampler import Sampler
 from linkbert.records import RELATIONS, Document
+from linkbert.views.scores import RELATION_STYLES
 
-RELATION_STYLES = dict(zip(RELATIONS, ("bold green", "bold magenta", "bold cyan"), strict=True))
 LEGEND = (
     "\nto be guessed: [bold yellow]\\[MASK][/] (the word), [bold red]another word[/] (the word), [underline]word[/] "
     "kept as it is; and the relation of the two segments"
@@ -103,18 +100,6 @@ def marked_text(document: Document, targets: dict[int, str]) -> Text:
     return text.append(printable(document.text[end:]))
 
 
-def show_scores(console: Console, scores: Any, *, before: Any = None, vocabulary: tuple[str, ...] = ()) -> None:
-    """Print Scores, as `scores.describe` writes them."""
-    from linkbert.pretraining.scores import describe
-
-    for line in describe(scores, before=before, vocabulary=vocabulary):
-        text = Text(line, style="" if line.startswith(" ") else "bold")
-        for relation, style in RELATION_STYLES.items():
-            text.highlight_regex(rf"^ +{relation}(?=:)", style)
-        console.print(text)
-    console.print("in brackets: the 95 % interval, and the count; a nat is 1 in log-probability", style="dim")
-
-
 def choose_instances(
     sampler: Sampler | Mixture, config: Config, count: int, *, at: int | None = None, step: int | None = None
 ) -> Sequence[int]:
@@ -168,14 +153,3 @@ def _segment_text(tokens: list[tuple[str, str | None]]) -> list[tuple[str, str]]
             style = "bold yellow" if seen == "[MASK]" else "bold red"
             parts += [(seen.removeprefix("##"), style), (f"({word})", "dim")]
     return parts
-
-
-def show_result(console: Console, result: Any) -> None:
-    """Print how a run ended."""
-    if not result.finished:
-        again = f"linkbert pretrain --to {shlex.quote(str(result.run))} {result.resume}"
-        console.print(f"stopped after step {result.step:,} of {result.steps:,}; to resume: {again}")
-    if result.scores is not None:
-        show_scores(console, result.scores)
-    if result.model:
-        console.print(f"the model is in {result.model}")

@@ -1,0 +1,640 @@
+"""Check one GPU in ten minutes: whether training is right on it, and how fast it is.
+
+    python benchmarks/gpu.py STORE --out DIR
+    python benchmarks/gpu.py STORE --out DIR --device cpu --toy
+
+STORE is a built store. Each stage (for `speed`, each size) is a process of its own, killed at its limit, so that a hang
+costs one stage alone. Results are lines of JSON in DIR/results.jsonl; a table ends the output. The exit status is 1
+where a check failed or a stage ended badly; a bar that is missed is listed, and is no error. It needs torch,
+transformers, numpy, numba, scipy and pydantic: not what reads corpora, nor the command line. docs/gpu.md has the rest.
+"""
+
+import argparse
+import contextlib
+import json
+import math
+import os
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import time
+import traceback
+import warnings
+from functools import partial
+from pathlib import Path
+
+STAGES = {"sanity": 75, "correct": 180, "speed": 75, "loop": 45, "evidence": 150}  # seconds at most; speed: of a size
+RESERVED = 180  # seconds that are kept for loop and evidence: no further size is measured in them
+PASS, FAIL, NOTE, MET, MISSED = "pass", "FAIL", "note", "met", "MISSED"
+SHAPE = ("num_hidden_layers", "hidden_size", "num_attention_heads", "intermediate_size")
+SIZES = {  # SHAPE, and rows of 512 tokens of a step: few, and as many as suit a card of 80 GB
+    "tiny": ((2, 128, 2, 512), (32, 512)),
+    "minilm": ((6, 384, 12, 1536), (32, 256)),
+    "base": ((12, 768, 12, 3072), (32, 128)),
+    "large": ((24, 1024, 16, 4096), (16, 64)),
+}
+TOY = {"tiny": ((2, 32, 2, 64), (4,))}
+SHARES = {"tiny": 0.15, "minilm": 0.35, "base": 0.50, "large": 0.55}  # bars: of the measured product's rate
+RATIOS = {"HF gathered": 1.3, "HF plain": 3.0}  # bars: base, times as fast
+LOOP, LOADER = 0.97, 0.01  # bars: the loop's speed by the bare step's; time that waits for batches
+
+
+class Report:
+    """Writes what a stage finds: a line to read, and one of JSON in DIR/results.jsonl."""
+
+    def __init__(self, folder, stage):
+        self.folder, self.stage = Path(folder), stage
+        self.path = self.folder / "results.jsonl"
+
+    def write(self, verdict, name, text, **values):
+        """Write one result."""
+        print(f"{verdict:6} {self.stage} {name}: {text}", flush=True)
+        line = {"stage": self.stage, "name": name, "verdict": verdict, "text": text, **values}
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+    def check(self, name, good, text, **values):
+        """Write whether something is as it must be."""
+        self.write(PASS if good else FAIL, name, text, **values)
+
+    def read(self):
+        """Read all results so far, of all stages."""
+        return [json.loads(line) for line in self.path.read_text("utf-8").splitlines()] if self.path.is_file() else []
+
+    def find(self, key, default=math.nan, **wanted):
+        """Return the last value `key` of a result that has the `wanted` values."""
+        found = [each[key] for each in self.read() if key in each and wanted.items() <= each.items()]
+        return found[-1] if found else default
+
+    @contextlib.contextmanager
+    def part(self, name):
+        """Run a part of a stage; what it raises is a failed check, and the next part runs."""
+        try:
+            yield
+        except Exception as error:
+            where = [each for each in traceback.extract_tb(error.__traceback__) if "linkbert" in each.filename]
+            place = f" at {Path(where[-1].filename).name}:{where[-1].lineno}" if where else ""
+            self.check(name, False, f"{type(error).__name__}{place}: {' '.join(str(error).split())[:250]}")
+            traceback.print_exc()
+
+
+class Machine:
+    """What the stages need to know of the device."""
+
+    def __init__(self, options):
+        import torch
+
+        self.device, self.toy = torch.device(options.device), options.toy
+        self.cuda = self.device.type == "cuda"
+        self.precision = "bf16" if self.cuda else "fp32"
+        self.compile = "off" if options.toy else "on"
+        self.sizes = TOY if options.toy else SIZES
+        if options.toy:
+            torch.set_num_threads(1)  # tensors too small to share
+        self.length, self.vocabulary = (64, 500) if options.toy else (512, 30_522)
+
+    def wait(self):
+        """Wait until the device has done all it was given."""
+        if self.cuda:
+            import torch
+
+            torch.cuda.synchronize()
+
+    def settings(self, size, **changes):
+        """Make the Config of a size."""
+        from linkbert.config import Config
+
+        own = dict(zip(SHAPE, self.sizes[size][0], strict=True)) | {"sequence_length": self.length}
+        own |= {"device": str(self.device), "precision": self.precision, "compile": self.compile}
+        own |= {"threads": 1} if self.toy else {}
+        return Config(**(own | changes))
+
+    def time(self, call, seconds):
+        """Return the median wall and CPU seconds of a call, after two that warm up."""
+        call()
+        call()
+        self.wait()
+        wall, host, until = [], [], time.perf_counter() + seconds
+        while len(wall) < 3 or (time.perf_counter() < until and len(wall) < 200):
+            start, busy = time.perf_counter(), time.process_time()
+            call()
+            self.wait()
+            wall.append(time.perf_counter() - start)
+            host.append(time.process_time() - busy)
+        return statistics.median(wall), statistics.median(host)
+
+
+def distance(found, wanted):
+    """Return the norm of the difference by the norm of what is wanted; infinite where there is no number."""
+    found, wanted = (each.detach().double().cpu() for each in (found, wanted))
+    apart = float((found - wanted).norm() / wanted.norm().clamp_min(1e-30))
+    return apart if math.isfinite(apart) else math.inf
+
+
+def random_batch(pairs, length, vocabulary, *, in_a_row=1, full=True):
+    """Make a Batch of random tokens: `in_a_row` pairs a row, each of `length` tokens or (not full) of 40 % on."""
+    import torch
+
+    from linkbert.instances.batches import Batch
+
+    draw = torch.Generator().manual_seed(0)
+    rows, width = -(-pairs // in_a_row), in_a_row * length
+    ids, types, places = (torch.zeros(rows * width, dtype=torch.int64) for _ in range(3))
+    owners, first, masked = torch.full_like(ids, -1), [], []
+    for pair in range(pairs):
+        tokens = length if full else int(torch.randint(2 * length // 5, length + 1, (), generator=draw))
+        start = pair * length
+        stop = start + tokens
+        ids[start:stop] = torch.randint(5, vocabulary, (tokens,), generator=draw)
+        types[start + tokens // 2 : stop] = 1
+        places[start:stop] = torch.arange(tokens)
+        owners[start:stop] = pair
+        first.append(start)
+        chosen = torch.randperm(tokens, generator=draw)[: max(1, 3 * tokens // 20)]
+        masked.append(start + chosen.sort().values)
+    grid, positions, numbers = (rows, width), torch.cat(masked), torch.arange(pairs)
+    labels = torch.randint(5, vocabulary, positions.shape, generator=draw)
+    relations = torch.randint(3, (pairs,), generator=draw)
+    grids = (each.view(grid) for each in (ids, types, places, owners))
+    return Batch(*grids, torch.tensor(first), positions, labels, relations, numbers, numbers)
+
+
+# ------------------------------------------------------------------------------------------------- the stages
+
+
+def sanity(report, machine, _):
+    """Measure two ceilings, and compare attention, dropout and loss with plain formulas in fp64 on the CPU."""
+    import torch
+    import transformers
+
+    from linkbert.model.attention import drop, make_attention_mask, packed_attention
+    from linkbert.model.loss import masked_token_loss
+
+    device, toy = machine.device, machine.toy
+    name = torch.cuda.get_device_name() if machine.cuda else "CPU"
+    versions = f"torch {torch.__version__}, transformers {transformers.__version__}, Python {sys.version.split()[0]}"
+    report.write(NOTE, "machine", f"{name}, {os.cpu_count()} cores, {versions}", card=name)
+    with report.part("ceilings"):
+        side = 256 if toy else 8192
+        dtype = torch.bfloat16 if machine.cuda else torch.float32
+        a, b = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
+        rate = 2 * side**3 / machine.time(lambda: a @ b, 0.2 if toy else 1.0)[0]
+        source = torch.empty(1 << (20 if toy else 30), dtype=torch.uint8, device=device)
+        target = torch.empty_like(source)
+        copied = 2 * len(source) / machine.time(lambda: target.copy_(source), 0.2 if toy else 1.0)[0]
+        text = f"{rate / 1e12:.2f} TFLOP/s ({str(dtype)[6:]}), {copied / 1e12:.3f} TB/s copied"
+        report.write(NOTE, "ceilings", text, product=rate, copy=copied)
+    for how in ("eager", "compiled"):
+        with report.part(f"dropout, {how}"):
+            key, x = torch.tensor(123_456_789, dtype=torch.int32), torch.randn(8 if toy else 16_384, 96)
+            call = torch.compile(drop, fullgraph=True, dynamic=False) if how == "compiled" else drop
+            same = torch.equal(call(x.to(device), 0.1, key.to(device)).cpu(), drop(x, 0.1, key))
+            report.check(f"dropout, {how}", same, "the CPU's, bit for bit" if same else "other bits than the CPU's")
+    shapes = [(2, 16, 128, 0)] if toy else [(12, 64, 512, 0), (12, 32, 512, 0), (12, 64, 512, 96), (12, 64, 4096, 752)]
+    for heads, width, length, queries in shapes:
+        label = f"attention, {heads} heads of {width}, {queries or length} of {length}"
+        with report.part(label):
+            draw = torch.Generator().manual_seed(1)
+            owners = torch.stack([torch.arange(length) // 100, torch.arange(length) // 173])
+            owners[0, -30:] = -1
+            asking = owners[:, :: length // queries][:, :queries] if queries else owners
+            sizes = (asking.shape[1], length, length)
+            inputs = [torch.randn(2, heads, n, width, generator=draw, dtype=torch.float64) for n in sizes]
+            query, key, value = (each.requires_grad_() for each in inputs)
+            mask = make_attention_mask(asking, owners)
+            scores = (query @ key.transpose(-1, -2) / math.sqrt(width)).masked_fill(~mask, -math.inf)
+            wanted = scores.softmax(-1) @ value
+            gradient = torch.randn(wanted.shape, generator=draw, dtype=torch.float64)
+            wanted.backward(gradient)
+            for dtype, bound in ((torch.float32, 1e-3), (torch.bfloat16, 2e-2)):
+                own = [each.detach().to(device, dtype).requires_grad_() for each in (query, key, value)]
+                seen = make_attention_mask(asking.to(device), owners.to(device))
+                found = packed_attention(*own, seen)
+                found.backward(gradient.to(device, dtype))
+                rows = [(found, wanted), *((a.grad, b.grad) for a, b in zip(own, (query, key, value), strict=True))]
+                apart = max(distance(*row) for row in rows)
+                taken = machine.time(partial(packed_attention, *own, seen), 0.1 if toy else 0.3)[0]
+                text = f"{apart:.1e} from fp64 (at most {bound:g}), forward {taken * 1e6:.0f} us"
+                report.check(f"{label}, {str(dtype)[6:]}", apart < bound, text)
+    with report.part("loss"):
+        places, words, hidden = (40, 1_000, 32) if toy else (2_000, 30_522, 256)
+        plain = [torch.randn(shape, dtype=torch.float64) for shape in ((places, hidden), (words, hidden), (words,))]
+        plain = [(each * size).requires_grad_() for each, size in zip(plain, (0.5, 0.1, 0.1), strict=True)]
+        labels = torch.randint(words, (places,))
+        labels[::7] = -100
+        logits = plain[0] @ plain[1].t() + plain[2]
+        wanted = torch.nn.functional.cross_entropy(logits, labels, reduction="sum")
+        wanted.backward()
+        for dtype, bound in ((torch.float32, 1e-4), (torch.bfloat16, 2e-2)):
+            kinds = (dtype, torch.float32, torch.float32)
+            own = [a.detach().to(device, kind).requires_grad_() for a, kind in zip(plain, kinds, strict=True)]
+            loss = masked_token_loss(*own, labels.to(device))[0]
+            loss.backward()
+            apart = max(distance(loss, wanted), *(distance(a.grad, b.grad) for a, b in zip(own, plain, strict=True)))
+            report.check(f"loss, {str(dtype)[6:]}", apart < bound, f"{apart:.1e} from fp64 (at most {bound:g})")
+
+
+def correct(report, machine, options):
+    """Compare losses, gradients and whole runs with those of the CPU, with themselves, and with a resumed run."""
+    import torch
+
+    from linkbert.model.checkpoint import start_model
+    from linkbert.model.device import deterministic, send_batch
+    from linkbert.model.heads import Inputs
+    from linkbert.model.step import step_function
+
+    def gradients(config, batch):
+        """Return the two losses of a batch and the gradients of all weights, (N,)."""
+        torch.manual_seed(7)
+        model = start_model(config, machine.vocabulary).to(config.device).train()
+        with deterministic(torch.device(config.device)):
+            found = step_function(model, config)(batch)
+            sums = found["mlm_loss"][0], found["relation_loss"][0].sum()
+            (sums[0] / len(batch.masked_labels) + sums[1] / len(batch.relations)).backward()
+        flat = [each.grad.flatten().float().cpu() for each in model.parameters() if each.grad is not None]
+        return torch.stack([each.detach().double().cpu() for each in sums]), torch.cat(flat)
+
+    batch = random_batch(8, machine.length, machine.vocabulary, in_a_row=2, full=False)
+    for size, (layers, *_) in ((name, shape) for name, (shape, _) in machine.sizes.items()):
+        with report.part(f"{size}, reference"):
+            few = {"num_hidden_layers": min(layers, 6)}  # a deep one takes the CPU too long, and its layers are equal
+            plain = machine.settings(size, device="cpu", precision="fp32", compile="off", **few)
+            wanted = gradients(plain, batch)
+        arithmetic = [("fp32", 1e-4), ("bf16", 3e-2)][: 2 if machine.cuda else 1]
+        compiled = ("off", machine.compile) if size in ("tiny", "base") else (machine.compile,)
+        for precision, bound in arithmetic:
+            for how in dict.fromkeys(compiled):
+                label = f"{size}, {precision}, compile={how}"
+                with report.part(label):
+                    torch._dynamo.reset()
+                    start = time.time()
+                    own = plain.replace(device=str(machine.device), precision=precision, compile=how)
+                    loss, gradient = map(distance, gradients(own, batch), wanted)
+                    text = f"loss {loss:.1e}, gradients {gradient:.1e} from the CPU's ({time.time() - start:.0f} s)"
+                    report.check(label, loss < bound and gradient < 30 * bound, text)
+    with report.part("packed = padded"):
+        config = machine.settings("tiny", precision="fp32")
+        model = start_model(config, machine.vocabulary).to(machine.device).eval()
+        found = []
+        for each in (batch, random_batch(8, machine.length, machine.vocabulary, full=False)):
+            moved = send_batch(each, machine.device)
+            found.append(model.predict(Inputs.of(moved), moved.masked_labels))
+        apart = max(distance(a, b) for a, b in zip(*(each[1:] for each in found), strict=True))
+        report.check("packed = padded", apart < 1e-4, f"{apart:.1e} apart (at most 1e-4)")
+
+    steps = 8 if machine.toy else 200
+    common = {"held_out": 0, "max_steps": steps, "save_steps": steps // 2, "logging_steps": 1, "save_total_limit": 0,
+              "batch_size": 16, "micro_batch_size": 2, "sequence_length": 64 if machine.toy else 128,
+              "learning_rate": 1e-3, "warmup_steps": 0.1, "hidden_dropout_prob": 0.1}  # fmt: skip
+    tiny, scratch = machine.settings("tiny", **common), report.folder / "scratch"
+    for how in dict.fromkeys(("off", machine.compile)):
+        with report.part(f"twice and resumed, compile={how}"):
+            config = tiny.replace(compile=how)
+            first, second = (train(options.store, scratch / f"{name}-{how}", config) for name in "ab")
+            same = weights(first.model) == weights(second.model)
+            report.check(f"run twice, compile={how}", same, "the same bits" if same else "other bits")
+            half(second.run)
+            third = train(options.store, second.run, config, resume=True)
+            same = weights(first.model) == weights(third.model)
+            text = "the bits of the unbroken run" if same else "other bits than the unbroken run"
+            report.check(f"resumed, compile={how}", same, text)
+    with report.part("curves"):
+        there = {"device": "cpu", "precision": "fp32", "compile": "off"}
+        train(options.store, scratch / "cpu", tiny.replace(**there))
+        curves = [losses(scratch / name) for name in ("a-off", "cpu")]
+        last = [statistics.mean(curve[-max(steps // 10, 3) :]) for curve in curves]
+        text = f"mean loss of the last tenth of {steps} steps: {last[0]:.4f}, on the CPU {last[1]:.4f}"
+        report.check("curves", abs(last[0] - last[1]) < 0.02 * last[1], text, curves=curves)
+        for name, where in (("a-off", there), ("cpu", {"device": str(machine.device), "precision": machine.precision})):
+            half(scratch / name)
+            result = train(options.store, scratch / name, tiny.replace(**({"compile": "off"} | where)), resume=True)
+            end = statistics.mean(losses(scratch / name)[-max(steps // 10, 3) :])
+            text = f"from {name} to {where['device']}: step {result.step}, mean loss {end:.4f}"
+            report.check(f"resumed on {where['device']}", abs(end - last[1]) < 0.02 * last[1], text)
+    shutil.rmtree(scratch, ignore_errors=True)
+
+
+def train(store, run, config, *, resume=False):
+    """Pretrain as `linkbert pretrain` does."""
+    from linkbert.pretraining.run import pretrain
+
+    return pretrain(store, run, config, resume=resume)
+
+
+def half(run):
+    """Take a run back to its checkpoint at half of the steps, as if it had been stopped there."""
+    shutil.rmtree(run / "model")
+    shutil.rmtree(max((run / "checkpoints").iterdir()))
+
+
+def weights(model):
+    """Read the bytes of a model's weights."""
+    return (model / "model.safetensors").read_bytes()
+
+
+def journal(run):
+    """Read the lines of a run's journal that are of training."""
+    lines = map(json.loads, (run / "journal.jsonl").read_text("utf-8").splitlines())
+    return [line for line in lines if "tokens_per_second" in line]
+
+
+def losses(run):
+    """Read a run's losses of masked tokens, one a line of its journal."""
+    return [line["mlm_loss"] for line in journal(run)]
+
+
+def speed(report, machine, options):
+    """Measure an update of one size: ours, and Hugging Face's modules, plain, and gathered and compiled."""
+    import torch
+
+    from linkbert.model.checkpoint import start_model
+    from linkbert.model.device import deterministic
+    from linkbert.model.step import operations_a_token
+
+    size, length = options.size, machine.length
+    config = machine.settings(size)
+    model = start_model(config, machine.vocabulary)
+    operations, encoder = operations_a_token(model, config), model.config
+    product = report.find("product")
+    amounts = machine.sizes[size][1]
+
+    def measure(name, rows, make):
+        label = f"{size}, {name}, {rows} rows"
+        with report.part(label):
+            torch._dynamo.reset()
+            if machine.cuda:
+                torch.cuda.empty_cache()
+                torch.cuda.reset_peak_memory_stats()
+            start = time.perf_counter()
+            update = make(rows)
+            update()
+            machine.wait()
+            first = time.perf_counter() - start
+            waits = count_waits(update) if machine.cuda else math.nan
+            wall, host = machine.time(update, 0.3 if machine.toy else 2.5)
+            memory = torch.cuda.max_memory_allocated() if machine.cuda else 0
+            rate = rows * length / wall
+            text = (
+                f"{rate:,.0f} tokens/s, {operations * rate / product:.1%} of the product's rate, host {host * 1e3:.1f}"
+            )
+            text += f" of {wall * 1e3:.1f} ms, {memory / 2**30:.1f} GiB, {waits:g} waits, first update {first:.0f} s"
+            values = {"tokens_per_second": rate, "share": operations * rate / product, "host": host, "wall": wall,
+                      "memory": memory, "waits": waits, "first": first}  # fmt: skip
+            report.write(NOTE, label, text, size=size, contender=name, rows=rows, **values)
+
+    def ours(rows, **changes):
+        own = config.replace(**changes)
+        batch = random_batch(rows, length, machine.vocabulary, in_a_row=math.gcd(rows, 8))
+        return our_update(start_model(own, machine.vocabulary).to(machine.device), own, batch)
+
+    def theirs(rows, gathered):
+        batch = random_batch(rows, length, machine.vocabulary)
+        return hf_update(encoder, batch, machine.device, gathered=gathered, compiled=machine.compile == "on")
+
+    with deterministic(machine.device):
+        for rows in amounts:
+            measure("ours", rows, ours)
+        if size in ("tiny", "base") and machine.compile == "on":
+            measure("ours, not compiled", amounts[0], partial(ours, compile="off"))
+    for rows in amounts:
+        measure("HF gathered", rows, partial(theirs, gathered=True))
+    measure("HF plain", amounts[0], partial(theirs, gathered=False))
+
+    best = partial(report.find, "tokens_per_second", size=size)
+    if machine.cuda and not machine.toy:
+        share = max(report.find("share", 0.0, size=size, contender="ours", rows=rows) for rows in amounts)
+        report.write(MET if share >= SHARES[size] else MISSED, f"{size}, share", f"{share:.1%} of {SHARES[size]:.0%}")
+        for other, bar in RATIOS.items() if size == "base" else ():
+            rows = amounts[0] if other == "HF plain" else amounts[-1]
+            ratio = best(contender="ours", rows=rows) / best(contender=other, rows=rows)
+            report.write(MET if ratio >= bar else MISSED, f"base, by {other}", f"{ratio:.2f} times, of {bar:g}")
+
+
+def our_update(model, config, batch):
+    """Return a function that makes one update as `pretrain` does, its clipped norm read by the host."""
+    from linkbert.model.optimizer import clip_gradients, make_optimizer
+    from linkbert.model.step import step_function
+
+    optimizer = make_optimizer(model.train(), config)
+    forward = step_function(model, config)
+    masked, pairs = len(batch.masked_labels), len(batch.relations)
+
+    def update():
+        found = forward(batch)
+        (found["mlm_loss"][0] / masked + found["relation_loss"][0].sum() / pairs).backward()
+        clip_gradients(model, 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    return update
+
+
+def hf_update(encoder, batch, device, *, gathered, compiled):
+    """Return an update of Hugging Face's BERT, one pair a row: logits of all tokens, or of the masked ones alone."""
+    import torch
+    from torch.nn import functional
+    from transformers import BertForPreTraining
+
+    from linkbert.model.device import send_batch
+
+    model = BertForPreTraining(encoder).to(device).train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
+    inputs = send_batch(batch, device)
+    relations = inputs.relations % 2
+    every = torch.full((batch.input_ids.numel(),), -100)
+    every[batch.masked_positions] = batch.masked_labels
+    every = every.view_as(batch.input_ids).to(device)
+
+    def few(ids, types, positions, labels, relations):
+        found = model.bert(ids, token_type_ids=types)
+        states = found.last_hidden_state.flatten(0, 1)[positions]
+        tokens = functional.cross_entropy(model.cls.predictions(states).float(), labels)
+        return tokens + functional.cross_entropy(model.cls.seq_relationship(found.pooler_output).float(), relations)
+
+    call = torch.compile(few, dynamic=False) if compiled else few
+
+    def update():
+        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+            ids, types = inputs.input_ids, inputs.token_type_ids
+            if gathered:
+                loss = call(ids, types, inputs.masked_positions, inputs.masked_labels, relations)
+            else:
+                loss = model(ids, token_type_ids=types, labels=every, next_sentence_label=relations).loss
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    return update
+
+
+def count_waits(update):
+    """Count the calls of an update in which the host waits for the GPU."""
+    import torch
+
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        torch.cuda.set_sync_debug_mode("warn")
+        try:
+            update()
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+    return sum("synchroniz" in str(each.message) for each in found)
+
+
+def loop(report, machine, options):
+    """Pretrain on the store, journal, checkpoints and loader with it, and compare with the bare step."""
+    size = "tiny" if machine.toy else "base"
+    rows = machine.sizes[size][1][-1]
+    with report.part(size):
+        batch, steps = (16, 6) if machine.toy else (2_048, 12)
+        changes = {"batch_size": batch, "max_steps": steps, "logging_steps": steps // 3, "micro_batch_size": rows}
+        config = machine.settings(size, held_out=0, warmup_steps=0.1, save_total_limit=1, **changes)
+        run = report.folder / "scratch-loop"
+        shutil.rmtree(run, ignore_errors=True)
+        train(options.store, run, config)
+        last = journal(run)[-1]
+        places = last["tokens_per_second"] / last["utilisation"]
+        ratio = places / report.find("tokens_per_second", size=size, contender="ours", rows=rows)
+        wait = last["loader_share"]
+        text = f"{last['tokens_per_second']:,.0f} tokens/s, {last['utilisation']:.1%} of the places filled, {ratio:.1%}"
+        text += f" of the bare step's places, {wait:.2%} waits for batches, {last['memory'] / 2**30:.1f} GiB"
+        report.write(NOTE, size, text, ratio=ratio, loader_share=wait, loop=last["tokens_per_second"])
+        if machine.cuda and not machine.toy:
+            report.write(MET if ratio >= LOOP else MISSED, f"{size}, by the bare step", f"{ratio:.1%} of {LOOP:.0%}")
+            report.write(MET if wait <= LOADER else MISSED, f"{size}, loader", f"{wait:.2%}, at most {LOADER:.0%}")
+        shutil.rmtree(run)
+
+
+def evidence(report, machine, options):
+    """Train a tiny LinkBERT and a tiny BERT on equally many tokens, and score both on held-out documents."""
+    from dataclasses import asdict
+
+    arms = {"LinkBERT": {}, "BERT": {"objective": "nsp", "shares": (0.5, 0.5, 0.0)}}
+    common = {"batch_size": 16 if machine.toy else 512, "micro_batch_size": machine.sizes["tiny"][1][-1],
+              "held_out": 0.2 if machine.toy else 0.02, "eval_steps": 0, "eval_pairs": 32 if machine.toy else 3_072,
+              "warmup_steps": 0.1, "learning_rate": 2e-3, "hidden_dropout_prob": 0.0,
+              "weight_init": "positional"}  # fmt: skip
+    run, seen, tokens = report.folder / "scratch-evidence", {}, 0
+    with report.part("pace"):  # it also compiles, so that neither arm pays for that
+        for name, own in arms.items():
+            config = machine.settings("tiny", max_steps=4, logging_steps=1, **common, **own)
+            config = config.replace(held_out=0.0)
+            shutil.rmtree(run, ignore_errors=True)
+            result = train(options.store, run, config)
+            seen[name] = result.tokens / result.step
+            if not tokens:
+                pace = statistics.median(line["tokens_per_second"] for line in journal(run)[1:])
+                tokens = max(pace * options.evidence, 8 * seen[name])
+    for name, own in arms.items() if tokens else ():
+        with report.part(name):
+            config = machine.settings("tiny", max_steps=max(1, round(tokens / seen[name])), **common, **own)
+            shutil.rmtree(run, ignore_errors=True)
+            result = train(options.store, run, config)
+            scores = asdict(result.scores)
+            shown = {key: scores[key] for key in ("mlm_loss", "mlm_accuracy", "link_gain", "context_gain")}
+            text = "; ".join(f"{key} {show(value)}" for key, value in shown.items())
+            values = {"tokens": result.tokens, "steps": result.step, "scores": shown}
+            report.write(NOTE, name, f"{result.tokens:,} tokens in {result.step} steps: {text}", **values)
+    amounts = [report.find("tokens", stage="evidence", name=name) for name in arms]
+    equal = abs(amounts[0] - amounts[1]) < 0.05 * amounts[0]
+    report.check("equal tokens", equal, " and ".join(f"{amount:,}" for amount in amounts))
+    shutil.rmtree(run, ignore_errors=True)
+
+
+def show(value):
+    """Write a score: a number, or a value with its interval."""
+    if isinstance(value, dict):
+        return f"{value['value']:.4f} ({value['low']:.4f} to {value['high']:.4f})"
+    return "none" if value is None else f"{value:.4f}"
+
+
+# ------------------------------------------------------------------------------------------------- the command
+
+
+def run_stage(report, stage, limit, words):
+    """Run a stage in a process of its own; kill it and all that it started at its limit."""
+    start = time.time()
+    command = [sys.executable, "-u", __file__, *words, "--stage", stage]
+    process = subprocess.Popen(command, start_new_session=True, stderr=(report.folder / f"{stage}.err").open("a"))
+    try:
+        status = process.wait(limit)
+        if status:
+            report.check("process", False, f"ended with status {status}; its errors are in {stage}.err")
+    except BaseException as error:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        if not isinstance(error, subprocess.TimeoutExpired):
+            raise
+        report.check("process", False, f"killed at its limit of {limit:.0f} s")
+    report.write(NOTE, "time", f"{time.time() - start:.0f} s", seconds=time.time() - start)
+
+
+def table(report):
+    """Print failures and missed bars, then the speeds and the scores."""
+    found = report.read()
+    for each in found:
+        if each["verdict"] in (FAIL, MISSED):
+            print(f"{each['verdict']:6} {each['stage']} {each['name']}: {each['text']}")
+    names = ("of product", 12), ("host ms", 9), ("wall ms", 9), ("waits", 6)
+    print(
+        f"\n{'size':8}{'contender':22}{'rows':>5}{'tokens/s':>14}", *(name.rjust(size) for name, size in names), sep=""
+    )
+    for each in found:
+        if "contender" in each:
+            row = f"{each['size']:8}{each['contender']:22}{each['rows']:5}{each['tokens_per_second']:14,.0f}"
+            print(f"{row}{each['share']:12.1%}{each['host'] * 1e3:9.1f}{each['wall'] * 1e3:9.1f}{each['waits']:6g}")
+    for each in found:
+        if "scores" in each or "loop" in each:
+            print(f"{each['stage']} {each['name']}: {each['text']}")
+    counts = [sum(each["verdict"] == verdict for each in found) for verdict in (PASS, FAIL, MET, MISSED)]
+    print("\n{} passed, {} failed; {} bars met, {} missed".format(*counts))
+    return int(counts[1] > 0)
+
+
+def main():
+    """Run the stages one after another, or (`--stage`) one of them in this process."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("store", type=Path, help="a built store")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the results")
+    parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"))
+    parser.add_argument("--toy", action="store_true", help="toy sizes, hardly compiled: whether the check itself runs")
+    parser.add_argument("--seconds", type=float, default=570, help="for all stages together")
+    parser.add_argument("--evidence", type=float, help="seconds of training of an arm  [default: 45; toy: 1]")
+    parser.add_argument("--stages", default=",".join(STAGES), help="those to run, in this order")
+    parser.add_argument("--sizes", help="those whose speed is measured  [default: all]")
+    parser.add_argument("--stage", choices=STAGES, help=argparse.SUPPRESS)
+    parser.add_argument("--size", default="tiny", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    options.evidence = options.evidence or (1 if options.toy else 45)
+    options.out.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(ModuleNotFoundError):
+        import linkbert  # noqa: F401 - installed
+    if "linkbert" not in sys.modules:
+        sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
+    if options.stage:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # of deterministic sums; read when CUDA starts
+        globals()[options.stage](Report(options.out, options.stage), Machine(options), options)
+        return 0
+
+    Report(options.out, "").path.unlink(missing_ok=True)
+    until, words = time.time() + options.seconds, sys.argv[1:]
+    sizes = (
+        options.sizes.split(",") if options.sizes else [*(TOY if options.toy else ("base", "tiny", "minilm", "large"))]
+    )
+    for stage in options.stages.split(","):
+        report = Report(options.out, stage)
+        for size in sizes if stage == "speed" else ["tiny"]:
+            left = until - time.time() - (RESERVED if stage == "speed" and not options.toy else 0)
+            if left < 15:
+                report.write(NOTE, "time", f"left out ({size}): no time")
+                continue
+            run_stage(report, stage, min(left, STAGES[stage] * (3 if options.toy else 1)), [*words, "--size", size])
+    return table(Report(options.out, ""))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
