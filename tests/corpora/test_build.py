@@ -280,7 +280,7 @@ def test_pages_beside_files_of_an_unknown_kind_are_read(tmp_path):
         find_reader(tmp_path)
     for number in range(1_000):
         (tmp_path / f"a{number}.chunk").touch()
-    with pytest.raises(ValueError, match="among the first 1,000 files are .chunk 1000"):
+    with pytest.raises(ValueError, match=r"among the first 1,000 files are \.chunk 1000"):
         find_reader(tmp_path)
 
 
