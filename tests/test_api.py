@@ -275,3 +275,16 @@ def test_what_is_no_path_is_one_line(call, said, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match=said):
         call()
     assert not any(tmp_path.iterdir())
+
+
+def test_what_python_shows_of_a_store_and_its_pairs_is_short_and_says_what_is_missing(towns, caplog):
+    store = towns / "store"
+    with pytest.raises(TypeError, match=r"open a store with linkbert\.Store\.open\('store'\)"):
+        linkbert.Store("store")
+    opened = linkbert.Store.open(store)
+    assert len(repr(opened.graph())) < 1_000
+    assert "array" not in repr(opened.graph())
+    pairs = linkbert.PairDataset(store, sequence_length=32, shares="0,1/4,3/4", scope="segment")
+    assert repr(pairs).startswith("PairDataset('")
+    assert f"{len(pairs):,} pairs" in repr(pairs)
+    assert "of the pairs will be linked, 75% were asked, as few places have a link" in caplog.text

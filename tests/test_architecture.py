@@ -44,15 +44,15 @@ CEILINGS = {  # lines of Python; (top) are the files beside the folders
 
 
 OWED = {  # lines above the ceiling, docs/log/size.md says for what; what is not said there must go
-    "(top)": 863,
-    "corpora": 539,
+    "(top)": 872,
+    "corpora": 533,
     "corpora/readers": 1_553,
     "graph": 112,
-    "instances": 38,
+    "instances": 50,
     "model": 271,
     "pretraining": 69,
     "tasks": 536,
-    "views": 94,
+    "views": 119,
 }
 
 

@@ -552,6 +552,7 @@ WRONG_CALLS = [
     ("relate Paris London --model RUN", "Paris is not a file: relate takes two files of text, or with --store STORE"),
     ("relate town town --model RUN --store STORE", "has no document 'town'; the nearest ids"),
     ("score NEST/cognition/model", "there is no store: name a STORE"),
+    ("pretrain STORE --to x shares=1/2,1/2", "shares must be contiguous, random and linked, such as 1/2,1/2,0"),
     ("settings colour", "unknown setting 'colour'; `linkbert settings` lists all"),
 ]
 

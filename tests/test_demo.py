@@ -123,6 +123,7 @@ def test_the_demo_shows_what_it_learnt_and_asks_no_host(tmp_path, capsys):
     ):
         assert heading in out
     assert "link gain, nats a masked token of A" in out
+    assert "masked words before and after training are left out: 3 steps are too few (100)" in out
     page = (tmp_path / "demo" / "demo.html").read_text()
     links = Links()
     links.feed(page)

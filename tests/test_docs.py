@@ -11,6 +11,7 @@ import random
 import re
 import shlex
 import shutil
+import subprocess
 import sys
 import tempfile
 import textwrap
@@ -21,6 +22,7 @@ import pytest
 
 from linkbert import cli
 from linkbert.config import OLD_NAMES, Config
+from linkbert.files import find_encoder
 from linkbert.tasks.settings import FineTuneConfig
 
 ROOT = Path(__file__).parents[1]
@@ -257,6 +259,22 @@ def test_the_demos_recipe_takes_what_the_demo_fetched():
     text = (ROOT / "recipes" / "demo.sh").read_text()
     for wheel in (SOURCES["cmake"], ENCODERS["bert-tiny"]):
         assert f"{wheel.requirement}-{wheel.sha256[:8]}" in text
+
+
+def test_the_tutorials_encoder_is_copied_from_where_the_demo_leaves_it(tmp_path):
+    from linkbert.demo import ENCODERS, SOURCES
+
+    for wheel, name in ((ENCODERS["bert-tiny"], "config.json"), (SOURCES["cmake"], "index.rst")):
+        kept = tmp_path / ".cache" / "linkbert" / f"{wheel.requirement}-{wheel.sha256[:8]}" / wheel.path
+        kept.mkdir(parents=True)
+        (kept / name).write_text("{}")
+    lines = re.findall(r"^    (cp -r .*)$", TUTORIAL.read_text(encoding="utf-8"), re.MULTILINE)
+    assert len(lines) == 2
+    for line in lines:
+        subprocess.run(["bash", "-c", line], cwd=tmp_path, env=os.environ | {"HOME": str(tmp_path)}, check=True)
+    assert find_encoder(tmp_path / "encoder") == tmp_path / "encoder"
+    recipe = (ROOT / "recipes" / "demo.sh").read_text()
+    assert f"-{ENCODERS['bert-tiny'].sha256[:8]}/{ENCODERS['bert-tiny'].path.rstrip('/')}}}" in recipe
 
 
 def make_page(tree, encoder):

@@ -56,6 +56,8 @@ def number(value: Any) -> Any:
 def three_shares(value: Any) -> Any:
     """Read shares: "1/2,1/2" -> ("1/2", "1/2", 0.0), whose parts are read as numbers."""
     parts = value.split(",") if isinstance(value, str) else value
+    if isinstance(parts, list | tuple) and len(parts) == 2:
+        raise ValueError("contiguous, random and linked, such as 1/2,1/2,0")
     return (*parts, *[0.0] * (3 - len(parts))) if isinstance(parts, list | tuple) else parts
 
 

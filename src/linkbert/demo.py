@@ -43,6 +43,7 @@ from linkbert.views.gains import learnt_lines, learnt_words, picture_lines, pict
 from linkbert.views.page import write_page
 from linkbert.views.scores import show_scores
 
+ENOUGH = 100  # steps; words guessed after fewer are chance
 MARK = "linkbert-demo.json"  # what a folder is the demo of; an unfinished one may be replaced
 CHOSEN = "The clearest of the first 300 held-out pairs; link gain is over all."
 
@@ -123,6 +124,10 @@ def demo(console: Console, to: Path, *, source: str, init: str, minutes: float, 
             console.print("\n".join([*picture_lines(picture), f"  {CHOSEN}", ""]))
         console.print(says(result.scores) + "\n")
         show_scores(console, result.scores, before=before, vocabulary=TokenStore.open(to / "store").vocabulary.tokens)
+        if result.step < ENOUGH:
+            shown["learnt"] = []
+            few = f"masked words before and after training are left out: {result.step} steps are too few ({ENOUGH})"
+            console.print(f"\n{few}")
         if shown["learnt"]:
             console.print("\n".join(["", "masked words, before and after training:", *learnt_lines(shown["learnt"])]))
         about = SOURCES[source].about if source in SOURCES else source
@@ -133,6 +138,8 @@ def demo(console: Console, to: Path, *, source: str, init: str, minutes: float, 
 
     console.print("\n5. Your own documents", style="bold")
     console.print("\n".join(next_commands(to, source)))
+    if encoder != "none":
+        console.print(f"to continue the same encoder: --vocab {encoder} of build, init={encoder} of pretrain")
     return 0
 
 

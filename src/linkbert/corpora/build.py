@@ -290,6 +290,9 @@ WITH links AS (SELECT id, link.target AS target, link.start AS place
      named AS (SELECT if(host = '', 'missing', 'elsewhere') AS cause, if(host = '', target, host) AS target,
                       min(id) AS source, count(*) AS links
                FROM lost GROUP BY 1, 2
+               UNION ALL SELECT 'folder', regexp_extract(target, '^([^/]+/(?:[^/]+/)?)', 1) || '...' AS part, min(id),
+                                count(*) FROM lost WHERE host = '' AND contains(target, '/')
+               GROUP BY part HAVING count(*) * 2 > (SELECT count(*) FROM lost WHERE host = '')
                UNION ALL SELECT 'no place', target, min(id), count(*) FROM links WHERE place < 0 GROUP BY target)
 SELECT *, CAST(sum(links) OVER (PARTITION BY cause) AS BIGINT) AS whole
 FROM named QUALIFY row_number() OVER (PARTITION BY cause ORDER BY links DESC, target) <= 3

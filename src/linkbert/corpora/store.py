@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import glob
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -151,25 +151,16 @@ def querying(store: Path, memory: str = "4GB", folder: Path | None = None) -> It
         remove(folder)
 
 
-def describe_lost(lost: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Say in lines what links lead to that are lost, as a manifest has it: how many, and where most of them lead."""
-    lines = []
-    causes = {"elsewhere": "to other sites", "missing": "to missing documents"}
-    causes |= {"several": "that several pages are meant by (one taken)"}
-    causes |= {"no place": "that have no place in the text (tables, footnotes, navigation), wherever they lead"}
-    for cause, what in causes.items():
-        rows = [row for row in lost if row.get("cause") == cause]
-        shown = ", ".join(f"{row['target']} ({row['links']:,}; in {row['source']})" for row in rows)
-        lines += [f"links {what}: {rows[0]['whole']:,}, such as {shown}"] if rows else []
-    return lines
-
-
 @dataclass(frozen=True)
 class Store:
     """A finished store, open for reading; it holds no file open and pickles, so that workers may have it."""
 
     path: Path
-    manifest: dict[str, Any] = field(repr=False)
+    manifest: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        if not self.manifest:
+            raise TypeError(f"open a store with linkbert.Store.open({str(self.path)!r})")
 
     @classmethod
     def open(cls, path: str | Path) -> Self:

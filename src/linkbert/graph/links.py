@@ -14,7 +14,7 @@ import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
@@ -59,11 +59,11 @@ class Edges:
 class LinkGraph:
     """A graph open for reading; the arrays are read-only views of its files."""
 
-    offsets: np.ndarray  # (N + 1,) int64
-    targets: np.ndarray  # (E,) int32
-    links: np.ndarray  # (E,) int64
-    sections: np.ndarray  # (E,) int32
-    in_degree: np.ndarray  # (N,) int32
+    offsets: np.ndarray = field(repr=False)  # (N + 1,) int64
+    targets: np.ndarray = field(repr=False)  # (E,) int32
+    links: np.ndarray = field(repr=False)  # (E,) int64
+    sections: np.ndarray = field(repr=False)  # (E,) int32
+    in_degree: np.ndarray = field(repr=False)  # (N,) int32
     meta: dict[str, Any]
 
     @classmethod

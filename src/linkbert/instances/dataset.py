@@ -6,6 +6,7 @@ the settings and the epoch; each process maps the store's arrays for itself.
 
 from __future__ import annotations
 
+import logging
 import operator
 import os
 from collections.abc import Mapping, Sequence
@@ -24,6 +25,7 @@ from linkbert.instances.sampler import Sampler
 from linkbert.records import IGNORED
 
 Item = dict[str, Tensor]
+log = logging.getLogger(__name__)
 
 
 class PairDataset(Dataset[Item]):
@@ -66,6 +68,13 @@ class PairDataset(Dataset[Item]):
         self._epoch = torch.tensor(-1).share_memory_()  # one for all worker processes
         self.set_epoch(epoch)
         self._length = len(self.sampler)
+        linked, asked = self.sampler.plan.linked * self.sampler.linkable, self.config.shares[2]
+        if linked + 0.05 < asked:
+            few = f"{linked:.0%} of the pairs will be linked, {asked:.0%} were asked"
+            log.warning("%s: %s, as few places have a link to follow; see `linkbert stats`", store, few)
+
+    def __repr__(self) -> str:
+        return f"PairDataset({str(self.store)!r}, split={self.split!r}, epoch={self.epoch}): {len(self):,} pairs"
 
     @cached_property
     def sampler(self) -> Sampler:

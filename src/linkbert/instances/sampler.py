@@ -231,6 +231,9 @@ def describe_relations(sampler: Sampler) -> list[str]:
             f"{policy['anchors_with_usable_link']:,} have a link to follow (scope={scope}) and "
             f"{policy['anchors_that_go_on']:,} have text after them"
         )
+    if sampler.plan.usable_only:
+        every = int(sampler.corpus.first_anchor[-1])
+        lines.append(f"anchors=usable: {len(sampler):,} of {every:,} places for segment A are used")
     edges = len(sampler.graph.targets)
     unplaced = edges - sum(_placed_edges(sampler.graph, sampler.store))
     rest = "; these are not followed (scope=document follows all)" if unplaced else ""

@@ -5,18 +5,19 @@ In: a STORE, and a Config for its shares. Out: a dictionary (`linkbert stats --j
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from linkbert.config import Config
-from linkbert.corpora.store import Store, describe_lost
+from linkbert.corpora.store import Store
 from linkbert.files import read_json
 from linkbert.graph.links import LinkGraph, graph_folder, graph_names
 from linkbert.instances.sampler import Sampler, count_anchors
 from linkbert.instances.tokens import TokenStore
-from linkbert.views.page import Section, text_lines
+from linkbert.views.page import Section, lay_out, text_lines
 from linkbert.views.plots import graph_plots
 from linkbert.views.shape import describe_graph
 
@@ -27,6 +28,14 @@ OUTCOMES = {  # keys of graph.json, and of `links` in the JSON -> what people re
     "self": "links of a document to itself",
     "disambiguation": "links to disambiguation pages",
 }
+LOST = {  # causes in the manifest, likewise
+    "elsewhere": "other sites",
+    "missing": "missing documents",
+    "folder": "these, by their folders",
+    "several": "what several pages are meant by (one taken)",
+    "no place": "anything, from no place in the text (tables, footnotes, navigation)",
+}
+ADVISED, USUAL = 0.3, 0.6  # shares of places with a link: anchors=usable pays from the first to the second
 SHOWN = ("reader", "documents", "redirects", "skipped", "links_lost")  # of the manifest
 SHARES = {  # keys of `shares`, likewise
     "anchors": "places for segment A",
@@ -65,7 +74,19 @@ def store_statistics(path: Path, config: Config | None = None) -> dict[str, Any]
 
 def statistics_lines(statistics: dict[str, Any], links: bool = False) -> list[str]:
     """Lay the counts out for reading, a line each; of `links` alone, if wished."""
-    return [line for line in text_lines(statistics_section(statistics))[2:] if not links or "link" in line[:7]]
+    lost = lost_lines(statistics["links_lost"] or [])
+    lines = text_lines(statistics_section(statistics))[2:]
+    return [line for line in lines if not links or "link" in line[:7] or line in lost]
+
+
+def lost_lines(lost: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Lay out what lost links lead to, as a manifest has it: how many, where most of them lead, and who has one."""
+    rows = [["what links lead to", "links", "for one in"]]
+    for cause, what in LOST.items():
+        own = [row for row in lost if row.get("cause") == cause]
+        rows += [[what, f"{own[0]['whole']:,}", ""]] if own else []
+        rows += [[f"  {row['target']:.60}", f"{row['links']:,}", f"{row['source']:.40}"] for row in own]
+    return lay_out(rows) if len(rows) > 1 else []
 
 
 def statistics_section(statistics: dict[str, Any]) -> Section:
@@ -79,10 +100,14 @@ def statistics_section(statistics: dict[str, Any]) -> Section:
     parts |= {f"graph {name}": _graph_numbers(graph, shapes.get(name)) for name, graph in graphs.items()}
     relations = {SHARES.get(key, key): value for key, value in shares.items()}
     parts |= {"relations in training (contiguous, random, linked)": relations} if shares else {}
-    rows, lines = [["", ""]], describe_lost(statistics["links_lost"] or [])
+    rows, lines = [["", ""]], lost_lines(statistics["links_lost"] or [])
     for title, part in parts.items():
         rows += [[title, ""]] if title else []
         rows += [[f"  {key}", _text(value)] for key, value in part.items()]
+    share = shares["anchors_with_usable_link"] / max(shares["anchors"], 1) if shares else 1.0
+    if share < USUAL:
+        what = "take anchors=usable, which leaves the others out" if share >= ADVISED else "leave anchors=all"
+        lines.append(f"a link to follow have {share:.0%} of the places for segment A: {what} (from {ADVISED:.0%} on)")
     if "tokens" not in statistics:
         lines.append("no tokens: run the same `linkbert build` again to finish the store")
     if not graphs:
