@@ -80,3 +80,15 @@ def test_a_store_that_is_not_there_names_the_nearest_in_python_too(tmp_path):
     for name, said in (("wika", "is not there; did you mean 'wiki'"), ("half", "is an unfinished build: run the same")):
         with pytest.raises(ValueError, match=said):
             Store.open(tmp_path / name)
+
+
+def test_a_lock_follows_no_link_and_empties_no_file(tmp_path):
+    (tmp_path / "precious").write_text("text")
+    (tmp_path / "store.lock").symlink_to(tmp_path / "precious")
+    with pytest.raises(OSError, match="symbolic links"), locked(tmp_path / "store"):
+        pass
+    assert (tmp_path / "precious").read_text() == "text"
+    (tmp_path / "store.lock").unlink()
+    (tmp_path / "store.lock").write_text("of another kind")
+    with locked(tmp_path / "store"):
+        assert (tmp_path / "store.lock").read_text() == "of another kind"

@@ -30,13 +30,17 @@ from linkbert.config import nearest
 if TYPE_CHECKING:
     import numpy as np
 
+LARGEST_DICTIONARY, LARGEST_WINDOW = 200 << 20, 1 << 31  # bytes to look back in: xz -9 has 64 MB, zstd --long=31 2 GB
 DECOMPRESSORS: dict[str, Callable[[], Any]] = {
     ".bz2": bz2.BZ2Decompressor,
     ".gz": lambda: (isal := import_module("isal.igzip_lib")).IgzipDecompressor(flag=isal.DECOMP_GZIP),
-    ".xz": lzma.LZMADecompressor,
-    ".zst": lambda: import_module("zstandard").ZstdDecompressor(max_window_size=2**31).decompressobj(),
+    ".xz": lambda: lzma.LZMADecompressor(memlimit=LARGEST_DICTIONARY),
+    ".zst": lambda: (
+        import_module("zstandard").ZstdDecompressor(max_window_size=LARGEST_WINDOW).decompressobj(write_size=1 << 16)
+    ),
 }
 COMPRESSIONS = tuple(DECOMPRESSORS)
+PIECE, ZST_PIECE = 1 << 20, 1 << 11  # bytes made at a time; bytes of .zst read at a time, of which 64 MB may be made
 STORE_FORMAT = 1
 VOCABULARY_FILES = ("vocab.txt", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
                     "added_tokens.json")  # fmt: skip
@@ -118,7 +122,9 @@ def one_line(error: BaseException) -> str:
 
 
 class CutFileError(ValueError):
-    """A compressed file ends in the middle, or its bytes are damaged from some place on."""
+    """A compressed file ends in the middle, or its bytes are damaged, somewhere behind byte `sound`."""
+
+    sound = 0
 
 
 def decompressed_blocks(path: Path) -> Iterator[tuple[bytes, int]]:
@@ -134,9 +140,13 @@ def decompressed_blocks(path: Path) -> Iterator[tuple[bytes, int]]:
     except CutFileError as error:
         before, rest = size, bytearray()
         with suppress(CutFileError):  # damage costs a whole block: once more, byte by byte at the end
-            for data, _ in _decompress(path, position) if error.__cause__ else ():
+            for data, _ in _decompress(path, error.sound) if error.__cause__ else ():
                 rest += data[before:]
                 before = max(before - len(data), 0)
+                if len(rest) > PIECE:
+                    size += len(rest)
+                    yield bytes(rest), position
+                    rest.clear()
         if rest:
             yield bytes(rest), position
         elif error.__cause__ and not size:
@@ -145,25 +155,28 @@ def decompressed_blocks(path: Path) -> Iterator[tuple[bytes, int]]:
 
 
 def _decompress(path: Path, stop: float = math.inf) -> Iterator[tuple[bytes, int]]:
-    """Decompress a file, block by block up to the position `stop`, then byte by byte."""
+    """Decompress a file, block by block up to the position `stop`, then byte by byte; a block may give many pieces."""
     start = DECOMPRESSORS.get(".gz" if path.suffix == ".tgz" else path.suffix)
-    stream, position = None, 0
+    step, most = (ZST_PIECE, ()) if path.suffix == ".zst" else (1 << 16, (PIECE,))
+    stream, position, waits = None, 0, True  # whether the stream waits for more bytes
     with open_source(path) as file:
-        while block := file.read(1 << 16 if position < stop else 1):
-            position += len(block)
+        while block := file.read(step if position < stop else 1):
+            before, position = position, position + len(block)
             if start is None:
                 yield block, position
                 continue
             # Streams may follow one another in a file, with zeros as padding at the end.
-            while block := block if stream else block.lstrip(b"\0"):
+            while (block := block if stream else block.lstrip(b"\0")) or not waits:
                 stream = stream or start()
                 try:
-                    data = stream.decompress(block)
+                    data = stream.decompress(block, *most)
                 except Exception as error:  # each library has its own: OSError, LZMAError, IsalError, ZstdError
-                    raise CutFileError(f"{path} is damaged near byte {position} ({error})") from error
+                    damage = CutFileError(f"{path} is damaged near byte {position} ({error})")
+                    damage.sound = before
+                    raise damage from error
+                block, waits = stream.unused_data if stream.eof else b"", not most or stream.eof or stream.needs_input
                 if data:
                     yield data, position
-                block = stream.unused_data if stream.eof else b""
                 stream = None if stream.eof else stream
     if stream is not None:
         raise CutFileError(f"{path} is cut off: its compressed data ends in the middle, at byte {position}")
@@ -198,7 +211,8 @@ def locked(folder: Path) -> Iterator[None]:
     place = folder.resolve()  # "." has no name, and a link to a folder needs the lock of the folder
     path = place.with_name(place.name + ".lock")
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
+    number = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+    with open(number) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.fstat(file.fileno()).st_ino != path.stat().st_ino:  # removed and made again meanwhile
@@ -222,7 +236,8 @@ def remove(path: Path) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write a value as indented JSON, whole or not at all."""
     with replacing(path) as part:
-        part.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        text = json.dumps(value, indent=1, ensure_ascii=False)  # of a name that is not UTF-8, its escape is JSON
+        part.write_text(f"{text}\n", encoding="utf-8", errors="backslashreplace")
 
 
 def read_json(path: Path) -> Any:

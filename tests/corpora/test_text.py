@@ -137,5 +137,5 @@ def test_what_holds_no_text_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"holds nothing that is known here \(.*\.txt.*\): it holds no file"):
         read(tmp_path)
     (tmp_path / "a.tar").write_bytes(b"this is no tar" * 100)
-    with pytest.raises(ValueError, match="is not a whole tar file"):
+    with pytest.raises(ValueError, match="is not a whole archive"):
         read(tmp_path / "a.tar")

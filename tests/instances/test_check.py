@@ -151,3 +151,17 @@ def test_a_real_corpus_keeps_every_promise(data, tmp_path):
         tokenise(store, load_vocabulary(data / "vocab" / "bert-base-uncased.txt"), executor=executor)
         add_graph(store, "hyperlink", "hyperlink")
     assert broken(tmp_path / "s") == []
+
+
+def test_what_a_kill_leaves_is_named_and_removed_by_the_next_command(tmp_path, small_store):
+    path = tmp_path / "s"
+    shutil.copytree(small_store.path, path)
+    store = small_store.open(path)
+    add_graph(store, "random", "random")
+    parts = path / "graphs" / "random.parts"
+    parts.mkdir()
+    (parts / "0.npy").write_text("half")
+    assert broken(path) == ["nothing is left of work that was broken off"]
+    add_graph(store, "random", "random")
+    assert not parts.exists()
+    assert broken(path) == []

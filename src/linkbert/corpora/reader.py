@@ -100,7 +100,7 @@ class Skipped(Counter[str]):
     def note(self, cause: str, where: str) -> None:
         """Count one; `where` is for the report, such as 'notes.jsonl line 17'."""
         if self[cause] < 3:
-            self.examples.append(f"{where}: {cause}")
+            self.examples.append(f"{where}: {cause}".encode(errors="backslashreplace").decode())
         self[cause] += 1
 
 
@@ -139,7 +139,7 @@ class Reader:
     suffixes: tuple[str, ...] = ()
     inside: tuple[str, ...] = ()
     marks: tuple[bytes, ...] = ()
-    largest: int = 256 << 20
+    largest: int = 64 << 20
     latest: bool = False
 
     def __post_init__(self) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import codecs
 import logging
+import lzma
 import os
 import re
 import tarfile
@@ -30,6 +31,7 @@ from linkbert import registry
 from linkbert.corpora.reader import CUT, EMPTY, OTHER, Deletion, FaultError, Reader, Record, Shard, Skipped, load_reader
 from linkbert.files import (
     COMPRESSIONS,
+    PIECE,
     CutFileError,
     Member,
     decompressed_blocks,
@@ -53,7 +55,8 @@ SELDOM = re.compile(  # suffixes of what is seldom a document: 400 such files we
     r"\.(?:c|cpp|cs|css|eot|gif|go|h|ico|ini|ipynb|java|jpe?g|js|json|jsx|kt|lock|map|meta|mp[34]|php|png|po|py|rb|rs|scss|"
     r"sh|sql|svg|swift|toml|ttf|tsx?|vue|webm|webp|woff2?|ya?ml)\b|no suffix"
 )
-_DAMAGE = (zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError, EOFError)  # of a file in a zip
+_DAMAGE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, OSError, RuntimeError, EOFError, MemoryError)
+_HEADERS, LONGEST_HEADER = (*b"KLXgx",), 1 << 20  # what describes the next file of a tar, and in how many bytes
 
 
 class File(NamedTuple):
@@ -137,7 +140,8 @@ def _plan_tree(path: Path, row: Reader, options: Any, unread: list[str]) -> Iter
         others.clear()
         return shard
 
-    for file in list_files(path, wanted) if tree else [File(path.name, size=1, position=source_size(path))]:
+    largest = row.largest if row.read_file else LARGEST
+    for file in list_files(path, wanted, largest) if tree else [File(path.name, size=1, position=source_size(path))]:
         if file.cause == LINK and file.leads_to and row.called:
             links.append((file.name.rstrip("/"), file.leads_to))
         elif file.cause != CUT and not file.name.endswith("/") and not wanted(file.name):
@@ -271,7 +275,7 @@ def decode_text(data: bytes, name: str, skipped: Skipped) -> str:
         return data.decode("latin-1")
 
 
-def list_files(path: Path, wanted: Callable[[str], bool]) -> Iterator[File]:
+def list_files(path: Path, wanted: Callable[[str], bool], largest: int = LARGEST) -> Iterator[File]:
     """Yield all files of a tree, and what is refused; those of an archive that are `wanted` with their data."""
     if not has_address(path) and path.is_dir():
         yield from walk_folder(path)
@@ -281,18 +285,20 @@ def list_files(path: Path, wanted: Callable[[str], bool]) -> Iterator[File]:
             if _HIDDEN.search(name):
                 continue
             outside = any(each[:1] == "/" or ".." in each.replace("\\", "/").split("/") for each in (name, link))
-            cause = OUTSIDE if outside else LINK if link else TOO_LARGE * (size > LARGEST)
+            cause = OUTSIDE if outside else LINK if link else TOO_LARGE * (size > largest)
             file = File(name, None, size, position, cause, link)
             if wanted(name) and not cause:
                 try:
-                    file = file._replace(data=open_().read())
+                    file = file._replace(data=open_())
                 except _DAMAGE as error:
+                    if isinstance(error, OSError) and (error.errno or has_address(path)):
+                        raise
                     file = File(f"{path}: {name} ({error})", cause=CUT)
             yield file
-    except zipfile.BadZipFile as error:
+    except (zipfile.BadZipFile, NotImplementedError) as error:
         raise ValueError(f"{path} is not a whole zip file ({error}): fetch it again") from None
-    except (CutFileError, tarfile.TarError) as error:
-        what = str(error) if isinstance(error, CutFileError) else f"{path} is not a whole tar file ({error})"
+    except (tarfile.TarError, ValueError, OverflowError, RecursionError) as error:
+        what = str(error) if str(path) in str(error) else f"{path} is not a whole archive ({error})"
         yield File(what, cause=CUT)
 
 
@@ -317,37 +323,57 @@ def walk_folder(folder: Path) -> Iterator[File]:
                 yield File(inside, None, size, position)
 
 
-# What is in an archive: name, bytes, how far the file on disk is read, "" or where a link leads, what opens it.
-Members = Iterator[tuple[str, int, int, str, Callable[[], Any]]]
+# What is in an archive: name, bytes, how far the file on disk is read, "" or where a link leads, what reads it.
+Members = Iterator[tuple[str, int, int, str, Callable[[], bytes]]]
 
 
 def _open_zip(path: Path) -> Members:
     with open_source(path) as file, zipfile.ZipFile(file) as archive:
         for member in sorted(archive.infolist(), key=lambda each: each.filename.count("/")):  # as a folder is read
             name, position = member.filename, member.header_offset + member.compress_size
-            is_link = member.external_attr >> 28 == 0o12 and member.file_size < LONGEST_NAME
-            to = archive.read(member).decode("utf-8", "replace") if is_link else ""
+            read, to = partial(_read_member, archive, member), ""
+            if member.external_attr >> 28 == 0o12 and member.file_size < LONGEST_NAME:
+                with suppress(*_DAMAGE):
+                    to = normpath(join(dirname(name), read().decode("utf-8", "replace")))
             if not member.is_dir():
-                link = normpath(join(dirname(name), to)) if is_link else ""
-                yield name, member.file_size, position, link, partial(archive.open, member)
+                yield name, member.file_size, position, to, read
+
+
+def _read_member(archive: Any, member: Any) -> bytes:
+    """Read a file of an archive; zipfile does not bound what bzip2 makes of 64 bytes (46 MB)."""
+    step, whole = PIECE if getattr(member, "compress_type", 0) in (0, zipfile.ZIP_DEFLATED) else 64, bytearray()
+    with archive.open(member) if isinstance(member, zipfile.ZipInfo) else archive.extractfile(member) as file:
+        file.MIN_READ_SIZE = step
+        while piece := file.read(step):
+            whole += piece
+    return bytes(whole)
 
 
 def _open_tar(path: Path) -> Members:
     stream = _Stream(path)
-    with tarfile.open(fileobj=cast(IO[bytes], stream), mode="r|") as archive:
+    with tarfile.open(fileobj=cast(IO[bytes], stream), mode="r|", tarinfo=_Header) as archive:
         for member in archive:
             cast(Any, archive).members = []  # else it keeps them all
             name, is_link = str(PurePosixPath(member.name)).lstrip("/"), member.issym() or member.islnk()
             link = normpath(join(dirname(name) if member.issym() else "", member.linkname)) if is_link else ""
             if member.isfile() or is_link:
-                yield name, member.size, stream.position, link, partial(archive.extractfile, member)
+                yield name, member.size, stream.position, link, partial(_read_member, archive, member)
+
+
+class _Header(tarfile.TarInfo):
+    """What describes a file of a tar, of a bounded size."""
+
+    def _proc_member(self, archive: Any) -> Any:
+        if ord(self.type) in _HEADERS and self.size > LONGEST_HEADER:
+            raise tarfile.ReadError(f"a header of {self.size:,} bytes")
+        return super()._proc_member(archive)  # type: ignore[misc]
 
 
 class _Stream:
     """The decompressed bytes of a file; `position` says how far the file on disk is read for them."""
 
     def __init__(self, path: Path) -> None:
-        self.blocks, self.pending, self.position = decompressed_blocks(path), bytearray(), 0
+        self.blocks, self.pending, self.position, self.ended = decompressed_blocks(path), bytearray(), 0, False
 
     def read(self, size: int) -> bytes:
         while len(self.pending) < size and (found := next(self.blocks, None)):
@@ -355,6 +381,9 @@ class _Stream:
             self.position = found[1]
         data = bytes(self.pending[:size])
         del self.pending[:size]
+        if self.ended and not data:  # tarfile would go on for as long as a header says
+            raise tarfile.ReadError("a file in it is longer than what there is")
+        self.ended = not data
         return data
 
 

@@ -167,6 +167,7 @@ def add_graph(
         if any(there.get(key) != value for key, value in meta.items()):
             made = ", ".join(f"{key} {there[key]}" for key in meta if key in there)
             raise ValueError(f"{store.path} has a graph {name!r} already ({made}); give this one another --name")
+        remove(folder.with_name(name + ".parts"))  # a kill may have left them
         return there
     parts = folder.with_name(name + ".parts")
     plan = json.dumps([meta, __version__, len(store)], sort_keys=True)

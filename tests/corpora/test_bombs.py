@@ -1,0 +1,281 @@
+"""Files that a stranger made: what is small on disk and large in memory, and archives of which one file is damaged."""
+
+import bz2
+import gzip
+import io
+import lzma
+import resource
+import struct
+import subprocess
+import sys
+import tarfile
+import zipfile
+import zlib
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import zstandard
+
+from linkbert.corpora.reader import CUT, Skipped
+from linkbert.corpora.readers.streams import TOO_LARGE
+from linkbert.corpora.sources import LONGEST_HEADER, find_reader, read_source
+from linkbert.files import DECOMPRESSORS, CutFileError, decompressed_blocks
+from linkbert.records import Document
+
+LINE = b'{"id": "a", "text": "One."}\n'
+BLOCK = 45_899_235  # bytes that are alike in a block of bzip2 at its largest
+
+
+def spaces_zst(size, head=LINE):
+    """Write `head`, then spaces as blocks of 128 kB of one byte, four bytes each."""
+
+    def block(kind, length, data, last=0):
+        return (length << 3 | kind << 1 | last).to_bytes(3, "little") + data
+
+    body = block(0, len(head), head) + block(1, 1 << 17, b" ") * (size >> 17) + block(1, 1, b" ", 1)
+    return b"\x28\xb5\x2f\xfd\x00" + bytes([7 << 3]) + body
+
+
+def spaces_gz(size):
+    packer, segment, checksum = zlib.compressobj(9, zlib.DEFLATED, -15), b" " * (1 << 24), zlib.crc32(LINE)
+    body = packer.compress(LINE) + packer.flush(zlib.Z_FULL_FLUSH)
+    body += (packer.compress(segment) + packer.flush(zlib.Z_FULL_FLUSH)) * (size >> 24) + packer.flush()
+    for _ in range(size >> 24):
+        checksum = zlib.crc32(segment, checksum)
+    return b"\x1f\x8b\x08" + bytes(7) + body + struct.pack("<2I", checksum, (len(LINE) + size) % 2**32)
+
+
+def spaces_bz2(size):
+    """Write a stream by repeating the bits of a block."""
+
+    def bits(data):
+        return bin(int.from_bytes(b"\1" + data, "big"))[3:]
+
+    start, end = f"{0x314159265359:048b}", f"{0x177245385090:048b}"
+    head, whole = bits(bz2.compress(LINE)), bits(bz2.compress(b" " * (BLOCK + 1_000_000)))
+    first = head[head.find(start) : head.find(end)]
+    at = whole.find(start)
+    block = whole[at : whole.find(start, at + 48)]
+    checksum = int(first[48:80], 2)
+    for _ in range(size // BLOCK):
+        checksum = (checksum << 1 | checksum >> 31) % 2**32 ^ int(block[48:80], 2)
+    text = head[: head.find(start)] + first + block * (size // BLOCK) + end + f"{checksum:032b}"
+    text += "0" * (-len(text) % 8)
+    return int(text, 2).to_bytes(len(text) // 8, "big")
+
+
+def spaces_xz(size):
+    return lzma.compress(LINE) + lzma.compress(b" " * (1 << 27), preset=0) * (size >> 27)
+
+
+BOMBS = {".bz2": spaces_bz2, ".gz": spaces_gz, ".xz": spaces_xz, ".zst": spaces_zst}
+
+
+@pytest.mark.parametrize("suffix", BOMBS)
+def test_what_is_decompressed_comes_in_bounded_pieces(tmp_path, suffix):
+    (path := tmp_path / f"a{suffix}").write_bytes(BOMBS[suffix](1 << 27))
+    sizes = [len(data) for data, _ in decompressed_blocks(path)]
+    assert sum(sizes) > 90_000_000
+    assert max(sizes) <= 64 << 20
+
+
+PACKERS = {".bz2": bz2.compress, ".gz": gzip.compress, ".xz": lzma.compress, ".zst": zstandard.compress}
+
+
+@pytest.mark.parametrize("suffix", PACKERS)
+def test_pieces_are_the_file_and_damage_behind_them_costs_nothing_before_it(tmp_path, suffix):
+    pack, body = PACKERS[suffix], b"ab" * (1 << 20)
+    path = tmp_path / f"a{suffix}"
+    path.write_bytes(pack(body) + pack(b"-") + bytes(700) + pack(body) + pack(b"") + bytes(9))
+    assert b"".join(data for data, _ in decompressed_blocks(path)) == body + b"-" + body
+    path.write_bytes(pack(b"-" + body) + pack(b"+") + b"\xff" * 99)
+    found = []
+    with pytest.raises(CutFileError, match="is damaged near byte"):
+        found.extend(data for data, _ in decompressed_blocks(path))
+    assert b"".join(found) == b"-" + body + b"+"
+
+
+def test_an_xz_may_not_ask_for_any_memory(tmp_path):
+    header = bytearray(lzma.compress(b"x", filters=[{"id": lzma.FILTER_LZMA2, "dict_size": 1 << 20}]))
+    at = header.index(b"\x21\x01") + 2  # the filter's properties: one byte, for the size of its dictionary
+    header[at] = 37  # 1.5 GB
+    header[20:24] = struct.pack("<I", zlib.crc32(header[12:20]))
+    with pytest.raises(lzma.LZMAError, match="Memory usage limit"):
+        DECOMPRESSORS[".xz"]().decompress(bytes(header))
+
+
+MEASURE = """
+import resource, sys
+from pathlib import Path
+from linkbert.corpora.reader import Skipped, load_reader
+from linkbert.corpora.sources import find_reader, read_source
+path, skipped = Path(sys.argv[1]), Skipped()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+found = [document.id for document in read_source(find_reader(path), path, None, skipped)]
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before, found, dict(skipped), sep="; ")
+"""
+
+
+def measure(path):
+    """Read a source in a process of its own, which may have 5 GB: its memory in MB, ids, causes."""
+    limit = lambda: resource.setrlimit(resource.RLIMIT_AS, (5 << 30, 5 << 30))  # noqa: E731
+    command = [sys.executable, "-c", MEASURE, str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, preexec_fn=limit, check=False)
+    assert not done.returncode, done.stderr[-500:]
+    grown, found, skipped = done.stdout.strip().split("; ")
+    return int(grown) >> 10, found, skipped
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("suffix", BOMBS)
+def test_a_line_and_3_gb_of_spaces_take_little_memory(tmp_path, suffix):
+    (path := tmp_path / f"a.jsonl{suffix}").write_bytes(BOMBS[suffix](3 << 30))
+    grown, found, skipped = measure(path)
+    assert grown < 64 + 300
+    assert (found, skipped) == ("['a']", str({TOO_LARGE: 1}))
+
+
+@pytest.mark.slow
+def test_bombs_in_archives_and_three_large_texts_take_little_memory(tmp_path):
+    with zipfile.ZipFile(tmp_path / "nested.zip", "w") as archive:
+        for suffix in (".bz2", ".zst"):
+            archive.writestr(f"{suffix[1:]}.jsonl{suffix}", BOMBS[suffix](3 << 30))
+        archive.writestr("b.jsonl", LINE)
+    grown, found, skipped = measure(tmp_path / "nested.zip")
+    assert grown < 64 + 300
+    assert (found, skipped) == ("['a', 'a', 'a']", str({TOO_LARGE: 2}))
+    with zipfile.ZipFile(tmp_path / "three.zip", "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        for number in range(3):
+            archive.writestr(f"{number}.txt", "much text " * 24_000_000)
+        archive.writestr("small.txt", "A small text.")
+    grown, found, skipped = measure(tmp_path / "three.zip")
+    assert grown < 100
+    assert (found, skipped) == ("['small.txt']", str({"file too large (left out)": 3}))
+
+
+def read(path):
+    skipped = Skipped()
+    records = read_source(find_reader(path), path, None, skipped)
+    return sorted(each.id for each in records if isinstance(each, Document)), skipped
+
+
+def test_a_header_of_any_size_is_refused_by_the_name_of_its_archive(tmp_path):
+    header = tarfile.TarInfo("x")
+    for kind in (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME):
+        header.type, header.size = kind, 1 << 31
+        (path := tmp_path / "a.tar.zst").write_bytes(spaces_zst(1 << 27, header.tobuf(tarfile.USTAR_FORMAT)))
+        with pytest.raises(ValueError, match=r"a\.tar\.zst is not a whole archive \(a header of 2,147,483,648 bytes"):
+            read(path)
+    assert LONGEST_HEADER < 1 << 21
+
+
+def test_a_file_may_not_be_said_to_be_longer_than_its_archive_for_ever(tmp_path):
+    header = tarfile.TarInfo("x.bin")
+    header.size = 1 << 60
+    (path := tmp_path / "a.tar").write_bytes(header.tobuf() + bytes(1024))
+    with pytest.raises(ValueError, match="a file in it is longer than what there is"):
+        read(path)
+
+
+def add(archive, name, data=b"<p>text", **fields):
+    header = tarfile.TarInfo(name)
+    header.size = len(data)
+    for key, value in fields.items():
+        setattr(header, key, value)
+    archive.addfile(header, io.BytesIO(data))
+
+
+def directory_entry(data, name):
+    at = data.rindex(name)
+    return data.rindex(b"PK\1\2", 0, at)
+
+
+def damage_data(data, at):
+    start = data.index(b"b.html") + 12
+    data[start : start + 9] = b"\xff" * 9
+
+
+def damage_method(data, at):
+    data[at + 10 : at + 12] = b"\x61\0"
+
+
+def damage_link(data, at):
+    data[at + 38 : at + 42] = struct.pack("<I", 0o120777 << 16)
+    damage_data(data, at)
+
+
+DAMAGES = [
+    (damage_data, zipfile.ZIP_LZMA),
+    (damage_data, zipfile.ZIP_BZIP2),
+    (damage_data, zipfile.ZIP_DEFLATED),
+    (damage_link, zipfile.ZIP_BZIP2),
+    (damage_method, zipfile.ZIP_DEFLATED),
+]
+
+
+def make_zip(path, kind, names=("a.html", "b.html", "c.html")):
+    with zipfile.ZipFile(path, "w", kind) as archive:
+        for name in names:
+            archive.writestr(name, "<title>A page</title><p>" + "many words " * 99)
+    return bytearray(path.read_bytes())
+
+
+@pytest.mark.parametrize(("damage", "kind"), DAMAGES)
+def test_a_damaged_file_of_a_zip_costs_itself(tmp_path, damage, kind):
+    data = make_zip(path := tmp_path / "a.zip", kind)
+    damage(data, directory_entry(data, b"b.html"))
+    path.write_bytes(data)
+    found, skipped = read(path)
+    assert (found, skipped) == (["a.html", "c.html"], {CUT: 1})
+    assert "a.zip: b.html (" in skipped.examples[0]
+
+
+def test_a_file_of_a_zip_that_is_larger_than_it_says_is_not_unpacked(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_BZIP2) as archive:
+        archive.writestr("a.html", "<p>text")
+        archive.writestr("b.html", " " * 1_000_000)
+    data = bytearray((tmp_path / "a.zip").read_bytes())
+    at = directory_entry(data, b"b.html")
+    data[at + 24 : at + 28] = struct.pack("<I", 9)
+    (tmp_path / "a.zip").write_bytes(data)
+    assert read(tmp_path / "a.zip") == (["a.html"], {CUT: 1})
+
+
+def test_names_that_are_not_utf8_are_read_and_shown_escaped(tmp_path):
+    with tarfile.open(tmp_path / "a.tar", "w", format=tarfile.GNU_FORMAT) as archive:
+        add(archive, "a.html")
+        add(archive, "b\udce9\udce9.html")
+    (folder := tmp_path / "a").mkdir()
+    (folder / "a.html").write_text("<p>text")
+    (folder / "b\udce9\udce9.html").write_text("<p>text")
+    (folder / "\udcff.html").symlink_to("/nowhere")
+    for place in (tmp_path / "a.tar", folder):
+        found, skipped = read(place)
+        assert found[:2] == ["a.html", r"b\xe9\xe9.html"], place
+        assert all(text.isprintable() and text.encode() for text in (*found, *skipped.examples))
+
+
+def test_a_source_whose_name_is_not_utf8_makes_a_store(tmp_path):
+    from linkbert.corpora.build import build_documents
+    from linkbert.corpora.store import Store
+
+    (path := tmp_path / "caf\udce9.jsonl").write_bytes(LINE + b"[]\n")
+    store = build_documents([path], tmp_path / "store")
+    assert (len(store), store.manifest["skipped"]) == (1, {"not an object": 1})
+    assert Store.open(tmp_path / "store").manifest["sources"][0]["path"] == str(path)
+    assert len(build_documents([path], tmp_path / "store")) == 1, "it is the same source"
+
+
+@pytest.mark.parametrize("depth", [600, 2_000, 100_000])
+@pytest.mark.parametrize("name", ["a.jsonl", "a.parquet"])
+def test_links_nested_around_half_of_a_surrogate_pair_cost_their_line(tmp_path, name, depth):
+    links = "[" * depth + '"\\ud800"' + "]" * depth
+    if name == "a.jsonl":
+        (tmp_path / name).write_text(f'{{"id": "a", "text": "A", "links": {links}}}\n{{"id": "b", "text": "B"}}\n')
+    else:
+        table = {"id": ["a", "b"], "text": ["A", "B"], "links": [links, ""]}
+        pq.write_table(pa.table(table), tmp_path / name)
+    found, skipped = read(tmp_path / name)
+    assert found[-1] == "b"
+    assert skipped.total()
