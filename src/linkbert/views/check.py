@@ -49,8 +49,8 @@ def check(path: str | Path) -> Iterator[Finding]:
     sound = yield from _looked_at("the arrays", _check_arrays(store, tokens))
     sound &= yield from _looked_at("documents", _check_documents(store, tokens, lists, sample))
     names = [folder.name for folder in sorted((path / "graphs").glob("*/")) if not folder.name.endswith(PARTS)]
-    left = sorted(str(each.relative_to(path)) for form in LEFT for each in path.glob(form))
-    yield _finding("nothing is left of work that was broken off", left, "run its command again, or remove it")
+    if left := sorted(str(each.relative_to(path)) for form in LEFT for each in path.glob(form)):
+        yield "unfinished work is no part of it", True, f"{', '.join(left)}: run its command again, or remove it"
     for name in names:
         prefix = f"graph {name}: "
         graph = yield from _opened(f"{prefix}opens", LinkGraph.open, path, name)
