@@ -44,15 +44,15 @@ CEILINGS = {  # lines of Python; (top) are the files beside the folders
 
 
 OWED = {  # lines above the ceiling, docs/log/size.md says for what; what is not said there must go
-    "(top)": 872,
-    "corpora": 533,
+    "(top)": 887,
+    "corpora": 562,
     "corpora/readers": 1_553,
-    "graph": 112,
+    "graph": 113,
     "instances": 50,
     "model": 271,
     "pretraining": 69,
     "tasks": 536,
-    "views": 119,
+    "views": 122,
 }
 
 

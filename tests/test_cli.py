@@ -251,7 +251,8 @@ def test_a_tfidf_graph_stands_beside_the_hyperlinks_and_a_run_at_scope_document_
     assert cli.main(["check", str(store)]) == 0
     seen = capsys.readouterr().out
     assert "graph tfidf: pairs can be drawn" in seen
-    assert "half" not in seen
+    assert "graphs/half.parts: run its command again" in seen
+    assert "graph half" not in seen
     assert cli.main(["stats", str(store), "--json", "--set", "graph=tfidf", "--set", "scope=document"]) == 0
     shares = json.loads(capsys.readouterr().out)["shares"]
     assert shares["anchors_with_usable_link"] == shares["anchors"]
