@@ -19,7 +19,7 @@ from linkbert.pretraining.journal import read_journal
 from linkbert.pretraining.run import Result
 from linkbert.registry import BUILT_IN
 from linkbert.tasks.settings import FineTuneConfig
-from linkbert.views.show import show_result
+from linkbert.views.scores import show_result
 
 COUNTRIES = ("arland", "borland", "corland", "dorland")
 TINY = ["num_hidden_layers=1", "hidden_size=16", "num_attention_heads=2", "intermediate_size=32",

@@ -580,7 +580,7 @@ def finetune(
     json_: bool = JSON,
     **options: Any,
 ) -> None:
-    """Fine-tune an encoder on a dataset, or on a file or folder of your own, and score it."""
+    """Fine-tune an encoder on a dataset, or on your own data; score it."""
     if Path(task).suffix != ".toml" and (Path(task).is_file() or (Path(task).is_dir() and (text or label or kind))):
         from linkbert.tasks.own import own_task
 
