@@ -462,7 +462,8 @@ def _find_sites(pages: Pages, addresses: Iterable[str]) -> list[str]:
                 there = bool(pages.find_path(f"/{rest}", "")) and not (flat and rest not in pages.exact)
                 known[f"{site}/"] += there
                 deep[f"{site}/"] += there and "/" in rest
-                near[f"{site}/"] += any(f"{root}{rest}".rpartition("/")[0] in folders for root in ("", *pages.roots))
+                below = rest.rpartition("/")[0]
+                near[f"{site}/"] += bool(below) and any(f"{root}{below}" in folders for root in ("", *pages.roots))
     found = []
     for site, count in known.most_common():
         share = 0.5 if 2 * deep[site] >= count or site.count("/") > 3 else 0.9  # words are addresses of any wiki
