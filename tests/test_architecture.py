@@ -44,8 +44,8 @@ CEILINGS = {  # lines of Python; (top) are the files beside the folders
 
 
 OWED = {  # lines above the ceiling, docs/log/size.md says for what; what is not said there must go
-    "(top)": 887,
-    "corpora": 562,
+    "(top)": 890,
+    "corpora": 563,
     "corpora/readers": 1_554,
     "graph": 113,
     "instances": 50,

@@ -119,7 +119,7 @@ def test_a_report_is_one_page_with_everything_in_it(folder, capsys):
     page = report.read_text()
     assert page.count("<h2>store</h2>") == page.count("links to documents here") == 2
     assert page.count("<figcaption>") == page.count('<svg viewBox="0 0 360 244.8"') == 4  # degrees, coverage
-    assert "http" not in page
+    assert "://" not in page
 
 
 def test_show_marks_resolved_and_dead_links(folder, capsys):

@@ -111,6 +111,8 @@ def test_what_comes_from_outside_is_text(make_run, tmp_path):  # noqa: F811
     assert page.names["b"] == page.names["i"] == 0
     assert "".join(page.texts).count(ODD) == 9  # heading, caption, four cells, line, the plot and its line
     assert "_hidden" in page.texts
+    head = (tmp_path / "page.html").read_text().partition("<title>")[0]
+    assert "default-src 'none'; style-src 'unsafe-inline'; img-src data:" in head
 
 
 def test_a_name_that_is_not_utf_8_is_written(tmp_path):

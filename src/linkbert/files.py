@@ -47,6 +47,7 @@ VOCABULARY_FILES = ("vocab.txt", "tokenizer.json", "tokenizer_config.json", "spe
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 HUB_FILES = ("config.json", "README.md", "model*.safetensors", "pytorch_model*.bin", *WEIGHTS[1::2], *VOCABULARY_FILES)
 OTHERS = {".h5": "from_tf", ".msgpack": "from_flax", ".index": "from_tf"}  # weights of TensorFlow and Flax
+WEB, SILENCE = ("http://", "https://"), 60  # seconds after which a server is not waited for
 KEPT = "run the same command again (finished shards are kept)"
 
 
@@ -71,9 +72,11 @@ def source_path(source: str | Path) -> Path:
     if "://" not in source:
         return Path(source)
     try:
+        from aiohttp import ClientTimeout
         from upath import UPath
 
-        return cast(Path, UPath(source))
+        patient = {"client_kwargs": {"timeout": ClientTimeout(total=86_400, sock_connect=SILENCE, sock_read=SILENCE)}}
+        return cast(Path, UPath(source, **(patient if source.startswith(WEB) else {})))
     except (ImportError, ValueError) as error:  # s3fs, gcsfs and the like are packages of their own
         raise ValueError(_unreadable(source, error, "install what is missing")) from None
 
@@ -96,10 +99,10 @@ def source_size(path: Path) -> int:
 
 
 @contextmanager
-def open_source(path: Path) -> Iterator[IO[bytes]]:
-    """Open a source for reading, at any byte where its server allows it."""
+def open_source(path: Path, **how: Any) -> Iterator[IO[bytes]]:
+    """Open a source for reading, at any byte where its server allows it; block_size=0: one answer from its start."""
     try:
-        with io.BytesIO(path.data) if isinstance(path, Member) else path.open("rb") as file:
+        with io.BytesIO(path.data) if isinstance(path, Member) else path.open("rb", **how) as file:
             yield file
     except Exception as error:
         if not has_address(path) or isinstance(error, ValueError):
@@ -159,7 +162,7 @@ def _decompress(path: Path, stop: float = math.inf) -> Iterator[tuple[bytes, int
     start = DECOMPRESSORS.get(".gz" if path.suffix == ".tgz" else path.suffix)
     step, most = (ZST_PIECE, ()) if path.suffix == ".zst" else (1 << 16, (PIECE,))
     stream, position, waits = None, 0, True  # whether the stream waits for more bytes
-    with open_source(path) as file:
+    with open_source(path, **({"block_size": 0} if str(path).startswith(WEB) else {})) as file:
         while block := file.read(step if position < stop else 1):
             before, position = position, position + len(block)
             if start is None:

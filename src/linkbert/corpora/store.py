@@ -134,7 +134,8 @@ def querying(store: Path, memory: str = "4GB", folder: Path | None = None) -> It
     limits: dict[str, Any] = {"memory_limit": memory, "temp_directory": str(folder), "preserve_insertion_order": False}
     try:
         with duckdb.connect(":memory:", config=limits) as connection:
-            connection.execute("SET enable_progress_bar = false")
+            settings = ("enable_progress_bar", "autoinstall_known_extensions", "autoload_known_extensions")
+            connection.execute("; ".join(f"SET {name} = false" for name in settings))
             for part in ("documents", "redirects"):
                 files = (glob.escape(str(store / part)) + "/*.parquet").replace("'", "''")
                 view = rf"""
