@@ -76,7 +76,7 @@ def source_path(source: str | Path) -> Path:
         from upath import UPath
 
         patient = {"client_kwargs": {"timeout": ClientTimeout(total=86_400, sock_connect=SILENCE, sock_read=SILENCE)}}
-        return cast(Path, UPath(source, **(patient if source.startswith(WEB) else {})))
+        return cast(Path, cast(Any, UPath)(source, **(patient if source.startswith(WEB) else {})))
     except (ImportError, ValueError) as error:  # s3fs, gcsfs and the like are packages of their own
         raise ValueError(_unreadable(source, error, "install what is missing")) from None
 
