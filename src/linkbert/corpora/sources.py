@@ -275,8 +275,10 @@ def decode_text(data: bytes, name: str, skipped: Skipped) -> str:
         return data.decode("latin-1")
 
 
-def list_files(path: Path, wanted: Callable[[str], bool], largest: int = LARGEST) -> Iterator[File]:
-    """Yield all files of a tree, and what is refused; those of an archive that are `wanted` with their data."""
+def list_files(
+    path: Path, wanted: Callable[[str], bool], largest: int = LARGEST, most: int = LARGEST
+) -> Iterator[File]:
+    """Yield all files of a tree, and what is refused; those of an archive that are `wanted` with `most` of the data."""
     if not has_address(path) and path.is_dir():
         yield from walk_folder(path)
         return
@@ -289,7 +291,7 @@ def list_files(path: Path, wanted: Callable[[str], bool], largest: int = LARGEST
             file = File(name, None, size, position, cause, link)
             if wanted(name) and not cause:
                 try:
-                    file = file._replace(data=open_())
+                    file = file._replace(data=open_(most))
                 except _DAMAGE as error:
                     if isinstance(error, OSError) and (error.errno or has_address(path)):
                         raise
@@ -324,7 +326,7 @@ def walk_folder(folder: Path) -> Iterator[File]:
 
 
 # What is in an archive: name, bytes, how far the file on disk is read, "" or where a link leads, what reads it.
-Members = Iterator[tuple[str, int, int, str, Callable[[], bytes]]]
+Members = Iterator[tuple[str, int, int, str, Callable[[int], bytes]]]
 
 
 def _open_zip(path: Path) -> Members:
@@ -334,17 +336,17 @@ def _open_zip(path: Path) -> Members:
             read, to = partial(_read_member, archive, member), ""
             if member.external_attr >> 28 == 0o12 and member.file_size < LONGEST_NAME:
                 with suppress(*_DAMAGE):
-                    to = normpath(join(dirname(name), read().decode("utf-8", "replace")))
+                    to = normpath(join(dirname(name), read(LONGEST_NAME).decode("utf-8", "replace")))
             if not member.is_dir():
                 yield name, member.file_size, position, to, read
 
 
-def _read_member(archive: Any, member: Any) -> bytes:
-    """Read a file of an archive; zipfile does not bound what bzip2 makes of 64 bytes (46 MB)."""
+def _read_member(archive: Any, member: Any, most: int) -> bytes:
+    """Read a file of an archive, `most` of it at least; zipfile does not bound what bzip2 makes of 64 bytes (46 MB)."""
     step, whole = PIECE if getattr(member, "compress_type", 0) in (0, zipfile.ZIP_DEFLATED) else 64, bytearray()
     with archive.open(member) if isinstance(member, zipfile.ZipInfo) else archive.extractfile(member) as file:
         file.MIN_READ_SIZE = step
-        while piece := file.read(step):
+        while len(whole) < most and (piece := file.read(step)):
             whole += piece
     return bytes(whole)
 
@@ -414,7 +416,8 @@ def find_reader(path: Path) -> str:
 def _find_in_tree(path: Path, readers: dict[str, Reader]) -> str:
     unsure = {name: row for name, row in readers.items() if row.inside and row.marks}
     inside = tuple(suffix for row in unsure.values() for suffix in row.inside)
-    first = list(islice(list_files(path, lambda name: plain_name(name).lower().endswith(inside)), LOOKED_AT))
+    files = list_files(path, lambda name: plain_name(name).lower().endswith(inside), most=PIECE)
+    first = list(islice(files, LOOKED_AT))
     groups: dict[str, list[File]] = {}  # by suffix
     for file in (each for each in first if not each.cause):
         groups.setdefault(suffix_of(file.name), []).append(file)
