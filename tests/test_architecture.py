@@ -45,7 +45,7 @@ CEILINGS = {  # lines of Python; (top) are the files beside the folders
 
 OWED = {  # lines above the ceiling, docs/log/size.md says for what; what is not said there must go
     "(top)": 890,
-    "corpora": 563,
+    "corpora": 566,
     "corpora/readers": 1_554,
     "graph": 113,
     "instances": 50,
