@@ -44,14 +44,14 @@ CEILINGS = {  # lines of Python; (top) are the files beside the folders
 
 
 OWED = {  # lines above the ceiling, docs/log/size.md says for what; what is not said there must go
-    "(top)": 890,
+    "(top)": 919,
     "corpora": 566,
     "corpora/readers": 1_554,
     "graph": 113,
     "instances": 50,
     "model": 271,
     "pretraining": 69,
-    "tasks": 536,
+    "tasks": 665,
     "views": 122,
 }
 

@@ -23,6 +23,8 @@ _PUBLIC = {
     "pretrain": "linkbert.pretraining.run",
     "load_model": "linkbert.api",
     "finetune": "linkbert.tasks.suite",
+    "predict": "linkbert.tasks.own",
+    "score_answers": "linkbert.tasks.own",
 }
 __all__ = [*_PUBLIC]
 

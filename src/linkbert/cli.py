@@ -117,6 +117,8 @@ def explain_usage(error: Any, words: Sequence[str]) -> str:
     if "to" in takes and option.strip("-") in OUTPUT:
         value = re.search(rf"(?<!\S){option}[= ](\S+)", " ".join(words))
         return f"there is no {option}: write --to {value[1] if value else '...'}"
+    if option == "--tasks-file":
+        return "write the file as the TASK: FILE.toml, or one of its tables, FILE.toml:NAME"
     if sets is not None and (key := meant(option.lstrip("-"), dict(settings_of(context.command.name)))):
         value = re.search(rf"(?<!\S){option}[= ](\S+)", " ".join(words))
         return f"{option} is a setting: write {sets}{key}={value[1] if value else '...'}; see `linkbert settings {key}`"
@@ -596,7 +598,7 @@ def finetune(
 def evaluate(
     model: str = ENCODER,
     suite: str | None = Option(None, metavar="S", help="mrqa, glue, blurb, medqa, mmlu or further"),
-    tasks: str | None = Option(None, metavar="A,B", help="datasets by name, in place of --suite"),
+    tasks: str | None = Option(None, "--tasks", "--tasks-file", metavar="A,B", help="datasets by name, or FILE.toml"),
     json_: bool = JSON,
     **options: Any,
 ) -> None:
@@ -619,6 +621,31 @@ def evaluate(
         progress = lambda text, left: show("fine-tuning", f"{text}, {seconds_text(left)} left")  # noqa: E731
         records = linkbert.finetune(model, chosen, **options, progress=progress)
     print_result(json_, records, results.summary(records))
+
+
+@app.command(rich_help_panel="Score")
+def predict(
+    model: Path = Argument(metavar="MODEL", help="a model that finetune kept, or its folder of results"),
+    file: Path = Argument(metavar="FILE", help="new inputs, with the columns that the model was trained on"),
+    to: Path | None = Option(None, metavar="FILE.jsonl", help="write the answers there"),
+) -> None:
+    """Answer new inputs with a fine-tuned model, a JSON object a line."""
+    text = "".join(json.dumps(answer, ensure_ascii=False) + "\n" for answer in linkbert.predict(model, file))
+    to.write_text(text, encoding="utf-8") if to else print(text, end="")
+
+
+@app.command(rich_help_panel="Score")
+def score_answers(
+    predictions: Path = Argument(metavar="PREDICTIONS", help="{id: answer} in JSON, or rows of id and prediction"),
+    task: str = Option(metavar="T", help="a name of `linkbert tasks`, or FILE.toml:NAME"),
+    data: str = DATA,
+    split: str | None = Option(None, metavar="S", help="dev or test  [default: test where its labels are known]"),
+    json_: bool = JSON,
+) -> None:
+    """Score anybody's answers to a dataset."""
+    found = linkbert.score_answers(predictions, task, data=data, split=split)
+    head = f"{found['task']}, {found['split']}, " + ", ".join(f"{key} {n:,}" for key, n in found["counts"].items())
+    print_result(json_, found, [head, *(f"  {key} {100 * value:.2f}" for key, value in found["scores"].items())])
 
 
 declare(finetune, FINE_TUNING)

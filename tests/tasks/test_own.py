@@ -1,13 +1,17 @@
 """One's own data without a table, and models whose head is of other labels."""
 
 import json
+import shutil
+from itertools import product
 
 import pytest
 import torch
-from transformers import BertConfig, BertForSequenceClassification
+from transformers import BertConfig, BertForSequenceClassification, BertModel
 
+import linkbert
 from linkbert import cli
 from linkbert.instances.vocabulary import SPECIAL, Vocabulary
+from linkbert.tasks.examples import TextExample
 from linkbert.tasks.finetune import load_model, open_folder
 from linkbert.tasks.kinds import kind_of
 from linkbert.tasks.own import own_task
@@ -126,3 +130,171 @@ def test_a_model_is_scored_as_it_is(model, tmp_path, capsys):
     (tmp_path / "a.csv").write_text("t,c\n" + rows.replace("entailment", "p").replace("neutral", "q"))
     assert cli.main([*words, "--label", "c", "--score-only"]) == 1
     assert "answers entailment, neutral, contradiction; the labels of the data are p, q" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory):
+    """Fine-tune a tiny encoder on `content` and keep it: the folder of results."""
+
+    def fine_tune(name, content, *words):
+        root = tmp_path_factory.mktemp("kept")
+        encoder = root / "encoder"
+        Vocabulary(SPECIAL + WORDS).save(encoder)
+        config = BertConfig(vocab_size=len(SPECIAL + WORDS), hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
+                            intermediate_size=16, max_position_embeddings=32)  # fmt: skip
+        BertModel(config).save_pretrained(encoder)
+        (root / name).write_text(content)
+        rest = ["--to", str(root / "to"), "threads=1", "max_length=16", "stride=2", "num_train_epochs=1"]
+        assert cli.main(["finetune", str(encoder), str(root / name), *words, *rest]) == 0
+        return root / "to"
+
+    return fine_tune
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words", "new", "inputs", "shown", "values"),
+    [
+        ("a.csv", "t,c\n" + "the red box,warm\nthe blue box,cold\n" * 20, ["--text", "t", "--label", "c"],
+         "n.jsonl", lines([{"t": "a box"}, {"t": "red"}]), ["a box", "red"], {"warm", "cold"}),
+        ("a.csv", "t,bad,rude\n" + "red,0,1\nblue,1,0\n" * 20, ["--text", "t", "--label", "bad,rude"],
+         "n.json", json.dumps([{"t": "red"}]), ["red"], {(), ("bad",), ("rude",), ("bad", "rude")}),
+        ("a.tsv", "t\tu\tn\n" + "red\tbox\t0.5\n" * 40, ["--text", "t,u", "--label", "n"],
+         "n.csv", "t,u,n\nred,box,\n", ["red\nbox"], None),
+        ("a.jsonl", lines([{"w": ["red", "box"], "n": ["B-X", "O"]}] * 40), ["--text", "w", "--label", "n"],
+         "n.jsonl", lines([{"w": ["blue", "red"]}]), ["blue red"], {*product(("B-X", "O"), repeat=2)}),
+        ("a.csv", "q,x,y,r\n" + "red,box,the,B\n" * 40, ["--text", "q,x,y", "--label", "r"],
+         "n.csv", "q,x,y\nred,the,box\n", ["red"], {0, 1}),
+        ("a.json", json.dumps(SQUAD), [], "n.csv", "question,context\nWho?,A cat.\n", ["Who?"], None),
+    ],
+)  # fmt: skip
+def test_a_kept_model_answers_new_inputs(kept, tmp_path, capsys, name, content, words, new, inputs, shown, values):
+    model = kept(name, content, *words)
+    (tmp_path / new).write_text(inputs)
+    capsys.readouterr()
+    assert cli.main(["predict", str(model), str(tmp_path / new)]) == 0
+    answers = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [each["input"] for each in answers] == shown
+    found = {tuple(v) if isinstance(v := each["prediction"], list) else v for each in answers}
+    assert values is None or found <= values
+    assert {len(each.get("scores", ())) for each in answers} <= {0, 2}
+
+
+def test_what_predict_refuses_and_says(kept, tmp_path, capsys, caplog):
+    model = kept("a.csv", "t,c\n" + "the red box,warm\nthe blue box,cold\n" * 20, "--text", "t", "--label", "c")
+    for words, said in [
+        ((tmp_path, "n.csv"), "has no fine-tuned model; `linkbert finetune ... --keep-model` keeps them"),
+        ((model, "none.csv"), "none.csv: no such file"),
+        ((model, "n.csv"), "n.csv has nothing to answer"),
+        ((model, "o.csv"), "o.csv has no column 't' but u"),
+    ]:
+        (tmp_path / "n.csv").write_text("t\n")
+        (tmp_path / "o.csv").write_text("u\nred\n")
+        assert cli.main(["predict", str(words[0]), str(tmp_path / words[1])]) == 1
+        assert said in capsys.readouterr().err
+    (tmp_path / "n.csv").write_text("t\n" + "red " * 30 + "\n")
+    assert cli.main(["predict", str(model), str(tmp_path / "n.csv"), "--to", str(tmp_path / "to.jsonl")]) == 0
+    assert "texts cut to 16 tokens: 1" in caplog.messages
+    [answer] = [json.loads(line) for line in (tmp_path / "to.jsonl").read_text().splitlines()]
+    assert answer["scores"].keys() == {"cold", "warm"}
+    assert max(answer["scores"], key=answer["scores"].get) == answer["prediction"]
+    [same] = linkbert.predict(model, [TextExample("x", ("red " * 30).strip())])
+    assert same == answer | {"id": "x"}
+    shutil.copytree(*model.glob("models/*"), model / "models" / "other")
+    assert cli.main(["predict", str(model), str(tmp_path / "n.csv")]) == 1
+    assert "has 2 fine-tuned models, name one: " in capsys.readouterr().err
+
+
+TABLES = """
+[class]
+kind = "text"
+format = "csv"
+metrics = ["accuracy"]
+options.columns = { id = "k", a = "t", label = "c" }
+files = { train = ["train.csv"], dev = ["dev.csv"] }
+[several]
+like = "class"
+format = "jsonl"
+metrics = ["multilabel_f1"]
+files = { train = ["several.jsonl"], dev = ["several.jsonl"] }
+[tagged]
+kind = "tags"
+format = "tags"
+metrics = ["entity_f1"]
+files = { train = ["a.conll"], dev = ["a.conll"] }
+[picked]
+kind = "choice"
+format = "jsonl"
+metrics = ["accuracy"]
+options.columns = { id = "k", question = "t", options = "o", label = "c" }
+files = { train = ["picked.jsonl"], dev = ["picked.jsonl"] }
+[asked]
+kind = "question"
+format = "squad"
+metrics = ["exact"]
+files = { train = ["squad.json"], dev = ["squad.json"] }
+[rated]
+like = "class"
+metrics = ["spearman"]
+options = { columns = { id = "k", a = "t", label = "c" }, number = true }
+files = { train = ["rated.csv"], dev = ["rated.csv"] }
+"""
+
+
+@pytest.fixture
+def tables(tmp_path):
+    for name, content in {
+        "own.toml": TABLES, "train.csv": "k,t,c\nz,red,x\n", "dev.csv": "k,t,c\np,red,x\nq,blue,y\n",
+        "rated.csv": "k,t,c\np,red,1\nq,blue,2\n", "a.conll": "red\tB-X\nbox\tO\n",
+        "several.jsonl": lines([{"k": "p", "t": "a", "c": ["x", "y"]}, {"k": "q", "t": "a", "c": ["z"]}]),
+        "picked.jsonl": lines([{"k": "p", "t": "a", "o": ["u", "v"], "c": 1}]), "squad.json": json.dumps(SQUAD),
+    }.items():  # fmt: skip
+        (tmp_path / name).write_text(content)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("task", "name", "answers", "score"),
+    [
+        ("class", "a.json", '{"p": "x", "q": "x", "other": "x"}', 0.5),
+        ("class", "a.json", json.dumps({"p": "x", "q": "x"}, indent=1), 0.5),
+        ("class", "a.jsonl", lines([{"id": "q", "prediction": "y"}, {"id": "p", "label": "x"}]), 1.0),
+        ("class", "a.tsv", "index\tprediction\np\tx\nq\tx\n", 0.5),
+        ("several", "a.json", '{"p": ["y", "x"], "q": []}', 0.8),
+        ("several", "a.csv", "id,prediction\np,x|y\nq,z\n", 1.0),
+        ("tagged", "a.json", '{"0": "B-X O"}', 1.0),
+        ("tagged", "a.json", '{"0": ["O", "O"]}', 0.0),
+        ("picked", "a.json", '{"p": "B"}', 1.0),
+        ("picked", "a.csv", "id,answer\np,1\n", 1.0),
+        ("picked", "a.json", '{"p": "u"}', 0.0),
+        ("asked", "a.json", json.dumps({str(n): "The cat!" for n in range(40)}), 1.0),
+        ("rated", "a.json", '{"p": 5, "q": "7.5"}', 1.0),
+    ],
+)
+def test_anybodys_answers_are_scored(tables, task, name, answers, score):
+    (tables / name).write_text(answers)
+    found = linkbert.score_answers(tables / name, f"{tables}/own.toml:{task}", data=tables)
+    assert list(found["scores"].values()) == pytest.approx([score])
+    assert found["counts"]["ids of other examples"] == ("other" in answers)
+
+
+@pytest.mark.parametrize(
+    ("task", "answers", "said"),
+    [
+        ("class", '{"p": "x"}', "answers 1 of 2 examples of dev not, as id q"),
+        ("class", '{"p": 0, "q": 1}', "answers '0'; the labels of class are x, y"),
+        ("class", '[{"id": "p"}]', "row 1: no id nor index nor qid, or no prediction"),
+        ("class", '[{"id": "p", "label": "x"}, {"id": "p", "label": "x"}]', "row 2: the id p comes again"),
+        ("class", '["x", "y"]', "row 1: no id"),
+        ("class", "{}", "answers 2 of 2 examples of dev not"),
+        ("class", "no", "a.json is not a table of rows: Expecting value"),
+        ("rated", '{"p": NaN, "q": 1}', "the answer to p: the label 'nan' is not a number"),
+        ("tagged", '{"0": "O"}', "example 0 has 2 words and 1 predicted tags"),
+        ("picked", '{"p": "w"}', "the answer 'w' is none of its 2 options"),
+    ],
+)
+def test_answers_that_cannot_be_scored_are_refused(tables, capsys, task, answers, said):
+    (tables / "a.json").write_text(answers)
+    words = ["score-answers", str(tables / "a.json"), "--task", f"{tables}/own.toml:{task}", "--data", str(tables)]
+    assert cli.main(words) == 1
+    assert said in capsys.readouterr().err
+    assert cli.main([*words[:3], "own", *words[4:]]) == 1

@@ -57,6 +57,7 @@ class FineTuned:
     counts: dict[str, int] = field(default_factory=dict)
     epochs: list[dict[str, float]] = field(default_factory=list)  # loss of each; its score on dev with early_stop
     steps: int = 0
+    threshold: float | None = None  # of having no answer, chosen on dev
     seconds: float = 0.0  # of training, without evaluations
 
 
@@ -130,6 +131,7 @@ def fine_tune(
             result.predictions["test"] = answer("test", tokenise("test"))
     if splits.dev and (decided := kind.decide(splits.dev, result.predictions["dev"])):
         notes.append(decided[1])
+        result.threshold = getattr(decided[0], "keywords", {}).get("threshold")
         result.predictions = {name: decided[0](each) for name, each in result.predictions.items()}
     return result
 

@@ -140,7 +140,11 @@ def read_records(
 def records(source: Source, options: Mapping[str, Any], form: str) -> Iterator[tuple[str, str | None, Any]]:
     """Yield the objects of a file: where each stands, its key where the file is an object, and itself."""
     found: Iterable[tuple[str, str | None, Any]]
-    if form == "jsonl":
+    if form in ("csv", "tsv"):
+        rows = read_rows(source, "\t" if form == "tsv" else ",", quotes=form == "csv")
+        head = next(rows, (1, []))[1]
+        found = ((f"line {line}", None, dict(zip(head, row, strict=False))) for line, row in rows)
+    elif form == "jsonl":
         found = ((f"line {number}", None, line) for number, line in enumerate(source.stream, 1) if line.strip())
     else:
         whole: Any = _parquet(source) if form == "parquet" else json.load(source.stream)
@@ -155,9 +159,9 @@ def records(source: Source, options: Mapping[str, Any], form: str) -> Iterator[t
 
 
 def form_of(source: Source) -> str:
-    """Tell Parquet from its name, and a JSON list from JSON lines by its first letter."""
-    if source.name.endswith((".parquet", ".arrow")):
-        return "parquet"
+    """Tell Parquet, CSV and TSV from their names, and a JSON list from JSON lines by its first letter."""
+    if (end := source.name.rpartition(".")[2]) in ("parquet", "arrow", "csv", "tsv"):
+        return "parquet" if end == "arrow" else end
     first = source.stream.read(1)
     source.stream.seek(0)
     return "json" if first == "[" else "jsonl"
@@ -184,6 +188,9 @@ def read_tags(sources: Sequence[Source], options: Mapping[str, Any], counts: Cou
         for line, text in enumerate(itertools.chain(source.stream, [""]), 1):
             if text.strip() and not text.startswith("-DOCSTART-"):
                 fields = text.rstrip("\r\n").split("\t") if "\t" in text else text.split()
+                if options.get("unlabelled"):
+                    words.append(fields[0].strip())
+                    continue
                 tag = fields[-1].strip()
                 if len(fields) < 2 or not fields[0].strip() or not TAG.fullmatch(tag):
                     raise ValueError(
@@ -193,7 +200,7 @@ def read_tags(sources: Sequence[Source], options: Mapping[str, Any], counts: Cou
                 tags.append(_tag(tag, options, counts))
                 continue
             if words:
-                yield TaggedExample(str(number), tuple(words), tuple(tags), group)
+                yield TaggedExample(str(number), tuple(words), tuple(tags) or None, group)
                 number, words, tags = number + 1, [], []
             if text.strip():
                 group = text.removeprefix("-DOCSTART-").strip(" ()\r\n\t")
@@ -209,7 +216,7 @@ def read_tag_rows(sources: Sequence[Source], options: Mapping[str, Any], counts:
         for where, _, row in records(source, options, form_of(source)):
             if not isinstance(words := row.get(columns["words"]), list):
                 raise ValueError(f"{where} has no list {columns['words']!r}: {FORM}")
-            if (given := row.get(columns["tags"])) is not None:
+            if (given := row.get(columns["tags"])) is not None and not options.get("unlabelled"):
                 names = options.get("tag_names") or [str(each) for each in given]
                 tags = [names[tag] if isinstance(tag, int) and tag < len(names) else str(tag) for tag in given]
                 if wrong := [tag for tag in tags if not TAG.fullmatch(tag)]:
@@ -255,8 +262,9 @@ def _example(values: Values, options: Mapping[str, Any], where: str, number: int
         found = values["options"]
         texts = [str(each).strip() for each in (found.values() if isinstance(found, Mapping) else found)]
         texts = [re.sub(options.get("strip", "^$"), "", each) for each in texts]
-        return ChoiceExample(id_, _text(values["question"]), tuple(texts), _choice(label, texts, options, where), group)
-    return TextExample(id_, _text(values["a"]), _text(values.get("b", "")), _label(label, options, where), group)
+        right = read_choice(label, texts, options, where)
+        return ChoiceExample(id_, _text(values["question"]), tuple(texts), right, group)
+    return TextExample(id_, _text(values["a"]), _text(values.get("b", "")), read_label(label, options, where), group)
 
 
 def _text(value: Any) -> str:
@@ -280,7 +288,8 @@ def _labels(values: Sequence[Any], options: Mapping[str, Any], where: str) -> tu
     return tuple(sorted({str(each).strip() for each in values}))
 
 
-def _label(value: Any, options: Mapping[str, Any], where: str) -> Label:
+def read_label(value: Any, options: Mapping[str, Any], where: str) -> Label:
+    """Read a class, several or a number, as the options say."""
     if "separator" in options and isinstance(value, str):
         value = [each for each in value.split(options["separator"]) if each.strip()]
     if isinstance(value, list | tuple):
@@ -298,7 +307,7 @@ def _label(value: Any, options: Mapping[str, Any], where: str) -> Label:
     raise ValueError(f"{where}: the label {label!r} is not a number")
 
 
-def _choice(value: Any, texts: list[str], options: Mapping[str, Any], where: str) -> int | None:
+def read_choice(value: Any, texts: list[str], options: Mapping[str, Any], where: str) -> int | None:
     """Find the number of the right option, said by its letter, its number (from `first` on) or its text."""
     if value in (None, "", -1):  # -1 is Hugging Face's
         return None

@@ -1,4 +1,4 @@
-"""One's own data: a file or a folder and the names of its columns -> a Task.
+"""One's own data: files and the names of their columns -> a Task; new inputs -> answers; answers of others -> scores.
 
 Files are CSV, TSV, JSON, JSON lines, Parquet or Arrow; a folder has train, dev and test in any of these, or is one that
 the datasets library saved. A dev and a test set that are missing are a tenth of train each, drawn by a seed.
@@ -6,14 +6,26 @@ the datasets library saved. A dev and a test set that are missing are a tenth of
 
 from __future__ import annotations
 
+import dataclasses
+import logging
 import os
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
 from linkbert.config import nearest
 from linkbert.files import read_json
-from linkbert.tasks.splits import DEV_NAMES
-from linkbert.tasks.table import SPLITS, Task, make_task
+from linkbert.tasks.answers import refuse
+from linkbert.tasks.examples import ChoiceExample, Example, Prediction, QuestionExample, Splits, TaggedExample
+from linkbert.tasks.formats import read_choice, read_label, records
+from linkbert.tasks.kinds import kind_of
+from linkbert.tasks.metrics import intervals
+from linkbert.tasks.settings import FineTuneConfig
+from linkbert.tasks.splits import DEV_NAMES, find_data, open_file, read_files, read_splits
+from linkbert.tasks.table import SPLITS, Task, find_tasks, make_task
 
 FORMATS = {".csv": "csv", ".tsv": "tsv", ".json": "json", ".jsonl": "jsonl", ".parquet": "parquet", ".arrow": "parquet"}
 KINDS = {  # by the word for --kind: the kind of task, and its metrics
@@ -24,6 +36,8 @@ KINDS = {  # by the word for --kind: the kind of task, and its metrics
     "choice": ("choice", ["accuracy"]),
     "question": ("question", ["answer_f1", "exact"]),
 }
+IDS, ANSWERS = ("id", "index", "qid"), ("prediction", "prediction_text", "answer", "label")  # columns of answers
+log = logging.getLogger(__name__)
 
 
 def own_task(
@@ -62,7 +76,7 @@ def own_task(
     where = Path(os.path.commonpath([each.parent for each in files.values()]))
     lacking = dict.fromkeys([split for split in SPLITS[1:] if split not in files and (split == "dev" or not dev)], 0.1)
     return make_task(path.stem, {
-        "kind": of, "metrics": metrics, "file": str(path), "format": _format(files["train"], of), "options": options,
+        "kind": of, "metrics": metrics, "file": str(path), "format": format_of(files["train"], of), "options": options,
         "files": {split: [str(each.relative_to(where))] for split, each in files.items()},
         "split": {"from": "train", "seed": seed, **lacking},
     }, str(path)), where  # fmt: skip
@@ -84,32 +98,32 @@ def _files(path: Path) -> dict[str, Path]:
 
 def _look(path: Path, label: str) -> tuple[list[str], dict[str, Any], bool]:
     """Return a file's columns, its first row, and whether the labels are decimal numbers."""
-    import pyarrow
-    from pyarrow import csv, ipc, parquet
-    from pyarrow import json as lines
+    rows = _rows(min(path.parent.glob(path.name), default=path))
+    if "data" in dict(rows):
+        return ["data"], {}, False
+    if not rows or not isinstance(rows[0][1], dict):
+        raise ValueError(f"{path} has no rows of named columns")
+    labels = [str(row[label]) for _, row in rows if row.get(label) not in (None, "")]
+    whole = all(re.fullmatch(r"[-+]?\d+", each) for each in labels)
+    decimal = not whole and all(re.fullmatch(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", each) for each in labels)
+    return list(dict.fromkeys(column for _, row in rows for column in row)), rows[0][1], decimal
 
-    path = min(path.parent.glob(path.name), default=path)
+
+def _rows(path: Path) -> list[tuple[str | None, Any]]:
+    """Read the rows of a file, or the values of an object, each with its key."""
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file")
     try:
-        match _format(path, ""):
-            case "csv" | "tsv" as form:
-                options = csv.ParseOptions(delimiter="\t" if form == "tsv" else ",", newlines_in_values=form == "csv")
-                table = csv.read_csv(path, parse_options=options)
-            case "jsonl":
-                table = lines.read_json(path)
-            case "json":
-                whole = read_json(path)
-                table = pyarrow.table({"data": [0]}) if "data" in whole else pyarrow.Table.from_pylist(whole)
-            case _:
-                table = ipc.open_stream(path).read_all() if path.suffix == ".arrow" else parquet.read_table(path)
-    except (pyarrow.ArrowException, TypeError) as error:
+        with ExitStack() as stack:
+            [source] = open_file(path, "", stack)
+            return [each[1:] for each in records(source, {}, format_of(path, ""))]
+    except ValueError as error:  # pyarrow's are ValueErrors, too
+        if str(path) in str(error):
+            raise
         raise ValueError(f"{path} is not a table of rows: {str(error).splitlines()[0]}") from None
-    if not len(table):
-        raise ValueError(f"{path} has no rows")
-    decimal = label in table.column_names and pyarrow.types.is_floating(table[label].type)
-    return table.column_names, table.slice(0, 1).to_pylist()[0], decimal
 
 
-def _format(path: Path, kind: str) -> str:
+def format_of(path: Path, kind: str) -> str:
     """Tell the format of a file; one in .json may have lines."""
     if path.suffix not in FORMATS:
         raise ValueError(f"{path} is of no known form: {', '.join(FORMATS)}")
@@ -121,3 +135,118 @@ def _format(path: Path, kind: str) -> str:
     if kind == "question":
         return "squad" if form == "json" else "squad-rows"
     return "tag-rows" if kind == "tags" else form
+
+
+def predict(model: str | Path, inputs: str | Path | Sequence[Example]) -> list[dict[str, Any]]:
+    """Answer new inputs with a model that `finetune` kept: its folder, or one of results that has no other.
+
+    `inputs` is a file with the columns that it was trained on, without labels (which are not read), or Examples. An
+    answer has "id", "input", "prediction" and what the kind of task adds, such as "scores" by label. Rows that are cut
+    are counted in a warning of the log. ValueError: no such model, or a file that cannot be read.
+    """
+    from linkbert.tasks.finetune import fine_tune
+
+    kept = [each for each in (Path(model), *sorted(Path(model).glob("models/*"))) if (each / "task.json").is_file()]
+    if len(kept) != 1:
+        said = (
+            f"{len(kept)} fine-tuned models, name one: {', '.join(map(str, kept))}" if kept else "no fine-tuned model"
+        )
+        raise ValueError(f"{model} has {said}; `linkbert finetune ... --keep-model` keeps them")
+    table, counts = read_json(kept[0] / "task.json"), Counter[str]()
+    threshold = table.pop("threshold", None)
+    task = make_task(table["name"], table, str(kept[0]))
+    examples = _read_inputs(task, Path(inputs), counts) if isinstance(inputs, str | Path) else [*inputs]
+    if not examples:
+        raise ValueError(f"{inputs} has nothing to answer")
+    settings = FineTuneConfig(**{key: task.settings[key] for key in ("max_length", "stride") if key in task.settings})
+    found = fine_tune(task, Splits((), (), examples), kept[0], settings, trained=True)
+    for what, number in (counts + Counter(found.counts)).items():
+        log.warning("%s: %d", what.removeprefix("test: "), number)
+    given, answers = found.predictions["test"], list[dict[str, Any]]()
+    for example, each in zip(examples, given if threshold is None else refuse(given, threshold), strict=True):
+        answers.append({"id": example.id, "input": example.shown, "prediction": each.value, **each.details})
+        if found.labels and "scores" in each.details:
+            answers[-1]["scores"] = dict(zip(found.labels, each.details["scores"], strict=True))
+    return answers
+
+
+def _read_inputs(task: Task, path: Path, counts: Counter[str]) -> list[Example]:
+    """Read a file in the form of the task's own files, or in one that a file of one's own may have."""
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file")
+    task = dataclasses.replace(task, options=_without_labels(task.options))
+    own = format_of(path, task.kind) if path.suffix in FORMATS else task.format
+    if task.format not in FORMATS.values():
+        with suppress(ValueError):
+            return read_files(task, ((str(path), path),), counts)
+    return read_files(dataclasses.replace(task, format=own), ((str(path), path),), counts)
+
+
+def _without_labels(options: Mapping[str, Any]) -> dict[str, Any]:
+    columns = {role: name for role, name in options.get("columns", {"words": "tokens"}).items() if role != "label"}
+    forms = {pattern: _without_labels(form) for pattern, form in options.get("forms", {}).items()}
+    return {**options, "columns": columns, "forms": forms, "keep": "", "unlabelled": True}
+
+
+def score_answers(
+    predictions: str | Path, task: str | Task, *, data: str | Path, split: str | None = None
+) -> dict[str, Any]:
+    """Score anybody's answers to a task's `split`, by default test where its labels are known, else dev.
+
+    `predictions` is {id: answer} in JSON, or rows of an id and a prediction: JSON, JSON lines, CSV, TSV or Parquet. Of
+    a choice it is the option's number from 0, its letter or text; of several labels a list, or text such as "a|b"; of
+    tags a list, or text such as "O B-X". ValueError: no labels there, an example without an answer, another's labels.
+    """
+    [known, *more] = find_tasks(task)
+    if more:
+        raise ValueError(f"{task} has several tasks: name one, such as {known.name}")
+    splits = read_splits(known, find_data(str(data), [known]))
+    split = split or ("test" if splits.test and splits.test[0].gold is not None else "dev")
+    examples = {"dev": splits.dev, "test": splits.test}.get(split)
+    if not examples or examples[0].gold is None:
+        raise ValueError(f"{known.title} has no set {split!r} with labels in {data}")
+    answers, path = _read_answers(Path(predictions)), str(predictions)
+    if lacking := [each.id for each in examples if answers.get(each.id) is None]:
+        raise ValueError(
+            f"{path} answers {len(lacking)} of {len(examples)} examples of {split} not, as id {lacking[0]}"
+        )
+    given = [Prediction(each.id, _as_gold(answers[each.id], each, known.options, path)) for each in examples]
+    labels = {*known.labels, *(label for example in examples for label in example.classes)}
+    said = {label for each in given for label in (each.value if isinstance(each.value, tuple) else [each.value])}
+    if labels and said and labels.isdisjoint(said):
+        raise ValueError(f"{path} answers {min(said)!r}; the labels of {known.title} are {', '.join(sorted(labels))}")
+    scores, spread = kind_of(known).score(examples, given), intervals(known.metrics, examples, given)
+    counts = {"examples": len(examples), "ids of other examples": len(answers) - len(examples)}
+    return {"task": known.name, "split": split, "counts": counts, "scores": scores, "intervals": spread}
+
+
+def _read_answers(path: Path) -> dict[str, Any]:
+    """Read answers by id; a row without one, or an id that comes twice, is a ValueError."""
+    answers, rows = dict[str, Any](), _rows(path)
+    if len(rows) == 1 and isinstance(rows[0][1], dict) and not {*IDS} & rows[0][1].keys():
+        rows = [*rows[0][1].items()]  # {id: answer} on one line
+    for number, (id_, answer) in enumerate(rows, 1):
+        if id_ is None:
+            names = [next((name for name in columns if name in answer), "") for columns in (IDS, ANSWERS)]
+            if not all(names):
+                raise ValueError(f"{path}, row {number}: no {' nor '.join(IDS)}, or no {' nor '.join(ANSWERS)}")
+            id_, answer = str(answer[names[0]]), answer[names[1]]
+        if id_ in answers:
+            raise ValueError(f"{path}, row {number}: the id {id_} comes again")
+        answers[id_] = answer
+    return answers
+
+
+def _as_gold(value: Any, example: Any, options: Mapping[str, Any], where: str) -> Any:
+    """Give an answer the form of the right one."""
+    where = f"{where}: the answer to {example.id}"
+    if isinstance(example, QuestionExample):
+        return str(value)
+    if isinstance(example, ChoiceExample):
+        number = isinstance(value, str) and value.isdecimal() and value not in example.options
+        return read_choice(int(value) if number else value, [*example.options], {}, where)
+    if isinstance(example.gold, tuple):
+        tags = isinstance(example, TaggedExample)
+        parts = value.split(None if tags else "|") if isinstance(value, str) else value
+        return tuple(parts) if tags else tuple(sorted(filter(None, parts)))
+    return read_label(value, {"labels": options.get("labels", {}), "number": isinstance(example.gold, float)}, where)

@@ -19,7 +19,7 @@ from typing import Any
 
 from linkbert.files import read_json
 from linkbert.tasks.examples import QuestionExample
-from linkbert.tasks.formats import Source, form_of, read_rows, records
+from linkbert.tasks.formats import Source, form_of, records
 
 BREAK = "\n"  # between the paragraphs of a context that is put together
 Spans = tuple[tuple[int, int], ...]
@@ -66,17 +66,18 @@ def read_squad(sources: Sequence[Source], options: Options, counts: Counter[str]
             for paragraph in article["paragraphs"]:
                 context = paragraph["context"]
                 for asked in paragraph["qas"]:
-                    places = [(each["answer_start"], each["text"]) for each in asked["answers"]]
+                    answers = [] if options.get("unlabelled") else asked["answers"]
+                    places = [(each["answer_start"], each["text"]) for each in answers]
                     yield _placed(asked, context, places, article.get("title", where), counts)
 
 
 def read_squad_rows(sources: Sequence[Source], options: Options, counts: Counter[str]) -> Iterator[QuestionExample]:
     """Read SQuAD as the hub's Parquet or the authors' JSON lines have it: a question a row, two lists of answers."""
     for source in sources:
-        for _, _, row in records(source, options, form_of(source)):
-            answers = row["answers"]
+        for number, (_, _, row) in enumerate(records(source, options, form_of(source))):
+            answers = {"answer_start": (), "text": ()} if options.get("unlabelled") else row["answers"]
             places = list(zip(answers["answer_start"], answers["text"], strict=True))
-            yield _placed(row, row["context"], places, row.get("title") or row["context"], counts)
+            yield _placed({"id": number} | row, row["context"], places, row.get("title") or row["context"], counts)
 
 
 def _placed(
@@ -85,7 +86,7 @@ def _placed(
     spans = tuple((at, at + len(text)) for at, text in places if text and context.startswith(text, at))
     counts["spans that are not their answer"] += len(places) - len(spans)
     answers = tuple(text for _, text in places)
-    return QuestionExample(asked["id"], asked["question"].strip(), context, answers, spans, title=title)
+    return QuestionExample(str(asked["id"]), asked["question"].strip(), context, answers, spans, title=title)
 
 
 def read_oracle(sources: Sequence[Source], options: Options, _counts: Counter[str]) -> Iterator[QuestionExample]:
@@ -126,10 +127,7 @@ def read_subjqa(sources: Sequence[Source], _options: Options, counts: Counter[st
     """
     found: dict[str, list[dict[str, str]]] = {}
     for source in sources:
-        lines = read_rows(source, ",", quotes=True)
-        _, head = next(lines, (1, []))
-        for _, cells in lines:
-            row = dict(zip(head, cells, strict=False))
+        for _, _, row in records(source, {}, "csv"):
             found.setdefault(row["q_review_id"], []).append(row)
     for id_, rows in found.items():
         context = rows[0]["review"].removesuffix(" ANSWERNOTFOUND")

@@ -154,17 +154,6 @@ def finetune(
 
     A record has "task", "model", "settings", "seed", "scores" ({"test": {"accuracy": 0.9}}, in [0, 1]), "intervals",
     "baselines", "notes", "counts", "predictions" (paths under `to`) and more: docs/finetuning.md.
-
-    >>> from linkbert.tasks.examples import TextExample
-    >>> warm = [TextExample(str(i), f"{word} as a fire", label="warm") for i, word in enumerate(["red", "hot"])]
-    >>> cold = [TextExample(str(i + 2), f"{word} as ice", label="cold") for i, word in enumerate(["blue", "still"])]
-    >>> table = {"name": "warmth", "kind": "text", "metrics": ["accuracy"]}
-    >>> records = finetune(
-    ...     "path/to/encoder", table, data={"train": warm + cold, "dev": warm + cold}, to="results", seeds=2,
-    ...     settings={"num_train_epochs": 20, "learning_rate": 3e-4},
-    ... )  # doctest: +SKIP
-    >>> records[0]["scores"]["dev"]  # doctest: +SKIP
-    {'accuracy': 1.0}
     """
     as_path(model, "model"), as_path(to, "to")
     if seeds < 1 or parallel < 1:
@@ -329,7 +318,9 @@ def do_run(run: Run, progress: Progress = lambda *_: None) -> None:
                 part.mkdir()
                 result.model.save_pretrained(part)  # type: ignore[operator]
                 result.tokenizer.save_pretrained(part)
-                write_json(part / "task.json", dataclasses.asdict(task))
+                inputs = {"max_length": settings.max_length, "stride": settings.stride}
+                table = dataclasses.asdict(task) | {"settings": inputs, "threshold": result.threshold}
+                write_json(part / "task.json", table)
         add_result(run.to, record, grid=run.grid)
 
 
