@@ -629,12 +629,12 @@ def predict(
     file: Path = Argument(metavar="FILE", help="new inputs, with the columns that the model was trained on"),
     to: Path | None = Option(None, metavar="FILE.jsonl", help="write the answers there"),
 ) -> None:
-    """Answer new inputs with a fine-tuned model, a JSON object a line."""
+    """Answer new inputs with a fine-tuned model."""
     text = "".join(json.dumps(answer, ensure_ascii=False) + "\n" for answer in linkbert.predict(model, file))
     to.write_text(text, encoding="utf-8") if to else print(text, end="")
 
 
-@app.command(rich_help_panel="Score")
+@app.command("score-answers", rich_help_panel="Score")
 def score_answers(
     predictions: Path = Argument(metavar="PREDICTIONS", help="{id: answer} in JSON, or rows of id and prediction"),
     task: str = Option(metavar="T", help="a name of `linkbert tasks`, or FILE.toml:NAME"),
