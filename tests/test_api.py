@@ -68,7 +68,7 @@ def test_the_examples_of_the_public_names_run(towns, tmp_path, monkeypatch, capf
             failed, tried = runner.run(example, out=print)
             assert not failed, name
             count += tried > 0
-    assert count == len(named) - 6, "all but Document, Link, Sampler, and those of tasks, which docs/finetuning.md shows"
+    assert count == len(named) - 6, "all but Document, Link, Sampler, and those that docs/finetuning.md shows"
 
 
 texts = (
