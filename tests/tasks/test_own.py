@@ -4,6 +4,8 @@ import json
 import shutil
 from itertools import product
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from transformers import BertConfig, BertForSequenceClassification, BertModel
@@ -298,3 +300,22 @@ def test_answers_that_cannot_be_scored_are_refused(tables, capsys, task, answers
     assert cli.main(words) == 1
     assert said in capsys.readouterr().err
     assert cli.main([*words[:3], "own", *words[4:]]) == 1
+
+
+def test_parquet_and_a_folder_that_datasets_saved_are_ones_own_data(tmp_path):
+    """The folder is TRAIN/data-*.arrow, streams of Arrow in shards, with dev under a name of its own."""
+    table = pa.table({"t": ["a", "b"] * 20, "c": ["red", "blue"] * 20})
+    pq.write_table(table, tmp_path / "a.parquet")
+    assert [len(part) for part in made_sets(tmp_path / "a.parquet")] == [32, 4, 4]
+    for split, shards in (("train", 2), ("validation", 1)):
+        (tmp_path / "saved" / split).mkdir(parents=True)
+        for shard in range(shards):
+            path = tmp_path / "saved" / split / f"data-{shard:05}-of-{shards:05}.arrow"
+            with pa.ipc.new_stream(path, table.schema) as writer:
+                writer.write_table(table)
+    assert [len(part) for part in made_sets(tmp_path / "saved")] == [72, 40, 8]
+
+
+def made_sets(path):
+    _, splits = made(path, "t", "c")
+    return splits.train, splits.dev, splits.test
