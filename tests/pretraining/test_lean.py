@@ -6,6 +6,8 @@ import sys
 
 ABSENT = """
 import sys
+import pytest
+
 from importlib.machinery import PathFinder
 
 LACKING = set("pyarrow duckdb rich isal zstandard selectolax lxml upath aiohttp matplotlib docutils markdown_it "
@@ -63,6 +65,7 @@ files = { train = ["train.tsv"], dev = ["dev.tsv"] }
 """
 
 
+@pytest.mark.slow
 def test_training_runs_from_a_store_without_what_reads_corpora(make_store, tmp_path):
     make_store("store")
     (tmp_path / "own.toml").write_text(STARS)
