@@ -4,10 +4,10 @@ import os
 import subprocess
 import sys
 
-ABSENT = """
-import sys
 import pytest
 
+ABSENT = """
+import sys
 from importlib.machinery import PathFinder
 
 LACKING = set("pyarrow duckdb rich isal zstandard selectolax lxml upath aiohttp matplotlib docutils markdown_it "
