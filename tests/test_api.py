@@ -164,7 +164,8 @@ def test_what_is_wrong_with_documents_is_one_line_that_names_them(tmp_path):
 
 def test_documents_that_cannot_be_as_they_are_are_counted_and_named(tmp_path):
     documents = [linkbert.Document("a\ud800", "\udfff", "half \ud83d pair", (linkbert.Link(5, 6, "f\ud800"),)),
-                 linkbert.Document("b", "B", None), linkbert.Document("c", "C", "C.", ((0, 1, "f"),))]  # fmt: skip
+                 linkbert.Document("b", "B", None),
+                 linkbert.Document("c", "C", "C.", (linkbert.Link(0, 1, ""),))]  # fmt: skip
     made = build_store(documents, tmp_path / "store", vocabulary="train:100")
     assert made.document(0) == linkbert.Document(
         "a\ufffd", "\ufffd", "half \ufffd pair", (linkbert.Link(5, 6, "f\ufffd"),)
@@ -173,6 +174,9 @@ def test_documents_that_cannot_be_as_they_are_are_counted_and_named(tmp_path):
         "half of a surrogate pair (replaced)": 1, "no text": 1, "link without target": 1
     }  # fmt: skip
     assert made.manifest["examples"][1] == "documents[1] (id 'b'): no text"
+    for links in (((0, 1, "f"),), (linkbert.Link("f", 0, 1),), linkbert.Link(0, 1, "f")):
+        with pytest.raises(ValueError, match=r"documents\[0\] \(id 'd'\): .*Link"):
+            build_store([linkbert.Document("d", "D", "D.", links)], tmp_path / "no", vocabulary="train:100")
     one = build_store(linkbert.Document("a", "A", "One Document alone."), tmp_path / "one", vocabulary="train:100")
     assert len(one) == 1
 

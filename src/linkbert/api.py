@@ -29,7 +29,7 @@ from linkbert.graph.hyperlinks import resolving
 from linkbert.graph.links import LinkGraph, add_graph, graph_names
 from linkbert.instances.tokens import TokenStore, tokenise
 from linkbert.instances.vocabulary import load_vocabulary, make_vocabulary, trained_size
-from linkbert.records import Document, Redirect
+from linkbert.records import Document, Link, Redirect
 from linkbert.workers import make_executor
 
 if TYPE_CHECKING:
@@ -176,6 +176,10 @@ def _write_line(index: int, document: Any) -> str:
     if not isinstance(document, Document):
         raise ValueError(f"documents[{index}] is {document!r:.80}: give Documents only, or paths only")
     try:
+        for link in document.links:
+            ends = (link.start, link.end, link.target) if isinstance(link, Link) else ()
+            if [*map(type, ends)] != [int, int, str]:
+                raise TypeError(f"its links are linkbert.Link(start, end, target), start and end int, got {link!r:.80}")
         sections = [{"name": name, "start": start} for name, start in document.sections]
         return json.dumps(asdict(document) | {"sections": sections}, ensure_ascii=False) + "\n"
     except (TypeError, ValueError) as error:

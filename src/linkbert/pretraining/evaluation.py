@@ -51,7 +51,8 @@ def held_out_batches(opened: OpenPart, rows: int = 0) -> list[Batches]:
         return []
     if count < FEW:
         few = f"only {count} document{'s' * (count > 1)} of {tokens.path} held out"
-        log.warning("%s: scores say little; try held_out=%g", few, max(0.1, min(0.5, 2 * config.held_out)))
+        share = max(0.1, min(0.5, config.held_out * 1.5 * FEW / count))
+        log.warning("%s: scores say little; try held_out=%.2g", few, share)
     size = max(1, round(config.eval_pairs * opened.weight))
     config = config.replace(batch_size=size, micro_batch_size=rows or config.micro_batch_size)
     wanted, usable = config.anchors == "usable", None
