@@ -41,7 +41,7 @@ log = logging.getLogger(__name__)
 
 
 def own_task(
-    path: Path, text: str, label: str, kind: str, dev: Path | None, test: Path | None, seed: int
+    path: Path, text: str, label: str, kind: str = "", dev: Path | None = None, test: Path | None = None, seed: int = 0
 ) -> tuple[Task, Path]:
     """Make the task of a file or a folder, and find the folder under which its files are.
 
