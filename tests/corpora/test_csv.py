@@ -138,6 +138,7 @@ def test_what_is_no_table_of_documents_is_one_line(tmp_path, name, data, said):
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.slow
 def test_a_cut_file_keeps_its_rows_and_a_cell_too_long_costs_its_row(tmp_path, monkeypatch):
     rows = "id,text\n" + "".join(f"{i},{i * 7919 % 10007} words\n" for i in range(50_000))
     (tmp_path / "a.csv.gz").write_bytes(gzip.compress(rows.encode())[:-3_000])

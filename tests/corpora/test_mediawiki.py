@@ -150,6 +150,7 @@ def test_blocks_of_an_archive_are_found_from_anywhere(tmp_path):
         assert dict(read_blocks(path, start)) == {at: block for at, block in blocks.items() if at >= start}
 
 
+@pytest.mark.slow
 def test_zeros_behind_an_archive_are_not_searched_again_and_again(tmp_path):
     """A file that was made in its full size and filled in part: 40 MB of nothing behind the last stream."""
     path = tmp_path / "a.bz2"
@@ -239,6 +240,7 @@ def test_cdata_is_text(written):
     assert records[0].text == "a < b & c"
 
 
+@pytest.mark.slow
 def test_a_page_of_many_megabytes_is_read(written):
     data = dump(page("A", "Ein [[Wort]] mehr. " * 120_000), page("B", "b"))
     records, skipped = read_all(written(gzip.compress(data, 1), "a.xml.gz"))

@@ -358,7 +358,9 @@ def test_names_reach_pages_of_other_sources(tmp_path):
     ]
 
 
-@pytest.mark.parametrize("reader", ["markdown", "html", "rst", "wikitext"])
+@pytest.mark.parametrize(
+    "reader", ["markdown", *(pytest.param(each, marks=pytest.mark.slow) for each in ("html", "rst", "wikitext"))]
+)
 def test_a_survey_is_handed_over_by_a_file_of_json(tmp_path, reader):
     page, suffix = {
         "markdown": ("[[note]] [[p{0}/note]]", "md"),
@@ -402,6 +404,7 @@ def test_a_survey_that_json_would_change_is_refused(tmp_path, monkeypatch, known
         build_documents([tmp_path / "in"], tmp_path / "store", format="x")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["names", "titles", "endings", "sites"])
 def test_thousands_of_pages_of_one_name_cost_no_more_than_others(kind):
     """Of 5,000 pages each links to one that has the name of all: the time was the square of their number."""

@@ -192,6 +192,7 @@ def test_a_tree_is_found_by_itself(tmp_path):
     assert find_reader(make_tree(tmp_path / "books", {"a.txt": "A book: its text.", "b.txt": "Another."})) == "text"
 
 
+@pytest.mark.slow
 def test_one_and_two_workers_give_the_same_store(tmp_path):
     path = make_tree(
         tmp_path / "tree", FILES | {f"many/{i}.rst": f"Page\n====\n\n:ref:`trees` {'x ' * 40_000}" for i in range(9)}

@@ -100,6 +100,7 @@ def hasty(monkeypatch):
     monkeypatch.setattr(os, "fsync", lambda file: None)
 
 
+@pytest.mark.slow
 @given(shards, st.sampled_from([1, 3]))
 @settings(deadline=None, max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_the_graph_is_what_a_dictionary_resolves_in_any_chunks(tmp_path_factory, hasty, records, chunk):

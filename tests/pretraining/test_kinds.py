@@ -45,6 +45,7 @@ def settings(config):
     )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", TOKENIZERS)
 def test_a_run_of_every_kind(tmp_path, stores_of_kinds, settings, kind, capsys):
     store, run = stores_of_kinds[TOKENIZERS[kind]], tmp_path / "run"

@@ -98,6 +98,7 @@ def test_accumulation_equals_one_big_batch(train, small):
             assert parts["relation_accuracies"] == whole["relation_accuracies"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pairs", [2_048, 8_192])
 def test_gradients_of_large_batches_add_up(stores, small, pairs):
     """In micro-batches of a fixed shape, packed, as in one pass: to 1e-5 of their length."""

@@ -107,7 +107,7 @@ def statistics_section(statistics: dict[str, Any]) -> Section:
     share = shares["anchors_with_usable_link"] / max(shares["anchors"], 1) if shares else 1.0
     if share < USUAL:
         what = "take anchors=usable, which leaves the others out" if share >= ADVISED else "leave anchors=all"
-        lines.append(f"a link to follow have {share:.0%} of the places for segment A: {what} (from {ADVISED:.0%} on)")
+        lines.append(f"{share:.0%} of the places for segment A have a link to follow: {what} (from {ADVISED:.0%} on)")
     if "tokens" not in statistics:
         lines.append("no tokens: run the same `linkbert build` again to finish the store")
     if not graphs:
