@@ -44,7 +44,7 @@ CEILINGS = {  # lines of Python; (top) are the files beside the folders
 
 
 OWED = {  # lines above the ceiling, docs/log/size.md says for what; what is not said there must go
-    "(top)": 923,
+    "(top)": 925,
     "corpora": 566,
     "corpora/readers": 1_554,
     "graph": 113,

@@ -205,7 +205,8 @@ def demo(
 ) -> int:
     """Train a small encoder in minutes, and see what links add."""
     console = make_console()
-    console.print("An encoder that learns from documents and their links: about four minutes on two idle cores.\n")
+    console.print("An encoder that learns from documents and their links: about four minutes on two idle cores.")
+    console.print(f"On a busy machine training ends after {minutes:g}, and what is around it may take as long again.\n")
     from linkbert.demo import demo as run
 
     return run(console, to, source=source, init=init, minutes=minutes, settings=settings)

@@ -38,7 +38,7 @@ from linkbert.pretraining.distributed import join_processes
 from linkbert.pretraining.evaluation import evaluate, held_out_batches
 from linkbert.pretraining.run import pretrain
 from linkbert.pretraining.scores import Scores, percent
-from linkbert.progress import report_stages, report_training
+from linkbert.progress import report_stages, report_training, reporting
 from linkbert.views.gains import learnt_lines, learnt_words, picture_lines, pictures
 from linkbert.views.page import write_page
 from linkbert.views.scores import show_scores
@@ -103,8 +103,9 @@ def demo(console: Console, to: Path, *, source: str, init: str, minutes: float, 
     tokens = config.max_steps * config.batch_size * config.sequence_length
     console.print(f"\n3. Train, on {tokens / 1e6:.1f} million tokens; on fewer where that takes over {minutes:g} min\n",
                   style="bold")  # fmt: skip
-    console.print("scoring the encoder before training ...", style="dim")
-    before, model = score(to / "store", config)
+    with reporting() as show:
+        show("score", "the encoder before training ...")
+        before, model = score(to / "store", config)
     with report_training() as training:
         result = pretrain(to / "store", to / "run", config, progress=training, resume=(to / "run").exists())
     if not result.finished:
