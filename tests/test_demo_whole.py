@@ -157,7 +157,7 @@ def assert_true(folder, out):
         assert each.rstrip(")") in out, each
     for name, row in scores.confusion.items():
         assert [name, *map(str, row.values()), percent(scores.relations[name])] in cells(page)
-    assert "http" not in page
+    assert "://" not in page
     for command in re.findall(r"^linkbert .*$", out, re.MULTILINE):
         assert command in page
     assert f"the same as a page: {Path('demo', 'demo.html')}" in out

@@ -122,7 +122,8 @@ def test_every_command_of_the_tutorial_runs_and_prints_what_the_page_shows(tmp_p
     for command, lines in shown.items():
         assert lines, f"{command}: run python tests/test_docs.py"
         if any(word in command for word in (" stats ", " check ", " score ", " relate ", " pretrain ", " report ")):
-            missing = {labels(line) for line in lines} - {labels(line) for line in made[command]} - {"skipped"}
+            own = next((at for at, line in enumerate(lines) if line.startswith("what links lead to")), len(lines))
+            missing = {labels(line) for line in lines[:own]} - {labels(line) for line in made[command]} - {"skipped"}
             assert not missing, (command, made[command])
     assert (tmp_path / "report.html").stat().st_size > 10_000
 
