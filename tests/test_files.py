@@ -1,5 +1,6 @@
 """Files as every stage writes them."""
 
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from linkbert.corpora.store import Store
-from linkbert.files import find_encoder, locked, replacing
+from linkbert.files import Member, find_encoder, locked, replacing
 
 
 def test_a_file_is_whole_or_not_there(tmp_path):
@@ -92,3 +93,9 @@ def test_a_lock_follows_no_link_and_empties_no_file(tmp_path):
     (tmp_path / "store.lock").write_text("of another kind")
     with locked(tmp_path / "store"):
         assert (tmp_path / "store.lock").read_text() == "of another kind"
+
+
+def test_a_file_of_an_archive_travels_to_a_worker():
+    member = Member("a.zip/b/c.xml", b"<a/>")
+    assert pickle.loads(pickle.dumps(member)) == member
+    assert (member.parent.name, member.suffixes) == ("b", [".xml"])

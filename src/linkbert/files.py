@@ -62,6 +62,8 @@ class Member:
         return self.path
 
     def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):  # what pickle asks for before there is a path
+            raise AttributeError(name)
         return getattr(PurePosixPath(self.path), name)
 
 
