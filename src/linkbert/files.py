@@ -310,13 +310,19 @@ def as_path(value: Any, what: str) -> Path:
 
 def check_store(store: Path) -> Path:
     """Return the folder of a finished store, or raise a ValueError that says what is wrong and what to do."""
+    read_manifest(store)
+    return store
+
+
+def read_manifest(store: Path) -> dict[str, Any]:
+    """Read the store.json of a finished store, or raise a ValueError that says what is wrong and what to do."""
     if (store / "store.json").is_file():
         found = read_json(store / "store.json")
         version = found.get("format") if isinstance(found, dict) else None
         if version != STORE_FORMAT:
             other = f"of format {version}, this linkbert reads {STORE_FORMAT}"
             raise ValueError(f"{store} is a store {other}: build it again")
-        return store
+        return cast(dict[str, Any], found)
     if (store / "plan.json").is_file() or [*store.glob("documents/*.parquet*")]:
         raise ValueError(f"{store} is an unfinished build: run the same `linkbert build` again to finish it")
     what = "is not a store (it has no store.json)" if store.exists() else "is not there"

@@ -26,7 +26,7 @@ import pyarrow.parquet as pq
 
 from linkbert.config import nearest
 from linkbert.corpora.reader import Deletion, Record, Skipped
-from linkbert.files import as_path, check_store, read_json, remove, replacing, write_json
+from linkbert.files import as_path, read_json, read_manifest, remove, replacing, write_json
 from linkbert.records import Document, Link, Redirect
 
 GROUP_DOCUMENTS = 1_000  # a row group ends after so many documents,
@@ -166,8 +166,8 @@ class Store:
     @classmethod
     def open(cls, path: str | Path) -> Self:
         """Open the store in a folder; anything else is a ValueError that says what is wrong and what to do."""
-        path = check_store(as_path(path, "a store"))
-        return cls(path, read_json(path / "store.json"))
+        path = as_path(path, "a store")
+        return cls(path, read_manifest(path))
 
     def __len__(self) -> int:
         return self.manifest["documents"]
