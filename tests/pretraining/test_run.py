@@ -28,6 +28,7 @@ from linkbert.instances.tokens import hash_id
 from linkbert.instances.vocabulary import load_vocabulary
 from linkbert.model import device
 from linkbert.model.fill import relate
+from linkbert.pretraining import card as cards
 from linkbert.pretraining.checkpoint import checkpoints, find_model, read_state
 from linkbert.pretraining.run import fingerprint, pretrain
 from linkbert.pretraining.scores import describe
@@ -103,6 +104,13 @@ def released(folder, store):
     torch.save({name: value.clone() for name, value in encoder.state_dict().items()}, folder / "pytorch_model.bin")
     (folder / "README.md").write_text("---\nlanguage: en\nlicense: apache-2.0\ndatasets: [org/words]\n---\nA card.\n")
     return encoder
+
+
+def test_a_card_fetches_nothing(monkeypatch, hub):
+    (hub / "org" / "base").mkdir(parents=True)
+    (hub / "org" / "base" / "README.md").write_text("---\nlicense: mit\n---\n")
+    monkeypatch.setattr(cards, "find_encoder", lambda name: pytest.fail(f"{name} is looked for on the hub"))
+    assert cards.describe_base("org/base") == cards.LICENCE | {"base_model": "org/base"}, "not in the cache"
 
 
 def test_the_card_of_a_continued_encoder_has_its_sizes_name_licence_and_code_that_runs(

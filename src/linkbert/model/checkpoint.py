@@ -42,7 +42,7 @@ from linkbert.model.attention import dropout_keys
 from linkbert.model.fast_bert import LinkBertForPreTraining
 from linkbert.model.heads import EXACT, Inputs, PretrainingModel, find_objective
 from linkbert.model.hf_encoder import ARCHITECTURES, HFEncoder, longest, new_config, spec_of
-from linkbert.model.weights import check_weights, guarded, plain_names, read_config, read_weights
+from linkbert.model.weights import SIZES, check_weights, guarded, plain_names, read_config, read_weights
 from linkbert.records import IGNORED, LINKED
 from linkbert.registry import references
 
@@ -52,7 +52,6 @@ RELATION_HEADS = ("cls.seq_relationship.weight", "linkbert.relation.weight")  # 
 LINKED_ROW = "cls.linked_relationship.weight"
 RELATION_PARTS = {"pooler": r"\.pooler\.", "relation head": r"seq_relationship|linkbert\.relation"}
 RELATION_PARTS |= {"linked row": "linked_relationship"}
-SIZES = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
 TOKENS = {"[PAD]": 0, "[CLS]": 2, "[SEP]": 3}  # where a trained vocabulary of ours has them
 
 SCORE = 12.0  # of the place looked at, before the softmax; by words alone others have up to about 8 among 512

@@ -25,6 +25,7 @@ from transformers.activations import ACT2FN
 from linkbert.files import choose_weights, one_line, read_json, refuse_pointer
 from linkbert.model.hf_encoder import ARCHITECTURES
 
+SIZES = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
 NESTED = ("state_dict", "model_state_dict", "model", "module", "state")  # where a training program puts the weights
 WRAPPERS = re.compile(r"(^|(?<=\.))(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
 EMBEDDINGS = re.compile(r"^(.*?)embeddings\.(?:word_embeddings|tok_embeddings|LayerNorm|norm)\.(?:weight|gamma)$")
@@ -75,7 +76,7 @@ def read_config(folder: Path, *, others: bool = False) -> PretrainedConfig:
     for architecture in () if name else known.architectures or ():
         fits = [each for each in ARCHITECTURES if architecture.lower().startswith(each.replace("-", ""))]
         name = name or max(fits, key=len, default="")
-    if not name and settings.keys() >= {"hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size"}:
+    if not name and settings.keys() >= {*SIZES}:
         name = "bert"
     if not name:
         raise ValueError(f'{path} lacks "model_type", such as "model_type": "bert"; add the one of its encoder')

@@ -1,8 +1,7 @@
 """The model card: README.md of a checkpoint, written from the run so that nothing in it has to be remembered.
 
 In: what run.json holds, the State, the settings and the opened stores; card.md is its template, with the sections of
-the hub's own. Out: Markdown with the
-YAML head of model hubs.
+the hub's own. Out: Markdown with the YAML head of model hubs.
 """
 
 from __future__ import annotations
@@ -14,14 +13,14 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import CommitOperationAdd, HfApi, ModelCard, ModelCardData
+from huggingface_hub import CommitOperationAdd, HfApi, ModelCard, ModelCardData, try_to_load_from_cache
 from transformers import PretrainedConfig
 
 from linkbert.config import Config, show_value
 from linkbert.files import find_encoder, one_line, read_json
 from linkbert.instances.mixture import OpenPart
-from linkbert.model.checkpoint import SIZES
 from linkbert.model.heads import find_objective
+from linkbert.model.weights import SIZES
 from linkbert.pretraining.checkpoint import State
 from linkbert.pretraining.scores import describe, from_json
 from linkbert.records import LINKED, RELATIONS
@@ -65,7 +64,9 @@ def describe_base(init: str) -> dict[str, Any]:
     """Return what is known of the encoder a run started from: its hub name; its card's language, licence and data."""
     found = dict(LICENCE)
     with suppress(Exception):  # it may have no card, or one of any form
-        data = ModelCard.load(find_encoder(init) / "README.md", ignore_metadata_errors=True).data.to_dict()
+        here = Path(init).expanduser().exists()  # else what is kept of the hub: a card fetches nothing
+        readme = find_encoder(init) / "README.md" if here else Path(str(try_to_load_from_cache(init, "README.md")))
+        data = ModelCard.load(readme, ignore_metadata_errors=True).data.to_dict()
         found = {
             name: data[name] for name in ("language", "license", "license_name", "datasets") if name in data
         } or found
