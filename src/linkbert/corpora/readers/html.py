@@ -538,11 +538,8 @@ def is_bounded(source: str) -> bool:
 # ---- what most pages of a tree have in common
 
 MANY, HEAD, FOOT = 8, 16_000, 4_000  # pages of a folder that is looked at by itself; characters of a page at its ends
-_TITLED, _ENDED, _STARTED = (
-    "\0",
-    "\1",
-    "\2",
-)  # before a title, the ending and the beginning of one; other things in common are lines with links
+# Before a title, the ending and the beginning of one; other things in common are lines with links.
+_TITLED, _ENDED, _STARTED = "\0", "\1", "\2"
 _ENDING = re.compile(r"\s(?:[-—–|·•:»«<]|::|--)\s|\s\(|:\s")
 _TITLE, _ANY = re.compile(r"<title[^>]*>([^<]*)", re.IGNORECASE), re.compile(r"<[^>]*>")
 _WITHIN = "|".join(sorted(_INLINE | {"td", "th", "span", "img"}))

@@ -308,13 +308,14 @@ def _make_parser(nesting: int, mdx: bool = False) -> MarkdownIt:
 def _marks_rule(state: StateInline, silent: bool) -> bool:
     """Find inside a block what CommonMark does not know: wiki links, tags, and what is dropped."""
     start, stop = state.pos, min(state.pos + TAG, state.posMax)
-    unseen = _UNSEEN.match(state.src, start, stop)
+    mark = state.src[start]
+    unseen = _UNSEEN.match(state.src, start, stop) if mark == "<" else None
     if unseen and (end := _end_of(unseen, state.src, state.posMax)) > 0:
         state.pos = end
         return True
-    known = {_EXPRESSION: state.env["mdx"], _PAGE_TAG: state.env["pages"].dialect.outline}
-    for pattern, kind in _MARKS.get(state.src[start], ()):
-        if known.get(pattern, True) and (found := pattern.match(state.src, start, stop)):
+    for pattern, kind in _MARKS.get(mark, ()):
+        wanted = state.env["mdx"] if pattern is _EXPRESSION else mark != "#" or state.env["pages"].dialect.outline
+        if wanted and (found := pattern.match(state.src, start, stop)):
             if kind and not silent:
                 state.push(kind, "", 0).content = f"[[{found[1] or found[2]}]]" if found[0][0] == "#" else found[0]
             state.pos = found.end()

@@ -196,10 +196,11 @@ class Pages:
         below = [(root + address).removesuffix("/.") for root in roots for address in (*addresses, inside)]
         site = roots and path[0] == "/" and path[:3] != "/./"  # where the README of a repository is not the home,
         addresses = [] if site and inside == "." else addresses
-        is_index = self.exact.get(inside, "").lower() in [note_path(index, inside.lower()) for index in INDEXES]
         tries = [(self.exact, addresses), (self.folded, [*map(plain, addresses)])]
-        first = 0 if site and is_index else 1  # nor that of a folder the index of the site's
-        tries.insert(first if path[0] == "/" else 2, (self.exact, below))
+        if site and self.exact.get(inside, "").lower() in [note_path(index, inside.lower()) for index in INDEXES]:
+            tries.insert(0, (self.exact, below))  # nor that of a folder the index of the site's
+        else:
+            tries.insert(1 if path[0] == "/" else 2, (self.exact, below))
         for pages, names in (*tries, (self.folded, [*map(plain, below)])):
             if found := next(filter(None, map(pages.get, names)), None):
                 return found
