@@ -44,13 +44,13 @@ CEILINGS = {  # lines of Python; (top) are the files beside the folders
 
 
 OWED = {  # lines above the ceiling, docs/log/size.md says for what; what is not said there must go
-    "(top)": 925,
+    "(top)": 937,
     "corpora": 566,
-    "corpora/readers": 1_554,
+    "corpora/readers": 1_553,
     "graph": 113,
     "instances": 50,
     "model": 271,
-    "pretraining": 70,
+    "pretraining": 76,
     "tasks": 665,
     "views": 122,
 }

@@ -25,7 +25,7 @@ from typer.core import TyperCommand, TyperGroup
 
 import linkbert
 from linkbert.config import STORE_SETTINGS, Config, Settings, choose_config, make_config, meant, nearest, presets
-from linkbert.files import check_store, find_encoder, one_line
+from linkbert.files import check_store, find_encoder, one_line, replacing
 from linkbert.progress import make_console, report_stages, report_training, reporting, seconds_text
 
 if TYPE_CHECKING:
@@ -114,14 +114,14 @@ def explain_usage(error: Any, words: Sequence[str]) -> str:
     takes = {each.name for each in context.command.params} if context else set()
     sets = "" if "settings" in takes else "--set " if "set_" in takes else None
     option = getattr(error, "option_name", "")
+    found = re.search(rf"(?<!\S){re.escape(option)}[= ](\S+)", " ".join(words))
+    value = found[1] if found else "..."
     if "to" in takes and option.strip("-") in OUTPUT:
-        value = re.search(rf"(?<!\S){option}[= ](\S+)", " ".join(words))
-        return f"there is no {option}: write --to {value[1] if value else '...'}"
+        return f"there is no {option}: write --to {value}"
     if option == "--tasks-file":
         return "write the file as the TASK: FILE.toml, or one of its tables, FILE.toml:NAME"
     if sets is not None and (key := meant(option.lstrip("-"), dict(settings_of(context.command.name)))):
-        value = re.search(rf"(?<!\S){option}[= ](\S+)", " ".join(words))
-        return f"{option} is a setting: write {sets}{key}={value[1] if value else '...'}; see `linkbert settings {key}`"
+        return f"{option} is a setting: write {sets}{key}={value}; see `linkbert settings {key}`"
     if found := re.search(r"extra argument\(s\) \((.*)\)", text):
         text += f": write --set {found[1]}" if sets and "=" in found[1] else '; words that belong together take "..."'
     elif param and param.help:
@@ -632,7 +632,11 @@ def predict(
 ) -> None:
     """Answer new inputs with a fine-tuned model."""
     text = "".join(json.dumps(answer, ensure_ascii=False) + "\n" for answer in linkbert.predict(model, file))
-    to.write_text(text, encoding="utf-8") if to else print(text, end="")
+    if not to:
+        print(text, end="")
+        return
+    with replacing(to) as part:
+        part.write_text(text, encoding="utf-8")
 
 
 @app.command("score-answers", rich_help_panel="Score")

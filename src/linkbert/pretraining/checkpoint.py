@@ -68,6 +68,11 @@ class State:
         return 0 < self.planned <= self.step and not self.due
 
 
+def checkpoint_folder(run: Path, step: int) -> Path:
+    """Name a checkpoint: step 100 of RUN -> RUN/checkpoints/step-0000100."""
+    return run / "checkpoints" / f"step-{step:07d}"
+
+
 def checkpoints(run: Path) -> list[Path]:
     """List the checkpoints of a run, oldest first, whole or not."""
     folders = (folder for folder in (run / "checkpoints").glob("step-*") if folder.name[5:].isdecimal())
@@ -113,7 +118,7 @@ class Checkpoints:
             writing.result()
 
     def _write(self, state: State, weights: dict[str, Tensor], moments: dict[str, Tensor]) -> None:
-        folder = self.run / "checkpoints" / f"step-{state.step:07d}"
+        folder = checkpoint_folder(self.run, state.step)
         try:
             if not self.context.is_main_process:
                 self._write_moments(folder.with_name(folder.name + ".part") / "training", moments)
@@ -185,7 +190,7 @@ def save_final_model(run: Path, step: int) -> None:
     """Copy the checkpoint of a step without its training/ to RUN/model."""
     with replacing(run / "model") as part:
         part.mkdir()
-        for path in (run / "checkpoints" / f"step-{step:07d}").iterdir():
+        for path in checkpoint_folder(run, step).iterdir():
             if path.is_file():  # not training/; copytree would hide a full disk in a list
                 flush(Path(shutil.copy(path, part)))
 

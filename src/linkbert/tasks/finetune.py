@@ -199,7 +199,7 @@ def load_model(
     head = getattr(transformers, kind.head)._model_mapping[type(config)]  # the Auto classes take no weights
     with torch.device("meta"):
         bare = head(config)
-    notes = fit_head(bare, weights := dict(weights), old, labels)
+    notes = fit_head(bare, weights, old, labels)
     model, found = head.from_pretrained(
         None, config=config, state_dict=weights, dtype=torch.float32, output_loading_info=True
     )
