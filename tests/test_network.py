@@ -1,6 +1,7 @@
 """Servers that lead elsewhere, fall silent or lie: one line, nothing wrong built; and DuckDB fetches nothing."""
 
 import json
+import re
 import threading
 import time
 from contextlib import contextmanager, suppress
@@ -11,11 +12,15 @@ import pytest
 from linkbert import files
 from linkbert.cli import main
 from linkbert.corpora.build import build_documents
+from linkbert.corpora.readers.bzip2 import read_blocks
 from linkbert.corpora.store import querying
 
 
 def lines(count, word):
     return "".join(json.dumps({"id": str(i), "text": f"{word} {i}. " * 40}) + "\n" for i in range(count)).encode()
+
+
+ENDLESS = ("drips", "sends for ever")
 
 
 @contextmanager
@@ -50,9 +55,13 @@ def server(kind, content, later=None):
             start = int(ranges[6:].split("-")[0]) if ranges else 0
             part = data if kind == "another range" else data[start:]
             self.send_response(206 if ranges else 200)
-            self.send_header("Content-Length", str(len(part) * 10 if kind == "longer than it is" else len(part)))
+            if not (body and kind in ENDLESS):
+                self.send_header("Content-Length", str(len(part) * 10 if kind == "longer than it is" else len(part)))
             self.send_header("Accept-Ranges", "bytes")
             self.end_headers()
+            while body and kind in ENDLESS and not end.is_set():
+                self.wfile.write(part[:1] if kind == "drips" else b" " * (1 << 20))
+                end.wait(0.02 if kind == "drips" else 0)
             if body:
                 self.wfile.write(part[:5_000] if kind == "stalls" else part)
                 self.wfile.flush()
@@ -74,18 +83,36 @@ def server(kind, content, later=None):
         http.shutdown()
 
 
-@pytest.mark.parametrize("kind", ["file", "loop", "silent", "silent at the body", "stalls", "longer than it is"])
+FAULTS = {
+    **dict.fromkeys(["file", "loop", "silent", "silent at the body", "stalls", "longer than it is"], ""),
+    "drips": "its server sends less than 1,000 bytes a second",
+    "sends for ever": "its server sends more than the [0-9,]+ bytes that it announced",
+}
+
+
+@pytest.mark.parametrize("kind", FAULTS)
 def test_a_server_that_does_not_do_its_part_is_one_line_in_time(kind, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(files, "SILENCE", 0.3)
+    monkeypatch.setattr(files, "ANSWER", 0.5 if kind in ENDLESS else 60)
     started = time.monotonic()
     with server(kind, lines(100, "Word")) as address:
         assert main(["build", address, "--to", str(tmp_path / "store"), "--vocab", "train:200"]) == 1
     said = capsys.readouterr().err.splitlines()
     assert [line for line in said if not line.startswith("  ")] == [said[-1]]
     assert "cannot be read" in said[-1]
+    assert re.search(FAULTS[kind], said[-1])
     assert "root:" not in said[-1]
     assert time.monotonic() - started < 20
     assert not (tmp_path / "store" / "store.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"), [("drips", "TimeoutError"), ("sends for ever", "more than the 38,0.0 bytes")]
+)
+def test_an_answer_for_a_part_of_a_file_has_an_end(kind, said, monkeypatch):
+    monkeypatch.setattr(files, "ANSWER", 0.5)
+    with server(kind, lines(100, "Word")) as address, pytest.raises(ConnectionError, match=said):
+        next(read_blocks(files.source_path(address), 10))
 
 
 @pytest.mark.parametrize(

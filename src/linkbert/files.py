@@ -17,6 +17,7 @@ import math
 import os
 import re
 import shutil
+import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -48,6 +49,7 @@ WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.b
 HUB_FILES = ("config.json", "README.md", "model*.safetensors", "pytorch_model*.bin", *WEIGHTS[1::2], *VOCABULARY_FILES)
 OTHERS = {".h5": "from_tf", ".msgpack": "from_flax", ".index": "from_tf"}  # weights of TensorFlow and Flax
 WEB, SILENCE = ("http://", "https://"), 60  # seconds after which a server is not waited for
+ANSWER, SLOWEST = 600, 1_000  # seconds for a part of a file; bytes a second of a whole one, in as many seconds
 KEPT = "run the same command again (finished shards are kept)"
 
 
@@ -74,13 +76,34 @@ def source_path(source: str | Path) -> Path:
     if "://" not in source:
         return Path(source)
     try:
-        from aiohttp import ClientTimeout
         from upath import UPath
 
-        patient = {"client_kwargs": {"timeout": ClientTimeout(total=86_400, sock_connect=SILENCE, sock_read=SILENCE)}}
-        return cast(Path, cast(Any, UPath)(source, **(patient if source.startswith(WEB) else {})))
+        options = {"client_kwargs": _client_options(SILENCE)} if source.startswith(WEB) else {}
+        return cast(Path, cast(Any, UPath)(source, **options))
     except (ImportError, ValueError) as error:  # s3fs, gcsfs and the like are packages of their own
         raise ValueError(_unreadable(source, error, "install what is missing")) from None
+
+
+@cache
+def _client_options(silence: float) -> dict[str, Any]:
+    """Return options of aiohttp: how long a server is waited for, and that no more is kept than was asked for."""
+    import asyncio
+
+    from aiohttp import ClientPayloadError, ClientResponse, ClientTimeout
+
+    class Answer(ClientResponse):
+        async def read(self) -> bytes:
+            asked = re.fullmatch(r"bytes=(\d+)-(\d+)", self.request_info.headers.get("Range", ""))
+            most, data = int(asked[2]) - int(asked[1]) + 1 if asked else PIECE, bytearray()
+            async with asyncio.timeout(ANSWER):
+                async for block in self.content.iter_any():
+                    data += block
+                    if len(data) > most:
+                        raise ClientPayloadError(f"it sends more than the {most:,} bytes that were asked for")
+            self._body = bytes(data)
+            return self._body
+
+    return {"timeout": ClientTimeout(None, sock_connect=silence, sock_read=silence), "response_class": Answer}
 
 
 def has_address(path: Path) -> bool:
@@ -164,9 +187,21 @@ def _decompress(path: Path, stop: float = math.inf) -> Iterator[tuple[bytes, int
     start = DECOMPRESSORS.get(".gz" if path.suffix == ".tgz" else path.suffix)
     step, most = (ZST_PIECE, ()) if path.suffix == ".zst" else (1 << 16, (PIECE,))
     stream, position, waits = None, 0, True  # whether the stream waits for more bytes
-    with open_source(path, **({"block_size": 0} if str(path).startswith(WEB) else {})) as file:
-        while block := file.read(step if position < stop else 1):
-            before, position = position, position + len(block)
+    web = str(path).startswith(WEB)
+    size = source_size(path) if web else 0
+    with open_source(path, **({"block_size": 0} if web else {})) as file:
+        waited, known = 0.0, 0
+        while True:
+            started = time.monotonic()
+            if not (block := file.read(step if position < stop else 1)):
+                break
+            before, position, waited = position, position + len(block), waited + time.monotonic() - started
+            if size and position > size:
+                raise OSError(f"its server sends more than the {size:,} bytes that it announced")
+            if waited > ANSWER:
+                if web and position - known < SLOWEST * ANSWER:
+                    raise OSError(f"its server sends less than {SLOWEST:,} bytes a second")
+                waited, known = 0.0, position
             if start is None:
                 yield block, position
                 continue
@@ -267,7 +302,7 @@ def read_json_lines(path: Path, *keys: str) -> list[dict[str, Any]]:
     for number, line in enumerate(path.read_bytes().split(b"\n")[:-1] if path.is_file() else [], 1):
         try:
             record = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             record = None
         if not isinstance(record, dict) or not record.keys() >= {*keys}:
             raise ValueError(f"{path} is damaged: line {number} is not linkbert's; remove that line")
