@@ -55,6 +55,26 @@ def test_the_table_compares_scores_and_names_the_settings_that_differ(make_run):
     assert not {"linked", "learning_rate", "training: learning rate", "alpha"} & found.keys()
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        {"learning_rate": 0.1},
+        {"learning_rate": 0.1, "tokens": "many", "elapsed": 1.0},
+        {"learning_rate": 0.1, "tokens": 1, "elapsed": None},
+        {"evaluation": 3},
+        {"evaluation": {"mlm_loss": 1.0}},
+        {"evaluation": {"mlm_loss": 1.0, "link_gain": [1]}},
+        {"evaluation": asdict(SCORES) | {"relations": None}},
+    ],
+)
+def test_a_journal_that_says_nonsense_is_one_line_with_its_file(make_run, line):
+    with (run := make_run("run")).joinpath("journal.jsonl").open("a") as file:
+        file.write(json.dumps({"step": 3} | line) + "\n")
+    with pytest.raises(ValueError, match=r"run/journal\.jsonl is damaged") as refusal:
+        runs_section([run])
+    assert "\n" not in str(refusal.value)
+
+
 def test_an_objective_without_masked_tokens_is_shown(make_run):
     run = make_run("own")
     path = run / "journal.jsonl"

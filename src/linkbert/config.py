@@ -13,9 +13,11 @@ from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from fractions import Fraction
 from importlib import resources
+from math import isfinite
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, Field, FiniteFloat, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, FiniteFloat, TypeAdapter, ValidationError, model_validator
 
 SHORT = 32  # tokens: a compiled step has room for the [CLS]s of rows full of such pairs
 STORE_SETTINGS = ("graph", "scope", "alpha", "shares", "anchors", "linked_segment", "held_out")  # may differ by store
@@ -144,6 +146,16 @@ def explain(error: Mapping[str, Any], known: Collection[str]) -> str:
     return f"{key} {wanted}, got {' '.join(show_value(error['input']).split()):.80}"
 
 
+def check_content(kind: Any, value: Any, path: Path) -> Any:
+    """Return what a file holds as a type says; a ValueError names the file, the key, and what was expected there."""
+    try:
+        return TypeAdapter(kind).validate_python(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "its content"
+        raise ValueError(f"{path}: {where} is {first['input']!r:.60}. {first['msg']:.120}") from None
+
+
 def meant(word: str, known: Collection[str]) -> str:
     """Return the known setting that a word such as steps, learning-rate or stepz means, or ""."""
     names = {name: name for name in known} | {old: new for old, new in OLD_NAMES.items() if new in known}
@@ -178,7 +190,10 @@ def nearest(word: str, known: Iterable[str]) -> str:
 def show_value(value: Any) -> str:
     """Write a setting as the command line takes it: (0.5, 0.5, 0.0) -> '1/2,1/2,0'."""
     if isinstance(value, tuple | list):
-        parts = (each if isinstance(each, str) else Fraction(each).limit_denominator(1000) for each in value)
+        plain = (type(each) in (int, float) and isfinite(each) for each in value)
+        parts = (
+            Fraction(each).limit_denominator(1000) if is_ else each for each, is_ in zip(value, plain, strict=True)
+        )
         return ",".join(map(str, parts))
     if isinstance(value, bool):
         return str(value).lower()

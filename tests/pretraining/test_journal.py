@@ -1,3 +1,5 @@
+import json
+
 import pytest
 
 from linkbert.pretraining.journal import Journal, read_journal, read_record, resume_words
@@ -26,11 +28,48 @@ def test_a_line_that_is_no_record_is_refused(tmp_path, line):
         read_journal(tmp_path / "journal.jsonl")
 
 
+@pytest.mark.parametrize("line", ['{"step": null}', '{"step": "1"}', '{"step": [1]}', "[" * 100_000])
+def test_a_line_whose_step_is_no_number_is_refused(tmp_path, line):
+    (tmp_path / "journal.jsonl").write_text('{"step": 1}\n' + line + "\n")
+    with pytest.raises(ValueError, match=r"journal\.jsonl(: step of line 2 is | is damaged: line 2 )"):
+        read_journal(tmp_path / "journal.jsonl")
+
+
+CONFIG = {"hidden_size": 8, "max_steps": 1, "seed": 1}
+RECORD = {"format": 1, "created": "2026-01-01", "config": CONFIG, "store": {"path": "s"}, "resumed": []}
+
+
 @pytest.mark.parametrize("text", ["{}", "[]", '{"format": 1}', '{"format": 1, "config": null, "store": {}}'])
 def test_a_run_json_that_no_run_wrote_is_refused(tmp_path, text):
     (tmp_path / "run.json").write_text(text)
     with pytest.raises(ValueError, match=r"run\.json is not of format 1; it is damaged"):
         read_record(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"config": None}, "config is None. Input should be a valid dictionary"),
+        ({"config": CONFIG | {"hidden_size": -1}}, "hidden_size must be greater than or equal to 1, got -1"),
+        ({"config": CONFIG | {"shares": [None]}}, "shares must"),
+        ({"config": CONFIG | {"seed": {}}}, "seed must"),
+        ({"config": {}}, "config has no hidden_size"),
+        ({"resumed": 3}, "resumed is 3. Input should be a valid list"),
+        ({"created": None}, "created is None"),
+        ({"store": "s"}, "store is 's'"),
+        ({"store": {"path": ["s"]}}, r"store\.path is \['s'\]"),
+        ({"store": {"fingerprint": "s"}}, r"store\.path is .*Field required"),
+        ({"stores": {"a": {"path": "s", "weight": "much"}}}, r"stores\.a\.weight is 'much'"),
+        ({"stores": [1]}, r"stores is \[1\]"),
+    ],
+)
+def test_a_run_json_that_says_nonsense_is_one_line_with_file_and_key(tmp_path, change, message):
+    (tmp_path / "run.json").write_text(json.dumps(RECORD))
+    assert read_record(tmp_path) == RECORD
+    (tmp_path / "run.json").write_text(json.dumps(RECORD | change))
+    with pytest.raises(ValueError, match=r"run\.json: " + message) as refusal:
+        read_record(tmp_path)
+    assert "\n" not in str(refusal.value)
 
 
 def test_tensorboard_reads_what_the_journal_says(tmp_path):

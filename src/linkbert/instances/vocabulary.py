@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
+from linkbert.config import check_content
 from linkbert.files import below, fetch_from_hub, one_line, read_json, refuse_pointer, replacing, write_json
 
 if TYPE_CHECKING:
@@ -211,14 +212,14 @@ def load_vocabulary(source: str | Path, lowercase: bool | None = None) -> Vocabu
         return load_vocabulary(folder, lowercase)
     config = path.with_name(KNOWN[2])
     try:
-        said = read_json(config) if config.is_file() else {}
+        said = check_content(dict[str, Any], read_json(config), config) if config.is_file() else {}
         rules = {ours: said[name] for name, ours in SWITCHES.items() if said.get(name) is not None}
         if wrong := [name for name, ours in SWITCHES.items() if not isinstance(rules.get(ours, True), bool)]:
             raise ValueError(f"{config}: {wrong[0]} must be true or false, got {str(said[wrong[0]])[:60]}")
         if free := lowercase is not None and path.suffix != ".json" and not (whole and "lowercase" in rules):
             rules["lowercase"] = lowercase
         found = load_tokenizer(read_json(path), rules) if path.suffix == ".json" else _read_tokens(path, said, rules)
-    except (ValueError, AttributeError, TypeError, KeyError) as error:  # what others write may have any form
+    except (ValueError, AttributeError, TypeError, LookupError, RecursionError) as error:  # others may write any form
         raise ValueError(f"{path} is not a vocabulary: {one_line(error)}") from None
     if lowercase is not None and not free and (found.definition or found.lowercase != lowercase):
         name = (config if "lowercase" in rules else path).name

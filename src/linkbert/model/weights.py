@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import CONFIG_MAPPING, PretrainedConfig
 from transformers.activations import ACT2FN
 
+from linkbert.config import check_content
 from linkbert.files import choose_weights, one_line, read_json, refuse_pointer
 from linkbert.model.hf_encoder import ARCHITECTURES
 
@@ -66,12 +67,7 @@ def read_config(folder: Path, *, others: bool = False) -> PretrainedConfig:
     if not path.is_file():
         raise ValueError(f"{folder} is not a Hugging Face folder: it has no config.json")
     settings = read_json(path)
-    try:
-        known = Known.model_validate(settings)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "its content"
-        raise ValueError(f"{path}: {where} is {first['input']!r:.60}. {first['msg']:.120}") from None
+    known = check_content(Known, settings, path)
     name = known.model_type
     for architecture in () if name else known.architectures or ():
         fits = [each for each in ARCHITECTURES if architecture.lower().startswith(each.replace("-", ""))]
@@ -81,9 +77,9 @@ def read_config(folder: Path, *, others: bool = False) -> PretrainedConfig:
     if not name:
         raise ValueError(f'{path} lacks "model_type", such as "model_type": "bert"; add the one of its encoder')
     if name not in (CONFIG_MAPPING if others else ARCHITECTURES):
-        raise ValueError(f"{folder} holds a model of type {name!r}; linkbert continues {', '.join(ARCHITECTURES)}")
+        raise ValueError(f"{path} names a model of type {name!r}; linkbert continues {', '.join(ARCHITECTURES)}")
     if settings.get("position_embedding_type", "absolute") != "absolute" or settings.get("is_decoder"):
-        raise ValueError(f"{folder} is not a plain encoder (relative positions added to a {name}, or a decoder)")
+        raise ValueError(f"{path} is not of a plain encoder (relative positions added to a {name}, or a decoder)")
     kept = {key: value for key, value in settings.items() if key not in NOT_KEPT} | {"model_type": name}
     return guarded(path, lambda: CONFIG_MAPPING[name].from_dict(kept))
 

@@ -18,7 +18,7 @@ from copy import deepcopy
 from dataclasses import asdict, dataclass, field, fields
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.distributed as dist
@@ -30,7 +30,7 @@ from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
 
-from linkbert.config import Config
+from linkbert.config import Config, check_content
 from linkbert.files import find_encoder, read_json, remove, replacing, sha256, write_json
 from linkbert.model.checkpoint import tied_names
 from linkbert.pretraining import distributed
@@ -215,7 +215,8 @@ def read_state(folder: Path) -> State:
     for name, described in content["files"].items():
         if describe_file(folder / name) != described:
             raise ValueError(f"{name} is not as it was written")
-    return State(**{each.name: content[each.name] for each in fields(State) if each.name in content})
+    known = {each.name: content[each.name] for each in fields(State) if each.name in content}
+    return cast(State, check_content(State, known, path))
 
 
 def restore_optimizer(

@@ -11,8 +11,11 @@ import json
 import logging
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+from pydantic import BaseModel, FiniteFloat, StrictInt
+
+from linkbert.config import Config, check_content, migrate
 from linkbert.files import read_json, read_json_lines, replacing
 
 FORMAT = 1  # of run.json
@@ -22,13 +25,41 @@ TIMINGS = ("elapsed", "tokens_per_second", "peak_share", "loader_share", "memory
 log = logging.getLogger(__name__)
 
 
+class StoreEntry(BaseModel):
+    """What run.json says of a store."""
+
+    path: str
+    fingerprint: str = ""
+    scope: str = ""
+    weight: FiniteFloat = 1.0
+    settings: dict[str, Any] = {}
+
+
+class Record(BaseModel):
+    """What run.json says."""
+
+    created: str
+    config: dict[str, Any]
+    preset: str = ""
+    store: StoreEntry | None = None
+    stores: dict[str, StoreEntry] = {}
+    resumed: list[dict[str, Any]]
+
+
 def read_record(run: Path) -> dict[str, Any]:
     """Read RUN/run.json: settings, stores, sessions; a ValueError where it is not what a run writes."""
-    record = read_json(run / "run.json")
-    whole = isinstance(record, dict) and record.get("format") == FORMAT and not {"store", "stores"}.isdisjoint(record)
-    if not whole or not isinstance(record.get("config"), dict):
-        raise ValueError(f"{run / 'run.json'} is not of format {FORMAT}; it is damaged, or of another linkbert")
-    return record
+    record = read_json(path := run / "run.json")
+    whole = isinstance(record, dict) and record.get("format") == FORMAT
+    if not whole or not (record.get("store") or record.get("stores")):
+        raise ValueError(f"{path} is not of format {FORMAT}; it is damaged, or of another linkbert")
+    check_content(Record, record, path)
+    if lacks := {"hidden_size", "max_steps"} - migrate(record["config"]).keys():
+        raise ValueError(f"{path}: config has no {min(lacks)}, which every run has; it is damaged")
+    try:
+        Config(**{key: value for key, value in migrate(record["config"]).items() if key in Config.model_fields})
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    return cast(dict[str, Any], record)
 
 
 def read_before(run: Path, *, resume: bool) -> dict[str, Any]:
@@ -42,7 +73,10 @@ def read_before(run: Path, *, resume: bool) -> dict[str, Any]:
         raise ValueError(f"{run} is a run without a checkpoint, which stopped early: {remedy}")
     if not resume:
         raise ValueError(f"{run} is not empty; add --resume to continue the run in it, or name another folder")
-    return read_record(run)
+    record = read_record(run)
+    if unknown := migrate(record["config"]).keys() - Config.model_fields:
+        raise ValueError(f"{run / 'run.json'}: unknown setting {min(unknown)!r}; it is of another linkbert, or damaged")
+    return record
 
 
 def resume_words(objective: str) -> str:
@@ -52,7 +86,10 @@ def resume_words(objective: str) -> str:
 
 def read_journal(path: Path) -> list[dict[str, Any]]:
     """Read a journal's whole lines; a last line cut by a crash is left out."""
-    return read_json_lines(path, "step")
+    found = read_json_lines(path, "step")
+    steps = {f"step of line {number}": line["step"] for number, line in enumerate(found, 1)}
+    check_content(dict[str, StrictInt], steps, path)
+    return found
 
 
 class Journal:

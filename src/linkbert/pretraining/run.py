@@ -250,10 +250,10 @@ def check_same_run(run: Path, before: dict[str, Any], now: dict[str, Any]) -> No
     if stores.keys() != others.keys():
         was, given = (", ".join(f"{n}={each['path']}".lstrip("=") for n, each in s.items()) for s in (stores, others))
         raise ValueError(f"{run} was started on {was}, not on {given}: resume with the same stores")
-    old = decisive_settings(before)
+    old = decisive_settings(now) | decisive_settings(before)  # an earlier version had fewer
     for key, value in decisive_settings(now).items():
         longer = key == "max_steps" and value > old[key] and may_grow(run, old)
-        if old.get(key, value) != value and not longer:
+        if old[key] != value and not longer:
             was = f"{key}={show_value(old[key])}"
             raise ValueError(f"{run} was started with {was}, not {key}={show_value(value)}: resume with {was}, {anew}")
     for name, store in stores.items():

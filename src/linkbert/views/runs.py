@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from linkbert.config import migrate, show_value
+from linkbert.files import one_line
 from linkbert.pretraining.journal import TIMINGS, read_journal, read_record
 from linkbert.pretraining.scores import from_json, nats, percent
 from linkbert.progress import count_text, seconds_text
@@ -26,7 +27,13 @@ def runs_section(paths: Sequence[Path]) -> Section:
     names = [path.resolve().name for path in paths]
     names = [name if names.count(name) == 1 else str(path) for path, name in zip(paths, names, strict=True)]
     journals = {name: read_journal(path / "journal.jsonl") for name, path in zip(names, paths, strict=True)}
-    facts = [_facts(journal) for journal in journals.values()]
+    facts = []
+    for path, journal in zip(paths, journals.values(), strict=True):
+        try:
+            facts.append(_facts(journal))
+        except Exception as error:  # whatever a line makes of it that was edited, or damaged
+            what = f"{path / 'journal.jsonl'} is damaged ({type(error).__name__}: {one_line(error):.200})"
+            raise ValueError(f"{what}: bring it back, or leave out this run") from None
     settings = [_settings(read_record(path)) for path in paths]
     rows = [["", *names]]
     for label in dict.fromkeys(label for each in sorted(facts, key=len, reverse=True) for label in each):
@@ -53,7 +60,7 @@ def _reported(entry: Mapping[str, Any]) -> dict[str, float]:
 
 def _facts(entries: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     """Write what a journal says at its end, by label."""
-    facts = {}
+    facts, _ = {}, [*map(_reported, entries)]  # which the curves are of
     for last in [entry for entry in entries if "learning_rate" in entry][-1:]:
         facts = {"step": f"{last['step']:,}", "tokens seen": count_text(last["tokens"])}
         facts["time"] = seconds_text(last["elapsed"])
