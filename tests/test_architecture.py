@@ -44,15 +44,15 @@ CEILINGS = {  # lines of Python; (top) are the files beside the folders
 
 
 OWED = {  # lines above the ceiling, docs/log/size.md says for what; what is not said there must go
-    "(top)": 937,
-    "corpora": 566,
-    "corpora/readers": 1_553,
+    "(top)": 987,
+    "corpora": 656,
+    "corpora/readers": 1_580,
     "graph": 113,
-    "instances": 50,
-    "model": 271,
-    "pretraining": 76,
+    "instances": 51,
+    "model": 267,
+    "pretraining": 114,
     "tasks": 665,
-    "views": 122,
+    "views": 129,
 }
 
 

@@ -17,11 +17,13 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 
-from linkbert.corpora.reader import CUT, Skipped
+from linkbert.corpora import sources
+from linkbert.corpora.reader import CUT, Skipped, load_reader
+from linkbert.corpora.readers import parquet, rst
 from linkbert.corpora.readers.streams import TOO_LARGE
 from linkbert.corpora.sources import LONGEST_HEADER, find_reader, read_source
 from linkbert.files import DECOMPRESSORS, CutFileError, decompressed_blocks
-from linkbert.records import Document
+from linkbert.records import Document, Redirect
 
 LINE = b'{"id": "a", "text": "One."}\n'
 BLOCK = 45_899_235  # bytes that are alike in a block of bzip2 at its largest
@@ -154,6 +156,20 @@ def test_bombs_in_archives_and_three_large_texts_take_little_memory(tmp_path):
     assert (found, skipped) == ("['small']", str({"file too large (left out)": 3}))
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("nested", ["plain", "gz", "zst"])
+def test_a_large_file_of_an_archive_is_held_once(tmp_path, nested):
+    header, size = tarfile.TarInfo("a.jsonl" if nested == "plain" else f"a.jsonl.{nested}"), 250 << 20
+    content = LINE if nested == "plain" else BOMBS[f".{nested}"](3 << 30)
+    header.size = size if nested == "plain" else len(content)
+    head = header.tobuf() + content + bytes(0 if nested == "plain" else -len(content) % 512 + 1024)
+    packed = zstandard.compress(head) if nested != "plain" else spaces_zst(size - 1024, head)
+    (path := tmp_path / "a.tar.zst").write_bytes(packed)
+    grown, found, skipped = measure(path)
+    assert grown < 64 + 300
+    assert (found, TOO_LARGE in skipped) == ("['a']", True)
+
+
 def read(path):
     skipped = Skipped()
     records = read_source(find_reader(path), path, None, skipped)
@@ -165,7 +181,9 @@ def test_a_header_of_any_size_is_refused_by_the_name_of_its_archive(tmp_path):
     for kind in (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME):
         header.type, header.size = kind, 1 << 31
         (path := tmp_path / "a.tar.zst").write_bytes(spaces_zst(1 << 27, header.tobuf(tarfile.USTAR_FORMAT)))
-        with pytest.raises(ValueError, match=r"a\.tar\.zst is not a whole archive \(a header of 2,147,483,648 bytes"):
+        with pytest.raises(
+            ValueError, match=r"a\.tar\.zst is not a whole archive \(a header of more than 1,048,576 bytes\)"
+        ):
             read(path)
     assert LONGEST_HEADER < 1 << 21
 
@@ -186,6 +204,82 @@ def add(archive, name, data=b"<p>text", **fields):
     archive.addfile(header, io.BytesIO(data))
 
 
+SPARSE = {
+    "size": {"GNU.sparse.size": "many"},
+    "map": {"GNU.sparse.map": "0,x", "GNU.sparse.size": "9"},
+    "numbers": {"GNU.sparse.offset": "?", "GNU.sparse.size": "?"},
+    "no map": {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.realsize": "99"},
+    "realsize": {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.realsize": "-"},
+}
+
+
+@pytest.mark.parametrize("kind", SPARSE)
+def test_a_damaged_header_of_a_tar_costs_its_file(tmp_path, kind):
+    with tarfile.open(tmp_path / "a.tar", "w", format=tarfile.PAX_FORMAT) as archive:
+        add(archive, "a.html")
+        add(archive, "b.html", pax_headers=SPARSE[kind])
+        add(archive, "c.html")
+    found, skipped = read(tmp_path / "a.tar")
+    assert (found, skipped) == (["a.html", "c.html"], {CUT: 1})
+    assert "a.tar is not a whole archive (b.html: " in skipped.examples[0]
+
+
+def test_a_map_of_holes_has_an_end(tmp_path):
+    hole = tarfile.TarInfo("b.html")
+    hole.type, hole.size = tarfile.GNUTYPE_SPARSE, 512
+    block = bytearray(hole.tobuf(tarfile.GNU_FORMAT))
+    block[482], block[483:495] = 1, b"00000001000\0"  # a block of its map follows
+    block[148:156] = b" " * 8
+    block[148:156] = b"%06o\0 " % sum(block)
+    (path := tmp_path / "a.tar.zst").write_bytes(zstandard.compress(bytes(block) + b"1" * (3 << 20)))
+    with pytest.raises(ValueError, match=r"a\.tar\.zst is not a whole archive \(a header of more than 1,048,576 bytes"):
+        read(path)
+
+
+def test_a_header_that_is_none_is_no_end(tmp_path):
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        for name in ("a.html", "b.html", "c.html"):
+            add(archive, name)
+    whole = (tmp_path / "a.tar").read_bytes()
+    for number, rest in enumerate((["b.html", "c.html"], ["a.html", "c.html"], ["a.html", "b.html"])):
+        data = bytearray(whole)
+        data[1024 * number + 150] ^= 1
+        (tmp_path / "a.tar").write_bytes(data)
+        found, skipped = read(tmp_path / "a.tar")
+        assert (found, skipped) == (rest, {CUT: 1})
+        assert "bad checksum" in skipped.examples[0]
+
+
+@pytest.mark.parametrize("stop", [512 * 3 + 100, 512 * 3, 512 * 2 + 5])
+def test_a_tar_that_is_cut_is_counted_once(tmp_path, stop):
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        for name in ("a.html", "b.html", "c.html"):
+            add(archive, name, b"<p>text " * 30)
+    (tmp_path / "a.tar").write_bytes((tmp_path / "a.tar").read_bytes()[:stop])
+    assert read(tmp_path / "a.tar") == (["a.html"], {CUT: 1})
+
+
+def test_shards_of_an_archive_have_an_end_where_its_files_have_no_bytes(tmp_path, monkeypatch):
+    monkeypatch.setattr(sources, "MANY", 10)
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        for number in range(99):
+            add(archive, f"{number}.html", b"")
+            add(archive, f"../{number}.html", b"")
+    shards = [*sources.plan_source("html", tmp_path / "a.tar", load_reader("html").options())]
+    assert max(len(shard.extra or ()) + len(shard.faults) for shard in shards) <= 20
+
+
+def test_a_compressed_table_has_a_limit_as_it_is_held_whole(tmp_path, monkeypatch):
+    table = pa.table({"id": ["a"], "text": ["some text " * 500]})
+    pq.write_table(table, tmp_path / "a.parquet", compression="none", use_dictionary=False)
+    (tmp_path / "b.parquet.gz").write_bytes(gzip.compress((tmp_path / "a.parquet").read_bytes()))
+    assert read(tmp_path / "b.parquet.gz")[0] == ["a"]
+    monkeypatch.setattr(parquet, "MOST", 4_000)
+    with pytest.raises(ValueError, match=r"b\.parquet\.gz has more than 4,000 bytes: decompress it"):
+        read(tmp_path / "b.parquet.gz")
+    assert read(tmp_path) == (["a"], {sources.TOO_LARGE: 1})
+
+
 def directory_entry(data, name):
     at = data.rindex(name)
     return data.rindex(b"PK\1\2", 0, at)
@@ -194,6 +288,10 @@ def directory_entry(data, name):
 def damage_data(data, at):
     start = data.index(b"b.html") + 12
     data[start : start + 9] = b"\xff" * 9
+
+
+def damage_version(data, at):
+    data[at + 6] = 99
 
 
 def damage_method(data, at):
@@ -231,6 +329,25 @@ def test_a_damaged_file_of_a_zip_costs_itself(tmp_path, damage, kind):
     assert "a.zip: b.html (" in skipped.examples[0]
 
 
+def test_a_later_version_of_zip_is_asked_of_one_file_only(tmp_path):
+    data = make_zip(path := tmp_path / "a.zip", zipfile.ZIP_DEFLATED)
+    damage_version(data, directory_entry(data, b"b.html"))
+    path.write_bytes(data)
+    assert read(path) == (["a.html", "b.html", "c.html"], {}), "its data is what zipfile can read"
+
+
+def test_a_damaged_field_of_a_zip_costs_what_it_says(tmp_path):
+    with zipfile.ZipFile(path := tmp_path / "a.zip", "w") as archive:
+        for name in ("a.html", "b.html"):
+            (member := zipfile.ZipInfo(name)).extra = b"\x55\x54\5\0\0\0\0\0\0"
+            archive.writestr(member, "<p>text")
+    data = bytearray(path.read_bytes())
+    at = directory_entry(data, b"b.html")
+    data[at + 46 + 6 + 2] = 99
+    path.write_bytes(data)
+    assert read(path) == (["a.html", "b.html"], {})
+
+
 def test_a_file_of_a_zip_that_is_larger_than_it_says_is_not_unpacked(tmp_path):
     with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_BZIP2) as archive:
         archive.writestr("a.html", "<p>text")
@@ -243,17 +360,22 @@ def test_a_file_of_a_zip_that_is_larger_than_it_says_is_not_unpacked(tmp_path):
 
 
 def test_names_that_are_not_utf8_are_read_and_shown_escaped(tmp_path):
+    data = make_zip(path := tmp_path / "a.zip", zipfile.ZIP_STORED, ("a.html", "b\u00e9.html"))
+    path.write_bytes(data.replace(b"b\xc3\xa9.html", b"b\xe9\xe9.html"))
     with tarfile.open(tmp_path / "a.tar", "w", format=tarfile.GNU_FORMAT) as archive:
         add(archive, "a.html")
         add(archive, "b\udce9\udce9.html")
     (folder := tmp_path / "a").mkdir()
     (folder / "a.html").write_text("<p>text")
     (folder / "b\udce9\udce9.html").write_text("<p>text")
+    (folder / "c\udce9.html").symlink_to("a.html")
     (folder / "\udcff.html").symlink_to("/nowhere")
-    for place in (tmp_path / "a.tar", folder):
+    for place in (path, tmp_path / "a.tar", folder):
         found, skipped = read(place)
         assert found[:2] == ["a.html", r"b\xe9\xe9.html"], place
         assert all(text.isprintable() and text.encode() for text in (*found, *skipped.examples))
+    records = list(read_source("html", folder))
+    assert r"c\xe9.html" in [each.source for each in records if isinstance(each, Redirect)]
 
 
 def test_a_source_whose_name_is_not_utf8_makes_a_store(tmp_path):
@@ -279,3 +401,39 @@ def test_links_nested_around_half_of_a_surrogate_pair_cost_their_line(tmp_path, 
     found, skipped = read(tmp_path / name)
     assert found[-1] == "b"
     assert skipped.total()
+
+
+def test_files_that_include_each_other_many_times_are_one_page_too_large(tmp_path, monkeypatch):
+    monkeypatch.setattr(rst, "LARGEST", 100_000)
+    (tmp_path / "index.rst").write_text("Index\n=====\n\nWords.\n\n.. include:: 1.rst\n")
+    for number in range(1, 8):
+        (tmp_path / f"{number}.rst").write_text(f"More words.\n\n.. include:: {number + 1}.rst\n" * 40)
+    (tmp_path / "8.rst").write_text("Words at the end.\n")
+    (tmp_path / "other.rst").write_text("Other\n=====\n\nWords.\n")
+    found, skipped = read(tmp_path)
+    assert found == ["other"]
+    assert skipped[sources.TOO_LARGE] == 1
+
+
+def test_substitutions_in_each_other_have_an_end(tmp_path, monkeypatch):
+    monkeypatch.setattr(rst, "SUBSTITUTIONS", 1_000)
+    defined = "".join(f".. |{number}| replace:: {f'|{number + 1}| ' * 20}\n" for number in range(9))
+    (tmp_path / "a.rst").write_text(f"A\n=\n\nWords |0| and more.\n\n{defined}.. |9| replace:: end\n")
+    found, skipped = read(tmp_path)
+    assert found == ["a"]
+    assert skipped[rst.NESTED] > 0
+
+
+MACROS = {
+    "many calls": "".join(f"\\define d{n}(x) {f'<<d{n + 1} $x$>> ' * 40}\n" for n in range(9)) + "\nWords <<d0 a>>.",
+    "long values": "".join(f"\\define d{n}(x) <<d{n + 1} '{'$x$' * 400}'>>\n" for n in range(9))
+    + "\nWords <<d0 aaaa>>.",
+    "itself": '\\define d(x: "{{{ [d[a]] }}}") $x$\n\nWords <<d>>.',
+}
+
+
+@pytest.mark.parametrize("kind", MACROS)
+def test_macros_in_each_other_have_an_end(tmp_path, kind):
+    (tmp_path / "a.tid").write_text(f"title: a\n\n{MACROS[kind]}")
+    (tmp_path / "b.tid").write_text("title: b\n\nWords.")
+    assert read(tmp_path)[0] == ["a", "b"]

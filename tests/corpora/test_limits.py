@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from linkbert.corpora.reader import CUT, Skipped
-from linkbert.corpora.readers import csv, jats, jsonl, mediawiki, parquet, pubmed, stackexchange, streams, xml
+from linkbert.corpora.readers import csv, jats, jsonl, mediawiki, papers, parquet, pubmed, stackexchange, streams, xml
 from linkbert.corpora.sources import TOO_LARGE, find_reader, read_source
 
 LIMIT = 100_000  # of the tests; a file is read in blocks of 65,536 bytes
@@ -142,3 +142,17 @@ def test_memory_stays_flat(tmp_path, name):
     command = [sys.executable, "-c", MEASURE, find_reader(path), str(path)]
     grown = int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
     assert grown < 100_000  # kB, of a record of 200 MB
+
+
+@pytest.mark.parametrize("name", ["wiki.xml", "pubmed.xml", "a.nxml"])
+def test_a_number_of_any_length_and_an_unknown_encoding_cost_no_more_than_a_record(tmp_path, name):
+    before, write, behind = FORMS[name]
+    records, digits = [write(number, "text") for number in "123"], "9" * 5_000
+    records[1] = records[1].replace("<ns>0", f"<ns>{digits}").replace("<PMID>", f'<PMID Version="{digits}">')
+    date = f"<pub-date><year>{digits}</year><month>{digits}</month></pub-date></article-meta>"
+    records[1] = records[1].replace("</article-meta>", date)
+    content = '<?xml version="1.0" encoding="no-such"?>' * (name == "a.nxml") + before + "".join(records) + behind
+    (tmp_path / name).write_text(content)
+    for options in (None, papers.Options(before="2020-01")) if name == "a.nxml" else (None,):
+        found = read_source(find_reader(tmp_path / name), tmp_path / name, options, Skipped())
+        assert [each.id for each in found] == ([] if options else ["1", "2", "3"]), "these have no date, or a late one"

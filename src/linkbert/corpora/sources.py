@@ -8,18 +8,20 @@ suffix, hidden files and folders (".git") are left out.
 from __future__ import annotations
 
 import codecs
+import io
 import logging
-import lzma
+import math
 import os
 import re
+import struct
 import tarfile
 import zipfile
-import zlib
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import fields, replace
+from errno import EINVAL
 from functools import partial
 from itertools import chain, islice
 from operator import itemgetter
@@ -36,6 +38,7 @@ from linkbert.files import (
     Member,
     decompressed_blocks,
     has_address,
+    one_line,
     open_source,
     source_path,
     source_size,
@@ -55,8 +58,9 @@ SELDOM = re.compile(  # suffixes of what is seldom a document: 400 such files we
     r"\.(?:c|cpp|cs|css|eot|gif|go|h|ico|ini|ipynb|java|jpe?g|js|json|jsx|kt|lock|map|meta|mp[34]|php|png|po|py|rb|rs|scss|"
     r"sh|sql|svg|swift|toml|ttf|tsx?|vue|webm|webp|woff2?|ya?ml)\b|no suffix"
 )
-_DAMAGE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, OSError, RuntimeError, EOFError, MemoryError)
-_HEADERS, LONGEST_HEADER = (*b"KLXgx",), 1 << 20  # what describes the next file of a tar, and in how many bytes
+LONGEST_HEADER = 1 << 20  # bytes in which a file of a tar is described
+NOT_UTF8, LATEST = 0x8000, 63  # a flag of ours, of a name in a zip; the last version that zipfile lists (6.3)
+MANY = 10_000  # files, or faults, of a shard
 
 
 class File(NamedTuple):
@@ -82,6 +86,11 @@ def is_tree(path: Path) -> bool:
 def plain_name(name: str) -> str:
     """Take off the suffix of a compression: "a/b.xml.gz" -> "a/b.xml"."""
     return name[: -len(suffix)] if (suffix := PurePosixPath(name).suffix).lower() in COMPRESSIONS else name
+
+
+def shown_name(name: str) -> str:
+    """Write a name that may not be UTF-8 as text."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def suffix_of(name: str) -> str:
@@ -160,9 +169,11 @@ def _plan_tree(path: Path, row: Reader, options: Any, unread: list[str]) -> Iter
             files.append((file.name, file.data))
             names += [file.name] * bool(row.called)
             stop, size, count = max(file.position, stop), size + file.size, count + 1
-            if size >= (SHARD_BYTES >> 3 if row.survey and not row.sample else SHARD_BYTES):
+            if size >= (SHARD_BYTES >> 3 if row.survey and not row.sample else SHARD_BYTES) or len(files) >= MANY:
                 yield add_faults(Shard(str(path), start, stop, extra=tuple(files)))
                 files, size, start = [], 0, stop
+        if len(faults) >= MANY:
+            yield add_faults(Shard("", start, start, extra=()))
     also, left = _follow(links, names)
     faults += [(LINK, name) for name in left if wanted(name)]
     others.update(OTHER + suffix_of(name) for name in left if not wanted(name))
@@ -215,8 +226,8 @@ def read_shard(reader: str, shard: Shard, options: Any, skipped: Skipped) -> Ite
                 yield _check(record, skipped, place)
         if row.called:
             for name, target in shard.also:
-                id_ = row.called(plain_name(target))[0]
-                yield from (Redirect(other, id_) for other in row.called(plain_name(name)))
+                id_ = row.called(plain_name(shown_name(target)))[0]
+                yield from (Redirect(other, id_) for other in row.called(plain_name(shown_name(name))))
     except (OSError, MemoryError):
         raise
     except Exception as error:  # of a plugin any; a plain one pickles
@@ -243,7 +254,7 @@ def _read_files(shard: Shard, largest: int, skipped: Skipped) -> Iterator[tuple[
     """Yield the name (its path in the tree, valid Unicode) and the decompressed bytes of each file of a shard."""
     path = source_path(shard.path)
     for name, data in shard.extra:
-        shown = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+        shown = shown_name(name)
         whole = bytearray()
         try:
             for block, _ in decompressed_blocks(File(name, data).source(path) if is_tree(path) else path):
@@ -284,6 +295,9 @@ def list_files(
         return
     try:
         for name, size, position, link, open_ in _open_zip(path) if path.suffix == ".zip" else _open_tar(path):
+            if isinstance(open_, str):
+                yield File(f"{path} is not a whole archive ({open_})", cause=CUT)
+                continue
             if _HIDDEN.search(name):
                 continue
             outside = any(each[:1] == "/" or ".." in each.replace("\\", "/").split("/") for each in (name, link))
@@ -292,12 +306,13 @@ def list_files(
             if wanted(name) and not cause:
                 try:
                     file = file._replace(data=open_(most))
-                except _DAMAGE as error:
-                    if isinstance(error, OSError) and (error.errno or has_address(path)):
-                        raise
-                    file = File(f"{path}: {name} ({error})", cause=CUT)
+                except Exception as error:  # each form of compression has its own
+                    of_disk = isinstance(error, OSError) and (error.errno not in (None, EINVAL) or has_address(path))
+                    if of_disk or isinstance(error, CutFileError | tarfile.ReadError):
+                        raise  # EINVAL: it is said to lie before the archive
+                    file = File(f"{path}: {name} ({one_line(error)})", cause=CUT)
             yield file
-    except (zipfile.BadZipFile, NotImplementedError) as error:
+    except zipfile.BadZipFile as error:
         raise ValueError(f"{path} is not a whole zip file ({error}): fetch it again") from None
     except (tarfile.TarError, ValueError, OverflowError, RecursionError) as error:
         what = str(error) if str(path) in str(error) else f"{path} is not a whole archive ({error})"
@@ -325,57 +340,129 @@ def walk_folder(folder: Path) -> Iterator[File]:
                 yield File(inside, None, size, position)
 
 
-# What is in an archive: name, bytes, how far the file on disk is read, "" or where a link leads, what reads it.
-Members = Iterator[tuple[str, int, int, str, Callable[[int], bytes]]]
+# What is in an archive: name, bytes, how far the file on disk is read, "" or where a link leads, what reads it or what
+# is wrong with it.
+Members = Iterator[tuple[str, int, int, str, Callable[[int], bytes] | str]]
 
 
 def _open_zip(path: Path) -> Members:
-    with open_source(path) as file, zipfile.ZipFile(file) as archive:
+    with open_source(path) as file, zipfile.ZipFile(cast(Any, _Directory(file))) as archive:
         for member in sorted(archive.infolist(), key=lambda each: each.filename.count("/")):  # as a folder is read
             name, position = member.filename, member.header_offset + member.compress_size
+            if member.flag_bits & NOT_UTF8:
+                name = name.encode("cp437").decode("utf-8", "surrogateescape")
             read, to = partial(_read_member, archive, member), ""
             if member.external_attr >> 28 == 0o12 and member.file_size < LONGEST_NAME:
-                with suppress(*_DAMAGE):
+                with suppress(Exception):  # what is wrong is said when it is read
                     to = normpath(join(dirname(name), read(LONGEST_NAME).decode("utf-8", "replace")))
             if not member.is_dir():
                 yield name, member.file_size, position, to, read
 
 
+class _Directory:
+    """A zip as zipfile reads it: what it would refuse the whole for is mended in the entry of one file."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.file, self.not_utf8 = file, set[int]()  # the latter: where files lie whose names are not
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.file, name)
+
+    def read(self, size: int = -1) -> bytes:
+        start, data, at = self.file.tell(), bytearray(self.file.read(size)), 0
+        if start in self.not_utf8 and data[:4] == b"PK\3\4":
+            data[7] &= ~8
+        while data[at : at + 4] == b"PK\1\2" and len(data) >= at + 46:
+            length, extra, comment, offset = struct.unpack_from("<3H8xI", data, at + 28)
+            place = at + 46 + length
+            data[at + 6] = min(data[at + 6], LATEST)
+            try:
+                data[at + 46 : place].decode()
+            except UnicodeDecodeError:
+                if data[at + 9] & 8:
+                    self.not_utf8.add(offset)
+                    data[at + 9] ^= 8 | NOT_UTF8 >> 8
+            end, at = min(place + extra, len(data)), place + extra + comment
+            large = 8 * sum(data[at + field : at + field + 4] == b"\xff" * 4 for field in (20, 24, 42))
+            while place + 4 <= end:  # fields, of which zipfile refuses one that is damaged: it becomes blank
+                kind, size = struct.unpack_from("<2H", data, place)
+                if place + 4 + size > end or (kind == 1 and size < large):
+                    data[place:end] = bytes(end - place)
+                place += 4 + size
+        return bytes(data)
+
+
 def _read_member(archive: Any, member: Any, most: int) -> bytes:
     """Read a file of an archive, `most` of it at least; zipfile does not bound what bzip2 makes of 64 bytes (46 MB)."""
-    step, whole = PIECE if getattr(member, "compress_type", 0) in (0, zipfile.ZIP_DEFLATED) else 64, bytearray()
+    step, whole = PIECE if getattr(member, "compress_type", 0) in (0, zipfile.ZIP_DEFLATED) else 64, io.BytesIO()
     with archive.open(member) if isinstance(member, zipfile.ZipInfo) else archive.extractfile(member) as file:
         file.MIN_READ_SIZE = step
-        while len(whole) < most and (piece := file.read(step)):
-            whole += piece
-    return bytes(whole)
+        while whole.tell() < most and (piece := file.read(step)):
+            whole.write(piece)
+    return whole.getvalue()  # no copy
 
 
 def _open_tar(path: Path) -> Members:
     stream = _Stream(path)
-    with tarfile.open(fileobj=cast(IO[bytes], stream), mode="r|", tarinfo=_Header) as archive:
-        for member in archive:
-            cast(Any, archive).members = []  # else it keeps them all
+    with _Tar.open(fileobj=cast(IO[bytes], stream), mode="r|", tarinfo=_Header) as archive:
+        for member in cast(Iterator[_Header], archive):
             name, is_link = str(PurePosixPath(member.name)).lstrip("/"), member.issym() or member.islnk()
             link = normpath(join(dirname(name) if member.issym() else "", member.linkname)) if is_link else ""
-            if member.isfile() or is_link:
-                yield name, member.size, stream.position, link, partial(_read_member, archive, member)
+            if member.damage or member.isfile() or is_link:
+                read = member.damage or partial(_read_member, archive, member)
+                yield name, member.size, stream.position, link, read
 
 
 class _Header(tarfile.TarInfo):
-    """What describes a file of a tar, of a bounded size."""
+    """What describes a file of a tar, with all that stands before it; or `damage`, what is wrong with it."""
 
-    def _proc_member(self, archive: Any) -> Any:
-        if ord(self.type) in _HEADERS and self.size > LONGEST_HEADER:
-            raise tarfile.ReadError(f"a header of {self.size:,} bytes")
-        return super()._proc_member(archive)  # type: ignore[misc]
+    damage = ""
+
+    @classmethod
+    def fromtarfile(cls, tarfile_: Any) -> Any:
+        stream = tarfile_.fileobj.fileobj
+        if first := stream.left == math.inf:
+            stream.left, stream.name = LONGEST_HEADER, "a header"
+        try:
+            found = super().fromtarfile(tarfile_)
+            stream.name = found.name
+            return found
+        except (tarfile.InvalidHeaderError, tarfile.TruncatedHeaderError) as error:  # type: ignore[attr-defined]
+            if tarfile_.ignore_zeros:
+                raise
+            raise tarfile.ReadError(str(error)) from None  # else it is taken for the end
+        finally:
+            stream.left = math.inf if first else stream.left
+
+
+class _Tar(tarfile.TarFile):
+    """A tar in which a damaged header costs one file, a member with `damage`: the next header is looked for."""
+
+    def next(self) -> Any:
+        archive: Any = self
+        try:
+            member: Any = super().next()
+            if member and member.size < 0:
+                raise tarfile.ReadError("a size below 0")
+        except (CutFileError, OSError, MemoryError):
+            raise
+        except Exception as error:  # whatever a header makes of tarfile
+            stream, place = archive.fileobj.fileobj, archive.fileobj.tell()
+            if stream.ended:
+                raise CutFileError(one_line(error)) from None
+            member = _Header()
+            member.damage = f"{stream.name}: {one_line(error)}, before byte {place:,}"
+            archive.offset = max(archive.offset, place)
+        archive.ignore_zeros, archive.members = bool(member and member.damage), []  # it would keep all members
+        return member
 
 
 class _Stream:
-    """The decompressed bytes of a file; `position` says how far the file on disk is read for them."""
+    """The decompressed bytes of a file, of which `left` may be read; `position` says how far the file is read."""
 
     def __init__(self, path: Path) -> None:
         self.blocks, self.pending, self.position, self.ended = decompressed_blocks(path), bytearray(), 0, False
+        self.left = math.inf
 
     def read(self, size: int) -> bytes:
         while len(self.pending) < size and (found := next(self.blocks, None)):
@@ -383,8 +470,11 @@ class _Stream:
             self.position = found[1]
         data = bytes(self.pending[:size])
         del self.pending[:size]
+        self.left -= len(data)
+        if self.left < 0:
+            raise CutFileError(f"a header of more than {LONGEST_HEADER:,} bytes")
         if self.ended and not data:  # tarfile would go on for as long as a header says
-            raise tarfile.ReadError("a file in it is longer than what there is")
+            raise CutFileError("a file in it is longer than what there is")
         self.ended = not data
         return data
 

@@ -81,8 +81,11 @@ def _parse(name: str, data: bytes, skipped: Skipped) -> Iterator[Any]:
     head, *articles = _ARTICLE.split(data)
     if not articles:
         skipped.note(CUT, f"{name} ({whole})")
-    declared = _ENCODING.match(data)
-    parser = etree.XMLParser(encoding=declared and declared[1].decode(), **papers.XML)
+    try:
+        declared = _ENCODING.match(data)
+        parser = etree.XMLParser(encoding=declared and declared[1].decode(), **papers.XML)
+    except LookupError:  # no such encoding
+        parser = etree.XMLParser(**papers.XML)
     opening = b'<!DOCTYPE set SYSTEM ""><set %b>' % b" ".join({*_NAMESPACE.findall(head)})
     for number, article in enumerate(articles, 1):
         stop = article.rfind(END)

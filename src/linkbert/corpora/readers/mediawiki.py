@@ -142,7 +142,7 @@ def _split_pages(pieces: Iterable[tuple[bytes | None, bool]], shard: Shard, skip
 # ---- one page
 
 _TITLE = re.compile(rb"<title>([^<]*)</title>")
-_NAMESPACE = re.compile(rb"<ns>\s*(-?\d+)\s*</ns>")
+_NAMESPACE = re.compile(rb"<ns>\s*(-?\d{1,9})\s*</ns>")
 _REDIRECT = re.compile(rb"<redirect\s+title=(?:\"([^\"]*)\"|'([^']*)')")
 _MODEL = re.compile(rb"<model>([^<]*)</model>")
 _TEXT = re.compile(rb"<text(?:\s[^<>]*?)?(?:/>|>([^<]*))")
@@ -208,7 +208,7 @@ def _escape(match: re.Match[bytes]) -> bytes:
 
 
 _DECLARED = re.compile(r"<namespace\s([^<>]*?)(?:/>|>([^<]*)</namespace>)")
-_KEY = re.compile(r"key=[\"'](-?\d+)[\"']")
+_KEY = re.compile(r"key=[\"'](-?\d{1,9})[\"']")
 
 
 @lru_cache(64)

@@ -46,7 +46,7 @@ def read_date(place: Any) -> tuple[int, int]:
     if not year.isdecimal():
         return UNDATED
     by_season = next((number for word, number in SEASONS.items() if word in season), 12)
-    return int(year), int(month) if month.isdecimal() else MONTHS.get(month.strip()[:3], by_season)
+    return int(year[:9]), int(month[:9]) if month.isdecimal() else MONTHS.get(month.strip()[:3], by_season)
 
 
 # ---- names

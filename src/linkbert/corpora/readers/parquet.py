@@ -7,6 +7,7 @@ before it is checked: damage costs a row group or a batch.
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
@@ -17,7 +18,9 @@ from typing import TYPE_CHECKING
 from linkbert.corpora.reader import CUT, EMPTY, FaultError, Reader, Record, Shard, Skipped
 from linkbert.corpora.readers.jsonl import Options, choose_columns, column_of, make_record
 from linkbert.corpora.readers.streams import LARGEST, TOO_LARGE, decode_utf8
-from linkbert.files import COMPRESSIONS, Member, decompressed_blocks, open_source, source_size
+from linkbert.corpora.sources import LARGEST as MOST
+from linkbert.corpora.sources import TOO_LARGE as TOO_LARGE_FILE
+from linkbert.files import COMPRESSIONS, Member, decompressed_blocks, one_line, open_source, source_size
 
 if TYPE_CHECKING:  # elsewhere where it is needed: every --help lists this reader's options
     import pyarrow as pa
@@ -36,7 +39,12 @@ def plan(path: Path, options: Options) -> Iterator[Shard]:
         return
     data = path.data if isinstance(path, Member) else None
     if path.suffix in COMPRESSIONS:  # there is no way into the middle of it
-        data = b"".join(block for block, _ in decompressed_blocks(path))
+        most, whole = MOST - len(data or b""), io.BytesIO()
+        for block, _ in decompressed_blocks(path):
+            whole.write(block)
+            if whole.tell() > most:
+                raise FaultError(TOO_LARGE_FILE, f"{path} has more than {most:,} bytes: decompress it, and name that")
+        data = whole.getvalue()
     parts, damage = [(0, 0)], ""  # where each part ends: units, rows
     unit = rows = size = 0
     try:
@@ -46,7 +54,7 @@ def plan(path: Path, options: Options) -> Iterator[Shard]:
                 parts.append((unit, rows))
                 size = 0
     except (pa.ArrowException, OSError, MemoryError) as error:  # damage may ask for any length
-        damage = f"{path} is cut off, damaged or no table ({error})"
+        damage = f"{path} is cut off, damaged or no table ({one_line(error)})"
     if rows > parts[-1][1]:
         parts.append((unit, rows))
     if not rows:
@@ -69,7 +77,7 @@ def read(shard: Shard, options: Options, skipped: Skipped) -> Iterator[Record]:
                 yield from _read_rows(batch, options, skipped, file, row)
                 row += batch.num_rows
         except (pa.ArrowException, OSError, MemoryError) as error:  # damage may ask for any length
-            skipped.note(CUT, f"{file} row {row} and on ({error})")
+            skipped.note(CUT, f"{file} row {row} and on ({one_line(error)})")
         start += rows
 
 
@@ -82,7 +90,7 @@ def _read_rows(batch: pa.RecordBatch, options: Options, skipped: Skipped, file: 
         used = dict.fromkeys(column_of(path, batch.schema.names) for path in chosen.values())
         columns = {name: _check(batch.column(name)) for name in used}
     except (pa.ArrowException, ValueError) as error:
-        skipped.note(CUT, f"{file} rows {row} to {row + batch.num_rows - 1} ({error})")
+        skipped.note(CUT, f"{file} rows {row} to {row + batch.num_rows - 1} ({one_line(error)})")
         return
     if sum(column.nbytes for column in columns.values()) <= LARGEST:
         for number, values in enumerate(zip(*map(pa.Array.to_pylist, columns.values()), strict=True), row):

@@ -70,7 +70,7 @@ def _read_record(
         skipped.note("record without a PMID or an article", "?" if number is None else str(number.text))
         return
     written = number.get("Version", "1")
-    version = int(written) if written.isdecimal() else 1
+    version = int(written[:9]) if written.isdecimal() else 1
     if version < newest.get(pmid, (1, False))[0]:
         skipped["older version"] += 1
         return

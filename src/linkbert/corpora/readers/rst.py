@@ -21,10 +21,11 @@ from linkbert.corpora.reader import NO_TEXT, OTHER, Reader, Record, Skipped
 from linkbert.corpora.readers.markdown import Writer
 from linkbert.corpora.readers.site import read_table, words
 from linkbert.corpora.resolve import resolve_in_note
-from linkbert.corpora.sources import decode_text
+from linkbert.corpora.sources import TOO_LARGE, decode_text
 from linkbert.records import Document
 
 LARGEST, LONGEST_LINE, DEPTH = 8 << 20, 100_000, 8  # bytes of a file, characters of a line, includes in each other
+SUBSTITUTIONS, NESTED = 100_000, "substitution in too many others (left out)"  # of a page
 SUFFIXES = (".rst", ".rest")
 INCLUDED, LONG = "file that others include (no page of its own)", "line too long (page left out)"
 AMBIGUOUS, UNKNOWN = "reference that several pages describe", "reference to nothing in the tree"
@@ -93,7 +94,7 @@ def survey(files: Iterable[tuple[str, bytes]], *_: Any) -> Tree:
     for name, page in tree.pages.items():
         tree.ends.setdefault(page.rpartition("/")[2].casefold(), []).append(page)
         tree.folders.update(page.split("/")[:-1])
-        text = _CODE.sub("", _expand(chosen[name], name, tree.texts))
+        text = _CODE.sub("", _expand(chosen[name], name, tree.texts, [LARGEST]))
         if title := re.search(rf"^(?:.*\n)*?{_TITLE.pattern}", text[:5000]):
             tree.titles.setdefault(_normal(title[2]), []).append((page, ""))
         for found in _LABELLED.finditer(text):
@@ -120,16 +121,19 @@ def _path(path: str, name: str) -> str:
     return normpath(path[1:] if path[0] == "/" else join(dirname(name), path))
 
 
-def _expand(text: str, name: str, texts: dict[str, str], around: tuple[str, ...] = ()) -> str:
-    """Put included files into a text; not what lies outside the tree, nor a file that is around already."""
+def _expand(text: str, name: str, texts: dict[str, str], room: list[int], around: tuple[str, ...] = ()) -> str:
+    """Put included files into a text, as long as there is `room`, in characters; not what is around already."""
 
     def put(found: re.Match[str]) -> str:
         inner, options = _path(found[2], name), dict(re.findall(r":([\w-]+):[ ]*(.*)", found[3]))
         if inner not in texts or inner in (*around, name) or len(around) >= DEPTH or {*options} & {"literal", "code"}:
             return ""
+        room[0] -= len(texts[inner]) + 1
+        if room[0] < 0:
+            return ""
         body = texts[inner].partition(start)[2] if (start := options.get("start-after")) else texts[inner]
         body = body.partition(end)[0] if (end := options.get("end-before")) else body
-        lines = _expand(body, inner, texts, (*around, name)).split("\n")
+        lines = _expand(body, inner, texts, room, (*around, name)).split("\n")
         return "\n".join(found[1] + line if line.strip() else "" for line in lines)
 
     return _INCLUDE.sub(put, text) if ".. include::" in text else text
@@ -301,7 +305,10 @@ def read_file(name: str, data: bytes, tree: Tree, skipped: Skipped) -> Iterator[
     if name not in tree.pages:
         skipped.note(INCLUDED if name in tree.texts else OTHER + splitext(name)[1], name)
         return
-    text = _expand(_decode(name, data, skipped), name, tree.texts)
+    text = _expand(_decode(name, data, skipped), name, tree.texts, room := [LARGEST])
+    if room[0] < 0:
+        skipped.note(TOO_LARGE, f"{name} with the files that it includes")
+        return
     page = _Page(tree.pages[name], tree, skipped)
     if header := _HEADER.match(text):
         page.title = next(iter(re.findall(r"^Title:[ ]*(.*)", header[0], re.MULTILINE)), "").strip()
@@ -333,7 +340,7 @@ class _Page:
         self.id, self.tree, self.skipped, self.writer = id_, tree, skipped, Writer()
         self.title = self.module = ""
         self.classes: tuple[str, ...] = ()
-        self.depth = 0  # of substitutions in each other
+        self.depth, self.left = 0, SUBSTITUTIONS  # those in each other, and those that may follow
 
     def read(self, document: Any) -> None:
         """Write a document that docutils parsed."""
@@ -380,10 +387,12 @@ class _Page:
             elif isinstance(child, self.nodes.substitution_reference):
                 defined = self.document.substitution_defs
                 name = self.document.substitution_names.get(_normal(child["refname"]), child["refname"])
-                if name in defined and self.depth < DEPTH:
-                    self.depth += 1
+                if name in defined and self.depth < DEPTH and self.left:
+                    self.depth, self.left = self.depth + 1, self.left - 1
                     self.write_inline(defined[name])
                     self.depth -= 1
+                elif name in defined:
+                    self.skipped.note(NESTED, self.id)
             elif isinstance(child, self.nodes.reference):
                 self.write_link(self.find_address(child), child.astext())
             elif "role" in child:

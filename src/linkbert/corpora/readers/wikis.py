@@ -87,7 +87,7 @@ _QUOTES = re.compile(r'("""|["\'`]|\[\[)(.*)(?:\1|\]\])', re.DOTALL)
 _FILTER = re.compile(r"\{\{\{ *\[([\w.-]+)\[(.*)\]\] *\}\}\}")  # a function of one value
 _USED = re.compile(r"=<<([\w-]+)>>|<([\w-]+)>(?=\])|<<([\w-]+)>>|\$\(([\w-]+)\)\$|\$([\w-]+)\$")
 _ITEM = re.compile(r"=?(?:\[\[([^\[\]]*)\]\]|\[<([\w-]+)>\]|([^\s\[\]<>+]+))\s*")  # of a function that joins them
-CALLS, DEPTH = 10_000, 8  # of macros in a page, and in each other
+CALLS, DEPTH = 20_000, 8  # of macros in a page, and in each other
 
 
 @dataclass(slots=True)
@@ -233,18 +233,25 @@ def _expand(text: str, macros: dict[str, tuple[str, str]], fields: dict[str, str
         return _QUOTES.sub(r"\2", written)
 
     def call(name: str, given: list[tuple[str, str]]) -> str:
+        nonlocal left, depth
         parameters, body = macros.get(name, ("", ""))
+        left, depth = left - 1, depth + 1
+        if left < 0 or depth > 2 * DEPTH:
+            parameters = body = ""
+            given = []
         named = {key: value_of(value) for key, value in given if key}
         places = (value_of(value) for key, value in given if not key)
         names = re.findall(r"([\w-]+)(?:\s*:\s*(\"[^\"]*\"|'[^']*'|[^\s,]+))?", parameters)
         values = {key: named[key] if key in named else next(places, value_of(default)) for key, default in names}
+        depth -= 1
 
         def put_in(used: re.Match[str]) -> str:
             value = values.get(used[used.lastindex or 0])
             forms = {1: f'="""{value}"""', 2: f"[{value}]"}
             return used[0] if value is None else forms.get(used.lastindex or 0, value)
 
-        return _USED.sub(put_in, body)
+        left -= (len(body) + len(_USED.findall(body)) * max(map(len, values.values()), default=0)) >> 10
+        return _USED.sub(put_in, body) if left >= 0 else ""
 
     def put(found: re.Match[str]) -> str:
         nonlocal left, depth
