@@ -346,7 +346,8 @@ Members = Iterator[tuple[str, int, int, str, Callable[[int], bytes] | str]]
 
 
 def _open_zip(path: Path) -> Members:
-    with open_source(path) as file, zipfile.ZipFile(cast(Any, _Directory(file))) as archive:
+    with open_source(path) as file, zipfile.ZipFile(cast(Any, directory := _Directory(file))) as archive:
+        archive.fp = archive.fp if directory.not_utf8 else file  # the sooner
         for member in sorted(archive.infolist(), key=lambda each: each.filename.count("/")):  # as a folder is read
             name, position = member.filename, member.header_offset + member.compress_size
             if member.flag_bits & NOT_UTF8:

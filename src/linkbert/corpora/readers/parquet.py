@@ -53,7 +53,7 @@ def plan(path: Path, options: Options) -> Iterator[Shard]:
             if size >= SHARD_BYTES and data is None:
                 parts.append((unit, rows))
                 size = 0
-    except (pa.ArrowException, OSError, MemoryError) as error:  # damage may ask for any length
+    except (pa.ArrowException, OSError, MemoryError, UnicodeDecodeError) as error:  # it may ask for any length
         damage = f"{path} is cut off, damaged or no table ({one_line(error)})"
     if rows > parts[-1][1]:
         parts.append((unit, rows))
@@ -76,7 +76,7 @@ def read(shard: Shard, options: Options, skipped: Skipped) -> Iterator[Record]:
             for batch in read_batches():
                 yield from _read_rows(batch, options, skipped, file, row)
                 row += batch.num_rows
-        except (pa.ArrowException, OSError, MemoryError) as error:  # damage may ask for any length
+        except (pa.ArrowException, OSError, MemoryError, UnicodeDecodeError) as error:  # it may ask for any length
             skipped.note(CUT, f"{file} row {row} and on ({one_line(error)})")
         start += rows
 
