@@ -45,7 +45,7 @@ CEILINGS = {  # lines of Python; (top) are the files beside the folders
 
 OWED = {  # lines above the ceiling, docs/log/size.md says for what; what is not said there must go
     "(top)": 987,
-    "corpora": 656,
+    "corpora": 657,
     "corpora/readers": 1_580,
     "graph": 113,
     "instances": 51,
