@@ -44,14 +44,14 @@ CEILINGS = {  # lines of Python; (top) are the files beside the folders
 
 
 OWED = {  # lines above the ceiling, docs/log/size.md says for what; what is not said there must go
-    "(top)": 987,
+    "(top)": 989,
     "corpora": 657,
     "corpora/readers": 1_580,
     "graph": 113,
     "instances": 51,
     "model": 267,
     "pretraining": 114,
-    "tasks": 665,
+    "tasks": 662,
     "views": 129,
 }
 

@@ -645,10 +645,11 @@ def score_answers(
     task: str = Option(metavar="T", help="a name of `linkbert tasks`, or FILE.toml:NAME"),
     data: str = DATA,
     split: str | None = Option(None, metavar="S", help="dev or test  [default: test where its labels are known]"),
+    dev_split: str = Option("none", metavar="PATH", help="a file or folder of halves of MRQA's dev sets"),
     json_: bool = JSON,
 ) -> None:
     """Score anybody's answers to a dataset."""
-    found = linkbert.score_answers(predictions, task, data=data, split=split)
+    found = linkbert.score_answers(predictions, task, data=data, split=split, dev_split=dev_split)
     head = f"{found['task']}, {found['split']}, " + ", ".join(f"{key} {n:,}" for key, n in found["counts"].items())
     print_result(json_, found, [head, *(f"  {key} {100 * value:.2f}" for key, value in found["scores"].items())])
 

@@ -146,7 +146,8 @@ def one_line(error: BaseException) -> str:
     """Write an error in one line: what, and where; of a file on this machine, what to check."""
     if isinstance(error, OSError) and error.filename and error.strerror:
         return f"{error.filename}: {error.strerror.lower()}; check the path and who may read and write there"
-    return " ".join(str(error).split()) or type(error).__name__
+    text = " ".join(str(error).split()) or type(error).__name__  # the hub's name, not the place in the cache
+    return re.sub(r"[^\s'(]*/(?:datasets|models)--([^/]+)/snapshots/\w+", lambda at: at[1].replace("--", "/"), text)
 
 
 class CutFileError(ValueError):

@@ -19,7 +19,7 @@ from linkbert.tasks.kinds import kind_of
 from linkbert.tasks.own import own_task
 from linkbert.tasks.settings import FineTuneConfig
 from linkbert.tasks.splits import read_splits
-from linkbert.tasks.table import find_task
+from linkbert.tasks.table import find_task, make_task
 
 WORDS = ("red", "blue", "the", "box")
 ASKED = {"question": "Who?", "answers": [{"text": "cat", "answer_start": 2}]}
@@ -270,6 +270,23 @@ def tables(tmp_path):
         ("picked", "a.json", '{"p": "u"}', 0.0),
         ("asked", "a.json", json.dumps({str(n): "The cat!" for n in range(40)}), 1.0),
         ("rated", "a.json", '{"p": 5, "q": "7.5"}', 1.0),
+        ("asked", "a.json", json.dumps({"answer": {str(n): "cat" for n in range(40)}, "sp": {"0": [["x", 1]]}}), 1.0),
+        (
+            "asked",
+            "a.jsonl",
+            lines(
+                [
+                    {
+                        "id": str(n),
+                        "predicted_answer": "cat",
+                        "predicted_support_idxs": [0],
+                        "predicted_answerable": n % 2 == 0,
+                    }
+                    for n in range(40)
+                ]
+            ),
+            0.5,
+        ),
     ],
 )
 def test_anybodys_answers_are_scored(tables, task, name, answers, score):
@@ -314,6 +331,56 @@ def test_parquet_and_a_folder_that_datasets_saved_are_ones_own_data(tmp_path):
             with pa.ipc.new_stream(path, table.schema) as writer:
                 writer.write_table(table)
     assert [len(part) for part in made_sets(tmp_path / "saved")] == [72, 40, 8]
+
+
+NAMED = {"_type": "ClassLabel", "names": ["cold", "warm"]}
+
+
+@pytest.mark.parametrize("where", ["schema", "file"])
+@pytest.mark.parametrize(
+    ("column", "feature", "gold"),
+    [
+        ([1, 0] * 20, NAMED, {"warm", "cold"}),
+        ([[1], [0, 1]] * 20, {"_type": "Sequence", "feature": NAMED}, {("warm",), ("cold", "warm")}),
+        ([[1], [0, 1]] * 20, [NAMED], {("warm",), ("cold", "warm")}),
+        ([1, 0, -1, 0] * 10, NAMED, {"warm", "cold"}),
+    ],
+)
+def test_numbers_of_named_classes_are_their_names(tmp_path, where, column, feature, gold):
+    info = {"features": {"t": {"_type": "Value", "dtype": "string"}, "c": feature}}
+    table = pa.table({"t": [f"a {i}" for i in range(40)], "c": column})
+    if where == "schema":
+        table = table.replace_schema_metadata({"huggingface": json.dumps({"info": info})})
+    else:
+        (tmp_path / "dataset_info.json").write_text(json.dumps(info))
+    pq.write_table(table, tmp_path / "train.parquet")
+    with pa.ipc.new_stream(tmp_path / "data-00000-of-00001.arrow", table.schema) as writer:
+        writer.write_table(table)
+    for path in (tmp_path / "train.parquet", tmp_path / "data-00000-of-00001.arrow"):
+        sets = made_sets(path)
+        assert {each.gold for part in sets for each in part} == gold
+        assert sum(map(len, sets)) == 30 + 10 * (-1 not in column)
+    table = {"kind": "text", "metrics": ["f1"], "format": "parquet", "files": {"dev": ["train.parquet"]},
+             "options": {"columns": {"a": "t", "label": "c"}, "labels": {"-1": ""}}}  # fmt: skip
+    if feature == NAMED:  # a table that says what numbers mean keeps them
+        assert {each.gold for each in read_splits(make_task("x", table, "x"), tmp_path, train=False).dev} == {"0", "1"}
+
+
+def test_answers_are_scored_without_the_train_set_and_by_halves_of_dev(tmp_path, capsys):
+    span = [{"char_spans": [[2, 4]]}]
+    asked = [{"qid": f"q{n}", "question": "?", "answers": ["cat"], "detected_answers": span} for n in range(4)]
+    (tmp_path / "dev").mkdir()
+    rows = [{"header": {}}, *({"context": f"A cat {n}.", "qas": [each]} for n, each in enumerate(asked))]
+    (tmp_path / "dev" / "SQuAD.jsonl").write_text(lines(rows))
+    (tmp_path / "halves").mkdir()
+    (tmp_path / "halves" / "inhouse_split_squad.json").write_text('{"dev": [0, 2], "test": [1, 3]}')
+    (tmp_path / "a.json").write_text('{"q1": "cat", "q3": "dog"}')
+    words = ["score-answers", str(tmp_path / "a.json"), "--task", "squad", "--data", str(tmp_path), "--json"]
+    assert cli.main([*words, "--dev-split", str(tmp_path / "halves")]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["split"], found["scores"]["answer_f1"]) == ("test", 0.5)
+    assert cli.main([*words[:3], "rte", "--data", str(tmp_path)]) == 1
+    assert "no dev set: RTE/dev.tsv" in capsys.readouterr().err
 
 
 def made_sets(path):

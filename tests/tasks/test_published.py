@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
+from linkbert.files import one_line
 from linkbert.tasks.splits import find_files, read_splits
 from linkbert.tasks.table import find_task, make_task, tasks
 
@@ -245,3 +246,27 @@ def test_a_table_without_a_format_or_columns_says_so(tmp_path):
     (tmp_path / "a.csv").write_text("t,c\na,b\n")
     with pytest.raises(ValueError, match=r"the table \[mine\] has no options.columns"):
         read_splits(make_task("mine", table | {"format": "csv"}, "here"), tmp_path)
+
+
+def test_a_triple_is_two_pairs_of_papers(tmp_path):
+    row = {"query": {"corpus_id": 7, "title": "A", "abstract": None}, "pos": {"title": "B", "abstract": "b ."}}
+    row |= {"neg": {"title": "C", "abstract": ""}}
+    (tmp_path / "cite_prediction").mkdir()
+    for split in ("train", "validation"):
+        path = tmp_path / "cite_prediction" / f"{split}-00000-of-00001.parquet"
+        parquet.write_table(pa.Table.from_pylist([row]), path)
+    dev = read_splits(find_task("citation-prediction"), tmp_path, train=False).dev
+    assert [(each.a, each.b, each.label, each.group) for each in dev] == [
+        ("A", "B b .", "1", "7"),
+        ("A", "C", "0", "7"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [("models--bert-base-cased/snapshots/0a1", "bert-base-cased"), ("datasets--a--b/snapshots/9f", "a/b")],
+)
+def test_what_lies_in_the_hubs_cache_is_called_as_the_user_does(place, said):
+    assert (
+        one_line(ValueError(f"no file /home/x/.cache/hub/{place}/c.tsv:\n  get it")) == f"no file {said}/c.tsv: get it"
+    )

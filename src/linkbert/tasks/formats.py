@@ -20,8 +20,10 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from io import TextIOWrapper
 from operator import itemgetter
+from pathlib import Path
 from typing import IO, Any, cast
 
+from linkbert.files import read_json
 from linkbert.tasks.examples import ChoiceExample, Example, Label, TaggedExample, TextExample
 
 
@@ -39,6 +41,7 @@ Values = dict[str, Any]  # what an example is made of, by role: id, group, label
 OPTIONAL = ("id", "group", "label")  # roles whose column may be missing
 FORM = "is the file of this form?"
 TAG = re.compile(r"O|[BIESLUM](-.+)?")
+NUMBERS = ("labels", "number", "tag_names")  # options that say what the numbers of a column mean
 
 
 def read_table(
@@ -147,7 +150,7 @@ def records(source: Source, options: Mapping[str, Any], form: str) -> Iterator[t
     elif form == "jsonl":
         found = ((f"line {number}", None, line) for number, line in enumerate(source.stream, 1) if line.strip())
     else:
-        whole: Any = _parquet(source) if form == "parquet" else json.load(source.stream)
+        whole: Any = _parquet(source, options) if form == "parquet" else json.load(source.stream)
         if form == "json" and "items" in options:
             whole = whole.get(options["items"], [])
         pairs = whole.items() if isinstance(whole, dict) else enumerate(whole)
@@ -159,20 +162,46 @@ def records(source: Source, options: Mapping[str, Any], form: str) -> Iterator[t
 
 
 def form_of(source: Source) -> str:
-    """Tell Parquet, CSV and TSV from their names, and a JSON list from JSON lines by its first letter."""
+    """Tell Parquet, CSV and TSV from their names, and JSON lines by their first two; SQuAD's one line is none."""
     if (end := source.name.rpartition(".")[2]) in ("parquet", "arrow", "csv", "tsv"):
         return "parquet" if end == "arrow" else end
-    first = source.stream.read(1)
+    first, more = source.stream.readline(), source.stream.readline()
     source.stream.seek(0)
-    return "json" if first == "[" else "jsonl"
+    return "jsonl" if first[:1] == "{" and more.strip()[:1] in ("{", "") and '"data"' not in first[:99] else "json"
 
 
-def _parquet(source: Source) -> list[dict[str, Any]]:
+def _parquet(source: Source, options: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Read Parquet or a stream of Arrow; numbers of classes that the datasets library named are names.
+
+    Not so where the options say what numbers mean.
+    """
     from pyarrow import BufferReader, ipc, parquet
 
     buffer = BufferReader(cast(TextIOWrapper, source.stream).buffer.read())
     table = ipc.open_stream(buffer).read_all() if source.name.endswith(".arrow") else parquet.read_table(buffer)
-    return table.to_pylist()
+    rows, columns = table.to_pylist(), options.get("columns", {})
+    if "question" in columns or isinstance(columns.get("label"), list) or any(map(options.get, NUMBERS)):
+        return rows
+    known = json.loads((table.schema.metadata or {}).get(b"huggingface", "{}")).get("info", {})
+    if not known and (path := Path(source.name).with_name("dataset_info.json")).is_file():
+        known = read_json(path)
+    for column, feature in (known.get("features") or {}).items():
+        of = feature[0] if isinstance(feature, list) else feature.get("feature", feature)  # of a list, or its own
+        if of.get("_type") == "ClassLabel" and of.get("names"):
+            names = dict(enumerate(of["names"])) | {-1: None}
+            for row in rows:
+                value = row[column]
+                row[column] = [names.get(i, i) for i in value] if isinstance(value, list) else names.get(value, value)
+    return rows
+
+
+def read_triples(sources: Sequence[Source], options: Mapping[str, Any], _counts: Counter[str]) -> Iterator[Example]:
+    """Read SciRepEval's triples as two pairs each: a paper with one that it cites ("1"), and with another ("0")."""
+    for number, (_, _, row) in enumerate(itertools.chain(*(records(s, options, form_of(s)) for s in sources))):
+        papers = [row[role] for role in ("query", "pos", "neg")]
+        query, *others = (" ".join(filter(None, (each["title"], each.get("abstract")))) for each in papers)
+        for label, other in zip("10", others, strict=True):
+            yield TextExample(f"{number}-{label}", query, other, label, str(papers[0].get("corpus_id") or number))
 
 
 def read_tags(sources: Sequence[Source], options: Mapping[str, Any], counts: Counter[str]) -> Iterator[Example]:

@@ -20,14 +20,14 @@ from linkbert.config import nearest
 from linkbert.files import read_json
 from linkbert.tasks.answers import refuse
 from linkbert.tasks.examples import ChoiceExample, Example, Prediction, QuestionExample, Splits, TaggedExample
-from linkbert.tasks.formats import read_choice, read_label, records
+from linkbert.tasks.formats import form_of, read_choice, read_label, records
 from linkbert.tasks.kinds import kind_of
 from linkbert.tasks.metrics import intervals
 from linkbert.tasks.settings import FineTuneConfig
 from linkbert.tasks.splits import DEV_NAMES, find_data, open_file, read_files, read_splits
 from linkbert.tasks.table import SPLITS, Task, find_tasks, make_task
 
-FORMATS = {".csv": "csv", ".tsv": "tsv", ".json": "json", ".jsonl": "jsonl", ".parquet": "parquet", ".arrow": "parquet"}
+FORMS = ("csv", "tsv", "json", "jsonl", "parquet", "arrow")
 KINDS = {  # by the word for --kind: the kind of task, and its metrics
     "classification": ("text", ["accuracy"]),
     "regression": ("text", ["pearson", "spearman"]),
@@ -36,7 +36,8 @@ KINDS = {  # by the word for --kind: the kind of task, and its metrics
     "choice": ("choice", ["accuracy"]),
     "question": ("question", ["answer_f1", "exact"]),
 }
-IDS, ANSWERS = ("id", "index", "qid"), ("prediction", "prediction_text", "answer", "label")  # columns of answers
+IDS = ("id", "index", "qid")  # columns of answers
+ANSWERS = ("prediction", "prediction_text", "predicted_answer", "answer", "label")
 log = logging.getLogger(__name__)
 
 
@@ -76,7 +77,7 @@ def own_task(
     where = Path(os.path.commonpath([each.parent for each in files.values()]))
     lacking = dict.fromkeys([split for split in SPLITS[1:] if split not in files and (split == "dev" or not dev)], 0.1)
     return make_task(path.stem, {
-        "kind": of, "metrics": metrics, "file": str(path), "format": format_of(files["train"], of), "options": options,
+        "kind": of, "metrics": metrics, "file": str(path), "format": _format(files["train"], of), "options": options,
         "files": {split: [str(each.relative_to(where))] for split, each in files.items()},
         "split": {"from": "train", "seed": seed, **lacking},
     }, str(path)), where  # fmt: skip
@@ -89,10 +90,10 @@ def _files(path: Path) -> dict[str, Path]:
     found = {}
     for split, names in {"train": ("train", "."), "dev": DEV_NAMES, "test": ("test",)}.items():
         there = [each for name in names for each in (*path.glob(f"{name}.*"), *path.glob(f"{name}/data-*.arrow"))]
-        if there := [each.absolute() for each in there if each.suffix in FORMATS]:
+        if there := [each.absolute() for each in there if each.suffix[1:] in FORMS]:
             found[split] = there[0].with_name("data-*.arrow") if there[0].suffix == ".arrow" else there[0]
     if "train" not in found:
-        raise ValueError(f"{path} has no train set, such as train.csv: its forms are {', '.join(FORMATS)}")
+        raise ValueError(f"{path} has no train set, such as train.csv: its forms are {', '.join(FORMS)}")
     return found
 
 
@@ -113,25 +114,22 @@ def _rows(path: Path) -> list[tuple[str | None, Any]]:
     """Read the rows of a file, or the values of an object, each with its key."""
     if not path.is_file():
         raise ValueError(f"{path}: no such file")
+    if path.suffix[1:] not in FORMS:
+        raise ValueError(f"{path} is of no known form: {', '.join(FORMS)}")
     try:
         with ExitStack() as stack:
             [source] = open_file(path, "", stack)
-            return [each[1:] for each in records(source, {}, format_of(path, ""))]
+            return [each[1:] for each in records(source, {}, form_of(source))]
     except ValueError as error:  # pyarrow's are ValueErrors, too
         if str(path) in str(error):
             raise
         raise ValueError(f"{path} is not a table of rows: {str(error).splitlines()[0]}") from None
 
 
-def format_of(path: Path, kind: str) -> str:
-    """Tell the format of a file; one in .json may have lines."""
-    if path.suffix not in FORMATS:
-        raise ValueError(f"{path} is of no known form: {', '.join(FORMATS)}")
-    form = FORMATS[path.suffix]
-    if form == "json":
-        with path.open(encoding="utf-8") as file:
-            first, more = file.readline(), file.readline()
-        form = "jsonl" if first[:1] == "{" and more[:1] in ("{", "") and '"data"' not in first[:99] else "json"
+def _format(path: Path, kind: str) -> str:
+    """Tell the format of a file, or of the first of a set's."""
+    with ExitStack() as stack:
+        form = form_of(open_file(min(path.parent.glob(path.name), default=path), "", stack)[0])
     if kind == "question":
         return "squad" if form == "json" else "squad-rows"
     return "tag-rows" if kind == "tags" else form
@@ -175,8 +173,8 @@ def _read_inputs(task: Task, path: Path, counts: Counter[str]) -> list[Example]:
     if not path.is_file():
         raise ValueError(f"{path}: no such file")
     task = dataclasses.replace(task, options=_without_labels(task.options))
-    own = format_of(path, task.kind) if path.suffix in FORMATS else task.format
-    if task.format not in FORMATS.values():
+    own = _format(path, task.kind) if path.suffix[1:] in FORMS else task.format
+    if task.format not in FORMS:
         with suppress(ValueError):
             return read_files(task, ((str(path), path),), counts)
     return read_files(dataclasses.replace(task, format=own), ((str(path), path),), counts)
@@ -189,18 +187,21 @@ def _without_labels(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def score_answers(
-    predictions: str | Path, task: str | Task, *, data: str | Path, split: str | None = None
+    predictions: str | Path, task: str | Task, *, data: str | Path, split: str | None = None, dev_split: str = "none"
 ) -> dict[str, Any]:
     """Score anybody's answers to a task's `split`, by default test where its labels are known, else dev.
 
+    The train set need not be there; `dev_split` is a file or folder of halves of MRQA's dev sets.
+
     `predictions` is {id: answer} in JSON, or rows of an id and a prediction: JSON, JSON lines, CSV, TSV or Parquet. Of
     a choice it is the option's number from 0, its letter or text; of several labels a list, or text such as "a|b"; of
-    tags a list, or text such as "O B-X". ValueError: no labels there, an example without an answer, another's labels.
+    tags a list, or text such as "O B-X"; also HotpotQA's {"answer": {id: text}}, and MuSiQue's lines. ValueError: no
+    labels there, an example without an answer, another's labels.
     """
     [known, *more] = find_tasks(task)
     if more:
         raise ValueError(f"{task} has several tasks: name one, such as {known.name}")
-    splits = read_splits(known, find_data(str(data), [known]))
+    splits = read_splits(known, find_data(str(data), [known]), dev_split=dev_split, train=False)
     split = split or ("test" if splits.test and splits.test[0].gold is not None else "dev")
     examples = {"dev": splits.dev, "test": splits.test}.get(split)
     if not examples or examples[0].gold is None:
@@ -225,12 +226,15 @@ def _read_answers(path: Path) -> dict[str, Any]:
     answers, rows = dict[str, Any](), _rows(path)
     if len(rows) == 1 and isinstance(rows[0][1], dict) and not {*IDS} & rows[0][1].keys():
         rows = [*rows[0][1].items()]  # {id: answer} on one line
+    if isinstance(inner := dict(rows).get("answer"), dict):  # next to it HotpotQA has "sp", the supporting facts
+        rows = [*inner.items()]
     for number, (id_, answer) in enumerate(rows, 1):
         if id_ is None:
             names = [next((name for name in columns if name in answer), "") for columns in (IDS, ANSWERS)]
             if not all(names):
                 raise ValueError(f"{path}, row {number}: no {' nor '.join(IDS)}, or no {' nor '.join(ANSWERS)}")
-            id_, answer = str(answer[names[0]]), answer[names[1]]
+            refused = answer.get("predicted_answerable") is False  # MuSiQue-Full's
+            id_, answer = str(answer[names[0]]), "" if refused else answer[names[1]]
         if id_ in answers:
             raise ValueError(f"{path}, row {number}: the id {id_} comes again")
         answers[id_] = answer

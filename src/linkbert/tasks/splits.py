@@ -48,6 +48,7 @@ FORMATS: dict[str, Format] = {
     "tags": formats.read_tags,
     "tag-rows": formats.read_tag_rows,
     "hoc": formats.read_hoc,
+    "triples": formats.read_triples,
     "mrqa": questions.read_mrqa,
     "squad": questions.read_squad,
     "squad-rows": questions.read_squad_rows,
@@ -55,7 +56,6 @@ FORMATS: dict[str, Format] = {
     "hotpot": questions.read_hotpot,
     "musique": questions.read_musique,
     "subjqa": questions.read_subjqa,
-    "traced": questions.read_traced,
 }
 
 
@@ -68,17 +68,22 @@ def read_splits(
     dev_split: str = "none",
     distract: str = "0",
     distract_in: str = "all",
+    train: bool = True,
 ) -> Splits:
     """Read a task's examples from the files under `data`; `fraction` keeps that part of train (few-shot), by `seed`.
 
     Of questions: `dev_split` is a file that divides MRQA's dev set (see questions.halve); `distract` ("1..2") puts so
     many contexts of the split's other documents before or after each, in "all" splits or in dev and test ("eval").
 
+    Without `train`, its files need not be there, and are read only where another set is a part of them.
+
     Examples without a label are left out, save of a test set that has none at all. An id that occurs again in a split
     gets a number. ValueError: a file that is missing or cut, or that is not of its form.
     """
     counts, notes, parts = Counter[str](), list[str](), dict[str, list[Any]]()
-    found = {} if isinstance(data, Mapping) else find_files(task, data)
+    found = {} if isinstance(data, Mapping) else find_files(task, data, train=train)
+    if not train and not (task.split.get("from") == "train" and task.split.keys() & ({*SPLITS} - found.keys())):
+        found.pop("train", None)
     for split in SPLITS:
         read = Counter[str]()
         given = data.get(split, ()) if isinstance(data, Mapping) else ()
@@ -209,8 +214,11 @@ def check_folder(data: Path) -> None:
         raise ValueError(f"--data {data} is no folder: check the path")
 
 
-def find_files(task: Task, data: Path) -> dict[str, Files]:
-    """List the files that each split is read from; ValueError where some are missing that no other can stand for."""
+def find_files(task: Task, data: Path, *, train: bool = True) -> dict[str, Files]:
+    """List the files that each split is read from; ValueError where some are missing that no other can stand for.
+
+    Without `train`, one set to score on is enough.
+    """
     check_folder(data)
     found: dict[str, Files] = {}
     for split in SPLITS:
@@ -220,7 +228,8 @@ def find_files(task: Task, data: Path) -> dict[str, Files]:
                 found.setdefault(split, tuple(itertools.chain(*files)))
     source = task.split.get("from", "")
     ready = {*found, *(task.split if source in found else ())}
-    wanted = list(task.files)[: not ready] if task.model_of else ["train", "dev"]
+    scored = [split for split in task.files if task.model_of or split != "train"]
+    wanted = ["train", "dev"] if train and not task.model_of else scored[: ready.isdisjoint(scored)]
     if lacking := [split for split in wanted if split not in ready]:
         raise ValueError(_missing(task, lacking[0] if lacking[0] in task.files else source or "train", data))
     return found
