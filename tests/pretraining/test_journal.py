@@ -2,6 +2,7 @@ import json
 
 import pytest
 
+from linkbert.pretraining.checkpoint import read_state
 from linkbert.pretraining.journal import Journal, read_journal, read_record, resume_words
 
 
@@ -89,3 +90,16 @@ def test_tensorboard_reads_what_the_journal_says(tmp_path):
 
 def test_code_of_ones_own_is_named_again_when_a_run_is_resumed():
     assert [resume_words(name) for name in ("drp", "m:OBJ")] == ["--resume", "--resume objective=m:OBJ"]
+
+
+@pytest.mark.parametrize(
+    "change", [{"step": -1}, {"step": 10**30}, {"step": None}, {"window": {}}, {"evaluation": [1]}]
+)
+def test_a_state_that_says_nonsense_is_one_line_with_its_file(tmp_path, change):
+    (folder := tmp_path / "step-0000002" / "training").mkdir(parents=True)
+    content = {"format": 1, "step": 2, "files": {}}
+    (folder / "state.json").write_text(json.dumps(content))
+    assert read_state(folder.parent).step == 2
+    (folder / "state.json").write_text(json.dumps(content | change))
+    with pytest.raises(ValueError, match=r"state\.json"):
+        read_state(folder.parent)

@@ -210,7 +210,11 @@ def read_state(folder: Path) -> State:
     path = folder / "training" / "state.json"
     content = read_json(path)
     known = isinstance(content, dict) and content.get("format") == FORMAT and "step" in content
-    if not known or not isinstance(content.get("files"), dict):
+    if (
+        not known
+        or not isinstance(content.get("files"), dict)
+        or f"step-{str(content['step']).zfill(7)}" != folder.name
+    ):
         raise ValueError(f"{path} is not of format {FORMAT}; it is damaged, or of another version of linkbert")
     for name, described in content["files"].items():
         if describe_file(folder / name) != described:
