@@ -50,7 +50,7 @@ OWED = {  # lines above the ceiling, docs/log/size.md says for what; what is not
     "graph": 113,
     "instances": 51,
     "model": 267,
-    "pretraining": 114,
+    "pretraining": 118,
     "tasks": 662,
     "views": 129,
 }
