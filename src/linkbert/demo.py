@@ -113,7 +113,8 @@ def demo(console: Console, to: Path, *, source: str, init: str, minutes: float, 
         return 130
     seen = f"{result.tokens / 1e6:.1f} million tokens, {result.step:,} of {config.max_steps:,} steps"
     if result.step < config.max_steps:
-        console.print(f"This machine was too slow for all steps: {seen}. Scores are lower than after all of them.")
+        seen += ". This machine was too slow for all steps; scores are lower than after all of them"
+        console.print(f"{seen}.")
 
     console.print("\n4. What it learnt, on documents it has not seen", style="bold")
     if result.scores is None:

@@ -122,7 +122,8 @@ def test_scores_by_hand(toy_batches, small):
     assert scores.too_few == ["contiguous", "random", "linked"]
     assert from_json(asdict(scores)) == scores
     lines = describe(scores, before=scores, vocabulary=["word"] * 40)
-    assert lines[-4].startswith("relations right: 67.5 % (")
+    assert lines[-5].startswith("relations right: 67.5 % (")
+    assert lines[-4] == "  always the commonest relation: 35.0 %"  # 14 of 40
     assert lines[-2].startswith("  random: 0.0 % (")
     assert lines[-2].endswith("; 0 of 13); taken for linked 13; too few pairs to say anything")
     assert lines[1].startswith("  before training: ")

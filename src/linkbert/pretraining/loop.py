@@ -34,7 +34,7 @@ from linkbert.model.optimizer import clip_gradients, learning_rate
 from linkbert.pretraining.checkpoint import Checkpoints, State, checkpoints
 from linkbert.pretraining.distributed import DistributedContext, all_reduce, stop_on_signals, sum_gradients
 from linkbert.pretraining.journal import Journal, resume_words
-from linkbert.progress import seconds_text
+from linkbert.progress import seconds_text, training_text
 from linkbert.records import RELATIONS
 
 # CUDA is handled where it differs (device, deterministic kernels, non-blocking copies) but was never run by us.
@@ -64,6 +64,9 @@ class Progress:
     memory: int = 0  # bytes at the peak, see `peak_memory`
     elapsed: float = 0.0  # seconds, over all sessions
     seconds_left: float = math.nan
+
+    def __str__(self) -> str:
+        return training_text(self, {})
 
 
 def pretrain(

@@ -129,6 +129,8 @@ def describe(scores: Scores, *, before: Scores | None = None, vocabulary: Sequen
     lines.append(f"  mean loss: {scores.mlm_loss:.3f}" + (f" (in pairs {by_relation})" if by_relation else ""))
     if scores.relation_accuracy:
         lines.append(f"relations right: {percent(scores.relation_accuracy)}")
+        most = max(share.count for share in scores.relations.values())
+        lines.append(f"  always the commonest relation: {100 * most / scores.relation_accuracy.count:.1f} %")
     for name, share in scores.relations.items():
         wrong = [f"{other} {count:,}" for other, count in scores.confusion[name].items() if count and other != name]
         taken = f"; taken for {', '.join(wrong)}" if wrong else ""
