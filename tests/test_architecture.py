@@ -44,14 +44,14 @@ CEILINGS = {  # lines of Python; (top) are the files beside the folders
 
 
 OWED = {  # lines above the ceiling, docs/log/size.md says for what; what is not said there must go
-    "(top)": 989,
+    "(top)": 990,
     "corpora": 657,
     "corpora/readers": 1_580,
     "graph": 113,
     "instances": 51,
     "model": 267,
-    "pretraining": 118,
-    "tasks": 662,
+    "pretraining": 123,
+    "tasks": 708,
     "views": 129,
 }
 

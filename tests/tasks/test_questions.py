@@ -121,6 +121,42 @@ def test_annotators_of_one_review_are_one_question():
     assert counts == {"annotators disagree whether there is an answer": 1}
 
 
+def test_traced_questions_are_asked_of_rows_and_the_passages_they_link_to():
+    lead = "A list : of towns . \n\n".replace(" \n\n", "\n")
+    rows = ["Town : Rome ; Year : 476", "Town : Troy ; Year : 1184"]
+    text = lead + "\n".join(rows)
+    links = [
+        {"start": text.index(name), "end": text.index(name) + 4, "target": f"/wiki/{name}"} for name in ("Rome", "Troy")
+    ]
+    documents = [
+        {"id": "Towns_0", "title": "Towns", "text": text, "links": links},
+        {"id": "/wiki/Rome", "title": "Rome", "text": "Rome fell to Odoacer in 476 .", "links": []},
+        {"id": "/wiki/Troy", "title": "Troy", "text": "Troy fell .", "links": []},
+    ]
+
+    def asked(id_, answer, *nodes, table="Towns_0"):
+        return {"question_id": id_, "question": "?", "table_id": table, "answer-text": answer, "answer-node": nodes}
+
+    examples, counts = read(
+        "traced",
+        json.dumps(
+            [
+                asked("p", "Odoacer", ["Rome", [0, 0], "/wiki/Rome", "passage"]),
+                asked("t", "476", ["476", [0, 1], None, "table"]),
+                asked("m", "x", ["x", [0, 0], None, "table"], table="Towns_1"),
+                asked("n", "2"),
+            ]
+        ),
+        as_lines(*documents),
+    )
+    joined = f"{rows[0]}\nRome fell to Odoacer in 476 ."
+    assert examples == [
+        QuestionExample("p", "?", joined, ("Odoacer",), ((38, 45),), "answer in a passage", "Towns_0"),
+        QuestionExample("t", "?", joined, ("476",), ((21, 24),), "answer in the table", "Towns_0"),
+    ]
+    assert counts == {"tables that are not there": 1, "without a trace": 1}
+
+
 WORDS = st.text("ab c", min_size=1, max_size=8)
 
 
@@ -223,8 +259,8 @@ def test_answers_are_whole_words():
 
 
 EXPECTED = {  # questions of all splits, and those whose answer is not in its context
-    "squad1": (10570, 0), "squad2": (11873, 0), "xquad-en": (1190, 0), "nq-oracle": (2655, 1),
-    "hotpotqa-100": (100, 9), "musique-100": (100, 1), "subjqa": (8834, 140),
+    "squad1": (10570, 0), "squad2": (11873, 0), "xquad-en": (1190, 0), "nq-oracle": (2655, 1), "ottqa": (2214, 3),
+    "hybridqa": (2399, 2), "hotpotqa-100": (100, 9), "musique-100": (100, 1), "subjqa": (8834, 140),
 }  # fmt: skip
 
 
@@ -238,6 +274,8 @@ def test_every_set_at_hand_is_read_and_its_answers_found(data, name):
     assert sum(bool(each.answers) and not each.spans for each in examples) == missing
     for each in examples:
         assert all(0 <= a < b <= len(each.context) for a, b in each.spans)
+    if name in ("ottqa", "hybridqa"):  # the rows that a trace numbers are found
+        assert sum(" : " in each.context.split("\n")[0] for each in examples) > 0.99 * count
 
 
 @pytest.mark.data

@@ -141,6 +141,51 @@ def read_subjqa(sources: Sequence[Source], _options: Options, counts: Counter[st
         yield QuestionExample(id_, rows[0]["question"], context, answers, spans, group, rows[0]["item_id"])
 
 
+def read_traced(sources: Sequence[Source], options: Options, counts: Counter[str]) -> Iterator[QuestionExample]:
+    """Read OTT-QA's and HybridQA's traced questions (JSON), and the tables and passages they are about (Documents).
+
+    The context is every row that the trace names, each followed by the passages it links to, whether the answer stands
+    there or not; spans are searched where the trace says only. A passage of the trace that its row does not link to
+    stands at the end. Left out and counted: a question whose table is not among the documents, or that has no trace.
+    """
+    asked = [item for _, _, item in records(sources[0], options, "json")]
+    tables = {item["table_id"] for item in asked}
+    documents = {
+        line["id"]: line
+        for _, _, line in records(sources[1], options, "jsonl")
+        if line["id"] in tables or line["id"].startswith("/wiki/")
+    }
+    for item in asked:
+        table, nodes = documents.get(item["table_id"]), item["answer-node"]
+        if table is None or not nodes:
+            counts["without a trace" if table else "tables that are not there"] += 1
+            continue
+        rows = _rows(table)
+        cells = {row[0] for _, row, _, kind in nodes if kind == "table"}
+        traced = {target for _, _, target, kind in nodes if kind == "passage"}
+        pieces: dict[str, bool] = {}
+        for number in sorted({row[0] for _, row, _, _ in nodes}):
+            text, links = rows[number] if number < len(rows) else ("", [])
+            pieces[text] = number in cells
+            pieces |= {documents[link]["text"]: link in traced for link in links if link in documents}
+        pieces |= {documents[link]["text"]: True for link in sorted(traced) if link in documents}
+        group = "answer in a passage" if traced else "answer in the table"
+        whole = [(text, holds) for text, holds in pieces.items() if text]
+        yield _joined(item["question_id"], item["question"], (item["answer-text"],), whole, group, item["table_id"])
+
+
+def _rows(table: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
+    """List a table's rows, the lines "head : cell ; head : cell" behind its lead, with the targets of their links."""
+    rows, begin, lines = list[tuple[str, list[str]]](), 0, table["text"].split("\n")
+    head = lines[-1].partition(" : ")[0]
+    for line in lines:
+        end = begin + len(line)
+        if rows or line.startswith(head + " : "):
+            rows.append((line, [link["target"] for link in table["links"] if begin <= link.get("start", -1) < end]))
+        begin = end + 1
+    return rows
+
+
 def _joined(
     id_: str, question: str, answers: tuple[str, ...], pieces: Iterable[tuple[str, bool]], group: str, title: str = ""
 ) -> QuestionExample:

@@ -56,6 +56,7 @@ FORMATS: dict[str, Format] = {
     "hotpot": questions.read_hotpot,
     "musique": questions.read_musique,
     "subjqa": questions.read_subjqa,
+    "traced": questions.read_traced,
 }
 
 
