@@ -7,9 +7,11 @@ import pytest
 
 from linkbert.files import read_json, write_json
 from linkbert.graph.links import Edges, LinkGraph, add_graph, write_graph
-from linkbert.instances.tokens import DTYPES
+from linkbert.instances.tokens import DTYPES, tokenise
+from linkbert.instances.vocabulary import load_vocabulary
 from linkbert.views import check as check_module
 from linkbert.views.check import check
+from linkbert.workers import make_executor
 
 GRAPH_DTYPES = {"offsets": "<i8", "targets": "<i4", "links": "<i8", "sections": "<i4", "in_degree": "<i4"}
 
@@ -161,8 +163,12 @@ def test_what_a_kill_leaves_is_named_and_removed_by_the_next_command(tmp_path, s
     parts = path / "graphs" / "random.parts"
     parts.mkdir()
     (parts / "0.npy").write_text("half")
+    (path / "tokens.parts").mkdir()
     named = [detail for promise, kept, detail in check(path) if kept and promise.startswith("unfinished work")]
-    assert named == ["graphs/random.parts: run its command again, or remove it"]
+    assert named == ["graphs/random.parts, tokens.parts: run its command again, or remove it"]
     add_graph(store, "random", "random")
+    with make_executor(1) as executor:
+        tokenise(store, load_vocabulary(path / "vocabulary"), executor=executor)
     assert not parts.exists()
+    assert not (path / "tokens.parts").exists()
     assert not any(promise.startswith("unfinished work") for promise, _, _ in check(path))

@@ -257,6 +257,7 @@ def tokenise(
             where = f"{store.path} is tokenised with another vocabulary or in another format, and runs may refer to it"
             raise ValueError(f"{where}: build into another folder, or remove {folder} first")
         try:
+            remove(parts)  # of a build that was killed when they were joined
             return TokenStore.open(store.path)
         except ValueError as error:
             log.warning("%s; making the tokens again", error)

@@ -28,7 +28,7 @@ from linkbert.views.shape import distinct_edges
 
 SAMPLE = 500  # documents that are tokenised, and whose links are followed, again
 BLOCK = 1 << 22  # numbers of an array looked at together
-LEFT = ("*.part", "*/*.part", "*/*.parts", "plan.json", "links.sqlite", "survey-*", "joins")
+LEFT = ("*.part", "*.parts", "*/*.part", "*/*.parts", "plan.json", "links.sqlite", "survey-*", "joins")
 DAMAGE = (ValueError, OSError, KeyError, IndexError, TypeError, pa.ArrowException)
 
 Finding = tuple[str, bool, str]
