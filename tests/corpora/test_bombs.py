@@ -19,7 +19,7 @@ import zstandard
 
 from linkbert.corpora import sources
 from linkbert.corpora.reader import CUT, Skipped, load_reader
-from linkbert.corpora.readers import parquet, rst
+from linkbert.corpora.readers import parquet, rst, wikis
 from linkbert.corpora.readers.streams import TOO_LARGE
 from linkbert.corpora.sources import LONGEST_HEADER, find_reader, read_source
 from linkbert.files import DECOMPRESSORS, CutFileError, decompressed_blocks
@@ -429,6 +429,7 @@ MACROS = {
     "long values": "".join(f"\\define d{n}(x) <<d{n + 1} '{'$x$' * 400}'>>\n" for n in range(9))
     + "\nWords <<d0 aaaa>>.",
     "itself": '\\define d(x: "{{{ [d[a]] }}}") $x$\n\nWords <<d>>.',
+    "itself, by default": "\\define d(x, y:{{{[d[a]]}}}) $x$$y$$y$\n\nWords <<d a>>.",
 }
 
 
@@ -436,7 +437,9 @@ MACROS = {
 def test_macros_in_each_other_have_an_end(tmp_path, kind):
     (tmp_path / "a.tid").write_text(f"title: a\n\n{MACROS[kind]}")
     (tmp_path / "b.tid").write_text("title: b\n\nWords.")
-    assert read(tmp_path)[0] == ["a", "b"]
+    found, skipped = read(tmp_path)
+    assert found == ["a", "b"]
+    assert (skipped[wikis.TOO_MANY] > 0) == (kind != "itself")  # which is a text
 
 
 @pytest.mark.parametrize("name", ["a.arrow", "a.parquet"])

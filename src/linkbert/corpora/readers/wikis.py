@@ -88,6 +88,7 @@ _FILTER = re.compile(r"\{\{\{ *\[([\w.-]+)\[(.*)\]\] *\}\}\}")  # a function of 
 _USED = re.compile(r"=<<([\w-]+)>>|<([\w-]+)>(?=\])|<<([\w-]+)>>|\$\(([\w-]+)\)\$|\$([\w-]+)\$")
 _ITEM = re.compile(r"=?(?:\[\[([^\[\]]*)\]\]|\[<([\w-]+)>\]|([^\s\[\]<>+]+))\s*")  # of a function that joins them
 CALLS, DEPTH = 20_000, 8  # of macros in a page, and in each other
+TOO_MANY = "macro in too many others, or of a page with too many (left out)"
 
 
 @dataclass(slots=True)
@@ -219,13 +220,17 @@ def _definitions(text: str) -> dict[str, tuple[str, str]]:
     return macros
 
 
-def _expand(text: str, macros: dict[str, tuple[str, str]], fields: dict[str, str]) -> str:
+def _expand(text: str, macros: dict[str, tuple[str, str]], fields: dict[str, str], skipped: Skipped) -> str:
     """Put in what macros and fields show, and make links of the widgets that are; other macros and tags go.
 
-    >>> _expand('See <<.a "the oak" Oak>>.', {".a": ("_, to", "<$link to=<<to>>><b><<_>></b></$link>")}, {})
+    >>> _expand('See <<.a "the oak" Oak>>.', {".a": ("_, to", "<$link to=<<to>>><b><<_>></b></$link>")}, {}, Skipped())
     'See [[the oak|Oak]].'
     """
     left, depth = CALLS, 0
+
+    def leave_out() -> str:
+        skipped.note(TOO_MANY, fields.get("title", "?"))
+        return ""
 
     def value_of(written: str) -> str:
         if found := _FILTER.fullmatch(written):
@@ -234,15 +239,16 @@ def _expand(text: str, macros: dict[str, tuple[str, str]], fields: dict[str, str
 
     def call(name: str, given: list[tuple[str, str]]) -> str:
         nonlocal left, depth
+        left -= 1
+        if left < 0 or depth >= 2 * DEPTH:
+            return leave_out()
+        depth += 1
         parameters, body = macros.get(name, ("", ""))
-        left, depth = left - 1, depth + 1
-        if left < 0 or depth > 2 * DEPTH:
-            parameters = body = ""
-            given = []
         named = {key: value_of(value) for key, value in given if key}
         places = (value_of(value) for key, value in given if not key)
         names = re.findall(r"([\w-]+)(?:\s*:\s*(\"[^\"]*\"|'[^']*'|[^\s,]+))?", parameters)
-        values = {key: named[key] if key in named else next(places, value_of(default)) for key, default in names}
+        others = (chain(places, map(value_of, [default])) for _, default in names)  # a default, where no place is left
+        values = {key: named[key] if key in named else next(each) for (key, _), each in zip(names, others, strict=True)}
         depth -= 1
 
         def put_in(used: re.Match[str]) -> str:
@@ -251,14 +257,16 @@ def _expand(text: str, macros: dict[str, tuple[str, str]], fields: dict[str, str
             return used[0] if value is None else forms.get(used.lastindex or 0, value)
 
         left -= (len(body) + len(_USED.findall(body)) * max(map(len, values.values()), default=0)) >> 10
-        return _USED.sub(put_in, body) if left >= 0 else ""
+        return _USED.sub(put_in, body) if left >= 0 else leave_out()
 
     def put(found: re.Match[str]) -> str:
         nonlocal left, depth
         left -= 1
         field, macro, given, to, label, tag, has = found.groups()
-        if found[0][0] == "`" or left < 0 or depth > DEPTH:
-            return found[0] if found[0][0] == "`" else ""
+        if found[0][0] == "`":
+            return found[0]
+        if left < 0 or depth > DEPTH:
+            return leave_out() if (tag or "$")[0] == "$" else ""
         if field:
             return fields.get(field, "")
         rows = _GIVEN.findall(given or to or (has or "").rstrip("/"))
@@ -305,7 +313,7 @@ def _read_tiddler(name: str, text: str, pages: Pages, skipped: Skipped) -> Itera
 
     plain = re.search(r"^\\rules (?:except .*\bwikilink\b|only (?!.*\bwikilink\b))", body, re.MULTILINE)
     macros = pages.macros | _definitions(body)
-    writer = _write(body, _TIDDLY, find, lambda text: _expand(text, macros, fields))
+    writer = _write(body, _TIDDLY, find, lambda text: _expand(text, macros, fields, skipped))
     named = [one or other for one, other in _TAGS.findall(fields.pop("tags", ""))]
     named += [link for value in fields.values() for link in _NAMED.findall(value)]
     known = (pages.find(name.strip()) for name in named)
