@@ -70,6 +70,7 @@ ODD += [
 ODD += [struct.pack("<I", 2**31 - 1), struct.pack("<Q", 2**63 - 1), b"../" * 9, b"\x1b[2J", b"\xe2\x80\xae"]
 VALUES: list[Any] = [None, [], {}, -1, 0, 1, 1e308, 10**30, "", "x", True, "\ud800", [[]], {"a": {}}, 1.5, ["bert", 7]]
 BATCH = 100  # cases of a process
+STATE = Path("checkpoints", "step-0000001")  # read only in a folder of its step
 
 
 def pack(seeds: dict[str, bytes]) -> Iterator[tuple[str, bytes]]:
@@ -192,7 +193,7 @@ def read_model(folder: Path, _: random.Random) -> None:
         check_vocabulary,
         lambda: open_tokenizer(folder)("A small text."),
         lambda: load_model(folder),
-        lambda: read_state(folder),
+        lambda: read_state(folder / STATE),
         lambda: last_checkpoint(folder),
         lambda: runs_section([folder]),
     ]
@@ -243,8 +244,8 @@ def make_model(folder: Path) -> None:
     line = {"step": 1, "learning_rate": 0.1, "mlm_loss": 2.0, "tokens": 9, "elapsed": 1.0}
     more = {"step": 1, "evaluation": scores, "elapsed": 1.0}
     (folder / "journal.jsonl").write_text(f"{json.dumps(line)}\n{json.dumps(more)}\n")
-    (folder / "training").mkdir()
-    write_json(folder / "training" / "state.json", {"format": 1, "step": 1, "files": {}, "evaluation": scores})
+    (folder / STATE / "training").mkdir(parents=True)
+    write_json(folder / STATE / "training" / "state.json", {"format": 1, "step": 1, "files": {}, "evaluation": scores})
 
 
 def run_case(number: int, folder: Path, seeds: list[tuple[str, bytes]], model: Path, arguments: Any) -> str:
