@@ -190,9 +190,9 @@ def nearest(word: str, known: Iterable[str]) -> str:
 def show_value(value: Any) -> str:
     """Write a setting as the command line takes it: (0.5, 0.5, 0.0) -> '1/2,1/2,0'."""
     if isinstance(value, tuple | list):
-        plain = (type(each) in (int, float) and isfinite(each) for each in value)
         parts = (
-            Fraction(each).limit_denominator(1000) if is_ else each for each, is_ in zip(value, plain, strict=True)
+            Fraction(each).limit_denominator(1000) if type(each) in (int, float) and isfinite(each) else each
+            for each in value
         )
         return ",".join(map(str, parts))
     if isinstance(value, bool):

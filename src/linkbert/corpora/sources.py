@@ -250,20 +250,27 @@ def _check(record: Any, skipped: Skipped, place: str) -> Record:
     return replace(record, links=tuple(kept)) if any(wrong) else record
 
 
+def decompressed(path: Path, most: int) -> bytes | None:
+    """Return a file's bytes, decompressed as its name ends; None where they are more than `most`."""
+    whole = io.BytesIO()
+    for block, _ in decompressed_blocks(path):
+        whole.write(block)
+        if whole.tell() > most:
+            return None
+    return whole.getvalue()  # no copy
+
+
 def _read_files(shard: Shard, largest: int, skipped: Skipped) -> Iterator[tuple[str, bytes]]:
     """Yield the name (its path in the tree, valid Unicode) and the decompressed bytes of each file of a shard."""
     path = source_path(shard.path)
     for name, data in shard.extra:
         shown = shown_name(name)
-        whole = bytearray()
         try:
-            for block, _ in decompressed_blocks(File(name, data).source(path) if is_tree(path) else path):
-                whole += block
-                if len(whole) > largest:
-                    skipped.note(TOO_LARGE, shown)
-                    break
+            whole = decompressed(File(name, data).source(path) if is_tree(path) else path, largest)
+            if whole is None:
+                skipped.note(TOO_LARGE, shown)
             else:
-                yield plain_name(shown), bytes(whole)
+                yield plain_name(shown), whole
         except ConnectionError:
             raise
         except (CutFileError, OSError) as error:

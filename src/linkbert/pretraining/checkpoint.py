@@ -210,17 +210,16 @@ def read_state(folder: Path) -> State:
     path = folder / "training" / "state.json"
     content = read_json(path)
     known = isinstance(content, dict) and content.get("format") == FORMAT and "step" in content
-    if (
-        not known
-        or not isinstance(content.get("files"), dict)
-        or f"step-{str(content['step']).zfill(7)}" != folder.name
-    ):
+    if not known or not isinstance(content.get("files"), dict):
         raise ValueError(f"{path} is not of format {FORMAT}; it is damaged, or of another version of linkbert")
+    values = {each.name: content[each.name] for each in fields(State) if each.name in content}
+    state = cast(State, check_content(State, values, path))
+    if checkpoint_folder(folder, state.step).name != folder.name:
+        raise ValueError(f"{path} is of step {state.step}, its folder of another; it is damaged")
     for name, described in content["files"].items():
         if describe_file(folder / name) != described:
             raise ValueError(f"{name} is not as it was written")
-    known = {each.name: content[each.name] for each in fields(State) if each.name in content}
-    return cast(State, check_content(State, known, path))
+    return state
 
 
 def restore_optimizer(

@@ -53,10 +53,11 @@ def read_record(run: Path) -> dict[str, Any]:
     if not whole or not (record.get("store") or record.get("stores")):
         raise ValueError(f"{path} is not of format {FORMAT}; it is damaged, or of another linkbert")
     check_content(Record, record, path)
-    if lacks := {"hidden_size", "max_steps"} - migrate(record["config"]).keys():
+    settings = migrate(record["config"])
+    if lacks := {"hidden_size", "max_steps"} - settings.keys():
         raise ValueError(f"{path}: config has no {min(lacks)}, which every run has; it is damaged")
     try:
-        Config(**{key: value for key, value in migrate(record["config"]).items() if key in Config.model_fields})
+        Config(**{key: value for key, value in settings.items() if key in Config.model_fields})
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     return cast(dict[str, Any], record)

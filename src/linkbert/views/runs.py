@@ -26,11 +26,12 @@ def runs_section(paths: Sequence[Path]) -> Section:
     """Lay runs out side by side with their last scores, each under its folder's name, or its path if two share it."""
     names = [path.resolve().name for path in paths]
     names = [name if names.count(name) == 1 else str(path) for path, name in zip(paths, names, strict=True)]
-    journals = {name: read_journal(path / "journal.jsonl") for name, path in zip(names, paths, strict=True)}
-    facts = []
-    for path, journal in zip(paths, journals.values(), strict=True):
+    facts, reported = [], dict[str, list[tuple[int, dict[str, float]]]]()
+    for name, path in zip(names, paths, strict=True):
+        journal = read_journal(path / "journal.jsonl")
         try:
             facts.append(_facts(journal))
+            reported[name] = [(entry["step"], _reported(entry)) for entry in journal]
         except Exception as error:  # whatever a line makes of it that was edited, or damaged
             what = f"{path / 'journal.jsonl'} is damaged ({type(error).__name__}: {one_line(error):.200})"
             raise ValueError(f"{what}: bring it back, or leave out this run") from None
@@ -46,7 +47,7 @@ def runs_section(paths: Sequence[Path]) -> Section:
         f"{name} has no scores" for name, each in zip(names, facts, strict=True) if "scored after step" not in each
     ]
     caption = f"The journals' last lines and scores, and the settings that differ, of {', '.join(map(str, paths))}"
-    return Section("Runs", lines, rows, caption=caption, plots=_curves(journals))
+    return Section("Runs", lines, rows, caption=caption, plots=_curves(reported))
 
 
 def _reported(entry: Mapping[str, Any]) -> dict[str, float]:
@@ -60,7 +61,7 @@ def _reported(entry: Mapping[str, Any]) -> dict[str, float]:
 
 def _facts(entries: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     """Write what a journal says at its end, by label."""
-    facts, _ = {}, [*map(_reported, entries)]  # which the curves are of
+    facts = {}
     for last in [entry for entry in entries if "learning_rate" in entry][-1:]:
         facts = {"step": f"{last['step']:,}", "tokens seen": count_text(last["tokens"])}
         facts["time"] = seconds_text(last["elapsed"])
@@ -78,14 +79,14 @@ def _facts(entries: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     return facts
 
 
-def _curves(journals: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Plot]:
+def _curves(reported: Mapping[str, Sequence[tuple[int, Mapping[str, float]]]]) -> list[Plot]:
     """Plot over steps what runs reported and scored, where one has more than a point of it."""
     found: dict[str, dict[str, tuple[list[float], list[float]]]] = {}
-    for name, entries in journals.items():
-        for entry in entries:
-            for label, value in _reported(entry).items():
-                steps, values = found.setdefault(label, {each: ([], []) for each in journals})[name]
-                steps.append(entry["step"])
+    for name, lines_of in reported.items():
+        for step, entry in lines_of:
+            for label, value in entry.items():
+                steps, values = found.setdefault(label, {each: ([], []) for each in reported})[name]
+                steps.append(step)
                 values.append(value)
     shown = {label: lines for label, lines in found.items() if any(len(steps) > 1 for steps, _ in lines.values())}
     return [Plot(label, label, "step", label.partition(": ")[2], lines) for label, lines in shown.items()]

@@ -7,7 +7,6 @@ before it is checked: damage costs a row group or a batch.
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
@@ -20,7 +19,8 @@ from linkbert.corpora.readers.jsonl import Options, choose_columns, column_of, m
 from linkbert.corpora.readers.streams import LARGEST, TOO_LARGE, decode_utf8
 from linkbert.corpora.sources import LARGEST as MOST
 from linkbert.corpora.sources import TOO_LARGE as TOO_LARGE_FILE
-from linkbert.files import COMPRESSIONS, Member, decompressed_blocks, one_line, open_source, source_size
+from linkbert.corpora.sources import decompressed
+from linkbert.files import COMPRESSIONS, Member, one_line, open_source, source_size
 
 if TYPE_CHECKING:  # elsewhere where it is needed: every --help lists this reader's options
     import pyarrow as pa
@@ -39,12 +39,9 @@ def plan(path: Path, options: Options) -> Iterator[Shard]:
         return
     data = path.data if isinstance(path, Member) else None
     if path.suffix in COMPRESSIONS:  # there is no way into the middle of it
-        most, whole = MOST - len(data or b""), io.BytesIO()
-        for block, _ in decompressed_blocks(path):
-            whole.write(block)
-            if whole.tell() > most:
-                raise FaultError(TOO_LARGE_FILE, f"{path} has more than {most:,} bytes: decompress it, and name that")
-        data = whole.getvalue()
+        data = decompressed(path, most := MOST - len(data or b""))
+        if data is None:
+            raise FaultError(TOO_LARGE_FILE, f"{path} has more than {most:,} bytes: decompress it, and name that")
     parts, damage = [(0, 0)], ""  # where each part ends: units, rows
     unit = rows = size = 0
     try:
