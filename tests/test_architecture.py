@@ -44,14 +44,14 @@ CEILINGS = {  # lines of Python; (top) are the files beside the folders
 
 
 OWED = {  # lines above the ceiling, docs/log/size.md says for what; what is not said there must go
-    "(top)": 990,
+    "(top)": 1_008,
     "corpora": 664,
     "corpora/readers": 1_585,
     "graph": 113,
     "instances": 52,
     "model": 267,
     "pretraining": 123,
-    "tasks": 708,
+    "tasks": 721,
     "views": 130,
 }
 

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import logging
 import re
 import shutil
 import subprocess
@@ -610,6 +611,12 @@ def test_without_a_command_there_are_examples_and_every_command_in_its_place_on_
     assert all(f"\n  {each.name or each.callback.__name__} " in out for each in cli.app.registered_commands)
     assert "..." not in out[out.index("Look:") :]
     assert max(map(len, out.splitlines())) <= 80
+
+
+def test_a_line_of_the_log_calls_a_model_of_the_hub_as_the_user_did():
+    text = "/root/.cache/huggingface/hub/models--org--tiny/snapshots/0a1b: 3 weights are not used"
+    record = logging.LogRecord("linkbert", logging.WARNING, "", 0, "%s", (text,), None)
+    assert cli.LogLine("linkbert: %(message)s").format(record) == "linkbert: org/tiny: 3 weights are not used"
 
 
 def test_a_setting_is_explained_by_any_of_its_names(capsys):

@@ -25,7 +25,7 @@ from typer.core import TyperCommand, TyperGroup
 
 import linkbert
 from linkbert.config import STORE_SETTINGS, Config, Settings, choose_config, make_config, meant, nearest, presets
-from linkbert.files import check_store, find_encoder, one_line, replacing
+from linkbert.files import check_store, find_encoder, hub_names, one_line, replacing
 from linkbert.progress import make_console, report_stages, report_training, reporting, seconds_text
 
 if TYPE_CHECKING:
@@ -38,6 +38,14 @@ EXAMPLES = """Pretrain BERT-like encoders on documents and the links between the
   linkbert build my-docs --to store             read documents and links
   linkbert pretrain store --to run budget=10m   train an encoder on them
 """
+
+
+class LogLine(logging.Formatter):
+    """A line of the log, which calls what lies in the hub's cache as the user did."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Write it."""
+        return hub_names(super().format(record))
 
 
 class Grouped(TyperGroup):
@@ -118,8 +126,6 @@ def explain_usage(error: Any, words: Sequence[str]) -> str:
     value = found[1] if found else "..."
     if "to" in takes and option.strip("-") in OUTPUT:
         return f"there is no {option}: write --to {value}"
-    if option == "--tasks-file":
-        return "write the file as the TASK: FILE.toml, or one of its tables, FILE.toml:NAME"
     if sets is not None and (key := meant(option.lstrip("-"), dict(settings_of(context.command.name)))):
         return f"{option} is a setting: write {sets}{key}={value}; see `linkbert settings {key}`"
     if found := re.search(r"extra argument\(s\) \((.*)\)", text):
@@ -186,7 +192,8 @@ def choose_command(
     # This handler looks sys.stderr up at each line, so that the line stands above a bar that is shown.
     if handler := logging.lastResort:
         handler.setLevel(logging.NOTSET)
-        logging.basicConfig(handlers=[handler], format="linkbert: %(message)s")
+        handler.setFormatter(LogLine("linkbert: %(message)s"))
+        logging.basicConfig(handlers=[handler])
     logging.getLogger().setLevel(logging.DEBUG if verbose else logging.WARNING)
     if version:
         print(f"linkbert {linkbert.__version__}")
@@ -580,11 +587,14 @@ def finetune(
     dev: Path | None = Option(None, metavar="FILE", help="the dev set; else a tenth of the file"),
     test: Path | None = Option(None, metavar="FILE", help="the test set, likewise"),
     split_seed: int = Option(0, metavar="N", help="another seed divides the file otherwise"),
+    tasks_file: Path | None = Option(None, metavar="FILE.toml", help="where TASK is a table of it, as FILE.toml:NAME"),
     json_: bool = JSON,
     **options: Any,
 ) -> None:
     """Fine-tune an encoder on a dataset, or on your own data; score it."""
-    if Path(task).suffix != ".toml" and (Path(task).is_file() or (Path(task).is_dir() and (text or label or kind))):
+    if tasks_file:
+        evaluate(model, None, f"{tasks_file}:{task}", json_, **options)
+    elif Path(task).suffix != ".toml" and (Path(task).is_file() or (Path(task).is_dir() and (text or label or kind))):
         from linkbert.tasks.own import own_task
 
         own, folder = own_task(Path(task), text, label, kind, dev, test, split_seed)

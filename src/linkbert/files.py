@@ -146,7 +146,15 @@ def one_line(error: BaseException) -> str:
     """Write an error in one line: what, and where; of a file on this machine, what to check."""
     if isinstance(error, OSError) and error.filename and error.strerror:
         return f"{error.filename}: {error.strerror.lower()}; check the path and who may read and write there"
-    text = " ".join(str(error).split()) or type(error).__name__  # the hub's name, not the place in the cache
+    return hub_names(" ".join(str(error).split()) or type(error).__name__)
+
+
+def hub_names(text: str) -> str:
+    """Write a hub's name as the user gave it, in place of its place in the cache.
+
+    >>> hub_names("~/.cache/huggingface/hub/models--org--tiny/snapshots/0a1/vocab.txt is not there")
+    'org/tiny/vocab.txt is not there'
+    """
     return re.sub(r"[^\s'(]*/(?:datasets|models)--([^/]+)/snapshots/\w+", lambda at: at[1].replace("--", "/"), text)
 
 

@@ -15,6 +15,7 @@ from linkbert.tasks.examples import Prediction, QuestionExample
 from linkbert.tasks.formats import Source
 from linkbert.tasks.metrics import score
 from linkbert.tasks.questions import read_squad
+from linkbert.tasks.table import find_task
 
 
 @pytest.mark.parametrize(
@@ -44,6 +45,18 @@ def test_an_answer_of_which_nothing_is_compared_is_none_for_squad_2_alone():
     predictions = [Prediction("0", ""), Prediction("1", "")]
     assert answer_scores(examples, predictions).tolist() == [[1, 1], [1, 1]]
     assert answer_scores(examples[:1], predictions[:1]).tolist() == [[1, 0]]
+
+
+@pytest.mark.parametrize(
+    ("answer", "predicted", "f1"),
+    [("no", "No one", 0), ("no one", "no", 0), ("yes", "Yes.", 1), ("Yes men", "men yes", 1), ("no-answer", "no", 0)],
+)
+def test_yes_and_no_are_right_as_a_whole_for_hotpotqa_alone(answer, predicted, f1):
+    question, said = [QuestionExample("0", "?", "", (answer,))], [Prediction("0", predicted)]
+    assert score(["hotpot_f1"], question, said) == {"hotpot_f1": f1}
+    assert score(["answer_f1"], question, said)["answer_f1"] >= f1
+    assert find_task("hotpotqa-distractor").metrics[0] == "hotpot_f1"
+    assert find_task("hotpotqa").metrics[0] == "answer_f1"  # MRQA's
 
 
 def test_what_does_not_count():

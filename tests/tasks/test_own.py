@@ -296,6 +296,17 @@ def test_anybodys_answers_are_scored(tables, task, name, answers, score):
     assert found["counts"]["ids of other examples"] == ("other" in answers)
 
 
+def test_a_table_is_named_in_its_file_or_next_to_it(tables, model, monkeypatch, capsys):
+    asked = []
+    monkeypatch.setattr(linkbert, "finetune", lambda _, tasks, **_options: asked.extend(tasks) or [])
+    words = ["finetune", str(model), "--data", str(tables), "--to", str(tables / "to")]
+    assert cli.main([*words, "tagged", "--tasks-file", f"{tables}/own.toml"]) == 0
+    assert cli.main([*words, f"{tables}/own.toml:tagged"]) == 0
+    assert [task.name for task in asked] == ["tagged", "tagged"]
+    assert cli.main([*words, "taged", "--tasks-file", f"{tables}/own.toml"]) == 1
+    assert "own.toml has no table 'taged'; did you mean 'tagged'" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("task", "answers", "said"),
     [

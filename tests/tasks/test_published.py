@@ -239,6 +239,39 @@ def test_hotpotqa_and_musique_whole_by_type_and_hops(tmp_path):
     assert (one.group, len(one.spans)) == ("2 hops", 1)
 
 
+def test_repositories_as_they_are_cloned_and_files_as_their_scripts_name_them(tmp_path):
+    """MRQA's script saves DuoRC.ParaphraseRC as DuoRC; the others lie where their repositories have them."""
+    asked = {"qid": "q", "question": "Who?", "answers": ["cat"], "detected_answers": [{"char_spans": [[2, 4]]}]}
+    write(tmp_path / "DuoRC.jsonl", [{"header": {}}, {"context": "A cat .", "qas": [asked]}])
+    head = "q_review_id,question,domain,item_id,review,human_ans_spans,human_ans_indices\n"
+    for domain in ("books", "movies"):
+        folder = tmp_path / "SubjQA" / domain / "splits"
+        folder.mkdir(parents=True)
+        for split in SPLITS:
+            row = f'{domain}{split},Fine?,{domain},1,"Very fine. ANSWERNOTFOUND",fine,"(5, 9)"\n'
+            (folder / f"{split}.csv").write_text(head + row)
+    for split in ("train", "test"):
+        for name, line in (("_s1.txt", f"{split} {{}}."), ("_s2.txt", f"{split}, no {{}}."), (".labels", "1")):
+            lines = "".join(line.format(number) + "\n" for number in range(20))
+            tagged(tmp_path / "dataset" / "mt-metrics-paraphrase-corpus" / f"pan-{split}{name}", lines)
+    for split in SPLITS:
+        tagged(tmp_path / "data" / f"stsb-en-{split}.csv", f'"A {split}.",B.,2.5\n')
+    choice = {"question": "Why?", "options": {"A": "x", "B": "y"}, "answer": "y", "answer_idx": "B"}
+    with zipfile.ZipFile(tmp_path / "data_clean.zip", "w") as archive:
+        for split in SPLITS:
+            archive.writestr(f"data_clean/questions/US/{split}.jsonl", json.dumps(choice) + "\n")
+    (tmp_path / "adversarial-glue").mkdir()
+    adversarial = {"rte": [{"idx": 0, "sentence1": "A.", "sentence2": "B.", "label": 0}]}
+    (tmp_path / "adversarial-glue" / "dev.json").write_text(json.dumps(adversarial))
+    read = {name: read_splits(find_task(name), tmp_path) for name in ("subjqa", "stsb", "medqa-5")}
+    assert [each.group for each in read["subjqa"].test] == ["books", "movies"]
+    assert (read["stsb"].test[0].a, read["stsb"].test[0].label) == ("A test.", 2.5)
+    assert (read["medqa-5"].test[0].options, read["medqa-5"].test[0].label) == (("x", "y"), 1)
+    assert read_splits(find_task("pan"), tmp_path, train=False).test[8].texts == ("test 8.", "test, no 8.")
+    assert find_files(find_task("mrqa-duorc"), tmp_path)["test"][0][0] == "DuoRC.jsonl"
+    assert find_files(find_task("advglue-rte"), tmp_path)["dev"][0][0] == "adversarial-glue/dev.json"
+
+
 def test_a_table_without_a_format_or_columns_says_so(tmp_path):
     table = {"kind": "text", "metrics": ["accuracy"], "files": {split: ["a.csv"] for split in ("train", "dev")}}
     with pytest.raises(ValueError, match=r"here has no format: docs/tasks.md"):

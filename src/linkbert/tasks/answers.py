@@ -1,4 +1,4 @@
-"""Answers scored as the official scripts of SQuAD 1.1, SQuAD 2.0 and MRQA score them; the threshold of SQuAD 2.
+"""Answers scored as the official scripts of SQuAD 1.1 and 2.0, MRQA and HotpotQA score them; the threshold of SQuAD 2.
 
 Case, punctuation, articles and spaces do not count. A question with several answers has the best score among them. One
 without an answer is right when "" is answered, and then only.
@@ -17,6 +17,7 @@ import numpy as np
 from linkbert.tasks.examples import Prediction, QuestionExample
 
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
+YES_NO = frozenset({"yes", "no", "noanswer"})  # answers of HotpotQA that are not words of a context
 
 
 def normalise(text: str) -> str:
@@ -24,11 +25,14 @@ def normalise(text: str) -> str:
     return " ".join(re.sub(r"\b(a|an|the)\b", " ", text.lower().translate(_PUNCTUATION)).split())
 
 
-def score_answer(answers: Sequence[str], predicted: str, *, refusable: bool = False) -> tuple[float, float]:
+def score_answer(
+    answers: Sequence[str], predicted: str, *, refusable: bool = False, whole: frozenset[str] = frozenset()
+) -> tuple[float, float]:
     """Return exact match (0 or 1) and the F1 of words: the best against any of the answers, each by itself.
 
     F1 is of words as often as they stand in both: ("cat sat", "a cat") -> 0.0, 2/3. Without answers, "" is right.
-    `refusable` is SQuAD 2.0's script: an answer of which nothing is compared ("the", ".") is none.
+    `refusable` is SQuAD 2.0's script: an answer of which nothing is compared ("the", ".") is none. One that is among
+    `whole` is right or wrong as a whole: HotpotQA's script gives "no" nothing for "no one".
     """
     said, known = normalise(predicted), [normalise(answer) for answer in answers]
     if refusable:
@@ -40,16 +44,20 @@ def score_answer(answers: Sequence[str], predicted: str, *, refusable: bool = Fa
         gold = Counter(answer.split())
         common = (words & gold).total()
         exact = max(exact, float(said == answer))
-        if common:  # precision = common / words, recall = common / gold; written out for the scripts' own last digit
+        if common and (
+            said == answer or whole.isdisjoint((said, answer))
+        ):  # precision = common / words, recall = common / gold; written out for the scripts' own last digit
             precision, recall = common / words.total(), common / gold.total()
             best = max(best, 2 * precision * recall / (precision + recall))
     return exact, best
 
 
-def answer_scores(examples: Sequence[QuestionExample], predictions: Sequence[Prediction]) -> np.ndarray:
+def answer_scores(
+    examples: Sequence[QuestionExample], predictions: Sequence[Prediction], whole: frozenset[str] = frozenset()
+) -> np.ndarray:
     """Return exact match and F1 of each prediction, (N, 2) float64; as SQuAD 2.0's script where some have no answer."""
     pairs, refusable = zip(examples, predictions, strict=True), not all(e.answers for e in examples)
-    scores = [score_answer(e.answers, p.value, refusable=refusable) for e, p in pairs]
+    scores = [score_answer(e.answers, p.value, refusable=refusable, whole=whole) for e, p in pairs]
     return np.array(scores, np.float64).reshape(-1, 2)
 
 

@@ -159,7 +159,9 @@ class Text(Kind):
                 predictions.append(Prediction(example.id, float(logits[0])))
                 continue
             held = tuple(label for label, value in zip(rows.classes, logits, strict=True) if value > 0)
-            predictions.append(Prediction(example.id, held, {"scores": np.round(expit(logits), DIGITS).tolist()}))
+            predictions.append(
+                Prediction(example.id, held, {"scores": np.round(expit(logits.astype(float)), DIGITS).tolist()})
+            )
         return predictions
 
     def unread(self, known: Sequence[Any]) -> tuple[Any, Sequence[Any]]:
@@ -312,7 +314,7 @@ def kind_of(task: Task) -> Kind:
 
 def best_of(rows: Rows, answers: Sequence[Any], outputs: Outputs) -> list[Prediction]:
     """Answer each row's example with the best of the model's outputs; details have the probabilities of all."""
-    logits = np.stack(outputs)
+    logits = np.stack(outputs).astype(float)  # digits of float32 would be written as 0.5153999924659729
     scores, best = np.round(softmax(logits, axis=1), DIGITS).tolist(), logits.argmax(1).tolist()
     found = zip(rows.examples, best, scores, strict=True)
     return [Prediction(example.id, answers[n], {"scores": each}) for example, n, each in found]

@@ -21,7 +21,7 @@ import numpy as np
 
 from linkbert.config import nearest
 from linkbert.files import replacing
-from linkbert.tasks.answers import answer_scores
+from linkbert.tasks.answers import YES_NO, answer_scores
 from linkbert.tasks.examples import Prediction, known_gold
 
 if TYPE_CHECKING:
@@ -62,9 +62,11 @@ def _mean(sums: np.ndarray) -> np.ndarray:
     return _divide(sums[..., 0], sums[..., 1])
 
 
-def _of_answers(examples: Examples, predictions: Predictions, *, column: int) -> np.ndarray:
+def _of_answers(
+    examples: Examples, predictions: Predictions, *, column: int, whole: frozenset[str] = frozenset()
+) -> np.ndarray:
     """Columns: exact match (0) or F1 (1), 1."""
-    return np.stack([answer_scores(examples, predictions)[:, column], np.ones(len(examples))], axis=1)
+    return np.stack([answer_scores(examples, predictions, whole)[:, column], np.ones(len(examples))], axis=1)
 
 
 def _confusion(examples: Examples, predictions: Predictions) -> np.ndarray:
@@ -204,6 +206,7 @@ METRICS = {
         Metric("token_macro_f1", _of_words, _macro, partial(_macro, empty=1.0)),
         Metric("exact", partial(_of_answers, column=0), _mean, _mean),
         Metric("answer_f1", partial(_of_answers, column=1), _mean, _mean),
+        Metric("hotpot_f1", partial(_of_answers, column=1, whole=YES_NO), _mean, _mean),
         Metric("pearson", _of_numbers, _correlation, _nearness),
         Metric("spearman", partial(_of_numbers, ranks=True), _correlation, _nearness),
     )
