@@ -12,7 +12,7 @@ import linkbert
 ROOT = Path(linkbert.__file__).parent
 FILES = {path.relative_to(ROOT).with_suffix("").as_posix(): path for path in ROOT.rglob("*.py")}
 BASE = {"records", "files", "workers", "registry", "config", "compiled", "progress"}
-STAGES = ["corpora", "corpora/readers", "graph", "instances", "model", "pretraining", "tasks", "views"]
+STAGES = ["corpora", "corpora/readers", "graph", "instances", "model", "pretraining", "tasks", "trials", "views"]
 EVERYTHING = {*STAGES, "api", "demo", "cli"}
 MAY_IMPORT = {  # besides the base, and a folder's own files
     "corpora": set(),
@@ -22,6 +22,7 @@ MAY_IMPORT = {  # besides the base, and a folder's own files
     "model": {"instances/vocabulary"},  # one function reads a vocabulary for every command
     "pretraining": {"instances", "model"},
     "tasks": {"corpora", "instances", "model", "pretraining"},
+    "trials": {"instances", "pretraining", "tasks"},
     "views": set(STAGES),
     "api": EVERYTHING,
     "demo": EVERYTHING - {"cli"},
@@ -29,7 +30,7 @@ MAY_IMPORT = {  # besides the base, and a folder's own files
     "__main__": {"cli"},
     "__init__": EVERYTHING,
 } | {name: set() for name in BASE}
-WITH_TORCH = {"model", "pretraining", "tasks", "instances/batches", "instances/dataset"}
+WITH_TORCH = {"model", "pretraining", "tasks", "trials/probes", "instances/batches", "instances/dataset"}
 CEILINGS = {  # lines of Python; (top) are the files beside the folders
     "(top)": 1_610,
     "corpora": 1_050,
@@ -39,20 +40,22 @@ CEILINGS = {  # lines of Python; (top) are the files beside the folders
     "model": 1_550,
     "pretraining": 1_600,
     "tasks": 3_300,
+    "trials": 900,
     "views": 1_240,  # with the page of the demo
 }
 
 
 OWED = {  # lines above the ceiling, docs/log/size.md says for what; what is not said there must go
-    "(top)": 1_008,
+    "(top)": 1_037,
     "corpora": 664,
     "corpora/readers": 1_585,
     "graph": 113,
     "instances": 52,
-    "model": 267,
-    "pretraining": 123,
+    "model": 268,
+    "pretraining": 128,
     "tasks": 721,
-    "views": 130,
+    "trials": 8,
+    "views": 245,
 }
 
 

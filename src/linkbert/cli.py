@@ -689,6 +689,34 @@ def compare(
 
 
 @app.command(rich_help_panel="Score")
+def study(
+    file: Path = Argument(metavar="FILE.toml|DIR", help="a study (docs/studies.md), or its folder"),
+    to: Path | None = Option(None, metavar="DIR", help="folder of all that it makes; done runs stay"),
+    parallel: int = Option(1, min=1, metavar="N", help="runs at the same time, on a GPU each where there are several"),
+    plan: bool = Option(False, "--plan", help="say how many runs there are, and about how long they take"),
+    print_jobs: bool = Option(False, "--print-jobs", help="print a job array for Slurm: a task a run"),
+    run: str = Option("", metavar="KEY", help="only this run of DIR"),
+) -> None:
+    """Compare ways of pretraining over seeds, with intervals."""
+    if not to and file.suffix == ".toml" and not plan:
+        raise ValueError(f"--to DIR is missing: the folder of what {file} makes")
+    from linkbert.trials import study as trials
+    from linkbert.views import study as views
+
+    folder = to or file
+    asked = trials.read_study(file) if file.suffix == ".toml" else trials.open_study(file)[0]
+    if plan:
+        found = trials.plan(asked, folder if folder.is_dir() else None, parallel=parallel)
+        print(*views.plan_lines(found), sep="\n")
+    elif print_jobs:
+        print(trials.print_jobs(folder, *trials.prepare(asked, folder)), end="")
+    else:
+        if run or file.suffix == ".toml":
+            trials.run_study(asked, folder, parallel=parallel, only=run)
+        print(*([] if run else views.write_study(folder)), sep="\n", end="\n" * (not run))
+
+
+@app.command(rich_help_panel="Score")
 def overlap(
     store: Path = STORE,
     task: str = Option(metavar="T", help="a name of `linkbert tasks`"),

@@ -27,6 +27,7 @@ BUILT_IN = {
     },
     "objectives": {name: f"linkbert.model.heads:{name.upper()}" for name in ("drp", "nsp", "none")},
     "tasks": {name: f"linkbert.tasks.kinds:{name.title()}" for name in ("question", "text", "tags", "choice")},
+    "probes": {},  # of studies, package.module:function
 }
 
 

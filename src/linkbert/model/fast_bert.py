@@ -109,9 +109,10 @@ class LinkBertForPreTraining(PretrainingModel):
         self.set_objective(objective)
         self.bert: Any = BertModel(self.config)
         self.cls: Any = BertPreTrainingHeads(self.config)
-        linked = nn.Linear(self.config.hidden_size, 1) if self.objective.relations == 3 else None
-        self.cls.add_module("linked_relationship", linked)
+        self.cls.add_module("linked_relationship", nn.Linear(self.config.hidden_size, 1))
         self.cls.apply(self.bert._init_weights)
+        if self.objective.relations != 3:  # after it was drawn: other objectives start with the same weights
+            self.cls.add_module("linked_relationship", None)
         head = self.cls.predictions
         if self.config.tie_word_embeddings:
             head.decoder.weight = self.bert.embeddings.word_embeddings.weight

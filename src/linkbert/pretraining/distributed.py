@@ -62,6 +62,11 @@ class DistributedContext:
         return self.rank == 0
 
 
+def count_cards() -> int:
+    """Return how many GPUs this machine shows."""
+    return torch.cuda.device_count()
+
+
 @contextmanager
 def join_processes(config: Config) -> Iterator[DistributedContext]:
     """Join the other processes of this run, if there are several; of those that fail, one alone says why."""

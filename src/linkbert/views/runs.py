@@ -26,12 +26,12 @@ def runs_section(paths: Sequence[Path]) -> Section:
     """Lay runs out side by side with their last scores, each under its folder's name, or its path if two share it."""
     names = [path.resolve().name for path in paths]
     names = [name if names.count(name) == 1 else str(path) for path, name in zip(paths, names, strict=True)]
-    facts, reported = [], dict[str, list[tuple[int, dict[str, float]]]]()
+    facts, lines_of = [], dict[str, list[tuple[int, dict[str, float]]]]()
     for name, path in zip(names, paths, strict=True):
         journal = read_journal(path / "journal.jsonl")
         try:
             facts.append(_facts(journal))
-            reported[name] = [(entry["step"], _reported(entry)) for entry in journal]
+            lines_of[name] = [(entry["step"], reported(entry)) for entry in journal]
         except Exception as error:  # whatever a line makes of it that was edited, or damaged
             what = f"{path / 'journal.jsonl'} is damaged ({type(error).__name__}: {one_line(error):.200})"
             raise ValueError(f"{what}: bring it back, or leave out this run") from None
@@ -47,10 +47,10 @@ def runs_section(paths: Sequence[Path]) -> Section:
         f"{name} has no scores" for name, each in zip(names, facts, strict=True) if "scored after step" not in each
     ]
     caption = f"The journals' last lines and scores, and the settings that differ, of {', '.join(map(str, paths))}"
-    return Section("Runs", lines, rows, caption=caption, plots=_curves(reported))
+    return Section("Runs", lines, rows, caption=caption, plots=curves(lines_of))
 
 
-def _reported(entry: Mapping[str, Any]) -> dict[str, float]:
+def reported(entry: Mapping[str, Any]) -> dict[str, float]:
     """Return what an objective reported in a line of a journal, or an evaluation found, by label."""
     if scores := entry.get("evaluation"):
         found = {f"held out: {HELD_OUT[key]}": scores[key]["value"] for key in HELD_OUT if scores.get(key)}
@@ -65,7 +65,7 @@ def _facts(entries: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     for last in [entry for entry in entries if "learning_rate" in entry][-1:]:
         facts = {"step": f"{last['step']:,}", "tokens seen": count_text(last["tokens"])}
         facts["time"] = seconds_text(last["elapsed"])
-        facts |= {label: f"{value:.3f}" for label, value in _reported(last).items()}
+        facts |= {label: f"{value:.3f}" for label, value in reported(last).items()}
     for entry in [entry for entry in entries if "evaluation" in entry][-1:]:
         scores = from_json(entry["evaluation"])
         facts |= {"scored after step": f"{entry['step']:,}", "MLM loss": f"{scores.mlm_loss:.3f}"}
@@ -79,13 +79,13 @@ def _facts(entries: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     return facts
 
 
-def _curves(reported: Mapping[str, Sequence[tuple[int, Mapping[str, float]]]]) -> list[Plot]:
+def curves(lines_by_run: Mapping[str, Sequence[tuple[int, Mapping[str, float]]]]) -> list[Plot]:
     """Plot over steps what runs reported and scored, where one has more than a point of it."""
     found: dict[str, dict[str, tuple[list[float], list[float]]]] = {}
-    for name, lines_of in reported.items():
+    for name, lines_of in lines_by_run.items():
         for step, entry in lines_of:
             for label, value in entry.items():
-                steps, values = found.setdefault(label, {each: ([], []) for each in reported})[name]
+                steps, values = found.setdefault(label, {each: ([], []) for each in lines_by_run})[name]
                 steps.append(step)
                 values.append(value)
     shown = {label: lines for label, lines in found.items() if any(len(steps) > 1 for steps, _ in lines.values())}

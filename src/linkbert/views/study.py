@@ -1,0 +1,115 @@
+"""A study as text, Markdown and a page: where it stands, its tables, its curves, the sentences that were asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from linkbert.files import write_json
+from linkbert.pretraining.journal import read_journal
+from linkbert.progress import count_text, seconds_text
+from linkbert.tasks.results import Column
+from linkbert.trials.differences import Findings
+from linkbert.trials.study import Job, open_study, progress_of
+from linkbert.views.page import Measured, Section, lay_out, text_lines, write_report
+from linkbert.views.plots import Plot
+from linkbert.views.runs import curves, reported
+from linkbert.views.tables import layouts
+
+
+def paper_number(row: str, column: Column) -> float | None:
+    """Return what the paper's tables have in a row and a column, in per cent."""
+    for layout in layouts():
+        if column in layout.columns and row in layout.paper:
+            return layout.paper[row][layout.columns.index(column)]
+    return None
+
+
+def write_study(folder: Path) -> list[str]:
+    """Write study.json, study.md and study.html of what a study has so far; return their lines for the terminal."""
+    study, jobs = open_study(folder)
+    found = Findings(study, jobs).summary(paper_number)
+    write_json(folder / "study.json", found)
+    sections = list(study_sections(found, jobs))
+    for suffix in ("md", "html"):
+        write_report(sections, folder / f"study.{suffix}")
+    lines = [line for section in sections for line in text_lines(section)]
+    return [*status_lines([progress_of(job) for job in jobs]), *lines, f"wrote {folder}/study.json, .md and .html"]
+
+
+def status_lines(runs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Say where a study stands, a line a run."""
+    rows = [["run", "arm", "seed", "step", "answers", ""]]
+    for each in runs:
+        step, answers = f"{each['step']:,} of {each['steps']:,}", f"{each['answers']} of {each['questions']}"
+        rows.append([each["run"], each["arm"], str(each["seed"]), step, answers, "done" if each["done"] else ""])
+    return [f"{sum(each['done'] for each in runs)} of {len(runs)} runs done", *lay_out(rows)]
+
+
+def plan_lines(found: Mapping[str, Any]) -> Iterator[str]:
+    """Say how many runs a study has, and about how long they take."""
+    counts = ", ".join(f"{found[key]:,} {key.replace('_', '-')}" for key in ("probes", "fine_tunings") if found[key])
+    yield f"{found['runs']:,} pretraining runs, {found['done']:,} done" + f"; {counts}" * bool(counts)
+    rows = [["arm", "seeds", "steps", "tokens a run"]]
+    for name, arm in found["arms"].items():
+        rows.append([name, str(arm["seeds"]), f"{arm['steps']:,}", count_text(arm["tokens"]) if arm["tokens"] else "?"])
+    yield from lay_out(rows)
+    if found["lacking"]:
+        yield f"not built yet: {', '.join(found['lacking'])}; until then neither times nor equal tokens are known"
+        return
+    rest = "" if found["answers_measured"] else ", and what probes and tasks take, which is known when one run is done"
+    yield f"about {seconds_text(found['seconds'])} left{rest}"
+
+
+def study_sections(found: Mapping[str, Any], jobs: Sequence[Job]) -> Iterator[Section]:
+    """Lay out a summary: comparisons, scores with the paper's, arms, curves."""
+    notes = [found["note"]] if found["note"] else []
+    if found["done"] < found["runs"]:
+        notes.append(f"{found['done']} of {found['runs']} runs are done: numbers are of what there is")
+    yield Section(found["title"], [*(each["sentence"] for each in found["comparisons"]), *notes])
+    arms = found["arms"]
+    for heading, per_cent in (("Tasks, in %", True), ("Probes", False)):
+        rows = [["", "mean ± sd", "runs", "difference (95 %)", "p", "paper", "paper's difference"]]
+        for each in found["measures"]:
+            if each["per_cent"] == per_cent:
+                rows.append([f"{each['title']} {each['metric']}".strip(), *[""] * 6])
+                rows += [_row(arms[name]["title"], row, 1 if per_cent else 3) for name, row in each["arms"].items()]
+        if len(rows) > 1:
+            keep = [i for i in range(7) if i < 5 or any(row[i] not in ("", "-") for row in rows[1:])]
+            about = f"difference: to {', '.join(dict.fromkeys(arms[arm['against']]['title'] for arm in arms.values()))}"
+            yield Section(heading, table=[[row[i] for i in keep] for row in rows], about=about)
+    rows = [["arm", "settings that differ", "seeds", "steps", "tokens a run", "hours in all"]]
+    for arm in arms.values():
+        words = " ".join(f"{key}={value}" for key, value in arm["settings_that_differ"].items()) or "-"
+        seeds = f"{arm['runs_done']} of {len(arm['runs'])}"
+        rows.append([arm["title"], words, seeds, f"{arm['steps']:,}", count_text(arm["tokens"]), f"{arm['hours']:.2f}"])
+    yield Section("Arms", table=rows, plots=_plots(found, jobs))
+
+
+def _row(title: str, row: Mapping[str, Any], digits: int) -> list[str]:
+    spread = "" if row["sd"] is None else f" ± {row['sd']:.{digits}f}"
+    cells = [f"  {title}", f"{row['mean']:.{digits}f}{spread}", str(row["runs"])]
+    if difference := row["difference"]:
+        words = f"{difference['value']:+.{digits}f}"
+        if difference["low"] is not None:
+            words = Measured(f"{words} ({difference['low']:.{digits}f} to {difference['high']:.{digits}f})", difference)
+        cells += [words, "-" if difference["p"] is None else f"{difference['p']:.3f}"]
+    numbers = (row["paper"], row["paper_difference"])
+    cells += ["-"] * (5 - len(cells))
+    return [*cells, *("-" if n is None else f"{n:{'+' * i}.1f}" for i, n in enumerate(numbers))]
+
+
+def _plots(found: Mapping[str, Any], jobs: Sequence[Job]) -> list[Plot]:
+    """Draw what runs reported over steps, a line an arm: the mean over seeds."""
+    lines: dict[str, dict[int, dict[str, list[float]]]] = {}
+    for job in jobs:
+        own = lines.setdefault(found["arms"][job.run.arm]["title"], {})
+        for entry in read_journal(job.path / "journal.jsonl"):
+            for label, value in reported(entry).items():
+                own.setdefault(entry["step"], {}).setdefault(label, []).append(value)
+    means = {name: [(step, {label: float(np.mean(values)) for label, values in labels.items()})
+                    for step, labels in sorted(own.items())] for name, own in lines.items()}  # fmt: skip
+    return curves(means)
