@@ -413,8 +413,8 @@ def speed(report, machine, options):
 
 
 def our_update(model, config, batch):
-    """Return a function that makes one update as `pretrain` does, its clipped norm read by the host."""
-    from linkbert.model.optimizer import clip_gradients, make_optimizer
+    """Return a function that makes one update as `pretrain` does, up to where it reads what that came to."""
+    from linkbert.model.optimizer import clip_gradients, make_optimizer, update_unless
     from linkbert.model.step import step_function
 
     optimizer = make_optimizer(model.train(), config)
@@ -424,9 +424,7 @@ def our_update(model, config, batch):
     def update():
         found = forward(batch)
         (found["mlm_loss"][0] / masked + found["relation_loss"][0].sum() / pairs).backward()
-        clip_gradients(model, 1.0)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
+        update_unless(optimizer, ~clip_gradients(model, 1.0).isfinite())
 
     return update
 

@@ -1,3 +1,6 @@
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -16,6 +19,24 @@ CONFIG = Config(sequence_length=64, batch_size=22, micro_batch_size=4, held_out=
 @pytest.fixture(scope="module")
 def opened(small_store):
     return Batches(Sampler.open(small_store.path, CONFIG))
+
+
+def together(processes, sampler, ask, **options):
+    """What each of several processes is given, by rank; `ask` gets a process's Batches and its rank."""
+    barrier, told = threading.Barrier(processes), {}
+
+    def process(rank):
+        def gather(own):
+            told[rank] = own
+            barrier.wait(60)
+            rows = [told[each] for each in range(processes)]
+            barrier.wait(60)
+            return rows
+
+        return ask(Batches(sampler, gather=gather, **options), rank)
+
+    with ThreadPoolExecutor(processes) as pool:
+        return list(pool.map(process, range(processes)))
 
 
 def unpack(batches):
@@ -88,14 +109,19 @@ def test_packing_changes_where_pairs_stand_and_never_what_they_are(
     sampler = Sampler(opened.sampler.store, None, config)
     if mixed:
         sampler = Mixture([sampler, sampler], [2, 1], config)
-    batches = Batches(sampler, fixed=fixed, row_cost=row_cost)
-    parts = [list(batches.one_by_one(step, rank, processes)) for rank in range(processes)]
+
+    def ask(batches, rank):
+        made = list(batches.one_by_one(step, rank, processes))
+        return made, batches.agree(batches.draw(step, rank, processes))
+
+    parts, agreed = zip(*together(processes, sampler, ask, fixed=fixed, row_cost=row_cost), strict=True)
     assert unpack([batch for part in parts for batch in part]) == plain(
         sampler, np.arange(step * size, step * size + size)
     )
     assert len({len(part) for part in parts}) == 1
-    for rank, part in enumerate(parts):
-        assert batches.count(batches.draw(step, rank, processes)) == count(part)
+    for part, (passes, counts) in zip(parts, agreed, strict=True):
+        assert passes == len(part)
+        assert counts == count([batch for part in parts for batch in part])
         assert max(batch.input_ids.numel() for batch in part) <= micro_batch * 64
     if fixed:
         assert len({tuple(tensor.shape for tensor in vars(batch).values()) for part in parts for batch in part}) == 1
@@ -106,13 +132,35 @@ def test_packing_changes_where_pairs_stand_and_never_what_they_are(
 def test_a_step_has_the_same_pairs_for_one_two_and_three_processes(small_store, step, mixed):
     sampler = Sampler.open(small_store.path, CONFIG)
     other = Sampler(sampler.store, None, CONFIG)
-    batches = Batches(Mixture([sampler, other], [2, 1], CONFIG) if mixed else sampler)
-    whole = plain(batches.sampler, np.arange(step * 22, step * 22 + 22))
+    sampler = Mixture([sampler, other], [2, 1], CONFIG) if mixed else sampler
+    whole = plain(sampler, np.arange(step * 22, step * 22 + 22))
     assert len(whole) == 22
     for processes in (1, 2, 3):
-        parts = [batches.micro_batches(step, rank, processes) for rank in range(processes)]
-        assert {part.counts.pairs for part in parts} <= {22 // processes, 22 // processes + 1}
+        parts = together(
+            processes,
+            sampler,
+            lambda batches, rank, processes=processes: batches.micro_batches(step, rank, processes),
+        )
+        assert {part.counts.pairs for part in parts} == {22}
         assert unpack([batch for part in parts for batch in part]) == whole
+
+
+def test_a_process_draws_its_own_share_alone(small_store, monkeypatch):
+    """Of 22 pairs, three processes draw 7, 7 and 8 a step, once each; those by which a shape is chosen come before."""
+    sampler = Sampler.open(small_store.path, CONFIG)
+    drawn = {}
+
+    def ask(batches, rank):
+        batches.shape(3)
+        plain_draw = batches._draw
+        batches._draw = lambda numbers: drawn.setdefault(rank, []).extend(numbers.tolist()) or plain_draw(numbers)
+        for step in range(3):
+            list(batches.micro_batches(step, rank, 3))
+        return batches._thread.shutdown()
+
+    together(3, sampler, ask, fixed=True)
+    for rank, (first, last) in enumerate([(0, 7), (7, 14), (14, 22)]):
+        assert drawn[rank] == [22 * step + number for step in range(4) for number in range(first, last)]
 
 
 def test_the_order_in_which_steps_are_asked_does_not_matter(opened):
@@ -154,16 +202,16 @@ def test_tensors_are_as_promised(opened):
 def test_more_processes_than_pairs(small_store):
     """A process without a pair has as many micro-batches as the others; they hold nothing."""
     for fixed in (False, True):
-        batches = Batches(Sampler.open(small_store.path, CONFIG.replace(batch_size=2)), fixed=fixed)
-        parts = [batches.micro_batches(1, rank, 3) for rank in range(3)]
-        assert [part.counts.pairs for part in parts] == [0, 1, 1]
+        sampler = Sampler.open(small_store.path, CONFIG.replace(batch_size=2))
+        parts = together(3, sampler, lambda batches, rank: batches.micro_batches(1, rank, 3), fixed=fixed)
+        assert {part.counts.pairs for part in parts} == {2}
         (empty,) = parts[0]
         assert (int((empty.pairs >= 0).sum()), set(empty.masked_labels.tolist()), set(empty.relations.tolist())) == (
             0,
             {IGNORED},
             {IGNORED},
         )
-        assert unpack([batch for part in parts for batch in part]) == plain(batches.sampler, np.arange(2, 4))
+        assert unpack([batch for part in parts for batch in part]) == plain(sampler, np.arange(2, 4))
 
 
 def test_two_relations_for_bert(small_store):

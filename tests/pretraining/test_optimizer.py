@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from linkbert.model.optimizer import clip_gradients, learning_rate, make_optimizer, warmup_steps
+from linkbert.model.optimizer import clip_gradients, learning_rate, make_optimizer, update_unless, warmup_steps
 
 
 @pytest.fixture
@@ -72,8 +72,22 @@ def test_decay_spares_biases_and_norms(make_toy, config):
 def test_clipping_is_by_the_global_norm():
     model = nn.Linear(2, 1)
     model.weight.grad, model.bias.grad = torch.tensor([[3.0, 0.0]]), torch.tensor([4.0])
-    assert clip_gradients(model, 0) == 5.0
+    assert clip_gradients(model, 0).item() == 5.0
     assert model.bias.grad.item() == 4.0
-    assert clip_gradients(model, 1.0) == 5.0
+    assert clip_gradients(model, 1.0).item() == 5.0
     assert math.hypot(*model.weight.grad.flatten().tolist(), model.bias.grad.item()) == pytest.approx(1.0, abs=1e-5)
-    assert clip_gradients(model, 10.0) == pytest.approx(1.0, abs=1e-5)
+    assert clip_gradients(model, 10.0).item() == pytest.approx(1.0, abs=1e-5)
+
+
+def test_an_update_that_is_wrong_leaves_weights_and_moments_and_is_not_counted(config):
+    model = nn.Linear(2, 1)
+    optimizer, told = make_optimizer(model, config), []
+    for wrong in (True, False, True):
+        model(torch.ones(1, 2)).sum().backward()
+        update_unless(optimizer, torch.tensor(wrong))
+        state = optimizer.state[model.weight]
+        told.append([state["step"].item(), *model.weight.flatten().tolist(), *state["exp_avg"].flatten().tolist()])
+        assert model.weight.grad is None
+    assert [each[0] for each in told] == [0.0, 1.0, 1.0]
+    assert told[0][3:] == [0.0, 0.0]
+    assert told[1] == told[2] != told[0]

@@ -1,52 +1,88 @@
-"""Nothing waits for a GPU while an update is computed, and a batch is copied at once, from pinned memory."""
+"""Nothing waits for a GPU before an update is queued, and a batch is copied at once, from pinned memory."""
+
+import threading
 
 import pytest
 import torch
 
-from linkbert.instances.batches import Batches
+from linkbert.instances.batches import Batch, Batches
 from linkbert.instances.sampler import Sampler
+from linkbert.model import step
 from linkbert.model.device import send_batch
 from linkbert.pretraining import loop
 
-
-class OnDevice(torch.Tensor):
-    """Stands in for a tensor on a GPU: to read it, or to let its values decide a shape, is an error in an update."""
-
-    computing = False
-    WAITS = ("item", "tolist", "__bool__", "__int__", "__float__", "__index__", "nonzero", "numpy", "unique", "cpu")
-
-    @classmethod
-    def __torch_function__(cls, func, types, args=(), kwargs=None):
-        masked = func.__name__ == "__getitem__" and isinstance(args[1], torch.Tensor) and args[1].dtype == torch.bool
-        if cls.computing and (func.__name__ in cls.WAITS or masked):
-            raise AssertionError(f"{func.__name__} waits for the device")
-        return super().__torch_function__(func, types, args, kwargs or {})
+READS = ("item", "tolist", "__bool__", "__int__", "__float__", "__index__", "nonzero", "numpy", "cpu", "unique")
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_an_update_reads_no_number_before_all_of_it_is_computed(train, small, monkeypatch, precision):
-    send, all_reduce, updates = loop.send, loop.all_reduce, []
+class Watch:
+    """While it is `armed`, reading a number from a tensor in this thread is an error: a GPU would be waited for."""
 
-    def sums_come_last(processes, tensor):
-        if OnDevice.computing:
-            updates.append(tensor.dtype)
-        OnDevice.computing = not OnDevice.computing
-        return all_reduce(processes, tensor)
+    def __init__(self, monkeypatch):
+        self.armed, self.read, thread = False, [], threading.current_thread()
 
-    moved = lambda tensor, device: send(tensor, device).as_subclass(OnDevice)  # noqa: E731
-    monkeypatch.setattr(loop, "send", moved)
-    monkeypatch.setattr(loop, "all_reduce", sums_come_last)
-    monkeypatch.setattr("linkbert.model.step.send", moved)
-    monkeypatch.setattr(
-        "linkbert.model.step.send_batch",
-        lambda batch, _: type(batch)(**{name: each.as_subclass(OnDevice) for name, each in vars(batch).items()}),
-    )
-    _, state, _ = train(small(max_steps=3, precision=precision))
+        def watched(name, plain):
+            def call(tensor, *arguments, **options):
+                asked = name != "__getitem__" or getattr(arguments[0], "dtype", None) == torch.bool
+                if self.armed and asked and threading.current_thread() is thread:
+                    self.armed = False
+                    raise AssertionError(f"{name} waits for the device")
+                return plain(tensor, *arguments, **options)
+
+            return call
+
+        for owner, names in ((torch.Tensor, (*READS, "__getitem__")), (torch, ("nonzero", "unique", "masked_select"))):
+            for name in names:
+                monkeypatch.setattr(owner, name, watched(name, getattr(owner, name)))
+
+
+@pytest.fixture
+def watch(monkeypatch):
+    return Watch(monkeypatch)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+def test_an_update_reads_no_number_before_all_of_it_is_queued(train, config, watch, monkeypatch, precision):
+    """From when the batches are there until the optimizer has made its step; but for a batch where it was made."""
+    asked, made = loop.learning_rate, []
+    slots = step.query_slots
+
+    def starts(*arguments):
+        watch.armed = True
+        return asked(*arguments)
+
+    def ends(optimizer, wrong):
+        update(optimizer, wrong)
+        made.append(watch.armed)
+        watch.armed = False
+
+    def on_the_host(batch, *arguments, **options):
+        assert type(batch) is Batch
+        armed, watch.armed = watch.armed, False
+        found = slots(batch, *arguments, **options)
+        watch.armed = armed
+        return found
+
+    update = loop.update_unless
+    monkeypatch.setattr(loop, "learning_rate", starts)
+    monkeypatch.setattr(loop, "update_unless", ends)
+    monkeypatch.setattr(step, "query_slots", on_the_host)
+    _, state, _ = train(config.replace(max_steps=3, precision=precision, spike=10.0))
     assert state.step == 3
-    assert updates == [torch.float64] * 3
-    monkeypatch.setattr(OnDevice, "computing", True)
-    with pytest.raises(AssertionError, match="item waits"):
-        torch.ones(1).as_subclass(OnDevice).item()
+    assert made == [True] * 3
+
+
+def test_the_watch_sees_what_it_must(watch):
+    watch.armed = True
+    for name, read in {
+        "item": lambda: torch.ones(1).item(),
+        "__bool__": lambda: 1 if torch.ones(1) else 0,
+        "__float__": lambda: float(torch.ones(1)),
+        "nonzero": lambda: torch.nonzero(torch.ones(2)),
+        "__getitem__": lambda: torch.ones(2)[torch.ones(2) > 0],
+    }.items():
+        watch.armed = True
+        with pytest.raises(AssertionError, match=f"^{name} waits"):
+            read()
 
 
 def test_a_batch_is_one_copy_from_pinned_memory(stores, config, monkeypatch):

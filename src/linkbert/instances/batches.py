@@ -1,15 +1,16 @@
 """Batches for training: a step's number comes in, its instances go out as torch tensors, in micro-batches.
 
-The global batch of step s is instances s * batch_size and on; a process takes its contiguous share of them, packed as a
-whole (packing.py), in as many micro-batches as every other: empty ones are added. Micro-batches are written in a thread
-a few ahead of their use, also the first ones of the next step: the compiled sampler holds no lock.
+The global batch of step s is instances s * batch_size and on; a process draws its contiguous share of them, packed as a
+whole (packing.py), in as many micro-batches as every other: empty ones are added. So each says how many it has and what
+they hold (`gather`). Micro-batches are written in a thread a few ahead of their use, also the first ones of the next
+step: the compiled sampler holds no lock.
 """
 
 from __future__ import annotations
 
-import itertools
+import math
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
@@ -26,6 +27,8 @@ from linkbert.records import IGNORED, RELATIONS
 MULTIPLE = 8  # a row that is not of a fixed shape is as wide as a multiple of this, which kernels like
 AHEAD = 4  # micro-batches that are made before they are asked for
 SAMPLED, MOST_SHARES = 8_192, 256  # pairs, and shares of a step, by whose lengths a shape is chosen
+
+Gather = Callable[[Sequence[int]], Sequence[Sequence[int]]]  # what each process gives, whole numbers, by rank
 
 
 @dataclass(frozen=True)
@@ -55,11 +58,10 @@ class Drawn:
     pairs: np.ndarray  # int64 (B, 6), as in Instances
     relations: np.ndarray  # int64 (B,)
     packing: Packing
-    passes: int  # micro-batches, the empty ones included
     shape: Shape
 
     def part(self, number: int) -> slice:
-        """Return where the pairs of a micro-batch are; an added one has none."""
+        """Return where the pairs of a micro-batch are; one that is added has none."""
         return slice(*self.packing.bounds[np.minimum([number, number + 1], len(self.packing))].tolist())
 
     def size(self, number: int) -> tuple[int, int]:
@@ -73,7 +75,7 @@ class Drawn:
 
 @dataclass(frozen=True)
 class Counts:
-    """What the micro-batches of a step hold."""
+    """What the micro-batches of a step hold, of all processes."""
 
     masked: int
     pairs: int
@@ -85,12 +87,12 @@ class Counts:
 class Share:
     """The micro-batches that a process computes in a step: its length, its Counts, and the micro-batches in turn."""
 
-    def __init__(self, drawn: Drawn, counts: Counts, submit: Callable[[int], Future[Batch]]) -> None:
-        self.drawn, self.counts, self._submit = drawn, counts, submit
-        self._ready = deque(submit(number) for number in range(min(AHEAD, len(self))))
+    def __init__(self, passes: int, counts: Counts, submit: Callable[[int], Future[Batch]]) -> None:
+        self.passes, self.counts, self._submit = passes, counts, submit
+        self._ready = deque(submit(number) for number in range(min(AHEAD, passes)))
 
     def __len__(self) -> int:
-        return self.drawn.passes
+        return self.passes
 
     def __iter__(self) -> Iterator[Batch]:
         ready, self._ready = self._ready, deque()
@@ -103,14 +105,20 @@ class Share:
 class Batches:
     """The batches of a run; see the module.
 
-    `fixed`: all micro-batches have one shape, for a compiled step. `row_cost`: see `choose_shape`. `settings` are
-    changes to the sampler's: batch_size, micro_batch_size.
+    `fixed`: all micro-batches have one shape, for a compiled step. `row_cost`: see `choose_shape`. `gather` is how
+    processes tell each other numbers, if there are several. `settings` are changes to the sampler's: batch_size, ...
     """
 
     def __init__(
-        self, sampler: Sampler | Mixture, *, fixed: bool = False, row_cost: float | None = None, **settings: int
+        self,
+        sampler: Sampler | Mixture,
+        *,
+        fixed: bool = False,
+        row_cost: float | None = None,
+        gather: Gather = lambda own: [own],
+        **settings: int,
     ) -> None:
-        self.sampler, self.fixed, self.row_cost = sampler, fixed, row_cost
+        self.sampler, self.fixed, self.row_cost, self.gather = sampler, fixed, row_cost, gather
         self.config = sampler.config.replace(**settings)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="batches")
         self._coming: dict[tuple[int, int, int], Future[Share]] = {}
@@ -127,7 +135,8 @@ class Batches:
     def one_by_one(self, step: int, rank: int = 0, processes: int = 1) -> Iterator[Batch]:
         """Yield the micro-batches of a step as they are made, and none of the next: for evaluation."""
         drawn = self.draw(step, rank, processes)
-        return (self.write(drawn, number) for number in range(drawn.passes))
+        passes = max(row[0] for row in self.gather([len(drawn.packing)]))
+        return (self.write(drawn, number) for number in range(passes))
 
     def name(self, step: int) -> list[dict[str, Any]]:
         """Name a step's instances as `linkbert show` finds them: by number, and by epoch and index, in each store.
@@ -150,25 +159,24 @@ class Batches:
         return choose_shape(shares, self.config, row_cost=self.row_cost, fixed=self.fixed)
 
     def draw(self, step: int, rank: int = 0, processes: int = 1) -> Drawn:
-        """Draw and pack the share of a process; and those of the others, to know how many micro-batches they have."""
-        size, first, shape = self.config.batch_size, step * self.config.batch_size, self.shape(processes)
-        bounds = [first + size * each // processes for each in range(processes + 1)]
-        shares = [np.arange(*span) for span in itertools.pairwise(bounds)]
-        drawn = [self._draw(numbers) for numbers in shares]
-        packed = [pack(lengths, masks, shape) for _, lengths, masks in drawn]
-        order, (pairs, relations, _) = packed[rank].order, drawn[rank][0]
-        return Drawn(shares[rank][order], pairs[order], relations[order], packed[rank], max(map(len, packed)), shape)
+        """Draw and pack the share of a process."""
+        size, shape = self.config.batch_size, self.shape(processes)
+        numbers = np.arange(*(step * size + size * each // processes for each in (rank, rank + 1)))
+        (pairs, relations, _), lengths, masks = self._draw(numbers)
+        packing = pack(lengths, masks, shape)
+        return Drawn(numbers[packing.order], pairs[packing.order], relations[packing.order], packing, shape)
 
-    def count(self, drawn: Drawn) -> Counts:
-        """Count what the micro-batches of a share will hold, before they are written."""
-        owners = self.sampler.owners(drawn.numbers)
-        return Counts(
-            masked=sum(sampler.count_masks(own, drawn.pairs[mine]) for sampler, mine, own in owners),
-            pairs=len(drawn.numbers),
-            tokens=int(lengths_of(drawn.pairs).sum()),
-            places=sum(rows * width for rows, width in map(drawn.size, range(drawn.passes))),
-            relations=tuple(np.bincount(drawn.relations, minlength=len(RELATIONS)).tolist()),
-        )
+    def agree(self, drawn: Drawn) -> tuple[int, Counts]:
+        """Tell the other processes of one's share: return the most micro-batches, and what all shares will hold."""
+        owners, mine = self.sampler.owners(drawn.numbers), range(len(drawn.packing))
+        masked = sum(sampler.count_masks(own, drawn.pairs[which]) for sampler, which, own in owners)
+        held = [masked, len(drawn.numbers), int(lengths_of(drawn.pairs).sum())]
+        places = sum(math.prod(drawn.size(number)) for number in mine)
+        relations = np.bincount(drawn.relations, minlength=len(RELATIONS)).tolist()
+        rows = np.array(self.gather([len(mine), places, *held, *relations]))
+        passes, added = int(rows[:, 0].max()), math.prod(drawn.size(len(mine)))  # of an empty one
+        own, places, masked, pairs, tokens, *relations = rows.sum(0).tolist()
+        return passes, Counts(masked, pairs, tokens, places + added * (passes * len(rows) - own), tuple(relations))
 
     def write(self, drawn: Drawn, number: int) -> Batch:
         """Write one micro-batch of a share."""
@@ -191,7 +199,7 @@ class Batches:
 
     def _start(self, step: int, rank: int, processes: int) -> Share:
         drawn = self.draw(step, rank, processes)
-        return Share(drawn, self.count(drawn), lambda number: self._thread.submit(self.write, drawn, number))
+        return Share(*self.agree(drawn), lambda number: self._thread.submit(self.write, drawn, number))
 
     def _draw(self, numbers: np.ndarray) -> tuple[Any, np.ndarray, np.ndarray]:
         drawn = self.sampler.draw(numbers)

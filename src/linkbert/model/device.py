@@ -28,6 +28,8 @@ def choose_device(name: str, local_rank: int = 0) -> torch.device:
     if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
         raise ValueError(f"device={name} is not known; it must be auto, cpu, cuda or cuda:N")
     device = torch.device(f"cuda:{local_rank}" if name == "cuda" else name)
+    if device.type == "cuda":  # cuBLAS looks at its first product, whether sums are to be in one order
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     if device.type == "cuda" and device.index >= torch.cuda.device_count():
         raise ValueError(f"device={name} is not there; this machine has {torch.cuda.device_count()} CUDA devices")
     return device
@@ -84,15 +86,17 @@ def send_batch(batch: Any, device: torch.device) -> Any:
 
 @contextlib.contextmanager
 def deterministic(device: torch.device) -> Iterator[None]:
-    """Have sums taken in one order, so that a repeated step gives the same bits; warn where a kernel cannot."""
-    if device.type == "cuda":
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    """Have sums taken in one order, so that a repeated step gives the same bits.
+
+    On a GPU a kernel that cannot is an error: with a warning instead, fused attention's gradient is not repeatable.
+    """
     flags: Any = torch.utils.deterministic
     before = torch.are_deterministic_algorithms_enabled(), flags.fill_uninitialized_memory
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    warned = torch.is_deterministic_algorithms_warn_only_enabled()
+    torch.use_deterministic_algorithms(True, warn_only=device.type != "cuda")
     flags.fill_uninitialized_memory = False  # a guard against reading what was never written; it costs time
     try:
         yield
     finally:
-        torch.use_deterministic_algorithms(before[0])
+        torch.use_deterministic_algorithms(before[0], warn_only=warned)
         flags.fill_uninitialized_memory = before[1]

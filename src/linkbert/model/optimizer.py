@@ -8,7 +8,7 @@ from functools import cache
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 log = logging.getLogger(__name__)
@@ -57,15 +57,22 @@ def learning_rate(settings: Any, step: float, steps: int) -> float:
     return settings.learning_rate * min(rise, fall, 1.0)
 
 
-def clip_gradients(model: nn.Module, largest: float, *, scale: float = 1.0) -> float:
-    """Divide the gradients, in place, by `scale`, then to a norm of at most `largest` (0: any); return that before."""
+def clip_gradients(model: nn.Module, largest: float) -> Tensor:
+    """Scale the gradients, in place, to a norm of at most `largest` (0: any); return that before, (), unread."""
     gradients = [p.grad for p in model.parameters() if p.grad is not None]  # a head that is left out has none
-    if scale != 1:
-        for gradient in gradients:
-            gradient.mul_(1 / scale)
     norm = torch.nn.utils.get_total_norm(gradients)
     if isinstance(norm, DTensor):
         norm = norm.full_tensor()
     if largest:
         torch.nn.utils.clip_grads_with_norm_(model.parameters(), largest, norm)
-    return float(norm)
+    return norm
+
+
+def update_unless(optimizer: torch.optim.Optimizer, wrong: Tensor) -> None:
+    """Make the update of a fused optimizer, unless `wrong`, bool (), which the device decides: nothing waits for it.
+
+    As torch.amp.GradScaler does it, which knows of no other reason than that a scaled gradient has overflowed.
+    """
+    optimizer.found_inf = wrong.float()  # type: ignore[attr-defined]
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)

@@ -58,7 +58,7 @@ class State:
     faults_in_a_row: int = 0  # of those, the last ones, fp16's overflows left out
     norms: list[float] = field(default_factory=list)  # gradient norms, whose median defines a spike
     scale: float = 65_536.0  # of losses in fp16
-    since_overflow: int = 0  # updates made
+    since_overflow: int = 0  # steps, of fp16, since it changed
     evaluation: dict[str, Any] | None = None  # the last one
     due: bool = False  # an evaluation of this step, which was stopped; with it a resumed run starts
 

@@ -2,7 +2,8 @@
 
 In: the environment that torchrun sets. Out: a DistributedContext, and sums in place. The main process alone writes
 files, shards aside. Gradients are summed as one vector after the last micro-batch, not by DDP, whose buckets change
-after the first step, and with them the last bit of a sum. gloo is tested; nccl was never run by us on several GPUs.
+after the first step, and with them the last bit of a sum. What hosts tell each other goes over gloo, so that no GPU is
+waited for. gloo is tested; nccl was never run by us on several GPUs.
 """
 
 from __future__ import annotations
@@ -12,10 +13,11 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from types import FrameType
 from typing import Any, TypeVar, cast
 
@@ -82,7 +84,7 @@ def join_processes(config: Config) -> Iterator[DistributedContext]:
         if config.batch_size < world_size:
             raise ValueError(f"batch_size must be >= {world_size}, a pair for each process, got {config.batch_size}")
         if store is not None:
-            backend = "nccl" if device.type == "cuda" else "gloo"
+            backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
             dist.init_process_group(backend, store=store, rank=rank, world_size=world_size, timeout=TIMEOUT)
         yield DistributedContext(rank, world_size, device)
         if store is not None:
@@ -114,6 +116,22 @@ def all_reduce(context: DistributedContext, tensor: Tensor) -> Tensor:
     return tensor
 
 
+def gather(context: DistributedContext, numbers: Sequence[int], *, group: Any = None) -> list[list[int]]:
+    """Return what each process gives, as many whole numbers as every other, by rank; it is a matter of hosts alone."""
+    if context.world_size == 1:
+        return [[*numbers]]
+    own = torch.tensor(numbers)
+    rows = [torch.empty_like(own) for _ in range(context.world_size)]
+    dist.all_gather(rows, own, group=group)
+    return [row.tolist() for row in rows]
+
+
+def gather_in_thread(context: DistributedContext) -> Callable[[Sequence[int]], list[list[int]]]:
+    """Return a `gather` for a thread: over a group of its own, since training uses the other one at the same time."""
+    group = dist.new_group(backend="gloo", timeout=TIMEOUT) if context.world_size > 1 else None
+    return partial(gather, context, group=group)
+
+
 def broadcast(context: DistributedContext, tensors: Iterable[Tensor]) -> None:
     """Overwrite tensors, in place, with those of the main process."""
     if context.world_size > 1:
@@ -133,11 +151,11 @@ def run_on_main(context: DistributedContext, function: Callable[[], T]) -> T:
         content = json.dumps(function()).encode() if context.is_main_process else b""
     except (ValueError, OSError) as error:
         failure = error
-    size = torch.tensor(len(content), device=context.device)
+    size = torch.tensor(len(content))
     broadcast(context, [size])
     if not size:
         raise failure or SystemExit(1)
-    letters = torch.tensor(list(content or bytes(int(size))), dtype=torch.uint8, device=context.device)
+    letters = torch.tensor(list(content or bytes(int(size))), dtype=torch.uint8)
     broadcast(context, [letters])
     return json.loads(bytes(letters.tolist()))  # type: ignore[no-any-return]
 
@@ -145,20 +163,16 @@ def run_on_main(context: DistributedContext, function: Callable[[], T]) -> T:
 def sum_gradients(context: DistributedContext, model: nn.Module) -> None:
     """Sum gradients over all processes, in place; of a sharded model the last backward pass has done that.
 
-    One vector holds them, 0 where there is none, and a flag for each that there is: read, which waits for the device,
-    only where this process lacks a gradient. One that every process lacks stays None.
+    One vector holds them, 0 where there is none; the hosts count who has one. What every process lacks stays None.
     """
     if context.world_size == 1 or isinstance(model, FSDPModule):
         return
     parameters = [each for each in model.parameters() if each.requires_grad]
+    counts = all_reduce(context, torch.tensor([each.grad is not None for each in parameters], dtype=torch.int64))
     parts = [torch.zeros_like(each) if each.grad is None else each.grad for each in parameters]
-    no, yes = torch.arange(2, dtype=parts[0].dtype, device=context.device).split(1)
-    flags = [no if each.grad is None else yes for each in parameters]
-    total = all_reduce(context, parameters_to_vector([*parts, *flags]))
-    vector_to_parameters(total, parts)
-    if any(flag is no for flag in flags):
-        for parameter, part, count in zip(parameters, parts, total[-len(flags) :].tolist(), strict=True):
-            parameter.grad = part if count else None
+    vector_to_parameters(all_reduce(context, parameters_to_vector(parts)), parts)
+    for parameter, part, count in zip(parameters, parts, counts.tolist(), strict=True):
+        parameter.grad = part if count else None
 
 
 def shard(model: nn.Module, context: DistributedContext, sharding: str) -> None:
@@ -184,7 +198,7 @@ def shard(model: nn.Module, context: DistributedContext, sharding: str) -> None:
 
 def check_stop(context: DistributedContext) -> None:
     """Raise an InterruptedError, in all processes, where one of them is asked to stop."""
-    if all_reduce(context, torch.tensor(float(context.stop.should_stop), device=context.device)):
+    if all_reduce(context, torch.tensor(float(context.stop.should_stop))):
         raise InterruptedError("the run is asked to stop")
 
 

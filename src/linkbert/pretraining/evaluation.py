@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from linkbert.config import Config
-from linkbert.instances.batches import Batches
+from linkbert.instances.batches import Batches, Gather
 from linkbert.instances.mixture import OpenPart, open_parts
 from linkbert.instances.parts import Part
 from linkbert.instances.sampler import NoUsableAnchorError, Sampler, held_out, shared_tokens
@@ -27,17 +27,18 @@ from linkbert.model.checkpoint import load_model
 from linkbert.model.device import send_batch
 from linkbert.model.heads import Inputs, PretrainingModel
 from linkbert.model.step import rows_at_once
-from linkbert.pretraining.distributed import DistributedContext, all_reduce, check_stop, join_processes
+from linkbert.pretraining.distributed import DistributedContext, all_reduce, check_stop, gather, join_processes
 from linkbert.pretraining.scores import ENOUGH, Scores, clustered, clustered_gain
 from linkbert.records import CONTIGUOUS, IGNORED, LINKED, RANDOM, RELATIONS
 
 FEW = 10  # documents: scores of fewer say little
+ALONE = DistributedContext()
 GROUPS = 64  # documents of A are the units of an interval; their numbers modulo this, so that counts stay small
 
 log = logging.getLogger(__name__)
 
 
-def held_out_batches(opened: OpenPart, rows: int = 0) -> list[Batches]:
+def held_out_batches(opened: OpenPart, rows: int = 0, *, processes: DistributedContext = ALONE) -> list[Batches]:
     """Give what a store is scored on, all of it in the micro-batches of step 0: nothing where no document is held out.
 
     First its share of `eval_pairs`, pairs as in training, but with A held out. Then, where there are links to follow,
@@ -61,17 +62,18 @@ def held_out_batches(opened: OpenPart, rows: int = 0) -> list[Batches]:
     except NoUsableAnchorError as error:
         log.warning("%s; so there is no link gain%s", error, ", and scores are of all anchors" * wanted)
     sampler = usable if usable and wanted else Sampler(tokens, graph, config, split="held-out")
-    return [Batches(sampler), *(gain_batches(usable) if usable else [])]
+    told = partial(gather, processes)
+    return [Batches(sampler, gather=told), *(gain_batches(usable, told) if usable else [])]
 
 
-def gain_batches(usable: Sampler) -> list[Batches]:
+def gain_batches(usable: Sampler, gather: Gather) -> list[Batches]:
     """Give a third of a batch of A, the same ones with B contiguous, random and linked; nothing where one cannot be."""
     forced = [usable.forced(relation) for relation in range(3)]
     count = min(len(usable), max(1, usable.config.batch_size // 3))
     if any((each.draw(np.arange(count))[1] != relation).any() for relation, each in enumerate(forced)):
         log.warning("%s links almost everything with everything: there is no link gain", usable.store.path)
         return []
-    return [Batches(each, batch_size=count) for each in forced]
+    return [Batches(each, batch_size=count, gather=gather) for each in forced]
 
 
 def score_model(folder: Path, stores: Sequence[Part], config: Config) -> Scores:
@@ -81,8 +83,8 @@ def score_model(folder: Path, stores: Sequence[Part], config: Config) -> Scores:
         check_same_vocabulary(load_vocabulary(folder), opened[0].tokens.vocabulary, folder)
         model = load_model(folder, sequence_length=config.sequence_length, masked=True).to(processes.device)
         rows = rows_at_once(model, config)
-        questions = {each.part.name: batches for each in opened if (batches := held_out_batches(each, rows))}
-        if not questions:
+        asked = {each.part.name: held_out_batches(each, rows, processes=processes) for each in opened}
+        if not (questions := {name: batches for name, batches in asked.items() if batches}):
             raise ValueError(f"held_out={config.held_out} leaves no document to score on; raise it")
         return evaluate(model, questions, processes)
 

@@ -3,7 +3,8 @@
 In: a model, its optimizer, batches that are a pure function of the step, and the State of the run. Out: checkpoints, a
 journal, and the last State. Losses are sums over all micro-batches of all processes divided by the global counts, so
 the update is the same however the batch is cut. Nothing random is carried from one step to the next: a run that stops
-anywhere resumes with the same losses, bit for bit (same processes, threads and micro-batch).
+anywhere resumes with the same losses, bit for bit (same processes, threads and micro-batch). No number is read from the
+device before an update is queued: whether it is made is decided there.
 """
 
 from __future__ import annotations
@@ -28,9 +29,9 @@ from torch.distributed.fsdp import FSDPModule
 
 from linkbert.config import Config, in_seconds
 from linkbert.instances.batches import Batches
-from linkbert.model.device import deterministic, send
+from linkbert.model.device import deterministic
 from linkbert.model.heads import Objective, PretrainingModel, Sums, flatten
-from linkbert.model.optimizer import clip_gradients, learning_rate
+from linkbert.model.optimizer import clip_gradients, learning_rate, update_unless
 from linkbert.pretraining.checkpoint import Checkpoints, State, checkpoints
 from linkbert.pretraining.distributed import DistributedContext, all_reduce, stop_on_signals, sum_gradients
 from linkbert.pretraining.journal import Journal, resume_words
@@ -96,6 +97,9 @@ def pretrain(
     state.planned = planned_steps(state, config)
     writer = Checkpoints(run, model, optimizer, processes, config, save, saved=state.step)
     device, alone = processes.device, processes.world_size == 1
+    scaler = torch.amp.GradScaler(device.type, growth_interval=GROWTH, enabled=config.precision == "fp16")
+    stood = {"scale": state.scale, "_growth_tracker": state.since_overflow % GROWTH}
+    scaler.load_state_dict(scaler.state_dict() | stood)
 
     def score(evaluate: Callable[[], dict[str, Any]]) -> None:
         state.due = True
@@ -119,10 +123,8 @@ def pretrain(
             # What all micro-batches of the step hold comes first: MLM is averaged over their masked tokens together.
             micro_batches = batches.micro_batches(step, processes.rank, processes.world_size)
             ready = second = time.perf_counter()
-            own = micro_batches.counts
-            tally = torch.tensor([own.masked, own.pairs, *own.relations, own.tokens, own.places])
-            tally = all_reduce(processes, send(tally, device))  # read when all is computed: until then nothing waits
-            divisors = dict(zip(("masked", "pairs", *RELATIONS), tally.clamp(min=1), strict=False))
+            held = micro_batches.counts  # of all processes
+            divisors = {"masked": held.masked, "pairs": held.pairs, **dict(zip(RELATIONS, held.relations, strict=True))}
             by_clock = config.max_steps * state.trained / clock if clock else 0.0
             place = by_clock if config.budget != "none" else max(step, by_clock)
             rate = learning_rate(config, place, config.max_steps)
@@ -130,8 +132,7 @@ def pretrain(
                 group["lr"] = rate
 
             model.train()
-            scale = state.scale if config.precision == "fp16" else 1.0
-            sums = torch.zeros(2 * sum(objective.reports.values()) + 2, dtype=torch.float64, device=device)
+            sums = torch.zeros(2 * sum(objective.reports.values()) + 3, dtype=torch.float64, device=device)
             for number, batch in enumerate(micro_batches, 1):
                 if stop.should_stop and alone:
                     break
@@ -144,35 +145,44 @@ def pretrain(
                 if isinstance(model, FSDPModule):  # sums gradients with the last backward pass
                     model.set_requires_gradient_sync(number == len(micro_batches))
                 found = forward(batch)
-                sums[:-2] += flatten(found, objective, config.objective)
-                losses = [found[name][0].sum() / divisors[unit] for name, unit in objective.over.items()]
-                (scale * sum(losses)).backward()
+                sums[:-3] += flatten(found, objective, config.objective)
+                losses = [found[name][0].sum() / max(divisors[unit], 1) for name, unit in objective.over.items()]
+                loss = torch.stack(losses).sum()
+                sums[-3] += loss.detach()
+                scaler.scale(loss).backward()
+            if (stopping := stop.should_stop) and alone:
+                break
             sums[-2] = timer.last if processes.is_main_process else 0.0  # one clock for all
-            sums[-1] = stop.should_stop
-            *values, seconds, stopping = all_reduce(processes, sums).tolist()
-            _, _, *relations, tokens, places = tally.tolist()
-            if stopping:  # asked of any process; this step is forgotten
+            sums[-1] = stopping
+            all_reduce(processes, sums)
+            sum_gradients(processes, model)
+            scaler.unscale_(optimizer)
+            length = clip_gradients(model, config.max_grad_norm).double()
+            wrong = ~(sums[-3] + length).isfinite() | (length > spike_limit(state, config)) | (sums[-1] > 0)
+            update_unless(optimizer, wrong)
+
+            # Now that all is queued, what it came to is read: once.
+            *values, mean, seconds, asked, norm = torch.cat([sums, length.view(1)]).tolist()
+            if asked:  # to stop, of any process; this step is forgotten
                 break
             means, by_relation = averages(values, objective)
-            sum_gradients(processes, model)
-            norm = clip_gradients(model, config.max_grad_norm, scale=scale)
-            fault = check_step(state, config, sum(means[name] for name in objective.over), norm)
+            fault = check_step(state, config, mean, norm)
             if fault and fault.stops:
                 writer.check(wait=True)
                 raise ValueError(describe_fault(run, config, step + 1, fault.what, means | {"gradient norm": norm}))
-            if not fault:
-                optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
+            scaler.update()
+            if scaler.is_enabled():
+                state.scale, state.since_overflow = (scaler.state_dict()[key] for key in stood)
             stop.at_once = False
 
-            timer.add(start, ready, tokens)
+            timer.add(start, ready, held.tokens)
             state.step, state.elapsed, state.trained = step + 1, timer.elapsed, state.trained + seconds
             state.planned = planned_steps(state, config)
             stage = partial(Progress, step=state.step, steps=state.planned)
             if not fault:
-                state.tokens += tokens
-                state.relations = [a + b for a, b in zip(state.relations, relations, strict=True)]
-                new = [1, norm, tokens, places, *values]
+                state.tokens += held.tokens
+                state.relations = [a + b for a, b in zip(state.relations, held.relations, strict=True)]
+                new = [1, norm, held.tokens, held.places, *values]
                 state.window = [a + b for a, b in zip(state.window or [0] * len(new), new, strict=True)]
             elif journal:
                 log.warning("step %d was left out: %s", state.step, fault.what)
@@ -181,10 +191,10 @@ def pretrain(
             if journal:
                 measured = timer.rates() | {"memory": peak_memory(device)}
                 three = {n: tuple(part.get(r, math.nan) for r in RELATIONS) for n, part in by_relation.items()}
-                mean = timer.training / (timer.steps - 1) if timer.steps > 1 else math.nan  # the first one compiles
-                left = mean * (state.planned - state.step)
-                shown = {"gradient_norm": norm, "utilisation": tokens / places, "seconds_left": left, **measured}
-                progress(stage("training", learning_rate=rate, means=means, by_relation=three, **shown))
+                each = timer.training / (timer.steps - 1) if timer.steps > 1 else math.nan  # the first one compiles
+                left = each * (state.planned - state.step)
+                shown = {"gradient_norm": norm, "utilisation": held.tokens / held.places, "seconds_left": left}
+                progress(stage("training", learning_rate=rate, means=means, by_relation=three, **shown, **measured))
             if state.finished or state.step % config.logging_steps == 0:
                 if journal and state.window:
                     planned = {"planned_steps": state.planned} if clock else {}
@@ -231,27 +241,28 @@ class StepFault(NamedTuple):
     stops: bool
 
 
-def check_step(state: State, config: Config, loss: float, norm: float) -> StepFault | None:
-    """Check a step's loss and the norm of its gradients, divided by the scale of fp16; None: the update is made.
+def spike_limit(state: State, config: Config) -> float:
+    """Return the gradient norm above which a step is a spike; none is where none are asked, or too few came before."""
+    return config.spike * statistics.median(state.norms) if config.spike and len(state.norms) >= ENOUGH else math.inf
 
-    fp16 has no numbers below 6e-8, so its losses are scaled: where gradients overflow, the scale is halved, down to 1,
-    and after GROWTH steps it is doubled, as in torch.amp.GradScaler, which looks in each process by itself.
+
+def check_step(state: State, config: Config, loss: float, norm: float) -> StepFault | None:
+    """Check a step's loss and the norm of its gradients, without the scale of fp16; None: the update was made.
+
+    fp16 has no numbers below 6e-8, so its losses are scaled (torch.amp.GradScaler): where gradients overflow at a scale
+    above 1, the scale is halved, and all is well.
     """
-    finite = math.isfinite(loss + norm)
-    usual = statistics.median(state.norms) if len(state.norms) >= ENOUGH else math.inf
-    if finite and not (config.spike and norm > config.spike * usual):
+    finite, limit = math.isfinite(loss + norm), spike_limit(state, config)
+    if finite and norm <= limit:
         state.norms = [*state.norms, norm][-REMEMBERED:]
         state.faults_in_a_row = 0
-        state.since_overflow += 1
-        if config.precision == "fp16" and state.since_overflow % GROWTH == 0:
-            state.scale *= 2
         return None
     state.skipped += 1
     if config.precision == "fp16" and math.isfinite(loss) and not finite and state.scale > 1:
-        state.scale, state.since_overflow = state.scale / 2, 0
-        return StepFault(f"fp16 overflowed: the loss scale is now {state.scale:g}", stops=False)
+        return StepFault(f"fp16 overflowed: the loss scale is now {state.scale / 2:g}", stops=False)
     state.faults_in_a_row += 1
-    what = f"a spike, of {norm / usual:.3g} times the median gradient norm" if finite else "not a number"
+    times = norm / statistics.median(state.norms) if finite else math.nan
+    what = f"a spike, of {times:.3g} times the median gradient norm" if finite else "not a number"
     return StepFault(what, stops=config.on_spike == "stop" or state.faults_in_a_row > IN_A_ROW)
 
 

@@ -46,7 +46,7 @@ from linkbert.pretraining.checkpoint import (
     restore_optimizer,
     save_final_model,
 )
-from linkbert.pretraining.distributed import broadcast, join_processes, run_on_main, shard
+from linkbert.pretraining.distributed import broadcast, gather_in_thread, join_processes, run_on_main, shard
 from linkbert.pretraining.evaluation import evaluate, held_out_batches
 from linkbert.pretraining.journal import FORMAT, read_before, resume_words
 from linkbert.pretraining.loop import Progress
@@ -147,9 +147,10 @@ def pretrain(
         model.to(processes.device)
         broadcast(processes, [parameter.data for parameter in model.parameters()])
         shard(model, processes, config.sharding)
-        rows, costs = rows_at_once(model, config), row_cost(model, config)
-        batches = Batches(sampler, fixed=compiles(model, config), row_cost=costs, micro_batch_size=rows)
-        held_out = {each.part.name: pairs for each in opened if (pairs := held_out_batches(each, rows))}
+        rows, costs, told = rows_at_once(model, config), row_cost(model, config), gather_in_thread(processes)
+        batches = Batches(sampler, fixed=compiles(model, config), row_cost=costs, micro_batch_size=rows, gather=told)
+        asked = {each.part.name: held_out_batches(each, rows, processes=processes) for each in opened}
+        held_out = {name: pairs for name, pairs in asked.items() if pairs}
         optimizer = make_optimizer(model, config)
         restore_optimizer(found, model, optimizer, state.step - state.skipped, processes)
         for line in describe_mixture(sampler, [each.part.name for each in opened]):

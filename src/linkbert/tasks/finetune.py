@@ -260,7 +260,8 @@ def train_model(
     epochs: list[dict[str, float]] = []
     while place < steps:
         model.train()
-        start, before, total, trained = time.perf_counter(), seconds, 0.0, 0
+        start, before, trained = time.perf_counter(), seconds, 0
+        total = torch.zeros((), dtype=torch.float64, device=device)  # read once an epoch
         for batch in batches_of_epoch(lengths, settings.batch_size, seed=settings.seed, epoch=len(epochs)):
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(settings, place, steps)
@@ -271,9 +272,9 @@ def train_model(
                     continue
                 loss = forward(model, part, settings, device).loss * (share / sum(weights))
                 scaler.scale(loss).backward()
-                total += loss.item() * len(batch)
+                total += loss.detach().double() * len(batch)
             scaler.unscale_(optimizer)
-            norm = clip_gradients(model, settings.max_grad_norm)
+            norm = float(clip_gradients(model, settings.max_grad_norm))
             if not math.isfinite(norm) and not scaler.is_enabled():
                 remedy = "take a lower learning_rate, or precision=fp32"
                 raise ValueError(f"the gradient of step {step + 1} is not a number; {remedy}")
@@ -286,7 +287,7 @@ def train_model(
             progress("training", step, steps if place <= step else math.ceil(steps * step / place), seconds)
             if place >= steps:
                 break
-        epochs.append({"rows": trained, "loss": total / trained})
+        epochs.append({"rows": trained, "loss": float(total) / trained})
         if evaluate:
             epochs[-1]["dev"] = value = evaluate()
             if value > best[0]:
