@@ -1,5 +1,6 @@
 """Nothing waits for a GPU before an update is queued, and a batch is copied at once, from pinned memory."""
 
+import os
 import threading
 
 import pytest
@@ -8,7 +9,7 @@ import torch
 from linkbert.instances.batches import Batch, Batches
 from linkbert.instances.sampler import Sampler
 from linkbert.model import step
-from linkbert.model.device import send_batch
+from linkbert.model.device import choose_device, deterministic, send_batch
 from linkbert.pretraining import loop
 
 READS = ("item", "tolist", "__bool__", "__int__", "__float__", "__index__", "nonzero", "numpy", "cpu", "unique")
@@ -83,6 +84,26 @@ def test_the_watch_sees_what_it_must(watch):
         watch.armed = True
         with pytest.raises(AssertionError, match=f"^{name} waits"):
             read()
+
+
+def test_on_a_gpu_sums_in_one_order_are_asked_strictly():
+    """With warn_only, torch's fused attention keeps a backward pass that is not repeatable."""
+    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    for name, warns in (("cuda", False), ("cpu", True)):
+        with deterministic(torch.device(name)):
+            assert torch.are_deterministic_algorithms_enabled()
+            assert torch.is_deterministic_algorithms_warn_only_enabled() == warns
+    assert (
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+    ) == before
+
+
+def test_cublas_is_told_before_its_first_product(monkeypatch):
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    choose_device("cuda:0")
+    assert os.environ.pop("CUBLAS_WORKSPACE_CONFIG") == ":4096:8"
 
 
 def test_a_batch_is_one_copy_from_pinned_memory(stores, config, monkeypatch):
