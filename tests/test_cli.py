@@ -135,7 +135,7 @@ def test_show_marks_resolved_and_dead_links(folder, capsys):
 
 def test_show_does_not_let_a_corpus_steer_the_terminal(folder, tmp_path, capsys):
     from linkbert.corpora.store import Store
-    from linkbert.views.show import printable, show_document
+    from linkbert.views.show import show_document
 
     (tmp_path / "a.jsonl").write_text(json.dumps({"id": "a\x1b[2J", "title": ":smile: [bold]", "text": "Text."}))
     words = [
@@ -148,8 +148,7 @@ def test_show_does_not_let_a_corpus_steer_the_terminal(folder, tmp_path, capsys)
     ]
     assert cli.main([*words, "--workers", "1"]) == 0
     show_document(cli.make_console(), Store.open(tmp_path / "store"), "a\x1b[2J")
-    assert ":smile: [bold] (a\ufffd[2J, document 0)" in capsys.readouterr().out
-    assert printable("a\x1b[31mb\u202ec\td\n") == "a\ufffd[31mb\ufffdc\td\n"
+    assert r":smile: [bold] (a\x1b[2J, document 0)" in capsys.readouterr().out
 
 
 def test_show_prints_one_instance_of_each_relation(folder, capsys):

@@ -118,7 +118,7 @@ def test_what_comes_from_outside_is_text(make_run, tmp_path):  # noqa: F811
 def test_a_name_that_is_not_utf_8_is_written(tmp_path):
     for name in ("page.html", "page.md"):
         write_report([Section("a\udcff", ["b"])], tmp_path / name)
-        assert "a?" in (tmp_path / name).read_text()
+        assert r"a\xff" in (tmp_path / name).read_text().replace("\\\\", "\\")
 
 
 def test_a_bar_stands_where_its_numbers_are(tmp_path):

@@ -25,8 +25,9 @@ from typer.core import TyperCommand, TyperGroup
 
 import linkbert
 from linkbert.config import STORE_SETTINGS, Config, Settings, choose_config, make_config, meant, nearest, presets
-from linkbert.files import check_store, find_encoder, hub_names, one_line, replacing
-from linkbert.progress import make_console, report_stages, report_training, reporting, seconds_text
+from linkbert.files import check_store, find_encoder, one_line, replacing
+from linkbert.progress import (LogLine, json_text, make_console, report_stages, report_training, reporting, say,
+                               screened, seconds_text)  # fmt: skip
 
 if TYPE_CHECKING:
     from linkbert.instances.parts import Part
@@ -38,14 +39,6 @@ EXAMPLES = """Pretrain BERT-like encoders on documents and the links between the
   linkbert build my-docs --to store             read documents and links
   linkbert pretrain store --to run budget=10m   train an encoder on them
 """
-
-
-class LogLine(logging.Formatter):
-    """A line of the log, which calls what lies in the hub's cache as the user did."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Write it."""
-        return hub_names(super().format(record))
 
 
 class Grouped(TyperGroup):
@@ -68,6 +61,7 @@ app = typer.Typer(
 )
 
 
+@screened()
 def main(words: Sequence[str] | None = None) -> int:
     """Run one command; return its exit status."""
     home = partial(re.sub, r"^([\w.-]+=)?~(?=/\S*$|$)", rf"\1{Path.home()}")  # no shell sees it behind a "="
@@ -94,7 +88,7 @@ def main(words: Sequence[str] | None = None) -> int:
             text = f"not enough memory ({text}); {remedy}"
         logging.debug("in full", exc_info=True)
     if text:
-        print(f"{name}: {text}", file=sys.stderr)
+        say(f"{name}: {text}", stderr=True)
     return status
 
 
@@ -252,7 +246,7 @@ def build(
             dask=dask,
             progress=progress,
         )
-    print(*describe_build(store), *statistics_lines(store_statistics(store.path)), sep="\n")
+    say(*describe_build(store), *statistics_lines(store_statistics(store.path)))
     damaged = sum(count for cause, count in store.manifest["skipped"].items() if cause in DAMAGE)
     if damaged and not keep_going:
         found = f"sources are cut off or damaged ({damaged:,}, see above); what is whole is in {store.path}"
@@ -299,7 +293,7 @@ def graph(
     with locked(store), report_stages() as progress, make_executor(workers, dask) as executor:
         meta = add_graph(opened, name, method, chosen, executor=executor, progress=progress)
     recall = f", {meta['recall']:.1%} of the exact ones" if "recall" in meta else ""
-    print(f"{graph_folder(store, name)}: {meta['edges']:,} edges among {meta['documents']:,} documents{recall}")
+    say(f"{graph_folder(store, name)}: {meta['edges']:,} edges among {meta['documents']:,} documents{recall}")
 
 
 @app.command(rich_help_panel="Look")
@@ -393,7 +387,7 @@ def check(store: Path = STORE, json_: bool = JSON) -> int:
     for promise, ok, detail in run(store):
         rows.append({"promise": promise, "ok": ok, "detail": detail})
         if not json_:
-            print(f"{'ok    ' if ok else 'BROKEN'} {promise}" + (f": {detail}" if detail else ""), flush=True)
+            say(f"{'ok    ' if ok else 'BROKEN'} {promise}" + (f": {detail}" if detail else ""))
     broken = sum(not row["ok"] for row in rows)
     print_result(json_, rows, [f"{len(rows)} checks, {broken} failed; none says whether all links were understood"])
     return int(broken > 0)
@@ -410,7 +404,7 @@ def export(
 
     with report_stages() as progress:
         counts = export_store(store, to, format=format, progress=progress)
-    print(f"{to}: " + ", ".join(f"{count:,} {name}" for name, count in counts.items()))
+    say(f"{to}: " + ", ".join(f"{count:,} {name}" for name, count in counts.items()))
 
 
 @app.command(rich_help_panel="Look")
@@ -429,7 +423,7 @@ def report(
     sections = report_sections(folders, make_config(preset or "tiny", set_))
     if to:
         write_report(sections, to)
-    print(f"wrote {to}" if to else "\n".join(line for section in sections for line in text_lines(section)))
+    say(*([f"wrote {to}"] if to else (line for section in sections for line in text_lines(section))))
 
 
 @app.command(cls=WithSettings, rich_help_panel="Train")
@@ -458,7 +452,7 @@ def pretrain(
     from linkbert.views.scores import show_result  # not before: a wrong word above costs no import of torch
 
     with report_training() as progress:
-        result = linkbert.pretrain(stores, to, config, preset=name, resume=resume, progress=progress, report=print)
+        result = linkbert.pretrain(stores, to, config, preset=name, resume=resume, progress=progress, report=say)
     if result.is_main_process:  # of several processes, one prints
         show_result(make_console(), result)
     return 0 if result.finished else 130
@@ -474,7 +468,7 @@ def explain_settings(name: str | None = Argument(None, metavar="[NAME]", help="o
     for command, each in known.items():
         for heading, rows in each.describe().items():
             found = [f"  {word}  {meaning}" for word, meaning in rows if word.startswith(f"{asked}=" if name else "")]
-            print(*([f"{command}: {heading}", *found] if found else []), sep="\n", end="\n" * bool(found))
+            say(*([f"{command}: {heading}", *found] if found else []))
 
 
 @app.command(rich_help_panel="Use")
@@ -540,7 +534,7 @@ def push(
 
     words = dict(word.partition("=")[::2] for word in card)
     metadata = {key: text.split(",") if "," in text or key == "datasets" else text for key, text in words.items()}
-    print(push_model(find_model(model), name, metadata, private=private))
+    say(push_model(find_model(model), name, metadata, private=private))
 
 
 @app.command(rich_help_panel="Score")
@@ -625,7 +619,7 @@ def evaluate(
         data = str(options["data"])
         chosen = [task for task in chosen if task.hub == data] or chosen  # others have files of those names
         chosen, lacking = splits.at_hand(chosen, splits.find_data(data, chosen))
-        print(*(f"left out: {line}\n" for line in lacking), sep="", end="", file=sys.stderr)
+        say(*(f"left out: {line}" for line in lacking), stderr=True)
         if not chosen:
             raise ValueError(f"no dataset of {suite} has its files in {data}: see `linkbert tasks`")
     with reporting() as show:
@@ -641,12 +635,12 @@ def predict(
     to: Path | None = Option(None, metavar="FILE.jsonl", help="write the answers there"),
 ) -> None:
     """Answer new inputs with a fine-tuned model."""
-    text = "".join(json.dumps(answer, ensure_ascii=False) + "\n" for answer in linkbert.predict(model, file))
+    answers = linkbert.predict(model, file)
     if not to:
-        print(text, end="")
+        say(*(json_text(answer, indent=None) for answer in answers))
         return
     with replacing(to) as part:
-        part.write_text(text, encoding="utf-8")
+        part.write_text("".join(json.dumps(answer) + "\n" for answer in answers), encoding="utf-8")
 
 
 @app.command("score-answers", rich_help_panel="Score")
@@ -707,13 +701,13 @@ def study(
     asked = trials.read_study(file) if file.suffix == ".toml" else trials.open_study(file)[0]
     if plan:
         found = trials.plan(asked, folder if folder.is_dir() else None, parallel=parallel)
-        print(*views.plan_lines(found), sep="\n")
+        say(*views.plan_lines(found))
     elif print_jobs:
-        print(trials.print_jobs(folder, *trials.prepare(asked, folder)), end="")
+        say(*trials.print_jobs(folder, *trials.prepare(asked, folder)).rstrip().split("\n"))
     else:
         if run or file.suffix == ".toml":
             trials.run_study(asked, folder, parallel=parallel, only=run)
-        print(*([] if run else views.write_study(folder)), sep="\n", end="\n" * (not run))
+        say(*([] if run else views.write_study(folder)))
 
 
 @app.command(rich_help_panel="Score")
@@ -741,4 +735,4 @@ def overlap(
 
 def print_result(json_: bool, value: Any, lines: Iterable[str]) -> None:
     """Print a value for programs, or its lines for people."""
-    print(*([json.dumps(value, indent=1, ensure_ascii=False)] if json_ else lines), sep="\n")
+    say(*(json_text(value).split("\n") if json_ else lines))

@@ -123,7 +123,7 @@ def demo(console: Console, to: Path, *, source: str, init: str, minutes: float, 
         trained = load_model(to / "run" / "model").eval()
         shown = look(to / "store", config, model, trained)
         for picture in shown["pictures"][:1]:
-            console.print("\n".join([*picture_lines(picture), f"  {CHOSEN}", ""]))
+            console.print(*picture_lines(picture), f"  {CHOSEN}", "", sep="\n")
         console.print(says(result.scores) + "\n")
         show_scores(console, result.scores, before=before, vocabulary=TokenStore.open(to / "store").vocabulary.tokens)
         if result.step < ENOUGH:
@@ -131,7 +131,7 @@ def demo(console: Console, to: Path, *, source: str, init: str, minutes: float, 
             few = f"masked words before and after training are left out: {result.step} steps are too few ({ENOUGH})"
             console.print(f"\n{few}")
         if shown["learnt"]:
-            console.print("\n".join(["", "masked words, before and after training:", *learnt_lines(shown["learnt"])]))
+            console.print("\nmasked words, before and after training:", *learnt_lines(shown["learnt"]), sep="\n")
         about = SOURCES[source].about if source in SOURCES else source
         words = {"made": f"An encoder trained by linkbert on {about}: {seen}.", "says": says(result.scores)}
         shown |= words | {"chosen": CHOSEN, "commands": next_commands(to, source), "percent": percent}
@@ -139,7 +139,7 @@ def demo(console: Console, to: Path, *, source: str, init: str, minutes: float, 
         console.print(f"\nthe same as a page: {to / 'demo.html'}")
 
     console.print("\n5. Your own documents", style="bold")
-    console.print("\n".join(next_commands(to, source)))
+    console.print(*next_commands(to, source), sep="\n")
     if encoder != "none":
         console.print(f"to continue the same encoder: --vocab {encoder} of build, init={encoder} of pretrain")
     return 0

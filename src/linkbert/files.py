@@ -48,6 +48,10 @@ VOCABULARY_FILES = ("vocab.txt", "tokenizer.json", "tokenizer_config.json", "spe
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 HUB_FILES = ("config.json", "README.md", "model*.safetensors", "pytorch_model*.bin", *WEIGHTS[1::2], *VOCABULARY_FILES)
 OTHERS = {".h5": "from_tf", ".msgpack": "from_flax", ".index": "from_tf"}  # weights of TensorFlow and Flax
+SECRETS = re.compile(  # of an address: who asks, and values that let anybody ask; tokens of the hub
+    r"(://)[^\s/?#\"\\]*(?=@)|([?&;](?i:[^=&?;\s]{0,40}(?:token|key|secret|signature|passw|credential)[^=&?;\s]{0,40}|sig|auth|"
+    r"pwd)=)[^\s&;#'\"),\\]+|\bhf_[A-Za-z0-9]{30,}"
+)
 WEB, SILENCE = ("http://", "https://"), 60  # seconds after which a server is not waited for
 ANSWER, SLOWEST = 600, 1_000  # seconds for a part of a file; bytes a second of a whole one, in as many seconds
 KEPT = "run the same command again (finished shards are kept)"
@@ -104,6 +108,15 @@ def _client_options(silence: float) -> dict[str, Any]:
             return self._body
 
     return {"timeout": ClientTimeout(None, sock_connect=silence, sock_read=silence), "response_class": Answer}
+
+
+def without_secrets(text: str) -> str:
+    """Hide what lets anybody in.
+
+    >>> without_secrets("https://me:word@host/a.jsonl?part=1&token=x")
+    'https://***@host/a.jsonl?part=1&token=***'
+    """
+    return SECRETS.sub(lambda found: (found[1] or found[2] or "") + "***", text)
 
 
 def has_address(path: Path) -> bool:

@@ -1,20 +1,33 @@
-"""What a person sees, on stderr, while a command works: a bar on a terminal, plain lines elsewhere or without rich."""
+"""What a person sees: lines, and on stderr, while a command works, a bar on a terminal, plain lines elsewhere.
+
+Whatever a command prints or logs passes through here: what would steer a terminal is shown, as Python escapes it. A
+`Screen` is the last that it passes; what knows its lines (`say`, `LogLine`) escapes what would break them, too.
+"""
 
 from __future__ import annotations
 
+import json
 import logging
 import os
+import re
 import signal
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, redirect_stderr, redirect_stdout
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
+
+from linkbert.files import hub_names, without_secrets
 
 EVERY = 10.0  # seconds between plain lines
 LONG, MEASURED = 86_400, 5  # seconds from which on a run is long, and the steps after which that is known
+# Control characters; turns of direction and what else is not seen; halves of surrogate pairs, of which some are bytes.
+STEERING = re.compile(
+    "[\0-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e0fff]"
+)
+MOVES = re.compile(r"(?:\r|\n|\x1b\[A)*")  # what a bar of tqdm begins with
 Show = Callable[..., None]
 
 log = logging.getLogger(__name__)
@@ -36,14 +49,85 @@ def count_text(number: float) -> str:
     return f"{number / size:.1f}{unit}" if unit else f"{number:.0f}"
 
 
+def printable(text: str, keep: str = "") -> str:
+    r"""Write what would steer a terminal as Python escapes it, and no secret of an address.
+
+    >>> printable("a\x1b[2J\n\u202e caf\udce9"), printable("a\n\tb\r", keep="\n\t")
+    ('a\\x1b[2J\\n\\u202e caf\\xe9', 'a\n\tb\\r')
+    """
+
+    def escape(found: re.Match[str]) -> str:
+        byte = "\udc80" <= found[0] <= "\udcff"  # of a name that is not UTF-8
+        return found[0] if found[0] in keep else ascii(chr(ord(found[0]) - 0xDC00) if byte else found[0])[1:-1]
+
+    return STEERING.sub(escape, without_secrets(text))
+
+
+def json_text(value: Any, indent: int | None = 1) -> str:
+    """Write a value as JSON that a terminal may be shown: what would steer it as JSON escapes it."""
+    units = lambda found: re.sub("(....)", r"\\u\1", found[0].encode("utf-16-be", "surrogatepass").hex())  # noqa: E731
+    text = without_secrets(json.dumps(value, indent=indent, ensure_ascii=False))
+    return "\n".join(STEERING.sub(units, line) for line in text.split("\n"))
+
+
+def say(*lines: str, stderr: bool = False) -> None:
+    """Print lines, at once; what is in one of them stays there."""
+    if lines:
+        print("\n".join(map(printable, lines)), file=sys.stderr if stderr else sys.stdout, flush=True)
+
+
+class LogLine(logging.Formatter):
+    """A line of the log, which calls what lies in the hub's cache as the user did; a traceback follows as it is."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
+        """Write the line."""
+        return printable(hub_names(super().formatMessage(record)))
+
+
+class Screen:
+    """A stream that shows what would steer a terminal, whichever library writes it."""
+
+    def __init__(self, stream: Any) -> None:
+        self.unscreened = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.unscreened, name)
+
+    def write(self, text: str) -> int:
+        """Write a text that may have lines."""
+        moves = cast(re.Match[str], MOVES.match(text))[0]
+        self.unscreened.write(moves + printable(text[len(moves) :], keep="\n\t"))
+        return len(text)
+
+
+@contextmanager
+def screened() -> Iterator[None]:
+    """Show on stdout and stderr what would steer a terminal, until the block ends."""
+    with redirect_stdout(cast(Any, Screen(sys.stdout))), redirect_stderr(cast(Any, Screen(sys.stderr))):
+        yield
+
+
 def make_console(*, stderr: bool = False) -> Any:
     """Make the console that commands print to: colours on a terminal, none elsewhere, text as it is, never wrapped."""
     try:
         from rich.console import Console
     except ModuleNotFoundError:
-        plain = lambda *parts, **_: print(*parts, file=sys.stderr if stderr else sys.stdout)  # noqa: E731
-        return SimpleNamespace(is_terminal=False, print=plain)
-    return Console(stderr=stderr, highlight=False, soft_wrap=True, markup=False, emoji=False)
+        return SimpleNamespace(is_terminal=False, print=lambda *parts, **_: say(*parts, stderr=stderr))
+
+    class Screened(Console):
+        """Its own colours and moves are control codes; of text, each part that is printed is a line."""
+
+        def print(self, *parts: Any, **how: Any) -> None:
+            line = lambda text: text.replace(inner := text.strip("\n"), printable(inner), 1)  # noqa: E731
+            super().print(*(line(part) if isinstance(part, str) else part for part in parts), **how)
+
+        def render(self, *args: Any, **how: Any) -> Any:
+            for segment in super().render(*args, **how):
+                yield segment if segment.control else segment._replace(text=printable(segment.text, keep="\n\t"))
+
+    stream = sys.stderr if stderr else sys.stdout
+    stream = getattr(stream, "unscreened", stream)
+    return Screened(file=stream, highlight=False, soft_wrap=True, markup=False, emoji=False)
 
 
 @contextmanager
@@ -80,6 +164,7 @@ def reporting(console: Any = None, *, every: float = EVERY) -> Iterator[Show]:
 
     def show(stage: str, text: str, done: float = 0, total: float | None = None) -> None:
         nonlocal waiting
+        stage, text = printable(stage), printable(text)
         if (stage, text) != waiting[:2]:
             waiting = stage, text, time.monotonic()
         if stage not in stages:

@@ -28,7 +28,8 @@ from linkbert.corpora.link_table import SQLITE, add_links, count_unknown, load_l
 from linkbert.corpora.reader import CUT, OTHER, SEVERAL, FaultError, Shard, Skipped, load_reader, make_options
 from linkbert.corpora.sources import find_reader, is_tree, plan_source, read_shard, walk_folder
 from linkbert.corpora.store import DROPPED, Store, querying, shard_path, write_shard
-from linkbert.files import STORE_FORMAT, has_address, read_json, remove, replacing, source_path, source_size, write_json
+from linkbert.files import (STORE_FORMAT, has_address, read_json, remove, replacing, source_path, source_size,
+                            without_secrets, write_json)  # fmt: skip
 from linkbert.workers import make_executor, run_shards
 
 log = logging.getLogger(__name__)
@@ -65,7 +66,8 @@ def build_documents(
     the sources, bytes in all). A store that is there already is opened if it was built from the same, else refused.
     """
     to, table = Path(to), None if links_table is None else Path(links_table)
-    plan = _make_plan([source_path(source) for source in sources], to, format, options or {}, table)
+    paths = [source_path(source) for source in sources]
+    plan = _make_plan(paths, to, format, options or {}, table)
     started = plan | {"linkbert": linkbert.__version__}
     if (to / "store.json").exists():
         store = Store.open(to)
@@ -81,7 +83,7 @@ def build_documents(
     write_json(to / "plan.json", started)
     try:
         skipped, links_read = load_links(table, to) if table else (Skipped(), "")
-        _make_shards(plan, to, executor or make_executor(1), progress)
+        _make_shards(plan, paths, to, executor or make_executor(1), progress)
         return _finish(plan | {"links_read": links_read}, to, skipped)
     except ValueError:
         if not any((to / "documents").glob("*.json")):
@@ -113,7 +115,7 @@ def _make_plan(
         except ValueError:
             if len(sources) == 1:
                 raise
-        described.append({"path": str(path), **measured, "reader": reader})
+        described.append({"path": without_secrets(str(path)), **measured, "reader": reader})
     if (trees := sum(map(is_tree, sources))) > 1:
         log.warning("%s trees are read as one: where ids are paths, the first of files with one path is kept", trees)
     made = make_options((source["reader"] for source in described if source["reader"]), options)
@@ -141,7 +143,7 @@ def _measure(path: Path) -> dict[str, Any]:
     return {"bytes": size, "mark": hashlib.sha256(seen).hexdigest()[:16]}
 
 
-def _make_shards(plan: dict[str, Any], to: Path, executor: Executor, progress: Progress) -> None:
+def _make_shards(plan: dict[str, Any], paths: list[Path], to: Path, executor: Executor, progress: Progress) -> None:
     total, read = sum(source["bytes"] for source in plan["sources"]), 0
 
     def report(job: Job) -> None:
@@ -153,7 +155,7 @@ def _make_shards(plan: dict[str, Any], to: Path, executor: Executor, progress: P
         return shard_path(to, "documents", job.number, ".json").exists()
 
     make = partial(_make_shard, to, plan["options"], has_table=bool(plan["links_table"]))
-    run_shards(make, _put_aside(_plan_jobs(plan), to), executor, done=is_done, progress=report)
+    run_shards(make, _put_aside(_plan_jobs(plan, paths), to), executor, done=is_done, progress=report)
 
 
 def _put_aside(jobs: Iterator[Job], to: Path) -> Iterator[Job]:
@@ -179,11 +181,10 @@ def _read_aside(path: Path, mark: str, kind: type) -> Any:
     return TypeAdapter(kind).validate_json(data)
 
 
-def _plan_jobs(plan: dict[str, Any]) -> Iterator[Job]:
+def _plan_jobs(plan: dict[str, Any], paths: list[Path]) -> Iterator[Job]:
     numbers = itertools.count()
-    for source in plan["sources"]:
+    for path, source in zip(paths, plan["sources"], strict=True):
         try:
-            path = source_path(source["path"])
             reader = source["reader"] or find_reader(path)
             for shard in plan_source(reader, path, _options(plan["options"], reader)):
                 yield Job(next(numbers), reader, shard)
@@ -285,7 +286,7 @@ _LOST = r"""
 WITH links AS (SELECT id, link.target AS target, link.start AS place
                FROM (SELECT id, unnest(links) AS link FROM document_rows ANTI JOIN dropped USING (shard, row))),
      known AS (SELECT id AS target FROM document_rows UNION SELECT source FROM redirect_rows),
-     lost AS (SELECT id, target, regexp_extract(target, '^(?:\w+:)?//([^/?#]+)', 1) AS host
+     lost AS (SELECT id, target, regexp_extract(target, '^(?:\w+:)?//(?:[^/?#]*@)?([^/?#]+)', 1) AS host
               FROM links ANTI JOIN known USING (target)),
      named AS (SELECT if(host = '', 'missing', 'elsewhere') AS cause, if(host = '', target, host) AS target,
                       min(id) AS source, count(*) AS links

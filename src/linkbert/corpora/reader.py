@@ -22,7 +22,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from linkbert import registry
 from linkbert.config import nearest
-from linkbert.files import Member, source_path
+from linkbert.files import Member, source_path, without_secrets
 from linkbert.records import Document, Redirect
 
 CUT, TABLE_CUT, PAGE_CUT = "source cut off or damaged", "links table: cut off or damaged", "page cut off"
@@ -100,7 +100,7 @@ class Skipped(Counter[str]):
     def note(self, cause: str, where: str) -> None:
         """Count one; `where` is for the report, such as 'notes.jsonl line 17'."""
         if self[cause] < 3:
-            self.examples.append(f"{where}: {cause}".encode(errors="backslashreplace").decode())
+            self.examples.append(without_secrets(f"{where}: {cause}").encode(errors="backslashreplace").decode())
         self[cause] += 1
 
 

@@ -42,7 +42,7 @@ from linkbert.model.attention import dropout_keys
 from linkbert.model.fast_bert import LinkBertForPreTraining
 from linkbert.model.heads import EXACT, Inputs, PretrainingModel, find_objective
 from linkbert.model.hf_encoder import ARCHITECTURES, HFEncoder, longest, new_config, spec_of
-from linkbert.model.weights import SIZES, check_weights, guarded, plain_names, read_config, read_weights
+from linkbert.model.weights import CODE, SIZES, check_weights, guarded, plain_names, read_config, read_weights
 from linkbert.records import IGNORED, LINKED
 from linkbert.registry import references
 
@@ -216,7 +216,10 @@ def open_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
         }
         return BertTokenizer(vocab=vocabulary.ids, **options)
     if json.loads(vocabulary.definition)["model"]["type"] != "WordPiece":
-        return AutoTokenizer.from_pretrained(folder)
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        for key in CODE:
+            tokenizer.init_kwargs.pop(key, None)
+        return tokenizer
     names = {f"{name.strip('[]').lower()}_token": name for name in vocabulary.special_ids}
     return PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(vocabulary.definition), **names)
 
@@ -357,6 +360,7 @@ def write_model(
         open_tokenizer(folder).backend_tokenizer.save(str(folder / "tokenizer.json"))  # type: ignore[attr-defined]
     path = folder / "tokenizer_config.json"
     options = {"tokenizer_class": "BertTokenizer"} | (read_json(path) if path.is_file() else {})
+    options = {key: value for key, value in options.items() if key not in CODE}
     write_json(path, options | {"model_max_length": longest(model.config)})
     if card:
         (folder / "README.md").write_text(card, encoding="utf-8")

@@ -25,6 +25,7 @@ def fill_mask(model_folder: str | Path, text: str, *, top: int = 5) -> list[list
     'The capital of France is [MASK].' -> [[('paris', 0.41), ('lyon', 0.07), ...]]; '##s' continues the word before it.
     """
     model, tokenizer = open_for(model_folder, relations=False)
+    text = text.encode(errors="replace").decode()  # of a word that is not UTF-8
     text = text.replace("[MASK]", tokenizer.mask_token).replace("<mask>", tokenizer.mask_token)
     ids = tokenizer(text, return_tensors="pt")["input_ids"]
     if ids.shape[1] > longest(model.config):

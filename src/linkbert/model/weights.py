@@ -30,7 +30,8 @@ SIZES = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediat
 NESTED = ("state_dict", "model_state_dict", "model", "module", "state")  # where a training program puts the weights
 WRAPPERS = re.compile(r"(^|(?<=\.))(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
 EMBEDDINGS = re.compile(r"^(.*?)embeddings\.(?:word_embeddings|tok_embeddings|LayerNorm|norm)\.(?:weight|gamma)$")
-NOT_KEPT = ("auto_map", "quantization_config", "linkbert_dropout")  # code, another form of the weights, a run's own
+CODE = ("auto_map", "custom_pipelines")  # names of it, for programs that load it
+NOT_KEPT = (*CODE, "quantization_config", "linkbert_dropout")  # also another form of the weights, a run's own
 FOREIGN = {"bert", "roberta", "electra", "deberta", "distilbert", "albert", "longformer", "mpnet", "xlm"}
 Count = Annotated[int, Field(strict=True, ge=1, le=10_000_000)]
 Rate = Annotated[float, Field(strict=True, ge=0, lt=1)]

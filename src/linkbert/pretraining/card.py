@@ -23,9 +23,11 @@ from linkbert.model.heads import find_objective
 from linkbert.model.weights import SIZES
 from linkbert.pretraining.checkpoint import State
 from linkbert.pretraining.scores import describe, from_json
+from linkbert.progress import printable
 from linkbert.records import LINKED, RELATIONS
 
 LICENCE: dict[str, Any] = {"license": "other", "license_name": "see-the-licence-of-the-corpus"}
+NAME = re.compile(r"\w[\w .:/+-]{0,99}")  # what a card of others may name
 OUTCOMES = ("found", "resolved", "redirected", "dead", "self", "disambiguation", "edges")  # of links
 
 
@@ -57,7 +59,8 @@ def model_card(
     values |= {"sources": "; ".join(sources), "learnt_from": "\n\n".join([table(seen), *described])}
     values |= {"settings": table(settings), "objective": find_objective(config.objective)}
     template = resources.files("linkbert.pretraining").joinpath("card.md").read_text(encoding="utf-8")
-    return str(ModelCard.from_template(head, template_str=template, **values)).strip() + "\n"
+    card = str(ModelCard.from_template(head, template_str=template, **values)).strip()
+    return printable(card, keep="\n\t") + "\n"
 
 
 def describe_base(init: str) -> dict[str, Any]:
@@ -67,9 +70,9 @@ def describe_base(init: str) -> dict[str, Any]:
         here = Path(init).expanduser().exists()  # else what is kept of the hub: a card fetches nothing
         readme = find_encoder(init) / "README.md" if here else Path(str(try_to_load_from_cache(init, "README.md")))
         data = ModelCard.load(readme, ignore_metadata_errors=True).data.to_dict()
-        found = {
-            name: data[name] for name in ("language", "license", "license_name", "datasets") if name in data
-        } or found
+        known = {name: data[name] for name in ("language", "license", "license_name", "datasets") if name in data}
+        words = {name: [*map(str, each)] if isinstance(each, list) else [str(each)] for name, each in known.items()}
+        found = {name: known[name] for name in words if all(map(NAME.fullmatch, words[name]))} or found
     named = re.fullmatch(r"[\w.-]+(/[\w.-]+)?", init) and init != "none" and not Path(init).exists()
     return found | ({"base_model": init} if named else {})
 

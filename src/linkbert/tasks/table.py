@@ -160,7 +160,7 @@ def find_tasks(wanted: str | Task | Mapping[str, Any] | Sequence[str | Task | Ma
         return [task for each in wanted for task in find_tasks(each)]
     found: list[Task] = []
     for word in wanted.split(","):
-        file = re.fullmatch(r"(.+\.toml)(?::(.+))?", word)
+        file = re.fullmatch(r"(?s)(.+\.toml)(?::(.+))?", word)
         own = read_tables(Path(file[1]), tasks()) if file else {word: find_task(word)}
         if file and file[2] and file[2] not in own:
             raise ValueError(f"{file[1]} has no table {file[2]!r}; {nearest(file[2], own)}")

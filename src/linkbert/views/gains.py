@@ -16,7 +16,7 @@ from linkbert.corpora.store import Store
 from linkbert.instances.sampler import Instances, Sampler, shared_tokens
 from linkbert.records import LINKED, RANDOM
 from linkbert.views.page import lay_out
-from linkbert.views.show import link_targets, printable
+from linkbert.views.show import link_targets
 
 COMMON = 200  # tokens of the corpus that are no words with a meaning: the, of, be
 SHORTEST = 4  # letters of a word that is shown
@@ -75,9 +75,9 @@ def _picture(
     text_a = pieces(spelled, ids[1 : first - 1], [place - 1 in places for place in range(2, first + 1)])
     text_b = pieces(spelled, ids[first:-1], [token in shown for token in ids[first:-1]])
     words = [(spelled[made.masked_labels[k]], float(far[k]), float(near[k])) for k in masks]
-    anchor = printable(a.text[anchors[0].start : anchors[0].end]) if anchors else ""
+    anchor = a.text[anchors[0].start : anchors[0].end] if anchors else ""
     words.sort(key=lambda each: each[1] - each[2])
-    return Picture(printable(a.title), printable(b.title), anchor, text_a, text_b, tuple(words))
+    return Picture(a.title, b.title, anchor, text_a, text_b, tuple(words))
 
 
 def learnt_words(sampler: Sampler, before: Guess, after: Guess, *, among: int = 300, count: int = 5) -> list[Learnt]:
@@ -95,7 +95,7 @@ def learnt_words(sampler: Sampler, before: Guess, after: Guess, *, among: int = 
         shown = [" [MASK]" if at == place else _spaced(spelled[ids[at]]) for at in around]
         context = "".join(text for text in shown if text != " [SEP]").strip()
         told_by = [(spelled[tokens[k]], float(chances[k])) for tokens, chances in guesses]
-        taken[document] = Learnt(printable(context), spelled[made.masked_labels[k]], *told_by)
+        taken[document] = Learnt(context, spelled[made.masked_labels[k]], *told_by)
     return list(taken.values())
 
 
@@ -121,7 +121,7 @@ def pieces(spelled: Sequence[str], ids: Sequence[int], shown: Sequence[bool]) ->
     """Write tokens as pieces of text: those that are shown alone, what is between them together."""
     found: list[Piece] = []
     for token, mark in zip(ids, shown, strict=False):
-        text, kind = printable(_spaced(spelled[token])), "shown" if mark else ""
+        text, kind = _spaced(spelled[token]), "shown" if mark else ""
         if found and found[-1][1] == kind == "":
             found[-1] = (found[-1][0] + text, "")
         else:

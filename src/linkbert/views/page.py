@@ -6,12 +6,15 @@ nothing and escapes what it is given. The report and the demo share base.html: s
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
 from linkbert.files import replacing
+from linkbert.progress import printable
 from linkbert.views.plots import Plot, svg
 
 Table = Sequence[Sequence[str]]  # rows below one that heads them; the first column has names, a name alone heads a part
@@ -49,7 +52,8 @@ def lay_out(table: Table, form: str = "plain", *, right: bool = True) -> list[st
     if not table:
         return []
     aligned = ["left", *["right" if right else "left"] * (len(table[0]) - 1)]
-    text = tabulate(table[1:], table[0], form, colalign=aligned, disable_numparse=True, preserve_whitespace=True)
+    rows = [[printable(cell) for cell in row] for row in table]  # a break in one would make two of it
+    text = tabulate(rows[1:], rows[0], form, colalign=aligned, disable_numparse=True, preserve_whitespace=True)
     return [line.rstrip() for line in text.splitlines() if line.strip()]  # an empty head is no line
 
 
@@ -63,22 +67,25 @@ def write_report(sections: Sequence[Section], to: Path) -> None:
     if to.suffix != ".md":
         write_page(to, "report.html", {"sections": sections, "svg": svg})
         return
+    text = partial(re.sub, r"[\\`|<!\[\]]", r"\\\g<0>")  # no code, no table, no HTML, no picture of another site
     parts = ["# linkbert report", ""]
     for section in sections:
-        table = [[cell.replace("|", "\\|") for cell in row] for row in section.table]
-        lines = ["```", *section.lines, "```", ""] if section.lines else []
-        about = [f"`{section.about}`", ""] if section.about else []
-        parts += [f"## {section.title}", "", *about, *lay_out(table, "pipe"), "", *lines]
+        table = [[text(cell) for cell in row] for row in section.table]
+        lines = [*(f"    {line}" for line in section.lines), ""] if section.lines else []
+        about = [text(section.about), ""] if section.about else []
+        parts += [f"## {text(section.title)}", "", *about, *lay_out(table, "pipe"), "", *lines]
     with replacing(to) as part:
-        part.write_text("\n".join(parts), encoding="utf-8", errors="replace")
+        part.write_text("\n".join(map(printable, parts)), encoding="utf-8")
 
 
 def write_page(to: Path, template: str, values: Mapping[str, Any]) -> None:
     """Write a page from a template of this folder."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    env = Environment(
-        loader=PackageLoader("linkbert", "views"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
-    with replacing(to) as part:  # a name that is not UTF-8 has no other form here
-        part.write_text(env.get_template(template).render(values), encoding="utf-8", errors="replace")
+    def line(value: Any) -> Any:
+        return printable(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
+
+    loader = PackageLoader("linkbert", "views")
+    env = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, finalize=line)
+    with replacing(to) as part:
+        part.write_text(printable(env.get_template(template).render(values), keep="\n\t"), encoding="utf-8")

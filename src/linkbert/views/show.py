@@ -5,7 +5,6 @@ There are no colours where there is no terminal; so brackets and words carry the
 
 from __future__ import annotations
 
-import re
 import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ from linkbert.corpora.store import Store, querying
 from linkbert.files import map_array
 from linkbert.instances.mixture import Mixture
 from linkbert.instances.sampler import Sampler
+from linkbert.progress import printable
 from linkbert.records import RELATIONS, Document
 from linkbert.views.scores import RELATION_STYLES
 
@@ -30,6 +30,7 @@ NAMED = "SELECT target, '', 1 FROM redirect_rows WHERE source IN (?, '[[' || low
 LIKE = """
 SELECT id, title, greatest(jaro_winkler_similarity(lower(id), name), jaro_winkler_similarity(lower(title), name)) near
 FROM document_rows, (SELECT lower(?) AS name) ORDER BY near DESC, id LIMIT 3"""
+BREAKS = "\n\t"  # of a text, which has lines of its own
 LISTED = 20  # links of the whole document that are listed
 
 
@@ -68,11 +69,6 @@ def find_document(store: Store, name: str) -> int:
     raise ValueError(f"{store.path} has no document {name!r}; the nearest ids (and titles) are {near}")
 
 
-def printable(text: str) -> str:
-    """Replace what would steer a terminal, one for one: control characters and turns of direction become U+FFFD."""
-    return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", "\ufffd", text)
-
-
 def link_targets(store: Store, number: int) -> dict[int, str] | None:
     """Return the ids of the documents that a document's links lead to, by link; None without a hyperlink graph."""
     from linkbert.graph.links import LinkGraph
@@ -94,10 +90,10 @@ def marked_text(document: Document, targets: dict[int, str]) -> Text:
             continue
         anchor, target = document.text[start:stop], targets.get(i)
         leads = f" → {target}" if target and target.lower() != anchor.lower() else ""
-        text.append(printable(document.text[end:start]))
+        text.append(printable(document.text[end:start], keep=BREAKS))
         text.append(printable(f"[{anchor}{leads}]"), "dim underline" if target is None else "cyan underline")
         end = stop
-    return text.append(printable(document.text[end:]))
+    return text.append(printable(document.text[end:], keep=BREAKS))
 
 
 def choose_instances(
@@ -130,10 +126,11 @@ def show_instances(console: Console, sampler: Sampler | Mixture, numbers: Iterab
         shown = [(words[labels.get(at, id_)], words[id_] if at in labels else None) for at, id_ in enumerate(ids)]
         doc_a, start, stop, doc_b, _, _ = made.pairs[0].tolist()
         store, relation = Store.open(owner.store.path), RELATIONS[made.relations[0]]
-        a, b = ("nowhere" if doc < 0 else printable(store.document(doc).title) for doc in (doc_a, doc_b))
+        a, b = ("nowhere" if doc < 0 else store.document(doc).title for doc in (doc_a, doc_b))
         meaning = {"contiguous": f"B follows A, in {a!r}", "random": f"B is from {b!r}, A from {a!r}",
                    "linked": f"A's document {a!r} links to B's, {b!r}"}[relation]  # fmt: skip
-        place = f"   instance {own:,} of {store.path} (epoch {own // len(owner)}, index {own % len(owner):,})"
+        epoch = f"(epoch {own // len(owner)}, index {own % len(owner):,})"
+        place = f"   instance {own:,} of {printable(str(store.path))} {epoch}"
         console.print(Text.assemble((f"\n{relation}", RELATION_STYLES[relation]), f"   {meaning}", (place, "dim")))
         first, second = (_segment_text(each) for each in (shown[1 : 1 + stop - start], shown[2 + stop - start : -1]))
         end = (" [SEP] ", "dim")
