@@ -26,8 +26,17 @@ from typer.core import TyperCommand, TyperGroup
 import linkbert
 from linkbert.config import STORE_SETTINGS, Config, Settings, choose_config, make_config, meant, nearest, presets
 from linkbert.files import check_store, find_encoder, one_line, replacing
-from linkbert.progress import (LogLine, json_text, make_console, report_stages, report_training, reporting, say,
-                               screened, seconds_text)  # fmt: skip
+from linkbert.progress import (
+    LogLine,
+    json_text,
+    make_console,
+    report_stages,
+    report_training,
+    reporting,
+    say,
+    screened,  # fmt: skip
+    seconds_text,
+)
 
 if TYPE_CHECKING:
     from linkbert.instances.parts import Part

@@ -28,8 +28,17 @@ from linkbert.corpora.link_table import SQLITE, add_links, count_unknown, load_l
 from linkbert.corpora.reader import CUT, OTHER, SEVERAL, FaultError, Shard, Skipped, load_reader, make_options
 from linkbert.corpora.sources import find_reader, is_tree, plan_source, read_shard, walk_folder
 from linkbert.corpora.store import DROPPED, Store, querying, shard_path, write_shard
-from linkbert.files import (STORE_FORMAT, has_address, read_json, remove, replacing, source_path, source_size,
-                            without_secrets, write_json)  # fmt: skip
+from linkbert.files import (
+    STORE_FORMAT,
+    has_address,
+    read_json,
+    remove,
+    replacing,
+    source_path,
+    source_size,
+    without_secrets,  # fmt: skip
+    write_json,
+)
 from linkbert.workers import make_executor, run_shards
 
 log = logging.getLogger(__name__)
