@@ -46,16 +46,16 @@ CEILINGS = {  # lines of Python; (top) are the files beside the folders
 
 
 OWED = {  # lines above the ceiling, docs/log/size.md says for what; what is not said there must go
-    "(top)": 1_037,
-    "corpora": 664,
+    "(top)": 1_138,
+    "corpora": 674,
     "corpora/readers": 1_585,
     "graph": 113,
     "instances": 60,
-    "model": 279,
-    "pretraining": 156,
+    "model": 285,
+    "pretraining": 159,
     "tasks": 722,
     "trials": 8,
-    "views": 245,
+    "views": 249,
 }
 
 
