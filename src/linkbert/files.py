@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import bz2
 import difflib
+import errno
 import fcntl
 import hashlib
 import io
@@ -17,6 +18,7 @@ import math
 import os
 import re
 import shutil
+import tempfile
 import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
@@ -43,6 +45,7 @@ DECOMPRESSORS: dict[str, Callable[[], Any]] = {
 COMPRESSIONS = tuple(DECOMPRESSORS)
 PIECE, ZST_PIECE = 1 << 20, 1 << 11  # bytes made at a time; bytes of .zst read at a time, of which 64 MB may be made
 STORE_FORMAT = 1
+SCRATCH = ".linkbert-scratch-"  # how folders below the temporary one begin
 VOCABULARY_FILES = ("vocab.txt", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
                     "added_tokens.json")  # fmt: skip
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
@@ -54,6 +57,9 @@ SECRETS = re.compile(  # of an address: who asks, and values that let anybody as
 )
 WEB, SILENCE = ("http://", "https://"), 60  # seconds after which a server is not waited for
 ANSWER, SLOWEST = 600, 1_000  # seconds for a part of a file; bytes a second of a whole one, in as many seconds
+FULL = (errno.ENOSPC, errno.EDQUOT)  # of a disk
+REMEDIES = dict.fromkeys(FULL, "make room, and run the same command again")
+REMEDIES |= {errno.EMFILE: "let more files be open (ulimit -n), or use fewer workers"}
 KEPT = "run the same command again (finished shards are kept)"
 
 
@@ -158,7 +164,8 @@ def _unreadable(path: Path | str, error: BaseException, remedy: str) -> str:
 def one_line(error: BaseException) -> str:
     """Write an error in one line: what, and where; of a file on this machine, what to check."""
     if isinstance(error, OSError) and error.filename and error.strerror:
-        return f"{error.filename}: {error.strerror.lower()}; check the path and who may read and write there"
+        remedy = REMEDIES.get(error.errno or 0, "check the path and who may read and write there")
+        return f"{error.filename}: {error.strerror.lower()}; {remedy}"
     return hub_names(" ".join(str(error).split()) or type(error).__name__)
 
 
@@ -248,23 +255,52 @@ os.umask(UMASK := os.umask(0))  # it cannot be asked for without being set
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary name next to `path`; rename it to `path` when the block ends well, else remove it."""
+def replacing(path: Path, *, folder: bool = False) -> Iterator[Path]:
+    """Make an empty NAME.part next to `path`, a file or a folder; rename it when the block ends well, else remove it.
+
+    Who else is at it is waited for: another report of that name, a shard that a worker of a killed client still makes.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
-    remove(part)
+    held = _hold(part, folder)
     try:
         yield part
         for weights in part.rglob("*.safetensors"):  # its library writes for the owner alone
             weights.chmod(0o666 & ~UMASK)
-        if part.is_file():
-            with part.open("rb") as file:
-                os.fsync(file.fileno())
-        if path.is_dir() and part.is_dir():
+        if not folder:
+            os.fsync(held)
+        elif path.is_dir():
             remove(path)
         part.rename(path)
+    except BaseException as error:
+        remove(part)  # not after a rename: the next one may have made its own
+        number = getattr(error, "errno", None) or next(map(int, re.findall(r"os error (\d+)", str(error))), 0)
+        if number not in FULL or getattr(error, "filename", None):
+            raise
+        raise OSError(number, os.strerror(number), str(path)) from error  # libraries have errors of their own for it
     finally:
-        remove(part)
+        fcntl.flock(held, fcntl.LOCK_UN)  # a process that was forked meanwhile has it, too
+        os.close(held)
+
+
+def _hold(part: Path, folder: bool) -> int:
+    """Make a file or a folder, or empty what a kill left; lock it, and return its descriptor."""
+    while True:
+        if part.is_symlink() or part.is_dir() != folder:
+            remove(part)
+        if folder:
+            part.mkdir(exist_ok=True)
+        held = os.open(part, os.O_NOFOLLOW | os.O_CLOEXEC | (0 if folder else os.O_RDWR | os.O_CREAT), 0o666)
+        with suppress(OSError):  # of a folder on NFS
+            fcntl.flock(held, fcntl.LOCK_EX)
+        if part.exists() and os.path.samestat(os.fstat(held), part.stat()):  # else it was renamed meanwhile
+            break
+        os.close(held)
+    for inside in part.iterdir() if folder else ():
+        remove(inside)
+    if not folder:
+        os.truncate(held, 0)
+    return held
 
 
 @contextmanager
@@ -285,6 +321,26 @@ def locked(folder: Path) -> Iterator[None]:
             yield
         finally:
             path.unlink(missing_ok=True)
+
+
+@contextmanager
+def scratch() -> Iterator[Path]:
+    """Give a folder below the temporary folder, and remove those of processes that were killed."""
+    for left in Path(tempfile.gettempdir()).glob(f"{SCRATCH}*"):
+        with suppress(OSError), _locked_folder(left):  # else it is another user's, or in use
+            remove(left)
+    with tempfile.TemporaryDirectory(prefix=SCRATCH) as folder, _locked_folder(Path(folder)):
+        yield Path(folder)
+
+
+@contextmanager
+def _locked_folder(folder: Path) -> Iterator[None]:
+    number = os.open(folder, os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(number)
 
 
 def remove(path: Path) -> None:

@@ -27,7 +27,7 @@ import linkbert
 from linkbert.corpora.link_table import SQLITE, add_links, count_unknown, load_links
 from linkbert.corpora.reader import CUT, OTHER, SEVERAL, FaultError, Shard, Skipped, load_reader, make_options
 from linkbert.corpora.sources import find_reader, is_tree, plan_source, read_shard, walk_folder
-from linkbert.corpora.store import DROPPED, Store, querying, shard_path, write_shard
+from linkbert.corpora.store import DROPPED, Store, querying, shard_files, shard_path, write_shard
 from linkbert.files import (
     STORE_FORMAT,
     has_address,
@@ -44,6 +44,7 @@ from linkbert.workers import make_executor, run_shards
 log = logging.getLogger(__name__)
 Progress = Callable[[str, int, int | None], None]
 END = 1 << 16  # bytes at either end of a file that tell it from another one of its size
+DATES = ("Last-Modified", "LastModified", "mtime")  # what servers call them; not ETag, which mirrors differ in
 SURVEY = "survey-"  # and a number: files of an unfinished store
 MANY_LINKS = 1_000  # without a place: where they are nine tenths, that is said
 EXAMPLES = 20  # places of skipped records that the manifest keeps
@@ -77,13 +78,15 @@ def build_documents(
     to, table = Path(to), None if links_table is None else Path(links_table)
     paths = [source_path(source) for source in sources]
     plan = _make_plan(paths, to, format, options or {}, table)
-    started = plan | {"linkbert": linkbert.__version__}
     if (to / "store.json").exists():
         store = Store.open(to)
         if {key: store.manifest.get(key) for key in plan} != plan:
             raise ValueError(f"{to} holds a store {DIFFERENT}: choose another folder, or remove it first")
         _clear(to)
         return store
+    read = [*paths, *filter(None, [table])]
+    dates = [_measure(path, dated=True)["mark"] for path in read]
+    started = plan | {"linkbert": linkbert.__version__, "dates": dates}
     if (to / "plan.json").exists():
         if read_json(to / "plan.json") != started:
             raise ValueError(f"{to} holds an unfinished build {DIFFERENT}: run that one again, or remove the folder")
@@ -93,9 +96,13 @@ def build_documents(
     try:
         skipped, links_read = load_links(table, to) if table else (Skipped(), "")
         _make_shards(plan, paths, to, executor or make_executor(1), progress)
+        for path, mark in zip(read, dates, strict=True):
+            if _measure(path, dated=True)["mark"] != mark:
+                remedy = f"remove {to}, and build again when it changes no more"
+                raise ValueError(f"{path} changed while it was read: {remedy}")
         return _finish(plan | {"links_read": links_read}, to, skipped)
     except ValueError:
-        if not any((to / "documents").glob("*.json")):
+        if not shard_files(to, "documents", ".json"):
             remove(to)  # the sources are not what they claim to be: nothing is worth resuming
         raise
 
@@ -136,19 +143,25 @@ def _make_plan(
     }
 
 
-def _measure(path: Path) -> dict[str, Any]:
-    """Return a source's bytes, and a hash: of a file's ends, or of the names and sizes of a folder's files."""
+def _measure(path: Path, *, dated: bool = False) -> dict[str, Any]:
+    """Return a source's bytes, and a hash: of a file's ends, or of the names and sizes of a folder's files.
+
+    `dated` ones are of the dates besides, which tell whether it changes while it is read; a server has those alone.
+    """
     if has_address(path):
-        return {"bytes": source_size(path), "mark": ""}
+        size, info = source_size(path), path.stat().as_info() if dated else {}  # type: ignore[attr-defined]
+        return {"bytes": size, "mark": str([size, *(info.get(key) for key in DATES)]) if dated else ""}
     if path.is_dir():
-        files = sorted((file.name, file.size) for file in walk_folder(path) if not file.cause)
-        size, seen = sum(size for _, size in files), repr(files).encode()
+        found = [file for file in walk_folder(path) if not file.cause]
+        times = [(path / file.name).stat().st_mtime_ns for file in found if dated]
+        size, seen = sum(file.size for file in found), repr(sorted((file.name, file.size) for file in found)).encode()
+        seen += repr(times).encode() * dated
     else:
         size = source_size(path)
         with path.open("rb") as file:
             seen = file.read(END)
             file.seek(max(END, size - END))
-            seen += file.read(END)
+            seen += file.read(END) + str(path.stat().st_mtime_ns).encode() * dated
     return {"bytes": size, "mark": hashlib.sha256(seen).hexdigest()[:16]}
 
 
@@ -218,7 +231,7 @@ def _options(options: dict[str, dict[str, Any]], reader: str) -> Any:
 
 def _finish(plan: dict[str, Any], to: Path, skipped: Skipped) -> Store:
     """Drop documents that do not count, add up, write store.json and clear away what only the build needed."""
-    shards = len(list((to / "documents").glob("*.json")))
+    shards = len(shard_files(to, "documents", ".json"))
     counts: Counter[str] = Counter()
     deleted: list[tuple[str, int]] = []
     for number in range(shards):

@@ -7,7 +7,7 @@ index. Parquet, because DuckDB joins it where it lies and any tool can read it.
 
 from __future__ import annotations
 
-import glob
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -51,6 +51,11 @@ DROPPED = pa.schema([("shard", pa.int32()), ("row", pa.int32()), ("cause", pa.st
 def shard_path(store: Path, part: str, shard: int, suffix: str = ".parquet") -> Path:
     """Name a shard's file: (STORE, "documents", 7) -> STORE/documents/00007.parquet."""
     return store / part / f"{shard:05d}{suffix}"
+
+
+def shard_files(store: Path, part: str, suffix: str = ".parquet") -> list[Path]:
+    """List the files of all shards, in order; what else lies there is none of them."""
+    return sorted(path for path in (store / part).glob(f"*{suffix}") if re.fullmatch(r"\d{5}|[1-9]\d{5,}", path.stem))
 
 
 @contextmanager
@@ -137,12 +142,12 @@ def querying(store: Path, memory: str = "4GB", folder: Path | None = None) -> It
             settings = ("enable_progress_bar", "autoinstall_known_extensions", "autoload_known_extensions")
             connection.execute("; ".join(f"SET {name} = false" for name in settings))
             for part in ("documents", "redirects"):
-                files = (glob.escape(str(store / part)) + "/*.parquet").replace("'", "''")
+                files = ", ".join("'" + str(path).replace("'", "''") + "'" for path in shard_files(store, part))
                 view = rf"""
                     CREATE VIEW {part[:-1]}_rows AS
                     SELECT CAST(regexp_extract(filename, '(\d+)\.parquet$', 1) AS INTEGER) AS shard,
                            CAST(file_row_number AS INTEGER) AS row, * EXCLUDE (filename, file_row_number)
-                    FROM read_parquet('{files}', filename = true, file_row_number = true)"""  # noqa: S608
+                    FROM read_parquet([{files}], filename = true, file_row_number = true)"""  # noqa: S608
                 connection.execute(view)
             yield connection
     except (duckdb.OutOfMemoryException, duckdb.IOException) as error:

@@ -212,20 +212,19 @@ def write_graph(store: Path, name: str, documents: int, edges: Iterable[Edges], 
     In memory are a block and 12 bytes a document. A target that a document names twice counts once in the in-degree.
     """
     offsets, in_degree = np.zeros(documents + 1, ARRAYS["offsets"]), np.zeros(documents, ARRAYS["in_degree"])
-    with replacing(graph_folder(store, name)) as folder, ExitStack() as stack:
-        folder.mkdir()
+    with replacing(graph_folder(store, name), folder=True) as folder, ExitStack() as stack:
         files = {key: stack.enter_context((folder / f"{key}.bin").open("wb")) for key in EDGE_ARRAYS}
         for block in _checked(edges, documents):
             np.add.at(offsets[1:], block["source"], 1)
             for key, dtype in EDGE_ARRAYS.items():
-                block[key].astype(dtype).tofile(files[key])
+                files[key].write(block[key].astype(dtype))  # tofile of numpy would not say that a disk is full
             # Sorted by hand: unique of numpy hashes, and takes seconds on evenly spaced numbers. By target: to add
             # here and there in a large array takes five times as long as in order.
             pairs = np.sort(block["targets"].astype(np.int64) * documents + block["source"])
             np.add.at(in_degree, pairs[np.diff(pairs, prepend=-1) > 0] // max(documents, 1), 1)
         np.cumsum(offsets, out=offsets)
-        offsets.tofile(folder / "offsets.bin")
-        in_degree.tofile(folder / "in_degree.bin")
+        (folder / "offsets.bin").write_bytes(offsets)
+        (folder / "in_degree.bin").write_bytes(in_degree)
         spread = np.quantile(in_degree if documents else [0], QUANTILES, method="inverted_cdf")
         quantiles = {f"{q:g}": int(value) for q, value in zip(QUANTILES, spread, strict=True)}
         head = {"format": FORMAT, "documents": documents, "edges": int(offsets[-1])}

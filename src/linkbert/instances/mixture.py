@@ -7,19 +7,22 @@ through its epochs in its own permutation, without repeating or leaving out an a
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
 from linkbert.config import Config
-from linkbert.graph.links import LinkGraph
+from linkbert.graph.links import ARRAYS, LinkGraph
 from linkbert.instances.parts import Part
 from linkbert.instances.sampler import Sampler, describe_relations, fit_config, open_graph, without_links
-from linkbert.instances.tokens import TokenStore
+from linkbert.instances.tokens import DTYPES, TokenStore
 from linkbert.instances.vocabulary import check_same_vocabulary
 
 BLOCK = 10_000  # weights are rounded to so many parts, and the order of stores repeats after so many instances
+SAMPLES, SAMPLED = 64, 4096  # a fingerprint reads so many blocks, of so many bytes, of each file
 
 
 @dataclass(frozen=True)
@@ -157,3 +160,19 @@ def count_tokens(opened: Sequence[OpenPart]) -> np.ndarray:
     scale = sum(int(count.sum()) for count in counts) / BLOCK  # as many in all as the stores have
     weighted = [each.share / max(count.sum(), 1) * count for each, count in zip(opened, counts, strict=True)]
     return scale * np.sum(weighted, axis=0)
+
+
+def fingerprint(store: Path, graph: str) -> str:
+    """Tell stores apart by what a run reads of them: a hash of sizes and sampled blocks, not of dates or paths."""
+    digest = hashlib.blake2b(digest_size=16)
+    arrays = {store / "tokens": {"tokens", *DTYPES}, store / "graphs" / graph: ARRAYS}
+    files = [folder / f"{name}.bin" for folder, names in arrays.items() for name in sorted(names)]
+    files += [store / "vocabulary" / name for name in ("vocab.txt", "tokenizer.json")]
+    for path in filter(Path.is_file, files):
+        size = path.stat().st_size
+        digest.update(f"{path.name} {size}\n".encode())
+        with path.open("rb") as file:
+            for start in range(0, size, max(SAMPLED, size // SAMPLES)):
+                file.seek(start)
+                digest.update(file.read(SAMPLED))
+    return digest.hexdigest()

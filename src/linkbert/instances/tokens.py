@@ -316,8 +316,7 @@ def tokenise_shard(item: tuple[Store, Vocabulary, int, Path]) -> None:
     counts = {name: len(array) for name, array in arrays.items()}
     counts |= {"documents": len(hashes), "empty_documents": int((sizes["tokens"] == 0).sum())}
     counts["cut_sentences"] = int((np.diff(arrays["continued"], prepend=-1) != 1).sum())
-    with replacing(folder) as part:
-        part.mkdir()
+    with replacing(folder, folder=True) as part:
         for name, array in arrays.items():
             # Not tofile, which forgets why it failed: a full disk.
             (part / f"{name}.bin").write_bytes(array.astype(types[name]).tobytes())
@@ -330,8 +329,7 @@ def _join(parts: Sequence[Path], folder: Path, rules: dict[str, Any]) -> None:
     counts = {key: sum(each[key] for each in made) for key in COUNTS}
     if not counts["tokens"]:
         raise ValueError(f"no document of {folder.parent} has any text: there is nothing to learn from")
-    with replacing(folder) as whole:
-        whole.mkdir()
+    with replacing(folder, folder=True) as whole:
         for name, (dtype, counted) in ({"tokens": (np.dtype(rules["dtype"]).str, "")} | ARRAYS).items():
             before = 0
             with (whole / f"{name}.bin").open("wb") as file:

@@ -140,8 +140,7 @@ class Vocabulary:
         A TF-IDF graph reads vocab.txt, or else pieces.txt: the tokens as they are spelled.
         """
         names = {f"{name[1:-1].lower()}_token": token for name, token in zip(SPECIAL, self.special, strict=True)}
-        with replacing(folder) as part:
-            part.mkdir()
+        with replacing(folder, folder=True) as part:
             if self.definition:
                 (part / "tokenizer.json").write_bytes(self.definition.encode())
                 (part / "pieces.txt").write_bytes("\n".join((*self.spelled, "")).encode())
@@ -168,7 +167,9 @@ def make_vocabulary(source: str | Path, store: Store, *, lowercase: bool | None 
         before = load_vocabulary(folder)
         if read_json(folder / "trained.json") == asked | {"sha256": before.sha256}:
             return before
-    stored = sum(file.stat().st_size for file in (store.path / "documents").glob("*.parquet"))
+    from linkbert.corpora.store import shard_files  # not above: an encoder needs none of it
+
+    stored = sum(file.stat().st_size for file in shard_files(store.path, "documents"))
     shards = range(0, store.shards, max(1, round(stored / TRAINED_ON)))  # all, or every k-th
     vocabulary = train_vocabulary(
         lambda: (document.text for shard in shards for document in store.documents(shard)), size, lowercase=lower

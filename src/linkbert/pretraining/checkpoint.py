@@ -123,19 +123,16 @@ class Checkpoints:
             if not self.context.is_main_process:
                 self._write_moments(folder.with_name(folder.name + ".part") / "training", moments)
                 return
-            with replacing(folder) as part:
-                (part / "training").mkdir(parents=True)
+            with replacing(folder, folder=True) as part:
+                (part / "training").mkdir()
                 self._write_moments(part / "training", moments)
                 self.save(part, state, weights)
                 content = {"format": FORMAT, **asdict(state), "files": flush_and_describe(part)}
                 write_json(part / "training" / "state.json", content)
                 flush(self.run / "journal.jsonl")  # a checkpoint must not know more than its journal
             self._remove_old(state)
-        except Exception as error:  # safetensors has an error class of its own for a full disk
-            if not isinstance(error, OSError) and "os error" not in str(error):
-                raise
-            why = getattr(error, "strerror", None) or error
-            words = resume_words(self.config.objective)
+        except OSError as error:
+            why, words = error.strerror or error, resume_words(self.config.objective)
             raise ValueError(f"cannot write {folder}: {why}; free some space, and resume with {words}") from error
 
     def _write_moments(self, folder: Path, moments: dict[str, Tensor]) -> None:
@@ -188,8 +185,7 @@ def best_checkpoint(folders: Sequence[Path]) -> Path | None:
 
 def save_final_model(run: Path, step: int) -> None:
     """Copy the checkpoint of a step without its training/ to RUN/model."""
-    with replacing(run / "model") as part:
-        part.mkdir()
+    with replacing(run / "model", folder=True) as part:
         for path in checkpoint_folder(run, step).iterdir():
             if path.is_file():  # not training/; copytree would hide a full disk in a list
                 flush(Path(shutil.copy(path, part)))

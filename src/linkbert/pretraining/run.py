@@ -7,7 +7,6 @@ resumes only as what it was: what decides speed, files or scoring alone may chan
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
@@ -28,7 +27,7 @@ import linkbert
 from linkbert.config import STORE_SETTINGS, Config, choose_config, migrate, show_value
 from linkbert.files import as_path, locked, remove, write_json
 from linkbert.instances.batches import Batches
-from linkbert.instances.mixture import OpenPart, count_tokens, describe_mixture, make_sampler, open_parts
+from linkbert.instances.mixture import OpenPart, count_tokens, describe_mixture, fingerprint, make_sampler, open_parts
 from linkbert.instances.parts import Part
 from linkbert.instances.vocabulary import Vocabulary, check_same_vocabulary, load_vocabulary
 from linkbert.model.checkpoint import start_model, write_model
@@ -56,7 +55,6 @@ from linkbert.pretraining.scores import Scores, from_json
 FREE = ("device", "precision", "spike", "on_spike", "gradient_checkpointing", "compile", "sharding", "threads",
         "micro_batch_size", "logging_steps", "save_steps", "save_total_limit", "keep_best", "eval_steps",
         "eval_pairs")  # fmt: skip
-BLOCKS, BLOCK = 64, 4096  # a fingerprint reads so many blocks, of so many bytes, of each file
 
 log = logging.getLogger(__name__)
 
@@ -283,21 +281,6 @@ def decisive_settings(record: dict[str, Any]) -> dict[str, Any]:
     if "store" in record:
         found["scope"] = record["store"].get("scope", asked)
     return {key: value for key, value in found.items() if key not in FREE}
-
-
-def fingerprint(store: Path, graph: str) -> str:
-    """Tell stores apart by what a run reads of them: a hash of sizes and sampled blocks, not of dates or paths."""
-    digest = hashlib.blake2b(digest_size=16)
-    folders = (store / "tokens", store / "graphs" / graph)
-    words = [path for name in ("vocab.txt", "tokenizer.json") if (path := store / "vocabulary" / name).is_file()]
-    for path in [*(p for folder in folders for p in sorted(folder.glob("*.bin"))), *words]:
-        size = path.stat().st_size
-        digest.update(f"{path.name} {size}\n".encode())
-        with path.open("rb") as file:
-            for start in range(0, size, max(BLOCK, size // BLOCKS)):
-                file.seek(start)
-                digest.update(file.read(BLOCK))
-    return digest.hexdigest()
 
 
 def today() -> str:

@@ -63,8 +63,7 @@ def gather_submission(folder: Path, model_hash: str) -> None:
         return
     with (folder / FILES[0]).open("rb") as file:
         fcntl.flock(file, fcntl.LOCK_EX)  # another process may be at it
-        with replacing(folder / "submission") as part:
-            part.mkdir()
+        with replacing(folder / "submission", folder=True) as part:
             for _, task, run in best.values():
                 lines = read_json_lines(folder / run["predictions"]["test"], "id", "prediction")
                 write_submission(task, [Prediction(line["id"], line["prediction"]) for line in lines], part)

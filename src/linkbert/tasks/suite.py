@@ -314,14 +314,13 @@ def do_run(run: Run, progress: Progress = lambda *_: None) -> None:
             _score(run, splits, split, predictions, record)
         if run.keep:
             record["kept"] = f"models/{run.key}"
-            with replacing(run.to / "models" / run.key) as part:
-                part.mkdir()
+            with replacing(run.to / "models" / run.key, folder=True) as part:
                 result.model.save_pretrained(part)  # type: ignore[operator]
                 result.tokenizer.save_pretrained(part)
                 inputs = {"max_length": settings.max_length, "stride": settings.stride}
                 table = dataclasses.asdict(task) | {"settings": inputs, "threshold": result.threshold}
                 write_json(part / "task.json", table)
-        add_result(run.to, record, grid=run.grid)
+    add_result(run.to, record, grid=run.grid)  # behind the lock: a kill leaves none of a finished run
 
 
 def _score(run: Run, splits: Splits, split: str, predictions: Sequence[Prediction], record: dict[str, Any]) -> None:

@@ -41,6 +41,8 @@ def check(path: str | Path) -> Iterator[Finding]:
     A store that cannot be read at all is one broken promise. Pairs are only drawn from arrays that are sound.
     """
     path = Path(path)
+    if left := sorted(str(each.relative_to(path)) for form in LEFT for each in path.glob(form)):
+        yield "unfinished work is no part of it", True, f"{', '.join(left)}: run its command again, or remove it"
     store = yield from _opened("the store opens", Store.open, path)
     tokens = None if store is None else (yield from _opened("the tokens open", TokenStore.open, path))
     if tokens is None:
@@ -49,8 +51,6 @@ def check(path: str | Path) -> Iterator[Finding]:
     sound = yield from _looked_at("the arrays", _check_arrays(store, tokens))
     sound &= yield from _looked_at("documents", _check_documents(store, tokens, lists, sample))
     names = [folder.name for folder in sorted((path / "graphs").glob("*/")) if not folder.name.endswith(PARTS)]
-    if left := sorted(str(each.relative_to(path)) for form in LEFT for each in path.glob(form)):
-        yield "unfinished work is no part of it", True, f"{', '.join(left)}: run its command again, or remove it"
     for name in names:
         prefix = f"graph {name}: "
         graph = yield from _opened(f"{prefix}opens", LinkGraph.open, path, name)

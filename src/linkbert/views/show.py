@@ -5,9 +5,7 @@ There are no colours where there is no terminal; so brackets and words carry the
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 import numpy as np
 from rich.console import Console
@@ -15,7 +13,7 @@ from rich.text import Text
 
 from linkbert.config import Config
 from linkbert.corpora.store import Store, querying
-from linkbert.files import map_array
+from linkbert.files import map_array, scratch
 from linkbert.instances.mixture import Mixture
 from linkbert.instances.sampler import Sampler
 from linkbert.progress import printable
@@ -61,7 +59,7 @@ def find_document(store: Store, name: str) -> int:
     """Find the number of a document by its id, another name or its title; ValueError that names what is like it."""
     if (number := store.find(name)) is not None:
         return number
-    with tempfile.TemporaryDirectory() as folder, querying(store.path, folder=Path(folder) / "query") as database:
+    with scratch() as folder, querying(store.path, folder=folder / "query") as database:
         found = database.execute(NAMED, [name, name]).fetchall() or database.execute(LIKE, [name]).fetchall()
     if found and found[0][2] == 1 and (number := store.find(found[0][0])) is not None:
         return number
