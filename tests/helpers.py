@@ -19,6 +19,7 @@ def weights(run):
 
 def assert_same(run, other):
     assert journal(run) == journal(other)
+    assert (find_model(run) / "config.json").read_bytes() == (find_model(other) / "config.json").read_bytes()
     for name, value in weights(run).items():
         assert torch.equal(value, weights(other)[name]), name
 

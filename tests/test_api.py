@@ -41,6 +41,14 @@ def towns(tmp_path_factory):
     return folder
 
 
+def test_a_kill_behind_an_export_leaves_nothing_that_the_next_does_not_remove(towns, tmp_path):
+    api.export_store(towns / "store", tmp_path / "out")
+    (tmp_path / "out.lock").touch()  # as it is before it is removed
+    with pytest.raises(ValueError, match="is there already"):
+        api.export_store(towns / "store", tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
 def test_importing_the_package_imports_nothing_heavy():
     code = "import sys, linkbert; linkbert.Document; print({'torch', 'numpy', 'pydantic'} & sys.modules.keys())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

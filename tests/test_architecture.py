@@ -46,16 +46,16 @@ CEILINGS = {  # lines of Python; (top) are the files beside the folders
 
 
 OWED = {  # lines above the ceiling, docs/log/size.md says for what; what is not said there must go
-    "(top)": 1_138,
-    "corpora": 674,
+    "(top)": 1_193,
+    "corpora": 692,
     "corpora/readers": 1_585,
-    "graph": 113,
-    "instances": 60,
-    "model": 285,
-    "pretraining": 159,
-    "tasks": 722,
+    "graph": 112,
+    "instances": 78,
+    "model": 286,
+    "pretraining": 138,
+    "tasks": 720,
     "trials": 8,
-    "views": 249,
+    "views": 247,
 }
 
 

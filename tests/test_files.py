@@ -1,14 +1,19 @@
 """Files as every stage writes them."""
 
+import errno
+import os
 import pickle
 import subprocess
 import sys
+import tempfile
+import threading
+import time
 from pathlib import Path
 
 import pytest
 
 from linkbert.corpora.store import Store
-from linkbert.files import Member, find_encoder, locked, replacing
+from linkbert.files import SCRATCH, Member, find_encoder, locked, one_line, remove, replacing, scratch
 
 
 def test_a_file_is_whole_or_not_there(tmp_path):
@@ -23,6 +28,63 @@ def test_a_file_is_whole_or_not_there(tmp_path):
     with replacing(tmp_path / "a") as part:
         part.write_text("whole")
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+@pytest.mark.parametrize("folder", [False, True])
+def test_two_writers_of_one_thing_come_one_after_the_other(tmp_path, folder):
+    """As two reports of a name, or a shard of a Dask client that was killed and run again at once."""
+
+    def write(word, steps, ready=None):
+        with replacing(tmp_path / "a", folder=folder) as part:
+            for step in range(steps):
+                (part / f"{step}" if folder else part).write_text(word * (step + 1))
+                if ready:
+                    ready.set()
+                time.sleep(0.01)
+
+    begun = threading.Event()
+    first = threading.Thread(target=write, args=("first", 20, begun))
+    first.start()
+    begun.wait()
+    write("second", 1)
+    first.join()
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+    found = (
+        [(tmp_path / "a" / "0").read_text(), *os.listdir(tmp_path / "a")] if folder else (tmp_path / "a").read_text()
+    )
+    assert found == (["second", "0"] if folder else "second")
+
+
+def test_what_a_kill_left_is_written_over_whatever_it_is(tmp_path):
+    precious = tmp_path / "precious"
+    precious.write_text("text")
+    for left in ("file", "folder", "link"):
+        part = tmp_path / "a.part"
+        {"file": Path.touch, "folder": Path.mkdir, "link": lambda at: at.symlink_to(precious)}[left](part)
+        for folder in (False, True):
+            with replacing(tmp_path / "a", folder=folder) as given:
+                assert not given.is_symlink()
+                assert given.is_dir() == folder
+            remove(tmp_path / "a")
+    assert [path.name for path in tmp_path.iterdir()] == ["precious"]
+    assert precious.read_text() == "text"
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space"), RuntimeError("I/O error (os error 28)")])
+def test_a_full_disk_names_the_file_and_the_remedy(tmp_path, error):
+    with pytest.raises(OSError) as caught, replacing(tmp_path / "a"):
+        raise error
+    assert one_line(caught.value).startswith(f"{tmp_path / 'a'}: no space left on device; make room")
+    assert not any(tmp_path.iterdir())
+
+
+def test_scratch_of_a_killed_process_is_removed_and_that_of_another_is_not(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    (tmp_path / f"{SCRATCH}left" / "query").mkdir(parents=True)
+    (tmp_path / "linkbert-demo").mkdir()
+    with scratch() as one, scratch() as other:
+        assert {path.name for path in tmp_path.iterdir()} == {one.name, other.name, "linkbert-demo"}
+    assert [path.name for path in tmp_path.iterdir()] == ["linkbert-demo"]
 
 
 SCRIPT = """

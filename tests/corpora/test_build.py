@@ -231,6 +231,47 @@ def test_a_source_that_changed_at_equal_size_is_another(tmp_path):
             build_documents([source], store)
 
 
+@pytest.mark.parametrize("what", ["file", "replaced", "folder", "table"])
+def test_a_source_that_changes_while_it_is_read_is_one_line(tmp_path, what):
+    file, folder = write_source(tmp_path / "a.jsonl", 300), tmp_path / "notes"
+    table = write_table(tmp_path / "links.tsv")
+    folder.mkdir()
+    for name in "ab":
+        write_source(folder / f"{name}.jsonl", 300)
+
+    def change(*_):
+        changed = {"folder": folder / "b.jsonl", "table": table}.get(what, file)
+        data = changed.read_bytes()
+        if what == "replaced":
+            changed.unlink()
+        changed.write_bytes(data[:100_000] + data[100_000:].replace(b"a", b"b"))  # its ends and its size are the same
+
+    for _ in range(2):  # nor is it finished by the next
+        with pytest.raises(
+            ValueError, match=r"changed while it was read: remove .*/store|have changed since"
+        ) as caught:
+            build_documents(
+                [folder if what == "folder" else file], tmp_path / "store", links_table=table, progress=change
+            )
+        assert "\n" not in str(caught.value)
+    assert not (tmp_path / "store" / "store.json").exists()
+
+
+def test_stray_files_in_a_store_are_no_shards(tmp_path):
+    source = write_source(tmp_path / "a.jsonl", 300)
+    whole = build_documents([source], tmp_path / "whole")
+    strays = [
+        f"{part}/{name}" for part in ("documents", "redirects") for name in ("a.json", "00000 (1).parquet", "9.json")
+    ]
+
+    def stray(*_):
+        for name in strays:
+            (tmp_path / "store" / name).write_text("{}")
+
+    store = build_documents([source], tmp_path / "store", progress=stray)
+    assert {name: data for name, data in content(store.path).items() if name not in strays} == content(whole.path)
+
+
 def test_files_of_other_kinds_among_the_sources_are_counted_and_named(tmp_path):
     (tmp_path / "data.dat.gz").write_bytes(gzip.compress(b"a,b"))
     (tmp_path / "x.bin").write_bytes(bytes(10))

@@ -217,14 +217,14 @@ def write_graph(store: Path, name: str, documents: int, edges: Iterable[Edges], 
         for block in _checked(edges, documents):
             np.add.at(offsets[1:], block["source"], 1)
             for key, dtype in EDGE_ARRAYS.items():
-                files[key].write(block[key].astype(dtype))  # tofile of numpy would not say that a disk is full
+                files[key].write(block[key].astype(dtype).data)  # tofile of numpy would not say that a disk is full
             # Sorted by hand: unique of numpy hashes, and takes seconds on evenly spaced numbers. By target: to add
             # here and there in a large array takes five times as long as in order.
             pairs = np.sort(block["targets"].astype(np.int64) * documents + block["source"])
             np.add.at(in_degree, pairs[np.diff(pairs, prepend=-1) > 0] // max(documents, 1), 1)
         np.cumsum(offsets, out=offsets)
-        (folder / "offsets.bin").write_bytes(offsets)
-        (folder / "in_degree.bin").write_bytes(in_degree)
+        (folder / "offsets.bin").write_bytes(offsets.data)
+        (folder / "in_degree.bin").write_bytes(in_degree.data)
         spread = np.quantile(in_degree if documents else [0], QUANTILES, method="inverted_cdf")
         quantiles = {f"{q:g}": int(value) for q, value in zip(QUANTILES, spread, strict=True)}
         head = {"format": FORMAT, "documents": documents, "edges": int(offsets[-1])}

@@ -348,7 +348,8 @@ def write_model(
     """
     folder.mkdir(parents=True, exist_ok=True)
     settings = json.loads(model.config.to_json_string())
-    write_json(folder / "config.json", settings | settings.pop("linkbert_dropout", {}) | {"dtype": "float32"})
+    settings |= settings.pop("linkbert_dropout", {}) | {"dtype": "float32"}
+    write_json(folder / "config.json", dict(sorted(settings.items())))  # also of a resumed run, in the same order
     if weights is None:
         again = tied_names(model)  # Hugging Face ties them when it loads
         weights = {name: value.float().cpu() for name, value in model.state_dict().items() if name not in again}
