@@ -14,9 +14,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from markdown_it.helpers import parseLinkDestination
 
 from linkbert.corpora.build import build_documents
 from linkbert.corpora.reader import Skipped
+from linkbert.corpora.readers import markdown
 from linkbert.corpora.readers.markdown import LARGEST, NESTED, PIECE, read_page
 from linkbert.corpora.sources import TOO_LARGE, find_reader, read_source
 from linkbert.graph.links import add_graph
@@ -338,6 +340,25 @@ def test_the_text_of_a_link_is_its_anchor(pieces):
     page = read_page(source, "page")
     found = [(page.text[link.start : link.end], link.target.strip("[]")) for link in page.links]
     assert found == [(anchor, f"t{i}") for i, (anchor, *_) in enumerate(pieces)]
+
+
+@given(st.text("ab<>()\\ \n&amp;\x7f\x01/#é", max_size=12), st.integers(0, 12), st.integers(0, 12))
+@settings(max_examples=500, deadline=None)
+def test_an_address_ends_where_the_parser_ends_it(text, start, stop):
+    start, stop = sorted((min(start, len(text)), min(stop, len(text))))
+    ours, theirs = markdown._parse_destination(text, start, stop), parseLinkDestination(text, start, stop)
+    assert (ours.ok, ours.pos, ours.str) == (theirs.ok, theirs.pos, theirs.str)
+
+
+@given(st.text("ab :=~*_[]<>!&%{}$#\\\n\t`.-(|", max_size=30))
+@settings(max_examples=500, deadline=None)
+def test_a_block_without_marks_reads_as_the_parser_reads_it(block):
+    source, found = f"x {block} y", []
+    for marked in (markdown._MARKED, re.compile("")):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(markdown, "_MARKED", marked)
+            found.append(read_page(source, "page"))
+    assert found[0] == found[1]
 
 
 @pytest.mark.data

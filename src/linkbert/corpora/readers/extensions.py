@@ -24,7 +24,7 @@ _CODE = re.compile(
 )
 _ADMONITION = re.compile(r'( *)(?:(?:!!!|\?\?\?\+?)[ ]++[\w -]*+(?:"(.*)")?|===[!+]*+[ ]++"(.*)")\s*+$')
 _INDENTED = ("!!! ", "???", '=== "', "===!", "===+")
-_OUTLINE = re.compile(r"^(?:- )?#.*\n[ \t]+[-*+] ", re.MULTILINE)
+_OUTLINE = re.compile(r"#(?:(?<=^#)|(?<=^- #)).*\n[ \t]+[-*+] ", re.MULTILINE)  # fast: it starts with a letter
 _ITEM = re.compile(r"[ \t]+[-*+] ")
 _LINES = re.compile(  # whole lines: colons of a directive and its title, or marks that are no text
     r"^[ \t]*:{3,}+[ \t]*+(?:\{?[\w.-]++\}?)?+(?:\[(?P<label>[^\]\n]*)\]|(?P<title>[^\n{:]++))?(?:\{.*)?$"
@@ -48,7 +48,7 @@ def to_commonmark(source: str) -> str:
         source = _BLOCK.sub(r"![[\1]]", source)
     if "]([[" in source:
         source = _NOTE_ADDRESS.sub(r"](<\1>)", source)
-    if any(mark in source for mark in (":::", "*[", "8<", "///", "TOC", "toc")):
+    if any(mark in source for mark in (":::", "*[", "8<", "///", "[TOC", "[toc", "[_")):
         source = _LINES.sub(lambda line: f"\n{line['label'] or line['title'] or ''}\n", source)
     if any(mark in source for mark in _INDENTED) or _OUTLINE.search(source):
         source = "\n".join(_dedent(source.split("\n")))

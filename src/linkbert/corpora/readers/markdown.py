@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import PurePosixPath
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple
 from unicodedata import normalize
 
@@ -48,6 +49,8 @@ _IMPORT = re.compile(
     r"|export\s+(?:const|default)\s",
     re.MULTILINE,
 )
+_PLAIN_ADDRESS = re.compile(r"[^<\x00-\x20\x7f()\\][^\x00-\x20\x7f()\\]*")
+_MARKED = re.compile(r"[\\`~*_\[<&%{$#]|:[\w:]|==|  \n")
 _PROPERTY = re.compile(r"[A-Za-z][\w./-]*::(?: |\Z)")
 _TEMPLATE = re.compile(
     r"\{\{.*?\}\}+|\{%.*?%\}|\{::?[^{}\n]*\}|\{[ ]*(?:[.#][A-Za-z_][^{}\n]*|[\w-]+=[^{}\n]*)\}", re.DOTALL
@@ -231,6 +234,9 @@ def _write_inline(content: str, env: dict[str, Any], writer: Writer, *, breaks: 
     parser, pages, page = _make_parser(INLINE_NESTING), env["pages"], env["id"]
     around = writer.hidden
     for piece in _pieces(content):
+        if not _MARKED.search(piece):  # most blocks: nothing for a parser to find
+            writer.add(piece)
+            continue
         line_starts = True
         for token in parser.inline.parse(piece, parser, env, []):
             if line_starts and token.type == "text" and _PROPERTY.match(token.content):
@@ -302,7 +308,19 @@ def _make_parser(nesting: int, mdx: bool = False) -> MarkdownIt:
     parser.inline.ruler.push("marks", _marks_rule)  # after links: [[1]](x) is one
     parser.normalizeLink = parser.normalizeLinkText = str
     parser.validateLink = lambda _: True
+    parser.helpers = SimpleNamespace(**vars(parser.helpers) | {"parseLinkDestination": _parse_destination})
     return parser
+
+
+def _parse_destination(text: str, start: int, stop: int) -> Any:
+    """Return where a link's address ends, as markdown-it-py does, which looks at each character."""
+    from markdown_it.common.utils import unescapeAll
+    from markdown_it.helpers import parseLinkDestination
+
+    found = _PLAIN_ADDRESS.match(text, start, stop)
+    if not found or (text[found.end() : found.end() + 1] in ("(", "\\") and found.end() < stop):
+        return parseLinkDestination(text, start, stop)
+    return SimpleNamespace(ok=True, pos=found.end(), str=unescapeAll(found[0]))
 
 
 def _marks_rule(state: StateInline, silent: bool) -> bool:

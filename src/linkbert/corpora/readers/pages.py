@@ -183,6 +183,10 @@ class Pages:
         inside = note_path(f"/{path}", "")
         while inside.startswith("../"):
             inside = inside[3:]
+        last = plain(inside.rpartition("/")[2]) + "/"  # no page's address ends so: most paths on a site's host
+        at = bisect_left(self.ends, (last,))
+        if inside not in (".", "..") and not (at < len(self.ends) and self.ends[at][0].startswith(last)):
+            return None
         addresses = [inside]
         if path[0] != "/":
             own = self.own.get(page, page)
