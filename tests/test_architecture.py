@@ -48,7 +48,7 @@ CEILINGS = {  # lines of Python; (top) are the files beside the folders
 OWED = {  # lines above the ceiling, docs/log/size.md says for what; what is not said there must go
     "(top)": 1_193,
     "corpora": 692,
-    "corpora/readers": 1_585,
+    "corpora/readers": 1_607,
     "graph": 112,
     "instances": 78,
     "model": 286,
