@@ -703,19 +703,19 @@ def study(
     """Compare ways of pretraining over seeds, with intervals."""
     if not to and file.suffix == ".toml" and not plan:
         raise ValueError(f"--to DIR is missing: the folder of what {file} makes")
+    from linkbert.trials import arms
     from linkbert.trials import study as trials
     from linkbert.views import study as views
 
     folder = to or file
-    asked = trials.read_study(file) if file.suffix == ".toml" else trials.open_study(file)[0]
+    asked = arms.read_study(file) if file.suffix == ".toml" else trials.open_study(file)[0].study
     if plan:
-        found = trials.plan(asked, folder if folder.is_dir() else None, parallel=parallel)
-        say(*views.plan_lines(found))
+        say(*views.plan_lines(trials.plan(asked, folder, parallel=parallel)))
     elif print_jobs:
-        say(*trials.print_jobs(folder, *trials.prepare(asked, folder)).rstrip().split("\n"))
+        say(*views.job_array(trials.prepare(asked, folder)))
     else:
         if run or file.suffix == ".toml":
-            trials.run_study(asked, folder, parallel=parallel, only=run)
+            trials.run_study(asked, folder, parallel=parallel, only=run, report=say)
         say(*([] if run else views.write_study(folder)))
 
 

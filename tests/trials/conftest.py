@@ -2,6 +2,8 @@
 
 import json
 import random
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -40,6 +42,38 @@ eval_pairs = 48
 held_out = 0.2
 """
 
+TASK = """
+[sides]
+kind = "text"
+format = "tsv"
+metrics = ["accuracy"]
+files = { train = ["train.tsv"], dev = ["dev.tsv"], test = ["test.tsv"] }
+options.columns = { id = "id", a = "a", label = "label" }
+"""
+ASKED = """
+[probes.score]
+[probes.lengths]
+name = "own_probe:lengths"
+
+[tasks.sides]
+name = "{folder}/sides.toml"
+data = "{folder}"
+seeds = 2
+max_length = 16
+batch_size = 8
+num_train_epochs = 1
+threads = 1
+precision = "fp32"
+"""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_modules():
+    """Let the tests' own probe be imported, here and in processes that tests start."""
+    sys.path.insert(0, str(Path(__file__).parent))
+    yield
+    sys.path.remove(str(Path(__file__).parent))
+
 
 @pytest.fixture(scope="session")
 def toys(tmp_path_factory):
@@ -55,20 +89,30 @@ def toys(tmp_path_factory):
         links = [{"start": s, "end": s + 6, "target": str((number + i) % 60)} for i, s in enumerate(starts, 1)]
         lines.append(json.dumps({"id": str(number), "text": " ".join(said), "links": links}))
     (folder / "toys.jsonl").write_text("\n".join(lines))
+    for name, size in (("train", 24), ("dev", 8), ("test", 20)):
+        rows = [f"{i}\t{words[draw.randrange(24) + 24 * (i % 2)]} .\t{['low', 'high'][i % 2]}" for i in range(size)]
+        (folder / f"{name}.tsv").write_text("\n".join(["id\ta\tlabel", *rows]) + "\n")
+    (folder / "sides.toml").write_text(TASK)
     build_store([folder / "toys.jsonl"], folder / "store", vocabulary=str(folder / "vocab.txt"))
     return folder / "store"
 
 
-@pytest.fixture
-def study_file(toys, tmp_path):
-    """Write the study's file, with lines of a test's own before or after."""
+@pytest.fixture(scope="session")
+def write_study(toys):
+    """Write a study's file, with lines of a test's own before or after, and perhaps a probe and a task."""
 
-    def write(before="", after="", name="toys.toml"):
+    def write(path, before="", after="", *, asked=False):
         text = STUDY.format(store=toys)
         for line in filter(None, before.splitlines()):
             key = line.partition(" = ")[0]
             text = "\n".join([line, *(old for old in text.splitlines() if not old.startswith(f"{key} ="))])
-        (tmp_path / name).write_text(text + "\n" + after)
-        return tmp_path / name
+        path.write_text("\n".join([text, ASKED.format(folder=toys.parent) * asked, after]))
+        return path
 
     return write
+
+
+@pytest.fixture
+def study_file(write_study, tmp_path):
+    """Write the file of a test."""
+    return lambda before="", after="", **more: write_study(tmp_path / "toys.toml", before, after, **more)

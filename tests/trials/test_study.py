@@ -1,6 +1,9 @@
 """A study from its file to its result: what is asked, runs done once, arms that differ in what was meant alone."""
 
+import contextlib
+import io
 import json
+import re
 
 import numpy as np
 import pytest
@@ -8,48 +11,75 @@ import pytest
 from linkbert import cli
 from linkbert.instances.mixture import make_sampler, open_parts
 from linkbert.instances.sampler import lengths_of
-from linkbert.trials.arms import ARMS, read_arm
-from linkbert.trials.study import expand, open_study, plan, read_study, run_study
-from linkbert.trials.study import lengths_of as decide_lengths
+from linkbert.trials.arms import ARMS, read_arm, read_study
+from linkbert.trials.study import expand, open_study, plan, run_study
 
 
-def test_a_study_from_its_file_to_its_page(study_file, tmp_path, capsys):
-    assert cli.main(["study", str(study_file()), "--to", str(tmp_path / "made")]) == 0
-    printed = capsys.readouterr().out
-    found = json.loads((tmp_path / "made" / "study.json").read_text())
-    assert found["done"] == found["runs"] == 4
-    assert "4 of 4 runs done: bert, seed 1" in printed
-    by_name = {each["measure"]: each for each in found["measures"]}
-    values = by_name["mlm_loss"]["arms"]
-    assert values["linkbert"]["values"].keys() == {"0", "1"}
+@pytest.fixture(scope="module")
+def made(write_study, tmp_path_factory):
+    """Run a study of two arms and one that is the same as the second, with a probe and a task; give its folder."""
+    folder = tmp_path_factory.mktemp("made")
+    file = write_study(folder / "toys.toml", after='[arms.twin]\nlike = "bert"\ntitle = "Twin"', asked=True)
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        assert cli.main(["study", str(file), "--to", str(folder / "made")]) == 0
+    (folder / "printed.txt").write_text(out.getvalue())
+    return folder
+
+
+def test_a_study_from_its_file_to_its_page(made):
+    found, printed = json.loads((made / "made" / "study.json").read_text()), (made / "printed.txt").read_text()
+    assert found["done"] == found["runs"] == 6
+    assert "4 of 4 runs done" in printed  # two are the same
+    by_name = {each["measure"] or each["question"]: each for each in found["measures"]}
+    assert by_name.keys() >= {"mlm_loss", "link_gain", "length", "sides"}
+    for name, each in by_name.items():
+        for arm, row in each["arms"].items():
+            assert row["mean"] == pytest.approx(np.mean([*row["values"].values()])), (name, arm)
+            assert row["sd"] == pytest.approx(np.std([*row["values"].values()], ddof=1))
+    values = by_name["length"]["arms"]
     pairs = [values["linkbert"]["values"][seed] - values["bert"]["values"][seed] for seed in ("0", "1")]
-    assert values["linkbert"]["difference"]["value"] == pytest.approx(np.mean(pairs))
-    sentence = next(each["sentence"] for each in found["comparisons"] if each["measure"] == "mlm_loss")
-    assert sentence.startswith("LinkBERT - BERT on score: mlm loss: ")
-    assert "4 pretraining runs" in sentence
-    assert sentence in printed
-    for suffix in ("md", "html"):
-        assert sentence in (tmp_path / "made" / f"study.{suffix}").read_text()
+    difference = values["linkbert"]["difference"]
+    assert difference["value"] == pytest.approx(np.mean(pairs))
+    assert (difference["seeds"], difference["runs"], difference["groups_of_examples"]) == ([0, 1], 4, 10)
+    assert by_name["sides"]["arms"]["linkbert"]["difference"]["groups_of_examples"] == 20
+    assert 0 <= by_name["sides"]["arms"]["bert"]["mean"] <= 100
+    for each in found["comparisons"]:
+        assert each["sentence"] in printed
+        assert all(each["sentence"] in (made / "made" / f"study.{suffix}").read_text() for suffix in ("md", "html"))
 
 
-def test_what_is_done_is_not_done_again(study_file, tmp_path, monkeypatch):
-    folder = tmp_path / "made"
-    run_study(read_study(study_file()), folder, report=lambda _: None)
-    before = {
-        path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file() and path.name != "asked.json"
-    }
-    said = []
-    more = study_file("seeds = [0, 1, 2]")
-    run_study(read_study(more), folder, report=said.append)
-    assert said == ["5 of 6 runs done: linkbert, seed 2", "6 of 6 runs done: bert, seed 2"]
+def test_what_is_no_difference_is_told_as_none(made):
+    found = json.loads((made / "made" / "study.json").read_text())
+    same = [each for each in found["comparisons"] if each["a"] == "twin"]
+    assert {each["measure"] or each["question"] for each in same} >= {"mlm_loss", "length", "sides"}
+    for each in same:
+        assert each["value"] == 0
+        assert each["sentence"].endswith("; not told from 0")
+
+
+def test_what_is_done_is_not_done_again(made):
+    again = made / "again.toml"
+    again.write_text((made / "toys.toml").read_text().replace("\nbert = {}\n", "\nbert = { seeds = [0, 1, 2] }\n"))
+    files = [path for path in (made / "made").rglob("*") if path.is_file() and path.parent != made / "made"]
+    before, said = {path: path.stat().st_mtime_ns for path in files}, []
+    run_study(read_study(again), made / "made", report=said.append)
+    assert said == ["5 of 5 runs done: bert, seed 2"]
     assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+def test_the_folder_says_where_it_stands(made, capsys):
+    assert cli.main(["study", str(made / "made")]) == 0
+    assert re.search(r"bert +0 +12 of 12 +3 of 3 +done", capsys.readouterr().out)
+    assert cli.main(["study", str(made / "made"), "--plan"]) == 0
+    printed = capsys.readouterr().out
+    assert "about 0s left" in printed
 
 
 def test_runs_are_named_by_what_decides_them(study_file, tmp_path):
     keys = {}
     for name, after in (("a", ""), ("b", "logging_steps = 4"), ("c", "weight_decay = 0.5")):
         study = read_study(study_file(f'title = "{name}"', after.replace("logging_steps", "save_total_limit")))
-        keys[name] = [run.key for run in expand(study, decide_lengths(study, tmp_path))]
+        keys[name] = [run.key for run in expand(study, tmp_path)]
     assert keys["a"] == keys["b"]
     assert not {*keys["a"]} & {*keys["c"]}
     assert len({*keys["a"]}) == 4
@@ -57,7 +87,7 @@ def test_runs_are_named_by_what_decides_them(study_file, tmp_path):
 
 def test_arms_of_a_seed_share_what_their_settings_allow(study_file, tmp_path):
     study = read_study(study_file())
-    runs = {run.arm: run for run in expand(study, decide_lengths(study, tmp_path)) if run.seed == 1}
+    runs = {run.arm: run for run in expand(study, tmp_path) if run.seed == 1}
     made = {}
     for name, run in runs.items():
         made[name] = make_sampler(open_parts(study.parts, run.config), run.config).fill(np.arange(400))
@@ -77,11 +107,7 @@ def test_initial_weights_of_a_seed_are_those_of_all_arms(study_file, tmp_path):
     from linkbert.model.checkpoint import start_model
 
     study = read_study(study_file(after="[arms.no-drp]"))
-    models = {
-        run.arm: start_model(run.config, 100).state_dict()
-        for run in expand(study, decide_lengths(study, tmp_path))
-        if run.seed == 0
-    }
+    models = {run.arm: start_model(run.config, 100).state_dict() for run in expand(study, tmp_path) if run.seed == 0}
     for name, weights in models.items():
         shared = [key for key in weights if weights[key].shape == models["linkbert"].get(key, torch.zeros(0)).shape]
         assert len(shared) > 10
@@ -91,7 +117,7 @@ def test_initial_weights_of_a_seed_are_those_of_all_arms(study_file, tmp_path):
 def test_arms_see_equally_many_tokens(study_file, tmp_path):
     study = read_study(study_file("budget.steps = 200"))
     tokens = {}
-    for run in expand(study, decide_lengths(study, tmp_path)):
+    for run in expand(study, tmp_path):
         sampler = make_sampler(open_parts(study.parts, run.config), run.config)
         numbers = np.arange(run.config.max_steps * run.config.batch_size)
         tokens[run.arm] = int(lengths_of(sampler.draw(numbers)[0]).sum())
@@ -102,7 +128,7 @@ def test_every_predefined_arm_has_settings_of_its_own(study_file):
     study = read_study(
         study_file(after="\n".join(f"[arms.{name}]" for name in ARMS if name not in ("linkbert", "bert")))
     )
-    configs = {name: study.config(name)[0].model_dump() for name in ARMS}
+    configs = {name: study.config(study.read_arms[name])[0].model_dump() for name in ARMS}
     assert all(configs[a] != configs[b] for a in ARMS for b in ARMS if a != b)
     assert {each["scope"] for each in configs.values()} == {"document"}  # graphs are compared
     assert read_arm("bert", {}, "base").paper == "BERT-base"
@@ -118,8 +144,8 @@ def test_every_predefined_arm_has_settings_of_its_own(study_file):
         ("", "[probes.scor]", "unknown probe 'scor'"),
         ("", "[tasks.sqad]", "unknown task 'sqad'"),
         ("", "[tasks.squad]\nlearning_rat = 1", "unknown setting 'learning_rat'; did you mean 'learning_rate'?"),
-        ('compare = ["linkbert - brt"]', "", "'brt' is not in the study; did you mean 'bert'?"),
-        ('compare = ["linkbert - bert on squad"]', "", "'squad' is not in the study"),
+        ('compare = [["linkbert", "brt"]]', "", "'brt' is not in the study; did you mean 'bert'?"),
+        ('compare = [["linkbert", "bert", "squad"]]', "", "'squad' is not in the study"),
         ('baseline = "nsp"', "", "compared with nsp, which is no baseline"),
     ],
 )
@@ -143,7 +169,7 @@ def test_a_file_like_another_holds_what_differs(study_file, tmp_path):
 
 def test_a_plan_counts_runs_and_says_what_is_lacking(study_file, tmp_path, toys):
     study = read_study(study_file(after="[arms.tfidf]\nseeds = [0]\n[tasks.squad]\nseeds = 2"))
-    found = plan(study)
+    found = plan(study, tmp_path / "none")
     assert (found["runs"], found["fine_tunings"], found["probes"]) == (5, 10, 5)
     assert found["lacking"] == ["toys's graph tfidf"]
     assert open_error(tmp_path / "nothing")

@@ -1,49 +1,65 @@
-"""Arms of a study: the settings in which each differs from what all have in common, and how long each is trained.
+"""What a study's file asks: stores, arms, seeds, a budget, probes, tasks; checked before anything is run.
 
-In: a study's tables. Out: a Config for an arm and a seed. Arms are compared at equal tokens: one gets as many steps as
-see the tokens that its baseline sees. With one seed, two arms share initial weights, the order of places for segment A,
-each A, and dropout, because these follow from the seed and the store alone; they share segment B and the masks, too,
-where both drew the same relation (LinkBERT and BERT: half of the pairs). So what differs is what was meant to.
+In: TOML. Out: a Study, which gives the settings of every arm's runs. With one seed, two arms share initial weights, the
+order of places for segment A, each A, and dropout, because these follow from the seed and the store alone; they share
+segment B and the masks, too, where both drew the same relation (LinkBERT and BERT: half of the pairs).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import tomllib
+from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, ValidationError
 
-from linkbert.config import Config, Positive, Seconds, Seed, make_config, nearest, show_value
+from linkbert.config import Config, Positive, Seconds, Seed, check_content, make_config, nearest, show_value
 from linkbert.instances.parts import Part
+from linkbert.tasks.settings import FineTuneConfig
+from linkbert.tasks.table import Task, find_tasks
 
-ARMS: Mapping[str, tuple[str, Mapping[str, Any]]] = {  # by name: how a table and a sentence call it, and its settings
-    "linkbert": ("LinkBERT", {}),
-    "bert": ("BERT", {"baseline": "bert"}),
-    "no-drp": ("LinkBERT without DRP", {"objective": "none"}),
-    "no-diversity": ("LinkBERT without diversity", {"alpha": 0}),
-    "tfidf": ("LinkBERT on TF-IDF links", {"graph": "tfidf"}),
-    "random-links": ("LinkBERT on random links", {"graph": "random"}),
+ARMS: Mapping[str, tuple[str, str, Mapping[str, Any]]] = {  # name: in sentences, in the paper's rows, and its settings
+    "linkbert": ("LinkBERT", "LinkBERT-{}", {}),
+    "bert": ("BERT", "BERT-{}", {"baseline": "bert"}),
+    "no-drp": ("LinkBERT without DRP", "LinkBERT-{}, no DRP", {"objective": "none"}),
+    "no-diversity": ("LinkBERT without diversity", "LinkBERT-{}, no diversity", {"alpha": 0}),
+    "tfidf": ("LinkBERT on TF-IDF links", "LinkBERT-{}, TF-IDF links", {"graph": "tfidf"}),
+    "random-links": ("LinkBERT on random links", "LinkBERT-{}, random links", {"graph": "random"}),
 }
-PAPER = {"linkbert": "", "no-drp": ", no DRP", "tfidf": ", TF-IDF links", "no-diversity": ", no diversity",
-         "random-links": ", random links"}  # fmt: skip
 SAVING = {
     "save_total_limit": 1,
     "keep_best": False,
 }  # a study keeps the last checkpoint of a run, unless told otherwise
-SAMPLED = 16_384  # pairs of which an arm's tokens a pair are the mean
 
 
-class Budget(BaseModel, extra="forbid", frozen=True):
-    """How long an arm is trained: one of these, or max_steps of its settings."""
+class Table(BaseModel, extra="forbid", frozen=True):
+    """A table of the file."""
+
+
+Kind = TypeVar("Kind", bound=Table)
+
+
+class StoreTable(Table):
+    """A store, and how it is built where it is not there."""
+
+    path: Path
+    build: list[str] = []  # the words of `linkbert build`, without --to
+    weight: float | None = None  # of several that are trained on; none: by tokens
+    train: bool = True  # or only probed
+    settings: dict[str, Any] = {}
+
+
+class Budget(Table):
+    """How long an arm is trained; none of these: max_steps of its settings."""
 
     steps: int | None = Field(None, ge=1)
     tokens: Positive | None = None
     time: Seconds = "none"  # as many tokens as the baseline sees in it on this machine, measured once
 
 
-class Arm(BaseModel, extra="forbid", frozen=True):
+class Arm(Table):
     """What an arm's table may hold; any other key is a setting of pretraining."""
 
     title: str = ""  # in tables and sentences
@@ -51,8 +67,89 @@ class Arm(BaseModel, extra="forbid", frozen=True):
     seeds: list[Seed] = []  # of pretraining; none: those of the study
     against: str = ""  # the arm it is compared with; none: the study's baseline
     paper: str = ""  # the row of the paper's tables that stands next to it
-    budget: Budget | None = None  # none: the study's
+    budget: Budget | None = None  # of its own; none: the tokens of the arm it is compared with
     settings: dict[str, Any] = {}
+
+
+class Question(Table):
+    """What every model is asked, a probe or a task; any other key is a setting of the probe, or of fine-tuning."""
+
+    label: str
+    kind: str
+    name: str  # of the probe or task; none: the table's
+    title: str = ""
+    store: str = ""  # of a probe; none: the first
+    data: str = ""  # of a task: a folder or a hub's dataset
+    seeds: int = Field(1, ge=1)  # of fine-tuning
+    grid: str | None = None
+    settings: dict[str, Any] = {}
+
+    @property
+    def task(self) -> Task:
+        """Return the dataset of a task."""
+        found = find_tasks(self.name)
+        if len(found) != 1:
+            raise ValueError(f"task {self.label}: name one dataset, got {self.name}")
+        return found[0]
+
+
+class Study(Table):
+    """The tables of a study's file."""
+
+    title: str
+    stores: dict[str, StoreTable] = Field(min_length=1)
+    arms: dict[str, dict[str, Any]] = Field(min_length=1)
+    baseline: str = ""  # the arm that others are compared with; none: bert, or the first
+    seeds: list[Seed] = Field([0], min_length=1)  # of pretraining
+    budget: Budget = Budget()
+    settings: dict[str, Any] = {}  # of pretraining, of all arms
+    probes: dict[str, dict[str, Any]] = {"score": {}}
+    tasks: dict[str, dict[str, Any]] = {}
+    finetuning: dict[str, Any] = {}  # what all tasks' tables have in common: data, seeds, settings
+    compare: list[list[str]] = []  # [ARM, ARM] or [ARM, ARM, LABEL]: what a sentence is asked for; none: all
+    paper: str = ""  # the size of the encoder, where the paper has one: tiny, base, large
+    note: str = ""
+
+    @cached_property
+    def read_arms(self) -> dict[str, Arm]:
+        """Return the arms, by name."""
+        return {name: read_arm(name, table, self.paper) for name, table in self.arms.items()}
+
+    def against(self, name: str) -> str:
+        """Return the arm that one is compared with; itself for a baseline."""
+        return (
+            self.read_arms[name].against or self.baseline or ("bert" if "bert" in self.arms else next(iter(self.arms)))
+        )
+
+    def config(self, arm: Arm, seed: int = 0, **more: Any) -> tuple[Config, str]:
+        """Return the settings and the preset of an arm's run; where graphs are compared, links count without places."""
+        usual = self.settings.get("graph", "hyperlink")
+        several = any(each.settings.get("graph", usual) != usual for each in self.read_arms.values())
+        scope = {"scope": "document"} if several else {}
+        table = {**SAVING, **scope, **self.settings, **arm.settings, **more, "seed": seed}
+        preset = str(table.pop("preset", "tiny"))
+        named = f"{preset} recipe={table['recipe']}" if "recipe" in table else preset
+        return make_config(preset, [f"{key}={show_value(value)}" for key, value in table.items()]), named
+
+    @property
+    def parts(self) -> list[Part]:
+        """Return the stores that are trained on."""
+        found = {name: each for name, each in self.stores.items() if each.train}
+        one = len(found) == 1
+        return [Part("" if one else name, each.path, each.weight, each.settings) for name, each in found.items()]
+
+    @cached_property
+    def questions(self) -> list[Question]:
+        """Return what every model is asked: probes, then tasks."""
+        every = [("probe", self.probes, {}), ("task", self.tasks, self.finetuning)]
+        return [read_table(Question, {**common, **table}, label=label, kind=kind, name=label)
+                for kind, tables, common in every for label, table in tables.items()]  # fmt: skip
+
+
+def read_table(model: type[Kind], table: Mapping[str, Any], **usual: Any) -> Kind:
+    """Read a table, in which any key that is not known is a setting."""
+    own = {key: value for key, value in table.items() if key in model.model_fields and key != "settings"}
+    return model(**{**usual, **own, "settings": {key: value for key, value in table.items() if key not in own}})
 
 
 def read_arm(name: str, table: Mapping[str, Any], size: str = "") -> Arm:
@@ -61,87 +158,67 @@ def read_arm(name: str, table: Mapping[str, Any], size: str = "") -> Arm:
     >>> read_arm("bert", {}, "tiny").paper, read_arm("deep", {"num_hidden_layers": 6}).settings
     ('BERT-tiny', {'num_hidden_layers': 6})
     """
-    own = {key: value for key, value in table.items() if key in Arm.model_fields and key != "settings"}
-    settings = {key: value for key, value in table.items() if key not in own}
-    like = own.setdefault("like", name if name in ARMS else "")
+    like = table.get("like", name if name in ARMS else "")
     if like and like not in ARMS:
         raise ValueError(f"arm {name} is like {like!r}; {nearest(like, ARMS)}")
-    if not like and not settings:
+    if not like and not table:
         raise ValueError(f"arm {name} has no settings, and is none of the predefined; {nearest(name, ARMS)}")
-    title, known = ARMS.get(like, (name, {}))
-    own.setdefault("title", title if name in ARMS else name)
-    if size and name in ARMS:
-        own.setdefault("paper", f"BERT-{size}" if name == "bert" else f"LinkBERT-{size}{PAPER[name]}")
-    return Arm(**own, settings={**known, **settings})
+    title, row, settings = ARMS.get(like, ("", "", {}))
+    own = name in ARMS
+    return read_table(
+        Arm, {**settings, **table}, title=title if own else name, paper=row.format(size) * bool(own and size)
+    )
 
 
-def arm_config(common: Mapping[str, Any], arm: Arm, seed: int = 0, **more: Any) -> tuple[Config, str]:
-    """Return the settings of an arm's run, and the preset that they name."""
-    table = {**SAVING, **common, **arm.settings, **more, "seed": seed}
-    preset = str(table.pop("preset", "tiny"))
-    named = f"{preset} recipe={table['recipe']}" if "recipe" in table else preset
-    return make_config(preset, [f"{key}={show_value(value)}" for key, value in table.items()]), named
+def read_study(path: Path) -> Study:
+    """Read a study's file; with `like = "FILE"` it is that one but for what it holds, and `NAME = false` takes away."""
+    study = check_study(_read_file(path), path)
+    stores = {name: each.model_copy(update={"path": each.path.absolute()}) for name, each in study.stores.items()}
+    return study.model_copy(update={"stores": stores})
 
 
-@dataclass(frozen=True)
-class Length:
-    """How long an arm is trained; `tokens_per_pair` is 0 where its stores were not there to look at."""
-
-    steps: int
-    tokens_per_pair: float
-    batch_size: int
-
-    @property
-    def tokens(self) -> float:
-        """Return the tokens of its training, about."""
-        return self.steps * self.batch_size * self.tokens_per_pair
+def _read_file(path: Path) -> dict[str, Any]:
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not a TOML file: {error}") from None
+    like = tables.pop("like", "")
+    return _merged(_read_file(path.parent / str(like)), tables) if like else tables
 
 
-def tokens_per_pair(config: Config, stores: Sequence[Part]) -> float:
-    """Return the tokens of a pair, special ones included: the mean over the first ones of a run."""
-    import numpy as np
-
-    from linkbert.instances.mixture import make_sampler, open_parts
-    from linkbert.instances.sampler import lengths_of
-
-    drawn = np.arange(min(SAMPLED, config.max_steps * config.batch_size))
-    return float(lengths_of(make_sampler(open_parts(stores, config), config).draw(drawn)[0]).mean())
+def _merged(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+    tables = {key for key in new if isinstance(old.get(key), dict)}
+    both = {key: _merged(old[key], new[key]) for key in tables if isinstance(new[key], dict)}
+    return {key: value for key, value in {**old, **new, **both}.items() if key not in tables or value is not False}
 
 
-def plan_lengths(
-    configs: Mapping[str, Config],
-    budgets: Mapping[str, Budget],
-    against: Mapping[str, str],
-    stores: Sequence[Part],
-    rate: float = 0.0,
-) -> dict[str, Length]:
-    """Decide the steps of every arm: those of a baseline by its budget, of the others such that tokens are equal.
+def check_study(tables: Any, path: Path) -> Study:
+    """Make a Study of tables; whatever is wrong with one is a ValueError of one line."""
+    from linkbert.trials.study import find_probe
 
-    `against` is the arm that each is compared with, itself for a baseline, and for an arm with a budget of its own.
-    `rate` is tokens a second, for a budget of time. Without stores, pairs count as equally long.
-    """
-    found: dict[str, Length] = {}
-    for name in sorted(configs, key=lambda name: against[name] != name):  # baselines first
-        config, budget, base = configs[name], budgets[name], found.get(against[name])
-        mean = tokens_per_pair(config, stores) if stores else 0.0
-        tokens = base.tokens if base else (budget.tokens or 0) or rate * _seconds(budget)
-        if tokens and mean:
-            steps = round(tokens / (mean * config.batch_size))
-        elif base:  # nothing is known of its pairs
-            steps = round(base.steps * base.batch_size / config.batch_size)
-        else:
-            guess = (budget.tokens or 0) / (config.batch_size * config.sequence_length)
-            steps = budget.steps or round(guess) or config.max_steps
-        found[name] = Length(max(1, steps), mean, config.batch_size)
-    return found
-
-
-def _seconds(budget: Budget) -> float:
-    from linkbert.config import in_seconds
-
-    return in_seconds(budget.time)
-
-
-def lacking_graphs(store: Path, graphs: Sequence[str]) -> list[str]:
-    """List the graphs that a store lacks."""
-    return [name for name in dict.fromkeys(graphs) if not (store / "graphs" / name / "graph.json").is_file()]
+    if unknown := [key for key in tables if key not in Study.model_fields]:
+        raise ValueError(f"{path} has an unknown key {unknown[0]!r}; {nearest(unknown[0], Study.model_fields)}")
+    study = check_content(Study, tables, path)
+    try:
+        for name, arm in study.read_arms.items():
+            study.config(arm)
+            if (other := study.against(name)) not in study.arms or study.against(other) != other:
+                raise ValueError(f"arm {name} is compared with {other}, which is no baseline of the study")
+        for each in study.questions:
+            if each.kind == "probe":
+                find_probe(each.name)
+            else:
+                FineTuneConfig(**{**each.task.settings, **each.settings})
+            if each.store and each.store not in study.stores:
+                raise ValueError(f"{each.label}: {each.store} is no store of it; {nearest(each.store, study.stores)}")
+        labels = [each.label for each in study.questions]
+        for words in study.compare:
+            for word, known in zip(words, [study.arms, study.arms, labels], strict=False):
+                if word not in known:
+                    raise ValueError(f"compare: {word!r} is not in the study; {nearest(word, known)}")
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ValueError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    return study

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,7 +23,8 @@ from linkbert.pretraining.journal import read_journal
 from linkbert.tasks.compare import gain
 from linkbert.tasks.metrics import bootstrap, counted_metrics, sum_groups
 from linkbert.tasks.results import Column, Score, is_scored, read_results, variation
-from linkbert.trials.study import Job, Question, Study, is_done, place, read_comparison
+from linkbert.trials.arms import Question
+from linkbert.trials.study import Run
 
 SAMPLES = 1_000  # of a bootstrap
 PaperNumber = Callable[[str, Column], float | None]  # of a row of the paper's tables, in per cent
@@ -73,168 +73,144 @@ def interval(values: Sequence[float], draws: np.ndarray | None = None, groups: i
 
 @dataclass
 class Measure:
-    """A number that every model has: its values by arm and seed, and how two arms' differences vary with examples."""
+    """A number that every model has, by arm and seed, and what it is the mean of: a Score, or values by example."""
 
     label: str  # the question
     name: str  # of one of its numbers
     title: str
     metric: str
-    scale: int  # 100: shown in per cent
-    column: Column | None = None  # of a task
+    column: Column | None = None  # of a task, whose numbers are shown in per cent
     values: dict[str, dict[int, float]] = field(default_factory=dict)
-    answers: dict[tuple[str, int], Any] = field(default_factory=dict)  # a Score, or a file of values by example
+    answers: dict[tuple[str, int], Any] = field(default_factory=dict)
+
+    @property
+    def digits(self) -> int:
+        """Return the decimals that are shown."""
+        return 1 if self.column else 3
 
     def difference(self, a: str, b: str) -> dict[str, Any] | None:
         """Compare two arms over the seeds that both have; None where there is none."""
         seeds = [seed for seed in self.values.get(a, {}) if seed in self.values.get(b, {})]
-        if not seeds:
+        if not seeds or a == b:
             return None
-        values = [self.values[a][seed] - self.values[b][seed] for seed in seeds]
         pairs = [(self.answers.get((a, seed)), self.answers.get((b, seed))) for seed in seeds]
-        draws, groups = (None, 0) if any(None in pair for pair in pairs) else self._draws(pairs)
-        found = interval(values, draws, groups)._asdict()
-        scaled = {
-            key: None if value is None else float(value) * (1 if key == "p" else self.scale)
-            for key, value in found.items()
-        }
-        return scaled | {"seeds": seeds, "runs": 2 * len(seeds), "groups_of_examples": groups}
+        draws, groups = self._draws(pairs)
+        found = interval([self.values[a][seed] - self.values[b][seed] for seed in seeds], draws, groups)
+        return found._asdict() | {"seeds": seeds, "runs": 2 * len(seeds), "groups_of_examples": groups}
 
     def _draws(self, pairs: Sequence[tuple[Any, Any]]) -> tuple[np.ndarray | None, int]:
+        if any(None in pair for pair in pairs):
+            return None, 0
         try:
-            if self.column:
-                columns = [gain(a, b, samples=SAMPLES)[1:] for a, b in pairs]
-                first = pairs[0][0]
-                return np.stack(columns, axis=1), first.runs[0]["counts"].get(f"{first.split}: examples", 2)
-            return draw_rows(pairs)
+            if not self.column:
+                return draw_rows(pairs)
+            score = pairs[0][0]
+            columns = [100 * gain(a, b, samples=SAMPLES)[1:] for a, b in pairs]
+            return np.stack(columns, axis=1), score.runs[0]["counts"].get(f"{score.split}: examples", 2)
         except (KeyError, ValueError):  # predictions are gone, or of other examples
             return None, 0
 
 
-def draw_rows(pairs: Sequence[tuple[Mapping[str, np.ndarray], Mapping[str, np.ndarray]]]) -> tuple[np.ndarray, int]:
+def draw_rows(pairs: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> tuple[np.ndarray, int]:
     """Bootstrap the mean difference of values by example, {"rows": (N,), "groups": (N,)}, of pairs of models: (B, S).
 
     What is not a number for one model counts for none. ValueError where models were asked other examples.
     """
-    differences = np.stack([a["rows"] - b["rows"] for a, b in pairs], axis=1).astype(np.float64)  # (N, S)
-    known: Any = np.isfinite(differences).all(axis=1)
     groups = pairs[0][0]["groups"]
-    if any((each["groups"] != groups).any() for pair in pairs for each in pair):
+    if any(not np.array_equal(each["groups"], groups) for pair in pairs for each in pair):
         raise ValueError("values are of other examples")
-    rows = np.column_stack([differences, np.ones(len(known))])[known]
-    sums = sum_groups(rows, groups[known].tolist())
+    differences = np.stack([a["rows"] - b["rows"] for a, b in pairs], axis=1).astype(np.float64)  # (N, S)
+    known = np.isfinite(differences).all(axis=1)
+    sums = sum_groups(np.column_stack([differences, known])[known], groups[known].tolist())
     return bootstrap(sums, lambda found: found[:, :-1] / found[:, -1:], samples=SAMPLES), len(sums)
 
 
-class Findings:
-    """The answers of a study's models."""
+def measures_of(runs: Sequence[Run]) -> list[Measure]:
+    """Return the numbers that the models of a study have so far, in the order of its questions."""
+    found: dict[tuple[str, str], Measure] = {}
+    for question in runs[0].study.questions:
+        for run in runs:
+            if (path := run.answer(question)).is_file():
+                for measure, value, answer in (read_task if question.kind == "task" else read_probe)(question, path):
+                    own = found.setdefault((measure.label, measure.name), measure)
+                    own.values.setdefault(run.arm, {})[run.seed] = value
+                    own.answers[run.arm, run.seed] = answer
+    return [*found.values()]
 
-    def __init__(self, study: Study, jobs: Sequence[Job]) -> None:
-        self.study, self.jobs = study, jobs
 
-    @cached_property
-    def measures(self) -> list[Measure]:
-        """Return the numbers that models have so far, in the order of the questions."""
-        found: dict[tuple[str, str], Measure] = {}
-        for question in self.study.questions:
-            for job in self.jobs:
-                if (path := place(job, question)).is_file():
-                    for measure, value, answer in self._read(job, question, path):
-                        own = found.setdefault((measure.label, measure.name), measure)
-                        own.values.setdefault(job.run.arm, {})[job.run.seed] = value
-                        if answer is not None:
-                            own.answers[job.run.arm, job.run.seed] = answer
-        return list(found.values())
+def read_task(question: Question, path: Path) -> Iterator[tuple[Measure, float, Score]]:
+    """Read what fine-tuning found, in per cent; nothing where a test set's labels are not public."""
+    known, task = read_results(path.with_suffix("")), question.task
+    runs = [known[key] | {"folder": path.with_suffix("")} for key in read_json(path)["keys"]]
+    if all(map(is_scored, runs)):
+        column = Column(task.name, variation(runs[0]["settings"]), task if task.file else None)
+        metric = " and ".join(counted_metrics(task)).removeprefix("answer_").replace("_", " ").replace("f1", "F1")
+        score = Score("", column, runs, 0)
+        yield (
+            Measure(question.label, "", question.title or column.title, metric, column),
+            100 * score.values.mean(),
+            score,
+        )
 
-    def _read(self, job: Job, question: Question, path: Path) -> Iterator[tuple[Measure, float, Any]]:
-        content, label = read_json(path), question.label
-        if question.kind == "task":
-            folder = path.with_name(path.stem)
-            known = read_results(folder)
-            runs = [known[key] | {"folder": folder} for key in content["keys"]]
-            if all(map(is_scored, runs)):
-                task = question.task
-                column = Column(task.name, variation(runs[0]["settings"]), task if task.file else None)
-                answer = Score(job.run.arm, column, runs, 0)
-                metric = " and ".join(counted_metrics(task)).removeprefix("answer_").replace("_", " ")
-                metric = metric.replace("f1", "F1")
-                title = question.asked.title or column.title
-                yield Measure(label, "", title, metric, 100, column), float(np.mean(answer.values)), answer
-            return
-        with np.load(path.with_name(f"{path.stem}.npz")) as arrays:  # allow_pickle is False
-            held = dict(arrays)
-        for name, value in content["measures"].items():
-            values: Any = None
-            if (rows := held.get(f"rows/{name}")) is not None:
-                groups = held.get(f"groups/{name}")
-                values = {"rows": rows, "groups": np.arange(len(rows)) if groups is None else groups}
-            title = f"{question.title}: {name.replace('_', ' ')}"
-            yield Measure(label, name, title, "", 1), value, values
 
-    def arms(self) -> dict[str, Any]:
-        """Return of every arm what it is, what differs from its baseline, and what it took."""
-        found = {}
-        for name, arm in self.study.read_arms.items():
-            own = [job for job in self.jobs if job.run.arm == name]
-            base, mine = (self.study.config(each)[0].model_dump() for each in (self.study.against(name), name))
-            last = [lines[-1] for job in own if (lines := read_journal(job.path / "journal.jsonl"))]
-            tokens = [
-                max((line.get("tokens", 0) for line in read_journal(job.path / "journal.jsonl")), default=0)
-                for job in own
-            ]
-            found[name] = {
-                "title": arm.title,
-                "against": self.study.against(name),
-                "settings_that_differ": {key: show_value(value) for key, value in mine.items() if value != base[key]},
-                "runs": {str(job.run.seed): job.run.key for job in own},
-                "runs_done": sum((job.path / "model").is_dir() for job in own),
-                "steps": own[0].run.length.steps,
-                "tokens": round(float(np.mean(tokens))) if tokens else 0,
-                "hours": sum(line["elapsed"] for line in last) / 3600,
-            }
-        return found
+def read_probe(question: Question, path: Path) -> Iterator[tuple[Measure, float, dict[str, np.ndarray] | None]]:
+    """Read what a probe found; an example without a group is one by itself."""
+    with np.load(path.with_suffix(".npz")) as arrays:
+        held = dict(arrays)
+    for name, value in read_json(path)["measures"].items():
+        rows = held.get(f"rows/{name}")
+        answer = None if rows is None else {"rows": rows, "groups": held.get(f"groups/{name}", np.arange(len(rows)))}
+        title = f"{question.title or question.label}: {name.replace('_', ' ')}"
+        yield Measure(question.label, name, title, ""), value, answer
 
-    def summary(self, paper: PaperNumber = lambda *_: None) -> dict[str, Any]:
-        """Return the content of study.json."""
-        study, arms = self.study, self.study.read_arms
-        measures = []
-        for each in self.measures:
-            rows = {}
-            for name, values in each.values.items():
-                numbers = [each.scale * value for value in values.values()]
-                own, base = [arms[arm].paper for arm in (name, study.against(name))] if each.column else ["", ""]
-                known = [paper(row, each.column) if row and each.column else None for row in (own, base)]
-                rows[name] = {
-                    "values": {str(seed): each.scale * value for seed, value in values.items()},
-                    "mean": float(np.mean(numbers)),
-                    "sd": float(np.std(numbers, ddof=1)) if len(numbers) > 1 else None,
-                    "runs": len(numbers),
-                    "difference": None if study.against(name) == name else each.difference(name, study.against(name)),
-                    "paper": known[0],
-                    "paper_difference": None if None in known or own == base else round(known[0] - known[1], 6),  # type: ignore[operator]
-                }
-            about = {"question": each.label, "measure": each.name, "title": each.title, "metric": each.metric}
-            measures.append(about | {"per_cent": each.scale == 100, "arms": rows})
-        asked = study.compare or [f"{name} - {study.against(name)}" for name in arms if study.against(name) != name]
-        sentences = [each for words in asked for each in self.sentences(words)]
-        done = sum(map(is_done, self.jobs))
-        return {"title": study.title, "note": study.note, "baseline": study.base, "runs": len(self.jobs), "done": done,
-                "arms": self.arms(), "measures": measures, "comparisons": sentences}  # fmt: skip
 
-    def sentences(self, words: str) -> Iterator[dict[str, Any]]:
-        """Answer what was asked to be compared, a sentence a number."""
-        a, b, labels = read_comparison(self.study, words)
-        for each in self.measures:
-            if each.label in labels and (found := each.difference(a, b)):
-                titles = [self.study.read_arms[name].title for name in (a, b)]
-                what = {"a": a, "b": b, "question": each.label, "measure": each.name}
-                yield what | found | {"sentence": sentence(titles, each, found)}
+def summarise(runs: Sequence[Run], paper: PaperNumber = lambda *_: None) -> dict[str, Any]:
+    """Return the content of study.json: arms, every number of each with its difference, and what was asked."""
+    study, measures = runs[0].study, measures_of(runs)
+    against = {name: study.against(name) for name in study.arms}
+    tables = []
+    for each in measures:
+        rows = {}
+        for name, by_seed in each.values.items():
+            own, base = [study.read_arms[arm].paper for arm in (name, against[name])]
+            known = [paper(row, each.column) if row and each.column else None for row in (own, base)]
+            gap = None if None in known or own == base else round(known[0] - known[1], 2)  # type: ignore[operator]
+            values = [*by_seed.values()]
+            rows[name] = {"values": by_seed, "mean": float(np.mean(values)), "runs": len(values),
+                          "sd": float(np.std(values, ddof=1)) if len(values) > 1 else None,
+                          "difference": each.difference(name, against[name]),
+                          "paper": known[0], "paper_difference": gap}  # fmt: skip
+        about = {"question": each.label, "measure": each.name, "title": each.title, "metric": each.metric}
+        tables.append(about | {"per_cent": each.column is not None, "arms": rows})
+    asked = study.compare or [[name, other] for name, other in against.items() if name != other]
+    comparisons = [
+        {"a": a, "b": b, "question": each.label, "measure": each.name, **found,
+         "sentence": sentence([study.read_arms[name].title for name in (a, b)], each, found)}
+        for a, b, *labels in asked for each in measures
+        if each.label in (labels or [each.label]) and (found := each.difference(a, b))
+    ]  # fmt: skip
+    return {"title": study.title, "note": study.note, "runs": len(runs), "done": sum(run.done for run in runs),
+            "arms": {name: describe_arm(name, runs) for name in study.arms}, "measures": tables,
+            "comparisons": comparisons}  # fmt: skip
+
+
+def describe_arm(name: str, runs: Sequence[Run]) -> dict[str, Any]:
+    """Return what an arm is, in which settings it differs from the one it is compared with, and what it took so far."""
+    study, own = runs[0].study, [run for run in runs if run.arm == name]
+    mine, base = (study.config(study.read_arms[arm])[0].model_dump() for arm in (name, study.against(name)))
+    lines = [read_journal(run.path / "journal.jsonl") for run in own]
+    tokens = [max(line.get("tokens", 0) for line in each) for each in lines if each]
+    return {"title": study.read_arms[name].title, "against": study.against(name),
+            "settings_that_differ": {key: show_value(value) for key, value in mine.items() if value != base[key]},
+            "runs": {run.seed: run.key for run in own}, "trained": sum(run.trained for run in own),
+            "steps": own[0].config.max_steps, "tokens": round(float(np.mean(tokens or [0]))),
+            "hours": sum(each[-1]["elapsed"] for each in lines if each) / 3600}  # fmt: skip
 
 
 def sentence(titles: Sequence[str], measure: Measure, found: Mapping[str, Any]) -> str:
     """Say what a comparison found: "LinkBERT - BERT on OTT-QA: +3.1 F1 (0.8 to 5.2), 6 pretraining runs"."""
-    digits = 1 if measure.scale == 100 else 3
+    digits, runs = measure.digits, f"{found['runs']} pretraining runs"
     words = f"{titles[0]} - {titles[1]} on {measure.title}: {found['value']:+.{digits}f} {measure.metric}".rstrip()
-    runs = f"{found['runs']} pretraining runs"
     if found["low"] is None:
         return f"{words}, {runs}: one of each has no interval"
     if len(found["seeds"]) == 1:

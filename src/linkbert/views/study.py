@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,8 +14,8 @@ from linkbert.files import write_json
 from linkbert.pretraining.journal import read_journal
 from linkbert.progress import count_text, seconds_text
 from linkbert.tasks.results import Column
-from linkbert.trials.differences import Findings
-from linkbert.trials.study import Job, open_study, progress_of
+from linkbert.trials.differences import summarise
+from linkbert.trials.study import Run, open_study
 from linkbert.views.page import Measured, Section, lay_out, text_lines, write_report
 from linkbert.views.plots import Plot
 from linkbert.views.runs import curves, reported
@@ -30,23 +32,32 @@ def paper_number(row: str, column: Column) -> float | None:
 
 def write_study(folder: Path) -> list[str]:
     """Write study.json, study.md and study.html of what a study has so far; return their lines for the terminal."""
-    study, jobs = open_study(folder)
-    found = Findings(study, jobs).summary(paper_number)
+    runs = open_study(folder)
+    found = summarise(runs, paper_number)
     write_json(folder / "study.json", found)
-    sections = list(study_sections(found, jobs))
+    sections = list(study_sections(found, runs))
     for suffix in ("md", "html"):
         write_report(sections, folder / f"study.{suffix}")
-    lines = [line for section in sections for line in text_lines(section)]
-    return [*status_lines([progress_of(job) for job in jobs]), *lines, f"wrote {folder}/study.json, .md and .html"]
-
-
-def status_lines(runs: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Say where a study stands, a line a run."""
     rows = [["run", "arm", "seed", "step", "answers", ""]]
-    for each in runs:
-        step, answers = f"{each['step']:,} of {each['steps']:,}", f"{each['answers']} of {each['questions']}"
-        rows.append([each["run"], each["arm"], str(each["seed"]), step, answers, "done" if each["done"] else ""])
-    return [f"{sum(each['done'] for each in runs)} of {len(runs)} runs done", *lay_out(rows)]
+    for run in runs:
+        steps = [line["step"] for line in read_journal(run.path / "journal.jsonl")]
+        answers = [run.answer(each).is_file() for each in run.study.questions]
+        where = f"{max(steps, default=0):,} of {run.config.max_steps:,}", f"{sum(answers)} of {len(answers)}"
+        rows.append([run.key, run.arm, str(run.seed), *where, "done" if run.done else ""])
+    lines = [line for section in sections for line in text_lines(section)]
+    return [*lay_out(rows), *lines, f"wrote {folder}/study.json, study.md and study.html"]
+
+
+def job_array(runs: Sequence[Run]) -> list[str]:
+    """Write a job array for Slurm, a task for each run that is not done; one that is stopped resumes."""
+    left = [run for run in runs if not run.done]
+    if not left:
+        raise ValueError("every run is done")
+    command = [sys.executable, "-m", "linkbert", "study", str(left[0].folder.absolute()), "--run"]
+    head = ("--gpus=1", "--requeue", "--signal=TERM@120", f"--array=0-{len(left) - 1}")
+    keys = " ".join(run.key for run in left)
+    return ["#!/bin/bash", *(f"#SBATCH {each}" for each in head), f"runs=({keys})",
+            f'exec {shlex.join(command)} "${{runs[$SLURM_ARRAY_TASK_ID]}}"']  # fmt: skip
 
 
 def plan_lines(found: Mapping[str, Any]) -> Iterator[str]:
@@ -64,7 +75,7 @@ def plan_lines(found: Mapping[str, Any]) -> Iterator[str]:
     yield f"about {seconds_text(found['seconds'])} left{rest}"
 
 
-def study_sections(found: Mapping[str, Any], jobs: Sequence[Job]) -> Iterator[Section]:
+def study_sections(found: Mapping[str, Any], runs: Sequence[Run]) -> Iterator[Section]:
     """Lay out a summary: comparisons, scores with the paper's, arms, curves."""
     notes = [found["note"]] if found["note"] else []
     if found["done"] < found["runs"]:
@@ -84,9 +95,9 @@ def study_sections(found: Mapping[str, Any], jobs: Sequence[Job]) -> Iterator[Se
     rows = [["arm", "settings that differ", "seeds", "steps", "tokens a run", "hours in all"]]
     for arm in arms.values():
         words = " ".join(f"{key}={value}" for key, value in arm["settings_that_differ"].items()) or "-"
-        seeds = f"{arm['runs_done']} of {len(arm['runs'])}"
+        seeds = f"{arm['trained']} of {len(arm['runs'])}"
         rows.append([arm["title"], words, seeds, f"{arm['steps']:,}", count_text(arm["tokens"]), f"{arm['hours']:.2f}"])
-    yield Section("Arms", table=rows, plots=_plots(found, jobs))
+    yield Section("Arms", table=rows, plots=_plots(found, runs))
 
 
 def _row(title: str, row: Mapping[str, Any], digits: int) -> list[str]:
@@ -102,12 +113,12 @@ def _row(title: str, row: Mapping[str, Any], digits: int) -> list[str]:
     return [*cells, *("-" if n is None else f"{n:{'+' * i}.1f}" for i, n in enumerate(numbers))]
 
 
-def _plots(found: Mapping[str, Any], jobs: Sequence[Job]) -> list[Plot]:
+def _plots(found: Mapping[str, Any], runs: Sequence[Run]) -> list[Plot]:
     """Draw what runs reported over steps, a line an arm: the mean over seeds."""
     lines: dict[str, dict[int, dict[str, list[float]]]] = {}
-    for job in jobs:
-        own = lines.setdefault(found["arms"][job.run.arm]["title"], {})
-        for entry in read_journal(job.path / "journal.jsonl"):
+    for run in runs:
+        own = lines.setdefault(found["arms"][run.arm]["title"], {})
+        for entry in read_journal(run.path / "journal.jsonl"):
             for label, value in reported(entry).items():
                 own.setdefault(entry["step"], {}).setdefault(label, []).append(value)
     means = {name: [(step, {label: float(np.mean(values)) for label, values in labels.items()})
