@@ -54,8 +54,7 @@ OWED = {  # lines above the ceiling, docs/log/size.md says for what; what is not
     "model": 286,
     "pretraining": 138,
     "tasks": 720,
-    "trials": 8,
-    "views": 247,
+    "views": 258,
 }
 
 
