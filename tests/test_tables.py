@@ -154,9 +154,11 @@ def test_gains_stand_beside_a_table_with_paired_intervals(tmp_path):
         (tmp_path / f"{model}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
         results += [result(task.name, right / 10, model=model, folder=tmp_path, predictions={"dev": f"{model}.jsonl"})
                     for task in suite("glue") if task.metrics == ("accuracy",)]  # fmt: skip
+    results += [result("rte", 0.5, seed=1, model="base", folder=tmp_path, predictions={"dev": "base.jsonl"})]
     results += [result("rte", 0.5, model="gone", folder=tmp_path, predictions={"dev": "gone.jsonl"})]
     _, gains, *_ = results_sections(results)
     assert gains.title == "Table 2: gains"
+    assert gains.table[0] == ["gain over base, 2 runs", "ours, 1 run", "gone, 1 run"]
     cell = rows(gains)["RTE"][0]
     assert cell.startswith("+40.0 (+10.0 to +70.0)")
     assert rows(gains)["RTE"][1] == "-"
@@ -179,7 +181,7 @@ def test_types_few_shot_and_learning_curves_are_shown():
     plots = {plot.title: plot.lines["ours"] for plot in every.plots}
     assert plots["BC2GM: few-shot score, %"] == ([10, 100], [20, 30])
     assert [list(each) for each in plots["BC2GM: training loss"]] == [[1, 2, 3], [2.0, 1.0, 0.5]]
-    assert list(plots["BC2GM: score on dev"][1]) == [0.1, 0.3]
+    assert list(plots["BC2GM: score on dev, %"][1]) == [10, 30]
 
 
 def test_a_run_without_scores_is_named():

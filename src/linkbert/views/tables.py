@@ -179,14 +179,20 @@ def gains_section(layout: Layout, scores: Sequence[Score]) -> Iterator[Section]:
             except (KeyError, ValueError):
                 lacking.append(f"{column.title} of {model}")
     why = f"no paired interval, as predictions are not there or of other examples: {'; '.join(lacking)}"
-    rows, columns, whole = [[f"gain over {base}", *models]], layout.columns, Column("average")
+    most = {name: max(len(score.runs) for score in scores if score.model == name) for name in (base, *models)}
+    heads = [f"{name}, {count} run{'s' * (count > 1)}" for name, count in most.items()]
+    rows, columns, whole = [[f"gain over {heads[0]}", *heads[1:]]], layout.columns, Column("average")
     if layout.averaged:  # the sum of its tasks, each drawn by itself
         weights = np.array([average(columns, [float(of == each) for of in columns]) for each in columns])
         full = [model for model in models if all((model, column) in gains for column in columns)]
         gains |= {(model, whole): weights @ np.stack([gains[model, each] for each in columns]) for model in full}
     for column in [whole, *columns]:
         if any((model, column) in gains for model in models):
-            cells = [_gain(gains.get((model, column)), layout.digits) for model in models]
+            own = [len(found[name, column].runs) if (name, column) in found else most[name] for name in models]
+            fewer = [f" ({runs})" * (runs < most[name]) for name, runs in zip(models, own, strict=True)]
+            cells = [
+                _gain(gains.get((name, column)), layout.digits, by) for name, by in zip(models, fewer, strict=True)
+            ]
             rows.append([column.title if column != whole else column.name, *cells])
     caption = f"By how much each model is above {base}, in %, and the 95 % interval of a paired bootstrap"
     if gains or lacking:
@@ -194,11 +200,11 @@ def gains_section(layout: Layout, scores: Sequence[Score]) -> Iterator[Section]:
         yield Section(f"{name}: gains", lines, rows if gains else (), caption=caption)
 
 
-def _gain(draws: np.ndarray | None, digits: int) -> str:
+def _gain(draws: np.ndarray | None, digits: int, runs: str) -> str:
     if draws is None:
         return "-"
     value, low, high = (100 * each for each in (draws[0], *interval_of(draws[1:])))
-    words = f"{value:+.{digits}f} ({low:+.{digits}f} to {high:+.{digits}f})"
+    words = f"{value:+.{digits}f} ({low:+.{digits}f} to {high:+.{digits}f}){runs}"
     return Measured(words, {"value": value, "low": low, "high": high})
 
 
@@ -247,8 +253,8 @@ def score_plots(scores: Sequence[Score]) -> Iterator[Plot]:
         points = list[tuple[str, str, str, float, float]]()
         for run in score.runs:
             for number, epoch in enumerate(run.get("epochs", ()), 1):
-                for key, name in (("loss", "training loss"), ("dev", "score on dev")):
-                    points += [(score.column.title, "epoch", name, number, epoch[key])] if key in epoch else []
+                for key, name, scale in (("loss", "training loss", 1), ("dev", "score on dev, %", 100)):
+                    points += [(score.column.title, "epoch", name, number, scale * epoch[key])] if key in epoch else []
         key, _, share = (score.column.variation or "fraction=1").partition("=")
         if key == "fraction" and "=" not in share:
             shot = score.column.task.title, "% of train", "few-shot score, %", 100 * float(share)
