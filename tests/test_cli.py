@@ -613,9 +613,11 @@ def test_without_a_command_there_are_examples_and_every_command_in_its_place_on_
 
 
 def test_a_line_of_the_log_calls_a_model_of_the_hub_as_the_user_did():
-    text = "/root/.cache/huggingface/hub/models--org--tiny/snapshots/0a1b: 3 weights are not used"
+    place = "/root/.cache/huggingface/hub/models--org--tiny/snapshots/0a1b"
+    text = f"{place}: 3 weights are not used; linkbert pretrain init={place}"
     record = logging.LogRecord("linkbert", logging.WARNING, "", 0, "%s", (text,), None)
-    assert cli.LogLine("linkbert: %(message)s").format(record) == "linkbert: org/tiny: 3 weights are not used"
+    said = "linkbert: org/tiny: 3 weights are not used; linkbert pretrain init=org/tiny"
+    assert cli.LogLine("linkbert: %(message)s").format(record) == said
 
 
 def test_a_setting_is_explained_by_any_of_its_names(capsys):

@@ -175,7 +175,7 @@ def hub_names(text: str) -> str:
     >>> hub_names("~/.cache/huggingface/hub/models--org--tiny/snapshots/0a1/vocab.txt is not there")
     'org/tiny/vocab.txt is not there'
     """
-    return re.sub(r"[^\s'(]*/(?:datasets|models)--([^/]+)/snapshots/\w+", lambda at: at[1].replace("--", "/"), text)
+    return re.sub(r"[^\s'(=]*/(?:datasets|models)--([^/]+)/snapshots/\w+", lambda at: at[1].replace("--", "/"), text)
 
 
 class CutFileError(ValueError):
@@ -493,7 +493,13 @@ def fetch_from_hub(name: str, patterns: tuple[str, ...], said: str, remedy: str,
     """Fetch those files of a hub's repository into Hugging Face's own cache; give their folder, or one clear line."""
     import huggingface_hub
 
-    fetch = partial(huggingface_hub.snapshot_download, name, allow_patterns=[*patterns], **options)
+    class Patient(huggingface_hub.utils.tqdm):  # type: ignore[misc]
+        """A bar for what takes time, and not where all is in the cache."""
+
+        def __init__(self, *args: Any, **how: Any) -> None:
+            super().__init__(*args, **how, delay=2)
+
+    fetch = partial(huggingface_hub.snapshot_download, name, allow_patterns=[*patterns], tqdm_class=Patient, **options)
     try:  # a download would try for longer
         listed = getattr(huggingface_hub.HfApi().repo_info(name, timeout=2, **options), "siblings", None)
         names = [each.rfilename for each in listed or ()] if patterns == HUB_FILES else []

@@ -347,7 +347,9 @@ def test_runs_side_by_side_give_what_they_give_one_after_the_other(folder):
 
 def test_a_test_set_without_labels_becomes_a_file_for_glue_s_server(folder, monkeypatch, caplog):
     colour = dataclasses.replace(tables()["colour"], submission="Colour")
-    monkeypatch.setattr(table, "tasks", lambda: {"colour": colour})
+    wnli, ax = (dataclasses.replace(colour, name=n, submission=s) for n, s in (("wnli", "WNLI"), ("ax", "AX")))
+    monkeypatch.setattr(table, "tasks", lambda: {"colour": colour, "wnli": wnli, "ax": ax})
+    monkeypatch.setattr("linkbert.tasks.results.tasks", table.tasks)
     (folder / "data" / "test.tsv").write_text("id\ta\n0\tthe box is red\n1\tthe box is not blue\n")
     assert run(folder, "num_train_epochs=40") == 0
     record = next(iter(read_results(folder / "to").values()))
@@ -358,7 +360,7 @@ def test_a_test_set_without_labels_becomes_a_file_for_glue_s_server(folder, monk
     assert run(folder, "num_train_epochs=1") == 0  # worse on dev
     assert [path.name for path in written.parent.iterdir()] == ["Colour.tsv"]
     assert written.read_text() == "index\tprediction\n0\tred\n1\tblue\n"
-    assert "submission lacks AX.tsv, " in caplog.text
+    assert "submission is not whole, as GLUE's server wants it: run --tasks wnli,ax" in caplog.text
     only = record | {"scores": {}}  # of a task without sets of its own but this one
     assert "  not scored: its labels are not public" in list(summary([only]))
     assert choose_scores([only]) == []

@@ -201,7 +201,8 @@ def check_head(folder: Path, config: PretrainedConfig, weights: Mapping[str, Ten
     trained = find_objective(objective_of(config, weights)).relations and not weights.keys().isdisjoint(RELATION_HEADS)
     if not (trained if relations else f"{spec_of(config).dense}.weight" in weights):
         what = "relation head" if relations else "masked-token head"
-        raise ValueError(f"{folder} has no trained {what}; pretrain it first: linkbert pretrain STORE init={folder}")
+        first = f"linkbert pretrain STORE --to RUN init={folder}"
+        raise ValueError(f"{folder} has no trained {what}; pretrain it first: {first}")
 
 
 def open_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
