@@ -492,8 +492,9 @@ def choose_weights(names: Collection[str], where: str | Path) -> str:
 def fetch_from_hub(name: str, patterns: tuple[str, ...], said: str, remedy: str, **options: Any) -> Path:
     """Fetch those files of a hub's repository into Hugging Face's own cache; give their folder, or one clear line."""
     import huggingface_hub
+    from huggingface_hub.utils import tqdm
 
-    class Patient(huggingface_hub.utils.tqdm):  # type: ignore[misc]
+    class Patient(tqdm):  # type: ignore[misc]
         """A bar for what takes time, and not where all is in the cache."""
 
         def __init__(self, *args: Any, **how: Any) -> None:
