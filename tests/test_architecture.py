@@ -46,15 +46,15 @@ CEILINGS = {  # lines of Python; (top) are the files beside the folders
 
 
 OWED = {  # lines above the ceiling, docs/log/size.md says for what; what is not said there must go
-    "(top)": 1_193,
+    "(top)": 1_200,
     "corpora": 692,
     "corpora/readers": 1_607,
     "graph": 112,
     "instances": 78,
-    "model": 286,
+    "model": 287,
     "pretraining": 138,
     "tasks": 720,
-    "views": 258,
+    "views": 264,
 }
 
 
