@@ -47,14 +47,14 @@ CEILINGS = {  # lines of Python; (top) are the files beside the folders
 
 OWED = {  # lines above the ceiling, docs/log/size.md says for what; what is not said there must go
     "(top)": 1_200,
-    "corpora": 692,
-    "corpora/readers": 1_607,
+    "corpora": 696,
+    "corpora/readers": 1_632,
     "graph": 112,
     "instances": 78,
     "model": 287,
     "pretraining": 138,
     "tasks": 720,
-    "views": 264,
+    "views": 265,
 }
 
 

@@ -413,6 +413,39 @@ def test_a_stub_that_a_script_leaves_is_a_redirect(tmp_path):
     assert skipped == {html.BY_SCRIPT: 1}
 
 
+def test_a_script_names_the_page_that_it_leads_to(tmp_path):
+    calls = [
+        "go('../','kernel','man/file.html#open')",
+        "go('file.html')",
+        'go("../","kernel", "no.html")',
+        "go('one.html')",
+    ]
+    pages = {
+        "lib/kernel-8.5/man/file.html": "<p>One",
+        "lib/tools-1.0/man/file.html": "<p>Two",
+        "a/one.html": "<p>Three",
+    }
+    pages["a/a.html"] = " ".join(f"<a href='javascript:{call.replace(chr(39), '&#39;')}'>x</a>" for call in calls)
+    records, skipped = read(write(tmp_path, pages))
+    page = next(each for each in records if getattr(each, "id", "") == "a/a.html")
+    assert [(link.target, link.fragment) for link in page.links] == [
+        ("lib/kernel-8.5/man/file.html", "open"),
+        ("a/one.html", ""),
+    ]
+    assert skipped == {html.BY_SCRIPT: 2}
+
+
+def test_of_a_page_of_mediawiki_the_article_is_read(tmp_path):
+    page = """<title>Oak</title><body><div id=siteSub>From the wiki</div><div id=contentSub>&lt; <a href=t>Trees</a> |
+        <a href=e>Elm</a></div><div id=mw-content-text class=mw-parser-output><p>An <a href=e>elm</a>.<sup
+        class=reference><a href=#1>[1]</a></sup></div><div class=catlinks><a href=c>Category</a></div>"""
+    (document,) = (each for each in read(write(tmp_path, {"a.html": page}))[0] if isinstance(each, Document))
+    assert (document.title, document.text) == ("Oak", "An elm.")
+    assert [(link.start, link.target) for link in document.links] == [(3, "e"), (-1, "t"), (-1, "e"), (-1, "c")]
+    other = html.parse("<p>The id mw-content-text.<figure><figcaption>Shown")
+    assert other.text == "The id mw-content-text.\nShown"
+
+
 def test_a_page_without_title_or_h1_is_called_as_its_file(tmp_path):
     records, _ = read(write(tmp_path, {"a/owls.html": "<a href=#x>Skip to content</a><h2>b</h2><p>c"}))
     assert [(r.title, r.text) for r in records if isinstance(r, Document)] == [("owls", "b\nc")]

@@ -72,6 +72,7 @@ def led_to(document):
         ("[x]({% post_url 2020-01-02-first %})", "site/_posts/2020-01-02-first", []),
         ("<a href=\"{{ '/docs/plan/' | relative_url }}\">x</a>", "docs/plan", []),
         ("[x][p]\n\n[q]: https://x.org/{{ v }}.zip\n[p]: {{ '/docs/plan' | absolute_url }}", "docs/plan", []),
+        ("\n\n| a | b |\n|---|---|\n| [[Plan|x]] | y |", "en/Plan", []),
         ("[x](/docs/{{< param v >}}/plan)", "en/docs/v2/plan", ["de/docs/v2/plan"]),
     ],
 )
@@ -137,9 +138,11 @@ def test_hugo_starts_from_the_own_address_of_a_page(tmp_path):
 
 def test_docusaurus_has_versions(tmp_path):
     files = {"web/docusaurus.config.js": "", "docs/x.md": "", "docs/y.md": "[a](/docs/next/x)"}
+    files |= {"web/parts/some.md": "---\nslug: /short\n---\nx", "web/a.md": "[c](/parts/short)"}
     files |= {"web/versioned_docs/version-0.1/x.md": "", "web/blog/2021-02-03-z.md": "[b](/docs/0.1/x) [c](/docs/x)"}
     documents = read_tree(tmp_path, files)
     assert led_to(documents["docs/y"]) == ["docs/x"]
+    assert led_to(documents["web/a"]) == ["web/parts/some"]
     assert led_to(documents["web/blog/2021-02-03-z"]) == ["web/versioned_docs/version-0.1/x", "docs/x"]
 
 
@@ -495,6 +498,24 @@ def test_lost_links_are_said_by_what_they_lead_to(tmp_path, capsys):
     assert not any(line.startswith("documents") for line in lines)
     assert cli.main(["stats", str(store.path), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["links_lost"] == store.manifest["links_lost"]
+
+
+def test_links_to_pages_without_text_have_a_cause_of_their_own(tmp_path, capsys):
+    trees = {
+        "markdown": {"a.md": "[x](b.md) [y](gone.md)", "b.md": "<!-- x -->"},
+        "html": {"a.html": "<p><a href=b>x</a> <a href=gone>y</a>", "b.html": "<p>"},
+        "rst": {"a.rst": "A\n=\n\n`x <b.rst>`_ and `y <gone.rst>`_.", "b.rst": ".. comment"},
+        "dokuwiki": {"a.txt": "====== A ======\n[[b]] [[gone]]", "b.txt": "~~NOTOC~~"},
+    }
+    for reader, files in trees.items():
+        (tmp_path / reader).mkdir()
+        for name, text in files.items():
+            (tmp_path / reader / name).write_text(text)
+        store = build_documents([tmp_path / reader], tmp_path / f"{reader} store", format=reader)
+        found = {row["cause"]: (row["target"][:4], row["links"]) for row in store.manifest["links_lost"]}
+        assert found == {"empty": ("b", 1), "missing": ("gone", 1)}, reader
+    assert cli.main(["stats", str(store.path), "--links"]) == 0
+    assert "pages without text (left out)" in capsys.readouterr().out
 
 
 def test_lost_links_are_counted_by_folder_where_one_has_most(tmp_path, capsys):

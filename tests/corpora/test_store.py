@@ -78,7 +78,7 @@ def test_a_shard_is_the_same_bytes_every_time_and_counts_what_it_holds(tmp_path)
         one, two = (shard_path(tmp_path / name, part, 0, suffix).read_bytes() for name in ("one", "two"))
         assert one == two
     counters = json.loads(shard_path(tmp_path / "one", "documents", 0, ".json").read_text())
-    seen = {"deleted": ["e"], "skipped": {"broken": 1}, "examples": ["line 3: broken"]}
+    seen = {"deleted": ["e"], "skipped": {"broken": 1}, "examples": ["line 3: broken"], "empty": []}
     assert counters == {"documents": 1, "redirects": 1, "links": 2, **seen}
 
 

@@ -233,11 +233,12 @@ def _finish(plan: dict[str, Any], to: Path, skipped: Skipped) -> Store:
     """Drop documents that do not count, add up, write store.json and clear away what only the build needed."""
     shards = len(shard_files(to, "documents", ".json"))
     counts: Counter[str] = Counter()
-    deleted: list[tuple[str, int]] = []
+    deleted, empty = list[tuple[str, int]](), list[str]()
     for number in range(shards):
         saved = read_json(shard_path(to, "documents", number, ".json"))
         skipped.update(saved.pop("skipped"))
         skipped.examples += saved.pop("examples")
+        empty += saved.pop("empty", ())
         deleted += [(id_, number) for id_ in saved.pop("deleted")]
         counts.update(saved)
     if not counts["documents"]:
@@ -254,6 +255,7 @@ def _finish(plan: dict[str, Any], to: Path, skipped: Skipped) -> Store:
             if count := database.execute(f"SELECT {query}").fetchall()[0][0]:
                 skipped[cause] += count
         database.register("dropped", dropped)
+        database.register("empty", pa.table({"target": pa.array(empty, pa.string())}))
         lost = database.sql(_LOST).to_arrow_table().to_pylist()
         if plan["links_table"]:
             ids = database.execute("SELECT id FROM document_rows")
@@ -308,14 +310,14 @@ _LOST = r"""
 WITH links AS (SELECT id, link.target AS target, link.start AS place
                FROM (SELECT id, unnest(links) AS link FROM document_rows ANTI JOIN dropped USING (shard, row))),
      known AS (SELECT id AS target FROM document_rows UNION SELECT source FROM redirect_rows),
-     lost AS (SELECT id, target, regexp_extract(target, '^(?:\w+:)?//(?:[^/?#]*@)?([^/?#]+)', 1) AS host
+     lost AS (SELECT id, target, regexp_extract(target, '^(?:\w+:)?//(?:[^/?#]*@)?([^/?#]+)', 1) AS host,
+                     if(target IN (FROM empty), 'empty', if(host = '', 'missing', 'elsewhere')) AS cause
               FROM links ANTI JOIN known USING (target)),
-     named AS (SELECT if(host = '', 'missing', 'elsewhere') AS cause, if(host = '', target, host) AS target,
-                      min(id) AS source, count(*) AS links
+     named AS (SELECT cause, if(cause = 'elsewhere', host, target) AS target, min(id) AS source, count(*) AS links
                FROM lost GROUP BY 1, 2
                UNION ALL SELECT 'folder', regexp_extract(target, '^([^/]+/(?:[^/]+/)?)', 1) || '...' AS part, min(id),
-                                count(*) FROM lost WHERE host = '' AND contains(target, '/')
-               GROUP BY part HAVING count(*) * 2 > (SELECT count(*) FROM lost WHERE host = '')
+                                count(*) FROM lost WHERE cause = 'missing' AND contains(target, '/')
+               GROUP BY part HAVING count(*) * 2 > (SELECT count(*) FROM lost WHERE cause = 'missing')
                UNION ALL SELECT 'no place', target, min(id), count(*) FROM links WHERE place < 0 GROUP BY target)
 SELECT *, CAST(sum(links) OVER (PARTITION BY cause) AS BIGINT) AS whole
 FROM named QUALIFY row_number() OVER (PARTITION BY cause ORDER BY links DESC, target) <= 3

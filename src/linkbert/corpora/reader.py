@@ -96,9 +96,11 @@ class Skipped(Counter[str]):
     def __init__(self) -> None:
         super().__init__()
         self.examples: list[str] = []
+        self.empty: list[str] = []  # what links call the pages that have no text
 
-    def note(self, cause: str, where: str) -> None:
-        """Count one; `where` is for the report, such as 'notes.jsonl line 17'."""
+    def note(self, cause: str, where: str, *empty: str) -> None:
+        """Count one; `where` is for the report, such as 'notes.jsonl line 17', `empty` what links call it."""
+        self.empty += empty
         if self[cause] < 3:
             self.examples.append(without_secrets(f"{where}: {cause}").encode(errors="backslashreplace").decode())
         self[cause] += 1

@@ -102,7 +102,7 @@ def write_shard(store: Path, shard: int, records: Iterable[Record], skipped: Ski
     with replacing(shard_path(store, "redirects", shard)) as part:
         pq.write_table(_to_table(redirects, REDIRECTS), part, compression="zstd", use_dictionary=False)
     more = {"deleted": deleted, "skipped": dict(sorted(skipped.items())), "examples": skipped.examples}
-    write_json(shard_path(store, "documents", shard, ".json"), {**counts, **more})
+    write_json(shard_path(store, "documents", shard, ".json"), {**counts, **more, "empty": skipped.empty})
 
 
 def _to_table(records: list[Any], schema: pa.Schema) -> pa.Table:

@@ -32,6 +32,7 @@ LOST = {  # causes in the manifest, likewise
     "elsewhere": "other sites",
     "missing": "missing documents",
     "folder": "these, by their folders",
+    "empty": "pages without text (left out)",
     "several": "what several pages are meant by (one taken)",
     "no place": "anything, from no place in the text (tables, footnotes, navigation)",
 }

@@ -33,6 +33,10 @@ _LINES = re.compile(  # whole lines: colons of a directive and its title, or mar
 )
 _NOTE_ADDRESS = re.compile(r"\]\((\[\[[^\[\]\n]+\]\])\)")
 _BLOCK = re.compile(r"(?<!\]\()\(\(([0-9a-f]{8}-[0-9a-f-]{27})\)\)")
+_ROW, _CELL_LINK = (
+    re.compile(r"^[ ]{0,3}\|.*\[\[.*", re.MULTILINE),
+    re.compile(r"(\[\[[^\[\]|\n\\]+)\|(?=[^\[\]|\n]*\]\])"),
+)
 _EMBED = re.compile(r"\{\{(?:embed|\[\[embed\]\]):? *!?(\[\[[^\[\]\n]*\]\]) *\}\}")
 
 
@@ -46,6 +50,8 @@ def to_commonmark(source: str) -> str:
         source = _EMBED.sub(r"!\1", _LINK.sub(_put_address, _without_code(source)))
     if "((" in source:
         source = _BLOCK.sub(r"![[\1]]", source)
+    if "[[" in source and "\n|" in source:  # the bar of a link parts no cells
+        source = _ROW.sub(lambda row: _CELL_LINK.sub(r"\1\|", row[0]), source)
     if "]([[" in source:
         source = _NOTE_ADDRESS.sub(r"](<\1>)", source)
     if any(mark in source for mark in (":::", "*[", "8<", "///", "[TOC", "[toc", "[_")):

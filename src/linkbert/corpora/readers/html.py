@@ -41,7 +41,9 @@ TAGS, DEPTH = 2_000, 64  # where more tags open, they may be nested so deep on a
 ATTRIBUTES, LARGEST = 10_000, 16 << 20  # of one tag; bytes of a page
 
 _TABLE = read_table("html.toml")
-_MAIN, _DROPPED, _ROLES = (", ".join(_TABLE[key]) for key in ("main", "dropped", "roles"))
+_MAIN, _DROPPED, _ROLES, _WIKI, _ASIDE = (
+    ", ".join(_TABLE[key]) for key in ("main", "dropped", "roles", "wiki", "aside")
+)
 _NOTES, _BREAKS, _INLINE, _VOID, _IMPLIED = (
     words(_TABLE[key]) for key in ("notes", "breaks", "inline", "void", "implied")
 )
@@ -58,12 +60,13 @@ _LONE = re.compile(r"\S+\.(?:[xs]?html|htm)(?:\.gz)?")
 _STEPS, _TRAIL = frozenset(">»›→"), re.compile(r" ?[>»›→] ?")
 _REFRESH = re.compile(r"[\s\d.]*[;,]?\s*(?:url\s*=)?\s*[\"']?([^\"']*)", re.IGNORECASE)
 
-_SCRIPTED = re.compile(r"javascript:.*\.[xs]?html?\b", re.IGNORECASE)
+_SCRIPTED = re.compile(r"javascript:[^<>\n]{0,500}\.[xs]?html?\b", re.IGNORECASE)
+_ARGUMENT = re.compile(r"""'([^'"]*)'|"([^'"]*)\"""")
 _NOSCRIPT = re.compile(r"""http-equiv=["']?refresh["']?\s[^<>]{0,99}content=["']([^"']*)""", re.IGNORECASE)  # as text
 
 
 Common = Mapping[str, frozenset[str]]  # by folder, what most pages there have; see survey
-Find = Callable[[tuple[str, str]], tuple[str, str]]
+Find = Callable[[str, Place], tuple[str, str] | None]
 Links = list[tuple[int, int, str]]  # start, end, address; start = end without a place
 Written = tuple[int, int, str, bool | None]  # also whether it leads on or back; None if it goes over several lines
 Sections = list[tuple[str, int]]
@@ -94,13 +97,15 @@ def parse(source: str, *, body: str = "", drop: str = "", common: frozenset[str]
     from selectolax.lexbor import LexborHTMLParser
 
     tree = LexborHTMLParser(source, scripting=True)
-    roots = _find_roots(tree, body)
+    is_wiki = not body and ("mw-content-text" in source or "mw-parser-output" in source)
+    found = _find_roots(tree, _WIKI) if is_wiki else None
+    roots = found or _find_roots(tree, body)
     if roots is None:
         return None
     title, *addresses = _read_head(tree)
     title = _find_title(title, tree, common)
     roles = _ROLES if "role" in source or "ROLE" in source else ""  # each selector costs a look at every element
-    selector = ", ".join(filter(None, (_DROPPED, roles, drop)))
+    selector = ", ".join(filter(None, (_DROPPED, roles, _ASIDE if found else "", drop)))
     unanchored = [href for root in roots for href in _drop(root, selector)]
     html = whole = "".join(root.html or "" for root in roots)
     html, gone = _cut_named(roots, html)
@@ -142,11 +147,24 @@ class Tree(Options):
     common: Common = field(default_factory=dict)
     pages: Mapping[str, str] = field(default_factory=dict)  # by their names without capitals, where only one has it
     root: str = ""  # the address at which it is published, "example.org/docs/"
+    files: Mapping[str, list[str]] = field(default_factory=dict)  # by the name of the file, where scripts follow links
 
-    def find(self, to: tuple[str, str]) -> tuple[str, str]:
+    def find(self, href: str, place: Place) -> tuple[str, str] | None:
         """Return a target and its fragment; one in other capitals than its page means the page."""
+        if not (to := resolve(href, place)):
+            return self._follow(href) if _SCRIPTED.match(href) else None
         page = self.pages.get(to[0].casefold(), "")
         return (page, to[1]) if page and to[0] != page and to[0] not in names(page) else to
+
+    def _follow(self, href: str) -> tuple[str, str] | None:
+        """Return the only page that ends as an argument of a script does; of several the one in a folder of another."""
+        given = [one or other for one, other in _ARGUMENT.findall(href)]
+        path, _, fragment = next((each for each in given if ".htm" in each), "").partition("#")
+        end = "/" + re.sub(r"^(?:\.*/)+", "", unquote(path))
+        found = [page for page in self.files.get(PurePosixPath(end).name, ()) if f"/{page}".endswith(end)]
+        if len(found) > 1:  # "kernel" names "lib/kernel-8.5", too
+            found = [page for page in found if any(re.search(rf"(^|/){re.escape(each)}[/-]", page) for each in given)]
+        return (found[0], fragment) if len(found) == 1 else None
 
 
 def read_file(name: str, data: bytes, options: Options, skipped: Skipped) -> Iterator[Record]:
@@ -169,9 +187,9 @@ def read_file(name: str, data: bytes, options: Options, skipped: Skipped) -> Ite
         yield Redirect(name, *moved)
         return
     if not page.text:
-        skipped.note("page without text", name)
+        skipped.note("page without text", name, name, *known)
         return
-    if scripted := sum(bool(_SCRIPTED.match(href)) for _, _, href in page.links):
+    if scripted := sum(bool(_SCRIPTED.match(href)) and not tree.find(href, place) for _, _, href in page.links):
         skipped[BY_SCRIPT] += scripted
     id_ = name
     if (whole := resolve(page.canonical, Place())) and whole[0].startswith("https://"):
@@ -205,10 +223,10 @@ def read_page(name: str, data: bytes, skipped: Skipped, parse_page: Callable[[st
     return page
 
 
-def to_document(id_: str, title: str, page: Page, place: Place, find: Find = lambda to: to) -> Document:
+def to_document(id_: str, title: str, page: Page, place: Place, find: Find = resolve) -> Document:
     """Make a Document of a page; its links are resolved, and those that lead to no page are left out."""
     addresses = {href for _, _, href in page.links}
-    targets = {href: find(to) for href in addresses if (to := resolve(href, place))}
+    targets = {href: to for href in addresses if (to := find(href, place))}
     links = tuple(Link(start, end, *to) for start, end, href in page.links if (to := targets.get(href)))
     return Document(id_, title, page.text, links, sections=page.sections)
 
@@ -551,12 +569,13 @@ NAMES = 1_000_000  # of the pages of a tree, up to which links in other capitals
 def survey(files: Iterable[tuple[str, bytes | None]], options: Options, *_: object) -> Tree:
     """Find what more than half of the pages of a tree, or of a folder, have in common; only files with data count."""
     counts: dict[str, Counter[str]] = defaultdict(Counter)
-    pages, found_pages, addresses = Counter[str](), dict[str, str](), set[str]()
+    pages, found_pages, addresses, scripted = Counter[str](), dict[str, str](), set[str](), False
     for name, data in files:
         for other in (name, *names(name)):  # what two pages are called means neither
             other = other.casefold()
             found_pages[other] = name if found_pages.get(other, name) == name else ""
         source = "" if data is None or len(data) > LARGEST or _is_binary(data) else decode(data)[0]
+        scripted = scripted or _SCRIPTED.search(source) is not None
         addresses.update(_ADDRESS.findall(source))
         begin = max(source.find("<body"), 0)
         folders = [str(folder) for folder in PurePosixPath(name).parents] if source else []
@@ -583,7 +602,10 @@ def survey(files: Iterable[tuple[str, bytes | None]], options: Options, *_: obje
         log.warning("left out where most pages have it: %s", shown)
     if root := _find_root(addresses, found_pages):
         log.warning("%s is this tree", root)
-    return Tree(**asdict(options), common=most, pages=found_pages if len(found_pages) < NAMES else {}, root=root)
+    found_pages, by_file = found_pages if len(found_pages) < NAMES else {}, dict[str, list[str]]()
+    for page in dict.fromkeys(found_pages.values()) if scripted else ():
+        by_file.setdefault(PurePosixPath(page).name, []).append(page)
+    return Tree(**asdict(options), common=most, pages=found_pages, root=root, files=by_file)
 
 
 def _find_root(addresses: set[str], pages: Mapping[str, str]) -> str:

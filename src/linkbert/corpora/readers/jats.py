@@ -131,7 +131,7 @@ def _read_article(article: Any, name: str, options: papers.Options, skipped: Ski
     for element in (*meta.iterfind("{*}related-article"), *article.iterfind("{*}floats-group")):
         writer.drop(element)
     if not writer.blocks:
-        skipped.note("article without text", name)
+        skipped.note("article without text", name, *own)
         return
     yield writer.finish(own[0], title or own[0])
     yield from (Redirect(alias, own[0]) for alias in own[1:])

@@ -85,8 +85,10 @@ def read_file(name: str, data: bytes, pages: Pages, skipped: Skipped) -> Iterato
     id_, mdx = str(path.with_suffix("")), path.suffix.lower() == ".mdx"
     mdx |= pages.dialect.name == "docusaurus"  # which reads .md so, too
     page = read_page(decode_text(data, name, skipped), id_, mdx=mdx, pages=pages)
-    for fault in page.faults + (NO_TEXT,) * (not page.text):
+    for fault in page.faults:
         skipped.note(fault, name)
+    if not page.text:
+        skipped.note(NO_TEXT, name, id_)
     for choice in pages.chosen:
         skipped.note(SEVERAL, f"{name}: {choice}")
     pages.chosen.clear()

@@ -15,7 +15,8 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from functools import lru_cache
-from itertools import islice
+from itertools import accumulate, islice
+from posixpath import join
 from unicodedata import normalize
 from urllib.parse import unquote
 
@@ -427,6 +428,9 @@ def _add_said(pages: Pages, id_: str, key: str, name: str) -> None:
         if ":" not in name and name != "/":
             pages.add(unquote(address), id_)
             pages.add(unquote(address).replace("/_", "/"), id_)
+            plugins = pages.dialect.name == "docusaurus" and name[0] == "/"  # one publishes a folder: "/x" is there
+            for folder in accumulate(id_.split("/")[:-1], join) if plugins else ():
+                pages.add(folder + unquote(name), id_)
             if key != "id":
                 pages.own[id_] = address
     elif name[0] == "/":

@@ -330,7 +330,7 @@ def read_file(name: str, data: bytes, tree: Tree, skipped: Skipped) -> Iterator[
     if text:
         yield Document(page.id, page.title or page.id.rpartition("/")[2], text, links, sections=sections)
     else:
-        skipped.note(NO_TEXT, name)
+        skipped.note(NO_TEXT, name, page.id)
 
 
 class _Page:

@@ -69,7 +69,7 @@ def read(shard: Shard, _: Options, skipped: Skipped) -> Iterator[Document]:
         elif not html.is_bounded(body := row.get("Body", "")):
             skipped.note(html.NESTED, where)
         elif not (page := html.parse(body)) or not page.text or not row.get("Id"):
-            skipped.note("no text", where)
+            skipped.note("no text", where, row.get("Id", ""))
         else:
             place = Place(shard.extra, "questions/0/") if shard.extra else Place()
             found = ((start, end, _number(href, place)) for start, end, href in page.links)

@@ -351,7 +351,7 @@ def _read(
         if all(getattr(record, "text", name) for record in records):
             yield from records
         else:
-            skipped.note(NO_TEXT, name)
+            skipped.note(NO_TEXT, name, pages.ids[name])
 
 
 DOKUWIKI = Reader(

@@ -125,7 +125,7 @@ def _read_document(node: Any, id_: str, name: str, options: Options, skipped: Sk
     if text:
         yield Document(id_, title or id_, text, placed, sections=sections)
     else:
-        skipped.note("document without text", name)
+        skipped.note("document without text", name, id_)
 
 
 def _write(node: Any, writer: Writer, links: dict[Any, list[tuple[str, str]]], inline: bool = True) -> None:

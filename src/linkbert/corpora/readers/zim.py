@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 
 CLUSTERS, ENTRIES = 4, 10_000  # of a shard, at most; a cluster is some 2 MB of text
 REDIRECT = 0xFFFF  # instead of the number of a media type
-WIKI = "#mw-content-text, .mw-parser-output"  # the main text of MediaWiki's pages
-WIKI_DROP = "sup.reference, .references, .reflist, .navbox, .mw-editsection, .noprint, .gallery, figcaption"
 
 
 def plan(path: Path, _: html.Options) -> Iterator[Shard]:
@@ -57,7 +56,7 @@ def read(shard: Shard, options: html.Options, skipped: Skipped) -> Iterator[Reco
             continue
         if other is not None:
             yield Redirect(path, other)
-        elif page := html.read_page(path, data, skipped, lambda source: _parse(source, options)):
+        elif page := html.read_page(path, data, skipped, partial(html.parse, body=options.body, drop=options.drop)):
             place = Place(folder=path[: path.rfind("/") + 1])
             moved = html.find_move(page, place)
             if moved and moved[0] != path:
@@ -65,15 +64,7 @@ def read(shard: Shard, options: html.Options, skipped: Skipped) -> Iterator[Reco
             elif page.text:
                 yield html.to_document(path, title or page.title, page, place)
             else:
-                skipped.note("page without text", path)
-
-
-def _parse(source: str, options: html.Options) -> html.Page | None:
-    """Read a page; of MediaWiki's only the article, if nothing else was asked for."""
-    page = None
-    if not options.body and ("mw-content-text" in source or "mw-parser-output" in source):
-        page = html.parse(source, body=WIKI, drop=", ".join(filter(None, (WIKI_DROP, options.drop))))
-    return page or html.parse(source, body=options.body, drop=options.drop)
+                skipped.note("page without text", path, path)
 
 
 def _open(path: Path) -> Any:
