@@ -3,7 +3,7 @@
 import numpy as np
 
 from linkbert.graph.links import LinkGraph
-from linkbert.instances.sampler import Instances, Sampler, held_out, mask_counts
+from linkbert.instances.sampler import Instances, Sampler, hash_links, held_out, mask_counts
 from linkbert.instances.vocabulary import CLS, MASK, PAD, SEP, UNK
 from linkbert.records import CONTIGUOUS, LINKED, RANDOM
 
@@ -55,6 +55,8 @@ def judge(sampler: Sampler, made: Instances, graph: LinkGraph | None) -> dict[st
             place = store.links[links[links >= 0]]
             to_b = np.flatnonzero((place >= 0) & (at >= a_start[row]) & (at < a_stop[row]))
         related[row] |= b[row] == a[row] or (len(to_b) > 0) != (made.relations[row] == LINKED)
+    hidden = hash_links(store.hashes, a, other) < np.uint64(config.held_out_links * 2.0**64)
+    related |= (made.relations == LINKED) & hidden & (sampler.split == "train")
     out = held_out(store.hashes, config.held_out)
     kept |= (out[a] | (out[other] & with_b)) if sampler.split == "train" else ~out[a]
 

@@ -223,6 +223,9 @@ class Config(Settings):
         "random", "segment of the linked document: any, its lead, or the section that the link names"
     )
     held_out: Probability = setting(0.01, "share of documents kept from training, by a hash of their id")
+    held_out_links: Probability = setting(
+        0.0, "share of links that no training pair follows, by a hash of both ids: to ask what following links taught"
+    )
     mlm_probability: Share = setting(0.15, "share of tokens to predict")
     mlm_probability_end: Probability = setting(0.0, "that share at the end of the run, reached linearly; 0: the same")
     masking: Literal["token", "word", "span"] = setting("token", "what is masked: tokens, words, or spans of words")

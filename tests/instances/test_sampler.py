@@ -17,6 +17,7 @@ from linkbert.instances.sampler import (
     Sampler,
     describe_relations,
     fit_config,
+    hash_links,
     held_out,
     split_shares,
 )
@@ -53,6 +54,7 @@ def configs(draw):
         steps=draw(st.integers(1, 20)),
         batch_size=draw(st.sampled_from([1, 4])),
         held_out=draw(st.sampled_from([0.0, 0.3])),
+        held_out_links=draw(st.sampled_from([0.0, 0.4])),
         seed=draw(st.integers(0, 2**40)),
     )
 
@@ -303,6 +305,23 @@ def test_held_out_is_a_share_that_grows():
     assert abs(tenth.mean() - 0.1) < 0.005
     assert (fifth >= tenth).all()
     assert not held_out(hashes, 0.0).any()
+
+
+def test_held_out_links_are_neither_followed_nor_random_and_are_asked_about(toy):
+    """One document links to all nine others: half of the links may be followed, of the other half none is random."""
+    lengths = [[4] * 6] * 10
+    store, graph = toy(lengths, [(0, 0, target) for target in range(1, 10)])
+    hidden = held_out(hash_links(store.hashes, np.zeros(9, np.int64), np.arange(1, 10)), 0.5)
+    assert 0 < hidden.sum() < 9
+    config = Config(sequence_length=32, scope="document", held_out=0.0, held_out_links=0.5, shares=(0.0, 0.0, 1.0))
+    pairs, relations, _ = Sampler(store, graph, config).draw(np.arange(4_000))
+    of = pairs[:, 0] == 0
+    followed = pairs[of & (relations == LINKED), 3]
+    assert {*followed.tolist()} == {*(1 + np.flatnonzero(~hidden)).tolist()}
+    assert not (of & (relations == RANDOM)).any()
+    sampler = Sampler(store, graph, config.replace(held_out=0.9999999), split="held-out")
+    pairs, relations, _ = sampler.forced(LINKED).draw(np.arange(4_000))
+    assert {*pairs[(pairs[:, 0] == 0) & (relations == LINKED), 3].tolist()} == {*range(1, 10)}
 
 
 def test_a_split_without_documents_says_what_to_do(toy):

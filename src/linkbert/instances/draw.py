@@ -18,6 +18,7 @@ from linkbert.records import CONTIGUOUS, LINKED, RANDOM
 _ORDER, _CUT, _RELATION, _PAIR, _MASK = range(5)
 SEGMENTS = ("random", "lead", "section")  # of a linked document; a Plan has the place here
 LEAD, SECTION = 1, 2
+HELD_OUT = -2
 # Why an instance has another relation than the one drawn for it (bits).
 NO_LINK, ONE_SENTENCE, NO_RANDOM, NO_PAIR = 1, 2, 4, 8
 CAUSES = {"no_usable_link": NO_LINK, "one_sentence": ONE_SENTENCE, "random_gave_up": NO_RANDOM, "no_partner": NO_PAIR}
@@ -40,7 +41,7 @@ class Corpus(NamedTuple):
     link_tokens: np.ndarray  # int32 (links,), token within its document, -1 without a place
     edge_offsets: np.ndarray  # int64 (N + 1,)
     edge_targets: np.ndarray  # int32 (edges,)
-    edge_links: np.ndarray  # int64 (edges,), link number, -1 without a link
+    edge_links: np.ndarray  # int64 (edges,), link number, -1 without a link, HELD_OUT where no pair follows it
     edge_sections: np.ndarray  # int32 (edges,), sentence within the target, -1 without a section
     first_anchor: np.ndarray  # int64 (N + 1,), anchors of the documents before each one
     usable: np.ndarray  # uint8 (N,), 1 where a document may be B
@@ -169,11 +170,11 @@ def place_anchor(corpus: Corpus, plan: Plan, anchor: int, epoch: int) -> tuple[i
 def follows(corpus: Corpus, plan: Plan, edge: int, doc: int, start: int, stop: int) -> bool:
     """Check whether an edge of `doc` may be followed from A = tokens [start, stop)."""
     target = corpus.edge_targets[edge]
-    if target == doc or not corpus.usable[target]:
+    link = corpus.edge_links[edge]
+    if target == doc or link == HELD_OUT or not corpus.usable[target]:
         return False
     if not plan.scope_segment:
         return True
-    link = corpus.edge_links[edge]
     if link < 0 or corpus.link_tokens[link] < 0:
         return False
     return start <= corpus.documents[doc] + corpus.link_tokens[link] < stop

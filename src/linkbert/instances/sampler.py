@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from linkbert.compiled import mix
 from linkbert.config import Config, make_config
 from linkbert.graph.links import ARRAYS, LinkGraph
 from linkbert.instances import draw as kernels
@@ -305,6 +306,11 @@ def held_out(hashes: np.ndarray, share: float) -> np.ndarray:
     return hashes < np.uint64(min(int(share * 2.0**64), 2**64 - 1))
 
 
+def hash_links(hashes: np.ndarray, sources: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """Hash links by the ids of both their documents, uint64 (E,), the same in whatever graph: see `held_out`."""
+    return mix(hashes[sources] + mix(hashes[targets]))
+
+
 def mask_counts(tokens: np.ndarray, rate: np.ndarray | float) -> np.ndarray:
     """Return how many tokens are masked, at most, in instances of so many (int64, special ones left out): int64.
 
@@ -360,6 +366,10 @@ def _read_corpus(store: TokenStore, graph: LinkGraph, config: Config, split: str
         where = f"{store.path} has no document with text in the split {split!r}"
         raise ValueError(f"{where}: {remedy} held_out={config.held_out}, or take more documents")
     edges = {name: np.asarray(getattr(graph, name)).view() for name in ARRAYS}
+    if config.held_out_links and split == "train":
+        sources = np.repeat(np.arange(len(store)), np.diff(graph.offsets))
+        out_links = held_out(hash_links(store.hashes, sources, graph.targets), config.held_out_links)
+        edges["links"] = np.where(out_links, kernels.HELD_OUT, graph.links)
     if config.linked_segment == "section":
         edges["sections"] = store.find_sentences(graph.targets, graph.sections).astype(np.int32)
     for array in edges.values():

@@ -1,13 +1,14 @@
-"""Ask a saved model: what stands behind a mask, and how two texts relate.
+"""Ask a model: what stands behind masks, how two texts relate, and what its states are.
 
-In: the folder of a checkpoint (ours or any BERT's) and text. Out: plain words and probabilities. A folder without the
-head that a question needs is a ValueError: an untrained head would answer, but noise.
+In: the folder of a checkpoint (ours or any BERT's) and text, or an open model and tokens. Out: plain words and
+numbers. A folder without the head that a question needs is a ValueError: an untrained head would answer, but noise.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -17,6 +18,17 @@ from linkbert.model.checkpoint import check_head, make_model, objective_of, open
 from linkbert.model.heads import Inputs, PretrainingModel
 from linkbert.model.hf_encoder import longest
 from linkbert.records import RELATIONS
+
+TOKENS_AT_ONCE = 1 << 13  # with padding, of a forward pass
+
+
+class Line(NamedTuple):
+    """A row of tokens to ask a model about."""
+
+    ids: Sequence[int]
+    b: int  # the place where segment B starts; their number where there is none
+    masked: Sequence[int] = ()  # places, each a [MASK] in `ids`
+    labels: Sequence[int] = ()  # what stands behind them
 
 
 def fill_mask(model_folder: str | Path, text: str, *, top: int = 5) -> list[list[tuple[str, float]]]:
@@ -49,6 +61,45 @@ def guess_masked(model: PretrainingModel, made: Any) -> tuple[np.ndarray, np.nda
     masked, labels = map(torch.from_numpy, (made.masked_positions, made.masked_labels))
     found = model.predict(inputs._replace(masked_positions=masked), labels)
     return found.tokens.numpy(), found.mlm_losses.neg().exp().numpy()
+
+
+def in_batches(lines: Sequence[Line], device: torch.device) -> Iterator[tuple[np.ndarray, Inputs]]:
+    """Yield lines in batches, the longest first: their numbers, and the Inputs."""
+    order = np.argsort([-len(line.ids) for line in lines], kind="stable")
+    while len(order):
+        width = len(lines[order[0]].ids)
+        mine, order = np.split(order, [max(1, TOKENS_AT_ONCE // width)])
+        ids, types, real = np.zeros((3, len(mine), width), np.int64)  # what pads is not looked at
+        for row, line in enumerate(lines[i] for i in mine):
+            size = len(line.ids)
+            ids[row, :size], types[row, line.b : size], real[row, :size] = line.ids, 1, 1
+        masked = [row * width + place for row, i in enumerate(mine) for place in lines[i].masked]
+        inputs = Inputs.padded(*(torch.from_numpy(each).to(device) for each in (ids, types, real)))
+        yield mine, inputs._replace(masked_positions=torch.tensor(masked, dtype=torch.int64, device=device))
+
+
+@torch.no_grad()
+def embed(model: PretrainingModel, lines: Sequence[Line]) -> np.ndarray:
+    """Embed lines: the mean of the last layer's states, and the state of [CLS]: float32 (2, lines, H)."""
+    found = np.zeros((2, len(lines), model.config.hidden_size), np.float32)
+    for mine, inputs in in_batches(lines, next(model.parameters()).device):
+        _, first, every = model.encode(inputs, every=True)
+        real = (inputs.pairs >= 0)[..., None]
+        states = every.float().view(*real.shape[:2], -1) * real
+        found[0, mine], found[1, mine] = (states.sum(1) / real.sum(1)).cpu(), first.float().cpu()
+    return found
+
+
+def guess_lines(model: PretrainingModel, lines: Sequence[Line]) -> tuple[np.ndarray, np.ndarray]:
+    """Guess what is masked in lines: the log-probability of each line's labels, and whether all come first."""
+    logp, right = np.zeros(len(lines)), np.zeros(len(lines), bool)
+    for mine, inputs in in_batches(lines, next(model.parameters()).device):
+        labels = torch.tensor([label for i in mine for label in lines[i].labels], device=inputs.input_ids.device)
+        found = model.predict(inputs, labels)
+        owners = np.repeat(np.arange(len(mine)), [len(lines[i].labels) for i in mine])
+        logp[mine] = np.bincount(owners, -found.mlm_losses.double().cpu().numpy(), len(mine))
+        right[mine] = np.bincount(owners, (found.tokens != labels).cpu().numpy(), len(mine)) == 0
+    return logp, right
 
 
 def read_token(tokenizer: PreTrainedTokenizerBase, number: int) -> str:

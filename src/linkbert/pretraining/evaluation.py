@@ -8,7 +8,8 @@ one. It needs no relation head, so a BERT that never saw a link can be asked as 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -76,12 +77,21 @@ def gain_batches(usable: Sampler, gather: Gather) -> list[Batches]:
     return [Batches(each, batch_size=count, gather=gather) for each in forced]
 
 
-def score_model(folder: Path, stores: Sequence[Part], config: Config) -> Scores:
-    """Score the model of a Hugging Face folder on what `config` holds out of stores; nothing is a ValueError."""
+@contextmanager
+def scoring(
+    folder: Path, stores: Sequence[Part], config: Config, *, masked: bool = True
+) -> Iterator[tuple[PretrainingModel, list[OpenPart], DistributedContext]]:
+    """Open stores and the model of a Hugging Face folder, to score it; `masked`: without that head it is refused."""
     with join_processes(config) as processes:
         opened = open_parts(stores, config)
         check_same_vocabulary(load_vocabulary(folder), opened[0].tokens.vocabulary, folder)
-        model = load_model(folder, sequence_length=config.sequence_length, masked=True).to(processes.device)
+        model = load_model(folder, sequence_length=config.sequence_length, masked=masked)
+        yield model.to(processes.device).eval(), opened, processes
+
+
+def score_model(folder: Path, stores: Sequence[Part], config: Config) -> Scores:
+    """Score the model of a Hugging Face folder on what `config` holds out of stores; nothing is a ValueError."""
+    with scoring(folder, stores, config) as (model, opened, processes):
         rows = rows_at_once(model, config)
         asked = {each.part.name: held_out_batches(each, rows, processes=processes) for each in opened}
         if not (questions := {name: batches for name, batches in asked.items() if batches}):
@@ -118,39 +128,50 @@ def ask(model: PretrainingModel, questions: Sequence[Batches], processes: Distri
         "gain_masked": zeros(2, GROUPS, dtype=torch.float64),  # tokens masked there, for each relation
         "gain_pairs": zeros(()),  # how many A
     }
-    found: list[list[Tensor]] = [[], [], []]  # by relation of B, of each masked token of A: (what it is, K)
-    for number, batches in enumerate(questions):
-        for made in batches.one_by_one(0, processes.rank, processes.world_size):
-            check_stop(processes)
-            batch = send_batch(made, processes.device)
-            predictions = model.predict(Inputs.of(batch), batch.masked_labels)
-            real = batch.masked_labels != IGNORED  # slots that hold a masked token
-            pair = batch.pairs.flatten()[batch.masked_positions[real]]  # of each of those
-            labels, relations, group = batch.masked_labels[real], batch.relations, batch.documents % GROUPS
-            losses, asked_of = predictions.mlm_losses[real].double(), relations != IGNORED
-            if number:  # one of the three that are for the gains
-                place = batch.positions.flatten()[batch.masked_positions[real]]
-                shared = torch.from_numpy(shared_tokens(made, made.pairs.numpy())).to(processes.device)[real]
-                found[number - 1].append(torch.stack([batch.numbers[pair], place, group[pair], shared, losses]))
-                answers["gain_pairs"].add_(asked_of.sum() if number - 1 == LINKED else 0)
-                continue
-            answers["losses"].index_add_(0, relations[pair], losses)
-            add_counts(answers["masked"], relations[pair])
-            add_counts(answers["asked"], group[pair] * vocabulary + labels)
-            add_counts(answers["right"], group[pair][predictions.tokens[real] == labels])
-            guessed = predictions.relations.argmax(-1) if classes else 0
-            add_counts(answers["table"], (group * 9 + relations * 3 + guessed)[asked_of])
-    if found[LINKED]:
-        tables = [torch.cat(each, 1) for each in found]
-        tables = [each[:, (each[0] * 2**20 + each[1]).argsort()] for each in tables]  # by number and place of A
-        groups, shared = tables[LINKED][2].long(), tables[LINKED][3]
-        counts = torch.stack([torch.ones_like(shared), shared])
+    for made in questions[0].one_by_one(0, processes.rank, processes.world_size):
+        check_stop(processes)
+        batch = send_batch(made, processes.device)
+        predictions = model.predict(Inputs.of(batch), batch.masked_labels)
+        real = batch.masked_labels != IGNORED  # slots that hold a masked token
+        pair = batch.pairs.flatten()[batch.masked_positions[real]]  # of each of those
+        labels, relations, group = batch.masked_labels[real], batch.relations, batch.documents % GROUPS
+        losses, asked_of = predictions.mlm_losses[real].double(), relations != IGNORED
+        answers["losses"].index_add_(0, relations[pair], losses)
+        add_counts(answers["masked"], relations[pair])
+        add_counts(answers["asked"], group[pair] * vocabulary + labels)
+        add_counts(answers["right"], group[pair][predictions.tokens[real] == labels])
+        guessed = predictions.relations.argmax(-1) if classes else 0
+        add_counts(answers["table"], (group * 9 + relations * 3 + guessed)[asked_of])
+    tables = [masked_losses(model, batches, processes) for batches in questions[1:]]
+    if tables:
+        numbers, _, documents, shared, _ = tables[LINKED]
+        groups, counts = documents.long() % GROUPS, torch.stack([torch.ones_like(shared), shared])
+        answers["gain_pairs"] += len(numbers.unique())
         answers["gain_masked"].index_add_(1, groups, counts)
         for relation, table in enumerate(tables):
             answers["gains"][:, relation].index_add_(1, groups, table[4] * counts)
     for tensor in answers.values():
         all_reduce(processes, tensor)
     return answers
+
+
+def masked_losses(model: PretrainingModel, batches: Batches, processes: DistributedContext) -> Tensor:
+    """Let a model guess masked tokens of A, in their own order, whatever the micro-batch: float64 (5, K).
+
+    The rows are each token's instance, its place there, A's document, whether it stands in B, too, and its loss.
+    """
+    found = []
+    for made in batches.one_by_one(0, processes.rank, processes.world_size):
+        check_stop(processes)
+        batch = send_batch(made, processes.device)
+        losses = model.predict(Inputs.of(batch), batch.masked_labels).mlm_losses.double()
+        real = batch.masked_labels != IGNORED
+        at = batch.masked_positions[real]
+        pair, place = batch.pairs.flatten()[at], batch.positions.flatten()[at]
+        shared = torch.from_numpy(shared_tokens(made, made.pairs.numpy())).to(processes.device)[real]
+        found.append(torch.stack([batch.numbers[pair], place, batch.documents[pair], shared, losses[real]]))
+    table = torch.cat(found, 1)
+    return table[:, (table[0] * 2**20 + table[1]).argsort()]
 
 
 def add_counts(counts: Tensor, numbers: Tensor) -> None:

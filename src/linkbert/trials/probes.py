@@ -1,0 +1,236 @@
+"""Probes: small questions to an encoder that show what it takes across links before any fine-tuning could.
+
+In: the folder of a model, a store, and settings. Out: means, and one value per example with the document it belongs to.
+Which examples are asked follows from the store and the settings alone, so that two models are compared on the same
+ones, paired. Give the settings that a model was trained with (held_out, held_out_links, graph), or documents that it
+has seen count as held out. On a graph of random links what is called an *effect* below is 0 within its interval.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.sparse import hstack
+
+from linkbert.corpora.store import Store
+from linkbert.files import read_json_lines
+from linkbert.instances.batches import Batches
+from linkbert.instances.parts import Part
+from linkbert.instances.sampler import Sampler
+from linkbert.instances.vocabulary import CLS, SEP
+from linkbert.model.device import send_batch
+from linkbert.model.fill import Line, embed, guess_lines
+from linkbert.model.heads import Inputs, PretrainingModel
+from linkbert.model.step import rows_at_once
+from linkbert.pretraining.checkpoint import find_model
+from linkbert.pretraining.evaluation import gain_batches, masked_losses, scoring
+from linkbert.records import CONTIGUOUS, LINKED, RANDOM
+from linkbert.tasks.suite import finetune
+from linkbert.trials.cloze import KINDS, NEXT_TO, ProbeConfig, cloze_questions, find_names
+from linkbert.trials.words import bm25, regress, weigh
+
+Answer = dict[str, dict[str, Any]]
+Rows = dict[str, tuple[np.ndarray, np.ndarray]]  # by name: the value of each example, and its document
+TOP = 10  # documents that are retrieved
+FITTED = 4  # training pairs of a regression for each pair that is asked
+
+
+def link_gain(model_folder: str | Path, store: str | Path, settings: Mapping[str, Any]) -> Answer:
+    """By how much a masked token of a held-out A is likelier next to a linked text than next to a random one, nats.
+
+    To use a text across a link is what linked pairs are to teach (paper, section 4.1). The same A and masks, three Bs;
+    `context_gain` is that of the text that follows A. By class of the token: `in_b` stands in one of the two texts and
+    nowhere unmasked in A; `entities` are capitalised words not at a sentence's start; `numbers` hold a digit; `others`
+    are none of these. An example is a token.
+
+    Effects: `link_gain`, `link_gain_*`. `copying` is none: of tokens `in_b`, the gain next to the text that holds them,
+    linked or random. A model that loses 1 nat where B holds the token, else 3: "its capital [MASK]" next to "paris"
+    (linked) and "oslo" (random) gains +2 where paris is masked, -2 where oslo is; the copying is +2 in both.
+    """
+    config = ProbeConfig(**settings)
+    config = config.replace(batch_size=3 * config.examples)
+    with scoring(find_model(model_folder), [Part("", Path(store))], config) as (model, (opened,), processes):
+        own = opened.config.replace(micro_batch_size=rows_at_once(model, config))
+        sampler = Sampler(opened.tokens, opened.graph, own, split="held-out", anchors="usable")
+        tables = [masked_losses(model, each, processes).cpu().numpy() for each in gain_batches(sampler)]
+    if not tables:
+        raise ValueError(f"{store} links almost everything with everything: there is no link gain")
+    numbers, places, documents = tables[LINKED][:3].astype(np.int64)
+    tokens, pairs = opened.tokens, sampler.draw(np.arange(numbers[-1] + 1))[0]
+    at = pairs[numbers, 1] + places - 1  # among the tokens of the store
+    shown, entity = np.zeros(len(at), bool), np.zeros(len(at), bool)
+    for mine in np.split(np.arange(len(at)), np.flatnonzero(np.diff(numbers)) + 1):
+        start, stop = pairs[numbers[mine[0]], 1:3]
+        shown[mine] = np.isin(tokens.tokens[at[mine]], np.delete(tokens.tokens[start:stop], at[mine] - start))
+    for document in np.unique(documents).tolist():
+        for name in find_names(Store.open(store).document(document).text, tokens, document):
+            entity |= (at >= tokens.documents[document] + name.first) & (at < tokens.documents[document] + name.stop)
+    digits = np.array([any(map(str.isdigit, token)) for token in tokens.vocabulary.spelled])
+    linked, random = tables[LINKED][3] > 0, tables[RANDOM][3] > 0
+    classes = {"in_b": (linked != random) & ~shown, "entities": entity, "numbers": digits[tokens.tokens[at]]}
+    classes["others"] = ~np.any([*classes.values()], axis=0)
+    gain, context = (tables[RANDOM][4] - tables[each][4] for each in (LINKED, CONTIGUOUS))
+    rows = {"link_gain": (gain, documents), "context_gain": (context, documents)}
+    rows |= {f"link_gain_{name}": (gain[of], documents[of]) for name, of in classes.items()}
+    return answer(rows | {"copying": (np.where(linked, gain, -gain)[classes["in_b"]], documents[classes["in_b"]])})
+
+
+def relation_transfer(model_folder: str | Path, store: str | Path, settings: Mapping[str, Any]) -> Answer:
+    """How often the relation of a held-out pair is told: contiguous, random or linked, a third of the pairs each.
+
+    Document relation prediction (paper, section 4.2) on documents that were not trained on. `head` is the relation head
+    of a model that learnt three relations; `states`, a logistic regression on the state of [CLS], asks any encoder;
+    `words_a`, `words_b` and `words` are regressions on the words of one segment, and on both and what they share.
+    Regressions are fitted on training pairs, FITTED times as many. An example is a pair.
+
+    Effects: `linked_*`, of the pairs that are random or linked, how often linked is scored above random where it should
+    be, less one half. Of two pairs of each relation, a head that calls linked ones random has head 4/6, linked_head 0.
+    """
+    config = ProbeConfig(**settings)
+    parts: dict[str, Any] = {}
+    with scoring(find_model(model_folder), [Part("", Path(store))], config, masked=False) as (model, (opened,), _):
+        for split, count in (("train", FITTED * config.examples), ("held-out", config.examples)):
+            sampler = Sampler(opened.tokens, opened.graph, opened.config, split=split, anchors="usable")
+            batches = Batches(sampler, batch_size=count, micro_batch_size=rows_at_once(model, config))
+            parts[split] = *sampler.draw(np.arange(count))[:2], *read_pairs(model, batches)
+    (fit_pairs, fit_relations, fit_states, _), (pairs, relations, states, logits) = parts.values()
+    tokens, size = opened.tokens.tokens, len(opened.tokens.vocabulary)
+    bags = [
+        [weigh([tokens[a:b] for a, b in each[:, at : at + 2]], size) for at in (1, 4)] for each in (fit_pairs, pairs)
+    ]
+    features = {f"words_{name}": [each[side] for each in bags] for side, name in enumerate("ab")}
+    common = [a.multiply(b) for a, b in bags]
+    features["words"] = [hstack([*each, both, both.sum(1)], "csr") for each, both in zip(bags, common, strict=True)]
+    spread = fit_states.std(0) + 1e-6
+    features["states"] = [(each - fit_states.mean(0)) / spread for each in (fit_states, states)]
+    scores = {"head": logits} if model.objective.relations == 3 else {}
+    scores |= {name: regress(fit, fit_relations, asked) for name, (fit, asked) in features.items()}
+    rows: Rows = {name: (each.argmax(1) == relations, pairs[:, 0]) for name, each in scores.items()}
+    of, linked = relations != CONTIGUOUS, relations == LINKED
+    for name, each in scores.items():
+        rows[f"linked_{name}"] = ((each[:, LINKED] > each[:, RANDOM]) == linked)[of] - 0.5, pairs[of, 0]
+    return answer(rows)
+
+
+def linked_retrieval(model_folder: str | Path, store: str | Path, settings: Mapping[str, Any]) -> Answer:
+    """How often the document that a held-out A links to is among the TOP of all, by embeddings, without training.
+
+    Which texts belong together (paper, section 1), as an encoder has it. `mean`: the mean of the last layer's states;
+    `cls`: the state of [CLS]; both less the candidates' mean, by cosine. `bm25`: of the same tokens. A document is its
+    first tokens, as many as an instance has; left out are A's own and the others that it links to. An example is an A.
+
+    Effects: each above `chance`, TOP of the candidates. Where three linked documents rank 1st, 10th and 11th: 2/3.
+    """
+    config = ProbeConfig(**settings)
+    with scoring(find_model(model_folder), [Part("", Path(store))], config, masked=False) as (model, (opened,), _):
+        tokens, graph, most = opened.tokens, opened.graph, config.sequence_length - 2
+        sampler = Sampler(tokens, graph, opened.config, split="held-out", anchors="usable").forced(LINKED)
+        pairs = sampler.draw(np.arange(min(config.examples, len(sampler))))[0]
+        whole = np.random.default_rng(config.seed).permutation(np.flatnonzero(np.diff(tokens.documents)))
+        documents = np.union1d(whole[: config.candidates], pairs[:, 3])
+        texts = [tokens.ids(document)[:most] for document in documents.tolist()]
+        asked = [tokens.tokens[start:stop] for start, stop in pairs[:, 1:3]]
+        cls, sep = (tokens.vocabulary.special_ids[name] for name in (CLS, SEP))
+        found = embed(model, [Line([cls, *text, sep], len(text) + 2) for text in [*texts, *asked]])
+    found -= found[:, : len(texts)].mean(1, keepdims=True)
+    found /= np.maximum(np.linalg.norm(found, axis=2, keepdims=True), 1e-9)
+    similar = {
+        name: each[len(texts) :] @ each[: len(texts)].T for name, each in zip(("mean", "cls"), found, strict=True)
+    }
+    similar["bm25"] = bm25(asked, texts, len(tokens.vocabulary))
+    hits = {name: np.zeros(len(pairs)) for name in similar}
+    for row, (a, b) in enumerate(pairs[:, [0, 3]].tolist()):
+        rivals = ~np.isin(documents, [a, b, *graph.edges_out(a)])  # type: ignore[union-attr]
+        for name, scores in similar.items():
+            others, own = scores[row, rivals], scores[row, np.searchsorted(documents, b)]
+            hits[name][row] = (others > own).sum() + (others == own).sum() / 2 < TOP
+    return answer({name: (each, pairs[:, 0]) for name, each in hits.items()}, chance=TOP / len(documents))
+
+
+def two_hop_cloze(model_folder: str | Path, store: str | Path, settings: Mapping[str, Any]) -> Answer:
+    """How well a name in A is guessed that the linked document names, too, and A nowhere else.
+
+    Next to A stands nothing (`absent`), a text without the name (`random`), one with it from a document that is not
+    linked (`named`, where there is one), or the linked document's (`linked`). Kinds: links of documents that training
+    held out (`new`), and between training documents those it could follow (`seen`) or could not (`unseen`: needs
+    held_out_links, in training and here). That links bring what B says into the weights (paper, section 1) would show
+    as seen above unseen where B is absent. `*_right`: all tokens of the name are guessed; `*_logp`: the log-probability
+    of the name, nats. The link's own anchor is never masked. An example is a name, one of a document and kind at most.
+
+    Effects: `*_gain`, linked above named in logp; `internalised`, seen above unseen in absent_logp. A model that gives
+    a one-token name 1/2 next to a text that holds it, else 1/8: linked and named -0.69, random -2.08, gain 0.
+    """
+    config, rows = ProbeConfig(**settings), dict[str, Any]()
+    with scoring(find_model(model_folder), [Part("", Path(store))], config) as (model, (opened,), _):
+        every = cloze_questions(Path(store), config)
+        for kind in KINDS:
+            questions = [each for each in every if each.kind == kind]
+            documents, logp = np.array([each.document for each in questions]), np.full((4, len(questions)), np.nan)
+            for number, name in enumerate(NEXT_TO):
+                some = np.flatnonzero([each.b[number] is not None for each in questions])
+                lines = [questions[i].line(number, opened.tokens.vocabulary.special_ids) for i in some]
+                logp[number, some], right = guess_lines(model, lines)
+                rows[f"{kind}_{name}_logp"] = logp[number, some], documents[some]
+                rows[f"{kind}_{name}_right"] = right, documents[some]
+            there = ~np.isnan(logp[2])
+            rows[f"{kind}_gain"] = (logp[3] - logp[2])[there], documents[there]
+    found = answer(rows)
+    seen, unseen = (found["measures"].get(f"{kind}_absent_logp", np.nan) for kind in KINDS[:2])
+    return found if np.isnan(seen - unseen) else answer(rows, internalised=seen - unseen)
+
+
+def reading(model_folder: str | Path, _store: str | Path, settings: Mapping[str, Any]) -> Answer:
+    """F1 of answers that stand in linked passages, after fine-tuning on few questions (paper, tables 2 and 4).
+
+    OTT-QA and HybridQA are trained on by a `fraction`; samples of HotpotQA and MuSiQue are scored with the model of
+    SQuAD. Settings: `data`, the folder of the datasets; `to`, where results are kept, else nowhere; `tasks`; `seeds` of
+    fine-tuning, whose mean is an example's value; and those of `linkbert finetune`. An example is a question.
+
+    No effect: a store's links are not asked; models are compared. Where one of two questions is answered: 0.5.
+    """
+    asked: dict[str, Any] = {"fraction": 0.25, **settings}
+    data, seeds, tasks = asked.pop("data", None), asked.pop("seeds", 1), asked.pop("tasks", None)
+    if data is None:
+        raise ValueError("the probe `reading` needs the folder of its datasets: give data = FOLDER")
+    found = dict[str, Any]()
+    with TemporaryDirectory() as scratch:
+        to = Path(asked.pop("to", scratch))
+        names = tasks or ["ottqa", "hybridqa", "hotpotqa-100", "musique-100"]
+        for run in finetune(model_folder, names, data=data, to=to, settings=asked, seeds=seeds):
+            path = to / run["predictions"]["test" if run["scores"].get("test") else "dev"]
+            found.setdefault(run["task"], []).append([line["score"] for line in read_json_lines(path, "score")])
+    values = {task: np.mean(scores, axis=0) for task, scores in found.items()}
+    return answer({task: (each, np.arange(len(each))) for task, each in values.items()})
+
+
+PROBES: dict[str, Callable[[str | Path, str | Path, Mapping[str, Any]], Answer]] = {
+    each.__name__.replace("_", "-"): each
+    for each in (link_gain, relation_transfer, linked_retrieval, two_hop_cloze, reading)
+}
+
+
+def answer(rows: Rows, **more: float) -> Answer:
+    """Give what a probe returns: `measures`, the means of rows and what else there is, `rows` and `groups`."""
+    kept = {name: (np.asarray(values, np.float64), documents) for name, (values, documents) in rows.items()}
+    return {
+        "measures": {name: float(values.mean()) for name, (values, _) in kept.items() if len(values)} | more,
+        "rows": {name: values for name, (values, _) in kept.items() if len(values)},
+        "groups": {name: documents for name, (values, documents) in kept.items() if len(values)},
+    }
+
+
+@torch.no_grad()
+def read_pairs(model: PretrainingModel, batches: Batches) -> tuple[np.ndarray, np.ndarray]:
+    """Encode the pairs of step 0: the states of their [CLS] (P, H) and the scores of their relations, by number."""
+    found = []
+    for made in batches.one_by_one(0):
+        first = model.encode(Inputs.of(send_batch(made, next(model.parameters()).device)))[1].float()
+        found.append((made.numbers, first.cpu(), model.relation_logits(first).float().cpu()))
+    numbers, states, scores = (torch.cat(each) for each in zip(*found, strict=True))
+    order = numbers.argsort()
+    return states[order].numpy(), scores[order].numpy()
