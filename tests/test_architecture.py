@@ -22,7 +22,7 @@ MAY_IMPORT = {  # besides the base, and a folder's own files
     "model": {"instances/vocabulary"},  # one function reads a vocabulary for every command
     "pretraining": {"instances", "model"},
     "tasks": {"corpora", "instances", "model", "pretraining"},
-    "trials": {"instances", "pretraining", "tasks"},
+    "trials": {"corpora", "instances", "model", "pretraining", "tasks"},
     "views": set(STAGES),
     "api": EVERYTHING,
     "demo": EVERYTHING - {"cli"},
@@ -30,7 +30,8 @@ MAY_IMPORT = {  # besides the base, and a folder's own files
     "__main__": {"cli"},
     "__init__": EVERYTHING,
 } | {name: set() for name in BASE}
-WITH_TORCH = {"model", "pretraining", "tasks", "trials/probes", "instances/batches", "instances/dataset"}
+WITH_TORCH = {"model", "pretraining", "tasks", "trials/probes", "trials/cloze"}
+WITH_TORCH |= {"instances/batches", "instances/dataset"}
 CEILINGS = {  # lines of Python; (top) are the files beside the folders
     "(top)": 1_610,
     "corpora": 1_050,
@@ -46,14 +47,15 @@ CEILINGS = {  # lines of Python; (top) are the files beside the folders
 
 
 OWED = {  # lines above the ceiling, docs/log/size.md says for what; what is not said there must go
-    "(top)": 1_200,
+    "(top)": 1_204,
     "corpora": 696,
     "corpora/readers": 1_632,
     "graph": 112,
-    "instances": 78,
-    "model": 287,
-    "pretraining": 138,
+    "instances": 89,
+    "model": 338,
+    "pretraining": 159,
     "tasks": 720,
+    "trials": 344,
     "views": 265,
 }
 

@@ -20,7 +20,8 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import BaseModel, BeforeValidator, Field, FiniteFloat, TypeAdapter, ValidationError, model_validator
 
 SHORT = 32  # tokens: a compiled step has room for the [CLS]s of rows full of such pairs
-STORE_SETTINGS = ("graph", "scope", "alpha", "shares", "anchors", "linked_segment", "held_out")  # may differ by store
+STORE_SETTINGS = ("graph", "scope", "alpha", "shares", "anchors", "linked_segment", "held_out",  # may differ by store
+                  "held_out_links")  # fmt: skip
 PREFIXES = "Value error,|(Input|Tuple|Value) should (be|have)|Unable to parse input string as"  # pydantic's words
 SHORT_WORDS = {"baseline=bert": ["objective=nsp", "shares=1/2,1/2,0"]}
 OLD_NAMES = {

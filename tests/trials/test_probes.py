@@ -354,6 +354,7 @@ def test_reading_is_fine_tuning_on_few_questions(folder, tmp_path):
         "seeds": 2,
         "max_length": 32,
         "stride": 8,
+        "graph": "tfidf",
     }
     found = PROBES["reading"](folder / "model", folder / "store", settings)
     lines = [json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines()]

@@ -9,6 +9,7 @@ has seen count as held out. On a graph of random links what is called an *effect
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -28,8 +29,10 @@ from linkbert.model.fill import Line, embed, guess_lines
 from linkbert.model.heads import Inputs, PretrainingModel
 from linkbert.model.step import rows_at_once
 from linkbert.pretraining.checkpoint import find_model
+from linkbert.pretraining.distributed import gather
 from linkbert.pretraining.evaluation import gain_batches, masked_losses, scoring
 from linkbert.records import CONTIGUOUS, LINKED, RANDOM
+from linkbert.tasks.settings import FineTuneConfig
 from linkbert.tasks.suite import finetune
 from linkbert.trials.cloze import KINDS, NEXT_TO, ProbeConfig, cloze_questions, find_names
 from linkbert.trials.words import bm25, regress, weigh
@@ -37,6 +40,7 @@ from linkbert.trials.words import bm25, regress, weigh
 Answer = dict[str, dict[str, Any]]
 Rows = dict[str, tuple[np.ndarray, np.ndarray]]  # by name: the value of each example, and its document
 TOP = 10  # documents that are retrieved
+DRAWN = ProbeConfig.model_fields.keys()  # settings of pairs, which a study gives to every probe
 FITTED = 4  # training pairs of a regression for each pair that is asked
 
 
@@ -57,7 +61,8 @@ def link_gain(model_folder: str | Path, store: str | Path, settings: Mapping[str
     with scoring(find_model(model_folder), [Part("", Path(store))], config) as (model, (opened,), processes):
         own = opened.config.replace(micro_batch_size=rows_at_once(model, config))
         sampler = Sampler(opened.tokens, opened.graph, own, split="held-out", anchors="usable")
-        tables = [masked_losses(model, each, processes).cpu().numpy() for each in gain_batches(sampler)]
+        told = partial(gather, processes)
+        tables = [masked_losses(model, each, processes).cpu().numpy() for each in gain_batches(sampler, told)]
     if not tables:
         raise ValueError(f"{store} links almost everything with everything: there is no link gain")
     numbers, places, documents = tables[LINKED][:3].astype(np.int64)
@@ -193,7 +198,8 @@ def reading(model_folder: str | Path, _store: str | Path, settings: Mapping[str,
 
     No effect: a store's links are not asked; models are compared. Where one of two questions is answered: 0.5.
     """
-    asked: dict[str, Any] = {"fraction": 0.25, **settings}
+    own = {key: value for key, value in settings.items() if key in FineTuneConfig.model_fields or key not in DRAWN}
+    asked: dict[str, Any] = {"fraction": 0.25, **own}
     data, seeds, tasks = asked.pop("data", None), asked.pop("seeds", 1), asked.pop("tasks", None)
     if data is None:
         raise ValueError("the probe `reading` needs the folder of its datasets: give data = FOLDER")

@@ -21,7 +21,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -93,9 +92,7 @@ def find_probe(name: str) -> Probe:
         return score
     if ":" in name:
         return registry.find("probes", name)  # type: ignore[no-any-return]
-    if find_spec("linkbert.trials.probes") is None:
-        raise ValueError(f"unknown probe {name!r}; there is score")
-    from linkbert.trials.probes import PROBES  # type: ignore[import-untyped,unused-ignore]
+    from linkbert.trials.probes import PROBES
 
     if name not in PROBES:
         raise ValueError(f"unknown probe {name!r}; {nearest(name, [*PROBES, 'score'])}")
