@@ -1,6 +1,6 @@
 """Stop, starve or cut off every command anywhere, run it again, and compare with an unbroken result, byte for byte.
 
-    python benchmarks/faults.py [COMMAND ...] [--tries 20] [--seed 0] [--first 0] [--folder DIR]
+    python benchmarks/faults.py [COMMAND ...] [--tries 20] [--seed 0] [--first 0] [--faults KIND,...] [--folder DIR]
 
 The program makes a store of some 100 documents, a run, results. A try copies what a command starts from, runs it with a
 fault, then again without one (a run with --resume), at the same path as the unbroken one. Of the kills, by -9, -TERM,
@@ -67,7 +67,7 @@ COMMANDS = {
     "pretrain": Command(f"pretrain store --to run {TRAINING}", ("store",), "--resume"),
     "score": Command("score run --json --set eval_pairs=16", ("store", "run"), prints=True),
     "finetune": Command(
-        f"finetune run labels.csv --text note --label colour --to tuned {TUNING}", ("run", "labels.csv")
+        f"finetune run labels.csv --text note --label colour --to results {TUNING}", ("run", "labels.csv")
     ),
     "evaluate": Command(
         f"evaluate run --tasks tasks.toml --data data --to results --seeds 2 --keep-model {TUNING}",
@@ -81,7 +81,7 @@ WORLD = {  # what is made first, by these words
     "store": COMMANDS["build"].words,
     "plain": f"{BUILD} --to plain --workers 1 --graph none",
     "run": COMMANDS["pretrain"].words,
-    "results": COMMANDS["evaluate"].words,
+    "results": COMMANDS["finetune"].words,
 }
 KILLS = {f"kill -{name}": signal.Signals[f"SIG{name}"] for name in ("KILL", "TERM", "INT", "HUP")}
 FAULTS = (*KILLS, "disk", *KILLS, "files", *KILLS, "memory", *KILLS, "pipe")  # try by try
@@ -441,10 +441,15 @@ def main() -> int:
     parser.add_argument("--tries", type=int, default=20, help="of each command; four of five are kills")
     parser.add_argument("--first", type=int, default=0, metavar="TRY", help="the number of the first")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--faults", default=",".join(dict.fromkeys(FAULTS)), help="those to try  [default: %(default)s]"
+    )
     parser.add_argument("--folder", type=Path, help="to work in  [default: a temporary one]")
     arguments = parser.parse_args()
     if unknown := {*arguments.commands} - {*COMMANDS}:
         parser.error(f"unknown command {min(unknown)}: there are {', '.join(COMMANDS)}")
+    if not (kinds := [kind for kind in FAULTS if kind in arguments.faults.split(",")]):
+        parser.error(f"unknown fault {arguments.faults}: there are {', '.join(dict.fromkeys(FAULTS))}")
     chosen = arguments.commands or [*COMMANDS]
     bench = Bench(Path(tempfile.mkdtemp(prefix="faults-", dir=arguments.folder)).resolve())
     atexit.register(clean, bench, os.getpid())
@@ -468,7 +473,7 @@ def main() -> int:
             sys.exit(f"{name} gives another result when it is repeated: {differences(before, expected)}")
         print(f"{name}: {whole.seconds:.2f} s, {whole.operations} operations, {len(expected)} files", flush=True)
         for number in range(arguments.first, arguments.first + arguments.tries):
-            kind = FAULTS[number % len(FAULTS)]
+            kind = kinds[number % len(kinds)]
             if kind == "disk" and not (bench.mounts and whole.disk):
                 continue
             fault = draw_fault(random.Random(f"{arguments.seed} {name} {number}"), kind, whole, used)

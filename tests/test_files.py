@@ -31,7 +31,7 @@ def test_a_file_is_whole_or_not_there(tmp_path):
 
 
 @pytest.mark.parametrize("folder", [False, True])
-def test_two_writers_of_one_thing_come_one_after_the_other(tmp_path, folder):
+def test_two_writers_of_one_thing_come_one_after_the_other(tmp_path, folder, caplog):
     """As two reports of a name, or a shard of a Dask client that was killed and run again at once."""
 
     def write(word, steps, ready=None):

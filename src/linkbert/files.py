@@ -13,6 +13,7 @@ import fcntl
 import hashlib
 import io
 import json
+import logging
 import lzma
 import math
 import os
@@ -61,6 +62,8 @@ FULL = (errno.ENOSPC, errno.EDQUOT)  # of a disk
 REMEDIES = dict.fromkeys(FULL, "make room, and run the same command again")
 REMEDIES |= {errno.EMFILE: "let more files be open (ulimit -n), or use fewer workers"}
 KEPT = "run the same command again (finished shards are kept)"
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -291,8 +294,13 @@ def _hold(part: Path, folder: bool) -> int:
         if folder:
             part.mkdir(exist_ok=True)
         held = os.open(part, os.O_NOFOLLOW | os.O_CLOEXEC | (0 if folder else os.O_RDWR | os.O_CREAT), 0o666)
-        with suppress(OSError):  # of a folder on NFS
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            log.warning("another process is writing %s, which is waited for", part)
             fcntl.flock(held, fcntl.LOCK_EX)
+        except OSError:  # of a folder on NFS
+            pass
         if part.exists() and os.path.samestat(os.fstat(held), part.stat()):  # else it was renamed meanwhile
             break
         os.close(held)
