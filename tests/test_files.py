@@ -76,6 +76,7 @@ def test_a_full_disk_names_the_file_and_the_remedy(tmp_path, error):
         raise error
     assert one_line(caught.value).startswith(f"{tmp_path / 'a'}: no space left on device; make room")
     assert not any(tmp_path.iterdir())
+    assert one_line(OSError(errno.ENOSPC, "No space")) == "no space; make room, and run the same command again"
 
 
 def test_scratch_of_a_killed_process_is_removed_and_that_of_another_is_not(tmp_path, monkeypatch):

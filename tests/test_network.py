@@ -20,6 +20,7 @@ def lines(count, word):
     return "".join(json.dumps({"id": str(i), "text": f"{word} {i}. " * 40}) + "\n" for i in range(count)).encode()
 
 
+DATE = {"now": "Mon, 01 Jan 2024 00:00:00 GMT"}
 ENDLESS = ("drips", "sends for ever")
 
 
@@ -58,6 +59,7 @@ def server(kind, content, later=None):
             if not (body and kind in ENDLESS):
                 self.send_header("Content-Length", str(len(part) * 10 if kind == "longer than it is" else len(part)))
             self.send_header("Accept-Ranges", "bytes")
+            self.send_header("Last-Modified", DATE["now"])
             self.end_headers()
             while body and kind in ENDLESS and not end.is_set():
                 self.wfile.write(part[:1] if kind == "drips" else b" " * (1 << 20))
@@ -127,6 +129,13 @@ def test_what_is_built_is_one_state_of_the_file(kind, tmp_path):
     texts = {document.text[:4] for document in store.documents()}
     assert (len(store), len(texts)) == (count, 1)
     assert store.manifest["skipped"] == {}
+
+
+def test_a_file_that_changes_on_its_server_while_it_is_read_is_one_line(tmp_path, monkeypatch):
+    change = lambda *_: monkeypatch.setitem(DATE, "now", "Tue, 02 Jan 2024 00:00:00 GMT")  # noqa: E731
+    with server("", lines(100, "Word")) as address, pytest.raises(ValueError, match=f"{address} changed while it was"):
+        build_documents([address], tmp_path / "store", progress=change)
+    assert not (tmp_path / "store" / "store.json").exists()
 
 
 def test_duckdb_fetches_no_extension(tmp_path):

@@ -166,9 +166,9 @@ def _unreadable(path: Path | str, error: BaseException, remedy: str) -> str:
 
 def one_line(error: BaseException) -> str:
     """Write an error in one line: what, and where; of a file on this machine, what to check."""
-    if isinstance(error, OSError) and error.filename and error.strerror:
+    if isinstance(error, OSError) and error.strerror and (error.filename or error.errno in REMEDIES):
         remedy = REMEDIES.get(error.errno or 0, "check the path and who may read and write there")
-        return f"{error.filename}: {error.strerror.lower()}; {remedy}"
+        return f"{error.filename}: ".removeprefix("None: ") + f"{error.strerror.lower()}; {remedy}"
     return hub_names(" ".join(str(error).split()) or type(error).__name__)
 
 
