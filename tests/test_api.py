@@ -18,6 +18,7 @@ from linkbert.api import build_store
 from linkbert.corpora.build import build_documents
 from linkbert.corpora.reader import CUT
 from linkbert.corpora.readers import jsonl
+from linkbert.workers import make_executor
 
 WORDS = ["oak", "elm", "ash", "fir", "Oak"]
 
@@ -47,6 +48,22 @@ def test_a_kill_behind_an_export_leaves_nothing_that_the_next_does_not_remove(to
     with pytest.raises(ValueError, match="is there already"):
         api.export_store(towns / "store", tmp_path / "out")
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_relative_path_is_not_sent_to_workers_who_are_elsewhere(tmp_path, monkeypatch):
+    """As a Dask cluster's, which would have written into a folder of theirs."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.jsonl").write_text('{"id": "a", "text": "Some words."}\n')
+
+    class Elsewhere(type(make_executor(1))):
+        elsewhere = frozenset(["/their/folder"])
+
+    monkeypatch.setattr(api, "make_executor", lambda *_: Elsewhere())
+    for source, to in (("a.jsonl", tmp_path / "store"), (tmp_path / "a.jsonl", "store")):
+        with pytest.raises(ValueError, match="is not the same to Dask's workers, who are in /their/folder: start them"):
+            build_store(source, to, vocabulary="train:200")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.jsonl"]
+    assert len(build_store(tmp_path / "a.jsonl", tmp_path / "store", vocabulary="train:200")) == 1
 
 
 def test_importing_the_package_imports_nothing_heavy():

@@ -137,6 +137,10 @@ def build_store(
     how = dict[str, Any](format=format, options=options)
     with locked(to), make_executor(workers, dask) as executor, _as_files(sources, to, **how) as paths:
         how |= {"links_table": links_table, "executor": executor, "progress": progress}
+        relative = [path for path in (to, *paths) if not has_address(path) and not path.is_absolute()]
+        if relative and (elsewhere := getattr(executor, "elsewhere", ())):
+            remedy = "start them here, or give absolute paths"
+            raise ValueError(f"{relative[0]} is not the same to Dask's workers, who are in {min(elsewhere)}: {remedy}")
         store = build_documents(paths, to, **how)
         words = make_vocabulary(vocabulary, store, lowercase=lowercase)
         tokenise(store, words, executor=executor, progress=progress)

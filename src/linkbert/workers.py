@@ -152,6 +152,7 @@ def _connect(address: str) -> Executor:
 
     class Cluster(ClientExecutor):  # type: ignore[misc] # distributed has no types
         in_flight = 2 * max(1, sum(client.ncores().values()))
+        elsewhere = {*client.run(os.getcwd).values()} - {os.getcwd()}  # where a relative path is another one
 
         def shutdown(self, wait: bool = True, **_: Any) -> None:
             super().shutdown(wait)
