@@ -47,7 +47,7 @@ CEILINGS = {  # lines of Python; (top) are the files beside the folders
 
 
 OWED = {  # lines above the ceiling, docs/log/size.md says for what; what is not said there must go
-    "(top)": 1_204,
+    "(top)": 1_217,
     "corpora": 696,
     "corpora/readers": 1_632,
     "graph": 112,
