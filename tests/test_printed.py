@@ -5,11 +5,14 @@ import json
 import logging
 import re
 import shutil
+import socket
 import sys
 import tarfile
 import zipfile
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from urllib.parse import urlparse
 
+import huggingface_hub
 import pytest
 
 from linkbert.cli import main
@@ -27,7 +30,30 @@ HALF = "\ud83d"  # of a surrogate pair
 STEERS = re.compile(
     "[\0-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u061c\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff\U000e0041]"
 )
+SERVED = set()  # ports that a test serves
 SECRETS = ("Pa55word", "T0ken", "hf_" + "x" * 34)
+
+
+@contextmanager
+def nobody_called():
+    """Assert that this process calls and looks up nobody, and listens nowhere, but at SERVED on the loopback."""
+    asked = []
+
+    def recorded(own, at):
+        def call(*words, **options):
+            if at == 0 or words[0].family != socket.AF_UNIX:
+                asked.append(words[0:2] if at == 0 else words[1][:2])
+            return own(*words, **options)
+
+        return call
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("connect", "connect_ex", "bind"):
+            patch.setattr(socket.socket, name, recorded(getattr(socket.socket, name), 1))
+        patch.setattr(socket, "getaddrinfo", recorded(socket.getaddrinfo, 0))
+        yield
+    assert {int(port) for _, port in asked} <= SERVED
+    assert {host for host, _ in asked} <= {"127.0.0.1", "localhost"}
 
 
 def assert_text(text):
@@ -42,7 +68,7 @@ def command(*words):
     out, err, before = io.StringIO(), io.StringIO(), logging.root.handlers
     logging.root.handlers = []
     try:
-        with redirect_stdout(out), redirect_stderr(err):
+        with redirect_stdout(out), redirect_stderr(err), nobody_called():
             status = main([str(word) for word in words])
     finally:
         logging.root.handlers = before
@@ -50,6 +76,11 @@ def command(*words):
     for text in (out.getvalue(), err.getvalue()):
         assert_text(text)
     return status, out.getvalue(), err.getvalue()
+
+
+def toml(text):
+    """Write a text as TOML has it between quotes."""
+    return "".join(f"\\U{ord(each):08x}" for each in str(text))
 
 
 def done(*words):
@@ -92,7 +123,7 @@ def folder(tmp_path_factory):
     ]
     out = done(*words, "--vocab", "train:300", "--workers", 1, "--keep-going")
     assert r"\x1b[2J\x1b]0;t\x07a\rb\nEVIL\x9b31m\x85\u202e\u2066\u200f\u2028" in out
-    (folder / "tasks.toml").write_text(OWN.format(title="".join(f"\\U{ord(each):08x}" for each in EVIL)))
+    (folder / "tasks.toml").write_text(OWN.format(title=toml(EVIL)))
     (folder / "train.csv").write_text("t,c\n" + "".join(f"a mill {i},{'ab'[i % 2]}\x1b[2J\u202e\n" for i in range(40)))
     for name in ("a", "b"):
         done("pretrain", folder / "store", *TINY, "--to", folder / name, "max_steps=2", f"seed={ord(name)}")
@@ -107,8 +138,18 @@ format = "csv"
 metrics = ["accuracy"]
 options.columns = {{ a = "t", label = "c" }}
 files = {{ train = ["train.csv"], dev = ["train.csv"] }}
+
+[asked]
+like = "squad1"
+title = "{title}"
 """
 FAST = ["num_train_epochs=1", "threads=1"]
+
+
+@pytest.fixture
+def serve(monkeypatch):
+    """Say that an address is served by a test."""
+    return lambda address: monkeypatch.setitem(globals(), "SERVED", {urlparse(address).port})
 
 
 def spoil(path, change):
@@ -133,7 +174,7 @@ def test_what_is_looked_at_is_text(folder, monkeypatch, terminal):
     assert command("show", store, f"nobody {EVIL}{HALF}")[0] == 1
 
 
-def test_what_is_tuned_and_answered_is_text(folder, hub, monkeypatch):
+def test_what_is_tuned_and_answered_is_text(folder, hub, monkeypatch, serve):
     run, results, tasks = folder / "a", folder / "results", folder / "tasks.toml"
     context = next(pages())["text"] + f" A market. {EVIL}"
     asked = {"question": f"Who? {EVIL}", "answers": [{"text": "Town", "answer_start": 0}]}
@@ -156,25 +197,58 @@ def test_what_is_tuned_and_answered_is_text(folder, hub, monkeypatch):
         done("compare", f"{results}:a", f"{results}:b", *form)
         done("overlap", folder / "store", "--task", "squad1", "--data", folder, *form)
         done("evaluate", run, "--tasks", f"{tasks}:own", "--data", folder, "--to", results, *FAST, *form)
+    (folder / "answers.json").write_text(json.dumps({f"{i}{EVIL}": EVIL for i in range(40)} | {EVIL: ""}))
+    done("score-answers", folder / "answers.json", "--task", f"{tasks}:asked", "--data", folder)
     for name in ("page.html", "page.md"):
         done("report", folder / "store", run, results, "--to", folder / name)
     done("export", folder / "store", "--to", folder / "export")
+    serve(huggingface_hub.constants.ENDPOINT)
     done("push", run, "org/mine", f"language={EVIL[:9]}")
     monkeypatch.setattr("linkbert.pretraining.card.HfApi.create_repo", lambda *_, **__: 1 / 0)
     assert command("push", run, f"org/{EVIL}")[0] == 1
-    for path in (folder / "page.html", folder / "page.md", run / "model" / "README.md"):
-        assert_text(text := path.read_text(encoding="utf-8"))
-        assert not re.search(r"^(?!    ).*(?<!\\)<script>", text, re.MULTILINE)
+    for path in map(folder.joinpath, ("page.html", "page.md", "a/model/README.md")):
+        assert_written(path)
+
+
+def assert_written(path):
+    """Assert that a page or a card is text, and has no element of others."""
+    assert_text(text := path.read_text(encoding="utf-8"))
+    assert not re.search(r"^(?!    ).*(?<!\\)<script>", text, re.MULTILINE)
+    assert "alert(1)" in text or path.name == "README.md"
+
+
+@pytest.mark.slow  # two trainings
+def test_what_the_demo_and_a_study_print_and_write_is_text(folder):
+    words = [word for word in TINY if not word.startswith(("batch_size", "sequence_length"))]
+    words += ["batch_size=8", "sequence_length=64", "max_steps=2"]
+    done("demo", "--source", folder / f"{NAME}.jsonl", "--init", "none", "--to", folder / "demo", *words)
+    study, title = folder / "study.toml", toml(EVIL)
+    arms = {"bert": [], "linkbert": [], f'"{title}"': ['like = "bert"']}
+    rows = [
+        "seeds = [0]",
+        f'title = "{title}"',
+        "budget.steps = 2",
+        "[stores.a]",
+        f'path = "{toml(folder / "store")}"',
+        "[settings]",
+    ]
+    rows += [word if "=off" not in word and "=fp32" not in word else re.sub("=(.*)", r'="\1"', word) for word in TINY]
+    study.write_text("\n".join([*rows, *(line for arm, own in arms.items() for line in (f"[arms.{arm}]", *own))]))
+    for more in (["--plan"], ["--to", folder / "study"]):
+        done("study", study, *more)
+    for path in map(folder.joinpath, ("demo/demo.html", "study/study.html", "study/study.md")):
+        assert_written(path)
 
 
 def files_of(folder):
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_secrets_of_an_address_are_neither_printed_nor_stored(tmp_path):
+def test_secrets_of_an_address_are_neither_printed_nor_stored(tmp_path, serve):
     lines = "".join(json.dumps({"id": str(i), "text": f"Text {i}."}) + "\n" for i in range(9)) + "no JSON\n"
     store = tmp_path / "store"
     with server(lines.encode()) as (address, _):
+        serve(address)
         host = address.removeprefix("http://")
         secret = f"http://me:{SECRETS[0]}@{host}/a.jsonl?part=1&token={SECRETS[1]}&x={SECRETS[2]}"
         printed = [*command("build", secret, "--to", store, "--vocab", "train:200", "--workers", 1)]
@@ -191,9 +265,10 @@ def test_secrets_of_an_address_are_neither_printed_nor_stored(tmp_path):
     assert Store.open(store).manifest["examples"] == ["a.jsonl?part=1&token=***&x=*** line 10: not JSON"]
 
 
-def test_a_build_that_broke_off_by_an_address_with_secrets_is_resumed(tmp_path):
+def test_a_build_that_broke_off_by_an_address_with_secrets_is_resumed(tmp_path, serve):
     lines = "".join(json.dumps({"id": str(i), "text": f"Text {i}. " * 20}) + "\n" for i in range(3_000))
     with server(lines.encode(), drop_after=1_000, drops=0) as (address, left):
+        serve(address)
         left[0] = -1
         secret = address.replace("://", f"://me:{SECRETS[0]}@") + "/a.jsonl"
         words = ["build", secret, "--to", tmp_path / "store", "--vocab", "train:200", "--workers", 1]
@@ -291,7 +366,8 @@ def test_what_is_read_back_from_a_store_a_run_and_a_model_is_text(folder, tmp_pa
     assert command("build", folder / f"{NAME}.jsonl", "--vocab", model, "--to", tmp_path / "y")[0] == 1
 
 
-def test_words_of_the_command_line_are_text(tmp_path):
+def test_words_of_the_command_line_are_text(tmp_path, serve):
+    serve("http://localhost:9")
     for words in ([EVIL], ["build", f"--{EVIL}"], ["fill", EVIL, "--model", EVIL], ["settings", EVIL], ["show", EVIL],
                   ["build", EVIL, "--to", tmp_path / "s", "--format", f"os:{EVIL}"], ["tasks", "--data", EVIL],
                   ["finetune", EVIL, EVIL, "--to", EVIL], ["stats", EVIL], ["predict", EVIL, EVIL], ["overlap", EVIL],

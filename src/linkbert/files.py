@@ -169,6 +169,8 @@ def one_line(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror and (error.filename or error.errno in REMEDIES):
         remedy = REMEDIES.get(error.errno or 0, "check the path and who may read and write there")
         return f"{error.filename}: ".removeprefix("None: ") + f"{error.strerror.lower()}; {remedy}"
+    if isinstance(error, UnicodeEncodeError):
+        return f"{error.object:.300} is not UTF-8, as it must be here: give it another name"
     return hub_names(" ".join(str(error).split()) or type(error).__name__)
 
 

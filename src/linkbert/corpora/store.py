@@ -150,9 +150,10 @@ def querying(store: Path, memory: str = "4GB", folder: Path | None = None) -> It
                     FROM read_parquet([{files}], filename = true, file_row_number = true)"""  # noqa: S608
                 connection.execute(view)
             yield connection
-    except (duckdb.OutOfMemoryException, duckdb.IOException) as error:
+    except (duckdb.OutOfMemoryException, duckdb.IOException, duckdb.InvalidInputException) as error:
         failed = f"the join over {store} failed ({str(error).splitlines()[0]})"
-        raise ValueError(f"{failed}: give it more memory or disk than {memory}") from None
+        remedy = f"give it more memory or disk than {memory}, or see `linkbert check {store}`"
+        raise ValueError(f"{failed}: {remedy}") from None
     finally:
         remove(folder)
 
