@@ -13,8 +13,6 @@ import pytest
 from helpers import journal, weights
 from linkbert.api import build_store
 from linkbert.cli import main
-from linkbert.corpora.build import build_documents
-from linkbert.corpora.readers import jsonl
 from linkbert.corpora.store import Store
 from linkbert.views.check import check
 from test_cli import TINY, towns
@@ -34,15 +32,6 @@ def made(tmp_path_factory):
 @pytest.fixture
 def folder(made, tmp_path):
     return shutil.copytree(made, tmp_path / "own")
-
-
-def long_source(path):
-    """Write a source of several shards."""
-    lines = (
-        json.dumps({"id": str(i), "title": f"Town {i}", "text": f"Town {i} has a mill. " * 9}) for i in range(2_000)
-    )
-    path.write_text("\n".join(lines))
-    return path
 
 
 STRAY = ("._00000.parquet", "._tokens.bin", ".DS_Store", "notes.txt", "notes.parquet", "notes.json", "0.bak", "\udce9")
@@ -68,41 +57,6 @@ def test_stray_files_have_no_effect(folder, capsys):
             (path / name).write_text("stray")
     assert outcome(folder, capsys) == before
     assert all(kept for _, kept, _ in check(folder / "store"))
-
-
-def test_stray_files_in_an_unfinished_build_have_no_effect(tmp_path, monkeypatch):
-    monkeypatch.setattr(jsonl, "SHARD_BYTES", 20_000)
-    source, store = long_source(tmp_path / "towns.jsonl"), tmp_path / "store"
-    whole = build_documents([source], tmp_path / "whole")
-
-    def stop(*_):
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        build_documents([source], store, progress=stop)
-    for path in (store, store / "documents", store / "redirects"):
-        for name in STRAY:
-            (path / name).write_text("stray")
-    built = build_documents([source], store)
-    assert built.shards == whole.shards > 1
-    assert [*built.documents()] == [*whole.documents()]
-
-
-@pytest.mark.parametrize("change", ["shorter", "longer", "another", "gone"])
-def test_a_source_that_changes_while_it_is_read_is_one_line(tmp_path, monkeypatch, change):
-    monkeypatch.setattr(jsonl, "SHARD_BYTES", 20_000)
-    source, text = long_source(tmp_path / "towns.jsonl"), (tmp_path / "towns.jsonl").read_text()
-    changed = {"shorter": text[:3_000], "longer": text * 2, "another": text.replace("Town", "Burg")}
-
-    def disturb(*_):
-        source.write_text(changed[change]) if change in changed else source.unlink(missing_ok=True)
-
-    with pytest.raises((ValueError, FileNotFoundError), match=r"towns\.jsonl") as error:
-        build_documents([source], tmp_path / "store", progress=disturb)
-    assert change == "gone" or "was changed while it was read: run the same command again" in str(error.value)
-    assert not (tmp_path / "store" / "store.json").exists()
-    source.write_text(text)
-    assert len(build_documents([source], tmp_path / "store")) == 2_000
 
 
 def test_a_store_that_may_only_be_read_is_read(folder, tmp_path, capsys):
