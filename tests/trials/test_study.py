@@ -4,15 +4,21 @@ import contextlib
 import io
 import json
 import re
+import shlex
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from linkbert import cli
+from linkbert.files import write_json
 from linkbert.instances.mixture import make_sampler, open_parts
 from linkbert.instances.sampler import lengths_of
+from linkbert.tasks.results import Column
 from linkbert.trials.arms import ARMS, read_arm, read_study
-from linkbert.trials.study import expand, open_study, plan, run_study
+from linkbert.trials.study import expand, open_study, plan, prepare, run_study
+from linkbert.views.study import paper_number
 
 
 @pytest.fixture(scope="module")
@@ -179,3 +185,89 @@ def open_error(folder):
     with pytest.raises(ValueError, match="is no folder of a study"):
         open_study(folder)
     return True
+
+
+RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("table*.toml"))
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_every_recipe_can_be_planned(path, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["study", str(path), "--plan"]) == 0
+    printed, study = capsys.readouterr().out, read_study(path)
+    assert re.match(r"\d+ pretraining runs, 0 done; [\d,]+ probes, [\d,]+ fine-tunings\n", printed)
+    assert "not built yet" in printed
+    assert all(name in printed for name in study.arms)
+    size = path.stem.rpartition("-")[2] if path.stem.endswith(("cpu", "gpu10")) else ""
+    configs = [study.config(arm)[0] for arm in study.read_arms.values()]
+    assert {config.num_hidden_layers for config in configs} <= ({2} if size else {2, 12, 24})
+    rows = [arm.paper for arm in study.read_arms.values() if arm.paper]
+    assert size or all(any(paper_number(row, column) for column in columns_of(study)) for row in rows), rows
+
+
+def columns_of(study):
+    """Return the columns of a study's tasks in the paper's tables."""
+    words = [
+        f"{key}={each.settings[key]}"
+        for each in study.questions
+        for key in ("distract", "fraction")
+        if key in each.settings
+    ]
+    tasks = [each.task.name for each in study.questions if each.kind == "task"]
+    return [Column(name, word) for name in tasks for word in ["", *words]]
+
+
+def test_the_recipes_are_those_of_the_papers_tables():
+    names = {path.stem for path in RECIPES}
+    assert names == {f"table{n}{size}" for n in (1, 3, 4, 5, 6, "7-9") for size in ("", "-cpu", "-gpu10")}
+
+
+def test_a_job_array_has_a_task_for_each_run_that_is_left(study_file, tmp_path, capsys):
+    file, folder = study_file(), tmp_path / "made"
+    assert cli.main(["study", str(file), "--to", str(folder), "--print-jobs"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    keys = [run.key for run in open_study(folder)]
+    assert (lines[0], f"runs=({' '.join(keys)})" in lines, "#SBATCH --array=0-3" in lines) == (
+        "#!/bin/bash",
+        True,
+        True,
+    )
+    command = shlex.split(lines[-1].replace("${runs[$SLURM_ARRAY_TASK_ID]}", keys[3]))
+    assert command[:4] == ["exec", sys.executable, "-m", "linkbert"]
+    assert cli.main(command[4:]) == 0  # as the task does
+    assert [run.done for run in open_study(folder)] == [False, False, False, True]
+    assert cli.main([*command[4:-1], "0123"]) == 1
+    assert "has no run '0123'" in capsys.readouterr().err
+
+
+def test_a_budget_of_time_is_measured_once_and_is_tokens_from_then_on(study_file, tmp_path):
+    study = read_study(study_file('budget.time = "10s"\nbudget.steps = 12'.splitlines()[0]))
+    write_json(tmp_path / "timing.json", {"tokens_per_second": 400.0, "arm": "bert"})
+    runs = {run.arm: run for run in expand(study, tmp_path)}
+    assert all(run.tokens == pytest.approx(4000, rel=0.05) for run in runs.values())
+    assert runs["bert"].config.budget == "none"
+
+
+def test_a_folder_of_something_else_is_refused(study_file, tmp_path, capsys):
+    (tmp_path / "made").mkdir()
+    (tmp_path / "made" / "notes.txt").write_text("mine")
+    assert cli.main(["study", str(study_file()), "--to", str(tmp_path / "made")]) == 1
+    assert "is not empty, and no study's" in capsys.readouterr().err
+    assert cli.main(["study", str(tmp_path / "made")]) == 1
+    assert "is no folder of a study" in capsys.readouterr().err
+    assert cli.main(["study", str(study_file())]) == 1
+    assert "--to DIR is missing" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_store_that_is_not_there_is_built_as_its_table_says(toys, study_file, tmp_path):
+    file = study_file(f'stores.toys.path = "{tmp_path}/own"')
+    text = file.read_text().replace(f'path = "{toys}"', "").replace("[stores.toys]", "")
+    file.write_text(text)
+    with pytest.raises(ValueError, match=r"store toys is not at .*own: build it, or say how by its `build`"):
+        run_study(read_study(file), tmp_path / "made")
+    words = [str(toys.parent / "toys.jsonl"), "--vocab", str(toys.parent / "vocab.txt"), "--workers", "1"]
+    file.write_text(f"stores.toys.build = {json.dumps(words)}\n" + text + "\n[arms.random-links]\n")
+    runs = prepare(read_study(file), tmp_path / "made")
+    assert {path.name for path in (tmp_path / "own" / "graphs").iterdir()} >= {"hyperlink", "random"}
+    assert len(runs) == 6

@@ -187,9 +187,10 @@ def _read_file(path: Path) -> dict[str, Any]:
 
 
 def _merged(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
-    tables = {key for key in new if isinstance(old.get(key), dict)}
-    both = {key: _merged(old[key], new[key]) for key in tables if isinstance(new[key], dict)}
-    return {key: value for key, value in {**old, **new, **both}.items() if key not in tables or value is not False}
+    both = {key: _merged(old[key], new[key]) for key in new
+            if isinstance(new[key], dict) and isinstance(old.get(key), dict)}  # fmt: skip
+    gone = {key for key in new if new[key] is False and key in old and not isinstance(old[key], bool)}
+    return {key: value for key, value in {**old, **new, **both}.items() if key not in gone}
 
 
 def check_study(tables: Any, path: Path) -> Study:
