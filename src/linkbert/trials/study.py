@@ -72,7 +72,8 @@ class Run:
 
     def answer(self, question: Question) -> Path:
         """Return the file of the answer to a question, which is written last."""
-        name = f"{question.label}-{run_key(what_is_asked(self.study, question))[:8]}.json"
+        asked = what_is_asked(self.study, question)
+        name = f"{question.label}-{run_key(asked | {'settings': unusual(asked['settings'])})[:8]}.json"
         return self.folder / "results" / self.key / name
 
 
@@ -84,6 +85,12 @@ def what_is_asked(study: Study, question: Question) -> dict[str, Any]:
     store = study.stores[question.store or next(iter(study.stores))]
     settings = {key: common[key] for key in DRAWING} | store.settings | question.settings
     return {"probe": question.name, "store": str(store.path), "settings": settings}
+
+
+def unusual(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings apart from their defaults: what a later version adds gives no run another name."""
+    usual = Config().model_dump(mode="json")
+    return {key: value for key, value in settings.items() if value != usual.get(key)}
 
 
 def find_probe(name: str) -> Probe:
@@ -182,7 +189,7 @@ def key_of(study: Study, config: Config) -> str:
     record = describe_run(open_parts(study.parts, config), config, "", 1)
     stores = record.get("stores") or {"": record["store"]}
     prints = {name: each["fingerprint"] for name, each in stores.items()}
-    return run_key({"settings": decisive_settings(record), "stores": prints})
+    return run_key({"settings": unusual(decisive_settings(record)), "stores": prints})
 
 
 def tokens_per_second(study: Study, folder: Path) -> float:
