@@ -55,7 +55,7 @@ OWED = {  # lines above the ceiling, docs/log/size.md says for what; what is not
     "model": 338,
     "pretraining": 159,
     "tasks": 720,
-    "trials": 339,
+    "trials": 338,
     "views": 265,
 }
 

@@ -1,12 +1,14 @@
 """A study from its file to its result: what is asked, runs done once, arms that differ in what was meant alone."""
 
 import contextlib
+import dataclasses
 import io
 import json
 import re
 import shlex
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,7 +19,7 @@ from linkbert.instances.mixture import make_sampler, open_parts
 from linkbert.instances.sampler import lengths_of
 from linkbert.tasks.results import Column
 from linkbert.trials.arms import ARMS, read_arm, read_study
-from linkbert.trials.study import expand, open_study, plan, prepare, run_study
+from linkbert.trials.study import device_of, expand, open_study, plan, prepare, run_study
 from linkbert.views.study import paper_number
 
 
@@ -271,3 +273,24 @@ def test_a_store_that_is_not_there_is_built_as_its_table_says(toys, study_file, 
     runs = prepare(read_study(file), tmp_path / "made")
     assert {path.name for path in (tmp_path / "own" / "graphs").iterdir()} >= {"hyperlink", "random"}
     assert len(runs) == 6
+
+
+def test_workers_take_a_gpu_each_or_their_part_of_the_cores(study_file, tmp_path, monkeypatch):
+    run = expand(read_study(study_file()), tmp_path)[0]
+    free = dataclasses.replace(run, config=run.config.replace(threads=0))
+    monkeypatch.setattr("os.cpu_count", lambda: 8)
+    assert device_of(run, 1) == {}
+    assert device_of(free, 3) == {"threads": 2}
+    monkeypatch.setattr("linkbert.pretraining.distributed.count_cards", lambda: 2)
+    found = []
+    for number in (1, 2, 3, 4):
+        process = SimpleNamespace(name=f"SpawnProcess-{number}")
+        monkeypatch.setattr("linkbert.trials.study.current_process", lambda process=process: process)
+        found.append(device_of(free, 4)["device"])
+    assert found == ["cuda:1", "cuda:0", "cuda:1", "cuda:0"]
+
+
+def test_a_run_that_fails_is_named(study_file, tmp_path):
+    study = read_study(study_file(after="[probes.broken]\nname = 'own_probe:broken'"))
+    with pytest.raises(ValueError, match=r"^linkbert, seed 0: there is nothing to ask$"):
+        run_study(study, tmp_path / "made", report=lambda _: None)

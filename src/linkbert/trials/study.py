@@ -17,10 +17,12 @@ import os
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
+from multiprocessing import current_process
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -137,7 +139,9 @@ def prepare(study: Study, folder: Path) -> list[Run]:
     """Write down what is asked, make stores and graphs that are lacking, and return the runs, each once."""
     if folder.exists() and any(folder.iterdir()) and not (folder / "asked.json").is_file():
         raise ValueError(f"{folder} is not empty, and no study's: name a new folder")
-    write_json(folder / "asked.json", study.model_dump(mode="json"))
+    asked, path = study.model_dump(mode="json"), folder / "asked.json"
+    if not path.is_file() or read_json(path) != asked:  # tasks of an array do not all write it
+        write_json(path, asked)
     for name, words in lacking(study):
         if not words:
             raise ValueError(f"store {name} is not at {study.stores[name].path}: build it, or say how by its `build`")
@@ -215,35 +219,31 @@ def do_run(run: Run, parallel: int = 1) -> None:
     """Pretrain, then ask every question that has no answer yet. Under torchrun, pretrain alone."""
     from linkbert.pretraining.run import pretrain
 
-    together = int(os.environ.get("WORLD_SIZE", "1")) > 1
-    with nullcontext() if together else locked(run.folder / "results" / run.key), devices(run, parallel) as more:
-        if not run.trained:
-            config, started = run.config.replace(**more), (run.path / "run.json").is_file()
-            if not pretrain(run.study.parts, run.path, config, preset=run.preset, resume=started).finished:
-                raise KeyboardInterrupt
-        for question in () if together else run.study.questions:
-            if not (path := run.answer(question)).is_file():
-                start = time.monotonic()
-                found = (ask_task if question.kind == "task" else ask_probe)(run, question, path, more)
-                write_json(path, found | {"seconds": round(time.monotonic() - start, 2)})
+    together, more = int(os.environ.get("WORLD_SIZE", "1")) > 1, device_of(run, parallel)
+    try:
+        with nullcontext() if together else locked(run.folder / "results" / run.key):
+            if not run.trained:
+                config, started = run.config.replace(**more), (run.path / "run.json").is_file()
+                if not pretrain(run.study.parts, run.path, config, preset=run.preset, resume=started).finished:
+                    raise KeyboardInterrupt
+            for question in () if together else run.study.questions:
+                if not (path := run.answer(question)).is_file():
+                    start = time.monotonic()
+                    found = (ask_task if question.kind == "task" else ask_probe)(run, question, path, more)
+                    write_json(path, found | {"seconds": round(time.monotonic() - start, 2)})
+    except ValueError as error:
+        raise ValueError(f"{run.arm}, seed {run.seed}: {error}") from error
 
 
-@contextmanager
-def devices(run: Run, parallel: int) -> Iterator[dict[str, Any]]:
-    """Give the settings of what a run computes on: a GPU of its own, or its part of the CPU."""
+def device_of(run: Run, parallel: int) -> dict[str, Any]:
+    """Return the settings of what one of several workers computes on: a GPU of its own, or its part of the CPU."""
     from linkbert.pretraining.distributed import count_cards
 
-    cards = count_cards() if parallel > 1 else 0
-    more: dict[str, Any] = {}
-    if parallel > 1 and not cards:
-        more["threads"] = run.config.threads or max(1, (os.cpu_count() or 1) // parallel)
-    with ExitStack() as stack:
-        for slot in range(parallel if cards else 0):
-            with suppress(ValueError):  # another run has it
-                stack.enter_context(locked(run.folder / f"slot-{slot}"))
-                more["device"] = f"cuda:{slot % cards}"
-                break
-        yield more
+    if parallel == 1:
+        return {}
+    if cards := count_cards():  # workers are numbered: SpawnProcess-1, SpawnProcess-2
+        return {"device": f"cuda:{int(current_process().name.rpartition('-')[2]) % cards}"}
+    return {"threads": run.config.threads or max(1, (os.cpu_count() or 1) // parallel)}
 
 
 def ask_probe(run: Run, question: Question, path: Path, more: Mapping[str, Any]) -> dict[str, Any]:
@@ -311,9 +311,8 @@ def plan(study: Study, folder: Path, *, parallel: int = 1) -> dict[str, Any]:
             speed = float(np.mean(speeds)) if speeds else tokens_per_second(study, to)
             seconds = sum(run.tokens for run in runs if not run.trained) / speed
             seconds += (len(paths) - len(took)) * float(np.mean(took or [0]))
-    arms = {run.arm: {"steps": run.config.max_steps, "tokens": run.tokens, "seeds": 0} for run in runs}
-    for run in runs:
-        arms[run.arm]["seeds"] += 1
+    seeds = Counter(run.arm for run in runs)
+    arms = {run.arm: {"steps": run.config.max_steps, "tokens": run.tokens, "seeds": seeds[run.arm]} for run in runs}
     probes = sum(each.kind == "probe" for each in study.questions) * len(runs)
     tunings = sum(each.seeds for each in study.questions if each.kind == "task") * len(runs)
     return {"arms": arms, "runs": len(runs), "done": sum(run.done for run in runs), "probes": probes, "lacking": absent,
