@@ -47,6 +47,10 @@ def lines(rows):
         ("a.jsonl", lines([{"w": ["a", "b"], "n": ["S-X", "O"]}] * 40), "w", "n", "tags", ("B-X", "O")),
         ("a.json", json.dumps([{"q": "a", "o": ["x", "y"], "r": 1}] * 40), "q,o", "r", "choice", 1),
         ("a.csv", "q,x,y,r\n" + "a,b,c,B\n" * 40, "q,x,y", "r", "choice", 1),
+        ("a.csv", "q,x,y,r\n" + "a,b,c,1\n" * 40, "q,x,y", "r", "choice", 1),  # a number from 0, as in JSON
+        ("a.csv", "q,x,y,r\n" + "a,2,1,1\n" * 40, "q,x,y", "r", "choice", 1),  # the text of an option comes first
+        ("a.csv", "t;c\n" + "a;red\n" * 40, "t", "c", "text", "red"),  # as spreadsheets of many countries write it
+        ("a.jsonl", lines([{"t": None, "c": "red"}] * 40), "t", "c", "text", "red"),  # empty, and counted
         ("a.json", json.dumps(SQUAD), "", "", "question", ("cat",)),
     ],
 )
@@ -56,6 +60,28 @@ def test_the_kind_of_a_file_follows_from_its_columns(tmp_path, name, content, te
     assert task.kind == kind
     assert splits.dev[0].gold == gold
     assert [len(splits.train), len(splits.dev), len(splits.test)] == [32, 4, 4]
+
+
+def test_tags_of_a_word_and_a_tag_a_line_need_no_columns(tmp_path):
+    for name in ("a.tsv", "a.conll"):
+        (tmp_path / name).write_text("a\tO\nkite\tB-X\n\n" * 40)
+        task, splits = made(tmp_path / name, kind="tags")
+        assert (task.kind, task.format, splits.dev[0].words, splits.dev[0].tags) == (
+            "tags", "tags", ("a", "kite"), ("O", "B-X")
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"t,c\na,red\nb,blue\n", "a: train is too small to be divided by id: dev is empty; give more examples, or"),
+        (b"t,c\n\xe4,red\n", "a.csv is not UTF-8: 'utf-8' codec"),
+    ],
+)
+def test_a_file_that_cannot_be_taken_says_what_to_do(tmp_path, content, said):
+    (tmp_path / "a.csv").write_bytes(content)
+    with pytest.raises(ValueError, match=said):
+        made(tmp_path / "a.csv", "t", "c")
 
 
 def test_another_seed_divides_a_file_otherwise_and_sets_that_are_there_are_taken(tmp_path):

@@ -74,10 +74,8 @@ def start_model(
     else:
         own, weights = read_encoder(find_encoder(config.init), config.sequence_length)
         if own.vocab_size < vocabulary_size:
-            raise ValueError(
-                f"{config.init} has {own.vocab_size} tokens by its config.json, the store {vocabulary_size}: "
-                "its config.json and its vocabulary do not belong together"
-            )
+            has = f"{own.vocab_size} tokens by its config.json, the store {vocabulary_size}"
+            raise ValueError(f"{config.init} has {has}: its config.json and its vocabulary do not belong together")
     own.initializer_range = config.initializer_range
     set_dropout(own, config)
     model = make_model(own, weights, objective=config.objective, seed=config.seed)
@@ -201,8 +199,7 @@ def check_head(folder: Path, config: PretrainedConfig, weights: Mapping[str, Ten
     trained = find_objective(objective_of(config, weights)).relations and not weights.keys().isdisjoint(RELATION_HEADS)
     if not (trained if relations else f"{spec_of(config).dense}.weight" in weights):
         what = "relation head" if relations else "masked-token head"
-        first = f"linkbert pretrain STORE --to RUN init={folder}"
-        raise ValueError(f"{folder} has no trained {what}; pretrain it first: {first}")
+        raise ValueError(f"{folder} has no trained {what}; first: linkbert pretrain STORE --to RUN init={folder}")
 
 
 def open_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
@@ -210,12 +207,8 @@ def open_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     vocabulary = load_vocabulary(folder)
     if not vocabulary.definition:
         accents, chinese = vocabulary.strip_accents, vocabulary.chinese_characters
-        options: Any = {
-            "strip_accents": accents,
-            "tokenize_chinese_chars": chinese,
-            "do_lower_case": vocabulary.lowercase,
-        }
-        return BertTokenizer(vocab=vocabulary.ids, **options)
+        rules: Any = {"strip_accents": accents, "tokenize_chinese_chars": chinese}
+        return BertTokenizer(vocab=vocabulary.ids, do_lower_case=vocabulary.lowercase, **rules)
     if json.loads(vocabulary.definition)["model"]["type"] != "WordPiece":
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         for key in CODE:

@@ -44,9 +44,8 @@ def score_answer(
         gold = Counter(answer.split())
         common = (words & gold).total()
         exact = max(exact, float(said == answer))
-        if common and (
-            said == answer or whole.isdisjoint((said, answer))
-        ):  # precision = common / words, recall = common / gold; written out for the scripts' own last digit
+        if common and (said == answer or whole.isdisjoint((said, answer))):
+            # precision = common / words, recall = common / gold; written out for the scripts' own last digit
             precision, recall = common / words.total(), common / gold.total()
             best = max(best, 2 * precision * recall / (precision + recall))
     return exact, best

@@ -119,9 +119,8 @@ def fine_tune(
         dev = tokenise("dev")
         if train:
             evaluate = score_on_dev if settings.early_stop else None
-            result.steps, result.seconds, result.epochs = train_model(
-                model, train, settings, device, evaluate=evaluate, progress=progress
-            )
+            found = train_model(model, train, settings, device, evaluate=evaluate, progress=progress)
+            result.steps, result.seconds, result.epochs = found
             if evaluate:
                 best = int(np.argmax([each["dev"] for each in result.epochs])) + 1
                 notes.append(f"the model of epoch {best} of {len(result.epochs)}, the best on dev")
@@ -208,9 +207,8 @@ def load_model(
     if len(missing) > len(pooler):
         raise ValueError(f"{folder} lacks weights of its encoder, such as {min(set(missing) - set(pooler))}")
     if trained and (lacking := set(found["missing_keys"]) - set(missing)):
-        raise ValueError(
-            f"{folder} is not fine-tuned for a task of this kind: it lacks {min(lacking)}; fine-tune it first"
-        )
+        kept = f"it lacks {min(lacking)}; fine-tune it first"
+        raise ValueError(f"{folder} is not fine-tuned for a task of this kind: {kept}")
     return model, notes + ["the pooler starts from scratch: the encoder has none"] * bool(pooler)
 
 
@@ -329,9 +327,8 @@ def predict(
             logits = torch.stack([output.start_logits, output.end_logits], dim=-1) if spans else output.logits
             found = logits.float().cpu().numpy()  # (B, C) or (B, T, C)
             if not np.isfinite(found).all():
-                raise ValueError(
-                    "the model answers with what is not a number: are its weights whole? else precision=fp32"
-                )
+                remedy = "are its weights whole? else precision=fp32"
+                raise ValueError(f"the model answers with what is not a number: {remedy}")
             for row, one in zip(rows, found, strict=True):
                 read = one[: lengths[row]] if found.ndim == 3 else one
                 outputs[row] = read.T if spans else read

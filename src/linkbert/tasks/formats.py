@@ -86,6 +86,9 @@ def read_table(
 def read_rows(source: Source, separator: str, *, quotes: bool) -> Iterator[tuple[int, list[str]]]:
     """Yield the rows of a delimited file, each with the line at which it begins; empty lines are skipped."""
     if quotes:
+        head = source.stream.readline()  # spreadsheets of many countries write semicolons
+        source.stream.seek(0)
+        separator = ";" if ";" in head and separator not in head else separator
         reader, begin = csv.reader(source.stream, delimiter=separator, strict=True), 1
         try:
             for row in reader:
@@ -132,8 +135,10 @@ def read_records(
         for role, column in options["columns"].items():
             wanted = column if isinstance(column, list) else [column]
             found = [record.get(each) for each in wanted]
-            if role not in OPTIONAL and None in found:
-                raise ValueError(f"{where} has no {wanted[found.index(None)]!r}: {FORM}")
+            if role not in OPTIONAL:
+                if absent := [each for each in wanted if each not in record]:
+                    raise ValueError(f"{where} has no {absent[0]!r}: {FORM}")
+                found = ["" if each is None else each for each in found]  # an empty text is counted
             values[role] = found if isinstance(column, list) else found[0]
         if gold and options.get("keep") != "others":
             values["label"] = gold.get(key)
@@ -222,9 +227,8 @@ def read_tags(sources: Sequence[Source], options: Mapping[str, Any], counts: Cou
                     continue
                 tag = fields[-1].strip()
                 if len(fields) < 2 or not fields[0].strip() or not TAG.fullmatch(tag):
-                    raise ValueError(
-                        f"{source.name}, line {line}: {text.strip()!r} is not a word and a tag (O, B or I)"
-                    )
+                    where = f"{source.name}, line {line}"
+                    raise ValueError(f"{where}: {text.strip()!r} is not a word and a tag (O, B or I)")
                 words.append(fields[0].strip())
                 tags.append(_tag(tag, options, counts))
                 continue
@@ -345,8 +349,11 @@ def read_choice(value: Any, texts: list[str], options: Mapping[str, Any], where:
         number = value - options.get("first", 0)
     elif re.fullmatch("[A-Z]", said):
         number = ord(said) - ord("A")
+    elif said.isdecimal() and said not in texts:
+        number = int(said) - options.get("first", 0)
     else:
         number = texts.index(said) if said in texts else -1
     if not 0 <= number < len(texts):
-        raise ValueError(f"{where}: the answer {value!r} is none of its {len(texts)} options")
+        ways = f"a letter, a text or a number from {options.get('first', 0)}"
+        raise ValueError(f"{where}: the answer {value!r} is none of its {len(texts)} options ({ways})")
     return number

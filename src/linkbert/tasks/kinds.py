@@ -159,9 +159,8 @@ class Text(Kind):
                 predictions.append(Prediction(example.id, float(logits[0])))
                 continue
             held = tuple(label for label, value in zip(rows.classes, logits, strict=True) if value > 0)
-            predictions.append(
-                Prediction(example.id, held, {"scores": np.round(expit(logits.astype(float)), DIGITS).tolist()})
-            )
+            scores = np.round(expit(logits.astype(float)), DIGITS).tolist()
+            predictions.append(Prediction(example.id, held, {"scores": scores}))
         return predictions
 
     def unread(self, known: Sequence[Any]) -> tuple[Any, Sequence[Any]]:
@@ -199,9 +198,8 @@ class Tags(Kind):
             return rows
         self.check_labels(examples, form.labels)
         number, known = {tag: i for i, tag in enumerate(form.labels)}, np.full(len(rows.tokens), IGNORED)
-        known[first] = np.array([number[tag] for example in examples for tag in example.tags], np.int64)[
-            rows.words[first]
-        ]
+        tags = np.array([number[tag] for example in examples for tag in example.tags], np.int64)
+        known[first] = tags[rows.words[first]]
         return replace(rows, token_labels=known)
 
     def decode(self, rows: Rows, outputs: Outputs) -> list[Prediction]:

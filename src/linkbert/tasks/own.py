@@ -47,16 +47,17 @@ def own_task(
     """Make the task of a file or a folder, and find the folder under which its files are.
 
     `text` names one column or two (a pair), of a choice the question's and those of its options; `label` one, or
-    several of 0 and 1. Questions in SQuAD's form need neither. The kind follows from the columns where it is not given.
-    ValueError: a form, a column or a kind that is not known.
+    several of 0 and 1. SQuAD's form and `tags` of a word and a tag a line need neither. The kind follows from the
+    columns where it is not given. ValueError: a form, a column or a kind that is not known.
     """
     files = _files(path) | {split: each.absolute() for split, each in (("dev", dev), ("test", test)) if each}
-    columns, row, decimal = _look(files["train"], label)
     texts, labels = [[each for each in names.split(",") if each] for names in (text, label)]
+    lines = kind == "tags" and not (texts or labels)  # a word and its tag a line, as CoNLL's files
+    columns, row, decimal = (["words", "tags"], {}, False) if lines else _look(files["train"], label)
     if unknown := [each for each in (*texts, *labels) if each not in columns]:
         raise ValueError(f"{path} has no column {unknown[0]!r}; {nearest(unknown[0], columns)}")
     squad = columns == ["data"] or {"question", "context", "answers"} <= {*columns}
-    if not squad and not (texts and labels):
+    if not squad and not lines and not (texts and labels):
         raise ValueError(f"{path}: name its columns by --text and --label; it has {', '.join(columns)}")
     if not kind and labels:
         lists = [isinstance(row[each], list) for each in (texts[-1], labels[0])]
@@ -69,7 +70,7 @@ def own_task(
     names: dict[str, Any] = {"label": labels if len(labels) > 1 else label}
     if kind == "choice":
         names |= {"question": texts[0], "options": texts[1] if len(texts) == 2 else texts[1:]}
-    else:
+    elif not lines:
         names |= {"words": texts[0], "tags": label} if kind == "tags" else dict(zip("ab", texts, strict=False))
     options = {"columns": names, "number": kind == "regression"}
     if kind == "multilabel" and files["train"].suffix in (".csv", ".tsv") and len(labels) == 1:
@@ -77,7 +78,8 @@ def own_task(
     where = Path(os.path.commonpath([each.parent for each in files.values()]))
     lacking = dict.fromkeys([split for split in SPLITS[1:] if split not in files and (split == "dev" or not dev)], 0.1)
     return make_task(path.stem, {
-        "kind": of, "metrics": metrics, "file": str(path), "format": _format(files["train"], of), "options": options,
+        "kind": of, "metrics": metrics, "file": str(path), "options": options,
+        "format": "tags" if lines else _format(files["train"], of),
         "files": {split: [str(each.relative_to(where))] for split, each in files.items()},
         "split": {"from": "train", "seed": seed, **lacking},
     }, str(path)), where  # fmt: skip
@@ -123,7 +125,8 @@ def _rows(path: Path) -> list[tuple[str | None, Any]]:
     except ValueError as error:  # pyarrow's are ValueErrors, too
         if str(path) in str(error):
             raise
-        raise ValueError(f"{path} is not a table of rows: {str(error).splitlines()[0]}") from None
+        what = "UTF-8" if isinstance(error, UnicodeDecodeError) else "a table of rows"
+        raise ValueError(f"{path} is not {what}: {str(error).splitlines()[0]}") from None
 
 
 def _format(path: Path, kind: str) -> str:
@@ -146,10 +149,9 @@ def predict(model: str | Path, inputs: str | Path | Sequence[Example]) -> list[d
 
     kept = [each for each in (Path(model), *sorted(Path(model).glob("models/*"))) if (each / "task.json").is_file()]
     if len(kept) != 1:
-        said = (
-            f"{len(kept)} fine-tuned models, name one: {', '.join(map(str, kept))}" if kept else "no fine-tuned model"
-        )
-        raise ValueError(f"{model} has {said}; `linkbert finetune ... --keep-model` keeps them")
+        several = f"{len(kept)} fine-tuned models, name one: {', '.join(map(str, kept))}"
+        has = several if kept else "no fine-tuned model"
+        raise ValueError(f"{model} has {has}; `linkbert finetune ... --keep-model` keeps them")
     table, counts = read_json(kept[0] / "task.json"), Counter[str]()
     threshold = table.pop("threshold", None)
     task = make_task(table["name"], table, str(kept[0]))
@@ -208,9 +210,8 @@ def score_answers(
         raise ValueError(f"{known.title} has no set {split!r} with labels in {data}")
     answers, path = _read_answers(Path(predictions)), str(predictions)
     if lacking := [each.id for each in examples if answers.get(each.id) is None]:
-        raise ValueError(
-            f"{path} answers {len(lacking)} of {len(examples)} examples of {split} not, as id {lacking[0]}"
-        )
+        of = f"{len(lacking)} of {len(examples)} examples of {split}"
+        raise ValueError(f"{path} answers {of} not, as id {lacking[0]}")
     given = [Prediction(each.id, _as_gold(answers[each.id], each, known.options, path)) for each in examples]
     labels = {*known.labels, *(label for example in examples for label in example.classes)}
     said = {label for each in given for label in (each.value if isinstance(each.value, tuple) else [each.value])}
@@ -247,8 +248,7 @@ def _as_gold(value: Any, example: Any, options: Mapping[str, Any], where: str) -
     if isinstance(example, QuestionExample):
         return str(value)
     if isinstance(example, ChoiceExample):
-        number = isinstance(value, str) and value.isdecimal() and value not in example.options
-        return read_choice(int(value) if number else value, [*example.options], {}, where)
+        return read_choice(value, [*example.options], {}, where)
     if isinstance(example.gold, tuple):
         tags = isinstance(example, TaggedExample)
         parts = value.split(None if tags else "|") if isinstance(value, str) else value

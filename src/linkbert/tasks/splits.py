@@ -150,7 +150,8 @@ def _divide_missing(task: Task, parts: Parts, made: Sequence[str]) -> str:
     parts |= divide(parts[source], shares, rest=source, by=by, seed=seed)
     for split in {*made, source}:
         if not parts[split]:
-            raise ValueError(f"{task.title}: {source} is too small to be divided by {by}: {split} is empty")
+            remedy = f"{split} is empty; give more examples, or a {split} set"
+            raise ValueError(f"{task.title}: {source} is too small to be divided by {by}: {remedy}")
     whole = {"id": "examples", "texts": "texts"}.get(by, f"{by}s")
     return f"{' and '.join(made)}: a split of our own, of {source}, by a hash of its {whole}"
 
