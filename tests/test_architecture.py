@@ -55,7 +55,7 @@ OWED = {  # lines above the ceiling, docs/log/size.md says for what; what is not
     "model": 331,
     "pretraining": 159,
     "tasks": 722,
-    "trials": 338,
+    "trials": 340,
     "views": 265,
 }
 

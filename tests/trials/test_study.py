@@ -19,8 +19,10 @@ from linkbert.instances.mixture import make_sampler, open_parts
 from linkbert.instances.sampler import lengths_of
 from linkbert.tasks.results import Column
 from linkbert.trials.arms import ARMS, read_arm, read_study
-from linkbert.trials.study import device_of, expand, open_study, plan, prepare, run_study
-from linkbert.views.study import paper_number
+from linkbert.trials.differences import Measure, summarise
+from linkbert.trials.study import device_of, expand, open_study, plan, prepare, run_study, what_is_asked
+from linkbert.views.page import text_lines
+from linkbert.views.study import paper_number, study_sections
 
 
 @pytest.fixture(scope="module")
@@ -175,6 +177,14 @@ def test_a_file_like_another_holds_what_differs(study_file, tmp_path):
     assert (small.seeds, small.tasks, small.settings["batch_size"], small.settings["hidden_size"]) == ([5], {}, 4, 16)
 
 
+def test_a_probe_gets_its_own_settings_and_those_that_say_what_is_drawn(study_file):
+    asked = '[probes.ours]\nname = "reading"\ndata = "DATA"\nseeds = 3\nheld_out = 0.3'
+    study = read_study(study_file(after=asked))
+    given = what_is_asked(study, study.questions[0])
+    assert given["probe"] == "reading"
+    assert given["settings"].items() >= {"data": "DATA", "seeds": 3, "held_out": 0.3, "sequence_length": 32}.items()
+
+
 def test_a_plan_counts_runs_and_says_what_is_lacking(study_file, tmp_path, toys):
     study = read_study(study_file(after="[arms.tfidf]\nseeds = [0]\n[tasks.squad]\nseeds = 2"))
     found = plan(study, tmp_path / "none")
@@ -294,3 +304,24 @@ def test_a_run_that_fails_is_named(study_file, tmp_path):
     study = read_study(study_file(after="[probes.broken]\nname = 'own_probe:broken'"))
     with pytest.raises(ValueError, match=r"^linkbert, seed 0: there is nothing to ask$"):
         run_study(study, tmp_path / "made", report=lambda _: None)
+
+
+@pytest.mark.parametrize(
+    ("ours", "said"),
+    [
+        ({0: 58.0, 1: 58.4}, "LinkBERT - BERT on SQuAD: +2.9 F1 (1.6 to 4.2), 4 pretraining runs"),
+        ({0: 58.0, 1: 55.2}, "LinkBERT - BERT on SQuAD: +1.3 F1 (-17.8 to 20.4), 4 pretraining runs; not told from 0"),
+        ({0: 58.0}, "LinkBERT - BERT on SQuAD: +2.8 F1, 2 pretraining runs: one of each has no interval"),
+    ],
+)
+def test_numbers_stand_next_to_the_papers_and_sentences_follow_a_rule(study_file, tmp_path, monkeypatch, ours, said):
+    values = {"linkbert": ours, "bert": {0: 55.2, 1: 55.4}}
+    measure = Measure("squad", "", "SQuAD", "F1", Column("squad"), values)
+    monkeypatch.setattr("linkbert.trials.differences.measures_of", lambda _: [measure])
+    runs = expand(read_study(study_file('paper = "tiny"')), tmp_path)
+    found = summarise(runs, paper_number)
+    assert [each["sentence"] for each in found["comparisons"]] == [said]
+    text = [line for section in study_sections(found, runs) for line in text_lines(section)]
+    row = next(line.split() for line in text if line.startswith("  LinkBERT ") and "." in line)
+    assert row[-2:] == ["58.0", "+1.4"]
+    assert next(line.split() for line in text if line.startswith("  BERT ") and "." in line)[-2:] == ["56.6", "-"]

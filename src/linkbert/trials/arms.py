@@ -8,7 +8,7 @@ segment B and the masks, too, where both drew the same relation (LinkBERT and BE
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -28,6 +28,8 @@ ARMS: Mapping[str, tuple[str, str, Mapping[str, Any]]] = {  # name: in sentences
     "tfidf": ("LinkBERT on TF-IDF links", "LinkBERT-{}, TF-IDF links", {"graph": "tfidf"}),
     "random-links": ("LinkBERT on random links", "LinkBERT-{}, random links", {"graph": "random"}),
 }
+PROBE, TASK = ("name", "title", "store"), ("name", "title", "data", "seeds", "grid")  # keys that are no settings
+ARM = ("title", "like", "seeds", "against", "paper", "budget")
 SAVING = {
     "save_total_limit": 1,
     "keep_best": False,
@@ -141,14 +143,14 @@ class Study(Table):
     @cached_property
     def questions(self) -> list[Question]:
         """Return what every model is asked: probes, then tasks."""
-        every = [("probe", self.probes, {}), ("task", self.tasks, self.finetuning)]
-        return [read_table(Question, {**common, **table}, label=label, kind=kind, name=label)
-                for kind, tables, common in every for label, table in tables.items()]  # fmt: skip
+        kinds = {"probe": (self.probes, {}, PROBE), "task": (self.tasks, self.finetuning, TASK)}
+        return [read_table(Question, {**common, **table}, keys, label=label, kind=kind, name=label)
+                for kind, (tables, common, keys) in kinds.items() for label, table in tables.items()]  # fmt: skip
 
 
-def read_table(model: type[Kind], table: Mapping[str, Any], **usual: Any) -> Kind:
-    """Read a table, in which any key that is not known is a setting."""
-    own = {key: value for key, value in table.items() if key in model.model_fields and key != "settings"}
+def read_table(model: type[Kind], table: Mapping[str, Any], keys: Collection[str], **usual: Any) -> Kind:
+    """Read a table, in which any other key than `keys` is a setting."""
+    own = {key: value for key, value in table.items() if key in keys}
     return model(**{**usual, **own, "settings": {key: value for key, value in table.items() if key not in own}})
 
 
@@ -166,7 +168,7 @@ def read_arm(name: str, table: Mapping[str, Any], size: str = "") -> Arm:
     title, row, settings = ARMS.get(like, ("", "", {}))
     own = name in ARMS
     return read_table(
-        Arm, {**settings, **table}, title=title if own else name, paper=row.format(size) * bool(own and size)
+        Arm, {**settings, **table}, ARM, title=title if own else name, paper=row.format(size) * bool(own and size)
     )
 
 

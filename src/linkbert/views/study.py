@@ -54,7 +54,7 @@ def job_array(runs: Sequence[Run]) -> list[str]:
     if not left:
         raise ValueError("every run is done")
     command = [sys.executable, "-m", "linkbert", "study", str(left[0].folder.absolute()), "--run"]
-    head = ("--gpus=1", "--requeue", "--signal=TERM@120", f"--array=0-{len(left) - 1}")
+    head = ("--gpus=1", "--requeue", "--signal=B:TERM@120", f"--array=0-{len(left) - 1}")
     keys = " ".join(run.key for run in left)
     return ["#!/bin/bash", *(f"#SBATCH {each}" for each in head), f"runs=({keys})",
             f'exec {shlex.join(command)} "${{runs[$SLURM_ARRAY_TASK_ID]}}"']  # fmt: skip
