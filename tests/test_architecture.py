@@ -49,7 +49,7 @@ CEILINGS = {  # lines of Python; (top) are the files beside the folders
 OWED = {  # lines above the ceiling, docs/log/size.md says for what; what is not said there must go
     "(top)": 1_219,
     "corpora": 697,
-    "corpora/readers": 1_632,
+    "corpora/readers": 1_644,
     "graph": 112,
     "instances": 89,
     "model": 331,

@@ -90,6 +90,33 @@ def test_what_no_page_is_called_stays_as_it_is_written(tmp_path, link):
     assert not {*led_to(documents["from"])} & {*documents}
 
 
+def test_components_that_lead_somewhere_and_fences_in_them(tmp_path):
+    source = """See
+<LinkCard
+  title="Two"
+  href="/two"
+/>
+and on.
+
+<Tabs>
+  <Tab to="two">
+    ```js
+    const x = 1;
+    ---
+    ```
+  </Tab>
+</Tabs>
+
+Then [two](/two)."""
+    page = read_tree(tmp_path, {"one.mdx": source, "two.mdx": ""})["one"]
+    assert page.text == "See and on.\nThen two."
+    assert [(page.text[link.start : link.end], link.target) for link in page.links] == [
+        ("", "two"),
+        ("", "two"),
+        ("two", "two"),
+    ]
+
+
 def test_titles_come_before_aliases_and_files_before_both(tmp_path):
     files = {
         "one.md": "---\ntitle: Wood\naliases: [two, Log]\n---\nx",
@@ -188,6 +215,19 @@ def test_a_root_without_an_index_has_no_home(tmp_path):
     assert led_to(read_tree(tmp_path, files)["docs/a"]) == [".", "docs/b", "docs/c"]
     (tmp_path / "flat").mkdir()
     assert led_to(read_tree(tmp_path / "flat", {"README.md": "", "a.md": "[x](/)"})["a"]) == ["README"]
+
+
+def test_the_first_two_folders_of_an_address_may_be_others_in_the_tree(tmp_path):
+    pages = ("learn/one", "learn/two", "setup/three")
+    links = " ".join(f"[x](/shell/scripts/{page}) [y](https://docs.example.org/shell/scripts/{page})" for page in pages)
+    files = {f"reference/text/{page}.md": "" for page in pages} | {"reference/a.md": f"{links} [z](/shell/api/x/gone)"}
+    found = led_to(read_tree(tmp_path, files)["reference/a"])
+    assert found == [f"reference/text/{page}" for page in pages for _ in range(2)] + ["shell/api/x/gone"]
+    files = {f"reference/v{v}/{page}.md": "" for page in pages for v in "12"}
+    files["reference/v2/a.md"] = " ".join(f"[x](/shell/module/{page})" for page in pages)
+    (tmp_path / "versions").mkdir()
+    found = led_to(read_tree(tmp_path / "versions", files)["reference/v2/a"])
+    assert found == [f"reference/v2/{page}" for page in pages]
 
 
 @pytest.mark.parametrize(("dead", "own"), [(1, True), (6, False)])

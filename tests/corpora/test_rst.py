@@ -344,19 +344,26 @@ def test_an_expression_of_cmake_is_named_without_its_arguments(tmp_path):
     assert [to for _, to, _ in links_of(pages["command/install"])] == ["manual/genex"] * 2
 
 
+def test_a_page_that_includes_a_part_of_itself_is_one(tmp_path):
+    page = ".. _a:\n\nAbbey\n=====\n\n.. start\n\nOnce.\n\n.. end\n\n.. include:: a.rst\n   :start-after: start\n"
+    pages, skipped = read(make_tree(tmp_path, {"a.rst": page, "b.rst": "B\n=\n\n:ref:`a`."}))
+    assert (pages["a"].text, links_of(pages["b"]), skipped) == ("Once.", [("Abbey", "a", "a")], {})
+
+
 def test_a_name_is_looked_up_in_the_package_that_it_says(tmp_path):
     pages = {
         "boats.rst": "Boats\n=====\n\n.. module:: boats\n\nWords.\n",
         "tool.rst": "Tool\n====\n\n.. automodule:: boats.bin.boats\n\nWords.\n",
+        "mast.rst": "Mast\n====\n\n.. currentmodule:: boats\n\n.. class:: Mast\n\n   .. method:: Mast.up()\n",
         "hull.rst": "Hull\n====\n\n.. autoclass:: boats.parts.Hull\n\nWords.\n",
         "a.rst": "A\n=\n\n:mod:`bin.boats`, :class:`boats.Oar`, :mod:`.bin.boats`, :meth:`Hull.float`, "
-        ":func:`boats.bin.boats.run`\n",
+        ":meth:`boats.Mast.up`, :func:`boats.bin.boats.run`\n",
     }
     for name, text in pages.items():
         (tmp_path / name).write_text(text)
     page = next(each for each in read_source("rst", tmp_path) if each.id == "a")
     targets = [link.target for link in page.links]
-    assert targets == [":mod:`bin.boats`", ":class:`boats.Oar`", "tool", "hull", "tool"]
+    assert targets == [":mod:`bin.boats`", ":class:`boats.Oar`", "tool", "hull", "mast", "tool"]
 
 
 @pytest.mark.parametrize(

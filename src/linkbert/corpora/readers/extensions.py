@@ -37,6 +37,7 @@ _ROW, _CELL_LINK = (
     re.compile(r"^[ ]{0,3}\|.*\[\[.*", re.MULTILINE),
     re.compile(r"(\[\[[^\[\]|\n\\]+)\|(?=[^\[\]|\n]*\]\])"),
 )
+_FENCE = re.compile(r"(?<=>)\n(?=[ ]{4,}(?:```|~~~))")
 _EMBED = re.compile(r"\{\{(?:embed|\[\[embed\]\]):? *!?(\[\[[^\[\]\n]*\]\]) *\}\}")
 
 
@@ -48,6 +49,8 @@ def to_commonmark(source: str) -> str:
     """
     if "{{" in source or "{%" in source:
         source = _EMBED.sub(r"!\1", _LINK.sub(_put_address, _without_code(source)))
+    if ">\n    " in source:  # a tag is no paragraph that a fence continues
+        source = _FENCE.sub("\n\n", source)
     if "((" in source:
         source = _BLOCK.sub(r"![[\1]]", source)
     if "[[" in source and "\n|" in source:  # the bar of a link parts no cells

@@ -285,13 +285,15 @@ def _write_tag(source: str, writer: Writer, breaks: bool, env: dict[str, Any]) -
     if not found or not found[1]:
         return
     attributes = {name: a or b or c for name, a, b, c in _ATTRIBUTE.findall(found[2])}
-    name, ends = found[1], source[1] == "/"
+    name, ends, address = found[1], source[1] == "/", attributes.get("href") or attributes.get("to")
     if name.lower() in _NEW_LINE:
         writer.break_line(breaks)
     elif name in ("a", "A", "Link") and ends:
         writer.close_link("tag")
-    elif name in ("a", "A", "Link") and (address := attributes.get("href") or attributes.get("to")):
+    elif address and (name in ("a", "A", "Link") or (env["mdx"] and name[0].isupper())):  # such as a card
         writer.open_link("tag", env["pages"].find_address(address, env["id"]))
+        if source[-2] == "/":
+            writer.close_link("tag")
     writer.sections += [(attributes[key], writer.size) for key in ("id", "name") if attributes.get(key)]
 
 

@@ -462,13 +462,14 @@ def _find_sites(pages: Pages, addresses: Iterable[str]) -> list[str]:
         address = outside(address) or unquote(address)
         if address[0] == "/" and pages.find_path(address, ""):
             continue
-        parts = address.split("/")
-        for count in (1, 2, 4) if parts[0] in REPOSITORIES else (1, 2):
+        parts, there = address.split("/"), False
+        for count in (1, 2, 4) if parts[0] in REPOSITORIES else (1, 2, 3):
             site, rest = "/".join(parts[:count]), "/".join(parts[count:]).strip("/")
-            if site and rest:
+            if site and rest and not (count == 3 and there):
                 seen[f"{site}/"] += 1
-                flat = "/" not in rest and site.count("/") < 3  # "schema.org/Thing" names no page "notes/Thing"
+                flat = "/" not in rest and site.count("/") < 4  # "schema.org/Thing" names no page "notes/Thing"
                 there = bool(pages.find_path(f"/{rest}", "")) and not (flat and rest not in pages.exact)
+                there = there or (count == 3 and "/" in rest and bool(pages.ending(rest)))  # of several versions
                 known[f"{site}/"] += there
                 deep[f"{site}/"] += there and "/" in rest
                 below = rest.rpartition("/")[0]
@@ -477,6 +478,7 @@ def _find_sites(pages: Pages, addresses: Iterable[str]) -> list[str]:
     for site, count in known.most_common():
         share = 0.5 if 2 * deep[site] >= count or site.count("/") > 3 else 0.9  # words are addresses of any wiki
         is_part = site.count("/") == 1 and deep[site] >= max(HOST_PART, 0.8 * near[site])
-        if is_part or count >= max(share * seen[site], 1 if site[0] == "/" and deep[site] else HOST_PAGES):
+        one = site[0] == "/" and site.count("/") < 3 and deep[site]  # such as "/en/"
+        if is_part or count >= max(share * seen[site], 1 if one else HOST_PAGES):
             found.append(site)
     return sorted(found[:MOST_SITES], key=lambda site: (site[0] == "/", -len(site)))

@@ -87,7 +87,7 @@ def survey(files: Iterable[tuple[str, bytes]], *_: Any) -> Tree:
     pending = list(chosen.items())
     for name, text in pending:
         for found in _INCLUDE.finditer(text):
-            if (inner := _path(found[2], name)) in texts and inner not in tree.texts:
+            if (inner := _path(found[2], name)) in texts and inner not in (name, *tree.texts):
                 tree.texts[inner] = texts[inner]
                 pending.append((inner, texts[inner]))
     tree.pages = {name: splitext(name)[0] for name in chosen if name not in tree.texts}
@@ -164,7 +164,7 @@ def _add_objects(text: str, page: str, tree: Tree) -> None:
                 tree.objects.setdefault("term", {}).setdefault(name, []).append((page, name))
         elif kind in ANYTHING and domain == "py":
             for name in names if kind != "currentmodule" else ():
-                whole = name if kind in MODULES else ".".join(filter(None, (module, classes[-1][1], name)))
+                whole = name if kind in MODULES else _whole(module, classes[-1][1], name)
                 tree.python.setdefault(name.rpartition(".")[2], []).append((whole, page, kind))
             if kind in CLASSES and names:
                 classes.append((indent, ".".join(filter(None, (classes[-1][1], names[0])))))
@@ -175,6 +175,11 @@ def _add_objects(text: str, page: str, tree: Tree) -> None:
         elif kind not in PROSE | HIDDEN | ANYTHING or domain != "py":
             for name in dict.fromkeys([*(line.strip() for line in lines), *names]):
                 tree.objects.setdefault(kind, {}).setdefault(name, []).append((page, name))
+
+
+def _whole(module: str, owner: str, name: str) -> str:
+    """Join the names of what a signature describes; one in a class may say it: ("m", "A", "A.b") -> "m.A.b"."""
+    return ".".join(filter(None, (module, owner * (not name.startswith(f"{owner}.")), name)))
 
 
 def _names(line: str, domain: str = "py") -> list[str]:
@@ -371,7 +376,7 @@ class _Page:
             writer.end_line()
         else:
             kind, signs = node.get("kind"), node.get("signs", [])
-            forms = [form for name in signs for form in (".".join(filter(None, (self.module, *before, name))), name)]
+            forms = [form for name in signs for form in (_whole(self.module, ".".join(before), name), name)]
             writer.sections += [(form, writer.size) for form in dict.fromkeys(forms)]
             if signs and kind in MODULES:
                 self.module = signs[0] if signs[0] != "None" else ""
