@@ -128,9 +128,13 @@ def test_show_marks_resolved_and_dead_links(folder, capsys):
     assert cli.main(["show", str(folder / "store"), "town 1"]) == 0
     out = capsys.readouterr().out
     assert "Town 1 lies in [borland]." in out
-    assert "2 links" not in out
-    assert "1 links of the whole document" in out
-    assert "nowhere" in out
+    assert "1 links in the text, 1 to documents here\n1 links of the whole document, 0 to documents here:" in out
+    assert "nowhere -> (not followed)" in out
+    assert out.endswith("\n0 documents link to it\n")
+    assert cli.main(["show", str(folder / "store"), "arland"]) == 0
+    assert capsys.readouterr().out.endswith(
+        "\n12 documents link to it: town 0, town 4, town 8, town 12, town 16, and 7 more\n"
+    )
 
 
 def test_show_does_not_let_a_corpus_steer_the_terminal(folder, tmp_path, capsys):
@@ -201,8 +205,20 @@ def test_report_lays_runs_side_by_side(folder, tmp_path, capsys):
     assert "link gain, nats" in out
     assert cli.main(["report", str(folder / "run"), str(folder / "store"), "--to", str(tmp_path / "page.html")]) == 0
     page = (tmp_path / "page.html").read_text()
-    for words in ("Documents by degree", "Graph hyperlink: spread of linked targets", "link gain, nats"):
+    for words in ("Documents by degree", "Graph hyperlink: spread of linked targets", "link gain, nats",
+                  "always the commonest relation right", "a masked token of A is likelier next to"):  # fmt: skip
         assert words in page
+    assert re.search(r"<th[^>]*>what links lead to</th>", page)
+    settings = make_config("tiny", TINY)
+    for words, expected in (
+        ([], f"relations in training are of {folder / 'run'} with sequence_length=32 anchors=all scope=segment: of 48"),
+        (["--preset", "demo"], "relations in training are of a run with sequence_length=128 anchors=all"),
+    ):
+        assert cli.main(["report", str(folder / "store"), str(folder / "run"), *words]) == 0
+        out = capsys.readouterr().out
+        assert expected in out
+        length = len(Sampler.open(folder / "store", make_config("demo") if words else settings))
+        assert re.search(rf"places for segment A +{length}\n", out)
 
 
 def test_check_holds_and_finds_a_broken_store(folder, tmp_path, capsys):
@@ -377,6 +393,10 @@ def test_a_run_ends_with_a_model_that_fills_and_relates(folder, capsys):
     assert list(relations) == ["contiguous", "random", "linked"]
     assert sum(relations.values()) == pytest.approx(1)
     named = ["relate", "town 1", "Borland", "--model", str(folder / "run"), "--json", "--store", str(folder / "store")]
+    assert cli.main([each for each in named if each != "--json"]) == 0
+    assert re.search(
+        r"\nof held-out pairs it had right: \d.*; always the commonest relation \d", capsys.readouterr().out
+    )
     assert cli.main(named) == 0
     assert list(json.loads(capsys.readouterr().out)) == list(relations)
     assert "not for clinical use" in (folder / "run" / "model" / "README.md").read_text()
@@ -517,7 +537,7 @@ WRONG_CALLS = [
     ("pretrain STORE --to x init=STORE", "is a store, it holds no model"),
     ("pretrain STORE --to x --preset bace", "did you mean 'base'"),
     ("pretrain STOR --to x", "is not there; did you mean 'store'?"),
-    ("pretrain RUN --to x", "run is not a store (it has no store.json); known are store"),
+    ("pretrain RUN --to x", "run is not a store (it is a run); known are store"),
     ("pretrain --mix a=STOR --to x", "is not there; did you mean 'store'?"),
     ("pretrain STORE --to RUN", "is not empty; add --resume to continue the run in it, or name another folder"),
     ("stats STORE max_steps=3", "write --set max_steps=3"),
@@ -555,6 +575,24 @@ WRONG_CALLS = [
     ("relate town town --model RUN --store STORE", "has no document 'town'; the nearest ids"),
     ("score NEST/cognition/model", "there is no store: name a STORE"),
     ("pretrain STORE --to x shares=1/2,1/2", "shares must be contiguous, random and linked, such as 1/2,1/2,0"),
+    ("score RUN eval_pairs=100", "eval_pairs=100 is a setting: write --set eval_pairs=100"),
+    ("stats max_steps=3 STORE", "max_steps=3 is a setting: write --set max_steps=3"),
+    ("show eval_pairs=3", "eval_pairs=3 is a setting: write --set eval_pairs=3"),
+    ("check seed=3", "seed=3 is a setting: write STORE first"),
+    ("pretrain --to RUN --resume seed=7", "seed=0, not seed=7: it is finished; start a new run with init=run/model"),
+    ("predict RUN towns.jsonl", "has no fine-tuned model"),
+    ("build -help", "there is no -help: write --help; see `linkbert build --help`"),
+    ("help build", "there is no command help: write `linkbert COMMAND --help`"),
+    ("presets", "write `linkbert pretrain --help`, which lists them"),
+    ("settings alfa", "unknown setting 'alfa'; did you mean 'alpha'?"),
+    ("settings demo", "demo is a preset: --preset demo"),
+    ("show STORE --instances", "see `linkbert show --help`"),
+    ("stats NEST/../STOR", "is not there; did you mean 'store'? (in nest/..)"),
+    ("stats NEST/cognition/model", "is not a store (it is a model)"),
+    ("export STORE --to x --format csv", "'--format': 'csv' is not one of"),
+    ("build towns.jsonl --to x --vocab 30k", "30k is no vocabulary: write train:30000"),
+    ("relate RUN a.txt b.txt", "Missing option '--model': write --model run"),
+    ("fill RUN A [MASK]", "Missing option '--model': write --model run"),
     ("settings colour", "unknown setting 'colour'; `linkbert settings` lists all"),
 ]
 

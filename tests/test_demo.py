@@ -123,8 +123,14 @@ def test_the_demo_shows_what_it_learnt_and_asks_no_host(tmp_path, capsys):
     ):
         assert heading in out
     assert "link gain, nats a masked token of A" in out
-    assert "masked words before and after training are left out: 3 steps are too few (100)" in out
+    assert "masked words before and after training are left out: 3 steps, fewer than 100" in out
     page = (tmp_path / "demo" / "demo.html").read_text()
+    pages, own = tmp_path / "pages", "--vocab train:8192\nlinkbert pretrain store --to run budget=8h\nlinkbert fill"
+    assert f"linkbert build {pages} --to store {own}" in out
+    without = f"linkbert pretrain {tmp_path / 'demo' / 'store'} --preset demo --to run-bert init=none "
+    assert out.count(without) == page.count(without) == 1
+    assert out.partition(without)[2].partition("\n")[0].endswith(" held_out=0.4 baseline=bert")
+    assert "always the commonest relation" in page
     links = Links()
     links.feed(page)
     assert links.asked == []

@@ -161,6 +161,23 @@ MASKED = OfMasked()
         assert run.finished
 
 
+def test_the_examples_of_the_page_on_python_run(tmp_path):
+    import linkbert
+
+    first, second = re.findall(r"^```python\n(.*?)^```", (ROOT / "docs" / "python.md").read_text(), re.M | re.S)
+    words = "max_steps=1 batch_size=8 sequence_length=32 num_hidden_layers=1 hidden_size=16 intermediate_size=32 "
+    words += "num_attention_heads=2 held_out=0 compile=off threads=1 precision=fp32"
+    with contextlib.chdir(tmp_path), contextlib.redirect_stdout(io.StringIO()) as out:
+        exec(compile(first, "python.md", "exec"), names := {})
+        linkbert.pretrain("towns", "run", words)
+        exec(compile(second, "python.md", "exec"), names)
+    assert "'resolved', 1)]" in out.getvalue()
+    assert names["output"].seq_relationship_logits.shape == (2, 3)
+    assert repr(linkbert.PairCollator(names["pairs"])) == (
+        "PairCollator(packed=False, documents=False): up to 32 tokens a row"
+    )
+
+
 @pytest.mark.slow
 def test_the_examples_of_the_readme_run(tmp_path):
     write_notes(tmp_path / "my-notes")

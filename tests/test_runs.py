@@ -7,7 +7,6 @@ import pytest
 
 from linkbert.config import make_config
 from linkbert.pretraining.scores import Gain, Scores, wilson
-from linkbert.views.page import lay_out
 from linkbert.views.runs import runs_section
 
 SCORES = Scores(
@@ -52,7 +51,12 @@ def test_the_table_compares_scores_and_names_the_settings_that_differ(make_run):
     assert found["random"] == ["66.7 % (48.8 to 80.8; 20 of 30)", "-"]
     assert found["link gain, nats"] == ["+0.034 (+0.012 to +0.056; 30 pairs)", "-"]
     assert found["seed"] == ["0", "3"]
-    assert not {"linked", "learning_rate", "training: learning rate", "alpha"} & found.keys()
+    assert found["always the commonest relation right"] == ["50.0 %", "-"]
+    parts = [row[0] for row in rows if not any(row[1:])]
+    assert parts == ["settings that differ", "settings of all"]
+    assert [row[0] for row in rows][-rows[::-1].index(["settings of all", "", ""]) - 2] == "seed"
+    assert {"init", "scope", "budget", "preset"} <= {row[0] for row in rows}
+    assert not {"linked", "training: learning rate", "alpha"} & found.keys()
 
 
 @pytest.mark.parametrize(
@@ -88,7 +92,7 @@ def test_a_run_that_has_just_started_and_two_of_one_name(make_run):
     assert [name[-5:] for name in rows[0][1:]] == ["a/run", "b/run"]
     assert rows[1] == ["step", "-", "1"]
     alone = runs_section([make_run("c/run", steps=0)])
-    assert (lay_out(alone.table), alone.lines, alone.plots) == (["    run"], ["run has no scores"], [])
+    assert (alone.table[:2], alone.lines, alone.plots) == ([["", "run"], ["settings", ""]], ["run has no scores"], [])
 
 
 def test_curves_are_of_all_runs_and_need_two_points(make_run):

@@ -86,8 +86,8 @@ def main(words: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:  # while readers are imported
         text, status = "interrupted", 130
     except typer.TyperException as error:
-        name = getattr(getattr(error, "ctx", None), "command_path", "linkbert")
-        text, status = explain_usage(error, words), 2
+        name = getattr(getattr(error, "ctx", None), "command_path", name)
+        text, status = explain_usage(error, words, name), 2
     except (ValueError, OSError, FloatingPointError, MemoryError, RuntimeError) as error:
         text, status = one_line(error), 1
         if isinstance(error, MemoryError | RuntimeError):  # torch raises RuntimeErrors
@@ -119,9 +119,16 @@ def settings_of(command: str | None) -> Settings:
     return FineTuneConfig() if command in ("finetune", "evaluate") else make_config("tiny")
 
 
-def explain_usage(error: Any, words: Sequence[str]) -> str:
+def explain_usage(error: Any, words: Sequence[str], name: str) -> str:
     """Write what is wrong with a command's words: an option that is a setting is written as one."""
     text, context, param = error.format_message().removesuffix("."), error.ctx, getattr(error, "param", None)
+    text = text.replace("Value error, ", "")  # pydantic's words
+    if words[0] in NO_COMMANDS:
+        return f"there is no command {words[0]}: write {NO_COMMANDS[words[0]]}"
+    if long := next((word for word in words if re.fullmatch(r"-[a-z][a-z-]+", word)), ""):
+        return f"there is no {long}: write -{long}; see `{name} --help`"
+    if param and param.opts[0] == "--model" and (model := next(filter(is_model, words), "")):
+        return f"{text}: write --model {model}; see `{name} --help`"
     takes = {each.name for each in context.command.params} if context else set()
     sets = "" if "settings" in takes else "--set " if "set_" in takes else None
     option = getattr(error, "option_name", "")
@@ -135,7 +142,20 @@ def explain_usage(error: Any, words: Sequence[str]) -> str:
         text += f": write --set {found[1]}" if sets and "=" in found[1] else '; words that belong together take "..."'
     elif param and param.help:
         text += f" ({param.help})"
-    return f"{text}; see `{context.command_path if context else 'linkbert'} --help`".replace("?; ", "? ")
+    return f"{text}; see `{name} --help`".replace("?; ", "? ")
+
+
+def is_model(word: str) -> bool:
+    """Tell whether a word names a folder that holds a model, or a run."""
+    return any(Path(word, name).is_file() for name in ("run.json", "config.json"))
+
+
+def find_store(context: typer.Context, store: Path | None) -> Path | None:
+    """Check a STORE; a setting in its place is written as one."""
+    if store and re.match(r"[a-z_]+=", str(store)) and not store.exists():
+        sets = "set_" in {each.name for each in context.command.params}
+        raise ValueError(f"{store} is a setting: write " + (f"--set {store}" if sets else "STORE first"))
+    return store and check_store(store)
 
 
 def describe_preset(name: str) -> str:
@@ -155,13 +175,14 @@ def check_model(name: str) -> str:
     return name
 
 
+NO_COMMANDS = {"help": "`linkbert COMMAND --help`", "presets": "`linkbert pretrain --help`, which lists them"}
 OUTPUT = ("o", "out", "output", "output-dir", "output_dir", "out-dir", "out_dir", "save", "dest")  # meant: --to
 MODEL_HELP = "a RUN, a checkpoint, a Hugging Face folder or a hub name"
 ENCODER: Any = Argument(metavar="MODEL", callback=check_model, help=MODEL_HELP)
 MODEL: Any = Option(metavar="MODEL", callback=check_model, help=MODEL_HELP)
-STORE: Any = Argument(metavar="STORE", callback=check_store, help="a folder made by `linkbert build`")
+STORE: Any = Argument(metavar="STORE", callback=find_store, help="a folder made by `linkbert build`")
 OWN = "a store; a run names its own"
-OPTIONAL_STORE: Any = Argument(None, metavar="[STORE]", callback=lambda store: store and check_store(store), help=OWN)
+OPTIONAL_STORE: Any = Argument(None, metavar="[STORE]", callback=find_store, help=OWN)
 WORDS: Any = Argument([], metavar="[key=value]...", help="settings, see below")
 JSON: Any = Option(False, "--json", help="print JSON, for programs")
 PRESET: Any = Option(None, metavar="P", help="the preset whose settings decide how pairs are drawn")
@@ -307,6 +328,7 @@ def graph(
 
 @app.command(rich_help_panel="Look")
 def show(
+    context: typer.Context,
     store: Path | None = Argument(None, metavar="[STORE]", help=OWN),
     document: list[str] = Argument([], metavar="[DOCUMENT]", help="an id or a title"),
     instances: int | None = Option(None, min=1, metavar="N", help="decoded instances to show; 3 without a DOCUMENT"),
@@ -320,8 +342,7 @@ def show(
     if store and not store.exists() and document and Path(last := document[-1], "store.json").is_file():
         right = " ".join([last, str(store), *document[:-1]])
         raise ValueError(f"{last} is a store: write it first, as in `linkbert show {right}`")
-    if store:
-        check_store(store)
+    find_store(context, store)
     from linkbert.instances.mixture import make_sampler, open_parts
     from linkbert.views.show import choose_instances, show_document, show_instances
 
@@ -427,9 +448,10 @@ def report(
     from linkbert.views.page import text_lines, write_report
     from linkbert.views.tables import report_sections
 
+    asked = make_config(preset or "tiny", set_) if preset or set_ else None
     if to and to.suffix not in (".html", ".md"):
         raise ValueError(f"--to {to}: a report is HTML or Markdown; give a name that ends in .html or .md")
-    sections = report_sections(folders, make_config(preset or "tiny", set_))
+    sections = report_sections(folders, asked)
     if to:
         write_report(sections, to)
     say(*([f"wrote {to}"] if to else (line for section in sections for line in text_lines(section))))
@@ -446,12 +468,14 @@ def pretrain(
     mix: list[str] = Option([], metavar="NAME=STORE[:WEIGHT]", help=MIX),
 ) -> int:
     """Train an encoder on a store, or resume a run."""
-    from linkbert.pretraining.journal import read_before
+    from linkbert.pretraining.journal import check_same_run, read_before
     from linkbert.registry import references
 
     before = read_before(to, resume=resume)
     stores, words = choose_stores(settings, before, mix)
     config, name = choose_config(preset, words, before)
+    if before:
+        check_same_run(to, before, before | {"config": config.model_dump(mode="json")})
     for part in stores:
         check_store(part.path)
     if config.init != "none" and not before:
@@ -473,7 +497,10 @@ def explain_settings(name: str | None = Argument(None, metavar="[NAME]", help="o
     known = {command: settings_of(command) for command in ("pretrain", "finetune")}
     asked = meant(name or "", [key for each in known.values() for key, _ in each])
     if name and not asked:
-        raise ValueError(f"unknown setting {name!r}; `linkbert settings` lists all")
+        meant_by = nearest(name, {key for each in known.values() for key, _ in each} | presets().keys())
+        near = f"{meant_by}; " * meant_by.startswith("did")
+        what = f"{name} is a preset: --preset {name}" if name in presets() else f"unknown setting {name!r}"
+        raise ValueError(f"{what}; {near}`linkbert settings` lists all settings".replace("?; ", "? "))
     for command, each in known.items():
         for heading, rows in each.describe().items():
             found = [f"  {word}  {meaning}" for word, meaning in rows if word.startswith(f"{asked}=" if name else "")]
@@ -490,10 +517,12 @@ def fill(
     """Fill the [MASK] of a sentence."""
     if not re.search(r"\[MASK\]|<mask>", text):
         raise ValueError("there is no [MASK] in the text: write it for the word that is asked for")
-    from linkbert.model.fill import fill_mask
-    from linkbert.pretraining.checkpoint import find_model
+    with reporting() as show:
+        show("fill", "opening the model ...")
+        from linkbert.model.fill import fill_mask
+        from linkbert.pretraining.checkpoint import find_model
 
-    masks = fill_mask(find_model(model), text, top=top)
+        masks = fill_mask(find_model(model), text, top=top)
     value = [[{"word": word, "probability": p} for word, p in mask] for mask in masks]
     print_result(json_, value, ("   ".join(f"{word} {p:.1%}" for word, p in mask) for mask in masks))
 
@@ -508,11 +537,14 @@ def relate(
 ) -> None:
     """Print how likely two texts are contiguous, random or linked."""
     texts = [read_text(name, store) for name in (a, b)]
-    from linkbert.model.fill import relate as run
-    from linkbert.pretraining.checkpoint import find_model
+    with reporting() as show:
+        show("relate", "opening the model ...")
+        from linkbert.model.fill import relate as run
+        from linkbert.pretraining.checkpoint import find_model
+        from linkbert.views.scores import relations_known
 
-    found = run(find_model(model), *texts)
-    print_result(json_, found, (f"{name:<11} {p:6.1%}" for name, p in found.items()))
+        found = run(find_model(model), *texts)
+    print_result(json_, found, [*(f"{name:<11} {p:6.1%}" for name, p in found.items()), *relations_known(Path(model))])
 
 
 def read_text(name: str, store: Path | None) -> str:

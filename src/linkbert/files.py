@@ -448,9 +448,12 @@ def read_manifest(store: Path) -> dict[str, Any]:
         return cast(dict[str, Any], found)
     if (store / "plan.json").is_file() or [*store.glob("documents/*.parquet*")]:
         raise ValueError(f"{store} is an unfinished build: run the same `linkbert build` again to finish it")
-    what = "is not a store (it has no store.json)" if store.exists() else "is not there"
+    kinds = {"run.json": "it is a run", "config.json": "it is a model"}
+    why = next((kind for name, kind in kinds.items() if (store / name).is_file()), "it has no store.json")
+    what = f"is not a store ({why})" if store.exists() else "is not there"
     near = [path.parent.name for path in store.absolute().parent.glob("*/store.json")]
-    remedy = f"; {nearest(store.name, near)}" if near else ": check the path, or make a store with `linkbert build`"
+    where = "" if store.name == str(store) else f" (in {store.parent})"
+    remedy = f"; {nearest(store.name, near)}{where}" if near else ": check the path, or `linkbert build` makes a store"
     raise ValueError(f"{store} {what}{remedy}")
 
 

@@ -531,9 +531,9 @@ def test_lost_links_are_said_by_what_they_lead_to(tmp_path, capsys):
     table = [
         *("other sites 2", "x.org 2 a", "missing documents 3", "gone 2 a", "[[lost]] 1 b"),
         *("what several pages are meant by (one taken) 1", "[[same]] is c/same, not d/same 1 b.md"),
-        *("anything, from no place in the text (tables, footnotes, navigation) 1", "a 1 b"),
+        *("all links, lost or not, from no place in the text (tables, --links) 1", "a 1 b"),
     ]
-    start = lines.index("what links lead to links for one in") + 1
+    start = lines.index("what links lead to links such as in") + 1
     assert lines[start : start + len(table)] == table
     assert not any(line.startswith("documents") for line in lines)
     assert cli.main(["stats", str(store.path), "--json"]) == 0

@@ -264,7 +264,8 @@ def test_what_starts_at_random_is_said(tmp_path, caplog):
     folder, _ = bert(tmp_path / "m", heads=False)
     start_model(make_config("tiny", [*SMALL, f"init={folder}"]), len(LOWER))
     assert (
-        f"{folder} has no masked-token head, no relation head, no linked row: trained from scratch here" in caplog.text
+        f"{folder} has no masked-token head, no relation head, no row for linked pairs: trained from scratch here"
+        in caplog.text
     )
 
 

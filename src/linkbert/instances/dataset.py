@@ -143,6 +143,9 @@ class PairCollator:
         self.empty = {"input_ids": dataset.sampler.pad, "token_type_ids": 0, "labels": IGNORED}
         self.width, self.packed, self.documents = dataset.config.sequence_length, packed, documents
 
+    def __repr__(self) -> str:
+        return f"PairCollator(packed={self.packed}, documents={self.documents}): up to {self.width:,} tokens a row"
+
     def __call__(self, items: Sequence[Item]) -> Item:
         """Make one batch of items."""
         lengths = np.array([len(item["input_ids"]) for item in items], np.int64)

@@ -235,11 +235,17 @@ def describe_relations(sampler: Sampler) -> list[str]:
     if sampler.plan.usable_only:
         every = int(sampler.corpus.first_anchor[-1])
         lines.append(f"anchors=usable: {len(sampler):,} of {every:,} places for segment A are used")
-    edges = len(sampler.graph.targets)
-    unplaced = edges - sum(_placed_edges(sampler.graph, sampler.store))
+    return [*lines, describe_scope(sampler)]
+
+
+def describe_scope(sampler: Sampler) -> str:
+    """Say which links of the graph are followed."""
+    if sampler.graph is None or not (edges := len(sampler.graph.targets)):
+        return "no links"
+    unplaced, scope = edges - sum(_placed_edges(sampler.graph, sampler.store)), sampler.config.scope
     rest = "; these are not followed (scope=document follows all)" if unplaced else ""
     rest = "; all are followed" if scope == "document" else rest
-    return [*lines, f"scope={scope}: of {edges:,} links, {unplaced / edges:.1%} are document-level{rest}"]
+    return f"scope={scope}: of {edges:,} links, {unplaced / edges:.1%} are document-level{rest}"
 
 
 def _shares_text(shares: list[float]) -> str:

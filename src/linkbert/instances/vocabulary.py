@@ -181,6 +181,8 @@ def make_vocabulary(source: str | Path, store: Store, *, lowercase: bool | None 
 
 def trained_size(source: str | Path) -> int:
     """Return SIZE of train:SIZE, 0 for any other source."""
+    if (wanted := re.fullmatch(r"(\d+)(k?)", str(source).lower())) and not Path(source).exists():
+        raise ValueError(f"{source} is no vocabulary: write train:{wanted[1]}{'000' * bool(wanted[2])}")
     if not str(source).startswith("train:"):
         return 0
     size = str(source).removeprefix("train:").replace("_", "")

@@ -51,7 +51,7 @@ log = logging.getLogger(__name__)
 RELATION_HEADS = ("cls.seq_relationship.weight", "linkbert.relation.weight")  # of a BERT, of another
 LINKED_ROW = "cls.linked_relationship.weight"
 RELATION_PARTS = {"pooler": r"\.pooler\.", "relation head": r"seq_relationship|linkbert\.relation"}
-RELATION_PARTS |= {"linked row": "linked_relationship"}
+RELATION_PARTS |= {"row for linked pairs": "linked_relationship"}
 TOKENS = {"[PAD]": 0, "[CLS]": 2, "[SEP]": 3}  # where a trained vocabulary of ours has them
 
 SCORE = 12.0  # of the place looked at, before the softmax; by words alone others have up to about 8 among 512
@@ -234,7 +234,7 @@ class PairModel(PreTrainedModel):
         own = {name: value for name, value in model.state_dict().items() if re.search(r"\.\w*relation\w*\.", name)}
         self.fresh = {name: value.clone() for name, value in own.items() if name not in weights}  # as they start
         if self.fresh and model.objective.relations:
-            rows = "linked row" if self.fresh.keys() < own.keys() else "relation head"
+            rows = "row for linked pairs" if self.fresh.keys() < own.keys() else "relation head"
             log.warning("%s has no %s: it must be trained before it says anything", folder, rows)
 
     def forward(

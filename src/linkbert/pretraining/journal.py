@@ -9,18 +9,24 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
 from pydantic import BaseModel, FiniteFloat, StrictInt
 
-from linkbert.config import Config, check_content, migrate
+from linkbert.config import STORE_SETTINGS, Config, check_content, migrate, show_value
 from linkbert.files import read_json, read_json_lines, replacing
 
 FORMAT = 1  # of run.json
 UNDRAWN = {"step", "elapsed", "planned_steps", "pairs", "baseline_token"}  # say nothing as a curve
 TIMINGS = ("elapsed", "tokens_per_second", "peak_share", "loader_share", "memory")  # differ when a run is repeated
+
+# Settings that may change when a run is resumed: they decide neither what is learnt nor by which updates.
+FREE = ("device", "precision", "spike", "on_spike", "gradient_checkpointing", "compile", "sharding", "threads",
+        "micro_batch_size", "logging_steps", "save_steps", "save_total_limit", "keep_best", "eval_steps",
+        "eval_pairs")  # fmt: skip
 
 log = logging.getLogger(__name__)
 
@@ -78,6 +84,52 @@ def read_before(run: Path, *, resume: bool) -> dict[str, Any]:
     if unknown := migrate(record["config"]).keys() - Config.model_fields:
         raise ValueError(f"{run / 'run.json'}: unknown setting {min(unknown)!r}; it is of another linkbert, or damaged")
     return record
+
+
+def check_same_run(run: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
+    """Refuse to resume with another setting or another store than RUN started with; the message names the first."""
+    kept, done = [*run.glob("checkpoints/step-*[0-9]")], (run / "model").is_dir()
+    anew = f"start a new run with init={run / 'model' if done else 'CHECKPOINT'}"
+    anew = anew if kept or done else "delete it: it has no checkpoint"
+    stores, others = (each.get("stores") or {"": each["store"]} for each in (before, now))
+    if stores.keys() != others.keys():
+        was, given = (", ".join(f"{n}={each['path']}".lstrip("=") for n, each in s.items()) for s in (stores, others))
+        raise ValueError(f"{run} was started on {was}, not on {given}: resume with the same stores")
+    old = decisive_settings(now) | decisive_settings(before)  # an earlier version had fewer
+    for key, value in decisive_settings(now).items():
+        longer = key == "max_steps" and value > old[key] and may_grow(run, old)
+        if old[key] != value and not longer:
+            was = f"{key}={show_value(old[key])}"
+            how = f"it is finished; {anew}" if done else f"resume with {was}, or {anew}"
+            raise ValueError(f"{run} was started with {was}, not {key}={show_value(value)}: {how}")
+    for name, store in stores.items():
+        if store["fingerprint"] != others[name]["fingerprint"]:
+            was, given = store["path"], others[name]["path"]
+            how = f"resume with that one, or {anew}"
+            raise ValueError(f"{run} was started on another store ({was}) than {given}: {how}")
+
+
+def may_grow(run: Path, old: Mapping[str, Any]) -> bool:
+    """Check whether a run may get more steps: nothing that it did so far depends on how many there are."""
+    steps = [folder.name[5:] for folder in run.glob("checkpoints/step-*")]
+    done = max((int(step) for step in steps if step.isdecimal()), default=0)
+    stable = {"constant_with_warmup": 1.0, "warmup_stable_decay": 1 - old["decay_ratio"]}.get(old["lr_scheduler_type"])
+    counted = not 0 < old["warmup_steps"] < 1 and old["warmup_steps"] < old["max_steps"]
+    same_masks = old["mlm_probability_end"] in (0, old["mlm_probability"])
+    return stable is not None and done <= stable * old["max_steps"] and counted and same_masks
+
+
+def decisive_settings(record: dict[str, Any]) -> dict[str, Any]:
+    """Return what decides a run's batches and updates, each store's own settings and weight among it."""
+    found = migrate(record["config"])
+    for name, store in record.get("stores", {}).items():
+        found |= {f"{name}.{key}": store["settings"].get(key, found.get(key)) for key in STORE_SETTINGS}
+        found[f"{name}.scope"] = store.get("scope", found[f"{name}.scope"])
+        found[f"the weight of {name}"] = store["weight"]
+    asked = found.pop("scope", None)  # what it came to counts
+    if "store" in record:
+        found["scope"] = record["store"].get("scope", asked)
+    return {key: value for key, value in found.items() if key not in FREE}
 
 
 def resume_words(objective: str) -> str:

@@ -192,7 +192,7 @@ def pretrain(
                 measured = timer.rates() | {"memory": peak_memory(device)}
                 three = {n: tuple(part.get(r, math.nan) for r in RELATIONS) for n, part in by_relation.items()}
                 each = timer.training / (timer.steps - 1) if timer.steps > 1 else math.nan  # the first one compiles
-                left = each * (state.planned - state.step)
+                left = min(each * (state.planned - state.step), clock - state.trained if clock else math.inf)  # or nan
                 shown = {"gradient_norm": norm, "utilisation": held.tokens / held.places, "seconds_left": left}
                 progress(stage("training", learning_rate=rate, means=means, by_relation=three, **shown, **measured))
             if state.finished or state.step % config.logging_steps == 0:

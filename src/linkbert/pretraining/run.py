@@ -24,7 +24,7 @@ import transformers
 from torch import Tensor
 
 import linkbert
-from linkbert.config import STORE_SETTINGS, Config, choose_config, migrate, show_value
+from linkbert.config import Config, choose_config, migrate
 from linkbert.files import as_path, locked, remove, write_json
 from linkbert.instances.batches import Batches
 from linkbert.instances.mixture import OpenPart, count_tokens, describe_mixture, fingerprint, make_sampler, open_parts
@@ -47,14 +47,9 @@ from linkbert.pretraining.checkpoint import (
 )
 from linkbert.pretraining.distributed import broadcast, gather_in_thread, join_processes, run_on_main, shard
 from linkbert.pretraining.evaluation import evaluate, held_out_batches
-from linkbert.pretraining.journal import FORMAT, read_before, resume_words
+from linkbert.pretraining.journal import FORMAT, check_same_run, read_before, resume_words
 from linkbert.pretraining.loop import Progress
 from linkbert.pretraining.scores import Scores, from_json
-
-# Settings that may change when a run is resumed: they decide neither what is learnt nor by which updates.
-FREE = ("device", "precision", "spike", "on_spike", "gradient_checkpointing", "compile", "sharding", "threads",
-        "micro_batch_size", "logging_steps", "save_steps", "save_total_limit", "keep_best", "eval_steps",
-        "eval_pairs")  # fmt: skip
 
 log = logging.getLogger(__name__)
 
@@ -239,48 +234,6 @@ def describe_run(opened: Sequence[OpenPart], config: Config, preset: str, world_
         "processes": world_size,
         "resumed": [],
     }
-
-
-def check_same_run(run: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
-    """Refuse to resume with another setting or another store than RUN started with; the message names the first."""
-    anew = f"or start a new run with init={run / 'model' if (run / 'model').is_dir() else 'CHECKPOINT'}"
-    anew = anew if [*checkpoints(run), *run.glob("model")] else "or delete it: it has no checkpoint"
-    stores, others = (each.get("stores") or {"": each["store"]} for each in (before, now))
-    if stores.keys() != others.keys():
-        was, given = (", ".join(f"{n}={each['path']}".lstrip("=") for n, each in s.items()) for s in (stores, others))
-        raise ValueError(f"{run} was started on {was}, not on {given}: resume with the same stores")
-    old = decisive_settings(now) | decisive_settings(before)  # an earlier version had fewer
-    for key, value in decisive_settings(now).items():
-        longer = key == "max_steps" and value > old[key] and may_grow(run, old)
-        if old[key] != value and not longer:
-            was = f"{key}={show_value(old[key])}"
-            raise ValueError(f"{run} was started with {was}, not {key}={show_value(value)}: resume with {was}, {anew}")
-    for name, store in stores.items():
-        if store["fingerprint"] != others[name]["fingerprint"]:
-            was, given = store["path"], others[name]["path"]
-            raise ValueError(f"{run} was started on another store ({was}) than {given}: resume with that one, {anew}")
-
-
-def may_grow(run: Path, old: Mapping[str, Any]) -> bool:
-    """Check whether a run may get more steps: nothing that it did so far depends on how many there are."""
-    done = max((int(folder.name[5:]) for folder in checkpoints(run)), default=0)
-    stable = {"constant_with_warmup": 1.0, "warmup_stable_decay": 1 - old["decay_ratio"]}.get(old["lr_scheduler_type"])
-    counted = not 0 < old["warmup_steps"] < 1 and old["warmup_steps"] < old["max_steps"]
-    same_masks = old["mlm_probability_end"] in (0, old["mlm_probability"])
-    return stable is not None and done <= stable * old["max_steps"] and counted and same_masks
-
-
-def decisive_settings(record: dict[str, Any]) -> dict[str, Any]:
-    """Return what decides a run's batches and updates, each store's own settings and weight among it."""
-    found = migrate(record["config"])
-    for name, store in record.get("stores", {}).items():
-        found |= {f"{name}.{key}": store["settings"].get(key, found.get(key)) for key in STORE_SETTINGS}
-        found[f"{name}.scope"] = store.get("scope", found[f"{name}.scope"])
-        found[f"the weight of {name}"] = store["weight"]
-    asked = found.pop("scope", None)  # what it came to counts
-    if "store" in record:
-        found["scope"] = record["store"].get("scope", asked)
-    return {key: value for key, value in found.items() if key not in FREE}
 
 
 def today() -> str:

@@ -60,6 +60,12 @@ class Scores:
     context_gain: Gain | None = None  # B that follows A in its document against B random, for comparison
     stores: dict[str, Scores] = field(default_factory=dict)  # of each store alone, where there are several
 
+    @property
+    def commonest(self) -> float:
+        """The share of relations that is right if it is always the commonest one; 0 without relations."""
+        counts = [share.count for share in self.relations.values()]
+        return max(counts) / max(sum(counts), 1) if self.relation_accuracy else 0.0
+
 
 def wilson(correct: int, count: int, *, effective: float | None = None) -> Share:
     """Give a share with its Wilson interval at 95 %: 8 of 10 -> 0.8, from 0.490 to 0.943; nothing of nothing -> 0 to 1.
@@ -129,8 +135,7 @@ def describe(scores: Scores, *, before: Scores | None = None, vocabulary: Sequen
     lines.append(f"  mean loss: {scores.mlm_loss:.3f}" + (f" (in pairs {by_relation})" if by_relation else ""))
     if scores.relation_accuracy:
         lines.append(f"relations right: {percent(scores.relation_accuracy)}")
-        most = max(share.count for share in scores.relations.values())
-        lines.append(f"  always the commonest relation: {100 * most / scores.relation_accuracy.count:.1f} %")
+        lines.append(f"  always the commonest relation: {100 * scores.commonest:.1f} %")
     for name, share in scores.relations.items():
         wrong = [f"{other} {count:,}" for other, count in scores.confusion[name].items() if count and other != name]
         taken = f"; taken for {', '.join(wrong)}" if wrong else ""

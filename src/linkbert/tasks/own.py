@@ -145,8 +145,6 @@ def predict(model: str | Path, inputs: str | Path | Sequence[Example]) -> list[d
     answer has "id", "input", "prediction" and what the kind of task adds, such as "scores" by label. Rows that are cut
     are counted in a warning of the log. ValueError: no such model, or a file that cannot be read.
     """
-    from linkbert.tasks.finetune import fine_tune
-
     kept = [each for each in (Path(model), *sorted(Path(model).glob("models/*"))) if (each / "task.json").is_file()]
     if len(kept) != 1:
         several = f"{len(kept)} fine-tuned models, name one: {', '.join(map(str, kept))}"
@@ -158,6 +156,8 @@ def predict(model: str | Path, inputs: str | Path | Sequence[Example]) -> list[d
     examples = _read_inputs(task, Path(inputs), counts) if isinstance(inputs, str | Path) else [*inputs]
     if not examples:
         raise ValueError(f"{inputs} has nothing to answer")
+    from linkbert.tasks.finetune import fine_tune  # not before: what is wrong above costs no import of torch
+
     settings = FineTuneConfig(**{key: task.settings[key] for key in ("max_length", "stride") if key in task.settings})
     found = fine_tune(task, Splits((), (), examples), kept[0], settings, trained=True)
     for what, number in (counts + Counter(found.counts)).items():

@@ -188,7 +188,8 @@ def tokens_per_pair(study: Study, config: Config) -> float:
 def key_of(study: Study, config: Config) -> str:
     """Name a run by what decides it."""
     from linkbert.instances.mixture import open_parts
-    from linkbert.pretraining.run import decisive_settings, describe_run
+    from linkbert.pretraining.journal import decisive_settings
+    from linkbert.pretraining.run import describe_run
 
     record = describe_run(open_parts(study.parts, config), config, "", 1)
     stores = record.get("stores") or {"": record["store"]}

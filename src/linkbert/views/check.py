@@ -266,6 +266,7 @@ def _lost_links(tokens: TokenStore, graph: LinkGraph, lists: np.ndarray, sample:
 
 def _check_drawing(tokens: TokenStore, graph: LinkGraph | None, name: str) -> Iterator[Finding]:
     """Draw pairs, and give the realised shares of relations."""
-    policy = Sampler(tokens, graph, Config(graph=name, held_out=0.0)).policy()
+    policy = Sampler(tokens, graph, config := Config(graph=name, held_out=0.0)).policy()
     shares = ", ".join(f"{relation} {s:.1%}" for relation, s in zip(RELATIONS, policy["realised"], strict=True))
-    yield "pairs can be drawn", True, f"{policy['anchors']:,} places for segment A: {shares}"
+    length = f"places for segment A at sequence_length={config.sequence_length}"
+    yield "pairs can be drawn" + " without a graph" * (graph is None), True, f"{policy['anchors']:,} {length}: {shares}"

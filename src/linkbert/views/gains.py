@@ -48,7 +48,7 @@ class Learnt:
 
 
 def pictures(sampler: Sampler, guess: Guess, *, among: int = 300, count: int = 3) -> list[Picture]:
-    """Find the held-out pairs, of the first so many, whose words gain most from the linked text, the clearest first."""
+    """Find the held-out pairs, of the first so many, whose words gain most from the linked text: the clearest ones."""
     linked, random = (sampler.forced(relation) for relation in (LINKED, RANDOM))
     numbers = np.arange(min(among, len(sampler)))
     made, other = linked.fill(numbers), random.fill(numbers)
@@ -57,7 +57,7 @@ def pictures(sampler: Sampler, guess: Guess, *, among: int = 300, count: int = 3
     row = made.masked_positions // width
     told = shared_tokens(made, numbers.repeat(width)) & carries_meaning(sampler, made)
     gains = np.bincount(row, np.where(told, near - far, 0), len(numbers))
-    best = [int(i) for i in np.argsort(-gains, kind="stable")[:count] if gains[i] > 0]
+    best = [int(i) for i in np.argsort(-gains, kind="stable")[:count] if gains[i] > gains.max() / 3]
     return [_picture(sampler, made, i, np.flatnonzero(told & (row == i)), far, near) for i in best]
 
 

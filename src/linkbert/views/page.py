@@ -43,6 +43,7 @@ class Section:
     about: str = ""
     caption: str = ""  # of the page's table, in place of `about`
     plots: Sequence[Plot] = ()
+    more: Table = ()  # a second one
 
 
 def lay_out(table: Table, form: str = "plain", *, right: bool = True) -> list[str]:
@@ -59,7 +60,8 @@ def lay_out(table: Table, form: str = "plain", *, right: bool = True) -> list[st
 
 def text_lines(section: Section) -> list[str]:
     """Lay a section out for the terminal."""
-    return ["", section.title, *filter(None, [section.about]), *lay_out(section.table), *section.lines]
+    tables = [*lay_out(section.table), *lay_out(section.more)]
+    return ["", section.title, *filter(None, [section.about]), *tables, *section.lines]
 
 
 def write_report(sections: Sequence[Section], to: Path) -> None:
@@ -70,10 +72,11 @@ def write_report(sections: Sequence[Section], to: Path) -> None:
     text = partial(re.sub, r"[\\`|<!\[\]]", r"\\\g<0>")  # no code, no table, no HTML, no picture of another site
     parts = ["# linkbert report", ""]
     for section in sections:
-        table = [[text(cell) for cell in row] for row in section.table]
+        both = ([[text(cell) for cell in row] for row in table] for table in (section.table, section.more))
         lines = [*(f"    {line}" for line in section.lines), ""] if section.lines else []
         about = [text(section.about), ""] if section.about else []
-        parts += [f"## {text(section.title)}", "", *about, *lay_out(table, "pipe"), "", *lines]
+        tables = (line for table in both for line in [*lay_out(table, "pipe"), ""])
+        parts += [f"## {text(section.title)}", "", *about, *tables, *lines]
     with replacing(to) as part:
         part.write_text("\n".join(map(printable, parts)), encoding="utf-8")
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from linkbert.config import migrate, show_value
+from linkbert.config import Config, make_config, migrate, show_value
 from linkbert.files import one_line
 from linkbert.pretraining.journal import TIMINGS, read_journal, read_record
 from linkbert.pretraining.scores import from_json, nats, percent
@@ -19,6 +19,11 @@ from linkbert.views.page import Measured, Section
 from linkbert.views.plots import Plot
 
 NOT_REPORTED = {"learning_rate", "gradient_norm", "utilisation", *TIMINGS}  # in a journal line, not by the objective
+TOLD = ("preset", "init", "scope", "anchors", "budget", "max_steps")  # settings that are shown whatever they are
+EXPLAINED = (
+    "link gain: by how many nats a masked token of A is likelier next to a text that A links to than next to a random "
+    "one; context gain: the same of the text that follows A; an interval that holds 0 shows no gain"
+)
 HELD_OUT = {"relation_accuracy": "relations right", "link_gain": "link gain, nats"}  # of an evaluation, as curves
 
 
@@ -35,18 +40,20 @@ def runs_section(paths: Sequence[Path]) -> Section:
         except Exception as error:  # whatever a line makes of it that was edited, or damaged
             what = f"{path / 'journal.jsonl'} is damaged ({type(error).__name__}: {one_line(error):.200})"
             raise ValueError(f"{what}: bring it back, or leave out this run") from None
-    settings = [_settings(read_record(path)) for path in paths]
+    settings, usual = [_settings(read_record(path)) for path in paths], {k: show_value(v) for k, v in Config()}
     rows = [["", *names]]
     for label in dict.fromkeys(label for each in sorted(facts, key=len, reverse=True) for label in each):
         rows.append([label, *(each.get(label, "-") for each in facts)])
-    rows += [["settings that differ", *[""] * len(names)]] if any(each != settings[0] for each in settings) else []
-    for key in dict.fromkeys(key for each in settings for key in each):
-        values = [each.get(key, "-") for each in settings]
-        rows += [[key, *values]] if len(set(values)) > 1 else []
+    every = {key: [each.get(key, "-") for each in settings] for each in settings for key in each}
+    differ = {key: values for key, values in every.items() if len(set(values)) > 1}
+    same = {key: own for key, own in every.items() if key not in differ and (key in TOLD or own[0] != usual.get(key))}
+    for title, some in (("settings that differ", differ), ("settings of all" if paths[1:] else "settings", same)):
+        rows += [[title, *[""] * len(names)], *([key, *values] for key, values in some.items())] if some else []
     lines = [
         f"{name} has no scores" for name, each in zip(names, facts, strict=True) if "scored after step" not in each
     ]
-    caption = f"The journals' last lines and scores, and the settings that differ, of {', '.join(map(str, paths))}"
+    lines += [EXPLAINED] if len(lines) < len(names) else []
+    caption = f"The journals' last lines and scores, and the settings, of {', '.join(map(str, paths))}"
     return Section("Runs", lines, rows, caption=caption, plots=curves(lines_of))
 
 
@@ -64,7 +71,7 @@ def _facts(entries: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     facts = {}
     for last in [entry for entry in entries if "learning_rate" in entry][-1:]:
         facts = {"step": f"{last['step']:,}", "tokens seen": count_text(last["tokens"])}
-        facts["time"] = seconds_text(last["elapsed"])
+        facts["time, with compiling and scoring"] = seconds_text(last["elapsed"])
         facts |= {label: f"{value:.3f}" for label, value in reported(last).items()}
     for entry in [entry for entry in entries if "evaluation" in entry][-1:]:
         scores = from_json(entry["evaluation"])
@@ -72,7 +79,9 @@ def _facts(entries: Sequence[Mapping[str, Any]]) -> dict[str, str]:
         facts |= {f"  in {name} pairs": f"{loss:.3f}" for name, loss in scores.mlm_losses.items()}
         accuracies = {"masked tokens right": scores.mlm_accuracy, "relations right": scores.relation_accuracy}
         accuracies |= {f"  {name}": share for name, share in scores.relations.items()}
+        accuracies |= {"always the commonest token right": scores.baseline_accuracy}
         facts |= {label: Measured(percent(share), share, 1.0) for label, share in accuracies.items() if share}
+        facts |= {"always the commonest relation right": f"{100 * scores.commonest:.1f} %"} if scores.commonest else {}
         gains = {"link gain, nats": scores.link_gain, "  of words that the linked text holds": scores.shared_gain}
         gains["context gain, nats"] = scores.context_gain
         facts |= {label: Measured(nats(gain), gain) for label, gain in gains.items() if gain}
@@ -94,9 +103,21 @@ def curves(lines_by_run: Mapping[str, Sequence[tuple[int, Mapping[str, float]]]]
 
 def _settings(record: dict[str, Any]) -> dict[str, str]:
     """Write every setting as the command line takes it, and the stores, each with its weight and own settings."""
-    found = {key: show_value(value) for key, value in migrate(record["config"]).items()}
+    found = {"preset": record.get("preset", "") or "none"}
+    found |= {key: show_value(value) for key, value in migrate(record["config"]).items()}
+    found["scope"] = (record.get("store") or {}).get("scope") or found.get("scope", "-")
     for name, store in (record.get("stores") or {"": record["store"]}).items():
         own = [f"{key}={show_value(value)}" for key, value in store.get("settings", {}).items()]
         weight = [f"{store['weight']:.4f}"] if "weight" in store else []
         found[f"store {name}".strip()] = " ".join([Path(store["path"]).name, *weight, *own])
     return found
+
+
+def settings_on(store: Path, runs: Sequence[Path]) -> tuple[Config, str]:
+    """Return the settings of the first of some runs that is on a store, and its name; else those of preset tiny."""
+    for run in runs:
+        record = read_record(run)
+        for name, each in (record.get("stores") or {"": record["store"]}).items():
+            if Path(each["path"]).resolve() == store.resolve():
+                return make_config(base=record["config"]).replace(**each.get("settings", {})), f"{run} {name}".strip()
+    return make_config("tiny"), "a run"

@@ -29,7 +29,7 @@ LIKE = """
 SELECT id, title, greatest(jaro_winkler_similarity(lower(id), name), jaro_winkler_similarity(lower(title), name)) near
 FROM document_rows, (SELECT lower(?) AS name) ORDER BY near DESC, id LIMIT 3"""
 BREAKS = "\n\t"  # of a text, which has lines of its own
-LISTED = 20  # links of the whole document that are listed
+LISTED, NAMED_SOURCES = 20, 5  # links of the whole document that are listed, documents that link to it
 
 
 def show_document(console: Console, store: Store, name: str) -> None:
@@ -41,18 +41,26 @@ def show_document(console: Console, store: Store, name: str) -> None:
     console.print(Text(printable(document.title), "bold"), Text(named, "dim"))
     if document.disambiguation:
         console.print("a disambiguation page: links to it are dropped", style="dim")
-    console.print(marked_text(document, targets or {}))
     unanchored = [i for i, link in enumerate(document.links) if link.start < 0]
-    known = "; no hyperlink graph, so their targets are not known"
-    known = known if targets is None else f", {len(targets):,} of all to documents here"
-    console.print(f"\n{len(document.links) - len(unanchored):,} links in the text{known}")
+    placed, known = len(document.links) - len(unanchored), "; no hyperlink graph, so their targets are not known"
+    lost = {i: "(itself)" if link.target == document.id else "(not followed)" for i, link in enumerate(document.links)}
+    lost = {} if targets is None else {i: why for i, why in lost.items() if i not in targets}
+    console.print(marked_text(document, targets or {}, lost))
+    here = sum(document.links[i].start < 0 for i in targets or ())
+    known = known if targets is None else f", {len(targets) - here:,} to documents here"
+    console.print(f"\n{placed:,} links in the text{known}")
     if unanchored:
-        console.print(f"{len(unanchored):,} links of the whole document:")
+        console.print(f"{len(unanchored):,} links of the whole document, {here:,} to documents here:")
     for i in unanchored[:LISTED]:
-        leads = f" -> {targets[i]}" if targets and i in targets else ""
-        console.print(printable(f"  {document.links[i].target}{leads}"), style="" if leads else "dim")
+        leads = f" -> {targets[i]}" if targets and i in targets else f" -> {lost[i]}" if i in lost else ""
+        console.print(printable(f"  {document.links[i].target}{leads}"), style="dim" if i in lost or not leads else "")
     if len(unanchored) > LISTED:
         console.print(f"  and {len(unanchored) - LISTED:,} more")
+    if targets is not None:
+        sources = linking_documents(store, number)
+        first = ", ".join(store.document(each).id for each in sources[:NAMED_SOURCES])
+        more = f", and {len(sources) - NAMED_SOURCES:,} more" * (len(sources) > NAMED_SOURCES)
+        console.print(printable(f"{len(sources):,} documents link to it" + f": {first}{more}" * bool(sources)))
 
 
 def find_document(store: Store, name: str) -> int:
@@ -80,14 +88,23 @@ def link_targets(store: Store, number: int) -> dict[int, str] | None:
     return {link - first: store.document(target).id for link, target in pairs}
 
 
-def marked_text(document: Document, targets: dict[int, str]) -> Text:
-    """Mark the links of a text: '[anchor → target]', dim where the target is not in the store."""
+def linking_documents(store: Store, number: int) -> list[int]:
+    """Return the numbers of the documents that link to one."""
+    from linkbert.graph.links import LinkGraph
+
+    graph = LinkGraph.open(store.path, "hyperlink")
+    edges = np.flatnonzero(graph.targets == number)
+    return np.unique(np.searchsorted(graph.offsets, edges, side="right") - 1).tolist()
+
+
+def marked_text(document: Document, targets: dict[int, str], lost: dict[int, str]) -> Text:
+    """Mark the links of a text: '[anchor → target]', dim and with the reason where they lead to no other document."""
     text, end = Text(), 0
     for start, stop, i in sorted((link.start, link.end, i) for i, link in enumerate(document.links)):
         if start < end:  # in another link, or in no place
             continue
         anchor, target = document.text[start:stop], targets.get(i)
-        leads = f" → {target}" if target and target.lower() != anchor.lower() else ""
+        leads = f" → {target}" if target and target.lower() != anchor.lower() else f" → {lost[i]}" if i in lost else ""
         text.append(printable(document.text[end:start], keep=BREAKS))
         text.append(printable(f"[{anchor}{leads}]"), "dim underline" if target is None else "cyan underline")
         end = stop

@@ -15,7 +15,7 @@ from linkbert.config import Config
 from linkbert.corpora.store import Store
 from linkbert.files import read_json
 from linkbert.graph.links import LinkGraph, graph_folder, graph_names
-from linkbert.instances.sampler import Sampler, count_anchors
+from linkbert.instances.sampler import Sampler, count_anchors, describe_scope
 from linkbert.instances.tokens import TokenStore
 from linkbert.views.page import Section, lay_out, text_lines
 from linkbert.views.plots import graph_plots
@@ -34,7 +34,7 @@ LOST = {  # causes in the manifest, likewise
     "folder": "these, by their folders",
     "empty": "pages without text (left out)",
     "several": "what several pages are meant by (one taken)",
-    "no place": "anything, from no place in the text (tables, footnotes, navigation)",
+    "no place": "all links, lost or not, from no place in the text (tables, --links)",
 }
 ADVISED, USUAL = 0.3, 0.6  # shares of places with a link: anchors=usable pays from the first to the second
 SHOWN = ("reader", "documents", "redirects", "skipped", "links_lost")  # of the manifest
@@ -50,7 +50,7 @@ SHARES = {  # keys of `shares`, likewise
 }
 
 
-def store_statistics(path: Path, config: Config | None = None) -> dict[str, Any]:
+def store_statistics(path: Path, config: Config | None = None, of: str = "a run") -> dict[str, Any]:
     """Collect a store's counts.
 
     `links` are those of the graph `hyperlink`, or else of another one of hyperlinks. With a `config`, `shares` are the
@@ -67,7 +67,10 @@ def store_statistics(path: Path, config: Config | None = None) -> dict[str, Any]
         result |= {key: tokens[key] for key in ("tokens", "sentences", "empty_documents", "cut_sentences")}
         if config is not None and graphs:
             if config.graph in graphs:
-                result["shares"] = Sampler.open(path, config, anchors=config.anchors).policy()
+                sampler = Sampler.open(path, config, anchors=config.anchors)
+                length, followed = f"sequence_length={config.sequence_length}", describe_scope(sampler)
+                result["shares"] = sampler.policy() | {"scope": sampler.config.scope}
+                result["drawn"] = f"{of} with {length} anchors={config.anchors} {followed}"
             anchors = count_anchors(np.diff(TokenStore.open(path).documents), config)
             result["shapes"] = {name: describe_graph(LinkGraph.open(path, name), anchors) for name in graphs}
     return result
@@ -75,19 +78,19 @@ def store_statistics(path: Path, config: Config | None = None) -> dict[str, Any]
 
 def statistics_lines(statistics: dict[str, Any], links: bool = False) -> list[str]:
     """Lay the counts out for reading, a line each; of `links` alone, if wished."""
-    lost = lost_lines(statistics["links_lost"] or [])
+    lost = lay_out(lost_rows(statistics["links_lost"] or []))
     lines = text_lines(statistics_section(statistics))[2:]
     return [line for line in lines if not links or "link" in line[:7] or line in lost]
 
 
-def lost_lines(lost: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Lay out what lost links lead to, as a manifest has it: how many, where most of them lead, and who has one."""
-    rows = [["what links lead to", "links", "for one in"]]
+def lost_rows(lost: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    """Make a table of what lost links lead to, as a manifest has it: how many, most of them where, and who has one."""
+    rows = [["what links lead to", "links", "such as in"]]
     for cause, what in LOST.items():
         own = [row for row in lost if row.get("cause") == cause]
         rows += [[what, f"{own[0]['whole']:,}", ""]] if own else []
         rows += [[f"  {row['target']:.60}", f"{row['links']:,}", f"{row['source']:.40}"] for row in own]
-    return lay_out(rows) if len(rows) > 1 else []
+    return rows if len(rows) > 1 else []
 
 
 def statistics_section(statistics: dict[str, Any]) -> Section:
@@ -99,16 +102,20 @@ def statistics_section(statistics: dict[str, Any]) -> Section:
     counts |= {cause if cause[:5] == "links" else f"skipped: {cause}": n for cause, n in statistics["skipped"].items()}
     parts = {"": counts}
     parts |= {f"graph {name}": _graph_numbers(graph, shapes.get(name)) for name, graph in graphs.items()}
-    relations = {SHARES.get(key, key): value for key, value in shares.items()}
+    relations = {SHARES.get(key, key): value for key, value in shares.items() if key != "scope"}
     parts |= {"relations in training (contiguous, random, linked)": relations} if shares else {}
-    rows, lines = [["", ""]], lost_lines(statistics["links_lost"] or [])
+    rows, lines = [["", ""]], [f"relations in training are of {statistics['drawn']}"] if shares else []
     for title, part in parts.items():
         rows += [[title, ""]] if title else []
         rows += [[f"  {key}", _text(value)] for key, value in part.items()]
     share = shares["anchors_with_usable_link"] / max(shares["anchors"], 1) if shares else 1.0
     if share < USUAL:
-        what = "take anchors=usable, which leaves the others out" if share >= ADVISED else "leave anchors=all"
-        lines.append(f"{share:.0%} of the places for segment A have a link to follow: {what} (from {ADVISED:.0%} on)")
+        what = "take scope=document, which follows every link of A's document"
+        if share >= ADVISED:
+            what = f"take anchors=usable, which leaves the others out (from {ADVISED:.0%} on)"
+        elif shares["scope"] == "document":
+            what = "anchors=usable would leave out most of the text; keep anchors=all, the default"
+        lines.append(f"{share:.0%} of the places for segment A have a link to follow: {what}")
     if "tokens" not in statistics:
         lines.append("no tokens: run the same `linkbert build` again to finish the store")
     if not graphs:
@@ -116,7 +123,8 @@ def statistics_section(statistics: dict[str, Any]) -> Section:
     elif shapes and not shares:
         lines.append(f"no shares of relations: name a graph, such as --set graph={next(iter(graphs))}")
     about = f"{statistics['path']} ({statistics['reader']})"
-    return Section(Path(statistics["path"]).resolve().name, lines, rows, about, plots=graph_plots(shapes))
+    lost = lost_rows(statistics["links_lost"] or [])
+    return Section(Path(statistics["path"]).resolve().name, lines, rows, about, plots=graph_plots(shapes), more=lost)
 
 
 def _text(value: int | float | list[float]) -> str:

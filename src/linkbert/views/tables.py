@@ -62,9 +62,9 @@ def layouts() -> Iterator[Layout]:
         yield Layout(title, columns, table.get("digits", 1), len(tasks) > 1, paper=paper, **more)
 
 
-def report_sections(folders: Sequence[Path], config: Config) -> list[Section]:
-    """Lay out stores, runs and results of fine-tuning."""
-    from linkbert.views.runs import runs_section
+def report_sections(folders: Sequence[Path], config: Config | None = None) -> list[Section]:
+    """Lay out stores, as `config` draws pairs of them or else the runs beside them, runs, and results."""
+    from linkbert.views.runs import runs_section, settings_on
     from linkbert.views.stats import statistics_section, store_statistics
 
     found: dict[str, list[Path]] = {"store.json": [], "run.json": [], "results.jsonl": []}
@@ -73,7 +73,9 @@ def report_sections(folders: Sequence[Path], config: Config) -> list[Section]:
         if kind is None and not (folder / "plan.json").is_file():
             raise ValueError(f"{folder} is neither a STORE, a RUN nor RESULTS: it has no {', '.join(found)}")
         found[kind or "store.json"].append(folder)
-    sections = [statistics_section(store_statistics(store, config)) for store in found["store.json"]]
+    drawn = [(config, "a run") if config else settings_on(store, found["run.json"]) for store in found["store.json"]]
+    stores = zip(found["store.json"], drawn, strict=True)
+    sections = [statistics_section(store_statistics(store, *each)) for store, each in stores]
     sections += [runs_section(found["run.json"])] if found["run.json"] else []
     return [*sections, *results_sections(read_folders(found["results.jsonl"]))]
 
