@@ -47,16 +47,16 @@ CEILINGS = {  # lines of Python; (top) are the files beside the folders
 
 
 OWED = {  # lines above the ceiling, docs/log/size.md says for what; what is not said there must go
-    "(top)": 1_219,
+    "(top)": 1_258,
     "corpora": 697,
     "corpora/readers": 1_644,
     "graph": 112,
-    "instances": 89,
+    "instances": 100,
     "model": 331,
-    "pretraining": 159,
+    "pretraining": 169,
     "tasks": 722,
-    "trials": 340,
-    "views": 265,
+    "trials": 341,
+    "views": 329,
 }
 
 
