@@ -55,7 +55,7 @@ OWED = {  # lines above the ceiling, docs/log/size.md says for what; what is not
     "model": 331,
     "pretraining": 169,
     "tasks": 722,
-    "trials": 341,
+    "trials": 370,
     "views": 329,
 }
 

@@ -104,8 +104,8 @@ def write_study(toys):
     def write(path, before="", after="", *, asked=False):
         text = STUDY.format(store=toys)
         for line in filter(None, before.splitlines()):
-            key = line.partition(" = ")[0]
-            text = "\n".join([line, *(old for old in text.splitlines() if not old.startswith(f"{key} ="))])
+            key = line.partition(" = ")[0].partition(".")[0]
+            text = "\n".join([line, *(old for old in text.splitlines() if not old.startswith((f"{key} =", f"{key}.")))])
         path.write_text("\n".join([text, ASKED.format(folder=toys.parent) * asked, after]))
         return path
 

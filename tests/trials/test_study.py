@@ -6,6 +6,7 @@ import io
 import json
 import re
 import shlex
+import shutil
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -65,6 +66,18 @@ def test_what_is_no_difference_is_told_as_none(made):
     for each in same:
         assert each["value"] == 0
         assert each["sentence"].endswith("; not told from 0")
+
+
+def test_answers_that_are_lost_or_damaged_are_named(made, tmp_path, capsys):
+    folder = shutil.copytree(made / "made", tmp_path / "made")
+    for kind, said in (("lengths-*.npz", "is damaged: delete it and "), ("sides-*/results.jsonl", "has lost results")):
+        path = next((folder / "results").glob(f"*/{kind}"))
+        kept = path.read_bytes()
+        path.write_bytes(kept[: len(kept) // 2] if kind.endswith("npz") else b"")
+        assert cli.main(["study", str(folder)]) == 1
+        assert said in capsys.readouterr().err
+        path.write_bytes(kept)
+    assert cli.main(["study", str(folder)]) == 0
 
 
 def test_what_is_done_is_not_done_again(made):
@@ -157,6 +170,10 @@ def test_every_predefined_arm_has_settings_of_its_own(study_file):
         ('compare = [["linkbert", "brt"]]', "", "'brt' is not in the study; did you mean 'bert'?"),
         ('compare = [["linkbert", "bert", "squad"]]', "", "'squad' is not in the study"),
         ('baseline = "nsp"', "", "compared with nsp, which is no baseline"),
+        ("budget = { steps = 3, tokens = 9 }", "", "give one of steps, tokens and time"),
+        ("", "[arms.tfidf]\nseeds = [7]", "arms tfidf and bert have no seed in common, [7] and [0, 1]"),
+        ('compare = [["linkbert"]]', "", "is neither [ARM, ARM] nor [ARM, ARM, LABEL]"),
+        ('like = "toys.toml"', "", "toys.toml is like itself"),
     ],
 )
 def test_what_is_wrong_with_a_file_is_one_line(study_file, tmp_path, capsys, before, after, said):

@@ -11,9 +11,9 @@ import tomllib
 from collections.abc import Collection, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from linkbert.config import Config, Positive, Seconds, Seed, check_content, make_config, nearest, show_value
 from linkbert.instances.parts import Part
@@ -59,6 +59,12 @@ class Budget(Table):
     steps: int | None = Field(None, ge=1)
     tokens: Positive | None = None
     time: Seconds = "none"  # as many tokens as the baseline sees in it on this machine, measured once
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if (self.steps is not None) + (self.tokens is not None) + (self.time != "none") > 1:
+            raise ValueError("give one of steps, tokens and time")
+        return self
 
 
 class Arm(Table):
@@ -179,13 +185,15 @@ def read_study(path: Path) -> Study:
     return study.model_copy(update={"stores": stores})
 
 
-def _read_file(path: Path) -> dict[str, Any]:
+def _read_file(path: Path, *others: Path) -> dict[str, Any]:
+    if path in others:
+        raise ValueError(f"{path} is like itself: `like` names another file")
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not a TOML file: {error}") from None
     like = tables.pop("like", "")
-    return _merged(_read_file(path.parent / str(like)), tables) if like else tables
+    return _merged(_read_file(path.parent / str(like), path, *others), tables) if like else tables
 
 
 def _merged(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
@@ -207,6 +215,7 @@ def check_study(tables: Any, path: Path) -> Study:
             study.config(arm)
             if (other := study.against(name)) not in study.arms or study.against(other) != other:
                 raise ValueError(f"arm {name} is compared with {other}, which is no baseline of the study")
+            check_seeds(study, name, other)
         for each in study.questions:
             if each.kind == "probe":
                 find_probe(each.name)
@@ -219,9 +228,21 @@ def check_study(tables: Any, path: Path) -> Study:
             for word, known in zip(words, [study.arms, study.arms, labels], strict=False):
                 if word not in known:
                     raise ValueError(f"compare: {word!r} is not in the study; {nearest(word, known)}")
+            if not 2 <= len(words) <= 3:
+                raise ValueError(f"compare: {words} is neither [ARM, ARM] nor [ARM, ARM, LABEL]")
+            check_seeds(study, *words[:2])
     except ValidationError as error:
         first = error.errors()[0]
         raise ValueError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     return study
+
+
+def check_seeds(study: Study, a: str, b: str) -> None:
+    """Refuse to compare arms that have no seed in common: differences are paired."""
+    ours, theirs = (study.read_arms[name].seeds or study.seeds for name in (a, b))
+    if not {*ours} & {*theirs}:
+        raise ValueError(
+            f"arms {a} and {b} have no seed in common, {ours} and {theirs}: differences are paired by seed"
+        )

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -141,7 +142,10 @@ def measures_of(runs: Sequence[Run]) -> list[Measure]:
 def read_task(question: Question, path: Path) -> Iterator[tuple[Measure, float, Score]]:
     """Read what fine-tuning found, in per cent; nothing where a test set's labels are not public."""
     known, task = read_results(path.with_suffix("")), question.task
-    runs = [known[key] | {"folder": path.with_suffix("")} for key in read_json(path)["keys"]]
+    keys = read_json(path)["keys"]
+    if not known.keys() >= {*keys}:
+        raise ValueError(f"{path.with_suffix('')} has lost results: delete {path}, and run the study again")
+    runs = [known[key] | {"folder": path.with_suffix("")} for key in keys]
     if all(map(is_scored, runs)):
         column = Column(task.name, variation(runs[0]["settings"]), task if task.file else None)
         metric = " and ".join(counted_metrics(task)).removeprefix("answer_").replace("_", " ").replace("f1", "F1")
@@ -155,8 +159,12 @@ def read_task(question: Question, path: Path) -> Iterator[tuple[Measure, float, 
 
 def read_probe(question: Question, path: Path) -> Iterator[tuple[Measure, float, dict[str, np.ndarray] | None]]:
     """Read what a probe found; an example without a group is one by itself."""
-    with np.load(path.with_suffix(".npz")) as arrays:
-        held = dict(arrays)
+    try:
+        with path.with_suffix(".npz").open("rb") as file, np.load(file) as arrays:
+            held = dict(arrays)
+    except (EOFError, ValueError, BadZipFile):
+        remedy = f"delete it and {path}, and run the study again"
+        raise ValueError(f"{path.with_suffix('.npz')} is damaged: {remedy}") from None
     for name, value in read_json(path)["measures"].items():
         rows = held.get(f"rows/{name}")
         answer = None if rows is None else {"rows": rows, "groups": held.get(f"groups/{name}", np.arange(len(rows)))}
