@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from linkbert.config import Config, Count, Length, setting
-from linkbert.corpora.sentences import split_sentences
 from linkbert.corpora.store import Store
 from linkbert.instances.mixture import open_parts
 from linkbert.instances.parts import Part
@@ -24,7 +23,7 @@ from linkbert.instances.tokens import TokenStore
 from linkbert.instances.vocabulary import CLS, MASK, SEP, UNK
 from linkbert.model.fill import Line
 
-NAME = re.compile(r"[A-Z]\w[\w'’-]*(?:[ -][A-Z]\w[\w'’-]*)*")  # capitalised words side by side
+NAME = re.compile(r"(?<=[\w,;] )[A-Z]\w[\w'’-]*(?:[ -][A-Z]\w[\w'’-]*)*")  # after a word or a comma: within a sentence
 LONGEST = 4  # tokens of a name that is masked
 SEARCHED = 10  # documents that are searched for a question
 TRIES = 64  # documents drawn before a text without the name is given up
@@ -50,7 +49,7 @@ class Name(NamedTuple):
 
 
 def find_names(text: str, tokens: TokenStore, document: int) -> list[Name]:
-    """Find capitalised words in a document's text, side by side one name, but not those that start a sentence.
+    """Find capitalised words in a document's text, those side by side as one name, that stand within a sentence.
 
     "He saw New York. Paris was far." -> "New York". None where the text's tokens are not the store's (odd characters).
     """
@@ -58,8 +57,7 @@ def find_names(text: str, tokens: TokenStore, document: int) -> list[Name]:
     if not np.array_equal(encoded.ids, tokens.ids(document)):
         return []
     starts, ends = np.array(encoded.offsets, np.int64).reshape(-1, 2).T
-    firsts = {start + len(re.match(r"\W*", text[start:])[0]) for start in split_sentences(text)}  # type: ignore[index]
-    found = [match.span() for match in NAME.finditer(text) if match.start() not in firsts]
+    found = [match.span() for match in NAME.finditer(text)]
     places = np.searchsorted(ends, [a for a, _ in found], side="right"), np.searchsorted(starts, [b for _, b in found])
     return [Name(int(a), int(b), *span) for a, b, span in zip(*places, found, strict=True) if a < b]
 
@@ -115,20 +113,17 @@ def cloze_questions(store: Path, config: ProbeConfig) -> list[Question]:
 
     def elsewhere(needle: np.ndarray, others: np.ndarray, room: int) -> tuple[Any, Any]:
         """Find a text without the name, and one with it, of documents that are none of those."""
-        at = find(needle, pooled, continues)
+        without, named, at = None, None, find(needle, pooled, continues)
         owner = np.searchsorted(ends, at, side="right")
-        random = next(
-            (each for each in rng.choice(pool, TRIES) if each not in others and each not in pool[owner]), None
-        )
-        at, owner = (each[(at + len(needle) <= ends[owner]) & ~np.isin(pool[owner], others)] for each in (at, owner))
-        if len(at):
-            chosen = rng.integers(len(at))
-            document, first = pool[owner[chosen]], at[chosen] - ends[owner[chosen]] + sizes[pool[owner[chosen]]]
-            named = tokens.ids(document)[cut_around(tokens, document, first, first + len(needle), room)]
-        if random is not None:
+        taken = np.union1d(others, pool[owner])
+        if (random := next((each for each in rng.choice(pool, TRIES).tolist() if each not in taken), None)) is not None:
             first = int(rng.integers(sizes[random]))
             without = tokens.ids(random)[cut_around(tokens, random, first, first + 1, room)]
-        return without if random is not None else None, named if len(at) else None
+        if len(here := np.flatnonzero((at + len(needle) <= ends[owner]) & ~np.isin(pool[owner], others))):
+            chosen = owner[place := rng.choice(here)]
+            document, first = int(pool[chosen]), int(at[place] - ends[chosen] + sizes[pool[chosen]])
+            named = tokens.ids(document)[cut_around(tokens, document, first, first + len(needle), room)]
+        return without, named
 
     for document in rng.permutation(np.flatnonzero(np.diff(graph.offsets)))[: SEARCHED * config.examples].tolist():
         wanted = [kind for kind in ([NEW] if out[document] else [SEEN, UNSEEN]) if len(found[kind]) < config.examples]

@@ -49,7 +49,7 @@ def link_gain(model_folder: str | Path, store: str | Path, settings: Mapping[str
 
     To use a text across a link is what linked pairs are to teach (paper, section 4.1). The same A and masks, three Bs;
     `context_gain` is that of the text that follows A. By class of the token: `in_b` stands in one of the two texts and
-    nowhere unmasked in A; `entities` are capitalised words not at a sentence's start; `numbers` hold a digit; `others`
+    nowhere unmasked in A; `entities` are capitalised words within a sentence; `numbers` hold a digit; `others`
     are none of these. An example is a token.
 
     Effects: `link_gain`, `link_gain_*`. `copying` is none: of tokens `in_b`, the gain next to the text that holds them,
