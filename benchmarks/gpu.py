@@ -169,7 +169,8 @@ def sanity(report, machine, _):
     import torch
     import transformers
 
-    from linkbert.model.attention import drop, make_attention_mask, packed_attention
+    from linkbert.model.attention import drop, find_sequences, make_attention_mask, packed_attention
+    from linkbert.model.device import has_varlen
     from linkbert.model.loss import masked_token_loss
 
     device, toy = machine.device, machine.toy
@@ -211,13 +212,19 @@ def sanity(report, machine, _):
             for dtype, bound in ((torch.float32, 1e-3), (torch.bfloat16, 2e-2)):
                 own = [each.detach().to(device, dtype).requires_grad_() for each in (query, key, value)]
                 seen = make_attention_mask(asking.to(device), owners.to(device))
-                found = packed_attention(*own, seen)
-                found.backward(gradient.to(device, dtype))
-                rows = [(found, wanted), *((a.grad, b.grad) for a, b in zip(own, (query, key, value), strict=True))]
-                apart = max(distance(*row) for row in rows)
-                taken = machine.time(partial(packed_attention, *own, seen), 0.1 if toy else 0.3)[0]
-                text = f"{apart:.1e} from fp64 (at most {bound:g}), forward {taken * 1e6:.0f} us"
-                report.check(f"{label}, {str(dtype)[6:]}", apart < bound, text)
+                ways = {"mask": seen}
+                if has_varlen(device, dtype) and not queries:
+                    ways["sequences"] = find_sequences(owners.to(device), 2 * (length // 100 + 2))
+                for way, given in ways.items():
+                    for each in own:
+                        each.grad = None
+                    found = packed_attention(*own, given)
+                    found.backward(gradient.to(device, dtype))
+                    rows = [(found, wanted), *((a.grad, b.grad) for a, b in zip(own, (query, key, value), strict=True))]
+                    apart = max(distance(*row) for row in rows)
+                    taken = machine.time(partial(packed_attention, *own, given), 0.1 if toy else 0.3)[0]
+                    text = f"{apart:.1e} from fp64 (at most {bound:g}), forward {taken * 1e6:.0f} us"
+                    report.check(f"{label}, {str(dtype)[6:]}, {way}", apart < bound, text)
     with report.part("loss"):
         places, words, hidden = (40, 1_000, 32) if toy else (2_000, 30_522, 256)
         plain = [torch.randn(shape, dtype=torch.float64) for shape in ((places, hidden), (words, hidden), (words,))]

@@ -1,5 +1,6 @@
 """Packed rows, the loss without logits and attention by pairs, each against what it replaces."""
 
+import itertools
 from dataclasses import replace
 
 import pytest
@@ -12,7 +13,8 @@ from transformers import BertConfig, BertForPreTraining
 from linkbert.config import make_config
 from linkbert.instances.batches import Batch
 from linkbert.model import loss
-from linkbert.model.attention import make_attention_mask, packed_attention
+from linkbert.model.attention import find_sequences, make_attention_mask, packed_attention
+from linkbert.model.device import has_varlen
 from linkbert.model.fast_bert import LinkBertForPreTraining, give_slots
 from linkbert.model.heads import ForwardOptions, Inputs
 from linkbert.model.step import query_slots, step_function
@@ -155,6 +157,70 @@ def test_attention_written_out_equals_torch(queries):
         outcomes.append([mixed, *torch.autograd.grad(wanted, (query, key, value), retain_graph=True)])
     for ours, theirs in zip(*outcomes, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)  # the sums are fp32
+
+
+def by_formulas(query, key, value, starts, stops, most_asked, most_seen):
+    """Attention over sequences, as torch.nn.attention.varlen has it on a GPU alone: (N, heads, D) thrice."""
+    assert starts.dtype == torch.int32
+    assert torch.equal(starts, stops)
+    assert max(starts.diff()) <= most_asked == most_seen
+    mixed = []
+    for start, stop in itertools.pairwise(starts.tolist()):
+        own = [each[start:stop].transpose(0, 1).double() for each in (query, key, value)]
+        weights = (own[0] @ own[1].transpose(-1, -2) * query.shape[-1] ** -0.5).softmax(-1)
+        mixed.append((weights @ own[2]).transpose(0, 1))
+    return torch.cat(mixed).to(value.dtype)
+
+
+def test_pairs_as_sequences_equal_pairs_by_a_mask(model, monkeypatch):
+    """What a GPU is asked for, by formulas in fp64; rows are full, end in padding, or hold nothing else."""
+    monkeypatch.setattr("linkbert.model.attention.varlen_attn", by_formulas)
+    batch = pack(pairs_of(lengths=[5, 24, 9, 11, 17, 3]), [[1], [0, 2, 5], [], [], [3], [4]], width=24)
+    found = []
+    for sequences in (True, False):
+        states = model.encode(Inputs.of(batch), mode=ForwardOptions(sequences=sequences), every=True)
+        loss = (torch.cat(states) ** 2).mean()
+        found.append([*states, *torch.autograd.grad(loss, [*model.bert.encoder.parameters()])])
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_sequences_by_hand():
+    pairs = torch.tensor([[0, 0, 1, -1], [-1, -1, -1, -1], [2, 2, 2, 2]])
+    assert find_sequences(pairs, 3 + 3).tolist() == [0, 2, 3, 4, 8, 12, 12]
+    assert find_sequences(torch.tensor([[0, 1], [2, 3]]), 4 + 2).tolist() == [0, 1, 2, 3, 4, 4, 4]
+
+
+def test_a_step_on_a_gpu_takes_sequences_in_16_bits_and_a_mask_else(model, monkeypatch):
+    """On the CPU, told that it has the kernel: it is called for every layer, with all places asked."""
+    called, batch = [], pack(pairs_of(lengths=[5, 24, 9]), [[1], [0, 2]], width=24)
+
+    def counted(query, *others):
+        called.append(len(query))
+        return by_formulas(query, *others)
+
+    monkeypatch.setattr("linkbert.model.attention.varlen_attn", counted)
+    model.train()
+    for rate, calls in ((0.0, 2), (0.1, 0)):
+        called.clear()
+        monkeypatch.setattr("linkbert.model.step.has_varlen", lambda *_: True)
+        config = make_config("tiny", ["compile=off", "precision=bf16", f"attention_probs_dropout_prob={rate}"])
+        torch.manual_seed(0)
+        found = step_function(model, config)(batch)["mlm_loss"][0]
+        assert called == [48] * calls
+        monkeypatch.setattr("linkbert.model.step.has_varlen", lambda *_: False)
+        torch.manual_seed(0)
+        assert found.item() == pytest.approx(step_function(model, config)(batch)["mlm_loss"][0].item(), rel=1e-2)
+
+
+def test_where_torch_has_attention_over_sequences(monkeypatch):
+    monkeypatch.setattr("linkbert.model.device.varlen_attn", by_formulas)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 0) if device.index == 0 else (7, 5))
+    cards = [torch.device("cuda", number) for number in (0, 1)]
+    assert [has_varlen(card, torch.bfloat16) for card in (*cards, torch.device("cpu"))] == [True, False, False]
+    assert not has_varlen(cards[0], torch.float32)
+    monkeypatch.setattr("linkbert.model.device.varlen_attn", None)
+    assert not has_varlen(cards[0], torch.bfloat16), "before torch 2.10"
 
 
 def test_slots_by_hand_and_how_many_there_are():

@@ -1,8 +1,9 @@
 """Attention inside a pair (a place sees the places of its own, wherever the pair stands in its row), and dropout.
 
-By torch's fused kernel, or in a compiled step on a CPU written out, which is faster there: the exponentials are taken
-once, in base 2, kept in the step's arithmetic and never divided; the much smaller result is divided instead. Dropout
-is a pure function of a key and the place: the same on every device, and ten times as fast when compiled.
+By torch's fused kernels: on a GPU by FlashAttention over the pairs as sequences, where torch has it, else with a mask;
+or in a compiled step on a CPU written out, which is faster there: the exponentials are taken once, in base 2, kept in
+the step's arithmetic and never divided; the much smaller result is divided instead. Dropout is a pure function of a key
+and the place: the same on every device, and ten times as fast when compiled.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from linkbert.model.device import varlen_attn
 
 LOG2_E = 1.4426950408889634
 
@@ -24,11 +27,26 @@ def make_attention_mask(asking: Tensor, pairs: Tensor) -> Tensor:
     return asking[:, None, :, None] == pairs[:, None, None, :]
 
 
+def find_sequences(pairs: Tensor, most: int) -> Tensor:
+    """Return where sequences start in flat rows, and their end, int32 (most + 1,), from pair numbers (R, T).
+
+    A sequence is a pair, or the padding of a row; what lacks to `most` is empty. Nothing waits for a GPU.
+
+    >>> find_sequences(torch.tensor([[0, 0, 1, -1], [2, 2, 2, 2]]), 6)
+    tensor([0, 2, 3, 4, 8, 8, 8], dtype=torch.int32)
+    """
+    flat = pairs.flatten()
+    places = torch.arange(len(flat), dtype=torch.int32, device=flat.device)
+    starts = (places % pairs.shape[1] == 0) | (flat != flat.roll(1))
+    numbers = torch.where(starts, starts.cumsum(0) - 1, most + 1)  # where nothing starts: beyond what is returned
+    return torch.full_like(places[:1], len(flat)).repeat(most + 2).scatter(0, numbers, places)[:-1]
+
+
 def packed_attention(
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    mask: Tensor,
+    seen: Tensor,
     *,
     dropout: float = 0.0,
     drop_key: Tensor | None = None,
@@ -36,17 +54,21 @@ def packed_attention(
 ) -> Tensor:
     """Mix values by the likeness of queries and keys: (R, heads, Q, D), (R, heads, T, D) twice -> (R, heads, Q, D).
 
-    `mask` is that of `make_attention_mask`. A share `dropout` of the weights is dropped where there is a `drop_key`,
-    see `drop`. `written_out` is fast where it is compiled for a CPU.
+    `seen` is the mask of `make_attention_mask`, or comes from `find_sequences`. A share `dropout` of the weights is
+    dropped where there is a `drop_key`, see `drop`; that takes a mask. `written_out` is fast compiled, on a CPU.
     """
+    if seen.ndim == 1:
+        flat = [each.transpose(1, 2).flatten(0, 1) for each in (query, key, value)]  # (R * T, heads, D)
+        length = query.shape[2]  # no sequence is longer than its row
+        return varlen_attn(*flat, seen, seen, length, length).view_as(query.transpose(1, 2)).transpose(1, 2)
     scale = query.shape[-1] ** -0.5
     if dropout and drop_key is not None:
         scores = (query @ key.transpose(-1, -2)).float() * scale
-        weights = scores.masked_fill(~mask, -torch.inf).softmax(-1)
+        weights = scores.masked_fill(~seen, -torch.inf).softmax(-1)
         return drop(weights, dropout, drop_key).to(value.dtype) @ value
-    if written_out:
-        return Attention.apply(query, key, value, mask, scale)  # type: ignore[no-untyped-call]
-    return functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scale)
+    if written_out and not query.is_cuda:
+        return Attention.apply(query, key, value, seen, scale)  # type: ignore[no-untyped-call]
+    return functional.scaled_dot_product_attention(query, key, value, attn_mask=seen, scale=scale)
 
 
 class Attention(torch.autograd.Function):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import functools
+import importlib.util
 import os
 import re
 import time
@@ -16,6 +17,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
+
+VARLEN = "torch.nn.attention.varlen"  # since torch 2.10
+varlen_attn: Any = importlib.import_module(VARLEN).varlen_attn if importlib.util.find_spec(VARLEN) else None
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # of glibc's malloc.h
@@ -58,6 +62,12 @@ def matrix_peak(device: torch.device, dtype: torch.dtype) -> float:
         best = max(best, 2 * size**3 / taken)
         size *= 2 if taken < 0.02 and size < 8192 else 1
     return best
+
+
+def has_varlen(device: torch.device, dtype: torch.dtype) -> bool:
+    """Return whether torch has attention over sequences of many lengths here: in 16 bits, on cards from Ampere on."""
+    narrow = device.type == "cuda" and dtype != torch.float32 and varlen_attn is not None
+    return narrow and torch.cuda.get_device_capability(device) >= (8, 0)
 
 
 def keep_memory() -> None:

@@ -23,7 +23,7 @@ from transformers.models.bert.modeling_bert import (
     BertPreTrainingHeads,
 )
 
-from linkbert.model.attention import drop, make_attention_mask, packed_attention
+from linkbert.model.attention import drop, find_sequences, make_attention_mask, packed_attention
 from linkbert.model.heads import EXACT, ForwardOptions, Inputs, PretrainingModel
 from linkbert.model.loss import masked_token_loss
 
@@ -52,7 +52,7 @@ class Layer(BertLayer):
     def forward(  # type: ignore[override]
         self,
         hidden: Tensor,
-        mask: Tensor,
+        seen: Tensor,
         mode: ForwardOptions,
         *,
         asked: Tensor | None = None,
@@ -77,12 +77,11 @@ class Layer(BertLayer):
         )
         keys = mode.keys or (None, None, None)
         options = {"dropout": attention.dropout.p, "drop_key": keys[2], "written_out": mode.written_out}
-        seen = packed_attention(query, key, value, mask, **options)
-        seen = seen.transpose(1, 2).flatten(2)
+        mixed = packed_attention(query, key, value, seen, **options).transpose(1, 2).flatten(2)
         if only is not None:
-            seen, asking = (each.flatten(0, 1).index_select(0, only) for each in (seen, asking))
-        seen = drop(linear(output.dense, seen), rate, keys[0])
-        hidden = norm(output.LayerNorm, seen + asking)
+            mixed, asking = (each.flatten(0, 1).index_select(0, only) for each in (mixed, asking))
+        mixed = drop(linear(output.dense, mixed), rate, keys[0])
+        hidden = norm(output.LayerNorm, mixed + asking)
         wide = parts.intermediate.intermediate_act_fn(linear(parts.intermediate.dense, hidden))  # (R, T, feed-forward)
         narrow = drop(linear(parts.output.dense, wide), rate, keys[1])
         return norm(parts.output.LayerNorm, narrow + hidden)
@@ -141,21 +140,22 @@ class LinkBertForPreTraining(PretrainingModel):
         What follows the last layer's attention is computed for the places that are read alone, unless `every` is asked.
         """
         input_ids, types, positions, pairs, first, masked = inputs
-        mask = make_attention_mask(pairs, pairs)
+        most = len(first) + len(pairs)  # sequences: a row has padding at its end alone
+        seen = find_sequences(pairs, most) if mode.sequences else make_attention_mask(pairs, pairs)
         hidden = self.bert.embeddings(input_ids, types, positions, mode)
         *layers, last = self.layers
         for number, layer in enumerate(layers):
             call = partial(checkpoint, layer, use_reentrant=False) if mode.recompute else layer
-            hidden = call(hidden, mask, mode.of_layer(number))
+            hidden = call(hidden, seen, mode.of_layer(number))
         mode = mode.of_layer(len(layers))
         if every:
-            flat = last(hidden, mask, mode).flatten(0, 1)  # (R * T, H)
+            flat = last(hidden, seen, mode).flatten(0, 1)  # (R * T, H)
             return flat.index_select(0, masked), flat.index_select(0, first), flat
         only, asked = torch.cat([first, masked]), None
         if mode.slots:
             asked, only = give_slots(only, pairs.shape, mode.slots)
-            mask = make_attention_mask(pairs.gather(1, asked), pairs)
-        states = last(hidden, mask, mode, asked=asked, only=only)
+            seen = make_attention_mask(pairs.gather(1, asked), pairs)
+        states = last(hidden, seen, mode, asked=asked, only=only)
         return states[len(first) :], states[: len(first)]
 
     def token_logits(self, states: Tensor) -> Tensor:

@@ -70,7 +70,8 @@ class ForwardOptions(NamedTuple):
 
     dtype: torch.dtype = torch.float32
     keys: tuple[Tensor, ...] = ()  # of the dropout, one and three for each layer (see `dropout_keys`); none: no dropout
-    written_out: bool = False  # attention and loss as they are fast when compiled for a CPU
+    written_out: bool = False  # the loss, and on a CPU attention, as they are fast when compiled
+    sequences: bool = False  # attention over the pairs as sequences, see `has_varlen`; else with a mask
     slots: int = 0  # places of a row whose states are read, at most: the last layer computes no others; 0: all
     recompute: bool = False  # keep for the gradients only what enters a layer
 

@@ -18,14 +18,16 @@ from torch import nn
 from linkbert.compiled import checked_torch_cache, torch_cache_folder
 from linkbert.config import Config, in_seconds
 from linkbert.model.attention import dropout_keys
-from linkbert.model.device import DTYPES, choose_precision, keep_memory, send, send_batch
+from linkbert.model.device import DTYPES, choose_precision, has_varlen, keep_memory, send, send_batch
 from linkbert.model.heads import ForwardOptions, Inputs, PretrainingModel, Sums
 from linkbert.records import IGNORED
 
 log = logging.getLogger(__name__)
 
-# Compiling costs 10 to 60 s (minutes on a busy machine) and saves a third of a step: it pays back from some minutes on.
+# Compiling costs 10 to 60 s (minutes on a busy machine) and saves a third of a step: it is not for runs that take less
+# than four times as long, nor where it was measured to be the slower one (docs/log/training.md).
 WORTHWHILE_SECONDS = 600  # of a run with a budget, of which nobody knows how much it will compute
+SLOWER = {("cpu", "fp32"): 128}  # hidden size up to which it is
 AT_ONCE = 5e11  # operations of a micro-batch on a CPU: 5 to 10 s of two cores
 NO_NUMBERS = "the compiled code gives no numbers with this torch on this processor; it is left, and nothing is lost"
 WORTHWHILE = {"cpu": 2e14, "cuda": 1e17}  # operations; the first as on two cores, the second never measured by us
@@ -46,6 +48,7 @@ def step_function(
     if rate := config.attention_probs_dropout_prob:
         log.warning("attention_probs_dropout_prob=%g leaves the fast kernel: about a third slower, on a CPU", rate)
     dtype = DTYPES[choose_precision(config.precision, device)]
+    sequences = has_varlen(device, dtype) and not rate
     parts = compiled_parts(model, config)
     starting = [checked_torch_cache()] if parts else []  # until the first step has compiled
 
@@ -53,14 +56,16 @@ def step_function(
         mode = ForwardOptions(
             dtype,
             keys=dropout_keys(seed, 3 * len(model.layers) + 1) if model.training else (),
-            written_out=bool(parts) and not seed.is_cuda,
+            written_out=bool(parts),
+            sequences=sequences,
             slots=slots,
             recompute=config.gradient_checkpointing and model.training,
         )
         return model(Inputs.of(batch), batch.masked_labels, batch.relations, mode)  # type: ignore[no-any-return]
 
     def step(batch: Any) -> Sums:
-        slots = query_slots(batch, config, fixed=bool(parts))  # where the batch was made: nothing waits for a GPU
+        # Where the batch was made, so that nothing waits for a GPU.
+        slots = 0 if sequences else query_slots(batch, config, fixed=bool(parts))
         seed = send(torch.randint(-(2**31), 2**31, (), dtype=torch.int32), device)
         batch = send_batch(batch, device)
         if first := bool(starting):
@@ -117,17 +122,21 @@ def query_slots(batch: Any, config: Config, *, fixed: bool) -> int:
 def compiles(model: PretrainingModel, config: Config) -> bool:
     """Return whether a run is compiled: as `config.compile` says, and auto by how much the whole run computes.
 
-    The answer follows from the settings, never from a clock, so that a resumed run computes as it did before.
+    The answer follows from the settings (of which a run has decided the precision before), never from a clock, so that
+    a resumed run computes as it did before.
     """
     # Weights that come and go do not fit into one graph.
     if config.compile == "off" or config.sharding != "none" or not model.parts_to_compile():
         return False
     if config.compile == "on":
         return True
+    device = next(model.parameters()).device.type
+    if model.config.hidden_size <= SLOWER.get((device, config.precision), 0):
+        return False
     if in_seconds(config.budget):
         return in_seconds(config.budget) >= WORTHWHILE_SECONDS
     tokens = config.max_steps * config.batch_size * config.sequence_length
-    return tokens * operations_a_token(model, config) >= WORTHWHILE[next(model.parameters()).device.type]
+    return tokens * operations_a_token(model, config) >= WORTHWHILE[device]
 
 
 def rows_at_once(model: PretrainingModel, config: Config) -> int:
