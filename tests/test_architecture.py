@@ -47,12 +47,12 @@ CEILINGS = {  # lines of Python; (top) are the files beside the folders
 
 
 OWED = {  # lines above the ceiling, docs/log/size.md says for what; what is not said there must go
-    "(top)": 1_258,
+    "(top)": 1_263,
     "corpora": 697,
     "corpora/readers": 1_644,
     "graph": 112,
     "instances": 100,
-    "model": 373,
+    "model": 428,
     "pretraining": 169,
     "tasks": 722,
     "trials": 370,

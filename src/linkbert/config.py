@@ -276,6 +276,9 @@ class Config(Settings):
     precision: Precision = setting("auto", "arithmetic: bf16, or fp32 where that is measured to be faster (auto)")
     gradient_checkpointing: bool = setting(False, "compute activations again for the gradients: less memory, more time")
     compile: Literal["auto", "on", "off"] = setting("auto", "torch.compile; auto: where it saves more than it costs")
+    bert_modules: Literal["linkbert", "transformers"] = setting(
+        "linkbert", "whose layers compute a BERT: ours, or transformers', with the same weights, attention and loss"
+    )
     sharding: Literal["none", "full", "hybrid"] = setting(
         "none", "each process has all weights, its part (full), or its part of those of its machine (hybrid)"
     )
@@ -300,6 +303,8 @@ class Config(Settings):
         require(self.spike == 0 or self.spike > 1, "spike", "0, or above 1")
         require(divides, "num_attention_heads", f"a divisor of hidden_size={self.hidden_size}")
         require(shares_fit, "shares", "three shares that sum to 1, such as 1/3,1/3,1/3 (contiguous, random, linked)")
+        theirs = self.bert_modules == "linkbert" or self.attention_probs_dropout_prob == 0
+        require(theirs, "attention_probs_dropout_prob", "0 with bert_modules=transformers")
         require(linear, "mlm_probability_end", "0 with a budget: masks follow from steps, not from time")
         unlinked = self.objective != "nsp" or self.shares[2] == 0
         require(unlinked, "shares", "without a linked share where objective=nsp, such as 1/2,1/2,0")

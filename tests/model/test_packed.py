@@ -1,5 +1,6 @@
 """Packed rows, the loss without logits and attention by pairs, each against what it replaces."""
 
+import copy
 import itertools
 from dataclasses import replace
 
@@ -14,9 +15,10 @@ from linkbert.config import make_config
 from linkbert.instances.batches import Batch
 from linkbert.model import loss
 from linkbert.model.attention import find_sequences, make_attention_mask, packed_attention
-from linkbert.model.device import has_varlen
+from linkbert.model.device import DTYPES, has_varlen
 from linkbert.model.fast_bert import LinkBertForPreTraining, give_slots
 from linkbert.model.heads import ForwardOptions, Inputs
+from linkbert.model.optimizer import make_optimizer
 from linkbert.model.step import query_slots, step_function
 from linkbert.records import IGNORED
 
@@ -157,6 +159,32 @@ def test_attention_written_out_equals_torch(queries):
         outcomes.append([mixed, *torch.autograd.grad(wanted, (query, key, value), retain_graph=True)])
     for ours, theirs in zip(*outcomes, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)  # the sums are fp32
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("written_out", [False, True])
+def test_transformers_modules_give_the_same_losses_and_the_same_first_update(model, precision, written_out):
+    """Without dropout; in fp32 to rounding. In bf16 theirs round at other places, by autocast."""
+    batch = pack(pairs_of(lengths=[5, 24, 9, 11, 17, 3]), [[1], [0, 2, 5], [3], [4]], width=24)
+    config, found = make_config("tiny", ["learning_rate=1e-3"]), []
+    for modules in ("linkbert", "transformers"):
+        own = copy.deepcopy(model)
+        own.use_modules(modules)
+        before = torch.cat([weight.detach().flatten() for weight in own.parameters()])
+        mode = ForwardOptions(DTYPES[precision], slots=16)
+        if written_out and precision == "fp32":
+            mode = mode._replace(written_out=True)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(loss, "compiled_powers_of", lambda: loss.powers_of)
+            sums = own(Inputs.of(batch), batch.masked_labels, batch.relations, mode)
+        losses = torch.stack([sums["mlm_loss"][0], sums["relation_loss"][0].sum()])
+        (losses.sum() / 20).backward()
+        gradient = torch.cat([weight.grad.flatten() for weight in own.parameters()])
+        make_optimizer(own, config.replace(adam_epsilon=1e-2)).step()
+        after = torch.cat([weight.detach().flatten() for weight in own.parameters()])
+        found.append((losses.detach(), gradient, after - before))
+    for ours, theirs in zip(*found, strict=True):
+        assert (ours - theirs).norm() < (1e-5 if precision == "fp32" else 2e-2) * ours.norm()
 
 
 def by_formulas(query, key, value, starts, stops, most_asked, most_seen):

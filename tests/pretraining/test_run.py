@@ -179,6 +179,24 @@ def test_a_run_whose_schedule_does_not_depend_on_its_length_may_get_longer(store
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 
+def test_a_run_with_transformers_modules_resumes_bit_for_bit_and_opens_as_any(store, run, settings):
+    theirs = settings.replace(bert_modules="transformers")
+    pretrain(store, run.with_name("whole"), theirs)
+    pretrain(store, run, theirs)
+    shutil.rmtree(checkpoints(run)[-1])
+    shutil.rmtree(run / "model")
+    pretrain(store, run, theirs, resume=True)
+    assert_same(run, run.with_name("whole"))
+    pretrain(store, run.with_name("ours"), settings)
+    configs = [read_json(each / "model" / "config.json") for each in (run, run.with_name("ours"))]
+    assert configs[0] == configs[1]
+    first = [journal(each)[0] for each in (run, run.with_name("ours"))]
+    assert first[0]["mlm_loss"] == pytest.approx(first[1]["mlm_loss"], rel=0.1), "another dropout"
+    assert first[0]["mlm_loss"] != first[1]["mlm_loss"], "it was theirs"
+    with pytest.raises(ValueError, match="attention_probs_dropout_prob must be 0 with bert_modules=transformers"):
+        theirs.replace(attention_probs_dropout_prob=0.1)
+
+
 def test_a_run_that_is_there_is_not_overwritten(store, run, settings):
     pretrain(store, run, settings)
     with pytest.raises(ValueError, match=r"is not empty; add --resume to continue") as caught:

@@ -79,8 +79,10 @@ def start_model(
     own.initializer_range = config.initializer_range
     set_dropout(own, config)
     model = make_model(own, weights, objective=config.objective, seed=config.seed)
-    if isinstance(model, LinkBertForPreTraining) and config.init == "none" and config.weight_init == "positional":
-        init_positional(model.bert)
+    if isinstance(model, LinkBertForPreTraining):
+        model.use_modules(config.bert_modules)
+        if config.init == "none" and config.weight_init == "positional":
+            init_positional(model.bert)
     if isinstance(model, HFEncoder) and model.segments < 2:
         log.info("%s has no segment ids: only [SEP] separates A and B", own.model_type)
     spec = spec_of(own)

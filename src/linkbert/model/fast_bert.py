@@ -1,4 +1,4 @@
-"""The forward pass of a BERT over Hugging Face's weights, written for training.
+"""The forward pass of a BERT over Hugging Face's weights, written for training; or theirs, with our attention and loss.
 
 In: a configuration, and rows of pairs. Out: losses and predictions, equal to those of `BertForPreTraining` on each pair
 alone. Written out because it was measured to be faster on two cores: look-ups, dropout and attention that compile well,
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
-from transformers import BertConfig, BertModel
+from transformers import AttentionInterface, BertConfig, BertModel
 from transformers.models.bert.modeling_bert import (
     BertEmbeddings,
     BertLayer,
@@ -95,6 +95,54 @@ class Transform(BertPredictionHeadTransform):
         return norm(self.LayerNorm, self.transform_act_fn(linear(self.dense, states)))
 
 
+class TheirEmbeddings(BertEmbeddings):
+    """BertEmbeddings as they are, under torch's autocast, as the two classes that follow."""
+
+    def forward(self, input_ids: Any, token_type_ids: Any, positions: Any, mode: ForwardOptions) -> Tensor:  # type: ignore[override]
+        """Look tokens, segments and positions up: (R, T) thrice -> (R, T, H)."""
+        return super().forward(input_ids, token_type_ids, positions).to(mode.dtype)  # type: ignore[no-any-return]
+
+
+class TheirLayer(BertLayer):
+    """A BertLayer as it is; all places are computed, and those that are read are taken after it."""
+
+    def forward(  # type: ignore[override]
+        self, hidden: Tensor, seen: Tensor, mode: ForwardOptions, *, asked: None = None, only: Tensor | None = None
+    ) -> Tensor:
+        """Compute the layer: (R, T, H) -> (R, T, H), with `only` -> (K, H)."""
+        assert asked is None
+        with autocast(hidden, mode.dtype):
+            options: Any = {"written_out": mode.written_out}
+            hidden = super().forward(hidden, seen, **options).to(mode.dtype)
+        return hidden if only is None else hidden.flatten(0, 1).index_select(0, only)
+
+
+class TheirTransform(BertPredictionHeadTransform):
+    """A BertPredictionHeadTransform as it is."""
+
+    def forward(self, states: Tensor) -> Tensor:
+        """Transform states: (M, H) -> (M, H)."""
+        with autocast(states, states.dtype):
+            return super().forward(states).to(states.dtype)  # type: ignore[no-any-return]
+
+
+def autocast(states: Tensor, dtype: torch.dtype) -> Any:
+    """Return torch's automatic arithmetic for the device of some states; none for fp32."""
+    return torch.autocast(states.device.type, dtype, enabled=dtype != torch.float32)
+
+
+def their_attention(
+    _: nn.Module, query: Tensor, key: Tensor, value: Tensor, seen: Tensor, *, written_out: bool = False, **others: Any
+) -> tuple[Tensor, None]:
+    """Compute `packed_attention` where transformers' layers call theirs; dropout of its weights is torch's, on none."""
+    assert not others.get("dropout")
+    return packed_attention(query, key, value, seen, written_out=written_out).transpose(1, 2), None
+
+
+AttentionInterface.register("linkbert", their_attention)
+MODULES = {"linkbert": (Embeddings, Layer, Transform), "transformers": (TheirEmbeddings, TheirLayer, TheirTransform)}
+
+
 class LinkBertForPreTraining(PretrainingModel):
     """A BERT whose modules keep their weights and compute as the classes above: nothing here has a state of its own."""
 
@@ -116,13 +164,18 @@ class LinkBertForPreTraining(PretrainingModel):
         if self.config.tie_word_embeddings:
             head.decoder.weight = self.bert.embeddings.word_embeddings.weight
         head.decoder.bias = head.bias
-        self.bert.embeddings.__class__ = Embeddings
-        head.transform.__class__ = Transform
-        for layer in self.layers:
-            layer.__class__ = Layer
+        self.use_modules("linkbert")
         if not self.objective.relations:
             self.bert.get_submodule("pooler").requires_grad_(False)
             self.cls.seq_relationship.requires_grad_(False)
+
+    def use_modules(self, name: str) -> None:
+        """Have the modules compute as ours (linkbert), or as they do by themselves (transformers)."""
+        self.modules_of = name
+        self.config._attn_implementation = "linkbert" if name == "transformers" else "sdpa"  # what theirs look at
+        self.bert.embeddings.__class__, layer_class, self.cls.predictions.transform.__class__ = MODULES[name]
+        for layer in self.layers:
+            layer.__class__ = layer_class
 
     @property
     def layers(self) -> nn.ModuleList:  # type: ignore[override]
@@ -152,7 +205,7 @@ class LinkBertForPreTraining(PretrainingModel):
             flat = last(hidden, seen, mode).flatten(0, 1)  # (R * T, H)
             return flat.index_select(0, masked), flat.index_select(0, first), flat
         only, asked = torch.cat([first, masked]), None
-        if mode.slots:
+        if mode.slots and self.modules_of == "linkbert":
             asked, only = give_slots(only, pairs.shape, mode.slots)
             seen = make_attention_mask(pairs.gather(1, asked), pairs)
         states = last(hidden, seen, mode, asked=asked, only=only)
