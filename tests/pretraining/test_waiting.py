@@ -2,6 +2,8 @@
 
 import os
 import threading
+from contextlib import contextmanager
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -117,8 +119,20 @@ def test_a_batch_is_one_copy_from_pinned_memory(stores, config, monkeypatch):
 
     monkeypatch.setattr(torch.Tensor, "to", to)
     monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: pinned.append(tensor.clone()) or pinned[-1])
+    order, now = [], SimpleNamespace(wait_stream=lambda stream: order.append(f"wait for {stream}"))
+
+    @contextmanager
+    def on(stream):
+        yield order.append(f"to {stream}")
+        order.append(f"copied {len(copies)}")
+
+    monkeypatch.setattr("linkbert.model.device.copy_stream", lambda device: "beside")
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: now)
+    monkeypatch.setattr(torch.cuda, "stream", on)
+    monkeypatch.setattr(torch.Tensor, "record_stream", lambda tensor, stream: order.append(stream is now))
     there = send_batch(batch, torch.device("cuda", 0))
     assert copies == [("cuda", True, True)]
+    assert order == ["to beside", "copied 1", "wait for beside", True]
     for name, tensor in vars(batch).items():
         assert torch.equal(getattr(there, name), tensor), name
     assert send_batch(batch, torch.device("cpu")) is batch
