@@ -187,6 +187,23 @@ def test_transformers_modules_give_the_same_losses_and_the_same_first_update(mod
         assert (ours - theirs).norm() < (1e-5 if precision == "fp32" else 2e-2) * ours.norm()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("modules", ["linkbert", "transformers"])
+def test_either_modules_are_one_graph_that_computes_the_same(model, modules, monkeypatch):
+    """As the compiler sees them, without the code that it would write; in bf16."""
+    monkeypatch.setattr(loss, "compiled_powers_of", lambda: loss.powers_of)
+    batch = pack(pairs_of(lengths=[5, 24, 9, 11, 17, 3]), [[1], [0, 2, 5], [3], [4]], width=24)
+    model.use_modules(modules)
+    mode, found = ForwardOptions(torch.bfloat16, written_out=True, slots=16), []
+    for call in (model, torch.compile(model, backend="aot_eager", fullgraph=True, dynamic=False)):
+        model.zero_grad()
+        sums = call(Inputs.of(batch), batch.masked_labels, batch.relations, mode)
+        total = sums["mlm_loss"][0] + sums["relation_loss"][0].sum()
+        total.backward()
+        found.append(torch.cat([total.detach().view(1), *(each.grad.flatten() for each in model.parameters())]))
+    assert torch.equal(*found)
+
+
 def by_formulas(query, key, value, starts, stops, most_asked, most_seen):
     """Attention over sequences, as torch.nn.attention.varlen has it on a GPU alone: (N, heads, D) thrice."""
     assert starts.dtype == torch.int32
