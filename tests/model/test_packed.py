@@ -188,6 +188,7 @@ def test_transformers_modules_give_the_same_losses_and_the_same_first_update(mod
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*autograd.*should not be instantiated:DeprecationWarning")  # torch's own doing
 @pytest.mark.parametrize("modules", ["linkbert", "transformers"])
 def test_either_modules_are_one_graph_that_computes_the_same(model, modules, monkeypatch):
     """As the compiler sees them, without the code that it would write; in bf16."""
