@@ -25,9 +25,9 @@ from linkbert.records import IGNORED
 log = logging.getLogger(__name__)
 
 # Compiling costs 10 to 60 s (minutes on a busy machine) and saves a third of a step: it is not for runs that take less
-# than four times as long, nor where it was measured to be the slower one (docs/log/training.md).
+# than four times as long, nor where it was measured to be slower, or no faster (docs/log/training.md).
 WORTHWHILE_SECONDS = 600  # of a run with a budget, of which nobody knows how much it will compute
-SLOWER = {("cpu", "fp32"): 128}  # hidden size up to which it is
+NO_FASTER = {("cpu", "fp32"): 128}  # hidden size up to which it is not
 AT_ONCE = 5e11  # operations of a micro-batch on a CPU: 5 to 10 s of two cores
 NO_NUMBERS = "the compiled code gives no numbers with this torch on this processor; it is left, and nothing is lost"
 WORTHWHILE = {"cpu": 2e14, "cuda": 1e17}  # operations; the first as on two cores, the second never measured by us
@@ -131,7 +131,7 @@ def compiles(model: PretrainingModel, config: Config) -> bool:
     if config.compile == "on":
         return True
     device = next(model.parameters()).device.type
-    if model.config.hidden_size <= SLOWER.get((device, config.precision), 0):
+    if model.config.hidden_size <= NO_FASTER.get((device, config.precision), 0):
         return False
     if in_seconds(config.budget):
         return in_seconds(config.budget) >= WORTHWHILE_SECONDS

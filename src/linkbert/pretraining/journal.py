@@ -24,8 +24,8 @@ UNDRAWN = {"step", "elapsed", "planned_steps", "pairs", "baseline_token"}  # say
 TIMINGS = ("elapsed", "tokens_per_second", "peak_share", "loader_share", "memory")  # differ when a run is repeated
 
 # Settings that may change when a run is resumed: they decide neither what is learnt nor by which updates.
-FREE = ("device", "precision", "spike", "on_spike", "gradient_checkpointing", "compile", "bert_modules", "sharding", "threads",
-        "micro_batch_size", "logging_steps", "save_steps", "save_total_limit", "keep_best", "eval_steps",
+FREE = ("device", "precision", "spike", "on_spike", "gradient_checkpointing", "compile", "bert_modules", "sharding",
+        "threads", "micro_batch_size", "logging_steps", "save_steps", "save_total_limit", "keep_best", "eval_steps",
         "eval_pairs")  # fmt: skip
 
 log = logging.getLogger(__name__)
