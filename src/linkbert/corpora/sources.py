@@ -469,15 +469,18 @@ class _Stream:
     """The decompressed bytes of a file, of which `left` may be read; `position` says how far the file is read."""
 
     def __init__(self, path: Path) -> None:
-        self.blocks, self.pending, self.position, self.ended = decompressed_blocks(path), bytearray(), 0, False
-        self.left = math.inf
+        self.blocks, self.position, self.ended, self.left = decompressed_blocks(path), 0, False, math.inf
+        self.piece, self.at = b"", 0  # no copy: a piece may have 64 MB
 
     def read(self, size: int) -> bytes:
-        while len(self.pending) < size and (found := next(self.blocks, None)):
-            self.pending += found[0]
-            self.position = found[1]
-        data = bytes(self.pending[:size])
-        del self.pending[:size]
+        data = b""
+        while len(data) < size:
+            if self.at == len(self.piece):
+                if not (found := next(self.blocks, None)):
+                    break
+                (self.piece, self.position), self.at = found, 0
+            took = self.piece[self.at : self.at + size - len(data)]
+            data, self.at = data + took, self.at + len(took)
         self.left -= len(data)
         if self.left < 0:
             raise CutFileError(f"a header of more than {LONGEST_HEADER:,} bytes")
