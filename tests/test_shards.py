@@ -2,8 +2,10 @@
 
 import errno
 import itertools
+import logging
 import os
 import signal
+import socket
 import threading
 import time
 from functools import partial
@@ -43,6 +45,12 @@ def test_ctrl_c_ends_a_run_where_it_can_be_ended(tmp_path):
         run_shards(time.sleep, naps, executor, progress=finished.append)
     assert set(finished) <= {0.05}
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_what_a_worker_logs_is_text(capfd):
+    with make_executor(2) as executor:
+        run_shards(logging.getLogger("a.reader").warning, ["a\x1b[2J\n\u202eb", "c"], executor)
+    assert sorted(capfd.readouterr().err.splitlines()) == ["linkbert: a\\x1b[2J\\n\\u202eb", "linkbert: c"]
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -104,6 +112,24 @@ def test_a_dask_cluster_runs_shards(tmp_path):
         with pytest.raises(ValueError, match=r"^shard 3 is bad$"):
             run_shards(fail, range(9), executor)
     assert len(list(tmp_path.iterdir())) == 5
+
+
+def test_whoever_sends_work_to_a_dask_cluster_listens_nowhere(tmp_path, monkeypatch):
+    distributed = pytest.importorskip("distributed", reason="the extra dask is not installed")
+    bound, bind = [], socket.socket.bind
+    started = {
+        "n_workers": 1,
+        "threads_per_worker": 1,
+        "processes": False,
+        "dashboard_address": None,
+        "protocol": "tcp://",
+    }
+    with distributed.LocalCluster(host="127.0.0.1", **started) as cluster:
+        monkeypatch.setattr(socket.socket, "bind", lambda self, at: (bound.append(at), bind(self, at))[1])
+        with make_executor(dask=cluster.scheduler_address) as executor:
+            run_shards(partial(write, tmp_path), range(3), executor)
+    assert len(list(tmp_path.iterdir())) == 3
+    assert bound == []
 
 
 def test_no_dask_scheduler_is_one_clear_line():

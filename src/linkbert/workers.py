@@ -20,6 +20,7 @@ from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from linkbert.files import KEPT
+from linkbert.progress import LogLine
 
 Item = TypeVar("Item")
 
@@ -127,7 +128,10 @@ class _Processes(ProcessPoolExecutor):
 
 
 def _follow_parent() -> None:
-    """End this worker with its parent, even a killed one: it would finish a shard that a second run makes too."""
+    """End this worker with its parent, even a killed one: it would finish a shard that a second run makes too.
+
+    What it logs is written as the parent writes it.
+    """
 
     def watch() -> None:
         if parent := multiprocessing.parent_process():
@@ -135,6 +139,8 @@ def _follow_parent() -> None:
             os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
+    if logging.lastResort:
+        logging.lastResort.setFormatter(LogLine("linkbert: %(message)s"))
 
 
 def _connect(address: str) -> Executor:

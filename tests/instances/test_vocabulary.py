@@ -127,6 +127,17 @@ def test_a_bare_file_is_cased_where_its_tokens_have_capitals(tmp_path):
         ("vocab.txt", b"\xff\xfe\x00", "is not a vocabulary: 'utf-8' codec"),
         ("tokenizer.json", '{"model": {"type": "BPE"}}', "library cannot open it"),
         ("tokenizer.json", "{", "not valid JSON"),
+        ("tokenizer.json", "[" * 100_000, "not valid JSON"),
+        *(
+            ("tokenizer.json", text, "library cannot open it")
+            for text in ("[]", "null", '"x"', "1", '{"added_tokens": {}}', '{"model": null}', '{"model": []}')
+        ),
+        *(
+            ("tokenizer.json", f'{{"model": {{"type": "WordPiece", "vocab": {words}}}}}', "library cannot open it")
+            for words in ("null", "[1]", '{"[UNK]": "x"}', '{"[UNK]": -1}', '{"[UNK]": 1e300}', '{"a": 10000000000}')
+        ),
+        ("tokenizer.json", '{"model": {"type": "Unigram", "vocab": [["a", "b"]]}}', "library cannot open it"),
+        ("tokenizer.json", '{"added_tokens": [{"id": -1}], "model": {"type": "BPE"}}', "library cannot open it"),
     ],
 )
 def test_what_is_no_vocabulary_says_so(tmp_path, name, content, message):

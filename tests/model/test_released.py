@@ -255,6 +255,19 @@ def test_a_config_that_is_no_object_is_one_line(tmp_path, text):
     assert "\n" not in str(refusal.value)
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["[]", "null", '"x"', "{}", "{", "[" * 100_000, POINTER]
+    + [json.dumps({"weight_map": each}) for each in (None, [], {}, "x", {"a": 1}, {"a": None}, {"a": ["b"]})]
+    + [json.dumps({"weight_map": {"a": each}}) for each in ("../x.bin", "/etc/passwd", "gone.bin", "", ".", "x\0")],
+)
+def test_an_index_that_says_nonsense_is_one_line_with_its_file(tmp_path, text):
+    folder, _ = bert(tmp_path / "m", form="shards", files={"pytorch_model.bin.index.json": text})
+    with pytest.raises(ValueError, match="/m") as refusal:
+        read_encoder(folder)
+    assert "\n" not in str(refusal.value)
+
+
 def test_an_encoder_that_transformers_saved_again_has_lost_the_linked_row(tmp_path):
     folder, _ = bert(tmp_path / "m", linkbert_objective="drp")
     assert list(relate(folder, "the sea", "the moon")) == ["contiguous", "random"]
