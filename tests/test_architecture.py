@@ -49,7 +49,7 @@ CEILINGS = {  # lines of Python; (top) are the files beside the folders
 OWED = {  # lines above the ceiling, docs/log/size.md says for what; what is not said there must go
     "(top)": 1_269,
     "corpora": 700,
-    "corpora/readers": 1_644,
+    "corpora/readers": 1_646,
     "graph": 112,
     "instances": 100,
     "model": 443,

@@ -72,6 +72,7 @@ class Tree:
     folders: set[str] = field(default_factory=set)  # names of folders: what a role of that name means lies there
     labels: Places = field(default_factory=dict)
     titles: Places = field(default_factory=dict)
+    shown: dict[str, str] = field(default_factory=dict)  # titles of pages
     objects: dict[str, Places] = field(default_factory=dict)  # by directive
     python: dict[str, list[tuple[str, str, str]]] = field(default_factory=dict)  # last part: name, page, directive
     roles: dict[str, str] = field(default_factory=dict)  # the directive that describes what a role names
@@ -97,6 +98,7 @@ def survey(files: Iterable[tuple[str, bytes]], *_: Any) -> Tree:
         text = _CODE.sub("", _expand(chosen[name], name, tree.texts, [LARGEST]))
         if title := re.search(rf"^(?:.*\n)*?{_TITLE.pattern}", text[:5000]):
             tree.titles.setdefault(_normal(title[2]), []).append((page, ""))
+            tree.shown[page] = _INLINE.sub(r"\1\2", title[2]).strip()
         for found in _LABELLED.finditer(text):
             title = _TITLE.match(text, found.end())
             for label in _LABELS.findall(found[0]):
@@ -205,7 +207,7 @@ def resolve(
         rows = tree.labels.get(_normal(name), [])
         found = [(to, _normal(name), title) for to, title in sorted(rows, key=lambda row: row[0] != page)[:1]]
     if role in ("doc", "any") and not found:
-        found = [(to, "", "") for to in _find_page(name, page, tree)]
+        found = [(to, "", tree.shown.get(to, "")) for to in _find_page(name, page, tree)]
     if (python or role == "any") and not found:
         found = [(to, whole, "") for whole, to in _find_python(PYTHON.get(role, ANYTHING), name, tree, around)]
     key = _normal(name) if role == "term" else name
