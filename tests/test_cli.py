@@ -21,6 +21,7 @@ from linkbert.pretraining.run import Result
 from linkbert.registry import BUILT_IN
 from linkbert.tasks.settings import FineTuneConfig
 from linkbert.views.scores import show_result
+from linkbert.views.stats import statistics_lines, store_statistics
 
 COUNTRIES = ("arland", "borland", "corland", "dorland")
 TINY = ["num_hidden_layers=1", "hidden_size=16", "num_attention_heads=2", "intermediate_size=32",
@@ -103,6 +104,20 @@ def test_stats_for_people_names_the_same_counts(folder, capsys):
     assert rows["skipped: not JSON"] == "1"
     assert "\ngraph hyperlink\n" in out
     assert len({len(line) for line in out.splitlines() if line.startswith("  ")}) == 1, "numbers are aligned"
+
+
+@pytest.mark.parametrize(
+    ("share", "scope", "said"),
+    [
+        (8, "segment", "8% of the places for segment A have a link to follow: take scope=document"),
+        (8, "document", "keep anchors=all, the default"),
+        (40, "segment", "take anchors=usable"),
+    ],
+)
+def test_stats_says_what_to_do_where_few_places_have_a_link(folder, share, scope, said):
+    found = store_statistics(folder / "store", make_config("tiny"))
+    found["shares"] |= {"anchors": 100, "anchors_with_usable_link": share, "scope": scope}
+    assert said in statistics_lines(found)[-1]
 
 
 def test_stats_draws_plots(folder, capsys):
@@ -209,7 +224,10 @@ def test_report_lays_runs_side_by_side(folder, tmp_path, capsys):
                   "always the commonest relation right", "a masked token of A is likelier next to"):  # fmt: skip
         assert words in page
     assert re.search(r"<th[^>]*>what links lead to</th>", page)
+    assert cli.main(["report", str(folder / "store"), "--to", str(tmp_path / "page.md")]) == 0
+    assert re.search(r"^\| what links lead to +\|", (tmp_path / "page.md").read_text(), re.MULTILINE)
     settings = make_config("tiny", TINY)
+    capsys.readouterr()
     for words, expected in (
         ([], f"relations in training are of {folder / 'run'} with sequence_length=32 anchors=all scope=segment: of 48"),
         (["--preset", "demo"], "relations in training are of a run with sequence_length=128 anchors=all"),

@@ -77,6 +77,23 @@ def test_without_a_gain_there_is_no_picture(sampler):
     assert pictures(sampler, lambda made: (made.masked_labels, np.full(len(made.masked_labels), 0.5))) == []
 
 
+def test_a_picture_next_to_which_others_are_weak_stands_alone(sampler, monkeypatch):
+    monkeypatch.setattr("linkbert.views.gains.COMMON", 6)
+    both = {}
+
+    def one_strong(made):
+        """Guess as `reader`, but of the first pair only with confidence."""
+        _, chances = reader(made)
+        first = made.masked_positions // made.input_ids.shape[1] == both.setdefault("pair", strongest)
+        return np.full(len(chances), 7), np.where(first, chances, 0.1 + (chances - 0.1) / 10)
+
+    strongest = 0
+    while len(found := pictures(sampler, one_strong)) != 1 and strongest < 300:
+        strongest += 1
+        both.clear()
+    assert [len(found), all(near - far > 0.5 for _, far, near in found[0].words)] == [1, True]
+
+
 def test_words_before_and_after_are_the_first_ones_one_a_document(sampler, monkeypatch):
     monkeypatch.setattr("linkbert.views.gains.COMMON", 6)
     spelled = sampler.store.vocabulary.spelled

@@ -386,9 +386,11 @@ def test_a_budget_ends_with_its_time_and_the_schedule_with_it(train, small, cloc
     """A step is 1.5 s of the loop's clock; the first, which may compile, does not count."""
     config = small(budget="25s", steps=400, logging_steps=1, save_steps=5)
     clock(0.5)
-    _, state, run = train(config)
+    left = []
+    _, state, run = train(config, progress=lambda now: left.append(now.seconds_left))
     assert state.finished
     assert state.trained == pytest.approx(25, abs=2)
+    assert max(seconds for seconds in left if seconds == seconds) <= 25, "never more than the budget"
     lines = journal(run)
     assert lines[-1]["planned_steps"] == state.step == state.planned
     assert {line["planned_steps"] for line in lines[5:]} <= {*range(state.step - 2, state.step + 3)}
