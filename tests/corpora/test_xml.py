@@ -45,7 +45,8 @@ SAMPLES = {
             </titleStmt><sourceDesc><biblStruct><idno type="MD5">77</idno><idno type="DOI">10.1/a</idno></biblStruct>
             </sourceDesc></fileDesc><profileDesc><abstract><p>On moss.</p></abstract></profileDesc></teiHeader><text>
             <body><div><head>Growth</head><p>Moss grows <ref type="bibr" target="#b0">[1]</ref>, see
-            <ref type="figure" target="#f0">1</ref>, <ref type="bibr">2</ref>.</p></div></body><back><listBibl><biblStruct xml:id="b0"><analytic>
+            <ref type="figure" target="#f0">1</ref>, <ref type="bibr">2</ref>.</p></div></body><back><listBibl>
+            <biblStruct xml:id="b0"><analytic>
             <idno type="DOI">10.1/b</idno></analytic></biblStruct></listBibl></back></text></TEI>""",
         "b.xml": """<TEI xmlns="http://www.tei-c.org/ns/1.0"><teiHeader><sourceDesc><idno type="DOI">10.1/b</idno>
             </sourceDesc></teiHeader><text><body><p>So does <ref type="bibr" target="#b3">(Toad)</ref>.</p></body><back>
