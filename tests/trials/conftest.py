@@ -13,7 +13,7 @@ from linkbert.instances.vocabulary import SPECIAL
 STUDY = """
 title = "Toys"
 seeds = [0, 1]
-budget.steps = 12
+budget.steps = 6
 
 [stores.toys]
 path = "{store}"

@@ -20,7 +20,7 @@ def test_the_examples_of_the_docstrings():
     ids=["seeds", "both alike", "mixed", "examples", "their interaction", "few seeds' worth"],
 )
 def test_intervals_cover_the_truth(seeds, of_seeds, of_examples, of_both):
-    rng, size, studies, covered = np.random.default_rng(seeds), 200, 600, 0
+    rng, size, studies, covered = np.random.default_rng(seeds), 200, 400, 0
     for _ in range(studies):
         true = (
             rng.normal(0, of_seeds, (seeds, 1))
