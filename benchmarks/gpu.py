@@ -390,6 +390,8 @@ def speed(report, machine, options):
             values = {"tokens_per_second": rate, "share": operations * rate / product, "host": host, "wall": wall,
                       "memory": memory, "waits": waits, "first": first}  # fmt: skip
             report.write(NOTE, label, text, size=size, contender=name, rows=rows, **values)
+            if machine.cuda and name.startswith("ours"):
+                report.check(f"{label}, waits", waits == 0, f"the host waits {waits:g} times in an update")
 
     def ours(rows, **changes):
         own = config.replace(**changes)
@@ -405,6 +407,7 @@ def speed(report, machine, options):
             measure("ours", rows, ours)
         if size in ("tiny", "base") and machine.compile == "on":
             measure("ours, not compiled", amounts[0], partial(ours, compile="off"))
+        measure("ours, HF's layers", amounts[-1], partial(ours, bert_modules="transformers"))
     for rows in amounts:
         measure("HF gathered", rows, partial(theirs, gathered=True))
     measure("HF plain", amounts[0], partial(theirs, gathered=False))
