@@ -5,6 +5,8 @@ from html import escape
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from linkbert.corpora.reader import CUT, Skipped
 from linkbert.corpora.readers import stackexchange
@@ -72,3 +74,17 @@ def test_a_folder_of_dumps_in_an_archive_says_whose_each_is(tmp_path):
         archive.add(tmp_path / "Posts.xml", "moss.example.org/Posts.xml")
     (post,) = read_source("stackexchange", tmp_path / "dumps.tar")
     assert [link.target for link in post.links] == ["2"]
+
+
+PARTS = ["<row ", 'Id="1" ', 'PostTypeId="1" ', 'PostTypeId="2" ', 'ParentId="9" ', 'Body="', "&lt;p&gt;", "moss"]
+PARTS += ["&lt;a href=", "/q/7", "https://a.example.org/a/3", "&gt;", "&lt;/a&gt;", '" ', "/>", "\n", "&", "&#0;", " "]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.sampled_from([*PARTS, row(2, "<p>See <a href=/q/1>it</a>")]), max_size=40))
+def test_any_rows_give_links_in_the_text(tmp_path_factory, parts):
+    path = tmp_path_factory.mktemp("posts") / "Posts.xml"
+    path.write_text(f"{HEAD}{row(1, '<p>One')}{''.join(parts)}", encoding="utf-8")
+    for post in read_source("stackexchange", path, Options("a.example.org"), Skipped()):
+        for link in post.links:
+            assert link.start == link.end == -1 or 0 <= link.start < link.end <= len(post.text)
