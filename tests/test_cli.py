@@ -229,7 +229,10 @@ def test_report_lays_runs_side_by_side(folder, tmp_path, capsys):
     settings = make_config("tiny", TINY)
     capsys.readouterr()
     for words, expected in (
-        ([], f"relations in training are of {folder / 'run'} with sequence_length=32 anchors=all scope=segment: of 48"),
+        (
+            [],
+            f"relations in training are of the run {folder / 'run'} with sequence_length=32 anchors=all scope=segment",
+        ),
         (["--preset", "demo"], "relations in training are of a run with sequence_length=128 anchors=all"),
     ):
         assert cli.main(["report", str(folder / "store"), str(folder / "run"), *words]) == 0

@@ -119,5 +119,6 @@ def settings_on(store: Path, runs: Sequence[Path]) -> tuple[Config, str]:
         record = read_record(run)
         for name, each in (record.get("stores") or {"": record["store"]}).items():
             if Path(each["path"]).resolve() == store.resolve():
-                return make_config(base=record["config"]).replace(**each.get("settings", {})), f"{run} {name}".strip()
+                own = make_config(base=record["config"]).replace(**each.get("settings", {}))
+                return own, f"the run {run} {name}".strip()
     return make_config("tiny"), "a run"
