@@ -56,7 +56,7 @@ OWED = {  # lines above the ceiling, docs/log/size.md says for what; what is not
     "pretraining": 169,
     "tasks": 722,
     "trials": 365,
-    "views": 329,
+    "views": 330,
 }
 
 
