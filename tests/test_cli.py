@@ -825,3 +825,23 @@ def test_the_demo_runs_on_a_file_of_ones_own(folder, tmp_path, capsys):
     words[2] = str(folder)
     assert cli.main(words) == 1
     assert (folder / "store").is_dir(), "another folder is not"
+
+
+def test_a_library_without_memory_is_one_line_and_another_error_keeps_its_traceback(tmp_path, monkeypatch, capsys):
+    """What torch and oneDNN raise is a RuntimeError."""
+
+    def fail(*_):
+        raise RuntimeError(said[-1])
+
+    monkeypatch.setattr("linkbert.views.stats.store_statistics", fail)
+    monkeypatch.setattr("linkbert.cli.check_store", lambda store: store)
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store" / "store.json").write_text('{"format": 1}')
+    said = []
+    for words in ("CUDA out of memory", "could not create a primitive"):
+        said.append(words)
+        assert cli.main(["stats", str(tmp_path / "store")]) == 1
+        assert "not enough memory" in capsys.readouterr().err
+    said.append("illegal memory access")
+    with pytest.raises(RuntimeError, match=said[-1]):
+        cli.main(["stats", str(tmp_path / "store")])

@@ -91,7 +91,9 @@ def main(words: Sequence[str] | None = None) -> int:
     except (ValueError, OSError, FloatingPointError, MemoryError, RuntimeError) as error:
         text, status = one_line(error), 1
         if isinstance(error, MemoryError | RuntimeError):  # torch raises RuntimeErrors
-            if not isinstance(error, MemoryError) and not re.search("out of memory|allocate memory", text):
+            if not isinstance(error, MemoryError) and not re.search(
+                "(out of|allocate) memory|create a primitive", text
+            ):
                 raise
             remedy = "training needs less with a smaller micro_batch_size, or with gradient_checkpointing=true"
             text = f"not enough memory ({text}); {remedy}"
