@@ -236,8 +236,11 @@ def be_command(bench: Bench, words: list[str], fault: Fault, pipe: tuple[int, ..
     status: Any = 1
     try:
         status = main(words)
+    except SystemExit as ended:
+        status = ended.code
     except BaseException:
         traceback.print_exc()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # what follows is not the command's
     threading._shutdown()
     atexit._run_exitfuncs()
     try:
@@ -368,7 +371,7 @@ def attempt(bench: Bench, name: str, fault: Fault, whole: Ended, expected: dict[
     columns += ["equal"] * all(column in ("claimed", "late") for column in columns)
     columns += ["traceback"] * any(trace in each.err for trace in TRACES for each in (broken, again))
     columns += ["hangs"] * (broken.hangs or again.hangs)
-    lines = broken.err.strip().splitlines()
+    lines = [broken.err] if "traceback" in columns else broken.err.strip().splitlines()
     return columns, f"{broken.status}: {lines[-1] if lines else ''}"
 
 

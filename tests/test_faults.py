@@ -11,7 +11,7 @@ COMMANDS = ["build", "build-2", "hyperlink", "export", "pretrain", "finetune", "
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_a_command_that_is_broken_and_run_again_gives_the_bytes_of_an_unbroken_one(tmp_path):
     command = [sys.executable, PROGRAM, *COMMANDS, "--tries", "5", "--folder", tmp_path]
     done = subprocess.run(command, capture_output=True, text=True)

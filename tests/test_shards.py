@@ -134,5 +134,8 @@ def test_whoever_sends_work_to_a_dask_cluster_listens_nowhere(tmp_path, monkeypa
 
 def test_no_dask_scheduler_is_one_clear_line():
     pytest.importorskip("distributed", reason="the extra dask is not installed")
+    for name in ("distributed", "tornado.application"):  # whose tracebacks followed on Ctrl-C
+        logging.getLogger(name).setLevel(logging.NOTSET)
     with pytest.raises(ValueError, match=r"^no Dask scheduler answers at nonsense"):
         make_executor(dask="nonsense://x")
+    assert logging.getLogger("tornado.application").getEffectiveLevel() == logging.CRITICAL

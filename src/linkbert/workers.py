@@ -149,7 +149,8 @@ def _connect(address: str) -> Executor:
         from distributed.cfexecutor import ClientExecutor
     except ImportError:
         raise ValueError("--dask needs the package distributed: pip install 'linkbert[dask]'") from None
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what goes wrong is said in one line
+    for name in ("distributed", "tornado.application"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # what goes wrong is said in one line
     try:
         client = Client(address)
     except (OSError, ValueError) as error:

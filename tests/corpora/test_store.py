@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from linkbert.corpora import store as module
 from linkbert.corpora.reader import Deletion, Skipped
-from linkbert.corpora.store import DROPPED, Store, shard_path, write_shard
+from linkbert.corpora.store import DROPPED, Store, querying, shard_path, write_shard
 from linkbert.instances.tokens import hash_id
 from linkbert.records import Document, Link, Redirect
 
@@ -80,6 +80,14 @@ def test_a_shard_is_the_same_bytes_every_time_and_counts_what_it_holds(tmp_path)
     counters = json.loads(shard_path(tmp_path / "one", "documents", 0, ".json").read_text())
     seen = {"deleted": ["e"], "skipped": {"broken": 1}, "examples": ["line 3: broken"], "empty": []}
     assert counters == {"documents": 1, "redirects": 1, "links": 2, **seen}
+
+
+def test_ctrl_c_in_a_query_is_ctrl_c(tmp_path):
+    store = make_store(tmp_path, [[Document("a", "A", "text")]])
+    with pytest.raises(KeyboardInterrupt), querying(store.path):
+        raise RuntimeError("Query interrupted")  # as DuckDB says it
+    with pytest.raises(RuntimeError, match="else"), querying(store.path):
+        raise RuntimeError("something else")
 
 
 def test_what_is_no_store_is_refused(tmp_path):

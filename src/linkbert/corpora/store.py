@@ -154,6 +154,10 @@ def querying(store: Path, memory: str = "4GB", folder: Path | None = None) -> It
         failed = f"the join over {store} failed ({str(error).splitlines()[0]})"
         remedy = f"give it more memory or disk than {memory}, or see `linkbert check {store}`"
         raise ValueError(f"{failed}: {remedy}") from None
+    except RuntimeError as error:
+        if "interrupted" in str(error):  # DuckDB's word for Ctrl-C
+            raise KeyboardInterrupt from None
+        raise
     finally:
         remove(folder)
 
