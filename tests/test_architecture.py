@@ -47,8 +47,8 @@ CEILINGS = {  # lines of Python; (top) are the files beside the folders
 
 
 OWED = {  # lines above the ceiling, docs/log/size.md says for what; what is not said there must go
-    "(top)": 1_269,
-    "corpora": 700,
+    "(top)": 1_272,
+    "corpora": 704,
     "corpora/readers": 1_646,
     "graph": 112,
     "instances": 100,
