@@ -23,7 +23,6 @@ CASED = [*SPECIAL, "The", "Sea", "Moon", "the", "sea", "moon", "."]
 SIZES = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32,
          "max_position_embeddings": 40, "type_vocab_size": 2}  # fmt: skip
 REST = {"hidden_act": "gelu", "hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1}
-DROPOUTS = ("hidden_dropout_prob", "attention_probs_dropout_prob")
 SMALL = ["sequence_length=32"]
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"
 
