@@ -207,7 +207,7 @@ def tokens_per_second(study: Study, folder: Path) -> float:
         config, preset = study.config(study.read_arms[name])
         often = {"save_steps": 10**6, "logging_steps": 1, "eval_steps": 0, "eval_pairs": 16}
         config = config.replace(max_time=TIMING, max_steps=max(10_000, config.max_steps), **often)
-        with replacing(folder / "timing") as part:
+        with replacing(folder / "timing", folder=True) as part:
             pretrain(study.parts, part, config, preset=preset)
             lines = [line for line in read_journal(part / "journal.jsonl") if "learning_rate" in line]
         remove(folder / "timing")
