@@ -751,8 +751,15 @@ def test_a_reader_of_ones_own_brings_its_options(folder, tmp_path, capsys, monke
     assert "--min-words is an option of pubmed" in capsys.readouterr().err
 
 
-def test_ctrl_c_is_one_line(folder, monkeypatch, capsys):
+@pytest.mark.parametrize("where", ["anywhere", "while a class is made"])
+def test_ctrl_c_is_one_line(folder, monkeypatch, capsys, where):
+    class Named:
+        def __set_name__(self, *_):
+            raise KeyboardInterrupt  # Python 3.11 makes a RuntimeError of it
+
     def interrupted(*_, **__):
+        if where != "anywhere":
+            type("Made", (), {"name": Named()})
         raise KeyboardInterrupt
 
     monkeypatch.setattr("linkbert.views.stats.store_statistics", interrupted)
@@ -838,7 +845,7 @@ def test_a_library_without_memory_is_one_line_and_another_error_keeps_its_traceb
     (tmp_path / "store").mkdir()
     (tmp_path / "store" / "store.json").write_text('{"format": 1}')
     said = []
-    for words in ("CUDA out of memory", "could not create a primitive"):
+    for words in ("CUDA out of memory", "could not create a primitive", "can't start new thread"):
         said.append(words)
         assert cli.main(["stats", str(tmp_path / "store")]) == 1
         assert "not enough memory" in capsys.readouterr().err

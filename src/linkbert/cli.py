@@ -88,19 +88,26 @@ def main(words: Sequence[str] | None = None) -> int:
     except typer.TyperException as error:
         name = getattr(getattr(error, "ctx", None), "command_path", name)
         text, status = explain_usage(error, words, name), 2
-    except (ValueError, OSError, FloatingPointError, MemoryError, RuntimeError) as error:
+    except Exception as error:
         text, status = one_line(error), 1
-        if isinstance(error, MemoryError | RuntimeError):  # torch raises RuntimeErrors
-            if not isinstance(error, MemoryError) and not re.search(
-                "(out of|allocate) memory|create a primitive", text
-            ):
-                raise
+        if was_interrupted(error):  # while a class is made, Python raises another error of it
+            text, status = "interrupted", 130
+        elif isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and re.search(NO_MEMORY, text)):
             remedy = "training needs less with a smaller micro_batch_size, or with gradient_checkpointing=true"
             text = f"not enough memory ({text}); {remedy}"
+        elif not isinstance(error, ValueError | OSError | FloatingPointError):
+            raise
         logging.debug("in full", exc_info=True)
     if text:
         say(f"{name}: {text}", stderr=True)
     return status
+
+
+def was_interrupted(error: BaseException | None) -> bool:
+    """Check whether Ctrl-C is what an error comes from."""
+    while error and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 class WithSettings(TyperCommand):
@@ -177,6 +184,7 @@ def check_model(name: str) -> str:
     return name
 
 
+NO_MEMORY = "(out of|allocate) memory|create a primitive|start new thread"  # in RuntimeErrors of torch and Python
 NO_COMMANDS = {"help": "`linkbert COMMAND --help`", "presets": "`linkbert pretrain --help`, which lists them"}
 OUTPUT = ("o", "out", "output", "output-dir", "output_dir", "out-dir", "out_dir", "save", "dest")  # meant: --to
 MODEL_HELP = "a RUN, a checkpoint, a Hugging Face folder or a hub name"
