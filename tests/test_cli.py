@@ -5,6 +5,7 @@ import json
 import logging
 import re
 import shutil
+import sqlite3
 import subprocess
 import sys
 import time
@@ -852,3 +853,12 @@ def test_a_library_without_memory_is_one_line_and_another_error_keeps_its_traceb
     said.append("illegal memory access")
     with pytest.raises(RuntimeError, match=said[-1]):
         cli.main(["stats", str(tmp_path / "store")])
+
+
+def test_a_full_disk_that_sqlite_finds_is_one_line(folder, monkeypatch, capsys):
+    def fail(*_):
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr("linkbert.views.stats.store_statistics", fail)
+    assert cli.main(["stats", str(folder / "store")]) == 1
+    assert capsys.readouterr().err.endswith("disk is full: make room, and run the same command again\n")

@@ -7,6 +7,7 @@ that says what, where and the remedy), 2 (usage: one line that names the nearest
 
 from __future__ import annotations
 
+import errno
 import inspect
 import json
 import logging
@@ -25,7 +26,7 @@ from typer.core import TyperCommand, TyperGroup
 
 import linkbert
 from linkbert.config import STORE_SETTINGS, Config, Settings, choose_config, make_config, meant, nearest, presets
-from linkbert.files import check_store, find_encoder, one_line, replacing
+from linkbert.files import REMEDIES, check_store, find_encoder, one_line, replacing
 from linkbert.progress import (
     LogLine,
     json_text,
@@ -95,6 +96,8 @@ def main(words: Sequence[str] | None = None) -> int:
         elif isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and re.search(NO_MEMORY, text)):
             remedy = "training needs less with a smaller micro_batch_size, or with gradient_checkpointing=true"
             text = f"not enough memory ({text}); {remedy}"
+        elif "disk is full" in text:  # SQLite's own error, where a table of links is joined
+            text = f"{text}: {REMEDIES[errno.ENOSPC]}"
         elif not isinstance(error, ValueError | OSError | FloatingPointError):
             raise
         logging.debug("in full", exc_info=True)
