@@ -94,6 +94,7 @@ COLUMNS = ("tries", "late", "equal", "different", "left over", "unnamed", "claim
 ROOM, HANGS, MAPPED = 1 << 30, 120.0, 4096  # bytes of the disk; seconds; bytes of a page
 TRACES = ("Traceback (most", "Exception ignored", "Fatal Python error", "terminate called", "Segmentation")
 # What may differ: curves of TensorBoard, dates, durations and speeds, that a run was resumed, and hashes of such files.
+TRIED = re.compile(r"tmp/[a-z0-9_]{8}")  # four bytes with which Python finds out whether files can be made there
 CURVES = re.compile(r"(^|/)tensorboard/.")
 TIMED = {"created", "elapsed", "trained", "seconds", "resumed", "examples_per_second", "tokens_per_second",
          "peak_share", "loader_share", "memory", "files"}  # fmt: skip
@@ -303,7 +304,8 @@ def look_at(bench: Bench) -> dict[str, str]:
     found = {}
     for path in sorted(bench.work.rglob("*")):
         name = path.relative_to(bench.work).as_posix()
-        if not CURVES.search(name):
+        tried = TRIED.fullmatch(name) and path.stat().st_size <= 4
+        if not CURVES.search(name) and not tried:
             found[name] = "folder" if path.is_dir() else hashlib.sha256(content(path)).hexdigest()
     return found
 
