@@ -47,7 +47,7 @@ CEILINGS = {  # lines of Python; (top) are the files beside the folders
 
 
 OWED = {  # lines above the ceiling, docs/log/size.md says for what; what is not said there must go
-    "(top)": 1_272,
+    "(top)": 1_283,
     "corpora": 704,
     "corpora/readers": 1_646,
     "graph": 112,
