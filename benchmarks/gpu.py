@@ -213,7 +213,7 @@ def sanity(report, machine, _):
                 own = [each.detach().to(device, dtype).requires_grad_() for each in (query, key, value)]
                 seen = make_attention_mask(asking.to(device), owners.to(device))
                 ways = {"mask": seen}
-                if has_varlen(device, dtype) and not queries:
+                if has_varlen(device, dtype, width) and not queries:
                     ways["sequences"] = find_sequences(owners.to(device), 2 * (length // 100 + 2))
                 for way, given in ways.items():
                     for each in own:

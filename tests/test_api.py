@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 import linkbert
 from linkbert import api, cli
 from linkbert.api import build_store
+from linkbert.corpora import build
 from linkbert.corpora.build import build_documents
 from linkbert.corpora.reader import CUT
 from linkbert.corpora.readers import jsonl
@@ -245,6 +246,24 @@ def test_documents_that_break_off_leave_no_file_behind(tmp_path):
     with pytest.raises(OSError, match="the line broke"):
         linkbert.build_store(documents(), tmp_path / "store")
     assert not any(tmp_path.iterdir())
+
+
+def test_a_build_from_documents_that_broke_off_goes_on(tmp_path, monkeypatch):
+    documents = [linkbert.Document(str(n), f"Town {n}", "One. Two.") for n in range(9)]
+    finish, finished = build._finish, []
+
+    def stopped_once(*args):
+        finished.append(args)
+        if len(finished) == 1:
+            raise KeyboardInterrupt
+        return finish(*args)
+
+    monkeypatch.setattr(build, "_finish", stopped_once)
+    with pytest.raises(KeyboardInterrupt):
+        linkbert.build_store(documents, tmp_path / "store")
+    assert len(linkbert.build_store(documents, tmp_path / "store")) == 9
+    with pytest.raises(ValueError, match="other sources"):
+        linkbert.build_store(documents[:5], tmp_path / "store")
 
 
 def test_parquet_has_what_jsonl_has(towns, tmp_path):

@@ -76,6 +76,9 @@ def test_a_full_disk_names_the_file_and_the_remedy(tmp_path, error):
         raise error
     assert one_line(caught.value).startswith(f"{tmp_path / 'a'}: no space left on device; make room")
     assert not any(tmp_path.iterdir())
+    with pytest.raises(OSError, match="a'") as caught, replacing(tmp_path / "a"):
+        raise RuntimeError("I/O error (os error 27)")  # as safetensors says it
+    assert caught.value.errno == errno.EFBIG
     assert one_line(OSError(errno.ENOSPC, "No space")) == "no space; make room, and run the same command again"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import json
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -166,6 +167,7 @@ def _as_files(sources: Any, to: Path, **for_files: Any) -> Iterator[list[Path]]:
     try:
         with path.open("w", encoding="utf-8", errors="backslashreplace") as file:  # so JSON escapes a half surrogate
             file.writelines(map(_write_line, count(), chain([first], given)))
+        os.utime(path, (0, 0))  # Documents have no date: a build that broke off goes on with the same ones
         yield [path]
     except ValueError as error:
         said = str(error).replace(str(path), "the Documents")

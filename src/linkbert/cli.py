@@ -331,6 +331,7 @@ def graph(
     from linkbert.graph.links import add_graph, graph_folder, graph_options
     from linkbert.workers import make_executor
 
+    store = store.resolve() if dask else store  # workers may be in other folders
     opened, name = linkbert.Store.open(store), name or method.rpartition(":")[2]
     chosen = graph_options(method).from_words(options).model_dump()
     with locked(store), report_stages() as progress, make_executor(workers, dask) as executor:

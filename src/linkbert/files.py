@@ -279,32 +279,41 @@ def replacing(path: Path, *, folder: bool = False) -> Iterator[Path]:
         part.rename(path)
     except BaseException as error:
         remove(part)  # not after a rename: the next one may have made its own
-        number = getattr(error, "errno", None) or next(map(int, re.findall(r"os error (\d+)", str(error))), 0)
-        if number not in FULL or getattr(error, "filename", None):
+        number = next(map(int, re.findall(r"os error (\d+)", str(error))), 0)
+        if isinstance(error, OSError):
+            number = error.errno if error.errno in FULL and not error.filename else 0
+        if not number:
             raise
         raise OSError(number, os.strerror(number), str(path)) from error  # libraries have errors of their own for it
     finally:
-        fcntl.flock(held, fcntl.LOCK_UN)  # a process that was forked meanwhile has it, too
+        with suppress(OSError):  # as below
+            fcntl.flock(held, fcntl.LOCK_UN)  # a process that was forked meanwhile has it, too
         os.close(held)
 
 
 def _hold(part: Path, folder: bool) -> int:
     """Make a file or a folder, or empty what a kill left; lock it, and return its descriptor."""
     while True:
-        if part.is_symlink() or part.is_dir() != folder:
+        if part.is_symlink() or (part.exists() and part.is_dir() != folder):
             remove(part)
         if folder:
             part.mkdir(exist_ok=True)
-        held = os.open(part, os.O_NOFOLLOW | os.O_CLOEXEC | (0 if folder else os.O_RDWR | os.O_CREAT), 0o666)
+        try:
+            held = os.open(part, os.O_NOFOLLOW | os.O_CLOEXEC | (0 if folder else os.O_RDWR | os.O_CREAT), 0o666)
+        except FileNotFoundError:
+            if folder:  # it was renamed between the two
+                continue
+            raise
         try:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             log.warning("another process is writing %s, which is waited for", part)
             fcntl.flock(held, fcntl.LOCK_EX)
-        except OSError:  # of a folder on NFS
+        except OSError:  # of a folder on NFS, or where no file can be locked
             pass
-        if part.exists() and os.path.samestat(os.fstat(held), part.stat()):  # else it was renamed meanwhile
-            break
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(held), part.stat()):  # else it was renamed meanwhile
+                break
         os.close(held)
     for inside in part.iterdir() if folder else ():
         remove(inside)

@@ -257,6 +257,21 @@ def test_a_source_that_changes_while_it_is_read_is_one_line(tmp_path, what):
     assert not (tmp_path / "store" / "store.json").exists()
 
 
+def test_what_nobody_reads_may_change_and_a_source_that_is_not_there_is_counted(tmp_path):
+    folder = tmp_path / "notes"
+    folder.mkdir()
+    (folder / "a.md").write_text("one")
+    log = folder / "build.log"
+    log.write_text("begun")
+    store = build_documents([folder], tmp_path / "store", progress=lambda *_: log.write_text(log.read_text() + "."))
+    assert len(store) == 1
+    assert log.read_text() > "begun"
+    absent = "http://127.0.0.1:9/missing.jsonl"
+    store = build_documents([write_source(tmp_path / "a.jsonl", 300), absent], tmp_path / "other")
+    assert len(store) > 200
+    assert any(absent in json.dumps(example) for example in store.manifest["examples"])
+
+
 def test_stray_files_in_a_store_are_no_shards(tmp_path):
     source = write_source(tmp_path / "a.jsonl", 300)
     whole = build_documents([source], tmp_path / "whole")

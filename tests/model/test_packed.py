@@ -262,11 +262,13 @@ def test_a_step_on_a_gpu_takes_sequences_in_16_bits_and_a_mask_else(model, monke
 def test_where_torch_has_attention_over_sequences(monkeypatch):
     monkeypatch.setattr("linkbert.model.device.varlen_attn", by_formulas)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 0) if device.index == 0 else (7, 5))
+    monkeypatch.setattr(torch.backends.cuda, "is_flash_attention_available", lambda: True)
     cards = [torch.device("cuda", number) for number in (0, 1)]
-    assert [has_varlen(card, torch.bfloat16) for card in (*cards, torch.device("cpu"))] == [True, False, False]
-    assert not has_varlen(cards[0], torch.float32)
+    assert [has_varlen(card, torch.bfloat16, 64) for card in (*cards, torch.device("cpu"))] == [True, False, False]
+    assert not has_varlen(cards[0], torch.float32, 64)
+    assert not any(has_varlen(cards[0], torch.bfloat16, head) for head in (26, 264)), "not taken by the kernel"
     monkeypatch.setattr("linkbert.model.device.varlen_attn", None)
-    assert not has_varlen(cards[0], torch.bfloat16), "before torch 2.10"
+    assert not has_varlen(cards[0], torch.bfloat16, 64), "before torch 2.10"
 
 
 def test_slots_by_hand_and_how_many_there_are():

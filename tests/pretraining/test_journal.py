@@ -2,8 +2,9 @@ import json
 
 import pytest
 
+from linkbert.config import Config
 from linkbert.pretraining.checkpoint import read_state
-from linkbert.pretraining.journal import Journal, read_journal, read_record, resume_words
+from linkbert.pretraining.journal import Journal, check_same_run, read_journal, read_record, resume_words
 
 
 def test_what_is_written_is_read(tmp_path):
@@ -20,6 +21,18 @@ def test_later_lines_and_torn_lines_are_cut(tmp_path):
     for step, kept in ((2, '{"step": 1}\n{"step": 2}\n{"step": 2, "evaluation": {}}\n'), (0, "")):
         with Journal(tmp_path, step=step):
             assert path.read_text() == kept
+
+
+def test_a_mixture_of_an_earlier_version_that_had_fewer_settings_goes_on(tmp_path):
+    stores = {name: {"path": name, "fingerprint": "1", "weight": 0.5, "settings": {}} for name in "ab"}
+    now = {"config": Config().model_dump(mode="json"), "stores": stores}
+    before = {
+        "config": {key: value for key, value in now["config"].items() if key != "held_out_links"},
+        "stores": stores,
+    }
+    check_same_run(tmp_path, before, now)
+    with pytest.raises(ValueError, match=r"started with a\.alpha=1"):
+        check_same_run(tmp_path, before, {**now, "config": now["config"] | {"alpha": 0}})
 
 
 @pytest.mark.parametrize("line", ["{oops", "5", "{}"])

@@ -15,6 +15,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
+from contextlib import suppress
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,7 +27,7 @@ from pydantic import TypeAdapter
 import linkbert
 from linkbert.corpora.link_table import SQLITE, add_links, count_unknown, load_links
 from linkbert.corpora.reader import CUT, OTHER, SEVERAL, FaultError, Shard, Skipped, load_reader, make_options
-from linkbert.corpora.sources import find_reader, is_tree, plan_source, read_shard, walk_folder
+from linkbert.corpora.sources import find_reader, is_tree, plain_name, plan_source, read_shard, walk_folder
 from linkbert.corpora.store import DROPPED, Store, querying, shard_files, shard_path, write_shard
 from linkbert.files import (
     STORE_FORMAT,
@@ -84,8 +85,9 @@ def build_documents(
             raise ValueError(f"{to} holds a store {DIFFERENT}: choose another folder, or remove it first")
         _clear(to)
         return store
-    read = [*paths, *filter(None, [table])]
-    dates = [_measure(path, dated=True)["mark"] for path in read]
+    read = [(path, source["reader"]) for path, source in zip(paths, plan["sources"], strict=True)]
+    read += [(path, "") for path in [table] if path]
+    dates = [_dates_of(*each) for each in read]
     started = plan | {"linkbert": linkbert.__version__, "dates": dates}
     if (to / "plan.json").exists():
         if read_json(to / "plan.json") != started:
@@ -96,8 +98,8 @@ def build_documents(
     try:
         skipped, links_read = load_links(table, to) if table else (Skipped(), "")
         _make_shards(plan, paths, to, executor or make_executor(1), progress)
-        for path, mark in zip(read, dates, strict=True):
-            if _measure(path, dated=True)["mark"] != mark:
+        for (path, reader), mark in zip(read, dates, strict=True):
+            if mark and _dates_of(path, reader) not in (mark, ""):
                 remedy = f"remove {to}, and build again when it changes no more"
                 raise ValueError(f"{path} changed while it was read: {remedy}")
         return _finish(plan | {"links_read": links_read}, to, skipped)
@@ -143,26 +145,40 @@ def _make_plan(
     }
 
 
-def _measure(path: Path, *, dated: bool = False) -> dict[str, Any]:
-    """Return a source's bytes, and a hash: of a file's ends, or of the names and sizes of a folder's files.
-
-    `dated` ones are of the dates besides, which tell whether it changes while it is read; a server has those alone.
-    """
+def _measure(path: Path) -> dict[str, Any]:
+    """Return a source's bytes, and a hash: of a file's ends, or of the names and sizes of a folder's files."""
     if has_address(path):
-        size, info = source_size(path), path.stat().as_info() if dated else {}  # type: ignore[attr-defined]
-        return {"bytes": size, "mark": str([size, *(info.get(key) for key in DATES)]) if dated else ""}
+        return {"bytes": source_size(path), "mark": ""}
     if path.is_dir():
         found = [file for file in walk_folder(path) if not file.cause]
-        times = [(path / file.name).stat().st_mtime_ns for file in found if dated]
         size, seen = sum(file.size for file in found), repr(sorted((file.name, file.size) for file in found)).encode()
-        seen += repr(times).encode() * dated
     else:
         size = source_size(path)
         with path.open("rb") as file:
             seen = file.read(END)
             file.seek(max(END, size - END))
-            seen += file.read(END) + str(path.stat().st_mtime_ns).encode() * dated
+            seen += file.read(END)
     return {"bytes": size, "mark": hashlib.sha256(seen).hexdigest()[:16]}
+
+
+def _dates_of(path: Path, reader: str) -> str:
+    """Hash sizes and dates of a source's files, of a tree those that are read, to tell whether it changes meanwhile.
+
+    "" where it cannot be looked at: a source that is bad is counted where it is read.
+    """
+    dates: list[Any] = []
+    with suppress(ValueError, FileNotFoundError):
+        if has_address(path):
+            info = path.stat().as_info()  # type: ignore[attr-defined]
+            dates = [source_size(path), *(info.get(key) for key in DATES)]
+        elif path.is_dir():
+            row = load_reader(reader)
+            for file in walk_folder(path):
+                if not file.cause and plain_name(file.name).lower().endswith(row.suffixes + row.inside):
+                    dates.append((file.name, file.size, (path / file.name).stat().st_mtime_ns))
+        else:
+            dates = [path.stat().st_size, path.stat().st_mtime_ns]
+    return hashlib.sha256(repr(dates).encode()).hexdigest()[:16] if dates else ""
 
 
 def _make_shards(plan: dict[str, Any], paths: list[Path], to: Path, executor: Executor, progress: Progress) -> None:

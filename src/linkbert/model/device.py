@@ -64,9 +64,13 @@ def matrix_peak(device: torch.device, dtype: torch.dtype) -> float:
     return best
 
 
-def has_varlen(device: torch.device, dtype: torch.dtype) -> bool:
-    """Return whether torch has attention over sequences of many lengths here: in 16 bits, on cards from Ampere on."""
+def has_varlen(device: torch.device, dtype: torch.dtype, head: int) -> bool:
+    """Return whether torch has attention over sequences of many lengths here: in 16 bits, on cards from Ampere on.
+
+    `head` is the size of a head: FlashAttention takes multiples of 8 up to 256.
+    """
     narrow = device.type == "cuda" and dtype != torch.float32 and varlen_attn is not None
+    narrow = narrow and head % 8 == 0 and head <= 256 and torch.backends.cuda.is_flash_attention_available()
     return narrow and torch.cuda.get_device_capability(device) >= (8, 0)
 
 

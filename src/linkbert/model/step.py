@@ -48,7 +48,8 @@ def step_function(
     if rate := config.attention_probs_dropout_prob:
         log.warning("attention_probs_dropout_prob=%g leaves the fast kernel: about a third slower, on a CPU", rate)
     dtype = DTYPES[choose_precision(config.precision, device)]
-    sequences = has_varlen(device, dtype) and not rate
+    head = model.config.hidden_size // model.config.num_attention_heads
+    sequences = has_varlen(device, dtype, head) and not rate
     parts = compiled_parts(model, config)
     starting = [checked_torch_cache()] if parts else []  # until the first step has compiled
 

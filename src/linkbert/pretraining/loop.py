@@ -173,6 +173,9 @@ def pretrain(
             scaler.update()
             if scaler.is_enabled():
                 state.scale, state.since_overflow = (scaler.state_dict()[key] for key in stood)
+                if state.scale < 1:  # torch's has no least one
+                    state.scale = 1.0
+                    scaler.update(state.scale)
             stop.at_once = False
 
             timer.add(start, ready, held.tokens)
@@ -192,7 +195,7 @@ def pretrain(
                 measured = timer.rates() | {"memory": peak_memory(device)}
                 three = {n: tuple(part.get(r, math.nan) for r in RELATIONS) for n, part in by_relation.items()}
                 each = timer.training / (timer.steps - 1) if timer.steps > 1 else math.nan  # the first one compiles
-                left = min(each * (state.planned - state.step), clock - state.trained if clock else math.inf)  # or nan
+                left = min(each * (state.planned - state.step), max(clock - state.trained, 0) if clock else math.inf)
                 shown = {"gradient_norm": norm, "utilisation": held.tokens / held.places, "seconds_left": left}
                 progress(stage("training", learning_rate=rate, means=means, by_relation=three, **shown, **measured))
             if state.finished or state.step % config.logging_steps == 0:
