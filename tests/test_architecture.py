@@ -47,13 +47,13 @@ CEILINGS = {  # lines of Python; (top) are the files beside the folders
 
 
 OWED = {  # lines above the ceiling, docs/log/size.md says for what; what is not said there must go
-    "(top)": 1_283,
-    "corpora": 704,
+    "(top)": 1_295,
+    "corpora": 720,
     "corpora/readers": 1_646,
     "graph": 112,
     "instances": 100,
-    "model": 443,
-    "pretraining": 169,
+    "model": 448,
+    "pretraining": 173,
     "tasks": 722,
     "trials": 365,
     "views": 330,
