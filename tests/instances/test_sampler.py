@@ -313,6 +313,8 @@ def test_held_out_links_are_neither_followed_nor_random_and_are_asked_about(toy)
     store, graph = toy(lengths, [(0, 0, target) for target in range(1, 10)])
     hidden = held_out(hash_links(store.hashes, np.zeros(9, np.int64), np.arange(1, 10)), 0.5)
     assert 0 < hidden.sum() < 9
+    back = held_out(hash_links(store.hashes, np.arange(1, 10), np.zeros(9, np.int64)), 0.5)
+    assert (back == hidden).all()  # the link back is held out, too
     config = Config(sequence_length=32, scope="document", held_out=0.0, held_out_links=0.5, shares=(0.0, 0.0, 1.0))
     pairs, relations, _ = Sampler(store, graph, config).draw(np.arange(4_000))
     of = pairs[:, 0] == 0

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from linkbert.tasks.splits import FORMATS
-from linkbert.tasks.table import find_task, suite, tasks
+from linkbert.tasks.table import find_task, make_task, suite, tasks
 
 DOCS = Path(__file__).parents[2] / "docs" / "tasks.md"
 START = "<!-- from tasks.toml, by tests/tasks/test_table.py -->\n"
@@ -69,6 +69,21 @@ def test_an_unknown_name_is_answered_with_the_nearest():
         find_task("rtee")
     with pytest.raises(ValueError, match="did you mean 'glue'"):
         suite("gleu")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"files": {"train": "x.tsv"}}, {"files": {"train": 3}}, {"files": 3}, {"split": 3}, {"metrics": "accuracy"},
+        {"options": {"columns": 3}}, {"options": 3},
+    ],
+)  # fmt: skip
+def test_values_of_a_wrong_type_are_one_line(wrong):
+    table = {"kind": "text", "format": "tsv", "metrics": ["accuracy"], "files": {"train": ["x.tsv"]}} | wrong
+    with pytest.raises(ValueError, match=next(iter(wrong))) as error:
+        make_task("own", table, "own.toml: [own]")
+    assert str(error.value).startswith("own.toml: [own]")
+    assert "\n" not in str(error.value)
 
 
 if __name__ == "__main__":

@@ -18,10 +18,20 @@ from linkbert import cli
 from linkbert.files import write_json
 from linkbert.instances.mixture import make_sampler, open_parts
 from linkbert.instances.sampler import lengths_of
-from linkbert.tasks.results import Column
+from linkbert.tasks.results import Column, run_key
 from linkbert.trials.arms import ARMS, read_arm, read_study
 from linkbert.trials.differences import Measure, summarise
-from linkbert.trials.study import device_of, expand, open_study, plan, prepare, run_study, what_is_asked
+from linkbert.trials.study import (
+    device_of,
+    expand,
+    lacking,
+    open_study,
+    plan,
+    prepare,
+    run_study,
+    unusual,
+    what_is_asked,
+)
 from linkbert.views.page import text_lines
 from linkbert.views.study import paper_number, study_sections
 
@@ -174,6 +184,10 @@ def test_every_predefined_arm_has_settings_of_its_own(study_file):
         ("", "[arms.tfidf]\nseeds = [7]", "arms tfidf and bert have no seed in common, [7] and [0, 1]"),
         ('compare = [["linkbert"]]', "", "is neither [ARM, ARM] nor [ARM, ARM, LABEL]"),
         ('like = "toys.toml"', "", "toys.toml is like itself"),
+        ("", "[arms.deep]\nlike = ['bert']", "arm deep is like ['bert']"),
+        ("", "[probes.link-gain]\nexampels = 3", "unknown setting 'exampels'; did you mean 'examples'?"),
+        ("", "[stores.toys.settings]\ngrph = 'x'", "unknown setting 'grph'"),
+        ("", "[stores.toys.settings]\nbatch_size = 4", "batch_size is no setting of one store"),
     ],
 )
 def test_what_is_wrong_with_a_file_is_one_line(study_file, tmp_path, capsys, before, after, said):
@@ -271,7 +285,8 @@ def test_a_job_array_has_a_task_for_each_run_that_is_left(study_file, tmp_path, 
 
 def test_a_budget_of_time_is_measured_once_and_is_tokens_from_then_on(study_file, tmp_path):
     study = read_study(study_file('budget.time = "10s"'))
-    write_json(tmp_path / "timing.json", {"tokens_per_second": 400.0, "arm": "bert"})
+    settings = unusual(study.config(study.read_arms["bert"])[0].model_dump(mode="json"))
+    write_json(tmp_path / f"timing-{run_key(settings)}.json", {"tokens_per_second": 400.0, "arm": "bert"})
     runs = {run.arm: run for run in expand(study, tmp_path)}
     assert all(run.tokens == pytest.approx(4000, rel=0.05) for run in runs.values())
     assert runs["bert"].config.budget == "none"
@@ -342,3 +357,124 @@ def test_numbers_stand_next_to_the_papers_and_sentences_follow_a_rule(study_file
     row = next(line.split() for line in text if line.startswith("  LinkBERT ") and "." in line)
     assert row[-2:] == ["58.0", "+1.4"]
     assert next(line.split() for line in text if line.startswith("  BERT ") and "." in line)[-2:] == ["56.6", "-"]
+
+
+def answers(file):
+    """Name the answers of a file's first run, by label."""
+    run = expand(read_study(file), file.parent / "made")[0]
+    return {each.label: run.answer(each).relative_to(run.folder / "results" / run.key) for each in run.study.questions}
+
+
+def test_an_answer_is_named_by_all_that_is_asked_and_by_the_content_of_data_and_stores(study_file, toys, tmp_path):
+    data = shutil.copytree(toys.parent, tmp_path / "data")
+    table = f'[tasks."{data}/sides.toml:sides"]\ndata = "{data}"\n'
+    (own,) = names = {name for label, name in answers(study_file(after=table)).items() if "sides" in label}
+    assert own.parent == Path()  # in the run's folder, whatever the label
+    for more in ("weight_decay = 0.01", "learning_rate = 1e-4", "seeds = 2"):  # defaults of pretraining, too
+        names |= {name for label, name in answers(study_file(after=table + more)).items() if "sides" in label}
+    (data / "sides.toml").write_text((data / "sides.toml").read_text().replace('"train.tsv"', '"dev.tsv"'))
+    names |= {name for label, name in answers(study_file(after=table)).items() if "sides" in label}
+    (data / "dev.tsv").write_text((data / "dev.tsv").read_text() + "99\tword10 .\tlow\n")
+    names |= {name for label, name in answers(study_file(after=table)).items() if "sides" in label}
+    assert len(names) == 6
+    probed = f'[stores.other]\npath = "{data}/store"\ntrain = false\n[probes.score]\nstore = "other"\n'
+    before = answers(study_file(after=probed))["score"]
+    assert before == answers(study_file())["score"]  # the same content
+    ids = data / "store" / "tokens" / "tokens.bin"
+    ids.write_bytes(ids.read_bytes()[::-1])
+    (data / "store" / "tokens" / "touched").touch()
+    assert answers(study_file(after=probed))["score"] != before
+
+
+def test_a_run_is_named_by_the_weights_it_starts_from(study_file, tmp_path):
+    keys, init = set(), tmp_path / "init"
+    init.mkdir()
+    for number in range(2):
+        (init / "config.json").write_text(json.dumps({"number": number}))
+        (init / f"model{number}.safetensors").write_bytes(b"")
+        keys.add(expand(read_study(study_file(after=f'[arms.on]\ninit = "{init}"')), tmp_path)[-1].key)
+    assert len(keys) == 2
+
+
+def test_arms_that_are_one_run_though_their_settings_differ_are_refused(study_file, tmp_path):
+    study = read_study(study_file(after='[arms.half]\nlike = "bert"\nprecision = "bf16"'))
+    with pytest.raises(ValueError, match="arms bert and half differ in precision alone"):
+        expand(study, tmp_path)
+
+
+def test_an_interrupted_measurement_leaves_nothing_and_another_baseline_is_measured_anew(
+    study_file, tmp_path, monkeypatch
+):
+    study, ended = read_study(study_file('budget.time = "10s"')), [False]
+    monkeypatch.setattr("linkbert.pretraining.run.pretrain", lambda *_, **__: SimpleNamespace(finished=ended[0]))
+    monkeypatch.setattr(
+        "linkbert.trials.study.read_journal", lambda _: [{"learning_rate": 1, "tokens_per_second": 7.0}]
+    )
+    with pytest.raises(KeyboardInterrupt):
+        expand(study, tmp_path)
+    assert not [*tmp_path.glob("timing*")]
+    ended[0] = True
+    expand(study, tmp_path)
+    expand(study, tmp_path)
+    assert len([*tmp_path.glob("timing-*.json")]) == 1
+    expand(
+        read_study(study_file('budget.time = "10s"', "[arms.deep]\nnum_hidden_layers = 2\nagainst = 'deep'")), tmp_path
+    )
+    assert len([*tmp_path.glob("timing-*.json")]) == 2
+
+
+@pytest.mark.parametrize("content", ["null", "3", "[1]", '{"title": 3}'])
+def test_a_damaged_asked_json_is_one_line(tmp_path, capsys, content):
+    (tmp_path / "asked.json").write_text(content)
+    assert cli.main(["study", str(tmp_path)]) == 1
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize("content", [b"PK\x03\x04", b"", None])
+def test_damaged_answers_are_one_line(made, tmp_path, capsys, content):
+    folder = shutil.copytree(made / "made", tmp_path / "made")
+    path = next((folder / "results").glob("*/lengths-*.npz"))
+    kept = bytearray(path.read_bytes())
+    kept[len(kept) // 4 : len(kept) // 2] = bytes(len(kept) // 2 - len(kept) // 4)
+    path.write_bytes(kept if content is None else content)
+    assert cli.main(["study", str(folder)]) == 1
+    assert "is damaged: delete it and " in capsys.readouterr().err
+    answer = next((folder / "results").glob("*/sides-*.json"))
+    for text in ("null", "{}", '{"keys": 3}'):
+        answer.write_text(text)
+        assert cli.main(["study", str(folder)]) == 1
+        assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_what_cannot_be_asked_is_an_empty_answer(study_file, tmp_path, capsys, caplog):
+    file = study_file("budget.steps = 1", "[probes.link-gain]\nheld_out = 0.0")
+    assert cli.main(["study", str(file), "--to", str(tmp_path / "made")]) == 0
+    assert "link-gain of linkbert: no answer; no anchor of the split" in caplog.text + capsys.readouterr().err
+    assert len([*(tmp_path / "made" / "results").glob("*/link-gain-*.json")]) == 4
+
+
+def test_a_task_without_its_data_and_a_failing_child_are_said_before_training(study_file, toys, tmp_path, capfd):
+    file = study_file(after=f'[tasks.sides]\nname = "{toys.parent}/sides.toml"\ndata = "{tmp_path}/none"')
+    assert cli.main(["study", str(file), "--to", str(tmp_path / "made")]) == 1
+    assert "none is no folder" in capfd.readouterr().err
+    assert not (tmp_path / "made" / "runs").exists()
+    file = study_file("stores.toys = { path = 'none', build = ['no.xml'] }")
+    file.write_text(file.read_text().replace("[stores.toys]\n", "").replace(f'path = "{toys}"\n', ""))
+    assert cli.main(["study", str(file), "--to", str(tmp_path / "built")]) == 1
+    assert "toys is not made: `linkbert build no.xml --to " in capfd.readouterr().err
+
+
+def test_a_store_follows_its_own_graph_and_other_processes_prepare_nothing(study_file, tmp_path, monkeypatch, toys):
+    own = f'[stores.plain]\npath = "{toys}"\nsettings = {{ graph = "hyperlink" }}\n[arms.tfidf]'
+    assert [name for name, _ in lacking(read_study(study_file(after=own)))] == ["toys's graph tfidf"]
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setattr("linkbert.trials.study.do_run", lambda *_, **__: None)
+    run_study(read_study(study_file()), tmp_path / "made", report=lambda _: None)
+    assert not (tmp_path / "made").exists()
+
+
+def test_folders_are_taken_from_the_current_one_when_the_file_is_read(study_file, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").mkdir()
+    study = read_study(study_file(after='[tasks.squad]\ndata = "data"\n[tasks.rte]\ndata = "some/hub"'))
+    assert [each.data for each in study.questions][-2:] == [str(tmp_path / "data"), "some/hub"]

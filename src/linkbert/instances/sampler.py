@@ -313,8 +313,9 @@ def held_out(hashes: np.ndarray, share: float) -> np.ndarray:
 
 
 def hash_links(hashes: np.ndarray, sources: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """Hash links by the ids of both their documents, uint64 (E,), the same in whatever graph: see `held_out`."""
-    return mix(hashes[sources] + mix(hashes[targets]))
+    """Hash links by the ids of both their documents, uint64 (E,), the same in whatever graph and direction."""
+    ends = hashes[sources], hashes[targets]
+    return mix(np.minimum(*ends) + mix(np.maximum(*ends)))
 
 
 def mask_counts(tokens: np.ndarray, rate: np.ndarray | float) -> np.ndarray:

@@ -95,7 +95,7 @@ def score_model(folder: Path, stores: Sequence[Part], config: Config) -> Scores:
         rows = rows_at_once(model, config)
         asked = {each.part.name: held_out_batches(each, rows, processes=processes) for each in opened}
         if not (questions := {name: batches for name, batches in asked.items() if batches}):
-            raise ValueError(f"held_out={config.held_out} leaves no document to score on; raise it")
+            raise NoUsableAnchorError(f"held_out={config.held_out} leaves no document to score on; raise it")
         return evaluate(model, questions, processes)
 
 

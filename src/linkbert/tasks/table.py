@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from linkbert import registry
-from linkbert.config import nearest
+from linkbert.config import check_content, nearest
 
 SPLITS = ("train", "dev", "test")
 AUTHORS: Mapping[str, Mapping[str, Any]] = {  # the forms of the authors' data.zip, by kind; all are JSON lines
@@ -114,12 +114,14 @@ def make_task(name: str, table: Mapping[str, Any], where: str) -> Task:
         raise ValueError(f"{where} has no {lacking[0]}: docs/tasks.md lists what a table has")
     if values["kind"] not in kinds and ":" not in values["kind"]:
         raise ValueError(f"{where} has kind {values['kind']!r}; {nearest(values['kind'], kinds)}")
+    if not isinstance(files, Mapping) or any(isinstance(found, str) for found in files.values()):
+        raise ValueError(f'{where} has files = {files!r:.60}: it takes lists by set, {{ train = ["train.tsv"] }}')
     if not set(files) <= set(SPLITS):
         raise ValueError(f"{where} has files of {', '.join(files)}: there are {', '.join(SPLITS)}")
-    values["files"] = {split: tuple(map(_as_tuple, found)) for split, found in files.items()}
-    if values.get("authors"):
-        values |= _with_authors(values)
-    return Task(**{key: _as_tuple(value) for key, value in values.items()})
+    task: Task = check_content(Task, values, Path(where))
+    if not isinstance(task.options.get("columns", {}), Mapping):
+        raise ValueError(f"{where} has options.columns = {task.options['columns']!r:.60}: it takes a name by role")
+    return dataclasses.replace(task, **_with_authors(dataclasses.asdict(task))) if task.authors else task
 
 
 def _with_authors(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -135,10 +137,6 @@ def _with_authors(values: Mapping[str, Any]) -> dict[str, Any]:
         form["columns"] = {"id": "id", **texts, "label": "label"}
     forms = {"*_hf/*.json": form} | options.get("forms", {})
     return {"files": files, "options": {**options, "forms": forms}}
-
-
-def _as_tuple(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
 
 
 def find_task(name: str) -> Task:

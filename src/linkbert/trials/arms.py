@@ -15,7 +15,17 @@ from typing import Any, Self, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from linkbert.config import Config, Positive, Seconds, Seed, check_content, make_config, nearest, show_value
+from linkbert.config import (
+    STORE_SETTINGS,
+    Config,
+    Positive,
+    Seconds,
+    Seed,
+    check_content,
+    make_config,
+    nearest,
+    show_value,
+)
 from linkbert.instances.parts import Part
 from linkbert.tasks.settings import FineTuneConfig
 from linkbert.tasks.table import Task, find_tasks
@@ -167,8 +177,8 @@ def read_arm(name: str, table: Mapping[str, Any], size: str = "") -> Arm:
     ('BERT-tiny', {'num_hidden_layers': 6})
     """
     like = table.get("like", name if name in ARMS else "")
-    if like and like not in ARMS:
-        raise ValueError(f"arm {name} is like {like!r}; {nearest(like, ARMS)}")
+    if like and like not in [*ARMS]:
+        raise ValueError(f"arm {name} is like {like!r}; {nearest(str(like), ARMS)}")
     if not like and not table:
         raise ValueError(f"arm {name} has no settings, and is none of the predefined; {nearest(name, ARMS)}")
     title, row, settings = ARMS.get(like, ("", "", {}))
@@ -180,9 +190,18 @@ def read_arm(name: str, table: Mapping[str, Any], size: str = "") -> Arm:
 
 def read_study(path: Path) -> Study:
     """Read a study's file; with `like = "FILE"` it is that one but for what it holds, and `NAME = false` takes away."""
-    study = check_study(_read_file(path), path)
+    study = check_study(_absolute(_read_file(path)), path)
     stores = {name: each.model_copy(update={"path": each.path.absolute()}) for name, each in study.stores.items()}
     return study.model_copy(update={"stores": stores})
+
+
+def _absolute(table: dict[str, Any]) -> dict[str, Any]:
+    """Make the folders that a table names absolute; what is no folder is a hub's name."""
+    return {
+        key: _absolute(value) if isinstance(value, dict)
+        else str(Path(value).absolute()) if key in ("data", "init") and Path(str(value)).is_dir() else value
+        for key, value in table.items()
+    }  # fmt: skip
 
 
 def _read_file(path: Path, *others: Path) -> dict[str, Any]:
@@ -205,8 +224,8 @@ def _merged(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
 
 def check_study(tables: Any, path: Path) -> Study:
     """Make a Study of tables; whatever is wrong with one is a ValueError of one line."""
-    from linkbert.trials.study import find_probe
-
+    if not isinstance(tables, dict):
+        raise ValueError(f"{path} holds no tables of a study: run `linkbert study FILE.toml --to DIR` again")
     if unknown := [key for key in tables if key not in Study.model_fields]:
         raise ValueError(f"{path} has an unknown key {unknown[0]!r}; {nearest(unknown[0], Study.model_fields)}")
     study = check_content(Study, tables, path)
@@ -216,9 +235,14 @@ def check_study(tables: Any, path: Path) -> Study:
             if (other := study.against(name)) not in study.arms or study.against(other) != other:
                 raise ValueError(f"arm {name} is compared with {other}, which is no baseline of the study")
             check_seeds(study, name, other)
+        for name, store in study.stores.items():
+            Part(f"stores.{name}", store.path, None, store.settings).config(study.config(Arm())[0])
+            if own := [key for key in store.settings if key not in STORE_SETTINGS]:
+                remedy = nearest(own[0], STORE_SETTINGS)
+                raise ValueError(f"stores.{name}: {own[0]} is no setting of one store; {remedy}")
         for each in study.questions:
             if each.kind == "probe":
-                find_probe(each.name)
+                check_probe(each)
             else:
                 FineTuneConfig(**{**each.task.settings, **each.settings})
             if each.store and each.store not in study.stores:
@@ -237,6 +261,19 @@ def check_study(tables: Any, path: Path) -> Study:
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     return study
+
+
+def check_probe(question: Question) -> None:
+    """Refuse an unknown probe, or a setting that one of ours does not have."""
+    from linkbert.trials.study import find_probe
+
+    find_probe(question.name)
+    if question.name == "score":
+        Config(**question.settings)
+    elif ":" not in question.name and question.name != "reading":  # that one says what it takes
+        from linkbert.trials.cloze import ProbeConfig
+
+        ProbeConfig(**question.settings)
 
 
 def check_seeds(study: Study, a: str, b: str) -> None:

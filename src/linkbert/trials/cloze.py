@@ -18,7 +18,7 @@ from linkbert.config import Config, Count, Length, setting
 from linkbert.corpora.store import Store
 from linkbert.instances.mixture import open_parts
 from linkbert.instances.parts import Part
-from linkbert.instances.sampler import hash_links, held_out
+from linkbert.instances.sampler import NoUsableAnchorError, hash_links, held_out
 from linkbert.instances.tokens import TokenStore
 from linkbert.instances.vocabulary import CLS, MASK, SEP, UNK
 from linkbert.model.fill import Line
@@ -104,7 +104,7 @@ def cloze_questions(store: Path, config: ProbeConfig) -> list[Question]:
     (opened,) = open_parts([Part("", store)], config)
     tokens, graph, texts, half = opened.tokens, opened.graph, Store.open(store), (config.sequence_length - 3) // 2
     if graph is None or not len(graph.targets):
-        raise ValueError(f"{store} has no links in a graph {config.graph!r}: there is nothing to follow")
+        raise NoUsableAnchorError(f"{store} has no links in a graph {config.graph!r}: there is nothing to follow")
     rng, continues = np.random.default_rng(config.seed), tokens.vocabulary.continues
     out, sizes = held_out(tokens.hashes, config.held_out), np.diff(tokens.documents)
     pool = rng.permutation(np.flatnonzero(sizes))[: config.candidates]
@@ -120,8 +120,9 @@ def cloze_questions(store: Path, config: ProbeConfig) -> list[Question]:
             first = int(rng.integers(sizes[random]))
             without = tokens.ids(random)[cut_around(tokens, random, first, first + 1, room)]
         if len(here := np.flatnonzero((at + len(needle) <= ends[owner]) & ~np.isin(pool[owner], others))):
-            chosen = owner[place := rng.choice(here)]
-            document, first = int(pool[chosen]), int(at[place] - ends[chosen] + sizes[pool[chosen]])
+            owners, places = np.unique(owner[here], return_index=True)  # as the linked: a document, its first place
+            chosen = owners[drawn := rng.integers(len(owners))]
+            document, first = int(pool[chosen]), int(at[here[places[drawn]]] - ends[chosen] + sizes[pool[chosen]])
             named = tokens.ids(document)[cut_around(tokens, document, first, first + len(needle), room)]
         return without, named
 
@@ -134,7 +135,8 @@ def cloze_questions(store: Path, config: ProbeConfig) -> list[Question]:
         usable = (sizes[targets] > 0) & (out[document] | ~out[targets]) & np.isin(kinds, wanted)
         if not usable.any():
             continue
-        text, ids, places = texts.document(document), tokens.ids(document), np.where(links < 0, -1, tokens.links[links])
+        text, ids, places = texts.document(document), tokens.ids(document), np.full(len(links), -1)
+        places[links >= 0] = tokens.links[links[links >= 0]]
         spans = np.array([*((each.start, each.end) for each in text.links), (-1, -1)])
         anchors = spans[np.where(links < 0, -1, links - tokens.document_links[document])]
         names = find_names(text.text, tokens, document)
@@ -143,7 +145,8 @@ def cloze_questions(store: Path, config: ProbeConfig) -> list[Question]:
             known = tokens.vocabulary.special_ids[UNK] not in needle and len(needle) <= LONGEST
             if not known or len(find(needle, ids[cut], continues)) != 1:
                 continue
-            free = usable & ((anchors[:, 0] >= name.end) | (anchors[:, 1] <= name.start))
+            own = targets[(anchors[:, 0] < name.end) & (anchors[:, 1] > name.start)]  # an anchor of theirs is masked
+            free = usable & ~np.isin(targets, own)
             if opened.config.scope == "segment":
                 free &= (places >= cut.start) & (places < cut.stop)
             for edge in rng.permutation(np.flatnonzero(free)).tolist():

@@ -5,11 +5,13 @@ mean over fine-tuning seeds of one arm minus that of the other, on the same exam
 components, estimated apart: how the differences of seeds spread beyond what the draw of examples explains, and a
 bootstrap over examples (whole documents, where a set names them) of the mean over seeds. With two or three seeds a
 bootstrap over seeds is far too narrow (it covers the truth in a half and in three quarters of all studies), so the
-components are added, and the sum is widened by Student's t (Welch-Satterthwaite). tests/trials simulates it.
+components are added, and the sum is widened by Student's t (Welch-Satterthwaite). An estimate of the first near 0 says
+little, of few seeds: an interval is never narrower than that of the seeds alone. tests/trials simulates it.
 """
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,13 +21,12 @@ from zipfile import BadZipFile
 import numpy as np
 
 from linkbert.config import show_value
-from linkbert.files import read_json
 from linkbert.pretraining.journal import read_journal
 from linkbert.tasks.compare import gain
 from linkbert.tasks.metrics import bootstrap, counted_metrics, sum_groups
 from linkbert.tasks.results import Column, Score, is_scored, read_results, variation
 from linkbert.trials.arms import Question
-from linkbert.trials.study import Run
+from linkbert.trials.study import Run, read_answer
 
 SAMPLES = 1_000  # of a bootstrap
 PaperNumber = Callable[[str, Column], float | None]  # of a row of the paper's tables, in per cent
@@ -44,7 +45,7 @@ def interval(values: Sequence[float], draws: np.ndarray | None = None, groups: i
     """Give the mean of differences by seed, (S,), an interval; `draws` (B, S): a bootstrap over `groups` of examples.
 
     A draw has the same examples for all seeds. Without draws the seeds alone count; one seed without draws has no
-    interval, one with draws that of its examples. Seeds that agree to within what examples explain add nothing:
+    interval, one with draws that of its examples. It is never narrower than that of the seeds alone:
 
     >>> [round(each, 2) for each in interval([1.0, 3.0])]
     [2.0, -10.71, 14.71, 0.3]
@@ -54,7 +55,7 @@ def interval(values: Sequence[float], draws: np.ndarray | None = None, groups: i
     from scipy.special import stdtr, stdtrit  # Student's t and its quantile
 
     seeds, value = len(values), float(np.mean(values))
-    spread = float(np.var(values, ddof=1)) / seeds if seeds > 1 else 0.0
+    spread = alone = float(np.var(values, ddof=1)) / seeds if seeds > 1 else 0.0
     of_examples = 0.0
     if draws is not None and groups > 1:
         covariance = np.atleast_2d(np.cov(draws, rowvar=False))
@@ -68,8 +69,10 @@ def interval(values: Sequence[float], draws: np.ndarray | None = None, groups: i
     if not total:
         return Difference(value, value, value, float(value == 0))
     freedom = total**2 / (spread**2 / max(seeds - 1, 1) + of_examples**2 / max(groups - 1, 1))
-    half = float(stdtrit(freedom, 0.975)) * total**0.5
-    return Difference(value, value - half, value + half, float(2 * stdtr(freedom, -abs(value) / total**0.5)))
+    ways = [(total, freedom), *[(alone, seeds - 1)] * (alone > 0)]
+    half = max(float(stdtrit(free, 0.975)) * variance**0.5 for variance, free in ways)
+    p = max(float(2 * stdtr(free, -abs(value) / variance**0.5)) for variance, free in ways)
+    return Difference(value, value - half, value + half, p)
 
 
 @dataclass
@@ -142,7 +145,7 @@ def measures_of(runs: Sequence[Run]) -> list[Measure]:
 def read_task(question: Question, path: Path) -> Iterator[tuple[Measure, float, Score]]:
     """Read what fine-tuning found, in per cent; nothing where a test set's labels are not public."""
     known, task = read_results(path.with_suffix("")), question.task
-    keys = read_json(path)["keys"]
+    keys = read_answer(path, "keys", list[str])
     if not known.keys() >= {*keys}:
         raise ValueError(f"{path.with_suffix('')} has lost results: delete {path}, and run the study again")
     runs = [known[key] | {"folder": path.with_suffix("")} for key in keys]
@@ -159,13 +162,15 @@ def read_task(question: Question, path: Path) -> Iterator[tuple[Measure, float, 
 
 def read_probe(question: Question, path: Path) -> Iterator[tuple[Measure, float, dict[str, np.ndarray] | None]]:
     """Read what a probe found; an example without a group is one by itself."""
+    if not (measures := read_answer(path, "measures", dict[str, float])):
+        return  # the probe had nothing to ask: `note` says why
     try:
         with path.with_suffix(".npz").open("rb") as file, np.load(file) as arrays:
             held = dict(arrays)
-    except (EOFError, ValueError, BadZipFile):
+    except (EOFError, ValueError, NotImplementedError, BadZipFile, zlib.error):
         remedy = f"delete it and {path}, and run the study again"
         raise ValueError(f"{path.with_suffix('.npz')} is damaged: {remedy}") from None
-    for name, value in read_json(path)["measures"].items():
+    for name, value in measures.items():
         rows = held.get(f"rows/{name}")
         answer = None if rows is None else {"rows": rows, "groups": held.get(f"groups/{name}", np.arange(len(rows)))}
         title = f"{question.title or question.label}: {name.replace('_', ' ')}"

@@ -22,7 +22,7 @@ from linkbert.corpora.store import Store
 from linkbert.files import read_json_lines
 from linkbert.instances.batches import Batches
 from linkbert.instances.parts import Part
-from linkbert.instances.sampler import Sampler
+from linkbert.instances.sampler import NoUsableAnchorError, Sampler
 from linkbert.instances.vocabulary import CLS, SEP
 from linkbert.model.device import send_batch
 from linkbert.model.fill import Line, embed, guess_lines
@@ -64,7 +64,7 @@ def link_gain(model_folder: str | Path, store: str | Path, settings: Mapping[str
         told = partial(gather, processes)
         tables = [masked_losses(model, each, processes).cpu().numpy() for each in gain_batches(sampler, told)]
     if not tables:
-        raise ValueError(f"{store} links almost everything with everything: there is no link gain")
+        raise NoUsableAnchorError(f"{store} links almost everything with everything: there is no link gain")
     numbers, places, documents = tables[LINKED][:3].astype(np.int64)
     tokens, pairs = opened.tokens, sampler.draw(np.arange(numbers[-1] + 1))[0]
     at = pairs[numbers, 1] + places - 1  # among the tokens of the store
@@ -89,9 +89,9 @@ def relation_transfer(model_folder: str | Path, store: str | Path, settings: Map
     """How often the relation of a held-out pair is told: contiguous, random or linked, a third of the pairs each.
 
     Document relation prediction (paper, section 4.2) on documents that were not trained on. `head` is the relation head
-    of a model that learnt three relations; `states`, a logistic regression on the state of [CLS], asks any encoder;
-    `words_a`, `words_b` and `words` are regressions on the words of one segment, and on both and what they share.
-    Regressions are fitted on training pairs, FITTED times as many. An example is a pair.
+    of a model that learnt three relations; `states`, a logistic regression on the state of [CLS], asks any encoder.
+    Both read masked pairs, as in training. `words_a`, `words_b` and `words` are regressions on all words of one segment,
+    and on both and what they share. Regressions are fitted on training pairs, FITTED times as many. An example is a pair.
 
     Effects: `linked_*`, of the pairs that are random or linked, how often linked is scored above random where it should
     be, less one half. Of two pairs of each relation, a head that calls linked ones random has head 4/6, linked_head 0.
@@ -104,6 +104,8 @@ def relation_transfer(model_folder: str | Path, store: str | Path, settings: Map
             batches = Batches(sampler, batch_size=count, micro_batch_size=rows_at_once(model, config))
             parts[split] = *sampler.draw(np.arange(count))[:2], *read_pairs(model, batches)
     (fit_pairs, fit_relations, fit_states, _), (pairs, relations, states, logits) = parts.values()
+    if LINKED not in fit_relations or RANDOM not in fit_relations:
+        raise NoUsableAnchorError(f"{store} has no linked or no random pairs to tell apart: see the setting shares")
     tokens, size = opened.tokens.tokens, len(opened.tokens.vocabulary)
     bags = [
         [weigh([tokens[a:b] for a, b in each[:, at : at + 2]], size) for at in (1, 4)] for each in (fit_pairs, pairs)

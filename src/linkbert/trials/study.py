@@ -1,27 +1,30 @@
 """The runs of a study: each is done once, in any order, by one process or many.
 
     DIR/asked.json                        the study's tables, as they were read
-    DIR/timing.json                       tokens a second, where they had to be measured
+    DIR/timing-KEY.json                   tokens a second of a baseline, where they had to be measured; by its settings
     DIR/runs/KEY/                         a pretraining run; KEY is a hash of its settings and of its stores
     DIR/results/KEY/NAME-HASH.json, .npz  what a probe or a task found for its model; HASH is of what was asked
     DIR/results/KEY/NAME-HASH/            the results of fine-tuning
     DIR/study.json, .md, .html            what came of it (differences.py)
 
 Every file is renamed when whole, and a run resumes from its last checkpoint: a study that is killed anywhere and
-started again ends as one that was not. Several processes or jobs may work in one DIR; each locks the run it makes.
+started again ends as one that was not. Several processes or jobs may work in one DIR on runs of
+their own (--run KEY); each locks the run it makes, and one that meets a locked run ends, and says so.
 """
 
 from __future__ import annotations
 
+import logging
 import os
+import re
 import subprocess
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from multiprocessing import current_process
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -30,17 +33,21 @@ from typing import Any
 import numpy as np
 
 from linkbert import registry
-from linkbert.config import STORE_SETTINGS, Config, in_seconds, nearest
+from linkbert.config import STORE_SETTINGS, Config, Positive, check_content, in_seconds, nearest
 from linkbert.files import locked, read_json, remove, replacing, write_json
+from linkbert.instances.mixture import fingerprint
 from linkbert.instances.parts import Part
 from linkbert.pretraining.journal import read_journal
 from linkbert.tasks.results import run_key
+from linkbert.tasks.splits import find_data, find_files, hash_files, model_task
+from linkbert.tasks.suite import IN_KEY, find_model
 from linkbert.trials.arms import Arm, Question, Study, check_study
 from linkbert.workers import make_executor, run_shards
 
 DRAWING = (*STORE_SETTINGS, "sequence_length", "seed", "eval_pairs", "mlm_probability", "masking")  # given to a probe
 SAMPLED = 16_384  # pairs of which an arm's tokens a pair are the mean
 TIMING = "30s"  # of training, for tokens a second where no run has finished
+log = logging.getLogger(__name__)
 Probe = Callable[[Path, Path, dict[str, Any]], dict[str, Any]]
 
 
@@ -74,19 +81,41 @@ class Run:
 
     def answer(self, question: Question) -> Path:
         """Return the file of the answer to a question, which is written last."""
-        asked = what_is_asked(self.study, question)
-        name = f"{question.label}-{run_key(asked | {'settings': unusual(asked['settings'])})[:8]}.json"
-        return self.folder / "results" / self.key / name
+        label, key = re.sub(r"[^\w.-]", "_", question.label), run_key(name_of(self.study, question))[:8]
+        return self.folder / "results" / self.key / f"{label}-{key}.json"
 
 
 def what_is_asked(study: Study, question: Question) -> dict[str, Any]:
-    """Return what makes a question another one: of a probe the store, and the settings it is given."""
-    if question.kind == "task":
-        return question.model_dump(exclude={"title", "label"})
+    """Return what a probe is asked: the store, and the settings it is given."""
     common = study.config(Arm())[0].model_dump(mode="json")
     store = study.stores[question.store or next(iter(study.stores))]
     settings = {key: common[key] for key in DRAWING} | store.settings | question.settings
     return {"probe": question.name, "store": str(store.path), "settings": settings}
+
+
+def name_of(study: Study, question: Question) -> dict[str, Any]:
+    """Return what makes a question another one: all it is given, and the content of its store or of its data."""
+    if question.kind == "task":
+        task, data = question.task, Path(question.data)
+        asked = question.model_dump(exclude={"title", "label"}) | {"name": task.name}
+        if task.file:
+            asked["table"] = {key: getattr(task, key) for key in (*IN_KEY, "model_of", "settings")}
+        with suppress(ValueError):  # files that are not there yet
+            source = model_task(task, data)
+            asked |= {"data": sorted({**hash_files(source, data), **hash_files(task, data)}.items())}
+        return asked
+    asked = what_is_asked(study, question)
+    path, settings = Path(asked["store"]), asked["settings"]
+    folders = (path / "tokens", path / "graphs" / settings["graph"])
+    dates = tuple(each.stat().st_mtime_ns for each in folders if each.is_dir())
+    handed_on = unusual({key: value for key, value in settings.items() if key not in question.settings})
+    content = _fingerprint(path, settings["graph"], dates)
+    return asked | {"store": content, "settings": handed_on | question.settings}
+
+
+@cache
+def _fingerprint(path: Path, graph: str, _dates: tuple[int, ...]) -> str:
+    return fingerprint(path, graph)
 
 
 def unusual(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -126,11 +155,11 @@ def score(model: Path, store: Path, settings: Mapping[str, Any]) -> dict[str, An
 
 def lacking(study: Study) -> Iterator[tuple[str, list[str]]]:
     """Yield the stores and graphs that are not there, and the words of the command that makes each; none: unknown."""
-    graphs = dict.fromkeys(study.config(arm)[0].graph for arm in study.read_arms.values())
+    asked = [study.config(arm)[0].graph for arm in study.read_arms.values()]
     for name, each in study.stores.items():
         if not (each.path / "tokens").is_dir():
             yield name, ["build", *each.build, "--to", str(each.path)] if each.build else []
-        for graph in graphs if each.train else ():
+        for graph in dict.fromkeys(each.settings.get("graph", graph) for graph in asked) if each.train else ():
             if not (each.path / "graphs" / graph / "graph.json").is_file():
                 yield f"{name}'s graph {graph}", ["graph", str(each.path), "--method", graph]
 
@@ -145,8 +174,10 @@ def prepare(study: Study, folder: Path) -> list[Run]:
     for name, words in lacking(study):
         if not words:
             raise ValueError(f"store {name} is not at {study.stores[name].path}: build it, or say how by its `build`")
-        if not (words[0] == "graph" and Path(words[1], "graphs", words[-1], "graph.json").is_file()):  # by the build
-            subprocess.run([sys.executable, "-m", "linkbert", *words], check=True)
+        if words[0] == "graph" and Path(words[1], "graphs", words[-1], "graph.json").is_file():  # by the build
+            continue
+        if subprocess.run([sys.executable, "-m", "linkbert", *words], check=False).returncode:
+            raise ValueError(f"{name} is not made: `linkbert {' '.join(words)}` failed, as is said above")
     return [*{run.key: run for run in expand(study, folder)}.values()]
 
 
@@ -163,7 +194,7 @@ def expand(study: Study, folder: Path, *, there: bool = True) -> list[Run]:
         pair = tokens_per_pair(study, config) if there else config.sequence_length
         tokens = tokens_of.get(study.against(name), 0.0) if not arm.budget else 0.0
         if not tokens and in_seconds(budget.time) and there:
-            tokens = in_seconds(budget.time) * tokens_per_second(study, folder)
+            tokens = in_seconds(budget.time) * tokens_per_second(study, folder, study.against(name))
         tokens = tokens or budget.tokens or (budget.steps or config.max_steps) * config.batch_size * pair
         steps = max(1, round(tokens / (config.batch_size * pair)))
         tokens_of[name] = steps * config.batch_size * pair
@@ -172,6 +203,11 @@ def expand(study: Study, folder: Path, *, there: bool = True) -> list[Run]:
             runs.append(
                 Run(study, folder, name, seed, config, preset, tokens_of[name], key_of(study, config) if there else "")
             )
+    for own in {run.key: run for run in runs}.values() if there else ():
+        if twin := next((run for run in runs if run.key == own.key and run.config != own.config), None):
+            differs = [key for key, value in own.config.model_dump().items() if value != getattr(twin.config, key)]
+            remedy = "which makes no other run: leave one of them out"
+            raise ValueError(f"arms {twin.arm} and {own.arm} differ in {', '.join(differs)} alone, {remedy}")
     order = [*study.arms]
     return sorted(runs, key=lambda run: (order.index(run.arm), run.seed))
 
@@ -194,30 +230,40 @@ def key_of(study: Study, config: Config) -> str:
     record = describe_run(open_parts(study.parts, config), config, "", 1)
     stores = record.get("stores") or {"": record["store"]}
     prints = {name: each["fingerprint"] for name, each in stores.items()}
-    return run_key({"settings": unusual(decisive_settings(record)), "stores": prints})
+    settings = unusual(decisive_settings(record))
+    if Path(config.init).is_dir():
+        dates = tuple(sorted(each.stat().st_mtime_ns for each in Path(config.init).iterdir()))
+        settings["init"] = _hash_model(config.init, dates)
+    return run_key({"settings": settings, "stores": prints})
 
 
-def tokens_per_second(study: Study, folder: Path) -> float:
-    """Return how fast the first baseline trains here: as DIR has it, else measured in half a minute of training."""
-    path = folder / "timing.json"
+@cache
+def _hash_model(name: str, _dates: tuple[int, ...]) -> str:
+    return find_model(name)[1]
+
+
+def tokens_per_second(study: Study, folder: Path, name: str) -> float:
+    """Return how fast a baseline trains here: as DIR has it, else measured in half a minute of training."""
+    config, preset = study.config(study.read_arms[name])
+    path = folder / f"timing-{run_key(unusual(config.model_dump(mode='json')))}.json"
     if not path.is_file():
         from linkbert.pretraining.run import pretrain
 
-        name = study.against(next(iter(study.arms)))
-        config, preset = study.config(study.read_arms[name])
         often = {"save_steps": 10**6, "logging_steps": 1, "eval_steps": 0, "eval_pairs": 16}
         config = config.replace(max_time=TIMING, max_steps=max(10_000, config.max_steps), **often)
         with replacing(folder / "timing", folder=True) as part:
-            pretrain(study.parts, part, config, preset=preset)
+            if not pretrain(study.parts, part, config, preset=preset).finished:
+                raise KeyboardInterrupt
             lines = [line for line in read_journal(part / "journal.jsonl") if "learning_rate" in line]
         remove(folder / "timing")
         speeds = [line["tokens_per_second"] for line in lines[2:] or lines]  # the first ones compile
         write_json(path, {"tokens_per_second": float(np.median(speeds)), "arm": name})
-    return float(read_json(path)["tokens_per_second"])
+    return float(read_answer(path, "tokens_per_second", Positive))
 
 
 def do_run(run: Run, parallel: int = 1) -> None:
     """Pretrain, then ask every question that has no answer yet. Under torchrun, pretrain alone."""
+    from linkbert.instances.sampler import NoUsableAnchorError
     from linkbert.pretraining.run import pretrain
 
     together, more = int(os.environ.get("WORLD_SIZE", "1")) > 1, device_of(run, parallel)
@@ -230,7 +276,11 @@ def do_run(run: Run, parallel: int = 1) -> None:
             for question in () if together else run.study.questions:
                 if not (path := run.answer(question)).is_file():
                     start = time.monotonic()
-                    found = (ask_task if question.kind == "task" else ask_probe)(run, question, path, more)
+                    try:
+                        found = (ask_task if question.kind == "task" else ask_probe)(run, question, path, more)
+                    except NoUsableAnchorError as error:  # so it is of every model
+                        log.warning("%s of %s: no answer; %s", question.label, run.arm, error)
+                        found = {"measures": {}, "note": str(error)}
                     write_json(path, found | {"seconds": round(time.monotonic() - start, 2)})
     except ValueError as error:
         raise ValueError(f"{run.arm}, seed {run.seed}: {error}") from error
@@ -270,15 +320,28 @@ def ask_task(run: Run, question: Question, path: Path, more: Mapping[str, Any]) 
     return {"keys": [record["key"] for record in records]}
 
 
+def read_answer(path: Path, key: str, kind: Any) -> Any:
+    """Return what a file of a study holds under a key; a ValueError says how it is made anew."""
+    found = read_json(path)
+    try:
+        return check_content(kind, found.get(key) if isinstance(found, dict) else found, path)
+    except ValueError as error:
+        raise ValueError(f"{error}: {path.name} has no {key}; delete it, and run the study again") from None
+
+
 def run_study(
     study: Study, folder: Path, *, parallel: int = 1, only: str = "", report: Callable[[str], None] = print
 ) -> None:
     """Do all runs of a study that are not done, or one by its key."""
-    runs = prepare(study, folder)
+    runs = prepare(study, folder) if os.environ.get("RANK", "0") == "0" else expand(study, folder)
     if only and only not in (keys := [run.key for run in runs]):
         raise ValueError(f"{folder} has no run {only!r}; {nearest(only, keys)}")
     left = [run for run in runs if not run.done and only in ("", run.key)]
     done = len(runs) - len(left)
+    for question in study.questions:  # data that are not there are reported before any training
+        if question.kind == "task" and any(not run.answer(question).is_file() for run in left):
+            data = find_data(question.data, [question.task])
+            find_files(question.task, data), model_task(question.task, data)
 
     def finished(run: Run) -> None:
         nonlocal done
@@ -304,12 +367,12 @@ def plan(study: Study, folder: Path, *, parallel: int = 1) -> dict[str, Any]:
         to = folder if (folder / "asked.json").is_file() else Path(scratch)
         runs, seconds = expand(study, to, there=not absent), float("nan")
         paths = [run.answer(each) for run in runs for each in study.questions]
-        took = [read_json(path)["seconds"] for path in paths if path.is_file()]
+        took = [read_answer(path, "seconds", float) for path in paths if path.is_file()]
         if not absent:
             speeds = [
                 run.tokens / read_journal(run.path / "journal.jsonl")[-1]["elapsed"] for run in runs if run.trained
             ]
-            speed = float(np.mean(speeds)) if speeds else tokens_per_second(study, to)
+            speed = float(np.mean(speeds)) if speeds else tokens_per_second(study, to, study.against(runs[0].arm))
             seconds = sum(run.tokens for run in runs if not run.trained) / speed
             seconds += (len(paths) - len(took)) * float(np.mean(took or [0]))
     seeds = Counter(run.arm for run in runs)
