@@ -28,7 +28,7 @@ _BLOCK = 1 << 22  # edges looked at together
 
 
 class NoUsableAnchorError(ValueError):
-    """No anchor of a split has all three relations."""
+    """A split has no anchor, or none that has all three relations."""
 
 
 @dataclass(frozen=True)
@@ -371,7 +371,7 @@ def _read_corpus(store: TokenStore, graph: LinkGraph, config: Config, split: str
     if first[-1] == 0:
         remedy = "raise" if split == "held-out" else "lower"
         where = f"{store.path} has no document with text in the split {split!r}"
-        raise ValueError(f"{where}: {remedy} held_out={config.held_out}, or take more documents")
+        raise NoUsableAnchorError(f"{where}: {remedy} held_out={config.held_out}, or take more documents")
     edges = {name: np.asarray(getattr(graph, name)).view() for name in ARRAYS}
     if config.held_out_links and split == "train":
         sources = np.repeat(np.arange(len(store)), np.diff(graph.offsets))
