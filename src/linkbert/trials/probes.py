@@ -90,8 +90,9 @@ def relation_transfer(model_folder: str | Path, store: str | Path, settings: Map
 
     Document relation prediction (paper, section 4.2) on documents that were not trained on. `head` is the relation head
     of a model that learnt three relations; `states`, a logistic regression on the state of [CLS], asks any encoder.
-    Both read masked pairs, as in training. `words_a`, `words_b` and `words` are regressions on all words of one segment,
-    and on both and what they share. Regressions are fitted on training pairs, FITTED times as many. An example is a pair.
+    Both read masked pairs, as in training; `words_a`, `words_b` and `words`, regressions on the words of one segment,
+    and on both and what they share, read all. Regressions are fitted on FITTED times as many training pairs. An
+    example is a pair.
 
     Effects: `linked_*`, of the pairs that are random or linked, how often linked is scored above random where it should
     be, less one half. Of two pairs of each relation, a head that calls linked ones random has head 4/6, linked_head 0.
