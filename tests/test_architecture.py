@@ -51,11 +51,11 @@ OWED = {  # lines above the ceiling, docs/log/size.md says for what; what is not
     "corpora": 720,
     "corpora/readers": 1_646,
     "graph": 112,
-    "instances": 100,
+    "instances": 101,
     "model": 448,
     "pretraining": 173,
-    "tasks": 722,
-    "trials": 365,
+    "tasks": 720,
+    "trials": 476,
     "views": 330,
 }
 
