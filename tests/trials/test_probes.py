@@ -363,3 +363,39 @@ def test_reading_is_fine_tuning_on_few_questions(folder, tmp_path):
     assert found["groups"]["own"].tolist() == [0, 1]
     with pytest.raises(ValueError, match=re.escape("needs the folder of its datasets: give data = FOLDER")):
         PROBES["reading"](folder / "model", folder / "store", {})
+
+
+def town_of(folder, *documents):
+    """Build a town of other documents."""
+    make(folder, documents, ["here", "of", ".", "word", "words", "in", "it", "was", "is", "too", "alma", "hugo"])
+    return folder / "store"
+
+
+def test_a_text_with_the_name_is_any_document_that_holds_it_at_its_first_place(tmp_path):
+    """c names Alma once, e thirty times."""
+    often = Document("e", "", "Here is of Alma." + " It was of Alma." * 30)
+    store = town_of(tmp_path, *TOWN, often)
+    drawn = []
+    for seed in range(60):
+        (question,) = cloze_questions(store, ProbeConfig(held_out=0.0, sequence_length=32, seed=seed))
+        drawn.append(question.b[2].tolist())
+    tokens = TokenStore.open(store)
+    assert {*map(tuple, drawn)} == {tuple(tokens.ids(4)[: len(max(drawn, key=len))]), tuple(tokens.ids(2).tolist()[3:])}
+    assert 18 <= sum(len(each) == len(max(drawn, key=len)) for each in drawn) <= 42
+
+
+def test_no_anchor_of_a_link_to_the_same_document_is_masked(tmp_path):
+    twice = Document("a", "", TOWN[0].text, (Link(5, 9, "b"), Link(13, 17, "b")))
+    assert TOWN[0].text[13:17] == "Alma"
+    store = town_of(tmp_path, twice, *TOWN[1:])
+    assert cloze_questions(store, ProbeConfig(held_out=0.0, sequence_length=32)) == []
+
+
+def test_a_store_without_links_and_pairs_without_linked_ones(folder, tmp_path):
+    linked, store = Store.open(folder / "store"), tmp_path / "store"
+    texts = [Document(str(number), "", linked.document(number).text) for number in range(90)]
+    build_store(texts, store, vocabulary=str(folder / "vocab.txt"), lowercase=True)
+    add_graph(Store.open(store), "tfidf", "tfidf")
+    assert cloze_questions(store, ProbeConfig(held_out=0.0, sequence_length=48, graph="tfidf", scope="document"))
+    with pytest.raises(ValueError, match="has no linked or no random pairs to tell apart"):
+        ask("relation-transfer", folder, shares="1/2,1/2,0", examples=20)

@@ -21,7 +21,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from functools import cache, partial
@@ -171,7 +171,9 @@ def prepare(study: Study, folder: Path) -> list[Run]:
     asked, path = study.model_dump(mode="json"), folder / "asked.json"
     if not path.is_file() or read_json(path) != asked:  # tasks of an array do not all write it
         write_json(path, asked)
-    for name, words in lacking(study):
+    if needed := [*lacking(study)]:
+        check_data(study.questions)
+    for name, words in needed:
         if not words:
             raise ValueError(f"store {name} is not at {study.stores[name].path}: build it, or say how by its `build`")
         if words[0] == "graph" and Path(words[1], "graphs", words[-1], "graph.json").is_file():  # by the build
@@ -179,6 +181,13 @@ def prepare(study: Study, folder: Path) -> list[Run]:
         if subprocess.run([sys.executable, "-m", "linkbert", *words], check=False).returncode:
             raise ValueError(f"{name} is not made: `linkbert {' '.join(words)}` failed, as is said above")
     return [*{run.key: run for run in expand(study, folder)}.values()]
+
+
+def check_data(questions: Iterable[Question]) -> None:
+    """Refuse tasks whose files are not there, before anything is built or trained."""
+    for task, data in [(each.task, each.data) for each in questions if each.kind == "task"]:
+        folder = find_data(data, [task])
+        find_files(task, folder), model_task(task, folder)
 
 
 def expand(study: Study, folder: Path, *, there: bool = True) -> list[Run]:
@@ -338,10 +347,7 @@ def run_study(
         raise ValueError(f"{folder} has no run {only!r}; {nearest(only, keys)}")
     left = [run for run in runs if not run.done and only in ("", run.key)]
     done = len(runs) - len(left)
-    for question in study.questions:  # data that are not there are reported before any training
-        if question.kind == "task" and any(not run.answer(question).is_file() for run in left):
-            data = find_data(question.data, [question.task])
-            find_files(question.task, data), model_task(question.task, data)
+    check_data([each for each in study.questions if any(not run.answer(each).is_file() for run in left)])
 
     def finished(run: Run) -> None:
         nonlocal done
