@@ -55,7 +55,7 @@ OWED = {  # lines above the ceiling, docs/log/size.md says for what; what is not
     "model": 448,
     "pretraining": 173,
     "tasks": 720,
-    "trials": 476,
+    "trials": 482,
     "views": 330,
 }
 
