@@ -421,6 +421,17 @@ def map_array(path: Path, dtype: Any, size: int | None = None) -> np.ndarray:
     return np.asarray(array)
 
 
+def never_falls(numbers: np.ndarray) -> bool:
+    """Check that each number is at least the one before it, a block at a time."""
+    blocks = (numbers[at : at + (1 << 22) + 1] for at in range(0, len(numbers) - 1, 1 << 22))
+    return all(bool((block[1:] >= block[:-1]).all()) for block in blocks)
+
+
+def runs_to(offsets: np.ndarray, end: int) -> bool:
+    """Check that offsets run from 0 to `end` and never fall: code that reads by others would read anywhere."""
+    return bool(len(offsets) and offsets[0] == 0 and offsets[-1] == end and never_falls(offsets))
+
+
 def sha256(path: Path) -> str:
     """Hash a file's bytes; hexadecimal."""
     with path.open("rb") as file:

@@ -26,7 +26,7 @@ from scipy.sparse import csr_matrix
 
 from linkbert import __version__, registry
 from linkbert.config import Settings
-from linkbert.files import map_array, read_json, remove, replacing, write_json
+from linkbert.files import map_array, read_json, remove, replacing, runs_to, write_json
 from linkbert.workers import make_executor
 
 if TYPE_CHECKING:
@@ -67,8 +67,11 @@ class LinkGraph:
     meta: dict[str, Any]
 
     @classmethod
-    def open(cls, store: str | Path, name: str = "hyperlink") -> LinkGraph:
-        """Map a graph of a store into memory; a ValueError names the graphs there are when this one is not."""
+    def open(cls, store: str | Path, name: str = "hyperlink", *, whole: bool = True) -> LinkGraph:
+        """Map a graph of a store into memory; a ValueError names the graphs there are when this one is not.
+
+        A number that leads out of its array is one, too, unless not `whole`: for who looks for what is wrong.
+        """
         folder = graph_folder(Path(store), name)
         if not (folder / "graph.json").is_file():
             there = ", ".join(graph_names(Path(store))) or "none"
@@ -79,7 +82,13 @@ class LinkGraph:
         documents, edges = meta["documents"], meta["edges"]
         sizes = {"offsets": documents + 1, "in_degree": documents} | dict.fromkeys(EDGE_ARRAYS, edges)
         arrays = {key: map_array(folder / f"{key}.bin", dtype, sizes[key]) for key, dtype in ARRAYS.items()}
-        return cls(**arrays, meta=meta)
+        graph, known = cls(**arrays, meta=meta), Path(store) / "tokens" / "links.bin"
+        if whole:
+            linked = not known.is_file() or graph.links.max(initial=-1) < known.stat().st_size // 4
+            if not (linked and graph.leads_to_documents and runs_to(graph.offsets, edges)):
+                wrong = "it leads to documents or links that are not there"
+                raise ValueError(f"{folder} is damaged: {wrong}; run `linkbert check {store}`, or make it again")
+        return graph
 
     @cached_property
     def leads_to_documents(self) -> bool:

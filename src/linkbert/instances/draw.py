@@ -433,7 +433,7 @@ def write_instances(
     """Write drawn pairs, masked, into flat int64 arrays; return the masked places and what stood there, int64 (M,)."""
     positions, labels = np.empty(drawn.wanted.sum(), np.int64), np.empty(drawn.wanted.sum(), np.int64)
     order, chosen = np.empty(plan.room, np.int64), np.zeros(plan.room + 3, np.uint8)
-    masks, (cls, sep, mask) = 0, special.tokens
+    masks, (cls, sep, mask), size = 0, special.tokens, special.others + len(special.reserved)
     for row in range(len(drawn.numbers)):
         pair = drawn.pairs[row]
         a_start, a_stop, b_start, b_stop = pair[1], pair[2], pair[4], pair[5]
@@ -447,6 +447,8 @@ def write_instances(
         for i in range(b_stop - b_start):
             line[2 + middle + i] = corpus.tokens[b_start + i]
         line[2 + tokens] = sep
+        if line.max() >= size:  # an index into `continues`
+            raise ValueError("tokens/tokens.bin is damaged: it has ids that are not in the vocabulary")
         kinds[: 2 + middle] = 0
         kinds[2 + middle :] = 1
 

@@ -148,7 +148,11 @@ class Sampler:
         `starts`, int64 (B,), is where each [CLS] goes; what no instance covers stays as it is.
         """
         drawn = kernels.Drawn(numbers, np.ascontiguousarray(pairs), self._wanted(numbers, pairs), starts)
-        return kernels.write_instances(self.corpus, self.plan, self.special, drawn, ids, types)
+        try:
+            return kernels.write_instances(self.corpus, self.plan, self.special, drawn, ids, types)
+        except ValueError as error:
+            path = self.store.path
+            raise ValueError(f"{path}/{error}; run `linkbert check {path}`, or build it again") from None
 
     def count_masks(self, numbers: np.ndarray, pairs: np.ndarray) -> int:
         """Count the masks of drawn instances without keeping any: they are all written over each other."""
@@ -362,8 +366,6 @@ def _read_corpus(store: TokenStore, graph: LinkGraph, config: Config, split: str
     if len(graph.offsets) != len(store) + 1:
         found = f"{len(store)} documents, its graph {len(graph.offsets) - 1}"
         raise ValueError(f"{store.path} has {found}: build the graph again")
-    if not graph.leads_to_documents:
-        raise ValueError(f"a graph of {store.path} is damaged: it has targets that are no documents; build it again")
     out, sizes = held_out(store.hashes, config.held_out), np.diff(store.documents)
     usable = (sizes > 0) & ~out if split == "train" else sizes > 0
     first = np.zeros(len(store) + 1, np.int64)

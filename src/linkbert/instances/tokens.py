@@ -23,7 +23,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from linkbert.corpora.sentences import split_sentences
-from linkbert.files import as_path, check_store, map_array, read_json, remove, replacing, write_json
+from linkbert.files import (
+    as_path,
+    check_store,
+    map_array,
+    never_falls,
+    read_json,
+    remove,
+    replacing,
+    runs_to,
+    write_json,
+)
 from linkbert.instances.vocabulary import LONGEST_WORD, Vocabulary, load_vocabulary
 from linkbert.records import Link
 from linkbert.workers import run_shards
@@ -43,6 +53,7 @@ ARRAYS = {  # the type of each but the tokens, and what its numbers count: what 
     "document_links": ("<i8", "links"),  # (N + 1,), first link of each document
     "hashes": ("<u8", ""),  # (N,), of each document's id
 }
+OFFSETS = {name: counted for name, (_, counted) in ARRAYS.items() if name.startswith("document")}
 DTYPES = {name: dtype for name, (dtype, _) in ARRAYS.items()}
 COUNTS = ("documents", "tokens", "sentences", "continued", "links", "empty_documents", "cut_sentences")
 
@@ -64,8 +75,11 @@ class TokenStore:
     hashes: np.ndarray
 
     @classmethod
-    def open(cls, store: str | Path) -> TokenStore:
-        """Map the arrays of STORE/tokens; a ValueError where they are absent, unfinished or of another format."""
+    def open(cls, store: str | Path, *, whole: bool = True) -> TokenStore:
+        """Map the arrays of STORE/tokens; a ValueError where they are absent, unfinished or of another format.
+
+        So is a number that leads out of its array, unless not `whole`: for who looks for what is wrong.
+        """
         store = check_store(as_path(store, "a store"))
         folder = store / "tokens"
         if not (folder / "tokens.json").is_file():
@@ -81,6 +95,10 @@ class TokenStore:
         sizes["hashes"] = meta["documents"]
         names = {"tokens": np.dtype(meta["dtype"]).str} | DTYPES
         arrays = {name: map_array(folder / f"{name}.bin", dtype, sizes[name]) for name, dtype in names.items()}
+        for name, counted in OFFSETS.items():
+            if whole and not runs_to(arrays[name], meta[counted]):
+                wrong = f"{folder / name}.bin is damaged: it does not run from 0 to {meta[counted]}"
+                raise ValueError(f"{wrong}; run `linkbert check {store}`, or build it again")
         return cls(store, meta, vocabulary, **arrays)
 
     def __len__(self) -> int:
@@ -103,8 +121,13 @@ class TokenStore:
 
     @cached_property
     def rises(self) -> bool:
-        """Whether the places where documents and sentences start rise; looked at once."""
-        return all(never_falls(each) for each in (self.documents, self.document_sentences, self.sentences))
+        """Whether where sentences start rises, within their documents; looked at once."""
+        text = np.diff(self.documents) > 0
+        if not never_falls(self.sentences) or ((np.diff(self.document_sentences) > 0) != text).any():
+            return False
+        first, after = self.document_sentences[:-1][text], self.document_sentences[1:][text]
+        begins, ends = self.documents[:-1][text], self.documents[1:][text]
+        return bool((self.sentences[first] == begins).all() and (self.sentences[after - 1] < ends).all())
 
     def find_sentences(self, docs: np.ndarray, numbers: np.ndarray) -> np.ndarray:
         """Turn the number of a sentence of a document's text (-1: none) into that among its sentences here, int64."""
@@ -112,12 +135,6 @@ class TokenStore:
         rank = first - np.searchsorted(cuts, first) + numbers  # among the sentences that start no later part of another
         moved = np.searchsorted(cuts - np.arange(len(cuts)), rank, side="right")
         return np.where(numbers < 0, -1, rank + moved - first)
-
-
-def never_falls(numbers: np.ndarray) -> bool:
-    """Check that each number is at least the one before it, a block at a time."""
-    blocks = (numbers[at : at + (1 << 22) + 1] for at in range(0, len(numbers) - 1, 1 << 22))
-    return all(bool((block[1:] >= block[:-1]).all()) for block in blocks)
 
 
 def hash_id(id_: str) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,10 @@ import pyarrow.parquet as pq
 
 from linkbert.config import Config
 from linkbert.corpora.store import Store, shard_path
-from linkbert.files import one_line, read_json
+from linkbert.files import one_line, read_json, runs_to
 from linkbert.graph.links import PARTS, LinkGraph
 from linkbert.instances.sampler import Sampler
-from linkbert.instances.tokens import LONGEST_SENTENCE, StoreTokenizer, TokenStore, hash_id, never_falls
+from linkbert.instances.tokens import LONGEST_SENTENCE, OFFSETS, StoreTokenizer, TokenStore, hash_id
 from linkbert.instances.vocabulary import UNK
 from linkbert.records import RELATIONS, Document
 from linkbert.views.shape import distinct_edges
@@ -44,7 +45,9 @@ def check(path: str | Path) -> Iterator[Finding]:
     if left := sorted(str(each.relative_to(path)) for form in LEFT for each in path.glob(form)):
         yield "unfinished work is no part of it", True, f"{', '.join(left)}: run its command again, or remove it"
     store = yield from _opened("the store opens", Store.open, path)
-    tokens = None if store is None else (yield from _opened("the tokens open", TokenStore.open, path))
+    tokens = (
+        None if store is None else (yield from _opened("the tokens open", partial(TokenStore.open, whole=False), path))
+    )
     if tokens is None:
         return
     lists, sample = np.zeros(max(len(store), len(tokens)), bool), Documents()
@@ -53,7 +56,7 @@ def check(path: str | Path) -> Iterator[Finding]:
     names = [folder.name for folder in sorted((path / "graphs").glob("*/")) if not folder.name.endswith(PARTS)]
     for name in names:
         prefix = f"graph {name}: "
-        graph = yield from _opened(f"{prefix}opens", LinkGraph.open, path, name)
+        graph = yield from _opened(f"{prefix}opens", partial(LinkGraph.open, whole=False), path, name)
         if graph is not None:
             good = yield from _looked_at("the arrays", _check_graph(tokens, graph, lists, sample), prefix)
             if good and sound:
@@ -99,17 +102,13 @@ def _where(count: int, wrong: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
     return np.concatenate([np.zeros(0, np.int64), *(block[wrong(block)] for block in blocks)])
 
 
-def _rises(offsets: np.ndarray, end: int) -> bool:
-    return bool(len(offsets) and offsets[0] == 0 and offsets[-1] == end and never_falls(offsets))
-
-
 def _check_arrays(store: Store, tokens: TokenStore) -> Iterator[Finding]:
     """Check the token arrays against each other; that they are as long as tokens.json says held when they opened."""
     docs, starts, continued = tokens.documents, tokens.sentences, tokens.continued
     wrong = [f"documents of the store ({len(store)})"] if len(store) != len(tokens) else []
     yield _finding("tokens.json counts what the arrays hold", wrong, f"{len(tokens.tokens):,} tokens")
-    for name, counted in (("documents", "tokens"), ("document_sentences", "sentences"), ("document_links", "links")):
-        rises = _rises(getattr(tokens, name), len(getattr(tokens, counted)))
+    for name, counted in OFFSETS.items():
+        rises = runs_to(getattr(tokens, name), len(getattr(tokens, counted)))
         wrong += [] if rises else [name]
         yield f"{name}.bin runs from 0 to the number of {counted}", rises, ""
     if wrong:
@@ -209,7 +208,7 @@ def _faults(tokens: TokenStore, number: int, document: Document, pieces: Any) ->
 def _check_graph(tokens: TokenStore, graph: LinkGraph, lists: np.ndarray, sample: Documents) -> Iterator[Finding]:
     """Check a graph's arrays against the tokens and, where it is of hyperlinks, its links against the documents."""
     offsets, targets, links, meta = graph.offsets, graph.targets, graph.links, graph.meta
-    rises, count = len(offsets) == len(tokens) + 1 and _rises(offsets, len(targets)), len(targets)
+    rises, count = len(offsets) == len(tokens) + 1 and runs_to(offsets, len(targets)), len(targets)
     yield "offsets.bin runs from 0 to the number of edges", rises, f"{count:,} edges"
     if rises:
         yield "every target is a document", graph.leads_to_documents, ""

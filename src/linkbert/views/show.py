@@ -85,7 +85,11 @@ def link_targets(store: Store, number: int) -> dict[int, str] | None:
     first = int(map_array(store.path / "tokens" / "document_links.bin", np.int64)[number])
     edges = slice(*graph.offsets[number : number + 2])
     pairs = zip(graph.links[edges].tolist(), graph.targets[edges].tolist(), strict=True)
-    return {link - first: store.document(target).id for link, target in pairs}
+    found = {link - first: store.document(target).id for link, target in pairs}
+    if not found.keys() <= {*range(len(store.document(number).links))}:
+        wrong = "a document's edges are of other documents' links"
+        raise ValueError(f"{store.path}/graphs/hyperlink is damaged: {wrong}; make it again")
+    return found
 
 
 def linking_documents(store: Store, number: int) -> list[int]:
