@@ -47,16 +47,16 @@ CEILINGS = {  # lines of Python; (top) are the files beside the folders
 
 
 OWED = {  # lines above the ceiling, docs/log/size.md says for what; what is not said there must go
-    "(top)": 1_295,
+    "(top)": 1_306,
     "corpora": 720,
     "corpora/readers": 1_646,
-    "graph": 112,
-    "instances": 101,
+    "graph": 121,
+    "instances": 122,
     "model": 448,
     "pretraining": 173,
     "tasks": 720,
     "trials": 482,
-    "views": 330,
+    "views": 333,
 }
 
 
