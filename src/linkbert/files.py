@@ -24,6 +24,7 @@ import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from functools import cache, partial
 from importlib import import_module
 from pathlib import Path, PurePosixPath
@@ -51,6 +52,7 @@ VOCABULARY_FILES = ("vocab.txt", "tokenizer.json", "tokenizer_config.json", "spe
                     "added_tokens.json")  # fmt: skip
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 HUB_FILES = ("config.json", "README.md", "model*.safetensors", "pytorch_model*.bin", *WEIGHTS[1::2], *VOCABULARY_FILES)
+MODEL_FILES = (*HUB_FILES, "generation_config.json", "task.json", "merges.txt", "vocab.json", "*.model", "LICENSE*")
 OTHERS = {".h5": "from_tf", ".msgpack": "from_flax", ".index": "from_tf"}  # weights of TensorFlow and Flax
 SECRETS = re.compile(  # of an address: who asks, and values that let anybody ask; tokens of the hub
     r"(://)[^\s/?#\"\\]*(?=@)|([?&;](?i:[^=&?;\s]{0,40}(?:token|key|secret|signature|passw|credential)[^=&?;\s]{0,40}|sig|auth|"
@@ -494,6 +496,17 @@ def find_encoder(name: str | Path) -> Path:
         raise ValueError(f"{name}: no such folder{like(path)}")
     remedy = "fetch config.json, model.safetensors and its tokenizer elsewhere and give their folder"
     return fetch_from_hub(str(name), HUB_FILES, str(name), remedy)
+
+
+def model_files(folder: Path) -> list[Path]:
+    """List a model's files: of known names, and no links to what lies elsewhere; a line says which others are there."""
+    real, there = folder.resolve(), sorted(path for path in folder.iterdir() if not path.is_dir())
+    places = (real, real.parents[1] / "blobs") if real.parent.name == "snapshots" else (real,)  # of a hub's cache
+    known = [path for path in there if any(fnmatch(path.name, pattern) for pattern in MODEL_FILES)]
+    found = [path for path in known if path.is_file() and any(map(path.resolve().is_relative_to, places))]
+    if others := [path.name for path in there if path not in found]:
+        log.warning("%s: %d files are left out, no model's or links to elsewhere: %.300s", folder, len(others), others)
+    return found
 
 
 def below(folder: Path, file: str) -> str:

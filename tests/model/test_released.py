@@ -215,7 +215,7 @@ def test_weights_of_another_model_are_refused_by_what_differs(tmp_path):
         read_encoder(folder)
     huge = torch.zeros(1).half().expand(10**6, 10**6)  # 4 TB in fp32, 2 bytes in the file
     torch.save(weights | {"bert.pooler.dense.weight": huge}, folder / "pytorch_model.bin")
-    with pytest.raises(ValueError, match=r"\(1000000, 1000000\) where config"):
+    with pytest.raises(ValueError, match=r"'bert\.pooler\.dense\.weight' is no plain tensor"):
         read_encoder(folder)
 
 
@@ -306,3 +306,71 @@ def test_a_home_folder_is_found_where_no_shell_looks(tmp_path, monkeypatch):
     folder, _ = bert(tmp_path / "m", heads=False)
     assert find_encoder("~/m") == folder
     assert load_vocabulary("~/m/vocab.txt") == load_vocabulary(folder)
+
+
+def test_a_pickle_that_holds_itself_ends(tmp_path):
+    folder, _ = bert(tmp_path / "m")
+    weights = torch.load(folder / "pytorch_model.bin")
+    itself = {}
+    itself["state_dict"] = itself
+    torch.save(itself, folder / "pytorch_model.bin")
+    with pytest.raises(ValueError, match="more than 8 dictionaries deep"):
+        read_encoder(folder)
+    for _ in range(8):
+        weights = {"state": weights}
+    torch.save(weights, folder / "pytorch_model.bin")
+    assert read_encoder(folder)[1]
+
+
+@pytest.mark.filterwarnings("ignore:Sparse|The PyTorch API of nested tensors")
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda value: value.to("meta"),
+        lambda value: value.to_sparse(),
+        lambda value: value.to_sparse_csr(),
+        lambda value: torch.nested.nested_tensor([*value]),
+        lambda value: torch.zeros(1).expand(10_000_000, 16),
+    ],
+)
+def test_tensors_that_are_not_plain_are_one_line(tmp_path, change):
+    folder, _ = bert(tmp_path / "m")
+    weights = torch.load(folder / "pytorch_model.bin")
+    for name in ("bert.pooler.dense.weight", "more"):
+        odd = change(torch.zeros(16, 16))
+        torch.save(weights | {name: odd}, folder / "pytorch_model.bin")
+        with pytest.raises(ValueError, match=f"{folder}.*'{name}' is no plain tensor"):
+            read_encoder(folder)
+
+
+@pytest.mark.parametrize("form", ["safetensors", "bin", "shards"])
+def test_a_pipe_is_not_waited_for(tmp_path, form):
+    folder, _ = bert(tmp_path / "m", form=form)
+    place = next(path for path in folder.iterdir() if path.suffix in (".safetensors", ".bin"))
+    place.unlink()
+    os.mkfifo(place)
+    with pytest.raises(ValueError, match=r"no weights that linkbert reads|no regular file has this name"):
+        fill_mask(folder, "the [MASK]")
+
+
+def test_a_model_that_answers_nan_is_refused(tmp_path):
+    folder, _ = bert(tmp_path / "m", form="safetensors")
+    weights = load_file(folder / "model.safetensors")
+    weights["bert.encoder.layer.0.output.dense.bias"][0] = float("nan")
+    save_file(weights, folder / "model.safetensors")
+    with pytest.raises(ValueError, match="answers NaN"):
+        fill_mask(folder, "the [MASK]")
+    with pytest.raises(ValueError, match="answers NaN"):
+        relate(folder, "the sea", "the moon")
+
+
+def test_a_tokenizer_that_panics_is_one_line(tmp_path):
+    folder, _ = bert(tmp_path / "m")
+    open_for(folder, relations=False)[1].backend_tokenizer.save(str(folder / "tokenizer.json"))
+    rules = json.loads((folder / "tokenizer.json").read_text())
+    rules["normalizer"] = {"type": "Precompiled", "precompiled_charsmap": "AAAA"}
+    (folder / "tokenizer.json").write_text(json.dumps(rules))
+    with pytest.raises(ValueError, match=r"tokenizer\.json is not a vocabulary: the tokenizers library breaks off"):
+        load_vocabulary(folder)
+    with pytest.raises(ValueError, match="breaks off"):
+        fill_mask(folder, "the [MASK]")

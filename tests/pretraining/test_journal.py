@@ -1,9 +1,13 @@
+import hashlib
 import json
+import os
 
 import pytest
 
 from linkbert.config import Config
-from linkbert.pretraining.checkpoint import read_state
+from linkbert.files import model_files
+from linkbert.pretraining.card import push_model
+from linkbert.pretraining.checkpoint import read_state, save_final_model
 from linkbert.pretraining.journal import Journal, check_same_run, read_journal, read_record, resume_words
 
 
@@ -116,3 +120,39 @@ def test_a_state_that_says_nonsense_is_one_line_with_its_file(tmp_path, change):
     (folder / "state.json").write_text(json.dumps(content | change))
     with pytest.raises(ValueError, match=r"state\.json"):
         read_state(folder.parent)
+
+
+@pytest.mark.parametrize("name", ["/dev/zero", "../../outside", "link", "device", "training"])
+def test_a_state_hashes_nothing_outside_its_folder_and_no_device(tmp_path, name):
+    (tmp_path / "outside").write_text("x")
+    (folder := tmp_path / "run" / "step-0000002" / "training").mkdir(parents=True)
+    (folder.parent / "link").symlink_to(tmp_path / "outside")
+    os.mkfifo(folder.parent / "device")
+    size = (folder.parent / name).stat().st_size
+    content = {"format": 1, "step": 2, "files": {name: {"bytes": size, "sha256": hashlib.sha256(b"x").hexdigest()}}}
+    (folder / "state.json").write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=r"leaves the folder|is not as it was written"):
+        read_state(folder.parent)
+
+
+def test_only_a_models_own_files_are_copied_and_uploaded(tmp_path, hub, caplog):
+    (tmp_path / "id_rsa").write_text("secret")
+    folder = tmp_path / "run" / "checkpoints" / "step-0000002"
+    folder.mkdir(parents=True)
+    for name in ("config.json", "notes.txt"):
+        (folder / name).write_text("{}")
+    for name in ("vocab.txt", "README.md", "model.safetensors"):
+        (folder / name).symlink_to(tmp_path / "id_rsa")
+    save_final_model(tmp_path / "run", 2)
+    assert [path.name for path in (tmp_path / "run" / "model").iterdir()] == ["config.json"]
+    assert "4 files are left out" in caplog.text
+    push_model(folder, "org/mine", {})
+    assert {path.name for path in (hub / "org" / "mine").iterdir()} == {"config.json", "README.md"}
+    assert "secret" not in (hub / "org" / "mine" / "README.md").read_text()
+    snapshot = tmp_path / "cache" / "snapshots" / "0a"
+    snapshot.mkdir(parents=True)
+    (tmp_path / "cache" / "blobs").mkdir()
+    (tmp_path / "cache" / "blobs" / "1").write_text("words")
+    (snapshot / "vocab.txt").symlink_to("../../blobs/1")
+    (snapshot / "config.json").symlink_to(tmp_path / "id_rsa")
+    assert [path.name for path in model_files(snapshot)] == ["vocab.txt"]

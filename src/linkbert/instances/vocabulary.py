@@ -12,7 +12,8 @@ import json
 import logging
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -277,6 +278,18 @@ def _read_tokens(path: Path, said: dict[str, Any], rules: dict[str, Any]) -> Voc
     return load_tokenizer(json.loads(whole.to_str())) if more else found
 
 
+@contextmanager
+def no_panic(source: str | Path) -> Iterator[None]:
+    """Make a panic of the tokenizers library, which is no Exception, a ValueError; usable as a decorator."""
+    try:
+        yield
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":
+            raise
+        raise ValueError(f"the tokenizers library breaks off over {source} ({one_line(error)[:200]})") from None
+
+
+@no_panic("it")
 def load_tokenizer(content: dict[str, Any], said: dict[str, Any] | None = None) -> Vocabulary:
     """Read the content of a tokenizer.json; one other than BERT's is kept as the installed library writes it.
 

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedTokenizerBase
 
+from linkbert.instances.vocabulary import no_panic
 from linkbert.model.checkpoint import check_head, make_model, objective_of, open_tokenizer, read_encoder
 from linkbert.model.heads import Inputs, PretrainingModel
 from linkbert.model.hf_encoder import longest
@@ -39,7 +40,8 @@ def fill_mask(model_folder: str | Path, text: str, *, top: int = 5) -> list[list
     model, tokenizer = open_for(model_folder, relations=False)
     text = text.encode(errors="replace").decode()  # of a word that is not UTF-8
     text = text.replace("[MASK]", tokenizer.mask_token).replace("<mask>", tokenizer.mask_token)
-    ids = tokenizer(text, return_tensors="pt")["input_ids"]
+    with no_panic(f"this text with the tokenizer of {model_folder}"):
+        ids = tokenizer(text, return_tensors="pt")["input_ids"]
     if ids.shape[1] > longest(model.config):
         raise ValueError(f"the text is longer than the model's {longest(model.config)} tokens; shorten it")
     masks = (ids[0] == tokenizer.mask_token_id).nonzero().flatten()
@@ -48,6 +50,7 @@ def fill_mask(model_folder: str | Path, text: str, *, top: int = 5) -> list[list
     with torch.no_grad():
         states, _ = model.encode(Inputs.padded(ids)._replace(masked_positions=masks))
         best = model.token_logits(states)[:, : len(tokenizer)].softmax(-1).topk(min(top, len(tokenizer)))
+    refuse_nan(best.values, model_folder)
     return [
         [(read_token(tokenizer, token), probability) for token, probability in zip(tokens, values, strict=True)]
         for tokens, values in zip(best.indices.tolist(), best.values.tolist(), strict=True)
@@ -117,16 +120,24 @@ def relate(model_folder: str | Path, text_a: str, text_b: str) -> dict[str, floa
     model, tokenizer = open_for(model_folder, relations=True)
     most = longest(model.config)
     # Each text is cut alone: the library's own truncation of pairs keeps what it cuts off, in every combination.
-    a, b = (
-        tokenizer(text[: 32 * most], add_special_tokens=False, truncation=True, max_length=most)["input_ids"]
-        for text in (text_a, text_b)
-    )
+    with no_panic(f"these texts with the tokenizer of {model_folder}"):
+        a, b = (
+            tokenizer(text[: 32 * most], add_special_tokens=False, truncation=True, max_length=most)["input_ids"]
+            for text in (text_a, text_b)
+        )
     while len(a) + len(b) > most - 3:
         (a if len(a) > len(b) else b).pop()
     ids = torch.tensor([[tokenizer.cls_token_id, *a, tokenizer.sep_token_id, *b, tokenizer.sep_token_id]])
     types = (torch.arange(ids.shape[1]) >= len(a) + 2).long()[None]
     found = model.predict(Inputs.padded(ids, types))
+    refuse_nan(found.relations, model_folder)
     return dict(zip(RELATIONS, found.relations[0].tolist(), strict=False))
+
+
+def refuse_nan(answers: torch.Tensor, folder: str | Path) -> None:
+    """Refuse answers that are not numbers, as those of damaged weights."""
+    if not answers.isfinite().all():
+        raise ValueError(f"{folder} answers NaN: its weights are damaged, or not finite; fetch or train it again")
 
 
 def open_for(folder: str | Path, *, relations: bool) -> tuple[PretrainingModel, PreTrainedTokenizerBase]:

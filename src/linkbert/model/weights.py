@@ -28,6 +28,7 @@ from linkbert.model.hf_encoder import ARCHITECTURES
 
 SIZES = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
 NESTED = ("state_dict", "model_state_dict", "model", "module", "state")  # where a training program puts the weights
+DEEPEST = 8  # of dictionaries in one another
 WRAPPERS = re.compile(r"(^|(?<=\.))(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
 EMBEDDINGS = re.compile(r"^(.*?)embeddings\.(?:word_embeddings|tok_embeddings|LayerNorm|norm)\.(?:weight|gamma)$")
 CODE = ("auto_map", "custom_pipelines")  # names of it, for programs that load it
@@ -95,7 +96,7 @@ def guarded(path: Path, call: Callable[[], Any]) -> Any:
 
 def read_weights(folder: Path) -> dict[str, Tensor]:
     """Read the weights of a folder as they are stored, of one file or of all shards that its index names."""
-    place = folder / choose_weights({path.name for path in folder.iterdir()}, folder)
+    place = folder / choose_weights({path.name for path in folder.iterdir() if path.is_file()}, folder)
     index = read_json(place) if place.suffix == ".json" else {"weight_map": {"": place.name}}
     shards = index.get("weight_map") if isinstance(index, dict) else None
     if not isinstance(shards, dict) or not shards or not all(isinstance(file, str) for file in shards.values()):
@@ -104,6 +105,8 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
     for file in sorted({folder / Path(name).name for name in shards.values()}):
         form = "pickle of plain weights" if file.suffix == ".bin" else "safetensors"
         try:
+            if not file.is_file():  # a pipe would be waited for
+                raise ValueError("no regular file has this name")
             refuse_pointer(file)
             stored |= read_pickle(file) if file.suffix == ".bin" else load_file(file)
         except Exception as error:  # of torch's, what follows the first sentence tells to load it unsafely
@@ -121,11 +124,19 @@ def read_pickle(file: Path) -> dict[str, Tensor]:
         raise ValueError(f"torch {torch.__version__} does not read pickles safely: install torch >= 2.10")
     with warnings.catch_warnings(action="ignore"):  # a pickle of another protocol is refused by itself
         found: Any = torch.load(file, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file))
-    while isinstance(found, dict) and (inner := [found[key] for key in NESTED if isinstance(found.get(key), dict)]):
-        found = inner[0]
+    for _ in range(DEEPEST):  # one may hold itself
+        inner = [found[key] for key in NESTED if isinstance(found.get(key), dict)] if isinstance(found, dict) else []
+        found = inner[0] if inner else found
+    if isinstance(found, dict) and any(isinstance(found.get(key), dict) for key in NESTED):
+        raise ValueError(f"its weights lie more than {DEEPEST} dictionaries deep")
     if not isinstance(found, dict):
         raise ValueError(f"it holds a {type(found).__name__}, not weights by their names")
-    return {name: value for name, value in found.items() if isinstance(name, str) and isinstance(value, Tensor)}
+    found = {name: value for name, value in found.items() if isinstance(name, str) and isinstance(value, Tensor)}
+    for name, value in found.items():
+        plain = value.layout == torch.strided and value.device.type == "cpu" and not value.is_nested
+        if not plain or value.untyped_storage().nbytes() < value.numel() * value.itemsize:
+            raise ValueError(f"{name!r:.100} is no plain tensor with a number for each of its places")
+    return found
 
 
 def plain_names(weights: dict[str, Tensor], encoder: str, heads: Collection[str]) -> dict[str, Tensor]:

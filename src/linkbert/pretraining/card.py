@@ -17,7 +17,7 @@ from huggingface_hub import CommitOperationAdd, HfApi, ModelCard, ModelCardData,
 from transformers import PretrainedConfig
 
 from linkbert.config import Config, show_value
-from linkbert.files import find_encoder, one_line, read_json
+from linkbert.files import find_encoder, model_files, one_line, read_json
 from linkbert.instances.mixture import OpenPart
 from linkbert.model.heads import find_objective
 from linkbert.model.weights import SIZES
@@ -79,11 +79,12 @@ def describe_base(init: str) -> dict[str, Any]:
 
 def push_model(folder: Path, name: str, metadata: dict[str, Any], *, private: bool = False) -> str:
     """Upload a model's files to the hub as `name`, its card with that name and more `metadata`; return the address."""
-    card = ModelCard((folder / "README.md").read_text("utf-8") if (folder / "README.md").is_file() else "---\n---\n")
+    there = model_files(folder)
+    own = folder / "README.md"
+    card = ModelCard(own.read_text("utf-8") if own in there else "---\n---\n")
     for key, value in metadata.items():
         setattr(card.data, key, value)
-    others = [path for path in folder.iterdir() if path.is_file() and path.name != "README.md"]
-    files = [CommitOperationAdd(path.name, str(path)) for path in others]
+    files = [CommitOperationAdd(path.name, str(path)) for path in there if path.name != "README.md"]
     files.append(CommitOperationAdd("README.md", str(card).replace('"DIR"', f'"{name}"').encode()))
     try:
         address = HfApi().create_repo(name, private=private, exist_ok=True)

@@ -31,7 +31,7 @@ from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
 
 from linkbert.config import Config, check_content
-from linkbert.files import find_encoder, read_json, remove, replacing, sha256, write_json
+from linkbert.files import find_encoder, model_files, read_json, remove, replacing, sha256, write_json
 from linkbert.model.checkpoint import tied_names
 from linkbert.pretraining import distributed
 from linkbert.pretraining.distributed import DistributedContext, broadcast, run_on_main
@@ -186,9 +186,8 @@ def best_checkpoint(folders: Sequence[Path]) -> Path | None:
 def save_final_model(run: Path, step: int) -> None:
     """Copy the checkpoint of a step without its training/ to RUN/model."""
     with replacing(run / "model", folder=True) as part:
-        for path in checkpoint_folder(run, step).iterdir():
-            if path.is_file():  # not training/; copytree would hide a full disk in a list
-                flush(Path(shutil.copy(path, part)))
+        for path in model_files(checkpoint_folder(run, step)):  # copytree would hide a full disk in a list
+            flush(Path(shutil.copy(path, part)))
 
 
 def last_checkpoint(run: Path) -> tuple[Path, State] | None:
@@ -213,7 +212,11 @@ def read_state(folder: Path) -> State:
     if checkpoint_folder(folder, state.step).name != folder.name:
         raise ValueError(f"{path} is of step {state.step}, its folder of another; it is damaged")
     for name, described in content["files"].items():
-        if describe_file(folder / name) != described:
+        place = folder / name
+        if not place.resolve().is_relative_to(folder.resolve()):
+            raise ValueError(f"{name} leaves the folder")
+        size = described.get("bytes") if isinstance(described, dict) else None
+        if place.stat().st_size != size or not place.is_file() or describe_file(place) != described:
             raise ValueError(f"{name} is not as it was written")
     return state
 
