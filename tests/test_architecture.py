@@ -47,13 +47,13 @@ CEILINGS = {  # lines of Python; (top) are the files beside the folders
 
 
 OWED = {  # lines above the ceiling, docs/log/size.md says for what; what is not said there must go
-    "(top)": 1_306,
+    "(top)": 1_319,
     "corpora": 720,
     "corpora/readers": 1_646,
     "graph": 121,
-    "instances": 122,
-    "model": 448,
-    "pretraining": 173,
+    "instances": 135,
+    "model": 470,
+    "pretraining": 177,
     "tasks": 720,
     "trials": 482,
     "views": 333,
