@@ -220,8 +220,9 @@ def decompressed_blocks(path: Path) -> Iterator[tuple[bytes, int]]:
 
 def _decompress(path: Path, stop: float = math.inf) -> Iterator[tuple[bytes, int]]:
     """Decompress a file, block by block up to the position `stop`, then byte by byte; a block may give many pieces."""
-    start = DECOMPRESSORS.get(".gz" if path.suffix == ".tgz" else path.suffix)
-    step, most = (ZST_PIECE, ()) if path.suffix == ".zst" else (1 << 16, (PIECE,))
+    suffix = path.suffix.lower()
+    start = DECOMPRESSORS.get(".gz" if suffix == ".tgz" else suffix)
+    step, most = (ZST_PIECE, ()) if suffix == ".zst" else (1 << 16, (PIECE,))
     stream, position, waits = None, 0, True  # whether the stream waits for more bytes
     web = str(path).startswith(WEB)
     size = source_size(path) if web else 0

@@ -2,6 +2,7 @@
 
 import gzip
 import os
+import zipfile
 from html import escape
 
 import pytest
@@ -84,3 +85,16 @@ def test_a_bad_row_of_stack_exchange_costs_itself(tmp_path, small):
     documents, skipped = build(tmp_path / "Posts.xml", "stackexchange")
     assert sorted(documents) == ["1"]
     assert skipped == {streams.TOO_LARGE: 1, stackexchange.BROKEN: 2, CUT: 1, DUPLICATE: 1}
+
+
+def test_a_suffix_in_capitals_is_one(tmp_path):
+    data = b"# Page\n\nSome words here.\n"
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "zip").mkdir()
+    (tmp_path / "tree" / "x.md.GZ").write_bytes(gzip.compress(data))
+    with zipfile.ZipFile(tmp_path / "zip" / "Z.ZIP", "w") as file:
+        file.writestr("y.md", data)
+    for source, format_ in ((tmp_path / "tree", "markdown"), (tmp_path / "zip" / "Z.ZIP", None)):
+        documents, skipped = build(source, format_)
+        assert ["Some words here" in each.text for each in documents.values()] == [True]
+        assert not skipped

@@ -236,6 +236,13 @@ def test_text_that_is_not_utf8_is_mended(tmp_path):
     assert skipped == {"invalid UTF-8 (replaced)": 1}
 
 
+@pytest.mark.parametrize("column", [pa.array([2**62, 1], pa.duration("s")), pa.array([2**31 - 1, 1], pa.date32())])
+def test_a_value_that_python_has_not_costs_its_row(tmp_path, column):
+    found, skipped = read(write(tmp_path / "a.parquet", pa.table({"id": ["a", "b"], "text": column})))
+    assert len(found) + skipped.total() == 2
+    assert skipped[CUT] == 1
+
+
 def test_what_holds_no_table_is_refused(tmp_path):
     write(tmp_path / "a.parquet", make_table([]))
     with pytest.raises(ValueError, match=r"a\.parquet is empty: there is no row in it"):

@@ -423,3 +423,16 @@ def test_answers_are_scored_without_the_train_set_and_by_halves_of_dev(tmp_path,
 def made_sets(path):
     _, splits = made(path, "t", "c")
     return splits.train, splits.dev, splits.test
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("a.jsonl", '{"text": "One.", "label": "x"}\n{"text": "\\ud800", "label": "y"}\n', "surrogates not allowed"),
+        ("a.json", "[" * 100_000, "nested too deep"),
+    ],
+)
+def test_json_that_no_tokenizer_takes_is_one_line(tmp_path, name, text, said):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(ValueError, match=rf"{name}.* is not a table of rows: .*{said}"):
+        own_task(tmp_path / name, "text", "label")

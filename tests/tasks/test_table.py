@@ -75,7 +75,8 @@ def test_an_unknown_name_is_answered_with_the_nearest():
     "wrong",
     [
         {"files": {"train": "x.tsv"}}, {"files": {"train": 3}}, {"files": 3}, {"split": 3}, {"metrics": "accuracy"},
-        {"options": {"columns": 3}}, {"options": 3},
+        {"options": {"columns": 3}}, {"options": 3}, {"kind": 1}, {"kind": {"a": {}}}, {"suite": []}, {"settings": 1},
+        {"authors": "x", "kind": "a:b"},
     ],
 )  # fmt: skip
 def test_values_of_a_wrong_type_are_one_line(wrong):

@@ -80,7 +80,8 @@ class File(NamedTuple):
 
 def is_tree(path: Path) -> bool:
     """Return whether a source is a folder or an archive: "site.tar.xz" and "pages.zip" are."""
-    return (not has_address(path) and path.is_dir()) or ".tar" in path.suffixes or path.suffix in (".tgz", ".zip")
+    kinds = [suffix.lower() for suffix in path.suffixes]
+    return (not has_address(path) and path.is_dir()) or ".tar" in kinds or kinds[-1:] in ([".tgz"], [".zip"])
 
 
 def plain_name(name: str) -> str:
@@ -301,7 +302,7 @@ def list_files(
         yield from walk_folder(path)
         return
     try:
-        for name, size, position, link, open_ in _open_zip(path) if path.suffix == ".zip" else _open_tar(path):
+        for name, size, position, link, open_ in _open_zip(path) if path.suffix.lower() == ".zip" else _open_tar(path):
             if isinstance(open_, str):
                 yield File(f"{path} is not a whole archive ({open_})", cause=CUT)
                 continue

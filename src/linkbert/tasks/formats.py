@@ -155,15 +155,26 @@ def records(source: Source, options: Mapping[str, Any], form: str) -> Iterator[t
     elif form == "jsonl":
         found = ((f"line {number}", None, line) for number, line in enumerate(source.stream, 1) if line.strip())
     else:
-        whole: Any = _parquet(source, options) if form == "parquet" else json.load(source.stream)
+        whole: Any = _parquet(source, options) if form == "parquet" else _load(source.stream.read())
         if form == "json" and "items" in options:
             whole = whole.get(options["items"], [])
         pairs = whole.items() if isinstance(whole, dict) else enumerate(whole)
         found = ((f"item {key}", key if isinstance(key, str) else None, record) for key, record in pairs)
     for place, key, record in found:
         source.item = f"{source.name}, {place}"
-        yield source.item, key, json.loads(record) if form == "jsonl" else record
+        yield source.item, key, _load(record) if form == "jsonl" else record
     source.item = ""
+
+
+def _load(text: str) -> Any:
+    """Load JSON; ValueError where it is nested too deep, or has half a surrogate pair, which no tokenizer takes."""
+    try:
+        found = json.loads(text)
+        if re.search(r"\\u[dD][89a-fA-F]", text):
+            json.dumps(found, ensure_ascii=False).encode()
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
+    return found
 
 
 def form_of(source: Source) -> str:

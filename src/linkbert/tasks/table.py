@@ -95,8 +95,8 @@ def read_tables(path: Any, known: Mapping[str, Task] | None = None) -> dict[str,
         if known and name in known:
             raise ValueError(f"{where} has the name of one of linkbert's datasets: give it another one")
         if like := table.pop("like", ""):
-            if like not in others:
-                raise ValueError(f"{where} is like {like!r}; {nearest(like, others)}")
+            if not isinstance(like, str) or like not in others:
+                raise ValueError(f"{where} is like {like!r}; {nearest(str(like), others)}")
             own = {"authors": ""} if "files" in table else {}
             table = {item.name: getattr(others[like], item.name) for item in dataclasses.fields(Task)[1:]} | own | table
         found[name] = make_task(name, {**table, "file": str(path) if known is not None else ""}, where)
@@ -112,10 +112,12 @@ def make_task(name: str, table: Mapping[str, Any], where: str) -> Task:
     kinds, files = registry.references("tasks"), table.get("files", {})
     if lacking := [key for key in ("kind", "metrics", "format")[: 3 if files else 2] if not values.get(key)]:
         raise ValueError(f"{where} has no {lacking[0]}: docs/tasks.md lists what a table has")
-    if values["kind"] not in kinds and ":" not in values["kind"]:
-        raise ValueError(f"{where} has kind {values['kind']!r}; {nearest(values['kind'], kinds)}")
+    if not isinstance(values["kind"], str) or (values["kind"] not in kinds and ":" not in values["kind"]):
+        raise ValueError(f"{where} has kind {values['kind']!r}; {nearest(str(values['kind']), kinds)}")
     if not isinstance(files, Mapping) or any(isinstance(found, str) for found in files.values()):
         raise ValueError(f'{where} has files = {files!r:.60}: it takes lists by set, {{ train = ["train.tsv"] }}')
+    if values.get("authors") and values["kind"] not in AUTHORS:
+        raise ValueError(f"{where} has authors and kind {values['kind']!r}: the authors' are {', '.join(AUTHORS)}")
     if not set(files) <= set(SPLITS):
         raise ValueError(f"{where} has files of {', '.join(files)}: there are {', '.join(SPLITS)}")
     task: Task = check_content(Task, values, Path(where))
@@ -133,7 +135,7 @@ def _with_authors(values: Mapping[str, Any]) -> dict[str, Any]:
         files[split] = tuple(dict.fromkeys((*values["files"].get(split, ()), *added)))
     form = dict(AUTHORS[values["kind"]])
     if values["kind"] == "text":
-        texts = {"a": "sentence1", "b": "sentence2"} if "b" in options["columns"] else {"a": "sentence"}
+        texts = {"a": "sentence1", "b": "sentence2"} if "b" in options.get("columns", {}) else {"a": "sentence"}
         form["columns"] = {"id": "id", **texts, "label": "label"}
     forms = {"*_hf/*.json": form} | options.get("forms", {})
     return {"files": files, "options": {**options, "forms": forms}}

@@ -41,11 +41,11 @@ def plan(path: Path, _: NoOptions) -> Iterator[Shard]:
     `extra` is the head of the dump, which says what holds for all of it, and whether the shard is the last.
     """
     head = _read_head(path)
-    if isinstance(path, Member) or path.suffix in {*COMPRESSIONS} - {".bz2"}:
+    if isinstance(path, Member) or path.suffix.lower() in {*COMPRESSIONS} - {".bz2"}:
         pieces = cut_stream(path, END, XML_BYTES)
         yield from (replace(piece, extra=(head, piece.extra)) for piece in pieces)
         return
-    step, size = ARCHIVE_BYTES if path.suffix == ".bz2" else XML_BYTES, source_size(path)
+    step, size = ARCHIVE_BYTES if path.suffix.lower() == ".bz2" else XML_BYTES, source_size(path)
     starts = range(0, max(1, size // step) * step, step)  # the last one is never short
     for start in starts:
         last = start == starts[-1]

@@ -38,7 +38,7 @@ def plan(path: Path, options: Options) -> Iterator[Shard]:
     if path.name.startswith(LEFT_BEHIND):
         return
     data = path.data if isinstance(path, Member) else None
-    if path.suffix in COMPRESSIONS:  # there is no way into the middle of it
+    if path.suffix.lower() in COMPRESSIONS:  # there is no way into the middle of it
         data = decompressed(path, most := MOST - len(data or b""))
         if data is None:
             raise FaultError(TOO_LARGE_FILE, f"{path} has more than {most:,} bytes: decompress it, and name that")
@@ -89,14 +89,21 @@ def _read_rows(batch: pa.RecordBatch, options: Options, skipped: Skipped, file: 
     except (pa.ArrowException, ValueError) as error:
         skipped.note(CUT, f"{file} rows {row} to {row + batch.num_rows - 1} ({one_line(error)})")
         return
+    why, where = TOO_LARGE, f"{file} row {row}"
+    lists: list[list[object]] | None = None
     if sum(column.nbytes for column in columns.values()) <= LARGEST:
-        for number, values in enumerate(zip(*map(pa.Array.to_pylist, columns.values()), strict=True), row):
+        try:
+            lists = [*map(pa.Array.to_pylist, columns.values())]
+        except (ValueError, OverflowError) as error:  # a date or a duration that Python has none for
+            why, where = CUT, f"{where} ({one_line(error)})"
+    if lists is not None:
+        for number, values in enumerate(zip(*lists, strict=True), row):
             where = f"{file} row {number}"
             texts = [decode_utf8(value, skipped, where) if isinstance(value, bytes) else value for value in values]
             if made := make_record(dict(zip(columns, texts, strict=True)), skipped, where, chosen):
                 yield made
     elif batch.num_rows == 1:
-        skipped.note(TOO_LARGE, f"{file} row {row}")
+        skipped.note(why, where)
     else:
         for at in range(batch.num_rows):
             yield from _read_rows(batch.slice(at, 1), options, skipped, file, row + at)
