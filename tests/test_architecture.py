@@ -47,14 +47,14 @@ CEILINGS = {  # lines of Python; (top) are the files beside the folders
 
 
 OWED = {  # lines above the ceiling, docs/log/size.md says for what; what is not said there must go
-    "(top)": 1_319,
-    "corpora": 720,
-    "corpora/readers": 1_646,
+    "(top)": 1_320,
+    "corpora": 721,
+    "corpora/readers": 1_653,
     "graph": 121,
     "instances": 135,
     "model": 470,
     "pretraining": 177,
-    "tasks": 720,
+    "tasks": 733,
     "trials": 482,
     "views": 333,
 }
