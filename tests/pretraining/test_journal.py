@@ -146,8 +146,13 @@ def test_only_a_models_own_files_are_copied_and_uploaded(tmp_path, hub, caplog):
     save_final_model(tmp_path / "run", 2)
     assert [path.name for path in (tmp_path / "run" / "model").iterdir()] == ["config.json"]
     assert "4 files are left out" in caplog.text
+    with pytest.raises(ValueError, match="has no weights"):
+        push_model(folder, "org/mine", {})
+    (folder / "model.safetensors").unlink()
+    (folder / "model.safetensors").write_bytes(b"x")
     push_model(folder, "org/mine", {})
-    assert {path.name for path in (hub / "org" / "mine").iterdir()} == {"config.json", "README.md"}
+    names = {path.name for path in (hub / "org" / "mine").iterdir()}
+    assert names == {"config.json", "README.md", "model.safetensors"}
     assert "secret" not in (hub / "org" / "mine" / "README.md").read_text()
     snapshot = tmp_path / "cache" / "snapshots" / "0a"
     snapshot.mkdir(parents=True)

@@ -37,7 +37,7 @@ from transformers.models.bert.modeling_bert import BertForPreTrainingOutput
 
 from linkbert.config import Config
 from linkbert.files import VOCABULARY_FILES, WEIGHTS, find_encoder, read_json, write_json
-from linkbert.instances.vocabulary import load_vocabulary
+from linkbert.instances.vocabulary import load_vocabulary, no_panic
 from linkbert.model.attention import dropout_keys
 from linkbert.model.fast_bert import LinkBertForPreTraining
 from linkbert.model.heads import EXACT, Inputs, PretrainingModel, find_objective
@@ -204,6 +204,7 @@ def check_head(folder: Path, config: PretrainedConfig, weights: Mapping[str, Ten
         raise ValueError(f"{folder} has no trained {what}; first: linkbert pretrain STORE --to RUN init={folder}")
 
 
+@no_panic("the tokenizer.json")
 def open_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     """Open the tokenizer of a folder, as transformers has it, for the vocabulary that `load_vocabulary` reads there."""
     vocabulary = load_vocabulary(folder)

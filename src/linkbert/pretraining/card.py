@@ -17,7 +17,7 @@ from huggingface_hub import CommitOperationAdd, HfApi, ModelCard, ModelCardData,
 from transformers import PretrainedConfig
 
 from linkbert.config import Config, show_value
-from linkbert.files import find_encoder, model_files, one_line, read_json
+from linkbert.files import choose_weights, find_encoder, model_files, one_line, read_json
 from linkbert.instances.mixture import OpenPart
 from linkbert.model.heads import find_objective
 from linkbert.model.weights import SIZES
@@ -80,6 +80,7 @@ def describe_base(init: str) -> dict[str, Any]:
 def push_model(folder: Path, name: str, metadata: dict[str, Any], *, private: bool = False) -> str:
     """Upload a model's files to the hub as `name`, its card with that name and more `metadata`; return the address."""
     there = model_files(folder)
+    choose_weights({path.name for path in there}, folder)  # none, where they are a link: nothing is uploaded
     own = folder / "README.md"
     card = ModelCard(own.read_text("utf-8") if own in there else "---\n---\n")
     for key, value in metadata.items():
