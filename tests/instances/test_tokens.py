@@ -315,3 +315,11 @@ def test_a_store_of_another_vocabulary_holds_its_promises(tmp_path, kind, other_
     (tmp_path / "s" / "tokens" / "tokens.json").rename(tmp_path / "s" / "tokens" / "lost.json")
     build_store([tmp_path / "d.jsonl"], tmp_path / "s", vocabulary=str(tmp_path / "v"))
     assert TokenStore.open(tmp_path / "s").meta == store.meta
+
+
+@pytest.mark.parametrize(
+    "text", ["word " * 50, "a" * 300 + " b", "x\0y \x0bz \x85\x7f", "\xe9" * 300 + " caf\xe9 \u4e2d" * 9]
+)
+def test_text_is_cut_into_pieces_that_change_nothing(pieces, text, monkeypatch):
+    monkeypatch.setattr(StoreTokenizer, "PIECE", 3)
+    assert pieces.encode(text) == pieces.vocabulary.tokenizer.encode(text, add_special_tokens=False).ids

@@ -165,6 +165,8 @@ class StoreTokenizer:
     WORD = re.compile(r"[A-Za-z0-9]+|[!-/:-@\[-`{-~]")
     # Control characters vanish without ending a word, though str.split and WORD see an end there.
     CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+    VANISH = dict.fromkeys([*range(9), 11, 12, *range(14, 32), *range(127, 160)])
+    PIECE = 1 << 20  # characters whose words are listed at a time
     REMEMBERED = 1 << 19  # words, some 100 MB
 
     def __init__(self, vocabulary: Vocabulary) -> None:
@@ -174,22 +176,28 @@ class StoreTokenizer:
     def encode(self, text: str) -> list[int]:
         """Return the WordPieces of a text."""
         if self.CONTROL.search(text):
-            return self._look_up(text).ids
-        if text.isascii():
-            words = self.WORD.findall(text.lower() if self.vocabulary.lowercase else text)
-        else:
-            words = text.split()
+            text = text.translate(self.VANISH)
         ids: list[int] = []
-        known = self.known
-        for word in words:
-            try:
-                ids += known[word]
-            except KeyError:
-                ids += (found := self._look_up(word).ids)
-                if len(known) >= self.REMEMBERED:
-                    known.clear()
-                if len(word) <= LONGEST_WORD:
-                    known[word] = found
+        known, stop = self.known, 0
+        while 0 <= (start := stop) < len(text):
+            stop = text.find(" ", start + self.PIECE)
+            piece = text[start : stop if stop > 0 else None]
+            if piece.isascii():
+                words = self.WORD.findall(piece.lower() if self.vocabulary.lowercase else piece)
+            else:
+                words = piece.split()
+            for word in words:
+                try:
+                    ids += known[word]
+                except KeyError:
+                    long = len(word) > LONGEST_WORD
+                    # The library takes 65 bytes a character, and any letters too many are [UNK].
+                    cut = word[: LONGEST_WORD + 1] if long and word.isascii() and word.isalnum() else word
+                    ids += (found := self._look_up(cut).ids)
+                    if len(known) >= self.REMEMBERED:
+                        known.clear()
+                    if not long:
+                        known[word] = found
         return ids
 
     def _look_up(self, text: str) -> Any:
