@@ -51,7 +51,7 @@ OWED = {  # lines above the ceiling, docs/log/size.md says for what; what is not
     "corpora": 721,
     "corpora/readers": 1_653,
     "graph": 121,
-    "instances": 135,
+    "instances": 143,
     "model": 471,
     "pretraining": 178,
     "tasks": 733,
