@@ -86,7 +86,7 @@ class LinkGraph:
         if whole:
             linked = not known.is_file() or graph.links.max(initial=-1) < known.stat().st_size // 4
             if not (linked and graph.leads_to_documents and runs_to(graph.offsets, edges)):
-                wrong = "it leads to documents or links that are not there"
+                wrong = "it has targets that are no documents, or links or offsets that lead nowhere"
                 raise ValueError(f"{folder} is damaged: {wrong}; run `linkbert check {store}`, or make it again")
         return graph
 
