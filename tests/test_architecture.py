@@ -47,7 +47,7 @@ CEILINGS = {  # lines of Python; (top) are the files beside the folders
 
 
 OWED = {  # lines above the ceiling, docs/log/size.md says for what; what is not said there must go
-    "(top)": 1_320,
+    "(top)": 1_330,
     "corpora": 721,
     "corpora/readers": 1_653,
     "graph": 121,

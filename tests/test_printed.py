@@ -18,7 +18,7 @@ import pytest
 from linkbert.cli import main
 from linkbert.corpora.store import Store
 from linkbert.files import without_secrets
-from linkbert.progress import Screen, json_text, make_console, printable, reporting
+from linkbert.progress import Screen, json_text, make_console, printable, reporting, say_json, screened
 from linkbert.views.page import Section, write_report
 from test_addresses import server
 from test_cli import TINY
@@ -391,3 +391,13 @@ def test_names_of_code_are_not_carried_into_what_we_write(folder, tmp_path):
         written = files_of(folder_)
         assert any(path.name == "tokenizer_config.json" for path in written)
         assert not [path for path, data in written.items() if b"evil" in data or path.suffix == ".py"]
+
+
+def test_json_says_word_for_word_what_a_document_says(capsys):
+    """An address in a text is data; a screen would hide what looks like a secret in it."""
+    text = "see https://a@b/?monkey=x;keyboard=us \x1b[2J"
+    with screened():
+        say_json({"text": text})
+    out = capsys.readouterr().out
+    assert json.loads(out) == {"text": text}
+    assert "\x1b" not in out

@@ -29,12 +29,12 @@ from linkbert.config import STORE_SETTINGS, Config, Settings, choose_config, mak
 from linkbert.files import REMEDIES, check_store, find_encoder, one_line, replacing
 from linkbert.progress import (
     LogLine,
-    json_text,
     make_console,
     report_stages,
     report_training,
     reporting,
     say,
+    say_json,
     screened,  # fmt: skip
     seconds_text,
 )
@@ -692,7 +692,7 @@ def predict(
     """Answer new inputs with a fine-tuned model."""
     answers = linkbert.predict(model, file)
     if not to:
-        say(*(json_text(answer, indent=None) for answer in answers))
+        say_json(*answers, indent=None)
         return
     with replacing(to) as part:
         part.write_text("".join(json.dumps(answer) + "\n" for answer in answers), encoding="utf-8")
@@ -790,4 +790,7 @@ def overlap(
 
 def print_result(json_: bool, value: Any, lines: Iterable[str]) -> None:
     """Print a value for programs, or its lines for people."""
-    say(*(json_text(value).split("\n") if json_ else lines))
+    if json_:
+        say_json(value)
+    else:
+        say(*lines)

@@ -66,7 +66,7 @@ def printable(text: str, keep: str = "") -> str:
 def json_text(value: Any, indent: int | None = 1) -> str:
     """Write a value as JSON that a terminal may be shown: what would steer it as JSON escapes it."""
     units = lambda found: re.sub("(....)", r"\\u\1", found[0].encode("utf-16-be", "surrogatepass").hex())  # noqa: E731
-    text = without_secrets(json.dumps(value, indent=indent, ensure_ascii=False))
+    text = json.dumps(value, indent=indent, ensure_ascii=False)
     return "\n".join(STEERING.sub(units, line) for line in text.split("\n"))
 
 
@@ -74,6 +74,13 @@ def say(*lines: str, stderr: bool = False) -> None:
     """Print lines, at once; what is in one of them stays there."""
     if lines:
         print("\n".join(map(printable, lines)), file=sys.stderr if stderr else sys.stdout, flush=True)
+
+
+def say_json(*values: Any, indent: int | None = 1) -> None:
+    """Print values for programs, word for word, past the screen; what is stored of addresses has no secrets."""
+    stream = getattr(sys.stdout, "unscreened", sys.stdout)
+    for value in values:
+        print(json_text(value, indent), file=stream, flush=True)
 
 
 class LogLine(logging.Formatter):
