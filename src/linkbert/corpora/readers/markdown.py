@@ -60,6 +60,8 @@ _HIGHLIGHT = re.compile(
     r"(?<![A-Za-z0-9=])==(?=[^\s=](?:.{0,500}?[^\s=])?==(?!=))|(?<=[^\s=])==(?![A-Za-z0-9=])", re.DOTALL
 )
 _FORMULA = re.compile(r"(?<![\\\w$])(?:\$\$(?!\$).+?(?<!\\)\$\$|\$(?![\s$])[^$\n]*?[^\s\\$]\$(?![\w$]))", re.DOTALL)
+_TEX = re.compile(r"(\\\\?)(?:\((?!\s*\1\)).{1,2000}?(?<!\\)\1\)|\[.{1,2000}?(?<!\\)\1\](?!\())", re.DOTALL)
+_TEX_SIGN = re.compile(r"\^|\\[A-Za-z]|_\{|\b[A-Za-z]_\w\b")  # of a formula, where one backslash may as well escape
 _PAGE_TAG = re.compile(r"(?<![^\s(,;>])#(?:\[\[([^\[\]\n]+)\]\]|([^\s#,;.!?()\[\]{}\"']+))")
 _TAG = re.compile(r"""
     </? ([A-Za-z][\w.:-]*) ((?: [^<>"'{}] | "[^"]*" | '[^']*' | \{[^{}]*(?:\{[^{}]*\}[^{}]*)*\} )*+) >
@@ -309,6 +311,7 @@ def _make_parser(nesting: int, mdx: bool = False) -> MarkdownIt:
     parser.block.ruler.before("reference", "footnote", _footnote_rule, interrupts)
     parser.block.ruler.before("reference", "unseen", _unseen_rule, interrupts)
     parser.block.ruler.before("reference", "module", _module_rule)
+    parser.inline.ruler.at("escape", _escape_rule)
     parser.inline.ruler.push("marks", _marks_rule)  # after links: [[1]](x) is one
     parser.normalizeLink = parser.normalizeLinkText = str
     parser.validateLink = lambda _: True
@@ -325,6 +328,19 @@ def _parse_destination(text: str, start: int, stop: int) -> Any:
     if not found or (text[found.end() : found.end() + 1] in ("(", "\\") and found.end() < stop):
         return parseLinkDestination(text, start, stop)
     return SimpleNamespace(ok=True, pos=found.end(), str=unescapeAll(found[0]))
+
+
+def _escape_rule(state: StateInline, silent: bool) -> bool:
+    r"""Find a formula between \( and \) or \[ and \], with one backslash or two; else what a backslash escapes."""
+    from markdown_it.rules_inline import escape
+
+    found = _TEX.match(state.src, state.pos, state.posMax) if state.src[state.pos] == "\\" else None
+    if not found or (len(found[1]) == 1 and not _TEX_SIGN.search(found[0], 2, len(found[0]) - 2)):
+        return escape(state, silent)
+    if not silent:
+        state.push("text", "", 0).content = found[0]
+    state.pos = found.end()
+    return True
 
 
 def _marks_rule(state: StateInline, silent: bool) -> bool:
