@@ -49,7 +49,7 @@ CEILINGS = {  # lines of Python; (top) are the files beside the folders
 OWED = {  # lines above the ceiling, docs/log/size.md says for what; what is not said there must go
     "(top)": 1_330,
     "corpora": 721,
-    "corpora/readers": 1_653,
+    "corpora/readers": 1_669,
     "graph": 121,
     "instances": 143,
     "model": 471,
