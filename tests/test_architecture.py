@@ -1,6 +1,7 @@
 """The import table and the ceilings of the design, for every file; data moves in alphabetical order."""
 
 import ast
+import functools
 import subprocess
 import sys
 from pathlib import Path
@@ -65,6 +66,12 @@ def place_of(name: str) -> str:
     return name.rpartition("/")[0] or name
 
 
+@functools.cache
+def read(name: str) -> ast.AST:
+    """Parse a file of the package."""
+    return ast.parse(FILES[name].read_text(encoding="utf-8"))
+
+
 def imports(tree: ast.AST, *, inside_functions: bool = True) -> set[str]:
     """Name every module that code imports, in full."""
     names = set()
@@ -83,10 +90,9 @@ def imports(tree: ast.AST, *, inside_functions: bool = True) -> set[str]:
 
 @pytest.mark.parametrize("name", FILES)
 def test_imports_point_one_way(name):
-    tree = ast.parse(FILES[name].read_text(encoding="utf-8"))
     own = place_of(name)
     allowed = MAY_IMPORT[own] | {own}
-    for module in imports(tree):
+    for module in imports(read(name)):
         path = module.removeprefix("linkbert").strip(".").replace(".", "/")
         if not module.startswith("linkbert.") or path not in FILES:
             continue
@@ -97,8 +103,7 @@ def test_imports_point_one_way(name):
 def test_torch_stays_where_the_design_puts_it(name):
     if {name, place_of(name)} & WITH_TORCH:
         return
-    tree = ast.parse(FILES[name].read_text(encoding="utf-8"))
-    heavy = {module.split(".")[0] for module in imports(tree, inside_functions=place_of(name) in STAGES)}
+    heavy = {module.split(".")[0] for module in imports(read(name), inside_functions=place_of(name) in STAGES)}
     assert not heavy & {"torch", "transformers"}, name
 
 

@@ -158,7 +158,7 @@ def spoil(path, change):
     path.write_text(json.dumps(value))
 
 
-@pytest.mark.parametrize("terminal", [False, True])
+@pytest.mark.parametrize("terminal", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_what_is_looked_at_is_text(folder, monkeypatch, terminal):
     if terminal:
         monkeypatch.setenv("FORCE_COLOR", "1")
@@ -174,6 +174,7 @@ def test_what_is_looked_at_is_text(folder, monkeypatch, terminal):
     assert command("show", store, f"nobody {EVIL}{HALF}")[0] == 1
 
 
+@pytest.mark.slow  # thirty commands
 def test_what_is_tuned_and_answered_is_text(folder, hub, monkeypatch, serve):
     run, results, tasks = folder / "a", folder / "results", folder / "tasks.toml"
     context = next(pages())["text"] + f" A market. {EVIL}"
