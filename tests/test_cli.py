@@ -842,7 +842,7 @@ def test_a_library_without_memory_is_one_line_and_another_error_keeps_its_traceb
         raise RuntimeError(said[-1])
 
     monkeypatch.setattr("linkbert.views.stats.store_statistics", fail)
-    monkeypatch.setattr("linkbert.cli.check_store", lambda store: store)
+    monkeypatch.setattr("linkbert.cli.read_manifest", lambda store: {})
     (tmp_path / "store").mkdir()
     (tmp_path / "store" / "store.json").write_text('{"format": 1}')
     said = []

@@ -26,18 +26,8 @@ from typer.core import TyperCommand, TyperGroup
 
 import linkbert
 from linkbert.config import STORE_SETTINGS, Config, Settings, choose_config, make_config, meant, nearest, presets
-from linkbert.files import REMEDIES, check_store, find_encoder, one_line, replacing
-from linkbert.progress import (
-    LogLine,
-    make_console,
-    report_stages,
-    report_training,
-    reporting,
-    say,
-    say_json,
-    screened,  # fmt: skip
-    seconds_text,
-)
+from linkbert.files import REMEDIES, find_encoder, one_line, read_manifest, replacing
+from linkbert.progress import LogLine, make_console, report_stages, report_training, reporting, say, say_json, screened
 
 if TYPE_CHECKING:
     from linkbert.instances.parts import Part
@@ -91,7 +81,10 @@ def main(words: Sequence[str] | None = None) -> int:
         text, status = explain_usage(error, words, name), 2
     except Exception as error:
         text, status = one_line(error), 1
-        if was_interrupted(error):  # while a class is made, Python raises another error of it
+        cause: BaseException | None = error
+        while cause and not isinstance(cause, KeyboardInterrupt):
+            cause = cause.__cause__ or cause.__context__
+        if cause:  # while a class is made, Python raises another error of it
             text, status = "interrupted", 130
         elif isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and re.search(NO_MEMORY, text)):
             remedy = "training needs less with a smaller micro_batch_size, or with gradient_checkpointing=true"
@@ -106,20 +99,14 @@ def main(words: Sequence[str] | None = None) -> int:
     return status
 
 
-def was_interrupted(error: BaseException | None) -> bool:
-    """Check whether Ctrl-C is what an error comes from."""
-    while error and not isinstance(error, KeyboardInterrupt):
-        error = error.__cause__ or error.__context__
-    return error is not None
-
-
 class WithSettings(TyperCommand):
     """A command whose help ends with its settings."""
 
     def format_epilog(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002
         """List the settings, and the presets of pretraining, as options are listed."""
-        shown = {"Presets": [(name, describe_preset(name)) for name in presets()]} if self.name == "pretrain" else {}
-        for heading, rows in (shown | settings_of(self.name).describe()).items():
+        sizes = {"Presets": [(name, SIZE.format(make_config(name))) for name in presets()]}
+        shown = (sizes if self.name == "pretrain" else {}) | settings_of(self.name).describe()
+        for heading, rows in shown.items():
             with formatter.section(heading):
                 formatter.write_dl(rows)
 
@@ -139,7 +126,8 @@ def explain_usage(error: Any, words: Sequence[str], name: str) -> str:
         return f"there is no command {words[0]}: write {NO_COMMANDS[words[0]]}"
     if long := next((word for word in words if re.fullmatch(r"-[a-z][a-z-]+", word)), ""):
         return f"there is no {long}: write -{long}; see `{name} --help`"
-    if param and param.opts[0] == "--model" and (model := next(filter(is_model, words), "")):
+    models = (word for word in words if any(Path(word, file).is_file() for file in ("run.json", "config.json")))
+    if param and param.opts[0] == "--model" and (model := next(models, "")):
         return f"{text}: write --model {model}; see `{name} --help`"
     takes = {each.name for each in context.command.params} if context else set()
     sets = "" if "settings" in takes else "--set " if "set_" in takes else None
@@ -157,24 +145,14 @@ def explain_usage(error: Any, words: Sequence[str], name: str) -> str:
     return f"{text}; see `{name} --help`".replace("?; ", "? ")
 
 
-def is_model(word: str) -> bool:
-    """Tell whether a word names a folder that holds a model, or a run."""
-    return any(Path(word, name).is_file() for name in ("run.json", "config.json"))
-
-
 def find_store(context: typer.Context, store: Path | None) -> Path | None:
     """Check a STORE; a setting in its place is written as one."""
     if store and re.match(r"[a-z_]+=", str(store)) and not store.exists():
         sets = "set_" in {each.name for each in context.command.params}
         raise ValueError(f"{store} is a setting: write " + (f"--set {store}" if sets else "STORE first"))
-    return store and check_store(store)
-
-
-def describe_preset(name: str) -> str:
-    """Name the size of a preset's encoder and the length of its training."""
-    run = make_config(name)
-    pairs = f"{run.max_steps:,} steps of {run.batch_size:,} pairs of {run.sequence_length} tokens"
-    return f"{run.num_hidden_layers} layers of {run.hidden_size}, {pairs}"
+    if store:
+        read_manifest(store)
+    return store
 
 
 def check_model(name: str) -> str:
@@ -187,6 +165,10 @@ def check_model(name: str) -> str:
     return name
 
 
+SIZE = (
+    "{0.num_hidden_layers} layers of {0.hidden_size}, {0.max_steps:,} steps of {0.batch_size:,} pairs of "
+    "{0.sequence_length} tokens"
+)
 NO_MEMORY = "(out of|allocate) memory|create a primitive|start new thread"  # in RuntimeErrors of torch and Python
 NO_COMMANDS = {"help": "`linkbert COMMAND --help`", "presets": "`linkbert pretrain --help`, which lists them"}
 OUTPUT = ("o", "out", "output", "output-dir", "output_dir", "out-dir", "out_dir", "save", "dest")  # meant: --to
@@ -275,20 +257,11 @@ def build(
     from linkbert.corpora.reader import DAMAGE
     from linkbert.views.stats import statistics_lines, store_statistics
 
+    given = {name: value for name, value in options.items() if value is not None}
+    how = dict[str, Any](format=format, options=given, links_table=links, graph=graph == "hyperlink", dask=dask)
+    how |= {"vocabulary": vocab, "lowercase": False if cased else None, "workers": workers}
     with report_stages() as progress:
-        store = linkbert.build_store(
-            source,
-            to,
-            format=format,
-            options={name: value for name, value in options.items() if value is not None},
-            links_table=links,
-            vocabulary=vocab,
-            lowercase=False if cased else None,
-            graph=graph == "hyperlink",
-            workers=workers,
-            dask=dask,
-            progress=progress,
-        )
+        store = linkbert.build_store(source, to, **how, progress=progress)
     say(*describe_build(store), *statistics_lines(store_statistics(store.path)))
     damaged = sum(count for cause, count in store.manifest["skipped"].items() if cause in DAMAGE)
     if damaged and not keep_going:
@@ -491,7 +464,7 @@ def pretrain(
     if before:
         check_same_run(to, before, before | {"config": config.model_dump(mode="json")})
     for part in stores:
-        check_store(part.path)
+        read_manifest(part.path)
     if config.init != "none" and not before:
         check_model(config.init)
     if ":" not in config.objective and config.objective not in (known := references("objectives")):
@@ -546,7 +519,7 @@ def relate(
     a: str = Argument(metavar="A.txt", help="a file of text, or with --store a document's id or title"),
     b: str = Argument(metavar="B.txt", help="the other"),
     model: str = MODEL,
-    store: Path | None = Option(None, metavar="STORE", callback=lambda at: at and check_store(at), help="of A and B"),
+    store: Path | None = Option(None, metavar="STORE", callback=find_store, help="of A and B"),
     json_: bool = JSON,
 ) -> None:
     """Print how likely two texts are contiguous, random or linked."""
@@ -677,6 +650,8 @@ def evaluate(
         say(*(f"left out: {line}" for line in lacking), stderr=True)
         if not chosen:
             raise ValueError(f"no dataset of {suite} has its files in {data}: see `linkbert tasks`")
+    from linkbert.progress import seconds_text
+
     with reporting() as show:
         progress = lambda text, left: show("fine-tuning", f"{text}, {seconds_text(left)} left")  # noqa: E731
         records = linkbert.finetune(model, chosen, **options, progress=progress)

@@ -123,8 +123,11 @@ class Settings(BaseModel, frozen=True, extra="forbid", defer_build=True):
 
     def describe(self) -> dict[str, list[tuple[str, str]]]:
         """List the settings by heading, those that people change first, as ("name=value", "meaning [type]")."""
-        types, heading = self.model_json_schema()["properties"], ""
-        rows = {name: (f"{name}={show_value(value)}", describe_type(types[name])) for name, value in self}
+        types, heading, rows = self.model_json_schema()["properties"], "", dict[str, tuple[str, str]]()
+        words = {"boolean": "true|false", "array": "three numbers", "string": "text"}
+        for name, value in self:
+            kind = "|".join(types[name].get("enum", [])) or types[name]["type"]
+            rows[name] = f"{name}={show_value(value)}", f"{types[name]['description']} [{words.get(kind, kind)}]"
         found = {"Settings that people change first (key=value)": [rows[name] for name in MOST_USED if name in rows]}
         for name in rows:
             heading = self.headings.get(name, heading)
@@ -164,12 +167,6 @@ def meant(word: str, known: Collection[str]) -> str:
     return names[close[0]] if close else ""
 
 
-def describe_type(schema: Mapping[str, Any]) -> str:
-    """Write a setting's meaning and what it may be, of its JSON schema: 'what is masked [token|word|span]'."""
-    words = {"boolean": "true|false", "array": "three numbers", "string": "text"}
-    return f"{schema['description']} [{'|'.join(schema.get('enum', [])) or words.get(schema['type'], schema['type'])}]"
-
-
 def migrate(values: Mapping[str, Any]) -> dict[str, Any]:
     """Bring settings of an earlier version's run to today's names and values, without those that are gone."""
     return {key: value for key, value in rename(values).items() if key not in REMOVED}
@@ -191,10 +188,7 @@ def nearest(word: str, known: Iterable[str]) -> str:
 def show_value(value: Any) -> str:
     """Write a setting as the command line takes it: (0.5, 0.5, 0.0) -> '1/2,1/2,0'."""
     if isinstance(value, tuple | list):
-        parts = (
-            Fraction(each).limit_denominator(1000) if type(each) in (int, float) and isfinite(each) else each
-            for each in value
-        )
+        parts = [Fraction(n).limit_denominator(1000) if type(n) in (int, float) and isfinite(n) else n for n in value]
         return ",".join(map(str, parts))
     if isinstance(value, bool):
         return str(value).lower()

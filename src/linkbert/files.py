@@ -25,7 +25,7 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fnmatch import fnmatch
-from functools import cache, partial
+from functools import cache, partial, partialmethod
 from importlib import import_module
 from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING, Any, cast
@@ -400,10 +400,9 @@ def read_json_lines(path: Path, *keys: str) -> list[dict[str, Any]]:
     """Read lines of JSON objects with these keys; none of no file, and not a last line that was cut off."""
     found: list[dict[str, Any]] = []
     for number, line in enumerate(path.read_bytes().split(b"\n")[:-1] if path.is_file() else [], 1):
-        try:
+        record = None
+        with suppress(ValueError, RecursionError):
             record = json.loads(line)
-        except (ValueError, RecursionError):
-            record = None
         if not isinstance(record, dict) or not record.keys() >= {*keys}:
             raise ValueError(f"{path} is damaged: line {number} is not linkbert's; remove that line")
         found.append(record)
@@ -452,12 +451,6 @@ def as_path(value: Any, what: str) -> Path:
         given = "an empty text" if isinstance(value, str) else f"a {type(value).__name__}"
         raise ValueError(f"{what} must be a path or a name, got {given}")
     return Path(value).expanduser()
-
-
-def check_store(store: Path) -> Path:
-    """Return the folder of a finished store, or raise a ValueError that says what is wrong and what to do."""
-    read_manifest(store)
-    return store
 
 
 def read_manifest(store: Path) -> dict[str, Any]:
@@ -541,13 +534,9 @@ def fetch_from_hub(name: str, patterns: tuple[str, ...], said: str, remedy: str,
     import huggingface_hub
     from huggingface_hub.utils import tqdm
 
-    class Patient(tqdm):  # type: ignore[misc]
-        """A bar for what takes time, and not where all is in the cache."""
-
-        def __init__(self, *args: Any, **how: Any) -> None:
-            super().__init__(*args, **how, delay=2)
-
-    fetch = partial(huggingface_hub.snapshot_download, name, allow_patterns=[*patterns], tqdm_class=Patient, **options)
+    # A bar for what takes time, and not where all is in the cache.
+    bar = type("Patient", (tqdm,), {"__init__": partialmethod(tqdm.__init__, delay=2)})
+    fetch = partial(huggingface_hub.snapshot_download, name, allow_patterns=[*patterns], tqdm_class=bar, **options)
     try:  # a download would try for longer
         listed = getattr(huggingface_hub.HfApi().repo_info(name, timeout=2, **options), "siblings", None)
         names = [each.rfilename for each in listed or ()] if patterns == HUB_FILES else []

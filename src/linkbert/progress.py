@@ -161,29 +161,25 @@ def reporting(console: Any = None, *, every: float = EVERY) -> Iterator[Show]:
             console.print(last, markup=False, highlight=False, soft_wrap=True)
             shown, written = time.monotonic(), last
 
-    def put(stage: str, text: str, **changes: Any) -> None:
-        nonlocal last
-        if bars:
-            bars.update(stages[stage], text=text, **changes)
-        last = f"  {stage}: {text}"
-        if time.monotonic() - shown >= every:
-            flush()
-
-    def show(stage: str, text: str, done: float = 0, total: float | None = None) -> None:
-        nonlocal waiting
+    def show(stage: str, text: str, done: float | None = None, total: float | None = None, *, took: str = "") -> None:
+        nonlocal waiting, last
         stage, text = printable(stage), printable(text)
-        if (stage, text) != waiting[:2]:
+        if not took and (stage, text) != waiting[:2]:
             waiting = stage, text, time.monotonic()
         if stage not in stages:
             flush()
             stages[stage] = bars.add_task(stage, total=total, text="") if bars else None
-        put(stage, text, completed=done, total=total)
+        if bars:
+            bars.update(stages[stage], text=text + took, completed=done, total=total)
+        last = f"  {stage}: {text}{took}"
+        if time.monotonic() - shown >= every:
+            flush()
 
     def tick() -> None:
         while not over.wait(1):
             stage, text, since = waiting
             if text.endswith("...") and (took := time.monotonic() - since) >= every:
-                put(stage, f"{text} {seconds_text(took)}")
+                show(stage, text, took=f" {seconds_text(took)}")
 
     with bars or nullcontext():
         thread = threading.Thread(target=tick, daemon=True)
@@ -263,8 +259,6 @@ def training_text(state: Any, smooth: dict[str, float]) -> str:
     if not logging.getLogger().isEnabledFor(logging.DEBUG):
         means = {"loss": sum(value for name, value in smooth.items() if name.endswith("loss"))}
         means |= dict([("accuracy", value) for name, value in smooth.items() if name.endswith("accuracy")][:1])
-    numbers = [
-        f"{name.replace('_', ' ')} {value:{'.0%' if 'accuracy' in name else '.2f'}}" for name, value in means.items()
-    ]
+    numbers = [f"{n.replace('_', ' ')} {value:{'.0%' if 'accuracy' in n else '.2f'}}" for n, value in means.items()]
     left = [f"{seconds_text(state.seconds_left)} left"] if state.seconds_left == state.seconds_left else []
     return ", ".join([step, *numbers, f"{count_text(state.tokens_per_second)} tokens/s", *left])

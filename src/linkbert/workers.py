@@ -6,7 +6,6 @@ iterator only as workers become free: what a planner cuts out of a stream stays 
 
 from __future__ import annotations
 
-import errno
 import logging
 import multiprocessing
 import os
@@ -19,7 +18,7 @@ from multiprocessing import resource_tracker
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
-from linkbert.files import KEPT
+from linkbert.files import FULL, KEPT
 from linkbert.progress import LogLine
 
 Item = TypeVar("Item")
@@ -79,7 +78,7 @@ def _explain(error: BaseException) -> str:
         return 'a worker was killed (no memory, or a script lacks `if __name__ == "__main__"`): use fewer workers, and'
     if isinstance(error, CancelledError):
         return "the Dask cluster is gone: start it and"
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if isinstance(error, OSError) and error.errno in FULL:
         return f"the disk is full{f' ({error.filename})' * bool(error.filename)}: make room and"
     return ""
 

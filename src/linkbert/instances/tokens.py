@@ -25,10 +25,10 @@ import numpy as np
 from linkbert.corpora.sentences import split_sentences
 from linkbert.files import (
     as_path,
-    check_store,
     map_array,
     never_falls,
     read_json,
+    read_manifest,
     remove,
     replacing,
     runs_to,
@@ -80,7 +80,7 @@ class TokenStore:
 
         So is a number that leads out of its array, unless not `whole`: for who looks for what is wrong.
         """
-        store = check_store(as_path(store, "a store"))
+        read_manifest(store := as_path(store, "a store"))
         folder = store / "tokens"
         if not (folder / "tokens.json").is_file():
             raise ValueError(f"{store} has no tokens: finish it with `linkbert build`")

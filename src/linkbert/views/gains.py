@@ -53,31 +53,27 @@ def pictures(sampler: Sampler, guess: Guess, *, among: int = 300, count: int = 3
     numbers = np.arange(min(among, len(sampler)))
     made, other = linked.fill(numbers), random.fill(numbers)
     near, far = guess(made)[1], guess(other)[1]  # the same masks, in the same order
-    width = made.input_ids.shape[1]
+    width, whole = made.input_ids.shape[1], true_ids(made)
     row = made.masked_positions // width
     told = shared_tokens(made, numbers.repeat(width)) & carries_meaning(sampler, made)
     gains = np.bincount(row, np.where(told, near - far, 0), len(numbers))
     best = [int(i) for i in np.argsort(-gains, kind="stable")[:count] if gains[i] > gains.max() / 3]
-    return [_picture(sampler, made, i, np.flatnonzero(told & (row == i)), far, near) for i in best]
-
-
-def _picture(
-    sampler: Sampler, made: Instances, i: int, masks: np.ndarray, far: np.ndarray, near: np.ndarray
-) -> Picture:
-    spelled, store = sampler.store.vocabulary.spelled, Store.open(sampler.store.path)
-    doc_a, start, stop, doc_b, _, _ = made.pairs[i].tolist()
-    a, b = store.document(doc_a), store.document(doc_b)
-    leads = link_targets(store, doc_a) or {}
-    anchors = [a.links[n] for n, target in leads.items() if target == b.id and a.links[n].start >= 0]
-    ids, first = true_ids(made)[i, : made.lengths[i]].tolist(), 2 + stop - start
-    places = {int(place) % made.input_ids.shape[1] for place in made.masked_positions[masks]}
-    shown = {ids[place] for place in places}
-    text_a = pieces(spelled, ids[1 : first - 1], [place - 1 in places for place in range(2, first + 1)])
-    text_b = pieces(spelled, ids[first:-1], [token in shown for token in ids[first:-1]])
-    words = [(spelled[made.masked_labels[k]], float(far[k]), float(near[k])) for k in masks]
-    anchor = a.text[anchors[0].start : anchors[0].end] if anchors else ""
-    words.sort(key=lambda each: each[1] - each[2])
-    return Picture(a.title, b.title, anchor, text_a, text_b, tuple(words))
+    spelled, store, found = sampler.store.vocabulary.spelled, Store.open(sampler.store.path), list[Picture]()
+    for i in best:
+        doc_a, start, stop, doc_b, _, _ = made.pairs[i].tolist()
+        a, b = store.document(doc_a), store.document(doc_b)
+        leads = link_targets(store, doc_a) or {}
+        anchors = [a.links[n] for n, target in leads.items() if target == b.id and a.links[n].start >= 0]
+        anchor = a.text[anchors[0].start : anchors[0].end] if anchors else ""
+        masks, ids, first = np.flatnonzero(told & (row == i)), whole[i, : made.lengths[i]].tolist(), 2 + stop - start
+        places = {int(place) % width for place in made.masked_positions[masks]}
+        shown = {ids[place] for place in places}
+        text_a = pieces(spelled, ids[1 : first - 1], [place in places for place in range(1, first)])
+        text_b = pieces(spelled, ids[first:-1], [token in shown for token in ids[first:-1]])
+        words = [(spelled[made.masked_labels[k]], float(far[k]), float(near[k])) for k in masks]
+        words.sort(key=lambda each: each[1] - each[2])
+        found.append(Picture(a.title, b.title, anchor, text_a, text_b, tuple(words)))
+    return found
 
 
 def learnt_words(sampler: Sampler, before: Guess, after: Guess, *, among: int = 300, count: int = 5) -> list[Learnt]:
@@ -92,7 +88,7 @@ def learnt_words(sampler: Sampler, before: Guess, after: Guess, *, among: int = 
             continue
         around = range(max(1, place - 10), min(int(made.lengths[i]) - 1, place + 11))
         ids = whole[i].tolist()
-        shown = [" [MASK]" if at == place else _spaced(spelled[ids[at]]) for at in around]
+        shown = [" [MASK]" if at == place else f" {spelled[ids[at]]}".removeprefix(" ##") for at in around]
         context = "".join(text for text in shown if text != " [SEP]").strip()
         told_by = [(spelled[tokens[k]], float(chances[k])) for tokens, chances in guesses]
         taken[document] = Learnt(context, spelled[made.masked_labels[k]], *told_by)
@@ -121,16 +117,12 @@ def pieces(spelled: Sequence[str], ids: Sequence[int], shown: Sequence[bool]) ->
     """Write tokens as pieces of text: those that are shown alone, what is between them together."""
     found: list[Piece] = []
     for token, mark in zip(ids, shown, strict=False):
-        text, kind = _spaced(spelled[token]), "shown" if mark else ""
+        text, kind = f" {spelled[token]}".removeprefix(" ##"), "shown" if mark else ""
         if found and found[-1][1] == kind == "":
             found[-1] = (found[-1][0] + text, "")
         else:
             found.append((text, kind))
     return tuple(found)
-
-
-def _spaced(token: str) -> str:
-    return token.removeprefix("##") if token.startswith("##") else f" {token}"
 
 
 def picture_lines(picture: Picture) -> list[str]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from linkbert.files import replacing
@@ -40,6 +41,14 @@ def graph_plots(shapes: Mapping[str, Mapping[str, Any]]) -> list[Plot]:
                   for alpha, coverage in shape["coverage"].items()}  # fmt: skip
         plots.append(Plot(f"coverage-{name}", f"Graph {name}: spread of linked targets", *axes, curves))
     return plots if shapes else []
+
+
+def mean_plots(found: Mapping[tuple[str, str, str, str], Any]) -> Iterator[Plot]:
+    """Plot means: (name, title, x, y) -> a line's name -> x -> values; what has two points in one of its lines."""
+    for words, lines in found.items():
+        if any(len(line) > 1 for line in lines.values()):
+            means = {name: (sorted(line), [fmean(line[x]) for x in sorted(line)]) for name, line in lines.items()}
+            yield Plot(*words, means)
 
 
 def draw(plot: Plot) -> Any:

@@ -16,7 +16,7 @@ from linkbert.pretraining.journal import TIMINGS, read_journal, read_record
 from linkbert.pretraining.scores import from_json, nats, percent
 from linkbert.progress import count_text, seconds_text
 from linkbert.views.page import Measured, Section
-from linkbert.views.plots import Plot
+from linkbert.views.plots import Plot, mean_plots
 
 NOT_REPORTED = {"learning_rate", "gradient_norm", "utilisation", *TIMINGS}  # in a journal line, not by the objective
 TOLD = ("preset", "init", "scope", "anchors", "budget", "max_steps")  # settings that are shown whatever they are
@@ -49,9 +49,8 @@ def runs_section(paths: Sequence[Path]) -> Section:
     same = {key: own for key, own in every.items() if key not in differ and (key in TOLD or own[0] != usual.get(key))}
     for title, some in (("settings that differ", differ), ("settings of all" if paths[1:] else "settings", same)):
         rows += [[title, *[""] * len(names)], *([key, *values] for key, values in some.items())] if some else []
-    lines = [
-        f"{name} has no scores" for name, each in zip(names, facts, strict=True) if "scored after step" not in each
-    ]
+    unscored = (name for name, each in zip(names, facts, strict=True) if "scored after step" not in each)
+    lines = [f"{name} has no scores" for name in unscored]
     lines += [EXPLAINED] if len(lines) < len(names) else []
     caption = f"The journals' last lines and scores, and the settings, of {', '.join(map(str, paths))}"
     return Section("Runs", lines, rows, caption=caption, plots=curves(lines_of))
@@ -89,16 +88,14 @@ def _facts(entries: Sequence[Mapping[str, Any]]) -> dict[str, str]:
 
 
 def curves(lines_by_run: Mapping[str, Sequence[tuple[int, Mapping[str, float]]]]) -> list[Plot]:
-    """Plot over steps what runs reported and scored, where one has more than a point of it."""
-    found: dict[str, dict[str, tuple[list[float], list[float]]]] = {}
+    """Plot over steps what runs reported and scored, the mean of each step, where one has more than a point of it."""
+    found: dict[str, dict[str, dict[float, list[float]]]] = {}
     for name, lines_of in lines_by_run.items():
         for step, entry in lines_of:
             for label, value in entry.items():
-                steps, values = found.setdefault(label, {each: ([], []) for each in lines_by_run})[name]
-                steps.append(step)
-                values.append(value)
-    shown = {label: lines for label, lines in found.items() if any(len(steps) > 1 for steps, _ in lines.values())}
-    return [Plot(label, label, "step", label.partition(": ")[2], lines) for label, lines in shown.items()]
+                own = found.setdefault(label, {each: {} for each in lines_by_run})[name]
+                own.setdefault(step, []).append(value)
+    return [*mean_plots({(label, label, "step", label.partition(": ")[2]): lines for label, lines in found.items()})]
 
 
 def _settings(record: dict[str, Any]) -> dict[str, str]:

@@ -14,6 +14,7 @@ from rich.text import Text
 from linkbert.config import Config
 from linkbert.corpora.store import Store, querying
 from linkbert.files import map_array, scratch
+from linkbert.graph.links import LinkGraph
 from linkbert.instances.mixture import Mixture
 from linkbert.instances.sampler import Sampler
 from linkbert.progress import printable
@@ -57,7 +58,9 @@ def show_document(console: Console, store: Store, name: str) -> None:
     if len(unanchored) > LISTED:
         console.print(f"  and {len(unanchored) - LISTED:,} more")
     if targets is not None:
-        sources = linking_documents(store, number)
+        graph = LinkGraph.open(store.path)
+        edges = np.flatnonzero(graph.targets == number)
+        sources = np.unique(np.searchsorted(graph.offsets, edges, side="right") - 1).tolist()
         first = ", ".join(store.document(each).id for each in sources[:NAMED_SOURCES])
         more = f", and {len(sources) - NAMED_SOURCES:,} more" * (len(sources) > NAMED_SOURCES)
         console.print(printable(f"{len(sources):,} documents link to it" + f": {first}{more}" * bool(sources)))
@@ -77,11 +80,9 @@ def find_document(store: Store, name: str) -> int:
 
 def link_targets(store: Store, number: int) -> dict[int, str] | None:
     """Return the ids of the documents that a document's links lead to, by link; None without a hyperlink graph."""
-    from linkbert.graph.links import LinkGraph
-
     if not (store.path / "graphs" / "hyperlink" / "graph.json").is_file():
         return None
-    graph = LinkGraph.open(store.path, "hyperlink")
+    graph = LinkGraph.open(store.path)
     first = int(map_array(store.path / "tokens" / "document_links.bin", np.int64)[number])
     edges = slice(*graph.offsets[number : number + 2])
     pairs = zip(graph.links[edges].tolist(), graph.targets[edges].tolist(), strict=True)
@@ -90,15 +91,6 @@ def link_targets(store: Store, number: int) -> dict[int, str] | None:
         wrong = "a document's edges are of other documents' links"
         raise ValueError(f"{store.path}/graphs/hyperlink is damaged: {wrong}; make it again")
     return found
-
-
-def linking_documents(store: Store, number: int) -> list[int]:
-    """Return the numbers of the documents that link to one."""
-    from linkbert.graph.links import LinkGraph
-
-    graph = LinkGraph.open(store.path, "hyperlink")
-    edges = np.flatnonzero(graph.targets == number)
-    return np.unique(np.searchsorted(graph.offsets, edges, side="right") - 1).tolist()
 
 
 def marked_text(document: Document, targets: dict[int, str], lost: dict[int, str]) -> Text:
@@ -119,17 +111,13 @@ def choose_instances(
     sampler: Sampler | Mixture, config: Config, count: int, *, at: int | None = None, step: int | None = None
 ) -> Sequence[int]:
     """Choose the numbers of instances: of a step (from 1), from a number on (`at`), or one of each relation first."""
-    if step is None:
-        return one_of_each(sampler, count) if at is None else range(at, at + count)
-    if config.budget == "none" and step > config.max_steps:
-        raise ValueError(f"--step {step}: the run has {config.max_steps} steps")
-    start = (step - 1) * config.batch_size
-    return range(start, start + min(count, config.batch_size))
-
-
-def one_of_each(sampler: Sampler | Mixture, count: int) -> list[int]:
-    """Choose so many instances: first one of each relation that the first few hundred have."""
-    _, relations, _ = sampler.draw(np.arange(600))
+    if step is not None:
+        if config.budget == "none" and step > config.max_steps:
+            raise ValueError(f"--step {step}: the run has {config.max_steps} steps")
+        at, count = (step - 1) * config.batch_size, min(count, config.batch_size)
+    if at is not None:
+        return range(at, at + count)
+    _, relations, _ = sampler.draw(np.arange(600))  # has one of each, if any
     chosen = [int(np.argmax(relations == i)) for i in range(3) if (relations == i).any()]
     return list(dict.fromkeys([*chosen, *range(count)]))[:count]
 

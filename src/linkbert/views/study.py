@@ -8,8 +8,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from linkbert.files import write_json
 from linkbert.pretraining.journal import read_journal
 from linkbert.progress import count_text, seconds_text
@@ -17,7 +15,6 @@ from linkbert.tasks.results import Column
 from linkbert.trials.differences import summarise
 from linkbert.trials.study import Run, open_study
 from linkbert.views.page import Measured, Section, lay_out, text_lines, write_report
-from linkbert.views.plots import Plot
 from linkbert.views.runs import curves, reported
 from linkbert.views.tables import layouts
 
@@ -97,7 +94,11 @@ def study_sections(found: Mapping[str, Any], runs: Sequence[Run]) -> Iterator[Se
         words = " ".join(f"{key}={value}" for key, value in arm["settings_that_differ"].items()) or "-"
         seeds = f"{arm['trained']} of {len(arm['runs'])}"
         rows.append([arm["title"], words, seeds, f"{arm['steps']:,}", count_text(arm["tokens"]), f"{arm['hours']:.2f}"])
-    yield Section("Arms", table=rows, plots=_plots(found, runs))
+    lines: dict[str, list[tuple[int, dict[str, float]]]] = {}  # of an arm: what its runs reported, by step
+    for run in runs:
+        own = lines.setdefault(arms[run.arm]["title"], [])
+        own += [(entry["step"], reported(entry)) for entry in read_journal(run.path / "journal.jsonl")]
+    yield Section("Arms", table=rows, plots=curves(lines))
 
 
 def _row(title: str, row: Mapping[str, Any], digits: int) -> list[str]:
@@ -111,16 +112,3 @@ def _row(title: str, row: Mapping[str, Any], digits: int) -> list[str]:
     numbers = (row["paper"], row["paper_difference"])
     cells += ["-"] * (5 - len(cells))
     return [*cells, *("-" if n is None else f"{n:{'+' * i}.1f}" for i, n in enumerate(numbers))]
-
-
-def _plots(found: Mapping[str, Any], runs: Sequence[Run]) -> list[Plot]:
-    """Draw what runs reported over steps, a line an arm: the mean over seeds."""
-    lines: dict[str, dict[int, dict[str, list[float]]]] = {}
-    for run in runs:
-        own = lines.setdefault(found["arms"][run.arm]["title"], {})
-        for entry in read_journal(run.path / "journal.jsonl"):
-            for label, value in reported(entry).items():
-                own.setdefault(entry["step"], {}).setdefault(label, []).append(value)
-    means = {name: [(step, {label: float(np.mean(values)) for label, values in labels.items()})
-                    for step, labels in sorted(own.items())] for name, own in lines.items()}  # fmt: skip
-    return curves(means)

@@ -25,7 +25,7 @@ from linkbert.tasks.results import Column, Result, Score, choose_scores, differe
 from linkbert.tasks.splits import at_hand
 from linkbert.tasks.table import suite, task_of, tasks
 from linkbert.views.page import Measured, Section, lay_out
-from linkbert.views.plots import Plot
+from linkbert.views.plots import Plot, mean_plots
 
 
 @dataclass(frozen=True)
@@ -190,12 +190,11 @@ def gains_section(layout: Layout, scores: Sequence[Score]) -> Iterator[Section]:
         gains |= {(model, whole): weights @ np.stack([gains[model, each] for each in columns]) for model in full}
     for column in [whole, *columns]:
         if any((model, column) in gains for model in models):
-            own = [len(found[name, column].runs) if (name, column) in found else most[name] for name in models]
-            fewer = [f" ({runs})" * (runs < most[name]) for name, runs in zip(models, own, strict=True)]
-            cells = [
-                _gain(gains.get((name, column)), layout.digits, by) for name, by in zip(models, fewer, strict=True)
-            ]
-            rows.append([column.title if column != whole else column.name, *cells])
+            rows.append([column.title if column != whole else column.name])
+            for name in models:
+                runs = len(found[name, column].runs) if (name, column) in found else most[name]
+                fewer = f" ({runs})" * (runs < most[name])
+                rows[-1].append(_gain(gains.get((name, column)), layout.digits, fewer))
     caption = f"By how much each model is above {base}, in %, and the 95 % interval of a paired bootstrap"
     if gains or lacking:
         lines, name = [why] if lacking else [], layout.title.partition(".")[0]
@@ -250,7 +249,7 @@ def details_table(scores: Sequence[Score]) -> list[list[str]]:
 
 def score_plots(scores: Sequence[Score]) -> Iterator[Plot]:
     """Plot few-shot scores over the fraction of train, losses and dev scores over epochs; means over runs."""
-    found: dict[tuple[str, str, str], dict[str, dict[float, list[float]]]] = {}
+    found: dict[tuple[str, str, str, str], dict[str, dict[float, list[float]]]] = {}
     for score in scores:
         points = list[tuple[str, str, str, float, float]]()
         for run in score.runs:
@@ -262,9 +261,6 @@ def score_plots(scores: Sequence[Score]) -> Iterator[Plot]:
             shot = score.column.task.title, "% of train", "few-shot score, %", 100 * float(share)
             points += [(*shot, 100 * value) for value in score.values]
         for title, x, y, place, value in points:
-            found.setdefault((title, x, y), {}).setdefault(score.model, {}).setdefault(place, []).append(value)
-    for (title, x, y), models in found.items():
-        if any(len(line) > 1 for line in models.values()):
-            lines = {name: (sorted(line), [float(np.mean(line[at])) for at in sorted(line)])
-                     for name, line in models.items()}  # fmt: skip
-            yield Plot(f"{title} {y}", f"{title}: {y}", x, y, lines)
+            words = f"{title} {y}", f"{title}: {y}", x, y
+            found.setdefault(words, {}).setdefault(score.model, {}).setdefault(place, []).append(value)
+    return mean_plots(found)
