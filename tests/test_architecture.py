@@ -48,7 +48,7 @@ CEILINGS = {  # lines of Python; (top) are the files beside the folders
 
 
 OWED = {  # lines above the ceiling, docs/log/size.md says for what; what is not said there must go
-    "(top)": 1_330,
+    "(top)": 1_265,
     "corpora": 721,
     "corpora/readers": 1_669,
     "graph": 121,
@@ -57,7 +57,7 @@ OWED = {  # lines above the ceiling, docs/log/size.md says for what; what is not
     "pretraining": 178,
     "tasks": 733,
     "trials": 482,
-    "views": 333,
+    "views": 303,
 }
 
 
