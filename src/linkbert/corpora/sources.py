@@ -286,12 +286,13 @@ def read_source(reader: str, path: Path, options: Any = None, skipped: Skipped |
 
 
 def decode_text(data: bytes, name: str, skipped: Skipped) -> str:
-    """Decode a file that should be UTF-8, or begins with the mark of UTF-16; one that is neither is counted."""
+    """Decode a file that should be UTF-8, or begins with the mark of UTF-16 (else it is counted); LF ends its lines."""
     try:
-        return data.decode("utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig")
+        text = data.decode("utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig")
     except UnicodeDecodeError:
         skipped.note("not UTF-8 (read as Latin-1)", name)
-        return data.decode("latin-1")
+        text = data.decode("latin-1")
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def list_files(

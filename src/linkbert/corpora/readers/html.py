@@ -14,7 +14,7 @@ from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
-from functools import lru_cache, partial
+from functools import lru_cache
 from html import unescape
 from itertools import accumulate
 from operator import itemgetter
@@ -170,9 +170,7 @@ class Tree(Options):
 def read_file(name: str, data: bytes, options: Options, skipped: Skipped) -> Iterator[Record]:
     """Read a page; `skipped` counts what is mended and what is left out, by cause."""
     tree = options if isinstance(options, Tree) else Tree(options.body, options.drop)
-    common = _around(tree.common, name)
-    page = read_page(name, data, skipped, partial(parse, body=options.body, drop=options.drop, common=common))
-    if page is None:
+    if (page := read_page(name, data, tree, skipped, _around(tree.common, name))) is None:
         return
     if b"<" not in data and _LONE.fullmatch(page.text):  # so git writes a symbolic link where there are none
         page = page._replace(refresh=page.text)
@@ -180,8 +178,17 @@ def read_file(name: str, data: bytes, options: Options, skipped: Skipped) -> Ite
     if tree.root and not place.host:
         host, _, path = tree.root.partition("/")
         place = place._replace(host=host, folder=path + place.folder, root=tree.root)
-    known = names(name)
-    moved = find_move(page, place)
+    yield from make_records(name, page, place, names(name), tree.find, skipped)
+
+
+def make_records(
+    name: str, page: Page, place: Place, known: list[str], find: Find, skipped: Skipped
+) -> Iterator[Document | Redirect]:
+    """Make a Document of a page that is also `known` as others, or a Redirect if all it does is send its reader on.
+
+    Links that lead to no page are left out.
+    """
+    moved = resolve(page.refresh, place) if page.refresh and page.text.count(" ") < MOVED else None
     if moved and moved[0] not in (name, *known):
         yield from (Redirect(other, name) for other in known)
         yield Redirect(name, *moved)
@@ -189,8 +196,6 @@ def read_file(name: str, data: bytes, options: Options, skipped: Skipped) -> Ite
     if not page.text:
         skipped.note("page without text", name, name, *known)
         return
-    if scripted := sum(bool(_SCRIPTED.match(href)) and not tree.find(href, place) for _, _, href in page.links):
-        skipped[BY_SCRIPT] += scripted
     id_ = name
     if (whole := resolve(page.canonical, Place())) and whole[0].startswith("https://"):
         yield Redirect(whole[0], name)
@@ -203,10 +208,16 @@ def read_file(name: str, data: bytes, options: Options, skipped: Skipped) -> Ite
         id_ = inside[0]
         yield Redirect(name, id_)
     yield from (Redirect(other, id_) for other in known)
-    yield to_document(id_, page.title or PurePosixPath(name).stem, page, place, tree.find)
+    targets = {href: find(href, place) for href in {href for _, _, href in page.links}}
+    if scripted := sum(_SCRIPTED.match(href) is not None and not targets[href] for _, _, href in page.links):
+        skipped[BY_SCRIPT] += scripted
+    links = tuple(Link(start, end, *to) for start, end, href in page.links if (to := targets[href]))
+    yield Document(id_, page.title or PurePosixPath(name).stem, page.text, links, sections=page.sections)
 
 
-def read_page(name: str, data: bytes, skipped: Skipped, parse_page: Callable[[str], Page | None]) -> Page | None:
+def read_page(
+    name: str, data: bytes, options: Options, skipped: Skipped, common: frozenset[str] = frozenset()
+) -> Page | None:
     """Decode and parse a page; None, counted by cause, for what is no page, not safe to parse, or without its body."""
     if len(data) > LARGEST or _is_binary(data):
         skipped.note(TOO_LARGE if len(data) > LARGEST else NO_PAGE, name)
@@ -217,23 +228,9 @@ def read_page(name: str, data: bytes, skipped: Skipped, parse_page: Callable[[st
     if not is_bounded(source):
         skipped.note(NESTED, name)
         return None
-    page = parse_page(source)
-    if page is None:
+    if (page := parse(source, body=options.body, drop=options.drop, common=common)) is None:
         skipped.note(NO_BODY, name)
     return page
-
-
-def to_document(id_: str, title: str, page: Page, place: Place, find: Find = resolve) -> Document:
-    """Make a Document of a page; its links are resolved, and those that lead to no page are left out."""
-    addresses = {href for _, _, href in page.links}
-    targets = {href: to for href in addresses if (to := find(href, place))}
-    links = tuple(Link(start, end, *to) for start, end, href in page.links if (to := targets.get(href)))
-    return Document(id_, title, page.text, links, sections=page.sections)
-
-
-def find_move(page: Page, place: Place) -> tuple[str, str] | None:
-    """Return where a page sends its reader, as a target and a fragment, if that is all that it does."""
-    return resolve(page.refresh, place) if page.refresh and page.text.count(" ") < MOVED else None
 
 
 def _find_roots(tree: LexborHTMLParser, body: str) -> list[LexborNode] | None:

@@ -119,7 +119,6 @@ def read_page(source: str, id_: str, *, mdx: bool = False, pages: Pages | None =
     >>> page.links
     (Link(start=7, end=11, target='index', fragment='what'), Link(start=17, end=26, target='[[acorn]]', fragment=''))
     """
-    source = source.replace("\r\n", "\n").replace("\r", "\n")
     said, start = read_said(source)
     env: dict[str, Any] = {"mdx": mdx, "unclosed": set(), "id": id_, "pages": pages or Pages()}
     tokens = _make_parser(BLOCK_NESTING, mdx).parse(to_commonmark(source[start:]), env)
@@ -192,6 +191,12 @@ class Writer:
             if opened == kind:
                 break
 
+    def link(self, target: tuple[str, str] | None, shown: str) -> None:
+        """Write a link that shows this."""
+        self.open_link("whole", target)
+        self.add(shown)
+        self.close_link("whole")
+
     def finish(self, title: str) -> tuple[str, tuple[Link, ...], tuple[tuple[str, int], ...]]:
         """Return text, links and sections; a first line that is the title is no part of the text."""
         text = "".join(self.parts).removesuffix("\n")
@@ -261,10 +266,7 @@ def _write_inline(content: str, env: dict[str, Any], writer: Writer, *, breaks: 
                     writer.close_link("link")
                 case "wiki" if found := _WIKI.fullmatch(token.content):
                     to, shown = pages.find_note(found[1], page, found[2] or "")
-                    writer.open_link("wiki", to)
-                    if token.content[0] != "!":  # that one is embedded
-                        writer.add(shown)
-                    writer.close_link("wiki")
+                    writer.link(to, "" if token.content[0] == "!" else shown)  # that one is embedded
                 case "tag":
                     _write_tag(token.content, writer, breaks, env)
         writer.hidden = around

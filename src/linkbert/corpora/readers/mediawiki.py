@@ -1,8 +1,8 @@
 """MediaWiki dumps (pages-articles XML; plain, .bz2, .gz, .xz, .zst) to Documents and Redirects.
 
-Where a file can be entered anywhere (plain XML, and .bz2 block by block), a shard is a range of its bytes, with the
-pages whose `<page>` starts there. Else the parent decompresses and cuts between pages. Pages are found by their tags,
-not by an XML parser: in a dump every `<` of the text is `&lt;`, so this is safe, and a damaged page costs only itself.
+A .bz2 file can be entered anywhere, block by block: a shard is a range of its bytes, with the pages whose `<page>`
+starts there. Of others the parent cuts what it decompresses between pages. Pages are found by their tags, not by an XML
+parser: in a dump every `<` of the text is `&lt;`, so this is safe, and a damaged page costs only itself.
 """
 
 from __future__ import annotations
@@ -25,12 +25,11 @@ from linkbert.corpora.readers.site import (
 )
 from linkbert.corpora.readers.streams import LARGEST, TOO_LARGE, cut_stream, decode_utf8
 from linkbert.corpora.readers.wikitext import parse
-from linkbert.files import COMPRESSIONS, CutFileError, Member, decompressed_blocks, open_source, source_size
+from linkbert.files import CutFileError, Member, decompressed_blocks, source_size
 from linkbert.records import Document, Redirect
 
 ARCHIVE_BYTES = 1 << 20  # of a .bz2 file to a shard: some 4 MB of XML
 XML_BYTES = 1 << 22  # of XML to a shard
-_STEP = 1 << 18
 TAG, END = b"<page>", b"</page>"
 _HEAD_BYTES = 1 << 20  # within which the first page starts
 
@@ -41,21 +40,22 @@ def plan(path: Path, _: NoOptions) -> Iterator[Shard]:
     `extra` is the head of the dump, which says what holds for all of it, and whether the shard is the last.
     """
     head = _read_head(path)
-    if isinstance(path, Member) or path.suffix.lower() in {*COMPRESSIONS} - {".bz2"}:
+    if isinstance(path, Member) or path.suffix.lower() != ".bz2":
         pieces = cut_stream(path, END, XML_BYTES)
         yield from (replace(piece, extra=(head, piece.extra)) for piece in pieces)
         return
-    step, size = ARCHIVE_BYTES if path.suffix.lower() == ".bz2" else XML_BYTES, source_size(path)
-    starts = range(0, max(1, size // step) * step, step)  # the last one is never short
+    size = source_size(path)
+    starts = range(0, max(1, size // ARCHIVE_BYTES) * ARCHIVE_BYTES, ARCHIVE_BYTES)  # the last one is never short
     for start in starts:
         last = start == starts[-1]
-        yield Shard(str(path), start, size if last else start + step, extra=(head, last))
+        yield Shard(str(path), start, size if last else start + ARCHIVE_BYTES, extra=(head, last))
 
 
 def read(shard: Shard, _: NoOptions, skipped: Skipped) -> Iterator[Document | Redirect]:
     """Read the pages of one shard; what is skipped is counted in `skipped` by its cause."""
     site = read_site(shard.extra[0])
-    for page in _split_pages(_pieces(shard), shard, skipped):
+    blocks = read_blocks(shard.source, shard.start, shard.stop) if shard.data is None else [(shard.start, shard.data)]
+    for page in _split_pages(blocks, shard, skipped):
         if record := _read_page(page, site, skipped):
             yield record
 
@@ -81,24 +81,8 @@ def _read_head(path: Path) -> bytes:
     return head.partition(TAG)[0]
 
 
-def _pieces(shard: Shard) -> Iterator[tuple[bytes | None, bool]]:
-    """Yield the shard's XML piece by piece, then what follows it, as (bytes or None for a damaged block, is ours)."""
-    if shard.data is not None:
-        yield shard.data, True
-    elif shard.path.endswith(".bz2"):
-        for position, block in read_blocks(shard.source, shard.start, shard.stop):
-            yield block, position < shard.stop
-    else:
-        with open_source(shard.source) as file:
-            file.seek(shard.start)
-            while more := file.read(min(_STEP, max(shard.stop - file.tell(), 0))):
-                yield more, True
-            while more := file.read(_STEP):
-                yield more, False
-
-
-def _split_pages(pieces: Iterable[tuple[bytes | None, bool]], shard: Shard, skipped: Skipped) -> Iterator[bytes]:
-    """Cut XML into the pages that start in our pieces: b"<page>...", without the closing tag."""
+def _split_pages(blocks: Iterable[tuple[int, bytes | None]], shard: Shard, skipped: Skipped) -> Iterator[bytes]:
+    """Cut XML into the pages that start in our blocks: b"<page>...", without the closing tag; a damaged one is None."""
     where = f"{shard.path}, bytes {shard.start} to {shard.stop}"
     data, position, ours = bytearray(), 0, 0  # what is not yet read of all pieces, where it starts, where ours end
     whole = False  # some of the source was seen, and nothing is missing in front of `data`
@@ -106,7 +90,8 @@ def _split_pages(pieces: Iterable[tuple[bytes | None, bool]], shard: Shard, skip
     def is_open() -> bool:
         return data.find(TAG, 0, max(ours - position, 0) + len(TAG) - 1) >= 0
 
-    for piece, is_ours in pieces:
+    for at, piece in blocks:
+        is_ours = at < shard.stop or shard.data is not None
         if not (is_ours or is_open() or any(data.endswith(TAG[:length]) for length in range(1, len(TAG)))):
             return
         before, whole = len(data), piece is not None

@@ -202,10 +202,9 @@ class Pages:
         site = roots and path[0] == "/" and path[:3] != "/./"  # where the README of a repository is not the home,
         addresses = [] if site and inside == "." else addresses
         tries = [(self.exact, addresses), (self.folded, [*map(plain, addresses)])]
-        if site and self.exact.get(inside, "").lower() in [note_path(index, inside.lower()) for index in INDEXES]:
-            tries.insert(0, (self.exact, below))  # nor that of a folder the index of the site's
-        else:
-            tries.insert(1 if path[0] == "/" else 2, (self.exact, below))
+        indexes = [note_path(index, inside.lower()) for index in INDEXES] if site else []
+        is_index = self.exact.get(inside, "").lower() in indexes  # nor that of a folder the index of the site's
+        tries.insert(0 if is_index else 1 if path[0] == "/" else 2, (self.exact, below))
         for pages, names in (*tries, (self.folded, [*map(plain, below)])):
             if found := next(filter(None, map(pages.get, names)), None):
                 return found
@@ -218,12 +217,9 @@ class Pages:
 
     def ending(self, name: str, kind: int = 0) -> list[tuple[str, str]]:
         """List addresses that end with a name, or titles or aliases, and whose they are, in order of reading."""
-        key, found = _key(name, kind), []
-        for at in range(bisect_left(self.ends, (key,)), len(self.ends)):
-            if not self.ends[at][0].startswith(key):
-                break
-            found.append(self.ends[at][1:])
-        return [(address, id_) for _, address, id_ in sorted(found)]
+        key = _key(name, kind)
+        first, last = (bisect_left(self.ends, (each,)) for each in (key, key[:-1] + "0"))  # which comes behind "/"
+        return [(address, id_) for _, address, id_ in sorted(row[1:] for row in self.ends[first:last])]
 
     def _nearest(self, name: str, page: str, kind: int = 0) -> tuple[str, str]:
         """Return the page nearest to a page that a name means by its path, title (1) or alias (2); and one as near.
@@ -349,7 +345,7 @@ def survey(files: Iterable[tuple[str, bytes]], options: Options, others: Collect
     pages, said, paths = Pages(), dict[str, list[tuple[str, str]]](), list(others)
     addresses, labelled = dict[str, None](), dict[tuple[str, str], None]()  # in order
     for name, data in files:
-        text = decode_text(data, name, Skipped()).replace("\r\n", "\n")
+        text = decode_text(data, name, Skipped())
         id_ = NOTE_SUFFIX.sub("", normalize("NFC", name))
         paths.append(name)
         said[id_], start = read_said(text)

@@ -81,7 +81,7 @@ class Tree:
 def survey(files: Iterable[tuple[str, bytes]], *_: Any) -> Tree:
     """Read what the files of a tree define; its pages are the .rst files, or the .txt files where more have markup."""
     tree, uses = Tree(), defaultdict[str, Counter[str]](Counter)
-    texts = {name: _decode(name, data, Skipped()) for name, data in files}
+    texts = {name: decode_text(data, name, Skipped()) + "\n" for name, data in files}
     is_rst = {name: splitext(name)[1].lower() in SUFFIXES for name in texts}
     marked = Counter(is_rst[name] for name, text in texts.items() if _MARKUP.search(text))
     chosen = {name: text for name, text in texts.items() if is_rst[name] == (marked[True] >= marked[False])}
@@ -113,10 +113,6 @@ def survey(files: Iterable[tuple[str, bytes]], *_: Any) -> Tree:
         if role not in known and best and 2 * known[best] >= names.total():
             tree.roles[role] = best
     return tree
-
-
-def _decode(name: str, data: bytes, skipped: Skipped) -> str:
-    return decode_text(data, name, skipped).replace("\r\n", "\n").replace("\r", "\n") + "\n"
 
 
 def _path(path: str, name: str) -> str:
@@ -312,7 +308,7 @@ def read_file(name: str, data: bytes, tree: Tree, skipped: Skipped) -> Iterator[
     if name not in tree.pages:
         skipped.note(INCLUDED if name in tree.texts else OTHER + splitext(name)[1], name)
         return
-    text = _expand(_decode(name, data, skipped), name, tree.texts, room := [LARGEST])
+    text = _expand(decode_text(data, name, skipped) + "\n", name, tree.texts, room := [LARGEST])
     if room[0] < 0:
         skipped.note(TOO_LARGE, f"{name} with the files that it includes")
         return
@@ -363,13 +359,7 @@ class _Page:
         nodes, writer, before = self.nodes, self.writer, self.classes
         if isinstance(node, self.hidden):
             return
-        head = isinstance(node, nodes.field_list) and writer.size <= len(self.title) + 1
-        if head or isinstance(node, self.aside) or node.get("kind") in ASIDE:
-            writer.hidden += 1
-            for child in node.children:
-                self.write_block(child)
-            writer.hidden -= 1
-        elif isinstance(node, nodes.target):
+        if isinstance(node, nodes.target):
             writer.sections += [(_normal(name), writer.size) for name in node["names"] if "refuri" not in node]
         elif isinstance(node, nodes.TextElement):
             self.write_inline(node)
@@ -377,7 +367,10 @@ class _Page:
                 self.title = "".join(writer.parts)[writer.line :].strip(" ")
             writer.end_line()
         else:
+            head = isinstance(node, nodes.field_list) and writer.size <= len(self.title) + 1
             kind, signs = node.get("kind"), node.get("signs", [])
+            hidden = head or isinstance(node, self.aside) or kind in ASIDE
+            writer.hidden += hidden
             forms = [form for name in signs for form in (_whole(self.module, ".".join(before), name), name)]
             writer.sections += [(form, writer.size) for form in dict.fromkeys(forms)]
             if signs and kind in MODULES:
@@ -385,6 +378,7 @@ class _Page:
             self.classes += (signs[0],) if signs and kind in CLASSES else ()
             for child in node.children:
                 self.write_block(child)
+            writer.hidden -= hidden
             self.classes = before
 
     def write_inline(self, node: Any) -> None:
@@ -401,16 +395,11 @@ class _Page:
                 elif name in defined:
                     self.skipped.note(NESTED, self.id)
             elif isinstance(child, self.nodes.reference):
-                self.write_link(self.find_address(child), child.astext())
+                self.writer.link(self.find_address(child), child.astext())
             elif "role" in child:
                 self.write_role(child["role"], child.astext())
             elif not isinstance(child, self.hidden):
                 self.write_inline(child)
-
-    def write_link(self, target: tuple[str, str] | None, shown: str) -> None:
-        self.writer.open_link("rst", target)
-        self.writer.add(shown)
-        self.writer.close_link("rst")
 
     def find_address(self, node: Any) -> tuple[str, str] | None:
         """Return what a hyperlink means; None for a bare address, and for a place in the page itself."""
@@ -431,7 +420,7 @@ class _Page:
             number, _, place = (found[2] if found else text).partition("#")
             forms = (f"{last}-{number:0>4}", f"{last}-{number}", f"{last}{number}")
             pages = [page for form in forms for page in _ends_with(form, self.tree)] or [NUMBERS[last].format(number)]
-            self.write_link((pages[0], place), found[1] if found else f"{last.upper()} {number}")
+            self.writer.link((pages[0], place), found[1] if found else f"{last.upper()} {number}")
             return
         python = last in PYTHON and domain in ("", "py")
         tight = python or last in ("ref", "doc", "term", "any", "numref")
@@ -453,9 +442,9 @@ class _Page:
             shown = name[1:].rpartition(".")[2] if name[:1] == "~" else name
         if isinstance(to, str):
             self.skipped[to] += 1  # its target says which
-            self.write_link((f":{role}:`{name}`", ""), shown)
+            self.writer.link((f":{role}:`{name}`", ""), shown)
         else:
-            self.write_link(to[:2], to[2] if to[2] and not found else shown)
+            self.writer.link(to[:2], to[2] if to[2] and not found else shown)
 
 
 READER = Reader(

@@ -149,10 +149,8 @@ def _write(
             end = found.end()
             if name := groups["link"] or groups["included"] or groups.get("camel"):
                 target, shown = find(name.strip(), "camel" not in groups or not groups["camel"])
-                writer.open_link("wiki", target)
                 label = groups["shown"] if "camel" in groups else inline.sub(r"\g<raw>", groups["shown"])
-                writer.add("" if groups["included"] else label.strip() or shown)
-                writer.close_link("wiki")
+                writer.link(target, "" if groups["included"] else label.strip() or shown)
             elif groups["hidden"]:
                 writer.hidden += 1
                 add(groups["hidden"])
@@ -207,7 +205,7 @@ def _read_dokuwiki(name: str, text: str, pages: Pages, _: Skipped) -> Iterator[R
 def _definitions(text: str) -> dict[str, tuple[str, str]]:
     """Return the macros that a tiddler defines whose text is that of every call: parameters and text by name."""
     macros: dict[str, tuple[str, str]] = {}
-    for found in _DEFINED.finditer(text.replace("\r\n", "\n")):
+    for found in _DEFINED.finditer(text):
         kind, name, given, body = found[1], found[2], found[3], found[4] or found[5]
         if kind == "function":
             items, joins, joint = body.partition("+[join[")
@@ -297,7 +295,7 @@ def _read_fields(name: str, text: str) -> tuple[dict[str, str], str]:
 
 
 def _title_of(name: str, data: bytes) -> str:
-    return _read_fields(name, decode_text(data, name, Skipped()).replace("\r\n", "\n"))[0]["title"]
+    return _read_fields(name, decode_text(data, name, Skipped()))[0]["title"]
 
 
 def _read_tiddler(name: str, text: str, pages: Pages, skipped: Skipped) -> Iterator[Record]:
@@ -347,7 +345,7 @@ def _read(
     elif read is _read_dokuwiki and pages.has_top and "data/pages/" not in name:
         skipped[OUTSIDE] += 1
     else:
-        records = [*read(name, decode_text(data, name, skipped).replace("\r\n", "\n"), pages, skipped)]
+        records = [*read(name, decode_text(data, name, skipped), pages, skipped)]
         if all(getattr(record, "text", name) for record in records):
             yield from records
         else:

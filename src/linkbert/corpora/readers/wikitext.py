@@ -11,10 +11,8 @@ An anchor travels through all of it between two marks, \x02 and \x03; offsets ar
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Iterable
 from functools import lru_cache
-from importlib.resources import files
 from itertools import accumulate
 
 from linkbert.corpora.readers.site import (
@@ -25,6 +23,7 @@ from linkbert.corpora.readers.site import (
     decode_entities,
     find_targets,
     first_letter,
+    read_table,
     resolve,
     words,
 )
@@ -76,8 +75,7 @@ def parse(wikitext: str, site: Site) -> tuple[str, tuple[Link, ...]]:
         marked = "\n".join(lines)
     if "_" in marked and "__" in marked:
         marked = _SWITCH.sub(_switch, marked)
-    if "\t" in marked or "\xa0" in marked:
-        marked = marked.replace("\t", " ").replace("\xa0", " ")
+    marked = marked.replace("\t", " ").replace("\xa0", " ")
     return _place("\n".join(_blocks(marked, open_table)), links, unanchored)
 
 
@@ -95,7 +93,7 @@ def _place(marked: str, links: list[Target], unanchored: list[Target]) -> tuple[
 
 # ---- 1. tags
 
-_TABLE = tomllib.loads(files("linkbert.corpora.readers").joinpath("templates.toml").read_text(encoding="utf-8"))
+_TABLE = read_table("templates.toml")
 _TAG = re.compile(r"<(?!/ref>)(?:!--|(/?)([a-zA-Z][a-zA-Z0-9]*+)((?:[\s/\x05\x06][^<>]*+)?)>)")
 _FORMULA, _NEW_LINE = words(_TABLE["tags"]["formulas"]), words(_TABLE["tags"]["lines"])
 _OPAQUE, _INLINE = _FORMULA | words(_TABLE["tags"]["opaque"]), words(_TABLE["tags"]["inline"])
@@ -104,11 +102,6 @@ _HELD = _OPAQUE | {"nowiki", "poem", COMMENT}  # MediaWiki looks for their end b
 _MARKS = dict.fromkeys(_INLINE | _HELD, NOTHING) | dict.fromkeys(_NEW_LINE, BREAK) | {"table": "\n{|\n", COMMENT: ""}
 _COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
 _LITERAL = {ord(character): f"&#{ord(character)};" for character in "&[]{}|<>='*#:;_-"}
-
-
-@lru_cache(256)
-def _closer(name: str) -> re.Pattern[str]:
-    return re.compile("-->" if name == COMMENT else rf"</{name}\s*>", re.IGNORECASE)
 
 
 def _drop_tags(text: str, site: Site, unanchored: list[Target]) -> str:
@@ -126,7 +119,8 @@ def _drop_tags(text: str, site: Site, unanchored: list[Target]) -> str:
             continue  # MediaWiki shows it as it stands
         mark = "\n|}" if slash and name == "table" else _MARKS[name]
         if name in _HELD and not slash and attributes[-1:] != "/" and name not in unclosed:
-            closer = _closer(name).search(text, stop)
+            end = "-->" if name == COMMENT else rf"</{name}\s*>"
+            closer = re.compile(end, re.IGNORECASE).search(text, stop)
             if closer is None:
                 unclosed.add(name)
             else:
@@ -162,27 +156,23 @@ def _collect(content: str, site: Site, unanchored: list[Target]) -> None:
 # ---- 2. templates and tables
 
 DEEPEST = 8  # templates in each other whose content is shown: so the time is linear
-
-
 _PLAIN = re.compile(r"\{\{(?<!\{\{\{)(?!\{)([^{}\[\]|]*+)(?:\|[^{}\[\]]*+)?\}\}(?!\})")  # nothing is nested in it
 
 
-@lru_cache(64)
-def _read_table(language: str) -> tuple[dict[str, str], tuple[tuple[str, str], ...]]:
-    """Read templates.toml for a language: {name: what is shown}, the same by starts of names."""
-    rows = [(name, shown) for shown, names in _TABLE["shown"].items() for name in words(names)]
-    own = [(name.partition(":")[2], shown) for name, shown in rows if name.startswith(f"{language}:")]
-    known = dict([row for row in rows if ":" not in row[0].rstrip(":*")] + own)
-    starts = tuple((name[:-1], shown) for name, shown in known.items() if name[-1] == "*")
-    return {name.lower(): shown for name, shown in known.items()}, starts
+_SHOWN: dict[tuple[str, str], str] = {}  # by language ("" for all) and name
+for _shown, _names in _TABLE["shown"].items():
+    for _name in map(str.lower, words(_names)):
+        _language, _, _own = _name.partition(":")
+        _SHOWN[(_language, _own) if _own.strip("*") else ("", _name)] = _shown
+_STARTS = [(language, name[:-1], shown) for (language, name), shown in _SHOWN.items() if name[-1] == "*"]
 
 
 @lru_cache(1 << 14)
 def _find(name: str, language: str) -> str:
     """Return what a template shows by the table, "" for one that is dropped."""
-    known, starts = _read_table(language)
     name = name.strip().replace("_", " ").lower()
-    return known.get(name) or next((shown for start, shown in starts if name.startswith(start)), "")
+    begun = (shown for own, start, shown in _STARTS if own in ("", language) and name.startswith(start))
+    return _SHOWN.get((language, name)) or _SHOWN.get(("", name)) or next(begun, "")
 
 
 def _drop_templates(text: str, site: Site, unanchored: list[Target]) -> str:
@@ -528,13 +518,8 @@ def _blocks(marked: str, hollow: bool = False) -> list[str]:
         elif block:
             found.append((0, block))
 
-    for line in marked.split("\n"):
-        if not line:
-            if paragraph:
-                write(paragraph)
-                paragraph = []
-            continue
-        if line[0] not in _SPECIAL:
+    for line in [*marked.split("\n"), ""]:
+        if line and line[0] not in _SPECIAL:
             paragraph.append(line)
             continue
         bare = line.strip(_UNSEEN)
@@ -553,8 +538,6 @@ def _blocks(marked: str, hollow: bool = False) -> list[str]:
             found.append((level, _clean(_drop_quotes(title) if "''" in title else title)))
         elif bare:
             write([bare.lstrip("*#:;- ") if first in "*#:;-" else bare])
-    if paragraph:
-        write(paragraph)
     return _drop_empty_sections(found)
 
 

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from linkbert.corpora.reader import CUT, Reader, Record, Shard, Skipped
 from linkbert.corpora.readers import html
-from linkbert.corpora.resolve import Place
+from linkbert.corpora.resolve import Place, resolve
 from linkbert.records import Redirect
 
 if TYPE_CHECKING:
@@ -56,15 +55,9 @@ def read(shard: Shard, options: html.Options, skipped: Skipped) -> Iterator[Reco
             continue
         if other is not None:
             yield Redirect(path, other)
-        elif page := html.read_page(path, data, skipped, partial(html.parse, body=options.body, drop=options.drop)):
-            place = Place(folder=path[: path.rfind("/") + 1])
-            moved = html.find_move(page, place)
-            if moved and moved[0] != path:
-                yield Redirect(path, *moved)
-            elif page.text:
-                yield html.to_document(path, title or page.title, page, place)
-            else:
-                skipped.note("page without text", path, path)
+        elif page := html.read_page(path, data, options, skipped):
+            page = page._replace(title=title or page.title, canonical="")  # an address of the site that was copied
+            yield from html.make_records(path, page, Place(folder=path[: path.rfind("/") + 1]), [], resolve, skipped)
 
 
 def _open(path: Path) -> Any:
