@@ -49,8 +49,8 @@ CEILINGS = {  # lines of Python; (top) are the files beside the folders
 
 OWED = {  # lines above the ceiling, docs/log/size.md says for what; what is not said there must go
     "(top)": 1_265,
-    "corpora": 721,
-    "corpora/readers": 1_669,
+    "corpora": 722,
+    "corpora/readers": 1_616,
     "graph": 121,
     "instances": 143,
     "model": 471,
