@@ -3,7 +3,9 @@
 import json
 import lzma
 import re
+import time
 from contextlib import contextmanager, suppress
+from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 
@@ -12,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from linkbert.cli import main
+from linkbert.corpora import build
 from linkbert.corpora.build import build_documents
 from linkbert.files import decompressed_blocks, source_path, source_size
 
@@ -19,7 +22,7 @@ CONTENT = bytes(i * i % 251 for i in range(3_000_000))
 
 
 @contextmanager
-def server(content, *, ranges=True, drop_after=None, drops=0, status=200):
+def server(content, *, ranges=True, drop_after=None, drops=0, status=200, date=None):
     """Serve one file at any path; the first `drops` answers break off after `drop_after` bytes."""
     left = [drops]
 
@@ -41,6 +44,8 @@ def server(content, *, ranges=True, drop_after=None, drops=0, status=200):
             self.send_response(206 if found else 200)
             if ranges:
                 self.send_header("Accept-Ranges", "bytes")
+            if date:
+                self.send_header("Last-Modified", date())
             if found:
                 self.send_header("Content-Range", f"bytes {start}-{start + len(part) - 1}/{len(content)}")
             self.send_header("Content-Length", str(len(part)))
@@ -135,3 +140,17 @@ def test_a_server_that_breaks_off_is_one_line_and_loses_nothing(tmp_path, capsys
         left[0] = 0
         store = build_documents([f"{address}/a.jsonl"], tmp_path / "store")
     assert len(store) == 9_000
+
+
+@pytest.mark.parametrize("of", ["answer", "file"])
+def test_a_server_that_dates_a_file_by_its_answer_is_read_and_a_build_of_it_resumed(tmp_path, monkeypatch, of):
+    began = time.time()
+    date = lambda: formatdate(time.time() if of == "answer" else began, usegmt=True)  # noqa: E731
+    with server(documents(3), date=date) as (address, _):
+        words = [f"{address}/a.jsonl"], tmp_path / "store"
+        with monkeypatch.context() as patch:
+            patch.setattr(build, "_finish", lambda *_: 1 / 0)
+            with pytest.raises(ZeroDivisionError):
+                build_documents(*words)
+        time.sleep(1.1)
+        assert len(build_documents(*words)) == 3

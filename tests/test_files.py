@@ -12,8 +12,21 @@ from pathlib import Path
 
 import pytest
 
+from linkbert import files
+from linkbert.cli import main
 from linkbert.corpora.store import Store
-from linkbert.files import SCRATCH, Member, find_encoder, locked, one_line, remove, replacing, scratch
+from linkbert.files import (
+    DEEPEST,
+    SCRATCH,
+    Member,
+    find_encoder,
+    locked,
+    one_line,
+    read_json,
+    remove,
+    replacing,
+    scratch,  # fmt: skip
+)
 
 
 def test_a_file_is_whole_or_not_there(tmp_path):
@@ -165,3 +178,112 @@ def test_a_file_of_an_archive_travels_to_a_worker():
     member = Member("a.zip/b/c.xml", b"<a/>")
     assert pickle.loads(pickle.dumps(member)) == member
     assert (member.parent.name, member.suffixes) == ("b", [".xml"])
+
+
+DEEP = {
+    "many lists": "a = " + "[" * 100_000,
+    "many tables": "[" * 100_000,
+    "a long key": ".".join("a" * 20_000) + " = 1",
+}
+DEEP |= {"a long heading": f"[{'.'.join('a' * 20_000)}]", "a long number": "a = " + "9" * 5_000}
+
+
+@pytest.mark.parametrize("kind", DEEP)
+@pytest.mark.parametrize("command", ["study", "finetune"])
+def test_a_file_of_settings_of_any_form_is_one_line(tmp_path, capsys, kind, command):
+    (tmp_path / "a.toml").write_text(DEEP[kind])
+    words = {"study": ["--plan"], "finetune": ["--data", str(tmp_path), "--to", str(tmp_path / "to")]}[command]
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text("{}")
+    model = [str(tmp_path / "model")] * (command == "finetune")
+    assert main([command, *model, str(tmp_path / "a.toml"), *words]) == 1
+    said = capsys.readouterr().err
+    assert f"{tmp_path / 'a.toml'} is not a TOML file (" in said
+    assert said.count("\n") == 1
+
+
+ENDLESS = """
+import resource, sys
+from linkbert.cli import main
+resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("place", ["like", "itself", "pipe"])
+def test_a_device_or_a_pipe_is_no_file_of_settings(tmp_path, place):
+    path = Path("/dev/zero")
+    if place == "pipe":
+        os.mkfifo(path := tmp_path / "pipe")
+    if place == "itself":
+        (path := tmp_path / "a.toml").symlink_to("/dev/zero")
+    else:
+        (tmp_path / "a.toml").write_text(f'like = "{path}"')
+    command = [sys.executable, "-c", ENDLESS, "study", str(tmp_path / "a.toml"), "--plan"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert f"{path} is no regular file" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_file_of_settings_has_a_largest_size(tmp_path, monkeypatch):
+    (tmp_path / "a.json").write_text('"more than ten bytes"')
+    assert read_json(tmp_path / "a.json") == "more than ten bytes"
+    monkeypatch.setattr(files, "LARGEST_SETTINGS", 10)
+    with pytest.raises(ValueError, match=r"a\.json has more than 10 bytes"):
+        read_json(tmp_path / "a.json")
+
+
+def test_json_may_be_so_deep(tmp_path):
+    for depth, fits in ((DEEPEST, True), (DEEPEST + 2, False)):
+        (tmp_path / "a.json").write_text(
+            '{"a": ' * (depth // 2) + "[" * (depth // 2) + "]" * (depth // 2) + "}" * (depth // 2)
+        )
+        if fits:
+            assert read_json(tmp_path / "a.json")
+        else:
+            with pytest.raises(ValueError, match=rf"a\.json is not valid JSON \(more than {DEEPEST} tables or lists"):
+                read_json(tmp_path / "a.json")
+
+
+FORKED = """
+import os, sys, time
+from pathlib import Path
+from linkbert.files import locked, replacing
+with locked(Path(sys.argv[1]) / "store"), replacing(Path(sys.argv[1]) / "a"):
+    if not os.fork():
+        print("forked", flush=True)
+        time.sleep(60)
+    os.kill(os.getpid(), 9)
+"""
+
+
+@pytest.mark.timeout(30)
+def test_what_was_forked_by_a_killed_process_keeps_no_lock(tmp_path):
+    with subprocess.Popen(
+        [sys.executable, "-c", FORKED, str(tmp_path)], stdout=subprocess.PIPE, start_new_session=True
+    ) as it:
+        assert it.stdout.readline() == b"forked\n"
+        assert it.wait() == -9
+        with locked(tmp_path / "store"), replacing(tmp_path / "a") as part:
+            part.write_text("whole")
+        os.killpg(it.pid, 9)
+
+
+def test_nothing_is_written_through_a_link(tmp_path):
+    for name in ("outside", "run"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "run" / "own").mkdir()
+    (tmp_path / "run" / "inside").symlink_to("own")
+    (tmp_path / "link").symlink_to("run")
+    with locked(tmp_path / "link"):
+        pass
+    for name, to in (
+        ("checkpoints", tmp_path / "outside"),
+        ("own/journal.jsonl", tmp_path / "gone"),
+    ):
+        (tmp_path / "run" / name).symlink_to(to)
+        with pytest.raises(ValueError, match=f"{name} leads out of"), locked(tmp_path / "run"):
+            pass
+        (tmp_path / "run" / name).unlink()
+    assert not [*tmp_path.glob("*.lock")]

@@ -165,6 +165,7 @@ def _as_files(sources: Any, to: Path, **for_files: Any) -> Iterator[list[Path]]:
         raise ValueError(f"of Documents no file is read: leave out {' and '.join(asked)}")
     path = to.with_name(to.name + DOCUMENTS)
     try:
+        remove(path)  # a link would be followed
         with path.open("w", encoding="utf-8", errors="backslashreplace") as file:  # so JSON escapes a half surrogate
             file.writelines(map(_write_line, count(), chain([first], given)))
         os.utime(path, (0, 0))  # Documents have no date: a build that broke off goes on with the same ones

@@ -21,7 +21,8 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Collection, Iterator
+import tomllib
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -47,6 +48,7 @@ DECOMPRESSORS: dict[str, Callable[[], Any]] = {
 COMPRESSIONS = tuple(DECOMPRESSORS)
 PIECE, ZST_PIECE = 1 << 20, 1 << 11  # bytes made at a time; bytes of .zst read at a time, of which 64 MB may be made
 STORE_FORMAT = 1
+LARGEST_SETTINGS, DEEPEST = 64 << 20, 100  # bytes of a file of JSON or TOML, and tables in one another
 SCRATCH = ".linkbert-scratch-"  # how folders below the temporary one begin
 VOCABULARY_FILES = ("vocab.txt", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
                     "added_tokens.json")  # fmt: skip
@@ -260,6 +262,17 @@ def _decompress(path: Path, stop: float = math.inf) -> Iterator[tuple[bytes, int
 
 
 os.umask(UMASK := os.umask(0))  # it cannot be asked for without being set
+HELD = set[int]()  # descriptors with a lock, which a process that is forked would keep for as long as it lives
+
+
+def _let_go() -> None:
+    null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    for number in HELD:
+        os.dup2(null, number, inheritable=False)
+    os.close(null)
+
+
+os.register_at_fork(after_in_child=_let_go)
 
 
 @contextmanager
@@ -270,7 +283,7 @@ def replacing(path: Path, *, folder: bool = False) -> Iterator[Path]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
-    held = _hold(part, folder)
+    HELD.add(held := _hold(part, folder))
     try:
         yield part
         for weights in part.rglob("*.safetensors"):  # its library writes for the owner alone
@@ -289,8 +302,7 @@ def replacing(path: Path, *, folder: bool = False) -> Iterator[Path]:
             raise
         raise OSError(number, os.strerror(number), str(path)) from error  # libraries have errors of their own for it
     finally:
-        with suppress(OSError):  # as below
-            fcntl.flock(held, fcntl.LOCK_UN)  # a process that was forked meanwhile has it, too
+        HELD.discard(held)
         os.close(held)
 
 
@@ -332,17 +344,31 @@ def locked(folder: Path) -> Iterator[None]:
     path = place.with_name(place.name + ".lock")
     path.parent.mkdir(parents=True, exist_ok=True)
     number = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
-    with open(number) as file:
+    try:
+        HELD.add(number)
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.fstat(file.fileno()).st_ino != path.stat().st_ino:  # removed and made again meanwhile
+            fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.fstat(number).st_ino != path.stat().st_ino:  # removed and made again meanwhile
                 raise BlockingIOError
         except (BlockingIOError, FileNotFoundError):
             raise ValueError(f"another process is writing {folder}; wait for it to end, or stop it") from None
         try:
+            refuse_links(place)
             yield
         finally:
             path.unlink(missing_ok=True)
+    finally:
+        HELD.discard(number)
+        os.close(number)
+
+
+def refuse_links(folder: Path) -> None:
+    """Refuse a folder that is to be written where a link in it leads elsewhere."""
+    root = os.path.realpath(folder)
+    for place, folders, names in os.walk(root):
+        for path in (os.path.join(place, name) for name in (*folders, *names)):
+            if os.path.islink(path) and not Path(os.path.realpath(path)).is_relative_to(root):
+                raise ValueError(f"{path} leads out of {folder}, where nothing is written: put itself there, no link")
 
 
 @contextmanager
@@ -359,9 +385,11 @@ def scratch() -> Iterator[Path]:
 def _locked_folder(folder: Path) -> Iterator[None]:
     number = os.open(folder, os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
+        HELD.add(number)
         fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
     finally:
+        HELD.discard(number)
         os.close(number)
 
 
@@ -382,11 +410,39 @@ def write_json(path: Path, value: Any) -> None:
 
 def read_json(path: Path) -> Any:
     """Read a JSON file; a broken one is a ValueError that names it."""
+    return _parse(path, json.loads, "valid JSON", "; it was not written by linkbert, or was edited")
+
+
+def read_toml(path: Any) -> dict[str, Any]:
+    """Read a TOML file; a broken one is a ValueError that names it."""
+    return cast(dict[str, Any], _parse(path, tomllib.loads, "a TOML file"))
+
+
+def _parse(path: Any, parse: Callable[[str], Any], what: str, more: str = "") -> Any:
+    data = read_small(path)
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+        found = parse(data.decode())
+        inner: list[Any] = [[found]]
+        for _ in range(DEEPEST + 1):
+            values = (each.values() if isinstance(each, dict) else each for each in inner)
+            inner = [value for each in values for value in each if isinstance(value, dict | list)]
+        if inner:
+            raise RecursionError(f"more than {DEEPEST} tables or lists in one another")
+    except (ValueError, RecursionError) as error:
         refuse_pointer(path)
-        raise ValueError(f"{path} is not valid JSON ({error}); it was not written by linkbert, or was edited") from None
+        raise ValueError(f"{path} is not {what} ({one_line(error)}){more}") from None
+    return found
+
+
+def read_small(path: Any) -> bytes:
+    """Read a file that others may have made, whole: a regular one, of at most LARGEST_SETTINGS bytes."""
+    if not path.is_file() and path.exists():
+        raise ValueError(f"{path} is no regular file (a folder, a pipe, a device): name a file")
+    with path.open("rb") as file:
+        data: bytes = file.read(LARGEST_SETTINGS + 1)
+    if len(data) > LARGEST_SETTINGS:
+        raise ValueError(f"{path} has more than {LARGEST_SETTINGS:,} bytes, too many for what it should be")
+    return data
 
 
 def refuse_pointer(path: Path) -> None:
@@ -492,13 +548,16 @@ def find_encoder(name: str | Path) -> Path:
     return fetch_from_hub(str(name), HUB_FILES, str(name), remedy)
 
 
-def model_files(folder: Path) -> list[Path]:
-    """List a model's files: of known names, and no links to what lies elsewhere; a line says which others are there."""
+def model_files(folder: Path, names: Sequence[str] = ()) -> list[Path]:
+    """List a model's files: of known names, and no links to what lies elsewhere; a line says which others are there.
+
+    Of these `names` alone, where they are given.
+    """
     real, there = folder.resolve(), sorted(path for path in folder.iterdir() if not path.is_dir())
     places = (real, real.parents[1] / "blobs") if real.parent.name == "snapshots" else (real,)  # of a hub's cache
-    known = [path for path in there if any(fnmatch(path.name, pattern) for pattern in MODEL_FILES)]
+    known = [path for path in there if any(fnmatch(path.name, pattern) for pattern in names or MODEL_FILES)]
     found = [path for path in known if path.is_file() and any(map(path.resolve().is_relative_to, places))]
-    if others := [path.name for path in there if path not in found]:
+    if others := [path.name for path in (known if names else there) if path not in found]:
         log.warning("%s: %d files are left out, no model's or links to elsewhere: %.300s", folder, len(others), others)
     return found
 

@@ -455,3 +455,72 @@ def test_a_column_whose_name_is_not_utf8_costs_its_file(tmp_path, name):
     found, skipped = read(tmp_path)
     assert (found, skipped.total()) == (["a"], 1)
     assert name in skipped.examples[0]
+
+
+def shared_values(kind, value, rows):
+    """Make rows that have one value among them."""
+    if kind == "views":
+        view = struct.pack("<i4sii", len(value), value[:4].encode(), 0, 0)
+        buffers = [None, pa.py_buffer(view * rows), pa.py_buffer(value.encode())]
+        return pa.Array.from_buffers(pa.string_view(), rows, buffers)
+    return pa.DictionaryArray.from_arrays(pa.array([0] * rows, pa.int32()), pa.array([value]))
+
+
+@pytest.mark.parametrize("kind", ["a.parquet", "a.arrow", "views", "lists"])
+def test_rows_that_share_a_value_are_held_a_few_at_a_time(tmp_path, monkeypatch, kind):
+    sizes, check = [], parquet._check
+    monkeypatch.setattr(parquet, "LARGEST", 100_000)
+    monkeypatch.setattr(parquet, "_check", lambda column: sizes.append(check(column).nbytes) or check(column))
+    texts, ids = shared_values(kind, "word " * 6_000, 100), [str(number) for number in range(100)]
+    table = {"id": ids, "text": texts}
+    if kind == "lists":
+        table = {"id": ["a", "b"], "text": ["A.", "B."], "links": pa.ListArray.from_arrays([0, 99, 100], texts)}
+    table, path = pa.table(table), tmp_path / ("a.parquet" if kind == "a.parquet" else "a.arrow")
+    if kind == "a.parquet":
+        pq.write_table(table, path, compression="zstd", dictionary_pagesize_limit=1 << 20)
+    else:
+        with pa.ipc.new_stream(path, table.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer:
+            writer.write_table(table)
+    found, skipped = read(path)
+    assert (found, skipped) == ((["b"], {TOO_LARGE: 1}) if kind == "lists" else (sorted(ids), {}))
+    assert max(sizes) <= 100_000
+
+
+@pytest.mark.slow
+def test_four_kilobytes_of_a_table_take_little_memory(tmp_path):
+    texts = shared_values("", "a" * 42_000_000, 100)
+    table = pa.table({"id": [str(number) for number in range(100)], "text": texts})
+    pq.write_table(table, tmp_path / "a.parquet", compression="zstd", dictionary_pagesize_limit=1 << 30)
+    with pa.ipc.new_file(tmp_path / "a.arrow", table.schema, options=pa.ipc.IpcWriteOptions("zstd")) as writer:
+        writer.write_table(table)
+    for path in tmp_path.iterdir():
+        assert path.stat().st_size < 4_300
+        grown, found, skipped = measure(path)
+        assert grown < 64 + 400  # MB
+        assert (found.count(","), skipped) == (99, "{}")
+
+
+@pytest.mark.parametrize("name", ["a.parquet", "a.arrow"])
+def test_a_few_bytes_that_should_become_many_are_not_allocated(tmp_path, monkeypatch, name):
+    table, path = pa.table({"id": ["a"], "text": ["a" * 5_000_000]}), tmp_path / name
+    if name == "a.parquet":
+        pq.write_table(table, path, compression="zstd", use_dictionary=False)
+    else:
+        with pa.ipc.new_stream(path, table.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer:
+            writer.write_table(table)
+    assert read(path)[0] == ["a"]
+    monkeypatch.setattr(parquet, "BOMB", 1_000_000)
+    pq.write_table(table.set_column(1, "text", [["B."]]), tmp_path / "b.parquet")
+    found, skipped = read(tmp_path)
+    assert (found, skipped.total()) == (["a"], 1)
+    assert "bytes that should become 5,0" in skipped.examples[0]
+
+
+def test_a_file_of_a_tar_that_is_holes_costs_itself(tmp_path):
+    with tarfile.open(tmp_path / "a.tar", "w", format=tarfile.PAX_FORMAT) as archive:
+        add(archive, "a.html")
+        for number in range(9):
+            add(archive, f"{number}.html", pax_headers={"GNU.sparse.map": "0,8", "GNU.sparse.size": str(60 << 20)})
+    found, skipped = read(tmp_path / "a.tar")
+    assert (found, skipped) == (["a.html"], {CUT: 9})
+    assert "0.html: holes of more than 1,048,576 bytes" in skipped.examples[0]

@@ -9,13 +9,27 @@ import tarfile
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import BertConfig, BertForPreTraining
+from transformers import BertConfig, BertForPreTraining, DistilBertConfig, DistilBertModel
 
 from linkbert.config import make_config
 from linkbert.files import find_encoder
 from linkbert.instances.vocabulary import load_vocabulary
-from linkbert.model.checkpoint import load_model, make_model, open_tokenizer, read_encoder, start_model
-from linkbert.model.fill import fill_mask, open_for, relate
+from linkbert.model.checkpoint import (
+    PairModel,
+    load_model,
+    make_model,
+    open_tokenizer,
+    read_encoder,
+    start_model,
+    write_model,  # fmt: skip
+)
+from linkbert.model.fill import Line, embed, fill_mask, open_for, relate
+from linkbert.model.weights import read_config, read_weights
+from linkbert.tasks import finetune
+from linkbert.tasks.kinds import Text
+from linkbert.tasks.settings import FineTuneConfig
+from linkbert.tasks.suite import width_of
+from linkbert.tasks.table import find_tasks
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 LOWER = [*SPECIAL, "the", "sea", "moon", "pulls", "tides", "##s", "."]
@@ -234,6 +248,16 @@ def test_weights_of_another_model_are_refused_by_what_differs(tmp_path):
         ({"model_type": None, "intermediate_size": None}, 'lacks "model_type"'),
         ({"model_type": None, "architectures": ["RobertaModel"]}, "the weights are of a bert by their names"),
         ({"num_labels": 10**30}, "num_labels is 1000000"),
+        ({"hidden_size": "abc"}, "hidden_size is 'abc'"),
+        ({"num_hidden_layers": 10**9}, "num_hidden_layers is 1000000000"),
+        ({"layer_norm_eps": float("nan")}, "layer_norm_eps is nan"),
+        ({"initializer_range": float("nan")}, "initializer_range is nan, no float that can be: write one such as 0.02"),
+        ({"initializer_range": "0.02"}, "initializer_range is '0.02'"),
+        ({"initializer_range": 10**400}, "initializer_range is 1000"),
+        ({"chunk_size_feed_forward": 1.5}, "chunk_size_feed_forward is 1.5, no int"),
+        ({"chunk_size_feed_forward": True}, "chunk_size_feed_forward is True, no int"),
+        ({"tie_word_embeddings": "no"}, "tie_word_embeddings is 'no', no bool"),
+        ({"is_encoder_decoder": 1}, "is_encoder_decoder is 1, no bool"),
     ],
 )
 def test_a_config_that_says_nonsense_is_one_line_with_file_and_key(tmp_path, change, message):
@@ -356,12 +380,35 @@ def test_a_pipe_is_not_waited_for(tmp_path, form):
 def test_a_model_that_answers_nan_is_refused(tmp_path):
     folder, _ = bert(tmp_path / "m", form="safetensors")
     weights = load_file(folder / "model.safetensors")
-    weights["bert.encoder.layer.0.output.dense.bias"][0] = float("nan")
+    weights["bert.encoder.layer.0.output.dense.weight"][:] = 3e38  # times a number above 1
     save_file(weights, folder / "model.safetensors")
     with pytest.raises(ValueError, match="answers NaN"):
         fill_mask(folder, "the [MASK]")
     with pytest.raises(ValueError, match="answers NaN"):
         relate(folder, "the sea", "the moon")
+    with pytest.raises(ValueError, match="answers NaN"):
+        embed(load_model(folder), [Line([2, 5, 3], 3)])
+
+
+@pytest.mark.parametrize("form", ["safetensors", "bin", "shards"])
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf")])
+def test_weights_that_are_no_numbers_are_refused_by_their_name_by_all_who_read_them(tmp_path, form, number):
+    name = "bert.encoder.layer.0.output.dense.bias"
+    folder, _ = bert(tmp_path / "m", form="safetensors")
+    weights = load_file(folder / "model.safetensors")
+    weights[name][3] = number
+    (folder / "model.safetensors").unlink()
+    if form == "safetensors":
+        save_file(weights, folder / "model.safetensors")
+    else:
+        torch.save(weights, folder / ("pytorch_model.bin" if form == "bin" else "a.bin"))
+    if form == "shards":
+        (folder / "pytorch_model.bin.index.json").write_text(
+            json.dumps({"weight_map": dict.fromkeys(weights, "a.bin")})
+        )
+    for ask in (load_model, read_weights, lambda each: fill_mask(each, "[MASK]"), PairModel):
+        with pytest.raises(ValueError, match=f"{folder}: {name} holds NaN or infinity"):
+            ask(folder)
 
 
 def test_a_tokenizer_that_panics_is_one_line(tmp_path):
@@ -374,3 +421,55 @@ def test_a_tokenizer_that_panics_is_one_line(tmp_path):
         load_vocabulary(folder)
     with pytest.raises(ValueError, match="breaks off"):
         fill_mask(folder, "the [MASK]")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"n_layers": 10**9}, "n_layers is 1000000000"),
+        ({"n_layers": 10**7}, "asks for 10000000 layers"),
+        ({"dim": "abc"}, "dim is 'abc', no int that can be: write one such as 768"),
+        ({"dim": -16}, "describes no model"),
+        ({"hidden_dim": 10**7}, r"asks for an encoder of .* numbers, the weights have"),
+        ({"vocab_size": 10**7}, r"asks for an encoder of .* numbers, the weights have"),
+    ],
+)
+def test_an_encoder_of_another_kind_is_compared_with_its_weights_before_it_is_made(tmp_path, change, message):
+    sizes = {"vocab_size": len(LOWER), "n_layers": 1, "n_heads": 2, "dim": 16, "hidden_dim": 32}
+    theirs = DistilBertModel(DistilBertConfig(**sizes))
+    (folder := tmp_path / "m").mkdir()
+    save_file(theirs.state_dict(), folder / "model.safetensors")
+    config = {"model_type": "distilbert", **sizes}
+
+    def open_it():
+        return finetune.load_model(
+            Text(find_tasks("rte")[0]), folder, read_config(folder, others=True), ("a", "b"), FineTuneConfig()
+        )
+
+    (folder / "config.json").write_text(json.dumps(config))
+    assert open_it()[0].distilbert.transformer.layer[0].output_layer_norm.weight.shape == (16,)
+    (folder / "config.json").write_text(json.dumps(config | change))
+    with pytest.raises(ValueError, match=message) as refusal:
+        open_it()
+    assert "m/config.json" in str(refusal.value)
+
+
+@pytest.mark.parametrize("size", ["abc", 1.5, None, [], 10**400])
+def test_the_width_of_an_encoder_is_a_number(tmp_path, size):
+    (tmp_path / "config.json").write_text(json.dumps({"hidden_size": size}))
+    with pytest.raises(ValueError, match=r"config\.json: hidden_size is "):
+        width_of(tmp_path)
+    (tmp_path / "config.json").write_text("[]")
+    with pytest.raises(ValueError, match=r"config\.json: its content is \[\]"):
+        width_of(tmp_path)
+
+
+def test_files_of_a_vocabulary_that_are_links_to_elsewhere_are_not_written(tmp_path, caplog):
+    folder, _ = bert(tmp_path / "m")
+    (tmp_path / "secret").write_text("a key")
+    (folder / "special_tokens_map.json").symlink_to(tmp_path / "secret")
+    (folder / "added_tokens.json").symlink_to("config.json")
+    write_model(load_model(folder), tmp_path / "to", vocabulary=folder)
+    assert not (tmp_path / "to" / "special_tokens_map.json").exists()
+    assert (tmp_path / "to" / "added_tokens.json").is_file()
+    assert "1 files are left out, no model's or links to elsewhere: ['special_tokens_map.json']" in caplog.text

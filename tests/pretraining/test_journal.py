@@ -5,9 +5,15 @@ import os
 import pytest
 
 from linkbert.config import Config
-from linkbert.files import model_files
+from linkbert.files import model_files, write_json
 from linkbert.pretraining.card import push_model
-from linkbert.pretraining.checkpoint import read_state, save_final_model
+from linkbert.pretraining.checkpoint import (
+    best_checkpoint,
+    checkpoint_folder,
+    checkpoints,
+    read_state,
+    save_final_model,  # fmt: skip
+)
 from linkbert.pretraining.journal import Journal, check_same_run, read_journal, read_record, resume_words
 
 
@@ -161,3 +167,28 @@ def test_only_a_models_own_files_are_copied_and_uploaded(tmp_path, hub, caplog):
     (snapshot / "vocab.txt").symlink_to("../../blobs/1")
     (snapshot / "config.json").symlink_to(tmp_path / "id_rsa")
     assert [path.name for path in model_files(snapshot)] == ["vocab.txt"]
+
+
+DAMAGED = [{"step": 2, "mlm_loss": value} for value in ("low", None, float("nan"), float("-inf"), -(10**400), [0.1])]
+DAMAGED += [{"step": value, "mlm_loss": 0.1} for value in ("2", 10**400, None)] + [None, [], {}, 7, {"step": 2}]
+
+
+@pytest.mark.parametrize("evaluation", DAMAGED)
+def test_the_best_checkpoint_is_one_whose_numbers_are_numbers(tmp_path, evaluation):
+    """A damaged one would be kept for ever, or end the run."""
+    for step, own in ((1, {"step": 1, "mlm_loss": 0.5}), (2, evaluation), (3, {"step": 3, "mlm_loss": 0.7})):
+        state = {"format": 1, "step": step, "files": {}, "evaluation": own}
+        write_json(checkpoint_folder(tmp_path, step) / "training" / "state.json", state)
+    assert best_checkpoint(checkpoints(tmp_path)) == checkpoint_folder(tmp_path, 1)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("step", -1), ("step", True), ("planned", 10**30), ("elapsed", float("nan")), ("trained", float("inf")), ("trained", -1.0),
+     ("relations", [1, 2]), ("relations", [1, 2, "x"]), ("norms", [float("nan")]), ("scale", 0), ("window", [10**400])],
+)  # fmt: skip
+def test_a_state_whose_numbers_are_none_is_one_line_with_its_key(tmp_path, key, value):
+    state = {"format": 1, "step": 1, "files": {}} | {key: value}
+    write_json(checkpoint_folder(tmp_path, 1) / "training" / "state.json", state)
+    with pytest.raises(ValueError, match=rf"state\.json: {key}"):
+        read_state(checkpoint_folder(tmp_path, 1))

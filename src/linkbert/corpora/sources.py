@@ -454,6 +454,9 @@ class _Tar(tarfile.TarFile):
             member: Any = super().next()
             if member and member.size < 0:
                 raise tarfile.ReadError("a size below 0")
+            holes = member.size - sum(size for _, size in member.sparse) if member and member.sparse is not None else 0
+            if holes > LONGEST_HEADER:
+                raise tarfile.ReadError(f"holes of more than {LONGEST_HEADER:,} bytes")
         except (CutFileError, OSError, MemoryError):
             raise
         except Exception as error:  # whatever a header makes of tarfile

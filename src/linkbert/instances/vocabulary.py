@@ -23,7 +23,16 @@ import numpy as np
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 from linkbert.config import check_content
-from linkbert.files import below, fetch_from_hub, one_line, read_json, refuse_pointer, replacing, write_json
+from linkbert.files import (
+    below,
+    fetch_from_hub,
+    one_line,
+    read_json,
+    read_small,
+    refuse_pointer,
+    replacing,
+    write_json,
+)
 
 if TYPE_CHECKING:
     from linkbert.corpora.store import Store
@@ -257,9 +266,9 @@ def _text_rules(vocabulary: Vocabulary) -> dict[str, Any]:
 
 def _read_tokens(path: Path, said: dict[str, Any], rules: dict[str, Any]) -> Vocabulary:
     refuse_pointer(path)
+    text = read_small(path).decode().removesuffix("\n")
     if (kind := str(said.get("tokenizer_class"))).startswith(("BertJapanese", "Bertweet")):
         raise ValueError(f"it belongs to a {kind}, which cuts words in another way than BERT's tokenizer")
-    text = path.read_text(encoding="utf-8").removesuffix("\n")
     tokens = tuple(line.removesuffix("\r") for line in text.split("\n"))  # not splitlines: U+2028 may be a token
     if "lowercase" not in rules:
         capitals = sum(token != token.lower() for token in tokens if not token.startswith("["))

@@ -36,7 +36,7 @@ from transformers import (
 from transformers.models.bert.modeling_bert import BertForPreTrainingOutput
 
 from linkbert.config import Config
-from linkbert.files import VOCABULARY_FILES, WEIGHTS, find_encoder, read_json, write_json
+from linkbert.files import VOCABULARY_FILES, WEIGHTS, find_encoder, model_files, read_json, write_json
 from linkbert.instances.vocabulary import load_vocabulary, no_panic
 from linkbert.model.attention import dropout_keys
 from linkbert.model.fast_bert import LinkBertForPreTraining
@@ -351,9 +351,8 @@ def write_model(
         again = tied_names(model)  # Hugging Face ties them when it loads
         weights = {name: value.float().cpu() for name, value in model.state_dict().items() if name not in again}
     save_file(weights, folder / WEIGHTS[0], metadata={"format": "pt"})
-    for name in VOCABULARY_FILES:
-        if (vocabulary / name).is_file():
-            shutil.copyfile(vocabulary / name, folder / name)
+    for path in model_files(vocabulary, VOCABULARY_FILES):
+        shutil.copyfile(path, folder / path.name)
     if (folder / "vocab.txt").is_file() and not (folder / "tokenizer.json").is_file():  # other programs read that alone
         open_tokenizer(folder).backend_tokenizer.save(str(folder / "tokenizer.json"))  # type: ignore[attr-defined]
     path = folder / "tokenizer_config.json"

@@ -16,7 +16,7 @@ from transformers import PreTrainedTokenizerBase
 
 from linkbert.instances.vocabulary import no_panic
 from linkbert.model.checkpoint import check_head, make_model, objective_of, open_tokenizer, read_encoder
-from linkbert.model.heads import Inputs, PretrainingModel
+from linkbert.model.heads import Inputs, PretrainingModel, refuse_nan
 from linkbert.model.hf_encoder import longest
 from linkbert.records import RELATIONS
 
@@ -50,7 +50,7 @@ def fill_mask(model_folder: str | Path, text: str, *, top: int = 5) -> list[list
     with torch.no_grad():
         states, _ = model.encode(Inputs.padded(ids)._replace(masked_positions=masks))
         best = model.token_logits(states)[:, : len(tokenizer)].softmax(-1).topk(min(top, len(tokenizer)))
-    refuse_nan(best.values, model_folder)
+    refuse_nan(best.values)
     return [
         [(read_token(tokenizer, token), probability) for token, probability in zip(tokens, values, strict=True)]
         for tokens, values in zip(best.indices.tolist(), best.values.tolist(), strict=True)
@@ -86,7 +86,7 @@ def embed(model: PretrainingModel, lines: Sequence[Line]) -> np.ndarray:
     """Embed lines: the mean of the last layer's states, and the state of [CLS]: float32 (2, lines, H)."""
     found = np.zeros((2, len(lines), model.config.hidden_size), np.float32)
     for mine, inputs in in_batches(lines, next(model.parameters()).device):
-        _, first, every = model.encode(inputs, every=True)
+        _, first, every = map(refuse_nan, model.encode(inputs, every=True))
         real = (inputs.pairs >= 0)[..., None]
         states = every.float().view(*real.shape[:2], -1) * real
         found[0, mine], found[1, mine] = (states.sum(1) / real.sum(1)).cpu(), first.float().cpu()
@@ -130,14 +130,7 @@ def relate(model_folder: str | Path, text_a: str, text_b: str) -> dict[str, floa
     ids = torch.tensor([[tokenizer.cls_token_id, *a, tokenizer.sep_token_id, *b, tokenizer.sep_token_id]])
     types = (torch.arange(ids.shape[1]) >= len(a) + 2).long()[None]
     found = model.predict(Inputs.padded(ids, types))
-    refuse_nan(found.relations, model_folder)
     return dict(zip(RELATIONS, found.relations[0].tolist(), strict=False))
-
-
-def refuse_nan(answers: torch.Tensor, folder: str | Path) -> None:
-    """Refuse answers that are not numbers, as those of damaged weights."""
-    if not answers.isfinite().all():
-        raise ValueError(f"{folder} answers NaN: its weights are damaged, or not finite; fetch or train it again")
 
 
 def open_for(folder: str | Path, *, relations: bool) -> tuple[PretrainingModel, PreTrainedTokenizerBase]:

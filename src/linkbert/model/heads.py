@@ -187,6 +187,13 @@ class Predictions(NamedTuple):
     relations: Tensor  # (P, 2 or 3) fp32 probabilities of contiguous, random and, with drp, linked
 
 
+def refuse_nan(answers: Tensor) -> Tensor:
+    """Return answers of a model that are numbers; others, as damaged weights give them, are a ValueError."""
+    if not answers.isfinite().all():
+        raise ValueError("the model answers NaN: its weights are damaged, or too large; fetch or train it again")
+    return answers
+
+
 class PretrainingModel(nn.Module):
     """An encoder with a masked-token head and a relation head (trained where the objective has relations)."""
 
@@ -239,4 +246,5 @@ class PretrainingModel(nn.Module):
             logits = self.token_logits(states[part]).float()
             tokens[part] = logits.argmax(-1)
             losses[part] = functional.cross_entropy(logits, labels[part], ignore_index=IGNORED, reduction="none")
-        return Predictions(tokens, losses, self.relation_logits(first_states).float().softmax(-1))
+        relations = self.relation_logits(first_states).float().softmax(-1)
+        return Predictions(tokens, refuse_nan(losses), refuse_nan(relations))

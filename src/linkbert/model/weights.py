@@ -34,7 +34,8 @@ EMBEDDINGS = re.compile(r"^(.*?)embeddings\.(?:word_embeddings|tok_embeddings|La
 CODE = ("auto_map", "custom_pipelines")  # names of it, for programs that load it
 NOT_KEPT = (*CODE, "quantization_config", "linkbert_dropout")  # also another form of the weights, a run's own
 FOREIGN = {"bert", "roberta", "electra", "deberta", "distilbert", "albert", "longformer", "mpnet", "xlm"}
-Count = Annotated[int, Field(strict=True, ge=1, le=10_000_000)]
+MOST, DEEPEST_ENCODER = 10_000_000, 1_000  # of any size in a config.json; layers
+Count = Annotated[int, Field(strict=True, ge=1, le=MOST)]
 Rate = Annotated[float, Field(strict=True, ge=0, lt=1)]
 
 log = logging.getLogger(__name__)
@@ -83,7 +84,17 @@ def read_config(folder: Path, *, others: bool = False) -> PretrainedConfig:
     if settings.get("position_embedding_type", "absolute") != "absolute" or settings.get("is_decoder"):
         raise ValueError(f"{path} is not of a plain encoder (relative positions added to a {name}, or a decoder)")
     kept = {key: value for key, value in settings.items() if key not in NOT_KEPT} | {"model_type": name}
-    return guarded(path, lambda: CONFIG_MAPPING[name].from_dict(kept))
+    for key, usual in CONFIG_MAPPING[name]().to_dict().items():
+        kind, value = type(usual), kept.get(key)
+        if value is None or kind not in (bool, int, float) or key.endswith("_token_id"):
+            continue
+        if type(value) not in (kind, int if kind is float else kind) or not abs(value) <= MOST:
+            remedy = f"write one such as {usual!r}, or fetch the config.json of the encoder again"
+            raise ValueError(f"{path}: {key} is {value!r:.60}, no {type(usual).__name__} that can be: {remedy}")
+    found = guarded(path, lambda: CONFIG_MAPPING[name].from_dict(kept))
+    if (layers := getattr(found, "num_hidden_layers", 0)) > DEEPEST_ENCODER and name not in ARCHITECTURES:
+        raise ValueError(f"{path} asks for {layers} layers: write how many the weights have, or fetch both again")
+    return found
 
 
 def guarded(path: Path, call: Callable[[], Any]) -> Any:
@@ -115,7 +126,10 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
             raise ValueError(f"{file} cannot be read as {form} ({cause}); fetch or write it again") from None
     if place.suffix == ".json" and (other := shards.keys() ^ stored.keys()):
         raise ValueError(f"the shards of {folder} do not hold what their index says ({min(other)}); fetch it again")
-    return {name: value for name, value in stored.items() if value.is_floating_point()}
+    found = {name: value for name, value in stored.items() if value.is_floating_point()}
+    if wrong := next((name for name, value in found.items() if not value.float().isfinite().all()), ""):
+        raise ValueError(f"{folder}: {wrong:.100} holds NaN or infinity: it is damaged, fetch or train it again")
+    return found
 
 
 def read_pickle(file: Path) -> dict[str, Tensor]:

@@ -18,11 +18,12 @@ from copy import deepcopy
 from dataclasses import asdict, dataclass, field, fields
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
 import torch
 import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
+from pydantic import BaseModel, Field, FiniteFloat, StrictInt
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.distributed.checkpoint import HuggingFaceStorageReader, HuggingFaceStorageWriter
@@ -30,7 +31,7 @@ from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
 
-from linkbert.config import Config, check_content
+from linkbert.config import Amount, Config, Positive, check_content
 from linkbert.files import find_encoder, model_files, read_json, remove, replacing, sha256, write_json
 from linkbert.model.checkpoint import tied_names
 from linkbert.pretraining import distributed
@@ -39,6 +40,7 @@ from linkbert.pretraining.journal import resume_words
 
 FORMAT = 1
 MOMENTS = ("exp_avg", "exp_avg_sq")
+Count = Annotated[StrictInt, Field(ge=0, lt=2**63)]
 
 log = logging.getLogger(__name__)
 
@@ -47,18 +49,19 @@ log = logging.getLogger(__name__)
 class State:
     """Where a run stands after `step` updates."""
 
-    step: int = 0
-    planned: int = 0  # steps of the whole run; with a budget, as many as its time has room for
-    tokens: int = 0  # seen in training, padding not counted
-    relations: list[int] = field(default_factory=lambda: [0, 0, 0])  # pairs seen: contiguous, random, linked
-    window: list[float] = field(default_factory=list)  # sums since the last journal line, see loop.journal_entry
-    elapsed: float = 0.0  # seconds, over all sessions
-    trained: float = 0.0  # seconds of those that steps took
-    skipped: int = 0  # steps whose update was not made
-    faults_in_a_row: int = 0  # of those, the last ones, fp16's overflows left out
-    norms: list[float] = field(default_factory=list)  # gradient norms, whose median defines a spike
-    scale: float = 65_536.0  # of losses in fp16
-    since_overflow: int = 0  # steps, of fp16, since it changed
+    step: Count = 0
+    planned: Count = 0  # steps of the whole run; with a budget, as many as its time has room for
+    tokens: Count = 0  # seen in training, padding not counted
+    # Pairs seen: contiguous, random, linked.
+    relations: Annotated[list[Count], Field(min_length=3, max_length=3)] = field(default_factory=lambda: [0, 0, 0])
+    window: list[FiniteFloat] = field(default_factory=list)  # sums since the last journal line, see loop.journal_entry
+    elapsed: Amount = 0.0  # seconds, over all sessions
+    trained: Amount = 0.0  # seconds of those that steps took
+    skipped: Count = 0  # steps whose update was not made
+    faults_in_a_row: Count = 0  # of those, the last ones, fp16's overflows left out
+    norms: list[Amount] = field(default_factory=list)  # gradient norms, whose median defines a spike
+    scale: Positive = 65_536.0  # of losses in fp16
+    since_overflow: Count = 0  # steps, of fp16, since it changed
     evaluation: dict[str, Any] | None = None  # the last one
     due: bool = False  # an evaluation of this step, which was stopped; with it a resumed run starts
 
@@ -66,6 +69,13 @@ class State:
     def finished(self) -> bool:
         """Whether the run has come to its end."""
         return 0 < self.planned <= self.step and not self.due
+
+
+class Scored(BaseModel):
+    """What decides which checkpoint is the best."""
+
+    step: StrictInt
+    mlm_loss: FiniteFloat
 
 
 def checkpoint_folder(run: Path, step: int) -> Path:
@@ -176,10 +186,11 @@ def best_checkpoint(folders: Sequence[Path]) -> Path | None:
     """Find the one whose own evaluation gave the lowest held-out MLM loss; None where none was scored."""
     scored = []
     for folder in folders:
-        with suppress(ValueError, OSError, KeyError, TypeError):  # one that is damaged is not the best
-            state = read_json(folder / "training" / "state.json")
-            if state["evaluation"]["step"] == state["step"]:
-                scored.append((state["evaluation"]["mlm_loss"], folder))
+        with suppress(ValueError, OSError):  # one that is damaged is not the best
+            state, _ = read_described(folder)
+            found = check_content(Scored, state.evaluation, folder)
+            if found.step == state.step:
+                scored.append((found.mlm_loss, folder))
     return min(scored)[1] if scored else None
 
 
@@ -200,8 +211,8 @@ def last_checkpoint(run: Path) -> tuple[Path, State] | None:
     return None
 
 
-def read_state(folder: Path) -> State:
-    """Read a checkpoint's State; a file that is missing is an OSError, one that is not as written a ValueError."""
+def read_described(folder: Path) -> tuple[State, dict[str, Any]]:
+    """Read a checkpoint's State, and what it says of its files, at which it does not look."""
     path = folder / "training" / "state.json"
     content = read_json(path)
     known = isinstance(content, dict) and content.get("format") == FORMAT and "step" in content
@@ -211,7 +222,13 @@ def read_state(folder: Path) -> State:
     state = cast(State, check_content(State, values, path))
     if checkpoint_folder(folder, state.step).name != folder.name:
         raise ValueError(f"{path} is of step {state.step}, its folder of another; it is damaged")
-    for name, described in content["files"].items():
+    return state, content["files"]
+
+
+def read_state(folder: Path) -> State:
+    """Read a checkpoint's State; a file that is missing is an OSError, one that is not as written a ValueError."""
+    state, files = read_described(folder)
+    for name, described in files.items():
         place = folder / name
         if not place.resolve().is_relative_to(folder.resolve()):
             raise ValueError(f"{name} leaves the folder")

@@ -30,7 +30,7 @@ from linkbert.model.checkpoint import open_tokenizer, read_encoder
 from linkbert.model.device import DTYPES, choose_device, choose_precision, deterministic
 from linkbert.model.hf_encoder import ARCHITECTURES, longest
 from linkbert.model.optimizer import clip_gradients, learning_rate, make_optimizer
-from linkbert.model.weights import read_config, read_weights
+from linkbert.model.weights import guarded, read_config, read_weights
 from linkbert.records import IGNORED
 from linkbert.tasks.examples import Prediction, Splits
 from linkbert.tasks.features import MULTIPLE, Rows
@@ -197,7 +197,10 @@ def load_model(
     weights = read_encoder(folder)[1] if config.model_type in ARCHITECTURES else read_weights(folder)
     head = getattr(transformers, kind.head)._model_mapping[type(config)]  # the Auto classes take no weights
     with torch.device("meta"):
-        bare = head(config)
+        bare = guarded(folder / "config.json", lambda: head(config))
+    asked, held = (sum(each.numel() for each in some.values()) for some in (bare.base_model.state_dict(), weights))
+    if asked > 2 * held:  # it would be allocated
+        raise ValueError(f"{folder}/config.json asks for an encoder of {asked:,} numbers, the weights have {held:,}")
     notes = fit_head(bare, weights, old, labels)
     model, found = head.from_pretrained(
         None, config=config, state_dict=weights, dtype=torch.float32, output_loading_info=True

@@ -126,7 +126,7 @@ def read_records(
     """
     if options.get("keep") == "known":
         sources = sources[::-1]
-    gold = json.load(sources[1].stream) if len(sources) > 1 and form == "json" else {}
+    gold = _load(sources[1].stream.read()) if len(sources) > 1 and form == "json" else {}
     read = sources if form == "parquet" else sources[:1]
     for number, (where, key, record) in enumerate(itertools.chain(*(records(each, options, form) for each in read))):
         if "keep" in options and (key in gold) != (options["keep"] == "known"):

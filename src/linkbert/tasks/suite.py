@@ -12,19 +12,29 @@ import functools
 import itertools
 import os
 import time
-import tomllib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import Field
 
 import linkbert
-from linkbert.config import OLD_NAMES, show_value
-from linkbert.files import as_path, find_encoder, locked, read_json, replacing, sha256, write_json
+from linkbert.config import OLD_NAMES, check_content, show_value
+from linkbert.files import (
+    as_path,
+    find_encoder,
+    locked,
+    read_json,
+    read_toml,
+    refuse_links,
+    replacing,
+    sha256,
+    write_json,  # fmt: skip
+)
 from linkbert.tasks.examples import Example, Prediction, Splits
 from linkbert.tasks.kinds import kind_of
 from linkbert.tasks.metrics import group_scores, intervals, per_example, scores_by_type
@@ -36,6 +46,7 @@ from linkbert.workers import make_executor, run_shards
 
 NOT_IN_KEY = ("seed", "threads", "device")  # settings that do not make another run; the seed has a place of its own
 IN_KEY = ("kind", "format", "metrics", "files", "options", "split", "labels")  # of a task's table
+Width = Annotated[int, Field(strict=True, ge=1, le=10_000_000)]
 GIVEN = "the model as given"  # the source of a run that trains nothing
 Progress = Callable[[str, float], None]  # what is done; the seconds that it still takes
 
@@ -86,7 +97,13 @@ def find_model(name: str) -> tuple[Path, str]:
 @functools.cache
 def read_grids() -> dict[str, Any]:
     """Read grids.toml."""
-    return tomllib.loads(resources.files("linkbert.tasks").joinpath("grids.toml").read_text(encoding="utf-8"))
+    return read_toml(resources.files("linkbert.tasks") / "grids.toml")
+
+
+def width_of(encoder: Path) -> int:
+    """Return the width of an encoder by its config.json."""
+    found = check_content(dict[str, Any], read_json(path := encoder / "config.json"), path)
+    return check_content(dict[str, Width], {"hidden_size": found.get("hidden_size", 768)}, path)["hidden_size"]
 
 
 def size_of(hidden: int) -> str:
@@ -185,7 +202,7 @@ def finetune(
         first = FineTuneConfig.from_words(settings).seed
         return [make(task, {**point, "seed": first + i}, **more) for i in range(seeds)]
 
-    width = int(read_json(encoder[0] / "config.json").get("hidden_size", 768))
+    width = width_of(encoder[0])
     given = {OLD_NAMES.get(key, key) for key in (word.partition("=")[0] for word in settings)}
     trained = {source.name: source for source in sources.values()}
     points = {name: read_grid(grid, task, width, given) for name, task in trained.items()}
@@ -194,6 +211,7 @@ def finetune(
     for task in asked:  # so that missing files and unknown metrics are reported before any run
         make(task, {}), kind_of(task)
     folder.mkdir(parents=True, exist_ok=True)  # a file in its place is reported before any run
+    refuse_links(folder)
     lines = _do([run for each in tried.values() for run in each], folder, parallel, progress, grid=True)
     kept = {sources[task.name].name for task in asked if keep_model or sources[task.name] is not task}
     chosen, runs = {}, {}
@@ -294,7 +312,7 @@ def do_run(run: Run, progress: Progress = lambda *_: None) -> None:
             "model": run.model,
             "model_hash": run.model_hash,
             "source": run.source,
-            "size": size_of(read_json(run.encoder / "config.json").get("hidden_size", 768)),
+            "size": size_of(width_of(run.encoder)),
             "settings": {key: value for key, value in settings.model_dump().items() if key not in NOT_IN_KEY},
             "seed": settings.seed,
             **{key: {} for key in ("scores", "groups", "types", "intervals", "baselines", "predictions")},

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import re
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -18,6 +17,7 @@ from typing import Any
 
 from linkbert import registry
 from linkbert.config import check_content, nearest
+from linkbert.files import read_toml
 
 SPLITS = ("train", "dev", "test")
 AUTHORS: Mapping[str, Mapping[str, Any]] = {  # the forms of the authors' data.zip, by kind; all are JSON lines
@@ -83,12 +83,8 @@ def read_tables(path: Any, known: Mapping[str, Task] | None = None) -> dict[str,
 
     ValueError: a file that is not TOML, a table with an unknown key or kind, or with the name of a known one.
     """
-    try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not a TOML file of tables: {error}") from None
     found: dict[str, Task] = {}
-    for name, table in tables.items():
+    for name, table in read_toml(path).items():
         where, others = f"{path}: [{name}]", {**(known or {}), **found}
         if not isinstance(table, dict):
             raise ValueError(f"{path}: {name} is not a table: a dataset is [NAME] and what stands below it")

@@ -7,7 +7,6 @@ segment B and the masks, too, where both drew the same relation (LinkBERT and BE
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Collection, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -26,6 +25,7 @@ from linkbert.config import (
     nearest,
     show_value,
 )
+from linkbert.files import read_toml
 from linkbert.instances.parts import Part
 from linkbert.tasks.settings import FineTuneConfig
 from linkbert.tasks.table import Task, find_tasks
@@ -207,10 +207,7 @@ def _absolute(table: dict[str, Any]) -> dict[str, Any]:
 def _read_file(path: Path, *others: Path) -> dict[str, Any]:
     if path in others:
         raise ValueError(f"{path} is like itself: `like` names another file")
-    try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not a TOML file: {error}") from None
+    tables = read_toml(path)
     like = tables.pop("like", "")
     return _merged(_read_file(path.parent / str(like), path, *others), tables) if like else tables
 

@@ -26,7 +26,7 @@ from linkbert.instances.sampler import NoUsableAnchorError, Sampler
 from linkbert.instances.vocabulary import CLS, SEP
 from linkbert.model.device import send_batch
 from linkbert.model.fill import Line, embed, guess_lines
-from linkbert.model.heads import Inputs, PretrainingModel
+from linkbert.model.heads import Inputs, PretrainingModel, refuse_nan
 from linkbert.model.step import rows_at_once
 from linkbert.pretraining.checkpoint import find_model
 from linkbert.pretraining.distributed import gather
@@ -238,7 +238,7 @@ def read_pairs(model: PretrainingModel, batches: Batches) -> tuple[np.ndarray, n
     """Encode the pairs of step 0: the states of their [CLS] (P, H) and the scores of their relations, by number."""
     found = []
     for made in batches.one_by_one(0):
-        first = model.encode(Inputs.of(send_batch(made, next(model.parameters()).device)))[1].float()
+        first = refuse_nan(model.encode(Inputs.of(send_batch(made, next(model.parameters()).device)))[1].float())
         found.append((made.numbers, first.cpu(), model.relation_logits(first).float().cpu()))
     numbers, states, scores = (torch.cat(each) for each in zip(*found, strict=True))
     order = numbers.argsort()

@@ -34,7 +34,7 @@ import numpy as np
 
 from linkbert import registry
 from linkbert.config import STORE_SETTINGS, Config, Positive, check_content, in_seconds, nearest
-from linkbert.files import locked, read_json, remove, replacing, write_json
+from linkbert.files import locked, read_json, refuse_links, remove, replacing, write_json
 from linkbert.instances.mixture import fingerprint
 from linkbert.instances.parts import Part
 from linkbert.pretraining.journal import read_journal
@@ -168,6 +168,7 @@ def prepare(study: Study, folder: Path) -> list[Run]:
     """Write down what is asked, make stores and graphs that are lacking, and return the runs, each once."""
     if folder.exists() and any(folder.iterdir()) and not (folder / "asked.json").is_file():
         raise ValueError(f"{folder} is not empty, and no study's: name a new folder")
+    refuse_links(folder)
     asked, path = study.model_dump(mode="json"), folder / "asked.json"
     if not path.is_file() or read_json(path) != asked:  # tasks of an array do not all write it
         write_json(path, asked)

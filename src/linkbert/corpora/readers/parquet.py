@@ -2,7 +2,7 @@
 
 A row is a document, with the columns and options of JSON lines. A shard is a run of row groups or record batches of one
 file, read by a worker from the file itself: the columns that are needed, a few rows at a time. No offset is trusted
-before it is checked: damage costs a row group or a batch.
+before it is checked: damage costs a row group or a batch, as does what a few bytes say to hold hundreds of megabytes.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import islice, pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from linkbert.corpora.reader import CUT, EMPTY, FaultError, Reader, Record, Shard, Skipped
 from linkbert.corpora.readers.jsonl import Options, choose_columns, column_of, make_record
@@ -28,6 +28,11 @@ if TYPE_CHECKING:  # elsewhere where it is needed: every --help lists this reade
 LEFT_BEHIND = "cache-"  # what `map` and `filter` of datasets leave in a dataset: cache-0123456789.arrow
 SHARD_BYTES = 16 << 20  # as they are in memory
 ROWS = 100  # taken at a time
+BOMB, RATIO = 8 * LARGEST, 200  # bytes of a page or a batch, and how many come of one on disk, that are no table's
+FRAMES = (b"\x28\xb5\x2f\xfd", b"\x04\x22\x4d\x18")  # how those of zstd and of lz4 begin
+PAGE = re.compile(rb"\x15([\x80-\xff]*[\0-\x7f])" * 2)  # thrift's header of one: its kind and bytes, as zigzag varints
+DICTIONARY = 4
+SHARED = re.compile("dictionary|view|run_end")  # types in which many rows may be one value
 OWN = re.compile(r"disambiguation: bool|sections: (large_)?list<\w+: struct<name: (large_)?string, start: int\d+>>")
 
 
@@ -82,16 +87,18 @@ def _read_rows(batch: pa.RecordBatch, options: Options, skipped: Skipped, file: 
     """Make Documents of a batch whose first row is this one of the file, from 1 on."""
     import pyarrow as pa
 
+    columns: dict[str, pa.Array] = {}
     try:
         chosen = _choose(batch.schema, options, file)
         used = dict.fromkeys(column_of(path, batch.schema.names) for path in chosen.values())
-        columns = {name: _check(batch.column(name)) for name in used}
+        if sum(_size(batch.column(name)) for name in used) <= LARGEST:
+            columns = {name: _check(batch.column(name)) for name in used}
     except (pa.ArrowException, ValueError) as error:
         skipped.note(CUT, f"{file} rows {row} to {row + batch.num_rows - 1} ({one_line(error)})")
         return
     why, where = TOO_LARGE, f"{file} row {row}"
     lists: list[list[object]] | None = None
-    if sum(column.nbytes for column in columns.values()) <= LARGEST:
+    if columns and sum(column.nbytes for column in columns.values()) <= LARGEST:
         try:
             lists = [*map(pa.Array.to_pylist, columns.values())]
         except (ValueError, OverflowError) as error:  # a date or a duration that Python has none for
@@ -130,10 +137,9 @@ def _read_units(
             columns = [column_of(path, names) for path in _choose(table.schema_arrow, options, shard.path).values()]
             for number in range(first, table.metadata.num_row_groups):
                 group = table.metadata.row_group(number)
-                rows = max(min(ROWS, LARGEST * group.num_rows // (group.total_byte_size or 1)), 1)
-                read_group = partial(table.iter_batches, rows, row_groups=[number], columns=columns, use_threads=False)
-                yield group.num_rows, group.total_byte_size, read_group
+                yield group.num_rows, group.total_byte_size, partial(_read_group, source, table, number, columns)
             return
+        source = pa.PythonFile(_Checked(file), mode="r")
         open_ = ipc.open_file if mark == b"ARROW1" else ipc.open_stream
         schema = open_(source).schema
         chosen = _choose(schema, options, shard.path).values()
@@ -147,6 +153,69 @@ def _read_units(
             yield batch.num_rows, batch.get_total_buffer_size(), read_batch
 
 
+class _Checked:
+    """A file of Arrow, whose compressed buffers begin with the bytes that are allocated for each."""
+
+    def __init__(self, file: Any) -> None:
+        self.file = file
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.file, name)
+
+    def read(self, size: int = -1) -> bytes:
+        data: bytes = self.file.read(size)
+        before = (part[-8:] for frame in FRAMES if frame in data for part in data.split(frame)[:-1])
+        asked = sum(size for size in (int.from_bytes(each, "little") for each in before) if size < 1 << 40)
+        if asked > max(BOMB, RATIO * len(data)):
+            raise OSError(f"{len(data):,} bytes that should become {asked:,}")
+        return data
+
+
+def _read_group(source: Any, table: Any, number: int, columns: list[str]) -> Iterator[pa.RecordBatch]:
+    """Read a row group, so few rows at a time that each may have the whole dictionary of its column."""
+    group, dictionaries = table.metadata.row_group(number), 0
+    for chunk in map(group.column, range(group.num_columns)):
+        if not any(f"{chunk.path_in_schema}.".startswith(f"{column}.") for column in columns):
+            continue
+        source.seek(min(filter(None, (chunk.dictionary_page_offset, chunk.data_page_offset)), default=0))
+        if not (page := PAGE.match(source.read(32))):
+            raise OSError(f"row group {number} begins with no page")
+        kind, size = (sum((byte & 127) << 7 * at for at, byte in enumerate(each)) for each in page.groups())
+        dictionaries += size // 2 * (kind == DICTIONARY)
+        packed, whole = chunk.total_compressed_size, chunk.total_uncompressed_size
+        if size // 2 > BOMB or whole > max(BOMB, RATIO * packed):
+            raise OSError(f"{packed:,} bytes that should become {max(size // 2, whole):,}")
+    rows = max(min(ROWS, LARGEST * group.num_rows // (group.total_byte_size or 1), LARGEST // (dictionaries or 1)), 1)
+    return table.iter_batches(rows, row_groups=[number], columns=columns, use_threads=False)
+
+
+def _size(column: pa.Array) -> int:
+    """Return the bytes of a column whose rows may share values, as they are when each has its own."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    from pyarrow import types
+
+    kind = column.type
+    if not SHARED.search(str(kind)):
+        return 0
+    column.validate(full=True)
+    if types.is_struct(kind):
+        return sum(map(_size, column.flatten()))
+    if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind) or types.is_map(kind):
+        return _size(column.flatten())
+    if str(kind) in ("string_view", "binary_view"):  # each begins with its length
+        return int(np.frombuffer(column.buffers()[1], np.int32)[4 * column.offset :: 4][: len(column)].clip(0).sum())
+    values = column.dictionary if types.is_dictionary(kind) else column
+    if len(column) * values.nbytes <= LARGEST:
+        return 0
+    try:
+        lengths = pc.binary_length(values)
+        return pc.sum(lengths if values is column else lengths.take(column.indices)).as_py() or 0
+    except pa.ArrowNotImplementedError:
+        return len(column) * values.nbytes
+
+
 def _check(column: pa.Array) -> pa.Array:
     """Look at every offset of a column; text becomes bytes, since it may not be UTF-8."""
     from pyarrow import large_binary, types
@@ -155,7 +224,7 @@ def _check(column: pa.Array) -> pa.Array:
     if types.is_dictionary(column.type):
         column.validate(full=True)
         column = column.dictionary_decode()
-    if types.is_string(column.type) or types.is_large_string(column.type):
+    if str(column.type) in ("string", "large_string", "string_view"):
         column = column.cast(large_binary())
     column.validate(full=True)
     return column
