@@ -184,9 +184,17 @@ def test_the_best_checkpoint_is_one_whose_numbers_are_numbers(tmp_path, evaluati
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("step", -1), ("step", True), ("planned", 10**30), ("elapsed", float("nan")), ("trained", float("inf")), ("trained", -1.0),
-     ("relations", [1, 2]), ("relations", [1, 2, "x"]), ("norms", [float("nan")]), ("scale", 0), ("window", [10**400])],
-)  # fmt: skip
+    [
+        *(("step", value) for value in (-1, True)),
+        ("planned", 10**30),
+        ("elapsed", float("nan")),
+        *(("trained", value) for value in (float("inf"), -1.0)),
+        *(("relations", value) for value in ([1, 2], [1, 2, "x"])),
+        ("norms", [float("nan")]),
+        ("scale", 0),
+        ("window", [10**400]),
+    ],
+)
 def test_a_state_whose_numbers_are_none_is_one_line_with_its_key(tmp_path, key, value):
     state = {"format": 1, "step": 1, "files": {}} | {key: value}
     write_json(checkpoint_folder(tmp_path, 1) / "training" / "state.json", state)
