@@ -89,8 +89,7 @@ def main() -> None:
     from transformers import AutoTokenizer
 
     from linkbert.tasks.features import RowForm, windows
-    from linkbert.tasks.formats import Source
-    from linkbert.tasks.questions import read_squad
+    from linkbert.tasks.formats import Source, read_squad
 
     tokenizer = AutoTokenizer.from_pretrained(arguments.tokenizer)
     with lzma.open(arguments.file, "rt") as stream:

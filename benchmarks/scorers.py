@@ -34,9 +34,8 @@ from sklearn import metrics as sklearn
 from sklearn import set_config
 from sklearn.preprocessing import MultiLabelBinarizer
 
-from linkbert.tasks.answers import best_threshold, normalise, refuse
 from linkbert.tasks.examples import Prediction, QuestionExample, TaggedExample, TextExample
-from linkbert.tasks.metrics import score
+from linkbert.tasks.metrics import best_threshold, normalise, refuse, score
 
 LABELS = ("0", "1", "2", "3")
 TAGS = ("O", "O", "B", "I", "B-INT", "I-INT", "B-PAR", "I-PAR")

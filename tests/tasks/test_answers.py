@@ -10,11 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from linkbert.tasks.answers import answer_scores, best_threshold, normalise, refuse, score_answer
 from linkbert.tasks.examples import Prediction, QuestionExample
-from linkbert.tasks.formats import Source
-from linkbert.tasks.metrics import score
-from linkbert.tasks.questions import read_squad
+from linkbert.tasks.formats import Source, read_squad
+from linkbert.tasks.metrics import answer_scores, best_threshold, normalise, refuse, score, score_answer
 from linkbert.tasks.table import find_task
 
 

@@ -11,9 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from linkbert.tasks.examples import QuestionExample
-from linkbert.tasks.formats import Source
-from linkbert.tasks.questions import distracted, find_answers, halve
-from linkbert.tasks.splits import FORMATS, read_splits
+from linkbert.tasks.formats import Source, find_answers
+from linkbert.tasks.splits import FORMATS, distracted, halve, read_splits
 from linkbert.tasks.table import find_task, tasks
 
 HEADER = {"header": {"dataset": "Ours", "split": "dev"}}

@@ -24,9 +24,7 @@ from linkbert.pretraining.scores import clustered_gain
 from linkbert.records import CONTIGUOUS, IGNORED, LINKED, RANDOM, Document, Link
 from linkbert.tasks.examples import QuestionExample
 from linkbert.trials import probes
-from linkbert.trials.cloze import NEXT_TO, ProbeConfig, cloze_questions, find_names
-from linkbert.trials.probes import PROBES
-from linkbert.trials.words import bm25, logistic
+from linkbert.trials.probes import NEXT_TO, PROBES, ProbeConfig, bm25, cloze_questions, find_names, logistic
 
 NAMES = ["Alma", "Bert", "Cleo", "Dora", "Emil", "Fred", "Gina", "Hugo", "Iris", "Jona"]
 WORDS = [f"word{a}{b}" for a in "abcdefgh" for b in "abcdefgh"]
@@ -119,7 +117,7 @@ class Copier(torch.nn.Module):
 
 @pytest.fixture(autouse=True)
 def one_strength(monkeypatch):
-    monkeypatch.setattr("linkbert.trials.words.STRENGTHS", (1.0,))
+    monkeypatch.setattr("linkbert.trials.probes.STRENGTHS", (1.0,))
 
 
 @pytest.fixture

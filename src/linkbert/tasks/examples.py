@@ -1,6 +1,6 @@
 """The nouns of the tasks: what a reader of a dataset's files returns, and what a model answers.
 
-A format (formats.py, questions.py) turns files into examples; a kind of task (kinds.py) turns examples into rows of
+A format (formats.py) turns files into examples; a kind of task (kinds.py) turns examples into rows of
 tokens, and a model's outputs back into Predictions; metrics compare Predictions with examples. Nothing here knows of
 models or files.
 """

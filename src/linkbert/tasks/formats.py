@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from linkbert.files import read_json
-from linkbert.tasks.examples import ChoiceExample, Example, Label, TaggedExample, TextExample
+from linkbert.tasks.examples import ChoiceExample, Example, Label, QuestionExample, TaggedExample, TextExample
 
 
 @dataclass(slots=True)
@@ -36,16 +36,19 @@ class Source:
     item: str = ""  # where the object stands that is being read, for what is said of one of another form
 
 
-Format = Callable[[Sequence[Source], Mapping[str, Any], Counter[str]], Iterator[Example]]
+Options = Mapping[str, Any]
+Format = Callable[[Sequence[Source], Options, Counter[str]], Iterator[Example]]
+Spans = tuple[tuple[int, int], ...]
 Values = dict[str, Any]  # what an example is made of, by role: id, group, label; a, b or question, options
 OPTIONAL = ("id", "group", "label")  # roles whose column may be missing
 FORM = "is the file of this form?"
+BREAK = "\n"  # between the paragraphs of a context that is put together
 TAG = re.compile(r"O|[BIESLUM](-.+)?")
 NUMBERS = ("labels", "number", "tag_names")  # options that say what the numbers of a column mean
 
 
 def read_table(
-    sources: Sequence[Source], options: Mapping[str, Any], counts: Counter[str], *, separator: str, quotes: bool
+    sources: Sequence[Source], options: Options, counts: Counter[str], *, separator: str, quotes: bool
 ) -> Iterator[Example]:
     r"""Read delimited files, one after the other.
 
@@ -75,9 +78,8 @@ def read_table(
                 values = {role: cell(row) for role, cell in cells.items()}
             except IndexError:
                 if not options.get("skip_broken") or "label" not in cells:  # a test set's rows are counted
-                    raise ValueError(
-                        f"{where} has {len(row)} columns, too few for {dict(columns)}: is it whole? {FORM}"
-                    ) from None
+                    few = f"{where} has {len(row)} columns, too few for {dict(columns)}"
+                    raise ValueError(f"{few}: is it whole? {FORM}") from None
                 counts["broken lines, skipped"] += 1
                 continue
             yield _example(values, options, where, next(numbers))
@@ -103,7 +105,7 @@ def read_rows(source: Source, separator: str, *, quotes: bool) -> Iterator[tuple
                 yield line, text.split(separator)
 
 
-def read_lines(sources: Sequence[Source], options: Mapping[str, Any], _counts: Counter[str]) -> Iterator[Example]:
+def read_lines(sources: Sequence[Source], options: Options, _counts: Counter[str]) -> Iterator[Example]:
     """Read files whose lines belong together: first texts, second texts, labels; `roles` says which is which."""
     missing = object()
     streams = (source.stream for source in sources)
@@ -114,9 +116,7 @@ def read_lines(sources: Sequence[Source], options: Mapping[str, Any], _counts: C
         yield _example(values, options, f"{sources[0].name}, line {number + 1}", number)
 
 
-def read_records(
-    sources: Sequence[Source], options: Mapping[str, Any], _counts: Counter[str], *, form: str
-) -> Iterator[Example]:
+def read_records(sources: Sequence[Source], options: Options, _counts: Counter[str], *, form: str) -> Iterator[Example]:
     """Read a list of objects or an object of objects by id (`json`), an object a line (`jsonl`), or a `parquet` table.
 
     `columns` gives the key for each role; a list of texts is joined. `items` is the key of the list where a file holds
@@ -128,7 +128,7 @@ def read_records(
         sources = sources[::-1]
     gold = _load(sources[1].stream.read()) if len(sources) > 1 and form == "json" else {}
     read = sources if form == "parquet" else sources[:1]
-    for number, (where, key, record) in enumerate(itertools.chain(*(records(each, options, form) for each in read))):
+    for number, (where, key, record) in enumerate(records(read, options, form)):
         if "keep" in options and (key in gold) != (options["keep"] == "known"):
             continue
         values: Values = {"id": key}
@@ -145,25 +145,27 @@ def read_records(
         yield _example(values, options, where, number)
 
 
-def records(source: Source, options: Mapping[str, Any], form: str) -> Iterator[tuple[str, str | None, Any]]:
-    """Yield the objects of a file: where each stands, its key where the file is an object, and itself."""
-    found: Iterable[tuple[str, str | None, Any]]
-    if form in ("csv", "tsv"):
-        rows = read_rows(source, "\t" if form == "tsv" else ",", quotes=form == "csv")
-        head = next(rows, (1, []))[1]
-        found = ((f"line {line}", None, dict(zip(head, row, strict=False))) for line, row in rows)
-    elif form == "jsonl":
-        found = ((f"line {number}", None, line) for number, line in enumerate(source.stream, 1) if line.strip())
-    else:
-        whole: Any = _parquet(source, options) if form == "parquet" else _load(source.stream.read())
-        if form == "json" and "items" in options:
-            whole = whole.get(options["items"], [])
-        pairs = whole.items() if isinstance(whole, dict) else enumerate(whole)
-        found = ((f"item {key}", key if isinstance(key, str) else None, record) for key, record in pairs)
-    for place, key, record in found:
-        source.item = f"{source.name}, {place}"
-        yield source.item, key, _load(record) if form == "jsonl" else record
-    source.item = ""
+def records(sources: Sequence[Source], options: Options, form: str = "") -> Iterator[tuple[str, str | None, Any]]:
+    """Yield the objects of files: where each stands, its key where the file is an object, and itself."""
+    for source in sources:
+        found: Iterable[tuple[str, str | None, Any]]
+        of = form or form_of(source)
+        if of in ("csv", "tsv"):
+            rows = read_rows(source, "\t" if of == "tsv" else ",", quotes=of == "csv")
+            head = next(rows, (1, []))[1]
+            found = ((f"line {line}", None, dict(zip(head, row, strict=False))) for line, row in rows)
+        elif of == "jsonl":
+            found = ((f"line {number}", None, line) for number, line in enumerate(source.stream, 1) if line.strip())
+        else:
+            whole: Any = _parquet(source, options) if of == "parquet" else _load(source.stream.read())
+            if of == "json" and "items" in options:
+                whole = whole.get(options["items"], [])
+            pairs = whole.items() if isinstance(whole, dict) else enumerate(whole)
+            found = ((f"item {key}", key if isinstance(key, str) else None, record) for key, record in pairs)
+        for place, key, record in found:
+            source.item = f"{source.name}, {place}"
+            yield source.item, key, _load(record) if of == "jsonl" else record
+        source.item = ""
 
 
 def _load(text: str) -> Any:
@@ -186,7 +188,7 @@ def form_of(source: Source) -> str:
     return "jsonl" if first[:1] == "{" and more.strip()[:1] in ("{", "") and '"data"' not in first[:99] else "json"
 
 
-def _parquet(source: Source, options: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _parquet(source: Source, options: Options) -> list[dict[str, Any]]:
     """Read Parquet or a stream of Arrow; numbers of classes that the datasets library named are names.
 
     Not so where the options say what numbers mean.
@@ -211,16 +213,198 @@ def _parquet(source: Source, options: Mapping[str, Any]) -> list[dict[str, Any]]
     return rows
 
 
-def read_triples(sources: Sequence[Source], options: Mapping[str, Any], _counts: Counter[str]) -> Iterator[Example]:
+def read_triples(sources: Sequence[Source], options: Options, _counts: Counter[str]) -> Iterator[Example]:
     """Read SciRepEval's triples as two pairs each: a paper with one that it cites ("1"), and with another ("0")."""
-    for number, (_, _, row) in enumerate(itertools.chain(*(records(s, options, form_of(s)) for s in sources))):
+    for number, (_, _, row) in enumerate(records(sources, options)):
         papers = [row[role] for role in ("query", "pos", "neg")]
         query, *others = (" ".join(filter(None, (each["title"], each.get("abstract")))) for each in papers)
         for label, other in zip("10", others, strict=True):
             yield TextExample(f"{number}-{label}", query, other, label, str(papers[0].get("corpus_id") or number))
 
 
-def read_tags(sources: Sequence[Source], options: Mapping[str, Any], counts: Counter[str]) -> Iterator[Example]:
+def read_mrqa(sources: Sequence[Source], options: Options, counts: Counter[str]) -> Iterator[QuestionExample]:
+    """Read MRQA's lines: a header, then a context a line with its questions; [TLE], [DOC] and [PAR] stay in the text.
+
+    `title` is the number of the line, from 0 without the header: what the authors' halves of dev number. Spans, whose
+    end is the last character in the file, stand in the file's order: training takes the first, as the authors do.
+    The hub's Parquet has a question a row, of all sets: those whose `subset` is like the option of that name are read.
+    """
+    for source in sources:
+        rows = source.name.endswith(".parquet")
+        found = _mrqa_lines(source, options) if rows else (item[2] for item in records([source], options, "jsonl"))
+        for number, line in enumerate(item for item in found if "header" not in item):
+            context = line["context"]
+            for asked in line["qas"]:
+                spans = [(a, b + 1) for each in asked["detected_answers"] for a, b in each["char_spans"]]
+                inside = tuple(span for span in spans if 0 <= span[0] < span[1] <= len(context))
+                counts["spans outside of their context"] += len(spans) - len(inside)
+                id_, answers = asked.get("qid") or asked["id"], tuple(asked["answers"])
+                yield QuestionExample(id_, asked["question"].strip(), context, answers, inside, title=str(number))
+
+
+def _mrqa_lines(source: Source, options: Options) -> Iterator[dict[str, Any]]:
+    """Make lines of the hub's rows: those of one context, which lie together, are one."""
+    wanted = options.get("subset", "*")
+    rows = (row for _, _, row in records([source], options, "parquet") if fnmatchcase(row["subset"], wanted))
+    for context, asked in itertools.groupby(rows, key=itemgetter("context")):
+        lines = []
+        for row in asked:
+            spans = row["detected_answers"]["char_spans"]
+            places = [{"char_spans": list(zip(each["start"], each["end"], strict=True))} for each in spans]
+            lines.append({**row, "detected_answers": places})
+        yield {"context": context, "qas": lines}
+
+
+def read_squad(sources: Sequence[Source], options: Options, counts: Counter[str]) -> Iterator[QuestionExample]:
+    """Read SQuAD's JSON, 1.1 or 2.0: articles, their paragraphs, questions and the places of answers."""
+    for where, _, article in records(sources, {"items": "data"} | dict(options), "json"):
+        for paragraph in article["paragraphs"]:
+            context = paragraph["context"]
+            for asked in paragraph["qas"]:
+                yield _placed(asked, context, article.get("title", where), options, counts)
+
+
+def read_squad_rows(sources: Sequence[Source], options: Options, counts: Counter[str]) -> Iterator[QuestionExample]:
+    """Read SQuAD as the hub's Parquet or the authors' JSON lines have it: a question a row, two lists of answers."""
+    for source in sources:
+        for number, (_, _, row) in enumerate(records([source], options)):
+            yield _placed({"id": number} | row, row["context"], row.get("title") or row["context"], options, counts)
+
+
+def _placed(asked: Any, context: str, title: str, options: Options, counts: Counter[str]) -> QuestionExample:
+    answers = [] if options.get("unlabelled") else asked["answers"]
+    if isinstance(answers, Mapping):
+        places = list(zip(answers["answer_start"], answers["text"], strict=True))
+    else:
+        places = [(each["answer_start"], each["text"]) for each in answers]
+    spans = tuple((at, at + len(text)) for at, text in places if text and context.startswith(text, at))
+    counts["spans that are not their answer"] += len(places) - len(spans)
+    answers = tuple(text for _, text in places)
+    return QuestionExample(str(asked["id"]), asked["question"].strip(), context, answers, spans, title=title)
+
+
+def read_oracle(sources: Sequence[Source], options: Options, _counts: Counter[str]) -> Iterator[QuestionExample]:
+    """Read questions with their one gold passage (nq-open-oracle), a line each; the place of an answer is searched."""
+    for where, _, line in records(sources, options, "jsonl"):
+        passage, answers, id_ = line["ctxs"][0], tuple(line["answers"]), where.rpartition(" ")[2]
+        text, title = passage["text"], passage["title"]
+        yield QuestionExample(id_, line["question"], text, answers, find_answers(text, answers), title=title)
+
+
+def read_hotpot(sources: Sequence[Source], options: Options, _counts: Counter[str]) -> Iterator[QuestionExample]:
+    """Read HotpotQA: ten paragraphs, two of which support the answer; it may be yes or no, which stands nowhere.
+
+    The group is the question's type, bridge or comparison, where the file has it.
+    """
+    for _, _, item in records(sources, options, "json"):
+        gold = {title for title, _ in item["supporting_facts"]}
+        pieces = [(f"{title}: {''.join(sentences)}", title in gold) for title, sentences in item["context"]]
+        group = item.get("type") or _hops(len(gold))
+        yield _joined(item["_id"], item["question"], (item["answer"],), pieces, group)
+
+
+def read_musique(sources: Sequence[Source], options: Options, _counts: Counter[str]) -> Iterator[QuestionExample]:
+    """Read MuSiQue, a list or lines: twenty paragraphs; the last step of a question names the one with the answer."""
+    for _, _, item in records(sources, options):
+        steps = item["question_decomposition"]
+        last = steps[-1]["paragraph_support_idx"]
+        pieces = [(f"{each['title']}: {each['paragraph_text']}", each["idx"] == last) for each in item["paragraphs"]]
+        answers = (item["answer"], *item.get("answer_aliases", ())) if item.get("answerable", True) else ()
+        yield _joined(item["id"], item["question"], answers, pieces, _hops(len(steps)))
+
+
+def read_subjqa(sources: Sequence[Source], _options: Options, counts: Counter[str]) -> Iterator[QuestionExample]:
+    """Read SubjQA's CSV: a question about a review, once an annotator; it has the answers that any of them found.
+
+    An answer is written as words there ("ca n't"); as it stands in the review ("can't") it counts, too.
+    """
+    found: dict[str, list[dict[str, str]]] = {}
+    for _, _, row in records(sources, {}, "csv"):
+        found.setdefault(row["q_review_id"], []).append(row)
+    for id_, rows in found.items():
+        context = rows[0]["review"].removesuffix(" ANSWERNOTFOUND")
+        texts = [row["human_ans_spans"] for row in rows if row["human_ans_spans"] != "ANSWERNOTFOUND"]
+        counts["annotators disagree whether there is an answer"] += 0 < len(texts) < len(rows)
+        places = [tuple(map(int, re.findall(r"\d+", row["human_ans_indices"]))) for row in rows]
+        written = {re.sub(r"\W", "", text) for text in texts}  # they are written as words: "ca n't"
+        exact = tuple((a, b) for a, b in places if re.sub(r"\W", "", context[a:b]) in written)
+        answers, group = tuple(dict.fromkeys([*(context[a:b] for a, b in exact), *texts])), rows[0]["domain"]
+        spans = exact or find_answers(context, answers)
+        yield QuestionExample(id_, rows[0]["question"], context, answers, spans, group, rows[0]["item_id"])
+
+
+def read_traced(sources: Sequence[Source], options: Options, counts: Counter[str]) -> Iterator[QuestionExample]:
+    """Read OTT-QA's and HybridQA's traced questions (JSON), and the tables and passages they are about (Documents).
+
+    The context is every row that the trace names, each followed by the passages it links to, whether the answer stands
+    there or not; spans are searched where the trace says only. A passage of the trace that its row does not link to
+    stands at the end. Left out and counted: a question whose table is not among the documents, or that has no trace.
+    """
+    asked = [item for _, _, item in records(sources[:1], options, "json")]
+    tables = {item["table_id"] for item in asked}
+    lines = (line for _, _, line in records(sources[1:], options, "jsonl"))
+    documents = {line["id"]: line for line in lines if line["id"] in tables or line["id"].startswith("/wiki/")}
+    for item in asked:
+        table, nodes = documents.get(item["table_id"]), item["answer-node"]
+        if table is None or not nodes:
+            counts["without a trace" if table else "tables that are not there"] += 1
+            continue
+        rows = _rows(table)
+        cells = {row[0] for _, row, _, kind in nodes if kind == "table"}
+        traced = {target for _, _, target, kind in nodes if kind == "passage"}
+        pieces: dict[str, bool] = {}
+        for number in sorted({row[0] for _, row, _, _ in nodes}):
+            text, links = rows[number] if number < len(rows) else ("", [])
+            pieces[text] = number in cells
+            pieces |= {documents[link]["text"]: link in traced for link in links if link in documents}
+        pieces |= {documents[link]["text"]: True for link in sorted(traced) if link in documents}
+        group = "answer in a passage" if traced else "answer in the table"
+        whole = [(text, holds) for text, holds in pieces.items() if text]
+        yield _joined(item["question_id"], item["question"], (item["answer-text"],), whole, group, item["table_id"])
+
+
+def _rows(table: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
+    """List a table's rows, the lines "head : cell ; head : cell" behind its lead, with the targets of their links."""
+    rows, begin, lines = list[tuple[str, list[str]]](), 0, table["text"].split("\n")
+    head = lines[-1].partition(" : ")[0]
+    for line in lines:
+        end = begin + len(line)
+        if rows or line.startswith(head + " : "):
+            rows.append((line, [link["target"] for link in table["links"] if begin <= link.get("start", -1) < end]))
+        begin = end + 1
+    return rows
+
+
+def _joined(
+    id_: str, question: str, answers: tuple[str, ...], pieces: Iterable[tuple[str, bool]], group: str, title: str = ""
+) -> QuestionExample:
+    """Join pieces of text to a context; answers are searched in those that are said to hold one."""
+    context, spans = "", Spans()
+    for text, holds in pieces:
+        begin = len(context) + len(BREAK) if context else 0
+        context = f"{context}{BREAK}{text}" if context else text
+        if holds:
+            spans += tuple((begin + first, begin + last) for first, last in find_answers(text, answers))
+    return QuestionExample(id_, question, context, answers, spans, group, title)
+
+
+def find_answers(context: str, answers: Sequence[str]) -> Spans:
+    """Find the places where an answer stands as whole words, as written; failing that, whatever the case.
+
+    find_answers("Romans in Rome; rome", ["Rome"]) -> ((10, 14),)
+    """
+    pattern = "|".join(rf"(?<!\w){re.escape(each.strip())}(?!\w)" for each in answers if each.strip())
+    for flags in (re.NOFLAG, re.IGNORECASE) if pattern else ():
+        if spans := tuple(match.span() for match in re.finditer(pattern, context, flags)):
+            return spans
+    return ()
+
+
+def _hops(number: int) -> str:
+    return f"{number} hop{'s' * (number != 1)}"
+
+
+def read_tags(sources: Sequence[Source], options: Options, counts: Counter[str]) -> Iterator[Example]:
     r"""Read a word and its tag a line, a blank line after each sentence; a -DOCSTART- line begins a document.
 
     With `begin`, every I- becomes B-: each word is an entity of its own (EBM PICO). BIOES and BILUO become
@@ -250,29 +434,26 @@ def read_tags(sources: Sequence[Source], options: Mapping[str, Any], counts: Cou
                 group = text.removeprefix("-DOCSTART-").strip(" ()\r\n\t")
 
 
-def read_tag_rows(sources: Sequence[Source], options: Mapping[str, Any], counts: Counter[str]) -> Iterator[Example]:
+def read_tag_rows(sources: Sequence[Source], options: Options, counts: Counter[str]) -> Iterator[Example]:
     """Read sentences as JSON lines or Parquet: a list of words, and one of tags or of numbers of `tag_names`.
 
     `columns` gives the keys of words, tags and id. Parquet that the datasets library wrote has the names itself.
     """
-    columns, number = options["columns"], 0
-    for source in sources:
-        for where, _, row in records(source, options, form_of(source)):
-            if not isinstance(words := row.get(columns["words"]), list):
-                raise ValueError(f"{where} has no list {columns['words']!r}: {FORM}")
-            if (given := row.get(columns["tags"])) is not None and not options.get("unlabelled"):
-                names = options.get("tag_names") or [str(each) for each in given]
-                tags = [names[tag] if isinstance(tag, int) and tag < len(names) else str(tag) for tag in given]
-                if wrong := [tag for tag in tags if not TAG.fullmatch(tag)]:
-                    remedy = "options.tag_names lists the names of numbers" if wrong[0].isdecimal() else FORM
-                    raise ValueError(f"{where}: {wrong[0]!r} is not a tag (O, B or I); {remedy}")
-                given = tuple(_tag(tag, options, counts) for tag in tags)
-            id_ = str(row.get(columns.get("id", "id"), number))
-            yield TaggedExample(id_, tuple(map(str, words)), given)
-            number += 1
+    columns = options["columns"]
+    for number, (where, _, row) in enumerate(records(sources, options)):
+        if not isinstance(words := row.get(columns["words"]), list):
+            raise ValueError(f"{where} has no list {columns['words']!r}: {FORM}")
+        if (given := row.get(columns["tags"])) is not None and not options.get("unlabelled"):
+            names = options.get("tag_names") or [str(each) for each in given]
+            tags = [names[tag] if isinstance(tag, int) and tag < len(names) else str(tag) for tag in given]
+            if wrong := [tag for tag in tags if not TAG.fullmatch(tag)]:
+                remedy = "options.tag_names lists the names of numbers" if wrong[0].isdecimal() else FORM
+                raise ValueError(f"{where}: {wrong[0]!r} is not a tag (O, B or I); {remedy}")
+            given = tuple(_tag(tag, options, counts) for tag in tags)
+        yield TaggedExample(str(row.get(columns.get("id", "id"), number)), tuple(map(str, words)), given)
 
 
-def _tag(tag: str, options: Mapping[str, Any], counts: Counter[str]) -> str:
+def _tag(tag: str, options: Options, counts: Counter[str]) -> str:
     """Turn a tag of BIOES or BILUO into one of BIO: one word (S, U) is B, a last or middle one (E, L, M) is I."""
     first = {"S": "B", "U": "B", "E": "I", "L": "I", "M": "I"}.get(tag[0])
     counts["tags of BIOES or BILUO, read as B and I"] += first is not None
@@ -280,7 +461,7 @@ def _tag(tag: str, options: Mapping[str, Any], counts: Counter[str]) -> str:
     return ("B" if options.get("begin") and first == "I" else first) + tag[1:]
 
 
-def read_hoc(sources: Sequence[Source], options: Mapping[str, Any], counts: Counter[str]) -> Iterator[Example]:
+def read_hoc(sources: Sequence[Source], options: Options, counts: Counter[str]) -> Iterator[Example]:
     r"""Read HoC: a sentence a row, `0_0,1_1,...` as its labels; the rows of an abstract become one text, labels joined.
 
     0_0,1_1\tOne .\t7_s0\n0_1,1_0\tTwo .\t7_s1\n    ->    TextExample("7", "One . Two .", label=("0", "1"))
@@ -295,7 +476,7 @@ def read_hoc(sources: Sequence[Source], options: Mapping[str, Any], counts: Coun
         yield TextExample(group, " ".join(row.a for row in sentences), label=held, group=group)
 
 
-def _example(values: Values, options: Mapping[str, Any], where: str, number: int) -> Example:
+def _example(values: Values, options: Options, where: str, number: int) -> Example:
     """Make an example of its values; `group` of the options finds the group in the id (or in a column of its own)."""
     id_ = str(number) if values.get("id") is None else str(values["id"]).strip()
     group = str(values.get("group") or (id_ if "group" in options else ""))
@@ -315,7 +496,7 @@ def _text(value: Any) -> str:
     return " ".join(str(each).strip() for each in value) if isinstance(value, list | tuple) else str(value).strip()
 
 
-def _labels(values: Sequence[Any], options: Mapping[str, Any], where: str) -> tuple[str, ...]:
+def _labels(values: Sequence[Any], options: Options, where: str) -> tuple[str, ...]:
     """Read several labels at once: names, or a 0 or 1 for each class, which has its name, its column's or its number.
 
     [0, 1, 0, 0, 1]    ->    ("1", "4")        ["b", "a"]    ->    ("a", "b")
@@ -332,7 +513,7 @@ def _labels(values: Sequence[Any], options: Mapping[str, Any], where: str) -> tu
     return tuple(sorted({str(each).strip() for each in values}))
 
 
-def read_label(value: Any, options: Mapping[str, Any], where: str) -> Label:
+def read_label(value: Any, options: Options, where: str) -> Label:
     """Read a class, several or a number, as the options say."""
     if "separator" in options and isinstance(value, str):
         value = [each for each in value.split(options["separator"]) if each.strip()]
@@ -351,17 +532,15 @@ def read_label(value: Any, options: Mapping[str, Any], where: str) -> Label:
     raise ValueError(f"{where}: the label {label!r} is not a number")
 
 
-def read_choice(value: Any, texts: list[str], options: Mapping[str, Any], where: str) -> int | None:
+def read_choice(value: Any, texts: list[str], options: Options, where: str) -> int | None:
     """Find the number of the right option, said by its letter, its number (from `first` on) or its text."""
     if value in (None, "", -1):  # -1 is Hugging Face's
         return None
     said = str(value).strip()
-    if isinstance(value, int):
-        number = value - options.get("first", 0)
+    if isinstance(value, int) or (said.isdecimal() and said not in texts):
+        number = int(value) - options.get("first", 0)
     elif re.fullmatch("[A-Z]", said):
         number = ord(said) - ord("A")
-    elif said.isdecimal() and said not in texts:
-        number = int(said) - options.get("first", 0)
     else:
         number = texts.index(said) if said in texts else -1
     if not 0 <= number < len(texts):

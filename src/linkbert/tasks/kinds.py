@@ -19,10 +19,9 @@ from scipy.special import expit, softmax
 from linkbert import registry
 from linkbert.config import nearest
 from linkbert.records import IGNORED
-from linkbert.tasks.answers import best_threshold, refuse
 from linkbert.tasks.examples import Prediction, TextExample, known_gold
 from linkbert.tasks.features import RowForm, Rows, Windows, encode, windows
-from linkbert.tasks.metrics import METRICS, Examples, Metric, Predictions, score
+from linkbert.tasks.metrics import METRICS, Examples, Metric, Predictions, best_threshold, refuse, score
 
 if TYPE_CHECKING:
     from linkbert.tasks.table import Task

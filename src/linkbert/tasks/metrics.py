@@ -4,14 +4,19 @@ A metric is a row of numbers for each example and a function of their sum: `valu
 any selection of examples, a bootstrap's or a group's, costs one sum, and a thousand of them one product of matrices.
 Scores are in [0, 1], correlations in [-1, 1]. An undefined one (nothing to be found and nothing found, a constant
 prediction) is 0, as scikit-learn and seqeval have it.
+
+Answers are scored as the scripts of SQuAD 1.1 and 2.0, MRQA and HotpotQA score them. Case, punctuation, articles and
+spaces do not count. A question with several answers has the best score among them. One without an answer is right when
+"" is answered, and then only.
 """
 
 from __future__ import annotations
 
 import re
+import string
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from itertools import chain
 from pathlib import Path
@@ -21,7 +26,6 @@ import numpy as np
 
 from linkbert.config import nearest
 from linkbert.files import replacing
-from linkbert.tasks.answers import YES_NO, answer_scores
 from linkbert.tasks.examples import Prediction, known_gold
 
 if TYPE_CHECKING:
@@ -29,11 +33,14 @@ if TYPE_CHECKING:
 
 NEGATIVE = "0"  # the class of "no relation" in ChemProt, DDI and GAD
 POSITIVE = "1"  # of paraphrases, in MRPC and QQP
+YES_NO = frozenset({"yes", "no", "noanswer"})  # answers of HotpotQA that are not words of a context
+_PUNCTUATION = str.maketrans("", "", string.punctuation)
 DRAWN = 1 << 22  # examples drawn at a time by the bootstrap: 32 MB
 
 Examples = Sequence[Any]
 Predictions = Sequence[Prediction]
 Value = Callable[[np.ndarray], np.ndarray]
+Found = tuple[set[Any], set[Any]]  # what there is in an example (gold), and what is predicted
 
 
 @dataclass(frozen=True)
@@ -44,6 +51,67 @@ class Metric:
     statistics: Callable[[Examples, Predictions], np.ndarray]  # (examples, predictions) -> (N, K) float64
     value: Value  # (..., K) -> (...)
     each: Value  # (N, K) -> (N,): how well one example is answered, higher is better
+
+
+def normalise(text: str) -> str:
+    """Return what is compared: "The U.S., a state" -> "us state"."""
+    return " ".join(re.sub(r"\b(a|an|the)\b", " ", text.lower().translate(_PUNCTUATION)).split())
+
+
+def score_answer(
+    answers: Sequence[str], predicted: str, *, refusable: bool = False, whole: frozenset[str] = frozenset()
+) -> tuple[float, float]:
+    """Return exact match (0 or 1) and the F1 of words: the best against any of the answers, each by itself.
+
+    F1 is of words as often as they stand in both: ("cat sat", "a cat") -> 0.0, 2/3. Without answers, "" is right.
+    `refusable` is SQuAD 2.0's script: an answer of which nothing is compared ("the", ".") is none. One that is among
+    `whole` is right or wrong as a whole: HotpotQA's script gives "no" nothing for "no one".
+    """
+    said, known = normalise(predicted), [normalise(answer) for answer in answers]
+    if refusable:
+        known = [answer for answer in known if answer]
+    if not known:
+        return (float(not said),) * 2
+    words, exact, best = Counter(said.split()), 0.0, 0.0
+    for answer in known:
+        gold = Counter(answer.split())
+        common = (words & gold).total()
+        exact = max(exact, float(said == answer))
+        if common and (said == answer or whole.isdisjoint((said, answer))):
+            # precision = common / words, recall = common / gold; written out for the scripts' own last digit
+            precision, recall = common / words.total(), common / gold.total()
+            best = max(best, 2 * precision * recall / (precision + recall))
+    return exact, best
+
+
+def answer_scores(examples: Examples, predictions: Predictions, whole: frozenset[str] = frozenset()) -> np.ndarray:
+    """Return exact match and F1 of each prediction, (N, 2) float64; as SQuAD 2.0's script where some have no answer."""
+    pairs, refusable = zip(examples, predictions, strict=True), not all(e.answers for e in examples)
+    scores = [score_answer(e.answers, p.value, refusable=refusable, whole=whole) for e, p in pairs]
+    return np.array(scores, np.float64).reshape(-1, 2)
+
+
+def best_threshold(examples: Examples, predictions: Predictions) -> float:
+    """Find the threshold of details["null"] above which no answer is the better one, by F1: on dev, never on test.
+
+    It lies halfway between two scores, or at the highest, and is infinite where every question has an answer.
+    """
+    if all(example.answers for example in examples):
+        return np.inf
+    null = np.array([prediction.details["null"] for prediction in predictions])
+    order = np.argsort(null, kind="stable")
+    answered = answer_scores(examples, predictions)[order, 1]
+    refused = np.array([score_answer(example.answers, "", refusable=True)[1] for example in examples])[order]
+    total = np.append(0, np.cumsum(answered)) + np.append(np.cumsum(refused[::-1])[::-1], 0)  # of answering the first k
+    ends = np.concatenate([[null.min() - 1], null[order], [np.inf]])
+    places = np.flatnonzero(ends[1:] > ends[:-1])  # none lies between equal scores
+    k = places[np.argmax(total[places])]
+    return float(ends[k] if ends[k + 1] == np.inf else (ends[k] + ends[k + 1]) / 2)
+
+
+def refuse(predictions: Predictions, threshold: float) -> list[Prediction]:
+    """Answer "" where the score of having no answer is above the threshold."""
+    return [replace(p, value="") if p.details["null"] > threshold else p for p in predictions]
 
 
 def _divide(part: np.ndarray, whole: np.ndarray, empty: float = 0.0) -> np.ndarray:
@@ -62,11 +130,9 @@ def _mean(sums: np.ndarray) -> np.ndarray:
     return _divide(sums[..., 0], sums[..., 1])
 
 
-def _of_answers(
-    examples: Examples, predictions: Predictions, *, column: int, whole: frozenset[str] = frozenset()
-) -> np.ndarray:
+def _of_answers(examples: Examples, predictions: Predictions, *, column: int, **how: Any) -> np.ndarray:
     """Columns: exact match (0) or F1 (1), 1."""
-    return np.stack([answer_scores(examples, predictions, whole)[:, column], np.ones(len(examples))], axis=1)
+    return np.stack([answer_scores(examples, predictions, **how)[:, column], np.ones(len(examples))], axis=1)
 
 
 def _confusion(examples: Examples, predictions: Predictions) -> np.ndarray:
@@ -98,15 +164,12 @@ def _f1(sums: np.ndarray, empty: float = 0.0) -> np.ndarray:
     return _divide(2 * sums[..., 0], sums[..., 1] + sums[..., 2], empty)
 
 
-def _of_labels(examples: Examples, predictions: Predictions, *, only: str = "", never: str = "") -> np.ndarray:
-    """Columns of _f1, over the labels that count: `only` one, or all but the one that `never` does."""
-
-    def counted(held: str | tuple[str, ...]) -> set[str]:
-        labels = held if isinstance(held, tuple) else (held,)
-        return {label for label in labels if label != never and only in ("", label)}
-
-    pairs = [(counted(known_gold(e)), counted(each.value)) for e, each in zip(examples, predictions, strict=True)]
-    return np.array([(len(p & g), len(p), len(g)) for g, p in pairs], dtype=float).reshape(-1, 3)
+def _labels(examples: Examples, predictions: Predictions, *, only: str = "", never: str = "") -> Iterator[Found]:
+    """Yield the labels of each example that count: `only` one, or all but the one that `never` does."""
+    for example, prediction in zip(examples, predictions, strict=True):
+        held = [each if isinstance(each, tuple) else (each,) for each in (known_gold(example), prediction.value)]
+        gold, said = ({(label,) for label in labels if label != never and only in ("", label)} for labels in held)
+        yield gold, said
 
 
 def _read_tags(examples: Examples, predictions: Predictions) -> Iterator[tuple[list[str], list[str]]]:
@@ -146,21 +209,23 @@ def _words(tags: Sequence[str]) -> set[tuple[int, str]]:
     return {(place, kind) for place, kind in enumerate(map(_type_of, tags)) if kind is not None}
 
 
-def _of_entities(examples: Examples, predictions: Predictions) -> np.ndarray:
-    """Columns of _f1, over entities: the same words, and the same type."""
-    pairs = (map(_entities, tags) for tags in _read_tags(examples, predictions))
-    return np.array([(len(g & p), len(p), len(g)) for g, p in pairs], float).reshape(-1, 3)
+def _tagged(examples: Examples, predictions: Predictions, *, of: Callable[[list[str]], set[Any]]) -> Iterator[Found]:
+    """Yield the entities, or their words, of each example."""
+    return ((of(gold), of(said)) for gold, said in _read_tags(examples, predictions))
+
+
+def _of_found(examples: Examples, predictions: Predictions, *, find: Callable[..., Any], **how: Any) -> np.ndarray:
+    """Columns of _f1."""
+    pairs = find(examples, predictions, **how)
+    return np.array([(len(gold & said), len(said), len(gold)) for gold, said in pairs], float).reshape(-1, 3)
 
 
 def _of_words(examples: Examples, predictions: Predictions) -> np.ndarray:
     """Columns of _f1 over words, for one type after the other."""
     tags = chain(*(known_gold(example) for example in examples), *(each.value for each in predictions))
     types = sorted({tag[2:] for tag in set(tags) - {"O", ""}}) or [""]
-    rows = []
-    for gold, predicted in _read_tags(examples, predictions):
-        g, p = ([_type_of(tag) for tag in each] for each in (gold, predicted))
-        both = [a for a, b in zip(g, p, strict=True) if a == b]
-        rows.append([each.count(kind) for kind in types for each in (both, p, g)])
+    sets = [(gold & said, said, gold) for gold, said in _tagged(examples, predictions, of=_words)]
+    rows = [[sum(kind == of for _, kind in each) for of in types for each in found] for found in sets]
     return np.array(rows, float).reshape(len(examples), -1)
 
 
@@ -199,10 +264,10 @@ METRICS = {
     for metric in (
         Metric("accuracy", _right, _mean, _mean),
         Metric("matthews", _confusion, _matthews, _diagonal),
-        Metric("f1", partial(_of_labels, only=POSITIVE), _f1, partial(_f1, empty=1.0)),
-        Metric("relation_f1", partial(_of_labels, never=NEGATIVE), _f1, partial(_f1, empty=1.0)),
-        Metric("multilabel_f1", _of_labels, _f1, partial(_f1, empty=1.0)),
-        Metric("entity_f1", _of_entities, _f1, partial(_f1, empty=1.0)),
+        Metric("f1", partial(_of_found, find=_labels, only=POSITIVE), _f1, partial(_f1, empty=1.0)),
+        Metric("relation_f1", partial(_of_found, find=_labels, never=NEGATIVE), _f1, partial(_f1, empty=1.0)),
+        Metric("multilabel_f1", partial(_of_found, find=_labels), _f1, partial(_f1, empty=1.0)),
+        Metric("entity_f1", partial(_of_found, find=_tagged, of=_entities), _f1, partial(_f1, empty=1.0)),
         Metric("token_macro_f1", _of_words, _macro, partial(_macro, empty=1.0)),
         Metric("exact", partial(_of_answers, column=0), _mean, _mean),
         Metric("answer_f1", partial(_of_answers, column=1), _mean, _mean),
@@ -246,15 +311,9 @@ def scores_by_type(name: str, examples: Examples, predictions: Predictions) -> d
     """
     if not any(isinstance(label, str) for example in examples for label in example.classes):
         return {}
-    never, pairs = (NEGATIVE if name == "relation_f1" else None), list[tuple[set[Any], set[Any]]]()
-    of_tags: dict[str, Callable[[Sequence[str]], set[Any]]] = {"entity_f1": _entities, "token_macro_f1": _words}
-    if name in of_tags:
-        pairs += [(of_tags[name](gold), of_tags[name](said)) for gold, said in _read_tags(examples, predictions)]
-    else:
-        for example, prediction in zip(examples, predictions, strict=True):
-            held = [v if isinstance(v, tuple) else (v,) for v in (known_gold(example), prediction.value)]
-            gold, said = ({(label,) for label in labels if label != never} for labels in held)
-            pairs.append((gold, said))
+    of_tags: dict[str, Callable[[list[str]], set[Any]]] = {"entity_f1": _entities, "token_macro_f1": _words}
+    labels = _labels(examples, predictions, never=NEGATIVE if name == "relation_f1" else "")
+    pairs = [*(_tagged(examples, predictions, of=of_tags[name]) if name in of_tags else labels)]
     right = Counter(thing[-1] for gold, said in pairs for thing in gold & said)
     known, found = (Counter(thing[-1] for sets in pairs for thing in sets[side]) for side in (0, 1))
     table = {}

@@ -18,11 +18,10 @@ from typing import Any
 
 from linkbert.config import nearest
 from linkbert.files import read_json
-from linkbert.tasks.answers import refuse
 from linkbert.tasks.examples import ChoiceExample, Example, Prediction, QuestionExample, Splits, TaggedExample
 from linkbert.tasks.formats import form_of, read_choice, read_label, records
 from linkbert.tasks.kinds import kind_of
-from linkbert.tasks.metrics import intervals
+from linkbert.tasks.metrics import intervals, refuse
 from linkbert.tasks.settings import FineTuneConfig
 from linkbert.tasks.splits import DEV_NAMES, find_data, open_file, read_files, read_splits
 from linkbert.tasks.table import SPLITS, Task, find_tasks, make_task
@@ -120,8 +119,7 @@ def _rows(path: Path) -> list[tuple[str | None, Any]]:
         raise ValueError(f"{path} is of no known form: {', '.join(FORMS)}")
     try:
         with ExitStack() as stack:
-            [source] = open_file(path, "", stack)
-            return [each[1:] for each in records(source, {}, form_of(source))]
+            return [each[1:] for each in records(open_file(path, "", stack), {})]
     except ValueError as error:  # pyarrow's are ValueErrors, too
         if str(path) in str(error):
             raise

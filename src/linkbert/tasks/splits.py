@@ -25,10 +25,10 @@ import numpy as np
 
 from linkbert import registry
 from linkbert.config import nearest
-from linkbert.files import COMPRESSIONS, fetch_from_hub, sha256
-from linkbert.tasks import formats, questions
+from linkbert.files import COMPRESSIONS, fetch_from_hub, read_json, sha256
+from linkbert.tasks import formats
 from linkbert.tasks.examples import ChoiceExample, Example, QuestionExample, Splits, TaggedExample, TextExample
-from linkbert.tasks.formats import Format, Source
+from linkbert.tasks.formats import BREAK, Format, Source
 from linkbert.tasks.table import SPLITS, Task, find_task
 
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
@@ -49,14 +49,14 @@ FORMATS: dict[str, Format] = {
     "tag-rows": formats.read_tag_rows,
     "hoc": formats.read_hoc,
     "triples": formats.read_triples,
-    "mrqa": questions.read_mrqa,
-    "squad": questions.read_squad,
-    "squad-rows": questions.read_squad_rows,
-    "oracle": questions.read_oracle,
-    "hotpot": questions.read_hotpot,
-    "musique": questions.read_musique,
-    "subjqa": questions.read_subjqa,
-    "traced": questions.read_traced,
+    "mrqa": formats.read_mrqa,
+    "squad": formats.read_squad,
+    "squad-rows": formats.read_squad_rows,
+    "oracle": formats.read_oracle,
+    "hotpot": formats.read_hotpot,
+    "musique": formats.read_musique,
+    "subjqa": formats.read_subjqa,
+    "traced": formats.read_traced,
 }
 
 
@@ -73,7 +73,7 @@ def read_splits(
 ) -> Splits:
     """Read a task's examples from the files under `data`; `fraction` keeps that part of train (few-shot), by `seed`.
 
-    Of questions: `dev_split` is a file that divides MRQA's dev set (see questions.halve); `distract` ("1..2") puts so
+    Of questions: `dev_split` is a file that divides MRQA's dev set (see halve); `distract` ("1..2") puts so
     many contexts of the split's other documents before or after each, in "all" splits or in dev and test ("eval").
 
     Without `train`, its files need not be there, and are read only where another set is a part of them.
@@ -98,7 +98,7 @@ def read_splits(
     if dev_split != "none":
         if "test" in found:
             raise ValueError(f"dev_split={dev_split}: {found['test'][0][1]} is the test set: dev is parted already")
-        parts |= questions.halve(parts["dev"], split_file(task, dev_split))
+        parts |= halve(parts["dev"], split_file(task, dev_split))
         notes.append("dev and test: MRQA's dev set, parted by dev_split")
     elif made:
         notes.append(_divide_missing(task, parts, made))
@@ -109,18 +109,14 @@ def read_splits(
     _count(parts, counts)
     if distract != "0":
         notes.append(_distract(task, parts, distract, distract_in))
-    sources = list[Task]()
-    if isinstance(data, Path) and task.model_of:
-        with suppress(ValueError):  # the other task's files are not there: its model may be all the same
-            sources = [model_task(task, data)]
-    for source in sources:
+    models = [find_task(name) for name in task.model_of]
+    for source in at_hand(models, data)[0][:1] if isinstance(data, Path) else ():
         notes += [f"scored with the model of {source.title}", *_shared(read_splits(source, data).train, parts)]
     if not parts["test"]:
         notes.append("no test set: scored on dev")
     elif all(example.gold is None for example in parts["test"]):
         notes.append("the test set's labels are not public: scored on dev")
-    if parts["train"]:
-        notes += _unknown_labels(task, parts)
+    notes += _unknown_labels(task, parts)
     return Splits(**parts, notes=tuple(notes), counts={key: count for key, count in sorted(counts.items()) if count})
 
 
@@ -177,9 +173,61 @@ def _distract(task: Task, parts: Parts, distract: str, distract_in: str) -> str:
     if not bounds or bounds != sorted(bounds):
         raise ValueError(f"distract={distract}: give a number, or two such as 1..2")
     for split in SPLITS[distract_in == "eval" :]:
-        parts[split] = [*questions.distracted(parts[split], bounds[0], bounds[-1])]
+        parts[split] = [*distracted(parts[split], bounds[0], bounds[-1])]
     where = " of dev and test" if distract_in == "eval" else ""
     return f"{distract} distracting documents before or after each context{where}"
+
+
+def distracted(examples: Sequence[QuestionExample], least: int, most: int, *, seed: int = 0) -> list[QuestionExample]:
+    r"""Put contexts of other documents before or after each context: `least` to `most` of them.
+
+    How many, which of the other contexts (whose title must be another one) and which side follow from the seed
+    and the question's id. Spans move with their context.
+
+        "Rome fell .", span (0, 4), and "A cat ."    ->    "A cat .\nRome fell .", (8, 12), or "Rome fell .\nA cat ."
+    """
+    contexts = list(dict.fromkeys((each.title or each.id, each.context) for each in examples))
+    titles = Counter(title for title, _ in contexts)
+    made = []
+    for example in examples:
+        title = example.title or example.id
+        if (left := len(contexts) - titles[title]) < most:
+            there = f"its split has {left} contexts besides the document of question {example.id}"
+            raise ValueError(f"distract={least}..{most}: {there}; ask for no more")
+        drawn = _numbers(f"{seed} {example.id}")
+        wanted, chosen = least + next(drawn) % (most - least + 1), dict[int, None]()
+        before = next(drawn) % 2
+        while len(chosen) < wanted:
+            number = next(drawn) % len(contexts)
+            if contexts[number][0] != title:
+                chosen[number] = None
+        added = BREAK.join(contexts[number][1] for number in chosen)
+        context = BREAK.join([added, example.context] if before else [example.context, added])
+        shift = (len(added) + len(BREAK)) * before
+        spans = tuple((first + shift, last + shift) for first, last in example.spans)
+        made.append(dataclasses.replace(example, context=context, spans=spans))
+    return made
+
+
+def halve(examples: Sequence[QuestionExample], path: Path) -> dict[str, list[QuestionExample]]:
+    """Part an MRQA dev set as a file says: {"dev": [0, 3], "test": [1, 2]}, numbers of its lines (the contexts)."""
+    halves = read_json(path)
+    if not isinstance(halves, dict) or not all(isinstance(halves.get(split), list) for split in ("dev", "test")):
+        raise ValueError(f'dev_split={path} is not of the form {{"dev": [0, 3], "test": [1, 2]}}')
+    half = {str(number): split for split in ("dev", "test") for number in halves[split]}
+    missing = {each.title for each in examples} ^ half.keys()
+    if missing or len(half) < len(halves["dev"]) + len(halves["test"]):
+        both = f"of its {len(half)} contexts and the dev set's {len(missing)} are not in both, or one is there twice"
+        raise ValueError(f"dev_split={path}: {both}: is it of this dataset?")
+    return {split: [each for each in examples if half[each.title] == split] for split in ("dev", "test")}
+
+
+def _numbers(key: str) -> Iterator[int]:
+    """Draw numbers below 2**64 from a key, the same on every machine."""
+    block = key.encode()
+    while True:
+        block = hashlib.sha256(block).digest()
+        yield from (int.from_bytes(block[i : i + 8], "big") for i in range(0, 24, 8))
 
 
 def find_data(name: str, tasks: Sequence[Task]) -> Path:
@@ -251,14 +299,10 @@ def _sha256(path: Path, _size: int, _changed: int) -> str:
 
 def model_task(task: Task, data: Path) -> Task:
     """Find the task whose model scores this one: itself, or the first of `model_of` whose files are there."""
-    sources = [find_task(name) for name in task.model_of]
-    for source in sources:
-        with suppress(ValueError):
-            find_files(source, data)
-            return source
-    if sources:
-        find_files(sources[0], data)  # raises an error that names what is missing
-    return task
+    models = [find_task(name) for name in task.model_of]
+    if models and not (found := at_hand(models, data)[0]):
+        find_files(models[0], data)  # raises an error that names what is missing
+    return found[0] if models else task
 
 
 def at_hand(tasks: Sequence[Task], data: Path) -> tuple[list[Task], list[str]]:
@@ -297,7 +341,9 @@ def _find(name: str, suite: str, data: Path) -> Files:
         for place in _places(spelled, suite):
             there = data.glob(place) if "*" in place else [data / place]
             if found := sorted(each for each in there if each.is_file()):
-                _check_shards(found)
+                if (shards := re.search(r"-of-(\d+)\.", found[0].name)) and len(found) != int(shards[1]):
+                    of = f"{len(found)} of {int(shards[1])} shards"
+                    raise ValueError(f"{found[0].parent} has {of}, such as {found[0].name}")
                 return tuple((f"{spelled}!{inside}" if inside else spelled, each) for each in found)
         for folder, kind in itertools.product((data, data / suite), ARCHIVES):
             archive = folder / (spelled.partition("/")[0] + kind)
@@ -314,12 +360,6 @@ def _members(archive: Path, _: Any) -> frozenset[str]:
     return frozenset()
 
 
-def _check_shards(found: Sequence[Path]) -> None:
-    """Refuse a set of which shards (train-00000-of-00002.parquet) are missing."""
-    if (shards := re.search(r"-of-(\d+)\.", found[0].name)) and len(found) != int(shards[1]):
-        raise ValueError(f"{found[0].parent} has {len(found)} of {int(shards[1])} shards, such as {found[0].name}")
-
-
 def _open_archive(path: Path) -> Any:
     fsspec = import_module("fsspec")
     kind = "gzip" if path.suffix == ".tgz" else fsspec.utils.infer_compression(path.name)
@@ -329,7 +369,7 @@ def _open_archive(path: Path) -> Any:
 
 def _missing(task: Task, split: str, data: Path) -> str:
     """Say that a split is missing: of each candidate the first file that is not there, and where it is to be had."""
-    candidates = [_names(each) for each in task.files.get(split, ())]
+    candidates = map(_names, task.files.get(split, ()))
     lacking = [next(each for each in names if not _find(each, task.suite, data)) for names in candidates]
     files = " nor ".join(dict.fromkeys(name.partition("!")[0] for name in lacking))
     remedy = f"get it from {task.where}" + f", or give --data {task.hub}, which fetches it" * bool(task.hub)
@@ -357,9 +397,12 @@ def read_files(task: Task, files: Files, counts: Counter[str]) -> list[Example]:
     options = {"classes": task.labels} | {key: value for key, value in task.options.items() if key != "forms"}
     forms = task.options.get("forms", {}).items()
     options |= next((form for pattern, form in forms if fnmatchcase(files[0][0], pattern)), {})
-    read, sources = find_format(options.get("format", task.format), task.name), list[Source]()
-    if options.get("format", task.format) in WITH_COLUMNS and not options.get("columns"):
+    form, sources = options.get("format", task.format), list[Source]()
+    if form not in FORMATS and ":" not in form:
+        raise ValueError(f"the table [{task.name}] has an unknown format {form!r}; {nearest(form, FORMATS)}")
+    if form in WITH_COLUMNS and not options.get("columns"):
         raise ValueError(f"the table [{task.name}] has no options.columns, which say what is in each: a, b, label, ...")
+    read = FORMATS.get(form) or registry.find("tasks", form)
     with ExitStack() as stack:
         try:
             for name, path in files:
@@ -373,13 +416,6 @@ def read_files(task: Task, files: Files, counts: Counter[str]) -> list[Example]:
             where = next((source.item for source in sources if source.item), " + ".join(str(path) for _, path in files))
             cause = f"{type(error).__name__}: {error}"
             raise ValueError(f"{where} is damaged, not UTF-8 or not of this form ({cause}): fetch it again") from None
-
-
-def find_format(name: str, of: str) -> Format:
-    """Look a format up by its name, or as "package.module:function"."""
-    if name not in FORMATS and ":" not in name:
-        raise ValueError(f"the table [{of}] has an unknown format {name!r}; {nearest(name, FORMATS)}")
-    return FORMATS[name] if name in FORMATS else registry.find("tasks", name)
 
 
 def _count(parts: Parts, counts: Counter[str]) -> None:
@@ -412,14 +448,12 @@ def _shared(train: Iterable[Example], parts: Parts) -> Iterator[str]:
             yield f"{split}: {count} of {len(examples)} {said}"
 
 
-def _unknown_labels(task: Task, parts: Parts) -> list[str]:
-    found = {split: Counter(label for each in examples for label in each.classes) for split, examples in parts.items()}
-    return [
-        f"{split}: label {label!r} of {number} is not in train: never predicted, scored as wrong"
-        for split in ("dev", "test")
-        for label, number in sorted(found[split].items())
-        if label not in {*task.labels, *found["train"]}
-    ]
+def _unknown_labels(task: Task, parts: Parts) -> Iterator[str]:
+    known = {*task.labels, *(label for each in parts["train"] for label in each.classes)}
+    for split in SPLITS[1:] if parts["train"] else ():
+        found = Counter(label for each in parts[split] for label in each.classes if label not in known)
+        for label, number in sorted(found.items()):
+            yield f"{split}: label {label!r} of {number} is not in train: never predicted, scored as wrong"
 
 
 def divide(

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_validator
 
 from linkbert.config import (
     STORE_SETTINGS,
@@ -40,23 +40,17 @@ ARMS: Mapping[str, tuple[str, str, Mapping[str, Any]]] = {  # name: in sentences
 }
 PROBE, TASK = ("name", "title", "store"), ("name", "title", "data", "seeds", "grid")  # keys that are no settings
 ARM = ("title", "like", "seeds", "against", "paper", "budget")
-SAVING = {
-    "save_total_limit": 1,
-    "keep_best": False,
-}  # a study keeps the last checkpoint of a run, unless told otherwise
+SAVING = {"save_total_limit": 1, "keep_best": False}  # the last checkpoint of a run alone, unless told otherwise
 
 
 class Table(BaseModel, extra="forbid", frozen=True):
     """A table of the file."""
 
 
-Kind = TypeVar("Kind", bound=Table)
-
-
 class StoreTable(Table):
     """A store, and how it is built where it is not there."""
 
-    path: Path
+    path: Annotated[Path, AfterValidator(Path.absolute)]
     build: list[str] = []  # the words of `linkbert build`, without --to
     weight: float | None = None  # of several that are trained on; none: by tokens
     train: bool = True  # or only probed
@@ -135,9 +129,8 @@ class Study(Table):
 
     def against(self, name: str) -> str:
         """Return the arm that one is compared with; itself for a baseline."""
-        return (
-            self.read_arms[name].against or self.baseline or ("bert" if "bert" in self.arms else next(iter(self.arms)))
-        )
+        usual = "bert" if "bert" in self.arms else next(iter(self.arms))
+        return self.read_arms[name].against or self.baseline or usual
 
     def config(self, arm: Arm, seed: int = 0, **more: Any) -> tuple[Config, str]:
         """Return the settings and the preset of an arm's run; where graphs are compared, links count without places."""
@@ -164,7 +157,7 @@ class Study(Table):
                 for kind, (tables, common, keys) in kinds.items() for label, table in tables.items()]  # fmt: skip
 
 
-def read_table(model: type[Kind], table: Mapping[str, Any], keys: Collection[str], **usual: Any) -> Kind:
+def read_table(model: Any, table: Mapping[str, Any], keys: Collection[str], **usual: Any) -> Any:
     """Read a table, in which any other key than `keys` is a setting."""
     own = {key: value for key, value in table.items() if key in keys}
     return model(**{**usual, **own, "settings": {key: value for key, value in table.items() if key not in own}})
@@ -182,17 +175,13 @@ def read_arm(name: str, table: Mapping[str, Any], size: str = "") -> Arm:
     if not like and not table:
         raise ValueError(f"arm {name} has no settings, and is none of the predefined; {nearest(name, ARMS)}")
     title, row, settings = ARMS.get(like, ("", "", {}))
-    own = name in ARMS
-    return read_table(
-        Arm, {**settings, **table}, ARM, title=title if own else name, paper=row.format(size) * bool(own and size)
-    )
+    usual = {"title": title, "paper": row.format(size) if size else ""} if name in ARMS else {"title": name}
+    return read_table(Arm, {**settings, **table}, ARM, **usual)  # type: ignore[no-any-return]
 
 
 def read_study(path: Path) -> Study:
     """Read a study's file; with `like = "FILE"` it is that one but for what it holds, and `NAME = false` takes away."""
-    study = check_study(_absolute(_read_file(path)), path)
-    stores = {name: each.model_copy(update={"path": each.path.absolute()}) for name, each in study.stores.items()}
-    return study.model_copy(update={"stores": stores})
+    return check_study(_absolute(_read_file(path)), path)
 
 
 def _absolute(table: dict[str, Any]) -> dict[str, Any]:
@@ -264,11 +253,12 @@ def check_probe(question: Question) -> None:
     """Refuse an unknown probe, or a setting that one of ours does not have."""
     from linkbert.trials.study import find_probe
 
-    find_probe(question.name)
-    if question.name == "score":
+    if question.name == "score":  # no torch is needed
         Config(**question.settings)
-    elif ":" not in question.name and question.name != "reading":  # that one says what it takes
-        from linkbert.trials.cloze import ProbeConfig
+        return
+    find_probe(question.name)
+    if ":" not in question.name and question.name != "reading":  # that one says what it takes
+        from linkbert.trials.probes import ProbeConfig
 
         ProbeConfig(**question.settings)
 
@@ -277,6 +267,5 @@ def check_seeds(study: Study, a: str, b: str) -> None:
     """Refuse to compare arms that have no seed in common: differences are paired."""
     ours, theirs = (study.read_arms[name].seeds or study.seeds for name in (a, b))
     if not {*ours} & {*theirs}:
-        raise ValueError(
-            f"arms {a} and {b} have no seed in common, {ours} and {theirs}: differences are paired by seed"
-        )
+        none = f"arms {a} and {b} have no seed in common, {ours} and {theirs}"
+        raise ValueError(f"{none}: differences are paired by seed")

@@ -152,12 +152,11 @@ def read_task(question: Question, path: Path) -> Iterator[tuple[Measure, float, 
     if all(map(is_scored, runs)):
         column = Column(task.name, variation(runs[0]["settings"]), task if task.file else None)
         metric = " and ".join(counted_metrics(task)).removeprefix("answer_").replace("_", " ").replace("f1", "F1")
-        score = Score("", column, runs, 0)
-        yield (
+        measure, score = (
             Measure(question.label, "", question.title or column.title, metric, column),
-            100 * score.values.mean(),
-            score,
+            Score("", column, runs, 0),
         )
+        yield measure, 100 * score.values.mean(), score
 
 
 def read_probe(question: Question, path: Path) -> Iterator[tuple[Measure, float, dict[str, np.ndarray] | None]]:

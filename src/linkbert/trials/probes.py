@@ -8,40 +8,59 @@ has seen count as held out. On a graph of random links what is called an *effect
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from functools import partial
+import re
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from scipy.sparse import hstack
+from scipy.optimize import minimize
+from scipy.sparse import csr_matrix, hstack
+from scipy.special import log_softmax
 
+from linkbert.config import Config, Count, Length, setting
 from linkbert.corpora.store import Store
 from linkbert.files import read_json_lines
 from linkbert.instances.batches import Batches
+from linkbert.instances.mixture import open_parts
 from linkbert.instances.parts import Part
-from linkbert.instances.sampler import NoUsableAnchorError, Sampler
-from linkbert.instances.vocabulary import CLS, SEP
+from linkbert.instances.sampler import NoUsableAnchorError, Sampler, hash_links, held_out
+from linkbert.instances.tokens import TokenStore
+from linkbert.instances.vocabulary import CLS, MASK, SEP, UNK
 from linkbert.model.device import send_batch
 from linkbert.model.fill import Line, embed, guess_lines
 from linkbert.model.heads import Inputs, PretrainingModel, refuse_nan
 from linkbert.model.step import rows_at_once
 from linkbert.pretraining.checkpoint import find_model
 from linkbert.pretraining.distributed import gather
-from linkbert.pretraining.evaluation import gain_batches, masked_losses, scoring
+from linkbert.pretraining.evaluation import gain_batches, masked_losses, score_model, scoring
 from linkbert.records import CONTIGUOUS, LINKED, RANDOM
 from linkbert.tasks.settings import FineTuneConfig
 from linkbert.tasks.suite import finetune
-from linkbert.trials.cloze import KINDS, NEXT_TO, ProbeConfig, cloze_questions, find_names
-from linkbert.trials.words import bm25, regress, weigh
 
 Answer = dict[str, dict[str, Any]]
 Rows = dict[str, tuple[np.ndarray, np.ndarray]]  # by name: the value of each example, and its document
 TOP = 10  # documents that are retrieved
-DRAWN = ProbeConfig.model_fields.keys()  # settings of pairs, which a study gives to every probe
 FITTED = 4  # training pairs of a regression for each pair that is asked
+STRENGTHS = (0.1, 1.0, 10.0)  # of a regression: scikit-learn's C
+K1, B = 1.2, 0.75  # of BM25, as Lucene has them
+NAME = re.compile(r"(?<=[\w,;] )[A-Z]\w[\w'’-]*(?:[ -][A-Z]\w[\w'’-]*)*")  # after a word or a comma: within a sentence
+LONGEST = 4  # tokens of a name that is masked
+SEARCHED = 10  # documents that are searched for a question
+TRIES = 64  # documents drawn before a text without the name is given up
+SEEN, UNSEEN, NEW = KINDS = ("seen", "unseen", "new")
+NEXT_TO = ("absent", "random", "named", "linked")
+
+
+class ProbeConfig(Config):
+    """The settings of a probe: those of a run that decide what is drawn, and how much is asked."""
+
+    sequence_length: Length = setting(128, "tokens of an instance")
+    examples: Count = setting(1_000, "pairs, anchors, or questions of each kind, that are asked at most")
+    candidates: Count = setting(20_000, "documents that are searched, drawn by the seed where there are more")
 
 
 def link_gain(model_folder: str | Path, store: str | Path, settings: Mapping[str, Any]) -> Answer:
@@ -201,7 +220,11 @@ def reading(model_folder: str | Path, _store: str | Path, settings: Mapping[str,
 
     No effect: a store's links are not asked; models are compared. Where one of two questions is answered: 0.5.
     """
-    own = {key: value for key, value in settings.items() if key in FineTuneConfig.model_fields or key not in DRAWN}
+    own = {
+        key: value
+        for key, value in settings.items()
+        if key in FineTuneConfig.model_fields or key not in ProbeConfig.model_fields
+    }
     asked: dict[str, Any] = {"fraction": 0.25, **own}
     data, seeds, tasks = asked.pop("data", None), asked.pop("seeds", 1), asked.pop("tasks", None)
     if data is None:
@@ -217,9 +240,22 @@ def reading(model_folder: str | Path, _store: str | Path, settings: Mapping[str,
     return answer({task: (each, np.arange(len(each))) for task, each in values.items()})
 
 
+def score(model_folder: str | Path, store: str | Path, settings: Mapping[str, Any]) -> Answer:
+    """Score a model on a store's held-out documents as `linkbert score` does; the questions are those of all arms.
+
+    Relations are asked of three, or of BERT's two: each has a name of its own, as they are not to be compared.
+    """
+    scores = score_model(Path(model_folder), [Part("", Path(store))], Config(**settings))
+    names = ("mlm_accuracy", "link_gain", "shared_gain", "context_gain", "relation_accuracy")
+    found = {name: each.value for name in names if (each := getattr(scores, name))}
+    if len(scores.relations) == 2:
+        found["next_sentence_accuracy"] = found.pop("relation_accuracy")
+    return answer({}, mlm_loss=scores.mlm_loss, **found)
+
+
 PROBES: dict[str, Callable[[str | Path, str | Path, Mapping[str, Any]], Answer]] = {
     each.__name__.replace("_", "-"): each
-    for each in (link_gain, relation_transfer, linked_retrieval, two_hop_cloze, reading)
+    for each in (link_gain, relation_transfer, linked_retrieval, two_hop_cloze, reading, score)
 }
 
 
@@ -243,3 +279,181 @@ def read_pairs(model: PretrainingModel, batches: Batches) -> tuple[np.ndarray, n
     numbers, states, scores = (torch.cat(each) for each in zip(*found, strict=True))
     order = numbers.argsort()
     return states[order].numpy(), scores[order].numpy()
+
+
+class Name(NamedTuple):
+    """A name in a document: its tokens there, [first, stop), and its characters, [start, end)."""
+
+    first: int
+    stop: int
+    start: int
+    end: int
+
+
+def find_names(text: str, tokens: TokenStore, document: int) -> list[Name]:
+    """Find capitalised words in a document's text, those side by side as one name, that stand within a sentence.
+
+    "He saw New York. Paris was far." -> "New York". None where the text's tokens are not the store's (odd characters).
+    """
+    encoded = tokens.vocabulary.tokenizer.encode(text, add_special_tokens=False)
+    if not np.array_equal(encoded.ids, tokens.ids(document)):
+        return []
+    starts, ends = np.array(encoded.offsets, np.int64).reshape(-1, 2).T
+    found = [match.span() for match in NAME.finditer(text)]
+    places = np.searchsorted(ends, [a for a, _ in found], side="right"), np.searchsorted(starts, [b for _, b in found])
+    return [Name(int(a), int(b), *span) for a, b, span in zip(*places, found, strict=True) if a < b]
+
+
+class Question(NamedTuple):
+    """A name to be guessed in a run A of a document, and what may stand next to it."""
+
+    document: int
+    kind: str  # of KINDS
+    a: np.ndarray  # tokens
+    name: slice  # in A
+    b: tuple[Any, ...]  # tokens, by NEXT_TO; None where no such text was found
+
+    def line(self, number: int, special: Mapping[str, int]) -> Line:
+        """Write [CLS] A [SEP] B [SEP], or [CLS] A [SEP], with the name masked."""
+        ids = [special[CLS], *self.a.tolist(), special[SEP], *self.b[number]]
+        ids += [special[SEP]] * (len(self.b[number]) > 0)
+        places = range(1 + self.name.start, 1 + self.name.stop)
+        labels = [ids[place] for place in places]
+        ids[places.start : places.stop] = [special[MASK]] * len(labels)
+        return Line(ids, 2 + len(self.a), places, labels)
+
+
+def find(needle: np.ndarray, tokens: np.ndarray, continues: np.ndarray) -> np.ndarray:
+    """Return where whole words stand in tokens: int64, ascending."""
+    at = np.flatnonzero(tokens[: max(0, len(tokens) - len(needle) + 1)] == needle[0])
+    for i, token in enumerate(needle):
+        at = at[tokens[at + i] == token]
+    return at[~continues[np.append(tokens, needle[:1])[at + len(needle)]]]
+
+
+def cut_around(tokens: TokenStore, document: int, first: int, stop: int, room: int) -> slice:
+    """Cut whole sentences of a document from that of its tokens [first, stop) on; of a longer one, what holds them."""
+    own = slice(*tokens.document_sentences[document : document + 2])
+    bounds = np.append(tokens.sentences[own], tokens.documents[document + 1]) - tokens.documents[document]
+    start = max(int(bounds[bounds <= first][-1]), stop - room)
+    ends = bounds[(bounds >= stop) & (bounds <= start + room)]
+    return slice(start, int(ends[-1]) if len(ends) else start + room)
+
+
+@lru_cache(maxsize=2)  # several models are asked one after the other
+def cloze_questions(store: Path, config: ProbeConfig) -> list[Question]:
+    """Make the questions of a store, `examples` of each kind where it has so many."""
+    (opened,) = open_parts([Part("", store)], config)
+    tokens, graph, texts, half = opened.tokens, opened.graph, Store.open(store), (config.sequence_length - 3) // 2
+    if graph is None or not len(graph.targets):
+        raise NoUsableAnchorError(f"{store} has no links in a graph {config.graph!r}: there is nothing to follow")
+    rng, continues = np.random.default_rng(config.seed), tokens.vocabulary.continues
+    out, sizes = held_out(tokens.hashes, config.held_out), np.diff(tokens.documents)
+    pool = rng.permutation(np.flatnonzero(sizes))[: config.candidates]
+    pooled, ends = np.concatenate([tokens.ids(each) for each in pool.tolist()]), np.cumsum(sizes[pool])
+    found: dict[str, list[Question]] = {kind: [] for kind in KINDS}
+
+    def elsewhere(needle: np.ndarray, others: np.ndarray, room: int) -> tuple[Any, Any]:
+        """Find a text without the name, and one with it, of documents that are none of those."""
+        without, named, at = None, None, find(needle, pooled, continues)
+        owner = np.searchsorted(ends, at, side="right")
+        taken = np.union1d(others, pool[owner])
+        if (random := next((each for each in rng.choice(pool, TRIES).tolist() if each not in taken), None)) is not None:
+            first = int(rng.integers(sizes[random]))
+            without = tokens.ids(random)[cut_around(tokens, random, first, first + 1, room)]
+        if len(here := np.flatnonzero((at + len(needle) <= ends[owner]) & ~np.isin(pool[owner], others))):
+            owners, places = np.unique(owner[here], return_index=True)  # as the linked: a document, its first place
+            chosen = owners[drawn := rng.integers(len(owners))]
+            document, first = int(pool[chosen]), int(at[here[places[drawn]]] - ends[chosen] + sizes[pool[chosen]])
+            named = tokens.ids(document)[cut_around(tokens, document, first, first + len(needle), room)]
+        return without, named
+
+    for document in rng.permutation(np.flatnonzero(np.diff(graph.offsets)))[: SEARCHED * config.examples].tolist():
+        wanted = [kind for kind in ([NEW] if out[document] else [SEEN, UNSEEN]) if len(found[kind]) < config.examples]
+        edges = slice(*graph.offsets[document : document + 2])
+        targets, links = graph.targets[edges], graph.links[edges]
+        hidden = held_out(hash_links(tokens.hashes, np.full(len(targets), document), targets), config.held_out_links)
+        kinds = np.array(KINDS)[np.where(out[document], 2, hidden)]
+        usable = (sizes[targets] > 0) & (out[document] | ~out[targets]) & np.isin(kinds, wanted)
+        if not usable.any():
+            continue
+        text, ids, places = texts.document(document), tokens.ids(document), np.full(len(links), -1)
+        places[links >= 0] = tokens.links[links[links >= 0]]
+        spans = np.array([*((each.start, each.end) for each in text.links), (-1, -1)])
+        anchors = spans[np.where(links < 0, -1, links - tokens.document_links[document])]
+        names = find_names(text.text, tokens, document)
+        for name in map(names.__getitem__, rng.permutation(len(names)).tolist()):
+            needle, cut = ids[name.first : name.stop], cut_around(tokens, document, name.first, name.stop, half)
+            known = tokens.vocabulary.special_ids[UNK] not in needle and len(needle) <= LONGEST
+            if not known or len(find(needle, ids[cut], continues)) != 1:
+                continue
+            own = targets[(anchors[:, 0] < name.end) & (anchors[:, 1] > name.start)]  # an anchor of theirs is masked
+            free = usable & ~np.isin(targets, own)
+            if opened.config.scope == "segment":
+                free &= (places >= cut.start) & (places < cut.stop)
+            for edge in rng.permutation(np.flatnonzero(free)).tolist():
+                target = tokens.ids(targets[edge])
+                if not len(at := find(needle, target, continues)):
+                    continue
+                room = config.sequence_length - 3 - (cut.stop - cut.start)
+                linked = target[cut_around(tokens, targets[edge], at[0], at[0] + len(needle), room)]
+                others = elsewhere(needle, np.append(targets, document), room)
+                place = slice(name.first - cut.start, name.stop - cut.start)
+                found[kinds[edge]].append(Question(document, str(kinds[edge]), ids[cut], place, ((), *others, linked)))
+                usable &= kinds != kinds[edge]  # one of a document and kind
+                break
+    return [question for kind in KINDS for question in found[kind]]
+
+
+def count_words(texts: Sequence[np.ndarray], size: int) -> csr_matrix:
+    """Count the tokens of texts, of a vocabulary of so many: float64 (texts, size)."""
+    ends = np.cumsum([0, *map(len, texts)])
+    found = csr_matrix((np.ones(ends[-1]), np.concatenate(texts).astype(np.int32), ends), (len(texts), size))
+    found.sum_duplicates()
+    return found
+
+
+def weigh(texts: Sequence[np.ndarray], size: int) -> csr_matrix:
+    """Give each text 1 + log(count) of its tokens, scaled to length 1: float64 (texts, size)."""
+    found = count_words(texts, size)
+    found.data = 1 + np.log(found.data)
+    sums = np.asarray(found.multiply(found).sum(1))[:, 0]
+    found.data /= np.repeat(np.sqrt(np.where(sums > 0, sums, 1)), np.diff(found.indptr))
+    return found
+
+
+def bm25(asked: Sequence[np.ndarray], texts: Sequence[np.ndarray], size: int) -> np.ndarray:
+    """Score texts for what is asked by BM25, a token that is asked twice counting once: (asked, texts)."""
+    counts, lengths = count_words(texts, size), np.array([len(text) for text in texts])
+    times = np.bincount(counts.indices, minlength=size)
+    rarity = np.log(1 + (len(texts) - times + 0.5) / (times + 0.5))
+    norms = np.repeat(K1 * (1 - B + B * lengths / lengths.mean()), np.diff(counts.indptr))
+    counts.data = rarity[counts.indices] * counts.data / (counts.data + norms)
+    words = count_words(asked, size)
+    words.data[:] = 1
+    return np.asarray((words @ counts.T).todense())
+
+
+def regress(fit: Any, labels: np.ndarray, asked: Any) -> np.ndarray:
+    """Fit a logistic regression, its strength chosen on a tenth of what it is fitted on; score what is asked (n, C)."""
+    cut = len(labels) * 9 // 10
+    tried = [
+        (logistic(fit[:cut], labels[:cut], each)(fit[cut:]).argmax(1) == labels[cut:]).mean() for each in STRENGTHS
+    ]
+    return logistic(fit, labels, STRENGTHS[int(np.argmax(tried))])(asked)
+
+
+def logistic(x: Any, labels: np.ndarray, strength: float) -> Callable[[Any], np.ndarray]:
+    """Fit a multinomial logistic regression, as scikit-learn does with C = `strength`; return what scores rows."""
+    shape, true = (x.shape[1] + 1, int(labels.max()) + 1), np.eye(int(labels.max()) + 1)[labels]
+
+    def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:
+        weights = flat.reshape(shape)
+        chances = log_softmax(x @ weights[:-1] + weights[-1], axis=1)
+        wrong = strength * (np.exp(chances) - true)
+        gradient = np.vstack([x.T @ wrong + weights[:-1], wrong.sum(0)])
+        return -strength * (chances * true).sum() + (weights[:-1] ** 2).sum() / 2, gradient.ravel()
+
+    found = minimize(loss, np.zeros(shape).ravel(), jac=True, method="L-BFGS-B", options={"ftol": 1e-7})
+    weights = found.x.reshape(shape)
+    return lambda rows: rows @ weights[:-1] + weights[-1]

@@ -36,7 +36,6 @@ from linkbert import registry
 from linkbert.config import STORE_SETTINGS, Config, Positive, check_content, in_seconds, nearest
 from linkbert.files import locked, read_json, refuse_links, remove, replacing, write_json
 from linkbert.instances.mixture import fingerprint
-from linkbert.instances.parts import Part
 from linkbert.pretraining.journal import read_journal
 from linkbert.tasks.results import run_key
 from linkbert.tasks.splits import find_data, find_files, hash_files, model_task
@@ -109,13 +108,13 @@ def name_of(study: Study, question: Question) -> dict[str, Any]:
     folders = (path / "tokens", path / "graphs" / settings["graph"])
     dates = tuple(each.stat().st_mtime_ns for each in folders if each.is_dir())
     handed_on = unusual({key: value for key, value in settings.items() if key not in question.settings})
-    content = _fingerprint(path, settings["graph"], dates)
+    content = _once(fingerprint, dates, path, settings["graph"])
     return asked | {"store": content, "settings": handed_on | question.settings}
 
 
 @cache
-def _fingerprint(path: Path, graph: str, _dates: tuple[int, ...]) -> str:
-    return fingerprint(path, graph)
+def _once(make: Callable[..., Any], _dates: tuple[int, ...], *given: Any) -> Any:  # until what is read is another
+    return make(*given)
 
 
 def unusual(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -126,31 +125,13 @@ def unusual(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def find_probe(name: str) -> Probe:
     """Find a probe by its name, or by `package.module:function`."""
-    if name == "score":
-        return score
     if ":" in name:
         return registry.find("probes", name)  # type: ignore[no-any-return]
     from linkbert.trials.probes import PROBES
 
     if name not in PROBES:
-        raise ValueError(f"unknown probe {name!r}; {nearest(name, [*PROBES, 'score'])}")
+        raise ValueError(f"unknown probe {name!r}; {nearest(name, PROBES)}")
     return PROBES[name]
-
-
-def score(model: Path, store: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Score a model on a store's held-out documents as `linkbert score` does; the questions are those of all arms.
-
-    Relations are asked of three, or of BERT's two: each has a name of its own, as they are not to be compared.
-    """
-    from linkbert.pretraining.evaluation import score_model
-
-    scores = score_model(model, [Part("", store)], Config(**settings))
-    found: dict[str, Any] = {
-        name: getattr(scores, name) for name in ("mlm_accuracy", "link_gain", "shared_gain", "context_gain")
-    }
-    found["relation_accuracy" if len(scores.relations) == 3 else "next_sentence_accuracy"] = scores.relation_accuracy
-    measures = {"mlm_loss": scores.mlm_loss} | {name: each.value for name, each in found.items() if each}
-    return {"measures": measures, "rows": {}, "groups": {}}
 
 
 def lacking(study: Study) -> Iterator[tuple[str, list[str]]]:
@@ -210,9 +191,8 @@ def expand(study: Study, folder: Path, *, there: bool = True) -> list[Run]:
         tokens_of[name] = steps * config.batch_size * pair
         for seed in arm.seeds or study.seeds:
             config, preset = study.config(arm, seed, max_steps=steps, budget="none")
-            runs.append(
-                Run(study, folder, name, seed, config, preset, tokens_of[name], key_of(study, config) if there else "")
-            )
+            key = key_of(study, config) if there else ""
+            runs.append(Run(study, folder, name, seed, config, preset, tokens_of[name], key))
     for own in {run.key: run for run in runs}.values() if there else ():
         if twin := next((run for run in runs if run.key == own.key and run.config != own.config), None):
             differs = [key for key, value in own.config.model_dump().items() if value != getattr(twin.config, key)]
@@ -243,13 +223,8 @@ def key_of(study: Study, config: Config) -> str:
     settings = unusual(decisive_settings(record))
     if Path(config.init).is_dir():
         dates = tuple(sorted(each.stat().st_mtime_ns for each in Path(config.init).iterdir()))
-        settings["init"] = _hash_model(config.init, dates)
+        settings["init"] = _once(find_model, dates, config.init)[1]
     return run_key({"settings": settings, "stores": prints})
-
-
-@cache
-def _hash_model(name: str, _dates: tuple[int, ...]) -> str:
-    return find_model(name)[1]
 
 
 def tokens_per_second(study: Study, folder: Path, name: str) -> float:
@@ -311,11 +286,9 @@ def ask_probe(run: Run, question: Question, path: Path, more: Mapping[str, Any])
     """Ask a probe; its values by example go to a file of their own."""
     asked = what_is_asked(run.study, question)
     found = find_probe(question.name)(run.path / "model", Path(asked["store"]), {**asked["settings"], **more})
-    arrays: dict[str, Any] = {
-        f"{kind}/{name}": each for kind in ("rows", "groups") for name, each in found[kind].items()
-    }
     with replacing(path.with_suffix(".npz")) as part, part.open("wb") as file:
-        np.savez_compressed(file, **arrays)
+        of: tuple[str, ...] = ("rows", "groups")
+        np.savez_compressed(file, **{f"{kind}/{name}": each for kind in of for name, each in found[kind].items()})
     return {"measures": {name: float(value) for name, value in found["measures"].items()}}
 
 
@@ -323,10 +296,8 @@ def ask_task(run: Run, question: Question, path: Path, more: Mapping[str, Any]) 
     """Fine-tune on a task by its seeds; finished ones are not repeated."""
     from linkbert.tasks.suite import finetune
 
-    how: dict[str, Any] = {"data": question.data, "seeds": question.seeds, "grid": question.grid}
-    records = finetune(
-        run.path / "model", question.task, to=path.with_suffix(""), settings={**question.settings, **more}, **how
-    )
+    settings, how = {**question.settings, **more}, question.model_dump(include={"data", "seeds", "grid"})
+    records = finetune(run.path / "model", question.task, to=path.with_suffix(""), settings=settings, **how)
     return {"keys": [record["key"] for record in records]}
 
 
@@ -376,9 +347,10 @@ def plan(study: Study, folder: Path, *, parallel: int = 1) -> dict[str, Any]:
         paths = [run.answer(each) for run in runs for each in study.questions]
         took = [read_answer(path, "seconds", float) for path in paths if path.is_file()]
         if not absent:
-            speeds = [
-                run.tokens / read_journal(run.path / "journal.jsonl")[-1]["elapsed"] for run in runs if run.trained
+            ended = [
+                (run.tokens, read_journal(run.path / "journal.jsonl")[-1]["elapsed"]) for run in runs if run.trained
             ]
+            speeds = [tokens / elapsed for tokens, elapsed in ended]
             speed = float(np.mean(speeds)) if speeds else tokens_per_second(study, to, study.against(runs[0].arm))
             seconds = sum(run.tokens for run in runs if not run.trained) / speed
             seconds += (len(paths) - len(took)) * float(np.mean(took or [0]))
