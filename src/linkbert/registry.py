@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 READERS = ("jsonl", "csv", "markdown", "mediawiki", "parquet", "pubmed", "html", "jats", "rst", "text", "zim")
 WIKIS = {name: f"linkbert.corpora.readers.wikis:{name.upper()}" for name in ("dokuwiki", "tiddlywiki", "wikitext")}
 XML = ("stackexchange", "xml")
+PROBES = ("link-gain", "relation-transfer", "linked-retrieval", "two-hop-cloze", "reading", "score")  # of studies
 BUILT_IN = {
     "readers": {name: f"linkbert.corpora.readers.{name}:READER" for name in READERS + XML} | WIKIS,
     "graphs": {
@@ -27,7 +28,7 @@ BUILT_IN = {
     },
     "objectives": {name: f"linkbert.model.heads:{name.upper()}" for name in ("drp", "nsp", "none")},
     "tasks": {name: f"linkbert.tasks.kinds:{name.title()}" for name in ("question", "text", "tags", "choice")},
-    "probes": {},  # of studies, package.module:function
+    "probes": {name: f"linkbert.trials.probes:{name.replace('-', '_')}" for name in PROBES},
 }
 
 

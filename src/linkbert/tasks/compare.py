@@ -12,7 +12,8 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 
@@ -25,14 +26,6 @@ SAMPLES = 10_000  # of the bootstrap
 WIDTH = 200  # characters of a question or an answer that are shown
 Line = dict[str, Any]  # of a file of predictions
 Value = Callable[[np.ndarray], np.ndarray]
-
-
-class Written(NamedTuple):
-    """An example as a file of predictions has it."""
-
-    id: str
-    gold: Any
-    answers: Any  # the same, of a question
 
 
 def answers_of(score: Score, split: str) -> list[dict[str, Line]]:
@@ -66,13 +59,10 @@ def rows_of(name: str, lines: Sequence[Line]) -> tuple[np.ndarray, Value]:
     """
     if name not in PUBLISHED:
         return np.array([(line["score"], 1) for line in lines], float), lambda sums: sums[..., 0] / sums[..., 1]
-    examples = [Written(line["id"], *[_frozen(line["gold"])] * 2) for line in lines]
-    predictions = [Prediction(line["id"], _frozen(line["prediction"])) for line in lines]
+    written = [{key: tuple(each) if isinstance(each, list) else each for key, each in line.items()} for line in lines]
+    examples = [SimpleNamespace(id=line["id"], gold=line["gold"], answers=line["gold"]) for line in written]
+    predictions = [Prediction(line["id"], line["prediction"]) for line in written]
     return METRICS[name].statistics(examples, predictions), METRICS[name].value
-
-
-def _frozen(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
 
 
 def read_pair(a: Score, b: Score) -> tuple[str, list[dict[str, Line]], list[dict[str, Line]], list[str]]:
@@ -139,28 +129,15 @@ def compare(a: Score, b: Score) -> dict[str, Any]:
         if gap[i]
     ]
     return {
-        "task": a.column.name,
-        "variation": a.column.variation,
-        "split": split,
-        "metric": " and ".join(metrics),
-        "a": names[0],
-        "b": names[1],
-        "runs": [len(a.runs), len(b.runs)],
-        "count": len(both),
+        "task": a.column.name, "variation": a.column.variation, "split": split, "metric": " and ".join(metrics),
+        "a": names[0], "b": names[1], "runs": [len(a.runs), len(b.runs)], "count": len(both),
         "left_out": len(set().union(*ours)) + len(set().union(*theirs)) - 2 * len(both),
-        "both_right": both_right,
-        "only_a": only_a,
-        "only_b": only_b,
-        "neither": neither,
+        "both_right": both_right, "only_a": only_a, "only_b": only_b, "neither": neither,
         "other_words": sum(one["prediction"] != other["prediction"] for one, other in zip(*merged, strict=True)),
-        "means": means.tolist(),
-        "difference": float(means[0] - means[1]),
-        "interval": list(interval_of(draws)),
-        "p": p,
-        "test": "McNemar, exact" if exact else "paired bootstrap",
-        "differences": list(differences([a, b])),
-        "examples": examples,
-    }
+        "means": means.tolist(), "difference": float(means[0] - means[1]), "interval": list(interval_of(draws)),
+        "p": p, "test": "McNemar, exact" if exact else "paired bootstrap",
+        "differences": list(differences([a, b])), "examples": examples,
+    }  # fmt: skip
 
 
 def two_sided(values: np.ndarray) -> float:

@@ -112,13 +112,9 @@ def encode(inputs: Sequence[Any], examples: Sequence[Example], form: RowForm, *,
                 word = np.array([-1 if word is None else before + word for word in each.word_ids], dtype=np.int32)
                 first.append(np.where(np.diff(word, prepend=-1) != 0, word, -1))
                 before += len(text)
-    return Rows(
-        **_arrays(form, tokens, types),
-        examples=examples,
-        classes=form.labels,
-        words=np.concatenate(first) if words else None,
-        counts={f"texts cut to {form.max_length} tokens": cut} if cut else {},
-    )
+    arrays = _arrays(form, tokens, types) | ({"words": np.concatenate(first)} if words else {})
+    counts = {f"texts cut to {form.max_length} tokens": cut} if cut else {}
+    return Rows(**arrays, examples=examples, classes=form.labels, counts=counts)
 
 
 def _arrays(form: RowForm, tokens: Sequence[np.ndarray], types: Sequence[np.ndarray]) -> dict[str, Any]:
@@ -163,10 +159,9 @@ def windows(examples: Sequence[QuestionExample], form: RowForm, *, training: boo
             question, long = plain.encode(text, add_special_tokens=False), long + 1
         room, count = max_length - special - len(question), len(context)
         if count > room and room <= stride:
-            raise ValueError(
-                f"question {example.id}: its {len(question)} tokens leave {max(0, room)} of max_length={max_length} "
-                f"to a context of {count}, and stride={stride} of them are shared; raise max_length or lower stride"
-            )
+            left = f"its {len(question)} tokens leave {max(0, room)} of max_length={max_length} to a context of {count}"
+            shared = f"stride={stride} of them are shared; raise max_length or lower stride"
+            raise ValueError(f"question {example.id}: {left}, and {shared}")
         if example.context not in places:
             chars.append(np.array(context.offsets, np.int32).reshape(-1, 2))
             places[example.context], known = (known, chars[-1]), known + count
@@ -188,20 +183,13 @@ def windows(examples: Sequence[QuestionExample], form: RowForm, *, training: boo
     counts |= {f"questions cut to {MAX_QUESTION} tokens": long, "answers without a token": without}
     table = np.array(rows, np.int64).reshape(-1, 6).T
     columns: dict[str, Any] = dict(zip(("example", "first", "sizes", "begins"), table, strict=False))
-    return Windows(
-        **_arrays(form, tokens, types),
-        examples=examples,
-        counts={name: count for name, count in counts.items() if count},
-        labels={"start_positions": table[4], "end_positions": table[5]} if training else {},
-        **columns,
-        chars=np.concatenate(chars),
-        cls=cls,
-    )
+    columns |= _arrays(form, tokens, types) | {"chars": np.concatenate(chars)}
+    labels = {"start_positions": table[4], "end_positions": table[5]} if training else {}
+    counts = {name: count for name, count in counts.items() if count}
+    return Windows(**columns, examples=examples, cls=cls, labels=labels, counts=counts)
 
 
-def _questions(
-    rust: Tokenizer, examples: Sequence[QuestionExample]
-) -> Iterator[tuple[QuestionExample, Encoding, Encoding]]:
+def _questions(rust: Tokenizer, examples: Sequence[Any]) -> Iterator[tuple[QuestionExample, Encoding, Encoding]]:
     """Tokenise questions, and each context once however many questions are asked about it."""
     for begin in range(0, len(examples), AT_ONCE):
         part = examples[begin : begin + AT_ONCE]

@@ -202,9 +202,8 @@ def load_model(
     if asked > 2 * held:  # it would be allocated
         raise ValueError(f"{folder}/config.json asks for an encoder of {asked:,} numbers, the weights have {held:,}")
     notes = fit_head(bare, weights, old, labels)
-    model, found = head.from_pretrained(
-        None, config=config, state_dict=weights, dtype=torch.float32, output_loading_info=True
-    )
+    how = {"dtype": torch.float32, "output_loading_info": True}
+    model, found = head.from_pretrained(None, config=config, state_dict=weights, **how)
     missing = [name for name in found["missing_keys"] if name.startswith(f"{model.base_model_prefix}.")]
     pooler = [name for name in missing if ".pooler." in name]
     if len(missing) > len(pooler):
@@ -247,7 +246,7 @@ def train_model(
     progress: Progress = lambda *_: None,
 ) -> tuple[int, float, list[dict[str, float]]]:
     """Train a model in place; return the steps, the seconds in them, and each epoch's rows, loss and dev score."""
-    lengths = np.asarray(features.lengths)
+    lengths = features.lengths
     if not len(lengths):
         raise ValueError("no example can be trained on: train has none, or none whose answer stands in its context")
     sizes = lengths * max(features.options, 1)  # a row of a choice has a sequence for each option
@@ -316,10 +315,8 @@ def predict(
     progress: Callable[[int, int, float], None] = lambda *_: None,
 ) -> list[np.ndarray]:
     """Return the model's output of every row, float32, as `Kind.decode` takes it; rows of one length go together."""
-    lengths = np.asarray(features.lengths)
+    lengths = features.lengths
     outputs: list[Any] = [None] * len(lengths)
-    if not outputs:
-        return outputs
     sizes, order = lengths * max(features.options, 1), np.argsort(-lengths, kind="stable")
     start, done = time.perf_counter(), 0
     model.eval()

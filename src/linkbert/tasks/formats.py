@@ -48,19 +48,19 @@ NUMBERS = ("labels", "number", "tag_names")  # options that say what the numbers
 
 
 def read_table(
-    sources: Sequence[Source], options: Options, counts: Counter[str], *, separator: str, quotes: bool
+    sources: Sequence[Source], options: Options, counts: Counter[str], *, separator: str
 ) -> Iterator[Example]:
     r"""Read delimited files, one after the other.
 
     `columns` gives a name of the header, or a number, for each role; without a `header`, numbers only. id, group and
-    label may be missing (ids are row numbers then, labels are not known: GLUE's test files); a text may not. Without
-    `quotes`, as in GLUE, a quotation mark is a letter like any other.
+    label may be missing (ids are row numbers then, labels are not known: GLUE's test files); a text may not. Where tabs
+    separate, as in GLUE, a quotation mark is a letter like any other.
 
         sentence\tlabel\n"Fine\t1\n    ->    TextExample("0", '"Fine', label="1")
     """
     numbers, columns = itertools.count(), options["columns"]
     for source in sources:
-        rows = read_rows(source, separator, quotes=quotes)
+        rows = read_rows(source, separator)
         if (first := next(rows, None)) is None:
             raise ValueError(f"{source.name} is empty: fetch it again")
         header = first[1] if options.get("header", True) else []
@@ -85,9 +85,9 @@ def read_table(
             yield _example(values, options, where, next(numbers))
 
 
-def read_rows(source: Source, separator: str, *, quotes: bool) -> Iterator[tuple[int, list[str]]]:
+def read_rows(source: Source, separator: str) -> Iterator[tuple[int, list[str]]]:
     """Yield the rows of a delimited file, each with the line at which it begins; empty lines are skipped."""
-    if quotes:
+    if separator == ",":
         head = source.stream.readline()  # spreadsheets of many countries write semicolons
         source.stream.seek(0)
         separator = ";" if ";" in head and separator not in head else separator
@@ -151,7 +151,7 @@ def records(sources: Sequence[Source], options: Options, form: str = "") -> Iter
         found: Iterable[tuple[str, str | None, Any]]
         of = form or form_of(source)
         if of in ("csv", "tsv"):
-            rows = read_rows(source, "\t" if of == "tsv" else ",", quotes=of == "csv")
+            rows = read_rows(source, "\t" if of == "tsv" else ",")
             head = next(rows, (1, []))[1]
             found = ((f"line {line}", None, dict(zip(head, row, strict=False))) for line, row in rows)
         elif of == "jsonl":
@@ -466,7 +466,7 @@ def read_hoc(sources: Sequence[Source], options: Options, counts: Counter[str]) 
 
     0_0,1_1\tOne .\t7_s0\n0_1,1_0\tTwo .\t7_s1\n    ->    TextExample("7", "One . Two .", label=("0", "1"))
     """
-    rows = read_table(sources, options, counts, separator="\t", quotes=False)
+    rows = read_table(sources, options, counts, separator="\t")
     for group, found in itertools.groupby(rows, key=lambda row: row.group):
         sentences = [row for row in found if isinstance(row, TextExample)]
         labels = [label for row in sentences if isinstance(row.label, str) for label in row.label.split(",")]

@@ -341,11 +341,8 @@ def intervals(
     Ranks (spearman) are those of the whole sample.
     """
     keys = [i if each.reports_groups or not each.group else each.group for i, each in enumerate(examples)]
-    found = statistics(names, examples, predictions).items()
-    return {
-        name: interval_of(bootstrap(sum_groups(rows, keys), METRICS[name].value, samples=samples))
-        for name, rows in found
-    }
+    sums = {name: sum_groups(rows, keys) for name, rows in statistics(names, examples, predictions).items()}
+    return {name: interval_of(bootstrap(each, METRICS[name].value, samples=samples)) for name, each in sums.items()}
 
 
 def sum_groups(rows: np.ndarray, keys: Sequence[Hashable]) -> np.ndarray:

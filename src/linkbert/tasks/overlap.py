@@ -5,12 +5,13 @@ Thirteen words in a row, after GPT-3's rule, are seldom shared by chance; that a
 have seen its words, not that it has seen question and answer together.
 
 A word is a run of letters and digits (str.isalnum), lower-cased letter by letter; what stands between words does not
-matter, nor does the end of a line. Words and n-grams are compared by polynomial hashes of 64 bits: two different ones
-of a corpus share a hash with a chance of about 1e-19 a pair.
+matter, nor does the end of a line. Words are compared by Python's hashes, n-grams by a polynomial of these, of 64 bits:
+two different ones of a corpus share a hash with a chance of about 1e-19 a pair.
 """
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
@@ -18,34 +19,17 @@ from typing import Any
 
 import numpy as np
 
-from linkbert.compiled import mix
 from linkbert.corpora.store import Store
 
 WORDS = 13  # of an n-gram
-_U = np.uint64
-_WORD = np.uint64(0x9E3779B97F4A7C15)  # bases of the polynomials: odd, and of high order
-_GRAM = np.uint64(0xD1342543DE82EF95)
+WORD = re.compile(r"[^\W_]+")
+BASE = np.uint64(0xD1342543DE82EF95)  # of the polynomial: odd, and of high order
 
 
 @cache
-def letters() -> np.ndarray:
-    """Return the lower-cased letter of every code point, 0 where it belongs to no word: uint32 (0x110000,)."""
-    return np.array([ord(c.lower()[0]) if (c := chr(i)).isalnum() else 0 for i in range(0x110000)], np.uint32)
-
-
-def hash_words(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Hash the words of texts, one after the other: uint64 (W,), and where each text begins, int64 (T + 1,).
-
-    A word of letters a, b, c has the hash a * base^3 + b * base^2 + c * base, mixed.
-    """
-    letter = letters()[np.frombuffer("\n".join([*texts, ""]).encode("utf-32-le"), np.uint32)]
-    edges = np.flatnonzero(np.diff(letter > 0, prepend=False))  # a text ends with "\n", so each word has two
-    first, stop = edges[::2], edges[1::2]
-    sizes, places = stop - first, np.flatnonzero(letter)
-    powers = np.cumprod(np.full(sizes.max(initial=0), _WORD))
-    terms = letter[places] * powers[np.repeat(stop, sizes) - places - 1]
-    words = np.add.reduceat(terms, np.cumsum(sizes) - sizes) if len(terms) else terms
-    return mix(words), np.searchsorted(first, np.cumsum([0, *(len(text) + 1 for text in texts)]))
+def lower_case() -> dict[int, str]:
+    """Return the lower-cased letter of every code point that has another one, as str.translate takes it."""
+    return {i: c.lower()[0] for i in range(0x110000) if (c := chr(i)).isalnum() and c.lower()[0] != c}
 
 
 def hash_grams(texts: Sequence[str], n: int) -> tuple[np.ndarray, np.ndarray]:
@@ -54,13 +38,14 @@ def hash_grams(texts: Sequence[str], n: int) -> tuple[np.ndarray, np.ndarray]:
     >>> hash_grams(["A cat, a Cat!", "cat"], 2)[1].tolist()  # "a cat", "cat a", "a cat"; none
     [0, 3, 3]
     """
-    words, starts = hash_words(texts)
+    found = [np.fromiter(map(hash, WORD.findall(text.translate(lower_case()))), np.int64) for text in texts]
+    words, starts = np.concatenate([np.zeros(0, np.int64), *found]).view(np.uint64), np.cumsum([0, *map(len, found)])
     sizes = np.maximum(np.diff(starts) - n + 1, 0)
     begins = np.append(0, np.cumsum(sizes))
     places = np.arange(begins[-1]) + np.repeat(starts[:-1] - begins[:-1], sizes)
     grams = np.zeros(len(places), np.uint64)
     for word in range(n):
-        grams = grams * _GRAM + words[places + word]
+        grams = grams * BASE + words[places + word]
     return grams, begins
 
 
@@ -85,7 +70,7 @@ def find_overlap(
     hashes, begins = hash_grams(texts, n)
     wanted, of = np.unique(hashes, return_inverse=True)
     marks = np.zeros(1 << max(16, (8 * len(wanted)).bit_length()), bool)  # whether one of them has these first bits
-    bits = _U(65 - len(marks).bit_length())
+    bits = np.uint64(65 - len(marks).bit_length())
     marks[wanted >> bits] = True
     first, read = np.full(len(wanted), -1, np.int32), 0  # the document in which an n-gram is found first
     for table in store.tables(["text"]):
@@ -110,15 +95,10 @@ def find_overlap(
         return {"id": ids[i], "share": float(shares[i]), "runs": int(lengths[i]), "documents": documents,
                 "text": texts[i]}  # fmt: skip
 
-    return {
-        "words": n,
-        "contexts": len(texts),
-        "short": int((lengths == 0).sum()),
-        "with_overlap": int((hits > 0).sum()),
-        "runs": len(first),
-        "runs_found": int((first >= 0).sum()),
-        "worst": [describe(i) for i in np.argsort(-shares, kind="stable")[:worst].tolist() if hits[i]],
-    }
+    found_worst = [describe(i) for i in np.argsort(-shares, kind="stable")[:worst].tolist() if hits[i]]
+    return {"words": n, "contexts": len(texts), "short": int((lengths == 0).sum()),
+            "with_overlap": int((hits > 0).sum()), "runs": len(first), "runs_found": int((first >= 0).sum()),
+            "worst": found_worst}  # fmt: skip
 
 
 def overlap_lines(name: str, split: str, found: Mapping[str, Any]) -> Iterator[str]:

@@ -27,8 +27,8 @@ from typing import Any
 import numpy as np
 
 from linkbert.files import read_json_lines, replacing
-from linkbert.tasks.examples import ChoiceExample, Example, Prediction
-from linkbert.tasks.metrics import suite_score, write_submission
+from linkbert.tasks.examples import ChoiceExample, Prediction
+from linkbert.tasks.metrics import Examples, Predictions, suite_score, write_submission
 from linkbert.tasks.table import Task, find_task, task_of, tasks
 
 FILES = ("results.jsonl", "grid.jsonl")
@@ -83,9 +83,7 @@ def add_result(folder: Path, record: Mapping[str, Any], *, grid: bool = False) -
         os.fsync(file.fileno())
 
 
-def write_predictions(
-    path: Path, examples: Sequence[Example], predictions: Sequence[Prediction], scores: Sequence[float | None]
-) -> None:
+def write_predictions(path: Path, examples: Examples, predictions: Predictions, scores: Sequence[float | None]) -> None:
     """Write what a model answered to each example; `scores` is how well, None where it is not known."""
     with replacing(path) as part, part.open("w", encoding="utf-8") as file:
         for example, answer, score in zip(examples, predictions, scores, strict=True):

@@ -39,8 +39,8 @@ Files = tuple[tuple[str, Path], ...]  # a candidate: names as tasks.toml has the
 Data = Path | Mapping[str, Sequence[Example]]  # a folder, or the examples of each split
 Parts = dict[str, list[Any]]  # the examples of each split
 FORMATS: dict[str, Format] = {
-    "tsv": partial(formats.read_table, separator="\t", quotes=False),
-    "csv": partial(formats.read_table, separator=",", quotes=True),
+    "tsv": partial(formats.read_table, separator="\t"),
+    "csv": partial(formats.read_table, separator=","),
     "lines": formats.read_lines,
     "json": partial(formats.read_records, form="json"),
     "jsonl": partial(formats.read_records, form="jsonl"),
@@ -456,9 +456,7 @@ def _unknown_labels(task: Task, parts: Parts) -> Iterator[str]:
             yield f"{split}: label {label!r} of {number} is not in train: never predicted, scored as wrong"
 
 
-def divide(
-    examples: Sequence[Example], shares: Mapping[str, float], *, rest: str, by: str = "id", seed: int = 0
-) -> Parts:
+def divide(examples: Sequence[Any], shares: Mapping[str, float], *, rest: str, by: str = "id", seed: int = 0) -> Parts:
     """Divide examples into shares, the `rest` apart, by a hash of `by`: what has it in common stays together.
 
     Another `seed` divides them otherwise.

@@ -38,7 +38,7 @@ from linkbert.files import (
 from linkbert.tasks.examples import Example, Prediction, Splits
 from linkbert.tasks.kinds import kind_of
 from linkbert.tasks.metrics import group_scores, intervals, per_example, scores_by_type
-from linkbert.tasks.results import add_result, gather_submission, read_results, run_key, write_predictions
+from linkbert.tasks.results import Result, add_result, gather_submission, read_results, run_key, write_predictions
 from linkbert.tasks.settings import FineTuneConfig
 from linkbert.tasks.splits import Data, check_examples, find_data, hash_files, model_task, read_splits, split_file
 from linkbert.tasks.table import Task, find_tasks
@@ -231,11 +231,12 @@ def finetune(
 
 def _do(
     runs: Sequence[Run], folder: Path, parallel: int, progress: Progress, *, grid: bool = False
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, Result]:
     """Do the runs of a folder that are not finished there; return its records by key."""
     known = read_results(folder, grid=grid) if runs else {}
     left = [run for run in runs if not run.finished(known)]
-    what, parallel, done, start = "runs of grids" if grid else "runs", min(parallel, len(left)), 0, time.monotonic()
+    of = f"of {len(left)} runs" + " of grids" * grid
+    parallel, done, start = min(parallel, len(left)), 0, time.monotonic()
     if not left:
         return known
 
@@ -243,14 +244,12 @@ def _do(
         nonlocal done
         done += 1
         mean = (time.monotonic() - start) / done
-        text = f"{done} of {len(left)} {what} done, {run.task.name} just now, {mean:.0f} s each"
+        text = f"{done} {of} done, {run.task.name} just now, {mean:.0f} s each"
         progress(text, mean * (len(left) - done))
 
     work: Callable[[Run], None] = do_run
     if parallel == 1:
-        work = functools.partial(
-            do_run, progress=lambda text, rest: progress(f"{done + 1} of {len(left)} {what}: {text}", rest)
-        )
+        work = functools.partial(do_run, progress=lambda text, rest: progress(f"{done + 1} {of}: {text}", rest))
     elif any(not run.settings.threads for run in left):
         share = max(1, (os.cpu_count() or 1) // parallel)
         left = [dataclasses.replace(run, settings=run.settings.replace(threads=share)) for run in left]
@@ -259,9 +258,7 @@ def _do(
     return read_results(folder, grid=grid)
 
 
-def choose(
-    task: Task, points: Sequence[dict[str, Any]], lines: Sequence[Mapping[str, Any]]
-) -> tuple[dict[str, Any], tuple[str, ...]]:
+def choose(task: Task, points: Sequence[Any], lines: Sequence[Result]) -> tuple[Any, tuple[str, ...]]:
     """Choose a grid's best point by the first metric on dev, the first of equals; say what dev cannot tell apart."""
     if not lines:
         return points[0], ()
@@ -306,28 +303,19 @@ def do_run(run: Run, progress: Progress = lambda *_: None) -> None:
         folder = run.to / "models" / run.source if run.source not in ("", GIVEN) else run.encoder
         result = fine_tune(task, splits, folder, settings, trained=bool(run.source), test=not run.grid, progress=report)
         record: dict[str, Any] = {
-            "key": run.key,
-            "task": task.name,
-            **({"table": dataclasses.asdict(task)} if task.file else {}),
-            "model": run.model,
-            "model_hash": run.model_hash,
-            "source": run.source,
+            "key": run.key, "task": task.name, **({"table": dataclasses.asdict(task)} if task.file else {}),
+            "model": run.model, "model_hash": run.model_hash, "source": run.source,
             "size": size_of(width_of(run.encoder)),
             "settings": {key: value for key, value in settings.model_dump().items() if key not in NOT_IN_KEY},
             "seed": settings.seed,
             **{key: {} for key in ("scores", "groups", "types", "intervals", "baselines", "predictions")},
-            "counts": dict(splits.counts) | result.counts,
-            "hashes": dict(run.hashes),
-            "labels": list(result.labels),
+            "counts": dict(splits.counts) | result.counts, "hashes": dict(run.hashes), "labels": list(result.labels),
             "notes": [*splits.notes, *run.notes, *result.notes],
-            "epochs": result.epochs,
-            "steps": result.steps,
-            "seconds": round(result.seconds, 2),
+            "epochs": result.epochs, "steps": result.steps, "seconds": round(result.seconds, 2),
             "examples_per_second": round(sum(each["rows"] for each in result.epochs) / max(result.seconds, 1e-9), 2),
-            "threads": settings.threads,
-            "version": linkbert.__version__,
+            "threads": settings.threads, "version": linkbert.__version__,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        }
+        }  # fmt: skip
         for split, predictions in result.predictions.items():
             _score(run, splits, split, predictions, record)
         if run.keep:

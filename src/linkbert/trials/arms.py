@@ -14,6 +14,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_validator
 
+from linkbert import registry
 from linkbert.config import (
     STORE_SETTINGS,
     Config,
@@ -251,12 +252,10 @@ def check_study(tables: Any, path: Path) -> Study:
 
 def check_probe(question: Question) -> None:
     """Refuse an unknown probe, or a setting that one of ours does not have."""
-    from linkbert.trials.study import find_probe
-
     if question.name == "score":  # no torch is needed
         Config(**question.settings)
         return
-    find_probe(question.name)
+    registry.find("probes", question.name)
     if ":" not in question.name and question.name != "reading":  # that one says what it takes
         from linkbert.trials.probes import ProbeConfig
 

@@ -21,6 +21,7 @@ from scipy.optimize import minimize
 from scipy.sparse import csr_matrix, hstack
 from scipy.special import log_softmax
 
+from linkbert import registry
 from linkbert.config import Config, Count, Length, setting
 from linkbert.corpora.store import Store
 from linkbert.files import read_json_lines
@@ -123,13 +124,11 @@ def relation_transfer(model_folder: str | Path, store: str | Path, settings: Map
             sampler = Sampler(opened.tokens, opened.graph, opened.config, split=split, anchors="usable")
             batches = Batches(sampler, batch_size=count, micro_batch_size=rows_at_once(model, config))
             parts[split] = *sampler.draw(np.arange(count))[:2], *read_pairs(model, batches)
-    (fit_pairs, fit_relations, fit_states, _), (pairs, relations, states, logits) = parts.values()
+    (fitted, fit_relations, fit_states, _), (pairs, relations, states, logits) = parts.values()
     if LINKED not in fit_relations or RANDOM not in fit_relations:
         raise NoUsableAnchorError(f"{store} has no linked or no random pairs to tell apart: see the setting shares")
     tokens, size = opened.tokens.tokens, len(opened.tokens.vocabulary)
-    bags = [
-        [weigh([tokens[a:b] for a, b in each[:, at : at + 2]], size) for at in (1, 4)] for each in (fit_pairs, pairs)
-    ]
+    bags = [[weigh([tokens[a:b] for a, b in each[:, at : at + 2]], size) for at in (1, 4)] for each in (fitted, pairs)]
     features = {f"words_{name}": [each[side] for each in bags] for side, name in enumerate("ab")}
     common = [a.multiply(b) for a, b in bags]
     features["words"] = [hstack([*each, both, both.sum(1)], "csr") for each, both in zip(bags, common, strict=True)]
@@ -166,14 +165,12 @@ def linked_retrieval(model_folder: str | Path, store: str | Path, settings: Mapp
         found = embed(model, [Line([cls, *text, sep], len(text) + 2) for text in [*texts, *asked]])
     found -= found[:, : len(texts)].mean(1, keepdims=True)
     found /= np.maximum(np.linalg.norm(found, axis=2, keepdims=True), 1e-9)
-    similar = {
-        name: each[len(texts) :] @ each[: len(texts)].T for name, each in zip(("mean", "cls"), found, strict=True)
-    }
-    similar["bm25"] = bm25(asked, texts, len(tokens.vocabulary))
-    hits = {name: np.zeros(len(pairs)) for name in similar}
+    alike = {name: each[len(texts) :] @ each[: len(texts)].T for name, each in zip(("mean", "cls"), found, strict=True)}
+    alike["bm25"] = bm25(asked, texts, len(tokens.vocabulary))
+    hits = {name: np.zeros(len(pairs)) for name in alike}
     for row, (a, b) in enumerate(pairs[:, [0, 3]].tolist()):
         rivals = ~np.isin(documents, [a, b, *graph.edges_out(a)])  # type: ignore[union-attr]
-        for name, scores in similar.items():
+        for name, scores in alike.items():
             others, own = scores[row, rivals], scores[row, np.searchsorted(documents, b)]
             hits[name][row] = (others > own).sum() + (others == own).sum() / 2 < TOP
     return answer({name: (each, pairs[:, 0]) for name, each in hits.items()}, chance=TOP / len(documents))
@@ -253,10 +250,7 @@ def score(model_folder: str | Path, store: str | Path, settings: Mapping[str, An
     return answer({}, mlm_loss=scores.mlm_loss, **found)
 
 
-PROBES: dict[str, Callable[[str | Path, str | Path, Mapping[str, Any]], Answer]] = {
-    each.__name__.replace("_", "-"): each
-    for each in (link_gain, relation_transfer, linked_retrieval, two_hop_cloze, reading, score)
-}
+PROBES = {name: registry.find("probes", name) for name in registry.BUILT_IN["probes"]}
 
 
 def answer(rows: Rows, **more: float) -> Answer:
@@ -436,10 +430,8 @@ def bm25(asked: Sequence[np.ndarray], texts: Sequence[np.ndarray], size: int) ->
 
 def regress(fit: Any, labels: np.ndarray, asked: Any) -> np.ndarray:
     """Fit a logistic regression, its strength chosen on a tenth of what it is fitted on; score what is asked (n, C)."""
-    cut = len(labels) * 9 // 10
-    tried = [
-        (logistic(fit[:cut], labels[:cut], each)(fit[cut:]).argmax(1) == labels[cut:]).mean() for each in STRENGTHS
-    ]
+    at = len(labels) * 9 // 10
+    tried = [(logistic(fit[:at], labels[:at], each)(fit[at:]).argmax(1) == labels[at:]).mean() for each in STRENGTHS]
     return logistic(fit, labels, STRENGTHS[int(np.argmax(tried))])(asked)
 
 

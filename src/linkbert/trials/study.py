@@ -35,11 +35,12 @@ import numpy as np
 from linkbert import registry
 from linkbert.config import STORE_SETTINGS, Config, Positive, check_content, in_seconds, nearest
 from linkbert.files import locked, read_json, refuse_links, remove, replacing, write_json
-from linkbert.instances.mixture import fingerprint
-from linkbert.pretraining.journal import read_journal
+from linkbert.instances.mixture import fingerprint, make_sampler, open_parts
+from linkbert.instances.sampler import NoUsableAnchorError, lengths_of
+from linkbert.pretraining.journal import decisive_settings, read_journal
 from linkbert.tasks.results import run_key
 from linkbert.tasks.splits import find_data, find_files, hash_files, model_task
-from linkbert.tasks.suite import IN_KEY, find_model
+from linkbert.tasks.suite import IN_KEY, find_model, finetune
 from linkbert.trials.arms import Arm, Question, Study, check_study
 from linkbert.workers import make_executor, run_shards
 
@@ -47,7 +48,6 @@ DRAWING = (*STORE_SETTINGS, "sequence_length", "seed", "eval_pairs", "mlm_probab
 SAMPLED = 16_384  # pairs of which an arm's tokens a pair are the mean
 TIMING = "30s"  # of training, for tokens a second where no run has finished
 log = logging.getLogger(__name__)
-Probe = Callable[[Path, Path, dict[str, Any]], dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -123,17 +123,6 @@ def unusual(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in settings.items() if value != usual.get(key)}
 
 
-def find_probe(name: str) -> Probe:
-    """Find a probe by its name, or by `package.module:function`."""
-    if ":" in name:
-        return registry.find("probes", name)  # type: ignore[no-any-return]
-    from linkbert.trials.probes import PROBES
-
-    if name not in PROBES:
-        raise ValueError(f"unknown probe {name!r}; {nearest(name, PROBES)}")
-    return PROBES[name]
-
-
 def lacking(study: Study) -> Iterator[tuple[str, list[str]]]:
     """Yield the stores and graphs that are not there, and the words of the command that makes each; none: unknown."""
     asked = [study.config(arm)[0].graph for arm in study.read_arms.values()]
@@ -153,13 +142,11 @@ def prepare(study: Study, folder: Path) -> list[Run]:
     asked, path = study.model_dump(mode="json"), folder / "asked.json"
     if not path.is_file() or read_json(path) != asked:  # tasks of an array do not all write it
         write_json(path, asked)
-    if needed := [*lacking(study)]:
+    if next(lacking(study), None):
         check_data(study.questions)
-    for name, words in needed:
+    for name, words in lacking(study):  # a graph is looked for when the build, which makes one, has ended
         if not words:
             raise ValueError(f"store {name} is not at {study.stores[name].path}: build it, or say how by its `build`")
-        if words[0] == "graph" and Path(words[1], "graphs", words[-1], "graph.json").is_file():  # by the build
-            continue
         if subprocess.run([sys.executable, "-m", "linkbert", *words], check=False).returncode:
             raise ValueError(f"{name} is not made: `linkbert {' '.join(words)}` failed, as is said above")
     return [*{run.key: run for run in expand(study, folder)}.values()]
@@ -193,28 +180,24 @@ def expand(study: Study, folder: Path, *, there: bool = True) -> list[Run]:
             config, preset = study.config(arm, seed, max_steps=steps, budget="none")
             key = key_of(study, config) if there else ""
             runs.append(Run(study, folder, name, seed, config, preset, tokens_of[name], key))
-    for own in {run.key: run for run in runs}.values() if there else ():
-        if twin := next((run for run in runs if run.key == own.key and run.config != own.config), None):
-            differs = [key for key, value in own.config.model_dump().items() if value != getattr(twin.config, key)]
-            remedy = "which makes no other run: leave one of them out"
-            raise ValueError(f"arms {twin.arm} and {own.arm} differ in {', '.join(differs)} alone, {remedy}")
+    last = {run.key: run for run in runs if there}
+    if twin := next((run for run in runs if there and run.config != last[run.key].config), None):
+        own = last[twin.key]
+        differs = [key for key, value in own.config.model_dump().items() if value != getattr(twin.config, key)]
+        remedy = "which makes no other run: leave one of them out"
+        raise ValueError(f"arms {twin.arm} and {own.arm} differ in {', '.join(differs)} alone, {remedy}")
     order = [*study.arms]
     return sorted(runs, key=lambda run: (order.index(run.arm), run.seed))
 
 
 def tokens_per_pair(study: Study, config: Config) -> float:
     """Return the tokens of a pair, special ones included: the mean over the first ones of a run."""
-    from linkbert.instances.mixture import make_sampler, open_parts
-    from linkbert.instances.sampler import lengths_of
-
     sampler = make_sampler(open_parts(study.parts, config), config)
     return float(lengths_of(sampler.draw(np.arange(SAMPLED))[0]).mean())
 
 
 def key_of(study: Study, config: Config) -> str:
     """Name a run by what decides it."""
-    from linkbert.instances.mixture import open_parts
-    from linkbert.pretraining.journal import decisive_settings
     from linkbert.pretraining.run import describe_run
 
     record = describe_run(open_parts(study.parts, config), config, "", 1)
@@ -248,7 +231,6 @@ def tokens_per_second(study: Study, folder: Path, name: str) -> float:
 
 def do_run(run: Run, parallel: int = 1) -> None:
     """Pretrain, then ask every question that has no answer yet. Under torchrun, pretrain alone."""
-    from linkbert.instances.sampler import NoUsableAnchorError
     from linkbert.pretraining.run import pretrain
 
     together, more = int(os.environ.get("WORLD_SIZE", "1")) > 1, device_of(run, parallel)
@@ -285,7 +267,8 @@ def device_of(run: Run, parallel: int) -> dict[str, Any]:
 def ask_probe(run: Run, question: Question, path: Path, more: Mapping[str, Any]) -> dict[str, Any]:
     """Ask a probe; its values by example go to a file of their own."""
     asked = what_is_asked(run.study, question)
-    found = find_probe(question.name)(run.path / "model", Path(asked["store"]), {**asked["settings"], **more})
+    probe = registry.find("probes", question.name)
+    found = probe(run.path / "model", Path(asked["store"]), {**asked["settings"], **more})
     with replacing(path.with_suffix(".npz")) as part, part.open("wb") as file:
         of: tuple[str, ...] = ("rows", "groups")
         np.savez_compressed(file, **{f"{kind}/{name}": each for kind in of for name, each in found[kind].items()})
@@ -294,8 +277,6 @@ def ask_probe(run: Run, question: Question, path: Path, more: Mapping[str, Any])
 
 def ask_task(run: Run, question: Question, path: Path, more: Mapping[str, Any]) -> dict[str, Any]:
     """Fine-tune on a task by its seeds; finished ones are not repeated."""
-    from linkbert.tasks.suite import finetune
-
     settings, how = {**question.settings, **more}, question.model_dump(include={"data", "seeds", "grid"})
     records = finetune(run.path / "model", question.task, to=path.with_suffix(""), settings=settings, **how)
     return {"keys": [record["key"] for record in records]}
@@ -347,10 +328,8 @@ def plan(study: Study, folder: Path, *, parallel: int = 1) -> dict[str, Any]:
         paths = [run.answer(each) for run in runs for each in study.questions]
         took = [read_answer(path, "seconds", float) for path in paths if path.is_file()]
         if not absent:
-            ended = [
-                (run.tokens, read_journal(run.path / "journal.jsonl")[-1]["elapsed"]) for run in runs if run.trained
-            ]
-            speeds = [tokens / elapsed for tokens, elapsed in ended]
+            ended = [run for run in runs if run.trained]
+            speeds = [run.tokens / read_journal(run.path / "journal.jsonl")[-1]["elapsed"] for run in ended]
             speed = float(np.mean(speeds)) if speeds else tokens_per_second(study, to, study.against(runs[0].arm))
             seconds = sum(run.tokens for run in runs if not run.trained) / speed
             seconds += (len(paths) - len(took)) * float(np.mean(took or [0]))
