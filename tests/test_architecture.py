@@ -31,7 +31,7 @@ MAY_IMPORT = {  # besides the base, and a folder's own files
     "__main__": {"cli"},
     "__init__": EVERYTHING,
 } | {name: set() for name in BASE}
-WITH_TORCH = {"model", "pretraining", "tasks", "trials/probes", "trials/cloze"}
+WITH_TORCH = {"model", "pretraining", "tasks", "trials/probes"}
 WITH_TORCH |= {"instances/batches", "instances/dataset"}
 CEILINGS = {  # lines of Python; (top) are the files beside the folders
     "(top)": 1_610,

@@ -19,6 +19,7 @@ from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from itertools import chain
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -234,7 +235,7 @@ def _macro(sums: np.ndarray, empty: float = 0.0) -> np.ndarray:
 
 
 def _of_numbers(examples: Examples, predictions: Predictions, *, ranks: bool = False) -> np.ndarray:
-    """Columns: 1, x, y, xx, yy, xy of numbers or their ranks, moved by their medians (a constant is 0); distance."""
+    """Columns: 1, x, y, xx, yy, xy of numbers or their ranks, moved by their medians (a constant is 0); -distance."""
     from scipy.stats import rankdata
 
     gold = np.array([known_gold(example) for example in examples], dtype=float)
@@ -244,7 +245,7 @@ def _of_numbers(examples: Examples, predictions: Predictions, *, ranks: bool = F
             of = f"{len(bad)} of {len(values)} {what} are not numbers"
             raise ValueError(f"{of}: the first is {values[bad[0]]}, of example {examples[bad[0]].id}")
     x, y = (each - np.median(each) for each in ((rankdata(gold), rankdata(predicted)) if ranks else (gold, predicted)))
-    return np.stack([np.ones(len(x)), x, y, x * x, y * y, x * y, abs(gold - predicted)], axis=1)
+    return np.stack([np.ones(len(x)), x, y, x * x, y * y, x * y, -abs(gold - predicted)], axis=1)
 
 
 def _correlation(sums: np.ndarray) -> np.ndarray:
@@ -253,10 +254,6 @@ def _correlation(sums: np.ndarray) -> np.ndarray:
     defined = (spread_x > 1e-12 * n * xx) & (spread_y > 1e-12 * n * yy)  # not a constant, but for rounding
     scale = np.where(defined, np.sqrt(np.maximum(spread_x, 0)) * np.sqrt(np.maximum(spread_y, 0)), 0)
     return _divide(n * xy - x * y, scale)
-
-
-def _nearness(found: np.ndarray) -> np.ndarray:
-    return -found[..., 6]
 
 
 METRICS = {
@@ -272,8 +269,8 @@ METRICS = {
         Metric("exact", partial(_of_answers, column=0), _mean, _mean),
         Metric("answer_f1", partial(_of_answers, column=1), _mean, _mean),
         Metric("hotpot_f1", partial(_of_answers, column=1, whole=YES_NO), _mean, _mean),
-        Metric("pearson", _of_numbers, _correlation, _nearness),
-        Metric("spearman", partial(_of_numbers, ranks=True), _correlation, _nearness),
+        Metric("pearson", _of_numbers, _correlation, itemgetter((..., 6))),
+        Metric("spearman", partial(_of_numbers, ranks=True), _correlation, itemgetter((..., 6))),
     )
 }
 PUBLISHED = frozenset(METRICS)  # those that need of an example only what is written down: its gold answer

@@ -38,25 +38,13 @@ LONG = 5  # words of a text that two examples do not share by chance
 Files = tuple[tuple[str, Path], ...]  # a candidate: names as tasks.toml has them, and where they lie
 Data = Path | Mapping[str, Sequence[Example]]  # a folder, or the examples of each split
 Parts = dict[str, list[Any]]  # the examples of each split
+READERS = ("lines", "tags", "tag-rows", "hoc", "triples", "mrqa", "squad", "squad-rows", "oracle", "hotpot", "musique",
+           "subjqa", "traced")  # fmt: skip
 FORMATS: dict[str, Format] = {
     "tsv": partial(formats.read_table, separator="\t"),
     "csv": partial(formats.read_table, separator=","),
-    "lines": formats.read_lines,
-    "json": partial(formats.read_records, form="json"),
-    "jsonl": partial(formats.read_records, form="jsonl"),
-    "parquet": partial(formats.read_records, form="parquet"),
-    "tags": formats.read_tags,
-    "tag-rows": formats.read_tag_rows,
-    "hoc": formats.read_hoc,
-    "triples": formats.read_triples,
-    "mrqa": formats.read_mrqa,
-    "squad": formats.read_squad,
-    "squad-rows": formats.read_squad_rows,
-    "oracle": formats.read_oracle,
-    "hotpot": formats.read_hotpot,
-    "musique": formats.read_musique,
-    "subjqa": formats.read_subjqa,
-    "traced": formats.read_traced,
+    **{form: partial(formats.read_records, form=form) for form in ("json", "jsonl", "parquet")},
+    **{name: getattr(formats, f"read_{name.replace('-', '_')}") for name in READERS},
 }
 
 
@@ -75,9 +63,7 @@ def read_splits(
 
     Of questions: `dev_split` is a file that divides MRQA's dev set (see halve); `distract` ("1..2") puts so
     many contexts of the split's other documents before or after each, in "all" splits or in dev and test ("eval").
-
     Without `train`, its files need not be there, and are read only where another set is a part of them.
-
     Examples without a label are left out, save of a test set that has none at all. An id that occurs again in a split
     gets a number. ValueError: a file that is missing or cut, or that is not of its form.
     """
@@ -459,9 +445,8 @@ def _unknown_labels(task: Task, parts: Parts) -> Iterator[str]:
 def divide(examples: Sequence[Any], shares: Mapping[str, float], *, rest: str, by: str = "id", seed: int = 0) -> Parts:
     """Divide examples into shares, the `rest` apart, by a hash of `by`: what has it in common stays together.
 
-    Another `seed` divides them otherwise.
-
     `by` is a field (id, group, title), or `texts`: examples that share a text, also over others, stay together.
+    Another `seed` divides them otherwise.
 
         1,000 examples, {"dev": 0.1}, rest="train"    ->    {"dev": about 100, "train": the others}, in their order
     """
