@@ -59,10 +59,10 @@ def rows_of(name: str, lines: Sequence[Line]) -> tuple[np.ndarray, Value]:
     """
     if name not in PUBLISHED:
         return np.array([(line["score"], 1) for line in lines], float), lambda sums: sums[..., 0] / sums[..., 1]
-    written = [{key: tuple(each) if isinstance(each, list) else each for key, each in line.items()} for line in lines]
-    examples = [SimpleNamespace(id=line["id"], gold=line["gold"], answers=line["gold"]) for line in written]
-    predictions = [Prediction(line["id"], line["prediction"]) for line in written]
-    return METRICS[name].statistics(examples, predictions), METRICS[name].value
+    given, said = ([(line["id"], tuple(each) if isinstance(each := line[key], list) else each) for line in lines]
+                   for key in ("gold", "prediction"))  # fmt: skip
+    examples = [SimpleNamespace(id=id_, gold=gold, answers=gold) for id_, gold in given]
+    return METRICS[name].statistics(examples, [Prediction(*each) for each in said]), METRICS[name].value
 
 
 def read_pair(a: Score, b: Score) -> tuple[str, list[dict[str, Line]], list[dict[str, Line]], list[str]]:
