@@ -68,14 +68,13 @@ def fine_tune(
     settings: FineTuneConfig,
     *,
     trained: bool = False,
-    test: bool = True,
     progress: Progress = lambda *_: None,
 ) -> FineTuned:
     """Fine-tune the encoder in a folder on a task and predict dev, then test.
 
-    `trained`: the folder is a fine-tuned model already, and is only asked. `test=False` leaves the test set unread (a
-    run of a grid). The same settings, threads and machine give the same predictions, unless there is a budget.
-    ValueError: a folder without a tokenizer or with another one's, rows that cannot be, a loss that is not a number.
+    `trained`: the folder is a fine-tuned model already, and is only asked. The same settings, threads and machine give
+    the same predictions, unless there is a budget. ValueError: a folder without a tokenizer or with another one's, rows
+    that cannot be, a loss that is not a number.
     """
     device = choose_device(settings.device)
     if settings.early_stop and not splits.dev:
@@ -126,7 +125,7 @@ def fine_tune(
                 notes.append(f"the model of epoch {best} of {len(result.epochs)}, the best on dev")
         if splits.dev:
             result.predictions["dev"] = answer("dev", dev)
-        if test and splits.test:
+        if splits.test:
             result.predictions["test"] = answer("test", tokenise("test"))
     if splits.dev and (decided := kind.decide(splits.dev, result.predictions["dev"])):
         notes.append(decided[1])

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from numbers import Real
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from scipy.special import expit, softmax
@@ -22,9 +22,7 @@ from linkbert.records import IGNORED
 from linkbert.tasks.examples import Prediction, TextExample, known_gold
 from linkbert.tasks.features import RowForm, Rows, Windows, encode, windows
 from linkbert.tasks.metrics import METRICS, Examples, Metric, Predictions, best_threshold, refuse, score
-
-if TYPE_CHECKING:
-    from linkbert.tasks.table import Task
+from linkbert.tasks.table import Task
 
 DIGITS = 4  # of a probability
 OF_CLASSES = {"accuracy", "matthews", "f1", "relation_f1", "multilabel_f1"}  # metrics that score no numbers

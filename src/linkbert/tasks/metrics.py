@@ -21,16 +21,14 @@ from functools import cache, partial
 from itertools import chain
 from operator import itemgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from linkbert.config import nearest
 from linkbert.files import replacing
 from linkbert.tasks.examples import Prediction, known_gold
-
-if TYPE_CHECKING:
-    from linkbert.tasks.table import Task
+from linkbert.tasks.table import Task
 
 NEGATIVE = "0"  # the class of "no relation" in ChemProt, DDI and GAD
 POSITIVE = "1"  # of paraphrases, in MRPC and QQP

@@ -191,12 +191,11 @@ def score_answers(
 ) -> dict[str, Any]:
     """Score anybody's answers to a task's `split`, by default test where its labels are known, else dev.
 
-    The train set need not be there; `dev_split` is a file or folder of halves of MRQA's dev sets.
-
-    `predictions` is {id: answer} in JSON, or rows of an id and a prediction: JSON, JSON lines, CSV, TSV or Parquet. Of
-    a choice it is the option's number from 0, its letter or text; of several labels a list, or text such as "a|b"; of
-    tags a list, or text such as "O B-X"; also HotpotQA's {"answer": {id: text}}, and MuSiQue's lines. ValueError: no
-    labels there, an example without an answer, another's labels.
+    The train set need not be there; `dev_split` is a file or folder of halves of MRQA's dev sets. `predictions` is
+    {id: answer} in JSON, or rows of an id and a prediction: JSON, JSON lines, CSV, TSV or Parquet. Of a choice it is
+    the option's number from 0, its letter or text; of several labels a list, or text such as "a|b"; of tags a list, or
+    text such as "O B-X"; also HotpotQA's {"answer": {id: text}}, and MuSiQue's lines. ValueError: no labels there, an
+    example without an answer, another's labels.
     """
     [known, *more] = find_tasks(task)
     if more:

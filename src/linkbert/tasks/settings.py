@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from linkbert import config
-from linkbert.config import Probability, setting
+from linkbert.config import Precision, Probability, setting
 
 
 class FineTuneConfig(config.Settings):
@@ -43,8 +43,6 @@ class FineTuneConfig(config.Settings):
     micro_batch_size: config.CountOrNone = setting(
         0, "tokens, with padding, of one forward pass; a larger batch is cut; 0: 16,384 (GPU) or 1,024"
     )
-    precision: config.Precision = setting(
-        "auto", "arithmetic: bf16, or fp32 where that is measured to be faster (auto)"
-    )
+    precision: Precision = setting("auto", "arithmetic: bf16, or fp32 where that is measured to be faster (auto)")
     device: str = setting("auto", "auto, cpu, cuda or cuda:N")
     threads: config.CountOrNone = setting(0, "CPU threads of one run; 0 leaves it to torch")

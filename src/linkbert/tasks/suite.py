@@ -301,7 +301,8 @@ def do_run(run: Run, progress: Progress = lambda *_: None) -> None:
 
     with locked(run.to / "predictions" / run.key):
         folder = run.to / "models" / run.source if run.source not in ("", GIVEN) else run.encoder
-        result = fine_tune(task, splits, folder, settings, trained=bool(run.source), test=not run.grid, progress=report)
+        shown = dataclasses.replace(splits, test=()) if run.grid else splits
+        result = fine_tune(task, shown, folder, settings, trained=bool(run.source), progress=report)
         record: dict[str, Any] = {
             "key": run.key, "task": task.name, **({"table": dataclasses.asdict(task)} if task.file else {}),
             "model": run.model, "model_hash": run.model_hash, "source": run.source,

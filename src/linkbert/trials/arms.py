@@ -15,17 +15,7 @@ from typing import Annotated, Any, Self
 from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_validator
 
 from linkbert import registry
-from linkbert.config import (
-    STORE_SETTINGS,
-    Config,
-    Positive,
-    Seconds,
-    Seed,
-    check_content,
-    make_config,
-    nearest,
-    show_value,
-)
+from linkbert.config import STORE_SETTINGS, Config, Seconds, Seed, check_content, make_config, nearest, show_value
 from linkbert.files import read_toml
 from linkbert.instances.parts import Part
 from linkbert.tasks.settings import FineTuneConfig
@@ -62,7 +52,7 @@ class Budget(Table):
     """How long an arm is trained; none of these: max_steps of its settings."""
 
     steps: int | None = Field(None, ge=1)
-    tokens: Positive | None = None
+    tokens: float | None = Field(None, gt=0, allow_inf_nan=False)
     time: Seconds = "none"  # as many tokens as the baseline sees in it on this machine, measured once
 
     @model_validator(mode="after")

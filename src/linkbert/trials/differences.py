@@ -87,11 +87,6 @@ class Measure:
     values: dict[str, dict[int, float]] = field(default_factory=dict)
     answers: dict[tuple[str, int], Any] = field(default_factory=dict)
 
-    @property
-    def digits(self) -> int:
-        """Return the decimals that are shown."""
-        return 1 if self.column else 3
-
     def difference(self, a: str, b: str) -> dict[str, Any] | None:
         """Compare two arms over the seeds that both have; None where there is none."""
         seeds = [seed for seed in self.values.get(a, {}) if seed in self.values.get(b, {})]
@@ -221,7 +216,7 @@ def describe_arm(name: str, runs: Sequence[Run]) -> dict[str, Any]:
 
 def sentence(titles: Sequence[str], measure: Measure, found: Mapping[str, Any]) -> str:
     """Say what a comparison found: "LinkBERT - BERT on OTT-QA: +3.1 F1 (0.8 to 5.2), 6 pretraining runs"."""
-    digits, runs = measure.digits, f"{found['runs']} pretraining runs"
+    digits, runs = 1 if measure.column else 3, f"{found['runs']} pretraining runs"
     words = f"{titles[0]} - {titles[1]} on {measure.title}: {found['value']:+.{digits}f} {measure.metric}".rstrip()
     if found["low"] is None:
         return f"{words}, {runs}: one of each has no interval"
