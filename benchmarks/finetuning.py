@@ -28,8 +28,6 @@ from linkbert.tasks.settings import FineTuneConfig
 from linkbert.tasks.splits import read_splits
 from linkbert.tasks.table import find_task
 
-CPU = torch.device("cpu")
-
 
 def main() -> None:
     """Train in turn and print."""
@@ -47,7 +45,7 @@ def main() -> None:
     tokenizer, _ = open_folder(asked.encoder)
     rows: Any = kind.rows(splits.train, RowForm(tokenizer, 384, 128), training=True)
     count = len(rows.lengths)
-    precision = choose_precision("auto", CPU)
+    precision = choose_precision("auto", torch.device("cpu"))
     epochs = asked.steps * asked.batch / count
     more: dict[str, Any] = {"micro_batch_size": 1_024, "precision": precision}  # what fine_tune chooses on a CPU
     settings = FineTuneConfig(batch_size=asked.batch, num_train_epochs=epochs, learning_rate=1e-4, **more)
@@ -56,7 +54,7 @@ def main() -> None:
     def ours(seed: int) -> Any:
         torch.manual_seed(seed)
         model, _ = load_model(kind, asked.encoder, open_folder(asked.encoder)[1], (), settings)
-        train_model(model, rows, settings.replace(seed=seed), CPU)
+        train_model(model, rows, settings.replace(seed=seed))
         return model
 
     def theirs(seed: int) -> Any:
@@ -79,7 +77,7 @@ def main() -> None:
             print(f"{name:<8} {asked.steps * asked.batch / seconds[name][-1]:7.2f} windows/s", flush=True)
             if asked.score:
                 dev: Any = kind.rows(splits.dev, RowForm(tokenizer, 384, 128), training=False)
-                answers = kind.decode(dev, predict(model, dev, settings, CPU))
+                answers = kind.decode(dev, predict(model, dev, settings))
                 print(f"{name:<8} {kind.score(splits.dev, answers)}", flush=True)
     ratios = [b / a for a, b in zip(seconds["ours"], seconds["Trainer"], strict=True)]
     print(f"ours is {statistics.median(ratios):.2f} times as fast ({min(ratios):.2f} to {max(ratios):.2f})")

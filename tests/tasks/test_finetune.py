@@ -20,7 +20,6 @@ from linkbert.tasks.settings import FineTuneConfig
 from linkbert.tasks.table import Task
 
 WORDS = ("red", "blue", "green", "big", "small", "old", "new", "what", "colour", "is", "it", "the", "box", "no", "yes")
-CPU = torch.device("cpu")
 FAST = FineTuneConfig(learning_rate=3e-3, batch_size=4, num_train_epochs=30, hidden_dropout_prob=0.0, precision="fp32",
                max_length=24, stride=4,
                 threads=1, device="cpu", micro_batch_size=1_024)  # fmt: skip
@@ -120,8 +119,8 @@ def test_a_padded_row_is_answered_as_alone(encoder):
     tokenizer, config = open_folder(encoder)
     model, _ = load_model(kind_of(made), encoder, config, ("B", "I", "O"), FAST)
     rows = kind_of(made).rows(examples, RowForm(tokenizer, 24, labels=("B", "I", "O")), training=False)
-    together = predict(model, rows, FAST, CPU)
-    alone = predict(model, rows, FAST.replace(micro_batch_size=1), CPU)
+    together = predict(model, rows, FAST)
+    alone = predict(model, rows, FAST.replace(micro_batch_size=1))
     for i, (a, b) in enumerate(zip(together, alone, strict=True)):
         assert a.shape == (rows.lengths[i], 3)
         np.testing.assert_allclose(a, b, atol=1e-5)
@@ -152,7 +151,7 @@ def test_early_stop_takes_the_best_epoch(encoder):
         return next(dev)
 
     settings = FAST.replace(early_stop=2)
-    _, _, epochs = train_model(model, rows, settings, CPU, evaluate=evaluate)
+    _, _, epochs = train_model(model, rows, settings, evaluate=evaluate)
     assert [each["dev"] for each in epochs] == [0.5, 0.9, 0.7, 0.8], "two epochs without gain"
     assert all(torch.equal(value, kept[1][key]) for key, value in model.state_dict().items())
 

@@ -53,11 +53,8 @@ def merge(lines: Sequence[Line]) -> Line:
 
 
 def rows_of(name: str, lines: Sequence[Line]) -> tuple[np.ndarray, Value]:
-    """Return a metric's statistics of one run (N, K), and its value of their sums.
-
-    A metric of one's own, which may read more of an example than is written down, is the mean of its scores by example.
-    """
-    if name not in PUBLISHED:
+    """Return a metric's statistics of one run (N, K), and its value of their sums."""
+    if name not in PUBLISHED:  # one's own may read more of an example than is written down: the mean of its scores
         return np.array([(line["score"], 1) for line in lines], float), lambda sums: sums[..., 0] / sums[..., 1]
     given, said = ([(line["id"], tuple(each) if isinstance(each := line[key], list) else each) for line in lines]
                    for key in ("gold", "prediction"))  # fmt: skip
@@ -66,12 +63,10 @@ def rows_of(name: str, lines: Sequence[Line]) -> tuple[np.ndarray, Value]:
 
 
 def read_pair(a: Score, b: Score) -> tuple[str, list[dict[str, Line]], list[dict[str, Line]], list[str]]:
-    """Return the set that two scores of one task share, the answers of both's runs, and the ids that all of them have.
-
-    An example counts where its input and gold answer are the same: ids may be numbers of rows only.
-    """
+    """Return the set that two scores of one task share, the answers of their runs, and the ids that all have."""
     split = replace(a, runs=[*a.runs, *b.runs]).split
     ours, theirs = answers_of(a, split), answers_of(b, split)
+    # An example is the same where its input and gold answer are: ids may be numbers of rows only.
     asked = [{key: (line["input"], line["gold"]) for key, line in run.items()} for run in [*ours, *theirs]]
     both = [key for key, what in asked[0].items() if all(run.get(key) == what for run in asked[1:])]
     if not both:

@@ -119,13 +119,9 @@ def encode(inputs: Sequence[Any], examples: Sequence[Example], form: RowForm, *,
 
 def _arrays(form: RowForm, tokens: Sequence[np.ndarray], types: Sequence[np.ndarray]) -> dict[str, Any]:
     """Join the tokens of sequences, the first of which is empty."""
-    return {
-        "tokens": np.concatenate(tokens),
-        "types": np.concatenate(types) if "token_type_ids" in form.tokenizer.model_input_names else None,
-        "offsets": np.cumsum([len(each) for each in tokens]),
-        "pad": form.tokenizer.pad_token_id,
-        "max_length": form.max_length,
-    }
+    typed, offsets = "token_type_ids" in form.tokenizer.model_input_names, np.cumsum([len(each) for each in tokens])
+    return {"tokens": np.concatenate(tokens), "types": np.concatenate(types) if typed else None, "offsets": offsets,
+            "pad": form.tokenizer.pad_token_id, "max_length": form.max_length}  # fmt: skip
 
 
 def windows(examples: Sequence[QuestionExample], form: RowForm, *, training: bool) -> Windows:

@@ -104,7 +104,7 @@ def fine_tune(
         return rows
 
     def answer(split: str, rows: Rows) -> list[Prediction]:
-        outputs = predict(model, rows, settings, device, partial(progress, split))
+        outputs = predict(model, rows, settings, partial(progress, split))
         return kind.decode(rows, outputs) if outputs else []
 
     def score_on_dev() -> float:
@@ -118,7 +118,7 @@ def fine_tune(
         dev = tokenise("dev")
         if train:
             evaluate = score_on_dev if settings.early_stop else None
-            found = train_model(model, train, settings, device, evaluate=evaluate, progress=progress)
+            found = train_model(model, train, settings, evaluate=evaluate, progress=progress)
             result.steps, result.seconds, result.epochs = found
             if evaluate:
                 best = int(np.argmax([each["dev"] for each in result.epochs])) + 1
@@ -239,7 +239,6 @@ def train_model(
     model: Any,
     features: Rows,
     settings: FineTuneConfig,
-    device: torch.device,
     *,
     evaluate: Callable[[], float] | None = None,
     progress: Progress = lambda *_: None,
@@ -253,14 +252,14 @@ def train_model(
     steps = max(1, round(settings.num_train_epochs * per_epoch))
     budget = in_seconds(settings.budget)
     optimizer = make_optimizer(model, settings)
-    scaler = torch.amp.GradScaler(device.type, enabled=settings.precision == "fp16")
+    scaler = torch.amp.GradScaler(model.device.type, enabled=settings.precision == "fp16")
     best: tuple[float, int, dict[str, torch.Tensor]] = (-math.inf, 0, {})
     step, place, seconds = 0, 0.0, 0.0
     epochs: list[dict[str, float]] = []
     while place < steps:
         model.train()
         start, before, trained = time.perf_counter(), seconds, 0
-        total = torch.zeros((), dtype=torch.float64, device=device)  # read once an epoch
+        total = torch.zeros((), dtype=torch.float64, device=model.device)  # read once an epoch
         for batch in batches_of_epoch(lengths, settings.batch_size, seed=settings.seed, epoch=len(epochs)):
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(settings, place, steps)
@@ -269,7 +268,7 @@ def train_model(
             for part, share in zip(parts, weights, strict=True):
                 if not share:  # tags of words that no token stands for: their loss is no number
                     continue
-                loss = forward(model, part, settings, device).loss * (share / sum(weights))
+                loss = forward(model, part, settings).loss * (share / sum(weights))
                 scaler.scale(loss).backward()
                 total += loss.detach().double() * len(batch)
             scaler.unscale_(optimizer)
@@ -307,11 +306,7 @@ def weight(batch: Mapping[str, np.ndarray]) -> int:
 
 
 def predict(
-    model: Any,
-    features: Rows,
-    settings: FineTuneConfig,
-    device: torch.device,
-    progress: Callable[[int, int, float], None] = lambda *_: None,
+    model: Any, features: Rows, settings: FineTuneConfig, progress: Callable[[int, int, float], None] = lambda *_: None
 ) -> list[np.ndarray]:
     """Return the model's output of every row, float32, as `Kind.decode` takes it; rows of one length go together."""
     lengths = features.lengths
@@ -321,7 +316,7 @@ def predict(
     model.eval()
     with torch.inference_mode():
         for rows in cut(order, sizes, settings.micro_batch_size):
-            output = forward(model, features.batch(rows), settings, device)
+            output = forward(model, features.batch(rows), settings)
             spans = "start_logits" in output
             logits = torch.stack([output.start_logits, output.end_logits], dim=-1) if spans else output.logits
             found = logits.float().cpu().numpy()  # (B, C) or (B, T, C)
@@ -336,7 +331,7 @@ def predict(
     return outputs
 
 
-def forward(model: Any, batch: Mapping[str, np.ndarray], settings: FineTuneConfig, device: torch.device) -> Any:
+def forward(model: Any, batch: Mapping[str, np.ndarray], settings: FineTuneConfig) -> Any:
     """Run a model on a batch, in the precision asked for."""
-    with torch.autocast(device.type, DTYPES[settings.precision], enabled=settings.precision != "fp32"):
-        return model(**{name: torch.from_numpy(each).to(device) for name, each in batch.items()})
+    with torch.autocast(model.device.type, DTYPES[settings.precision], enabled=settings.precision != "fp32"):
+        return model(**{name: torch.from_numpy(each).to(model.device) for name, each in batch.items()})

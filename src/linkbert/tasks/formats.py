@@ -189,17 +189,14 @@ def form_of(source: Source) -> str:
 
 
 def _parquet(source: Source, options: Options) -> list[dict[str, Any]]:
-    """Read Parquet or a stream of Arrow; numbers of classes that the datasets library named are names.
-
-    Not so where the options say what numbers mean.
-    """
+    """Read Parquet or a stream of Arrow; numbers of classes that the datasets library named are names."""
     from pyarrow import BufferReader, ipc, parquet
 
     buffer = BufferReader(cast(TextIOWrapper, source.stream).buffer.read())
     table = ipc.open_stream(buffer).read_all() if source.name.endswith(".arrow") else parquet.read_table(buffer)
     rows, columns = table.to_pylist(), options.get("columns", {})
     if "question" in columns or isinstance(columns.get("label"), list) or any(map(options.get, NUMBERS)):
-        return rows
+        return rows  # the options say what numbers mean
     known = json.loads((table.schema.metadata or {}).get(b"huggingface", "{}")).get("info", {})
     if not known and (path := Path(source.name).with_name("dataset_info.json")).is_file():
         known = read_json(path)
@@ -235,7 +232,9 @@ def read_mrqa(sources: Sequence[Source], options: Options, counts: Counter[str])
         for number, line in enumerate(item for item in found if "header" not in item):
             context = line["context"]
             for asked in line["qas"]:
-                spans = [(a, b + 1) for each in asked["detected_answers"] for a, b in each["char_spans"]]
+                places = asked["detected_answers"]["char_spans"] if rows else asked["detected_answers"]
+                ends = (zip(each["start"], each["end"], strict=True) if rows else each["char_spans"] for each in places)
+                spans = [(a, b + 1) for each in ends for a, b in each]
                 inside = tuple(span for span in spans if 0 <= span[0] < span[1] <= len(context))
                 counts["spans outside of their context"] += len(spans) - len(inside)
                 id_, answers = asked.get("qid") or asked["id"], tuple(asked["answers"])
@@ -247,12 +246,7 @@ def _mrqa_lines(source: Source, options: Options) -> Iterator[dict[str, Any]]:
     wanted = options.get("subset", "*")
     rows = (row for _, _, row in records([source], options, "parquet") if fnmatchcase(row["subset"], wanted))
     for context, asked in itertools.groupby(rows, key=itemgetter("context")):
-        lines = []
-        for row in asked:
-            spans = row["detected_answers"]["char_spans"]
-            places = [{"char_spans": list(zip(each["start"], each["end"], strict=True))} for each in spans]
-            lines.append({**row, "detected_answers": places})
-        yield {"context": context, "qas": lines}
+        yield {"context": context, "qas": list(asked)}
 
 
 def read_squad(sources: Sequence[Source], options: Options, counts: Counter[str]) -> Iterator[QuestionExample]:
@@ -292,14 +286,11 @@ def read_oracle(sources: Sequence[Source], options: Options, _counts: Counter[st
 
 
 def read_hotpot(sources: Sequence[Source], options: Options, _counts: Counter[str]) -> Iterator[QuestionExample]:
-    """Read HotpotQA: ten paragraphs, two of which support the answer; it may be yes or no, which stands nowhere.
-
-    The group is the question's type, bridge or comparison, where the file has it.
-    """
+    """Read HotpotQA: ten paragraphs, two of which support the answer; it may be yes or no, which stands nowhere."""
     for _, _, item in records(sources, options, "json"):
         gold = {title for title, _ in item["supporting_facts"]}
         pieces = [(f"{title}: {''.join(sentences)}", title in gold) for title, sentences in item["context"]]
-        group = item.get("type") or _hops(len(gold))
+        group = item.get("type") or _hops(len(gold))  # bridge or comparison
         yield _joined(item["_id"], item["question"], (item["answer"],), pieces, group)
 
 
@@ -314,10 +305,7 @@ def read_musique(sources: Sequence[Source], options: Options, _counts: Counter[s
 
 
 def read_subjqa(sources: Sequence[Source], _options: Options, counts: Counter[str]) -> Iterator[QuestionExample]:
-    """Read SubjQA's CSV: a question about a review, once an annotator; it has the answers that any of them found.
-
-    An answer is written as words there ("ca n't"); as it stands in the review ("can't") it counts, too.
-    """
+    """Read SubjQA's CSV: a question about a review, once an annotator; it has the answers that any of them found."""
     found: dict[str, list[dict[str, str]]] = {}
     for _, _, row in records(sources, {}, "csv"):
         found.setdefault(row["q_review_id"], []).append(row)
@@ -326,7 +314,7 @@ def read_subjqa(sources: Sequence[Source], _options: Options, counts: Counter[st
         texts = [row["human_ans_spans"] for row in rows if row["human_ans_spans"] != "ANSWERNOTFOUND"]
         counts["annotators disagree whether there is an answer"] += 0 < len(texts) < len(rows)
         places = [tuple(map(int, re.findall(r"\d+", row["human_ans_indices"]))) for row in rows]
-        written = {re.sub(r"\W", "", text) for text in texts}  # they are written as words: "ca n't"
+        written = {re.sub(r"\W", "", text) for text in texts}  # as words, "ca n't"; the review's "can't" counts, too
         exact = tuple((a, b) for a, b in places if re.sub(r"\W", "", context[a:b]) in written)
         answers, group = tuple(dict.fromkeys([*(context[a:b] for a, b in exact), *texts])), rows[0]["domain"]
         spans = exact or find_answers(context, answers)

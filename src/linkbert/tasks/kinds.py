@@ -93,10 +93,8 @@ class Kind:
         common, guesses = self.unread(train or examples)
         first = [self.constant(example, common) for example in examples]
         guessed = [self.constant(example, answer) for answer in guesses for example in examples]
-        return {
-            "majority": self.score(examples, first),
-            "chance": self.score([*examples] * len(guesses) or examples, guessed or first),
-        }
+        chance = self.score([*examples] * len(guesses) or examples, guessed or first)
+        return {"majority": self.score(examples, first), "chance": chance}
 
     def check_labels(self, examples: Sequence[Any], labels: Sequence[str] = ()) -> None:
         """Refuse to train on examples without a label, with one that is not of `labels`, or all of one class."""

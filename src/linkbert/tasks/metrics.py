@@ -49,7 +49,7 @@ class Metric:
     name: str
     statistics: Callable[[Examples, Predictions], np.ndarray]  # (examples, predictions) -> (N, K) float64
     value: Value  # (..., K) -> (...)
-    each: Value  # (N, K) -> (N,): how well one example is answered, higher is better
+    each: Value  # (N, K) -> (N,): how well one example is answered, higher is better; an F1 of nothing at all is 1
 
 
 def normalise(text: str) -> str:
@@ -190,10 +190,7 @@ def _type_of(tag: str) -> str | None:
 
 
 def _entities(tags: Sequence[str]) -> set[tuple[int, int, str]]:
-    """Return begin, end and type of each entity.
-
-    As CoNLL's script and seqeval do: an I after O, or after another type, starts an entity, too.
-    """
+    """Return begin, end and type of each entity; as CoNLL's script has it, an I after O or another type starts one."""
     found, begin, before = set(), 0, None
     for place, tag in enumerate([*tags, "O"]):
         kind = _type_of(tag)
@@ -320,10 +317,7 @@ def scores_by_type(name: str, examples: Examples, predictions: Predictions) -> d
 
 
 def per_example(name: str, examples: Examples, predictions: Predictions) -> np.ndarray:
-    """Return how well each example is answered by a metric, (N,) float64: 1 or 0, an F1, or minus a distance.
-
-    An F1 is 1 where there is nothing to find and nothing found.
-    """
+    """Return how well each example is answered by a metric, (N,) float64: 1 or 0, an F1, or minus a distance."""
     return METRICS[name].each(statistics([name], examples, predictions)[name])
 
 
@@ -366,11 +360,8 @@ def interval_of(values: np.ndarray) -> tuple[float, float]:
 
 
 def suite_score(scored: Sequence[tuple[Task, Mapping[str, float]]]) -> float:
-    """Average the scores of a suite's tasks as its authors do, a task by its first metric, in GLUE the mean of all.
-
-    Tasks of one group (MNLI's two sets, BLURB's kinds) are averaged first, then the groups and the tasks without one.
-    """
-    groups: dict[str, list[float]] = {}
+    """Average the scores of a suite's tasks as its authors do, a task by its first metric, in GLUE the mean of all."""
+    groups: dict[str, list[float]] = {}  # MNLI's two sets, BLURB's kinds: each has a mean that counts as a task's
     for task, scores in scored:
         value = float(np.mean([scores[name] for name in counted_metrics(task)]))
         groups.setdefault(task.group or task.name, []).append(value)
@@ -378,12 +369,9 @@ def suite_score(scored: Sequence[tuple[Task, Mapping[str, float]]]) -> float:
 
 
 def write_submission(task: Task, predictions: Sequence[Prediction], folder: Path) -> Path:
-    """Write a file for GLUE's server, `folder/RTE.tsv`: `index<TAB>prediction`, the label's word or a number of 0 to 5.
-
-    The index counts the lines of the test file, whose order the predictions keep.
-    """
+    """Write a file for GLUE's server, `folder/RTE.tsv`: `index<TAB>prediction`, a label's word, or a number up to 5."""
     path, lines = folder / f"{task.submission}.tsv", ["index\tprediction"]
-    for i, value in enumerate(each.value for each in predictions):
+    for i, value in enumerate(each.value for each in predictions):  # in the order of the test file's lines
         lines.append(f"{i}\t{min(max(value, 0.0), 5.0):.3f}" if isinstance(value, float) else f"{i}\t{value}")
     with replacing(path) as part:
         part.write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -48,11 +48,8 @@ def read_results(folder: Path, *, grid: bool = False) -> dict[str, dict[str, Any
 
 
 def gather_submission(folder: Path, model_hash: str) -> None:
-    """Write FOLDER/submission for GLUE's server from the runs of a model alone; log what its archive still lacks.
-
-    Of several seeds and settings it is the run that is the best on dev, the first of equals.
-    """
-    best: dict[str, tuple[float, Task, Result]] = {}
+    """Write FOLDER/submission for GLUE's server from the runs of a model alone; log what its archive still lacks."""
+    best: dict[str, tuple[float, Task, Result]] = {}  # of several seeds and settings: on dev, the first of equals
     for run in read_results(folder).values():
         task, split = task_of(run), "test"
         if task.submission and run["model_hash"] == model_hash and split in run["predictions"].keys() - run["scores"]:
@@ -223,11 +220,10 @@ def scores_of(words: str, task: str | None = None) -> dict[Column, Score]:
 def model_names(results: Iterable[Result]) -> dict[str, str]:
     """Name models by the last part of their path, by all of it where two have one, with their hash where that is one.
 
-    A RUN's model is named as the RUN is.
-
     >>> model_names([{"model": "runs/a", "model_hash": "12"}, {"model": "other/a/model", "model_hash": "34"}])
     {'12': 'runs/a', '34': 'other/a'}
     """
+    # A RUN's model is named as the RUN is.
     paths = {result["model_hash"]: str(result["model"]).rstrip("/").removesuffix("/model") for result in results}
     names = {key: path.rpartition("/")[2] for key, path in paths.items()}
     for longer in (paths, {key: f"{path} {key[:6]}" for key, path in paths.items()}):

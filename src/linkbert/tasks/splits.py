@@ -251,10 +251,7 @@ def check_folder(data: Path) -> None:
 
 
 def find_files(task: Task, data: Path, *, train: bool = True) -> dict[str, Files]:
-    """List the files that each split is read from; ValueError where some are missing that no other can stand for.
-
-    Without `train`, one set to score on is enough.
-    """
+    """List the files that each split is read from; ValueError where some are missing that no other can stand for."""
     check_folder(data)
     found: dict[str, Files] = {}
     for split in SPLITS:
@@ -265,6 +262,7 @@ def find_files(task: Task, data: Path, *, train: bool = True) -> dict[str, Files
     source = task.split.get("from", "")
     ready = {*found, *(task.split if source in found else ())}
     scored = [split for split in task.files if task.model_of or split != "train"]
+    # Without `train`, one set to score on is enough.
     wanted = ["train", "dev"] if train and not task.model_of else scored[: ready.isdisjoint(scored)]
     if lacking := [split for split in wanted if split not in ready]:
         raise ValueError(_missing(task, lacking[0] if lacking[0] in task.files else source or "train", data))
@@ -316,16 +314,13 @@ def _places(name: str, suite: str) -> Iterator[str]:
 
 
 def _find(name: str, suite: str, data: Path) -> Files:
-    """Find a file of `files`: as it is or compressed, in an archive of its folder's name, or under another name of dev.
-
-    A `*` stands for the shards of a set, which must all be there. No file is ().
-    """
+    """Find a file of `files`: as it is, compressed, in an archive of its folder's name or under another name of dev."""
     path, _, inside = name.partition("!")
     stem, end = re.fullmatch(r"(.*?)(\.[^/]*)?", path).groups("")  # type: ignore[union-attr]
     others = DEV_NAMES if stem.rpartition("/")[2] == "dev" else ("",)
     for spelled in (stem.removesuffix("dev") + other + end if other else path for other in others):
         for place in _places(spelled, suite):
-            there = data.glob(place) if "*" in place else [data / place]
+            there = data.glob(place) if "*" in place else [data / place]  # the shards of a set
             if found := sorted(each for each in there if each.is_file()):
                 if (shards := re.search(r"-of-(\d+)\.", found[0].name)) and len(found) != int(shards[1]):
                     of = f"{len(found)} of {int(shards[1])} shards"

@@ -281,10 +281,7 @@ def _read(_: Any, task: Task, data: Data, **options: Any) -> Splits:
 
 
 def do_run(run: Run, progress: Progress = lambda *_: None) -> None:
-    """Do one run, and write its predictions, its model where it is to be kept, and last its line.
-
-    A ValueError where another process is at the same one.
-    """
+    """Do one run, and write its predictions, its model where it is to be kept, and last its line."""
     from linkbert.tasks.finetune import fine_tune
 
     task, settings = run.task, run.settings
@@ -299,7 +296,7 @@ def do_run(run: Run, progress: Progress = lambda *_: None) -> None:
         text = f"{task.name}, seed {settings.seed}: {what} {done:,} of {count:,} {unit}, {rate:.1f}/s"
         progress(text, (count - done) / max(rate, 1e-9))
 
-    with locked(run.to / "predictions" / run.key):
+    with locked(run.to / "predictions" / run.key):  # ValueError: another process is at the same one
         folder = run.to / "models" / run.source if run.source not in ("", GIVEN) else run.encoder
         shown = dataclasses.replace(splits, test=()) if run.grid else splits
         result = fine_tune(task, shown, folder, settings, trained=bool(run.source), progress=report)
