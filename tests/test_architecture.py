@@ -48,15 +48,15 @@ CEILINGS = {  # lines of Python; (top) are the files beside the folders
 
 
 OWED = {  # lines above the ceiling, docs/log/size.md says for what; what is not said there must go
-    "(top)": 1_325,
+    "(top)": 1_326,
     "corpora": 735,
     "corpora/readers": 1_685,
     "graph": 121,
     "instances": 152,
     "model": 485,
     "pretraining": 195,
-    "tasks": 750,
-    "trials": 480,
+    "tasks": 515,
+    "trials": 378,
     "views": 303,
 }
 
