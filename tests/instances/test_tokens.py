@@ -1,6 +1,8 @@
 import hashlib
 import json
 import shutil
+import subprocess
+import sys
 import time
 
 import numpy as np
@@ -43,6 +45,53 @@ def by_hand():
 @settings(max_examples=300, deadline=None)
 def test_remembered_words_give_what_the_library_gives(pieces, text):
     assert pieces.encode(text) == pieces.vocabulary.tokenizer.encode(text).ids
+
+
+@given(st.lists(st.tuples(st.sampled_from([*ALPHABET, "😀", "\u0345", "ﷺ", "Ǆ"]), st.integers(1, 150)), max_size=9))
+@settings(max_examples=200, deadline=None)
+def test_a_long_word_is_given_to_the_library_in_parts(pieces, runs):
+    text = "".join(character * times for character, times in runs)
+    whole = pieces.vocabulary.tokenizer.encode(text).ids
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(StoreTokenizer, "CHUNK", 120)
+        made = StoreTokenizer(pieces.vocabulary)
+        asked, look_up = [], made._look_up
+        patch.setattr(made, "_look_up", lambda part: asked.append(part) or look_up(part))
+        assert made.encode(text) == whole
+        assert max(map(len, asked), default=0) <= 121
+
+
+MEMORY = """
+import resource, sys
+from linkbert.instances.tokens import StoreTokenizer
+from linkbert.instances.vocabulary import SPECIAL, Vocabulary
+tokenizer = StoreTokenizer(Vocabulary((*SPECIAL, "a", "##b", "é", "東")))
+tokenizer.encode("é" * 20_000)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+print(len(tokenizer.encode(sys.argv[1] * 4_000_000)), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before >> 10)
+"""
+
+
+@pytest.mark.parametrize("character", ["é", "∑"])
+def test_a_word_of_megabytes_takes_little_memory(character):
+    done = subprocess.run([sys.executable, "-c", MEMORY, character], capture_output=True, text=True, check=True)
+    tokens, grown = map(int, done.stdout.split())
+    assert tokens == 1
+    assert grown < 100  # MB; before: 280
+
+
+PARTS = ["the", " ", "  ", "lazy", "dog", "\n", "東京", ".", "é", " x", "1"]
+
+
+@given(st.lists(st.sampled_from(PARTS), max_size=60), st.integers(1, 9), st.sampled_from(["bpe", "unigram"]))
+@settings(max_examples=100, deadline=None)
+def test_a_large_document_is_cut_before_words_for_other_tokenizers(other_vocabulary, words, most, kind):
+    tokenizer, text = StoreTokenizer(other_vocabulary(kind)), "".join(words)
+    whole = tokenizer._whole(text, [0], [])[0]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(StoreTokenizer, "PIECE", 40 + most)
+        cut = tokenizer._whole(text, [0], [])[0]
+    assert cut == whole
 
 
 @given(st.text(ALPHABET, max_size=80))

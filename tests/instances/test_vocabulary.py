@@ -1,4 +1,5 @@
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -11,6 +12,8 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import (
     AutoTokenizer,
+    BertConfig,
+    BertForPreTraining,
     BertTokenizerFast,
     CamembertTokenizer,
     DebertaTokenizer,
@@ -19,6 +22,8 @@ from transformers import (
     XLMRobertaTokenizer,
 )
 
+from linkbert.cli import main
+from linkbert.instances import vocabulary as vocabulary_module
 from linkbert.instances.vocabulary import (
     SPECIAL,
     Vocabulary,
@@ -351,3 +356,59 @@ def test_added_tokens_are_kept_by_every_reader(trained, tmp_path, form):
     if form != "tokenizer.json":
         with pytest.raises(ValueError, match=f"added tokens must have the numbers from {number} on"):
             load_vocabulary(tmp_path)
+
+
+SPLIT = {"type": "Split", "pattern": {"Regex": "(a+)+$"}, "behavior": "Isolated", "invert": False}
+ODD = {
+    "breaks off over a text": {"pre_tokenizer": {"type": "Sequence", "pretokenizers": [SPLIT]}},
+    "takes more than 1 seconds": {
+        "normalizer": {"type": "Replace", "pattern": {"Regex": "a+(?<!a)"}, "content": "b"},
+    },
+}
+
+
+@pytest.mark.parametrize("said", ODD)
+def test_a_tokenizer_that_panics_or_never_ends_is_one_line_in_every_command(
+    other_vocabulary, tmp_path, monkeypatch, capsys, said
+):
+    rules, odd = json.loads((own := other_vocabulary("bpe")).definition), json.loads(json.dumps(ODD[said]))
+    for part in (odd["pre_tokenizer"],) if "pre_tokenizer" in odd else ():
+        part["pretokenizers"].append(rules["pre_tokenizer"])
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    BertForPreTraining(BertConfig(vocab_size=len(own), **sizes)).save_pretrained(folder := tmp_path / "model")
+    (folder / "tokenizer.json").write_text(json.dumps(rules | odd))
+    names = {f"{name[1:-1].lower()}_token": token for name, token in zip(SPECIAL, own.special, strict=True)}
+    config = {"tokenizer_class": "PreTrainedTokenizerFast"} | names
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+    monkeypatch.setattr(vocabulary_module, "PATIENCE", 1 if "takes" in said else 200)
+    monkeypatch.setattr(vocabulary_module, "PACE", 10**9)
+    text = "a" * (20_000 if "takes" in said else 60) + "!"
+    (tmp_path / "a.jsonl").write_text(json.dumps({"id": "a", "text": text}) + "\n")
+    (tmp_path / "a.csv").write_text("note,label\n" + f"{text},x\nb,y\n" * 20)
+    to, data = ["--to", str(tmp_path / "to")], str(tmp_path / "a.csv")
+    for command in (
+        ["build", str(tmp_path / "a.jsonl"), "--vocab", str(folder), *to, "--workers", "1"],
+        ["fill", f"{text} [MASK]", "--model", str(folder)],
+        ["finetune", str(folder), data, "--text", "note", "--label", "label", *to, "threads=1"],
+    ):
+        assert main(command) == 1
+        lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith(f"linkbert {command[0]}: ")]
+        assert [said in line for line in lines] == [True], lines
+        shutil.rmtree(tmp_path / "to", ignore_errors=True)
+
+
+@pytest.mark.parametrize(
+    "normalizer",
+    [
+        {"type": "Replace", "pattern": {"String": "a"}, "content": "a" * 1_001},
+        {"type": "Sequence", "normalizers": [{"type": "Replace", "pattern": {"Regex": ""}, "content": "aa"}] * 9},
+        {"type": "Sequence", "normalizers": [{"type": "Sequence", "normalizers": [
+            {"type": "Replace", "pattern": {"String": "a"}, "content": "a" * 40}]}] * 2},
+        {"type": "Prepend", "prepend": "a" * 2_000},
+    ],
+)  # fmt: skip
+def test_a_normalizer_that_may_flood_the_memory_is_refused(tmp_path, normalizer):
+    rules = json.loads(Vocabulary((*SPECIAL, "a")).tokenizer.to_str()) | {"normalizer": normalizer}
+    (tmp_path / "tokenizer.json").write_text(json.dumps(rules))
+    with pytest.raises(ValueError, match=r"tokenizer\.json is not a vocabulary: it may make a text \d+ times longer"):
+        load_vocabulary(tmp_path)

@@ -15,10 +15,12 @@ from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cache, cached_property, lru_cache
 from itertools import count, pairwise
 from pathlib import Path
+from string import punctuation
 from typing import TYPE_CHECKING, Any, NamedTuple
+from unicodedata import category
 
 import numpy as np
 
@@ -34,7 +36,7 @@ from linkbert.files import (
     runs_to,
     write_json,
 )
-from linkbert.instances.vocabulary import LONGEST_WORD, Vocabulary, load_vocabulary
+from linkbert.instances.vocabulary import LONGEST_WORD, Vocabulary, ask, load_vocabulary
 from linkbert.records import Link
 from linkbert.workers import run_shards
 
@@ -142,6 +144,13 @@ def hash_id(id_: str) -> int:
     return int.from_bytes(hashlib.blake2b(id_.encode(), digest_size=8).digest(), "little")
 
 
+@cache
+def ends_of_words() -> str:
+    """Return what BERT cuts words at, for a class of a regular expression: white space and punctuation."""
+    marks = (chr(number) for number in range(0x110000) if category(chr(number))[0] == "P")
+    return r"\s" + "".join(map(re.escape, {*marks, *punctuation}))
+
+
 ENDS = frozenset(" !\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~")  # what is never part of a word of several characters
 
 
@@ -166,7 +175,8 @@ class StoreTokenizer:
     # Control characters vanish without ending a word, though str.split and WORD see an end there.
     CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
     VANISH = dict.fromkeys([*range(9), 11, 12, *range(14, 32), *range(127, 160)])
-    PIECE = 1 << 20  # characters whose words are listed at a time
+    PIECE, CHUNK = 1 << 20, 10_000  # characters whose words are listed at a time; of a long word, looked up at a time
+    BREAK = re.compile(r"(?<=\w)(?= \w)")
     REMEMBERED = 1 << 19  # words, some 100 MB
 
     def __init__(self, vocabulary: Vocabulary) -> None:
@@ -191,16 +201,29 @@ class StoreTokenizer:
                     ids += known[word]
                 except KeyError:
                     long = len(word) > LONGEST_WORD
-                    # The library takes 65 bytes a character, and any letters too many are [UNK].
-                    cut = word[: LONGEST_WORD + 1] if long and word.isascii() and word.isalnum() else word
-                    ids += (found := self._look_up(cut).ids)
+                    found = [number for part in self._parts(word) for number in self._look_up(part).ids]
+                    ids += found
                     if len(known) >= self.REMEMBERED:
                         known.clear()
                     if not long:
                         known[word] = found
         return ids
 
+    def _parts(self, word: str) -> list[str]:
+        """Cut a long word where its tokens are the same: the library takes 65 bytes a character, and many are [UNK]."""
+        if len(word) > LONGEST_WORD and word.isascii() and word.isalnum():
+            return [word[: LONGEST_WORD + 1]]
+        if len(word) <= self.CHUNK:
+            return [word]
+        normal, most = self.vocabulary.tokenizer.normalizer, self.CHUNK  # which looks at a character at a time
+        text = "".join(normal.normalize_str(word[at : at + most]) for at in range(0, len(word), most))
+        end = f"[{ends_of_words()}]"
+        text = re.sub(f"([^{end[1:]}{{{LONGEST_WORD + 1}}})[^{end[1:]}+", r"\1", text)
+        return [found[0] for found in re.finditer(f"(?s).{{1,{most}}}{end}|.+", text)]
+
     def _look_up(self, text: str) -> Any:
+        if self.vocabulary.definition:
+            return ask("the tokenizer", self.vocabulary.tokenizer.encode_batch, [text], add_special_tokens=False)[0]
         return self.vocabulary.tokenizer.encode(text, add_special_tokens=False)
 
     def tokenise(self, text: str, links: Sequence[Link]) -> Tokenised:
@@ -230,8 +253,9 @@ class StoreTokenizer:
                 sentence, until = starts[at - 1], starts[at] if at < len(starts) else len(text)
                 before = max(sentence, text.rfind(" ", sentence, place) + 1)
                 if before < place and before != chunk:  # many links may stand in one long word
-                    chunk, stop = before, text.find(" ", place, until)
-                    ends = [end for _, end in self._look_up(text[chunk : stop if stop > 0 else until]).offsets]
+                    chunk, stop = before, text.find(" ", place, min(until, before + 2 * self.CHUNK))
+                    last = stop if stop > 0 else min(until, before + 2 * self.CHUNK)
+                    ends = [end for _, end in self._look_up(text[chunk:last]).offsets]
                 inside = bisect_right(ends, place - before) if before < place else 0
             cuts.append((before, inside))
         token_at = {-1: -1}
@@ -242,11 +266,19 @@ class StoreTokenizer:
         return ids, [token_at[start] for start in starts], [token_at[cut] + inside for cut, inside in cuts]
 
     def _whole(self, text: str, starts: list[int], places: list[int]) -> tuple[list[int], list[int], list[int]]:
-        """Encode a document at once; a place is that of the token that covers it."""
-        encoded = self._look_up(text)
-        ends = np.maximum.accumulate(np.array([end for _, end in encoded.offsets], np.int64))
+        """Encode a document at once, a large one cut before words; a place is that of the token that covers it."""
+        ids, found, start = list[int](), [np.zeros(0, np.int64)], 0
+        most = max(self.PIECE // self.vocabulary.growth, 1)
+        while start < len(text):
+            cut = self.BREAK.search(text, start + most, start + 2 * most)
+            stop = cut.start() if cut else start + 2 * most
+            encoded = self._look_up(text[start:stop])
+            ids += encoded.ids
+            found.append(start + np.array([end for _, end in encoded.offsets], np.int64))
+            start = stop
+        ends = np.maximum.accumulate(np.concatenate(found))
         stands = np.where(np.array(places) < 0, -1, np.searchsorted(ends, places, side="right"))
-        return encoded.ids, np.searchsorted(ends, starts, side="right").tolist(), stands.tolist()
+        return ids, np.searchsorted(ends, starts, side="right").tolist(), stands.tolist()
 
 
 def _cut_sentences(starts: list[int], tokens: int) -> tuple[list[int], list[int]]:

@@ -7,9 +7,11 @@ The tokenizers made here read "[MASK]" or "</s>" in a text as text: no special t
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import logging
+import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -17,6 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -42,7 +45,9 @@ SPECIAL = (PAD, UNK, CLS, SEP, MASK)
 ROBERTA = ("<pad>", "<unk>", "<s>", "</s>", "<mask>")  # the same, as RoBERTa names them
 SMALLEST, LARGEST = 100, 10_000_000  # tokens of a trained vocabulary
 TRAINED_ON = 1 << 29  # compressed bytes of documents, some 1.5 GB of text
+PATIENCE, PACE = 60, 10_000  # seconds for a call of a tokenizer of others, and one more for so many characters
 LONGEST_WORD = 100  # characters; BERT reads a longer word as [UNK]
+GROWTH = 1_000  # how many times longer a normalizer may make a text
 KNOWN = ("tokenizer.json", "vocab.txt", "tokenizer_config.json", "added_tokens.json")
 SWITCHES = {"do_lower_case": "lowercase", "strip_accents": "strip_accents"}  # as the tokenizers library names them
 SWITCHES |= {"tokenize_chinese_chars": "handle_chinese_chars"}
@@ -115,6 +120,11 @@ class Vocabulary:
             continues = text[:1].isalnum() or text[:1] == "\ufffd"  # no space first; \ufffd is a part of a character
             spelled.append(names.get(token) or "##" * continues + ("".join(text.split()) or "␣"))
         return tuple(spelled)
+
+    @cached_property
+    def growth(self) -> int:
+        """How many times longer its normalizer may make a text."""
+        return _growth(json.loads(self.definition or "{}").get("normalizer"))
 
     @property
     def sha256(self) -> str:
@@ -298,6 +308,47 @@ def no_panic(source: str | Path) -> Iterator[None]:
         raise ValueError(f"the tokenizers library breaks off over {source} ({one_line(error)[:200]})") from None
 
 
+def ask(source: str, call: Callable[..., Any], texts: Any, **options: Any) -> Any:
+    """Call a tokenizer that others made, in a thread that is left alone in the end: its patterns may take for ever.
+
+    The library lets other threads run where it is given a batch. What it raises is a ValueError that names the source.
+    """
+    found: list[Any] = []
+
+    def work() -> None:
+        try:
+            found.append((call(texts, **options), None))
+        except BaseException as error:  # a panic is no Exception
+            found.append((None, error))
+
+    seconds = PATIENCE + sum(map(len, texts)) // PACE
+    (thread := Thread(target=work, daemon=True)).start()
+    thread.join(seconds)
+    if not found:
+        raise ValueError(f"{source} takes more than {seconds} seconds for a text: take another tokenizer.json")
+    answer, error = found[0]
+    if (isinstance(error, Exception) and not isinstance(error, MemoryError)) or type(
+        error
+    ).__name__ == "PanicException":
+        raise ValueError(f"{source} breaks off over a text ({one_line(error)[:200]}): take another tokenizer.json")
+    if error:
+        raise error
+    return answer
+
+
+def _growth(rules: Any) -> int:
+    """Return how many times longer a normalizer of a tokenizer.json may make a text."""
+    if not isinstance(rules, dict):
+        return 1
+    longest = len(rules.get("content") or rules.get("prepend") or "")
+    if "Regex" in (rules.get("pattern") or ()) and longest:
+        longest += 1  # it may stand between all characters
+    if rules.get("type") == "Precompiled":  # as sentencepiece has it: the size of a tree, the tree, texts
+        data = base64.b64decode(rules["precompiled_charsmap"])
+        longest = max(map(len, data[4 + int.from_bytes(data[:4], "little") :].decode(errors="replace").split("\0")))
+    return math.prod([max(longest, 1), *map(_growth, rules.get("normalizers") or ())])
+
+
 @no_panic("it")
 def load_tokenizer(content: dict[str, Any], said: dict[str, Any] | None = None) -> Vocabulary:
     """Read the content of a tokenizer.json; one other than BERT's is kept as the installed library writes it.
@@ -314,6 +365,9 @@ def load_tokenizer(content: dict[str, Any], said: dict[str, Any] | None = None) 
         raise ValueError(f"the tokenizers library cannot open it ({one_line(error)})") from None
     kinds = (model.get("type"), rules.get("type"), (content.get("pre_tokenizer") or {}).get("type"))
     bert = kinds == ("WordPiece", "BertNormalizer", "BertPreTokenizer") and model["continuing_subword_prefix"] == "##"
+    if (times := _growth(rules)) > GROWTH or (more := tokenizer.num_special_tokens_to_add(True)) > LONGEST_WORD:
+        how = f"{times} times longer" if times > GROWTH else f"longer by {more} special tokens"
+        raise ValueError(f"it may make a text {how}: take another tokenizer.json")
     ids = tokenizer.get_vocab()
     if sorted(ids.values()) != list(range(len(ids))):
         raise ValueError(f"its token ids are not 0 to {len(ids) - 1}")

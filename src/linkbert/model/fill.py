@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from linkbert.instances.vocabulary import no_panic
+from linkbert.instances.vocabulary import ask
 from linkbert.model.checkpoint import check_head, make_model, objective_of, open_tokenizer, read_encoder
 from linkbert.model.heads import Inputs, PretrainingModel, refuse_nan
 from linkbert.model.hf_encoder import longest
@@ -40,8 +40,7 @@ def fill_mask(model_folder: str | Path, text: str, *, top: int = 5) -> list[list
     model, tokenizer = open_for(model_folder, relations=False)
     text = text.encode(errors="replace").decode()  # of a word that is not UTF-8
     text = text.replace("[MASK]", tokenizer.mask_token).replace("<mask>", tokenizer.mask_token)
-    with no_panic(f"this text with the tokenizer of {model_folder}"):
-        ids = tokenizer(text, return_tensors="pt")["input_ids"]
+    ids = ask(f"the tokenizer of {model_folder}", tokenizer, text, return_tensors="pt")["input_ids"]
     if ids.shape[1] > longest(model.config):
         raise ValueError(f"the text is longer than the model's {longest(model.config)} tokens; shorten it")
     masks = (ids[0] == tokenizer.mask_token_id).nonzero().flatten()
@@ -120,11 +119,11 @@ def relate(model_folder: str | Path, text_a: str, text_b: str) -> dict[str, floa
     model, tokenizer = open_for(model_folder, relations=True)
     most = longest(model.config)
     # Each text is cut alone: the library's own truncation of pairs keeps what it cuts off, in every combination.
-    with no_panic(f"these texts with the tokenizer of {model_folder}"):
-        a, b = (
-            tokenizer(text[: 32 * most], add_special_tokens=False, truncation=True, max_length=most)["input_ids"]
-            for text in (text_a, text_b)
-        )
+    cut: Any = {"add_special_tokens": False, "truncation": True, "max_length": most}
+    a, b = (
+        ask(f"the tokenizer of {model_folder}", tokenizer, text[: 32 * most], **cut)["input_ids"]
+        for text in (text_a, text_b)
+    )
     while len(a) + len(b) > most - 3:
         (a if len(a) > len(b) else b).pop()
     ids = torch.tensor([[tokenizer.cls_token_id, *a, tokenizer.sep_token_id, *b, tokenizer.sep_token_id]])

@@ -17,10 +17,12 @@ from typing import Any
 import numpy as np
 from tokenizers import Encoding, Tokenizer
 
+from linkbert.instances.vocabulary import ask
 from linkbert.records import IGNORED
 from linkbert.tasks.examples import Example, QuestionExample
 
 AT_ONCE = 2048  # texts given to the tokenizer at a time: its answers take far more memory than the arrays
+SOURCE = "the encoder's tokenizer"
 MULTIPLE = 8  # a batch's width is a multiple of this
 MAX_QUESTION = 64  # tokens of a question that are read, as in BERT's script
 
@@ -104,7 +106,7 @@ def encode(inputs: Sequence[Any], examples: Sequence[Example], form: RowForm, *,
     tokens, types, first, cut, before = [none], [none.astype(np.uint8)], [none], 0, 0
     for begin in range(0, len(inputs), AT_ONCE):
         part = inputs[begin : begin + AT_ONCE]
-        for text, each in zip(part, rust.encode_batch(part, is_pretokenized=words), strict=True):
+        for text, each in zip(part, ask(SOURCE, rust.encode_batch, part, is_pretokenized=words), strict=True):
             tokens.append(np.array(each.ids, dtype=np.int32))
             types.append(np.array(each.type_ids, dtype=np.uint8))
             cut += bool(each.overflowing)
@@ -136,7 +138,7 @@ def windows(examples: Sequence[QuestionExample], form: RowForm, *, training: boo
     tokenizer, max_length, stride = form.tokenizer, form.max_length, form.stride
     plain, framed = _rust_half(tokenizer), _rust_half(tokenizer)
     framed.enable_truncation(max_length, stride=stride, strategy="only_second")
-    pair = plain.encode("a", "a")
+    [pair] = ask(SOURCE, plain.encode_batch, [("a", "a")])
     if tokenizer.cls_token_id not in pair.ids[: pair.sequence_ids.index(0)]:
         raise ValueError("the tokenizer puts no [CLS] before a question: an encoder of BERT's kind is needed")
     cls, end = pair.ids.index(tokenizer.cls_token_id), pair.sequence_ids[::-1].index(1)
@@ -152,7 +154,7 @@ def windows(examples: Sequence[QuestionExample], form: RowForm, *, training: boo
     for number, (example, question, context) in enumerate(_questions(plain, examples)):
         if len(question) > MAX_QUESTION:
             text = example.question[: question.offsets[MAX_QUESTION - 1][1]]
-            question, long = plain.encode(text, add_special_tokens=False), long + 1
+            [question], long = ask(SOURCE, plain.encode_batch, [text], add_special_tokens=False), long + 1
         room, count = max_length - special - len(question), len(context)
         if count > room and room <= stride:
             left = f"its {len(question)} tokens leave {max(0, room)} of max_length={max_length} to a context of {count}"
@@ -190,8 +192,9 @@ def _questions(rust: Tokenizer, examples: Sequence[Any]) -> Iterator[tuple[Quest
     for begin in range(0, len(examples), AT_ONCE):
         part = examples[begin : begin + AT_ONCE]
         contexts = list(dict.fromkeys(each.context for each in part))
-        found = dict(zip(contexts, rust.encode_batch(contexts, add_special_tokens=False), strict=True))
-        questions = rust.encode_batch([each.question for each in part], add_special_tokens=False)
+        texts = contexts + [each.question for each in part]
+        encoded = ask(SOURCE, rust.encode_batch, texts, add_special_tokens=False)
+        found, questions = dict(zip(contexts, encoded, strict=False)), encoded[len(contexts) :]
         yield from ((each, question, found[each.context]) for each, question in zip(part, questions, strict=True))
 
 
