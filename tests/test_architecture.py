@@ -52,10 +52,10 @@ OWED = {  # lines above the ceiling, docs/log/size.md says for what; what is not
     "corpora": 735,
     "corpora/readers": 1_685,
     "graph": 121,
-    "instances": 152,
-    "model": 485,
+    "instances": 238,
+    "model": 484,
     "pretraining": 195,
-    "tasks": 515,
+    "tasks": 518,
     "trials": 378,
     "views": 303,
 }
