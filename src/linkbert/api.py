@@ -273,8 +273,7 @@ def export_store(
     others = ({"redirect": row.source, "target": row.target, "fragment": row.fragment} for row in opened.redirects())
     lists = pa.list_(pa.struct([*stores.DOCUMENTS.field("links").type.value_type, *OUTCOME]))
     schema = stores.DOCUMENTS.set(stores.DOCUMENTS.get_field_index("links"), pa.field("links", lists))
-    with ExitStack() as stack:
-        stack.enter_context(locked(to))
+    with locked(to), ExitStack() as stack:
         if to.exists():
             raise ValueError(f"{to} is there already: name a new folder")
         part = stack.enter_context(replacing(to, folder=True))

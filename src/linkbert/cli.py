@@ -5,8 +5,6 @@ that says what, where and the remedy), 2 (usage: one line that names the nearest
 """
 # ruff: noqa: A002, B008 - options are defaults, as typer has them, and some have the name of a builtin
 
-from __future__ import annotations
-
 import errno
 import inspect
 import json
@@ -18,7 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import typer
 from typer import Argument, Option
@@ -26,11 +24,10 @@ from typer.core import TyperCommand, TyperGroup
 
 import linkbert
 from linkbert.config import STORE_SETTINGS, Config, Settings, choose_config, make_config, meant, nearest, presets
-from linkbert.files import REMEDIES, find_encoder, one_line, read_manifest, replacing
+from linkbert.files import REMEDIES, find_encoder, locked, one_line, read_manifest, replacing
+from linkbert.instances.parts import Part, read_mix
 from linkbert.progress import LogLine, make_console, report_stages, report_training, reporting, say, say_json, screened
-
-if TYPE_CHECKING:
-    from linkbert.instances.parts import Part
+from linkbert.tasks.settings import FineTuneConfig
 
 EXAMPLES = """Pretrain BERT-like encoders on documents and the links between them.
 
@@ -53,12 +50,9 @@ class Grouped(TyperGroup):
                 formatter.write_dl([(each.name, each.get_short_help_str(66)) for each in own])
 
 
-app = typer.Typer(
-    cls=Grouped,
-    rich_markup_mode=None,  # brackets in our texts are not markup
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
-)
+HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
+# Without markup: brackets in our texts are none.
+app = typer.Typer(cls=Grouped, rich_markup_mode=None, pretty_exceptions_enable=False, context_settings=HELP)
 
 
 @screened()
@@ -113,8 +107,6 @@ class WithSettings(TyperCommand):
 
 def settings_of(command: str | None) -> Settings:
     """Return the settings that a command takes, as they are where none is given."""
-    from linkbert.tasks.settings import FineTuneConfig
-
     return FineTuneConfig() if command in ("finetune", "evaluate") else make_config("tiny")
 
 
@@ -284,7 +276,7 @@ def declare_reader_options(words: Sequence[str]) -> None:
 
 def declare(command: Any, options: Mapping[str, tuple[Any, Any]]) -> None:
     """Add options, name -> (type, default), to those of a command that takes them as **options."""
-    found = [*inspect.signature(command, eval_str=True).parameters.values()]
+    found = [*inspect.signature(command).parameters.values()]
     kind = inspect.Parameter.KEYWORD_ONLY
     more = [inspect.Parameter(name, kind, default=default, annotation=of) for name, (of, default) in options.items()]
     command.__signature__ = inspect.Signature([each for each in found if each.kind < kind] + more)
@@ -300,7 +292,6 @@ def graph(
     dask: str | None = DASK,
 ) -> None:
     """Add a graph to a store: other links that a run can follow."""
-    from linkbert.files import locked
     from linkbert.graph.links import add_graph, graph_folder, graph_options
     from linkbert.workers import make_executor
 
@@ -362,8 +353,6 @@ def choose_stores(
     words: Sequence[str], record: Mapping[str, Any], mix: Sequence[str] = ()
 ) -> tuple[list[Part], list[str]]:
     """Find the stores to read, and the words that remain: of --mix, the first word without "=", or those of a run."""
-    from linkbert.instances.parts import Part, read_mix
-
     words, before = list(words), record.get("stores", {})
     named = next((word for word in words if "=" not in word or Path(word).exists()), None)
     if mix and named:

@@ -4,8 +4,6 @@ A run is a preset, then `key=value` words: the resulting Config is written to RU
 every batch and every update. Names and values of earlier versions are read, too.
 """
 
-from __future__ import annotations
-
 import difflib
 import re
 import tomllib
@@ -39,13 +37,10 @@ MOST_USED = ("budget", "max_steps", "num_train_epochs", "batch_size", "learning_
              "init", "held_out", "fraction", "device", "threads", "seed")  # fmt: skip
 REMOVED = ("pace", "stop_before")  # of earlier runs
 OLD_VALUES = {
-    ("weight_init", "neighbours"): "positional",
-    ("lr_scheduler_type", "constant"): "constant_with_warmup",
-    ("lr_scheduler_type", "wsd"): "warmup_stable_decay",
-    ("objective", "mlm"): "none",
-    ("masking", "True"): "word",
-    ("masking", "False"): "token",
-}
+    ("weight_init", "neighbours"): "positional", ("lr_scheduler_type", "constant"): "constant_with_warmup",
+    ("lr_scheduler_type", "wsd"): "warmup_stable_decay", ("objective", "mlm"): "none",
+    ("masking", "True"): "word", ("masking", "False"): "token",
+}  # fmt: skip
 
 
 def number(value: Any) -> Any:

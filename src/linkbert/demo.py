@@ -5,8 +5,6 @@ DEMO/demo.html. The work is the same on every machine, a number of tokens; a slo
 schedule faster, and ends within `minutes` of training.
 """
 
-from __future__ import annotations
-
 import json
 import logging
 import shlex

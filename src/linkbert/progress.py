@@ -4,8 +4,6 @@ Whatever a command prints or logs passes through here: what would steer a termin
 `Screen` is the last that it passes; what knows its lines (`say`, `LogLine`) escapes what would break them, too.
 """
 
-from __future__ import annotations
-
 import json
 import logging
 import os
@@ -34,9 +32,7 @@ log = logging.getLogger(__name__)
 
 
 def seconds_text(seconds: float) -> str:
-    """Write a duration: 7.2 -> '7s', 85 -> '1m25s', 7300 -> '2h02m', not a number -> '?'."""
-    if seconds != seconds:
-        return "?"
+    """Write a duration: 7.2 -> '7s', 85 -> '1m25s', 7300 -> '2h02m'."""
     minutes, rest = divmod(int(seconds), 60)
     if not minutes:
         return f"{rest}s"

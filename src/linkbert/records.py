@@ -3,8 +3,6 @@
 The first two are BERT's next-sentence labels (0: B follows A, 1: B is random): its head can start two rows of ours.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 CONTIGUOUS, RANDOM, LINKED = 0, 1, 2

@@ -4,8 +4,6 @@ A package registers its own in the entry-point groups linkbert.readers, .graphs,
 the object, goes to worker processes; each looks it up again. Nothing is imported before it is asked for.
 """
 
-from __future__ import annotations
-
 import importlib
 import logging
 from functools import cache

@@ -4,8 +4,6 @@ Nothing comes back but files, each renamed when whole, so that a stage can be ru
 iterator only as workers become free: what a planner cuts out of a stream stays bounded in memory.
 """
 
-from __future__ import annotations
-
 import logging
 import multiprocessing
 import os

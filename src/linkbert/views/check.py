@@ -5,8 +5,6 @@ that only arrays of one number a document are in memory whole. Counts and in-deg
 documents is tokenised and its links are followed again. The tests of instances/ hold pairs to what they should be.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator
 from functools import partial
@@ -44,11 +42,9 @@ def check(path: str | Path) -> Iterator[Finding]:
     path = Path(path)
     if left := sorted(str(each.relative_to(path)) for form in LEFT for each in path.glob(form)):
         yield "unfinished work is no part of it", True, f"{', '.join(left)}: run its command again, or remove it"
-    store = yield from _opened("the store opens", Store.open, path)
-    tokens = (
-        None if store is None else (yield from _opened("the tokens open", partial(TokenStore.open, whole=False), path))
-    )
-    if tokens is None:
+    if (store := (yield from _opened("the store opens", Store.open, path))) is None:
+        return
+    if (tokens := (yield from _opened("the tokens open", partial(TokenStore.open, whole=False), path))) is None:
         return
     lists, sample = np.zeros(max(len(store), len(tokens)), bool), Documents()
     sound = yield from _looked_at("the arrays", _check_arrays(store, tokens))

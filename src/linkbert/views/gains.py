@@ -5,8 +5,6 @@ text makes masked words easier, and masked words before and after training. Word
 of four letters or more, and none of the corpus's commonest tokens.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 

@@ -4,8 +4,6 @@ In: sections, which hold values. Tabulate lays their tables out as text; a page 
 nothing and escapes what it is given. The report and the demo share base.html: style, tables, values with intervals.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

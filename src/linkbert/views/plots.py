@@ -1,7 +1,5 @@
 """Plots: values come in; PNG files (`linkbert stats --plots`) or SVG that stands in a page go out."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass

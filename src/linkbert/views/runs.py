@@ -4,8 +4,6 @@ Rows are what is compared, columns are runs; below stand the settings in which t
 were asked other questions are not to be compared. All settings and the confusion matrix are in a run's model card.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any

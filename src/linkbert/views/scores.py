@@ -1,7 +1,5 @@
 """What `pretrain`, `score` and `demo` print of a model: any console will do, as training needs no other library."""
 
-from __future__ import annotations
-
 import shlex
 from pathlib import Path
 from typing import Any

@@ -4,12 +4,12 @@ Two edges of a document to the same target count once, as they do in the in-degr
 block by block; only the largest component and mutual links take the whole graph into memory.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import connected_components
 
 from linkbert.graph.links import LinkGraph
 
@@ -29,9 +29,6 @@ def describe_graph(graph: LinkGraph, weights: np.ndarray | None = None) -> dict[
     in-degree^-alpha (section 4.2 of the paper) does: `curve`, 101 points of the share of draws that lead to the 0, 1,
     ... 100 % most drawn documents; `half`, the share of documents that get half of the draws.
     """
-    from scipy.sparse import csr_array
-    from scipy.sparse.csgraph import connected_components
-
     documents = len(graph.in_degree)
     out_degree = np.zeros(documents, np.int64)
     weights = np.ones(documents) if weights is None else weights.astype(np.float64)

@@ -3,8 +3,6 @@
 There are no colours where there is no terminal; so brackets and words carry the meaning too.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 
 import numpy as np

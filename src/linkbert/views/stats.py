@@ -3,8 +3,6 @@
 In: a STORE, and a Config for its shares. Out: a dictionary (`linkbert stats --json`, stable for programs), and lines.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -107,7 +105,9 @@ def statistics_section(statistics: dict[str, Any]) -> Section:
     rows, lines = [["", ""]], [f"relations in training are of {statistics['drawn']}"] if shares else []
     for title, part in parts.items():
         rows += [[title, ""]] if title else []
-        rows += [[f"  {key}", _text(value)] for key, value in part.items()]
+        for key, value in part.items():
+            text = ", ".join(f"{100 * share:.1f} %" for share in (value if isinstance(value, list) else [value]))
+            rows.append([f"  {key}", f"{value:,}" if isinstance(value, int) else text])
     share = shares["anchors_with_usable_link"] / max(shares["anchors"], 1) if shares else 1.0
     if share < USUAL:
         what = "take scope=document, which follows every link of A's document"
@@ -125,12 +125,6 @@ def statistics_section(statistics: dict[str, Any]) -> Section:
     about = f"{statistics['path']} ({statistics['reader']})"
     lost = lost_rows(statistics["links_lost"] or [])
     return Section(Path(statistics["path"]).resolve().name, lines, rows, about, plots=graph_plots(shapes), more=lost)
-
-
-def _text(value: int | float | list[float]) -> str:
-    """Write a count, a share or several shares: 1234 -> '1,234', [0.5, 0.25] -> '50.0 %, 25.0 %'."""
-    shares = value if isinstance(value, list) else [value]
-    return f"{value:,}" if isinstance(value, int) else ", ".join(f"{100 * share:.1f} %" for share in shares)
 
 
 def _graph_numbers(graph: dict[str, Any], shape: dict[str, Any] | None) -> dict[str, Any]:

@@ -1,7 +1,5 @@
 """A study as text, Markdown and a page: where it stands, its tables, its curves, the sentences that were asked for."""
 
-from __future__ import annotations
-
 import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence

@@ -6,8 +6,6 @@ of single seeds. What keeps two rows from being compared (settings, data files, 
 the results' own notes; then what each model gains over the first, with paired intervals.
 """
 
-from __future__ import annotations
-
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
