@@ -48,7 +48,7 @@ CEILINGS = {  # lines of Python; (top) are the files beside the folders
 
 
 OWED = {  # lines above the ceiling, docs/log/size.md says for what; what is not said there must go
-    "(top)": 1_326,
+    "(top)": 1_297,
     "corpora": 735,
     "corpora/readers": 1_685,
     "graph": 121,
@@ -57,7 +57,7 @@ OWED = {  # lines above the ceiling, docs/log/size.md says for what; what is not
     "pretraining": 195,
     "tasks": 518,
     "trials": 378,
-    "views": 303,
+    "views": 274,
 }
 
 
