@@ -310,7 +310,7 @@ def test_a_hub_name_fetches_one_form_of_the_weights(hub, capsys):
     bert(hub / "org" / "old", form="shards")
     bert(hub / "org" / "flax", form="", files={"flax_model.msgpack": "x"})
     assert not (find_encoder("org/both") / "pytorch_model.bin").exists()
-    assert open_for(find_encoder("org/old"), relations=True)[1].tokenize("The moons") == ["the", "moon", "##s"]
+    assert open_for(find_encoder("org/old"), "relation")[1].tokenize("The moons") == ["the", "moon", "##s"]
     with pytest.raises(ValueError, match=r"org/flax has no weights .*it has flax_model\.msgpack"):
         find_encoder("org/flax")
     assert capsys.readouterr().err == ""  # no bar for what takes no time
@@ -413,7 +413,7 @@ def test_weights_that_are_no_numbers_are_refused_by_their_name_by_all_who_read_t
 
 def test_a_tokenizer_that_panics_is_one_line(tmp_path):
     folder, _ = bert(tmp_path / "m")
-    open_for(folder, relations=False)[1].backend_tokenizer.save(str(folder / "tokenizer.json"))
+    open_for(folder, "masked-token")[1].backend_tokenizer.save(str(folder / "tokenizer.json"))
     rules = json.loads((folder / "tokenizer.json").read_text())
     rules["normalizer"] = {"type": "Precompiled", "precompiled_charsmap": "AAAA"}
     (folder / "tokenizer.json").write_text(json.dumps(rules))

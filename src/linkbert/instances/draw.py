@@ -417,27 +417,22 @@ def choose_spans(line: Line, key: np.uint64) -> int:
     return marked
 
 
-class Drawn(NamedTuple):
-    """Drawn instances, and where they go."""
-
-    numbers: np.ndarray  # int64 (B,)
-    pairs: np.ndarray  # int64 (B, 6)
-    wanted: np.ndarray  # int64 (B,), how many tokens to mask, at most
-    starts: np.ndarray  # int64 (B,), the place of each [CLS] in flat arrays
-
-
 @compiled
 def write_instances(
-    corpus: Corpus, plan: Plan, special: Special, drawn: Drawn, ids: np.ndarray, types: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Write drawn pairs, masked, into flat int64 arrays; return the masked places and what stood there, int64 (M,)."""
-    positions, labels = np.empty(drawn.wanted.sum(), np.int64), np.empty(drawn.wanted.sum(), np.int64)
+    corpus: Corpus, plan: Plan, special: Special, numbers: np.ndarray, pairs: np.ndarray, wanted: np.ndarray,
+    starts: np.ndarray, ids: np.ndarray, types: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+    """Write drawn pairs, masked, into flat int64 arrays; return the masked places and what stood there, int64 (M,).
+
+    `wanted` (B,) tokens are masked, at most, of the pairs (B, 6), whose [CLS] go to `starts` (B,); all are int64.
+    """
+    positions, labels = np.empty(wanted.sum(), np.int64), np.empty(wanted.sum(), np.int64)
     order, chosen = np.empty(plan.room, np.int64), np.zeros(plan.room + 3, np.uint8)
     masks, (cls, sep, mask), size = 0, special.tokens, special.others + len(special.reserved)
-    for row in range(len(drawn.numbers)):
-        pair = drawn.pairs[row]
+    for row in range(len(numbers)):
+        pair = pairs[row]
         a_start, a_stop, b_start, b_stop = pair[1], pair[2], pair[4], pair[5]
-        middle, start = a_stop - a_start, drawn.starts[row]
+        middle, start = a_stop - a_start, starts[row]
         tokens = middle + b_stop - b_start
         line, kinds = ids[start : start + 3 + tokens], types[start : start + 3 + tokens]
         line[0] = cls
@@ -452,10 +447,10 @@ def write_instances(
         kinds[: 2 + middle] = 0
         kinds[2 + middle :] = 1
 
-        epoch, index = drawn.numbers[row] // plan.anchors, drawn.numbers[row] % plan.anchors
+        epoch, index = numbers[row] // plan.anchors, numbers[row] % plan.anchors
         key = draw(make_key(plan.seed, epoch, _MASK), index)
         eligible = middle if plan.only_a else tokens
-        asked = Line(line, eligible, middle, drawn.wanted[row], special.continues, order, chosen)
+        asked = Line(line, eligible, middle, wanted[row], special.continues, order, chosen)
         marked = choose_spans(asked, key) if plan.spans else choose_words(asked, key)
         at = first = 0
         while marked:

@@ -17,7 +17,7 @@ import numpy as np
 from linkbert.config import Config
 from linkbert.graph.links import ARRAYS, LinkGraph
 from linkbert.instances.parts import Part
-from linkbert.instances.sampler import Sampler, describe_relations, fit_config, open_graph, without_links
+from linkbert.instances.sampler import Sampler, fit_config, open_graph, without_links
 from linkbert.instances.tokens import DTYPES, TokenStore
 from linkbert.instances.vocabulary import check_same_vocabulary
 
@@ -142,14 +142,6 @@ def make_sampler(opened: Sequence[OpenPart], config: Config) -> Sampler | Mixtur
         Sampler(each.tokens, each.graph, each.config, anchors=each.config.anchors, share=each.weight) for each in opened
     ]
     return samplers[0] if len(opened) == 1 else Mixture(samplers, [each.share for each in opened], config)
-
-
-def describe_mixture(sampler: Sampler | Mixture, names: Sequence[str] = ()) -> list[str]:
-    """Describe in lines what becomes of the asked shares of relations in each store; see `describe_relations`."""
-    if isinstance(sampler, Sampler):
-        return describe_relations(sampler)
-    each = zip(names, sampler.samplers, strict=True)
-    return [f"{name}: {line}" for name, own in each for line in describe_relations(own)]
 
 
 def count_tokens(opened: Sequence[OpenPart]) -> np.ndarray:

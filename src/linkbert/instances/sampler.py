@@ -72,7 +72,7 @@ class Sampler:
         vocabulary, ids, room = store.vocabulary, store.vocabulary.special_ids, config.sequence_length - 3
         self.pad = ids[PAD]
         self.planned = config.max_steps * config.batch_size * share  # instances
-        self.corpus = _read_corpus(store, graph or _without_edges(len(store)), config, split)
+        self.corpus = _read_corpus(store, graph, config, split)
         self.plan = kernels.Plan(
             seed=config.seed,
             anchors=int(self.corpus.first_anchor[-1]),
@@ -99,7 +99,7 @@ class Sampler:
             self.corpus = self.corpus._replace(listed=listed)
             self.plan = self.plan._replace(anchors=len(listed))
             self.linkable = self.continuable = self.both = 1.0
-            linked, contiguous = config.shares[LINKED], _first_share(config.shares)
+            linked, contiguous = config.shares[LINKED], without_links(config.shares)[CONTIGUOUS]
         self.plan = self.plan._replace(linked=linked, contiguous=contiguous)
 
     @classmethod
@@ -147,9 +147,9 @@ class Sampler:
 
         `starts`, int64 (B,), is where each [CLS] goes; what no instance covers stays as it is.
         """
-        drawn = kernels.Drawn(numbers, np.ascontiguousarray(pairs), self._wanted(numbers, pairs), starts)
+        drawn = numbers, np.ascontiguousarray(pairs), self._wanted(numbers, pairs), starts
         try:
-            return kernels.write_instances(self.corpus, self.plan, self.special, drawn, ids, types)
+            return kernels.write_instances(self.corpus, self.plan, self.special, *drawn, ids, types)
         except ValueError as error:
             path = self.store.path
             raise ValueError(f"{path}/{error}; run `linkbert check {path}`, or build it again") from None
@@ -191,10 +191,8 @@ class Sampler:
     def check_linkable(self) -> None:
         """Refuse, with a ValueError, a scope=segment that is to link pairs where no segment A has a link."""
         if self.config.scope == "segment" and self.config.shares[LINKED] and not self.linkable:
-            where = f"no segment A of {self.store.path} has a link"
-            raise ValueError(
-                f"scope=segment can link nothing: {where}; take scope=document or a larger sequence_length"
-            )
+            can = f"scope=segment can link nothing: no segment A of {self.store.path} has a link"
+            raise ValueError(f"{can}; take scope=document or a larger sequence_length")
 
     def policy(self) -> dict[str, Any]:
         """Count what becomes of the asked shares (contiguous, random, linked) in the first SURVEYED instances.
@@ -344,27 +342,19 @@ def split_shares(
     (0.5, 0.5)
     """
     linked = min(max(asked[LINKED], 0.5), asked[LINKED] / linkable) if linkable else 0.0
-    first = _first_share(asked)
+    first = without_links(asked)[CONTIGUOUS]
     able = continuable - linked * both
     return linked, min(max(first, 0.5), first * (1 - linked * linkable) / able) if able > 0 else 0.0
 
 
-def _first_share(shares: tuple[float, float, float]) -> float:
-    rest = shares[CONTIGUOUS] + shares[RANDOM]
-    return shares[CONTIGUOUS] / rest if rest else 0.5
-
-
-def _without_edges(documents: int) -> LinkGraph:
-    sizes = {"offsets": documents + 1, "in_degree": documents}
-    return LinkGraph(**{name: np.zeros(sizes.get(name, 0), dtype) for name, dtype in ARRAYS.items()}, meta={})
-
-
-def _read_corpus(store: TokenStore, graph: LinkGraph, config: Config, split: str) -> kernels.Corpus:
+def _read_corpus(store: TokenStore, graph: LinkGraph | None, config: Config, split: str) -> kernels.Corpus:
     """Collect what the kernels read; damaged arrays are a ValueError, since compiled code would read on anywhere."""
     if not store.rises:
         raise ValueError(f"{store.path}/tokens is damaged: where sentences start does not rise; build it again")
-    if len(graph.offsets) != len(store) + 1:
-        found = f"{len(store)} documents, its graph {len(graph.offsets) - 1}"
+    none = {"offsets": len(store) + 1, "in_degree": len(store)}  # how long arrays are where there are no edges
+    edges = {key: getattr(graph, key, np.zeros(none.get(key, 0), kind)).view() for key, kind in ARRAYS.items()}
+    if len(edges["offsets"]) != len(store) + 1:
+        found = f"{len(store)} documents, its graph {len(edges['offsets']) - 1}"
         raise ValueError(f"{store.path} has {found}: build the graph again")
     out, sizes = held_out(store.hashes, config.held_out), np.diff(store.documents)
     usable = (sizes > 0) & ~out if split == "train" else sizes > 0
@@ -374,13 +364,12 @@ def _read_corpus(store: TokenStore, graph: LinkGraph, config: Config, split: str
         remedy = "raise" if split == "held-out" else "lower"
         where = f"{store.path} has no document with text in the split {split!r}"
         raise NoUsableAnchorError(f"{where}: {remedy} held_out={config.held_out}, or take more documents")
-    edges = {name: np.asarray(getattr(graph, name)).view() for name in ARRAYS}
     if config.held_out_links and split == "train":
-        sources = np.repeat(np.arange(len(store)), np.diff(graph.offsets))
-        out_links = held_out(hash_links(store.hashes, sources, graph.targets), config.held_out_links)
-        edges["links"] = np.where(out_links, kernels.HELD_OUT, graph.links)
+        sources = np.repeat(np.arange(len(store)), np.diff(edges["offsets"]))
+        out_links = held_out(hash_links(store.hashes, sources, edges["targets"]), config.held_out_links)
+        edges["links"] = np.where(out_links, kernels.HELD_OUT, edges["links"])
     if config.linked_segment == "section":
-        edges["sections"] = store.find_sentences(graph.targets, graph.sections).astype(np.int32)
+        edges["sections"] = store.find_sentences(edges["targets"], edges["sections"]).astype(np.int32)
     for array in edges.values():
         array.setflags(write=False)  # as mapped ones, so that compiled code sees one type
     arrays = {name: getattr(store, name) for name in ("tokens", "documents", "sentences", "document_sentences")}

@@ -92,9 +92,7 @@ class TokenStore:
         vocabulary = load_vocabulary(store / "vocabulary")
         if vocabulary.sha256 != meta["vocabulary_sha256"]:
             raise ValueError(f"{store}/vocabulary is not the one its tokens were made with: build the store again")
-        sizes = {key: meta[key] for key in ("tokens", "sentences", "continued", "links")}
-        sizes |= dict.fromkeys(("documents", "document_sentences", "document_links"), meta["documents"] + 1)
-        sizes["hashes"] = meta["documents"]
+        sizes = meta | dict.fromkeys(OFFSETS, meta["documents"] + 1) | {"hashes": meta["documents"]}
         names = {"tokens": np.dtype(meta["dtype"]).str} | DTYPES
         arrays = {name: map_array(folder / f"{name}.bin", dtype, sizes[name]) for name, dtype in names.items()}
         for name, counted in OFFSETS.items():

@@ -19,20 +19,12 @@ from typing import Any
 
 import numpy as np
 import torch
+import transformers
 from safetensors.torch import save_file
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import (
-    MODEL_FOR_MASKED_LM_MAPPING,
-    AutoTokenizer,
-    BertModel,
-    BertTokenizer,
-    PretrainedConfig,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-    PreTrainedTokenizerFast,
-)
+from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.models.bert.modeling_bert import BertForPreTrainingOutput
 
 from linkbert.config import Config
@@ -104,8 +96,7 @@ def set_dropout(own: PretrainedConfig, config: Config) -> None:
     rates["attention_dropout" if modern else "attention_probs_dropout_prob"] = config.attention_probs_dropout_prob
     if config.init != "none":
         own.linkbert_dropout = {name: getattr(own, name) for name in rates}
-    for name, rate in rates.items():
-        setattr(own, name, rate)
+    own.update(rates)
 
 
 def make_model(
@@ -149,12 +140,9 @@ def read_encoder(folder: Path, sequence_length: int = 0) -> tuple[PretrainedConf
     if (most := guarded(folder / "config.json", lambda: longest(config))) < sequence_length:
         wanted = f"fewer than sequence_length={sequence_length}; set sequence_length={most}"
         raise ValueError(f"{folder} has {most} positions, {wanted}")
-    kind: Any = MODEL_FOR_MASKED_LM_MAPPING[type(config)]
+    kind: Any = transformers.MODEL_FOR_MASKED_LM_MAPPING[type(config)]
     prefix, heads = kind.base_model_prefix, {name for spec in ARCHITECTURES.values() for name in spec.heads}
-    try:
-        weights = plain_names(read_weights(folder), prefix, heads | {"linkbert", "objective_head"})
-    except ValueError as error:
-        raise ValueError(str(error) if str(folder) in str(error) else f"{folder}: {error}") from None
+    weights = plain_names(read_weights(folder), prefix, heads | {"linkbert", "objective_head"}, folder)
     if config.model_type.startswith("deberta"):
         config.legacy = "cls.predictions.bias" in weights
     layers = [int(found[1]) + 1 for name in weights if (found := re.search(r"\.layers?\.(\d{1,6})\.", name))]
@@ -184,24 +172,18 @@ def model_class(config: PretrainedConfig) -> Any:
 
 
 def load_model(
-    folder: Path, objective: str | None = None, *, sequence_length: int = 0, masked: bool = False
+    folder: Path, objective: str | None = None, *, sequence_length: int = 0, head: str = ""
 ) -> PretrainingModel:
     """Open a checkpoint with its relation head: (B, 2) where the objective has two relations, as a stock BERT's has.
 
-    `masked`: one without a trained masked-token head is a ValueError.
+    `head`, "masked-token" or "relation", must be trained, else a ValueError: an untrained one would answer, but noise.
     """
     config, weights = read_encoder(folder, sequence_length)
-    if masked:
-        check_head(folder, config, weights, relations=False)
-    return make_model(config, weights, objective=objective or objective_of(config, weights))
-
-
-def check_head(folder: Path, config: PretrainedConfig, weights: Mapping[str, Tensor], *, relations: bool) -> None:
-    """Refuse to ask a head that was not trained: an untrained one would answer, but noise."""
-    trained = find_objective(objective_of(config, weights)).relations and not weights.keys().isdisjoint(RELATION_HEADS)
-    if not (trained if relations else f"{spec_of(config).dense}.weight" in weights):
-        what = "relation head" if relations else "masked-token head"
-        raise ValueError(f"{folder} has no trained {what}; first: linkbert pretrain STORE --to RUN init={folder}")
+    answers = objective_of(config, weights)
+    related = find_objective(answers).relations and not weights.keys().isdisjoint(RELATION_HEADS)
+    if head and not (related if head == "relation" else f"{spec_of(config).dense}.weight" in weights):
+        raise ValueError(f"{folder} has no trained {head} head; first: linkbert pretrain STORE --to RUN init={folder}")
+    return make_model(config, weights, objective=objective or answers)
 
 
 @no_panic("the tokenizer.json")
@@ -211,14 +193,14 @@ def open_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     if not vocabulary.definition:
         accents, chinese = vocabulary.strip_accents, vocabulary.chinese_characters
         rules: Any = {"strip_accents": accents, "tokenize_chinese_chars": chinese}
-        return BertTokenizer(vocab=vocabulary.ids, do_lower_case=vocabulary.lowercase, **rules)
+        return transformers.BertTokenizer(vocab=vocabulary.ids, do_lower_case=vocabulary.lowercase, **rules)
     if json.loads(vocabulary.definition)["model"]["type"] != "WordPiece":
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         for key in CODE:
             tokenizer.init_kwargs.pop(key, None)
         return tokenizer
     names = {f"{name.strip('[]').lower()}_token": name for name in vocabulary.special_ids}
-    return PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(vocabulary.definition), **names)
+    return transformers.PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(vocabulary.definition), **names)
 
 
 class PairModel(PreTrainedModel):
@@ -364,7 +346,7 @@ def write_model(
 
 
 @torch.no_grad()
-def init_positional(bert: BertModel) -> None:
+def init_positional(bert: transformers.BertModel) -> None:
     """Set the position embeddings to waves and the first layer's heads to shifts of them, in place.
 
     A place p has sin(w p) and cos(w p) for hidden / 2 frequencies w between 0 and pi, so close to evenly spread that

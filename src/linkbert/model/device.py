@@ -32,10 +32,10 @@ def choose_device(name: str, local_rank: int = 0) -> torch.device:
     if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
         raise ValueError(f"device={name} is not known; it must be auto, cpu, cuda or cuda:N")
     device = torch.device(f"cuda:{local_rank}" if name == "cuda" else name)
-    if device.type == "cuda":  # cuBLAS looks at its first product, whether sums are to be in one order
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    if device.type == "cuda" and device.index >= torch.cuda.device_count():
-        raise ValueError(f"device={name} is not there; this machine has {torch.cuda.device_count()} CUDA devices")
+    if device.type == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # for sums in one order, before the first product
+        if device.index >= (cards := torch.cuda.device_count()):
+            raise ValueError(f"device={name} is not there; this machine has {cards} CUDA devices")
     return device
 
 
@@ -120,12 +120,12 @@ def deterministic(device: torch.device) -> Iterator[None]:
     On a GPU a kernel that cannot is an error: with a warning instead, fused attention's gradient is not repeatable.
     """
     flags: Any = torch.utils.deterministic
-    before = torch.are_deterministic_algorithms_enabled(), flags.fill_uninitialized_memory
+    before, filled = torch.are_deterministic_algorithms_enabled(), flags.fill_uninitialized_memory
     warned = torch.is_deterministic_algorithms_warn_only_enabled()
     torch.use_deterministic_algorithms(True, warn_only=device.type != "cuda")
     flags.fill_uninitialized_memory = False  # a guard against reading what was never written; it costs time
     try:
         yield
     finally:
-        torch.use_deterministic_algorithms(before[0], warn_only=warned)
-        flags.fill_uninitialized_memory = before[1]
+        torch.use_deterministic_algorithms(before, warn_only=warned)
+        flags.fill_uninitialized_memory = filled

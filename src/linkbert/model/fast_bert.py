@@ -16,12 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 from transformers import AttentionInterface, BertConfig, BertModel
-from transformers.models.bert.modeling_bert import (
-    BertEmbeddings,
-    BertLayer,
-    BertPredictionHeadTransform,
-    BertPreTrainingHeads,
-)
+from transformers.models.bert import modeling_bert
 
 from linkbert.model.attention import drop, find_sequences, make_attention_mask, packed_attention
 from linkbert.model.heads import EXACT, ForwardOptions, Inputs, PretrainingModel
@@ -30,7 +25,7 @@ from linkbert.model.loss import masked_token_loss
 FEW_LAYERS = 4  # so few are compiled as a whole, which saves a fifth of a step of tiny, and nothing of MiniLM's
 
 
-class Embeddings(BertEmbeddings):
+class Embeddings(modeling_bert.BertEmbeddings):
     """BertEmbeddings in the arithmetic of a step."""
 
     def forward(  # type: ignore[override]
@@ -46,7 +41,7 @@ class Embeddings(BertEmbeddings):
         return drop(norm(parts.LayerNorm, hidden), parts.dropout.p, key).to(mode.dtype)
 
 
-class Layer(BertLayer):
+class Layer(modeling_bert.BertLayer):
     """A BertLayer in the arithmetic of a step; called as a module, so that hooks (FSDP's) see it."""
 
     def forward(  # type: ignore[override]
@@ -87,7 +82,7 @@ class Layer(BertLayer):
         return norm(parts.output.LayerNorm, narrow + hidden)
 
 
-class Transform(BertPredictionHeadTransform):
+class Transform(modeling_bert.BertPredictionHeadTransform):
     """A BertPredictionHeadTransform in the arithmetic of its input."""
 
     def forward(self, states: Tensor) -> Tensor:  # type: ignore[override]
@@ -95,7 +90,7 @@ class Transform(BertPredictionHeadTransform):
         return norm(self.LayerNorm, self.transform_act_fn(linear(self.dense, states)))
 
 
-class TheirEmbeddings(BertEmbeddings):
+class TheirEmbeddings(modeling_bert.BertEmbeddings):
     """BertEmbeddings as they are, under torch's autocast, as the two classes that follow."""
 
     def forward(self, input_ids: Any, token_type_ids: Any, positions: Any, mode: ForwardOptions) -> Tensor:  # type: ignore[override]
@@ -103,7 +98,7 @@ class TheirEmbeddings(BertEmbeddings):
         return super().forward(input_ids, token_type_ids, positions).to(mode.dtype)  # type: ignore[no-any-return]
 
 
-class TheirLayer(BertLayer):
+class TheirLayer(modeling_bert.BertLayer):
     """A BertLayer as it is; all places are computed, and those that are read are taken after it."""
 
     def forward(  # type: ignore[override]
@@ -117,7 +112,7 @@ class TheirLayer(BertLayer):
         return hidden if only is None else hidden.flatten(0, 1).index_select(0, only)
 
 
-class TheirTransform(BertPredictionHeadTransform):
+class TheirTransform(modeling_bert.BertPredictionHeadTransform):
     """A BertPredictionHeadTransform as it is."""
 
     def forward(self, states: Tensor) -> Tensor:
@@ -155,7 +150,7 @@ class LinkBertForPreTraining(PretrainingModel):
         self.config.architectures = ["BertForPreTraining"]
         self.set_objective(objective)
         self.bert: Any = BertModel(self.config)
-        self.cls: Any = BertPreTrainingHeads(self.config)
+        self.cls: Any = modeling_bert.BertPreTrainingHeads(self.config)
         self.cls.add_module("linked_relationship", nn.Linear(self.config.hidden_size, 1))
         self.cls.apply(self.bert._init_weights)
         if self.objective.relations != 3:  # after it was drawn: other objectives start with the same weights

@@ -15,7 +15,7 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from linkbert.instances.vocabulary import ask
-from linkbert.model.checkpoint import check_head, make_model, objective_of, open_tokenizer, read_encoder
+from linkbert.model.checkpoint import load_model, open_tokenizer
 from linkbert.model.heads import Inputs, PretrainingModel, refuse_nan
 from linkbert.model.hf_encoder import longest
 from linkbert.records import RELATIONS
@@ -37,7 +37,7 @@ def fill_mask(model_folder: str | Path, text: str, *, top: int = 5) -> list[list
 
     'The capital of France is [MASK].' -> [[('paris', 0.41), ('lyon', 0.07), ...]]; '##s' continues the word before it.
     """
-    model, tokenizer = open_for(model_folder, relations=False)
+    model, tokenizer = open_for(model_folder, "masked-token")
     text = text.encode(errors="replace").decode()  # of a word that is not UTF-8
     text = text.replace("[MASK]", tokenizer.mask_token).replace("<mask>", tokenizer.mask_token)
     ids = ask(f"the tokenizer of {model_folder}", tokenizer, text, return_tensors="pt")["input_ids"]
@@ -50,10 +50,8 @@ def fill_mask(model_folder: str | Path, text: str, *, top: int = 5) -> list[list
         states, _ = model.encode(Inputs.padded(ids)._replace(masked_positions=masks))
         best = model.token_logits(states)[:, : len(tokenizer)].softmax(-1).topk(min(top, len(tokenizer)))
     refuse_nan(best.values)
-    return [
-        [(read_token(tokenizer, token), probability) for token, probability in zip(tokens, values, strict=True)]
-        for tokens, values in zip(best.indices.tolist(), best.values.tolist(), strict=True)
-    ]
+    words = [[read_token(tokenizer, token) for token in row] for row in best.indices.tolist()]
+    return [[*zip(*row, strict=True)] for row in zip(words, best.values.tolist(), strict=True)]
 
 
 def guess_masked(model: PretrainingModel, made: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -116,7 +114,7 @@ def relate(model_folder: str | Path, text_a: str, text_b: str) -> dict[str, floa
     -> {'contiguous': 0.08, 'random': 0.61, 'linked': 0.31}; a BERT, whose head has two rows, answers the first two.
     Texts that are too long together lose their ends, the longer one first.
     """
-    model, tokenizer = open_for(model_folder, relations=True)
+    model, tokenizer = open_for(model_folder, "relation")
     most = longest(model.config)
     # Each text is cut alone: the library's own truncation of pairs keeps what it cuts off, in every combination.
     cut: Any = {"add_special_tokens": False, "truncation": True, "max_length": most}
@@ -132,10 +130,6 @@ def relate(model_folder: str | Path, text_a: str, text_b: str) -> dict[str, floa
     return dict(zip(RELATIONS, found.relations[0].tolist(), strict=False))
 
 
-def open_for(folder: str | Path, *, relations: bool) -> tuple[PretrainingModel, PreTrainedTokenizerBase]:
-    """Open a model and its tokenizer for a question about relations, or masks; a ValueError without that head."""
-    config, weights = read_encoder(folder := Path(folder))
-    objective = objective_of(config, weights)
-    check_head(folder, config, weights, relations=relations)
-    tokenizer = open_tokenizer(folder)
-    return make_model(config, weights, objective=objective).eval(), tokenizer
+def open_for(folder: str | Path, head: str) -> tuple[PretrainingModel, PreTrainedTokenizerBase]:
+    """Open a model, of which `head` must be trained (see `load_model`), and its tokenizer."""
+    return load_model(Path(folder), head=head).eval(), open_tokenizer(Path(folder))

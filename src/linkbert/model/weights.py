@@ -153,7 +153,7 @@ def read_pickle(file: Path) -> dict[str, Tensor]:
     return found
 
 
-def plain_names(weights: dict[str, Tensor], encoder: str, heads: Collection[str]) -> dict[str, Tensor]:
+def plain_names(weights: dict[str, Tensor], encoder: str, heads: Collection[str], folder: Path) -> dict[str, Tensor]:
     """Bring names to those of the masked-LM class: older norms are gamma and beta, bare encoders have no 'bert.'.
 
     Whatever a training program wrapped around the model goes, found by the name of the embeddings:
@@ -162,11 +162,12 @@ def plain_names(weights: dict[str, Tensor], encoder: str, heads: Collection[str]
     weights = {WRAPPERS.sub("", name): value for name, value in weights.items()}
     places = sorted({found[1] for name in weights if (found := EMBEDDINGS.match(name))})
     if len(places) > 1:
-        raise ValueError(f"the weights hold {len(places)} encoders ({', '.join(places)}): write one of them alone")
+        have = f"{len(places)} encoders ({', '.join(places)})"
+        raise ValueError(f"{folder}: the weights hold {have}: write one of them alone")
     place = places[0] if places else ""
     last = place.split(".")[-2] if place else ""
     if last in FOREIGN and last != encoder:
-        raise ValueError(f"the weights are of a {last} by their names, and config.json is of another")
+        raise ValueError(f"{folder}: the weights are of a {last} by their names, and config.json is of another")
     wrapper = place.removesuffix(f"{encoder}.")
     plain: dict[str, Tensor] = {}
     for name, value in weights.items():

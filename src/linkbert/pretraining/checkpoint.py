@@ -137,7 +137,11 @@ class Checkpoints:
                 (part / "training").mkdir()
                 self._write_moments(part / "training", moments)
                 self.save(part, state, weights)
-                content = {"format": FORMAT, **asdict(state), "files": flush_and_describe(part)}
+                files = sorted(path for path in part.rglob("*") if path.is_file())
+                for path in files:
+                    flush(path)  # no rename is to overtake it
+                described = {str(path.relative_to(part)): describe_file(path) for path in files}
+                content = {"format": FORMAT, **asdict(state), "files": described}
                 write_json(part / "training" / "state.json", content)
                 flush(self.run / "journal.jsonl")  # a checkpoint must not know more than its journal
             self._remove_old(state)
@@ -272,14 +276,6 @@ def flush(path: Path) -> None:
     """Wait until a file is on disk."""
     with path.open("rb") as file:
         os.fsync(file.fileno())
-
-
-def flush_and_describe(folder: Path) -> dict[str, Any]:
-    """Wait until the files below a folder are on disk, so that no rename overtakes them; describe each by its name."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    for path in files:
-        flush(path)
-    return {str(path.relative_to(folder)): describe_file(path) for path in files}
 
 
 def find_model(name: str | Path) -> Path:

@@ -79,13 +79,13 @@ def gain_batches(usable: Sampler, gather: Gather) -> list[Batches]:
 
 @contextmanager
 def scoring(
-    folder: Path, stores: Sequence[Part], config: Config, *, masked: bool = True
+    folder: Path, stores: Sequence[Part], config: Config, *, head: str = "masked-token"
 ) -> Iterator[tuple[PretrainingModel, list[OpenPart], DistributedContext]]:
-    """Open stores and the model of a Hugging Face folder, to score it; `masked`: without that head it is refused."""
+    """Open stores and the model of a Hugging Face folder, to score it; without a trained `head` it is refused."""
     with join_processes(config) as processes:
         opened = open_parts(stores, config)
         check_same_vocabulary(load_vocabulary(folder), opened[0].tokens.vocabulary, folder)
-        model = load_model(folder, sequence_length=config.sequence_length, masked=masked)
+        model = load_model(folder, sequence_length=config.sequence_length, head=head)
         yield model.to(processes.device).eval(), opened, processes
 
 

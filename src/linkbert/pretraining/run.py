@@ -27,8 +27,9 @@ import linkbert
 from linkbert.config import Config, choose_config, migrate
 from linkbert.files import as_path, locked, remove, write_json
 from linkbert.instances.batches import Batches
-from linkbert.instances.mixture import OpenPart, count_tokens, describe_mixture, fingerprint, make_sampler, open_parts
+from linkbert.instances.mixture import OpenPart, count_tokens, fingerprint, make_sampler, open_parts
 from linkbert.instances.parts import Part
+from linkbert.instances.sampler import Sampler, describe_relations
 from linkbert.instances.vocabulary import Vocabulary, check_same_vocabulary, load_vocabulary
 from linkbert.model.checkpoint import start_model, write_model
 from linkbert.model.device import DTYPES, choose_precision, matrix_peak
@@ -37,14 +38,7 @@ from linkbert.model.optimizer import make_optimizer
 from linkbert.model.step import compiles, operations_a_token, row_cost, rows_at_once, step_function
 from linkbert.pretraining import loop
 from linkbert.pretraining.card import model_card
-from linkbert.pretraining.checkpoint import (
-    State,
-    checkpoints,
-    find_model,
-    last_checkpoint,
-    restore_optimizer,
-    save_final_model,
-)
+from linkbert.pretraining.checkpoint import State, find_model, last_checkpoint, restore_optimizer, save_final_model
 from linkbert.pretraining.distributed import broadcast, gather_in_thread, join_processes, run_on_main, shard
 from linkbert.pretraining.evaluation import evaluate, held_out_batches
 from linkbert.pretraining.journal import FORMAT, check_same_run, read_before, resume_words
@@ -123,8 +117,9 @@ def pretrain(
             raise ValueError("two of the stores have the same name; give Parts with names of their own")
         opened = open_parts(parts, config)
         sampler, vocabulary = make_sampler(opened, config), opened[0].tokens.vocabulary
-        for each in getattr(sampler, "samplers", [sampler]):
-            each.check_linkable()
+        samplers: list[Sampler] = getattr(sampler, "samplers", [sampler])
+        for one in samplers:
+            one.check_linkable()
 
         def prepare() -> tuple[str, dict[str, Any], dict[str, Any]]:
             stack.enter_context(locked(run_path))
@@ -146,8 +141,9 @@ def pretrain(
         held_out = {name: pairs for name, pairs in asked.items() if pairs}
         optimizer = make_optimizer(model, config)
         restore_optimizer(found, model, optimizer, state.step - state.skipped, processes)
-        for line in describe_mixture(sampler, [each.part.name for each in opened]):
-            report(line)
+        for store, one in zip(opened, samplers, strict=True):
+            for line in describe_relations(one):
+                report(f"{store.part.name}: {line}".removeprefix(": "))
         if processes.is_main_process:
             write_json(run_path / "run.json", record)
 
@@ -201,7 +197,7 @@ def prepare_run(run: Path, now: dict[str, Any], *, resume: bool) -> tuple[str, d
     for part in (run / "checkpoints").glob("*.part"):
         remove(part)
     found, state = last_checkpoint(run) or (None, State())
-    if not found and (damaged := [path.name for path in checkpoints(run)]):
+    if not found and (damaged := sorted(path.name for path in run.glob("checkpoints/step-*"))):
         rest = f"bring one back, or delete them from {run / 'checkpoints'} to start again at step 0"
         raise ValueError(f"every checkpoint of {run} is damaged ({', '.join(damaged)}): {rest}")
     old = migrate(before["config"])

@@ -119,7 +119,7 @@ def relation_transfer(model_folder: str | Path, store: str | Path, settings: Map
     """
     config = ProbeConfig(**settings)
     parts: dict[str, Any] = {}
-    with scoring(find_model(model_folder), [Part("", Path(store))], config, masked=False) as (model, (opened,), _):
+    with scoring(find_model(model_folder), [Part("", Path(store))], config, head="") as (model, (opened,), _):
         for split, count in (("train", FITTED * config.examples), ("held-out", config.examples)):
             sampler = Sampler(opened.tokens, opened.graph, opened.config, split=split, anchors="usable")
             batches = Batches(sampler, batch_size=count, micro_batch_size=rows_at_once(model, config))
@@ -153,7 +153,7 @@ def linked_retrieval(model_folder: str | Path, store: str | Path, settings: Mapp
     Effects: each above `chance`, TOP of the candidates. Where three linked documents rank 1st, 10th and 11th: 2/3.
     """
     config = ProbeConfig(**settings)
-    with scoring(find_model(model_folder), [Part("", Path(store))], config, masked=False) as (model, (opened,), _):
+    with scoring(find_model(model_folder), [Part("", Path(store))], config, head="") as (model, (opened,), _):
         tokens, graph, most = opened.tokens, opened.graph, config.sequence_length - 2
         sampler = Sampler(tokens, graph, opened.config, split="held-out", anchors="usable").forced(LINKED)
         pairs = sampler.draw(np.arange(min(config.examples, len(sampler))))[0]
