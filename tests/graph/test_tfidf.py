@@ -17,8 +17,8 @@ from scipy.sparse import csr_matrix
 from linkbert.corpora.reader import Skipped
 from linkbert.corpora.store import DROPPED, Store, write_shard
 from linkbert.graph import tfidf
-from linkbert.graph.links import LinkGraph, add_graph
-from linkbert.graph.tfidf import cut_parts, token_kinds
+from linkbert.graph.links import LinkGraph, add_graph, cut_parts
+from linkbert.graph.tfidf import token_kinds
 from linkbert.instances.tokens import tokenise
 from linkbert.instances.vocabulary import SPECIAL, Vocabulary
 from linkbert.records import Document

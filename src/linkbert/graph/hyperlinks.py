@@ -145,19 +145,16 @@ def find_sections(text: str, fragments: list[str], named: Mapping[str, int] | No
     [('early_Life', 2), ('Death', -1)]
     """
     named = named or {}
-    wanted = {_plain(fragment): -1 for fragment in fragments if fragment not in named}
+    wanted = {_plain(fragment): -1 for fragment in fragments if fragment not in named}  # by the characters of the text
     wanted.pop("", None)
-    starts = np.asarray(split_sentences(text))
-
-    def sentence(at: int) -> int:
-        return int(np.searchsorted(starts, at, side="right")) - 1
-
     position = 0
     for line in text.split("\n") if wanted else ():
         if len(line) <= LONGEST_HEADING and wanted.get(key := _plain(line)) == -1:
-            wanted[key] = sentence(position + len(line) - len(line.lstrip()))
+            wanted[key] = position + len(line) - len(line.lstrip())
         position += len(line) + 1
-    return [(name, sentence(named[name]) if name in named else wanted.get(_plain(name), -1)) for name in fragments]
+    places = [named.get(name, wanted.get(_plain(name), -1)) for name in fragments]
+    sentences = np.searchsorted(split_sentences(text), places, side="right") - 1
+    return list(zip(fragments, sentences.tolist(), strict=True))
 
 
 def _plain(name: str) -> str:

@@ -17,6 +17,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import blake2b
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -126,6 +127,15 @@ class LinkGraph:
         source = np.repeat(np.arange(len(self.in_degree), dtype=np.int32), np.diff(self.offsets))
         columns = {"source": source, "target": self.targets, "link": self.links, "section": self.sections}
         return pa.table({name: pa.array(column) for name, column in columns.items()})
+
+
+def cut_parts(starts: np.ndarray, most: int, most_documents: int) -> list[np.ndarray]:
+    """Cut documents, given by their first tokens or edges, into parts: their numbers; a larger one is one by itself."""
+    bounds = [0]
+    while bounds[-1] < len(starts) - 1:
+        full = int(np.searchsorted(starts, starts[bounds[-1]] + most, side="right")) - 1
+        bounds.append(min(max(full, bounds[-1] + 1), bounds[-1] + most_documents, len(starts) - 1))
+    return [np.arange(start, stop) for start, stop in pairwise(bounds)]
 
 
 def graph_folder(store: Path, name: str) -> Path:

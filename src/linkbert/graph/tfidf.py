@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from functools import partial
 from importlib import resources
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,7 +26,7 @@ from sparse_dot_topn import sp_matmul_topn  # type: ignore[import-untyped]
 from linkbert.compiled import mix
 from linkbert.corpora.store import Store
 from linkbert.files import map_array, read_json
-from linkbert.graph.links import Edges, Progress
+from linkbert.graph.links import Edges, Progress, cut_parts
 
 TERMS = 1 << 24
 FREQUENT = 3_000  # documents; a term of more is not looked up
@@ -127,15 +126,6 @@ def open_tokens(store: Path, documents: int) -> tuple[dict[str, Any], np.ndarray
     return made, tokens, starts
 
 
-def cut_parts(starts: np.ndarray, most_tokens: int, most_documents: int) -> list[np.ndarray]:
-    """Cut documents, given by their first tokens, into parts: their numbers; a larger one is a part of its own."""
-    bounds = [0]
-    while bounds[-1] < len(starts) - 1:
-        full = int(np.searchsorted(starts, starts[bounds[-1]] + most_tokens, side="right")) - 1
-        bounds.append(min(max(full, bounds[-1] + 1), bounds[-1] + most_documents, len(starts) - 1))
-    return [np.arange(start, stop) for start, stop in pairwise(bounds)]
-
-
 def write_vectors(counted: Iterable[csr_matrix], folder: Path, report: Callable[[int], None]) -> Vectors:
     """Write what was counted of all documents, part by part, to files in a folder, and map them."""
     df, sizes = np.zeros(TERMS, np.int32), [np.zeros(1, np.int64)]
@@ -155,9 +145,8 @@ def count_terms(tokens: np.ndarray, documents: np.ndarray, kinds: np.ndarray, pa
     starts = documents[part[0] : part[-1] + 2]
     tokens = np.asarray(tokens[starts[0] : starts[-1]])
     if len(tokens) and tokens.max() >= len(kinds):
-        raise ValueError(
-            f"tokens/ holds a token {tokens.max()}, not in the vocabulary: remove it, build the store again"
-        )
+        wrong = f"tokens/ holds a token {tokens.max()}, not in the vocabulary"
+        raise ValueError(f"{wrong}: remove it, build the store again")
     document, kind = np.repeat(np.arange(len(starts) - 1), np.diff(starts)), kinds[tokens]
     first = np.flatnonzero((kind != REST) | (np.diff(document, prepend=-1) > 0))  # token of each word
     sizes = np.diff(first, append=len(tokens))

@@ -134,19 +134,16 @@ def choose_shape(
             shape = shape._replace(rows=fewest)
         found.append((cost * width * (1 + (row_cost or 0.0) * width), width, shape))
     shape = min(found)[2]
-    return _fit(shape, shares) if fixed else shape
-
-
-def _fit(shape: Shape, shares: Sequence[tuple[np.ndarray, np.ndarray]]) -> Shape:
-    """Fix a shape: with slots for what the fullest micro-batch of some shares needs, and a little to spare."""
-    rows, pairs, masks = 1, 1, 1
+    if not fixed:
+        return shape
+    most_rows, pairs, masks = 1, 1, 1  # of the fullest micro-batch of the shares
     for lengths, masked in shares:
         packing = pack(lengths, masked, shape)
         upto = np.concatenate([[0], np.cumsum(masked[packing.order])])[packing.bounds]
-        rows = max(rows, 1 + int(packing.rows.max(initial=0)))
+        most_rows = max(most_rows, 1 + int(packing.rows.max(initial=0)))
         pairs, masks = max(pairs, np.diff(packing.bounds).max()), max(masks, np.diff(upto).max())
     pairs, masks = round_up(pairs * SPARE, ROUND_PAIRS), round_up(masks * SPARE, ROUND_MASKS)
-    return shape._replace(rows=rows, pairs=pairs, masks=masks, fixed=True)
+    return shape._replace(rows=most_rows, pairs=pairs, masks=masks, fixed=True)
 
 
 def spread(starts: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -45,6 +45,7 @@ LINKED_ROW = "cls.linked_relationship.weight"
 RELATION_PARTS = {"pooler": r"\.pooler\.", "relation head": r"seq_relationship|linkbert\.relation"}
 RELATION_PARTS |= {"row for linked pairs": "linked_relationship"}
 TOKENS = {"[PAD]": 0, "[CLS]": 2, "[SEP]": 3}  # where a trained vocabulary of ours has them
+CLASSES: dict[str, Any] = {"bert": LinkBertForPreTraining}  # by the type of a configuration; HFEncoder for any other
 
 SCORE = 12.0  # of the place looked at, before the softmax; by words alone others have up to about 8 among 512
 SPREAD = 1.25  # 1 would space frequencies evenly, and places 2 * hidden / heads apart would look alike
@@ -109,7 +110,7 @@ def make_model(
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model: PretrainingModel = model_class(config)(config, objective=objective)
+        model: PretrainingModel = CLASSES.get(config.model_type, HFEncoder)(config, objective=objective)
     if not weights:
         return model
     missing = model.state_dict().keys() - weights.keys() - tied_names(model)
@@ -157,18 +158,13 @@ def read_encoder(folder: Path, sequence_length: int = 0) -> tuple[PretrainedConf
     if words not in weights and config.tie_word_embeddings and f"{decoder}.weight" in weights:
         weights[words] = weights[f"{decoder}.weight"]  # safetensors keeps one of two names
     with torch.device("meta"):
-        model = guarded(folder / "config.json", lambda: model_class(config)(config, objective="none"))
+        model = guarded(folder / "config.json", lambda: make_model(config, {}, objective="none"))
     check_weights(model, weights, prefix, tied_names(model), folder)
     untied = weights.get(f"{decoder}.weight")
     config.tie_word_embeddings = untied is None or torch.equal(untied, weights[words])
     if config.tie_word_embeddings:
         weights.pop(f"{decoder}.weight", None)
     return config, {name: value.float() for name, value in weights.items()}
-
-
-def model_class(config: PretrainedConfig) -> Any:
-    """Return our class for a configuration: a subclass of PretrainingModel."""
-    return LinkBertForPreTraining if config.model_type == "bert" else HFEncoder
 
 
 def load_model(
