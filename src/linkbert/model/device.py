@@ -22,6 +22,7 @@ VARLEN = "torch.nn.attention.varlen"  # since torch 2.10
 varlen_attn: Any = importlib.import_module(VARLEN).varlen_attn if importlib.util.find_spec(VARLEN) else None
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
+copy_stream = functools.cache(torch.cuda.Stream)  # of a GPU, on which batches are copied
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # of glibc's malloc.h
 
 
@@ -95,12 +96,6 @@ def send(tensor: Tensor, device: torch.device) -> Tensor:
     now.wait_stream(beside)
     there.record_stream(now)  # its memory is not given away while that stream uses it
     return there
-
-
-@functools.cache
-def copy_stream(device: torch.device) -> torch.cuda.Stream:
-    """Return the stream of a GPU on which batches are copied."""
-    return torch.cuda.Stream(device)
 
 
 def send_batch(batch: Any, device: torch.device) -> Any:

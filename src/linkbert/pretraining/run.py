@@ -30,10 +30,9 @@ from linkbert.instances.batches import Batches
 from linkbert.instances.mixture import OpenPart, count_tokens, fingerprint, make_sampler, open_parts
 from linkbert.instances.parts import Part
 from linkbert.instances.sampler import Sampler, describe_relations
-from linkbert.instances.vocabulary import Vocabulary, check_same_vocabulary, load_vocabulary
+from linkbert.instances.vocabulary import check_same_vocabulary, load_vocabulary
 from linkbert.model.checkpoint import start_model, write_model
 from linkbert.model.device import DTYPES, choose_precision, matrix_peak
-from linkbert.model.heads import PretrainingModel
 from linkbert.model.optimizer import make_optimizer
 from linkbert.model.step import compiles, operations_a_token, row_cost, rows_at_once, step_function
 from linkbert.pretraining import loop
@@ -130,8 +129,14 @@ def pretrain(
         if resume and not found:
             has = "a run without a checkpoint: it starts again" if record["resumed"] else "no run to resume: one starts"
             (log.warning if report == log.info else report)(f"{run_path} has {has} at step 0")
-        own = found if processes.is_main_process else ""  # the others need not see RUN
-        model = new_model(config, vocabulary, opened, own)
+        start = config
+        if found and processes.is_main_process:  # the others need not see RUN
+            start = config.replace(init=found)
+        elif config.init != "none":
+            folder = find_model(config.init)
+            check_same_vocabulary(load_vocabulary(folder), vocabulary, folder)
+            start = config.replace(init=str(folder))
+        model = start_model(start, len(vocabulary), counts=count_tokens(opened), tokens=vocabulary.special_ids)
         model.to(processes.device)
         broadcast(processes, [parameter.data for parameter in model.parameters()])
         shard(model, processes, config.sharding)
@@ -176,17 +181,6 @@ def pretrain(
     scores = from_json(state.evaluation) if state.evaluation else None
     where, how = (state.step, state.planned, state.finished), resume_words(config.objective)
     return Result(run_path, *where, final, scores, state.elapsed, state.tokens, how, processes.is_main_process)
-
-
-def new_model(config: Config, vocabulary: Vocabulary, opened: Sequence[OpenPart], found: str) -> PretrainingModel:
-    """Make the model a run goes on from: random, that of `init`, whose vocabulary must be the stores', or `found`."""
-    if found:
-        config = config.replace(init=found)
-    elif config.init != "none":
-        folder = find_model(config.init)
-        check_same_vocabulary(load_vocabulary(folder), vocabulary, folder)
-        config = config.replace(init=str(folder))
-    return start_model(config, len(vocabulary), counts=count_tokens(opened), tokens=vocabulary.special_ids)
 
 
 def prepare_run(run: Path, now: dict[str, Any], *, resume: bool) -> tuple[str, dict[str, Any], dict[str, Any]]:
