@@ -52,7 +52,7 @@ LONGEST = 200  # references that one range may name
 _MARK, _JOINT = re.compile(rf"[{DASHES}\d,; ]*\d[{DASHES}\d,; ]*[a-z]?"), re.compile(rf"[{DASHES}\s,;]{{0,3}}")
 _YEAR = re.compile(r"(?:1[5-9]|20)\d\d[a-z]?")
 _GLUED, _STOP = re.compile(r"(?:[\w)\]%”\"’']|[^\W\d][.,;:]|[)\]%”\"’][.,;:])$"), re.compile(r"[.,;:!?][”\"’')]?$")
-_SPACE = re.compile(r"\s+")
+_SPACE = re.compile(r"[^\S ]\s*| \s+")  # all but a single space
 _NUMBER = re.compile(r"[\[(]?([0-9]{1,6})[\])]?")
 _RANGE = re.compile(rf"[\[(]?([0-9]{{1,6}}) ?[{DASHES}] ?([0-9]{{1,6}})[\])]?")
 

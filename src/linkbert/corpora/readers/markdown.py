@@ -36,7 +36,7 @@ TAG = 2_000  # characters of a tag
 NESTED = "lists or quotes nested too deeply (what is inside is left out)"
 
 _NEW_LINE = words("br p div blockquote center hr li ul ol dl dt dd h1 h2 h3 h4 h5 h6 table tr td th summary details")
-_SPACE = re.compile(r"[ \t\n\r\f\v]+")
+_SPACE = re.compile(r"[\t\n\r\f\v][ \t\n\r\f\v]*| [ \t\n\r\f\v]+")  # all but a single space, of which most are
 _ITEM_MARK, _QUOTE_MARK = re.compile(r"\[[ xX]\]\s+"), re.compile(r"\[![\w-]+\][+-]?[ \t]*")
 _BLOCK_ID = re.compile(r"(?:\A|\s)\^([A-Za-z0-9-]+)\s*\Z")
 _HEADING_ID = re.compile(r"\s*\{#([^\s{}]+)\}\s*\Z")
@@ -313,7 +313,7 @@ def _make_parser(nesting: int, mdx: bool = False) -> MarkdownIt:
     parser.block.ruler.before("reference", "footnote", _footnote_rule, interrupts)
     parser.block.ruler.before("reference", "unseen", _unseen_rule, interrupts)
     parser.block.ruler.before("reference", "module", _module_rule)
-    parser.inline.ruler.at("escape", _escape_rule)
+    parser.inline.ruler.before("escape", "formula", _formula_rule)
     parser.inline.ruler.push("marks", _marks_rule)  # after links: [[1]](x) is one
     parser.normalizeLink = parser.normalizeLinkText = str
     parser.validateLink = lambda _: True
@@ -332,13 +332,11 @@ def _parse_destination(text: str, start: int, stop: int) -> Any:
     return SimpleNamespace(ok=True, pos=found.end(), str=unescapeAll(found[0]))
 
 
-def _escape_rule(state: StateInline, silent: bool) -> bool:
-    r"""Find a formula between \( and \) or \[ and \], with one backslash or two; else what a backslash escapes."""
-    from markdown_it.rules_inline import escape
-
-    found = _TEX.match(state.src, state.pos, state.posMax) if state.src[state.pos] == "\\" else None
+def _formula_rule(state: StateInline, silent: bool) -> bool:
+    r"""Find a formula between \( and \) or \[ and \], with one backslash or two."""
+    found = _TEX.match(state.src, state.pos, state.posMax)
     if not found or (len(found[1]) == 1 and not _TEX_SIGN.search(found[0], 2, len(found[0]) - 2)):
-        return escape(state, silent)
+        return False
     if not silent:
         state.push("text", "", 0).content = found[0]
     state.pos = found.end()
