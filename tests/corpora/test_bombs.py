@@ -19,7 +19,7 @@ import zstandard
 
 from linkbert.corpora import sources
 from linkbert.corpora.reader import CUT, Skipped, load_reader
-from linkbert.corpora.readers import parquet, rst, wikis
+from linkbert.corpora.readers import rst, wikis
 from linkbert.corpora.readers.streams import TOO_LARGE
 from linkbert.corpora.sources import LONGEST_HEADER, find_reader, read_source
 from linkbert.files import DECOMPRESSORS, CutFileError, decompressed_blocks
@@ -274,7 +274,7 @@ def test_a_compressed_table_has_a_limit_as_it_is_held_whole(tmp_path, monkeypatc
     pq.write_table(table, tmp_path / "a.parquet", compression="none", use_dictionary=False)
     (tmp_path / "b.parquet.gz").write_bytes(gzip.compress((tmp_path / "a.parquet").read_bytes()))
     assert read(tmp_path / "b.parquet.gz")[0] == ["a"]
-    monkeypatch.setattr(parquet, "MOST", 4_000)
+    monkeypatch.setattr(sources, "LARGEST", 4_000)
     with pytest.raises(ValueError, match=r"b\.parquet\.gz has more than 4,000 bytes: decompress it"):
         read(tmp_path / "b.parquet.gz")
     assert read(tmp_path) == (["a"], {sources.TOO_LARGE: 1})

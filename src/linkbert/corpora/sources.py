@@ -338,11 +338,9 @@ def walk_folder(folder: Path) -> Iterator[File]:
         for file in (place / name for name in [*folders, *sorted(names)] if name[0] != "."):
             inside = file.relative_to(folder).as_posix()
             if file.is_symlink():
-                to, slash = file.resolve(), "/" * file.is_dir()
-                if to.is_relative_to(root):
-                    yield File(inside + slash, cause=LINK, leads_to=to.relative_to(root).as_posix())
-                else:
-                    yield File(inside + slash, cause=OUTSIDE)
+                to, inside = file.resolve(), inside + "/" * file.is_dir()
+                leads_to = to.relative_to(root).as_posix() if to.is_relative_to(root) else ""
+                yield File(inside, cause=LINK if leads_to else OUTSIDE, leads_to=leads_to)
             elif file.is_file():
                 size = file.stat().st_size
                 position += size

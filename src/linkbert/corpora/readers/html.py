@@ -210,7 +210,7 @@ def make_records(
         yield Redirect(name, id_)
     yield from (Redirect(other, id_) for other in known)
     targets = {href: find(href, place) for href in {href for _, _, href in page.links}}
-    if scripted := sum(_SCRIPTED.search(href) is not None and not targets[href] for _, _, href in page.links):
+    if scripted := sum(not targets[href] and _SCRIPTED.search(href) is not None for _, _, href in page.links):
         skipped[BY_SCRIPT] += scripted
     links = tuple(Link(start, end, *to) for start, end, href in page.links if (to := targets[href]))
     yield Document(id_, page.title or PurePosixPath(name).stem, page.text, links, sections=page.sections)

@@ -14,12 +14,10 @@ from itertools import islice, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from linkbert.corpora import sources
 from linkbert.corpora.reader import CUT, EMPTY, FaultError, Reader, Record, Shard, Skipped
 from linkbert.corpora.readers.jsonl import Options, choose_columns, column_of, make_record
 from linkbert.corpora.readers.streams import LARGEST, TOO_LARGE, decode_utf8
-from linkbert.corpora.sources import LARGEST as MOST
-from linkbert.corpora.sources import TOO_LARGE as TOO_LARGE_FILE
-from linkbert.corpora.sources import decompressed
 from linkbert.files import COMPRESSIONS, Member, one_line, open_source, source_size
 
 if TYPE_CHECKING:  # elsewhere where it is needed: every --help lists this reader's options
@@ -44,9 +42,9 @@ def plan(path: Path, options: Options) -> Iterator[Shard]:
         return
     data = path.data if isinstance(path, Member) else None
     if path.suffix.lower() in COMPRESSIONS:  # there is no way into the middle of it
-        data = decompressed(path, most := MOST - len(data or b""))
+        data = sources.decompressed(path, most := sources.LARGEST - len(data or b""))
         if data is None:
-            raise FaultError(TOO_LARGE_FILE, f"{path} has more than {most:,} bytes: decompress it, and name that")
+            raise FaultError(sources.TOO_LARGE, f"{path} has more than {most:,} bytes: decompress it, and name that")
     parts, damage = [(0, 0)], ""  # where each part ends: units, rows
     unit = rows = size = 0
     try:

@@ -79,8 +79,8 @@ def _list_articles(path: Path) -> tuple[np.ndarray, np.ndarray]:
     import numpy as np
 
     file = np.memmap(path, np.uint8, "r")
-    head = bytes(file[:80])
-    minor, count, table, types = (struct.unpack_from(form, head, at)[0] for form, at in _HEADER)
+    # Minor version, number of entries, where their table and that of media types are.
+    minor, count, table, types = struct.unpack_from("<6xH16xI4xQ16xQ", file)
     names = bytes(file[types : types + 65_536]).split(b"\0\0")[0].split(b"\0")
     pages = [number for number, name in enumerate(names) if name.split(b";")[0].strip() == b"text/html"]
     try:
@@ -98,7 +98,5 @@ def _list_articles(path: Path) -> tuple[np.ndarray, np.ndarray]:
     numbers = numbers[np.argsort(clusters[numbers], kind="stable")]
     return numbers, clusters[numbers]
 
-
-_HEADER = (("<H", 6), ("<I", 24), ("<Q", 32), ("<Q", 56))  # minor version, entries, table of entries, media types
 
 READER = Reader(plan=plan, read=read, options=html.Options, suffixes=(".zim",), marks=(b"ZIM\x04",))
