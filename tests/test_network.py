@@ -12,7 +12,7 @@ import pytest
 from linkbert import files
 from linkbert.cli import main
 from linkbert.corpora.build import build_documents
-from linkbert.corpora.readers.bzip2 import read_blocks
+from linkbert.corpora.readers.mediawiki import read_blocks
 from linkbert.corpora.store import querying
 
 

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 
 from linkbert.corpora.reader import NoOptions, Skipped
 from linkbert.corpora.readers import mediawiki
-from linkbert.corpora.readers.bzip2 import read_blocks
-from linkbert.corpora.readers.mediawiki import plan, read_site
+from linkbert.corpora.readers.mediawiki import plan, read_blocks, read_site
 from linkbert.corpora.sources import find_reader, read_source
 from linkbert.records import Document, Link, Redirect
 

@@ -13,8 +13,7 @@ from pydantic import TypeAdapter
 from linkbert import cli, registry
 from linkbert.corpora.build import build_documents
 from linkbert.corpora.reader import SEVERAL, Reader, Skipped, make_options
-from linkbert.corpora.readers.extensions import to_commonmark
-from linkbert.corpora.readers.markdown import read_page
+from linkbert.corpora.readers.markdown import read_page, to_commonmark
 from linkbert.corpora.readers.pages import DIALECTS, Dialect, Options, survey
 from linkbert.corpora.sources import read_source
 from linkbert.graph.links import LinkGraph, add_graph

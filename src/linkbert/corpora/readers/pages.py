@@ -50,15 +50,12 @@ _DATED = re.compile(r"(\d{4})-(\d\d)-(\d\d)-(.+)")
 _JOURNAL = re.compile(r"(\d{4})[_-](\d\d)[_-](\d\d)")
 _NUMBERED = re.compile(r"\d+\s*[-_.]+\s*(?=[^\d\W])")
 _LANGUAGE = re.compile(r"\.[a-z]{2}(?:-[a-z]{2,4})?\Z")
-_ADDRESSES = [  # of those that start with letters of their own the search is fast
-    re.compile(pattern)
-    for pattern in (
-        r"""https?://[^\s<>()"'\]#?]+""",
-        r"\]\(<?(/[^\s<>()#?]+)",
-        r"\]:[ ]*(/[^\s#?]+)",
-        r'href="(/[^"#?]+)',
-    )
-]
+_ADDRESSES = (  # of those that start with letters of their own the search is fast
+    r"""https?://[^\s<>()"'\]#?]+""",
+    r"\]\(<?(/[^\s<>()#?]+)",
+    r"\]:[ ]*(/[^\s#?]+)",
+    r'href="(/[^"#?]+)',
+)
 _LABELLED = re.compile(r"\[\[([^\[\]|\n#]++)(?:#[^\[\]|\n]*+)?\|([^\[\]|\n#]++)(?:#[^\[\]|\n]*+)?\]\]")
 _WEB = re.compile(r"(?:https?:)?//(?:www\.)?", re.IGNORECASE)
 _FILES = re.compile(r"^git(?:hub|lab)\.com/.*/files/")  # whose root is the top of the tree
@@ -351,7 +348,7 @@ def survey(files: Iterable[tuple[str, bytes]], options: Options, others: Collect
         said[id_], start = read_said(text)
         headings = (found[2].rstrip(" #") for found in _H1.finditer(text, start, HEAD) if found[2])
         said[id_] += [("title", heading) for heading in islice(headings, 1) if heading]
-        addresses |= dict.fromkeys(found for pattern in _ADDRESSES for found in pattern.findall(text))
+        addresses |= dict.fromkeys(found for pattern in _ADDRESSES for found in re.findall(pattern, text))
         labelled |= dict.fromkeys(_LABELLED.findall(text))
     pages.dialect, sign = recognise(paths)
     if options.dialect:
