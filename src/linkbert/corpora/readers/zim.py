@@ -80,7 +80,7 @@ def _list_articles(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
     file = np.memmap(path, np.uint8, "r")
     # Minor version, number of entries, where their table and that of media types are.
-    minor, count, table, types = struct.unpack_from("<6xH16xI4xQ16xQ", file)
+    minor, count, table, types = struct.unpack_from("<6xH16xI4xQ16xQ", bytes(file[:64]))
     names = bytes(file[types : types + 65_536]).split(b"\0\0")[0].split(b"\0")
     pages = [number for number, name in enumerate(names) if name.split(b";")[0].strip() == b"text/html"]
     try:
