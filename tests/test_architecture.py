@@ -49,8 +49,8 @@ CEILINGS = {  # lines of Python; (top) are the files beside the folders
 
 OWED = {  # lines above the ceiling, docs/log/size.md says for what; what is not said there must go
     "(top)": 1_297,
-    "corpora": 735,
-    "corpora/readers": 1_685,
+    "corpora": 733,
+    "corpora/readers": 1_656,
     "graph": 116,
     "instances": 209,
     "model": 447,
