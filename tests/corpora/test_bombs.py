@@ -19,7 +19,7 @@ import zstandard
 
 from linkbert.corpora import sources
 from linkbert.corpora.reader import CUT, Skipped, load_reader
-from linkbert.corpora.readers import rst, wikis
+from linkbert.corpora.readers import parquet, rst, wikis
 from linkbert.corpora.readers.streams import TOO_LARGE
 from linkbert.corpora.sources import LONGEST_HEADER, find_reader, read_source
 from linkbert.files import DECOMPRESSORS, CutFileError, decompressed_blocks
