@@ -29,10 +29,7 @@ Value = Callable[[np.ndarray], np.ndarray]
 
 
 def answers_of(score: Score, split: str) -> list[dict[str, Line]]:
-    """Return each run's answers by the example's id.
-
-    ValueError where a run has no scores on that set, or the file of its answers is gone or broken.
-    """
+    """Return each run's answers by the example's id; ValueError where they are not there."""
     found = []
     for run in score.runs:
         folder = run["folder"]

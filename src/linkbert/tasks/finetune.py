@@ -181,10 +181,7 @@ def fit_head(model: nn.Module, weights: dict[str, Any], old: Sequence[str], labe
 def load_model(
     kind: Kind, folder: Path, config: Any, labels: Sequence[str], settings: FineTuneConfig, *, trained: bool = False
 ) -> tuple[nn.Module, list[str]]:
-    """Load an encoder under the head of a kind of task; return it, and notes on what else of it is initialised.
-
-    A head that is there is kept where its labels are these. ValueError: it is to be `trained`, and is not there.
-    """
+    """Load an encoder under the head of a kind of task; return it, and notes on what else of it is initialised."""
     old = list(config.id2label.values())
     config.id2label = dict(enumerate(labels or [f"LABEL_{i}" for i in range(max(kind.outputs, 1))]))
     config.label2id = {label: i for i, label in config.id2label.items()}
@@ -200,7 +197,7 @@ def load_model(
     asked, held = (sum(each.numel() for each in some.values()) for some in (bare.base_model.state_dict(), weights))
     if asked > 2 * held:  # it would be allocated
         raise ValueError(f"{folder}/config.json asks for an encoder of {asked:,} numbers, the weights have {held:,}")
-    notes = fit_head(bare, weights, old, labels)
+    notes = fit_head(bare, weights, old, labels)  # a head that is there is kept where its labels are these
     how = {"dtype": torch.float32, "output_loading_info": True}
     model, found = head.from_pretrained(None, config=config, state_dict=weights, **how)
     missing = [name for name in found["missing_keys"] if name.startswith(f"{model.base_model_prefix}.")]

@@ -423,11 +423,8 @@ def read_tags(sources: Sequence[Source], options: Options, counts: Counter[str])
 
 
 def read_tag_rows(sources: Sequence[Source], options: Options, counts: Counter[str]) -> Iterator[Example]:
-    """Read sentences as JSON lines or Parquet: a list of words, and one of tags or of numbers of `tag_names`.
-
-    `columns` gives the keys of words, tags and id. Parquet that the datasets library wrote has the names itself.
-    """
-    columns = options["columns"]
+    """Read sentences as JSON lines or Parquet: a list of words, and one of tags or of numbers of `tag_names`."""
+    columns = options["columns"]  # of words, tags and id; Parquet that the datasets library wrote has tag_names itself
     for number, (where, _, row) in enumerate(records(sources, options)):
         if not isinstance(words := row.get(columns["words"]), list):
             raise ValueError(f"{where} has no list {columns['words']!r}: {FORM}")

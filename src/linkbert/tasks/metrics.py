@@ -277,10 +277,7 @@ def counted_metrics(task: Task) -> Sequence[str]:
 
 
 def score(names: Sequence[str], examples: Examples, predictions: Predictions) -> dict[str, float]:
-    """Score predictions, which stand in the order of the examples, by each of the metrics named.
-
-    An example without a label, and a prediction of another id, are ValueErrors.
-    """
+    """Score predictions, in the order of the examples, by each metric named; ValueError: of other examples, no label."""
     return group_scores(names, examples, predictions, {"": range(len(examples))})[""]
 
 

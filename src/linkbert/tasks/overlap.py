@@ -18,6 +18,8 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+from pyarrow.compute import index_in
 
 from linkbert.corpora.store import Store
 
@@ -69,16 +71,11 @@ def find_overlap(
     texts, ids = list(names), list(names.values())
     hashes, begins = hash_grams(texts, n)
     wanted, of = np.unique(hashes, return_inverse=True)
-    marks = np.zeros(1 << max(16, (8 * len(wanted)).bit_length()), bool)  # whether one of them has these first bits
-    bits = np.uint64(65 - len(marks).bit_length())
-    marks[wanted >> bits] = True
     first, read = np.full(len(wanted), -1, np.int32), 0  # the document in which an n-gram is found first
     for table in store.tables(["text"]):
         grams, starts = hash_grams(table["text"].to_pylist(), n)
-        places = np.flatnonzero(marks[grams >> bits])  # few are left to look up
-        found = np.searchsorted(wanted, grams[places])
-        new = wanted.take(found, mode="clip") == grams[places]
-        found, places = found[new], places[new]
+        at = index_in(pa.array(grams), value_set=pa.array(wanted))
+        found, places = at.drop_null().to_numpy(), np.flatnonzero(at.is_valid().to_numpy(zero_copy_only=False))
         new = first[found] < 0
         where = read + np.searchsorted(starts, places[new], side="right") - 1
         first[found[new][::-1]] = where[::-1]  # of one found twice the first stays

@@ -251,10 +251,7 @@ def differences(scores: Sequence[Score]) -> Iterator[str]:
 
 
 def summary(records: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """Write scores for people, in %: mean and standard deviation over seeds, the mean interval, baselines.
-
-    Below them are a run's notes, and what was counted. The set is the one that `linkbert report` shows.
-    """
+    """Write scores for people, of the set that a report shows, in %: mean ± sd over seeds, mean interval, baselines."""
     for _, each in itertools.groupby(records, key=lambda record: record["task"]):
         runs: list[Any] = list(each)
         task = task_of(runs[0])

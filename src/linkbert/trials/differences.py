@@ -111,15 +111,12 @@ class Measure:
 
 
 def draw_rows(pairs: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> tuple[np.ndarray, int]:
-    """Bootstrap the mean difference of values by example, {"rows": (N,), "groups": (N,)}, of pairs of models: (B, S).
-
-    What is not a number for one model counts for none. ValueError where models were asked other examples.
-    """
+    """Bootstrap the mean difference of pairs of models by example, {"rows": (N,), "groups": (N,)} each: (B, S)."""
     groups = pairs[0][0]["groups"]
     if any(not np.array_equal(each["groups"], groups) for pair in pairs for each in pair):
         raise ValueError("values are of other examples")
     differences = np.stack([a["rows"] - b["rows"] for a, b in pairs], axis=1).astype(np.float64)  # (N, S)
-    known = np.isfinite(differences).all(axis=1)
+    known = np.isfinite(differences).all(axis=1)  # what is not a number for one model counts for none
     sums = sum_groups(np.column_stack([differences, known])[known], groups[known].tolist())
     return bootstrap(sums, lambda found: found[:, :-1] / found[:, -1:], samples=SAMPLES), len(sums)
 

@@ -238,14 +238,11 @@ def reading(model_folder: str | Path, _store: str | Path, settings: Mapping[str,
 
 
 def score(model_folder: str | Path, store: str | Path, settings: Mapping[str, Any]) -> Answer:
-    """Score a model on a store's held-out documents as `linkbert score` does; the questions are those of all arms.
-
-    Relations are asked of three, or of BERT's two: each has a name of its own, as they are not to be compared.
-    """
+    """Score a model on a store's held-out documents as `linkbert score` does; the questions are those of all arms."""
     scores = score_model(Path(model_folder), [Part("", Path(store))], Config(**settings))
     names = ("mlm_accuracy", "link_gain", "shared_gain", "context_gain", "relation_accuracy")
     found = {name: each.value for name in names if (each := getattr(scores, name))}
-    if len(scores.relations) == 2:
+    if len(scores.relations) == 2:  # BERT's: they are not to be compared with three
         found["next_sentence_accuracy"] = found.pop("relation_accuracy")
     return answer({}, mlm_loss=scores.mlm_loss, **found)
 
