@@ -277,7 +277,7 @@ def counted_metrics(task: Task) -> Sequence[str]:
 
 
 def score(names: Sequence[str], examples: Examples, predictions: Predictions) -> dict[str, float]:
-    """Score predictions, in the order of the examples, by each metric named; ValueError: of other examples, no label."""
+    """Score predictions, in the order of the examples, by each metric named; ValueError: other examples, no label."""
     return group_scores(names, examples, predictions, {"": range(len(examples))})[""]
 
 
