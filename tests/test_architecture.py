@@ -55,8 +55,8 @@ OWED = {  # lines above the ceiling, docs/log/size.md says for what; what is not
     "instances": 209,
     "model": 447,
     "pretraining": 181,
-    "tasks": 518,
-    "trials": 378,
+    "tasks": 500,
+    "trials": 372,
     "views": 274,
 }
 
