@@ -260,6 +260,15 @@ def columns_of(study):
     return [Column(name, word) for name in tasks for word in ["", *words]]
 
 
+@pytest.mark.parametrize("name", ["tables", "dictionary"])
+def test_what_the_evidence_rests_on_can_be_planned(name, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["study", str(RECIPES[0].parent / f"evidence-{name}.toml"), "--plan"]) == 0
+    printed = capsys.readouterr().out
+    assert "6 pretraining runs, 0 done; 30 probes" in printed
+    assert f"not built yet: {name}, " in printed
+
+
 def test_the_recipes_are_those_of_the_papers_tables():
     names = {path.stem for path in RECIPES}
     assert names == {f"table{n}{size}" for n in (1, 3, 4, 5, 6, "7-9") for size in ("", "-cpu", "-gpu10")}
