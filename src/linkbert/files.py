@@ -337,9 +337,13 @@ def _hold(part: Path, folder: bool) -> int:
     return held
 
 
+class LockedError(ValueError):
+    """Another process is writing a folder."""
+
+
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Lock a folder, by the file NAME.lock next to it, until the block or the process ends; ValueError if it is."""
+    """Lock a folder, by the file NAME.lock next to it, until the block or the process ends; LockedError if it is."""
     place = folder.resolve()  # "." has no name, and a link to a folder needs the lock of the folder
     path = place.with_name(place.name + ".lock")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -351,7 +355,7 @@ def locked(folder: Path) -> Iterator[None]:
             if os.fstat(number).st_ino != path.stat().st_ino:  # removed and made again meanwhile
                 raise BlockingIOError
         except (BlockingIOError, FileNotFoundError):
-            raise ValueError(f"another process is writing {folder}; wait for it to end, or stop it") from None
+            raise LockedError(f"another process is writing {folder}; wait for it to end, or stop it") from None
         try:
             refuse_links(place)
             yield

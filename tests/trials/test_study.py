@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from linkbert import cli
-from linkbert.files import write_json
+from linkbert.files import locked, write_json
 from linkbert.instances.mixture import make_sampler, open_parts
 from linkbert.instances.sampler import lengths_of
 from linkbert.tasks.results import Column, run_key
@@ -88,6 +88,23 @@ def test_answers_that_are_lost_or_damaged_are_named(made, tmp_path, capsys):
         assert said in capsys.readouterr().err
         path.write_bytes(kept)
     assert cli.main(["study", str(folder)]) == 0
+
+
+def test_a_run_that_another_process_makes_is_left_to_it_and_seeds_come_first(made, tmp_path, caplog):
+    folder, said = shutil.copytree(made / "made", tmp_path / "made"), []
+    answers = {path.parent.name: path for path in folder.glob("results/*/lengths-*.json")}
+    runs = {run.key: run for run in open_study(folder)}
+    for path in answers.values():
+        path.unlink()
+    held = next(run for run in runs.values() if (run.arm, run.seed) == ("twin", 0))
+    with locked(folder / "results" / held.key):
+        run_study(held.study, folder, report=said.append)
+    assert "twin, seed 0: another process makes it" in caplog.text
+    ended = enumerate(["linkbert, seed 0", "linkbert, seed 1", "twin, seed 1"], 1)
+    assert said == [f"{n} of 4 runs done: {run}" for n, run in ended]
+    assert [key for key, path in answers.items() if not path.is_file()] == [held.key]
+    run_study(held.study, folder, report=said.append)
+    assert said[3:] == ["4 of 4 runs done: twin, seed 0"]
 
 
 def test_what_is_done_is_not_done_again(made):

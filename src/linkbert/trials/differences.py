@@ -207,7 +207,7 @@ def describe_arm(name: str, runs: Sequence[Run]) -> dict[str, Any]:
     return {"title": study.read_arms[name].title, "against": study.against(name),
             "settings_that_differ": {key: show_value(value) for key, value in mine.items() if value != base[key]},
             "runs": {run.seed: run.key for run in own}, "trained": sum(run.trained for run in own),
-            "steps": own[0].config.max_steps, "tokens": round(float(np.mean(tokens or [0]))),
+            "steps": own[0].config.max_steps, "tokens": max(tokens, default=0),
             "hours": sum(each[-1]["elapsed"] for each in lines if each) / 3600}  # fmt: skip
 
 

@@ -34,7 +34,7 @@ import numpy as np
 
 from linkbert import registry
 from linkbert.config import STORE_SETTINGS, Config, Positive, check_content, in_seconds, nearest
-from linkbert.files import locked, read_json, refuse_links, remove, replacing, write_json
+from linkbert.files import LockedError, locked, read_json, refuse_links, remove, replacing, write_json
 from linkbert.instances.mixture import fingerprint, make_sampler, open_parts
 from linkbert.instances.sampler import NoUsableAnchorError, lengths_of
 from linkbert.pretraining.journal import decisive_settings, read_journal
@@ -230,7 +230,7 @@ def tokens_per_second(study: Study, folder: Path, name: str) -> float:
 
 
 def do_run(run: Run, parallel: int = 1) -> None:
-    """Pretrain, then ask every question that has no answer yet. Under torchrun, pretrain alone."""
+    """Pretrain, then ask what has no answer yet, unless another process does. Under torchrun, pretrain alone."""
     from linkbert.pretraining.run import pretrain
 
     together, more = int(os.environ.get("WORLD_SIZE", "1")) > 1, device_of(run, parallel)
@@ -249,6 +249,8 @@ def do_run(run: Run, parallel: int = 1) -> None:
                         log.warning("%s of %s: no answer; %s", question.label, run.arm, error)
                         found = {"measures": {}, "note": str(error)}
                     write_json(path, found | {"seconds": round(time.monotonic() - start, 2)})
+    except LockedError:
+        log.warning("%s, seed %s: another process makes it", run.arm, run.seed)
     except ValueError as error:
         raise ValueError(f"{run.arm}, seed {run.seed}: {error}") from error
 
@@ -298,14 +300,12 @@ def run_study(
     runs = prepare(study, folder) if os.environ.get("RANK", "0") == "0" else expand(study, folder)
     if only and only not in (keys := [run.key for run in runs]):
         raise ValueError(f"{folder} has no run {only!r}; {nearest(only, keys)}")
-    left = [run for run in runs if not run.done and only in ("", run.key)]
-    done = len(runs) - len(left)
+    left = sorted((run for run in runs if not run.done and only in ("", run.key)), key=lambda run: run.seed)
     check_data([each for each in study.questions if any(not run.answer(each).is_file() for run in left)])
 
     def finished(run: Run) -> None:
-        nonlocal done
-        done += 1
-        report(f"{done} of {len(runs)} runs done: {run.arm}, seed {run.seed}")
+        if run.done:
+            report(f"{sum(run.done for run in runs)} of {len(runs)} runs done: {run.arm}, seed {run.seed}")
 
     parallel = max(1, min(parallel, len(left)))
     with make_executor(parallel) as executor:
