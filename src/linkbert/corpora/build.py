@@ -5,8 +5,6 @@ there; then second documents of an id and deleted ones are dropped and store.jso
 what is being built: only the same command can resume, and the result is the same, bit for bit.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import datetime
 import hashlib

@@ -4,8 +4,6 @@ The table is lines of source and target: tab-separated or CSV, with a header tha
 A column in which every value is a number holds numbers as pandas writes them: 102.0 and 1.02e+02 are the id "102".
 """
 
-from __future__ import annotations
-
 import csv
 import dataclasses
 import re

@@ -7,8 +7,6 @@ A function read(source, options) is one, or a Reader, which a plugin registers i
     Reader(plan=plan, read=read_shard)  large files, which `plan` cuts into shards: lazily, the same way every time
 """
 
-from __future__ import annotations
-
 import dataclasses
 import math
 from collections import Counter

@@ -5,8 +5,6 @@ Of a page's link that is a path in the tree ("guide/a b.html") or, elsewhere, a 
 says by names() what else it is called, and the graph resolves those as redirects; of notes, see readers/pages.py.
 """
 
-from __future__ import annotations
-
 import re
 from functools import lru_cache
 from posixpath import join, normpath

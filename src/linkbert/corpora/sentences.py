@@ -4,8 +4,6 @@ A line break ends a sentence, and so does a terminator that is not part of an ab
 where English is ambiguous ("in the U.S. The ...") the text is left whole. The time is linear in the text.
 """
 
-from __future__ import annotations
-
 import re
 
 # Titles and the like, which a capital may follow without a new sentence; words such as "etc." or "Inc." end one then.

@@ -5,8 +5,6 @@ Links and names that lead out of the tree are refused and counted, files that a 
 suffix, hidden files and folders (".git") are left out.
 """
 
-from __future__ import annotations
-
 import codecs
 import io
 import logging

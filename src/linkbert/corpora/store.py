@@ -5,8 +5,6 @@ number* counts the rows over all shards in order, dropped ones (a second documen
 index. Parquet, because DuckDB joins it where it lies and any tool can read it.
 """
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence

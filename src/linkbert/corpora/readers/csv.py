@@ -4,8 +4,6 @@ Cells in quotes may hold line breaks, so only a parser knows where a row ends: t
 Documents. A quotation mark that is never closed costs itself and no more: what follows is read again.
 """
 
-from __future__ import annotations
-
 import codecs
 import csv
 import io

@@ -5,8 +5,6 @@ citation, which leads to a paper by PMID, else PMCID, else DOI. The id is the fi
 PubMed's files, a full text takes the place of its abstract. Entities of a DOCTYPE are not expanded.
 """
 
-from __future__ import annotations
-
 import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator

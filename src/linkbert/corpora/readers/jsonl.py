@@ -5,8 +5,6 @@
 One object a line; `id` and `text` are needed. docs/formats.md has all keys. A broken line is skipped and counted.
 """
 
-from __future__ import annotations
-
 import ast
 import json
 import re

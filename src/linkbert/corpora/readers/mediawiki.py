@@ -5,8 +5,6 @@ starts there. Of others the parent cuts what it decompresses between pages. Page
 parser: in a dump every `<` of the text is `&lt;`, so this is safe, and a damaged page costs only itself.
 """
 
-from __future__ import annotations
-
 import bz2
 import math
 import re

@@ -4,8 +4,6 @@ The order: the path as written, in other capitals; a page of the link's own fold
 title; an alias. What pages are called besides follows from their front matter, their file names and conventions.toml.
 """
 
-from __future__ import annotations
-
 import logging
 import re
 from bisect import bisect_left

@@ -1,7 +1,5 @@
 """What PubMed and JATS share: the names of papers, months of publication, superscripts and formulas as plain text."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass

@@ -5,8 +5,6 @@ PMCID: so a record's own are Redirects to its PMID. A file is a shard. Newer ver
 delete, in the order of the files, when the build ends. Entities of a DOCTYPE are not expanded and nothing is fetched.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass

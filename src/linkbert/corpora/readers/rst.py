@@ -5,8 +5,6 @@ include. So each page is then read alone, in any process, and its links name pag
 or opened, and its tables of roles and directives stay as they are for other users.
 """
 
-from __future__ import annotations
-
 import re
 import threading
 from collections import Counter, defaultdict

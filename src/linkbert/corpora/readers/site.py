@@ -4,8 +4,6 @@ The head of a dump (`<siteinfo>`) comes in as namespaces, case rule and language
 the form in which a link, a page and a redirect of one name are equal. What a dump does not declare is in wikis.toml.
 """
 
-from __future__ import annotations
-
 import re
 import tomllib
 from collections.abc import Iterable, Mapping

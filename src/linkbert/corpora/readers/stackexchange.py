@@ -4,8 +4,6 @@ Bodies are HTML. A link to a post of the same site names its number, at its plac
 a question to the accepted answer, without one. A row is a line, so a damaged one costs itself.
 """
 
-from __future__ import annotations
-
 import logging
 import re
 from collections import Counter

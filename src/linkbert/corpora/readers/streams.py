@@ -3,8 +3,6 @@
 No record is held that is larger than a limit, of which these are all: it is passed over in flat memory, and counted.
 """
 
-from __future__ import annotations
-
 import codecs
 from collections.abc import Iterator
 from pathlib import Path

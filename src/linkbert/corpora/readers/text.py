@@ -4,8 +4,6 @@ The id is the path inside the source without its suffix, the title the file's na
 are joined again (a line break ends a sentence in this project); a blank line always starts a new line.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 

@@ -4,8 +4,6 @@ A survey reads what the pages are called, so that each link can name its page. D
 line: patterns say what their marks are. Wikitext is read as that of a dump; Markdown pages among it as others are.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace

@@ -8,8 +8,6 @@ Lines: lists, headings, quotes, entities, and the holes that dropped templates l
 An anchor travels through all of it between two marks, \x02 and \x03; offsets are read off at the very end.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable
 from functools import lru_cache

@@ -4,8 +4,6 @@ An element whose parent has no text of its own is a line, any other is part of i
 no prefixes here: in `<akn:p xml:id="x">` they are `p` and `@id`. No entity is expanded, nothing is fetched.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from functools import cache
