@@ -49,8 +49,8 @@ CEILINGS = {  # lines of Python; (top) are the files beside the folders
 
 OWED = {  # lines above the ceiling, docs/log/size.md says for what; what is not said there must go
     "(top)": 1_301,
-    "corpora": 733,
-    "corpora/readers": 1_656,
+    "corpora": 719,
+    "corpora/readers": 1_626,
     "graph": 116,
     "instances": 209,
     "model": 447,
