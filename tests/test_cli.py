@@ -21,7 +21,7 @@ from linkbert.pretraining.journal import read_journal
 from linkbert.pretraining.run import Result
 from linkbert.registry import BUILT_IN
 from linkbert.tasks.settings import FineTuneConfig
-from linkbert.views.scores import show_result
+from linkbert.views.runs import show_result
 from linkbert.views.stats import statistics_lines, store_statistics
 
 COUNTRIES = ("arland", "borland", "corland", "dorland")

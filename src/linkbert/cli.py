@@ -458,7 +458,7 @@ def pretrain(
         check_model(config.init)
     if ":" not in config.objective and config.objective not in (known := references("objectives")):
         raise ValueError(f"unknown objective {config.objective!r}; {nearest(config.objective, known)}")
-    from linkbert.views.scores import show_result  # not before: a wrong word above costs no import of torch
+    from linkbert.views.runs import show_result  # not before: a wrong word above costs no import of torch
 
     with report_training() as progress:
         result = linkbert.pretrain(stores, to, config, preset=name, resume=resume, progress=progress, report=say)
@@ -517,7 +517,7 @@ def relate(
         show("relate", "opening the model ...")
         from linkbert.model.fill import relate as run
         from linkbert.pretraining.checkpoint import find_model
-        from linkbert.views.scores import relations_known
+        from linkbert.views.runs import relations_known
 
         found = run(find_model(model), *texts)
     print_result(json_, found, [*(f"{name:<11} {p:6.1%}" for name, p in found.items()), *relations_known(Path(model))])
@@ -570,7 +570,7 @@ def score(
         show("score", f"opening the model, then {config.eval_pairs:,} pairs of held-out documents ...")
         from linkbert.pretraining.checkpoint import find_model
         from linkbert.pretraining.evaluation import score_model
-        from linkbert.views.scores import show_scores
+        from linkbert.views.runs import show_scores
 
         scores = score_model(find_model(model), parts, config)
     print_result(True, asdict(scores), ()) if json_ else show_scores(make_console(), scores)

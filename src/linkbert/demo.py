@@ -37,7 +37,7 @@ from linkbert.pretraining.scores import Scores, percent
 from linkbert.progress import report_stages, report_training, reporting
 from linkbert.views.gains import learnt_lines, learnt_words, picture_lines, pictures
 from linkbert.views.page import write_page
-from linkbert.views.scores import show_scores
+from linkbert.views.runs import show_scores
 
 ENOUGH = 100  # steps; words guessed after fewer are chance
 MARK = "linkbert-demo.json"  # what a folder is the demo of; an unfinished one may be replaced

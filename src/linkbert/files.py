@@ -23,7 +23,7 @@ import tempfile
 import time
 import tomllib
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from functools import cache, partial, partialmethod
@@ -347,23 +347,16 @@ def locked(folder: Path) -> Iterator[None]:
     place = folder.resolve()  # "." has no name, and a link to a folder needs the lock of the folder
     path = place.with_name(place.name + ".lock")
     path.parent.mkdir(parents=True, exist_ok=True)
-    number = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
-    try:
-        HELD.add(number)
+    with ExitStack() as stack:
         try:
-            fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            number = stack.enter_context(_lock(path, os.O_RDWR | os.O_CREAT | os.O_NONBLOCK))
             if os.fstat(number).st_ino != path.stat().st_ino:  # removed and made again meanwhile
                 raise BlockingIOError
         except (BlockingIOError, FileNotFoundError):
             raise LockedError(f"another process is writing {folder}; wait for it to end, or stop it") from None
-        try:
-            refuse_links(place)
-            yield
-        finally:
-            path.unlink(missing_ok=True)
-    finally:
-        HELD.discard(number)
-        os.close(number)
+        stack.callback(path.unlink, missing_ok=True)
+        refuse_links(place)
+        yield
 
 
 def refuse_links(folder: Path) -> None:
@@ -379,19 +372,20 @@ def refuse_links(folder: Path) -> None:
 def scratch() -> Iterator[Path]:
     """Give a folder below the temporary folder, and remove those of processes that were killed."""
     for left in Path(tempfile.gettempdir()).glob(f"{SCRATCH}*"):
-        with suppress(OSError), _locked_folder(left):  # else it is another user's, or in use
+        with suppress(OSError), _lock(left, os.O_DIRECTORY):  # else it is another user's, or in use
             remove(left)
-    with tempfile.TemporaryDirectory(prefix=SCRATCH) as folder, _locked_folder(Path(folder)):
+    with tempfile.TemporaryDirectory(prefix=SCRATCH) as folder, _lock(Path(folder), os.O_DIRECTORY):
         yield Path(folder)
 
 
 @contextmanager
-def _locked_folder(folder: Path) -> Iterator[None]:
-    number = os.open(folder, os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+def _lock(path: Path, flags: int) -> Iterator[int]:
+    """Open a file or a folder, and lock it until the block ends; BlockingIOError where another process has it."""
+    number = os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
     try:
         HELD.add(number)
         fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
+        yield number
     finally:
         HELD.discard(number)
         os.close(number)

@@ -1,9 +1,11 @@
 """Runs side by side: folders of runs come in, finished or not, and what run.json and journals say goes out.
 
 Rows are what is compared, columns are runs; below stand the settings in which they differ, because scores of runs that
-were asked other questions are not to be compared. All settings and the confusion matrix are in a run's model card.
+were asked other questions are not to be compared. All settings and the confusion matrix are in a run's model card. What
+`pretrain`, `score` and `demo` print of a model stands here, too, for any console: training needs no other library.
 """
 
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ from typing import Any
 from linkbert.config import Config, make_config, migrate, show_value
 from linkbert.files import one_line
 from linkbert.pretraining.journal import TIMINGS, read_journal, read_record
-from linkbert.pretraining.scores import from_json, nats, percent
+from linkbert.pretraining.scores import describe, from_json, nats, percent
 from linkbert.progress import count_text, seconds_text
 from linkbert.views.page import Measured, Section
 from linkbert.views.plots import Plot, mean_plots
@@ -22,6 +24,7 @@ EXPLAINED = (
     "link gain: by how many nats a masked token of A is likelier next to a text that A links to than next to a random "
     "one; context gain: the same of the text that follows A; an interval that holds 0 shows no gain"
 )
+RELATION_STYLES = {"contiguous": "bold green", "random": "bold magenta", "linked": "bold cyan"}
 HELD_OUT = {"relation_accuracy": "relations right", "link_gain": "link gain, nats"}  # of an evaluation, as curves
 
 
@@ -117,3 +120,32 @@ def settings_on(store: Path, runs: Sequence[Path]) -> tuple[Config, str]:
                 own = make_config(base=record["config"]).replace(**each.get("settings", {}))
                 return own, f"the run {run} {name}".strip()
     return make_config("tiny"), "a run"
+
+
+def show_scores(console: Any, scores: Any, *, before: Any = None, vocabulary: tuple[str, ...] = ()) -> None:
+    """Print Scores, as `describe` writes them."""
+    for line in describe(scores, before=before, vocabulary=vocabulary):
+        inner = RELATION_STYLES.get(line.strip().partition(":")[0], "")
+        console.print(line, style=inner if line.startswith(" ") else "bold")
+    console.print("in brackets: the 95 % interval, and the count; a nat is 1 in log-probability", style="dim")
+
+
+def relations_known(model: Path) -> list[str]:
+    """Write how many relations of held-out pairs a RUN, or its model, had right: how far its answers can be trusted."""
+    journal = next((path for each in (model, model.parent) if (path := each / "journal.jsonl").is_file()), None)
+    for entry in [each for each in read_journal(journal) if "evaluation" in each][-1:] if journal else []:
+        if (scores := from_json(entry["evaluation"])).relation_accuracy:
+            right, most = percent(scores.relation_accuracy), f"{100 * scores.commonest:.1f} %"
+            return [f"of held-out pairs it had right: {right}; always the commonest relation {most}"]
+    return []
+
+
+def show_result(console: Any, result: Any) -> None:
+    """Print how a run ended."""
+    if not result.finished:
+        again = f"linkbert pretrain --to {shlex.quote(str(result.run))} {result.resume}"
+        console.print(f"stopped after step {result.step:,} of {result.steps:,}; to resume: {again}")
+    if result.scores is not None:
+        show_scores(console, result.scores)
+    if result.model:
+        console.print(f"the model is in {result.model}")

@@ -17,7 +17,7 @@ from linkbert.instances.mixture import Mixture
 from linkbert.instances.sampler import Sampler
 from linkbert.progress import printable
 from linkbert.records import RELATIONS, Document
-from linkbert.views.scores import RELATION_STYLES
+from linkbert.views.runs import RELATION_STYLES
 
 LEGEND = (
     "\nto be guessed: [bold yellow]\\[MASK][/] (the word), [bold red]another word[/] (the word), [underline]word[/] "
