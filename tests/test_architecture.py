@@ -48,7 +48,7 @@ CEILINGS = {  # lines of Python; (top) are the files beside the folders
 
 
 OWED = {  # lines above the ceiling, docs/log/size.md says for what; what is not said there must go
-    "(top)": 1_301,
+    "(top)": 1_295,
     "corpora": 719,
     "corpora/readers": 1_626,
     "graph": 116,
@@ -57,7 +57,7 @@ OWED = {  # lines above the ceiling, docs/log/size.md says for what; what is not
     "pretraining": 181,
     "tasks": 500,
     "trials": 372,
-    "views": 274,
+    "views": 267,
 }
 
 
