@@ -15,10 +15,11 @@ COMMANDS = ["build", "build-2", "hyperlink", "export", "pretrain", "finetune", "
 def test_a_command_that_is_broken_and_run_again_gives_the_bytes_of_an_unbroken_one(tmp_path):
     command = [sys.executable, PROGRAM, *COMMANDS, "--tries", "5", "--folder", tmp_path]
     done = subprocess.run(command, capture_output=True, text=True)
-    total = done.stdout.rstrip().splitlines()[-1].strip("| ").replace(" ", "").split("|")[2:]
-    tries, _, equal, *wrong = map(int, total)
-    assert (tries, equal, wrong[:4]) == (40, 40, [0] * 4), (
-        done.stdout + done.stderr
-    )  # Ctrl-C at once may show a traceback
-    rows = [line.split(" | ")[0].strip("| ") for line in done.stdout.splitlines() if line.startswith("| ")]
-    assert {*rows} == {"command", *COMMANDS, "all"}
+    head, *rows = [
+        line.strip("| ").replace(" ", "").split("|") for line in done.stdout.splitlines() if line[:2] == "| "
+    ]
+    assert head[2:] == ["tries", "late", "equal", "different", "leftover", "unnamed", "claimed", "traceback", "hangs"]
+    assert {row[0] for row in rows} == {*COMMANDS, "all"}
+    assert not done.returncode
+    tries, _, equal, *wrong = map(int, rows[-1][2:])
+    assert (tries, equal, wrong) == (40, 40, [0] * 6), done.stdout + done.stderr

@@ -15,6 +15,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -26,16 +27,7 @@ import numpy as np
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 from linkbert.config import check_content
-from linkbert.files import (
-    below,
-    fetch_from_hub,
-    one_line,
-    read_json,
-    read_small,
-    refuse_pointer,
-    replacing,
-    write_json,
-)
+from linkbert.files import below, fetch_from_hub, one_line, read_json, read_small, refuse_pointer, replacing, write_json
 
 if TYPE_CHECKING:
     from linkbert.corpora.store import Store
@@ -313,27 +305,26 @@ def ask(source: str, call: Callable[..., Any], texts: Any, **options: Any) -> An
 
     The library lets other threads run where it is given a batch. What it raises is a ValueError that names the source.
     """
-    found: list[Any] = []
+    future = Future[Any]()
 
     def work() -> None:
         try:
-            found.append((call(texts, **options), None))
+            future.set_result(call(texts, **options))
         except BaseException as error:  # a panic is no Exception
-            found.append((None, error))
+            future.set_exception(error)
 
-    seconds = PATIENCE + sum(map(len, texts)) // PACE
-    (thread := Thread(target=work, daemon=True)).start()
-    thread.join(seconds)
-    if not found:
-        raise ValueError(f"{source} takes more than {seconds} seconds for a text: take another tokenizer.json")
-    answer, error = found[0]
-    if (isinstance(error, Exception) and not isinstance(error, MemoryError)) or type(
-        error
-    ).__name__ == "PanicException":
-        raise ValueError(f"{source} breaks off over a text ({one_line(error)[:200]}): take another tokenizer.json")
-    if error:
-        raise error
-    return answer
+    Thread(target=work, daemon=True).start()
+    try:
+        return future.result(seconds := PATIENCE + sum(map(len, texts)) // PACE)
+    except TimeoutError:
+        raise ValueError(
+            f"{source} takes more than {seconds} seconds for a text: take another tokenizer.json"
+        ) from None
+    except (MemoryError, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        cause = one_line(error)[:200]
+        raise ValueError(f"{source} breaks off over a text ({cause}): take another tokenizer.json") from None
 
 
 def _growth(rules: Any) -> int:

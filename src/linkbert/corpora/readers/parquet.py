@@ -208,9 +208,8 @@ def _size(column: pa.Array) -> int:
     if len(column) * values.nbytes <= LARGEST:
         return 0
     try:
-        lengths = pc.binary_length(values)
-        return pc.sum(lengths if values is column else lengths.take(column.indices)).as_py() or 0
-    except pa.ArrowNotImplementedError:
+        return pc.sum(pc.binary_length(values).take(column.indices)).as_py() or 0
+    except (pa.ArrowNotImplementedError, AttributeError):  # runs, or a dictionary of other things
         return len(column) * values.nbytes
 
 
