@@ -862,3 +862,24 @@ def test_a_full_disk_that_sqlite_finds_is_one_line(folder, monkeypatch, capsys):
     monkeypatch.setattr("linkbert.views.stats.store_statistics", fail)
     assert cli.main(["stats", str(folder / "store")]) == 1
     assert capsys.readouterr().err.endswith("disk is full: make room, and run the same command again\n")
+
+
+UNLUCKY = """
+import os, signal, time
+
+class Left:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.1)
+
+left = Left()
+del left
+"""
+
+
+def test_ctrl_c_while_a_module_is_made_is_one_line(tmp_path):
+    """In a finaliser, as in code of a library, Python would say that an exception is ignored, and go on."""
+    (tmp_path / "unlucky.py").write_text(UNLUCKY)
+    command = [sys.executable, "-m", "linkbert", "build", "a.jsonl", "--to", "store", "--format", "unlucky:READER"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (130, "linkbert: interrupted\n")

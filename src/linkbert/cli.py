@@ -26,7 +26,17 @@ import linkbert
 from linkbert.config import STORE_SETTINGS, Config, Settings, choose_config, make_config, meant, nearest, presets
 from linkbert.files import REMEDIES, find_encoder, locked, one_line, read_manifest, replacing
 from linkbert.instances.parts import Part, read_mix
-from linkbert.progress import LogLine, make_console, report_stages, report_training, reporting, say, say_json, screened
+from linkbert.progress import (
+    LogLine,
+    interruptible,
+    make_console,
+    report_stages,
+    report_training,
+    reporting,
+    say,
+    say_json,
+    screened,
+)
 from linkbert.tasks.settings import FineTuneConfig
 
 EXAMPLES = """Pretrain BERT-like encoders on documents and the links between them.
@@ -56,6 +66,7 @@ app = typer.Typer(cls=Grouped, rich_markup_mode=None, pretty_exceptions_enable=F
 
 
 @screened()
+@interruptible()
 def main(words: Sequence[str] | None = None) -> int:
     """Run one command; return its exit status."""
     home = partial(re.sub, r"^([\w.-]+=)?~(?=/\S*$|$)", rf"\1{Path.home()}")  # no shell sees it behind a "="

@@ -207,6 +207,34 @@ def report_stages() -> Iterator[Callable[[str, int, int | None], None]]:
         yield progress
 
 
+def leave(said: str) -> None:
+    """End this process at once."""
+    os.write(2, b"\x1b[?25h" * os.isatty(2) + f"linkbert: {said}\n".encode())  # shows the cursor
+    os._exit(130)
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Have Ctrl-C end this process at once while a module is made: of a library, it would be ignored, or lines."""
+
+    def interrupt(_: int, frame: Any) -> None:
+        while frame and "importlib" not in frame.f_code.co_filename:
+            frame = frame.f_back
+        if frame:
+            leave("interrupted")
+        raise KeyboardInterrupt
+
+    before = signal.getsignal(signal.SIGINT)
+    own = before is signal.default_int_handler and threading.current_thread() is threading.main_thread()
+    if own:
+        signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        if own:
+            signal.signal(signal.SIGINT, before)
+
+
 @contextmanager
 def report_training() -> Iterator[Callable[[Any], None]]:
     """Give the callback of a pretraining run, which takes its state after every update, and in a slow one.
@@ -228,12 +256,8 @@ def report_training() -> Iterator[Callable[[Any], None]]:
                 shorter = f"budget=1h, max_steps={steps:.0f} (a day) or sequence_length=128 (a quarter)"
                 log.warning("this run takes %s on this machine; shorter ones: %s", left, shorter)
 
-        def leave(*_: Any) -> None:
-            os.write(2, b"\x1b[?25h" * os.isatty(2) + b"linkbert: ended at once\n")  # shows the cursor
-            os._exit(130)
-
         show("train", "opening the store and the model ...")
-        before = signal.signal(signal.SIGINT, leave)
+        before = signal.signal(signal.SIGINT, lambda *_: leave("ended at once"))
         try:
             yield progress
         finally:
