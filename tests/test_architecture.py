@@ -48,11 +48,11 @@ CEILINGS = {  # lines of Python; (top) are the files beside the folders
 
 
 OWED = {  # lines above the ceiling, docs/log/size.md says for what; what is not said there must go
-    "(top)": 1_295,
+    "(top)": 1_330,
     "corpora": 719,
-    "corpora/readers": 1_626,
+    "corpora/readers": 1_625,
     "graph": 116,
-    "instances": 209,
+    "instances": 200,
     "model": 447,
     "pretraining": 181,
     "tasks": 500,
