@@ -23,8 +23,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from linkbert.corpora.store import DOCUMENTS, DROPPED, FORMAT, REDIRECTS, Store, shard_path
-from linkbert.files import read_json, remove
+from linkbert.corpora.store import DOCUMENTS, DROPPED, REDIRECTS, Store, shard_path
+from linkbert.files import STORE_FORMAT, read_json, remove
 from linkbert.graph.hyperlinks import find_sections
 from linkbert.graph.links import ARRAYS, graph_folder
 from watched import run_watched
@@ -142,7 +142,7 @@ def write_store(path: Path, documents: int, redirects: int, links: int) -> None:
         table = pa.table([make_names(sources), make_names(leads), fragments.dictionary_decode()], schema=REDIRECTS)
         pq.write_table(table, shard_path(path, "redirects", shard), **HOW)
     pq.write_table(pa.Table.from_pylist(dropped, schema=DROPPED), path / "dropped.parquet")
-    manifest = {"format": FORMAT, "documents": documents - len(dropped), "redirects": redirects, "shards": shards}
+    manifest = {"format": STORE_FORMAT, "documents": documents - len(dropped), "redirects": redirects, "shards": shards}
     (path / "store.json").write_text(json.dumps(manifest))
 
 

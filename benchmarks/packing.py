@@ -62,8 +62,8 @@ def count(sampler) -> None:
     for name, row_cost in (("rows of the length", None), ("rows as wide as on a GPU", 0.0)):
         for fixed in (True, False):
             batches = Batches(sampler, fixed=fixed, row_cost=row_cost)
-            counts = [batches.count(batches.draw(step)) for step in range(1, steps + 1)]
-            passes = statistics.mean(batches.draw(step).passes for step in range(1, steps + 1))
+            agreed = [batches.agree(batches.draw(step)) for step in range(1, steps + 1)]
+            passes, counts = statistics.mean(each for each, _ in agreed), [each for _, each in agreed]
             share = sum(each.tokens for each in counts) / sum(each.places for each in counts)
             shape = batches.shape()
             slots = f", {shape.pairs} pairs and {shape.masks} masks" if fixed else ", as many rows as are needed"
@@ -107,6 +107,7 @@ def to_batch(made: Instances, *, trim: bool = False) -> Batch:
             made.masked_labels,
             made.relations,
             np.ascontiguousarray(made.pairs[:, 0]),
+            made.numbers,
         ),
     )
     return Batch(*map(torch.from_numpy, arrays))

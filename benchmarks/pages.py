@@ -79,7 +79,7 @@ def measure_speed(arguments: argparse.Namespace) -> None:
     """Compare, time, print."""
     options = html.Options(body=arguments.body, drop=arguments.drop)
     shards = plan_source("html", arguments.tree, options)
-    pages = [page for shard in shards if shard.path for page in _read_files(shard, Skipped())]
+    pages = [page for shard in shards if shard.path for page in _read_files(shard, html.LARGEST, Skipped())]
     pages = pages[:: max(len(pages) // arguments.pages, 1)]
     size = sum(len(data) for _, data in pages)
     print(f"{len(pages):,} pages, {size / 1e6:.1f} MB")
@@ -124,8 +124,8 @@ def soup(data: bytes, parser: str, options: html.Options) -> Found:
     root = BeautifulSoup(data, parser).select_one(options.body)
     if root is None:
         return "", []
-    tables = html._TABLES.replace("> * > tr > ", "").replace("> ", "")  # as far as soupsieve knows them
-    for element in root.select(", ".join(filter(None, (html._DROPPED, tables, options.drop)))):
+    dropped = html._DROPPED.replace("> * > tr > ", "").replace(":has(> ", ":has(")  # as far as soupsieve knows it
+    for element in root.select(", ".join(filter(None, (dropped, options.drop)))):
         element.decompose()
     out: list[str] = []
     links: list[tuple[str, str]] = []
@@ -289,7 +289,7 @@ def count_links(arguments: argparse.Namespace) -> None:
     with TemporaryDirectory() as folder:
         store = build_documents([arguments.tree], Path(folder) / "store", format="html")
         add_graph(store, "hyperlink", "hyperlink")
-        edges = LinkGraph.open(store).to_arrow().to_pylist()
+        edges = LinkGraph.open(store.path).to_arrow().to_pylist()
         documents = list(store.documents())
     ids = {COMPRESSION.sub("", name): name for name in tree.pages}
     names = [ids.get(document.id, "") for document in documents]
@@ -348,7 +348,7 @@ def compare_prose(arguments: argparse.Namespace) -> None:
     options = html.Options()
     pages, ours = {}, {}
     for shard in plan_source("html", arguments.tree, options):
-        pages |= dict(_read_files(shard, Skipped()))
+        pages |= dict(_read_files(shard, html.LARGEST, Skipped()))
         for record in read_shard("html", shard, options, Skipped()):
             if isinstance(record, Document):
                 ours[record.id] = record.text
