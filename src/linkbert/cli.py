@@ -665,6 +665,8 @@ def predict(
     to: Path | None = Option(None, metavar="FILE.jsonl", help="write the answers there"),
 ) -> None:
     """Answer new inputs with a fine-tuned model."""
+    if to and to.exists() and to.samefile(file):
+        raise ValueError(f"--to {to} is the file of the inputs: name another")
     answers = linkbert.predict(model, file)
     if not to:
         say_json(*answers, indent=None)

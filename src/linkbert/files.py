@@ -507,14 +507,19 @@ def as_path(value: Any, what: str) -> Path:
     return Path(value).expanduser()
 
 
-def read_manifest(store: Path) -> dict[str, Any]:
-    """Read the store.json of a finished store, or raise a ValueError that says what is wrong and what to do."""
+def read_manifest(store: Path, needed: Sequence[str] = ("documents", "shards")) -> dict[str, Any]:
+    """Read the store.json of a finished store, or raise a ValueError that says what is wrong and what to do.
+
+    `needed` are the counts, or dictionaries of them, that have to be there.
+    """
     if (store / "store.json").is_file():
         found = read_json(store / "store.json")
         version = found.get("format") if isinstance(found, dict) else None
         if version != STORE_FORMAT:
             other = f"of format {version}, this linkbert reads {STORE_FORMAT}"
             raise ValueError(f"{store} is a store {other}: build it again")
+        if wrong := [key for key in needed if not isinstance(found.get(key), int | dict)]:
+            raise ValueError(f"{store}/store.json is damaged: {wrong[0]} is {found.get(wrong[0])!r}; build it again")
         return cast(dict[str, Any], found)
     if (store / "plan.json").is_file() or [*store.glob("documents/*.parquet*")]:
         raise ValueError(f"{store} is an unfinished build: run the same `linkbert build` again to finish it")

@@ -171,6 +171,13 @@ def test_the_first_document_of_an_id_stays_and_wins_over_a_redirect(tmp_path, mo
     assert manifest["skipped"] == {"duplicate id": 1, "duplicate redirect": 1, "redirect shadowed by a document": 1}
 
 
+def test_lines_of_json_are_no_table_of_links(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"id": "a", "text": "x"}\n')
+    (tmp_path / "links.jsonl").write_text('{"source": "a", "target": "b"}\n')
+    with pytest.raises(ValueError, match=r"links.jsonl is JSON, no table of two columns: jq -r "):
+        build_documents([tmp_path / "a.jsonl"], tmp_path / "store", links_table=tmp_path / "links.jsonl")
+
+
 @pytest.mark.parametrize("compress", [bytes, gzip.compress, lzma.compress])
 def test_a_table_of_links_joins_the_documents_it_names(tmp_path, compress):
     (tmp_path / "a.jsonl").write_text(

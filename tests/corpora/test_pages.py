@@ -145,6 +145,24 @@ def test_pages_say_their_addresses(tmp_path):
     ]
 
 
+def test_addresses_of_pages_that_are_folders_or_end_with_html(tmp_path):
+    files = {"book.toml": "", "src/README.md": "[a](one.html)", "src/one.md": "---\nPermalink: /2020/one.html\n---\nx"}
+    files |= {"src/sub/two.md": "[b](../index.html) [c](/2020/one.html) [d](/posts/2021/03/04/news/) [e](/posts/big)"}
+    files |= {"src/posts/2021-03-04-news/index.md": "---\nslug: big\ntitle: 'It''s \"new\"'\n---\n[f](../../sub/)"}
+    files |= {"src/sub/index.fr.md": "", "src/sub/index.md": ""}
+    documents = read_tree(tmp_path, files)
+    post = "src/posts/2021-03-04-news/index"
+    assert led_to(documents["src/sub/two"]) == ["src/README", "src/one", post, post]
+    assert led_to(documents[post]) == ["src/sub/index"]  # not the page of another language
+    assert documents[post].title == 'It\'s "new"'
+
+
+def test_an_index_of_the_site_is_not_the_readme_of_its_repository(tmp_path):
+    files = {"README.md": "[a](/guide/x) [b](/guide/y) [c](/index.html)", "docs/index.md": ""}
+    documents = read_tree(tmp_path, files | {"docs/guide/x.md": "", "docs/guide/y.md": ""})
+    assert led_to(documents["README"]) == ["docs/guide/x", "docs/guide/y", "docs/index"]
+
+
 def test_hugo_starts_from_the_own_address_of_a_page(tmp_path):
     files = {
         "hugo.toml": "",
@@ -164,10 +182,12 @@ def test_hugo_starts_from_the_own_address_of_a_page(tmp_path):
 
 def test_docusaurus_has_versions(tmp_path):
     files = {"web/docusaurus.config.js": "", "docs/x.md": "", "docs/y.md": "[a](/docs/next/x)"}
+    files |= {"docs/02-q.md": "", "docs/z.md": "[a](/docs/next/q) [b](@site/docs/02-q.md)"}
     files |= {"web/parts/some.md": "---\nslug: /short\n---\nx", "web/a.md": "[c](/parts/short)"}
     files |= {"web/versioned_docs/version-0.1/x.md": "", "web/blog/2021-02-03-z.md": "[b](/docs/0.1/x) [c](/docs/x)"}
     documents = read_tree(tmp_path, files)
     assert led_to(documents["docs/y"]) == ["docs/x"]
+    assert led_to(documents["docs/z"]) == ["docs/02-q", "docs/02-q"]
     assert led_to(documents["web/a"]) == ["web/parts/some"]
     assert led_to(documents["web/blog/2021-02-03-z"]) == ["web/versioned_docs/version-0.1/x", "docs/x"]
 
@@ -367,6 +387,10 @@ def test_a_choice_among_several_pages_is_counted_and_shown(tmp_path):
         ("{{#include x.rs}}\n\n{{#title A}}\n\nx", "x"),
         ("Use std::vector and a::b.", "Use std::vector and a::b."),
         ("<details>\n<summary>S</summary>\n\nbody\n\n</details>", "S\nbody"),
+        ("Term\n:   one\n    more\n\n    two\n: three\n\n:x: 1 : 2", "Term\none more\ntwo\nthree\n:x: 1 : 2"),
+        ("* TOC\n{:toc}\n\n1. here\n{: .a toc }\n\n- kept\n{: .toclevel}", "kept"),
+        ("- TODO a\n  :LOGBOOK:\n  CLOCK: [2022-09-14 Wed]\n  :END:\n- b", "TODO a\nb"),
+        ('<h1 align="center">\n  <img src="x.png">\n  The Tool\n</h1>\n\nIt works.', "It works."),
     ],
 )
 def test_marks_of_tools_go_and_words_stay(source, text):

@@ -344,6 +344,12 @@ def test_an_expression_of_cmake_is_named_without_its_arguments(tmp_path):
     assert [to for _, to, _ in links_of(pages["command/install"])] == ["manual/genex"] * 2
 
 
+def test_a_folder_makes_no_links_of_roles_of_text(tmp_path):
+    files = {"sub/b.rst": "Bee\n===\n\nWords.", "a.rst": "Air\n===\n\nH\\ :sub:`2`\\ O, :doc:`sub/b`"}
+    pages, skipped = read(make_tree(tmp_path, files))
+    assert (pages["a"].text, len(pages["a"].links), skipped.total()) == ("H2O, Bee", 1, 0)
+
+
 def test_a_page_that_includes_a_part_of_itself_is_one(tmp_path):
     page = ".. _a:\n\nAbbey\n=====\n\n.. start\n\nOnce.\n\n.. end\n\n.. include:: a.rst\n   :start-after: start\n"
     pages, skipped = read(make_tree(tmp_path, {"a.rst": page, "b.rst": "B\n=\n\n:ref:`a`."}))

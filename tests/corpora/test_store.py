@@ -16,6 +16,7 @@ from linkbert.corpora.reader import Deletion, Skipped
 from linkbert.corpora.store import DROPPED, Store, querying, shard_path, write_shard
 from linkbert.instances.tokens import hash_id
 from linkbert.records import Document, Link, Redirect
+from linkbert.views.stats import store_statistics
 
 words = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 links = st.builds(Link, st.integers(-1, 99), st.integers(-1, 99), words, words)
@@ -99,6 +100,12 @@ def test_what_is_no_store_is_refused(tmp_path):
     (tmp_path / "store.json").write_text('{"format": 99}')
     with pytest.raises(ValueError, match="is a store of format 99, this linkbert reads 1"):
         Store.open(tmp_path)
+    (tmp_path / "store.json").write_text('{"format": 1, "documents": 3}')
+    with pytest.raises(ValueError, match=r"store.json is damaged: shards is None; build it again"):
+        Store.open(tmp_path)
+    (tmp_path / "store.json").write_text('{"format": 1, "documents": 3, "shards": 1}')
+    with pytest.raises(ValueError, match=r"store.json is damaged: redirects is None"):
+        store_statistics(tmp_path)
     (tmp_path / "store.json").write_text("{")
     with pytest.raises(ValueError, match="not valid JSON"):
         Store.open(tmp_path)
@@ -109,3 +116,11 @@ def test_the_documented_hash_of_an_id_is_the_one_that_is_computed():
     id_, value = re.search(r'of "(\w+)": (\d+)\. A document is held out', text).groups()
     assert hash_id(id_) == int(value)
     assert int(value) != int.from_bytes(hashlib.blake2b(id_.encode()).digest()[:8], "little")
+
+
+def test_a_shard_whose_pages_are_damaged_is_named(tmp_path):
+    store = make_store(tmp_path, [[Document("a", "a", "Words of a page.")]])
+    path = tmp_path / "documents" / "00000.parquet"
+    path.write_bytes(path.read_bytes()[:4] + b"\0" * 60 + path.read_bytes()[64:])
+    with pytest.raises(ValueError, match=r"00000.parquet is damaged \(.*: remove the store and build it again"):
+        [*store.documents()]

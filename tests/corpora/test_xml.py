@@ -119,6 +119,11 @@ def test_a_footnote_does_not_cut_its_sentence(tmp_path, name):
     assert [(link.start, link.target) for link in found.links] == [(-1, "c.xml"), (18, "b.xml")]
 
 
+def test_breaks_of_lines_part_words(tmp_path):
+    [document], _ = read(tmp_path, {"a.xml": "<a><p>Two<br/>lines, a wo<lb break='no'/>rd<pb/>more</p></a>"}, text="p")
+    assert document.text == "Two lines, a word more"
+
+
 def test_bad_files_cost_themselves(tmp_path):
     entities = "".join(f'<!ENTITY e{i + 1} "{f"&e{i};" * 10}">' for i in range(9))
     files = {

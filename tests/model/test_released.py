@@ -296,6 +296,12 @@ def test_an_encoder_that_transformers_saved_again_has_lost_the_linked_row(tmp_pa
     assert list(relate(folder, "the sea", "the moon")) == ["contiguous", "random"]
 
 
+def test_a_vocabulary_of_more_tokens_than_the_encoder_has_is_one_line(tmp_path):
+    folder, _ = bert(tmp_path / "a", words=LOWER[:-1], files={"vocab.txt": "\n".join(LOWER) + "\n"})
+    with pytest.raises(ValueError, match=r"has .* tokens, its config.json .*: they do not belong together"):
+        fill_mask(folder, "the [MASK]")
+
+
 def test_what_starts_at_random_is_said(tmp_path, caplog):
     folder, _ = bert(tmp_path / "m", heads=False)
     start_model(make_config("tiny", [*SMALL, f"init={folder}"]), len(LOWER))

@@ -18,7 +18,7 @@ from linkbert.tasks.finetune import load_model, open_folder
 from linkbert.tasks.kinds import kind_of
 from linkbert.tasks.own import own_task
 from linkbert.tasks.settings import FineTuneConfig
-from linkbert.tasks.splits import read_splits
+from linkbert.tasks.splits import SHOWN, read_splits
 from linkbert.tasks.table import find_task, make_task
 
 WORDS = ("red", "blue", "the", "box")
@@ -46,6 +46,15 @@ def lines(rows):
         ("a.jsonl", lines([{"t": "a", "c": ["y", "x"]}] * 40), "t", "c", "text", ("x", "y")),
         ("a.jsonl", lines([{"w": ["a", "b"], "n": ["S-X", "O"]}] * 40), "w", "n", "tags", ("B-X", "O")),
         ("a.json", json.dumps([{"q": "a", "o": ["x", "y"], "r": 1}] * 40), "q,o", "r", "choice", 1),
+        ("a.jsonl", lines([{"q": "a", "o": {"1": "x", "2": "y"}, "r": "1"}] * 40), "q,o", "r", "choice", 0),  # by name
+        (
+            "a.jsonl",
+            lines([{"q": "a", "o": {"text": ["x", "y"], "label": ["1", "2"]}, "r": "2"}] * 40),
+            "q,o",
+            "r",
+            "choice",
+            1,
+        ),  # ARC's
         ("a.csv", "q,x,y,r\n" + "a,b,c,B\n" * 40, "q,x,y", "r", "choice", 1),
         ("a.csv", "q,x,y,r\n" + "a,b,c,1\n" * 40, "q,x,y", "r", "choice", 1),  # a number from 0, as in JSON
         ("a.csv", "q,x,y,r\n" + "a,2,1,1\n" * 40, "q,x,y", "r", "choice", 1),  # the text of an option comes first
@@ -76,6 +85,7 @@ def test_tags_of_a_word_and_a_tag_a_line_need_no_columns(tmp_path):
     [
         (b"t,c\na,red\nb,blue\n", "a: train is too small to be divided by id: \\w+ is empty; give more examples, or"),
         (b"t,c\n\xe4,red\n", "a.csv is not UTF-8: 'utf-8' codec"),
+        (b"t,c,c\n" + b"a,red,blue\n" * 40, "a.csv has the column 'c' twice: rename one"),
     ],
 )
 def test_a_file_that_cannot_be_taken_says_what_to_do(tmp_path, content, said):
@@ -220,6 +230,8 @@ def test_what_predict_refuses_and_says(kept, tmp_path, capsys, caplog):
         assert cli.main(["predict", str(words[0]), str(tmp_path / words[1])]) == 1
         assert said in capsys.readouterr().err
     (tmp_path / "n.csv").write_text("t\n" + "red " * 30 + "\n")
+    assert cli.main(["predict", str(model), *[str(tmp_path / "n.csv"), "--to"], str(tmp_path / "n.csv")]) == 1
+    assert "n.csv is the file of the inputs: name another" in capsys.readouterr().err
     assert cli.main(["predict", str(model), str(tmp_path / "n.csv"), "--to", str(tmp_path / "to.jsonl")]) == 0
     assert "texts cut to 16 tokens: 1" in caplog.messages
     [answer] = [json.loads(line) for line in (tmp_path / "to.jsonl").read_text().splitlines()]
@@ -436,3 +448,10 @@ def test_json_that_no_tokenizer_takes_is_one_line(tmp_path, name, text, said):
     (tmp_path / name).write_text(text)
     with pytest.raises(ValueError, match=rf"{name}.* is not a table of rows: .*{said}"):
         own_task(tmp_path / name, "text", "label")
+
+
+def test_labels_that_train_does_not_have_are_named_up_to_a_number(tmp_path):
+    (tmp_path / "a.csv").write_text("t,c\n" + "".join(f"a {i},b {i}\n" for i in range(600)))
+    notes = made(tmp_path / "a.csv", "t", "c")[1].notes
+    assert len([note for note in notes if note.startswith("dev:")]) == SHOWN + 1
+    assert any("more labels are not in train: is it the column of labels?" in note for note in notes)

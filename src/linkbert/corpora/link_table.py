@@ -82,6 +82,8 @@ def _read_pairs(path: Path, skipped: Skipped) -> Iterator[tuple[str, str]]:
             skipped.note("links table: invalid UTF-8 (replaced)", f"{path.name} line {number}")
         if not delimiter and text.startswith("#"):  # as those of SNAP begin
             continue
+        if not delimiter and text.lstrip()[:1] == "{":
+            raise ValueError(f"{path} is JSON, no table of two columns: jq -r '[.source, .target] | @tsv' makes one")
         if not delimiter and text.strip():
             delimiter = "\t" if "\t" in text else max(",;", key=text.count) if re.search("[,;]", text) else " "
             names = [name.strip().lower() for name in _split(text, delimiter, quoted=True)]

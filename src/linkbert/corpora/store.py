@@ -62,7 +62,9 @@ def open_parquet(path: Path) -> Iterator[pq.ParquetFile]:
     try:
         with pq.ParquetFile(path) as file:
             yield file
-    except (FileNotFoundError, pa.ArrowException) as error:
+    except (OSError, pa.ArrowException) as error:
+        if isinstance(error, OSError) and error.errno and not isinstance(error, FileNotFoundError):
+            raise  # pyarrow's have no number
         reason = "not there" if isinstance(error, FileNotFoundError) else str(error).splitlines()[0]
         raise ValueError(f"{path} is damaged ({reason}): remove the store and build it again") from None
 

@@ -132,4 +132,8 @@ def relate(model_folder: str | Path, text_a: str, text_b: str) -> dict[str, floa
 
 def open_for(folder: str | Path, head: str) -> tuple[PretrainingModel, PreTrainedTokenizerBase]:
     """Open a model, of which `head` must be trained (see `load_model`), and its tokenizer."""
-    return load_model(Path(folder), head=head).eval(), open_tokenizer(Path(folder))
+    model, tokenizer = load_model(Path(folder), head=head), open_tokenizer(Path(folder))
+    if len(tokenizer) > model.config.vocab_size:
+        has = f"{len(tokenizer)} tokens, its config.json {model.config.vocab_size}"
+        raise ValueError(f"the vocabulary of {folder} has {has}: they do not belong together")
+    return model.eval(), tokenizer

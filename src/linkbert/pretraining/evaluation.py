@@ -86,6 +86,8 @@ def scoring(
         opened = open_parts(stores, config)
         check_same_vocabulary(load_vocabulary(folder), opened[0].tokens.vocabulary, folder)
         model = load_model(folder, sequence_length=config.sequence_length, head=head)
+        if (size := len(opened[0].tokens.vocabulary)) > model.config.vocab_size:
+            raise ValueError(f"the vocabulary of {folder} has {size} tokens, its config.json {model.config.vocab_size}")
         yield model.to(processes.device).eval(), opened, processes
 
 

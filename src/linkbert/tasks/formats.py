@@ -71,6 +71,8 @@ def read_table(
                 if role not in OPTIONAL:
                     raise ValueError(f"{source.name} has no column {absent[0]!r} but {', '.join(header)}: {FORM}")
                 continue
+            if twice := [each for each in wanted if header.count(each) > 1]:
+                raise ValueError(f"{source.name} has the column {twice[0]!r} twice: rename one")
             cells[role] = itemgetter(*(header.index(each) if isinstance(each, str) else each for each in wanted))
         for line, row in rows if header else itertools.chain([first], rows):
             where = f"{source.name}, line {line}"
@@ -469,8 +471,12 @@ def _example(values: Values, options: Options, where: str, number: int) -> Examp
         group = found[0]
     label = values.get("label")
     if "question" in values:
-        found = values["options"]
-        texts = [str(each).strip() for each in (found.values() if isinstance(found, Mapping) else found)]
+        given = values["options"]
+        if isinstance(given, Mapping):  # by name; ARC has a list of names and one of texts
+            named = dict(zip(given["label"], given["text"], strict=True)) if {*given} == {"label", "text"} else given
+            names, given = [*map(str, named)], named.values()
+            label = names.index(str(label)) + options.get("first", 0) if str(label) in names else label
+        texts = [str(each).strip() for each in given]
         texts = [re.sub(options.get("strip", "^$"), "", each) for each in texts]
         right = read_choice(label, texts, options, where)
         return ChoiceExample(id_, _text(values["question"]), tuple(texts), right, group)

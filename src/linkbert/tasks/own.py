@@ -59,7 +59,7 @@ def own_task(
     if not squad and not lines and not (texts and labels):
         raise ValueError(f"{path}: name its columns by --text and --label; it has {', '.join(columns)}")
     if not kind and labels:
-        lists = [isinstance(row[each], list) for each in (texts[-1], labels[0])]
+        lists = [isinstance(row[each], list | dict) for each in (texts[-1], labels[0])]
         kind = ("regression" if decimal else "tags" if all(lists) else "choice" if lists[0] or len(texts) > 2
                 else "multilabel" if lists[1] or len(labels) > 1 else "classification")  # fmt: skip
     kind = kind or "question"

@@ -34,6 +34,7 @@ from linkbert.tasks.table import SPLITS, Task, find_task
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
 WITH_COLUMNS = {"tsv", "csv", "json", "jsonl", "parquet", "hoc", "tag-rows"}
 DEV_NAMES = ("dev", "devel", "valid", "validation", "val", "development")  # how publishers name it
+SHOWN = 20  # labels that train does not have, by name
 LONG = 5  # words of a text that two examples do not share by chance
 Files = tuple[tuple[str, Path], ...]  # a candidate: names as tasks.toml has them, and where they lie
 Data = Path | Mapping[str, Sequence[Example]]  # a folder, or the examples of each split
@@ -433,8 +434,10 @@ def _unknown_labels(task: Task, parts: Parts) -> Iterator[str]:
     known = {*task.labels, *(label for each in parts["train"] for label in each.classes)}
     for split in SPLITS[1:] if parts["train"] else ():
         found = Counter(label for each in parts[split] for label in each.classes if label not in known)
-        for label, number in sorted(found.items()):
+        for label, number in sorted(found.items())[:SHOWN]:
             yield f"{split}: label {label!r} of {number} is not in train: never predicted, scored as wrong"
+        if len(found) > SHOWN:
+            yield f"{split}: {len(found) - SHOWN} more labels are not in train: is it the column of labels?"
 
 
 def divide(examples: Sequence[Any], shares: Mapping[str, float], *, rest: str, by: str = "id", seed: int = 0) -> Parts:

@@ -11,7 +11,7 @@ import numpy as np
 
 from linkbert.config import Config
 from linkbert.corpora.store import Store
-from linkbert.files import read_json
+from linkbert.files import read_json, read_manifest
 from linkbert.graph.links import LinkGraph, graph_folder, graph_names
 from linkbert.instances.sampler import Sampler, count_anchors, describe_scope
 from linkbert.instances.tokens import TokenStore
@@ -54,7 +54,7 @@ def store_statistics(path: Path, config: Config | None = None, of: str = "a run"
     `links` are those of the graph `hyperlink`, or else of another one of hyperlinks. With a `config`, `shares` are the
     relations under its settings, and `shapes` is `describe_graph` of every graph, documents weighted by their anchors.
     """
-    manifest = Store.open(path).manifest
+    manifest = read_manifest(Store.open(path).path, ("documents", "redirects", "skipped", "links_found"))
     result = {"path": str(path)} | {key: manifest.get(key) for key in SHOWN}
     graphs = {name: read_json(graph_folder(path, name) / "graph.json") for name in graph_names(path)}
     made = [name for name, graph in graphs.items() if graph["method"] == "hyperlink"]

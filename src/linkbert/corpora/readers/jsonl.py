@@ -25,6 +25,7 @@ KEYS = ("id", "text", "title", "links")
 DOCUMENTS = ".documents.jsonl"  # how the file ends in which build_store hands over Documents
 ONE_EACH = " (one object a line, no array over several lines: `jq -c '.[]'` makes such lines)"
 _SEMICOLON, _BAR = re.compile(r"(?<!CO);|\n"), re.compile(r"\|")  # not that of old DOIs, "(SICI)...3.0.CO;2-2"
+_UNPARTED = re.compile(r"(['\"])\s+(?=['\"])")  # texts of an array, as pandas writes them
 _COMMA, _ANY_COMMA, _NUMBERS = re.compile(r",(?!\s)"), re.compile(r"[,\s]+"), re.compile(r"[\d.]+(?:[,\s]+[\d.]+)+")
 _MARK = re.compile(r"\{\{(\w+):([^{}]*)\}\}")
 NO_COLUMN = "file without the columns (left out)"
@@ -279,6 +280,8 @@ def _split(cell: str, skipped: Skipped, where: str) -> Any:
 
     >>> _split("b; c", Skipped(), ""), _split("['b', 'c']", Skipped(), ""), _split("Paris, Texas|d", Skipped(), "")
     (['b', 'c'], ['b', 'c'], ['Paris, Texas', 'd'])
+    >>> _split("['b' 'c']", Skipped(), ""), _split("[1 2]", Skipped(), "")  # as pandas writes arrays
+    (['b', 'c'], ['1', '2'])
     """
     if cell.lower() in ("null", "none", "nan"):
         return []
@@ -286,6 +289,9 @@ def _split(cell: str, skipped: Skipped, where: str) -> Any:
         with suppress(ValueError):
             values = load_json(cell, skipped, where)
             return values if isinstance(values, list) else [values]
+        if _NUMBERS.fullmatch(cell[1:-1].strip()):
+            return [part.rstrip(".") for part in cell[1:-1].split()]
+        cell = _UNPARTED.sub(r"\1, ", cell)
         with suppress(ValueError, SyntaxError, MemoryError, RecursionError):
             return values if isinstance(values := ast.literal_eval(cell), list) else cell
         return cell

@@ -450,6 +450,12 @@ _LINES = re.compile(  # whole lines: colons of a directive and its title, or mar
     r"|^[ \t]*(?:\*\[[^\]\n]+\]:.*|;?-{1,2}8<-{1,2}.*|/{3,}.*|\[?\[_?TOC_?\]\]?)$",
     re.MULTILINE | re.IGNORECASE,
 )
+_H1 = re.compile(
+    r"^ {0,3}<h1(?:\s[^<>]*)?>((?:(?!<h1|</h1).){1,1000})</h1>[ \t]*$", re.MULTILINE | re.DOTALL | re.IGNORECASE
+)
+_DEFINITION = re.compile(r"^( {0,3}):(?=[ \t]+\S)", re.MULTILINE)
+_TOC = re.compile(r"^ {0,3}(?:[-*+]|\d+\.) .*\n[ ]*\{:[^{}\n]*\btoc\b[^{}\n]*\}", re.MULTILINE)
+_LOGBOOK = re.compile(r"^[ \t-]*:LOGBOOK:.*?:END:[ \t]*$", re.MULTILINE | re.DOTALL)
 _NOTE_ADDRESS = re.compile(r"\]\((\[\[[^\[\]\n]+\]\])\)")
 _BLOCK = re.compile(r"(?<!\]\()\(\(([0-9a-f]{8}-[0-9a-f-]{27})\)\)")
 _ROW = re.compile(r"^[ ]{0,3}\|.*\[\[.*", re.MULTILINE)
@@ -466,6 +472,12 @@ def to_commonmark(source: str) -> str:
     """
     if "{{" in source or "{%" in source:
         source = _EMBED.sub(r"!\1", _LINK.sub(_put_address, _without_code(source)))
+    if "<h1" in source or "<H1" in source:
+        source = _H1.sub(lambda found: f"\n# {' '.join(found[1].split())}\n", source)
+    if "\n:" in source or "\n{:" in source:
+        source = _TOC.sub("", _DEFINITION.sub(r"\1-", source))
+    if ":LOGBOOK:" in source:
+        source = _LOGBOOK.sub("", source)
     if ">\n    " in source:  # a tag is no paragraph that a fence continues
         source = _FENCE.sub("\n\n", source)
     if "((" in source:

@@ -35,7 +35,8 @@ HEAD = 1 << 16  # characters of a page in which it says its names
 
 _APART = re.compile(r"[\s_+-]+")
 _SAID = re.compile(
-    r"^([ \t-]*)(permalink|slug|url|u?id|title|alias(?:es)?|redirect_from)[ \t]*(::?|=)[ \t]*(.*(?:\n[ \t]*-[ \t].*)*)",
+    r"^([ \t-]*)((?i:permalink|slug|url|u?id|title|alias(?:es)?|redirect_from))"
+    r"[ \t]*(::?|=)[ \t]*(.*(?:\n[ \t]*-[ \t].*)*)",
     re.M,
 )
 _VALUE = re.compile(r"""[ \t]*(?:-[ \t]+)?("[^"]*"|'[^']*'|\[\[[^\[\]]*\]\]|[^,\[\]\n]+)""")
@@ -152,6 +153,8 @@ class Pages:
         """
         if address.startswith(("[[", "((", "dendron://")):
             return self.find_note(unquote(address if address[0] == "d" else address[2:-2]), page)[0]
+        if address.startswith("@site/"):  # of Docusaurus: a file of the site's folder
+            address = address[5:]
         if address.startswith("xref:"):  # of DocFX: the uid of a page, or of a member in the folder of its module
             uid, _, fragment = unquote(address[5:]).partition("#")
             names = (uid := uid.partition("?")[0]), "/".join(uid.rsplit(".", 1))
@@ -195,7 +198,8 @@ class Pages:
         roots = sorted(self.roots, key=lambda root: not page.startswith(root))
         below = [(root + address).removesuffix("/.") for root in roots for address in (*addresses, inside)]
         site = roots and path[0] == "/" and path[:3] != "/./"  # where the README of a repository is not the home,
-        addresses = [] if site and inside == "." else addresses
+        is_readme = self.exact.get(inside, "").lower() == "readme" != inside.lower()
+        addresses = [] if site and (inside == "." or is_readme) else addresses
         tries = [(self.exact, addresses), (self.folded, [*map(plain, addresses)])]
         indexes = [note_path(index, inside.lower()) for index in INDEXES] if site else []
         is_index = self.exact.get(inside, "").lower() in indexes  # nor that of a folder the index of the site's
@@ -317,12 +321,14 @@ def read_said(text: str) -> tuple[list[tuple[str, str]], int]:
     """
     front = _FRONT.match(text, 0, HEAD)
     if front and _KEY.match(front[2]):
-        rows = [(key, value) for indent, key, sign, value in _SAID.findall(front[2]) if not indent and sign != "::"]
+        rows = [
+            (key.lower(), value) for indent, key, sign, value in _SAID.findall(front[2]) if not indent and sign != "::"
+        ]
         start = front.end()
     else:  # properties of an outline are lines; those before its first item or blank line are the page's
         own = _ITEM.split(text, maxsplit=1)[0]
         found = [*_SAID.findall(own), *(row for row in _SAID.findall(text, len(own), HEAD) if row[1] == "id")]
-        rows, start = [(key, value.partition("\n")[0]) for _, key, sign, value in found if sign == "::"], 0
+        rows, start = [(key.lower(), value.partition("\n")[0]) for _, key, sign, value in found if sign == "::"], 0
     return [(key, name) for key, value in rows for name in _names(key, value) if name], start
 
 
@@ -332,7 +338,8 @@ def _names(key: str, value: str) -> list[str]:
     if key != "title":
         return [found.strip(" \t\"'[]") for found in _VALUE.findall(value)]
     found = _QUOTED.fullmatch(value)
-    return [" ".join(((found[2] or "") if found else re.split(r"\s#", value, maxsplit=1)[0]).split())]
+    quoted = (found[2] or "").replace(*("''", "'") if found[1] == "'" else ('\\"', '"')) if found else ""
+    return [" ".join((quoted if found else re.split(r"\s#", value, maxsplit=1)[0]).split())]
 
 
 def survey(files: Iterable[tuple[str, bytes]], options: Options, others: Collection[str]) -> Pages:
@@ -356,7 +363,7 @@ def survey(files: Iterable[tuple[str, bytes]], options: Options, others: Collect
     for id_, rows in said.items():
         for key, name in rows:
             _add_said(pages, id_, key, name)
-    for id_ in said:
+    for id_ in sorted(said, key=lambda id_: bool(_LANGUAGE.search(id_))):  # "index.fr" is the last to be called "index"
         for address in _conventional(id_, pages.dialect):
             pages.add(address, id_)
     pages.ends.sort()
@@ -392,12 +399,15 @@ def _conventional(id_: str, dialect: Dialect) -> Iterator[str]:
     *folders, last = id_.split("/")
     forms = [[*folders, each] for each in (last, _LANGUAGE.sub("", last), _NUMBERED.sub("", last))]
     shown = [folder.removeprefix("_") for folder in folders if folder != "_posts"]
-    if dated := _DATED.fullmatch(last):
-        forms += [[*shown, *dated.groups()], [*shown, dated[4]]]
+    is_index = last.lower() in INDEXES and bool(shown)
+    above, post = (shown[:-1], shown[-1]) if is_index else (shown, last)  # a post may be a folder
+    if dated := _DATED.fullmatch(post):
+        forms += [[*above, *dated.groups()], [*above, dated[4]]]
     forms += [[*shown, last], [_NUMBERED.sub("", part) for part in (*shown, last)]]
     if dialect.name == "docusaurus":  # "docs/x" is at /docs/next/x, where there are versions
-        address = f"/{id_}".replace("/docs/", "/docs/next/").replace("/versioned_docs/version-", "/docs/")[1:]
-        forms.append(address.split("/"))
+        for path in (id_, "/".join(forms[-1])):
+            address = f"/{path}".replace("/docs/", "/docs/next/").replace("/versioned_docs/version-", "/docs/")[1:]
+            forms.append(address.split("/"))
     if dialect.outline:
         forms.append([*folders, unquote(last).replace("___", "/")])
         if journal := _JOURNAL.fullmatch(last):
@@ -410,15 +420,19 @@ def _conventional(id_: str, dialect: Dialect) -> Iterator[str]:
             yield address
         if form[-1].lower() in INDEXES:
             yield "/".join(form[:-1]) or "."
+            yield "/".join([*form[:-1], "index"])  # as which a README is published
 
 
 def _add_said(pages: Pages, id_: str, key: str, name: str) -> None:
     """Add a name that a page gives itself: an address, a title or an alias."""
     if key in ADDRESSES:
-        address = name if name[0] == "/" else note_path(name, id_.rpartition("/")[0]) + "/" * name.endswith("/")
+        folder, _, last = id_.rpartition("/")
+        address = name if name[0] == "/" else note_path(name, folder) + "/" * name.endswith("/")
         if ":" not in name and name != "/":
-            pages.add(unquote(address), id_)
+            pages.add(NOTE_SUFFIX.sub("", unquote(address)), id_)
             pages.add(unquote(address).replace("/_", "/"), id_)
+            if last.lower() in INDEXES and name[0] != "/":  # a page that is a folder
+                pages.add(note_path(name, folder.rpartition("/")[0]), id_)
             plugins = pages.dialect.name == "docusaurus" and name[0] == "/"  # one publishes a folder: "/x" is there
             for folder in accumulate(id_.split("/")[:-1], join) if plugins else ():
                 pages.add(folder + unquote(name), id_)

@@ -92,7 +92,7 @@ def survey(files: Iterable[tuple[str, bytes]], *_: Any) -> Tree:
     tree.pages = {name: splitext(name)[0] for name in chosen if name not in tree.texts}
     for name, page in tree.pages.items():
         tree.ends.setdefault(page.rpartition("/")[2].casefold(), []).append(page)
-        tree.folders.update(page.split("/")[:-1])
+        tree.folders |= {*page.split("/")[:-1]} - WORDS["plain"]
         text = _CODE.sub("", _expand(chosen[name], name, tree.texts, [LARGEST]))
         if title := re.search(rf"^(?:.*\n)*?{_TITLE.pattern}", text[:5000]):
             tree.titles.setdefault(_normal(title[2]), []).append((page, ""))

@@ -17,6 +17,7 @@ from linkbert.corpora.readers.streams import LARGEST
 from linkbert.corpora.resolve import Place, names, resolve
 from linkbert.records import Document, Link, Redirect
 
+BREAKS = ("br", "lb", "pb", "break")  # of lines, in a line: they never join words
 NOTES = ("note", "footnote", "fn", "authorialnote")  # in a line they are dropped, their links have no place
 NONE = "file without a document (left out)"
 NAMESPACES = {"re": "http://exslt.org/regular-expressions"}
@@ -139,6 +140,8 @@ def _write(node: Any, writer: Writer, links: dict[Any, list[tuple[str, str]]], i
     writer.add(shown * ("/" not in shown) or node.text or "")  # <xref target="RFC2119"/>
     for child in node:
         if isinstance(child.tag, str):
+            if child.tag.lower() in BREAKS and child.get("break") != "no":  # TEI's, of a word
+                writer.add(" ")
             is_note = text and child.tag.lower() in NOTES
             writer.hidden += is_note
             _write(child, writer, links, inline=text or writer.hidden > 0)
