@@ -49,14 +49,14 @@ CEILINGS = {  # lines of Python; (top) are the files beside the folders
 
 
 OWED = {  # lines above the ceiling, docs/log/size.md says for what; what is not said there must go
-    "(top)": 1_330,
-    "corpora": 719,
-    "corpora/readers": 1_625,
+    "(top)": 1_337,
+    "corpora": 723,
+    "corpora/readers": 1_660,
     "graph": 116,
     "instances": 200,
-    "model": 447,
-    "pretraining": 181,
-    "tasks": 500,
+    "model": 451,
+    "pretraining": 183,
+    "tasks": 509,
     "trials": 372,
     "views": 267,
 }
