@@ -5,10 +5,12 @@ import json
 import logging
 import re
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
 import time
+from functools import partial
 
 import pytest
 
@@ -881,5 +883,6 @@ def test_ctrl_c_while_a_module_is_made_is_one_line(tmp_path):
     """In a finaliser, as in code of a library, Python would say that an exception is ignored, and go on."""
     (tmp_path / "unlucky.py").write_text(UNLUCKY)
     command = [sys.executable, "-m", "linkbert", "build", "a.jsonl", "--to", "store", "--format", "unlucky:READER"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # not so where tests run in the background
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, preexec_fn=heard)
     assert (done.returncode, done.stderr) == (130, "linkbert: interrupted\n")

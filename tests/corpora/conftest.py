@@ -1,6 +1,17 @@
 """What several tests of readers need."""
 
+import csv
+
 import pytest
+
+
+@pytest.fixture
+def short_cells(monkeypatch):
+    """Limit a cell of CSV to 1,000 characters; the limit of Python's module is one for all tests."""
+    monkeypatch.setattr("linkbert.corpora.readers.csv.LONGEST_CELL", 1_000)
+    before = csv.field_size_limit()
+    yield
+    csv.field_size_limit(before)
 
 
 @pytest.fixture

@@ -139,13 +139,12 @@ def test_what_is_no_table_of_documents_is_one_line(tmp_path, name, data, said):
 
 
 @pytest.mark.slow
-def test_a_cut_file_keeps_its_rows_and_a_cell_too_long_costs_its_row(tmp_path, monkeypatch):
+def test_a_cut_file_keeps_its_rows_and_a_cell_too_long_costs_its_row(tmp_path, short_cells):
     rows = "id,text\n" + "".join(f"{i},{i * 7919 % 10007} words\n" for i in range(50_000))
     (tmp_path / "a.csv.gz").write_bytes(gzip.compress(rows.encode())[:-3_000])
     documents, skipped = read(tmp_path / "a.csv.gz")
     assert len(documents) > 40_000
     assert skipped[CUT] == 1
-    monkeypatch.setattr(reader, "LONGEST_CELL", 1_000)
     (tmp_path / "b.csv").write_text("id,text\na," + "x" * 9_000 + '\nb,"' + "x\n" * 2_000 + "\nc,fine\n")
     documents, skipped = read(tmp_path / "b.csv")
     assert [each.id for each in documents][-1] == "c"

@@ -420,7 +420,8 @@ def _conventional(id_: str, dialect: Dialect) -> Iterator[str]:
             yield address
         if form[-1].lower() in INDEXES:
             yield "/".join(form[:-1]) or "."
-            yield "/".join([*form[:-1], "index"])  # as which a README is published
+            if dialect.name and dialect.label_first is None:  # a site, which publishes a README as this
+                yield "/".join([*form[:-1], "index"])
 
 
 def _add_said(pages: Pages, id_: str, key: str, name: str) -> None:
