@@ -207,7 +207,8 @@ def test_front_matter_gives_a_title():
         "title: 'It is'": "It is",
         'title: " \U0001f333\tx"': "\U0001f333 x",
         "menu:\n  title: other\ntitle: own": "own",
-        "title: >-\n  folded": "",
+        "title: >-\n  folded in\n  lines\nx: y": "folded in lines",
+        "title: |": "",
     }.items():
         assert read_page(f"---\n{front}\n---\nx", "a")[:2] == (title, "x")
     assert read_page('+++\ntitle = "T"\n+++\nx', "a")[:2] == ("T", "x")

@@ -36,7 +36,7 @@ HEAD = 1 << 16  # characters of a page in which it says its names
 _APART = re.compile(r"[\s_+-]+")
 _SAID = re.compile(
     r"^([ \t-]*)((?i:permalink|slug|url|u?id|title|alias(?:es)?|redirect_from))"
-    r"[ \t]*(::?|=)[ \t]*(.*(?:\n[ \t]*-[ \t].*)*)",
+    r"[ \t]*(::?|=)[ \t]*((?:[|>][+-]?[ \t]*(?:\n[ \t]+\S.*)+)|.*(?:\n[ \t]*-[ \t].*)*)",
     re.M,
 )
 _VALUE = re.compile(r"""[ \t]*(?:-[ \t]+)?("[^"]*"|'[^']*'|\[\[[^\[\]]*\]\]|[^,\[\]\n]+)""")
@@ -334,7 +334,7 @@ def read_said(text: str) -> tuple[list[tuple[str, str]], int]:
 
 def _names(key: str, value: str) -> list[str]:
     """List the names in a value: of a title the whole, without its quotes or a comment."""
-    value = value.strip()
+    value = re.sub(r"\A[|>][+-]?[ \t]*\n", "", value).strip()
     if key != "title":
         return [found.strip(" \t\"'[]") for found in _VALUE.findall(value)]
     found = _QUOTED.fullmatch(value)
