@@ -491,7 +491,9 @@ def test_four_kilobytes_of_a_table_take_little_memory(tmp_path):
     texts = shared_values("", "a" * 42_000_000, 100)
     table = pa.table({"id": [str(number) for number in range(100)], "text": texts})
     pq.write_table(table, tmp_path / "a.parquet", compression="zstd", dictionary_pagesize_limit=1 << 30)
-    with pa.ipc.new_file(tmp_path / "a.arrow", table.schema, options=pa.ipc.IpcWriteOptions("zstd")) as writer:
+    with pa.ipc.new_file(
+        tmp_path / "a.arrow", table.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")
+    ) as writer:
         writer.write_table(table)
     for path in tmp_path.iterdir():
         assert path.stat().st_size < 4_300
