@@ -88,7 +88,7 @@ def stand_in_hub(folder, monkeypatch):
         "HF_HUB_DISABLE_XET": True,
     }.items():
         monkeypatch.setattr(constants, name, value)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
     fetch_from_hub.cache_clear()
     try:
         yield server.root

@@ -142,7 +142,7 @@ def test_a_server_that_breaks_off_is_one_line_and_loses_nothing(tmp_path, capsys
     assert len(store) == 9_000
 
 
-@pytest.mark.parametrize("of", ["answer", "file"])
+@pytest.mark.parametrize("of", ["answer", pytest.param("file", marks=pytest.mark.slow)])
 def test_a_server_that_dates_a_file_by_its_answer_is_read_and_a_build_of_it_resumed(tmp_path, monkeypatch, of):
     began = time.time()
     date = lambda: formatdate(time.time() if of == "answer" else began, usegmt=True)  # noqa: E731

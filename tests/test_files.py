@@ -183,9 +183,10 @@ def test_a_file_of_an_archive_travels_to_a_worker():
 DEEP = {
     "many lists": "a = " + "[" * 100_000,
     "many tables": "[" * 100_000,
-    "a long key": ".".join("a" * 20_000) + " = 1",
+    "a long key": ".".join("a" * 200_000) + " = 1",
+    "a long key inside": "a = {" + " . ".join("b" * 200_000) + " = 1}",
 }
-DEEP |= {"a long heading": f"[{'.'.join('a' * 20_000)}]", "a long number": "a = " + "9" * 5_000}
+DEEP |= {"a long heading": f"[{'.'.join('a' * 200_000)}]", "a long number": "a = " + "9" * 5_000}
 
 
 @pytest.mark.parametrize("kind", DEEP)

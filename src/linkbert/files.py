@@ -49,6 +49,7 @@ COMPRESSIONS = tuple(DECOMPRESSORS)
 PIECE, ZST_PIECE = 1 << 20, 1 << 11  # bytes made at a time; bytes of .zst read at a time, of which 64 MB may be made
 STORE_FORMAT = 1
 LARGEST_SETTINGS, DEEPEST = 64 << 20, 100  # bytes of a file of JSON or TOML, and tables in one another
+DOTTED = re.compile(rf"""(?<![\w"'.-])(?:[\w"'-]++[ \t]*+\.[ \t]*+){{{DEEPEST}}}""")  # a key of TOML
 SCRATCH = ".linkbert-scratch-"  # how folders below the temporary one begin
 VOCABULARY_FILES = ("vocab.txt", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
                     "added_tokens.json")  # fmt: skip
@@ -413,7 +414,13 @@ def read_json(path: Path) -> Any:
 
 def read_toml(path: Any) -> dict[str, Any]:
     """Read a TOML file; a broken one is a ValueError that names it."""
-    return cast(dict[str, Any], _parse(path, tomllib.loads, "a TOML file"))
+
+    def parse(text: str) -> dict[str, Any]:
+        if DOTTED.search(text):
+            raise ValueError(f"a key of more than {DEEPEST} parts")
+        return tomllib.loads(text)
+
+    return cast(dict[str, Any], _parse(path, parse, "a TOML file"))
 
 
 def _parse(path: Any, parse: Callable[[str], Any], what: str, more: str = "") -> Any:

@@ -72,7 +72,7 @@ print(len(tokenizer.encode(sys.argv[1] * 4_000_000)), resource.getrusage(resourc
 """
 
 
-@pytest.mark.parametrize("character", ["é", "∑"])
+@pytest.mark.parametrize("character", ["é", pytest.param("∑", marks=pytest.mark.slow)])
 def test_a_word_of_megabytes_takes_little_memory(character):
     done = subprocess.run([sys.executable, "-c", MEMORY, character], capture_output=True, text=True, check=True)
     tokens, grown = map(int, done.stdout.split())
