@@ -51,14 +51,14 @@ CEILINGS = {  # lines of Python; (top) are the files beside the folders
 OWED = {  # lines above the ceiling, docs/log/size.md says for what; what is not said there must go
     "(top)": 1_344,
     "corpora": 723,
-    "corpora/readers": 1_661,
+    "corpora/readers": 1_660,
     "graph": 116,
     "instances": 200,
-    "model": 451,
-    "pretraining": 183,
+    "model": 456,
+    "pretraining": 182,
     "tasks": 509,
-    "trials": 372,
-    "views": 267,
+    "trials": 374,
+    "views": 270,
 }
 
 

@@ -182,6 +182,13 @@ def load_model(
     return make_model(config, weights, objective=objective or answers)
 
 
+def check_room(model: PretrainingModel, tokens: int, folder: str | Path) -> None:
+    """Refuse a vocabulary of more tokens than a model has embeddings: the last ones would lead nowhere."""
+    if tokens > model.config.vocab_size:
+        has = f"{tokens} tokens, its config.json {model.config.vocab_size}"
+        raise ValueError(f"the vocabulary of {folder} has {has}: they do not belong together")
+
+
 @no_panic("the tokenizer.json")
 def open_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     """Open the tokenizer of a folder, as transformers has it, for the vocabulary that `load_vocabulary` reads there."""

@@ -15,7 +15,7 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from linkbert.instances.vocabulary import ask
-from linkbert.model.checkpoint import load_model, open_tokenizer
+from linkbert.model.checkpoint import check_room, load_model, open_tokenizer
 from linkbert.model.heads import Inputs, PretrainingModel, refuse_nan
 from linkbert.model.hf_encoder import longest
 from linkbert.records import RELATIONS
@@ -133,7 +133,5 @@ def relate(model_folder: str | Path, text_a: str, text_b: str) -> dict[str, floa
 def open_for(folder: str | Path, head: str) -> tuple[PretrainingModel, PreTrainedTokenizerBase]:
     """Open a model, of which `head` must be trained (see `load_model`), and its tokenizer."""
     model, tokenizer = load_model(Path(folder), head=head), open_tokenizer(Path(folder))
-    if len(tokenizer) > model.config.vocab_size:
-        has = f"{len(tokenizer)} tokens, its config.json {model.config.vocab_size}"
-        raise ValueError(f"the vocabulary of {folder} has {has}: they do not belong together")
+    check_room(model, len(tokenizer), folder)
     return model.eval(), tokenizer

@@ -24,7 +24,7 @@ from linkbert.instances.mixture import OpenPart, open_parts
 from linkbert.instances.parts import Part
 from linkbert.instances.sampler import NoUsableAnchorError, Sampler, held_out, shared_tokens
 from linkbert.instances.vocabulary import check_same_vocabulary, load_vocabulary
-from linkbert.model.checkpoint import load_model
+from linkbert.model.checkpoint import check_room, load_model
 from linkbert.model.device import send_batch
 from linkbert.model.heads import Inputs, PretrainingModel
 from linkbert.model.step import rows_at_once
@@ -86,8 +86,7 @@ def scoring(
         opened = open_parts(stores, config)
         check_same_vocabulary(load_vocabulary(folder), opened[0].tokens.vocabulary, folder)
         model = load_model(folder, sequence_length=config.sequence_length, head=head)
-        if (size := len(opened[0].tokens.vocabulary)) > model.config.vocab_size:
-            raise ValueError(f"the vocabulary of {folder} has {size} tokens, its config.json {model.config.vocab_size}")
+        check_room(model, len(opened[0].tokens.vocabulary), folder)
         yield model.to(processes.device).eval(), opened, processes
 
 

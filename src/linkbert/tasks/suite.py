@@ -33,7 +33,7 @@ from linkbert.files import (
     refuse_links,
     replacing,
     sha256,
-    write_json,  # fmt: skip
+    write_json,
 )
 from linkbert.tasks.examples import Example, Prediction, Splits
 from linkbert.tasks.kinds import kind_of

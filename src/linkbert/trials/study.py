@@ -9,7 +9,7 @@
 
 Every file is renamed when whole, and a run resumes from its last checkpoint: a study that is killed anywhere and
 started again ends as one that was not. Several processes or jobs may work in one DIR on runs of
-their own (--run KEY); each locks the run it makes, and one that meets a locked run ends, and says so.
+their own (--run KEY); each locks the run it makes, and one that meets a locked run leaves it, and says so.
 """
 
 from __future__ import annotations
@@ -300,12 +300,14 @@ def run_study(
     runs = prepare(study, folder) if os.environ.get("RANK", "0") == "0" else expand(study, folder)
     if only and only not in (keys := [run.key for run in runs]):
         raise ValueError(f"{folder} has no run {only!r}; {nearest(only, keys)}")
-    left = sorted((run for run in runs if not run.done and only in ("", run.key)), key=lambda run: run.seed)
+    done = {run.key for run in runs if run.done}
+    left = sorted((run for run in runs if run.key not in done and only in ("", run.key)), key=lambda run: run.seed)
     check_data([each for each in study.questions if any(not run.answer(each).is_file() for run in left)])
 
     def finished(run: Run) -> None:
         if run.done:
-            report(f"{sum(run.done for run in runs)} of {len(runs)} runs done: {run.arm}, seed {run.seed}")
+            done.add(run.key)
+            report(f"{len(done)} of {len(runs)} runs done: {run.arm}, seed {run.seed}")
 
     parallel = max(1, min(parallel, len(left)))
     with make_executor(parallel) as executor:

@@ -14,7 +14,7 @@ from linkbert.corpora.store import Store
 from linkbert.instances.sampler import Instances, Sampler, shared_tokens
 from linkbert.records import LINKED, RANDOM
 from linkbert.views.page import lay_out
-from linkbert.views.show import link_targets
+from linkbert.views.show import link_targets, open_hyperlinks
 
 COMMON = 200  # tokens of the corpus that are no words with a meaning: the, of, be
 SHORTEST = 4  # letters of a word that is shown
@@ -57,10 +57,11 @@ def pictures(sampler: Sampler, guess: Guess, *, among: int = 300, count: int = 3
     gains = np.bincount(row, np.where(told, near - far, 0), len(numbers))
     best = [int(i) for i in np.argsort(-gains, kind="stable")[:count] if gains[i] > gains.max() / 3]
     spelled, store, found = sampler.store.vocabulary.spelled, Store.open(sampler.store.path), list[Picture]()
+    graph = open_hyperlinks(store)
     for i in best:
         doc_a, start, stop, doc_b, _, _ = made.pairs[i].tolist()
         a, b = store.document(doc_a), store.document(doc_b)
-        leads = link_targets(store, doc_a) or {}
+        leads = link_targets(store, graph, doc_a) if graph else {}
         anchors = [a.links[n] for n, target in leads.items() if target == b.id and a.links[n].start >= 0]
         anchor = a.text[anchors[0].start : anchors[0].end] if anchors else ""
         masks, ids, first = np.flatnonzero(told & (row == i)), whole[i, : made.lengths[i]].tolist(), 2 + stop - start

@@ -35,7 +35,8 @@ def show_document(console: Console, store: Store, name: str) -> None:
     """Print a document: its text with every link marked (dim if its target is missing), then the others."""
     number = find_document(store, name)
     document = store.document(number)
-    targets = link_targets(store, number)
+    graph = open_hyperlinks(store)
+    targets = link_targets(store, graph, number) if graph else None
     named = printable(f"({document.id}, document {number:,})")
     console.print(Text(printable(document.title), "bold"), Text(named, "dim"))
     if document.disambiguation:
@@ -55,8 +56,7 @@ def show_document(console: Console, store: Store, name: str) -> None:
         console.print(printable(f"  {document.links[i].target}{leads}"), style="dim" if i in lost or not leads else "")
     if len(unanchored) > LISTED:
         console.print(f"  and {len(unanchored) - LISTED:,} more")
-    if targets is not None:
-        graph = LinkGraph.open(store.path)
+    if graph:
         edges = np.flatnonzero(graph.targets == number)
         sources = np.unique(np.searchsorted(graph.offsets, edges, side="right") - 1).tolist()
         first = ", ".join(store.document(each).id for each in sources[:NAMED_SOURCES])
@@ -76,11 +76,13 @@ def find_document(store: Store, name: str) -> int:
     raise ValueError(f"{store.path} has no document {name!r}; the nearest ids (and titles) are {near}")
 
 
-def link_targets(store: Store, number: int) -> dict[int, str] | None:
-    """Return the ids of the documents that a document's links lead to, by link; None without a hyperlink graph."""
-    if not (store.path / "graphs" / "hyperlink" / "graph.json").is_file():
-        return None
-    graph = LinkGraph.open(store.path)
+def open_hyperlinks(store: Store) -> LinkGraph | None:
+    """Open a store's hyperlink graph; None where it has none."""
+    return LinkGraph.open(store.path) if (store.path / "graphs/hyperlink/graph.json").is_file() else None
+
+
+def link_targets(store: Store, graph: LinkGraph, number: int) -> dict[int, str]:
+    """Return the ids of the documents that a document's links lead to, by link."""
     first = int(map_array(store.path / "tokens" / "document_links.bin", np.int64)[number])
     edges = slice(*graph.offsets[number : number + 2])
     pairs = zip(graph.links[edges].tolist(), graph.targets[edges].tolist(), strict=True)

@@ -321,15 +321,14 @@ def read_said(text: str) -> tuple[list[tuple[str, str]], int]:
     """
     front = _FRONT.match(text, 0, HEAD)
     if front and _KEY.match(front[2]):
-        rows = [
-            (key.lower(), value) for indent, key, sign, value in _SAID.findall(front[2]) if not indent and sign != "::"
-        ]
+        rows = [(key, value) for indent, key, sign, value in _SAID.findall(front[2]) if not indent and sign != "::"]
         start = front.end()
     else:  # properties of an outline are lines; those before its first item or blank line are the page's
         own = _ITEM.split(text, maxsplit=1)[0]
         found = [*_SAID.findall(own), *(row for row in _SAID.findall(text, len(own), HEAD) if row[1] == "id")]
-        rows, start = [(key.lower(), value.partition("\n")[0]) for _, key, sign, value in found if sign == "::"], 0
-    return [(key, name) for key, value in rows for name in _names(key, value) if name], start
+        rows, start = [(key, value.partition("\n")[0]) for _, key, sign, value in found if sign == "::"], 0
+    lowered = ((key.lower(), value) for key, value in rows)
+    return [(key, name) for key, value in lowered for name in _names(key, value) if name], start
 
 
 def _names(key: str, value: str) -> list[str]:
