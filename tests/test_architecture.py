@@ -49,15 +49,15 @@ CEILINGS = {  # lines of Python; (top) are the files beside the folders
 
 
 OWED = {  # lines above the ceiling, docs/log/size.md says for what; what is not said there must go
-    "(top)": 1_344,
+    "(top)": 1_342,
     "corpora": 723,
     "corpora/readers": 1_660,
-    "graph": 116,
-    "instances": 200,
-    "model": 456,
-    "pretraining": 182,
-    "tasks": 509,
-    "trials": 374,
+    "graph": 110,
+    "instances": 188,
+    "model": 436,
+    "pretraining": 170,
+    "tasks": 481,
+    "trials": 366,
     "views": 270,
 }
 

@@ -3,8 +3,6 @@
 numba's cache looks at the date of a function's own file only: what is compiled here must never change.
 """
 
-from __future__ import annotations
-
 import ctypes
 import fcntl
 import hashlib

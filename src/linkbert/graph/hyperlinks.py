@@ -5,8 +5,6 @@ dead, and resolved = edges + self + disambiguation; cycles (of redirects) are a 
 All of it is SQL in DuckDB, which keeps on disk what does not fit into memory.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Executor
 from contextlib import contextmanager

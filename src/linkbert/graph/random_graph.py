@@ -3,8 +3,6 @@
 What differs from the graph it is made from is the relevance of a link, and nothing else: a control.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import numpy as np

@@ -9,8 +9,6 @@ these the cosine over all terms decides, and equal ones come by their numbers. `
 lie in mapped files, some of them in memory at a time; neither that nor the number of threads changes the graph.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor

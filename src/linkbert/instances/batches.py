@@ -6,8 +6,6 @@ they hold (`gather`). Micro-batches are written in a thread a few ahead of their
 step: the compiled sampler holds no lock.
 """
 
-from __future__ import annotations
-
 import math
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence

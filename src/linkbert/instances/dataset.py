@@ -4,8 +4,6 @@ Item i of epoch e is the instance e * len + i of the Sampler, byte for byte. Wha
 the settings and the epoch; each process maps the store's arrays for itself.
 """
 
-from __future__ import annotations
-
 import logging
 import operator
 import os

@@ -5,8 +5,6 @@ work on one instance at a time over memory-mapped arrays, and hold no lock (nogi
 training step. All but `mix` live in this one file because numba's cache looks at one file's date only.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np

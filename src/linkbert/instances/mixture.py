@@ -5,8 +5,6 @@ more than n * share - 1 and fewer than n * share + 1 of every store, and a store
 through its epochs in its own permutation, without repeating or leaving out an anchor, as independent draws would not.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace

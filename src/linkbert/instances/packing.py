@@ -6,8 +6,6 @@ articles at length 128 fill rows of their own by 87 %, rows of 1,024 places by 9
 whole row, a place costs more in a wider one (`choose_shape`). Packing decides where pairs stand, never what they are.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple

@@ -1,7 +1,5 @@
 """The stores of a run, as the command line names them; nothing is opened, so that a wrong word is found at once."""
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Iterable, Mapping

@@ -6,8 +6,6 @@ the step's arithmetic and never divided; the much smaller result is divided inst
 and the place: the same on every device, and ten times as fast when compiled.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

@@ -5,8 +5,6 @@ In: a folder (ours, or of a released encoder) or a hub name. Out: a PretrainingM
 pytorch_model.bin is a pickle, and a pickle can run code), in fp32 whatever the arithmetic of the run.
 """
 
-from __future__ import annotations
-
 import json
 import logging
 import math

@@ -3,8 +3,6 @@
 In: settings as the user writes them. Out: torch's own devices and dtypes, and switches that are set back at the end.
 """
 
-from __future__ import annotations
-
 import contextlib
 import ctypes
 import functools

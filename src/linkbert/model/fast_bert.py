@@ -5,8 +5,6 @@ alone. Written out because it was measured to be faster on two cores: look-ups, 
 states between the layers in the run's arithmetic, and a last layer that computes what is read.
 """
 
-from __future__ import annotations
-
 import copy
 from functools import partial
 from typing import Any

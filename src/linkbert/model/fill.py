@@ -4,8 +4,6 @@ In: the folder of a checkpoint (ours or any BERT's) and text, or an open model a
 numbers. A folder without the head that a question needs is a ValueError: an untrained head would answer, but noise.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple

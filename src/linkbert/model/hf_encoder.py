@@ -5,8 +5,6 @@ checkpoint opens there as it is; the relation head is stored next to them as `li
 follows from the seed of a step, but not from the place.
 """
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, replace

@@ -5,8 +5,6 @@ in base 2, and never divided: the products' small operands are scaled instead. I
 five sixths of the time. It is opaque to the compiler, which would compute all chunks side by side.
 """
 
-from __future__ import annotations
-
 from functools import cache
 from typing import Any
 

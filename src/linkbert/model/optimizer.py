@@ -1,7 +1,5 @@
 """AdamW, its schedule and clipping, for pretraining and fine-tuning; what each is asked for stands in the settings."""
 
-from __future__ import annotations
-
 import logging
 import math
 from functools import cache

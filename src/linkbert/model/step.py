@@ -4,8 +4,6 @@ In: a PretrainingModel and the run's Config. Out: a function from a batch to its
 nothing of arithmetic, dropout, compilers or the shapes they like. Weights, their gradients and the losses stay fp32.
 """
 
-from __future__ import annotations
-
 import logging
 import warnings
 from collections.abc import Callable

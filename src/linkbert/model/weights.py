@@ -5,8 +5,6 @@ safetensors come first; a pytorch_model.bin is read by torch's reader for plain 
 Nothing is allocated by what config.json says before the weights that are there have been compared with it.
 """
 
-from __future__ import annotations
-
 import logging
 import re
 import warnings

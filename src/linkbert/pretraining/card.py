@@ -4,8 +4,6 @@ In: what run.json holds, the State, the settings and the opened stores; card.md 
 the hub's own. Out: Markdown with the YAML head of model hubs.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from contextlib import suppress

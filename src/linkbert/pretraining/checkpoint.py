@@ -5,8 +5,6 @@ sharded model by torch.distributed.checkpoint), and state.json, with size and sh
 thread under a temporary name, flushed to disk and renamed: a crash leaves whole ones, and a damaged one is skipped.
 """
 
-from __future__ import annotations
-
 import logging
 import os
 import shutil

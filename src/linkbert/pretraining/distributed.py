@@ -6,8 +6,6 @@ after the first step, and with them the last bit of a sum. What hosts tell each 
 waited for. gloo is tested; nccl was never run by us on several GPUs.
 """
 
-from __future__ import annotations
-
 import json
 import logging
 import os

@@ -5,8 +5,6 @@ gain is what an encoder takes across a link: the same A under the same masks nex
 one. It needs no relation head, so a BERT that never saw a link can be asked as well.
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager

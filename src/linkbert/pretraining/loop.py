@@ -7,8 +7,6 @@ anywhere resumes with the same losses, bit for bit (same processes, threads and 
 device before an update is queued: whether it is made is decided there.
 """
 
-from __future__ import annotations
-
 import hashlib
 import logging
 import math

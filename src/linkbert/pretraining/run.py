@@ -5,8 +5,6 @@ written last, and the scores; next to it run.json (written first), journal.jsonl
 resumes only as what it was: what decides speed, files or scoring alone may change (FREE); the rest is refused by name.
 """
 
-from __future__ import annotations
-
 import json
 import logging
 import os

@@ -6,8 +6,6 @@ the same examples, each the mean over its runs. Where one run of each is right o
 Sentences of one document are drawn together; other examples are taken as independent.
 """
 
-from __future__ import annotations
-
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -5,8 +5,6 @@ tokens, and a model's outputs back into Predictions; metrics compare Predictions
 models or files.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter

@@ -8,8 +8,6 @@ of which two neighbours share `stride` tokens, as in the paper's scripts (384 an
 own windows *start* 128 tokens apart: those read a long context almost twice as often.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any

@@ -10,8 +10,6 @@ batch of more tokens than a forward pass takes is cut, each part weighing as man
 of questions the loss is over padding, too, so that the width of a part has a little to do with it.
 """
 
-from __future__ import annotations
-
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -6,8 +6,6 @@ JSON file; a dataset needs code only where its form is its own. What was odd is 
 read is a ValueError with file and line.
 """
 
-from __future__ import annotations
-
 import csv
 import itertools
 import json

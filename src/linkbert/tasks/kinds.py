@@ -4,8 +4,6 @@ A dataset of a known kind is a table in a TOML file and needs no code. A new kin
 it as `kind = "package.module:Class"`, or by the name that a package registers in the entry points linkbert.tasks.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace

@@ -10,8 +10,6 @@ spaces do not count. A question with several answers has the best score among th
 "" is answered, and then only.
 """
 
-from __future__ import annotations
-
 import re
 import string
 from collections import Counter

@@ -9,8 +9,6 @@ matter, nor does the end of a line. Words are compared by Python's hashes, n-gra
 two different ones of a corpus share a hash with a chance of about 1e-19 a pair.
 """
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -4,8 +4,6 @@ Files are CSV, TSV, JSON, JSON lines, Parquet or Arrow; a folder has train, dev 
 the datasets library saved. A dev and a test set that are missing are a tenth of train each, drawn by a seed.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import logging
 import os

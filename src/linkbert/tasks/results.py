@@ -11,8 +11,6 @@ is killed leaves no line. Scores are in [0, 1]. Runs that differ only in their s
 been run with several settings, the score is that of the most seeds, then of the best mean on dev, never on test.
 """
 
-from __future__ import annotations
-
 import fcntl
 import hashlib
 import itertools

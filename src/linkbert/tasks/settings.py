@@ -1,7 +1,5 @@
 """Every setting of fine-tuning, its default and its meaning; a task's table has its own, the paper's grids others."""
 
-from __future__ import annotations
-
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field

@@ -5,8 +5,6 @@ that is missing is divided off another one where the table says how, by a hash o
 the same everywhere. Whatever a reader of the scores should know is counted or noted.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import hashlib
 import io

@@ -5,8 +5,6 @@ scored with another one's models. A Run is a plain value, so it may go to anothe
 is done, not where all are found finished.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import itertools

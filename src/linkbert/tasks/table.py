@@ -4,8 +4,6 @@ Ours are tasks.toml. An installed package adds a file of its own through the ent
 function that returns one); on the command line a word may be a file: FILE.toml, or one of its tables, FILE.toml:NAME.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import re
 from collections.abc import Mapping, Sequence

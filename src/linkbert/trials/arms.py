@@ -5,8 +5,6 @@ order of places for segment A, each A, and dropout, because these follow from th
 segment B and the masks, too, where both drew the same relation (LinkBERT and BERT: half of the pairs).
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection, Mapping
 from functools import cached_property
 from pathlib import Path

@@ -9,8 +9,6 @@ components are added, and the sum is widened by Student's t (Welch-Satterthwaite
 little, of few seeds: an interval is never narrower than that of the seeds alone. tests/trials simulates it.
 """
 
-from __future__ import annotations
-
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field

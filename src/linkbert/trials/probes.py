@@ -6,8 +6,6 @@ ones, paired. Give the settings that a model was trained with (held_out, held_ou
 has seen count as held out. On a graph of random links what is called an *effect* below is 0 within its interval.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache, partial

@@ -12,8 +12,6 @@ started again ends as one that was not. Several processes or jobs may work in on
 their own (--run KEY); each locks the run it makes, and one that meets a locked run leaves it, and says so.
 """
 
-from __future__ import annotations
-
 import logging
 import os
 import re
