@@ -58,7 +58,7 @@ OWED = {  # lines above the ceiling, docs/log/size.md says for what; what is not
     "pretraining": 170,
     "tasks": 481,
     "trials": 366,
-    "views": 270,
+    "views": 275,
 }
 
 

@@ -78,6 +78,20 @@ def test_what_is_no_difference_is_told_as_none(made):
         assert each["sentence"].endswith("; not told from 0")
 
 
+def test_many_differences_are_said_to_be_many(made):
+    found, runs = json.loads((made / "made" / "study.json").read_text()), open_study(made / "made")
+    each = found["comparisons"][0]
+
+    def printed(*spans):
+        comparisons = [each | {"low": low, "high": high} for low, high in spans]
+        sections = study_sections(found | {"comparisons": comparisons}, runs)
+        return "\n".join(line for section in sections for line in text_lines(section))
+
+    spans = [(-1, 1)] * 27 + [(0.5, 1), (-2, -1), (0.1, 0.2), (0, 0), (None, None)]
+    assert "3 of 30 differences are told from 0 at 95 %: 2 or so would be by chance" in printed(*spans)
+    assert "by chance" not in printed(*spans[-12:])
+
+
 def test_answers_that_are_lost_or_damaged_are_named(made, tmp_path, capsys):
     folder = shutil.copytree(made / "made", tmp_path / "made")
     for kind, said in (("lengths-*.npz", "is damaged: delete it and "), ("sides-*/results.jsonl", "has lost results")):

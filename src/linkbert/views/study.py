@@ -75,6 +75,11 @@ def study_sections(found: Mapping[str, Any], runs: Sequence[Run]) -> Iterator[Se
     notes = [found["note"]] if found["note"] else []
     if found["done"] < found["runs"]:
         notes.append(f"{found['done']} of {found['runs']} runs are done: numbers are of what there is")
+    spans = [(each["low"], each["high"]) for each in found["comparisons"] if each["low"] != each["high"]]
+    if len(spans) >= 20:
+        told = sum(low > 0 or high < 0 for low, high in spans)
+        chance = f"{len(spans) / 20:.0f} or so would be by chance, were all of them 0"
+        notes.append(f"{told} of {len(spans)} differences are told from 0 at 95 %: {chance}")
     yield Section(found["title"], [*(each["sentence"] for each in found["comparisons"]), *notes])
     arms = found["arms"]
     for heading, per_cent in (("Tasks, in %", True), ("Probes", False)):
