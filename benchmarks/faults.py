@@ -233,7 +233,8 @@ def be_command(bench: Bench, words: list[str], fault: Fault, pipe: tuple[int, ..
     watch(bench, fault)
     from linkbert.cli import main
 
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, KILLS.values())
+    with suppress(KeyboardInterrupt):  # it has not begun
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, KILLS.values())
     status: Any = 1
     try:
         status = main(words)

@@ -49,7 +49,7 @@ CEILINGS = {  # lines of Python; (top) are the files beside the folders
 
 
 OWED = {  # lines above the ceiling, docs/log/size.md says for what; what is not said there must go
-    "(top)": 1_342,
+    "(top)": 1_374,
     "corpora": 723,
     "corpora/readers": 1_660,
     "graph": 110,

@@ -9,12 +9,13 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from functools import partial
 
 import pytest
 
-from linkbert import cli
+from linkbert import cli, progress
 from linkbert.config import Config, make_config
 from linkbert.corpora.store import Store
 from linkbert.graph.links import graph_options
@@ -639,6 +640,7 @@ def test_a_wrong_word_imports_nothing_heavy(folder):
     """Of the calls above all but those that open a store or read a source."""
     code = """
 import sys
+import threading
 from linkbert.cli import main
 for line in sys.argv[1:]:
     main(line.split())
@@ -754,20 +756,55 @@ def test_a_reader_of_ones_own_brings_its_options(folder, tmp_path, capsys, monke
     assert "--min-words is an option of pubmed" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("where", ["anywhere", "while a class is made"])
+@pytest.mark.parametrize("where", ["anywhere", "while a class is made", "in a library that makes another error"])
 def test_ctrl_c_is_one_line(folder, monkeypatch, capsys, where):
     class Named:
         def __set_name__(self, *_):
-            raise KeyboardInterrupt  # Python 3.11 makes a RuntimeError of it
+            signal.raise_signal(signal.SIGINT)  # Python 3.11 makes a RuntimeError of it
 
     def interrupted(*_, **__):
-        if where != "anywhere":
-            type("Made", (), {"name": Named()})
-        raise KeyboardInterrupt
+        try:
+            type("Made", (), {"name": Named()} if where == "while a class is made" else {})
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            if where == "anywhere":
+                raise
+            raise TypeError("SchemaError: KeyboardInterrupt") from None
 
     monkeypatch.setattr("linkbert.views.stats.store_statistics", interrupted)
     assert cli.main(["stats", str(folder / "store")]) == 130
     assert capsys.readouterr() == ("", "linkbert stats: interrupted\n")
+
+
+UNHEARD = """
+import ctypes, signal, sys
+from linkbert import cli, progress
+def fail(): raise MemoryError if sys.argv[2] == "memory" else signal.raise_signal(signal.SIGINT)
+import linkbert.views.stats
+linkbert.views.stats.store_statistics = lambda *_, **__: ctypes.CFUNCTYPE(None)(fail)()
+sys.exit(cli.main(["stats", sys.argv[1]]))
+"""
+
+
+@pytest.mark.parametrize(("what", "ended"), [("memory", (1, "not enough memory")), ("ctrl-c", (130, "interrupted"))])
+def test_what_a_library_keeps_to_itself_ends_a_command(folder, what, ended):
+    command = [sys.executable, "-c", UNHEARD, str(folder / "store"), what]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (ended[0], "", f"linkbert: {ended[1]}\n")
+
+
+def test_a_thread_that_dies_before_it_runs_is_not_waited_for(monkeypatch):
+    monkeypatch.setattr(progress, "SOON", 0.1)
+    monkeypatch.setattr(threading.Thread, "start", progress.start_soon)
+    (dead := threading.Thread())._bootstrap = lambda: None  # as where there is no memory for its first frame
+    with pytest.raises(RuntimeError, match="can't start new thread"):
+        dead.start()
+    ran = threading.Event()
+    (thread := threading.Thread(target=ran.set)).start()
+    thread.join()
+    assert ran.is_set()
+    with pytest.raises(RuntimeError, match="only be started once"):
+        thread.start()
 
 
 def test_a_store_without_hyperlinks_is_shown_as_far_as_it_goes(folder, tmp_path, capsys):

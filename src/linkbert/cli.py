@@ -27,6 +27,7 @@ from linkbert.config import STORE_SETTINGS, Config, Settings, choose_config, mak
 from linkbert.files import REMEDIES, find_encoder, locked, one_line, read_manifest, replacing
 from linkbert.instances.parts import Part, read_mix
 from linkbert.progress import (
+    HEARD,
     LogLine,
     interruptible,
     make_console,
@@ -86,10 +87,7 @@ def main(words: Sequence[str] | None = None) -> int:
         text, status = explain_usage(error, words, name), 2
     except Exception as error:
         text, status = one_line(error), 1
-        cause: BaseException | None = error
-        while cause and not isinstance(cause, KeyboardInterrupt):
-            cause = cause.__cause__ or cause.__context__
-        if cause:  # while a class is made, Python raises another error of it
+        if HEARD.is_set():  # while a class is made, Python and pydantic raise another error of it
             text, status = "interrupted", 130
         elif isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and re.search(NO_MEMORY, text)):
             remedy = "training needs less with a smaller micro_batch_size, or with gradient_checkpointing=true"

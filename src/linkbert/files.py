@@ -28,6 +28,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from functools import cache, partial, partialmethod
 from importlib import import_module
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING, Any, cast
 
@@ -37,12 +38,12 @@ if TYPE_CHECKING:
     import numpy as np
 
 LARGEST_DICTIONARY, LARGEST_WINDOW = 200 << 20, 1 << 31  # bytes to look back in: xz -9 has 64 MB, zstd --long=31 2 GB
-DECOMPRESSORS: dict[str, Callable[[], Any]] = {
-    ".bz2": bz2.BZ2Decompressor,
-    ".gz": lambda: (isal := import_module("isal.igzip_lib")).IgzipDecompressor(flag=isal.DECOMP_GZIP),
-    ".xz": lambda: lzma.LZMADecompressor(memlimit=LARGEST_DICTIONARY),
-    ".zst": lambda: (
-        import_module("zstandard").ZstdDecompressor(max_window_size=LARGEST_WINDOW).decompressobj(write_size=1 << 16)
+DECOMPRESSORS: dict[str, Callable[[], Callable[[], Any]]] = {  # of a file: what makes those of its streams
+    ".bz2": lambda: bz2.BZ2Decompressor,
+    ".gz": lambda: partial((isal := import_module("isal.igzip_lib")).IgzipDecompressor, flag=isal.DECOMP_GZIP),
+    ".xz": lambda: partial(lzma.LZMADecompressor, memlimit=LARGEST_DICTIONARY),
+    ".zst": lambda: partial(  # ZstdDecompressor takes 16 us to make, and a stream may have 8 bytes
+        import_module("zstandard").ZstdDecompressor(max_window_size=LARGEST_WINDOW).decompressobj, write_size=1 << 16
     ),
 }
 COMPRESSIONS = tuple(DECOMPRESSORS)
@@ -224,7 +225,7 @@ def decompressed_blocks(path: Path) -> Iterator[tuple[bytes, int]]:
 def _decompress(path: Path, stop: float = math.inf) -> Iterator[tuple[bytes, int]]:
     """Decompress a file, block by block up to the position `stop`, then byte by byte; a block may give many pieces."""
     suffix = path.suffix.lower()
-    start = DECOMPRESSORS.get(".gz" if suffix == ".tgz" else suffix)
+    start = make() if (make := DECOMPRESSORS.get(".gz" if suffix == ".tgz" else suffix)) else None
     step, most = (ZST_PIECE, ()) if suffix == ".zst" else (1 << 16, (PIECE,))
     stream, position, waits = None, 0, True  # whether the stream waits for more bytes
     web = str(path).startswith(WEB)
@@ -444,7 +445,7 @@ def read_small(path: Any) -> bytes:
     if not path.is_file() and path.exists():
         raise ValueError(f"{path} is no regular file (a folder, a pipe, a device): name a file")
     with path.open("rb") as file:
-        data: bytes = file.read(LARGEST_SETTINGS + 1)
+        data = b"".join(islice(iter(lambda: file.read(PIECE), b""), LARGEST_SETTINGS // PIECE + 1))
     if len(data) > LARGEST_SETTINGS:
         raise ValueError(f"{path} has more than {LARGEST_SETTINGS:,} bytes, too many for what it should be")
     return data

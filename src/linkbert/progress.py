@@ -26,6 +26,8 @@ STEERING = re.compile(
     "[\0-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e0fff]"
 )
 MOVES = re.compile(r"(?:\r|\n|\x1b\[A)*")  # what a bar of tqdm begins with
+SOON = 60.0  # seconds in which a thread starts, if it finds memory
+HEARD = threading.Event()  # Ctrl-C, of which a library may make another error
 Show = Callable[..., None]
 
 log = logging.getLogger(__name__)
@@ -207,32 +209,62 @@ def report_stages() -> Iterator[Callable[[str, int, int | None], None]]:
         yield progress
 
 
-def leave(said: str) -> None:
+def leave(said: str, status: int = 130) -> None:
     """End this process at once."""
     os.write(2, b"\x1b[?25h" * os.isatty(2) + f"linkbert: {said}\n".encode())  # shows the cursor
-    os._exit(130)
+    os._exit(status)
+
+
+class Started(threading.Event):
+    """That a thread runs: one that finds no memory dies before it does, and Python would wait for it for ever."""
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait; RuntimeError where nothing comes."""
+        if not super().wait(SOON if timeout is None else timeout) and timeout is None:
+            raise RuntimeError("can't start new thread")
+        return self.is_set()
+
+
+def start_soon(thread: Any, start: Callable[..., None] = threading.Thread.start) -> None:
+    """Start a thread as Python does, or end with a RuntimeError."""
+    if not thread._started.is_set():
+        thread._started = Started()
+    start(thread)
 
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Have Ctrl-C end this process at once while a module is made: of a library, it would be ignored, or lines."""
+    """Have every command end: Ctrl-C, and no memory, also where nobody hears of it; and threads that do not start.
+
+    While a module is made, Ctrl-C ends this process at once: of a library, it would be ignored, or lines.
+    """
 
     def interrupt(_: int, frame: Any) -> None:
+        HEARD.set()
         while frame and "importlib" not in frame.f_code.co_filename:
             frame = frame.f_back
         if frame:
             leave("interrupted")
         raise KeyboardInterrupt
 
-    before = signal.getsignal(signal.SIGINT)
+    def unheard(found: Any) -> None:  # of a callback or a destructor
+        if isinstance(found.exc_value, KeyboardInterrupt | MemoryError):
+            no_memory = isinstance(found.exc_value, MemoryError)
+            leave("not enough memory" if no_memory else "interrupted", 1 if no_memory else 130)
+        hook(found)
+
+    HEARD.clear()
+    before, hook, start = signal.getsignal(signal.SIGINT), sys.unraisablehook, threading.Thread.start
     own = before is signal.default_int_handler and threading.current_thread() is threading.main_thread()
     if own:
         signal.signal(signal.SIGINT, interrupt)
+        sys.unraisablehook, threading.Thread.start = unheard, start_soon  # type: ignore[method-assign]
     try:
         yield
     finally:
         if own:
             signal.signal(signal.SIGINT, before)
+            sys.unraisablehook, threading.Thread.start = hook, start  # type: ignore[method-assign]
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from linkbert.files import FULL, KEPT
-from linkbert.progress import LogLine
+from linkbert.progress import LogLine, start_soon
 
 Item = TypeVar("Item")
 
@@ -135,6 +135,7 @@ def _follow_parent() -> None:
             parent.join()
             os._exit(1)
 
+    threading.Thread.start = start_soon  # type: ignore[method-assign]
     threading.Thread(target=watch, daemon=True).start()
     if logging.lastResort:
         logging.lastResort.setFormatter(LogLine("linkbert: %(message)s"))

@@ -98,13 +98,21 @@ def test_pieces_are_the_file_and_damage_behind_them_costs_nothing_before_it(tmp_
     assert b"".join(found) == b"-" + body + b"+"
 
 
+def test_many_streams_in_a_file_share_what_takes_long_to_make(tmp_path, monkeypatch):
+    made, make = [], zstandard.ZstdDecompressor
+    monkeypatch.setattr("zstandard.ZstdDecompressor", lambda **options: made.append(1) or make(**options))
+    empty = struct.pack("<2I", 0x184D2A50, 0) + zstandard.compress(b"")  # a frame to skip, and one of no byte
+    (path := tmp_path / "a.zst").write_bytes(empty * 1_000 + zstandard.compress(LINE) + empty)
+    assert (b"".join(data for data, _ in decompressed_blocks(path)), len(made)) == (LINE, 1)
+
+
 def test_an_xz_may_not_ask_for_any_memory(tmp_path):
     header = bytearray(lzma.compress(b"x", filters=[{"id": lzma.FILTER_LZMA2, "dict_size": 1 << 20}]))
     at = header.index(b"\x21\x01") + 2  # the filter's properties: one byte, for the size of its dictionary
     header[at] = 37  # 1.5 GB
     header[20:24] = struct.pack("<I", zlib.crc32(header[12:20]))
     with pytest.raises(lzma.LZMAError, match="Memory usage limit"):
-        DECOMPRESSORS[".xz"]().decompress(bytes(header))
+        DECOMPRESSORS[".xz"]()().decompress(bytes(header))
 
 
 MEASURE = """
