@@ -49,15 +49,15 @@ CEILINGS = {  # lines of Python; (top) are the files beside the folders
 
 
 OWED = {  # lines above the ceiling, docs/log/size.md says for what; what is not said there must go
-    "(top)": 1_374,
-    "corpora": 723,
-    "corpora/readers": 1_660,
+    "(top)": 1_377,
+    "corpora": 742,
+    "corpora/readers": 1_706,
     "graph": 110,
     "instances": 188,
     "model": 436,
     "pretraining": 170,
     "tasks": 481,
-    "trials": 366,
+    "trials": 367,
     "views": 275,
 }
 

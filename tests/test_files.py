@@ -20,6 +20,7 @@ from linkbert.files import (
     SCRATCH,
     Member,
     find_encoder,
+    hub_names,
     locked,
     one_line,
     read_json,
@@ -288,3 +289,11 @@ def test_nothing_is_written_through_a_link(tmp_path):
             pass
         (tmp_path / "run" / name).unlink()
     assert not [*tmp_path.glob("*.lock")]
+
+
+def test_what_a_library_quotes_in_an_error_is_cut_and_soon_written():
+    text = one_line(ValueError("invalid: " + "x/" * 5_000_000 + " at line 1"))
+    assert len(text) < 2_100
+    assert text.startswith("invalid: x/x/")
+    assert text.endswith("x/ at line 1")
+    assert len(hub_names("x/" * 500_000)) == 1_000_000, "one look at each run of characters, not one at each of them"

@@ -48,7 +48,7 @@ DECOMPRESSORS: dict[str, Callable[[], Callable[[], Any]]] = {  # of a file: what
 }
 COMPRESSIONS = tuple(DECOMPRESSORS)
 PIECE, ZST_PIECE = 1 << 20, 1 << 11  # bytes made at a time; bytes of .zst read at a time, of which 64 MB may be made
-STORE_FORMAT = 1
+STORE_FORMAT, LONGEST_LINE = 1, 2_000  # characters of an error
 LARGEST_SETTINGS, DEEPEST = 64 << 20, 100  # bytes of a file of JSON or TOML, and tables in one another
 DOTTED = re.compile(rf"""(?<![\w"'.-])(?:[\w"'-]++[ \t]*+\.[ \t]*+){{{DEEPEST}}}""")  # a key of TOML
 SCRATCH = ".linkbert-scratch-"  # how folders below the temporary one begin
@@ -177,7 +177,8 @@ def one_line(error: BaseException) -> str:
         return f"{error.filename}: ".removeprefix("None: ") + f"{error.strerror.lower()}; {remedy}"
     if isinstance(error, UnicodeEncodeError):
         return f"{error.object:.300} is not UTF-8, as it must be here: give it another name"
-    return hub_names(" ".join(str(error).split()) or type(error).__name__)
+    text = " ".join(str(error).split()) or type(error).__name__
+    return hub_names(text if len(text) <= LONGEST_LINE else f"{text[:999]} ... {text[-999:]}")  # it may quote a file
 
 
 def hub_names(text: str) -> str:
@@ -186,7 +187,9 @@ def hub_names(text: str) -> str:
     >>> hub_names("~/.cache/huggingface/hub/models--org--tiny/snapshots/0a1/vocab.txt is not there")
     'org/tiny/vocab.txt is not there'
     """
-    return re.sub(r"[^\s'(=]*/(?:datasets|models)--([^/]+)/snapshots/\w+", lambda at: at[1].replace("--", "/"), text)
+    return re.sub(
+        r"(?<![^\s'(=])[^\s'(=]*/(?:datasets|models)--([^/]+)/snapshots/\w+", lambda at: at[1].replace("--", "/"), text
+    )
 
 
 class CutFileError(ValueError):

@@ -258,13 +258,13 @@ def interruptible() -> Iterator[None]:
     own = before is signal.default_int_handler and threading.current_thread() is threading.main_thread()
     if own:
         signal.signal(signal.SIGINT, interrupt)
-        sys.unraisablehook, threading.Thread.start = unheard, start_soon  # type: ignore[method-assign]
+        sys.unraisablehook, cast(Any, threading.Thread).start = unheard, start_soon
     try:
         yield
     finally:
         if own:
             signal.signal(signal.SIGINT, before)
-            sys.unraisablehook, threading.Thread.start = hook, start  # type: ignore[method-assign]
+            sys.unraisablehook, cast(Any, threading.Thread).start = hook, start
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from concurrent.futures import CancelledError, Executor, Future, ProcessPoolExec
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import resource_tracker
 from queue import SimpleQueue
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from linkbert.files import FULL, KEPT
 from linkbert.progress import LogLine, start_soon
@@ -135,7 +135,7 @@ def _follow_parent() -> None:
             parent.join()
             os._exit(1)
 
-    threading.Thread.start = start_soon  # type: ignore[method-assign]
+    cast(Any, threading.Thread).start = start_soon
     threading.Thread(target=watch, daemon=True).start()
     if logging.lastResort:
         logging.lastResort.setFormatter(LogLine("linkbert: %(message)s"))

@@ -3,6 +3,7 @@
 import bz2
 import gzip
 import io
+import json
 import lzma
 import resource
 import struct
@@ -11,6 +12,7 @@ import sys
 import tarfile
 import zipfile
 import zlib
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -18,10 +20,10 @@ import pytest
 import zstandard
 
 from linkbert.corpora import sources
-from linkbert.corpora.reader import CUT, Skipped, load_reader
-from linkbert.corpora.readers import parquet, rst, wikis
+from linkbert.corpora.reader import CUT, OTHER, Skipped, load_reader
+from linkbert.corpora.readers import jsonl, parquet, rst, wikis
 from linkbert.corpora.readers.streams import TOO_LARGE
-from linkbert.corpora.sources import LONGEST_HEADER, find_reader, read_source
+from linkbert.corpora.sources import LONGEST_HEADER, TOO_LONG, find_reader, read_source
 from linkbert.files import DECOMPRESSORS, CutFileError, decompressed_blocks
 from linkbert.records import Document, Redirect
 
@@ -534,3 +536,89 @@ def test_a_file_of_a_tar_that_is_holes_costs_itself(tmp_path):
     found, skipped = read(tmp_path / "a.tar")
     assert (found, skipped) == (["a.html"], {CUT: 9})
     assert "0.html: holes of more than 1,048,576 bytes" in skipped.examples[0]
+
+
+def test_each_page_of_a_table_is_looked_at_not_the_first_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(parquet, "BOMB", 1 << 20)
+    monkeypatch.setattr(parquet, "RATIO", 1 << 40)  # as where the footer lies about the sum of its pages
+    table, pages = pa.table({"id": ["a", "b", "c"], "text": ["A.", "B.", "C" * (3 << 20)]}), {"use_dictionary": False}
+    pq.write_table(table, tmp_path / "a.parquet", compression="zstd", data_page_size=1, write_batch_size=1, **pages)
+    found, skipped = read(tmp_path / "a.parquet")
+    assert (found, dict(skipped)) == ([], {CUT: 1})
+    assert "bytes that should become 3,145," in skipped.examples[0]
+    pq.write_table(table.slice(0, 2), tmp_path / "a.parquet", data_page_size=1, write_page_checksum=True, **pages)
+    data = bytearray((tmp_path / "a.parquet").read_bytes())
+    assert read(tmp_path / "a.parquet") == (["a", "b"], {})
+    data[4] = 0x1F  # a kind of field that there is none of, in the first header
+    (tmp_path / "a.parquet").write_bytes(data)
+    assert read(tmp_path / "a.parquet")[1].examples[0].count("row group 0 has no page at byte 4") == 1
+
+
+def test_what_is_looked_up_has_a_longest_name(tmp_path, monkeypatch):
+    monkeypatch.setattr(sources, "LONGEST_ID", 99)
+    long = "n" * 100
+    lines = [{"id": "a", "text": "A.", "links": [long, "b"]}, {"id": long, "text": "B."}, {"id": "b", "text": long}]
+    lines += [{"redirect": long, "target": "a"}, {"redirect": "r", "target": long}, {"redirect": "r", "target": "a"}]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    found, skipped = read(tmp_path / "a.jsonl")
+    assert (found, skipped) == (["a", "b"], {TOO_LONG: 3, "link to a name too long (left out)": 1})
+    assert max(map(len, skipped.examples)) < 300
+    [document, _, redirect] = read_source("jsonl", tmp_path / "a.jsonl")
+    assert ([link.target for link in document.links], redirect.source) == (["b"], "r")
+
+
+def test_names_in_an_archive_are_paths(tmp_path):
+    with tarfile.open(tmp_path / "a.tar", "w", format=tarfile.GNU_FORMAT) as archive:
+        for name in ("a.html", "n" * 900_000 + ".html", "n" * 900_000, f"{'n/' * 2_000}b.html"):
+            add(archive, name)
+    found, skipped = read(tmp_path / "a.tar")
+    assert (found, skipped) == (["a.html", f"{'n/' * 2_000}b.html"], {TOO_LONG: 1, f"{OTHER}no suffix": 1})
+    assert max(map(len, skipped.examples)) < 1_200
+
+
+def test_a_record_may_have_so_many_values(tmp_path, monkeypatch):
+    monkeypatch.setattr(jsonl, "MANY", 9)
+    lists = ",".join(["[]"] * 11)
+    lines = [f'{{"id": "a", "text": "A.", "more": [{lists}]}}', '{"id": "b", "text": "B.", "links": ["a"]}']
+    lines += [
+        json.dumps({"id": f"c{n}", "text": "C.", "links": mark.join("abcdefghijkl")}) for n, mark in enumerate(";|")
+    ]
+    (tmp_path / "a.jsonl").write_text("\n".join(lines) + "\n")
+    found, skipped = read(tmp_path / "a.jsonl")
+    assert (found, skipped) == (["b", "c0", "c1"], {TOO_LARGE: 1, "links too many (left out)": 2})
+
+
+def test_examples_of_what_is_left_out_are_short():
+    (skipped := Skipped()).note("left out", "x" * 10_000_000)
+    assert len(skipped.examples[0]) < 1_100
+
+
+@pytest.mark.parametrize("name", ["a.parquet", "a.arrow", "runs"])
+def test_rows_of_no_bytes_are_not_read(tmp_path, name):
+    table = pa.table({"id": pa.nulls(2_000_000_000), "text": pa.nulls(2_000_000_000)})
+    if name == "a.parquet":
+        pq.write_table(pa.table({"id": pa.nulls(100_000, pa.string())}), tmp_path / name)
+    else:
+        runs = pa.RunEndEncodedArray.from_arrays(pa.array([1_000_000_000], pa.int32()), pa.array(["a"]))
+        table = pa.table({"id": runs, "text": runs}) if name == "runs" else table
+        with pa.ipc.new_file(tmp_path / "a.arrow", table.schema) as writer:
+            writer.write_table(table)
+    with pytest.raises(ValueError, match=r"000 rows in [0-9,]+ bytes"):
+        read(next(tmp_path.iterdir()))
+
+
+def test_a_link_to_itself_and_a_path_of_any_length_cost_themselves(tmp_path, monkeypatch):
+    (tree := tmp_path / "tree").mkdir()
+    (tree / "a.html").write_text("<p>text")
+    (tree / "b.html").symlink_to("b.html")
+    (tree / "c").symlink_to("d")
+    (tree / "d").symlink_to("c")
+    monkeypatch.chdir(tree)
+    for _ in range(25):
+        (folder := Path("n" * 200)).mkdir()
+        folder.joinpath("e.html").write_text("<p>text")
+        monkeypatch.chdir(folder)
+    found, skipped = read(tree)
+    assert found[0] == "a.html"
+    assert (len(found), skipped[TOO_LONG]) == (20, 1)
+    assert max(map(len, skipped.examples)) < 1_200

@@ -193,3 +193,13 @@ def test_the_example_of_the_documentation_is_right(tmp_path):
     documents, skipped = read(tmp_path / "a.csv")
     assert [(each.id, links_of(each)) for each in documents] == [("paris", ["france", "europe"]), ("france", ["paris"])]
     assert not skipped
+
+
+def test_a_quotation_mark_is_looked_for_in_so_many_lines(tmp_path, monkeypatch):
+    monkeypatch.setattr(reader, "MANY_LINES", 50)
+    monkeypatch.setattr(reader, "MANY_ROWS", 40)
+    whole = 'a,"A\n' + "line\n" * 48 + '"\n'
+    (tmp_path / "a.csv").write_text(f'id,text\n{whole}b,"B\n' + "c,C\n" * 90 + whole.replace("a", "d", 1))
+    documents, skipped = read(tmp_path / "a.csv")
+    assert ([each.id for each in documents], dict(skipped)) == (["a", "b", *"c" * 90, "d"], {reader.UNCLOSED: 1})
+    assert max(len(shard.extra[1]) for shard in reader.plan(tmp_path / "a.csv", Options())) == 40

@@ -611,3 +611,13 @@ def test_catholic_encyclopedia(data):
     assert len(ids) == 11_632
     assert sum(target in ids for target in targets) >= 0.99 * 915_642
     assert skipped == {}
+
+
+def test_a_page_may_have_so_many_elements(tmp_path, monkeypatch):
+    monkeypatch.setattr(html, "ELEMENTS", 3_000)
+    (tmp_path / "a.html").write_text("<p>one <a href=b.html>two</a> " * 1_499)
+    (tmp_path / "b.html").write_text("<p>one <a href=a.html>two</a> " * 1_501)
+    skipped = Skipped()
+    records = [*read_source("html", tmp_path, None, skipped)]
+    assert [each.id for each in records if isinstance(each, Document)] == ["a.html"]
+    assert skipped == {html.TOO_LARGE: 1}

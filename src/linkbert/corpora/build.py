@@ -326,8 +326,8 @@ WITH marked AS (SELECT d.shard, row, d.id, coalesce(d.shard <= x.shard, false) A
      several AS (SELECT hash(id) AS hash FROM marked WHERE NOT gone GROUP BY hash(id) HAVING count(*) > 1),
      ranked AS (SELECT shard, row, id, row_number() OVER (PARTITION BY id ORDER BY {order}) AS rank
                 FROM marked WHERE NOT gone AND hash(id) IN (SELECT hash FROM several))
-SELECT shard, row, 'deleted' AS cause, id FROM marked WHERE gone
-UNION ALL SELECT shard, row, '{cause}', id FROM ranked WHERE rank > 1
+SELECT shard, row, 'deleted' AS cause, left(id, 999) AS id FROM marked WHERE gone
+UNION ALL SELECT shard, row, '{cause}', left(id, 999) FROM ranked WHERE rank > 1
 ORDER BY shard, row"""
 # Targets that nothing is called: those most links lead to, by host where they lead elsewhere; and links without place.
 _LOST = r"""

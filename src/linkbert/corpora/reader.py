@@ -100,7 +100,7 @@ class Skipped(Counter[str]):
         """Count one; `where` is for the report, such as 'notes.jsonl line 17', `empty` what links call it."""
         self.empty += empty
         if self[cause] < 3:
-            self.examples.append(without_secrets(f"{where}: {cause}").encode(errors="backslashreplace").decode())
+            self.examples.append(without_secrets(f"{where:.1000}: {cause}").encode(errors="backslashreplace").decode())
         self[cause] += 1
 
 

@@ -48,10 +48,11 @@ LOOKED_AT, SOME = 1_000, 5  # files of a tree that decide what it holds; so many
 SHARD_BYTES, HELD = 4 << 20, 16  # of a shard; shards of an archive in memory for a survey of some of its files
 LARGEST = 256 << 20  # bytes of one file of an archive that is held in memory
 LONGEST_NAME, MOST, CHAIN = 4096, 1_000_000, 8  # bytes of a path; other names by links, and links to links, in a tree
+LONGEST_ID = 1 << 16  # characters of an id, an alias or a target, which are looked up together
 OUTSIDE = "name or link that leads out of the tree (refused)"
 LINK = "link to another file (left out)"
 _HIDDEN = re.compile(r"(?:^|/)\.(?!\.?(?:/|$))")
-TOO_LARGE = "file too large (left out)"
+TOO_LARGE, TOO_LONG = "file too large (left out)", "name too long (left out)"
 SELDOM = re.compile(  # suffixes of what is seldom a document: 400 such files weigh as much as one that may be
     r"\.(?:c|cpp|cs|css|eot|gif|go|h|ico|ini|ipynb|java|jpe?g|js|json|jsx|kt|lock|map|meta|mp[34]|php|png|po|py|rb|rs|scss|"
     r"sh|sql|svg|swift|toml|ttf|tsx?|vue|webm|webp|woff2?|ya?ml)\b|no suffix"
@@ -178,7 +179,7 @@ def _plan_tree(path: Path, row: Reader, options: Any, unread: list[str]) -> Iter
     others.update(OTHER + suffix_of(name) for name in left if not wanted(name))
     if not count and faults:
         cause, where = next((fault for fault in faults if fault[0] == CUT), faults[0])
-        raise ValueError(where if cause not in (OUTSIDE, LINK, TOO_LARGE) else f"{where}: {cause}")
+        raise ValueError(where if cause not in (OUTSIDE, LINK, TOO_LARGE, TOO_LONG) else f"{where}: {cause}")
     if not count:
         there = ", ".join(f"{kind.removeprefix(OTHER)} {number}" for kind, number in others.most_common(10))
         raise ValueError(f"{path} has no file that ends in {', '.join(suffixes)}: it holds {there or 'no file'}")
@@ -222,7 +223,7 @@ def read_shard(reader: str, shard: Shard, options: Any, skipped: Skipped) -> Ite
             elif row.read:
                 records = row.read(shard, options, skipped) if row.plan else row.read(path, options)
             for record in records:
-                yield _check(record, skipped, place)
+                yield from _check(record, skipped, place)
         if row.called:
             for name, target in shard.also:
                 id_ = row.called(plain_name(shown_name(target)))[0]
@@ -235,18 +236,27 @@ def read_shard(reader: str, shard: Shard, options: Any, skipped: Skipped) -> Ite
         raise ValueError(text if place in text else f"{reader}, {place}: {text}") from error
 
 
-def _check(record: Any, skipped: Skipped, place: str) -> Record:
-    """Return a record that a store can hold: a link out of range loses its place; TypeError for what is no record."""
+def _check(record: Any, skipped: Skipped, place: str) -> Iterator[Record]:
+    """Yield a record that a store can hold: a link out of range loses its place; TypeError for what is no record."""
     links, kinds = getattr(record, "links", ()), Document | Redirect | Deletion
     texts = [getattr(record, field.name) for field in fields(record)[:3]] if isinstance(record, kinds) else [None]
     if not all(isinstance(text, str) for text in (*texts, *(link.target for link in links))):
         raise TypeError(f"a reader yields Documents and Redirects whose texts are str, not {str(record)[:80]}")
+    names = cast(list[str], texts[:1] if isinstance(record, Document) else texts)
+    if max(map(len, names)) > LONGEST_ID:
+        skipped.note(TOO_LONG, f"{place}: {names[0][:99]!r}")
+        return
+    if any(len(link.target) > LONGEST_ID for link in links):
+        kept = tuple(link for link in links if len(link.target) <= LONGEST_ID)
+        for _ in range(len(links) - len(kept)):
+            skipped.note("link to a name too long (left out)", f"{place}: document {record.id!r}")
+        record, links = replace(record, links=kept), kept
     size = len(getattr(record, "text", ""))
     wrong = [not (0 <= link.start < link.end <= size or link.start == link.end == -1) for link in links]
     for _ in filter(None, wrong):
         skipped.note("link out of range (kept without its place)", f"{place}: document {record.id!r}")
-    kept = (replace(link, start=-1, end=-1) if bad else link for link, bad in zip(links, wrong, strict=True))
-    return replace(record, links=tuple(kept)) if any(wrong) else record
+    mended = (replace(link, start=-1, end=-1) if bad else link for link, bad in zip(links, wrong, strict=True))
+    yield replace(record, links=tuple(mended)) if any(wrong) else record
 
 
 def decompressed(path: Path, most: int) -> bytes | None:
@@ -305,6 +315,9 @@ def list_files(
             if isinstance(open_, str):
                 yield File(f"{path} is not a whole archive ({open_})", cause=CUT)
                 continue
+            if len(name) > LONGEST_NAME:
+                yield File(f"{name[:99]}~{name[-99:]}", cause=TOO_LONG)
+                continue
             if _HIDDEN.search(name):
                 continue
             outside = any(each[:1] == "/" or ".." in each.replace("\\", "/").split("/") for each in (name, link))
@@ -326,17 +339,23 @@ def list_files(
         yield File(what, cause=CUT)
 
 
+def _is_long(path: Path) -> bool:
+    return len(os.fsencode(path)) >= LONGEST_NAME  # of Linux: nothing can be opened by it
+
+
 def walk_folder(folder: Path) -> Iterator[File]:
     """Yield the files of a folder, and what is refused: first what lies less deep, by name."""
     position, root, places = 0, folder.resolve(), [folder]
     for place in places:  # they become more: the tree is read from the top down
         _, folders, names = next(os.walk(place), ("", [], []))
         folders = sorted(name for name in folders if name[0] != ".")
-        places += [inner for name in folders if not (inner := place / name).is_symlink()]
+        places += [inner for name in folders if not _is_long(inner := place / name) and not inner.is_symlink()]
         for file in (place / name for name in [*folders, *sorted(names)] if name[0] != "."):
             inside = file.relative_to(folder).as_posix()
-            if file.is_symlink():
-                to, inside = file.resolve(), inside + "/" * file.is_dir()
+            if _is_long(file):
+                yield File(f"{inside[:99]}~{inside[-99:]}/", cause=TOO_LONG)  # perhaps a folder
+            elif file.is_symlink():
+                to, inside = Path(os.path.realpath(file)), inside + "/" * file.is_dir()  # resolve() fails on loops
                 leads_to = to.relative_to(root).as_posix() if to.is_relative_to(root) else ""
                 yield File(inside, cause=LINK if leads_to else OUTSIDE, leads_to=leads_to)
             elif file.is_file():

@@ -28,7 +28,7 @@ from linkbert.instances.mixture import open_parts
 from linkbert.instances.parts import Part
 from linkbert.instances.sampler import NoUsableAnchorError, Sampler, hash_links, held_out
 from linkbert.instances.tokens import TokenStore
-from linkbert.instances.vocabulary import CLS, MASK, SEP, UNK
+from linkbert.instances.vocabulary import CLS, MASK, SEP, UNK, ask
 from linkbert.model.device import send_batch
 from linkbert.model.fill import Line, embed, guess_lines
 from linkbert.model.heads import Inputs, PretrainingModel, refuse_nan
@@ -284,7 +284,8 @@ def find_names(text: str, tokens: TokenStore, document: int) -> list[Name]:
 
     "He saw New York. Paris was far." -> "New York". None where the text's tokens are not the store's (odd characters).
     """
-    encoded = tokens.vocabulary.tokenizer.encode(text, add_special_tokens=False)
+    tokenizer = tokens.vocabulary.tokenizer
+    [encoded] = ask(f"the tokenizer of {tokens.path}", tokenizer.encode_batch, [text], add_special_tokens=False)
     if not np.array_equal(encoded.ids, tokens.ids(document)):
         return []
     starts, ends = np.array(encoded.offsets, np.int64).reshape(-1, 2).T

@@ -20,6 +20,7 @@ from linkbert.corpora.readers.streams import TOO_LARGE, cut_stream
 
 SHARD_BYTES = 4 << 20
 LONGEST_CELL = 1 << 24  # characters, of which a parser takes eight bytes each
+MANY_LINES, MANY_ROWS = 1 << 20, 250_000  # of a row; of a shard, where they have few bytes
 CELLS = "row with more or fewer cells than the header (left out)"
 UNCLOSED = "quotation mark that is not closed (read as text)"
 LATIN = "row that is not UTF-8 (read as Windows-1252)"
@@ -53,7 +54,7 @@ def plan(path: Path, options: Options) -> Iterator[Shard]:
 
     rows, size = list[Row](), 0
     for row in _read_rows(read_lines(), delimiter, quoted):
-        if size >= SHARD_BYTES:
+        if size >= SHARD_BYTES or len(rows) >= MANY_ROWS:
             yield Shard(str(path), start, stop, faults=tuple(faults), extra=(header, rows))
             start, rows, size = stop, [], 0
             faults.clear()
@@ -105,6 +106,8 @@ def _read_rows(lines: Iterable[bytes], delimiter: str, quoted: bool) -> Iterator
     def take() -> Iterator[str]:
         while line := pending.popleft() if pending else next(source, None):
             taken.append(line)
+            if len(taken) > MANY_LINES:  # else short lines behind a quotation mark take fifty times their bytes
+                raise csv.Error
             yield line[0]
 
     def parse(lines: Iterable[str], quoted: bool, *, strict: bool = False) -> Iterator[list[str]]:

@@ -39,6 +39,7 @@ NO_BODY = "page without the body that was asked for (left out)"
 MOVED = 30  # words of a page that only says where the page is now
 TAGS, DEPTH = 2_000, 64  # where more tags open, they may be nested so deep on average; see is_bounded
 ATTRIBUTES, LARGEST = 10_000, 16 << 20  # of one tag; bytes of a page
+ELEMENTS = 500_000  # of a page: each takes 360 to 840 bytes
 
 _TABLE = read_table("html.toml")
 _MAIN, _DROPPED, _ROLES, _WIKI, _ASIDE = (
@@ -227,7 +228,7 @@ def read_page(
     if fault:
         skipped.note(fault, name)
     if not is_bounded(source):
-        skipped.note(NESTED, name)
+        skipped.note(TOO_LARGE if source.count("<") > ELEMENTS else NESTED, name)
         return None
     if (page := parse(source, body=options.body, drop=options.drop, common=common)) is None:
         skipped.note(NO_BODY, name)
@@ -533,6 +534,8 @@ def is_bounded(source: str) -> bool:
     count = source.count("<")
     if count <= TAGS or (count := count - source.count("</")) <= TAGS:
         return True
+    if count > ELEMENTS:
+        return False
     room, source = DEPTH * count + TAGS**2 // 2, source.lower()
     stack: list[str] = []
     if "<svg" in source or "<math" in source:

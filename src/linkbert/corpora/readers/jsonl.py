@@ -17,10 +17,11 @@ from typing import Any
 
 from linkbert.config import nearest
 from linkbert.corpora.reader import CUT, FaultError, Reader, Shard, Skipped, number_as_text, option
-from linkbert.corpora.readers.streams import cut_stream, decode_utf8, number_lines
+from linkbert.corpora.readers.streams import TOO_LARGE, cut_stream, decode_utf8, number_lines
 from linkbert.records import Document, Link, Redirect
 
 SHARD_BYTES = 4 << 20
+MANY = 1 << 21  # values of a record: a list in 3 bytes takes 64 when it is read
 KEYS = ("id", "text", "title", "links")
 DOCUMENTS = ".documents.jsonl"  # how the file ends in which build_store hands over Documents
 ONE_EACH = " (one object a line, no array over several lines: `jq -c '.[]'` makes such lines)"
@@ -95,8 +96,9 @@ def read(shard: Shard, options: Options, skipped: Skipped) -> Iterator[Document 
         where = f"documents[{number - 1}]" if ours else f"{PurePosixPath(shard.path).name} line {number}"
         try:
             record = load_json(decode_utf8(line, skipped, where), skipped, where)
-        except ValueError:
-            skipped.note(CUT if last else "not JSON", where + ONE_EACH * (number == 1))
+        except ValueError as error:
+            cause = getattr(error, "cause", CUT if last else "not JSON")
+            skipped.note(cause, where + ONE_EACH * (number == 1))
             continue
         if ours and isinstance(record, dict):
             where += f" (id {record.get('id')!r:.80})"
@@ -105,7 +107,9 @@ def read(shard: Shard, options: Options, skipped: Skipped) -> Iterator[Document 
 
 
 def load_json(text: str, skipped: Skipped, where: str) -> Any:
-    """Parse JSON into values that files can hold; ValueError where it is broken, or nested too deeply."""
+    """Parse JSON into values that files can hold; ValueError where it is broken, too large, or nested too deeply."""
+    if text.count(",") > MANY:
+        raise FaultError(TOO_LARGE, f"JSON of more than {MANY:,} values")
     try:
         value = json.loads(text)
         if "\\ud" in text or "\\uD" in text:  # it may escape half of a surrogate pair, which no file of text can hold
@@ -125,7 +129,7 @@ def pick(value: Any, path: str) -> Any:
     >>> pick({"refs": {"b0": {"id": 7}, "b1": {}}, "a.b": 1}, "refs.*.id"), pick({"a.b": 1}, "a.b")
     ([7], 1)
     """
-    if isinstance(value, str) and value[:1] in ("[", "{"):  # JSON in JSON, as S2ORC has it
+    if isinstance(value, str) and value[:1] in ("[", "{") and value.count(",") <= MANY:  # JSON in JSON, as in S2ORC
         with suppress(ValueError, RecursionError):
             value = json.loads(value)
     if isinstance(value, dict) and path in value:
@@ -284,6 +288,9 @@ def _split(cell: str, skipped: Skipped, where: str) -> Any:
     (['b', 'c'], ['1', '2'])
     """
     if cell.lower() in ("null", "none", "nan"):
+        return []
+    if max(map(cell.count, ",;|")) > MANY:
+        skipped.note("links too many (left out)", where)
         return []
     if cell[:1] in ("[", "{"):
         with suppress(ValueError):

@@ -28,8 +28,7 @@ SHARD_BYTES = 16 << 20  # as they are in memory
 ROWS = 100  # taken at a time
 BOMB, RATIO = 8 * LARGEST, 200  # bytes of a page or a batch, and how many come of one on disk, that are no table's
 FRAMES = (b"\x28\xb5\x2f\xfd", b"\x04\x22\x4d\x18")  # how those of zstd and of lz4 begin
-PAGE = re.compile(rb"\x15([\x80-\xff]*[\0-\x7f])" * 2)  # thrift's header of one: its kind and bytes, as zigzag varints
-DICTIONARY = 4
+DICTIONARY, HEADER = 4, 1 << 16  # a kind of page; bytes in which one is described
 SHARED = re.compile("dictionary|view|run_end")  # types in which many rows may be one value
 OWN = re.compile(r"disambiguation: bool|sections: (large_)?list<\w+: struct<name: (large_)?string, start: int\d+>>")
 
@@ -49,6 +48,8 @@ def plan(path: Path, options: Options) -> Iterator[Shard]:
     unit = rows = size = 0
     try:
         for unit, (more, bytes_, _) in enumerate(_read_units(Shard(str(path), data=data), options), 1):
+            if more > bytes_:  # of no values, or of one value again and again: there may be any number of them
+                raise OSError(f"{more:,} rows in {bytes_:,} bytes")
             rows, size = rows + more, size + bytes_
             if size >= SHARD_BYTES and data is None:
                 parts.append((unit, rows))
@@ -175,16 +176,48 @@ def _read_group(source: Any, table: Any, number: int, columns: list[str]) -> Ite
     for chunk in map(group.column, range(group.num_columns)):
         if not any(f"{chunk.path_in_schema}.".startswith(f"{column}.") for column in columns):
             continue
-        source.seek(min(filter(None, (chunk.dictionary_page_offset, chunk.data_page_offset)), default=0))
-        if not (page := PAGE.match(source.read(32))):
-            raise OSError(f"row group {number} begins with no page")
-        kind, size = (sum((byte & 127) << 7 * at for at, byte in enumerate(each)) for each in page.groups())
-        dictionaries += size // 2 * (kind == DICTIONARY)
-        packed, whole = chunk.total_compressed_size, chunk.total_uncompressed_size
-        if size // 2 > BOMB or whole > max(BOMB, RATIO * packed):
-            raise OSError(f"{packed:,} bytes that should become {max(size // 2, whole):,}")
+        at = min(filter(None, (chunk.dictionary_page_offset, chunk.data_page_offset)), default=0)
+        packed, whole, end = (
+            chunk.total_compressed_size,
+            chunk.total_uncompressed_size,
+            at + chunk.total_compressed_size,
+        )
+        while at < end:  # what is allocated is what each page says, whatever the footer says of all
+            source.seek(at)
+            try:
+                header, (kind, size, length) = _read_header(source.read(HEADER))
+            except (IndexError, ValueError, RecursionError):
+                raise OSError(f"row group {number} has no page at byte {at:,}") from None
+            if size > BOMB or whole > max(BOMB, RATIO * packed):
+                raise OSError(f"{packed:,} bytes that should become {max(size, whole):,}")
+            dictionaries += size * (kind == DICTIONARY)
+            at += header + length
     rows = max(min(ROWS, LARGEST * group.num_rows // (group.total_byte_size or 1), LARGEST // (dictionaries or 1)), 1)
     return table.iter_batches(rows, row_groups=[number], columns=columns, use_threads=False)
+
+
+def _read_header(data: bytes) -> tuple[int, list[int]]:
+    """Read thrift's header of a page: its length, and the numbers of its kind, its bytes, and those on disk."""
+    found, at, depth = list[int](), 0, 1
+
+    def number() -> int:
+        nonlocal at
+        value, at = data[at], at + 1
+        return value if value < 128 else value & 127 | number() << 7
+
+    while depth:
+        field, at = data[at], at + 1
+        if field and not field >> 4:
+            number()  # of the field, where it is no next one
+        if (kind := field & 15) in (0, 12):  # the end, and the beginning, of a table
+            depth += 1 if kind else -1
+        elif kind in (5, 6):
+            found += [number() >> 1] * (depth == 1)
+        elif kind == 8:  # bytes
+            at = number() + at
+        elif kind > 2:
+            raise ValueError(f"a field of kind {kind}")
+    return at, found[:3]
 
 
 def _size(column: pa.Array) -> int:
