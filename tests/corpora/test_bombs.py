@@ -597,7 +597,8 @@ def test_examples_of_what_is_left_out_are_short():
 def test_rows_of_no_bytes_are_not_read(tmp_path, name):
     table = pa.table({"id": pa.nulls(2_000_000_000), "text": pa.nulls(2_000_000_000)})
     if name == "a.parquet":
-        pq.write_table(pa.table({"id": pa.nulls(100_000, pa.string())}), tmp_path / name)
+        nulls = pa.nulls(100_000, pa.string())
+        pq.write_table(pa.table({"id": nulls, "text": nulls}), tmp_path / name)
     else:
         runs = pa.RunEndEncodedArray.from_arrays(pa.array([1_000_000_000], pa.int32()), pa.array(["a"]))
         table = pa.table({"id": runs, "text": runs}) if name == "runs" else table
