@@ -49,14 +49,14 @@ CEILINGS = {  # lines of Python; (top) are the files beside the folders
 
 
 OWED = {  # lines above the ceiling, docs/log/size.md says for what; what is not said there must go
-    "(top)": 1_377,
+    "(top)": 1_380,
     "corpora": 742,
     "corpora/readers": 1_706,
     "graph": 110,
     "instances": 188,
-    "model": 436,
+    "model": 443,
     "pretraining": 170,
-    "tasks": 481,
+    "tasks": 579,
     "trials": 367,
     "views": 275,
 }

@@ -58,6 +58,7 @@ WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.b
 HUB_FILES = ("config.json", "README.md", "model*.safetensors", "pytorch_model*.bin", *WEIGHTS[1::2], *VOCABULARY_FILES)
 MODEL_FILES = (*HUB_FILES, "generation_config.json", "task.json", "merges.txt", "vocab.json", "*.model", "LICENSE*")
 OTHERS = {".h5": "from_tf", ".msgpack": "from_flax", ".index": "from_tf"}  # weights of TensorFlow and Flax
+ALONE = r"-of-\d+\.(safetensors|bin)$|^adapter_model|\.(onnx|gguf)$"  # not a model by itself
 SECRETS = re.compile(  # of an address: who asks, and values that let anybody ask; tokens of the hub
     r"(://)[^\s/?#\"\\]*(?=@)|([?&;](?i:[^=&?;\s]{0,40}(?:token|key|secret|signature|passw|credential)[^=&?;\s]{0,40}|sig|auth|"
     r"pwd)=)[^\s&;#'\"),\\]+|\bhf_[A-Za-z0-9]{30,}"
@@ -430,7 +431,7 @@ def read_toml(path: Any) -> dict[str, Any]:
 def _parse(path: Any, parse: Callable[[str], Any], what: str, more: str = "") -> Any:
     data = read_small(path)
     try:
-        found = parse(data.decode())
+        found = parse(data.decode("utf-8-sig"))
         inner: list[Any] = [[found]]
         for _ in range(DEEPEST + 1):
             values = (each.values() if isinstance(each, dict) else each for each in inner)
@@ -597,7 +598,9 @@ def choose_weights(names: Collection[str], where: str | Path) -> str:
             return name
     other = next((name for name in sorted(names) if PurePosixPath(name).suffix in OTHERS), "")
     word = f"AutoModel.from_pretrained(DIR, {OTHERS.get(PurePosixPath(other).suffix)}=True).save_pretrained(DIR)"
-    made = f"; it has {other}: transformers 4 writes the encoder, without heads, by {word}" if other else ""
+    part = next((name for name in sorted(names) if re.search(ALONE, name)), "")
+    made = f"; {part} is not enough: shards need their index, an adapter or another format its model" if part else ""
+    made = f"; it has {other}: transformers 4 writes the encoder, without heads, by {word}" if other else made
     raise ValueError(f"{where} has no weights that linkbert reads ({', '.join(WEIGHTS[::2])}){made}")
 
 

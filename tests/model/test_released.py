@@ -1,5 +1,6 @@
 """Encoders in the forms in which they were released: random small BERTs, as folders and behind a stand-in hub."""
 
+import codecs
 import io
 import json
 import os
@@ -9,10 +10,17 @@ import tarfile
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import BertConfig, BertForPreTraining, DistilBertConfig, DistilBertModel
+from transformers import (
+    BertConfig,
+    BertForPreTraining,
+    DistilBertConfig,
+    DistilBertModel,
+    LongformerConfig,
+    T5Config,
+)
 
 from linkbert.config import make_config
-from linkbert.files import find_encoder
+from linkbert.files import WEIGHTS, find_encoder
 from linkbert.instances.vocabulary import load_vocabulary
 from linkbert.model.checkpoint import (
     PairModel,
@@ -316,7 +324,7 @@ def test_a_hub_name_fetches_one_form_of_the_weights(hub, capsys):
     bert(hub / "org" / "old", form="shards")
     bert(hub / "org" / "flax", form="", files={"flax_model.msgpack": "x"})
     assert not (find_encoder("org/both") / "pytorch_model.bin").exists()
-    assert open_for(find_encoder("org/old"), "relation")[1].tokenize("The moons") == ["the", "moon", "##s"]
+    assert open_for(find_encoder("org/old"), relations=True)[1].tokenize("The moons") == ["the", "moon", "##s"]
     with pytest.raises(ValueError, match=r"org/flax has no weights .*it has flax_model\.msgpack"):
         find_encoder("org/flax")
     assert capsys.readouterr().err == ""  # no bar for what takes no time
@@ -419,7 +427,7 @@ def test_weights_that_are_no_numbers_are_refused_by_their_name_by_all_who_read_t
 
 def test_a_tokenizer_that_panics_is_one_line(tmp_path):
     folder, _ = bert(tmp_path / "m")
-    open_for(folder, "masked-token")[1].backend_tokenizer.save(str(folder / "tokenizer.json"))
+    open_for(folder, relations=False)[1].backend_tokenizer.save(str(folder / "tokenizer.json"))
     rules = json.loads((folder / "tokenizer.json").read_text())
     rules["normalizer"] = {"type": "Precompiled", "precompiled_charsmap": "AAAA"}
     (folder / "tokenizer.json").write_text(json.dumps(rules))
@@ -480,3 +488,40 @@ def test_files_of_a_vocabulary_that_are_links_to_elsewhere_are_not_written(tmp_p
     assert not (tmp_path / "to" / "special_tokens_map.json").exists()
     assert (tmp_path / "to" / "added_tokens.json").is_file()
     assert "1 files are left out, no model's or links to elsewhere: ['special_tokens_map.json']" in caplog.text
+
+
+def test_a_vocabulary_and_a_config_with_a_mark_of_byte_order_are_read(tmp_path):
+    folder, _ = bert(tmp_path / "m")
+    words = load_vocabulary(folder).tokens
+    for name in ("vocab.txt", "config.json"):
+        (folder / name).write_bytes(codecs.BOM_UTF8 + (folder / name).read_bytes() + b"\n")
+    assert load_vocabulary(folder).tokens == words
+    assert load_model(folder).config.hidden_size == 16
+
+
+@pytest.mark.parametrize("form", ["bin", "safetensors"])
+@pytest.mark.parametrize("kind", [torch.int8, torch.uint8])
+def test_quantised_weights_are_refused_as_such(tmp_path, form, kind):
+    folder, _ = bert(tmp_path / "m", form="safetensors")
+    file = folder / "model.safetensors"
+    weights = {name: value.to(kind) if value.ndim == 2 else value for name, value in load_file(file).items()}
+    file.unlink()
+    (torch.save if form == "bin" else save_file)(weights, folder / WEIGHTS[2 * (form == "bin")])
+    with pytest.raises(ValueError, match=r"weight is of u?int8: it is quantised; take the model in floating point"):
+        load_model(folder)
+
+
+@pytest.mark.parametrize("name", ["model-00001-of-00002.safetensors", "adapter_model.bin", "model.onnx", "a.gguf"])
+def test_what_is_no_model_by_itself_is_named(tmp_path, name):
+    folder, _ = bert(tmp_path / "m", form="")
+    (folder / name).touch()
+    with pytest.raises(ValueError, match=f"{name} is not enough"):
+        load_model(folder)
+
+
+def test_an_encoder_with_a_decoder_is_named_and_one_with_a_window_a_layer_is_read(tmp_path):
+    (tmp_path / "config.json").write_text(T5Config(d_model=16).to_json_string())
+    with pytest.raises(ValueError, match=r"config.json is of a t5, an encoder and a decoder"):
+        read_config(tmp_path, others=True)
+    (tmp_path / "config.json").write_text(LongformerConfig(attention_window=[8, 8], hidden_size=24).to_json_string())
+    assert read_config(tmp_path, others=True).attention_window == [8, 8]

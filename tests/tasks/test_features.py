@@ -211,6 +211,4 @@ def test_what_cannot_be_trained_on_is_said(tokenizer):
         make(task("text", "accuracy"), [TextExample("7", "a", label="no")])
     with pytest.raises(ValueError, match="all 2 examples of train have the label 'yes'"):
         make(task("text", "accuracy"), [TextExample("7", "a", label="yes")] * 2, ("no", "yes"))
-    with pytest.raises(ValueError, match="questions of 2 and of 3 options cannot share a model"):
-        make(task("choice", "accuracy"), [ChoiceExample("1", "a", ("a",) * n, 0) for n in (3, 2)], ())
     assert labels_of(task("text", "accuracy", labels=("x", "y")), []) == ("x", "y")

@@ -1,7 +1,10 @@
 """One's own data without a table, and models whose head is of other labels."""
 
+import gzip
 import json
+import math
 import shutil
+from collections import Counter
 from itertools import product
 
 import pyarrow as pa
@@ -14,9 +17,9 @@ import linkbert
 from linkbert import cli
 from linkbert.instances.vocabulary import SPECIAL, Vocabulary
 from linkbert.tasks.examples import TextExample
-from linkbert.tasks.finetune import load_model, open_folder
+from linkbert.tasks.finetune import fine_tune, load_model, open_folder
 from linkbert.tasks.kinds import kind_of
-from linkbert.tasks.own import own_task
+from linkbert.tasks.own import _read_answers, _read_inputs, own_task
 from linkbert.tasks.settings import FineTuneConfig
 from linkbert.tasks.splits import SHOWN, read_splits
 from linkbert.tasks.table import find_task, make_task
@@ -354,7 +357,7 @@ def test_a_table_is_named_in_its_file_or_next_to_it(tables, model, monkeypatch, 
         ("class", '[{"id": "p", "label": "x"}, {"id": "p", "label": "x"}]', "row 2: the id p comes again"),
         ("class", '["x", "y"]', "row 1: no id"),
         ("class", "{}", "answers 2 of 2 examples of dev not"),
-        ("class", "no", "a.json is not a table of rows: Expecting value"),
+        ("class", "no", "a.json is damaged or not of this form (JSONDecodeError: Expecting value"),
         ("rated", '{"p": NaN, "q": 1}', "the answer to p: the label 'nan' is not a number"),
         ("tagged", '{"0": "O"}', "example 0 has 2 words and 1 predicted tags"),
         ("picked", '{"p": "w"}', "the answer 'w' is none of its 2 options"),
@@ -446,12 +449,146 @@ def made_sets(path):
 )
 def test_json_that_no_tokenizer_takes_is_one_line(tmp_path, name, text, said):
     (tmp_path / name).write_text(text)
-    with pytest.raises(ValueError, match=rf"{name}.* is not a table of rows: .*{said}"):
+    with pytest.raises(ValueError, match=rf"{name}.* is damaged or not of this form .*{said}"):
         own_task(tmp_path / name, "text", "label")
 
 
 def test_labels_that_train_does_not_have_are_named_up_to_a_number(tmp_path):
     (tmp_path / "a.csv").write_text("t,c\n" + "".join(f"a {i},b {i}\n" for i in range(600)))
-    notes = made(tmp_path / "a.csv", "t", "c")[1].notes
+    notes = made(tmp_path / "a.csv", "t", "c", "classification")[1].notes
     assert len([note for note in notes if note.startswith("dev:")]) == SHOWN + 1
     assert any("more labels are not in train: is it the column of labels?" in note for note in notes)
+
+
+NUMBERS = [f"{i / 4:.2f}" for i in range(30)]
+CLASSES = ["cold", "warm"] * 15
+
+
+def table(separator, labels, head="t{0}c"):
+    rows = [f"a {i}{separator}{label}" for i, label in enumerate(labels)]
+    return "\n".join([head.format(separator), *rows]) + "\n"
+
+
+def other(labels, odd):
+    """Write the third label otherwise."""
+    return [odd if i == 2 else label for i, label in enumerate(labels)]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "kind", "golds", "without"),
+    [
+        ("a.csv", table(";", [each.replace(".", ",") for each in NUMBERS]), float, 30, 0),  # 0,25
+        ("a.csv", table(",", other(NUMBERS, "NaN")), float, 29, 1),
+        ("a.csv", table(",", other(NUMBERS, "NA")), float, 29, 1),
+        ("a.jsonl", lines({"t": "a", "c": math.nan if i == 2 else i / 4} for i in range(30)), float, 29, 1),
+        ("a.csv", table(",", other(["0.0", "1.0"] * 15, "")), str, 29, 1),  # whole numbers of pandas, with a hole
+        ("a.csv", table(",", other(CLASSES, "nan")), str, 29, 1),
+        ("a.csv", table(",", other(CLASSES, "NA")), str, 30, 0),  # may be a class
+        ("a.csv", table("\t", CLASSES), str, 30, 0),
+        ("a.csv", table("|", CLASSES), str, 30, 0),
+        ("a.jsonl", lines({"t": "a", "c": "x"} if i else {"t": "a"} for i in range(30)), str, 29, 1),
+        ("a.jsonl", lines({"d": {"data": 1}, "t": "a", "c": "x"} for i in range(30)), str, 30, 0),
+    ],
+)  # fmt: skip
+def test_labels_are_numbers_or_classes_however_they_are_written(tmp_path, name, content, kind, golds, without):
+    (tmp_path / name).write_text(content)
+    task, splits = made(tmp_path / name, "t", "c")
+    found = [*splits.train, *splits.dev, *splits.test]
+    assert task.options["number"] == (kind is float)
+    assert (len(found), {type(each.gold) for each in found}) == (golds, {kind})
+    assert splits.counts.get("train: without a label", 0) == without
+
+
+@pytest.mark.parametrize("code", ["utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("opener", [open, gzip.open])
+def test_marks_of_byte_order_and_compression_are_read(tmp_path, code, opener):
+    path = tmp_path / ("a.csv.gz" if opener is gzip.open else "a.csv")
+    with opener(path, "wb") as file:
+        file.write(table(",", CLASSES).replace("\n", "\r\n").encode(code))
+    _, splits = made(path, "t", "c")
+    assert {each.label for each in splits.train} == {"cold", "warm"}
+
+
+@pytest.mark.parametrize(
+    ("content", "text", "said"),
+    [
+        (table(",", [f"note {i}" for i in range(30)]), "t", "30 labels in 30 rows, .*is 'c' the column of labels"),
+        (table(",", [str(i) for i in range(30)]), "t", "--kind regression"),
+        (table(",", [f'"1,{i + 100}"' for i in range(30)]), "t", "--kind regression"),
+        (table(",", CLASSES) + "a, b,warm\n", "t", "a.csv, line 32 has 3 cells for 2 columns"),
+        (table(",", CLASSES), "c", "'c' is the text or the label, not both"),
+    ],
+)
+def test_a_column_that_is_none_of_labels_and_a_row_that_a_comma_cuts_are_refused(tmp_path, content, text, said):
+    (tmp_path / "a.csv").write_text(content)
+    with pytest.raises(ValueError, match=said):
+        made(tmp_path / "a.csv", text, "c")
+
+
+def test_an_answer_that_a_comma_cuts_is_refused(tmp_path):
+    (tmp_path / "a.csv").write_text("id,answer\n1,Paris, France\n")
+    with pytest.raises(ValueError, match=r"a.csv, line 2 has 3 cells for 2 columns: put a text with commas"):
+        _read_answers(tmp_path / "a.csv")
+
+
+def test_lists_that_are_neither_labels_nor_tags_are_refused(tmp_path):
+    spans = "the label .0, 3, 'X'. is neither a name nor a number"
+    for label, said in (([[0, 3, "X"]], spans), (["O", "B-X"], "must be the list of its words")):
+        (tmp_path / "a.jsonl").write_text(lines([{"t": "a b", "c": label}] * 9))
+        with pytest.raises(ValueError, match=said):
+            made(tmp_path / "a.jsonl", "t", "c")
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.json"])
+def test_questions_may_be_rows_whose_answers_are_texts(tmp_path, name):
+    rows = [{"question": "who?", "context": f"Ann saw Bob {i}", "answer": "Bob" if i % 3 else ""} for i in range(30)]
+    text = {"a.jsonl": lines(rows), "a.json": json.dumps(rows)}.get(name)
+    text = text or "\n".join(["question,context,answer", *(",".join(each.values()) for each in rows)])
+    (tmp_path / name).write_text(text)
+    task, splits = made(tmp_path / name)
+    assert task.kind == "question"
+    assert {(each.answers, each.spans) for each in splits.train} == {(("Bob",), ((8, 11),)), ((), ())}
+
+
+def test_a_folder_of_the_hub_is_ones_own_data_and_two_train_sets_are_one_too_many(tmp_path):
+    for split, number in (("train", 0), ("train", 1), ("validation", 0)):
+        path = tmp_path / "data" / f"{split}-0000{number}-of-0000{1 + (split == 'train')}.parquet"
+        path.parent.mkdir(exist_ok=True)
+        pq.write_table(pa.table({"t": [f"{split} {i}" for i in range(9)], "c": CLASSES[:9]}), path)
+    _, splits = made(tmp_path, "t", "c")
+    assert (len(splits.train) + len(splits.test), len(splits.dev)) == (18, 9)
+    (tmp_path / "train.csv").write_text(table(",", CLASSES))
+    with pytest.raises(ValueError, match=r"several train sets, train.csv and train-\*.parquet: name one"):
+        made(tmp_path, "t", "c")
+
+
+def test_an_id_column_names_examples_and_a_column_may_hold_a_comma(tmp_path):
+    (tmp_path / "a.csv").write_text('id,"the, text",c\n' + "".join(f"n{i},a {i},{c}\n" for i, c in enumerate(CLASSES)))
+    _, splits = made(tmp_path / "a.csv", "the, text", "c")
+    assert {each.id for each in (*splits.train, *splits.dev, *splits.test)} == {f"n{i}" for i in range(30)}
+
+
+def test_tags_are_read_past_comments_and_words_as_json(tmp_path):
+    (tmp_path / "a.txt").write_text("".join(f"# id = {i}\nAnn W-P\nsaw O\n#  O\n\n" for i in range(30)))
+    task, splits = made(tmp_path / "a.txt", kind="tags")
+    assert splits.train[0].words == ("Ann", "saw", "#")
+    assert splits.train[0].tags == ("B-P", "O", "O")
+    (tmp_path / "n.jsonl").write_text(lines([{"tokens": ["Ann", "saw"]}]))
+    counts = Counter()
+    [example] = _read_inputs(task, tmp_path / "n.jsonl", counts)
+    assert (example.words, +counts) == (("Ann", "saw"), Counter())
+    (tmp_path / "n.txt").write_text("Ann saw Bob\n")
+    [example] = _read_inputs(task, tmp_path / "n.txt", counts)
+    assert (example.words, +counts) == (("Ann",), {"cells besides the words, not read": 2})
+
+
+def test_a_choice_may_have_fewer_options(tmp_path, model):
+    rows = [f"which {i}?,a,b,{'' if i % 2 else 'c'},{'AB'[i % 2]}" for i in range(30)]
+    (tmp_path / "a.csv").write_text("\n".join(["q,A,B,C,label", *rows]))
+    task, splits = made(tmp_path / "a.csv", "q,A,B,C", "label")
+    assert {len(each.options) for each in splits.train} == {2, 3}
+    found = fine_tune(task, splits, model, FineTuneConfig(num_train_epochs=1.0, batch_size=4, max_length=16))
+    for example, said in zip(splits.test, found.predictions["test"], strict=True):
+        assert len(said.details["scores"]) == len(example.options) > said.value
+    whole = [*splits.train, *splits.dev, *splits.test]
+    assert kind_of(task).baselines(whole, whole)["chance"]["accuracy"] == pytest.approx((15 / 2 + 15 / 3) / 30)

@@ -243,5 +243,5 @@ def test_a_fraction_of_train_is_noted(tmp_path):
 def test_text_that_is_not_utf8_is_refused(tmp_path):
     write(tmp_path, train=pairs(2), dev=pairs(2))
     (tmp_path / "RTE" / "train.tsv").write_bytes(HEAD.encode() + b"0\t\xff\tb\tentailment\n")
-    with pytest.raises(ValueError, match=r"train.tsv is damaged, not UTF-8 .*invalid start byte"):
+    with pytest.raises(ValueError, match=r"train.tsv is not UTF-8: .*invalid start byte; fetch it again"):
         read_splits(find_task("rte"), tmp_path)

@@ -268,7 +268,7 @@ def _text_rules(vocabulary: Vocabulary) -> dict[str, Any]:
 
 def _read_tokens(path: Path, said: dict[str, Any], rules: dict[str, Any]) -> Vocabulary:
     refuse_pointer(path)
-    text = read_small(path).decode().removesuffix("\n")
+    text = read_small(path).decode("utf-8-sig").rstrip("\r\n")
     if (kind := str(said.get("tokenizer_class"))).startswith(("BertJapanese", "Bertweet")):
         raise ValueError(f"it belongs to a {kind}, which cuts words in another way than BERT's tokenizer")
     tokens = tuple(line.removesuffix("\r") for line in text.split("\n"))  # not splitlines: U+2028 may be a token

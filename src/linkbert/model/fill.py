@@ -35,7 +35,7 @@ def fill_mask(model_folder: str | Path, text: str, *, top: int = 5) -> list[list
 
     'The capital of France is [MASK].' -> [[('paris', 0.41), ('lyon', 0.07), ...]]; '##s' continues the word before it.
     """
-    model, tokenizer = open_for(model_folder, "masked-token")
+    model, tokenizer = open_for(model_folder, relations=False)
     text = text.encode(errors="replace").decode()  # of a word that is not UTF-8
     text = text.replace("[MASK]", tokenizer.mask_token).replace("<mask>", tokenizer.mask_token)
     ids = ask(f"the tokenizer of {model_folder}", tokenizer, text, return_tensors="pt")["input_ids"]
@@ -112,7 +112,7 @@ def relate(model_folder: str | Path, text_a: str, text_b: str) -> dict[str, floa
     -> {'contiguous': 0.08, 'random': 0.61, 'linked': 0.31}; a BERT, whose head has two rows, answers the first two.
     Texts that are too long together lose their ends, the longer one first.
     """
-    model, tokenizer = open_for(model_folder, "relation")
+    model, tokenizer = open_for(model_folder, relations=True)
     most = longest(model.config)
     # Each text is cut alone: the library's own truncation of pairs keeps what it cuts off, in every combination.
     cut: Any = {"add_special_tokens": False, "truncation": True, "max_length": most}
@@ -128,8 +128,9 @@ def relate(model_folder: str | Path, text_a: str, text_b: str) -> dict[str, floa
     return dict(zip(RELATIONS, found.relations[0].tolist(), strict=False))
 
 
-def open_for(folder: str | Path, head: str) -> tuple[PretrainingModel, PreTrainedTokenizerBase]:
-    """Open a model, of which `head` must be trained (see `load_model`), and its tokenizer."""
+def open_for(folder: str | Path, *, relations: bool) -> tuple[PretrainingModel, PreTrainedTokenizerBase]:
+    """Open a model, whose head for relations or for masked tokens must be trained, and its tokenizer."""
+    head = "relation" if relations else "masked-token"
     model, tokenizer = load_model(Path(folder), head=head), open_tokenizer(Path(folder))
     check_room(model, len(tokenizer), folder)
     return model.eval(), tokenizer

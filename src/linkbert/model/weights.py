@@ -86,10 +86,13 @@ def read_config(folder: Path, *, others: bool = False) -> PretrainedConfig:
         kind, value = type(usual), kept.get(key)
         if value is None or kind not in (bool, int, float) or key.endswith("_token_id"):
             continue
-        if type(value) not in (kind, int if kind is float else kind) or not abs(value) <= MOST:
+        each = value if value and isinstance(value, list) else [value]  # Longformer has a window for each layer
+        if any(type(one) not in (kind, int if kind is float else kind) or not abs(one) <= MOST for one in each):
             remedy = f"write one such as {usual!r}, or fetch the config.json of the encoder again"
             raise ValueError(f"{path}: {key} is {value!r:.60}, no {type(usual).__name__} that can be: {remedy}")
     found = guarded(path, lambda: CONFIG_MAPPING[name].from_dict(kept))
+    if found.is_encoder_decoder:
+        raise ValueError(f"{path} is of a {name}, an encoder and a decoder: linkbert trains encoders, such as a BERT")
     if (layers := getattr(found, "num_hidden_layers", 0)) > DEEPEST_ENCODER and name not in ARCHITECTURES:
         raise ValueError(f"{path} asks for {layers} layers: write how many the weights have, or fetch both again")
     return found
@@ -125,6 +128,9 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
     if place.suffix == ".json" and (other := shards.keys() ^ stored.keys()):
         raise ValueError(f"the shards of {folder} do not hold what their index says ({min(other)}); fetch it again")
     found = {name: value for name, value in stored.items() if value.is_floating_point()}
+    if packed := next((name for name in stored.keys() - found.keys() if name.endswith("weight")), ""):
+        kind = str(stored[packed].dtype).removeprefix("torch.")
+        raise ValueError(f"{folder}: {packed:.100} is of {kind}: it is quantised; take the model in floating point")
     if wrong := next((name for name, value in found.items() if not value.float().isfinite().all()), ""):
         raise ValueError(f"{folder}: {wrong:.100} holds NaN or infinity: it is damaged, fetch or train it again")
     return found

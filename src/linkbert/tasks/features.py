@@ -48,14 +48,20 @@ class Rows:
     pad: int
     max_length: int
     counts: Mapping[str, int] = field(default_factory=dict)  # what was odd about the examples, by name
-    options: int = 0  # sequences a row; 0: one, and arrays without that dimension
+    options: np.ndarray | None = None  # (R,) int64, sequences of each row; None: one, and arrays without that dimension
     labels: Mapping[str, np.ndarray] = field(default_factory=dict)  # of training, (R, ...), by Hugging Face's name
     token_labels: np.ndarray | None = None  # of training, (T,) int64
 
     @property
     def lengths(self) -> np.ndarray:
         """Tokens of each row, (R,) int64; a choice has the longest of its options."""
-        return np.diff(self.offsets).reshape(-1, max(self.options, 1)).max(1)
+        sizes = np.diff(self.offsets)
+        return sizes if self.options is None else np.maximum.reduceat(sizes, np.cumsum(self.options) - self.options)
+
+    def alike(self, rows: np.ndarray) -> list[np.ndarray]:
+        """Part rows by their number of options: a batch is of one."""
+        counts = np.ones(len(rows)) if self.options is None else self.options[rows]
+        return [rows[counts == each] for each in np.unique(counts)]
 
     def batch(self, rows: Sequence[int] | np.ndarray) -> dict[str, np.ndarray]:
         """Return the arrays that a Hugging Face model takes, padded; labels as they are in training.
@@ -63,9 +69,11 @@ class Rows:
         input_ids, attention_mask, token_type_ids are int64 (B, T), or (B, options, T); T is the longest row, rounded
         up to a multiple of 8, at most `max_length`.
         """
-        chosen = np.asarray(rows, dtype=np.int64)
-        shape = (len(chosen), self.options, -1) if self.options else (len(chosen), -1)
-        sequences = (chosen[:, None] * max(self.options, 1) + np.arange(max(self.options, 1))).ravel()
+        sequences = chosen = np.asarray(rows, dtype=np.int64)
+        shape: tuple[int, ...] = (len(chosen), -1)
+        if self.options is not None:
+            shape = (len(chosen), int(self.options[chosen[0]]), -1)
+            sequences = ((np.cumsum(self.options) - self.options)[chosen, None] + np.arange(shape[1])).ravel()
         length = np.diff(self.offsets)[sequences]
         width = min(-(-int(length.max()) // MULTIPLE) * MULTIPLE, self.max_length)
         inside = np.arange(width) < length[:, None]  # (S, T)
@@ -135,12 +143,13 @@ def windows(examples: Sequence[QuestionExample], form: RowForm, *, training: boo
     """
     tokenizer, max_length, stride = form.tokenizer, form.max_length, form.stride
     plain, framed = _rust_half(tokenizer), _rust_half(tokenizer)
+    if stride >= max_length - (special := plain.num_special_tokens_to_add(True)):
+        raise ValueError(f"stride={stride} leaves no room in max_length={max_length}: lower it, or raise max_length")
     framed.enable_truncation(max_length, stride=stride, strategy="only_second")
     [pair] = ask(SOURCE, plain.encode_batch, [("a", "a")])
     if tokenizer.cls_token_id not in pair.ids[: pair.sequence_ids.index(0)]:
         raise ValueError("the tokenizer puts no [CLS] before a question: an encoder of BERT's kind is needed")
     cls, end = pair.ids.index(tokenizer.cls_token_id), pair.sequence_ids[::-1].index(1)
-    special = plain.num_special_tokens_to_add(True)
     counts = {"answers not in their context": sum(bool(e.answers) and not e.spans for e in examples)}
     counts["empty contexts"] = sum(not e.context.strip() for e in examples)
     if training:

@@ -21,7 +21,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import IO, Any, cast
 
-from linkbert.files import read_json
+from linkbert.files import COMPRESSIONS, read_json
 from linkbert.tasks.examples import ChoiceExample, Example, Label, QuestionExample, TaggedExample, TextExample
 
 
@@ -41,7 +41,9 @@ Values = dict[str, Any]  # what an example is made of, by role: id, group, label
 OPTIONAL = ("id", "group", "label")  # roles whose column may be missing
 FORM = "is the file of this form?"
 BREAK = "\n"  # between the paragraphs of a context that is put together
-TAG = re.compile(r"O|[BIESLUM](-.+)?")
+TAG = re.compile(r"O|[BIESLUMW](-.+)?")
+MISSING = ("nan", "na", "n/a", "null", "none", "<na>")  # what stands for no number
+THOUSANDS = re.compile(r"[-+]?[1-9]\d{0,2}(,\d{3})+")  # or a decimal comma: who knows
 NUMBERS = ("labels", "number", "tag_names")  # options that say what the numbers of a column mean
 
 
@@ -75,6 +77,7 @@ def read_table(
         for line, row in rows if header else itertools.chain([first], rows):
             where = f"{source.name}, line {line}"
             try:
+                named(header or row, row, where)
                 values = {role: cell(row) for role, cell in cells.items()}
             except IndexError:
                 if not options.get("skip_broken") or "label" not in cells:  # a test set's rows are counted
@@ -90,7 +93,7 @@ def read_rows(source: Source, separator: str) -> Iterator[tuple[int, list[str]]]
     if separator == ",":
         head = source.stream.readline()  # spreadsheets of many countries write semicolons
         source.stream.seek(0)
-        separator = ";" if ";" in head and separator not in head else separator
+        separator = next((each for each in ",;\t|" if each in head), separator)
         reader, begin = csv.reader(source.stream, delimiter=separator, strict=True), 1
         try:
             for row in reader:
@@ -121,13 +124,13 @@ def read_records(sources: Sequence[Source], options: Options, _counts: Counter[s
 
     `columns` gives the key for each role; a list of texts is joined. `items` is the key of the list where a file holds
     several. A second file, where there is one, has the labels by id (PubMedQA's test set); `keep` leaves out the
-    objects that have none there ("known"), or those that have one, which keep their own ("others"). A Parquet set may
-    be of several files.
+    objects that have none there ("known"), or those that have one, which keep their own ("others"). A set of another
+    form than `json` may be of several files.
     """
     if options.get("keep") == "known":
         sources = sources[::-1]
     gold = _load(sources[1].stream.read()) if len(sources) > 1 and form == "json" else {}
-    read = sources if form == "parquet" else sources[:1]
+    read = sources[:1] if form == "json" else sources
     for number, (where, key, record) in enumerate(records(read, options, form)):
         if "keep" in options and (key in gold) != (options["keep"] == "known"):
             continue
@@ -140,6 +143,7 @@ def read_records(sources: Sequence[Source], options: Options, _counts: Counter[s
                     raise ValueError(f"{where} has no {absent[0]!r}: {FORM}")
                 found = ["" if each is None else each for each in found]  # an empty text is counted
             values[role] = found if isinstance(column, list) else found[0]
+        values["id"] = key if values["id"] is None else values["id"]
         if gold and options.get("keep") != "others":
             values["label"] = gold.get(key)
         yield _example(values, options, where, number)
@@ -153,12 +157,12 @@ def records(sources: Sequence[Source], options: Options, form: str = "") -> Iter
         if of in ("csv", "tsv"):
             rows = read_rows(source, "\t" if of == "tsv" else ",")
             head = next(rows, (1, []))[1]
-            found = ((f"line {line}", None, dict(zip(head, row, strict=False))) for line, row in rows)
+            found = ((at := f"line {line}", None, named(head, row, f"{source.name}, {at}")) for line, row in rows)
         elif of == "jsonl":
             found = ((f"line {number}", None, line) for number, line in enumerate(source.stream, 1) if line.strip())
         else:
             whole: Any = _parquet(source, options) if of == "parquet" else _load(source.stream.read())
-            if of == "json" and "items" in options:
+            if of == "json" and "items" in options and isinstance(whole, dict):
                 whole = whole.get(options["items"], [])
             pairs = whole.items() if isinstance(whole, dict) else enumerate(whole)
             found = ((f"item {key}", key if isinstance(key, str) else None, record) for key, record in pairs)
@@ -166,6 +170,13 @@ def records(sources: Sequence[Source], options: Options, form: str = "") -> Iter
             source.item = f"{source.name}, {place}"
             yield source.item, key, _load(record) if of == "jsonl" else record
         source.item = ""
+
+
+def named(head: Sequence[str], row: Sequence[str], where: str) -> dict[str, str]:
+    """Name the cells of a row; more of them than columns are a ValueError, lest what a comma cut off be lost."""
+    if any(row[len(head) :]):
+        raise ValueError(f"{where} has {len(row)} cells for {len(head)} columns: put a text with commas into quotes")
+    return dict(zip(head, row, strict=False))
 
 
 def _load(text: str) -> Any:
@@ -179,13 +190,18 @@ def _load(text: str) -> Any:
     return found
 
 
+def ending(name: str) -> str:
+    """Return what a file's name says of its form: data.csv.gz -> csv."""
+    return name.removesuffix(next(filter(name.endswith, COMPRESSIONS), "")).rpartition(".")[2]
+
+
 def form_of(source: Source) -> str:
     """Tell Parquet, CSV and TSV from their names, and JSON lines by their first two; SQuAD's one line is none."""
-    if (end := source.name.rpartition(".")[2]) in ("parquet", "arrow", "csv", "tsv"):
+    if (end := ending(source.name)) in ("parquet", "arrow", "csv", "tsv"):
         return "parquet" if end == "arrow" else end
-    first, more = source.stream.readline(), source.stream.readline()
+    first, more = source.stream.readline(), source.stream.readline().strip()[:1]
     source.stream.seek(0)
-    return "jsonl" if first[:1] == "{" and more.strip()[:1] in ("{", "") and '"data"' not in first[:99] else "json"
+    return "jsonl" if first[:1] == "{" and (more == "{" or (not more and '"data"' not in first[:99])) else "json"
 
 
 def _parquet(source: Source, options: Options) -> list[dict[str, Any]]:
@@ -249,31 +265,30 @@ def _mrqa_lines(source: Source, options: Options) -> Iterator[dict[str, Any]]:
         yield {"context": context, "qas": list(asked)}
 
 
-def read_squad(sources: Sequence[Source], options: Options, counts: Counter[str]) -> Iterator[QuestionExample]:
-    """Read SQuAD's JSON, 1.1 or 2.0: articles, their paragraphs, questions and the places of answers."""
-    for where, _, article in records(sources, {"items": "data"} | dict(options), "json"):
-        for paragraph in article["paragraphs"]:
+def read_squad(sources: Sequence[Source], options: Options, counts: Counter[str], form: str = "") -> Iterator[Example]:
+    """Read SQuAD's JSON, 1.1 or 2.0, or a question a row, as the hub and the authors have it, or with texts alone."""
+    for number, (where, _, row) in enumerate(records(sources, {"items": "data"} | dict(options), form)):
+        if "paragraphs" not in row:
+            yield _placed({"id": number} | row, row["context"], row.get("title") or row["context"], options, counts)
+        for paragraph in row.get("paragraphs", ()):
             context = paragraph["context"]
             for asked in paragraph["qas"]:
-                yield _placed(asked, context, article.get("title", where), options, counts)
-
-
-def read_squad_rows(sources: Sequence[Source], options: Options, counts: Counter[str]) -> Iterator[QuestionExample]:
-    """Read SQuAD as the hub's Parquet or the authors' JSON lines have it: a question a row, two lists of answers."""
-    for source in sources:
-        for number, (_, _, row) in enumerate(records([source], options)):
-            yield _placed({"id": number} | row, row["context"], row.get("title") or row["context"], options, counts)
+                yield _placed(asked, context, row.get("title", where), options, counts)
 
 
 def _placed(asked: Any, context: str, title: str, options: Options, counts: Counter[str]) -> QuestionExample:
-    answers = [] if options.get("unlabelled") else asked["answers"]
-    if isinstance(answers, Mapping):
-        places = list(zip(answers["answer_start"], answers["text"], strict=True))
+    given = [] if options.get("unlabelled") else asked["answers"] if "answers" in asked else asked["answer"]
+    if isinstance(given, Mapping):
+        given = [{"answer_start": a, "text": b} for a, b in zip(given["answer_start"], given["text"], strict=True)]
+    given = [given] if isinstance(given, str) else given
+    if given and isinstance(given[0], str):  # "" is none
+        answers = tuple(filter(str.strip, given))
+        spans = find_answers(context, answers)
     else:
-        places = [(each["answer_start"], each["text"]) for each in answers]
-    spans = tuple((at, at + len(text)) for at, text in places if text and context.startswith(text, at))
-    counts["spans that are not their answer"] += len(places) - len(spans)
-    answers = tuple(text for _, text in places)
+        places = [(each["answer_start"], each["text"]) for each in given or ()]
+        spans = tuple((at, at + len(text)) for at, text in places if text and at >= 0 and context.startswith(text, at))
+        counts["spans that are not their answer"] += len(places) - len(spans)
+        answers = tuple(text for _, text in places)
     return QuestionExample(str(asked["id"]), asked["question"].strip(), context, answers, spans, title=title)
 
 
@@ -396,7 +411,7 @@ def read_tags(sources: Sequence[Source], options: Options, counts: Counter[str])
     r"""Read a word and its tag a line, a blank line after each sentence; a -DOCSTART- line begins a document.
 
     With `begin`, every I- becomes B-: each word is an entity of its own (EBM PICO). BIOES and BILUO become
-    B and I.
+    B and I. Before a sentence a line such as "# id = 1" is none of its words.
 
         -DOCSTART- (7)\n\nLow\tI-INT\ndose\tO\n    ->    TaggedExample("0", ("Low", "dose"), ("B-INT", "O"), group="7")
     """
@@ -405,10 +420,14 @@ def read_tags(sources: Sequence[Source], options: Options, counts: Counter[str])
         for line, text in enumerate(itertools.chain(source.stream, [""]), 1):
             if text.strip() and not text.startswith("-DOCSTART-"):
                 fields = text.rstrip("\r\n").split("\t") if "\t" in text else text.split()
+                tag = fields[-1].strip()
+                if not words and "\t" not in text and text.startswith("# ") and "=" in text:
+                    counts["lines of comment"] += 1
+                    continue
                 if options.get("unlabelled"):
+                    counts["cells besides the words, not read"] += len(fields) - 1 - bool(TAG.fullmatch(tag))
                     words.append(fields[0].strip())
                     continue
-                tag = fields[-1].strip()
                 if len(fields) < 2 or not fields[0].strip() or not TAG.fullmatch(tag):
                     where = f"{source.name}, line {line}"
                     raise ValueError(f"{where}: {text.strip()!r} is not a word and a tag (O, B or I)")
@@ -428,7 +447,7 @@ def read_tag_rows(sources: Sequence[Source], options: Options, counts: Counter[s
     for number, (where, _, row) in enumerate(records(sources, options)):
         if not isinstance(words := row.get(columns["words"]), list):
             raise ValueError(f"{where} has no list {columns['words']!r}: {FORM}")
-        if (given := row.get(columns["tags"])) is not None and not options.get("unlabelled"):
+        if (given := None if options.get("unlabelled") else row.get(columns["tags"])) is not None:
             names = options.get("tag_names") or [str(each) for each in given]
             tags = [names[tag] if isinstance(tag, int) and tag < len(names) else str(tag) for tag in given]
             if wrong := [tag for tag in tags if not TAG.fullmatch(tag)]:
@@ -440,7 +459,7 @@ def read_tag_rows(sources: Sequence[Source], options: Options, counts: Counter[s
 
 def _tag(tag: str, options: Options, counts: Counter[str]) -> str:
     """Turn a tag of BIOES or BILUO into one of BIO: one word (S, U) is B, a last or middle one (E, L, M) is I."""
-    first = {"S": "B", "U": "B", "E": "I", "L": "I", "M": "I"}.get(tag[0])
+    first = {"S": "B", "U": "B", "W": "B", "E": "I", "L": "I", "M": "I"}.get(tag[0])
     counts["tags of BIOES or BILUO, read as B and I"] += first is not None
     first = first or tag[0]
     return ("B" if options.get("begin") and first == "I" else first) + tag[1:]
@@ -477,6 +496,8 @@ def _example(values: Values, options: Options, where: str, number: int) -> Examp
         texts = [str(each).strip() for each in given]
         texts = [re.sub(options.get("strip", "^$"), "", each) for each in texts]
         right = read_choice(label, texts, options, where)
+        while len(texts) > max((right or 0) + 1, 2) and not texts[-1]:  # a table's row of fewer options than columns
+            texts.pop()
         return ChoiceExample(id_, _text(values["question"]), tuple(texts), right, group)
     return TextExample(id_, _text(values["a"]), _text(values.get("b", "")), read_label(label, options, where), group)
 
@@ -491,6 +512,8 @@ def _labels(values: Sequence[Any], options: Options, where: str) -> tuple[str, .
     [0, 1, 0, 0, 1]    ->    ("1", "4")        ["b", "a"]    ->    ("a", "b")
     """
     column = options.get("columns", {}).get("label")
+    if strange := [each for each in values if isinstance(each, list | dict)]:
+        raise ValueError(f"{where}: the label {strange[0]!r:.60} is neither a name nor a number")
     names = column if isinstance(column, list) else options.get("classes") or [str(i) for i in range(len(values))]
     flags = [str(value).strip().removesuffix(".0").lower() for value in values]
     if len(values) > 1 and {"0", "1", "false", "true"}.issuperset(flags):
@@ -513,12 +536,23 @@ def read_label(value: Any, options: Options, where: str) -> Label:
         if fnmatchcase(label, pattern):
             label = name
             break
-    if not label or not options.get("number"):
-        return label or None
+    if not label or label.casefold() in MISSING[: len(MISSING) if options.get("number") else 1]:
+        return None
+    found = as_number(label) if options.get("number") else label
+    if found is None:
+        raise ValueError(f"{where}: the label {label!r} is not a number")
+    return found
+
+
+def as_number(text: str) -> float | None:
+    """Read a number, with a point or a comma before its decimals; one like 1,234 is none, as nobody knows which.
+
+    "0,5", "1e-3", "inf", "1,234"    ->    0.5, 0.001, None, None
+    """
     with suppress(ValueError):
-        if math.isfinite(number := float(label)):
-            return number
-    raise ValueError(f"{where}: the label {label!r} is not a number")
+        number = math.nan if THOUSANDS.fullmatch(text) else float(text.replace(",", "."))
+        return number if math.isfinite(number) else None
+    return None
 
 
 def read_choice(value: Any, texts: list[str], options: Options, where: str) -> int | None:

@@ -4,6 +4,7 @@ A dataset of a known kind is a table in a TOML file and needs no code. A new kin
 it as `kind = "package.module:Class"`, or by the name that a package registers in the entry points linkbert.tasks.
 """
 
+import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -24,6 +25,7 @@ from linkbert.tasks.table import Task
 
 DIGITS = 4  # of a probability
 OF_CLASSES = {"accuracy", "matthews", "f1", "relation_f1", "multilabel_f1"}  # metrics that score no numbers
+GUESSES = 60  # of each question of a choice: 60 is a multiple of 2 to 6
 MAX_ANSWER = 30  # tokens of an answer, as in BERT's script
 N_BEST = 20  # starts and ends that are tried with each other in a window, likewise
 KEPT = 5  # answers of a question that are written down
@@ -213,7 +215,7 @@ class Tags(Kind):
 
 
 class Choice(Kind):
-    """A question and its options: "question, option" for each, of which the best is chosen."""
+    """A question and its options, however many: "question, option" for each, of which the best is chosen."""
 
     head = "AutoModelForMultipleChoice"
     outputs = 1
@@ -221,13 +223,9 @@ class Choice(Kind):
 
     def rows(self, examples: Sequence[Any], form: RowForm, *, training: bool) -> Rows:
         """Tokenise each question with each of its options."""
-        sizes = {len(example.options) for example in examples} or {1}
-        if len(sizes) > 1:
-            of = f"of {min(sizes)} and of {max(sizes)} options"
-            raise ValueError(f"{self.task.name}: questions {of} cannot share a model")
         # A space, as the authors' empty header leaves one: a byte-level BPE tells "yes" from " yes".
         texts = [(example.question, f" {option}") for example in examples for option in example.options]
-        rows = replace(encode(texts, examples, form), options=sizes.pop())
+        rows = replace(encode(texts, examples, form), options=np.array([len(e.options) for e in examples], np.int64))
         if not training:
             return rows
         self.check_labels(examples)
@@ -235,11 +233,16 @@ class Choice(Kind):
 
     def decode(self, rows: Rows, outputs: Outputs) -> list[Prediction]:
         """Answer the number of the best option."""
-        return best_of(rows, range(rows.options), outputs)
+        return best_of(rows, range(max(map(len, outputs))), outputs)
+
+    def constant(self, example: Any, answer: Any) -> Prediction:
+        """Count on from the first option where there are fewer."""
+        return Prediction(example.id, answer % len(example.options))
 
     def unread(self, known: Sequence[Any]) -> tuple[int, Sequence[int]]:
-        """Answer the commonest number; guess any option."""
-        return super().unread(known)[0], range(len(known[0].options))
+        """Answer the commonest number; guess each option as often (up to GUESSES times about as often)."""
+        least = math.lcm(*(len(example.options) for example in known))
+        return super().unread(known)[0], range(min(least, max(GUESSES, len(known[0].options))))
 
 
 class Question(Kind):
@@ -305,10 +308,12 @@ def kind_of(task: Task) -> Kind:
 
 def best_of(rows: Rows, answers: Sequence[Any], outputs: Outputs) -> list[Prediction]:
     """Answer each row's example with the best of the model's outputs; details have the probabilities of all."""
-    logits = np.stack(outputs).astype(float)  # digits of float32 would be written as 0.5153999924659729
+    sizes = np.array([len(each) for each in outputs])
+    logits = np.full((len(sizes), sizes.max()), -np.inf)  # float64: digits of float32 would be 0.5153999924659729
+    logits[np.arange(sizes.max()) < sizes[:, None]] = np.concatenate(outputs)
     scores, best = np.round(softmax(logits, axis=1), DIGITS).tolist(), logits.argmax(1).tolist()
-    found = zip(rows.examples, best, scores, strict=True)
-    return [Prediction(example.id, answers[n], {"scores": each}) for example, n, each in found]
+    found = zip(rows.examples, best, scores, sizes, strict=True)
+    return [Prediction(example.id, answers[n], {"scores": each[:size]}) for example, n, each, size in found]
 
 
 def best_spans(logits: np.ndarray, begin: int) -> list[tuple[float, int, int]]:

@@ -1,7 +1,8 @@
 """One's own data: files and the names of their columns -> a Task; new inputs -> answers; answers of others -> scores.
 
-Files are CSV, TSV, JSON, JSON lines, Parquet or Arrow; a folder has train, dev and test in any of these, or is one that
-the datasets library saved. A dev and a test set that are missing are a tenth of train each, drawn by a seed.
+Files are CSV, TSV, JSON, JSON lines, Parquet or Arrow, compressed or not; a folder has train, dev and test in any of
+these, or is one of the hub, or that the datasets library saved. A dev and a test set that are missing are a tenth of
+train each, drawn by a seed.
 """
 
 import dataclasses
@@ -10,18 +11,18 @@ import os
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from linkbert.config import nearest
 from linkbert.files import read_json
 from linkbert.tasks.examples import ChoiceExample, Example, Prediction, QuestionExample, Splits, TaggedExample
-from linkbert.tasks.formats import form_of, read_choice, read_label, records
+from linkbert.tasks.formats import MISSING, TAG, as_number, ending, form_of, read_choice, read_label, records
 from linkbert.tasks.kinds import kind_of
 from linkbert.tasks.metrics import intervals, refuse
 from linkbert.tasks.settings import FineTuneConfig
-from linkbert.tasks.splits import DEV_NAMES, find_data, open_file, read_files, read_splits
+from linkbert.tasks.splits import DEV_NAMES, find_data, opened, read_files, read_splits
 from linkbert.tasks.table import SPLITS, Task, find_tasks, make_task
 
 FORMS = ("csv", "tsv", "json", "jsonl", "parquet", "arrow")
@@ -33,6 +34,7 @@ KINDS = {  # by the word for --kind: the kind of task, and its metrics
     "choice": ("choice", ["accuracy"]),
     "question": ("question", ["answer_f1", "exact"]),
 }
+FEW = 20  # labels, however rare they are
 IDS = ("id", "index", "qid")  # columns of answers
 ANSWERS = ("prediction", "prediction_text", "predicted_answer", "answer", "label")
 log = logging.getLogger(__name__)
@@ -48,29 +50,32 @@ def own_task(
     columns where it is not given. ValueError: a form, a column or a kind that is not known.
     """
     files = _files(path) | {split: each.absolute() for split, each in (("dev", dev), ("test", test)) if each}
-    texts, labels = [[each for each in names.split(",") if each] for names in (text, label)]
-    lines = kind == "tags" and not (texts or labels)  # a word and its tag a line, as CoNLL's files
-    columns, row, decimal = (["words", "tags"], {}, False) if lines else _look(files["train"], label)
-    if unknown := [each for each in (*texts, *labels) if each not in columns]:
-        raise ValueError(f"{path} has no column {unknown[0]!r}; {nearest(unknown[0], columns)}")
-    squad = columns == ["data"] or {"question", "context", "answers"} <= {*columns}
-    if not squad and not lines and not (texts and labels):
-        raise ValueError(f"{path}: name its columns by --text and --label; it has {', '.join(columns)}")
-    if not kind and labels:
-        lists = [isinstance(row[each], list | dict) for each in (texts[-1], labels[0])]
-        kind = ("regression" if decimal else "tags" if all(lists) else "choice" if lists[0] or len(texts) > 2
-                else "multilabel" if lists[1] or len(labels) > 1 else "classification")  # fmt: skip
-    kind = kind or "question"
-    if kind not in KINDS:
+    if kind and kind not in KINDS:
         raise ValueError(f"--kind {kind!r}; {nearest(kind, KINDS)}")
-    of, metrics = KINDS[kind]
-    names: dict[str, Any] = {"label": labels if len(labels) > 1 else label}
+    lines = kind == "tags" and not (text or label)  # a word and its tag a line, as CoNLL's files
+    row, found = ({}, []) if lines else _look(files["train"], label)
+    names = [[each] if each in row else each.split(",") for each in (text, label)]  # one may hold a comma
+    texts, labels = ([each for each in several if each] for several in names)
+    if unknown := [each for each in (*texts, *labels) if each not in row]:
+        raise ValueError(f"{path} has no column {unknown[0]!r}; {nearest(unknown[0], row)}")
+    if twice := {*texts} & {*labels}:
+        raise ValueError(f"{path}: the column {min(twice)!r} is the text or the label, not both")
+    squad = {*row} == {"data"} or ({"question", "context"} <= {*row} and not {"answers", "answer"}.isdisjoint(row))
+    if not (squad and kind in ("", "question")) and not lines and not (texts and labels):
+        raise ValueError(f"{path}: name its columns by --text and --label; it has {', '.join(row)}")
+    if not kind and labels:
+        kind = _kind(row, texts, labels, found, str(path))
+    of, metrics = KINDS[kind := kind or "question"]
+    if kind == "question" and not squad:
+        raise ValueError(f"{path} has {', '.join(row)}; questions are rows of question, context and answers")
+    roles: dict[str, Any] = {"label": labels if len(labels) > 1 else label}
     if kind == "choice":
-        names |= {"question": texts[0], "options": texts[1] if len(texts) == 2 else texts[1:]}
+        roles |= {"question": texts[0], "options": texts[1] if len(texts) == 2 else texts[1:]}
     elif not lines:
-        names |= {"words": texts[0], "tags": label} if kind == "tags" else dict(zip("ab", texts, strict=False))
-    options = {"columns": names, "number": kind == "regression"}
-    if kind == "multilabel" and files["train"].suffix in (".csv", ".tsv") and len(labels) == 1:
+        roles |= {"words": texts[0], "tags": label} if kind == "tags" else dict(zip("ab", texts, strict=False))
+    roles |= {"id": "id"} if "id" in row and of != "question" else {}
+    options = {"columns": roles, "number": kind == "regression"}
+    if kind == "multilabel" and ending(files["train"].name) in ("csv", "tsv") and len(labels) == 1:
         options["separator"] = "|"
     where = Path(os.path.commonpath([each.parent for each in files.values()]))
     lacking = dict.fromkeys([split for split in SPLITS[1:] if split not in files and (split == "dev" or not dev)], 0.1)
@@ -83,52 +88,68 @@ def own_task(
 
 
 def _files(path: Path) -> dict[str, Path]:
-    """Find the file of each split in a folder; one whose name ends in `*` is several."""
+    """Find the file of each split in a folder; one whose name has a `*` is several, as the hub or `datasets` has it."""
     if path.is_file():
         return {"train": path.absolute()}
     found = {}
     for split, names in {"train": ("train", "."), "dev": DEV_NAMES, "test": ("test",)}.items():
-        there = [each for name in names for each in (*path.glob(f"{name}.*"), *path.glob(f"{name}/data-*.arrow"))]
-        if there := [each.absolute() for each in there if each.suffix[1:] in FORMS]:
-            found[split] = there[0].with_name("data-*.arrow") if there[0].suffix == ".arrow" else there[0]
+        ways = (f"{name}{rest}" for name in names for rest in (".*", "/data-*.arrow", "-*-of-*"))
+        there = [each.absolute() for way in ways for top in (path, path / "data") for each in sorted(top.glob(way))]
+        of = [each.with_name(re.sub(r"-\d+-of-\d+", "-*", each.name)) for each in there if ending(each.name) in FORMS]
+        there = [*dict.fromkeys(of)]
+        if len(there) > 1:
+            raise ValueError(f"{path} has several {split} sets, {' and '.join(e.name for e in there)}: name one file")
+        if there:
+            found[split] = there[0]
     if "train" not in found:
         raise ValueError(f"{path} has no train set, such as train.csv: its forms are {', '.join(FORMS)}")
     return found
 
 
-def _look(path: Path, label: str) -> tuple[list[str], dict[str, Any], bool]:
-    """Return a file's columns, its first row, and whether the labels are decimal numbers."""
-    rows = _rows(min(path.parent.glob(path.name), default=path))
+def _look(path: Path, label: str) -> tuple[dict[str, Any], list[str]]:
+    """Return a file's columns, each with the first value that it has, and all its labels."""
+    rows, first = _rows(min(path.parent.glob(path.name), default=path)), dict[str, Any]()
     if "data" in dict(rows):
-        return ["data"], {}, False
-    if not rows or not isinstance(rows[0][1], dict):
+        return {"data": ""}, []
+    if not rows or not all(isinstance(row, dict) for _, row in rows):
         raise ValueError(f"{path} has no rows of named columns")
-    labels = [str(row[label]) for _, row in rows if row.get(label) not in (None, "")]
-    whole = all(re.fullmatch(r"[-+]?\d+", each) for each in labels)
-    decimal = not whole and all(re.fullmatch(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", each) for each in labels)
-    return list(dict.fromkeys(column for _, row in rows for column in row)), rows[0][1], decimal
+    for _, row in rows:
+        first |= {column: value for column, value in row.items() if first.get(column) in (None, "", [])}
+    return first, [str(row[label]).strip() for _, row in rows if row.get(label) not in (None, "")]
+
+
+def _kind(row: Mapping[str, Any], texts: Sequence[str], labels: Sequence[str], found: Sequence[str], where: str) -> str:
+    """Tell the kind of a task by the first values of its columns, and by all labels."""
+    lists = [isinstance(row[each], list | dict) for each in (texts[-1], labels[0])]
+    if not any(lists) and len(labels) == 1 and len(texts) < 3:
+        numbers = [as_number(each) for each in found if each.casefold() not in MISSING]
+        if None not in numbers and any(each and each % 1 for each in numbers):
+            return "regression"
+        if len({*found}) > max(FEW, len(found) / 2):
+            of = f"{len({*found})} labels in {len(found)} rows, such as {found[0]!r:.60}"
+            ways = "if they are numbers, --kind regression; if they are classes, --kind classification"
+            raise ValueError(f"{where} has {of}: is {labels[0]!r} the column of labels? {ways}")
+    if lists == [False, True] and "O" in row[labels[0]] and all(TAG.fullmatch(str(each)) for each in row[labels[0]]):
+        raise ValueError(f"{where} has a list of tags in {labels[0]!r}: {texts[-1]!r} must be the list of its words")
+    return ("tags" if all(lists) else "choice" if lists[0] or len(texts) > 2
+            else "multilabel" if lists[1] or len(labels) > 1 else "classification")  # fmt: skip
 
 
 def _rows(path: Path) -> list[tuple[str | None, Any]]:
     """Read the rows of a file, or the values of an object, each with its key."""
     if not path.is_file():
         raise ValueError(f"{path}: no such file")
-    if path.suffix[1:] not in FORMS:
+    if ending(path.name) not in FORMS:
         raise ValueError(f"{path} is of no known form: {', '.join(FORMS)}")
-    try:
-        with ExitStack() as stack:
-            return [each[1:] for each in records(open_file(path, "", stack), {})]
-    except ValueError as error:  # pyarrow's are ValueErrors, too
-        if str(path) in str(error):
-            raise
-        what = "UTF-8" if isinstance(error, UnicodeDecodeError) else "a table of rows"
-        raise ValueError(f"{path} is not {what}: {str(error).splitlines()[0]}") from None
+    with opened(((str(path), path),)) as sources:
+        return [each[1:] for each in records(sources, {})]
 
 
 def _format(path: Path, kind: str) -> str:
     """Tell the format of a file, or of the first of a set's."""
-    with ExitStack() as stack:
-        form = form_of(open_file(min(path.parent.glob(path.name), default=path), "", stack)[0])
+    path = min(path.parent.glob(path.name), default=path)
+    with opened(((str(path), path),)) as sources:
+        form = form_of(sources[0])
     if kind == "question":
         return "squad" if form == "json" else "squad-rows"
     return "tag-rows" if kind == "tags" else form
@@ -156,6 +177,7 @@ def predict(model: str | Path, inputs: str | Path | Sequence[Example]) -> list[d
 
     settings = FineTuneConfig(**{key: task.settings[key] for key in ("max_length", "stride") if key in task.settings})
     found = fine_tune(task, Splits((), (), examples), kept[0], settings, trained=True)
+    counts["empty texts"] = sum(not e.texts[0] for e in examples)
     for what, number in (counts + Counter(found.counts)).items():
         log.warning("%s: %d", what.removeprefix("test: "), number)
     given, answers = found.predictions["test"], list[dict[str, Any]]()
@@ -171,16 +193,20 @@ def _read_inputs(task: Task, path: Path, counts: Counter[str]) -> list[Example]:
     if not path.is_file():
         raise ValueError(f"{path}: no such file")
     task = dataclasses.replace(task, options=_without_labels(task.options))
-    own = _format(path, task.kind) if path.suffix[1:] in FORMS else task.format
-    if task.format not in FORMS:
+    own = _format(path, task.kind) if ending(path.name) in FORMS else task.format
+    if own == "tag-rows":
+        task.options["columns"].setdefault("words", "tokens")
+    if task.format not in FORMS and not (task.format == "tags" and ending(path.name) in FORMS[2:]):
         with suppress(ValueError):
             return read_files(task, ((str(path), path),), counts)
     return read_files(dataclasses.replace(task, format=own), ((str(path), path),), counts)
 
 
 def _without_labels(options: Mapping[str, Any]) -> dict[str, Any]:
-    columns = {role: name for role, name in options.get("columns", {"words": "tokens"}).items() if role != "label"}
-    forms = {pattern: _without_labels(form) for pattern, form in options.get("forms", {}).items()}
+    columns = {"id": "id"} | options.get("columns", {})
+    columns = {role: name for role, name in columns.items() if role != "label"}
+    forms = options.get("forms", {})
+    forms = {pattern: _without_labels({"columns": columns} | form) for pattern, form in forms.items()}
     return {**options, "columns": columns, "forms": forms, "keep": "", "unlabelled": True}
 
 
@@ -248,4 +274,7 @@ def _as_gold(value: Any, example: Any, options: Mapping[str, Any], where: str) -
         tags = isinstance(example, TaggedExample)
         parts = value.split(None if tags else "|") if isinstance(value, str) else value
         return tuple(parts) if tags else tuple(sorted(filter(None, parts)))
-    return read_label(value, {"labels": options.get("labels", {}), "number": isinstance(example.gold, float)}, where)
+    said = {"labels": options.get("labels", {}), "number": isinstance(example.gold, float)}
+    if (label := read_label(value, said, where)) is None:
+        raise ValueError(f"{where}: the label {str(value)!r} is not {'a number' if said['number'] else 'one'}")
+    return label

@@ -5,6 +5,7 @@ that is missing is divided off another one where the table says how, by a hash o
 the same everywhere. Whatever a reader of the scores should know is counted or noted.
 """
 
+import codecs
 import dataclasses
 import hashlib
 import io
@@ -12,7 +13,7 @@ import itertools
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from fnmatch import fnmatchcase
 from functools import cache, partial
 from importlib import import_module
@@ -37,12 +38,13 @@ LONG = 5  # words of a text that two examples do not share by chance
 Files = tuple[tuple[str, Path], ...]  # a candidate: names as tasks.toml has them, and where they lie
 Data = Path | Mapping[str, Sequence[Example]]  # a folder, or the examples of each split
 Parts = dict[str, list[Any]]  # the examples of each split
-READERS = ("lines", "tags", "tag-rows", "hoc", "triples", "mrqa", "squad", "squad-rows", "oracle", "hotpot", "musique",
-           "subjqa", "traced")  # fmt: skip
+READERS = ("lines", "tags", "tag-rows", "hoc", "triples", "mrqa", "oracle", "hotpot", "musique", "subjqa", "traced")
 FORMATS: dict[str, Format] = {
     "tsv": partial(formats.read_table, separator="\t"),
     "csv": partial(formats.read_table, separator=","),
     **{form: partial(formats.read_records, form=form) for form in ("json", "jsonl", "parquet")},
+    "squad": partial(formats.read_squad, form="json"),
+    "squad-rows": formats.read_squad,
     **{name: getattr(formats, f"read_{name.replace('-', '_')}") for name in READERS},
 }
 
@@ -368,8 +370,13 @@ def open_file(path: Path, inside: str, stack: ExitStack) -> list[Source]:
         files = {f"{path}!{name}": io.BytesIO(archive.cat_file(name)) for name in names}
     if not files:
         raise ValueError(f"{path} holds no {inside}: is it the published archive?")
-    texts = ((name, io.TextIOWrapper(file, encoding="utf-8-sig", newline="\n")) for name, file in files.items())
-    return [Source(name, stack.enter_context(text)) for name, text in texts]
+    sources = list[Source]()
+    for name, raw in files.items():
+        file = raw if hasattr(raw, "peek") else io.BufferedReader(raw)
+        # What Excel calls Unicode text has the mark of UTF-16.
+        code = "utf-16" if file.peek(2)[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig"
+        sources.append(Source(name, stack.enter_context(io.TextIOWrapper(file, encoding=code, newline="\n"))))
+    return sources
 
 
 def read_files(task: Task, files: Files, counts: Counter[str]) -> list[Example]:
@@ -377,25 +384,37 @@ def read_files(task: Task, files: Files, counts: Counter[str]) -> list[Example]:
     options = {"classes": task.labels} | {key: value for key, value in task.options.items() if key != "forms"}
     forms = task.options.get("forms", {}).items()
     options |= next((form for pattern, form in forms if fnmatchcase(files[0][0], pattern)), {})
-    form, sources = options.get("format", task.format), list[Source]()
+    form = options.get("format", task.format)
     if form not in FORMATS and ":" not in form:
         raise ValueError(f"the table [{task.name}] has an unknown format {form!r}; {nearest(form, FORMATS)}")
     if form in WITH_COLUMNS and not options.get("columns"):
         raise ValueError(f"the table [{task.name}] has no options.columns, which say what is in each: a, b, label, ...")
     read = FORMATS.get(form) or registry.find("tasks", form)
+    with opened(files) as sources:
+        return list(read(sources, options, counts))
+
+
+@contextmanager
+def opened(files: Files) -> Iterator[list[Source]]:
+    """Open the files of a candidate; whatever goes wrong over them is a ValueError that says where."""
+    sources = list[Source]()
     with ExitStack() as stack:
         try:
             for name, path in files:
                 sources += open_file(path, name.partition("!")[2], stack)
-            return list(read(sources, options, counts))
+            yield sources
         except Exception as error:  # each library of compression has its own; JSON has other keys or values
             if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno):  # the system's own
                 raise
-            if isinstance(error, ValueError) and any(str(path) in str(error) for _, path in files):  # says where
+            paths = [str(path) for _, path in files]
+            if isinstance(error, UnicodeDecodeError):
+                remedy = f"fetch it again; of one of your own, `iconv -f WINDOWS-1252 -t UTF-8 {paths[0]}` makes it so"
+                raise ValueError(f"{' + '.join(paths)} is not UTF-8: {error}; {remedy}") from None
+            if isinstance(error, ValueError) and any(path in str(error) for path in paths):  # says where
                 raise
-            where = next((source.item for source in sources if source.item), " + ".join(str(path) for _, path in files))
+            where = next((source.item for source in sources if source.item), " + ".join(paths))
             cause = f"{type(error).__name__}: {error}"
-            raise ValueError(f"{where} is damaged, not UTF-8 or not of this form ({cause}): fetch it again") from None
+            raise ValueError(f"{where} is damaged or not of this form ({cause}): fetch or write it again") from None
 
 
 def _count(parts: Parts, counts: Counter[str]) -> None:
