@@ -49,12 +49,12 @@ CEILINGS = {  # lines of Python; (top) are the files beside the folders
 
 
 OWED = {  # lines above the ceiling, docs/log/size.md says for what; what is not said there must go
-    "(top)": 1_380,
+    "(top)": 1_387,
     "corpora": 742,
     "corpora/readers": 1_706,
     "graph": 110,
     "instances": 188,
-    "model": 443,
+    "model": 447,
     "pretraining": 170,
     "tasks": 579,
     "trials": 367,

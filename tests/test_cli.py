@@ -4,6 +4,7 @@ import gzip
 import json
 import logging
 import re
+import resource
 import shutil
 import signal
 import sqlite3
@@ -791,6 +792,24 @@ def test_what_a_library_keeps_to_itself_ends_a_command(folder, what, ended):
     command = [sys.executable, "-c", UNHEARD, str(folder / "store"), what]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (ended[0], "", f"linkbert: {ended[1]}\n")
+
+
+@pytest.mark.parametrize("error", [ImportError("a.so: failed to map segment from shared object"), MemoryError()])
+def test_no_memory_is_one_line(folder, monkeypatch, capsys, error):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr("linkbert.views.stats.store_statistics", fail)
+    assert cli.main(["stats", str(folder / "store")]) == 1
+    assert capsys.readouterr().err.startswith("linkbert stats: not enough memory (")
+
+
+def test_with_little_memory_nothing_is_begun(folder):
+    limit = partial(resource.setrlimit, resource.RLIMIT_AS, (400 << 20, 400 << 20))
+    command = [sys.executable, "-m", "linkbert", "report", str(folder / "store")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, preexec_fn=limit, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+    assert "409,600 kB of memory may be mapped (ulimit -v)" in done.stderr
 
 
 def test_a_thread_that_dies_before_it_runs_is_not_waited_for(monkeypatch):

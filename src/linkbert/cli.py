@@ -16,6 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from resource import RLIMIT_AS, getrlimit
 from typing import Any, Literal
 
 import typer
@@ -73,6 +74,10 @@ def main(words: Sequence[str] | None = None) -> int:
     home = partial(re.sub, r"^([\w.-]+=)?~(?=/\S*$|$)", rf"\1{Path.home()}")  # no shell sees it behind a "="
     words = [home(word) for word in (sys.argv[1:] if words is None else words)]
     name = " ".join(["linkbert", *(word for word in words if not word.startswith("-"))][:2])
+    if 0 <= (room := getrlimit(RLIMIT_AS)[0]) < LEAST:  # OpenBLAS would wait for more, others crash
+        have = f"{room >> 10:,} kB of memory may be mapped (ulimit -v), and libraries alone take {LEAST >> 10:,}"
+        say(f"{name}: not enough memory: {have}; raise that limit", stderr=True)
+        return 1
     if any(re.search(r"(^|=)([A-Za-z_][\w.]*:[A-Za-z_]\w*|.+\.toml)$", word) for word in words):
         sys.path.append(os.getcwd())  # for a module:name of the user's own; worker processes take over the path
     try:
@@ -89,7 +94,7 @@ def main(words: Sequence[str] | None = None) -> int:
         text, status = one_line(error), 1
         if HEARD.is_set():  # while a class is made, Python and pydantic raise another error of it
             text, status = "interrupted", 130
-        elif isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and re.search(NO_MEMORY, text)):
+        elif isinstance(error, MemoryError) or (not isinstance(error, ValueError) and re.search(NO_MEMORY, text)):
             remedy = "training needs less with a smaller micro_batch_size, or with gradient_checkpointing=true"
             text = f"not enough memory ({text}); {remedy}"
         elif "disk is full" in text:  # SQLite's own error, where a table of links is joined
@@ -170,7 +175,9 @@ SIZE = (
     "{0.num_hidden_layers} layers of {0.hidden_size}, {0.max_steps:,} steps of {0.batch_size:,} pairs of "
     "{0.sequence_length} tokens"
 )
-NO_MEMORY = "(out of|allocate) memory|create a primitive|start new thread"  # in RuntimeErrors of torch and Python
+# What torch and Python raise without memory, and who loads a library of C.
+NO_MEMORY = "(out of|allocate) memory|create a primitive|start new thread|map segment|find/load shared object"
+LEAST = 1 << 30  # bytes that may be mapped
 NO_COMMANDS = {"help": "`linkbert COMMAND --help`", "presets": "`linkbert pretrain --help`, which lists them"}
 OUTPUT = ("o", "out", "output", "output-dir", "output_dir", "out-dir", "out_dir", "save", "dest")  # meant: --to
 MODEL_HELP = "a RUN, a checkpoint, a Hugging Face folder or a hub name"

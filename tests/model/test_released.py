@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import tarfile
+import zipfile
 
 import pytest
 import torch
@@ -525,3 +526,15 @@ def test_an_encoder_with_a_decoder_is_named_and_one_with_a_window_a_layer_is_rea
         read_config(tmp_path, others=True)
     (tmp_path / "config.json").write_text(LongformerConfig(attention_window=[8, 8], hidden_size=24).to_json_string())
     assert read_config(tmp_path, others=True).attention_window == [8, 8]
+
+
+def test_a_pickle_whose_parts_are_compressed_is_refused(tmp_path):
+    folder, _ = bert(tmp_path / "m", form="bin")
+    file = folder / "pytorch_model.bin"
+    with zipfile.ZipFile(file) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in parts.items():
+            archive.writestr(name, data)
+    with pytest.raises(ValueError, match="its parts are compressed, as torch writes none"):
+        load_model(folder)

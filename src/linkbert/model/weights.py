@@ -140,8 +140,12 @@ def read_pickle(file: Path) -> dict[str, Tensor]:
     """Read a pytorch_model.bin, mapped where it is a zip file, as those of torch 1.6 and later are."""
     if not torch.__version__ >= "2.10":  # known holes
         raise ValueError(f"torch {torch.__version__} does not read pickles safely: install torch >= 2.10")
+    if is_zip := zipfile.is_zipfile(file):
+        with zipfile.ZipFile(file) as archive:
+            if any(member.compress_type for member in archive.infolist()):  # one of a megabyte takes three gigabytes
+                raise ValueError("its parts are compressed, as torch writes none")
     with warnings.catch_warnings(action="ignore"):  # a pickle of another protocol is refused by itself
-        found: Any = torch.load(file, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file))
+        found: Any = torch.load(file, map_location="cpu", weights_only=True, mmap=is_zip)
     for _ in range(DEEPEST):  # one may hold itself
         inner = [found[key] for key in NESTED if isinstance(found.get(key), dict)] if isinstance(found, dict) else []
         found = inner[0] if inner else found
