@@ -517,6 +517,7 @@ def test_marks_of_byte_order_and_compression_are_read(tmp_path, code, opener):
         (table(",", [f'"1,{i + 100}"' for i in range(30)]), "t", "--kind regression"),
         (table(",", CLASSES) + "a, b,warm\n", "t", "a.csv, line 32 has 3 cells for 2 columns"),
         (table(",", CLASSES), "c", "'c' is the text or the label, not both"),
+        (table(",", ["\"['a', 'b']\"", "['a']"] * 9), "t", "write lists as JSON lines, or as a.b"),
     ],
 )
 def test_a_column_that_is_none_of_labels_and_a_row_that_a_comma_cuts_are_refused(tmp_path, content, text, said):

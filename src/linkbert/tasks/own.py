@@ -129,6 +129,8 @@ def _kind(row: Mapping[str, Any], texts: Sequence[str], labels: Sequence[str], f
             of = f"{len({*found})} labels in {len(found)} rows, such as {found[0]!r:.60}"
             ways = "if they are numbers, --kind regression; if they are classes, --kind classification"
             raise ValueError(f"{where} has {of}: is {labels[0]!r} the column of labels? {ways}")
+        if found and all(re.fullmatch(r"\[.*\]", each) for each in found):
+            raise ValueError(f"{where} has {found[0]!r:.60} in {labels[0]!r}: write lists as JSON lines, or as a|b")
     if lists == [False, True] and "O" in row[labels[0]] and all(TAG.fullmatch(str(each)) for each in row[labels[0]]):
         raise ValueError(f"{where} has a list of tags in {labels[0]!r}: {texts[-1]!r} must be the list of its words")
     return ("tags" if all(lists) else "choice" if lists[0] or len(texts) > 2
