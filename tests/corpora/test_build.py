@@ -542,7 +542,7 @@ def test_links_out_of_range_lose_their_place_and_a_tree_needs_suffixes(tmp_path,
     assert [(link.start, link.end) for link in store.document(0).links] == [(0, 5), (-1, -1), (-1, -1), (-1, -1)]
     assert store.manifest["skipped"] == {"link out of range (kept without its place)": 2}
     many = Document("many", "", "text", (Link(0, 9, "b"),) * 30_000)  # in linear time
-    assert {link.start for link in _check(many, Skipped(), "").links} == {-1}
+    assert {link.start for link in next(_check(many, Skipped(), "")).links} == {-1}
     with pytest.raises(ValueError, match="the reader bad_plugin:BARE names no suffixes; give Reader"):
         build_documents([tmp_path / "notes"], tmp_path / "bare", format="bad_plugin:BARE")
 
@@ -761,3 +761,11 @@ def test_tables_of_links_of_others(tmp_path, table, edges):
     found = add_links(iter([Document(source, "", "") for source, _ in edges]), tmp_path)
     assert [(document.id, link.target) for document in found for link in document.links] == edges
     assert not skipped
+
+
+def test_a_build_that_was_killed_before_it_had_a_plan_is_begun_again(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"id": "a", "text": "One."}\n')
+    (store := tmp_path / "store").mkdir()
+    (store / "plan.json.part").write_text("{")
+    assert len(build_documents([tmp_path / "a.jsonl"], store)) == 1
+    assert not list(store.glob("plan.json*"))

@@ -92,7 +92,7 @@ def build_documents(
     if (to / "plan.json").exists():
         if read_json(to / "plan.json") != started:
             raise ValueError(f"{to} holds an unfinished build {DIFFERENT}: run that one again, or remove the folder")
-    elif to.exists() and (not to.is_dir() or any(to.iterdir())):
+    elif to.exists() and (not to.is_dir() or {path.name for path in to.iterdir()} - {"plan.json.part"}):
         raise ValueError(f"{to} is in the way: it is neither a store nor an empty folder")
     write_json(to / "plan.json", started)
     try:

@@ -10,7 +10,7 @@ import io
 import re
 from collections import deque
 from collections.abc import Iterable, Iterator
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -91,7 +91,7 @@ def _find_dialect(head: bytes) -> tuple[tuple[str, ...], str, bool]:
     """
     line = head.removeprefix(codecs.BOM_UTF8).split(b"\n", 1)[0].decode(errors="replace")
     delimiter = "\t" if "\t" in line else max(",;|", key=line.count)
-    sample = [row for row in _read_rows(io.BytesIO(head), delimiter, True) if row[1]]
+    sample = [row for row in islice(_read_rows(io.BytesIO(head), delimiter, True), MANY_ROWS) if row[1]]
     widths = {len(cells) for _, cells, _ in sample[1:-1] or sample[1:]}
     quoted = delimiter != "\t" or '"' in line or 10 * sum(row[2] == UNCLOSED for row in sample) < len(sample)
     _, names, _ = next(_read_rows(io.BytesIO(head), delimiter, quoted))
