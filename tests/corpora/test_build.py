@@ -696,6 +696,9 @@ def test_a_bad_file_of_a_tree_costs_only_itself(tmp_path):
         ("year,target,source\n2001,b,a\n", [("a", "b")]),
         ('"Heroes"\ta\na\t"Heroes"\na\t"Heroes" (song)\n',
          [('"Heroes"', "a"), ("a", '"Heroes"'), ("a", '"Heroes" (song)')]),
+        ('paper\tref\n"a"\t"b"\n"b"\t"c d"\n', [("paper", "ref"), ("a", "b"), ("b", "c d")]),
+        ('source\ttarget\na\tb\n"say ""x"""\ta\n', [("a", "b"), ('say "x"', "a")]),
+        ('from\tto\n7\t"c d"\n"c d"\t7\n', [("7", "c d"), ("c d", "7")]),
         ("101.0,102\n102.0,1e+05\nnan,101\n", [("101", "102"), ("102", "100000"), ("nan", "101")]),
         ("007\t1.0\nb\t2.0\n", [("007", "1"), ("b", "2")]),
         ("1.0\ta\nb\t1.0\n", [("1.0", "a"), ("b", "1.0")]),  # names of versions

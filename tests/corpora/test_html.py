@@ -52,6 +52,17 @@ def shown_links(page):
         ("<header>a</header><div>b</div><article>c</article><article>d</article>", "b\nc\nd"),
         ("x<main>a</main>y<article>b</article>", "a"),
         ('a <p title=\'<b>">\' class="x>y">b</p <c<d>e', "a\nb\ne"),
+        (
+            "10<sup>6</sup> m<sup>2</sup>, s<sup>&minus;2</sup>, (x)<sup>3</sup>, 5<sup>th</sup>",
+            "10^6 m2, s^−2, (x)^3, 5th",
+        ),
+        (
+            "a<i style='display: none'>b</i>c<p style='color:red;DISPLAY:NONE'>d<p hidden=until-found>e"
+            "<p role=tabpanel hidden>f<div class=Tab-pane style='visibility:hidden'>g</div>"
+            "<p id=more style='display:none'>h"
+            "<div class=faq><p>i<div style='display:none'>j</div></div><div hidden>k</div><p class=details hidden>l",
+            "ac\ne\nf\ng\nh\ni\nj\nl",
+        ),
         ("<h2>a<a href='#a'>\xb6</a></h2><a href='#b'>b</a> <a href='#c'> # </a>c", "a\nb c"),
     ],
 )

@@ -19,7 +19,7 @@ from markdown_it.helpers import parseLinkDestination
 from linkbert.corpora.build import build_documents
 from linkbert.corpora.reader import Skipped
 from linkbert.corpora.readers import markdown
-from linkbert.corpora.readers.markdown import LARGEST, NESTED, PIECE, read_page
+from linkbert.corpora.readers.markdown import LARGEST, PIECE, read_page
 from linkbert.corpora.sources import TOO_LARGE, find_reader, read_source
 from linkbert.graph.links import add_graph
 from linkbert.records import Document, Redirect
@@ -60,6 +60,17 @@ def read(path: Path) -> tuple[list[Document], list[Redirect], Skipped]:
         ("a %%hidden%% b\tc", "a b c"),
         ("import and export {x}", "import and export {x}"),
         ("[x] [y][z] [a](b c) [[d", "[x] [y][z] [a](b c) [[d"),
+        (
+            "H~2~O, C~max~, x^2^, 10^-6^ m^-2^, ~~old~~ ++n *e*++ `H~2~O` $x^2^a$",
+            "H2O, Cmax, x2, 10^-6 m^-2, old n e H~2~O $x^2^a$",
+        ),
+        (
+            "~/a and ~/b, 1~3~5, Smith~et~al, 2^3^4, x^n+y^n, C++ and i++, ^a b",
+            "~/a and ~/b, 1~3~5, Smith~et~al, 2^3^4, x^n+y^n, C++ and i++, ^a b",
+        ),
+        ("a {++*b*++}{--c--} {~~d~>e~~} {==f==}{>>g<<} `{++h++}`", "a b e f {++h++}"),
+        ("10<sup>9</sup> m<sup>2</sup>", "10^9 m2"),
+        ("a^[a *note* with [b](c.md)] d ^[e](f)^", "a d ^e^"),
     ],
 )
 def test_marks_go_and_words_stay(source, text):
@@ -243,6 +254,23 @@ def test_a_vault_resolves_as_its_reader_would_expect(tmp_path):
         assert sorted(found[5:]) == sorted(["README", deepest, note, "README"])
 
 
+def test_lists_and_quotes_of_any_depth_lose_nothing():
+    """A parser bounds the depth, and drops what is deeper with all that follows."""
+    for deep in (
+        "\n".join(f"{'  ' * i}- w{i}" for i in range(200)),
+        "\n".join(f"{'   ' * i}1. w{i}" for i in range(200)),
+        "\n\n".join(f"{'>' * i} w{i}" for i in range(200)),
+        "- " * 199 + "w0\n" + " ".join(f"w{i}" for i in range(1, 200)),
+    ):
+        page = read_page(f"{deep}\n\nAfter [it](b.md).\n\n## End", "a")
+        assert page.text.split() == [*(f"w{i}" for i in range(200)), "After", "it.", "End"]
+        assert [link.target for link in page.links] == ["b"]
+
+
+def test_deleted_and_hidden_links_are_none_and_notes_have_no_place():
+    assert links_of("{++[a](b.md)++} {--[c](d.md)--} ^[e [f](g.md)]") == [("a", "a/b", ""), ("-", "a/g", "")]
+
+
 def test_what_cannot_be_read_is_counted(tmp_path):
     (tmp_path / "a.md").write_bytes("Café".encode("latin-1"))
     (tmp_path / "b.md").write_bytes(b"\xef\xbb\xbf# Only a title\r\n")
@@ -253,10 +281,11 @@ def test_what_cannot_be_read_is_counted(tmp_path):
     documents, redirects, skipped = read(tmp_path)
     assert [(document.id, document.title, document.text) for document in documents] == [
         ("a", "a", "Café"),
+        ("d", "d", "deep"),
         ("e", "e", "E\nmac\ufffd"),
     ]
-    assert [(each.source, each.target) for each in redirects] == [("[[a]]", "a"), ("[[e]]", "e")]
-    assert skipped == {"not UTF-8 (read as Latin-1)": 1, "no text in the file": 2, TOO_LARGE: 1, NESTED: 1}
+    assert [(each.source, each.target) for each in redirects] == [("[[a]]", "a"), ("[[d]]", "d"), ("[[e]]", "e")]
+    assert skipped == {"not UTF-8 (read as Latin-1)": 1, "no text in the file": 1, TOO_LARGE: 1}
 
 
 def test_a_line_of_a_hundred_megabytes_is_left_out(tmp_path):

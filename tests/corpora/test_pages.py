@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import shutil
 import time
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
@@ -71,6 +72,8 @@ def led_to(document):
         ("[x]({% post_url 2020-01-02-first %})", "site/_posts/2020-01-02-first", []),
         ("<a href=\"{{ '/docs/plan/' | relative_url }}\">x</a>", "docs/plan", []),
         ("[x][p]\n\n[q]: https://x.org/{{ v }}.zip\n[p]: {{ '/docs/plan' | absolute_url }}", "docs/plan", []),
+        ("{% post_link first 'The first' %}", "source/_posts/first", []),
+        ("{% post_link news/first The first true %}", "source/_posts/news/first", ["source/_posts/first"]),
         ("\n\n| a | b |\n|---|---|\n| [[Plan|x]] | y |", "en/Plan", []),
         ("[x](/docs/{{< param v >}}/plan)", "en/docs/v2/plan", ["de/docs/v2/plan"]),
     ],
@@ -79,6 +82,103 @@ def test_a_link_leads_to_the_page_that_a_careful_reader_finds(tmp_path, link, pa
     files = {f"{name}.md": "" for name in (page, *others)}
     documents = read_tree(tmp_path, files | {"en/from.md": f"See {link}"})
     assert led_to(documents["en/from"])[0] == page
+
+
+@pytest.mark.parametrize(
+    ("config", "link", "post", "said"),
+    [
+        ("", "/news/2020/03/04/first.html", "news/_posts/2020-03-04-first", ""),
+        ("", "/food/cakes/2020/03/04/first/", "_posts/2020-03-04-first", "categories: [food, cakes]"),
+        ("", "/food/cakes/2020/03/04/first", "_posts/2020-03-04-first", "categories: food cakes"),
+        ("permalink: ordinal", "/2020/064/first.html", "_posts/2020-03-04-first", ""),
+        ("permalink: none", "/food/first.html", "_posts/2020-03-04-first", "category: Food"),
+        ("permalink: /:categories/:title/", "/a/b/first", "a/_posts/2020-03-04-first", "categories:\n- b"),
+        (
+            "permalink: /blog/:year/:slug:output_ext",
+            "/blog/2021/one",
+            "_posts/2020-03-04-first",
+            "slug: one\ndate: 2021-01-02",
+        ),
+        ("", "/essays/2020/first", "_posts/2020-03-04-first", "permalink: /essays/:year/:title/"),
+        ("collections:\n  pans:\n    permalink: /kitchen/:name/", "/kitchen/first", "_pans/first", ""),
+        (
+            "permalinks:\n  pans: /:year/:slug/",
+            "/2020/the-first",
+            "content/pans/x",
+            "title: 'The first!'\ndate: 2020-03-04",
+        ),
+        ("url: https://me.example.org\nbaseurl: /s", "https://me.example.org/s/first", "first", ""),
+        ("site_url: https://me.example.org/s/", "https://me.example.org/s/first/", "docs/first", ""),
+    ],
+)
+@pytest.mark.parametrize("kind", ["folder", "zip"])
+def test_a_site_says_how_addresses_are_made(tmp_path, config, link, post, said, kind):
+    """Addresses of posts that stand in no file: by their categories, dates and a template of the site's settings."""
+    (tmp_path / "tree").mkdir()
+    other = post.replace("first", "other").replace("/x", "/other")
+    files = {"_config.yml": config or "title: x", "from.md": f"See [x]({link})."}
+    write_tree(tmp_path / "tree", files | {f"{post}.md": f"---\n{said}\n---\nText.", f"{other}.md": "More."})
+    if kind == "zip":
+        shutil.make_archive(str(tmp_path / "tree"), "zip", tmp_path / "tree")
+    source = tmp_path / ("tree.zip" if kind == "zip" else "tree")
+    documents = {each.id: each for each in read_source("markdown", source) if isinstance(each, Document)}
+    assert led_to(documents["from"]) == [post]
+
+
+def test_a_template_holds_where_it_is_said_to(tmp_path):
+    files = {"docs/_config.yml": "collections:\n  pans:\n    permalink: /kitchen/:name/\n", "docs/_pans/stew.md": ""}
+    posts = {"docs/_posts/2020-01-02-stew.md": "---\ncategory: tv\n---\nText.", "docs/x/stew.md": ""}
+    source = "[a](/kitchen/stew/) [b](/tv/2020/01/02/stew.html) [c](/kitchen/none/)"
+    documents = read_tree(tmp_path, files | posts | {"docs/from.md": source})
+    assert led_to(documents["docs/from"]) == ["docs/_pans/stew", "docs/_posts/2020-01-02-stew", "kitchen/none"]
+
+
+def test_front_matter_of_json(tmp_path):
+    one = '{\n "Title": "The {one}",\n "menu": {"title": "no"},\n "aliases": ["/was/"], "slug": "uno"\n}\n\nText.'
+    files = {
+        "content/one.md": one,
+        "from.md": "[a](/uno/) [b](/was/)",
+        "two.md": "{ no } front matter",
+        "_index.md": "",
+    }
+    documents = read_tree(tmp_path, files | {"three.md": '{"title": "x" broken}', "four.md": "{" * 100_000})
+    assert (documents["content/one"].title, documents["content/one"].text) == ("The {one}", "Text.")
+    assert led_to(documents["from"]) == ["content/one"] * 2
+    assert [documents[name].text[:9] for name in ("two", "three", "four")] == ["{ no } fr", '{"title":', "{{{{{{{{{"]
+
+
+def test_a_wiki_of_two_pages_is_its_own(tmp_path):
+    own, other = "https://github.com/o/r/wiki", "https://github.com/x/y/wiki"
+    files = {"Home.md": f"[a]({own}/Set-Up) [b]({own})", "Set-Up.md": f"[c]({own}/Home) [d]({other}/z)"}
+    documents = read_tree(tmp_path / "a", files)
+    assert led_to(documents["Home"]) + led_to(documents["Set-Up"])[:1] == ["Set-Up", "Home", "Home"]
+    files["Set-Up.md"] += f" [e]({other}/Home)"  # of two that name pages none is known to be it
+    assert led_to(read_tree(tmp_path / "b", files)["Home"]) == [f"{own}/Set-Up", own]
+
+
+@pytest.mark.parametrize("address", ["caf%E9.md", "caf%C3%A9.md", "/caf%E9", "café.md"])
+def test_escapes_of_latin_1_are_letters(tmp_path, address):
+    assert led_to(read_tree(tmp_path, {"café.md": "", "from.md": f"[x]({address})"})["from"]) == ["café"]
+
+
+def test_the_index_of_an_inner_root_is_not_the_home(tmp_path):
+    """Addresses of a site in two forms give two roots: the index of the inner one is not the home of the outer."""
+    site = "https://me.example.org"
+    names = [f"p{i}" for i in range(4)]
+    files = {f"content/docs/{name}.md": f"[a](@/docs/{name}.md)" for name in names} | {"content/docs/_index.md": ""}
+    source = " ".join(f"[x]({site}/docs/{name})" for name in names) + f" [home]({site}/) [docs]({site}/docs/)"
+    documents = read_tree(tmp_path, files | {"content/more/from.md": source})
+    assert led_to(documents["content/more/from"])[-2:] == [f"{site}/", "content/docs/_index"]
+
+
+def test_pages_from_the_top_of_the_content(tmp_path):
+    files = {
+        "content/_index.md": "",
+        "content/blog/one.md": "[a](@/blog/two.md) [b](@/_index.md#x)",
+        "content/blog/two.md": "",
+    }
+    files |= {"x/two.md": "", "content/three.md": "[c](@/blog/one.md)"}
+    assert led_to(read_tree(tmp_path, files)["content/blog/one"]) == ["content/blog/two", "content/_index"]
 
 
 @pytest.mark.parametrize(
@@ -486,7 +586,7 @@ def test_thousands_of_pages_of_one_name_cost_no_more_than_others(kind):
     }[kind]
     name = "p{0}/n{0}" if kind == "titles" else "p{0}/README"
     started = time.process_time()
-    pages = survey(((f"{name.format(i)}.md", text.format(i).encode()) for i in range(count)), Options(), [])
+    pages = survey(((f"{name.format(i)}.md", text.format(i).encode()) for i in range(count)), Options(), {})
     for i in range(count):
         id_ = name.format(i)
         assert pages.find_name(id_.rpartition("/")[2] if kind != "titles" else "one", id_) == id_
@@ -511,7 +611,7 @@ def test_thousands_of_pages_of_one_name_cost_no_more_than_others(kind):
 )
 def test_long_lines_cost_no_more_than_their_size(text):
     started = time.process_time()
-    survey([("a.md", text.encode())], Options(), [])
+    survey([("a.md", text.encode())], Options(), {})
     to_commonmark(text)
     assert time.process_time() - started < 2
 

@@ -252,3 +252,13 @@ def test_a_real_sample():
     ids = {document.id for document in found}
     assert len(ids) == 708
     assert len(found) + skipped["older version"] == 711
+
+
+def test_a_record_without_any_text_is_counted(tmp_path):
+    path = tmp_path / "a.xml"
+    path.write_bytes(
+        file_of(record(1, "[Not Available]."), record(2, ""), record(3, "[Not Available].", abstract="Few."))
+    )
+    documents, skipped = read(path)
+    assert [(each.id, each.title, each.text) for each in documents] == [("3", "3", "Few.")]
+    assert (skipped["record without text"], skipped.empty) == (2, ["1", "2"])

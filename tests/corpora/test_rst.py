@@ -391,3 +391,16 @@ def test_what_is_no_text_keeps_its_links(tmp_path, aside):
     a, b = read_source("rst", tmp_path)
     assert (a.title, a.text, b.text) == ("A", "Words.", "Words.")
     assert a.links == (Link(-1, -1, "b"),)
+
+
+def test_titles_of_one_or_two_letters(tmp_path):
+    files = {
+        "a.rst": "A\n=\n\nText, :doc:`b`, :ref:`x` and :ref:`y`.\n",
+        "b.rst": "==\nGo\n==\n\n.. _x:\n\nX\n~\n\nMore.\n\n.. _y:\n\nYes\n...\n\nOn.",
+    }
+    for name, text in (files | {"c.rst": "A line of text\n-\n\nand a list"}).items():
+        (tmp_path / name).write_text(text)
+    documents, _ = read(tmp_path)
+    assert [documents[name].title for name in "abc"] == ["A", "Go", "c"]
+    assert documents["a"].text == "Text, Go, X and Yes."
+    assert [link.target for link in documents["a"].links] == ["b"] * 3

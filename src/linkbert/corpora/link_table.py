@@ -11,6 +11,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import closing, suppress
 from decimal import Decimal
+from itertools import chain, islice
 from pathlib import Path
 
 from linkbert.corpora.reader import TABLE_CUT, Record, Skipped, number_as_text
@@ -18,7 +19,7 @@ from linkbert.files import CutFileError, decompressed_blocks, replacing
 from linkbert.records import Document, Link
 
 SQLITE = "links.sqlite"  # in the folder of an unfinished store
-LONGEST_LINE = 1 << 24
+LONGEST_LINE, HEAD = 1 << 24, 1_000  # bytes; lines that are looked at first
 UNKNOWN = "links table: unknown source"
 SOURCES = ("source", "citing", "from", "citing_id", "source_id")  # what a header may call the columns
 TARGETS = ("target", "cited", "to", "cited_id", "target_id", "referenced")
@@ -73,10 +74,12 @@ def count_unknown(to: Path, ids: Iterable[tuple[str]], skipped: Skipped) -> None
 def _read_pairs(path: Path, skipped: Skipped) -> Iterator[tuple[str, str]]:
     """Yield source and target of each line that has both; a header may name them, among other columns.
 
-    In CSV, and below a header in quotes, quotation marks are the table's; else they are part of a name ("Heroes").
+    In CSV, and where all words of a column are in quotes or some double the marks in them, the quotation marks are the
+    table's; else they are part of a name ("Heroes").
     """
-    delimiter, quoted, columns = "", True, (0, 1)
-    for number, line in enumerate(_read_lines(path, skipped), 1):
+    delimiter, quoted, columns, lines = "", True, (0, 1), _read_lines(path, skipped)
+    head = [*islice(lines, HEAD)]
+    for number, line in enumerate(chain(head, lines), 1):
         text = line.decode("utf-8-sig" if number == 1 else "utf-8", "replace").rstrip("\r")
         if "\ufffd" in text:
             skipped.note("links table: invalid UTF-8 (replaced)", f"{path.name} line {number}")
@@ -88,9 +91,10 @@ def _read_pairs(path: Path, skipped: Skipped) -> Iterator[tuple[str, str]]:
             delimiter = "\t" if "\t" in text else max(",;", key=text.count) if re.search("[,;]", text) else " "
             names = [name.strip().lower() for name in _split(text, delimiter, quoted=True)]
             ends = [names.index(name) for known in (SOURCES, TARGETS) for name in names if name in known]
-            quoted = delimiter != "\t" or (len(ends) == 2 and text.startswith('"'))
+            columns = (ends[0], ends[1]) if len(ends) == 2 else columns
+            rows = [row.decode("utf-8", "replace").rstrip("\r").split("\t") for row in head[number:]] or [names]
+            quoted = delimiter != "\t" or any(_is_quoted([row[at] for row in rows if at < len(row)]) for at in columns)
             if len(ends) == 2:
-                columns = (ends[0], ends[1])
                 continue
         fields = _split(text, delimiter, quoted=quoted) * bool(text.strip())
         pair = _POST_LINK.findall(text) or [fields[column] for column in columns if column < len(fields)]
@@ -98,6 +102,12 @@ def _read_pairs(path: Path, skipped: Skipped) -> Iterator[tuple[str, str]]:
             yield pair[0], pair[1]
         elif fields and not text.lstrip("\ufeff").startswith(("<?xml", "<postlinks>", "</postlinks>")):
             skipped.note("links table: not two columns", f"{path.name} line {number}")
+
+
+def _is_quoted(cells: list[str]) -> bool:
+    """Judge whether quotation marks are those of the table, by the cells of a column."""
+    words = {cell: re.fullmatch(r'"(?:[^"]|"")*"', cell) for cell in cells if cell and not _INTEGER.fullmatch(cell)}
+    return any(found and '""' in cell[1:-1] for cell, found in words.items()) or (bool(words) and all(words.values()))
 
 
 def _split(text: str, delimiter: str, *, quoted: bool) -> list[str]:

@@ -120,10 +120,11 @@ class Reader:
 
     `read_file(name, data, options, skipped)` reads the bytes of one file, named by its path in the source; with
     `survey(files, options, unread)`, what that made of all files (name, data), and of the names of those that are not
-    read, comes in place of options. With `plan`, `plan(path, options)` yields Shards and `read(shard, options,
-    skipped)` reads one; else `read(path, options)` reads a whole source. All of them yield Records. `options` is a
-    frozen dataclass of `option` fields, whose __post_init__ may refuse values with a ValueError. `suffixes` are the
-    ends of the names of its files, `marks` patterns of the heads of some, `inside` other suffixes that they may have.
+    read (with the data of those called as in `settings`), comes in place of options. With `plan`, `plan(path, options)`
+    yields Shards and `read(shard, options, skipped)` reads one; else `read(path, options)` reads a whole source. All of
+    them yield Records. `options` is a frozen dataclass of `option` fields, whose __post_init__ may refuse values with a
+    ValueError. `suffixes` are the ends of the names of its files, `marks` patterns of the heads of some, `inside` other
+    suffixes that they may have.
     `called(name)` lists what links call the file of this name, its id first: so a symbolic link is another name. With
     `sample`, a survey gets the data of so many files, evenly drawn, and None of the others. Files of more
     than `largest` bytes are left out. Of documents of one id the first counts, or the `latest`.
@@ -132,7 +133,8 @@ class Reader:
     read: Callable[..., Iterator[Record]] | None = None
     plan: Callable[[Path, Any], Iterator[Shard]] | None = None
     read_file: Callable[[str, bytes, Any, Skipped], Iterator[Record]] | None = None
-    survey: Callable[[Iterator[tuple[str, Any]], Any, list[str]], Any] | None = None
+    survey: Callable[[Iterator[tuple[str, Any]], Any, dict[str, bytes]], Any] | None = None
+    settings: tuple[str, ...] = ()
     sample: int = 0
     options: type = NoOptions
     called: Callable[[str], list[str]] | None = None

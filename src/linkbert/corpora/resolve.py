@@ -10,7 +10,7 @@ from functools import lru_cache
 from posixpath import join, normpath
 from typing import NamedTuple
 from unicodedata import normalize
-from urllib.parse import unquote
+from urllib import parse
 
 SUFFIXES = (".html", ".htm", ".xhtml", ".shtml")
 _INDEX = re.compile(r"(?:^|(?<=/))(?:index|default)\.(?:x|s)?html?$", re.IGNORECASE)
@@ -20,6 +20,12 @@ _SCHEME = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*):")
 _HOST = re.compile(r"(?:[a-z0-9_-]+\.)+(?!html?$)[a-z]{2,}(?::\d+)?", re.IGNORECASE)  # such as "www.example.org"
 _NO_HOST = re.compile(r"[\s<>\[\]^|%\x00-\x1f]")
 _CUT = re.compile(r"[\t\n\r]")
+
+
+def unquote(address: str) -> str:
+    """Decode what stands as "%C3%A9", or as in the days of Latin-1 as "%E9"."""
+    found = parse.unquote(address)
+    return parse.unquote(address, "cp1252") if "\ufffd" in found and "%" in address else found
 
 
 class Place(NamedTuple):

@@ -47,6 +47,7 @@ log = logging.getLogger(__name__)
 LOOKED_AT, SOME = 1_000, 5  # files of a tree that decide what it holds; so many are no stray ones
 SHARD_BYTES, HELD = 4 << 20, 16  # of a shard; shards of an archive in memory for a survey of some of its files
 LARGEST = 256 << 20  # bytes of one file of an archive that is held in memory
+LONGEST_SETTINGS = 1 << 20  # bytes of what a site says about itself
 LONGEST_NAME, MOST, CHAIN = 4096, 1_000_000, 8  # bytes of a path; other names by links, and links to links, in a tree
 LONGEST_ID = 1 << 16  # characters of an id, an alias or a target, which are looked up together
 OUTSIDE = "name or link that leads out of the tree (refused)"
@@ -105,12 +106,13 @@ def plan_source(reader: str, path: Path, options: Any) -> Iterator[Shard]:
         return iter([Shard(str(path), 0, 0 if path.is_dir() else source_size(path))])
     if is_tree(path) and not row.suffixes + row.inside:
         raise ValueError(f'the reader {reader} names no suffixes; give Reader(suffixes=(".org",))')
-    unread: list[str] = []
+    unread: dict[str, bytes] = {}
     shards = row.plan(path, options) if row.plan and not is_tree(path) else _plan_tree(path, row, options, unread)
     if row.survey:
         held = list(islice(shards, HELD if row.sample and not path.is_dir() else None))
         if is_tree(path) and path.is_dir():  # hidden folders hold no pages, but say whose tree it is
-            unread += [each.relative_to(path).as_posix() for depth in (".*/*", "*/.*/*") for each in path.glob(depth)]
+            hidden = (each.relative_to(path).as_posix() for depth in (".*/*", "*/.*/*") for each in path.glob(depth))
+            unread.update(dict.fromkeys(hidden, b""))
         known = row.survey(_sample(held, row), options, unread)
         return (replace(shard, known=known) for shard in chain(held, shards))
     return shards
@@ -127,10 +129,10 @@ def _sample(shards: list[Shard], row: Reader) -> Iterator[tuple[str, bytes | Non
         first += len(shard.extra)
 
 
-def _plan_tree(path: Path, row: Reader, options: Any, unread: list[str]) -> Iterator[Shard]:
+def _plan_tree(path: Path, row: Reader, options: Any, unread: dict[str, bytes]) -> Iterator[Shard]:
     """Cut every file of a tree by the reader's plan, a bad one is a fault; or put small files together, or one.
 
-    The names of other files are put into `unread`, if the reader has a survey.
+    Other files are put into `unread`, if the reader has a survey: their names, and the data of its settings.
     """
     suffixes, tree = row.suffixes + row.inside, is_tree(path)
     faults: list[tuple[str, str]] = []
@@ -143,6 +145,9 @@ def _plan_tree(path: Path, row: Reader, options: Any, unread: list[str]) -> Iter
     def wanted(name: str) -> bool:
         return not tree or plain_name(name).lower().endswith(suffixes)
 
+    def tells(name: str) -> bool:
+        return PurePosixPath(name).name in row.settings
+
     def add_faults(shard: Shard) -> Shard:
         shard = replace(shard, faults=(*faults, *shard.faults), others=dict(others))
         faults.clear()
@@ -150,12 +155,15 @@ def _plan_tree(path: Path, row: Reader, options: Any, unread: list[str]) -> Iter
         return shard
 
     largest = row.largest if row.read_file else LARGEST
-    for file in list_files(path, wanted, largest) if tree else [File(path.name, size=1, position=source_size(path))]:
+    alone = File(path.name, size=1, position=0 if tree else source_size(path))
+    for file in list_files(path, lambda name: wanted(name) or tells(name), largest) if tree else [alone]:
         if file.cause == LINK and file.leads_to and row.called:
             links.append((file.name.rstrip("/"), file.leads_to))
         elif file.cause != CUT and not file.name.endswith("/") and not wanted(file.name):
             others[OTHER + suffix_of(file.name)] += 1
-            unread += [file.name] * bool(row.survey)
+            if row.survey:
+                told = tells(file.name) and not file.cause and file.size <= LONGEST_SETTINGS
+                unread[file.name] = (file.data or (path / file.name).read_bytes()) if told else b""
         elif file.cause:
             faults.append((file.cause, file.name))
         elif row.plan:

@@ -41,7 +41,7 @@ def plan(path: Path, options: Options) -> Iterator[Shard]:
         raise FaultError(CUT, f"{path} is UTF-16: `iconv -f UTF-16 -t UTF-8` makes of it what can be read")
     header, delimiter, quoted = _find_dialect(head)
     wanted = parse_columns(options.columns).values()
-    if wanted and all(name.isdigit() and name not in header for name in wanted):  # places, from 1 on: without a header
+    if wanted and all(map(str.isdigit, wanted)) and not {*wanted} <= {*header}:  # places, from 1 on: without a header
         header = tuple(map(str, range(1, len(header) + 1)))
     choose_columns(header, options, path.name)
 

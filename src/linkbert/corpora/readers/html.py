@@ -20,11 +20,10 @@ from itertools import accumulate
 from operator import itemgetter
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, NamedTuple
-from urllib.parse import unquote
 
 from linkbert.corpora.reader import Reader, Record, Skipped, option
-from linkbert.corpora.readers.site import read_table, words
-from linkbert.corpora.resolve import SUFFIXES, Place, find_place, names, resolve
+from linkbert.corpora.readers.site import mark_exponents, read_table, words
+from linkbert.corpora.resolve import SUFFIXES, Place, find_place, names, resolve, unquote
 from linkbert.corpora.sources import TOO_LARGE
 from linkbert.records import Document, Link, Redirect
 
@@ -42,8 +41,8 @@ ATTRIBUTES, LARGEST = 10_000, 16 << 20  # of one tag; bytes of a page
 ELEMENTS = 500_000  # of a page: each takes 360 to 840 bytes
 
 _TABLE = read_table("html.toml")
-_MAIN, _DROPPED, _ROLES, _WIKI, _ASIDE = (
-    ", ".join(_TABLE[key]) for key in ("main", "dropped", "roles", "wiki", "aside")
+_MAIN, _DROPPED, _ROLES, _WIKI, _ASIDE, _UNSEEN = (
+    ", ".join(_TABLE[key]) for key in ("main", "dropped", "roles", "wiki", "aside", "unseen")
 )
 _NOTES, _BREAKS, _INLINE, _VOID, _IMPLIED = (
     words(_TABLE[key]) for key in ("notes", "breaks", "inline", "void", "implied")
@@ -107,7 +106,8 @@ def parse(source: str, *, body: str = "", drop: str = "", common: frozenset[str]
     title, *addresses = _read_head(tree)
     title = _find_title(title, tree, common)
     roles = _ROLES if "role" in source or "ROLE" in source else ""  # each selector costs a look at every element
-    selector = ", ".join(filter(None, (_DROPPED, roles, _ASIDE if found else "", drop)))
+    unseen = _UNSEEN if any(word in source for word in ("hidden", "isplay:", "DISPLAY:")) else ""
+    selector = ", ".join(filter(None, (_DROPPED, unseen, roles, _ASIDE if found else "", drop)))
     unanchored = [href for root in roots for href in _drop(root, selector)]
     html = whole = "".join(root.html or "" for root in roots)
     html, gone = _cut_named(roots, html)
@@ -372,6 +372,7 @@ def _write(html: str) -> tuple[str, list[Written], Sections]:
     html = html.encode().translate(None, _CONTROL).decode()
     if html.count("<") == html.count(">"):  # else a name may hold one
         html = _INERT.sub("", html)
+    html = mark_exponents(html)
     if "<pre" in html:
         html = _PRE.sub(lambda pre: _RUN.sub(lambda run: run[0].replace("\n", "<br>"), pre[0]), html)
     pieces = _TAG.split(html)  # text, name, attributes, text, ...
@@ -494,7 +495,7 @@ def decode(data: bytes) -> tuple[str, str]:
         if not declared and used.name == "windows-1252":
             fault = "undeclared encoding (read as Windows-1252)"
     text = text.removeprefix("\ufeff")
-    if text[:100].lstrip().startswith("<?xml"):
+    if text[:100].lstrip().startswith(("<?xml", "<html xmlns")) or "/xhtml" in text[:1000]:
         text = _EMPTY.sub(r"<\1\2></\1>", text)  # of XML; HTML takes the slash for nothing
     return text, fault
 

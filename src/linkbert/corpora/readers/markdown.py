@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from unicodedata import normalize
 
 from linkbert.corpora.reader import NO_TEXT, SEVERAL, Reader, Record, Skipped
-from linkbert.corpora.readers.pages import ADDRESSES, LARGEST, Options, Pages, read_said, survey
-from linkbert.corpora.readers.site import words
+from linkbert.corpora.readers.pages import ADDRESSES, FACTS, LARGEST, SETTINGS, Options, Pages, read_said, survey
+from linkbert.corpora.readers.site import is_exponent, mark_exponents, words
 from linkbert.corpora.sources import decode_text
 from linkbert.records import Document, Link, Redirect
 
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 PIECE = 10_000  # characters of a paragraph that are read at once
 BLOCK_NESTING, INLINE_NESTING = 100, 10  # of lists and quotes; of brackets
 TAG = 2_000  # characters of a tag
-NESTED = "lists or quotes nested too deeply (what is inside is left out)"
 
 _NEW_LINE = words("br p div blockquote center hr li ul ol dl dt dd h1 h2 h3 h4 h5 h6 table tr td th summary details")
 _SPACE = re.compile(r"[\t\n\r\f\v][ \t\n\r\f\v]*| [ \t\n\r\f\v]+")  # all but a single space, of which most are
@@ -49,7 +48,15 @@ _IMPORT = re.compile(
     re.MULTILINE,
 )
 _PLAIN_ADDRESS = re.compile(r"[^<\x00-\x20\x7f()\\][^\x00-\x20\x7f()\\]*")
-_MARKED = re.compile(r"[\\`~*_\[<&%{$#]|:[\w:]|==|  \n")
+_MARKED = re.compile(r"[\\`~*_\[<&%{$#^]|:[\w:]|==|\+\+|  \n")
+_SIGNS = r"[\w.,+*()'−–-]{1,30}"
+_PAIRED = re.compile(  # a named group is text, all else goes: CriticMarkup, what is inserted, sub- and superscripts
+    r"\{(?:\+\+(?P<added>.{1,500}?)\+\+|==(?P<marked>.{1,500}?)==|~~.{0,500}?~>(?P<new>.{0,500}?)~~|--.{1,500}?--"
+    r"|>>.{0,500}?<<)\}|(?<!\w)(\+\+|\^\^)(?P<inserted>[^\s+^](?:.{0,500}?[^\s+^])?)\4(?![\w+^])"
+    rf"|~(?<=[^\W\d_]~|[)\]*]~)(?P<low>(?=[^~]*\d){_SIGNS}|{_SIGNS}(?=~\W|~\Z))~(?![\d~])"
+    rf"|\^(?:(?<=[\w)\]]\^)(?P<high>{_SIGNS})\^(?![\w^])|(?<![\w)\]]\^)(?P<alone>{_SIGNS})\^(?!\^))",
+    re.DOTALL,
+)
 _PROPERTY = re.compile(r"[A-Za-z][\w./-]*::(?: |\Z)")
 _TEMPLATE = re.compile(
     r"\{\{.*?\}\}+|\{%.*?%\}|\{::?[^{}\n]*\}|\{[ ]*(?:[.#][A-Za-z_][^{}\n]*|[\w-]+=[^{}\n]*)\}", re.DOTALL
@@ -86,8 +93,6 @@ def read_file(name: str, data: bytes, pages: Pages, skipped: Skipped) -> Iterato
     id_, mdx = str(path.with_suffix("")), path.suffix.lower() == ".mdx"
     mdx |= pages.dialect.name == "docusaurus"  # which reads .md so, too
     page = read_page(decode_text(data, name, skipped), id_, mdx=mdx, pages=pages)
-    for fault in page.faults:
-        skipped.note(fault, name)
     if not page.text:
         skipped.note(NO_TEXT, name, id_)
     for choice in pages.chosen:
@@ -105,7 +110,6 @@ class Page(NamedTuple):
     text: str
     links: tuple[Link, ...]
     sections: tuple[tuple[str, int], ...]
-    faults: tuple[str, ...]
     names: tuple[str, ...] = ()  # its title, and what it says that it is called besides; from "/": addresses
 
 
@@ -120,13 +124,15 @@ def read_page(source: str, id_: str, *, mdx: bool = False, pages: Pages | None =
     """
     said, start = read_said(source)
     env: dict[str, Any] = {"mdx": mdx, "unclosed": set(), "id": id_, "pages": pages or Pages()}
-    tokens = _make_parser(BLOCK_NESTING, mdx).parse(to_commonmark(source[start:]), env)
-    faults = (NESTED,) * any(token.level >= BLOCK_NESTING - 1 for token in tokens)
+    parse, source = _make_parser(BLOCK_NESTING, mdx).parse, to_commonmark(source[start:])
+    tokens = parse(source, env)
+    if any(token.level >= BLOCK_NESTING - 1 for token in tokens):  # what is inside is lost: as flat as it needs
+        tokens = parse(_DEEP.sub(lambda marks: "> " if ">" in marks[0] else "- ", source), env)
     writer = Writer()
     leads, heading = _write_blocks(tokens, env, writer)
     title = (heading if leads else "") or next((value for key, value in said if key == "title"), heading)
-    names = [name for key, name in said if key not in ADDRESSES or name[0] == "/"]
-    return Page(title, *writer.finish(title), faults, (*[title] * bool(title), *names))
+    names = [name for key, name in said if key not in ADDRESSES + FACTS or name[0] == "/"]
+    return Page(title, *writer.finish(title), (*[title] * bool(title), *names))
 
 
 @dataclass(slots=True)
@@ -263,6 +269,9 @@ def _write_inline(content: str, env: dict[str, Any], writer: Writer, *, breaks: 
                     writer.open_link("link", pages.find_address(str(token.attrs["href"]), page))
                 case "link_close":
                     writer.close_link("link")
+                case "paired_open" | "paired_close":
+                    around += token.nesting * token.hidden
+                    writer.hidden = around
                 case "wiki" if found := _WIKI.fullmatch(token.content):
                     to, shown = pages.find_note(found[1], page, found[2] or "")
                     writer.link(to, "" if token.content[0] == "!" else shown)  # that one is embedded
@@ -313,6 +322,7 @@ def _make_parser(nesting: int, mdx: bool = False) -> MarkdownIt:
     parser.block.ruler.before("reference", "unseen", _unseen_rule, interrupts)
     parser.block.ruler.before("reference", "module", _module_rule)
     parser.inline.ruler.before("escape", "formula", _formula_rule)
+    parser.inline.ruler.before("strikethrough", "paired", _paired_rule)
     parser.inline.ruler.push("marks", _marks_rule)  # after links: [[1]](x) is one
     parser.normalizeLink = parser.normalizeLinkText = str
     parser.validateLink = lambda _: True
@@ -339,6 +349,31 @@ def _formula_rule(state: StateInline, silent: bool) -> bool:
     if not silent:
         state.push("text", "", 0).content = found[0]
     state.pos = found.end()
+    return True
+
+
+def _paired_rule(state: StateInline, silent: bool) -> bool:
+    """Find a pair of marks that CommonMark does not know, or a note in the text, which is no text.
+
+    A number on a number keeps a mark: "10^6^" is "10^6".
+    """
+    start = state.pos
+    found = _PAIRED.match(state.src, start, state.posMax) if state.src[start] in "{+^~" else None
+    end = state.md.helpers.parseLinkLabel(state, start + 1) if state.src.startswith("^[", start) else -1
+    note = end >= 0 and state.src[end + 1 : end + 2] not in ("(", "[")
+    if not found and not note:
+        return False
+    kind, inside = (found.lastgroup, found.span(found.lastgroup or 0)) if found else ("note", (start + 2, end))
+    if kind and not silent:
+        stop = state.posMax
+        raised = state.src[slice(*inside)] if kind == "high" else ""
+        state.pending += "^" * is_exponent(state.src[max(start - 1, 0) : start], raised)
+        state.push("paired_open", "", 1).hidden = note
+        state.pos, state.posMax = inside
+        state.md.inline.tokenize(state)
+        state.posMax = stop
+        state.push("paired_close", "", -1).hidden = note
+    state.pos = found.end() if found else end + 1
     return True
 
 
@@ -445,6 +480,7 @@ _ADMONITION = re.compile(r'( *)(?:(?:!!!|\?\?\?\+?)[ ]++[\w -]*+(?:"(.*)")?|===[
 _INDENTED = ("!!! ", "???", '=== "', "===!", "===+")
 _OUTLINE = re.compile(r"#(?:(?<=^#)|(?<=^- #)).*\n[ \t]+[-*+] ", re.MULTILINE)  # fast: it starts with a letter
 _ITEM = re.compile(r"[ \t]+[-*+] ")
+_DEEP = re.compile(r"^(?=[ \t>*+-]{40})[ \t]*(?:(?:>|[*+-](?=[ \t])|\d{1,9}[.)](?=[ \t]))[ \t]*)+", re.MULTILINE)
 _LINES = re.compile(  # whole lines: colons of a directive and its title, or marks that are no text
     r"^[ \t]*:{3,}+[ \t]*+(?:\{?[\w.-]++\}?)?+(?:\[(?P<label>[^\]\n]*)\]|(?P<title>[^\n{:]++))?(?:\{.*)?$"
     r"|^[ \t]*(?:\*\[[^\]\n]+\]:.*|;?-{1,2}8<-{1,2}.*|/{3,}.*|\[?\[_?TOC_?\]\]?)$",
@@ -461,6 +497,9 @@ _BLOCK = re.compile(r"(?<!\]\()\(\(([0-9a-f]{8}-[0-9a-f-]{27})\)\)")
 _ROW = re.compile(r"^[ ]{0,3}\|.*\[\[.*", re.MULTILINE)
 _CELL_LINK = re.compile(r"(\[\[[^\[\]|\n\\]+)\|(?=[^\[\]|\n]*\]\])")
 _FENCE = re.compile(r"(?<=>)\n(?=[ ]{4,}(?:```|~~~))")
+_POST_LINK = re.compile(
+    r"""\{% *post_link +([^\s%]+)(?: +["']([^"'\n]*)["'])?([^%\n]*?)(?: (?:true|false))? *%\}"""
+)  # of Hexo
 _EMBED = re.compile(r"\{\{(?:embed|\[\[embed\]\]):? *!?(\[\[[^\[\]\n]*\]\]) *\}\}")
 
 
@@ -471,13 +510,17 @@ def to_commonmark(source: str) -> str:
     'Mind\n\nthe [gap](gap.md)'
     """
     if "{{" in source or "{%" in source:
-        source = _EMBED.sub(r"!\1", _LINK.sub(_put_address, _without_code(source)))
+        source = _POST_LINK.sub(
+            lambda post: f"[{post[2] or post[3] or post[1]}](/_posts/{post[1]}.md)", _without_code(source)
+        )
+        source = _EMBED.sub(r"!\1", _LINK.sub(_put_address, source))
     if "<h1" in source or "<H1" in source:
         source = _H1.sub(lambda found: f"\n# {' '.join(found[1].split())}\n", source)
     if "\n:" in source or "\n{:" in source:
         source = _TOC.sub("", _DEFINITION.sub(r"\1-", source))
     if ":LOGBOOK:" in source:
         source = _LOGBOOK.sub("", source)
+    source = mark_exponents(source)
     if ">\n    " in source:  # a tag is no paragraph that a fence continues
         source = _FENCE.sub("\n\n", source)
     if "((" in source:
@@ -553,4 +596,6 @@ def _dedent(lines: list[str]) -> Iterator[str]:
 
 
 SUFFIXES = (".md", ".mdx", ".markdown")
-READER = Reader(read_file=read_file, survey=survey, options=Options, suffixes=SUFFIXES, largest=LARGEST)
+READER = Reader(
+    read_file=read_file, survey=survey, settings=SETTINGS, options=Options, suffixes=SUFFIXES, largest=LARGEST
+)

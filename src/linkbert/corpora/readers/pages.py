@@ -4,27 +4,30 @@ The order: the path as written, in other capitals; a page of the link's own fold
 title; an alias. What pages are called besides follows from their front matter, their file names and conventions.toml.
 """
 
+import json
 import logging
 import re
 from bisect import bisect_left
 from calendar import month_abbr
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from datetime import date
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from itertools import accumulate, islice
 from posixpath import join
 from unicodedata import normalize
-from urllib.parse import unquote
 
 from linkbert.corpora.reader import Skipped, option
 from linkbert.corpora.readers.site import read_table
-from linkbert.corpora.resolve import MEDIA, NOTE_SUFFIX, note_name, note_path, resolve_in_note
+from linkbert.corpora.resolve import MEDIA, NOTE_SUFFIX, note_name, note_path, resolve_in_note, unquote
 from linkbert.corpora.sources import decode_text
 
 log = logging.getLogger(__name__)
 ADDRESSES = ("permalink", "url", "slug", "id")  # keys of front matter whose values are addresses
+FACTS = ("date", "category", "categories")  # and those whose values stand in addresses
 INDEXES = ("index", "readme", "_index")  # files that stand for their folder
 HOST_PAGES = 3  # different addresses of a host that have to name pages, and half of all that are seen
 HOST_PART = 5  # or so many in folders of the tree, and four fifths of those in such folders
@@ -35,7 +38,7 @@ HEAD = 1 << 16  # characters of a page in which it says its names
 
 _APART = re.compile(r"[\s_+-]+")
 _SAID = re.compile(
-    r"^([ \t-]*)((?i:permalink|slug|url|u?id|title|alias(?:es)?|redirect_from))"
+    r"^([ \t-]*)((?i:permalink|slug|url|u?id|title|alias(?:es)?|redirect_from|date|categor(?:y|ies)))"
     r"[ \t]*(::?|=)[ \t]*((?:[|>][+-]?[ \t]*(?:\n[ \t]+\S.*)+)|.*(?:\n[ \t]*-[ \t].*)*)",
     re.M,
 )
@@ -51,7 +54,7 @@ _NUMBERED = re.compile(r"\d+\s*[-_.]+\s*(?=[^\d\W])")
 _LANGUAGE = re.compile(r"\.[a-z]{2}(?:-[a-z]{2,4})?\Z")
 _ADDRESSES = (  # of those that start with letters of their own the search is fast
     r"""https?://[^\s<>()"'\]#?]+""",
-    r"\]\(<?(/[^\s<>()#?]+)",
+    r"\]\(<?@?(/[^\s<>()#?]+)",
     r"\]:[ ]*(/[^\s#?]+)",
     r'href="(/[^"#?]+)',
 )
@@ -59,6 +62,13 @@ _LABELLED = re.compile(r"\[\[([^\[\]|\n#]++)(?:#[^\[\]|\n]*+)?\|([^\[\]|\n#]++)(
 _WEB = re.compile(r"(?:https?:)?//(?:www\.)?", re.IGNORECASE)
 _FILES = re.compile(r"^git(?:hub|lab)\.com/.*/files/")  # whose root is the top of the tree
 REPOSITORIES = ("github.com", "gitlab.com")
+_SETTING = re.compile(r"""([ \t]*)(?:- )?["']?([\w/-]+)["']?[ \t]*[:=][ \t]*["']?([^"'\s#]*)""")
+_OF_SITE = re.compile(
+    r"""^[ \t]{0,4}["']?(?:base|site)?_?url["']?[ \t]*[:=][ \t]*["']?((?:https?:/)?/[^\s"'#,]*)""", re.M | re.I
+)
+_PLACE = re.compile(
+    r":(?:slugified_)?(?:file|base)?(categor(?=ies|y)|(?:short_)?year|month|(?:y_)?day|title|slug|name|output_ext)(?:ies|y\b)?"
+)
 _REPOSITORY = re.compile(r"^(git(?:hub|lab)\.com/[^/]+/[^/]+)/(?:-/)?(?:((?:blob|tree|edit|raw)/[^/]+)|wikis?)/")
 
 
@@ -74,6 +84,11 @@ class Dialect:
     outline: bool = False
 
 
+_SETTINGS = [f"{name}.{kind}" for name in ("_config", "config", "hugo", "mkdocs") for kind in ("yml", "yaml", "toml")]
+SETTINGS = (*_SETTINGS, "docusaurus.config.js", "docusaurus.config.ts")
+_DATE = "/:categories/:year/:month/:day/:title"
+_DATES = {"year": "%Y", "short_year": "%y", "month": "%m", "day": "%d", "y_day": "%j"}
+STYLES = {"date": _DATE, "pretty": _DATE, "ordinal": "/:categories/:year/:y_day/:title", "none": "/:categories/:title"}
 DIALECTS = {name: Dialect(name, tuple(row.pop("signs")), **row) for name, row in read_table("conventions.toml").items()}
 
 
@@ -153,8 +168,7 @@ class Pages:
         """
         if address.startswith(("[[", "((", "dendron://")):
             return self.find_note(unquote(address if address[0] == "d" else address[2:-2]), page)[0]
-        if address.startswith("@site/"):  # of Docusaurus: a file of the site's folder
-            address = address[5:]
+        address = re.sub(r"^@(?:site)?(?=/)", "", address)  # of Docusaurus, Zola: a file of the site's folder
         if address.startswith("xref:"):  # of DocFX: the uid of a page, or of a member in the folder of its module
             uid, _, fragment = unquote(address[5:]).partition("#")
             names = (uid := uid.partition("?")[0]), "/".join(uid.rsplit(".", 1))
@@ -195,7 +209,7 @@ class Pages:
             elif not written and (self.dialect.own_address or own[-1:] == "/"):
                 folders.insert(0, own)
             addresses = [note_path(path, folder.strip("/")) for folder in folders]
-        roots = sorted(self.roots, key=lambda root: not page.startswith(root))
+        roots = sorted(self.roots, key=lambda root: not page.startswith(root))[: 1 if inside == "." else None]
         below = [(root + address).removesuffix("/.") for root in roots for address in (*addresses, inside)]
         site = roots and path[0] == "/" and path[:3] != "/./"  # where the README of a repository is not the home,
         is_readme = self.exact.get(inside, "").lower() == "readme" != inside.lower()
@@ -320,6 +334,8 @@ def read_said(text: str) -> tuple[list[tuple[str, str]], int]:
     (([('title', 'Oak')], 37), ([('title', 'Oak')], 0))
     """
     front = _FRONT.match(text, 0, HEAD)
+    if text[:99].lstrip()[:1] == "{" and (of_json := _read_json(text)):
+        return of_json
     if front and _KEY.match(front[2]):
         rows = [(key, value) for indent, key, sign, value in _SAID.findall(front[2]) if not indent and sign != "::"]
         start = front.end()
@@ -331,9 +347,24 @@ def read_said(text: str) -> tuple[list[tuple[str, str]], int]:
     return [(key, name) for key, value in lowered for name in _names(key, value) if name], start
 
 
+def _read_json(text: str) -> tuple[list[tuple[str, str]], int] | None:
+    """Return the same of front matter in JSON, as Hugo has it; None where a text only starts with a brace."""
+    try:
+        said, end = json.JSONDecoder().raw_decode(text[:HEAD], len(text) - len(text.lstrip()))
+    except (ValueError, RecursionError):
+        return None
+    rows = (
+        (key.lower(), each) for key, value in said.items() for each in (value if isinstance(value, list) else [value])
+    )
+    named = [(key, each.strip()) for key, each in rows if isinstance(each, str) and _SAID.match(f"{key}:")]
+    return (named, end) if said and text[end : end + 1] in ("", "\n") else None
+
+
 def _names(key: str, value: str) -> list[str]:
     """List the names in a value: of a title the whole, without its quotes or a comment."""
     value = re.sub(r"\A[|>][+-]?[ \t]*\n", "", value).strip()
+    if key == "categories" and value[:1] not in ("[", "-"):  # words
+        return value.strip("\"'").split()
     if key != "title":
         return [found.strip(" \t\"'[]") for found in _VALUE.findall(value)]
     found = _QUOTED.fullmatch(value)
@@ -341,7 +372,7 @@ def _names(key: str, value: str) -> list[str]:
     return [" ".join((quoted if found else re.split(r"\s#", value, maxsplit=1)[0]).split())]
 
 
-def survey(files: Iterable[tuple[str, bytes]], options: Options, others: Collection[str]) -> Pages:
+def survey(files: Iterable[tuple[str, bytes]], options: Options, others: Mapping[str, bytes]) -> Pages:
     """Collect the names of a tree's pages, and what their links say about its roots and its site."""
     pages, said, paths = Pages(), dict[str, list[tuple[str, str]]](), list(others)
     addresses, labelled = dict[str, None](), dict[tuple[str, str], None]()  # in order
@@ -359,15 +390,20 @@ def survey(files: Iterable[tuple[str, bytes]], options: Options, others: Collect
         pages.dialect, sign = DIALECTS.get(options.dialect, Dialect()), "as given"
     for id_ in said:
         pages.add(id_, id_)
+    templates, hosts = _read_settings(others, {part.lstrip("_") for id_ in said for part in id_.split("/")[:-1]})
     for id_, rows in said.items():
         for key, name in rows:
             _add_said(pages, id_, key, name)
+        for address in _published(id_, rows, templates):
+            pages.add(address, id_)
     for id_ in sorted(said, key=lambda id_: bool(_LANGUAGE.search(id_))):  # "index.fr" is the last to be called "index"
         for address in _conventional(id_, pages.dialect):
             pages.add(address, id_)
+    for id_ in (id_ for id_ in said if id_.lower() == "home"):  # of wikis
+        pages.add(".", id_)
     pages.ends.sort()
     pages.roots = [f"{options.root.strip('/')}/"] if options.root else _find_roots(pages, addresses)
-    pages.sites = _find_sites(pages, addresses)
+    pages.sites = _find_sites(pages, addresses, hosts)
     if options.host:
         pages.sites = [f"{(outside(options.host) or options.host).strip('/')}/", *pages.sites]
     if not options.root:  # again, with the addresses of the site
@@ -425,23 +461,72 @@ def _conventional(id_: str, dialect: Dialect) -> Iterator[str]:
 
 def _add_said(pages: Pages, id_: str, key: str, name: str) -> None:
     """Add a name that a page gives itself: an address, a title or an alias."""
+    if key in FACTS:
+        return
     if key in ADDRESSES:
         folder, _, last = id_.rpartition("/")
+        plugins = pages.dialect.name == "docusaurus" and name[0] == "/"  # one publishes a folder: "/x" is there
+        for plugin in (accumulate(id_.split("/")[:-1], join) if name != "/" else [folder]) if plugins else ():
+            pages.add(plugin + unquote(name), id_)
         address = name if name[0] == "/" else note_path(name, folder) + "/" * name.endswith("/")
         if ":" not in name and name != "/":
             pages.add(NOTE_SUFFIX.sub("", unquote(address)), id_)
             pages.add(unquote(address).replace("/_", "/"), id_)
             if last.lower() in INDEXES and name[0] != "/":  # a page that is a folder
                 pages.add(note_path(name, folder.rpartition("/")[0]), id_)
-            plugins = pages.dialect.name == "docusaurus" and name[0] == "/"  # one publishes a folder: "/x" is there
-            for folder in accumulate(id_.split("/")[:-1], join) if plugins else ():
-                pages.add(folder + unquote(name), id_)
             if key != "id":
                 pages.own[id_] = address
     elif name[0] == "/":
         pages.add(unquote(name), id_)
     else:
         pages.add(name, id_, 1 if key == "title" else 2)
+
+
+def _read_settings(others: Mapping[str, bytes], folders: set[str]) -> tuple[list[tuple[str, str, str]], set[str]]:
+    """Return what sites say: how addresses are made (folder of the site, of the pages or "", template), and hosts."""
+    templates, hosts = [("", "", STYLES["date"])], set[str]()
+    for file, data in others.items():
+        text, around = decode_text(data, file, Skipped()), [(-1, "")]
+        for indent, key, value in (found.groups() for found in map(_SETTING.match, text.split("\n")) if found):
+            while around[-1][0] >= len(indent):
+                around.pop()
+            template = STYLES.get(value, value) if key == "permalink" else value
+            if _PLACE.search(template):
+                scope = next((each for each in (key, around[-1][1]) if each in folders), "")
+                templates.append((file.rpartition("/")[0], scope, template))
+            around.append((len(indent), key))
+        said = _OF_SITE.findall(text)
+        bases = ["", *(each for each in said if each[0] == "/")]
+        hosts |= {f"{host.strip('/')}{base}".rstrip("/") + "/" for host in map(outside, said) if host for base in bases}
+    return templates, hosts
+
+
+def _published(id_: str, rows: list[tuple[str, str]], templates: list[tuple[str, str, str]]) -> Iterator[str]:
+    """Yield the addresses of a page that templates, and its own, make of its name, its date and its categories.
+
+    >>> list(_published("news/_posts/2020-01-31-first", [("category", "Web")], [("", "", "/:categories/:title/")]))
+    ['news/Web/first']
+    """
+    folders, said = id_.split("/"), dict(reversed(rows))
+    last = folders.pop()
+    last = folders[-1] if folders and last.lower() in INDEXES else last
+    dated = _DATED.fullmatch(last)
+    own = [("", "own", name) for key, name in rows if key == "permalink" and ":" in name]
+    for top, scope, template in (*own, *templates):
+        if not (dated or scope) or scope not in ("", "own", *(folder.lstrip("_") for folder in folders)):
+            continue
+        above = folders[top.count("/") + 1 if top else 0 : folders.index("_posts")] if "_posts" in folders else []
+        kinds = "/".join(dict.fromkeys([*above, *(name for key, name in rows if key in FACTS[1:])]))
+        values = {"categor": kinds, "output_ext": ""}
+        with suppress(ValueError):
+            day = date.fromisoformat(said.get("date", last)[:10])
+            values |= {key: f"{day:{form}}" for key, form in _DATES.items()}
+        for name in dict.fromkeys((said.get("slug") or (dated[4] if dated else last), said.get("title", ""))):
+            values |= dict.fromkeys(("title", "slug", "name"), re.sub(r"[^\w\s-]", "", name))
+            parts = _PLACE.split(template)
+            parts[1::2] = map(values.get, parts[1::2])
+            if name and None not in parts:
+                yield note_path("/" + "".join(parts), "")
 
 
 def _find_roots(pages: Pages, addresses: Iterable[str]) -> list[str]:
@@ -456,10 +541,10 @@ def _find_roots(pages: Pages, addresses: Iterable[str]) -> list[str]:
     return [root for root, count in votes.most_common(8) if root and count > 1 and 10 * count >= votes.total()]
 
 
-def _find_sites(pages: Pages, addresses: Iterable[str]) -> list[str]:
+def _find_sites(pages: Pages, addresses: Iterable[str], hosts: set[str]) -> list[str]:
     """Find what the tree's own addresses start with: where most of what follows is the address of a page.
 
-    Of a host where others publish, too, only what is in folders that the tree has counts.
+    Of a host where others publish, too, only what is in folders that the tree has counts. `hosts` say that they are it.
     """
     seen, known, deep, near = Counter[str](), Counter[str](), Counter[str](), Counter[str]()
     folders = {address.rpartition("/")[0] for address in pages.exact} - {""}
@@ -473,17 +558,22 @@ def _find_sites(pages: Pages, addresses: Iterable[str]) -> list[str]:
             if site and rest and not (count == 3 and there):
                 seen[f"{site}/"] += 1
                 flat = "/" not in rest and site.count("/") < 4  # "schema.org/Thing" names no page "notes/Thing"
-                there = bool(pages.find_path(f"/{rest}", "")) and not (flat and rest not in pages.exact)
+                there = bool(pages.find_path(f"/{rest}", "")) and not (
+                    flat and rest not in pages.exact and f"{site}/" not in hosts
+                )
                 there = there or (count == 3 and "/" in rest and bool(pages.ending(rest)))  # of several versions
                 known[f"{site}/"] += there
                 deep[f"{site}/"] += there and "/" in rest
                 below = rest.rpartition("/")[0]
                 near[f"{site}/"] += bool(below) and any(f"{root}{below}" in folders for root in ("", *pages.roots))
-    found = []
+    found, wikis = [], [each for each in +known if "/wiki/" in each]
+    others = sum(id_[0] != "_" for id_ in {*pages.exact.values()}) - 1 if len(wikis) == 1 else 0  # no side bar
+    of_wiki = min(HOST_PAGES, max(others, 1))
     for site, count in known.most_common():
         share = 0.5 if 2 * deep[site] >= count or site.count("/") > 3 else 0.9  # words are addresses of any wiki
         is_part = site.count("/") == 1 and deep[site] >= max(HOST_PART, 0.8 * near[site])
         one = site[0] == "/" and site.count("/") < 3 and deep[site]  # such as "/en/"
-        if is_part or count >= max(share * seen[site], 1 if one else HOST_PAGES):
+        least = 1 if one else of_wiki if wikis == [site] else HOST_PAGES  # of two wikis none is known to be this one
+        if is_part or (site in hosts and count) or count >= max(share * seen[site], least):
             found.append(site)
     return sorted(found[:MOST_SITES], key=lambda site: (site[0] == "/", -len(site)))

@@ -73,7 +73,9 @@ def _read_record(
         skipped["older version"] += 1
         return
     abstract = [line for part in article.iterfind("Abstract/AbstractText") if (line := _section(part))]
-    cause = ""
+    title = _text(article.find("ArticleTitle"))
+    title = "" if title in UNNAMED else title
+    cause = "" if title or abstract else "record without text"
     if options.min_words and sum(len(line.split()) for line in abstract) < options.min_words:
         cause = "fewer words than --min-words"
     elif options.before and not _date(record) < papers.year_and_month(options.before):
@@ -82,9 +84,8 @@ def _read_record(
         newest[pmid] = version, bool(cause)
     if cause:
         skipped[cause] += 1
+        skipped.empty += [pmid] * (not title and not abstract)
         return
-    title = _text(article.find("ArticleTitle"))
-    title = "" if title in UNNAMED else title
     text = "\n".join([title, *abstract] if title else abstract)
     yield Document(pmid, title or pmid, text, tuple(Link(-1, -1, target) for target in _targets(record, options)))
     names = _identifiers(record.iterfind("PubmedData/ArticleIdList/*"))

@@ -39,11 +39,13 @@ PYTHON = {"class": CLASSES, "exc": CLASSES, "func": FUNCTIONS, "deco": FUNCTIONS
 NUMBERS = {"pep": "https://peps.python.org/pep-{:0>4}", "rfc": "https://rfc-editor.org/rfc/rfc{}"}  # roles of numbers
 ANYTHING = CLASSES | FUNCTIONS | MODULES | MEMBERS
 
-_RULE = r"([=\-~^\"'`*+#.:_])\{}{{2,}}[ ]*\n"
+_SIGN = r"([!-/:-@\[-`{-~])"  # a rule of fewer than three is one if the title is as short
 _DIRECTIVE = re.compile(r"^([ \t]*)\.\.[ ]+(?:([a-z]+):)?([\w-]+)::[ \t]*(.*(?:\n\1[ \t]+[^:\s].*)*)", re.MULTILINE)
 _UNLISTED = re.compile(r"(?:\n[ \t]+:[\w-]+:.*)*?\n[ \t]+:no-?index:")  # another place describes it
 _LABELS = re.compile(r"\.\. _(`[^`\n]+`|(?:\\.|[^:`\n\\])+):[ ]*\n")
-_TITLE = re.compile(rf"\s*(?:{_RULE.format(1)})?[ ]*(\S.*)\n{_RULE.format(3)}")
+_TITLE = re.compile(
+    rf"\s*(?:{_SIGN}\1*[ ]*\n)?[ ]*(\S.*)\n{_SIGN}(?:\3{{2,}}|(?<=(?m:^).\n.)|(?<=(?m:^)..\n.)\3)[ ]*\n"
+)
 _LABELLED = re.compile(rf"(?:^[ ]*{_LABELS.pattern}\s*)+", re.MULTILINE)
 _INCLUDE = re.compile(r"^([ \t]*)\.\. include::[ ]*(\S+)((?:\n\1[ ]+:.*)*)", re.MULTILINE)
 _CODE = re.compile(

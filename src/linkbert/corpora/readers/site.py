@@ -77,6 +77,20 @@ class Site:
         return f"{letter}*+"
 
 
+_SUPERSCRIPT = re.compile(r"<sup(?<=([\w)])<sup)(?=[^<>]*+>\s*+((?:&minus;|[^\s<&])++))")
+
+
+def is_exponent(before: str, raised: str) -> bool:
+    """Return whether a superscript would join a number to what is before it: 6 of "10", -2 of "m", not 2 of "m"."""
+    signed = before.isalnum() and re.match(r"(?:&minus;|[-+−–±])\w", raised)
+    return bool(signed) or (raised[:1].isdigit() and (before.isdigit() or before == ")"))
+
+
+def mark_exponents(source: str) -> str:
+    """Write "^" before superscripts that would join a number: "10<sup>6</sup> m" -> "10^<sup>6</sup> m"."""
+    return _SUPERSCRIPT.sub(lambda found: "^" * is_exponent(found[1], found[2]) + "<sup", source)
+
+
 _ENTITY = re.compile(r"&(?:#(\d{1,7})|#[xX]([0-9a-fA-F]{1,6})|([a-zA-Z][a-zA-Z0-9]{1,31}));")
 
 

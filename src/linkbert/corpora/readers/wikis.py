@@ -12,12 +12,12 @@ from itertools import chain
 from posixpath import basename, dirname, join, normpath, splitext
 from typing import Any
 from unicodedata import combining, normalize
-from urllib.parse import unquote
 
 from linkbert.corpora.reader import NO_TEXT, NoOptions, Reader, Record, Skipped
 from linkbert.corpora.readers import markdown, wikitext
 from linkbert.corpora.readers.pages import Pages as Notes
 from linkbert.corpora.readers.site import Site
+from linkbert.corpora.resolve import unquote
 from linkbert.corpora.sources import decode_text
 from linkbert.records import Document, Link, Redirect
 

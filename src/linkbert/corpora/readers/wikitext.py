@@ -21,6 +21,7 @@ from linkbert.corpora.readers.site import (
     decode_entities,
     find_targets,
     first_letter,
+    mark_exponents,
     read_table,
     resolve,
     words,
@@ -55,7 +56,7 @@ def parse(wikitext: str, site: Site) -> tuple[str, tuple[Link, ...]]:
         wikitext = _OTHERS.sub("", wikitext.replace("\r\n", "\n").replace("\r", "\n"))
     unanchored: list[Target] = []
     if "<" in wikitext:
-        wikitext = _drop_tags(wikitext, site, unanchored)
+        wikitext = _drop_tags(mark_exponents(wikitext), site, unanchored)
     if "{{" in wikitext or "}}" in wikitext:
         wikitext = _drop_templates(wikitext, site, unanchored)
     if "{" in wikitext and "{|" in wikitext:
