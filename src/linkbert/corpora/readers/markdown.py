@@ -497,9 +497,9 @@ _BLOCK = re.compile(r"(?<!\]\()\(\(([0-9a-f]{8}-[0-9a-f-]{27})\)\)")
 _ROW = re.compile(r"^[ ]{0,3}\|.*\[\[.*", re.MULTILINE)
 _CELL_LINK = re.compile(r"(\[\[[^\[\]|\n\\]+)\|(?=[^\[\]|\n]*\]\])")
 _FENCE = re.compile(r"(?<=>)\n(?=[ ]{4,}(?:```|~~~))")
-_POST_LINK = re.compile(
-    r"""\{% *post_link +([^\s%]+)(?: +["']([^"'\n]*)["'])?([^%\n]*?)(?: (?:true|false))? *%\}"""
-)  # of Hexo
+_POST_LINK = re.compile(  # of Hexo
+    r"""(?<!%\})\{% *post_link +([^\s%]+)(?: +["']([^"'\n]*)["']| +([^%\n]*?))??(?: +(?:true|false))? *%\}"""
+)
 _EMBED = re.compile(r"\{\{(?:embed|\[\[embed\]\]):? *!?(\[\[[^\[\]\n]*\]\]) *\}\}")
 
 
@@ -510,9 +510,7 @@ def to_commonmark(source: str) -> str:
     'Mind\n\nthe [gap](gap.md)'
     """
     if "{{" in source or "{%" in source:
-        source = _POST_LINK.sub(
-            lambda post: f"[{post[2] or post[3] or post[1]}](/_posts/{post[1]}.md)", _without_code(source)
-        )
+        source = _POST_LINK.sub(lambda post: f"[{post[2] or post[3] or post[1]}]([[{post[1]}]])", _without_code(source))
         source = _EMBED.sub(r"!\1", _LINK.sub(_put_address, source))
     if "<h1" in source or "<H1" in source:
         source = _H1.sub(lambda found: f"\n# {' '.join(found[1].split())}\n", source)
