@@ -291,13 +291,14 @@ def columns_of(study):
     return [Column(name, word) for name in tasks for word in ["", *words]]
 
 
-@pytest.mark.parametrize("name", ["tables", "dictionary"])
-def test_what_the_evidence_rests_on_can_be_planned(name, capsys, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("name", "store", "runs"), [("tables", "tables", 6), ("dictionary", "dictionary", 14),
+                                                     ("continued", "dictionary", 6)])  # fmt: skip
+def test_what_the_evidence_rests_on_can_be_planned(name, store, runs, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert cli.main(["study", str(RECIPES[0].parent / f"evidence-{name}.toml"), "--plan"]) == 0
     printed = capsys.readouterr().out
-    assert "6 pretraining runs, 0 done; 30 probes" in printed
-    assert f"not built yet: {name}, " in printed
+    assert f"{runs} pretraining runs, 0 done; {5 * runs} probes" in printed
+    assert f"not built yet: {store}, " in printed
 
 
 def test_the_recipes_are_those_of_the_papers_tables():
