@@ -51,12 +51,12 @@ CEILINGS = {  # lines of Python; (top) are the files beside the folders
 OWED = {  # lines above the ceiling, docs/log/size.md says for what; what is not said there must go
     "(top)": 1_387,
     "corpora": 768,
-    "corpora/readers": 1_858,
+    "corpora/readers": 1_855,
     "graph": 110,
     "instances": 188,
     "model": 447,
     "pretraining": 170,
-    "tasks": 581,
+    "tasks": 593,
     "trials": 367,
     "views": 275,
 }

@@ -10,7 +10,8 @@ own windows *start* 128 tokens apart: those read a long context almost twice as 
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from functools import cached_property
+from typing import Any, cast
 
 import numpy as np
 from tokenizers import Encoding, Tokenizer
@@ -56,12 +57,18 @@ class Rows:
     def lengths(self) -> np.ndarray:
         """Tokens of each row, (R,) int64; a choice has the longest of its options."""
         sizes = np.diff(self.offsets)
-        return sizes if self.options is None else np.maximum.reduceat(sizes, np.cumsum(self.options) - self.options)
+        return sizes if self.options is None else np.maximum.reduceat(sizes, self.firsts)
 
-    def alike(self, rows: np.ndarray) -> list[np.ndarray]:
-        """Part rows by their number of options: a batch is of one."""
-        counts = np.ones(len(rows)) if self.options is None else self.options[rows]
-        return [rows[counts == each] for each in np.unique(counts)]
+    @cached_property
+    def sizes(self) -> np.ndarray:
+        """Tokens of each row as a forward pass pads them, (R,) int64: of a choice those of all its options."""
+        return self.lengths * (1 if self.options is None else self.options)
+
+    @cached_property
+    def firsts(self) -> np.ndarray:
+        """Return the first sequence of each row that has options, (R,) int64."""
+        options = cast(np.ndarray, self.options)
+        return np.cumsum(options) - options
 
     def batch(self, rows: Sequence[int] | np.ndarray) -> dict[str, np.ndarray]:
         """Return the arrays that a Hugging Face model takes, padded; labels as they are in training.
@@ -73,7 +80,7 @@ class Rows:
         shape: tuple[int, ...] = (len(chosen), -1)
         if self.options is not None:
             shape = (len(chosen), int(self.options[chosen[0]]), -1)
-            sequences = ((np.cumsum(self.options) - self.options)[chosen, None] + np.arange(shape[1])).ravel()
+            sequences = (self.firsts[chosen, None] + np.arange(shape[1])).ravel()
         length = np.diff(self.offsets)[sequences]
         width = min(-(-int(length.max()) // MULTIPLE) * MULTIPLE, self.max_length)
         inside = np.arange(width) < length[:, None]  # (S, T)

@@ -230,6 +230,13 @@ def cut(rows: np.ndarray, lengths: np.ndarray, most: int) -> Iterator[np.ndarray
         begin = end
 
 
+def parts_of(rows: np.ndarray, features: Rows, most: int) -> Iterator[np.ndarray]:
+    """Cut rows likewise, those of each number of options by themselves: a batch is of one."""
+    counts = np.ones(len(rows)) if features.options is None else features.options[rows]
+    for each in np.unique(counts):
+        yield from cut(rows[counts == each], features.sizes, most)
+
+
 def train_model(
     model: Any,
     features: Rows,
@@ -242,7 +249,6 @@ def train_model(
     lengths = features.lengths
     if not len(lengths):
         raise ValueError("no example can be trained on: train has none, or none whose answer stands in its context")
-    sizes = lengths * (1 if features.options is None else features.options)  # a choice has a sequence an option
     per_epoch = math.ceil(len(lengths) / settings.batch_size)
     steps = max(1, round(settings.num_train_epochs * per_epoch))
     budget = in_seconds(settings.budget)
@@ -258,8 +264,7 @@ def train_model(
         for batch in batches_of_epoch(lengths, settings.batch_size, seed=settings.seed, epoch=len(epochs)):
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(settings, place, steps)
-            few = (cut(rows, sizes, settings.micro_batch_size) for rows in features.alike(batch))
-            parts = [features.batch(rows) for each in few for rows in each]
+            parts = [features.batch(rows) for rows in parts_of(batch, features, settings.micro_batch_size)]
             weights = [weight(part) for part in parts]
             for part, share in zip(parts, weights, strict=True):
                 if not share:  # tags of words that no token stands for: their loss is no number
@@ -307,12 +312,11 @@ def predict(
     """Return the model's output of every row, float32, as `Kind.decode` takes it; rows of one length go together."""
     lengths = features.lengths
     outputs: list[Any] = [None] * len(lengths)
-    sizes = lengths * (1 if features.options is None else features.options)
-    few = (cut(rows, sizes, settings.micro_batch_size) for rows in features.alike(np.argsort(-lengths, kind="stable")))
+    order = np.argsort(-lengths, kind="stable")
     start, done = time.perf_counter(), 0
     model.eval()
     with torch.inference_mode():
-        for rows in (part for each in few for part in each):
+        for rows in parts_of(order, features, settings.micro_batch_size):
             output = forward(model, features.batch(rows), settings)
             spans = "start_logits" in output
             logits = torch.stack([output.start_logits, output.end_logits], dim=-1) if spans else output.logits

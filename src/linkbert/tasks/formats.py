@@ -77,7 +77,7 @@ def read_table(
         for line, row in rows if header else itertools.chain([first], rows):
             where = f"{source.name}, line {line}"
             try:
-                named(header or row, row, where)
+                row = none_over(header or row, row, where)
                 values = {role: cell(row) for role, cell in cells.items()}
             except IndexError:
                 if not options.get("skip_broken") or "label" not in cells:  # a test set's rows are counted
@@ -157,7 +157,8 @@ def records(sources: Sequence[Source], options: Options, form: str = "") -> Iter
         if of in ("csv", "tsv"):
             rows = read_rows(source, "\t" if of == "tsv" else ",")
             head = next(rows, (1, []))[1]
-            found = ((at := f"line {line}", None, named(head, row, f"{source.name}, {at}")) for line, row in rows)
+            whole_rows = ((at := f"line {line}", none_over(head, row, f"{source.name}, {at}")) for line, row in rows)
+            found = ((at, None, dict(zip(head, row, strict=False))) for at, row in whole_rows)
         elif of == "jsonl":
             found = ((f"line {number}", None, line) for number, line in enumerate(source.stream, 1) if line.strip())
         else:
@@ -172,11 +173,11 @@ def records(sources: Sequence[Source], options: Options, form: str = "") -> Iter
         source.item = ""
 
 
-def named(head: Sequence[str], row: Sequence[str], where: str) -> dict[str, str]:
-    """Name the cells of a row; more of them than columns are a ValueError, lest what a comma cut off be lost."""
+def none_over(head: Sequence[str], row: list[str], where: str) -> list[str]:
+    """Return a row; more cells than columns are a ValueError, lest what a comma cut off be lost."""
     if any(row[len(head) :]):
         raise ValueError(f"{where} has {len(row)} cells for {len(head)} columns: put a text with commas into quotes")
-    return dict(zip(head, row, strict=False))
+    return row
 
 
 def _load(text: str) -> Any:

@@ -228,7 +228,7 @@ def read_page(
     if fault:
         skipped.note(fault, name)
     if not is_bounded(source):
-        skipped.note(TOO_LARGE if source.count("<") > ELEMENTS else NESTED, name)
+        skipped.note(TOO_LARGE if source.count("<") - source.count("</") > ELEMENTS else NESTED, name)
         return None
     if (page := parse(source, body=options.body, drop=options.drop, common=common)) is None:
         skipped.note(NO_BODY, name)

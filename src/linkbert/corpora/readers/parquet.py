@@ -177,11 +177,8 @@ def _read_group(source: Any, table: Any, number: int, columns: list[str]) -> Ite
         if not any(f"{chunk.path_in_schema}.".startswith(f"{column}.") for column in columns):
             continue
         at = min(filter(None, (chunk.dictionary_page_offset, chunk.data_page_offset)), default=0)
-        packed, whole, end = (
-            chunk.total_compressed_size,
-            chunk.total_uncompressed_size,
-            at + chunk.total_compressed_size,
-        )
+        packed, whole = chunk.total_compressed_size, chunk.total_uncompressed_size
+        end = at + packed
         while at < end:  # what is allocated is what each page says, whatever the footer says of all
             source.seek(at)
             try:
