@@ -3,6 +3,7 @@
 import gzip
 import json
 import logging
+import os
 import re
 import resource
 import shutil
@@ -651,6 +652,16 @@ for line in sys.argv[1:]:
     calls = [line for line in calls if not line.startswith(("build", "show")) and "--store" not in line]
     done = subprocess.run([sys.executable, "-c", code, *calls], cwd=folder, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines() == [f"set() {line}" for line in calls]
+
+
+@pytest.mark.parametrize(
+    ("told", "spins"), [({}, "10000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "ACTIVE"}, None)]
+)
+def test_threads_that_wait_give_their_core_away_unless_told_otherwise(told, spins, monkeypatch, capsys):
+    monkeypatch.setattr(os, "environ", dict(told))
+    assert cli.main(["settings", "threads"]) == 0
+    assert capsys.readouterr().out
+    assert os.environ.get("GOMP_SPINCOUNT") == spins
 
 
 def test_an_unreachable_hub_is_one_line_at_once(monkeypatch, capsys):

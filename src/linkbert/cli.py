@@ -80,6 +80,8 @@ def main(words: Sequence[str] | None = None) -> int:
         return 1
     if any(re.search(r"(^|=)([A-Za-z_][\w.]*:[A-Za-z_]\w*|.+\.toml)$", word) for word in words):
         sys.path.append(os.getcwd())  # for a module:name of the user's own; worker processes take over the path
+    if "OMP_WAIT_POLICY" not in os.environ:  # a thread that waits gives its core away soon (docs/log/training.md)
+        os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     try:
         if "build" in words[:2]:
             declare_reader_options(words)
