@@ -188,6 +188,7 @@ def run(bench: Bench, words: str, fault: Fault) -> Ended:
                 with suppress(ProcessLookupError):
                     (os.killpg if fault.group else os.kill)(process, KILLS[fault.kind])
         if hangs := passed > HANGS:
+            show_stacks(process)
             os.killpg(process, signal.SIGKILL)
             ended = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
         time.sleep(0.001 if passed < 0.2 else 0.004)
@@ -200,6 +201,15 @@ def run(bench: Bench, words: str, fault: Fault) -> Ended:
     return Ended(ended, seconds, out.read_bytes(), err.read_text(errors="replace"), hangs, disk=most, **noted)
 
 
+def show_stacks(group: int) -> None:
+    """Print where each process of a group stands that does not end, if py-spy is installed."""
+    for path in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if os.getpgid(int(path.name)) == group and (spy := shutil.which("py-spy")):
+                print((path / "cmdline").read_bytes().replace(b"\0", b" ")[:200].decode(errors="replace"))
+                subprocess.run([spy, "dump", "--nonblocking", "--pid", path.name], check=False)
+
+
 def wait_for_group(group: int, seconds: float = 30) -> bool:
     """Wait for what a command has started; kill what does not end, and return whether all did by themselves."""
     until = time.monotonic() + seconds
@@ -207,6 +217,7 @@ def wait_for_group(group: int, seconds: float = 30) -> bool:
         while time.monotonic() < until:
             if not os.waitpid(-group, os.WNOHANG)[0]:
                 time.sleep(0.002)
+        show_stacks(group)
         os.killpg(group, signal.SIGKILL)
         while True:
             os.waitpid(-group, 0)
@@ -472,6 +483,8 @@ def main() -> int:
     if not (kinds := [kind for kind in FAULTS if kind in arguments.faults.split(",")]):
         parser.error(f"unknown fault {arguments.faults}: there are {', '.join(dict.fromkeys(FAULTS))}")
     chosen = arguments.commands or [*COMMANDS]
+    if arguments.folder:
+        Path(arguments.folder).mkdir(parents=True, exist_ok=True)
     bench = Bench(Path(tempfile.mkdtemp(prefix="faults-", dir=arguments.folder)).resolve())
     atexit.register(clean, bench, os.getpid())
     prepare(bench)
