@@ -49,7 +49,7 @@ CEILINGS = {  # lines of Python; (top) are the files beside the folders
 
 
 OWED = {  # lines above the ceiling, docs/log/size.md says for what; what is not said there must go
-    "(top)": 1_387,
+    "(top)": 1_389,
     "corpora": 768,
     "corpora/readers": 1_855,
     "graph": 110,
@@ -58,7 +58,7 @@ OWED = {  # lines above the ceiling, docs/log/size.md says for what; what is not
     "pretraining": 170,
     "tasks": 593,
     "trials": 367,
-    "views": 275,
+    "views": 284,
 }
 
 

@@ -75,12 +75,21 @@ def study_sections(found: Mapping[str, Any], runs: Sequence[Run]) -> Iterator[Se
     notes = [found["note"]] if found["note"] else []
     if found["done"] < found["runs"]:
         notes.append(f"{found['done']} of {found['runs']} runs are done: numbers are of what there is")
-    spans = [(each["low"], each["high"]) for each in found["comparisons"] if each["low"] != each["high"]]
+    differing = []
+    same: dict[str, dict[str, bool]] = {}  # of no arm, as BM25 and chance, or of arms that are alike
+    for each in found["comparisons"]:
+        if each["low"] == each["high"] == 0:
+            pair = " and ".join(found["arms"][each[side]]["title"] for side in "ab")
+            same.setdefault(pair, {})[": ".join(filter(None, (each["question"], each["measure"])))] = True
+        else:
+            differing.append(each)
+    notes += [f"the same for {pair} in every run: {', '.join(names).replace('_', ' ')}" for pair, names in same.items()]
+    spans = [(each["low"], each["high"]) for each in differing if each["low"] is not None]
     if len(spans) >= 20:
         told = sum(low > 0 or high < 0 for low, high in spans)
         chance = f"{len(spans) / 20:.0f} or so would be by chance, were all of them 0"
         notes.append(f"{told} of {len(spans)} differences are told from 0 at 95 %: {chance}")
-    yield Section(found["title"], [*(each["sentence"] for each in found["comparisons"]), *notes])
+    yield Section(found["title"], [*(each["sentence"] for each in differing), *notes])
     arms = found["arms"]
     for heading, per_cent in (("Tasks, in %", True), ("Probes", False)):
         rows = [["", "mean ± sd", "runs", "difference (95 %)", "p", "paper", "paper's difference"]]
