@@ -99,7 +99,7 @@ def main(words: Sequence[str] | None = None) -> int:
         elif isinstance(error, MemoryError) or (not isinstance(error, ValueError) and re.search(NO_MEMORY, text)):
             remedy = "training needs less with a smaller micro_batch_size, or with gradient_checkpointing=true"
             text = f"not enough memory ({text}); {remedy}"
-        elif "disk is full" in text:  # SQLite's own error, where a table of links is joined
+        elif text.endswith("disk is full"):  # SQLite's own error, where a table of links is joined
             text = f"{text}: {REMEDIES[errno.ENOSPC]}"
         elif not isinstance(error, ValueError | OSError | FloatingPointError):
             raise

@@ -15,7 +15,9 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import Executor, Future
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -406,6 +408,28 @@ def test_a_full_disk_is_one_line_and_the_build_goes_on_after_it(tmp_path, monkey
         with pytest.raises(ValueError, match=r"^the disk is full: make room and run the same command again"):
             build_documents([source], store)
     assert not list(store.rglob("*.part"))
+    build_documents([source], store)
+    build_documents([source], tmp_path / "whole")
+    assert content(store) == content(tmp_path / "whole")
+
+
+def test_what_a_cluster_still_writes_after_an_error_is_not_in_the_way(tmp_path):
+    """The only shard that was asked for fails, and another one of the cluster's is written when the build has ended."""
+    source, store, flying = write_source(tmp_path / "a.jsonl", 600), tmp_path / "store", []
+
+    class Cluster(Executor):
+        in_flight = 2
+        elsewhere = frozenset()
+
+        def submit(self, function, *arguments):
+            flying.append(partial(function, *arguments))
+            future = Future()
+            future.set_exception(OSError(errno.ENOSPC, "No space left on device", "00000.parquet"))
+            return future
+
+    with pytest.raises(ValueError, match="the disk is full"):
+        build_documents([source], store, executor=Cluster())
+    flying[0]()
     build_documents([source], store)
     build_documents([source], tmp_path / "whole")
     assert content(store) == content(tmp_path / "whole")

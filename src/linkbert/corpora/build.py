@@ -104,7 +104,7 @@ def build_documents(
                 raise ValueError(f"{path} changed while it was read: {remedy}")
         return _finish(plan | {"links_read": links_read}, to, skipped)
     except ValueError:
-        if not shard_files(to, "documents", ".json"):
+        if not shard_files(to, "documents", ".json") and not hasattr(executor, "elsewhere"):  # where a shard may go on
             remove(to)  # the sources are not what they claim to be: nothing is worth resuming
         raise
 
