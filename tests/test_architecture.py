@@ -51,7 +51,7 @@ CEILINGS = {  # lines of Python; (top) are the files beside the folders
 OWED = {  # lines above the ceiling, docs/log/size.md says for what; what is not said there must go
     "(top)": 1_389,
     "corpora": 768,
-    "corpora/readers": 1_855,
+    "corpora/readers": 1_989,
     "graph": 110,
     "instances": 188,
     "model": 447,

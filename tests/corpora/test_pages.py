@@ -710,3 +710,147 @@ def test_an_xref_names_a_page_by_its_uid_or_a_member_in_its_folder(tmp_path):
     page = next(record for record in read_source("markdown", tmp_path) if getattr(record, "id", "") == "a")
     found = [(page.text[link.start : link.end], link.target, link.fragment) for link in page.links]
     assert found == [("one", "b", ""), ("two", "Mod.Core/Get-It", "notes"), ("three", "xref:System.String", "")]
+
+
+LOGSEQ = """\
+tags:: b, [[c]]
+
+- TODO [#A] [[Friday, 2nd September 2022]]
+  SCHEDULED: <2022-10-01 Sat>
+- #+BEGIN_QUOTE
+  Said.
+  #+END_QUOTE
+- #+BEGIN_QUERY
+  {:a}
+  #+END_QUERY
+"""
+
+
+def test_notes_have_links_in_front_matter_and_dialects_have_tags(tmp_path):
+    front = '---\nup: "[[b|B]]"\nsee:\n  - "[[c#x]]"\n  - "[[gone]]"\n---\nOf [[c]].'
+    trees = {
+        "obsidian": {".obsidian/a.json": "", "a.md": front, "b.md": "", "c.md": ""},
+        "dendron": {
+            "dendron.yml": "",
+            "v/a.md": "---\ntags: [sea.deep]\n---\nBy @ann on #boats.big, not #gone or me@boats. [x](dendron://w/n)",
+            **dict.fromkeys(("v/user.ann.md", "v/tags.boats.big.md", "v/tags.sea.deep.md", "v/n.md", "w/n.md")),
+        },
+        "logseq": {
+            "logseq/config.edn": '{;:journal/page-title-format "E"\n :journal/page-title-format "EEEE, do MMMM yyyy"}',
+            "pages/a.md": LOGSEQ,
+            **dict.fromkeys(("pages/b.md", "pages/c.md", "journals/2022_09_02.md", "pages/x___y.md")),
+        },
+    }
+    pages = {kind: read_tree(tmp_path / kind, files) for kind, files in trees.items()}
+    assert led_to(pages["obsidian"]["a"]) == ["c", "b"]
+    a = pages["dendron"]["v/a"]
+    assert a.text == "By ann on boats.big, not #gone or me@boats. x"
+    assert led_to(a) == ["v/user.ann", "v/tags.boats.big", "w/n", "v/tags.sea.deep"]
+    a = pages["logseq"]["pages/a"]
+    assert a.text == "TODO Friday, 2nd September 2022\nSaid."
+    assert led_to(a) == ["pages/c", "journals/2022_09_02", "pages/b"]
+    assert pages["logseq"]["pages/x___y"].title == "x/y"
+
+
+def test_a_page_of_a_language_leads_to_pages_of_it(tmp_path):
+    files = {
+        "a.fr.md": "[b](b.md), [e](b.en.md), [c](c.md), [h](/)",
+        "hugo.toml": "",
+        **dict.fromkeys(("a.en.md", "b.en.md", "b.fr.md", "c.en.md", "index.en.md", "index.fr.md")),
+    }
+    assert led_to(read_tree(tmp_path / "suffix", files)["a.fr"]) == ["b.fr", "b.en", "c.en", "index.fr"]
+    files = {
+        "content/en/a.md": '[x]({{< ref path="b" lang="fr" >}}), [y]({{< relref lang="fr" path="b.md#c" >}})',
+        "hugo.toml": "",
+        **dict.fromkeys(("content/en/b.md", "content/fr/b.md")),
+    }
+    assert led_to(read_tree(tmp_path / "folder", files)["content/en/a"]) == ["content/fr/b"] * 2
+
+
+def test_docusaurus_has_folders_named_as_their_index_and_translations(tmp_path):
+    source = (
+        "[i](/docs/guides) [f](/fr/docs/a) [o](https://d.example/x/docs/guides/b)"
+        " <a href={useBaseUrl('/docs/guides/b')}>u</a> <Link to={`/docs/guides/b`}>l</Link>"
+    )
+    files = {
+        "docusaurus.config.js": "module.exports = {\n  url: 'https://d.example',\n  baseUrl: '/x/',\n}",
+        "docs/a.md": source,
+        **dict.fromkeys(("docs/02-guides/02-Guides.md", "docs/02-guides/b.md")),
+        "i18n/fr/docusaurus-plugin-content-docs/current/a.md": "",
+    }
+    b = "docs/02-guides/b"
+    found = ["docs/02-guides/02-Guides", "i18n/fr/docusaurus-plugin-content-docs/current/a", b, b, b]
+    assert led_to(read_tree(tmp_path, files)["docs/a"]) == found
+
+
+MYST = """\
+% a remark
+
+(top)=
+# Home
+
+See {doc}`guide/a`, {doc}`shown <guide/a>`, {ref}`part`, {ref}`p <part>`, {py:class}`~x.Y`, [](guide/a.md), [](#part)
+and {ref}`top`.
+
+````{note}
+:class: wide
+
+Note [n](guide/a.md).
+
+```{tip} Title {doc}`t <guide/a>`
+Tip.
+```
+````
+
+:::{toctree}
+guide/a
+:::
+
+```{code-block} py
+x
+```
+"""
+
+
+def test_myst_has_roles_labels_and_directives(tmp_path):
+    files = {
+        "conf.py": "extensions = ['myst_parser']",
+        "index.md": MYST,
+        "guide/a.md": "# A\n\n(part)=\n## Part\n\nOne.",
+    }
+    page = read_tree(tmp_path, files)["index"]
+    assert page.text == (
+        "See A, shown, Part, p, x.Y, A, Part and Home.\nNote n.\nTitle t\nTip."  # shown as Sphinx does
+    )
+    assert [page.text[link.start : link.end] for link in page.links] == [
+        "A",
+        "shown",
+        "Part",
+        "p",
+        "A",
+        "Part",
+        "n",
+        "t",
+    ]
+    assert {*led_to(page)} == {"guide/a"}
+
+
+def test_marks_of_other_tools_go(tmp_path):
+    source = """\
+/// note | Title [n](b.md)
+Body.
+///
+
+<<< @/x.js{1}
+
+{::comment}
+gone
+{:/comment}
+
+[b](b.md){ data-preview }, <% gone %>, <A HREF=b.md>c</A>, [w](sub\\b.md)
+
+- [>] moved {{< card title="x" link="/b" >}}
+"""
+    page = read_tree(tmp_path, {"a.md": source, "b.md": "", "sub/b.md": ""})["a"]
+    assert page.text == "Title n\nBody.\nb, , c, w\nmoved"
+    assert led_to(page) == ["b", "b", "b", "sub/b", "b"]

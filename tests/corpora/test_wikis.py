@@ -181,3 +181,13 @@ def test_no_mark_costs_more_than_its_share(mark):
         data = b"title: A\n\n" + (mark * (60_000 // len(mark))).encode()
         list(row.read_file(name, data, row.survey([(name, data)]), Skipped()))
     assert time.perf_counter() - start < 30
+
+
+def test_dokuwiki_marks_that_stay_and_start_pages(tmp_path):
+    source = (
+        "====== T ======\n<nowiki>//raw//</nowiki> //it// http://x.org/a//b 10<sup>6</sup> [[b|{{c.png|C}}]] [[n:]]\n"
+    )
+    files = {"a.txt": source, **dict.fromkeys(("b.txt", "n.txt", "n/start.txt"), "====== U ======\nu\n")}
+    pages, _ = read(tmp_path, files, "dokuwiki")
+    assert pages["a"].text == "//raw// it http://x.org/a//b 10^6 n"
+    assert links_of(pages["a"]) == [("", "b"), ("n", "n/start")]

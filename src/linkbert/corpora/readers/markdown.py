@@ -19,7 +19,8 @@ from unicodedata import normalize
 
 from linkbert.corpora.reader import NO_TEXT, SEVERAL, Reader, Record, Skipped
 from linkbert.corpora.readers.pages import ADDRESSES, FACTS, LARGEST, SETTINGS, Options, Pages, read_said, survey
-from linkbert.corpora.readers.site import is_exponent, mark_exponents, words
+from linkbert.corpora.readers.site import is_exponent, mark_exponents, read_table, words
+from linkbert.corpora.resolve import unquote
 from linkbert.corpora.sources import decode_text
 from linkbert.records import Document, Link, Redirect
 
@@ -35,7 +36,8 @@ TAG = 2_000  # characters of a tag
 
 _NEW_LINE = words("br p div blockquote center hr li ul ol dl dt dd h1 h2 h3 h4 h5 h6 table tr td th summary details")
 _SPACE = re.compile(r"[\t\n\r\f\v][ \t\n\r\f\v]*| [ \t\n\r\f\v]+")  # all but a single space, of which most are
-_ITEM_MARK, _QUOTE_MARK = re.compile(r"\[[ xX]\]\s+"), re.compile(r"\[![\w-]+\][+-]?[ \t]*")
+_ITEM_MARK = re.compile(r"([A-Z]{2,}\s+)?\[(?:[ xX]|[^\w\[\]^]|#[A-Z])\]\s+")  # of a task, or its priority
+_QUOTE_MARK = re.compile(r"\[![\w-]+\][+-]?[ \t]*")
 _BLOCK_ID = re.compile(r"(?:\A|\s)\^([A-Za-z0-9-]+)\s*\Z")
 _HEADING_ID = re.compile(r"\s*\{#([^\s{}]+)\}\s*\Z")
 _WIKI = re.compile(r"!?\[\[([^\[\]|\n]{0,500})(?:\|([^\[\]\n]{0,500}))?\]\]")
@@ -48,7 +50,7 @@ _IMPORT = re.compile(
     re.MULTILINE,
 )
 _PLAIN_ADDRESS = re.compile(r"[^<\x00-\x20\x7f()\\][^\x00-\x20\x7f()\\]*")
-_MARKED = re.compile(r"[\\`~*_\[<&%{$#^]|:[\w:]|==|\+\+|  \n")
+_MARKED = re.compile(r"[\\`~*_\[<&%{$#^@]|:[\w:]|==|\+\+|  \n")
 _SIGNS = r"[\w.,+*()'−–-]{1,30}"
 _PAIRED = re.compile(  # a named group is text, all else goes: CriticMarkup, what is inserted, sub- and superscripts
     r"\{(?:\+\+(?P<added>.{1,500}?)\+\+|==(?P<marked>.{1,500}?)==|~~.{0,500}?~>(?P<new>.{0,500}?)~~|--.{1,500}?--"
@@ -59,8 +61,9 @@ _PAIRED = re.compile(  # a named group is text, all else goes: CriticMarkup, wha
 )
 _PROPERTY = re.compile(r"[A-Za-z][\w./-]*::(?: |\Z)")
 _TEMPLATE = re.compile(
-    r"\{\{.*?\}\}+|\{%.*?%\}|\{::?[^{}\n]*\}|\{[ ]*(?:[.#][A-Za-z_][^{}\n]*|[\w-]+=[^{}\n]*)\}", re.DOTALL
+    r"\{\{.*?\}\}+|\{%.*?%\}|\{::?[^{}\n]*\}|\{[ ]*(?:[.#][A-Za-z_][^{}\n]*|[\w-]+=[^{}\n]*|data-[\w -]*)\}", re.DOTALL
 )
+_ROLE = re.compile(r"\{([\w:.+-]+)\}`(?:([^`<>]{1,500}?)\s*<([^`<>]{1,500})>|([^`]{1,500}))`")  # of MyST
 _ICON = re.compile(r":(?:material|octicons|fontawesome|simple|custom)-[\w-]+:")
 _HIGHLIGHT = re.compile(
     r"(?<![A-Za-z0-9=])==(?=[^\s=](?:.{0,500}?[^\s=])?==(?!=))|(?<=[^\s=])==(?![A-Za-z0-9=])", re.DOTALL
@@ -69,21 +72,26 @@ _FORMULA = re.compile(r"(?<![\\\w$])(?:\$\$(?!\$).+?(?<!\\)\$\$|\$(?![\s$])[^$\n
 _TEX = re.compile(r"(\\\\?)(?:\((?!\s*\1\)).{1,2000}?(?<!\\)\1\)|\[.{1,2000}?(?<!\\)\1\](?!\())", re.DOTALL)
 _TEX_SIGN = re.compile(r"\^|\\[A-Za-z]|_\{|\b[A-Za-z]_\w\b")  # of a formula, where one backslash may as well escape
 _PAGE_TAG = re.compile(r"(?<![^\s(,;>])#(?:\[\[([^\[\]\n]+)\]\]|([^\s#,;.!?()\[\]{}\"']+))")
+_NAMED = re.compile(r"(?<![^\s(,;>])([#@])(\w[\w.-]*\w)")  # of Dendron, a page of tags.* or user.*
+_SAID = re.compile(r"\[\[([^\[\]|\n]{1,500})(?:\|[^\[\]\n]*)?\]\]")
 _TAG = re.compile(r"""
     </? ([A-Za-z][\w.:-]*) ((?: [^<>"'{}] | "[^"]*" | '[^']*' | \{[^{}]*(?:\{[^{}]*\}[^{}]*)*\} )*+) >
     | <[!?][A-Za-z][^<>]*> | </?>""", re.VERBOSE)  # fmt: skip
-_ATTRIBUTE = re.compile(r"""(?<![\w:.-])(href|to|id|name)\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s"'<>{}]+))""")
+_ATTRIBUTE = re.compile(
+    r"""(?<![\w:.-])((?i:href)|to|id|name)\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s"'<>{}]+)|\{[^{}"'`]*["'`]([^{}"'`]+)["'`][^{}]*\})"""
+)
 _COMMENT, _EXPRESSION = re.compile(r"%%.+?%%", re.DOTALL), re.compile(r"\{(?:/\*.*?\*/|[^{}]*)\}", re.DOTALL)
 _MARKS = {  # inside a block, by how they start, and what they are: "" is dropped
     "[": ((_WIKI, "wiki"), (_FOOTNOTE, "")),
     "!": ((_WIKI, "wiki"),),
-    "<": ((_TAG, "tag"),),
+    "<": ((re.compile(r"<%.*?%>", re.DOTALL), ""), (_TAG, "tag")),
     "%": ((_COMMENT, ""),),
-    "{": ((_TEMPLATE, ""), (_EXPRESSION, "")),
+    "{": ((_ROLE, "role"), (_TEMPLATE, ""), (_EXPRESSION, "")),
     ":": ((_ICON, ""),),
     "=": ((_HIGHLIGHT, ""),),
     "$": ((_FORMULA, "text"),),
-    "#": ((_PAGE_TAG, "wiki"),),
+    "#": ((_NAMED, "named"), (_PAGE_TAG, "wiki")),
+    "@": ((_NAMED, "named"),),
 }
 
 
@@ -99,7 +107,8 @@ def read_file(name: str, data: bytes, pages: Pages, skipped: Skipped) -> Iterato
         skipped.note(SEVERAL, f"{name}: {choice}")
     pages.chosen.clear()
     if page.text:
-        yield Document(id_, page.title or path.stem, page.text, page.links, sections=page.sections)
+        stem = unquote(path.stem).replace("___", "/") if pages.dialect.outline else path.stem
+        yield Document(id_, page.title or stem, page.text, page.links, sections=page.sections)
         yield from (Redirect(name, id_) for name in pages.names_of(id_, page.names))
 
 
@@ -124,15 +133,30 @@ def read_page(source: str, id_: str, *, mdx: bool = False, pages: Pages | None =
     """
     said, start = read_said(source)
     env: dict[str, Any] = {"mdx": mdx, "unclosed": set(), "id": id_, "pages": pages or Pages()}
-    parse, source = _make_parser(BLOCK_NESTING, mdx).parse, to_commonmark(source[start:])
+    parse, head, source = _make_parser(BLOCK_NESTING, mdx).parse, source[:start], source[start:]
+    if pages and pages.dialect.name == "myst":
+        source = _LABEL.sub(r"\2{#\1}\n", _REMARK.sub("", source))
+    source = to_commonmark(source)
     tokens = parse(source, env)
     if any(token.level >= BLOCK_NESTING - 1 for token in tokens):  # what is inside is lost: as flat as it needs
         tokens = parse(_DEEP.sub(lambda marks: "> " if ">" in marks[0] else "- ", source), env)
     writer = Writer()
     leads, heading = _write_blocks(tokens, env, writer)
+    _add_said(said, head, env, writer)
     title = (heading if leads else "") or next((value for key, value in said if key == "title"), heading)
     names = [name for key, name in said if key not in ADDRESSES + FACTS or name[0] == "/"]
     return Page(title, *writer.finish(title), (*[title] * bool(title), *names))
+
+
+def _add_said(said: list[tuple[str, str]], head: str, env: dict[str, Any], writer: Writer) -> None:
+    """Add links of front matter and tags to pages that are there, without a place, if the text has none to them."""
+    pages, known = env["pages"], {link.target for link in writer.links}
+    tags = pages.dialect.tags
+    names = [name for key, name in said if key == "tags"] if tags is not None else []
+    for name in (*(f"{tags}{name}" for name in names), *(name.partition("#")[0] for name in _SAID.findall(head))):
+        if (page := pages.find_name(name, env["id"])) and page not in known:
+            writer.links.append(Link(-1, -1, page))
+            known.add(page)
 
 
 @dataclass(slots=True)
@@ -233,7 +257,7 @@ def _write_blocks(tokens: list[Token], env: dict[str, Any], writer: Writer) -> t
 def _take_marks(content: str, around: str, before: str, writer: Writer) -> str:
     """Take from a block's source the marks that are no words: of tasks and callouts, and its name."""
     if around == "list_item_open" and (mark := _ITEM_MARK.match(content)):
-        content = content[mark.end() :]
+        content = (mark[1] or "") + content[mark.end() :]
     elif around == "blockquote_open" and (mark := _QUOTE_MARK.match(content)):
         content = content[mark.end() :].replace("\n", "\\\n", 1)  # the title is a line of its own
     pattern, sign = (_HEADING_ID, "") if before == "heading_open" else (_BLOCK_ID, "^")
@@ -268,6 +292,9 @@ def _write_inline(content: str, env: dict[str, Any], writer: Writer, *, breaks: 
                 case "link_open":
                     writer.open_link("link", pages.find_address(str(token.attrs["href"]), page))
                 case "link_close":
+                    target = writer.open[-1][2] if writer.open and writer.open[-1][1] == len(writer.parts) else None
+                    if target and pages.shown:  # MyST shows the title
+                        writer.add(pages.shown.get(target[1], pages.shown.get(target[0], "")))
                     writer.close_link("link")
                 case "paired_open" | "paired_close":
                     around += token.nesting * token.hidden
@@ -275,10 +302,25 @@ def _write_inline(content: str, env: dict[str, Any], writer: Writer, *, breaks: 
                 case "wiki" if found := _WIKI.fullmatch(token.content):
                     to, shown = pages.find_note(found[1], page, found[2] or "")
                     writer.link(to, "" if token.content[0] == "!" else shown)  # that one is embedded
+                case "role":
+                    _write_role(token.content, writer, pages, page)
+                case "named":
+                    writer.link(pages.find_note(_name_of(token.content), page)[0], token.content[1:])
                 case "tag":
                     _write_tag(token.content, writer, breaks, env)
         writer.hidden = around
     writer.close_link("")
+
+
+def _write_role(source: str, writer: Writer, pages: Pages, page: str) -> None:
+    """Write a role of MyST, "{doc}`shown <a>`": a link where it refers to a page or a label, its text otherwise."""
+    role, shown, *given = _ROLE.fullmatch(source).groups("")  # type: ignore[union-attr]
+    name, role = "".join(given), role.rpartition(":")[2]
+    target = pages.find_address(name, page) if role == "doc" else pages.find_label(name, page)
+    if role == "doc" or (target and role in ("ref", "numref", "any")):
+        writer.link(target, shown or pages.shown.get(name, pages.shown.get(target[0] if target else "", name)))
+    else:
+        writer.add(shown or pages.shown.get(name, name) if role in ("ref", "numref") else shown or name.lstrip("~!"))
 
 
 def _pieces(text: str) -> Iterator[str]:
@@ -296,7 +338,7 @@ def _write_tag(source: str, writer: Writer, breaks: bool, env: dict[str, Any]) -
     found = _TAG.fullmatch(source)
     if not found or not found[1]:
         return
-    attributes = {name: a or b or c for name, a, b, c in _ATTRIBUTE.findall(found[2])}
+    attributes = {name.lower(): "".join(values) for name, *values in _ATTRIBUTE.findall(found[2])}
     name, ends, address = found[1], source[1] == "/", attributes.get("href") or attributes.get("to")
     if name.lower() in _NEW_LINE:
         writer.break_line(breaks)
@@ -386,13 +428,19 @@ def _marks_rule(state: StateInline, silent: bool) -> bool:
         state.pos = end
         return True
     for pattern, kind in _MARKS.get(mark, ()):
-        wanted = state.env["mdx"] if pattern is _EXPRESSION else mark != "#" or state.env["pages"].dialect.outline
-        if wanted and (found := pattern.match(state.src, start, stop)):
+        pages = state.env["pages"]
+        wanted = state.env["mdx"] if pattern is _EXPRESSION else pattern is not _PAGE_TAG or pages.dialect.outline
+        found = pattern.match(state.src, start, stop) if wanted else None
+        if found and (kind != "named" or (pages.dialect.tags and pages.find_name(_name_of(found[0]), state.env["id"]))):
             if kind and not silent:
-                state.push(kind, "", 0).content = f"[[{found[1] or found[2]}]]" if found[0][0] == "#" else found[0]
+                state.push(kind, "", 0).content = f"[[{found[1] or found[2]}]]" if pattern is _PAGE_TAG else found[0]
             state.pos = found.end()
             return True
     return False
+
+
+def _name_of(tag: str) -> str:
+    return f"{'user' if tag[0] == '@' else 'tags'}.{tag[1:]}"
 
 
 def _end_of(unseen: re.Match[str], source: str, stop: int) -> int:
@@ -470,7 +518,7 @@ _LINK = re.compile(  # a place for an address, and one that has marks of templat
 )
 _PIECE = re.compile(r"\{[{%].*?[%}]\}+")
 _CALL = re.compile(
-    r"""\{[{%][<%-]?\s*(\w[\w.]*)?\s*(?:path=)?(?:"([^"]*)"|'([^']*)'|`([^`]*)`|["'`]?((?:[^\s"'`|%>}]|%[0-9A-Fa-f]{2})*))"""
+    r"""\{[{%][<%-]?\s*(\w[\w.]*)?\s*(?:lang="[^"]*"\s+)?(?:path=)?(?:"([^"]*)"|'([^']*)'|`([^`]*)`|["'`]?((?:[^\s"'`|%>}]|%[0-9A-Fa-f]{2})*))"""
 )
 _BASE = re.compile(r"base_?url|site\.url|root|base\b|relative")
 _CODE = re.compile(
@@ -483,15 +531,30 @@ _ITEM = re.compile(r"[ \t]+[-*+] ")
 _DEEP = re.compile(r"^(?=[ \t>*+-]{40})[ \t]*(?:(?:>|[*+-](?=[ \t])|\d{1,9}[.)](?=[ \t]))[ \t]*)+", re.MULTILINE)
 _LINES = re.compile(  # whole lines: colons of a directive and its title, or marks that are no text
     r"^[ \t]*:{3,}+[ \t]*+(?:\{?[\w.-]++\}?)?+(?:\[(?P<label>[^\]\n]*)\]|(?P<title>[^\n{:]++))?(?:\{.*)?$"
-    r"|^[ \t]*(?:\*\[[^\]\n]+\]:.*|;?-{1,2}8<-{1,2}.*|/{3,}.*|\[?\[_?TOC_?\]\]?)$",
+    r"|^[ \t]*(?:\*\[[^\]\n]+\]:.*|;?-{1,2}8<-{1,2}.*|<<<[ ]*[@./].*|\[?\[_?TOC_?\]\]?)$"
+    r"|^[ \t]*/{3,}(?:[ ]*[\w-]+[ ]*\|(?P<block>.*)|.*)$",
     re.MULTILINE | re.IGNORECASE,
 )
+_REMARK = re.compile(r"^%.*$|^\([^()\n]+\)=[ \t]*$(?!\n\s*#)", re.MULTILINE)  # of MyST, and a label of no heading
+_LABEL = re.compile(r"^\(([^()\s]+)\)=[ \t]*\n\s*(#+[ ].*)$\n?", re.MULTILINE)
+_PROSE = words(" ".join(read_table("rst.toml")[kind] for kind in ("prose", "unsaid")))
+_DIRECTIVE = re.compile(  # of MyST
+    r"^([ \t]*)([`~:]{3,})\{([\w:-]+)\}[ ]*(.*)\n((?:[ \t]*:[\w-]+:.*\n)*)((?:.*\n){0,2000}?)\1\2[ ]*$", re.MULTILINE
+)
+_SHORTCODE = re.compile(
+    r"""\{\{[<%]\s*[\w./-]+\s(?:[^{}"]|"[^"]*"){0,300}?\b(?:href|link|url)="([^"{}]+)"[^{}]{0,300}[>%]\}\}"""
+)
+_KRAMDOWN = re.compile(r"\{::comment\}.{0,50000}?\{:/(?:comment)?\}", re.DOTALL)
 _H1 = re.compile(
     r"^ {0,3}<h1(?:\s[^<>]*)?>((?:(?!<h1|</h1).){1,1000})</h1>[ \t]*$", re.MULTILINE | re.DOTALL | re.IGNORECASE
 )
 _DEFINITION = re.compile(r"^( {0,3}):(?=[ \t]+\S)", re.MULTILINE)
 _TOC = re.compile(r"^ {0,3}(?:[-*+]|\d+\.) .*\n[ ]*\{:[^{}\n]*\btoc\b[^{}\n]*\}", re.MULTILINE)
-_LOGBOOK = re.compile(r"^[ \t-]*:LOGBOOK:.*?:END:[ \t]*$", re.MULTILINE | re.DOTALL)
+_ORG = re.compile(  # what Logseq has of Org mode: marks, but code and queries as a whole
+    r"^([ \t]*(?:- )?)(?::LOGBOOK:.*?:END:|(?:SCHEDULED|DEADLINE): <[^<>\n]*>"
+    r"|#\+BEGIN_(SRC|EXAMPLE|QUERY|EXPORT)\b.*?#\+END_\2|#\+(?:BEGIN|END)_\w+.*?)[ \t]*$",
+    re.MULTILINE | re.DOTALL | re.IGNORECASE,
+)
 _NOTE_ADDRESS = re.compile(r"\]\((\[\[[^\[\]\n]+\]\])\)")
 _BLOCK = re.compile(r"(?<!\]\()\(\(([0-9a-f]{8}-[0-9a-f-]{27})\)\)")
 _ROW = re.compile(r"^[ ]{0,3}\|.*\[\[.*", re.MULTILINE)
@@ -509,15 +572,21 @@ def to_commonmark(source: str) -> str:
     >>> to_commonmark('!!! note "Mind"\n    the [gap]({{< relref "gap" >}})')
     'Mind\n\nthe [gap](gap.md)'
     """
+    for _ in range(8 if re.search(r"[`~:]{3}\{", source) else 0):  # directives in each other
+        source, before = _DIRECTIVE.sub(_put_body, source), source
+        if source == before:
+            break
+    if "{::comment" in source:
+        source = _KRAMDOWN.sub("", source)
     if "{{" in source or "{%" in source:
         source = _POST_LINK.sub(lambda post: f"[{post[2] or post[3] or post[1]}]([[{post[1]}]])", _without_code(source))
-        source = _EMBED.sub(r"!\1", _LINK.sub(_put_address, source))
+        source = _SHORTCODE.sub(r"[](<\1>)", _EMBED.sub(r"!\1", _LINK.sub(_put_address, source)))
     if "<h1" in source or "<H1" in source:
         source = _H1.sub(lambda found: f"\n# {' '.join(found[1].split())}\n", source)
     if "\n:" in source or "\n{:" in source:
         source = _TOC.sub("", _DEFINITION.sub(r"\1-", source))
-    if ":LOGBOOK:" in source:
-        source = _LOGBOOK.sub("", source)
+    if any(mark in source for mark in (":LOGBOOK:", "SCHEDULED: <", "DEADLINE: <", "#+")):
+        source = _ORG.sub(r"\1", source)
     source = mark_exponents(source)
     if ">\n    " in source:  # a tag is no paragraph that a fence continues
         source = _FENCE.sub("\n\n", source)
@@ -527,11 +596,19 @@ def to_commonmark(source: str) -> str:
         source = _ROW.sub(lambda row: _CELL_LINK.sub(r"\1\|", row[0]), source)
     if "]([[" in source:
         source = _NOTE_ADDRESS.sub(r"](<\1>)", source)
-    if any(mark in source for mark in (":::", "*[", "8<", "///", "[TOC", "[toc", "[_")):
-        source = _LINES.sub(lambda line: f"\n{line['label'] or line['title'] or ''}\n", source)
+    if any(mark in source for mark in (":::", "*[", "8<", "///", "[TOC", "[toc", "[_", "<<<")):
+        source = _LINES.sub(lambda line: f"\n{line['label'] or line['title'] or line['block'] or ''}\n", source)
     if any(mark in source for mark in _INDENTED) or _OUTLINE.search(source):
         source = "\n".join(_dedent(source.split("\n")))
     return source
+
+
+def _put_body(found: re.Match[str]) -> str:
+    """Write a directive of MyST: title and body of prose; of another, code, or nothing where colons are around it."""
+    indent, marks, name, title, _, body = found.groups()
+    if name in _PROSE:
+        return f"\n{indent}{title}\n\n{body}"
+    return "" if marks[0] == ":" else found[0]
 
 
 def _put_address(found: re.Match[str]) -> str:
@@ -549,7 +626,9 @@ def _evaluate(piece: str) -> str:
     path = "".join(paths)
     if name in ("ref", "relref"):
         page, mark, fragment = path.partition("#")
-        return page + ".md" * bool(page and not re.search(r"\.\w+$|/$", page)) + mark + fragment
+        language = re.search(r"""\blang=["']?([\w-]+)""", piece)
+        page += ".md" * bool(page and not re.search(r"\.\w+$|/$", page))
+        return page + (f"?lang={language[1]}" if language else "") + mark + fragment
     if name in ("link", "post_url"):
         return f"/{path}" if name == "link" else f"/_posts/{path}.md"
     if quoted := re.search(r"""["'](/[^"']*)["']""", piece):

@@ -8,7 +8,6 @@ import json
 import logging
 import re
 from bisect import bisect_left
-from calendar import month_abbr
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -27,7 +26,7 @@ from linkbert.corpora.sources import decode_text
 
 log = logging.getLogger(__name__)
 ADDRESSES = ("permalink", "url", "slug", "id")  # keys of front matter whose values are addresses
-FACTS = ("date", "category", "categories")  # and those whose values stand in addresses
+FACTS = ("date", "category", "categories", "tags")  # and those whose values stand in addresses, or name pages
 INDEXES = ("index", "readme", "_index")  # files that stand for their folder
 HOST_PAGES = 3  # different addresses of a host that have to name pages, and half of all that are seen
 HOST_PART = 5  # or so many in folders of the tree, and four fifths of those in such folders
@@ -38,7 +37,7 @@ HEAD = 1 << 16  # characters of a page in which it says its names
 
 _APART = re.compile(r"[\s_+-]+")
 _SAID = re.compile(
-    r"^([ \t-]*)((?i:permalink|slug|url|u?id|title|alias(?:es)?|redirect_from|date|categor(?:y|ies)))"
+    r"^([ \t-]*)((?i:permalink|slug|url|u?id|title|alias(?:es)?|redirect_from|date|categor(?:y|ies)|tags))"
     r"[ \t]*(::?|=)[ \t]*((?:[|>][+-]?[ \t]*(?:\n[ \t]+\S.*)+)|.*(?:\n[ \t]*-[ \t].*)*)",
     re.M,
 )
@@ -48,9 +47,15 @@ _QUOTED = re.compile(r"""(["'])(.*)\1(?:\s++#.*)?|[|>][+-]?""", re.DOTALL)
 _ITEM = re.compile(r"\n\s*(?:\n|- )")
 _KEY = re.compile(r"""\s*+(?:#.*+\s*+)*+(?:[\w"'. /-]+[:=]|[\[\t?]|\Z)""")
 _H1 = re.compile(r"^ {0,3}(```|~~~).*?^ {0,3}\1|^(?:- )?# +([^\n]+)$", re.MULTILINE | re.DOTALL)  # or code
+_TRANSLATED = re.compile(r"^i18n/([^/]+)/docusaurus-plugin-content-(docs|blog)/(?:current/|version-)?")
 _DATED = re.compile(r"(\d{4})-(\d\d)-(\d\d)-(.+)")
 _JOURNAL = re.compile(r"(\d{4})[_-](\d\d)[_-](\d\d)")
+_DAY = re.compile(r"yyyy|M{2,4}|dd|EEEE|E{1,3}|do|d|M")  # how Logseq calls a day, and how strftime does
+_DAYS = {"yyyy": "%Y", "MMMM": "%B", "MMM": "%b", "MM": "%m", "dd": "%d", "EEEE": "%A", "EEE": "%a", "E": "%a"}
+_TITLED = re.compile(rb'^[^;\n]*:journal/page-title-format\s+"([^"\n]+)"', re.MULTILINE)
 _NUMBERED = re.compile(r"\d+\s*[-_.]+\s*(?=[^\d\W])")
+_SAID_LANGUAGE = re.compile(r"\?lang=([\w-]+)")
+_LABEL = re.compile(r"^\(([^()\n]{1,200})\)=[ \t]*\n\s*(?:#+[ ]+(.*))?", re.MULTILINE)  # of MyST
 _LANGUAGE = re.compile(r"\.[a-z]{2}(?:-[a-z]{2,4})?\Z")
 _ADDRESSES = (  # of those that start with letters of their own the search is fast
     r"""https?://[^\s<>()"'\]#?]+""",
@@ -64,7 +69,8 @@ _FILES = re.compile(r"^git(?:hub|lab)\.com/.*/files/")  # whose root is the top 
 REPOSITORIES = ("github.com", "gitlab.com")
 _SETTING = re.compile(r"""([ \t]*)(?:- )?["']?([\w/-]+)["']?[ \t]*[:=][ \t]*["']?([^"'\s#]*)""")
 _OF_SITE = re.compile(
-    r"""^[ \t]{0,4}["']?(?:base|site)?_?url["']?[ \t]*[:=][ \t]*["']?((?:https?:/)?/[^\s"'#,]*)""", re.M | re.I
+    r"""^[ \t]{0,4}["']?(?:html_)?(?:base|site)?_?url["']?[ \t]*[:=][ \t]*["']?((?:https?:/)?/[^\s"'#,]*)""",
+    re.M | re.I,
 )
 _PLACE = re.compile(
     r":(?:slugified_)?(?:file|base)?(categor(?=ies|y)|(?:short_)?year|month|(?:y_)?day|title|slug|name|output_ext)(?:ies|y\b)?"
@@ -82,10 +88,12 @@ class Dialect:
     own_address: bool = False
     flat: bool = False
     outline: bool = False
+    tags: str | None = None
+    day: str = "MMM do, yyyy"
 
 
 _SETTINGS = [f"{name}.{kind}" for name in ("_config", "config", "hugo", "mkdocs") for kind in ("yml", "yaml", "toml")]
-SETTINGS = (*_SETTINGS, "docusaurus.config.js", "docusaurus.config.ts")
+SETTINGS = (*_SETTINGS, "docusaurus.config.js", "docusaurus.config.ts", "config.edn", "conf.py")
 _DATE = "/:categories/:year/:month/:day/:title"
 _DATES = {"year": "%Y", "short_year": "%y", "month": "%m", "day": "%d", "y_day": "%j"}
 STYLES = {"date": _DATE, "pretty": _DATE, "ordinal": "/:categories/:year/:y_day/:title", "none": "/:categories/:title"}
@@ -138,6 +146,7 @@ class Pages:
     own: dict[str, str] = field(default_factory=dict)  # id: where it is published, if it says so
     roots: list[str] = field(default_factory=list)  # folders where addresses from "/" start, "docs/"
     sites: list[str] = field(default_factory=list)  # what the tree's own addresses start with, "example.org/", "/en/"
+    shown: dict[str, str] = field(default_factory=dict)  # of MyST, titles: of pages by id, of labels
     chosen: list[str] = field(default_factory=list)  # links that several pages as near are meant by, until counted
     near: dict[tuple[str, int], dict[str, tuple[int, list[str]]]] = field(default_factory=dict)  # see _nearest
 
@@ -169,15 +178,38 @@ class Pages:
         if address.startswith(("[[", "((", "dendron://")):
             return self.find_note(unquote(address if address[0] == "d" else address[2:-2]), page)[0]
         address = re.sub(r"^@(?:site)?(?=/)", "", address)  # of Docusaurus, Zola: a file of the site's folder
+        address = re.sub(r"\\|%5C", "/", address)  # as Windows parts folders
         if address.startswith("xref:"):  # of DocFX: the uid of a page, or of a member in the folder of its module
             uid, _, fragment = unquote(address[5:]).partition("#")
             names = (uid := uid.partition("?")[0]), "/".join(uid.rsplit(".", 1))
             return next(filter(None, (self.find_name(name, page) for name in names)), f"xref:{uid}"), fragment
+        if address[:1] == "#" and self.shown and (found := self.find_label(unquote(address[1:]), page)):
+            return found
         found = resolve_in_note(address, page.rpartition("/")[0])
         if found is None or not self.exact:
             return found
         target, fragment = found
-        return next((id_ for path in self.paths(address) if (id_ := self.find_path(path, page))), target), fragment
+        id_ = next((id_ for path in self.paths(address) if (id_ := self.find_path(path, page))), "")
+        return self._translate(id_, address, page) or target, fragment
+
+    def find_label(self, label: str, page: str) -> tuple[str, str] | None:
+        """Return the page that holds a label of MyST, and the label; None where no other page does."""
+        id_ = self.find_name(label, page)
+        return (id_, label) if id_ and id_ != page else None
+
+    def _translate(self, id_: str, address: str, page: str) -> str:
+        """Return a page in the language that an address says, or that the link's page has in its name, if it is there.
+
+        A link of "a.fr" to "b" means "b.fr"; of any page, "b?lang=fr" means that or "fr/b" in place of "en/b".
+        """
+        path, said = address.partition("#")[0].partition("?")[0], _SAID_LANGUAGE.search(address)
+        own = said or (None if _LANGUAGE.search(NOTE_SUFFIX.sub("", path)) else _LANGUAGE.search(page))
+        if not id_ or not own:
+            return id_
+        bare, language = _LANGUAGE.sub("", id_), own[0].rpartition("=")[2].lstrip(".")
+        parts = bare.split("/")
+        swapped = ["/".join([*parts[:i], language, *parts[i + 1 :]]) for i in range(len(parts) - 1)] if said else []
+        return next((form for form in (f"{bare}.{language}", *swapped) if self.exact.get(form) == form), id_)
 
     def paths(self, address: str) -> Iterator[str]:
         """Yield an address as paths, from "/" where it is one of the tree's own site; none where it leads elsewhere."""
@@ -278,7 +310,8 @@ class Pages:
         right = label.partition("#")[0]
         if right and (right[:8] == "dendron:" or (self.dialect.label_first and self.find_name(right, page))):
             inside, label = label, inside
-        inside = re.sub(r"^dendron://[^/]*/", "", inside.strip())
+        if vault := re.match(r"dendron://([^/]*)/", inside := inside.strip()):
+            inside, page = inside[vault.end() :], f"{vault[1]}/"
         name, *places = (part.strip() for part in inside.rstrip("\\").split("#"))
         shown = label.strip() or " > ".join(word for word in (name, *places) if word and word[0] != "^")
         if MEDIA.search(name):
@@ -374,7 +407,8 @@ def _names(key: str, value: str) -> list[str]:
 
 def survey(files: Iterable[tuple[str, bytes]], options: Options, others: Mapping[str, bytes]) -> Pages:
     """Collect the names of a tree's pages, and what their links say about its roots and its site."""
-    pages, said, paths = Pages(), dict[str, list[tuple[str, str]]](), list(others)
+    pages, said, labels = Pages(), dict[str, list[tuple[str, str]]](), dict[str, list[tuple[str, str]]]()
+    paths = [name for name in others if name.rpartition("/")[2] != "conf.py" or b"myst" in others[name]]
     addresses, labelled = dict[str, None](), dict[tuple[str, str], None]()  # in order
     for name, data in files:
         text = decode_text(data, name, Skipped())
@@ -385,9 +419,12 @@ def survey(files: Iterable[tuple[str, bytes]], options: Options, others: Mapping
         said[id_] += [("title", heading) for heading in islice(headings, 1) if heading]
         addresses |= dict.fromkeys(found for pattern in _ADDRESSES for found in re.findall(pattern, text))
         labelled |= dict.fromkeys(_LABELLED.findall(text))
+        labels[id_] = _LABEL.findall(text)
     pages.dialect, sign = recognise(paths)
     if options.dialect:
         pages.dialect, sign = DIALECTS.get(options.dialect, Dialect()), "as given"
+    for day in _TITLED.findall(others.get(sign, b"")):
+        pages.dialect = replace(pages.dialect, day=day.decode("utf-8", "replace"))
     for id_ in said:
         pages.add(id_, id_)
     templates, hosts = _read_settings(others, {part.lstrip("_") for id_ in said for part in id_.split("/")[:-1]})
@@ -399,6 +436,12 @@ def survey(files: Iterable[tuple[str, bytes]], options: Options, others: Mapping
     for id_ in sorted(said, key=lambda id_: bool(_LANGUAGE.search(id_))):  # "index.fr" is the last to be called "index"
         for address in _conventional(id_, pages.dialect):
             pages.add(address, id_)
+    for id_, rows in said.items() if pages.dialect.name == "myst" else ():
+        pages.shown |= {label: title for label, title in labels[id_] if title} | {
+            id_: dict(reversed(rows)).get("title", id_)
+        }
+        for label, _ in labels[id_]:
+            pages.add(label, id_, 2)
     for id_ in (id_ for id_ in said if id_.lower() == "home"):  # of wikis
         pages.add(".", id_)
     pages.ends.sort()
@@ -442,21 +485,28 @@ def _conventional(id_: str, dialect: Dialect) -> Iterator[str]:
     if dialect.name == "docusaurus":  # "docs/x" is at /docs/next/x, where there are versions
         for path in (id_, "/".join(forms[-1])):
             address = f"/{path}".replace("/docs/", "/docs/next/").replace("/versioned_docs/version-", "/docs/")[1:]
-            forms.append(address.split("/"))
-    if dialect.outline:
-        forms.append([*folders, unquote(last).replace("___", "/")])
-        if journal := _JOURNAL.fullmatch(last):
-            year, month, day = map(int, journal.groups())
-            ending = "th" if day in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(day % 10, "th")
-            forms.append([*folders, f"{month_abbr[month % 13]} {day}{ending}, {year}"])  # "Sep 14th, 2022"
+            forms.append(_TRANSLATED.sub(r"\1/\2/", address).split("/"))
+    if dialect.outline or "%" in last:
+        forms.append([*folders, unquote(last).replace("___", "/" if dialect.outline else "___")])
+    if journal := _JOURNAL.fullmatch(last) if dialect.outline else None:
+        with suppress(ValueError):
+            day = date(*map(int, journal.groups()))
+            forms += [[*folders, _DAY.sub(lambda part: _of_day(part[0], day), dialect.day)]]  # "Sep 14th, 2022"
     for form in forms:
         address = "/".join(form)
         if address != id_:
             yield address
-        if form[-1].lower() in INDEXES:
+        is_index = form[-1].lower() in INDEXES
+        if is_index or (dialect.name == "docusaurus" and [form[-1].lower()] == [each.lower() for each in form[-2:-1]]):
             yield "/".join(form[:-1]) or "."
-            if dialect.name and dialect.label_first is None:  # a site, which publishes a README as this
+            if is_index and dialect.name and dialect.label_first is None:  # a site, which publishes a README as this
                 yield "/".join([*form[:-1], "index"])
+
+
+def _of_day(part: str, day: date) -> str:
+    if part == "do":
+        return f"{day.day}{'th' if day.day in (11, 12, 13) else {1: 'st', 2: 'nd', 3: 'rd'}.get(day.day % 10, 'th')}"
+    return f"{day:{_DAYS[part]}}" if part in _DAYS else str(day.day if part == "d" else day.month)
 
 
 def _add_said(pages: Pages, id_: str, key: str, name: str) -> None:
@@ -516,7 +566,7 @@ def _published(id_: str, rows: list[tuple[str, str]], templates: list[tuple[str,
         if not (dated or scope) or scope not in ("", "own", *(folder.lstrip("_") for folder in folders)):
             continue
         above = folders[top.count("/") + 1 if top else 0 : folders.index("_posts")] if "_posts" in folders else []
-        kinds = "/".join(dict.fromkeys([*above, *(name for key, name in rows if key in FACTS[1:])]))
+        kinds = "/".join(dict.fromkeys([*above, *(name for key, name in rows if key in FACTS[1:3])]))
         values = {"categor": kinds, "output_ext": ""}
         with suppress(ValueError):
             day = date.fromisoformat(said.get("date", last)[:10])

@@ -16,7 +16,7 @@ from unicodedata import combining, normalize
 from linkbert.corpora.reader import NO_TEXT, NoOptions, Reader, Record, Skipped
 from linkbert.corpora.readers import markdown, wikitext
 from linkbert.corpora.readers.pages import Pages as Notes
-from linkbert.corpora.readers.site import Site
+from linkbert.corpora.readers.site import Site, mark_exponents
 from linkbert.corpora.resolve import unquote
 from linkbert.corpora.sources import decode_text
 from linkbert.records import Document, Link, Redirect
@@ -42,7 +42,8 @@ _DOKU = (
         r"|(?P<table>[|^](?=.*[|^][ ]*$))|(?P<gone>(?:[ ]{2,}|\t)(?=\S).*|-{4,}[ ]*$)"
     ),
     re.compile(
-        r"%%(?P<raw>.*?)%%|\[\[(?P<link>[^\[\]|\n]+)(?:\|(?P<shown>[^\[\]\n]*))?\]\]|\(\((?P<hidden>[^()]*)\)\)"
+        r"%%(?P<raw>.*?)(?:%%|$)|\[\[(?P<link>[^\[\]|\n]+)(?:\|(?P<shown>[^\[\]\n]*))?\]\]|\(\((?P<hidden>[^()]*)\)\)"
+        r"|(?P<label>\bhttps?://[^\s|()\[\]{}]+)"
         r"|(?P<end>\\\\(?=\s|$))|\{\{(?:page|section)>(?P<included>[^{}#&|]+)[^{}]*\}\}|\{\{[^{}]*\}\}"
         r"|</?[A-Za-z][^<>]*>|\*\*|(?<!:)//|__|''|==+[ ]*$"
     ),
@@ -148,7 +149,9 @@ def _write(
             if name := groups["link"] or groups["included"] or groups.get("camel"):
                 target, shown = find(name.strip(), "camel" not in groups or not groups["camel"])
                 label = groups["shown"] if "camel" in groups else inline.sub(r"\g<raw>", groups["shown"])
-                writer.link(target, "" if groups["included"] else label.strip() or shown)
+                writer.link(
+                    target, "" if groups["included"] else label.strip() or shown * (not groups["shown"].strip())
+                )
             elif groups["hidden"]:
                 writer.hidden += 1
                 add(groups["hidden"])
@@ -191,12 +194,14 @@ def _read_dokuwiki(name: str, text: str, pages: Pages, _: Skipped) -> Iterator[R
         path = re.sub(r"^(\.+)(?=[^./])", r"\1/", re.sub("[:;]", "/", path.partition("?")[0]))
         whole = path if "/" in path.rstrip("/") and path[0] != "." else join(dirname(page), path)
         whole = normpath(whole.strip("/"))
-        target = pages.find(whole, f"{whole}/start", f"{whole}/{basename(whole)}", flat or whole) or whole
+        starts = f"{whole}/start", f"{whole}/{basename(whole)}"
+        target = pages.find(*([*starts, whole] if path[-1] == "/" else [whole, *starts, flat or whole])) or whole
         return (target, place), basename(path.strip("/"))
 
     heading = re.search(r"^[ ]*={2,6}[ ]*(.+?)[ ]*={2,6}[ ]*$", text, re.MULTILINE)
     title = _write(heading[1], _DOKU, find).finish("")[0] if heading else basename(page)
-    text, links = _write(text, _DOKU, find).finish(title)[:2]
+    text = re.sub("</?nowiki>", "%%", text)
+    text, links = _write(text, _DOKU, find, mark_exponents).finish(title)[:2]
     yield Document(page, title, text, links)
 
 
