@@ -49,14 +49,14 @@ CEILINGS = {  # lines of Python; (top) are the files beside the folders
 
 
 OWED = {  # lines above the ceiling, docs/log/size.md says for what; what is not said there must go
-    "(top)": 1_389,
+    "(top)": 1_398,
     "corpora": 768,
     "corpora/readers": 1_989,
     "graph": 110,
-    "instances": 188,
-    "model": 447,
+    "instances": 191,
+    "model": 451,
     "pretraining": 170,
-    "tasks": 593,
+    "tasks": 668,
     "trials": 367,
     "views": 284,
 }

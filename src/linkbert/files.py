@@ -58,6 +58,10 @@ WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.b
 HUB_FILES = ("config.json", "README.md", "model*.safetensors", "pytorch_model*.bin", *WEIGHTS[1::2], *VOCABULARY_FILES)
 MODEL_FILES = (*HUB_FILES, "generation_config.json", "task.json", "merges.txt", "vocab.json", "*.model", "LICENSE*")
 OTHERS = {".h5": "from_tf", ".msgpack": "from_flax", ".index": "from_tf"}  # weights of TensorFlow and Flax
+NO_CONFIG = {  # what a folder has in place of a config.json
+    "bert_config.json": "its config.json is named bert_config.json, as of old: give it that name",
+    "adapter_config.json": "it is an adapter: peft's merge_and_unload().save_pretrained(DIR) writes it with its model",
+}
 ALONE = r"-of-\d+\.(safetensors|bin)$|^adapter_model|\.(onnx|gguf)$"  # not a model by itself
 SECRETS = re.compile(  # of an address: who asks, and values that let anybody ask; tokens of the hub
     r"(://)[^\s/?#\"\\]*(?=@)|([?&;](?i:[^=&?;\s]{0,40}(?:token|key|secret|signature|passw|credential)[^=&?;\s]{0,40}|sig|auth|"
@@ -556,7 +560,8 @@ def find_encoder(name: str | Path) -> Path:
         raise ValueError(f"{name} is a store, it holds no model: `linkbert pretrain {name} --to RUN` makes one")
     if path.exists():
         what = "it is neither a Hugging Face folder nor a run with a checkpoint"
-        raise ValueError(f"{name} holds no model: {below(path, 'config.json') or what}")
+        named = (cause for file, cause in NO_CONFIG.items() if (path / file).is_file())
+        raise ValueError(f"{name} holds no model: {next(named, '') or below(path, 'config.json') or what}")
     if not re.fullmatch(r"\w[^/]*(/[^/]+)?", str(name)):
         raise ValueError(f"{name}: no such folder{like(path)}")
     remedy = "fetch config.json, model.safetensors and its tokenizer elsewhere and give their folder"
@@ -598,9 +603,13 @@ def choose_weights(names: Collection[str], where: str | Path) -> str:
             return name
     other = next((name for name in sorted(names) if PurePosixPath(name).suffix in OTHERS), "")
     word = f"AutoModel.from_pretrained(DIR, {OTHERS.get(PurePosixPath(other).suffix)}=True).save_pretrained(DIR)"
+    way = f"writes the encoder, without heads, by {word}"
+    if other.endswith(".index") and other != "model.ckpt.index":  # Google's own form, which from_tf does not look for
+        form = f"--tf_checkpoint {other.removesuffix('.index')} --config config.json"
+        way = f"has `transformers-cli convert --model_type bert {form} --pytorch_dump_output pytorch_model.bin`"
     part = next((name for name in sorted(names) if re.search(ALONE, name)), "")
     made = f"; {part} is not enough: shards need their index, an adapter or another format its model" if part else ""
-    made = f"; it has {other}: transformers 4 writes the encoder, without heads, by {word}" if other else made
+    made = f"; it has {other}: transformers 4 {way}" if other else made
     raise ValueError(f"{where} has no weights that linkbert reads ({', '.join(WEIGHTS[::2])}){made}")
 
 

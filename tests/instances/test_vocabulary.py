@@ -327,7 +327,7 @@ def test_what_becomes_of_capitals_says_the_config_then_the_tokenizer_then_the_le
         config.write_text(said)
         assert load_vocabulary(tmp_path).lowercase == lowered
     config.write_text('{"do_lower_case": "yes"}')
-    with pytest.raises(ValueError, match=r"do_lower_case must be true or false, got yes"):
+    with pytest.raises(ValueError, match=r"do_lower_case must be true or false, got 'yes'"):
         load_vocabulary(tmp_path)
 
 

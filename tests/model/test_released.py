@@ -14,8 +14,10 @@ from safetensors.torch import load_file, save_file
 from transformers import (
     BertConfig,
     BertForPreTraining,
+    CLIPTextConfig,
     DistilBertConfig,
     DistilBertModel,
+    GPT2Config,
     LongformerConfig,
     T5Config,
 )
@@ -173,6 +175,41 @@ def test_weights_of_other_programs_are_named_with_a_way_that_keeps_the_encoder_a
     folder, _ = bert(tmp_path / "m", form="", files={file: "x"})
     with pytest.raises(ValueError, match=rf"it has {file}: .*AutoModel\.from_pretrained\(DIR, {word}=True\)"):
         read_encoder(folder)
+
+
+def test_googles_own_archives_are_named_with_the_way_that_keeps_their_heads(tmp_path):
+    folder, _ = bert(tmp_path / "m", form="", files={"bert_model.ckpt.index": "x", "bert_model.ckpt.meta": "x"})
+    (folder / "config.json").rename(folder / "bert_config.json")
+    with pytest.raises(ValueError, match=r"named bert_config.json, as of old: give it that name"):
+        find_encoder(folder)
+    (folder / "bert_config.json").rename(folder / "config.json")
+    with pytest.raises(ValueError, match=r"`transformers-cli convert .* --tf_checkpoint bert_model.ckpt --config"):
+        read_encoder(folder)
+    (folder / "config.json").rename(folder / "adapter_config.json")
+    with pytest.raises(ValueError, match=r"it is an adapter: peft's merge_and_unload"):
+        find_encoder(folder)
+
+
+@pytest.mark.parametrize("kind", [GPT2Config, CLIPTextConfig])
+def test_what_is_no_encoder_for_a_task_is_named(tmp_path, kind):
+    config = kind(vocab_size=len(LOWER), n_embd=16, hidden_size=16, pad_token_id=None, bos_token_id=2, eos_token_id=3)
+    folder, _ = bert(tmp_path / "m", form="safetensors")
+    (folder / "config.json").write_text(config.to_json_string())
+    if kind is GPT2Config:
+        with pytest.raises(ValueError, match="is of a gpt2, a decoder: linkbert trains encoders, such as a BERT"):
+            finetune.open_folder(folder)
+        return
+    opened = finetune.open_folder(folder)[1]
+    with pytest.raises(ValueError, match="is of a clip_text_model, for which transformers has no AutoModelForSeq"):
+        finetune.load_model(Text(find_tasks("rte")[0]), folder, opened, ("a", "b"), FineTuneConfig())
+
+
+def test_a_tokenizer_of_sentencepiece_alone_says_what_makes_it_ours(tmp_path):
+    with pytest.raises(ValueError, match="is needed; copy the encoder's own there"):
+        load_vocabulary(tmp_path)
+    (tmp_path / "spiece.model").touch()
+    with pytest.raises(ValueError, match="makes one where sentencepiece is installed"):
+        load_vocabulary(tmp_path)
 
 
 WRAPPED = [

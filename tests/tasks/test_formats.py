@@ -194,6 +194,22 @@ CASES = {  # task, file, its text, its examples
             TextExample("9.T1.T3", "A @CHEM-GENE$.", label="0", group="9"),
         ],
     ),
+    "chemprot of BLUE": (
+        "chemprot",
+        "chemprot/train.tsv",
+        "index|sentence|label\n9.T1.T3|A @CHEM-GENE$.|CPR:3\n",
+        [TextExample("9.T1.T3", "A @CHEM-GENE$.", label="CPR:3", group="9")],
+    ),
+    "ner as CoNLL has it": (
+        "jnlpba",
+        "JNLPBA/train.tsv",
+        "-DOCSTART- -X- O O\n\nIL-2 NN B-NP B\n\n-DOCSTART- -X- O O\n\nNone NN B-NP O\n\n-DOCSTART-\n\nA O\n",
+        [
+            TaggedExample("0", ("IL-2",), ("B",), "-X- O O"),
+            TaggedExample("1", ("None",), ("O",), "-X- O O#2"),
+            TaggedExample("2", ("A",), ("O",), "#1"),
+        ],
+    ),
     "ddi": (
         "ddi",
         "DDI/test.tsv",

@@ -58,6 +58,35 @@ def lines(rows):
             "choice",
             1,
         ),  # ARC's
+        (
+            "a.jsonl",  # as ARC, OpenBookQA and CommonsenseQA were published
+            lines(
+                [
+                    {
+                        "question": {
+                            "stem": "a",
+                            "choices": [{"label": "A", "text": "x"}, {"label": "B", "text": "y"}],
+                        },
+                        "answerKey": "B",
+                    }
+                ]
+                * 40
+            ),
+            "question,choices",
+            "answerKey",
+            "choice",
+            1,
+        ),
+        *(
+            ("a.json", json.dumps(table, indent=indent), "t", "c", "text", "red")
+            for table, indent in [
+                ({"data": [{"t": "a", "c": "red"}] * 40}, None),
+                ({"schema": {"fields": []}, "data": [{"t": "a", "c": "red"}] * 40}, None),
+                ({"columns": ["t", "c"], "index": [*range(40)], "data": [["a", "red"]] * 40}, None),
+                ({k: {str(i): v for i in range(40)} for k, v in (("t", "a"), ("c", "red"))}, None),
+                ({"t": ["a"] * 40, "c": ["red"] * 40}, 1),
+            ]
+        ),  # pandas'
         ("a.csv", "q,x,y,r\n" + "a,b,c,B\n" * 40, "q,x,y", "r", "choice", 1),
         ("a.csv", "q,x,y,r\n" + "a,b,c,1\n" * 40, "q,x,y", "r", "choice", 1),  # a number from 0, as in JSON
         ("a.csv", "q,x,y,r\n" + "a,2,1,1\n" * 40, "q,x,y", "r", "choice", 1),  # the text of an option comes first
@@ -258,6 +287,7 @@ files = { train = ["train.csv"], dev = ["dev.csv"] }
 like = "class"
 format = "jsonl"
 metrics = ["multilabel_f1"]
+labels = ["x", "y", "z"]
 files = { train = ["several.jsonl"], dev = ["several.jsonl"] }
 [tagged]
 kind = "tags"
@@ -304,7 +334,9 @@ def tables(tmp_path):
         ("class", "a.tsv", "index\tprediction\np\tx\nq\tx\n", 0.5),
         ("several", "a.json", '{"p": ["y", "x"], "q": []}', 0.8),
         ("several", "a.csv", "id,prediction\np,x|y\nq,z\n", 1.0),
+        ("several", "a.json", '{"p": [1, 1, 0], "q": [0, 0, 1]}', 1.0),
         ("tagged", "a.json", '{"0": "B-X O"}', 1.0),
+        ("tagged", "a.json", '{"0": ["S-X", "O"]}', 1.0),
         ("tagged", "a.json", '{"0": ["O", "O"]}', 0.0),
         ("picked", "a.json", '{"p": "B"}', 1.0),
         ("picked", "a.csv", "id,answer\np,1\n", 1.0),
@@ -361,6 +393,12 @@ def test_a_table_is_named_in_its_file_or_next_to_it(tables, model, monkeypatch, 
         ("rated", '{"p": NaN, "q": 1}', "the answer to p: the label 'nan' is not a number"),
         ("tagged", '{"0": "O"}', "example 0 has 2 words and 1 predicted tags"),
         ("picked", '{"p": "w"}', "the answer 'w' is none of its 2 options"),
+        (
+            "asked",
+            json.dumps({f"{n}": [{"text": "cat"}] for n in range(40)}),
+            "the answer to 0 is \"[{'text': 'cat'}]\": g",
+        ),
+        ("rated", '{"p": [1], "q": [2]}', "the answer to p is '[1]': give one text, label or number"),
     ],
 )
 def test_answers_that_cannot_be_scored_are_refused(tables, capsys, task, answers, said):

@@ -10,7 +10,7 @@ import pytest
 from pyarrow import parquet
 
 from linkbert.files import one_line
-from linkbert.tasks.splits import find_files, read_splits
+from linkbert.tasks.splits import find_data, find_files, read_splits
 from linkbert.tasks.table import find_task, make_task, tasks
 
 SPLITS = ("train", "dev", "test")
@@ -192,6 +192,16 @@ def test_archives_are_read_unopened_and_another_archive_of_that_name_is_not_thei
     found = find_files(find_task("mmlu-anatomy"), tmp_path)
     assert [(name, path.name) for name, path in found["test"]] == [("data.tar!data/test/anatomy_test.csv", "data.tar")]
     assert [each.a for each in read_splits(find_task("rte"), tmp_path).dev] == ["dev"]
+    assert find_data(str(tmp_path / "RTE.zip"), [find_task("rte")]) == tmp_path  # named by itself
+    with zipfile.ZipFile(tmp_path / "pubmedqa-master.zip", "w") as archive:  # GitHub's
+        archive.writestr("pubmedqa-master/data/ori_pqal.json", "{}")
+        archive.writestr("pubmedqa-master/data/test_ground_truth.json", "{}")
+    assert "pubmedqa-master.zip!pubmedqa-master/data/ori_pqal.json" in dict(
+        find_files(find_task("pubmedqa"), tmp_path)["train"]
+    )
+    (tmp_path / "RTE").mkdir()
+    with pytest.raises(ValueError, match=f"no train set in {tmp_path}/RTE, but in {tmp_path}: give --data {tmp_path}"):
+        find_files(find_task("rte"), tmp_path / "RTE")
 
 
 def test_stsbenchmark_and_multinli_as_their_archives_have_them(tmp_path):

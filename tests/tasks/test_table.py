@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from linkbert.tasks.splits import FORMATS
-from linkbert.tasks.table import find_task, make_task, suite, tasks
+from linkbert.tasks.examples import TextExample
+from linkbert.tasks.kinds import kind_of
+from linkbert.tasks.splits import FORMATS, find_files
+from linkbert.tasks.table import find_task, find_tasks, make_task, models_of, suite, tasks
 
 DOCS = Path(__file__).parents[2] / "docs" / "tasks.md"
 START = "<!-- from tasks.toml, by tests/tasks/test_table.py -->\n"
@@ -85,6 +87,22 @@ def test_values_of_a_wrong_type_are_one_line(wrong):
         make_task("own", table, "own.toml: [own]")
     assert str(error.value).startswith("own.toml: [own]")
     assert "\n" not in str(error.value)
+
+
+def test_tables_of_ones_own_name_each_others_models_and_lack_nothing_in_silence(tmp_path):
+    table = '[%s]\nkind = "text"\nformat = "tsv"\nmetrics = ["pearson"]\nfiles = { %s = ["a.tsv"] }\n'
+    table += 'options.columns = { a = "t", label = "c" }\n'
+    (tmp_path / "own.toml").write_text(table % ("first", "train") + table % ("second", "test") + 'model_of = ["first"]')
+    first, second = find_tasks(f"{tmp_path}/own.toml")
+    assert models_of(second) == [first]
+    (tmp_path / "a.tsv").write_text("t\tc\na\tred\nb\tblue\n")
+    with pytest.raises(ValueError, match=r'first: its table names no dev set: give it files = \{ dev = \["FILE"\] \}'):
+        find_files(first, tmp_path)
+    with pytest.raises(ValueError, match=r"a.tsv is no FILE.toml with tables of datasets"):
+        find_tasks(f"{tmp_path}/a.tsv:first")
+    examples = [TextExample("1", "a", label="red"), TextExample("2", "b", label="blue")]
+    with pytest.raises(ValueError, match="first: pearson cannot score the label 'red' of example 1"):
+        kind_of(first).check_labels(examples, ("blue", "red"))
 
 
 if __name__ == "__main__":

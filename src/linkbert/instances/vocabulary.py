@@ -216,7 +216,10 @@ def load_vocabulary(source: str | Path, lowercase: bool | None = None) -> Vocabu
         places = [path, path / "model", path / "vocabulary", *last]
         there = [place / name for place in places for name in KNOWN[:2] if (place / name).is_file()]
         if not there:
-            remedy = f"AutoTokenizer.from_pretrained({str(path)!r}).save_pretrained({str(path)!r}) makes one"
+            form = " where sentencepiece is installed" * bool(parts := [*path.glob("*.model")])
+            made = f"AutoTokenizer.from_pretrained({str(path)!r}).save_pretrained({str(path)!r}) makes one{form}"
+            parts += [path / name for name in ("vocab.json", "merges.txt") if (path / name).is_file()]
+            remedy = made if parts else "copy the encoder's own there"
             remedy = next(filter(None, (below(path, name) for name in KNOWN[:2])), remedy)
             raise ValueError(f"{path} holds no vocabulary: a tokenizer.json or a vocab.txt is needed; {remedy}")
         path = there[0]
@@ -230,7 +233,7 @@ def load_vocabulary(source: str | Path, lowercase: bool | None = None) -> Vocabu
         said = check_content(dict[str, Any], read_json(config), config) if config.is_file() else {}
         rules = {ours: said[name] for name, ours in SWITCHES.items() if said.get(name) is not None}
         if wrong := [name for name, ours in SWITCHES.items() if not isinstance(rules.get(ours, True), bool)]:
-            raise ValueError(f"{config}: {wrong[0]} must be true or false, got {str(said[wrong[0]])[:60]}")
+            raise ValueError(f"{config}: {wrong[0]} must be true or false, got {said[wrong[0]]!r:.60}")
         if free := lowercase is not None and path.suffix != ".json" and not (whole and "lowercase" in rules):
             rules["lowercase"] = lowercase
         found = load_tokenizer(read_json(path), rules) if path.suffix == ".json" else _read_tokens(path, said, rules)

@@ -19,6 +19,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import CONFIG_MAPPING, PretrainedConfig
 from transformers.activations import ACT2FN
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES as DECODERS
+from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
 from linkbert.config import check_content
 from linkbert.files import choose_weights, one_line, read_json, refuse_pointer
@@ -32,6 +34,7 @@ EMBEDDINGS = re.compile(r"^(.*?)embeddings\.(?:word_embeddings|tok_embeddings|La
 CODE = ("auto_map", "custom_pipelines")  # names of it, for programs that load it
 NOT_KEPT = (*CODE, "quantization_config", "linkbert_dropout")  # also another form of the weights, a run's own
 FOREIGN = {"bert", "roberta", "electra", "deberta", "distilbert", "albert", "longformer", "mpnet", "xlm"}
+ENCODERS = {*MODEL_FOR_MASKED_LM_MAPPING_NAMES, "xlnet"}
 MOST, DEEPEST_ENCODER = 10_000_000, 1_000  # of any size in a config.json; layers
 Count = Annotated[int, Field(strict=True, ge=1, le=MOST)]
 Rate = Annotated[float, Field(strict=True, ge=0, lt=1)]
@@ -91,8 +94,9 @@ def read_config(folder: Path, *, others: bool = False) -> PretrainedConfig:
             remedy = f"write one such as {usual!r}, or fetch the config.json of the encoder again"
             raise ValueError(f"{path}: {key} is {value!r:.60}, no {type(usual).__name__} that can be: {remedy}")
     found = guarded(path, lambda: CONFIG_MAPPING[name].from_dict(kept))
-    if found.is_encoder_decoder:
-        raise ValueError(f"{path} is of a {name}, an encoder and a decoder: linkbert trains encoders, such as a BERT")
+    if found.is_encoder_decoder or (name in DECODERS and name not in ENCODERS):
+        what = "an encoder and a decoder" if found.is_encoder_decoder else "a decoder"
+        raise ValueError(f"{path} is of a {name}, {what}: linkbert trains encoders, such as a BERT")
     if (layers := getattr(found, "num_hidden_layers", 0)) > DEEPEST_ENCODER and name not in ARCHITECTURES:
         raise ValueError(f"{path} asks for {layers} layers: write how many the weights have, or fetch both again")
     return found

@@ -136,7 +136,9 @@ def open_folder(folder: Path) -> tuple[Any, Any]:
     """Open a folder's tokenizer and configuration; one that does not fit the other is a ValueError."""
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
-    tokenizer, config = open_tokenizer(folder), read_config(folder, others=True)
+    config, tokenizer = read_config(folder, others=True), open_tokenizer(folder)
+    if tokenizer.pad_token_id is None:
+        raise ValueError(f"{folder}: its tokenizer names no token for padding: tokenizer_config.json has pad_token")
     rows = config.vocab_size
     if not len(tokenizer) <= rows <= max(len(tokenizer) + SPARE, 1.01 * len(tokenizer)):
         sizes = f"a tokenizer of {len(tokenizer)} tokens and an encoder of {rows}"
@@ -156,7 +158,8 @@ def answers_of(folder: Path, old: Sequence[str], known: Sequence[str]) -> tuple[
     written = {plain(label): label for label in known}
     labels = tuple(written.get(plain(label), label) for label in old)
     if known and set(labels).isdisjoint(known):
-        raise ValueError(f"{folder} answers {', '.join(labels)}; the labels of the data are {', '.join(known)}")
+        bare = " (names of a model that was never fine-tuned)" * all(plain(each).isdecimal() for each in old)
+        raise ValueError(f"{folder} answers {', '.join(labels)}{bare}; the labels of the data are {', '.join(known)}")
     return labels
 
 
@@ -189,7 +192,10 @@ def load_model(
         if hasattr(config, name):
             setattr(config, name, rate)
     weights = read_encoder(folder)[1] if config.model_type in ARCHITECTURES else read_weights(folder)
-    head = getattr(transformers, kind.head)._model_mapping[type(config)]  # the Auto classes take no weights
+    heads = getattr(transformers, kind.head)._model_mapping  # the Auto classes take no weights
+    if type(config) not in heads:
+        raise ValueError(f"{folder} is of a {config.model_type}, for which transformers has no {kind.head}")
+    head = heads[type(config)]
     with torch.device("meta"):
         bare = guarded(folder / "config.json", lambda: head(config))
     asked, held = (sum(each.numel() for each in some.values()) for some in (bare.base_model.state_dict(), weights))

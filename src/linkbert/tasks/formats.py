@@ -43,6 +43,8 @@ FORM = "is the file of this form?"
 BREAK = "\n"  # between the paragraphs of a context that is put together
 TAG = re.compile(r"O|[BIESLUMW](-.+)?")
 MISSING = ("nan", "na", "n/a", "null", "none", "<na>")  # what stands for no number
+HEADS = {"index", "id", "sentence", "sentence1", "sentence2", "text", "label", "labels", "score"}
+TABLE = re.compile(r'\{"(columns": ?\[|schema": ?\{|[^"]*": ?\{"0":)')  # one line of JSON, as pandas writes
 THOUSANDS = re.compile(r"[-+]?[1-9]\d{0,2}(,\d{3})+")  # or a decimal comma: who knows
 NUMBERS = ("labels", "number", "tag_names")  # options that say what the numbers of a column mean
 
@@ -61,7 +63,11 @@ def read_table(
     numbers, columns = itertools.count(), options["columns"]
     for source in sources:
         rows = read_rows(source, separator)
-        if (first := next(rows, None)) is None:
+        first = next(rows, None)
+        if first and not options.get("header", True) and HEADS.issuperset(cell.strip().lower() for cell in first[1]):
+            counts["headers, not read"] += 1  # BLUE's ChemProt and DDI have one, and BioBERT's test sets
+            first = next(rows, None)
+        if first is None:
             raise ValueError(f"{source.name} is empty: fetch it again")
         header = first[1] if options.get("header", True) else []
         cells = {}
@@ -165,12 +171,42 @@ def records(sources: Sequence[Source], options: Options, form: str = "") -> Iter
             whole: Any = _parquet(source, options) if of == "parquet" else _load(source.stream.read())
             if of == "json" and "items" in options and isinstance(whole, dict):
                 whole = whole.get(options["items"], [])
+            whole = by_row(whole) if of == "json" else whole
             pairs = whole.items() if isinstance(whole, dict) else enumerate(whole)
             found = ((f"item {key}", key if isinstance(key, str) else None, record) for key, record in pairs)
         for place, key, record in found:
             source.item = f"{source.name}, {place}"
-            yield source.item, key, _load(record) if of == "jsonl" else record
+            record = _load(record) if of == "jsonl" else record
+            asked = record.get("question") if isinstance(record, dict) else None
+            if isinstance(asked, dict) and {"stem", "choices"} <= asked.keys():  # ARC, OpenBookQA, CommonsenseQA
+                choices = {key: [each[key] for each in asked["choices"]] for key in ("label", "text")}
+                record |= {"question": asked["stem"], "choices": choices}
+            yield source.item, key, record
         source.item = ""
+
+
+def by_row(whole: Any) -> Any:
+    """Return the rows of a table that is written by column, as pandas does, or below "data"; all else as it is.
+
+    {"a": {"0": "x", "1": "y"}}, {"a": ["x", "y"]}, {"columns": ["a"], "data": [["x"], ["y"]]}, {"data": [{"a": "x"},
+    {"a": "y"}]}    ->    [{"a": "x"}, {"a": "y"}]
+    """
+    if not isinstance(whole, dict):
+        return whole
+    rows, names, columns = whole.get("data"), whole.get("columns"), [*whole.values()]
+    if isinstance(rows, list) and all(isinstance(row, dict) and "paragraphs" not in row for row in rows):
+        return rows
+    if isinstance(rows, list) and isinstance(names, list):
+        return [dict(zip(names, row, strict=True)) for row in rows]
+    if columns and all(isinstance(column, dict) for column in columns):
+        if any([*column] != [str(number) for number in range(len(columns[0]))] for column in columns):
+            return whole
+        columns = [[*column.values()] for column in columns]
+    elif not columns or not all(isinstance(column, list) for column in columns):
+        return whole
+    if len({*map(len, columns)}) > 1 or any(isinstance(value, dict) for column in columns for value in column):
+        return whole
+    return [dict(zip(whole, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
 def none_over(head: Sequence[str], row: list[str], where: str) -> list[str]:
@@ -197,12 +233,13 @@ def ending(name: str) -> str:
 
 
 def form_of(source: Source) -> str:
-    """Tell Parquet, CSV and TSV from their names, and JSON lines by their first two; SQuAD's one line is none."""
+    """Tell Parquet, CSV and TSV by their names, and JSON lines by their first two; a line of a whole table is none."""
     if (end := ending(source.name)) in ("parquet", "arrow", "csv", "tsv"):
         return "parquet" if end == "arrow" else end
     first, more = source.stream.readline(), source.stream.readline().strip()[:1]
     source.stream.seek(0)
-    return "jsonl" if first[:1] == "{" and (more == "{" or (not more and '"data"' not in first[:99])) else "json"
+    table = '"data"' in first[:99] or TABLE.match(first)
+    return "jsonl" if first[:1] == "{" and (more == "{" or (not more and not table)) else "json"
 
 
 def _parquet(source: Source, options: Options) -> list[dict[str, Any]]:
@@ -416,7 +453,7 @@ def read_tags(sources: Sequence[Source], options: Options, counts: Counter[str])
 
         -DOCSTART- (7)\n\nLow\tI-INT\ndose\tO\n    ->    TaggedExample("0", ("Low", "dose"), ("B-INT", "O"), group="7")
     """
-    group, number, words, tags = "", 0, list[str](), list[str]()
+    group, number, words, tags, documents = "", 0, list[str](), list[str](), Counter[str]()
     for source in sources:
         for line, text in enumerate(itertools.chain(source.stream, [""]), 1):
             if text.strip() and not text.startswith("-DOCSTART-"):
@@ -433,13 +470,15 @@ def read_tags(sources: Sequence[Source], options: Options, counts: Counter[str])
                     where = f"{source.name}, line {line}"
                     raise ValueError(f"{where}: {text.strip()!r} is not a word and a tag (O, B or I)")
                 words.append(fields[0].strip())
-                tags.append(_tag(tag, options, counts))
+                tags.append(read_tag(tag, options, counts))
                 continue
             if words:
                 yield TaggedExample(str(number), tuple(words), tuple(tags) or None, group)
                 number, words, tags = number + 1, [], []
             if text.strip():
                 group = text.removeprefix("-DOCSTART-").strip(" ()\r\n\t")
+                documents[group] += 1
+                group += f"#{documents[group]}" * (not group or documents[group] > 1)  # CoNLL's are all "-X- O O"
 
 
 def read_tag_rows(sources: Sequence[Source], options: Options, counts: Counter[str]) -> Iterator[Example]:
@@ -454,11 +493,11 @@ def read_tag_rows(sources: Sequence[Source], options: Options, counts: Counter[s
             if wrong := [tag for tag in tags if not TAG.fullmatch(tag)]:
                 remedy = "options.tag_names lists the names of numbers" if wrong[0].isdecimal() else FORM
                 raise ValueError(f"{where}: {wrong[0]!r} is not a tag (O, B or I); {remedy}")
-            given = tuple(_tag(tag, options, counts) for tag in tags)
+            given = tuple(read_tag(tag, options, counts) for tag in tags)
         yield TaggedExample(str(row.get(columns.get("id", "id"), number)), tuple(map(str, words)), given)
 
 
-def _tag(tag: str, options: Options, counts: Counter[str]) -> str:
+def read_tag(tag: str, options: Options, counts: Counter[str]) -> str:
     """Turn a tag of BIOES or BILUO into one of BIO: one word (S, U) is B, a last or middle one (E, L, M) is I."""
     first = {"S": "B", "U": "B", "W": "B", "E": "I", "L": "I", "M": "I"}.get(tag[0])
     counts["tags of BIOES or BILUO, read as B and I"] += first is not None

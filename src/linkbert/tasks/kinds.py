@@ -137,7 +137,7 @@ class Text(Kind):
         super().check_labels(examples, labels)
         form = {"single_label_classification": str, "multi_label_classification": str | tuple, "regression": Real}
         wrong = [each for each in examples if not isinstance(each.label, form[self.problem(labels)])]
-        if not labels and not OF_CLASSES.isdisjoint(self.task.metrics):
+        if not {"pearson", "spearman"}.isdisjoint(self.task.metrics) if labels else {*self.task.metrics} & OF_CLASSES:
             wrong = [*examples]
         if wrong:
             name, metrics, label = self.task.name, ", ".join(self.task.metrics), wrong[0].label

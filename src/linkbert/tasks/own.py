@@ -18,7 +18,7 @@ from typing import Any
 from linkbert.config import nearest
 from linkbert.files import read_json
 from linkbert.tasks.examples import ChoiceExample, Example, Prediction, QuestionExample, Splits, TaggedExample
-from linkbert.tasks.formats import MISSING, TAG, as_number, ending, form_of, read_choice, read_label, records
+from linkbert.tasks.formats import MISSING, TAG, as_number, ending, form_of, read_choice, read_label, read_tag, records
 from linkbert.tasks.kinds import kind_of
 from linkbert.tasks.metrics import intervals, refuse
 from linkbert.tasks.settings import FineTuneConfig
@@ -109,7 +109,7 @@ def _files(path: Path) -> dict[str, Path]:
 def _look(path: Path, label: str) -> tuple[dict[str, Any], list[str]]:
     """Return a file's columns, each with the first value that it has, and all its labels."""
     rows, first = _rows(min(path.parent.glob(path.name), default=path)), dict[str, Any]()
-    if "data" in dict(rows):
+    if "data" in dict(rows):  # SQuAD's; another's rows are read by now
         return {"data": ""}, []
     if not rows or not all(isinstance(row, dict) for _, row in rows):
         raise ValueError(f"{path} has no rows of named columns")
@@ -235,7 +235,9 @@ def score_answers(
     if lacking := [each.id for each in examples if answers.get(each.id) is None]:
         of = f"{len(lacking)} of {len(examples)} examples of {split}"
         raise ValueError(f"{path} answers {of} not, as id {lacking[0]}")
-    given = [Prediction(each.id, _as_gold(answers[each.id], each, known.options, path)) for each in examples]
+    given = [
+        Prediction(each.id, _as_gold(answers[each.id], each, known.options, known.labels, path)) for each in examples
+    ]
     labels = {*known.labels, *(label for example in examples for label in example.classes)}
     said = {label for each in given for label in (each.value if isinstance(each.value, tuple) else [each.value])}
     if labels and said and labels.isdisjoint(said):
@@ -265,17 +267,24 @@ def _read_answers(path: Path) -> dict[str, Any]:
     return answers
 
 
-def _as_gold(value: Any, example: Any, options: Mapping[str, Any], where: str) -> Any:
-    """Give an answer the form of the right one."""
+def _as_gold(value: Any, example: Any, options: Mapping[str, Any], classes: Sequence[str], where: str) -> Any:
+    """Give an answer the form of the right one; of several labels it may be a 0 or 1 for each of the `classes`."""
     where = f"{where}: the answer to {example.id}"
+    several = isinstance(example.gold, tuple) and not isinstance(example, QuestionExample)
+    if isinstance(value, dict) or (isinstance(value, list) and not several):  # nbest_predictions.json has lists
+        raise ValueError(f"{where} is {str(value)!r:.60}: give one text, label or number, such as the best of several")
     if isinstance(example, QuestionExample):
         return str(value)
     if isinstance(example, ChoiceExample):
         return read_choice(value, [*example.options], {}, where)
-    if isinstance(example.gold, tuple):
+    if several:
         tags = isinstance(example, TaggedExample)
-        parts = value.split(None if tags else "|") if isinstance(value, str) else value
-        return tuple(parts) if tags else tuple(sorted(filter(None, parts)))
+        parts = value.split(None if tags else "|") if isinstance(value, str) else [*map(str, value)]
+        if tags:
+            return tuple(read_tag(each, options, Counter()) if TAG.fullmatch(each) else each for each in parts)
+        if len(parts) == len(classes) > 1 and {*parts} <= {"0", "1"}:
+            parts = [name for name, flag in zip(classes, parts, strict=True) if flag == "1"]
+        return tuple(sorted(filter(None, parts)))
     said = {"labels": options.get("labels", {}), "number": isinstance(example.gold, float)}
     if (label := read_label(value, said, where)) is None:
         raise ValueError(f"{where}: the label {str(value)!r} is not {'a number' if said['number'] else 'one'}")

@@ -28,7 +28,7 @@ from linkbert.files import COMPRESSIONS, fetch_from_hub, read_json, sha256
 from linkbert.tasks import formats
 from linkbert.tasks.examples import ChoiceExample, Example, QuestionExample, Splits, TaggedExample, TextExample
 from linkbert.tasks.formats import BREAK, Format, Source
-from linkbert.tasks.table import SPLITS, Task, find_task
+from linkbert.tasks.table import SPLITS, Task, models_of
 
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
 WITH_COLUMNS = {"tsv", "csv", "json", "jsonl", "parquet", "hoc", "tag-rows"}
@@ -96,7 +96,7 @@ def read_splits(
     _count(parts, counts)
     if distract != "0":
         notes.append(_distract(task, parts, distract, distract_in))
-    models = [find_task(name) for name in task.model_of]
+    models = models_of(task)
     for source in at_hand(models, data)[0][:1] if isinstance(data, Path) else ():
         notes += [f"scored with the model of {source.title}", *_shared(read_splits(source, data).train, parts)]
     if not parts["test"]:
@@ -223,9 +223,12 @@ def find_data(name: str, tasks: Sequence[Task]) -> Path:
     Of that, what they and the tasks of their `model_of` may be read from is fetched, without the user's token, so that
     a gated set is refused.
     """
-    if Path(name).is_dir() or not re.fullmatch(r"\w[\w.-]*/[\w.-]+", name):
-        return Path(name)
-    every = [*tasks, *(find_task(of) for task in tasks for of in task.model_of)]
+    path = Path(name).expanduser()
+    if path.is_file() and path.name.endswith(ARCHIVES):  # it is found by its name, and read unopened
+        return path.parent
+    if path.is_dir() or not re.fullmatch(r"\w[\w.-]*/[\w.-]+", name):
+        return path
+    every = [*tasks, *(each for task in tasks for each in models_of(task))]
     patterns = {place for task in every for found in task.files.values() for candidate in found
                 for file in _names(candidate) for place in _places(file, task.suite)}  # fmt: skip
     remedy = "get the files elsewhere and give their folder: docs/tasks.md says which"
@@ -266,7 +269,7 @@ def find_files(task: Task, data: Path, *, train: bool = True) -> dict[str, Files
     # Without `train`, one set to score on is enough.
     wanted = ["train", "dev"] if train and not task.model_of else scored[: ready.isdisjoint(scored)]
     if lacking := [split for split in wanted if split not in ready]:
-        raise ValueError(_missing(task, lacking[0] if lacking[0] in task.files else source or "train", data))
+        raise ValueError(_missing(task, lacking[0] if lacking[0] in task.files else source or lacking[0], data))
     return found
 
 
@@ -284,7 +287,7 @@ def _sha256(path: Path, _size: int, _changed: int) -> str:
 
 def model_task(task: Task, data: Path) -> Task:
     """Find the task whose model scores this one: itself, or the first of `model_of` whose files are there."""
-    models = [find_task(name) for name in task.model_of]
+    models = models_of(task)
     if models and not (found := at_hand(models, data)[0]):
         find_files(models[0], data)  # raises an error that names what is missing
     return found[0] if models else task
@@ -319,7 +322,11 @@ def _find(name: str, suite: str, data: Path) -> Files:
     path, _, inside = name.partition("!")
     stem, end = re.fullmatch(r"(.*?)(\.[^/]*)?", path).groups("")  # type: ignore[union-attr]
     others = DEV_NAMES if stem.rpartition("/")[2] == "dev" else ("",)
-    for spelled in (stem.removesuffix("dev") + other + end if other else path for other in others):
+    names = [stem.removesuffix("dev") + other + end if other else path for other in others]
+    names += [
+        name.replace("/", f"-{branch}/", 1) for branch in ("master", "main") for name in names if "/" in name
+    ]  # GitHub's zips
+    for spelled in names:
         for place in _places(spelled, suite):
             there = data.glob(place) if "*" in place else [data / place]  # the shards of a set
             if found := sorted(each for each in there if each.is_file()):
@@ -351,10 +358,16 @@ def _open_archive(path: Path) -> Any:
 
 def _missing(task: Task, split: str, data: Path) -> str:
     """Say that a split is missing: of each candidate the first file that is not there, and where it is to be had."""
-    candidates = map(_names, task.files.get(split, ()))
+    if not (candidates := [*map(_names, task.files.get(split, ()))]):
+        shape = f'files = {{ {split} = ["FILE"] }}, or split = {{ from = "train", {split} = 0.1 }}'
+        raise ValueError(f"{task.title}: its table names no {split} set: give it {shape}")
     lacking = [next(each for each in names if not _find(each, task.suite, data)) for names in candidates]
     files = " nor ".join(dict.fromkeys(name.partition("!")[0] for name in lacking))
-    remedy = f"get it from {task.where}" + f", or give --data {task.hub}, which fetches it" * bool(task.hub)
+    for above in data.absolute().parents[:3]:
+        if any(all(_find(each, task.suite, above) for each in _names(names)) for names in task.files.get(split, ())):
+            return f"{task.title}: no {split} set in {data}, but in {above}: give --data {above}"
+    remedy = f"get it from {task.where or 'its publisher'}"
+    remedy += f", or give --data {task.hub}, which fetches it" * bool(task.hub)
     return f"{task.title}: no {split} set: {files} is neither in {data} nor in {data / task.suite}; {remedy}"
 
 

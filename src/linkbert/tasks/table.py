@@ -143,6 +143,12 @@ def find_task(name: str) -> Task:
     return known[name]
 
 
+def models_of(task: Task) -> list[Task]:
+    """Find the tasks whose model scores one: of the file of its table, or known."""
+    own = read_tables(Path(task.file), tasks()) if task.model_of and Path(task.file).suffix == ".toml" else {}
+    return [own.get(name) or find_task(name) for name in task.model_of]
+
+
 def find_tasks(wanted: str | Task | Mapping[str, Any] | Sequence[str | Task | Mapping[str, Any]]) -> list[Task]:
     """Find tasks: names ("rte,mrpc"), FILE.toml, FILE.toml:NAME, Tasks, or tables ({"name": ..., "kind": ..., ...})."""
     if isinstance(wanted, Task):
@@ -155,6 +161,8 @@ def find_tasks(wanted: str | Task | Mapping[str, Any] | Sequence[str | Task | Ma
     found: list[Task] = []
     for word in wanted.split(","):
         file = re.fullmatch(r"(?s)(.+\.toml)(?::(.+))?", word)
+        if not file and Path(word.rpartition(":")[0]).is_file():
+            raise ValueError(f"{word.rpartition(':')[0]} is no FILE.toml with tables of datasets")
         own = read_tables(Path(file[1]), tasks()) if file else {word: find_task(word)}
         if file and file[2] and file[2] not in own:
             raise ValueError(f"{file[1]} has no table {file[2]!r}; {nearest(file[2], own)}")
