@@ -776,6 +776,7 @@ def test_a_tree_of_mostly_unknown_files_is_refused_with_the_ways_on(tmp_path, fi
         ("citing;cited;year\na;b;2001\n", [("a", "b")]),
         ("year,to,from\n2001,b,a\n", [("a", "b")]),
         ("# Nodes: 2\n# FromNodeId\tToNodeId\n1\t2\n2\t#1\n", [("1", "2"), ("2", "#1")]),  # of SNAP
+        ("% asym\n1   2\n 2 1\n", [("1", "2"), ("2", "1")]),  # of KONECT
         ("1 2 0\n2 1 1\n", [("1", "2"), ("2", "1")]),
         ("New York,Los Angeles\n", [("New York", "Los Angeles")]),
         ('<?xml version="1.0"?>\n<postlinks>\n  <row Id="9" PostId="1" RelatedPostId="2" LinkTypeId="3" />\n'

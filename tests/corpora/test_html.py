@@ -1,6 +1,7 @@
 """Web pages: what is text, where links stand, what addresses mean, encodings, damage. (A small site: golden.)"""
 
 import gzip
+import os
 import tarfile
 import time
 import zipfile
@@ -632,3 +633,14 @@ def test_a_page_may_have_so_many_elements(tmp_path, monkeypatch):
     records = [*read_source("html", tmp_path, None, skipped)]
     assert [each.id for each in records if isinstance(each, Document)] == ["a.html"]
     assert skipped == {html.TOO_LARGE: 1}
+
+
+def test_names_in_other_forms_of_unicode_and_in_latin_1_are_found(tmp_path):
+    (tmp_path / "a.html").write_text(
+        "<p><a href='Caf%C3%A9.html'>x</a> <a href='Café.html'>y</a> <a href='%DC.html'>z</a>"
+    )
+    (tmp_path / "Cafe\u0301.html").write_text("<p>One</p>")
+    (tmp_path / os.fsdecode(b"\xdc.html")).write_text("<p>Two</p>")
+    documents = {each.id: each for each in read_source("html", tmp_path) if isinstance(each, Document)}
+    assert [link.target for link in documents["a.html"].links] == ["Cafe\u0301.html"] * 2 + ["\\xdc.html"]
+    assert {"Cafe\u0301.html", "\\xdc.html"} < {*documents}

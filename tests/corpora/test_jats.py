@@ -418,3 +418,12 @@ def test_the_same_citations_as_pubmed_parser(data):
                 assert found[key("".join(node.itertext()))] == Counter(cited)
                 compared += len(cited)
     assert (compared, captions) == (383, 7)
+
+
+def test_an_entry_that_is_a_note_alone_leads_to_what_its_words_name(tmp_path):
+    note = '<ref id="B1"><note><p>See <ext-link xlink:href="https://pubmed.ncbi.nlm.nih.gov/55/">it</ext-link>.</p></note></ref>'
+    body = '<p>As said [<xref ref-type="bibr" rid="B1">1</xref>].</p>'
+    (tmp_path / "a.nxml").write_bytes(article({"pmid": 1}, body, note))
+    ((document,), skipped) = read(tmp_path / "a.nxml")
+    assert [(document.text[link.start : link.end], link.target) for link in document.links] == [("1", "55")]
+    assert not skipped

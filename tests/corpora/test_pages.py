@@ -790,7 +790,7 @@ MYST = """\
 # Home
 
 See {doc}`guide/a`, {doc}`shown <guide/a>`, {ref}`part`, {ref}`p <part>`, {py:class}`~x.Y`, [](guide/a.md), [](#part)
-and {ref}`top`.
+and {ref}`top`, [l](part).
 
 ````{note}
 :class: wide
@@ -804,6 +804,11 @@ Tip.
 
 :::{toctree}
 guide/a
+:::
+
+:::{own} x
+:class: y
+Body.
 :::
 
 ```{code-block} py
@@ -820,18 +825,10 @@ def test_myst_has_roles_labels_and_directives(tmp_path):
     }
     page = read_tree(tmp_path, files)["index"]
     assert page.text == (
-        "See A, shown, Part, p, x.Y, A, Part and Home.\nNote n.\nTitle t\nTip."  # shown as Sphinx does
+        "See A, shown, Part, p, x.Y, A, Part and Home, l.\nNote n.\nTitle t\nTip.\nBody."  # shown as Sphinx does
     )
-    assert [page.text[link.start : link.end] for link in page.links] == [
-        "A",
-        "shown",
-        "Part",
-        "p",
-        "A",
-        "Part",
-        "n",
-        "t",
-    ]
+    shown = [page.text[link.start : link.end] for link in page.links]
+    assert shown == ["A", "shown", "Part", "p", "A", "Part", "l", "n", "t"]
     assert {*led_to(page)} == {"guide/a"}
 
 

@@ -404,3 +404,44 @@ def test_titles_of_one_or_two_letters(tmp_path):
     assert [documents[name].title for name in "abc"] == ["A", "Go", "c"]
     assert documents["a"].text == "Text, Go, X and Yes."
     assert [link.target for link in documents["a"].links] == ["b"] * 3
+
+
+SPHINX = """\
+A
+=
+
+|it|_ :ref:`b:Deep part` :ref:`shown <deep part>` `o <https://docs.example.org/en/b.html>`_
+:file:`x/{y}` :guilabel:`&File` :abbr:`WHO (World Health)`
+
+.. ifconfig:: x
+
+   In.
+
+.. include:: /c.inc
+
+.. |it| replace:: *it* all
+.. _it: b.rst
+"""
+
+
+def test_what_sphinx_knows_besides(tmp_path):
+    files = {
+        "doc/conf.py": "extensions = ['sphinx.ext.autosectionlabel']\nhtml_baseurl = 'https://docs.example.org/en/'\n",
+        "doc/a.rst": SPHINX,
+        "doc/b.rst": "B\n=\n\nOne.\n\nDeep part\n---------\n\nTwo.\n",
+        "doc/c.inc": "Three :doc:`b`.\n",
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    documents = {each.id: each for each in read_source("rst", tmp_path) if isinstance(each, Document)}
+    assert {*documents} == {"doc/a", "doc/b"}
+    page = documents["doc/a"]
+    assert page.text == "it all Deep part shown o x/y File WHO\nIn.\nThree B."
+    assert [(page.text[link.start : link.end], link.target, link.fragment) for link in page.links] == [
+        ("it all", "doc/b", ""),
+        ("Deep part", "doc/b", "deep part"),
+        ("shown", "doc/b", "deep part"),
+        ("o", "doc/b", ""),
+        ("B", "doc/b", ""),
+    ]

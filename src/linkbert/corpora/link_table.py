@@ -83,7 +83,7 @@ def _read_pairs(path: Path, skipped: Skipped) -> Iterator[tuple[str, str]]:
         text = line.decode("utf-8-sig" if number == 1 else "utf-8", "replace").rstrip("\r")
         if "\ufffd" in text:
             skipped.note("links table: invalid UTF-8 (replaced)", f"{path.name} line {number}")
-        if not delimiter and text.startswith("#"):  # as those of SNAP begin
+        if not delimiter and text.startswith(("#", "%")):  # as those of SNAP and KONECT begin
             continue
         if not delimiter and text.lstrip()[:1] == "{":
             raise ValueError(f"{path} is JSON, no table of two columns: jq -r '[.source, .target] | @tsv' makes one")
@@ -112,7 +112,11 @@ def _is_quoted(cells: list[str]) -> bool:
 
 def _split(text: str, delimiter: str, *, quoted: bool) -> list[str]:
     with suppress(csv.Error):  # a field of more than 128 KB
-        return next(csv.reader([text], delimiter=delimiter)) if quoted and '"' in text else text.split(delimiter)
+        return (
+            next(csv.reader([text], delimiter=delimiter))
+            if quoted and '"' in text
+            else text.split(delimiter.strip(" ") or None)
+        )
     return []
 
 

@@ -28,6 +28,11 @@ def unquote(address: str) -> str:
     return parse.unquote(address, "cp1252") if "\ufffd" in found and "%" in address else found
 
 
+def as_latin1(name: str) -> str:
+    r"""Read what stands for bytes of a file's name that are not UTF-8 as Latin-1: "caf\xe9" -> "café"."""
+    return re.sub(r"\\x([89a-f][0-9a-f])", lambda found: chr(int(found[1], 16)), name)
+
+
 class Place(NamedTuple):
     """Where a page's links start from: its folder, on a host, or ("") in a tree of which no more is known."""
 

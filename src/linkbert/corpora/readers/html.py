@@ -20,10 +20,11 @@ from itertools import accumulate
 from operator import itemgetter
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, NamedTuple
+from unicodedata import normalize
 
 from linkbert.corpora.reader import Reader, Record, Skipped, option
 from linkbert.corpora.readers.site import mark_exponents, read_table, words
-from linkbert.corpora.resolve import SUFFIXES, Place, find_place, names, resolve, unquote
+from linkbert.corpora.resolve import SUFFIXES, Place, as_latin1, find_place, names, resolve, unquote
 from linkbert.corpora.sources import TOO_LARGE
 from linkbert.records import Document, Link, Redirect
 
@@ -155,7 +156,7 @@ class Tree(Options):
         """Return a target and its fragment; one in other capitals than its page means the page."""
         if not (to := resolve(href, place)):
             return self._follow(href) if _SCRIPTED.search(href) else None
-        page = self.pages.get(to[0].casefold(), "")
+        page = self.pages.get(normalize("NFC", to[0]).casefold(), "")
         return (page, to[1]) if page and to[0] != page and to[0] not in names(page) else to
 
     def _follow(self, href: str) -> tuple[str, str] | None:
@@ -576,8 +577,8 @@ def survey(files: Iterable[tuple[str, bytes | None]], options: Options, *_: obje
     counts: dict[str, Counter[str]] = defaultdict(Counter)
     pages, found_pages, addresses, scripted = Counter[str](), dict[str, str](), set[str](), False
     for name, data in files:
-        for other in (name, *names(name)):  # what two pages are called means neither
-            other = other.casefold()
+        for other in (as_latin1(name), name, *names(as_latin1(name))):  # what two pages are called means neither
+            other = normalize("NFC", other).casefold()
             found_pages[other] = name if found_pages.get(other, name) == name else ""
         source = "" if data is None or len(data) > LARGEST or _is_binary(data) else decode(data)[0]
         scripted = scripted or _SCRIPTED.search(source) is not None

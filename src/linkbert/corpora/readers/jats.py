@@ -393,6 +393,7 @@ def _cited(entry: Any) -> list[tuple[Any, str]]:
     Forms of one citation are one. A name that no element declares may stand in the text.
     """
     citations = [each for each in entry.iter(*CITATIONS) if papers.local(each.getparent()) != "citation-alternatives"]
+    citations = citations or [entry]  # of a note alone
     return [(each, (_names(each.iter(*NAMED)) or papers.find_names(each.itertext()) or [""])[0]) for each in citations]
 
 

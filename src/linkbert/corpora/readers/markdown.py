@@ -537,7 +537,8 @@ _LINES = re.compile(  # whole lines: colons of a directive and its title, or mar
 )
 _REMARK = re.compile(r"^%.*$|^\([^()\n]+\)=[ \t]*$(?!\n\s*#)", re.MULTILINE)  # of MyST, and a label of no heading
 _LABEL = re.compile(r"^\(([^()\s]+)\)=[ \t]*\n\s*(#+[ ].*)$\n?", re.MULTILINE)
-_PROSE = words(" ".join(read_table("rst.toml")[kind] for kind in ("prose", "unsaid")))
+_OF_RST = {kind: words(names) for kind, names in read_table("rst.toml").items()}
+_PROSE, _HIDDEN = _OF_RST["prose"] | _OF_RST["unsaid"], _OF_RST["hidden"]
 _DIRECTIVE = re.compile(  # of MyST
     r"^([ \t]*)([`~:]{3,})\{([\w:-]+)\}[ ]*(.*)\n((?:[ \t]*:[\w-]+:.*\n)*)((?:.*\n){0,2000}?)\1\2[ ]*$", re.MULTILINE
 )
@@ -572,7 +573,7 @@ def to_commonmark(source: str) -> str:
     >>> to_commonmark('!!! note "Mind"\n    the [gap]({{< relref "gap" >}})')
     'Mind\n\nthe [gap](gap.md)'
     """
-    for _ in range(8 if re.search(r"[`~:]{3}\{", source) else 0):  # directives in each other
+    for _ in range(8 if any(f"{mark}{{" in source for mark in ("```", ":::", "~~~")) else 0):  # in each other
         source, before = _DIRECTIVE.sub(_put_body, source), source
         if source == before:
             break
@@ -604,11 +605,11 @@ def to_commonmark(source: str) -> str:
 
 
 def _put_body(found: re.Match[str]) -> str:
-    """Write a directive of MyST: title and body of prose; of another, code, or nothing where colons are around it."""
+    """Write a directive of MyST: title and body of prose, of another the body; code, and what is no text, as it is."""
     indent, marks, name, title, _, body = found.groups()
     if name in _PROSE:
         return f"\n{indent}{title}\n\n{body}"
-    return "" if marks[0] == ":" else found[0]
+    return found[0] if marks[0] != ":" else "" if name in _HIDDEN else f"\n\n{body}"
 
 
 def _put_address(found: re.Match[str]) -> str:

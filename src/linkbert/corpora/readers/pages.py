@@ -21,7 +21,7 @@ from unicodedata import normalize
 
 from linkbert.corpora.reader import Skipped, option
 from linkbert.corpora.readers.site import read_table
-from linkbert.corpora.resolve import MEDIA, NOTE_SUFFIX, note_name, note_path, resolve_in_note, unquote
+from linkbert.corpora.resolve import MEDIA, NOTE_SUFFIX, as_latin1, note_name, note_path, resolve_in_note, unquote
 from linkbert.corpora.sources import decode_text
 
 log = logging.getLogger(__name__)
@@ -190,6 +190,8 @@ class Pages:
             return found
         target, fragment = found
         id_ = next((id_ for path in self.paths(address) if (id_ := self.find_path(path, page))), "")
+        if not id_ and self.shown and (found := self.find_label(unquote(address), page)):
+            return found
         return self._translate(id_, address, page) or target, fragment
 
     def find_label(self, label: str, page: str) -> tuple[str, str] | None:
@@ -202,9 +204,9 @@ class Pages:
 
         A link of "a.fr" to "b" means "b.fr"; of any page, "b?lang=fr" means that or "fr/b" in place of "en/b".
         """
-        path, said = address.partition("#")[0].partition("?")[0], _SAID_LANGUAGE.search(address)
-        own = said or (None if _LANGUAGE.search(NOTE_SUFFIX.sub("", path)) else _LANGUAGE.search(page))
-        if not id_ or not own:
+        said = _SAID_LANGUAGE.search(address)
+        own, path = said or _LANGUAGE.search(page), NOTE_SUFFIX.sub("", address.partition("#")[0].partition("?")[0])
+        if not id_ or not own or (not said and _LANGUAGE.search(path)):
             return id_
         bare, language = _LANGUAGE.sub("", id_), own[0].rpartition("=")[2].lstrip(".")
         parts = bare.split("/")
@@ -419,7 +421,7 @@ def survey(files: Iterable[tuple[str, bytes]], options: Options, others: Mapping
         said[id_] += [("title", heading) for heading in islice(headings, 1) if heading]
         addresses |= dict.fromkeys(found for pattern in _ADDRESSES for found in re.findall(pattern, text))
         labelled |= dict.fromkeys(_LABELLED.findall(text))
-        labels[id_] = _LABEL.findall(text)
+        labels[id_] = _LABEL.findall(text) if ")=" in text else []
     pages.dialect, sign = recognise(paths)
     if options.dialect:
         pages.dialect, sign = DIALECTS.get(options.dialect, Dialect()), "as given"
@@ -474,7 +476,7 @@ def _conventional(id_: str, dialect: Dialect) -> Iterator[str]:
     >>> list(_conventional("docs/_posts/2020-01-31-first", Dialect()))
     ['docs/2020/01/31/first', 'docs/first']
     """
-    *folders, last = id_.split("/")
+    *folders, last = as_latin1(id_).split("/")
     forms = [[*folders, each] for each in (last, _LANGUAGE.sub("", last), _NUMBERED.sub("", last))]
     shown = [folder.removeprefix("_") for folder in folders if folder != "_posts"]
     is_index = last.lower() in INDEXES and bool(shown)

@@ -54,6 +54,12 @@ _CODE = re.compile(
 _ROLE = re.compile(r":(?:[a-z]+:)?([\w-]+):`(?:[^`<]*[^`<\s]\s*<([^`<>]+)>|[~!.]?([^`]+))`")
 _TITLED, _CLOSE = re.compile(r"(.+)\s+<(.+)>", re.DOTALL), re.compile(r"(.+?)<([^<>]+)>", re.DOTALL)
 _HEADER = re.compile(r"\A(?:[A-Z][\w-]*:[ ].*\n(?:[ \t]+\S.*\n)*){3,}(?=[ ]*\n)")  # of a PEP, as of a mail
+_HOST = re.compile(rb"""^html_baseurl\s*=\s*["']https?://([^"']+/)["']""", re.MULTILINE)
+_UNSHOWN = {  # what Sphinx does not show of the text of roles
+    **dict.fromkeys(("file", "samp"), re.compile(r"[{}]")),
+    **dict.fromkeys(("guilabel", "menuselection"), re.compile(r"&(?=\w)")),
+    "abbr": re.compile(r"\s*\([^()]*\)$"),
+}
 _MARKUP = re.compile(r"^\.\. [\w:-]+::|^\.\. _[^:]+:|:[a-z]+:`|`_\b|^([=\-~^])\1{3,}\s*$", re.MULTILINE)
 _INLINE = re.compile(r":[\w:-]+:`~?([^`<]+?)(?:\s*<[^`]*)?`|``?(.+?)``?")
 _BEFORE = re.compile(r"(?:(?:async|class|static|abstract|final|classmethod|exception)\s+)+")
@@ -71,6 +77,8 @@ class Tree:
     ends: dict[str, list[str]] = field(default_factory=dict)  # last part of an id: ids
     folders: set[str] = field(default_factory=set)  # names of folders: what a role of that name means lies there
     labels: Places = field(default_factory=dict)
+    sections: Places = field(default_factory=dict)  # titles that are labels, as autosectionlabel has it
+    hosts: list[str] = field(default_factory=list)  # where the tree is published, "docs.example.org/en/latest/"
     titles: Places = field(default_factory=dict)
     shown: dict[str, str] = field(default_factory=dict)  # titles of pages
     objects: dict[str, Places] = field(default_factory=dict)  # by directive
@@ -78,9 +86,12 @@ class Tree:
     roles: dict[str, str] = field(default_factory=dict)  # the directive that describes what a role names
 
 
-def survey(files: Iterable[tuple[str, bytes]], *_: Any) -> Tree:
+def survey(files: Iterable[tuple[str, bytes]], *more: Any) -> Tree:
     """Read what the files of a tree define; its pages are the .rst files, or the .txt files where more have markup."""
     tree, uses = Tree(), defaultdict[str, Counter[str]](Counter)
+    settings = {name: data for name, data in (more[-1] if more else {}).items() if name.endswith("conf.py")}
+    tree.hosts = [each.decode() for data in settings.values() for each in _HOST.findall(data)]
+    tops = [dirname(name) for name, data in settings.items() if b"autosectionlabel" in data]
     texts = {name: decode_text(data, name, Skipped()) + "\n" for name, data in files}
     is_rst = {name: splitext(name)[1].lower() in SUFFIXES for name in texts}
     marked = Counter(is_rst[name] for name, text in texts.items() if _MARKUP.search(text))
@@ -88,7 +99,7 @@ def survey(files: Iterable[tuple[str, bytes]], *_: Any) -> Tree:
     pending = list(chosen.items())
     for name, text in pending:
         for found in _INCLUDE.finditer(text):
-            if (inner := _path(found[2], name)) in texts and inner not in (name, *tree.texts):
+            if (inner := _included(found[2], name, texts)) and inner not in (name, *tree.texts):
                 tree.texts[inner] = texts[inner]
                 pending.append((inner, texts[inner]))
     tree.pages = {name: splitext(name)[0] for name in chosen if name not in tree.texts}
@@ -104,6 +115,10 @@ def survey(files: Iterable[tuple[str, bytes]], *_: Any) -> Tree:
             for label in _LABELS.findall(found[0]):
                 shown = _INLINE.sub(r"\1\2", title[2]).strip() if title else ""
                 tree.labels.setdefault(_normal(label.strip("`")), []).append((page, shown))
+        heads = [found[2].strip() for found in _TITLE.finditer(text)] if tops else []
+        for head, top in ((head, top) for head in heads for top in tops if f"/{page}".startswith(f"/{top}")):
+            for label in (head, f"{page[len(top) :].lstrip('/')}:{head}"):
+                tree.sections.setdefault(_normal(label), []).append((page, _INLINE.sub(r"\1\2", head)))
         _add_objects(text, page, tree)
         for found in _ROLE.finditer(text):
             uses[found[1]][_SPACE.sub(" ", found[2] or found[3])] += 1
@@ -119,12 +134,18 @@ def _path(path: str, name: str) -> str:
     return normpath(path[1:] if path[0] == "/" else join(dirname(name), path))
 
 
+def _included(path: str, name: str, texts: dict[str, str]) -> str:
+    """Return the file that a page includes, "/x" from a folder around it, "" for one that is not there."""
+    tops = [join(str(folder), path[1:]) for folder in PurePosixPath(name).parents] if path[0] == "/" else []
+    return next((each for each in map(normpath, [*tops, _path(path, name)]) if each in texts), "")
+
+
 def _expand(text: str, name: str, texts: dict[str, str], room: list[int], around: tuple[str, ...] = ()) -> str:
     """Put included files into a text, as long as there is `room`, in characters; not what is around already."""
 
     def put(found: re.Match[str]) -> str:
-        inner, options = _path(found[2], name), dict(re.findall(r":([\w-]+):[ ]*(.*)", found[3]))
-        if inner not in texts or inner in (*around, name) or len(around) >= DEPTH or {*options} & {"literal", "code"}:
+        inner, options = _included(found[2], name, texts), dict(re.findall(r":([\w-]+):[ ]*(.*)", found[3]))
+        if not inner or inner in (*around, name) or len(around) >= DEPTH or {*options} & {"literal", "code"}:
             return ""
         room[0] -= len(texts[inner]) + 1
         if room[0] < 0:
@@ -200,8 +221,9 @@ def resolve(
     domain, _, role = role.rpartition(":")
     python, found = role in PYTHON and domain in ("", "py"), list[tuple[str, str, str]]()
     if role in ("ref", "numref", "any"):
-        rows = tree.labels.get(_normal(name), [])
-        found = [(to, _normal(name), title) for to, title in sorted(rows, key=lambda row: row[0] != page)[:1]]
+        known = tree.labels if _normal(name) in tree.labels else tree.sections
+        rows = sorted(known.get(_normal(name), []), key=lambda row: row[0] != page)[:1]
+        found = [(to, _normal(name if known is tree.labels else title), title) for to, title in rows]
     if role in ("doc", "any") and not found:
         found = [(to, "", tree.shown.get(to, "")) for to in _find_page(name, page, tree)]
     if (python or role == "any") and not found:
@@ -394,8 +416,10 @@ class _Page:
                     self.depth -= 1
                 elif name in defined:
                     self.skipped.note(NESTED, self.id)
-            elif isinstance(child, self.nodes.reference):
-                self.writer.link(self.find_address(child), child.astext())
+            elif isinstance(child, self.nodes.reference):  # which may hold a substitution
+                self.writer.open_link("whole", self.find_address(child))
+                self.write_inline(child)
+                self.writer.close_link("whole")
             elif "role" in child:
                 self.write_role(child["role"], child.astext())
             elif not isinstance(child, self.hidden):
@@ -408,6 +432,9 @@ class _Page:
             anonymous = steps == 1 and node.get("anonymous")
             node = next(self.unnamed, None) if anonymous else self.named.get(node.get("refname"))
         uri = node.get("refuri", "") if node is not None else ""
+        for host in self.tree.hosts:
+            if (path := re.sub("^https?://", "", uri)).startswith(host):
+                uri = f"/{path[len(host) :]}" + "index" * path.endswith("/")
         found = resolve_in_note(uri, dirname(self.id)) if uri and uri not in (shown, f"mailto:{shown}") else None
         if found and "//" not in uri and len(pages := _find_page(uri.partition("#")[0], self.id, self.tree)) == 1:
             return pages[0], found[1]
@@ -426,6 +453,7 @@ class _Page:
         tight = python or last in ("ref", "doc", "term", "any", "numref")
         tree = self.tree
         if text[:1] == "!" or not (tight or last in tree.objects or last in tree.roles or last in tree.folders):
+            text = _UNSHOWN[last].sub("", text) if last in _UNSHOWN else text
             self.writer.add(found[1] if found else text.removeprefix("!"))
             return
         around = self.module, ".".join(self.classes)
@@ -452,6 +480,7 @@ READER = Reader(
     survey=survey,
     suffixes=SUFFIXES,
     largest=LARGEST,
-    inside=(".txt",),
+    inside=(".txt", ".inc"),
+    settings=("conf.py",),
     marks=(b"\n.. toctree::", b":doc:`", b":ref:`", b":class:`", b"\n.. _", b"\n.. code-block:: "),
 )
