@@ -4,6 +4,8 @@ import math
 import os
 import re
 import signal
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -17,6 +19,7 @@ from linkbert.instances.sampler import Sampler
 from linkbert.model.checkpoint import load_model, start_model
 from linkbert.model.optimizer import make_optimizer
 from linkbert.model.step import step_function
+from linkbert.pretraining import loop
 from linkbert.pretraining.checkpoint import State, checkpoints, find_model, last_checkpoint, restore_optimizer
 from linkbert.pretraining.distributed import DistributedContext, check_stop
 from linkbert.pretraining.journal import read_journal
@@ -79,6 +82,36 @@ def test_the_journal_says_what_happened(train, config):
     assert 1e8 < lines[0]["memory"] < 1e12  # bytes
     assert sum(state.relations) == 12 * 8
     assert list((run / "tensorboard").iterdir())
+
+
+def test_memory_is_given_back_now_and_then(train, small, monkeypatch):
+    given = []
+    monkeypatch.setattr(loop, "give_back_memory", lambda: given.append(True))
+    for seconds, times in ((0.0, 6), (60.0, 0)):
+        given.clear()
+        monkeypatch.setattr(loop, "TIDYING", seconds)
+        train(small(steps=6), run=f"after-{seconds}")
+        assert len(given) == times
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's malloc")
+def test_memory_that_lies_in_pieces_is_given_back():
+    code = """
+import re
+from pathlib import Path
+from linkbert.model.device import give_back_memory, keep_memory
+import torch
+keep_memory()
+resident = lambda: int(re.search(r"RssAnon:\\s*(\\d+)", Path("/proc/self/status").read_text())[1])
+kept = [(torch.zeros(1 << 18), torch.zeros(16)) for _ in range(300)]  # a MB, and what stays behind it
+kept = [small for _, small in kept]
+before = resident()
+give_back_memory()
+print(before - resident())
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(done.stdout) > 200_000  # kB of 300,000
 
 
 def test_a_journal_line_averages_the_steps_since_the_last(train, small):

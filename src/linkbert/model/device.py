@@ -81,6 +81,12 @@ def keep_memory() -> None:
             mallopt(option, value)
 
 
+def give_back_memory() -> None:
+    """Have glibc give back what it keeps: what is free lies in ever more pieces, as no two batches are of one shape."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 def send(tensor: Tensor, device: torch.device) -> Tensor:
     """Copy a tensor to a device; to a GPU from pinned memory and beside what it computes, so that nothing waits.
 

@@ -27,7 +27,7 @@ from torch.distributed.fsdp import FSDPModule
 
 from linkbert.config import Config, in_seconds
 from linkbert.instances.batches import Batches
-from linkbert.model.device import deterministic
+from linkbert.model.device import deterministic, give_back_memory
 from linkbert.model.heads import Objective, PretrainingModel, Sums, flatten
 from linkbert.model.optimizer import clip_gradients, learning_rate, update_unless
 from linkbert.pretraining.checkpoint import Checkpoints, State, checkpoints
@@ -41,6 +41,7 @@ GROWTH = 2_000  # steps without overflow after which the scale of fp16's losses 
 REMEMBERED, ENOUGH = 128, 16  # gradient norms whose median defines a spike, and the fewest that have one
 IN_A_ROW = 10  # faults in a row that on_spike=skip bears
 SLOW = 5.0  # seconds of a step after which its parts are reported
+TIDYING = 60.0  # seconds after which freed memory is given back: it takes 0.05
 
 log = logging.getLogger(__name__)
 
@@ -113,6 +114,7 @@ def pretrain(
             score(evaluate)
             if not state.due:
                 writer.start(state)
+        tidied = time.perf_counter()
         while not state.finished and not state.due:
             step = state.step
             start = time.perf_counter()
@@ -177,6 +179,9 @@ def pretrain(
             stop.at_once = False
 
             timer.add(start, ready, held.tokens)
+            if device.type == "cpu" and start > tidied + TIDYING:
+                give_back_memory()
+                tidied = start
             state.step, state.elapsed, state.trained = step + 1, timer.elapsed, state.trained + seconds
             state.planned = planned_steps(state, config)
             stage = partial(Progress, step=state.step, steps=state.planned)
