@@ -844,10 +844,10 @@ Body.
 gone
 {:/comment}
 
-[b](b.md){ data-preview }, <% gone %>, <A HREF=b.md>c</A>, [w](sub\\b.md)
+[b](b.md){ data-preview }, <% gone %>, <A HREF=b.md>c</A>, [w](sub\\b.md), [o](https://x.org/?q=%5C)
 
 - [>] moved {{< card title="x" link="/b" >}}
 """
     page = read_tree(tmp_path, {"a.md": source, "b.md": "", "sub/b.md": ""})["a"]
-    assert page.text == "Title n\nBody.\nb, , c, w\nmoved"
-    assert led_to(page) == ["b", "b", "b", "sub/b", "b"]
+    assert page.text == "Title n\nBody.\nb, , c, w, o\nmoved"
+    assert led_to(page) == ["b", "b", "b", "sub/b", "https://x.org/?q=%5C", "b"]

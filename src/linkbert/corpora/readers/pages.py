@@ -178,7 +178,7 @@ class Pages:
         if address.startswith(("[[", "((", "dendron://")):
             return self.find_note(unquote(address if address[0] == "d" else address[2:-2]), page)[0]
         address = re.sub(r"^@(?:site)?(?=/)", "", address)  # of Docusaurus, Zola: a file of the site's folder
-        address = re.sub(r"\\|%5C", "/", address)  # as Windows parts folders
+        address = address if "://" in address else re.sub(r"\\|%5C", "/", address)  # as Windows parts folders
         if address.startswith("xref:"):  # of DocFX: the uid of a page, or of a member in the folder of its module
             uid, _, fragment = unquote(address[5:]).partition("#")
             names = (uid := uid.partition("?")[0]), "/".join(uid.rsplit(".", 1))
