@@ -4,9 +4,11 @@ import gzip
 import json
 import math
 import shutil
+import zipfile
 from collections import Counter
 from itertools import product
 
+import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -545,6 +547,23 @@ def test_marks_of_byte_order_and_compression_are_read(tmp_path, code, opener):
         file.write(table(",", CLASSES).replace("\n", "\r\n").encode(code))
     _, splits = made(path, "t", "c")
     assert {each.label for each in splits.train} == {"cold", "warm"}
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz", ".bz2", ".xz", ".zst"])
+def test_a_long_text_is_read_however_it_is_compressed_and_a_bomb_is_not(tmp_path, suffix):
+    with fsspec.open(tmp_path / f"a.csv{suffix}", "wb", compression="infer") as file:
+        file.write(table(",", CLASSES).encode() + b"long " * 40_000 + b",warm\n")
+    _, splits = made(tmp_path / f"a.csv{suffix}", "t", "c")
+    assert max(len(each.a) for part in (splits.train, splits.dev, splits.test) for each in part) == 199_999
+    if suffix == ".gz":
+        (tmp_path / "b.csv.gz").write_bytes(gzip.compress(table(",", CLASSES).encode() + b" " * (65 << 20), 6))
+        with pytest.raises(ValueError, match=r"b.csv.gz has [\d,]+ bytes and holds more than 67,"):
+            made(tmp_path / "b.csv.gz", "t", "c")
+        with zipfile.ZipFile(tmp_path / "RTE.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+            for split in ("train", "dev"):
+                archive.writestr(f"RTE/{split}.tsv", b" " * (65 << 20))
+        with pytest.raises(ValueError, match=r"RTE.zip has [\d,]+ bytes and holds more than 68,"):
+            read_splits(find_task("rte"), tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,7 @@ FORM = "is the file of this form?"
 BREAK = "\n"  # between the paragraphs of a context that is put together
 TAG = re.compile(r"O|[BIESLUMW](-.+)?")
 MISSING = ("nan", "na", "n/a", "null", "none", "<na>")  # what stands for no number
+LONGEST = 64 << 20  # characters of a cell
 HEADS = {"index", "id", "sentence", "sentence1", "sentence2", "text", "label", "labels", "score"}
 TABLE = re.compile(r'\{"(columns": ?\[|schema": ?\{|[^"]*": ?\{"0":)')  # one line of JSON, as pandas writes
 THOUSANDS = re.compile(r"[-+]?[1-9]\d{0,2}(,\d{3})+")  # or a decimal comma: who knows
@@ -97,6 +98,7 @@ def read_table(
 def read_rows(source: Source, separator: str) -> Iterator[tuple[int, list[str]]]:
     """Yield the rows of a delimited file, each with the line at which it begins; empty lines are skipped."""
     if separator == ",":
+        csv.field_size_limit(LONGEST)
         head = source.stream.readline()  # spreadsheets of many countries write semicolons
         source.stream.seek(0)
         separator = next((each for each in ",;\t|" if each in head), separator)

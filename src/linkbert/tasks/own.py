@@ -106,9 +106,14 @@ def _files(path: Path) -> dict[str, Path]:
     return found
 
 
+def _one(path: Path) -> Path:
+    """Return a file, or the first of a set's."""
+    return min(path.parent.glob(path.name), default=path)
+
+
 def _look(path: Path, label: str) -> tuple[dict[str, Any], list[str]]:
     """Return a file's columns, each with the first value that it has, and all its labels."""
-    rows, first = _rows(min(path.parent.glob(path.name), default=path)), dict[str, Any]()
+    rows, first = _rows(_one(path)), dict[str, Any]()
     if "data" in dict(rows):  # SQuAD's; another's rows are read by now
         return {"data": ""}, []
     if not rows or not all(isinstance(row, dict) for _, row in rows):
@@ -149,7 +154,7 @@ def _rows(path: Path) -> list[tuple[str | None, Any]]:
 
 def _format(path: Path, kind: str) -> str:
     """Tell the format of a file, or of the first of a set's."""
-    path = min(path.parent.glob(path.name), default=path)
+    path = _one(path)
     with opened(((str(path), path),)) as sources:
         form = form_of(sources[0])
     if kind == "question":

@@ -30,6 +30,7 @@ from linkbert.tasks.examples import ChoiceExample, Example, QuestionExample, Spl
 from linkbert.tasks.formats import BREAK, Format, Source
 from linkbert.tasks.table import SPLITS, Task, models_of
 
+LARGEST, RATIO = 64 << 20, 200  # bytes of a compressed file; how many of more there are for each on disk
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
 WITH_COLUMNS = {"tsv", "csv", "json", "jsonl", "parquet", "hoc", "tag-rows"}
 DEV_NAMES = ("dev", "devel", "valid", "validation", "val", "development")  # how publishers name it
@@ -371,15 +372,57 @@ def _missing(task: Task, split: str, data: Path) -> str:
     return f"{task.title}: no {split} set: {files} is neither in {data} nor in {data / task.suite}; {remedy}"
 
 
+class Decompressed(io.RawIOBase):
+    """What a compressed file holds, up to 200 times what it has on disk, or to 64 MiB: no dataset is so alike."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.file = path, io.BytesIO()
+        self.seek(0)
+
+    def close(self) -> None:
+        """Close both."""
+        self.file.close()
+        super().close()
+
+    def readable(self) -> bool:
+        """It is, and from its begin again."""
+        return True
+
+    seekable = readable
+
+    def seek(self, place: int, whence: int = 0) -> int:
+        """Go to the begin, or say where it stands."""
+        if place or whence not in (0, 1):
+            raise io.UnsupportedOperation("a compressed file is read from its begin alone")
+        if not whence:  # a .zst goes forwards alone
+            self.file.close()
+            self.file, self.made = import_module("fsspec").open(self.path, compression="infer").open(), 0
+        return self.made
+
+    def readinto(self, buffer: Any) -> int:
+        """Read a piece; ValueError beyond the bounds."""
+        piece = self.file.read(len(buffer))
+        buffer[: len(piece)] = piece
+        self.made += len(piece)
+        _check_size(self.path, self.made)
+        return len(piece)
+
+
+def _check_size(path: Path, made: int) -> None:
+    if made > max(LARGEST, RATIO * (size := path.stat().st_size)):
+        raise ValueError(f"{path} has {size:,} bytes and holds more than {made - 1:,}: no dataset does; fetch it again")
+
+
 def open_file(path: Path, inside: str, stack: ExitStack) -> list[Source]:
     """Open a file, or those of an archive whose names are like `inside` (`*/dev.csv`), in the order of their names."""
     if not inside:
         plain = path.suffix not in (*COMPRESSIONS, ".zip")  # no library is needed
-        file: Any = path.open("rb") if plain else import_module("fsspec").open(path, compression="infer").open()
-        files = {str(path): file}
+        files: dict[str, Any] = {str(path): path.open("rb") if plain else Decompressed(path)}
     else:
         archive = _open_archive(path)
         names = sorted(name for name in archive.find("") if fnmatchcase(name, inside))
+        for name in names:
+            _check_size(path, archive.info(name)["size"])
         files = {f"{path}!{name}": io.BytesIO(archive.cat_file(name)) for name in names}
     if not files:
         raise ValueError(f"{path} holds no {inside}: is it the published archive?")
