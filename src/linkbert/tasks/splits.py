@@ -385,7 +385,7 @@ class Decompressed(io.RawIOBase):
         super().close()
 
     def readable(self) -> bool:
-        """It is, and from its begin again."""
+        """Return that it can be, and from its begin again."""
         return True
 
     seekable = readable
