@@ -432,7 +432,7 @@ def test_sets_of_the_hub_as_they_are_published(tmp_path):
         ("medqa list", "[[1]]", "item 0 is .* not of this form"),
         ("rte", "\n", "RTE/train.tsv is empty: fetch it again"),
         ("mmlu", 'Why?,a,b,c,d,A\n"What?,a,b,c,d,A\nWho?,a,b,c,d,A\n', "line 2: unexpected end of data: is a quot"),
-        ("mmlu", '"Why?,a' + 150_000 * "b", r"line 1: field larger than .*: is a quotation mark missing"),
+        ("mmlu", '"Why?,a' + 150_000 * "b", "line 1: unexpected end of data: is a quotation mark missing"),
     ],
 )
 def test_a_broken_file_is_one_line_with_its_place(tmp_path, case, changed, fault):
