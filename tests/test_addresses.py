@@ -87,6 +87,7 @@ def documents(count):
     return ("\n".join(lines) + "\n").encode()
 
 
+@pytest.mark.slow
 def test_a_build_by_address_is_the_same_as_from_the_file(tmp_path):
     data = lzma.compress(documents(6_000))
     (tmp_path / "a.jsonl.xz").write_bytes(data)
@@ -142,6 +143,7 @@ def test_a_server_that_breaks_off_is_one_line_and_loses_nothing(tmp_path, capsys
     assert len(store) == 9_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("of", ["answer", pytest.param("file", marks=pytest.mark.slow)])
 def test_a_server_that_dates_a_file_by_its_answer_is_read_and_a_build_of_it_resumed(tmp_path, monkeypatch, of):
     began = time.time()

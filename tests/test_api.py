@@ -125,6 +125,7 @@ def records(draw):
     return made
 
 
+@pytest.mark.slow
 @settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(records(), st.sampled_from(["jsonl", "parquet"]))
 def test_a_folder_of_what_is_exported_builds_the_same_store_again(towns, tmp_path_factory, made, form):

@@ -136,6 +136,7 @@ def test_stats_draws_plots(folder, capsys):
         assert (folder / "plots" / name).read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_a_report_is_one_page_with_everything_in_it(folder, capsys):
     report = folder / "report.html"
     assert cli.main(["report", str(folder / "store"), str(folder / "store"), "--to", str(report)]) == 0
@@ -219,6 +220,7 @@ def test_score_asks_what_the_run_was_asked_and_any_folder_too(folder, capsys):
     assert "holds no model" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_report_lays_runs_side_by_side(folder, tmp_path, capsys):
     assert cli.main(["report", str(folder / "run"), str(folder / "store")]) == 0
     out = capsys.readouterr().out
@@ -270,6 +272,7 @@ def test_a_random_graph_stands_beside_the_hyperlinks_and_a_run_can_take_it(folde
     assert (folder / "store" / "graphs" / "random" / "targets.bin").read_bytes() == targets
 
 
+@pytest.mark.slow
 def test_a_tfidf_graph_stands_beside_the_hyperlinks_and_a_run_at_scope_document_can_take_it(folder, tmp_path, capsys):
     store = tmp_path / "store"
     subprocess.run(["cp", "-r", str(folder / "store"), str(store)], check=True)
@@ -318,6 +321,7 @@ def test_a_plain_source_that_ends_in_the_middle_is_not_whole(tmp_path, name, cap
     assert "cut off or damaged" in capsys.readouterr().err.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_what_is_damaged_in_a_store_is_made_again_by_the_same_command(folder, tmp_path, capsys):
     store = tmp_path / "store"
     words = ["build", str(folder / "towns.jsonl"), "--to", str(store), "--vocab", "train:300", "--workers", "1"]
@@ -358,6 +362,7 @@ def test_a_run_goes_on_with_its_own_settings(folder, tmp_path, capsys):
     assert "journal.jsonl is damaged" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_stores_are_mixed_and_a_run_knows_them_when_it_goes_on(folder, tmp_path, capsys):
     store, run = str(folder / "store"), str(tmp_path / "run")
     words = ["pretrain", "--to", run, "--mix", f"a={store}:3", "b.shares=1/2,1/2,0", "--mix", f"b={store}:1"]
@@ -638,6 +643,7 @@ def test_a_wrong_call_ends_in_a_line_that_leads_to_the_right_one(folder, line, a
     assert (out, err.count("\n"), (folder / "x").exists()) == ("", 1, False)
 
 
+@pytest.mark.slow
 def test_a_wrong_word_imports_nothing_heavy(folder):
     """Of the calls above all but those that open a store or read a source."""
     code = """
@@ -798,6 +804,7 @@ sys.exit(cli.main(["stats", sys.argv[1]]))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("what", "ended"), [("memory", (1, "not enough memory")), ("ctrl-c", (130, "interrupted"))])
 def test_what_a_library_keeps_to_itself_ends_a_command(folder, what, ended):
     command = [sys.executable, "-c", UNHEARD, str(folder / "store"), what]
@@ -837,6 +844,7 @@ def test_a_thread_that_dies_before_it_runs_is_not_waited_for(monkeypatch):
         thread.start()
 
 
+@pytest.mark.slow
 def test_a_store_without_hyperlinks_is_shown_as_far_as_it_goes(folder, tmp_path, capsys):
     """No graph at all, and then one of TF-IDF alone: no command needs more than there is."""
     store = str(tmp_path / "store")
@@ -870,6 +878,7 @@ def test_the_installed_command_answers():
     assert "pretrain" in done.stdout
 
 
+@pytest.mark.slow
 def test_the_demo_runs_on_a_file_of_ones_own(folder, tmp_path, capsys):
     words = [
         "demo",

@@ -47,6 +47,7 @@ def outcome(folder, capsys):
     return capsys.readouterr().out, {path.name: path.read_bytes() for path in (folder / "export").iterdir()}
 
 
+@pytest.mark.slow
 def test_stray_files_have_no_effect(folder, capsys):
     before = outcome(folder, capsys)
     shutil.rmtree(folder / "export")
@@ -59,6 +60,7 @@ def test_stray_files_have_no_effect(folder, capsys):
     assert all(kept for _, kept, _ in check(folder / "store"))
 
 
+@pytest.mark.slow
 def test_a_store_that_may_only_be_read_is_read(folder, tmp_path, capsys):
     (out := tmp_path / "out").mkdir()
     for path in (folder / "store").rglob("*"):
@@ -111,6 +113,7 @@ def test_a_clock_that_jumps_back_changes_nothing(made, tmp_path, monkeypatch):
         **Store.open(made / "store").manifest, "sources": 0, "created": 0}  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_place_whose_name_is_not_utf8_is_read_or_one_line(made, tmp_path, capsys):
     odd = shutil.copytree(made, tmp_path / "caf\udce9")
     for words in (["build", odd / "towns.jsonl", "--to", tmp_path / "a", "--vocab", odd / "store" / "vocabulary",

@@ -134,6 +134,7 @@ def headings_of(page):
     return {re.sub(r"[^\w -]", "", each.lower()).replace(" ", "-") for each in found}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_the_objective_of_the_page_on_extending_trains(tmp_path, monkeypatch, precision):
     import linkbert

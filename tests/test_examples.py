@@ -55,6 +55,7 @@ def run(name, *words):
     module.main(*map(str, words))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["trainer", "accelerate_loop", "contrastive"])
 def test_an_example_trains_and_what_it_saves_opens_in_hugging_face(made, tmp_path, name, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
@@ -122,6 +123,7 @@ def test_a_loaded_model_computes_what_the_run_computes(made):
     assert output.seq_relationship_logits.shape == (6, 3)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:`gradient_checkpointing:FutureWarning")
 def test_trainer_saves_resumes_and_picks_the_best(made, tmp_path):
     pairs = linkbert.PairDataset(made / "store", sequence_length=32)
@@ -180,6 +182,7 @@ def test_a_trained_model_is_used_as_the_page_of_commands_shows(made, capsys):
     assert "'linked': 0." in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_accelerate_and_trainer_set_the_epoch_of_pairs(made, tmp_path):
     from accelerate import Accelerator
 

@@ -212,6 +212,7 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", ["like", "itself", "pipe"])
 def test_a_device_or_a_pipe_is_no_file_of_settings(tmp_path, place):
     path = Path("/dev/zero")

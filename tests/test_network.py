@@ -92,6 +92,7 @@ FAULTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", FAULTS)
 def test_a_server_that_does_not_do_its_part_is_one_line_in_time(kind, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(files, "SILENCE", 0.3)

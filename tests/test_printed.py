@@ -158,6 +158,7 @@ def spoil(path, change):
     path.write_text(json.dumps(value))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("terminal", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_what_is_looked_at_is_text(folder, monkeypatch, terminal):
     if terminal:
@@ -266,6 +267,7 @@ def test_secrets_of_an_address_are_neither_printed_nor_stored(tmp_path, serve):
     assert Store.open(store).manifest["examples"] == ["a.jsonl?part=1&token=***&x=*** line 10: not JSON"]
 
 
+@pytest.mark.slow
 def test_a_build_that_broke_off_by_an_address_with_secrets_is_resumed(tmp_path, serve):
     lines = "".join(json.dumps({"id": str(i), "text": f"Text {i}. " * 20}) + "\n" for i in range(3_000))
     with server(lines.encode(), drop_after=1_000, drops=0) as (address, left):
@@ -328,6 +330,7 @@ def test_a_report_in_markdown_has_no_html_no_picture_and_no_line_of_others(tmp_p
     assert printable(attack) in text
 
 
+@pytest.mark.slow
 def test_what_is_read_back_from_a_store_a_run_and_a_model_is_text(folder, tmp_path):
     store, run = shutil.copytree(folder / "store", tmp_path / "s"), shutil.copytree(folder / "a", tmp_path / "r")
     lost = {"cause": "missing", "target": EVIL, "source": EVIL, "links": 1, "whole": 1}

@@ -76,6 +76,7 @@ def spaces_xz(size):
 BOMBS = {".bz2": spaces_bz2, ".gz": spaces_gz, ".xz": spaces_xz, ".zst": spaces_zst}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", BOMBS)
 def test_what_is_decompressed_comes_in_bounded_pieces(tmp_path, suffix):
     (path := tmp_path / f"a{suffix}").write_bytes(BOMBS[suffix](1 << 27))
@@ -87,6 +88,7 @@ def test_what_is_decompressed_comes_in_bounded_pieces(tmp_path, suffix):
 PACKERS = {".bz2": bz2.compress, ".gz": gzip.compress, ".xz": lzma.compress, ".zst": zstandard.compress}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", PACKERS)
 def test_pieces_are_the_file_and_damage_behind_them_costs_nothing_before_it(tmp_path, suffix):
     pack, body = PACKERS[suffix], b"ab" * (1 << 20)
@@ -593,6 +595,7 @@ def test_examples_of_what_is_left_out_are_short():
     assert len(skipped.examples[0]) < 1_100
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["a.parquet", "a.arrow", "runs"])
 def test_rows_of_no_bytes_are_not_read(tmp_path, name):
     table = pa.table({"id": pa.nulls(2_000_000_000), "text": pa.nulls(2_000_000_000)})

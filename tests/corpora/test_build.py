@@ -79,6 +79,7 @@ def small_shards(monkeypatch):
     monkeypatch.setattr(jsonl, "SHARD_BYTES", 20_000)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["processes", pytest.param("dask", marks=pytest.mark.slow)])
 def test_a_worker_that_dies_costs_no_finished_shard(tmp_path, kind):
     path = write_source(tmp_path / "a.jsonl")
@@ -488,6 +489,7 @@ FILES = Reader(read_file=read_file, suffixes=(".note",))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_reader_of_ones_own_works_with_any_number_of_workers(tmp_path, monkeypatch, workers):
     (tmp_path / "own_plugin.py").write_text(PLUGIN)
@@ -531,6 +533,7 @@ FILES, BARE = Reader(read_file=read_file, suffixes=(".org",)), Reader(read_file=
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize(
     ("data", "said"),

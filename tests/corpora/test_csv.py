@@ -151,6 +151,7 @@ def test_a_cut_file_keeps_its_rows_and_a_cell_too_long_costs_its_row(tmp_path, s
     assert skipped[reader.CELLS] >= 1
 
 
+@pytest.mark.slow
 def test_many_open_marks_take_time_in_proportion(tmp_path):
     (tmp_path / "a.csv").write_text("id,text\n" + '"a"b,"x\n' * 20_000)
     _, skipped = read(tmp_path / "a.csv")

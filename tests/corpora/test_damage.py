@@ -29,6 +29,7 @@ def build(path, reader, **options):
     return {each.id: each for each in store.documents()}, store.manifest["skipped"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reader", PAGES)
 def test_a_bad_page_costs_itself(tmp_path, reader):
     suffix, text = PAGES[reader]

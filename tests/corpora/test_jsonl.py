@@ -49,6 +49,7 @@ def read(path: Path) -> tuple[list[Document], Skipped]:
     return list(read_source("jsonl", path, None, skipped)), skipped
 
 
+@pytest.mark.slow
 @given(st.lists(documents(), min_size=1, max_size=8), st.sampled_from(sorted(COMPRESS)))
 @settings(deadline=None, max_examples=50)
 def test_what_is_written_comes_back_through_any_compression(tmp_path_factory, records, suffix):
@@ -159,6 +160,7 @@ def test_of_a_cut_file_what_is_there_is_kept(tmp_path, suffix):
     assert "is cut off: its compressed data ends in the middle" in " ".join(skipped.examples)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "suffix", [".gz", *(pytest.param(each, marks=pytest.mark.slow) for each in (".bz2", ".xz", ".zst"))]
 )

@@ -166,6 +166,7 @@ def test_zeros_behind_an_archive_are_not_searched_again_and_again(tmp_path):
     assert list(read_blocks(path, 0)) == [(4, None)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CONTAINERS)
 @pytest.mark.parametrize("size", [pytest.param(1 << 30, marks=pytest.mark.slow), 3000])
 def test_whole_pages_before_a_cut_are_kept_and_the_cut_is_counted(written, monkeypatch, name, size):

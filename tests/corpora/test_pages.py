@@ -497,6 +497,7 @@ def test_marks_of_tools_go_and_words_stay(source, text):
     assert read_page(source, "a").text == text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "mark", ["]({{", "{{< code ", "{% ", ":::", "!!! a\n    ", "==a", "$a", "::", "[a]: {{", "[[a|"]
 )
@@ -527,6 +528,7 @@ def test_names_reach_pages_of_other_sources(tmp_path):
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "reader", ["markdown", *(pytest.param(each, marks=pytest.mark.slow) for each in ("html", "rst", "wikitext"))]
 )

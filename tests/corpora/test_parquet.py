@@ -209,6 +209,7 @@ def test_a_length_of_any_size_is_damage(tmp_path, monkeypatch):
         read(path)
 
 
+@pytest.mark.slow
 @given(st.data())
 @settings(deadline=None, max_examples=150)
 def test_no_damage_is_an_error_of_ours(tmp_path_factory, data):

@@ -283,6 +283,7 @@ def test_a_reference_in_the_title_is_a_link_of_the_page():
         assert page.title == ("On" if name == "part" else "On moss")
 
 
+@pytest.mark.slow
 def test_an_error_of_our_own_is_not_one_of_the_page(monkeypatch):
     def fail(*_):
         raise KeyError("ours")

@@ -141,6 +141,7 @@ def test_pages_of_one_name_are_told_apart_by_their_folder(tmp_path):
     assert links_of(pages["c"])[1:] == [("x/b", "x/b"), ("up", "y/b")]
 
 
+@pytest.mark.slow
 def test_damage_costs_its_page(tmp_path):
     files = {
         "a.tid": b"title: A\n\nCaf\xe9 [[B",

@@ -35,6 +35,7 @@ def make_pages(count):
     return pages
 
 
+@pytest.mark.slow
 def test_every_article_is_read_once_whatever_its_cluster(tmp_path, write_zim, monkeypatch):
     path = write_zim([*make_pages(60), ("other", "", None, "page 7"), ("again", "", None, "other")])
     assert find_reader(path) == "zim"
@@ -100,6 +101,7 @@ def test_what_cannot_be_read_is_refused_in_one_line(tmp_path, write_zim, monkeyp
         read(path)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(st.integers(0, 1), st.integers(0, 2**16), st.binary(min_size=1, max_size=9)), max_size=3))
 def test_any_damage_is_a_value_error_or_counted(tmp_path, write_zim, changes):

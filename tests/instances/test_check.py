@@ -98,6 +98,7 @@ def test_one_wrong_number_breaks_its_promise(tmp_path, small_store, file, place,
     assert any(promise in each for each in broken(path))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", sorted({file for file, *_ in DAMAGE if "hashes" not in file}))
 @pytest.mark.parametrize("how", ["filled", "reversed"])
 def test_arrays_that_lie_are_one_line_and_never_read_beyond(tmp_path, small_store, file, how):

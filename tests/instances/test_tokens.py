@@ -47,6 +47,7 @@ def test_remembered_words_give_what_the_library_gives(pieces, text):
     assert pieces.encode(text) == pieces.vocabulary.tokenizer.encode(text).ids
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(st.sampled_from([*ALPHABET, "😀", "\u0345", "ﷺ", "Ǆ"]), st.integers(1, 150)), max_size=9))
 @settings(max_examples=200, deadline=None)
 def test_a_long_word_is_given_to_the_library_in_parts(pieces, runs):
@@ -72,6 +73,7 @@ print(len(tokenizer.encode(sys.argv[1] * 4_000_000)), resource.getrusage(resourc
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("character", ["é", pytest.param("∑", marks=pytest.mark.slow)])
 def test_a_word_of_megabytes_takes_little_memory(character):
     done = subprocess.run([sys.executable, "-c", MEMORY, character], capture_output=True, text=True, check=True)
@@ -209,6 +211,7 @@ def test_a_store_reads_back(small_store, records):
     assert counts[store.tokens[0]] == (store.tokens == store.tokens[0]).sum()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 def test_the_result_does_not_depend_on_workers_or_on_where_it_stopped(
     small_store, tmp_path, monkeypatch, workers, records, store_writer

@@ -367,6 +367,7 @@ ODD = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("said", ODD)
 def test_a_tokenizer_that_panics_or_never_ends_is_one_line_in_every_command(
     other_vocabulary, tmp_path, monkeypatch, capsys, said

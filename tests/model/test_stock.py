@@ -51,6 +51,7 @@ def packed_batch():
     return inputs, labels, torch.tensor([0, 1, 2, 2, 1, 0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [kind for kind in ARCHITECTURES if kind != "bert"] + ["legacy deberta"])
 def test_packed_rows_equal_one_pair_a_row_in_transformers(kind):
     torch.manual_seed(0)

@@ -340,6 +340,7 @@ def test_evaluation_is_written_and_does_not_change_the_run(train, small):
     assert state.evaluation["step"] == 12
 
 
+@pytest.mark.slow
 def test_a_stop_in_an_evaluation_ends_it_between_batches_and_a_resumed_run_starts_with_it(train, small):
     """In the first evaluation, of a step without a checkpoint, and in the last one, after which nothing is trained."""
     config, asked, stops = small(eval_steps=5), [], [2, 9]
@@ -369,6 +370,7 @@ def test_a_stop_in_an_evaluation_ends_it_between_batches_and_a_resumed_run_start
     assert same(weights(checkpoints(run)[-1]), weights(checkpoints(unbroken)[-1]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("objective", ["none", "nsp"])
 def test_other_objectives_train_and_resume(train, small, objective, toy_batches):
     class Two(toy_batches):
@@ -445,6 +447,7 @@ def test_a_run_with_a_budget_that_is_cut_in_two_keeps_its_time(train, small, clo
     assert max(abs(math.log(a / b)) for a, b in itertools.pairwise(rates[5:-2])) < 1, "the rate never jumps"
 
 
+@pytest.mark.slow
 def test_max_time_shortens_the_schedule_only_where_the_machine_is_slow(train, small, clock):
     config = small(max_time="25s", max_steps=12, logging_steps=1, save_steps=50)
     clock(0.5)  # a step is 1.5 s
@@ -495,6 +498,7 @@ def test_a_step_that_is_left_out_is_named_and_changes_nothing(train, small, make
     assert same(before, after)
 
 
+@pytest.mark.slow
 def test_steps_left_out_and_resumed_equal_unbroken(train, small, make_toy, toy_batches):
     """The optimizer counts its updates, the run its steps; a spike at the end is told by norms of before the break."""
     config = small(on_spike="skip", steps=24, logging_steps=1, spike=20.0)
@@ -522,6 +526,7 @@ def test_a_spike_stops_and_says_where_to_look(train, small, make_toy):
     assert "\n" not in message
 
 
+@pytest.mark.slow
 def test_fp16_overflows_halves_its_scale_and_resumes(train, small, make_toy, toy_batches):
     """A scale far too large falls step by step, then all goes on; where it stands is kept in the checkpoint."""
     config = small(precision="fp16", logging_steps=1)

@@ -157,6 +157,7 @@ def test_a_model_is_uploaded_with_its_name_in_its_card(store, run, settings, hub
     assert main(["push", str(tmp_path / "nothing"), "org/mine"]) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("schedule", "grows"),
     [
@@ -179,6 +180,7 @@ def test_a_run_whose_schedule_does_not_depend_on_its_length_may_get_longer(store
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 
+@pytest.mark.slow
 def test_a_run_with_transformers_modules_resumes_bit_for_bit_and_opens_as_any(store, run, settings):
     theirs = settings.replace(bert_modules="transformers")
     pretrain(store, run.with_name("whole"), theirs)
@@ -256,6 +258,7 @@ def test_a_folder_of_other_things_is_left_alone(store, run, settings):
     assert [path.name for path in run.iterdir()] == ["thesis.tex"]
 
 
+@pytest.mark.slow
 def test_resume_without_a_checkpoint_starts_at_step_0_and_says_so(store, run, settings, caplog):
     pretrain(store, run.with_name("other"), settings)
     said = []
@@ -311,6 +314,7 @@ def test_what_is_harmless_may_change_and_is_written_down(store, run, settings):
     assert resumed[0]["changed"] == {"save_total_limit": 1, "precision": "bf16", "micro_batch_size": 8}
 
 
+@pytest.mark.slow
 def test_a_run_of_an_earlier_version_goes_on(store, run, settings):
     """Its run.json has older words and fewer settings, its checkpoint's state fewer entries."""
     pretrain(store, run, settings.replace(masking="word"))
@@ -396,6 +400,7 @@ def test_a_store_without_links_says_that_this_is_bert(make_store, run, settings)
     assert said == ["no links: no linked pairs; this is BERT"]
 
 
+@pytest.mark.slow
 def test_a_mixture_is_trained_and_scored_by_name(mix, run, settings):
     result = pretrain(mix, run, settings)
     record = json.loads((run / "run.json").read_text())
@@ -609,6 +614,7 @@ def test_stores_by_path(store, make_store, run, settings):
         pretrain([store, store], run, settings, resume=True)
 
 
+@pytest.mark.slow
 def test_a_run_that_is_stopped_in_its_last_evaluation_is_finished_when_it_is_resumed(store, run, settings):
     unbroken = pretrain(store, run.with_name("unbroken"), settings)
 

@@ -99,6 +99,7 @@ def test_the_same_seed_gives_the_same_answers_and_another_one_others(encoder):
     assert first.epochs != other.epochs
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["tags", "choice", "question"])
 def test_a_batch_that_is_cut_gives_the_same_update(encoder, name):
     made, examples = KINDS[name]

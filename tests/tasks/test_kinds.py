@@ -48,6 +48,7 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_a_kind_of_one_s_own_is_fine_tuned_scored_reported_and_compared(folder, capsys):
     words = ["--data", "data", "--to", "results", *(f"{key}={value}" for key, value in QUICK.items())]
     for model in ("encoder", "other"):
@@ -112,6 +113,7 @@ def test_tables_are_found_by_file_and_name(tmp_path):
         kind_of(Task("x", "", "math:sqrt", "", ("accuracy",), ""))
 
 
+@pytest.mark.slow
 def test_examples_are_fine_tuned_on_from_python_as_the_documentation_says(folder):
     (code,) = re.findall(r"```python\n(.*?)```", DOCS.read_text(encoding="utf-8"), flags=re.DOTALL)
     names = {}

@@ -22,6 +22,7 @@ def naive(text, n):
     return [tuple(found[i : i + n]) for i in range(len(found) - n + 1)]
 
 
+@pytest.mark.slow
 @given(st.lists(st.lists(texts, max_size=4), min_size=1, max_size=3), st.lists(texts, max_size=5), st.integers(1, 5))
 @settings(deadline=None, max_examples=30)
 def test_hashes_find_what_sets_of_words_find(make_store, shards, contexts, n):

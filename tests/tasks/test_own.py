@@ -223,6 +223,7 @@ def kept(tmp_path_factory):
     return fine_tune
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "content", "words", "new", "inputs", "shown", "values"),
     [

@@ -144,6 +144,7 @@ def test_another_setting_seed_or_file_is_another_run(folder):
     ]
 
 
+@pytest.mark.slow
 def test_a_grid_is_chosen_on_dev_and_never_reads_test(folder, capsys, monkeypatch):
     asked = []
     done = suite.do_run
@@ -177,6 +178,7 @@ def test_dev_examples_that_are_too_few_for_a_grid_are_named(folder, capsys):
     assert said in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_task_without_a_model_of_its_own_takes_the_other_ones(folder):
     assert run(folder, "num_train_epochs=40", tasks="shade") == 0
     trained, scored = read_results(folder / "to").values()
@@ -319,6 +321,7 @@ def test_a_kill_loses_at_most_the_run_in_progress(folder):
     assert [record["seed"] for record in read_results(folder / "to").values()] == [0, 1, 2]
 
 
+@pytest.mark.slow
 def test_a_finished_suite_is_shown_without_torch(folder):
     assert run(folder, "num_train_epochs=1") == 0
     script = folder / "script.py"
@@ -345,6 +348,7 @@ def test_runs_side_by_side_give_what_they_give_one_after_the_other(folder):
     assert len(one) == 2
 
 
+@pytest.mark.slow
 def test_a_test_set_without_labels_becomes_a_file_for_glue_s_server(folder, monkeypatch, caplog):
     colour = dataclasses.replace(tables()["colour"], submission="Colour")
     wnli, ax = (dataclasses.replace(colour, name=n, submission=s) for n, s in (("wnli", "WNLI"), ("ax", "AX")))

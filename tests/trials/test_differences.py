@@ -13,6 +13,7 @@ def test_the_examples_of_the_docstrings():
     assert doctest.testmod(differences).failed == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seeds", [2, 3])
 @pytest.mark.parametrize(
     ("of_seeds", "of_examples", "of_both"),

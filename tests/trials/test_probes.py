@@ -146,6 +146,7 @@ def effects(name, found):
     return {each: interval(found, each, less) for each in names}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FOUR)
 def test_on_random_links_every_effect_is_0_within_its_interval_and_on_real_ones_it_is_not(name, folder, copier):
     found = effects(name, ask(name, folder, graph="random"))
@@ -163,6 +164,7 @@ def test_on_random_links_every_effect_is_0_within_its_interval_and_on_real_ones_
     assert {effect for effect in told if real[effect].low > 0} == {*told}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FOUR)
 def test_a_checkpoint_is_asked_and_another_the_same_examples(name, folder):
     first, again = ask(name, folder, examples=20), ask(name, folder, examples=20, micro_batch_size=3)
@@ -369,6 +371,7 @@ def town_of(folder, *documents):
     return folder / "store"
 
 
+@pytest.mark.slow
 def test_a_text_with_the_name_is_any_document_that_holds_it_at_its_first_place(tmp_path):
     """c names Alma once, e thirty times."""
     often = Document("e", "", "Here is of Alma." + " It was of Alma." * 30)

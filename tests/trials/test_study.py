@@ -95,6 +95,7 @@ def test_many_differences_are_said_to_be_many(made):
     assert "by chance" not in printed(*spans[-12:])
 
 
+@pytest.mark.slow
 def test_answers_that_are_lost_or_damaged_are_named(made, tmp_path, capsys):
     folder = shutil.copytree(made / "made", tmp_path / "made")
     for kind, said in (("lengths-*.npz", "is damaged: delete it and "), ("sides-*/results.jsonl", "has lost results")):
@@ -124,6 +125,7 @@ def test_a_run_that_another_process_makes_is_left_to_it_and_seeds_come_first(mad
     assert said[3:] == ["4 of 4 runs done: twin, seed 0"]
 
 
+@pytest.mark.slow
 def test_what_is_done_is_not_done_again(made):
     again = made / "again.toml"
     again.write_text((made / "toys.toml").read_text().replace("\nbert = {}\n", "\nbert = { seeds = [0, 1, 2] }\n"))
@@ -134,6 +136,7 @@ def test_what_is_done_is_not_done_again(made):
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
+@pytest.mark.slow
 def test_the_folder_says_where_it_stands(made, capsys):
     assert cli.main(["study", str(made / "made")]) == 0
     assert re.search(r"bert +0 +6 of 6 +3 of 3 +done", capsys.readouterr().out)
@@ -309,6 +312,7 @@ def test_the_recipes_are_those_of_the_papers_tables():
     assert names == {f"table{n}{size}" for n in (1, 3, 4, 5, 6, "7-9") for size in ("", "-cpu", "-gpu10")}
 
 
+@pytest.mark.slow
 def test_a_job_array_has_a_task_for_each_run_that_is_left(study_file, tmp_path, capsys):
     file, folder = study_file(), tmp_path / "made"
     assert cli.main(["study", str(file), "--to", str(folder), "--print-jobs"]) == 0
@@ -376,6 +380,7 @@ def test_workers_take_a_gpu_each_or_their_part_of_the_cores(study_file, tmp_path
     assert found == ["cuda:1", "cuda:0", "cuda:1", "cuda:0"]
 
 
+@pytest.mark.slow
 def test_a_run_that_fails_is_named(study_file, tmp_path):
     study = read_study(study_file(after="[probes.broken]\nname = 'own_probe:broken'"))
     with pytest.raises(ValueError, match=r"^linkbert, seed 0: there is nothing to ask$"):
@@ -474,6 +479,7 @@ def test_a_damaged_asked_json_is_one_line(tmp_path, capsys, content):
     assert capsys.readouterr().err.count("\n") == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("content", [b"PK\x03\x04", b"", None])
 def test_damaged_answers_are_one_line(made, tmp_path, capsys, content):
     folder = shutil.copytree(made / "made", tmp_path / "made")
@@ -490,6 +496,7 @@ def test_damaged_answers_are_one_line(made, tmp_path, capsys, content):
         assert capsys.readouterr().err.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_what_cannot_be_asked_is_an_empty_answer(study_file, tmp_path, capsys, caplog):
     file = study_file("budget.steps = 1", "[probes.link-gain]\nheld_out = 0.0")
     assert cli.main(["study", str(file), "--to", str(tmp_path / "made")]) == 0
@@ -497,6 +504,7 @@ def test_what_cannot_be_asked_is_an_empty_answer(study_file, tmp_path, capsys, c
     assert len([*(tmp_path / "made" / "results").glob("*/link-gain-*.json")]) == 4
 
 
+@pytest.mark.slow
 def test_a_task_without_its_data_and_a_failing_child_are_said_before_training(study_file, toys, tmp_path, capfd):
     file = study_file(after=f'[tasks.sides]\nname = "{toys.parent}/sides.toml"\ndata = "{tmp_path}/none"')
     assert cli.main(["study", str(file), "--to", str(tmp_path / "made")]) == 1
