@@ -5,6 +5,7 @@ import io
 import json
 import os
 import pickle
+import re
 import tarfile
 import zipfile
 
@@ -575,3 +576,15 @@ def test_a_pickle_whose_parts_are_compressed_is_refused(tmp_path):
             archive.writestr(name, data)
     with pytest.raises(ValueError, match="its parts are compressed, as torch writes none"):
         load_model(folder)
+
+
+def test_a_config_names_neither_kernels_nor_files_elsewhere(tmp_path):
+    named = {"attn_implementation": "org/kernel", "_attn_implementation": "flash_attention_2",
+             "_attn_implementation_internal": "org/kernel", "transformers_weights": "../other.safetensors",
+             "return_dict": False, "output_attentions": True}  # fmt: skip
+    folder, _ = bert(tmp_path / "m", **named)
+    config = finetune.open_folder(folder)[1]
+    assert not re.search("org/kernel|flash", str(vars(config)))
+    assert "transformers_weights" not in config.to_dict()
+    assert (config.return_dict, config.output_attentions) == (True, False)
+    finetune.load_model(Text(find_tasks("rte")[0]), folder, config, ("a", "b"), FineTuneConfig())

@@ -32,6 +32,9 @@ DEEPEST = 8  # of dictionaries in one another
 WRAPPERS = re.compile(r"(^|(?<=\.))(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
 EMBEDDINGS = re.compile(r"^(.*?)embeddings\.(?:word_embeddings|tok_embeddings|LayerNorm|norm)\.(?:weight|gamma)$")
 CODE = ("auto_map", "custom_pipelines")  # names of it, for programs that load it
+UNASKED = re.compile(  # kernels, maybe of the hub; files elsewhere; what a caller of the model asks for
+    r"_?(attn|experts)_implementation.*|transformers_weights|(use_)?return_dict|output_\w+"
+)
 NOT_KEPT = (*CODE, "quantization_config", "linkbert_dropout")  # also another form of the weights, a run's own
 FOREIGN = {"bert", "roberta", "electra", "deberta", "distilbert", "albert", "longformer", "mpnet", "xlm"}
 ENCODERS = {*MODEL_FOR_MASKED_LM_MAPPING_NAMES, "xlnet"}
@@ -84,7 +87,8 @@ def read_config(folder: Path, *, others: bool = False) -> PretrainedConfig:
         raise ValueError(f"{path} names a model of type {name!r}; linkbert continues {', '.join(ARCHITECTURES)}")
     if settings.get("position_embedding_type", "absolute") != "absolute" or settings.get("is_decoder"):
         raise ValueError(f"{path} is not of a plain encoder (relative positions added to a {name}, or a decoder)")
-    kept = {key: value for key, value in settings.items() if key not in NOT_KEPT} | {"model_type": name}
+    kept = {key: value for key, value in settings.items() if key not in NOT_KEPT and not UNASKED.fullmatch(key)}
+    kept["model_type"] = name
     for key, usual in CONFIG_MAPPING[name]().to_dict().items():
         kind, value = type(usual), kept.get(key)
         if value is None or kind not in (bool, int, float) or key.endswith("_token_id"):
