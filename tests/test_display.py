@@ -51,6 +51,7 @@ def test_no_time_is_estimated_before_the_first_steps_are_done_and_a_long_run_nam
     assert [choice in line for choice in ("budget=1h", "max_steps=7500 ", "sequence_length=128")] == [True] * 3
 
 
+@pytest.mark.slow
 def test_what_takes_long_without_a_word_shows_how_long(caplog):
     stream = io.StringIO()
     with reporting(Console(file=stream), every=0.5) as show:

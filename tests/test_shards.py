@@ -132,6 +132,7 @@ def test_whoever_sends_work_to_a_dask_cluster_listens_nowhere(tmp_path, monkeypa
     assert bound == []
 
 
+@pytest.mark.slow
 def test_no_dask_scheduler_is_one_clear_line():
     pytest.importorskip("distributed", reason="the extra dask is not installed")
     for name in ("distributed", "tornado.application"):  # whose tracebacks followed on Ctrl-C

@@ -307,6 +307,7 @@ def test_files_of_other_kinds_among_the_sources_are_counted_and_named(tmp_path):
     assert store.manifest["examples"][-1].endswith("x.bin: file of another kind: .bin")
 
 
+@pytest.mark.slow
 def test_the_remedy_for_a_mixed_folder_reads_all_of_it(tmp_path, caplog):
     (tmp_path / "in" / "deep").mkdir(parents=True)
     for name in ("a", "b"):
@@ -444,6 +445,7 @@ def test_paths_may_hold_what_sql_and_globs_mean_something_by(tmp_path):
     assert find_reader(source) == "jsonl"
 
 
+@pytest.mark.slow
 def test_a_dask_cluster_builds_the_same_bytes(tmp_path):
     distributed = pytest.importorskip("distributed", reason="the extra dask is not installed")
     source = write_source(tmp_path / "a.jsonl", 600)

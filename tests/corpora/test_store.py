@@ -33,6 +33,7 @@ def make_store(path: Path, shards: list[list[Document | Redirect]], dropped: lis
     return Store.open(path)
 
 
+@pytest.mark.slow
 @given(st.lists(st.lists(documents, max_size=5), min_size=1, max_size=3), st.randoms(use_true_random=False))
 @settings(deadline=None, max_examples=30)
 def test_documents_come_back_by_shard_and_by_number(tmp_path_factory, shards, random):

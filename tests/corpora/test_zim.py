@@ -72,6 +72,7 @@ def test_body_and_drop_choose_what_is_read(write_zim):
         texts(body="p[")
 
 
+@pytest.mark.slow
 def test_a_damaged_file_says_so_and_loses_no_more_than_it_must(tmp_path, write_zim):
     path = write_zim(make_pages(60))
     data = path.read_bytes()

@@ -22,6 +22,7 @@ def make_graph(folder, targets):
     return LinkGraph.open(folder)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(lists, st.sampled_from([1, 3, 1 << 20]))
 def test_counts_equal_those_of_networkx(tmp_path_factory, targets, block):

@@ -115,6 +115,7 @@ def test_exact_mode_equals_scikit_learn(tmp_path):
     assert not (store.path / "graphs" / "tfidf.parts").exists()
 
 
+@pytest.mark.slow
 @given(
     st.lists(
         st.lists(st.sampled_from([*WORDS[:3], *WORDS[10:13], "the", "."]), max_size=12).map(" ".join),

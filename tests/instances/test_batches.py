@@ -91,6 +91,7 @@ def count(batches):
     )
 
 
+@pytest.mark.slow
 @given(
     st.integers(0, 500),
     st.integers(1, 60),

@@ -127,6 +127,7 @@ def test_a_link_stands_at_the_first_token_that_shares_a_character_with_its_ancho
     assert made.links == [overlapping[0] if text[link.start : link.end].strip() and overlapping else -1]
 
 
+@pytest.mark.slow
 def test_many_links_in_one_long_word_take_linear_time(pieces):
     begin = time.process_time()
     made = pieces.tokenise("a" * 20_000, [Link(i, i + 1, "X") for i in range(20_000)])

@@ -233,6 +233,7 @@ def test_training_goes_on_while_a_checkpoint_is_written(train, small, make_toy, 
             assert (mine / name).read_bytes() == (wanted / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_the_best_checkpoint_stays(train, small):
     losses = iter([3.0, 1.0, 2.0, 1.0, 1.5])
     config = small(steps=10, save_steps=1, eval_steps=2, keep=1)

@@ -90,6 +90,7 @@ def test_a_run_of_every_kind(tmp_path, stores_of_kinds, settings, kind, capsys):
     assert "linked" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_an_encoder_of_another_kind_is_continued_on_its_own_vocabulary_alone(tmp_path, stores_of_kinds, settings):
     run = tmp_path / "run"
     pretrain(stores_of_kinds["bpe"], run, settings.replace(architecture="roberta", steps=1))

@@ -483,6 +483,7 @@ def failing(forward, steps, wrong=math.nan):
     return step
 
 
+@pytest.mark.slow
 def test_a_step_that_is_left_out_is_named_and_changes_nothing(train, small, make_toy):
     """Steps 3, 4 and 12, the last one, are no numbers: the rest is a run of the other nine updates."""
     config = small(on_spike="skip", logging_steps=1, save_steps=1, dropout=0.0, schedule="constant", warmup=0)

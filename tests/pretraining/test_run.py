@@ -114,6 +114,7 @@ def test_a_card_fetches_nothing(monkeypatch, hub):
     assert cards.describe_base("org/base") == cards.LICENCE | {"base_model": "org/base"}, "not in the cache"
 
 
+@pytest.mark.slow
 def test_the_card_of_a_continued_encoder_has_its_sizes_name_licence_and_code_that_runs(
     store, run, settings, hub, capsys
 ):
@@ -278,6 +279,7 @@ def test_resume_without_a_checkpoint_starts_at_step_0_and_says_so(store, run, se
     assert_same(run, run.with_name("other"))
 
 
+@pytest.mark.slow
 def test_resume_does_not_begin_anew_over_damaged_checkpoints(store, run, settings):
     pretrain(store, run, settings)
     before, folders = (run / "journal.jsonl").read_bytes(), checkpoints(run)
@@ -306,6 +308,7 @@ def test_another_setting_is_refused_by_name(store, run, settings):
     assert (run / "run.json").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_what_is_harmless_may_change_and_is_written_down(store, run, settings):
     pretrain(store, run, settings)
     pretrain(store, run, settings.replace(keep=1, precision="bf16", micro_batch_size=8), resume=True)
@@ -477,6 +480,7 @@ def test_the_example_of_the_documentation_runs(store, tmp_path, monkeypatch):
     assert doctest.DocTestRunner().run(example) == doctest.TestResults(failed=0, attempted=4)
 
 
+@pytest.mark.slow
 def test_the_settings_of_a_run_win_over_its_preset(store, run):
     """With the same preset, with or without the words; another preset or value is refused by name."""
     words = ["max_steps=2", "batch_size=8", "sequence_length=32", "eval_pairs=8", "held_out=0.2", "learning_rate=1e-3"]

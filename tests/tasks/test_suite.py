@@ -162,6 +162,7 @@ def test_a_grid_is_chosen_on_dev_and_never_reads_test(folder, capsys, monkeypatc
     assert "settings chosen on dev among 2: learning_rate=0.005 num_train_epochs=40" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_run_that_another_process_is_at_is_refused(folder, capsys):
     assert run(folder, "num_train_epochs=1") == 0
     (record,) = read_results(folder / "to").values()

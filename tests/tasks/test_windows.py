@@ -119,6 +119,7 @@ def questions(draw):
     return QuestionExample(str(draw(st.integers())), draw(TEXTS)[:12], context, answers, spans)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(st.lists(questions(), min_size=1, max_size=4), st.sampled_from(["bert", "bpe"]), st.integers(0, 8))
 @hypothesis.example([QuestionExample("0", "???\u200b", "?" * 14 + "\xa0" + "\u200b" * 4 + " ??")], "bpe", 2)

@@ -392,6 +392,7 @@ def test_no_anchor_of_a_link_to_the_same_document_is_masked(tmp_path):
     assert cloze_questions(store, ProbeConfig(held_out=0.0, sequence_length=32)) == []
 
 
+@pytest.mark.slow
 def test_a_store_without_links_and_pairs_without_linked_ones(folder, tmp_path):
     linked, store = Store.open(folder / "store"), tmp_path / "store"
     texts = [Document(str(number), "", linked.document(number).text) for number in range(90)]
