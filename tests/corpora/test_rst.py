@@ -446,3 +446,9 @@ def test_what_sphinx_knows_besides(tmp_path):
         ("o", "doc/b", ""),
         ("B", "doc/b", ""),
     ]
+
+
+def test_titles_are_labels_below_the_folder_of_their_conf_py_alone():
+    files = [(f"{folder}/b.rst", b"B\n=\n\nOne.\n") for folder in ("doc", "doc-old")]
+    tree = rst.survey(files, rst.READER, {"doc/conf.py": b"extensions = ['sphinx.ext.autosectionlabel']\n"})
+    assert tree.sections == {"b": [("doc/b", "B")], "b:b": [("doc/b", "B")]}

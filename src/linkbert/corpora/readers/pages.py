@@ -51,7 +51,9 @@ _TRANSLATED = re.compile(r"^i18n/([^/]+)/docusaurus-plugin-content-(docs|blog)/(
 _DATED = re.compile(r"(\d{4})-(\d\d)-(\d\d)-(.+)")
 _JOURNAL = re.compile(r"(\d{4})[_-](\d\d)[_-](\d\d)")
 _DAY = re.compile(r"yyyy|M{2,4}|dd|EEEE|E{1,3}|do|d|M")  # how Logseq calls a day, and how strftime does
-_DAYS = {"yyyy": "%Y", "MMMM": "%B", "MMM": "%b", "MM": "%m", "dd": "%d", "EEEE": "%A", "EEE": "%a", "E": "%a"}
+_DAYS = {"yyyy": "%Y", "MMMM": "%B", "MMM": "%b", "MM": "%m", "dd": "%d", "EEEE": "%A"} | dict.fromkeys(
+    ("EEE", "EE", "E"), "%a"
+)
 _TITLED = re.compile(rb'^[^;\n]*:journal/page-title-format\s+"([^"\n]+)"', re.MULTILINE)
 _NUMBERED = re.compile(r"\d+\s*[-_.]+\s*(?=[^\d\W])")
 _SAID_LANGUAGE = re.compile(r"\?lang=([\w-]+)")

@@ -116,7 +116,7 @@ def survey(files: Iterable[tuple[str, bytes]], *more: Any) -> Tree:
                 shown = _INLINE.sub(r"\1\2", title[2]).strip() if title else ""
                 tree.labels.setdefault(_normal(label.strip("`")), []).append((page, shown))
         heads = [found[2].strip() for found in _TITLE.finditer(text)] if tops else []
-        for head, top in ((head, top) for head in heads for top in tops if f"/{page}".startswith(f"/{top}")):
+        for head, top in ((head, top) for head in heads for top in tops if not top or page.startswith(f"{top}/")):
             for label in (head, f"{page[len(top) :].lstrip('/')}:{head}"):
                 tree.sections.setdefault(_normal(label), []).append((page, _INLINE.sub(r"\1\2", head)))
         _add_objects(text, page, tree)
