@@ -15,6 +15,7 @@ another page than the one found here, with examples to be looked at by hand; and
 from __future__ import annotations
 
 import argparse
+import json
 import random
 import re
 import tempfile
@@ -84,7 +85,9 @@ class Tree:
         self.files = {id_.lower(): id_ for id_ in self.texts}
         self.urls: dict[str, str] = {}  # address of the site, without slashes around it: id
         self.own: dict[str, str] = {}
-        for id_ in self.texts:
+        versions = folder / self.root / "versions.json"  # of Docusaurus: the first is published at /docs/
+        self.latest = f"versioned_docs/version-{json.loads(versions.read_text())[0]}/" if versions.is_file() else "?"
+        for id_ in sorted(self.texts, key=lambda id_: self.latest not in id_):
             for n, url in enumerate(self.addresses(id_)):
                 url = url.strip("/").lower().replace(" ", "-")
                 self.urls.setdefault(url, id_)
@@ -110,6 +113,8 @@ class Tree:
             last = path.rpartition("/")[2]
             dated = re.match(r"(\d{4})-(\d\d)-(\d\d)-(.*)", last)
             if self.kind == "docusaurus":
+                if path.startswith(self.latest):
+                    yield path.replace(self.latest, "docs/")
                 if path.startswith("versioned_docs/version-"):
                     yield path.replace("versioned_docs/version-", "docs/")
                 path = "/".join(re.sub(r"^\d+\s*[-_.]+\s*(?=\D)", "", part) for part in path.split("/"))

@@ -853,3 +853,112 @@ gone
     page = read_tree(tmp_path, {"a.md": source, "b.md": "", "sub/b.md": ""})["a"]
     assert page.text == "Title n\nBody.\nb, , c, w, o\nmoved"
     assert led_to(page) == ["b", "b", "b", "sub/b", "https://x.org/?q=%5C", "b"]
+
+
+def test_myst_has_labels_in_options_and_of_anything(tmp_path):
+    own = "# Home\n[a](#fig), {ref}`b <tab>`, <project:o.md#sec>, [c](project:#eq), "
+    own += "[d](xref:py#x), [e](#par), [f](<#two words>)"
+    other = """\
+# Other
+
+(sec)=
+(two words)=
+## Part
+
+```{figure} a.png
+:name: fig
+
+Caption.
+```
+
+:::{table} Title
+:label: tab
+
+Inside.
+:::
+
+```{math}
+:label: eq
+x
+```
+
+(par)=
+Words.
+"""
+    documents = read_tree(tmp_path, {"conf.py": "extensions = ['myst_parser']", "index.md": own, "o.md": other})
+    assert documents["index"].text == "a, b, Other, c, d, e, f"
+    links = [(link.target, link.fragment) for link in documents["index"].links]
+    own = [("o", name) for name in ("fig", "tab", "sec", "eq", "par")]
+    assert links == [*own[:4], ("xref://py", "x"), *own[4:], ("o", "two words")]
+    assert documents["o"].text == "Part\nInside.\nWords."
+    assert documents["o"].sections == (("sec", 0), ("fig", 5), ("tab", 5), ("eq", 13), ("par", 13))
+
+
+@pytest.mark.parametrize(
+    ("config", "page"),
+    [
+        ("", "versioned_docs/version-2.0/b"),
+        ("docs: {\n  lastVersion: '1.0',", "versioned_docs/version-1.0/b"),
+        ("docs: {\n  lastVersion: 'current',", "docs/b"),
+        ("docs: {\n  // lastVersion: 'current',", "versioned_docs/version-2.0/b"),
+    ],
+)
+def test_docs_of_docusaurus_are_those_of_the_latest_version(tmp_path, config, page):
+    files = {"docusaurus.config.js": config, "versions.json": '["2.0", "1.0"]', "docs/b.md": "", "docs/new.md": ""}
+    files |= {f"versioned_docs/version-{version}/b.md": "" for version in ("1.0", "2.0")}
+    files |= {"docs/a.md": "[b](/docs/b) [c](/docs/new) [d](/docs/next/b) [e](./b) [f](/docs/b.md)"}
+    assert led_to(read_tree(tmp_path, files)["docs/a"]) == [page, "docs/new", "docs/b", "docs/b", "docs/b"]
+
+
+@pytest.mark.parametrize(
+    ("files", "source", "pages"),
+    [
+        (
+            {
+                "_config.yml": "",
+                "_posts/2020-01-01-x.md": "",
+                "_posts/s/2020-01-02-y.md": "",
+                "t/_posts/2020-01-03-z.md": "",
+            },
+            "[a]({% post_url 2020-01-01-x %}) [b]({% post_url s/2020-01-02-y %}) [c]({% post_url /t/2020-01-03-z %}) "
+            "[d]({{ site.baseurl }}{% post_url 2020-01-02-y %}#part) [e]({% link _posts/2020-01-01-x.md %})",
+            "_posts/2020-01-01-x _posts/s/2020-01-02-y t/_posts/2020-01-03-z _posts/s/2020-01-02-y _posts/2020-01-01-x",
+        ),
+        (
+            {"Other-One.md": "", "Two.md": "[h](/own/tree/wiki/a)", "_Sidebar.md": ""},
+            "[x](/own/tree/wiki/Other-One#part) [y](https://github.com/own/tree/wiki/Two) [z](/own/tree/issues/3)",
+            "Other-One Two own/tree/issues/3",
+        ),
+        (  # a wiki in folders
+            {"in/One.md": "", "in/deep/Two.md": "", "Three.md": "", "_Sidebar.md": ""},
+            " ".join(f"[x](https://github.com/own/tree/wiki/{name})" for name in ("One", "Two", "Three")),
+            "in/One in/deep/Two Three",
+        ),
+        (
+            {".vitepress/config.js": "", "guide/start.md": ""},
+            "---\nlayout: home\nhero:\n  actions:\n    - text: Go\n      link: /guide/start\n    - link: https://x.org\n---\nHi.",
+            "guide/start",
+        ),
+    ],
+)
+def test_addresses_of_posts_wikis_and_home_pages(tmp_path, files, source, pages):
+    assert led_to(read_tree(tmp_path, files | {"a.md": source})["a"]) == pages.split()
+
+
+def test_marks_of_org_mode_in_an_outline_underline_nothing(tmp_path):
+    source = """\
+- A
+\t- #+BEGIN_NOTE
+\t  Words [[b]].
+\t  #+END_NOTE
+\t\t- below
+\t- #+BEGIN_QUERY
+\t  x
+\t  #+END_QUERY
+\t\t- under
+\t-
+\t\t- last
+"""
+    page = read_tree(tmp_path, {"logseq/config.edn": "", "pages/a.md": source, "pages/b.md": ""})["pages/a"]
+    assert page.text == "A\nWords b.\nbelow\nunder\nlast"
+    assert led_to(page) == ["pages/b"]

@@ -192,3 +192,41 @@ def test_dokuwiki_marks_that_stay_and_start_pages(tmp_path):
     pages, _ = read(tmp_path, files, "dokuwiki")
     assert pages["a"].text == "//raw// it http://x.org/a//b 10^6 n"
     assert links_of(pages["a"]) == [("", "b"), ("n", "n/start")]
+
+
+def test_names_of_namespaces_are_those_of_files(tmp_path):
+    files = {
+        "Main.mediawiki": "See [[Help:Page]], [[User:Ann|Ann]], [[Talk:None]], [[Category:X]] and [[File:x.png]].",
+        "Help:Page.mediawiki": "Help of [[Main]].",
+        "User/Ann.mediawiki": "Ann.",
+    }
+    pages, _ = read(tmp_path, files, "wikitext")
+    assert links_of(pages["Main"]) == [("Help:Page", "Help:Page"), ("Ann", "User/Ann"), ("Talk:None", "Talk:None")]
+
+
+STORE = r"""[{"title": "Oak", "tags": "[[Big Tree]]",
+"text": "See [[it|Acorn]] & \u003Cb>GreenLeaf\u003C/b>.\n\n! More"},
+{"title": "Acorn", "text": "Old."}, {"title": "GreenLeaf", "text": "Of [[Oak]]."}, {"title": "$:/core", "text": "x"},
+{"title": "Big Tree", "text": "Tall.", "more": "a\nb"}, {"title": "Acorn", "text": "New."}, 7]"""
+AREA = """<div created="2013" title="A &amp; B"
+tags="Acorn">\n<pre>Is &lt;b&gt;[[Acorn]]&lt;/b&gt;.</pre>\n</div>"""
+
+
+def test_a_tiddlywiki_may_be_one_page_of_html(tmp_path):
+    script = '<script class="tiddlywiki-tiddler-store" type="application/json">'
+    files = {
+        "all.html": f'<div id="storeArea">{AREA}</div>{script}{STORE}</script>{script}[{{"a"</script><p>Load</p>',
+        "other.html": '<p id="storeArea">A page.</p>',
+    }
+    pages, skipped = read(tmp_path, files, "html")
+    assert {name: page.text for name, page in pages.items()} == {
+        "Oak": "See it & GreenLeaf.\nMore",
+        "Acorn": "New.",
+        "GreenLeaf": "Of Oak.",
+        "Big Tree": "Tall.",
+        "A & B": "Is Acorn.",
+        "other.html": "A page.",
+    }
+    assert links_of(pages["Oak"]) == [("it", "Acorn"), ("GreenLeaf", "GreenLeaf"), ("", "Big Tree")]
+    assert links_of(pages["A & B"]) == [("Acorn", "Acorn"), ("", "Acorn")]
+    assert skipped == {wikis.SYSTEM: 1, wikis.NO_STORE: 1}

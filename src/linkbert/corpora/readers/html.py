@@ -173,6 +173,12 @@ class Tree(Options):
 def read_file(name: str, data: bytes, options: Options, skipped: Skipped) -> Iterator[Record]:
     """Read a page; `skipped` counts what is mended and what is left out, by cause."""
     tree = options if isinstance(options, Tree) else Tree(options.body, options.drop)
+    if b'class="tiddlywiki-tiddler-store"' in data or b'id="storeArea"' in data:
+        from linkbert.corpora.readers.wikis import read_store
+
+        if tiddlers := [*read_store(name, decode(data)[0], skipped)]:
+            yield from tiddlers
+            return
     if (page := read_page(name, data, tree, skipped, _around(tree.common, name))) is None:
         return
     if b"<" not in data and _LONE.fullmatch(page.text):  # so git writes a symbolic link where there are none

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from unicodedata import normalize
 
 from linkbert.corpora.reader import NO_TEXT, SEVERAL, Reader, Record, Skipped
-from linkbert.corpora.readers.pages import ADDRESSES, FACTS, LARGEST, SETTINGS, Options, Pages, read_said, survey
+from linkbert.corpora.readers.pages import ADDRESSES, FACTS, LABEL, LARGEST, SETTINGS, Options, Pages, read_said, survey
 from linkbert.corpora.readers.site import is_exponent, mark_exponents, read_table, words
 from linkbert.corpora.resolve import unquote
 from linkbert.corpora.sources import decode_text
@@ -74,6 +74,7 @@ _TEX_SIGN = re.compile(r"\^|\\[A-Za-z]|_\{|\b[A-Za-z]_\w\b")  # of a formula, wh
 _PAGE_TAG = re.compile(r"(?<![^\s(,;>])#(?:\[\[([^\[\]\n]+)\]\]|([^\s#,;.!?()\[\]{}\"']+))")
 _NAMED = re.compile(r"(?<![^\s(,;>])([#@])(\w[\w.-]*\w)")  # of Dendron, a page of tags.* or user.*
 _SAID = re.compile(r"\[\[([^\[\]|\n]{1,500})(?:\|[^\[\]\n]*)?\]\]")
+_ACTION = re.compile(r"""^[ \t-]*link:[ \t]*["']?(/[^\s"'#?]+)""", re.MULTILINE)  # of a home page's front matter
 _TAG = re.compile(r"""
     </? ([A-Za-z][\w.:-]*) ((?: [^<>"'{}] | "[^"]*" | '[^']*' | \{[^{}]*(?:\{[^{}]*\}[^{}]*)*\} )*+) >
     | <[!?][A-Za-z][^<>]*> | </?>""", re.VERBOSE)  # fmt: skip
@@ -135,7 +136,9 @@ def read_page(source: str, id_: str, *, mdx: bool = False, pages: Pages | None =
     env: dict[str, Any] = {"mdx": mdx, "unclosed": set(), "id": id_, "pages": pages or Pages()}
     parse, head, source = _make_parser(BLOCK_NESTING, mdx).parse, source[:start], source[start:]
     if pages and pages.dialect.name == "myst":
-        source = _LABEL.sub(r"\2{#\1}\n", _REMARK.sub("", source))
+        source = LABEL.sub(_put_label, _REMARK.sub("", source))
+    if pages and pages.dialect.outline:
+        source = _EMPTY.sub(r"\1 <i></i>", source)
     source = to_commonmark(source)
     tokens = parse(source, env)
     if any(token.level >= BLOCK_NESTING - 1 for token in tokens):  # what is inside is lost: as flat as it needs
@@ -152,9 +155,11 @@ def _add_said(said: list[tuple[str, str]], head: str, env: dict[str, Any], write
     """Add links of front matter and tags to pages that are there, without a place, if the text has none to them."""
     pages, known = env["pages"], {link.target for link in writer.links}
     tags = pages.dialect.tags
-    names = [name for key, name in said if key == "tags"] if tags is not None else []
-    for name in (*(f"{tags}{name}" for name in names), *(name.partition("#")[0] for name in _SAID.findall(head))):
-        if (page := pages.find_name(name, env["id"])) and page not in known:
+    names = [f"{tags}{name}" for key, name in said if key == "tags"] if tags is not None else []
+    found = [pages.find_name(name, env["id"]) for name in (*names, *(n.partition("#")[0] for n in _SAID.findall(head)))]
+    found += [pages.find_path(unquote(path), env["id"]) or "" for path in _ACTION.findall(head)]
+    for page in found:
+        if page and page not in known:
             writer.links.append(Link(-1, -1, page))
             known.add(page)
 
@@ -283,6 +288,8 @@ def _write_inline(content: str, env: dict[str, Any], writer: Writer, *, breaks: 
             if line_starts:
                 writer.hidden = around
             match token.type:
+                case "text" if pages.shown and writer.open and token.content[:8] == "project:":
+                    pass  # an address in "<>"
                 case "text" | "text_special" | "code_inline":
                     writer.add(token.content)
                 case "softbreak":
@@ -535,8 +542,7 @@ _LINES = re.compile(  # whole lines: colons of a directive and its title, or mar
     r"|^[ \t]*/{3,}(?:[ ]*[\w-]+[ ]*\|(?P<block>.*)|.*)$",
     re.MULTILINE | re.IGNORECASE,
 )
-_REMARK = re.compile(r"^%.*$|^\([^()\n]+\)=[ \t]*$(?!\n\s*#)", re.MULTILINE)  # of MyST, and a label of no heading
-_LABEL = re.compile(r"^\(([^()\s]+)\)=[ \t]*\n\s*(#+[ ].*)$\n?", re.MULTILINE)
+_REMARK = re.compile(r"^%.*$", re.MULTILINE)  # of MyST
 _OF_RST = {kind: words(names) for kind, names in read_table("rst.toml").items()}
 _PROSE, _HIDDEN = _OF_RST["prose"] | _OF_RST["unsaid"], _OF_RST["hidden"]
 _DIRECTIVE = re.compile(  # of MyST
@@ -556,6 +562,7 @@ _ORG = re.compile(  # what Logseq has of Org mode: marks, but code and queries a
     r"|#\+BEGIN_(SRC|EXAMPLE|QUERY|EXPORT)\b.*?#\+END_\2|#\+(?:BEGIN|END)_\w+.*?)[ \t]*$",
     re.MULTILINE | re.DOTALL | re.IGNORECASE,
 )
+_EMPTY = re.compile(r"^([ \t]+-)[ \t]*$", re.MULTILINE)  # of an outline, where it underlines nothing
 _NOTE_ADDRESS = re.compile(r"\]\((\[\[[^\[\]\n]+\]\])\)")
 _BLOCK = re.compile(r"(?<!\]\()\(\(([0-9a-f]{8}-[0-9a-f-]{27})\)\)")
 _ROW = re.compile(r"^[ ]{0,3}\|.*\[\[.*", re.MULTILINE)
@@ -587,7 +594,7 @@ def to_commonmark(source: str) -> str:
     if "\n:" in source or "\n{:" in source:
         source = _TOC.sub("", _DEFINITION.sub(r"\1-", source))
     if any(mark in source for mark in (":LOGBOOK:", "SCHEDULED: <", "DEADLINE: <", "#+")):
-        source = _ORG.sub(r"\1", source)
+        source = _ORG.sub(lambda mark: mark[1] + "<i></i>" * ("-" in mark[1]), source)  # "-" alone may underline
     source = mark_exponents(source)
     if ">\n    " in source:  # a tag is no paragraph that a fence continues
         source = _FENCE.sub("\n\n", source)
@@ -604,12 +611,23 @@ def to_commonmark(source: str) -> str:
     return source
 
 
+def _put_label(found: re.Match[str]) -> str:
+    """Write a label of MyST as what it is before: the id of a heading, or a place."""
+    label, heading, option = found.groups("")
+    plain = not re.search(r"[\s\"<>{}]", label)
+    return found[0] if option else heading + f"{{#{label}}}" * plain if heading else f'<i id="{label}"></i>' * plain
+
+
 def _put_body(found: re.Match[str]) -> str:
     """Write a directive of MyST: title and body of prose, of another the body; code, and what is no text, as it is."""
-    indent, marks, name, title, _, body = found.groups()
+    indent, marks, name, title, options, body = found.groups()
+    label = LABEL.search(options)
+    place = f'{indent}<i id="{label[3]}"></i>' if label else ""
     if name in _PROSE:
-        return f"\n{indent}{title}\n\n{body}"
-    return found[0] if marks[0] != ":" else "" if name in _HIDDEN else f"\n\n{body}"
+        return f"\n{place or indent}{title}\n\n{body}"
+    if marks[0] != ":":
+        return f"\n{place}\n\n{found[0].replace(options, '')}" if label else found[0]
+    return "" if name in _HIDDEN else f"\n{place}\n{body}"
 
 
 def _put_address(found: re.Match[str]) -> str:
@@ -631,7 +649,7 @@ def _evaluate(piece: str) -> str:
         page += ".md" * bool(page and not re.search(r"\.\w+$|/$", page))
         return page + (f"?lang={language[1]}" if language else "") + mark + fragment
     if name in ("link", "post_url"):
-        return f"/{path}" if name == "link" else f"/_posts/{path}.md"
+        return f"/{path.lstrip('/')}" + ".md" * (name == "post_url")
     if quoted := re.search(r"""["'](/[^"']*)["']""", piece):
         return quoted[1]
     return "" if _BASE.search(piece) else "\0"

@@ -54,10 +54,13 @@ _DAY = re.compile(r"yyyy|M{2,4}|dd|EEEE|E{1,3}|do|d|M")  # how Logseq calls a da
 _DAYS = {"yyyy": "%Y", "MMMM": "%B", "MMM": "%b", "MM": "%m", "dd": "%d", "EEEE": "%A"} | dict.fromkeys(
     ("EEE", "EE", "E"), "%a"
 )
+_LAST = re.compile(rb"""^\s*lastVersion:\s*["']([^"'\n]+)""", re.MULTILINE)
 _TITLED = re.compile(rb'^[^;\n]*:journal/page-title-format\s+"([^"\n]+)"', re.MULTILINE)
 _NUMBERED = re.compile(r"\d+\s*[-_.]+\s*(?=[^\d\W])")
 _SAID_LANGUAGE = re.compile(r"\?lang=([\w-]+)")
-_LABEL = re.compile(r"^\(([^()\n]{1,200})\)=[ \t]*\n\s*(?:#+[ ]+(.*))?", re.MULTILINE)  # of MyST
+LABEL = re.compile(  # of MyST: before a heading or something else, or as an option of a directive
+    r"^(?:\(([^()\n]{1,200})\)=[ \t]*$(?:\n\s*(#+[ ].*)$)?|[ \t]*:(?:name|label):[ \t]*([^\s`\"<>{}]+)[ \t]*$)", re.M
+)
 _LANGUAGE = re.compile(r"\.[a-z]{2}(?:-[a-z]{2,4})?\Z")
 _ADDRESSES = (  # of those that start with letters of their own the search is fast
     r"""https?://[^\s<>()"'\]#?]+""",
@@ -77,6 +80,7 @@ _OF_SITE = re.compile(
 _PLACE = re.compile(
     r":(?:slugified_)?(?:file|base)?(categor(?=ies|y)|(?:short_)?year|month|(?:y_)?day|title|slug|name|output_ext)(?:ies|y\b)?"
 )
+_OF_WIKI = re.compile(r"(?=/[^/]+/[^/]+/(?:-/)?wikis?/)")
 _REPOSITORY = re.compile(r"^(git(?:hub|lab)\.com/[^/]+/[^/]+)/(?:-/)?(?:((?:blob|tree|edit|raw)/[^/]+)|wikis?)/")
 
 
@@ -95,7 +99,7 @@ class Dialect:
 
 
 _SETTINGS = [f"{name}.{kind}" for name in ("_config", "config", "hugo", "mkdocs") for kind in ("yml", "yaml", "toml")]
-SETTINGS = (*_SETTINGS, "docusaurus.config.js", "docusaurus.config.ts", "config.edn", "conf.py")
+SETTINGS = (*_SETTINGS, "docusaurus.config.js", "docusaurus.config.ts", "config.edn", "conf.py", "versions.json")
 _DATE = "/:categories/:year/:month/:day/:title"
 _DATES = {"year": "%Y", "short_year": "%y", "month": "%m", "day": "%d", "y_day": "%j"}
 STYLES = {"date": _DATE, "pretty": _DATE, "ordinal": "/:categories/:year/:y_day/:title", "none": "/:categories/:title"}
@@ -148,6 +152,7 @@ class Pages:
     own: dict[str, str] = field(default_factory=dict)  # id: where it is published, if it says so
     roots: list[str] = field(default_factory=list)  # folders where addresses from "/" start, "docs/"
     sites: list[str] = field(default_factory=list)  # what the tree's own addresses start with, "example.org/", "/en/"
+    latest: str = ""  # of Docusaurus, "/versioned_docs/version-2.0/": what is published at "/docs/"
     shown: dict[str, str] = field(default_factory=dict)  # of MyST, titles: of pages by id, of labels
     chosen: list[str] = field(default_factory=list)  # links that several pages as near are meant by, until counted
     near: dict[tuple[str, int], dict[str, tuple[int, list[str]]]] = field(default_factory=dict)  # see _nearest
@@ -179,11 +184,14 @@ class Pages:
         """
         if address.startswith(("[[", "((", "dendron://")):
             return self.find_note(unquote(address if address[0] == "d" else address[2:-2]), page)[0]
-        address = re.sub(r"^@(?:site)?(?=/)", "", address)  # of Docusaurus, Zola: a file of the site's folder
+        # Of Docusaurus, Zola: a file of the site's folder; of MyST: one of this project.
+        address = re.sub(r"^@(?:site)?(?=/)|^(?:project|path):" if self.shown else r"^@(?:site)?(?=/)", "", address)
         address = address if "://" in address else re.sub(r"\\|%5C", "/", address)  # as Windows parts folders
         if address.startswith("xref:"):  # of DocFX: the uid of a page, or of a member in the folder of its module
             uid, _, fragment = unquote(address[5:]).partition("#")
             names = (uid := uid.partition("?")[0]), "/".join(uid.rsplit(".", 1))
+            if self.shown:  # of MyST: another project
+                return f"xref://{uid}", fragment
             return next(filter(None, (self.find_name(name, page) for name in names)), f"xref:{uid}"), fragment
         if address[:1] == "#" and self.shown and (found := self.find_label(unquote(address[1:]), page)):
             return found
@@ -220,7 +228,11 @@ class Pages:
         address = address.partition("#")[0].partition("?")[0]
         path = outside(address) or ""
         if not path:
-            yield (path := unquote(address))
+            path = unquote(address)
+            if self.latest and path.startswith("/docs/") and not NOTE_SUFFIX.search(path):
+                yield self.latest + path[6:]
+            yield path
+            path = _in_wiki(path)
         for site in self.sites:  # the longest first: a host before "/en/"
             if f"{path}/".startswith(site):
                 path = ("/./" if _FILES.search(site) else "/") + path[len(site) :]
@@ -362,6 +374,11 @@ def outside(address: str) -> str | None:
     return _REPOSITORY.sub(lambda found: f"{found[1]}/{'files' if found[2] else 'wiki'}/", address)
 
 
+def _in_wiki(path: str) -> str:
+    """Write a path from the top of a host of repositories, if it is one of a wiki, with its usual host."""
+    return (outside(f"//{REPOSITORIES['/-/' in path]}{path}") if _OF_WIKI.match(path) else "") or path
+
+
 def read_said(text: str) -> tuple[list[tuple[str, str]], int]:
     r"""Return what a page says of its names, by key, in front matter or as properties, and where its text starts.
 
@@ -423,7 +440,8 @@ def survey(files: Iterable[tuple[str, bytes]], options: Options, others: Mapping
         said[id_] += [("title", heading) for heading in islice(headings, 1) if heading]
         addresses |= dict.fromkeys(found for pattern in _ADDRESSES for found in re.findall(pattern, text))
         labelled |= dict.fromkeys(_LABELLED.findall(text))
-        labels[id_] = _LABEL.findall(text) if ")=" in text else []
+        marked = any(mark in text for mark in (")=", ":name:", ":label:"))
+        labels[id_] = [(a or b, title.lstrip("# ")) for a, title, b in LABEL.findall(text)] if marked else []
     pages.dialect, sign = recognise(paths)
     if options.dialect:
         pages.dialect, sign = DIALECTS.get(options.dialect, Dialect()), "as given"
@@ -448,6 +466,10 @@ def survey(files: Iterable[tuple[str, bytes]], options: Options, others: Mapping
             pages.add(label, id_, 2)
     for id_ in (id_ for id_ in said if id_.lower() == "home"):  # of wikis
         pages.add(".", id_)
+    for name, data in others.items() if pages.dialect.name == "docusaurus" else ():
+        if name.rpartition("/")[2] == "versions.json":
+            last = _LAST.search(b"\n".join(others.values())) or re.search(rb'"([^"]+)"', data)
+            pages.latest = f"/versioned_docs/version-{last[1].decode('utf-8', 'replace')}/" if last else ""
     pages.ends.sort()
     pages.roots = [f"{options.root.strip('/')}/"] if options.root else _find_roots(pages, addresses)
     pages.sites = _find_sites(pages, addresses, hosts)
@@ -606,12 +628,13 @@ def _find_sites(pages: Pages, addresses: Iterable[str], hosts: set[str]) -> list
         address = outside(address) or unquote(address)
         if address[0] == "/" and pages.find_path(address, ""):
             continue
+        address = _in_wiki(address)
         parts, there = address.split("/"), False
         for count in (1, 2, 4) if parts[0] in REPOSITORIES else (1, 2, 3):
             site, rest = "/".join(parts[:count]), "/".join(parts[count:]).strip("/")
             if site and rest and not (count == 3 and there):
                 seen[f"{site}/"] += 1
-                flat = "/" not in rest and site.count("/") < 4  # "schema.org/Thing" names no page "notes/Thing"
+                flat = "/" not in rest and site.count("/") < 3  # "schema.org/Thing" names no page "notes/Thing"
                 there = bool(pages.find_path(f"/{rest}", "")) and not (
                     flat and rest not in pages.exact and f"{site}/" not in hosts
                 )

@@ -32,7 +32,7 @@ LANGUAGES = words(_WIKIS["languages"])
 PROJECTS = words(_WIKIS["projects"])
 REDIRECT_WORDS = words(_WIKIS["redirect"])
 CHARACTERS: dict[str, str] = _WIKIS["characters"]
-_NAMESPACES: dict[str, int] = _WIKIS["namespaces"]
+NAMESPACES: dict[str, int] = _WIKIS["namespaces"]
 _ALIASES = {name: int(key) for key, names in _WIKIS["aliases"].items() for name in words(names)}
 _UNSPACED = words(_WIKIS["unspaced"])
 _DISAMBIGUATIONS = words(_WIKIS["disambiguation_templates"])
@@ -62,13 +62,13 @@ class Site:
 
     language: str = "en"
     first_letter: bool = True
-    namespaces: Mapping[str, int] = field(default_factory=dict)
+    namespaces: Mapping[str, int | None] = field(default_factory=dict)
 
     def namespace(self, prefix: str) -> int | None:
         """Return the number of the namespace called `prefix`, or None: "File" -> 6, "2001" -> None."""
         name = prefix.replace("_", " ").strip().lower()
         aliases = _ALIASES if self.language not in ("en", "simple") else {}
-        return self.namespaces.get(name, _NAMESPACES.get(name, aliases.get(name)))
+        return self.namespaces.get(name, NAMESPACES.get(name, aliases.get(name)))
 
     @property
     def trail(self) -> str:
@@ -134,7 +134,7 @@ def normal_title(title: str, site: Site) -> str:
 
 @lru_cache(256)
 def _local_name(site: Site, key: int) -> str:
-    names = (name for known in (site.namespaces, _NAMESPACES) for name, number in known.items() if number == key)
+    names = (name for known in (site.namespaces, NAMESPACES) for name, number in known.items() if number == key)
     name = next(names, "")
     return name[:1].upper() + name[1:]
 

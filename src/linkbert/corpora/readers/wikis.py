@@ -4,10 +4,12 @@ A survey reads what the pages are called, so that each link can name its page. D
 line: patterns say what their marks are. Wikitext is read as that of a dump; Markdown pages among it as others are.
 """
 
+import json
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
+from html import unescape
 from itertools import chain
 from posixpath import basename, dirname, join, normpath, splitext
 from typing import Any
@@ -16,21 +18,27 @@ from unicodedata import combining, normalize
 from linkbert.corpora.reader import NO_TEXT, NoOptions, Reader, Record, Skipped
 from linkbert.corpora.readers import markdown, wikitext
 from linkbert.corpora.readers.pages import Pages as Notes
-from linkbert.corpora.readers.site import Site, mark_exponents
+from linkbert.corpora.readers.site import NAMESPACES, Site, mark_exponents
 from linkbert.corpora.resolve import unquote
 from linkbert.corpora.sources import decode_text
 from linkbert.records import Document, Link, Redirect
 
+NO_STORE = "tiddlers that are not JSON (left out)"
 SYSTEM, NO_PAGE = "system tiddler (left out)", "tiddler that is not wikitext (left out)"
 OUTSIDE = "file outside of data/pages (left out)"
 LARGEST = 8 << 20  # bytes of a page
-SITE = Site(first_letter=False)
+# Names such as "Help:Page" are those of files; pictures and categories are not.
+SITE = Site(
+    first_letter=False, namespaces={name: None for name, key in NAMESPACES.items() if key not in (-2, -1, 6, 14)}
+)
 Target = tuple[str, str] | None
 Marks = tuple[re.Pattern[str], re.Pattern[str], re.Pattern[str]]
 _LETTERS = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "ł": "l", "ø": "o", "æ": "ae"})  # as DokuWiki names files
 _UP = re.compile(r"\[\[(\.\.?/[^\[\]|\n]*)")
 _MOVED = re.compile(r"\s*#redirect\s*:?\s*\[\[([^\[\]|#\n]+)", re.IGNORECASE)
 _TAGS = re.compile(r"\[\[(.*?)\]\]|(\S+)")
+_STORE = re.compile(r'<script class="tiddlywiki-tiddler-store"[^<>]*>(.*?)</script>', re.DOTALL)
+_AREA = re.compile(r'<div ([^<>]*\btitle="[^<>]*)>\s*<pre>([^<]*)</pre>')  # of versions before 5.2
 _NAMED = re.compile(r"\[\[(?:[^\[\]|]*\|)?([^\[\]|]+)\]\]")
 
 # Blocks that are no text; what a line starts with; and marks inside it, of which these groups are kept: `raw` text, a
@@ -328,7 +336,8 @@ def _read_wikitext(name: str, text: str, pages: Pages, _: Skipped) -> Iterator[R
 
     def find(target: str) -> str:
         path = _path_of(target) if target.endswith((*WIKITEXT.suffixes, *WIKITEXT.inside)) else target
-        return pages.find(*([] if path[:1] == "/" else [join(folder, path)]), path.lstrip("/")) or path
+        names = [] if path[:1] == "/" else [join(folder, path)], [path.lstrip("/"), path.replace(":", "/")]
+        return pages.find(*chain(*names)) or path
 
     source = _UP.sub(lambda up: "[[" + normpath(join(folder, up[1])), text)
     if moved := _MOVED.match(source):
@@ -353,6 +362,27 @@ def _read(
             yield from records
         else:
             skipped.note(NO_TEXT, name, pages.ids[name])
+
+
+def read_store(name: str, text: str, skipped: Skipped) -> Iterator[Record]:
+    """Read a TiddlyWiki that is one page of HTML: its tiddlers, as if they lay in files."""
+    tiddlers = []
+    for store in _STORE.findall(text):
+        try:
+            tiddlers += [each for each in json.loads(store) if isinstance(each, dict)]
+        except (ValueError, TypeError, RecursionError):
+            skipped.note(NO_STORE, name)
+    for head, body in _AREA.findall(text):
+        said = {key: unescape(value) for key, value in re.findall(r'([\w.-]+)="([^"]*)"', head)}
+        tiddlers.append(said | {"text": unescape(body)})
+    files = {}
+    for fields in tiddlers:
+        lines = [f"{key}: {' '.join(str(value).split())}" for key, value in fields.items() if key != "text"]
+        text = "\n".join([*lines, "", str(fields.get("text", ""))])
+        files[f"{name}#{fields.get('title')}.tid"] = text.encode(errors="replace")
+    pages = _survey(_title_of, False, files.items())
+    for file, data in files.items():
+        yield from _read(_read_tiddler, file, data, pages, skipped)
 
 
 DOKUWIKI = Reader(
