@@ -313,3 +313,125 @@ def test_what_lies_in_the_hubs_cache_is_called_as_the_user_does(place, said):
     assert (
         one_line(ValueError(f"no file /home/x/.cache/hub/{place}/c.tsv:\n  get it")) == f"no file {said}/c.tsv: get it"
     )
+
+
+def files_in(place, files):
+    """Write files to a folder, or to an archive by its name: {"GAD/train.tsv": "a|0\n"}."""
+    if place.suffix == ".zip":
+        with zipfile.ZipFile(place, "w") as archive:
+            for name, text in files.items():
+                archive.writestr(name, text.replace("|", "\t"))
+    elif place.name.endswith((".tar", ".tgz")):
+        with tarfile.open(place, "w:gz" if place.suffix == ".tgz" else "w") as archive:
+            for name, text in files.items():
+                member = tarfile.TarInfo(name)
+                member.size = len(text)
+                archive.addfile(member, io.BytesIO(text.replace("|", "\t").encode()))
+    else:
+        for name, text in files.items():
+            tagged(place / name, text)
+
+
+FOLD = "A @GENE$ and a @DISEASE$ .|{}\n"
+FOLDS = {  # BioBERT's: no header but of test; its other script moves them, gives one to train and takes test's labels
+    "as published": {"train.tsv": "".join(f"{i} {FOLD.format(i % 2)}" for i in range(40)),
+                     "test.tsv": "index|sentence|label\n7|" + FOLD.format(1)},
+    "by the script": {"train.tsv": "sentence|label\n" + "".join(f"{i} {FOLD.format(i % 2)}" for i in range(40)),
+                      "test.tsv": "index|sentence\n7|A .\n", "test_original.tsv": "index|sentence|label\n7|A .|1\n"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("folds", FOLDS)
+@pytest.mark.parametrize("name", ["RE", "REdata.zip", "datasets.tgz"])
+def test_biobert_s_folds_of_gad_and_eu_adr(tmp_path, name, folds):
+    top = "" if name == "RE" else "datasets/RE/"
+    files = {f"{top}{of}/1/{file}": text for of in ("GAD", "euadr") for file, text in FOLDS[folds].items()}
+    files_in(tmp_path / name, files)
+    for task in ("gad", "euadr"):
+        splits = read_splits(find_task(task), tmp_path / "RE" if name == "RE" else tmp_path)
+        assert len(splits.train) + len(splits.dev) == 40
+        assert {each.label for each in (*splits.train, *splits.dev)} == {"0", "1"}
+        assert [(each.id, each.label) for each in splits.test] == [("7", "1")]
+        assert splits.notes == ("dev: a split of our own, of train, by a hash of its texts",)
+        assert splits.counts.get("train: headers, not read", 0) == (folds == "by the script")
+
+
+BLUE = {
+    "BIOSSES/{}.tsv": "index|genre|filename|sentence1|sentence2|score\n3|b|f|A .|B .|2.5\n",
+    "hoc/{}.tsv": "index|sentence|labels\n9_s0|One .|cellular energetics,resisting cell death\n9_s1|Two .|\n",
+    "ChemProt/{}.tsv": "index|sentence|label\n9.T1.T2|A @CHEMICAL$ .|CPR:4\n9.T1.T3|A .|false\n",
+    "ddi2013-type/{}.tsv": "index|sentence|label\nDDI.d9.s0.p1|A @DRUG$ .|DDI-int\n",
+    "BC5CDR/chem/{}.tsv": "Low|9|0|B\ndose|-|4|O\n\n",
+    "BC5CDR/disease/{}.tsv": "Low|9|0|O\nfever|-|4|B\n\n",
+    "mednli/{}.tsv": "index|sentence1|sentence2|label\n9a|A .|B .|neutral\n",
+}
+
+
+@pytest.mark.parametrize("top", ["bert_data", "data", ""])
+def test_blue_s_sets_in_its_archive_and_folders(tmp_path, top):
+    dev = {"BC5CDR": "devel"}
+    files = {f"{top}/{name.format(dev.get(name[:6], 'dev') if split == 'dev' else split)}".lstrip("/"): text
+             for name, text in BLUE.items() for split in SPLITS}  # fmt: skip
+    files_in(tmp_path / ("folder" if not top else "bert_data.zip"), files)
+    data = tmp_path if top else tmp_path / "folder"
+    read = {name: read_splits(find_task(name), data).dev
+            for name in ("biosses", "hoc", "chemprot", "ddi", "bc5-chem", "bc5-disease", "mednli")}  # fmt: skip
+    (pair,), (abstract,) = read["biosses"], read["hoc"]
+    assert (pair.id, pair.a, pair.b, pair.label) == ("3", "A .", "B .", 2.5)
+    assert (abstract.id, abstract.a, abstract.label) == ("9", "One . Two .", ("2", "7"))
+    assert [(each.id, each.label) for each in read["chemprot"]] == [("9.T1.T2", "CPR:4"), ("9.T1.T3", "0")]
+    assert read["ddi"][0].group == "DDI.d9"
+    assert [read[name][0].tags for name in ("bc5-chem", "bc5-disease")] == [("B", "O"), ("O", "B")]
+    assert (read["mednli"][0].id, read["mednli"][0].label) == ("9a", "neutral")
+    script = {f"HoC/{split}.tsv": "index|sentence1|sentence2|label\n9_s0|One .|cellular energetics\n"
+              for split in SPLITS}  # fmt: skip
+    files_in(tmp_path / "made", script)  # what its script writes: a row less than its header
+    assert read_splits(find_task("hoc"), tmp_path / "made").dev[0].label == ("2",)
+
+
+@pytest.mark.parametrize(
+    ("archive", "top", "name"),
+    [
+        ("data.zip", "", "qa/squad_hf/{}.json"),  # the authors' folders, zipped anew
+        ("data.zip", "LinkBERT-data/", "qa/squad_hf/{}.json"),
+        ("linkbert.tar", "a/b/data/", "qa/squad_hf/{}.json"),
+        ("mednli-a-natural-language-inference-dataset-for-the-clinical-domain-1.0.0.zip",
+         "mednli-a-natural-language-inference-dataset-for-the-clinical-domain-1.0.0/", "mli_{}_v1.jsonl"),
+        ("mednli-1.0.0.zip", "", "mli_{}_v1.jsonl"),
+        ("glue_data.tgz", "glue_data/", "RTE/{}.tsv"),
+        ("Glue.zip", "Glue/", "rte/{}.TSV"),
+    ],
+)  # fmt: skip
+def test_an_archive_of_any_name_with_any_folder_above(tmp_path, archive, top, name):
+    pair = {"sentence1": "A.", "sentence2": "B.", "gold_label": "neutral", "pairID": "p"}
+    text = f"{json.dumps(ASKED if 'qa' in name else pair)}\n"
+    if "rte" in name.lower():
+        text = "index|sentence1|sentence2|label\np|A.|B.|entailment\n"
+    files = {top + name.format(split): text for split in SPLITS} | {f"__MACOSX/{top}._x": ""}
+    files_in(tmp_path / archive, files)
+    task = find_task("squad" if "qa" in name else "rte" if "rte" in name.lower() else "mednli")
+    for data in (tmp_path, find_data(str(tmp_path / archive), [task])):
+        assert [each.id for each in read_splits(task, data).test] == ["q" if "qa" in name else "p"]
+    files_in(tmp_path / "other.zip", {f"a/{name.format('dev')}": text, f"b/{name.format('dev')}": text})
+    (tmp_path / archive).unlink()
+    with pytest.raises(ValueError, match=r"other.zip has .* as a/.* and as b/.*: unzip it, and name one$"):
+        find_files(task, tmp_path)
+
+
+def test_a_file_of_a_name_that_many_archives_have_is_not_taken_from_one(tmp_path):
+    table = {"kind": "text", "metrics": ["accuracy"], "format": "csv", "options": {"columns": {"a": 0, "label": 1}},
+             "files": {split: [f"{split}.csv", f"data/{split}.csv"] for split in SPLITS}}  # fmt: skip
+    for split in SPLITS[:2]:
+        tagged(tmp_path / f"{split}.csv", "a,b\nc,d\n")
+    files_in(tmp_path / "another.zip", {f"{top}{split}.csv": "e,f\n" for top in ("", "data/") for split in SPLITS})
+    assert set(find_files(make_task("mine", table, "here"), tmp_path)) == {"train", "dev"}
+
+
+@pytest.mark.parametrize("name", ["ChemProt/{}.tsv", "CHEMPROT/{}.tsv", "Blurb/chemprot/{}.tsv", "chemprot/{}.TSV"])
+def test_folders_and_files_in_other_capitals(tmp_path, name):
+    files_in(tmp_path, {name.format(split): f"{split}1|A .|CPR:3\n" for split in SPLITS})
+    task = find_task("chemprot")
+    assert [each.id for each in read_splits(task, tmp_path).dev] == ["dev1"]
+    files_in(tmp_path, {f"chemprot/{split}.tsv": f"{split}2|A .|CPR:3\n" for split in SPLITS})
+    if "TSV" not in name and name[:3] != "chem":  # as it is spelled comes first
+        assert [each.id for each in read_splits(task, tmp_path).dev] == ["dev2"]

@@ -70,7 +70,8 @@ def read_table(
             first = next(rows, None)
         if first is None:
             raise ValueError(f"{source.name} is empty: fetch it again")
-        header = first[1] if options.get("header", True) else []
+        renamed = options.get("renamed", {})
+        header = [renamed.get(each, each) for each in first[1]] if options.get("header", True) else []
         cells = {}
         for role, column in columns.items():
             wanted = column if isinstance(column, list) else [column]
@@ -508,16 +509,17 @@ def read_tag(tag: str, options: Options, counts: Counter[str]) -> str:
 
 
 def read_hoc(sources: Sequence[Source], options: Options, counts: Counter[str]) -> Iterator[Example]:
-    r"""Read HoC: a sentence a row, `0_0,1_1,...` as its labels; the rows of an abstract become one text, labels joined.
+    r"""Read HoC: a sentence a row, with labels `0_0,1_1,...` or of `names`; the rows of an abstract are joined.
 
     0_0,1_1\tOne .\t7_s0\n0_1,1_0\tTwo .\t7_s1\n    ->    TextExample("7", "One . Two .", label=("0", "1"))
     """
     rows = read_table(sources, options, counts, separator="\t")
+    number = {name: f"{i}_1" for i, name in enumerate(options.get("names", ()))}
     for group, found in itertools.groupby(rows, key=lambda row: row.group):
         sentences = [row for row in found if isinstance(row, TextExample)]
-        labels = [label for row in sentences if isinstance(row.label, str) for label in row.label.split(",")]
+        labels = [number.get(each, each) for row in sentences for each in str(row.label or "").split(",") if each]
         if not all(re.fullmatch(r"\d+_[01]", label) for label in labels):
-            raise ValueError(f"{sources[0].name}: {group} has labels that are not like 0_0,1_1: is it of this form?")
+            raise ValueError(f"{sources[0].name}: {group} has labels that are not like 0_0,1_1 nor names: {FORM}")
         held = tuple(sorted({label[:-2] for label in labels if label.endswith("_1")})) if labels else None
         yield TextExample(group, " ".join(row.a for row in sentences), label=held, group=group)
 

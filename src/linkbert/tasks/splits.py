@@ -11,11 +11,12 @@ import hashlib
 import io
 import itertools
 import re
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from fnmatch import fnmatchcase
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ LARGEST, RATIO = 64 << 20, 200  # bytes of a compressed file; how many of more t
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
 WITH_COLUMNS = {"tsv", "csv", "json", "jsonl", "parquet", "hoc", "tag-rows"}
 DEV_NAMES = ("dev", "devel", "valid", "validation", "val", "development")  # how publishers name it
+PLAIN = {"data", "train", "test", *DEV_NAMES}  # names that say nothing of what a file is of
 SHOWN = 20  # labels that train does not have, by name
 LONG = 5  # words of a text that two examples do not share by chance
 Files = tuple[tuple[str, Path], ...]  # a candidate: names as tasks.toml has them, and where they lie
@@ -319,7 +321,7 @@ def _places(name: str, suite: str) -> Iterator[str]:
 
 
 def _find(name: str, suite: str, data: Path) -> Files:
-    """Find a file of `files`: as it is, compressed, in an archive of its folder's name or under another name of dev."""
+    """Find a file of `files`: as it is, compressed, in an archive, under another name of dev or in other capitals."""
     path, _, inside = name.partition("!")
     stem, end = re.fullmatch(r"(.*?)(\.[^/]*)?", path).groups("")  # type: ignore[union-attr]
     others = DEV_NAMES if stem.rpartition("/")[2] == "dev" else ("",)
@@ -329,25 +331,74 @@ def _find(name: str, suite: str, data: Path) -> Files:
     ]  # GitHub's zips
     for spelled in names:
         for place in _places(spelled, suite):
-            there = data.glob(place) if "*" in place else [data / place]  # the shards of a set
-            if found := sorted(each for each in there if each.is_file()):
+            if found := sorted(each for each in _lying(data, place) if each.is_file()):
                 if (shards := re.search(r"-of-(\d+)\.", found[0].name)) and len(found) != int(shards[1]):
                     of = f"{len(found)} of {int(shards[1])} shards"
                     raise ValueError(f"{found[0].parent} has {of}, such as {found[0].name}")
                 return tuple((f"{spelled}!{inside}" if inside else spelled, each) for each in found)
-        for folder, kind in itertools.product((data, data / suite), ARCHIVES):
-            archive = folder / (spelled.partition("/")[0] + kind)
-            if not inside and "/" in spelled and archive.is_file() and spelled in _members(archive, archive.stat()):
-                return ((f"{archive.name}!{spelled}", archive),)
+        for archive in () if inside else _archives(data, suite, spelled):
+            if members := _members(archive, archive.stat()).get(spelled.lower()):
+                if len(members) > 1:
+                    raise ValueError(f"{archive} has {spelled} as {' and as '.join(members)}: unzip it, and name one")
+                return ((f"{archive.name}!{members[0]}", archive),)
     return ()
 
 
+def _lying(folder: Path, place: str) -> Iterable[Path]:
+    """Find `place` below a folder, whatever the case of its names; one with a `*` is the shards of a set."""
+    parts = place.split("/")
+    for number, part in enumerate(parts):
+        if "*" in part:
+            return folder.glob("/".join(parts[number:]))
+        there = exact if (exact := folder / part).exists() else _listed(folder).get(part.lower())
+        if not there:
+            return ()
+        folder = there
+    return (folder,)
+
+
+def _listed(folder: Path) -> Mapping[str, Path]:
+    """List what lies in a folder by names in small letters, once unless it was written to just now."""
+    try:
+        changed, now = folder.stat().st_mtime, time.time()
+        return _list(folder, changed if now - changed > 1 else now)
+    except OSError:
+        return {}
+
+
+@lru_cache(maxsize=64)
+def _list(folder: Path, _: float) -> Mapping[str, Path]:
+    return {each.name.lower(): each for each in sorted(folder.iterdir())}
+
+
+def _archives(data: Path, suite: str, name: str) -> Iterator[Path]:
+    """List the archives that a file may lie in: that of its first folder's name, then those that are soon searched.
+
+    Not these for a file like `data/train.csv`, since many an archive has one.
+    """
+    top, plain = name.partition("/")[0], PLAIN.issuperset(re.split("[/.]", name)[:-1])
+    for folder in (data, data / suite):
+        there = [(kind, each) for each in _listed(folder).values() for kind in ARCHIVES if each.name.endswith(kind)]
+        yield from (each for kind, each in there if each.name == top + kind)
+        yield from (each for kind, each in there if not plain and each.name != top + kind
+                    and (kind in ARCHIVES[:2] or each.stat().st_size <= LARGEST))  # fmt: skip
+
+
 @cache
-def _members(archive: Path, _: Any) -> frozenset[str]:
-    """List the names of an archive's files; one that is damaged has none."""
+def _members(archive: Path, _: Any) -> Mapping[str, list[str]]:
+    """List an archive's files by the ends of their paths in small letters, the least deep; none of a damaged one.
+
+    {"top/RTE/dev.tsv"}    ->    {"dev.tsv": ["top/RTE/dev.tsv"], "rte/dev.tsv": [...], "top/rte/dev.tsv": [...]}
+    """
+    found: dict[str, list[str]] = {}
     with suppress(Exception):  # each library has its own
-        return frozenset(_open_archive(archive).find(""))
-    return frozenset()
+        for path in sorted(_open_archive(archive).find(""), key=lambda path: (path.count("/"), path)):
+            parts = path.split("/")
+            for number in range(len(parts)):
+                same = found.setdefault("/".join(parts[number:]).lower(), [])
+                if not same or same[0].count("/") == path.count("/"):
+                    same.append(path)
+    return found
 
 
 def _open_archive(path: Path) -> Any:
@@ -439,7 +490,7 @@ def read_files(task: Task, files: Files, counts: Counter[str]) -> list[Example]:
     """Read the files of a candidate, (name in tasks.toml, path) each, in the form that the table has for the first."""
     options = {"classes": task.labels} | {key: value for key, value in task.options.items() if key != "forms"}
     forms = task.options.get("forms", {}).items()
-    options |= next((form for pattern, form in forms if fnmatchcase(files[0][0], pattern)), {})
+    options |= next((form for pattern, form in forms if fnmatchcase(files[0][0].lower(), pattern.lower())), {})
     form = options.get("format", task.format)
     if form not in FORMATS and ":" not in form:
         raise ValueError(f"the table [{task.name}] has an unknown format {form!r}; {nearest(form, FORMATS)}")
