@@ -491,6 +491,9 @@ def test_a_choice_among_several_pages_is_counted_and_shown(tmp_path):
         ("* TOC\n{:toc}\n\n1. here\n{: .a toc }\n\n- kept\n{: .toclevel}", "kept"),
         ("- TODO a\n  :LOGBOOK:\n  CLOCK: [2022-09-14 Wed]\n  :END:\n- b", "TODO a\nb"),
         ('<h1 align="center">\n  <img src="x.png">\n  The Tool\n</h1>\n\nIt works.', "It works."),
+        ('::alert{type="x"}\nA :icon{name="y"} b, a:b{c}.\n::\n\nC::', "A b, a:b{c}.\nC::"),
+        ("A [small]{.caps} [b]{ #c .d } [e][f]{.g}\n\n[f]: h.md", "A small b e"),
+        ("?> Mind [b](c.md).\n!> Two.", "Mind b.\nTwo."),
     ],
 )
 def test_marks_of_tools_go_and_words_stay(source, text):
@@ -933,6 +936,19 @@ def test_docs_of_docusaurus_are_those_of_the_latest_version(tmp_path, config, pa
             {"in/One.md": "", "in/deep/Two.md": "", "Three.md": "", "_Sidebar.md": ""},
             " ".join(f"[x](https://github.com/own/tree/wiki/{name})" for name in ("One", "Two", "Three")),
             "in/One in/deep/Two Three",
+        ),
+        (  # of Hexo, whose posts have their date in front matter; of Gatsby, Docsify and Joplin
+            {
+                "_config.yml": "permalink: :year/:month/:day/:title/",
+                "source/_posts/p.md": "---\ndate: 2021-01-02 03:04\n---\nP.",
+            },
+            "[a](/2021/01/02/p/)",
+            "source/_posts/p",
+        ),
+        (
+            {"x/b.md": "---\npath: /one/two\n---\nB.", "0123456789abcdef.md": "", "20200102153059-slip.md": ""},
+            "[a](/one/two/) [b](#/x/b) [c](:/0123456789abcdef) [[20200102153059]]",
+            "x/b x/b 0123456789abcdef 20200102153059-slip",
         ),
         (
             {".vitepress/config.js": "", "guide/start.md": ""},

@@ -64,7 +64,9 @@ _TEMPLATE = re.compile(
     r"\{\{.*?\}\}+|\{%.*?%\}|\{::?[^{}\n]*\}|\{[ ]*(?:[.#][A-Za-z_][^{}\n]*|[\w-]+=[^{}\n]*|data-[\w -]*)\}", re.DOTALL
 )
 _ROLE = re.compile(r"\{([\w:.+-]+)\}`(?:([^`<>]{1,500}?)\s*<([^`<>]{1,500})>|([^`]{1,500}))`")  # of MyST
-_ICON = re.compile(r":(?:material|octicons|fontawesome|simple|custom)-[\w-]+:")
+_ICON = re.compile(
+    r":(?:material|octicons|fontawesome|simple|custom)-[\w-]+:|:(?<!\w:)[a-z][\w-]*\{[^{}\n]*\}"
+)  # or of Nuxt
 _HIGHLIGHT = re.compile(
     r"(?<![A-Za-z0-9=])==(?=[^\s=](?:.{0,500}?[^\s=])?==(?!=))|(?<=[^\s=])==(?![A-Za-z0-9=])", re.DOTALL
 )
@@ -539,7 +541,7 @@ _DEEP = re.compile(r"^(?=[ \t>*+-]{40})[ \t]*(?:(?:>|[*+-](?=[ \t])|\d{1,9}[.)](
 _LINES = re.compile(  # whole lines: colons of a directive and its title, or marks that are no text
     r"^[ \t]*:{3,}+[ \t]*+(?:\{?[\w.-]++\}?)?+(?:\[(?P<label>[^\]\n]*)\]|(?P<title>[^\n{:]++))?(?:\{.*)?$"
     r"|^[ \t]*(?:\*\[[^\]\n]+\]:.*|;?-{1,2}8<-{1,2}.*|<<<[ ]*[@./].*|\[?\[_?TOC_?\]\]?)$"
-    r"|^[ \t]*/{3,}(?:[ ]*[\w-]+[ ]*\|(?P<block>.*)|.*)$",
+    r"|^[ \t]*/{3,}(?:[ ]*[\w-]+[ ]*\|(?P<block>.*)|.*)$|^[ \t]*::(?:[\w-]+(?:\{.*\})?)?[ \t]*$|^[?!]>[ ](?P<tip>.*)$",
     re.MULTILINE | re.IGNORECASE,
 )
 _REMARK = re.compile(r"^%.*$", re.MULTILINE)  # of MyST
@@ -562,6 +564,7 @@ _ORG = re.compile(  # what Logseq has of Org mode: marks, but code and queries a
     r"|#\+BEGIN_(SRC|EXAMPLE|QUERY|EXPORT)\b.*?#\+END_\2|#\+(?:BEGIN|END)_\w+.*?)[ \t]*$",
     re.MULTILINE | re.DOTALL | re.IGNORECASE,
 )
+_SPAN = re.compile(r"(?<![\]!\\])\[([^\[\]\n]+)\]\{[ ]*[.#][^{}\n]*\}")  # of Pandoc
 _EMPTY = re.compile(r"^([ \t]+-)[ \t]*$", re.MULTILINE)  # of an outline, where it underlines nothing
 _NOTE_ADDRESS = re.compile(r"\]\((\[\[[^\[\]\n]+\]\])\)")
 _BLOCK = re.compile(r"(?<!\]\()\(\(([0-9a-f]{8}-[0-9a-f-]{27})\)\)")
@@ -596,6 +599,8 @@ def to_commonmark(source: str) -> str:
     if any(mark in source for mark in (":LOGBOOK:", "SCHEDULED: <", "DEADLINE: <", "#+")):
         source = _ORG.sub(lambda mark: mark[1] + "<i></i>" * ("-" in mark[1]), source)  # "-" alone may underline
     source = mark_exponents(source)
+    if "]{" in source:
+        source = _SPAN.sub(r"\1", source)
     if ">\n    " in source:  # a tag is no paragraph that a fence continues
         source = _FENCE.sub("\n\n", source)
     if "((" in source:
@@ -604,8 +609,10 @@ def to_commonmark(source: str) -> str:
         source = _ROW.sub(lambda row: _CELL_LINK.sub(r"\1\|", row[0]), source)
     if "]([[" in source:
         source = _NOTE_ADDRESS.sub(r"](<\1>)", source)
-    if any(mark in source for mark in (":::", "*[", "8<", "///", "[TOC", "[toc", "[_", "<<<")):
-        source = _LINES.sub(lambda line: f"\n{line['label'] or line['title'] or line['block'] or ''}\n", source)
+    if any(mark in source for mark in ("::", "*[", "8<", "///", "[TOC", "[toc", "[_", "<<<", "?> ", "!> ")):
+        source = _LINES.sub(
+            lambda line: f"\n{line['label'] or line['title'] or line['block'] or line['tip'] or ''}\n", source
+        )
     if any(mark in source for mark in _INDENTED) or _OUTLINE.search(source):
         source = "\n".join(_dedent(source.split("\n")))
     return source

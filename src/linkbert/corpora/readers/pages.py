@@ -25,7 +25,7 @@ from linkbert.corpora.resolve import MEDIA, NOTE_SUFFIX, as_latin1, note_name, n
 from linkbert.corpora.sources import decode_text
 
 log = logging.getLogger(__name__)
-ADDRESSES = ("permalink", "url", "slug", "id")  # keys of front matter whose values are addresses
+ADDRESSES = ("permalink", "url", "slug", "id", "path")  # keys of front matter whose values are addresses
 FACTS = ("date", "category", "categories", "tags")  # and those whose values stand in addresses, or name pages
 INDEXES = ("index", "readme", "_index")  # files that stand for their folder
 HOST_PAGES = 3  # different addresses of a host that have to name pages, and half of all that are seen
@@ -37,7 +37,7 @@ HEAD = 1 << 16  # characters of a page in which it says its names
 
 _APART = re.compile(r"[\s_+-]+")
 _SAID = re.compile(
-    r"^([ \t-]*)((?i:permalink|slug|url|u?id|title|alias(?:es)?|redirect_from|date|categor(?:y|ies)|tags))"
+    r"^([ \t-]*)((?i:permalink|slug|url|path|u?id|title|alias(?:es)?|redirect_from|date|categor(?:y|ies)|tags))"
     r"[ \t]*(::?|=)[ \t]*((?:[|>][+-]?[ \t]*(?:\n[ \t]+\S.*)+)|.*(?:\n[ \t]*-[ \t].*)*)",
     re.M,
 )
@@ -56,6 +56,7 @@ _DAYS = {"yyyy": "%Y", "MMMM": "%B", "MMM": "%b", "MM": "%m", "dd": "%d", "EEEE"
 )
 _LAST = re.compile(rb"""^\s*lastVersion:\s*["']([^"'\n]+)""", re.MULTILINE)
 _TITLED = re.compile(rb'^[^;\n]*:journal/page-title-format\s+"([^"\n]+)"', re.MULTILINE)
+_ID = re.compile(r"(?:^|/)(\d{8,14})[ _-][^/]*$")
 _NUMBERED = re.compile(r"\d+\s*[-_.]+\s*(?=[^\d\W])")
 _SAID_LANGUAGE = re.compile(r"\?lang=([\w-]+)")
 LABEL = re.compile(  # of MyST: before a heading or something else, or as an option of a directive
@@ -184,8 +185,8 @@ class Pages:
         """
         if address.startswith(("[[", "((", "dendron://")):
             return self.find_note(unquote(address if address[0] == "d" else address[2:-2]), page)[0]
-        # Of Docusaurus, Zola: a file of the site's folder; of MyST: one of this project.
-        address = re.sub(r"^@(?:site)?(?=/)|^(?:project|path):" if self.shown else r"^@(?:site)?(?=/)", "", address)
+        # Of Docusaurus, Zola: a file of the site's folder; Docsify, Joplin: a page; of MyST: one of this project.
+        address = re.sub(r"^(?:@(?:site)?|[#:])(?=/)" + r"|^(?:project|path):" * bool(self.shown), "", address)
         address = address if "://" in address else re.sub(r"\\|%5C", "/", address)  # as Windows parts folders
         if address.startswith("xref:"):  # of DocFX: the uid of a page, or of a member in the folder of its module
             uid, _, fragment = unquote(address[5:]).partition("#")
@@ -455,6 +456,8 @@ def survey(files: Iterable[tuple[str, bytes]], options: Options, others: Mapping
             _add_said(pages, id_, key, name)
         for address in _published(id_, rows, templates):
             pages.add(address, id_)
+        for number in _ID.findall(id_):  # of a slip box
+            pages.add(number, id_, 2)
     for id_ in sorted(said, key=lambda id_: bool(_LANGUAGE.search(id_))):  # "index.fr" is the last to be called "index"
         for address in _conventional(id_, pages.dialect):
             pages.add(address, id_)
@@ -537,7 +540,7 @@ def _of_day(part: str, day: date) -> str:
 
 def _add_said(pages: Pages, id_: str, key: str, name: str) -> None:
     """Add a name that a page gives itself: an address, a title or an alias."""
-    if key in FACTS:
+    if key in FACTS or (key == "path" and name[0] != "/"):
         return
     if key in ADDRESSES:
         folder, _, last = id_.rpartition("/")
@@ -550,7 +553,7 @@ def _add_said(pages: Pages, id_: str, key: str, name: str) -> None:
             pages.add(unquote(address).replace("/_", "/"), id_)
             if last.lower() in INDEXES and name[0] != "/":  # a page that is a folder
                 pages.add(note_path(name, folder.rpartition("/")[0]), id_)
-            if key != "id":
+            if key not in ("id", "path"):
                 pages.own[id_] = address
     elif name[0] == "/":
         pages.add(unquote(name), id_)
@@ -589,7 +592,11 @@ def _published(id_: str, rows: list[tuple[str, str]], templates: list[tuple[str,
     dated = _DATED.fullmatch(last)
     own = [("", "own", name) for key, name in rows if key == "permalink" and ":" in name]
     for top, scope, template in (*own, *templates):
-        if not (dated or scope) or scope not in ("", "own", *(folder.lstrip("_") for folder in folders)):
+        if not (dated or scope or "_posts" in folders) or scope not in (
+            "",
+            "own",
+            *(folder.lstrip("_") for folder in folders),
+        ):
             continue
         above = folders[top.count("/") + 1 if top else 0 : folders.index("_posts")] if "_posts" in folders else []
         kinds = "/".join(dict.fromkeys([*above, *(name for key, name in rows if key in FACTS[1:3])]))

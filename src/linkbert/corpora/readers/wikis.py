@@ -70,8 +70,8 @@ _TIDDLY = (
     re.compile(
         r"``?(?P<raw>[^`\n]+)``?|\[\[(?:(?P<shown>[^\[\]|]*)\|)?(?P<link>[^\[\]|]+)\]\]|\{\{\{(?P<hidden>[^{}]*)\}\}\}"
         r"|\[ext\[(?:(?P<label>[^\[\]|]*)\|)?[^\[\]]*\]\]|\[img[^\[\]]*\[[^\]]*\]\]|\{\{(?P<included>[^{}|!#]+)[^{}]*\}\}"
-        r"|<<[^<>]*>>|</?[$A-Za-z][^<>]*>|''|(?<!:)//|__|\^\^|,,|~~|@@(?:[.\w-]+[:;][^;@]{0,99};)*|(?<!\w)~(?=[A-Z])"
-        r"|(?<![\w$/.])(?P<camel>[A-Z]+[a-z]+[A-Z]\w*)"
+        r"|<<[^<>]*>>|</?[$A-Za-z][^<>]*>|''|(?<!:)//|__|\^\^|,,|~~|@@(?:[.\w-]+[:;][^;@]{0,99};)*(?:\.[^\s@]+[ ]+)?"
+        r"|(?<!\w)~(?=[A-Z])|(?<![\w$/.])(?P<camel>[A-Z]+[a-z]+[A-Z]\w*)"
     ),
 )
 
@@ -201,7 +201,7 @@ def _read_dokuwiki(name: str, text: str, pages: Pages, _: Skipped) -> Iterator[R
         flat = join(dirname(page), re.sub("[:;]", "/", path.replace("/", "_"))) if "/" in path else ""
         path = re.sub(r"^(\.+)(?=[^./])", r"\1/", re.sub("[:;]", "/", path.partition("?")[0]))
         whole = path if "/" in path.rstrip("/") and path[0] != "." else join(dirname(page), path)
-        whole = normpath(whole.strip("/"))
+        whole = normpath(f"/{whole.strip('/')}")[1:]  # nothing is above the top
         starts = f"{whole}/start", f"{whole}/{basename(whole)}"
         target = pages.find(*([*starts, whole] if path[-1] == "/" else [whole, *starts, flat or whole])) or whole
         return (target, place), basename(path.strip("/"))
