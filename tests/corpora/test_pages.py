@@ -491,7 +491,7 @@ def test_a_choice_among_several_pages_is_counted_and_shown(tmp_path):
         ("* TOC\n{:toc}\n\n1. here\n{: .a toc }\n\n- kept\n{: .toclevel}", "kept"),
         ("- TODO a\n  :LOGBOOK:\n  CLOCK: [2022-09-14 Wed]\n  :END:\n- b", "TODO a\nb"),
         ('<h1 align="center">\n  <img src="x.png">\n  The Tool\n</h1>\n\nIt works.', "It works."),
-        ('::alert{type="x"}\nA :icon{name="y"} b, a:b{c}.\n::\n\nC::', "A b, a:b{c}.\nC::"),
+        ('::alert{type="x"}\nA :icon{name="y"} b, a:b{c}.\n::\n\nEnd', "A b, a:b{c}.\nEnd"),
         ("A [small]{.caps} [b]{ #c .d } [e][f]{.g}\n\n[f]: h.md", "A small b e"),
         ("?> Mind [b](c.md).\n!> Two.", "Mind b.\nTwo."),
     ],
@@ -978,3 +978,26 @@ def test_marks_of_org_mode_in_an_outline_underline_nothing(tmp_path):
     page = read_tree(tmp_path, {"logseq/config.edn": "", "pages/a.md": source, "pages/b.md": ""})["pages/a"]
     assert page.text == "A\nWords b.\nbelow\nunder\nlast"
     assert led_to(page) == ["pages/b"]
+
+
+def test_cards_of_myst_lead_somewhere(tmp_path):
+    source = """\
+::::{grid} 2
+:::{grid-item-card} Title
+:link: b
+:link-type: doc
+Body.
+:::
+::::
+
+```{card} Two
+:link: sub/c.md
+```
+
+:::{button-ref} b
+Go.
+:::
+"""
+    page = read_tree(tmp_path, {"conf.py": "# myst", "a.md": source, "b.md": "", "sub/c.md": ""})["a"]
+    assert page.text == "Title\nBody.\nTwo\nGo."
+    assert [(link.start, link.target) for link in page.links] == [(-1, "b"), (-1, "sub/c"), (-1, "b")]

@@ -452,3 +452,32 @@ def test_titles_are_labels_below_the_folder_of_their_conf_py_alone():
     files = [(f"{folder}/b.rst", b"B\n=\n\nOne.\n") for folder in ("doc", "doc-old")]
     tree = rst.survey(files, rst.READER, {"doc/conf.py": b"extensions = ['sphinx.ext.autosectionlabel']\n"})
     assert tree.sections == {"b": [("doc/b", "B")], "b:b": [("doc/b", "B")]}
+
+
+def test_cards_and_buttons_lead_somewhere(tmp_path):
+    cards = """\
+.. grid:: 2
+
+   .. grid-item-card:: Title
+      :link: b
+      :link-type: doc
+
+      Body.
+
+   .. card:: Two
+      :link: part
+      :link-type: ref
+
+   .. card:: Three
+      :link: https://x.org/
+
+.. button-ref:: b
+
+   Go.
+"""
+    (tmp_path / "a.rst").write_text(f"A\n=\n\n{cards}")
+    (tmp_path / "b.rst").write_text("B\n=\n\n.. _part:\n\nPart\n----\n\nWords.\n")
+    page = read(tmp_path)[0]["a"]
+    assert page.text == "Title\nBody.\nTwo\nThree\nGo."
+    links = [(link.start, link.target, link.fragment) for link in page.links]
+    assert links == [(-1, "b", ""), (-1, "b", "part"), (-1, "https://x.org/", ""), (-1, "b", "")]

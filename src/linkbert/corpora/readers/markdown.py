@@ -138,7 +138,7 @@ def read_page(source: str, id_: str, *, mdx: bool = False, pages: Pages | None =
     env: dict[str, Any] = {"mdx": mdx, "unclosed": set(), "id": id_, "pages": pages or Pages()}
     parse, head, source = _make_parser(BLOCK_NESTING, mdx).parse, source[:start], source[start:]
     if pages and pages.dialect.name == "myst":
-        source = LABEL.sub(_put_label, _REMARK.sub("", source))
+        source = LABEL.sub(_put_label, re.sub("(?m)^%.*$", "", source))
     if pages and pages.dialect.outline:
         source = _EMPTY.sub(r"\1 <i></i>", source)
     source = to_commonmark(source)
@@ -544,9 +544,9 @@ _LINES = re.compile(  # whole lines: colons of a directive and its title, or mar
     r"|^[ \t]*/{3,}(?:[ ]*[\w-]+[ ]*\|(?P<block>.*)|.*)$|^[ \t]*::(?:[\w-]+(?:\{.*\})?)?[ \t]*$|^[?!]>[ ](?P<tip>.*)$",
     re.MULTILINE | re.IGNORECASE,
 )
-_REMARK = re.compile(r"^%.*$", re.MULTILINE)  # of MyST
-_OF_RST = {kind: words(names) for kind, names in read_table("rst.toml").items()}
-_PROSE, _HIDDEN = _OF_RST["prose"] | _OF_RST["unsaid"], _OF_RST["hidden"]
+WORDS = {kind: words(names) for kind, names in read_table("rst.toml").items()}
+_PROSE, _UNSAID, _HIDDEN = WORDS["prose"] | WORDS["unsaid"], WORDS["unsaid"], WORDS["hidden"]
+_CARD = re.compile(r":link:[ \t]+([^\s\"<>]+)")  # an option: where a card leads to
 _DIRECTIVE = re.compile(  # of MyST
     r"^([ \t]*)([`~:]{3,})\{([\w:-]+)\}[ ]*(.*)\n((?:[ \t]*:[\w-]+:.*\n)*)((?:.*\n){0,2000}?)\1\2[ ]*$", re.MULTILINE
 )
@@ -587,8 +587,7 @@ def to_commonmark(source: str) -> str:
         source, before = _DIRECTIVE.sub(_put_body, source), source
         if source == before:
             break
-    if "{::comment" in source:
-        source = _KRAMDOWN.sub("", source)
+    source = _KRAMDOWN.sub("", source)
     if "{{" in source or "{%" in source:
         source = _POST_LINK.sub(lambda post: f"[{post[2] or post[3] or post[1]}]([[{post[1]}]])", _without_code(source))
         source = _SHORTCODE.sub(r"[](<\1>)", _EMBED.sub(r"!\1", _LINK.sub(_put_address, source)))
@@ -607,8 +606,7 @@ def to_commonmark(source: str) -> str:
         source = _BLOCK.sub(r"![[\1]]", source)
     if "[[" in source and "\n|" in source:  # the bar of a link parts no cells
         source = _ROW.sub(lambda row: _CELL_LINK.sub(r"\1\|", row[0]), source)
-    if "]([[" in source:
-        source = _NOTE_ADDRESS.sub(r"](<\1>)", source)
+    source = _NOTE_ADDRESS.sub(r"](<\1>)", source)
     if any(mark in source for mark in ("::", "*[", "8<", "///", "[TOC", "[toc", "[_", "<<<", "?> ", "!> ")):
         source = _LINES.sub(
             lambda line: f"\n{line['label'] or line['title'] or line['block'] or line['tip'] or ''}\n", source
@@ -628,8 +626,10 @@ def _put_label(found: re.Match[str]) -> str:
 def _put_body(found: re.Match[str]) -> str:
     """Write a directive of MyST: title and body of prose, of another the body; code, and what is no text, as it is."""
     indent, marks, name, title, options, body = found.groups()
-    label = LABEL.search(options)
+    label, link = LABEL.search(options), _CARD.search(f":link: {title}" if name[:7] == "button-" else options)
     place = f'{indent}<i id="{label[3]}"></i>' if label else ""
+    place = f'{place or indent}<a href="{link[1]}"></a>' if link else place
+    title = "" if name in _UNSAID else title
     if name in _PROSE:
         return f"\n{place or indent}{title}\n\n{body}"
     if marks[0] != ":":

@@ -51,9 +51,7 @@ _TRANSLATED = re.compile(r"^i18n/([^/]+)/docusaurus-plugin-content-(docs|blog)/(
 _DATED = re.compile(r"(\d{4})-(\d\d)-(\d\d)-(.+)")
 _JOURNAL = re.compile(r"(\d{4})[_-](\d\d)[_-](\d\d)")
 _DAY = re.compile(r"yyyy|M{2,4}|dd|EEEE|E{1,3}|do|d|M")  # how Logseq calls a day, and how strftime does
-_DAYS = {"yyyy": "%Y", "MMMM": "%B", "MMM": "%b", "MM": "%m", "dd": "%d", "EEEE": "%A"} | dict.fromkeys(
-    ("EEE", "EE", "E"), "%a"
-)
+_DAYS = {"yyyy": "%Y", "MMMM": "%B", "MMM": "%b", "MM": "%m", "dd": "%d", "EEEE": "%A"}  # and "%a" for others of E
 _LAST = re.compile(rb"""^\s*lastVersion:\s*["']([^"'\n]+)""", re.MULTILINE)
 _TITLED = re.compile(rb'^[^;\n]*:journal/page-title-format\s+"([^"\n]+)"', re.MULTILINE)
 _ID = re.compile(r"(?:^|/)(\d{8,14})[ _-][^/]*$")
@@ -408,10 +406,9 @@ def _read_json(text: str) -> tuple[list[tuple[str, str]], int] | None:
         said, end = json.JSONDecoder().raw_decode(text[:HEAD], len(text) - len(text.lstrip()))
     except (ValueError, RecursionError):
         return None
-    rows = (
-        (key.lower(), each) for key, value in said.items() for each in (value if isinstance(value, list) else [value])
-    )
-    named = [(key, each.strip()) for key, each in rows if isinstance(each, str) and _SAID.match(f"{key}:")]
+    lists = ((key.lower(), value if isinstance(value, list) else [value]) for key, value in said.items())
+    rows = ((key, each) for key, values in lists if _SAID.match(f"{key}:") for each in values)
+    named = [(key, each.strip()) for key, each in rows if isinstance(each, str)]
     return (named, end) if said and text[end : end + 1] in ("", "\n") else None
 
 
@@ -462,9 +459,8 @@ def survey(files: Iterable[tuple[str, bytes]], options: Options, others: Mapping
         for address in _conventional(id_, pages.dialect):
             pages.add(address, id_)
     for id_, rows in said.items() if pages.dialect.name == "myst" else ():
-        pages.shown |= {label: title for label, title in labels[id_] if title} | {
-            id_: dict(reversed(rows)).get("title", id_)
-        }
+        pages.shown |= {label: title for label, title in labels[id_] if title}
+        pages.shown[id_] = dict(reversed(rows)).get("title", id_)
         for label, _ in labels[id_]:
             pages.add(label, id_, 2)
     for id_ in (id_ for id_ in said if id_.lower() == "home"):  # of wikis
@@ -535,7 +531,8 @@ def _conventional(id_: str, dialect: Dialect) -> Iterator[str]:
 def _of_day(part: str, day: date) -> str:
     if part == "do":
         return f"{day.day}{'th' if day.day in (11, 12, 13) else {1: 'st', 2: 'nd', 3: 'rd'}.get(day.day % 10, 'th')}"
-    return f"{day:{_DAYS[part]}}" if part in _DAYS else str(day.day if part == "d" else day.month)
+    form = _DAYS.get(part, "%a" * (part[0] == "E"))
+    return f"{day:{form}}" if form else str(day.day if part == "d" else day.month)
 
 
 def _add_said(pages: Pages, id_: str, key: str, name: str) -> None:
@@ -641,10 +638,9 @@ def _find_sites(pages: Pages, addresses: Iterable[str], hosts: set[str]) -> list
             site, rest = "/".join(parts[:count]), "/".join(parts[count:]).strip("/")
             if site and rest and not (count == 3 and there):
                 seen[f"{site}/"] += 1
-                flat = "/" not in rest and site.count("/") < 3  # "schema.org/Thing" names no page "notes/Thing"
-                there = bool(pages.find_path(f"/{rest}", "")) and not (
-                    flat and rest not in pages.exact and f"{site}/" not in hosts
-                )
+                flat = "/" not in rest and site.count("/") < 3 and f"{site}/" not in hosts
+                flat &= rest not in pages.exact  # "schema.org/Thing" names no page "notes/Thing"
+                there = not flat and bool(pages.find_path(f"/{rest}", ""))
                 there = there or (count == 3 and "/" in rest and bool(pages.ending(rest)))  # of several versions
                 known[f"{site}/"] += there
                 deep[f"{site}/"] += there and "/" in rest

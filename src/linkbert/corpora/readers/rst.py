@@ -16,8 +16,7 @@ from posixpath import dirname, join, normpath, splitext
 from typing import Any
 
 from linkbert.corpora.reader import NO_TEXT, OTHER, Reader, Record, Skipped
-from linkbert.corpora.readers.markdown import Writer
-from linkbert.corpora.readers.site import read_table, words
+from linkbert.corpora.readers.markdown import WORDS, Writer
 from linkbert.corpora.resolve import resolve_in_note
 from linkbert.corpora.sources import TOO_LARGE, decode_text
 from linkbert.records import Document
@@ -29,7 +28,6 @@ INCLUDED, LONG = "file that others include (no page of its own)", "line too long
 AMBIGUOUS, UNKNOWN = "reference that several pages describe", "reference to nothing in the tree"
 BROKEN = "page that docutils cannot parse (left out)"
 
-WORDS = {name: words(text) for name, text in read_table("rst.toml").items()}
 HIDDEN, ASIDE, NUMBERED, UNSAID = (WORDS[name] for name in ("hidden", "aside", "numbered", "unsaid"))
 PROSE = WORDS["prose"] | NUMBERED | UNSAID
 CLASSES, FUNCTIONS, MODULES, MEMBERS = (WORDS[name] for name in ("classes", "functions", "modules", "members"))
@@ -287,6 +285,12 @@ def _docutils() -> tuple[Any, Any]:
             if kind in HIDDEN:
                 return []
             block = nodes.container("", kind=kind)
+            if link := first if kind[:7] == "button-" else self.options.get("link"):  # where a card leads to
+                role = self.options.get("link-type", "any" if kind == "button-ref" else "url")
+                of_url = nodes.reference("", "-", refuri=link) if role == "url" else nodes.inline("", link, role=role)
+                block += nodes.container(
+                    "", nodes.paragraph("", "", of_url), kind="figure"
+                )  # whose links have no place
             if kind in ASIDE:
                 first = ""
             elif kind not in PROSE:
