@@ -550,6 +550,23 @@ def test_marks_of_byte_order_and_compression_are_read(tmp_path, code, opener):
     assert {each.label for each in splits.train} == {"cold", "warm"}
 
 
+@pytest.mark.parametrize(("name", "pack"), [("A.CSV", bytes), ("a.Csv.GZ", gzip.compress)])
+def test_names_in_capitals_are_read_and_a_cut_file_is_one_line(tmp_path, name, pack):
+    data = pack(table(",", CLASSES).encode())
+    (tmp_path / name).write_bytes(data)
+    _, splits = made(tmp_path / name, "t", "c")
+    assert {each.label for each in splits.train} == {"cold", "warm"}
+    (tmp_path / "folder").mkdir()
+    for split in ("TRAIN", "Valid"):
+        (tmp_path / "folder" / (split + name[1:])).write_bytes(data)
+    task, where = own_task(tmp_path / "folder", "t", "c")
+    assert [len(read_splits(task, where).dev), task.files["dev"][0][:6]] == [len(CLASSES), "Valid."]
+    if pack is gzip.compress:
+        (tmp_path / name).write_bytes(data[:-9])
+        with pytest.raises(ValueError, match=r"a.Csv.GZ is cut off: .* at byte \d+; fetch it again$"):
+            made(tmp_path / name, "t", "c")
+
+
 @pytest.mark.parametrize("suffix", ["", ".gz", ".bz2", ".xz", ".zst"])
 def test_a_long_text_is_read_however_it_is_compressed_and_a_bomb_is_not(tmp_path, suffix):
     with fsspec.open(tmp_path / f"a.csv{suffix}", "wb", compression="infer") as file:

@@ -232,6 +232,7 @@ def _load(text: str) -> Any:
 
 def ending(name: str) -> str:
     """Return what a file's name says of its form: data.csv.gz -> csv."""
+    name = name.lower()
     return name.removesuffix(next(filter(name.endswith, COMPRESSIONS), "")).rpartition(".")[2]
 
 

@@ -94,6 +94,7 @@ def _files(path: Path) -> dict[str, Path]:
     found = {}
     for split, names in {"train": ("train", "."), "dev": DEV_NAMES, "test": ("test",)}.items():
         ways = (f"{name}{rest}" for name in names for rest in (".*", "/data-*.arrow", "-*-of-*"))
+        ways = (re.sub("[a-z]", lambda at: f"[{at[0]}{at[0].upper()}]", way) for way in ways)
         there = [each.absolute() for way in ways for top in (path, path / "data") for each in sorted(top.glob(way))]
         of = [each.with_name(re.sub(r"-\d+-of-\d+", "-*", each.name)) for each in there if ending(each.name) in FORMS]
         there = [*dict.fromkeys(of)]

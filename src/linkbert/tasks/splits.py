@@ -11,6 +11,7 @@ import hashlib
 import io
 import itertools
 import re
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,13 +20,13 @@ from fnmatch import fnmatchcase
 from functools import cache, lru_cache, partial
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
 from linkbert import registry
 from linkbert.config import nearest
-from linkbert.files import COMPRESSIONS, fetch_from_hub, read_json, sha256
+from linkbert.files import COMPRESSIONS, CutFileError, decompressed_blocks, fetch_from_hub, read_json, sha256
 from linkbert.tasks import formats
 from linkbert.tasks.examples import ChoiceExample, Example, QuestionExample, Splits, TaggedExample, TextExample
 from linkbert.tasks.formats import BREAK, Format, Source
@@ -423,40 +424,17 @@ def _missing(task: Task, split: str, data: Path) -> str:
     return f"{task.title}: no {split} set: {files} is neither in {data} nor in {data / task.suite}; {remedy}"
 
 
-class Decompressed(io.RawIOBase):
-    """What a compressed file holds, up to 200 times what it has on disk, or to 64 MiB: no dataset is so alike."""
-
-    def __init__(self, path: Path) -> None:
-        self.path, self.file = path, io.BytesIO()
-        self.seek(0)
-
-    def close(self) -> None:
-        """Close both."""
-        self.file.close()
-        super().close()
-
-    def readable(self) -> bool:
-        """Return that it can be, and from its begin again."""
-        return True
-
-    seekable = readable
-
-    def seek(self, place: int, whence: int = 0) -> int:
-        """Go to the begin, or say where it stands."""
-        if place or whence not in (0, 1):
-            raise io.UnsupportedOperation("a compressed file is read from its begin alone")
-        if not whence:  # a .zst goes forwards alone
-            self.file.close()
-            self.file, self.made = import_module("fsspec").open(self.path, compression="infer").open(), 0
-        return self.made
-
-    def readinto(self, buffer: Any) -> int:
-        """Read a piece; ValueError beyond the bounds."""
-        piece = self.file.read(len(buffer))
-        buffer[: len(piece)] = piece
-        self.made += len(piece)
-        _check_size(self.path, self.made)
-        return len(piece)
+def _decompressed(path: Path, stack: ExitStack) -> IO[bytes]:
+    """Decompress into a file without a name, up to 200 times what is on disk, or to 64 MiB: no dataset is so alike."""
+    file = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115
+    try:
+        for data, _ in decompressed_blocks(path):
+            file.write(data)
+            _check_size(path, file.tell())
+    except CutFileError as error:
+        raise ValueError(f"{error}; fetch it again") from None
+    file.seek(0)
+    return file
 
 
 def _check_size(path: Path, made: int) -> None:
@@ -466,12 +444,12 @@ def _check_size(path: Path, made: int) -> None:
 
 def open_file(path: Path, inside: str, stack: ExitStack) -> list[Source]:
     """Open a file, or those of an archive whose names are like `inside` (`*/dev.csv`), in the order of their names."""
-    if not inside:
-        plain = path.suffix not in (*COMPRESSIONS, ".zip")  # no library is needed
-        files: dict[str, Any] = {str(path): path.open("rb") if plain else Decompressed(path)}
+    if not inside and path.suffix != ".zip":
+        packed = path.suffix.lower() in COMPRESSIONS
+        files: dict[str, Any] = {str(path): _decompressed(path, stack) if packed else path.open("rb")}
     else:
         archive = _open_archive(path)
-        names = sorted(name for name in archive.find("") if fnmatchcase(name, inside))
+        names = sorted(name for name in archive.find("") if inside in ("", name) or fnmatchcase(name, inside))
         for name in names:
             _check_size(path, archive.info(name)["size"])
         files = {f"{path}!{name}": io.BytesIO(archive.cat_file(name)) for name in names}
