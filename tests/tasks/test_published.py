@@ -231,6 +231,18 @@ def test_pubmedqa_as_its_repository_has_it_keeps_the_official_test_set(tmp_path)
         assert len(splits.dev) == 3
 
 
+@pytest.mark.parametrize("name", ["pubmedqa/{}", "pubmedqa/data/{}", "pqal.zip"])
+def test_pubmedqa_whose_test_set_has_its_own_labels(tmp_path, name):
+    of = {"train": "pqal_fold0/train_set.json", "dev": "pqal_fold0/dev_set.json", "test": "test_set.json"}
+    asked = {key: json.dumps({key: {"QUESTION": "Is it?", "CONTEXTS": ["It is."], "final_decision": "yes"}})
+             for key in of}  # fmt: skip
+    if name == "pqal.zip":  # of the hub
+        files_in(tmp_path / name, {of[key].replace("test", "pqal_test"): text for key, text in asked.items()})
+    else:
+        files_in(tmp_path, {name.format(of[key]): text for key, text in asked.items()})
+    assert [(each.id, each.label) for each in read_splits(find_task("pubmedqa"), tmp_path).test] == [("test", "yes")]
+
+
 def test_hotpotqa_and_musique_whole_by_type_and_hops(tmp_path):
     item = {"_id": "h", "type": "comparison", "level": "hard", "question": "Who?", "answer": "Ida",
             "supporting_facts": [["A", 0]], "context": [["A", ["Ida came."]], ["B", ["No."]]]}  # fmt: skip
