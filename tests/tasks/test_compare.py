@@ -159,7 +159,7 @@ def test_the_command_prints_examples(tmp_path, capsys):
     assert cli.main(words) == 0
     out = capsys.readouterr().out
     assert "squad, dev: 1 examples; A: a (1 runs), B: b (1 runs)" in out
-    assert "x0: Which river passes the market of Town Two?" in out
+    assert "\n\nx0: Which river passes the market of Town Two?\n" in out  # an empty line, which no screen escapes
     assert cli.main([*words, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)[0]["only_a"] == 1
     assert cli.main(["compare", str(tmp_path), f"{tmp_path}:b"]) == 1
@@ -172,7 +172,7 @@ def test_lines_show_options_as_texts_and_numbers_as_distances(tmp_path):
     for model, answer in (("a", (1, 1)), ("b", (0, 0))):
         write(tmp_path, model, [[answer]], "medqa", "Which?", 1, options=["the Arl", "the Leth"])
     lines = list(comparison_lines(compare(*pair(tmp_path)), 1))
-    assert lines[-4:] == ["\nx0: Which?", "  gold: 1 the Leth", "  A, 100: 1 the Leth", "  B, 0: 0 the Arl"]
+    assert lines[-5:] == ["", "x0: Which?", "  gold: 1 the Leth", "  A, 100: 1 the Leth", "  B, 0: 0 the Arl"]
     for model, said in (("a", [1.0, 2.0, 3.5]), ("b", [3.0, 2.0, 1.5])):
         write(tmp_path / "numbers", model, [[(each, -0.5) for each in said]], "biosses")
         path = tmp_path / "numbers" / f"{model}-0.jsonl"

@@ -155,7 +155,7 @@ def comparison_lines(found: Mapping[str, Any], top: int) -> Iterator[str]:
         yield f"  they differ in {'; '.join(found['differences'])}"
     for each in found["examples"][:top]:
         options = each["options"] or ()
-        yield f"\n{each['id']}: {' '.join(each['input'].split())[:WIDTH]}"
+        yield from ("", f"{each['id']}: {' '.join(each['input'].split())[:WIDTH]}")
         yield f"  gold: {_shown(each['gold'], options)}"
         for name, key, score in zip("AB", ("a", "b"), each["scores"], strict=True):
             how = f"{score:.2f} from gold" if near else f"{100 * score:.0f}"
