@@ -58,6 +58,10 @@ def test_a_file_that_is_missing_is_one_line_with_the_remedy(tmp_path):
         match=r"RTE: no dev set: RTE/dev.tsv .* is neither .* get it from https://glue.* --data nyu-mll/glue,",
     ):
         read_splits(find_task("rte"), tmp_path / "mine")
+    with pytest.raises(
+        ValueError, match=r"HoC: no train set: .*; get it from .*BLURB.*, or from the authors' data.zip, h"
+    ):
+        read_splits(find_task("hoc"), tmp_path / "mine")
     with pytest.raises(ValueError, match="nowhere is no folder"):
         read_splits(find_task("rte"), tmp_path / "nowhere")
 

@@ -37,6 +37,7 @@ ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
 WITH_COLUMNS = {"tsv", "csv", "json", "jsonl", "parquet", "hoc", "tag-rows"}
 DEV_NAMES = ("dev", "devel", "valid", "validation", "val", "development")  # how publishers name it
 PLAIN = {"data", "train", "test", *DEV_NAMES}  # names that say nothing of what a file is of
+DATA_ZIP = "https://nlp.stanford.edu/projects/myasu/LinkBERT/data.zip"  # of michiyasunaga/LinkBERT
 SHOWN = 20  # labels that train does not have, by name
 LONG = 5  # words of a text that two examples do not share by chance
 Files = tuple[tuple[str, Path], ...]  # a candidate: names as tasks.toml has them, and where they lie
@@ -421,6 +422,7 @@ def _missing(task: Task, split: str, data: Path) -> str:
             return f"{task.title}: no {split} set in {data}, but in {above}: give --data {above}"
     remedy = f"get it from {task.where or 'its publisher'}"
     remedy += f", or give --data {task.hub}, which fetches it" * bool(task.hub)
+    remedy += f", or from the authors' data.zip, {DATA_ZIP}" * bool(task.authors)
     return f"{task.title}: no {split} set: {files} is neither in {data} nor in {data / task.suite}; {remedy}"
 
 
