@@ -4,7 +4,6 @@ A survey reads what the pages are called, so that each link can name its page. D
 line: patterns say what their marks are. Wikitext is read as that of a dump; Markdown pages among it as others are.
 """
 
-import json
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
@@ -17,6 +16,7 @@ from unicodedata import combining, normalize
 
 from linkbert.corpora.reader import NO_TEXT, NoOptions, Reader, Record, Skipped
 from linkbert.corpora.readers import markdown, wikitext
+from linkbert.corpora.readers.jsonl import load_json
 from linkbert.corpora.readers.pages import Pages as Notes
 from linkbert.corpora.readers.site import NAMESPACES, Site, mark_exponents
 from linkbert.corpora.resolve import unquote
@@ -312,8 +312,9 @@ def _title_of(name: str, data: bytes) -> str:
 def _read_tiddler(name: str, text: str, pages: Pages, skipped: Skipped) -> Iterator[Record]:
     fields, body = _read_fields(name, text)
     title, kind = fields["title"], fields.get("type", "")
-    if title.startswith("$:/") or kind not in ("", "text/vnd.tiddlywiki"):
-        skipped[SYSTEM if title.startswith("$:/") else NO_PAGE] += 1
+    is_system = title.startswith("$:/") or "systemConfig" in fields.get("tags", "")  # that is code of earlier versions
+    if is_system or kind not in ("", "text/vnd.tiddlywiki"):
+        skipped[SYSTEM if is_system else NO_PAGE] += 1
         return
 
     def find(link: str, sure: bool) -> tuple[Target, str]:
@@ -369,8 +370,8 @@ def read_store(name: str, text: str, skipped: Skipped) -> Iterator[Record]:
     tiddlers = []
     for store in _STORE.findall(text):
         try:
-            tiddlers += [each for each in json.loads(store) if isinstance(each, dict)]
-        except (ValueError, TypeError, RecursionError):
+            tiddlers += [each for each in load_json(store, skipped, name) if isinstance(each, dict)]
+        except (ValueError, TypeError):
             skipped.note(NO_STORE, name)
     for head, body in _AREA.findall(text):
         said = {key: unescape(value) for key, value in re.findall(r'([\w.-]+)="([^"]*)"', head)}
@@ -378,8 +379,7 @@ def read_store(name: str, text: str, skipped: Skipped) -> Iterator[Record]:
     files = {}
     for fields in tiddlers:
         lines = [f"{key}: {' '.join(str(value).split())}" for key, value in fields.items() if key != "text"]
-        text = "\n".join([*lines, "", str(fields.get("text", ""))])
-        files[f"{name}#{fields.get('title')}.tid"] = text.encode(errors="replace")
+        files[f"{name}#{fields.get('title')}.tid"] = "\n".join([*lines, "", str(fields.get("text", ""))]).encode()
     pages = _survey(_title_of, False, files.items())
     for file, data in files.items():
         yield from _read(_read_tiddler, file, data, pages, skipped)
