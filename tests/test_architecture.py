@@ -51,7 +51,7 @@ CEILINGS = {  # lines of Python; (top) are the files beside the folders
 OWED = {  # lines above the ceiling, docs/log/size.md says for what; what is not said there must go
     "(top)": 1_398,
     "corpora": 777,
-    "corpora/readers": 2_116,
+    "corpora/readers": 2_118,
     "graph": 110,
     "instances": 191,
     "model": 461,

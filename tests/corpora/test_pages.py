@@ -171,6 +171,15 @@ def test_the_index_of_an_inner_root_is_not_the_home(tmp_path):
     assert led_to(documents["content/more/from"])[-2:] == [f"{site}/", "content/docs/_index"]
 
 
+def test_a_page_that_is_published_at_the_name_of_the_root_is_not_the_home(tmp_path):
+    files = {"docs/_config.yml": "url: https://x.org", "docs/_docs/index.md": "---\npermalink: /docs/\n---\nHi."}
+    files |= {f"docs/_docs/p{i}.md": "[a](/docs/p0/) [b](/docs/)" for i in range(3)} | {
+        "docs/_posts/2020-01-02-q.md": ""
+    }
+    documents = read_tree(tmp_path, files | {"docs/a.md": "[h](/) [w](https://x.org) [d](/docs/)"})
+    assert led_to(documents["docs/a"]) == [".", "https://x.org", "docs/_docs/index"]
+
+
 def test_pages_from_the_top_of_the_content(tmp_path):
     files = {
         "content/_index.md": "",

@@ -258,6 +258,8 @@ class Pages:
             addresses = [note_path(path, folder.strip("/")) for folder in folders]
         roots = sorted(self.roots, key=lambda root: not page.startswith(root))[: 1 if inside == "." else None]
         below = [(root + address).removesuffix("/.") for root in roots for address in (*addresses, inside)]
+        if inside == "." and path[0] == "/":  # the home is an index of the root, no page that is published at its name
+            below = [each for each in below if self.exact.get(each, "").rpartition("/")[0] == each]
         site = roots and path[0] == "/" and path[:3] != "/./"  # where the README of a repository is not the home,
         is_readme = self.exact.get(inside, "").lower() == "readme" != inside.lower()
         addresses = [] if site and (inside == "." or is_readme) else addresses
