@@ -24,6 +24,7 @@ from unicodedata import normalize
 
 from linkbert.corpora.reader import Reader, Record, Skipped, option
 from linkbert.corpora.readers.site import mark_exponents, read_table, words
+from linkbert.corpora.readers.wikis import read_store
 from linkbert.corpora.resolve import SUFFIXES, Place, as_latin1, find_place, names, resolve, unquote
 from linkbert.corpora.sources import TOO_LARGE
 from linkbert.records import Document, Link, Redirect
@@ -173,12 +174,10 @@ class Tree(Options):
 def read_file(name: str, data: bytes, options: Options, skipped: Skipped) -> Iterator[Record]:
     """Read a page; `skipped` counts what is mended and what is left out, by cause."""
     tree = options if isinstance(options, Tree) else Tree(options.body, options.drop)
-    if b'class="tiddlywiki-tiddler-store"' in data or b'id="storeArea"' in data:
-        from linkbert.corpora.readers.wikis import read_store
-
-        if tiddlers := [*read_store(name, decode(data)[0], skipped)]:
-            yield from tiddlers
-            return
+    held = any(mark in data for mark in (b'class="tiddlywiki-tiddler-store"', b'id="storeArea"'))
+    if tiddlers := [*read_store(name, decode(data)[0], skipped)] if held and len(data) <= LARGEST else []:
+        yield from tiddlers
+        return
     if (page := read_page(name, data, tree, skipped, _around(tree.common, name))) is None:
         return
     if b"<" not in data and _LONE.fullmatch(page.text):  # so git writes a symbolic link where there are none

@@ -52,7 +52,7 @@ _DATED = re.compile(r"(\d{4})-(\d\d)-(\d\d)-(.+)")
 _JOURNAL = re.compile(r"(\d{4})[_-](\d\d)[_-](\d\d)")
 _DAY = re.compile(r"yyyy|M{2,4}|dd|EEEE|E{1,3}|do|d|M")  # how Logseq calls a day, and how strftime does
 _DAYS = {"yyyy": "%Y", "MMMM": "%B", "MMM": "%b", "MM": "%m", "dd": "%d", "EEEE": "%A"}  # and "%a" for others of E
-_LAST = re.compile(rb"""^\s*lastVersion:\s*["']([^"'\n]+)""", re.MULTILINE)
+_LAST = re.compile(rb"""^[ \t]*lastVersion:[ \t]*["']([^"'\n]+)""", re.MULTILINE)
 _TITLED = re.compile(rb'^[^;\n]*:journal/page-title-format\s+"([^"\n]+)"', re.MULTILINE)
 _ID = re.compile(r"(?:^|/)(\d{8,14})[ _-][^/]*$")
 _NUMBERED = re.compile(r"\d+\s*[-_.]+\s*(?=[^\d\W])")

@@ -37,8 +37,9 @@ _LETTERS = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "ł": "l", "ø": "
 _UP = re.compile(r"\[\[(\.\.?/[^\[\]|\n]*)")
 _MOVED = re.compile(r"\s*#redirect\s*:?\s*\[\[([^\[\]|#\n]+)", re.IGNORECASE)
 _TAGS = re.compile(r"\[\[(.*?)\]\]|(\S+)")
-_STORE = re.compile(r'<script class="tiddlywiki-tiddler-store"[^<>]*>(.*?)</script>', re.DOTALL)
-_AREA = re.compile(r'<div ([^<>]*\btitle="[^<>]*)>\s*<pre>([^<]*)</pre>')  # of versions before 5.2
+_STORE = re.compile(r'<script class="tiddlywiki-tiddler-store"[^<>]*+>((?:[^<]|<(?!/?script))*+)</script>')
+_AREA = re.compile(r"<div ([^<>]*+)>\s*+<pre>([^<]*+)</pre>")  # of versions before 5.2
+_FIELD = re.compile(r'(?<![\w.-])([\w.-]++)="([^"]*)"')
 _NAMED = re.compile(r"\[\[(?:[^\[\]|]*\|)?([^\[\]|]+)\]\]")
 
 # Blocks that are no text; what a line starts with; and marks inside it, of which these groups are kept: `raw` text, a
@@ -374,8 +375,8 @@ def read_store(name: str, text: str, skipped: Skipped) -> Iterator[Record]:
         except (ValueError, TypeError):
             skipped.note(NO_STORE, name)
     for head, body in _AREA.findall(text):
-        said = {key: unescape(value) for key, value in re.findall(r'([\w.-]+)="([^"]*)"', head)}
-        tiddlers.append(said | {"text": unescape(body)})
+        said = {key: unescape(value) for key, value in _FIELD.findall(head)}
+        tiddlers += [said | {"text": unescape(body)}] if "title" in said else []
     files = {}
     for fields in tiddlers:
         lines = [f"{key}: {' '.join(str(value).split())}" for key, value in fields.items() if key != "text"]
