@@ -144,6 +144,16 @@ def test_the_loss_never_holds_all_logits(monkeypatch):
     assert largest < 640 * 4096 * 4 / 2  # a half of the matrix; a chunk is a tenth
 
 
+def test_on_a_card_the_loss_has_few_chunks_each_of_which_the_host_has_to_start(monkeypatch):
+    """On torch's device of shapes alone, which is no CPU either."""
+    taken, powers = [], loss.powers_of
+    monkeypatch.setattr(loss, "powers_of", lambda logits, bias: taken.append(len(logits)) or powers(logits, bias))
+    for device in ("cpu", "meta"):
+        states, weight, bias = (torch.zeros(size, device=device) for size in ((5_000, 4), (9, 4), (9,)))
+        loss.masked_token_loss._init_fn(states, weight, bias, torch.zeros(5_000, dtype=torch.int64, device=device))
+    assert taken == [512] * 9 + [392, 4_096, 904]
+
+
 @pytest.mark.parametrize("queries", [None, [[0, 3, 3], [5, 1, 0]]])
 def test_attention_written_out_equals_torch(queries):
     torch.manual_seed(0)

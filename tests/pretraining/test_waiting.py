@@ -15,6 +15,10 @@ from linkbert.model.device import choose_device, deterministic, send_batch
 from linkbert.pretraining import loop
 
 READS = ("item", "tolist", "__bool__", "__int__", "__float__", "__index__", "nonzero", "numpy", "cpu", "unique")
+SOME = {  # what waits only sometimes: an index that is a mask, a number that is assigned to a place (torch copies it)
+    "__getitem__": lambda index: getattr(index, "dtype", None) == torch.bool,
+    "__setitem__": lambda _, value: not isinstance(value, torch.Tensor),
+}
 
 
 class Watch:
@@ -25,15 +29,14 @@ class Watch:
 
         def watched(name, plain):
             def call(tensor, *arguments, **options):
-                asked = name != "__getitem__" or getattr(arguments[0], "dtype", None) == torch.bool
-                if self.armed and asked and threading.current_thread() is thread:
+                if self.armed and SOME.get(name, lambda *_: True)(*arguments) and threading.current_thread() is thread:
                     self.armed = False
                     raise AssertionError(f"{name} waits for the device")
                 return plain(tensor, *arguments, **options)
 
             return call
 
-        for owner, names in ((torch.Tensor, (*READS, "__getitem__")), (torch, ("nonzero", "unique", "masked_select"))):
+        for owner, names in ((torch.Tensor, (*READS, *SOME)), (torch, ("nonzero", "unique", "masked_select"))):
             for name in names:
                 monkeypatch.setattr(owner, name, watched(name, getattr(owner, name)))
 
@@ -82,6 +85,7 @@ def test_the_watch_sees_what_it_must(watch):
         "__float__": lambda: float(torch.ones(1)),
         "nonzero": lambda: torch.nonzero(torch.ones(2)),
         "__getitem__": lambda: torch.ones(2)[torch.ones(2) > 0],
+        "__setitem__": lambda: torch.ones(2).__setitem__(0, 2.0),
     }.items():
         watch.armed = True
         with pytest.raises(AssertionError, match=f"^{name} waits"):

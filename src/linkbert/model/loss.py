@@ -16,6 +16,7 @@ from linkbert.model.attention import LOG2_E
 from linkbert.records import IGNORED
 
 CHUNK = 512  # places whose logits are there at once: 31 MB of bf16 for BERT's vocabulary
+CARD_CHUNK = 4_096  # on a GPU, where each chunk is some thirty kernels that the host has to start
 EXTRA = 16  # columns next to the weight's gradient: the first is the bias's, the others keep the rows aligned
 
 
@@ -44,9 +45,10 @@ def masked_token_loss(
     asked = labels.clamp(min=0)
     given = functional.pad(functional.pad(states.float(), (0, 1), value=1.0) * counts, (0, EXTRA - 1))
     loss = torch.zeros((), dtype=torch.float32, device=states.device)
+    size = CHUNK if states.device.type == "cpu" else CARD_CHUNK
     of_states, of_both = torch.empty_like(states), given.new_zeros(len(weight), given.shape[1])
-    for start in range(0, len(states), CHUNK):
-        part = slice(start, start + CHUNK)
+    for start in range(0, len(states), size):
+        part = slice(start, start + size)
         label, count = asked[part], counts[part]
         logits = states[part] @ narrow.t()
         if compiled:

@@ -152,8 +152,8 @@ def pretrain(
                 scaler.scale(loss).backward()
             if (stopping := stop.should_stop) and alone:
                 break
-            sums[-2] = timer.last if processes.is_main_process else 0.0  # one clock for all
-            sums[-1] = stopping
+            sums[-2].fill_(timer.last if processes.is_main_process else 0.0)  # one clock for all
+            sums[-1].fill_(stopping)  # a number that is assigned to a place would be copied, and waited for
             all_reduce(processes, sums)
             sum_gradients(processes, model)
             scaler.unscale_(optimizer)
