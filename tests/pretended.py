@@ -242,6 +242,7 @@ def insert():
     torch.cuda.Stream, torch.cuda.current_stream = Stream, Stream
     torch.cuda.stream = lambda _: contextlib.nullcontext()
     torch.Tensor.record_stream = lambda *_: None
+    torch.inference_mode = torch.no_grad  # a tensor of ours is none of inference
     torch.backends.cuda.is_flash_attention_available = lambda: True
     torch._C._set_only_lift_cpu_tensors(True)  # as torch's fake tensors have it: torch.tensor(1, device="cuda")
     torch.__future__.set_swap_module_params_on_conversion(True)

@@ -378,6 +378,8 @@ def test_workers_take_a_gpu_each_or_their_part_of_the_cores(study_file, tmp_path
         monkeypatch.setattr("linkbert.trials.study.current_process", lambda process=process: process)
         found.append(device_of(free, 4)["device"])
     assert found == ["cuda:1", "cuda:0", "cuda:1", "cuda:0"]
+    asked = dataclasses.replace(free, config=free.config.replace(device="cpu"))
+    assert device_of(asked, 4) == {"threads": 2}, "who asks for the CPU is not given a GPU"
 
 
 @pytest.mark.slow

@@ -259,7 +259,8 @@ def device_of(run: Run, parallel: int) -> dict[str, Any]:
 
     if parallel == 1:
         return {}
-    if cards := count_cards():  # workers are numbered: SpawnProcess-1, SpawnProcess-2
+    # Workers are numbered: SpawnProcess-1, SpawnProcess-2.
+    if (cards := count_cards()) and run.config.device in ("auto", "cuda"):
         return {"device": f"cuda:{int(current_process().name.rpartition('-')[2]) % cards}"}
     return {"threads": run.config.threads or max(1, (os.cpu_count() or 1) // parallel)}
 
