@@ -54,10 +54,10 @@ OWED = {  # lines above the ceiling, docs/log/size.md says for what; what is not
     "corpora/readers": 2_118,
     "graph": 110,
     "instances": 191,
-    "model": 461,
-    "pretraining": 175,
+    "model": 463,
+    "pretraining": 174,
     "tasks": 753,
-    "trials": 367,
+    "trials": 368,
     "views": 284,
 }
 

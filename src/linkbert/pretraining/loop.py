@@ -36,7 +36,6 @@ from linkbert.pretraining.journal import Journal, resume_words
 from linkbert.progress import seconds_text, training_text
 from linkbert.records import RELATIONS
 
-# CUDA is handled where it differs (device, deterministic kernels, non-blocking copies) but was never run by us.
 GROWTH = 2_000  # steps without overflow after which the scale of fp16's losses is doubled
 REMEMBERED, ENOUGH = 128, 16  # gradient norms whose median defines a spike, and the fewest that have one
 IN_A_ROW = 10  # faults in a row that on_spike=skip bears
