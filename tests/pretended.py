@@ -13,6 +13,7 @@ before. Only a process of its own can do that:
 
 import contextlib
 import ctypes
+import functools
 import importlib.util
 import os
 import subprocess
@@ -109,7 +110,7 @@ class Card(TorchDispatchMode):
 
     def __init__(self):
         super().__init__()
-        self.waits, self.pinned, self.own = [], set(), {}
+        self.waits, self.pinned = [], set()
 
     def wait(self, what):
         own = [each for each in traceback.extract_stack() if "linkbert" in each.filename]
@@ -130,7 +131,7 @@ class Card(TorchDispatchMode):
             return operation(*arguments, **options)
         if operation.namespace in ("linkbert", "torch_attn"):  # of the package as Python writes it; torch's: for it
             with torch._C._AutoDispatchBelowAutograd(), self:
-                return self.own[name](*arguments, **options)
+                return as_written(name)(*arguments, **options)
         if name in ("_to_copy", "copy_"):
             return self.copy(operation, name, arguments, options, asked)
         if name in READS or (name in BY_INDEX and any(each.dtype == torch.bool for each in tensors[1:])):
@@ -217,6 +218,16 @@ def weights_of(query, key, starts):
         yield part, (scores * query.shape[-1] ** -0.5).softmax(-1)
 
 
+@functools.cache
+def as_written(name):
+    """Find an operation of the package as Python writes it, or what stands here for torch's attention."""
+    from linkbert.model import fast_bert, loss
+
+    own = (fast_bert.look_up, fast_bert.look_up_gradient, loss.masked_token_loss)
+    own = {each._name: each._init_fn for each in own}
+    return (own | {"_varlen_attn": over_sequences, "_varlen_attn_backward": back_over_sequences})[name]
+
+
 class Stream:
     """A stream of the card."""
 
@@ -231,9 +242,7 @@ card = Card()
 
 
 def insert():
-    """Have torch show the card, and the package's own operations computed as they are written."""
-    from linkbert.model import fast_bert, loss
-
+    """Have torch show the card."""
     found = {"is_available": True, "device_count": 1, "current_device": 0, "get_device_capability": (9, 0),
              "is_bf16_supported": True, "max_memory_allocated": 0, "is_current_stream_capturing": False,
              "set_device": None, "synchronize": None, "_lazy_init": None}  # fmt: skip
@@ -246,7 +255,4 @@ def insert():
     torch.backends.cuda.is_flash_attention_available = lambda: True
     torch._C._set_only_lift_cpu_tensors(True)  # as torch's fake tensors have it: torch.tensor(1, device="cuda")
     torch.__future__.set_swap_module_params_on_conversion(True)
-    for each in (fast_bert.look_up, fast_bert.look_up_gradient, loss.masked_token_loss):
-        card.own[each._name] = each._init_fn
-    card.own |= {"_varlen_attn": over_sequences, "_varlen_attn_backward": back_over_sequences}
     return card
