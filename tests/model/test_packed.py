@@ -15,7 +15,7 @@ from linkbert.config import make_config
 from linkbert.instances.batches import Batch
 from linkbert.model import loss
 from linkbert.model.attention import find_sequences, make_attention_mask, packed_attention
-from linkbert.model.device import DTYPES, has_varlen, varlen_attn
+from linkbert.model.device import DTYPES, has_varlen
 from linkbert.model.fast_bert import LinkBertForPreTraining, give_slots
 from linkbert.model.heads import ForwardOptions, Inputs
 from linkbert.model.optimizer import make_optimizer
@@ -213,24 +213,6 @@ def test_either_modules_are_one_graph_that_computes_the_same(model, modules, mon
         total.backward()
         found.append(torch.cat([total.detach().view(1), *(each.grad.flatten() for each in model.parameters())]))
     assert torch.equal(*found)
-
-
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:.*autograd.*should not be instantiated:DeprecationWarning")  # torch's own doing
-@pytest.mark.skipif(varlen_attn is None, reason="torch has it since 2.10")
-@pytest.mark.parametrize("modules", ["linkbert", "transformers"])
-def test_the_step_of_a_gpu_is_one_graph(model, modules, monkeypatch):
-    """With attention over sequences, which has no kernel here: on torch's device of shapes alone."""
-    monkeypatch.setattr(loss, "compiled_powers_of", lambda: loss.powers_of)
-    batch = pack(pairs_of(lengths=[5, 24, 9, 11, 17, 3]), [[1], [0, 2, 5], [3], [4]], width=24)
-    batch = Batch(*(each.to("meta") for each in vars(batch).values()))
-    model.use_modules(modules)
-    model.to("meta")
-    mode = ForwardOptions(torch.bfloat16, written_out=True, sequences=True)
-    call = torch.compile(model, backend="aot_eager", fullgraph=True, dynamic=False)
-    sums = call(Inputs.of(batch), batch.masked_labels, batch.relations, mode)
-    (sums["mlm_loss"][0] + sums["relation_loss"][0].sum()).backward()
-    assert all(each.grad.shape == each.shape for each in model.parameters())
 
 
 def by_formulas(query, key, value, starts, stops, most_asked, most_seen):
