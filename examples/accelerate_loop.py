@@ -18,7 +18,7 @@ def main(store: str, model: str, out: str, steps: str = "100") -> None:
     """Train for some steps and save a Hugging Face folder."""
     accelerator = Accelerator()
     pairs = linkbert.PairDataset(store, sequence_length=128)
-    loader = DataLoader(pairs, batch_size=16, shuffle=True, collate_fn=linkbert.PairCollator(pairs), num_workers=1)
+    loader = DataLoader(pairs, batch_size=16, collate_fn=linkbert.PairCollator(pairs), num_workers=1)
     network = linkbert.load_model(model)
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-4)
     network, optimizer, loader = accelerator.prepare(network, optimizer, loader)

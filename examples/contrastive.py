@@ -2,6 +2,7 @@
 
     python examples/contrastive.py STORE MODEL OUT [STEPS]
 
+MODEL is a Hugging Face folder, such as RUN/model, or a hub name, with the store's vocabulary.
 Of each pair, A and B are encoded apart; the B of every other pair in the batch is a negative.
 """
 
@@ -10,7 +11,7 @@ import sys
 import numpy as np
 import torch
 from torch.nn.functional import cross_entropy, normalize
-from transformers import AutoModel
+from transformers import AutoModel, AutoTokenizer
 
 import linkbert
 
@@ -52,6 +53,7 @@ def main(store: str, model: str, out: str, steps: str = "100") -> None:
         if step % 10 == 0:
             print(f"step {step}: loss {loss.item():.3f}")
     network.save_pretrained(out)
+    AutoTokenizer.from_pretrained(model).save_pretrained(out)
 
 
 if __name__ == "__main__":

@@ -49,14 +49,14 @@ CEILINGS = {  # lines of Python; (top) are the files beside the folders
 
 
 OWED = {  # lines above the ceiling, docs/log/size.md says for what; what is not said there must go
-    "(top)": 1_398,
+    "(top)": 1_403,
     "corpora": 777,
-    "corpora/readers": 2_118,
-    "graph": 110,
-    "instances": 191,
+    "corpora/readers": 2_120,
+    "graph": 111,
+    "instances": 208,
     "model": 463,
-    "pretraining": 174,
-    "tasks": 753,
+    "pretraining": 196,
+    "tasks": 769,
     "trials": 368,
     "views": 284,
 }

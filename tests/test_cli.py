@@ -499,6 +499,7 @@ def test_long_texts_are_related_by_their_beginnings(folder, capsys):
         (["graph", "{}/store", "--method", "tfid"], "did you mean 'tfidf'"),
         (["graph", "{}/store", "--method", "tfidf", "memory=100MB"], "memory must be at least 1GB"),
         (["graph", "{}/store", "--method", "tfidf", "--name", "x.parts"], "cannot name a graph"),
+        (["pretrain", "{}/store", "--to", "{}/y", "graph=my:near"], "--method my:near` makes 'near'"),
         (["pretrain", "{}/store", "--to", "{}/y", "device=mps"], "device=mps is not known"),
         (["pretrain", "{}/store", "--to", "{}/y", "device=cpu:3"], "device=cpu:3 is not known"),
         (["build", "{}/towns.jsonl", "--to", "{}/x", "--vocab", "train:5"], "train:5"),

@@ -165,13 +165,22 @@ MASKED = OfMasked()
 def test_the_examples_of_the_page_on_python_run(tmp_path):
     import linkbert
 
-    first, second = re.findall(r"^```python\n(.*?)^```", (ROOT / "docs" / "python.md").read_text(), re.M | re.S)
+    first, second, third = re.findall(r"^```python\n(.*?)^```", (ROOT / "docs" / "python.md").read_text(), re.M | re.S)
     words = "max_steps=1 batch_size=8 sequence_length=32 num_hidden_layers=1 hidden_size=16 intermediate_size=32 "
     words += "num_attention_heads=2 held_out=0 compile=off threads=1 precision=fp32"
     with contextlib.chdir(tmp_path), contextlib.redirect_stdout(io.StringIO()) as out:
         exec(compile(first, "python.md", "exec"), names := {})
         linkbert.pretrain("towns", "run", words)
         exec(compile(second, "python.md", "exec"), names)
+        third = third.replace('"eval_pairs": 300', '"held_out": 0.5, "eval_pairs": 8')
+        exec(compile(third, "python.md", "exec"), names)
+        page = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
+        code = re.search(r"^    from functools import cached_property\n(?:    .*\n|\n)+", page, re.MULTILINE)[0]
+        exec(compile(textwrap.dedent(code), "extending.md", "exec"), names)
+        swapped, plain = names["SwappedPairs"]("towns", sequence_length=32, held_out=0), names["pairs"]
+        assert [item["documents"].tolist()[::-1] for item in swapped] == [item["documents"].tolist() for item in plain]
+    assert names["graph"].to_scipy().toarray().tolist() == [[0, 1], [1, 0]]
+    assert names["scores"].pairs == 8
     assert "'resolved', 1)]" in out.getvalue()
     assert names["output"].seq_relationship_logits.shape == (2, 3)
     assert repr(linkbert.PairCollator(names["pairs"])) == (

@@ -24,9 +24,9 @@ from typer import Argument, Option
 from typer.core import TyperCommand, TyperGroup
 
 import linkbert
-from linkbert.config import STORE_SETTINGS, Config, Settings, choose_config, make_config, meant, nearest, presets
+from linkbert.config import STORE_SETTINGS, Settings, choose_config, make_config, meant, nearest, presets
 from linkbert.files import REMEDIES, find_encoder, locked, one_line, read_manifest, replacing
-from linkbert.instances.parts import Part, read_mix
+from linkbert.instances.parts import choose_stores
 from linkbert.progress import (
     HEARD,
     LogLine,
@@ -340,6 +340,7 @@ def show(
         raise ValueError(f"{last} is a store: write it first, as in `linkbert show {right}`")
     find_store(context, store)
     from linkbert.instances.mixture import make_sampler, open_parts
+    from linkbert.pretraining.journal import stores_and_settings
     from linkbert.views.show import choose_instances, show_document, show_instances
 
     console = make_console()
@@ -352,36 +353,6 @@ def show(
     parts, config = stores_and_settings(store, run, preset, "demo", set_)
     sampler = make_sampler(open_parts(parts, config), config)
     show_instances(console, sampler, choose_instances(sampler, config, instances or 3, at=at, step=step))
-
-
-def stores_and_settings(
-    store: Path | None, run: Path | None, preset: str | None, otherwise: str, words: Sequence[str]
-) -> tuple[list[Part], Config]:
-    """Find what to read and how: STORE and a preset where given, else those of RUN/run.json, else `otherwise`."""
-    from linkbert.pretraining.journal import read_record
-
-    record = read_record(run) if run is not None else {}
-    parts, _ = choose_stores([str(store)] if store is not None else [], record)
-    if record and not preset:
-        return parts, make_config(None, words, base=record["config"])
-    return parts, make_config(preset or otherwise, words)
-
-
-def choose_stores(
-    words: Sequence[str], record: Mapping[str, Any], mix: Sequence[str] = ()
-) -> tuple[list[Part], list[str]]:
-    """Find the stores to read, and the words that remain: of --mix, the first word without "=", or those of a run."""
-    words, before = list(words), record.get("stores", {})
-    named = next((word for word in words if "=" not in word or Path(word).exists()), None)
-    if mix and named:
-        raise ValueError(f"{named} and --mix are both given: name one STORE, or every store with --mix")
-    if named:
-        words.remove(named)
-    elif mix := mix or [f"{name}={store['path']}:{store['weight']}" for name, store in before.items()]:
-        return read_mix(mix, words, before=before)
-    elif not (named := record.get("store", {}).get("path")):
-        raise ValueError("there is no store: name a STORE, or several with --mix NAME=STORE, or a run that has one")
-    return [Part("", Path(named))], words
 
 
 @app.command(rich_help_panel="Look")
@@ -462,6 +433,7 @@ def pretrain(
     mix: list[str] = Option([], metavar="NAME=STORE[:WEIGHT]", help=MIX),
 ) -> int:
     """Train an encoder on a store, or resume a run."""
+    from linkbert.graph.links import LinkGraph
     from linkbert.pretraining.journal import check_same_run, read_before
     from linkbert.registry import references
 
@@ -472,6 +444,8 @@ def pretrain(
         check_same_run(to, before, before | {"config": config.model_dump(mode="json")})
     for part in stores:
         read_manifest(part.path)
+        if (graph := part.config(config).graph) != "hyperlink":
+            LinkGraph.open(part.path, graph)
     if config.init != "none" and not before:
         check_model(config.init)
     if ":" not in config.objective and config.objective not in (known := references("objectives")):
@@ -581,16 +555,10 @@ def score(
     set_: list[str] = SET,
 ) -> None:
     """Score a model on held-out documents, and what links add."""
-    path = Path(model)
-    run = next((each for each in (path, *path.resolve().parents[:2]) if (each / "run.json").is_file()), None)
-    parts, config = stores_and_settings(store, run, preset, "tiny", set_)
     with reporting() as show:
-        show("score", f"opening the model, then {config.eval_pairs:,} pairs of held-out documents ...")
-        from linkbert.pretraining.checkpoint import find_model
-        from linkbert.pretraining.evaluation import score_model
-        from linkbert.views.runs import show_scores
+        scores = linkbert.score(model, store, set_, preset=preset, report=partial(show, "score"))
+    from linkbert.views.runs import show_scores
 
-        scores = score_model(find_model(model), parts, config)
     print_result(True, asdict(scores), ()) if json_ else show_scores(make_console(), scores)
 
 

@@ -26,6 +26,7 @@ BUILT_IN = {
     },
     "objectives": {name: f"linkbert.model.heads:{name.upper()}" for name in ("drp", "nsp", "none")},
     "tasks": {name: f"linkbert.tasks.kinds:{name.title()}" for name in ("question", "text", "tags", "choice")},
+    "metrics": {},  # ours are functions of tasks/metrics.py
     "probes": {name: f"linkbert.trials.probes:{name.replace('-', '_')}" for name in PROBES},
 }
 

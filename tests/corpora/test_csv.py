@@ -124,7 +124,7 @@ def test_shards_end_between_rows(tmp_path, monkeypatch):
     ("name", "data", "said"),
     [
         ("a.csv", b"", "a.csv is empty"),
-        ("a.csv", b"url,body\nu,b\n", r"no column 'id' to be the id: say --columns id=NAME with .* url, body"),
+        ("a.csv", b"url,body\nu,b\n", r"no column 'id' .* say --columns id=NAME,text=NAME with .* url, body"),
         ("a.csv", b"source,target\na,b\n", r"no column 'id' .*a table of links is for --links"),
         ("a.csv", "id,text\na,b\n".encode("utf-16"), "is UTF-16: `iconv"),
         ("a.csv", b"id,id,text\na,b,c\n", "no column 'id'"),

@@ -120,7 +120,7 @@ def test_columns_have_names_of_their_own(tmp_path):
     ]
     assert skipped == {"no id": 1}
     for columns, message in (
-        ("", r"a.parquet has no column 'id' to be the id: say --columns id=NAME with .*, url, body, name, refs, json"),
+        ("", r"a.parquet has no column 'id' .* say --columns id=NAME,text=NAME with .*, url, body, name, refs, json"),
         ("id=url,text=body,title=t", "no column 't' to be the title"),
         ("id=url,txt=body", "unknown 'txt'; did you mean 'text'?"),
         ("id", "id is which column"),

@@ -11,10 +11,12 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
-from huggingface_hub import ModelCard
+from huggingface_hub import HfApi, ModelCard
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from safetensors.torch import load_file
 from transformers import AutoModelForMaskedLM, AutoTokenizer, BertConfig, BertForPreTraining
 
@@ -156,6 +158,32 @@ def test_a_model_is_uploaded_with_its_name_in_its_card(store, run, settings, hub
     assert list(relate(find_model("org/mine"), "a", "b")) == ["contiguous", "random", "linked"]
     (hub / "org" / "mine" / "config.json").unlink()
     assert main(["push", str(tmp_path / "nothing"), "org/mine"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "error", "said"),
+    [
+        (["licence=mit"], None, "licence: a card has key=value, as language=en license=mit; did you mean 'license'?"),
+        (["mit"], None, "mit: a card has key=value"),
+        (["thumbnail=a.png"], ConnectionError("Name or service not known"), "the hub was not reached"),
+        ([], HfHubHTTPError("401", response=SimpleNamespace(headers={}, request=None)), "log in first"),
+        ([], HFValidationError("Repo id"), "a name is ORG/NAME"),
+    ],
+)
+def test_why_a_model_is_not_uploaded_is_said(folder_of_model, monkeypatch, words, error, said):
+    def refuse(*_, **__):
+        raise error
+
+    monkeypatch.setattr(HfApi, "create_repo", refuse)
+    with pytest.raises(ValueError, match=re.escape(said)):
+        cards.push_model(folder_of_model, "org/mine", dict(word.partition("=")[::2] for word in words))
+
+
+@pytest.fixture
+def folder_of_model(tmp_path):
+    for name in ("config.json", "model.safetensors"):
+        (tmp_path / name).write_bytes(b"{}")
+    return tmp_path
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
@@ -10,10 +11,11 @@ import pytest
 from linkbert import cli, registry
 from linkbert.instances.vocabulary import SPECIAL, Vocabulary
 from linkbert.tasks import table
-from linkbert.tasks.examples import ChoiceExample, TaggedExample, TextExample
+from linkbert.tasks.examples import ChoiceExample, Prediction, TaggedExample, TextExample
 from linkbert.tasks.features import RowForm
 from linkbert.tasks.finetune import open_folder
-from linkbert.tasks.kinds import kind_of
+from linkbert.tasks.kinds import Kind, kind_of
+from linkbert.tasks.metrics import own_metric
 from linkbert.tasks.results import choose_scores, read_folders
 from linkbert.tasks.splits import read_splits
 from linkbert.tasks.suite import finetune
@@ -81,6 +83,22 @@ def test_a_package_adds_datasets_and_a_kind_by_entry_points(monkeypatch):
         assert type(kind_of(made)).__name__ == "Stars"
     finally:
         table.tasks.cache_clear()
+
+
+def test_a_table_names_a_metric_of_one_s_own(monkeypatch):
+    monkeypatch.syspath_prepend(HERE)
+    made = make_task("made", {"kind": "text", "metrics": ["accuracy", "own_kind:low"]}, "here")
+    examples = [TextExample("1", "a", label="1"), TextExample("2", "b", label="2")]
+    answers = [Prediction("1", "1"), Prediction("2", "1")]
+    assert kind_of(made).score(examples, answers) == {"accuracy": 0.5, "own_kind:low": 1.0}
+    with pytest.raises(ValueError, match=r"m gave \(1,\), not \(2,\): a number for each example"):
+        own_metric("m", lambda *_: [1.0]).statistics(examples, answers)
+    own = r"did you mean 'accuracy'\?; one of your own is 'package.module:function'"
+    for name, message in (("own_kind:no", "own_kind:no cannot be imported"), ("acuracy", own)):
+        with pytest.raises(ValueError, match=message):
+            kind_of(replace(made, metrics=(name,)))
+    with pytest.raises(TypeError, match=r"metrics of Wrong are objects of .*Metric, got 'low'"):
+        type("Wrong", (Kind,), {"metrics": ("low",)})
 
 
 @pytest.mark.parametrize(

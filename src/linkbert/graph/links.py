@@ -141,7 +141,8 @@ def cut_parts(starts: np.ndarray, most: int, most_documents: int) -> list[np.nda
 def graph_folder(store: Path, name: str) -> Path:
     """Name the folder of a graph; a name that is not one plain word is a ValueError, as writing replaces the folder."""
     if not re.fullmatch(r"[A-Za-z0-9_][\w.-]*", name) or name.endswith(PARTS):
-        raise ValueError(f"{name!r} cannot name a graph: take letters, digits, '-' and '_', such as 'random-2'")
+        made = f"; `linkbert graph {store} --method {name}` makes {name.partition(':')[2]!r}" if ":" in name else ""
+        raise ValueError(f"{name!r} cannot name a graph: take letters, digits, '-' and '_', such as 'random-2'{made}")
     return store / "graphs" / name
 
 

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -68,3 +68,20 @@ def read_mix(
             value = getattr(Part(name, Path(), settings={setting: text}).config(Config()), setting)
             parts[name] = replace(parts[name], settings={**parts[name].settings, setting: value})
     return list(parts.values()), rest
+
+
+def choose_stores(
+    words: Sequence[str], record: Mapping[str, Any], mix: Sequence[str] = ()
+) -> tuple[list[Part], list[str]]:
+    """Find the stores to read, and the words that remain: of --mix, the first word without "=", or those of a run."""
+    words, before = list(words), record.get("stores", {})
+    named = next((word for word in words if "=" not in word or Path(word).exists()), None)
+    if mix and named:
+        raise ValueError(f"{named} and --mix are both given: name one STORE, or every store with --mix")
+    if named:
+        words.remove(named)
+    elif mix := mix or [f"{name}={store['path']}:{store['weight']}" for name, store in before.items()]:
+        return read_mix(mix, words, before=before)
+    elif not (named := record.get("store", {}).get("path")):
+        raise ValueError("there is no store: name a STORE, or several with --mix NAME=STORE, or a run that has one")
+    return [Part("", Path(named))], words

@@ -4,6 +4,7 @@ In: what run.json holds, the State, the settings and the opened stores; card.md 
 the hub's own. Out: Markdown with the YAML head of model hubs.
 """
 
+import inspect
 import re
 from collections.abc import Sequence
 from contextlib import suppress
@@ -12,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub import CommitOperationAdd, HfApi, ModelCard, ModelCardData, try_to_load_from_cache
+from huggingface_hub.errors import HfHubHTTPError
 from transformers import PretrainedConfig
 
-from linkbert.config import Config, show_value
+from linkbert.config import Config, nearest, show_value
 from linkbert.files import choose_weights, find_encoder, model_files, one_line, read_json
 from linkbert.instances.mixture import OpenPart
 from linkbert.model.heads import find_objective
@@ -81,7 +83,10 @@ def push_model(folder: Path, name: str, metadata: dict[str, Any], *, private: bo
     choose_weights({path.name for path in there}, folder)  # none, where they are a link: nothing is uploaded
     own = folder / "README.md"
     card = ModelCard(own.read_text("utf-8") if own in there else "---\n---\n")
+    known = {*inspect.signature(ModelCardData).parameters}
     for key, value in metadata.items():
+        if key not in known and (not value or "did" in nearest(key, known)):
+            raise ValueError(f"{key}: a card has key=value, as language=en license=mit; {nearest(key, known)}")
         setattr(card.data, key, value)
     files = [CommitOperationAdd(path.name, str(path)) for path in there if path.name != "README.md"]
     files.append(CommitOperationAdd("README.md", str(card).replace('"DIR"', f'"{name}"').encode()))
@@ -89,7 +94,10 @@ def push_model(folder: Path, name: str, metadata: dict[str, Any], *, private: bo
         address = HfApi().create_repo(name, private=private, exist_ok=True)
         HfApi().create_commit(address.repo_id, files, commit_message="Upload by linkbert")
     except Exception as error:  # no network, no token, no such organisation
-        raise ValueError(f"{name} is not uploaded ({one_line(error)[:200]}); log in first: hf auth login") from None
+        remedy = "the hub was not reached: run it again when it is"
+        if isinstance(error, HfHubHTTPError | ValueError):
+            remedy = "log in first: hf auth login" if isinstance(error, HfHubHTTPError) else "a name is ORG/NAME"
+        raise ValueError(f"{name} is not uploaded ({one_line(error)[:200]}); {remedy}") from None
     return str(address)
 
 

@@ -45,13 +45,14 @@ def held_out_batches(opened: OpenPart, rows: int = 0, *, processes: DistributedC
     the size of a micro-batch (0: as the settings say).
     """
     tokens, graph, config = opened.tokens, opened.graph, opened.config
-    count = int((held_out(tokens.hashes, config.held_out) & (np.diff(tokens.documents) > 0)).sum())
+    real = np.diff(tokens.documents) > 0
+    count = int((held_out(tokens.hashes, config.held_out) & real).sum())
     if not count:
         log.warning("held_out=%g leaves no document of %s to score on: no scores", config.held_out, tokens.path)
         return []
     if count < FEW:
         few = f"only {count} document{'s' * (count > 1)} of {tokens.path} held out"
-        share = max(0.1, min(0.5, config.held_out * 1.5 * FEW / count))
+        share = max(0.1, min(0.5, 1.5 * FEW / int(real.sum())))
         log.warning("%s: scores say little; try held_out=%.2g", few, share)
     size = max(1, round(config.eval_pairs * opened.weight))
     config = config.replace(batch_size=size, micro_batch_size=rows or config.micro_batch_size)

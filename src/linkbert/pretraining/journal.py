@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from os import PathLike
 from pathlib import Path
 from typing import Any, cast
 
 from pydantic import BaseModel, FiniteFloat, StrictInt
 
-from linkbert.config import STORE_SETTINGS, Config, check_content, migrate, show_value
+from linkbert.config import STORE_SETTINGS, Config, check_content, make_config, migrate, show_value
 from linkbert.files import read_json, read_json_lines, replacing
+from linkbert.instances.parts import Part, choose_stores
 
 FORMAT = 1  # of run.json
 UNDRAWN = {"step", "elapsed", "planned_steps", "pairs", "baseline_token"}  # say nothing as a curve
@@ -67,6 +69,17 @@ def read_record(run: Path) -> dict[str, Any]:
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     return cast(dict[str, Any], record)
+
+
+def stores_and_settings(
+    store: str | PathLike[str] | None, run: Path | None, preset: str | None, otherwise: str, words: Sequence[str]
+) -> tuple[list[Part], Config]:
+    """Find what to read and how: STORE and a preset where given, else those of RUN/run.json, else `otherwise`."""
+    record = read_record(run) if run is not None else {}
+    parts, _ = choose_stores([str(store)] if store is not None else [], record)
+    if record and not preset:
+        return parts, make_config(None, words, base=record["config"])
+    return parts, make_config(preset or otherwise, words)
 
 
 def read_before(run: Path, *, resume: bool) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from linkbert.config import nearest
 from linkbert.records import IGNORED
 from linkbert.tasks.examples import Prediction, TextExample, known_gold
 from linkbert.tasks.features import RowForm, Rows, Windows, encode, windows
-from linkbert.tasks.metrics import METRICS, Examples, Metric, Predictions, best_threshold, refuse, score
+from linkbert.tasks.metrics import METRICS, Examples, Metric, Predictions, best_threshold, own_metric, refuse, score
 from linkbert.tasks.table import Task
 
 DIGITS = 4  # of a probability
@@ -46,6 +46,8 @@ class Kind:
         self.task = task
 
     def __init_subclass__(cls) -> None:
+        if wrong := [each for each in cls.metrics if not isinstance(each, Metric)]:
+            raise TypeError(f"metrics of {cls.__name__} are objects of linkbert.tasks.metrics.Metric, got {wrong[0]!r}")
         METRICS.update({metric.name: metric for metric in cls.metrics})
 
     def labels(self, train: Sequence[Any]) -> tuple[str, ...]:
@@ -301,8 +303,10 @@ def kind_of(task: Task) -> Kind:
     found = registry.find("tasks", task.kind)
     if not isinstance(found, type) or not issubclass(found, Kind):
         raise ValueError(f"{task.kind} of {task.name} is not a kind of task: it must be a subclass of kinds.Kind")
+    METRICS.update({name: own_metric(name, registry.find("metrics", name)) for name in task.metrics if ":" in name})
     if unknown := [name for name in task.metrics if name not in METRICS]:
-        raise ValueError(f"{task.name} has metric {unknown[0]!r}; {nearest(unknown[0], METRICS)}")
+        own = "; one of your own is 'package.module:function'"
+        raise ValueError(f"{task.name} has metric {unknown[0]!r}; {nearest(unknown[0], METRICS)}{own}")
     return found(task)
 
 

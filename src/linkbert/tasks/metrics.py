@@ -269,6 +269,18 @@ METRICS = {
 PUBLISHED = frozenset(METRICS)  # those that need of an example only what is written down: its gold answer
 
 
+def own_metric(name: str, found: Any) -> Metric:
+    """Make a Metric of a function (examples, predictions) -> a number for each example, whose mean is the score."""
+
+    def statistics(examples: Examples, predictions: Predictions) -> np.ndarray:
+        values = np.asarray(found(examples, predictions), float)
+        if values.shape != (len(examples),):
+            raise ValueError(f"{name} gave {values.shape}, not ({len(examples)},): a number for each example")
+        return np.column_stack([values, np.ones(len(values))])
+
+    return found if isinstance(found, Metric) else Metric(name, statistics, _mean, _mean)
+
+
 def counted_metrics(task: Task) -> Sequence[str]:
     """Name the metrics whose mean is a task's number in a table: its first one, in GLUE all."""
     return task.metrics if task.suite == "glue" else task.metrics[:1]

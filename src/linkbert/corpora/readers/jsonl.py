@@ -72,7 +72,9 @@ def choose_columns(names: Sequence[str], options: Options, file: str, own: Itera
     for key, path in list(chosen.items()):
         if names.count(column_of(path, names)) != 1:
             if key in ("id", "text") or key in wanted:
-                how = f"say --columns {key}=NAME with one of its columns, {', '.join(names):.400}"
+                both = key == "id" and names.count(column_of(chosen["text"], names)) != 1
+                needed = "id=NAME,text=NAME with two" if both else f"{key}=NAME with one"
+                how = f"say --columns {needed} of its columns, {', '.join(names):.400}"
                 how += "; a table of links is for --links" if {"source", "target"} <= {*names} else ""
                 raise FaultError(NO_COLUMN, f"{file} has no column {path!r} to be the {key}: {how}")
             del chosen[key]
