@@ -297,7 +297,7 @@ def columns_of(study):
     return [Column(name, word) for name in tasks for word in ["", *words]]
 
 
-@pytest.mark.parametrize(("name", "store", "runs"), [("tables", "tables", 6), ("dictionary", "dictionary", 14),
+@pytest.mark.parametrize(("name", "store", "runs"), [("tables", "tables", 12), ("dictionary", "dictionary", 14),
                                                      ("continued", "dictionary", 6)])  # fmt: skip
 def test_what_the_evidence_rests_on_can_be_planned(name, store, runs, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
