@@ -10,6 +10,7 @@ import struct
 import subprocess
 import sys
 import tarfile
+import time
 import zipfile
 import zlib
 from pathlib import Path
@@ -626,3 +627,36 @@ def test_a_link_to_itself_and_a_path_of_any_length_cost_themselves(tmp_path, mon
     assert found[0] == "a.html"
     assert (len(found), skipped[TOO_LONG]) == (20, 1)
     assert max(map(len, skipped.examples)) < 1_200
+
+
+PAGES = {"html": ".html", "rst": ".rst", "dokuwiki": ".txt", "tiddlywiki": ".tid", "wikitext": ".wiki", "jats": ".nxml"}
+CITED = (
+    "<article><body><p><xref ref-type='bibr' rid='a'>",
+    "1",
+    "!</xref></p></body><back><ref-list><ref id='a'/></ref-list></back></article>",
+)
+RST = "A\n=\n\n"
+ENDLESS = {  # what stands before, again and again, and behind
+    "html": [("", "<", ""), ("", "<title", "")],
+    "rst": [(RST, f" {mark}a", "\n") for mark in ("*", "**", "``", "|", "`", "_`", ":term:`")]
+    + [(RST, "-a", "\n"), (f"{RST}.. c:function:: ", "a", "!\n"), (f"{RST}:ref:`a", " ", "b`\n")]
+    + [(RST, ".. _a: b\n\n", "")],
+    "dokuwiki": [("a", "=", "b"), ("~~", "a", ""), ("{{page>", "a", ""), ("", "<code>", "")],
+    "tiddlywiki": [("title: a\n\n", mark, "") for mark in ("[img[", "```a\n", "\\define a()\n", "<style>")]
+    + [("title: a\n\n{{", "a", ""), ("title: a\ntags: ", "[[a ", "\n\nText.")],
+    "wikitext": [("#redirect", " ", "a")],
+    "jats": [CITED],
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("reader", "page"), [(reader, page) for reader, pages in ENDLESS.items() for page in pages])
+def test_marks_that_never_end_hold_no_build(tmp_path, reader, page):
+    before, mark, behind = page
+    (tree := tmp_path / "tree").mkdir()
+    text = before + mark * (100_000 // len(mark)) + behind
+    (tree / f"a{PAGES[reader]}").write_text("\n".join(text[at : at + 90_000] for at in range(0, len(text), 90_000)))
+    (tree / "conf.py").write_text("extensions = ['sphinx.ext.autosectionlabel']")
+    began = time.process_time()
+    list(read_source(reader, tree, None, Skipped()))
+    assert time.process_time() - began < 8  # measured: 0.1 to 2; before: from half a minute to days

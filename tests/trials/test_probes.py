@@ -4,16 +4,19 @@ import json
 import math
 import random
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
+from tokenizers import Regex, Tokenizer, models, normalizers
 from torch.nn.functional import one_hot
 from transformers import BertConfig
 
 from linkbert.api import Store, build_store
 from linkbert.graph.links import add_graph
+from linkbert.instances import vocabulary
 from linkbert.instances.sampler import Sampler, hash_links
 from linkbert.instances.tokens import TokenStore
 from linkbert.instances.vocabulary import SPECIAL
@@ -401,3 +404,12 @@ def test_a_store_without_links_and_pairs_without_linked_ones(folder, tmp_path):
     assert cloze_questions(store, ProbeConfig(held_out=0.0, sequence_length=48, graph="tfidf", scope="document"))
     with pytest.raises(ValueError, match="has no linked or no random pairs to tell apart"):
         ask("relation-transfer", folder, shares="1/2,1/2,0", examples=20)
+
+
+def test_names_are_not_looked_for_by_a_tokenizer_that_never_ends(monkeypatch):
+    monkeypatch.setattr(vocabulary, "PATIENCE", 1)
+    monkeypatch.setattr(vocabulary, "PACE", 10**9)
+    (tokenizer := Tokenizer(models.WordLevel({"a": 0}, "a"))).normalizer = normalizers.Replace(Regex("a+(?<!a)"), "b")
+    tokens = SimpleNamespace(path="store", vocabulary=SimpleNamespace(tokenizer=tokenizer))
+    with pytest.raises(ValueError, match="the tokenizer of store takes more than 1 seconds"):
+        find_names("a" * 20_000 + "!", tokens, 0)

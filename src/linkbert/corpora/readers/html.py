@@ -570,7 +570,7 @@ MANY, HEAD, FOOT = 8, 16_000, 4_000  # pages of a folder that is looked at by it
 # Before a title, the ending and the beginning of one; other things in common are lines with links.
 _TITLED, _ENDED, _STARTED = "\0", "\1", "\2"
 _ENDING = re.compile(r"\s(?:[-—–|·•:»«<]|::|--)\s|\s\(|:\s")
-_TITLE, _ANY = re.compile(r"<title[^>]*>([^<]*)", re.IGNORECASE), re.compile(r"<[^>]*>")
+_TITLE, _ANY = re.compile(r"<title[^<>]*>([^<]*)", re.IGNORECASE), re.compile(r"<[^>]*>")
 _WITHIN = "|".join(sorted(_INLINE | {"td", "th", "span", "img"}))
 _BETWEEN = re.compile(rf"<(?!/?(?:{_WITHIN}|{_WITHIN.upper()})[\s>])[^>]*>")  # IGNORECASE takes twice the time
 _ADDRESS = re.compile(r"""://(?:(?<=href=["']http://)|(?<=href=["']https://))([^"'#?]+)""", re.IGNORECASE)
@@ -598,6 +598,7 @@ def survey(files: Iterable[tuple[str, bytes | None]], options: Options, *_: obje
         common |= {_STARTED + title[: gap.end()] for gap in gaps if "(" not in gap[0]}
         if len(source) - begin > 2 * HEAD:
             source = f"{source[begin : begin + HEAD]}<hr>{source[-FOOT:]}"
+        source = source[: source.rfind(">") + 1]  # behind it each "<" would be followed to the end
         pieces = [piece for piece in _BETWEEN.split(source) if len(piece) < 2000 and "href" in piece.lower()]
         shown = _ANY.sub("", "\0".join(pieces).replace("<td", " <td").replace("<th", " <th"))
         common.update(" ".join(line.split()) for line in unescape(shown).split("\0"))

@@ -47,7 +47,7 @@ _NAMESPACE = re.compile(rb"\sxmlns(?::[\w.-]+)?=(?:\"[^\"<]*\"|'[^'<]*')")
 _ENCODING = re.compile(rb"\s*<\?xml[^>]*?encoding=[\"']([A-Za-z][\w.-]*)")
 DASHES = "-\u2010\u2011\u2012\u2013\u2014\u2212"
 LONGEST = 200  # references that one range may name
-_MARK, _JOINT = re.compile(rf"[{DASHES}\d,; ]*\d[{DASHES}\d,; ]*[a-z]?"), re.compile(rf"[{DASHES}\s,;]{{0,3}}")
+_MARK, _JOINT = re.compile(rf"(?=[{DASHES},; ]*\d)[{DASHES}\d,; ]+[a-z]?"), re.compile(rf"[{DASHES}\s,;]{{0,3}}")
 _YEAR = re.compile(r"(?:1[5-9]|20)\d\d[a-z]?")
 _GLUED, _STOP = re.compile(r"(?:[\w)\]%”\"’']|[^\W\d][.,;:]|[)\]%”\"’][.,;:])$"), re.compile(r"[.,;:!?][”\"’')]?$")
 _SPACE = re.compile(r"[^\S ]\s*| \s+")  # all but a single space

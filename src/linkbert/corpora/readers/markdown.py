@@ -19,7 +19,7 @@ from unicodedata import normalize
 
 from linkbert.corpora.reader import NO_TEXT, SEVERAL, Reader, Record, Skipped
 from linkbert.corpora.readers.pages import ADDRESSES, FACTS, LABEL, LARGEST, SETTINGS, Options, Pages, read_said, survey
-from linkbert.corpora.readers.site import is_exponent, mark_exponents, read_table, words
+from linkbert.corpora.readers.site import cut_out, is_exponent, mark_exponents, read_table, words
 from linkbert.corpora.resolve import unquote
 from linkbert.corpora.sources import decode_text
 from linkbert.records import Document, Link, Redirect
@@ -278,7 +278,7 @@ def _write_inline(content: str, env: dict[str, Any], writer: Writer, *, breaks: 
     """Write a block's text; `breaks`: its line breaks stay."""
     parser, pages, page = _make_parser(INLINE_NESTING), env["pages"], env["id"]
     around = writer.hidden
-    for piece in _pieces(content):
+    for piece in pieces(content):
         if not _MARKED.search(piece):  # most blocks: nothing for a parser to find
             writer.add(piece)
             continue
@@ -332,10 +332,11 @@ def _write_role(source: str, writer: Writer, pages: Pages, page: str) -> None:
         writer.add(shown or pages.shown.get(name, name) if role in ("ref", "numref") else shown or name.lstrip("~!"))
 
 
-def _pieces(text: str) -> Iterator[str]:
+def pieces(text: str, size: int = PIECE) -> Iterator[str]:
+    """Cut a paragraph into pieces that are read alone, at ends of lines, sentences or words."""
     start = 0
-    while len(text) - start > PIECE:
-        stop = start + PIECE
+    while len(text) - start > size:
+        stop = start + size
         ends = (text.rfind(mark, start, stop) + 1 for mark in ("\n", ". ", " "))
         stop = next((end for end in ends if end > start), stop)
         yield text[start:stop]
@@ -553,7 +554,7 @@ _DIRECTIVE = re.compile(  # of MyST
 _SHORTCODE = re.compile(
     r"""\{\{[<%]\s*[\w./-]+\s(?:[^{}"]|"[^"]*"){0,300}?\b(?:href|link|url)="([^"{}]+)"[^{}]{0,300}[>%]\}\}"""
 )
-_KRAMDOWN = re.compile(r"\{::comment\}.{0,50000}?\{:/(?:comment)?\}", re.DOTALL)
+_KRAMDOWN = re.compile(r"(?P<comment>\{::)comment\}")
 _H1 = re.compile(
     r"^ {0,3}<h1(?:\s[^<>]*)?>((?:(?!<h1|</h1).){1,1000})</h1>[ \t]*$", re.MULTILINE | re.DOTALL | re.IGNORECASE
 )
@@ -587,7 +588,7 @@ def to_commonmark(source: str) -> str:
         source, before = _DIRECTIVE.sub(_put_body, source), source
         if source == before:
             break
-    source = _KRAMDOWN.sub("", source)
+    source = cut_out(source, _KRAMDOWN, "")
     if "{{" in source or "{%" in source:
         source = _POST_LINK.sub(lambda post: f"[{post[2] or post[3] or post[1]}]([[{post[1]}]])", _without_code(source))
         source = _SHORTCODE.sub(r"[](<\1>)", _EMBED.sub(r"!\1", _LINK.sub(_put_address, source)))

@@ -209,7 +209,7 @@ _NUMERIC = re.compile(rb"&#(?:\d{1,7}|[xX][0-9a-fA-F]{1,6});")
 _REDIRECT_TEXT = re.compile(
     r"\s*#\s*(?:"
     + "|".join(re.escape(word).replace(r"\ ", "[ _]") for word in sorted(REDIRECT_WORDS))
-    + r")\s*:?\s*\[\[([^\[\]|{}<>\n]+)",
+    + r")\s*+:?\s*\[\[([^\[\]|{}<>\n]+)",
     re.IGNORECASE,
 )
 

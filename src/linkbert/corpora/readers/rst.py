@@ -5,18 +5,19 @@ include. So each page is then read alone, in any process, and its links name pag
 or opened, and its tables of roles and directives stay as they are for other users.
 """
 
+import gc
 import re
 import threading
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from pathlib import PurePosixPath
 from posixpath import dirname, join, normpath, splitext
 from typing import Any
 
 from linkbert.corpora.reader import NO_TEXT, OTHER, Reader, Record, Skipped
-from linkbert.corpora.readers.markdown import WORDS, Writer
+from linkbert.corpora.readers.markdown import PIECE, WORDS, Writer, pieces
 from linkbert.corpora.resolve import resolve_in_note
 from linkbert.corpora.sources import TOO_LARGE, decode_text
 from linkbert.records import Document
@@ -44,13 +45,14 @@ _LABELS = re.compile(r"\.\. _(`[^`\n]+`|(?:\\.|[^:`\n\\])+):[ ]*\n")
 _TITLE = re.compile(
     rf"\s*(?:{_SIGN}\1*[ ]*\n)?[ ]*(\S.*)\n{_SIGN}(?:\3{{2,}}|(?<=(?m:^).\n.)|(?<=(?m:^)..\n.)\3)[ ]*\n"
 )
+_HEAD = re.compile(f"^{_TITLE.pattern[3:]}", re.MULTILINE)  # at any line
 _LABELLED = re.compile(rf"(?:^[ ]*{_LABELS.pattern}\s*)+", re.MULTILINE)
 _INCLUDE = re.compile(r"^([ \t]*)\.\. include::[ ]*(\S+)((?:\n\1[ ]+:.*)*)", re.MULTILINE)
 _CODE = re.compile(
     r"^([ ]*)(?:\.\. (?:code-block|code|sourcecode|parsed-literal)::.*|(?!\.\. )\S.*::)\n(?:[ ]*\n|\1[ ]+.*\n)*", re.M
 )
 _ROLE = re.compile(r":(?:[a-z]+:)?([\w-]+):`(?:[^`<]*[^`<\s]\s*<([^`<>]+)>|[~!.]?([^`]+))`")
-_TITLED, _CLOSE = re.compile(r"(.+)\s+<(.+)>", re.DOTALL), re.compile(r"(.+?)<([^<>]+)>", re.DOTALL)
+_TITLED, _CLOSE = re.compile(r"(.+)\s<(.+)>", re.DOTALL), re.compile(r"(.+?)<([^<>]+)>", re.DOTALL)
 _HEADER = re.compile(r"\A(?:[A-Z][\w-]*:[ ].*\n(?:[ \t]+\S.*\n)*){3,}(?=[ ]*\n)")  # of a PEP, as of a mail
 _HOST = re.compile(rb"""^html_baseurl\s*=\s*["']https?://([^"']+/)["']""", re.MULTILINE)
 _UNSHOWN = {  # what Sphinx does not show of the text of roles
@@ -61,7 +63,7 @@ _UNSHOWN = {  # what Sphinx does not show of the text of roles
 _MARKUP = re.compile(r"^\.\. [\w:-]+::|^\.\. _[^:]+:|:[a-z]+:`|`_\b|^([=\-~^])\1{3,}\s*$", re.MULTILINE)
 _INLINE = re.compile(r":[\w:-]+:`~?([^`<]+?)(?:\s*<[^`]*)?`|``?(.+?)``?")
 _BEFORE = re.compile(r"(?:(?:async|class|static|abstract|final|classmethod|exception)\s+)+")
-_SPACE = re.compile(r"\s+")
+_SPACE, _LONG_WORD = re.compile(r"\s+"), re.compile(r"\S{2000}")  # in which anything takes long that is looked for
 _LOCK = threading.Lock()
 Places = dict[str, list[tuple[str, str]]]  # of a name: pages, and the place there or a title
 
@@ -113,7 +115,7 @@ def survey(files: Iterable[tuple[str, bytes]], *more: Any) -> Tree:
             for label in _LABELS.findall(found[0]):
                 shown = _INLINE.sub(r"\1\2", title[2]).strip() if title else ""
                 tree.labels.setdefault(_normal(label.strip("`")), []).append((page, shown))
-        heads = [found[2].strip() for found in _TITLE.finditer(text)] if tops else []
+        heads = [found[2].strip() for found in _HEAD.finditer(text)] if tops else []
         for head, top in ((head, top) for head in heads for top in tops if not top or page.startswith(f"{top}/")):
             for label in (head, f"{page[len(top) :].lstrip('/')}:{head}"):
                 tree.sections.setdefault(_normal(label), []).append((page, _INLINE.sub(r"\1\2", head)))
@@ -205,7 +207,7 @@ def _names(line: str, domain: str = "py") -> list[str]:
     if line[:2] == "$<":  # "$<TARGET_FILE:tgt>", an expression of CMake
         return re.findall(r"[^$<>:]+", line)[:1]
     if domain in ("c", "cpp"):
-        return re.findall(r"^.*?([\w:.~]+)\s*(?:[(\[=;].*)?$", line)
+        return re.findall(r"(?<![\w:.~])([\w:.~]++)\s*+(?:[(\[=;].*)?$", line)
     return [name.rstrip(":>") for name in re.findall(r"^[^\s(=\[,]+", _BEFORE.sub("", line))]
 
 
@@ -306,11 +308,38 @@ def _docutils() -> tuple[Any, Any]:
     def interpret(source: str, text: str, role: str, line: int) -> tuple[list[Any], list[Any]]:  # noqa: ARG001
         return [nodes.inline("", utils.unescape(text), role=(role or "").lower())], []
 
+    class End:  # of a mark: a rest of a text that has none is not searched again for each mark in it
+        def __init__(self, pattern: Any) -> None:
+            self.regex, self.none = pattern, -1
+
+        def search(self, rest: str) -> Any:
+            found = self.regex.search(rest) if len(rest) > self.none else None
+            self.none = self.none if found else max(self.none, len(rest))
+            return found
+
+    def in_pieces(inliner: Any, parse: Any, text: str, *around: Any) -> tuple[list[Any], list[Any]]:
+        found, every = list[Any](), inliner.__dict__.setdefault("every", inliner.implicit_dispatch)
+        long = _LONG_WORD.search(text)
+        for piece in pieces(text, 1_000 if long else PIECE):
+            inliner.implicit_dispatch = every if "://" in piece and not long else []
+            for name in ("emphasis", "strong", "literal", "target", "substitution_ref", "interpreted_or_phrase_ref"):
+                pattern = getattr(inliner.patterns, name)
+                setattr(inliner.patterns, name, End(getattr(pattern, "regex", pattern)))
+            found += parse(piece, *around)[0]
+        return found, []
+
     find = states.directives.directive
 
     def find_ours(name: str, language: Any, document: Any) -> Any:
         ours = hasattr(document.settings, "linkbert") and name.lower() not in ("replace", "unicode")
         return (AnyDirective, []) if ours else find(name, language, document)
+
+    explicit_list = states.Body.explicit_list
+
+    def list_ours(body: Any, blank_finish: Any) -> None:  # it copies all lines that follow, also if a blank one is next
+        machine = body.state_machine
+        if machine.at_eof() or not machine.is_next_line_blank():
+            explicit_list(body, blank_finish)
 
     def parse(text: str) -> Any:
         settings, inliner = frontend.get_default_settings(Parser), states.Inliner()
@@ -318,12 +347,19 @@ def _docutils() -> tuple[Any, Any]:
         settings.line_length_limit, settings.report_level, settings.halt_level = LONGEST_LINE, 5, 6
         settings.linkbert = True
         document, inliner.interpreted = utils.new_document("page", settings), interpret
+        inliner.parse = partial(in_pieces, inliner, inliner.parse)
+        inliner.problematic = lambda text, *_: nodes.Text(text)
+        document.reporter.system_message = lambda *_, **__: nodes.system_message()  # which nobody reads
+        collecting = gc.isenabled()
+        gc.disable()  # it takes time by the square of the nodes
         with _LOCK:  # docutils has one table of directives for all: other documents find in it what they always do
-            states.directives.directive = find_ours
+            states.directives.directive, states.Body.explicit_list = find_ours, list_ours
             try:
                 Parser(inliner=inliner).parse(text, document)
             finally:
-                states.directives.directive = find
+                states.directives.directive, states.Body.explicit_list = find, explicit_list
+                if collecting:
+                    gc.enable()
         return document
 
     return nodes, parse

@@ -77,6 +77,35 @@ class Site:
         return f"{letter}*+"
 
 
+_ENDS = {"macro": r"^\\end\b[^\n]*", "comment": r"\{:/(?:comment)?\}"}
+
+
+def cut_out(text: str, gone: re.Pattern[str], by: str) -> str:
+    """Replace what is no text: what `gone` finds, up to the end of what it opens (50,000 characters).
+
+    An end that was looked for once is known to all that is open before it: a million marks without an end take no time.
+    """
+    parts, at, place, ends = list[str](), 0, 0, dict[str, re.Match[str] | None]()
+    while found := gone.search(text, place):
+        place, kind = found.end(), found.lastgroup or ""
+        if kind:
+            mark = re.escape(found[kind].lower())
+            if mark not in ends or ((end := ends[mark]) and end.start() < place):
+                form = _ENDS.get(kind, f"^{mark}[ ]*$" if kind == "fence" else f"</{mark}>")
+                ends[mark] = re.compile(form, gone.flags).search(text, place)
+            end = ends[mark]
+            if end and end.start() - place <= 50_000:
+                place = end.end()
+            elif kind == "macro":
+                place -= 1  # its line is gone alone
+            else:
+                place = found.start() + 1
+                continue
+        parts += [text[at : found.start()], by]
+        at = place
+    return "".join(parts) + text[at:]
+
+
 _SUPERSCRIPT = re.compile(r"<sup(?<=([\w)])<sup)(?=[^<>]*+>\s*+((?:&minus;|[^\s<&])++))")
 
 

@@ -18,7 +18,7 @@ from linkbert.corpora.reader import NO_TEXT, NoOptions, Reader, Record, Skipped
 from linkbert.corpora.readers import markdown, wikitext
 from linkbert.corpora.readers.jsonl import load_json
 from linkbert.corpora.readers.pages import Pages as Notes
-from linkbert.corpora.readers.site import NAMESPACES, Site, mark_exponents
+from linkbert.corpora.readers.site import NAMESPACES, Site, cut_out, mark_exponents
 from linkbert.corpora.resolve import unquote
 from linkbert.corpora.sources import decode_text
 from linkbert.records import Document, Link, Redirect
@@ -35,8 +35,8 @@ Target = tuple[str, str] | None
 Marks = tuple[re.Pattern[str], re.Pattern[str], re.Pattern[str]]
 _LETTERS = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "ł": "l", "ø": "o", "æ": "ae"})  # as DokuWiki names files
 _UP = re.compile(r"\[\[(\.\.?/[^\[\]|\n]*)")
-_MOVED = re.compile(r"\s*#redirect\s*:?\s*\[\[([^\[\]|#\n]+)", re.IGNORECASE)
-_TAGS = re.compile(r"\[\[(.*?)\]\]|(\S+)")
+_MOVED = re.compile(r"\s*#redirect\s*+:?\s*\[\[([^\[\]|#\n]+)", re.IGNORECASE)
+_TAGS = re.compile(r"\[\[(.{0,500}?)\]\]|(\S+)")
 _STORE = re.compile(r'<script class="tiddlywiki-tiddler-store"[^<>]*+>((?:[^<]|<(?!/?script))*+)</script>')
 _AREA = re.compile(r"<div ([^<>]*+)>\s*+<pre>([^<]*+)</pre>")  # of versions before 5.2
 _FIELD = re.compile(r'(?<![\w.-])([\w.-]++)="([^"]*)"')
@@ -45,7 +45,7 @@ _NAMED = re.compile(r"\[\[(?:[^\[\]|]*\|)?([^\[\]|]+)\]\]")
 # Blocks that are no text; what a line starts with; and marks inside it, of which these groups are kept: `raw` text, a
 # `link` and what is `shown` of it, what is `hidden`, but for its links; an `end` is that of the line.
 _DOKU = (
-    re.compile(r"<(code|file|html|php)\b[^<>]*>.{0,50000}?</\1>|~~[A-Z]+[^~\n]*~~", re.DOTALL | re.IGNORECASE),
+    re.compile(r"<(?P<tag>code|file|html|php)\b[^<>]*>|~~[A-Z][^~\n]*~~", re.DOTALL | re.IGNORECASE),
     re.compile(
         r"(?P<heading>[ ]*={2,6}(?=.*==[ ]*$))|(?P<item>(?:[ ]{2}|\t)[ \t]*[*-][ ]?|>+[ ]?)"
         r"|(?P<table>[|^](?=.*[|^][ ]*$))|(?P<gone>(?:[ ]{2,}|\t)(?=\S).*|-{4,}[ ]*$)"
@@ -53,15 +53,14 @@ _DOKU = (
     re.compile(
         r"%%(?P<raw>.*?)(?:%%|$)|\[\[(?P<link>[^\[\]|\n]+)(?:\|(?P<shown>[^\[\]\n]*))?\]\]|\(\((?P<hidden>[^()]*)\)\)"
         r"|(?P<label>\bhttps?://[^\s|()\[\]{}]+)"
-        r"|(?P<end>\\\\(?=\s|$))|\{\{(?:page|section)>(?P<included>[^{}#&|]+)[^{}]*\}\}|\{\{[^{}]*\}\}"
-        r"|</?[A-Za-z][^<>]*>|\*\*|(?<!:)//|__|''|==+[ ]*$"
+        r"|(?P<end>\\\\(?=\s|$))|\{\{(?:page|section)>(?P<included>[^{}#&|]++)[^{}]*\}\}|\{\{[^{}]*\}\}"
+        r"|</?[A-Za-z][^<>]*>|\*\*|(?<!:)//|__|''|(?<!=)==+[ ]*$"
     ),
 )
 _TIDDLY = (
     re.compile(
-        r"^(```|\$\$\$).{0,50000}?^\1[ ]*$"
-        r"|^\\(?:define|procedure|function|widget)\b[^\n()]*\([^()\n]*\)[ \t]*\n.{0,50000}?^\\end\b[^\n]*"
-        r"|^\\\w[^\n]*|<!--(?:(?!-->|<!--).){0,50000}+-->|<(style|script|\$codeblock|svg)\b.{0,50000}?</\2>",
+        r"^(?P<fence>```|\$\$\$)|^(?P<macro>\\)(?:define|procedure|function|widget)\b[^\n()]*\([^()\n]*\)[ \t]*\n"
+        r"|^\\\w[^\n]*|<!--(?:(?!-->|<!--).){0,50000}+-->|<(?P<tag>style|script|\$codeblock|svg)\b",
         re.DOTALL | re.MULTILINE,
     ),
     re.compile(
@@ -70,7 +69,8 @@ _TIDDLY = (
     ),
     re.compile(
         r"``?(?P<raw>[^`\n]+)``?|\[\[(?:(?P<shown>[^\[\]|]*)\|)?(?P<link>[^\[\]|]+)\]\]|\{\{\{(?P<hidden>[^{}]*)\}\}\}"
-        r"|\[ext\[(?:(?P<label>[^\[\]|]*)\|)?[^\[\]]*\]\]|\[img[^\[\]]*\[[^\]]*\]\]|\{\{(?P<included>[^{}|!#]+)[^{}]*\}\}"
+        r"|\[ext\[(?:(?P<label>[^\[\]|]*)\|)?[^\[\]]*\]\]|\[img[^\[\]]*\[(?:(?!\[img)[^\]])*+\]\]"
+        r"|\{\{(?P<included>[^{}|!#]++)[^{}]*\}\}"
         r"|<<[^<>]*>>|</?[$A-Za-z][^<>]*>|''|(?<!:)//|__|\^\^|,,|~~|@@(?:[.\w-]+[:;][^;@]{0,99};)*(?:\.[^\s@]+[ ]+)?"
         r"|(?<!\w)~(?=[A-Z])|(?<![\w$/.])(?P<camel>[A-Z]+[a-z]+[A-Z]\w*)"
     ),
@@ -169,7 +169,7 @@ def _write(
                 writer.end_line()
         writer.add(text[end:])
 
-    for line in change(gone.sub("\n", text)).split("\n"):
+    for line in change(cut_out(text, gone, "\n")).split("\n"):
         found = start.match(line)
         if found or not line.strip():
             writer.end_line()
