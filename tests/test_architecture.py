@@ -23,7 +23,7 @@ MAY_IMPORT = {  # besides the base, and a folder's own files
     "instances": {"corpora", "graph"},
     "model": {"instances/vocabulary"},  # one function reads a vocabulary for every command
     "pretraining": {"instances", "model"},
-    "tasks": {"corpora", "instances", "model", "pretraining"},
+    "tasks": {"corpora", "corpora/readers/parquet", "instances", "model", "pretraining"},  # which bounds any table
     "trials": {"corpora", "instances", "model", "pretraining", "tasks"},
     "views": set(STAGES),
     "api": EVERYTHING,
@@ -51,7 +51,7 @@ CEILINGS = {  # lines of Python; (top) are the files beside the folders
 OWED = {  # lines above the ceiling, docs/log/size.md says for what; what is not said there must go
     "(top)": 1_403,
     "corpora": 777,
-    "corpora/readers": 2_120,
+    "corpora/readers": 2_212,
     "graph": 111,
     "instances": 208,
     "model": 463,

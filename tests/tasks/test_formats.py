@@ -16,6 +16,7 @@ from pyarrow import parquet
 
 from linkbert.tasks.examples import ChoiceExample, QuestionExample, TaggedExample, TextExample
 from linkbert.tasks.formats import Source
+from linkbert.tasks.own import own_task
 from linkbert.tasks.splits import FORMATS, find_files, hash_files, read_files, read_splits
 from linkbert.tasks.table import find_task, tasks
 
@@ -527,3 +528,16 @@ def test_a_fourteenth_of_gads_dev_set_stands_in_its_train_set(data):
 def test_the_commonest_answer_is_as_common_as_it_is_known_to_be(data, name, share):
     test = read_splits(find_task(name), data / "tasks").test
     assert round(100 * Counter(each.label for each in test).most_common(1)[0][1] / len(test), 1) == share
+
+
+@pytest.mark.parametrize("name", ["a.parquet", "a.arrow"])
+def test_rows_that_share_a_value_may_not_flood_the_memory(tmp_path, name):
+    texts = pa.DictionaryArray.from_arrays(pa.array([0] * 100, pa.int32()), pa.array(["a" * 1_000_000]))
+    table, path = pa.table({"text": texts, "label": ["x", "y"] * 50}), tmp_path / name
+    if name == "a.parquet":
+        parquet.write_table(table, path, compression="zstd", dictionary_pagesize_limit=1 << 30)
+    else:
+        with pa.ipc.new_stream(path, table.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer:
+            writer.write_table(table)
+    with pytest.raises(ValueError, match=r"a\.\w+ is damaged .* bytes that should become more than 67,108,864"):
+        own_task(path, "text", "label")

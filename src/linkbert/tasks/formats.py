@@ -21,6 +21,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import IO, Any, cast
 
+from linkbert.corpora.readers.parquet import RATIO, read_bounded
 from linkbert.files import COMPRESSIONS, read_json
 from linkbert.tasks.examples import ChoiceExample, Example, Label, QuestionExample, TaggedExample, TextExample
 
@@ -248,10 +249,9 @@ def form_of(source: Source) -> str:
 
 def _parquet(source: Source, options: Options) -> list[dict[str, Any]]:
     """Read Parquet or a stream of Arrow; numbers of classes that the datasets library named are names."""
-    from pyarrow import BufferReader, ipc, parquet
-
-    buffer = BufferReader(cast(TextIOWrapper, source.stream).buffer.read())
-    table = ipc.open_stream(buffer).read_all() if source.name.endswith(".arrow") else parquet.read_table(buffer)
+    data = cast(TextIOWrapper, source.stream).buffer.read()
+    if (table := read_bounded(source.name, data, max(LONGEST, RATIO * len(data)))) is None:
+        return []
     rows, columns = table.to_pylist(), options.get("columns", {})
     if "question" in columns or isinstance(columns.get("label"), list) or any(map(options.get, NUMBERS)):
         return rows  # the options say what numbers mean

@@ -82,6 +82,29 @@ def read(shard: Shard, options: Options, skipped: Skipped) -> Iterator[Record]:
         start += rows
 
 
+def read_bounded(name: str, data: bytes, most: int) -> pa.Table | None:
+    """Read a table that is no corpus, None if it has no row; ValueError where its rows have more bytes than `most`.
+
+    Each row counts its own copy of what it shares with others: as a list of Python, it has one.
+    """
+    import pyarrow as pa
+
+    batches, size = list[Any](), 0
+    try:
+        for rows, bytes_, read_batches in _read_units(Shard(name, data=data), None):
+            if rows > bytes_:
+                raise OSError(f"{rows:,} rows in {bytes_:,} bytes")
+            for batch in read_batches():
+                size += max(batch.nbytes, sum(map(_size, batch.columns)))
+                if size > most:
+                    raise OSError(f"{len(data):,} bytes that should become more than {most:,}")
+                batches.append(batch)
+    except (pa.ArrowException, OSError, MemoryError, UnicodeDecodeError) as error:
+        kind = "parquet file" if ".parquet" in name else "stream of Arrow"
+        raise ValueError(f"{name} is damaged or not a {kind} ({one_line(error)})") from None
+    return pa.Table.from_batches(batches) if batches else None
+
+
 def _read_rows(batch: pa.RecordBatch, options: Options, skipped: Skipped, file: str, row: int) -> Iterator[Record]:
     """Make Documents of a batch whose first row is this one of the file, from 1 on."""
     import pyarrow as pa
@@ -115,13 +138,15 @@ def _read_rows(batch: pa.RecordBatch, options: Options, skipped: Skipped, file: 
             yield from _read_rows(batch.slice(at, 1), options, skipped, file, row + at)
 
 
-def _choose(schema: pa.Schema, options: Options, file: str) -> dict[str, str]:
+def _choose(schema: pa.Schema, options: Options | None, file: str) -> dict[str, str]:
+    if options is None:
+        return dict(zip(schema.names, schema.names, strict=True))
     own = [field.name for field in schema if OWN.fullmatch(f"{field.name}: {field.type}")]
     return choose_columns(schema.names, options, file, own)
 
 
 def _read_units(
-    shard: Shard, options: Options, first: int = 0
+    shard: Shard, options: Options | None, first: int = 0
 ) -> Iterator[tuple[int, int, Callable[[], Iterable[pa.RecordBatch]]]]:
     """Yield each row group or record batch from the `first` on: its rows, its bytes, and what reads ROWS at a time."""
     import pyarrow as pa
