@@ -249,7 +249,7 @@ def form_of(source: Source) -> str:
 
 def _parquet(source: Source, options: Options) -> list[dict[str, Any]]:
     """Read Parquet or a stream of Arrow; numbers of classes that the datasets library named are names."""
-    data = cast(TextIOWrapper, source.stream).buffer.read()
+    data = bytes(cast(TextIOWrapper, source.stream).buffer.read())
     if (table := read_bounded(source.name, data, max(LONGEST, RATIO * len(data)))) is None:
         return []
     rows, columns = table.to_pylist(), options.get("columns", {})
