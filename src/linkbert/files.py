@@ -534,7 +534,9 @@ def read_manifest(store: Path, needed: Sequence[str] = ("documents", "shards")) 
         if version != STORE_FORMAT:
             other = f"of format {version}, this linkbert reads {STORE_FORMAT}"
             raise ValueError(f"{store} is a store {other}: build it again")
-        if wrong := [key for key in needed if not isinstance(found.get(key), int | dict)]:
+        if wrong := [
+            key for key in needed if not isinstance(n := found.get(key), dict) and not (isinstance(n, int) and n >= 0)
+        ]:
             raise ValueError(f"{store}/store.json is damaged: {wrong[0]} is {found.get(wrong[0])!r}; build it again")
         return cast(dict[str, Any], found)
     if (store / "plan.json").is_file() or [*store.glob("documents/*.parquet*")]:

@@ -104,6 +104,9 @@ def test_what_is_no_store_is_refused(tmp_path):
     (tmp_path / "store.json").write_text('{"format": 1, "documents": 3}')
     with pytest.raises(ValueError, match=r"store.json is damaged: shards is None; build it again"):
         Store.open(tmp_path)
+    (tmp_path / "store.json").write_text('{"format": 1, "documents": -1, "shards": 1}')
+    with pytest.raises(ValueError, match=r"store.json is damaged: documents is -1; build it again"):
+        Store.open(tmp_path)
     (tmp_path / "store.json").write_text('{"format": 1, "documents": 3, "shards": 1}')
     with pytest.raises(ValueError, match=r"store.json is damaged: redirects is None"):
         store_statistics(tmp_path)
