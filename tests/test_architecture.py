@@ -49,7 +49,7 @@ CEILINGS = {  # lines of Python; (top) are the files beside the folders
 
 
 OWED = {  # lines above the ceiling, docs/log/size.md says for what; what is not said there must go
-    "(top)": 1_403,
+    "(top)": 1_405,
     "corpora": 777,
     "corpora/readers": 2_212,
     "graph": 111,
