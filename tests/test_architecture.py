@@ -49,13 +49,13 @@ CEILINGS = {  # lines of Python; (top) are the files beside the folders
 
 
 OWED = {  # lines above the ceiling, docs/log/size.md says for what; what is not said there must go
-    "(top)": 1_405,
+    "(top)": 1_372,
     "corpora": 777,
     "corpora/readers": 2_212,
     "graph": 111,
     "instances": 208,
     "model": 463,
-    "pretraining": 196,
+    "pretraining": 229,
     "tasks": 769,
     "trials": 368,
     "views": 284,

@@ -22,7 +22,7 @@ _PUBLIC = {
     "Sampler": "linkbert.instances.sampler",
     "pretrain": "linkbert.pretraining.run",
     "load_model": "linkbert.api",
-    "score": "linkbert.api",
+    "score": "linkbert.pretraining.scores",
     "finetune": "linkbert.tasks.suite",
     "predict": "linkbert.tasks.own",
     "score_answers": "linkbert.tasks.own",

@@ -6,7 +6,7 @@ import glob
 import json
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from functools import cached_property
@@ -34,8 +34,6 @@ from linkbert.workers import make_executor
 
 if TYPE_CHECKING:
     from torch import nn
-
-    from linkbert.pretraining.scores import Scores
 
 OUTCOMES = ("resolved", "missing", "self", "disambiguation", "unknown")
 TARGETS = """
@@ -326,34 +324,3 @@ def load_model(path: str | Path, *, objective: str | None = None) -> nn.Module:
     from linkbert.pretraining.checkpoint import find_model
 
     return PairModel(find_model(path), objective)
-
-
-def score(
-    model: str | Path,
-    store: PATH | None = None,
-    settings: Mapping[str, Any] | Sequence[str] = (),
-    *,
-    preset: str | None = None,
-    report: Callable[[str], None] = lambda _: None,
-) -> Scores:
-    """Score a run, a checkpoint or a Hugging Face folder on held-out documents, as `linkbert score` does.
-
-    Without `store`, a run's own stores are read, with its settings unless `preset` names others; `settings` override
-    them. Scores has `mlm_accuracy`, `relation_accuracy`, `link_gain` and more, each with `value`, `low` and `high`.
-
-    >>> scores = score("run", store, {"eval_pairs": 16, "held_out": 0.2})
-    >>> scores.pairs, 0 <= scores.mlm_accuracy.low <= scores.mlm_accuracy.value <= scores.mlm_accuracy.high <= 1
-    (16, True)
-    """
-    from linkbert.pretraining.journal import stores_and_settings
-
-    path = Path(model)
-    run = next((each for each in (path, *path.resolve().parents[:2]) if (each / "run.json").is_file()), None)
-    words, changes = ((), settings) if isinstance(settings, Mapping) else (settings, {})
-    parts, config = stores_and_settings(store, run, preset, "tiny", words)
-    config = config.replace(**changes)
-    report(f"opening the model, then {config.eval_pairs:,} pairs of held-out documents ...")
-    from linkbert.pretraining.checkpoint import find_model
-    from linkbert.pretraining.evaluation import score_model
-
-    return score_model(find_model(model), parts, config)

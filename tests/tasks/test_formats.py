@@ -469,6 +469,7 @@ NOT_AT_HAND = {
     "mnli-matched",
     "mnli-mismatched",
     "snli",
+    "euadr",
     "wnli",
     "glue-diagnostic",
     "mednli",

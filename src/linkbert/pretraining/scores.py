@@ -8,8 +8,10 @@ the documents of A, taken as the units, spread. `describe` is the one writer of 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field
+from os import PathLike
+from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -164,3 +166,34 @@ def percent(share: Share) -> str:
 def nats(gain: Gain) -> str:
     """Write a gain for reading: '+0.034 (+0.012 to +0.056; 341 pairs)'."""
     return f"{gain.value:+.3f} ({gain.low:+.3f} to {gain.high:+.3f}; {gain.pairs:,} pairs)"
+
+
+def score(
+    model: str | Path,
+    store: str | PathLike[str] | None = None,
+    settings: Mapping[str, Any] | Sequence[str] = (),
+    *,
+    preset: str | None = None,
+    report: Callable[[str], None] = lambda _: None,
+) -> Scores:
+    """Score a run, a checkpoint or a Hugging Face folder on held-out documents, as `linkbert score` does.
+
+    Without `store`, a run's own stores are read, with its settings unless `preset` names others; `settings` override
+    them. Scores has `mlm_accuracy`, `relation_accuracy`, `link_gain` and more, each with `value`, `low` and `high`.
+
+    >>> scores = score("run", store, {"eval_pairs": 16, "held_out": 0.2})
+    >>> scores.pairs, 0 <= scores.mlm_accuracy.low <= scores.mlm_accuracy.value <= scores.mlm_accuracy.high <= 1
+    (16, True)
+    """
+    from linkbert.pretraining.journal import stores_and_settings
+
+    path = Path(model)
+    run = next((each for each in (path, *path.resolve().parents[:2]) if (each / "run.json").is_file()), None)
+    words, changes = ((), settings) if isinstance(settings, Mapping) else (settings, {})
+    parts, config = stores_and_settings(store, run, preset, "tiny", words)
+    config = config.replace(**changes)
+    report(f"opening the model, then {config.eval_pairs:,} pairs of held-out documents ...")
+    from linkbert.pretraining.checkpoint import find_model
+    from linkbert.pretraining.evaluation import score_model
+
+    return score_model(find_model(model), parts, config)
