@@ -445,7 +445,7 @@ def pretrain(
     for part in stores:
         read_manifest(part.path)
         if (graph := part.config(config).graph) != "hyperlink":
-            LinkGraph.open(part.path, graph)
+            LinkGraph.open(part.path, graph, whole=False)  # is it there; its numbers are looked at where it is used
     if config.init != "none" and not before:
         check_model(config.init)
     if ":" not in config.objective and config.objective not in (known := references("objectives")):

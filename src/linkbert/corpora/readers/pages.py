@@ -590,12 +590,10 @@ def _published(id_: str, rows: list[tuple[str, str]], templates: list[tuple[str,
     last = folders[-1] if folders and last.lower() in INDEXES else last
     dated = _DATED.fullmatch(last)
     own = [("", "own", name) for key, name in rows if key == "permalink" and ":" in name]
+    is_post = dated or "_posts" in folders
+    scopes = {"", "own", *(folder.lstrip("_") for folder in folders)}
     for top, scope, template in (*own, *templates):
-        if not (dated or scope or "_posts" in folders) or scope not in (
-            "",
-            "own",
-            *(folder.lstrip("_") for folder in folders),
-        ):
+        if scope not in scopes or not (is_post or scope):
             continue
         above = folders[top.count("/") + 1 if top else 0 : folders.index("_posts")] if "_posts" in folders else []
         kinds = "/".join(dict.fromkeys([*above, *(name for key, name in rows if key in FACTS[1:3])]))
