@@ -17,10 +17,10 @@ from pathlib import Path
 import pytest
 
 import linkbert
-from linkbert import cli
 from linkbert.demo import ENCODERS, SOURCES
 from linkbert.pretraining.checkpoint import find_model
 from linkbert.pretraining.evaluation import score_model
+from linkbert.pretraining.journal import stores_and_settings
 from linkbert.pretraining.scores import percent
 
 PLATFORM = "manylinux_2_17_x86_64.manylinux2014_x86_64"
@@ -148,7 +148,7 @@ def assert_true(folder, out):
     assert f"{len(store):,} documents, {edges:,} links between them" in out
     settings = json.loads((run / "run.json").read_text())["config"]
     assert (settings["anchors"], settings["max_steps"]) == ("usable", 12)
-    scores = score_model(find_model(run), *cli.stores_and_settings(None, run, None, "tiny", []))
+    scores = score_model(find_model(run), *stores_and_settings(None, run, None, "tiny", []))
     gains, relations = numbers_of(scores)
     page = html.unescape((folder / "demo" / "demo.html").read_text())
     assert len(gains) == len(relations) == 3
