@@ -105,9 +105,10 @@ class Tree:
         for each in said:
             base = dirname(path or id_)
             if self.kind == "docusaurus" and path and each.startswith("/"):
-                yield path.split("/")[0] + each
+                yield path.replace(self.latest, "docs/").split("/")[0] + each
             yield each if each.startswith("/") else join_path(base, each)
         if self.kind == "docusaurus" and isinstance(front.get("id"), str):
+            yield join_path(dirname((path or id_).replace(self.latest, "docs/")), front["id"])
             yield join_path(dirname(path or id_), front["id"])
         if path is not None:
             last = path.rpartition("/")[2]

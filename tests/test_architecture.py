@@ -49,9 +49,9 @@ CEILINGS = {  # lines of Python; (top) are the files beside the folders
 
 
 OWED = {  # lines above the ceiling, docs/log/size.md says for what; what is not said there must go
-    "(top)": 1_372,
+    "(top)": 1_374,
     "corpora": 777,
-    "corpora/readers": 2_210,
+    "corpora/readers": 2_269,
     "graph": 111,
     "instances": 208,
     "model": 463,

@@ -230,7 +230,9 @@ def describe_build(store: Store) -> list[str]:
         lines.append(f"{shown}: read as {reader or 'nothing that could be read'}{files}{given}")
     lines += filter(None, [store.manifest["links_read"]])
     if store.manifest["documents"] and not store.manifest["links_found"]:
-        lines.append("no links found: --columns links=NAME says which column holds them, --links FILE which table")
+        column = any("columns" in options for options in store.manifest["options"].values())
+        hint = "--columns links=NAME names a column of them, " * column + "--links FILE names a table of them"
+        lines.append(f"no links found: {hint}")
     if others := store.manifest["other_files"]:
         kinds = ", ".join(f"{suffix} {count:,}" for suffix, count in [*others.items()][:10])
         lines.append(f"skipped {sum(others.values()):,} files: {kinds}" + " and others" * (len(others) > 10))

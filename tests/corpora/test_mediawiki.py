@@ -281,3 +281,13 @@ def test_real_dumps(data, name, documents, redirects, disambiguations):
     assert sum(document.disambiguation for document in found) == disambiguations
     assert all(document.text[link.start : link.end] for document in found for link in document.links if link.start >= 0)
     assert set(skipped) <= {"page of another namespace", "redirect out of the articles"}
+
+
+@pytest.mark.parametrize(
+    ("base", "shown"), [("https://x.org/a", "/B|A/C|C"), ("https://de.wikipedia.org/a", "/B|../C|../C/")]
+)
+def test_subpages_are_those_of_their_page_but_not_at_wikipedia(written, base, shown):
+    head = HEAD.replace("<dbname>", f"<base>{base}</base><dbname>")
+    documents, _ = read_all(written(dump(page("A/D", "[[/B]]|[[../C]]|[[../C/]]"), head=head)))
+    links = ["A/D/B", "A/C", "A/C"] if "x.org" in base else ["/B"]
+    assert (documents[0].text, [link.target for link in documents[0].links]) == (shown, links)

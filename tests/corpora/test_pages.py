@@ -919,7 +919,10 @@ def test_docs_of_docusaurus_are_those_of_the_latest_version(tmp_path, config, pa
     files = {"docusaurus.config.js": config, "versions.json": '["2.0", "1.0"]', "docs/b.md": "", "docs/new.md": ""}
     files |= {f"versioned_docs/version-{version}/b.md": "" for version in ("1.0", "2.0")}
     files |= {"docs/a.md": "[b](/docs/b) [c](/docs/new) [d](/docs/next/b) [e](./b) [f](/docs/b.md)"}
-    assert led_to(read_tree(tmp_path, files)["docs/a"]) == [page, "docs/new", "docs/b", "docs/b", "docs/b"]
+    files |= {"blog/g.md": "[h](https://a.org/docs/b) [i](https://a.org/docs/new) [j](https://a.org/docs/next/b)"}
+    documents = read_tree(tmp_path, files)
+    assert led_to(documents["docs/a"]) == [page, "docs/new", "docs/b", "docs/b", "docs/b"]
+    assert led_to(documents["blog/g"]) == [page, "docs/new", "docs/b"]
 
 
 @pytest.mark.parametrize(
@@ -1010,3 +1013,82 @@ Go.
     page = read_tree(tmp_path, {"conf.py": "# myst", "a.md": source, "b.md": "", "sub/c.md": ""})["a"]
     assert page.text == "Title\nBody.\nTwo\nGo."
     assert [(link.start, link.target) for link in page.links] == [(-1, "b"), (-1, "sub/c"), (-1, "b")]
+
+
+def test_links_of_myst_without_a_text_show_what_they_lead_to(tmp_path):
+    own = """# Home
+See [](#fig), [](o.md#tab), [](#sec), [](#own), [own](own) and {ref}`own`.
+
+(own)=
+## Part
+
+In [](#sec).
+"""
+    other = """# Other
+```{figure} a.png
+:alt: A
+:name: fig
+
+Caption.
+```
+
+:::{list-table} Title
+:name: tab
+:::
+
+(sec)=
+## The `end`
+[](#fig), {ref}`tab`.
+"""
+    documents = read_tree(tmp_path, {"myst.yml": "", "a.md": own, "o.md": other})
+    assert documents["a"].text == "See Figure, Table, The end, Part, own and Part.\nPart\nIn The end."
+    assert led_to(documents["a"]) == ["o"] * 4
+    assert documents["o"].text.endswith("Figure, Table.")
+
+
+QUARTO = """---
+title: One
+---
+
+# One {#sec-one .unnumbered}
+
+::: {.callout-tip title="Mind"}
+See @sec-two, [-@sec-part] (@fig-x) and [two](two.qmd#sec-part), me@sec-two.org, \\@ref(usage), [it](#usage).
+:::
+
+```{r}
+#| label: fig-x
+plot(1)
+```
+
+Here, in @sec-one, figure \\@ref(fig:y)\\index{a!\\texttt{b}}, is more. {{< fa gear >}}
+"""
+
+
+@pytest.mark.parametrize(("sign", "suffix"), [("_quarto.yml", "qmd"), ("_bookdown.yml", "Rmd")])
+def test_books_of_quarto_and_bookdown(tmp_path, sign, suffix):
+    two = "# Two `x` {#sec-two}\n\nText.\n\n## Its part {.c #sec-part}\n\nText.\n\n## Usage\n\nText.\n"
+    files = {sign: "", f"one.{suffix}": QUARTO, f"two.{suffix}": two, f"08-usage.{suffix}": "# Software {-}\n\nText."}
+    documents = read_tree(tmp_path, files)
+    shown = "See Two x, Its part (Figure) and two, me@sec-two.org, Usage, it.\nHere, in One, figure, is more."
+    assert documents["one"].text == f"Mind\n{shown}"
+    links = [(link.target, link.fragment) for link in documents["one"].links]
+    assert links == [("two", name) for name in ("sec-two", "sec-part", "sec-part", "usage", "usage")]
+    assert (documents["two"].title, documents["08-usage"].title) == ("Two x", "Software")
+    assert documents["two"].sections == (("sec-two", 0), ("sec-part", 6))
+
+
+def test_addresses_of_a_word_are_pages_of_any_folder_where_most_are(tmp_path, caplog):
+    pages = {f"{n}0-part/{n}1-{name}.md": "" for n, name in enumerate(("load", "hooks", "routes", "state", "$lib"), 1)}
+    words = "[a](load) [b](hooks#x) [c](routes) [d](state) [e]($lib) [f](../10-part/load) [g](none)"
+    documents = read_tree(tmp_path, pages | {"90-end/a.md": words})
+    whole = [name.removesuffix(".md") for name in pages]
+    assert led_to(documents["90-end/a"]) == [*whole, whole[0], "90-end/none"]
+    assert "addresses of a word are the page of that name, in any folder" in caplog.text
+    (tmp_path / "90-end/a.md").write_text(words.replace("(hooks#x)", "(url)"), encoding="utf-8")
+    assert led_to(read_tree(tmp_path, {})["90-end/a"])[0] == "90-end/load"
+
+
+def test_one_of_several_headings_below_a_text_names_no_page(tmp_path):
+    files = {"a.md": "Words.\n\n# 1\n\nWords.\n\n# 2\n", "b.md": "Words.\n\n# Name\n", "c.md": "# First\n\n# 3\n"}
+    assert led_to(read_tree(tmp_path, files | {"d.md": "[[1]] [[Name]] [[First]]"})["d"]) == ["[[1]]", "b", "c"]

@@ -204,6 +204,20 @@ def test_names_of_namespaces_are_those_of_files(tmp_path):
     assert links_of(pages["Main"]) == [("Help:Page", "Help:Page"), ("Ann", "User/Ann"), ("Talk:None", "Talk:None")]
 
 
+def test_links_to_subpages_are_read_as_mediawiki_does_or_as_paths(tmp_path):
+    files = {
+        "Top.wiki": "[[/A]] [[/B/]] [[/A|a]]",
+        "Top/A.wiki": "[[../B]] [[../B/#x]] [[../]] [[../Else]]",
+        "Top/B.wiki": "Text.",
+        "Else.wiki": "[[/Top|t]]",
+    }
+    pages, _ = read(tmp_path, files, "wikitext")
+    assert links_of(pages["Top"]) == [("/A", "Top/A"), ("B", "Top/B"), ("a", "Top/A")]
+    shown = [("Top/B", "Top/B"), ("B#x", "Top/B"), ("Top", "Top"), ("Else", "Else")]
+    assert links_of(pages["Top/A"]) == shown
+    assert links_of(pages["Else"]) == [("t", "Top")]
+
+
 STORE = r"""[{"title": "Oak", "tags": "[[Big Tree]]",
 "text": "See [[it|Acorn]] & \u003Cb>GreenLeaf\u003C/b>.\n\n! More"},
 {"title": "Acorn", "text": "Old."}, {"title": "GreenLeaf", "text": "Of [[Oak]]."}, {"title": "$:/core", "text": "x"},

@@ -162,7 +162,7 @@ def _without_dots(path: str) -> str:
 
 # ---- notes
 
-NOTE_SUFFIX = re.compile(r"\.(?:md|mdx|markdown|html?)\Z", re.IGNORECASE)
+NOTE_SUFFIX = re.compile(r"\.(?:[qr]?md|mdx|markdown|html?)\Z", re.IGNORECASE)
 MEDIA = re.compile(
     r"\.(?:png|jpe?g|gif|svg|webp|bmp|avif|tiff?|ico|mp3|mp4|m4a|ogg|wav|flac|webm|mov|mkv|canvas)\Z", re.IGNORECASE
 )

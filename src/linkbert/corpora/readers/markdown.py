@@ -39,7 +39,7 @@ _SPACE = re.compile(r"[\t\n\r\f\v][ \t\n\r\f\v]*| [ \t\n\r\f\v]+")  # all but a 
 _ITEM_MARK = re.compile(r"([A-Z]{2,}\s+)?\[(?:[ xX]|[^\w\[\]^]|#[A-Z])\]\s+")  # of a task, or its priority
 _QUOTE_MARK = re.compile(r"\[![\w-]+\][+-]?[ \t]*")
 _BLOCK_ID = re.compile(r"(?:\A|\s)\^([A-Za-z0-9-]+)\s*\Z")
-_HEADING_ID = re.compile(r"\s*\{#([^\s{}]+)\}\s*\Z")
+_HEADING_ID = re.compile(r"\s*\{(?:[^{}#]*\s)?#([^\s{}]+)[^{}]*\}\s*\Z")
 _WIKI = re.compile(r"!?\[\[([^\[\]|\n]{0,500})(?:\|([^\[\]\n]{0,500}))?\]\]")
 _FOOTNOTE = re.compile(r"\[\^[^\[\]\s]{1,100}\](:?)")
 _UNSEEN = re.compile(r"<!--|<(script|style|pre|svg|template)\b", re.IGNORECASE)
@@ -61,9 +61,16 @@ _PAIRED = re.compile(  # a named group is text, all else goes: CriticMarkup, wha
 )
 _PROPERTY = re.compile(r"[A-Za-z][\w./-]*::(?: |\Z)")
 _TEMPLATE = re.compile(
-    r"\{\{.*?\}\}+|\{%.*?%\}|\{::?[^{}\n]*\}|\{[ ]*(?:[.#][A-Za-z_][^{}\n]*|[\w-]+=[^{}\n]*|data-[\w -]*)\}", re.DOTALL
+    r"\{\{.*?\}\}+|\{%.*?%\}|\{::?[^{}\n]*\}|\{-\}|\{[ ]*(?:[.#][A-Za-z_][^{}\n]*|[\w-]+=[^{}\n]*|data-[\w -]*)\}",
+    re.DOTALL,
 )
 _ROLE = re.compile(r"\{([\w:.+-]+)\}`(?:([^`<>]{1,500}?)\s*<([^`<>]{1,500})>|([^`]{1,500}))`")  # of MyST
+_COUNTED = {"fig": "Figure", "tbl": "Table", "eq": "Equation", "lst": "Listing", "thm": "Theorem"}
+_NAME = rf"(?:sec|{'|'.join(_COUNTED)})-[\w-]*\w"
+_REFERENCE = re.compile(  # of Quarto and bookdown; what is in no group is gone
+    r"[ ]?\\@ref\(\w+:[\w:.-]+\)|\\index\{(?:[^{}\n]++|\{[^{}\n]*+\})*+\}|"
+    rf"\[-?@({_NAME})\]|(?<![\w`])-?@({_NAME})|\\@ref\(([\w:.-]+)\)"
+)
 _ICON = re.compile(
     r":(?:material|octicons|fontawesome|simple|custom)-[\w-]+:|:(?<!\w:)[a-z][\w-]*\{[^{}\n]*\}"
 )  # or of Nuxt
@@ -139,6 +146,8 @@ def read_page(source: str, id_: str, *, mdx: bool = False, pages: Pages | None =
     parse, head, source = _make_parser(BLOCK_NESTING, mdx).parse, source[:start], source[start:]
     if pages and pages.dialect.name == "myst":
         source = LABEL.sub(_put_label, re.sub("(?m)^%.*$", "", source))
+    if pages and pages.dialect.name == "quarto":
+        source = _REFERENCE.sub(lambda found: f"[](#{found[found.lastindex]})" if found.lastindex else "", source)
     if pages and pages.dialect.outline:
         source = _EMPTY.sub(r"\1 <i></i>", source)
     source = to_commonmark(source)
@@ -299,11 +308,13 @@ def _write_inline(content: str, env: dict[str, Any], writer: Writer, *, breaks: 
                 case "hardbreak":
                     writer.break_line(breaks)
                 case "link_open":
-                    writer.open_link("link", pages.find_address(str(token.attrs["href"]), page))
+                    address = str(token.attrs["href"])
+                    writer.open_link("link", pages.find_address(address, page))
                 case "link_close":
-                    target = writer.open[-1][2] if writer.open and writer.open[-1][1] == len(writer.parts) else None
-                    if target and pages.shown:  # MyST shows the title
-                        writer.add(pages.shown.get(target[1], pages.shown.get(target[0], "")))
+                    if pages.shown and writer.open and writer.open[-1][1] == len(writer.parts):  # MyST shows the title
+                        to, label = writer.open[-1][2] or ("", unquote(address.lstrip("#")))
+                        kind = _COUNTED.get(label.partition("-")[0], "")
+                        writer.add(pages.shown.get(label, pages.shown.get(to, kind)))
                     writer.close_link("link")
                 case "paired_open" | "paired_close":
                     around += token.nesting * token.hidden
@@ -326,7 +337,7 @@ def _write_role(source: str, writer: Writer, pages: Pages, page: str) -> None:
     role, shown, *given = _ROLE.fullmatch(source).groups("")  # type: ignore[union-attr]
     name, role = "".join(given), role.rpartition(":")[2]
     target = pages.find_address(name, page) if role == "doc" else pages.find_label(name, page)
-    if role == "doc" or (target and role in ("ref", "numref", "any")):
+    if role == "doc" or (target and target[0] != page and role in ("ref", "numref", "any")):
         writer.link(target, shown or pages.shown.get(name, pages.shown.get(target[0] if target else "", name)))
     else:
         writer.add(shown or pages.shown.get(name, name) if role in ("ref", "numref") else shown or name.lstrip("~!"))
@@ -540,7 +551,8 @@ _OUTLINE = re.compile(r"#(?:(?<=^#)|(?<=^- #)).*\n[ \t]+[-*+] ", re.MULTILINE)  
 _ITEM = re.compile(r"[ \t]+[-*+] ")
 _DEEP = re.compile(r"^(?=[ \t>*+-]{40})[ \t]*(?:(?:>|[*+-](?=[ \t])|\d{1,9}[.)](?=[ \t]))[ \t]*)+", re.MULTILINE)
 _LINES = re.compile(  # whole lines: colons of a directive and its title, or marks that are no text
-    r"^[ \t]*:{3,}+[ \t]*+(?:\{?[\w.-]++\}?)?+(?:\[(?P<label>[^\]\n]*)\]|(?P<title>[^\n{:]++))?(?:\{.*)?$"
+    r"^[ \t]*:{3,}+[ \t]*+(?:\{[ ]*[.#](?:title=\"(?P<said>[^\"\n]*)\"|\"[^\"\n]*\"|[^{}\"\n])*+\}|\{?[\w.-]++\}?)?+"
+    r"(?:\[(?P<label>[^\]\n]*)\]|(?P<title>[^\n{:]++))?(?:\{.*)?$"
     r"|^[ \t]*(?:\*\[[^\]\n]+\]:.*|;?-{1,2}8<-{1,2}.*|<<<[ ]*[@./].*|\[?\[_?TOC_?\]\]?)$"
     r"|^[ \t]*/{3,}(?:[ ]*[\w-]+[ ]*\|(?P<block>.*)|.*)$|^[ \t]*::(?:[\w-]+(?:\{.*\})?)?[ \t]*$|^[?!]>[ ](?P<tip>.*)$",
     re.MULTILINE | re.IGNORECASE,
@@ -610,7 +622,7 @@ def to_commonmark(source: str) -> str:
     source = _NOTE_ADDRESS.sub(r"](<\1>)", source)
     if any(mark in source for mark in ("::", "*[", "8<", "///", "[TOC", "[toc", "[_", "<<<", "?> ", "!> ")):
         source = _LINES.sub(
-            lambda line: f"\n{line['label'] or line['title'] or line['block'] or line['tip'] or ''}\n", source
+            lambda line: f"\n{next(filter(None, line.group('said', 'label', 'title', 'block', 'tip')), '')}\n", source
         )
     if any(mark in source for mark in _INDENTED) or _OUTLINE.search(source):
         source = "\n".join(_dedent(source.split("\n")))
@@ -699,7 +711,7 @@ def _dedent(lines: list[str]) -> Iterator[str]:
         yield line.removeprefix(outline)
 
 
-SUFFIXES = (".md", ".mdx", ".markdown")
+SUFFIXES = (".md", ".mdx", ".markdown", ".qmd", ".rmd")
 READER = Reader(
     read_file=read_file, survey=survey, settings=SETTINGS, options=Options, suffixes=SUFFIXES, largest=LARGEST
 )

@@ -20,6 +20,7 @@ from linkbert.corpora.readers.site import (
     Site,
     decode_entities,
     is_disambiguation,
+    name_subpages,
     normal_title,
     resolve,
 )
@@ -248,7 +249,7 @@ def _read_page(page: bytes, site: Site, skipped: Skipped) -> Document | Redirect
     if text is None or _DELETED.search(revision):
         skipped["page without text"] += 1
         return None
-    body, links = parse(wikitext, site)
+    body, links = parse(name_subpages(wikitext, title) if site.subpages else wikitext, site)
     return Document(title, title, body, links, is_disambiguation(title, wikitext, site))
 
 
@@ -282,6 +283,7 @@ def read_site(header: bytes) -> Site:
         language=language[1].lower() if language else "en",
         first_letter=not case or case[1] != "case-sensitive",
         namespaces=namespaces,
+        subpages=".wikipedia.org/" not in head,
     )
 
 

@@ -26,11 +26,12 @@ from linkbert.corpora.sources import decode_text
 
 log = logging.getLogger(__name__)
 ADDRESSES = ("permalink", "url", "slug", "id", "path")  # keys of front matter whose values are addresses
-FACTS = ("date", "category", "categories", "tags")  # and those whose values stand in addresses, or name pages
+FACTS = ("date", "category", "categories", "tags", "heading")  # and what stands in addresses, or is no name
 INDEXES = ("index", "readme", "_index")  # files that stand for their folder
 HOST_PAGES = 3  # different addresses of a host that have to name pages, and half of all that are seen
 HOST_PART = 5  # or so many in folders of the tree, and four fifths of those in such folders
 LOOKED_AT = 2_000  # wiki links with a label that say which side is the page
+BARE = 5  # addresses of a word that have to name one page each, and three quarters of all that are seen
 MOST_SITES = 50  # of which so many have most links
 LARGEST = 8 << 20  # bytes of a file
 HEAD = 1 << 16  # characters of a page in which it says its names
@@ -55,15 +56,19 @@ _DAYS = {"yyyy": "%Y", "MMMM": "%B", "MMM": "%b", "MM": "%m", "dd": "%d", "EEEE"
 _LAST = re.compile(rb"""^[ \t]*lastVersion:[ \t]*["']([^"'\n]+)""", re.MULTILINE)
 _TITLED = re.compile(rb'^[^;\n]*:journal/page-title-format\s+"([^"\n]+)"', re.MULTILINE)
 _ID = re.compile(r"(?:^|/)(\d{8,14})[ _-][^/]*$")
-_NUMBERED = re.compile(r"\d+\s*[-_.]+\s*(?=[^\d\W])")
+_NUMBERED = re.compile(r"\d+\s*[-_.]+\s*(?=[$@]?[^\d\W])")
 _SAID_LANGUAGE = re.compile(r"\?lang=([\w-]+)")
 LABEL = re.compile(  # of MyST: before a heading or something else, or as an option of a directive
     r"^(?:\(([^()\n]{1,200})\)=[ \t]*$(?:\n\s*(#+[ ].*)$)?|[ \t]*:(?:name|label):[ \t]*([^\s`\"<>{}]+)[ \t]*$)", re.M
 )
+_FIGURE = re.compile(  # of MyST, and its label
+    r"^[ \t]*[`:~]{3,}\{(?:\w+-)?(figure|table)\}.*\n(?:[ \t]*:.*\n)*?[ \t]*:(?:name|label):[ \t]*(\S+)", re.M
+)
+_HEADED = re.compile(r"^#{1,6}[ ]+(.*?)[ ]*(?:\{(?:[^{}#\n]*+#([\w:.-]++))?+[^{}\n]*+\})?[ ]*$", re.M)  # of Pandoc
 _LANGUAGE = re.compile(r"\.[a-z]{2}(?:-[a-z]{2,4})?\Z")
 _ADDRESSES = (  # of those that start with letters of their own the search is fast
     r"""https?://[^\s<>()"'\]#?]+""",
-    r"\]\(<?@?(/[^\s<>()#?]+)",
+    r"\]\(<?(?:@(?=/))?(/[^\s<>()#?]+|[\w$@-]+(?=[)#]))",
     r"\]:[ ]*(/[^\s#?]+)",
     r'href="(/[^"#?]+)',
 )
@@ -150,6 +155,7 @@ class Pages:
     ends: list[tuple[str, int, str, str]] = field(default_factory=list)  # sorted: key of _key, number, name, id
     own: dict[str, str] = field(default_factory=dict)  # id: where it is published, if it says so
     roots: list[str] = field(default_factory=list)  # folders where addresses from "/" start, "docs/"
+    bare: bool = False  # an address of a word is the page of that name, wherever it lies
     sites: list[str] = field(default_factory=list)  # what the tree's own addresses start with, "example.org/", "/en/"
     latest: str = ""  # of Docusaurus, "/versioned_docs/version-2.0/": what is published at "/docs/"
     shown: dict[str, str] = field(default_factory=dict)  # of MyST, titles: of pages by id, of labels
@@ -193,20 +199,21 @@ class Pages:
                 return f"xref://{uid}", fragment
             return next(filter(None, (self.find_name(name, page) for name in names)), f"xref:{uid}"), fragment
         if address[:1] == "#" and self.shown and (found := self.find_label(unquote(address[1:]), page)):
-            return found
+            return found if found[0] != page else None
         found = resolve_in_note(address, page.rpartition("/")[0])
         if found is None or not self.exact:
             return found
         target, fragment = found
         id_ = next((id_ for path in self.paths(address) if (id_ := self.find_path(path, page))), "")
         if not id_ and self.shown and (found := self.find_label(unquote(address), page)):
-            return found
+            return found if found[0] != page else None
         return self._translate(id_, address, page) or target, fragment
 
     def find_label(self, label: str, page: str) -> tuple[str, str] | None:
-        """Return the page that holds a label of MyST, and the label; None where no other page does."""
-        id_ = self.find_name(label, page)
-        return (id_, label) if id_ and id_ != page else None
+        """Return the page that holds a label of MyST, the link's own before others, and the label."""
+        here = any(id_ == page for _, id_ in self.ending(label, 2))
+        id_ = page if here else self._nearest(label, page, 2)[0] or self.find_name(label, page)
+        return (id_, label) if id_ else None
 
     def _translate(self, id_: str, address: str, page: str) -> str:
         """Return a page in the language that an address says, or that the link's page has in its name, if it is there.
@@ -226,16 +233,16 @@ class Pages:
         """Yield an address as paths, from "/" where it is one of the tree's own site; none where it leads elsewhere."""
         address = address.partition("#")[0].partition("?")[0]
         path = outside(address) or ""
-        if not path:
-            path = unquote(address)
-            if self.latest and path.startswith("/docs/") and not NOTE_SUFFIX.search(path):
-                yield self.latest + path[6:]
-            yield path
-            path = _in_wiki(path)
+        forms = [] if path else [unquote(address)]
+        path = path or _in_wiki(forms[0])
         for site in self.sites:  # the longest first: a host before "/en/"
             if f"{path}/".startswith(site):
                 path = ("/./" if _FILES.search(site) else "/") + path[len(site) :]
-                yield path
+                forms.append(path)
+        for path in forms:
+            if self.latest and path.startswith("/docs/") and not NOTE_SUFFIX.search(path):
+                yield self.latest + path[6:]
+            yield path
 
     def find_path(self, path: str, page: str) -> str | None:
         """Return the id of the page that a path means, seen from a page; from "/" it is one in the tree."""
@@ -270,7 +277,7 @@ class Pages:
         for pages, names in (*tries, (self.folded, [*map(plain, below)])):
             if found := next(filter(None, map(pages.get, names)), None):
                 return found
-        if inside == "." or not (path[0] == "/" or written or "/" in inside or self.dialect.flat):
+        if inside == "." or not (path[0] == "/" or written or "/" in inside or self.bare or self.dialect.flat):
             return None
         found, other = self._nearest(inside, page)
         if not found and self.dialect.flat and path[0] == ".":  # such as "../wiki/Page"
@@ -429,6 +436,7 @@ def _names(key: str, value: str) -> list[str]:
 def survey(files: Iterable[tuple[str, bytes]], options: Options, others: Mapping[str, bytes]) -> Pages:
     """Collect the names of a tree's pages, and what their links say about its roots and its site."""
     pages, said, labels = Pages(), dict[str, list[tuple[str, str]]](), dict[str, list[tuple[str, str]]]()
+    books = any(name.endswith(DIALECTS["quarto"].signs) for name in others)
     paths = [name for name in others if name.rpartition("/")[2] != "conf.py" or b"myst" in others[name]]
     addresses, labelled = dict[str, None](), dict[tuple[str, str], None]()  # in order
     for name, data in files:
@@ -436,12 +444,17 @@ def survey(files: Iterable[tuple[str, bytes]], options: Options, others: Mapping
         id_ = NOTE_SUFFIX.sub("", normalize("NFC", name))
         paths.append(name)
         said[id_], start = read_said(text)
-        headings = (found[2].rstrip(" #") for found in _H1.finditer(text, start, HEAD) if found[2])
-        said[id_] += [("title", heading) for heading in islice(headings, 1) if heading]
+        headings = (found for found in _H1.finditer(text, start, HEAD) if found[2])
+        for first in islice(headings, 1):  # one of several below a text is no name
+            alone = not text[start : first.start()].strip() or next(headings, None) is None
+            if heading := first[2].partition("{#")[0].rstrip(" #"):
+                said[id_].append(("title" if alone else "heading", heading))
         addresses |= dict.fromkeys(found for pattern in _ADDRESSES for found in re.findall(pattern, text))
         labelled |= dict.fromkeys(_LABELLED.findall(text))
         marked = any(mark in text for mark in (")=", ":name:", ":label:"))
         labels[id_] = [(a or b, title.lstrip("# ")) for a, title, b in LABEL.findall(text)] if marked else []
+        labels[id_] += [(label, kind.capitalize()) for kind, label in _FIGURE.findall(text)] if marked else []
+        labels[id_] += [(label or _slug(title), title) for title, label in _HEADED.findall(text)] if books else []
     pages.dialect, sign = recognise(paths)
     if options.dialect:
         pages.dialect, sign = DIALECTS.get(options.dialect, Dialect()), "as given"
@@ -460,9 +473,9 @@ def survey(files: Iterable[tuple[str, bytes]], options: Options, others: Mapping
     for id_ in sorted(said, key=lambda id_: bool(_LANGUAGE.search(id_))):  # "index.fr" is the last to be called "index"
         for address in _conventional(id_, pages.dialect):
             pages.add(address, id_)
-    for id_, rows in said.items() if pages.dialect.name == "myst" else ():
-        pages.shown |= {label: title for label, title in labels[id_] if title}
-        pages.shown[id_] = dict(reversed(rows)).get("title", id_)
+    for id_, rows in said.items() if pages.dialect.name in ("myst", "quarto") else ():
+        pages.shown |= {label: re.sub("[`*]", "", title) for label, title in labels[id_] if title}
+        pages.shown[id_] = next((name for key, name in rows if key in ("title", "heading")), id_)
         for label, _ in labels[id_]:
             pages.add(label, id_, 2)
     for id_ in (id_ for id_ in said if id_.lower() == "home"):  # of wikis
@@ -472,6 +485,8 @@ def survey(files: Iterable[tuple[str, bytes]], options: Options, others: Mapping
             last = _LAST.search(b"\n".join(others.values())) or re.search(rb'"([^"]+)"', data)
             pages.latest = f"/versioned_docs/version-{last[1].decode('utf-8', 'replace')}/" if last else ""
     pages.ends.sort()
+    bare = [len({id_ for _, id_ in pages.ending(unquote(each))}) == 1 for each in addresses if "/" not in each]
+    pages.bare = not pages.dialect.flat and bare.count(True) >= max(BARE, 0.75 * len(bare))
     pages.roots = [f"{options.root.strip('/')}/"] if options.root else _find_roots(pages, addresses)
     pages.sites = _find_sites(pages, addresses, hosts)
     if options.host:
@@ -484,6 +499,7 @@ def survey(files: Iterable[tuple[str, bytes]], options: Options, others: Mapping
     known = {
         f"links are read as {pages.dialect.name} writes them ({sign})": pages.dialect.name,
         "of [[a|b]], b is the page": pages.dialect.label_first,
+        "addresses of a word are the page of that name, in any folder": pages.bare,
         f"addresses from / start at {', '.join(pages.roots)}": pages.roots,
         f"addresses that start with {', '.join(pages.sites)} are looked for in this tree": pages.sites,
     }
@@ -493,6 +509,10 @@ def survey(files: Iterable[tuple[str, bytes]], options: Options, others: Mapping
     pages.chosen.clear()
     pages.near.clear()
     return pages
+
+
+def _slug(title: str) -> str:
+    return re.sub(r"[^\w .-]", "", title).strip().replace(" ", "-").lower()
 
 
 def _conventional(id_: str, dialect: Dialect) -> Iterator[str]:

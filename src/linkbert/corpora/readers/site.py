@@ -6,7 +6,7 @@ the form in which a link, a page and a redirect of one name are equal. What a du
 
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from html.entities import html5
@@ -58,11 +58,13 @@ class Site:
     """A wiki: `namespaces` maps a name in lower case (aliases too) to its number; English names are always known.
 
     `first_letter`: "cat" and "Cat" are one title (the default of MediaWiki); else titles are taken as they are.
+    `subpages`: "[[/B]]" of A is A/B; articles of Wikipedia have none, and one is called "/dev/null".
     """
 
     language: str = "en"
     first_letter: bool = True
     namespaces: Mapping[str, int | None] = field(default_factory=dict)
+    subpages: bool = True
 
     def namespace(self, prefix: str) -> int | None:
         """Return the number of the namespace called `prefix`, or None: "File" -> 6, "2001" -> None."""
@@ -118,6 +120,29 @@ def is_exponent(before: str, raised: str) -> bool:
 def mark_exponents(source: str) -> str:
     """Write "^" before superscripts that would join a number: "10<sup>6</sup> m" -> "10^<sup>6</sup> m"."""
     return _SUPERSCRIPT.sub(lambda found: "^" * is_exponent(found[1], found[2]) + "<sup", source)
+
+
+_SUBPAGE = re.compile(r"\[\[ *(?:((?:\.\./)+)|/(?!/))([^\[\]|#\n]*+)(#[^\[\]|\n]*+)?+(?=(\|?))")
+
+
+def name_subpages(wikitext: str, page: str, known: Callable[[str], object] = bool) -> str:
+    """Write links to subpages of a page, or from one upwards, whole where they are known, as MediaWiki shows them.
+
+    >>> name_subpages("[[/C]], [[/C/]], [[../D|d]], [[../D/#e]], [[../]]", "A/B")
+    '[[A/B/C|/C]], [[A/B/C|C]], [[A/D|d]], [[A/D#e|D#e]], [[A]]'
+    """
+
+    def name(link: re.Match[str]) -> str:
+        up, path, place = link.groups("")[:3]
+        above = page.split("/")[: -up.count("/") or None]
+        bare = path.strip().rstrip("/")
+        whole = "/".join([*above, *[bare] * bool(bare)])
+        if not above or not (up or bare) or not known(whole):
+            return link[0]
+        shown = f"/{path}" if not up and bare == path.strip() else bare if path.rstrip()[-1:] == "/" else ""
+        return f"[[{whole}{place}" + f"|{shown}{place}" * bool(shown and not link[4])
+
+    return _SUBPAGE.sub(name, wikitext) if "[[/" in wikitext or "[[../" in wikitext else wikitext
 
 
 _ENTITY = re.compile(r"&(?:#(\d{1,7})|#[xX]([0-9a-fA-F]{1,6})|([a-zA-Z][a-zA-Z0-9]{1,31}));")

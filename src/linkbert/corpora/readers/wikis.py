@@ -18,7 +18,7 @@ from linkbert.corpora.reader import NO_TEXT, NoOptions, Reader, Record, Skipped
 from linkbert.corpora.readers import markdown, wikitext
 from linkbert.corpora.readers.jsonl import load_json
 from linkbert.corpora.readers.pages import Pages as Notes
-from linkbert.corpora.readers.site import NAMESPACES, Site, cut_out, mark_exponents
+from linkbert.corpora.readers.site import NAMESPACES, Site, cut_out, mark_exponents, name_subpages
 from linkbert.corpora.resolve import unquote
 from linkbert.corpora.sources import decode_text
 from linkbert.records import Document, Link, Redirect
@@ -341,7 +341,7 @@ def _read_wikitext(name: str, text: str, pages: Pages, _: Skipped) -> Iterator[R
         names = [] if path[:1] == "/" else [join(folder, path)], [path.lstrip("/"), path.replace(":", "/")]
         return pages.find(*chain(*names)) or path
 
-    source = _UP.sub(lambda up: "[[" + normpath(join(folder, up[1])), text)
+    source = _UP.sub(lambda up: "[[" + normpath(join(folder, up[1])), name_subpages(text, page, pages.find))
     if moved := _MOVED.match(source):
         yield Redirect(page, find(moved[1].strip()))
         return
