@@ -49,7 +49,7 @@ CEILINGS = {  # lines of Python; (top) are the files beside the folders
 
 
 OWED = {  # lines above the ceiling, docs/log/size.md says for what; what is not said there must go
-    "(top)": 1_374,
+    "(top)": 1_382,
     "corpora": 777,
     "corpora/readers": 2_269,
     "graph": 111,
@@ -57,7 +57,7 @@ OWED = {  # lines above the ceiling, docs/log/size.md says for what; what is not
     "model": 463,
     "pretraining": 229,
     "tasks": 769,
-    "trials": 368,
+    "trials": 376,
     "views": 284,
 }
 

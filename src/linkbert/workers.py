@@ -60,7 +60,7 @@ def run_shards(
     except BaseException as error:
         if isinstance(error, KeyboardInterrupt | BrokenProcessPool) and isinstance(executor, _Processes):
             for process in [*executor._processes.values()]:
-                process.kill()
+                process.terminate()  # a training writes a checkpoint, all else dies
             wait(flying)  # its thread fails on a future that is cancelled while it reports the dead to all
         if said := _explain(error):
             raise ValueError(f"{said} {KEPT}") from None
@@ -119,9 +119,17 @@ class _Processes(ProcessPoolExecutor):
     def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # a new process inherits this
         try:
-            return super().submit(function, *args, **kwargs)
+            return super().submit(_in_worker, function, *args, **kwargs)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _in_worker(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+    """Call a function; an interruption ends this worker, which would else take the next shard."""
+    try:
+        return function(*args, **kwargs)
+    except KeyboardInterrupt:
+        os._exit(1)
 
 
 def _follow_parent() -> None:

@@ -2,8 +2,14 @@
 
 import json
 import multiprocessing
+import os
 import random
+import signal
+import subprocess
+import sys
 import time
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 import torch
@@ -84,3 +90,34 @@ def test_runs_side_by_side_are_those_one_after_the_other(study_file, tmp_path):
     run_study(study, tmp_path / "one", report=lambda _: None)
     run_study(study, tmp_path / "two", parallel=2, report=lambda _: None)
     assert findings(tmp_path / "two") == findings(tmp_path / "one")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("whom", ["the group", "the first process"])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_runs_side_by_side_write_a_checkpoint_when_they_are_stopped(study_file, tmp_path, whom, number):
+    """Of 100,000 steps and a checkpoint every 100,000, some are done; no process is left, and no third run is begun."""
+    file = Path(study_file())
+    asked = file.read_text().replace("budget.steps = 6", "budget.steps = 100_000")
+    file.write_text(asked.replace("save_steps = 4", "save_steps = 100_000"))
+    command = [sys.executable, "-m", "linkbert", "study", str(file), "--to", str(tmp_path / "to"), "--parallel", "2"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
+        while (
+            len(lines := [each.read_text().count("\n") for each in (tmp_path / "to").rglob("journal.jsonl")]) < 2
+            or min(lines) < 4
+        ):
+            assert process.poll() is None, process.stderr.read()
+            time.sleep(0.1)
+        (os.killpg if whom == "the group" else os.kill)(process.pid, number)
+        said = process.communicate(timeout=60)[1]
+    assert process.returncode == 130
+    assert said.endswith("linkbert study: interrupted\n")
+    assert len([*(tmp_path / "to").rglob("step-*")]) == len([*(tmp_path / "to").rglob("journal.jsonl")]) == 2
+    for _ in range(100):  # what multiprocessing started ends a moment later
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, 0)
+            time.sleep(0.1)
+            continue
+        break
+    else:
+        pytest.fail("processes are left")

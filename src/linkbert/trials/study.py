@@ -15,6 +15,7 @@ their own (--run KEY); each locks the run it makes, and one that meets a locked 
 import logging
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -309,8 +310,15 @@ def run_study(
             report(f"{len(done)} of {len(runs)} runs done: {run.arm}, seed {run.seed}")
 
     parallel = max(1, min(parallel, len(left)))
-    with make_executor(parallel) as executor:
-        run_shards(partial(do_run, parallel=parallel), left, executor, progress=finished)
+    before = signal.getsignal(signal.SIGTERM)
+    with suppress(ValueError):  # not the main thread
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: what trains writes a checkpoint
+    try:
+        with make_executor(parallel) as executor:
+            run_shards(partial(do_run, parallel=parallel), left, executor, progress=finished)
+    finally:
+        with suppress(ValueError):
+            signal.signal(signal.SIGTERM, before)
 
 
 def open_study(folder: Path) -> list[Run]:
