@@ -136,6 +136,8 @@ class Card(TorchDispatchMode):
             return self.copy(operation, name, arguments, options, asked)
         if name in READS or (name in BY_INDEX and any(each.dtype == torch.bool for each in tensors[1:])):
             self.wait(name)
+        if name.startswith("scatter") and arguments[0].ndim > 1:
+            self.wait(f"{name} in rows, whose strides torch copies,")
         if cards and hosts and name in (*BY_INDEX, "where"):
             self.wait(f"{name} with a tensor of the host")
         elif cards and hosts:
@@ -173,7 +175,7 @@ class Card(TorchDispatchMode):
         )
 
 
-def over_sequences(query, key, value, starts, stops, most_asked, most_seen, *_):
+def over_sequences(query, key, value, starts, stops, most_asked, most_seen, causal, scale, window, *_):
     """Attention over sequences: (N, heads, D) thrice -> the same, sums (heads, N), state (2,)."""
     assert query.dtype == key.dtype == value.dtype
     assert query.dtype in (torch.bfloat16, torch.float16)
@@ -183,6 +185,7 @@ def over_sequences(query, key, value, starts, stops, most_asked, most_seen, *_):
     assert starts is stops
     assert starts.dtype == torch.int32
     assert starts.inner[-1] == len(query)
+    assert (causal, scale, window) == (False, None, [most_seen, most_seen])
     assert sizes.min() >= 0
     assert sizes.max() <= most_asked == most_seen
     mixed = torch.zeros_like(value)

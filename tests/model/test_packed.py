@@ -16,10 +16,10 @@ from linkbert.instances.batches import Batch
 from linkbert.model import loss
 from linkbert.model.attention import find_sequences, make_attention_mask, packed_attention
 from linkbert.model.device import DTYPES, has_varlen
-from linkbert.model.fast_bert import LinkBertForPreTraining, give_slots
+from linkbert.model.fast_bert import LinkBertForPreTraining, as_a_whole, give_slots
 from linkbert.model.heads import ForwardOptions, Inputs
 from linkbert.model.optimizer import make_optimizer
-from linkbert.model.step import query_slots, step_function
+from linkbert.model.step import compiled_parts, query_slots, step_function
 from linkbert.records import IGNORED
 
 SIZES = {
@@ -215,11 +215,12 @@ def test_either_modules_are_one_graph_that_computes_the_same(model, modules, mon
     assert torch.equal(*found)
 
 
-def by_formulas(query, key, value, starts, stops, most_asked, most_seen):
+def by_formulas(query, key, value, starts, stops, most_asked, most_seen, *, window_size):
     """Attention over sequences, as torch.nn.attention.varlen has it on a GPU alone: (N, heads, D) thrice."""
     assert starts.dtype == torch.int32
     assert torch.equal(starts, stops)
     assert max(starts.diff()) <= most_asked == most_seen
+    assert window_size == (most_seen, most_seen), "else torch 2.14 takes cuDNN's kernel on an H100: not repeatable"
     mixed = []
     for start, stop in itertools.pairwise(starts.tolist()):
         own = [each[start:stop].transpose(0, 1).double() for each in (query, key, value)]
@@ -251,9 +252,9 @@ def test_a_step_on_a_gpu_takes_sequences_in_16_bits_and_a_mask_else(model, monke
     """On the CPU, told that it has the kernel: it is called for every layer, with all places asked."""
     called, batch = [], pack(pairs_of(lengths=[5, 24, 9]), [[1], [0, 2]], width=24)
 
-    def counted(query, *others):
+    def counted(query, *others, **options):
         called.append(len(query))
-        return by_formulas(query, *others)
+        return by_formulas(query, *others, **options)
 
     monkeypatch.setattr("linkbert.model.attention.varlen_attn", counted)
     model.train()
@@ -278,7 +279,22 @@ def test_where_torch_has_attention_over_sequences(monkeypatch):
     assert not has_varlen(cards[0], torch.float32, 64)
     assert not any(has_varlen(cards[0], torch.bfloat16, head) for head in (26, 264)), "not taken by the kernel"
     monkeypatch.setattr("linkbert.model.device.varlen_attn", None)
-    assert not has_varlen(cards[0], torch.bfloat16, 64), "before torch 2.10"
+    assert not has_varlen(cards[0], torch.bfloat16, 64), "before torch 2.11"
+
+
+@pytest.mark.parametrize(
+    ("device", "layers", "width", "whole"),
+    [("cpu", 2, 128, True), ("cpu", 6, 384, False), ("cuda", 2, 128, True), ("cuda", 6, 384, True),
+     ("cuda", 12, 384, True), ("cuda", 12, 768, False), ("cuda", 24, 1024, False)],
+)  # fmt: skip
+def test_small_models_are_compiled_as_a_whole_and_on_a_gpu_minilm_with_them(device, layers, width, whole):
+    assert as_a_whole(BertConfig(num_hidden_layers=layers, hidden_size=width), device) == whole
+
+
+def test_no_clock_decides_what_is_compiled(model):
+    """On a GPU the compiler would time whether products are padded: another run, other last bits."""
+    assert compiled_parts(model, make_config("tiny", ["compile=on"]))
+    assert not torch._inductor.config.shape_padding
 
 
 def test_slots_by_hand_and_how_many_there_are():

@@ -58,6 +58,8 @@ with card:
         lambda: there[torch.tensor([0])],
         lambda: there + 1 + torch.tensor(1.0),
         lambda: torch.zeros(3).pin_memory().to("cuda", non_blocking=True),
+        lambda: there.scatter(0, there.long(), there),
+        lambda: there[None].scatter(1, there[None].long(), there[None]),
     ):
         card.waits.clear()
         read()
@@ -89,9 +91,9 @@ def on_card(tmp_path_factory):
 
 @pytest.mark.slow
 def test_the_card_refuses_and_notes_what_it_must(on_card):
-    """A number read, a mask, a number assigned, a copy that is not pinned, a new tensor, an index; nothing else."""
+    """Numbers read, a mask, an assigned number, a copy not pinned, a new tensor, an index, a scatter in rows alone."""
     *waits, mixed, joined = on_card(PLANTED).splitlines()
-    assert [*map(int, waits)] == [1, 1, 1, 1, 1, 1, 0, 0]
+    assert [*map(int, waits)] == [1, 1, 1, 1, 1, 1, 0, 0, 0, 1]
     assert mixed == "add: a tensor of the host meets one of the card"
     assert joined == "cat: a tensor of the host meets one of the card"
 

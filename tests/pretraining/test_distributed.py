@@ -13,6 +13,7 @@ import torch
 
 from helpers import assert_ended, assert_same, journal, weights
 from linkbert.pretraining.checkpoint import checkpoints, read_state
+from linkbert.pretraining.distributed import DistributedContext, shard
 from linkbert.pretraining.run import pretrain
 
 
@@ -61,6 +62,12 @@ sum_gradients(context, model)
 told.send([None if each.grad is None else each.grad.tolist() for each in model])
 told.send(run_on_main(context, lambda: ["a", 1.5, None] if context.is_main_process else object()))
 """
+
+
+def test_an_old_torch_is_refused_where_its_checkpoints_could_not_be_written(monkeypatch):
+    monkeypatch.setattr(torch, "__version__", torch.torch_version.TorchVersion("2.8.0"))
+    with pytest.raises(ValueError, match=r"sharding=full needs torch 2\.9 or later, this is 2\.8\.0; or sharding=none"):
+        shard(torch.nn.Linear(1, 1), DistributedContext(world_size=2), "full")
 
 
 @pytest.mark.slow

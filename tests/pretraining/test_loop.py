@@ -182,7 +182,8 @@ def test_stopped_and_resumed_equals_unbroken(train, config, toy_batches):
     assert same(weights(checkpoints(broken)[-1]), weights(checkpoints(unbroken)[-1]))
 
 
-def test_a_resumed_run_forgets_what_came_after_its_checkpoint(train, config):
+def test_a_resumed_run_forgets_what_came_after_its_checkpoint(train, config, monkeypatch):
+    monkeypatch.delattr(torch.distributed.checkpoint, "HuggingFaceStorageReader")  # which torch 2.6 does not have
     _, _, run = train()
     whole, last = journal(run), weights(checkpoints(run)[-1])
     (checkpoints(run)[-1] / "training" / "state.json").unlink()

@@ -7,6 +7,7 @@ import contextlib
 import ctypes
 import functools
 import importlib.util
+import inspect
 import os
 import re
 import time
@@ -16,8 +17,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-VARLEN = "torch.nn.attention.varlen"  # since torch 2.10
+VARLEN = "torch.nn.attention.varlen"  # since torch 2.10, and as we ask it since 2.11
 varlen_attn: Any = importlib.import_module(VARLEN).varlen_attn if importlib.util.find_spec(VARLEN) else None
+if varlen_attn and "window_size" not in inspect.signature(varlen_attn).parameters:
+    varlen_attn = None
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 copy_stream = functools.cache(torch.cuda.Stream)  # of a GPU, on which batches are copied

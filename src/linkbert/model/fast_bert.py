@@ -6,6 +6,7 @@ states between the layers in the run's arithmetic, and a last layer that compute
 """
 
 import copy
+import math
 from functools import partial
 from typing import Any
 
@@ -20,7 +21,9 @@ from linkbert.model.attention import drop, find_sequences, make_attention_mask, 
 from linkbert.model.heads import EXACT, ForwardOptions, Inputs, PretrainingModel
 from linkbert.model.loss import masked_token_loss
 
-FEW_LAYERS = 4  # so few are compiled as a whole, which saves a fifth of a step of tiny, and nothing of MiniLM's
+# Layers, and the hidden size, up to which a model is compiled as a whole. On a CPU that saves a fifth of a step of tiny
+# and nothing of MiniLM's; on a GPU small models wait for the host, which then starts one graph (not measured by us).
+AS_A_WHOLE = {"cpu": (4, math.inf), "cuda": (12, 384)}
 
 
 class Embeddings(modeling_bert.BertEmbeddings):
@@ -176,9 +179,10 @@ class LinkBertForPreTraining(PretrainingModel):
         return self.bert.encoder.layer
 
     def parts_to_compile(self) -> list[nn.Module]:
-        """Return the whole, or of a deep model its parts: the time to compile grows with the layers."""
-        parts = [self.bert.embeddings, *self.layers, self.cls.predictions.transform]
-        return parts if len(self.layers) > FEW_LAYERS else [self]
+        """Return the whole, or of a large model its parts: the time to compile grows with the layers."""
+        if as_a_whole(self.config, next(self.parameters()).device.type):
+            return [self]
+        return [self.bert.embeddings, *self.layers, self.cls.predictions.transform]
 
     def encode(self, inputs: Inputs, *, mode: ForwardOptions = EXACT, every: bool = False) -> tuple[Tensor, ...]:
         """Encode tokens in the arithmetic of `mode`; see `PretrainingModel.encode`.
@@ -222,6 +226,12 @@ class LinkBertForPreTraining(PretrainingModel):
         return rows if linked is None else torch.cat([rows, linked(pooled)], dim=-1)
 
 
+def as_a_whole(config: BertConfig, device: str) -> bool:
+    """Return whether a model is compiled as a whole on a kind of device."""
+    layers, width = AS_A_WHOLE[device]
+    return config.num_hidden_layers <= layers and config.hidden_size <= width
+
+
 def give_slots(only: Tensor, shape: torch.Size, slots: int) -> tuple[Tensor, Tensor]:
     """Give places their slots: (K,) flat in R*T -> places of each row (R, slots), and each place's slot (K,), flat.
 
@@ -235,9 +245,11 @@ def give_slots(only: Tensor, shape: torch.Size, slots: int) -> tuple[Tensor, Ten
     wanted = torch.zeros(rows * length, dtype=torch.int64, device=only.device).index_fill(0, only, 1).view(shape)
     rank = wanted.cumsum(1) - 1
     slot = torch.where(wanted == 1, rank, slots)  # (R, T); what nobody wants goes to a slot beyond the last
-    places = torch.arange(length, device=only.device).expand(shape)
-    asked = torch.zeros(rows, slots + 1, dtype=torch.int64, device=only.device).scatter(1, slot, places)[:, :slots]
-    return asked, (only // length * slots) + rank.flatten()[only]
+    slot += (slots + 1) * torch.arange(rows, device=only.device)[:, None]
+    places = torch.arange(length, device=only.device).expand(shape).flatten()
+    asked = torch.zeros(rows * (slots + 1), dtype=torch.int64, device=only.device)
+    asked = asked.scatter(0, slot.flatten(), places)  # flat: in rows, torch copies their strides to a GPU, and waits
+    return asked.view(rows, -1)[:, :slots], (only // length * slots) + rank.flatten()[only]
 
 
 def linear(layer: nn.Linear, x: Tensor) -> Tensor:

@@ -94,7 +94,9 @@ def compiled_parts(model: PretrainingModel, config: Config) -> list[nn.Module]:
         return []
     torch_cache_folder()
     # A backward pass that does not compile must be known before it is called: the loop calls it.
-    torch._functorch.config.force_non_lazy_backward_lowering = True
+    if hasattr(torch._functorch.config, "force_non_lazy_backward_lowering"):  # since torch 2.10
+        torch._functorch.config.force_non_lazy_backward_lowering = True
+    torch._inductor.config.shape_padding = False  # a clock would decide it on a GPU, and with it the last bits
     if torch.cpu._is_amx_tile_supported():
         torch._inductor.config.cpp.simdlen = 256  # with 512, torch 2.13's bf16 has gradients and losses of NaN there
     torch._dynamo.config.optimize_ddp = False  # it would split the graph, where only the last of many passes sums

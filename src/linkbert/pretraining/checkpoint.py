@@ -14,7 +14,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from copy import deepcopy
 from dataclasses import asdict, dataclass, field, fields
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, cast
 
@@ -22,9 +21,9 @@ import torch
 import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
 from pydantic import BaseModel, Field, FiniteFloat, StrictInt
-from safetensors.torch import save_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from torch.distributed.checkpoint import HuggingFaceStorageReader, HuggingFaceStorageWriter
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
@@ -156,7 +155,7 @@ class Checkpoints:
         if not folder.is_dir():
             raise ValueError(f"{folder} is not seen by all processes: RUN must be on a disk that all share")
         try:
-            writer = HuggingFaceStorageWriter(str(folder), save_distributed=True)
+            writer = dcp.HuggingFaceStorageWriter(str(folder), save_distributed=True)
             dcp.save(moments, storage_writer=writer, process_group=self.group)
         except CheckpointException as error:
             raise next(iter(error.failures.values()))[0] from error
@@ -247,8 +246,16 @@ def restore_optimizer(
 
     The main process alone reads it, unless the model is sharded: then each reads its rows, whoever wrote them.
     """
-    reader, moments = partial(HuggingFaceStorageReader, f"{folder}/training"), dict[str, Tensor]()
-    written = {*run_on_main(context, lambda: [*reader().read_metadata().state_dict_metadata] if folder else [])}
+    training, moments = Path(folder, "training"), dict[str, Tensor]()
+    whole, sharded = training / "optimizer.safetensors", isinstance(model, FSDPModule)
+
+    def names() -> list[str]:
+        if whole.is_file():
+            with safe_open(whole, "pt") as file:
+                return [*file.keys()]
+        return [*dcp.HuggingFaceStorageReader(str(training)).read_metadata().state_dict_metadata] if folder else []
+
+    written = {*run_on_main(context, names)}
     for name, parameter in model.named_parameters():
         own = {moment: torch.zeros_like(parameter.detach()) for moment in MOMENTS if f"{moment}.{name}" in written}
         if own:
@@ -257,11 +264,14 @@ def restore_optimizer(
             moments |= {f"{moment}.{name}": value for moment, value in own.items()}
     if foreign := sorted(written - moments.keys()):
         raise ValueError(f"{folder} holds {foreign[0]}, which this model does not have")
-    if moments and (context.is_main_process or isinstance(model, FSDPModule)):
+    if moments and not sharded and context.is_main_process and whole.is_file():  # as torch before 2.9 can
+        for name, value in load_file(whole).items():
+            moments[name].copy_(value)
+    elif moments and (context.is_main_process or sharded):
         with warnings.catch_warnings():  # each process reads by itself, which torch takes for a mistake
             warnings.filterwarnings("ignore", "torch.distributed is disabled")
-            dcp.load(moments, storage_reader=reader(), no_dist=True)
-    if not isinstance(model, FSDPModule):
+            dcp.load(moments, storage_reader=dcp.HuggingFaceStorageReader(str(training)), no_dist=True)
+    if not sharded:
         broadcast(context, moments.values())
 
 

@@ -183,6 +183,8 @@ def shard(model: nn.Module, context: DistributedContext, sharding: str) -> None:
     local = int(os.environ.get("LOCAL_WORLD_SIZE", world_size))  # processes of this machine
     if world_size == 1 or sharding == "none":
         return
+    if torch.__version__ < "2.9":
+        raise ValueError(f"sharding={sharding} needs torch 2.9 or later, this is {torch.__version__}; or sharding=none")
     if sharding == "hybrid" and world_size % local:
         raise ValueError(f"sharding=hybrid needs as many processes on every machine, got {world_size} by {local}")
     shape = (world_size // local, local) if sharding == "hybrid" else (world_size,)
