@@ -190,9 +190,10 @@ class Batches:
         slots = ((starts, 0, shape.pairs), (positions, 0, shape.masks), (labels, IGNORED, shape.masks),
                  (drawn.relations[mine], IGNORED, shape.pairs), (pairs[:, 0], -1, shape.pairs),
                  (numbers, -1, shape.pairs))  # fmt: skip
-        arrays = [each.reshape(rows, width) for each in (ids, types, places, owners)]
+        arrays: list[np.ndarray] = [each.reshape(rows, width) for each in (ids, types, places, owners)]
         for values, empty, most in slots:
-            arrays.append(np.pad(values, (0, max(most, 1) - len(values)), constant_values=empty))
+            arrays.append(np.full(max(most, 1), empty))
+            arrays[-1][: len(values)] = values
         return Batch(*map(torch.from_numpy, arrays))
 
     def _start(self, step: int, rank: int, processes: int) -> Share:

@@ -226,7 +226,7 @@ class LinkBertForPreTraining(PretrainingModel):
         return rows if linked is None else torch.cat([rows, linked(pooled)], dim=-1)
 
 
-def as_a_whole(config: BertConfig, device: str) -> bool:
+def as_a_whole(config: Any, device: str) -> bool:
     """Return whether a model is compiled as a whole on a kind of device."""
     layers, width = AS_A_WHOLE[device]
     return config.num_hidden_layers <= layers and config.hidden_size <= width

@@ -21,7 +21,6 @@ import torch
 import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
 from pydantic import BaseModel, Field, FiniteFloat, StrictInt
-from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.distributed.checkpoint.api import CheckpointException
@@ -246,16 +245,12 @@ def restore_optimizer(
 
     The main process alone reads it, unless the model is sharded: then each reads its rows, whoever wrote them.
     """
-    training, moments = Path(folder, "training"), dict[str, Tensor]()
-    whole, sharded = training / "optimizer.safetensors", isinstance(model, FSDPModule)
-
-    def names() -> list[str]:
-        if whole.is_file():
-            with safe_open(whole, "pt") as file:
-                return [*file.keys()]
-        return [*dcp.HuggingFaceStorageReader(str(training)).read_metadata().state_dict_metadata] if folder else []
-
-    written = {*run_on_main(context, names)}
+    reader, moments = lambda: dcp.HuggingFaceStorageReader(f"{folder}/training"), dict[str, Tensor]()
+    whole, sharded = Path(folder, "training", "optimizer.safetensors"), isinstance(model, FSDPModule)
+    alone = folder and context.is_main_process and not sharded and whole.is_file()  # else torch has to be 2.9
+    held = load_file(whole) if alone else {}
+    names = run_on_main(context, lambda: [*(held or reader().read_metadata().state_dict_metadata)] if folder else [])
+    written = {*names}
     for name, parameter in model.named_parameters():
         own = {moment: torch.zeros_like(parameter.detach()) for moment in MOMENTS if f"{moment}.{name}" in written}
         if own:
@@ -264,13 +259,12 @@ def restore_optimizer(
             moments |= {f"{moment}.{name}": value for moment, value in own.items()}
     if foreign := sorted(written - moments.keys()):
         raise ValueError(f"{folder} holds {foreign[0]}, which this model does not have")
-    if moments and not sharded and context.is_main_process and whole.is_file():  # as torch before 2.9 can
-        for name, value in load_file(whole).items():
-            moments[name].copy_(value)
-    elif moments and (context.is_main_process or sharded):
+    for name, value in held.items():
+        moments[name].copy_(value)
+    if moments and not held and (context.is_main_process or sharded):
         with warnings.catch_warnings():  # each process reads by itself, which torch takes for a mistake
             warnings.filterwarnings("ignore", "torch.distributed is disabled")
-            dcp.load(moments, storage_reader=dcp.HuggingFaceStorageReader(str(training)), no_dist=True)
+            dcp.load(moments, storage_reader=reader(), no_dist=True)
     if not sharded:
         broadcast(context, moments.values())
 
