@@ -403,7 +403,7 @@ def speed(report, machine, options):
     """Measure an update of one size: ours, and Hugging Face's modules, plain, and gathered and compiled."""
     import torch
 
-    from linkbert.model import loss
+    from linkbert.model import loss as of_words
     from linkbert.model.checkpoint import start_model
     from linkbert.model.device import deterministic
     from linkbert.model.step import operations_a_token
@@ -483,8 +483,8 @@ def speed(report, machine, options):
         measure("ours, HF's layers", most, partial(ours, bert_modules="transformers"), compiles)
         if machine.cuda and size in ("tiny", "minilm"):  # whether it would pay: no run does so
             # The loss compiles a part of itself: no graph within one that is being recorded.
-            part = torch.compile(loss.powers_of, fullgraph=True, options={"triton.cudagraphs": False})
-            loss.compiled_powers_of, skips = (lambda: part), torch._dynamo.utils.counters["inductor"]
+            part = torch.compile(of_words.powers_of, fullgraph=True, options={"triton.cudagraphs": False})
+            of_words.compiled_powers_of, skips = (lambda: part), torch._dynamo.utils.counters["inductor"]
             with torch._inductor.config.patch("triton.cudagraphs", True):
                 measure("ours, CUDA graphs", few, ours, COMPILES, NOTE)
             report.write(NOTE, "CUDA graphs", f"{skips['cudagraph_skips']} graphs were not recorded")
