@@ -1085,6 +1085,9 @@ def test_addresses_of_a_word_are_pages_of_any_folder_where_most_are(tmp_path, ca
     whole = [name.removesuffix(".md") for name in pages]
     assert led_to(documents["90-end/a"]) == [*whole, whole[0], "90-end/none"]
     assert "addresses of a word are the page of that name, in any folder" in caplog.text
+    assert led_to(read_tree(tmp_path, {}, dialect="none")["90-end/a"])[0] == "90-end/load"
+    web = "".join(f" [x](https://a.org/docs/b/{name})" for name in ("load", "hooks", "routes", "no", "none"))
+    assert led_to(read_tree(tmp_path, {"README.md": web})["README"])[:3] == whole[:3]
     (tmp_path / "90-end/a.md").write_text(words.replace("(hooks#x)", "(url)"), encoding="utf-8")
     assert led_to(read_tree(tmp_path, {})["90-end/a"])[0] == "90-end/load"
 

@@ -486,7 +486,9 @@ def survey(files: Iterable[tuple[str, bytes]], options: Options, others: Mapping
             pages.latest = f"/versioned_docs/version-{last[1].decode('utf-8', 'replace')}/" if last else ""
     pages.ends.sort()
     bare = [len({id_ for _, id_ in pages.ending(unquote(each))}) == 1 for each in addresses if "/" not in each]
-    pages.bare = not pages.dialect.flat and bare.count(True) >= max(BARE, 0.75 * len(bare))
+    pages.bare = not (pages.dialect.flat or options.dialect == "none") and bare.count(True) >= max(
+        BARE, 0.75 * len(bare)
+    )
     pages.roots = [f"{options.root.strip('/')}/"] if options.root else _find_roots(pages, addresses)
     pages.sites = _find_sites(pages, addresses, hosts)
     if options.host:
@@ -658,7 +660,7 @@ def _find_sites(pages: Pages, addresses: Iterable[str], hosts: set[str]) -> list
             site, rest = "/".join(parts[:count]), "/".join(parts[count:]).strip("/")
             if site and rest and not (count == 3 and there):
                 seen[f"{site}/"] += 1
-                flat = "/" not in rest and site.count("/") < 3 and f"{site}/" not in hosts
+                flat = "/" not in rest and site.count("/") < 3 - pages.bare and f"{site}/" not in hosts
                 flat &= rest not in pages.exact  # "schema.org/Thing" names no page "notes/Thing"
                 there = not flat and bool(pages.find_path(f"/{rest}", ""))
                 there = there or (count == 3 and "/" in rest and bool(pages.ending(rest)))  # of several versions
@@ -670,7 +672,7 @@ def _find_sites(pages: Pages, addresses: Iterable[str], hosts: set[str]) -> list
     others = sum(id_[0] != "_" for id_ in {*pages.exact.values()}) - 1 if len(wikis) == 1 else 0  # no side bar
     of_wiki = min(HOST_PAGES, max(others, 1))
     for site, count in known.most_common():
-        share = 0.5 if 2 * deep[site] >= count or site.count("/") > 3 else 0.9  # words are addresses of any wiki
+        share = 0.5 if 2 * deep[site] >= count or site.count("/") > 3 - pages.bare else 0.9  # words are of any wiki
         is_part = site.count("/") == 1 and deep[site] >= max(HOST_PART, 0.8 * near[site])
         one = site[0] == "/" and site.count("/") < 3 and deep[site]  # such as "/en/"
         least = 1 if one else of_wiki if wikis == [site] else HOST_PAGES  # of two wikis none is known to be this one
