@@ -312,9 +312,9 @@ def _write_inline(content: str, env: dict[str, Any], writer: Writer, *, breaks: 
                     writer.open_link("link", pages.find_address(address, page))
                 case "link_close":
                     if pages.shown and writer.open and writer.open[-1][1] == len(writer.parts):  # MyST shows the title
-                        to, label = writer.open[-1][2] or ("", unquote(address.lstrip("#")))
-                        kind = _COUNTED.get(label.partition("-")[0], "")
-                        writer.add(pages.shown.get(label, pages.shown.get(to, kind)))
+                        to, name = writer.open[-1][2] or ("", unquote(address.lstrip("#")))
+                        kind = _COUNTED.get(name.partition("-")[0], "")
+                        writer.add(pages.shown.get(name, pages.shown.get(to, kind)))
                     writer.close_link("link")
                 case "paired_open" | "paired_close":
                     around += token.nesting * token.hidden

@@ -454,7 +454,8 @@ def survey(files: Iterable[tuple[str, bytes]], options: Options, others: Mapping
         marked = any(mark in text for mark in (")=", ":name:", ":label:"))
         labels[id_] = [(a or b, title.lstrip("# ")) for a, title, b in LABEL.findall(text)] if marked else []
         labels[id_] += [(label, kind.capitalize()) for kind, label in _FIGURE.findall(text)] if marked else []
-        labels[id_] += [(label or _slug(title), title) for title, label in _HEADED.findall(text)] if books else []
+        for title, label in _HEADED.findall(text) if books else ():
+            labels[id_].append((label or plain(re.sub(r"[^\w .-]", "", title).strip()), title))
     pages.dialect, sign = recognise(paths)
     if options.dialect:
         pages.dialect, sign = DIALECTS.get(options.dialect, Dialect()), "as given"
@@ -511,10 +512,6 @@ def survey(files: Iterable[tuple[str, bytes]], options: Options, others: Mapping
     pages.chosen.clear()
     pages.near.clear()
     return pages
-
-
-def _slug(title: str) -> str:
-    return re.sub(r"[^\w .-]", "", title).strip().replace(" ", "-").lower()
 
 
 def _conventional(id_: str, dialect: Dialect) -> Iterator[str]:

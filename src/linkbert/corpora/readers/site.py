@@ -134,8 +134,7 @@ def name_subpages(wikitext: str, page: str, known: Callable[[str], object] = boo
 
     def name(link: re.Match[str]) -> str:
         up, path, place = link.groups("")[:3]
-        above = page.split("/")[: -up.count("/") or None]
-        bare = path.strip().rstrip("/")
+        above, bare = page.split("/")[: -up.count("/") or None], path.strip().rstrip("/")
         whole = "/".join([*above, *[bare] * bool(bare)])
         if not above or not (up or bare) or not known(whole):
             return link[0]
