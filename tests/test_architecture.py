@@ -51,7 +51,7 @@ CEILINGS = {  # lines of Python; (top) are the files beside the folders
 OWED = {  # lines above the ceiling, docs/log/size.md says for what; what is not said there must go
     "(top)": 1_382,
     "corpora": 777,
-    "corpora/readers": 2_267,
+    "corpora/readers": 2_269,
     "graph": 111,
     "instances": 209,
     "model": 482,

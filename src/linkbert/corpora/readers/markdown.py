@@ -545,7 +545,9 @@ _BASE = re.compile(r"base_?url|site\.url|root|base\b|relative")
 _CODE = re.compile(
     r"\{[{%][<%-]?\s*+(/|end)?\s*+(highlight|code-toggle|code|mermaid|comment)\b[^}\n]{0,300}\}{1,2}", re.IGNORECASE
 )
-_ADMONITION = re.compile(r'( *)(?:(?:!!!|\?\?\?\+?)[ ]++[\w -]*+(?:"(.*)")?|===[!+]*+[ ]++"(.*)")\s*+$')
+_ADMONITION = re.compile(
+    r'( *(?:(?:[-*+]|\d{1,9}[.)]) +)?)(?:(?:!!!|\?\?\?\+?)[ ]++[\w -]*+(?:"(.*)")?|===[!+]*+[ ]++"(.*)")\s*+$'
+)
 _INDENTED = ("!!! ", "???", '=== "', "===!", "===+")
 _OUTLINE = re.compile(r"#(?:(?<=^#)|(?<=^- #)).*\n[ \t]+[-*+] ", re.MULTILINE)  # fast: it starts with a letter
 _ITEM = re.compile(r"[ \t]+[-*+] ")
@@ -699,8 +701,8 @@ def _dedent(lines: list[str]) -> Iterator[str]:
                 around.pop()
         line = line[4 * len(around) :]
         if found := _ADMONITION.match(line):
-            around.append(indent)
-            yield found[1] + (found[2] or found[3] or "")
+            around.append(len(found[1]) + 4 * len(around))
+            yield found[1] + (found[2] or found[3] or "<i></i>" * bool(found[1].strip()))
             yield ""
             continue
         if heading and (item := _ITEM.match(line)):
