@@ -237,6 +237,20 @@ def test_a_file_of_settings_has_a_largest_size(tmp_path, monkeypatch):
         read_json(tmp_path / "a.json")
 
 
+WORDS = ['"a word of a vocabulary"'] * 2_000
+
+
+def test_json_may_have_so_many_values_for_its_size(tmp_path, monkeypatch):
+    """A list in two bytes takes 88 when it is read."""
+    monkeypatch.setattr(files, "MANY", 100)
+    for name, text in (("flat", "[" + "[], " * 200 + "0]"), ("deep", f"[{', '.join(['[' * 40 + ']' * 40] * 9)}]")):
+        (tmp_path / name).write_text(text)
+        with pytest.raises(ValueError, match=rf"{name} is not valid JSON \(more than 100 values"):
+            read_json(tmp_path / name)
+    (tmp_path / "large").write_text(f"[{', '.join(WORDS)}]")
+    assert len(read_json(tmp_path / "large")) == 2_000
+
+
 def test_json_may_be_so_deep(tmp_path):
     for depth, fits in ((DEEPEST, True), (DEEPEST + 2, False)):
         (tmp_path / "a.json").write_text(

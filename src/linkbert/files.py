@@ -50,6 +50,7 @@ COMPRESSIONS = tuple(DECOMPRESSORS)
 PIECE, ZST_PIECE = 1 << 20, 1 << 11  # bytes made at a time; bytes of .zst read at a time, of which 64 MB may be made
 STORE_FORMAT, LONGEST_LINE = 1, 2_000  # characters of an error
 LARGEST_SETTINGS, DEEPEST = 64 << 20, 100  # bytes of a file of JSON or TOML, and tables in one another
+MANY, ROOMY = 1 << 21, 8  # values of JSON, of which a list in 2 bytes takes 88; more, if each has so many bytes
 DOTTED = re.compile(rf"""(?<![\w"'.-])(?:[\w"'-]++[ \t]*+\.[ \t]*+){{{DEEPEST}}}""")  # a key of TOML
 SCRATCH = ".linkbert-scratch-"  # how folders below the temporary one begin
 VOCABULARY_FILES = ("vocab.txt", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
@@ -416,6 +417,11 @@ def write_json(path: Path, value: Any) -> None:
         part.write_text(f"{text}\n", encoding="utf-8", errors="backslashreplace")
 
 
+def too_many(text: str, bytes_: int = 0) -> bool:
+    """Return whether JSON has more than MANY values, and a value has less than so many bytes (0: any)."""
+    return sum(map(text.count, ",[{")) > max(MANY, len(text) // bytes_ if bytes_ else 0)
+
+
 def read_json(path: Path) -> Any:
     """Read a JSON file; a broken one is a ValueError that names it."""
     return _parse(path, json.loads, "valid JSON", "; it was not written by linkbert, or was edited")
@@ -435,7 +441,9 @@ def read_toml(path: Any) -> dict[str, Any]:
 def _parse(path: Any, parse: Callable[[str], Any], what: str, more: str = "") -> Any:
     data = read_small(path)
     try:
-        found = parse(data.decode("utf-8-sig"))
+        if too_many(text := data.decode("utf-8-sig"), ROOMY):
+            raise ValueError(f"more than {MANY:,} values in {len(text):,} characters")
+        found = parse(text)
         inner: list[Any] = [[found]]
         for _ in range(DEEPEST + 1):
             values = (each.values() if isinstance(each, dict) else each for each in inner)

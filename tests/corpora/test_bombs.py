@@ -6,10 +6,12 @@ import io
 import json
 import lzma
 import resource
+import signal
 import struct
 import subprocess
 import sys
 import tarfile
+import threading
 import time
 import zipfile
 import zlib
@@ -20,11 +22,12 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 
+from linkbert import files
 from linkbert.corpora import sources
 from linkbert.corpora.reader import CUT, OTHER, Skipped, load_reader
 from linkbert.corpora.readers import jsonl, parquet, rst, wikis
 from linkbert.corpora.readers.streams import TOO_LARGE
-from linkbert.corpora.sources import LONGEST_HEADER, TOO_LONG, find_reader, read_source
+from linkbert.corpora.sources import LONGEST_HEADER, TOO_LONG, TOO_SLOW, find_reader, read_source
 from linkbert.files import DECOMPRESSORS, CutFileError, decompressed_blocks
 from linkbert.records import Document, Redirect
 
@@ -580,15 +583,17 @@ def test_names_in_an_archive_are_paths(tmp_path):
 
 
 def test_a_record_may_have_so_many_values(tmp_path, monkeypatch):
-    monkeypatch.setattr(jsonl, "MANY", 9)
-    lists = ",".join(["[]"] * 11)
-    lines = [f'{{"id": "a", "text": "A.", "more": [{lists}]}}', '{"id": "b", "text": "B.", "links": ["a"]}']
+    for module in (jsonl, files):
+        monkeypatch.setattr(module, "MANY", 9)
+    more = [",".join(["[]"] * 11), "[" * 9 + "]" * 9]
+    lines = [f'{{"id": "a", "text": "A.", "more": [{each}]}}' for each in more]
+    lines += ['{"id": "b", "text": "B.", "links": ["a"]}']
     lines += [
         json.dumps({"id": f"c{n}", "text": "C.", "links": mark.join("abcdefghijkl")}) for n, mark in enumerate(";|")
     ]
     (tmp_path / "a.jsonl").write_text("\n".join(lines) + "\n")
     found, skipped = read(tmp_path / "a.jsonl")
-    assert (found, skipped) == (["b", "c0", "c1"], {TOO_LARGE: 1, "links too many (left out)": 2})
+    assert (found, skipped) == (["b", "c0", "c1"], {TOO_LARGE: 2, "links too many (left out)": 2})
 
 
 def test_examples_of_what_is_left_out_are_short():
@@ -660,3 +665,49 @@ def test_marks_that_never_end_hold_no_build(tmp_path, reader, page):
     began = time.process_time()
     list(read_source(reader, tree, None, Skipped()))
     assert time.process_time() - began < 8  # measured: 0.1 to 2; before: from half a minute to days
+
+
+SLOW = {"a.md": "- - - - a\n", "a.rst": " **a b\n", "a.txt": "[[a|b]] **c** ", "a.wiki": "[[a|''b'']] "}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SLOW)
+def test_a_page_that_takes_long_costs_itself(tmp_path, monkeypatch, name):
+    monkeypatch.setattr(sources, "PATIENCE", 0.3)
+    (tree := tmp_path / "tree").mkdir()
+    reader = {".md": "markdown", ".rst": "rst", ".txt": "dokuwiki", ".wiki": "wikitext"}[Path(name).suffix]
+    for each in ("0", "z"):
+        (tree / name.replace("a", each)).write_text("A small page.\n")
+    (tree / name).write_text(SLOW[name] * (2_000_000 // len(SLOW[name])))
+    began, before, skipped = time.process_time(), signal.getsignal(signal.SIGVTALRM), Skipped()
+    found = [record.text for record in read_source(reader, tree, None, skipped) if isinstance(record, Document)]
+    assert (found, skipped) == (["A small page."] * 2, {TOO_SLOW: 1})
+    assert skipped.examples == [f"{tree / name}: {TOO_SLOW}"]
+    assert time.process_time() - began < 10
+    assert signal.getsignal(signal.SIGVTALRM) is before
+    assert signal.getitimer(signal.ITIMER_VIRTUAL) == (0, 0)
+
+
+def test_time_is_that_of_the_thread_that_reads(tmp_path, monkeypatch):
+    """Others in the process may be at work, and what is no main thread has no limit: no signal comes there."""
+
+    def read_for(seconds):
+        start = time.thread_time()
+        while time.thread_time() < start + seconds:
+            sum(range(1_000))
+        yield "read"
+
+    ends, found = threading.Event(), []
+    busy = threading.Thread(target=lambda: [sum(range(1_000)) for _ in iter(ends.is_set, True)])
+    monkeypatch.setattr(sources, "PATIENCE", 0.8)
+    busy.start()
+    try:
+        assert sources._in_time(lambda: read_for(0.6)) == ["read"]
+        assert sources._in_time(lambda: read_for(60)) is None
+        monkeypatch.setattr(sources, "PATIENCE", 0.05)
+        (elsewhere := threading.Thread(target=lambda: found.extend(sources._in_time(lambda: read_for(0.1))))).start()
+        elsewhere.join()
+        assert found == ["read"]
+    finally:
+        ends.set()
+        busy.join()

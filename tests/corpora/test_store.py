@@ -92,6 +92,14 @@ def test_ctrl_c_in_a_query_is_ctrl_c(tmp_path):
         raise RuntimeError("something else")
 
 
+def test_a_join_without_room_for_its_threads_is_no_memory(tmp_path, monkeypatch):
+    """DuckDB ends the process, by a segmentation fault, where it cannot map the stack of a thread."""
+    built = make_store(tmp_path, [[Document("a", "A", "text")]])
+    monkeypatch.setattr(module, "getrlimit", lambda _: (1 << 20, 1 << 30))
+    with pytest.raises(MemoryError, match="1,024 kB may be mapped, too few for a join"), querying(built.path):
+        pass
+
+
 def test_what_is_no_store_is_refused(tmp_path):
     with pytest.raises(ValueError, match="is not a store"):
         Store.open(tmp_path)

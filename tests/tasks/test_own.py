@@ -486,6 +486,7 @@ def made_sets(path):
     [
         ("a.jsonl", '{"text": "One.", "label": "x"}\n{"text": "\\ud800", "label": "y"}\n', "surrogates not allowed"),
         ("a.json", "[" * 100_000, "nested too deep"),
+        ("a.json", "[" + "[], " * 3_000_000 + "0]", "more than 2,097,152 values"),
     ],
 )
 def test_json_that_no_tokenizer_takes_is_one_line(tmp_path, name, text, said):

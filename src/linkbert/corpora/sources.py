@@ -11,12 +11,15 @@ import logging
 import math
 import os
 import re
+import signal
 import struct
 import tarfile
+import threading
+import time
 import zipfile
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import fields, replace
 from errno import EINVAL
@@ -54,6 +57,7 @@ OUTSIDE = "name or link that leads out of the tree (refused)"
 LINK = "link to another file (left out)"
 _HIDDEN = re.compile(r"(?:^|/)\.(?!\.?(?:/|$))")
 TOO_LARGE, TOO_LONG = "file too large (left out)", "name too long (left out)"
+PATIENCE, TOO_SLOW = 120, "file takes too long (left out)"  # seconds of the processor for a file of a tree
 SELDOM = re.compile(  # suffixes of what is seldom a document: 400 such files weigh as much as one that may be
     r"\.(?:c|cpp|cs|css|eot|gif|go|h|ico|ini|ipynb|java|jpe?g|js|json|jsx|kt|lock|map|meta|mp[34]|php|png|po|py|r|rb|rs|scss|"
     r"sh|sql|svg|swift|toml|ttf|tsx?|vue|webm|webp|woff2?|ya?ml)\b|no suffix"
@@ -223,14 +227,17 @@ def read_shard(reader: str, shard: Shard, options: Any, skipped: Skipped) -> Ite
     if not shard.path:
         return
     row, path, place = load_reader(reader), source_path(shard.path), shard.path
+    records: Iterable[Record] | None = None
     try:
         for name, data in _read_files(shard, row.largest, skipped) if row.read_file else [("", b"")]:
             if row.read_file:
                 place = f"{shard.path}/{name}" if is_tree(path) else shard.path
-                records = row.read_file(name, data, shard.known or options, skipped)
+                records = _in_time(partial(row.read_file, name, data, shard.known or options, skipped))
+                if records is None:
+                    skipped.note(TOO_SLOW, place)
             elif row.read:
                 records = row.read(shard, options, skipped) if row.plan else row.read(path, options)
-            for record in records:
+            for record in records or ():
                 yield from _check(record, skipped, place)
         if row.called:
             for name, target in shard.also:
@@ -242,6 +249,33 @@ def read_shard(reader: str, shard: Shard, options: Any, skipped: Skipped) -> Ite
         more = f"{type(error).__name__}: {error} (run with -v for the traceback)"
         text = str(error) if isinstance(error, ValueError) else more
         raise ValueError(text if place in text else f"{reader}, {place}: {text}") from error
+
+
+class TooSlowError(BaseException):
+    """A file takes longer than PATIENCE; no error of the file, which a reader would catch."""
+
+
+def _in_time(read: Callable[[], Iterator[Record]]) -> list[Record] | None:
+    """Read a file; None after PATIENCE, in the main thread of a process, which alone hears signals."""
+    if threading.current_thread() is not threading.main_thread():
+        return [*read()]
+
+    def stop(*_: Any) -> None:
+        if (left := end - time.thread_time()) <= 0:
+            raise TooSlowError
+        signal.setitimer(signal.ITIMER_VIRTUAL, max(left, 0.01))  # it counts other threads, too
+
+    before, end = signal.signal(signal.SIGVTALRM, stop), time.thread_time() + PATIENCE
+    try:
+        signal.setitimer(signal.ITIMER_VIRTUAL, PATIENCE)
+        try:
+            return [*read()]
+        finally:
+            signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+    except TooSlowError:
+        return None
+    finally:
+        signal.signal(signal.SIGVTALRM, before)
 
 
 def _check(record: Any, skipped: Skipped, place: str) -> Iterator[Record]:

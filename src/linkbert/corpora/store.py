@@ -5,6 +5,7 @@ number* counts the rows over all shards in order, dropped ones (a second documen
 index. Parquet, because DuckDB joins it where it lies and any tool can read it.
 """
 
+import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -12,8 +13,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
+from mmap import PAGESIZE
 from operator import attrgetter
 from pathlib import Path
+from resource import RLIMIT_AS, getrlimit
 from typing import Any, Self
 
 import duckdb
@@ -29,6 +32,7 @@ from linkbert.records import Document, Link, Redirect
 
 GROUP_DOCUMENTS = 1_000  # a row group ends after so many documents,
 GROUP_CHARACTERS = 1 << 20  # or so many characters of text
+ROOM = (128 + 8 * (os.cpu_count() or 1)) << 20  # bytes that DuckDB maps, threads included
 
 _LINK = pa.struct([("start", pa.int32()), ("end", pa.int32()), ("target", pa.string()), ("fragment", pa.string())])
 _SECTION = pa.struct([("name", pa.string()), ("start", pa.int32())])
@@ -133,6 +137,8 @@ def querying(store: Path, memory: str = "4GB", folder: Path | None = None) -> It
 
     Views: `document_rows` and `redirect_rows`: shard, row, and the columns of DOCUMENTS (also dropped) or REDIRECTS.
     """
+    if 0 <= (most := getrlimit(RLIMIT_AS)[0]) < ROOM + int(Path("/proc/self/statm").read_text().split()[0]) * PAGESIZE:
+        raise MemoryError(f"{most >> 10:,} kB may be mapped, too few for a join: see ulimit -v")  # DuckDB would crash
     folder = folder or store / "query.part"
     remove(folder)
     folder.mkdir(parents=True)

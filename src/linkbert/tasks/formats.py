@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from linkbert.corpora.readers.parquet import RATIO, read_bounded
-from linkbert.files import COMPRESSIONS, read_json
+from linkbert.files import COMPRESSIONS, MANY, ROOMY, read_json, too_many
 from linkbert.tasks.examples import ChoiceExample, Example, Label, QuestionExample, TaggedExample, TextExample
 
 
@@ -222,6 +222,8 @@ def none_over(head: Sequence[str], row: list[str], where: str) -> list[str]:
 
 def _load(text: str) -> Any:
     """Load JSON; ValueError where it is nested too deep, or has half a surrogate pair, which no tokenizer takes."""
+    if too_many(text, ROOMY):
+        raise ValueError(f"it has more than {MANY:,} values, one in less than {ROOMY} characters: no dataset does")
     try:
         found = json.loads(text)
         if re.search(r"\\u[dD][89a-fA-F]", text):

@@ -18,10 +18,10 @@ from typing import Any
 from linkbert.config import nearest
 from linkbert.corpora.reader import CUT, FaultError, Reader, Shard, Skipped, number_as_text, option
 from linkbert.corpora.readers.streams import TOO_LARGE, cut_stream, decode_utf8, number_lines
+from linkbert.files import MANY, too_many
 from linkbert.records import Document, Link, Redirect
 
 SHARD_BYTES = 4 << 20
-MANY = 1 << 21  # values of a record: a list in 3 bytes takes 64 when it is read
 KEYS = ("id", "text", "title", "links")
 DOCUMENTS = ".documents.jsonl"  # how the file ends in which build_store hands over Documents
 ONE_EACH = " (one object a line, no array over several lines: `jq -c '.[]'` makes such lines)"
@@ -110,7 +110,7 @@ def read(shard: Shard, options: Options, skipped: Skipped) -> Iterator[Document 
 
 def load_json(text: str, skipped: Skipped, where: str) -> Any:
     """Parse JSON into values that files can hold; ValueError where it is broken, too large, or nested too deeply."""
-    if text.count(",") > MANY:
+    if too_many(text):
         raise FaultError(TOO_LARGE, f"JSON of more than {MANY:,} values")
     try:
         value = json.loads(text)
@@ -131,7 +131,7 @@ def pick(value: Any, path: str) -> Any:
     >>> pick({"refs": {"b0": {"id": 7}, "b1": {}}, "a.b": 1}, "refs.*.id"), pick({"a.b": 1}, "a.b")
     ([7], 1)
     """
-    if isinstance(value, str) and value[:1] in ("[", "{") and value.count(",") <= MANY:  # JSON in JSON, as in S2ORC
+    if isinstance(value, str) and value[:1] in ("[", "{") and not too_many(value):  # JSON in JSON, as in S2ORC
         with suppress(ValueError, RecursionError):
             value = json.loads(value)
     if isinstance(value, dict) and path in value:
