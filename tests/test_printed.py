@@ -3,25 +3,30 @@
 import io
 import json
 import logging
+import os
 import re
 import shutil
 import socket
+import subprocess
 import sys
 import tarfile
+import tempfile
 import zipfile
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from pathlib import Path
 from urllib.parse import urlparse
 
 import huggingface_hub
 import pytest
 
-from linkbert.cli import main
+from linkbert.cli import app, main
 from linkbert.corpora.store import Store
 from linkbert.files import without_secrets
 from linkbert.progress import Screen, json_text, make_console, printable, reporting, say_json, screened
 from linkbert.views.page import Section, write_report
 from test_addresses import server
 from test_cli import TINY
+from watched.sitecustomize import hear
 
 # ESC sequences, BEL, a return, a new line, C1 controls, turns of direction, separators, a tag that is not seen, NUL
 EVIL = "\x1b[2J\x1b]0;t\x07a\rb\nEVIL\x9b31m\x85\u202e\u2066\u200f\u2028\ufeff\U000e0041\x7f<script>alert(1)</script>"
@@ -31,27 +36,19 @@ STEERS = re.compile(
     "[\0-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u061c\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff\U000e0041]"
 )
 SERVED = set()  # ports that a test serves
+WATCHED = str(Path(__file__).with_name("watched"))
+sys.addaudithook(hear)
 SECRETS = ("Pa55word", "T0ken", "hf_" + "x" * 34)
 
 
 @contextmanager
 def nobody_called():
-    """Assert that this process calls and looks up nobody, and listens nowhere, but at SERVED on the loopback."""
-    asked = []
-
-    def recorded(own, at):
-        def call(*words, **options):
-            if at == 0 or words[0].family != socket.AF_UNIX:
-                asked.append(words[0:2] if at == 0 else words[1][:2])
-            return own(*words, **options)
-
-        return call
-
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("connect", "connect_ex", "bind"):
-            patch.setattr(socket.socket, name, recorded(getattr(socket.socket, name), 1))
-        patch.setattr(socket, "getaddrinfo", recorded(socket.getaddrinfo, 0))
+    """Assert that no process of a command calls or looks up anybody, or listens, but at SERVED on the loopback."""
+    with pytest.MonkeyPatch.context() as patch, tempfile.NamedTemporaryFile("r") as noted:
+        patch.setenv("WATCHED", noted.name)
+        patch.setenv("PYTHONPATH", os.pathsep.join([WATCHED, os.environ.get("PYTHONPATH", "")]))
         yield
+        asked = [json.loads(line)[1:] for line in noted]
     assert {int(port) for _, port in asked} <= SERVED
     assert {host for host, _ in asked} <= {"127.0.0.1", "localhost"}
 
@@ -405,3 +402,49 @@ def test_json_says_word_for_word_what_a_document_says(capsys):
     out = capsys.readouterr().out
     assert json.loads(out) == {"text": text}
     assert "\x1b" not in out
+
+
+def test_every_command_is_among_those_whose_calls_and_words_are_looked_at():
+    text = Path(__file__).read_text()
+    assert len(app.registered_commands) > 20
+    for command_ in app.registered_commands:
+        name = command_.name or command_.callback.__name__.replace("_", "-")
+        assert re.search(rf'(?:done|command)\("{name}"|\["{name}"|words = \[\s*"{name}"', text), name
+
+
+CALLS = """
+import multiprocessing, socket, threading
+def call(*_):
+    socket.socket().connect_ex(("127.0.0.1", 9))
+def look():
+    try: socket.getaddrinfo("nobody.invalid", 80)
+    except OSError: pass
+if __name__ == "__main__":
+    (thread := threading.Thread(target=look)).start()
+    thread.join()
+    for way in ("fork", "spawn"):
+        process = multiprocessing.get_context(way).Process(target=call)
+        process.start()
+        process.join()
+    socket.socket().bind(("127.0.0.1", 0))
+    socket.socket(socket.AF_UNIX).connect_ex("/nowhere")
+"""
+
+
+def test_what_a_command_and_its_processes_call_is_heard(tmp_path):
+    """The test of the test: threads, forks and spawned processes."""
+    (tmp_path / "calls.py").write_text(CALLS)
+    noted = tmp_path / "noted"
+    environment = os.environ | {"WATCHED": str(noted), "PYTHONPATH": WATCHED}
+    subprocess.run([sys.executable, tmp_path / "calls.py"], env=environment, check=True)
+    heard = [json.loads(line) for line in noted.read_text().splitlines()]
+    called = ["socket.connect", "127.0.0.1", 9]
+    assert heard == [["socket.getaddrinfo", "nobody.invalid", 80], called, called, ["socket.bind", "127.0.0.1", 0]]
+    with pytest.raises(AssertionError), nobody_called(), socket.socket() as own:
+        own.bind(("127.0.0.1", 0))
+
+
+@pytest.mark.slow
+def test_workers_of_a_build_call_nobody(folder, tmp_path):
+    words = ["build", folder / f"{NAME}.jsonl", "--to", tmp_path / "store", "--vocab", "train:300"]
+    assert "documents" in done(*words, "--workers", 2)
