@@ -14,7 +14,11 @@ from helpers import journal, weights
 from linkbert.api import build_store
 from linkbert.cli import main
 from linkbert.corpora.store import Store
+from linkbert.files import one_line
+from linkbert.graph.links import LinkGraph
+from linkbert.instances.tokens import TokenStore
 from linkbert.views.check import check
+from linkbert.views.stats import statistics_lines, store_statistics
 from test_cli import TINY, towns
 
 
@@ -153,3 +157,43 @@ print(json.dumps([hub.HF_HUB_DISABLE_TELEMETRY, build_hf_headers(token=False)["u
     off, agent = json.loads(done.stdout)
     assert off
     assert "torch" not in agent
+
+
+WRITTEN = ("store.json", "graphs/hyperlink/graph.json", "tokens/tokens.json", "documents/00000.json")
+EDITS = (None, [], {}, -1, 1e308, "x", "\ud800", [[1]], True)
+
+
+def places(value, at=()):
+    for key, inner in value.items() if isinstance(value, dict) else enumerate(value[:1]):
+        yield (*at, key)
+        if isinstance(inner, dict | list):
+            yield from places(inner, (*at, key))
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_a_hand_edit_of_what_linkbert_wrote_is_one_line_or_has_no_effect(folder, name):
+    """Every key with every value, and without the key."""
+    store, path = folder / "store", folder / "store" / name
+    text, said = path.read_text(), []
+    for *around, key in places(json.loads(text)):
+        for value in (*EDITS, "gone"):
+            changed = json.loads(text)
+            holder = changed
+            for each in around:
+                holder = holder[each]
+            holder[key] = value
+            if value == "gone":
+                del holder[key]
+            path.write_text(json.dumps(changed))
+            try:
+                statistics_lines(store_statistics(store))
+                LinkGraph.open(store)
+                TokenStore.open(store)
+                Store.open(store).starts.tolist()
+            except ValueError as error:
+                said.append(one_line(error))
+    assert len(said) > 10
+    assert max(map(len, said)) < 500
+    assert not [line for line in said if path.name not in line and "store/vocabulary is not the one" not in line]
+    path.write_text("7")
+    assert False in {kept for _, kept, _ in check(store)}

@@ -71,6 +71,7 @@ Int = Annotated[int, BeforeValidator(number)]
 Float = Annotated[FiniteFloat, BeforeValidator(number)]
 Count = Annotated[Int, Field(ge=1)]
 CountOrNone = Annotated[Int, Field(ge=0)]
+Natural = Annotated[int, Field(strict=True, ge=0, lt=1 << 63)]
 Amount = Annotated[Float, Field(ge=0)]
 Positive = Annotated[Float, Field(gt=0)]
 Probability = Annotated[Float, Field(ge=0, lt=1)]
@@ -145,14 +146,14 @@ def explain(error: Mapping[str, Any], known: Collection[str]) -> str:
     return f"{key} {wanted}, got {' '.join(show_value(error['input']).split()):.80}"
 
 
-def check_content(kind: Any, value: Any, path: Path) -> Any:
-    """Return what a file holds as a type says; a ValueError names the file, the key, and what was expected there."""
+def check_content(kind: Any, value: Any, path: Path, more: str = "") -> Any:
+    """Return what a file holds as a type says; a ValueError names the file, the key, what was expected, and `more`."""
     try:
         return TypeAdapter(kind).validate_python(value)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "its content"
-        raise ValueError(f"{path}: {where} is {first['input']!r:.60}. {first['msg']:.120}") from None
+        raise ValueError(f"{path}: {where} is {first['input']!r:.60}. {first['msg']:.120}{more}") from None
 
 
 def meant(word: str, known: Collection[str]) -> str:

@@ -32,7 +32,9 @@ from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING, Any, cast
 
-from linkbert.config import nearest
+from pydantic import BaseModel, create_model
+
+from linkbert.config import Natural, check_content, nearest
 
 if TYPE_CHECKING:
     import numpy as np
@@ -76,6 +78,7 @@ REMEDIES |= {errno.EMFILE: "let more files be open (ulimit -n), or use fewer wor
 KEPT = "run the same command again (finished shards are kept)"
 
 log = logging.getLogger(__name__)
+made_of: Any = create_model  # what a file holds: its keys, and their kinds
 
 
 @dataclass(frozen=True)
@@ -427,6 +430,15 @@ def read_json(path: Path) -> Any:
     return _parse(path, json.loads, "valid JSON", "; it was not written by linkbert, or was edited")
 
 
+def read_ours(path: Path, kind: type[BaseModel], format_: int = 0) -> dict[str, Any]:
+    """Read a JSON object that linkbert wrote: of this format (0: it has none), with keys as a model says."""
+    found = read_json(path)
+    if format_ and isinstance(found, dict) and found.get("format") != format_:
+        raise ValueError(f"{path} is of format {found.get('format')}, this linkbert reads {format_}: make it again")
+    check_content(kind, found, path, "; it is damaged: make it again")
+    return cast(dict[str, Any], found)
+
+
 def read_toml(path: Any) -> dict[str, Any]:
     """Read a TOML file; a broken one is a ValueError that names it."""
 
@@ -531,22 +543,37 @@ def as_path(value: Any, what: str) -> Path:
     return Path(value).expanduser()
 
 
-def read_manifest(store: Path, needed: Sequence[str] = ("documents", "shards")) -> dict[str, Any]:
+class Source(BaseModel):
+    """What store.json says of a source."""
+
+    path: str
+
+
+class Lost(BaseModel):
+    """What store.json says of lost links of a cause: the commonest target, who has one, how many, and of the cause."""
+
+    cause: str
+    target: str
+    source: str
+    links: Natural
+    whole: Natural
+
+
+Manifest = made_of("Manifest", documents=Natural, shards=Natural, skipped=(dict[str, Natural], {}),
+                        links_lost=(list[Lost] | None, None), sources=(list[Source], []), created=(str, ""),
+                        reader=(str, ""), **dict.fromkeys(("redirects", "links_found"), (Natural, 0)))  # fmt: skip
+
+
+def read_manifest(store: Path, *needed: str) -> dict[str, Any]:
     """Read the store.json of a finished store, or raise a ValueError that says what is wrong and what to do.
 
-    `needed` are the counts, or dictionaries of them, that have to be there.
+    `needed` are keys that have to be there, too.
     """
     if (store / "store.json").is_file():
-        found = read_json(store / "store.json")
-        version = found.get("format") if isinstance(found, dict) else None
-        if version != STORE_FORMAT:
-            other = f"of format {version}, this linkbert reads {STORE_FORMAT}"
-            raise ValueError(f"{store} is a store {other}: build it again")
-        if wrong := [
-            key for key in needed if not isinstance(n := found.get(key), dict) and not (isinstance(n, int) and n >= 0)
-        ]:
-            raise ValueError(f"{store}/store.json is damaged: {wrong[0]} is {found.get(wrong[0])!r}; build it again")
-        return cast(dict[str, Any], found)
+        found = read_ours(store / "store.json", Manifest, STORE_FORMAT)
+        if lacks := {*needed} - found.keys():
+            raise ValueError(f"{store}/store.json is damaged: it has no {min(lacks)}; build it again")
+        return found
     if (store / "plan.json").is_file() or [*store.glob("documents/*.parquet*")]:
         raise ValueError(f"{store} is an unfinished build: run the same `linkbert build` again to finish it")
     kinds = {"run.json": "it is a run", "config.json": "it is a model"}

@@ -107,16 +107,16 @@ def test_what_is_no_store_is_refused(tmp_path):
     with pytest.raises(ValueError, match="is an unfinished build: run the same"):
         Store.open(tmp_path)
     (tmp_path / "store.json").write_text('{"format": 99}')
-    with pytest.raises(ValueError, match="is a store of format 99, this linkbert reads 1"):
+    with pytest.raises(ValueError, match=r"store\.json is of format 99, this linkbert reads 1: make it again"):
         Store.open(tmp_path)
     (tmp_path / "store.json").write_text('{"format": 1, "documents": 3}')
-    with pytest.raises(ValueError, match=r"store.json is damaged: shards is None; build it again"):
+    with pytest.raises(ValueError, match=r"store.json: shards is .* Field required; it is damaged: make it again"):
         Store.open(tmp_path)
     (tmp_path / "store.json").write_text('{"format": 1, "documents": -1, "shards": 1}')
-    with pytest.raises(ValueError, match=r"store.json is damaged: documents is -1; build it again"):
+    with pytest.raises(ValueError, match=r"store.json: documents is -1\. .* greater than or equal to 0; it is damaged"):
         Store.open(tmp_path)
     (tmp_path / "store.json").write_text('{"format": 1, "documents": 3, "shards": 1}')
-    with pytest.raises(ValueError, match=r"store.json is damaged: redirects is None"):
+    with pytest.raises(ValueError, match=r"store.json is damaged: it has no links_found; build it again"):
         store_statistics(tmp_path)
     (tmp_path / "store.json").write_text("{")
     with pytest.raises(ValueError, match="not valid JSON"):

@@ -28,7 +28,7 @@ import linkbert
 from linkbert.corpora.link_table import SQLITE, add_links, count_unknown, load_links
 from linkbert.corpora.reader import CUT, OTHER, SEVERAL, FaultError, Shard, Skipped, load_reader, make_options
 from linkbert.corpora.sources import find_reader, is_tree, plain_name, plan_source, read_shard, walk_folder
-from linkbert.corpora.store import DROPPED, Store, querying, shard_files, shard_path, write_shard
+from linkbert.corpora.store import DROPPED, Store, querying, read_counters, shard_files, shard_path, write_shard
 from linkbert.files import (
     STORE_FORMAT,
     has_address,
@@ -259,7 +259,7 @@ def _finish(plan: dict[str, Any], to: Path, skipped: Skipped) -> Store:
     counts: Counter[str] = Counter()
     deleted, empty = list[tuple[str, int]](), list[str]()
     for number in range(shards):
-        saved = read_json(shard_path(to, "documents", number, ".json"))
+        saved = read_counters(to, number)
         skipped.update(saved.pop("skipped"))
         skipped.examples += saved.pop("examples")
         empty += saved.pop("empty", ())

@@ -25,9 +25,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from linkbert.config import nearest
+from linkbert.config import Natural, nearest
 from linkbert.corpora.reader import Deletion, Record, Skipped
-from linkbert.files import as_path, read_json, read_manifest, remove, replacing, write_json
+from linkbert.files import as_path, made_of, read_manifest, read_ours, remove, replacing, write_json
 from linkbert.records import Document, Link, Redirect
 
 GROUP_DOCUMENTS = 1_000  # a row group ends after so many documents,
@@ -58,6 +58,16 @@ def shard_path(store: Path, part: str, shard: int, suffix: str = ".parquet") -> 
 def shard_files(store: Path, part: str, suffix: str = ".parquet") -> list[Path]:
     """List the files of all shards, in order; what else lies there is none of them."""
     return sorted(path for path in (store / part).glob(f"*{suffix}") if re.fullmatch(r"\d{5}|[1-9]\d{5,}", path.stem))
+
+
+Counters = made_of("Counters", skipped=(dict[str, Natural], {}),
+                        **dict.fromkeys(("documents", "redirects", "links"), (Natural, ...)),
+                        **dict.fromkeys(("examples", "deleted", "empty"), (list[str], [])))  # fmt: skip
+
+
+def read_counters(store: Path, shard: int) -> dict[str, Any]:
+    """Read what was counted of a shard."""
+    return read_ours(shard_path(store, "documents", shard, ".json"), Counters)
 
 
 @contextmanager
@@ -207,7 +217,7 @@ class Store:
         """The number of the first document of each shard, and of all documents: int64 (shards + 1)."""
         starts = np.zeros(self.shards + 1, np.int64)
         for shard in range(self.shards):  # not the footers of Parquet, which take eight times as long
-            counted = read_json(shard_path(self.path, "documents", shard, ".json"))["documents"]
+            counted = read_counters(self.path, shard)["documents"]
             starts[shard + 1] = counted - len(self.dropped.get(shard, ()))
         return starts.cumsum()
 

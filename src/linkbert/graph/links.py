@@ -26,8 +26,8 @@ from pydantic import ByteSize, create_model
 from scipy.sparse import csr_matrix
 
 from linkbert import __version__, registry
-from linkbert.config import Settings
-from linkbert.files import map_array, read_json, remove, replacing, runs_to, write_json
+from linkbert.config import Natural, Settings
+from linkbert.files import made_of, map_array, read_ours, remove, replacing, runs_to, write_json
 from linkbert.workers import make_executor
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ PARTS = (".part", ".parts")  # how folders end that are not finished graphs
 EDGE_ARRAYS = {"targets": "<i4", "links": "<i8", "sections": "<i4"}
 ARRAYS = {"offsets": "<i8", **EDGE_ARRAYS, "in_degree": "<i4"}
 QUANTILES = (0.5, 0.9, 0.99, 1.0)
+OUTCOMES = ("found", "resolved", "redirected", "dead", "self", "disambiguation")  # of links, where they are counted
 
 # What a method may ask for by a keyword of that name: where to run, whom to report to (stage, done, total), a dict to
 # fill with counts for graph.json, and a folder for shards, kept after an interruption and removed at the end.
@@ -54,6 +55,17 @@ class Edges:
     targets: np.ndarray  # document numbers
     links: np.ndarray | None = None  # the store's numbers of links, -1 (all of them, for None) where there is none
     sections: np.ndarray | None = None  # sentences of the target, -1 likewise
+
+
+Described = made_of(
+    "Described", method=str, documents=Natural, edges=Natural, in_degree=(dict[float, Natural], {}),
+    **dict.fromkeys(OUTCOMES, (Natural, 0)),
+)  # fmt: skip
+
+
+def read_graph(folder: Path) -> dict[str, Any]:
+    """Read the graph.json of a graph's folder."""
+    return read_ours(folder / "graph.json", Described, FORMAT)
 
 
 @dataclass(frozen=True)
@@ -77,15 +89,14 @@ class LinkGraph:
         if not (folder / "graph.json").is_file():
             there = ", ".join(graph_names(Path(store))) or "none"
             raise ValueError(f"{store} has no graph {name!r} (it has: {there}): make it with `linkbert graph`")
-        meta = read_json(folder / "graph.json")
-        if meta.get("format") != FORMAT:
-            raise ValueError(f"{folder} is a graph of format {meta.get('format')}, this linkbert reads format {FORMAT}")
+        meta = read_graph(folder)
         documents, edges = meta["documents"], meta["edges"]
         sizes = {"offsets": documents + 1, "in_degree": documents} | dict.fromkeys(EDGE_ARRAYS, edges)
         arrays = {key: map_array(folder / f"{key}.bin", dtype, sizes[key]) for key, dtype in ARRAYS.items()}
         graph, known = cls(**arrays, meta=meta), Path(store) / "tokens" / "links.bin"
         if whole:
             linked = not known.is_file() or graph.links.max(initial=-1) < known.stat().st_size // 4
+            linked &= graph.links.min(initial=-1) >= -1
             if not (linked and graph.leads_to_documents and runs_to(graph.offsets, edges)):
                 wrong = "it has targets that are no documents, or links or offsets that lead nowhere"
                 raise ValueError(f"{folder} is damaged: {wrong}; run `linkbert check {store}`, or make it again")
@@ -198,7 +209,7 @@ def add_graph(
     edges = build(store, **chosen, **{key: tools[key] for key in tools.keys() & inspect.signature(build).parameters})
     write_graph(store.path, name, len(store), edges if isinstance(edges, Iterable) else [edges], meta)
     remove(parts)
-    return read_json(folder / "graph.json")
+    return read_graph(folder)
 
 
 def _checked(blocks: Iterable[Edges], documents: int) -> Iterator[dict[str, np.ndarray]]:

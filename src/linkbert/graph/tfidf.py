@@ -15,15 +15,16 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from functools import partial
 from importlib import resources
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from scipy.sparse import csr_matrix
 from sparse_dot_topn import sp_matmul_topn  # type: ignore[import-untyped]
 
 from linkbert.compiled import mix
+from linkbert.config import Natural
 from linkbert.corpora.store import Store
-from linkbert.files import map_array, read_json
+from linkbert.files import made_of, map_array, read_ours
 from linkbert.graph.links import Edges, Progress, cut_parts
 
 TERMS = 1 << 24
@@ -111,12 +112,15 @@ def build(
         counts |= {"recall": round(float(np.mean(shares or [1])), 4), "recall_documents": len(shares)}
 
 
+Tokens = made_of("Tokens", dtype=Literal["uint16", "uint32"], tokens=Natural)  # of tokens.json
+
+
 def open_tokens(store: Path, documents: int) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
     """Map a store's tokens: (tokens.json, uint16 or uint32 (T,), first token of each document int64 (N + 1,))."""
     folder = store / "tokens"
     if not (folder / "tokens.json").is_file():
         raise ValueError(f"{store} has no tokens, whose words a TF-IDF graph counts: finish it with `linkbert build`")
-    made = read_json(folder / "tokens.json")
+    made = read_ours(folder / "tokens.json", Tokens)
     tokens = map_array(folder / "tokens.bin", np.dtype(made["dtype"]).newbyteorder("<"), made["tokens"])
     starts = map_array(folder / "documents.bin", "<i8", documents + 1)
     if starts[0] or starts[-1] != len(tokens) or np.any(np.diff(starts) < 0):

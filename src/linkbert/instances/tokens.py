@@ -19,18 +19,20 @@ from functools import cache, cached_property, lru_cache
 from itertools import count, pairwise
 from pathlib import Path
 from string import punctuation
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from unicodedata import category
 
 import numpy as np
 
+from linkbert.config import Natural
 from linkbert.corpora.sentences import split_sentences
 from linkbert.files import (
     as_path,
+    made_of,
     map_array,
     never_falls,
-    read_json,
     read_manifest,
+    read_ours,
     remove,
     replacing,
     runs_to,
@@ -58,6 +60,13 @@ ARRAYS = {  # the type of each but the tokens, and what its numbers count: what 
 OFFSETS = {name: counted for name, (_, counted) in ARRAYS.items() if name.startswith("document")}
 DTYPES = {name: dtype for name, (dtype, _) in ARRAYS.items()}
 COUNTS = ("documents", "tokens", "sentences", "continued", "links", "empty_documents", "cut_sentences")
+Counts = made_of("Counts", dtype=Literal["uint16", "uint32"], vocabulary_sha256=str,
+                      **dict.fromkeys(COUNTS, (Natural, ...)))  # fmt: skip
+
+
+def read_counts(folder: Path) -> dict[str, Any]:
+    """Read the tokens.json of a folder of tokens."""
+    return read_ours(folder / "tokens.json", Counts, FORMAT)
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,9 +95,7 @@ class TokenStore:
         folder = store / "tokens"
         if not (folder / "tokens.json").is_file():
             raise ValueError(f"{store} has no tokens: finish it with `linkbert build`")
-        meta = read_json(folder / "tokens.json")
-        if (found := meta.get("format")) != FORMAT:
-            raise ValueError(f"{folder} is of format {found}, this linkbert reads {FORMAT}: build the store again")
+        meta = read_counts(folder)
         vocabulary = load_vocabulary(store / "vocabulary")
         if vocabulary.sha256 != meta["vocabulary_sha256"]:
             raise ValueError(f"{store}/vocabulary is not the one its tokens were made with: build the store again")
@@ -109,7 +116,7 @@ class TokenStore:
         return self.tokens[self.documents[doc] : self.documents[doc + 1]]
 
     def count_tokens(self) -> np.ndarray:
-        """Count how often each token occurs, in all or in 256 evenly spaced blocks of 65,536 tokens: (V,) int64."""
+        """Natural how often each token occurs, in all or in 256 evenly spaced blocks of 65,536 tokens: (V,) int64."""
         counts = np.zeros(len(self.vocabulary), np.int64)
         for start in range(0, len(self.tokens), max(1 << 16, len(self.tokens) // 256)):
             found = np.bincount(self.tokens[start : start + (1 << 16)], minlength=len(counts))
@@ -308,7 +315,7 @@ def tokenise(
     """
     folder, parts, rules = store.path / "tokens", store.path / "tokens.parts", _rules(vocabulary)
     if (folder / "tokens.json").is_file():
-        if not rules.items() <= read_json(folder / "tokens.json").items():
+        if not rules.items() <= read_counts(folder).items():
             where = f"{store.path} is tokenised with another vocabulary or in another format, and runs may refer to it"
             raise ValueError(f"{where}: build into another folder, or remove {folder} first")
         try:
@@ -324,7 +331,7 @@ def tokenise(
 
     def is_made(item: tuple[Store, Vocabulary, int, Path]) -> bool:
         file = item[3] / "tokens.json"
-        return file.is_file() and rules.items() <= read_json(file).items()
+        return file.is_file() and rules.items() <= read_counts(file.parent).items()
 
     items = [(store, vocabulary, shard, parts / f"{shard:05d}") for shard in range(store.shards)]
     run_shards(
@@ -380,7 +387,7 @@ def tokenise_shard(item: tuple[Store, Vocabulary, int, Path]) -> None:
 
 def _join(parts: Sequence[Path], folder: Path, rules: dict[str, Any]) -> None:
     """Join the shards' arrays, an array and a shard at a time."""
-    made = [read_json(part / "tokens.json") for part in parts]
+    made = [*map(read_counts, parts)]
     counts = {key: sum(each[key] for each in made) for key in COUNTS}
     if not counts["tokens"]:
         raise ValueError(f"no document of {folder.parent} has any text: there is nothing to learn from")

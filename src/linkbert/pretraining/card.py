@@ -17,7 +17,7 @@ from huggingface_hub.errors import HfHubHTTPError
 from transformers import PretrainedConfig
 
 from linkbert.config import Config, nearest, show_value
-from linkbert.files import choose_weights, find_encoder, model_files, one_line, read_json
+from linkbert.files import choose_weights, find_encoder, model_files, one_line, read_manifest
 from linkbert.instances.mixture import OpenPart
 from linkbert.model.heads import find_objective
 from linkbert.model.weights import SIZES
@@ -103,7 +103,7 @@ def push_model(folder: Path, name: str, metadata: dict[str, Any], *, private: bo
 
 def describe_store(store: OpenPart) -> tuple[str, str]:
     """Name a store's sources; also count, in Markdown, what it holds, and describe how pairs are drawn from it."""
-    manifest, config = read_json(store.part.path / "store.json"), store.config
+    manifest, config = read_manifest(store.part.path), store.config
     graph = store.graph.meta if store.graph else {}
     names = [plain(each["path"]) for each in manifest["sources"]] or ["its corpus"]
     sources = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

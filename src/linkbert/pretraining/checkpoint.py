@@ -27,16 +27,16 @@ from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
 
-from linkbert.config import Amount, Config, Positive, check_content
+from linkbert.config import Amount, Config, Natural, Positive, check_content
 from linkbert.files import find_encoder, model_files, read_json, remove, replacing, sha256, write_json
 from linkbert.model.checkpoint import tied_names
 from linkbert.pretraining import distributed
 from linkbert.pretraining.distributed import DistributedContext, broadcast, run_on_main
 from linkbert.pretraining.journal import resume_words
+from linkbert.pretraining.scores import from_json
 
 FORMAT = 1
 MOMENTS = ("exp_avg", "exp_avg_sq")
-Count = Annotated[StrictInt, Field(ge=0, lt=2**63)]
 
 log = logging.getLogger(__name__)
 
@@ -45,19 +45,19 @@ log = logging.getLogger(__name__)
 class State:
     """Where a run stands after `step` updates."""
 
-    step: Count = 0
-    planned: Count = 0  # steps of the whole run; with a budget, as many as its time has room for
-    tokens: Count = 0  # seen in training, padding not counted
+    step: Natural = 0
+    planned: Natural = 0  # steps of the whole run; with a budget, as many as its time has room for
+    tokens: Natural = 0  # seen in training, padding not counted
     # Pairs seen: contiguous, random, linked.
-    relations: Annotated[list[Count], Field(min_length=3, max_length=3)] = field(default_factory=lambda: [0, 0, 0])
+    relations: Annotated[list[Natural], Field(min_length=3, max_length=3)] = field(default_factory=lambda: [0, 0, 0])
     window: list[FiniteFloat] = field(default_factory=list)  # sums since the last journal line, see loop.journal_entry
     elapsed: Amount = 0.0  # seconds, over all sessions
     trained: Amount = 0.0  # seconds of those that steps took
-    skipped: Count = 0  # steps whose update was not made
-    faults_in_a_row: Count = 0  # of those, the last ones, fp16's overflows left out
+    skipped: Natural = 0  # steps whose update was not made
+    faults_in_a_row: Natural = 0  # of those, the last ones, fp16's overflows left out
     norms: list[Amount] = field(default_factory=list)  # gradient norms, whose median defines a spike
     scale: Positive = 65_536.0  # of losses in fp16
-    since_overflow: Count = 0  # steps, of fp16, since it changed
+    since_overflow: Natural = 0  # steps, of fp16, since it changed
     evaluation: dict[str, Any] | None = None  # the last one
     due: bool = False  # an evaluation of this step, which was stopped; with it a resumed run starts
 
@@ -228,6 +228,9 @@ def read_described(folder: Path) -> tuple[State, dict[str, Any]]:
 def read_state(folder: Path) -> State:
     """Read a checkpoint's State; a file that is missing is an OSError, one that is not as written a ValueError."""
     state, files = read_described(folder)
+    if state.evaluation is not None:
+        check_content(Natural, state.evaluation.get("step"), path := folder / "training" / "state.json")
+        from_json(state.evaluation, path)
     for name, described in files.items():
         place = folder / name
         if not place.resolve().is_relative_to(folder.resolve()):

@@ -12,11 +12,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from pydantic import TypeAdapter
 from pydantic.dataclasses import dataclass
 from scipy.special import stdtrit  # the quantile of Student's t
+
+from linkbert.config import check_content
 
 ENOUGH = 30  # pairs of a class, below which its accuracy says next to nothing
 NORMAL_95 = 1.959963984540054  # the 97.5 % quantile of the normal distribution
@@ -122,9 +123,9 @@ def clustered_gain(worse: Sequence[float], better: Sequence[float], tokens: Sequ
     return Gain(value, value - half, value + half, pairs)
 
 
-def from_json(content: dict[str, Any]) -> Scores:
+def from_json(content: Any, path: Path = Path("evaluation")) -> Scores:
     """Rebuild Scores from what `asdict` made of them; the `step` of a journal line or of a State is left out."""
-    return TypeAdapter(Scores).validate_python(content)
+    return cast(Scores, check_content(Scores, content, path))
 
 
 def describe(scores: Scores, *, before: Scores | None = None, vocabulary: Sequence[str] = ()) -> list[str]:

@@ -16,8 +16,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from linkbert.config import Config
-from linkbert.corpora.store import Store, shard_path
-from linkbert.files import one_line, read_json, runs_to
+from linkbert.corpora.store import Store, read_counters, shard_path
+from linkbert.files import one_line, runs_to
 from linkbert.graph.links import PARTS, LinkGraph
 from linkbert.instances.sampler import Sampler
 from linkbert.instances.tokens import LONGEST_SENTENCE, OFFSETS, StoreTokenizer, TokenStore, hash_id
@@ -160,7 +160,7 @@ def _check_documents(store: Store, tokens: TokenStore, lists: np.ndarray, sample
                 if number % every == 0:
                     sample[number] = document
                 wrong[number] = _faults(tokens, number, document, pieces if number in sample else None)
-            kept = read_json(shard_path(store.path, "documents", shard, ".json"))
+            kept = read_counters(store.path, shard)
             counted.update({key: kept[key] for key in ("documents", "redirects", "links")})
             for part in ("documents", "redirects"):
                 if kept[part] != pq.read_metadata(shard_path(store.path, part, shard)).num_rows:

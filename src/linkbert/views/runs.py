@@ -134,7 +134,7 @@ def relations_known(model: Path) -> list[str]:
     """Write how many relations of held-out pairs a RUN, or its model, had right: how far its answers can be trusted."""
     journal = next((path for each in (model, model.parent) if (path := each / "journal.jsonl").is_file()), None)
     for entry in [each for each in read_journal(journal) if "evaluation" in each][-1:] if journal else []:
-        if (scores := from_json(entry["evaluation"])).relation_accuracy:
+        if (scores := from_json(entry["evaluation"], journal or model)).relation_accuracy:
             right, most = percent(scores.relation_accuracy), f"{100 * scores.commonest:.1f} %"
             return [f"of held-out pairs it had right: {right}; always the commonest relation {most}"]
     return []

@@ -11,10 +11,10 @@ import numpy as np
 
 from linkbert.config import Config
 from linkbert.corpora.store import Store
-from linkbert.files import read_json, read_manifest
-from linkbert.graph.links import LinkGraph, graph_folder, graph_names
+from linkbert.files import read_manifest
+from linkbert.graph.links import LinkGraph, graph_folder, graph_names, read_graph
 from linkbert.instances.sampler import Sampler, count_anchors, describe_scope
-from linkbert.instances.tokens import TokenStore
+from linkbert.instances.tokens import TokenStore, read_counts
 from linkbert.views.page import Section, lay_out, text_lines
 from linkbert.views.plots import graph_plots
 from linkbert.views.shape import describe_graph
@@ -54,14 +54,14 @@ def store_statistics(path: Path, config: Config | None = None, of: str = "a run"
     `links` are those of the graph `hyperlink`, or else of another one of hyperlinks. With a `config`, `shares` are the
     relations under its settings, and `shapes` is `describe_graph` of every graph, documents weighted by their anchors.
     """
-    manifest = read_manifest(Store.open(path).path, ("documents", "redirects", "skipped", "links_found"))
+    manifest = read_manifest(Store.open(path).path, "redirects", "skipped", "links_found")
     result = {"path": str(path)} | {key: manifest.get(key) for key in SHOWN}
-    graphs = {name: read_json(graph_folder(path, name) / "graph.json") for name in graph_names(path)}
+    graphs = {name: read_graph(graph_folder(path, name)) for name in graph_names(path)}
     made = [name for name, graph in graphs.items() if graph["method"] == "hyperlink"]
     links = graphs["hyperlink" if "hyperlink" in made else made[0]] if made else {"found": manifest["links_found"]}
     result |= {"links": {key: links[key] for key in OUTCOMES if key in links}, "graphs": graphs}
     if (path / "tokens" / "tokens.json").is_file():
-        tokens = read_json(path / "tokens" / "tokens.json")
+        tokens = read_counts(path / "tokens")
         result |= {key: tokens[key] for key in ("tokens", "sentences", "empty_documents", "cut_sentences")}
         if config is not None and graphs:
             if config.graph in graphs:
@@ -130,7 +130,7 @@ def statistics_section(statistics: dict[str, Any]) -> Section:
 def _graph_numbers(graph: dict[str, Any], shape: dict[str, Any] | None) -> dict[str, Any]:
     found = {"edges": graph["edges"]}
     found |= {f"in-degree, {float(q):.0%} of documents at most": n for q, n in graph["in_degree"].items() if q != "1"}
-    found["largest in-degree"] = graph["in_degree"]["1"]
+    found["largest in-degree"] = max(graph["in_degree"].values(), default=0)
     if shape is None:
         return found
     drawn = "" if shape["reciprocity_of"] == shape["distinct_edges"] else f" (of {shape['reciprocity_of']:,} drawn)"
