@@ -543,25 +543,12 @@ def as_path(value: Any, what: str) -> Path:
     return Path(value).expanduser()
 
 
-class Source(BaseModel):
-    """What store.json says of a source."""
-
-    path: str
-
-
-class Lost(BaseModel):
-    """What store.json says of lost links of a cause: the commonest target, who has one, how many, and of the cause."""
-
-    cause: str
-    target: str
-    source: str
-    links: Natural
-    whole: Natural
-
-
+Source = made_of("Source", path=str)
+Lost = made_of("Lost", cause=str, target=str, source=str, links=Natural, whole=Natural)
 Manifest = made_of("Manifest", documents=Natural, shards=Natural, skipped=(dict[str, Natural], {}),
-                        links_lost=(list[Lost] | None, None), sources=(list[Source], []), created=(str, ""),
-                        reader=(str, ""), **dict.fromkeys(("redirects", "links_found"), (Natural, 0)))  # fmt: skip
+                   sources=(list[Source], []), links_lost=(list[Lost] | None, None),  # type: ignore[valid-type]
+                   **dict.fromkeys(("redirects", "links_found"), (Natural, 0)),
+                   **dict.fromkeys(("created", "reader"), (str, "")))  # fmt: skip
 
 
 def read_manifest(store: Path, *needed: str) -> dict[str, Any]:

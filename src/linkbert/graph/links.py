@@ -58,7 +58,7 @@ class Edges:
 
 
 Described = made_of(
-    "Described", method=str, documents=Natural, edges=Natural, in_degree=(dict[float, Natural], {}),
+    "Described", method=str, documents=Natural, edges=Natural, in_degree=dict[float, Natural],
     **dict.fromkeys(OUTCOMES, (Natural, 0)),
 )  # fmt: skip
 

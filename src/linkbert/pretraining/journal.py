@@ -116,7 +116,7 @@ def check_same_run(run: Path, before: dict[str, Any], now: dict[str, Any]) -> No
             how = f"it is finished; {anew}" if done else f"resume with {was}, or {anew}"
             raise ValueError(f"{run} was started with {was}, not {key}={show_value(value)}: {how}")
     for name, store in stores.items():
-        if store["fingerprint"] != others[name]["fingerprint"]:
+        if store.get("fingerprint") != others[name]["fingerprint"]:
             was, given = store["path"], others[name]["path"]
             how = f"resume with that one, or {anew}"
             raise ValueError(f"{run} was started on another store ({was}) than {given}: {how}")

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from linkbert.config import check_content
 from linkbert.files import read_json_lines
 from linkbert.tasks.examples import Prediction
 from linkbert.tasks.metrics import METRICS, PUBLISHED, bootstrap, counted_metrics, interval_of, sum_groups
@@ -36,7 +37,9 @@ def answers_of(score: Score, split: str) -> list[dict[str, Line]]:
         path = folder / run["predictions"][split]
         if not path.is_file():
             raise ValueError(f"{path} is not there: remove its line in results.jsonl and run again")
-        found.append({line["id"]: line for line in read_json_lines(path, "id", "input", "gold", "prediction", "score")})
+        lines = read_json_lines(path, "id", "input", "gold", "prediction", "score")
+        check_content(list[tuple[str, float]], [(line["id"], line["score"]) for line in lines], path)
+        found.append({line["id"]: line for line in lines})
     return found
 
 

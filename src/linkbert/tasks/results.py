@@ -24,7 +24,8 @@ from typing import Any
 
 import numpy as np
 
-from linkbert.files import read_json_lines, replacing
+from linkbert.config import check_content
+from linkbert.files import made_of, read_json_lines, replacing
 from linkbert.tasks.examples import ChoiceExample, Prediction
 from linkbert.tasks.metrics import Examples, Predictions, suite_score, write_submission
 from linkbert.tasks.table import Task, find_task, task_of, tasks
@@ -33,6 +34,11 @@ FILES = ("results.jsonl", "grid.jsonl")
 VARIATIONS = {"distract": "0", "distract_in": "all", "fraction": "1"}  # settings that make another task, if not these
 log = logging.getLogger(__name__)
 Result = dict[str, Any]  # a line of results.jsonl; `folder` is where it stands
+Scores = dict[str, dict[str, float | None]]
+Run = made_of("Run", key=str, task=str, model=(str, ""), seed=(int, 0), settings=(dict[str, Any], {}),
+              scores=(Scores, {}), predictions=(dict[str, str], {}), groups=(dict[str, Scores], {}),
+              intervals=(dict[str, dict[str, tuple[float, float] | None]], {}), counts=(dict[str, int], {}),
+              baselines=(dict[str, dict[str, Any]], {}), notes=(list[str], []))  # fmt: skip
 
 
 def run_key(decisive: Mapping[str, Any]) -> str:
@@ -42,7 +48,9 @@ def run_key(decisive: Mapping[str, Any]) -> str:
 
 def read_results(folder: Path, *, grid: bool = False) -> dict[str, dict[str, Any]]:
     """Read the finished runs of a folder, the last of each key; a line that was cut off is skipped."""
-    return {record["key"]: record for record in read_json_lines(folder / FILES[grid], "key", "task")}
+    records = read_json_lines(path := folder / FILES[grid], "key", "task")
+    check_content(list[Run], records, path, "; it is damaged: remove that line")
+    return {record["key"]: record for record in records}
 
 
 def gather_submission(folder: Path, model_hash: str) -> None:

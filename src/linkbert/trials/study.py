@@ -201,7 +201,7 @@ def key_of(study: Study, config: Config) -> str:
 
     record = describe_run(open_parts(study.parts, config), config, "", 1)
     stores = record.get("stores") or {"": record["store"]}
-    prints = {name: each["fingerprint"] for name, each in stores.items()}
+    prints = {name: each.get("fingerprint", "") for name, each in stores.items()}
     settings = unusual(decisive_settings(record))
     if Path(config.init).is_dir():
         dates = tuple(sorted(each.stat().st_mtime_ns for each in Path(config.init).iterdir()))
