@@ -46,6 +46,15 @@ def test_a_line_that_is_no_result_is_named(tmp_path, line):
         read_results(tmp_path)
 
 
+@pytest.mark.parametrize(
+    "change", [{"scores": {"test": [[1]]}}, {"scores": None}, {"predictions": {"test": 7}}, {"key": []}, {"seed": "x"}]
+)
+def test_a_line_that_was_edited_is_one_line_with_its_key(tmp_path, change):
+    (tmp_path / "results.jsonl").write_text(f"{json.dumps({'key': 'a', 'task': 'rte'} | change)}\n")
+    with pytest.raises(ValueError, match=rf"results\.jsonl: 0\.{next(iter(change))}.* is .*damaged: remove that line"):
+        read_results(tmp_path)
+
+
 def test_the_later_of_two_lines_of_a_run_counts(tmp_path):
     assert read_results(tmp_path) == {}
     for value in (1, 2):

@@ -49,7 +49,7 @@ def run_key(decisive: Mapping[str, Any]) -> str:
 def read_results(folder: Path, *, grid: bool = False) -> dict[str, dict[str, Any]]:
     """Read the finished runs of a folder, the last of each key; a line that was cut off is skipped."""
     records = read_json_lines(path := folder / FILES[grid], "key", "task")
-    check_content(list[Run], records, path, "; it is damaged: remove that line")
+    check_content(list[Run], records, path, "; it is damaged: remove that line")  # type: ignore[valid-type]
     return {record["key"]: record for record in records}
 
 
