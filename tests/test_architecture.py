@@ -55,8 +55,8 @@ OWED = {  # lines above the ceiling, docs/log/size.md says for what; what is not
     "graph": 111,
     "instances": 209,
     "model": 482,
-    "pretraining": 235,
-    "tasks": 769,
+    "pretraining": 239,
+    "tasks": 782,
     "trials": 376,
     "views": 284,
 }

@@ -116,7 +116,7 @@ class TokenStore:
         return self.tokens[self.documents[doc] : self.documents[doc + 1]]
 
     def count_tokens(self) -> np.ndarray:
-        """Natural how often each token occurs, in all or in 256 evenly spaced blocks of 65,536 tokens: (V,) int64."""
+        """Count how often each token occurs, in all or in 256 evenly spaced blocks of 65,536 tokens: (V,) int64."""
         counts = np.zeros(len(self.vocabulary), np.int64)
         for start in range(0, len(self.tokens), max(1 << 16, len(self.tokens) // 256)):
             found = np.bincount(self.tokens[start : start + (1 << 16)], minlength=len(counts))
