@@ -49,11 +49,11 @@ CEILINGS = {  # lines of Python; (top) are the files beside the folders
 
 
 OWED = {  # lines above the ceiling, docs/log/size.md says for what; what is not said there must go
-    "(top)": 1_382,
-    "corpora": 777,
+    "(top)": 1_405,
+    "corpora": 827,
     "corpora/readers": 2_269,
-    "graph": 111,
-    "instances": 209,
+    "graph": 126,
+    "instances": 216,
     "model": 482,
     "pretraining": 239,
     "tasks": 782,
