@@ -11,6 +11,7 @@ from transformers import BertConfig, BertForPreTraining
 
 from linkbert.config import make_config
 from linkbert.instances.batches import Batch
+from linkbert.model import step
 from linkbert.model.attention import drop, dropout_keys
 from linkbert.model.fast_bert import LinkBertForPreTraining
 from linkbert.model.heads import ForwardOptions, Inputs
@@ -231,7 +232,7 @@ def test_a_micro_batch_on_a_cpu_is_so_small_that_a_stop_need_not_wait_for_it():
     assert rows_at_once(model, large) == int(AT_ONCE / row) < 32
 
 
-def test_compile_where_it_pays_back():
+def test_compile_where_it_pays_back(monkeypatch):
     model = LinkBertForPreTraining(small_config())
     assert operations_a_token(model, make_config("tiny")) == pytest.approx(
         3 * (2 * (2 * 3 * 32 * 32 + 4 * 512 * 32) + 1.15 * 2 * (32 * 32 + 2 * 32 * 64) + 0.15 * 2 * 32 * (32 + 97))
@@ -245,5 +246,8 @@ def test_compile_where_it_pays_back():
     assert not compiles(model, make_config("tiny", ["budget=2h", "precision=fp32"]))
     assert compiles(model, make_config("tiny", ["budget=2h", "precision=bf16"]))
     assert compiles(model, make_config("tiny", ["compile=on", "precision=fp32"]))
+    monkeypatch.setitem(step.STARTING, "cpu", 3e12)  # as on a GPU, whose host has to start each micro-batch
+    assert [compiles(model, make_config("tiny", [f"max_steps={steps}"])) for steps in (66, 67)] == [False, True]
+    monkeypatch.undo()
     wide = LinkBertForPreTraining(small_config(hidden_size=256))
     assert compiles(wide, make_config("tiny", ["recipe=paper", "precision=fp32"]))

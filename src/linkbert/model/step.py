@@ -29,6 +29,7 @@ NO_FASTER = {("cpu", "fp32"): 128}  # hidden size up to which it is not
 AT_ONCE = 5e11  # operations of a micro-batch on a CPU: 5 to 10 s of two cores
 NO_NUMBERS = "the compiled code gives no numbers with this torch on this processor; it is left, and nothing is lost"
 WORTHWHILE = {"cpu": 2e14, "cuda": 1e17}  # operations; the first as on two cores, the second never measured by us
+STARTING = {"cpu": 0.0, "cuda": 3e12}  # those that a GPU could do while the host starts a micro-batch uncompiled: 10 ms
 
 
 def step_function(
@@ -137,7 +138,8 @@ def compiles(model: PretrainingModel, config: Config) -> bool:
     if in_seconds(config.budget):
         return in_seconds(config.budget) >= WORTHWHILE_SECONDS
     tokens = config.max_steps * config.batch_size * config.sequence_length
-    return tokens * operations_a_token(model, config) >= WORTHWHILE[device]
+    started = config.max_steps * -(-config.batch_size // config.micro_batch_size) * STARTING[device]
+    return max(tokens * operations_a_token(model, config), started) >= WORTHWHILE[device]
 
 
 def rows_at_once(model: PretrainingModel, config: Config) -> int:
