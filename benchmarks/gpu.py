@@ -484,10 +484,11 @@ def speed(report, machine, options):
         if machine.cuda and size in ("tiny", "minilm"):  # whether it would pay: no run does so
             # The loss compiles a part of itself: no graph within one that is being recorded.
             part = torch.compile(of_words.powers_of, fullgraph=True, options={"triton.cudagraphs": False})
-            of_words.compiled_powers_of, skips = (lambda: part), torch._dynamo.utils.counters["inductor"]
+            of_words.compiled_powers_of = lambda: part
             with torch._inductor.config.patch("triton.cudagraphs", True):
                 measure("ours, CUDA graphs", few, ours, COMPILES, NOTE)
-            report.write(NOTE, "CUDA graphs", f"{skips['cudagraph_skips']} graphs were not recorded")
+            skips = torch._dynamo.utils.counters["inductor"]["cudagraph_skips"]
+            report.write(NOTE, f"{size}, CUDA graphs", f"{skips} graphs were not recorded")
 
 
 def our_update(model, config, batch):
@@ -568,13 +569,14 @@ def count_waits(update):
 
 
 def loop(report, machine, options):
-    """Pretrain on the store, journal, checkpoints and loader with it, and compare with the bare step."""
+    """Pretrain on the store, with loader, journal, checkpoint and evaluation, and compare with the bare step."""
     size = "tiny" if machine.toy else "base"
     rows = machine.sizes[size][1][-1]
     with report.part(size):
         batch, steps = (16, 6) if machine.toy else (1_024, 12)
         changes = {"batch_size": batch, "max_steps": steps, "logging_steps": steps // 3, "micro_batch_size": rows}
-        config = machine.settings(size, held_out=0, warmup_steps=0.1, save_total_limit=1, **changes)
+        changes |= {"held_out": 0.2 if machine.toy else 0.02, "eval_pairs": 16 if machine.toy else 256, "eval_steps": 0}
+        config = machine.settings(size, warmup_steps=0.1, save_total_limit=1, **changes)
         run = report.folder / "scratch-loop"
         shutil.rmtree(run, ignore_errors=True)
         train(options.store, run, config)
