@@ -705,6 +705,15 @@ def test_the_build_says_what_was_read_and_what_was_skipped(tmp_path):
     ]
 
 
+@pytest.mark.parametrize(
+    ("name", "column"), [("a.md", ""), ("a.jsonl", "--columns links=NAME names a column of them, ")]
+)
+def test_a_store_without_links_says_where_they_may_come_from(tmp_path, name, column):
+    (tmp_path / name).write_text('{"id": "a", "text": "Words."}' if column else "Words.")
+    lines = describe_build(build_documents([tmp_path / name], tmp_path / "store"))
+    assert lines[1:] == [f"no links found: {column}--links FILE names a table of them"]
+
+
 def test_a_bad_file_of_a_tree_costs_only_itself(tmp_path):
     folder = tmp_path / "source"
     folder.mkdir()
