@@ -649,7 +649,7 @@ ENDLESS = {  # what stands before, again and again, and behind
     "dokuwiki": [("a", "=", "b"), ("~~", "a", ""), ("{{page>", "a", ""), ("", "<code>", "")],
     "tiddlywiki": [("title: a\n\n", mark, "") for mark in ("[img[", "```a\n", "\\define a()\n", "<style>")]
     + [("title: a\n\n{{", "a", ""), ("title: a\ntags: ", "[[a ", "\n\nText.")],
-    "wikitext": [("#redirect", " ", "a")],
+    "wikitext": [("#redirect", " ", "a"), ("", "[[/", ""), ("[[", "../", "a"), ("", "[[/a#", "")],
     "jats": [CITED],
 }
 

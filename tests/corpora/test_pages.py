@@ -513,13 +513,30 @@ def test_marks_of_tools_go_and_words_stay(source, text):
     assert read_page(source, "a").text == text
 
 
+MARKS = [
+    "]({{",
+    "{{< code ",
+    "{% ",
+    ":::",
+    "!!! a\n    ",
+    "==a",
+    "$a",
+    "::",
+    "[a]: {{",
+    "[[a|",
+    '::: {.a title="b',
+    "1. !!! ",
+]
+BOOKS = ["# a {#b", "# a {#", "\\index{a", "[-@sec-a", "\\@ref(a:", "a"]  # the last behind the first
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "mark", ["]({{", "{{< code ", "{% ", ":::", "!!! a\n    ", "==a", "$a", "::", "[a]: {{", "[[a|"]
-)
+@pytest.mark.parametrize("mark", [*MARKS, *BOOKS])
 def test_no_mark_costs_more_than_its_size(mark, tmp_path):
     started = time.process_time()
-    assert read_tree(tmp_path, {"a.md": mark * (30_000 // len(mark)), "b.md": ""})["b"]
+    files = {"_quarto.yml": ""} if mark in BOOKS else {"b.md": ""}
+    text = BOOKS[0] * (mark == "a") + mark * (30_000 // len(mark))
+    assert read_tree(tmp_path, files | {"a.md": text, "b.md": ""})["b"]
     assert time.process_time() - started < 2
 
 
