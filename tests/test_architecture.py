@@ -51,7 +51,7 @@ CEILINGS = {  # lines of Python; (top) are the files beside the folders
 OWED = {  # lines above the ceiling, docs/log/size.md says for what; what is not said there must go
     "(top)": 1_405,
     "corpora": 827,
-    "corpora/readers": 2_269,
+    "corpora/readers": 2_273,
     "graph": 126,
     "instances": 216,
     "model": 484,

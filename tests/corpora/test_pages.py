@@ -477,6 +477,7 @@ def test_a_choice_among_several_pages_is_counted_and_shown(tmp_path):
         ('??? tip\n    one\n\n    !!! note inline end "In"\n        two\n\nthree', "one\nIn\ntwo\nthree"),
         ('=== "C"\n\n    - one\n\n        more\n\n=== "D"\n\n    two', "C\none\nmore\nD\ntwo"),
         ("- item\n\n    !!! note\n        in it\n\n- other", "item\nin it\nother"),
+        ("- !!! read this\n- other", "!!! read this\nother"),
         (
             'x\n\n:   !!! note\n\n        in it\n\n    y\n\n1.  ??? tip "T"\n        [b](b.md)\n\nz',
             "x\nin it\ny\nT\nb\nz",

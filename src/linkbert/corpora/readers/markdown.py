@@ -693,15 +693,20 @@ def _dedent(lines: list[str]) -> Iterator[str]:
     """Yield lines, the bodies of admonitions, tabs and outlines as far to the left as what opens them."""
     around: list[int] = []  # indentation of each that is open
     outline = heading = ""  # what the items below a heading are indented by
-    for line in lines:
+    for number, line in enumerate(lines):
         words = line.lstrip(" ")
         indent = len(line) - len(words)
         if words:
             while around and indent < around[-1] + 4:
                 around.pop()
         line = line[4 * len(around) :]
-        if found := _ADMONITION.match(line):
-            around.append(len(found[1]) + 4 * len(around))
+        found = _ADMONITION.match(line)
+        column = len(found[1]) + 4 * len(around) if found else 0
+        if found and found[1].strip():  # an item may shout
+            below = next((each for each in lines[number + 1 : number + 3] if each.strip()), "")
+            found = found if below.startswith(" " * (column + 4)) else None
+        if found:
+            around.append(column)
             yield found[1] + (found[2] or found[3] or "<i></i>" * bool(found[1].strip()))
             yield ""
             continue

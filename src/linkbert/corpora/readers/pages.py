@@ -487,9 +487,8 @@ def survey(files: Iterable[tuple[str, bytes]], options: Options, others: Mapping
             pages.latest = f"/versioned_docs/version-{last[1].decode('utf-8', 'replace')}/" if last else ""
     pages.ends.sort()
     bare = [len({id_ for _, id_ in pages.ending(unquote(each))}) == 1 for each in addresses if "/" not in each]
-    pages.bare = not (pages.dialect.flat or options.dialect == "none") and bare.count(True) >= max(
-        BARE, 0.75 * len(bare)
-    )
+    is_bare = bare.count(True) >= max(BARE, 0.75 * len(bare))
+    pages.bare = is_bare and not (pages.dialect.flat or options.dialect == "none")
     pages.roots = [f"{options.root.strip('/')}/"] if options.root else _find_roots(pages, addresses)
     pages.sites = _find_sites(pages, addresses, hosts)
     if options.host:
