@@ -179,7 +179,7 @@ SIZE = (
 )
 # What torch and Python raise without memory, and who loads a library of C.
 NO_MEMORY = "(out of|allocate) memory|create a primitive|start new thread|map segment|find/load shared object"
-LEAST = 1 << 30  # bytes that may be mapped
+LEAST = 3 << 29  # bytes that may be mapped
 NO_COMMANDS = {"help": "`linkbert COMMAND --help`", "presets": "`linkbert pretrain --help`, which lists them"}
 OUTPUT = ("o", "out", "output", "output-dir", "output_dir", "out-dir", "out_dir", "save", "dest")  # meant: --to
 MODEL_HELP = "a RUN, a checkpoint, a Hugging Face folder or a hub name"

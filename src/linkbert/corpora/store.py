@@ -32,7 +32,7 @@ from linkbert.records import Document, Link, Redirect
 
 GROUP_DOCUMENTS = 1_000  # a row group ends after so many documents,
 GROUP_CHARACTERS = 1 << 20  # or so many characters of text
-ROOM = (128 + 8 * (os.cpu_count() or 1)) << 20  # bytes that DuckDB maps, threads included
+ROOM = (128 + 8 * (os.cpu_count() or 1)) << 20  # bytes that DuckDB maps when it starts, stacks of threads included
 
 _LINK = pa.struct([("start", pa.int32()), ("end", pa.int32()), ("target", pa.string()), ("fragment", pa.string())])
 _SECTION = pa.struct([("name", pa.string()), ("start", pa.int32())])
