@@ -55,8 +55,8 @@ OWED = {  # lines above the ceiling, docs/log/size.md says for what; what is not
     "graph": 126,
     "instances": 216,
     "model": 484,
-    "pretraining": 239,
-    "tasks": 782,
+    "pretraining": 240,
+    "tasks": 785,
     "trials": 376,
     "views": 284,
 }

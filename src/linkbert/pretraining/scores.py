@@ -140,7 +140,8 @@ def describe(scores: Scores, *, before: Scores | None = None, vocabulary: Sequen
         lines.append(f"relations right: {percent(scores.relation_accuracy)}")
         lines.append(f"  always the commonest relation: {100 * scores.commonest:.1f} %")
     for name, share in scores.relations.items():
-        wrong = [f"{other} {count:,}" for other, count in scores.confusion[name].items() if count and other != name]
+        row = scores.confusion.get(name, {})
+        wrong = [f"{other} {count:,}" for other, count in row.items() if count and other != name]
         taken = f"; taken for {', '.join(wrong)}" if wrong else ""
         few = "; too few pairs to say anything" if name in scores.too_few else ""
         lines.append(f"  {name}: {percent(share)}{taken}{few}" if share.count else f"  {name}: no pairs")

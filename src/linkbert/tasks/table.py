@@ -172,7 +172,10 @@ def find_tasks(wanted: str | Task | Mapping[str, Any] | Sequence[str | Task | Ma
 
 def task_of(record: Mapping[str, Any]) -> Task:
     """Return the task of a record of results: by its name, or from its own table."""
-    return find_tasks(record.get("table", record["task"]))[0]
+    try:
+        return find_tasks(record.get("table", record["task"]))[0]
+    except ValueError as error:
+        raise ValueError(f"results.jsonl, run {record.get('key')}: {error}") from None
 
 
 def suite(name: str) -> list[Task]:
