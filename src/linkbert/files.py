@@ -422,7 +422,7 @@ def write_json(path: Path, value: Any) -> None:
 
 def too_many(text: str, bytes_: int = 0) -> bool:
     """Return whether JSON has more than MANY values, and a value has less than so many bytes (0: any)."""
-    return sum(map(text.count, ",[{")) > max(MANY, len(text) // bytes_ if bytes_ else 0)
+    return len(text) > MANY and sum(map(text.count, ",[{")) > max(MANY, len(text) // bytes_ if bytes_ else 0)
 
 
 def read_json(path: Path) -> Any:
