@@ -49,7 +49,7 @@ CEILINGS = {  # lines of Python; (top) are the files beside the folders
 
 
 OWED = {  # lines above the ceiling, docs/log/size.md says for what; what is not said there must go
-    "(top)": 1_405,
+    "(top)": 1_406,
     "corpora": 827,
     "corpora/readers": 2_273,
     "graph": 126,

@@ -543,12 +543,13 @@ def as_path(value: Any, what: str) -> Path:
     return Path(value).expanduser()
 
 
-Source = made_of("Source", path=str)
+Source = made_of("Source", path=str, reader=str)
 Lost = made_of("Lost", cause=str, target=str, source=str, links=Natural, whole=Natural)
 Manifest = made_of("Manifest", documents=Natural, shards=Natural, skipped=(dict[str, Natural], {}),
                    sources=(list[Source], []), links_lost=(list[Lost] | None, None),  # type: ignore[valid-type]
                    **dict.fromkeys(("redirects", "links_found"), (Natural, 0)),
-                   **dict.fromkeys(("created", "reader"), (str, "")))  # fmt: skip
+                   options=(dict[str, dict[str, Any]], {}), other_files=(dict[str, Natural], {}),
+                   **dict.fromkeys(("created", "reader", "links_read"), (str, "")))  # fmt: skip
 
 
 def read_manifest(store: Path, *needed: str) -> dict[str, Any]:
@@ -560,7 +561,7 @@ def read_manifest(store: Path, *needed: str) -> dict[str, Any]:
         found = read_ours(store / "store.json", Manifest, STORE_FORMAT)
         if lacks := {*needed} - found.keys():
             raise ValueError(f"{store}/store.json is damaged: it has no {min(lacks)}; build it again")
-        return found
+        return {name: each.default for name, each in Manifest.model_fields.items()} | found  # what may lack
     if (store / "plan.json").is_file() or [*store.glob("documents/*.parquet*")]:
         raise ValueError(f"{store} is an unfinished build: run the same `linkbert build` again to finish it")
     kinds = {"run.json": "it is a run", "config.json": "it is a model"}

@@ -105,10 +105,10 @@ def describe_store(store: OpenPart) -> tuple[str, str]:
     """Name a store's sources; also count, in Markdown, what it holds, and describe how pairs are drawn from it."""
     manifest, config = read_manifest(store.part.path), store.config
     graph = store.graph.meta if store.graph else {}
-    names = [plain(each["path"]) for each in manifest.get("sources", ())] or ["its corpus"]
+    names = [plain(each["path"]) for each in manifest["sources"]] or ["its corpus"]
     sources = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
     shares = ", ".join(f"{name} {part:.1%}" for name, part in zip(RELATIONS, config.shares, strict=True))
-    rows = {"sources": sources, "store built on": plain(manifest.get("created", ""))}
+    rows = {"sources": sources, "store built on": plain(manifest["created"])}
     rows |= {name: f"{store.tokens.meta[name]:,}" for name in ("documents", "tokens")}
     rows |= {f"links: {key}": f"{graph[key]:,}" for key in OUTCOMES if graph.get(key) is not None}
     rows |= {"share of the pairs": f"{store.weight:.2%}", "asked of them": shares}
