@@ -2,6 +2,7 @@
 
 import bz2
 import gzip
+import json
 import subprocess
 import sys
 from dataclasses import replace
@@ -11,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from linkbert.corpora.reader import CUT, Skipped
+from linkbert.corpora.reader import CUT, Skipped, make_options
 from linkbert.corpora.readers import csv, jats, jsonl, mediawiki, papers, parquet, pubmed, stackexchange, streams, xml
 from linkbert.corpora.sources import TOO_LARGE, find_reader, read_source
 
@@ -79,6 +80,20 @@ def test_a_line_too_large_may_be_the_last_or_stand_before_a_cut(tmp_path, small,
     skipped = Skipped()
     assert [each.id for each in read_source("jsonl", tmp_path / "a.jsonl", None, skipped)] == ["a"]
     assert skipped == {streams.TOO_LARGE: 1} | ({CUT: 1} if "c" in behind else {})
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.txt"])
+def test_a_limit_can_be_set(tmp_path, name):
+    long = "Much text. " * 200_000
+    (tmp_path / name).write_text(long if name == "a.txt" else json.dumps({"id": "a", "text": long}))
+    for mib, held in ((0, 1), (1, 0), (3, 1)):
+        skipped = Skipped()
+        options = make_options([name[2:].replace("txt", "text")], {"largest": mib}).popitem()[1]
+        assert len([*read_source(find_reader(tmp_path / name), tmp_path / name, options, skipped)]) == held
+        assert skipped.total() == 1 - held
+    for mib in (-1, 1024):
+        with pytest.raises(ValueError, match=f"--largest {mib}: give MiB, 1 to 1023"):
+            make_options(["text", "jsonl"], {"largest": mib})
 
 
 def test_lines_behind_one_too_large_have_their_numbers(tmp_path, small):

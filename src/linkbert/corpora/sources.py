@@ -158,7 +158,7 @@ def _plan_tree(path: Path, row: Reader, options: Any, unread: dict[str, bytes]) 
         others.clear()
         return shard
 
-    largest = row.largest if row.read_file else LARGEST
+    largest = _largest(row, options) if row.read_file else LARGEST
     alone = File(path.name, size=1, position=0 if tree else source_size(path))
     for file in list_files(path, lambda name: wanted(name) or tells(name), largest) if tree else [alone]:
         if file.cause == LINK and file.leads_to and row.called:
@@ -199,6 +199,10 @@ def _plan_tree(path: Path, row: Reader, options: Any, unread: dict[str, bytes]) 
         yield add_faults(Shard("" if row.plan else str(path), start, stop, extra=tuple(files), also=also))
 
 
+def _largest(row: Reader, options: Any) -> int:
+    return (getattr(options, "largest", 0) << 20) or row.largest
+
+
 def _follow(links: list[tuple[str, str]], names: list[str]) -> tuple[tuple[tuple[str, str], ...], list[str]]:
     """Return what else files are called by links to them or to their folders, and the links that name no file.
 
@@ -229,7 +233,7 @@ def read_shard(reader: str, shard: Shard, options: Any, skipped: Skipped) -> Ite
     row, path, place = load_reader(reader), source_path(shard.path), shard.path
     records: Iterable[Record] | None = None
     try:
-        for name, data in _read_files(shard, row.largest, skipped) if row.read_file else [("", b"")]:
+        for name, data in _read_files(shard, _largest(row, options), skipped) if row.read_file else [("", b"")]:
             if row.read_file:
                 place = f"{shard.path}/{name}" if is_tree(path) else shard.path
                 records = _in_time(partial(row.read_file, name, data, shard.known or options, skipped))

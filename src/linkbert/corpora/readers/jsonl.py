@@ -17,7 +17,14 @@ from typing import Any
 
 from linkbert.config import nearest
 from linkbert.corpora.reader import CUT, FaultError, Reader, Shard, Skipped, number_as_text, option
-from linkbert.corpora.readers.streams import TOO_LARGE, cut_stream, decode_utf8, number_lines
+from linkbert.corpora.readers.streams import (
+    LARGEST_HELP,
+    TOO_LARGE,
+    check_largest,
+    cut_stream,
+    decode_utf8,
+    number_lines,
+)
 from linkbert.files import MANY, too_many
 from linkbert.records import Document, Link, Redirect
 
@@ -42,6 +49,17 @@ class Options:
 
     def __post_init__(self) -> None:
         parse_columns(self.columns)
+
+
+@dataclass(frozen=True, slots=True)
+class Lines(Options):
+    """The options of JSON lines."""
+
+    largest: int = option(0, LARGEST_HELP)
+
+    def __post_init__(self) -> None:
+        Options.__post_init__(self)
+        check_largest(self)
 
 
 def parse_columns(text: str) -> dict[str, str]:
@@ -86,9 +104,11 @@ def column_of(path: str, names: Sequence[str]) -> str:
     return path if path in names else path.partition(".")[0]
 
 
-def plan(path: Path, _: Options) -> Iterator[Shard]:
+def plan(path: Path, options: Lines) -> Iterator[Shard]:
     """Cut a file into runs of whole lines of about SHARD_BYTES, decompressed."""
-    return (shard for shard in cut_stream(path, b"\n", SHARD_BYTES) if shard.data or shard.faults)
+    return (
+        shard for shard in cut_stream(path, b"\n", SHARD_BYTES, options.largest << 20) if shard.data or shard.faults
+    )
 
 
 def read(shard: Shard, options: Options, skipped: Skipped) -> Iterator[Document | Redirect]:
@@ -309,4 +329,4 @@ def _split(cell: str, skipped: Skipped, where: str) -> Any:
     return [part.strip() for part in between.split(cell) if part.strip()]
 
 
-READER = Reader(plan=plan, read=read, options=Options, suffixes=(".jsonl", ".ndjson"), marks=(rb"\A\{",))
+READER = Reader(plan=plan, read=read, options=Lines, suffixes=(".jsonl", ".ndjson"), marks=(rb"\A\{",))

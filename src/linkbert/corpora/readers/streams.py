@@ -6,6 +6,7 @@ No record is held that is larger than a limit, of which these are all: it is pas
 import codecs
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from linkbert.corpora.reader import CUT, EMPTY, FaultError, Shard, Skipped
 from linkbert.files import CutFileError, decompressed_blocks, source_size
@@ -13,6 +14,13 @@ from linkbert.files import CutFileError, decompressed_blocks, source_size
 LARGEST = 64 << 20  # bytes of a record: a line, a page, a row; and of a file of XML in which there may be many
 LARGEST_TREE = 16 << 20  # bytes of a record of XML: parsed, it takes up to sixteen times as much
 TOO_LARGE = "record too large (left out)"
+LARGEST_HELP = "MiB of a line or a file at most, larger ones are left out  [default: 64]"
+
+
+def check_largest(options: Any) -> None:
+    """Refuse an option `largest` that is no size of a document: its characters are counted in 32 bits."""
+    if not 0 <= options.largest < 1024:
+        raise ValueError(f"--largest {options.largest}: give MiB, 1 to 1023")
 
 
 def cut_stream(path: Path, end: bytes, size: int, largest: int | None = None) -> Iterator[Shard]:

@@ -5,16 +5,28 @@ are joined again (a line break ends a sentence in this project); a blank line al
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from linkbert.corpora.reader import NO_TEXT, NoOptions, Reader, Skipped
+from linkbert.corpora.reader import NO_TEXT, Reader, Skipped, option
+from linkbert.corpora.readers.streams import LARGEST_HELP, check_largest
 from linkbert.corpora.sources import decode_text
 from linkbert.records import Document
 
 WRAPPED = range(45, 101)  # characters of a line that was broken because it was full
 
 
-def read_file(name: str, data: bytes, _: NoOptions, skipped: Skipped) -> Iterator[Document]:
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The options of plain text."""
+
+    largest: int = option(0, LARGEST_HELP)
+
+    def __post_init__(self) -> None:
+        check_largest(self)
+
+
+def read_file(name: str, data: bytes, _: Options, skipped: Skipped) -> Iterator[Document]:
     """Read the Document of a file; `skipped` counts files that are not UTF-8 or hold no text."""
     path = PurePosixPath(name)
     if text := join_lines(decode_text(data, name, skipped)):
@@ -41,4 +53,4 @@ def join_lines(text: str) -> str:
     return "\n".join(map(" ".join, paragraphs))
 
 
-READER = Reader(read_file=read_file, suffixes=(".txt",))
+READER = Reader(read_file=read_file, options=Options, suffixes=(".txt",))
