@@ -49,15 +49,9 @@ CEILINGS = {  # lines of Python; (top) are the files beside the folders
 
 
 OWED = {  # lines above the ceiling, docs/log/size.md says for what; what is not said there must go
-<<<<<<< HEAD
     "(top)": 1_406,
-    "corpora": 827,
-    "corpora/readers": 2_273,
-=======
-    "(top)": 1_405,
     "corpora": 831,
-    "corpora/readers": 2_311,
->>>>>>> 3de6db1 (The largest line of JSON lines and the largest file of text can be set)
+    "corpora/readers": 2_313,
     "graph": 126,
     "instances": 216,
     "model": 484,
