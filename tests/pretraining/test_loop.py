@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+from dataclasses import asdict
 
 import pytest
 import torch
@@ -24,6 +25,7 @@ from linkbert.pretraining.checkpoint import State, checkpoints, find_model, last
 from linkbert.pretraining.distributed import DistributedContext, check_stop
 from linkbert.pretraining.journal import read_journal
 from linkbert.pretraining.loop import dropout_seed
+from linkbert.pretraining.scores import Scores, wilson
 
 
 def weights(folder):
@@ -352,8 +354,10 @@ def test_a_stop_in_an_evaluation_ends_it_between_batches_and_a_resumed_run_start
             asked.append("a batch")
             if len(asked) in stops:
                 os.kill(os.getpid(), signal.SIGTERM)
-        return {"mlm_loss": 1.0}
+        return scores
 
+    half = wilson(1, 2)
+    scores = asdict(Scores(1, 1.0, half, half, 0, None, relations={}, confusion={}, too_few=[]))
     processes = DistributedContext()
     _, state, run = train(config, evaluate=evaluate, processes=processes)
     assert (len(asked), state.step, state.due, state.finished, state.evaluation) == (2, 5, True, False, None)
@@ -367,7 +371,7 @@ def test_a_stop_in_an_evaluation_ends_it_between_batches_and_a_resumed_run_start
     processes = DistributedContext()
     _, _, unbroken = train(config, run="unbroken", evaluate=evaluate, processes=processes)
     assert journal(run) == journal(unbroken)
-    assert last_checkpoint(run)[1].evaluation == {"step": 12, "mlm_loss": 1.0}
+    assert last_checkpoint(run)[1].evaluation == {"step": 12, **scores}
     assert same(weights(checkpoints(run)[-1]), weights(checkpoints(unbroken)[-1]))
 
 

@@ -101,18 +101,19 @@ def test_runs_side_by_side_write_a_checkpoint_when_they_are_stopped(study_file, 
     asked = file.read_text().replace("budget.steps = 6", "budget.steps = 100_000")
     file.write_text(asked.replace("save_steps = 4", "save_steps = 100_000"))
     command = [sys.executable, "-m", "linkbert", "study", str(file), "--to", str(tmp_path / "to"), "--parallel", "2"]
+    journals = lambda: [*(tmp_path / "to").glob("runs/*/journal.jsonl")]  # noqa: E731
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
-        while (
-            len(lines := [each.read_text().count("\n") for each in (tmp_path / "to").rglob("journal.jsonl")]) < 2
-            or min(lines) < 4
-        ):
-            assert process.poll() is None, process.stderr.read()
-            time.sleep(0.1)
-        (os.killpg if whom == "the group" else os.kill)(process.pid, number)
-        said = process.communicate(timeout=60)[1]
+        try:
+            while sum(each.read_text().count("\n") > 3 for each in journals()) < 2:
+                assert process.poll() is None, process.stderr.read()
+                time.sleep(0.1)
+            (os.killpg if whom == "the group" else os.kill)(process.pid, number)
+            said = process.communicate(timeout=60)[1]
+        finally:
+            process.kill()  # and with it its workers
     assert process.returncode == 130
     assert said.endswith("linkbert study: interrupted\n")
-    assert len([*(tmp_path / "to").rglob("step-*")]) == len([*(tmp_path / "to").rglob("journal.jsonl")]) == 2
+    assert len([*(tmp_path / "to").rglob("step-*")]) == len(journals()) == 2
     for _ in range(100):  # what multiprocessing started ends a moment later
         with suppress(ProcessLookupError):
             os.killpg(process.pid, 0)
