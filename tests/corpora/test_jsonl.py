@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from linkbert.corpora.build import build_documents
-from linkbert.corpora.reader import NoOptions, Skipped
+from linkbert.corpora.reader import Skipped
 from linkbert.corpora.readers import jsonl
 from linkbert.corpora.sources import find_reader, read_source
 from linkbert.records import Document, Link
@@ -69,7 +69,7 @@ def test_shards_hold_whole_lines_and_cover_the_file(tmp_path, monkeypatch):
     monkeypatch.setattr(jsonl, "SHARD_BYTES", 1000)
     path = tmp_path / "a.jsonl"
     path.write_text("".join(write(Document(f"document {i}", "", "x" * i)) for i in range(3000)))
-    shards = list(jsonl.plan(path, NoOptions()))
+    shards = list(jsonl.plan(path, jsonl.Lines()))
     assert len(shards) > 10
     assert b"".join(shard.data for shard in shards) == path.read_bytes()
     assert all(shard.data.endswith(b"\n") for shard in shards[:-1])
@@ -265,7 +265,7 @@ OPENALEX = {
 def test_columns_may_be_paths_into_records_of_others(tmp_path, record, columns, text, links):
     (tmp_path / "a.jsonl").write_text(json.dumps(record) + "\n")
     skipped = Skipped()
-    (found,) = read_source("jsonl", tmp_path / "a.jsonl", jsonl.Options(columns), skipped)
+    (found,) = read_source("jsonl", tmp_path / "a.jsonl", jsonl.Lines(columns), skipped)
     assert found.text == text
     assert [
         (found.text[link.start : link.end] if link.start >= 0 else "", link.target) for link in found.links
