@@ -53,7 +53,7 @@ OWED = {  # lines above the ceiling, docs/log/size.md says for what; what is not
     "corpora": 831,
     "corpora/readers": 2_313,
     "graph": 126,
-    "instances": 216,
+    "instances": 215,
     "model": 484,
     "pretraining": 240,
     "tasks": 785,

@@ -561,7 +561,7 @@ def read_manifest(store: Path, *needed: str) -> dict[str, Any]:
         found = read_ours(store / "store.json", Manifest, STORE_FORMAT)
         if lacks := {*needed} - found.keys():
             raise ValueError(f"{store}/store.json is damaged: it has no {min(lacks)}; build it again")
-        return {name: each.default for name, each in Manifest.model_fields.items()} | found  # what may lack
+        return {name: each.get_default() for name, each in Manifest.model_fields.items()} | found  # what may lack
     if (store / "plan.json").is_file() or [*store.glob("documents/*.parquet*")]:
         raise ValueError(f"{store} is an unfinished build: run the same `linkbert build` again to finish it")
     kinds = {"run.json": "it is a run", "config.json": "it is a model"}

@@ -330,8 +330,7 @@ def tokenise(
     finished, tell = count(1), progress or (lambda *_: None)
 
     def is_made(item: tuple[Store, Vocabulary, int, Path]) -> bool:
-        file = item[3] / "tokens.json"
-        return file.is_file() and rules.items() <= read_counts(file.parent).items()
+        return (item[3] / "tokens.json").is_file() and rules.items() <= read_counts(item[3]).items()
 
     items = [(store, vocabulary, shard, parts / f"{shard:05d}") for shard in range(store.shards)]
     run_shards(
