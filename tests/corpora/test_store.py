@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from linkbert.corpora import store as module
 from linkbert.corpora.reader import Deletion, Skipped
-from linkbert.corpora.store import DROPPED, Store, querying, shard_path, write_shard
+from linkbert.corpora.store import DROPPED, Store, querying, read_counters, shard_path, write_shard
 from linkbert.instances.tokens import hash_id
 from linkbert.records import Document, Link, Redirect
 from linkbert.views.stats import store_statistics
@@ -121,6 +121,15 @@ def test_what_is_no_store_is_refused(tmp_path):
     (tmp_path / "store.json").write_text("{")
     with pytest.raises(ValueError, match="not valid JSON"):
         Store.open(tmp_path)
+
+
+@pytest.mark.parametrize("key", ["documents", "skipped", "deleted", "examples"])
+def test_what_was_counted_of_a_shard_is_whole(tmp_path, key):
+    store = make_store(tmp_path, [[Document("a", "A", "text")]])
+    path = store.path / "documents" / "00000.json"
+    path.write_text(json.dumps({name: value for name, value in json.loads(path.read_text()).items() if name != key}))
+    with pytest.raises(ValueError, match=rf"00000\.json: {key} is .* Field required; it is damaged: make it again"):
+        read_counters(store.path, 0)
 
 
 def test_the_documented_hash_of_an_id_is_the_one_that_is_computed():

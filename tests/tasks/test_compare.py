@@ -67,6 +67,18 @@ def test_models_scored_on_different_sets_are_one_line(tmp_path):
         compare(a, b)
 
 
+def test_a_file_of_predictions_that_was_cut_is_named(tmp_path):
+    whole = [("1", 1), ("0", 0), ("1", 1)]
+    write(write(tmp_path, "a", [whole]), "b", [whole])
+    results, answers = tmp_path / "results.jsonl", tmp_path / "b-0.jsonl"
+    counted = [json.loads(line) | {"counts": {"dev: examples": 3}} for line in results.read_text().splitlines()]
+    results.write_text("".join(json.dumps(each) + "\n" for each in counted))
+    assert compare(*pair(tmp_path))["count"] == 3
+    answers.write_text(answers.read_text()[:-10])
+    with pytest.raises(ValueError, match=r"b-0\.jsonl holds 2 of 3 answers: remove its line in results\.jsonl"):
+        compare(*pair(tmp_path))
+
+
 def test_answers_to_other_examples_of_the_same_number_are_left_out_and_differences_named(tmp_path):
     write(tmp_path, "a", [[("1", 1), ("1", 1)]])
     write(tmp_path, "b", [[("0", 0), ("0", 0)]], epochs=5.0)

@@ -60,9 +60,9 @@ def shard_files(store: Path, part: str, suffix: str = ".parquet") -> list[Path]:
     return sorted(path for path in (store / part).glob(f"*{suffix}") if re.fullmatch(r"\d{5}|[1-9]\d{5,}", path.stem))
 
 
-Counters = made_of("Counters", skipped=(dict[str, Natural], {}),
-                        **dict.fromkeys(("documents", "redirects", "links"), (Natural, ...)),
-                        **dict.fromkeys(("examples", "deleted", "empty"), (list[str], [])))  # fmt: skip
+Counters = made_of("Counters", skipped=(dict[str, Natural], ...), empty=(list[str], []),
+                   **dict.fromkeys(("documents", "redirects", "links"), (Natural, ...)),
+                   **dict.fromkeys(("examples", "deleted"), (list[str], ...)))  # fmt: skip
 
 
 def read_counters(store: Path, shard: int) -> dict[str, Any]:
