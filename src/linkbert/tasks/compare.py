@@ -39,7 +39,7 @@ def answers_of(score: Score, split: str) -> list[dict[str, Line]]:
             raise ValueError(f"{path} is not there: remove its line in results.jsonl and run again")
         lines = read_json_lines(path, "id", "input", "gold", "prediction", "score")
         check_content(list[tuple[str, float]], [(line["id"], line["score"]) for line in lines], path)
-        if len(lines) < (count := run["counts"].get(f"{split}: examples", 0)):
+        if len(lines) < (count := run.get("counts", {}).get(f"{split}: examples", 0)):
             cut = f"{path} holds {len(lines):,} of {count:,} answers"
             raise ValueError(f"{cut}: remove its line in results.jsonl and run again")
         found.append({line["id"]: line for line in lines})
