@@ -131,6 +131,11 @@ def test_one_process_at_a_time_writes_a_folder(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == [tmp_path / "store"]
 
 
+def test_a_lock_that_cannot_be_made_is_no_other_process():
+    with pytest.raises(OSError), locked(Path("/proc/nothing")):
+        pass
+
+
 def test_the_hub_is_asked_once_for_an_encoder(tmp_path, monkeypatch):
     """A command checks MODEL before anything heavy is imported, and opens it later."""
     asked = []

@@ -364,9 +364,9 @@ def locked(folder: Path) -> Iterator[None]:
     with ExitStack() as stack:
         try:
             number = stack.enter_context(_lock(path, os.O_RDWR | os.O_CREAT | os.O_NONBLOCK))
-            if os.fstat(number).st_ino != path.stat().st_ino:  # removed and made again meanwhile
+            if not path.exists() or os.fstat(number).st_ino != path.stat().st_ino:  # removed, or made again meanwhile
                 raise BlockingIOError
-        except (BlockingIOError, FileNotFoundError):
+        except BlockingIOError:
             raise LockedError(f"another process is writing {folder}; wait for it to end, or stop it") from None
         stack.callback(path.unlink, missing_ok=True)
         refuse_links(place)
