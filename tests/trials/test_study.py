@@ -297,8 +297,11 @@ def columns_of(study):
     return [Column(name, word) for name in tasks for word in ["", *words]]
 
 
-@pytest.mark.parametrize(("name", "store", "runs"), [("tables", "tables", 12), ("dictionary", "dictionary", 14),
-                                                     ("continued", "dictionary", 6)])  # fmt: skip
+EVIDENCE = {"tables": ("tables", 12), "arms": ("tables", 12), "tasks": ("tables", 12), "dictionary": ("dictionary", 14),
+            "continued": ("dictionary", 6), "catholic": ("catholic", 12), "copying": ("dictionary", 12)}  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "store", "runs"), [(name, *each) for name, each in EVIDENCE.items()])
 def test_what_the_evidence_rests_on_can_be_planned(name, store, runs, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert cli.main(["study", str(RECIPES[0].parent / f"evidence-{name}.toml"), "--plan"]) == 0
@@ -307,7 +310,8 @@ def test_what_the_evidence_rests_on_can_be_planned(name, store, runs, capsys, tm
     assert f"not built yet: {store}, " in printed
 
 
-def test_the_recipes_are_those_of_the_papers_tables():
+def test_the_recipes_are_those_of_the_papers_tables_and_of_the_evidence():
+    assert {path.stem for path in RECIPES[0].parent.glob("evidence-*")} == {f"evidence-{name}" for name in EVIDENCE}
     names = {path.stem for path in RECIPES}
     assert names == {f"table{n}{size}" for n in (1, 3, 4, 5, 6, "7-9") for size in ("", "-cpu", "-gpu10")}
 
