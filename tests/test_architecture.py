@@ -49,14 +49,14 @@ CEILINGS = {  # lines of Python; (top) are the files beside the folders
 
 
 OWED = {  # lines above the ceiling, docs/log/size.md says for what; what is not said there must go
-    "(top)": 1_406,
+    "(top)": 1_408,
     "corpora": 831,
     "corpora/readers": 2_313,
     "graph": 126,
     "instances": 215,
     "model": 484,
     "pretraining": 240,
-    "tasks": 788,
+    "tasks": 793,
     "trials": 376,
     "views": 284,
 }

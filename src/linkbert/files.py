@@ -363,8 +363,10 @@ def locked(folder: Path) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         try:
-            number = stack.enter_context(_lock(path, os.O_RDWR | os.O_CREAT | os.O_NONBLOCK))
-            if not path.exists() or os.fstat(number).st_ino != path.stat().st_ino:  # removed, or made again meanwhile
+            number, current = stack.enter_context(_lock(path, os.O_RDWR | os.O_CREAT | os.O_NONBLOCK)), None
+            with suppress(FileNotFoundError):  # removed meanwhile
+                current = path.stat().st_ino
+            if os.fstat(number).st_ino != current:  # or made again
                 raise BlockingIOError
         except BlockingIOError:
             raise LockedError(f"another process is writing {folder}; wait for it to end, or stop it") from None

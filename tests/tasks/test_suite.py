@@ -15,7 +15,7 @@ from linkbert.files import UMASK, locked
 from linkbert.instances.vocabulary import SPECIAL, Vocabulary
 from linkbert.tasks import splits, suite, table
 from linkbert.tasks.examples import Prediction, QuestionExample, Splits
-from linkbert.tasks.results import choose_scores, read_results, summary
+from linkbert.tasks.results import choose_scores, gather_submission, read_results, summary
 from linkbert.tasks.settings import FineTuneConfig
 from linkbert.tasks.table import Task, find_task
 
@@ -366,6 +366,11 @@ def test_a_test_set_without_labels_becomes_a_file_for_glue_s_server(folder, monk
     assert [path.name for path in written.parent.iterdir()] == ["Colour.tsv"]
     assert written.read_text() == "index\tprediction\n0\tred\n1\tblue\n"
     assert "submission is not whole, as GLUE's server wants it: run --tasks wnli,ax" in caplog.text
+    answers = folder / "to" / record["predictions"]["test"]
+    answers.write_text(answers.read_text()[:-10])
+    with pytest.raises(ValueError, match=r"holds 1 of 2 answers: remove its line in results\.jsonl"):
+        gather_submission(folder / "to", record["model_hash"])
+    assert written.read_text() == "index\tprediction\n0\tred\n1\tblue\n"
     only = record | {"scores": {}}  # of a task without sets of its own but this one
     assert "  not scored: its labels are not public" in list(summary([only]))
     assert choose_scores([only]) == []

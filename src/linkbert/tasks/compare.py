@@ -16,10 +16,9 @@ from typing import Any
 import numpy as np
 
 from linkbert.config import check_content
-from linkbert.files import read_json_lines
 from linkbert.tasks.examples import Prediction
 from linkbert.tasks.metrics import METRICS, PUBLISHED, bootstrap, counted_metrics, interval_of, sum_groups
-from linkbert.tasks.results import Score, differences
+from linkbert.tasks.results import Score, differences, read_predictions
 
 SAMPLES = 10_000  # of the bootstrap
 WIDTH = 200  # characters of a question or an answer that are shown
@@ -34,14 +33,9 @@ def answers_of(score: Score, split: str) -> list[dict[str, Line]]:
         folder = run["folder"]
         if not run["scores"].get(split):
             raise ValueError(f"{folder} has no scores on the {split} set of {run['task']}: run both on the same data")
+        lines = read_predictions(run, folder, split, "id", "input", "gold", "prediction", "score")
         path = folder / run["predictions"][split]
-        if not path.is_file():
-            raise ValueError(f"{path} is not there: remove its line in results.jsonl and run again")
-        lines = read_json_lines(path, "id", "input", "gold", "prediction", "score")
         check_content(list[tuple[str, float]], [(line["id"], line["score"]) for line in lines], path)
-        if len(lines) < (count := run.get("counts", {}).get(f"{split}: examples", 0)):
-            cut = f"{path} holds {len(lines):,} of {count:,} answers"
-            raise ValueError(f"{cut}: remove its line in results.jsonl and run again")
         found.append({line["id"]: line for line in lines})
     return found
 

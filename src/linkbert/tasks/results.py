@@ -53,6 +53,17 @@ def read_results(folder: Path, *, grid: bool = False) -> dict[str, dict[str, Any
     return {record["key"]: record for record in records}
 
 
+def read_predictions(run: Mapping[str, Any], folder: Path, split: str, *keys: str) -> list[dict[str, Any]]:
+    """Read a run's predictions on a split, of all its examples; a ValueError where the file is gone or cut."""
+    path, remedy = folder / run["predictions"][split], "remove its line in results.jsonl and run again"
+    if not path.is_file():
+        raise ValueError(f"{path} is not there: {remedy}")
+    lines = read_json_lines(path, *keys)
+    if len(lines) < (count := run.get("counts", {}).get(f"{split}: examples", 0)):
+        raise ValueError(f"{path} holds {len(lines):,} of {count:,} answers: {remedy}")
+    return lines
+
+
 def gather_submission(folder: Path, model_hash: str) -> None:
     """Write FOLDER/submission for GLUE's server from the runs of a model alone; log what its archive still lacks."""
     best: dict[str, tuple[float, Task, Result]] = {}  # of several seeds and settings: on dev, the first of equals
@@ -68,7 +79,7 @@ def gather_submission(folder: Path, model_hash: str) -> None:
         fcntl.flock(file, fcntl.LOCK_EX)  # another process may be at it
         with replacing(folder / "submission", folder=True) as part:
             for _, task, run in best.values():
-                lines = read_json_lines(folder / run["predictions"]["test"], "id", "prediction")
+                lines = read_predictions(run, folder, "test", "id", "prediction")
                 write_submission(task, [Prediction(line["id"], line["prediction"]) for line in lines], part)
     if lacking := [task.name for task in tasks().values() if task.submission and task.submission not in best]:
         log.warning("%s/submission is not whole, as GLUE's server wants it: run --tasks %s", folder, ",".join(lacking))

@@ -22,7 +22,6 @@ from scipy.special import log_softmax
 from linkbert import registry
 from linkbert.config import Config, Count, Length, setting
 from linkbert.corpora.store import Store
-from linkbert.files import read_json_lines
 from linkbert.instances.batches import Batches
 from linkbert.instances.mixture import open_parts
 from linkbert.instances.parts import Part
@@ -37,6 +36,7 @@ from linkbert.pretraining.checkpoint import find_model
 from linkbert.pretraining.distributed import gather
 from linkbert.pretraining.evaluation import gain_batches, masked_losses, score_model, scoring
 from linkbert.records import CONTIGUOUS, LINKED, RANDOM
+from linkbert.tasks.results import read_predictions
 from linkbert.tasks.settings import FineTuneConfig
 from linkbert.tasks.suite import finetune
 
@@ -229,8 +229,8 @@ def reading(model_folder: str | Path, _store: str | Path, settings: Mapping[str,
         to = Path(asked.pop("to", scratch))
         names = tasks or ["ottqa", "hybridqa", "hotpotqa-100", "musique-100"]
         for run in finetune(model_folder, names, data=data, to=to, settings=asked, seeds=seeds):
-            path = to / run["predictions"]["test" if run["scores"].get("test") else "dev"]
-            found.setdefault(run["task"], []).append([line["score"] for line in read_json_lines(path, "score")])
+            lines = read_predictions(run, to, "test" if run["scores"].get("test") else "dev", "score")
+            found.setdefault(run["task"], []).append([line["score"] for line in lines])
     values = {task: np.mean(scores, axis=0) for task, scores in found.items()}
     return answer({task: (each, np.arange(len(each))) for task, each in values.items()})
 
