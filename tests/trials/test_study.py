@@ -297,8 +297,12 @@ def columns_of(study):
     return [Column(name, word) for name in tasks for word in ["", *words]]
 
 
-EVIDENCE = {"tables": ("tables", 12), "arms": ("tables", 12), "tasks": ("tables", 12), "dictionary": ("dictionary", 14),
-            "continued": ("dictionary", 6), "catholic": ("catholic", 12), "copying": ("dictionary", 12)}  # fmt: skip
+STORES = {
+    "tables": {"tables": 12, "arms": 12, "tasks": 12, "places": 25},
+    "dictionary": {"dictionary": 14, "continued": 6, "copying": 12},
+    "catholic": {"catholic": 12},
+}
+EVIDENCE = {name: (store, runs) for store, each in STORES.items() for name, runs in each.items()}
 
 
 @pytest.mark.parametrize(("name", "store", "runs"), [(name, *each) for name, each in EVIDENCE.items()])
