@@ -55,9 +55,9 @@ OWED = {  # lines above the ceiling, docs/log/size.md says for what; what is not
     "graph": 126,
     "instances": 215,
     "model": 484,
-    "pretraining": 240,
-    "tasks": 793,
-    "trials": 376,
+    "pretraining": 244,
+    "tasks": 801,
+    "trials": 479,
     "views": 284,
 }
 

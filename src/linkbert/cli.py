@@ -78,7 +78,7 @@ def main(words: Sequence[str] | None = None) -> int:
         have = f"{room >> 10:,} kB of memory may be mapped (ulimit -v), and libraries alone take {LEAST >> 10:,}"
         say(f"{name}: not enough memory: {have}; raise that limit", stderr=True)
         return 1
-    if any(re.search(r"(^|=)([A-Za-z_][\w.]*:[A-Za-z_]\w*|.+\.toml)$", word) for word in words):
+    if "study" in words[:1] or any(re.search(r"(^|=)([A-Za-z_][\w.]*:[A-Za-z_]\w*|.+\.toml)$", each) for each in words):
         sys.path.append(os.getcwd())  # for a module:name of the user's own; worker processes take over the path
     if "OMP_WAIT_POLICY" not in os.environ:  # a thread that waits gives its core away soon (docs/log/training.md)
         os.environ.setdefault("GOMP_SPINCOUNT", "10000")

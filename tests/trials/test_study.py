@@ -377,7 +377,7 @@ def test_workers_take_a_gpu_each_or_their_part_of_the_cores(study_file, tmp_path
     run = expand(read_study(study_file()), tmp_path)[0]
     free = dataclasses.replace(run, config=run.config.replace(threads=0))
     monkeypatch.setattr("os.cpu_count", lambda: 8)
-    assert device_of(run, 1) == {}
+    assert device_of(run, 1) == {"device": "auto", "threads": 1}
     assert device_of(free, 3) == {"threads": 2}
     monkeypatch.setattr("linkbert.pretraining.distributed.count_cards", lambda: 2)
     found = []

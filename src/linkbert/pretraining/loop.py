@@ -168,7 +168,7 @@ def pretrain(
             fault = check_step(state, config, mean, norm)
             if fault and fault.stops:
                 writer.check(wait=True)
-                raise ValueError(describe_fault(run, config, step + 1, fault.what, means | {"gradient norm": norm}))
+                raise DivergedError(describe_fault(run, config, step + 1, fault.what, means | {"gradient norm": norm}))
             scaler.update()
             if scaler.is_enabled():
                 state.scale, state.since_overflow = (scaler.state_dict()[key] for key in stood)
@@ -237,6 +237,10 @@ def dropout_seed(seed: int, step: int, rank: int) -> int:
     """Mix seed, step and rank into the seed of one step's dropout; neighbours share nothing."""
     key = f"{seed} {step} {rank}".encode()
     return int.from_bytes(hashlib.blake2b(key, digest_size=8).digest(), "little") >> 1
+
+
+class DivergedError(ValueError):
+    """A step is no number, or a spike, and the run stops there."""
 
 
 class StepFault(NamedTuple):

@@ -8,7 +8,7 @@ Sentences of one document are drawn together; other examples are taken as indepe
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -69,6 +69,11 @@ def read_pair(a: Score, b: Score) -> tuple[str, list[dict[str, Line]], list[dict
     return split, ours, theirs, both
 
 
+def groups_of(sides: Sequence[Sequence[dict[str, Line]]], both: Sequence[str]) -> list[Hashable]:
+    """Return the document of each example, or the example itself where a set names none."""
+    return [sides[0][0][key].get("group") or (key,) for key in both]
+
+
 def paired_draws(
     metrics: Sequence[str], sides: Sequence[Sequence[dict[str, Line]]], both: Sequence[str], samples: int
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -81,15 +86,18 @@ def paired_draws(
         pieces = iter(np.split(sums, ends, axis=-1))
         return np.stack([np.mean([value(next(pieces)) for _, value in side], axis=0) for side in parts], axis=-1)
 
-    sums = sum_groups(rows, [sides[0][0][key].get("group") or (key,) for key in both])
+    sums = sum_groups(rows, groups_of(sides, both))
     return means(rows.sum(0)), bootstrap(sums, lambda found: means(found) @ [1, -1], samples=samples)
 
 
-def gain(a: Score, b: Score, *, samples: int = 1000) -> np.ndarray:
-    """Return by how much a's number is above b's on the examples that both have, and draws of it: (1 + samples,)."""
+def gain(a: Score, b: Score, *, samples: int = 1000) -> tuple[np.ndarray, int]:
+    """Return by how much a's number is above b's on the examples that both have, and draws of it: (1 + samples,).
+
+    And what was drawn: how many documents, or examples where a set names none.
+    """
     _, *sides, both = read_pair(a, b)
     means, draws = paired_draws(counted_metrics(a.column.task), sides, both, samples)
-    return np.append(means[0] - means[1], draws)
+    return np.append(means[0] - means[1], draws), len(set(groups_of(sides, both)))
 
 
 def compare(a: Score, b: Score) -> dict[str, Any]:

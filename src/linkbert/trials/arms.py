@@ -5,6 +5,8 @@ order of places for segment A, each A, and dropout, because these follow from th
 segment B and the masks, too, where both drew the same relation (LinkBERT and BERT: half of the pairs).
 """
 
+import re
+from collections import Counter
 from collections.abc import Collection, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +19,8 @@ from linkbert.config import STORE_SETTINGS, Config, Seconds, Seed, check_content
 from linkbert.files import read_toml
 from linkbert.instances.parts import Part
 from linkbert.tasks.settings import FineTuneConfig
+from linkbert.tasks.splits import models_of
+from linkbert.tasks.suite import read_grid
 from linkbert.tasks.table import Task, find_tasks
 
 ARMS: Mapping[str, tuple[str, str, Mapping[str, Any]]] = {  # name: in sentences, in the paper's rows, and its settings
@@ -29,7 +33,20 @@ ARMS: Mapping[str, tuple[str, str, Mapping[str, Any]]] = {  # name: in sentences
 }
 PROBE, TASK = ("name", "title", "store"), ("name", "title", "data", "seeds", "grid")  # keys that are no settings
 ARM = ("title", "like", "seeds", "against", "paper", "budget")
+HELD_OUT = ("held_out", "held_out_links")
 SAVING = {"save_total_limit": 1, "keep_best": False}  # the last checkpoint of a run alone, unless told otherwise
+
+
+Name = Annotated[str, Field(min_length=1)]
+
+
+def _once_each(seeds: list[int]) -> list[int]:
+    if twice := [seed for seed, times in Counter(seeds).items() if times > 1]:
+        raise ValueError(f"seed {twice[0]} is named twice")
+    return seeds
+
+
+Seeds = Annotated[list[Seed], AfterValidator(_once_each)]
 
 
 class Table(BaseModel, extra="forbid", frozen=True):
@@ -41,7 +58,7 @@ class StoreTable(Table):
 
     path: Annotated[Path, AfterValidator(Path.absolute)]
     build: list[str] = []  # the words of `linkbert build`, without --to
-    weight: float | None = None  # of several that are trained on; none: by tokens
+    weight: float | None = Field(None, gt=0, allow_inf_nan=False)  # of several that are trained on; none: by tokens
     train: bool = True  # or only probed
     settings: dict[str, Any] = {}
 
@@ -65,7 +82,7 @@ class Arm(Table):
 
     title: str = ""  # in tables and sentences
     like: str = ""  # a predefined arm whose settings it starts from
-    seeds: list[Seed] = []  # of pretraining; none: those of the study
+    seeds: Seeds = []  # of pretraining; none: those of the study
     against: str = ""  # the arm it is compared with; none: the study's baseline
     paper: str = ""  # the row of the paper's tables that stands next to it
     budget: Budget | None = None  # of its own; none: the tokens of the arm it is compared with
@@ -98,10 +115,10 @@ class Study(Table):
     """The tables of a study's file."""
 
     title: str
-    stores: dict[str, StoreTable] = Field(min_length=1)
-    arms: dict[str, dict[str, Any]] = Field(min_length=1)
+    stores: dict[Name, StoreTable] = Field(min_length=1)
+    arms: dict[Name, dict[str, Any]] = Field(min_length=1)
     baseline: str = ""  # the arm that others are compared with; none: bert, or the first
-    seeds: list[Seed] = Field([0], min_length=1)  # of pretraining
+    seeds: Seeds = Field([0], min_length=1)  # of pretraining
     budget: Budget = Budget()
     settings: dict[str, Any] = {}  # of pretraining, of all arms
     probes: dict[str, dict[str, Any]] = {"score": {}}
@@ -126,7 +143,9 @@ class Study(Table):
         usual = self.settings.get("graph", "hyperlink")
         several = any(each.settings.get("graph", usual) != usual for each in self.read_arms.values())
         scope = {"scope": "document"} if several else {}
-        table = {**SAVING, **scope, **self.settings, **arm.settings, **more, "seed": seed}
+        common = {key: value for key, value in self.settings.items() if key not in arm.settings}
+        own = {} if len(self.trained) != 1 else next(iter(self.trained.values())).settings
+        table = {**SAVING, **scope, **common, **arm.settings, **own, **more, "seed": seed}  # an arm's word is the last
         preset = str(table.pop("preset", "tiny"))
         named = f"{preset} recipe={table['recipe']}" if "recipe" in table else preset
         return make_config(preset, [f"{key}={show_value(value)}" for key, value in table.items()]), named
@@ -134,9 +153,14 @@ class Study(Table):
     @property
     def parts(self) -> list[Part]:
         """Return the stores that are trained on."""
-        found = {name: each for name, each in self.stores.items() if each.train}
-        one = len(found) == 1
-        return [Part("" if one else name, each.path, each.weight, each.settings) for name, each in found.items()]
+        several = len(self.trained) > 1  # settings of one are those of its runs
+        return [Part(name, each.path, each.weight, each.settings) if several else Part("", each.path)
+                for name, each in self.trained.items()]  # fmt: skip
+
+    @cached_property
+    def trained(self) -> dict[str, StoreTable]:
+        """Return the stores that are trained on, by name."""
+        return {name: each for name, each in self.stores.items() if each.train}
 
     @cached_property
     def questions(self) -> list[Question]:
@@ -170,24 +194,30 @@ def read_arm(name: str, table: Mapping[str, Any], size: str = "") -> Arm:
 
 def read_study(path: Path) -> Study:
     """Read a study's file; with `like = "FILE"` it is that one but for what it holds, and `NAME = false` takes away."""
-    return check_study(_absolute(_read_file(path)), path)
+    tables = _read_file(path)
+    if isinstance(tasks := tables.get("tasks"), dict):
+        tables["tasks"] = {label: {"name": label, **table} if ".toml" in label and isinstance(table, dict) else table
+                           for label, table in tasks.items()}  # fmt: skip
+    return check_study(_absolute(tables), path)
 
 
 def _absolute(table: dict[str, Any]) -> dict[str, Any]:
-    """Make the folders that a table names absolute; what is no folder is a hub's name."""
-    return {
-        key: _absolute(value) if isinstance(value, dict)
-        else str(Path(value).absolute()) if key in ("data", "init") and Path(str(value)).is_dir() else value
-        for key, value in table.items()
-    }  # fmt: skip
+    """Make the places that a table names absolute; what is not there is a hub's name."""
+    return {key: _absolute(value) if isinstance(value, dict) else _place(key, value) for key, value in table.items()}
+
+
+def _place(key: str, value: Any) -> Any:
+    file = re.match(r".+\.toml(?=:|$)", str(value)) if key == "name" else None
+    there = Path(file[0] if file else str(value)).expanduser()
+    return str(Path(value).expanduser().absolute()) if (file or key in ("data", "init")) and there.exists() else value
 
 
 def _read_file(path: Path, *others: Path) -> dict[str, Any]:
-    if path in others:
+    if path.resolve() in others:
         raise ValueError(f"{path} is like itself: `like` names another file")
     tables = read_toml(path)
     like = tables.pop("like", "")
-    return _merged(_read_file(path.parent / str(like), path, *others), tables) if like else tables
+    return _merged(_read_file(path.parent / str(like), path.resolve(), *others), tables) if like else tables
 
 
 def _merged(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
@@ -205,8 +235,10 @@ def check_study(tables: Any, path: Path) -> Study:
         raise ValueError(f"{path} has an unknown key {unknown[0]!r}; {nearest(unknown[0], Study.model_fields)}")
     study = check_content(Study, tables, path)
     try:
-        for name, arm in study.read_arms.items():
-            study.config(arm)
+        if not study.trained:
+            raise ValueError("no store is trained on: leave train = false out of one")
+        check_settings(study)
+        for name in study.arms:
             if (other := study.against(name)) not in study.arms or study.against(other) != other:
                 raise ValueError(f"arm {name} is compared with {other}, which is no baseline of the study")
             check_seeds(study, name, other)
@@ -220,6 +252,7 @@ def check_study(tables: Any, path: Path) -> Study:
                 check_probe(each)
             else:
                 FineTuneConfig(**{**each.task.settings, **each.settings})
+                read_grid(each.grid, (models_of(each.task) or [each.task])[0], 768, {*each.settings})
             if each.store and each.store not in study.stores:
                 raise ValueError(f"{each.label}: {each.store} is no store of it; {nearest(each.store, study.stores)}")
         labels = [each.label for each in study.questions]
@@ -229,6 +262,8 @@ def check_study(tables: Any, path: Path) -> Study:
                     raise ValueError(f"compare: {word!r} is not in the study; {nearest(word, known)}")
             if not 2 <= len(words) <= 3:
                 raise ValueError(f"compare: {words} is neither [ARM, ARM] nor [ARM, ARM, LABEL]")
+            if words[0] == words[1]:
+                raise ValueError(f"compare: {words[0]} is compared with itself")
             check_seeds(study, *words[:2])
     except ValidationError as error:
         first = error.errors()[0]
@@ -238,16 +273,39 @@ def check_study(tables: Any, path: Path) -> Study:
     return study
 
 
+def check_settings(study: Study) -> None:
+    """Refuse settings of pretraining that the study decides itself, or that would ask an arm other questions."""
+    arms, common = study.read_arms, study.config(Arm())[0]
+    titles = Counter(arm.title or name for name, arm in arms.items())
+    for name, settings in {"settings": study.settings, **{name: arm.settings for name, arm in arms.items()}}.items():
+        taken = {"seed": "seeds", "budget": "budget.time", "max_time": "budget.time"}
+        taken |= {"max_steps": "budget.steps"} if name in arms or study.budget != Budget() else {}
+        if lost := [key for key in settings if key in taken]:
+            raise ValueError(f"{name}: {lost[0]} is not for a study: it takes {taken[lost[0]]} instead")
+    for name, arm in arms.items():
+        config = study.config(arm)[0]
+        if titles[arm.title or name] > 1:
+            raise ValueError(f"arm {name} has the title of another, {arm.title!r}: give it a title of its own")
+        if study.probes and (own := [key for key in HELD_OUT if getattr(config, key) != getattr(common, key)]):
+            raise ValueError(f"arm {name} has {own[0]} of its own: probes ask all arms alike, so set it for all")
+
+
 def check_probe(question: Question) -> None:
     """Refuse an unknown probe, or a setting that one of ours does not have."""
     if question.name == "score":  # no torch is needed
         Config(**question.settings)
         return
     registry.find("probes", question.name)
-    if ":" not in question.name and question.name != "reading":  # that one says what it takes
-        from linkbert.trials.probes import ProbeConfig
+    if ":" in question.name:
+        return
+    from linkbert.trials.probes import READING, ProbeConfig
 
+    if question.name != "reading":
         ProbeConfig(**question.settings)
+    elif "data" not in question.settings:
+        raise ValueError(f"probe {question.label}: give data = FOLDER, where its datasets are")
+    else:
+        FineTuneConfig(**{key: each for key, each in question.settings.items() if key not in READING})
 
 
 def check_seeds(study: Study, a: str, b: str) -> None:

@@ -42,8 +42,9 @@ class Difference(NamedTuple):
 def interval(values: Sequence[float], draws: np.ndarray | None = None, groups: int = 0) -> Difference:
     """Give the mean of differences by seed, (S,), an interval; `draws` (B, S): a bootstrap over `groups` of examples.
 
-    A draw has the same examples for all seeds. Without draws the seeds alone count; one seed without draws has no
-    interval, one with draws that of its examples. It is never narrower than that of the seeds alone:
+    A draw has the same examples for all seeds. Without draws the seeds alone count. There is no interval of one seed
+    without draws (with them, it is that of its examples), nor of what is not 0 and does not vary. It is never narrower
+    than that of the seeds alone:
 
     >>> [round(each, 2) for each in interval([1.0, 3.0])]
     [2.0, -10.71, 14.71, 0.3]
@@ -64,8 +65,8 @@ def interval(values: Sequence[float], draws: np.ndarray | None = None, groups: i
         return Difference(value, None, None, None)
     spread = max(spread, 0.0)
     total = spread + of_examples
-    if not total:
-        return Difference(value, value, value, float(value == 0))
+    if not total:  # nothing varied: no difference at all, or too little was asked
+        return Difference(value, *(None, None, None) if value else (value, value, 1.0))
     freedom = total**2 / (spread**2 / max(seeds - 1, 1) + of_examples**2 / max(groups - 1, 1))
     ways = [(total, freedom), *[(alone, seeds - 1)] * (alone > 0)]
     half = max(float(stdtrit(free, 0.975)) * variance**0.5 for variance, free in ways)
@@ -101,9 +102,8 @@ class Measure:
         try:
             if not self.column:
                 return draw_rows(pairs)
-            score = pairs[0][0]
-            columns = [100 * gain(a, b, samples=SAMPLES)[1:] for a, b in pairs]
-            return np.stack(columns, axis=1), score.runs[0]["counts"].get(f"{score.split}: examples", 2)
+            columns, groups = zip(*(gain(a, b, samples=SAMPLES) for a, b in pairs), strict=True)
+            return 100 * np.stack(columns, axis=1)[1:], min(groups)
         except (KeyError, ValueError):  # predictions are gone, or of other examples
             return None, 0
 
@@ -113,7 +113,7 @@ def draw_rows(pairs: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> t
     groups = pairs[0][0]["groups"]
     if any(not np.array_equal(each["groups"], groups) for pair in pairs for each in pair):
         raise ValueError("values are of other examples")
-    differences = np.stack([a["rows"] - b["rows"] for a, b in pairs], axis=1).astype(np.float64)  # (N, S)
+    differences = np.stack([a["rows"] - b["rows"] for a, b in pairs], axis=1)  # (N, S)
     known = np.isfinite(differences).all(axis=1)  # what is not a number for one model counts for none
     sums = sum_groups(np.column_stack([differences, known])[known], groups[known].tolist())
     return bootstrap(sums, lambda found: found[:, :-1] / found[:, -1:], samples=SAMPLES), len(sums)
@@ -160,8 +160,9 @@ def read_probe(question: Question, path: Path) -> Iterator[tuple[Measure, float,
         remedy = f"delete it and {path}, and run the study again"
         raise ValueError(f"{path.with_suffix('.npz')} is damaged: {remedy}") from None
     for name, value in measures.items():
-        rows = held.get(f"rows/{name}")
-        answer = None if rows is None else {"rows": rows, "groups": held.get(f"groups/{name}", np.arange(len(rows)))}
+        answer = None
+        if (rows := held.get(f"rows/{name}")) is not None:
+            answer = {"rows": rows.astype(np.float64), "groups": held.get(f"groups/{name}", np.arange(len(rows)))}
         title = f"{question.title or question.label}: {name.replace('_', ' ')}"
         yield Measure(question.label, name, title, ""), value, answer
 
@@ -214,7 +215,7 @@ def sentence(titles: Sequence[str], measure: Measure, found: Mapping[str, Any]) 
     digits, runs = 1 if measure.column else 3, f"{found['runs']} pretraining runs"
     words = f"{titles[0]} - {titles[1]} on {measure.title}: {found['value']:+.{digits}f} {measure.metric}".rstrip()
     if found["low"] is None:
-        return f"{words}, {runs}: one of each has no interval"
+        return f"{words}, {runs}: {'one of each has' if len(found['seeds']) == 1 else 'nothing varies:'} no interval"
     if len(found["seeds"]) == 1:
         runs += ", one of each: the interval is over examples alone"
     told = "" if found["low"] > 0 or found["high"] < 0 else "; not told from 0"

@@ -62,6 +62,11 @@ class ProbeConfig(Config):
     candidates: Count = setting(20_000, "documents that are searched, drawn by the seed where there are more")
 
 
+# Settings of the probe `reading` that are not those of fine-tuning, and the tasks that it reads.
+READING = {"data", "to", "tasks", "seeds"} | (ProbeConfig.model_fields.keys() - FineTuneConfig.model_fields.keys())
+READ = ["ottqa", "hybridqa", "hotpotqa-100", "musique-100"]
+
+
 def link_gain(model_folder: str | Path, store: str | Path, settings: Mapping[str, Any]) -> Answer:
     """By how much a masked token of a held-out A is likelier next to a linked text than next to a random one, nats.
 
@@ -215,19 +220,13 @@ def reading(model_folder: str | Path, _store: str | Path, settings: Mapping[str,
 
     No effect: a store's links are not asked; models are compared. Where one of two questions is answered: 0.5.
     """
-    own = {
-        key: value
-        for key, value in settings.items()
-        if key in FineTuneConfig.model_fields or key not in ProbeConfig.model_fields
-    }
-    asked: dict[str, Any] = {"fraction": 0.25, **own}
-    data, seeds, tasks = asked.pop("data", None), asked.pop("seeds", 1), asked.pop("tasks", None)
+    asked = {"fraction": 0.25, **{key: value for key, value in settings.items() if key not in READING}}
+    data, seeds, names = settings.get("data"), settings.get("seeds", 1), settings.get("tasks") or READ
     if data is None:
         raise ValueError("the probe `reading` needs the folder of its datasets: give data = FOLDER")
     found = dict[str, Any]()
     with TemporaryDirectory() as scratch:
-        to = Path(asked.pop("to", scratch))
-        names = tasks or ["ottqa", "hybridqa", "hotpotqa-100", "musique-100"]
+        to = Path(settings.get("to", scratch))
         for run in finetune(model_folder, names, data=data, to=to, settings=asked, seeds=seeds):
             lines = read_predictions(run, to, "test" if run["scores"].get("test") else "dev", "score")
             found.setdefault(run["task"], []).append([line["score"] for line in lines])

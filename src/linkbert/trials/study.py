@@ -40,12 +40,14 @@ from linkbert.pretraining.journal import decisive_settings, read_journal
 from linkbert.tasks.results import run_key
 from linkbert.tasks.splits import find_data, find_files, hash_files, model_task
 from linkbert.tasks.suite import IN_KEY, find_model, finetune
+from linkbert.tasks.table import find_tasks
 from linkbert.trials.arms import Arm, Question, Study, check_study
 from linkbert.workers import make_executor, run_shards
 
 DRAWING = (*STORE_SETTINGS, "sequence_length", "seed", "eval_pairs", "mlm_probability", "masking")  # given to a probe
 SAMPLED = 16_384  # pairs of which an arm's tokens a pair are the mean
 TIMING = "30s"  # of training, for tokens a second where no run has finished
+STDERR_FILENO = 2  # what children say; on ours there may be a job array
 log = logging.getLogger(__name__)
 
 
@@ -79,8 +81,17 @@ class Run:
 
     def answer(self, question: Question) -> Path:
         """Return the file of the answer to a question, which is written last."""
-        label, key = re.sub(r"[^\w.-]", "_", question.label), run_key(name_of(self.study, question))[:8]
-        return self.folder / "results" / self.key / f"{label}-{key}.json"
+        label, asked = re.sub(r"[^\w.-]", "_", question.label)[:60], name_of(self.study, question)
+        path = self.folder / "results" / self.key / f"{label}-{run_key(asked)[:8]}.json"
+        if question.kind == "task" and not path.is_file():
+            own = run_key(asked | {"data": question.data})
+            there = [[*file] for file in asked["data"] if not isinstance(file, str)]  # a string's are letters
+            for each in path.parent.glob(f"{label}-{'?' * 8}.json"):  # had from files of which some are gone
+                before = read_json(each)
+                known = isinstance(before, dict) and before.get("asked") == own
+                if known and all(file in before["data"] for file in there):
+                    return each
+        return path
 
 
 def what_is_asked(study: Study, question: Question) -> dict[str, Any]:
@@ -94,7 +105,8 @@ def what_is_asked(study: Study, question: Question) -> dict[str, Any]:
 def name_of(study: Study, question: Question) -> dict[str, Any]:
     """Return what makes a question another one: all it is given, and the content of its store or of its data."""
     if question.kind == "task":
-        task, data = question.task, Path(question.data)
+        task, data = question.task, Path(question.data).expanduser()
+        data = find_data(question.data, [task]) if data.exists() else data  # nothing is fetched: of a hub's, the name
         asked = question.model_dump(exclude={"title", "label"}) | {"name": task.name}
         if task.file:
             asked["table"] = {key: getattr(task, key) for key in (*IN_KEY, "model_of", "settings")}
@@ -128,14 +140,18 @@ def lacking(study: Study) -> Iterator[tuple[str, list[str]]]:
     for name, each in study.stores.items():
         if not (each.path / "tokens").is_dir():
             yield name, ["build", *each.build, "--to", str(each.path)] if each.build else []
-        for graph in dict.fromkeys(each.settings.get("graph", graph) for graph in asked) if each.train else ():
+        graphs = [each.settings.get("graph", graph) for graph in asked] if each.train else []
+        probes = [what_is_asked(study, probe) for probe in study.questions if probe.kind == "probe" and "graph" in
+                  probe.settings and (probe.store or next(iter(study.stores))) == name]  # fmt: skip
+        for graph in dict.fromkeys([*graphs, *(probe["settings"]["graph"] for probe in probes)]):
             if not (each.path / "graphs" / graph / "graph.json").is_file():
                 yield f"{name}'s graph {graph}", ["graph", str(each.path), "--method", graph]
 
 
 def prepare(study: Study, folder: Path) -> list[Run]:
     """Write down what is asked, make stores and graphs that are lacking, and return the runs, each once."""
-    if folder.exists() and any(folder.iterdir()) and not (folder / "asked.json").is_file():
+    there = [each for each in folder.iterdir() if each.suffix != ".part"] if folder.exists() else []
+    if there and not (folder / "asked.json").is_file():
         raise ValueError(f"{folder} is not empty, and no study's: name a new folder")
     refuse_links(folder)
     asked, path = study.model_dump(mode="json"), folder / "asked.json"
@@ -146,16 +162,22 @@ def prepare(study: Study, folder: Path) -> list[Run]:
     for name, words in lacking(study):  # a graph is looked for when the build, which makes one, has ended
         if not words:
             raise ValueError(f"store {name} is not at {study.stores[name].path}: build it, or say how by its `build`")
-        if subprocess.run([sys.executable, "-m", "linkbert", *words], check=False).returncode:
+        if subprocess.run([sys.executable, "-m", "linkbert", *words], check=False, stdout=STDERR_FILENO).returncode:
             raise ValueError(f"{name} is not made: `linkbert {' '.join(words)}` failed, as is said above")
-    return [*{run.key: run for run in expand(study, folder)}.values()]
+    return once_each(expand(study, folder))
 
 
 def check_data(questions: Iterable[Question]) -> None:
     """Refuse tasks whose files are not there, before anything is built or trained."""
-    for task, data in [(each.task, each.data) for each in questions if each.kind == "task"]:
-        folder = find_data(data, [task])
-        find_files(task, folder), model_task(task, folder)
+    asked = [(each.data, [each.task]) for each in questions if each.kind == "task"]
+    for settings in [each.settings for each in questions if each.name == "reading"]:
+        from linkbert.trials.probes import READ
+
+        asked.append((settings["data"], find_tasks(settings.get("tasks") or READ)))
+    for data, tasks in asked:
+        folder = find_data(data, tasks)
+        for task in tasks:
+            find_files(task, folder), model_task(task, folder)
 
 
 def expand(study: Study, folder: Path, *, there: bool = True) -> list[Run]:
@@ -189,6 +211,11 @@ def expand(study: Study, folder: Path, *, there: bool = True) -> list[Run]:
     return sorted(runs, key=lambda run: (order.index(run.arm), run.seed))
 
 
+def once_each(runs: Iterable[Run]) -> list[Run]:
+    """Leave one of several runs of one key."""
+    return [*{run.key: run for run in runs}.values()]
+
+
 def tokens_per_pair(study: Study, config: Config) -> float:
     """Return the tokens of a pair, special ones included: the mean over the first ones of a run."""
     sampler = make_sampler(open_parts(study.parts, config), config)
@@ -219,17 +246,22 @@ def tokens_per_second(study: Study, folder: Path, name: str) -> float:
         often = {"save_steps": 10**6, "logging_steps": 1, "eval_steps": 0, "eval_pairs": 16}
         config = config.replace(max_time=TIMING, max_steps=max(10_000, config.max_steps), **often)
         with replacing(folder / "timing", folder=True) as part:
-            if not pretrain(study.parts, part, config, preset=preset).finished:
-                raise KeyboardInterrupt
-            lines = [line for line in read_journal(part / "journal.jsonl") if "learning_rate" in line]
+            if not path.is_file():  # another process may have measured while this one waited
+                if not pretrain(study.parts, part, config, preset=preset).finished:
+                    raise KeyboardInterrupt
+                lines = [line for line in read_journal(part / "journal.jsonl") if "learning_rate" in line]
+                speeds = [line["tokens_per_second"] for line in lines[2:] or lines]  # the first ones compile
+                write_json(path, {"tokens_per_second": float(np.median(speeds)), "arm": name})
         remove(folder / "timing")
-        speeds = [line["tokens_per_second"] for line in lines[2:] or lines]  # the first ones compile
-        write_json(path, {"tokens_per_second": float(np.median(speeds)), "arm": name})
     return float(read_answer(path, "tokens_per_second", Positive))
 
 
-def do_run(run: Run, parallel: int = 1) -> None:
-    """Pretrain, then ask what has no answer yet, unless another process does. Under torchrun, pretrain alone."""
+def do_run(run: Run, parallel: int = 1, *, alone: bool = True) -> None:
+    """Pretrain, then ask what has no answer yet, unless another process does. Under torchrun, pretrain alone.
+
+    A training that diverges is a DivergedError; where the run is not `alone`, a warning, so that others go on.
+    """
+    from linkbert.pretraining.loop import DivergedError
     from linkbert.pretraining.run import pretrain
 
     together, more = int(os.environ.get("WORLD_SIZE", "1")) > 1, device_of(run, parallel)
@@ -247,10 +279,16 @@ def do_run(run: Run, parallel: int = 1) -> None:
                     except NoUsableAnchorError as error:  # so it is of every model
                         log.warning("%s of %s: no answer; %s", question.label, run.arm, error)
                         found = {"measures": {}, "note": str(error)}
+                    if question.kind == "task":
+                        asked = name_of(run.study, question)
+                        found |= {"asked": run_key(asked | {"data": question.data}), "data": asked["data"]}
                     write_json(path, found | {"seconds": round(time.monotonic() - start, 2)})
     except LockedError:
         log.warning("%s, seed %s: another process makes it", run.arm, run.seed)
     except ValueError as error:
+        if isinstance(error, DivergedError) and not alone:
+            log.warning("%s, seed %s, is left undone: %s", run.arm, run.seed, str(error).partition(";")[0])
+            return
         raise ValueError(f"{run.arm}, seed {run.seed}: {error}") from error
 
 
@@ -259,7 +297,7 @@ def device_of(run: Run, parallel: int) -> dict[str, Any]:
     from linkbert.pretraining.distributed import count_cards
 
     if parallel == 1:
-        return {}
+        return {key: getattr(run.config, key) for key in ("device", "threads")}
     # Workers are numbered: SpawnProcess-1, SpawnProcess-2.
     if (cards := count_cards()) and run.config.device in ("auto", "cuda"):
         return {"device": f"cuda:{int(current_process().name.rpartition('-')[2]) % cards}"}
@@ -270,16 +308,23 @@ def ask_probe(run: Run, question: Question, path: Path, more: Mapping[str, Any])
     """Ask a probe; its values by example go to a file of their own."""
     asked = what_is_asked(run.study, question)
     probe = registry.find("probes", question.name)
-    found = probe(run.path / "model", Path(asked["store"]), {**asked["settings"], **more})
+    found = probe(run.path / "model", Path(asked["store"]), {**more, **asked["settings"]})
+    arrays = {f"rows/{name}": np.asarray(each, np.float64) for name, each in found.get("rows", {}).items()}
+    for name, each in found.get("groups", {}).items():
+        groups = each
+        if not isinstance(each, np.ndarray) or each.dtype.kind not in "iu":  # only which are equal counts
+            groups = np.unique([str(group) for group in each], return_inverse=True)[1]
+        if len(groups) != len(arrays.get(f"rows/{name}", ())):
+            raise ValueError(f"probe {question.label}: rows and groups of {name} are not equally many")
+        arrays[f"groups/{name}"] = groups
     with replacing(path.with_suffix(".npz")) as part, part.open("wb") as file:
-        of: tuple[str, ...] = ("rows", "groups")
-        np.savez_compressed(file, **{f"{kind}/{name}": each for kind in of for name, each in found[kind].items()})
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
     return {"measures": {name: float(value) for name, value in found["measures"].items()}}
 
 
 def ask_task(run: Run, question: Question, path: Path, more: Mapping[str, Any]) -> dict[str, Any]:
     """Fine-tune on a task by its seeds; finished ones are not repeated."""
-    settings, how = {**question.settings, **more}, question.model_dump(include={"data", "seeds", "grid"})
+    settings, how = {**more, **question.settings}, question.model_dump(include={"data", "seeds", "grid"})
     records = finetune(run.path / "model", question.task, to=path.with_suffix(""), settings=settings, **how)
     return {"keys": [record["key"] for record in records]}
 
@@ -297,7 +342,7 @@ def run_study(
     study: Study, folder: Path, *, parallel: int = 1, only: str = "", report: Callable[[str], None] = print
 ) -> None:
     """Do all runs of a study that are not done, or one by its key."""
-    runs = prepare(study, folder) if os.environ.get("RANK", "0") == "0" else expand(study, folder)
+    runs = prepare(study, folder) if os.environ.get("RANK", "0") == "0" else once_each(expand(study, folder))
     if only and only not in (keys := [run.key for run in runs]):
         raise ValueError(f"{folder} has no run {only!r}; {nearest(only, keys)}")
     done = {run.key for run in runs if run.done}
@@ -315,7 +360,7 @@ def run_study(
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: what trains writes a checkpoint
     try:
         with make_executor(parallel) as executor:
-            run_shards(partial(do_run, parallel=parallel), left, executor, progress=finished)
+            run_shards(partial(do_run, parallel=parallel, alone=len(left) == 1), left, executor, progress=finished)
     finally:
         with suppress(ValueError):
             signal.signal(signal.SIGTERM, before)

@@ -175,7 +175,7 @@ def gains_section(layout: Layout, scores: Sequence[Score]) -> Iterator[Section]:
     for (model, column), score in found.items():
         if model != base and (base, column) in found:
             try:
-                gains[model, column] = gain(score, found[base, column])
+                gains[model, column], _ = gain(score, found[base, column])
             except (KeyError, ValueError):
                 lacking.append(f"{column.title} of {model}")
     why = f"no paired interval, as predictions are not there or of other examples: {'; '.join(lacking)}"
