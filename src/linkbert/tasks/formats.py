@@ -43,6 +43,7 @@ OPTIONAL = ("id", "group", "label")  # roles whose column may be missing
 FORM = "is the file of this form?"
 BREAK = "\n"  # between the paragraphs of a context that is put together
 TAG = re.compile(r"O|[BIESLUMW](-.+)?")
+FLAGS = {"0", "1", "false", "true"}  # of a class each
 MISSING = ("nan", "na", "n/a", "null", "none", "<na>")  # what stands for no number
 LONGEST = 64 << 20  # characters of a cell
 HEADS = {"index", "id", "sentence", "sentence1", "sentence2", "text", "label", "labels", "score"}
@@ -243,7 +244,8 @@ def form_of(source: Source) -> str:
     """Tell Parquet, CSV and TSV by their names, and JSON lines by their first two; a line of a whole table is none."""
     if (end := ending(source.name)) in ("parquet", "arrow", "csv", "tsv"):
         return "parquet" if end == "arrow" else end
-    first, more = source.stream.readline(), source.stream.readline().strip()[:1]
+    first = next((line for line in source.stream if line.strip()), "").lstrip()
+    more = next((line for line in source.stream if line.strip()), "").lstrip()[:1]
     source.stream.seek(0)
     table = '"data"' in first[:99] or TABLE.match(first)
     return "jsonl" if first[:1] == "{" and (more == "{" or (not more and not table)) else "json"
@@ -329,8 +331,8 @@ def _placed(asked: Any, context: str, title: str, options: Options, counts: Coun
         answers = tuple(filter(str.strip, given))
         spans = find_answers(context, answers)
     else:
-        places = [(each["answer_start"], each["text"]) for each in given or ()]
-        spans = tuple((at, at + len(text)) for at, text in places if text and at >= 0 and context.startswith(text, at))
+        places = [(each["answer_start"], each["text"]) for each in given or () if each["text"].strip()]
+        spans = tuple((at, at + len(text)) for at, text in places if at >= 0 and context.startswith(text, at))
         counts["spans that are not their answer"] += len(places) - len(spans)
         answers = tuple(text for _, text in places)
     return QuestionExample(str(asked["id"]), asked["question"].strip(), context, answers, spans, title=title)
@@ -540,7 +542,7 @@ def _example(values: Values, options: Options, where: str, number: int) -> Examp
             named = dict(zip(given["label"], given["text"], strict=True)) if {*given} == {"label", "text"} else given
             names, given = [*map(str, named)], named.values()
             label = names.index(str(label)) + options.get("first", 0) if str(label) in names else label
-        texts = [str(each).strip() for each in given]
+        texts = ["" if each is None else str(each).strip() for each in given]
         texts = [re.sub(options.get("strip", "^$"), "", each) for each in texts]
         right = read_choice(label, texts, options, where)
         while len(texts) > max((right or 0) + 1, 2) and not texts[-1]:  # a table's row of fewer options than columns
@@ -553,17 +555,19 @@ def _text(value: Any) -> str:
     return " ".join(str(each).strip() for each in value) if isinstance(value, list | tuple) else str(value).strip()
 
 
-def _labels(values: Sequence[Any], options: Options, where: str) -> tuple[str, ...]:
+def _labels(values: Sequence[Any], options: Options, where: str) -> tuple[str, ...] | None:
     """Read several labels at once: names, or a 0 or 1 for each class, which has its name, its column's or its number.
 
-    [0, 1, 0, 0, 1]    ->    ("1", "4")        ["b", "a"]    ->    ("a", "b")
+    [0, 1, 0, 0, 1]    ->    ("1", "4")        ["b", "a"]    ->    ("a", "b")        ["b", None]    ->    None
     """
+    if any(each is None or str(each).strip().casefold() in ("", MISSING[0]) for each in values):
+        return None
     column = options.get("columns", {}).get("label")
     if strange := [each for each in values if isinstance(each, list | dict)]:
         raise ValueError(f"{where}: the label {strange[0]!r:.60} is neither a name nor a number")
     names = column if isinstance(column, list) else options.get("classes") or [str(i) for i in range(len(values))]
     flags = [str(value).strip().removesuffix(".0").lower() for value in values]
-    if len(values) > 1 and {"0", "1", "false", "true"}.issuperset(flags):
+    if options.get("flags", len(values) > 1) and FLAGS.issuperset(flags):
         if len(flags) != len(names):
             raise ValueError(f"{where} has {len(flags)} labels of 0 and 1 for {len(names)} classes")
         return tuple(sorted(name for name, flag in zip(names, flags, strict=True) if flag in ("1", "true")))
@@ -604,11 +608,12 @@ def as_number(text: str) -> float | None:
 
 def read_choice(value: Any, texts: list[str], options: Options, where: str) -> int | None:
     """Find the number of the right option, said by its letter, its number (from `first` on) or its text."""
-    if value in (None, "", -1):  # -1 is Hugging Face's
-        return None
     said = str(value).strip()
-    if isinstance(value, int) or (said.isdecimal() and said not in texts):
-        number = int(value) - options.get("first", 0)
+    if value in (None, -1) or said.casefold() in ("", MISSING[0]):  # -1 is Hugging Face's
+        return None
+    whole = re.fullmatch(r"(\d+)(\.0)?", said)  # pandas has 1.0 where a number is missing
+    if whole and (not isinstance(value, str) or said not in texts or not options.get("by_text", True)):
+        number = int(whole[1]) - options.get("first", 0)
     elif re.fullmatch("[A-Z]", said):
         number = ord(said) - ord("A")
     else:

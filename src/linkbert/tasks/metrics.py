@@ -132,28 +132,23 @@ def _of_answers(examples: Examples, predictions: Predictions, *, column: int, **
     return np.stack([answer_scores(examples, predictions, **how)[:, column], np.ones(len(examples))], axis=1)
 
 
-def _confusion(examples: Examples, predictions: Predictions) -> np.ndarray:
-    """Columns: the cells of the confusion matrix, gold by predicted."""
+def _classes(examples: Examples, predictions: Predictions) -> np.ndarray:
+    """Columns: 1 where it is right, then the class that is right, then the one predicted, as 0 or 1 for each."""
     gold, predicted = [known_gold(example) for example in examples], [each.value for each in predictions]
     numbers = {label: i for i, label in enumerate(sorted({*gold, *predicted}))}
-    cell = [numbers[g] * len(numbers) + numbers[p] for g, p in zip(gold, predicted, strict=True)]
-    return np.eye(len(numbers) ** 2)[cell]
-
-
-def _square(cells: np.ndarray) -> np.ndarray:
-    size = round(cells.shape[-1] ** 0.5)
-    return cells.reshape(*cells.shape[:-1], size, size)
+    rows = [np.eye(len(numbers))[[numbers[each] for each in of]] for of in (gold, predicted)]
+    return np.column_stack([[g == p for g, p in zip(gold, predicted, strict=True)], *rows])
 
 
 def _matthews(sums: np.ndarray) -> np.ndarray:
-    table = _square(sums)
-    gold, predicted, count = table.sum(-1), table.sum(-2), sums.sum(-1)
+    gold, predicted = np.split(sums[..., 1:], 2, axis=-1)
+    count = gold.sum(-1)
     spread = (count**2 - (gold**2).sum(-1)) * (count**2 - (predicted**2).sum(-1))
-    return _divide(_diagonal(sums) * count - (gold * predicted).sum(-1), np.sqrt(spread))
+    return _divide(_first(sums) * count - (gold * predicted).sum(-1), np.sqrt(spread))
 
 
-def _diagonal(cells: np.ndarray) -> np.ndarray:
-    return np.trace(_square(cells), axis1=-2, axis2=-1)
+def _first(sums: np.ndarray) -> np.ndarray:
+    return sums[..., 0]
 
 
 def _f1(sums: np.ndarray, empty: float = 0.0) -> np.ndarray:
@@ -253,7 +248,7 @@ METRICS = {
     metric.name: metric
     for metric in (
         Metric("accuracy", _right, _mean, _mean),
-        Metric("matthews", _confusion, _matthews, _diagonal),
+        Metric("matthews", _classes, _matthews, _first),
         Metric("f1", partial(_of_found, find=_labels, only=POSITIVE), _f1, partial(_f1, empty=1.0)),
         Metric("relation_f1", partial(_of_found, find=_labels, never=NEGATIVE), _f1, partial(_f1, empty=1.0)),
         Metric("multilabel_f1", partial(_of_found, find=_labels), _f1, partial(_f1, empty=1.0)),

@@ -6,6 +6,7 @@ train each, drawn by a seed.
 """
 
 import dataclasses
+import json
 import logging
 import os
 import re
@@ -18,7 +19,18 @@ from typing import Any
 from linkbert.config import nearest
 from linkbert.files import read_json
 from linkbert.tasks.examples import ChoiceExample, Example, Prediction, QuestionExample, Splits, TaggedExample
-from linkbert.tasks.formats import MISSING, TAG, as_number, ending, form_of, read_choice, read_label, read_tag, records
+from linkbert.tasks.formats import (
+    FLAGS,
+    MISSING,
+    TAG,
+    as_number,
+    ending,
+    form_of,
+    read_choice,
+    read_label,
+    read_tag,
+    records,
+)
 from linkbert.tasks.kinds import kind_of
 from linkbert.tasks.metrics import intervals, refuse
 from linkbert.tasks.settings import FineTuneConfig
@@ -53,7 +65,8 @@ def own_task(
     if kind and kind not in KINDS:
         raise ValueError(f"--kind {kind!r}; {nearest(kind, KINDS)}")
     lines = kind == "tags" and not (text or label)  # a word and its tag a line, as CoNLL's files
-    row, found = ({}, []) if lines else _look(files["train"], label)
+    row, rows = ({}, []) if lines else _look(files["train"])
+    found = [str(each[label]).strip() for each in rows if each.get(label) not in (None, "")]
     names = [[each] if each in row else each.split(",") for each in (text, label)]  # one may hold a comma
     texts, labels = ([each for each in several if each] for several in names)
     if unknown := [each for each in (*texts, *labels) if each not in row]:
@@ -75,11 +88,19 @@ def own_task(
         roles |= {"words": texts[0], "tags": label} if kind == "tags" else dict(zip("ab", texts, strict=False))
     roles |= {"id": "id"} if "id" in row and of != "question" else {}
     options = {"columns": roles, "number": kind == "regression"}
-    if kind == "multilabel" and ending(files["train"].name) in ("csv", "tsv") and len(labels) == 1:
+    if kind == "multilabel" and len(labels) == 1:  # numbers of classes, or a 0 or 1 for each: by the whole column
         options["separator"] = "|"
+        lists = [
+            each.split("|") if isinstance(each, str) else each for each in (row.get(label) for row in rows) if each
+        ]
+        flags = [str(each).strip().removesuffix(".0").lower() for several in lists for each in several]
+        options["flags"] = FLAGS.issuperset(flags) and len({*map(len, lists)}) == 1 and len(flags) > len(lists)
+    if kind == "choice":
+        options["by_text"] = all(_said(each, label) in _shown(each, texts[1:]) for each in rows if _said(each, label))
     where = Path(os.path.commonpath([each.parent for each in files.values()]))
     lacking = dict.fromkeys([split for split in SPLITS[1:] if split not in files and (split == "dev" or not dev)], 0.1)
-    return make_task(path.stem, {
+    at = Path(os.path.abspath(path))  # of "." it is the folder that has the name
+    return make_task(at.stem if at.is_file() else at.name, {
         "kind": of, "metrics": metrics, "file": str(path), "options": options,
         "format": "tags" if lines else _format(files["train"], of),
         "files": {split: [str(each.relative_to(where))] for split, each in files.items()},
@@ -107,13 +128,24 @@ def _files(path: Path) -> dict[str, Path]:
     return found
 
 
+def _said(row: Mapping[str, Any], label: str) -> str:
+    """Return the digits that a row names the right option by; "": it does so by others."""
+    said = str(row.get(label)).strip()
+    return said if said.isdecimal() and isinstance(row[label], str) else ""
+
+
+def _shown(row: Mapping[str, Any], columns: Sequence[str]) -> list[str]:
+    given = row.get(columns[0]) if len(columns) == 1 else [row.get(each) for each in columns]
+    return [str(each).strip() for each in (given.values() if isinstance(given, Mapping) else given or ())]
+
+
 def _one(path: Path) -> Path:
     """Return a file, or the first of a set's."""
     return min(path.parent.glob(path.name), default=path)
 
 
-def _look(path: Path, label: str) -> tuple[dict[str, Any], list[str]]:
-    """Return a file's columns, each with the first value that it has, and all its labels."""
+def _look(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Return a file's columns, each with the first value that it has, and its rows."""
     rows, first = _rows(_one(path)), dict[str, Any]()
     if "data" in dict(rows):  # SQuAD's; another's rows are read by now
         return {"data": ""}, []
@@ -121,7 +153,7 @@ def _look(path: Path, label: str) -> tuple[dict[str, Any], list[str]]:
         raise ValueError(f"{path} has no rows of named columns")
     for _, row in rows:
         first |= {column: value for column, value in row.items() if first.get(column) in (None, "", [])}
-    return first, [str(row[label]).strip() for _, row in rows if row.get(label) not in (None, "")]
+    return first, [row for _, row in rows]
 
 
 def _kind(row: Mapping[str, Any], texts: Sequence[str], labels: Sequence[str], found: Sequence[str], where: str) -> str:
@@ -237,13 +269,16 @@ def score_answers(
     examples = {"dev": splits.dev, "test": splits.test}.get(split)
     if not examples or examples[0].gold is None:
         raise ValueError(f"{known.title} has no set {split!r} with labels in {data}")
-    answers, path = _read_answers(Path(predictions)), str(predictions)
-    if lacking := [each.id for each in examples if answers.get(each.id) is None]:
+    answers, path, none = _read_answers(Path(predictions)), str(predictions), ("", -1, None)
+    choices = isinstance(examples[0], ChoiceExample)
+    if lacking := [each.id for each in examples if answers.get(each.id) in (none if choices else none[2:])]:
         of = f"{len(lacking)} of {len(examples)} examples of {split}"
         raise ValueError(f"{path} answers {of} not, as id {lacking[0]}")
-    given = [
-        Prediction(each.id, _as_gold(answers[each.id], each, known.options, known.labels, path)) for each in examples
-    ]
+    options = dict(known.options)
+    if choices:  # digits are texts where all are
+        digits = [(str(answers[each.id]).strip(), each.texts[1:]) for each in examples]
+        options["by_text"] = all(said in texts for said, texts in digits if said.isdecimal())
+    given = [Prediction(each.id, _as_gold(answers[each.id], each, options, known.labels, path)) for each in examples]
     labels = {*known.labels, *(label for example in examples for label in example.classes)}
     said = {label for each in given for label in (each.value if isinstance(each.value, tuple) else [each.value])}
     if labels and said and labels.isdisjoint(said):
@@ -256,6 +291,12 @@ def score_answers(
 def _read_answers(path: Path) -> dict[str, Any]:
     """Read answers by id; a row without one, or an id that comes twice, is a ValueError."""
     answers, rows = dict[str, Any](), _rows(path)
+    if ending(path.name) == "json":  # as it stands: lists of equal length are no columns, and an id may come twice
+        with suppress(ValueError, OSError):
+            pairs = json.loads(path.read_bytes(), object_pairs_hook=list)
+            if pairs and isinstance(pairs[0], tuple) and {*IDS, *ANSWERS, "data", "columns"}.isdisjoint(dict(pairs)):
+                whole = json.loads(path.read_bytes())
+                rows = [(id_, whole[id_]) for id_, _ in pairs]
     if len(rows) == 1 and isinstance(rows[0][1], dict) and not {*IDS} & rows[0][1].keys():
         rows = [*rows[0][1].items()]  # {id: answer} on one line
     if isinstance(inner := dict(rows).get("answer"), dict):  # next to it HotpotQA has "sp", the supporting facts
@@ -282,7 +323,7 @@ def _as_gold(value: Any, example: Any, options: Mapping[str, Any], classes: Sequ
     if isinstance(example, QuestionExample):
         return str(value)
     if isinstance(example, ChoiceExample):
-        return read_choice(value, [*example.options], {}, where)
+        return read_choice(value, [*example.options], {"by_text": options["by_text"]}, where)
     if several:
         tags = isinstance(example, TaggedExample)
         parts = value.split(None if tags else "|") if isinstance(value, str) else [*map(str, value)]

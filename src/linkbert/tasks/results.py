@@ -19,6 +19,7 @@ import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import methodcaller
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from linkbert.tasks.examples import ChoiceExample, Prediction
 from linkbert.tasks.metrics import Examples, Predictions, suite_score, write_submission
 from linkbert.tasks.table import Task, find_task, task_of, tasks
 
+GIVEN = "the model as given"  # the source of a run that trains nothing
 FILES = ("results.jsonl", "grid.jsonl")
 VARIATIONS = {"distract": "0", "distract_in": "all", "fraction": "1"}  # settings that make another task, if not these
 log = logging.getLogger(__name__)
@@ -107,7 +109,7 @@ def write_predictions(path: Path, examples: Examples, predictions: Predictions, 
             if example.group and not example.reports_groups:
                 line["group"] = example.group  # of sentences that a bootstrap draws together
             line |= {"gold": example.gold, "prediction": answer.value, "score": score, "details": answer.details}
-            file.write(json.dumps(line, ensure_ascii=False) + "\n")
+            file.write(json.dumps(line, ensure_ascii=False, default=methodcaller("item")) + "\n")  # numpy's
 
 
 @dataclass(frozen=True)
@@ -203,7 +205,8 @@ def choose_scores(results: Sequence[Result]) -> list[Score]:
         metrics = next(filter(None, result["scores"].values())).keys()
         if metrics != known.get(key):
             known[key], found[key] = metrics, {}
-        settings = json.dumps([result["settings"], result["hashes"]], sort_keys=True)
+        alone = result.get("source") == GIVEN  # not fine-tuned: no seed of those that were
+        settings = json.dumps([result["settings"], result["hashes"], alone], sort_keys=True)
         found[key].setdefault(settings, {})[result["seed"]] = result  # a seed again: the later run
 
     def worth(runs: Mapping[int, Result]) -> tuple[int, float]:

@@ -29,7 +29,7 @@ from linkbert.config import nearest
 from linkbert.files import COMPRESSIONS, CutFileError, decompressed_blocks, fetch_from_hub, read_json, sha256
 from linkbert.tasks import formats
 from linkbert.tasks.examples import ChoiceExample, Example, QuestionExample, Splits, TaggedExample, TextExample
-from linkbert.tasks.formats import BREAK, Format, Source
+from linkbert.tasks.formats import BREAK, Format, Source, ending
 from linkbert.tasks.table import SPLITS, Task, models_of
 
 LARGEST, RATIO = 64 << 20, 200  # bytes of a compressed file; how many of more there are for each on disk
@@ -123,11 +123,15 @@ def _checked(read: Iterable[Any], counts: Counter[str], where: str, *, bare: boo
     counts["without a label"] += len(examples) - len(labelled)
     if labelled or not bare:
         examples = labelled
+    taken = {example.id for example in examples}
     for number, example in enumerate(examples):
         seen[example.id] += 1
         if seen[example.id] > 1:
             counts["ids that come again"] += 1
-            examples[number] = dataclasses.replace(example, id=f"{example.id}#{seen[example.id]}")
+            while (new := f"{example.id}#{seen[example.id]}") in taken:
+                seen[example.id] += 1
+            taken.add(new)
+            examples[number] = dataclasses.replace(example, id=new)
     return examples
 
 
@@ -280,7 +284,9 @@ def find_files(task: Task, data: Path, *, train: bool = True) -> dict[str, Files
 
 def hash_files(task: Task, data: Path) -> dict[str, str]:
     """Return the SHA-256 of each file that a task is read from, by its path under the folder."""
-    paths = (path for files in find_files(task, data).values() for _, path in files)
+    paths = [path for files in find_files(task, data).values() for _, path in files]
+    beside = {path.with_name("dataset_info.json") for path in paths if ending(path.name) in ("arrow", "parquet")}
+    paths += [path for path in beside if path.is_file()]  # it names classes
     stats = ((path, path.stat()) for path in paths)
     return {path.relative_to(data).as_posix(): _sha256(path, stat.st_size, stat.st_mtime_ns) for path, stat in stats}
 

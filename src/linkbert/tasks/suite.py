@@ -36,7 +36,15 @@ from linkbert.files import (
 from linkbert.tasks.examples import Example, Prediction, Splits
 from linkbert.tasks.kinds import kind_of
 from linkbert.tasks.metrics import group_scores, intervals, per_example, scores_by_type
-from linkbert.tasks.results import Result, add_result, gather_submission, read_results, run_key, write_predictions
+from linkbert.tasks.results import (
+    GIVEN,
+    Result,
+    add_result,
+    gather_submission,
+    read_results,
+    run_key,
+    write_predictions,
+)
 from linkbert.tasks.settings import FineTuneConfig
 from linkbert.tasks.splits import Data, check_examples, find_data, hash_files, model_task, read_splits, split_file
 from linkbert.tasks.table import Task, find_tasks
@@ -45,7 +53,6 @@ from linkbert.workers import make_executor, run_shards
 NOT_IN_KEY = ("seed", "threads", "device")  # settings that do not make another run; the seed has a place of its own
 IN_KEY = ("kind", "format", "metrics", "files", "options", "split", "labels")  # of a task's table
 Width = Annotated[int, Field(strict=True, ge=1, le=10_000_000)]
-GIVEN = "the model as given"  # the source of a run that trains nothing
 Progress = Callable[[str, float], None]  # what is done; the seconds that it still takes
 
 
@@ -140,7 +147,8 @@ def read_grid(words: str | None, task: Task, hidden: int, given: Collection[str]
                 of = f"{key} is a setting of all runs (more seeds: --seeds N)"
                 raise ValueError(f"--grid {words!r}: {of}; leave it out")
             axes[key] = [getattr(FineTuneConfig(**{key: text}), key) for text in texts.split(",")]
-    return [dict(zip(axes, point, strict=True)) for point in itertools.product(*axes.values())]
+    points = itertools.product(*(dict.fromkeys(values) for values in axes.values()))  # each once
+    return [dict(zip(axes, point, strict=True)) for point in points]
 
 
 def finetune(
@@ -210,6 +218,8 @@ def finetune(
         make(task, {}), kind_of(task)
     folder.mkdir(parents=True, exist_ok=True)  # a file in its place is reported before any run
     refuse_links(folder)
+    for run in (seeded(task, {})[0] for task in asked if task.file):
+        refuse_other_data(run)
     lines = _do([run for each in tried.values() for run in each], folder, parallel, progress, grid=True)
     kept = {sources[task.name].name for task in asked if keep_model or sources[task.name] is not task}
     chosen, runs = {}, {}
@@ -225,6 +235,16 @@ def finetune(
     lines = _do(wanted, folder, parallel, progress)
     gather_submission(folder, encoder[1])
     return [lines[run.key] for run in wanted]
+
+
+def refuse_other_data(run: Run) -> None:
+    """Refuse results of one's own data in a folder that has those of other files under the same name."""
+    for record in read_results(run.to).values():
+        file = record.get("table", {}).get("file", run.task.file)
+        other = record["task"] == run.task.name and Path(file).resolve() != Path(run.task.file).resolve()
+        if other and {*dict(run.hashes).values()}.isdisjoint(record["hashes"].values()):
+            remedy = "give these results another folder"
+            raise ValueError(f"{run.to} has results of {file}, which is called {run.task.name!r}, too: {remedy}")
 
 
 def _do(
