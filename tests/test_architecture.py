@@ -49,13 +49,13 @@ CEILINGS = {  # lines of Python; (top) are the files beside the folders
 
 
 OWED = {  # lines above the ceiling, docs/log/size.md says for what; what is not said there must go
-    "(top)": 1_408,
+    "(top)": 1_422,
     "corpora": 831,
     "corpora/readers": 2_313,
     "graph": 126,
-    "instances": 215,
+    "instances": 221,
     "model": 484,
-    "pretraining": 244,
+    "pretraining": 275,
     "tasks": 871,
     "trials": 479,
     "views": 284,

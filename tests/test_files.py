@@ -93,7 +93,10 @@ def test_a_full_disk_names_the_file_and_the_remedy(tmp_path, error):
     with pytest.raises(OSError, match="a'") as caught, replacing(tmp_path / "a"):
         raise RuntimeError("I/O error (os error 27)")  # as safetensors says it
     assert caught.value.errno == errno.EFBIG
-    assert one_line(OSError(errno.ENOSPC, "No space")) == "no space; make room, and run the same command again"
+    assert (
+        one_line(OSError(errno.ENOSPC, "No space"))
+        == "no space; make room, and run the same command again (pretrain with --resume)"
+    )
 
 
 def test_scratch_of_a_killed_process_is_removed_and_that_of_another_is_not(tmp_path, monkeypatch):

@@ -45,7 +45,7 @@ OLD_VALUES = {
 
 def number(value: Any) -> Any:
     """Read a number as the command line writes it: "1/4" -> 0.25, "15%" -> 0.15; others are left to the type."""
-    if isinstance(value, str) and re.search("[/eE%]", value):
+    if isinstance(value, str) and re.search("[/eE%]", value) and not re.search(r"[eE][+-]?\d{5}", value):
         with suppress(ValueError, ZeroDivisionError, OverflowError):
             return float(Fraction(value.removesuffix("%")) / (100 if value.endswith("%") else 1))
     return value
@@ -248,7 +248,7 @@ class Config(Settings):
     micro_batch_size: Count = setting(32, "rows of sequence_length tokens, each full of pairs, of one forward pass")
     learning_rate: Positive = setting(5e-3, "peak learning rate")
     lr_scheduler_type: Literal["linear", "constant_with_warmup", "warmup_stable_decay"] = setting(
-        "linear", "after warm-up: linear decay to 0 (the paper), constant, or constant and then linear decay"
+        "linear", "after warm-up: linear decay to 0 (the paper), constant, or constant and then a decay of 1 - sqrt"
     )
     decay_ratio: Share = setting(0.2, "share of the steps, at the end, in which warmup_stable_decay decays")
     warmup_steps: Amount = setting(5_000.0, "steps of linear warm-up; below 1, a share of the steps")
@@ -288,14 +288,16 @@ class Config(Settings):
 
         shares_fit = min(self.shares) >= 0 and abs(sum(self.shares) - 1) < 1e-6
         divides = self.hidden_size % self.num_attention_heads == 0
-        linear = self.mlm_probability_end == 0 or self.budget == "none"
+        linear = self.mlm_probability_end == 0 or self.budget == self.max_time == "none"
+        one_clock = "none" in (self.budget, self.max_time)
         require(self.max_steps * self.batch_size < 2**63, "max_steps", f"below 2^63 / {self.batch_size} (batch_size)")
         require(self.spike == 0 or self.spike > 1, "spike", "0, or above 1")
         require(divides, "num_attention_heads", f"a divisor of hidden_size={self.hidden_size}")
         require(shares_fit, "shares", "three shares that sum to 1, such as 1/3,1/3,1/3 (contiguous, random, linked)")
         theirs = self.bert_modules == "linkbert" or self.attention_probs_dropout_prob == 0
         require(theirs, "attention_probs_dropout_prob", "0 with bert_modules=transformers")
-        require(linear, "mlm_probability_end", "0 with a budget: masks follow from steps, not from time")
+        require(linear, "mlm_probability_end", "0 with a budget or max_time: masks follow from steps, not from time")
+        require(one_clock, "max_time", "none with a budget, which is all the time that there is")
         unlinked = self.objective != "nsp" or self.shares[2] == 0
         require(unlinked, "shares", "without a linked share where objective=nsp, such as 1/2,1/2,0")
         return self

@@ -7,6 +7,7 @@ with its final name is complete; a crash leaves at most a `.part` behind, which 
 from __future__ import annotations
 
 import bz2
+import ctypes
 import difflib
 import errno
 import fcntl
@@ -73,8 +74,9 @@ SECRETS = re.compile(  # of an address: who asks, and values that let anybody as
 WEB, SILENCE = ("http://", "https://"), 60  # seconds after which a server is not waited for
 ANSWER, SLOWEST = 600, 1_000  # seconds for a part of a file; bytes a second of a whole one, in as many seconds
 FULL = (errno.ENOSPC, errno.EDQUOT)  # of a disk
-REMEDIES = dict.fromkeys(FULL, "make room, and run the same command again")
+REMEDIES = dict.fromkeys(FULL, "make room, and run the same command again (pretrain with --resume)")
 REMEDIES |= {errno.EMFILE: "let more files be open (ulimit -n), or use fewer workers"}
+HERE = -100  # AT_FDCWD: names are as they are given
 KEPT = "run the same command again (finished shards are kept)"
 
 log = logging.getLogger(__name__)
@@ -304,9 +306,12 @@ def replacing(path: Path, *, folder: bool = False) -> Iterator[Path]:
             weights.chmod(0o666 & ~UMASK)
         if not folder:
             os.fsync(held)
-        elif path.is_dir():
+        elif path.is_dir() and not _exchange(part, path):
             remove(path)
-        part.rename(path)
+        if path.is_dir() and part.exists():
+            remove(part)  # it was exchanged, and is the old one
+        else:
+            part.rename(path)
     except BaseException as error:
         remove(part)  # not after a rename: the next one may have made its own
         number = next(map(int, re.findall(r"os error (\d+)", str(error))), 0)
@@ -318,6 +323,13 @@ def replacing(path: Path, *, folder: bool = False) -> Iterator[Path]:
     finally:
         HELD.discard(held)
         os.close(held)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Exchange two names at once, so that a kill finds either; False where the system or the disk cannot."""
+    with suppress(AttributeError):  # renameat2 is Linux's
+        return ctypes.CDLL(None).renameat2(HERE, os.fsencode(one), HERE, os.fsencode(other), 2) == 0
+    return False
 
 
 def _hold(part: Path, folder: bool) -> int:

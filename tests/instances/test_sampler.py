@@ -272,6 +272,19 @@ def test_usable_anchors_have_the_exact_shares(toy):
         Sampler(store, None, Config(), anchors="usable")
 
 
+@pytest.mark.parametrize(("linked", "share"), [(0, 0.5), (1, 0.5), (None, 0.001)])
+def test_some_anchors_stand_for_all_whatever_the_order_of_documents(toy, monkeypatch, linked, share):
+    """Every second document has a link, as where questions and answers take turns, or one of a thousand."""
+    which = range(linked, 2000, 2) if linked is not None else [7, 1300]
+    store, graph = toy([[10, 10]] * 2000, [(doc, 2, (doc + 3) % 2000) for doc in which])
+    monkeypatch.setattr("linkbert.instances.sampler.SURVEYED", 400)
+    sampler = Sampler(store, graph, Config(sequence_length=64, held_out=0.0))
+    assert sampler.linkable == pytest.approx(share, abs=0.08 if share > 0.1 else 0.003)
+    sampler.check_linkable()
+    if share > 0.1:
+        assert sampler.policy()["realised"][2] == pytest.approx(0.25, abs=0.08)
+
+
 def test_where_links_were_not_asked_for_none_comes_of_want(toy):
     """Four documents of one sentence, all linked with all: no contiguous B, no random one."""
     store, graph = toy([[4]] * 4, [(i, 0, j) for i in range(4) for j in range(4) if i != j])

@@ -304,7 +304,7 @@ def test_a_checkpoint_is_scored_on_any_store_of_its_vocabulary(store, make_toy, 
         score_model(tmp_path / "model", [Part("", store)], config.replace(sequence_length=64))
     caplog.clear()
     score_model(tmp_path / "model", [Part("", store)], config.replace(held_out=0.05, eval_pairs=9))
-    few = r"only (1 document|[2-9] documents) of .* held out: scores say little; try held_out=0\.[1-5]\d?"
+    few = r"only (1 document|[2-9] documents) of .* held out: scores say little; train with held_out=0\.[1-5]\d?"
     assert re.fullmatch(few, caplog.messages[0])
-    with pytest.raises(ValueError, match=r"held_out=0\.0 leaves no document to score on; raise it"):
+    with pytest.raises(ValueError, match=r"held_out=0\.0 leaves no document to score on; train with more"):
         score_model(tmp_path / "model", [Part("", store)], config.replace(held_out=0.0))

@@ -306,12 +306,15 @@ def draw_pairs(corpus: Corpus, plan: Plan, numbers: np.ndarray) -> tuple[np.ndar
 
 
 @compiled
-def survey(corpus: Corpus, plan: Plan, step: int) -> tuple[np.ndarray, np.ndarray]:
-    """Check for every `step`-th anchor whether, in epoch 0, A has a usable link, and whether text follows it (bool)."""
-    anchors = np.arange(0, plan.anchors, step)
-    linkable, continuable = np.zeros(len(anchors), np.bool_), np.zeros(len(anchors), np.bool_)
-    for i in range(len(anchors)):
-        doc, start, stop, after = place_anchor(corpus, plan, anchors[i], 0)
+def survey(corpus: Corpus, plan: Plan, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Check whether, in epoch 0, the A of an anchor has a usable link, and whether text follows it: bool (count,).
+
+    All anchors in their order, or of more than `count` those that the same permutation of every seed puts first.
+    """
+    linkable, continuable = np.zeros(count, np.bool_), np.zeros(count, np.bool_)
+    for i in range(count):
+        anchor = i if count == plan.anchors else permute(i, plan.anchors, make_key(0, 0, _ORDER))
+        doc, start, stop, after = place_anchor(corpus, plan, anchor, 0)
         linkable[i] = has_link(corpus, plan, doc, start, stop)
         continuable[i] = after >= 0
     return linkable, continuable

@@ -86,8 +86,11 @@ class Sampler:
         continues = np.zeros(0, bool) if config.masking == "token" else vocabulary.continues
         tokens, reserved = (ids[CLS], ids[SEP], ids[MASK]), vocabulary.reserved
         self.special = kernels.Special(tokens, reserved, len(vocabulary) - len(reserved), continues)
-        step = 1 if anchors == "usable" else -(-self.plan.anchors // SURVEYED)  # every k-th anchor stands for all
-        linkable, continuable = kernels.survey(self.corpus, self.plan, step)
+        every = self.plan.anchors
+        counted = every if anchors == "usable" else min(every, SURVEYED)  # some anchors stand for all
+        linkable, continuable = kernels.survey(self.corpus, self.plan, counted)
+        if not linkable.any() and counted < every:
+            linkable, continuable = kernels.survey(self.corpus, self.plan, every)
         self.linkable, self.continuable = float(linkable.mean()), float(continuable.mean())
         self.both = float((linkable & continuable).mean())
         linked, contiguous = split_shares(config.shares, self.linkable, self.continuable, self.both)

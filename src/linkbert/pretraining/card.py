@@ -52,7 +52,8 @@ def model_card(
     settings = {k: f"`{plain(v) if isinstance(v, str) else show_value(v)}`" for k, v in both}
     sources, described = zip(*(describe_store(each) for each in stores), strict=True)
     tags = ["linkbert", encoder.model_type, "fill-mask", "pretraining"]
-    head = ModelCardData(library_name="transformers", pipeline_tag="fill-mask", tags=tags, **describe_base(config.init))
+    known = describe_base(run.get("init", config.init))
+    head = ModelCardData(library_name="transformers", pipeline_tag="fill-mask", tags=tags, **known)
     base = head.base_model or (plain(config.init) if config.init != "none" else "none, from random weights")
     values: dict[str, Any] = {"run": run, "state": state, "config": config, "scores": scores, "head": head}
     values |= {"encoder": encoder, "base": base}

@@ -115,6 +115,10 @@ class Checkpoints:
                 for name, parameter in self.model.named_parameters()
                 for moment in (MOMENTS if self.optimizer.state.get(parameter) else ())  # none without gradients
             }
+            for name, parameter in self.model.named_parameters():  # whose gradient is not that of all steps
+                steps = self.optimizer.state.get(parameter, {}).get("step")
+                if steps is not None and int(steps) != state.step - state.skipped:
+                    moments[f"step.{name}"] = steps.detach().to("cpu", torch.float32, copy=True)
             self.writing = self.thread.submit(self._write, deepcopy(state), weights, moments)
 
     def check(self, *, wait: bool = False) -> None:
@@ -258,8 +262,9 @@ def restore_optimizer(
         own = {moment: torch.zeros_like(parameter.detach()) for moment in MOMENTS if f"{moment}.{name}" in written}
         if own:
             # The fused kernel wants its counter where the parameter is.
-            optimizer.state[parameter] = {"step": torch.tensor(float(updates), device=parameter.device), **own}
-            moments |= {f"{moment}.{name}": value for moment, value in own.items()}
+            own["step"] = torch.tensor(float(updates), device=parameter.device)
+            optimizer.state[parameter] = own
+            moments |= {key: own[moment] for moment in own if (key := f"{moment}.{name}") in written}
     if foreign := sorted(written - moments.keys()):
         raise ValueError(f"{folder} holds {foreign[0]}, which this model does not have")
     for name, value in held.items():

@@ -53,7 +53,7 @@ def held_out_batches(opened: OpenPart, rows: int = 0, *, processes: DistributedC
     if count < FEW:
         few = f"only {count} document{'s' * (count > 1)} of {tokens.path} held out"
         share = max(0.1, min(0.5, 1.5 * FEW / int(real.sum())))
-        log.warning("%s: scores say little; try held_out=%.2g", few, share)
+        log.warning("%s: scores say little; train with held_out=%.2g", few, share)
     size = max(1, round(config.eval_pairs * opened.weight))
     config = config.replace(batch_size=size, micro_batch_size=rows or config.micro_batch_size)
     wanted, usable = config.anchors == "usable", None
@@ -95,7 +95,7 @@ def score_model(folder: Path, stores: Sequence[Part], config: Config) -> Scores:
         rows = rows_at_once(model, config)
         asked = {each.part.name: held_out_batches(each, rows, processes=processes) for each in opened}
         if not (questions := {name: batches for name, batches in asked.items() if batches}):
-            raise NoUsableAnchorError(f"held_out={config.held_out} leaves no document to score on; raise it")
+            raise NoUsableAnchorError(f"held_out={config.held_out} leaves no document to score on; train with more")
         return evaluate(model, questions, processes)
 
 

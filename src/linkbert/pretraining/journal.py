@@ -136,10 +136,10 @@ def decisive_settings(record: dict[str, Any]) -> dict[str, Any]:
     """Return what decides a run's batches and updates, each store's own settings and weight among it."""
     found = migrate(record["config"])
     for name, store in record.get("stores", {}).items():
-        own = found | store["settings"]  # a run of an earlier version may lack some
+        own = found | store.get("settings", {})  # a run of an earlier version may lack some
         found |= {f"{name}.{key}": own[key] for key in STORE_SETTINGS if key in own}
         found[f"{name}.scope"] = store.get("scope", own.get("scope"))
-        found[f"the weight of {name}"] = store["weight"]
+        found[f"the weight of {name}"] = store.get("weight", 1.0)
     asked = found.pop("scope", None)  # what it came to counts
     if "store" in record:
         found["scope"] = record["store"].get("scope", asked)

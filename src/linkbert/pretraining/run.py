@@ -11,7 +11,7 @@ import os
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -22,7 +22,7 @@ import transformers
 from torch import Tensor
 
 import linkbert
-from linkbert.config import Config, choose_config, migrate
+from linkbert.config import Config, choose_config, migrate, show_value
 from linkbert.files import as_path, locked, remove, write_json
 from linkbert.instances.batches import Batches
 from linkbert.instances.mixture import OpenPart, count_tokens, fingerprint, make_sampler, open_parts
@@ -98,7 +98,8 @@ def pretrain(
     else:
         words, changes = (list[str](), settings) if isinstance(settings, Mapping) else (list(settings), {})
         words = settings.split() if isinstance(settings, str) else words
-        words += [f"objective={changes[key]}" for key in changes if key == "objective"]  # named again
+        together = [key for key in ("objective", "shares") if key in changes]  # neither fits alone; the first is named
+        words += [f"{key}={show_value(changes[key])}" for key in together]
         config, preset = choose_config(preset, words, read_before(run_path, resume=resume))
         config = config.replace(**changes)
     with ExitStack() as stack:
@@ -149,6 +150,8 @@ def pretrain(
                 report(f"{store.part.name}: {line}".removeprefix(": "))
         if processes.is_main_process:
             write_json(run_path / "run.json", record)
+            if not replace(state, planned=loop.planned_steps(state, config)).finished:
+                remove(run_path / "model")  # of fewer steps; the last checkpoint has it
 
         def score() -> dict[str, Any]:
             return asdict(evaluate(model, held_out, processes))
@@ -195,7 +198,7 @@ def prepare_run(run: Path, now: dict[str, Any], *, resume: bool) -> tuple[str, d
     old = migrate(before["config"])
     changed = {key: value for key, value in now["config"].items() if value != old.get(key)}
     session = {"date": today(), "step": state.step, "changed": changed}
-    kept = {"created": before["created"], "preset": before.get("preset", "")}
+    kept = {key: before[key] for key in ("created", "preset", "init") if key in before}
     return str(found or ""), asdict(state), now | kept | {"resumed": [*before["resumed"], session]}
 
 
@@ -217,6 +220,7 @@ def describe_run(opened: Sequence[OpenPart], config: Config, preset: str, world_
         "created": today(),
         "preset": preset,
         "config": config.model_dump(mode="json"),
+        **({"init": str(Path(config.init).expanduser().resolve())} if Path(config.init).expanduser().exists() else {}),
         **({"store": stores[""]} if "" in stores else {"stores": stores}),
         "versions": versions,
         "processes": world_size,

@@ -7,6 +7,7 @@ the documents of A, taken as the units, spread. `describe` is the one writer of 
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field
@@ -17,9 +18,11 @@ from typing import Any, cast
 from pydantic.dataclasses import dataclass
 from scipy.special import stdtrit  # the quantile of Student's t
 
-from linkbert.config import check_content
+from linkbert.config import Config, check_content, migrate
+from linkbert.instances.parts import Part
 
 ENOUGH = 30  # pairs of a class, below which its accuracy says next to nothing
+log = logging.getLogger(__name__)
 NORMAL_95 = 1.959963984540054  # the 97.5 % quantile of the normal distribution
 
 
@@ -170,6 +173,22 @@ def nats(gain: Gain) -> str:
     return f"{gain.value:+.3f} ({gain.low:+.3f} to {gain.high:+.3f}; {gain.pairs:,} pairs)"
 
 
+def warn_of_seen(run: Path, parts: Sequence[Part], config: Config) -> None:
+    """Say where documents that are to be scored as held out were trained on: more are held out now than by the run."""
+    from linkbert.instances.mixture import fingerprint
+    from linkbert.pretraining.journal import read_record
+
+    record = read_record(run)
+    for entry in record.get("stores", {"": record.get("store")}).values():
+        trained = {**migrate(record["config"]), **entry.get("settings", {})}
+        for part in parts:
+            own = part.config(config)
+            there = fingerprint(part.path, trained.get("graph", own.graph)) == entry.get("fingerprint")
+            if there and own.held_out > trained.get("held_out", 0):
+                share = f"held_out={own.held_out:g}, and {run} had {trained['held_out']:g} of it"
+                log.warning("%s: these documents are not all held out: it was trained on some (%s)", part.path, share)
+
+
 def score(
     model: str | Path,
     store: str | PathLike[str] | None = None,
@@ -194,6 +213,8 @@ def score(
     words, changes = ((), settings) if isinstance(settings, Mapping) else (settings, {})
     parts, config = stores_and_settings(store, run, preset, "tiny", words)
     config = config.replace(**changes)
+    if run:
+        warn_of_seen(run, parts, config)
     report(f"opening the model, then {config.eval_pairs:,} pairs of held-out documents ...")
     from linkbert.pretraining.checkpoint import find_model
     from linkbert.pretraining.evaluation import score_model

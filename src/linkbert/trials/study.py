@@ -244,7 +244,7 @@ def tokens_per_second(study: Study, folder: Path, name: str) -> float:
         from linkbert.pretraining.run import pretrain
 
         often = {"save_steps": 10**6, "logging_steps": 1, "eval_steps": 0, "eval_pairs": 16}
-        config = config.replace(max_time=TIMING, max_steps=max(10_000, config.max_steps), **often)
+        config = config.replace(max_time=TIMING, budget="none", max_steps=max(10_000, config.max_steps), **often)
         with replacing(folder / "timing", folder=True) as part:
             if not path.is_file():  # another process may have measured while this one waited
                 if not pretrain(study.parts, part, config, preset=preset).finished:
