@@ -200,7 +200,7 @@ def test_every_predefined_arm_has_settings_of_its_own(study_file):
     )
     configs = {name: study.config(study.read_arms[name])[0].model_dump() for name in ARMS}
     assert all(configs[a] != configs[b] for a in ARMS for b in ARMS if a != b)
-    assert {each["scope"] for each in configs.values()} == {"document"}  # graphs are compared
+    assert {each["scope"] for each in configs.values()} == {"auto"}  # each graph's links keep the places they have
     assert read_arm("bert", {}, "base").paper == "BERT-base"
 
 

@@ -139,13 +139,10 @@ class Study(Table):
         return self.read_arms[name].against or self.baseline or usual
 
     def config(self, arm: Arm, seed: int = 0, **more: Any) -> tuple[Config, str]:
-        """Return the settings and the preset of an arm's run; where graphs are compared, links count without places."""
-        usual = self.settings.get("graph", "hyperlink")
-        several = any(each.settings.get("graph", usual) != usual for each in self.read_arms.values())
-        scope = {"scope": "document"} if several else {}
+        """Return the settings and the preset of an arm's run."""
         common = {key: value for key, value in self.settings.items() if key not in arm.settings}
         own = {} if len(self.trained) != 1 else next(iter(self.trained.values())).settings
-        table = {**SAVING, **scope, **common, **arm.settings, **own, **more, "seed": seed}  # an arm's word is the last
+        table = {**SAVING, **common, **arm.settings, **own, **more, "seed": seed}  # an arm's word is the last
         preset = str(table.pop("preset", "tiny"))
         named = f"{preset} recipe={table['recipe']}" if "recipe" in table else preset
         return make_config(preset, [f"{key}={show_value(value)}" for key, value in table.items()]), named
