@@ -15,6 +15,7 @@ from linkbert.tasks.own import own_task, score_answers
 from linkbert.tasks.results import add_result, choose_scores, write_predictions
 from linkbert.tasks.splits import Source, check_examples, hash_files, read_splits
 from linkbert.tasks.suite import read_grid, refuse_other_data
+from linkbert.tasks.table import find_tasks, models_of
 
 
 def lines(rows):
@@ -218,3 +219,18 @@ def test_matthews_of_many_classes_needs_little_memory():
     assert rows.nbytes < 5e6
     assert METRICS["matthews"].value(rows.sum(0)) == pytest.approx(matthews_corrcoef(right, said))
     assert METRICS["matthews"].each(rows).mean() == pytest.approx((right == said).mean())
+
+
+def test_a_space_that_does_not_break_is_part_of_a_word(tmp_path):
+    (tmp_path / "a.conll").write_text("10\u00a0mg B-X\nof O\n\n" * 40)
+    task, where = own_task(tmp_path / "a.conll", "", "", "tags")
+    assert {each.words for each in read_splits(task, where).train} == {("10\u00a0mg", "of")}
+
+
+def test_a_task_whose_model_is_its_own_is_refused(tmp_path):
+    (tmp_path / "own.toml").write_text(
+        '[own]\nkind = "text"\nformat = "csv"\nmetrics = ["accuracy"]\nmodel_of = ["own"]\n'
+        'files = { test = ["a.csv"] }\n'
+    )
+    with pytest.raises(ValueError, match="own: model_of names own, which is scored by another's model itself"):
+        models_of(find_tasks(f"{tmp_path}/own.toml")[0])

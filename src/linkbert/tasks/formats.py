@@ -465,7 +465,7 @@ def read_tags(sources: Sequence[Source], options: Options, counts: Counter[str])
     for source in sources:
         for line, text in enumerate(itertools.chain(source.stream, [""]), 1):
             if text.strip() and not text.startswith("-DOCSTART-"):
-                fields = text.rstrip("\r\n").split("\t") if "\t" in text else text.split()
+                fields = text.rstrip("\r\n").split("\t") if "\t" in text else re.findall(r"[^ \r\n]+", text)
                 tag = fields[-1].strip()
                 if not words and "\t" not in text and text.startswith("# ") and "=" in text:
                     counts["lines of comment"] += 1

@@ -146,7 +146,10 @@ def find_task(name: str) -> Task:
 def models_of(task: Task) -> list[Task]:
     """Find the tasks whose model scores one: of the file of its table, or known."""
     own = read_tables(Path(task.file), tasks()) if task.model_of and Path(task.file).suffix == ".toml" else {}
-    return [own.get(name) or find_task(name) for name in task.model_of]
+    found = [own.get(name) or find_task(name) for name in task.model_of]
+    if chained := [each.name for each in found if each.model_of]:
+        raise ValueError(f"{task.name}: model_of names {chained[0]}, which is scored by another's model itself")
+    return found
 
 
 def find_tasks(wanted: str | Task | Mapping[str, Any] | Sequence[str | Task | Mapping[str, Any]]) -> list[Task]:
