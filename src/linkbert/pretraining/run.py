@@ -150,7 +150,7 @@ def pretrain(
                 report(f"{store.part.name}: {line}".removeprefix(": "))
         if processes.is_main_process:
             write_json(run_path / "run.json", record)
-            if not replace(state, planned=loop.planned_steps(state, config)).finished:
+            if found and not replace(state, planned=loop.planned_steps(state, config)).finished:
                 remove(run_path / "model")  # of fewer steps; the last checkpoint has it
 
         def score() -> dict[str, Any]:

@@ -184,8 +184,8 @@ def warn_of_seen(run: Path, parts: Sequence[Part], config: Config) -> None:
         for part in parts:
             own = part.config(config)
             there = fingerprint(part.path, trained.get("graph", own.graph)) == entry.get("fingerprint")
-            if there and own.held_out > trained.get("held_out", 0):
-                share = f"held_out={own.held_out:g}, and {run} had {trained['held_out']:g} of it"
+            if there and own.held_out > (had := trained.get("held_out", own.held_out)):
+                share = f"held_out={own.held_out:g}, and {run} had {had:g} of it"
                 log.warning("%s: these documents are not all held out: it was trained on some (%s)", part.path, share)
 
 
