@@ -49,7 +49,7 @@ CEILINGS = {  # lines of Python; (top) are the files beside the folders
 
 
 OWED = {  # lines above the ceiling, docs/log/size.md says for what; what is not said there must go
-    "(top)": 1_422,
+    "(top)": 1_423,
     "corpora": 831,
     "corpora/readers": 2_313,
     "graph": 126,
@@ -57,7 +57,7 @@ OWED = {  # lines above the ceiling, docs/log/size.md says for what; what is not
     "model": 484,
     "pretraining": 275,
     "tasks": 874,
-    "trials": 476,
+    "trials": 481,
     "views": 284,
 }
 

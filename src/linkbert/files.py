@@ -306,11 +306,12 @@ def replacing(path: Path, *, folder: bool = False) -> Iterator[Path]:
             weights.chmod(0o666 & ~UMASK)
         if not folder:
             os.fsync(held)
-        elif path.is_dir() and not _exchange(part, path):
-            remove(path)
-        if path.is_dir() and part.exists():
-            remove(part)  # it was exchanged, and is the old one
+        there = folder and path.is_dir()
+        if there and _exchange(part, path):
+            remove(part)  # the old one
         else:
+            if there:
+                remove(path)
             part.rename(path)
     except BaseException as error:
         remove(part)  # not after a rename: the next one may have made its own

@@ -84,7 +84,7 @@ class Run:
         label, asked = re.sub(r"[^\w.-]", "_", question.label)[:60], name_of(self.study, question)
         path = self.folder / "results" / self.key / f"{label}-{run_key(asked)[:8]}.json"
         if question.kind == "task" and not path.is_file():
-            own = run_key(asked | {"data": question.data})
+            own = key_but_data(question, asked)
             there = [[*file] for file in asked["data"] if not isinstance(file, str)]  # a string's are letters
             for each in path.parent.glob(f"{label}-{'?' * 8}.json"):  # had from files of which some are gone
                 before = read_json(each)
@@ -123,6 +123,11 @@ def name_of(study: Study, question: Question) -> dict[str, Any]:
     return asked | {"store": content, "settings": handed_on | question.settings}
 
 
+def key_but_data(question: Question, asked: Mapping[str, Any]) -> str:
+    """Return the key of what `name_of` gives for a task, but for the content of its data: that may be gone."""
+    return run_key({**asked, "data": question.data})
+
+
 @cache
 def _once(make: Callable[..., Any], _dates: tuple[int, ...], *given: Any) -> Any:  # until what is read is another
     return make(*given)
@@ -141,9 +146,9 @@ def lacking(study: Study) -> Iterator[tuple[str, list[str]]]:
         if not (each.path / "tokens").is_dir():
             yield name, ["build", *each.build, "--to", str(each.path)] if each.build else []
         graphs = [each.settings.get("graph", graph) for graph in asked] if each.train else []
-        probes = [what_is_asked(study, probe) for probe in study.questions if probe.kind == "probe" and "graph" in
-                  probe.settings and (probe.store or next(iter(study.stores))) == name]  # fmt: skip
-        for graph in dict.fromkeys([*graphs, *(probe["settings"]["graph"] for probe in probes)]):
+        asking = [probe for probe in study.questions if (probe.store or next(iter(study.stores))) == name]
+        graphs += [probe.settings["graph"] for probe in asking if probe.kind == "probe" and "graph" in probe.settings]
+        for graph in dict.fromkeys(graphs):
             if not (each.path / "graphs" / graph / "graph.json").is_file():
                 yield f"{name}'s graph {graph}", ["graph", str(each.path), "--method", graph]
 
@@ -281,7 +286,7 @@ def do_run(run: Run, parallel: int = 1, *, alone: bool = True) -> None:
                         found = {"measures": {}, "note": str(error)}
                     if question.kind == "task":
                         asked = name_of(run.study, question)
-                        found |= {"asked": run_key(asked | {"data": question.data}), "data": asked["data"]}
+                        found |= {"asked": key_but_data(question, asked), "data": asked["data"]}
                     write_json(path, found | {"seconds": round(time.monotonic() - start, 2)})
     except LockedError:
         log.warning("%s, seed %s: another process makes it", run.arm, run.seed)
