@@ -5,6 +5,8 @@ import importlib
 import json
 import subprocess
 import sys
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -208,6 +210,53 @@ def test_documents_that_cannot_be_as_they_are_are_counted_and_named(tmp_path):
     assert len(one) == 1
 
 
+def test_documents_of_any_size_are_built_and_no_file_of_ones_own_goes(tmp_path, monkeypatch):
+    monkeypatch.setattr("linkbert.corpora.readers.streams.LARGEST", 64)  # of a line of a file
+    monkeypatch.chdir(tmp_path)
+    for name in ("wiki.documents.jsonl", "wiki.lock"):
+        Path(name).write_text("my own")
+    documents = [
+        linkbert.Document("a", "A", "See b here. " * 9, (linkbert.Link(4, 5, "b"),)),
+        linkbert.Document("b", "B", "B."),
+    ]
+    made = build_store(documents, "wiki", vocabulary="train:100")
+    assert [each.id for each in made.documents()] == ["a", "b"]
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["wiki", "wiki.documents.jsonl", "wiki.lock"]
+    assert Path("wiki.lock").read_text() == Path("wiki.documents.jsonl").read_text() == "my own"
+    again = build_store(iter(documents), tmp_path / "wiki", vocabulary="train:100")  # the same place in other words
+    assert again.manifest == made.manifest
+    monkeypatch.setattr("linkbert.corpora.build.END", 1)
+    monkeypatch.setattr("linkbert.corpora.build.WHOLE", 1)
+    other = [replace(documents[0], text=documents[0].text.replace("h", "H")), documents[1]]  # as large
+    with pytest.raises(ValueError, match="changed since"):
+        build_store(other, "wiki", vocabulary="train:100")
+
+
+def test_a_note_that_changes_is_told_from_the_one_that_was_built(tmp_path):
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "oak.md").write_text("Oak is a tree.")
+    build_store(tmp_path / "notes", tmp_path / "store", vocabulary="train:100")
+    (tmp_path / "notes" / "oak.md").write_text("Oak is a bush.")
+    with pytest.raises(ValueError, match="changed since"):
+        build_store(tmp_path / "notes", tmp_path / "store", vocabulary="train:100")
+
+
+def test_a_pair_of_surrogates_would_move_links_and_is_refused(tmp_path):
+    document = linkbert.Document("x", "X", "\ud83d\ude00 see link", (linkbert.Link(7, 11, "y"),))
+    with pytest.raises(ValueError, match=r"documents\[0\] \(id 'x'\): a surrogate pair in two"):
+        build_store([document], tmp_path / "store", vocabulary="train:100")
+
+
+def test_numbers_that_pandas_wrote_are_names_and_places(tmp_path):
+    lines = [{"id": 7, "text": "Lutetia."}, {"redirect": 12, "target": 7}, {"redirect": "Lut", "target": 7.0},
+             {"id": "a", "text": "See it.", "links": [{"start": 0.0, "end": 3.0, "target": 12}]}]  # fmt: skip
+    (tmp_path / "in.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    store = build_store(tmp_path / "in.jsonl", tmp_path / "store", vocabulary="train:100")
+    assert not store.manifest["skipped"]
+    assert store.document(1).links == (linkbert.Link(0, 3, "12"),)
+    assert store.graph().edges_out(1).tolist() == [0]
+
+
 def test_a_glob_is_one_for_the_command_line_and_for_python(tmp_path):
     (tmp_path / "in" / "deep").mkdir(parents=True)
     for name in ("a", "b", "deep/c"):
@@ -295,7 +344,7 @@ def test_a_store_without_a_graph_is_exported_with_unknown_outcomes(towns, tmp_pa
 
 
 def test_redirects_and_sections_that_are_not_as_they_should_be_are_counted(tmp_path):
-    lines = [{"redirect": "a"}, {"redirect": 3, "target": "b"}, {"id": "a", "text": "A.", "sections": [["x", 1]]},
+    lines = [{"redirect": "a"}, {"redirect": 3, "target": []}, {"id": "a", "text": "A.", "sections": [["x", 1]]},
              {"id": "b", "text": "B.", "sections": 3}, {"id": "c", "text": "C."}]  # fmt: skip
     (tmp_path / "in.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     store = build_documents([tmp_path / "in.jsonl"], tmp_path / "store")

@@ -49,16 +49,16 @@ CEILINGS = {  # lines of Python; (top) are the files beside the folders
 
 
 OWED = {  # lines above the ceiling, docs/log/size.md says for what; what is not said there must go
-    "(top)": 1_423,
-    "corpora": 831,
-    "corpora/readers": 2_313,
+    "(top)": 1_434,
+    "corpora": 877,
+    "corpora/readers": 2_326,
     "graph": 126,
     "instances": 221,
-    "model": 484,
+    "model": 531,
     "pretraining": 275,
     "tasks": 874,
     "trials": 481,
-    "views": 284,
+    "views": 306,
 }
 
 

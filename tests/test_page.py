@@ -1,16 +1,18 @@
 """Pages as a browser takes them: whole, alone, readable in dark and light, with the numbers of the other forms."""
 
+import html
 import re
 from collections import Counter
 from html.parser import HTMLParser
 from importlib import resources
 
 import pytest
+from markdown_it import MarkdownIt
 
 from linkbert.pretraining.scores import nats, percent
 from linkbert.tasks.table import suite
 from linkbert.views.page import Measured, Section, text_lines, write_report
-from linkbert.views.plots import Plot, svg
+from linkbert.views.plots import Plot, svg, write_plots
 from linkbert.views.runs import runs_section
 from linkbert.views.tables import results_sections
 from test_runs import SCORES, make_run  # noqa: F401
@@ -113,6 +115,21 @@ def test_what_comes_from_outside_is_text(make_run, tmp_path):  # noqa: F811
     assert "_hidden" in page.texts
     head = (tmp_path / "page.html").read_text().partition("<title>")[0]
     assert "default-src 'none'; style-src 'unsafe-inline'; img-src data:" in head
+
+
+def test_names_in_markdown_are_text(tmp_path):
+    names = ["lib/__init__", "a*b*c", "~~x~~", "R&amp;D"]
+    write_report([Section("Names", [], [["", "n"], *([name, "1"] for name in names)])], tmp_path / "page.md")
+    rendered = MarkdownIt("gfm-like", {"linkify": False}).render((tmp_path / "page.md").read_text())
+    assert [html.unescape(each) for each in re.findall(r"<tr>\n<td[^>]*>(.*?)</td>", rendered)] == names
+
+
+def test_a_store_without_links_has_plots(tmp_path):
+    """Of lines without a point above 0 none can be logarithmic."""
+    assert "<path" in svg(Plot("degrees", "", "x", "y", {"hyperlink, in-degree": ([], [])}, "log"), "p-")
+    shape = {"in_degree": [[1, 0]], "out_degree": [], "coverage": {}}
+    (path, *_) = write_plots({"path": "s", "shapes": {"_r": shape}}, tmp_path)
+    assert path.read_bytes()[:4] == b"\x89PNG"
 
 
 def test_a_name_that_is_not_utf_8_is_written(tmp_path):

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from linkbert.api import build_store
+
 pytestmark = pytest.mark.slow  # pip and commands in processes of their own, half a minute
 PLUGIN = Path(__file__).parent / "plugin"
 SMALL = ["num_hidden_layers=1", "hidden_size=16", "num_attention_heads=2", "intermediate_size=32", "max_steps=4",
@@ -138,3 +140,22 @@ def test_a_function_in_a_file_of_the_current_folder_reads_documents(tmp_path):
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert json.loads((tmp_path / "store/store.json").read_text())["documents"] == 2, "of equal ids the first counts"
+
+
+def test_what_a_reader_of_ones_own_yields_is_looked_at(tmp_path, monkeypatch):
+    (tmp_path / "a.lines").write_text("x")
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def build(name, more):
+        text = (
+            f"import linkbert\n\n\ndef read(source, options):\n    yield linkbert.Document('a', 'A', 'A b.', {more})\n"
+        )
+        (tmp_path / f"{name}.py").write_text(text)
+        return build_store(tmp_path / "a.lines", tmp_path / name, format=f"{name}:read", vocabulary="train:100")
+
+    store = build("reads", "sections=(('far', 99), ('here', 0))")
+    assert store.document(0).sections == (("here", 0),)
+    assert store.manifest["skipped"] == {"section out of range (left out)": 1}
+    for name, more in (("places", "sections={'History': 6}"), ("fragment", "links=(linkbert.Link(0, 1, 'b', 5),)")):
+        with pytest.raises(ValueError, match="a reader yields Documents and Redirects whose texts are str"):
+            build(name, more)

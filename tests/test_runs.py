@@ -19,11 +19,11 @@ SCORES = Scores(
 
 @pytest.fixture
 def make_run(tmp_path):
-    def make(name, *settings, steps=2, scores=()):
+    def make(name, *settings, steps=2, scores=(), **store):
         run = tmp_path / name
         run.mkdir(parents=True)
         config = make_config("tiny", settings).model_dump(mode="json")
-        record = {"format": 1, "config": config, "store": {"path": "/data/wiki"},
+        record = {"format": 1, "config": config, "store": {"path": "/data/wiki"} | store,
                   "versions": {"linkbert": "0"}, "created": "2026-01-01", "resumed": []}  # fmt: skip
         (run / "run.json").write_text(json.dumps(record))
         lines = [
@@ -93,6 +93,14 @@ def test_a_run_that_has_just_started_and_two_of_one_name(make_run):
     assert rows[1] == ["step", "-", "1"]
     alone = runs_section([make_run("c/run", steps=0)])
     assert (alone.table[:2], alone.lines, alone.plots) == ([["", "run"], ["settings", ""]], ["run has no scores"], [])
+
+
+def test_two_stores_of_one_name_are_told_apart(make_run):
+    runs = [make_run(name, path=f"/data/{name}/wiki", fingerprint=name) for name in "ab"]
+    rows = {row[0]: row[1:] for row in runs_section(runs).table}
+    assert rows["store"] == ["/data/a/wiki", "/data/b/wiki"]
+    again = make_run("c", path="/moved/wiki", fingerprint="a")
+    assert {row[0]: row[1:] for row in runs_section([runs[0], again]).table}["store"] == ["wiki", "wiki"]
 
 
 def test_curves_are_of_all_runs_and_need_two_points(make_run):

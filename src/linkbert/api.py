@@ -22,7 +22,6 @@ import pyarrow.parquet as pq
 from linkbert.corpora import store as stores
 from linkbert.corpora.build import build_documents
 from linkbert.corpora.reader import load_reader
-from linkbert.corpora.readers.jsonl import DOCUMENTS
 from linkbert.corpora.store import open_parquet, shard_path
 from linkbert.files import as_path, has_address, like, locked, remove, replacing, scratch, source_path
 from linkbert.graph.hyperlinks import resolving
@@ -152,6 +151,9 @@ def build_store(
     return Store.open(to)
 
 
+_PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")  # of surrogates, which are two characters of a str
+
+
 @contextmanager
 def _as_files(sources: Any, to: Path, **for_files: Any) -> Iterator[list[Path]]:
     """Return sources as paths; Documents are first written to a file next to the store, which is removed at the end."""
@@ -159,11 +161,11 @@ def _as_files(sources: Any, to: Path, **for_files: Any) -> Iterator[list[Path]]:
     given = iter(sources if several else [] if sources is None else [sources])
     first = next(given, None)
     if not isinstance(first, Document):
-        yield find_sources(() if first is None else chain([first], given))
+        yield find_sources(() if first is None else chain([first], given), named=bool(for_files["format"]))
         return
     if asked := [name for name, value in for_files.items() if value]:
         raise ValueError(f"of Documents no file is read: leave out {' and '.join(asked)}")
-    path = to.with_name(to.name + DOCUMENTS)
+    path = (whole := Path(os.path.abspath(to))).with_name(f".{whole.name}.documents.jsonl")
     try:
         remove(path)  # a link would be followed
         with path.open("w", encoding="utf-8", errors="backslashreplace") as file:  # so JSON escapes a half surrogate
@@ -187,20 +189,27 @@ def _write_line(index: int, document: Any) -> str:
             if [*map(type, ends)] != [int, int, str]:
                 raise TypeError(f"its links are linkbert.Link(start, end, target), start and end int, got {link!r:.80}")
         sections = [{"name": name, "start": start} for name, start in document.sections]
+        if isinstance(document.text, str) and _PAIR.search(document.text):  # JSON has one character for it
+            raise ValueError(
+                'a surrogate pair in two: text.encode("utf-16", "surrogatepass").decode("utf-16") joins it'
+            )
         return json.dumps(asdict(document) | {"sections": sections}, ensure_ascii=False) + "\n"
     except (TypeError, ValueError) as error:
         raise ValueError(f"documents[{index}] (id {document.id!r:.80}): {error}; see help(linkbert.Document)") from None
 
 
-def find_sources(sources: Iterable[Any]) -> list[Path]:
-    """Turn sources into paths: a glob gives its matches in order; any other must have an address or exist."""
+def find_sources(sources: Iterable[Any], *, named: bool = False) -> list[Path]:
+    """Turn sources into paths: a glob gives its matches in order; any other must have an address or exist.
+
+    Where no reader is `named`, an address that looks like that of a page of a site is refused.
+    """
     paths: list[Path] = []
     for source in sources:
         if not isinstance(source, PATH):
             raise ValueError(f"sources are paths or Documents, got {source!r:.80}: give linkbert.Document objects")
         word = str(source)
-        if re.fullmatch(r"https?://[^/]+(/|/.*/|/[^.]*)?", word):
-            mirror = f"`wget --mirror --no-parent {word}` makes a folder that can be built"
+        if not named and re.fullmatch(r"https?://[^/]+(/|/.*/|/[^.]*)?", word):
+            mirror = f"`wget --mirror --no-parent {word}` makes a folder that can be built, --format reads a file"
             raise ValueError(f"{word} is a page of a site, not a file: {mirror}")
         path, found = source_path(word), [source_path(word)]
         if "://" not in word and not (word and path.exists()):

@@ -57,10 +57,10 @@ MANY, ROOMY = 1 << 21, 8  # values of JSON, of which a list in 2 bytes takes 88;
 DOTTED = re.compile(rf"""(?<![\w"'.-])(?:[\w"'-]++[ \t]*+\.[ \t]*+){{{DEEPEST}}}""")  # a key of TOML
 SCRATCH = ".linkbert-scratch-"  # how folders below the temporary one begin
 VOCABULARY_FILES = ("vocab.txt", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
-                    "added_tokens.json")  # fmt: skip
+                    "added_tokens.json", "vocab.json", "merges.txt", "*.model")  # fmt: skip
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 HUB_FILES = ("config.json", "README.md", "model*.safetensors", "pytorch_model*.bin", *WEIGHTS[1::2], *VOCABULARY_FILES)
-MODEL_FILES = (*HUB_FILES, "generation_config.json", "task.json", "merges.txt", "vocab.json", "*.model", "LICENSE*")
+MODEL_FILES = (*HUB_FILES, "generation_config.json", "task.json", "LICENSE*")
 OTHERS = {".h5": "from_tf", ".msgpack": "from_flax", ".index": "from_tf"}  # weights of TensorFlow and Flax
 NO_CONFIG = {  # what a folder has in place of a config.json
     "bert_config.json": "its config.json is named bert_config.json, as of old: give it that name",
@@ -383,7 +383,8 @@ def locked(folder: Path) -> Iterator[None]:
                 raise BlockingIOError
         except BlockingIOError:
             raise LockedError(f"another process is writing {folder}; wait for it to end, or stop it") from None
-        stack.callback(path.unlink, missing_ok=True)
+        if not os.fstat(number).st_size:  # ours are empty; a file of one's own stays
+            stack.callback(path.unlink, missing_ok=True)
         refuse_links(place)
         yield
 

@@ -741,6 +741,9 @@ def test_a_bad_file_of_a_tree_costs_only_itself(tmp_path):
         ("007\t1.0\nb\t2.0\n", [("007", "1"), ("b", "2")]),
         ("1.0\ta\nb\t1.0\n", [("1.0", "a"), ("b", "1.0")]),  # names of versions
         ("123456789012345678901,b\n", [("123456789012345678901", "b")]),
+        ("source,source_id,target,target_id\nParis,p1,France,f1\n", [("Paris", "France")]),
+        ("source, target\na, b c\n", [("a", "b c")]),
+        ('"a", "b, c"\n"d"; e, f\n', [("a", "b, c"), ("d; e", "f")]),
         ("1e+999999999,b\n", [("1e+999999999", "b")]),  # a number that no memory holds
     ],
 )  # fmt: skip

@@ -41,6 +41,8 @@ def links_of(document: Document) -> list[str]:
         ('id\ttext\na\t"One\ntwo"\n', [("a", "One\ntwo", [])]),  # as pandas writes
         ('"id"\t"text"\n"1"\t"a"\t"One"\n', [("a", "One", [])]),  # as R writes the names of rows
         ('id,text,links\n1.0,x,"2.0,3.0"\n', [("1", "x", ["2", "3"])]),
+        ("id,text,links\nWeb 2.0,x,[2.0 3.0]\n", [("Web 2.0", "x", ["2", "3"])]),
+        ("id,text,links\na,x,Web 2.0; 3.0;b\n", [("a", "x", ["Web 2.0", "3", "b"])]),
         ("id,text,links\nv1.0,x,v2.0\n", [("v1.0", "x", ["v2.0"])]),
         ("""id,text,links\na,x,"['b', 'c']"\n""", [("a", "x", ["b", "c"])]),
         ('id,text,links\na,x,"[""b"", {""target"": ""c""}]"\n', [("a", "x", ["b", "c"])]),

@@ -1,6 +1,7 @@
 """Which page of a tree a link means, and what tools add to Markdown: small trees, each of one kind."""
 
 import json
+import os
 import pickle
 import shutil
 import time
@@ -560,6 +561,31 @@ def test_names_reach_pages_of_other_sources(tmp_path):
         "trees/Oak",
         "trees/Oak",
     ]
+
+
+def test_a_document_is_found_by_a_redirect_to_a_redirect(tmp_path):
+    lines = [{"id": "b", "text": "B."}, {"redirect": "x", "target": "y"}, {"redirect": "y", "target": "b"},
+             {"redirect": "p", "target": "q"}, {"redirect": "q", "target": "p"}]  # fmt: skip
+    (tmp_path / "in.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    store = build_documents([tmp_path / "in.jsonl"], tmp_path / "store")
+    assert find_document(store, "x") == 0
+    with pytest.raises(ValueError, match=r"no document 'p'; the nearest ids \(and titles\) are 'b'"):
+        find_document(store, "p")
+
+
+def test_a_folder_that_may_not_be_listed_is_counted(tmp_path, monkeypatch):
+    read_tree(tmp_path / "in", {"open/oak.md": "Oak.", "shut/pine.md": "Pine."})
+    listed = os.scandir
+
+    def scan(place="."):
+        if str(place).endswith("shut"):
+            raise PermissionError(13, "Permission denied", str(place))
+        return listed(place)
+
+    monkeypatch.setattr(os, "scandir", scan)
+    store = build_documents([tmp_path / "in"], tmp_path / "store")
+    assert store.manifest["skipped"] == {"source cut off or damaged": 1}
+    assert store.manifest["examples"] == ["shut/: source cut off or damaged"]
 
 
 @pytest.mark.slow

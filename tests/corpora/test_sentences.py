@@ -51,6 +51,12 @@ def test_sentences_cover_the_text_and_none_is_empty(text):
             ["Old.[3, 4–6] ", "In a [7]. ", "So et al.[8] Say x[0].[1] y."],
         ),
         ("在这里。什么？“好！”他说。", ["在这里。", "什么？", "“好！”", "他说。"]),
+        ("ეს არის. ის არის.", ["ეს არის. ", "ის არის."]),  # without capitals, which Python has for these letters
+        (
+            "Am 3. Oktober, z. B. 44 v. Chr. im Mai. Er kam als 3. Alle",
+            ["Am 3. Oktober, z. B. 44 v. Chr. im Mai. ", "Er kam als 3. ", "Alle"],
+        ),
+        ("We call it x. Then", ["We call it x. ", "Then"]),
         ("यह है। वह है। ما هذا؟ نعم", ["यह है। ", "वह है। ", "ما هذا؟ ", "نعم"]),
     ],
 )

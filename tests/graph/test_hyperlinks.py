@@ -154,6 +154,13 @@ def test_a_worked_example(tmp_path):
     assert sorted(path.name for path in (store.path / "graphs").iterdir()) == ["mine"]
 
 
+def test_of_places_with_one_name_the_first_is_meant(tmp_path):
+    place = Document("c", "", "One. Two. Six.", sections=(("x", 5), ("x", 10)))
+    store = make_store(tmp_path, [[Document("a", "", "A.", (Link(-1, -1, "c", "x"),)), place]])
+    build_hyperlinks(store)
+    assert LinkGraph.open(store.path).sections.tolist() == [1]
+
+
 @pytest.mark.parametrize("length", [1, 2, 3, 4, 5, 1000])
 def test_chains_of_redirects_are_followed_to_their_end(tmp_path, hasty, length):
     chain = [Redirect(f"r{i}", f"r{i + 1}", f"f{i}" if i < 2 else "") for i in range(length)]

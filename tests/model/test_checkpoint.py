@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import (
+    AutoConfig,
     AutoModel,
     AutoModelForMaskedLM,
     AutoTokenizer,
@@ -18,7 +20,8 @@ from transformers import (
 )
 
 from linkbert.config import make_config
-from linkbert.files import find_encoder
+from linkbert.files import UMASK, find_encoder
+from linkbert.instances.vocabulary import load_vocabulary
 from linkbert.model.checkpoint import PairModel, load_model, read_encoder, start_model, write_model
 from linkbert.model.fast_bert import LinkBertForPreTraining
 from linkbert.model.fill import fill_mask, relate
@@ -223,6 +226,129 @@ def test_an_untied_decoder_stays_apart(encoder_folder, tmp_path, vocabulary):
     assert not same_weights(load_model(tmp_path / "again"), model)
     theirs = AutoModelForMaskedLM.from_pretrained(tmp_path / "again")
     assert torch.equal(theirs.cls.predictions.decoder.weight, torch.ones(15, 16))
+
+
+@pytest.mark.parametrize("kind", ["bert", "roberta"])
+@pytest.mark.parametrize("equal", [True, False])
+def test_an_untied_decoder_keeps_its_bias(tmp_path, vocabulary, kind, equal):
+    """Transformers 5 ties neither weight nor bias then, and computes with the decoder's; 4 wrote both alike."""
+    sizes = {"vocab_size": 15, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    head = {"bert": "cls.predictions", "roberta": "lm_head"}[kind]
+    torch.manual_seed(5)
+    model = AutoModelForMaskedLM.from_config(AutoConfig.for_model(kind, tie_word_embeddings=False, **sizes)).eval()
+    for value in model.parameters():
+        value.data += 0.1 * torch.randn_like(value)
+    if equal:
+        model.get_parameter(f"{head}.bias").data.copy_(model.get_parameter(f"{head}.decoder.bias"))
+    model.save_pretrained(tmp_path / "theirs")
+    for file in vocabulary.iterdir():
+        (tmp_path / "theirs" / file.name).write_bytes(file.read_bytes())
+    ids = torch.randint(5, 15, (2, 9))
+    ours = PairModel(tmp_path / "theirs").eval()
+    ours.save_pretrained(tmp_path / "again")
+    back, report = AutoModelForMaskedLM.from_pretrained(tmp_path / "again", output_loading_info=True)
+    assert not report["missing_keys"]
+    with torch.no_grad():
+        expected = model(ids).logits
+        assert torch.allclose(ours(ids).prediction_logits, expected, atol=1e-5)
+        assert torch.allclose(back.eval()(ids).logits, expected, atol=1e-5)
+
+
+def test_a_pair_model_is_saved_as_accelerate_asks_for(encoder_folder, tmp_path):
+    model = PairModel(encoder_folder(BertForPreTraining)[0])
+    model.save_pretrained(
+        tmp_path / "zeros", state_dict={name: 0 * value for name, value in model.state_dict().items()}
+    )
+    assert not any(value.any() for value in load_file(tmp_path / "zeros" / "model.safetensors").values())
+    assert (tmp_path / "zeros" / "model.safetensors").stat().st_mode & 0o777 == 0o666 & ~UMASK
+    model.save_pretrained(tmp_path / "second", is_main_process=False)
+    assert not (tmp_path / "second").exists()
+    with pytest.raises(ValueError, match="linkbert push FOLDER REPOSITORY"):
+        model.save_pretrained(tmp_path / "third", push_to_hub=True)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "objective", "says", "answers"),
+    [("bert", "none", "relation head", None), ("roberta", "none", "relation head", None),
+     ("bert", "nsp", "row for linked pairs", 2), ("roberta", "nsp", "row for linked pairs", 2)],
+)  # fmt: skip
+def test_rows_that_were_never_trained_are_not_taken_for_trained(
+    tmp_path, vocabulary, caplog, architecture, objective, says, answers
+):
+    settings = [
+        *SETTINGS,
+        f"architecture={architecture}",
+        "weight_init=random",
+        f"objective={objective}",
+        "shares=1/2,1/2,0",
+    ]
+    write_model(start_model(make_config("tiny", settings), len(VOCABULARY)), tmp_path / "run", vocabulary=vocabulary)
+    model = PairModel(tmp_path / "run", objective="drp")
+    assert f"has no {says}: it must be trained" in caplog.text
+    model.save_pretrained(tmp_path / "out")
+    if answers:
+        assert len(relate(tmp_path / "out", "the sea", "the moon")) == answers
+    else:
+        with pytest.raises(ValueError, match="has no trained relation head"):
+            relate(tmp_path / "out", "the sea", "the moon")
+    for name, value in model.state_dict().items():
+        value += ".relation." in name or "relationship" in name
+    model.save_pretrained(tmp_path / "trained")
+    assert len(relate(tmp_path / "trained", "the sea", "the moon")) == 3
+
+
+def test_a_tokenizer_goes_with_its_model_whatever_its_kind(tmp_path):
+    """What AutoTokenizer reads of the folder that was opened, it reads of the one that is written."""
+    kinds = {
+        "cased": {"vocab.txt": "\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "The", "the", "s", "##s", "."])}
+    }
+    alphabet = {token: i for i, token in enumerate(["<s>", "<pad>", "</s>", "<unk>", "<mask>", *"ĠTthes."])}
+    kinds["bpe"] = {"vocab.json": json.dumps(alphabet), "merges.txt": "#version: 0.2\n"}
+    for kind, files in kinds.items():
+        size = len(alphabet) if kind == "bpe" else 10
+        config = AutoConfig.for_model(
+            "roberta" if kind == "bpe" else "bert", vocab_size=size, hidden_size=16, num_hidden_layers=1,
+            num_attention_heads=2, pad_token_id=1 if kind == "bpe" else 0)  # fmt: skip
+        AutoModelForMaskedLM.from_config(config).save_pretrained(tmp_path / kind)
+        for name, text in files.items():
+            (tmp_path / kind / name).write_text(text)
+        PairModel(tmp_path / kind).save_pretrained(tmp_path / "out" / kind)
+        ids = [
+            AutoTokenizer.from_pretrained(tmp_path / "out" / kind)("The these.", add_special_tokens=False)["input_ids"]
+        ]
+        ids += [load_vocabulary(tmp_path / kind).tokenizer.encode("The these.").ids] if kind == "cased" else []
+        ids += [AutoTokenizer.from_pretrained(tmp_path / kind)("The these.", add_special_tokens=False)["input_ids"]]
+        assert ids[0] == ids[1]
+        assert len(set(ids[0])) > 2
+
+
+@pytest.mark.parametrize("kind", ["bert", "modernbert"])
+def test_special_tokens_of_other_names_are_found(tmp_path, kind):
+    """Of a tokenizer.json alone, of which AutoTokenizer knows no special token; WordPieces may have such names, too."""
+    special = ["<pad>", "<unk>", "<s>", "</s>", "<mask>"]
+    if kind == "bert":
+        ids = {word: i for i, word in enumerate([*special, "the", "sea", "moon", "##s"])}
+        tokenizer = Tokenizer(models.WordPiece(ids, unk_token="<unk>"))
+        tokenizer.normalizer, tokenizer.pre_tokenizer = normalizers.BertNormalizer(), pre_tokenizers.BertPreTokenizer()
+    else:
+        ids = {word: i for i, word in enumerate([*special, *"Ġtheseamoon"])}
+        ids = {word: i for i, word in enumerate(ids)}
+        tokenizer = Tokenizer(models.BPE(ids, []))
+        tokenizer.pre_tokenizer, tokenizer.decoder = pre_tokenizers.ByteLevel(), decoders.ByteLevel()
+    tokenizer.add_special_tokens(special)
+    numbers = {"pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 3, "cls_token_id": 2, "sep_token_id": 3}
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    numbers = numbers if kind == "modernbert" else {}
+    config = AutoConfig.for_model(kind, vocab_size=tokenizer.get_vocab_size(), **sizes, **numbers)
+    AutoModelForMaskedLM.from_config(config).save_pretrained(tmp_path)
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    assert len(fill_mask(tmp_path, "the [MASK] moon")[0]) == 5
+
+
+def test_marks_in_a_text_to_relate_are_text(tmp_path, vocabulary):
+    write_model(start_model(make_config("tiny", SETTINGS), len(VOCABULARY)), tmp_path / "model", vocabulary=vocabulary)
+    written, spelled = (relate(tmp_path / "model", f"the {text} sea", "moon") for text in ("[SEP]", "[ sep ]"))
+    assert written == spelled
 
 
 @pytest.mark.parametrize("kind", [BertModel, BertForMaskedLM, BertForPreTraining, BertForSequenceClassification])

@@ -26,7 +26,17 @@ from pydantic import TypeAdapter
 
 import linkbert
 from linkbert.corpora.link_table import SQLITE, add_links, count_unknown, load_links
-from linkbert.corpora.reader import CUT, OTHER, SEVERAL, FaultError, Shard, Skipped, load_reader, make_options
+from linkbert.corpora.reader import (
+    CUT,
+    DOCUMENTS,
+    OTHER,
+    SEVERAL,
+    FaultError,
+    Shard,
+    Skipped,
+    load_reader,
+    make_options,
+)
 from linkbert.corpora.sources import find_reader, is_tree, plain_name, plan_source, read_shard, walk_folder
 from linkbert.corpora.store import DROPPED, Store, querying, read_counters, shard_files, shard_path, write_shard
 from linkbert.files import (
@@ -44,7 +54,7 @@ from linkbert.workers import make_executor, run_shards
 
 log = logging.getLogger(__name__)
 Progress = Callable[[str, int, int | None], None]
-END = 1 << 16  # bytes at either end of a file that tell it from another one of its size
+END, WHOLE = 1 << 16, 1 << 26  # bytes at either end of a file that tell it from another of its size, if that is above
 DATES = ("Last-Modified", "LastModified", "mtime")  # what servers call them; not ETag, which mirrors differ in
 SURVEY = "survey-"  # and a number: files of an unfinished store
 MANY_LINKS = 1_000  # without a place: where they are nine tenths, that is said
@@ -133,7 +143,8 @@ def _make_plan(
         except ValueError:
             if len(sources) == 1:
                 raise
-        described.append({"path": without_secrets(str(path)), **measured, "reader": reader})
+        shown = "the Documents" if DOCUMENTS.fullmatch(path.name) else without_secrets(str(path))
+        described.append({"path": shown, **measured, "reader": reader})
     if (trees := sum(map(is_tree, sources))) > 1:
         log.warning("%s trees are read as one: where ids are paths, the first of files with one path is kept", trees)
     made = make_options((source["reader"] for source in described if source["reader"]), options)
@@ -146,19 +157,30 @@ def _make_plan(
 
 
 def _measure(path: Path) -> dict[str, Any]:
-    """Return a source's bytes, and a hash: of a file's ends, or of the names and sizes of a folder's files."""
+    """Return a source's bytes, and a hash: of all up to WHOLE; of a larger file's ends, a folder's names and sizes.
+
+    Documents from Python are hashed whole.
+    """
     if has_address(path):
         return {"bytes": source_size(path), "mark": ""}
+    seen = hashlib.sha256()
     if path.is_dir():
-        found = [file for file in walk_folder(path) if not file.cause]
-        size, seen = sum(file.size for file in found), repr(sorted((file.name, file.size) for file in found)).encode()
-    else:
-        size = source_size(path)
-        with path.open("rb") as file:
-            seen = file.read(END)
-            file.seek(max(END, size - END))
-            seen += file.read(END)
-    return {"bytes": size, "mark": hashlib.sha256(seen).hexdigest()[:16]}
+        found = sorted((file.name, file.size) for file in walk_folder(path) if not file.cause)
+        size = sum(each for _, each in found)
+        seen.update(repr(found).encode())
+        for name, _ in found if size <= WHOLE else ():
+            with suppress(OSError):  # it is counted where it is read
+                seen.update((path / name).read_bytes())
+        return {"bytes": size, "mark": seen.hexdigest()[:16]}
+    size = source_size(path)
+    with path.open("rb") as file:
+        if size <= WHOLE or DOCUMENTS.fullmatch(path.name):
+            seen = hashlib.file_digest(file, "sha256")
+        else:
+            seen.update(file.read(END))
+            file.seek(size - END)
+            seen.update(file.read(END))
+    return {"bytes": size, "mark": seen.hexdigest()[:16]}
 
 
 def _dates_of(path: Path, reader: str) -> str:

@@ -90,7 +90,11 @@ def _read_pairs(path: Path, skipped: Skipped) -> Iterator[tuple[str, str]]:
         if not delimiter and text.strip():
             delimiter = "\t" if "\t" in text else max(",;", key=text.count) if re.search("[,;]", text) else " "
             names = [name.strip().lower() for name in _split(text, delimiter, quoted=True)]
-            ends = [names.index(name) for known in (SOURCES, TARGETS) for name in names if name in known]
+            ends = [
+                names.index(next(filter(names.__contains__, known)))
+                for known in (SOURCES, TARGETS)
+                if {*known} & {*names}
+            ]
             columns = (ends[0], ends[1]) if len(ends) == 2 else columns
             rows = [row.decode("utf-8", "replace").rstrip("\r").split("\t") for row in head[number:]] or [names]
             quoted = delimiter != "\t" or any(_is_quoted([row[at] for row in rows if at < len(row)]) for at in columns)
@@ -112,11 +116,10 @@ def _is_quoted(cells: list[str]) -> bool:
 
 def _split(text: str, delimiter: str, *, quoted: bool) -> list[str]:
     with suppress(csv.Error):  # a field of more than 128 KB
-        return (
-            next(csv.reader([text], delimiter=delimiter))
-            if quoted and '"' in text
-            else text.split(delimiter.strip(" ") or None)
-        )
+        if quoted and '"' in text:
+            return next(csv.reader([text], delimiter=delimiter, skipinitialspace=delimiter != "\t"))
+        cells = text.split(delimiter.strip(" ") or None)
+        return cells if delimiter == "\t" else [cell.strip() for cell in cells]
     return []
 
 

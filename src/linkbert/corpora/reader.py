@@ -9,6 +9,7 @@ A function read(source, options) is one, or a Reader, which a plugin registers i
 
 import dataclasses
 import math
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from linkbert.records import Document, Redirect
 
 CUT, TABLE_CUT, PAGE_CUT = "source cut off or damaged", "links table: cut off or damaged", "page cut off"
 DAMAGE = (CUT, TABLE_CUT, PAGE_CUT)  # causes that say that a source is not whole
+DOCUMENTS = re.compile(r"\..+\.documents\.jsonl")  # the file in which build_store hands over Documents
 EMPTY, NO_TEXT = "empty file", "no text in the file"
 SEVERAL = "links that several pages are meant by (one taken)"
 OTHER = "file of another kind: "  # and its suffix
@@ -185,7 +187,7 @@ def make_options(readers: Iterable[str], values: Mapping[str, Any]) -> dict[str,
     """
     taken: dict[str, dict[str, Any]] = {reader: {} for reader in readers}
     for name, value in values.items():
-        flag = f"--{name.replace('_', '-')}"
+        name, flag = name.replace("-", "_"), f"--{name.replace('_', '-')}"
         rows = [row for row in list_options(taken) if row.name == name]
         if not rows:
             known = list_options()

@@ -15,6 +15,11 @@ _ABBREVIATIONS = frozenset(
 _BEFORE_NUMBER = frozenset(
     "art bd ch chap eq fig figs jan feb mar apr jun jul aug sep sept oct nov dec no nos p par pp sec vol vols".split()  # noqa: SIM905
 )
+# Of German: a point behind the number of a day ("3. Oktober"), and two letters that are one word ("z. B.", "v. Chr.").
+_MONTHS = re.compile(
+    r"(?:Jan(?:uar)?|Jänner|Feb(?:ruar)?|März|April|Mai|Jun[io]|Jul[io]|August|Sept(?:ember)?|Okt(?:ober)?|Nov(?:ember)?|Dez(?:ember)?)\b"
+)
+_SECOND = re.compile(r"(?:[A-ZÄÖÜ]|Chr)\.")
 _CLOSING = "\"'”’»›)\\]}」』】）》〉"
 _END = re.compile(
     rf"\n\s*"
@@ -48,7 +53,9 @@ def split_sentences(text: str) -> list[int]:
             if not before.isspace():
                 continue  # 3.14, example.org
             after = text[stop]
-            if (after.islower() or (mark == "." and _holds(text, match.start(), after))) and "\n" not in match[0]:
+            if (
+                (after.islower() and after.title() != after) or (mark == "." and _holds(text, match.start(), stop))
+            ) and "\n" not in match[0]:
                 continue
         add(stop)
     if all(text[start].isprintable() for start in starts):
@@ -59,14 +66,16 @@ def split_sentences(text: str) -> list[int]:
     return [0, *seen[1:]]
 
 
-def _holds(text: str, point: int, after: str) -> bool:
-    """Return whether `text[point]` belongs to the word before it, given the character after the white space."""
+def _holds(text: str, point: int, stop: int) -> bool:
+    """Return whether `text[point]` belongs to the word before it; `stop` is the place after the white space."""
     if text[point + 1] == ".":
         return False  # an ellipsis
     word = text[max(text.rfind(" ", max(point - 16, 0), point) + 1, point - 16, 0) : point]
     word = word[word.rfind("\n") + 1 :].lstrip("(['\"“‘«").lower()
-    if word in _BEFORE_NUMBER and after.isdigit():
+    if word in _BEFORE_NUMBER and text[stop].isdigit():
         return True
+    if word.isdecimal() and len(word) < 3:
+        return _MONTHS.match(text, stop) is not None
     if len(word) < 2:
-        return text[point - 1].isupper()  # an initial: J. K. Rowling
+        return text[point - 1].isupper() or _SECOND.match(text, stop) is not None  # an initial: J. K. Rowling
     return word in _ABBREVIATIONS or word[-2] == "."  # Mr., e.g., U.S.

@@ -286,7 +286,11 @@ def _check(record: Any, skipped: Skipped, place: str) -> Iterator[Record]:
     """Yield a record that a store can hold: a link out of range loses its place; TypeError for what is no record."""
     links, kinds = getattr(record, "links", ()), Document | Redirect | Deletion
     texts = [getattr(record, field.name) for field in fields(record)[:3]] if isinstance(record, kinds) else [None]
-    if not all(isinstance(text, str) for text in (*texts, *(link.target for link in links))):
+    sections = [*getattr(record, "sections", ())]
+    pairs = all(isinstance(each, tuple | list) and [*map(type, each)] == [str, int] for each in sections)
+    if not pairs or not all(
+        isinstance(name, str) for name in chain(texts, *((each.target, each.fragment) for each in links))
+    ):
         raise TypeError(f"a reader yields Documents and Redirects whose texts are str, not {str(record)[:80]}")
     names = cast(list[str], texts[:1] if isinstance(record, Document) else texts)
     if max(map(len, names)) > LONGEST_ID:
@@ -298,6 +302,9 @@ def _check(record: Any, skipped: Skipped, place: str) -> Iterator[Record]:
             skipped.note("link to a name too long (left out)", f"{place}: document {record.id!r}")
         record, links = replace(record, links=kept), kept
     size = len(getattr(record, "text", ""))
+    if any(not 0 <= at <= size for _, at in sections):
+        skipped.note("section out of range (left out)", f"{place}: document {record.id!r}")
+        record = replace(record, sections=tuple((name, at) for name, at in sections if 0 <= at <= size))
     wrong = [not (0 <= link.start < link.end <= size or link.start == link.end == -1) for link in links]
     for _ in filter(None, wrong):
         skipped.note("link out of range (kept without its place)", f"{place}: document {record.id!r}")
@@ -393,7 +400,10 @@ def walk_folder(folder: Path) -> Iterator[File]:
     """Yield the files of a folder, and what is refused: first what lies less deep, by name."""
     position, root, places = 0, folder.resolve(), [folder]
     for place in places:  # they become more: the tree is read from the top down
-        _, folders, names = next(os.walk(place), ("", [], []))
+        shut = list[OSError]()
+        _, folders, names = next(os.walk(place, onerror=shut.append), ("", [], []))
+        if shut:
+            yield File(f"{place.relative_to(folder).as_posix()}/", cause=CUT)
         folders = sorted(name for name in folders if name[0] != ".")
         places += [inner for name in folders if not _is_long(inner := place / name) and not inner.is_symlink()]
         for file in (place / name for name in [*folders, *sorted(names)] if name[0] != "."):

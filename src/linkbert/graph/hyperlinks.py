@@ -128,7 +128,7 @@ def _find_all_sections(database: Any) -> Iterator[tuple[int, str, int]]:
     """Yield the sentence of each fragment that names a place of the document it leads into."""
     for batch in database.sql(_NAMED).to_arrow_reader(DOCUMENTS):
         for row in batch.to_pylist():
-            named = {section["name"]: section["start"] for section in row["sections"]}
+            named = {section["name"]: section["start"] for section in reversed(row["sections"])}  # the first of a name
             places = find_sections(row["text"], row["fragments"], named)
             yield from ((row["target"], fragment, sentence) for fragment, sentence in places if sentence >= 0)
 

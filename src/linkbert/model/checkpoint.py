@@ -26,7 +26,7 @@ from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 from transformers.models.bert.modeling_bert import BertForPreTrainingOutput
 
 from linkbert.config import Config
-from linkbert.files import VOCABULARY_FILES, WEIGHTS, find_encoder, model_files, read_json, write_json
+from linkbert.files import UMASK, VOCABULARY_FILES, WEIGHTS, find_encoder, model_files, read_json, write_json
 from linkbert.instances.vocabulary import load_vocabulary, no_panic
 from linkbert.model.attention import dropout_keys
 from linkbert.model.fast_bert import LinkBertForPreTraining
@@ -150,8 +150,8 @@ def read_encoder(folder: Path, sequence_length: int = 0) -> tuple[PretrainedConf
         raise ValueError(f"{folder}/config.json says {wrong}: write {has}, or fetch the weights that belong to it")
     spec = spec_of(config)
     decoder = spec.decoder or spec.bias
-    if f"{decoder}.bias" in weights:
-        weights.setdefault(f"{spec.bias}.bias", weights.pop(f"{decoder}.bias"))
+    if spec.decoder and (own := weights.pop(f"{decoder}.bias", None)) is not None:
+        weights |= {} if config.tie_word_embeddings and f"{spec.bias}.bias" in weights else {f"{spec.bias}.bias": own}
     words = f"{prefix}.embeddings.{'tok' if config.model_type == 'modernbert' else 'word'}_embeddings.weight"
     if words not in weights and config.tie_word_embeddings and f"{decoder}.weight" in weights:
         weights[words] = weights[f"{decoder}.weight"]  # safetensors keeps one of two names
@@ -195,12 +195,13 @@ def open_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
         accents, chinese = vocabulary.strip_accents, vocabulary.chinese_characters
         rules: Any = {"strip_accents": accents, "tokenize_chinese_chars": chinese}
         return transformers.BertTokenizer(vocab=vocabulary.ids, do_lower_case=vocabulary.lowercase, **rules)
+    names = {f"{name.strip('[]').lower()}_token": vocabulary.tokens[i] for name, i in vocabulary.special_ids.items()}
     if json.loads(vocabulary.definition)["model"]["type"] != "WordPiece":
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         for key in CODE:
             tokenizer.init_kwargs.pop(key, None)
+        tokenizer.add_special_tokens({key: token for key, token in names.items() if getattr(tokenizer, key) is None})
         return tokenizer
-    names = {f"{name.strip('[]').lower()}_token": name for name in vocabulary.special_ids}
     return transformers.PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(vocabulary.definition), **names)
 
 
@@ -218,10 +219,12 @@ class PairModel(PreTrainedModel):
         super().__init__(model.config)
         self.model, self.folder, self.gradient_checkpointing = model, folder, False
         own = {name: value for name, value in model.state_dict().items() if re.search(r"\.\w*relation\w*\.", name)}
-        self.fresh = {name: value.clone() for name, value in own.items() if name not in weights}  # as they start
-        if self.fresh and model.objective.relations:
-            rows = "row for linked pairs" if self.fresh.keys() < own.keys() else "relation head"
-            log.warning("%s has no %s: it must be trained before it says anything", folder, rows)
+        rows = find_objective(objective_of(config, weights)).relations  # that were trained
+        self.fresh = {name: value.clone() for name, value in own.items() if not rows or name not in weights}
+        self.third = own[RELATION_HEADS[1]][2:].clone() if rows == 2 and RELATION_HEADS[1] in own else None
+        if model.objective.relations > rows:
+            what = "row for linked pairs" if rows else "relation head"
+            log.warning("%s has no %s: it must be trained before it says anything", folder, what)
 
     def forward(
         self,
@@ -283,17 +286,34 @@ class PairModel(PreTrainedModel):
         tied = {name: own[name] for name in tied_names(self.model)}  # the same memory as those they are tied to
         return self.model.load_state_dict(tied | dict(state_dict), strict, assign)
 
-    def save_pretrained(self, save_directory: str | Path, **_: Any) -> None:  # type: ignore[override]
+    def save_pretrained(  # type: ignore[override]
+        self,
+        save_directory: str | Path,
+        is_main_process: bool = True,
+        state_dict: Mapping[str, Any] | None = None,
+        push_to_hub: bool = False,
+        **_: Any,
+    ) -> None:
         """Write a Hugging Face folder, with the vocabulary of the one that was opened; other files there stay.
 
-        Rows of the relation head that are as they started are left out: nothing is to take them for trained ones.
+        `state_dict` are the weights where they are not the model's own, as averages. Rows of the relation head that
+        are as they started are left out: nothing is to take them for trained ones.
         """
-        folder, found = Path(save_directory), self.state_dict()
-        same = {name for name, value in self.fresh.items() if torch.equal(found[name].cpu().float(), value)}
-        weights = {name: value.float().cpu() for name, value in found.items() if name not in same}
+        if push_to_hub:
+            raise ValueError("nothing is pushed from here: `linkbert push FOLDER REPOSITORY` does it")
+        if not is_main_process:
+            return
+        folder, again = Path(save_directory), tied_names(self.model)
+        found = self.state_dict() if state_dict is None else {k: v for k, v in state_dict.items() if k not in again}
+        weights = {name: value.float().cpu() for name, value in found.items()}
+        weights = {name: value for name, value in weights.items()
+                   if name not in self.fresh or not torch.equal(value, self.fresh[name])}  # fmt: skip
+        named = self.model.config.linkbert_objective
+        if self.third is not None and torch.equal(weights[RELATION_HEADS[1]][2:], self.third):
+            named = "nsp" if named == "drp" else named
         folder.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(dir=folder, prefix=".") as part:
-            write_model(self.model, Path(part), vocabulary=self.folder, weights=weights)
+            write_model(self.model, Path(part), vocabulary=self.folder, weights=weights, objective=named)
             for path in Path(part).iterdir():
                 path.replace(folder / path.name)
 
@@ -318,28 +338,56 @@ def objective_of(config: PretrainedConfig, weights: Mapping[str, Tensor]) -> str
     return "drp" if LINKED_ROW in weights or (named == "drp" and RELATION_HEADS[1] in weights) else "nsp"
 
 
+def describe_tokenizer(folder: Path, config: PretrainedConfig) -> dict[str, Any]:
+    """Return what a tokenizer_config.json must say for AutoTokenizer to read a folder's vocabulary as we do."""
+    if not any(
+        (folder / name).is_file() for name in VOCABULARY_FILES[:2]
+    ):  # as a RoBERTa's may be: it says which it is
+        return {}
+    vocabulary = load_vocabulary(folder)
+    names = {f"{name.strip('[]').lower()}_token": vocabulary.tokens[i] for name, i in vocabulary.special_ids.items()}
+    if not vocabulary.definition:
+        accents, chinese = vocabulary.strip_accents, vocabulary.chinese_characters
+        rules = {"do_lower_case": vocabulary.lowercase, "strip_accents": accents, "tokenize_chinese_chars": chinese}
+        return {"tokenizer_class": "BertTokenizer", **rules}
+    if json.loads(vocabulary.definition)["model"]["type"] == "WordPiece":
+        return {"tokenizer_class": "BertTokenizer"} | names
+    return names if config.model_type != "bert" else names | {"tokenizer_class": "PreTrainedTokenizerFast"}
+
+
 def write_model(
-    model: PretrainingModel, folder: Path, *, vocabulary: Path, card: str = "", weights: dict[str, Tensor] | None = None
+    model: PretrainingModel,
+    folder: Path,
+    *,
+    vocabulary: Path,
+    card: str = "",
+    weights: dict[str, Tensor] | None = None,
+    objective: str = "",
 ) -> None:
     """Write config.json, weights, the files of a `vocabulary` folder and README.md (`card`) into a folder.
 
+    config.json names the model's objective, or `objective`, of fewer rows.
     `weights` are a copy of the model's without the tied ones, where the model itself learns on meanwhile: a thread must
     not ask a sharded model for its state, which would take the gathered weights away from a forward pass.
     """
     folder.mkdir(parents=True, exist_ok=True)
     settings = json.loads(model.config.to_json_string())
     settings |= settings.pop("linkbert_dropout", {}) | {"dtype": "float32"}
+    settings |= {"linkbert_objective": objective} if objective else {}
     write_json(folder / "config.json", dict(sorted(settings.items())))  # also of a resumed run, in the same order
     if weights is None:
         again = tied_names(model)  # Hugging Face ties them when it loads
         weights = {name: value.float().cpu() for name, value in model.state_dict().items() if name not in again}
+    if (spec := spec_of(model.config)).decoder and not model.config.tie_word_embeddings:  # then it ties neither
+        weights = weights | {f"{spec.decoder}.bias": weights[f"{spec.bias}.bias"].clone()}
     save_file(weights, folder / WEIGHTS[0], metadata={"format": "pt"})
+    (folder / WEIGHTS[0]).chmod(0o666 & ~UMASK)
     for path in model_files(vocabulary, VOCABULARY_FILES):
         shutil.copyfile(path, folder / path.name)
     if (folder / "vocab.txt").is_file() and not (folder / "tokenizer.json").is_file():  # other programs read that alone
         open_tokenizer(folder).backend_tokenizer.save(str(folder / "tokenizer.json"))  # type: ignore[attr-defined]
     path = folder / "tokenizer_config.json"
-    options = {"tokenizer_class": "BertTokenizer"} | (read_json(path) if path.is_file() else {})
+    options = describe_tokenizer(vocabulary, model.config) | (read_json(path) if path.is_file() else {})
     options = {key: value for key, value in options.items() if key not in CODE}
     write_json(path, options | {"model_max_length": longest(model.config)})
     if card:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from linkbert.instances.vocabulary import ask
+from linkbert.instances.vocabulary import CLS, SEP, ask, load_vocabulary
 from linkbert.model.checkpoint import check_room, load_model, open_tokenizer
 from linkbert.model.heads import Inputs, PretrainingModel, refuse_nan
 from linkbert.model.hf_encoder import longest
@@ -112,17 +112,14 @@ def relate(model_folder: str | Path, text_a: str, text_b: str) -> dict[str, floa
     -> {'contiguous': 0.08, 'random': 0.61, 'linked': 0.31}; a BERT, whose head has two rows, answers the first two.
     Texts that are too long together lose their ends, the longer one first.
     """
-    model, tokenizer = open_for(model_folder, relations=True)
-    most = longest(model.config)
-    # Each text is cut alone: the library's own truncation of pairs keeps what it cuts off, in every combination.
-    cut: Any = {"add_special_tokens": False, "truncation": True, "max_length": most}
-    a, b = (
-        ask(f"the tokenizer of {model_folder}", tokenizer, text[: 32 * most], **cut)["input_ids"]
-        for text in (text_a, text_b)
-    )
+    model, _ = open_for(model_folder, relations=True)
+    most, vocabulary = longest(model.config), load_vocabulary(model_folder)  # as in training: "[SEP]" in a text is text
+    whose, tokenizer = f"the tokenizer of {model_folder}", vocabulary.tokenizer
+    a, b = (ask(whose, tokenizer.encode, text[: 32 * most]).ids[:most] for text in (text_a, text_b))
     while len(a) + len(b) > most - 3:
         (a if len(a) > len(b) else b).pop()
-    ids = torch.tensor([[tokenizer.cls_token_id, *a, tokenizer.sep_token_id, *b, tokenizer.sep_token_id]])
+    cls, sep = (vocabulary.special_ids[name] for name in (CLS, SEP))
+    ids = torch.tensor([[cls, *a, sep, *b, sep]])
     types = (torch.arange(ids.shape[1]) >= len(a) + 2).long()[None]
     found = model.predict(Inputs.padded(ids, types))
     return dict(zip(RELATIONS, found.relations[0].tolist(), strict=False))

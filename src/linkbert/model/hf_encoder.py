@@ -115,6 +115,8 @@ class HFEncoder(PretrainingModel):
         self.set_objective(objective)
         for name, module in masked_lm.named_children():
             self.add_module(name, module)
+        if self.spec.decoder:
+            self.get_submodule(self.spec.decoder).bias = self.get_submodule(self.spec.bias).bias  # tied or not
         width = config.hidden_size
         self.linkbert = nn.ModuleDict({"relation": nn.Linear(width, 3)})
         if self.spec.pooler:

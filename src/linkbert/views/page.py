@@ -67,7 +67,7 @@ def write_report(sections: Sequence[Section], to: Path) -> None:
     if to.suffix != ".md":
         write_page(to, "report.html", {"sections": sections, "svg": svg})
         return
-    text = partial(re.sub, r"[\\`|<!\[\]]", r"\\\g<0>")  # no code, no table, no HTML, no picture of another site
+    text = partial(re.sub, r"[\\`|<!&*_~\[\]]", r"\\\g<0>")  # no code, table, HTML, emphasis, picture of another site
     parts = ["# linkbert report", ""]
     for section in sections:
         both = ([[text(cell) for cell in row] for row in table] for table in (section.table, section.more))

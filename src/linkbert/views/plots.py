@@ -58,7 +58,8 @@ def draw(plot: Plot) -> Any:
     for i, (name, (x, y)) in enumerate(plot.lines.items()):
         dash = ("-", "--", "-.", ":")[i % 4]
         axis.plot(x, y, dash, label=name, marker="o" if len(x) < 20 else "", markersize=4)
-    axis.set(xlabel=plot.x, ylabel=plot.y, xscale=plot.scale, yscale=plot.scale)
+    seen = any(min(point) > 0 for x, y in plot.lines.values() for point in zip(x, y, strict=True))
+    axis.set(xlabel=plot.x, ylabel=plot.y, **dict.fromkeys(("xscale", "yscale"), plot.scale if seen else "linear"))
     if plot.scale == "linear":
         axis.locator_params(axis="x", integer=True)  # epochs, steps
     return figure
@@ -71,7 +72,9 @@ def write_plots(statistics: Mapping[str, Any], folder: Path) -> list[Path]:
         raise ValueError(f"{statistics['path']} has no graph to plot: make one with `linkbert graph`")
     for path, plot in plots.items():
         figure = draw(plot)
-        figure.axes[0].legend(title=plot.title)
+        figure.axes[0].legend(
+            figure.axes[0].lines, [f"\u200b{name}" for name in plot.lines], title=plot.title
+        )  # "_r" too
         with replacing(path) as part:
             figure.savefig(part, format="png", dpi=120)
     return list(plots)

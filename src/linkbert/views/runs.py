@@ -6,7 +6,8 @@ were asked other questions are not to be compared. All settings and the confusio
 """
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,12 @@ def runs_section(paths: Sequence[Path]) -> Section:
         except Exception as error:  # whatever a line makes of it that was edited, or damaged
             what = f"{path / 'journal.jsonl'} is damaged ({type(error).__name__}: {one_line(error):.200})"
             raise ValueError(f"{what}: bring it back, or leave out this run") from None
-    settings, usual = [_settings(read_record(path)) for path in paths], {k: show_value(v) for k, v in Config()}
+    records, usual = [read_record(path) for path in paths], {k: show_value(v) for k, v in Config()}
+    stores = {
+        (Path(each["path"]).name, each.get("fingerprint")) for record in records for each in stores_of(record).values()
+    }
+    several = [name for name, times in Counter(name for name, _ in stores).items() if times > 1]  # of one name
+    settings = [_settings(record, several) for record in records]
     rows = [["", *names]]
     for label in dict.fromkeys(label for each in sorted(facts, key=len, reverse=True) for label in each):
         rows.append([label, *(each.get(label, "-") for each in facts)])
@@ -99,15 +105,24 @@ def curves(lines_by_run: Mapping[str, Sequence[tuple[int, Mapping[str, float]]]]
     return [*mean_plots({(label, label, "step", label.partition(": ")[2]): lines for label, lines in found.items()})]
 
 
-def _settings(record: dict[str, Any]) -> dict[str, str]:
-    """Write every setting as the command line takes it, and the stores, each with its weight and own settings."""
+def stores_of(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the stores of a run, by name; one alone has none."""
+    return record.get("stores") or {"": record["store"]}
+
+
+def _settings(record: dict[str, Any], several: Collection[str]) -> dict[str, str]:
+    """Write every setting as the command line takes it, and the stores, each with its weight and own settings.
+
+    Stores whose name `several` have are shown by their paths.
+    """
     found = {"preset": record.get("preset", "") or "none"}
     found |= {key: show_value(value) for key, value in migrate(record["config"]).items()}
     found["scope"] = (record.get("store") or {}).get("scope") or found.get("scope", "-")
-    for name, store in (record.get("stores") or {"": record["store"]}).items():
+    for name, store in stores_of(record).items():
         own = [f"{key}={show_value(value)}" for key, value in store.get("settings", {}).items()]
         weight = [f"{store['weight']:.4f}"] if "weight" in store else []
-        found[f"store {name}".strip()] = " ".join([Path(store["path"]).name, *weight, *own])
+        path = Path(store["path"])
+        found[f"store {name}".strip()] = " ".join([str(path) if path.name in several else path.name, *weight, *own])
     return found
 
 
@@ -115,7 +130,7 @@ def settings_on(store: Path, runs: Sequence[Path]) -> tuple[Config, str]:
     """Return the settings of the first of some runs that is on a store, and its name; else those of preset tiny."""
     for run in runs:
         record = read_record(run)
-        for name, each in (record.get("stores") or {"": record["store"]}).items():
+        for name, each in stores_of(record).items():
             if Path(each["path"]).resolve() == store.resolve():
                 own = make_config(base=record["config"]).replace(**each.get("settings", {}))
                 return own, f"the run {run} {name}".strip()

@@ -23,12 +23,12 @@ LEGEND = (
     "\nto be guessed: [bold yellow]\\[MASK][/] (the word), [bold red]another word[/] (the word), [underline]word[/] "
     "kept as it is; and the relation of the two segments"
 )
-NAMED = "SELECT target, '', 1 FROM redirect_rows WHERE source IN (?, '[[' || lower(?) || ']]') LIMIT 1"
+NAMED = "SELECT target FROM redirect_rows WHERE source IN (?, '[[' || lower(?) || ']]') LIMIT 1"
 LIKE = """
 SELECT id, title, greatest(jaro_winkler_similarity(lower(id), name), jaro_winkler_similarity(lower(title), name)) near
 FROM document_rows, (SELECT lower(?) AS name) ORDER BY near DESC, id LIMIT 3"""
 BREAKS = "\n\t"  # of a text, which has lines of its own
-LISTED, NAMED_SOURCES = 20, 5  # links of the whole document that are listed, documents that link to it
+LISTED, NAMED_SOURCES, CHAIN = 20, 5, 8  # links that are listed, documents that link to one, redirects to redirects
 
 
 def show_document(console: Console, store: Store, name: str) -> None:
@@ -69,11 +69,15 @@ def find_document(store: Store, name: str) -> int:
     if (number := store.find(name)) is not None:
         return number
     with scratch() as folder, querying(store.path, folder=folder / "query") as database:
-        found = database.execute(NAMED, [name, name]).fetchall() or database.execute(LIKE, [name]).fetchall()
-    if found and found[0][2] == 1 and (number := store.find(found[0][0])) is not None:
-        return number
-    near = ", ".join(f"{id_!r} ({title})" if title != id_ else repr(id_) for id_, title, _ in found)
-    raise ValueError(f"{store.path} has no document {name!r}; the nearest ids (and titles) are {near}")
+        other = name
+        for _ in range(CHAIN):
+            if not (found := database.execute(NAMED, [other, other]).fetchone()):
+                break
+            if (number := store.find(other := found[0])) is not None:
+                return number
+        near = database.execute(LIKE, [name]).fetchall()
+    like = ", ".join(f"{id_!r} ({title})" if title != id_ else repr(id_) for id_, title, _ in near)
+    raise ValueError(f"{store.path} has no document {name!r}; the nearest ids (and titles) are {like}")
 
 
 def open_hyperlinks(store: Store) -> LinkGraph | None:

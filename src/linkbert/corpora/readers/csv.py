@@ -24,7 +24,9 @@ MANY_LINES, MANY_ROWS = 1 << 20, 250_000  # of a row; of a shard, where they hav
 CELLS = "row with more or fewer cells than the header (left out)"
 UNCLOSED = "quotation mark that is not closed (read as text)"
 LATIN = "row that is not UTF-8 (read as Windows-1252)"
-_FLOAT = re.compile(r"(?<![\w./])(\d+)\.0(?![\w./])")  # as pandas writes ids where one is missing
+# Numbers as pandas writes them where one is missing: all of a cell of numbers, else those that are an item alone.
+_NUMBERS, _FLOAT = re.compile(r"[\[\]\d.;|,\s]*"), re.compile(r"(?<![\w./])(\d+)\.0(?![\w./])")
+_ITEM = re.compile(r"(?:(?<=[\[;|,])|\A)(\s*\d+)\.0(?=\s*[\];|,]|\Z)")
 Row = tuple[int, list[str], str]  # number of its first line, its cells, what is amiss
 
 
@@ -78,7 +80,9 @@ def read(shard: Shard, options: Options, skipped: Skipped) -> Iterator[Record]:
             skipped.note(CELLS, where)
             continue
         record = dict(zip(header, cells, strict=True))
-        record |= {each: _FLOAT.sub(r"\1", record[each]) for each in plain}
+        record |= {
+            each: (_FLOAT if _NUMBERS.fullmatch(record[each]) else _ITEM).sub(r"\1", record[each]) for each in plain
+        }
         record = {each: cell for each, cell in record.items() if cell or each != columns.get("title")}
         if made := make_record(record, skipped, where, columns):
             yield made

@@ -8,6 +8,7 @@ One object a line; `id` and `text` are needed. docs/formats.md has all keys. A b
 import ast
 import json
 import re
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from linkbert.config import nearest
-from linkbert.corpora.reader import CUT, FaultError, Reader, Shard, Skipped, number_as_text, option
+from linkbert.corpora.reader import CUT, DOCUMENTS, FaultError, Reader, Shard, Skipped, number_as_text, option
 from linkbert.corpora.readers.streams import (
     LARGEST_HELP,
     TOO_LARGE,
@@ -30,7 +31,6 @@ from linkbert.records import Document, Link, Redirect
 
 SHARD_BYTES = 4 << 20
 KEYS = ("id", "text", "title", "links")
-DOCUMENTS = ".documents.jsonl"  # how the file ends in which build_store hands over Documents
 ONE_EACH = " (one object a line, no array over several lines: `jq -c '.[]'` makes such lines)"
 _SEMICOLON, _BAR = re.compile(r"(?<!CO);|\n"), re.compile(r"\|")  # not that of old DOIs, "(SICI)...3.0.CO;2-2"
 _UNPARTED = re.compile(r"(['\"])\s+(?=['\"])")  # texts of an array, as pandas writes them
@@ -106,16 +106,16 @@ def column_of(path: str, names: Sequence[str]) -> str:
 
 def plan(path: Path, options: Lines) -> Iterator[Shard]:
     """Cut a file into runs of whole lines of about SHARD_BYTES, decompressed."""
-    return (
-        shard for shard in cut_stream(path, b"\n", SHARD_BYTES, options.largest << 20) if shard.data or shard.faults
-    )
+    largest = sys.maxsize if DOCUMENTS.fullmatch(path.name) else options.largest << 20  # those were in memory already
+    return (shard for shard in cut_stream(path, b"\n", SHARD_BYTES, largest) if shard.data or shard.faults)
 
 
 def read(shard: Shard, options: Options, skipped: Skipped) -> Iterator[Document | Redirect]:
     """Read the Documents of a shard; `skipped` counts lines and links that are not as they should be."""
-    columns, ours = parse_columns(options.columns), shard.path.endswith(DOCUMENTS)
+    columns, name = parse_columns(options.columns), PurePosixPath(shard.path).name
+    ours = DOCUMENTS.fullmatch(name)
     for number, line, last in number_lines(shard):
-        where = f"documents[{number - 1}]" if ours else f"{PurePosixPath(shard.path).name} line {number}"
+        where = f"documents[{number - 1}]" if ours else f"{name} line {number}"
         try:
             record = load_json(decode_utf8(line, skipped, where), skipped, where)
         except ValueError as error:
@@ -234,9 +234,13 @@ def make_record(
         skipped["edge of an export (left out)"] += 1
         return None
     if "redirect" in keys and "text" not in keys:
-        values: list[Any] = [record["redirect"], record.get("target"), record.get("fragment") or ""]
-        if all(isinstance(value, str) for value in values) and all(values[:2]):
-            return Redirect(*values)
+        name, target, fragment = (
+            number_as_text(record["redirect"]),
+            number_as_text(record.get("target")),
+            record.get("fragment"),
+        )
+        if name and target and isinstance(fragment, str | None):
+            return Redirect(name, target, fragment or "")
         skipped.note("redirect without a name or a target", where)
         return None
     if fault := _fault(record):
@@ -272,6 +276,11 @@ def _is_section(value: Any) -> bool:
     return isinstance(value, dict) and isinstance(value.get("name"), str) and type(value.get("start")) is int
 
 
+def _whole(value: Any) -> Any:
+    """Return a place as int where pandas has made a float of it."""
+    return int(value) if type(value) is float and value.is_integer() else value
+
+
 def _links(values: Any, size: int, skipped: Skipped, where: str) -> tuple[Link, ...]:
     """Read links: a list of targets and of objects, or one in a cell."""
     if isinstance(values, str):
@@ -287,7 +296,7 @@ def _links(values: Any, size: int, skipped: Skipped, where: str) -> tuple[Link, 
         if not target:
             skipped.note("link without target", where)
             continue
-        start, end, fragment = link.get("start"), link.get("end"), link.get("fragment")
+        start, end, fragment = *(_whole(link.get(key)) for key in ("start", "end")), link.get("fragment")
         if type(start) is not int or type(end) is not int or not 0 <= start < end <= size:
             if not (start is end is None or start == end == -1):
                 skipped.note("link out of range (kept without its place)", where)
