@@ -50,8 +50,8 @@ CEILINGS = {  # lines of Python; (top) are the files beside the folders
 
 OWED = {  # lines above the ceiling, docs/log/size.md says for what; what is not said there must go
     "(top)": 1_434,
-    "corpora": 877,
-    "corpora/readers": 2_326,
+    "corpora": 879,
+    "corpora/readers": 2_411,
     "graph": 126,
     "instances": 221,
     "model": 531,

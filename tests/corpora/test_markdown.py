@@ -58,6 +58,15 @@ def read(path: Path) -> tuple[list[Document], list[Redirect], Skipped]:
         ("a[^1] b\n[^1]: note\n\n    its second paragraph\n\nc", "a b\nc"),
         ("> [!warning]- Title\n> body", "Title\nbody"),
         ("a %%hidden%% b\tc", "a b c"),
+        ("+----+----+\n| a  | b  |\n+====+====+\n| c  | d  |\n+----+----+\n\ne + f\n+ g", "e + f\ng"),
+        ('<div\n  class="x"\n>\n\nin\n\n</div>\n\n> quoted <b\n\n1 <a\n\n> c', "in\nquoted <b\n1 <a\nc"),
+        (
+            "これは**注意：**ここ。한국어는 **[x](y)**는 a **b**。 中**“c”**文",
+            "これは注意：ここ。한국어는 x는 a b。 中“c”文",
+        ),
+        ("a\n\n[!code-csharp[Load](x.cs?name=Load)]\n\n[!INCLUDE [t](p.md)] b [!Video https://x.org/v]", "a\nb"),
+        ('{{< tabpane >}}\n{{< tab "Bash" lang="sh" >}}\ncd x\n{{< /tab >}}\n{{< /tabpane >}}\nafter', "after"),
+        ('{{< tab "Words" >}}\nsaid\n{{< /tab >}}', "said"),
         ("import and export {x}", "import and export {x}"),
         ("[x] [y][z] [a](b c) [[d", "[x] [y][z] [a](b c) [[d"),
         (
@@ -164,6 +173,29 @@ def test_code_and_pictures_hold_no_links():
         "`[a](b.md)` `[[c]]`\n\n```\n[[d]]\n```\n\n    [[e]]\n\n![[f.PNG]] ![g](h.md) <pre>[[i]]</pre> \\[[j]] [[#k]]\n"
     )
     assert links_of(source) == []
+
+
+@pytest.mark.parametrize(
+    ("source", "text", "links"),
+    [
+        ('<Card\n  title="A card"\n  href="b.md"\n>\nBody\n</Card>', "Body", ["a/b"]),
+        ('<Said\n  by="x"\n>\nOne.\n</Said>\n<Said\n  by="y"\n>\nTwo.\n</Said>', "One.\nTwo.", []),
+        (
+            "<Tree config={[ { items: [ { label: 'a', more: { deep: 1 } } ] } ]} />\n\nx {f({ a: { b: 1 } })} y",
+            "x y",
+            [],
+        ),
+        ("<code>{`Array<{ icon: `}[Icon](icons.md){`; }>`}</code>", "Icon", ["a/icons"]),
+    ],
+)
+def test_tags_and_expressions_of_mdx_may_have_lines_and_braces(source, text, links):
+    page = read_page(source, "a/page", mdx=True)
+    assert page.text == text
+    assert [link.target for link in page.links] == links
+
+
+def test_a_definition_may_have_its_shortcode_on_the_next_line():
+    assert links_of('see [b page][b]\n\n[b]:\n  {{< relref "b.md" >}}') == [("b page", "a/b", "")]
 
 
 def test_titles():

@@ -563,6 +563,58 @@ def test_names_reach_pages_of_other_sources(tmp_path):
     ]
 
 
+BOOK = {
+    "_config.yml": "title: b",
+    "_toc.yml": "root: a",
+    "a.md": "(here)=\n# A\n\nSee [](there).",
+    "b.md": "(there)=\n# B b",
+}
+QUARTO = {
+    "_quarto.yml": "", "a.qmd": "{{< include _p.qmd >}}", "sub/_q.qmd": "Deep [b](b.qmd).", "sub/b.qmd": "B.",
+    "_p.qmd": "Part. {{< include sub/_q.qmd >}}\n", "c.qmd": "[](a.qmd) and [x](#) see @fig-y. [![](i.png)](a.qmd)\n\n"
+    "```\n# %%\n```\n\n+---+---+\n| Name | [in](sub/b.qmd) |\n+===+===+\n| a | b |\n+---+---+\n\nAfter.",
+}  # fmt: skip
+JEKYLL = {
+    "_config.yml": "c:\n  guides:\n    permalink: /:path/\n  notes:\n    permalink: /:collection/:path.html\n",
+    "_guides/x/code-of-conduct.md": "C.", "CODE_OF_CONDUCT.md": "D.", "_notes/deep/n.md": "N.",
+    "_guides/a.md": "[c](/x/code-of-conduct/) [n](/notes/deep/n.html)",
+}  # fmt: skip
+LOCALES = {f"docs/{language}{name}/README.md": name for language in ("", "zh/") for name in ("config", "guide")}
+LOCALES |= {".vuepress/config.js": "", "docs/zh/a.md": "[c](/config/) [g](/guide/)", "docs/a.md": "[c](/config/)"}
+
+
+@pytest.mark.parametrize(
+    ("files", "page", "text", "links"),
+    [
+        (BOOK, "a", "See B b.", ["b"]),
+        (QUARTO, "a", "Part. Deep b.", ["sub/b"]),
+        (QUARTO, "c", "a and x see Figure.\nAfter.", ["a", "a", "sub/b"]),
+        (JEKYLL, "_guides/a", "c n", ["_guides/x/code-of-conduct", "_notes/deep/n"]),
+        (LOCALES, "docs/zh/a", "c g", ["docs/config/README", "docs/guide/README"]),
+    ],
+)  # fmt: skip
+def test_a_site_is_read_as_its_tool_does(tmp_path, files, page, text, links):
+    found = read_tree(tmp_path, files)[page]
+    assert found.text == text
+    assert led_to(found) == links
+
+
+def test_a_page_that_only_leads_on_is_a_redirect(tmp_path):
+    files = {
+        "old/a.md": "---\nredirect_url: ../new.html#x\n---\n",
+        "b.md": "---\nredirect_to: /new\n---\n", "new.md": "New.",
+        "c.md": "---\nredirect_to: https://example.org\n---\nKept.", "from.md": "[a](old/a.md) [b](b.md)",
+    }  # fmt: skip
+    write_tree(tmp_path / "in", files)
+    store = build_documents([tmp_path / "in"], tmp_path / "store")
+    with make_executor(1) as executor:
+        add_graph(store, "hyperlink", "hyperlink", executor=executor)
+    graph, ids = LinkGraph.open(store.path, "hyperlink"), [document.id for document in store.documents()]
+    assert ids == ["c", "from", "new"]
+    assert [ids[at] for at in graph.targets] == ["new", "new"]
+    assert not store.manifest["skipped"]
+
+
 def test_a_document_is_found_by_a_redirect_to_a_redirect(tmp_path):
     lines = [{"id": "b", "text": "B."}, {"redirect": "x", "target": "y"}, {"redirect": "y", "target": "b"},
              {"redirect": "p", "target": "q"}, {"redirect": "q", "target": "p"}]  # fmt: skip

@@ -174,3 +174,17 @@ def test_any_tree_gives_links_in_the_text(inside, text):
         for link in getattr(page, "links", ()):
             assert link.start == link.end == -1 or 0 <= link.start < link.end <= len(page.text)
             assert link.start < 0 or page.text[link.start : link.end].strip() == page.text[link.start : link.end]
+
+
+def test_files_of_a_kind_of_xml_are_read_where_it_is_said_how(tmp_path):
+    for name, text in {"a.dita": '<topic id="a"><title>A</title><p>To <xref href="b.dita">b</xref>.</p></topic>',
+                       "b.dita": '<topic id="b"><p>B.</p></topic>', "notes.txt": "N."}.items():  # fmt: skip
+        (tmp_path / name).write_text(text)
+    with pytest.raises(
+        ValueError, match=r"mostly \.dita files, whose words only you know.*--format xml reads them by XP"
+    ):
+        build_documents([tmp_path], tmp_path.with_name("store"))
+    store = build_documents([tmp_path], tmp_path.with_name("store"), format="xml")
+    assert [(each.id, [link.target for link in each.links]) for each in store.documents()] == [
+        ("a.dita", ["b.dita"]), ("b.dita", [])
+    ]  # fmt: skip

@@ -619,6 +619,8 @@ def _find_in_tree(path: Path, readers: dict[str, Reader]) -> str:
         there = ", ".join(f"{suffix} {len(group)}" for suffix, group in [*groups.items()][:10]) or "no file"
         what = f"mostly {strange} files, which no reader takes" if count else f"nothing that is known here ({known})"
         name = f"{count.most_common(1)[0][0]} reads the others alone" if count else "NAME says how to read it"
+        if other := next((other for other, row in readers.items() if strange in row.inside), ""):  # by what it is told
+            what, name = f"mostly {strange} files, whose words only you know", f"{other} reads them by XPaths"
         ways = f"--format {name}, --format package.module:reader with a reader of your own (docs/extending.md)"
         part = f"among the first {LOOKED_AT:,} files are" if len(first) == LOOKED_AT else "it holds"
         said = f"{path} holds {what}: {part} {there}; {ways}"

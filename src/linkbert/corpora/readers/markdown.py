@@ -13,12 +13,24 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import PurePosixPath
+from posixpath import join, normpath
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple
 from unicodedata import normalize
 
 from linkbert.corpora.reader import NO_TEXT, SEVERAL, Reader, Record, Skipped
-from linkbert.corpora.readers.pages import ADDRESSES, FACTS, LABEL, LARGEST, SETTINGS, Options, Pages, read_said, survey
+from linkbert.corpora.readers.pages import (
+    ADDRESSES,
+    FACTS,
+    LABEL,
+    LARGEST,
+    MOVED,
+    SETTINGS,
+    Options,
+    Pages,
+    read_said,
+    survey,
+)
 from linkbert.corpora.readers.site import cut_out, is_exponent, mark_exponents, read_table, words
 from linkbert.corpora.resolve import unquote
 from linkbert.corpora.sources import decode_text
@@ -30,6 +42,7 @@ if TYPE_CHECKING:
     from markdown_it.rules_inline import StateInline
     from markdown_it.token import Token
 
+INCLUDES = 3  # texts in texts that a page takes in
 PIECE = 10_000  # characters of a paragraph that are read at once
 BLOCK_NESTING, INLINE_NESTING = 100, 10  # of lists and quotes; of brackets
 TAG = 2_000  # characters of a tag
@@ -59,6 +72,7 @@ _PAIRED = re.compile(  # a named group is text, all else goes: CriticMarkup, wha
     rf"|\^(?:(?<=[\w)\]]\^)(?P<high>{_SIGNS})\^(?![\w^])|(?<![\w)\]]\^)(?P<alone>{_SIGNS})\^(?!\^))",
     re.DOTALL,
 )
+_GRID = re.compile(r"\+(?:[-=:]{2,}\+)+[ \t]*$", re.MULTILINE)  # a line of one of Pandoc's tables
 _PROPERTY = re.compile(r"[A-Za-z][\w./-]*::(?: |\Z)")
 _TEMPLATE = re.compile(
     r"\{\{.*?\}\}+|\{%.*?%\}|\{::?[^{}\n]*\}|\{-\}|\{[ ]*(?:[.#][A-Za-z_][^{}\n]*|[\w-]+=[^{}\n]*|data-[\w -]*)\}",
@@ -66,6 +80,7 @@ _TEMPLATE = re.compile(
 )
 _ROLE = re.compile(r"\{([\w:.+-]+)\}`(?:([^`<>]{1,500}?)\s*<([^`<>]{1,500})>|([^`]{1,500}))`")  # of MyST
 _COUNTED = {"fig": "Figure", "tbl": "Table", "eq": "Equation", "lst": "Listing", "thm": "Theorem"}
+_INCLUDE = re.compile(r"\{\{<\s*include\s+['\"]?([^\s'\"<>]+)['\"]?\s*>\}\}")
 _NAME = rf"(?:sec|{'|'.join(_COUNTED)})-[\w-]*\w"
 _REFERENCE = re.compile(  # of Quarto and bookdown; what is in no group is gone
     r"[ ]?\\@ref\(\w+:[\w:.-]+\)|\\index\{(?:[^{}\n]++|\{[^{}\n]*+\})*+\}|"
@@ -84,13 +99,19 @@ _PAGE_TAG = re.compile(r"(?<![^\s(,;>])#(?:\[\[([^\[\]\n]+)\]\]|([^\s#,;.!?()\[\
 _NAMED = re.compile(r"(?<![^\s(,;>])([#@])(\w[\w.-]*\w)")  # of Dendron, a page of tags.* or user.*
 _SAID = re.compile(r"\[\[([^\[\]|\n]{1,500})(?:\|[^\[\]\n]*)?\]\]")
 _ACTION = re.compile(r"""^[ \t-]*link:[ \t]*["']?(/[^\s"'#?]+)""", re.MULTILINE)  # of a home page's front matter
-_TAG = re.compile(r"""
-    </? ([A-Za-z][\w.:-]*) ((?: [^<>"'{}] | "[^"]*" | '[^']*' | \{[^{}]*(?:\{[^{}]*\}[^{}]*)*\} )*+) >
+_BRACES = r"\{[^{}]*+\}"  # of an expression, some in others
+for _ in range(7):
+    _BRACES = rf"\{{(?:[^{{}}]++|{_BRACES})*+\}}"
+_TAG = re.compile(rf"""
+    </? ([A-Za-z][\w.:-]*) ((?: [^<>"'{{}}] | "[^"]*" | '[^']*' | {_BRACES} )*+) >
     | <[!?][A-Za-z][^<>]*> | </?>""", re.VERBOSE)  # fmt: skip
 _ATTRIBUTE = re.compile(
     r"""(?<![\w:.-])((?i:href)|to|id|name)\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s"'<>{}]+)|\{[^{}"'`]*["'`]([^{}"'`]+)["'`][^{}]*\})"""
 )
-_COMMENT, _EXPRESSION = re.compile(r"%%.+?%%", re.DOTALL), re.compile(r"\{(?:/\*.*?\*/|[^{}]*)\}", re.DOTALL)
+_COMMENT, _EXPRESSION = (
+    re.compile(r"%%.+?%%", re.DOTALL),
+    re.compile(rf"\{{/\*.*?\*/\}}|\{{`[^`]*`\}}|{_BRACES}", re.DOTALL),
+)
 _MARKS = {  # inside a block, by how they start, and what they are: "" is dropped
     "[": ((_WIKI, "wiki"), (_FOOTNOTE, "")),
     "!": ((_WIKI, "wiki"),),
@@ -111,7 +132,9 @@ def read_file(name: str, data: bytes, pages: Pages, skipped: Skipped) -> Iterato
     id_, mdx = str(path.with_suffix("")), path.suffix.lower() == ".mdx"
     mdx |= pages.dialect.name == "docusaurus"  # which reads .md so, too
     page = read_page(decode_text(data, name, skipped), id_, mdx=mdx, pages=pages)
-    if not page.text:
+    if not page.text and (to := pages.find_address(page.moved, id_) if page.moved else None):
+        yield Redirect(id_, *to)
+    elif not page.text:
         skipped.note(NO_TEXT, name, id_)
     for choice in pages.chosen:
         skipped.note(SEVERAL, f"{name}: {choice}")
@@ -130,6 +153,7 @@ class Page(NamedTuple):
     links: tuple[Link, ...]
     sections: tuple[tuple[str, int], ...]
     names: tuple[str, ...] = ()  # its title, and what it says that it is called besides; from "/": addresses
+    moved: str = ""  # the address of the page that is there for it
 
 
 def read_page(source: str, id_: str, *, mdx: bool = False, pages: Pages | None = None) -> Page:
@@ -147,6 +171,8 @@ def read_page(source: str, id_: str, *, mdx: bool = False, pages: Pages | None =
     if pages and pages.dialect.name == "myst":
         source = LABEL.sub(_put_label, re.sub("(?m)^%.*$", "", source))
     if pages and pages.dialect.name == "quarto":
+        for _ in range(INCLUDES if "{{< include" in source else 0):  # in each other
+            source = _INCLUDE.sub(lambda found: pages.included.get(_inside(found[1], id_), ""), source)
         source = _REFERENCE.sub(lambda found: f"[](#{found[found.lastindex]})" if found.lastindex else "", source)
     if pages and pages.dialect.outline:
         source = _EMPTY.sub(r"\1 <i></i>", source)
@@ -158,8 +184,14 @@ def read_page(source: str, id_: str, *, mdx: bool = False, pages: Pages | None =
     leads, heading = _write_blocks(tokens, env, writer)
     _add_said(said, head, env, writer)
     title = (heading if leads else "") or next((value for key, value in said if key == "title"), heading)
-    names = [name for key, name in said if key not in ADDRESSES + FACTS or name[0] == "/"]
-    return Page(title, *writer.finish(title), (*[title] * bool(title), *names))
+    names = [name for key, name in said if key not in ADDRESSES + FACTS or (name[0] == "/" and key not in MOVED)]
+    moved = next((name for key, name in said if key in MOVED), "")
+    return Page(title, *writer.finish(title), (*[title] * bool(title), *names), moved)
+
+
+def _inside(path: str, page: str) -> str:
+    """Return a file's path in the tree, as a page writes it: from its own folder, or behind "/" from the top."""
+    return normpath(join("/", page.rpartition("/")[0], path)).lstrip("/")
 
 
 def _add_said(said: list[tuple[str, str]], head: str, env: dict[str, Any], writer: Writer) -> None:
@@ -295,7 +327,7 @@ def _write_inline(content: str, env: dict[str, Any], writer: Writer, *, breaks: 
         for token in parser.inline.parse(piece, parser, env, []):
             if line_starts and token.type == "text" and _PROPERTY.match(token.content):
                 writer.hidden += 1  # up to the end of its line
-            line_starts = token.type in ("softbreak", "hardbreak")
+            starts, line_starts = line_starts, token.type in ("softbreak", "hardbreak")
             if line_starts:
                 writer.hidden = around
             match token.type:
@@ -307,11 +339,15 @@ def _write_inline(content: str, env: dict[str, Any], writer: Writer, *, breaks: 
                     writer.add(" ")
                 case "hardbreak":
                     writer.break_line(breaks)
+                case "image":
+                    seen = True
                 case "link_open":
+                    seen = False
                     address = str(token.attrs["href"])
                     writer.open_link("link", pages.find_address(address, page))
                 case "link_close":
-                    if pages.shown and writer.open and writer.open[-1][1] == len(writer.parts):  # MyST shows the title
+                    if pages.shown and not seen and writer.open and writer.open[-1][1] == len(writer.parts):
+                        # MyST shows the title
                         to, name = writer.open[-1][2] or ("", unquote(address.lstrip("#")))
                         kind = _COUNTED.get(name.partition("-")[0], "")
                         writer.add(pages.shown.get(name, pages.shown.get(to, kind)))
@@ -327,7 +363,7 @@ def _write_inline(content: str, env: dict[str, Any], writer: Writer, *, breaks: 
                 case "named":
                     writer.link(pages.find_note(_name_of(token.content), page)[0], token.content[1:])
                 case "tag":
-                    _write_tag(token.content, writer, breaks, env)
+                    _write_tag(token.content, writer, breaks, env, starts=starts)
         writer.hidden = around
     writer.close_link("")
 
@@ -355,13 +391,13 @@ def pieces(text: str, size: int = PIECE) -> Iterator[str]:
     yield text[start:]
 
 
-def _write_tag(source: str, writer: Writer, breaks: bool, env: dict[str, Any]) -> None:
+def _write_tag(source: str, writer: Writer, breaks: bool, env: dict[str, Any], *, starts: bool) -> None:
     found = _TAG.fullmatch(source)
     if not found or not found[1]:
         return
     attributes = {name.lower(): "".join(values) for name, *values in _ATTRIBUTE.findall(found[2])}
     name, ends, address = found[1], source[1] == "/", attributes.get("href") or attributes.get("to")
-    if name.lower() in _NEW_LINE:
+    if name.lower() in _NEW_LINE or (starts and env["mdx"] and name[0].isupper() and not address):
         writer.break_line(breaks)
     elif name in ("a", "A", "Link") and ends:
         writer.close_link("tag")
@@ -383,6 +419,7 @@ def _make_parser(nesting: int, mdx: bool = False) -> MarkdownIt:
     interrupts = {"alt": ["paragraph", "reference", "blockquote", "list"]}
     parser.block.ruler.before("reference", "footnote", _footnote_rule, interrupts)
     parser.block.ruler.before("reference", "unseen", _unseen_rule, interrupts)
+    parser.block.ruler.before("reference", "grid", _grid_rule, interrupts)
     parser.block.ruler.before("reference", "module", _module_rule)
     parser.inline.ruler.before("escape", "formula", _formula_rule)
     parser.inline.ruler.before("strikethrough", "paired", _paired_rule)
@@ -512,6 +549,21 @@ def _footnote_rule(state: StateBlock, line: int, stop: int, silent: bool) -> boo
     return True
 
 
+def _grid_rule(state: StateBlock, line: int, stop: int, silent: bool) -> bool:
+    """Take a grid table of Pandoc, whose links have no place, as those of other tables."""
+    end = line
+    if not _GRID.match(state.src, state.bMarks[line] + state.tShift[line], state.eMarks[line]):
+        return False
+    while end < stop and not state.isEmpty(end) and state.src[state.bMarks[end] + state.tShift[end]] in "+|":
+        end += 1
+    if not silent:
+        state.push("table_open", "", 1)
+        _push_inline(state, re.sub(r"[|+]", " ", state.src[state.bMarks[line] : state.eMarks[end - 1]]))
+        state.push("table_close", "", -1)
+        state.line = end
+    return True
+
+
 def _module_rule(state: StateBlock, line: int, stop: int, silent: bool) -> bool:
     """Drop MDX's lines of import and export, up to a blank line; in other files only what cannot be a sentence."""
     module = _MODULE if state.env["mdx"] else _IMPORT
@@ -533,7 +585,7 @@ def _push_inline(state: StateBlock, content: str) -> None:
 # A source is changed by lines and by marks before it is parsed, code too (which is dropped anyway). What can only be
 # told from code spans, such as "{{ x }}", the rules above take out.
 _LINK = re.compile(  # a place for an address, and one that has marks of templates in it
-    r"""(\]\(\s*|^\[[^\]\n]+\]:[ ]*|(?:href|src|to)=["']?)"""
+    r"""(\]\(\s*|^\[[^\]\n]+\]:[ ]*(?:\n[ ]*)?|(?:href|src|to)=["']?)"""
     r"""<?([^\s<>(){}"']{0,500}(?:(?:\{\{.{0,300}?\}\}|\{%.{0,300}?%\})[^\s<>(){}"']*)+)>?""",
     re.MULTILINE,
 )
@@ -543,7 +595,8 @@ _CALL = re.compile(
 )
 _BASE = re.compile(r"base_?url|site\.url|root|base\b|relative")
 _CODE = re.compile(
-    r"\{[{%][<%-]?\s*+(/|end)?\s*+(highlight|code-toggle|code|mermaid|comment)\b[^}\n]{0,300}\}{1,2}", re.IGNORECASE
+    r"\{[{%][<%-]?\s*+(/|end)?\s*+(highlight|code-toggle|code|mermaid|comment|tab(?=\s*[>%]|[^}\n]*\blang=))\b[^}\n]{0,300}\}{1,2}",
+    re.IGNORECASE,
 )
 _ADMONITION = re.compile(
     r'( *(?:(?:[-*+]|\d{1,9}[.)]) +)?)(?:(?:!!!|\?\?\?\+?)[ ]++[\w -]*+(?:"(.*)")?|===[!+]*+[ ]++"(.*)")\s*+$'
@@ -581,10 +634,20 @@ _ORG = re.compile(  # what Logseq has of Org mode: marks, but code and queries a
 )
 _SPAN = re.compile(r"(?<![\]!\\])\[([^\[\]\n]+)\]\{[ ]*[.#][^{}\n]*\}")  # of Pandoc
 _EMPTY = re.compile(r"^([ \t]+-)[ \t]*$", re.MULTILINE)  # of an outline, where it underlines nothing
+_DOCFX = re.compile(
+    r"\[!(?:code(?:-[\w+#-]+)?|include)\s*\[[^\]\n]*\]\([^()\n]*\)\]|\[!video [^\]\n]*\]", re.IGNORECASE
+)
+_BOLD = re.compile(  # beside a letter of a script without spaces, as kramdown and others read it
+    r"\*\*(?=\S)([^*\n]{1,300}[^\w\s*])\*\*(?=[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af])"
+    r"|(?<=[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af])\*\*(?=[^\w\s*])([^*\n]{1,300})(?<=\S)\*\*"
+)
 _NOTE_ADDRESS = re.compile(r"\]\((\[\[[^\[\]\n]+\]\])\)")
 _BLOCK = re.compile(r"(?<!\]\()\(\(([0-9a-f]{8}-[0-9a-f-]{27})\)\)")
 _ROW = re.compile(r"^[ ]{0,3}\|.*\[\[.*", re.MULTILINE)
 _CELL_LINK = re.compile(r"(\[\[[^\[\]|\n\\]+)\|(?=[^\[\]|\n]*\]\])")
+_SPREAD = re.compile(
+    r"<[A-Za-z][\w.:-]*+(?=\s)(?:[^<>\n]|\n(?![ \t]*\n))*\n[ \t]*/?>"
+)  # a tag whose end has a line of its own
 _FENCE = re.compile(r"(?<=>)\n(?=[ ]{4,}(?:```|~~~))")
 _POST_LINK = re.compile(  # of Hexo
     r"""(?<!%\})\{% *post_link +([^\s%]+)(?: +["']([^"'\n]*)["']| +([^%\n]*?))??(?: +(?:true|false))? *%\}"""
@@ -615,12 +678,18 @@ def to_commonmark(source: str) -> str:
     source = mark_exponents(source)
     if "]{" in source:
         source = _SPAN.sub(r"\1", source)
+    if re.search(r"^[ \t]*/?>", source, re.MULTILINE):  # else it is a quote
+        source = _SPREAD.sub(lambda tag: " ".join(tag[0].split("\n")), source)
     if ">\n    " in source:  # a tag is no paragraph that a fence continues
         source = _FENCE.sub("\n\n", source)
     if "((" in source:
         source = _BLOCK.sub(r"![[\1]]", source)
     if "[[" in source and "\n|" in source:  # the bar of a link parts no cells
         source = _ROW.sub(lambda row: _CELL_LINK.sub(r"\1\|", row[0]), source)
+    if "[!" in source:
+        source = _DOCFX.sub("", source)
+    if "**" in source and not source.isascii():
+        source = _BOLD.sub(lambda found: found[1] or found[2], source)
     source = _NOTE_ADDRESS.sub(r"](<\1>)", source)
     if any(mark in source for mark in ("::", "*[", "8<", "///", "[TOC", "[toc", "[_", "<<<", "?> ", "!> ")):
         source = _LINES.sub(

@@ -4,6 +4,7 @@ The order: the path as written, in other capitals; a page of the link's own fold
 title; an alias. What pages are called besides follows from their front matter, their file names and conventions.toml.
 """
 
+import html
 import json
 import logging
 import re
@@ -26,7 +27,8 @@ from linkbert.corpora.sources import decode_text
 
 log = logging.getLogger(__name__)
 ADDRESSES = ("permalink", "url", "slug", "id", "path")  # keys of front matter whose values are addresses
-FACTS = ("date", "category", "categories", "tags", "heading")  # and what stands in addresses, or is no name
+MOVED = ("redirect_to", "redirect_url")  # of jekyll-redirect-from, DocFX: where a page that has no text leads
+FACTS = ("date", "category", "categories", "tags", "heading", *MOVED)  # and what stands in addresses, or is no name
 INDEXES = ("index", "readme", "_index")  # files that stand for their folder
 HOST_PAGES = 3  # different addresses of a host that have to name pages, and half of all that are seen
 HOST_PART = 5  # or so many in folders of the tree, and four fifths of those in such folders
@@ -38,8 +40,8 @@ HEAD = 1 << 16  # characters of a page in which it says its names
 
 _APART = re.compile(r"[\s_+-]+")
 _SAID = re.compile(
-    r"^([ \t-]*)((?i:permalink|slug|url|path|u?id|title|alias(?:es)?|redirect_from|date|categor(?:y|ies)|tags))"
-    r"[ \t]*(::?|=)[ \t]*((?:[|>][+-]?[ \t]*(?:\n[ \t]+\S.*)+)|.*(?:\n[ \t]*-[ \t].*)*)",
+    r"^([ \t-]*)((?i:permalink|slug|url|path|u?id|title|alias(?:es)?|redirect_(?:from|to|url)|date|"
+    r"categor(?:y|ies)|tags))[ \t]*(::?|=)[ \t]*((?:[|>][+-]?[ \t]*(?:\n[ \t]+\S.*)+)|.*(?:\n[ \t]*-[ \t].*)*)",
     re.M,
 )
 _VALUE = re.compile(r"""[ \t]*(?:-[ \t]+)?("[^"]*"|'[^']*'|\[\[[^\[\]]*\]\]|[^,\[\]\n]+)""")
@@ -65,6 +67,8 @@ _FIGURE = re.compile(  # of MyST, and its label
     r"^[ \t]*[`:~]{3,}\{(?:\w+-)?(figure|table)\}.*\n(?:[ \t]*:.*\n)*?[ \t]*:(?:name|label):[ \t]*(\S+)", re.M
 )
 _HEADED = re.compile(r"^#{1,6}[ ]+(.*?)[ ]*(?:\{(?:[^{}#\n]*+#([\w:.-]++))?+[^{}\n]*+\})?[ ]*$", re.M)  # of Pandoc
+_FENCED = re.compile(r"^[ ]{0,3}(```+|~~~+).*?^[ ]{0,3}\1", re.MULTILINE | re.DOTALL)
+_LOCALE = r"[a-z]{2}(?:[-_][A-Za-z]{2,4})?"
 _LANGUAGE = re.compile(r"\.[a-z]{2}(?:-[a-z]{2,4})?\Z")
 _ADDRESSES = (  # of those that start with letters of their own the search is fast
     r"""https?://[^\s<>()"'\]#?]+""",
@@ -82,7 +86,7 @@ _OF_SITE = re.compile(
     re.M | re.I,
 )
 _PLACE = re.compile(
-    r":(?:slugified_)?(?:file|base)?(categor(?=ies|y)|(?:short_)?year|month|(?:y_)?day|title|slug|name|output_ext)(?:ies|y\b)?"
+    r":(?:slugified_)?(?:file|base)?(categor(?=ies|y)|(?:short_)?year|month|(?:y_)?day|title|slug|name|path|collection|output_ext)(?:ies|y\b)?"
 )
 _OF_WIKI = re.compile(r"(?=/[^/]+/[^/]+/(?:-/)?wikis?/)")
 _REPOSITORY = re.compile(r"^(git(?:hub|lab)\.com/[^/]+/[^/]+)/(?:-/)?(?:((?:blob|tree|edit|raw)/[^/]+)|wikis?)/")
@@ -158,6 +162,7 @@ class Pages:
     bare: bool = False  # an address of a word is the page of that name, wherever it lies
     sites: list[str] = field(default_factory=list)  # what the tree's own addresses start with, "example.org/", "/en/"
     latest: str = ""  # of Docusaurus, "/versioned_docs/version-2.0/": what is published at "/docs/"
+    included: dict[str, str] = field(default_factory=dict)  # of Quarto, texts that others take in, by their paths
     shown: dict[str, str] = field(default_factory=dict)  # of MyST, titles: of pages by id, of labels
     chosen: list[str] = field(default_factory=list)  # links that several pages as near are meant by, until counted
     near: dict[tuple[str, int], dict[str, tuple[int, list[str]]]] = field(default_factory=dict)  # see _nearest
@@ -198,6 +203,8 @@ class Pages:
             if self.shown:  # of MyST: another project
                 return f"xref://{uid}", fragment
             return next(filter(None, (self.find_name(name, page) for name in names)), f"xref:{uid}"), fragment
+        if address == "#":
+            return None
         if address[:1] == "#" and self.shown and (found := self.find_label(unquote(address[1:]), page)):
             return found if found[0] != page else None
         found = resolve_in_note(address, page.rpartition("/")[0])
@@ -430,7 +437,8 @@ def _names(key: str, value: str) -> list[str]:
         return [found.strip(" \t\"'[]") for found in _VALUE.findall(value)]
     found = _QUOTED.fullmatch(value)
     quoted = (found[2] or "").replace(*("''", "'") if found[1] == "'" else ('\\"', '"')) if found else ""
-    return [" ".join((quoted if found else re.split(r"\s#", value, maxsplit=1)[0]).split())]
+    words = html.unescape(quoted if found else re.split(r"\s#", value, maxsplit=1)[0]).split()
+    return [re.sub(r"(`+)(\S(?:.*?\S)?)\1", r"\2", " ".join(words))]  # as headings are
 
 
 def survey(files: Iterable[tuple[str, bytes]], options: Options, others: Mapping[str, bytes]) -> Pages:
@@ -444,6 +452,8 @@ def survey(files: Iterable[tuple[str, bytes]], options: Options, others: Mapping
         id_ = NOTE_SUFFIX.sub("", normalize("NFC", name))
         paths.append(name)
         said[id_], start = read_said(text)
+        if books and name.rpartition("/")[2][:1] == "_":
+            pages.included[normalize("NFC", name)] = text[start:]
         headings = (found for found in _H1.finditer(text, start, HEAD) if found[2])
         for first in islice(headings, 1):  # one of several below a text is no name
             alone = not text[start : first.start()].strip() or next(headings, None) is None
@@ -454,8 +464,9 @@ def survey(files: Iterable[tuple[str, bytes]], options: Options, others: Mapping
         marked = any(mark in text for mark in (")=", ":name:", ":label:"))
         labels[id_] = [(a or b, title.lstrip("# ")) for a, title, b in LABEL.findall(text)] if marked else []
         labels[id_] += [(label, kind.capitalize()) for kind, label in _FIGURE.findall(text)] if marked else []
-        for title, label in _HEADED.findall(text) if books else ():
-            labels[id_].append((label or plain(re.sub(r"[^\w .-]", "", title).strip()), title))
+        for title, label in _HEADED.findall(_FENCED.sub("", text)) if books else ():
+            if label := label or plain(re.sub(r"[^\w .-]", "", title).strip()):
+                labels[id_].append((label, title))
     pages.dialect, sign = recognise(paths)
     if options.dialect:
         pages.dialect, sign = DIALECTS.get(options.dialect, Dialect()), "as given"
@@ -615,7 +626,9 @@ def _published(id_: str, rows: list[tuple[str, str]], templates: list[tuple[str,
             continue
         above = folders[top.count("/") + 1 if top else 0 : folders.index("_posts")] if "_posts" in folders else []
         kinds = "/".join(dict.fromkeys([*above, *(name for key, name in rows if key in FACTS[1:3])]))
-        values = {"categor": kinds, "output_ext": ""}
+        values = {"categor": kinds, "output_ext": "", "collection": scope}
+        if (of := next((n for n, each in enumerate(folders) if each == f"_{scope}"), -1)) >= 0:
+            values["path"] = "/".join([*folders[of + 1 :], *id_.split("/")[-1:]])
         with suppress(ValueError):
             day = date.fromisoformat(said.get("date", last)[:10])
             values |= {key: f"{day:{form}}" for key, form in _DATES.items()}
@@ -633,9 +646,10 @@ def _find_roots(pages: Pages, addresses: Iterable[str]) -> list[str]:
     for address in addresses:
         inside = note_path(unquote(address), "")
         if address[0] == "/" and inside != "." and inside not in pages.exact:
-            found = pages.ending(inside)
-            if len({id_ for _, id_ in found}) == 1:
-                votes[found[0][0][: -len(inside)]] += 1
+            tops = [each[: -len(inside)] for each, _ in pages.ending(inside)]
+            first = min(tops, key=len, default="")
+            if tops and all(re.fullmatch(rf"{re.escape(first)}({_LOCALE}/)?", top) for top in tops):  # and translations
+                votes[first] += 1
     return [root for root, count in votes.most_common(8) if root and count > 1 and 10 * count >= votes.total()]
 
 

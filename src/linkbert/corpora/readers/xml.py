@@ -153,4 +153,6 @@ def _write(node: Any, writer: Writer, links: dict[Any, list[tuple[str, str]]], i
         writer.end_line()
 
 
-READER = Reader(read_file=read_file, options=Options, inside=(".xml",), largest=LARGEST)
+READER = Reader(
+    read_file=read_file, options=Options, inside=(".xml", ".dita", ".ditamap", ".dbk", ".docbook"), largest=LARGEST
+)
