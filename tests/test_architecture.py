@@ -51,14 +51,14 @@ CEILINGS = {  # lines of Python; (top) are the files beside the folders
 OWED = {  # lines above the ceiling, docs/log/size.md says for what; what is not said there must go
     "(top)": 1_434,
     "corpora": 879,
-    "corpora/readers": 2_411,
+    "corpora/readers": 2_505,
     "graph": 126,
     "instances": 221,
     "model": 531,
     "pretraining": 275,
     "tasks": 874,
     "trials": 481,
-    "views": 306,
+    "views": 308,
 }
 
 

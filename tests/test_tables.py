@@ -229,5 +229,5 @@ def test_cells_are_escaped(tmp_path):
     assert "<h2>&lt;T&gt;</h2>" in page
     write_report([section], tmp_path / "page.md")
     page = re.sub(" +", " ", (tmp_path / "page.md").read_text())
-    assert "| model | x\\|y |\n|:--------|-------:|\n| \\<b> | *1* |" in page
+    assert "| model | x\\|y |\n|:--------|-------:|\n| \\<b> | \\*1\\* |" in page
     assert list(text_lines(section)) == ["", "<T>", "model      x|y", "<b>        *1*", "other        2", "a < b"]

@@ -644,3 +644,22 @@ def test_names_in_other_forms_of_unicode_and_in_latin_1_are_found(tmp_path):
     documents = {each.id: each for each in read_source("html", tmp_path) if isinstance(each, Document)}
     assert [link.target for link in documents["a.html"].links] == ["Cafe\u0301.html"] * 2 + ["\\xdc.html"]
     assert {"Cafe\u0301.html", "\\xdc.html"} < {*documents}
+
+
+def test_lists_of_a_search_and_contents_of_a_page_are_no_text(tmp_path):
+    """Of Doxygen and LaTeX2HTML."""
+    search = '<body class="SRPage"><div id="SRIndex"><div class="SRStatus" id="Loading">Loading...</div></div></body>'
+    contents = (
+        '<a name="CHILD_LINKS"><strong>Subsections</strong></a><ul class="ChildLinks"><li><a href="a.html#s">x</a></ul>'
+    )
+    pages = {
+        "search/a_0.html": search,
+        "a.html": f"<title>A</title>{contents}<p>Words <a href=b.html>b</a>.",
+        "b.html": "<p>B.",
+    }
+    records, skipped = read(write(tmp_path, pages))
+    assert [(each.id, each.text) for each in records if isinstance(each, Document)] == [
+        ("a.html", "Words b."),
+        ("b.html", "B."),
+    ]
+    assert skipped.total() == 1

@@ -64,6 +64,14 @@ def read(path: Path) -> tuple[list[Document], list[Redirect], Skipped]:
             "これは**注意：**ここ。한국어는 **[x](y)**는 a **b**。 中**“c”**文",
             "これは注意：ここ。한국어는 x는 a b。 中“c”文",
         ),
+        ("See ![x](/a.png =100x200) end [y](b.md =50%x).", "See end y."),
+        ("Text.\n\n%% kanban:settings\n```\n{}\n```\n%%\n\nMore 5 %% of it.", "Text.\nMore 5 %% of it."),
+        (
+            '[block:callout]\n{"title": "T", "body": "Old"}\n[/block]\n\n[block:code]\n{"codes": []}\n[/block]\n',
+            "T\nOld",
+        ),
+        ("\\begin{gather*}\nV_{a} \\\\ W_{b}\n\\end{gather*}", "\\begin{gather*} V_{a} \\\\ W_{b} \\end{gather*}"),
+        ("It is {{cloze a word}} here.", "It is a word here."),
         ("a\n\n[!code-csharp[Load](x.cs?name=Load)]\n\n[!INCLUDE [t](p.md)] b [!Video https://x.org/v]", "a\nb"),
         ('{{< tabpane >}}\n{{< tab "Bash" lang="sh" >}}\ncd x\n{{< /tab >}}\n{{< /tabpane >}}\nafter', "after"),
         ('{{< tab "Words" >}}\nsaid\n{{< /tab >}}', "said"),
@@ -185,6 +193,8 @@ def test_code_and_pictures_hold_no_links():
             "x y",
             [],
         ),
+        ('See <a\n  href="b.md"\n>this</a>.\n\n> quoted <b\n> c', "See this.\nquoted <b c", ["a/b"]),
+        ("<Card\n  href='b.md'\n  icon={\n<svg w='2'>\n<path />\n</svg>\n}\n>Go</Card>", "Go", ["a/b"]),
         ("<code>{`Array<{ icon: `}[Icon](icons.md){`; }>`}</code>", "Icon", ["a/icons"]),
     ],
 )

@@ -16,7 +16,7 @@ from linkbert import cli, registry
 from linkbert.corpora.build import build_documents
 from linkbert.corpora.reader import SEVERAL, Reader, Skipped, make_options
 from linkbert.corpora.readers.markdown import read_page, to_commonmark
-from linkbert.corpora.readers.pages import DIALECTS, Dialect, Options, survey
+from linkbert.corpora.readers.pages import DIALECTS, LARGEST, Dialect, Options, survey
 from linkbert.corpora.sources import read_source
 from linkbert.graph.links import LinkGraph, add_graph
 from linkbert.records import Document
@@ -579,6 +579,21 @@ JEKYLL = {
     "_guides/x/code-of-conduct.md": "C.", "CODE_OF_CONDUCT.md": "D.", "_notes/deep/n.md": "N.",
     "_guides/a.md": "[c](/x/code-of-conduct/) [n](/notes/deep/n.html)",
 }  # fmt: skip
+ID = "64e0a1b2c3d4e5f60718293a4b5c6d7e"
+NOTION = {f"A {ID}.md": f"# A\n\nKind: Big\nRelation tags: B (sub/B%20{ID}.md), C (C%20{ID}.md)\n\nText: more.",
+          f"sub/B {ID}.md": "# B\n\nB.", f"C {ID}.md": "# C\n\nC."}  # fmt: skip
+README = {"docs/a.md": "See [W](doc:who-is-it#x), [r](ref:gone).", "docs/b.md": "---\nslug: who-is-it\n---\nB."}
+AUTOREFS = {
+    "mkdocs.yml": "", "a.md": "See [`F`][p.m.F], [here][own], [I][install-it] and `p.m.G`: [`p.m.G`][].\n\n[own]: c.md",
+    "b.md": "# B\n\n::: p.m\n    options:\n      x: true\n\nText.", "c.md": "# C\n\n## Install it\n\nText.",
+}  # fmt: skip
+NEXT = {
+    "app/docs/a/page.mdx": "[b](/docs/b) [c](../docs/b)",
+    "app/(x)/docs/b/page.mdx": "B.",
+    "app/docs/b/page.mdx": "B.",
+}
+DOCUSAURUS = {"website/siteConfig.js": "", "docs/X.md": "[m](/docs/en/man-api) [n](/docs/N)", "docs/N.md": "N.",
+              "docs/ManAPI.md": "---\nid: man-api\n---\nM."}  # fmt: skip
 LOCALES = {f"docs/{language}{name}/README.md": name for language in ("", "zh/") for name in ("config", "guide")}
 LOCALES |= {".vuepress/config.js": "", "docs/zh/a.md": "[c](/config/) [g](/guide/)", "docs/a.md": "[c](/config/)"}
 
@@ -590,6 +605,11 @@ LOCALES |= {".vuepress/config.js": "", "docs/zh/a.md": "[c](/config/) [g](/guide
         (QUARTO, "a", "Part. Deep b.", ["sub/b"]),
         (QUARTO, "c", "a and x see Figure.\nAfter.", ["a", "a", "sub/b"]),
         (JEKYLL, "_guides/a", "c n", ["_guides/x/code-of-conduct", "_notes/deep/n"]),
+        (NOTION, f"A {ID}", "Text: more.", [f"sub/B {ID}", f"C {ID}"]),
+        (README, "docs/a", "See W, r.", ["docs/b", "gone"]),
+        (AUTOREFS, "a", "See F, here, I and p.m.G: p.m.G.", ["b", "c", "c", "b"]),
+        (NEXT, "app/docs/a/page", "b c", ["app/docs/b/page", "app/docs/b/page"]),
+        (DOCUSAURUS, "docs/X", "m n", ["docs/ManAPI", "docs/N"]),
         (LOCALES, "docs/zh/a", "c g", ["docs/config/README", "docs/guide/README"]),
     ],
 )  # fmt: skip
@@ -597,6 +617,12 @@ def test_a_site_is_read_as_its_tool_does(tmp_path, files, page, text, links):
     found = read_tree(tmp_path, files)[page]
     assert found.text == text
     assert led_to(found) == links
+
+
+def test_a_text_that_takes_itself_in_ends(tmp_path):
+    text = "Word. {{< include _p.qmd >}} " * 400
+    page = read_tree(tmp_path, {"_quarto.yml": "", "_p.qmd": text, "a.qmd": "{{< include /_p.qmd >}}"})["a"]
+    assert 1_000_000 < len(page.text) <= LARGEST
 
 
 def test_a_page_that_only_leads_on_is_a_redirect(tmp_path):

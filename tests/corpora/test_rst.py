@@ -481,3 +481,17 @@ def test_cards_and_buttons_lead_somewhere(tmp_path):
     assert page.text == "Title\nBody.\nTwo\nThree\nGo."
     links = [(link.start, link.target, link.fragment) for link in page.links]
     assert links == [(-1, "b", ""), (-1, "b", "part"), (-1, "https://x.org/", ""), (-1, "b", "")]
+
+
+def test_of_translations_the_nearest_page_has_the_label(tmp_path):
+    files = {f"{language}/a.rst": "A\n=\n\nSee :ref:`saving`." for language in ("en", "fr")}
+    files |= {f"{language}/b.rst": f".. _saving:\n\nSaved {language}\n========\n\nText." for language in ("en", "fr")}
+    pages, _ = read(make_tree(tmp_path, files))
+    assert {page: links_of(pages[page])[0][:2] for page in ("en/a", "fr/a")} == {
+        "en/a": ("Saved en", "en/b"), "fr/a": ("Saved fr", "fr/b")
+    }  # fmt: skip
+
+
+def test_old_addresses_of_a_page_are_no_text(tmp_path):
+    pages, _ = read(make_tree(tmp_path, {"a.rst": ".. redirect-from::\n\n   Old/Path\n\nLaunch\n======\n\nText."}))
+    assert (pages["a"].title, pages["a"].text) == ("Launch", "Text.")

@@ -245,3 +245,20 @@ def test_a_tiddlywiki_may_be_one_page_of_html(tmp_path):
     assert links_of(pages["Oak"]) == [("it", "Acorn"), ("GreenLeaf", "GreenLeaf"), ("", "Big Tree")]
     assert links_of(pages["A & B"]) == [("Acorn", "Acorn"), ("", "Acorn")]
     assert skipped == {wikis.SYSTEM: 2, wikis.NO_STORE: 1}
+
+
+def test_every_page_of_a_mixed_wiki_is_found_by_its_name(tmp_path):
+    notes = ["Apple", "Bread", "Cheese", "Dates", "Eggs", "Figs", "Grapes", "Honey"]
+    others = ["Zinc", "Yttrium", "Tin", "Silver", "Lead", "Iron"]
+    files = {f"glossary/{name}.md": name for name in notes} | {f"glossary/{name}.mediawiki": name for name in others}
+    files["guide/FAQ.md"] = " ".join(f"[[{name}]]" for name in notes + others)
+    pages, _ = read(tmp_path, files, "wikitext")
+    assert [to for _, to in links_of(pages["guide/FAQ"])] == [f"glossary/{name}" for name in notes + others]
+
+
+def test_a_namespace_of_dokuwiki_starts_at_the_top_and_an_address_ends_before_a_break(tmp_path):
+    head = "====== T ======\n"
+    text = head + "[[labs:|Labs]] mail https://a.org/topics\\\\ next"
+    pages, _ = read(tmp_path, {"g/h/a.txt": text, "labs.txt": head + "l", "b.txt": head + "b"}, "dokuwiki")
+    assert pages["g/h/a"].text == "Labs mail https://a.org/topics\nnext"
+    assert links_of(pages["g/h/a"]) == [("Labs", "labs")]

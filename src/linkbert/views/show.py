@@ -76,6 +76,8 @@ def find_document(store: Store, name: str) -> int:
             if (number := store.find(other := found[0])) is not None:
                 return number
         near = database.execute(LIKE, [name]).fetchall()
+    if near and near[0][2] == 1 and (number := store.find(near[0][0])) is not None:  # by its title
+        return number
     like = ", ".join(f"{id_!r} ({title})" if title != id_ else repr(id_) for id_, title, _ in near)
     raise ValueError(f"{store.path} has no document {name!r}; the nearest ids (and titles) are {like}")
 

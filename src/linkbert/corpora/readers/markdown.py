@@ -7,6 +7,7 @@ Time and memory are bounded: 200,000 characters of any one mark take 2 s.
 
 from __future__ import annotations
 
+import json
 import re
 from bisect import bisect_left
 from collections.abc import Iterator
@@ -80,6 +81,11 @@ _TEMPLATE = re.compile(
 )
 _ROLE = re.compile(r"\{([\w:.+-]+)\}`(?:([^`<>]{1,500}?)\s*<([^`<>]{1,500})>|([^`]{1,500}))`")  # of MyST
 _COUNTED = {"fig": "Figure", "tbl": "Table", "eq": "Equation", "lst": "Listing", "thm": "Theorem"}
+_NOTION = re.compile(r"[ _-][0-9a-f]{32}\Z")
+_FIELDS = re.compile(r"\A(\s*# [^\n]*\n\s*\n)((?:[^\n:#]{1,80}: [^\n]*\n)+)(?=\s*\n|\Z)")
+_OPTIONS = re.compile(r"^(::: [\w.]+[ \t]*\n)(?:[ \t]+\S.*\n)+", re.MULTILINE)  # of mkdocstrings
+_DEFINED = re.compile(r"^ {0,3}\[([^\[\]\n]+)\]:", re.MULTILINE)
+_NAMED_SO = re.compile(r"(?<![\]!\\])\[((?:`[^`\n]+`|[^\[\]`\n]){1,200})\]\[([\w.:-]*)\]")
 _INCLUDE = re.compile(r"\{\{<\s*include\s+['\"]?([^\s'\"<>]+)['\"]?\s*>\}\}")
 _NAME = rf"(?:sec|{'|'.join(_COUNTED)})-[\w-]*\w"
 _REFERENCE = re.compile(  # of Quarto and bookdown; what is in no group is gone
@@ -94,6 +100,7 @@ _HIGHLIGHT = re.compile(
 )
 _FORMULA = re.compile(r"(?<![\\\w$])(?:\$\$(?!\$).+?(?<!\\)\$\$|\$(?![\s$])[^$\n]*?[^\s\\$]\$(?![\w$]))", re.DOTALL)
 _TEX = re.compile(r"(\\\\?)(?:\((?!\s*\1\)).{1,2000}?(?<!\\)\1\)|\[.{1,2000}?(?<!\\)\1\](?!\())", re.DOTALL)
+_ENVIRONMENT = re.compile(r"\\begin\{(\w+\*?)\}.{1,5000}?\\end\{\1\}", re.DOTALL)
 _TEX_SIGN = re.compile(r"\^|\\[A-Za-z]|_\{|\b[A-Za-z]_\w\b")  # of a formula, where one backslash may as well escape
 _PAGE_TAG = re.compile(r"(?<![^\s(,;>])#(?:\[\[([^\[\]\n]+)\]\]|([^\s#,;.!?()\[\]{}\"']+))")
 _NAMED = re.compile(r"(?<![^\s(,;>])([#@])(\w[\w.-]*\w)")  # of Dendron, a page of tags.* or user.*
@@ -141,6 +148,7 @@ def read_file(name: str, data: bytes, pages: Pages, skipped: Skipped) -> Iterato
     pages.chosen.clear()
     if page.text:
         stem = unquote(path.stem).replace("___", "/") if pages.dialect.outline else path.stem
+        stem = unquote(stem.replace("-", " ")) if "%2D" in stem else stem  # of Azure DevOps
         yield Document(id_, page.title or stem, page.text, page.links, sections=page.sections)
         yield from (Redirect(name, id_) for name in pages.names_of(id_, page.names))
 
@@ -171,11 +179,14 @@ def read_page(source: str, id_: str, *, mdx: bool = False, pages: Pages | None =
     if pages and pages.dialect.name == "myst":
         source = LABEL.sub(_put_label, re.sub("(?m)^%.*$", "", source))
     if pages and pages.dialect.name == "quarto":
-        for _ in range(INCLUDES if "{{< include" in source else 0):  # in each other
-            source = _INCLUDE.sub(lambda found: pages.included.get(_inside(found[1], id_), ""), source)
+        source = _put_included(source, id_, pages)
         source = _REFERENCE.sub(lambda found: f"[](#{found[found.lastindex]})" if found.lastindex else "", source)
     if pages and pages.dialect.outline:
         source = _EMPTY.sub(r"\1 <i></i>", source)
+    if pages and pages.dialect.name == "mkdocs":
+        source = _put_references(_OPTIONS.sub("", source))
+    if _NOTION.search(id_):
+        source = _FIELDS.sub(_put_fields, source, count=1)
     source = to_commonmark(source)
     tokens = parse(source, env)
     if any(token.level >= BLOCK_NESTING - 1 for token in tokens):  # what is inside is lost: as flat as it needs
@@ -189,9 +200,37 @@ def read_page(source: str, id_: str, *, mdx: bool = False, pages: Pages | None =
     return Page(title, *writer.finish(title), (*[title] * bool(title), *names), moved)
 
 
-def _inside(path: str, page: str) -> str:
-    """Return a file's path in the tree, as a page writes it: from its own folder, or behind "/" from the top."""
-    return normpath(join("/", page.rpartition("/")[0], path)).lstrip("/")
+def _put_references(source: str) -> str:
+    """Write references of autorefs, "[shown][module.Class]", as links, but those that the page itself defines."""
+    own = {name.casefold() for name in _DEFINED.findall(source)}
+
+    def put(found: re.Match[str]) -> str:
+        name = found[2] or found[1].strip("`")
+        return found[0] if name.casefold() in own else f"[{found[1]}](<xref:{name}>)"
+
+    return _NAMED_SO.sub(put, source) if "][" in source else source
+
+
+def _put_fields(found: re.Match[str]) -> str:
+    """Write the fields below the title of a page of Notion as properties, which are no text, but for their links."""
+    rows = (line.partition(": ") for line in found[2].strip("\n").split("\n"))
+    links = lambda value: _RELATION.sub(r"[\1](<\2>)", value)  # noqa: E731
+    return found[1] + "".join(f"field:: {links(value)}\\\n" for _, _, value in rows) + "\n"
+
+
+def _put_included(source: str, id_: str, pages: Pages) -> str:
+    """Put the texts that a page takes in where it names them, from its own folder or behind "/" from the top."""
+    room = LARGEST
+
+    def put(found: re.Match[str]) -> str:
+        nonlocal room
+        path = normpath(join("/", id_.rpartition("/")[0], found[1])).lstrip("/")
+        room -= len(text := pages.included.get(path, ""))
+        return text if room > 0 else ""
+
+    for _ in range(INCLUDES if "{{< include" in source else 0):  # in each other
+        source = _INCLUDE.sub(put, source)
+    return source
 
 
 def _add_said(said: list[tuple[str, str]], head: str, env: dict[str, Any], writer: Writer) -> None:
@@ -443,8 +482,9 @@ def _parse_destination(text: str, start: int, stop: int) -> Any:
 
 def _formula_rule(state: StateInline, silent: bool) -> bool:
     r"""Find a formula between \( and \) or \[ and \], with one backslash or two."""
-    found = _TEX.match(state.src, state.pos, state.posMax)
-    if not found or (len(found[1]) == 1 and not _TEX_SIGN.search(found[0], 2, len(found[0]) - 2)):
+    whole = _ENVIRONMENT.match(state.src, state.pos, state.posMax)
+    found = whole or _TEX.match(state.src, state.pos, state.posMax)
+    if not found or (not whole and len(found[1]) == 1 and not _TEX_SIGN.search(found[0], 2, len(found[0]) - 2)):
         return False
     if not silent:
         state.push("text", "", 0).content = found[0]
@@ -551,8 +591,8 @@ def _footnote_rule(state: StateBlock, line: int, stop: int, silent: bool) -> boo
 
 def _grid_rule(state: StateBlock, line: int, stop: int, silent: bool) -> bool:
     """Take a grid table of Pandoc, whose links have no place, as those of other tables."""
-    end = line
-    if not _GRID.match(state.src, state.bMarks[line] + state.tShift[line], state.eMarks[line]):
+    end, start = line, state.bMarks[line] + state.tShift[line]
+    if state.src[start : start + 2] not in ("+-", "+=") or not _GRID.match(state.src, start, state.eMarks[line]):
         return False
     while end < stop and not state.isEmpty(end) and state.src[state.bMarks[end] + state.tShift[end]] in "+|":
         end += 1
@@ -641,13 +681,20 @@ _BOLD = re.compile(  # beside a letter of a script without spaces, as kramdown a
     r"\*\*(?=\S)([^*\n]{1,300}[^\w\s*])\*\*(?=[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af])"
     r"|(?<=[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af])\*\*(?=[^\w\s*])([^*\n]{1,300})(?<=\S)\*\*"
 )
+_SIZE = re.compile(r"(?<=\S)[ ]+=\d*%?(?:x\d*%?)?(?=\))")  # of an image, of Wiki.js, Azure DevOps, HedgeDoc
+_LOOSE = re.compile(r"^%%(?!%).*?%%[ \t]*$", re.MULTILINE | re.DOTALL)  # a comment of Obsidian that holds blocks
+_SHAPE = re.compile(r"=\{\s*<svg\b.*?</svg>\s*\}", re.DOTALL)  # in an attribute of MDX
+_CLOZE = re.compile(r"\{\{cloze\s+(.*?)\}\}")
+_README = re.compile(r"^\[block:([\w-]+)\]\s*(\{.*?\})\s*\[/block\][ \t]*$", re.MULTILINE | re.DOTALL)
+_RELATION = re.compile(r"([^,()\n][^()\n]*?) \(([^()\s]+\.(?:md|csv))\)")  # of Notion
 _NOTE_ADDRESS = re.compile(r"\]\((\[\[[^\[\]\n]+\]\])\)")
 _BLOCK = re.compile(r"(?<!\]\()\(\(([0-9a-f]{8}-[0-9a-f-]{27})\)\)")
 _ROW = re.compile(r"^[ ]{0,3}\|.*\[\[.*", re.MULTILINE)
 _CELL_LINK = re.compile(r"(\[\[[^\[\]|\n\\]+)\|(?=[^\[\]|\n]*\]\])")
 _SPREAD = re.compile(
-    r"<[A-Za-z][\w.:-]*+(?=\s)(?:[^<>\n]|\n(?![ \t]*\n))*\n[ \t]*/?>"
+    r"<[A-Za-z][\w.:-]*+(?=\s[^<>]*=)(?:[^<>\n]|\n(?![ \t]*\n))*\n[ \t]*/?>"
 )  # a tag whose end has a line of its own
+_LONE = re.compile(r"\n[ \t]*>")
 _FENCE = re.compile(r"(?<=>)\n(?=[ ]{4,}(?:```|~~~))")
 _POST_LINK = re.compile(  # of Hexo
     r"""(?<!%\})\{% *post_link +([^\s%]+)(?: +["']([^"'\n]*)["']| +([^%\n]*?))??(?: +(?:true|false))? *%\}"""
@@ -666,6 +713,8 @@ def to_commonmark(source: str) -> str:
         if source == before:
             break
     source = cut_out(source, _KRAMDOWN, "")
+    if "{{cloze" in source:
+        source = _CLOZE.sub(r"\1", source)
     if "{{" in source or "{%" in source:
         source = _POST_LINK.sub(lambda post: f"[{post[2] or post[3] or post[1]}]([[{post[1]}]])", _without_code(source))
         source = _SHORTCODE.sub(r"[](<\1>)", _EMBED.sub(r"!\1", _LINK.sub(_put_address, source)))
@@ -678,7 +727,9 @@ def to_commonmark(source: str) -> str:
     source = mark_exponents(source)
     if "]{" in source:
         source = _SPAN.sub(r"\1", source)
-    if re.search(r"^[ \t]*/?>", source, re.MULTILINE):  # else it is a quote
+    if "={" in source and "<svg" in source:
+        source = _SHAPE.sub("", source)
+    if "<" in source and _LONE.search(source):
         source = _SPREAD.sub(lambda tag: " ".join(tag[0].split("\n")), source)
     if ">\n    " in source:  # a tag is no paragraph that a fence continues
         source = _FENCE.sub("\n\n", source)
@@ -686,6 +737,12 @@ def to_commonmark(source: str) -> str:
         source = _BLOCK.sub(r"![[\1]]", source)
     if "[[" in source and "\n|" in source:  # the bar of a link parts no cells
         source = _ROW.sub(lambda row: _CELL_LINK.sub(r"\1\|", row[0]), source)
+    if ")" in source and " =" in source:
+        source = _SIZE.sub("", source)
+    if "%%" in source:
+        source = _LOOSE.sub("", source)
+    if "[block:" in source:
+        source = _README.sub(_put_block, source)
     if "[!" in source:
         source = _DOCFX.sub("", source)
     if "**" in source and not source.isascii():
@@ -698,6 +755,16 @@ def to_commonmark(source: str) -> str:
     if any(mark in source for mark in _INDENTED) or _OUTLINE.search(source):
         source = "\n".join(_dedent(source.split("\n")))
     return source
+
+
+def _put_block(found: re.Match[str]) -> str:
+    """Write a block of ReadMe.io: title and words of a callout or a heading; of any other nothing, as of code."""
+    try:
+        said = json.loads(found[2])
+    except (ValueError, RecursionError):
+        return ""
+    words = [said.get(key) for key in ("title", "body")] if found[1] in ("callout", "api-header") else []
+    return "\n\n".join(word for word in words if isinstance(word, str))
 
 
 def _put_label(found: re.Match[str]) -> str:

@@ -67,6 +67,7 @@ _FIGURE = re.compile(  # of MyST, and its label
     r"^[ \t]*[`:~]{3,}\{(?:\w+-)?(figure|table)\}.*\n(?:[ \t]*:.*\n)*?[ \t]*:(?:name|label):[ \t]*(\S+)", re.M
 )
 _HEADED = re.compile(r"^#{1,6}[ ]+(.*?)[ ]*(?:\{(?:[^{}#\n]*+#([\w:.-]++))?+[^{}\n]*+\})?[ ]*$", re.M)  # of Pandoc
+_SHOWN = re.compile(r"^::: ([\w.]+)[ \t]*$", re.MULTILINE)  # of mkdocstrings
 _FENCED = re.compile(r"^[ ]{0,3}(```+|~~~+).*?^[ ]{0,3}\1", re.MULTILINE | re.DOTALL)
 _LOCALE = r"[a-z]{2}(?:[-_][A-Za-z]{2,4})?"
 _LANGUAGE = re.compile(r"\.[a-z]{2}(?:-[a-z]{2,4})?\Z")
@@ -195,11 +196,16 @@ class Pages:
         if address.startswith(("[[", "((", "dendron://")):
             return self.find_note(unquote(address if address[0] == "d" else address[2:-2]), page)[0]
         # Of Docusaurus, Zola: a file of the site's folder; Docsify, Joplin: a page; of MyST: one of this project.
-        address = re.sub(r"^(?:@(?:site)?|[#:])(?=/)" + r"|^(?:project|path):" * bool(self.shown), "", address)
+        # Of ReadMe.io: the page of that slug or file.
+        if named := re.match(r"(?:doc|ref|page):([\w-]+)(?:#(.*))?\Z", address):
+            return (self.find_name(named[1], page) or note_path(named[1], "")), named[2] or ""
+        address = re.sub(r"^(?:@(?:site|note)?|[#:])(?=/)" + r"|^(?:project|path):" * bool(self.shown), "", address)
         address = address if "://" in address else re.sub(r"\\|%5C", "/", address)  # as Windows parts folders
         if address.startswith("xref:"):  # of DocFX: the uid of a page, or of a member in the folder of its module
             uid, _, fragment = unquote(address[5:]).partition("#")
-            names = (uid := uid.partition("?")[0]), "/".join(uid.rsplit(".", 1))
+            names = [uid := uid.partition("?")[0], "/".join(uid.rsplit(".", 1))]
+            if self.dialect.name == "mkdocs":  # its page may show all that is in a module
+                names += [uid.rsplit(".", n)[0] for n in (1, 2) if uid.count(".") > n]
             if self.shown:  # of MyST: another project
                 return f"xref://{uid}", fragment
             return next(filter(None, (self.find_name(name, page) for name in names)), f"xref:{uid}"), fragment
@@ -441,11 +447,17 @@ def _names(key: str, value: str) -> list[str]:
     return [re.sub(r"(`+)(\S(?:.*?\S)?)\1", r"\2", " ".join(words))]  # as headings are
 
 
+def _slug(heading: str) -> str:
+    """Return what a heading is called in addresses, as Pandoc and MkDocs call it."""
+    return plain(re.sub(r"[^\w .-]", "", heading).strip())
+
+
 def survey(files: Iterable[tuple[str, bytes]], options: Options, others: Mapping[str, bytes]) -> Pages:
     """Collect the names of a tree's pages, and what their links say about its roots and its site."""
     pages, said, labels = Pages(), dict[str, list[tuple[str, str]]](), dict[str, list[tuple[str, str]]]()
     books = any(name.endswith(DIALECTS["quarto"].signs) for name in others)
     paths = [name for name in others if name.rpartition("/")[2] != "conf.py" or b"myst" in others[name]]
+    shown = list[tuple[str, str]]()  # what mkdocstrings puts in, by page
     addresses, labelled = dict[str, None](), dict[tuple[str, str], None]()  # in order
     for name, data in files:
         text = decode_text(data, name, Skipped())
@@ -461,11 +473,13 @@ def survey(files: Iterable[tuple[str, bytes]], options: Options, others: Mapping
                 said[id_].append(("title" if alone else "heading", heading))
         addresses |= dict.fromkeys(found for pattern in _ADDRESSES for found in re.findall(pattern, text))
         labelled |= dict.fromkeys(_LABELLED.findall(text))
+        shown += [(id_, name) for name in _SHOWN.findall(text)] if "\n::: " in f"\n{text}" else []
+        shown += [(id_, _slug(title)) for title, _ in _HEADED.findall(text)] if "# " in text else []
         marked = any(mark in text for mark in (")=", ":name:", ":label:"))
         labels[id_] = [(a or b, title.lstrip("# ")) for a, title, b in LABEL.findall(text)] if marked else []
         labels[id_] += [(label, kind.capitalize()) for kind, label in _FIGURE.findall(text)] if marked else []
         for title, label in _HEADED.findall(_FENCED.sub("", text)) if books else ():
-            if label := label or plain(re.sub(r"[^\w .-]", "", title).strip()):
+            if label := label or _slug(title):
                 labels[id_].append((label, title))
     pages.dialect, sign = recognise(paths)
     if options.dialect:
@@ -485,17 +499,25 @@ def survey(files: Iterable[tuple[str, bytes]], options: Options, others: Mapping
     for id_ in sorted(said, key=lambda id_: bool(_LANGUAGE.search(id_))):  # "index.fr" is the last to be called "index"
         for address in _conventional(id_, pages.dialect):
             pages.add(address, id_)
+        if id_.rpartition("/")[2] == "page" and "app" in id_.split("/"):  # of Next.js
+            pages.own.setdefault(id_, id_.rpartition("/")[0])
     for id_, rows in said.items() if pages.dialect.name in ("myst", "quarto") else ():
         pages.shown |= {label: re.sub("[`*]", "", title) for label, title in labels[id_] if title}
         pages.shown[id_] = next((name for key, name in rows if key in ("title", "heading")), id_)
         for label, _ in labels[id_]:
             pages.add(label, id_, 2)
+    for id_, name in shown if pages.dialect.name == "mkdocs" else ():
+        pages.add(name, id_, 2)
     for id_ in (id_ for id_ in said if id_.lower() == "home"):  # of wikis
         pages.add(".", id_)
     for name, data in others.items() if pages.dialect.name == "docusaurus" else ():
         if name.rpartition("/")[2] == "versions.json":
             last = _LAST.search(b"\n".join(others.values())) or re.search(rb'"([^"]+)"', data)
             pages.latest = f"/versioned_docs/version-{last[1].decode('utf-8', 'replace')}/" if last else ""
+    if pages.dialect.name == "docusaurus1":  # "docs/x" is at /docs/x and at /docs/en/x
+        for address, id_ in [*pages.exact.items()]:
+            if (found := re.match(r"(?:.*/)?docs/", address)) and not address.startswith("en/", found.end()):
+                pages.add(f"{found[0]}en/{address[found.end() :]}", id_)
     pages.ends.sort()
     bare = [len({id_ for _, id_ in pages.ending(unquote(each))}) == 1 for each in addresses if "/" not in each]
     is_bare = bare.count(True) >= max(BARE, 0.75 * len(bare))
@@ -503,7 +525,8 @@ def survey(files: Iterable[tuple[str, bytes]], options: Options, others: Mapping
     pages.roots = [f"{options.root.strip('/')}/"] if options.root else _find_roots(pages, addresses)
     pages.sites = _find_sites(pages, addresses, hosts)
     if options.host:
-        pages.sites = [f"{(outside(options.host) or options.host).strip('/')}/", *pages.sites]
+        top = "/" * (options.host[:1] == "/" != options.host[1:2])  # a folder of any host
+        pages.sites = [f"{top}{(outside(options.host) or options.host).strip('/')}/", *pages.sites]
     if not options.root:  # again, with the addresses of the site
         pages.roots = _find_roots(pages, (path for each in addresses for path in pages.paths(each)))
     if pages.dialect.label_first is None and labelled:
@@ -531,6 +554,8 @@ def _conventional(id_: str, dialect: Dialect) -> Iterator[str]:
     ['docs/2020/01/31/first', 'docs/first']
     """
     *folders, last = as_latin1(id_).split("/")
+    if last == "page" and "app" in folders:  # of Next.js: the index of its folder; one in brackets is none
+        last, folders = "index", [folder for folder in folders if folder[0] != "("]
     forms = [[*folders, each] for each in (last, _LANGUAGE.sub("", last), _NUMBERED.sub("", last))]
     shown = [folder.removeprefix("_") for folder in folders if folder != "_posts"]
     is_index = last.lower() in INDEXES and bool(shown)

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import PurePosixPath
-from posixpath import dirname, join, normpath, splitext
+from posixpath import commonpath, dirname, join, normpath, splitext
 from typing import Any
 
 from linkbert.corpora.reader import NO_TEXT, OTHER, Reader, Record, Skipped
@@ -222,7 +222,8 @@ def resolve(
     python, found = role in PYTHON and domain in ("", "py"), list[tuple[str, str, str]]()
     if role in ("ref", "numref", "any"):
         known = tree.labels if _normal(name) in tree.labels else tree.sections
-        rows = sorted(known.get(_normal(name), []), key=lambda row: row[0] != page)[:1]
+        near = lambda row: (row[0] != page, -len(commonpath([row[0], page])))  # noqa: E731
+        rows = sorted(known.get(_normal(name), []), key=near)[:1]  # of translations or versions, the page's own
         found = [(to, _normal(name if known is tree.labels else title), title) for to, title in rows]
     if role in ("doc", "any") and not found:
         found = [(to, "", tree.shown.get(to, "")) for to in _find_page(name, page, tree)]

@@ -52,7 +52,7 @@ _DOKU = (
     ),
     re.compile(
         r"%%(?P<raw>.*?)(?:%%|$)|\[\[(?P<link>[^\[\]|\n]+)(?:\|(?P<shown>[^\[\]\n]*))?\]\]|\(\((?P<hidden>[^()]*)\)\)"
-        r"|(?P<label>\bhttps?://[^\s|()\[\]{}]+)"
+        r"|(?P<label>\bhttps?://[^\s|()\[\]{}\\]+)"
         r"|(?P<end>\\\\(?=\s|$))|\{\{(?:page|section)>(?P<included>[^{}#&|]++)[^{}]*\}\}|\{\{[^{}]*\}\}"
         r"|</?[A-Za-z][^<>]*>|\*\*|(?<!:)//|__|''|(?<!=)==+[ ]*$"
     ),
@@ -136,6 +136,7 @@ def _survey(id_of: Callable[[str, bytes], str], ends: bool, files: Iterable[tupl
         pages.notes = markdown.READER.survey(iter(notes), *more)
         for page in pages.ids.values():
             pages.notes.add(page, page)
+        pages.notes.ends.sort()
     return pages
 
 
@@ -201,7 +202,7 @@ def _read_dokuwiki(name: str, text: str, pages: Pages, _: Skipped) -> Iterator[R
         # A slash may be one of the letters of a name.
         flat = join(dirname(page), re.sub("[:;]", "/", path.replace("/", "_"))) if "/" in path else ""
         path = re.sub(r"^(\.+)(?=[^./])", r"\1/", re.sub("[:;]", "/", path.partition("?")[0]))
-        whole = path if "/" in path.rstrip("/") and path[0] != "." else join(dirname(page), path)
+        whole = path if "/" in path and path[0] != "." else join(dirname(page), path)
         whole = normpath(f"/{whole.strip('/')}")[1:]  # nothing is above the top
         starts = f"{whole}/start", f"{whole}/{basename(whole)}"
         target = pages.find(*([*starts, whole] if path[-1] == "/" else [whole, *starts, flat or whole])) or whole
