@@ -51,7 +51,7 @@ CEILINGS = {  # lines of Python; (top) are the files beside the folders
 OWED = {  # lines above the ceiling, docs/log/size.md says for what; what is not said there must go
     "(top)": 1_434,
     "corpora": 879,
-    "corpora/readers": 2_505,
+    "corpora/readers": 2_517,
     "graph": 126,
     "instances": 221,
     "model": 531,

@@ -71,6 +71,7 @@ def read(path: Path) -> tuple[list[Document], list[Redirect], Skipped]:
             "T\nOld",
         ),
         ("\\begin{gather*}\nV_{a} \\\\ W_{b}\n\\end{gather*}", "\\begin{gather*} V_{a} \\\\ W_{b} \\end{gather*}"),
+        ("%% a %% kept\n\nkept, too\n\n%% b %%\n%%\nc\n\nd\n%%\ne %%", "kept\nkept, too\ne %%"),
         ("It is {{cloze a word}} here.", "It is a word here."),
         ("a\n\n[!code-csharp[Load](x.cs?name=Load)]\n\n[!INCLUDE [t](p.md)] b [!Video https://x.org/v]", "a\nb"),
         ('{{< tabpane >}}\n{{< tab "Bash" lang="sh" >}}\ncd x\n{{< /tab >}}\n{{< /tabpane >}}\nafter', "after"),
@@ -358,7 +359,8 @@ def test_a_long_paragraph_is_read_in_pieces():
 UNITS = re.findall(  # "." is a space, N a line break
     r"\S+",
     r"""[ * ` <!-- ![a]( _a. \ **a. [a][ -. *** > [[a| <a.href=x> <a." <{ %% { <!--N <pre> [^a]:N -.aN #N | a|bN-|-N
-    [a]:.b."N & ~~a. aN ..-.aN [x](y) ^aNN a^b.""",
+    [a]:.b."N & ~~a. aN ..-.aN [x](y) ^aNN a^b. %%.aN
+    [block:x]N{ ={<svg. {{cloze.a <a.x={ \begin{a} +--+N [`a`][b.c]""",
 )
 
 

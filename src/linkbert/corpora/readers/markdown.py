@@ -682,10 +682,10 @@ _BOLD = re.compile(  # beside a letter of a script without spaces, as kramdown a
     r"|(?<=[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af])\*\*(?=[^\w\s*])([^*\n]{1,300})(?<=\S)\*\*"
 )
 _SIZE = re.compile(r"(?<=\S)[ ]+=\d*%?(?:x\d*%?)?(?=\))")  # of an image, of Wiki.js, Azure DevOps, HedgeDoc
-_LOOSE = re.compile(r"^%%(?!%).*?%%[ \t]*$", re.MULTILINE | re.DOTALL)  # a comment of Obsidian that holds blocks
-_SHAPE = re.compile(r"=\{\s*<svg\b.*?</svg>\s*\}", re.DOTALL)  # in an attribute of MDX
-_CLOZE = re.compile(r"\{\{cloze\s+(.*?)\}\}")
-_README = re.compile(r"^\[block:([\w-]+)\]\s*(\{.*?\})\s*\[/block\][ \t]*$", re.MULTILINE | re.DOTALL)
+_PERCENT = re.compile(r"^%%(?!%)(?!.*%%)|%%[ \t]*$", re.MULTILINE)  # of a comment of Obsidian that holds blocks
+_SHAPE = re.compile(r"=\{\s*<svg\b(?:(?!<svg\b).)*?</svg>\s*\}", re.DOTALL)  # in an attribute of MDX
+_CLOZE = re.compile(r"\{\{cloze\s+([^{}\n]*)\}\}")
+_README = re.compile(r"^\[block:([\w-]+)\]\s*(\{(?:(?!\[/?block\b).)*\})\s*\[/block\][ \t]*$", re.MULTILINE | re.DOTALL)
 _RELATION = re.compile(r"([^,()\n][^()\n]*?) \(([^()\s]+\.(?:md|csv))\)")  # of Notion
 _NOTE_ADDRESS = re.compile(r"\]\((\[\[[^\[\]\n]+\]\])\)")
 _BLOCK = re.compile(r"(?<!\]\()\(\(([0-9a-f]{8}-[0-9a-f-]{27})\)\)")
@@ -740,7 +740,7 @@ def to_commonmark(source: str) -> str:
     if ")" in source and " =" in source:
         source = _SIZE.sub("", source)
     if "%%" in source:
-        source = _LOOSE.sub("", source)
+        source = _without_comments(source)
     if "[block:" in source:
         source = _README.sub(_put_block, source)
     if "[!" in source:
@@ -822,6 +822,18 @@ def _without_code(source: str) -> str:
         elif opened is not None and mark[1] and mark[2].lower() == opened[2].lower():
             parts.append(source[at : opened.start()])
             at, opened = mark.end(), None
+    return "".join(parts) + source[at:]
+
+
+def _without_comments(source: str) -> str:
+    """Take out comments that start a line and end one, with the blocks in them."""
+    parts, at, opened = [], 0, -1
+    for mark in _PERCENT.finditer(source):
+        if opened >= 0 and source[mark.end() : mark.end() + 1] in ("", "\n"):
+            parts.append(source[at:opened])
+            at, opened = mark.end(), -1
+        elif opened < 0 and source[mark.start() - 1 : mark.start()] in ("", "\n"):
+            opened = mark.start()
     return "".join(parts) + source[at:]
 
 
