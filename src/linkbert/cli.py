@@ -98,8 +98,8 @@ def main(words: Sequence[str] | None = None) -> int:
             text, status = "interrupted", 130
         elif isinstance(error, MemoryError) or (not isinstance(error, ValueError) and re.search(NO_MEMORY, text)):
             remedy = "; training needs less with a smaller micro_batch_size, or with gradient_checkpointing=true"
-            trains = {*words} & {"pretrain", "finetune", "study", "score"}
-            text = f"not enough memory ({text}){remedy * bool(trains)}"
+            trains = name.rpartition(" ")[2] in ("pretrain", "finetune", "study", "score")
+            text = f"not enough memory ({text}){remedy * trains}"
         elif text.endswith("disk is full"):  # SQLite's own error, where a table of links is joined
             text = f"{text}: {REMEDIES[errno.ENOSPC]}"
         elif not isinstance(error, ValueError | OSError | FloatingPointError):

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from linkbert.corpora.build import build_documents
@@ -76,7 +76,8 @@ def reference(store: Store, records: list[list[Document | Redirect]]) -> tuple[l
                 counts["disambiguation"] += 1
             else:
                 there, wanted = kept[number[target]], link.fragment or fragment
-                ((_, section),) = find_sections(there.text, [wanted], dict(there.sections))
+                first_of_a_name = dict(reversed(there.sections))
+                ((_, section),) = find_sections(there.text, [wanted], first_of_a_name)
                 edges[-1].append((number[target], counts["found"] - 1, section))
     return edges, counts
 
@@ -100,8 +101,13 @@ def hasty(monkeypatch):
     monkeypatch.setattr(os, "fsync", lambda file: None)
 
 
+TWICE = Document("n0", "", "Lead. More.\nPart one\nText.", (), False, (("part_One", 0), ("part_One", 6)))
+LEADING = Document("n1", "", "", (Link(-1, -1, "n0", "part_One"),))
+
+
 @pytest.mark.slow
 @given(shards, st.sampled_from([1, 3]))
+@example([[LEADING, TWICE]], 1)  # a name of two places is the first
 @settings(deadline=None, max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_the_graph_is_what_a_dictionary_resolves_in_any_chunks(tmp_path_factory, hasty, records, chunk):
     store = make_store(tmp_path_factory.mktemp("graph"), records)

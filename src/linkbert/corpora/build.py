@@ -171,15 +171,15 @@ def _measure(path: Path) -> dict[str, Any]:
         for name, _ in found if size <= WHOLE else ():
             with suppress(OSError):  # it is counted where it is read
                 seen.update((path / name).read_bytes())
-        return {"bytes": size, "mark": seen.hexdigest()[:16]}
-    size = source_size(path)
-    with path.open("rb") as file:
-        if size <= WHOLE or DOCUMENTS.fullmatch(path.name):
-            seen = hashlib.file_digest(file, "sha256")
-        else:
-            seen.update(file.read(END))
-            file.seek(size - END)
-            seen.update(file.read(END))
+    else:
+        size = source_size(path)
+        with path.open("rb") as file:
+            if size <= WHOLE or DOCUMENTS.fullmatch(path.name):
+                seen = hashlib.file_digest(file, "sha256")
+            else:
+                seen.update(file.read(END))
+                file.seek(size - END)
+                seen.update(file.read(END))
     return {"bytes": size, "mark": seen.hexdigest()[:16]}
 
 

@@ -90,11 +90,8 @@ def _read_pairs(path: Path, skipped: Skipped) -> Iterator[tuple[str, str]]:
         if not delimiter and text.strip():
             delimiter = "\t" if "\t" in text else max(",;", key=text.count) if re.search("[,;]", text) else " "
             names = [name.strip().lower() for name in _split(text, delimiter, quoted=True)]
-            ends = [
-                names.index(next(filter(names.__contains__, known)))
-                for known in (SOURCES, TARGETS)
-                if {*known} & {*names}
-            ]
+            first = (next((names.index(name) for name in known if name in names), -1) for known in (SOURCES, TARGETS))
+            ends = [at for at in first if at >= 0]
             columns = (ends[0], ends[1]) if len(ends) == 2 else columns
             rows = [row.decode("utf-8", "replace").rstrip("\r").split("\t") for row in head[number:]] or [names]
             quoted = delimiter != "\t" or any(_is_quoted([row[at] for row in rows if at < len(row)]) for at in columns)

@@ -27,7 +27,7 @@ from transformers.models.bert.modeling_bert import BertForPreTrainingOutput
 
 from linkbert.config import Config
 from linkbert.files import UMASK, VOCABULARY_FILES, WEIGHTS, find_encoder, model_files, read_json, write_json
-from linkbert.instances.vocabulary import load_vocabulary, no_panic
+from linkbert.instances.vocabulary import SWITCHES, Vocabulary, load_vocabulary, no_panic
 from linkbert.model.attention import dropout_keys
 from linkbert.model.fast_bert import LinkBertForPreTraining
 from linkbert.model.heads import EXACT, Inputs, PretrainingModel, find_objective
@@ -191,18 +191,17 @@ def check_room(model: PretrainingModel, tokens: int, folder: str | Path) -> None
 def open_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     """Open the tokenizer of a folder, as transformers has it, for the vocabulary that `load_vocabulary` reads there."""
     vocabulary = load_vocabulary(folder)
+    told = describe_tokenizer(vocabulary)
+    told.pop("tokenizer_class", None)
     if not vocabulary.definition:
-        accents, chinese = vocabulary.strip_accents, vocabulary.chinese_characters
-        rules: Any = {"strip_accents": accents, "tokenize_chinese_chars": chinese}
-        return transformers.BertTokenizer(vocab=vocabulary.ids, do_lower_case=vocabulary.lowercase, **rules)
-    names = {f"{name.strip('[]').lower()}_token": vocabulary.tokens[i] for name, i in vocabulary.special_ids.items()}
+        return transformers.BertTokenizer(vocab=vocabulary.ids, **told)
     if json.loads(vocabulary.definition)["model"]["type"] != "WordPiece":
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         for key in CODE:
             tokenizer.init_kwargs.pop(key, None)
-        tokenizer.add_special_tokens({key: token for key, token in names.items() if getattr(tokenizer, key) is None})
+        tokenizer.add_special_tokens({key: token for key, token in told.items() if getattr(tokenizer, key) is None})
         return tokenizer
-    return transformers.PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(vocabulary.definition), **names)
+    return transformers.PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(vocabulary.definition), **told)
 
 
 class PairModel(PreTrainedModel):
@@ -315,6 +314,7 @@ class PairModel(PreTrainedModel):
         with TemporaryDirectory(dir=folder, prefix=".") as part:
             write_model(self.model, Path(part), vocabulary=self.folder, weights=weights, objective=named)
             for path in Path(part).iterdir():
+                path.chmod(0o666 & ~UMASK)  # the library of safetensors writes for the owner alone
                 path.replace(folder / path.name)
 
 
@@ -338,21 +338,15 @@ def objective_of(config: PretrainedConfig, weights: Mapping[str, Tensor]) -> str
     return "drp" if LINKED_ROW in weights or (named == "drp" and RELATION_HEADS[1] in weights) else "nsp"
 
 
-def describe_tokenizer(folder: Path, config: PretrainedConfig) -> dict[str, Any]:
-    """Return what a tokenizer_config.json must say for AutoTokenizer to read a folder's vocabulary as we do."""
-    if not any(
-        (folder / name).is_file() for name in VOCABULARY_FILES[:2]
-    ):  # as a RoBERTa's may be: it says which it is
-        return {}
-    vocabulary = load_vocabulary(folder)
-    names = {f"{name.strip('[]').lower()}_token": vocabulary.tokens[i] for name, i in vocabulary.special_ids.items()}
+def describe_tokenizer(vocabulary: Vocabulary, model_type: str = "") -> dict[str, Any]:
+    """Return what a tokenizer_config.json must say for AutoTokenizer to read a vocabulary as we do."""
     if not vocabulary.definition:
-        accents, chinese = vocabulary.strip_accents, vocabulary.chinese_characters
-        rules = {"do_lower_case": vocabulary.lowercase, "strip_accents": accents, "tokenize_chinese_chars": chinese}
-        return {"tokenizer_class": "BertTokenizer", **rules}
+        rules = vocabulary.lowercase, vocabulary.strip_accents, vocabulary.chinese_characters
+        return {"tokenizer_class": "BertTokenizer"} | dict(zip(SWITCHES, rules, strict=True))
+    names = {f"{name[1:-1].lower()}_token": vocabulary.tokens[i] for name, i in vocabulary.special_ids.items()}
     if json.loads(vocabulary.definition)["model"]["type"] == "WordPiece":
         return {"tokenizer_class": "BertTokenizer"} | names
-    return names if config.model_type != "bert" else names | {"tokenizer_class": "PreTrainedTokenizerFast"}
+    return names if model_type != "bert" else names | {"tokenizer_class": "PreTrainedTokenizerFast"}
 
 
 def write_model(
@@ -381,13 +375,16 @@ def write_model(
     if (spec := spec_of(model.config)).decoder and not model.config.tie_word_embeddings:  # then it ties neither
         weights = weights | {f"{spec.decoder}.bias": weights[f"{spec.bias}.bias"].clone()}
     save_file(weights, folder / WEIGHTS[0], metadata={"format": "pt"})
-    (folder / WEIGHTS[0]).chmod(0o666 & ~UMASK)
     for path in model_files(vocabulary, VOCABULARY_FILES):
         shutil.copyfile(path, folder / path.name)
     if (folder / "vocab.txt").is_file() and not (folder / "tokenizer.json").is_file():  # other programs read that alone
         open_tokenizer(folder).backend_tokenizer.save(str(folder / "tokenizer.json"))  # type: ignore[attr-defined]
     path = folder / "tokenizer_config.json"
-    options = describe_tokenizer(vocabulary, model.config) | (read_json(path) if path.is_file() else {})
+    there = any(
+        (vocabulary / name).is_file() for name in VOCABULARY_FILES[:2]
+    )  # a RoBERTa's config.json says which it is
+    options = describe_tokenizer(load_vocabulary(vocabulary), model.config.model_type) if there else {}
+    options |= read_json(path) if path.is_file() else {}
     options = {key: value for key, value in options.items() if key not in CODE}
     write_json(path, options | {"model_max_length": longest(model.config)})
     if card:

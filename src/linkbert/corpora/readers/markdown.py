@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import PurePosixPath
-from posixpath import join, normpath
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple
 from unicodedata import normalize
@@ -33,7 +32,7 @@ from linkbert.corpora.readers.pages import (
     survey,
 )
 from linkbert.corpora.readers.site import cut_out, is_exponent, mark_exponents, read_table, words
-from linkbert.corpora.resolve import unquote
+from linkbert.corpora.resolve import note_path, unquote
 from linkbert.corpora.sources import decode_text
 from linkbert.records import Document, Link, Redirect
 
@@ -224,8 +223,7 @@ def _put_included(source: str, id_: str, pages: Pages) -> str:
 
     def put(found: re.Match[str]) -> str:
         nonlocal room
-        path = normpath(join("/", id_.rpartition("/")[0], found[1])).lstrip("/")
-        room -= len(text := pages.included.get(path, ""))
+        room -= len(text := pages.included.get(note_path(found[1], id_.rpartition("/")[0]), ""))
         return text if room > 0 else ""
 
     for _ in range(INCLUDES if "{{< include" in source else 0):  # in each other

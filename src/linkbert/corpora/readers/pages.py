@@ -163,7 +163,7 @@ class Pages:
     bare: bool = False  # an address of a word is the page of that name, wherever it lies
     sites: list[str] = field(default_factory=list)  # what the tree's own addresses start with, "example.org/", "/en/"
     latest: str = ""  # of Docusaurus, "/versioned_docs/version-2.0/": what is published at "/docs/"
-    included: dict[str, str] = field(default_factory=dict)  # of Quarto, texts that others take in, by their paths
+    included: dict[str, str] = field(default_factory=dict)  # of Quarto, texts that others take in, by their ids
     shown: dict[str, str] = field(default_factory=dict)  # of MyST, titles: of pages by id, of labels
     chosen: list[str] = field(default_factory=list)  # links that several pages as near are meant by, until counted
     near: dict[tuple[str, int], dict[str, tuple[int, list[str]]]] = field(default_factory=dict)  # see _nearest
@@ -455,9 +455,10 @@ def _slug(heading: str) -> str:
 def survey(files: Iterable[tuple[str, bytes]], options: Options, others: Mapping[str, bytes]) -> Pages:
     """Collect the names of a tree's pages, and what their links say about its roots and its site."""
     pages, said, labels = Pages(), dict[str, list[tuple[str, str]]](), dict[str, list[tuple[str, str]]]()
-    books = any(name.endswith(DIALECTS["quarto"].signs) for name in others)
+    books, manual = (any(name.endswith(DIALECTS[kind].signs) for name in others) for kind in ("quarto", "mkdocs"))
+    manual |= options.dialect == "mkdocs"
     paths = [name for name in others if name.rpartition("/")[2] != "conf.py" or b"myst" in others[name]]
-    shown = list[tuple[str, str]]()  # what mkdocstrings puts in, by page
+    shown = list[tuple[str, str]]()  # what autorefs may name, by page
     addresses, labelled = dict[str, None](), dict[tuple[str, str], None]()  # in order
     for name, data in files:
         text = decode_text(data, name, Skipped())
@@ -465,7 +466,7 @@ def survey(files: Iterable[tuple[str, bytes]], options: Options, others: Mapping
         paths.append(name)
         said[id_], start = read_said(text)
         if books and name.rpartition("/")[2][:1] == "_":
-            pages.included[normalize("NFC", name)] = text[start:]
+            pages.included[id_] = text[start:]
         headings = (found for found in _H1.finditer(text, start, HEAD) if found[2])
         for first in islice(headings, 1):  # one of several below a text is no name
             alone = not text[start : first.start()].strip() or next(headings, None) is None
@@ -473,8 +474,8 @@ def survey(files: Iterable[tuple[str, bytes]], options: Options, others: Mapping
                 said[id_].append(("title" if alone else "heading", heading))
         addresses |= dict.fromkeys(found for pattern in _ADDRESSES for found in re.findall(pattern, text))
         labelled |= dict.fromkeys(_LABELLED.findall(text))
-        shown += [(id_, name) for name in _SHOWN.findall(text)] if "\n::: " in f"\n{text}" else []
-        shown += [(id_, _slug(title)) for title, _ in _HEADED.findall(text)] if "# " in text else []
+        for name in (*_SHOWN.findall(text), *(_slug(title) for title, _ in _HEADED.findall(text))) if manual else ():
+            shown.append((id_, name))
         marked = any(mark in text for mark in (")=", ":name:", ":label:"))
         labels[id_] = [(a or b, title.lstrip("# ")) for a, title, b in LABEL.findall(text)] if marked else []
         labels[id_] += [(label, kind.capitalize()) for kind, label in _FIGURE.findall(text)] if marked else []
