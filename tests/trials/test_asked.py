@@ -47,6 +47,9 @@ def test_the_word_of_an_arm_is_the_last(study_file):
     study = read_study(file)
     assert study.config(study.read_arms["half"])[0].shares == (0.7, 0.3, 0.0)
     assert study.config(study.read_arms["linkbert"])[0].shares == (0.4, 0.4, 0.2)
+    file.write_text(file.read_text().replace("[settings]", '[settings]\nobjective = "none"'))
+    with pytest.raises(ValueError, match="arm bert has baseline=bert, so objective=nsp: give it an objective, too"):
+        read_study(file)
 
 
 @pytest.mark.parametrize(

@@ -298,7 +298,7 @@ def columns_of(study):
 
 
 STORES = {
-    "tables": {"tables": 12, "arms": 12, "tasks": 12, "places": 25},
+    "tables": {"tables": 12, "arms": 12, "tasks": 12, "places": 25, "norelation-tables": 12},
     "dictionary": {"dictionary": 14, "continued": 6, "minilm": 6, "copying": 12, "norelation": 12},
     "catholic": {"catholic": 12},
 }

@@ -283,6 +283,8 @@ def check_settings(study: Study) -> None:
         config = study.config(arm)[0]
         if titles[arm.title or name] > 1:
             raise ValueError(f"arm {name} has the title of another, {arm.title!r}: give it a title of its own")
+        if study.settings.get("objective") == "none" != config.objective and "objective" not in arm.settings:
+            raise ValueError(f"arm {name} has baseline=bert, so objective=nsp: give it an objective, too")
         if study.probes and (own := [key for key in HELD_OUT if getattr(config, key) != getattr(common, key)]):
             raise ValueError(f"arm {name} has {own[0]} of its own: probes ask all arms alike, so set it for all")
 
