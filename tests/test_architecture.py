@@ -56,9 +56,9 @@ OWED = {  # lines above the ceiling, docs/log/size.md says for what; what is not
     "instances": 221,
     "model": 531,
     "pretraining": 275,
-    "tasks": 874,
-    "trials": 481,
-    "views": 308,
+    "tasks": 882,
+    "trials": 506,
+    "views": 315,
 }
 
 

@@ -95,6 +95,10 @@ def test_paragraphs_are_joined_and_the_answer_searched_in_those_that_hold_it():
     assert one.group == "2 hops"
     (other,), _ = read("musique", json.dumps([musique]))
     assert (other.context, other.spans, other.answers) == ("A: Rome fell.\nB: rome.", ((17, 21),), ("Rome", "Roma"))
+    musique["paragraphs"] = [{"idx": 2, "title": "C", "paragraph_text": "Rome."}, *paragraphs]
+    options, both = {"gold": True}, (("hotpot", hotpot), ("musique", musique))
+    gold = [read(kind, json.dumps([item]), options=options)[0] for kind, item in both]
+    assert [each.context for (each,) in gold] == ["Gaul: It fell to Rome.\nRome: Rome fell.", other.context]
 
 
 def test_one_gold_passage():
@@ -260,6 +264,7 @@ def test_answers_are_whole_words():
 EXPECTED = {  # questions of all splits, and those whose answer is not in its context
     "squad1": (10570, 0), "squad2": (11873, 0), "xquad-en": (1190, 0), "nq-oracle": (2655, 1), "ottqa": (2214, 3),
     "hybridqa": (2399, 2), "hotpotqa-100": (100, 9), "musique-100": (100, 1), "subjqa": (8834, 140),
+    "hotpotqa-100-gold": (100, 9), "musique-100-gold": (100, 1),
 }  # fmt: skip
 
 
@@ -291,5 +296,5 @@ def test_mrqa_is_scored_by_f1_first():
         "hotpotqa", "triviaqa", "searchqa", "naturalquestions", "newsqa", "squad",
     ]  # fmt: skip
     first = {task.name: task.metrics[0] for task in tasks().values() if task.kind == "question"}
-    own = {"hotpotqa-100": "hotpot_f1", "hotpotqa-distractor": "hotpot_f1"}  # by HotpotQA's own script
+    own = dict.fromkeys(("hotpotqa-100", "hotpotqa-100-gold", "hotpotqa-distractor"), "hotpot_f1")  # by its own script
     assert first == dict.fromkeys(first, "answer_f1") | own

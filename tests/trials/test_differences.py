@@ -5,8 +5,9 @@ import doctest
 import numpy as np
 import pytest
 
+from linkbert.tasks.results import Column, Score
 from linkbert.trials import differences
-from linkbert.trials.differences import draw_rows, interval
+from linkbert.trials.differences import Measure, draw_rows, interval
 
 
 def test_the_examples_of_the_docstrings():
@@ -67,3 +68,47 @@ def test_models_that_were_asked_other_examples_are_not_paired():
     ours, theirs = ({"rows": np.zeros(4), "groups": np.array(groups)} for groups in ([0, 1, 2, 3], [0, 1, 2, 4]))
     with pytest.raises(ValueError, match="other examples"):
         draw_rows([(ours, theirs)])
+
+
+def study_of(rng, effect, seeds=3, documents=40):
+    """Two arms of one encoder that differ by chance, and by an effect; examples come in documents."""
+    measure = Measure("probe", "gain", "gain", "")
+    groups = np.repeat(np.arange(documents), 5)
+    of_documents = rng.normal(0, 1, documents)
+    for arm, gain in (("linkbert", effect), ("bert", 0.0)):
+        for seed in range(seeds):
+            own = rng.normal(0, 0.05) + (of_documents + rng.normal(0, 0.3, documents))[groups]
+            rows = gain + own + rng.normal(0, 1, len(groups))
+            measure.values.setdefault(arm, {})[seed] = float(rows.mean())
+            measure.answers[arm, seed] = {"rows": rows, "groups": groups}
+    return measure.difference("linkbert", "bert")
+
+
+def test_a_null_study_says_null_and_one_with_an_effect_does_not():
+    rng = np.random.default_rng(0)
+    told = {
+        effect: np.mean(
+            [found["low"] > 0 or found["high"] < 0 for found in (study_of(rng, effect) for _ in range(100))]
+        )
+        for effect in (0.0, 1.0)
+    }
+    assert told[0.0] <= 0.08
+    assert told[1.0] >= 0.95
+
+
+def test_with_one_pretraining_seed_fine_tuning_seeds_widen_the_interval(tmp_path):
+    measure = Measure("squad", "", "SQuAD", "F1", Column("squad"))
+    scores = {"linkbert": (0.60, 0.62, 0.58), "bert": (0.55, 0.54, 0.53)}
+    for arm, of_seeds in scores.items():
+        runs = [
+            {"scores": {"dev": {"answer_f1": each, "exact": each}}, "folder": tmp_path, "key": "0"} for each in of_seeds
+        ]
+        measure.answers[arm, 0] = Score("", measure.column, runs, 0)
+        measure.values[arm] = {0: 100 * float(np.mean(of_seeds))}
+    found = measure.difference("linkbert", "bert")
+    by_hand = interval([5.0, 8.0, 5.0])
+    assert [found[key] for key in ("value", "low", "high", "p")] == pytest.approx([*by_hand])
+    assert (found["seeds"], found["runs"], found["fine_tuning_seeds"]) == ([0], 2, 3)
+    assert "one of each: the interval is over examples and fine-tuning seeds" in differences.sentence(
+        ["LinkBERT", "BERT"], measure, found
+    )

@@ -145,7 +145,7 @@ def effects(name, found):
     prefixes = {"link-gain": "link_gain", "relation-transfer": "linked_", "linked-retrieval": "", "two-hop-cloze": ""}
     names = [each for each in found["rows"] if each.startswith(prefixes[name])]
     if name == "two-hop-cloze":
-        names = [each for each in names if each.endswith("_gain")]
+        names = [each for each in names if each.endswith("_gain") or each == "internalised"]
     return {each: interval(found, each, less) for each in names}
 
 
@@ -178,7 +178,9 @@ def test_a_checkpoint_is_asked_and_another_the_same_examples(name, folder):
         np.testing.assert_array_equal(first["groups"][measure], again["groups"][measure])
         np.testing.assert_allclose(values, again["rows"][measure], atol=1e-5)
     out = TokenStore.open(folder / "store").hashes < 0.4 * 2.0**64
-    asked = {name: groups for name, groups in first["groups"].items() if not name.startswith(("seen", "unseen"))}
+    asked = {
+        name: groups for name, groups in first["groups"].items() if not name.startswith(("seen", "unseen", "internal"))
+    }
     assert all(out[groups].all() for groups in asked.values())
     with pytest.raises(ValueError, match="unknown setting 'exampels'; did you mean 'examples'"):
         ask(name, folder, exampels=3)
@@ -201,18 +203,19 @@ def test_link_gain_by_plain_reading(folder, copier):
         a = sampler.store.tokens[start:stop].tolist()
         masked = [each - 48 * row - 1 for each in made.masked_positions.tolist() if each // 48 == row]
         unmasked = [token for place, token in enumerate(a) if place not in masked]
-        gain, word = loss[RANDOM] - loss[LINKED], spelled[label]
-        rows["link_gain"].append(gain)
-        rows["context_gain"].append(loss[RANDOM] - loss[CONTIGUOUS])
-        one = (label in b[LINKED]) != (label in b[RANDOM]) and label not in unmasked
-        if one:
-            rows["link_gain_in_b"].append(gain)
-            rows["copying"].append(gain if label in b[LINKED] else -gain)
-        for name, belongs in (("entities", word in names), ("numbers", word in YEARS)):
-            if belongs:
-                rows[f"link_gain_{name}"].append(gain)
-        if not (one or word in names or word in YEARS):
-            rows["link_gain_others"].append(gain)
+        word = spelled[label]
+        for kind, relation in (("link_gain", LINKED), ("context_gain", CONTIGUOUS)):
+            gain = loss[RANDOM] - loss[relation]
+            rows[kind].append(gain)
+            one = (label in b[relation]) != (label in b[RANDOM]) and label not in unmasked
+            classes = {"in_b": one, "entities": word in names, "numbers": word in YEARS}
+            classes["others"] = not any(classes.values())
+            for name in [name for name, belongs in classes.items() if belongs]:
+                rows[f"{kind}_{name}"].append(gain)
+            if one and relation == LINKED:
+                rows["copying"].append(gain if label in b[LINKED] else -gain)
+    kinds = ("", "_in_b", "_entities", "_numbers", "_others")
+    assert rows.keys() == {"copying", *(f"{name}{kind}" for name in ("link_gain", "context_gain") for kind in kinds)}
     for name, values in rows.items():
         np.testing.assert_allclose(found["rows"][name], math.log(2) * np.array(values), atol=1e-6, err_msg=name)
     assert found["measures"]["copying"] == pytest.approx(2 * math.log(2), abs=0.2)  # not where [SEP] and the like are
@@ -304,6 +307,18 @@ def test_a_link_is_seen_unless_training_held_it_out(folder):
         assert question.a.tolist().count(name[0]) == 1
         assert question.b[1] is None or name[0] not in question.b[1]
         assert question.b[2] is None or name[0] in question.b[2]
+
+
+def test_what_following_links_brought_is_asked_of_documents_with_a_link_of_both_kinds(folder):
+    found = ask("two-hop-cloze", folder)
+    rows, groups = found["rows"], found["groups"]
+    by_hand = {}
+    for kind, sign in (("seen", 1), ("unseen", -1)):
+        for value, document in zip(rows[f"{kind}_absent_logp"], groups[f"{kind}_absent_logp"].tolist(), strict=True):
+            by_hand.setdefault(document, []).append(sign * value)
+    by_hand = {document: sum(values) for document, values in sorted(by_hand.items()) if len(values) == 2}
+    assert groups["internalised"].tolist() == [*by_hand]
+    np.testing.assert_allclose(rows["internalised"], [*by_hand.values()])
 
 
 def test_names_are_capitalised_words_within_a_sentence(town):

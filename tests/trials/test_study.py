@@ -4,9 +4,11 @@ import contextlib
 import dataclasses
 import io
 import json
+import os
 import re
 import shlex
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -33,7 +35,7 @@ from linkbert.trials.study import (
     what_is_asked,
 )
 from linkbert.views.page import text_lines
-from linkbert.views.study import paper_number, study_sections
+from linkbert.views.study import paper_number, plan_lines, study_sections
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +51,7 @@ def made(write_study, tmp_path_factory):
 
 def test_a_study_from_its_file_to_its_page(made):
     found, printed = json.loads((made / "made" / "study.json").read_text()), (made / "printed.txt").read_text()
+    forms = [printed, *((made / "made" / f"study.{suffix}").read_text() for suffix in ("md", "html"))]
     assert found["done"] == found["runs"] == 6
     assert "4 of 4 runs done" in printed  # two are the same
     by_name = {each["measure"] or each["question"]: each for each in found["measures"]}
@@ -66,8 +69,15 @@ def test_a_study_from_its_file_to_its_page(made):
     assert 0 <= by_name["sides"]["arms"]["bert"]["mean"] <= 100
     for each in found["comparisons"]:
         told = each["low"] != 0 or each["high"] != 0
-        for text in (printed, *((made / "made" / f"study.{suffix}").read_text() for suffix in ("md", "html"))):
-            assert (each["sentence"] in text) == told
+        assert all((each["sentence"] in text) == told for text in forms)
+    for each in found["measures"]:
+        for row in each["arms"].values():
+            number = f"{row['mean']:.{1 if each['per_cent'] else 3}f} ± "
+            assert all(number in text for text in forms), each["title"]
+    for arm, title in (("BERT", "relation accuracy"), ("LinkBERT", "next sentence accuracy")):
+        assert all(f"not compared, as {arm} has no such number: score: {title}" in text for text in forms)
+    curve = re.search(r"<figure>.*?training: MLM loss.*?</figure>", forms[2], re.DOTALL)[0]
+    assert all(word in curve for word in ("million tokens", "LinkBERT", "BERT", "Twin"))
 
 
 def test_what_is_no_difference_is_told_as_none(made):
@@ -258,6 +268,9 @@ def test_a_plan_counts_runs_and_says_what_is_lacking(study_file, tmp_path, toys)
     found = plan(study, tmp_path / "none")
     assert (found["runs"], found["fine_tunings"], found["probes"]) == (5, 10, 5)
     assert found["lacking"] == ["toys's graph tfidf"]
+    timed = plan(read_study(study_file('budget.time = "1h"', "[arms.tfidf]")), tmp_path / "none")
+    assert {arm["tokens"] for arm in timed["arms"].values()} == {0}
+    assert [line.split()[1:] for line in plan_lines(timed) if line.startswith("tfidf ")] == [["2", "?", "?"]]
     assert open_error(tmp_path / "nothing")
 
 
@@ -282,7 +295,7 @@ def test_every_recipe_can_be_planned(path, capsys, tmp_path, monkeypatch):
     configs = [study.config(arm)[0] for arm in study.read_arms.values()]
     assert {config.num_hidden_layers for config in configs} <= ({2} if size else {2, 12, 24})
     rows = [arm.paper for arm in study.read_arms.values() if arm.paper]
-    assert size or all(any(paper_number(row, column) for column in columns_of(study)) for row in rows), rows
+    assert all(any(paper_number(row, column) for column in columns_of(study)) for row in rows)
 
 
 def columns_of(study):
@@ -299,7 +312,7 @@ def columns_of(study):
 
 STORES = {
     "tables": {"tables": 12, "arms": 12, "tasks": 12, "places": 25, "norelation-tables": 12},
-    "dictionary": {"dictionary": 14, "continued": 6, "minilm": 6, "copying": 12, "norelation": 12},
+    "dictionary": {"dictionary": 14, "continued": 6, "minilm": 6, "copying": 12, "copying-arms": 14, "norelation": 12},
     "catholic": {"catholic": 12},
 }
 EVIDENCE = {name: (store, runs) for store, each in STORES.items() for name, runs in each.items()}
@@ -310,7 +323,8 @@ def test_what_the_evidence_rests_on_can_be_planned(name, store, runs, capsys, tm
     monkeypatch.chdir(tmp_path)
     assert cli.main(["study", str(RECIPES[0].parent / f"evidence-{name}.toml"), "--plan"]) == 0
     printed = capsys.readouterr().out
-    assert f"{runs} pretraining runs, 0 done; {5 * runs} probes" in printed
+    probes = {"norelation-tables": 3, "minilm": 4, "copying-arms": 4}.get(name, 5)
+    assert f"{runs} pretraining runs, 0 done; {probes * runs} probes" in printed
     assert f"not built yet: {store}, " in printed
 
 
@@ -331,10 +345,23 @@ def test_a_job_array_has_a_task_for_each_run_that_is_left(study_file, tmp_path, 
         True,
         True,
     )
-    command = shlex.split(lines[-1].replace("${runs[$SLURM_ARRAY_TASK_ID]}", keys[3]))
-    assert command[:4] == ["exec", sys.executable, "-m", "linkbert"]
+    command = shlex.split(
+        next(each for each in lines if "linkbert" in each).replace("${runs[$SLURM_ARRAY_TASK_ID]}", keys[3])
+    )
+    assert command[:4] == ["srun", sys.executable, "-m", "linkbert"]
     assert cli.main(command[4:]) == 0  # as the task does
     assert [run.done for run in open_study(folder)] == [False, False, False, True]
+    (tmp_path / "jobs.sh").write_text("\n".join(lines))
+    for name, said in (("srun", 'echo "$@" && exit "$STATUS"'), ("scontrol", 'echo scontrol "$@"')):
+        (tmp_path / name).write_text(f"#!/bin/bash\n{said}\n")
+        (tmp_path / name).chmod(0o755)
+    slurm = {"SLURM_ARRAY_TASK_ID": "1", "SLURM_JOB_ID": "7", "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    for status in (0, 1, 130):  # done, failed, stopped by its time limit
+        words = ["bash", str(tmp_path / "jobs.sh")]
+        ran = subprocess.run(words, env=slurm | {"STATUS": str(status)}, capture_output=True, text=True, check=False)
+        assert ran.returncode == status
+        assert ran.stdout.splitlines()[0] == shlex.join([*command[1:-1], keys[1]])
+        assert ran.stdout.splitlines()[1:] == ["scontrol requeue 7"] * (status == 130)
     assert cli.main([*command[4:-1], "0123"]) == 1
     assert "has no run '0123'" in capsys.readouterr().err
 

@@ -347,20 +347,28 @@ def read_oracle(sources: Sequence[Source], options: Options, _counts: Counter[st
 
 
 def read_hotpot(sources: Sequence[Source], options: Options, _counts: Counter[str]) -> Iterator[QuestionExample]:
-    """Read HotpotQA: ten paragraphs, two of which support the answer; it may be yes or no, which stands nowhere."""
+    """Read HotpotQA: ten paragraphs, two of which support the answer; it may be yes or no, which stands nowhere.
+
+    With the option `gold` those two alone.
+    """
     for _, _, item in records(sources, options, "json"):
         gold = {title for title, _ in item["supporting_facts"]}
         pieces = [(f"{title}: {''.join(sentences)}", title in gold) for title, sentences in item["context"]]
+        pieces = [each for each in pieces if each[1]] if options.get("gold") else pieces
         group = item.get("type") or _hops(len(gold))  # bridge or comparison
         yield _joined(item["_id"], item["question"], (item["answer"],), pieces, group)
 
 
 def read_musique(sources: Sequence[Source], options: Options, _counts: Counter[str]) -> Iterator[QuestionExample]:
-    """Read MuSiQue, a list or lines: twenty paragraphs; the last step of a question names the one with the answer."""
+    """Read MuSiQue, a list or lines: twenty paragraphs; the last step of a question names the one with the answer.
+
+    With the option `gold` those that its steps name alone.
+    """
     for _, _, item in records(sources, options):
         steps = item["question_decomposition"]
-        last = steps[-1]["paragraph_support_idx"]
-        pieces = [(f"{each['title']}: {each['paragraph_text']}", each["idx"] == last) for each in item["paragraphs"]]
+        named = [step["paragraph_support_idx"] for step in steps]
+        read = [each for each in item["paragraphs"] if not options.get("gold") or each["idx"] in named]
+        pieces = [(f"{each['title']}: {each['paragraph_text']}", each["idx"] == named[-1]) for each in read]
         answers = (item["answer"], *item.get("answer_aliases", ())) if item.get("answerable", True) else ()
         yield _joined(item["id"], item["question"], answers, pieces, _hops(len(steps)))
 

@@ -11,7 +11,8 @@ little, of few seeds: an interval is never narrower than that of the seeds alone
 
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 from zipfile import BadZipFile
@@ -91,10 +92,17 @@ class Measure:
         seeds = [seed for seed in self.values.get(a, {}) if seed in self.values.get(b, {})]
         if not seeds or a == b:
             return None
-        pairs = [(self.answers.get((a, seed)), self.answers.get((b, seed))) for seed in seeds]
+        pairs: list[tuple[Any, Any]] = [(self.answers.get((a, seed)), self.answers.get((b, seed))) for seed in seeds]
+        values = [self.values[a][seed] - self.values[b][seed] for seed in seeds]
+        if self.column and len(seeds) == 1 and None not in pairs[0]:  # fine-tuning seeds are what there is
+            mine, other = pairs[0]
+            both = zip(mine.runs, other.runs, strict=False)
+            pairs = [(replace(mine, runs=[x]), replace(other, runs=[y])) for x, y in both]
+            values = [100 * float(x.values[0] - y.values[0]) for x, y in pairs]
         draws, groups = self._draws(pairs)
-        found = interval([self.values[a][seed] - self.values[b][seed] for seed in seeds], draws, groups)
-        return found._asdict() | {"seeds": seeds, "runs": 2 * len(seeds), "groups_of_examples": groups}
+        found = interval(values, draws, groups)
+        counts = {"runs": 2 * len(seeds), "fine_tuning_seeds": len(pairs) // len(seeds), "groups_of_examples": groups}
+        return found._asdict() | {"seeds": seeds} | counts
 
     def _draws(self, pairs: Sequence[tuple[Any, Any]]) -> tuple[np.ndarray | None, int]:
         if any(None in pair for pair in pairs):
@@ -192,7 +200,14 @@ def summarise(runs: Sequence[Run], paper: PaperNumber = lambda *_: None) -> dict
         for a, b, *labels in asked for each in measures
         if each.label in (labels or [each.label]) and (found := each.difference(a, b))
     ]  # fmt: skip
+    answered = {(each.label, arm) for each in measures for arm in each.values}
+    lacking: dict[str, dict[str, bool]] = {}  # of an arm whose answer has no such number, as BERT's of three relations
+    for each in measures:
+        for arm in {*chain(*(arms[:2] for arms in asked if each.label in (arms[2:] or [each.label])))} - {*each.values}:
+            if (each.label, arm) in answered:
+                lacking.setdefault(study.read_arms[arm].title, {})[each.title] = True
     return {"title": study.title, "note": study.note, "runs": len(runs), "done": sum(run.done for run in runs),
+            "not_compared": {arm: [*titles] for arm, titles in lacking.items()},
             "arms": {name: describe_arm(name, runs) for name in study.arms}, "measures": tables,
             "comparisons": comparisons}  # fmt: skip
 
@@ -217,6 +232,7 @@ def sentence(titles: Sequence[str], measure: Measure, found: Mapping[str, Any]) 
     if found["low"] is None:
         return f"{words}, {runs}: {'one of each has' if len(found['seeds']) == 1 else 'nothing varies:'} no interval"
     if len(found["seeds"]) == 1:
-        runs += ", one of each: the interval is over examples alone"
+        over = "and fine-tuning seeds" if found.get("fine_tuning_seeds", 1) > 1 else "alone"
+        runs += f", one of each: the interval is over examples {over}"
     told = "" if found["low"] > 0 or found["high"] < 0 else "; not told from 0"
     return f"{words} ({found['low']:.{digits}f} to {found['high']:.{digits}f}), {runs}{told}"

@@ -64,16 +64,16 @@ class ProbeConfig(Config):
 
 # Settings of the probe `reading` that are not those of fine-tuning, and the tasks that it reads.
 READING = {"data", "to", "tasks", "seeds"} | (ProbeConfig.model_fields.keys() - FineTuneConfig.model_fields.keys())
-READ = ["ottqa", "hybridqa", "hotpotqa-100", "musique-100"]
+READ = ["ottqa", "hybridqa", "hotpotqa-100-gold", "musique-100-gold"]
 
 
 def link_gain(model_folder: str | Path, store: str | Path, settings: Mapping[str, Any]) -> Answer:
     """By how much a masked token of a held-out A is likelier next to a linked text than next to a random one, nats.
 
     To use a text across a link is what linked pairs are to teach (paper, section 4.1). The same A and masks, three Bs;
-    `context_gain` is that of the text that follows A. By class of the token: `in_b` stands in one of the two texts and
-    nowhere unmasked in A; `entities` are capitalised words within a sentence; `numbers` hold a digit; `others`
-    are none of these. An example is a token.
+    `context_gain` is that of the text that follows A. By class of the token: `in_b` stands in the linked (following)
+    text or in the random one, not in both, and nowhere unmasked in A; `entities` are capitalised words within a
+    sentence; `numbers` hold a digit; `others` are none of these. An example is a token.
 
     Effects: `link_gain`, `link_gain_*`. `copying` is none: of tokens `in_b`, the gain next to the text that holds them,
     linked or random. A model that loses 1 nat where B holds the token, else 3: "its capital [MASK]" next to "paris"
@@ -99,13 +99,16 @@ def link_gain(model_folder: str | Path, store: str | Path, settings: Mapping[str
         for name in find_names(Store.open(store).document(document).text, tokens, document):
             entity |= (at >= tokens.documents[document] + name.first) & (at < tokens.documents[document] + name.stop)
     digits = np.array([any(map(str.isdigit, token)) for token in tokens.vocabulary.spelled])
-    linked, random = tables[LINKED][3] > 0, tables[RANDOM][3] > 0
-    classes = {"in_b": (linked != random) & ~shown, "entities": entity, "numbers": digits[tokens.tokens[at]]}
-    classes["others"] = ~np.any([*classes.values()], axis=0)
-    gain, context = (tables[RANDOM][4] - tables[each][4] for each in (LINKED, CONTIGUOUS))
-    rows = {"link_gain": (gain, documents), "context_gain": (context, documents)}
-    rows |= {f"link_gain_{name}": (gain[of], documents[of]) for name, of in classes.items()}
-    return answer(rows | {"copying": (np.where(linked, gain, -gain)[classes["in_b"]], documents[classes["in_b"]])})
+    rows: Rows = {}
+    for label, relation in (("context_gain", CONTIGUOUS), ("link_gain", LINKED)):
+        holds, random = tables[relation][3] > 0, tables[RANDOM][3] > 0
+        classes = {"in_b": (holds != random) & ~shown, "entities": entity, "numbers": digits[tokens.tokens[at]]}
+        classes["others"] = ~np.any([*classes.values()], axis=0)
+        gain = tables[RANDOM][4] - tables[relation][4]
+        rows[label] = gain, documents
+        rows |= {f"{label}_{kind}": (gain[of], documents[of]) for kind, of in classes.items()}
+    in_b = classes["in_b"]  # of the linked text
+    return answer(rows | {"copying": (np.where(holds, gain, -gain)[in_b], documents[in_b])})
 
 
 def relation_transfer(model_folder: str | Path, store: str | Path, settings: Mapping[str, Any]) -> Answer:
@@ -189,7 +192,8 @@ def two_hop_cloze(model_folder: str | Path, store: str | Path, settings: Mapping
     as seen above unseen where B is absent. `*_right`: all tokens of the name are guessed; `*_logp`: the log-probability
     of the name, nats. The link's own anchor is never masked. An example is a name, one of a document and kind at most.
 
-    Effects: `*_gain`, linked above named in logp; `internalised`, seen above unseen in absent_logp. A model that gives
+    Effects: `*_gain`, linked above named in logp; `internalised`, seen above unseen in absent_logp, of documents that
+    have a name of both. A model that gives
     a one-token name 1/2 next to a text that holds it, else 1/8: linked and named -0.69, random -2.08, gain 0.
     """
     config, rows = ProbeConfig(**settings), dict[str, Any]()
@@ -206,17 +210,18 @@ def two_hop_cloze(model_folder: str | Path, store: str | Path, settings: Mapping
                 rows[f"{kind}_{name}_right"] = right, documents[some]
             there = ~np.isnan(logp[2])
             rows[f"{kind}_gain"] = (logp[3] - logp[2])[there], documents[there]
-    found = answer(rows)
-    seen, unseen = (found["measures"].get(f"{kind}_absent_logp", np.nan) for kind in KINDS[:2])
-    return found if np.isnan(seen - unseen) else answer(rows, internalised=seen - unseen)
+    (seen, ours), (unseen, theirs) = (rows[f"{kind}_absent_logp"] for kind in KINDS[:2])
+    both, mine, others = np.intersect1d(ours, theirs, return_indices=True)
+    return answer(rows | {"internalised": (seen[mine] - unseen[others], both)})
 
 
 def reading(model_folder: str | Path, _store: str | Path, settings: Mapping[str, Any]) -> Answer:
     """F1 of answers that stand in linked passages, after fine-tuning on few questions (paper, tables 2 and 4).
 
-    OTT-QA and HybridQA are trained on by a `fraction`; samples of HotpotQA and MuSiQue are scored with the model of
-    SQuAD. Settings: `data`, the folder of the datasets; `to`, where results are kept, else nowhere; `tasks`; `seeds` of
-    fine-tuning, whose mean is an example's value; and those of `linkbert finetune`. An example is a question.
+    Passages are gold ones. OTT-QA and HybridQA are trained on by a `fraction`; samples of HotpotQA and MuSiQue are
+    scored with the model of SQuAD. Settings: `data`, the folder of the datasets; `to`, where results are kept, else
+    nowhere; `tasks`; `seeds` of fine-tuning, whose mean is an example's value; and those of `linkbert finetune`. An
+    example is a question.
 
     No effect: a store's links are not asked; models are compared. Where one of two questions is answered: 0.5.
     """

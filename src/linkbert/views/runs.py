@@ -94,7 +94,7 @@ def _facts(entries: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     return facts
 
 
-def curves(lines_by_run: Mapping[str, Sequence[tuple[int, Mapping[str, float]]]]) -> list[Plot]:
+def curves(lines_by_run: Mapping[str, Sequence[tuple[float, Mapping[str, float]]]], over: str = "step") -> list[Plot]:
     """Plot over steps what runs reported and scored, the mean of each step, where one has more than a point of it."""
     found: dict[str, dict[str, dict[float, list[float]]]] = {}
     for name, lines_of in lines_by_run.items():
@@ -102,7 +102,7 @@ def curves(lines_by_run: Mapping[str, Sequence[tuple[int, Mapping[str, float]]]]
             for label, value in entry.items():
                 own = found.setdefault(label, {each: {} for each in lines_by_run})[name]
                 own.setdefault(step, []).append(value)
-    return [*mean_plots({(label, label, "step", label.partition(": ")[2]): lines for label, lines in found.items()})]
+    return [*mean_plots({(label, label, over, label.partition(": ")[2]): lines for label, lines in found.items()})]
 
 
 def stores_of(record: Mapping[str, Any]) -> dict[str, Any]:

@@ -18,10 +18,12 @@ from linkbert.views.tables import layouts
 
 
 def paper_number(row: str, column: Column) -> float | None:
-    """Return what the paper's tables have in a row and a column, in per cent."""
-    for layout in layouts():
-        if column in layout.columns and row in layout.paper:
-            return layout.paper[row][layout.columns.index(column)]
+    """Return what the paper's tables have in a row and a column, in per cent; of a part of a set, else of the whole."""
+    whole = " ".join(word for word in column.variation.split() if not word.startswith("fraction="))
+    for each in (column, Column(column.name, whole)):
+        for layout in layouts():
+            if each in layout.columns and row in layout.paper:
+                return layout.paper[row][layout.columns.index(each)]
     return None
 
 
@@ -44,15 +46,16 @@ def write_study(folder: Path) -> list[str]:
 
 
 def job_array(runs: Sequence[Run]) -> list[str]:
-    """Write a job array for Slurm, a task for each run that is not done; one that is stopped resumes."""
+    """Write a job array for Slurm, a task for each run that is not done; one out of time is queued again."""
     left = [run for run in runs if not run.done]
     if not left:
         raise ValueError("every run is done")
     command = [sys.executable, "-m", "linkbert", "study", str(left[0].folder.absolute()), "--run"]
-    head = ("--gpus=1", "--requeue", "--signal=B:TERM@120", f"--array=0-{len(left) - 1}")
+    head = ("--gpus=1", "--requeue", "--signal=TERM@120", "--open-mode=append", f"--array=0-{len(left) - 1}")
     keys = " ".join(run.key for run in left)
     return ["#!/bin/bash", *(f"#SBATCH {each}" for each in head), f"runs=({keys})",
-            f'exec {shlex.join(command)} "${{runs[$SLURM_ARRAY_TASK_ID]}}"']  # fmt: skip
+            f'srun {shlex.join(command)} "${{runs[$SLURM_ARRAY_TASK_ID]}}"', "status=$?",
+            '[ "$status" != 130 ] || scontrol requeue "$SLURM_JOB_ID"', 'exit "$status"']  # fmt: skip
 
 
 def plan_lines(found: Mapping[str, Any]) -> Iterator[str]:
@@ -61,7 +64,8 @@ def plan_lines(found: Mapping[str, Any]) -> Iterator[str]:
     yield f"{found['runs']:,} pretraining runs, {found['done']:,} done" + f"; {counts}" * bool(counts)
     rows = [["arm", "seeds", "steps", "tokens a run"]]
     for name, arm in found["arms"].items():
-        rows.append([name, str(arm["seeds"]), f"{arm['steps']:,}", count_text(arm["tokens"]) if arm["tokens"] else "?"])
+        size = (f"{arm['steps']:,}", count_text(arm["tokens"])) if arm["tokens"] else ("?", "?")
+        rows.append([name, str(arm["seeds"]), *size])
     yield from lay_out(rows)
     if found["lacking"]:
         yield f"not built yet: {', '.join(found['lacking'])}; until then neither times nor equal tokens are known"
@@ -84,6 +88,9 @@ def study_sections(found: Mapping[str, Any], runs: Sequence[Run]) -> Iterator[Se
         else:
             differing.append(each)
     notes += [f"the same for {pair} in every run: {', '.join(names).replace('_', ' ')}" for pair, names in same.items()]
+    notes += [
+        f"not compared, as {arm} has no such number: {', '.join(of)}" for arm, of in found["not_compared"].items()
+    ]
     spans = [(each["low"], each["high"]) for each in differing if each["low"] is not None]
     if len(spans) >= 20:
         told = sum(low > 0 or high < 0 for low, high in spans)
@@ -106,11 +113,11 @@ def study_sections(found: Mapping[str, Any], runs: Sequence[Run]) -> Iterator[Se
         words = " ".join(f"{key}={value}" for key, value in arm["settings_that_differ"].items()) or "-"
         seeds = f"{arm['trained']} of {len(arm['runs'])}"
         rows.append([arm["title"], words, seeds, f"{arm['steps']:,}", count_text(arm["tokens"]), f"{arm['hours']:.2f}"])
-    lines: dict[str, list[tuple[int, dict[str, float]]]] = {}  # of an arm: what its runs reported, by step
+    lines: dict[str, list[tuple[float, dict[str, float]]]] = {}  # of an arm: what its runs reported, by million tokens
     for run in runs:
-        own = lines.setdefault(arms[run.arm]["title"], [])
-        own += [(entry["step"], reported(entry)) for entry in read_journal(run.path / "journal.jsonl")]
-    yield Section("Arms", table=rows, plots=curves(lines))
+        own, pace = lines.setdefault(arms[run.arm]["title"], []), run.tokens / run.config.max_steps / 1e6
+        own += [(pace * entry["step"], reported(entry)) for entry in read_journal(run.path / "journal.jsonl")]
+    yield Section("Arms", table=rows, plots=curves(lines, "million tokens"))
 
 
 def _row(title: str, row: Mapping[str, Any], digits: int) -> list[str]:
