@@ -74,6 +74,8 @@ def test_a_study_from_its_file_to_its_page(made):
         for row in each["arms"].values():
             number = f"{row['mean']:.{1 if each['per_cent'] else 3}f} ± "
             assert all(number in text for text in forms), each["title"]
+    assert found["arms"]["linkbert"]["settings_that_differ"].keys() == {"objective", "shares"}
+    assert not found["arms"]["twin"]["settings_that_differ"]
     for arm, title in (("BERT", "relation accuracy"), ("LinkBERT", "next sentence accuracy")):
         assert all(f"not compared, as {arm} has no such number: score: {title}" in text for text in forms)
     curve = re.search(r"<figure>.*?training: MLM loss.*?</figure>", forms[2], re.DOTALL)[0]
@@ -202,6 +204,10 @@ def test_arms_see_equally_many_tokens(study_file, tmp_path):
         numbers = np.arange(run.config.max_steps * run.config.batch_size)
         tokens[run.arm] = int(lengths_of(sampler.draw(numbers)[0]).sum())
     assert tokens["linkbert"] == pytest.approx(tokens["bert"], rel=0.01)
+    file = study_file("budget.tokens = 40_000", "[arms.long]\nlike = 'linkbert'\ntitle = 'Long'\nbudget.steps = 500")
+    runs = {run.arm: run for run in expand(read_study(file), tmp_path)}
+    assert runs["long"].config.max_steps == 500  # a budget of its own
+    assert all(runs[arm].tokens == pytest.approx(40_000, rel=0.01) for arm in ("linkbert", "bert"))
 
 
 def test_every_predefined_arm_has_settings_of_its_own(study_file):
