@@ -145,7 +145,7 @@ def effects(name, found):
     prefixes = {"link-gain": "link_gain", "relation-transfer": "linked_", "linked-retrieval": "", "two-hop-cloze": ""}
     names = [each for each in found["rows"] if each.startswith(prefixes[name])]
     if name == "two-hop-cloze":
-        names = [each for each in names if each.endswith("_gain") or each == "internalised"]
+        names = [each for each in names if each.endswith("_gain")]
     return {each: interval(found, each, less) for each in names}
 
 
@@ -286,7 +286,7 @@ def test_a_cloze_by_hand(town, copier):
     right = {name: found["measures"][f"seen_{name}_right"] for name in NEXT_TO}
     assert right == {"absent": 0.0, "random": 0.0, "named": 1.0, "linked": 1.0}
     assert found["measures"]["seen_gain"] == 0.0
-    assert "internalised" not in found["measures"]
+    assert "internalised_gain" not in found["measures"]
 
 
 def test_a_link_is_seen_unless_training_held_it_out(folder):
@@ -317,8 +317,8 @@ def test_what_following_links_brought_is_asked_of_documents_with_a_link_of_both_
         for value, document in zip(rows[f"{kind}_absent_logp"], groups[f"{kind}_absent_logp"].tolist(), strict=True):
             by_hand.setdefault(document, []).append(sign * value)
     by_hand = {document: sum(values) for document, values in sorted(by_hand.items()) if len(values) == 2}
-    assert groups["internalised"].tolist() == [*by_hand]
-    np.testing.assert_allclose(rows["internalised"], [*by_hand.values()])
+    assert groups["internalised_gain"].tolist() == [*by_hand]
+    np.testing.assert_allclose(rows["internalised_gain"], [*by_hand.values()])
 
 
 def test_names_are_capitalised_words_within_a_sentence(town):

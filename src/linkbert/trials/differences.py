@@ -12,7 +12,6 @@ little, of few seeds: an interval is never narrower than that of the seeds alone
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 from zipfile import BadZipFile
@@ -201,15 +200,15 @@ def summarise(runs: Sequence[Run], paper: PaperNumber = lambda *_: None) -> dict
         if each.label in (labels or [each.label]) and (found := each.difference(a, b))
     ]  # fmt: skip
     answered = {(each.label, arm) for each in measures for arm in each.values}
-    lacking: dict[str, dict[str, bool]] = {}  # of an arm whose answer has no such number, as BERT's of three relations
+    lacking: dict[str, list[str]] = {}  # of an arm whose answer has no such number, as BERT's of three relations
     for each in measures:
-        for arm in {*chain(*(arms[:2] for arms in asked if each.label in (arms[2:] or [each.label])))} - {*each.values}:
-            if (each.label, arm) in answered:
-                lacking.setdefault(study.read_arms[arm].title, {})[each.title] = True
+        arms = [arm for words in asked if each.label in (words[2:] or [each.label]) for arm in words[:2]]
+        for arm in dict.fromkeys(arms):
+            if arm not in each.values and (each.label, arm) in answered:
+                lacking.setdefault(study.read_arms[arm].title, []).append(each.title)
     return {"title": study.title, "note": study.note, "runs": len(runs), "done": sum(run.done for run in runs),
-            "not_compared": {arm: [*titles] for arm, titles in lacking.items()},
             "arms": {name: describe_arm(name, runs) for name in study.arms}, "measures": tables,
-            "comparisons": comparisons}  # fmt: skip
+            "comparisons": comparisons, "not_compared": lacking}  # fmt: skip
 
 
 def describe_arm(name: str, runs: Sequence[Run]) -> dict[str, Any]:

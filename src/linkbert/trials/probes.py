@@ -192,9 +192,9 @@ def two_hop_cloze(model_folder: str | Path, store: str | Path, settings: Mapping
     as seen above unseen where B is absent. `*_right`: all tokens of the name are guessed; `*_logp`: the log-probability
     of the name, nats. The link's own anchor is never masked. An example is a name, one of a document and kind at most.
 
-    Effects: `*_gain`, linked above named in logp; `internalised`, seen above unseen in absent_logp, of documents that
-    have a name of both. A model that gives
-    a one-token name 1/2 next to a text that holds it, else 1/8: linked and named -0.69, random -2.08, gain 0.
+    Effects: `*_gain`, linked above named in logp; `internalised_gain`, seen above unseen in absent_logp, of documents
+    that have a name of both. A model that gives a one-token name 1/2 next to a text that holds it, else 1/8: linked and
+    named -0.69, random -2.08, gain 0.
     """
     config, rows = ProbeConfig(**settings), dict[str, Any]()
     with scoring(find_model(model_folder), [Part("", Path(store))], config) as (model, (opened,), _):
@@ -212,7 +212,7 @@ def two_hop_cloze(model_folder: str | Path, store: str | Path, settings: Mapping
             rows[f"{kind}_gain"] = (logp[3] - logp[2])[there], documents[there]
     (seen, ours), (unseen, theirs) = (rows[f"{kind}_absent_logp"] for kind in KINDS[:2])
     both, mine, others = np.intersect1d(ours, theirs, return_indices=True)
-    return answer(rows | {"internalised": (seen[mine] - unseen[others], both)})
+    return answer(rows | {"internalised_gain": (seen[mine] - unseen[others], both)})
 
 
 def reading(model_folder: str | Path, _store: str | Path, settings: Mapping[str, Any]) -> Answer:
