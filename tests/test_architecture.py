@@ -57,8 +57,8 @@ OWED = {  # lines above the ceiling, docs/log/size.md says for what; what is not
     "model": 531,
     "pretraining": 275,
     "tasks": 882,
-    "trials": 506,
-    "views": 315,
+    "trials": 522,
+    "views": 318,
 }
 
 

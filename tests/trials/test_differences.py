@@ -109,6 +109,6 @@ def test_with_one_pretraining_seed_fine_tuning_seeds_widen_the_interval(tmp_path
     by_hand = interval([5.0, 8.0, 5.0])
     assert [found[key] for key in ("value", "low", "high", "p")] == pytest.approx([*by_hand])
     assert (found["seeds"], found["runs"], found["fine_tuning_seeds"]) == ([0], 2, 3)
-    assert "one of each: the interval is over examples and fine-tuning seeds" in differences.sentence(
-        ["LinkBERT", "BERT"], measure, found
-    )
+    for groups, said in ((0, "over fine-tuning seeds alone"), (9, "over examples and fine-tuning seeds")):
+        titles, known = ["LinkBERT", "BERT"], found | {"groups_of_examples": groups}
+        assert f"one of each: the interval is {said}" in differences.sentence(titles, measure, known)

@@ -20,9 +20,9 @@ from linkbert import cli
 from linkbert.files import locked, write_json
 from linkbert.instances.mixture import make_sampler, open_parts
 from linkbert.instances.sampler import lengths_of
-from linkbert.tasks.results import Column, run_key
+from linkbert.tasks.results import Column, run_key, variation
 from linkbert.trials.arms import ARMS, read_arm, read_study
-from linkbert.trials.differences import Measure, summarise
+from linkbert.trials.differences import Measure, paper_numbers, summarise
 from linkbert.trials.study import (
     device_of,
     expand,
@@ -78,7 +78,8 @@ def test_a_study_from_its_file_to_its_page(made):
     assert not found["arms"]["twin"]["settings_that_differ"]
     for arm, title in (("BERT", "relation accuracy"), ("LinkBERT", "next sentence accuracy")):
         assert all(f"not compared, as {arm} has no such number: score: {title}" in text for text in forms)
-    curve = re.search(r"<figure>.*?training: MLM loss.*?</figure>", forms[2], re.DOTALL)[0]
+    plots = re.findall(r"<figure>.*?</figure>", forms[2], re.DOTALL)
+    [curve] = [each for each in plots if "training: MLM loss" in each]
     assert all(word in curve for word in ("million tokens", "LinkBERT", "BERT", "Twin"))
 
 
@@ -274,8 +275,9 @@ def test_a_plan_counts_runs_and_says_what_is_lacking(study_file, tmp_path, toys)
     found = plan(study, tmp_path / "none")
     assert (found["runs"], found["fine_tunings"], found["probes"]) == (5, 10, 5)
     assert found["lacking"] == ["toys's graph tfidf"]
-    timed = plan(read_study(study_file('budget.time = "1h"', "[arms.tfidf]")), tmp_path / "none")
-    assert {arm["tokens"] for arm in timed["arms"].values()} == {0}
+    long = "[arms.tfidf]\n[arms.long]\nbudget.steps = 7"
+    timed = plan(read_study(study_file('budget.time = "1h"', long)), tmp_path / "none")
+    assert [name for name, arm in timed["arms"].items() if arm["tokens"]] == ["long"]
     assert [line.split()[1:] for line in plan_lines(timed) if line.startswith("tfidf ")] == [["2", "?", "?"]]
     assert open_error(tmp_path / "nothing")
 
@@ -301,19 +303,27 @@ def test_every_recipe_can_be_planned(path, capsys, tmp_path, monkeypatch):
     configs = [study.config(arm)[0] for arm in study.read_arms.values()]
     assert {config.num_hidden_layers for config in configs} <= ({2} if size else {2, 12, 24})
     rows = [arm.paper for arm in study.read_arms.values() if arm.paper]
-    assert all(any(paper_number(row, column) for column in columns_of(study)) for row in rows)
+    assert all(any(paper_numbers(paper_number, [row], each)[0][0] for each in columns_of(study)) for row in rows)
 
 
 def columns_of(study):
-    """Return the columns of a study's tasks in the paper's tables."""
-    words = [
-        f"{key}={each.settings[key]}"
-        for each in study.questions
-        for key in ("distract", "fraction")
-        if key in each.settings
-    ]
-    tasks = [each.task.name for each in study.questions if each.kind == "task"]
-    return [Column(name, word) for name in tasks for word in ["", *words]]
+    """Return the columns of a study's tasks, as its results name them."""
+    tasks = [each for each in study.questions if each.kind == "task"]
+    return [Column(each.task.name, variation(each.settings)) for each in tasks]
+
+
+def test_numbers_of_the_paper_are_all_of_a_part_of_the_train_set_or_all_of_the_whole():
+    def ask(part, *rows):
+        return paper_numbers(paper_number, rows, Column("squad", f"fraction={part}" if part else ""))
+
+    base, no_drp, tiny = "BERT-base", "LinkBERT-base, no DRP", "LinkBERT-tiny"
+    whole, part = ask("", base)[0][0], ask(0.1, base)[0][0]
+    assert 0 < part < whole - 5
+    assert ask(0.2, base) == ([whole], True)
+    assert ask(0.1, base, "LinkBERT-base")[1] is False
+    assert ask(0.1, base, no_drp) == ([whole, ask("", no_drp)[0][0]], True)
+    assert ask(0.1, tiny)[1] is True
+    assert ask(0.1, "no such row") == ([None], False)
 
 
 STORES = {
@@ -354,21 +364,29 @@ def test_a_job_array_has_a_task_for_each_run_that_is_left(study_file, tmp_path, 
     command = shlex.split(
         next(each for each in lines if "linkbert" in each).replace("${runs[$SLURM_ARRAY_TASK_ID]}", keys[3])
     )
-    assert command[:4] == ["srun", sys.executable, "-m", "linkbert"]
-    assert cli.main(command[4:]) == 0  # as the task does
+    run = command[3:]
+    assert (command[:3], run[:3]) == (["srun", "--ntasks=1", "$cpus"], [sys.executable, "-m", "linkbert"])
+    assert cli.main(run[3:]) == 0  # as the task does
     assert [run.done for run in open_study(folder)] == [False, False, False, True]
     (tmp_path / "jobs.sh").write_text("\n".join(lines))
     for name, said in (("srun", 'echo "$@" && exit "$STATUS"'), ("scontrol", 'echo scontrol "$@"')):
         (tmp_path / name).write_text(f"#!/bin/bash\n{said}\n")
         (tmp_path / name).chmod(0o755)
-    slurm = {"SLURM_ARRAY_TASK_ID": "1", "SLURM_JOB_ID": "7", "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    slurm = {
+        "SLURM_ARRAY_TASK_ID": "1",
+        "SLURM_JOB_ID": "7",
+        "SLURM_CPUS_PER_TASK": "8",
+        "PATH": f"{tmp_path}:{os.environ['PATH']}",
+    }
     for status in (0, 1, 130):  # done, failed, stopped by its time limit
         words = ["bash", str(tmp_path / "jobs.sh")]
         ran = subprocess.run(words, env=slurm | {"STATUS": str(status)}, capture_output=True, text=True, check=False)
         assert ran.returncode == status
-        assert ran.stdout.splitlines()[0] == shlex.join([*command[1:-1], keys[1]])
+        assert ran.stdout.splitlines()[0] == shlex.join(["--ntasks=1", "--cpus-per-task=8", *run[:-1], keys[1]])
         assert ran.stdout.splitlines()[1:] == ["scontrol requeue 7"] * (status == 130)
-    assert cli.main([*command[4:-1], "0123"]) == 1
+    often = slurm | {"STATUS": "130", "SLURM_RESTART_COUNT": "100"}  # what never ends is not begun for ever
+    assert "requeue" not in subprocess.run(words, env=often, capture_output=True, text=True, check=False).stdout
+    assert cli.main([*run[3:-1], "0123"]) == 1
     assert "has no run '0123'" in capsys.readouterr().err
 
 

@@ -1,8 +1,8 @@
 """What a study's file asks: stores, arms, seeds, a budget, probes, tasks; checked before anything is run.
 
-In: TOML. Out: a Study, which gives the settings of every arm's runs. With one seed, two arms share initial weights, the
-order of places for segment A, each A, and dropout, because these follow from the seed and the store alone; they share
-segment B and the masks, too, where both drew the same relation (LinkBERT and BERT: half of the pairs).
+In: TOML. Out: a Study, which gives the settings of every arm's runs. With one seed, two arms share initial weights and
+dropout, because these follow from the seed alone; along one graph, or with anchors=all, also the order of places for
+segment A and each A; where both drew the same relation (LinkBERT and BERT: half of the pairs), B and the masks, too.
 """
 
 import re
@@ -195,7 +195,13 @@ def read_study(path: Path) -> Study:
     if isinstance(tasks := tables.get("tasks"), dict):
         tables["tasks"] = {label: {"name": label, **table} if ".toml" in label and isinstance(table, dict) else table
                            for label, table in tasks.items()}  # fmt: skip
-    return check_study(_absolute(tables), path)
+    study = check_study(_absolute(tables), path)
+    for name, arm in study.read_arms.items():
+        wanted = {**study.settings, **arm.settings}.get("objective")
+        if wanted in ("none", "mlm") and study.config(arm)[0].objective != "none":
+            remedy = f"say it in [arms.{name}], after any baseline"
+            raise ValueError(f"{path}: arm {name} has baseline=bert, which overrules objective={wanted}: {remedy}")
+    return study
 
 
 def _absolute(table: dict[str, Any]) -> dict[str, Any]:
@@ -283,8 +289,6 @@ def check_settings(study: Study) -> None:
         config = study.config(arm)[0]
         if titles[arm.title or name] > 1:
             raise ValueError(f"arm {name} has the title of another, {arm.title!r}: give it a title of its own")
-        if study.settings.get("objective") == "none" != config.objective and "objective" not in arm.settings:
-            raise ValueError(f"arm {name} has baseline=bert, so objective=nsp: give it an objective, too")
         if study.probes and (own := [key for key in HELD_OUT if getattr(config, key) != getattr(common, key)]):
             raise ValueError(f"arm {name} has {own[0]} of its own: probes ask all arms alike, so set it for all")
 

@@ -93,6 +93,7 @@ class Measure:
             return None
         pairs: list[tuple[Any, Any]] = [(self.answers.get((a, seed)), self.answers.get((b, seed))) for seed in seeds]
         values = [self.values[a][seed] - self.values[b][seed] for seed in seeds]
+        tuned = min((len(score.runs) for pair in pairs for score in pair if self.column and score), default=1)
         if self.column and len(seeds) == 1 and None not in pairs[0]:  # fine-tuning seeds are what there is
             mine, other = pairs[0]
             both = zip(mine.runs, other.runs, strict=False)
@@ -100,7 +101,7 @@ class Measure:
             values = [100 * float(x.values[0] - y.values[0]) for x, y in pairs]
         draws, groups = self._draws(pairs)
         found = interval(values, draws, groups)
-        counts = {"runs": 2 * len(seeds), "fine_tuning_seeds": len(pairs) // len(seeds), "groups_of_examples": groups}
+        counts = {"runs": 2 * len(seeds), "fine_tuning_seeds": tuned, "groups_of_examples": groups}
         return found._asdict() | {"seeds": seeds} | counts
 
     def _draws(self, pairs: Sequence[tuple[Any, Any]]) -> tuple[np.ndarray | None, int]:
@@ -183,13 +184,13 @@ def summarise(runs: Sequence[Run], paper: PaperNumber = lambda *_: None) -> dict
         rows = {}
         for name, by_seed in each.values.items():
             own, base = [study.read_arms[arm].paper for arm in (name, against[name])]
-            known = [paper(row, each.column) if row and each.column else None for row in (own, base)]
+            known, whole = paper_numbers(paper, (own, base), each.column)
             gap = None if None in known or own == base else round(known[0] - known[1], 2)  # type: ignore[operator]
             values = [*by_seed.values()]
             rows[name] = {"values": by_seed, "mean": float(np.mean(values)), "runs": len(values),
                           "sd": float(np.std(values, ddof=1)) if len(values) > 1 else None,
                           "difference": each.difference(name, against[name]),
-                          "paper": known[0], "paper_difference": gap}  # fmt: skip
+                          "paper": known[0], "paper_difference": gap, "paper_of_whole_set": whole}  # fmt: skip
         about = {"question": each.label, "measure": each.name, "title": each.title, "metric": each.metric}
         tables.append(about | {"per_cent": each.column is not None, "arms": rows})
     asked = study.compare or [[name, other] for name, other in against.items() if name != other]
@@ -209,6 +210,16 @@ def summarise(runs: Sequence[Run], paper: PaperNumber = lambda *_: None) -> dict
     return {"title": study.title, "note": study.note, "runs": len(runs), "done": sum(run.done for run in runs),
             "arms": {name: describe_arm(name, runs) for name in study.arms}, "measures": tables,
             "comparisons": comparisons, "not_compared": lacking}  # fmt: skip
+
+
+def paper_numbers(paper: PaperNumber, rows: Sequence[str], column: Column | None) -> tuple[list[float | None], bool]:
+    """Return the paper's numbers of rows, all of a part of the train set, or all of the whole: where it has more."""
+    if not column:
+        return [None] * len(rows), False
+    words = " ".join(word for word in column.variation.split() if not word.startswith("fraction="))
+    found = [[paper(row, each) if row else None for row in rows] for each in (column, Column(column.name, words))]
+    whole = found[1].count(None) < found[0].count(None)
+    return found[whole], whole
 
 
 def describe_arm(name: str, runs: Sequence[Run]) -> dict[str, Any]:
@@ -231,7 +242,8 @@ def sentence(titles: Sequence[str], measure: Measure, found: Mapping[str, Any]) 
     if found["low"] is None:
         return f"{words}, {runs}: {'one of each has' if len(found['seeds']) == 1 else 'nothing varies:'} no interval"
     if len(found["seeds"]) == 1:
-        over = "and fine-tuning seeds" if found.get("fine_tuning_seeds", 1) > 1 else "alone"
-        runs += f", one of each: the interval is over examples {over}"
+        counts = {"examples": found["groups_of_examples"], "fine-tuning seeds": found["fine_tuning_seeds"] - 1}
+        over = [what for what, count in counts.items() if count]
+        runs += f", one of each: the interval is over {' and '.join(over)}{' alone' * (len(over) == 1)}"
     told = "" if found["low"] > 0 or found["high"] < 0 else "; not told from 0"
     return f"{words} ({found['low']:.{digits}f} to {found['high']:.{digits}f}), {runs}{told}"

@@ -218,10 +218,10 @@ def two_hop_cloze(model_folder: str | Path, store: str | Path, settings: Mapping
 def reading(model_folder: str | Path, _store: str | Path, settings: Mapping[str, Any]) -> Answer:
     """F1 of answers that stand in linked passages, after fine-tuning on few questions (paper, tables 2 and 4).
 
-    Passages are gold ones. OTT-QA and HybridQA are trained on by a `fraction`; samples of HotpotQA and MuSiQue are
-    scored with the model of SQuAD. Settings: `data`, the folder of the datasets; `to`, where results are kept, else
-    nowhere; `tasks`; `seeds` of fine-tuning, whose mean is an example's value; and those of `linkbert finetune`. An
-    example is a question.
+    Passages are given: those that the traced rows link to, or the gold ones. OTT-QA and HybridQA are trained on by a
+    `fraction`; samples of HotpotQA and MuSiQue are scored with the model of SQuAD. Settings: `data`, the folder of the
+    datasets; `to`, where results are kept, else nowhere; `tasks`; `seeds` of fine-tuning, whose mean is an example's
+    value; and those of `linkbert finetune`. An example is a question.
 
     No effect: a store's links are not asked; models are compared. Where one of two questions is answered: 0.5.
     """

@@ -393,9 +393,10 @@ def plan(study: Study, folder: Path, *, parallel: int = 1) -> dict[str, Any]:
             seconds = sum(run.tokens for run in runs if not run.trained) / speed
             seconds += (len(paths) - len(took)) * float(np.mean(took or [0]))
     seeds = Counter(run.arm for run in runs)
-    timed = absent and any(in_seconds((arm.budget or study.budget).time) for arm in study.read_arms.values())
-    arms = {run.arm: {"steps": run.config.max_steps, "tokens": 0 if timed else run.tokens, "seeds": seeds[run.arm]}
-            for run in runs}  # fmt: skip
+    own = {name: arm.budget or study.read_arms[study.against(name)].budget for name, arm in study.read_arms.items()}
+    timed = {name for name, each in own.items() if absent and in_seconds((each or study.budget).time)}
+    arms = {run.arm: {"steps": run.config.max_steps, "tokens": 0 if run.arm in timed else run.tokens,
+                      "seeds": seeds[run.arm]} for run in runs}  # fmt: skip
     probes = sum(each.kind == "probe" for each in study.questions) * len(runs)
     tunings = sum(each.seeds for each in study.questions if each.kind == "task") * len(runs)
     return {"arms": arms, "runs": len(runs), "done": sum(run.done for run in runs), "probes": probes, "lacking": absent,

@@ -60,7 +60,7 @@ def draw(plot: Plot) -> Any:
         axis.plot(x, y, dash, label=name, marker="o" if len(x) < 20 else "", markersize=4)
     seen = any(min(point) > 0 for x, y in plot.lines.values() for point in zip(x, y, strict=True))
     axis.set(xlabel=plot.x, ylabel=plot.y, **dict.fromkeys(("xscale", "yscale"), plot.scale if seen else "linear"))
-    if plot.scale == "linear":
+    if plot.scale == "linear" and all(float(each).is_integer() for x, _ in plot.lines.values() for each in x):
         axis.locator_params(axis="x", integer=True)  # epochs, steps
     return figure
 

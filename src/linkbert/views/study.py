@@ -16,14 +16,14 @@ from linkbert.views.page import Measured, Section, lay_out, text_lines, write_re
 from linkbert.views.runs import curves, reported
 from linkbert.views.tables import layouts
 
+MOST = 100  # times that a job is queued again
+
 
 def paper_number(row: str, column: Column) -> float | None:
-    """Return what the paper's tables have in a row and a column, in per cent; of a part of a set, else of the whole."""
-    whole = " ".join(word for word in column.variation.split() if not word.startswith("fraction="))
-    for each in (column, Column(column.name, whole)):
-        for layout in layouts():
-            if each in layout.columns and row in layout.paper:
-                return layout.paper[row][layout.columns.index(each)]
+    """Return what the paper's tables have in a row and a column, in per cent."""
+    for layout in layouts():
+        if column in layout.columns and row in layout.paper:
+            return layout.paper[row][layout.columns.index(column)]
     return None
 
 
@@ -54,8 +54,10 @@ def job_array(runs: Sequence[Run]) -> list[str]:
     head = ("--gpus=1", "--requeue", "--signal=TERM@120", "--open-mode=append", f"--array=0-{len(left) - 1}")
     keys = " ".join(run.key for run in left)
     return ["#!/bin/bash", *(f"#SBATCH {each}" for each in head), f"runs=({keys})",
-            f'srun {shlex.join(command)} "${{runs[$SLURM_ARRAY_TASK_ID]}}"', "status=$?",
-            '[ "$status" != 130 ] || scontrol requeue "$SLURM_JOB_ID"', 'exit "$status"']  # fmt: skip
+            "cpus=${SLURM_CPUS_PER_TASK:+--cpus-per-task=$SLURM_CPUS_PER_TASK}",  # which srun does not take from sbatch
+            f'srun --ntasks=1 $cpus {shlex.join(command)} "${{runs[$SLURM_ARRAY_TASK_ID]}}"', "status=$?",
+            f'[ "$status" != 130 ] || [ "${{SLURM_RESTART_COUNT:-0}}" -ge {MOST} ] || scontrol requeue "$SLURM_JOB_ID"',
+            'exit "$status"']  # fmt: skip
 
 
 def plan_lines(found: Mapping[str, Any]) -> Iterator[str]:
@@ -130,4 +132,5 @@ def _row(title: str, row: Mapping[str, Any], digits: int) -> list[str]:
         cells += [words, "-" if difference["p"] is None else f"{difference['p']:.3f}"]
     numbers = (row["paper"], row["paper_difference"])
     cells += ["-"] * (5 - len(cells))
-    return [*cells, *("-" if n is None else f"{n:{'+' * i}.1f}" for i, n in enumerate(numbers))]
+    words = ["-" if n is None else f"{n:{'+' * i}.1f}" for i, n in enumerate(numbers)]
+    return [*cells, words[0] + " (whole set)" * row["paper_of_whole_set"], words[1]]

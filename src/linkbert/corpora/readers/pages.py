@@ -474,8 +474,8 @@ def survey(files: Iterable[tuple[str, bytes]], options: Options, others: Mapping
                 said[id_].append(("title" if alone else "heading", heading))
         addresses |= dict.fromkeys(found for pattern in _ADDRESSES for found in re.findall(pattern, text))
         labelled |= dict.fromkeys(_LABELLED.findall(text))
-        for name in (*_SHOWN.findall(text), *(_slug(title) for title, _ in _HEADED.findall(text))) if manual else ():
-            shown.append((id_, name))
+        for label in (*_SHOWN.findall(text), *(_slug(title) for title, _ in _HEADED.findall(text))) if manual else ():
+            shown.append((id_, label))
         marked = any(mark in text for mark in (")=", ":name:", ":label:"))
         labels[id_] = [(a or b, title.lstrip("# ")) for a, title, b in LABEL.findall(text)] if marked else []
         labels[id_] += [(label, kind.capitalize()) for kind, label in _FIGURE.findall(text)] if marked else []
