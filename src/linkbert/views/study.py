@@ -132,5 +132,5 @@ def _row(title: str, row: Mapping[str, Any], digits: int) -> list[str]:
         cells += [words, "-" if difference["p"] is None else f"{difference['p']:.3f}"]
     numbers = (row["paper"], row["paper_difference"])
     cells += ["-"] * (5 - len(cells))
-    words = ["-" if n is None else f"{n:{'+' * i}.1f}" for i, n in enumerate(numbers)]
-    return [*cells, words[0] + " (whole set)" * row["paper_of_whole_set"], words[1]]
+    papers = ["-" if n is None else f"{n:{'+' * i}.1f}" for i, n in enumerate(numbers)]
+    return [*cells, papers[0] + " (whole set)" * row["paper_of_whole_set"], papers[1]]
