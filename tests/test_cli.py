@@ -791,7 +791,11 @@ def test_ctrl_c_is_one_line(folder, monkeypatch, capsys, where):
             raise TypeError("SchemaError: KeyboardInterrupt") from None
 
     monkeypatch.setattr("linkbert.views.stats.store_statistics", interrupted)
-    assert cli.main(["stats", str(folder / "store")]) == 130
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
+    try:
+        assert cli.main(["stats", str(folder / "store")]) == 130
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert capsys.readouterr() == ("", "linkbert stats: interrupted\n")
 
 
