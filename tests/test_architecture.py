@@ -50,14 +50,14 @@ CEILINGS = {  # lines of Python; (top) are the files beside the folders
 
 OWED = {  # lines above the ceiling, docs/log/size.md says for what; what is not said there must go
     "(top)": 1_434,
-    "corpora": 879,
-    "corpora/readers": 2_517,
+    "corpora": 884,
+    "corpora/readers": 2_584,
     "graph": 126,
     "instances": 221,
     "model": 531,
     "pretraining": 275,
     "tasks": 882,
-    "trials": 522,
+    "trials": 567,
     "views": 318,
 }
 

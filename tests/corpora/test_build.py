@@ -669,6 +669,16 @@ def test_a_tree_of_any_kind_of_files_is_read(tmp_path, kind, compression, reader
     assert skipped == {"file of another kind: .tid": 1}
 
 
+@pytest.mark.parametrize(
+    "head", ['<article xmlns="http://docbook.org/ns/docbook">', "<!DOCTYPE article PUBLIC 'DTD DocBook'><article>"]
+)
+def test_articles_of_docbook_are_read_by_xpaths(tmp_path, head):
+    for name in ("a.xml", "b.xml"):
+        (tmp_path / name).write_text(f'<?xml version="1.0"?>{head}<para>Words.</para></article>')
+    with pytest.raises(ValueError, match="--format xml reads them by XPaths"):
+        find_reader(tmp_path)
+
+
 def test_a_large_file_of_no_known_kind_hides_no_reader(tmp_path):
     files = {"a.xml": JATS.format(5), "b.xml": JATS.format(6), "index.xml": "<list>" + "<x/>" * 999}
     for name, content in files.items():

@@ -116,6 +116,38 @@ import {
 
 
 @pytest.mark.parametrize(
+    ("source", "text"),
+    [
+        (
+            "<A>\n  <B>\n    Intro.\n\n    * One.\n    * Two.\n      - Three.\n    * Four.\n  </B>\n</A>",
+            "Intro.|One.|Two.|Three.|Four.",
+        ),
+        ("<A>\n    Intro\n    * One\n    * Two\n</A>", "Intro|One|Two"),
+        ("<A>\n    ### Head\n    1. One\n    2. Two\n\n    > Said\n</A>", "Head|One|Two|Said"),
+        ("* a\n    * b\n        * c\n\n          of c\n* d", "a|b|c|of c|d"),
+        ("A line\n    that goes on\nin 1984. It was.", "A line that goes on in 1984. It was."),
+    ],
+)
+def test_what_mdx_indents_is_what_it_would_be_at_the_left(source, text):
+    assert read_page(source, "a", mdx=True).text.split("\n") == text.split("|")
+
+
+@pytest.mark.parametrize(
+    ("source", "text", "section"),
+    [
+        ("## Names [#api]\n\nOf all.", "Names|Of all.", "api"),  # Fumadocs
+        ("## Sets [a]\n\nOf all.", "Sets [a]|Of all.", None),
+        ("One.\n\n@[code{3-10} ts](../@src/foo.ts)\n\nTwo @[b].", "One.|Two @[b].", None),  # VuePress
+        ("One.\n\n{* ../src/a.py hl[1,3] *}\n\n{!../src/tut.py!}\n\nTwo {! no", "One.|Two {! no", None),  # MkDocs
+    ],
+)
+def test_marks_of_generators_are_no_text(source, text, section):
+    page = read_page(source, "a")
+    assert page.text.split("\n") == text.split("|")
+    assert [name for name, _ in page.sections] == [section] * bool(section)
+
+
+@pytest.mark.parametrize(
     ("address", "target", "fragment"),
     [
         ("b.md", "a/b", ""),
@@ -196,6 +228,7 @@ def test_code_and_pictures_hold_no_links():
         ),
         ('See <a\n  href="b.md"\n>this</a>.\n\n> quoted <b\n> c', "See this.\nquoted <b c", ["a/b"]),
         ("<Card\n  href='b.md'\n  icon={\n<svg w='2'>\n<path />\n</svg>\n}\n>Go</Card>", "Go", ["a/b"]),
+        ("<Card\n  href='b.md'\n  icon={\n<>\n<svg w='2'>\n<path />\n</svg>\n</>\n}\n/>\n\nGo", "Go", ["a/b"]),
         ("<code>{`Array<{ icon: `}[Icon](icons.md){`; }>`}</code>", "Icon", ["a/icons"]),
     ],
 )

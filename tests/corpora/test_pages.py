@@ -110,6 +110,7 @@ def test_a_link_leads_to_the_page_that_a_careful_reader_finds(tmp_path, link, pa
         ),
         ("url: https://me.example.org\nbaseurl: /s", "https://me.example.org/s/first", "first", ""),
         ("site_url: https://me.example.org/s/", "https://me.example.org/s/first/", "docs/first", ""),
+        ("permalink: pretty", "/2020/03/04/first/", "_posts/2020-03-04-first", ""),
     ],
 )
 @pytest.mark.parametrize("kind", ["folder", "zip"])
@@ -253,6 +254,53 @@ def test_pages_say_their_addresses(tmp_path):
         "docs/_posts/2021-03-04-news",
         "docs/_guide/05-kit",
     ]
+
+
+@pytest.mark.parametrize(
+    ("settings", "folder"),
+    [
+        ({"_config.yml": "permalink: pretty"}, ""),
+        ({"_config.yml": "permalink: /:path/"}, ""),
+        ({"_config.yml": "collections:\n  docs:\n    permalink: /:path/"}, "_docs/"),
+        ({"astro.config.mjs": ""}, "src/content/docs/"),
+        ({"hugo.toml": ""}, "content/"),
+    ],
+)
+def test_where_each_page_is_a_folder_two_dots_lead_to_what_lies_beside_it(tmp_path, settings, folder):
+    pages = {f"{folder}{language}{name}.md": "[a](../one/)" for language in ("", "fr/") for name in ("one", "two")}
+    documents = read_tree(tmp_path, settings | pages)
+    assert led_to(documents[f"{folder}fr/two"]) == [f"{folder}fr/one"]
+    assert led_to(documents[f"{folder}two"]) == [f"{folder}one"]
+
+
+def test_hugos_folder_of_settings_says_how_addresses_are_made(tmp_path):
+    files = {"hugo.toml": "", "config/_default/permalinks.yaml": "page:\n  blog: /:year/:month/:slug/\n"}
+    files |= {"content/blog/7-x/index.md": "---\ndate: 2020-02-17\ntitle: Of many\n---\nText."}
+    documents = read_tree(tmp_path, files | {"content/a.md": "[a](/2020/02/of-many/)"})
+    assert led_to(documents["content/a"]) == ["content/blog/7-x/index"]
+
+
+def test_an_index_is_the_page_of_its_folder_before_a_readme(tmp_path):
+    files = {"mkdocs.yml": "site_url: https://x.org/docs/", "docs/q.md": "[a](sub/) [b](/docs/sub/)"}
+    files |= {"docs/sub/README.md": "Of the folder.", "docs/sub/index.md": "Welcome.", "docs/only/README.md": "One."}
+    files["docs/r.md"] = "[a](only/)"
+    documents = read_tree(tmp_path, files)
+    assert led_to(documents["docs/q"]) == ["docs/sub/index"] * 2
+    assert led_to(documents["docs/r"]) == ["docs/only/README"]
+
+
+def test_a_translation_is_no_root(tmp_path):
+    files = {f"{top}book/{name}.md": "Text." for top in ("", "de/") for name in ("README", "one", "two")}
+    files |= {"de/book/old.md": "[x](/book/old.md)", "de/book/older.md": "[x](/book/older.md) [y](/book/old.md)"}
+    documents = read_tree(tmp_path, files | {"blog/a.md": "[c](/book/)"})
+    assert led_to(documents["blog/a"]) == ["book/README"]
+
+
+def test_docusaurus_shows_the_newest_texts_by_their_ids_too(tmp_path):
+    files = {"docusaurus.config.mjs": "", "versions.json": '["1.0"]', "docs/ExpectAPI.md": "---\nid: expect\n---\nNew."}
+    files |= {"versioned_docs/version-1.0/ExpectAPI.md": "---\nid: expect\n---\nOld."}
+    documents = read_tree(tmp_path, files | {"blog/a.md": "[a](/docs/next/expect) [b](/docs/expect)"})
+    assert led_to(documents["blog/a"]) == ["docs/ExpectAPI", "versioned_docs/version-1.0/ExpectAPI"]
 
 
 def test_addresses_of_pages_that_are_folders_or_end_with_html(tmp_path):

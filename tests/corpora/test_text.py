@@ -1,6 +1,7 @@
 """Folders, tars and zips of plain files: the same documents from each; what leads out of them is refused."""
 
 import io
+import shutil
 import tarfile
 import zipfile
 from pathlib import Path
@@ -39,6 +40,18 @@ def test_wrapped_lines_are_joined():
     assert text.join_lines(wrapped) == (
         "A line that was broken because it is as long as lines are.\nA verse,\nanother.\n* One"
     )
+
+
+@pytest.mark.parametrize("kind", ["folder", "tar", "zip"])
+def test_installed_packages_are_left_out_and_counted(tmp_path, kind):
+    folder = tmp_path / "site"
+    for name in ("a.txt", "b/node_modules/x/README.txt", "vendor/bundle/gem.txt", "vendor/own.txt", "node_modules.txt"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("Words.")
+    source = folder if kind == "folder" else Path(shutil.make_archive(str(folder), kind, folder))
+    found, skipped = read(source)
+    assert sorted(document.id for document in found) == ["a", "node_modules", "vendor/own"]
+    assert skipped == {"folder of installed packages (left out)": 2}
 
 
 def test_a_folder_and_a_tar_of_it_give_the_same_documents(tmp_path):

@@ -134,11 +134,12 @@ def test_bad_files_cost_themselves(tmp_path):
         "file.xml": '<!DOCTYPE d [<!ENTITY f SYSTEM "file:///etc/passwd">]><d>a &f; b</d>',
         "latin.xml": '<?xml version="1.0" encoding="ISO-8859-1"?><d>Caf\xe9</d>'.encode("latin-1"),
         "none.xml": "<d/>",
+        "part.xml": '<?xml version="1.0"?>\n<d>of &another.file; book</d>',
         "wrong.xml": b"<d>Caf\xe9</d>",
     }
     found, skipped = read(tmp_path, files)
-    assert [each.text for each in found if isinstance(each, Document)] == ["a b", "Café"]
-    assert skipped == {CUT: 5, "entity (left out)": 1, "document without text": 1}
+    assert [each.text for each in found if isinstance(each, Document)] == ["a b", "Café", "of book"]
+    assert skipped == {CUT: 5, "entity (left out)": 2, "document without text": 1}
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ from linkbert.tasks.results import Column, run_key, variation
 from linkbert.trials.arms import ARMS, read_arm, read_study
 from linkbert.trials.differences import Measure, paper_numbers, summarise
 from linkbert.trials.study import (
+    ask_probe,
     device_of,
     expand,
     lacking,
@@ -111,7 +112,10 @@ def test_many_differences_are_said_to_be_many(made):
 @pytest.mark.slow
 def test_answers_that_are_lost_or_damaged_are_named(made, tmp_path, capsys):
     folder = shutil.copytree(made / "made", tmp_path / "made")
-    for kind, said in (("lengths-*.npz", "is damaged: delete it and "), ("sides-*/results.jsonl", "has lost results")):
+    for kind, said in (
+        ("lengths-*.npz", "is damaged or lost: delete it and "),
+        ("sides-*/results.jsonl", "has lost results"),
+    ):
         path = next((folder / "results").glob(f"*/{kind}"))
         kept = path.read_bytes()
         path.write_bytes(kept[: len(kept) // 2] if kind.endswith("npz") else b"")
@@ -242,6 +246,16 @@ def test_every_predefined_arm_has_settings_of_its_own(study_file):
         ("", "[probes.link-gain]\nexampels = 3", "unknown setting 'exampels'; did you mean 'examples'?"),
         ("", "[stores.toys.settings]\ngrph = 'x'", "unknown setting 'grph'"),
         ("", "[stores.toys.settings]\nbatch_size = 4", "batch_size is no setting of one store"),
+        ("", "[arms.deep]\nsteps = 9", "deep: max_steps is not for a study: it takes budget.steps instead"),
+        (
+            "",
+            "[probes.link-gain]\nheld_out = 0.9",
+            "probe link-gain: held_out is that of the training, 0.2: leave it out",
+        ),
+        ("", "[arms.deep]\nhidden_size = 8\nbudget.steps = 0", "arm deep: budget.steps is 0. "),
+        ("", "[arms.deep]\nprecison = 'fp32'", "arm deep: unknown setting 'precison'"),
+        ("", "[tasks.squad]\ngrid = {}", "task squad: grid is {}. "),
+        ('paper = "huge"', "", "paper is 'huge'. "),
     ],
 )
 def test_what_is_wrong_with_a_file_is_one_line(study_file, tmp_path, capsys, before, after, said):
@@ -260,14 +274,27 @@ def test_a_file_like_another_holds_what_differs(study_file, tmp_path):
     )
     small = read_study(tmp_path / "small.toml")
     assert (small.seeds, small.tasks, small.settings["batch_size"], small.settings["hidden_size"]) == ([5], {}, 4, 16)
+    (tmp_path / "long.toml").write_text('like = "toys.toml"\nbudget.tokens = 900\n')
+    assert (read_study(tmp_path / "long.toml").budget.steps, read_study(tmp_path / "long.toml").budget.tokens) == (
+        None,
+        900,
+    )
+
+
+def test_an_arms_word_is_the_last_also_after_its_stores(study_file):
+    study = read_study(study_file(after="[stores.toys.settings]\nalpha = 0.5\n[arms.no-diversity]"))
+    alphas = {name: study.config(arm)[0].alpha for name, arm in study.read_arms.items()}
+    assert alphas == {"linkbert": 0.5, "bert": 0.5, "no-diversity": 0.0}
 
 
 def test_a_probe_gets_its_own_settings_and_those_that_say_what_is_drawn(study_file):
-    asked = '[probes.ours]\nname = "reading"\ndata = "DATA"\nseeds = 3\nheld_out = 0.3'
+    asked = '[probes.ours]\nname = "reading"\ndata = "DATA"\nseeds = 3\nmlm_probability = 0.3'
     study = read_study(study_file(after=asked))
     given = what_is_asked(study, study.questions[0])
     assert given["probe"] == "reading"
-    assert given["settings"].items() >= {"data": "DATA", "seeds": 3, "held_out": 0.3, "sequence_length": 32}.items()
+    assert (
+        given["settings"].items() >= {"data": "DATA", "seeds": 3, "mlm_probability": 0.3, "sequence_length": 32}.items()
+    )
 
 
 def test_a_plan_counts_runs_and_says_what_is_lacking(study_file, tmp_path, toys):
@@ -327,9 +354,9 @@ def test_numbers_of_the_paper_are_all_of_a_part_of_the_train_set_or_all_of_the_w
 
 
 STORES = {
-    "tables": {"tables": 12, "arms": 12, "tasks": 12, "places": 25, "norelation-tables": 12},
+    "tables": {"tables": 12, "arms": 12, "tasks": 12, "places": 25, "norelation-tables": 12, "norelation-places": 18},
     "dictionary": {"dictionary": 14, "continued": 6, "minilm": 6, "copying": 12, "copying-arms": 14, "norelation": 12},
-    "catholic": {"catholic": 12},
+    "catholic": {"catholic": 12, "norelation-catholic": 12},
 }
 EVIDENCE = {name: (store, runs) for store, each in STORES.items() for name, runs in each.items()}
 
@@ -339,7 +366,13 @@ def test_what_the_evidence_rests_on_can_be_planned(name, store, runs, capsys, tm
     monkeypatch.chdir(tmp_path)
     assert cli.main(["study", str(RECIPES[0].parent / f"evidence-{name}.toml"), "--plan"]) == 0
     printed = capsys.readouterr().out
-    probes = {"norelation-tables": 3, "minilm": 4, "copying-arms": 4}.get(name, 5)
+    probes = {
+        "norelation-tables": 3,
+        "norelation-places": 3,
+        "minilm": 4,
+        "copying-arms": 4,
+        "norelation-catholic": 4,
+    }.get(name, 5)
     assert f"{runs} pretraining runs, 0 done; {probes * runs} probes" in printed
     assert f"not built yet: {store}, " in printed
 
@@ -533,11 +566,38 @@ def test_an_interrupted_measurement_leaves_nothing_and_another_baseline_is_measu
     assert len([*tmp_path.glob("timing-*.json")]) == 2
 
 
-@pytest.mark.parametrize("content", ["null", "3", "[1]", '{"title": 3}'])
-def test_a_damaged_asked_json_is_one_line(tmp_path, capsys, content):
-    (tmp_path / "asked.json").write_text(content)
-    assert cli.main(["study", str(tmp_path)]) == 1
-    assert capsys.readouterr().err.count("\n") == 1
+@pytest.mark.parametrize("content", ["null", "3", "[1]", '{"title": 3}', '{"title":', None])
+def test_a_damaged_asked_json_is_one_line_and_written_anew(tmp_path, study_file, capsys, content):
+    made, study = tmp_path / "made", read_study(study_file())
+    [*runs] = prepare(study, made)
+    (made / "asked.json").unlink()
+    (made / "runs").mkdir()
+    if content:
+        (made / "asked.json").write_text(content)
+    assert cli.main(["study", str(made)]) == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "linkbert study FILE.toml --to" in error or content == '{"title": 3}'
+    assert [run.key for run in prepare(study, made)] == [run.key for run in runs]
+    assert [run.key for run in open_study(made)] == [run.key for run in runs]
+
+
+def test_results_are_not_shown_without_the_store_that_names_them(study_file, tmp_path, toys, capsys):
+    shutil.copytree(toys, tmp_path / "asked")
+    study = read_study(study_file(after=f'[stores.asked]\npath = "{tmp_path}/asked"\ntrain = false'))
+    prepare(study, tmp_path / "made")
+    shutil.rmtree(tmp_path / "asked")
+    assert cli.main(["study", str(tmp_path / "made")]) == 1
+    assert f"store {tmp_path}/asked is not there, by whose content" in capsys.readouterr().err
+    assert not (tmp_path / "made" / "study.json").exists()
+
+
+@pytest.mark.parametrize("found", [None, {"a": 1}, {"measures": {"x": "a lot"}}, {"measures": {"x": float("nan")}}])
+def test_what_an_own_probe_gives_is_checked(study_file, tmp_path, monkeypatch, found):
+    [run, *_] = expand(study := read_study(study_file(after='[probes.own]\nname = "own_probe:lengths"')), tmp_path)
+    monkeypatch.setattr("linkbert.registry.find", lambda *_: lambda *_: found)
+    with pytest.raises(ValueError, match=r"own_probe:lengths: .*; a probe returns its measures"):
+        ask_probe(run, study.questions[-1], tmp_path / "answer.json", {})
 
 
 @pytest.mark.slow
@@ -549,7 +609,7 @@ def test_damaged_answers_are_one_line(made, tmp_path, capsys, content):
     kept[len(kept) // 4 : len(kept) // 2] = bytes(len(kept) // 2 - len(kept) // 4)
     path.write_bytes(kept if content is None else content)
     assert cli.main(["study", str(folder)]) == 1
-    assert "is damaged: delete it and " in capsys.readouterr().err
+    assert "is damaged or lost: delete it and " in capsys.readouterr().err
     answer = next((folder / "results").glob("*/sides-*.json"))
     for text in ("null", "{}", '{"keys": 3}'):
         answer.write_text(text)
@@ -559,7 +619,8 @@ def test_damaged_answers_are_one_line(made, tmp_path, capsys, content):
 
 @pytest.mark.slow
 def test_what_cannot_be_asked_is_an_empty_answer(study_file, tmp_path, capsys, caplog):
-    file = study_file("budget.steps = 1", "[probes.link-gain]\nheld_out = 0.0")
+    file = study_file("budget.steps = 1", "[probes.link-gain]")
+    file.write_text(file.read_text().replace("held_out = 0.2", "held_out = 0.0"))
     assert cli.main(["study", str(file), "--to", str(tmp_path / "made")]) == 0
     assert "link-gain of linkbert: no answer; " in caplog.text + capsys.readouterr().err
     assert len([*(tmp_path / "made" / "results").glob("*/link-gain-*.json")]) == 4

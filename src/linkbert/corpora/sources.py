@@ -2,7 +2,7 @@
 
 The planner decompresses archives in memory and cuts them; files of a folder are opened by whoever reads their shard.
 Links and names that lead out of the tree are refused and counted, files that a reader does not read are counted by
-suffix, hidden files and folders (".git") are left out.
+suffix, hidden files and folders (".git") are left out; so are folders of installed packages, which are counted.
 """
 
 import codecs
@@ -55,6 +55,8 @@ LONGEST_NAME, MOST, CHAIN = 4096, 1_000_000, 8  # bytes of a path; other names b
 LONGEST_ID = 1 << 16  # characters of an id, an alias or a target, which are looked up together
 OUTSIDE = "name or link that leads out of the tree (refused)"
 LINK = "link to another file (left out)"
+INSTALLED = "folder of installed packages (left out)"
+_INSTALLED = re.compile(r"(?:^|/)(?:node_modules|bower_components|vendor/bundle)(?=/|$)")
 _HIDDEN = re.compile(r"(?:^|/)\.(?!\.?(?:/|$))")
 TOO_LARGE, TOO_LONG = "file too large (left out)", "name too long (left out)"
 PATIENCE, TOO_SLOW = 120, "file takes too long (left out)"  # seconds of the processor for a file of a tree
@@ -191,7 +193,7 @@ def _plan_tree(path: Path, row: Reader, options: Any, unread: dict[str, bytes]) 
     others.update(OTHER + suffix_of(name) for name in left if not wanted(name))
     if not count and faults:
         cause, where = next((fault for fault in faults if fault[0] == CUT), faults[0])
-        raise ValueError(where if cause not in (OUTSIDE, LINK, TOO_LARGE, TOO_LONG) else f"{where}: {cause}")
+        raise ValueError(where if cause not in (OUTSIDE, LINK, TOO_LARGE, TOO_LONG, INSTALLED) else f"{where}: {cause}")
     if not count:
         there = ", ".join(f"{kind.removeprefix(OTHER)} {number}" for kind, number in others.most_common(10))
         raise ValueError(f"{path} has no file that ends in {', '.join(suffixes)}: it holds {there or 'no file'}")
@@ -375,6 +377,7 @@ def list_files(
                 continue
             outside = any(each[:1] == "/" or ".." in each.replace("\\", "/").split("/") for each in (name, link))
             cause = OUTSIDE if outside else LINK if link else TOO_LARGE * (size > largest)
+            cause = cause or INSTALLED * bool(_INSTALLED.search(name))
             file = File(name, None, size, position, cause, link)
             if wanted(name) and not cause:
                 try:
@@ -405,10 +408,13 @@ def walk_folder(folder: Path) -> Iterator[File]:
         if shut:
             yield File(f"{place.relative_to(folder).as_posix()}/", cause=CUT)
         folders = sorted(name for name in folders if name[0] != ".")
-        places += [inner for name in folders if not _is_long(inner := place / name) and not inner.is_symlink()]
+        inner = [each for name in folders if not _is_long(each := place / name) and not each.is_symlink()]
+        places += [each for each in inner if not _INSTALLED.search(each.relative_to(folder).as_posix())]
         for file in (place / name for name in [*folders, *sorted(names)] if name[0] != "."):
             inside = file.relative_to(folder).as_posix()
-            if _is_long(file):
+            if _INSTALLED.search(inside) and file.is_dir() and not file.is_symlink():
+                yield File(f"{inside}/", cause=INSTALLED)
+            elif _is_long(file):
                 yield File(f"{inside[:99]}~{inside[-99:]}/", cause=TOO_LONG)  # perhaps a folder
             elif file.is_symlink():
                 to, inside = Path(os.path.realpath(file)), inside + "/" * file.is_dir()  # resolve() fails on loops
@@ -619,7 +625,9 @@ def _find_in_tree(path: Path, readers: dict[str, Reader]) -> str:
         there = ", ".join(f"{suffix} {len(group)}" for suffix, group in [*groups.items()][:10]) or "no file"
         what = f"mostly {strange} files, which no reader takes" if count else f"nothing that is known here ({known})"
         name = f"{count.most_common(1)[0][0]} reads the others alone" if count else "NAME says how to read it"
-        if other := next((other for other, row in readers.items() if strange in row.inside), ""):  # by what it is told
+        if other := next(
+            (other for other, row in readers.items() if strange in row.inside and not row.marks), ""
+        ):  # by what it is told
             what, name = f"mostly {strange} files, whose words only you know", f"{other} reads them by XPaths"
         ways = f"--format {name}, --format package.module:reader with a reader of your own (docs/extending.md)"
         part = f"among the first {LOOKED_AT:,} files are" if len(first) == LOOKED_AT else "it holds"

@@ -7,15 +7,26 @@ segment A and each A; where both drew the same relation (LinkBERT and BERT: half
 
 import re
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_validator
 
 from linkbert import registry
-from linkbert.config import STORE_SETTINGS, Config, Seconds, Seed, check_content, make_config, nearest, show_value
+from linkbert.config import (
+    STORE_SETTINGS,
+    Config,
+    Seconds,
+    Seed,
+    check_content,
+    make_config,
+    nearest,
+    rename,
+    show_value,
+)
 from linkbert.files import read_toml
 from linkbert.instances.parts import Part
 from linkbert.tasks.settings import FineTuneConfig
@@ -125,7 +136,7 @@ class Study(Table):
     tasks: dict[str, dict[str, Any]] = {}
     finetuning: dict[str, Any] = {}  # what all tasks' tables have in common: data, seeds, settings
     compare: list[list[str]] = []  # [ARM, ARM] or [ARM, ARM, LABEL]: what a sentence is asked for; none: all
-    paper: str = ""  # the size of the encoder, where the paper has one: tiny, base, large
+    paper: Literal["", "tiny", "base", "large"] = ""  # the size of the encoder, where the paper has one
     note: str = ""
 
     @cached_property
@@ -140,9 +151,9 @@ class Study(Table):
 
     def config(self, arm: Arm, seed: int = 0, **more: Any) -> tuple[Config, str]:
         """Return the settings and the preset of an arm's run."""
-        common = {key: value for key, value in self.settings.items() if key not in arm.settings}
         own = {} if len(self.trained) != 1 else next(iter(self.trained.values())).settings
-        table = {**SAVING, **common, **arm.settings, **own, **more, "seed": seed}  # an arm's word is the last
+        common = {key: value for key, value in {**self.settings, **own}.items() if key not in arm.settings}
+        table = {**SAVING, **common, **arm.settings, **more, "seed": seed}  # an arm's word is the last
         preset = str(table.pop("preset", "tiny"))
         named = f"{preset} recipe={table['recipe']}" if "recipe" in table else preset
         return make_config(preset, [f"{key}={show_value(value)}" for key, value in table.items()]), named
@@ -163,14 +174,28 @@ class Study(Table):
     def questions(self) -> list[Question]:
         """Return what every model is asked: probes, then tasks."""
         kinds = {"probe": (self.probes, {}, PROBE), "task": (self.tasks, self.finetuning, TASK)}
-        return [read_table(Question, {**common, **table}, keys, label=label, kind=kind, name=label)
+        return [read_table(f"{kind} {label}", Question, {**common, **table}, keys, label=label, kind=kind, name=label)
                 for kind, (tables, common, keys) in kinds.items() for label, table in tables.items()]  # fmt: skip
 
 
-def read_table(model: Any, table: Mapping[str, Any], keys: Collection[str], **usual: Any) -> Any:
-    """Read a table, in which any other key than `keys` is a setting."""
+def read_table(where: str, model: Any, table: Mapping[str, Any], keys: Collection[str], **usual: Any) -> Any:
+    """Read a table, in which any other key than `keys` is a setting; errors begin with `where`."""
     own = {key: value for key, value in table.items() if key in keys}
-    return model(**{**usual, **own, "settings": {key: value for key, value in table.items() if key not in own}})
+    with naming(where):
+        return model(**{**usual, **own, "settings": {key: value for key, value in table.items() if key not in own}})
+
+
+@contextmanager
+def naming(where: str) -> Iterator[None]:
+    """Say where in a study's file is what an error is about."""
+    try:
+        yield
+    except ValidationError as error:
+        first = error.errors()[0]
+        key, words = ".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, ")
+        raise ValueError(f"{where}: {key} is {first['input']!r:.60}. {words}") from None
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
 
 
 def read_arm(name: str, table: Mapping[str, Any], size: str = "") -> Arm:
@@ -186,7 +211,7 @@ def read_arm(name: str, table: Mapping[str, Any], size: str = "") -> Arm:
         raise ValueError(f"arm {name} has no settings, and is none of the predefined; {nearest(name, ARMS)}")
     title, row, settings = ARMS.get(like, ("", "", {}))
     usual = {"title": title, "paper": row.format(size) if size else ""} if name in ARMS else {"title": name}
-    return read_table(Arm, {**settings, **table}, ARM, **usual)  # type: ignore[no-any-return]
+    return read_table(f"arm {name}", Arm, {**settings, **table}, ARM, **usual)  # type: ignore[no-any-return]
 
 
 def read_study(path: Path) -> Study:
@@ -225,7 +250,8 @@ def _read_file(path: Path, *others: Path) -> dict[str, Any]:
 
 def _merged(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
     both = {key: _merged(old[key], new[key]) for key in new
-            if isinstance(new[key], dict) and isinstance(old.get(key), dict)}  # fmt: skip
+            if isinstance(new[key], dict) and isinstance(old.get(key), dict)
+            and (key != "budget" or False in new[key].values())}  # of which there is one  # fmt: skip
     gone = {key for key in new if new[key] is False and key in old and not isinstance(old[key], bool)}
     return {key: value for key, value in {**old, **new, **both}.items() if key not in gone}
 
@@ -251,11 +277,12 @@ def check_study(tables: Any, path: Path) -> Study:
                 remedy = nearest(own[0], STORE_SETTINGS)
                 raise ValueError(f"stores.{name}: {own[0]} is no setting of one store; {remedy}")
         for each in study.questions:
-            if each.kind == "probe":
-                check_probe(each)
-            else:
-                FineTuneConfig(**{**each.task.settings, **each.settings})
-                read_grid(each.grid, (models_of(each.task) or [each.task])[0], 768, {*each.settings})
+            with naming(f"{each.kind} {each.label}"):
+                if each.kind == "probe":
+                    check_probe(each, study)
+                else:
+                    FineTuneConfig(**{**each.task.settings, **each.settings})
+                    read_grid(each.grid, (models_of(each.task) or [each.task])[0], 768, {*each.settings})
             if each.store and each.store not in study.stores:
                 raise ValueError(f"{each.label}: {each.store} is no store of it; {nearest(each.store, study.stores)}")
         labels = [each.label for each in study.questions]
@@ -268,9 +295,6 @@ def check_study(tables: Any, path: Path) -> Study:
             if words[0] == words[1]:
                 raise ValueError(f"compare: {words[0]} is compared with itself")
             check_seeds(study, *words[:2])
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise ValueError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     return study
@@ -283,18 +307,23 @@ def check_settings(study: Study) -> None:
     for name, settings in {"settings": study.settings, **{name: arm.settings for name, arm in arms.items()}}.items():
         taken = {"seed": "seeds", "budget": "budget.time", "max_time": "budget.time"}
         taken |= {"max_steps": "budget.steps"} if name in arms or study.budget != Budget() else {}
-        if lost := [key for key in settings if key in taken]:
+        if lost := [key for key in rename(settings) if key in taken]:
             raise ValueError(f"{name}: {lost[0]} is not for a study: it takes {taken[lost[0]]} instead")
     for name, arm in arms.items():
-        config = study.config(arm)[0]
+        with naming(f"arm {name}"):
+            config = study.config(arm)[0]
         if titles[arm.title or name] > 1:
             raise ValueError(f"arm {name} has the title of another, {arm.title!r}: give it a title of its own")
         if study.probes and (own := [key for key in HELD_OUT if getattr(config, key) != getattr(common, key)]):
             raise ValueError(f"arm {name} has {own[0]} of its own: probes ask all arms alike, so set it for all")
 
 
-def check_probe(question: Question) -> None:
-    """Refuse an unknown probe, or a setting that one of ours does not have."""
+def check_probe(question: Question, study: Study) -> None:
+    """Refuse an unknown probe, or a setting that one of ours does not have, or that asks of what was trained on."""
+    asked, usual = question.settings, study.config(Arm())[0]
+    lost = [key for key in HELD_OUT if key in asked and asked[key] != getattr(usual, key)]
+    if lost and ":" not in question.name and (not question.store or question.store in study.trained):
+        raise ValueError(f"{lost[0]} is that of the training, {getattr(usual, lost[0])}: leave it out")
     if question.name == "score":  # no torch is needed
         Config(**question.settings)
         return
@@ -306,7 +335,7 @@ def check_probe(question: Question) -> None:
     if question.name != "reading":
         ProbeConfig(**question.settings)
     elif "data" not in question.settings:
-        raise ValueError(f"probe {question.label}: give data = FOLDER, where its datasets are")
+        raise ValueError("give data = FOLDER, where its datasets are")
     else:
         FineTuneConfig(**{key: each for key, each in question.settings.items() if key not in READING})
 

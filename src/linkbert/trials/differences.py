@@ -164,9 +164,9 @@ def read_probe(question: Question, path: Path) -> Iterator[tuple[Measure, float,
     try:
         with path.with_suffix(".npz").open("rb") as file, np.load(file) as arrays:
             held = dict(arrays)
-    except (EOFError, ValueError, NotImplementedError, BadZipFile, zlib.error):
+    except (FileNotFoundError, EOFError, ValueError, NotImplementedError, BadZipFile, zlib.error):
         remedy = f"delete it and {path}, and run the study again"
-        raise ValueError(f"{path.with_suffix('.npz')} is damaged: {remedy}") from None
+        raise ValueError(f"{path.with_suffix('.npz')} is damaged or lost: {remedy}") from None
     for name, value in measures.items():
         answer = None
         if (rows := held.get(f"rows/{name}")) is not None:
@@ -229,7 +229,8 @@ def describe_arm(name: str, runs: Sequence[Run]) -> dict[str, Any]:
     lines = [read_journal(run.path / "journal.jsonl") for run in own]
     tokens = [max(line.get("tokens", 0) for line in each) for each in lines if each]
     return {"title": study.read_arms[name].title, "against": study.against(name),
-            "settings_that_differ": {key: show_value(value) for key, value in mine.items() if value != base[key]},
+            "settings_that_differ": {key: show_value(value) for key, value in mine.items()
+                                     if value != base[key] and key != "max_steps"},  # the budget's
             "runs": {run.seed: run.key for run in own}, "trained": sum(run.trained for run in own),
             "steps": own[0].config.max_steps, "tokens": max(tokens, default=0),
             "hours": sum(each[-1]["elapsed"] for each in lines if each) / 3600}  # fmt: skip

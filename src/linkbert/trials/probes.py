@@ -179,7 +179,7 @@ def linked_retrieval(model_folder: str | Path, store: str | Path, settings: Mapp
         for name, scores in alike.items():
             others, own = scores[row, rivals], scores[row, np.searchsorted(documents, b)]
             hits[name][row] = (others > own).sum() + (others == own).sum() / 2 < TOP
-    return answer({name: (each, pairs[:, 0]) for name, each in hits.items()}, chance=TOP / len(documents))
+    return answer({name: (each, pairs[:, 0]) for name, each in hits.items()}, chance=min(TOP / len(documents), 1.0))
 
 
 def two_hop_cloze(model_folder: str | Path, store: str | Path, settings: Mapping[str, Any]) -> Answer:

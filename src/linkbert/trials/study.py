@@ -30,6 +30,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+from pydantic import FiniteFloat
 
 from linkbert import registry
 from linkbert.config import STORE_SETTINGS, Config, Positive, check_content, in_seconds, nearest
@@ -155,12 +156,14 @@ def lacking(study: Study) -> Iterator[tuple[str, list[str]]]:
 
 def prepare(study: Study, folder: Path) -> list[Run]:
     """Write down what is asked, make stores and graphs that are lacking, and return the runs, each once."""
-    there = [each for each in folder.iterdir() if each.suffix != ".part"] if folder.exists() else []
-    if there and not (folder / "asked.json").is_file():
+    there = [each.name for each in folder.iterdir() if each.suffix != ".part"] if folder.exists() else []
+    if there and not {"asked.json", "runs", "results"} & {*there}:
         raise ValueError(f"{folder} is not empty, and no study's: name a new folder")
     refuse_links(folder)
-    asked, path = study.model_dump(mode="json"), folder / "asked.json"
-    if not path.is_file() or read_json(path) != asked:  # tasks of an array do not all write it
+    asked, path, before = study.model_dump(mode="json"), folder / "asked.json", None
+    with suppress(ValueError, FileNotFoundError):  # damaged or lost, it is written anew
+        before = read_json(path)
+    if before != asked:  # tasks of an array do not all write it
         write_json(path, asked)
     if next(lacking(study), None):
         check_data(study.questions)
@@ -314,6 +317,11 @@ def ask_probe(run: Run, question: Question, path: Path, more: Mapping[str, Any])
     asked = what_is_asked(run.study, question)
     probe = registry.find("probes", question.name)
     found = probe(run.path / "model", Path(asked["store"]), {**more, **asked["settings"]})
+    if ":" in question.name:
+        own = found.get("measures") if isinstance(found, dict) else found
+        check_content(
+            dict[str, FiniteFloat], own, Path(question.name), "; a probe returns its measures (docs/studies.md)"
+        )
     arrays = {f"rows/{name}": np.asarray(each, np.float64) for name, each in found.get("rows", {}).items()}
     for name, each in found.get("groups", {}).items():
         groups = each
@@ -336,8 +344,8 @@ def ask_task(run: Run, question: Question, path: Path, more: Mapping[str, Any]) 
 
 def read_answer(path: Path, key: str, kind: Any) -> Any:
     """Return what a file of a study holds under a key; a ValueError says how it is made anew."""
-    found = read_json(path)
     try:
+        found = read_json(path)
         return check_content(kind, found.get(key) if isinstance(found, dict) else found, path)
     except ValueError as error:
         raise ValueError(f"{error}: {path.name} has no {key}; delete it, and run the study again") from None
@@ -375,7 +383,14 @@ def open_study(folder: Path) -> list[Run]:
     """Open a study's folder; return its runs, done or not."""
     if not (folder / "asked.json").is_file():
         raise ValueError(f"{folder} is no folder of a study: write `linkbert study FILE.toml --to DIR`")
-    return expand(check_study(read_json(folder / "asked.json"), folder / "asked.json"), folder)
+    try:
+        asked = read_json(folder / "asked.json")
+    except ValueError as error:
+        raise ValueError(f"{error}; write `linkbert study FILE.toml --to {folder}`") from None
+    study = check_study(asked, folder / "asked.json")
+    if gone := [each.path for each in study.stores.values() if not (each.path / "tokens").is_dir()]:
+        raise ValueError(f"store {gone[0]} is not there, by whose content runs and answers are named: put it back")
+    return expand(study, folder)
 
 
 def plan(study: Study, folder: Path, *, parallel: int = 1) -> dict[str, Any]:
@@ -387,8 +402,8 @@ def plan(study: Study, folder: Path, *, parallel: int = 1) -> dict[str, Any]:
         paths = [run.answer(each) for run in runs for each in study.questions]
         took = [read_answer(path, "seconds", float) for path in paths if path.is_file()]
         if not absent:
-            ended = [run for run in runs if run.trained]
-            speeds = [run.tokens / read_journal(run.path / "journal.jsonl")[-1]["elapsed"] for run in ended]
+            ended = [(run, read_journal(run.path / "journal.jsonl")) for run in runs if run.trained]
+            speeds = [run.tokens / lines[-1]["elapsed"] for run, lines in ended if lines]
             speed = float(np.mean(speeds)) if speeds else tokens_per_second(study, to, study.against(runs[0].arm))
             seconds = sum(run.tokens for run in runs if not run.trained) / speed
             seconds += (len(paths) - len(took)) * float(np.mean(took or [0]))

@@ -410,7 +410,8 @@ def _names(elements: Iterable[Any]) -> list[str]:
     return papers.find_names(texts)
 
 
-MARKS = (b"<article", b"<!DOCTYPE article")
+_NO_DOCBOOK = rb"(?s)\A(?!.*(?:docbook\.org/ns|DTD DocBook)).*?"  # whose articles are others
+MARKS = (_NO_DOCBOOK + b"<article", _NO_DOCBOOK + b"<!DOCTYPE article")
 READER = Reader(
     read_file=read_file, suffixes=(".nxml",), inside=(".xml",), options=papers.Options, marks=MARKS, latest=True
 )

@@ -12,7 +12,7 @@ import re
 from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from pathlib import PurePosixPath
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -46,13 +46,14 @@ INCLUDES = 3  # texts in texts that a page takes in
 PIECE = 10_000  # characters of a paragraph that are read at once
 BLOCK_NESTING, INLINE_NESTING = 100, 10  # of lists and quotes; of brackets
 TAG = 2_000  # characters of a tag
+INDENTED = 30  # lines of a paragraph of MDX whose indentation is looked at
 
 _NEW_LINE = words("br p div blockquote center hr li ul ol dl dt dd h1 h2 h3 h4 h5 h6 table tr td th summary details")
 _SPACE = re.compile(r"[\t\n\r\f\v][ \t\n\r\f\v]*| [ \t\n\r\f\v]+")  # all but a single space, of which most are
 _ITEM_MARK = re.compile(r"([A-Z]{2,}\s+)?\[(?:[ xX]|[^\w\[\]^]|#[A-Z])\]\s+")  # of a task, or its priority
 _QUOTE_MARK = re.compile(r"\[![\w-]+\][+-]?[ \t]*")
 _BLOCK_ID = re.compile(r"(?:\A|\s)\^([A-Za-z0-9-]+)\s*\Z")
-_HEADING_ID = re.compile(r"\s*\{(?:[^{}#]*\s)?#([^\s{}]+)[^{}]*\}\s*\Z")
+_HEADING_ID = re.compile(r"\s*(?:\{(?:[^{}#]*\s)?#([^\s{}]+)[^{}]*\}|(?<=\s)\[#([\w.-]+)\])\s*\Z")  # or of Fumadocs
 _WIKI = re.compile(r"!?\[\[([^\[\]|\n]{0,500})(?:\|([^\[\]\n]{0,500}))?\]\]")
 _FOOTNOTE = re.compile(r"\[\^[^\[\]\s]{1,100}\](:?)")
 _UNSEEN = re.compile(r"<!--|<(script|style|pre|svg|template)\b", re.IGNORECASE)
@@ -75,7 +76,8 @@ _PAIRED = re.compile(  # a named group is text, all else goes: CriticMarkup, wha
 _GRID = re.compile(r"\+(?:[-=:]{2,}\+)+[ \t]*$", re.MULTILINE)  # a line of one of Pandoc's tables
 _PROPERTY = re.compile(r"[A-Za-z][\w./-]*::(?: |\Z)")
 _TEMPLATE = re.compile(
-    r"\{\{.*?\}\}+|\{%.*?%\}|\{::?[^{}\n]*\}|\{-\}|\{[ ]*(?:[.#][A-Za-z_][^{}\n]*|[\w-]+=[^{}\n]*|data-[\w -]*)\}",
+    r"\{\{.*?\}\}+|\{%.*?%\}|\{::?[^{}\n]*\}|\{-\}|\{\*[^{}\n]*\*\}|\{!>?[ ]*[\w./-][^{}\n]*!\}"
+    r"|\{[ ]*(?:[.#][A-Za-z_][^{}\n]*|[\w-]+=[^{}\n]*|data-[\w -]*)\}",
     re.DOTALL,
 )
 _ROLE = re.compile(r"\{([\w:.+-]+)\}`(?:([^`<>]{1,500}?)\s*<([^`<>]{1,500})>|([^`]{1,500}))`")  # of MyST
@@ -348,7 +350,9 @@ def _take_marks(content: str, around: str, before: str, writer: Writer) -> str:
     pattern, sign = (_HEADING_ID, "") if before == "heading_open" else (_BLOCK_ID, "^")
     if found := pattern.search(content, max(len(content) - 200, 0)):
         content = content[: found.start()]
-        writer.sections.append((sign + found[1], writer.line if content else writer.last_line))
+        writer.sections.append(
+            (sign + next(filter(None, found.groups())), writer.line if content else writer.last_line)
+        )
     return content
 
 
@@ -453,6 +457,10 @@ def _make_parser(nesting: int, mdx: bool = False) -> MarkdownIt:
     parser: Any = MarkdownIt("commonmark", {"maxNesting": nesting})
     parser.enable(["table", "strikethrough"]).disable(["html_block", "html_inline", *["code"] * mdx])
     parser.core.ruler.enableOnly(["normalize", "block"])  # the inside of blocks is read when they are written
+    rules = dict(zip(parser.block.ruler.get_active_rules(), parser.block.ruler.getRules(""), strict=True))
+    for name in ("list", "lheading", "paragraph") if mdx else ():
+        others = ["paragraph", "reference", "blockquote"] * (name == "list")
+        parser.block.ruler.at(name, partial(_indented, rules[name]), {"alt": others})
     interrupts = {"alt": ["paragraph", "reference", "blockquote", "list"]}
     parser.block.ruler.before("reference", "footnote", _footnote_rule, interrupts)
     parser.block.ruler.before("reference", "unseen", _unseen_rule, interrupts)
@@ -465,6 +473,20 @@ def _make_parser(nesting: int, mdx: bool = False) -> MarkdownIt:
     parser.validateLink = lambda _: True
     parser.helpers = SimpleNamespace(**vars(parser.helpers) | {"parseLinkDestination": _parse_destination})
     return parser
+
+
+def _indented(rule: Any, state: StateBlock, line: int, stop: int, silent: bool) -> bool:
+    """Apply a rule as if elements around did not indent its lines: in MDX a list may stand anywhere in a line.
+
+    Where nothing is indented by more than three, nothing changes. So many lines are looked at as have no blank one.
+    """
+    around, last = (state.blkIndent, state.listIndent), min(stop, line + INDENTED)
+    last = next((each for each in range(line + 1, last) if state.isEmpty(each)), last)
+    deep = state.sCount[line] if rule.__name__ == "list_block" else max(state.sCount[line + 1 : last], default=0) - 3
+    state.blkIndent, state.listIndent = max(around[0], deep * (not silent)), -1
+    found: bool = rule(state, line, stop, silent)
+    state.blkIndent, state.listIndent = around
+    return found
 
 
 def _parse_destination(text: str, start: int, stop: int) -> Any:
@@ -673,7 +695,9 @@ _ORG = re.compile(  # what Logseq has of Org mode: marks, but code and queries a
 _SPAN = re.compile(r"(?<![\]!\\])\[([^\[\]\n]+)\]\{[ ]*[.#][^{}\n]*\}")  # of Pandoc
 _EMPTY = re.compile(r"^([ \t]+-)[ \t]*$", re.MULTILINE)  # of an outline, where it underlines nothing
 _DOCFX = re.compile(
-    r"\[!(?:code(?:-[\w+#-]+)?|include)\s*\[[^\]\n]*\]\([^()\n]*\)\]|\[!video [^\]\n]*\]", re.IGNORECASE
+    r"\[!(?:code(?:-[\w+#-]+)?|include)\s*\[[^\]\n]*\]\([^()\n]*\)\]|\[!video [^\]\n]*\]"
+    r"|^[ \t]*@\[\w[^\]\n]*\]\([^()\n]*\)[ \t]*$",  # code and videos of VuePress
+    re.IGNORECASE | re.MULTILINE,
 )
 _BOLD = re.compile(  # beside a letter of a script without spaces, as kramdown and others read it
     r"\*\*(?=\S)([^*\n]{1,300}[^\w\s*])\*\*(?=[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af])"
@@ -681,7 +705,9 @@ _BOLD = re.compile(  # beside a letter of a script without spaces, as kramdown a
 )
 _SIZE = re.compile(r"(?<=\S)[ ]+=\d*%?(?:x\d*%?)?(?=\))")  # of an image, of Wiki.js, Azure DevOps, HedgeDoc
 _PERCENT = re.compile(r"^%%(?!%)(?!.*%%)|%%[ \t]*$", re.MULTILINE)  # of a comment of Obsidian that holds blocks
-_SHAPE = re.compile(r"=\{\s*<svg\b(?:(?!<svg\b).)*?</svg>\s*\}", re.DOTALL)  # in an attribute of MDX
+_SHAPE = re.compile(
+    r"=\{\s*(?:<>\s*)?<svg\b(?:(?!<svg\b).)*?</svg>\s*(?:</>\s*)?\}", re.DOTALL
+)  # in an attribute of MDX
 _CLOZE = re.compile(r"\{\{cloze\s+([^{}\n]*)\}\}")
 _README = re.compile(r"^\[block:([\w-]+)\]\s*(\{(?:(?!\[/?block\b).)*\})\s*\[/block\][ \t]*$", re.MULTILINE | re.DOTALL)
 _RELATION = re.compile(r"([^,()\n][^()\n]*?) \(([^()\s]+\.(?:md|csv))\)")  # of Notion
@@ -741,7 +767,7 @@ def to_commonmark(source: str) -> str:
         source = _without_comments(source)
     if "[block:" in source:
         source = _README.sub(_put_block, source)
-    if "[!" in source:
+    if "[!" in source or "@[" in source:
         source = _DOCFX.sub("", source)
     if "**" in source and not source.isascii():
         source = _BOLD.sub(lambda found: found[1] or found[2], source)

@@ -107,11 +107,18 @@ class Dialect:
     day: str = "MMM do, yyyy"
 
 
-_SETTINGS = [f"{name}.{kind}" for name in ("_config", "config", "hugo", "mkdocs") for kind in ("yml", "yaml", "toml")]
-SETTINGS = (*_SETTINGS, "docusaurus.config.js", "docusaurus.config.ts", "config.edn", "conf.py", "versions.json")
+_YAML = ("_config", "config", "hugo", "mkdocs", "permalinks")  # the last of Hugo's folder of settings
+_SETTINGS = [f"{name}.{kind}" for name in _YAML for kind in ("yml", "yaml", "toml")]
+_SETTINGS += [f"docusaurus.config.{kind}" for kind in ("js", "ts", "mjs", "mts", "cjs", "cts")]
+SETTINGS = (*_SETTINGS, "config.edn", "conf.py", "versions.json")
 _DATE = "/:categories/:year/:month/:day/:title"
 _DATES = {"year": "%Y", "short_year": "%y", "month": "%m", "day": "%d", "y_day": "%j"}
-STYLES = {"date": _DATE, "pretty": _DATE, "ordinal": "/:categories/:year/:y_day/:title", "none": "/:categories/:title"}
+STYLES = {
+    "date": _DATE,
+    "pretty": f"{_DATE}/",
+    "ordinal": "/:categories/:year/:y_day/:title",
+    "none": "/:categories/:title",
+}
 DIALECTS = {name: Dialect(name, tuple(row.pop("signs")), **row) for name, row in read_table("conventions.toml").items()}
 
 
@@ -489,15 +496,20 @@ def survey(files: Iterable[tuple[str, bytes]], options: Options, others: Mapping
         pages.dialect = replace(pages.dialect, day=day.decode("utf-8", "replace"))
     for id_ in said:
         pages.add(id_, id_)
-    templates, hosts = _read_settings(others, {part.lstrip("_") for id_ in said for part in id_.split("/")[:-1]})
+    templates, hosts, folders = _read_settings(
+        others, {part.lstrip("_") for id_ in said for part in id_.split("/")[:-1]}
+    )
     for id_, rows in said.items():
         for key, name in rows:
             _add_said(pages, id_, key, name)
         for address in _published(id_, rows, templates):
             pages.add(address, id_)
+            if address[-1:] == "/":
+                pages.own.setdefault(id_, f"/{address}")
         for number in _ID.findall(id_):  # of a slip box
             pages.add(number, id_, 2)
-    for id_ in sorted(said, key=lambda id_: bool(_LANGUAGE.search(id_))):  # "index.fr" is the last to be called "index"
+    late = lambda id_: (bool(_LANGUAGE.search(id_)), id_.rpartition("/")[2].lower() == "readme")  # noqa: E731
+    for id_ in sorted(said, key=late):  # "index.fr" is called "index" after others, a README beside an index nothing
         for address in _conventional(id_, pages.dialect):
             pages.add(address, id_)
         if id_.rpartition("/")[2] == "page" and "app" in id_.split("/"):  # of Next.js
@@ -519,6 +531,8 @@ def survey(files: Iterable[tuple[str, bytes]], options: Options, others: Mapping
         for address, id_ in [*pages.exact.items()]:
             if (found := re.match(r"(?:.*/)?docs/", address)) and not address.startswith("en/", found.end()):
                 pages.add(f"{found[0]}en/{address[found.end() :]}", id_)
+    if folders and pages.dialect.name == "jekyll":
+        pages.dialect = replace(pages.dialect, own_address=True)
     pages.ends.sort()
     bare = [len({id_ for _, id_ in pages.ending(unquote(each))}) == 1 for each in addresses if "/" not in each]
     is_bare = bare.count(True) >= max(BARE, 0.75 * len(bare))
@@ -566,8 +580,7 @@ def _conventional(id_: str, dialect: Dialect) -> Iterator[str]:
     forms += [[*shown, last], [_NUMBERED.sub("", part) for part in (*shown, last)]]
     if dialect.name == "docusaurus":  # "docs/x" is at /docs/next/x, where there are versions
         for path in (id_, "/".join(forms[-1])):
-            address = f"/{path}".replace("/docs/", "/docs/next/").replace("/versioned_docs/version-", "/docs/")[1:]
-            forms.append(_TRANSLATED.sub(r"\1/\2/", address).split("/"))
+            forms.append(_TRANSLATED.sub(r"\1/\2/", _next(f"/{path}")).split("/"))
     if dialect.outline or "%" in last:
         forms.append([*folders, unquote(last).replace("___", "/" if dialect.outline else "___")])
     if journal := _JOURNAL.fullmatch(last) if dialect.outline else None:
@@ -583,6 +596,11 @@ def _conventional(id_: str, dialect: Dialect) -> Iterator[str]:
             yield "/".join(form[:-1]) or "."
             if is_index and dialect.name and dialect.label_first is None:  # a site, which publishes a README as this
                 yield "/".join([*form[:-1], "index"])
+
+
+def _next(path: str) -> str:
+    """Return where Docusaurus publishes a page of the newest texts, or of a version: "/docs/x" -> "docs/next/x"."""
+    return path.replace("/docs/", "/docs/next/").replace("/versioned_docs/version-", "/docs/")[1:]
 
 
 def _of_day(part: str, day: date) -> str:
@@ -605,6 +623,8 @@ def _add_said(pages: Pages, id_: str, key: str, name: str) -> None:
         if ":" not in name and name != "/":
             pages.add(NOTE_SUFFIX.sub("", unquote(address)), id_)
             pages.add(unquote(address).replace("/_", "/"), id_)
+            if pages.dialect.name == "docusaurus":
+                pages.add(_next(f"/{unquote(address).lstrip('/')}"), id_)
             if last.lower() in INDEXES and name[0] != "/":  # a page that is a folder
                 pages.add(note_path(name, folder.rpartition("/")[0]), id_)
             if key not in ("id", "path"):
@@ -615,15 +635,19 @@ def _add_said(pages: Pages, id_: str, key: str, name: str) -> None:
         pages.add(name, id_, 1 if key == "title" else 2)
 
 
-def _read_settings(others: Mapping[str, bytes], folders: set[str]) -> tuple[list[tuple[str, str, str]], set[str]]:
-    """Return what sites say: how addresses are made (folder of the site, of the pages or "", template), and hosts."""
-    templates, hosts = [("", "", STYLES["date"])], set[str]()
+def _read_settings(others: Mapping[str, bytes], folders: set[str]) -> tuple[list[tuple[str, str, str]], set[str], bool]:
+    """Return what sites say: how addresses are made (folder of the site, of the pages or "", template), and hosts.
+
+    And whether Jekyll publishes each page as a folder.
+    """
+    templates, hosts, folders_too = [("", "", STYLES["date"])], set[str](), False
     for file, data in others.items():
         text, around = decode_text(data, file, Skipped()), [(-1, "")]
         for indent, key, value in (found.groups() for found in map(_SETTING.match, text.split("\n")) if found):
             while around[-1][0] >= len(indent):
                 around.pop()
             template = STYLES.get(value, value) if key == "permalink" else value
+            folders_too |= key == "permalink" and not indent and template.endswith("/")
             if _PLACE.search(template):
                 scope = next((each for each in (key, around[-1][1]) if each in folders), "")
                 templates.append((file.rpartition("/")[0], scope, template))
@@ -631,14 +655,14 @@ def _read_settings(others: Mapping[str, bytes], folders: set[str]) -> tuple[list
         said = _OF_SITE.findall(text)
         bases = ["", *(each for each in said if each[0] == "/")]
         hosts |= {f"{host.strip('/')}{base}".rstrip("/") + "/" for host in map(outside, said) if host for base in bases}
-    return templates, hosts
+    return templates, hosts, folders_too
 
 
 def _published(id_: str, rows: list[tuple[str, str]], templates: list[tuple[str, str, str]]) -> Iterator[str]:
     """Yield the addresses of a page that templates, and its own, make of its name, its date and its categories.
 
     >>> list(_published("news/_posts/2020-01-31-first", [("category", "Web")], [("", "", "/:categories/:title/")]))
-    ['news/Web/first']
+    ['news/Web/first/']
     """
     folders, said = id_.split("/"), dict(reversed(rows))
     last = folders.pop()
@@ -663,7 +687,7 @@ def _published(id_: str, rows: list[tuple[str, str]], templates: list[tuple[str,
             parts = _PLACE.split(template)
             parts[1::2] = map(values.get, parts[1::2])
             if name and None not in parts:
-                yield note_path("/" + "".join(parts), "")
+                yield note_path("/" + "".join(parts), "") + "/" * template.endswith("/")
 
 
 def _find_roots(pages: Pages, addresses: Iterable[str]) -> list[str]:
@@ -676,7 +700,17 @@ def _find_roots(pages: Pages, addresses: Iterable[str]) -> list[str]:
             first = min(tops, key=len, default="")
             if tops and all(re.fullmatch(rf"{re.escape(first)}({_LOCALE}/)?", top) for top in tops):  # and translations
                 votes[first] += 1
-    return [root for root, count in votes.most_common(8) if root and count > 1 and 10 * count >= votes.total()]
+    enough = [root for root, count in votes.most_common(8) if root and count > 1 and 10 * count >= votes.total()]
+    return [root for root in enough if not _is_translation(pages, root)]
+
+
+def _is_translation(pages: Pages, root: str) -> bool:
+    """Check whether most pages below a folder named by a language stand outside it, too: "de/a", "a"."""
+    above, _, language = root.strip("/").rpartition("/")
+    if not re.fullmatch(_LOCALE, language):
+        return False
+    own = {id_[len(root) :] for id_ in pages.exact.values() if id_.startswith(root)}
+    return 2 * sum(join(above, id_) in pages.exact for id_ in own) >= len(own)
 
 
 def _find_sites(pages: Pages, addresses: Iterable[str], hosts: set[str]) -> list[str]:

@@ -72,8 +72,15 @@ def read_file(name: str, data: bytes, options: Options, skipped: Skipped) -> Ite
     """Read the documents of a file; what is not well-formed is counted as damage."""
     from lxml import etree
 
+    parser = etree.XMLParser(**XML | {"huge_tree": False})
     try:
-        root = etree.fromstring(data, etree.XMLParser(**XML | {"huge_tree": False}))
+        try:
+            root = etree.fromstring(data, parser)
+        except etree.XMLSyntaxError as error:
+            if "not defined" not in str(error) or b"<!DOCTYPE" in data:
+                raise
+            start = data.find(b"?>") + 2 if data.lstrip()[:5] == b"<?xml" else 0  # a part of a book: its entities are
+            root = etree.fromstring(data[:start] + b'<!DOCTYPE part SYSTEM "">' + data[start:], parser)  # elsewhere
     except etree.XMLSyntaxError as error:
         skipped.note(CUT, f"{name} ({error})")
         return
