@@ -307,6 +307,8 @@ def test_a_plan_counts_runs_and_says_what_is_lacking(study_file, tmp_path, toys)
     assert [name for name, arm in timed["arms"].items() if arm["tokens"]] == ["long"]
     assert [line.split()[1:] for line in plan_lines(timed) if line.startswith("tfidf ")] == [["2", "?", "?"]]
     assert open_error(tmp_path / "nothing")
+    with pytest.raises(ValueError, match="nowhere: build it, or say how by its `build`"):
+        plan(read_study(study_file(after="[stores.more]\npath = 'nowhere'")), tmp_path / "none")
 
 
 def open_error(folder):

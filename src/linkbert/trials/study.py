@@ -141,11 +141,13 @@ def unusual(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def lacking(study: Study) -> Iterator[tuple[str, list[str]]]:
-    """Yield the stores and graphs that are not there, and the words of the command that makes each; none: unknown."""
+    """Yield the stores and graphs that are not there, and the words of the command that makes each."""
     asked = [study.config(arm)[0].graph for arm in study.read_arms.values()]
     for name, each in study.stores.items():
         if not (each.path / "tokens").is_dir():
-            yield name, ["build", *each.build, "--to", str(each.path)] if each.build else []
+            if not each.build:
+                raise ValueError(f"store {name} is not at {each.path}: build it, or say how by its `build`")
+            yield name, ["build", *each.build, "--to", str(each.path)]
         graphs = [each.settings.get("graph", graph) for graph in asked] if each.train else []
         asking = [probe for probe in study.questions if (probe.store or next(iter(study.stores))) == name]
         graphs += [probe.settings["graph"] for probe in asking if probe.kind == "probe" and "graph" in probe.settings]
@@ -168,8 +170,6 @@ def prepare(study: Study, folder: Path) -> list[Run]:
     if next(lacking(study), None):
         check_data(study.questions)
     for name, words in lacking(study):  # a graph is looked for when the build, which makes one, has ended
-        if not words:
-            raise ValueError(f"store {name} is not at {study.stores[name].path}: build it, or say how by its `build`")
         if subprocess.run([sys.executable, "-m", "linkbert", *words], check=False, stdout=STDERR_FILENO).returncode:
             raise ValueError(f"{name} is not made: `linkbert {' '.join(words)}` failed, as is said above")
     return once_each(expand(study, folder))

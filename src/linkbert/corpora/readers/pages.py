@@ -477,7 +477,7 @@ def survey(files: Iterable[tuple[str, bytes]], options: Options, others: Mapping
         headings = (found for found in _H1.finditer(text, start, HEAD) if found[2])
         for first in islice(headings, 1):  # one of several below a text is no name
             alone = not text[start : first.start()].strip() or next(headings, None) is None
-            if heading := first[2].partition("{#")[0].rstrip(" #"):
+            if heading := first[2].partition("{#")[0].partition(" [#")[0].rstrip(" #"):
                 said[id_].append(("title" if alone else "heading", heading))
         addresses |= dict.fromkeys(found for pattern in _ADDRESSES for found in re.findall(pattern, text))
         labelled |= dict.fromkeys(_LABELLED.findall(text))
