@@ -285,6 +285,11 @@ def test_rows_that_were_never_trained_are_not_taken_for_trained(
     write_model(start_model(make_config("tiny", settings), len(VOCABULARY)), tmp_path / "run", vocabulary=vocabulary)
     model = PairModel(tmp_path / "run", objective="drp")
     assert f"has no {says}: it must be trained" in caplog.text
+    weights = load_file(tmp_path / "run" / "model.safetensors")
+    dense = ("cls.predictions.transform.dense", "lm_head.dense")
+    save_file({k: v for k, v in weights.items() if not k.startswith(dense)}, tmp_path / "run" / "model.safetensors")
+    PairModel(tmp_path / "run", objective="drp")
+    assert f"has no masked-token head, no {says}: it must be trained" in caplog.text
     model.save_pretrained(tmp_path / "out")
     if answers:
         assert len(relate(tmp_path / "out", "the sea", "the moon")) == answers

@@ -393,6 +393,14 @@ def test_a_pickle_that_holds_itself_ends(tmp_path):
     torch.save(itself, folder / "pytorch_model.bin")
     with pytest.raises(ValueError, match="more than 8 dictionaries deep"):
         read_encoder(folder)
+    torch.save({"model_state": weights, "epoch": 3}, folder / "pytorch_model.bin")
+    with pytest.raises(ValueError, match=r"\(it holds model_state, epoch, not weights by their names: save"):
+        read_encoder(folder)
+    torch.save({"other": torch.zeros(1)}, folder / "pytorch_model.bin")
+    with pytest.raises(
+        ValueError, match=r"says num_hidden_layers=2, the weights are only bert\.other: fetch those of it"
+    ):
+        read_encoder(folder)
     for _ in range(8):
         weights = {"state": weights}
     torch.save(weights, folder / "pytorch_model.bin")

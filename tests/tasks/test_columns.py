@@ -9,7 +9,7 @@ import pytest
 from sklearn.metrics import matthews_corrcoef
 
 from linkbert.tasks.examples import ChoiceExample, Prediction, TextExample
-from linkbert.tasks.formats import read_squad
+from linkbert.tasks.formats import read_label, read_squad
 from linkbert.tasks.metrics import METRICS
 from linkbert.tasks.own import own_task, score_answers
 from linkbert.tasks.results import add_result, choose_scores, write_predictions
@@ -86,6 +86,25 @@ def test_lists_of_one_length_by_id_are_no_columns(tmp_path, indent):
     )
     (tmp_path / "a.json").write_text(json.dumps({"p": [1, 0], "q": [0, 1]}, indent=indent))
     assert score_answers(tmp_path / "a.json", f"{tmp_path}/own.toml", data=tmp_path)["scores"] == {"multilabel_f1": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [([1, 1.0, "1.00", 0], "1110"), ([True, "true", "True"], ["true"] * 3), (["1.0", "x", "-2.0"], ["1", "x", "-2"])],
+)
+def test_a_class_has_one_spelling(tmp_path, values, expected):
+    rows = lines({"t": f"a {number}", "c": values[number % len(values)]} for number in range(60))
+    assert gold(tmp_path, "a.jsonl", rows, "t", "c")[0] == [*expected] * (60 // len(values))
+    several = lines({"t": f"a {number}", "c": [values[number % len(values)], "z"]} for number in range(60))
+    found = gold(tmp_path, "b.jsonl", several, "t", "c", "multilabel")[0]
+    assert found == [tuple(sorted((each, "z"))) for each in expected] * (60 // len(values))
+
+
+def test_a_class_keeps_the_spelling_of_a_table():
+    assert read_label("True", {"classes": ("True", "False")}, "here") == "True"
+    assert read_label(1.0, {"labels": {"1": "yes"}}, "here") == read_label(1, {"labels": {"1": "yes"}}, "here") == "yes"
+    assert read_label("1.0", {"labels": {"1.0": "yes"}}, "here") == "yes"
+    assert read_label("1.0", {"number": True}, "here") == 1.0
 
 
 @pytest.mark.parametrize(

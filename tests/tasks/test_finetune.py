@@ -8,7 +8,17 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from transformers import BertConfig, BertModel
+from transformers import (
+    BertConfig,
+    BertForMaskedLM,
+    BertModel,
+    DistilBertConfig,
+    DistilBertForMaskedLM,
+    ModernBertConfig,
+    ModernBertForMaskedLM,
+    RobertaConfig,
+    RobertaForMaskedLM,
+)
 
 from linkbert.instances.vocabulary import SPECIAL, Vocabulary
 from linkbert.model.optimizer import learning_rate
@@ -23,6 +33,10 @@ WORDS = ("red", "blue", "green", "big", "small", "old", "new", "what", "colour",
 FAST = FineTuneConfig(learning_rate=3e-3, batch_size=4, num_train_epochs=30, hidden_dropout_prob=0.0, precision="fp32",
                max_length=24, stride=4,
                 threads=1, device="cpu", micro_batch_size=1_024)  # fmt: skip
+
+SIZE = {"vocab_size": len(SPECIAL + WORDS), "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2,
+        "intermediate_size": 64, "max_position_embeddings": 40}  # fmt: skip
+MARKS = ("pad_token_id", "bos_token_id", "eos_token_id", "cls_token_id", "sep_token_id")
 
 
 @pytest.fixture(scope="module")
@@ -206,6 +220,29 @@ def test_a_folder_that_cannot_be_fine_tuned_says_why(encoder, tmp_path):
     (cut_off / "model.safetensors").rename(cut_off / "pytorch_model.bin")
     with pytest.raises(ValueError, match=r"pytorch_model.bin cannot be read as pickle"):
         fine_tune(made, splits, cut_off, FAST)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "config"),
+    [
+        (BertForMaskedLM, BertConfig(**SIZE, type_vocab_size=1)),
+        (RobertaForMaskedLM, RobertaConfig(**SIZE, type_vocab_size=1, pad_token_id=0)),
+        (DistilBertForMaskedLM, DistilBertConfig(**SIZE | {"n_layers": 1, "n_heads": 2, "dim": 32, "hidden_dim": 64})),
+        (ModernBertForMaskedLM, ModernBertConfig(**SIZE, **dict.fromkeys(MARKS, 0))),
+    ],
+)
+def test_pairs_of_an_encoder_without_token_types_and_a_head_that_was_never_there(tmp_path, architecture, config):
+    Vocabulary(SPECIAL + WORDS).save(tmp_path / "m")
+    theirs = architecture(config)
+    theirs.save_pretrained(tmp_path / "m")
+    made, examples = KINDS["classes"]
+    found = fine_tune(made, Splits(examples, examples, ()), tmp_path / "m", FAST.replace(num_train_epochs=0.1))
+    assert len(found.predictions["dev"]) == len(examples)
+    assert [note for note in found.notes if "computed" not in note and "pooler" not in note] == []
+    if architecture is ModernBertForMaskedLM:  # its own layer before the classes is kept whatever their names are
+        for labels in (("0", "1"), ("x", "y", "z")):
+            model, _ = load_model(kind_of(made), tmp_path / "m", open_folder(tmp_path / "m")[1], labels, FAST)
+            assert torch.equal(model.head.dense.weight, theirs.head.dense.weight)
 
 
 def test_a_question_that_leaves_no_room_is_refused(encoder):

@@ -165,6 +165,9 @@ def test_metrics_and_examples_of_another_kind_are_one_line():
         ("accuracy", (["a"], ["b"]), r"cannot score the label \['a'\] of example 0"),
         ("accuracy", ("a", ("a", "b")), r"cannot score the label \('a', 'b'\) of example 1"),
         ("f1", ("1", "0", 0), "cannot score the label 0 of example 2"),
+        ("f1", ("pos", "neg"), "made: f1 is that of '1' of two classes, here they are neg, pos: take accuracy"),
+        ("f1", ("0", "1", "2"), "made: f1 is that of '1' of two classes, here they are 0, 1, 2: take"),
+        ("relation_f1", ("x", "y"), "made: relation_f1 is of all classes but '0', here they are x, y: take accuracy"),
         ("multilabel_f1", (("a",), 1.5), r"cannot score the label 1.5 of example 1"),
     ],
 )

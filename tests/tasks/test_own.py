@@ -95,6 +95,27 @@ def lines(rows):
         ("a.csv", "t;c\n" + "a;red\n" * 40, "t", "c", "text", "red"),  # as spreadsheets of many countries write it
         ("a.jsonl", lines([{"t": None, "c": "red"}] * 40), "t", "c", "text", "red"),  # empty, and counted
         ("a.json", json.dumps(SQUAD), "", "", "question", ("cat",)),
+        ("a.ndjson", lines([{"t": "a", "c": 1.0}] * 40), "t", "c", "text", "1"),
+        ("a.jsonl", lines([{"t": "a", "c": {"x": 1, "y": 0, "z": True}}] * 40), "t", "c", "text", ("x", "z")),
+        *(
+            (
+                "a.jsonl",
+                lines([{"question": "Who?", "context": "A cat.", "answers": answers}] * 40),
+                "question,context",
+                "answers",
+                "question",
+                ("cat",),
+            )
+            for answers in ({"text": ["cat"], "answer_start": [2]}, ["cat"], [{"text": "cat"}], {"text": "cat"})
+        ),
+        (
+            "a.jsonl",  # classes of a question and a context
+            lines([{"question": "Is it?", "context": "A cat.", "answer": "yes"}] * 40),
+            "question,context",
+            "answer",
+            "text",
+            "yes",
+        ),
     ],
 )
 def test_the_kind_of_a_file_follows_from_its_columns(tmp_path, name, content, text, label, kind, gold):
@@ -106,12 +127,50 @@ def test_the_kind_of_a_file_follows_from_its_columns(tmp_path, name, content, te
 
 
 def test_tags_of_a_word_and_a_tag_a_line_need_no_columns(tmp_path):
-    for name in ("a.tsv", "a.conll"):
-        (tmp_path / name).write_text("a\tO\nkite\tB-X\n\n" * 40)
+    for name in ("a.tsv", "a.conll", "train.bio", ""):  # "": the folder, whose train set is the one before
+        if name:
+            (tmp_path / name).write_text("a\tO\nkite\tB-X\n\n" * 40)
         task, splits = made(tmp_path / name, kind="tags")
         assert (task.kind, task.format, splits.dev[0].words, splits.dev[0].tags) == (
             "tags", "tags", ("a", "kite"), ("O", "B-X")
         )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("0\tAnna\tB-PER\n1\tran\tO\n\n", ("Anna", "ran")),
+        ("# sent_id 1\n# text = 1\t2\n1 Anna NNP B-PER\n2 ran VB O\n\n", ("Anna", "ran")),
+        ("-DOCSTART- O\n\n1 Anna B-PER\n2 ran O\n\n", ("Anna", "ran")),
+        ("1\tB-PER\n2\tO\n\n", ("1", "2")),
+        ("1 CD B-PER\n3 CD O\n\n", ("1", "3")),
+        ("1 CD B-PER\nran VB O\n\n", ("1", "ran")),
+    ],
+)
+def test_numbers_of_words_are_no_words(tmp_path, text, words):
+    (tmp_path / "a.conll").write_text(text * 40)
+    task, splits = made(tmp_path / "a.conll", kind="tags")
+    assert {(each.words, each.tags) for each in splits.train} == {(words, ("B-PER", "O"))}
+    [example] = _read_inputs(task, write(tmp_path / "n.txt", text), Counter())
+    assert example.words == words
+
+
+def test_numbered_words_without_tags_are_words_and_columns_without_tags_none(tmp_path):
+    (tmp_path / "a.conll").write_text("1\tI\tB-X\n2\tran\tO\n\n" * 40)
+    task, _ = made(tmp_path / "a.conll", kind="tags")
+    counts = Counter()
+    [example] = _read_inputs(task, write(tmp_path / "n.txt", "1\tI\n2\tran\n"), counts)
+    assert (example.words, +counts) == (("I", "ran"), Counter())
+    examples = _read_inputs(task, write(tmp_path / "n.txt", "1\tI\n\n1\tAnna\n2\tran\n"), counts)
+    assert [each.words for each in examples] == [("I",), ("Anna", "ran")]
+    universal = "# text = I\n1\tI\tI\tPRON\t_\t_\t0\troot\t_\t_\n\n"
+    with pytest.raises(ValueError, match=r"line 2: .* is not a word and a tag"):
+        made(write(tmp_path / "b.conllu", universal), kind="tags")
+
+
+def write(path, text):
+    path.write_text(text)
+    return path
 
 
 @pytest.mark.parametrize(
@@ -526,6 +585,7 @@ def other(labels, odd):
         ("a.csv", table(",", other(["0.0", "1.0"] * 15, "")), str, 29, 1),  # whole numbers of pandas, with a hole
         ("a.csv", table(",", other(CLASSES, "nan")), str, 29, 1),
         ("a.csv", table(",", other(CLASSES, "NA")), str, 30, 0),  # may be a class
+        ("a.csv", table(",", other(["-1", "1"] * 15, "NA")), str, 29, 1),
         ("a.csv", table("\t", CLASSES), str, 30, 0),
         ("a.csv", table("|", CLASSES), str, 30, 0),
         ("a.jsonl", lines({"t": "a", "c": "x"} if i else {"t": "a"} for i in range(30)), str, 29, 1),
@@ -610,10 +670,39 @@ def test_an_answer_that_a_comma_cuts_is_refused(tmp_path):
 
 def test_lists_that_are_neither_labels_nor_tags_are_refused(tmp_path):
     spans = "the label .0, 3, 'X'. is neither a name nor a number"
-    for label, said in (([[0, 3, "X"]], spans), (["O", "B-X"], "must be the list of its words")):
+    for label, said in (
+        ([[0, 3, "X"]], spans),
+        (["O", "B-X"], "must be the list of its words"),
+        (
+            [0.2, 0.9],
+            "the label 0.2 is neither a name nor a number of a class: write names, or a 0 or 1 for each class",
+        ),
+        (
+            {"name": "cold"},
+            "a.jsonl, line 1: the label 'c' is an object of name, not of a 0 or 1 for each class: write",
+        ),
+    ):
         (tmp_path / "a.jsonl").write_text(lines([{"t": "a b", "c": label}] * 9))
         with pytest.raises(ValueError, match=said):
             made(tmp_path / "a.jsonl", "t", "c")
+
+
+@pytest.mark.parametrize(
+    ("row", "text", "label", "said"),
+    [
+        ({"text": {"body": "a"}, "c": "cold"}, "text", "c", "'text' is dict, no text: write texts as columns of their"),
+        (
+            {"question": "Who?", "context": ["a", "b"], "answer": "a"},
+            "",
+            "",
+            r"line 1: .* one text, there is \['a', 'b",
+        ),
+        ({"question": "Who?", "context": None, "answer": "a"}, "", "", "line 1: a question needs .* there is None: is"),
+    ],
+)
+def test_a_text_that_is_none_is_one_line(tmp_path, row, text, label, said):
+    with pytest.raises(ValueError, match=said):
+        made(write(tmp_path / "a.jsonl", lines([row] * 40)), text, label)
 
 
 @pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.json"])

@@ -103,9 +103,18 @@ def test_tags_that_are_numbers_need_their_names(tmp_path):
              "options": {"columns": {"words": "tokens", "tags": "ner_tags"}}}  # fmt: skip
     for name in SPLITS:
         write(tmp_path / f"{name}.jsonl", [{"tokens": ["red", "kite"], "ner_tags": [1, 0]}])
-    with pytest.raises(ValueError, match=r"train.jsonl, line 1: '0' is not a tag .*; options.tag_names"):
+    with pytest.raises(ValueError, match=r"train.jsonl, line 1: '1' is not a tag .*; options.tag_names"):
         read_splits(make_task("mine", table, "here"), tmp_path)
     table["options"]["tag_names"] = ["O", "B"]
+    for tags, said in (
+        ([1, -1], r"'-1' is not a tag .*; options.tag_names lists the names of numbers, from 0; it has 2"),
+        ([-100, 2], "'-100' is not a tag .*; options.tag_names"),
+        ([1], "train.jsonl, line 1 has 2 words and 1 tags: write a tag for each word$"),
+    ):
+        write(tmp_path / "train.jsonl", [{"tokens": ["red", "kite"], "ner_tags": tags}])
+        with pytest.raises(ValueError, match=said):
+            read_splits(make_task("mine", table, "here"), tmp_path)
+    write(tmp_path / "train.jsonl", [{"tokens": ["red", "kite"], "ner_tags": [1, 0]}])
     assert read_splits(make_task("mine", table, "here"), tmp_path).dev[0].tags == ("B", "O")
 
 

@@ -58,17 +58,38 @@ def test_squad():
         {
             "id": "a",
             "question": "Who?",
-            "answers": [{"text": "Rome", "answer_start": 3}, {"text": "Rom", "answer_start": 0}],
+            "answers": [{"text": "Rome", "answer_start": 3}, {"text": "Roma", "answer_start": 0}],
         },
         {"id": "b", "question": "Why?", "answers": [], "is_impossible": True, "plausible_answers": []},
     ]
     article = {"title": "Rome", "paragraphs": [{"context": "In Rome.", "qas": asked}]}
     examples, counts = read("squad", json.dumps({"version": "v2.0", "data": [article]}))
     assert examples == [
-        QuestionExample("a", "Who?", "In Rome.", ("Rome", "Rom"), ((3, 7),), title="Rome"),
+        QuestionExample("a", "Who?", "In Rome.", ("Rome", "Roma"), ((3, 7),), title="Rome"),
         QuestionExample("b", "Why?", "In Rome.", title="Rome"),
     ]
     assert counts == {"spans that are not their answer": 1}
+
+
+@pytest.mark.parametrize(
+    ("answers", "spans", "counted"),
+    [
+        ([{"text": " Rome ", "answer_start": 20}], ((18, 22),), {"answers moved to where their text stands": 1}),
+        ([{"text": "Rom", "answer_start": 0}], ((3, 6),), {"answers moved to where their text stands": 1}),
+        ([{"text": "fell. ", "answer_start": 8}], ((8, 14),), {}),
+        ([{"text": "Troy", "answer_start": 3}], (), {"spans that are not their answer": 1}),
+        ([{"text": "Rome"}], ((3, 7), (18, 22)), {}),
+        ([{"text": "Rome", "answer_start": -1}], ((3, 7), (18, 22)), {}),
+        ({"text": ["Rome"]}, ((3, 7), (18, 22)), {}),
+        (476, ((26, 29),), {}),
+        ([476, "Troy"], ((26, 29),), {}),
+        (None, (), {}),
+    ],
+)
+def test_answers_are_searched_near_where_they_are_said_to_be(answers, spans, counted):
+    row = {"id": "a", "question": "Who?", "context": "In Rome fell. The Rome in 476.", "answers": answers}
+    ([example], counts) = read("squad-rows", as_lines(row))
+    assert (example.spans, counts) == (spans, counted)
 
 
 def test_paragraphs_are_joined_and_the_answer_searched_in_those_that_hold_it():

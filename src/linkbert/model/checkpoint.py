@@ -146,8 +146,8 @@ def read_encoder(folder: Path, sequence_length: int = 0) -> tuple[PretrainedConf
         config.legacy = "cls.predictions.bias" in weights
     layers = [int(found[1]) + 1 for name in weights if (found := re.search(r"\.layers?\.(\d{1,6})\.", name))]
     if (said := config.num_hidden_layers) != (has := max(layers, default=0)):  # a deep model takes minutes to describe
-        wrong = f"num_hidden_layers={said}, the weights end at layer.{has - 1}"
-        raise ValueError(f"{folder}/config.json says {wrong}: write {has}, or fetch the weights that belong to it")
+        ends = f"end at layer.{has - 1}: write {has}, or" if has else f"are only {', '.join(weights):.100}:"
+        raise ValueError(f"{folder}/config.json says num_hidden_layers={said}, the weights {ends} fetch those of it")
     spec = spec_of(config)
     decoder = spec.decoder or spec.bias
     if spec.decoder and (own := weights.pop(f"{decoder}.bias", None)) is not None:
@@ -221,9 +221,10 @@ class PairModel(PreTrainedModel):
         rows = find_objective(objective_of(config, weights)).relations  # that were trained
         self.fresh = {name: value.clone() for name, value in own.items() if not rows or name not in weights}
         self.third = own[RELATION_HEADS[1]][2:].clone() if rows == 2 and RELATION_HEADS[1] in own else None
-        if model.objective.relations > rows:
-            what = "row for linked pairs" if rows else "relation head"
-            log.warning("%s has no %s: it must be trained before it says anything", folder, what)
+        absent = [] if f"{spec_of(config).dense}.weight" in weights else ["masked-token head"]
+        absent += ["row for linked pairs" if rows else "relation head"] * (model.objective.relations > rows)
+        if absent:
+            log.warning("%s has no %s: it must be trained before it says anything", folder, ", no ".join(absent))
 
     def forward(
         self,

@@ -159,8 +159,9 @@ def read_pickle(file: Path) -> dict[str, Tensor]:
         found = inner[0] if inner else found
     if isinstance(found, dict) and any(isinstance(found.get(key), dict) for key in NESTED):
         raise ValueError(f"its weights lie more than {DEEPEST} dictionaries deep")
-    if not isinstance(found, dict):
-        raise ValueError(f"it holds a {type(found).__name__}, not weights by their names")
+    if not isinstance(found, dict) or not any(isinstance(value, Tensor) for value in found.values()):
+        holds = ", ".join(map(str, found))[:100] if isinstance(found, dict) else f"a {type(found).__name__}"
+        raise ValueError(f"it holds {holds}, not weights by their names: save model.state_dict() alone")
     found = {name: value for name, value in found.items() if isinstance(name, str) and isinstance(value, Tensor)}
     for name, value in found.items():
         plain = value.layout == torch.strided and value.device.type == "cpu" and not value.is_nested

@@ -11,6 +11,7 @@ of questions the loss is over padding, too, so that the width of a part has a li
 """
 
 import math
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -145,6 +146,8 @@ def open_folder(folder: Path) -> tuple[Any, Any]:
         raise ValueError(f"{folder} has {sizes}, not of one model: put the encoder's own tokenizer there")
     most = longest(config) if config.model_type in ARCHITECTURES else getattr(config, "max_position_embeddings", None)
     tokenizer.model_max_length = most or tokenizer.model_max_length
+    if getattr(config, "type_vocab_size", 2 * (config.model_type == "xlnet")) < 2:  # a second text has no type
+        tokenizer.model_input_names = [name for name in tokenizer.model_input_names if name != "token_type_ids"]
     return tokenizer, config
 
 
@@ -201,7 +204,8 @@ def load_model(
     asked, held = (sum(each.numel() for each in some.values()) for some in (bare.base_model.state_dict(), weights))
     if asked > 2 * held:  # it would be allocated
         raise ValueError(f"{folder}/config.json asks for an encoder of {asked:,} numbers, the weights have {held:,}")
-    notes = fit_head(bare, weights, old, labels)  # a head that is there is kept where its labels are these
+    tuned = not config.architectures or any(re.search("For(Seq|Token|Multi|Quest)", of) for of in config.architectures)
+    notes = fit_head(bare, weights, old, labels) if tuned else []  # a head is kept where its labels are these
     how = {"dtype": torch.float32, "output_loading_info": True}
     model, found = head.from_pretrained(None, config=config, state_dict=weights, **how)
     missing = [name for name in found["missing_keys"] if name.startswith(f"{model.base_model_prefix}.")]

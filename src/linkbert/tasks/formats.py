@@ -314,27 +314,36 @@ def _mrqa_lines(source: Source, options: Options) -> Iterator[dict[str, Any]]:
 def read_squad(sources: Sequence[Source], options: Options, counts: Counter[str], form: str = "") -> Iterator[Example]:
     """Read SQuAD's JSON, 1.1 or 2.0, or a question a row, as the hub and the authors have it, or with texts alone."""
     for number, (where, _, row) in enumerate(records(sources, {"items": "data"} | dict(options), form)):
-        if "paragraphs" not in row:
-            yield _placed({"id": number} | row, row["context"], row.get("title") or row["context"], options, counts)
-        for paragraph in row.get("paragraphs", ()):
-            context = paragraph["context"]
-            for asked in paragraph["qas"]:
-                yield _placed(asked, context, row.get("title", where), options, counts)
+        for paragraph in row.get("paragraphs", [row]):
+            if not isinstance(context := paragraph.get("context"), str):
+                has = f"{context!r:.60}" if "context" in paragraph else f"only {', '.join(paragraph)}"
+                raise ValueError(f"{where}: a question needs a 'context' that is one text, there is {has}: {FORM}")
+            for asked in paragraph["qas"] if "paragraphs" in row else [{"id": number} | row]:
+                title = row.get("title", where) if "paragraphs" in row else row.get("title") or context
+                yield _placed(asked, context, title, options, counts)
 
 
 def _placed(asked: Any, context: str, title: str, options: Options, counts: Counter[str]) -> QuestionExample:
     given = [] if options.get("unlabelled") else asked["answers"] if "answers" in asked else asked["answer"]
-    if isinstance(given, Mapping):
-        given = [{"answer_start": a, "text": b} for a, b in zip(given["answer_start"], given["text"], strict=True)]
-    given = [given] if isinstance(given, str) else given
-    if given and isinstance(given[0], str):  # "" is none
-        answers = tuple(filter(str.strip, given))
-        spans = find_answers(context, answers)
-    else:
-        places = [(each["answer_start"], each["text"]) for each in given or () if each["text"].strip()]
-        spans = tuple((at, at + len(text)) for at, text in places if at >= 0 and context.startswith(text, at))
-        counts["spans that are not their answer"] += len(places) - len(spans)
-        answers = tuple(text for _, text in places)
+    if isinstance(given, Mapping) and isinstance(texts := given["text"], list):
+        starts = given.get("answer_start") or [None] * len(texts)
+        given = [{"answer_start": a, "text": b} for a, b in zip(starts, texts, strict=True)]
+    listed = given if isinstance(given, list) else [given]
+    said = [each if isinstance(each, Mapping) else {"text": each} for each in listed]
+    places = [(str(each["text"]), each.get("answer_start")) for each in said if each["text"] is not None]
+    places = [(text, at) for text, at in places if text.strip()]  # "" is none
+    spans, loose = Spans(), []
+    for text, at in places:
+        if at is None or at < 0:
+            loose.append(text)
+        elif context.startswith(text, at):
+            spans += ((at, at + len(text)),)
+        else:
+            found = re.finditer(re.escape(text.strip()), context)
+            nearest = sorted((abs(each.start() - at), each.span()) for each in found)[:1]
+            spans += tuple(span for _, span in nearest)
+            counts["answers moved to where their text stands" if nearest else "spans that are not their answer"] += 1
+    spans, answers = spans + find_answers(context, loose), tuple(text for text, _ in places)
     return QuestionExample(str(asked["id"]), asked["question"].strip(), context, answers, spans, title=title)
 
 
@@ -465,24 +474,25 @@ def read_tags(sources: Sequence[Source], options: Options, counts: Counter[str])
     r"""Read a word and its tag a line, a blank line after each sentence; a -DOCSTART- line begins a document.
 
     With `begin`, every I- becomes B-: each word is an entity of its own (EBM PICO). BIOES and BILUO become
-    B and I. Before a sentence a line such as "# id = 1" is none of its words.
+    B and I. Before a sentence a line such as "# id = 1" is none of its words; where words are numbered, any "#".
 
         -DOCSTART- (7)\n\nLow\tI-INT\ndose\tO\n    ->    TaggedExample("0", ("Low", "dose"), ("B-INT", "O"), group="7")
     """
     group, number, words, tags, documents = "", 0, list[str](), list[str](), Counter[str]()
     for source in sources:
+        numbered = is_numbered(source)
         for line, text in enumerate(itertools.chain(source.stream, [""]), 1):
             if text.strip() and not text.startswith("-DOCSTART-"):
-                fields = text.rstrip("\r\n").split("\t") if "\t" in text else re.findall(r"[^ \r\n]+", text)
-                tag = fields[-1].strip()
-                if not words and "\t" not in text and text.startswith("# ") and "=" in text:
+                if not words and re.match("#" if numbered else r"# [^\t]*=[^\t]*$", text):
                     counts["lines of comment"] += 1
                     continue
+                fields = _cells(text)[numbered:] or [""]
+                tag = fields[-1].strip() if fields[1:] else ""
                 if options.get("unlabelled"):
                     counts["cells besides the words, not read"] += len(fields) - 1 - bool(TAG.fullmatch(tag))
                     words.append(fields[0].strip())
                     continue
-                if len(fields) < 2 or not fields[0].strip() or not TAG.fullmatch(tag):
+                if not fields[0].strip() or not TAG.fullmatch(tag):
                     where = f"{source.name}, line {line}"
                     raise ValueError(f"{where}: {text.strip()!r} is not a word and a tag (O, B or I)")
                 words.append(fields[0].strip())
@@ -497,6 +507,29 @@ def read_tags(sources: Sequence[Source], options: Options, counts: Counter[str])
                 group += f"#{documents[group]}" * (not group or documents[group] > 1)  # CoNLL's are all "-X- O O"
 
 
+def is_numbered(source: Source) -> bool:
+    r"""Tell whether the first column of a file counts the words of each sentence, from 0 or from 1.
+
+    1\tAnna\tB-PER\n2\tran\tO\n    ->    True
+    """
+    lines = (text for text in source.stream if not text.startswith("#"))
+    rows = (_cells(text) if text.strip() and not text.startswith("-DOCSTART-") else [] for text in lines)
+    first, found = "", False
+    for sentence in ([*each] for words, each in itertools.groupby(rows, bool) if words):
+        first = first or sentence[0][0]
+        numbers = [str(number + (first == "1")) for number in range(len(sentence))]
+        found |= any(row[2:] or not TAG.fullmatch(row[-1].strip()) for row in sentence)  # not a word 1 and its tag
+        if [row[0] for row in sentence if row[1:]] != numbers:
+            found = False
+            break
+    source.stream.seek(0)
+    return found
+
+
+def _cells(text: str) -> list[str]:
+    return text.rstrip("\r\n").split("\t") if "\t" in text else re.findall(r"[^ \r\n]+", text)
+
+
 def read_tag_rows(sources: Sequence[Source], options: Options, counts: Counter[str]) -> Iterator[Example]:
     """Read sentences as JSON lines or Parquet: a list of words, and one of tags or of numbers of `tag_names`."""
     columns = options["columns"]  # of words, tags and id; Parquet that the datasets library wrote has tag_names itself
@@ -504,11 +537,14 @@ def read_tag_rows(sources: Sequence[Source], options: Options, counts: Counter[s
         if not isinstance(words := row.get(columns["words"]), list):
             raise ValueError(f"{where} has no list {columns['words']!r}: {FORM}")
         if (given := None if options.get("unlabelled") else row.get(columns["tags"])) is not None:
-            names = options.get("tag_names") or [str(each) for each in given]
-            tags = [names[tag] if isinstance(tag, int) and tag < len(names) else str(tag) for tag in given]
+            names = options.get("tag_names") or ()
+            tags = [names[tag] if isinstance(tag, int) and 0 <= tag < len(names) else str(tag) for tag in given]
             if wrong := [tag for tag in tags if not TAG.fullmatch(tag)]:
-                remedy = "options.tag_names lists the names of numbers" if wrong[0].isdecimal() else FORM
+                remedy = f"options.tag_names lists the names of numbers, from 0; it has {len(names)}"
+                remedy = remedy if re.fullmatch(r"-?\d+", wrong[0]) else FORM
                 raise ValueError(f"{where}: {wrong[0]!r} is not a tag (O, B or I); {remedy}")
+            if len(tags) != len(words):
+                raise ValueError(f"{where} has {len(words)} words and {len(tags)} tags: write a tag for each word")
             given = tuple(read_tag(tag, options, counts) for tag in tags)
         yield TaggedExample(str(row.get(columns.get("id", "id"), number)), tuple(map(str, words)), given)
 
@@ -571,31 +607,47 @@ def _labels(values: Sequence[Any], options: Options, where: str) -> tuple[str, .
     if any(each is None or str(each).strip().casefold() in ("", MISSING[0]) for each in values):
         return None
     column = options.get("columns", {}).get("label")
-    if strange := [each for each in values if isinstance(each, list | dict)]:
-        raise ValueError(f"{where}: the label {strange[0]!r:.60} is neither a name nor a number")
+    if strange := [each for each in values if isinstance(each, list | dict) or (isinstance(each, float) and each % 1)]:
+        remedy = "write names, or a 0 or 1 for each class"
+        raise ValueError(f"{where}: the label {strange[0]!r:.60} is neither a name nor a number of a class: {remedy}")
     names = column if isinstance(column, list) else options.get("classes") or [str(i) for i in range(len(values))]
-    flags = [str(value).strip().removesuffix(".0").lower() for value in values]
+    flags = [one_spelling(value) for value in values]
     if options.get("flags", len(values) > 1) and FLAGS.issuperset(flags):
         if len(flags) != len(names):
             raise ValueError(f"{where} has {len(flags)} labels of 0 and 1 for {len(names)} classes")
         return tuple(sorted(name for name, flag in zip(names, flags, strict=True) if flag in ("1", "true")))
     if isinstance(column, list):
         raise ValueError(f"{where}: the labels {', '.join(flags)} are not 0 or 1, one for each of {', '.join(column)}")
-    return tuple(sorted({str(each).strip() for each in values}))
+    return tuple(sorted({one_spelling(each) for each in values}))
+
+
+def one_spelling(value: Any) -> str:
+    """Spell what is one class alike: 1.0 as 1, True as true."""
+    said = re.sub(r"^(-?\d+)\.0+$", r"\1", str(value).strip())
+    return said.lower() if said.lower() in FLAGS else said
 
 
 def read_label(value: Any, options: Options, where: str) -> Label:
     """Read a class, several or a number, as the options say."""
     if "separator" in options and isinstance(value, str):
         value = [each for each in value.split(options["separator"]) if each.strip()]
+    if isinstance(value, Mapping):  # a 0 or 1 by class
+        if not FLAGS.issuperset(one_spelling(each) for each in value.values() if each is not None):
+            column = options.get("columns", {}).get("label")
+            of = f"an object of {', '.join(map(str, value))}, not of a 0 or 1 for each class"
+            raise ValueError(f"{where}: the label {column!r} is {of}: write the class as a column of its own")
+        held = tuple(sorted(name for name, flag in value.items() if one_spelling(flag) in ("1", "true")))
+        return None if None in value.values() else held
     if isinstance(value, list | tuple):
         return _labels(value, options, where)
-    label = "" if value is None else str(value).strip()
+    said = "" if value is None else str(value).strip()
+    label = said if options.get("number") or said in options.get("classes", ()) else one_spelling(said)
     for pattern, name in options.get("labels", {}).items():  # "*false*" = "0"
-        if fnmatchcase(label, pattern):
+        if fnmatchcase(said, pattern) or fnmatchcase(label, pattern):
             label = name
             break
-    if not label or label.casefold() in MISSING[: len(MISSING) if options.get("number") else 1]:
+    numbers = options.get("number") or options.get("whole")
+    if not label or label.casefold() in MISSING[: len(MISSING) if numbers else 1]:
         return None
     found = as_number(label) if options.get("number") else label
     if found is None:

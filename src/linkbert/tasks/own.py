@@ -26,6 +26,7 @@ from linkbert.tasks.formats import (
     as_number,
     ending,
     form_of,
+    one_spelling,
     read_choice,
     read_label,
     read_tag,
@@ -37,7 +38,7 @@ from linkbert.tasks.settings import FineTuneConfig
 from linkbert.tasks.splits import DEV_NAMES, find_data, opened, read_files, read_splits
 from linkbert.tasks.table import SPLITS, Task, find_tasks, make_task
 
-FORMS = ("csv", "tsv", "json", "jsonl", "parquet", "arrow")
+FORMS = ("csv", "tsv", "json", "jsonl", "ndjson", "parquet", "arrow")
 KINDS = {  # by the word for --kind: the kind of task, and its metrics
     "classification": ("text", ["accuracy"]),
     "regression": ("text", ["pearson", "spearman"]),
@@ -61,10 +62,10 @@ def own_task(
     several of 0 and 1. SQuAD's form and `tags` of a word and a tag a line need neither. The kind follows from the
     columns where it is not given. ValueError: a form, a column or a kind that is not known.
     """
-    files = _files(path) | {split: each.absolute() for split, each in (("dev", dev), ("test", test)) if each}
+    lines = kind == "tags" and not (text or label)  # a word and its tag a line, as CoNLL's files
+    files = _files(path, lines) | {split: each.absolute() for split, each in (("dev", dev), ("test", test)) if each}
     if kind and kind not in KINDS:
         raise ValueError(f"--kind {kind!r}; {nearest(kind, KINDS)}")
-    lines = kind == "tags" and not (text or label)  # a word and its tag a line, as CoNLL's files
     row, rows = ({}, []) if lines else _look(files["train"])
     found = [str(each[label]).strip() for each in rows if each.get(label) not in (None, "")]
     names = [[each] if each in row else each.split(",") for each in (text, label)]  # one may hold a comma
@@ -76,11 +77,16 @@ def own_task(
     squad = {*row} == {"data"} or ({"question", "context"} <= {*row} and not {"answers", "answer"}.isdisjoint(row))
     if not (squad and kind in ("", "question")) and not lines and not (texts and labels):
         raise ValueError(f"{path}: name its columns by --text and --label; it has {', '.join(row)}")
+    if squad and {*texts} == {"question", "context"} and isinstance(row[labels[0]] if labels else "", list | dict):
+        kind = kind or "question"  # answers, which are no classes
     if not kind and labels:
         kind = _kind(row, texts, labels, found, str(path))
     of, metrics = KINDS[kind := kind or "question"]
     if kind == "question" and not squad:
         raise ValueError(f"{path} has {', '.join(row)}; questions are rows of question, context and answers")
+    if kind == "choice" and len(texts) < 2:
+        is_one = f"{texts[0]!r} is {type(row[texts[0]]).__name__}, no text"
+        raise ValueError(f"{path}: {is_one}: write texts as columns of their own; a choice is --text QUESTION,OPTIONS")
     roles: dict[str, Any] = {"label": labels if len(labels) > 1 else label}
     if kind == "choice":
         roles |= {"question": texts[0], "options": texts[1] if len(texts) == 2 else texts[1:]}
@@ -88,12 +94,15 @@ def own_task(
         roles |= {"words": texts[0], "tags": label} if kind == "tags" else dict(zip("ab", texts, strict=False))
     roles |= {"id": "id"} if "id" in row and of != "question" else {}
     options = {"columns": roles, "number": kind == "regression"}
+    numbers = [as_number(each) for each in found if each.casefold() not in MISSING]
+    if kind == "classification" and numbers and None not in numbers:
+        options["whole"] = True  # NA is none
     if kind == "multilabel" and len(labels) == 1:  # numbers of classes, or a 0 or 1 for each: by the whole column
         options["separator"] = "|"
         lists = [
             each.split("|") if isinstance(each, str) else each for each in (row.get(label) for row in rows) if each
         ]
-        flags = [str(each).strip().removesuffix(".0").lower() for several in lists for each in several]
+        flags = [one_spelling(each) for several in lists for each in several]
         options["flags"] = FLAGS.issuperset(flags) and len({*map(len, lists)}) == 1 and len(flags) > len(lists)
     if kind == "choice":
         options["by_text"] = all(_said(each, label) in _shown(each, texts[1:]) for each in rows if _said(each, label))
@@ -108,8 +117,8 @@ def own_task(
     }, str(path)), where  # fmt: skip
 
 
-def _files(path: Path) -> dict[str, Path]:
-    """Find the file of each split in a folder; one whose name has a `*` is several, as the hub or `datasets` has it."""
+def _files(path: Path, lines: bool) -> dict[str, Path]:
+    """Find the file of each split in a folder; one whose name has a `*` is several. Of `lines`: of any ending."""
     if path.is_file():
         return {"train": path.absolute()}
     found = {}
@@ -117,14 +126,19 @@ def _files(path: Path) -> dict[str, Path]:
         ways = (f"{name}{rest}" for name in names for rest in (".*", "/data-*.arrow", "-*-of-*"))
         ways = (re.sub("[a-z]", lambda at: f"[{at[0]}{at[0].upper()}]", way) for way in ways)
         there = [each.absolute() for way in ways for top in (path, path / "data") for each in sorted(top.glob(way))]
-        of = [each.with_name(re.sub(r"-\d+-of-\d+", "-*", each.name)) for each in there if ending(each.name) in FORMS]
+        of = [
+            each.with_name(re.sub(r"-\d+-of-\d+", "-*", each.name))
+            for each in there
+            if lines or ending(each.name) in FORMS
+        ]
         there = [*dict.fromkeys(of)]
         if len(there) > 1:
             raise ValueError(f"{path} has several {split} sets, {' and '.join(e.name for e in there)}: name one file")
         if there:
             found[split] = there[0]
     if "train" not in found:
-        raise ValueError(f"{path} has no train set, such as train.csv: its forms are {', '.join(FORMS)}")
+        forms = f"its forms are {', '.join(FORMS)}, or lines of a word and a tag with --kind tags"
+        raise ValueError(f"{path} has no train set, such as train.csv: {forms}")
     return found
 
 
@@ -331,8 +345,8 @@ def _as_gold(value: Any, example: Any, options: Mapping[str, Any], classes: Sequ
             return tuple(read_tag(each, options, Counter()) if TAG.fullmatch(each) else each for each in parts)
         if len(parts) == len(classes) > 1 and {*parts} <= {"0", "1"}:
             parts = [name for name, flag in zip(classes, parts, strict=True) if flag == "1"]
-        return tuple(sorted(filter(None, parts)))
-    said = {"labels": options.get("labels", {}), "number": isinstance(example.gold, float)}
+        return tuple(sorted(each if each in classes else one_spelling(each) for each in parts if each))
+    said = {"labels": options.get("labels", {}), "number": isinstance(example.gold, float), "classes": classes}
     if (label := read_label(value, said, where)) is None:
         raise ValueError(f"{where}: the label {str(value)!r} is not {'a number' if said['number'] else 'one'}")
     return label
