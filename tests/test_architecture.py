@@ -51,13 +51,13 @@ CEILINGS = {  # lines of Python; (top) are the files beside the folders
 OWED = {  # lines above the ceiling, docs/log/size.md says for what; what is not said there must go
     "(top)": 1_434,
     "corpora": 884,
-    "corpora/readers": 2_584,
+    "corpora/readers": 2_583,
     "graph": 126,
     "instances": 221,
     "model": 531,
     "pretraining": 275,
     "tasks": 959,
-    "trials": 567,
+    "trials": 568,
     "views": 318,
 }
 

@@ -439,6 +439,9 @@ def test_a_folder_of_something_else_is_refused(study_file, tmp_path, capsys):
     (tmp_path / "made" / "notes.txt").write_text("mine")
     assert cli.main(["study", str(study_file()), "--to", str(tmp_path / "made")]) == 1
     assert "is not empty, and no study's" in capsys.readouterr().err
+    (tmp_path / "made" / "runs").mkdir()  # as of others, too
+    assert cli.main(["study", str(study_file()), "--to", str(tmp_path / "made")]) == 1
+    assert "is not empty, and no study's" in capsys.readouterr().err
     assert cli.main(["study", str(tmp_path / "made")]) == 1
     assert "is no folder of a study" in capsys.readouterr().err
     assert cli.main(["study", str(study_file())]) == 1

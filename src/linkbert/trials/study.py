@@ -48,6 +48,7 @@ from linkbert.workers import make_executor, run_shards
 DRAWING = (*STORE_SETTINGS, "sequence_length", "seed", "eval_pairs", "mlm_probability", "masking")  # given to a probe
 SAMPLED = 16_384  # pairs of which an arm's tokens a pair are the mean
 TIMING = "30s"  # of training, for tokens a second where no run has finished
+OWN = {"runs", "results", "timing", "study.json", "study.md", "study.html"}  # names in a study's folder
 STDERR_FILENO = 2  # what children say; on ours there may be a job array
 log = logging.getLogger(__name__)
 
@@ -158,8 +159,10 @@ def lacking(study: Study) -> Iterator[tuple[str, list[str]]]:
 
 def prepare(study: Study, folder: Path) -> list[Run]:
     """Write down what is asked, make stores and graphs that are lacking, and return the runs, each once."""
-    there = [each.name for each in folder.iterdir() if each.suffix != ".part"] if folder.exists() else []
-    if there and not {"asked.json", "runs", "results"} & {*there}:
+    there = (
+        {each.name.partition("-")[0] for each in folder.iterdir() if each.suffix != ".part"} if folder.exists() else {}
+    )
+    if "asked.json" not in there and not OWN.issuperset(there):
         raise ValueError(f"{folder} is not empty, and no study's: name a new folder")
     refuse_links(folder)
     asked, path, before = study.model_dump(mode="json"), folder / "asked.json", None
@@ -319,9 +322,8 @@ def ask_probe(run: Run, question: Question, path: Path, more: Mapping[str, Any])
     found = probe(run.path / "model", Path(asked["store"]), {**more, **asked["settings"]})
     if ":" in question.name:
         own = found.get("measures") if isinstance(found, dict) else found
-        check_content(
-            dict[str, FiniteFloat], own, Path(question.name), "; a probe returns its measures (docs/studies.md)"
-        )
+        remedy = "; a probe returns its measures (docs/studies.md)"
+        check_content(dict[str, FiniteFloat], own, Path(question.name), remedy)
     arrays = {f"rows/{name}": np.asarray(each, np.float64) for name, each in found.get("rows", {}).items()}
     for name, each in found.get("groups", {}).items():
         groups = each

@@ -350,9 +350,8 @@ def _take_marks(content: str, around: str, before: str, writer: Writer) -> str:
     pattern, sign = (_HEADING_ID, "") if before == "heading_open" else (_BLOCK_ID, "^")
     if found := pattern.search(content, max(len(content) - 200, 0)):
         content = content[: found.start()]
-        writer.sections.append(
-            (sign + next(filter(None, found.groups())), writer.line if content else writer.last_line)
-        )
+        name = next(filter(None, found.groups()))
+        writer.sections.append((sign + name, writer.line if content else writer.last_line))
     return content
 
 
@@ -705,9 +704,9 @@ _BOLD = re.compile(  # beside a letter of a script without spaces, as kramdown a
 )
 _SIZE = re.compile(r"(?<=\S)[ ]+=\d*%?(?:x\d*%?)?(?=\))")  # of an image, of Wiki.js, Azure DevOps, HedgeDoc
 _PERCENT = re.compile(r"^%%(?!%)(?!.*%%)|%%[ \t]*$", re.MULTILINE)  # of a comment of Obsidian that holds blocks
-_SHAPE = re.compile(
+_SHAPE = re.compile(  # in an attribute of MDX
     r"=\{\s*(?:<>\s*)?<svg\b(?:(?!<svg\b).)*?</svg>\s*(?:</>\s*)?\}", re.DOTALL
-)  # in an attribute of MDX
+)
 _CLOZE = re.compile(r"\{\{cloze\s+([^{}\n]*)\}\}")
 _README = re.compile(r"^\[block:([\w-]+)\]\s*(\{(?:(?!\[/?block\b).)*\})\s*\[/block\][ \t]*$", re.MULTILINE | re.DOTALL)
 _RELATION = re.compile(r"([^,()\n][^()\n]*?) \(([^()\s]+\.(?:md|csv))\)")  # of Notion
