@@ -159,9 +159,8 @@ def lacking(study: Study) -> Iterator[tuple[str, list[str]]]:
 
 def prepare(study: Study, folder: Path) -> list[Run]:
     """Write down what is asked, make stores and graphs that are lacking, and return the runs, each once."""
-    there = (
-        {each.name.partition("-")[0] for each in folder.iterdir() if each.suffix != ".part"} if folder.exists() else {}
-    )
+    every = folder.iterdir() if folder.exists() else ()
+    there = {each.name.partition("-")[0] for each in every if each.suffix != ".part"}
     if "asked.json" not in there and not OWN.issuperset(there):
         raise ValueError(f"{folder} is not empty, and no study's: name a new folder")
     refuse_links(folder)
