@@ -146,14 +146,14 @@ def explain(error: Mapping[str, Any], known: Collection[str]) -> str:
     return f"{key} {wanted}, got {' '.join(show_value(error['input']).split()):.80}"
 
 
-def check_content(kind: Any, value: Any, path: Path, more: str = "") -> Any:
+def check_content(kind: Any, value: Any, path: Path | str, more: str = "") -> Any:
     """Return what a file holds as a type says; a ValueError names the file, the key, what was expected, and `more`."""
     try:
         return TypeAdapter(kind).validate_python(value)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "its content"
-        raise ValueError(f"{path}: {where} is {first['input']!r:.60}. {first['msg']:.120}{more}") from None
+        where, words = ".".join(map(str, first["loc"])) or "its content", first["msg"].removeprefix("Value error, ")
+        raise ValueError(f"{path}: {where} is {first['input']!r:.60}. {words:.120}{more}") from None
 
 
 def meant(word: str, known: Collection[str]) -> str:

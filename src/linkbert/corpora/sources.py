@@ -409,10 +409,11 @@ def walk_folder(folder: Path) -> Iterator[File]:
             yield File(f"{place.relative_to(folder).as_posix()}/", cause=CUT)
         folders = sorted(name for name in folders if name[0] != ".")
         inner = [each for name in folders if not _is_long(each := place / name) and not each.is_symlink()]
-        places += [each for each in inner if not _INSTALLED.search(each.relative_to(folder).as_posix())]
+        packages = {each for each in inner if _INSTALLED.search(each.relative_to(folder).as_posix())}
+        places += [each for each in inner if each not in packages]
         for file in (place / name for name in [*folders, *sorted(names)] if name[0] != "."):
             inside = file.relative_to(folder).as_posix()
-            if _INSTALLED.search(inside) and file.is_dir() and not file.is_symlink():
+            if file in packages:
                 yield File(f"{inside}/", cause=INSTALLED)
             elif _is_long(file):
                 yield File(f"{inside[:99]}~{inside[-99:]}/", cause=TOO_LONG)  # perhaps a folder
@@ -625,9 +626,8 @@ def _find_in_tree(path: Path, readers: dict[str, Reader]) -> str:
         there = ", ".join(f"{suffix} {len(group)}" for suffix, group in [*groups.items()][:10]) or "no file"
         what = f"mostly {strange} files, which no reader takes" if count else f"nothing that is known here ({known})"
         name = f"{count.most_common(1)[0][0]} reads the others alone" if count else "NAME says how to read it"
-        if other := next(
-            (other for other, row in readers.items() if strange in row.inside and not row.marks), ""
-        ):  # by what it is told
+        told = [other for other, row in readers.items() if strange in row.inside and not row.marks]
+        if other := next(iter(told), ""):  # it reads them by what it is told
             what, name = f"mostly {strange} files, whose words only you know", f"{other} reads them by XPaths"
         ways = f"--format {name}, --format package.module:reader with a reader of your own (docs/extending.md)"
         part = f"among the first {LOOKED_AT:,} files are" if len(first) == LOOKED_AT else "it holds"

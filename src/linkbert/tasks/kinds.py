@@ -25,7 +25,6 @@ from linkbert.tasks.table import Task
 
 DIGITS = 4  # of a probability
 OF_CLASSES = {"accuracy", "matthews", "f1", "relation_f1", "multilabel_f1"}  # metrics that score no numbers
-OF_ONE = {"f1": "1", "relation_f1": "0"}  # the class that it is about, metrics.POSITIVE or NEGATIVE
 GUESSES = 60  # of each question of a choice: 60 is a multiple of 2 to 6
 MAX_ANSWER = 30  # tokens of an answer, as in BERT's script
 N_BEST = 20  # starts and ends that are tried with each other in a window, likewise
@@ -146,9 +145,10 @@ class Text(Kind):
             name, metrics, label = self.task.name, ", ".join(self.task.metrics), wrong[0].label
             forms = "a class is a text, several (multilabel_f1) are a tuple, a number is for pearson or spearman"
             raise ValueError(f"{name}: {metrics} cannot score the label {label!r} of example {wrong[0].id}: {forms}")
-        for metric in OF_ONE.keys() & {*self.task.metrics} if labels else ():
-            if OF_ONE[metric] not in labels or (metric == "f1" and len(labels) > 2):
-                means = "that of '1' of two classes" if metric == "f1" else "of all classes but '0'"
+        for metric in self.task.metrics if labels else ():
+            about = METRICS[metric].about if metric in METRICS else ""
+            if about and (about not in labels or (metric == "f1" and len(labels) > 2)):
+                means = f"that of '{about}' of two classes" if metric == "f1" else f"of all classes but '{about}'"
                 remedy = "take accuracy or matthews (F1 of each class is kept, too), or name them by options.labels"
                 here = f"{metric} is {means}, here they are {', '.join(labels):.200}"
                 raise ValueError(f"{self.task.name}: {here}: {remedy}")

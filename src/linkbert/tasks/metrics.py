@@ -48,6 +48,7 @@ class Metric:
     statistics: Callable[[Examples, Predictions], np.ndarray]  # (examples, predictions) -> (N, K) float64
     value: Value  # (..., K) -> (...)
     each: Value  # (N, K) -> (N,): how well one example is answered, higher is better; an F1 of nothing at all is 1
+    about: str = ""  # the class without which it says nothing
 
 
 def normalise(text: str) -> str:
@@ -249,8 +250,8 @@ METRICS = {
     for metric in (
         Metric("accuracy", _right, _mean, _mean),
         Metric("matthews", _classes, _matthews, _first),
-        Metric("f1", partial(_of_found, find=_labels, only=POSITIVE), _f1, partial(_f1, empty=1.0)),
-        Metric("relation_f1", partial(_of_found, find=_labels, never=NEGATIVE), _f1, partial(_f1, empty=1.0)),
+        Metric("f1", partial(_of_found, find=_labels, only=POSITIVE), _f1, partial(_f1, empty=1.0), POSITIVE),
+        Metric("relation_f1", partial(_of_found, find=_labels, never=NEGATIVE), _f1, partial(_f1, empty=1.0), NEGATIVE),
         Metric("multilabel_f1", partial(_of_found, find=_labels), _f1, partial(_f1, empty=1.0)),
         Metric("entity_f1", partial(_of_found, find=_tagged, of=_entities), _f1, partial(_f1, empty=1.0)),
         Metric("token_macro_f1", _of_words, _macro, partial(_macro, empty=1.0)),

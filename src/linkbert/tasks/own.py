@@ -79,8 +79,9 @@ def own_task(
         raise ValueError(f"{path}: name its columns by --text and --label; it has {', '.join(row)}")
     if squad and {*texts} == {"question", "context"} and isinstance(row[labels[0]] if labels else "", list | dict):
         kind = kind or "question"  # answers, which are no classes
+    numbers = [as_number(each) for each in found if each.casefold() not in MISSING]
     if not kind and labels:
-        kind = _kind(row, texts, labels, found, str(path))
+        kind = _kind(row, texts, labels, found, numbers, str(path))
     of, metrics = KINDS[kind := kind or "question"]
     if kind == "question" and not squad:
         raise ValueError(f"{path} has {', '.join(row)}; questions are rows of question, context and answers")
@@ -94,7 +95,6 @@ def own_task(
         roles |= {"words": texts[0], "tags": label} if kind == "tags" else dict(zip("ab", texts, strict=False))
     roles |= {"id": "id"} if "id" in row and of != "question" else {}
     options = {"columns": roles, "number": kind == "regression"}
-    numbers = [as_number(each) for each in found if each.casefold() not in MISSING]
     if kind == "classification" and numbers and None not in numbers:
         options["whole"] = True  # NA is none
     if kind == "multilabel" and len(labels) == 1:  # numbers of classes, or a 0 or 1 for each: by the whole column
@@ -126,11 +126,8 @@ def _files(path: Path, lines: bool) -> dict[str, Path]:
         ways = (f"{name}{rest}" for name in names for rest in (".*", "/data-*.arrow", "-*-of-*"))
         ways = (re.sub("[a-z]", lambda at: f"[{at[0]}{at[0].upper()}]", way) for way in ways)
         there = [each.absolute() for way in ways for top in (path, path / "data") for each in sorted(top.glob(way))]
-        of = [
-            each.with_name(re.sub(r"-\d+-of-\d+", "-*", each.name))
-            for each in there
-            if lines or ending(each.name) in FORMS
-        ]
+        there = [each for each in there if lines or ending(each.name) in FORMS]
+        of = [each.with_name(re.sub(r"-\d+-of-\d+", "-*", each.name)) for each in there]
         there = [*dict.fromkeys(of)]
         if len(there) > 1:
             raise ValueError(f"{path} has several {split} sets, {' and '.join(e.name for e in there)}: name one file")
@@ -170,11 +167,13 @@ def _look(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     return first, [row for _, row in rows]
 
 
-def _kind(row: Mapping[str, Any], texts: Sequence[str], labels: Sequence[str], found: Sequence[str], where: str) -> str:
+def _kind(
+    row: Mapping[str, Any], texts: Sequence[str], labels: Sequence[str], found: Sequence[str],
+    numbers: Sequence[float | None], where: str,
+) -> str:  # fmt: skip
     """Tell the kind of a task by the first values of its columns, and by all labels."""
     lists = [isinstance(row[each], list | dict) for each in (texts[-1], labels[0])]
     if not any(lists) and len(labels) == 1 and len(texts) < 3:
-        numbers = [as_number(each) for each in found if each.casefold() not in MISSING]
         if None not in numbers and any(each and each % 1 for each in numbers):
             return "regression"
         if len({*found}) > max(FEW, len(found) / 2):

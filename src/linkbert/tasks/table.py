@@ -114,7 +114,7 @@ def make_task(name: str, table: Mapping[str, Any], where: str) -> Task:
         raise ValueError(f"{where} has authors and kind {values['kind']!r}: the authors' are {', '.join(AUTHORS)}")
     if not set(files) <= set(SPLITS):
         raise ValueError(f"{where} has files of {', '.join(files)}: there are {', '.join(SPLITS)}")
-    task: Task = check_content(Task, values, Path(where))
+    task: Task = check_content(Task, values, where)
     if not isinstance(task.options.get("columns", {}), Mapping):
         raise ValueError(f"{where} has options.columns = {task.options['columns']!r:.60}: it takes a name by role")
     return dataclasses.replace(task, **_with_authors(dataclasses.asdict(task))) if task.authors else task

@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, Field, model_validator
 
 from linkbert import registry
 from linkbert.config import (
@@ -181,8 +181,8 @@ class Study(Table):
 def read_table(where: str, model: Any, table: Mapping[str, Any], keys: Collection[str], **usual: Any) -> Any:
     """Read a table, in which any other key than `keys` is a setting; errors begin with `where`."""
     own = {key: value for key, value in table.items() if key in keys}
-    with naming(where):
-        return model(**{**usual, **own, "settings": {key: value for key, value in table.items() if key not in own}})
+    settings = {key: value for key, value in table.items() if key not in own}
+    return check_content(model, {**usual, **own, "settings": settings}, where)
 
 
 @contextmanager
@@ -190,10 +190,6 @@ def naming(where: str) -> Iterator[None]:
     """Say where in a study's file is what an error is about."""
     try:
         yield
-    except ValidationError as error:
-        first = error.errors()[0]
-        key, words = ".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, ")
-        raise ValueError(f"{where}: {key} is {first['input']!r:.60}. {words}") from None
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from None
 
@@ -263,7 +259,7 @@ def check_study(tables: Any, path: Path) -> Study:
     if unknown := [key for key in tables if key not in Study.model_fields]:
         raise ValueError(f"{path} has an unknown key {unknown[0]!r}; {nearest(unknown[0], Study.model_fields)}")
     study = check_content(Study, tables, path)
-    try:
+    with naming(str(path)):
         if not study.trained:
             raise ValueError("no store is trained on: leave train = false out of one")
         check_settings(study)
@@ -295,8 +291,6 @@ def check_study(tables: Any, path: Path) -> Study:
             if words[0] == words[1]:
                 raise ValueError(f"compare: {words[0]} is compared with itself")
             check_seeds(study, *words[:2])
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
     return study
 
 

@@ -322,7 +322,7 @@ def ask_probe(run: Run, question: Question, path: Path, more: Mapping[str, Any])
     if ":" in question.name:
         own = found.get("measures") if isinstance(found, dict) else found
         remedy = "; a probe returns its measures (docs/studies.md)"
-        check_content(dict[str, FiniteFloat], own, Path(question.name), remedy)
+        check_content(dict[str, FiniteFloat], own, question.name, remedy)
     arrays = {f"rows/{name}": np.asarray(each, np.float64) for name, each in found.get("rows", {}).items()}
     for name, each in found.get("groups", {}).items():
         groups = each

@@ -477,7 +477,7 @@ def _make_parser(nesting: int, mdx: bool = False) -> MarkdownIt:
 def _indented(rule: Any, state: StateBlock, line: int, stop: int, silent: bool) -> bool:
     """Apply a rule as if elements around did not indent its lines: in MDX a list may stand anywhere in a line.
 
-    Where nothing is indented by more than three, nothing changes. So many lines are looked at as have no blank one.
+    Where nothing is indented by more than three, nothing changes. Of a paragraph INDENTED lines are looked at.
     """
     around, last = (state.blkIndent, state.listIndent), min(stop, line + INDENTED)
     last = next((each for each in range(line + 1, last) if state.isEmpty(each)), last)
@@ -704,9 +704,7 @@ _BOLD = re.compile(  # beside a letter of a script without spaces, as kramdown a
 )
 _SIZE = re.compile(r"(?<=\S)[ ]+=\d*%?(?:x\d*%?)?(?=\))")  # of an image, of Wiki.js, Azure DevOps, HedgeDoc
 _PERCENT = re.compile(r"^%%(?!%)(?!.*%%)|%%[ \t]*$", re.MULTILINE)  # of a comment of Obsidian that holds blocks
-_SHAPE = re.compile(  # in an attribute of MDX
-    r"=\{\s*(?:<>\s*)?<svg\b(?:(?!<svg\b).)*?</svg>\s*(?:</>\s*)?\}", re.DOTALL
-)
+_SHAPE = re.compile(r"=\{\s*(?:<>\s*)?<svg\b(?:(?!<svg\b).)*?</svg>\s*(?:</>\s*)?\}", re.DOTALL)  # of MDX
 _CLOZE = re.compile(r"\{\{cloze\s+([^{}\n]*)\}\}")
 _README = re.compile(r"^\[block:([\w-]+)\]\s*(\{(?:(?!\[/?block\b).)*\})\s*\[/block\][ \t]*$", re.MULTILINE | re.DOTALL)
 _RELATION = re.compile(r"([^,()\n][^()\n]*?) \(([^()\s]+\.(?:md|csv))\)")  # of Notion

@@ -113,12 +113,8 @@ _SETTINGS += [f"docusaurus.config.{kind}" for kind in ("js", "ts", "mjs", "mts",
 SETTINGS = (*_SETTINGS, "config.edn", "conf.py", "versions.json")
 _DATE = "/:categories/:year/:month/:day/:title"
 _DATES = {"year": "%Y", "short_year": "%y", "month": "%m", "day": "%d", "y_day": "%j"}
-STYLES = {
-    "date": _DATE,
-    "pretty": f"{_DATE}/",
-    "ordinal": "/:categories/:year/:y_day/:title",
-    "none": "/:categories/:title",
-}
+STYLES = {"date": _DATE, "pretty": f"{_DATE}/", "ordinal": "/:categories/:year/:y_day/:title",
+          "none": "/:categories/:title"}  # fmt: skip
 DIALECTS = {name: Dialect(name, tuple(row.pop("signs")), **row) for name, row in read_table("conventions.toml").items()}
 
 
@@ -496,9 +492,8 @@ def survey(files: Iterable[tuple[str, bytes]], options: Options, others: Mapping
         pages.dialect = replace(pages.dialect, day=day.decode("utf-8", "replace"))
     for id_ in said:
         pages.add(id_, id_)
-    templates, hosts, folders = _read_settings(
-        others, {part.lstrip("_") for id_ in said for part in id_.split("/")[:-1]}
-    )
+    within = {part.lstrip("_") for id_ in said for part in id_.split("/")[:-1]}
+    templates, hosts, folders = _read_settings(others, within)
     for id_, rows in said.items():
         for key, name in rows:
             _add_said(pages, id_, key, name)
@@ -580,7 +575,7 @@ def _conventional(id_: str, dialect: Dialect) -> Iterator[str]:
     forms += [[*shown, last], [_NUMBERED.sub("", part) for part in (*shown, last)]]
     if dialect.name == "docusaurus":  # "docs/x" is at /docs/next/x, where there are versions
         for path in (id_, "/".join(forms[-1])):
-            forms.append(_TRANSLATED.sub(r"\1/\2/", _next(f"/{path}")).split("/"))
+            forms.append(_TRANSLATED.sub(r"\1/\2/", _next(path)).split("/"))
     if dialect.outline or "%" in last:
         forms.append([*folders, unquote(last).replace("___", "/" if dialect.outline else "___")])
     if journal := _JOURNAL.fullmatch(last) if dialect.outline else None:
@@ -599,8 +594,8 @@ def _conventional(id_: str, dialect: Dialect) -> Iterator[str]:
 
 
 def _next(path: str) -> str:
-    """Return where Docusaurus publishes a page of the newest texts, or of a version: "/docs/x" -> "docs/next/x"."""
-    return path.replace("/docs/", "/docs/next/").replace("/versioned_docs/version-", "/docs/")[1:]
+    """Return where Docusaurus publishes a page of the newest texts, or of a version: "docs/x" -> "docs/next/x"."""
+    return f"/{path}".replace("/docs/", "/docs/next/").replace("/versioned_docs/version-", "/docs/")[1:]
 
 
 def _of_day(part: str, day: date) -> str:
@@ -624,7 +619,7 @@ def _add_said(pages: Pages, id_: str, key: str, name: str) -> None:
             pages.add(NOTE_SUFFIX.sub("", unquote(address)), id_)
             pages.add(unquote(address).replace("/_", "/"), id_)
             if pages.dialect.name == "docusaurus":
-                pages.add(_next(f"/{unquote(address).lstrip('/')}"), id_)
+                pages.add(_next(unquote(address).lstrip("/")), id_)
             if last.lower() in INDEXES and name[0] != "/":  # a page that is a folder
                 pages.add(note_path(name, folder.rpartition("/")[0]), id_)
             if key not in ("id", "path"):

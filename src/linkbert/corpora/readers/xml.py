@@ -72,15 +72,8 @@ def read_file(name: str, data: bytes, options: Options, skipped: Skipped) -> Ite
     """Read the documents of a file; what is not well-formed is counted as damage."""
     from lxml import etree
 
-    parser = etree.XMLParser(**XML | {"huge_tree": False})
     try:
-        try:
-            root = etree.fromstring(data, parser)
-        except etree.XMLSyntaxError as error:
-            if "not defined" not in str(error) or b"<!DOCTYPE" in data:
-                raise
-            start = data.find(b"?>") + 2 if data.lstrip()[:5] == b"<?xml" else 0  # a part of a book: its entities are
-            root = etree.fromstring(data[:start] + b'<!DOCTYPE part SYSTEM "">' + data[start:], parser)  # elsewhere
+        root = _parse(data)
     except etree.XMLSyntaxError as error:
         skipped.note(CUT, f"{name} ({error})")
         return
@@ -100,6 +93,20 @@ def read_file(name: str, data: bytes, options: Options, skipped: Skipped) -> Ite
             id_, own = f"{name}#{number}", own[:0]
         yield from _read_document(node, id_, name, options, skipped)
         yield from (Redirect(other, id_) for other in (own[1:] if options.name else names(id_)))
+
+
+def _parse(data: bytes) -> Any:
+    """Parse a file; one without a DOCTYPE may be a part of a book, which declares its entities."""
+    from lxml import etree
+
+    parser = etree.XMLParser(**XML | {"huge_tree": False})
+    try:
+        return etree.fromstring(data, parser)
+    except etree.XMLSyntaxError as error:
+        if "not defined" not in str(error) or b"<!DOCTYPE" in data:
+            raise
+    start = data.find(b"?>") + 2 if data.lstrip()[:5] == b"<?xml" else 0
+    return etree.fromstring(data[:start] + b'<!DOCTYPE part SYSTEM "">' + data[start:], parser)
 
 
 def _read_document(node: Any, id_: str, name: str, options: Options, skipped: Skipped) -> Iterator[Record]:
