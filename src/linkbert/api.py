@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 from linkbert.corpora import store as stores
 from linkbert.corpora.build import build_documents
 from linkbert.corpora.reader import load_reader
+from linkbert.corpora.readers.jsonl import parse_columns
 from linkbert.corpora.store import open_parquet, shard_path
 from linkbert.files import as_path, has_address, like, locked, remove, replacing, scratch, source_path
 from linkbert.graph.hyperlinks import resolving
@@ -239,8 +240,11 @@ def describe_build(store: Store) -> list[str]:
         lines.append(f"{shown}: read as {reader or 'nothing that could be read'}{files}{given}")
     lines += filter(None, [store.manifest["links_read"]])
     if store.manifest["documents"] and not store.manifest["links_found"]:
-        column = any("columns" in options for options in store.manifest["options"].values())
-        hint = "--columns links=NAME names a column of them, " * column + "--links FILE names a table of them"
+        columns = [options["columns"] for options in store.manifest["options"].values() if "columns" in options]
+        asked = [path for each in columns if (path := parse_columns(each).get("links"))]
+        hint = "--columns links=NAME names a column of them, " * bool(columns)
+        hint = f"nothing stands at links={asked[0]}, which --columns names, " if asked else hint
+        hint += "--links FILE names a table of them"
         lines.append(f"no links found: {hint}")
     if others := store.manifest["other_files"]:
         kinds = ", ".join(f"{suffix} {count:,}" for suffix, count in [*others.items()][:10])

@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 from concurrent.futures import Executor, Future
 from contextlib import ExitStack
 from functools import partial
@@ -686,6 +687,22 @@ def test_a_large_file_of_no_known_kind_hides_no_reader(tmp_path):
     assert find_reader(tmp_path) == "jats"
 
 
+def test_a_book_is_read_as_the_zip_of_pages_that_it_is(tmp_path):
+    head = '<html xmlns="http://www.w3.org/1999/xhtml"><head><title>{0}</title></head>'
+    page = head + '<body><p>{0}, see <a href="{1}">{1}</a>.</p></body></html>'
+    with zipfile.ZipFile(tmp_path / "book.EPUB", "w") as book:
+        for name, content in (
+            ("mimetype", "application/epub+zip"), ("META-INF/container.xml", "<c/>"), ("OEBPS/a.opf", "<package/>"),
+            ("OEBPS/1.xhtml", page.format("One", "2.xhtml")), ("OEBPS/2.xhtml", page.format("Two", "1.xhtml#x")),
+        ):  # fmt: skip
+            book.writestr(name, content)
+    assert find_reader(tmp_path / "book.EPUB") == "html"
+    store = build_documents([tmp_path / "book.EPUB"], tmp_path / "store")
+    assert [(each.title, each.links[0].target) for each in store.documents()] == [
+        ("One", "OEBPS/2.xhtml"), ("Two", "OEBPS/1.xhtml"),
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize("kind", ["folder", "zip", "tar"])
 @pytest.mark.parametrize("compression", ["", ".gz"])
 def test_a_tree_of_tables_is_read(tmp_path, kind, compression):
@@ -716,11 +733,17 @@ def test_the_build_says_what_was_read_and_what_was_skipped(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "column"), [("a.md", ""), ("a.jsonl", "--columns links=NAME names a column of them, ")]
+    ("name", "columns", "column"),
+    [
+        ("a.md", None, ""),
+        ("a.jsonl", "", "--columns links=NAME names a column of them, "),
+        ("a.jsonl", "links=bib.*.link", "nothing stands at links=bib.*.link, which --columns names, "),
+    ],
 )
-def test_a_store_without_links_says_where_they_may_come_from(tmp_path, name, column):
+def test_a_store_without_links_says_where_they_may_come_from(tmp_path, name, columns, column):
     (tmp_path / name).write_text('{"id": "a", "text": "Words."}' if column else "Words.")
-    lines = describe_build(build_documents([tmp_path / name], tmp_path / "store"))
+    options = {} if columns is None else {"columns": columns}
+    lines = describe_build(build_documents([tmp_path / name], tmp_path / "store", options=options))
     assert lines[1:] == [f"no links found: {column}--links FILE names a table of them"]
 
 
@@ -808,14 +831,54 @@ def test_a_tree_of_mostly_unknown_files_is_refused_with_the_ways_on(tmp_path, fi
         ("New York,Los Angeles\n", [("New York", "Los Angeles")]),
         ('<?xml version="1.0"?>\n<postlinks>\n  <row Id="9" PostId="1" RelatedPostId="2" LinkTypeId="3" />\n'
          "</postlinks>", [("1", "2")]),  # of Stack Exchange
+        ("Id,CreationDate,PostId,RelatedPostId\n7,2001-02-03,1,2\n", [("1", "2")]),
+        ("id,depth,cited_opinion_id,citing_opinion_id\n1,1,2,5\n2,3,3,6\n", [("5", "2"), ("6", "3")]),
+        ("citationid,citingcorpusid,citedcorpusid\n9,5,2\n", [("5", "2")]),
+        ("cited_paper_id\tyear\tciting_paper_id\n2\t2001\t5\n", [("5", "2")]),
+        ("weight,src,dst\n0.5,a,b\n", [("a", "b")]),
+        (":START_ID,role,:END_ID\na,x,b\n", [("a", "b")]),  # of Neo4j
+        ("1 2 3 4\n2 5 6\n3\n4 1\n", [("1", "2"), ("1", "3"), ("1", "4"), ("2", "5"), ("2", "6"), ("4", "1")]),
+        ("a,b,c,d\nb,a\nc,a,,b\n", [("a", "b"), ("a", "c"), ("a", "d"), ("b", "a"), ("c", "a"), ("c", "b")]),
+        (",0,1,2\na,b,c,\nb,a,,\n", [("a", "b"), ("a", "c"), ("b", "a")]),  # of pandas
+        ("1 2 {'weight': 3}\n2 1 {}\n", [("1", "2"), ("2", "1")]),
     ],
 )  # fmt: skip
 def test_tables_of_links_of_others(tmp_path, table, edges):
     (tmp_path / "links").write_text(table)
     skipped, _ = load_links(tmp_path / "links", tmp_path)
-    found = add_links(iter([Document(source, "", "") for source, _ in edges]), tmp_path)
+    found = add_links(iter([Document(source, "", "") for source in dict.fromkeys(each for each, _ in edges)]), tmp_path)
     assert [(document.id, link.target) for document in found for link in document.links] == edges
     assert not skipped
+
+
+def test_a_table_of_links_says_which_columns_were_taken(tmp_path):
+    for name, text, said in (
+        ("a.csv", "x,citing,cited\n1,a,b\n", "1 link, from citing to cited"),
+        ("a.tsv", "1\t2\t0.5\n", "1 link, from the first column to the second of 3"),
+        ("a.adjlist", "# of networkx\n1 2 3\n", "2 links, from the first column to all others"),
+    ):
+        (tmp_path / name).write_text(text)
+        assert load_links(tmp_path / name, tmp_path)[1] == f"{tmp_path / name}: {said}"
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        (
+            b"id,kind,paper,other\n1,a,5,2\n",
+            "has the columns id, kind, paper, other: call two of them source and target",
+        ),
+        (b"PAR1\x15\x04", "is Parquet, no table of text: python -c"),
+        (b'[{"source": "a", "target": "b"}]', "is JSON, no table of two columns: jq -r"),
+        (b"[\n", "is JSON, no table of two columns: jq -r"),
+        ("a,b\n".encode("utf-16"), "is UTF-16: iconv -f UTF-16"),
+    ],
+)
+def test_what_is_no_table_of_links_says_what_to_do(tmp_path, table, said):
+    (tmp_path / "links").write_bytes(table)
+    with pytest.raises(ValueError, match=re.escape(said)):
+        load_links(tmp_path / "links", tmp_path)
+    assert not (tmp_path / "links.sqlite").exists()
 
 
 def test_a_build_that_was_killed_before_it_had_a_plan_is_begun_again(tmp_path):

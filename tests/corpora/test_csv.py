@@ -49,6 +49,12 @@ def links_of(document: Document) -> list[str]:
         ('id,text,links\na,x,"Paris, Texas"\n', [("a", "x", ["Paris, Texas"])]),
         ("id,text,links\na,x,10.1002/(SICI)9:15/16<1::AID-S9>3.0.CO;2-2;d\n",
          [("a", "x", ["10.1002/(SICI)9:15/16<1::AID-S9>3.0.CO;2-2", "d"])]),
+        ('id,text,links\na,x,"W2, W3"\nb,x,"https://x.org/b, https://x.org/c"\n',
+         [("a", "x", ["W2", "W3"]), ("b", "x", ["https://x.org/b", "https://x.org/c"])]),
+        ('id,text,links\na,x,"{2, 3}"\nb,x,"(1, 2)"\nc,x,"{\'d\', \'c\'}"\nd,x,(1984)\n',
+         [("a", "x", ["2", "3"]), ("b", "x", ["1", "2"]), ("c", "x", ["d", "c"]), ("d", "x", ["(1984)"])]),
+        ("""id,text,links\na,x,"[1, nan]"\nb,x,"['c', None, nan]"\n""", [("a", "x", ["1"]), ("b", "x", ["c"])]),
+        ("id,text,links\na ,x, b\n b,x,a \n", [("a", "x", ["b"]), ("b", "x", ["a"])]),
         ("id,text,links\na,x,nan\nb,x,\n", [("a", "x", []), ("b", "x", [])]),
     ],
 )  # fmt: skip

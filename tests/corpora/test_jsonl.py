@@ -137,6 +137,20 @@ def test_every_broken_line_is_counted_and_the_others_are_read(tmp_path):
     assert skipped.examples[0] == "a.jsonl line 3: not JSON"
 
 
+def test_one_link_need_be_no_list_and_of_several_titles_the_first_counts(tmp_path):
+    rows = [
+        {"id": 1, "text": "x", "links": 2, "title": ["One", "Uno"]},  # as Crossref, Hacker News
+        {"id": 2, "text": "x", "links": {"target": 1}, "title": []},
+        {"id": 3, "text": "x", "links": float("nan")},
+    ]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found, skipped = read(tmp_path / "a.jsonl")
+    assert [(each.title, [link.target for link in each.links]) for each in found] == [
+        ("One", ["2"]), ("2", ["1"]), ("3", []),
+    ]  # fmt: skip
+    assert not skipped
+
+
 def test_deep_nesting_is_one_broken_line(tmp_path):
     path = tmp_path / "a.jsonl"
     path.write_text('{"id": "a", "text": ' + "[" * 200_000 + "\n" + write(Document("b", "B", "")))
@@ -189,9 +203,10 @@ def test_what_is_no_json_lines_is_told_what_they_are(tmp_path):
         ),
         ("a.jsonl", '[{"id": "a", "text": "b"}]\n', "one object a line, no array .*: not an object"),
         ("a.jsonl", '{\n"id": "a"\n}\n', "one object a line, no array .*: not JSON"),
+        ("a.jsonl", '\ufeff{"id": "a", "text": "b"}\n'.encode("utf-16-le"), "is UTF-16: `iconv"),
         ("a.json", '[{"id": "a", "text": "b"}]\n', "of JSON, write one object a line, no array"),
     ):
-        (tmp_path / name).write_text(text)
+        (tmp_path / name).write_bytes(text if isinstance(text, bytes) else text.encode())
         with pytest.raises(ValueError, match=said):
             build_documents([tmp_path / name], tmp_path / "store")
 

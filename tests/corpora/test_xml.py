@@ -124,6 +124,66 @@ def test_breaks_of_lines_part_words(tmp_path):
     assert document.text == "Two lines, a word more"
 
 
+def test_entities_that_a_file_declares_stand_where_they_are_named(tmp_path):
+    page = """<!DOCTYPE d SYSTEM "d.dtd" [<!ENTITY nbsp "&#160;"><!ENTITY MUST "<b>MUST</b>"><!ENTITY it "the &co; way">
+        <!ENTITY co "Acme &#38;amp; Co"><!ENTITY ref "as in <a href='b.xml'>B</a> &MUST;"><!ENTITY f SYSTEM "f.xml">]>
+        <d><title>Of&nbsp;&co;</title><p>&MUST;&nbsp;go, &it;. So &ref; be &eacute;t&eacute;.</p><p>x &f;y</p></d>"""
+    [document], skipped = read(tmp_path, {"a.xml": page})
+    assert document.title == "Of Acme & Co"
+    assert document.text == "Of\xa0Acme & Co\nMUST\xa0go, the Acme & Co way. So as in B MUST be été.\nx y"
+    assert [(document.text[link.start : link.end], link.target) for link in document.links] == [("B", "b.xml")]
+    assert skipped == {"entity (left out)": 1}
+    assert skipped.examples == ["a.xml (&f;): entity (left out)"]
+
+
+def test_what_entities_add_to_a_file_has_an_end(tmp_path, monkeypatch):
+    monkeypatch.setattr(xml, "EXPANDED", 1_000)
+    page = f'<!DOCTYPE d [<!ENTITY a "{"x" * 500} ">]><d>{"&a;" * 9} end</d>'
+    [document], skipped = read(tmp_path, {"a.xml": page})
+    assert 1_000 < len(document.text) < 3_000
+    assert document.text.endswith("end")
+    assert skipped["entity (left out)"] == 9 - document.text.count("x") // 500
+
+
+def test_documents_one_behind_the_other_in_a_file_are_all_read(tmp_path):
+    grant = '<?xml version="1.0"?>\n<!DOCTYPE g [ ]>\n<g><doc-number>{}</doc-number>'
+    grant += "<invention-title>Moss {}</invention-title><p>Text.</p><c><doc-number>{}</doc-number></c></g>\n"
+    page = grant.format(1, "A", 2) + grant.format(2, "B", 1) + grant.format(3, "C", 1)[:60]
+    found, skipped = read(tmp_path, {"a.xml": page}, name="doc-number", link="c")
+    assert [(each.id, each.title, [link.target for link in each.links]) for each in found] == [
+        ("1", "Moss A", ["2"]), ("2", "Moss B", ["1"]),
+    ]  # fmt: skip
+    assert skipped == {CUT: 1}
+    one, skipped = read(tmp_path / "one", {"a.xml": "<d>\n<![CDATA[\n<?xml version='1.0'?>]]>x</d>"})
+    assert (one[0].text, skipped) == ("<?xml version='1.0'?>x", {})
+
+
+def test_an_attribute_of_ids_names_several_and_an_address_one(tmp_path):
+    page = '<d><p><r target="b c">B, C</r> <r href="e%20 f.xml">E</r></p></d>'
+    [document], _ = read(tmp_path, {"a.xml": page}, name="@none", link=".//r")
+    assert [link.target for link in document.links if link.start == 0] == ["c", "b"]
+    assert [link.target for link in document.links if link.start] == ["e%20 f.xml"]
+
+
+def test_links_that_lead_nowhere_for_want_of_what_is_told_are_counted(tmp_path):
+    page = (
+        '<TEI><p>As <ref target="#b0">1</ref> and <ref target="#b1">2</ref>.</p><b id="b0">10.1/b</b><b id="b1"/></TEI>'
+    )
+    target = "//b[@id = substring-after($link, '#')]/text()"
+    [document], skipped = read(tmp_path, {"a.xml": page}, name="@none", link=".//ref", target=target)
+    assert [link.target for link in document.links] == ["10.1/b"]
+    assert skipped == {"link whose --target finds nothing (left out)": 1}
+    _, skipped = read(tmp_path / "dita", {"a.dita": '<topic><p>As <xref keyref="k"/> says.</p></topic>'})
+    assert skipped == {"link by a key, which a map of DITA gives (left out)": 1}
+
+
+@pytest.mark.parametrize("title", ["", ".//name"])
+def test_a_title_is_what_is_called_so_or_what_is_told(tmp_path, title):
+    page = "<refentry><name>list</name><refentrytitle>ls</refentrytitle><s><title>Use</title><p>x</p></s></refentry>"
+    [document], _ = read(tmp_path, {"a.xml": page}, title=title)
+    assert document.title == ("list" if title else "ls")
+
+
 def test_bad_files_cost_themselves(tmp_path):
     entities = "".join(f'<!ENTITY e{i + 1} "{f"&e{i};" * 10}">' for i in range(9))
     files = {

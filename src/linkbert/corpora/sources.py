@@ -49,6 +49,7 @@ from linkbert.records import Document, Redirect
 log = logging.getLogger(__name__)
 LOOKED_AT, SOME = 1_000, 5  # files of a tree that decide what it holds; so many are no stray ones
 SHARD_BYTES, HELD = 4 << 20, 16  # of a shard; shards of an archive in memory for a survey of some of its files
+ZIPS = (".zip", ".epub")
 LARGEST = 256 << 20  # bytes of one file of an archive that is held in memory
 LONGEST_SETTINGS = 1 << 20  # bytes of what a site says about itself
 LONGEST_NAME, MOST, CHAIN = 4096, 1_000_000, 8  # bytes of a path; other names by links, and links to links, in a tree
@@ -85,9 +86,9 @@ class File(NamedTuple):
 
 
 def is_tree(path: Path) -> bool:
-    """Return whether a source is a folder or an archive: "site.tar.xz" and "pages.zip" are."""
+    """Return whether a source is a folder or an archive: "site.tar.xz", "pages.zip" and a book, "a.epub", are."""
     kinds = [suffix.lower() for suffix in path.suffixes]
-    return (not has_address(path) and path.is_dir()) or ".tar" in kinds or kinds[-1:] in ([".tgz"], [".zip"])
+    return (not has_address(path) and path.is_dir()) or ".tar" in kinds or not {".tgz", *ZIPS}.isdisjoint(kinds[-1:])
 
 
 def plain_name(name: str) -> str:
@@ -366,7 +367,7 @@ def list_files(
         yield from walk_folder(path)
         return
     try:
-        for name, size, position, link, open_ in _open_zip(path) if path.suffix.lower() == ".zip" else _open_tar(path):
+        for name, size, position, link, open_ in _open_zip(path) if path.suffix.lower() in ZIPS else _open_tar(path):
             if isinstance(open_, str):
                 yield File(f"{path} is not a whole archive ({open_})", cause=CUT)
                 continue

@@ -14,7 +14,7 @@ from itertools import chain, islice
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from linkbert.corpora.reader import CUT, EMPTY, FaultError, Reader, Record, Shard, Skipped
+from linkbert.corpora.reader import EMPTY, FaultError, Reader, Record, Shard, Skipped
 from linkbert.corpora.readers.jsonl import Options, choose_columns, column_of, make_record, parse_columns
 from linkbert.corpora.readers.streams import TOO_LARGE, cut_stream
 
@@ -39,8 +39,6 @@ def plan(path: Path, options: Options) -> Iterator[Shard]:
         raise FaultError(EMPTY, f"{path} is empty: there is no row in it")
     if first.faults and head.startswith(b"\n"):
         raise FaultError(TOO_LARGE, f"{path} has no header: its first line is too large, or it is no table")
-    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        raise FaultError(CUT, f"{path} is UTF-16: `iconv -f UTF-16 -t UTF-8` makes of it what can be read")
     header, delimiter, quoted = _find_dialect(head)
     wanted = parse_columns(options.columns).values()
     if wanted and all(map(str.isdigit, wanted)) and not {*wanted} <= {*header}:  # places, from 1 on: without a header
@@ -81,7 +79,8 @@ def read(shard: Shard, options: Options, skipped: Skipped) -> Iterator[Record]:
             continue
         record = dict(zip(header, cells, strict=True))
         record |= {
-            each: (_FLOAT if _NUMBERS.fullmatch(record[each]) else _ITEM).sub(r"\1", record[each]) for each in plain
+            each: (_FLOAT if _NUMBERS.fullmatch(record[each]) else _ITEM).sub(r"\1", record[each]).strip()
+            for each in plain
         }
         record = {each: cell for each, cell in record.items() if cell or each != columns.get("title")}
         if made := make_record(record, skipped, where, columns):

@@ -35,6 +35,7 @@ ONE_EACH = " (one object a line, no array over several lines: `jq -c '.[]'` make
 _SEMICOLON, _BAR = re.compile(r"(?<!CO);|\n"), re.compile(r"\|")  # not that of old DOIs, "(SICI)...3.0.CO;2-2"
 _UNPARTED = re.compile(r"(['\"])\s+(?=['\"])")  # texts of an array, as pandas writes them
 _COMMA, _ANY_COMMA, _NUMBERS = re.compile(r",(?!\s)"), re.compile(r"[,\s]+"), re.compile(r"[\d.]+(?:[,\s]+[\d.]+)+")
+_NONE = re.compile(r"(?<=[\[,\s])(?:nan|NaN|null|NA|<NA>)(?=[\],\s])")  # of Python's and others' lists
 _MARK = re.compile(r"\{\{(\w+):([^{}]*)\}\}")
 NO_COLUMN = "file without the columns (left out)"
 REDIRECT = ("redirect", "target", "fragment")  # the columns of other names of documents
@@ -249,7 +250,7 @@ def make_record(
             where += f", with the keys {', '.join(keys):.200} (--columns id=KEY,text=KEY takes others)"
         skipped.note(fault, where + ONE_EACH * isinstance(record, list))
         return None
-    id_, body, title = str(number_as_text(record["id"])), record["text"], number_as_text(record.get("title"))
+    id_, body, title = str(number_as_text(record["id"])), record["text"], number_as_text(_title(record))
     links = _links(record.get("links"), len(body), skipped, where)
     sections = tuple((each["name"], each["start"]) for each in record.get("sections") or ())
     return Document(id_, id_ if title is None else title, body, links, bool(record.get("disambiguation")), sections)
@@ -264,12 +265,18 @@ def _fault(record: Any) -> str:
         "no text": text is None,
         "id is not a string": number_as_text(id_) is None,
         "text is not a string": not isinstance(text, str),
-        "title is not a string": not isinstance(record.get("title"), str | int | float | None),
+        "title is not a string": not isinstance(_title(record), str | int | float | None),
         "disambiguation is not true or false": not isinstance(record.get("disambiguation"), bool | None),
         "sections are not a list of names and starts": not isinstance(sections, list)
         or not all(map(_is_section, sections)),
     }
     return next(compress(faults, faults.values()), "")
+
+
+def _title(record: dict[str, Any]) -> Any:
+    """Return a title; of a list of some, as Crossref has them, the first."""
+    title = record.get("title")
+    return next(iter(title), None) if isinstance(title, list) else title
 
 
 def _is_section(value: Any) -> bool:
@@ -285,6 +292,8 @@ def _links(values: Any, size: int, skipped: Skipped, where: str) -> tuple[Link, 
     """Read links: a list of targets and of objects, or one in a cell."""
     if isinstance(values, str):
         values = _split(values.strip(), skipped, where)
+    if (type(values) in (int, float) and values == values) or (isinstance(values, dict) and "target" in values):
+        values = [values]
     if not isinstance(values, list):
         if values not in (None, "") and values == values:
             skipped.note("links are not a list (left out)", where)
@@ -309,9 +318,9 @@ def _links(values: Any, size: int, skipped: Skipped, where: str) -> tuple[Link, 
 
 
 def _split(cell: str, skipped: Skipped, where: str) -> Any:
-    """Split a cell: JSON, or a list as Python writes it, or targets with ";", "|" or "," between them.
+    """Split a cell: JSON, or a list, tuple or set as Python writes it, or targets with ";", "|" or "," between them.
 
-    A comma that a space follows may be part of a name ("Paris, Texas"), but not between numbers.
+    A comma that a space follows may be part of a name ("Paris, Texas"), but not between ids and addresses.
 
     >>> _split("b; c", Skipped(), ""), _split("['b', 'c']", Skipped(), ""), _split("Paris, Texas|d", Skipped(), "")
     (['b', 'c'], ['b', 'c'], ['Paris, Texas', 'd'])
@@ -327,15 +336,24 @@ def _split(cell: str, skipped: Skipped, where: str) -> Any:
         with suppress(ValueError):
             values = load_json(cell, skipped, where)
             return values if isinstance(values, list) else [values]
-        if _NUMBERS.fullmatch(cell[1:-1].strip()):
-            return [part.rstrip(".") for part in cell[1:-1].split()]
-        cell = _UNPARTED.sub(r"\1, ", cell)
-        with suppress(ValueError, SyntaxError, MemoryError, RecursionError):
-            return values if isinstance(values := ast.literal_eval(cell), list) else cell
+    if cell[:1] + cell[-1:] in ("[]", "{}") or (cell[:1] + cell[-1:] == "()" and "," in cell):
+        if _NUMBERS.fullmatch(inner := cell[1:-1].strip()):
+            return [part.rstrip(".") for part in _ANY_COMMA.split(inner)]
+        parted = "[" + _UNPARTED.sub(r"\1, ", inner) + "]"  # a set in its order
+        for text in (parted, _NONE.sub("None", parted)):
+            with suppress(ValueError, SyntaxError, MemoryError, RecursionError):
+                return [value for value in ast.literal_eval(text) if value is not None]
+    if cell[:1] in ("[", "{"):
         return cell
     between = next((each for each in (_SEMICOLON, _BAR) if each.search(cell)), _COMMA)
-    between = _ANY_COMMA if _NUMBERS.fullmatch(cell) else between
+    parts = cell.split(",") if between is _COMMA else []
+    between = _ANY_COMMA if _NUMBERS.fullmatch(cell) or (parts and all(map(_is_id, parts))) else between
     return [part.strip() for part in between.split(cell) if part.strip()]
+
+
+def _is_id(text: str) -> bool:
+    """Judge whether this is an id or an address, and no name: "W2", not "Texas" nor "Apollo 11"."""
+    return len(text.split()) == 1 and (any(map(str.isdigit, text)) or "://" in text)
 
 
 READER = Reader(plan=plan, read=read, options=Lines, suffixes=(".jsonl", ".ndjson"), marks=(rb"\A\{",))

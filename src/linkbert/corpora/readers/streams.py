@@ -48,6 +48,8 @@ def cut_stream(path: Path, end: bytes, size: int, largest: int | None = None) ->
 
     try:
         for block, position in decompressed_blocks(path):
+            if not start and not pending and block.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+                raise FaultError(CUT, f"{path} is UTF-16: `iconv -f UTF-16 -t UTF-8` makes of it what can be read")
             pending += block
             if passing:
                 found = pending.find(end)

@@ -1,12 +1,16 @@
 """XML of any kind in, Documents out: XPath says what is a document, what is its text and what is a link.
 
 An element whose parent has no text of its own is a line, any other is part of its line, but for footnotes. Names have
-no prefixes here: in `<akn:p xml:id="x">` they are `p` and `@id`. No entity is expanded, nothing is fetched.
+no prefixes here: in `<akn:p xml:id="x">` they are `p` and `@id`. Nothing is fetched, so of entities those are expanded
+that the file itself declares, and those of HTML.
 """
 
+import html
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from functools import cache
+from itertools import count
 from posixpath import dirname
 from typing import Any
 
@@ -22,6 +26,12 @@ NOTES = ("note", "footnote", "fn", "authorialnote")  # in a line they are droppe
 NONE = "file without a document (left out)"
 NAMESPACES = {"re": "http://exslt.org/regular-expressions"}
 TARGETS = ("href", "target", "ref", "idref", "rid", "uri", "url", "cref", "corresp")
+ADDRESSES = ("href", "uri", "url")  # in which a blank may be a part of a name; in another attribute it parts names
+TITLES = "(.//title | .//refentrytitle | .//invention-title | .//article-title)[1]"
+UNKNOWN = "entity (left out)"
+KEPT = ("amp", "lt", "gt", "quot", "apos")  # of XML itself
+EXPANDED = 1 << 16  # bytes that entities may add to a file, and its own size
+_ENTITY, _DECLARATION = re.compile(r"&([\w.-]+);"), re.compile(rb"(?<=[>\s])(?=<\?xml\s)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +40,7 @@ class Options:
 
     document: str = option("", "XPath of the documents in a file  [default: its root]")
     name: str = option("", "XPath in a document of its id, and of its other names  [default: the file's path]")
+    title: str = option("", "XPath in a document of its title  [default: the first `title`, or what is called so]")
     text: str = option("", "XPath in a document of its text, in order  [default: all]")
     link: str = option(".//@href", "XPath in a document of its links: elements, or attributes of them")
     target: str = option(
@@ -69,24 +80,36 @@ def _string(found: Any) -> str:
 
 
 def read_file(name: str, data: bytes, options: Options, skipped: Skipped) -> Iterator[Record]:
-    """Read the documents of a file; what is not well-formed is counted as damage."""
+    """Read the documents of a file, or of several that stand in it; what is not well-formed is counted as damage."""
     from lxml import etree
 
-    try:
-        root = _parse(data)
-    except etree.XMLSyntaxError as error:
-        skipped.note(CUT, f"{name} ({error})")
-        return
+    numbers, parts = count(1), [data]
+    for part in parts:
+        try:
+            root = _parse(part)
+        except etree.XMLSyntaxError as error:
+            several = "declaration allowed only at the start" in str(error) and len(parts) == 1
+            parts += _DECLARATION.split(data) if several else []
+            if not several:
+                skipped.note(CUT, f"{name} ({error})")
+            continue
+        _expand(root, EXPANDED + len(part), name, skipped)
+        yield from _read_root(root, name, numbers, options, skipped)
+
+
+def _read_root(root: Any, name: str, numbers: Iterator[int], options: Options, skipped: Skipped) -> Iterator[Record]:
+    from lxml import etree
+
     for node in root.iter(etree.Element):
         node.tag = etree.QName(node).localname
         for key in [key for key in node.attrib if key[0] == "{"]:
             node.set(etree.QName(key).localname, node.get(etree.QName(key).localname) or node.get(key))
-    if entities := sum(1 for _ in root.iter(etree.Entity)):
-        skipped["entity (left out)"] += entities
+    if keys := sum(1 for node in root.iter(etree.Element) if node.get("keyref") and not node.get("href")):
+        skipped["link by a key, which a map of DITA gives (left out)"] += keys
     documents = _find(options.document, root) if options.document else [root]
     if not documents:
         skipped.note(NONE, name)
-    for number, node in enumerate(documents, 1):
+    for node, number in zip(documents, numbers, strict=False):
         own = list(dict.fromkeys(filter(None, map(_string, _find(options.name, node))))) if options.name else [name]
         id_ = own[0] if own else name
         if number > 1 and id_ == name:
@@ -109,6 +132,48 @@ def _parse(data: bytes) -> Any:
     return etree.fromstring(data[:start] + b'<!DOCTYPE part SYSTEM "">' + data[start:], parser)
 
 
+def _expand(root: Any, most: int, name: str, skipped: Skipped) -> None:
+    """Put in place what a file's own entities say, and those of HTML, up to `most` bytes; all others are left out.
+
+    <!ENTITY must "<b>MUST</b>">, A server &must;&nbsp;close -> A server <b>MUST</b> close
+    """
+    from lxml import etree
+
+    entities = [*root.iter(etree.Entity)]
+    dtd = root.getroottree().docinfo.internalDTD if entities else None
+    own = {each.name: each.content for each in (() if dtd is None else dtd.iterentities()) if each.content}
+
+    def say(name: str, depth: int = 8) -> str:  # an entity may be in itself
+        if name in own and depth:
+            return _ENTITY.sub(lambda at: say(at[1], depth - 1), own[name])[:most]
+        said = f"&{name};" if name in KEPT else html.unescape(f"&{name};")
+        unknown.extend([name] * (said == f"&{name};" and name not in KEPT))
+        return said * (name in KEPT or said != f"&{name};")
+
+    for node in entities:
+        unknown, before = list[str](), node.getprevious()
+        said = say(node.name) if most > 0 else ""
+        most, content = most - len(said), etree.Element("e")
+        try:
+            content = _parse(f"<e>{said}</e>".encode())
+        except etree.XMLSyntaxError:
+            unknown.append(node.name)
+        for each in unknown if most > 0 else [node.name]:
+            skipped.note(UNKNOWN, f"{name} (&{each};)")
+        text, parts = content.text or "", [*content]
+        if parts:
+            parts[-1].tail = (parts[-1].tail or "") + (node.tail or "")
+        else:
+            text += node.tail or ""
+        if before is None:
+            node.getparent().text = (node.getparent().text or "") + text
+        else:
+            before.tail = (before.tail or "") + text
+        for part in parts:
+            node.addprevious(part)
+        node.getparent().remove(node)
+
+
 def _read_document(node: Any, id_: str, name: str, options: Options, skipped: Skipped) -> Iterator[Record]:
     place = Place(folder=f"{dirname(name)}/".lstrip("/"))
     links: dict[Any, list[tuple[str, str]]] = {}
@@ -118,14 +183,20 @@ def _read_document(node: Any, id_: str, name: str, options: Options, skipped: Sk
             element = getattr(found, "getparent", lambda: None)()
             if element is None:
                 raise ValueError(f"--link {options.link!r} finds no elements or attributes")
-        own = [found] if isinstance(found, str) else [element.get(key) for key in TARGETS if element.get(key)]
-        value = _string((own or [element])[0])
-        if options.target and (wanted := _find(options.target, element, link=value)):
-            value = _string(wanted[0])
-        path, _, fragment = value.partition("#")
-        if to := ((path, fragment) if path else None) if options.name else resolve(value, place):
-            links.setdefault(element, []).append(to)
-    writer, titles = Writer(), _find(".//title", node)
+            key = getattr(found, "attrname", "href")
+        else:
+            key = next((each for each in TARGETS if element.get(each)), "href")
+        said = found if isinstance(found, str) else element.get(key) or _string(element)
+        values = [" ".join(said.split())] if key in ADDRESSES else said.split()
+        if options.target and (wanted := _find(options.target, element, link=" ".join(values))):
+            values = [_string(wanted[0])]
+        for value in values:
+            path, _, fragment = value.partition("#")
+            if to := ((path, fragment) if path else None) if options.name else resolve(value, place):
+                links.setdefault(element, []).append(to)
+            elif options.target:
+                skipped.note("link whose --target finds nothing (left out)", f"{name} ({value})")
+    writer, titles = Writer(), _find(options.title or TITLES, node)
     title = _string(titles[0]) if titles else ""
     for root in _find(options.text, node) if options.text else [node]:
         if isinstance(root, str):
