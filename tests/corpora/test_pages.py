@@ -464,6 +464,38 @@ def test_a_dialect_says_which_side_is_the_page(tmp_path, sign, link, shown):
     assert [page.text[link.start : link.end] for link in page.links] == [shown]
 
 
+def test_in_logseq_a_page_is_called_by_its_whole_name_and_nothing_is_published(tmp_path):
+    pulls = " ".join(f"[x](https://github.com/o/r/pull/{n})" for n in (1, 4, 7))
+    files = {f"pages/GPT___5___{n}.md": "- x" for n in (1, 4, 7)} | {
+        "logseq/config.edn": "{}",
+        "pages/AWS___CLI.md": "- x",
+        "pages/AWS%2FMCP.md": "- x",
+        "pages/Model Context Protocol.md": "alias:: MCP, Brew/Tool\n\n- x",
+        "pages/kept/apart.md": "- x",
+        "pages/A.md": f"- [[CLI]] [[MCP]] [[AWS/MCP]] [[aws/cli]] [[Brew]] [[brew/tool]] [[kept/apart]] #CLI {pulls}",
+    }
+    found = led_to(read_tree(tmp_path, files)["pages/A"])
+    mcp = "pages/Model Context Protocol"
+    assert found[:7] == ["[[cli]]", mcp, "pages/AWS%2FMCP", "pages/AWS___CLI", "[[brew]]", mcp, "pages/kept/apart"]
+    assert found[7:] == ["[[cli]]", *(f"https://github.com/o/r/pull/{n}" for n in (1, 4, 7))]
+
+
+def test_in_dendron_the_page_stands_behind_the_bar_whether_it_is_there_or_not(tmp_path):
+    files = {
+        "dendron.yml": "",
+        "pkg.nextjs.md": "---\ntitle: Nextjs\n---\nx",
+        "a.md": '---\nschema: "[[dendron://docs/pkg.nextjs]]"\n---\n'
+        "See [[Nextjs|dendron.x.nextjs]], [[there|ref.gone#p]].",
+    }
+    page = read_tree(tmp_path, files)["a"]
+    assert page.text == "See Nextjs, there."
+    assert sorted(led_to(page)) == ["[[dendron.x.nextjs]]", "[[ref.gone]]", "pkg.nextjs"]
+    wiki = {"_Sidebar.md": "", "Page.md": "x", "from.md": "See [[shown|Gone]], [[Page|other]], [[shown|Page]]."}
+    page = read_tree(tmp_path / "wiki", wiki)["from"]  # whose authors may mix both
+    assert page.text == "See shown, other, shown."
+    assert led_to(page) == ["[[gone]]", "Page", "Page"]
+
+
 def test_a_dialect_can_be_given(tmp_path):
     files = {"left.md": "", "right.md": "", "from.md": "[[left|right]] #right"}
     assert led_to(read_tree(tmp_path, files)["from"]) == ["left"]

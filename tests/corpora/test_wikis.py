@@ -57,6 +57,21 @@ def test_of_an_installation_of_dokuwiki_only_its_pages_are_read(tmp_path):
     assert skipped == {wikis.OUTSIDE: 1}
 
 
+def test_pages_beside_media_are_the_top_of_dokuwiki(tmp_path):
+    head = "====== T ======\n"
+    files = {
+        "pages/start.txt": f"{head}[[:en:own]] [[en:own|P]] [[gone]]",
+        "pages/en/own.txt": f"{head}[[:start]] [[start]]",
+        "attic/start.txt": head + "old",
+    }
+    pages, skipped = read(tmp_path / "data", files, "dokuwiki")
+    assert links_of(pages["start"]) == [("own", "en/own"), ("P", "en/own"), ("gone", "gone")]
+    assert links_of(pages["en/own"]) == [("start", "start"), ("start", "en/start")]
+    assert skipped == {wikis.OUTSIDE: 1}
+    named, _ = read(tmp_path / "named", {"pages/a.txt": head + "[[pages:b]]", "pages/b.txt": head + "b"}, "dokuwiki")
+    assert links_of(named["pages/a"]) == [("b", "pages/b")]  # a namespace
+
+
 def test_tables_of_restructured_text_and_plain_text_are_no_dokuwiki(tmp_path):
     (tmp_path / "a.txt").write_text("======  ======\ncell    cell\n======  ======\n")
     assert find_reader(tmp_path) == "text"
@@ -65,12 +80,14 @@ def test_tables_of_restructured_text_and_plain_text_are_no_dokuwiki(tmp_path):
 def test_a_tiddler_without_a_head_and_links_by_capitals(tmp_path):
     files = {
         "a.tid": "my caption: x\r\ntitle: OneTwo\r\n\r\nSee ThreeFour and NoPage, `ThreeFour`.\r\n",
-        "ThreeFour.tid": "\nNo head. [[onetwo]] [img[x.png]] {{OneTwo}} $:/core",
+        "ThreeFour.tid": "\nNo head. [[onetwo]] [img[x.png]] {{OneTwo}} {{||Own}} $:/core",
+        "Own.tid": "title: Own\n\nText",
     }
     pages, skipped = read(tmp_path, files, "tiddlywiki")
     assert pages["OneTwo"].text == "See ThreeFour and NoPage, ThreeFour."
     assert links_of(pages["OneTwo"]) == [("ThreeFour", "ThreeFour")]
-    assert links_of(pages["ThreeFour"]) == [("onetwo", "OneTwo"), ("", "OneTwo")]
+    assert links_of(pages["ThreeFour"]) == [("onetwo", "OneTwo"), ("", "OneTwo"), ("", "Own")]
+    assert pages["ThreeFour"].text == "No head. onetwo $:/core"
     assert not skipped
 
 

@@ -324,6 +324,9 @@ class Pages:
         """Map every folder that has such a page below it to the depth of the least deep, and to the first two."""
         own, ranks = normalize("NFC", name), dict[str, tuple[tuple[int, ...], int]]()
         for address, id_ in self.ending(name, kind):
+            above = address.count("/") - name.count("/")
+            if self.dialect.outline and not kind and address != id_ and above != id_.count("/"):
+                continue  # of Logseq: "a/b", whose file is a___b, is not called b
             tail = address[-len(own) :]
             spelled = (tail.casefold() != own.casefold()) + (_APART.sub("-", tail) != _APART.sub("-", own))
             rank: tuple[int, ...] = (0,) if kind else (spelled, address != id_, len(address) != len(name))
@@ -347,11 +350,13 @@ class Pages:
         >>> Pages().find_note("Trees/Oak#Fruit#Acorn", "")
         (('[[trees/oak]]', 'Acorn'), 'Trees/Oak > Fruit > Acorn')
         """
-        right = label.partition("#")[0]
-        if right and (right[:8] == "dendron:" or (self.dialect.label_first and self.find_name(right, page))):
+        left, right = inside.partition("#")[0], label.partition("#")[0]
+        if right and self.dialect.label_first:  # in a wiki of several people some write it the other way
+            sure = self.dialect.name == "dendron" or self.find_name(right, page) or not self.find_name(left, page)
+            inside, label = (label, inside) if sure else (inside, label)
+        elif right[:8] == "dendron:":
             inside, label = label, inside
-        if vault := re.match(r"dendron://([^/]*)/", inside := inside.strip()):
-            inside, page = inside[vault.end() :], f"{vault[1]}/"
+        inside, page = _of_vault(inside.strip(), page)
         name, *places = (part.strip() for part in inside.rstrip("\\").split("#"))
         shown = label.strip() or " > ".join(word for word in (name, *places) if word and word[0] != "^")
         if MEDIA.search(name):
@@ -362,6 +367,7 @@ class Pages:
 
     def find_name(self, name: str, page: str) -> str:
         """Return the id of the page that a wiki link names, "" for none; a choice among several is noted."""
+        name, page = _of_vault(name, page)
         found, other = self._look_up(name.strip(), page)
         self.chosen += [f"[[{name.strip()}]] is {found}, not {other}"] * bool(other)
         return found
@@ -381,9 +387,15 @@ class Pages:
         return next((nearest for kind in (1, 2) if (nearest := self._nearest(name, page, kind))[0]), ("", ""))
 
 
+def _of_vault(name: str, page: str) -> tuple[str, str]:
+    """Return what Dendron calls a note, "dendron://vault/a.b", as a name that is looked for in its vault first."""
+    vault = re.match(r"dendron://([^/]*)/", name)
+    return (name[vault.end() :], f"{vault[1]}/") if vault else (name, page)
+
+
 def _key(name: str, kind: int) -> str:
     """Write an address so that those of one end stand together, "a/b" -> "b/a/"; titles and aliases by themselves."""
-    return f"{kind}:{plain(name)}/" if kind else "/".join(reversed(plain(name).split("/"))) + "/"
+    return f"{kind}:{plain(name).replace('/', chr(1))}/" if kind else "/".join(reversed(plain(name).split("/"))) + "/"
 
 
 def outside(address: str) -> str | None:
@@ -533,7 +545,7 @@ def survey(files: Iterable[tuple[str, bytes]], options: Options, others: Mapping
     is_bare = bare.count(True) >= max(BARE, 0.75 * len(bare))
     pages.bare = is_bare and not (pages.dialect.flat or options.dialect == "none")
     pages.roots = [f"{options.root.strip('/')}/"] if options.root else _find_roots(pages, addresses)
-    pages.sites = _find_sites(pages, addresses, hosts)
+    pages.sites = [] if pages.dialect.outline else _find_sites(pages, addresses, hosts)  # Logseq has none of its own
     if options.host:
         top = "/" * (options.host[:1] == "/" != options.host[1:2])  # a folder of any host
         pages.sites = [f"{top}{(outside(options.host) or options.host).strip('/')}/", *pages.sites]
