@@ -49,9 +49,9 @@ CEILINGS = {  # lines of Python; (top) are the files beside the folders
 
 
 OWED = {  # lines above the ceiling, docs/log/size.md says for what; what is not said there must go
-    "(top)": 1_434,
-    "corpora": 884,
-    "corpora/readers": 2_583,
+    "(top)": 1_438,
+    "corpora": 941,
+    "corpora/readers": 2_693,
     "graph": 126,
     "instances": 221,
     "model": 531,
