@@ -838,7 +838,22 @@ def test_a_tree_of_mostly_unknown_files_is_refused_with_the_ways_on(tmp_path, fi
         ("weight,src,dst\n0.5,a,b\n", [("a", "b")]),
         (":START_ID,role,:END_ID\na,x,b\n", [("a", "b")]),  # of Neo4j
         ("1 2 3 4\n2 5 6\n3\n4 1\n", [("1", "2"), ("1", "3"), ("1", "4"), ("2", "5"), ("2", "6"), ("4", "1")]),
-        ("a,b,c,d\nb,a\nc,a,,b\n", [("a", "b"), ("a", "c"), ("a", "d"), ("b", "a"), ("c", "a"), ("c", "b")]),
+        ("a,b,c,d\nb,a\nc,a,,,b\n", [("a", "b"), ("a", "c"), ("a", "d"), ("b", "a"), ("c", "a"), ("c", "b")]),
+        (":START_ID(Person),role,:END_ID(Film),:TYPE\na,x,b,IN\n", [("a", "b")]),
+        ("citing_doi,cited_doi,source\na,b,crossref\n", [("a", "b")]),  # the words of one pair count
+        ("page_id,target,start,end\na,b,10,20\n", [("a", "b")]),
+        ("paper_id,ref_id,volume,start_page,end_page\na,b,1,10,20\n", [("a", "b")]),
+        ("paper_id,cited_id,subject\na,b,math\n", [("a", "b")]),
+        ("id,source_type,source_id,target_type,target_id\n9,page,1,page,2\n", [("1", "2")]),
+        ("page_from,year,page_to\na,2001,b\n", [("a", "b")]),
+        ("1,2,0.5,17\n3,4,0.5,18\n5,6\n", [("1", "2"), ("3", "4"), ("5", "6")]),  # cut off
+        ("1,2,see, also this\n3,4,anchor\n5,6\n", [("1", "2"), ("3", "4"), ("5", "6")]),
+        ("1,2,NA\n3,4,2001\n", [("1", "2"), ("3", "4")]),
+        ("1\t2\t\\N\n2\t3\t5\n", [("1", "2"), ("2", "3")]),
+        ("a b inf\nc d 1.0\n", [("a", "b"), ("c", "d")]),
+        ("1 2 2001-01-01\n2 3 2002\n", [("1", "2"), ("2", "3")]),
+        ("0 1 2 3\n1 2 3\n2 3\n3\n", [("0", "1"), ("0", "2"), ("0", "3"), ("1", "2"), ("1", "3"), ("2", "3")]),
+        ("PAR1,PAR2\n", [("PAR1", "PAR2")]),  # a gene
         (",0,1,2\na,b,c,\nb,a,,\n", [("a", "b"), ("a", "c"), ("b", "a")]),  # of pandas
         ("1 2 {'weight': 3}\n2 1 {}\n", [("1", "2"), ("2", "1")]),
     ],
@@ -868,6 +883,7 @@ def test_a_table_of_links_says_which_columns_were_taken(tmp_path):
             b"id,kind,paper,other\n1,a,5,2\n",
             "has the columns id, kind, paper, other: call two of them source and target",
         ),
+        (b'\xef\xbb\xbf\n# x\n{"source": "a"}', "is JSON, no table of two columns: jq -r"),
         (b"PAR1\x15\x04", "is Parquet, no table of text: python -c"),
         (b'[{"source": "a", "target": "b"}]', "is JSON, no table of two columns: jq -r"),
         (b"[\n", "is JSON, no table of two columns: jq -r"),

@@ -62,7 +62,7 @@ def test_pages_beside_media_are_the_top_of_dokuwiki(tmp_path):
     files = {
         "pages/start.txt": f"{head}[[:en:own]] [[en:own|P]] [[gone]]",
         "pages/en/own.txt": f"{head}[[:start]] [[start]]",
-        "attic/start.txt": head + "old",
+        "attic/pages/start.txt": head + "old",
     }
     pages, skipped = read(tmp_path / "data", files, "dokuwiki")
     assert links_of(pages["start"]) == [("own", "en/own"), ("P", "en/own"), ("gone", "gone")]
@@ -70,6 +70,8 @@ def test_pages_beside_media_are_the_top_of_dokuwiki(tmp_path):
     assert skipped == {wikis.OUTSIDE: 1}
     named, _ = read(tmp_path / "named", {"pages/a.txt": head + "[[pages:b]]", "pages/b.txt": head + "b"}, "dokuwiki")
     assert links_of(named["pages/a"]) == [("b", "pages/b")]  # a namespace
+    files = {"pages/x.txt": f"{head}[[log:y]]", "log/y.txt": head + "y", "meta/z.txt": head + "z"}
+    assert sorted(read(tmp_path / "spaces", files, "dokuwiki")[0]) == ["log/y", "meta/z", "pages/x"]
 
 
 def test_tables_of_restructured_text_and_plain_text_are_no_dokuwiki(tmp_path):

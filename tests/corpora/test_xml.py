@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import time
 from pathlib import Path
 
 import pytest
@@ -136,6 +137,33 @@ def test_entities_that_a_file_declares_stand_where_they_are_named(tmp_path):
     assert skipped.examples == ["a.xml (&f;): entity (left out)"]
 
 
+def test_an_entity_of_another_file_is_none_of_html(tmp_path):
+    entities = (
+        '<!ENTITY section-files SYSTEM "f"><!ENTITY regexps SYSTEM "r"><!ENTITY copy ""><!ENTITY sect1 SYSTEM "s">'
+    )
+    page = (
+        f"<!DOCTYPE b [{entities}]><b><title>T</title><p>Hello&copy;</p>&section-files;&regexps;&sect1;<p>you</p></b>"
+    )
+    [document], skipped = read(tmp_path, {"a.xml": page})
+    assert (document.text, skipped) == ("Hello\nyou", {"entity (left out)": 3})
+
+
+def test_marks_in_an_entity_may_have_the_prefixes_of_its_file(tmp_path):
+    page = """<!DOCTYPE d [<!ENTITY k "<l x:href='k.xml'>KDE</l>">]>
+        <d xmlns="urn:d" xmlns:x="http://www.w3.org/1999/xlink"><p>The &k; and<b> old</b>, &k;&k; way.</p></d>"""
+    [document], skipped = read(tmp_path, {"a.xml": page})
+    assert (document.text, skipped) == ("The KDE and old, KDEKDE way.", {})
+    assert [(link.start, link.target) for link in document.links] == [(4, "k.xml"), (17, "k.xml"), (20, "k.xml")]
+
+
+def test_many_entities_of_one_element_take_time_by_their_number(tmp_path):
+    page = f"<a><p>{'word &nbsp;' * 20_000}</p></a>"
+    start = time.process_time()
+    [document], skipped = read(tmp_path, {"a.xml": page})
+    assert time.process_time() - start < 6  # it was 30 s
+    assert (len(document.text.split()), skipped) == (20_000, {})
+
+
 def test_what_entities_add_to_a_file_has_an_end(tmp_path, monkeypatch):
     monkeypatch.setattr(xml, "EXPANDED", 1_000)
     page = f'<!DOCTYPE d [<!ENTITY a "{"x" * 500} ">]><d>{"&a;" * 9} end</d>'
@@ -158,11 +186,14 @@ def test_documents_one_behind_the_other_in_a_file_are_all_read(tmp_path):
     assert (one[0].text, skipped) == ("<?xml version='1.0'?>x", {})
 
 
-def test_an_attribute_of_ids_names_several_and_an_address_one(tmp_path):
-    page = '<d><p><r target="b c">B, C</r> <r href="e%20 f.xml">E</r></p></d>'
-    [document], _ = read(tmp_path, {"a.xml": page}, name="@none", link=".//r")
-    assert [link.target for link in document.links if link.start == 0] == ["c", "b"]
-    assert [link.target for link in document.links if link.start] == ["e%20 f.xml"]
+def test_an_attribute_of_ids_names_several_and_an_address_or_a_name_one(tmp_path):
+    page = '<d><r rid="b c">B, C</r> <r target="#d e.xml#f">D</r> <r href="New York.xml">N</r> <l>New York</l></d>'
+    [document], _ = read(tmp_path, {"a.xml": page}, name="@none", link=".//r | .//l/text()")
+    assert sorted(link.target for link in document.links) == ["New York", "New York.xml", "b", "c", "e.xml"]
+    ids = "//b[@id = $link]/text()"
+    page = '<d><r rid="x y">See</r><b id="x">One</b><b id="y">Two</b></d>'
+    [document], _ = read(tmp_path / "ids", {"a.xml": page}, name="@none", link=".//r", target=ids)
+    assert sorted(link.target for link in document.links) == ["One", "Two"]
 
 
 def test_links_that_lead_nowhere_for_want_of_what_is_told_are_counted(tmp_path):
@@ -179,7 +210,8 @@ def test_links_that_lead_nowhere_for_want_of_what_is_told_are_counted(tmp_path):
 
 @pytest.mark.parametrize("title", ["", ".//name"])
 def test_a_title_is_what_is_called_so_or_what_is_told(tmp_path, title):
-    page = "<refentry><name>list</name><refentrytitle>ls</refentrytitle><s><title>Use</title><p>x</p></s></refentry>"
+    page = """<refentry><name>list</name><citation><article-title>No</article-title></citation>
+        <refmeta><refentrytitle>ls</refentrytitle></refmeta><s><title>Use</title><p>x</p></s></refentry>"""
     [document], _ = read(tmp_path, {"a.xml": page}, title=title)
     assert document.title == ("list" if title else "ls")
 

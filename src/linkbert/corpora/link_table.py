@@ -5,39 +5,39 @@ an adjacency list, lines of a source and all its targets, where lines differ in 
 A column in which every value is a number holds numbers as pandas writes them: 102.0 and 1.02e+02 are the id "102".
 """
 
+import codecs
 import csv
 import dataclasses
 import re
 import sqlite3
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import closing, suppress
 from decimal import Decimal
 from itertools import chain, islice
 from pathlib import Path
+from typing import NamedTuple
 
 from linkbert.corpora.reader import TABLE_CUT, Record, Skipped, number_as_text
 from linkbert.files import CutFileError, decompressed_blocks, replacing
 from linkbert.records import Document, Link
 
 SQLITE = "links.sqlite"  # in the folder of an unfinished store
-LONGEST_LINE, HEAD = 1 << 24, 1_000  # bytes; lines that are looked at first
+LONGEST_LINE, HEAD, SEEN = 1 << 24, 1_000, 1 << 20  # bytes; lines that are looked at first, and bytes of them
 UNKNOWN = "links table: unknown source"
-SOURCES = ("source", "citing", "from", "citing_id", "source_id")  # what a header may call the columns
-TARGETS = ("target", "cited", "to", "cited_id", "target_id", "referenced")
-# Other names of theirs, of which letters count: citing_opinion_id, citingcorpusid, src, :START_ID; cited_paper_id, dst.
-_ENDS = [
-    re.compile(f"(?:{stems})(?:[a-z]*(?:ids?|node|doi|pmid|paper|page|article|document|doc|key|title|name|url))?")
-    for stems in (
-        "citing|source|src|from|start|subject|head|post",
-        "cited|target|tgt|dst|dest|destination|to|end|object|tail|referenced|relatedpost",
-    )
-]
+PAIRS = {  # what the names of the columns differ in: citing_opinion_id, cited_opinion_id; :START_ID, :END_ID
+    "citing": ("cited", "referenced"), "source": ("target", "referenced"), "src": ("dst", "dest", "tgt", "trg"),
+    "from": ("to",), "head": ("tail",), "subject": ("object",), "post": ("relatedpost",),
+    "start(?=_?(?:id|node))": ("end",),
+}  # fmt: skip
+TARGET = re.compile(r"(?:cited|referenced?|ref|target|linked|related|neighbou?r)(?![a-z]{2})", re.IGNORECASE)
 _POST_LINK = re.compile(r'\b(?:PostId|RelatedPostId)="(\d+)"')  # of PostLinks.xml of Stack Exchange
-_NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e[+-]?\d+)?", re.IGNORECASE)
+_NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?|[+-]?inf", re.IGNORECASE)
+_MISSING = re.compile(r"nan|na|none|null|\\n|", re.IGNORECASE)
 _INTEGER = re.compile(r"-?(?:0|[1-9]\d*)(?:\.0)?|\d(?:\.\d+)?e\+\d\d?|nan|NA", re.IGNORECASE)
 NO_TABLE = {  # how another kind of file begins, and what to do with it
-    rb"PAR1": """Parquet, no table of text: python -c "import duckdb; duckdb.sql(\\"copy (select source, target from \
-'{}') to 'links.csv'\\")" makes one""",
+    rb"PAR1[\x00-\x1f]": """Parquet, no table of text: python -c "import duckdb; duckdb.sql(\\"copy (select source, \
+target from '{}') to 'links.csv'\\")" makes one""",
     rb"\s*(?:\{|\[\s*(?:\{|\Z))": """JSON, no table of two columns: jq -r 'if type == "array" then .[] else . end | \
 [.source, .target] | @tsv' makes one""",
     rb"\xff\xfe|\xfe\xff": "UTF-16: iconv -f UTF-16 -t UTF-8 makes of it what can be read",
@@ -88,51 +88,38 @@ def count_unknown(to: Path, ids: Iterable[tuple[str]], skipped: Skipped) -> None
             skipped[UNKNOWN] += count - 1
 
 
+class Shape(NamedTuple):
+    """How a table is written, and, in words, which of its columns were taken."""
+
+    delimiter: str
+    quoted: bool
+    columns: tuple[int, int] = (0, 1)
+    every: bool = False  # a line is a source and all its targets
+    headed: bool = False
+    said: str = ""
+
+
 def _read_pairs(path: Path, skipped: Skipped, found: list[str]) -> Iterator[tuple[str, str]]:
-    """Yield source and target of each line that has both; a header may name them, among other columns.
-
-    What was taken for them is put into `found`, in words. ValueError: a header whose names say nothing, a file that is
-    no table.
-
-    In CSV, and where all words of a column are in quotes or some double the marks in them, the quotation marks are the
-    table's; else they are part of a name ("Heroes").
-    """
-    delimiter, quoted, columns, lines = "", True, (0, 1), _read_lines(path, skipped)
-    head, many = [*islice(lines, HEAD)], False
-    if said := next((said for mark, said in NO_TABLE.items() if head and re.match(mark, head[0])), ""):
-        raise ValueError(f"{path} is {said.replace('{}', str(path))}")
+    """Yield source and target of each line that has both; what was taken for them is put into `found`, in words."""
+    shape, lines = None, _read_lines(path, skipped)
+    head = [*islice(lines, HEAD)]
     for number, line in enumerate(chain(head, lines), 1):
         text = line.decode("utf-8-sig" if number == 1 else "utf-8", "replace").rstrip("\r")
-        if "\ufffd" in text:
+        if "\ufffd" in text and not line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
             skipped.note("links table: invalid UTF-8 (replaced)", f"{path.name} line {number}")
-        if not delimiter and text.startswith(("#", "%")):  # as those of SNAP and KONECT begin
+        if not shape and (text.startswith(("#", "%")) or not text.strip()):  # as those of SNAP and KONECT begin
             continue
-        if not delimiter and text.strip():
-            delimiter = "\t" if "\t" in text else max(",;", key=text.count) if re.search("[,;]", text) else " "
-            names = [name.strip() for name in _split(text, delimiter, quoted=True)]
-            below = [row.decode("utf-8", "replace").rstrip("\r") for row in head[number:]]
-            ends = find_ends(names)
-            columns = ends or columns
-            rows = [row.split("\t") for row in below] or [names]
-            quoted = delimiter != "\t" or any(_is_quoted([row[at] for row in rows if at < len(row)]) for at in columns)
-            rows = [_split(row, delimiter, quoted=quoted) for row in below if row.strip()]
-            if ends:
-                found.append(f", from {names[ends[0]]} to {names[ends[1]]}")
+        if not shape:
+            plain = line.removeprefix(codecs.BOM_UTF8)
+            if said := next((said for mark, said in NO_TABLE.items() if re.match(mark, plain)), ""):
+                raise ValueError(f"{path} is {said.replace('{}', str(path))}")
+            shape = _look(path, text, head[number:])
+            found.append(shape.said)
+            if shape.headed:
                 continue
-            wide = len(names) > 3 and names[not names[0] :] == [*map(str, range(len(names) - (not names[0])))]
-            if len(names) > 2 and not wide and _is_header(names, rows):
-                raise ValueError(f"{path} has the columns {', '.join(names)}: call two of them source and target there")
-            widths = {len(names), *map(len, rows)}
-            ragged = wide or ".adjlist" in path.name or (len(widths) > 1 and max(widths) > 3)
-            many = ragged and text[:1] != "<" and "{" not in "".join(below)  # networkx writes what it knows of an edge
-            if many or max(widths) > 2:
-                others = "all others" if many else f"the second of {max(widths)}"
-                found.append(f", from the first column to {others}")
-            if wide:  # as pandas numbers the columns of lists
-                continue
-        fields = _split(text, delimiter, quoted=quoted) * bool(text.strip())
-        pair = _POST_LINK.findall(text) or [fields[column] for column in columns if column < len(fields)]
-        if many and fields and fields[0]:
+        fields = _split(text, shape.delimiter, quoted=shape.quoted) * bool(text.strip())
+        pair = _POST_LINK.findall(text) or [fields[column] for column in shape.columns if column < len(fields)]
+        if shape.every and fields and fields[0]:
             yield from ((fields[0], target) for target in fields[1:] if target)
         elif len(pair) == 2 and all(pair):
             yield pair[0], pair[1]
@@ -140,25 +127,65 @@ def _read_pairs(path: Path, skipped: Skipped, found: list[str]) -> Iterator[tupl
             skipped.note("links table: not two columns", f"{path.name} line {number}")
 
 
+def _look(path: Path, first: str, more: list[bytes]) -> Shape:
+    """Find the shape of a table by its first line and those below it; ValueError: a header whose names say nothing.
+
+    In CSV, and where all words of a column are in quotes or some double the marks in them, the quotation marks are the
+    table's; else they are part of a name ("Heroes").
+    """
+    delimiter = "\t" if "\t" in first else max(",;", key=first.count) if re.search("[,;]", first) else " "
+    names, below, size = [name.strip() for name in _split(first, delimiter, quoted=True)], list[str](), 0
+    for line in more:
+        if (size := size + len(line)) > SEEN:
+            break
+        below += [line.decode("utf-8", "replace").rstrip("\r")] * (line[:1] not in b"#%")
+    ends = find_ends(names)
+    rows = [row.split("\t") for row in below] or [names]
+    quoted = delimiter != "\t" or any(_is_quoted([row[at] for row in rows if at < len(row)]) for at in ends or (0, 1))
+    shape = Shape(delimiter, quoted)
+    if ends:
+        return shape._replace(columns=ends, headed=True, said=f", from {names[ends[0]]} to {names[ends[1]]}")
+    rows = [_split(row, delimiter, quoted=quoted) for row in below if row.strip()]
+    numbered = len(names) > 2 and names == ["", *map(str, range(len(names) - 1))]  # pandas' columns of lists
+    if len(names) > 2 and not numbered and _is_header(names, rows):
+        raise ValueError(f"{path} has the columns {', '.join(names)}: call two of them source and target there")
+    widths = Counter(map(len, [names, *rows]))
+    if first.lstrip("\ufeff")[:1] == "<" or max(widths) < 3:  # of XML there are no columns
+        return shape
+    if numbered or ".adjlist" in path.name or (len(widths) > 2 and max(widths) > 3 and _is_ragged([names, *rows])):
+        return shape._replace(every=True, headed=numbered, said=", from the first column to all others")
+    return shape._replace(said=f", from the first column to the second of {max(widths)}")
+
+
+def _is_ragged(rows: list[list[str]]) -> bool:
+    """Judge whether lines of many lengths are lists of ids, and no prose with the marks that part columns in it."""
+    usual = Counter(map(len, rows)).most_common(1)[0][1]
+    kinds = [all(map(_INTEGER.fullmatch, filter(None, cells))) for cells in (
+        [row[0] for row in rows if row], [cell for row in rows for cell in row[1:]])]  # fmt: skip
+    return usual < 0.9 * len(rows) and kinds[0] == kinds[1] and not any("{" in cell for row in rows for cell in row)
+
+
 def find_ends(names: list[str]) -> tuple[int, int] | None:
-    """Find the columns of source and target by their names, of which those count first that SOURCES and TARGETS have.
+    """Find the columns of source and target by names that differ in what PAIRS says; a second one may be a TARGET.
 
     >>> find_ends(["id", "depth", "cited_opinion_id", "citing_opinion_id"]), find_ends(["a", "b"])
     ((3, 2), None)
     """
-    ends, lower = list[int](), [name.lower() for name in names]
-    for known, pattern in zip((SOURCES, TARGETS), _ENDS, strict=True):
-        like = sorted(lower, key=lambda name: not name.endswith("id"))
-        like = [name for name in like if pattern.fullmatch(re.sub("[^a-z]", "", name))]
-        ends += [lower.index(name) for name in (*known, *like) if name in lower][:1]
-    return (ends[0], ends[1]) if len({*ends}) == 2 else None
+    lower = [re.sub(r"\([^()]*\)", "", name).strip().lower() for name in names]  # of Neo4j: START_ID(Person)
+    for stem, others in PAIRS.items():
+        for at, name in sorted(enumerate(lower), key=lambda each: (each[1] != stem, not each[1].endswith("id"))):
+            found = re.search(rf"(?<![a-z]){stem}", name)
+            for other in others if found else ():
+                if (target := name[: found.start()] + other + name[found.end() :]) in lower:  # type: ignore[union-attr]
+                    return at, lower.index(target)
+    return (0, 1) if len(names) > 2 and TARGET.match(names[1]) and not _NUMBER.fullmatch(names[0]) else None
 
 
 def _is_header(names: list[str], rows: list[list[str]]) -> bool:
-    """Judge whether a line names columns: a word stands above nothing but numbers."""
-    below = ([row[at] for row in rows if at < len(row) and row[at]] for at in range(len(names)))
-    return any(column and all(map(_NUMBER.fullmatch, column)) and not _NUMBER.fullmatch(name) and name
-               for name, column in zip(names, below, strict=True))  # fmt: skip
+    """Judge whether a line names columns: it has no number, and a word stands above nothing but numbers."""
+    below = [[row[at] for row in rows if at < len(row) and not _MISSING.fullmatch(row[at])] for at in range(len(names))]
+    numbers = [column and all(map(_NUMBER.fullmatch, column)) for column in below]
+    return any(numbers) and not any(_NUMBER.fullmatch(name) or _MISSING.fullmatch(name) for name in names[1:])
 
 
 def _is_quoted(cells: list[str]) -> bool:

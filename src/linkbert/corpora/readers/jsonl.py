@@ -35,7 +35,8 @@ ONE_EACH = " (one object a line, no array over several lines: `jq -c '.[]'` make
 _SEMICOLON, _BAR = re.compile(r"(?<!CO);|\n"), re.compile(r"\|")  # not that of old DOIs, "(SICI)...3.0.CO;2-2"
 _UNPARTED = re.compile(r"(['\"])\s+(?=['\"])")  # texts of an array, as pandas writes them
 _COMMA, _ANY_COMMA, _NUMBERS = re.compile(r",(?!\s)"), re.compile(r"[,\s]+"), re.compile(r"[\d.]+(?:[,\s]+[\d.]+)+")
-_NONE = re.compile(r"(?<=[\[,\s])(?:nan|NaN|null|NA|<NA>)(?=[\],\s])")  # of Python's and others' lists
+_NONE = re.compile(r"""('[^']*'|"[^"]*")|(?<=[\[,\s])(?:nan|NaN|null|NA|<NA>)(?=[\],\s])""")  # a text, or nothing
+_SET = re.compile(r"(?:frozen)?set\((.*)\)", re.DOTALL)
 _MARK = re.compile(r"\{\{(\w+):([^{}]*)\}\}")
 NO_COLUMN = "file without the columns (left out)"
 REDIRECT = ("redirect", "target", "fragment")  # the columns of other names of documents
@@ -327,7 +328,8 @@ def _split(cell: str, skipped: Skipped, where: str) -> Any:
     >>> _split("['b' 'c']", Skipped(), ""), _split("[1 2]", Skipped(), "")  # as pandas writes arrays
     (['b', 'c'], ['1', '2'])
     """
-    if cell.lower() in ("null", "none", "nan"):
+    cell = found[1] if (found := _SET.fullmatch(cell)) else cell
+    if cell.lower() in ("", "()", "null", "none", "nan"):
         return []
     if max(map(cell.count, ",;|")) > MANY:
         skipped.note("links too many (left out)", where)
@@ -340,13 +342,13 @@ def _split(cell: str, skipped: Skipped, where: str) -> Any:
         if _NUMBERS.fullmatch(inner := cell[1:-1].strip()):
             return [part.rstrip(".") for part in _ANY_COMMA.split(inner)]
         parted = "[" + _UNPARTED.sub(r"\1, ", inner) + "]"  # a set in its order
-        for text in (parted, _NONE.sub("None", parted)):
-            with suppress(ValueError, SyntaxError, MemoryError, RecursionError):
+        for text in (parted, _NONE.sub(lambda found: found[1] or "None", parted)):
+            with suppress(TypeError, ValueError, SyntaxError, MemoryError, RecursionError):
                 return [value for value in ast.literal_eval(text) if value is not None]
     if cell[:1] in ("[", "{"):
         return cell
     between = next((each for each in (_SEMICOLON, _BAR) if each.search(cell)), _COMMA)
-    parts = cell.split(",") if between is _COMMA else []
+    parts = [part for part in cell.split(",") if part.strip()] if between is _COMMA else []
     between = _ANY_COMMA if _NUMBERS.fullmatch(cell) or (parts and all(map(_is_id, parts))) else between
     return [part.strip() for part in between.split(cell) if part.strip()]
 

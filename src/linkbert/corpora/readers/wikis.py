@@ -75,8 +75,8 @@ _TIDDLY = (
         r"|(?<!\w)~(?=[A-Z])|(?<![\w$/.])(?P<camel>[A-Z]+[a-z]+[A-Z]\w*)"
     ),
 )
-_IN_PAGES = re.compile(rb"\[\[:?pages:")  # a namespace of that name
 _BESIDE = {"pages", "media", "meta", "attic", "media_attic", "media_meta", "index", "cache", "locks", "tmp", "log"}
+_NAMESPACE = re.compile(rf"\[\[:?(?:{'|'.join(_BESIDE)}):".encode())  # then they are no folders of data
 
 # TiddlyWiki's macros: what defines one, calls one, is given to it, and is put into it.
 _GLOBAL = re.compile(rb"^tags:.*\$:/tags/(?:Macro|Global)\b", re.MULTILINE)
@@ -108,7 +108,7 @@ class Pages:
     ids: dict[str, str] = field(default_factory=dict)  # of each file
     names: dict[str, set[str]] = field(default_factory=dict)
     notes: Notes | None = None  # what a survey makes of pages in Markdown
-    top: str = ""  # of DokuWiki: its pages lie in data/pages, or in pages beside what else is in data
+    top: str = ""  # of DokuWiki: a pattern of where its pages lie, data/pages or, in a folder of data, pages
     macros: dict[str, tuple[str, str]] = field(default_factory=dict)  # of TiddlyWiki: parameters and text
 
     def find(self, *names: str) -> str:
@@ -130,15 +130,15 @@ def _survey(id_of: Callable[[str, bytes], str], ends: bool, files: Iterable[tupl
     for name, data in files:
         page = pages.ids[name] = id_of(name, data)
         pages.top = "data/pages/" if "data/pages/" in name else pages.top
-        tops.add("" if _IN_PAGES.search(data) else name.partition("/")[0])
+        tops.add("" if _NAMESPACE.search(data) else name.partition("/")[0])
         for first in range(page.count("/") + 1 if ends else 1):
             pages.names.setdefault(_fold("/".join(page.split("/")[first:])), set()).add(page)
         notes += [(name, data)] if name.endswith(markdown.READER.suffixes) else []
         pages.macros |= _definitions(decode_text(data, name, Skipped())) if _GLOBAL.search(data) else {}
     if id_of is _path_of and not ends and not pages.top and "pages" in tops <= _BESIDE:
-        pages.top, pages.names = "pages/", {}
+        pages.top, pages.names = "^pages/", {}
         for name, page in pages.ids.items():
-            pages.ids[name] = page.removeprefix(pages.top)
+            pages.ids[name] = page.removeprefix("pages/")
             pages.names.setdefault(_fold(pages.ids[name]), set()).add(pages.ids[name])
     if notes and markdown.READER.survey:
         pages.notes = markdown.READER.survey(iter(notes), *more)
@@ -365,7 +365,7 @@ def _read(
 ) -> Iterator[Record]:
     if name.endswith(markdown.READER.suffixes) and markdown.READER.read_file:
         yield from markdown.READER.read_file(name, data, pages.notes or NoOptions(), skipped)
-    elif read is _read_dokuwiki and pages.top and f"/{pages.top}" not in f"/{name}":
+    elif read is _read_dokuwiki and not re.search(pages.top, name):
         skipped[OUTSIDE] += 1
     else:
         records = [*read(name, decode_text(data, name, skipped), pages, skipped)]

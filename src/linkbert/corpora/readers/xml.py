@@ -5,14 +5,15 @@ no prefixes here: in `<akn:p xml:id="x">` they are `p` and `@id`. Nothing is fet
 that the file itself declares, and those of HTML.
 """
 
-import html
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from functools import cache
+from html.entities import html5
 from itertools import count
 from posixpath import dirname
 from typing import Any
+from xml.sax.saxutils import quoteattr
 
 from linkbert.corpora.reader import CUT, Reader, Record, Skipped, option
 from linkbert.corpora.readers.markdown import Writer
@@ -26,12 +27,13 @@ NOTES = ("note", "footnote", "fn", "authorialnote")  # in a line they are droppe
 NONE = "file without a document (left out)"
 NAMESPACES = {"re": "http://exslt.org/regular-expressions"}
 TARGETS = ("href", "target", "ref", "idref", "rid", "uri", "url", "cref", "corresp")
-ADDRESSES = ("href", "uri", "url")  # in which a blank may be a part of a name; in another attribute it parts names
-TITLES = "(.//title | .//refentrytitle | .//invention-title | .//article-title)[1]"
+SEVERAL = ("rid", "rids", "idref", "idrefs", "linkend", "linkends", "corresp")  # and `target` of places; else of one
+TITLES = """(.//title | .//refmeta/refentrytitle | .//invention-title | .//article-title[not(ancestor::ref or
+    ancestor::*[contains(name(), 'citation')] or ancestor::related-article)])[1]"""
 UNKNOWN = "entity (left out)"
 KEPT = ("amp", "lt", "gt", "quot", "apos")  # of XML itself
 EXPANDED = 1 << 16  # bytes that entities may add to a file, and its own size
-_ENTITY, _DECLARATION = re.compile(r"&([\w.-]+);"), re.compile(rb"(?<=[>\s])(?=<\?xml\s)")
+_ENTITY, _DECLARATION = re.compile(r"&([\w.-]+);"), re.compile(rb"(?<=[>\s\xbf])(?=<\?xml\s)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +91,7 @@ def read_file(name: str, data: bytes, options: Options, skipped: Skipped) -> Ite
             root = _parse(part)
         except etree.XMLSyntaxError as error:
             several = "declaration allowed only at the start" in str(error) and len(parts) == 1
-            parts += _DECLARATION.split(data) if several else []
+            parts += filter(None, (each.strip(b"\xef\xbb\xbf\r\n\t ") for each in _DECLARATION.split(data) if several))
             if not several:
                 skipped.note(CUT, f"{name} ({error})")
             continue
@@ -104,7 +106,7 @@ def _read_root(root: Any, name: str, numbers: Iterator[int], options: Options, s
         node.tag = etree.QName(node).localname
         for key in [key for key in node.attrib if key[0] == "{"]:
             node.set(etree.QName(key).localname, node.get(etree.QName(key).localname) or node.get(key))
-    if keys := sum(1 for node in root.iter(etree.Element) if node.get("keyref") and not node.get("href")):
+    if keys := sum(1 for node in root.iter("xref", "link", "topicref") if node.get("keyref") and not node.get("href")):
         skipped["link by a key, which a map of DITA gives (left out)"] += keys
     documents = _find(options.document, root) if options.document else [root]
     if not documents:
@@ -119,13 +121,18 @@ def _read_root(root: Any, name: str, numbers: Iterator[int], options: Options, s
 
 
 def _parse(data: bytes) -> Any:
-    """Parse a file; one without a DOCTYPE may be a part of a book, which declares its entities."""
+    """Parse a file; one without a DOCTYPE may be a part of a book, which declares its entities. Prefixes are any."""
     from lxml import etree
 
     parser = etree.XMLParser(**XML | {"huge_tree": False})
     try:
         return etree.fromstring(data, parser)
     except etree.XMLSyntaxError as error:
+        if str(error).startswith("Namespace prefix"):
+            parser = etree.XMLParser(**XML | {"huge_tree": False}, recover=True)
+            root = etree.fromstring(data, parser)
+            if all(each.domain_name == "NAMESPACE" for each in parser.error_log):
+                return root
         if "not defined" not in str(error) or b"<!DOCTYPE" in data:
             raise
     start = data.find(b"?>") + 2 if data.lstrip()[:5] == b"<?xml" else 0
@@ -139,39 +146,52 @@ def _expand(root: Any, most: int, name: str, skipped: Skipped) -> None:
     """
     from lxml import etree
 
-    entities = [*root.iter(etree.Entity)]
-    dtd = root.getroottree().docinfo.internalDTD if entities else None
-    own = {each.name: each.content for each in (() if dtd is None else dtd.iterentities()) if each.content}
+    parents = dict.fromkeys(node.getparent() for node in root.iter(etree.Entity))
+    dtd = root.getroottree().docinfo.internalDTD if parents else None
+    own = {} if dtd is None else {each.name: each.content for each in dtd.iterentities()}  # None: of another file
+    left, unknown = most, list[str]()
 
-    def say(name: str, depth: int = 8) -> str:  # an entity may be in itself
-        if name in own and depth:
-            return _ENTITY.sub(lambda at: say(at[1], depth - 1), own[name])[:most]
-        said = f"&{name};" if name in KEPT else html.unescape(f"&{name};")
-        unknown.extend([name] * (said == f"&{name};" and name not in KEPT))
-        return said * (name in KEPT or said != f"&{name};")
+    def say(entity: str, depth: int = 8) -> str:  # one may be in itself
+        if entity in own and own[entity] is not None and depth:
+            return _ENTITY.sub(lambda at: say(at[1], depth - 1), own[entity])[:most]
+        said = f"&{entity};" if entity in KEPT else html5.get(f"{entity};", "") * (entity not in own)
+        unknown.extend([entity] * (not said))
+        return said
 
-    for node in entities:
-        unknown, before = list[str](), node.getprevious()
-        said = say(node.name) if most > 0 else ""
-        most, content = most - len(said), etree.Element("e")
+    def parse(entity: str, spaces: Mapping[str | None, str]) -> Any:
+        nonlocal left
+        unknown.clear()
+        said = say(entity) if (fits := left > 0) else ""
+        left -= len(said)
+        names = "".join(f" xmlns{':' + key if key else ''}={quoteattr(value)}" for key, value in spaces.items())
         try:
-            content = _parse(f"<e>{said}</e>".encode())
+            made = _parse(f"<e{names}>{said}</e>".encode())
         except etree.XMLSyntaxError:
-            unknown.append(node.name)
-        for each in unknown if most > 0 else [node.name]:
+            made, unknown[:] = etree.Element("e"), [entity]
+        for each in unknown if fits else [entity]:
             skipped.note(UNKNOWN, f"{name} (&{each};)")
-        text, parts = content.text or "", [*content]
-        if parts:
-            parts[-1].tail = (parts[-1].tail or "") + (node.tail or "")
-        else:
-            text += node.tail or ""
-        if before is None:
-            node.getparent().text = (node.getparent().text or "") + text
-        else:
-            before.tail = (before.tail or "") + text
-        for part in parts:
-            node.addprevious(part)
-        node.getparent().remove(node)
+        return made
+
+    for parent in parents:
+        last, text = None, [parent.text or ""]  # what stands behind an element, or at the start, is written once
+        for child in [*parent, None]:
+            parts, tail = [child], ""
+            if child is not None and child.tag is etree.Entity:
+                made = parse(child.name, parent.nsmap)
+                text.append(made.text or "")
+                parts, tail = [*made], child.tail or ""
+            for part in parts:
+                if last is None:
+                    parent.text = "".join(text)
+                else:
+                    last.tail = "".join(text)
+                if part is not None:
+                    last, text = part, [part.tail or ""]
+                    if part is not child:
+                        child.addprevious(part)
+            text.append(tail)
+            if child is not None and child.tag is etree.Entity:
+                parent.remove(child)
 
 
 def _read_document(node: Any, id_: str, name: str, options: Options, skipped: Skipped) -> Iterator[Record]:
@@ -183,16 +203,17 @@ def _read_document(node: Any, id_: str, name: str, options: Options, skipped: Sk
             element = getattr(found, "getparent", lambda: None)()
             if element is None:
                 raise ValueError(f"--link {options.link!r} finds no elements or attributes")
-            key = getattr(found, "attrname", "href")
+            key = getattr(found, "attrname", "")
         else:
-            key = next((each for each in TARGETS if element.get(each)), "href")
-        said = found if isinstance(found, str) else element.get(key) or _string(element)
-        values = [" ".join(said.split())] if key in ADDRESSES else said.split()
-        if options.target and (wanted := _find(options.target, element, link=" ".join(values))):
-            values = [_string(wanted[0])]
-        for value in values:
-            path, _, fragment = value.partition("#")
-            if to := ((path, fragment) if path else None) if options.name else resolve(value, place):
+            key = next((each for each in TARGETS if element.get(each)), "")
+            found = element.get(key) if key else _string(element)
+        said = " ".join(found.split())
+        places = key == "target" and all("#" in each or "://" in each for each in said.split())
+        for value in said.split() if key in SEVERAL or places else [said]:
+            wanted = _find(options.target, element, link=value) if options.target else []
+            path, _, fragment = (_string(wanted[0]) if wanted else value).partition("#")
+            whole = path + f"#{fragment}" * bool(fragment)
+            if to := ((path, fragment) if path else None) if options.name else resolve(whole, place):
                 links.setdefault(element, []).append(to)
             elif options.target:
                 skipped.note("link whose --target finds nothing (left out)", f"{name} ({value})")
