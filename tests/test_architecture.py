@@ -50,7 +50,7 @@ CEILINGS = {  # lines of Python; (top) are the files beside the folders
 
 OWED = {  # lines above the ceiling, docs/log/size.md says for what; what is not said there must go
     "(top)": 1_438,
-    "corpora": 968,
+    "corpora": 967,
     "corpora/readers": 2_719,
     "graph": 126,
     "instances": 221,

@@ -5,7 +5,6 @@ an adjacency list, lines of a source and all its targets, where lines differ in 
 A column in which every value is a number holds numbers as pandas writes them: 102.0 and 1.02e+02 are the id "102".
 """
 
-import codecs
 import csv
 import dataclasses
 import re
@@ -38,8 +37,8 @@ _INTEGER = re.compile(r"-?(?:0|[1-9]\d*)(?:\.0)?|\d(?:\.\d+)?e\+\d\d?|nan|NA", r
 NO_TABLE = {  # how another kind of file begins, and what to do with it
     rb"PAR1[\x00-\x1f]": """Parquet, no table of text: python -c "import duckdb; duckdb.sql(\\"copy (select source, \
 target from '{}') to 'links.csv'\\")" makes one""",
-    rb"\s*(?:\{|\[\s*(?:\{|\Z))": """JSON, no table of two columns: jq -r 'if type == "array" then .[] else . end | \
-[.source, .target] | @tsv' makes one""",
+    rb"(?:\xef\xbb\xbf)?\s*(?:\{|\[\s*(?:\{|\Z))": """JSON, no table of two columns: jq -r 'if type == \
+"array" then .[] else . end | [.source, .target] | @tsv' makes one""",
     rb"\xff\xfe|\xfe\xff": "UTF-16: iconv -f UTF-16 -t UTF-8 makes of it what can be read",
 }
 
@@ -105,13 +104,12 @@ def _read_pairs(path: Path, skipped: Skipped, found: list[str]) -> Iterator[tupl
     head = [*islice(lines, HEAD)]
     for number, line in enumerate(chain(head, lines), 1):
         text = line.decode("utf-8-sig" if number == 1 else "utf-8", "replace").rstrip("\r")
-        if "\ufffd" in text and not line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        if "\ufffd" in text:
             skipped.note("links table: invalid UTF-8 (replaced)", f"{path.name} line {number}")
         if not shape and (text.startswith(("#", "%")) or not text.strip()):  # as those of SNAP and KONECT begin
             continue
         if not shape:
-            plain = line.removeprefix(codecs.BOM_UTF8)
-            if said := next((said for mark, said in NO_TABLE.items() if re.match(mark, plain)), ""):
+            if said := next((said for mark, said in NO_TABLE.items() if re.match(mark, line)), ""):
                 raise ValueError(f"{path} is {said.replace('{}', str(path))}")
             shape = _look(path, text, head[number:])
             found.append(shape.said)
@@ -149,20 +147,21 @@ def _look(path: Path, first: str, more: list[bytes]) -> Shape:
     numbered = len(names) > 2 and names == ["", *map(str, range(len(names) - 1))]  # pandas' columns of lists
     if len(names) > 2 and not numbered and _is_header(names, rows):
         raise ValueError(f"{path} has the columns {', '.join(names)}: call two of them source and target there")
-    widths = Counter(map(len, [names, *rows]))
-    if first.lstrip("\ufeff")[:1] == "<" or max(widths) < 3:  # of XML there are no columns
+    widest = max(map(len, [names, *rows]))
+    if first.lstrip("\ufeff")[:1] == "<" or widest < 3:  # of XML there are no columns
         return shape
-    if numbered or ".adjlist" in path.name or (len(widths) > 2 and max(widths) > 3 and _is_ragged([names, *rows])):
+    if numbered or ".adjlist" in path.name or _is_ragged([names, *rows]):
         return shape._replace(every=True, headed=numbered, said=", from the first column to all others")
-    return shape._replace(said=f", from the first column to the second of {max(widths)}")
+    return shape._replace(said=f", from the first column to the second of {widest}")
 
 
 def _is_ragged(rows: list[list[str]]) -> bool:
     """Judge whether lines of many lengths are lists of ids, and no prose with the marks that part columns in it."""
-    usual = Counter(map(len, rows)).most_common(1)[0][1]
+    widths = Counter(map(len, rows))
+    varied = len(widths) > 2 and max(widths) > 3 and widths.most_common(1)[0][1] < 0.9 * len(rows)
     kinds = [all(map(_INTEGER.fullmatch, filter(None, cells))) for cells in (
         [row[0] for row in rows if row], [cell for row in rows for cell in row[1:]])]  # fmt: skip
-    return usual < 0.9 * len(rows) and kinds[0] == kinds[1] and not any("{" in cell for row in rows for cell in row)
+    return varied and kinds[0] == kinds[1] and not any("{" in cell for row in rows for cell in row)
 
 
 def find_ends(names: list[str]) -> tuple[int, int] | None:
@@ -174,10 +173,10 @@ def find_ends(names: list[str]) -> tuple[int, int] | None:
     lower = [re.sub(r"\([^()]*\)", "", name).strip().lower() for name in names]  # of Neo4j: START_ID(Person)
     for stem, others in PAIRS.items():
         for at, name in sorted(enumerate(lower), key=lambda each: (each[1] != stem, not each[1].endswith("id"))):
-            found = re.search(rf"(?<![a-z]){stem}", name)
-            for other in others if found else ():
-                if (target := name[: found.start()] + other + name[found.end() :]) in lower:  # type: ignore[union-attr]
-                    return at, lower.index(target)
+            if found := re.search(rf"(?<![a-z]){stem}", name):
+                for target in (name[: found.start()] + other + name[found.end() :] for other in others):
+                    if target in lower:
+                        return at, lower.index(target)
     return (0, 1) if len(names) > 2 and TARGET.match(names[1]) and not _NUMBER.fullmatch(names[0]) else None
 
 

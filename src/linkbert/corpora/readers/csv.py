@@ -78,10 +78,8 @@ def read(shard: Shard, options: Options, skipped: Skipped) -> Iterator[Record]:
             skipped.note(CELLS, where)
             continue
         record = dict(zip(header, cells, strict=True))
-        record |= {
-            each: (_FLOAT if _NUMBERS.fullmatch(record[each]) else _ITEM).sub(r"\1", record[each]).strip()
-            for each in plain
-        }
+        for each in plain:
+            record[each] = (_FLOAT if _NUMBERS.fullmatch(record[each]) else _ITEM).sub(r"\1", record[each]).strip()
         record = {each: cell for each, cell in record.items() if cell or each != columns.get("title")}
         if made := make_record(record, skipped, where, columns):
             yield made

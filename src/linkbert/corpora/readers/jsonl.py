@@ -232,6 +232,8 @@ def make_record(
     """
     keys = record.keys() if isinstance(record, dict) else set[str]()
     record = select(record, columns) if columns and keys else record
+    if keys and isinstance(record.get("title"), list):  # of several, as Crossref has them, the first
+        record = record | {"title": next(iter(record["title"]), None)}
     if keys >= EDGE and record.get("text") is None:
         skipped["edge of an export (left out)"] += 1
         return None
@@ -251,7 +253,7 @@ def make_record(
             where += f", with the keys {', '.join(keys):.200} (--columns id=KEY,text=KEY takes others)"
         skipped.note(fault, where + ONE_EACH * isinstance(record, list))
         return None
-    id_, body, title = str(number_as_text(record["id"])), record["text"], number_as_text(_title(record))
+    id_, body, title = str(number_as_text(record["id"])), record["text"], number_as_text(record.get("title"))
     links = _links(record.get("links"), len(body), skipped, where)
     sections = tuple((each["name"], each["start"]) for each in record.get("sections") or ())
     return Document(id_, id_ if title is None else title, body, links, bool(record.get("disambiguation")), sections)
@@ -266,18 +268,12 @@ def _fault(record: Any) -> str:
         "no text": text is None,
         "id is not a string": number_as_text(id_) is None,
         "text is not a string": not isinstance(text, str),
-        "title is not a string": not isinstance(_title(record), str | int | float | None),
+        "title is not a string": not isinstance(record.get("title"), str | int | float | None),
         "disambiguation is not true or false": not isinstance(record.get("disambiguation"), bool | None),
         "sections are not a list of names and starts": not isinstance(sections, list)
         or not all(map(_is_section, sections)),
     }
     return next(compress(faults, faults.values()), "")
-
-
-def _title(record: dict[str, Any]) -> Any:
-    """Return a title; of a list of some, as Crossref has them, the first."""
-    title = record.get("title")
-    return next(iter(title), None) if isinstance(title, list) else title
 
 
 def _is_section(value: Any) -> bool:

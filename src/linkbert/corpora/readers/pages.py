@@ -352,11 +352,9 @@ class Pages:
         """
         left, right = inside.partition("#")[0], label.partition("#")[0]
         if right and self.dialect.label_first:  # in a wiki of several people some write it the other way
-            is_page = self._look_up(right.strip(), page)[0] or self.dialect.name == "dendron"
-            is_label = not (
-                self._look_up(left.strip(), page)[0] or "://" in left or left[:1] == "/" or MEDIA.search(left)
-            )
-            inside, label = (label, inside) if is_page or is_label else (inside, label)
+            leads = self._look_up(left.strip(), page)[0] or "://" in left or left[:1] == "/" or MEDIA.search(left)
+            if self.dialect.name == "dendron" or self._look_up(right.strip(), page)[0] or not leads:
+                inside, label = label, inside
         elif right[:8] == "dendron:":
             inside, label = label, inside
         inside, page = _of_vault(inside.strip(), page)

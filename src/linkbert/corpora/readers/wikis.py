@@ -126,20 +126,13 @@ def _fold(name: str) -> str:
 
 def _survey(id_of: Callable[[str, bytes], str], ends: bool, files: Iterable[tuple[str, bytes]], *more: Any) -> Pages:
     """Read what pages are called; `ends`: also by the ends of their paths."""
-    pages, notes, tops = Pages(), list[tuple[str, bytes]](), set[str]()
+    pages, notes = Pages(), list[tuple[str, bytes]]()
     for name, data in files:
         page = pages.ids[name] = id_of(name, data)
-        pages.top = "data/pages/" if "data/pages/" in name else pages.top
-        tops.add("" if _NAMESPACE.search(data) else name.partition("/")[0])
         for first in range(page.count("/") + 1 if ends else 1):
             pages.names.setdefault(_fold("/".join(page.split("/")[first:])), set()).add(page)
         notes += [(name, data)] if name.endswith(markdown.READER.suffixes) else []
         pages.macros |= _definitions(decode_text(data, name, Skipped())) if _GLOBAL.search(data) else {}
-    if id_of is _path_of and not ends and not pages.top and "pages" in tops <= _BESIDE:
-        pages.top, pages.names = "^pages/", {}
-        for name, page in pages.ids.items():
-            pages.ids[name] = page.removeprefix("pages/")
-            pages.names.setdefault(_fold(pages.ids[name]), set()).add(pages.ids[name])
     if notes and markdown.READER.survey:
         pages.notes = markdown.READER.survey(iter(notes), *more)
         for page in pages.ids.values():
@@ -196,6 +189,25 @@ def _write(
 def _path_of(name: str, _: bytes = b"") -> str:
     """Return the id of a page: its path without the suffix, from the top of DokuWiki's pages where there is one."""
     return splitext(normalize("NFC", unquote(name)))[0].rpartition("data/pages/")[2]
+
+
+def _survey_dokuwiki(files: Iterable[tuple[str, bytes]], *more: Any) -> Pages:
+    """Read what pages are called, and where they lie in an installation or its folder of data."""
+    tops = set[str]()
+
+    def look(name: str, data: bytes) -> str:
+        tops.add("data/pages/" if "data/pages/" in name else "" if _NAMESPACE.search(data) else name.partition("/")[0])
+        return _path_of(name)
+
+    pages = _survey(look, False, files, *more)
+    if "data/pages/" in tops:
+        pages.top = "data/pages/"
+    elif "pages" in tops <= _BESIDE:
+        pages.top, pages.names = "^pages/", {}
+        for name, page in pages.ids.items():
+            pages.ids[name] = page.removeprefix("pages/")
+            pages.names.setdefault(_fold(pages.ids[name]), set()).add(pages.ids[name])
+    return pages
 
 
 def _read_dokuwiki(name: str, text: str, pages: Pages, _: Skipped) -> Iterator[Record]:
@@ -397,7 +409,7 @@ def read_store(name: str, text: str, skipped: Skipped) -> Iterator[Record]:
 
 DOKUWIKI = Reader(
     read_file=partial(_read, _read_dokuwiki),
-    survey=partial(_survey, _path_of, False),
+    survey=_survey_dokuwiki,
     inside=(".txt",),
     largest=LARGEST,
     marks=(rb"(?m)^[ ]*======[^=\n]*\w[^=\n]*======[ ]*\r?$",),

@@ -90,9 +90,9 @@ def read_file(name: str, data: bytes, options: Options, skipped: Skipped) -> Ite
         try:
             root = _parse(part)
         except etree.XMLSyntaxError as error:
-            several = "declaration allowed only at the start" in str(error) and len(parts) == 1
-            parts += filter(None, (each.strip(b"\xef\xbb\xbf\r\n\t ") for each in _DECLARATION.split(data) if several))
-            if not several:
+            if "declaration allowed only at the start" in str(error) and len(parts) == 1:
+                parts += filter(None, (each.strip(b"\xef\xbb\xbf\r\n\t ") for each in _DECLARATION.split(data)))
+            else:
                 skipped.note(CUT, f"{name} ({error})")
             continue
         _expand(root, EXPANDED + len(part), name, skipped)
@@ -173,25 +173,21 @@ def _expand(root: Any, most: int, name: str, skipped: Skipped) -> None:
         return made
 
     for parent in parents:
-        last, text = None, [parent.text or ""]  # what stands behind an element, or at the start, is written once
-        for child in [*parent, None]:
-            parts, tail = [child], ""
-            if child is not None and child.tag is etree.Entity:
-                made = parse(child.name, parent.nsmap)
-                text.append(made.text or "")
-                parts, tail = [*made], child.tail or ""
-            for part in parts:
-                if last is None:
-                    parent.text = "".join(text)
-                else:
-                    last.tail = "".join(text)
-                if part is not None:
-                    last, text = part, [part.tail or ""]
-                    if part is not child:
-                        child.addprevious(part)
-            text.append(tail)
-            if child is not None and child.tag is etree.Entity:
-                parent.remove(child)
+        runs: list[tuple[Any, list[str]]] = [(None, [parent.text or ""])]  # at the start, and behind each element
+        for child in [*parent]:
+            if child.tag is not etree.Entity:
+                runs.append((child, [child.tail or ""]))
+                continue
+            made = parse(child.name, parent.nsmap)
+            runs[-1][1].append(made.text or "")
+            for part in [*made]:
+                child.addprevious(part)
+                runs.append((part, [part.tail or ""]))
+            runs[-1][1].append(child.tail or "")
+            parent.remove(child)
+        parent.text = "".join(runs[0][1])  # once, however many entities are in it
+        for child, text in runs[1:]:
+            child.tail = "".join(text)
 
 
 def _read_document(node: Any, id_: str, name: str, options: Options, skipped: Skipped) -> Iterator[Record]:
@@ -211,9 +207,9 @@ def _read_document(node: Any, id_: str, name: str, options: Options, skipped: Sk
         places = key == "target" and all("#" in each or "://" in each for each in said.split())
         for value in said.split() if key in SEVERAL or places else [said]:
             wanted = _find(options.target, element, link=value) if options.target else []
-            path, _, fragment = (_string(wanted[0]) if wanted else value).partition("#")
-            whole = path + f"#{fragment}" * bool(fragment)
-            if to := ((path, fragment) if path else None) if options.name else resolve(whole, place):
+            named = _string(wanted[0]) if wanted else value
+            path, _, fragment = named.partition("#")
+            if to := ((path, fragment) if path else None) if options.name else resolve(named, place):
                 links.setdefault(element, []).append(to)
             elif options.target:
                 skipped.note("link whose --target finds nothing (left out)", f"{name} ({value})")
