@@ -49,15 +49,15 @@ CEILINGS = {  # lines of Python; (top) are the files beside the folders
 
 
 OWED = {  # lines above the ceiling, docs/log/size.md says for what; what is not said there must go
-    "(top)": 1_438,
-    "corpora": 967,
-    "corpora/readers": 2_719,
-    "graph": 126,
-    "instances": 221,
+    "(top)": 1_439,
+    "corpora": 979,
+    "corpora/readers": 2_779,
+    "graph": 132,
+    "instances": 222,
     "model": 531,
-    "pretraining": 275,
-    "tasks": 959,
-    "trials": 562,
+    "pretraining": 280,
+    "tasks": 978,
+    "trials": 572,
     "views": 318,
 }
 

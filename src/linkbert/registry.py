@@ -15,7 +15,8 @@ from linkbert.config import nearest
 
 log = logging.getLogger(__name__)
 READERS = ("jsonl", "csv", "markdown", "mediawiki", "parquet", "pubmed", "html", "jats", "rst", "text", "zim")
-WIKIS = {name: f"linkbert.corpora.readers.wikis:{name.upper()}" for name in ("dokuwiki", "tiddlywiki", "wikitext")}
+WIKIS = {f"{name}wiki": f"linkbert.corpora.readers.wikis:{name.upper()}WIKI" for name in ("doku", "tiddly", "zim")}
+WIKIS["wikitext"] = "linkbert.corpora.readers.wikis:WIKITEXT"
 XML = ("stackexchange", "xml")
 PROBES = ("link-gain", "relation-transfer", "linked-retrieval", "two-hop-cloze", "reading", "score")  # of studies
 BUILT_IN = {

@@ -634,7 +634,15 @@ def test_a_link_to_itself_and_a_path_of_any_length_cost_themselves(tmp_path, mon
     assert max(map(len, skipped.examples)) < 1_200
 
 
-PAGES = {"html": ".html", "rst": ".rst", "dokuwiki": ".txt", "tiddlywiki": ".tid", "wikitext": ".wiki", "jats": ".nxml"}
+PAGES = {
+    "html": ".html",
+    "rst": ".rst",
+    "dokuwiki": ".txt",
+    "tiddlywiki": ".tid",
+    "wikitext": ".wiki",
+    "zimwiki": ".txt",
+    "jats": ".nxml",
+}
 CITED = (
     "<article><body><p><xref ref-type='bibr' rid='a'>",
     "1",
@@ -650,6 +658,7 @@ ENDLESS = {  # what stands before, again and again, and behind
     "tiddlywiki": [("title: a\n\n", mark, "") for mark in ("[img[", "```a\n", "\\define a()\n", "<style>")]
     + [("title: a\n\n{{", "a", ""), ("title: a\ntags: ", "[[a ", "\n\nText.")],
     "wikitext": [("#redirect", " ", "a"), ("", "[[/", ""), ("[[", "../", "a"), ("", "[[/a#", "")],
+    "zimwiki": [("", "{{{a:", ""), ("", "'''\n", ""), ("", "[[a|", ""), ("", "_{", ""), ("", "\t", "* a")],
     "jats": [CITED],
 }
 

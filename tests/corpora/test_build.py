@@ -687,6 +687,26 @@ def test_a_large_file_of_no_known_kind_hides_no_reader(tmp_path):
     assert find_reader(tmp_path) == "jats"
 
 
+@pytest.mark.parametrize("kind", ["zip", "tar"])
+def test_an_archive_by_another_name_is_no_text(tmp_path, kind):
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x" / "a.md").write_text("See [b](b.md).")
+    shutil.make_archive(str(tmp_path / "notes"), kind, tmp_path / "x")
+    (tmp_path / f"notes.{kind}").rename(tmp_path / "notes")
+    with pytest.raises(ValueError, match=r"archive, no text \(left out; its name is to end in \.zip or \.tar\): 1"):
+        build_documents([tmp_path / "notes"], tmp_path / "store", format="markdown")
+
+
+def test_what_no_reader_takes_by_itself_names_a_way(tmp_path):
+    (tmp_path / "a.xml").write_text("<memo/>")
+    with pytest.raises(ValueError, match=r"--format xml reads it by XPaths, --format package\.module:reader"):
+        find_reader(tmp_path / "a.xml")
+    (tmp_path / "papers").mkdir()
+    (tmp_path / "papers" / "1.json").write_text('{\n"id": "1"\n}')
+    with pytest.raises(ValueError, match=r"jq -c \. .*/papers/\*\.json > documents\.jsonl makes lines of objects"):
+        find_reader(tmp_path / "papers")
+
+
 def test_a_book_is_read_as_the_zip_of_pages_that_it_is(tmp_path):
     head = '<html xmlns="http://www.w3.org/1999/xhtml"><head><title>{0}</title></head>'
     page = head + '<body><p>{0}, see <a href="{1}">{1}</a>.</p></body></html>'
@@ -888,6 +908,12 @@ def test_a_table_of_links_says_which_columns_were_taken(tmp_path):
         (b'[{"source": "a", "target": "b"}]', "is JSON, no table of two columns: jq -r"),
         (b"[\n", "is JSON, no table of two columns: jq -r"),
         ("a,b\n".encode("utf-16"), "is UTF-16: iconv -f UTF-16"),
+        (b"%%MatrixMarket matrix coordinate pattern\n3 3 1\n1 2\n", "is Matrix Market: grep -v '^%'"),
+        (b"<http://a> <http://p> <http://b> .\n", "is RDF, no table"),
+        (b"graph [\n  node [ id 1 ]\n]\n", "is a graph as networkx reads it"),
+        (b'Creator "ours"\ngraph [\n', "is a graph as networkx reads it"),
+        (b"*Vertices 2\n1 a\n", "is a graph as networkx reads it"),
+        (b'\xef\xbb\xbf<?xml version="1.0"?>\n<graphml>\n', "is a graph as networkx reads it"),
     ],
 )
 def test_what_is_no_table_of_links_says_what_to_do(tmp_path, table, said):
@@ -895,6 +921,12 @@ def test_what_is_no_table_of_links_says_what_to_do(tmp_path, table, said):
     with pytest.raises(ValueError, match=re.escape(said)):
         load_links(tmp_path / "links", tmp_path)
     assert not (tmp_path / "links.sqlite").exists()
+
+
+def test_no_line_of_xml_around_rows_is_a_link(tmp_path):
+    rows = '<?xml version="1.0" encoding="utf-8"?>\n<postlinks>\n  <row PostId="1" RelatedPostId="3" />\n</postlinks>\n'
+    (tmp_path / "PostLinks.xml").write_bytes(b"\xef\xbb\xbf" + rows.encode())
+    assert load_links(tmp_path / "PostLinks.xml", tmp_path) == ({}, f"{tmp_path / 'PostLinks.xml'}: 1 link")
 
 
 def test_a_build_that_was_killed_before_it_had_a_plan_is_begun_again(tmp_path):

@@ -18,6 +18,7 @@ PAGES = {  # suffix, a page of a name, and what it has more
     "rst": (".rst", "{0}\n=======\n\nText with `it <good.rst>`_ {0} `it <go"),
     "tiddlywiki": (".tid", "title: {0}\n\nText with [[good]] {0} [[go"),
     "wikitext": (".wiki", "Text with [[good]] {0} {{{{go"),
+    "zimwiki": (".txt", "Content-Type: text/x-zim-wiki\n\n====== {0} ======\nText with [[good]] {0} [[go"),
     "xml": (".xml", "<d><p>Text with <a href='good.xml'>it</a> {0}</p></d>"),
 }
 BOMB = "".join(f'<!ENTITY e{i + 1} "{f"&e{i};" * 10}">' for i in range(9))

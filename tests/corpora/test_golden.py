@@ -30,6 +30,7 @@ GOLDEN = {
     "wikitext": "wikitext",
     "xml": "memo.xml",
     "zim": "guide.zim",
+    "zimwiki": "notebook",
 }
 
 

@@ -201,8 +201,8 @@ def test_what_is_no_json_lines_is_told_what_they_are(tmp_path):
             '{"url": "u", "body": "b"}',
             "a.jsonl line 1, with the keys url, body \\(--columns id=KEY,text=KEY",
         ),
-        ("a.jsonl", '[{"id": "a", "text": "b"}]\n', "one object a line, no array .*: not an object"),
-        ("a.jsonl", '{\n"id": "a"\n}\n', "one object a line, no array .*: not JSON"),
+        ("a.jsonl", '[{"id": "a", "text": "b"}]\n', "one object a line: .* makes lines of an array, .*: not an object"),
+        ("a.jsonl", '{\n"id": "a"\n}\n', "one object a line: .*`jq -c .` of objects over several lines.: not JSON"),
         ("a.jsonl", '\ufeff{"id": "a", "text": "b"}\n'.encode("utf-16-le"), "is UTF-16: `iconv"),
         ("a.json", '[{"id": "a", "text": "b"}]\n', "of JSON, write one object a line, no array"),
     ):
@@ -241,6 +241,13 @@ S2ORC = {
     ],
     "bib_entries": {f"B{i}": {"link": link} for i, link in enumerate(["78", "79", "80", None, "81"])},
 }  # fmt: skip
+CORD = {  # whose names are lists
+    "paper_id": "77",
+    "body_text": [
+        {"text": "Moss grows [1].", "cite_spans": [{"start": 11, "end": 14, "text": "[1]", "ref_id": "B0"}]},
+    ],
+    "bib_entries": {"B0": {"ids": {"DOI": ["10.1/b", "10.1/c"]}}, "B1": {"ids": {"DOI": []}}},
+}
 UNARXIVE = {
     "paper_id": "2101.1",
     "metadata": {"title": "Waves"},
@@ -269,6 +276,10 @@ OPENALEX = {
          "Moss grows [1].\nIt is green [2, 9].", [("[1]", "78"), ("", "80"), ("[2,", "79"), ("", "78"), ("", "81")]),
         (S2ORC, "id=paper_id,text=body_text.*.text,links=bib_entries.*.link", "Moss grows [1].\nIt is green [2, 9].",
          [("", "78"), ("", "79"), ("", "80"), ("", "81")]),
+        (CORD, "id=paper_id,text=body_text,links=bib_entries.*.ids.DOI", "Moss grows [1].",
+         [("[1]", "10.1/b"), ("", "10.1/c")]),
+        (CORD, "id=paper_id,text=body_text,links=bib_entries.*.ids.DOI.*", "Moss grows [1].",
+         [("[1]", "10.1/b"), ("", "10.1/c")]),
         (UNARXIVE, "id=paper_id,title=metadata.title,text=body_text,links=bib_entries.*.ids.arxiv_id",
          "A wave e^x moves [2], see .\nSo  and [1] say.", [("[2]", "2101.3"), ("[1]", "2101.2")]),
         (OPENALEX, "id=id,text=abstract_inverted_index,links=referenced_works", "the rain wets the cat",

@@ -15,7 +15,7 @@ from pydantic import TypeAdapter
 from linkbert import cli, registry
 from linkbert.corpora.build import build_documents
 from linkbert.corpora.reader import SEVERAL, Reader, Skipped, make_options
-from linkbert.corpora.readers.markdown import read_page, to_commonmark
+from linkbert.corpora.readers.markdown import NO_NOTE, read_page, to_commonmark
 from linkbert.corpora.readers.pages import DIALECTS, LARGEST, Dialect, Options, survey
 from linkbert.corpora.sources import read_source
 from linkbert.graph.links import LinkGraph, add_graph
@@ -36,6 +36,23 @@ def read_tree(folder, files, skipped=None, **options):
     made = make_options(["markdown"], options)["markdown"]
     records = read_source("markdown", folder, made, Skipped() if skipped is None else skipped)
     return {record.id: record for record in records if isinstance(record, Document)}
+
+
+def test_items_of_joplin_are_notes_or_none(tmp_path):
+    first, second, book = ("a" * 32, "b" * 32, "c" * 32)
+    end = "\n\nid: {}\nparent_id: " + book + "\nsource_url: \ntype_: {}"
+    skipped = Skipped()
+    files = {
+        f"{first}.md": f"On moss\n\n# Head\n\nSee [it](:/{second})." + end.format(first, 1),
+        f"{second}.md": "Ferns\n\nid: not the end\n\nWords." + end.format(second, 1),
+        f"{book}.md": "Plants" + end.format(book, 2),
+    }
+    pages = read_tree(tmp_path, files, skipped)
+    assert {name: (each.title, each.text) for name, each in pages.items()} == {
+        first: ("On moss", "Head\nSee it."), second: ("Ferns", "id: not the end\nWords."),
+    }  # fmt: skip
+    assert led_to(pages[first]) == [second]
+    assert skipped == {NO_NOTE: 1}
 
 
 def led_to(document):

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import pickle
 import re
 from pathlib import Path
 
@@ -49,6 +50,17 @@ def test_documents_come_back_by_shard_and_by_number(tmp_path_factory, shards, ra
     assert [store.document(number) for number in range(len(store))] == kept
     assert [document for shard in range(store.shards) for document in store.documents(shard)] == kept
     assert store.starts.tolist()[-1] == len(store) == len(kept)
+
+
+def test_a_store_by_a_relative_path_is_open_in_any_folder(tmp_path, monkeypatch):
+    (tmp_path / "store").mkdir()
+    make_store(tmp_path / "store", [[Document("a", "A", "Moss.")]])
+    monkeypatch.chdir(tmp_path)
+    store = Store.open("store")
+    pickled = pickle.dumps(store)
+    monkeypatch.chdir(tmp_path / "store")
+    for each in (store, pickle.loads(pickled)):
+        assert [each.document(0).text, *(document.text for document in each.documents())] == ["Moss.", "Moss."]
 
 
 def test_find_returns_the_number_of_an_id(tmp_path):

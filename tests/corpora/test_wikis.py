@@ -74,6 +74,25 @@ def test_pages_beside_media_are_the_top_of_dokuwiki(tmp_path):
     assert sorted(read(tmp_path / "spaces", files, "dokuwiki")[0]) == ["log/y", "meta/z", "pages/x"]
 
 
+def test_names_of_a_notebook_are_looked_for_beside_the_page_and_above(tmp_path):
+    head = "Content-Type: text/x-zim-wiki\nWiki-Format: zim 0.6\n\n====== T ======\n"
+    files = {
+        "A.txt": f"{head}[[B]] [[+B]] [[A:B]] [[:B]] [[Gone]] [[+Gone]]",
+        "A/B.txt": f"{head}[[B]] [[C]] [[A]] [[:C:D]] [[C:D|d]] [[+C]]",
+        "A/B/C.txt": f"{head}[[B]] [[D]] [[b#x]]",
+        "B.txt": head + "b",
+        "C.txt": head + "c",
+        "C/D.txt": head.replace("\n", "\r\n") + "See [[http://x.org/a|it]], [[wp?Moss]] and [[./a.pdf]].",
+        "notebook.zim": "[Notebook]\n",
+    }
+    pages, skipped = read(tmp_path, files, "zimwiki")
+    assert skipped == {wikis.SETTINGS: 1}
+    assert [to for _, to in links_of(pages["A"])] == ["B", "A/B", "A/B", "B", "Gone", "A/Gone"]
+    assert [to for _, to in links_of(pages["A/B"])] == ["A/B", "C", "A", "C/D", "C/D", "A/B/C"]
+    assert [to for _, to in links_of(pages["A/B/C"])] == ["A/B", "A/B/D", "A/B"]
+    assert pages["C/D"].text == "T\nSee it, Moss and ./a.pdf."
+
+
 def test_tables_of_restructured_text_and_plain_text_are_no_dokuwiki(tmp_path):
     (tmp_path / "a.txt").write_text("======  ======\ncell    cell\n======  ======\n")
     assert find_reader(tmp_path) == "text"
@@ -182,7 +201,9 @@ MARKS = ["[[", "]]", "|", "{{", "}}", "((", "))", "**", "//", "======", "<code>"
 
 
 @settings(max_examples=80, deadline=None)
-@given(st.lists(st.sampled_from(MARKS), max_size=40), st.sampled_from(["dokuwiki", "tiddlywiki", "wikitext"]))
+@given(
+    st.lists(st.sampled_from(MARKS), max_size=40), st.sampled_from(["dokuwiki", "tiddlywiki", "wikitext", "zimwiki"])
+)
 def test_any_marks_give_links_in_the_text(marks, reader):
     name = "a.tid" if reader == "tiddlywiki" else "a.txt"
     row = getattr(wikis, reader.upper())
@@ -197,7 +218,7 @@ def test_any_marks_give_links_in_the_text(marks, reader):
 @pytest.mark.parametrize("mark", [*MARKS, "<code>x", "~~A", "\\define a\n", '<$a """', "<!--", "[ext[", "[[a|"])
 def test_no_mark_costs_more_than_its_share(mark):
     start = time.perf_counter()
-    for row, name in ((wikis.DOKUWIKI, "a.txt"), (wikis.TIDDLYWIKI, "a.tid")):
+    for row, name in ((wikis.DOKUWIKI, "a.txt"), (wikis.ZIMWIKI, "a.txt"), (wikis.TIDDLYWIKI, "a.tid")):
         data = b"title: A\n\n" + (mark * (60_000 // len(mark))).encode()
         list(row.read_file(name, data, row.survey([(name, data)]), Skipped()))
     assert time.perf_counter() - start < 30

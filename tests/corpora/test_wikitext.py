@@ -159,6 +159,21 @@ def test_a_table_without_an_end_stays_as_text():
     assert links_of("{|\n| [[x]]=1 | [[y]]\n") == [("y", "Y"), (None, "X")]
 
 
+@pytest.mark.parametrize(
+    ("wikitext", "text", "targets"),
+    [
+        ('<pages index="A.djvu" from=9 to=12 />', "", []),
+        ("<youtube width=300>abc123</youtube>Moss<infobox><title source=n /> [[B]]</infobox>", "Moss", ["B"]),
+        ("<tabber>\n|-|C=\nSee [[B]].\n|-|D=\nd\n</tabber>", "See B.\nd", ["B"]),
+        ("See [[<tvar|x>Special:MyLanguage/B</>|the B]], <tvar|y>[[C]]</>.", "See the B, C.", ["B", "C"]),
+        ("[[Special:MyLanguage/b#x|b]] [[Special:Search|s]] <my-tag>", "b s <my-tag>", ["B"]),
+    ],
+)
+def test_tags_of_extensions(wikitext, text, targets):
+    found, links = parse(wikitext, Site())
+    assert (found, [link.target for link in links]) == (text, targets)
+
+
 def test_trails_and_namespaces_follow_the_site():
     assert links_of("[[Haus]]tür [[Datei:a.jpg]] [[Kategorie:B]] [[File:c.jpg]]", DE) == [("Haustür", "Haus")]
     assert links_of("[[дом]]а", Site("ru")) == [("дома", "Дом")]

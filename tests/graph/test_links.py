@@ -93,6 +93,8 @@ def make_bad(kind):
         "outside": Edges(zero, one * 5),
         "below": Edges(zero - 1, one),
         "link": Edges(zero, one, links=one * -2),
+        "many": Edges(zero, one, links=one * 2),
+        "section": Edges(zero, one, sections=one << 40),
         "loop": Edges(zero, np.arange(2)),
     }[kind]
 
@@ -120,13 +122,17 @@ def falling(store):
         ("outside", "targets must be 0 to 4, got 5 to 5"),
         ("below", "source must be 0 to 4, got -1 to -1"),
         ("link", r"links must be -1 to \d+, got -2 to -2"),
+        ("many", "links must be -1 to 1, got 2 to 2"),
+        ("section", r"sections must be -1 to \d+, got \d+ to \d+"),
         ("loop", "a document has an edge to itself"),
     ],
 )
 def test_what_cannot_be_edges_is_one_line_and_leaves_no_graph(store, kind, message):
+    (store.path / "tokens").mkdir(exist_ok=True)
+    (store.path / "tokens" / "links.bin").write_bytes(bytes(8))  # the places of two links
     with pytest.raises(ValueError, match=message):
         add_graph(store, "mine", f"{ME}:bad", {"kind": kind})
-    assert not (store.path / "graphs" / "mine").exists()
+    assert not list((store.path / "graphs").glob("mine*"))
 
 
 def test_lists_and_unsigned_numbers_are_edges_too(store):

@@ -200,6 +200,42 @@ def test_another_seed_divides_a_file_otherwise_and_sets_that_are_there_are_taken
     assert [each.a for each in made(tmp_path / "train.csv", "t", "c", test=held)[1].test] == ["held"]
 
 
+def test_no_text_is_on_both_sides_of_a_split_of_our_own(tmp_path):
+    asked = [[ASKED | {"id": f"{number} {again}"} for again in range(5)] for number in range(60)]
+    paragraphs = [{"context": f"A cat {number}.", "qas": each} for number, each in enumerate(asked)]
+    (tmp_path / "a.json").write_text(json.dumps({"data": [{"title": "T", "paragraphs": paragraphs}]}))
+    (tmp_path / "a.csv").write_text("t,c\n" + "".join(f"a {number % 60},{number % 2}\n" for number in range(180)))
+    for name, columns in (("a.json", ()), ("a.csv", ("t", "c"))):
+        _, splits = made(tmp_path / name, *columns)
+        sets = [{each.passage for each in examples} for examples in (splits.train, splits.dev, splits.test)]
+        assert all(sets)
+        assert sum(map(len, sets)) == len(set().union(*sets)) == 60
+        assert splits.notes == ("dev and test: a split of our own, of train, by a hash of its texts",)
+        assert not [what for what in splits.counts if "that train has" in what]
+    one = [ASKED | {"id": str(number)} for number in range(40)]  # of one context: there is no other way
+    paragraph = {"context": "A cat.", "qas": one}
+    (tmp_path / "b.json").write_text(json.dumps({"data": [{"title": "T", "paragraphs": [paragraph]}]}))
+    _, splits = made(tmp_path / "b.json")
+    assert splits.counts["dev: contexts that train has, too"] == len(splits.dev) > 0
+    assert splits.notes == ("dev and test: a split of our own, of train, by a hash of its examples",)
+
+
+def test_a_test_set_of_the_hub_s_minus_one_has_no_labels(tmp_path):
+    (tmp_path / "train.csv").write_text("t,c\n" + "".join(f"a {i},{i % 2}\n" for i in range(40)))
+    (tmp_path / "test.csv").write_text("t,c\nb,-1\nc,-1\n")
+    _, splits = made(tmp_path, "t", "c")
+    assert [each.label for each in splits.test] == [None, None]
+    assert "the test set's labels are not public: scored on dev" in splits.notes
+    (tmp_path / "train.csv").write_text("t,c\n" + "".join(f"a {i},{i % 2 - 1}\n" for i in range(40)))
+    assert [each.label for each in made(tmp_path, "t", "c")[1].test] == ["-1", "-1"]
+
+
+def test_no_number_without_end_makes_numbers_classes(tmp_path):
+    (tmp_path / "a.csv").write_text("t,c\n" + "a,0.5\nb,1.25\nc,-inf\nd,\n" * 20)
+    with pytest.raises(ValueError, match=r"a\.csv has '-inf' among the numbers of 'c': leave such rows out"):
+        made(tmp_path / "a.csv", "t", "c")
+
+
 @pytest.mark.parametrize(
     ("text", "label", "said"),
     [
@@ -333,6 +369,12 @@ def test_what_predict_refuses_and_says(kept, tmp_path, capsys, caplog):
     assert max(answer["scores"], key=answer["scores"].get) == answer["prediction"]
     [same] = linkbert.predict(model, [TextExample("x", ("red " * 30).strip())])
     assert same == answer | {"id": "x"}
+    for wrong, said in (
+        ("red", "inputs holds a str"),
+        (TextExample(1, "red"), "the id or a text of 1 is not a string"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            linkbert.predict(model, [wrong])
     shutil.copytree(*model.glob("models/*"), model / "models" / "other")
     assert cli.main(["predict", str(model), str(tmp_path / "n.csv")]) == 1
     assert "has 2 fine-tuned models, name one: " in capsys.readouterr().err

@@ -164,6 +164,12 @@ def test_a_missing_set_is_made_by_a_hash_of_documents(tmp_path):
     assert splits.notes == ("train: a split of our own, of dev, by a hash of its groups",)
 
 
+def test_entities_are_counted_as_conll_s_script_has_them(tmp_path):
+    tags = ["I-X", "I-X", "O", "I-X", "I-Y", "B-Y", "O"]
+    data = {split: [TaggedExample(split, ("a",) * len(tags), tuple(tags))] for split in ("train", "dev", "test")}
+    assert read_splits(find_task("ebm-pico"), data).counts["train: entities"] == 4
+
+
 def test_texts_that_the_other_model_was_trained_on_are_noted(tmp_path):
     write(tmp_path, train=pairs(20), dev=pairs(2))
     found = [

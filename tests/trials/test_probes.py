@@ -15,14 +15,16 @@ from torch.nn.functional import one_hot
 from transformers import BertConfig
 
 from linkbert.api import Store, build_store
+from linkbert.config import Config
 from linkbert.graph.links import add_graph
 from linkbert.instances import vocabulary
-from linkbert.instances.sampler import Sampler, hash_links
+from linkbert.instances.mixture import fingerprint
+from linkbert.instances.sampler import NoUsableAnchorError, Sampler, hash_links
 from linkbert.instances.tokens import TokenStore
 from linkbert.instances.vocabulary import SPECIAL
 from linkbert.model.checkpoint import make_model, write_model
 from linkbert.model.heads import Predictions
-from linkbert.pretraining import evaluation
+from linkbert.pretraining import evaluation, journal
 from linkbert.pretraining.scores import clustered_gain
 from linkbert.records import CONTIGUOUS, IGNORED, LINKED, RANDOM, Document, Link
 from linkbert.tasks.examples import QuestionExample
@@ -287,6 +289,22 @@ def test_a_cloze_by_hand(town, copier):
     assert right == {"absent": 0.0, "random": 0.0, "named": 1.0, "linked": 1.0}
     assert found["measures"]["seen_gain"] == 0.0
     assert "internalised_gain" not in found["measures"]
+
+
+def test_a_store_without_a_name_to_ask_says_so(town, monkeypatch):
+    monkeypatch.setattr(probes, "cloze_questions", lambda store, config: [])
+    with pytest.raises(NoUsableAnchorError, match="has no name that a linked text holds, too: there is nothing to ask"):
+        PROBES["two-hop-cloze"](town / "model", town / "store", {"held_out": 0.0, "sequence_length": 32})
+
+
+def test_more_held_out_than_in_training_is_said(town, monkeypatch, caplog):
+    config, there = Config(held_out=0.1), fingerprint(town / "store", "hyperlink")
+    record = {"format": 1, "config": config.model_dump(mode="json"), "store": {"fingerprint": there}}
+    monkeypatch.setattr(journal, "read_record", lambda run: record)
+    (town / "model" / "run.json").write_text("{}")
+    for share, said in ((0.1, 0), (0.4, 1)):
+        PROBES["two-hop-cloze"](town / "model", town / "store", {"held_out": share, "sequence_length": 32})
+        assert caplog.text.count("these documents are not all held out") == said
 
 
 def test_a_link_is_seen_unless_training_held_it_out(folder):

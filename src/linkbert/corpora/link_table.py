@@ -40,6 +40,10 @@ target from '{}') to 'links.csv'\\")" makes one""",
     rb"(?:\xef\xbb\xbf)?\s*(?:\{|\[\s*(?:\{|\Z))": """JSON, no table of two columns: jq -r 'if type == \
 "array" then .[] else . end | [.source, .target] | @tsv' makes one""",
     rb"\xff\xfe|\xfe\xff": "UTF-16: iconv -f UTF-16 -t UTF-8 makes of it what can be read",
+    rb"%%MatrixMarket": "Matrix Market: grep -v '^%' {} | tail -n +2 > links.txt leaves its table without its sizes",
+    rb"<[^<>\s]+>\s+<[^<>\s]+>\s.*\.\s*\Z|@prefix\b": "RDF, no table of two columns: write one of its links",
+    rb"(?i)(?:graph\s*\[|creator\s+\"|\*(?:vertices|network)\b|<(?:graphml|gexf)\b)": "a graph as networkx reads it: \
+its write_edgelist(graph, 'links.tsv', delimiter='\\t', data=False) makes a table",
 }
 
 
@@ -106,11 +110,11 @@ def _read_pairs(path: Path, skipped: Skipped, found: list[str]) -> Iterator[tupl
         text = line.decode("utf-8-sig" if number == 1 else "utf-8", "replace").rstrip("\r")
         if "\ufffd" in text:
             skipped.note("links table: invalid UTF-8 (replaced)", f"{path.name} line {number}")
-        if not shape and (text.startswith(("#", "%")) or not text.strip()):  # as those of SNAP and KONECT begin
+        if not shape and (said := next((said for mark, said in NO_TABLE.items() if re.match(mark, line)), "")):
+            raise ValueError(f"{path} is {said.replace('{}', str(path))}")
+        if not shape and (text.lstrip("\ufeff").startswith(("#", "%", "<?xml")) or not text.strip()):  # SNAP, KONECT
             continue
         if not shape:
-            if said := next((said for mark, said in NO_TABLE.items() if re.match(mark, line)), ""):
-                raise ValueError(f"{path} is {said.replace('{}', str(path))}")
             shape = _look(path, text, head[number:])
             found.append(shape.said)
             if shape.headed:

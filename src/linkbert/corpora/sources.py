@@ -49,7 +49,8 @@ from linkbert.records import Document, Redirect
 log = logging.getLogger(__name__)
 LOOKED_AT, SOME = 1_000, 5  # files of a tree that decide what it holds; so many are no stray ones
 SHARD_BYTES, HELD = 4 << 20, 16  # of a shard; shards of an archive in memory for a survey of some of its files
-ZIPS = (".zip", ".epub")
+ZIPS, TREES = (".zip", ".epub"), {".tgz", ".jex", ".zip", ".epub"}
+ARCHIVE = "archive, no text (left out; its name is to end in .zip or .tar)"
 LARGEST = 256 << 20  # bytes of one file of an archive that is held in memory
 LONGEST_SETTINGS = 1 << 20  # bytes of what a site says about itself
 LONGEST_NAME, MOST, CHAIN = 4096, 1_000_000, 8  # bytes of a path; other names by links, and links to links, in a tree
@@ -88,7 +89,7 @@ class File(NamedTuple):
 def is_tree(path: Path) -> bool:
     """Return whether a source is a folder or an archive: "site.tar.xz", "pages.zip" and a book, "a.epub", are."""
     kinds = [suffix.lower() for suffix in path.suffixes]
-    return (not has_address(path) and path.is_dir()) or ".tar" in kinds or not {".tgz", *ZIPS}.isdisjoint(kinds[-1:])
+    return (not has_address(path) and path.is_dir()) or ".tar" in kinds or not TREES.isdisjoint(kinds[-1:])
 
 
 def plain_name(name: str) -> str:
@@ -334,6 +335,8 @@ def _read_files(shard: Shard, largest: int, skipped: Skipped) -> Iterator[tuple[
             whole = decompressed(File(name, data).source(path) if is_tree(path) else path, largest)
             if whole is None:
                 skipped.note(TOO_LARGE, shown)
+            elif whole[:4] == b"PK\3\4" or whole[257:262] == b"ustar":
+                skipped.note(ARCHIVE, shown)
             else:
                 yield plain_name(shown), whole
         except ConnectionError:
@@ -594,6 +597,8 @@ def find_reader(path: Path) -> str:
     if not head:
         raise FaultError(EMPTY, f"{path} is empty: there is no document in it")
     remedy = "name one with --format" if head[:1] != b"[" else "of JSON, write one object a line, no array, and name"
+    for name in (name for name, row in readers.items() if suffix_of(path.name) in row.inside and not row.marks):
+        remedy = f"--format {name} reads it by XPaths, --format package.module:reader by a reader of yours; or {remedy}"
     message = f"{path} is in no format that is known here: {remedy} ({', '.join(readers)})"
     raise FaultError(OTHER + suffix_of(path.name), message)
 
@@ -631,6 +636,8 @@ def _find_in_tree(path: Path, readers: dict[str, Reader]) -> str:
         if other := next(iter(told), ""):  # it reads them by what it is told
             what, name = f"mostly {strange} files, whose words only you know", f"{other} reads them by XPaths"
         ways = f"--format {name}, --format package.module:reader with a reader of your own (docs/extending.md)"
+        if not count and ".json" in groups:
+            ways = f"jq -c . {path}/*.json > documents.jsonl makes lines of objects that jsonl reads; {ways}"
         part = f"among the first {LOOKED_AT:,} files are" if len(first) == LOOKED_AT else "it holds"
         said = f"{path} holds {what}: {part} {there}; {ways}"
         raise ValueError(next((file.name for file in first if file.cause == CUT), said))

@@ -193,7 +193,8 @@ class Store:
     def open(cls, path: str | Path) -> Self:
         """Open the store in a folder; anything else is a ValueError that says what is wrong and what to do."""
         path = as_path(path, "a store")
-        return cls(path, read_manifest(path))
+        manifest = read_manifest(path)
+        return cls(path.absolute(), manifest)  # whatever folder is the current one later
 
     def __len__(self) -> int:
         return self.manifest["documents"]

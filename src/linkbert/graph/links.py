@@ -207,12 +207,16 @@ def add_graph(
     tools = dict(zip(GIVEN, (executor or make_executor(1), progress or (lambda *_: None), meta, own), strict=True))
     build = registry.find("graphs", method)
     edges = build(store, **chosen, **{key: tools[key] for key in tools.keys() & inspect.signature(build).parameters})
-    write_graph(store.path, name, len(store), edges if isinstance(edges, Iterable) else [edges], meta)
+    try:
+        write_graph(store.path, name, len(store), edges if isinstance(edges, Iterable) else [edges], meta)
+    except ValueError:
+        remove(parts)
+        raise
     remove(parts)
     return read_graph(folder)
 
 
-def _checked(blocks: Iterable[Edges], documents: int) -> Iterator[dict[str, np.ndarray]]:
+def _checked(blocks: Iterable[Edges], documents: int, links: int) -> Iterator[dict[str, np.ndarray]]:
     """Yield the arrays of blocks, sorted by source; what cannot be edges of documents is a ValueError."""
     last = -1
     for block in blocks:
@@ -221,7 +225,7 @@ def _checked(blocks: Iterable[Edges], documents: int) -> Iterator[dict[str, np.n
         nothing, arrays = np.full(len(block.source), -1), {}
         for key in ("source", *EDGE_ARRAYS):
             array = nothing if getattr(block, key) is None else np.asarray(getattr(block, key))
-            least, most = (0, documents) if key in ("source", "targets") else (-1, 2**63)
+            least, most = (0, documents) if key in ("source", "targets") else (-1, links if key == "links" else 2**31)
             if array.shape != nothing.shape or (array.dtype.kind not in "iu" and len(array)):
                 raise ValueError(f"edges: {key} must be {len(nothing)} integers, got {array.shape} {array.dtype}")
             if len(array) and not least <= array.min() <= array.max() < most:
@@ -243,9 +247,11 @@ def write_graph(store: Path, name: str, documents: int, edges: Iterable[Edges], 
     In memory are a block and 12 bytes a document. A target that a document names twice counts once in the in-degree.
     """
     offsets, in_degree = np.zeros(documents + 1, ARRAYS["offsets"]), np.zeros(documents, ARRAYS["in_degree"])
+    known = store / "tokens" / "links.bin"
+    links = known.stat().st_size // 4 if known.is_file() else 2**63
     with replacing(graph_folder(store, name), folder=True) as folder, ExitStack() as stack:
         files = {key: stack.enter_context((folder / f"{key}.bin").open("wb")) for key in EDGE_ARRAYS}
-        for block in _checked(edges, documents):
+        for block in _checked(edges, documents, links):
             np.add.at(offsets[1:], block["source"], 1)
             for key, dtype in EDGE_ARRAYS.items():
                 files[key].write(block[key].astype(dtype).data)  # tofile of numpy would not say that a disk is full

@@ -64,7 +64,8 @@ class Vocabulary:
 
     def __post_init__(self) -> None:
         if missing := [token for token in self.special if token not in self.ids]:
-            raise ValueError(f"the vocabulary has no {', '.join(missing)}: it must hold {' '.join(self.special)}")
+            known = f"{' '.join(SPECIAL)}, or as RoBERTa names them, {' '.join(ROBERTA)}"
+            raise ValueError(f"the vocabulary has no {', '.join(missing)}: it must hold {known}")
         if len(self.tokens) == len(SPECIAL):
             raise ValueError("the vocabulary has no token but the special ones: no text could be written with it")
         if len(self.ids) < len(self.tokens):

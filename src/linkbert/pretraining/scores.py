@@ -173,6 +173,11 @@ def nats(gain: Gain) -> str:
     return f"{gain.value:+.3f} ({gain.low:+.3f} to {gain.high:+.3f}; {gain.pairs:,} pairs)"
 
 
+def run_of(model: Path) -> Path | None:
+    """Find the run that a model is of: its own folder, or one that it lies in."""
+    return next((each for each in (model, *model.resolve().parents[:2]) if (each / "run.json").is_file()), None)
+
+
 def warn_of_seen(run: Path, parts: Sequence[Part], config: Config) -> None:
     """Say where documents that are to be scored as held out were trained on: more are held out now than by the run."""
     from linkbert.instances.mixture import fingerprint
@@ -209,7 +214,7 @@ def score(
     from linkbert.pretraining.journal import stores_and_settings
 
     path = Path(model)
-    run = next((each for each in (path, *path.resolve().parents[:2]) if (each / "run.json").is_file()), None)
+    run = run_of(path)
     words, changes = ((), settings) if isinstance(settings, Mapping) else (settings, {})
     parts, config = stores_and_settings(store, run, preset, "tiny", words)
     config = config.replace(**changes)

@@ -183,7 +183,7 @@ def _type_of(tag: str) -> str | None:
     return None if tag == "O" else tag[2:]
 
 
-def _entities(tags: Sequence[str]) -> set[tuple[int, int, str]]:
+def entities_of(tags: Sequence[str]) -> set[tuple[int, int, str]]:
     """Return begin, end and type of each entity; as CoNLL's script has it, an I after O or another type starts one."""
     found, begin, before = set(), 0, None
     for place, tag in enumerate([*tags, "O"]):
@@ -253,7 +253,7 @@ METRICS = {
         Metric("f1", partial(_of_found, find=_labels, only=POSITIVE), _f1, partial(_f1, empty=1.0), POSITIVE),
         Metric("relation_f1", partial(_of_found, find=_labels, never=NEGATIVE), _f1, partial(_f1, empty=1.0), NEGATIVE),
         Metric("multilabel_f1", partial(_of_found, find=_labels), _f1, partial(_f1, empty=1.0)),
-        Metric("entity_f1", partial(_of_found, find=_tagged, of=_entities), _f1, partial(_f1, empty=1.0)),
+        Metric("entity_f1", partial(_of_found, find=_tagged, of=entities_of), _f1, partial(_f1, empty=1.0)),
         Metric("token_macro_f1", _of_words, _macro, partial(_macro, empty=1.0)),
         Metric("exact", partial(_of_answers, column=0), _mean, _mean),
         Metric("answer_f1", partial(_of_answers, column=1), _mean, _mean),
@@ -306,7 +306,7 @@ def scores_by_type(name: str, examples: Examples, predictions: Predictions) -> d
     """
     if not any(isinstance(label, str) for example in examples for label in example.classes):
         return {}
-    of_tags: dict[str, Callable[[list[str]], set[Any]]] = {"entity_f1": _entities, "token_macro_f1": _words}
+    of_tags: dict[str, Callable[[list[str]], set[Any]]] = {"entity_f1": entities_of, "token_macro_f1": _words}
     labels = _labels(examples, predictions, never=NEGATIVE if name == "relation_f1" else "")
     pairs = [*(_tagged(examples, predictions, of=of_tags[name]) if name in of_tags else labels)]
     right = Counter(thing[-1] for gold, said in pairs for thing in gold & said)

@@ -35,7 +35,7 @@ from linkbert.tasks.formats import (
 from linkbert.tasks.kinds import kind_of
 from linkbert.tasks.metrics import intervals, refuse
 from linkbert.tasks.settings import FineTuneConfig
-from linkbert.tasks.splits import DEV_NAMES, find_data, opened, read_files, read_splits
+from linkbert.tasks.splits import DEV_NAMES, check_form, find_data, opened, read_files, read_splits
 from linkbert.tasks.table import SPLITS, Task, find_tasks, make_task
 
 FORMS = ("csv", "tsv", "json", "jsonl", "ndjson", "parquet", "arrow")
@@ -48,6 +48,7 @@ KINDS = {  # by the word for --kind: the kind of task, and its metrics
     "question": ("question", ["answer_f1", "exact"]),
 }
 FEW = 20  # labels, however rare they are
+ENDLESS = re.compile("[+-]?inf(?:inity)?", re.IGNORECASE)
 IDS = ("id", "index", "qid")  # columns of answers
 ANSWERS = ("prediction", "prediction_text", "predicted_answer", "answer", "label")
 log = logging.getLogger(__name__)
@@ -113,7 +114,7 @@ def own_task(
         "kind": of, "metrics": metrics, "file": str(path), "options": options,
         "format": "tags" if lines else _format(files["train"], of),
         "files": {split: [str(each.relative_to(where))] for split, each in files.items()},
-        "split": {"from": "train", "seed": seed, **lacking},
+        "split": {"from": "train", "by": "passage", "seed": seed, **lacking},
     }, str(path)), where  # fmt: skip
 
 
@@ -174,7 +175,10 @@ def _kind(
     """Tell the kind of a task by the first values of its columns, and by all labels."""
     lists = [isinstance(row[each], list | dict) for each in (texts[-1], labels[0])]
     if not any(lists) and len(labels) == 1 and len(texts) < 3:
-        if None not in numbers and any(each and each % 1 for each in numbers):
+        decimals = any(each and each % 1 for each in numbers)
+        if decimals and (endless := [each for each in found if ENDLESS.fullmatch(each.strip())]):
+            raise ValueError(f"{where} has {endless[0]!r} among the numbers of {labels[0]!r}: leave such rows out")
+        if decimals and None not in numbers:
             return "regression"
         if len({*found}) > max(FEW, len(found) / 2):
             of = f"{len({*found})} labels in {len(found)} rows, such as {found[0]!r:.60}"
@@ -223,7 +227,9 @@ def predict(model: str | Path, inputs: str | Path | Sequence[Example]) -> list[d
     table, counts = read_json(kept[0] / "task.json"), Counter[str]()
     threshold = table.pop("threshold", None)
     task = make_task(table["name"], table, str(kept[0]))
-    examples = _read_inputs(task, Path(inputs), counts) if isinstance(inputs, str | Path) else [*inputs]
+    examples = (
+        _read_inputs(task, Path(inputs), counts) if isinstance(inputs, str | Path) else check_form(inputs, "inputs")
+    )
     if not examples:
         raise ValueError(f"{inputs} has nothing to answer")
     from linkbert.tasks.finetune import fine_tune  # not before: what is wrong above costs no import of torch

@@ -30,6 +30,7 @@ from linkbert.files import COMPRESSIONS, CutFileError, decompressed_blocks, fetc
 from linkbert.tasks import formats
 from linkbert.tasks.examples import ChoiceExample, Example, QuestionExample, Splits, TaggedExample, TextExample
 from linkbert.tasks.formats import BREAK, Format, Source, ending
+from linkbert.tasks.metrics import entities_of
 from linkbert.tasks.table import SPLITS, Task, models_of
 
 LARGEST, RATIO = 64 << 20, 200  # bytes of a compressed file; how many of more there are for each on disk
@@ -94,6 +95,8 @@ def read_splits(
         notes.append("dev and test: MRQA's dev set, parted by dev_split")
     elif made:
         notes.append(_divide_missing(task, parts, made))
+    if all(each.gold == "-1" for each in parts["test"]) and all(each.gold != "-1" for each in parts["train"]):
+        parts["test"] = [dataclasses.replace(each, label=None) for each in parts["test"]]  # as the hub writes none
     if fraction != 1 and parts["train"]:
         total = len(parts["train"])
         parts["train"] = sample(parts["train"], fraction, seed)
@@ -112,13 +115,19 @@ def read_splits(
     return Splits(**parts, notes=tuple(notes), counts={key: count for key, count in sorted(counts.items()) if count})
 
 
-def _checked(read: Iterable[Any], counts: Counter[str], where: str, *, bare: bool) -> list[Any]:
-    """Leave out what has no label, save of a `bare` set that has none, and tell repeated ids apart."""
-    examples, seen = list(read), Counter[str]()
+def check_form(read: Iterable[Any], where: str) -> list[Any]:
+    """List examples; a ValueError where something else is among them, or an id or a text that is no string."""
+    examples = list(read)
     if other := [type(each).__name__ for each in examples if not isinstance(each, Example)]:
         raise ValueError(f"{where} holds a {other[0]}; examples are TextExample and others of linkbert.tasks.examples")
     if strange := [e.id for e in examples if not all(isinstance(text, str) for text in (e.id, *e.texts))]:
         raise ValueError(f"{where}: the id or a text of {strange[0]!r} is not a string")
+    return examples
+
+
+def _checked(read: Iterable[Any], counts: Counter[str], where: str, *, bare: bool) -> list[Any]:
+    """Leave out what has no label, save of a `bare` set that has none, and tell repeated ids apart."""
+    examples, seen = check_form(read, where), Counter[str]()
     labelled = [example for example in examples if example.gold is not None]
     counts["without a label"] += len(examples) - len(labelled)
     if labelled or not bare:
@@ -139,12 +148,14 @@ def _divide_missing(task: Task, parts: Parts, made: Sequence[str]) -> str:
     """Divide the sets that are missing off another one, as the table says; return the note on it."""
     source, by = task.split["from"], task.split.get("by", "id")
     shares, seed = {split: task.split[split] for split in made}, task.split.get("seed", 0)
+    if by == "passage" and 10 * max(Counter(each.passage for each in parts[source]).values()) > len(parts[source]):
+        by = "id"  # a text of more than a tenth of them cannot go to one side
     parts |= divide(parts[source], shares, rest=source, by=by, seed=seed)
     for split in {*made, source}:
         if not parts[split]:
             remedy = f"{split} is empty; give more examples, or a {split} set"
             raise ValueError(f"{task.title}: {source} is too small to be divided by {by}: {remedy}")
-    whole = {"id": "examples", "texts": "texts"}.get(by, f"{by}s")
+    whole = {"id": "examples", "texts": "texts", "passage": "texts"}.get(by, f"{by}s")
     return f"{' and '.join(made)}: a split of our own, of {source}, by a hash of its {whole}"
 
 
@@ -513,14 +524,16 @@ def opened(files: Files) -> Iterator[list[Source]]:
 def _count(parts: Parts, counts: Counter[str]) -> None:
     """Count the examples of each split, their entities, and what a reader of their scores should know."""
     trained = {example.texts for example in parts["train"]}
+    contexts = {example.context for example in parts["train"] if isinstance(example, QuestionExample)}
     for split, examples in parts.items():
         pairs = any(isinstance(example, TextExample) and example.b for example in examples)
         counts[f"{split}: examples"] = len(examples)
         for example in examples:
             if isinstance(example, TaggedExample):
-                counts[f"{split}: entities"] += sum(tag[0] == "B" for tag in example.tags or ())
+                counts[f"{split}: entities"] += len(entities_of(example.tags or ()))
             if isinstance(example, QuestionExample):
                 counts[f"{split}: answers not in their context"] += bool(example.answers) and not example.spans
+                counts[f"{split}: contexts that train has, too"] += split != "train" and example.context in contexts
             counts[f"{split}: empty texts"] += not all((example.a, example.b) if pairs else example.texts)
             counts[f"{split}: texts that train has, too"] += split != "train" and example.texts in trained
 

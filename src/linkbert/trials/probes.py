@@ -35,6 +35,7 @@ from linkbert.model.step import rows_at_once
 from linkbert.pretraining.checkpoint import find_model
 from linkbert.pretraining.distributed import gather
 from linkbert.pretraining.evaluation import gain_batches, masked_losses, score_model, scoring
+from linkbert.pretraining.scores import run_of, warn_of_seen
 from linkbert.records import CONTIGUOUS, LINKED, RANDOM
 from linkbert.tasks.results import read_predictions
 from linkbert.tasks.settings import FineTuneConfig
@@ -67,6 +68,14 @@ READING = {"data", "to", "tasks", "seeds"} | (ProbeConfig.model_fields.keys() - 
 READ = ["ottqa", "hybridqa", "hotpotqa-100-gold", "musique-100-gold"]
 
 
+def _settings(model_folder: str | Path, store: str | Path, settings: Mapping[str, Any]) -> ProbeConfig:
+    """Make the settings of a probe, and say where more is held out by them than was in training."""
+    config = ProbeConfig(**settings)
+    if run := run_of(Path(model_folder)):
+        warn_of_seen(run, [Part("", Path(store))], config)
+    return config
+
+
 def link_gain(model_folder: str | Path, store: str | Path, settings: Mapping[str, Any]) -> Answer:
     """By how much a masked token of a held-out A is likelier next to a linked text than next to a random one, nats.
 
@@ -79,7 +88,7 @@ def link_gain(model_folder: str | Path, store: str | Path, settings: Mapping[str
     linked or random. A model that loses 1 nat where B holds the token, else 3: "its capital [MASK]" next to "paris"
     (linked) and "oslo" (random) gains +2 where paris is masked, -2 where oslo is; the copying is +2 in both.
     """
-    config = ProbeConfig(**settings)
+    config = _settings(model_folder, store, settings)
     config = config.replace(batch_size=3 * config.examples)
     with scoring(find_model(model_folder), [Part("", Path(store))], config) as (model, (opened,), processes):
         own = opened.config.replace(micro_batch_size=rows_at_once(model, config))
@@ -123,7 +132,7 @@ def relation_transfer(model_folder: str | Path, store: str | Path, settings: Map
     Effects: `linked_*`, of the pairs that are random or linked, how often linked is scored above random where it should
     be, less one half. Of two pairs of each relation, a head that calls linked ones random has head 4/6, linked_head 0.
     """
-    config = ProbeConfig(**settings)
+    config = _settings(model_folder, store, settings)
     parts: dict[str, Any] = {}
     with scoring(find_model(model_folder), [Part("", Path(store))], config, head="") as (model, (opened,), _):
         for split, count in (("train", FITTED * config.examples), ("held-out", config.examples)):
@@ -158,7 +167,7 @@ def linked_retrieval(model_folder: str | Path, store: str | Path, settings: Mapp
 
     Effects: each above `chance`, TOP of the candidates. Where three linked documents rank 1st, 10th and 11th: 2/3.
     """
-    config = ProbeConfig(**settings)
+    config = _settings(model_folder, store, settings)
     with scoring(find_model(model_folder), [Part("", Path(store))], config, head="") as (model, (opened,), _):
         tokens, graph, most = opened.tokens, opened.graph, config.sequence_length - 2
         sampler = Sampler(tokens, graph, opened.config, split="held-out", anchors="usable").forced(LINKED)
@@ -196,9 +205,10 @@ def two_hop_cloze(model_folder: str | Path, store: str | Path, settings: Mapping
     that have a name of both. A model that gives a one-token name 1/2 next to a text that holds it, else 1/8: linked and
     named -0.69, random -2.08, gain 0.
     """
-    config, rows = ProbeConfig(**settings), dict[str, Any]()
+    config, rows = _settings(model_folder, store, settings), dict[str, Any]()
     with scoring(find_model(model_folder), [Part("", Path(store))], config) as (model, (opened,), _):
-        every = cloze_questions(Path(store), config)
+        if not (every := cloze_questions(Path(store), config)):
+            raise NoUsableAnchorError(f"{store} has no name that a linked text holds, too: there is nothing to ask")
         for kind in KINDS:
             questions = [each for each in every if each.kind == kind]
             documents, logp = np.array([each.document for each in questions]), np.full((4, len(questions)), np.nan)

@@ -31,7 +31,7 @@ from linkbert.records import Document, Link, Redirect
 
 SHARD_BYTES = 4 << 20
 KEYS = ("id", "text", "title", "links")
-ONE_EACH = " (one object a line, no array over several lines: `jq -c '.[]'` makes such lines)"
+ONE_EACH = " (one object a line: `jq -c '.[]'` makes lines of an array, `jq -c .` of objects over several lines)"
 _SEMICOLON, _BAR = re.compile(r"(?<!CO);|\n"), re.compile(r"\|")  # not that of old DOIs, "(SICI)...3.0.CO;2-2"
 _UNPARTED = re.compile(r"(['\"])\s+(?=['\"])")  # texts of an array, as pandas writes them
 _COMMA, _ANY_COMMA, _NUMBERS = re.compile(r",(?!\s)"), re.compile(r"[,\s]+"), re.compile(r"[\d.]+(?:[,\s]+[\d.]+)+")
@@ -150,8 +150,8 @@ def load_json(text: str, skipped: Skipped, where: str) -> Any:
 def pick(value: Any, path: str) -> Any:
     """Return what stands at a path of an object: a key as it is, or keys with "." between them and "*" for every item.
 
-    >>> pick({"refs": {"b0": {"id": 7}, "b1": {}}, "a.b": 1}, "refs.*.id"), pick({"a.b": 1}, "a.b")
-    ([7], 1)
+    >>> pick({"refs": {"b0": {"id": 7}, "b1": {"id": [8, 9]}}, "a.b": 1}, "refs.*.id"), pick({"a.b": 1}, "a.b")
+    ([7, 8, 9], 1)
     """
     if isinstance(value, str) and value[:1] in ("[", "{") and not too_many(value):  # JSON in JSON, as in S2ORC
         with suppress(ValueError, RecursionError):
@@ -165,7 +165,7 @@ def pick(value: Any, path: str) -> Any:
     found: list[Any] = []
     for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
         each = pick(item, rest)
-        found += each if "*" in rest.split(".") and isinstance(each, list) else [each] if each not in (None, "") else []
+        found += each if isinstance(each, list) else [each] if each not in (None, "") else []
     return found
 
 
@@ -198,6 +198,7 @@ def _join(paragraphs: list[Any], record: dict[str, Any], path: str) -> dict[str,
         for span in cited if isinstance(cited, list) else ():
             places: list[Any] = [pick(span, "start"), pick(span, "end")]
             target = pick(known.get(str(pick(span, "ref_id"))), rest)
+            target = target[0] if isinstance(target, list) and target else target
             if isinstance(target, str | int) and target:
                 shown = body[slice(*places)] if all(type(at) is int for at in places) else ""
                 right = shown and 0 <= places[0] < places[1] <= len(body) and pick(span, "text") in (None, shown)

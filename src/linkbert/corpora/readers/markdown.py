@@ -46,6 +46,7 @@ INCLUDES = 3  # texts in texts that a page takes in
 PIECE = 10_000  # characters of a paragraph that are read at once
 BLOCK_NESTING, INLINE_NESTING = 100, 10  # of lists and quotes; of brackets
 TAG = 2_000  # characters of a tag
+NO_NOTE = "item of Joplin that is no note (left out)"
 INDENTED = 30  # lines of a paragraph of MDX whose indentation is looked at
 
 _NEW_LINE = words("br p div blockquote center hr li ul ol dl dt dd h1 h2 h3 h4 h5 h6 table tr td th summary details")
@@ -83,6 +84,7 @@ _TEMPLATE = re.compile(
 _ROLE = re.compile(r"\{([\w:.+-]+)\}`(?:([^`<>]{1,500}?)\s*<([^`<>]{1,500})>|([^`]{1,500}))`")  # of MyST
 _COUNTED = {"fig": "Figure", "tbl": "Table", "eq": "Equation", "lst": "Listing", "thm": "Theorem"}
 _NOTION = re.compile(r"[ _-][0-9a-f]{32}\Z")
+_JOPLIN = re.compile(r"^id: [0-9a-f]{32}\n(?:[a-z_]+:.*\n){1,60}type_: (\d+)\s*\Z", re.MULTILINE)
 _FIELDS = re.compile(r"\A(\s*# [^\n]*\n\s*\n)((?:[^\n:#]{1,80}: [^\n]*\n)+)(?=\s*\n|\Z)")
 _OPTIONS = re.compile(r"^(::: [\w.]+[ \t]*\n)(?:[ \t]+\S.*\n)+", re.MULTILINE)  # of mkdocstrings
 _DEFINED = re.compile(r"^ {0,3}\[([^\[\]\n]+)\]:", re.MULTILINE)
@@ -139,7 +141,14 @@ def read_file(name: str, data: bytes, pages: Pages, skipped: Skipped) -> Iterato
     path = PurePosixPath(normalize("NFC", name))
     id_, mdx = str(path.with_suffix("")), path.suffix.lower() == ".mdx"
     mdx |= pages.dialect.name == "docusaurus"  # which reads .md so, too
-    page = read_page(decode_text(data, name, skipped), id_, mdx=mdx, pages=pages)
+    source = decode_text(data, name, skipped)
+    if "\ntype_: " in source[-40:] and (item := _JOPLIN.search(source)):
+        if item[1] != "1":
+            skipped[NO_NOTE] += 1
+            return
+        title, _, source = source[: item.start()].partition("\n")
+        source = f"# {title}\n{source}"
+    page = read_page(source, id_, mdx=mdx, pages=pages)
     if not page.text and (to := pages.find_address(page.moved, id_) if page.moved else None):
         yield Redirect(id_, *to)
     elif not page.text:

@@ -14,7 +14,7 @@ from importlib.resources import files
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
-FILE, CATEGORY = 6, 14
+FILE, CATEGORY, SPECIAL = 6, 14, -1
 
 
 def read_table(name: str) -> dict[str, Any]:
@@ -164,6 +164,7 @@ def _entity(match: re.Match[str]) -> str:
 
 _SPACES = re.compile(r"[ _\t\n\r\u00a0\u1680\u180e\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]+")
 _MARKS = re.compile("[\u200e\u200f\u202a-\u202e]")  # direction marks are ignored in titles
+_IN_LANGUAGE = re.compile(r"[^:]*:\s*My[ _]?Language/", re.IGNORECASE)
 _INVALID = re.compile(r"[\[\]{}|<>\x00-\x1f\x7f\ufffd]|~~~|%[0-9A-Fa-f]{2}|^.{0,9}://|^(?:\.{1,2}|/)/|^\.{1,2}$")
 
 
@@ -244,6 +245,8 @@ def resolve(target: str, site: Site) -> Title:
     if separator:
         key = site.namespace(prefix)
         code = prefix.strip().lower()
+        if key == SPECIAL and (found := _IN_LANGUAGE.match(name)):  # the page, in the language of who reads it
+            return resolve(target[found.end() :], site)
         if key is not None:
             return Title("gone" if key in (FILE, CATEGORY) and not colon else "text", "", "")
         if code in LANGUAGES:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
 from html import unescape
-from itertools import chain
+from itertools import accumulate, chain
 from posixpath import basename, dirname, join, normpath, splitext
 from typing import Any
 from unicodedata import combining, normalize
@@ -25,6 +25,7 @@ from linkbert.records import Document, Link, Redirect
 
 NO_STORE = "tiddlers that are not JSON (left out)"
 SYSTEM, NO_PAGE = "system tiddler (left out)", "tiddler that is not wikitext (left out)"
+SETTINGS = "settings of a notebook (left out)"
 OUTSIDE = "file outside of data/pages (left out)"
 LARGEST = 8 << 20  # bytes of a page
 # Names such as "Help:Page" are those of files; pictures and categories are not.
@@ -57,6 +58,18 @@ _DOKU = (
         r"|</?[A-Za-z][^<>]*>|\*\*|(?<!:)//|__|''|(?<!=)==+[ ]*$"
     ),
 )
+_ZIM = (  # of the editor called Zim
+    re.compile(r"^(?P<fence>''')[ ]*$|\{\{\{\w+:[^{}]{0,20000}\}\}\}", re.MULTILINE),
+    re.compile(
+        r"(?P<heading>={2,6}[ ](?=.*==[ ]*$))|(?P<item>\s*(?:[*\u2022]|\d+\.|[A-Za-z]\.)[ ]+|\s*\[[ *x<>]\][ ]+)"
+        r"|(?P<table>\|(?=.*\|[ ]*$))|(?P<gone>-{4,}[ ]*$)"
+    ),
+    re.compile(
+        r"''(?P<raw>[^'\n]+)''|\[\[(?P<link>[^\[\]|\n]+)(?:\|(?P<shown>[^\[\]\n]*))?\]\]|\{\{[^{}\n]*\}\}"
+        r"|[_^]\{(?P<label>[^{}\n]*)\}|</?sup>|\*\*|(?<!:)//|__|~~|(?<!=)==+[ ]*$|(?P<hidden>(?!))|(?P<included>(?!))"
+    ),
+)
+_ZIM_HEAD = re.compile(r"Content-Type: text/x-zim-wiki\n(?:[\w-]+: .*\n)*")
 _TIDDLY = (
     re.compile(
         r"^(?P<fence>```|\$\$\$)|^(?P<macro>\\)(?:define|procedure|function|widget)\b[^\n()]*\([^()\n]*\)[ \t]*\n"
@@ -233,6 +246,31 @@ def _read_dokuwiki(name: str, text: str, pages: Pages, _: Skipped) -> Iterator[R
     text = re.sub("</?nowiki>", "%%", text)
     text, links = _write(text, _DOKU, find, mark_exponents).finish(title)[:2]
     yield Document(page, title, text, links)
+
+
+def _read_zim(name: str, text: str, pages: Pages, skipped: Skipped) -> Iterator[Record]:
+    """Read a page of the editor Zim: a name is looked for beside the page, then above it; "+B" lies below it."""
+    if name.endswith(".zim"):
+        skipped[SETTINGS] += 1
+        return
+    page = pages.ids[name]
+
+    def find(link: str, _: bool) -> tuple[Target, str]:
+        path, place = link.partition("#")[::2]
+        if "://" in path:
+            return (path, place), link
+        if not path or "?" in path or "@" in path or path[0] in "/~." or "\\" in path:  # other wikis, mail, files
+            return None, path.partition("?")[2] or link
+        folders = {"+": [page], ":": [""]}.get(
+            path[0], [*accumulate(f"{page}/".split("/")[:-2], join, initial="")][::-1]
+        )
+        names = [join(folder, path.strip("+:").replace(":", "/")) for folder in folders]
+        return (pages.find(*names) or names[0], place), path.strip("+:")
+
+    text = re.sub(r"\^\{([^{}\n]*)\}", r"<sup>\1</sup>", _ZIM_HEAD.sub("", text, count=1))
+    writer = _write(text, _ZIM, find, mark_exponents)
+    title = basename(page).replace("_", " ")
+    yield Document(page, title, *writer.finish(title)[:2])
 
 
 def _definitions(text: str) -> dict[str, tuple[str, str]]:
@@ -412,7 +450,14 @@ DOKUWIKI = Reader(
     survey=_survey_dokuwiki,
     inside=(".txt",),
     largest=LARGEST,
-    marks=(rb"(?m)^[ ]*======[^=\n]*\w[^=\n]*======[ ]*\r?$",),
+    marks=(rb"(?m)\A(?!Content-Type: text/x-zim-wiki)(?:.*\n)*?[ ]*======[^=\n]*\w[^=\n]*======[ ]*\r?$",),
+)
+ZIMWIKI = Reader(
+    read_file=partial(_read, _read_zim),
+    survey=partial(_survey, _path_of, False),
+    inside=(".txt", ".zim"),
+    largest=LARGEST,
+    marks=(rb"\AContent-Type: text/x-zim-wiki\b",),
 )
 TIDDLYWIKI = Reader(
     read_file=partial(_read, _read_tiddler),

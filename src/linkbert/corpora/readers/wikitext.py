@@ -56,6 +56,7 @@ def parse(wikitext: str, site: Site) -> tuple[str, tuple[Link, ...]]:
         wikitext = _OTHERS.sub("", wikitext.replace("\r\n", "\n").replace("\r", "\n"))
     unanchored: list[Target] = []
     if "<" in wikitext:
+        wikitext = _VARIABLE.sub(r"\1", wikitext) if "<tvar|" in wikitext else wikitext
         wikitext = _drop_tags(mark_exponents(wikitext), site, unanchored)
     if "{{" in wikitext or "}}" in wikitext:
         wikitext = _drop_templates(wikitext, site, unanchored)
@@ -93,13 +94,14 @@ def _place(marked: str, links: list[Target], unanchored: list[Target]) -> tuple[
 # ---- 1. tags
 
 _TABLE = read_table("templates.toml")
-_TAG = re.compile(r"<(?!/ref>)(?:!--|(/?)([a-zA-Z][a-zA-Z0-9]*+)((?:[\s/\x05\x06][^<>]*+)?)>)")
+_TAG = re.compile(r"<(?!/ref>)(?:!--|(/?)([a-zA-Z][a-zA-Z0-9_-]*+)((?:[\s/\x05\x06][^<>]*+)?)>)")
 _FORMULA, _NEW_LINE = words(_TABLE["tags"]["formulas"]), words(_TABLE["tags"]["lines"])
 _OPAQUE, _INLINE = _FORMULA | words(_TABLE["tags"]["opaque"]), words(_TABLE["tags"]["inline"])
 COMMENT = "!--"
 _HELD = _OPAQUE | {"nowiki", "poem", COMMENT}  # MediaWiki looks for their end before it looks at anything inside
 _MARKS = dict.fromkeys(_INLINE | _HELD, NOTHING) | dict.fromkeys(_NEW_LINE, BREAK) | {"table": "\n{|\n", COMMENT: ""}
 _COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
+_VARIABLE = re.compile(r"<tvar\|[^<>\n]*+>([^<>\n]*+)</>")  # of Translate, as it was once written
 _LITERAL = {ord(character): f"&#{ord(character)};" for character in "&[]{}|<>='*#:;_-"}
 
 
