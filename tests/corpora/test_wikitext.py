@@ -174,6 +174,10 @@ def test_tags_of_extensions(wikitext, text, targets):
     assert (found, [link.target for link in links]) == (text, targets)
 
 
+def test_tags_that_wikipedia_does_not_have_are_its_text():
+    assert parse("An <rss> has a <tab>.</rss>", Site(subpages=False))[0] == "An <rss> has a <tab>.</rss>"
+
+
 def test_trails_and_namespaces_follow_the_site():
     assert links_of("[[Haus]]tür [[Datei:a.jpg]] [[Kategorie:B]] [[File:c.jpg]]", DE) == [("Haustür", "Haus")]
     assert links_of("[[дом]]а", Site("ru")) == [("дома", "Дом")]

@@ -97,9 +97,17 @@ _TABLE = read_table("templates.toml")
 _TAG = re.compile(r"<(?!/ref>)(?:!--|(/?)([a-zA-Z][a-zA-Z0-9_-]*+)((?:[\s/\x05\x06][^<>]*+)?)>)")
 _FORMULA, _NEW_LINE = words(_TABLE["tags"]["formulas"]), words(_TABLE["tags"]["lines"])
 _OPAQUE, _INLINE = _FORMULA | words(_TABLE["tags"]["opaque"]), words(_TABLE["tags"]["inline"])
+_EXTENSIONS, _OBJECTS = words(_TABLE["tags"]["extensions"]), words(_TABLE["tags"]["objects"])
+_FOREIGN = _EXTENSIONS | _OBJECTS  # to Wikipedia
 COMMENT = "!--"
-_HELD = _OPAQUE | {"nowiki", "poem", COMMENT}  # MediaWiki looks for their end before it looks at anything inside
-_MARKS = dict.fromkeys(_INLINE | _HELD, NOTHING) | dict.fromkeys(_NEW_LINE, BREAK) | {"table": "\n{|\n", COMMENT: ""}
+_HELD = (
+    _OPAQUE | _OBJECTS | {"nowiki", "poem", COMMENT}
+)  # MediaWiki looks for their end before it looks at anything inside
+_MARKS = (
+    dict.fromkeys(_INLINE | _HELD, NOTHING)
+    | dict.fromkeys(_NEW_LINE | _EXTENSIONS, BREAK)
+    | {"table": "\n{|\n", COMMENT: ""}
+)
 _COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
 _VARIABLE = re.compile(r"<tvar\|[^<>\n]*+>([^<>\n]*+)</>")  # of Translate, as it was once written
 _LITERAL = {ord(character): f"&#{ord(character)};" for character in "&[]{}|<>='*#:;_-"}
@@ -118,6 +126,8 @@ def _drop_tags(text: str, site: Site, unanchored: list[Target]) -> str:
         name = name or COMMENT
         if name not in _MARKS and (name := name.lower()) not in _MARKS:
             continue  # MediaWiki shows it as it stands
+        if name in _FOREIGN and not site.subpages:
+            continue
         mark = "\n|}" if slash and name == "table" else _MARKS[name]
         if name in _HELD and not slash and attributes[-1:] != "/" and name not in unclosed:
             end = "-->" if name == COMMENT else rf"</{name}\s*>"
