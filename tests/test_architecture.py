@@ -51,7 +51,7 @@ CEILINGS = {  # lines of Python; (top) are the files beside the folders
 OWED = {  # lines above the ceiling, docs/log/size.md says for what; what is not said there must go
     "(top)": 1_439,
     "corpora": 979,
-    "corpora/readers": 2_783,
+    "corpora/readers": 2_789,
     "graph": 132,
     "instances": 222,
     "model": 531,

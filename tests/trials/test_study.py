@@ -357,7 +357,7 @@ def test_numbers_of_the_paper_are_all_of_a_part_of_the_train_set_or_all_of_the_w
 
 STORES = {
     "tables": {"tables-continued": 21, "tables": 12, "arms": 12, "tasks": 12, "places": 25, "reading": 12}
-    | {"norelation-tables": 12, "norelation-places": 18},
+    | {"norelation-tables": 12, "norelation-places": 18, "norelation-continued": 12},
     "dictionary": {"dictionary": 14, "copying": 12, "copying-arms": 14, "norelation": 12}
     | {"continued": 6, "continued-arms": 14, "minilm": 6, "minilm-arms": 14},
     "catholic": {"catholic": 12, "norelation-catholic": 12, "catholic-arms": 14, "catholic-continued": 14},
@@ -372,7 +372,9 @@ def test_what_the_evidence_rests_on_can_be_planned(name, store, runs, capsys, tm
     printed = capsys.readouterr().out
     four = {"minilm", "copying-arms", "continued-arms", "minilm-arms", "norelation-catholic", "catholic-arms"}
     four |= {"tables-continued", "catholic-continued"}
-    probes = {"reading": 1, "norelation-tables": 3, "norelation-places": 3}.get(name, 4 if name in four else 5)
+    probes = {"reading": 1, "norelation-tables": 3, "norelation-places": 3, "norelation-continued": 3}.get(
+        name, 4 if name in four else 5
+    )
     assert f"{runs} pretraining runs, 0 done; {probes * runs} probes" in printed
     assert f"not built yet: {store}, " in printed
 

@@ -100,14 +100,10 @@ _OPAQUE, _INLINE = _FORMULA | words(_TABLE["tags"]["opaque"]), words(_TABLE["tag
 _EXTENSIONS, _OBJECTS = words(_TABLE["tags"]["extensions"]), words(_TABLE["tags"]["objects"])
 _FOREIGN = _EXTENSIONS | _OBJECTS  # to Wikipedia
 COMMENT = "!--"
-_HELD = (
-    _OPAQUE | _OBJECTS | {"nowiki", "poem", COMMENT}
-)  # MediaWiki looks for their end before it looks at anything inside
-_MARKS = (
-    dict.fromkeys(_INLINE | _HELD, NOTHING)
-    | dict.fromkeys(_NEW_LINE | _EXTENSIONS, BREAK)
-    | {"table": "\n{|\n", COMMENT: ""}
-)
+# MediaWiki looks for the end of these before it looks at anything inside.
+_HELD = _OPAQUE | _OBJECTS | {"nowiki", "poem", COMMENT}
+_MARKS = dict.fromkeys(_INLINE | _HELD, NOTHING) | dict.fromkeys(_NEW_LINE | _EXTENSIONS, BREAK)
+_MARKS |= {"table": "\n{|\n", COMMENT: ""}
 _COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
 _VARIABLE = re.compile(r"<tvar\|[^<>\n]*+>([^<>\n]*+)</>")  # of Translate, as it was once written
 _LITERAL = {ord(character): f"&#{ord(character)};" for character in "&[]{}|<>='*#:;_-"}
